@@ -1,0 +1,27 @@
+// Package aggregate holds the aggregators of the language. Each keeps its state
+// for many groups at once, by a group's slot; which rows belong to which group
+// is the business of shared/engine.
+package aggregate
+
+// Value is an argument or a result of an aggregator, typed by Spec.Result and by
+// the arguments' types: Int has Bool, Int and Long, Real has Float and Double,
+// Text has String and Object. A text argument is valid during the call only.
+type Value struct {
+	Int  int64
+	Real float64
+	Text string
+	Null bool
+}
+
+// Aggregate is one aggregator of one query (and partition key) over all groups.
+// Slots are small numbers that the caller reuses; a slot not seen before is empty.
+type Aggregate interface {
+	// Add takes a row that enters the slot's group.
+	Add(slot int, arg *Value)
+	// Remove takes a row that leaves it.
+	Remove(slot int, arg *Value)
+	// Result writes the group's present value.
+	Result(slot int, out *Value)
+	// Clear empties the slot.
+	Clear(slot int)
+}

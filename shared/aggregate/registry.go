@@ -1,0 +1,58 @@
+package aggregate
+
+import (
+	"fmt"
+	"slices"
+	"sync"
+
+	"eventflux/shared/event"
+)
+
+// Spec is a kind of aggregator that apps can name.
+type Spec struct {
+	// Name is what apps write, in exactly these letters.
+	Name string
+	// Usage is shown where arguments are wrong, such as "sum(number)".
+	Usage string
+	// Result checks the arguments' types and returns the type of the result.
+	Result func(args []event.Type) (event.Type, error)
+	// New returns an aggregator without groups, for arguments that Result has
+	// accepted.
+	New func(args []event.Type) Aggregate
+}
+
+var (
+	registryMu sync.RWMutex
+	registry   = map[string]Spec{}
+)
+
+// Register makes a kind of aggregator known to all apps. Call it from an init
+// function; it panics on a name that is taken.
+func Register(s Spec) {
+	registryMu.Lock()
+	defer registryMu.Unlock()
+	if _, taken := registry[s.Name]; taken {
+		panic(fmt.Sprintf("aggregator %q is registered twice", s.Name))
+	}
+	registry[s.Name] = s
+}
+
+// Lookup returns the kind of aggregator called name.
+func Lookup(name string) (Spec, bool) {
+	registryMu.RLock()
+	defer registryMu.RUnlock()
+	s, ok := registry[name]
+	return s, ok
+}
+
+// Names lists the known kinds of aggregators, sorted.
+func Names() []string {
+	registryMu.RLock()
+	defer registryMu.RUnlock()
+	names := make([]string, 0, len(registry))
+	for name := range registry {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return names
+}

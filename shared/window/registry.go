@@ -1,0 +1,73 @@
+package window
+
+import (
+	"fmt"
+	"slices"
+	"sync"
+
+	"eventflux/shared/event"
+)
+
+// Param is one parameter of a window as the app's text has it: a constant or an
+// attribute of the window's stream.
+type Param struct {
+	Attr int // index of the attribute, or -1 for a constant
+	Type event.Type
+	Time bool // a time literal such as 5 sec: Type is Long, Int has its ms
+	Int  int64
+	Real float64
+	Text string
+}
+
+// Constant reports whether the parameter is a constant.
+func (p Param) Constant() bool { return p.Attr < 0 }
+
+// Spec is a kind of window that apps can name.
+type Spec struct {
+	// Name is what apps write, in exactly these letters.
+	Name string
+	// Usage is shown where parameters are wrong, such as "length(n int)".
+	Usage string
+	// Check refuses wrong parameters. The error says what is wrong with which
+	// one; place and usage are added to it.
+	Check func(params []Param) error
+	// New returns an empty window. It is called with checked parameters, once
+	// for each query and partition key.
+	New func(env *Env, schema *event.Schema, params []Param) Window
+}
+
+var (
+	registryMu sync.RWMutex
+	registry   = map[string]Spec{}
+)
+
+// Register makes a kind of window known to all apps. Call it from an init
+// function; it panics on a name that is taken.
+func Register(s Spec) {
+	registryMu.Lock()
+	defer registryMu.Unlock()
+	if _, taken := registry[s.Name]; taken {
+		panic(fmt.Sprintf("window %q is registered twice", s.Name))
+	}
+	registry[s.Name] = s
+}
+
+// Lookup returns the kind of window called name.
+func Lookup(name string) (Spec, bool) {
+	registryMu.RLock()
+	defer registryMu.RUnlock()
+	s, ok := registry[name]
+	return s, ok
+}
+
+// Names lists the known kinds of windows, sorted.
+func Names() []string {
+	registryMu.RLock()
+	defer registryMu.RUnlock()
+	names := make([]string, 0, len(registry))
+	for name := range registry {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return names
+}
