@@ -1,0 +1,85 @@
+// Package config holds what an operator can set: a table of settings, each with
+// a default, a unit, a meaning and a check, filled from defaults, a YAML file,
+// the environment and flags, the later ones winning. What a setting does is left
+// to the package that reads it.
+package config
+
+import (
+	"log/slog"
+	"time"
+)
+
+// Config has the value of every setting. It is read-only once loaded.
+type Config struct {
+	// Data is the folder that holds everything durable.
+	Data string
+	// Listen is the address of the embedded NATS server.
+	Listen string
+	// ConfigFile is the YAML file that was read, "" where none was.
+	ConfigFile string
+
+	NATS   NATS
+	WAL    WAL
+	Ingest Ingest
+	Dedup  Dedup
+	Log    Log
+
+	sources map[string]Source
+}
+
+// NATS says which NATS to use.
+type NATS struct {
+	URL string // of an external server; "" for the embedded one
+}
+
+// WAL has the settings of the write-ahead log.
+type WAL struct {
+	Durability Durability
+	BytesMax   Size // of one partition's log; 0 for no limit
+}
+
+// Ingest has the settings of the intake of events.
+type Ingest struct {
+	EventBytesMax Size
+	MemoryMax     Size // of events that wait until they are durable
+}
+
+// Dedup has the settings of the recognition of repeated message ids.
+type Dedup struct {
+	Window time.Duration // in log time
+}
+
+// Log has the settings of the program's own log.
+type Log struct {
+	Level  slog.Level
+	Format Format
+}
+
+// Durability says when the log acknowledges what was appended to it.
+type Durability string
+
+// The durability profiles. Durable syncs before it acknowledges, Balanced syncs
+// every 100 ms, Fast leaves it to the NATS server's default interval.
+const (
+	Durable  Durability = "durable"
+	Balanced Durability = "balanced"
+	Fast     Durability = "fast"
+)
+
+// Format is how the program's own log is written.
+type Format string
+
+// The log formats: for a person at a terminal, and one JSON object to a line.
+const (
+	Text Format = "text"
+	JSON Format = "json"
+)
+
+// Default returns the configuration where nothing is set.
+func Default() *Config {
+	c, err := load(nil, "", nil)
+	if err != nil {
+		panic(err) // a default that its own check refuses
+	}
+	return c
+}

@@ -1,0 +1,217 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/agnivade/levenshtein"
+)
+
+// setting is one row of the table of settings.
+type setting struct {
+	name string // as in YAML and as a flag; "a.b_c" is EVENTFLUX_A_B_C in the environment
+	def  string
+	unit string // "" where the value is no quantity
+	doc  string
+	// set checks text and stores its value. The caller adds the name to the error.
+	set func(text string) error
+	// get returns the stored value as set accepts it.
+	get func() string
+}
+
+// Sizes that one event may be limited to. The largest still fits, with its
+// frame's header, into what a NATS server takes without a warning.
+const (
+	eventBytesMin Size = 1 << 10
+	eventBytesMax Size = 4 << 20
+	memoryMin     Size = 1 << 20
+)
+
+// settings returns the table, bound to the fields of c. This is the only place
+// that names a setting.
+func settings(c *Config) []setting {
+	return []setting{
+		stringRow("data", "data", "folder that holds everything durable", &c.Data, notEmpty),
+		stringRow("listen", "127.0.0.1:4222", "address of the embedded NATS server", &c.Listen, hostPort),
+		stringRow("nats.url", "", "NATS server to use; empty for the embedded one", &c.NATS.URL, natsURL),
+		stringRow("wal.durability", string(Durable), "when an append counts as durable: durable (synced), balanced (synced every 100 ms) or fast (the server's interval)",
+			&c.WAL.Durability, oneOf(Durable, Balanced, Fast)),
+		sizeRow("wal.bytes_max", 0, "size at which the log of one partition takes no more; 0 for no limit",
+			&c.WAL.BytesMax, anySize),
+		sizeRow("ingest.event_bytes_max", 1<<20, "largest event that is accepted",
+			&c.Ingest.EventBytesMax, sizeBetween(eventBytesMin, eventBytesMax)),
+		sizeRow("ingest.memory_max", 64<<20, "events that may wait until they are durable, taken together",
+			&c.Ingest.MemoryMax, sizeAtLeast(memoryMin)),
+		durationRow("dedup.window", 2*time.Minute, "how long a message id is remembered, in log time", &c.Dedup.Window),
+		levelRow("log.level", slog.LevelInfo, "least severe message that is logged: debug, info, warn or error", &c.Log.Level),
+		stringRow("log.format", string(Text), "text for a person, json for a program", &c.Log.Format, oneOf(Text, JSON)),
+	}
+}
+
+func stringRow[T ~string](name, def, doc string, to *T, check func(string) error) setting {
+	return setting{
+		name: name, def: def, doc: doc,
+		set: func(text string) error {
+			if err := check(text); err != nil {
+				return err
+			}
+			*to = T(text)
+			return nil
+		},
+		get: func() string { return string(*to) },
+	}
+}
+
+func sizeRow(name string, def Size, doc string, to *Size, check func(Size) error) setting {
+	return setting{
+		name: name, def: def.String(), unit: "bytes", doc: doc,
+		set: func(text string) error {
+			n, err := ParseSize(text)
+			if err != nil {
+				return err
+			}
+			if err := check(n); err != nil {
+				return err
+			}
+			*to = n
+			return nil
+		},
+		get: func() string { return to.String() },
+	}
+}
+
+func durationRow(name string, def time.Duration, doc string, to *time.Duration) setting {
+	return setting{
+		name: name, def: durationText(def), unit: "duration", doc: doc,
+		set: func(text string) error {
+			d, err := time.ParseDuration(text)
+			switch {
+			case err != nil:
+				return fmt.Errorf("%q is no duration; write a number and a unit, such as 90s or 2m", text)
+			case d < time.Millisecond || d%time.Millisecond != 0:
+				return fmt.Errorf("%s is not a whole, positive number of milliseconds", text)
+			}
+			*to = d
+			return nil
+		},
+		get: func() string { return durationText(*to) },
+	}
+}
+
+func levelRow(name string, def slog.Level, doc string, to *slog.Level) setting {
+	return setting{
+		name: name, def: strings.ToLower(def.String()), doc: doc,
+		set: func(text string) error {
+			levels := []slog.Level{slog.LevelDebug, slog.LevelInfo, slog.LevelWarn, slog.LevelError}
+			for _, l := range levels {
+				if strings.EqualFold(l.String(), text) {
+					*to = l
+					return nil
+				}
+			}
+			return fmt.Errorf("%q is not one of debug, info, warn, error", text)
+		},
+		get: func() string { return strings.ToLower(to.String()) },
+	}
+}
+
+func notEmpty(text string) error {
+	if text == "" {
+		return errors.New("is empty")
+	}
+	return nil
+}
+
+func hostPort(text string) error {
+	_, port, err := net.SplitHostPort(text)
+	if err != nil {
+		return fmt.Errorf("%q is not HOST:PORT, such as 127.0.0.1:4222 or :4222", text)
+	}
+	if n, err := strconv.Atoi(port); err != nil || n < 0 || n > 65535 {
+		return fmt.Errorf("%q has no port between 0 and 65535 (0: any free one)", text)
+	}
+	return nil
+}
+
+func natsURL(text string) error {
+	if text == "" {
+		return nil
+	}
+	for part := range strings.SplitSeq(text, ",") {
+		u, err := url.Parse(part)
+		if err != nil {
+			// The parser's own error repeats the text, and a password with it.
+			return errors.New("is no URL; write nats://HOST:PORT")
+		}
+		if u.Host == "" || !slices.Contains([]string{"nats", "tls", "ws", "wss"}, u.Scheme) {
+			return fmt.Errorf("%q is not nats://HOST:PORT (or tls, ws, wss)", u.Redacted())
+		}
+	}
+	return nil
+}
+
+func oneOf[T ~string](allowed ...T) func(string) error {
+	return func(text string) error {
+		if slices.Contains(allowed, T(text)) {
+			return nil
+		}
+		names := make([]string, len(allowed))
+		for i, a := range allowed {
+			names[i] = string(a)
+		}
+		return fmt.Errorf("%q is not one of %s%s", text, strings.Join(names, ", "), suggest(text, names))
+	}
+}
+
+func anySize(Size) error { return nil }
+
+func sizeAtLeast(low Size) func(Size) error {
+	return func(n Size) error {
+		if n < low {
+			return fmt.Errorf("%s is less than %s", n, low)
+		}
+		return nil
+	}
+}
+
+func sizeBetween(low, high Size) func(Size) error {
+	return func(n Size) error {
+		if n < low || n > high {
+			return fmt.Errorf("%s is not between %s and %s", n, low, high)
+		}
+		return nil
+	}
+}
+
+// suggest returns ", did you mean …?" where one of names is close to name.
+func suggest(name string, names []string) string {
+	best, distance := "", len(name)/3+2
+	for _, n := range names {
+		if d := levenshtein.ComputeDistance(strings.ToLower(name), strings.ToLower(n)); d < distance {
+			best, distance = n, d
+		}
+	}
+	if best == "" {
+		return ""
+	}
+	return fmt.Sprintf(", did you mean %s?", best)
+}
+
+// durationText writes 2m as "2m" and not as "2m0s".
+func durationText(d time.Duration) string {
+	text := d.String()
+	if strings.HasSuffix(text, "m0s") {
+		text = strings.TrimSuffix(text, "0s")
+	}
+	if strings.HasSuffix(text, "h0m") {
+		text = strings.TrimSuffix(text, "0m")
+	}
+	return text
+}

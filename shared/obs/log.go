@@ -1,0 +1,29 @@
+// Package obs sets up what operators see of a running process: its log. What is
+// logged is left to the services.
+package obs
+
+import (
+	"io"
+	"log/slog"
+
+	"eventflux/shared/config"
+)
+
+// NewLogger returns a logger that writes to w what c lets through, in c's format.
+// It is safe for concurrent use.
+func NewLogger(w io.Writer, c config.Log) *slog.Logger {
+	options := &slog.HandlerOptions{Level: c.Level}
+	if c.Format == config.JSON {
+		return slog.New(slog.NewJSONHandler(w, options))
+	}
+	options.ReplaceAttr = shortTime
+	return slog.New(slog.NewTextHandler(w, options))
+}
+
+// shortTime writes the time to the millisecond: a person reads no nanoseconds.
+func shortTime(groups []string, a slog.Attr) slog.Attr {
+	if len(groups) == 0 && a.Key == slog.TimeKey {
+		return slog.String(slog.TimeKey, a.Value.Time().Format("2006-01-02T15:04:05.000Z07:00"))
+	}
+	return a
+}
