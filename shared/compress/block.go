@@ -1,0 +1,150 @@
+package compress
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"sync"
+
+	"github.com/golang/snappy"
+	"github.com/klauspost/compress/zstd"
+	"github.com/pierrec/lz4/v4"
+)
+
+// lz4ExpansionMax bounds what a byte of an LZ4 block can stand for: a length is
+// extended by 255 with each further byte.
+const lz4ExpansionMax = 255
+
+var lz4Compressors = sync.Pool{New: func() any { return new(lz4.Compressor) }}
+
+// The two zstd coders are shared: their EncodeAll and DecodeAll take an idle
+// worker out of a pool of their own. No checksum is asked for, because each
+// format that stores a block has one over more than the block.
+var (
+	zstdEncoder = sync.OnceValue(func() *zstd.Encoder {
+		enc, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderCRC(false))
+		if err != nil {
+			panic(err) // options of this repository, not input
+		}
+		return enc
+	})
+	zstdDecoder = sync.OnceValue(func() *zstd.Decoder {
+		dec, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(0), zstd.WithDecoderMaxMemory(RawBytesMax),
+			zstd.WithDecodeAllCapLimit(true))
+		if err != nil {
+			panic(err)
+		}
+		return dec
+	})
+)
+
+// Compress appends the compressed src to dst and returns the extended slice. A
+// block that does not shrink is not worth its decompression: dst then comes back
+// with nothing appended, and the caller stores src as None. None itself appends
+// src as it is. It is safe for concurrent use.
+func (c Codec) Compress(dst, src []byte) []byte {
+	if c == None {
+		return append(dst, src...)
+	}
+	if !c.Valid() {
+		panic("compress with " + c.String()) // codecs of blocks that are read go to Decompress
+	}
+	if len(src) == 0 || len(src) > RawBytesMax {
+		return dst
+	}
+	base := len(dst)
+	switch c {
+	case LZ4:
+		dst = compressLZ4(dst, src)
+	case Snappy:
+		dst = slices.Grow(dst, snappy.MaxEncodedLen(len(src)))
+		dst = dst[:base+len(snappy.Encode(dst[base:cap(dst)], src))]
+	case Zstd:
+		dst = zstdEncoder().EncodeAll(src, slices.Grow(dst, zstdEncoder().MaxEncodedSize(len(src))))
+	}
+	if len(dst)-base >= len(src) {
+		return dst[:base]
+	}
+	return dst
+}
+
+func compressLZ4(dst, src []byte) []byte {
+	comp := lz4Compressors.Get().(*lz4.Compressor)
+	defer lz4Compressors.Put(comp)
+	base := len(dst)
+	dst = slices.Grow(dst, lz4.CompressBlockBound(len(src)))
+	n, err := comp.CompressBlock(src, dst[base:cap(dst)])
+	if err != nil {
+		return dst[:base] // cannot be: the memory is of the bound's size
+	}
+	return dst[:base+n]
+}
+
+// Decompress appends the rawLen bytes that src stands for to dst and returns the
+// extended slice. It never produces more, whatever src says; where src holds
+// another number of bytes or is no block of this codec, the error is ErrCorrupt
+// and dst comes back unchanged. It is safe for concurrent use.
+func (c Codec) Decompress(dst, src []byte, rawLen int) ([]byte, error) {
+	if rawLen < 0 || rawLen > RawBytesMax {
+		return dst, fmt.Errorf("%w: raw length %d, limit %d", ErrCorrupt, rawLen, RawBytesMax)
+	}
+	n, err := c.lenOf(src, rawLen)
+	if err != nil {
+		return dst, fmt.Errorf("%w: %s: %w", ErrCorrupt, c, err)
+	}
+	if n != rawLen {
+		return dst, fmt.Errorf("%w: %s block holds %d bytes, declared are %d", ErrCorrupt, c, n, rawLen)
+	}
+	base := len(dst)
+	dst = slices.Grow(dst, rawLen)
+	// The third index keeps a decoder from the spare memory behind the block.
+	out := dst[base : base+rawLen : base+rawLen]
+	switch c {
+	case None:
+		n = copy(out, src)
+	case LZ4:
+		n, err = lz4.UncompressBlock(src, out)
+	case Snappy:
+		var raw []byte
+		raw, err = snappy.Decode(out, src)
+		n = len(raw)
+	case Zstd:
+		var raw []byte
+		raw, err = zstdDecoder().DecodeAll(src, out[:0])
+		n = len(raw)
+	}
+	if err != nil {
+		return dst[:base], fmt.Errorf("%w: %s: %w", ErrCorrupt, c, err)
+	}
+	if n != rawLen {
+		return dst[:base], fmt.Errorf("%w: %s block holds %d bytes, declared are %d", ErrCorrupt, c, n, rawLen)
+	}
+	return dst[:base+n], nil
+}
+
+// lenOf returns the raw length that src itself tells, or else rawLen, and an error
+// where that cannot be, so that a lie is noticed before memory is taken for it.
+func (c Codec) lenOf(src []byte, rawLen int) (int, error) {
+	switch c {
+	case None:
+		return len(src), nil
+	case LZ4:
+		if rawLen > len(src)*lz4ExpansionMax {
+			return 0, fmt.Errorf("%d bytes cannot stand for the %d that are declared", len(src), rawLen)
+		}
+		return rawLen, nil
+	case Snappy:
+		return snappy.DecodedLen(src)
+	case Zstd:
+		var h zstd.Header
+		if err := h.Decode(src); err != nil {
+			return 0, err
+		}
+		if h.HasFCS {
+			return int(min(h.FrameContentSize, math.MaxInt32)), nil
+		}
+		return rawLen, nil
+	default:
+		return 0, fmt.Errorf("codec number %d is not known; a newer version may have written it", uint8(c))
+	}
+}
