@@ -33,7 +33,17 @@ type Spec struct {
 	Check func(params []Param) error
 	// New returns an empty window. It is called with checked parameters, once
 	// for each query and partition key.
-	New func(env *Env, schema *event.Schema, params []Param) Window
+	New func(Config) Window
+}
+
+// Config is what a window is made from.
+type Config struct {
+	Env    *Env
+	Schema *event.Schema // of the rows that it is given
+	Params []Param
+	// Expired is set where the query inserts expired events. Where it is not,
+	// batch windows need not keep the batch that a reset is about to forget.
+	Expired bool
 }
 
 var (

@@ -40,8 +40,8 @@ func (e *Env) NextSeq() uint64 {
 	return e.seq
 }
 
-// Emit takes one output chunk of a window. The slice is the window's own and is
-// reused after the call.
+// Emit takes one output chunk of a window. The slice is valid during the call; the
+// receiver may shorten and reorder it.
 type Emit func(chunk []Row)
 
 // Window keeps rows of one query (and partition key).

@@ -1,0 +1,44 @@
+package aggregate
+
+import (
+	"fmt"
+
+	"eventflux/shared/event"
+)
+
+func init() {
+	Register(Spec{
+		Name:  "count",
+		Usage: "count() or count(x)",
+		Result: func(args []event.Type) (event.Type, error) {
+			if len(args) > 1 {
+				return 0, fmt.Errorf("it takes at most one argument, found %d", len(args))
+			}
+			return event.Long, nil
+		},
+		New: func([]event.Type) Aggregate { return &count{} },
+	})
+}
+
+// count counts rows, nulls among them.
+type count struct{ n []int64 }
+
+func (a *count) Add(slot int, _ *Value) {
+	a.n = grow(a.n, slot)
+	a.n[slot]++
+}
+
+func (a *count) Remove(slot int, _ *Value) {
+	a.n = grow(a.n, slot)
+	a.n[slot]--
+}
+
+func (a *count) Result(slot int, out *Value) {
+	a.n = grow(a.n, slot)
+	out.Int, out.Null = a.n[slot], false
+}
+
+func (a *count) Clear(slot int) {
+	a.n = grow(a.n, slot)
+	a.n[slot] = 0
+}

@@ -1,0 +1,49 @@
+package window
+
+func init() {
+	Register(Spec{
+		Name:  "length",
+		Usage: "length(n int)",
+		Check: func(p []Param) error {
+			if err := arity(p, 1, 1); err != nil {
+				return err
+			}
+			return checkSize(p, 0, 0)
+		},
+		New: func(c Config) Window {
+			return &length{env: c.Env, size: int(c.Params[0].Int), queue: NewQueue(c.Schema, c.Params[0].Int)}
+		},
+	})
+}
+
+// length keeps the last size rows. A row that finds it full displaces the oldest.
+type length struct {
+	untimed
+	env   *Env
+	size  int
+	queue Queue
+	chunk []Row
+}
+
+func (w *length) Add(in []Row, emit Emit) {
+	w.queue.Settle()
+	w.chunk = w.chunk[:0]
+	for _, r := range in {
+		if w.size == 0 {
+			w.chunk = append(w.chunk, r, Row{B: r.B, I: r.I, TS: w.env.Now, Kind: Expired}, Row{Kind: Reset})
+			continue
+		}
+		if w.queue.Len() == w.size {
+			w.chunk = w.queue.expire(w.chunk, w.env.Now)
+		}
+		w.chunk = append(w.chunk, r)
+		w.queue.Push(r)
+	}
+	emit(w.chunk)
+}
+
+// untimed is the half of a window that never waits for the clock.
+type untimed struct{}
+
+func (untimed) Due() (int64, uint64, bool) { return 0, 0, false }
+func (untimed) Fire(Emit)                  {}

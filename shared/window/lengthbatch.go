@@ -1,0 +1,122 @@
+package window
+
+func init() {
+	Register(Spec{
+		Name:  "lengthBatch",
+		Usage: "lengthBatch(n int [, streamCurrent bool])",
+		Check: func(p []Param) error {
+			if err := arity(p, 1, 2); err != nil {
+				return err
+			}
+			if err := checkSize(p, 0, 1); err != nil {
+				return err
+			}
+			if len(p) == 2 {
+				return checkFlag(p, 1)
+			}
+			return nil
+		},
+		New: func(c Config) Window {
+			return &lengthBatch{
+				env: c.Env, size: int(c.Params[0].Int), keep: c.Expired,
+				stream: len(c.Params) == 2 && c.Params[1].Int != 0,
+				batch:  newBatch(c, c.Params[0].Int),
+			}
+		},
+	})
+}
+
+// lengthBatch collects size rows and emits them together. Each batch expires the
+// one before it.
+type lengthBatch struct {
+	untimed
+	env    *Env
+	size   int
+	keep   bool // expired rows are wanted
+	stream bool // rows pass at once; the batch only says when they expire
+	batch  batch
+	seen   int // streaming: rows of this batch, kept or not
+	chunk  []Row
+}
+
+func (w *lengthBatch) Add(in []Row, emit Emit) {
+	w.batch.queue.Settle()
+	if w.stream {
+		w.pass(in, emit)
+		return
+	}
+	for _, r := range in {
+		w.batch.queue.Push(r)
+		if w.batch.collected() == w.size {
+			w.chunk = w.batch.flush(w.chunk[:0], w.env.Now, w.keep)
+			emit(w.chunk)
+		}
+	}
+}
+
+// pass lets rows through as they come. The row that starts a batch carries the
+// expiry of the one before.
+func (w *lengthBatch) pass(in []Row, emit Emit) {
+	w.chunk = w.chunk[:0]
+	for _, r := range in {
+		if w.seen == w.size {
+			w.chunk = w.batch.expireAll(w.chunk, w.env.Now)
+			w.chunk = append(w.chunk, Row{Kind: Reset})
+			w.seen = 0
+		}
+		w.seen++
+		if w.keep {
+			w.batch.queue.Push(r)
+		}
+		w.chunk = append(w.chunk, r)
+	}
+	emit(w.chunk)
+}
+
+// batch is what batch windows share: the rows of the batch that was emitted
+// last, and behind them those of the batch being collected.
+type batch struct {
+	queue Queue
+	mark  uint64 // number of the first row that is being collected
+}
+
+func newBatch(c Config, expected int64) batch { return batch{queue: NewQueue(c.Schema, expected)} }
+
+// collected returns the number of rows that wait for the end of their batch.
+func (b *batch) collected() int { return int(b.queue.Tail() - b.mark) }
+
+// emitted returns the number of rows of the batch before, which wait to expire.
+func (b *batch) emitted() int { return int(b.mark - b.queue.Head()) }
+
+// expireAll appends every row of the batch before as expired.
+func (b *batch) expireAll(chunk []Row, now int64) []Row {
+	if b.mark == b.queue.Head() { // streaming batches collect nothing
+		b.mark = b.queue.Tail()
+	}
+	return b.expireEmitted(chunk, now)
+}
+
+func (b *batch) expireEmitted(chunk []Row, now int64) []Row {
+	for b.queue.Head() < b.mark {
+		chunk = b.queue.expire(chunk, now)
+	}
+	return chunk
+}
+
+// flush ends a batch that holds rows: the one before expires, aggregators are
+// reset, and the rows come out. They are kept for their own expiry if that is
+// wanted.
+func (b *batch) flush(chunk []Row, now int64, keep bool) []Row {
+	chunk = b.expireEmitted(chunk, now)
+	chunk = append(chunk, Row{Kind: Reset})
+	for n := b.mark; n < b.queue.Tail(); n++ {
+		chunk = append(chunk, b.queue.Row(n, Current))
+	}
+	b.mark = b.queue.Tail()
+	if !keep {
+		for b.queue.Len() > 0 {
+			b.queue.Pop()
+		}
+	}
+	return chunk
+}

@@ -1,0 +1,98 @@
+package window
+
+import (
+	"math/bits"
+
+	"eventflux/shared/event"
+)
+
+// Sizes of a queue's blocks. A block that is full never changes again, so that
+// it can be stored once; a short window stays small and in the cache.
+const (
+	blockRowsMin = 8
+	blockRowsMax = 256
+)
+
+// Queue keeps copies of rows in the order in which they came. Each row has a
+// number, one more than the row before, so that it keeps its name while others
+// leave. Rows leave at the front.
+type Queue struct {
+	schema     *event.Schema
+	shift      uint // a block has 1<<shift rows; it begins at a multiple of that
+	head, tail uint64
+	blocks     []*event.Batch // blocks[0] holds row head
+	retired    []*event.Batch // all left, but references may still point into them
+	spare      *event.Batch
+}
+
+// NewQueue returns an empty queue for rows of the schema, of which it expects to
+// hold about so many at a time.
+func NewQueue(s *event.Schema, expected int64) Queue {
+	rows := min(max(expected, blockRowsMin), blockRowsMax)
+	return Queue{schema: s, shift: uint(bits.Len64(uint64(rows - 1)))}
+}
+
+// Len returns the number of rows.
+func (q *Queue) Len() int { return int(q.tail - q.head) }
+
+// Head returns the number of the first row.
+func (q *Queue) Head() uint64 { return q.head }
+
+// Tail returns the number that the next pushed row will have.
+func (q *Queue) Tail() uint64 { return q.tail }
+
+// Settle ends the life of the references to rows that have left. Windows call it
+// when they are called, which is what makes the promise of Row true.
+func (q *Queue) Settle() {
+	for _, b := range q.retired {
+		b.Reset()
+		q.spare = b
+	}
+	q.retired = q.retired[:0]
+}
+
+// Push appends a copy of the row.
+func (q *Queue) Push(r Row) {
+	i := int(q.tail>>q.shift - q.head>>q.shift)
+	if i == len(q.blocks) {
+		q.blocks = append(q.blocks, q.block())
+	}
+	b := q.blocks[i]
+	b.AppendRow(r.B, int(r.I))
+	b.TS[len(b.TS)-1] = r.TS
+	q.tail++
+}
+
+func (q *Queue) block() *event.Batch {
+	if b := q.spare; b != nil {
+		q.spare = nil
+		return b
+	}
+	return event.NewBatch(q.schema)
+}
+
+// Row returns the row of that number, which must be in the queue.
+func (q *Queue) Row(number uint64, kind Kind) Row {
+	b := q.blocks[number>>q.shift-q.head>>q.shift]
+	i := number & (1<<q.shift - 1)
+	return Row{B: b, I: int32(i), TS: b.TS[i], Kind: kind}
+}
+
+// Pop lets the first row leave. References to it stay valid until Settle.
+func (q *Queue) Pop() {
+	q.head++
+	if q.head&(1<<q.shift-1) == 0 {
+		q.retired = append(q.retired, q.blocks[0])
+		n := copy(q.blocks, q.blocks[1:])
+		q.blocks[n] = nil
+		q.blocks = q.blocks[:n]
+	}
+}
+
+// expire appends the first row to chunk as expired at ms now, and lets it leave.
+func (q *Queue) expire(chunk []Row, now int64) []Row {
+	r := q.Row(q.head, Expired)
+	r.TS = now
+	q.Pop()
+	return append(chunk, r)
+}
