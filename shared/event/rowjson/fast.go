@@ -1,0 +1,172 @@
+package rowjson
+
+import (
+	"eventflux/shared/event"
+)
+
+// fastRow appends the row at p if it has the common shape: keys in the order of
+// the last row, strings without escapes, numbers that need no more than one
+// machine operation. In all other cases, wrong rows among them, it reports false
+// and leaves the row half-written; the library then decides. So nothing is
+// accepted here that the library would refuse, and nothing is ever refused here.
+func (d *Decoder) fastRow(b *event.Batch, p int, isArray bool) (end int, ok bool) {
+	src := d.src
+	last := byte('}')
+	if isArray {
+		last = ']'
+	} else if src[p] != '{' {
+		return 0, false
+	}
+	p++
+	for n, i := range d.order {
+		if isArray {
+			i = n
+		}
+		if n > 0 {
+			if p >= len(src) || src[p] != ',' {
+				return 0, false
+			}
+			p++
+		}
+		p = skipSpace(src, p)
+		if !isArray {
+			key := d.keys[i]
+			if len(src)-p < len(key) || string(src[p:p+len(key)]) != key {
+				return 0, false
+			}
+			p = skipSpace(src, p+len(key))
+		}
+		if p, ok = fastField(&b.Cols[i], src, p); !ok {
+			return 0, false
+		}
+		p = skipSpace(src, p)
+	}
+	if p >= len(src) || src[p] != last {
+		return 0, false
+	}
+	return p + 1, true
+}
+
+// fastField appends the value at p and returns where it ends.
+func fastField(c *event.Column, src []byte, p int) (end int, ok bool) {
+	if p >= len(src) {
+		return 0, false
+	}
+	switch c.Type {
+	case event.String:
+		if src[p] == '"' {
+			return fastString(c, src, p+1)
+		}
+	case event.Int, event.Long:
+		v, end, ok := fastInteger(src, p)
+		if ok && (c.Type == event.Long || v == int64(int32(v))) {
+			c.AppendInt(v)
+			return end, true
+		}
+	case event.Float, event.Double:
+		v, end, ok := fastReal(src, p, c.Type)
+		if ok {
+			c.AppendFloat(v)
+			return end, true
+		}
+	case event.Bool:
+		if hasPrefix(src[p:], "true") {
+			c.AppendInt(1)
+			return p + 4, true
+		}
+		if hasPrefix(src[p:], "false") {
+			c.AppendInt(0)
+			return p + 5, true
+		}
+	}
+	if hasPrefix(src[p:], "null") {
+		c.AppendNull()
+		return p + 4, true
+	}
+	return 0, false
+}
+
+func hasPrefix(src []byte, prefix string) bool {
+	return len(src) >= len(prefix) && string(src[:len(prefix)]) == prefix
+}
+
+// fastString appends the string whose text starts at p.
+func fastString(c *event.Column, src []byte, p int) (end int, ok bool) {
+	for i := p; i < len(src); i++ {
+		switch ch := src[i]; {
+		case ch == '"':
+			c.Bytes = append(c.Bytes, src[p:i]...)
+			c.Ends = append(c.Ends, uint32(len(c.Bytes)))
+			return i + 1, true
+		case ch == '\\' || ch < ' ':
+			return 0, false
+		}
+	}
+	return 0, false
+}
+
+// fastInteger reads a whole number of up to 18 digits, which cannot overflow.
+// What follows it (a fraction, an exponent) is for the caller to refuse.
+func fastInteger(src []byte, p int) (v int64, end int, ok bool) {
+	negative := src[p] == '-'
+	if negative {
+		p++
+	}
+	start := p
+	for ; p < len(src) && src[p]-'0' <= 9; p++ {
+		v = v*10 + int64(src[p]-'0')
+	}
+	digits := p - start
+	if digits == 0 || digits > 18 || digits > 1 && src[start] == '0' {
+		return 0, 0, false
+	}
+	if negative {
+		v = -v
+	}
+	return v, p, true
+}
+
+var powersOfTen = [...]float64{1, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15}
+
+// fastReal reads a number of up to 15 digits without an exponent: digits and
+// power of ten are then exact doubles, and their quotient is rounded once
+// (Clinger 1990). For a float the same holds up to 7 digits and 10^10.
+func fastReal(src []byte, p int, t event.Type) (v float64, end int, ok bool) {
+	negative := src[p] == '-'
+	if negative {
+		p++
+	}
+	start := p
+	var mantissa int64
+	for ; p < len(src) && src[p]-'0' <= 9; p++ {
+		mantissa = mantissa*10 + int64(src[p]-'0')
+	}
+	digits, decimals := p-start, 0
+	if digits == 0 || digits > 1 && src[start] == '0' {
+		return 0, 0, false
+	}
+	if p < len(src) && src[p] == '.' {
+		p++
+		point := p
+		for ; p < len(src) && src[p]-'0' <= 9; p++ {
+			mantissa = mantissa*10 + int64(src[p]-'0')
+		}
+		decimals = p - point
+		if decimals == 0 {
+			return 0, 0, false
+		}
+		digits += decimals
+	}
+	switch {
+	case t == event.Double && digits <= 15:
+		v = float64(mantissa) / powersOfTen[decimals]
+	case t == event.Float && digits <= 7:
+		v = float64(float32(mantissa) / float32(powersOfTen[decimals]))
+	default:
+		return 0, 0, false
+	}
+	if negative {
+		v = -v
+	}
+	return v, p, true
+}
