@@ -26,7 +26,7 @@ func (c *Column) IsNull(i int) bool {
 	return c.hasNulls && i>>6 < len(c.nulls) && c.nulls[i>>6]>>(uint(i)&63)&1 != 0
 }
 
-// HasNulls reports whether any row may be null. False is certain.
+// HasNulls reports whether any row is null.
 func (c *Column) HasNulls() bool { return c.hasNulls }
 
 // Text returns row i of a text column. The string shares the column's memory: it
@@ -111,8 +111,8 @@ func (c *Column) AppendFrom(src *Column, i int) {
 }
 
 // Nulls returns the null bitmap: bit i of word i/64 is set where row i is null.
-// It is nil where no row is null, and may lack words at its end, which are zero.
-// The slice is the column's own.
+// It ends with the word of the last null, and is nil where no row is null, so that
+// equal rows have equal bitmaps. The slice is the column's own.
 func (c *Column) Nulls() []uint64 {
 	if !c.hasNulls {
 		return nil
@@ -123,7 +123,16 @@ func (c *Column) Nulls() []uint64 {
 // SetNulls replaces the null bitmap by a copy of words. Decoders use it.
 func (c *Column) SetNulls(words []uint64) {
 	c.nulls = append(c.nulls[:0], words...)
-	c.hasNulls = len(words) > 0
+	c.trimNulls()
+}
+
+// trimNulls drops the words after the last null.
+func (c *Column) trimNulls() {
+	n := len(c.nulls)
+	for n > 0 && c.nulls[n-1] == 0 {
+		n--
+	}
+	c.nulls, c.hasNulls = c.nulls[:n], n > 0
 }
 
 func (c *Column) setNull(i int) {
@@ -152,14 +161,11 @@ func (c *Column) Truncate(n int) {
 	if !c.hasNulls {
 		return
 	}
-	if n == 0 {
-		c.nulls, c.hasNulls = c.nulls[:0], false
-		return
-	}
 	if words := (n + 63) >> 6; len(c.nulls) > words {
 		c.nulls = c.nulls[:words]
 	}
 	if last := n >> 6; last < len(c.nulls) {
 		c.nulls[last] &= 1<<(uint(n)&63) - 1
 	}
+	c.trimNulls()
 }
