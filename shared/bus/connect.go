@@ -1,0 +1,126 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/nats-io/nats.go"
+)
+
+const (
+	reconnectWait = 100 * time.Millisecond
+	dialTimeout   = 2 * time.Second
+)
+
+// ConnectConfig says where to connect, and as whom.
+type ConnectConfig struct {
+	// URL of the external server, or several with commas between. It is not
+	// looked at if Embedded is set.
+	URL string
+	// Embedded is the server in this process.
+	Embedded *Embedded
+	// Name of the connection, as the server's listings show it.
+	Name string
+	// CredsFile (JWT and key) or NKeyFile (seed) prove who we are; secrets are in
+	// files alone.
+	CredsFile, NKeyFile string
+	// CAFile replaces the system's certificate authorities; CertFile and KeyFile
+	// are the client's own certificate.
+	CAFile, CertFile, KeyFile string
+	// Log is where the connection's ups and downs go; nil is slog.Default.
+	Log *slog.Logger
+}
+
+// Connect returns a connection that stays for ever: it reconnects without end,
+// and keeps nothing back while it is down - a publish fails at once, because a
+// client's buffer that is flushed later would write what its owner gave up on.
+// It waits for the first connection until ctx ends.
+func Connect(ctx context.Context, cfg ConnectConfig) (*nats.Conn, error) {
+	if cfg.Log == nil {
+		cfg.Log = slog.Default()
+	}
+	if cfg.URL == "" && cfg.Embedded == nil {
+		return nil, errors.New("connect to NATS: no URL given; set nats.url, or run the embedded server")
+	}
+	opts, err := cfg.options()
+	if err != nil {
+		return nil, fmt.Errorf("connect to NATS at %s: %w", cfg.where(), err)
+	}
+	connected := make(chan struct{})
+	opts = append(opts, nats.ConnectHandler(func(*nats.Conn) { close(connected) }))
+	nc, err := nats.Connect(cfg.URL, opts...)
+	if err != nil {
+		return nil, fmt.Errorf("connect to NATS at %s: %w", cfg.where(), err)
+	}
+	if nc.IsConnected() {
+		return nc, nil
+	}
+	select {
+	case <-connected:
+		return nc, nil
+	case <-ctx.Done():
+		err := errors.Join(ctx.Err(), nc.LastError())
+		nc.Close()
+		return nil, fmt.Errorf("connect to NATS at %s: %w", cfg.where(), err)
+	}
+}
+
+func (cfg *ConnectConfig) where() string {
+	if cfg.Embedded != nil {
+		return "the embedded server"
+	}
+	return cfg.URL
+}
+
+func (cfg *ConnectConfig) options() ([]nats.Option, error) {
+	log := cfg.Log.With("connection", cfg.Name, "nats", cfg.where())
+	opts := []nats.Option{
+		nats.Name(cfg.Name),
+		nats.Timeout(dialTimeout),
+		nats.MaxReconnects(-1),
+		nats.IgnoreAuthErrorAbort(), // credentials may be renewed while we run
+		nats.ReconnectWait(reconnectWait),
+		nats.ReconnectBufSize(-1),
+		nats.RetryOnFailedConnect(true),
+		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
+			if err != nil {
+				log.Warn("disconnected from NATS; reconnecting", "err", err)
+			}
+		}),
+		nats.ReconnectErrHandler(func(_ *nats.Conn, err error) { log.Debug("reconnect to NATS", "err", err) }),
+		nats.ReconnectHandler(func(*nats.Conn) { log.Info("connected to NATS again") }),
+		nats.ErrorHandler(func(_ *nats.Conn, sub *nats.Subscription, err error) {
+			subject := ""
+			if sub != nil {
+				subject = sub.Subject
+			}
+			log.Error("NATS connection", "subject", subject, "err", err)
+		}),
+	}
+	if cfg.Embedded != nil {
+		opts = append(opts, nats.InProcessServer(cfg.Embedded))
+	}
+	if cfg.CredsFile != "" {
+		opts = append(opts, nats.UserCredentials(cfg.CredsFile))
+	}
+	if cfg.NKeyFile != "" {
+		key, err := nats.NkeyOptionFromSeed(cfg.NKeyFile)
+		if err != nil {
+			return nil, err
+		}
+		opts = append(opts, key)
+	}
+	if cfg.CAFile != "" {
+		opts = append(opts, nats.RootCAs(cfg.CAFile))
+	}
+	if (cfg.CertFile == "") != (cfg.KeyFile == "") {
+		return nil, errors.New("certificate and key go together, one of them is missing")
+	}
+	if cfg.CertFile != "" {
+		opts = append(opts, nats.ClientCert(cfg.CertFile, cfg.KeyFile))
+	}
+	return opts, nil
+}

@@ -1,0 +1,77 @@
+package bus
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+// appNameBytesMax keeps the longest name of a JetStream stream, with prefix and
+// partition, far below the 255 bytes that the server allows.
+const appNameBytesMax = 128
+
+// CheckName reports whether name can be an app's or a stream's: it becomes a
+// token of subjects and part of the names of JetStream streams, which are also
+// folders on the server's disk.
+func CheckName(name string) error {
+	if name == "" {
+		return fmt.Errorf("empty name: an app and a stream need one")
+	}
+	if len(name) > appNameBytesMax {
+		return fmt.Errorf("name %.20q… has %d bytes, limit %d", name, len(name), appNameBytesMax)
+	}
+	for _, r := range name {
+		if r <= ' ' || r > '~' || strings.ContainsRune(`.*>/\`, r) {
+			return fmt.Errorf("name %q: %q cannot stand in a NATS subject; use letters, digits, - and _", name, r)
+		}
+	}
+	return nil
+}
+
+// WALStream names the JetStream stream with the log of partition p of app.
+func WALStream(app string, p uint32) string { return "EFW_" + app + "_" + decimal(p) }
+
+// WALSubject is the one subject of WALStream.
+func WALSubject(app string, p uint32) string { return "ef.wal." + app + "." + decimal(p) }
+
+// OutStream names the JetStream stream with the results of partition p of app.
+func OutStream(app string, p uint32) string { return "EFO_" + app + "_" + decimal(p) }
+
+// OutSubject is where the rows of stream from partition p of app go.
+func OutSubject(app, stream string, p uint32) string {
+	return "out." + app + "." + stream + "." + decimal(p)
+}
+
+// OutSubjects matches OutSubject for every stream.
+func OutSubjects(app string, p uint32) string { return OutSubject(app, "*", p) }
+
+// FenceSubject takes the message by which a new owner of partition p shuts out
+// the one before. It is kept in OutStream.
+func FenceSubject(app string, p uint32) string { return "ef.fence." + app + "." + decimal(p) }
+
+// DLQStream names the JetStream stream with the events that app refused.
+func DLQStream(app string) string { return "EFD_" + app }
+
+// DLQSubject is where refused events of stream go.
+func DLQSubject(app, stream string) string { return "dlq." + app + "." + stream }
+
+// DLQSubjects matches DLQSubject for every stream.
+func DLQSubjects(app string) string { return "dlq." + app + ".>" }
+
+// InputSubject is where events of stream are published unless its definition
+// says otherwise.
+func InputSubject(stream string) string { return "events." + stream }
+
+// ServiceName is the name in the NATS service registry, as in "eventflux-ingest".
+func ServiceName(service string) string { return "eventflux-" + service }
+
+// ServiceSubject is where requests to a service go, as in "ef.recovery.plan".
+func ServiceSubject(service, verb string) string { return "ef." + service + "." + verb }
+
+// JobSubject is where the progress of a recovery job is published.
+func JobSubject(job string) string { return "ef.recovery.job." + job }
+
+// ClusterBucket is the KV bucket with the projection of the cluster's state.
+const ClusterBucket = "EF_CLUSTER"
+
+func decimal(p uint32) string { return strconv.FormatUint(uint64(p), 10) }

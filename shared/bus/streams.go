@@ -1,0 +1,188 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+const (
+	// duplicatesMin is the shortest window the server takes. Nothing here
+	// carries Nats-Msg-Id, so the window has nothing to hold; the log's own
+	// numbering finds duplicates.
+	duplicatesMin = 100 * time.Millisecond
+
+	dlqAgeMax   = 7 * 24 * time.Hour
+	dlqBytesMax = 1 << 30
+
+	// A stream that was deleted a moment ago still has its folder on the disk,
+	// and creating it anew fails with this code until the folder is gone.
+	errCodeCreate   jetstream.ErrorCode = 10049
+	createAttempts                      = 40
+	createRetryWait                     = 50 * time.Millisecond
+)
+
+// StreamLimits are the settings of a JetStream stream that an operator may
+// choose, and change later: an existing stream is updated to them.
+type StreamLimits struct {
+	Replicas int           // copies in the cluster; 0 is 1
+	BytesMax int64         // 0 is no limit but the server's
+	AgeMax   time.Duration // not for logs; see EnsureOut
+}
+
+// IncompatibleError says that a stream exists already, with settings under which
+// the promises made here do not hold. It is not changed: its messages may have
+// been lost, or be someone else's.
+type IncompatibleError struct {
+	Stream      string
+	Differences []string // "discard is old, want new"
+}
+
+func (e *IncompatibleError) Error() string {
+	return fmt.Sprintf("JetStream stream %s exists with other settings: %q; delete it or rename the app", e.Stream, e.Differences)
+}
+
+// EnsureWAL returns the stream of a partition's log, and creates it if missing.
+// A full one refuses messages; it never drops one.
+func EnsureWAL(ctx context.Context, js jetstream.JetStream, app string, p uint32, l StreamLimits) (jetstream.Stream, error) {
+	if l.AgeMax != 0 {
+		return nil, fmt.Errorf("log of %s: an age limit of %s would drop events that no checkpoint holds", app, l.AgeMax)
+	}
+	cfg := l.config(WALStream(app, p), WALSubject(app, p))
+	cfg.DenyDelete = true
+	// Reads go to the leader: after a takeover a replica may not have the end yet.
+	cfg.AllowDirect = false
+	return ensure(ctx, js, app, cfg)
+}
+
+// EnsureOut returns the stream of a partition's results, and creates it if
+// missing. A full one (BytesMax) stops the task until there is space; results
+// are never dropped for want of it. AgeMax does drop them, and must be longer
+// than a task can be down: a restored task goes on after the newest result.
+func EnsureOut(ctx context.Context, js jetstream.JetStream, app string, p uint32, l StreamLimits) (jetstream.Stream, error) {
+	cfg := l.config(OutStream(app, p), OutSubjects(app, p), FenceSubject(app, p))
+	cfg.AllowAtomicPublish = true
+	cfg.AllowDirect = true // for subscribers who look up single results
+	return ensure(ctx, js, app, cfg)
+}
+
+// EnsureDLQ returns the stream of an app's refused events, and creates it if
+// missing. It forgets the oldest beyond 7 days or 1 GiB unless told otherwise:
+// refused events must not stop the good ones.
+func EnsureDLQ(ctx context.Context, js jetstream.JetStream, app string, l StreamLimits) (jetstream.Stream, error) {
+	if l.AgeMax == 0 {
+		l.AgeMax = dlqAgeMax
+	}
+	if l.BytesMax == 0 {
+		l.BytesMax = dlqBytesMax
+	}
+	cfg := l.config(DLQStream(app), DLQSubjects(app))
+	cfg.Discard = jetstream.DiscardOld
+	cfg.AllowDirect = true
+	return ensure(ctx, js, app, cfg)
+}
+
+func (l StreamLimits) config(name string, subjects ...string) jetstream.StreamConfig {
+	cfg := jetstream.StreamConfig{
+		Name:       name,
+		Subjects:   subjects,
+		Storage:    jetstream.FileStorage,
+		Retention:  jetstream.LimitsPolicy,
+		Discard:    jetstream.DiscardNew,
+		Replicas:   max(l.Replicas, 1),
+		MaxMsgs:    -1,
+		MaxBytes:   -1,
+		MaxAge:     l.AgeMax,
+		Duplicates: duplicatesMin,
+	}
+	if l.BytesMax > 0 {
+		cfg.MaxBytes = l.BytesMax
+	}
+	return cfg
+}
+
+func ensure(ctx context.Context, js jetstream.JetStream, app string, want jetstream.StreamConfig) (jetstream.Stream, error) {
+	if err := CheckName(app); err != nil {
+		return nil, err
+	}
+	stream, err := js.Stream(ctx, want.Name)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		stream, err = create(ctx, js, want)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("JetStream stream %s: %w", want.Name, err)
+	}
+	have := stream.CachedInfo().Config
+	if diff := differences(have, want); len(diff) > 0 {
+		return nil, &IncompatibleError{Stream: want.Name, Differences: diff}
+	}
+	if have.MaxBytes == want.MaxBytes && have.MaxAge == want.MaxAge && have.Replicas == want.Replicas {
+		return stream, nil
+	}
+	have.MaxBytes, have.MaxAge, have.Replicas = want.MaxBytes, want.MaxAge, want.Replicas
+	stream, err = js.UpdateStream(ctx, have)
+	if err != nil {
+		return nil, fmt.Errorf("JetStream stream %s: set limits: %w", want.Name, err)
+	}
+	return stream, nil
+}
+
+func create(ctx context.Context, js jetstream.JetStream, want jetstream.StreamConfig) (jetstream.Stream, error) {
+	for attempt := 1; ; attempt++ {
+		stream, err := js.CreateStream(ctx, want)
+		switch {
+		case err == nil:
+			return stream, nil
+		case errors.Is(err, jetstream.ErrStreamNameAlreadyInUse):
+			return js.Stream(ctx, want.Name) // another process was faster; compare with its
+		case !hasCode(err, errCodeCreate) || attempt == createAttempts:
+			return nil, fmt.Errorf("create: %w", err)
+		}
+		select {
+		case <-time.After(createRetryWait):
+		case <-ctx.Done():
+			return nil, errors.Join(ctx.Err(), err)
+		}
+	}
+}
+
+// differences lists the settings whose change would break a promise.
+func differences(have, want jetstream.StreamConfig) []string {
+	slices.Sort(have.Subjects)
+	slices.Sort(want.Subjects)
+	var diff []string
+	compare := func(setting string, have, want any) {
+		if h, w := fmt.Sprint(have), fmt.Sprint(want); h != w {
+			diff = append(diff, fmt.Sprintf("%s is %s, want %s", setting, h, w))
+		}
+	}
+	compare("subjects", have.Subjects, want.Subjects)
+	compare("storage", have.Storage, want.Storage)
+	compare("retention", have.Retention, want.Retention)
+	compare("discard", have.Discard, want.Discard)
+	compare("max_msgs", have.MaxMsgs, want.MaxMsgs)
+	compare("max_msgs_per_subject", max(have.MaxMsgsPerSubject, 0), max(want.MaxMsgsPerSubject, 0))
+	compare("deny_delete", have.DenyDelete, want.DenyDelete)
+	compare("deny_purge", have.DenyPurge, want.DenyPurge)
+	compare("compression", have.Compression, want.Compression)
+	compare("allow_atomic", have.AllowAtomicPublish, want.AllowAtomicPublish)
+	compare("no_ack", have.NoAck, want.NoAck)
+	compare("sealed", have.Sealed, want.Sealed)
+	compare("persist_mode", have.PersistMode, want.PersistMode)
+	compare("mirror", have.Mirror != nil, false)
+	compare("sources", len(have.Sources), 0)
+	compare("subject_transform", have.SubjectTransform != nil, false)
+	if want.DenyDelete { // a log must not forget by age, not even after an update by hand
+		compare("max_age", have.MaxAge, want.MaxAge)
+	}
+	return diff
+}
+
+func hasCode(err error, code jetstream.ErrorCode) bool {
+	var api jetstream.JetStreamError
+	return errors.As(err, &api) && api.APIError() != nil && api.APIError().ErrorCode == code
+}

@@ -1,0 +1,118 @@
+package bus
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+func TestStreamsAreMadeOnceAndKeep(t *testing.T) {
+	js := connect(t, ConnectConfig{Embedded: openEmbedded(t, EmbeddedConfig{})})
+	ctx := within(t)
+	for range 2 {
+		wal, err := EnsureWAL(ctx, js, "app", 3, StreamLimits{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if c := wal.CachedInfo().Config; c.Name != "EFW_app_3" || c.Discard != jetstream.DiscardNew || !c.DenyDelete || c.MaxAge != 0 || c.Compression != jetstream.NoCompression {
+			t.Errorf("log: %+v", c)
+		}
+		out, err := EnsureOut(ctx, js, "app", 3, StreamLimits{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if c := out.CachedInfo().Config; c.Name != "EFO_app_3" || c.Discard != jetstream.DiscardNew || !c.AllowAtomicPublish {
+			t.Errorf("results: %+v", c)
+		}
+		dlq, err := EnsureDLQ(ctx, js, "app", StreamLimits{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if c := dlq.CachedInfo().Config; c.Discard != jetstream.DiscardOld || c.MaxAge != dlqAgeMax || c.MaxBytes != dlqBytesMax {
+			t.Errorf("dead letters: %+v", c)
+		}
+	}
+	for _, subject := range []string{OutSubject("app", "Alerts", 3), FenceSubject("app", 3), DLQSubject("app", "S"), WALSubject("app", 3)} {
+		if _, err := js.Publish(ctx, subject, []byte("x")); err != nil {
+			t.Errorf("%s: %v", subject, err)
+		}
+	}
+}
+
+func TestStreamWithOtherSettingsIsRefused(t *testing.T) {
+	js := connect(t, ConnectConfig{Embedded: openEmbedded(t, EmbeddedConfig{})})
+	ctx := within(t)
+	theirs := StreamLimits{}.config(WALStream("app", 0), WALSubject("app", 0))
+	theirs.Discard, theirs.MaxAge = jetstream.DiscardOld, dlqAgeMax
+	if _, err := js.CreateStream(ctx, theirs); err != nil {
+		t.Fatal(err)
+	}
+	_, err := EnsureWAL(ctx, js, "app", 0, StreamLimits{})
+	var incompatible *IncompatibleError
+	if !errors.As(err, &incompatible) {
+		t.Fatalf("got %v, want *IncompatibleError", err)
+	}
+	want := []string{"discard is DiscardOld, want DiscardNew", "deny_delete is false, want true", "max_age is 168h0m0s, want 0s"}
+	if strings.Join(incompatible.Differences, "; ") != strings.Join(want, "; ") {
+		t.Errorf("differences %q, want %q", incompatible.Differences, want)
+	}
+}
+
+func TestStreamLimitsFollowTheSettings(t *testing.T) {
+	js := connect(t, ConnectConfig{Embedded: openEmbedded(t, EmbeddedConfig{})})
+	for _, size := range []int64{1 << 20, 2 << 20, 0} {
+		s, err := EnsureWAL(within(t), js, "app", 0, StreamLimits{BytesMax: size})
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := size
+		if size == 0 {
+			want = -1
+		}
+		if got := s.CachedInfo().Config.MaxBytes; got != want {
+			t.Errorf("limit %d, want %d", got, want)
+		}
+	}
+	if _, err := EnsureWAL(within(t), js, "app", 1, StreamLimits{AgeMax: dlqAgeMax}); err == nil {
+		t.Error("a log with an age limit was accepted")
+	}
+}
+
+func TestStreamIsMadeAgainAfterDelete(t *testing.T) {
+	js := connect(t, ConnectConfig{Embedded: openEmbedded(t, EmbeddedConfig{})})
+	ctx := within(t)
+	for range 20 {
+		if _, err := EnsureWAL(ctx, js, "app", 0, StreamLimits{}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := js.Publish(ctx, WALSubject("app", 0), make([]byte, 1<<16)); err != nil {
+			t.Fatal(err)
+		}
+		if err := js.DeleteStream(ctx, WALStream("app", 0)); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestNames(t *testing.T) {
+	for _, good := range []string{"app", "Fraud-2", "a_b", "$x"} {
+		if err := CheckName(good); err != nil {
+			t.Errorf("%q: %v", good, err)
+		}
+	}
+	for _, bad := range []string{"", "a.b", "a b", "*", ">", "a/b", `a\b`, "é", "a\x00", strings.Repeat("x", 129)} {
+		if CheckName(bad) == nil {
+			t.Errorf("%q was accepted", bad)
+		}
+	}
+	for d := Durable; d <= Fast; d++ {
+		if got, err := ParseDurability(d.String()); got != d || err != nil {
+			t.Errorf("%s: %s, %v", d, got, err)
+		}
+	}
+	if _, err := ParseDurability("paranoid"); err == nil {
+		t.Error("an unknown durability was accepted")
+	}
+}
