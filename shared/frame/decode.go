@@ -14,6 +14,7 @@ type Decoder struct {
 	raw     []byte // the payload after decompression
 	texts   []byte // ids and headers of runs
 	ints    []int64
+	starts  []uint32 // where the texts of a dictionary begin
 	nulls   []uint64
 	left    []int // rows of each block that no run has consumed yet
 	shapes  map[string]*shape

@@ -143,6 +143,8 @@ func (d *Decoder) readTexts(r *reader, c *event.Column, rows, nulls int) {
 	case r.err != nil:
 	case form == plainTexts:
 		d.readPlain(r, c, rows, nulls)
+	case form == dictionaryTexts:
+		d.readDictionary(r, c, rows, nulls)
 	default:
 		r.fail("form %d of texts", form)
 	}

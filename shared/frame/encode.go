@@ -32,6 +32,7 @@ type Encoder struct {
 	raw  []byte
 	ints []int64
 	left []int // rows of each block that no run has consumed yet
+	dict dictionary
 }
 
 // Append encodes f behind dst, returns the extended slice and sets f.CRC. The same

@@ -135,9 +135,14 @@ func (e *Encoder) texts(dst []byte, c *event.Column, nulls bool) ([]byte, error)
 	if err != nil {
 		return dst, err
 	}
-	text := c.Bytes[:c.Ends[len(c.Ends)-1]]
-	dst = append(dst, plainTexts)
-	dst = appendInts(dst, lens, spreadOf(lens))
+	text, s := c.Bytes[:c.Ends[len(c.Ends)-1]], spreadOf(lens)
+	if d := &e.dict; d.fill(c, nulls, len(lens)) {
+		plain := len(text) + len(lens)*widthOf(uint64(s.max-s.min))
+		if len(d.bytes)+len(d.lens)+len(d.rows) < plain {
+			return d.appendTo(append(dst, dictionaryTexts)), nil
+		}
+	}
+	dst = appendInts(append(dst, plainTexts), lens, s)
 	return append(dst, text...), nil
 }
 
