@@ -1,0 +1,179 @@
+package model
+
+import (
+	"fmt"
+	"math"
+
+	"eventflux/shared/event"
+	"eventflux/shared/siddhiql"
+)
+
+// aggregator is one aggregator of one group (6).
+type aggregator interface {
+	add(v any)
+	remove(v any)
+	result() any
+}
+
+func newAggregator(a siddhiql.Agg) aggregator {
+	switch a.Name {
+	case "count":
+		return &count{}
+	case "sum":
+		if a.Type == event.Long {
+			return &sumLong{}
+		}
+		return &sumDouble{}
+	case "avg":
+		return &avg{}
+	case "min":
+		return &extreme{sign: -1}
+	case "max":
+		return &extreme{sign: 1}
+	case "distinctCount":
+		return &distinct{counts: map[any]int{}}
+	default:
+		panic(fmt.Sprintf("the model knows no aggregator %q", a.Name))
+	}
+}
+
+// count counts nulls, too.
+type count struct{ n int64 }
+
+func (c *count) add(any)     { c.n++ }
+func (c *count) remove(any)  { c.n-- }
+func (c *count) result() any { return c.n }
+
+// sumLong wraps in 64 bits. Nulls are ignored, and the sum of nothing is null.
+type sumLong struct{ total, n int64 }
+
+func (s *sumLong) add(v any) {
+	if v != nil {
+		s.total, s.n = s.total+toLong(v), s.n+1
+	}
+}
+
+func (s *sumLong) remove(v any) {
+	if v != nil {
+		s.total, s.n = s.total-toLong(v), s.n-1
+	}
+}
+
+func (s *sumLong) result() any {
+	if s.n == 0 {
+		return nil
+	}
+	return s.total
+}
+
+// sumDouble is compensated after Neumaier, and exactly zero when it is empty.
+type sumDouble struct {
+	total, lost float64
+	n           int64
+}
+
+func (s *sumDouble) add(v any) {
+	if v != nil {
+		s.put(toDouble(v))
+		s.n++
+	}
+}
+
+func (s *sumDouble) remove(v any) {
+	if v != nil {
+		s.put(-toDouble(v))
+		s.n--
+	}
+	if s.n == 0 {
+		s.total, s.lost = 0, 0
+	}
+}
+
+func (s *sumDouble) put(v float64) {
+	t := s.total + v
+	if math.Abs(s.total) >= math.Abs(v) {
+		s.lost += (s.total - t) + v
+	} else {
+		s.lost += (v - t) + s.total
+	}
+	s.total = t
+}
+
+func (s *sumDouble) result() any {
+	if s.n == 0 {
+		return nil
+	}
+	return s.total + s.lost
+}
+
+// avg is the sum in double, for longs as well, by the count.
+type avg struct{ sum sumDouble }
+
+func (a *avg) add(v any)    { a.sum.add(v) }
+func (a *avg) remove(v any) { a.sum.remove(v) }
+
+func (a *avg) result() any {
+	if a.sum.n == 0 {
+		return nil
+	}
+	return (a.sum.total + a.sum.lost) / float64(a.sum.n)
+}
+
+// extreme is min (sign -1) or max (sign 1) over a multiset (correction 1).
+type extreme struct {
+	sign   int
+	values []any
+}
+
+func (e *extreme) add(v any) {
+	if v != nil {
+		e.values = append(e.values, v)
+	}
+}
+
+func (e *extreme) remove(v any) {
+	for i, have := range e.values {
+		if have == v {
+			e.values = append(e.values[:i], e.values[i+1:]...)
+			return
+		}
+	}
+}
+
+func (e *extreme) result() any {
+	var best any
+	for _, v := range e.values {
+		if best == nil || compareValues(v, best)*e.sign > 0 {
+			best = v
+		}
+	}
+	return best
+}
+
+// distinct counts different values; null is one of them.
+type distinct struct{ counts map[any]int }
+
+func (d *distinct) add(v any) { d.counts[identity(v)]++ }
+
+func (d *distinct) remove(v any) {
+	v = identity(v)
+	if d.counts[v] > 1 {
+		d.counts[v]--
+	} else {
+		delete(d.counts, v) // of a value never added: ignored
+	}
+}
+
+func (d *distinct) result() any { return int64(len(d.counts)) }
+
+// identity makes Go's equality that of Java's equals: NaN is NaN, 0.0 is not -0.0.
+func identity(v any) any {
+	switch v := v.(type) {
+	case float32:
+		return math.Float64bits(float64(v))
+	case float64:
+		return math.Float64bits(v)
+	default:
+		return v
+	}
+}

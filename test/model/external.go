@@ -1,0 +1,177 @@
+package model
+
+import (
+	"slices"
+
+	"eventflux/shared/event"
+	"eventflux/shared/window"
+)
+
+// externalTime is 5.5.
+type externalTime struct {
+	attr   int
+	period int64
+	rows   []item
+}
+
+func (w *externalTime) add(chunk []item) [][]item {
+	var out []item
+	for _, x := range chunk {
+		if x.values[w.attr] == nil {
+			continue // dropped
+		}
+		t := x.values[w.attr].(int64)
+		for len(w.rows) > 0 && w.rows[0].values[w.attr].(int64)+w.period <= t {
+			out = append(out, w.rows[0].as(expired, t))
+			w.rows = w.rows[1:]
+		}
+		out = append(out, x)
+		w.rows = append(w.rows, x)
+	}
+	return one(out)
+}
+
+func (w *externalTime) fire(int64) [][]item { return nil }
+
+// externalTimeBatch is 5.6.
+type externalTimeBatch struct {
+	*environment
+	attr      int
+	period    int64
+	start     *window.Param // nil: none
+	timeout   int64         // 0: none
+	replaceTS bool
+
+	started bool
+	anchor  int64  // boundaries are ≡ anchor (mod period)
+	end     int64  // of the current batch
+	largest int64  // timestamp seen
+	batch   []item // not yet emitted
+	emitted []item // rows of the previous batch, or once flushed by a timeout: of this one
+	flushed bool   // by a timeout
+	newest  int64  // due time of the last timer
+}
+
+func newExternalTimeBatch(p []window.Param, env *environment) *externalTimeBatch {
+	w := &externalTimeBatch{environment: env, attr: p[0].Attr, period: p[1].Int}
+	if last := p[len(p)-1]; last.Constant() && last.Type == event.Bool {
+		w.replaceTS = last.Int != 0
+		p = p[:len(p)-1]
+	}
+	if len(p) > 2 {
+		w.start = &p[2]
+	}
+	if len(p) > 3 {
+		w.timeout = p[3].Int
+	}
+	return w
+}
+
+func (w *externalTimeBatch) add(chunk []item) [][]item {
+	var chunks [][]item
+	for _, x := range chunk {
+		if x.values[w.attr] == nil {
+			continue // dropped, as in externalTime
+		}
+		if !w.started && !w.begin(x) {
+			continue
+		}
+		t := x.values[w.attr].(int64)
+		w.largest = max(w.largest, t)
+		if t >= w.end {
+			if w.flushed {
+				chunks = append(chunks, one(w.repeat())...)
+			} else {
+				chunks = append(chunks, one(w.flush())...)
+			}
+			w.flushed = false
+			w.end = nextBoundary(w.largest, w.anchor, w.period)
+			w.arm()
+		}
+		w.collect(x)
+	}
+	return chunks
+}
+
+// begin fixes the boundaries with the first event. One whose start attribute is
+// null cannot, and is dropped.
+func (w *externalTimeBatch) begin(x item) bool {
+	t := x.values[w.attr].(int64)
+	switch {
+	case w.start == nil:
+		w.anchor, w.end = t, t+w.period
+	case w.start.Constant():
+		w.anchor, w.end = w.start.Int, nextBoundary(t, w.start.Int, w.period)
+	default:
+		if x.values[w.start.Attr] == nil {
+			return false
+		}
+		w.anchor = x.values[w.start.Attr].(int64)
+		w.end = w.anchor + w.period
+	}
+	w.started, w.largest = true, t
+	w.arm()
+	return true
+}
+
+func (w *externalTimeBatch) arm() {
+	if w.timeout > 0 {
+		w.newest = w.now() + w.timeout
+		w.schedule(w.newest)
+	}
+}
+
+func (w *externalTimeBatch) collect(x item) {
+	if w.replaceTS {
+		x.values = slices.Clone(x.values)
+		x.values[w.attr] = w.end
+	}
+	w.batch = append(w.batch, x)
+}
+
+// flush emits the batch for the first time: [E previous, R, C batch].
+func (w *externalTimeBatch) flush() []item {
+	var out []item
+	if w.needsExpired {
+		out = expireAll(w.emitted, w.largest)
+	}
+	w.emitted = w.batch
+	if len(w.batch) > 0 {
+		out = append(out, item{kind: reset})
+		out = append(out, w.batch...)
+	}
+	w.batch = nil
+	return out
+}
+
+// repeat emits a batch again that has been flushed, if there is more in it now:
+// [E old rows, R, C old rows, C new rows].
+func (w *externalTimeBatch) repeat() []item {
+	if len(w.batch) == 0 {
+		return nil
+	}
+	var out []item
+	if w.needsExpired {
+		out = expireAll(w.emitted, w.largest)
+	}
+	out = append(out, item{kind: reset})
+	w.emitted = append(slices.Clone(w.emitted), w.batch...)
+	w.batch = nil
+	return append(out, w.emitted...)
+}
+
+// fire is the timeout; timers that have been overtaken by newer ones do nothing.
+func (w *externalTimeBatch) fire(due int64) [][]item {
+	if due != w.newest {
+		return nil
+	}
+	var out []item
+	if w.flushed {
+		out = w.repeat()
+	} else {
+		out = w.flush()
+		w.flushed = true
+	}
+	w.arm()
+	return one(out)
+}

@@ -1,0 +1,324 @@
+package model
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"pgregory.net/rapid"
+)
+
+// Windows lists the windows that GenApp knows.
+var Windows = []string{
+	"length", "lengthBatch", "time", "timeBatch", "externalTime", "externalTimeBatch", "session", "sort",
+}
+
+// Options restrict what GenApp makes.
+type Options struct {
+	Windows      []string // nil: all of Windows
+	NoPartitions bool
+	NoPlayback   bool
+}
+
+// GenApp makes the text of a valid app of one to four queries. Everything that it
+// draws shrinks towards the plainest choice, so a failure ends as a short app.
+//
+// Sums are only taken over values whose order of addition cannot matter, and the
+// time is only asked for where an expired row need not agree with its current one.
+func GenApp(t *rapid.T, o Options) string {
+	if o.Windows == nil {
+		o.Windows = Windows
+	}
+	g := &generator{t: t, opts: o}
+	plain := []genAttr{
+		{"k", "string", true}, {"g", "int", true}, {"v", "int", true}, {"d", "double", true},
+		{"t", "long", true}, {"f", "float", true}, {"b", "bool", true},
+	}
+	g.streams = []*genStream{
+		{name: "S", attrs: plain, block: -1, defined: true},
+		{name: "T", attrs: append(slices.Clone(plain), genAttr{"o", "object", true}), block: -1, defined: true},
+		{name: "U", attrs: plain, block: -1, defined: true},
+	}
+	var body []string
+	for left := g.between("queries", 1, 4); left > 0; {
+		if !o.NoPartitions && g.chance("partition", 35) {
+			n := g.between("queries inside", 1, min(left, 3))
+			body = append(body, g.partition(n))
+			left -= n
+			continue
+		}
+		body = append(body, g.query(nil, nil))
+		left--
+	}
+	text := ""
+	if !o.NoPlayback && g.chance("playback", 20) {
+		text = "@app:playback\n"
+	}
+	for _, s := range g.streams {
+		if s.defined && s.used {
+			text += fmt.Sprintf("define stream %s (%s);\n", s.name, s.shape())
+		}
+	}
+	return text + strings.Join(body, ";\n") + ";\n"
+}
+
+type generator struct {
+	t       *rapid.T
+	opts    Options
+	streams []*genStream // queries read one and write to a later one: no cycles
+	names   int
+	blocks  int
+}
+
+type genStream struct {
+	name    string // with # if it is an inner one
+	attrs   []genAttr
+	block   int // of an inner stream, else -1
+	defined bool
+	used    bool
+}
+
+// genAttr is an attribute; exact says that its values can be summed in any order.
+type genAttr struct {
+	name, typ string
+	exact     bool
+}
+
+func (s *genStream) shape() string { return shape(s.attrs) }
+
+func shape(attrs []genAttr) string {
+	var list []string
+	for _, a := range attrs {
+		list = append(list, a.name+" "+a.typ)
+	}
+	return strings.Join(list, ", ")
+}
+
+func (g *generator) between(label string, low, high int) int {
+	return rapid.IntRange(low, high).Draw(g.t, label)
+}
+
+// chance is true in percent of all cases, and shrinks to false.
+func (g *generator) chance(label string, percent int) bool {
+	return g.between(label, 0, 99) >= 100-percent
+}
+
+// pick draws one of the choices; it shrinks to the first.
+func pick[T any](g *generator, label string, choices ...T) T {
+	return choices[g.between(label, 0, len(choices)-1)]
+}
+
+func (g *generator) name(prefix string) string {
+	g.names++
+	return fmt.Sprintf("%s%d", prefix, g.names)
+}
+
+// partition makes a block of n queries. The first reads the first stream that is
+// partitioned; the others read what they like.
+func (g *generator) partition(n int) string {
+	block := g.blocks
+	g.blocks++
+	outer := g.readable(-1)
+	first := pick(g, "partitioned stream", outer...)
+	keys := []string{g.partitionKey(first)}
+	streams := []*genStream{first}
+	if second := pick(g, "second partitioned stream", outer...); second != first && g.chance("two streams", 40) {
+		keys = append(keys, g.partitionKey(second))
+		streams = append(streams, second)
+	}
+	queries := make([]string, n)
+	for i := range queries {
+		source := streams[min(i, len(streams)-1)]
+		if i > 0 && g.chance("any source", 50) {
+			source = pick(g, "source", g.readable(block)...)
+		}
+		queries[i] = "  " + strings.ReplaceAll(g.query(source, &block), "\n", "\n  ")
+	}
+	return fmt.Sprintf("partition with (%s) begin\n%s;\nend", strings.Join(keys, ", "), strings.Join(queries, ";\n"))
+}
+
+func (g *generator) partitionKey(s *genStream) string {
+	s.used = true
+	e := &exprs{generator: g, attrs: s.attrs}
+	switch pick(g, "key", "attr", "attr", "expr", "ranges") {
+	case "expr":
+		text, _ := e.of(pick(g, "key type", "int", "string", "bool"), 1)
+		return fmt.Sprintf("%s of %s", text, s.name)
+	case "ranges":
+		var ranges []string
+		for i := range g.between("ranges", 1, 3) {
+			ranges = append(ranges, fmt.Sprintf("(%s) as 'r%d'", e.condition(1), i))
+		}
+		return fmt.Sprintf("%s of %s", strings.Join(ranges, " or "), s.name)
+	default:
+		return fmt.Sprintf("%s of %s", pick(g, "key attr", e.plain()...).name, s.name)
+	}
+}
+
+// readable lists the streams outside of partitions, and the inner ones of a block.
+func (g *generator) readable(block int) []*genStream {
+	var list []*genStream
+	for _, s := range g.streams {
+		if s.block < 0 || s.block == block {
+			list = append(list, s)
+		}
+	}
+	return list
+}
+
+// query makes one query; in a block, block says which.
+func (g *generator) query(source *genStream, block *int) string {
+	if source == nil {
+		source = pick(g, "source", g.readable(-1)...)
+	}
+	source.used = true
+	e := &exprs{generator: g, attrs: source.attrs}
+	var b strings.Builder
+	fmt.Fprintf(&b, "from %s", source.name)
+	if g.chance("filter before", 25) {
+		e.time = true
+		fmt.Fprintf(&b, "%s[%s]", pick(g, "#", "", "#"), e.condition(2))
+		e.time = false
+	}
+	b.WriteString(g.window(source))
+	if g.chance("filter after", 20) {
+		fmt.Fprintf(&b, "[%s]", e.condition(2))
+	}
+	selection, out := g.selection(source)
+	b.WriteString(selection)
+	kinds := pick(g, "kinds", "", "current events ", "all events ", "all events ", "expired events ", "events ")
+	fmt.Fprintf(&b, "\ninsert %sinto %s", kinds, g.target(source, block, out))
+	return b.String()
+}
+
+// target draws where rows go: a stream that exists, fits and is later than the
+// source, or a new one.
+func (g *generator) target(source *genStream, block *int, out []genAttr) string {
+	var fitting []*genStream
+	for _, s := range g.streams[slices.Index(g.streams, source)+1:] {
+		if s.shape() == shape(out) && (s.block < 0 || block != nil && s.block == *block) {
+			fitting = append(fitting, s)
+		}
+	}
+	if len(fitting) > 0 && g.chance("join a stream", 60) {
+		s := pick(g, "target", fitting...)
+		s.used = true
+		for i := range s.attrs {
+			s.attrs[i].exact = s.attrs[i].exact && out[i].exact
+		}
+		return s.name
+	}
+	s := &genStream{name: g.name("O"), attrs: out, block: -1}
+	if block != nil && g.chance("inner stream", 40) {
+		s.name, s.block = g.name("#I"), *block
+	}
+	g.streams = append(g.streams, s)
+	return s.name
+}
+
+// window makes at most one window, of those whose attributes the source has.
+func (g *generator) window(source *genStream) string {
+	longs, texts := source.of("long"), source.of("string")
+	choices := []string{""}
+	for _, w := range g.opts.Windows {
+		if len(longs) > 0 || !strings.HasPrefix(w, "external") {
+			choices = append(choices, w, w)
+		}
+	}
+	w := pick(g, "window", choices...)
+	if w == "" {
+		return ""
+	}
+	var params []string
+	switch w {
+	case "length":
+		params = append(params, g.size())
+	case "lengthBatch":
+		params = append(params, g.size())
+		params = append(params, g.flag()...)
+	case "time":
+		params = append(params, g.span(1, 40))
+	case "timeBatch":
+		params = append(params, g.span(1, 30))
+		if g.chance("start", 30) {
+			params = append(params, g.span(0, 50))
+		}
+		params = append(params, g.flag()...)
+	case "externalTime":
+		params = append(params, pick(g, "time attr", longs...), g.span(1, 20))
+	case "externalTimeBatch":
+		params = g.externalTimeBatch(longs)
+	case "session":
+		params = g.session(texts)
+	case "sort":
+		params = g.sort(source)
+	}
+	return fmt.Sprintf("#%s%s(%s)", pick(g, "prefix", "window.", ""), w, strings.Join(params, ", "))
+}
+
+func (g *generator) size() string { return fmt.Sprint(g.between("size", 1, 4)) }
+
+func (g *generator) flag() []string {
+	if g.chance("flag", 35) {
+		return []string{pick(g, "value", "true", "false")}
+	}
+	return nil
+}
+
+// span is a time in ms, in one of the forms that a time can have.
+func (g *generator) span(low, high int) string {
+	ms := g.between("span", low, high)
+	return fmt.Sprintf("%d%s", ms, pick(g, "unit", "", " milliseconds", " millisec", "L"))
+}
+
+func (g *generator) externalTimeBatch(longs []string) []string {
+	params := []string{pick(g, "time attr", longs...), g.span(1, 20)}
+	if !g.chance("start", 50) {
+		return params
+	}
+	start := g.span(0, 30)
+	if g.chance("start attr", 30) {
+		start = pick(g, "start attr", longs...)
+	}
+	params = append(params, start)
+	if !g.chance("timeout", 70) {
+		return params
+	}
+	params = append(params, g.span(1, 20))
+	return append(params, g.flag()...)
+}
+
+func (g *generator) session(texts []string) []string {
+	gap := g.between("gap", 1, 20)
+	params := []string{fmt.Sprint(gap)}
+	if len(texts) == 0 || !g.chance("key", 60) {
+		return params
+	}
+	params = append(params, pick(g, "key", texts...))
+	if g.chance("latency", 50) {
+		params = append(params, g.span(1, gap))
+	}
+	return params
+}
+
+func (g *generator) sort(source *genStream) []string {
+	params := []string{g.size()}
+	e := &exprs{generator: g, attrs: source.attrs}
+	for range g.between("sort attrs", 1, 2) {
+		params = append(params, pick(g, "sort attr", e.plain()...).name)
+		if order := pick(g, "order", "", "'asc'", "'desc'", "'DESC'"); order != "" {
+			params = append(params, order)
+		}
+	}
+	return params
+}
+
+func (s *genStream) of(typ string) []string {
+	var names []string
+	for _, a := range s.attrs {
+		if a.typ == typ {
+			names = append(names, a.name)
+		}
+	}
+	return names
+}

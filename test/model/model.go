@@ -1,0 +1,173 @@
+package model
+
+import (
+	"math"
+
+	"eventflux/shared/siddhiql"
+)
+
+// Event is one event of a stream: its own timestamp in ms, and a value for each
+// attribute: nil, bool, int32, int64, float32, float64, string, or
+// json.RawMessage for an object.
+type Event struct {
+	TS     int64
+	Values []any
+}
+
+// Row is one row that a query has emitted.
+type Row struct {
+	Query  int    // index in Plan.Queries
+	Kind   string // "current" or "expired"
+	TS     int64
+	Values []any
+	Chunk  int   // number of the emitted chunk, 1, 2, 3, … over the whole app
+	Clock  int64 // the clock when it was emitted
+}
+
+// Model runs one app.
+type Model struct {
+	plan   *siddhiql.Plan
+	clock  int64
+	seq    int
+	timers []timer
+	global map[int]*running // queries outside partitions, by ID
+	blocks []*block
+	rows   []Row
+	chunks int
+}
+
+// timer calls a window when the clock reaches due.
+type timer struct {
+	due int64
+	seq int
+	run *running
+}
+
+// New returns the app before its first event.
+func New(plan *siddhiql.Plan) *Model {
+	m := &Model{plan: plan, clock: math.MinInt64, global: map[int]*running{}}
+	for _, q := range plan.Queries {
+		if q.Block < 0 {
+			m.global[q.ID] = newRunning(m, q, nil)
+		}
+	}
+	for _, p := range plan.Blocks {
+		m.blocks = append(m.blocks, &block{m: m, plan: p})
+	}
+	return m
+}
+
+// Rows returns what was emitted since the last call, in the order of emission.
+func (m *Model) Rows() []Row {
+	rows := m.rows
+	m.rows = nil
+	return rows
+}
+
+// Send lets one chunk arrive. The clock moves first (1.6): to now, or under
+// playback to the largest own timestamp of the chunk (1.5).
+func (m *Model) Send(stream string, events []Event, now int64) {
+	if m.plan.Playback {
+		now = m.clock
+		for _, e := range events {
+			now = max(now, e.TS)
+		}
+	}
+	m.Advance(now)
+	chunk := make([]item, len(events))
+	for i, e := range events {
+		chunk[i] = item{kind: current, ts: e.TS, values: e.Values}
+	}
+	m.deliver(m.plan.Stream(stream), chunk, nil)
+}
+
+// Advance moves the clock from due time to due time and then to now (1.5 do:). It
+// never goes back, so a timer that was scheduled for the past fires with the
+// clock as it is.
+func (m *Model) Advance(now int64) {
+	target := max(m.clock, now)
+	for {
+		t, ok := m.takeTimer(target)
+		if !ok {
+			break
+		}
+		m.clock = max(m.clock, t.due)
+		t.run.fire(t.due)
+	}
+	m.clock = target
+}
+
+// takeTimer removes the first timer that is due at the target: by due time, then
+// by query, then first in, first out (1.5, 1.7).
+func (m *Model) takeTimer(target int64) (timer, bool) {
+	best := -1
+	for i, t := range m.timers {
+		if t.due <= target && (best < 0 || t.before(m.timers[best])) {
+			best = i
+		}
+	}
+	if best < 0 {
+		return timer{}, false
+	}
+	t := m.timers[best]
+	m.timers = append(m.timers[:best], m.timers[best+1:]...)
+	return t, true
+}
+
+func (t timer) before(o timer) bool {
+	if t.due != o.due {
+		return t.due < o.due
+	}
+	if t.run.q.ID != o.run.q.ID {
+		return t.run.q.ID < o.run.q.ID
+	}
+	return t.seq < o.seq
+}
+
+func (m *Model) schedule(run *running, due int64) {
+	m.seq++
+	m.timers = append(m.timers, timer{due: due, seq: m.seq, run: run})
+}
+
+// deliver gives a chunk to all subscribers of the stream, each of which finishes
+// before the next (1.4). A partition block is one subscriber, at the place where
+// it is written. in is the instance that an inner stream belongs to.
+func (m *Model) deliver(s *siddhiql.Stream, chunk []item, in *instance) {
+	if s.Block >= 0 {
+		in.receive(s, chunk)
+		return
+	}
+	served := map[int]bool{}
+	for _, q := range m.plan.Queries {
+		switch {
+		case q.Block < 0:
+			if q.Source.ID == s.ID {
+				m.global[q.ID].receive(chunk)
+			}
+		case !served[q.Block]:
+			served[q.Block] = true
+			m.blocks[q.Block].receive(s, chunk)
+		}
+	}
+}
+
+// emit records a chunk of rows that a query yields, and delivers it as current
+// events of the target (1.1): the chunk stays a chunk.
+func (m *Model) emit(run *running, rows []item) {
+	if len(rows) == 0 {
+		return
+	}
+	m.chunks++
+	events := make([]item, len(rows))
+	for i, r := range rows {
+		kind := "current"
+		if r.kind == expired {
+			kind = "expired"
+		}
+		m.rows = append(m.rows, Row{
+			Query: run.q.ID, Kind: kind, TS: r.ts, Values: r.values, Chunk: m.chunks, Clock: m.clock,
+		})
+		events[i] = item{kind: current, ts: r.ts, values: r.values}
+	}
+	m.deliver(run.q.Target, events, run.in)
+}

@@ -1,0 +1,102 @@
+package model
+
+import (
+	"slices"
+
+	"eventflux/shared/siddhiql"
+)
+
+// block is a `partition with` block: one instance of its queries for each key (7).
+type block struct {
+	m         *Model
+	plan      *siddhiql.Partition
+	instances []*instance // in the order in which their keys were first seen
+}
+
+// instance is the queries of a block for one key.
+type instance struct {
+	key     string
+	queries []*running // in the order written
+}
+
+// receive hands a chunk of a stream outside to the instances.
+func (b *block) receive(s *siddhiql.Stream, chunk []item) {
+	if !slices.ContainsFunc(b.plan.Queries, func(q *siddhiql.Query) bool { return q.Source.ID == s.ID }) {
+		return
+	}
+	keyed, partitioned := b.split(s, chunk)
+	if !partitioned {
+		for _, in := range slices.Clone(b.instances) {
+			in.receive(s, chunk)
+		}
+		return
+	}
+	// A batch is cut into runs of equal consecutive keys, a chunk each.
+	for from := 0; from < len(keyed); {
+		to := from
+		var run []item
+		for to < len(keyed) && keyed[to].key == keyed[from].key {
+			run = append(run, keyed[to].event)
+			to++
+		}
+		b.instance(keyed[from].key).receive(s, run)
+		from = to
+	}
+}
+
+type keyedEvent struct {
+	key   string
+	event item
+}
+
+// split lists the keys of each event of a stream of the with list. An event with
+// a null key, or in no range, is ignored; one in several ranges comes several
+// times, in the order of the ranges.
+func (b *block) split(s *siddhiql.Stream, chunk []item) (keyed []keyedEvent, partitioned bool) {
+	for _, k := range b.plan.Keys {
+		partitioned = partitioned || k.Stream.ID == s.ID
+	}
+	for _, e := range chunk {
+		x := scope{values: e.values, ts: e.ts, now: b.m.clock}
+		for _, k := range b.plan.Keys {
+			if k.Stream.ID != s.ID {
+				continue
+			}
+			if k.Value != nil {
+				if v := x.eval(k.Value); v != nil {
+					keyed = append(keyed, keyedEvent{text(v), e})
+				}
+				continue
+			}
+			for _, r := range k.Ranges {
+				if x.holds(r.Cond) {
+					keyed = append(keyed, keyedEvent{r.Label, e})
+				}
+			}
+		}
+	}
+	return keyed, partitioned
+}
+
+func (b *block) instance(key string) *instance {
+	for _, in := range b.instances {
+		if in.key == key {
+			return in
+		}
+	}
+	in := &instance{key: key}
+	for _, q := range b.plan.Queries {
+		in.queries = append(in.queries, newRunning(b.m, q, in))
+	}
+	b.instances = append(b.instances, in)
+	return in
+}
+
+// receive gives a chunk to the instance's queries over the stream.
+func (in *instance) receive(s *siddhiql.Stream, chunk []item) {
+	for _, run := range in.queries {
+		if run.q.Source.ID == s.ID {
+			run.receive(chunk)
+		}
+	}
+}

@@ -1,0 +1,88 @@
+package model
+
+import "eventflux/shared/siddhiql"
+
+// kind says what an item of a chunk means.
+type kind int
+
+const (
+	current kind = iota
+	expired
+	reset // has neither timestamp nor values
+)
+
+// item is one row, or a reset, of a chunk.
+type item struct {
+	kind   kind
+	ts     int64
+	values []any
+}
+
+// as returns the item as one of another kind and timestamp.
+func (i item) as(k kind, ts int64) item { return item{kind: k, ts: ts, values: i.values} }
+
+// running is a query with its state, of one partition key if it is in a block.
+type running struct {
+	m      *Model
+	q      *siddhiql.Query
+	in     *instance // nil outside partitions
+	window keeper    // nil: none
+	sel    *selector
+}
+
+func newRunning(m *Model, q *siddhiql.Query, in *instance) *running {
+	run := &running{m: m, q: q, in: in, sel: newSelector(q)}
+	if q.Window != nil {
+		run.window = newWindow(q.Window, &environment{
+			now:          func() int64 { return m.clock },
+			schedule:     func(at int64) { m.schedule(run, at) },
+			needsExpired: q.Expired,
+		})
+	}
+	return run
+}
+
+// receive is 1.3: filters, window, filters, selector, output.
+func (run *running) receive(chunk []item) {
+	chunk = run.filter(run.q.Before, chunk)
+	if len(chunk) == 0 {
+		return
+	}
+	if run.window == nil {
+		run.finish(chunk)
+		return
+	}
+	for _, c := range run.window.add(chunk) {
+		run.finish(c)
+	}
+}
+
+func (run *running) fire(due int64) {
+	for _, c := range run.window.fire(due) {
+		run.finish(c)
+	}
+}
+
+func (run *running) finish(chunk []item) {
+	chunk = run.filter(run.q.After, chunk)
+	run.m.emit(run, run.sel.process(chunk, run.m.clock))
+}
+
+// filter keeps the rows of either kind for which all conditions are true (1.3,
+// 3.4), and every reset.
+func (run *running) filter(conditions []siddhiql.Expr, chunk []item) []item {
+	var kept []item
+	for _, i := range chunk {
+		pass := true
+		for _, c := range conditions {
+			if i.kind != reset && pass {
+				x := scope{values: i.values, ts: i.ts, now: run.m.clock}
+				pass = x.holds(c)
+			}
+		}
+		if pass {
+			kept = append(kept, i)
+		}
+	}
+	return kept
+}

@@ -1,0 +1,163 @@
+package model
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"eventflux/shared/siddhiql"
+)
+
+// selector is section 4: select, group by, having, order by, limit and offset.
+type selector struct {
+	q      *siddhiql.Query
+	groups map[string][]aggregator // by group key; one for each of q.Aggs
+}
+
+func newSelector(q *siddhiql.Query) *selector {
+	return &selector{q: q, groups: map[string][]aggregator{}}
+}
+
+// candidate is a row that is allowed out and passes having.
+type candidate struct {
+	group string
+	row   item
+}
+
+// process takes a chunk through the selector and returns the rows of its output.
+func (s *selector) process(chunk []item, now int64) []item {
+	var passed []candidate
+	for _, i := range chunk {
+		if i.kind == reset {
+			s.groups = map[string][]aggregator{} // 4.1: all groups
+			continue
+		}
+		group := s.groupKey(i)
+		row := i.as(i.kind, i.ts)
+		row.values = s.selectValues(i, group, now)
+		if s.allowed(i.kind) && s.having(row, now) {
+			passed = append(passed, candidate{group, row})
+		}
+	}
+	rows := s.compact(passed)
+	if !s.single() {
+		s.order(rows)
+	}
+	return s.limit(rows)
+}
+
+// groupKey is 4.4 do: a typed composite key in which null is its own group.
+func (s *selector) groupKey(i item) string {
+	var b strings.Builder
+	for _, attr := range s.q.GroupBy {
+		t := fmt.Sprintf("%T %v", i.values[attr], i.values[attr])
+		fmt.Fprintf(&b, "%d:%s;", len(t), t)
+	}
+	return b.String()
+}
+
+// selectValues is 4.1: every aggregator adds on a current row and removes on an
+// expired one, whether or not that kind will be output and whichever branch of
+// an expression it stands in (3.5 do:).
+func (s *selector) selectValues(i item, group string, now int64) []any {
+	if s.groups[group] == nil {
+		for _, a := range s.q.Aggs {
+			s.groups[group] = append(s.groups[group], newAggregator(a))
+		}
+	}
+	x := scope{values: i.values, ts: i.ts, now: now}
+	var results []any
+	for n, a := range s.q.Aggs {
+		var argument any
+		if len(a.Args) > 0 {
+			argument = x.eval(a.Args[0])
+		}
+		agg := s.groups[group][n]
+		if i.kind == current {
+			agg.add(argument)
+		} else {
+			agg.remove(argument)
+		}
+		results = append(results, agg.result())
+	}
+	if s.q.StarOnly {
+		return i.values
+	}
+	x.aggregates = results
+	out := make([]any, len(s.q.Select))
+	for n, e := range s.q.Select {
+		out[n] = x.eval(e)
+	}
+	return out
+}
+
+func (s *selector) allowed(k kind) bool {
+	return k == current && s.q.Current || k == expired && s.q.Expired
+}
+
+// having is 4.5: it sees the output attributes, row by row.
+func (s *selector) having(row item, now int64) bool {
+	if s.q.Having == nil {
+		return true
+	}
+	x := scope{values: row.values, ts: row.ts, now: now}
+	return x.holds(s.q.Having)
+}
+
+// single reports shape (b) of 4.2: aggregators without group by.
+func (s *selector) single() bool { return len(s.q.Aggs) > 0 && len(s.q.GroupBy) == 0 }
+
+// compact is 4.2.
+func (s *selector) compact(passed []candidate) []item {
+	var rows []item
+	if s.single() { // (b): the last row, whatever its kind
+		if len(passed) > 0 {
+			rows = append(rows, passed[len(passed)-1].row)
+		}
+		return rows
+	}
+	place := map[string]int{}
+	for _, c := range passed {
+		at, seen := place[c.group]
+		if seen && len(s.q.GroupBy) > 0 { // (c): the value is replaced, the position stays
+			rows[at] = c.row
+			continue
+		}
+		place[c.group] = len(rows)
+		rows = append(rows, c.row) // (a): every row
+	}
+	return rows
+}
+
+// order is 4.6: runs of equal kind are sorted separately.
+func (s *selector) order(rows []item) {
+	if len(s.q.OrderBy) == 0 {
+		return
+	}
+	for from := 0; from < len(rows); {
+		to := from
+		for to < len(rows) && rows[to].kind == rows[from].kind {
+			to++
+		}
+		slices.SortStableFunc(rows[from:to], s.compareRows)
+		from = to
+	}
+}
+
+func (s *selector) compareRows(a, b item) int {
+	for _, o := range s.q.OrderBy {
+		if c := compareNullsLast(a.values[o.Attr], b.values[o.Attr], o.Desc); c != 0 {
+			return c
+		}
+	}
+	return 0
+}
+
+// limit is 4.7 with correction 7: offset first, rows of either kind.
+func (s *selector) limit(rows []item) []item {
+	rows = rows[min(int64(len(rows)), max(s.q.Offset, 0)):]
+	if s.q.Limit >= 0 {
+		rows = rows[:min(int64(len(rows)), s.q.Limit)]
+	}
+	return rows
+}

@@ -1,0 +1,187 @@
+package model
+
+import (
+	"cmp"
+	"slices"
+
+	"eventflux/shared/window"
+)
+
+// sessions is the window session, 5.7.
+type sessions struct {
+	*environment
+	gap     int64
+	latency int64
+	key     int // attribute, or -1: one global session
+	keys    []*sessionKey
+}
+
+// sessionKey has the sessions of one key; previous is used with latency only.
+type sessionKey struct {
+	value    any
+	now      *session // the current one, or nil
+	previous *session
+}
+
+// session keeps what was merged in apart from what came on time: on its close
+// the former goes first.
+type session struct {
+	start, end int64
+	merged     []item
+	onTime     []item
+	opened     int // orders sessions with equal ends
+}
+
+func newSession(p []window.Param, env *environment) *sessions {
+	w := &sessions{environment: env, gap: p[0].Int, key: -1}
+	if len(p) > 1 {
+		w.key = p[1].Attr
+	}
+	if len(p) > 2 {
+		w.latency = p[2].Int
+	}
+	return w
+}
+
+func (s *session) rows() []item { return append(slices.Clone(s.merged), s.onTime...) }
+
+// expiry is when a session's rows leave the window.
+func (w *sessions) expiry(s *session) int64 { return s.end + w.latency }
+
+func (w *sessions) add(chunk []item) [][]item {
+	var out []item
+	for _, x := range chunk {
+		left, accepted := w.place(x)
+		out = append(out, left...)
+		if accepted {
+			out = append(out, x)
+		}
+	}
+	return one(out)
+}
+
+// place puts an event where it belongs and returns what it makes expire; false if
+// it is too late.
+func (w *sessions) place(x item) (left []item, accepted bool) {
+	k := w.sessionKey(x)
+	switch {
+	case k.now != nil && x.ts > k.now.end: // ahead of the clock: correction 4
+		left = w.retire(k)
+		w.open(k, x)
+	case k.now != nil && x.ts >= k.now.start:
+		k.now.onTime = append(k.now.onTime, x)
+		w.extend(k.now, x.ts)
+	case k.now != nil && x.ts >= k.now.start-w.gap:
+		k.now.merged = append(k.now.merged, x)
+		k.now.start = x.ts
+		w.merge(k)
+	case k.previous != nil && x.ts >= k.previous.start-w.gap && (k.now != nil || x.ts <= k.previous.end):
+		k.previous.onTime = append(k.previous.onTime, x)
+		k.previous.start = min(k.previous.start, x.ts)
+		w.extend(k.previous, x.ts)
+		w.merge(k)
+	case k.now == nil:
+		w.open(k, x)
+	default:
+		return nil, false
+	}
+	return left, true
+}
+
+func (w *sessions) sessionKey(x item) *sessionKey {
+	var value any
+	if w.key >= 0 {
+		value = x.values[w.key] // null is a key of its own
+	}
+	for _, k := range w.keys {
+		if k.value == value {
+			return k
+		}
+	}
+	k := &sessionKey{value: value}
+	w.keys = append(w.keys, k)
+	return k
+}
+
+func (w *sessions) open(k *sessionKey, x item) {
+	k.now = &session{start: x.ts, end: x.ts, onTime: []item{x}}
+	w.extend(k.now, x.ts)
+}
+
+// extend moves a session's end, which never shrinks (correction 4), and schedules
+// its close and its expiry.
+func (w *sessions) extend(s *session, ts int64) {
+	s.end = max(s.end, ts+w.gap)
+	w.schedule(s.end)
+	if w.latency > 0 {
+		w.schedule(w.expiry(s))
+	}
+}
+
+// merge joins the previous session and the current one once nothing lies between.
+func (w *sessions) merge(k *sessionKey) {
+	if k.previous == nil || k.now == nil || k.previous.end < k.now.start {
+		return
+	}
+	k.now.merged = append(k.now.merged, k.previous.rows()...)
+	k.now.start = min(k.now.start, k.previous.start)
+	w.extend(k.now, k.previous.end-w.gap)
+	k.previous = nil
+}
+
+// retire ends the current session: it expires, or with latency becomes the
+// previous one, and what was the previous one expires.
+func (w *sessions) retire(k *sessionKey) (left []item) {
+	if w.latency == 0 {
+		left = expireSession(k.now)
+	} else {
+		if k.previous != nil {
+			left = expireSession(k.previous)
+		}
+		k.previous = k.now
+	}
+	k.now = nil
+	return left
+}
+
+// expireSession makes expired rows with the events' own timestamps.
+func expireSession(s *session) []item {
+	var out []item
+	for _, r := range s.rows() {
+		out = append(out, r.as(expired, r.ts))
+	}
+	return out
+}
+
+// fire closes what is due by now, in order of end time, in one chunk.
+func (w *sessions) fire(int64) [][]item {
+	type closing struct {
+		end  int64
+		rows []item
+	}
+	var closed []closing
+	for _, k := range w.keys {
+		if k.previous != nil && w.expiry(k.previous) <= w.now() {
+			closed = append(closed, closing{k.previous.end, expireSession(k.previous)})
+			k.previous = nil
+		}
+		if k.now == nil || k.now.end > w.now() {
+			continue
+		}
+		s := k.now
+		left := w.retire(k)
+		if w.latency > 0 && w.expiry(s) <= w.now() {
+			left = append(left, expireSession(s)...)
+			k.previous = nil
+		}
+		if len(left) > 0 {
+			closed = append(closed, closing{s.end, left})
+		}
+	}
+	slices.SortStableFunc(closed, func(a, b closing) int { return cmp.Compare(a.end, b.end) })
+	var out []item
+	for _, c := range closed {
+		out = append(out, c.rows...)
+	}
+	return one(out)
+}

@@ -1,0 +1,255 @@
+package model
+
+import (
+	"fmt"
+
+	"eventflux/shared/event"
+	"eventflux/shared/siddhiql"
+)
+
+// keeper is a window, section 5: what comes in as a chunk goes out as some chunks.
+type keeper interface {
+	add(chunk []item) [][]item
+	// fire is called at a time that the window has scheduled.
+	fire(due int64) [][]item
+}
+
+// environment is what a window knows of its query.
+type environment struct {
+	now          func() int64
+	schedule     func(at int64)
+	needsExpired bool // the query outputs expired or all events
+}
+
+func newWindow(w *siddhiql.Window, env *environment) keeper {
+	p := w.Params
+	switch w.Name {
+	case "length":
+		return &length{environment: env, n: p[0].Int}
+	case "lengthBatch":
+		return &lengthBatch{environment: env, n: p[0].Int, stream: len(p) > 1 && p[1].Int != 0}
+	case "time":
+		return &timeWindow{environment: env, period: p[0].Int}
+	case "timeBatch":
+		b := &timeBatch{environment: env, period: p[0].Int}
+		for _, q := range p[1:] {
+			if q.Type == event.Bool {
+				b.stream = q.Int != 0
+			} else {
+				b.start = &q.Int
+			}
+		}
+		return b
+	case "externalTime":
+		return &externalTime{attr: p[0].Attr, period: p[1].Int}
+	case "externalTimeBatch":
+		return newExternalTimeBatch(p, env)
+	case "session":
+		return newSession(p, env)
+	case "sort":
+		return newSort(p, env)
+	default:
+		panic(fmt.Sprintf("the model knows no window %q", w.Name))
+	}
+}
+
+// one returns the chunk as the only one, or none if it is empty.
+func one(chunk []item) [][]item {
+	if len(chunk) == 0 {
+		return nil
+	}
+	return [][]item{chunk}
+}
+
+// expireAll returns expired rows for all rows, stamped ts.
+func expireAll(rows []item, ts int64) []item {
+	var out []item
+	for _, r := range rows {
+		out = append(out, r.as(expired, ts))
+	}
+	return out
+}
+
+// atOnce is a window of size zero: each event is emitted, expired and reset (5).
+func atOnce(x item, now int64) []item {
+	return []item{x, x.as(expired, now), {kind: reset}}
+}
+
+// length is 5.1.
+type length struct {
+	*environment
+	n    int64
+	rows []item
+}
+
+func (w *length) add(chunk []item) [][]item {
+	var out []item
+	for _, x := range chunk {
+		if w.n <= 0 {
+			out = append(out, atOnce(x, w.now())...)
+			continue
+		}
+		if int64(len(w.rows)) == w.n {
+			out = append(out, w.rows[0].as(expired, w.now()))
+			w.rows = w.rows[1:]
+		}
+		out = append(out, x)
+		w.rows = append(w.rows, x)
+	}
+	return one(out)
+}
+
+func (w *length) fire(int64) [][]item { return nil }
+
+// lengthBatch is 5.2.
+type lengthBatch struct {
+	*environment
+	n        int64
+	stream   bool   // streamCurrent
+	batch    []item // being collected, or with stream: emitted and not yet expired
+	previous []item
+}
+
+func (w *lengthBatch) add(chunk []item) [][]item {
+	var chunks [][]item
+	for _, x := range chunk {
+		switch {
+		case w.n <= 0:
+			chunks = append(chunks, atOnce(x, w.now()))
+		case w.stream:
+			chunks = append(chunks, w.addStream(x))
+		default:
+			chunks = append(chunks, one(w.addBatch(x))...)
+		}
+	}
+	return chunks
+}
+
+func (w *lengthBatch) addStream(x item) []item {
+	var out []item
+	if int64(len(w.batch)) == w.n {
+		if w.needsExpired {
+			out = expireAll(w.batch, w.now())
+		}
+		out = append(out, item{kind: reset})
+		w.batch = nil
+	}
+	w.batch = append(w.batch, x)
+	return append(out, x)
+}
+
+func (w *lengthBatch) addBatch(x item) []item {
+	w.batch = append(w.batch, x)
+	if int64(len(w.batch)) < w.n {
+		return nil
+	}
+	var out []item
+	if w.needsExpired {
+		out = expireAll(w.previous, w.now())
+	}
+	out = append(out, item{kind: reset})
+	out = append(out, w.batch...)
+	w.previous, w.batch = w.batch, nil
+	return out
+}
+
+func (w *lengthBatch) fire(int64) [][]item { return nil }
+
+// timeWindow is 5.3.
+type timeWindow struct {
+	*environment
+	period  int64
+	rows    []item
+	latest  int64 // own timestamp of the event that the last timer was scheduled for
+	started bool
+}
+
+func (w *timeWindow) add(chunk []item) [][]item {
+	var out []item
+	for _, x := range chunk {
+		out = append(out, w.expire()...)
+		out = append(out, x)
+		w.rows = append(w.rows, x)
+		if !w.started || x.ts > w.latest {
+			w.started, w.latest = true, x.ts
+			w.schedule(x.ts + w.period)
+		}
+	}
+	return one(out)
+}
+
+func (w *timeWindow) fire(int64) [][]item { return one(w.expire()) }
+
+// expire stops at the first event that is not due.
+func (w *timeWindow) expire() []item {
+	var out []item
+	for len(w.rows) > 0 && w.rows[0].ts+w.period <= w.now() {
+		out = append(out, w.rows[0].as(expired, w.now()))
+		w.rows = w.rows[1:]
+	}
+	return out
+}
+
+// timeBatch is 5.4.
+type timeBatch struct {
+	*environment
+	period   int64
+	start    *int64 // nil: none
+	stream   bool   // streamCurrent
+	boundary int64
+	started  bool
+	batch    []item // of this period
+	previous []item // emitted and not yet expired
+}
+
+func (w *timeBatch) add(chunk []item) [][]item {
+	if !w.started {
+		w.started = true
+		w.boundary = w.now() + w.period
+		if w.start != nil {
+			w.boundary = nextBoundary(w.now(), *w.start, w.period)
+		}
+		w.schedule(w.boundary)
+	}
+	w.batch = append(w.batch, chunk...)
+	if w.stream {
+		return one(chunk)
+	}
+	return nil
+}
+
+// nextBoundary is the first instant strictly after t that is ≡ start (mod period).
+func nextBoundary(t, start, period int64) int64 {
+	past := (t - start) % period
+	if past < 0 {
+		past += period
+	}
+	return t - past + period
+}
+
+func (w *timeBatch) fire(int64) [][]item {
+	w.boundary += w.period
+	w.schedule(w.boundary)
+	batch := w.batch
+	w.batch = nil
+	if w.stream {
+		if len(batch) == 0 {
+			return nil
+		}
+		var out []item
+		if w.needsExpired {
+			out = expireAll(batch, w.now())
+		}
+		return one(append(out, item{kind: reset}))
+	}
+	var out []item
+	if w.needsExpired {
+		out = expireAll(w.previous, w.now())
+	}
+	if len(batch) > 0 {
+		out = append(out, item{kind: reset})
+		out = append(out, batch...)
+	}
+	w.previous = batch
+	return one(out)
+}
