@@ -1,0 +1,158 @@
+package engine
+
+import (
+	"strings"
+
+	"eventflux/shared/event"
+
+	"eventflux/shared/siddhiql"
+	"eventflux/shared/window"
+)
+
+// block is a `partition with`: every key has its own instance of each query.
+type block struct {
+	e       *Engine
+	queries []*query
+	byKey   map[string]*instance
+	all     []*instance // in the order in which their keys came
+	readers []*reader   // one for each outer stream that a query of the block reads
+}
+
+// instance is what the queries of a block remember of one key.
+type instance struct {
+	states []*state // by index in block.queries
+}
+
+// reader passes one stream to the queries of a block that read it.
+type reader struct {
+	block   *block
+	stream  *siddhiql.Stream
+	queries []int   // indexes in block.queries
+	keys    []keyFn // nil: the stream has no key, and goes to every instance
+	run     []window.Row
+	scratch row
+}
+
+// keyFn returns a key of a row: the text of a value, or a range's label; false if
+// the row has none.
+type keyFn func(*row) (string, bool)
+
+func newBlock(e *Engine, plan *siddhiql.Partition) *block {
+	b := &block{e: e, byKey: map[string]*instance{}}
+	for _, p := range plan.Queries {
+		b.queries = append(b.queries, e.queries[p.ID])
+	}
+	for i, p := range plan.Queries {
+		if p.Source.Block >= 0 {
+			continue
+		}
+		r := b.reader(p.Source)
+		if r == nil {
+			r = &reader{block: b, stream: p.Source, keys: keysOf(plan, p.Source)}
+			b.readers = append(b.readers, r)
+		}
+		r.queries = append(r.queries, i)
+	}
+	return b
+}
+
+func (b *block) reader(s *siddhiql.Stream) *reader {
+	for _, r := range b.readers {
+		if r.stream == s {
+			return r
+		}
+	}
+	return nil
+}
+
+func keysOf(plan *siddhiql.Partition, s *siddhiql.Stream) []keyFn {
+	var keys []keyFn
+	for _, k := range plan.Keys {
+		if k.Stream != s {
+			continue
+		}
+		if k.Value != nil {
+			keys = append(keys, keyFn(convertText(k.Value)))
+		}
+		for _, r := range k.Ranges {
+			test, label := compileCond(r.Cond), r.Label
+			keys = append(keys, func(x *row) (string, bool) { return label, test(x) })
+		}
+	}
+	return keys
+}
+
+// innerReaders returns the queries of the block that read an inner stream, as
+// indexes of an instance's states.
+func (b *block) innerReaders(s *siddhiql.Stream) []int {
+	var readers []int
+	for i, q := range b.queries {
+		if q.plan.Source == s {
+			readers = append(readers, i)
+		}
+	}
+	return readers
+}
+
+// receive splits a chunk into runs of rows with the same key, and passes each run
+// to the queries of that key's instance before the next run.
+func (r *reader) receive(chunk []window.Row) {
+	if r.keys == nil {
+		for _, in := range r.block.all {
+			r.pass(in, chunk)
+		}
+		return
+	}
+	var current *instance
+	r.run = r.run[:0]
+	for _, in := range chunk {
+		r.scratch.at(in, r.block.e.env.Now)
+		for _, key := range r.keys {
+			text, ok := key(&r.scratch)
+			if !ok {
+				continue
+			}
+			home := r.block.instance(text)
+			if home != current && len(r.run) > 0 {
+				r.pass(current, r.run)
+				r.run = r.run[:0]
+			}
+			current = home
+			r.run = append(r.run, in)
+		}
+	}
+	if len(r.run) > 0 {
+		r.pass(current, r.run)
+	}
+}
+
+func (r *reader) pass(home *instance, chunk []window.Row) {
+	for _, n := range r.queries {
+		home.states[n].receive(chunk)
+	}
+}
+
+func (b *block) instance(key string) *instance {
+	if in, ok := b.byKey[key]; ok {
+		return in
+	}
+	in := &instance{states: make([]*state, len(b.queries))}
+	for i, q := range b.queries {
+		in.states[i] = q.newState(in)
+	}
+	b.byKey[strings.Clone(key)] = in
+	b.all = append(b.all, in)
+	return in
+}
+
+// NewShardKey compiles the key by which events of a stream are spread over the
+// partitions of an app that has several: the text of a value, false for null.
+// The text is valid until the next call.
+func NewShardKey(s *siddhiql.Stream) func(b *event.Batch, i int) (string, bool) {
+	key := convertText(s.ShardKey)
+	var r row
+	return func(b *event.Batch, i int) (string, bool) {
+		r.at(window.Row{B: b, I: int32(i), TS: b.TS[i]}, b.TS[i])
+		return key(&r)
+	}
+}

@@ -1,0 +1,188 @@
+package engine
+
+import (
+	"fmt"
+
+	"eventflux/shared/aggregate"
+	"eventflux/shared/event"
+	"eventflux/shared/siddhiql"
+	"eventflux/shared/window"
+)
+
+// Engine runs one app for one partition. It is not safe for concurrent use.
+type Engine struct {
+	plan    *siddhiql.Plan
+	env     window.Env
+	queries []*query
+	streams []([]subscriber) // by stream: who reads it, in the order written
+	timers  timerHeap
+	outputs []Output
+	chunks  uint64
+
+	row    row // of the input, for expressions
+	outRow row // of the output, for having
+	rows   []window.Row
+}
+
+// subscriber reads a stream. The chunk is the caller's, and is not changed.
+type subscriber interface {
+	receive(chunk []window.Row)
+}
+
+// Output is a chunk that a query emitted: rows From to To of Rows(Query).
+type Output struct {
+	Query    int32
+	From, To int32
+	Chunk    uint64 // number of the chunk, from 1, over all queries
+	Clock    int64  // the engine's clock at that moment, ms
+}
+
+// New compiles a plan. It fails only on plans that name a window or an aggregator
+// that this binary does not have.
+func New(plan *siddhiql.Plan) (*Engine, error) {
+	e := &Engine{plan: plan, streams: make([][]subscriber, len(plan.Streams))}
+	for _, p := range plan.Queries {
+		if err := known(p); err != nil {
+			return nil, err
+		}
+		e.queries = append(e.queries, newQuery(e, p))
+	}
+	e.subscribe()
+	return e, nil
+}
+
+func known(p *siddhiql.Query) error {
+	if p.Window != nil {
+		if _, ok := window.Lookup(p.Window.Name); !ok {
+			return fmt.Errorf("query %d: window %q is not in this binary", p.ID+1, p.Window.Name)
+		}
+	}
+	for _, a := range p.Aggs {
+		if _, ok := aggregate.Lookup(a.Name); !ok {
+			return fmt.Errorf("query %d: aggregator %q is not in this binary", p.ID+1, a.Name)
+		}
+	}
+	return nil
+}
+
+// subscribe connects streams to their readers in the order in which the app has
+// them. A partition block reads each of its streams once, where its first query
+// stands, whatever the number of queries in it.
+func (e *Engine) subscribe() {
+	blocks := make([]*block, len(e.plan.Blocks))
+	for _, q := range e.queries {
+		if q.plan.Block < 0 {
+			id := q.plan.Source.ID
+			e.streams[id] = append(e.streams[id], q.newState(nil))
+			continue
+		}
+		if blocks[q.plan.Block] == nil {
+			b := newBlock(e, e.plan.Blocks[q.plan.Block])
+			blocks[q.plan.Block] = b
+			for _, r := range b.readers {
+				e.streams[r.stream.ID] = append(e.streams[r.stream.ID], r)
+			}
+		}
+	}
+	for _, q := range e.queries {
+		if target := q.plan.Target; target.Block < 0 {
+			q.subs = e.streams[target.ID]
+		} else {
+			q.inner = blocks[target.Block].innerReaders(target)
+		}
+	}
+}
+
+// Clock returns the engine's time in ms.
+func (e *Engine) Clock() int64 { return e.env.Now }
+
+// Advance lets time pass to ms now: every timer due by then goes off, at its own
+// time, in the order of due times. The clock never goes back.
+func (e *Engine) Advance(now int64) {
+	now = max(now, e.env.Now)
+	for {
+		t := e.timers.next()
+		if t == nil || t.at > now {
+			break
+		}
+		due := e.timers.pop()
+		e.env.Now = max(e.env.Now, due.at)
+		due.state.fire()
+	}
+	e.env.Now = now
+}
+
+// NextTimer returns when the next timer is due, in ms; false if none is pending.
+func (e *Engine) NextTimer() (int64, bool) {
+	if t := e.timers.next(); t != nil {
+		return t.at, true
+	}
+	return 0, false
+}
+
+// Send lets the rows [from, to) of b arrive on a stream as one chunk, at ms now.
+// In playback the largest timestamp among them is the time, and now is ignored.
+func (e *Engine) Send(stream *siddhiql.Stream, b *event.Batch, from, to int, now int64) {
+	if e.plan.Playback {
+		now = b.TS[from]
+		for _, ts := range b.TS[from+1 : to] {
+			now = max(now, ts)
+		}
+	}
+	if now > e.env.Now || len(e.timers) > 0 {
+		e.Advance(now)
+	}
+	e.rows = refer(e.rows[:0], b, from, to)
+	for _, s := range e.streams[stream.ID] {
+		s.receive(e.rows)
+	}
+}
+
+// refer appends references to the rows [from, to) of b, as current rows.
+func refer(rows []window.Row, b *event.Batch, from, to int) []window.Row {
+	for i := from; i < to; i++ {
+		rows = append(rows, window.Row{B: b, TS: b.TS[i], I: int32(i), Kind: window.Current})
+	}
+	return rows
+}
+
+// emitted records rows that a query has put out and passes them to the readers
+// of the stream; each is done with them, and with all that follows from them,
+// before the next one sees them.
+func (e *Engine) emitted(s *state, from, to int) {
+	q := s.q
+	e.chunks++
+	e.outputs = append(e.outputs, Output{
+		Query: q.id, From: int32(from), To: int32(to), Chunk: e.chunks, Clock: e.env.Now,
+	})
+	if len(q.subs) == 0 && len(q.inner) == 0 {
+		return
+	}
+	q.sel.rows = refer(q.sel.rows[:0], q.out, from, to)
+	for _, sub := range q.subs {
+		sub.receive(q.sel.rows)
+	}
+	for _, n := range q.inner {
+		s.home.states[n].receive(q.sel.rows)
+	}
+}
+
+// Outputs returns the chunks emitted since ResetOutputs, in order.
+func (e *Engine) Outputs() []Output { return e.outputs }
+
+// Rows returns the rows that a query emitted since ResetOutputs, and their kinds.
+func (e *Engine) Rows(query int) (*event.Batch, []window.Kind) {
+	q := e.queries[query]
+	return q.out, q.kinds
+}
+
+// ResetOutputs forgets the outputs and reuses their memory.
+func (e *Engine) ResetOutputs() {
+	for _, o := range e.outputs {
+		if q := e.queries[o.Query]; len(q.kinds) > 0 {
+			q.out.Reset()
+			q.kinds = q.kinds[:0]
+		}
+	}
+	e.outputs = e.outputs[:0]
+}

@@ -1,0 +1,214 @@
+package engine
+
+import (
+	"encoding/binary"
+	"math"
+	"strings"
+
+	"eventflux/shared/event"
+)
+
+// groups gives each group of a query a slot: a small number that aggregators use
+// as an index. Keys are typed, and null is a group of its own. A group that has
+// lost all its rows is forgotten, but not at once: many come back with the next
+// event, and keeping some of them saves storing their keys again.
+type groups struct {
+	attrs  []int
+	single event.Class // of the one attribute, if there is just one
+	ints   map[int64]int32
+	texts  map[string]int32 // one text attribute, or the encoding of several
+	null   int32            // slot of the null group of a single attribute; -1: none
+
+	keys    []groupKey // by slot
+	rows    []int64    // by slot: rows in the group
+	free    []int32
+	touched []int32 // slots that may have rows, each once
+	listed  []bool  // by slot: it is in touched
+	idle    int     // groups without rows
+	scratch []byte
+}
+
+type groupKey struct {
+	whole int64
+	text  string
+	null  bool
+	used  bool
+}
+
+// idleMax is how many groups without rows are kept, beyond as many as have rows.
+const idleMax = 64
+
+func newGroups(attrs []int, schema *event.Schema) *groups {
+	g := &groups{attrs: attrs, single: event.Texts, null: -1}
+	if len(attrs) == 1 {
+		g.single = schema.Attrs[attrs[0]].Holds().Class()
+	}
+	if g.single == event.Texts {
+		g.texts = map[string]int32{}
+	} else {
+		g.ints = map[int64]int32{}
+	}
+	return g
+}
+
+// slot returns the slot of the group of row i.
+func (g *groups) slot(b *event.Batch, i int) int {
+	if len(g.attrs) > 1 {
+		return g.textSlot(g.encode(b, i))
+	}
+	c := &b.Cols[g.attrs[0]]
+	if c.IsNull(i) {
+		if g.null < 0 {
+			g.null = g.take(groupKey{null: true})
+		}
+		return int(g.null)
+	}
+	switch g.single {
+	case event.Texts:
+		return g.textSlot(c.Text(i))
+	case event.Reals:
+		return g.intSlot(int64(realBits(c.Floats[i])))
+	default:
+		return g.intSlot(c.Ints[i])
+	}
+}
+
+func (g *groups) textSlot(key string) int {
+	if s, ok := g.texts[key]; ok {
+		return int(s)
+	}
+	key = strings.Clone(key)
+	s := g.take(groupKey{text: key})
+	g.texts[key] = s
+	return int(s)
+}
+
+func (g *groups) intSlot(key int64) int {
+	if s, ok := g.ints[key]; ok {
+		return int(s)
+	}
+	s := g.take(groupKey{whole: key})
+	g.ints[key] = s
+	return int(s)
+}
+
+// encode writes the key of several attributes so that different keys are
+// different bytes: a tag for null, fixed or declared lengths for the rest.
+func (g *groups) encode(b *event.Batch, i int) string {
+	k := g.scratch[:0]
+	for _, a := range g.attrs {
+		c := &b.Cols[a]
+		if c.IsNull(i) {
+			k = append(k, 0)
+			continue
+		}
+		k = append(k, 1)
+		switch c.Type.Class() {
+		case event.Texts:
+			text := c.Text(i)
+			k = binary.AppendUvarint(k, uint64(len(text)))
+			k = append(k, text...)
+		case event.Reals:
+			k = binary.LittleEndian.AppendUint64(k, realBits(c.Floats[i]))
+		default:
+			k = binary.LittleEndian.AppendUint64(k, uint64(c.Ints[i]))
+		}
+	}
+	g.scratch = k
+	return view(k)
+}
+
+// realBits makes all NaNs one key; 0.0 and -0.0 are two.
+func realBits(v float64) uint64 {
+	if v != v {
+		return math.Float64bits(math.NaN())
+	}
+	return math.Float64bits(v)
+}
+
+func (g *groups) take(key groupKey) int32 {
+	key.used = true
+	g.idle++
+	if n := len(g.free); n > 0 {
+		s := g.free[n-1]
+		g.free = g.free[:n-1]
+		g.keys[s] = key
+		return s
+	}
+	g.keys = append(g.keys, key)
+	g.rows = append(g.rows, 0)
+	g.listed = append(g.listed, false)
+	return int32(len(g.keys) - 1)
+}
+
+// enter and leave count a row in and out of a group.
+func (g *groups) enter(slot int) {
+	if g.rows[slot] == 0 {
+		g.idle--
+		if !g.listed[slot] {
+			g.listed[slot] = true
+			g.touched = append(g.touched, int32(slot))
+		}
+	}
+	g.rows[slot]++
+}
+
+func (g *groups) leave(slot int) {
+	if g.rows[slot] == 0 {
+		return // it was reset since the row came
+	}
+	if g.rows[slot]--; g.rows[slot] == 0 {
+		g.idle++
+	}
+}
+
+// reset empties every group and calls clear for those that had rows since the
+// last reset.
+func (g *groups) reset(clear func(slot int)) {
+	for _, s := range g.touched {
+		if g.rows[s] > 0 {
+			g.rows[s] = 0
+			g.idle++
+		}
+		g.listed[s] = false
+		clear(int(s))
+	}
+	g.touched = g.touched[:0]
+}
+
+// sweep forgets the groups without rows once there are many of them.
+func (g *groups) sweep(clear func(slot int)) {
+	live := len(g.keys) - len(g.free) - g.idle
+	if g.idle <= live+idleMax {
+		return
+	}
+	kept := g.touched[:0]
+	for _, s := range g.touched {
+		if g.rows[s] > 0 {
+			kept = append(kept, s)
+		} else {
+			g.listed[s] = false
+		}
+	}
+	g.touched = kept
+	for s := range g.keys {
+		if g.keys[s].used && g.rows[s] == 0 {
+			clear(s)
+			g.forget(int32(s))
+		}
+	}
+	g.idle = 0
+}
+
+func (g *groups) forget(s int32) {
+	switch key := g.keys[s]; {
+	case key.null:
+		g.null = -1
+	case g.single == event.Texts:
+		delete(g.texts, key.text)
+	default:
+		delete(g.ints, key.whole)
+	}
+	g.keys[s] = groupKey{}
+	g.free = append(g.free, s)
+}

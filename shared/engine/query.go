@@ -1,0 +1,195 @@
+package engine
+
+import (
+	"eventflux/shared/aggregate"
+	"eventflux/shared/event"
+	"eventflux/shared/siddhiql"
+	"eventflux/shared/window"
+)
+
+// query is the compiled form of a siddhiql.Query. What it remembers is in a
+// state: one for the query, or one for each key of its partition.
+type query struct {
+	e      *Engine
+	plan   *siddhiql.Query
+	id     int32
+	before []cond
+	after  []cond
+	spec   window.Spec
+	args   [][]argFn // by aggregator
+	writes []writeFn // by output attribute
+	having cond
+	// wanted says which kinds of rows are inserted.
+	wanted [window.Reset + 1]bool
+	shape  shape
+
+	out   *event.Batch // rows emitted since the outputs were last taken
+	kinds []window.Kind
+	sel   selector
+	subs  []subscriber // of the stream it inserts into, if that is not an inner one
+	inner []int        // of the inner stream it inserts into: states of the instance
+}
+
+// shape is the form of a query's output (the compaction of chunks).
+type shape uint8
+
+const (
+	everyRow    shape = iota // no aggregator, no group by: every row comes out
+	lastRow                  // aggregators: the last row of a chunk
+	lastOfGroup              // group by: the last row of each group in a chunk
+)
+
+// state is what one query remembers, of one partition key if it has any.
+type state struct {
+	q      *query
+	home   *instance // of the partition key; nil outside partitions
+	win    window.Window
+	aggs   []aggregate.Aggregate
+	groups *groups
+	due    int64 // the timer that stands in the engine's heap, if timed
+	seq    uint64
+	timed  bool
+	emit   window.Emit
+	in     []window.Row
+}
+
+func newQuery(e *Engine, plan *siddhiql.Query) *query {
+	q := &query{e: e, plan: plan, id: int32(plan.ID), out: event.NewBatch(plan.Output)}
+	q.before = compileConds(plan.Before)
+	q.after = compileConds(plan.After)
+	if plan.Window != nil {
+		q.spec, _ = window.Lookup(plan.Window.Name)
+	}
+	for _, a := range plan.Aggs {
+		args := make([]argFn, len(a.Args))
+		for i, x := range a.Args {
+			args[i] = compileArg(x)
+		}
+		q.args = append(q.args, args)
+	}
+	for _, x := range plan.Select {
+		q.writes = append(q.writes, compileWrite(x))
+	}
+	if plan.Having != nil {
+		q.having = compileCond(plan.Having)
+	}
+	q.wanted[window.Current], q.wanted[window.Expired] = plan.Current, plan.Expired
+	switch {
+	case len(plan.GroupBy) > 0:
+		q.shape = lastOfGroup
+	case len(plan.Aggs) > 0:
+		q.shape = lastRow
+	}
+	q.sel.init(q)
+	return q
+}
+
+func compileConds(exprs []siddhiql.Expr) []cond {
+	conds := make([]cond, len(exprs))
+	for i, x := range exprs {
+		conds[i] = compileCond(x)
+	}
+	return conds
+}
+
+// newState returns the empty memory of the query for one partition key.
+func (q *query) newState(home *instance) *state {
+	s := &state{q: q, home: home}
+	if q.plan.Window != nil {
+		s.win = q.spec.New(window.Config{
+			Env: &q.e.env, Schema: q.plan.Source.Schema,
+			Params: q.plan.Window.Params, Expired: q.plan.Expired,
+		})
+		s.emit = s.chunk
+	}
+	for _, a := range q.plan.Aggs {
+		spec, _ := aggregate.Lookup(a.Name)
+		types := make([]event.Type, len(a.Args))
+		for i, x := range a.Args {
+			types[i] = read(x)
+		}
+		s.aggs = append(s.aggs, spec.New(types))
+	}
+	if len(q.plan.GroupBy) > 0 {
+		s.groups = newGroups(q.plan.GroupBy, q.plan.Source.Schema)
+	}
+	return s
+}
+
+// receive takes a chunk of current rows of the query's source.
+func (s *state) receive(chunk []window.Row) {
+	q := s.q
+	if len(q.before) > 0 {
+		s.in = append(s.in[:0], chunk...)
+		if chunk = q.filter(q.before, s.in); len(chunk) == 0 {
+			return
+		}
+	}
+	if s.win == nil {
+		if len(q.after) > 0 {
+			s.in = append(s.in[:0], chunk...)
+			chunk = s.in
+		}
+		s.chunk(chunk)
+		return
+	}
+	s.win.Add(chunk, s.emit)
+	s.reschedule()
+}
+
+// fire lets the window's timer go off.
+func (s *state) fire() {
+	s.timed = false
+	s.win.Fire(s.emit)
+	s.reschedule()
+}
+
+// reschedule puts the window's next timer into the heap, if it is another one.
+func (s *state) reschedule() {
+	at, seq, ok := s.win.Due()
+	if !ok || s.timed && s.due == at && s.seq == seq {
+		return
+	}
+	s.due, s.seq, s.timed = at, seq, true
+	s.q.e.timers.push(pending{at: at, query: s.q.id, seq: seq, state: s})
+}
+
+// chunk takes a chunk behind the window, and passes on what the query selects.
+func (s *state) chunk(rows []window.Row) {
+	q := s.q
+	if len(q.after) > 0 {
+		if rows = q.filter(q.after, rows); len(rows) == 0 {
+			return
+		}
+	}
+	from := q.out.Len()
+	q.sel.run(s, rows)
+	if to := q.out.Len(); to > from {
+		q.e.emitted(s, from, to)
+	}
+}
+
+// filter keeps the rows, in place, for which all conditions hold. A reset is not
+// a row, and passes.
+func (q *query) filter(conds []cond, rows []window.Row) []window.Row {
+	r := &q.e.row
+	kept := rows[:0]
+next:
+	for _, in := range rows {
+		if in.Kind != window.Reset {
+			r.at(in, q.e.env.Now)
+			for _, c := range conds {
+				if !c(r) {
+					continue next
+				}
+			}
+		}
+		kept = append(kept, in)
+	}
+	return kept
+}
+
+func (r *row) at(in window.Row, now int64) {
+	r.b, r.i, r.ts, r.now = in.B, int(in.I), in.TS, now
+	r.text = r.text[:0]
+}

@@ -1,0 +1,126 @@
+package engine
+
+import (
+	"fmt"
+
+	"eventflux/shared/frame"
+	"eventflux/shared/siddhiql"
+)
+
+// Task is an app's partition as a function of its log: it takes the frames one
+// by one and holds everything that decides what the next one does.
+type Task struct {
+	*Engine
+	partition uint32
+	chain     frame.Chain
+	ids       []*dedup // by stream: each has its own message ids
+	stamp     int64    // the largest arrival stamp in the log so far
+	next      []int    // by block of the frame at hand: its first row not yet applied
+	blocks    []*siddhiql.Stream
+}
+
+// Applied says what became of a frame.
+type Applied struct {
+	// Repeated: the writer had appended the frame before; nothing was done.
+	Repeated bool
+	// Duplicates is the number of messages whose id was seen before.
+	Duplicates int
+	// Events is the number of events that were applied.
+	Events int
+}
+
+// NewTask returns the task of one partition with an empty memory. Of the
+// messages published to a stream with the same id, one is applied within
+// dedupWindow ms of the log's time.
+func NewTask(plan *siddhiql.Plan, partition uint32, dedupWindow int64) (*Task, error) {
+	e, err := New(plan)
+	if err != nil {
+		return nil, err
+	}
+	t := &Task{Engine: e, partition: partition, ids: make([]*dedup, len(plan.Streams))}
+	for i := range t.ids {
+		t.ids[i] = newDedup(dedupWindow)
+	}
+	return t, nil
+}
+
+// Apply applies one frame of the task's log. What follows from it is in Outputs
+// until ResetOutputs. After an error the task must not be used again: the log is
+// damaged, or was written for another app, and the error says which.
+func (t *Task) Apply(f *frame.Frame) (Applied, error) {
+	if err := t.check(f); err != nil {
+		return Applied{}, err
+	}
+	verdict, err := t.chain.Next(f.Header, f.CRC)
+	if err != nil || verdict == frame.Duplicate {
+		return Applied{Repeated: verdict == frame.Duplicate}, err
+	}
+	t.stamp = max(t.stamp, f.Stamp)
+	var done Applied
+	switch f.Kind {
+	case frame.Events:
+		t.apply(f, &done)
+	case frame.Tick, frame.Barrier:
+	}
+	if !t.plan.Playback {
+		t.Advance(t.stamp)
+	}
+	return done, nil
+}
+
+// check refuses frames that do not fit the app, before anything is applied.
+func (t *Task) check(f *frame.Frame) error {
+	if f.App != t.plan.Name || f.Partition != t.partition {
+		return fmt.Errorf("%w: a frame of partition %d of app %q stands in the log of partition %d of app %q",
+			frame.ErrCorrupt, f.Partition, f.App, t.partition, t.plan.Name)
+	}
+	t.blocks, t.next = t.blocks[:0], t.next[:0]
+	for i := range f.Blocks {
+		schema := f.Blocks[i].Batch.Schema
+		s := t.plan.Stream(schema.Name)
+		if s == nil || !s.Defined {
+			return fmt.Errorf("the log has events of stream %s, which app %q does not define (any more); deploy the changed app under another @app:name", schema, t.plan.Name)
+		}
+		if !s.Schema.Same(schema) {
+			return fmt.Errorf("the log has events of %s, but app %q defines %s; deploy the changed app under another @app:name", schema, t.plan.Name, s.Schema)
+		}
+		t.blocks, t.next = append(t.blocks, s), append(t.next, 0)
+	}
+	return nil
+}
+
+func (t *Task) apply(f *frame.Frame, done *Applied) {
+	for i := range f.Runs {
+		run := &f.Runs[i]
+		block := &f.Blocks[run.Block]
+		from := t.next[run.Block]
+		to := from + run.Rows
+		t.next[run.Block] = to
+		stamps := block.Stamps()
+		if run.ID != "" {
+			ids := t.ids[t.blocks[run.Block].ID]
+			ids.forget(stamps[from])
+			if ids.seen(run.ID, stamps[from]) {
+				done.Duplicates++
+				continue
+			}
+		}
+		done.Events += run.Rows
+		if run.Chunk {
+			t.Send(t.blocks[run.Block], block.Batch, from, to, stamps[from])
+			continue
+		}
+		for row := from; row < to; row++ {
+			t.Send(t.blocks[run.Block], block.Batch, row, row+1, stamps[row])
+		}
+	}
+}
+
+// NextTick returns the ms at which a tick is needed if the log stays idle; false
+// if none is. In playback time comes from events alone.
+func (t *Task) NextTick() (int64, bool) {
+	if t.plan.Playback {
+		return 0, false
+	}
+	return t.NextTimer()
+}
