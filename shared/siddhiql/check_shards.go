@@ -1,0 +1,86 @@
+package siddhiql
+
+import "reflect"
+
+// shards checks an app of several partitions: each of its queries must find all
+// that it needs in one of them. It says which partition a stream's events go to.
+func (c *checker) shards(app *App) {
+	if c.plan.Partitions == 1 || len(c.errs) > 0 {
+		return
+	}
+	for _, e := range app.Elements {
+		if q, ok := e.(*QueryDef); ok {
+			c.errorf(q.Pos, "this query stands outside `partition with`, so its state needs all events, but the app has %d partitions that share nothing: put it into `partition with (key of %s) begin … end`, or leave out `@app:partitions`",
+				c.plan.Partitions, q.Source)
+		}
+	}
+	blocks := 0
+	for _, e := range app.Elements {
+		if d, ok := e.(*PartitionDef); ok {
+			c.shardKeys(d, c.plan.Blocks[blocks])
+			c.shardReads(d, c.plan.Blocks[blocks])
+			blocks++
+		}
+	}
+}
+
+// shardKeys takes the keys of a block as the keys of its streams.
+func (c *checker) shardKeys(d *PartitionDef, b *Partition) {
+	for i, k := range b.Keys {
+		at, name := d.Keys[i].Pos, tick(k.Stream.Name)
+		switch {
+		case k.Value == nil:
+			c.errorf(at, "stream %s has ranges as its key: an event can be in several of them, but goes to one of the app's %d partitions; expected a value as the key", name, c.plan.Partitions)
+		case readsClock(k.Value):
+			c.errorf(at, "the key of stream %s depends on time, but it decides which of the app's %d partitions an event goes to: expected a key of attributes alone", name, c.plan.Partitions)
+		case k.Stream.ShardKey != nil && !reflect.DeepEqual(k.Stream.ShardKey, k.Value):
+			c.errorf(at, "stream %s has another key than in a partition before this one, but an event goes to one of the app's %d partitions: expected the same key", name, c.plan.Partitions)
+		default:
+			k.Stream.ShardKey = k.Value
+		}
+	}
+}
+
+// shardReads checks what the queries of a block read.
+func (c *checker) shardReads(d *PartitionDef, b *Partition) {
+	keyed := map[string]bool{}
+	for _, k := range b.Keys {
+		keyed[k.Stream.Name] = true
+	}
+	for _, q := range d.Queries {
+		r := q.Source
+		switch k := c.outer[r.Name]; {
+		case r.Inner:
+		case k.target:
+			c.errorf(r.Pos, "stream %s is filled by a query, but what one of the app's %d partitions yields cannot reach another: expected an inner stream, such as `#%s`", tick(r.Name), c.plan.Partitions, r.Name)
+		case !keyed[r.Name]:
+			c.errorf(r.Pos, "stream %s has no key in this partition, so every one of the app's %d partitions would need all its events: expected `… of %s` in `partition with`", tick(r.Name), c.plan.Partitions, r.Name)
+		}
+	}
+}
+
+// readsClock reports whether an expression depends on more than attributes.
+func readsClock(e Expr) bool {
+	switch e := e.(type) {
+	case *Arith:
+		return readsClock(e.L) || readsClock(e.R)
+	case *Compare:
+		return readsClock(e.L) || readsClock(e.R)
+	case *And:
+		return readsClock(e.L) || readsClock(e.R)
+	case *Or:
+		return readsClock(e.L) || readsClock(e.R)
+	case *Not:
+		return readsClock(e.X)
+	case *IsNull:
+		return readsClock(e.X)
+	case *Call:
+		for _, a := range e.Args {
+			if readsClock(a) {
+				return true
+			}
+		}
+		return e.Func == "currentTimeMillis" || e.Func == "eventTimestamp"
+	}
+	return false
+}

@@ -1,0 +1,43 @@
+package siddhiql
+
+import "strings"
+
+// reserved lists the words that are not read as names in some places where a
+// name could stand. The printer puts names like these in back-quotes.
+var reserved = []string{
+	"all", "and", "as", "asc", "begin", "by", "current", "define", "desc", "end", "events", "expired",
+	"false", "from", "group", "having", "in", "insert", "into", "is", "limit", "not", "null", "of",
+	"offset", "or", "order", "partition", "select", "true",
+}
+
+func isReserved(name string) bool {
+	for _, w := range reserved {
+		if strings.EqualFold(w, name) {
+			return true
+		}
+	}
+	return false
+}
+
+// outside names what Siddhi has and this language has not, by the word that
+// begins or betrays it.
+var outside = map[string]string{
+	"join":        "joins are",
+	"inner":       "joins are",
+	"outer":       "joins are",
+	"left":        "joins are",
+	"right":       "joins are",
+	"full":        "joins are",
+	"every":       "patterns and sequences are",
+	"within":      "`within` is",
+	"output":      "output rate limiting is",
+	"delete":      "tables, and so `delete`, are",
+	"update":      "tables, and so `update`, are",
+	"return":      "`return` is",
+	"table":       "tables are",
+	"window":      "named windows are",
+	"trigger":     "triggers are",
+	"function":    "script functions are",
+	"aggregation": "incremental aggregations are",
+	"->":          "patterns are",
+}

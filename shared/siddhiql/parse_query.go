@@ -1,0 +1,235 @@
+package siddhiql
+
+import "strings"
+
+// clauses are the parts of a query behind its select, in their order.
+var clauses = []string{"group", "having", "order", "limit", "offset"}
+
+// query reads `from … select … insert into …`.
+func (p *parser) query(annotations []*Annotation) *QueryDef {
+	q := &QueryDef{Pos: p.peek().pos, Annotations: annotations}
+	p.expect("from", "")
+	p.noPattern()
+	q.Source = p.streamRef("the stream to read")
+	q.Handlers = p.handlers()
+	switch t := p.peek(); {
+	case isWord(t, "select"):
+		p.selection(q)
+	case isWord(t, "insert"):
+	case isClause(t):
+		p.fail(t.pos, "found %s, expected `select` before it", describe(t))
+	default:
+		p.unexpected("`[filter]`, `#window.…`, `select` or `insert into`", "select", "insert")
+	}
+	p.output(q)
+	return q
+}
+
+// noPattern refuses what only patterns begin with.
+func (p *parser) noPattern() {
+	t, next := p.peek(), p.ahead(1)
+	switch {
+	case isWord(t, "every") && (isPunct(next, "(") || isPunct(p.ahead(2), "=")), isPunct(t, "("):
+		p.fail(t.pos, "found %s: patterns and sequences are outside the language here; expected the stream to read", describe(t))
+	case isPunct(t, "!"):
+		p.fail(t.pos, "found `!`: fault streams are outside the language here; expected the stream to read")
+	}
+}
+
+func isClause(t token) bool {
+	for _, c := range clauses {
+		if isWord(t, c) {
+			return true
+		}
+	}
+	return false
+}
+
+func (p *parser) streamRef(what string) StreamRef {
+	r := StreamRef{Pos: p.peek().pos}
+	r.Inner = p.acceptPunct("#")
+	r.Name = p.name(what).Text
+	return r
+}
+
+// handlers reads filters and windows. That there is one window at most is checked later.
+func (p *parser) handlers() []*Handler {
+	var list []*Handler
+	for {
+		t := p.peek()
+		switch {
+		case isPunct(t, "["):
+			list = append(list, p.filter())
+		case isPunct(t, "#"):
+			p.take()
+			if isPunct(p.peek(), "[") {
+				list = append(list, p.filter())
+			} else {
+				list = append(list, p.window())
+			}
+		default:
+			return list
+		}
+	}
+}
+
+func (p *parser) filter() *Handler {
+	h := &Handler{Pos: p.take().pos}
+	h.Filter = p.expression("a condition")
+	p.expectPunct("]", " behind the condition")
+	return h
+}
+
+// window reads `window.name(…)` or `name(…)` from behind the #.
+func (p *parser) window() *Handler {
+	name := p.name("a window such as `#window.length(5)`, or a filter")
+	isLong := strings.EqualFold(name.Text, "window")
+	if isLong && p.acceptPunct(".") {
+		name = p.name("the name of a window")
+	} else if isPunct(p.peek(), ":") {
+		next := p.ahead(1)
+		if isLong && isName(next) {
+			p.fail(p.peek().pos, "found `:`, expected `.`: write `#window.%s(…)`", next.text)
+		}
+		p.fail(name.Pos, "stream functions such as `#%s:%s` are outside the language here; expected a window or a filter", name.Text, next.text)
+	}
+	p.expectPunct("(", " and the parameters of the window "+tick(name.Text))
+	h := &Handler{Pos: name.Pos, Window: name.Text}
+	h.Params = p.arguments("a parameter of the window " + tick(name.Text))
+	return h
+}
+
+// arguments reads expressions up to the closing parenthesis.
+func (p *parser) arguments(what string) []Node {
+	var list []Node
+	for !p.acceptPunct(")") {
+		if len(list) > 0 {
+			p.expectPunct(",", " or `)`")
+		}
+		list = append(list, p.expression(what))
+	}
+	return list
+}
+
+// selection reads `select …` and the clauses that belong to it.
+func (p *parser) selection(q *QueryDef) {
+	p.expect("select", "")
+	if p.acceptPunct("*") {
+		if t := p.peek(); isPunct(t, ",") {
+			p.fail(t.pos, "found `,`: `*` stands alone in a select; expected all attributes by name, or only `*`")
+		}
+	} else {
+		q.Items = p.items()
+	}
+	if p.accept("group") {
+		p.expect("by", " after `group`")
+		q.GroupBy = p.refs("group by")
+	}
+	if p.accept("having") {
+		q.Having = p.expression("a condition after `having`")
+	}
+	if p.accept("order") {
+		p.expect("by", " after `order`")
+		q.OrderBy = p.order()
+	}
+	if p.accept("limit") {
+		q.Limit = p.expression("a number after `limit`")
+	}
+	if p.accept("offset") {
+		q.Offset = p.expression("a number after `offset`")
+	}
+}
+
+func (p *parser) items() []*Item {
+	list := []*Item{p.item()}
+	for p.acceptPunct(",") {
+		list = append(list, p.item())
+	}
+	return list
+}
+
+// item reads one value of a select. Only a plain attribute has a name of its own.
+func (p *parser) item() *Item {
+	t := p.peek()
+	if isPunct(t, "*") {
+		p.fail(t.pos, "found `*`: it stands alone in a select; expected all attributes by name, or only `*`")
+	}
+	n := &Item{Expr: p.expression("a value to select")}
+	next := p.peek()
+	_, plain := n.Expr.(*Ref)
+	switch {
+	case p.accept("as"):
+		n.As = p.name("a name after `as`")
+	case plain:
+	case isName(next) && !isClause(next) && !isWord(next, "insert"):
+		p.unexpected("`as` and a name for " + tick(textOf(n.Expr)))
+	default:
+		p.errorf(t.pos, "the expression %s has no name: write `%s as …`", tick(textOf(n.Expr)), shorten(textOf(n.Expr)))
+	}
+	return n
+}
+
+// refs reads the attributes of a clause.
+func (p *parser) refs(clause string) []*Ref {
+	list := []*Ref{p.ref(clause)}
+	for p.acceptPunct(",") {
+		list = append(list, p.ref(clause))
+	}
+	return list
+}
+
+// ref reads an attribute. An expression instead is no reason to give up.
+func (p *parser) ref(clause string) *Ref {
+	t := p.peek()
+	n := p.expression("an attribute after `" + clause + "`")
+	if r, ok := n.(*Ref); ok {
+		return r
+	}
+	hint := "name the expression in the select of a query before this one"
+	if clause == "order by" {
+		hint = "name the expression in select, and order by that name"
+	}
+	p.errorf(t.pos, "found %s, expected an attribute: `%s` takes attributes only; %s", tick(textOf(n)), clause, hint)
+	return &Ref{Pos: t.pos}
+}
+
+func (p *parser) order() []*OrderItem {
+	var list []*OrderItem
+	for {
+		n := &OrderItem{Attr: p.ref("order by")}
+		if n.Desc = p.accept("desc"); !n.Desc {
+			p.accept("asc")
+		}
+		list = append(list, n)
+		if !p.acceptPunct(",") {
+			return list
+		}
+	}
+}
+
+// output reads `insert … into …`.
+func (p *parser) output(q *QueryDef) {
+	if t := p.peek(); isClause(t) {
+		p.fail(t.pos, "found %s, expected `insert into`: clauses stand once each, in the order group by, having, order by, limit, offset", describe(t))
+	}
+	if !p.accept("insert") {
+		p.unexpected("`,`, a clause such as `group by` or `having`, or `insert into`",
+			append([]string{"insert", "as", "desc"}, clauses...)...)
+	}
+	switch {
+	case p.accept("all"):
+		q.Events = AllEvents
+		p.expect("events", " after `all`")
+	case p.accept("expired"):
+		q.Events = ExpiredEvents
+		p.expect("events", " after `expired`")
+	case p.accept("current"):
+		p.expect("events", " after `current`")
+	default:
+		p.accept("events")
+	}
+	if !p.accept("into") {
+		p.unexpected("`into`, `all events into`, `expired events into` or `current events into`", "into", "all", "expired", "current", "events")
+	}
+	q.Target = p.streamRef("the stream to insert into")
+}

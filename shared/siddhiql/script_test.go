@@ -1,0 +1,50 @@
+package siddhiql
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/cockroachdb/datadriven"
+)
+
+// prelude saves the scripts of checks from defining the same streams again.
+const prelude = `define stream S (name string, v int, l long, f float, d double, b bool, o object); `
+
+// TestScripts runs testdata/*.txt:
+//
+//	parse   prints the text in its normal form, or the errors
+//	check   prints the plan, or the errors
+//	query   the same behind a line that defines stream S (see prelude)
+func TestScripts(t *testing.T) {
+	datadriven.Walk(t, "testdata/scripts", func(t *testing.T, path string) {
+		datadriven.RunTest(t, path, func(t *testing.T, d *datadriven.TestData) string {
+			switch d.Cmd {
+			case "parse":
+				return parseText(d.Input)
+			case "check":
+				return checkText(d.Input)
+			case "query":
+				return strings.ReplaceAll(checkText(prelude+"\n"+d.Input), "stream 0 S(name string, v int, l long, f float, d double, b bool, o object) defined subject=events.S\n", "")
+			default:
+				d.Fatalf(t, "unknown command %q", d.Cmd)
+				return ""
+			}
+		})
+	})
+}
+
+func parseText(text string) string {
+	app, err := Parse(text)
+	if err != nil {
+		return err.Error() + "\n"
+	}
+	return app.String()
+}
+
+func checkText(text string) string {
+	plan, err := Compile(text)
+	if err != nil {
+		return err.Error() + "\n"
+	}
+	return planText(plan)
+}
