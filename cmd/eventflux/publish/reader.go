@@ -1,0 +1,150 @@
+package publish
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+
+	"github.com/go-faster/jx"
+	"github.com/nats-io/nats.go"
+)
+
+const (
+	lineBytesMax   = 64 << 20
+	headerBytesMax = 4 << 10 // that a message's headers may take of its payload
+)
+
+// message is one NATS message and the lines that are in it.
+type message struct {
+	msg   *nats.Msg
+	lines []int // numbers from 1
+	bytes int64 // of the input
+}
+
+func (m *message) events() int { return len(m.lines) }
+
+// lineError is a line that cannot be sent.
+type lineError struct {
+	line  int
+	bytes int64
+	err   error
+}
+
+func (e *lineError) Error() string { return fmt.Sprintf("line %d: %v", e.line, e.err) }
+
+// reader makes messages of lines.
+type reader struct {
+	lines  *bufio.Scanner
+	opt    Options
+	limit  int // bytes of a message
+	number int
+	// held is a line that did not fit into the message before.
+	held      []byte
+	heldBytes int64
+}
+
+func newReader(in io.Reader, opt Options, payloadMax int64) *reader {
+	s := bufio.NewScanner(in)
+	s.Buffer(make([]byte, 0, 64<<10), lineBytesMax)
+	return &reader{lines: s, opt: opt, limit: int(payloadMax) - headerBytesMax}
+}
+
+// next returns the next message, io.EOF after the last, or a *lineError for a
+// line that is skipped.
+func (r *reader) next() (*message, error) {
+	m := &message{msg: nats.NewMsg(r.opt.Subject)}
+	for m.events() < r.opt.Batch {
+		text, size, err := r.line()
+		if errors.Is(err, io.EOF) && m.events() > 0 {
+			break
+		} else if err != nil {
+			return nil, err
+		}
+		if len(text) > r.limit && m.events() == 0 {
+			return nil, &lineError{r.number, size, fmt.Errorf("has %d bytes; the server takes %d", len(text), r.limit)}
+		}
+		if len(m.msg.Data)+1+len(text) > r.limit && m.events() > 0 {
+			r.held, r.heldBytes = append(r.held[:0], text...), size
+			r.number--
+			break
+		}
+		if m.events() > 0 {
+			m.msg.Data = append(m.msg.Data, '\n')
+		}
+		m.msg.Data = append(m.msg.Data, text...)
+		m.lines = append(m.lines, r.number)
+		m.bytes += size
+	}
+	return m, r.setHeaders(m)
+}
+
+// line returns the next line that is not blank, without the space around it, and
+// the bytes of the input that it takes.
+func (r *reader) line() (text []byte, size int64, err error) {
+	if r.held != nil {
+		text, size = r.held, r.heldBytes
+		r.held = nil
+		r.number++
+		return text, size, nil
+	}
+	for r.lines.Scan() {
+		r.number++
+		size += int64(len(r.lines.Bytes())) + 1
+		if text = bytes.TrimSpace(r.lines.Bytes()); len(text) > 0 {
+			return text, size, nil
+		}
+	}
+	if err := r.lines.Err(); err != nil {
+		return nil, 0, fmt.Errorf("read line %d: %w", r.number+1, err)
+	}
+	return nil, 0, io.EOF
+}
+
+// setHeaders gives the message its id, and what the options say.
+func (r *reader) setHeaders(m *message) (err error) {
+	id := r.opt.IDPrefix + "-" + strconv.Itoa(m.lines[0])
+	if r.opt.IDAttr != "" {
+		if id, err = attribute(m.msg.Data, r.opt.IDAttr); err != nil {
+			return &lineError{m.lines[0], m.bytes, err}
+		}
+	}
+	m.msg.Header.Set(nats.MsgIdHdr, id)
+	if r.opt.TimeAttr != "" {
+		ts, err := attribute(m.msg.Data, r.opt.TimeAttr)
+		if err != nil {
+			return &lineError{m.lines[0], m.bytes, err}
+		}
+		m.msg.Header.Set("Ef-Timestamp", ts)
+	}
+	if r.opt.Chunk {
+		m.msg.Header.Set("Ef-Chunk", "1")
+	}
+	return nil
+}
+
+// attribute returns the string or number that an event, an object, has for attr.
+func attribute(object []byte, attr string) (string, error) {
+	value := ""
+	err := jx.DecodeBytes(object).ObjBytes(func(d *jx.Decoder, key []byte) (err error) {
+		if string(key) != attr {
+			return d.Skip()
+		}
+		if d.Next() == jx.Number {
+			n, err := d.Num()
+			value = n.String()
+			return err
+		}
+		value, err = d.Str()
+		return err
+	})
+	if err != nil {
+		return "", fmt.Errorf("take %s from the event: %w", attr, err)
+	}
+	if value == "" {
+		return "", fmt.Errorf("the event has no attribute %s", attr)
+	}
+	return value, nil
+}
