@@ -1,0 +1,42 @@
+# Every target sets up what it needs; Go, make and git are enough.
+
+GO       ?= go
+FUZZTIME ?= 60s
+# Pinned in tools/go.mod, and built by Go from the module cache.
+TOOL     := $(GO) tool -modfile=tools/go.mod
+# The race detector needs a C compiler. Where there is none, Go turns cgo off.
+RACE     := $(if $(filter 1,$(shell $(GO) env CGO_ENABLED)),-race)
+
+.PHONY: help build run test lint bench fuzz
+
+help: ## Show the targets
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1	\2/p' $(MAKEFILE_LIST)
+
+build: ## Build bin/eventflux
+	$(GO) build -o bin/eventflux ./cmd/eventflux
+
+run: build ## Start everything and watch an app work on real flights; Ctrl-C ends it
+	@bash examples/run.sh
+
+test: lint ## Lint, and run all tests
+	$(GO) test $(RACE) -timeout 9m ./...
+
+lint: ## Check format, vet and staticcheck
+	@unformatted=$$($(TOOL) gofumpt -l $$(git ls-files --cached --others --exclude-standard '*.go')); \
+	if [ -n "$$unformatted" ]; then \
+		echo "not formatted, run 'go tool -modfile=tools/go.mod gofumpt -w FILE':"; echo "$$unformatted"; exit 1; \
+	fi
+	$(GO) vet ./...
+	$(TOOL) staticcheck ./...
+
+bench: ## Run the Go benchmarks, and bench/ where there is one
+	$(GO) test -run '^$$' -bench . -benchmem ./...
+	@if [ -d bench ]; then $(GO) run ./bench; fi
+
+fuzz: ## Run every fuzz target for FUZZTIME (default 60s)
+	@git grep -l --untracked '^func Fuzz' -- '*_test.go' | while read -r file; do \
+		for target in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9_]*\)(.*/\1/p' "$$file"); do \
+			echo "$$target in $$file"; \
+			$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "./$$(dirname "$$file")" || exit 1; \
+		done; \
+	done
