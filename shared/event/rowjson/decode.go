@@ -24,8 +24,6 @@ type Decoder struct {
 	order  []int    // of the attributes in the last row that the library read
 	json   *jx.Decoder
 
-	libraryOnly bool // tests only: read every row as one of uncommon shape
-
 	// Of the message at hand:
 	src      []byte
 	sound    bool // src is valid UTF-8
@@ -105,10 +103,11 @@ func (d *Decoder) array(b *event.Batch, p int, ts int64) {
 	}
 	for {
 		end, err := d.row(b, p, ts, false)
-		if err != nil && err.givesUp() {
+		lost := err != nil && err.givesUp()
+		if lost {
 			end = len(src)
 		}
-		if !d.count(p, end, err) || end == len(src) {
+		if !d.count(p, end, err) || lost {
 			return
 		}
 		p = skipSpace(src, end)
@@ -119,7 +118,7 @@ func (d *Decoder) array(b *event.Batch, p int, ts int64) {
 			d.nothingAfter(p + 1)
 			return
 		default:
-			d.refuse(p, len(src), malformed(`expected "," or "]" after a row, found `+rest(src[p:])))
+			d.refuse(p, len(src), malformed(`expected "," or "]" after the row, found `+rest(src[p:])))
 			return
 		}
 	}
@@ -173,7 +172,7 @@ func (d *Decoder) row(b *event.Batch, p int, ts int64, isArray bool) (int, *RowE
 		return 0, malformed("expected a row, found the end of the message")
 	}
 	before := b.Len()
-	if d.sound && !d.libraryOnly {
+	if d.sound {
 		if end, ok := d.fastRow(b, p, isArray); ok {
 			b.TS = append(b.TS, ts)
 			return end, nil

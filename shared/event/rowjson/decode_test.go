@@ -2,7 +2,9 @@ package rowjson
 
 import (
 	"bytes"
+	"fmt"
 	"os"
+	"strings"
 	"testing"
 
 	"eventflux/shared/event"
@@ -64,4 +66,250 @@ func realData(tb testing.TB, file string) []byte {
 		tb.Fatal(err)
 	}
 	return payload
+}
+
+// everyType has an attribute of each type, named by its first letter.
+func everyType() *event.Schema {
+	s := schema("S")
+	for _, t := range event.Types() {
+		s.Attrs = append(s.Attrs, event.Attr{Name: t.String()[:1], Type: t})
+	}
+	s.Attrs[4].Name = "x" // double, as d is at hand in tests of near names
+	return s
+}
+
+// text returns the rows of b as JSON arrays, one a line.
+func text(b *event.Batch) string {
+	var dst []byte
+	for i := range b.Len() {
+		dst = append(AppendArray(dst, b, i), '\n')
+	}
+	return string(dst)
+}
+
+func TestOneAttribute(t *testing.T) {
+	for _, c := range []struct {
+		t    event.Type
+		json string
+		want string // the value as written, or the error
+	}{
+		{event.Int, `66`, `66`},
+		{event.Int, `-0`, `0`},
+		{event.Int, `2147483647`, `2147483647`},
+		{event.Int, `-2147483648`, `-2147483648`},
+		{event.Int, `2147483648`, `a: expected int (-2147483648 to 2147483647), found number 2147483648`},
+		{event.Int, `-2147483649`, `a: expected int (-2147483648 to 2147483647), found number -2147483649`},
+		{event.Int, `5.0`, `5`},
+		{event.Int, `1e3`, `1000`},
+		{event.Int, `-12.50E+1`, `-125`},
+		{event.Int, `0.0e999999999999999999999`, `0`},
+		{event.Int, `5.5`, `a: expected int, found number 5.5`},
+		{event.Int, `1e-1`, `a: expected int, found number 1e-1`},
+		{event.Int, `10e-1`, `1`},
+		{event.Int, `1e99999999999999999999`, `a: expected int (-2147483648 to 2147483647), found number 1e99999999999999999999`},
+		{event.Int, `1e-99999999999999999999`, `a: expected int, found number 1e-99999999999999999999`},
+		{event.Int, `"66"`, `a: expected int, found string "66"`},
+		{event.Int, `true`, `a: expected int, found true`},
+		{event.Int, `[1]`, `a: expected int, found array [1]`},
+		{event.Int, `null`, `null`},
+		{event.Long, `9223372036854775807`, `9223372036854775807`},
+		{event.Long, `-9223372036854775808`, `-9223372036854775808`},
+		{event.Long, `9007199254740993`, `9007199254740993`}, // 2^53+1: no double has it
+		{event.Long, `9007199254740993.0`, `9007199254740993`},
+		{event.Long, `922337203685477580.7e1`, `9223372036854775807`},
+		{event.Long, `9223372036854775808`, `a: expected long (-9223372036854775808 to 9223372036854775807), found number 9223372036854775808`},
+		{event.Long, `1e19`, `a: expected long (-9223372036854775808 to 9223372036854775807), found number 1e19`},
+		{event.Double, `5`, `5`},
+		{event.Double, `5.0`, `5`},
+		{event.Double, `-0.0`, `-0`},
+		{event.Double, `0.1`, `0.1`},
+		{event.Double, `9007199254740993`, `9007199254740992`},
+		{event.Double, `123456789.123456789`, `123456789.12345679`},
+		{event.Double, `1e21`, `1e+21`},
+		{event.Double, `1e-7`, `1e-7`},
+		{event.Double, `1e-999`, `0`},
+		{event.Double, `1e400`, `a: expected double (at most 1.7976931348623157e+308), found number 1e400`},
+		{event.Double, `"NaN"`, `a: expected double, found string "NaN"`},
+		{event.Float, `75.6`, `75.6`},
+		{event.Float, `16777217`, `16777216`},
+		{event.Float, `3.4028235e38`, `3.4028235e+38`},
+		{event.Float, `3.5e38`, `a: expected float (at most 3.4028234663852886e+38), found number 3.5e38`},
+		{event.Bool, `true`, `true`},
+		{event.Bool, `false`, `false`},
+		{event.Bool, `1`, `a: expected bool, found number 1`},
+		{event.Bool, `"true"`, `a: expected bool, found string "true"`},
+		{event.Bool, `null`, `null`},
+		{event.String, `""`, `""`},
+		{event.String, `"a\"\\\/\b\f\n\r\té\u00e9\ud83d\ude00"`, `"a\"\\/\u0008\u000c\n\r\téé😀"`},
+		{event.String, `"\ud83d"`, `expected surrogates in pairs, found a single \ud83d`},
+		{event.String, `"\ude00\ud83d"`, `expected surrogates in pairs, found a single \ude00`},
+		{event.String, `"\ud83d\ud83d\ude00"`, `expected surrogates in pairs, found a single \ud83d`},
+		{event.String, `"\\ud83d"`, `"\\ud83d"`},
+		{event.String, "\"\xff\"", "expected UTF-8, found invalid bytes in {\"a\":\"\ufffd\"}"},
+		{event.String, "\"a\nb\"", `not JSON: unexpected byte 10 '\n' at 7`},
+		{event.String, `5`, `a: expected string, found number 5`},
+		{event.String, `null`, `null`},
+		{event.Object, `{ "b" : [1, "x y", null] }`, `{"b":[1,"x y",null]}`},
+		{event.Object, `"text \" with \\ escapes"`, `"text \" with \\ escapes"`},
+		{event.Object, `1.50`, `1.50`},
+		{event.Object, `["\udc00"]`, `expected surrogates in pairs, found a single \udc00`},
+		{event.Object, `null`, `null`},
+		{event.Object, `{"b":}`, `not JSON: unexpected byte 125 '}' at 10`},
+		{event.Object, nested(depthMax - 1), nested(depthMax - 1)},
+		{event.Object, nested(depthMax), `expected at most 64 levels of nesting, found more`},
+		{event.Int, nested(1 << 20), `expected at most 64 levels of nesting, found more`},
+		{event.Int, `"` + strings.Repeat("é", 100) + `"`, `a: expected int, found string "` + strings.Repeat("é", 39) + `…`},
+		{event.Int, `05`, `not JSON: unexpected byte 53 '5' at 6`},
+		{event.Int, `+5`, `not JSON: unexpected byte 43 '+' at 5`},
+		{event.Double, `.5`, `not JSON: unexpected byte 46 '.' at 5`},
+		{event.Double, `5.`, `not JSON: unexpected EOF`},
+		{event.Double, `NaN`, `not JSON: unexpected byte 78 'N' at 5`},
+		{event.Bool, `True`, `not JSON: unexpected byte 84 'T' at 5`},
+	} {
+		s := schema("S", event.Attr{Name: "a", Type: c.t})
+		b := event.NewBatch(s)
+		_, refused := NewDecoder(s).Rows(b, []byte(`{"a":`+c.json+`}`), 1)
+		got := strings.TrimSuffix(strings.TrimPrefix(text(b), "["), "]\n")
+		if len(refused) == 1 {
+			got = refused[0].Err.Error()
+		}
+		if got != c.want {
+			t.Errorf("%s %s\n got %s\nwant %s", c.t, clip([]byte(c.json)), got, c.want)
+		}
+	}
+}
+
+func nested(levels int) string {
+	return strings.Repeat("[", levels) + strings.Repeat("]", levels)
+}
+
+func TestMessages(t *testing.T) {
+	s := schema("S", event.Attr{Name: "delay", Type: event.Int}, event.Attr{Name: "origin", Type: event.String})
+	const row = `{"delay":1,"origin":"A"}`
+	for _, c := range []struct {
+		name, payload string
+		accepted      int
+		refused       string // index[start:end] error
+	}{
+		{"an object", row, 1, ``},
+		{"an object over lines", "\n{\n \"origin\" : \"A\" ,\r\n\t\"delay\" : 1\n}\n", 1, ``},
+		{"an array", `[` + row + `,` + row + `]`, 2, ``},
+		{"an array with space", " [ " + row + " , \n" + row + " ] ", 2, ``},
+		{"lines", row + "\n" + row + "\r\n\n" + row + "\n", 3, ``},
+		{"objects without a line break", row + row + " " + row, 3, ``},
+		{"nothing", "", 0, `0[0:0] no event in the message: expected a JSON object, an array of objects, or NDJSON`},
+		{"blank lines", " \n\r\n", 0, `0[0:4] no event in the message: expected a JSON object, an array of objects, or NDJSON`},
+		{"an empty array", ` [ ]`, 0, `0[0:4] no event in the message: expected a JSON object, an array of objects, or NDJSON`},
+		{"an empty object", `{}`, 0, `0[0:2] missing attribute "delay": expected int; write null where there is no value`},
+		{"no object", `5`, 0, `0[0:1] expected an object with the attributes of S(delay int, origin string), found number 5`},
+		{"an array of arrays", `[[1,"A"]]`, 0, `0[1:8] expected an object with the attributes of S(delay int, origin string), found array [1,"A"]`},
+		{"unknown", `{"dly":1,"origin":"A"}`, 0, `0[0:22] unknown attribute "dly" (did you mean "delay"?)`},
+		{"unknown and unlike", `{"x":1,"delay":1,"origin":"A"}`, 0, `0[0:30] unknown attribute "x"`},
+		{"another case", `{"Delay":1,"origin":"A"}`, 0, `0[0:24] unknown attribute "Delay" (did you mean "delay"?)`},
+		{"missing", `{"delay":1}`, 0, `0[0:11] missing attribute "origin": expected string; write null where there is no value`},
+		{"duplicate", `{"delay":1,"origin":"A","delay":1}`, 0, `0[0:34] duplicate attribute "delay"`},
+		{"duplicate by escape", `{"delay":1,"origin":"A","\u0064elay":1}`, 0, `0[0:39] duplicate attribute "delay"`},
+		{"escaped name", `{"\u0064elay":1,"origin":"A"}`, 1, ``},
+		{"a trailing comma", `{"delay":1,"origin":"A",}`, 0, `0[0:25] not JSON: unexpected byte 125 '}' at 24`},
+		{"one wrong element", `[` + row + `,{"delay":"x","origin":"A"},` + row + `]`, 2, `1[26:52] delay: expected int, found string "x"`},
+		{"a malformed element", `[` + row + `,{"delay":},` + row + `]`, 1, `1[26:62] not JSON: unexpected byte 125 '}' at 9`},
+		{"no comma", `[` + row + row + `]`, 1, `1[25:50] not JSON: expected "," or "]" after the row, found {"delay":1,"origin":"A"}]`},
+		{"an open array", `[` + row, 1, `1[25:25] not JSON: expected "," or "]" after the row, found the end of the message`},
+		{"an array that ends in a comma", `[` + row + `,`, 1, `1[26:26] not JSON: expected a row, found the end of the message`},
+		{"a bracket", `[`, 0, `0[1:1] not JSON: expected a row, found the end of the message`},
+		{"text after an array", `[` + row + `] x`, 1, `1[27:28] not JSON: text after the array: x`},
+		{"a malformed line", row + "\n{\"delay\":\n" + row, 2, `1[25:35] not JSON: unexpected EOF`},
+		{"an open string", "{\"delay\":1,\"origin\":\"A}\n" + row, 1, `0[0:24] not JSON: unexpected byte 10 '\n' at 23`},
+		{"lines of no JSON", row + "\nhello\nworld\n" + row, 2, `1[25:37] not JSON: unexpected byte 104 'h' at 0`},
+		{"a wrong line", "{\"delay\":null,\"origin\":7}\n" + row, 1, `0[0:25] origin: expected string, found number 7`},
+		{"a line of bad bytes", "{\"delay\":1,\"origin\":\"\xff\"}\n" + row, 1, "0[0:24] expected UTF-8, found invalid bytes in {\"delay\":1,\"origin\":\"\ufffd\"}"},
+		{"a line too deep", `{"delay":` + nested(200) + "}\n" + row, 1, `0[0:411] expected at most 64 levels of nesting, found more`},
+		{"a byte order mark", "\ufeff" + row, 0, `0[0:27] not JSON: unexpected byte 239 'ï' at 0`},
+	} {
+		b := event.NewBatch(s)
+		accepted, refused := NewDecoder(s).Rows(b, []byte(c.payload), 1)
+		if accepted != c.accepted || b.Len() != accepted {
+			t.Errorf("%s: %d accepted, batch of %d, want %d", c.name, accepted, b.Len(), c.accepted)
+		}
+		var got []string
+		for _, r := range refused {
+			got = append(got, fmt.Sprintf("%d[%d:%d] %v", r.Index, r.Start, r.End, r.Err))
+		}
+		if got := strings.Join(got, "\n"); got != c.refused {
+			t.Errorf("%s:\n got %s\nwant %s", c.name, got, c.refused)
+		}
+	}
+}
+
+func TestAFloodOfRefusedRowsIsCut(t *testing.T) {
+	s := schema("S", event.Attr{Name: "a", Type: event.Int})
+	payload := []byte("[" + strings.Repeat("0,", refusedMax+50) + `{"a":1}]`)
+	accepted, refused := NewDecoder(s).Rows(event.NewBatch(s), payload, 1)
+	if accepted != 0 || len(refused) != refusedMax+1 {
+		t.Fatalf("%d accepted, %d refused", accepted, len(refused))
+	}
+	last := refused[refusedMax]
+	if last.Err.(*RowError).Problem != TooMany || last.End != len(payload) {
+		t.Errorf("the last refusal is %+v", last)
+	}
+}
+
+func TestValues(t *testing.T) {
+	s := everyType()
+	for _, c := range []struct{ data, want string }{
+		{`[true,1,2,3.5,4.5,"t",{"k":1}]`, `[true,1,2,3.5,4.5,"t",{"k":1}]`},
+		{` [ null , null,null,null,null,null,null ] `, `[null,null,null,null,null,null,null]`},
+		{`{"o":[],"s":"","x":0.1,"f":0.1,"l":-1,"i":-1,"b":false}`, `[false,-1,-1,0.1,0.1,"",[]]`},
+		{`[true,1]`, `expected 7 values for S(b bool, i int, l long, f float, x double, s string, o object), found 2`},
+		{`[true,1,2,3.5,4.5,"t",{},8]`, `expected 7 values for S(b bool, i int, l long, f float, x double, s string, o object), found more`},
+		{`[true,"1",2,3.5,4.5,"t",{}]`, `i: expected int, found string "1"`},
+		{`{"b":true}`, `missing attribute "i": expected int; write null where there is no value`},
+		{`7`, `expected an object with the attributes of S(b bool, i int, l long, f float, x double, s string, o object), found number 7`},
+		{`[true,1,2,3.5,4.5,"t",{}`, `not JSON: unexpected EOF`},
+		{`[true,1,2,3.5,4.5,"t",{}] []`, `not JSON: text after the row: []`},
+		{``, `no event in the message: expected a JSON object, an array of objects, or NDJSON`},
+	} {
+		b := event.NewBatch(s)
+		err := NewDecoder(s).Values(b, []byte(c.data), 1)
+		got := strings.TrimSuffix(text(b), "\n")
+		if err != nil {
+			got += err.Error()
+		}
+		if got != c.want {
+			t.Errorf("%s\n got %s\nwant %s", c.data, got, c.want)
+		}
+	}
+}
+
+// Publishers write keys in an order of their own. From the second row on it is
+// read without the library, and the values still reach their columns.
+func TestAnotherOrderOfKeysIsLearnt(t *testing.T) {
+	s := flightsSchema()
+	d, b := NewDecoder(s), event.NewBatch(s)
+	payload := []byte(`{"origin":"A","time":1,"distance":4,"delay":3,"destination":"B"}`)
+	if n, refused := d.Rows(b, payload, 1); n != 1 {
+		t.Fatal(refused)
+	}
+	d.src = payload
+	if _, ok := d.fastRow(b, 0, false); !ok {
+		t.Error("the second row was not read at once")
+	}
+	b.TS = append(b.TS, 1)
+	if got, want := text(b), strings.Repeat("[1,\"A\",\"B\",3,4]\n", 2); got != want {
+		t.Errorf("rows %s, want %s", got, want)
+	}
+}
+
+func TestDecodingAllocatesNothing(t *testing.T) {
+	s := flightsSchema()
+	d, b := NewDecoder(s), event.NewBatch(s)
+	for name, payload := range map[string]string{
+		"common": `{"time":978310020000,"origin":"DTW","destination":"LAS","delay":66,"distance":1750}`,
+		"escape": `{"time":978310020000,"origin":"D\u00e9W","destination":"LAS","delay":66,"distance":1750}`,
+	} {
+		p := []byte(payload)
+		if n := testing.AllocsPerRun(100, func() { b.Reset(); d.Rows(b, p, 1) }); n != 0 {
+			t.Errorf("%s: %v allocations per row", name, n)
+		}
+	}
 }

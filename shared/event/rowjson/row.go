@@ -17,7 +17,7 @@ import (
 // fails, columns may be left longer than others.
 func (d *Decoder) objectRow(b *event.Batch, raw []byte) *RowError {
 	if raw[0] != '{' {
-		return &RowError{Problem: NotARow, Expected: "an object", Found: found(raw)}
+		return &RowError{Problem: NotARow, Expected: "an object with the attributes of " + d.schema.String(), Found: found(raw)}
 	}
 	if err := d.checkText(raw); err != nil {
 		return err
@@ -188,10 +188,10 @@ func (d *Decoder) wrongCount(given string) *RowError {
 // unknown names the attribute that may have been meant, if one is near.
 func (d *Decoder) unknown(key []byte) *RowError {
 	e := &RowError{Problem: Unknown, Attr: clip(bytes.Clone(key))}
-	nearest := max(1, len(e.Attr)/3) + 1
+	nearest := foundCharsMax
 	for _, a := range d.schema.Attrs {
 		distance := levenshtein.ComputeDistance(strings.ToLower(e.Attr), strings.ToLower(a.Name))
-		if distance < nearest {
+		if distance < nearest && 2*distance <= max(len(e.Attr), len(a.Name)) {
 			nearest, e.Expected = distance, a.Name
 		}
 	}
