@@ -33,6 +33,15 @@ func (b *Batch) AppendRow(src *Batch, i int) {
 	b.TS = append(b.TS, src.TS[i])
 }
 
+// AppendSome appends a copy of row i of src as AppendRow does, but only of the
+// columns listed: the others stay empty and must not be read.
+func (b *Batch) AppendSome(src *Batch, i int, cols []int) {
+	for _, c := range cols {
+		b.Cols[c].AppendFrom(&src.Cols[c], i)
+	}
+	b.TS = append(b.TS, src.TS[i])
+}
+
 // AppendRows appends copies of the rows [from, to) of src.
 func (b *Batch) AppendRows(src *Batch, from, to int) {
 	for c := range b.Cols {

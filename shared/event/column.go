@@ -22,8 +22,10 @@ type Column struct {
 }
 
 // IsNull reports whether row i is null.
-func (c *Column) IsNull(i int) bool {
-	return c.hasNulls && i>>6 < len(c.nulls) && c.nulls[i>>6]>>(uint(i)&63)&1 != 0
+func (c *Column) IsNull(i int) bool { return c.hasNulls && c.nullBit(i) }
+
+func (c *Column) nullBit(i int) bool {
+	return i>>6 < len(c.nulls) && c.nulls[i>>6]>>(uint(i)&63)&1 != 0
 }
 
 // HasNulls reports whether any row is null.

@@ -21,34 +21,34 @@ func reportRate(b *testing.B, rows int) {
 func BenchmarkDecodeFlights(b *testing.B) { benchmarkDecode(b, flightsSchema(), "flights.ndjson") }
 func BenchmarkDecodeQuakes(b *testing.B)  { benchmarkDecode(b, quakesSchema(), "earthquakes.ndjson") }
 
-func benchmarkDecode(b *testing.B, s *event.Schema, file string) {
-	payload := message(b, file)
-	d, batch := NewDecoder(s), event.NewBatch(s)
-	b.SetBytes(int64(len(payload)))
-	b.ReportAllocs()
-	for b.Loop() {
-		batch.Reset()
-		if n, refused := d.Rows(batch, payload, 1); n != 512 || refused != nil {
-			b.Fatal(n, refused)
-		}
-	}
-	reportRate(b, 512)
-}
-
 // The library alone, as every row that is not of the common shape is read.
 func BenchmarkDecodeFlightsLibrary(b *testing.B) {
-	s, payload := flightsSchema(), message(b, "flights.ndjson")
-	d, batch := NewDecoder(s), event.NewBatch(s)
+	d := NewDecoder(flightsSchema())
 	breakFastPath(d)
+	decode(b, d, message(b, "flights.ndjson"), 512)
+}
+
+// One event per message, as most publishers send them.
+func BenchmarkDecodeOneFlight(b *testing.B) {
+	line, _, _ := bytes.Cut(message(b, "flights.ndjson"), []byte("\n"))
+	decode(b, NewDecoder(flightsSchema()), line, 1)
+}
+
+func benchmarkDecode(b *testing.B, s *event.Schema, file string) {
+	decode(b, NewDecoder(s), message(b, file), 512)
+}
+
+func decode(b *testing.B, d *Decoder, payload []byte, rows int) {
+	batch := event.NewBatch(d.schema)
 	b.SetBytes(int64(len(payload)))
 	b.ReportAllocs()
 	for b.Loop() {
 		batch.Reset()
-		if n, refused := d.Rows(batch, payload, 1); n != 512 || refused != nil {
+		if n, refused := d.Rows(batch, payload, 1); n != rows || refused != nil {
 			b.Fatal(n, refused)
 		}
 	}
-	reportRate(b, 512)
+	reportRate(b, rows)
 }
 
 func BenchmarkDecodeEncodingJSON(b *testing.B) {

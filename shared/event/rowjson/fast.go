@@ -5,9 +5,9 @@ import (
 )
 
 // fastRow appends the row at p if it has the common shape: keys in the order of
-// the last row, strings without escapes, numbers that need no more than one
-// machine operation. In all other cases, wrong rows among them, it reports false
-// and leaves the row half-written; the library then decides. So nothing is
+// the last row, strings without escapes, integers without fraction or exponent,
+// no objects. In all other cases, wrong rows among them, it reports false and
+// leaves the row half-written; the library then decides. So nothing is
 // accepted here that the library would refuse, and nothing is ever refused here.
 func (d *Decoder) fastRow(b *event.Batch, p int, isArray bool) (end int, ok bool) {
 	src := d.src
@@ -113,11 +113,8 @@ func fastInteger(src []byte, p int) (v int64, end int, ok bool) {
 		p++
 	}
 	start := p
-	for ; p < len(src) && src[p]-'0' <= 9; p++ {
-		v = v*10 + int64(src[p]-'0')
-	}
-	digits := p - start
-	if digits == 0 || digits > 18 || digits > 1 && src[start] == '0' {
+	v, p = digits(src, p, 0)
+	if n := p - start; n == 0 || n > 18 || n > 1 && src[start] == '0' {
 		return 0, 0, false
 	}
 	if negative {
@@ -128,45 +125,63 @@ func fastInteger(src []byte, p int) (v int64, end int, ok bool) {
 
 var powersOfTen = [...]float64{1, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15}
 
-// fastReal reads a number of up to 15 digits without an exponent: digits and
-// power of ten are then exact doubles, and their quotient is rounded once
-// (Clinger 1990). For a float the same holds up to 7 digits and 10^10.
+// fastReal reads a number. Up to 15 digits without an exponent, digits and power
+// of ten are exact doubles, and their quotient is rounded once (Clinger 1990); for
+// a float the same holds up to 7 digits. The rest is for strconv.
 func fastReal(src []byte, p int, t event.Type) (v float64, end int, ok bool) {
+	first := p
 	negative := src[p] == '-'
 	if negative {
 		p++
 	}
 	start := p
-	var mantissa int64
-	for ; p < len(src) && src[p]-'0' <= 9; p++ {
-		mantissa = mantissa*10 + int64(src[p]-'0')
-	}
-	digits, decimals := p-start, 0
-	if digits == 0 || digits > 1 && src[start] == '0' {
+	mantissa, p := digits(src, p, 0)
+	whole, decimals := p-start, 0
+	if whole == 0 || whole > 1 && src[start] == '0' {
 		return 0, 0, false
 	}
 	if p < len(src) && src[p] == '.' {
-		p++
-		point := p
-		for ; p < len(src) && src[p]-'0' <= 9; p++ {
-			mantissa = mantissa*10 + int64(src[p]-'0')
-		}
-		decimals = p - point
-		if decimals == 0 {
+		point := p + 1
+		mantissa, p = digits(src, point, mantissa)
+		if decimals = p - point; decimals == 0 {
 			return 0, 0, false
 		}
-		digits += decimals
 	}
-	switch {
-	case t == event.Double && digits <= 15:
-		v = float64(mantissa) / powersOfTen[decimals]
-	case t == event.Float && digits <= 7:
-		v = float64(float32(mantissa) / float32(powersOfTen[decimals]))
-	default:
-		return 0, 0, false
+	switch count := whole + decimals; {
+	case p < len(src) && src[p]|0x20 == 'e':
+		if p, ok = exponentEnd(src, p+1); !ok {
+			return 0, 0, false
+		}
+	case t == event.Double && count <= 15:
+		return signed(float64(mantissa)/powersOfTen[decimals], negative), p, true
+	case t == event.Float && count <= 7:
+		return signed(float64(float32(mantissa)/float32(powersOfTen[decimals])), negative), p, true
 	}
+	v, problem := real(src[first:p], t)
+	return v, p, problem == ""
+}
+
+// digits reads digits and returns them as a number that continues v, and where
+// they end. Beyond 18 of them the number is meaningless.
+func digits(src []byte, p int, v int64) (int64, int) {
+	for ; p < len(src) && src[p]-'0' <= 9; p++ {
+		v = v*10 + int64(src[p]-'0')
+	}
+	return v, p
+}
+
+// exponentEnd returns where the exponent ends that starts at p, after its letter.
+func exponentEnd(src []byte, p int) (end int, ok bool) {
+	if p < len(src) && (src[p] == '+' || src[p] == '-') {
+		p++
+	}
+	_, end = digits(src, p, 0)
+	return end, end > p
+}
+
+func signed(v float64, negative bool) float64 {
 	if negative {
-		v = -v
+		return -v
 	}
-	return v, p, true
+	return v
 }
