@@ -8,13 +8,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nuid"
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/time/rate"
+
+	"eventflux/shared/bus"
 )
 
 // Options say how events are published.
@@ -111,8 +112,8 @@ func sendAll(ctx context.Context, f *flight, in io.Reader, opt Options) error {
 
 // Subject returns the subject of a stream's events.
 func Subject(stream string) (string, error) {
-	if stream == "" || strings.ContainsAny(stream, ".*> \t\r\n") {
-		return "", fmt.Errorf("%q is no name of a stream", stream)
+	if err := bus.CheckName(stream); err != nil {
+		return "", err
 	}
-	return "events." + stream, nil
+	return bus.InputSubject(stream), nil
 }

@@ -1,0 +1,197 @@
+package replay
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/go-faster/jx"
+
+	"eventflux/shared/engine"
+	"eventflux/shared/event"
+	"eventflux/shared/event/rowjson"
+	"eventflux/shared/siddhiql"
+	"eventflux/shared/window"
+)
+
+// player applies lines to apps.
+type player struct {
+	apps  []*app
+	out   *bufio.Writer
+	parse func(text []byte) error // fills line
+	line  line
+	json  *jx.Decoder
+	input int // event lines applied so far
+	row   []byte
+}
+
+// app is one app's engine, and what reads its events.
+type app struct {
+	plan   *siddhiql.Plan
+	engine *engine.Engine
+	inputs map[string]*input
+	heads  []head // by query
+}
+
+// input reads the events of one stream of one app.
+type input struct {
+	stream  *siddhiql.Stream
+	decoder *rowjson.Decoder
+	batch   *event.Batch
+}
+
+func newPlayer(plans []*siddhiql.Plan, out *bufio.Writer, opt Options) (*player, error) {
+	p := &player{out: out, json: jx.DecodeBytes(nil)}
+	for _, plan := range plans {
+		e, err := engine.New(plan)
+		if err != nil {
+			return nil, err
+		}
+		a := &app{plan: plan, engine: e, inputs: map[string]*input{}}
+		for _, s := range plan.Streams {
+			if s.Defined {
+				a.inputs[s.Name] = &input{s, rowjson.NewDecoder(s.Schema), event.NewBatch(s.Schema)}
+			}
+		}
+		for _, q := range plan.Queries {
+			a.heads = append(a.heads, newHead(q))
+		}
+		p.apps = append(p.apps, a)
+	}
+	p.parse = func(text []byte) error { return p.line.parse(p.json, text) }
+	if opt.Stream == "" {
+		return p, nil
+	}
+	return p, p.readPlainEvents(opt.Stream, opt.TimeAttr)
+}
+
+// readPlainEvents makes every line an event of stream, at the time in attr.
+func (p *player) readPlainEvents(stream, attr string) error {
+	if err := p.known(stream); err != nil {
+		return err
+	}
+	i := slices.IndexFunc(p.apps, func(a *app) bool { return a.inputs[stream] != nil })
+	in := p.apps[i].inputs[stream]
+	at := in.stream.Schema.Index(attr)
+	if at < 0 || in.stream.Schema.Attrs[at].Type.Class() != event.Integers {
+		return fmt.Errorf("stream %s has no attribute %q of type long to take the time from", in.stream.Schema, attr)
+	}
+	p.parse = func(text []byte) error {
+		p.line = line{stream: stream, rows: append(p.line.rows[:0], text), has: keyStream | keyTS | keyData}
+		in.batch.Reset()
+		if err := in.decoder.Values(in.batch, text, 0); err != nil {
+			return err
+		}
+		if in.batch.Cols[at].IsNull(0) {
+			return fmt.Errorf("attribute %s, which has the time, is null", attr)
+		}
+		p.line.ts = in.batch.Cols[at].Ints[0]
+		return nil
+	}
+	return nil
+}
+
+// play applies one line to every app. The line is checked for all of them first,
+// so that a wrong one changes nothing.
+func (p *player) play(text []byte) error {
+	if err := p.parse(text); err != nil {
+		return err
+	}
+	l := &p.line
+	if l.has&keyStream == 0 {
+		p.advance(l.ts)
+		return nil
+	}
+	if err := p.known(l.stream); err != nil {
+		return err
+	}
+	for _, a := range p.apps {
+		if in := a.inputs[l.stream]; in != nil {
+			if err := in.read(l); err != nil {
+				return err
+			}
+		}
+	}
+	for _, a := range p.apps {
+		p.send(a, a.inputs[l.stream])
+	}
+	p.input++
+	return nil
+}
+
+// read decodes the rows of l.
+func (in *input) read(l *line) error {
+	in.batch.Reset()
+	for i, row := range l.rows {
+		err := in.decoder.Values(in.batch, row, l.timestamp(i))
+		if err != nil && l.has&keyRows != 0 {
+			return fmt.Errorf("row %d of stream %s: %w", i+1, l.stream, err)
+		} else if err != nil {
+			return fmt.Errorf("stream %s: %w", l.stream, err)
+		}
+	}
+	return nil
+}
+
+// send lets the line's rows arrive at one app; in is nil where it does not read
+// the stream. Time passes first, so that timers count as before the line.
+func (p *player) send(a *app, in *input) {
+	if in == nil || in.batch.Len() == 0 {
+		if !a.plan.Playback {
+			a.engine.Advance(p.line.ts)
+			p.write(a, p.input)
+		}
+		return
+	}
+	now := p.line.ts
+	if a.plan.Playback {
+		now = slices.Max(in.batch.TS)
+	}
+	a.engine.Advance(now)
+	p.write(a, p.input)
+	a.engine.Send(in.stream, in.batch, 0, in.batch.Len(), now)
+	p.write(a, p.input+1)
+}
+
+// advance lets time pass in every app.
+func (p *player) advance(now int64) {
+	for _, a := range p.apps {
+		a.engine.Advance(now)
+		p.write(a, p.input)
+	}
+}
+
+// known refuses a stream that no app defines, and says which there are.
+func (p *player) known(stream string) error {
+	var names []string
+	for _, a := range p.apps {
+		if a.inputs[stream] != nil {
+			return nil
+		}
+		for _, s := range a.plan.Streams {
+			if s.Defined && !slices.Contains(names, s.Name) {
+				names = append(names, s.Name)
+			}
+		}
+	}
+	if len(names) == 0 {
+		return errors.New("no app defines a stream")
+	}
+	return fmt.Errorf("no app defines stream %q; there is %s", stream, strings.Join(names, ", "))
+}
+
+// write writes what an app has emitted, as caused by event line number input.
+func (p *player) write(a *app, input int) {
+	for _, o := range a.engine.Outputs() {
+		b, kinds := a.engine.Rows(int(o.Query))
+		for i := int(o.From); i < int(o.To); i++ {
+			p.row = a.heads[o.Query].appendRow(p.row[:0], b, i, kinds[i] == window.Expired)
+			p.row = appendTail(p.row, o.Chunk, input, o.Clock)
+			// bufio keeps the first error and returns it from Flush.
+			_, _ = p.out.Write(p.row)
+		}
+	}
+	a.engine.ResetOutputs()
+}

@@ -1,0 +1,84 @@
+// Package replay runs apps offline: lines of events in, lines of rows out, no
+// server, and no clock but the lines' own. The same lines always give the same
+// output. What rows mean is left to shared/engine.
+package replay
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+
+	"eventflux/shared/siddhiql"
+)
+
+const lineBytesMax = 64 << 20
+
+// Options say how the lines are to be read.
+type Options struct {
+	// Stream makes every line a plain event of this stream, an object or an array
+	// of its values, which happens at the time in attribute TimeAttr. Without it,
+	// every line says its stream and time itself.
+	Stream   string
+	TimeAttr string
+	// Until lets time pass to this ms at the end, if it is not nil.
+	Until *int64
+	// Live writes what a line causes before the next one is read.
+	Live bool
+}
+
+// LineError is a line that was refused. Lines before it have been applied, and
+// what they caused has been written.
+type LineError struct {
+	File string
+	Line int // from 1
+	Err  error
+}
+
+func (e *LineError) Error() string { return fmt.Sprintf("%s:%d: %v", e.File, e.Line, e.Err) }
+
+func (e *LineError) Unwrap() error { return e.Err }
+
+// Run applies the lines of in, which errors call name, to plans and writes each
+// row that one of their queries emits as a line to out, app by app for each line.
+// It stops at the first line that is wrong, with a *LineError.
+func Run(plans []*siddhiql.Plan, name string, in io.Reader, out io.Writer, opt Options) error {
+	w := bufio.NewWriterSize(out, 64<<10)
+	p, err := newPlayer(plans, w, opt)
+	if err != nil {
+		return err
+	}
+	// What was written before an error stays: it is the output of the lines before.
+	return errors.Join(p.playAll(name, in, opt), w.Flush())
+}
+
+func (p *player) playAll(name string, in io.Reader, opt Options) error {
+	lines := bufio.NewScanner(in)
+	lines.Buffer(make([]byte, 0, 64<<10), lineBytesMax)
+	number := 0
+	for lines.Scan() {
+		number++
+		text := bytes.TrimSpace(lines.Bytes())
+		if len(text) == 0 {
+			continue
+		}
+		if err := p.play(text); err != nil {
+			return &LineError{File: name, Line: number, Err: err}
+		}
+		if opt.Live {
+			if err := p.out.Flush(); err != nil {
+				return fmt.Errorf("write the output: %w", err)
+			}
+		}
+	}
+	if err := lines.Err(); errors.Is(err, bufio.ErrTooLong) {
+		return &LineError{File: name, Line: number + 1, Err: fmt.Errorf("is longer than %d MiB; split it", lineBytesMax>>20)}
+	} else if err != nil {
+		return fmt.Errorf("read %s: %w", name, err)
+	}
+	if opt.Until != nil {
+		p.advance(*opt.Until)
+	}
+	return nil
+}
