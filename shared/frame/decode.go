@@ -15,6 +15,7 @@ type Decoder struct {
 	texts   []byte // ids and headers of runs
 	ints    []int64
 	starts  []uint32 // where the texts of a dictionary begin
+	words   []uint64 // these texts, if none is longer than a word
 	nulls   []uint64
 	left    []int // rows of each block that no run has consumed yet
 	shapes  map[string]*shape

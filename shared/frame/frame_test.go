@@ -2,6 +2,8 @@ package frame_test
 
 import (
 	"bytes"
+	"runtime"
+	"strings"
 	"testing"
 
 	"eventflux/shared/compress"
@@ -116,5 +118,47 @@ func TestNoAllocationOnceWarm(t *testing.T) {
 		if allocs >= 1 {
 			t.Errorf("%s: %.1f allocations for two frames", codec, allocs)
 		}
+	}
+}
+
+// A decoder lives as long as its task: what one frame needed must not add up.
+func TestMemoryDoesNotGrow(t *testing.T) {
+	f := everything()
+	f.Runs[1].Header = strings.Repeat("x", frame.TextBytesMax)
+	src := encode(t, f, compress.None)
+	var decoder frame.Decoder
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	for range 300 {
+		if _, err := decoder.Decode(src); err != nil {
+			t.Fatal(err)
+		}
+	}
+	runtime.ReadMemStats(&after)
+	if taken := after.TotalAlloc - before.TotalAlloc; taken > 4<<20 {
+		t.Errorf("300 frames of %d bytes took %d bytes of memory", len(src), taken)
+	}
+}
+
+// Short texts are compared as numbers, where a zero byte at the end does not show.
+func TestDictionaryKeepsSimilarTextsApart(t *testing.T) {
+	texts := []string{"a", "a\x00", "", "\x00", "abcdefgh", "abcdefg", "abcdefghi", "abcdefghj"}
+	batch := event.NewBatch(&event.Schema{Name: "S", Attrs: []event.Attr{{Name: "text", Type: event.String}}})
+	for i := range 20 * len(texts) {
+		batch.Cols[0].AppendText(texts[i%len(texts)])
+		batch.TS = append(batch.TS, int64(i))
+	}
+	f := eventsOf(batch)
+	src := encode(t, f, compress.None)
+	if len(src) > 400 {
+		t.Fatalf("%d bytes: no dictionary was taken", len(src))
+	}
+	var decoder frame.Decoder
+	got, err := decoder.Decode(src)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if describe(got) != describe(f) {
+		t.Fatalf("wrote\n%s\nread\n%s", describe(f), describe(got))
 	}
 }
