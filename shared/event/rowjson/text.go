@@ -62,11 +62,12 @@ func stringEnd(src []byte, p int) int {
 // loneSurrogate returns the first escape in valid JSON that is half a surrogate
 // pair without the other half, or nil.
 func loneSurrogate(json []byte) []byte {
-	for p := 0; p < len(json); p++ {
-		if json[p] != '\\' {
-			continue
+	for p := 0; ; p++ {
+		i := bytes.IndexByte(json[p:], '\\')
+		if i < 0 {
+			return nil
 		}
-		p++
+		p += i + 1
 		if json[p] != 'u' {
 			continue
 		}
@@ -79,7 +80,6 @@ func loneSurrogate(json []byte) []byte {
 		}
 		p += 4
 	}
-	return nil
 }
 
 func isSurrogate(hex []byte) bool { return isHigh(hex) || isLow(hex) }
