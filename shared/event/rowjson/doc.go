@@ -32,9 +32,10 @@
 // # Two ways of reading
 //
 // Rows of the common shape are read in one pass by a scanner that knows the schema
-// (fast.go); it never refuses. All others go to go-faster/jx, which of the fast
-// decoders for Go is the strictest: those of similar speed let leading zeros, bare
-// control characters or missing commas pass. What jx lets pass is checked in row.go.
+// (fast.go); it never refuses. All others go to go-faster/jx, which is strict: of
+// fastjson, jsonparser and sonic, as fast or slower, each lets bare control
+// characters pass, and some leading zeros or unknown escapes. The little that jx
+// lets pass is checked in row.go.
 // Tests hold both ways against each other and against encoding/json.
 //
 // # What is written
