@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"strings"
+	"sync"
 	"testing"
 
 	"eventflux/shared/compress"
@@ -203,4 +204,21 @@ func FuzzDecompress(f *testing.F) {
 			}
 		}
 	})
+}
+
+func TestCodersAreSafeTogether(t *testing.T) {
+	var group sync.WaitGroup
+	for name, raw := range samples() {
+		for _, codec := range compress.Codecs() {
+			group.Go(func() {
+				for range 20 {
+					got, err := codec.Decompress(nil, codec.Compress(nil, raw), len(raw))
+					if err != nil || !bytes.Equal(got, raw) {
+						t.Errorf("%s: %s: %v", codec, name, err)
+					}
+				}
+			})
+		}
+	}
+	group.Wait()
 }
