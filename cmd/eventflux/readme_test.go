@@ -1,0 +1,70 @@
+package main
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+var rewriteReadme = flag.Bool("rewrite-readme", false, "write what the commands in README.md print into it")
+
+// Blocks of README.md that are marked console hold commands that need no server,
+// and what they print.
+func TestReadmeShowsWhatCommandsPrint(t *testing.T) {
+	unsetSettings(t)
+	t.Chdir(repository)
+	text, err := os.ReadFile("README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	parts := strings.Split(string(text), "```")
+	blocks := 0
+	for i := 1; i < len(parts); i += 2 {
+		session, ok := strings.CutPrefix(parts[i], "console\n")
+		if !ok {
+			continue
+		}
+		blocks++
+		printed := "console\n" + replaySession(t, session)
+		if printed != parts[i] && !*rewriteReadme {
+			t.Errorf("README.md has\n%s\nbut it is\n%s\n(-rewrite-readme corrects it)", parts[i], printed)
+		}
+		parts[i] = printed
+	}
+	if blocks == 0 {
+		t.Error("README.md has no console block")
+	}
+	if *rewriteReadme {
+		if err := os.WriteFile("README.md", []byte(strings.Join(parts, "```")), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// replaySession returns the session with the output that its commands have now.
+func replaySession(t *testing.T, session string) string {
+	t.Helper()
+	var b strings.Builder
+	for line := range strings.Lines(session) {
+		command, ok := strings.CutPrefix(line, "$ bin/eventflux ")
+		if !ok {
+			continue
+		}
+		b.WriteString(line)
+		command, head, _ := strings.Cut(strings.TrimSpace(command), " | head -")
+		stdout, stderr, _ := run(command, "")
+		out := stdout + stderr
+		if head != "" {
+			n, err := strconv.Atoi(head)
+			if err != nil {
+				t.Fatal(err)
+			}
+			out = strings.Join(strings.SplitAfter(out, "\n")[:n], "")
+		}
+		fmt.Fprint(&b, out)
+	}
+	return b.String()
+}
