@@ -133,7 +133,7 @@ func (e *extreme) add(v any) {
 
 func (e *extreme) remove(v any) {
 	for i, have := range e.values {
-		if have == v {
+		if identity(have) == identity(v) {
 			e.values = append(e.values[:i], e.values[i+1:]...)
 			return
 		}
@@ -143,7 +143,7 @@ func (e *extreme) remove(v any) {
 func (e *extreme) result() any {
 	var best any
 	for _, v := range e.values {
-		if best == nil || compareValues(v, best)*e.sign > 0 {
+		if best == nil || compareTotal(v, best)*e.sign > 0 {
 			best = v
 		}
 	}

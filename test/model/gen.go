@@ -2,6 +2,7 @@ package model
 
 import (
 	"fmt"
+	"math/bits"
 	"slices"
 	"strings"
 
@@ -20,7 +21,8 @@ type Options struct {
 	NoPlayback   bool
 }
 
-// GenApp makes the text of a valid app of one to four queries. Everything that it
+// GenApp makes the text of a valid app of one to three queries or partition
+// blocks. Everything that it
 // draws shrinks towards the plainest choice, so a failure ends as a short app.
 //
 // Sums are only taken over values whose order of addition cannot matter, and the
@@ -39,17 +41,12 @@ func GenApp(t *rapid.T, o Options) string {
 		{name: "T", attrs: append(slices.Clone(plain), genAttr{"o", "object", true}), block: -1, defined: true},
 		{name: "U", attrs: plain, block: -1, defined: true},
 	}
-	var body []string
-	for left := g.between("queries", 1, 4); left > 0; {
+	body := g.several("queries", 3, func(int) string {
 		if !o.NoPartitions && g.chance("partition", 35) {
-			n := g.between("queries inside", 1, min(left, 3))
-			body = append(body, g.partition(n))
-			left -= n
-			continue
+			return g.partition()
 		}
-		body = append(body, g.query(nil, nil))
-		left--
-	}
+		return g.query(nil, nil)
+	})
 	text := ""
 	if !o.NoPlayback && g.chance("playback", 20) {
 		text = "@app:playback\n"
@@ -94,8 +91,21 @@ func shape(attrs []genAttr) string {
 	return strings.Join(list, ", ")
 }
 
+// between draws from [low, high], all about equally likely: rapid's own ranges
+// favour small numbers, and most apps would be plain.
 func (g *generator) between(label string, low, high int) int {
-	return rapid.IntRange(low, high).Draw(g.t, label)
+	n := high - low + 1
+	width := bits.Len(uint(n)) + 2
+	return low + rapid.Custom(func(t *rapid.T) int {
+		drawn := 0
+		for range width {
+			drawn <<= 1
+			if rapid.Bool().Draw(t, "bit") {
+				drawn |= 1
+			}
+		}
+		return drawn * n >> width
+	}).Draw(g.t, label)
 }
 
 // chance is true in percent of all cases, and shrinks to false.
@@ -108,14 +118,25 @@ func pick[T any](g *generator, label string, choices ...T) T {
 	return choices[g.between(label, 0, len(choices)-1)]
 }
 
+// several makes one to most texts, of which the shrinking can leave some out.
+func (g *generator) several(label string, most int, one func(n int) string) []string {
+	outer, n := g.t, 0
+	list := rapid.SliceOfN(rapid.Custom(func(t *rapid.T) string {
+		g.t = t
+		defer func() { g.t, n = outer, n+1 }()
+		return one(n)
+	}), 1, most).Draw(outer, label)
+	return list
+}
+
 func (g *generator) name(prefix string) string {
 	g.names++
 	return fmt.Sprintf("%s%d", prefix, g.names)
 }
 
-// partition makes a block of n queries. The first reads the first stream that is
-// partitioned; the others read what they like.
-func (g *generator) partition(n int) string {
+// partition makes a block of one to three queries. The first reads the first
+// stream that is partitioned; the others read what they like.
+func (g *generator) partition() string {
 	block := g.blocks
 	g.blocks++
 	outer := g.readable(-1)
@@ -126,14 +147,13 @@ func (g *generator) partition(n int) string {
 		keys = append(keys, g.partitionKey(second))
 		streams = append(streams, second)
 	}
-	queries := make([]string, n)
-	for i := range queries {
+	queries := g.several("queries inside", 3, func(i int) string {
 		source := streams[min(i, len(streams)-1)]
 		if i > 0 && g.chance("any source", 50) {
 			source = pick(g, "source", g.readable(block)...)
 		}
-		queries[i] = "  " + strings.ReplaceAll(g.query(source, &block), "\n", "\n  ")
-	}
+		return "  " + strings.ReplaceAll(g.query(source, &block), "\n", "\n  ")
+	})
 	return fmt.Sprintf("partition with (%s) begin\n%s;\nend", strings.Join(keys, ", "), strings.Join(queries, ";\n"))
 }
 
@@ -233,6 +253,9 @@ func (g *generator) window(source *genStream) string {
 	switch w {
 	case "length":
 		params = append(params, g.size())
+		if g.chance("none", 6) {
+			params[0] = "0"
+		}
 	case "lengthBatch":
 		params = append(params, g.size())
 		params = append(params, g.flag()...)

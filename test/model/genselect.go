@@ -62,7 +62,7 @@ func (g *generator) clauses(out []genAttr) string {
 func (g *generator) items(e *exprs) (items []string, out []genAttr) {
 	aggregated := g.chance("aggregated", 70)
 	for range g.between("items", 1, 4) {
-		switch pick(g, "item", "aggregate", "aggregate", "attr", "expr") {
+		switch pick(g, "item", "aggregate", "aggregate", "aggregate", "attr", "expr") {
 		case "attr":
 			a := pick(g, "attr", e.attrs...)
 			if !slices.ContainsFunc(out, func(o genAttr) bool { return o.name == a.name }) {

@@ -45,7 +45,7 @@ func GenInput(t *rapid.T, plan *siddhiql.Plan) []Step {
 			}
 		}
 		return step
-	}), 0, 25).Draw(t, "input")
+	}), g.between("least", 0, 20), 40).Draw(t, "input")
 }
 
 type input struct {

@@ -23,16 +23,23 @@ import (
 // and expects a line for each row: clock, number of the chunk, query, kind, own
 // timestamp, values.
 func TestScripts(t *testing.T) {
+	eachScript(t, func(plan *siddhiql.Plan, steps []Step) []Row {
+		m := New(plan)
+		var rows []Row
+		for _, s := range steps {
+			m.apply(s)
+			rows = append(rows, m.Rows()...)
+		}
+		return rows
+	})
+}
+
+func eachScript(t *testing.T, run func(*siddhiql.Plan, []Step) []Row) {
+	t.Helper()
 	datadriven.Walk(t, "testdata", func(t *testing.T, path string) {
 		datadriven.RunTest(t, path, func(t *testing.T, d *datadriven.TestData) string {
 			plan, steps := readScript(t, d)
-			m := New(plan)
-			var rows []Row
-			for _, s := range steps {
-				m.apply(s)
-				rows = append(rows, m.Rows()...)
-			}
-			return printRows(plan, rows)
+			return printRows(plan, run(plan, steps))
 		})
 	})
 }

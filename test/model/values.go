@@ -102,6 +102,24 @@ func compareValues(a, b any) int {
 	}
 }
 
+// compareTotal orders like compareValues, but keeps -0.0 before 0.0: where values
+// are put in order rather than compared by an app, they are the same only if they
+// are equal as aggregators see it (6).
+func compareTotal(a, b any) int {
+	if c := compareValues(a, b); c != 0 || !isReal(a) {
+		return c
+	}
+	return cmp.Compare(bit(!math.Signbit(toDouble(a))), bit(!math.Signbit(toDouble(b))))
+}
+
+func isReal(v any) bool {
+	switch v.(type) {
+	case float32, float64:
+		return true
+	}
+	return false
+}
+
 // compareNullsLast orders for order by and sort: nulls last in both directions.
 func compareNullsLast(a, b any, descending bool) int {
 	switch {
@@ -112,9 +130,9 @@ func compareNullsLast(a, b any, descending bool) int {
 	case b == nil:
 		return -1
 	case descending:
-		return -compareValues(a, b)
+		return -compareTotal(a, b)
 	default:
-		return compareValues(a, b)
+		return compareTotal(a, b)
 	}
 }
 

@@ -203,19 +203,25 @@ type timeBatch struct {
 }
 
 func (w *timeBatch) add(chunk []item) [][]item {
-	if !w.started {
+	var chunks [][]item
+	switch {
+	case !w.started:
 		w.started = true
 		w.boundary = w.now() + w.period
 		if w.start != nil {
 			w.boundary = nextBoundary(w.now(), *w.start, w.period)
 		}
 		w.schedule(w.boundary)
+	case w.now() >= w.boundary:
+		// A timer of a query before this one, due at the same ms, has put out the
+		// chunk: still, what comes on a boundary belongs to the next batch.
+		chunks = w.fire(w.boundary)
 	}
 	w.batch = append(w.batch, chunk...)
 	if w.stream {
-		return one(chunk)
+		chunks = append(chunks, chunk)
 	}
-	return nil
+	return chunks
 }
 
 // nextBoundary is the first instant strictly after t that is ≡ start (mod period).
@@ -227,7 +233,10 @@ func nextBoundary(t, start, period int64) int64 {
 	return t - past + period
 }
 
-func (w *timeBatch) fire(int64) [][]item {
+func (w *timeBatch) fire(due int64) [][]item {
+	if due != w.boundary {
+		return nil // seen to by add
+	}
 	w.boundary += w.period
 	w.schedule(w.boundary)
 	batch := w.batch

@@ -1,0 +1,195 @@
+package model
+
+import (
+	"encoding/json"
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+	"testing"
+
+	"eventflux/shared/engine"
+	"eventflux/shared/event"
+	"eventflux/shared/siddhiql"
+	"eventflux/shared/window"
+
+	"pgregory.net/rapid"
+)
+
+// TestEngineAgrees runs random apps on random input through the model and the
+// engine: every row must be the same, in kind, timestamp, values, order, number
+// of its chunk and clock. More cases: -rapid.checks=100000.
+func TestEngineAgrees(t *testing.T) {
+	for _, w := range append([]string{"all"}, Windows...) {
+		t.Run(w, func(t *testing.T) {
+			windows := known(w)
+			if w == "all" {
+				windows = known(Windows...)
+			}
+			if len(windows) == 0 {
+				t.Fatalf("no window %s", w)
+			}
+			rapid.Check(t, func(t *rapid.T) { agree(t, Options{Windows: windows}) })
+		})
+	}
+}
+
+// known lists those of the windows that apps can name.
+func known(names ...string) []string {
+	return slices.DeleteFunc(slices.Clone(names), func(name string) bool {
+		_, ok := window.Lookup(name)
+		return !ok
+	})
+}
+
+func agree(t *rapid.T, o Options) {
+	app := GenApp(t, o)
+	plan, err := siddhiql.Compile(app)
+	if err != nil {
+		t.Fatalf("a valid app is refused: %v\n%s", err, app)
+	}
+	steps := GenInput(t, plan)
+	e, err := engine.New(plan)
+	if err != nil {
+		t.Fatalf("new engine: %v\n%s", err, app)
+	}
+	m := New(plan)
+	for i, s := range steps {
+		m.apply(s)
+		want, got := m.Rows(), applyEngine(e, plan, s)
+		if !slices.EqualFunc(want, got, sameRow) {
+			t.Fatalf("%s%smodel:\n%sengine:\n%s", app, printSteps(steps[:i+1]), printRows(plan, want), printRows(plan, got))
+		}
+	}
+}
+
+// TestEngineScripts runs the cases of testdata through the engine.
+func TestEngineScripts(t *testing.T) {
+	eachScript(t, func(plan *siddhiql.Plan, steps []Step) []Row {
+		e, err := engine.New(plan)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var rows []Row
+		for _, s := range steps {
+			rows = append(rows, applyEngine(e, plan, s)...)
+		}
+		return rows
+	})
+}
+
+// applyEngine makes a step and returns the rows it led to.
+func applyEngine(e *engine.Engine, plan *siddhiql.Plan, s Step) []Row {
+	e.ResetOutputs()
+	if s.Stream == "" {
+		e.Advance(s.Now)
+	} else {
+		stream := plan.Stream(s.Stream)
+		b := event.NewBatch(stream.Schema)
+		for _, ev := range s.Events {
+			for i, v := range ev.Values {
+				appendValue(&b.Cols[i], v)
+			}
+			b.TS = append(b.TS, ev.TS)
+		}
+		e.Send(stream, b, 0, b.Len(), s.Now)
+	}
+	var rows []Row
+	for _, o := range e.Outputs() {
+		b, kinds := e.Rows(int(o.Query))
+		for i := int(o.From); i < int(o.To); i++ {
+			r := Row{Query: int(o.Query), Kind: "current", TS: b.TS[i], Chunk: int(o.Chunk), Clock: o.Clock}
+			if kinds[i] == window.Expired {
+				r.Kind = "expired"
+			}
+			for c := range b.Cols {
+				r.Values = append(r.Values, valueAt(&b.Cols[c], i))
+			}
+			rows = append(rows, r)
+		}
+	}
+	return rows
+}
+
+func appendValue(c *event.Column, v any) {
+	switch v := v.(type) {
+	case nil:
+		c.AppendNull()
+	case bool:
+		c.AppendBool(v)
+	case int32:
+		c.AppendInt(int64(v))
+	case int64:
+		c.AppendInt(v)
+	case float32:
+		c.AppendFloat(float64(v))
+	case float64:
+		c.AppendFloat(v)
+	case string:
+		c.AppendText(v)
+	case json.RawMessage:
+		c.AppendText(string(v))
+	}
+}
+
+func valueAt(c *event.Column, i int) any {
+	if c.IsNull(i) {
+		return nil
+	}
+	switch c.Type {
+	case event.Bool:
+		return c.Ints[i] != 0
+	case event.Int:
+		return int32(c.Ints[i])
+	case event.Long:
+		return c.Ints[i]
+	case event.Float:
+		return float32(c.Floats[i])
+	case event.Double:
+		return c.Floats[i]
+	case event.Object:
+		return json.RawMessage(strings.Clone(c.Text(i)))
+	default:
+		return strings.Clone(c.Text(i))
+	}
+}
+
+func sameRow(a, b Row) bool {
+	return a.Query == b.Query && a.Kind == b.Kind && a.TS == b.TS && a.Chunk == b.Chunk && a.Clock == b.Clock &&
+		slices.EqualFunc(a.Values, b.Values, sameValue)
+}
+
+// sameValue lets doubles differ in their last digits: a ratio of sums may come
+// out of another order of additions.
+func sameValue(a, b any) bool {
+	x, ok := a.(float64)
+	y, ok2 := b.(float64)
+	if ok && ok2 {
+		return x == y || math.Abs(x-y) <= 1e-12*max(math.Abs(x), math.Abs(y)) || x != x && y != y
+	}
+	ra, rok := a.(json.RawMessage)
+	if rb, ok := b.(json.RawMessage); ok && rok {
+		return string(ra) == string(rb)
+	}
+	return a == b
+}
+
+// printSteps prints input as the scripts of testdata have it.
+func printSteps(steps []Step) string {
+	var b strings.Builder
+	for _, s := range steps {
+		fmt.Fprintf(&b, "> %d %s\n", s.Now, s.Stream)
+		for _, e := range s.Events {
+			fmt.Fprintf(&b, "    @%d", e.TS)
+			for _, v := range e.Values {
+				if v == nil {
+					b.WriteString(" null")
+				} else {
+					fmt.Fprintf(&b, " %s", text(v))
+				}
+			}
+			b.WriteString("\n")
+		}
+	}
+	return b.String()
+}

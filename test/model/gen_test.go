@@ -1,0 +1,19 @@
+package model
+
+import (
+	"testing"
+
+	"eventflux/shared/siddhiql"
+
+	"pgregory.net/rapid"
+)
+
+// TestGeneratedAppsCompile keeps the generator and the checker in step.
+func TestGeneratedAppsCompile(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		app := GenApp(t, Options{})
+		if _, err := siddhiql.Compile(app); err != nil {
+			t.Fatalf("%v\n%s", err, app)
+		}
+	})
+}
