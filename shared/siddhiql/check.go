@@ -29,6 +29,7 @@ func Check(app *App) (*Plan, error) {
 		names:     map[string]Pos{},
 		feeds:     map[*Stream][]*Stream{},
 		negations: map[*Negation]*Binary{},
+		keyAt:     map[*Partition][]Pos{},
 		block:     -1,
 	}
 	if !c.withinLimits(app) {
@@ -84,6 +85,7 @@ type checker struct {
 	feeds     map[*Stream][]*Stream
 	negations map[*Negation]*Binary // the operator that binds less tightly than a `not`
 	pending   []pendingSink
+	keyAt     map[*Partition][]Pos // of the keys of blocks
 }
 
 // known is a stream that can be read from here on.
@@ -157,6 +159,7 @@ func (c *checker) find(r StreamRef) *known {
 		return k
 	}
 	later, filled := c.later[r.Name]
+	filled = filled && r.Pos.before(later) // else it is this query itself
 	switch {
 	case c.space(!r.Inner)[r.Name] != nil:
 		other := StreamRef{Inner: !r.Inner, Name: r.Name}
@@ -228,6 +231,7 @@ func (c *checker) partitionKey(b *Partition, d *KeyDef) {
 		k.Ranges = append(k.Ranges, Range{Cond: c.condition(r.Cond, s, "a range"), Label: r.Label})
 	}
 	b.Keys = append(b.Keys, k)
+	c.keyAt[b] = append(c.keyAt[b], d.Pos)
 }
 
 // publishedNames checks the names that become part of NATS subjects.

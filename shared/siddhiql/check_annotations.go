@@ -156,8 +156,10 @@ func badSubject(subject string) string {
 		case i == 0 && (t == "*" || t == ">"):
 			return "begins with a wildcard, and so takes in EventFlux's own subjects: expected a word first"
 		case t == "*" || t == ">":
+		case strings.ContainsAny(t, "*>"):
+			return "has a wildcard inside a token: expected `*`, or `>` at the end, as a token of its own"
 		case badToken(t) != "":
-			return "has a token that " + badToken(t) + ": a wildcard stands as a token of its own"
+			return "has a token that " + badToken(t)
 		}
 	}
 	if first := tokens[0]; first == "ef" || first == "out" || first == "dlq" || strings.HasPrefix(first, "$") {

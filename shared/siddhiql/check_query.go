@@ -81,7 +81,7 @@ func (c *checker) window(h *Handler, q *Query, in *scope) {
 		w.Params = append(w.Params, p)
 	}
 	if err := spec.Check(w.Params); err != nil {
-		c.errorf(h.Pos, "window %s: %v; expected %s", tick(windowText(h)), err, tick(spec.Usage))
+		c.errorf(h.Pos, "window %s: %v; usage: %s", tick(windowText(h)), err, tick(spec.Usage))
 		return
 	}
 	q.Window = w

@@ -5,7 +5,7 @@ import "reflect"
 // shards checks an app of several partitions: each of its queries must find all
 // that it needs in one of them. It says which partition a stream's events go to.
 func (c *checker) shards(app *App) {
-	if c.plan.Partitions == 1 || len(c.errs) > 0 {
+	if c.plan.Partitions == 1 {
 		return
 	}
 	for _, e := range app.Elements {
@@ -17,19 +17,19 @@ func (c *checker) shards(app *App) {
 	blocks := 0
 	for _, e := range app.Elements {
 		if d, ok := e.(*PartitionDef); ok {
-			c.shardKeys(d, c.plan.Blocks[blocks])
-			c.shardReads(d, c.plan.Blocks[blocks])
+			c.shardKeys(c.plan.Blocks[blocks])
+			c.shardReads(d)
 			blocks++
 		}
 	}
 }
 
 // shardKeys takes the keys of a block as the keys of its streams.
-func (c *checker) shardKeys(d *PartitionDef, b *Partition) {
+func (c *checker) shardKeys(b *Partition) {
 	for i, k := range b.Keys {
-		at, name := d.Keys[i].Pos, tick(k.Stream.Name)
+		at, name := c.keyAt[b][i], tick(k.Stream.Name)
 		switch {
-		case k.Value == nil:
+		case k.Ranges != nil:
 			c.errorf(at, "stream %s has ranges as its key: an event can be in several of them, but goes to one of the app's %d partitions; expected a value as the key", name, c.plan.Partitions)
 		case readsClock(k.Value):
 			c.errorf(at, "the key of stream %s depends on time, but it decides which of the app's %d partitions an event goes to: expected a key of attributes alone", name, c.plan.Partitions)
@@ -42,15 +42,15 @@ func (c *checker) shardKeys(d *PartitionDef, b *Partition) {
 }
 
 // shardReads checks what the queries of a block read.
-func (c *checker) shardReads(d *PartitionDef, b *Partition) {
+func (c *checker) shardReads(d *PartitionDef) {
 	keyed := map[string]bool{}
-	for _, k := range b.Keys {
-		keyed[k.Stream.Name] = true
+	for _, k := range d.Keys {
+		keyed[k.Stream.Text] = true
 	}
 	for _, q := range d.Queries {
 		r := q.Source
 		switch k := c.outer[r.Name]; {
-		case r.Inner:
+		case r.Inner || k == nil:
 		case k.target:
 			c.errorf(r.Pos, "stream %s is filled by a query, but what one of the app's %d partitions yields cannot reach another: expected an inner stream, such as `#%s`", tick(r.Name), c.plan.Partitions, r.Name)
 		case !keyed[r.Name]:

@@ -56,13 +56,13 @@ func functionTable() map[string]Function {
 
 // refusedFunctions exist in Siddhi and not here.
 var refusedFunctions = map[string]string{
-	"UUID":       "UUID is not deterministic, so a replay would give other results; let the publisher put an id into the event",
+	"UUID":       "UUID is not deterministic: a replay would give other results; let the publisher put an id into the event",
 	"createSet":  "sets are no type of the language here; distinctCount counts different values",
 	"sizeOfSet":  "sets are no type of the language here; distinctCount counts different values",
 	"unionSet":   "sets are no type of the language here; distinctCount counts different values",
-	"stdDev":     "stdDev is no aggregator here; sum, avg, min, max, count and distinctCount are",
-	"minForever": "minForever is no aggregator here; min without a window never forgets",
-	"maxForever": "maxForever is no aggregator here; max without a window never forgets",
+	"stdDev":     "the aggregators are sum, avg, min, max, count and distinctCount",
+	"minForever": "min without a window never forgets",
+	"maxForever": "max without a window never forgets",
 }
 
 func argCount(args []Expr, least, most int) error {
@@ -145,7 +145,7 @@ func extremeResult(args []Expr, _ event.Type) (t, held event.Type, err error) {
 			return 0, 0, fmt.Errorf("argument %d: %w", i+1, err)
 		}
 	}
-	t, _, err = oneType(args, 1)
+	t, err = sameType(args, 1)
 	return t, t, err
 }
 
@@ -157,20 +157,37 @@ func instanceResult(args []Expr, _ event.Type) (t, held event.Type, err error) {
 	return event.Bool, event.Bool, argCount(args, 1, 1)
 }
 
-// oneType checks that all arguments have, and hold, one type; the first of them
-// is argument number first of the function.
-func oneType(args []Expr, first int) (t, held event.Type, err error) {
-	t, held = args[0].Type(), args[0].Holds()
+// sameType checks that all arguments have one type; the first of them is argument
+// number first of the function.
+func sameType(args []Expr, first int) (event.Type, error) {
+	t := args[0].Type()
 	for i, a := range args[1:] {
-		n := first + i + 1
-		switch {
-		case a.Type() != t && t.Numeric() && a.Type().Numeric():
-			wide := promote(t, a.Type())
-			return 0, 0, fmt.Errorf("argument %d is %s and argument %d is %s, expected one type: write convert(…, '%s') around the other one", first, t, n, a.Type(), wide)
-		case a.Type() != t:
-			return 0, 0, fmt.Errorf("argument %d is %s and argument %d is %s, expected one type", first, t, n, a.Type())
-		case a.Holds() != held:
-			return 0, 0, fmt.Errorf("arguments %d and %d are called %s, but cast() left a value of type %s in one and of type %s in the other: use convert() instead of cast()", first, n, t, held, a.Holds())
+		n, u := first+i+1, a.Type()
+		if u == t {
+			continue
+		}
+		hint := ""
+		if t.Numeric() && u.Numeric() {
+			narrow := n
+			if promote(t, u) == u {
+				narrow = first
+			}
+			hint = fmt.Sprintf(": write convert(…, '%s') around argument %d", promote(t, u), narrow)
+		}
+		return 0, fmt.Errorf("argument %d is %s and argument %d is %s, but one type is needed%s", first, t, n, u, hint)
+	}
+	return t, nil
+}
+
+// oneType checks that all arguments have, and really hold, one type.
+func oneType(args []Expr, first int) (t, held event.Type, err error) {
+	if t, err = sameType(args, first); err != nil {
+		return 0, 0, err
+	}
+	held = args[0].Holds()
+	for i, a := range args[1:] {
+		if a.Holds() != held {
+			return 0, 0, fmt.Errorf("arguments %d and %d are called %s, but cast() left a value of type %s in one and of type %s in the other: use convert() instead of cast()", first, first+i+1, t, held, a.Holds())
 		}
 	}
 	return t, held, nil

@@ -5,9 +5,8 @@ import "strings"
 // reserved lists the words that are not read as names in some places where a
 // name could stand. The printer puts names like these in back-quotes.
 var reserved = []string{
-	"all", "and", "as", "asc", "begin", "by", "current", "define", "desc", "end", "events", "expired",
-	"false", "from", "group", "having", "in", "insert", "into", "is", "limit", "not", "null", "of",
-	"offset", "or", "order", "partition", "select", "true",
+	"and", "as", "asc", "begin", "by", "define", "desc", "end", "false", "from", "group", "having", "in",
+	"insert", "into", "is", "limit", "not", "null", "of", "offset", "or", "order", "partition", "select", "true",
 }
 
 func isReserved(name string) bool {

@@ -220,9 +220,12 @@ func (l *lexer) punctuation(pos Pos, rest string) {
 	l.take(size)
 	switch {
 	case unicode.IsLetter(r):
+		rest = rest[size:]
+		l.take(len(rest) - len(strings.TrimLeftFunc(rest, unicode.IsLetter)))
 		l.bad(pos, "unexpected letter %q: a name with other letters than A-Z needs back-quotes", r)
 	case r == '&' || r == '|':
-		l.bad(pos, "unexpected character %q: write `and`, `or`", r)
+		l.take(len(rest[size:]) - len(strings.TrimLeft(rest[size:], "&|")))
+		l.bad(pos, "unexpected character %q: write `and` or `or`", r)
 	default:
 		l.bad(pos, "unexpected character %q", r)
 	}

@@ -10,6 +10,9 @@ func (p *parser) query(annotations []*Annotation) *QueryDef {
 	q := &QueryDef{Pos: p.peek().pos, Annotations: annotations}
 	p.expect("from", "")
 	p.noPattern()
+	if p.clauseFollows() {
+		p.unexpected("the stream to read")
+	}
 	q.Source = p.streamRef("the stream to read")
 	q.Handlers = p.handlers()
 	switch t := p.peek(); {
@@ -213,7 +216,7 @@ func (p *parser) output(q *QueryDef) {
 		p.fail(t.pos, "found %s, expected `insert into`: clauses stand once each, in the order group by, having, order by, limit, offset", describe(t))
 	}
 	if !p.accept("insert") {
-		p.unexpected("`,`, a clause such as `group by` or `having`, or `insert into`",
+		p.unexpected("`as`, `,`, a clause such as `group by`, or `insert into`",
 			append([]string{"insert", "as", "desc"}, clauses...)...)
 	}
 	switch {

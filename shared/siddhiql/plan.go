@@ -41,7 +41,8 @@ type Stream struct {
 	Subject string
 	Sink    Sink
 	// ShardKey tells which partition of an app with several an event of the
-	// stream belongs to: the text of this value. nil where Partitions is 1.
+	// stream belongs to: the text of this value. nil where Partitions is 1, and
+	// for streams that no partition block has a key for: no query reads those.
 	ShardKey Expr
 }
 

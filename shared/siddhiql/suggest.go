@@ -32,11 +32,14 @@ func suggest(name string, candidates []string) string {
 // letters of a longer one.
 func suggestDistanceMax(name string) int { return min(max(1, len(name)/3), 4) }
 
+// suggestBytesMax bounds the cost of a distance, which grows with the square.
+const suggestBytesMax = 100
+
 // tooFar spares computing distances that the lengths alone rule out, and refuses
 // to guess from a single letter.
 func tooFar(name, candidate string) bool {
 	d := len(name) - len(candidate)
-	return len(name) < 2 || len(candidate) < 2 || max(d, -d) > suggestDistanceMax(name)
+	return len(name) < 2 || len(name) > suggestBytesMax || len(candidate) < 2 || max(d, -d) > suggestDistanceMax(name)
 }
 
 // didYouMean is the end of a message about an unknown name: a suggestion, or
