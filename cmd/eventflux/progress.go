@@ -49,7 +49,7 @@ func newProgress(w io.Writer, name string, size int64) *progress {
 	}
 	p.bar = p.bars.AddBar(size,
 		mpb.PrependDecorators(decor.Percentage(decor.WCSyncSpace)),
-		mpb.AppendDecorators(counts, decor.OnComplete(decor.AverageETA(decor.ET_STYLE_MMSS), "")))
+		mpb.AppendDecorators(counts, decor.OnComplete(decor.AverageETA(decor.ET_STYLE_MMSS, decor.WC{W: 7}), "")))
 	return p
 }
 
