@@ -160,7 +160,11 @@ func (g *generator) partition() string {
 func (g *generator) partitionKey(s *genStream) string {
 	s.used = true
 	e := &exprs{generator: g, attrs: s.attrs}
-	switch pick(g, "key", "attr", "attr", "expr", "ranges") {
+	form := pick(g, "key", "attr", "attr", "expr", "ranges")
+	if form == "attr" && len(e.plain()) == 0 {
+		form = "expr"
+	}
+	switch form {
 	case "expr":
 		text, _ := e.of(pick(g, "key type", "int", "string", "bool"), 1)
 		return fmt.Sprintf("%s of %s", text, s.name)
@@ -241,7 +245,10 @@ func (g *generator) window(source *genStream) string {
 	longs, texts := source.of("long"), source.of("string")
 	choices := []string{""}
 	for _, w := range g.opts.Windows {
-		if len(longs) > 0 || !strings.HasPrefix(w, "external") {
+		switch {
+		case strings.HasPrefix(w, "external") && len(longs) == 0:
+		case w == "sort" && len((&exprs{attrs: source.attrs}).plain()) == 0:
+		default:
 			choices = append(choices, w, w)
 		}
 	}
