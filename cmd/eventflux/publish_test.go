@@ -27,7 +27,7 @@ func TestPublishAndSubscribe(t *testing.T) {
 	t.Cleanup(nc.Close)
 	_, err = nc.Subscribe("events.S", func(m *nats.Msg) {
 		if string(m.Data) == "wrong" {
-			_ = m.Respond([]byte(`{"error":{"code":400,"description":"not JSON"}}`))
+			_ = m.Respond([]byte(`{"error":{"code":400,"err_code":20004,"description":"1 of 1 events refused"},"rejected_count":1,"rejected":[{"index":0,"reason":"not JSON"}]}`))
 			return
 		}
 		_ = nc.Publish("out.A.S.0", m.Data)

@@ -34,6 +34,7 @@ type flight struct {
 	last    uint64 // number of the newest message
 	result  Result
 	bytes   int64
+	fatal   error // what makes going on useless
 }
 
 // entry is a message in flight.
@@ -111,6 +112,9 @@ func (f *flight) repeat(ctx context.Context, done <-chan struct{}) error {
 func (f *flight) due(now time.Time) ([]*message, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.fatal != nil {
+		return nil, f.fatal
+	}
 	var numbers []uint64
 	for n, e := range f.pending {
 		if now.After(e.next) {
@@ -158,36 +162,51 @@ func (f *flight) answer(m *nats.Msg) {
 	if e == nil {
 		return
 	}
-	if what == again || what == nobody {
+	switch what {
+	case hopeless:
+		f.fatal = fmt.Errorf("line %d: %s", e.lines[0], why)
+		return
+	case again, nobody:
 		e.why, e.alone = why, what == nobody
 		e.next = time.Now().Add(min(pauseTime, f.opt.answerTime))
 		return
 	}
 	delete(f.pending, n)
-	if what == taken {
-		f.accept(e, r)
-	} else {
-		for _, line := range e.lines {
-			f.refuse(line, why)
-		}
-	}
+	f.settle(e, r, why)
 	f.bytes += e.bytes
 	f.observer.Answered(f.result, f.bytes)
 	f.room.Release(f.cost(e.message))
 }
 
-// accept counts a message of which all events are accepted but those that the
-// answer names.
-func (f *flight) accept(e *entry, r reply) {
-	for _, item := range r.Refused {
-		if item.Index >= 0 && item.Index < len(e.lines) {
-			f.refuse(e.lines[item.Index], item.Error)
+// settle counts the events of an answered message.
+func (f *flight) settle(e *entry, r reply, why string) {
+	switch {
+	case r.Error == nil:
+		f.result.Accepted += e.events()
+		if r.Duplicate {
+			f.result.Duplicate += e.events()
+		}
+		return
+	case len(r.Rejected) == 0: // the message as a whole
+		for _, line := range e.lines {
+			f.refuse(line, why)
+		}
+		return
+	}
+	listed := map[int]bool{}
+	for _, one := range r.Rejected {
+		if !listed[one.Index] {
+			listed[one.Index] = true
+			// A line that holds several events stands for all of them.
+			f.refuse(e.lines[min(max(one.Index, 0), e.events()-1)], one.Reason)
 		}
 	}
-	accepted := max(e.events()-len(r.Refused), 0)
-	f.result.Accepted += accepted
-	if r.Duplicate {
-		f.result.Duplicate += accepted
+	if more := r.RejectedCount - len(listed); more > 0 {
+		f.result.Refused += more
+		f.observer.Refused(e.lines[0], fmt.Sprintf("%d more events of the message from this line on", more))
+	}
+	if r.Accepted != nil {
+		f.result.Accepted += *r.Accepted
 	}
 }
 

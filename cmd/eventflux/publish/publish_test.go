@@ -17,13 +17,16 @@ const payloadMax = 8 << 10 // of the server in these tests
 
 // answers are what a script can let ingest say. "" is silence.
 var answers = map[string]string{
-	"ok":     `{"stream":"EFW_a_0","seq":1}`,
-	"dup":    `{"stream":"EFW_a_0","seq":1,"duplicate":true}`,
-	"busy":   `{"error":{"code":503,"description":"the log is full"}}`,
-	"bad":    `{"error":{"code":400,"description":"expected int, found \"x\""}}`,
-	"part":   `{"stream":"EFW_a_0","seq":1,"accepted":1,"refused":[{"index":1,"error":"unknown attribute \"b\""}]}`,
-	"silent": ``,
-	"junk":   `<html>`,
+	"ok":      `{"stream":"EFW_a_0","seq":1}`,
+	"dup":     `{"stream":"EFW_a_0","seq":1,"duplicate":true}`,
+	"busy":    `{"error":{"code":503,"description":"the log is full"}}`,
+	"bad":     `{"error":{"code":400,"err_code":20004,"description":"1 of 1 events refused"},"accepted":0,"rejected_count":1,"rejected":[{"index":0,"reason":"expected int, found \"x\""}]}`,
+	"header":  `{"error":{"code":400,"err_code":20003,"description":"Ef-Timestamp is no time"}}`,
+	"part":    `{"stream":"EFW_a_0","seq":1,"error":{"code":400,"err_code":20004,"description":"1 of 2 events refused"},"accepted":1,"rejected_count":1,"rejected":[{"index":1,"app":"a","reason":"unknown attribute \"b\""},{"index":1,"app":"b","reason":"the same"}]}`,
+	"many":    `{"error":{"code":400,"err_code":20004,"description":"3 of 3 events refused"},"accepted":0,"rejected_count":3,"rejected":[{"index":0,"reason":"the first"}]}`,
+	"nowhere": `{"error":{"code":404,"err_code":20001,"description":"no app reads events.S; there is events.T"}}`,
+	"silent":  ``,
+	"junk":    `<html>`,
 }
 
 // Each script publishes lines, in order, to somebody who gives the answers that

@@ -14,6 +14,7 @@ import (
 
 const (
 	lineBytesMax   = 64 << 20
+	batchBytesMax  = 256 << 10 // of several events; more in a message makes nothing faster
 	headerBytesMax = 4 << 10 // that a message's headers may take of its payload
 )
 
@@ -66,7 +67,7 @@ func (r *reader) next() (*message, error) {
 		if len(text) > r.limit && m.events() == 0 {
 			return nil, &lineError{r.number, size, fmt.Errorf("has %d bytes; the server takes %d", len(text), r.limit)}
 		}
-		if len(m.msg.Data)+1+len(text) > r.limit && m.events() > 0 {
+		if m.events() > 0 && len(m.msg.Data)+1+len(text) > min(r.limit, batchBytesMax) {
 			r.held, r.heldBytes = append(r.held[:0], text...), size
 			r.number--
 			break

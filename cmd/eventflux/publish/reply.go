@@ -8,40 +8,40 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// reply is JetStream's PubAck, and what ingest adds to it where a message holds
-// several events.
+// reply is JetStream's PubAck, with what ingest adds to it where events of the
+// message are refused. The package comment of services/ingest is the contract.
 type reply struct {
-	Stream    string        `json:"stream"`
-	Seq       uint64        `json:"seq"`
-	Duplicate bool          `json:"duplicate"`
-	Error     *replyError   `json:"error"`
-	Accepted  *int          `json:"accepted"`
-	Refused   []refusedItem `json:"refused"`
+	Stream        string      `json:"stream"`
+	Duplicate     bool        `json:"duplicate"`
+	Error         *replyError `json:"error"`
+	Accepted      *int        `json:"accepted"`
+	RejectedCount int         `json:"rejected_count"`
+	Rejected      []rejection `json:"rejected"` // the first of them
 }
 
 type replyError struct {
 	Code        int    `json:"code"`
-	ErrCode     int    `json:"err_code"`
 	Description string `json:"description"`
 }
 
-// refusedItem is one event of a message; Index counts from 0.
-type refusedItem struct {
-	Index int    `json:"index"`
-	Error string `json:"error"`
+// rejection is a refused event of the message; Index counts from 0. Where several
+// apps read the stream, an event can be listed for each.
+type rejection struct {
+	Index  int    `json:"index"`
+	Reason string `json:"reason"`
 }
 
 // verdict is what an answer means for the message.
 type verdict int
 
 const (
-	taken   verdict = iota // all or some events are in the log, the rest is refused
-	refused                // none is, and repeating it does not help
-	again                  // repeat it later
-	nobody                 // nobody listens on the subject; repeat it for a short while
+	settled  verdict = iota // its events are in the log, but for those that the answer refuses
+	again                   // repeat it later
+	nobody                  // nobody listens on the subject; repeat it for a short while
+	hopeless                // and the same for all others: no app reads the subject
 )
 
-// judge reads an answer. The text says why it is not taken.
+// judge reads an answer. The text says why not all of the message is taken.
 func judge(m *nats.Msg) (verdict, reply, string) {
 	var r reply
 	if len(m.Data) == 0 && m.Header.Get("Status") == "503" {
@@ -54,12 +54,12 @@ func judge(m *nats.Msg) (verdict, reply, string) {
 	case r.Error == nil && r.Stream == "":
 		return again, r, "the answer is neither an acknowledgement nor an error"
 	case r.Error == nil:
-		return taken, r, ""
-	case r.Accepted != nil && *r.Accepted > 0:
-		return taken, r, r.Error.Description
+		return settled, r, ""
+	case r.Error.Code == http.StatusNotFound:
+		return hopeless, r, r.Error.Description
 	case r.Error.Code >= http.StatusInternalServerError, r.Error.Code == http.StatusTooManyRequests, r.Error.Code == http.StatusRequestTimeout:
 		return again, r, r.Error.Description
 	default:
-		return refused, r, r.Error.Description
+		return settled, r, r.Error.Description
 	}
 }
