@@ -1,0 +1,85 @@
+package ingest
+
+import (
+	"errors"
+	"strconv"
+	"sync/atomic"
+
+	"eventflux/shared/wal"
+)
+
+// ack answers a message once all its appends are durable. It belongs to the pool
+// of the service.
+type ack struct {
+	s       *Service
+	reply   string
+	cost    int64
+	first   *log         // of the append whose sequence the answer tells
+	seq     uint64       // set before left reaches zero
+	left    atomic.Int32 // appends whose outcome is not known
+	failure atomic.Pointer[error]
+	tail    []byte // of the answer, behind the sequence; nil: nothing was refused
+	buf     []byte
+}
+
+// laterAck is an ack as the second and further appends of a message see it.
+type laterAck ack
+
+func (s *Service) newAck(reply string, cost int64, first *log, appends int, tail []byte) *ack {
+	a := s.acks.Get().(*ack)
+	a.reply, a.cost, a.first, a.tail, a.seq = reply, cost, first, tail, 0
+	a.left.Store(int32(appends))
+	return a
+}
+
+// Committed takes the outcome of the first append.
+func (a *ack) Committed(seq uint64, err error) {
+	a.seq = seq
+	a.settle(err)
+}
+
+// Committed takes the outcome of a further append.
+func (a *laterAck) Committed(_ uint64, err error) { (*ack)(a).settle(err) }
+
+func (a *ack) settle(err error) {
+	if err != nil {
+		a.failure.CompareAndSwap(nil, &err)
+	}
+	if a.left.Add(-1) > 0 {
+		return
+	}
+	a.s.counters.waiting.Add(-a.cost)
+	if failure := a.failure.Load(); failure != nil {
+		a.fail(*failure)
+	} else if a.reply != "" {
+		a.answer()
+	}
+	a.failure.Store(nil)
+	a.reply, a.first, a.tail = "", nil, nil
+	a.s.acks.Put(a)
+}
+
+func (a *ack) answer() {
+	a.buf = append(a.buf[:0], a.first.prefix...)
+	a.buf = strconv.AppendUint(a.buf, a.seq, 10)
+	if a.tail == nil {
+		a.buf = append(a.buf, '}')
+	} else {
+		a.buf = append(a.buf, a.tail...)
+	}
+	a.s.respond(a.reply, a.buf)
+}
+
+// fail answers that the events are not known to be durable everywhere.
+func (a *ack) fail(err error) {
+	p := &problem{logFailed, err.Error() + "; publish again once the log is repaired"}
+	if errors.Is(err, wal.ErrUnknown) || errors.Is(err, wal.ErrClosed) {
+		p = &problem{unknownOutcome, err.Error() + "; publish again, with the same " + headerID + " to have it counted once"}
+	}
+	a.s.counters.failed.note(p.text)
+	if a.reply == "" {
+		a.s.counters.dropped.note(p.text)
+		return
+	}
+	a.s.respond(a.reply, p.json())
+}

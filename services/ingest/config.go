@@ -1,0 +1,141 @@
+package ingest
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"eventflux/shared/bus"
+	"eventflux/shared/compress"
+	"eventflux/shared/siddhiql"
+)
+
+const (
+	eventBytesDefault = 1 << 20
+	memoryDefault     = 64 << 20
+	stopDefault       = 10 * time.Second
+)
+
+// Config says what to accept, and where it goes.
+type Config struct {
+	// Conn takes the events and answers their publishers.
+	Conn *nats.Conn
+	// LogConn goes to the logs and dead letters; nil is Conn. One of its own is
+	// faster by far under load: on a shared one, the answer to a frame waits behind
+	// all events that the server has sent before it.
+	LogConn *nats.Conn
+	// Plans are the apps whose streams are served. Their names differ.
+	Plans []*siddhiql.Plan
+	// EventBytesMax is the limit of a message's payload (ingest.event_bytes_max);
+	// zero is 1 MiB.
+	EventBytesMax int
+	// MemoryMax bounds the rows that wait until they are durable, as bytes in
+	// memory, for all logs together (ingest.memory_max); zero is 64 MiB. What the
+	// server has sent and is not handled yet may take as much again.
+	MemoryMax int64
+	// WALLimits and DLQLimits are the limits of the streams, which are made if
+	// missing.
+	WALLimits, DLQLimits bus.StreamLimits
+	// Codec of the frames; zero is shared/wal's default.
+	Codec compress.Codec
+	// Durability is what the server was found to do. It is reported, not enforced.
+	Durability bus.Durability
+	// Version of the program, as in semantic versioning.
+	Version string
+	// StopTimeout is how long a stop waits for what was accepted to become durable;
+	// zero is 10 s.
+	StopTimeout time.Duration
+	// Log is where trouble goes; nil is slog.Default.
+	Log *slog.Logger
+	// Now returns the time in ms since the Unix epoch; nil is the machine's clock.
+	Now func() int64
+}
+
+// withDefaults returns cfg with its zero values replaced, or all that is wrong.
+func (cfg Config) withDefaults() (Config, error) {
+	if cfg.LogConn == nil {
+		cfg.LogConn = cfg.Conn
+	}
+	if cfg.EventBytesMax == 0 {
+		cfg.EventBytesMax = eventBytesDefault
+	}
+	if cfg.MemoryMax == 0 {
+		cfg.MemoryMax = memoryDefault
+	}
+	if cfg.StopTimeout == 0 {
+		cfg.StopTimeout = stopDefault
+	}
+	if cfg.Durability == 0 {
+		cfg.Durability = bus.Durable
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.Default()
+	}
+	if cfg.Now == nil {
+		cfg.Now = func() int64 { return time.Now().UnixMilli() }
+	}
+	return cfg, cfg.check()
+}
+
+func (cfg *Config) check() error {
+	var problems []error
+	wrong := func(format string, args ...any) {
+		problems = append(problems, fmt.Errorf("ingest: "+format, args...))
+	}
+	if cfg.Conn == nil {
+		wrong("no connection to NATS")
+	}
+	if cfg.EventBytesMax < 0 {
+		wrong("ingest.event_bytes_max is %d bytes, want more than 0", cfg.EventBytesMax)
+	}
+	if cfg.MemoryMax < 0 {
+		wrong("ingest.memory_max is %d bytes, want more than 0", cfg.MemoryMax)
+	}
+	if cfg.StopTimeout < 0 {
+		wrong("stop timeout is %s, want more than 0", cfg.StopTimeout)
+	}
+	if !cfg.Durability.Valid() {
+		wrong("unknown %s", cfg.Durability)
+	}
+	names := map[string]bool{}
+	for _, p := range cfg.Plans {
+		if names[p.Name] {
+			wrong("two apps are called %s; rename one with @app:name", p.Name)
+		}
+		names[p.Name] = true
+		if err := checkPlan(p); err != nil {
+			wrong("app %s: %w", p.Name, err)
+		}
+	}
+	return errors.Join(problems...)
+}
+
+func checkPlan(p *siddhiql.Plan) error {
+	if err := bus.CheckName(p.Name); err != nil {
+		return err
+	}
+	if p.Partitions < 1 {
+		return fmt.Errorf("%d partitions, want 1 or more", p.Partitions)
+	}
+	for _, s := range p.Streams {
+		if !isInput(s) {
+			continue
+		}
+		if err := bus.CheckName(s.Name); err != nil {
+			return fmt.Errorf("stream: %w", err)
+		}
+		if err := checkSource(s.Subject); err != nil {
+			return fmt.Errorf("stream %s: source subject: %w", s.Name, err)
+		}
+		if p.Partitions > 1 && s.ShardKey == nil {
+			return fmt.Errorf("stream %s has no key, and the app has %d partitions", s.Name, p.Partitions)
+		}
+	}
+	return nil
+}
+
+// isInput reports whether events can be published to the stream.
+func isInput(s *siddhiql.Stream) bool { return s.Defined && s.Block < 0 && s.Subject != "" }

@@ -1,0 +1,102 @@
+package ingest
+
+import (
+	"context"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	watchEvery = time.Second
+	logEvery   = 10 * time.Second // for each kind of trouble
+)
+
+// counters of the service since it was made. What is per stream is in source.
+type counters struct {
+	waiting atomic.Int64 // bytes that are accepted and not known to be durable
+
+	refused    tally // events, and messages that were refused as a whole
+	unknown    tally // messages for streams that do not exist
+	overload   tally // messages refused because too much waits
+	dropped    tally // messages lost without an answer, as none was asked for or we were too slow
+	failed     tally // messages whose events are not known to be durable
+	unanswered tally // answers that could not be sent
+	deadLost   tally // dead letters that were not stored
+
+	seen uint64 // of dropped: what the client library had told so far
+}
+
+// tally counts one kind of trouble, and remembers the latest case. It is logged
+// now and then, as a publisher must not be able to fill the log.
+type tally struct {
+	n    atomic.Uint64
+	last atomic.Pointer[string]
+
+	logged   uint64 // watch's alone
+	loggedAt time.Time
+}
+
+func (t *tally) note(text string) {
+	t.last.Store(&text)
+	t.n.Add(1)
+}
+
+func (t *tally) add(n uint64, text string) {
+	t.last.Store(&text)
+	t.n.Add(n)
+}
+
+// watch logs trouble until ctx ends.
+func (s *Service) watch(ctx context.Context, intakes []*intake) {
+	ticker := time.NewTicker(watchEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+			s.counters.watchDropped(intakes)
+			s.logCounters(false)
+		}
+	}
+}
+
+// watchDropped counts what the client library threw away.
+func (c *counters) watchDropped(intakes []*intake) {
+	var all uint64
+	for _, in := range intakes {
+		if n, err := in.sub.Dropped(); err == nil {
+			in.dropped = uint64(n)
+		}
+		all += in.dropped
+	}
+	if all > c.seen {
+		c.dropped.add(all-c.seen, "events arrive faster than they are handled; publish with a reply subject to be told")
+		c.seen = all
+	}
+}
+
+// logCounters writes a line for each kind of trouble that there was since its
+// last line.
+func (s *Service) logCounters(atOnce bool) {
+	c, now := &s.counters, time.Now()
+	for _, t := range []struct {
+		text  string
+		tally *tally
+	}{
+		{"events refused", &c.refused},
+		{"messages for streams that do not exist", &c.unknown},
+		{"messages refused as ingest is full", &c.overload},
+		{"messages dropped", &c.dropped},
+		{"messages not known to be durable", &c.failed},
+		{"answers not sent", &c.unanswered},
+		{"dead letters lost", &c.deadLost},
+	} {
+		n := t.tally.n.Load()
+		if n == t.tally.logged || !atOnce && now.Sub(t.tally.loggedAt) < logEvery {
+			continue
+		}
+		s.cfg.Log.Warn(t.text, "count", n-t.tally.logged, "total", n, "latest", *t.tally.last.Load())
+		t.tally.logged, t.tally.loggedAt = n, now
+	}
+}

@@ -1,0 +1,185 @@
+package ingest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+	"unicode"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"eventflux/shared/event/rowjson"
+)
+
+const (
+	deadQueueMax   = 16 << 10        // dead letters that wait to be sent
+	deadBytesMax   = 32 << 20        // and their payloads
+	deadWindow     = 256             // sent, and not acknowledged
+	deadAckTimeout = 5 * time.Second // then one counts as lost
+	reasonCharsMax = 1 << 10
+)
+
+// deadLetters keeps what was refused in the dead-letter streams. It never holds
+// intake up: where the server cannot follow, dead letters are lost and counted.
+type deadLetters struct {
+	js      jetstream.JetStream
+	queue   chan *nats.Msg
+	closing chan struct{}
+	done    chan struct{}
+	bytes   atomic.Int64
+	lost    *tally
+}
+
+func newDeadLetters(nc *nats.Conn, c *counters) (*deadLetters, error) {
+	d := &deadLetters{
+		queue: make(chan *nats.Msg, deadQueueMax), lost: &c.deadLost,
+		closing: make(chan struct{}), done: make(chan struct{}),
+	}
+	var err error
+	d.js, err = jetstream.New(nc,
+		jetstream.WithPublishAsyncMaxPending(deadWindow),
+		jetstream.WithPublishAsyncTimeout(deadAckTimeout),
+		jetstream.WithPublishAsyncErrHandler(func(_ jetstream.JetStream, m *nats.Msg, err error) {
+			d.lose(m.Subject, err)
+		}))
+	if err != nil {
+		return nil, fmt.Errorf("ingest: dead letters: %w", err)
+	}
+	return d, nil
+}
+
+func (d *deadLetters) lose(subject string, err error) {
+	d.lost.note(subject + ": " + err.Error())
+}
+
+var errDeadFull = errors.New("too many wait to be stored")
+
+// add takes a dead letter, or counts it as lost.
+func (d *deadLetters) add(m *nats.Msg) {
+	if d.bytes.Add(int64(len(m.Data))) <= deadBytesMax {
+		select {
+		case d.queue <- m:
+			return
+		default:
+		}
+	}
+	d.bytes.Add(-int64(len(m.Data)))
+	d.lose(m.Subject, errDeadFull)
+}
+
+// run stores dead letters until close, or until ctx ends.
+func (d *deadLetters) run(ctx context.Context) error {
+	defer close(d.done)
+	defer d.js.CleanupPublisher()
+	for {
+		select {
+		case m := <-d.queue:
+			d.store(ctx, m)
+			continue
+		default:
+		}
+		select {
+		case m := <-d.queue:
+			d.store(ctx, m)
+		case <-d.closing: // and the queue was empty
+			select {
+			case <-d.js.PublishAsyncComplete():
+			case <-ctx.Done():
+			}
+			return nil
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// store sends one, waiting while too many are on their way.
+func (d *deadLetters) store(ctx context.Context, m *nats.Msg) {
+	d.bytes.Add(-int64(len(m.Data)))
+	for {
+		_, err := d.js.PublishMsgAsync(m)
+		switch {
+		case err == nil:
+			return
+		case !errors.Is(err, jetstream.ErrTooManyStalledMsgs) || ctx.Err() != nil:
+			d.lose(m.Subject, err)
+			return
+		}
+	}
+}
+
+// close returns once all dead letters are stored, or with ctx's error. No more may
+// be added.
+func (d *deadLetters) close(ctx context.Context) error {
+	close(d.closing)
+	select {
+	case <-d.done:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("dead letters: %w", ctx.Err())
+	}
+}
+
+// bury makes dead letters of the rows that were refused.
+func (in *intake) bury(m *nats.Msg, r *route) {
+	for i := range r.lanes {
+		l := &r.lanes[i]
+		for _, row := range l.refused {
+			in.s.counters.refused.note(row.Err.Error())
+			for _, t := range l.targets {
+				t.refused.Add(1)
+				in.s.dead.add(in.deadLetter(m, t.dead, row))
+			}
+		}
+	}
+}
+
+// buryAll makes a dead letter of a whole message for each that reads it.
+func (in *intake) buryAll(m *nats.Msg, r *route, err error) {
+	for i := range r.lanes {
+		for _, t := range r.lanes[i].targets {
+			in.s.dead.add(in.deadLetter(m, t.dead, rowjson.Refused{End: len(m.Data), Err: err}))
+		}
+	}
+}
+
+// deadLetter holds a copy of the row, or all of a message that has no rows.
+func (in *intake) deadLetter(m *nats.Msg, subject string, row rowjson.Refused) *nats.Msg {
+	payload := m.Data[row.Start:row.End]
+	if len(payload) == 0 {
+		payload = m.Data
+	}
+	d := nats.NewMsg(subject)
+	d.Data = append([]byte(nil), payload...)
+	d.Header.Set("Ef-Reason", printable(row.Err.Error()))
+	d.Header.Set("Ef-Index", strconv.Itoa(row.Index))
+	d.Header.Set("Ef-Subject", m.Subject)
+	d.Header.Set("Ef-Arrived", strconv.FormatInt(in.arrived, 10))
+	// Not as Nats-Msg-Id: JetStream would drop all but the first row of a message.
+	for name, as := range map[string]string{headerID: "Ef-Msg-Id", headerTimestamp: headerTimestamp} {
+		if v := m.Header.Get(name); v != "" {
+			d.Header.Set(as, v)
+		}
+	}
+	return d
+}
+
+// printable makes one line of text, of bounded length.
+func printable(text string) string {
+	chars := 0
+	return strings.Map(func(r rune) rune {
+		chars++
+		switch {
+		case chars > reasonCharsMax:
+			return -1
+		case unicode.IsControl(r):
+			return ' '
+		}
+		return r
+	}, text)
+}

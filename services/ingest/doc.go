@@ -1,0 +1,49 @@
+// Package ingest accepts events from NATS subjects and appends them to the logs
+// of the apps that read them. A publisher is answered once its events are durable
+// in the log of every such app, in the form of JetStream's PubAck, so that any
+// client's JetStream publish works unchanged. What the events then cause is
+// services/processor's business; how frames are written is shared/wal's.
+//
+//	events.Flights ──▶ intake ──▶ decode ──▶ split by key ──▶ log of app a, partition 0
+//	                     │          │                    └──▶ log of app b, partition 3
+//	reply ◀── PubAck ────┼──────────┼───────── durable in all ────┘
+//	      ◀── error ─────┘          └──▶ dlq.<app>.<Stream>
+//
+// # What is promised
+//
+//   - An answer without an error: all events of the message are in the logs, and
+//     survive what the durability profile says.
+//   - An answer with an error of class 400: the events it lists are in no log (of
+//     the app it names), are dead letters, and will be refused again. The others
+//     of the message are durable; "accepted" tells how many.
+//   - An answer with another error, or none: repeat the message. With the same
+//     Nats-Msg-Id it counts once.
+//   - Events of one publisher are in each log in the order in which they were
+//     published.
+//   - A publisher without a reply subject is told nothing, and what cannot be
+//     taken is counted as dropped.
+//
+// # Errors
+//
+// The numbers are outside of those that NATS uses. They are a contract.
+//
+//	err_code  code  meaning                                              repeat?
+//	20001     404   no deployed app reads the subject                    no
+//	20002     413   the message, or what it holds, is too large          no, split it
+//	20003     400   a header has a value that is not allowed             no
+//	20004     400   some or all events of the message are refused        no
+//	20005     503   too many bytes wait to be durable                    yes, later
+//	20006     503   ingest ended before it was known what is durable     yes
+//	20007     503   the log cannot be written                            yes, once repaired
+//
+// # Results as input
+//
+// A subject below "out." carries the results of another app. Their publisher
+// talks to JetStream, so they are not answered here; and as core NATS also
+// delivers repetitions that JetStream refuses, each message gets an id made of
+// its position, by which the task drops what it has seen.
+//
+// Read config.go, service.go, then in the order of a message's way: routes.go and
+// subject.go, intake.go, headers.go, append.go, ack.go, answer.go, deadletter.go;
+// counters.go and info.go tell operators what happened.
+package ingest

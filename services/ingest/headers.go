@@ -1,0 +1,122 @@
+package ingest
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"eventflux/shared/frame"
+)
+
+// Headers of input. Of dead letters, Ef-Timestamp is the publisher's own again.
+const (
+	headerID        = nats.MsgIdHdr
+	headerTimestamp = "Ef-Timestamp"
+	headerChunk     = "Ef-Chunk"
+
+	headerPosition   = "Ef-Position" // of results
+	headerGeneration = "Ef-Generation"
+)
+
+// traceBytesMax bounds what is forwarded for tracing. More is not an error: a
+// trace must not cost an event.
+const traceBytesMax = 4 << 10
+
+// An own timestamp is in the years 1 to 9999, which is what RFC 3339 can write.
+const (
+	timestampMin = -62_135_596_800_000
+	timestampMax = 253_402_300_799_999
+)
+
+// traceHeaders are forwarded under their standard names, whatever their case.
+var traceHeaders = [...][2]string{
+	{"traceparent", "Traceparent"},
+	{"tracestate", "Tracestate"},
+}
+
+// Headers by which a JetStream publisher demands what ingest cannot promise. They
+// are refused rather than ignored.
+var demands = [...]string{
+	nats.ExpectedStreamHdr, nats.ExpectedLastSeqHdr, nats.ExpectedLastSubjSeqHdr,
+	"Nats-Expected-Last-Subject-Sequence-Subject", nats.ExpectedLastMsgIdHdr,
+	"Nats-Batch-Id", "Nats-Rollup", "Nats-TTL", "Nats-Schedule", "Nats-Incr",
+}
+
+// letter is what a message says besides its payload.
+type letter struct {
+	ts    int64 // of its rows
+	chunk bool
+	id    string
+	trace string // headers to be forwarded, as lines of a NATS header
+}
+
+// read takes the headers of m, which is a result of another app or not.
+func (l *letter) read(m *nats.Msg, isResult bool) error {
+	h := m.Header
+	l.id = h.Get(headerID)
+	if isResult {
+		if position := h.Get(headerPosition); position != "" && l.id == "" {
+			l.id = m.Subject + "@" + h.Get(headerGeneration) + "/" + position
+		}
+	} else {
+		for _, name := range demands {
+			if h[name] != nil {
+				return fmt.Errorf("header %s: ingest cannot promise it; publish without it", name)
+			}
+		}
+	}
+	if len(l.id) > frame.TextBytesMax {
+		return fmt.Errorf("header %s: %d bytes, limit %d", headerID, len(l.id), frame.TextBytesMax)
+	}
+	var err error
+	if text := h.Get(headerTimestamp); text != "" {
+		if l.ts, err = parseTimestamp(text); err != nil {
+			return err
+		}
+	}
+	switch text := h.Get(headerChunk); text {
+	case "", "0":
+	case "1":
+		l.chunk = true
+	default:
+		return fmt.Errorf("header %s: expected 1 or 0, found %.20q", headerChunk, text)
+	}
+	l.trace = trace(h)
+	return nil
+}
+
+func trace(h nats.Header) string {
+	var lines string
+	for _, names := range traceHeaders {
+		v := h.Get(names[0])
+		if v == "" {
+			v = h.Get(names[1])
+		}
+		if v != "" {
+			lines += names[0] + ": " + v + "\r\n"
+		}
+	}
+	if len(lines) > traceBytesMax || strings.ContainsRune(lines, 0) {
+		return ""
+	}
+	return lines
+}
+
+// parseTimestamp reads ms since the Unix epoch, or RFC 3339.
+func parseTimestamp(text string) (int64, error) {
+	ms, err := strconv.ParseInt(text, 10, 64)
+	if err != nil {
+		t, err := time.Parse(time.RFC3339Nano, text)
+		if err != nil {
+			return 0, fmt.Errorf("header %s: expected ms since 1970 or RFC 3339, such as 2001-01-15T08:30:00Z, found %.40q", headerTimestamp, text)
+		}
+		ms = t.UnixMilli()
+	}
+	if ms < timestampMin || ms > timestampMax {
+		return 0, fmt.Errorf("header %s: %.40q is not in the years 1 to 9999", headerTimestamp, text)
+	}
+	return ms, nil
+}

@@ -1,0 +1,96 @@
+package ingest
+
+import (
+	"fmt"
+
+	"github.com/nats-io/nats.go/micro"
+
+	"eventflux/shared/bus"
+)
+
+// Info is the answer to ef.ingest.streams.
+type Info struct {
+	Durability      string       `json:"durability"`
+	BytesWaiting    int64        `json:"bytes_waiting"`
+	BytesWaitingMax int64        `json:"bytes_waiting_max"`
+	EventBytesMax   int          `json:"event_bytes_max"`
+	Accepted        uint64       `json:"accepted"`   // events handed to a log, for each app
+	Refused         uint64       `json:"refused"`    // events not accepted, and why each app has its own count
+	Unknown         uint64       `json:"unknown"`    // messages for streams that do not exist
+	Overload        uint64       `json:"overload"`   // messages refused because too much waits
+	Dropped         uint64       `json:"dropped"`    // messages lost whose publishers asked for no answer, or got none
+	Failed          uint64       `json:"failed"`     // messages not known to be durable
+	Unanswered      uint64       `json:"unanswered"` // answers that could not be sent
+	DeadLost        uint64       `json:"dead_letters_lost"`
+	Streams         []InfoStream `json:"streams"`
+}
+
+// InfoStream is one stream of one app.
+type InfoStream struct {
+	App        string          `json:"app"`
+	Stream     string          `json:"stream"`
+	Subject    string          `json:"subject"`
+	Partitions int             `json:"partitions"`
+	Attributes []InfoAttribute `json:"attributes"`
+	Accepted   uint64          `json:"accepted"`
+	Refused    uint64          `json:"refused"`
+}
+
+// InfoAttribute is one attribute of a stream.
+type InfoAttribute struct {
+	Name string `json:"name"`
+	Type string `json:"type"`
+}
+
+// Info returns the streams and the counts so far.
+func (s *Service) Info() Info {
+	c := &s.counters
+	info := Info{
+		Durability:      s.cfg.Durability.String(),
+		BytesWaiting:    c.waiting.Load(),
+		BytesWaitingMax: s.cfg.MemoryMax,
+		EventBytesMax:   s.cfg.EventBytesMax,
+		Unknown:         c.unknown.n.Load(),
+		Overload:        c.overload.n.Load(),
+		Dropped:         c.dropped.n.Load(),
+		Failed:          c.failed.n.Load(),
+		Unanswered:      c.unanswered.n.Load(),
+		DeadLost:        c.deadLost.n.Load(),
+		Streams:         []InfoStream{},
+	}
+	for _, src := range s.sources {
+		one := InfoStream{
+			App: src.app.Name, Stream: src.stream.Name, Subject: src.stream.Subject, Partitions: src.app.Partitions,
+			Accepted: src.accepted.Load(), Refused: src.refused.Load(),
+		}
+		for _, a := range src.stream.Schema.Attrs {
+			one.Attributes = append(one.Attributes, InfoAttribute{a.Name, a.Type.String()})
+		}
+		info.Accepted += one.Accepted
+		info.Refused += one.Refused
+		info.Streams = append(info.Streams, one)
+	}
+	return info
+}
+
+// openInfo registers the service.
+func (s *Service) openInfo() (micro.Service, error) {
+	svc, err := micro.AddService(s.cfg.Conn, micro.Config{
+		Name:        bus.ServiceName("ingest"),
+		Version:     s.cfg.Version,
+		Description: "accepts events and appends them to the logs of apps",
+		Metadata: map[string]string{
+			"durability": s.cfg.Durability.String(),
+			"guarantee":  s.cfg.Durability.Guarantee(),
+		},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("ingest: register the service: %w", err)
+	}
+	streams := micro.HandlerFunc(func(r micro.Request) { _ = r.RespondJSON(s.Info()) }) // micro counts what fails
+	if err := svc.AddEndpoint("streams", streams, micro.WithEndpointSubject(bus.ServiceSubject("ingest", "streams"))); err != nil {
+		_ = svc.Stop()
+		return nil, fmt.Errorf("ingest: register the service: %w", err)
+	}
+	return svc, nil
+}

@@ -1,0 +1,251 @@
+package ingest
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"go.uber.org/goleak"
+
+	"eventflux/shared/bus"
+	"eventflux/shared/event/rowjson"
+	"eventflux/shared/frame"
+	"eventflux/shared/siddhiql"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+var quiet = slog.New(slog.DiscardHandler)
+
+const (
+	flightsApp = `@app:name('a') define stream Flights (origin string, delay int); from Flights select origin insert into Out;`
+	arrival    = int64(1_700_000_000_000) // what the tests' clock says
+)
+
+// rig is a service on a server of its own, and a publisher.
+type rig struct {
+	t   testing.TB
+	srv *bus.Embedded
+	svc *Service
+	pub *nats.Conn
+	js  jetstream.JetStream
+
+	stop context.CancelFunc
+	done chan error
+}
+
+func plans(t testing.TB, apps ...string) []*siddhiql.Plan {
+	t.Helper()
+	var all []*siddhiql.Plan
+	for _, text := range apps {
+		p, err := siddhiql.Compile(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, p)
+	}
+	return all
+}
+
+// start runs a service for the apps; change may alter its configuration.
+func start(t testing.TB, change func(*Config), apps ...string) *rig {
+	t.Helper()
+	return startAt(t, bus.Fast, change, apps...)
+}
+
+func startAt(t testing.TB, d bus.Durability, change func(*Config), apps ...string) *rig {
+	t.Helper()
+	srv, err := bus.OpenEmbedded(bus.EmbeddedConfig{Dir: t.TempDir(), Listen: "127.0.0.1:0", Durability: d, Log: quiet})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := srv.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	r := &rig{t: t, srv: srv, pub: connect(t, srv), done: make(chan error, 1)}
+	if r.js, err = jetstream.New(r.pub); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(r.js.CleanupPublisher)
+	cfg := Config{
+		Conn: connect(t, srv), LogConn: connect(t, srv), Plans: plans(t, apps...), Version: "0.1.0", Log: quiet,
+		Durability: d, Now: func() int64 { return arrival },
+	}
+	if change != nil {
+		change(&cfg)
+	}
+	if r.svc, err = New(cfg); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	r.stop = cancel
+	go func() { r.done <- r.svc.Run(ctx) }()
+	select {
+	case <-r.svc.Ready():
+	case err := <-r.done:
+		cancel()
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { r.end() })
+	return r
+}
+
+// end stops the service, once.
+func (r *rig) end() {
+	r.t.Helper()
+	if r.stop == nil {
+		return
+	}
+	r.stop()
+	r.stop = nil
+	if err := <-r.done; err != nil {
+		r.t.Error(err)
+	}
+}
+
+func connect(t testing.TB, srv *bus.Embedded) *nats.Conn {
+	t.Helper()
+	nc, err := bus.Connect(within(t), bus.ConnectConfig{URL: srv.URL(), Log: quiet})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nc.Close)
+	return nc
+}
+
+func within(t testing.TB) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// reply is an answer as a client sees it.
+type reply struct {
+	Stream        string
+	Seq           uint64
+	Error         *answerError
+	Accepted      int
+	Rejected      []rejection
+	RejectedCount int `json:"rejected_count"`
+}
+
+// ask publishes with a reply subject. headers are names and values in turns.
+func (r *rig) ask(subject, payload string, headers ...string) reply {
+	r.t.Helper()
+	m := nats.NewMsg(subject)
+	m.Data = []byte(payload)
+	for i := 0; i < len(headers); i += 2 {
+		m.Header.Set(headers[i], headers[i+1])
+	}
+	answer, err := r.pub.RequestMsgWithContext(within(r.t), m)
+	if err != nil {
+		r.t.Fatalf("%s %.60s: %v", subject, payload, err)
+	}
+	var out reply
+	if err := json.Unmarshal(answer.Data, &out); err != nil {
+		r.t.Fatalf("answer %q: %v", answer.Data, err)
+	}
+	return out
+}
+
+// logged returns what the log of a partition holds, a line for each run of rows:
+// "Flights @arrived chunk id=… header=… ts:[row] ts:[row]".
+func (r *rig) logged(app string, partition uint32) []string {
+	r.t.Helper()
+	var lines []string
+	var dec frame.Decoder
+	r.messages(bus.WALStream(app, partition), func(m *jetstream.RawStreamMsg) {
+		f, err := dec.Decode(m.Data)
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		lines = append(lines, runsOf(f)...)
+	})
+	return lines
+}
+
+func runsOf(f *frame.Frame) []string {
+	var lines []string
+	next := make([]int, len(f.Blocks))
+	for _, run := range f.Runs {
+		b := &f.Blocks[run.Block]
+		var line strings.Builder
+		fmt.Fprintf(&line, "%s +%d", b.Batch.Schema.Name, b.Stamps()[next[run.Block]]-arrival)
+		if run.Chunk {
+			line.WriteString(" chunk")
+		}
+		if run.ID != "" {
+			line.WriteString(" id=" + run.ID)
+		}
+		if run.Header != "" {
+			fmt.Fprintf(&line, " header=%q", run.Header)
+		}
+		for range run.Rows {
+			i := next[run.Block]
+			next[run.Block]++
+			fmt.Fprintf(&line, " %s", rowjson.AppendArray(nil, b.Batch, i))
+			if ts := b.Batch.TS[i]; ts != arrival {
+				fmt.Fprintf(&line, "@%d", ts)
+			}
+		}
+		lines = append(lines, line.String())
+	}
+	return lines
+}
+
+// messages calls see for all messages of a JetStream stream.
+func (r *rig) messages(stream string, see func(*jetstream.RawStreamMsg)) {
+	r.t.Helper()
+	s, err := r.js.Stream(within(r.t), stream)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	state := s.CachedInfo().State
+	for seq := max(state.FirstSeq, 1); seq <= state.LastSeq; seq++ {
+		m, err := s.GetMsg(within(r.t), seq)
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		see(m)
+	}
+}
+
+// dead returns the dead letters of an app, a line each. The service must have
+// ended, as they are stored beside.
+func (r *rig) dead(app string) []string {
+	r.t.Helper()
+	added := []string{"Nats-Stream", "Nats-Subject", "Nats-Sequence", "Nats-Time-Stamp"} // by the server as it answers
+	var lines []string
+	r.messages(bus.DLQStream(app), func(m *jetstream.RawStreamMsg) {
+		var names []string
+		for name := range m.Header {
+			if !slices.Contains(added, name) {
+				names = append(names, name)
+			}
+		}
+		slices.Sort(names)
+		line := m.Subject + " " + string(m.Data)
+		for _, name := range names {
+			line += fmt.Sprintf(" %s=%s", name, m.Header.Get(name))
+		}
+		lines = append(lines, line)
+	})
+	return lines
+}
+
+func equal(t testing.TB, what string, got, want []string) {
+	t.Helper()
+	if !slices.Equal(got, want) {
+		t.Errorf("%s:\n%s\nwant:\n%s", what, strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+}

@@ -1,0 +1,141 @@
+package ingest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"sync"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"golang.org/x/sync/errgroup"
+
+	"eventflux/shared/bus"
+	"eventflux/shared/wal"
+)
+
+// Service accepts events for a set of apps.
+type Service struct {
+	cfg      Config
+	sources  []*source
+	logs     []*log
+	patterns []string
+	listing  string // the streams that exist
+	dead     *deadLetters
+	counters counters
+	acks     sync.Pool
+	ready    chan struct{}
+}
+
+// New checks cfg and returns a service, which does nothing before Run.
+func New(cfg Config) (*Service, error) {
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	s := &Service{cfg: cfg, ready: make(chan struct{})}
+	s.sources, s.logs = newSources(cfg.Plans)
+	s.patterns, s.listing = patterns(s.sources), listing(s.sources)
+	s.acks.New = func() any { return &ack{s: s} }
+	for _, l := range s.logs {
+		l.writer, err = wal.NewWriter(wal.WriterConfig{
+			Conn: cfg.LogConn, App: l.app, Partition: l.part, Codec: cfg.Codec, Log: cfg.Log,
+			PendingBytesMax: math.MaxInt, // MemoryMax bounds all logs together
+		})
+		if err != nil {
+			return nil, fmt.Errorf("ingest: %w", err)
+		}
+	}
+	s.dead, err = newDeadLetters(cfg.LogConn, &s.counters)
+	return s, err
+}
+
+// Ready is closed once events are accepted.
+func (s *Service) Ready() <-chan struct{} { return s.ready }
+
+// Run accepts events until ctx ends, then stops: what the server has delivered is
+// handled, made durable and answered, for at most the stop timeout. It returns
+// nil, or why it could not start or go on. It may be called once.
+func (s *Service) Run(ctx context.Context) error {
+	if err := s.ensureStreams(ctx); err != nil {
+		return err
+	}
+	// What is accepted outlives ctx, until it is durable.
+	work, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	ctx, fail := context.WithCancelCause(ctx)
+	defer fail(nil)
+
+	var group errgroup.Group
+	for _, l := range s.logs {
+		group.Go(func() error {
+			err := l.writer.Run(work)
+			if err != nil {
+				fail(err) // no event can be accepted for one app alone
+			}
+			return err
+		})
+	}
+	group.Go(func() error { return s.dead.run(work) })
+
+	intakes, err := s.openIntakes()
+	if err == nil {
+		err = s.serve(ctx, intakes)
+	}
+	s.stop(intakes)
+	cancel()
+	return errors.Join(err, group.Wait())
+}
+
+// serve is the time between start and stop.
+func (s *Service) serve(ctx context.Context, intakes []*intake) error {
+	info, err := s.openInfo()
+	if err != nil {
+		return err
+	}
+	if err := s.cfg.Conn.Flush(); err != nil && ctx.Err() == nil {
+		return errors.Join(fmt.Errorf("ingest: subscribe: %w", err), info.Stop())
+	}
+	close(s.ready)
+	s.watch(ctx, intakes)
+	return info.Stop()
+}
+
+// ensureStreams makes the logs and the dead letters' streams.
+func (s *Service) ensureStreams(ctx context.Context) error {
+	js, err := jetstream.New(s.cfg.LogConn)
+	if err != nil {
+		return fmt.Errorf("ingest: %w", err)
+	}
+	for _, l := range s.logs {
+		if _, err := bus.EnsureWAL(ctx, js, l.app, l.part, s.cfg.WALLimits); err != nil {
+			return fmt.Errorf("ingest: log of %s/%d: %w", l.app, l.part, err)
+		}
+	}
+	for _, p := range s.cfg.Plans {
+		if _, err := bus.EnsureDLQ(ctx, js, p.Name, s.cfg.DLQLimits); err != nil {
+			return fmt.Errorf("ingest: dead letters of %s: %w", p.Name, err)
+		}
+	}
+	return nil
+}
+
+// stop ends intake, and waits until what was accepted is durable and answered.
+func (s *Service) stop(intakes []*intake) {
+	ctx, cancel := context.WithTimeout(context.Background(), s.cfg.StopTimeout)
+	defer cancel()
+	for _, in := range intakes {
+		in.drain(ctx)
+	}
+	s.counters.watchDropped(intakes)
+	var group errgroup.Group
+	for _, l := range s.logs {
+		group.Go(func() error { return l.writer.Close(ctx) })
+	}
+	err := errors.Join(group.Wait(), s.dead.close(ctx), s.cfg.Conn.FlushWithContext(ctx))
+	if err != nil {
+		s.cfg.Log.Warn("ingest stops before all is durable; publishers without an answer must repeat",
+			"bytes_waiting", s.counters.waiting.Load(), "err", err)
+	}
+	s.logCounters(true)
+}
