@@ -15,7 +15,7 @@ import (
 const (
 	lineBytesMax   = 64 << 20
 	batchBytesMax  = 256 << 10 // of several events; more in a message makes nothing faster
-	headerBytesMax = 4 << 10 // that a message's headers may take of its payload
+	headerBytesMax = 4 << 10   // that a message's headers may take of its payload
 )
 
 // message is one NATS message and the lines that are in it.
