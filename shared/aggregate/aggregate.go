@@ -17,9 +17,9 @@ type Value struct {
 // Slots are small numbers that the caller reuses; a slot not seen before is empty.
 type Aggregate interface {
 	// Add takes a row that enters the slot's group.
-	Add(slot int, arg *Value)
+	Add(slot int, args []Value)
 	// Remove takes a row that leaves it.
-	Remove(slot int, arg *Value)
+	Remove(slot int, args []Value)
 	// Result writes the group's present value.
 	Result(slot int, out *Value)
 	// Clear empties the slot.

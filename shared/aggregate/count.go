@@ -23,12 +23,12 @@ func init() {
 // count counts rows, nulls among them.
 type count struct{ n []int64 }
 
-func (a *count) Add(slot int, _ *Value) {
+func (a *count) Add(slot int, _ []Value) {
 	a.n = grow(a.n, slot)
 	a.n[slot]++
 }
 
-func (a *count) Remove(slot int, _ *Value) {
+func (a *count) Remove(slot int, _ []Value) {
 	a.n = grow(a.n, slot)
 	a.n[slot]--
 }

@@ -2,6 +2,7 @@ package aggregate
 
 import (
 	"fmt"
+	"maps"
 	"strings"
 
 	"eventflux/shared/event"
@@ -30,15 +31,21 @@ type distinct struct {
 	groups []values
 }
 
-// values are the values of one group with how often each is there. Texts are
-// counted by reference, so that counting up a known one stores no new key.
+// values are the values of one group with how often each is there. A value that
+// has gone is kept for a while with a count of 0: many come back with the next
+// row, and need not be stored again then.
 type values struct {
 	nulls int64
+	live  int64 // values with a count above 0
 	keys  map[int64]int64
 	texts map[string]*int64
 }
 
-func (a *distinct) Add(slot int, v *Value) {
+// goneMax is how many values that have gone are kept, beyond as many as there are.
+const goneMax = 64
+
+func (a *distinct) Add(slot int, args []Value) {
+	v := &args[0]
 	a.groups = grow(a.groups, slot)
 	g := &a.groups[slot]
 	switch {
@@ -47,26 +54,37 @@ func (a *distinct) Add(slot int, v *Value) {
 	case a.class == event.Texts:
 		g.addText(v.Text)
 	default:
-		if g.keys == nil {
-			g.keys = map[int64]int64{}
-		}
-		g.keys[a.key(v)]++
+		g.addKey(a.key(v))
 	}
 }
 
 func (g *values) addText(text string) {
-	if n := g.texts[text]; n != nil {
-		*n++
-		return
+	n := g.texts[text]
+	if n == nil {
+		if g.texts == nil {
+			g.texts = map[string]*int64{}
+		}
+		n = new(int64)
+		g.texts[strings.Clone(text)] = n
 	}
-	if g.texts == nil {
-		g.texts = map[string]*int64{}
+	if *n++; *n == 1 {
+		g.live++
 	}
-	one := int64(1)
-	g.texts[strings.Clone(text)] = &one
 }
 
-func (a *distinct) Remove(slot int, v *Value) {
+func (g *values) addKey(key int64) {
+	if g.keys == nil {
+		g.keys = map[int64]int64{}
+	}
+	n := g.keys[key] + 1
+	g.keys[key] = n
+	if n == 1 {
+		g.live++
+	}
+}
+
+func (a *distinct) Remove(slot int, args []Value) {
+	v := &args[0]
 	a.groups = grow(a.groups, slot)
 	g := &a.groups[slot]
 	switch {
@@ -75,18 +93,38 @@ func (a *distinct) Remove(slot int, v *Value) {
 			g.nulls--
 		}
 	case a.class == event.Texts:
-		if n := g.texts[v.Text]; n != nil {
-			if *n--; *n == 0 {
-				delete(g.texts, v.Text)
-			}
-		}
+		g.removeText(v.Text)
 	default:
-		key := a.key(v)
-		if n := g.keys[key]; n > 1 {
-			g.keys[key] = n - 1
-		} else {
-			delete(g.keys, key)
-		}
+		g.removeKey(a.key(v))
+	}
+}
+
+func (g *values) removeText(text string) {
+	n := g.texts[text]
+	if n == nil || *n == 0 {
+		return
+	}
+	if *n--; *n > 0 {
+		return
+	}
+	g.live--
+	if int64(len(g.texts)) > 2*g.live+goneMax {
+		maps.DeleteFunc(g.texts, func(_ string, n *int64) bool { return *n == 0 })
+	}
+}
+
+func (g *values) removeKey(key int64) {
+	n := g.keys[key]
+	if n == 0 {
+		return
+	}
+	g.keys[key] = n - 1
+	if n > 1 {
+		return
+	}
+	g.live--
+	if int64(len(g.keys)) > 2*g.live+goneMax {
+		maps.DeleteFunc(g.keys, func(_, n int64) bool { return n == 0 })
 	}
 }
 
@@ -100,7 +138,7 @@ func (a *distinct) key(v *Value) int64 {
 func (a *distinct) Result(slot int, out *Value) {
 	a.groups = grow(a.groups, slot)
 	g := &a.groups[slot]
-	out.Int, out.Null = int64(len(g.keys)+len(g.texts)), false
+	out.Int, out.Null = g.live, false
 	if g.nulls > 0 {
 		out.Int++
 	}
@@ -109,7 +147,7 @@ func (a *distinct) Result(slot int, out *Value) {
 func (a *distinct) Clear(slot int) {
 	a.groups = grow(a.groups, slot)
 	g := &a.groups[slot]
-	g.nulls = 0
+	g.nulls, g.live = 0, 0
 	clear(g.keys)
 	clear(g.texts)
 }

@@ -30,7 +30,8 @@ func (a *extreme) key(v *Value) int64 {
 	return v.Int
 }
 
-func (a *extreme) Add(slot int, v *Value) {
+func (a *extreme) Add(slot int, args []Value) {
+	v := &args[0]
 	if v.Null {
 		return
 	}
@@ -38,7 +39,8 @@ func (a *extreme) Add(slot int, v *Value) {
 	a.groups[slot].add(a.key(v))
 }
 
-func (a *extreme) Remove(slot int, v *Value) {
+func (a *extreme) Remove(slot int, args []Value) {
+	v := &args[0]
 	if v.Null {
 		return
 	}

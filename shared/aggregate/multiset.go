@@ -10,29 +10,48 @@ import (
 // short slice; large ones cost a search over blocks and a short move.
 type multiset struct{ blocks []msBlock }
 
-type msBlock struct {
-	keys   []int64
-	counts []int64
+// msBlock has its keys in order, each once.
+type msBlock []msKey
+
+type msKey struct {
+	key   int64
+	count int64
 }
 
 const msBlockKeys = 256
 
+// search returns the place of key, or where it would be.
+func (b msBlock) search(key int64) (int, bool) {
+	low, high := 0, len(b)
+	for low < high {
+		middle := int(uint(low+high) >> 1)
+		if b[middle].key < key {
+			low = middle + 1
+		} else {
+			high = middle
+		}
+	}
+	return low, low < len(b) && b[low].key == key
+}
+
 // add counts key once more.
 func (m *multiset) add(key int64) {
 	if len(m.blocks) == 0 {
-		m.blocks = append(m.blocks, msBlock{})
+		m.blocks = append(m.blocks, nil)
 	}
-	b := m.find(key)
-	block := &m.blocks[b]
-	i, found := slices.BinarySearch(block.keys, key)
+	n := m.find(key)
+	block := m.blocks[n]
+	i, found := block.search(key)
 	if found {
-		block.counts[i]++
+		block[i].count++
 		return
 	}
-	block.keys = slices.Insert(block.keys, i, key)
-	block.counts = slices.Insert(block.counts, i, 1)
-	if len(block.keys) > msBlockKeys {
-		m.split(b)
+	block = append(block, msKey{})
+	copy(block[i+1:], block[i:])
+	block[i] = msKey{key, 1}
+	m.blocks[n] = block
+	if len(block) > msBlockKeys {
+		m.split(n)
 	}
 }
 
@@ -41,61 +60,59 @@ func (m *multiset) remove(key int64) {
 	if len(m.blocks) == 0 {
 		return
 	}
-	b := m.find(key)
-	block := &m.blocks[b]
-	i, found := slices.BinarySearch(block.keys, key)
+	n := m.find(key)
+	block := m.blocks[n]
+	i, found := block.search(key)
 	if !found {
 		return
 	}
-	if block.counts[i]--; block.counts[i] > 0 {
+	if block[i].count--; block[i].count > 0 {
 		return
 	}
-	block.keys = slices.Delete(block.keys, i, i+1)
-	block.counts = slices.Delete(block.counts, i, i+1)
-	if len(block.keys) == 0 && len(m.blocks) > 1 {
-		m.blocks = slices.Delete(m.blocks, b, b+1)
+	copy(block[i:], block[i+1:])
+	m.blocks[n] = block[:len(block)-1]
+	if len(block) == 1 && len(m.blocks) > 1 {
+		m.blocks = slices.Delete(m.blocks, n, n+1)
 	}
 }
 
-// find returns the index of the block that holds key or should.
+// find returns the index of the block that holds key or should: the first whose
+// last key is not below it.
 func (m *multiset) find(key int64) int {
-	if len(m.blocks) == 1 {
-		return 0
-	}
-	b, _ := slices.BinarySearchFunc(m.blocks, key, func(b msBlock, key int64) int {
-		if b.keys[len(b.keys)-1] < key {
-			return -1
+	low, high := 0, len(m.blocks)-1
+	for low < high {
+		middle := int(uint(low+high) >> 1)
+		if b := m.blocks[middle]; b[len(b)-1].key < key {
+			low = middle + 1
+		} else {
+			high = middle
 		}
-		return 1
-	})
-	return min(b, len(m.blocks)-1)
+	}
+	return low
 }
 
-func (m *multiset) split(b int) {
-	block := &m.blocks[b]
-	half := len(block.keys) / 2
-	upper := msBlock{keys: slices.Clone(block.keys[half:]), counts: slices.Clone(block.counts[half:])}
-	block.keys, block.counts = block.keys[:half], block.counts[:half]
-	m.blocks = slices.Insert(m.blocks, b+1, upper)
+func (m *multiset) split(n int) {
+	block := m.blocks[n]
+	half := len(block) / 2
+	m.blocks = slices.Insert(m.blocks, n+1, slices.Clone(block[half:]))
+	m.blocks[n] = block[:half]
 }
 
 // ends returns the smallest and the largest key; false if there is none.
 func (m *multiset) ends() (least, most int64, ok bool) {
-	if len(m.blocks) == 0 || len(m.blocks[0].keys) == 0 {
+	if len(m.blocks) == 0 || len(m.blocks[0]) == 0 {
 		return 0, 0, false
 	}
-	last := m.blocks[len(m.blocks)-1].keys
-	return m.blocks[0].keys[0], last[len(last)-1], true
+	last := m.blocks[len(m.blocks)-1]
+	return m.blocks[0][0].key, last[len(last)-1].key, true
 }
 
 // clear drops all keys and keeps the memory of a small set.
 func (m *multiset) clear() {
-	if len(m.blocks) == 0 {
-		return
+	if len(m.blocks) > 0 {
+		m.blocks = m.blocks[:1]
+		m.blocks[0] = m.blocks[0][:0]
 	}
-	m.blocks = m.blocks[:1]
-	m.blocks[0].keys = m.blocks[0].keys[:0]
-	m.blocks[0].counts = m.blocks[0].counts[:0]
 }
 
 // realKey maps doubles to integers in the same order: -0.0 below 0.0, and NaN,

@@ -37,7 +37,8 @@ type intSum struct{ groups []intTotal }
 
 type intTotal struct{ sum, n int64 }
 
-func (a *intSum) Add(slot int, v *Value) {
+func (a *intSum) Add(slot int, args []Value) {
+	v := &args[0]
 	if v.Null {
 		return
 	}
@@ -47,7 +48,8 @@ func (a *intSum) Add(slot int, v *Value) {
 	g.n++
 }
 
-func (a *intSum) Remove(slot int, v *Value) {
+func (a *intSum) Remove(slot int, args []Value) {
+	v := &args[0]
 	if v.Null {
 		return
 	}
@@ -70,7 +72,8 @@ func (a *intSum) Clear(slot int) {
 
 type realSum struct{ groups []realTotal }
 
-func (a *realSum) Add(slot int, v *Value) {
+func (a *realSum) Add(slot int, args []Value) {
+	v := &args[0]
 	if v.Null {
 		return
 	}
@@ -78,7 +81,8 @@ func (a *realSum) Add(slot int, v *Value) {
 	a.groups[slot].add(v.Real)
 }
 
-func (a *realSum) Remove(slot int, v *Value) {
+func (a *realSum) Remove(slot int, args []Value) {
+	v := &args[0]
 	if v.Null {
 		return
 	}
@@ -102,7 +106,8 @@ type average struct {
 	groups []realTotal
 }
 
-func (a *average) Add(slot int, v *Value) {
+func (a *average) Add(slot int, args []Value) {
+	v := &args[0]
 	if v.Null {
 		return
 	}
@@ -110,7 +115,8 @@ func (a *average) Add(slot int, v *Value) {
 	a.groups[slot].add(real(v, a.class))
 }
 
-func (a *average) Remove(slot int, v *Value) {
+func (a *average) Remove(slot int, args []Value) {
+	v := &args[0]
 	if v.Null {
 		return
 	}

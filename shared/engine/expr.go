@@ -266,6 +266,9 @@ func compileRaw(e siddhiql.Expr) textFn {
 type argFn func(*row, *aggregate.Value)
 
 func compileArg(e siddhiql.Expr) argFn {
+	if a, ok := e.(*siddhiql.Attr); ok && e.Holds() != event.Object {
+		return attrArg(a)
+	}
 	switch class(e) {
 	case event.Reals:
 		v := compileReal(e)
@@ -284,6 +287,28 @@ func compileArg(e siddhiql.Expr) argFn {
 		return func(r *row, out *aggregate.Value) {
 			x, ok := v(r)
 			out.Int, out.Null = x, !ok
+		}
+	}
+}
+
+// attrArg reads an attribute straight from its column.
+func attrArg(e *siddhiql.Attr) argFn {
+	n := e.Index
+	switch class(e) {
+	case event.Reals:
+		return func(r *row, out *aggregate.Value) {
+			c := &r.b.Cols[n]
+			out.Real, out.Null = c.Floats[r.i], c.IsNull(r.i)
+		}
+	case event.Texts:
+		return func(r *row, out *aggregate.Value) {
+			c := &r.b.Cols[n]
+			out.Text, out.Null = c.Text(r.i), c.IsNull(r.i)
+		}
+	default:
+		return func(r *row, out *aggregate.Value) {
+			c := &r.b.Cols[n]
+			out.Int, out.Null = c.Ints[r.i], c.IsNull(r.i)
 		}
 	}
 }

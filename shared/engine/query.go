@@ -16,6 +16,7 @@ type query struct {
 	before []cond
 	after  []cond
 	spec   window.Spec
+	used   []int     // attributes that the window must keep
 	args   [][]argFn // by aggregator
 	writes []writeFn // by output attribute
 	having cond
@@ -59,6 +60,7 @@ func newQuery(e *Engine, plan *siddhiql.Query) *query {
 	q.after = compileConds(plan.After)
 	if plan.Window != nil {
 		q.spec, _ = window.Lookup(plan.Window.Name)
+		q.used = usedBehindWindow(plan)
 	}
 	for _, a := range plan.Aggs {
 		args := make([]argFn, len(a.Args))
@@ -98,7 +100,7 @@ func (q *query) newState(home *instance) *state {
 	if q.plan.Window != nil {
 		s.win = q.spec.New(window.Config{
 			Env: &q.e.env, Schema: q.plan.Source.Schema,
-			Params: q.plan.Window.Params, Expired: q.plan.Expired,
+			Params: q.plan.Window.Params, Used: q.used, Expired: q.plan.Expired,
 		})
 		s.emit = s.chunk
 	}

@@ -44,10 +44,10 @@ func NewTask(plan *siddhiql.Plan, partition uint32, dedupWindow int64) (*Task, e
 	return t, nil
 }
 
-// Apply applies one frame of the task's log. What follows from it is in Outputs
+// Apply applies the frame at sequence seq of the task's log. What follows from it is in Outputs
 // until ResetOutputs. After an error the task must not be used again: the log is
 // damaged, or was written for another app, and the error says which.
-func (t *Task) Apply(f *frame.Frame) (Applied, error) {
+func (t *Task) Apply(seq uint64, f *frame.Frame) (Applied, error) {
 	if err := t.check(f); err != nil {
 		return Applied{}, err
 	}

@@ -11,7 +11,7 @@ func init() {
 			return checkSize(p, 0, 0)
 		},
 		New: func(c Config) Window {
-			return &length{env: c.Env, size: int(c.Params[0].Int), queue: NewQueue(c.Schema, c.Params[0].Int)}
+			return &length{env: c.Env, size: int(c.Params[0].Int), queue: NewQueue(c, c.Params[0].Int)}
 		},
 	})
 }

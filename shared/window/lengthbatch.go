@@ -80,7 +80,7 @@ type batch struct {
 	mark  uint64 // number of the first row that is being collected
 }
 
-func newBatch(c Config, expected int64) batch { return batch{queue: NewQueue(c.Schema, expected)} }
+func newBatch(c Config, expected int64) batch { return batch{queue: NewQueue(c, expected)} }
 
 // collected returns the number of rows that wait for the end of their batch.
 func (b *batch) collected() int { return int(b.queue.Tail() - b.mark) }

@@ -13,11 +13,13 @@ const (
 	blockRowsMax = 256
 )
 
-// Queue keeps copies of rows in the order in which they came. Each row has a
+// Queue keeps copies of rows, of the attributes that are used, in the order in
+// which they came. Each row has a
 // number, one more than the row before, so that it keeps its name while others
 // leave. Rows leave at the front.
 type Queue struct {
 	schema     *event.Schema
+	used       []int
 	shift      uint // a block has 1<<shift rows; it begins at a multiple of that
 	head, tail uint64
 	blocks     []*event.Batch // blocks[0] holds row head
@@ -25,11 +27,11 @@ type Queue struct {
 	spare      *event.Batch
 }
 
-// NewQueue returns an empty queue for rows of the schema, of which it expects to
-// hold about so many at a time.
-func NewQueue(s *event.Schema, expected int64) Queue {
+// NewQueue returns an empty queue for the rows of a window, which expects to hold
+// about so many at a time.
+func NewQueue(c Config, expected int64) Queue {
 	rows := min(max(expected, blockRowsMin), blockRowsMax)
-	return Queue{schema: s, shift: uint(bits.Len64(uint64(rows - 1)))}
+	return Queue{schema: c.Schema, used: c.Used, shift: uint(bits.Len64(uint64(rows - 1)))}
 }
 
 // Len returns the number of rows.
@@ -58,7 +60,7 @@ func (q *Queue) Push(r Row) {
 		q.blocks = append(q.blocks, q.block())
 	}
 	b := q.blocks[i]
-	b.AppendRow(r.B, int(r.I))
+	b.AppendSome(r.B, int(r.I), q.used)
 	b.TS[len(b.TS)-1] = r.TS
 	q.tail++
 }

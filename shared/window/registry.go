@@ -41,6 +41,9 @@ type Config struct {
 	Env    *Env
 	Schema *event.Schema // of the rows that it is given
 	Params []Param
+	// Used lists the attributes that are read behind the window or by it. It need
+	// not keep the others.
+	Used []int
 	// Expired is set where the query inserts expired events. Where it is not,
 	// batch windows need not keep the batch that a reset is about to forget.
 	Expired bool

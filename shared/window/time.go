@@ -11,7 +11,7 @@ func init() {
 			return checkSpan(p, 0)
 		},
 		New: func(c Config) Window {
-			return &timeWindow{env: c.Env, span: c.Params[0].Int, queue: NewQueue(c.Schema, blockRowsMax/2)}
+			return &timeWindow{env: c.Env, span: c.Params[0].Int, queue: NewQueue(c, blockRowsMax/2)}
 		},
 	})
 }

@@ -1,0 +1,219 @@
+package processor
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nuid"
+
+	"eventflux/shared/window"
+)
+
+// errFenced is returned when another owner of the partition has taken over. Stop;
+// do not retry.
+var errFenced = errors.New("another processor has taken this partition over")
+
+const (
+	batchMessagesMax = 1000 // the server's default limit of an atomic batch
+	batchBytesMax    = 4 << 20
+	publishTimeout   = 5 * time.Second
+	retryWait        = 50 * time.Millisecond
+	retryWaitMax     = 2 * time.Second
+)
+
+// Error codes of JetStream's API.
+const (
+	codeWrongLastSequence         = 10071
+	codeWrongLastSequenceConstant = 10164
+)
+
+// Headers of results.
+const (
+	headerPosition   = "Ef-Position"
+	headerKind       = "Ef-Kind"
+	headerTimestamp  = "Ef-Timestamp"
+	headerGeneration = "Ef-Generation"
+)
+
+// emitter appends messages to an output stream, of which it is the only writer:
+// every publish names the sequence before it, so that a former owner's fails.
+type emitter struct {
+	nc     *nats.Conn
+	stream string
+	last   uint64 // sequence of the stream's last message
+	log    *slog.Logger
+	msg    nats.Msg // scratch
+}
+
+func newEmitter(nc *nats.Conn, stream string, last uint64, log *slog.Logger) *emitter {
+	e := &emitter{nc: nc, stream: stream, last: last, log: log}
+	e.msg.Header = nats.Header{
+		headerPosition: {""}, headerKind: {""}, headerTimestamp: {""}, headerGeneration: {"1"},
+	}
+	return e
+}
+
+// run sends what the outbox holds until ctx ends, which is no error.
+func (e *emitter) run(ctx context.Context, box *outbox) error {
+	defer box.close()
+	for {
+		p := box.take(ctx)
+		if p == nil {
+			return nil
+		}
+		for rest := p.messages; len(rest) > 0; {
+			n := batchLength(rest)
+			if err := e.send(ctx, p.bytes, rest[:n]); err != nil {
+				if ctx.Err() != nil {
+					return nil
+				}
+				return err
+			}
+			rest = rest[n:]
+		}
+		box.sent(p)
+	}
+}
+
+func batchLength(messages []message) int {
+	bytes := 0
+	for n, m := range messages {
+		bytes += m.end - m.start
+		if n == batchMessagesMax || n > 0 && bytes > batchBytesMax {
+			return n
+		}
+	}
+	return len(messages)
+}
+
+// send makes messages durable, all or none, and returns once they are. What came
+// of a publish may be unknown; then the stream's end tells.
+func (e *emitter) send(ctx context.Context, bytes []byte, messages []message) error {
+	next := e.last + uint64(len(messages))
+	for wait := retryWait; ; wait = min(2*wait, retryWaitMax) {
+		err := e.publish(ctx, bytes, messages)
+		if err == nil {
+			e.last = next
+			return nil
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		e.log.Warn("publish results; looking at the output stream", "stream", e.stream, "results", len(messages), "err", err)
+		done, err := e.landed(ctx, messages)
+		if err != nil {
+			return err
+		}
+		if done {
+			e.last = next
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(wait):
+		}
+	}
+}
+
+// publish sends messages once and awaits the answer.
+func (e *emitter) publish(ctx context.Context, bytes []byte, messages []message) error {
+	h := e.msg.Header
+	h[jetstream.ExpectedLastSeqHeader] = []string{strconv.FormatUint(e.last, 10)}
+	batch := len(messages) > 1
+	if batch {
+		h["Nats-Batch-Id"] = []string{nuid.Next()}
+		h["Nats-Batch-Sequence"] = []string{""}
+	}
+	defer func() {
+		delete(h, jetstream.ExpectedLastSeqHeader)
+		delete(h, "Nats-Batch-Id")
+		delete(h, "Nats-Batch-Sequence")
+		delete(h, "Nats-Batch-Commit")
+	}()
+	last := len(messages) - 1
+	for i := range messages {
+		e.fill(bytes, &messages[i])
+		if batch {
+			h["Nats-Batch-Sequence"][0] = strconv.Itoa(i + 1)
+		}
+		if i == last {
+			break
+		}
+		if err := e.nc.PublishMsg(&e.msg); err != nil {
+			return err
+		}
+		delete(h, jetstream.ExpectedLastSeqHeader) // only the first may have it
+	}
+	if batch {
+		h["Nats-Batch-Commit"] = []string{"1"}
+	}
+	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
+	defer cancel()
+	answer, err := e.nc.RequestMsgWithContext(ctx, &e.msg)
+	if err != nil {
+		return err
+	}
+	return ackError(answer.Data)
+}
+
+func (e *emitter) fill(bytes []byte, m *message) {
+	e.msg.Subject, e.msg.Data = m.subject, bytes[m.start:m.end]
+	h := e.msg.Header
+	h[headerPosition][0] = m.at.String()
+	h[headerTimestamp][0] = strconv.FormatInt(m.ts, 10)
+	h[headerKind][0] = "current"
+	if m.kind == window.Expired {
+		h[headerKind][0] = "expired"
+	}
+}
+
+func ackError(data []byte) error {
+	var ack struct {
+		Stream string              `json:"stream"`
+		Error  *jetstream.APIError `json:"error"`
+	}
+	switch err := json.Unmarshal(data, &ack); {
+	case err != nil:
+		return fmt.Errorf("answer %.60q of the server: %w", data, err)
+	case ack.Error != nil:
+		return ack.Error
+	case ack.Stream == "":
+		return fmt.Errorf("answer %.60q of the server names no stream", data)
+	}
+	return nil
+}
+
+// landed tells from the end of the stream whether messages, whose publish failed
+// or was not answered, are in it. While the server is away it cannot tell, and
+// says no: repeating the publish is safe.
+func (e *emitter) landed(ctx context.Context, messages []message) (bool, error) {
+	end, err := lastSequence(ctx, e.nc, e.stream)
+	switch {
+	case err != nil || end == e.last:
+		return false, nil
+	case end < e.last:
+		return false, fmt.Errorf("output stream %s ends at %d, but %d was acknowledged: it lost its tail", e.stream, end, e.last)
+	}
+	next := e.last + uint64(len(messages))
+	found, err := getMessage(ctx, e.nc, e.stream, map[string]any{"seq": min(next, end)})
+	if err != nil {
+		return false, nil
+	}
+	newest := messages[len(messages)-1]
+	if end == next && found.subject == newest.subject && found.header.Get(headerPosition) == newest.at.String() {
+		return true, nil
+	}
+	return false, fmt.Errorf("output stream %s: message %d on %s is not ours: %w", e.stream, found.seq, found.subject, errFenced)
+}
+
+func (p position) String() string {
+	return strconv.FormatUint(p.seq, 10) + "." + strconv.FormatUint(p.ordinal, 10)
+}

@@ -1,0 +1,169 @@
+package processor
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"go.uber.org/goleak"
+
+	"eventflux/shared/bus"
+	"eventflux/shared/event"
+	"eventflux/shared/siddhiql"
+	"eventflux/shared/wal"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+var quiet = slog.New(slog.DiscardHandler)
+
+// rig is a server with the streams of one app, and a writer of its log.
+type rig struct {
+	t    testing.TB
+	plan *siddhiql.Plan
+	srv  *bus.Embedded
+	nc   *nats.Conn
+	js   jetstream.JetStream
+	log  *wal.Writer
+}
+
+func newRig(t testing.TB, app string) *rig {
+	t.Helper()
+	plan, err := siddhiql.Compile(app)
+	must(t, err)
+	srv, err := bus.OpenEmbedded(bus.EmbeddedConfig{Dir: t.TempDir(), Log: quiet})
+	must(t, err)
+	t.Cleanup(func() { must(t, srv.Close()) })
+	r := &rig{t: t, plan: plan, srv: srv}
+	r.nc = r.connect()
+	r.js, err = jetstream.New(r.nc)
+	must(t, err)
+	_, err = bus.EnsureWAL(r.within(), r.js, plan.Name, 0, bus.StreamLimits{})
+	must(t, err)
+	r.log = r.writer()
+	return r
+}
+
+func (r *rig) connect() *nats.Conn {
+	r.t.Helper()
+	nc, err := bus.Connect(r.within(), bus.ConnectConfig{Embedded: r.srv, Log: quiet})
+	must(r.t, err)
+	r.t.Cleanup(nc.Close)
+	return nc
+}
+
+// writer returns a running writer of the log, as another process would have it.
+func (r *rig) writer() *wal.Writer {
+	r.t.Helper()
+	w, err := wal.NewWriter(wal.WriterConfig{Conn: r.nc, App: r.plan.Name, Log: quiet})
+	must(r.t, err)
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- w.Run(ctx) }()
+	r.t.Cleanup(func() { cancel(); must(r.t, <-ended) })
+	return w
+}
+
+func (r *rig) within() context.Context {
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	r.t.Cleanup(cancel)
+	return ctx
+}
+
+// send appends one row to the log and returns when it is durable.
+func (r *rig) send(stream string, at int64, id string, values ...any) uint64 {
+	r.t.Helper()
+	b := event.NewBatch(r.plan.Stream(stream).Schema)
+	for i, v := range values {
+		switch v := v.(type) {
+		case int:
+			b.Cols[i].AppendInt(int64(v))
+		case string:
+			b.Cols[i].AppendText(v)
+		default:
+			r.t.Fatalf("value %v", v)
+		}
+	}
+	b.TS = append(b.TS, at)
+	f, err := r.log.AppendFuture(&wal.Message{Batch: b, To: 1, Arrived: at, ID: id})
+	must(r.t, err)
+	seq, err := f.Wait(r.within())
+	must(r.t, err)
+	return seq
+}
+
+// start runs a processor; stop ends it as a kill would, without a farewell.
+func (r *rig) start() (s *Service, stop func()) {
+	r.t.Helper()
+	s, err := New(Config{
+		Conn: r.nc, Apps: []*siddhiql.Plan{r.plan}, DedupWindow: 2 * time.Minute, Version: "0.0.1", Log: quiet,
+	})
+	must(r.t, err)
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- s.Run(ctx) }()
+	done := false
+	stop = func() {
+		if !done {
+			done = true
+			cancel()
+			must(r.t, <-ended)
+		}
+	}
+	r.t.Cleanup(stop)
+	return s, stop
+}
+
+// drained runs a processor until it has applied all of the log.
+func (r *rig) drained() TaskInfo {
+	r.t.Helper()
+	s, stop := r.start()
+	must(r.t, s.Drain(r.within()))
+	stop()
+	return s.Tasks()[0]
+}
+
+// results returns the output stream as lines: "subject position kind ts payload".
+func (r *rig) results() []string {
+	r.t.Helper()
+	stream, err := r.js.Stream(r.within(), bus.OutStream(r.plan.Name, 0))
+	must(r.t, err)
+	info, err := stream.Info(r.within())
+	must(r.t, err)
+	var lines []string
+	for seq := info.State.FirstSeq; seq <= info.State.LastSeq; seq++ {
+		m, err := stream.GetMsg(r.within(), seq)
+		must(r.t, err)
+		if m.Subject == bus.FenceSubject(r.plan.Name, 0) {
+			continue
+		}
+		lines = append(lines, fmt.Sprintf("%s %s %s %s %s", m.Subject,
+			m.Header.Get(headerPosition), m.Header.Get(headerKind), m.Header.Get(headerTimestamp), m.Data))
+	}
+	return lines
+}
+
+func (r *rig) info(s *Service) TaskInfo { return s.Tasks()[0] }
+
+// eventually waits until done holds.
+func (r *rig) eventually(what string, done func() bool) {
+	r.t.Helper()
+	tick := time.NewTicker(2 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(20 * time.Second); !done(); <-tick.C {
+		if time.Now().After(deadline) {
+			r.t.Fatalf("waited 20 s until %s", what)
+		}
+	}
+}
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}

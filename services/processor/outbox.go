@@ -1,0 +1,139 @@
+package processor
+
+import (
+	"context"
+	"sync"
+
+	"eventflux/shared/window"
+)
+
+// Limits of an outbox: what a task may be ahead of what the output stream holds.
+// They bound memory, and are large enough for several full batches.
+const (
+	outboxMessagesMax = 8000
+	outboxBytesMax    = 8 << 20
+)
+
+// position is the place of a result: the log sequence of the frame that it
+// follows from, and the number of the row, from 0, among all rows that the frame
+// made the app emit.
+type position struct {
+	seq     uint64
+	ordinal uint64
+}
+
+func (p position) after(o position) bool {
+	return p.seq > o.seq || p.seq == o.seq && p.ordinal > o.ordinal
+}
+
+// message is a result that is ready to be sent. Its payload is a part of its
+// pile's bytes.
+type message struct {
+	subject    string
+	start, end int
+	at         position // of its last row
+	kind       window.Kind
+	ts         int64
+}
+
+// pile is a number of messages that go together.
+type pile struct {
+	bytes    []byte
+	messages []message
+}
+
+func (p *pile) reset() {
+	p.bytes, p.messages = p.bytes[:0], p.messages[:0]
+}
+
+// outbox stands between the task, which fills one pile, and the emitter, which
+// meanwhile sends the other.
+type outbox struct {
+	mu      sync.Mutex
+	changed sync.Cond
+	filling *pile
+	spare   *pile
+	sending bool
+	closed  bool // no more is sent: the emitter has ended
+}
+
+func newOutbox() *outbox {
+	b := &outbox{filling: &pile{}, spare: &pile{}}
+	b.changed.L = &b.mu
+	return b
+}
+
+// fill waits until there is room, and lets add append to the pile. It returns
+// false if nothing is sent any more.
+func (b *outbox) fill(ctx context.Context, add func(*pile)) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.await(ctx, func() bool {
+		return len(b.filling.messages) < outboxMessagesMax && len(b.filling.bytes) < outboxBytesMax
+	})
+	if b.closed || ctx.Err() != nil {
+		return false
+	}
+	before := len(b.filling.messages)
+	add(b.filling)
+	if before == 0 && len(b.filling.messages) > 0 {
+		b.changed.Broadcast()
+	}
+	return true
+}
+
+// take waits for messages and returns them; nil once ctx has ended.
+func (b *outbox) take(ctx context.Context) *pile {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.await(ctx, func() bool { return len(b.filling.messages) > 0 })
+	if ctx.Err() != nil {
+		return nil
+	}
+	p := b.filling
+	b.filling, b.spare = b.spare, nil
+	b.sending = true
+	b.changed.Broadcast()
+	return p
+}
+
+// sent gives a pile back whose messages are durable.
+func (b *outbox) sent(p *pile) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	p.reset()
+	b.spare, b.sending = p, false
+	b.changed.Broadcast()
+}
+
+// flush waits until everything is durable. It returns false if it never will be.
+func (b *outbox) flush(ctx context.Context) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.await(ctx, func() bool { return len(b.filling.messages) == 0 && !b.sending })
+	return !b.closed && ctx.Err() == nil
+}
+
+// close ends all waiting.
+func (b *outbox) close() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.closed = true
+	b.changed.Broadcast()
+}
+
+// await waits, with b.mu held, until done holds, the outbox is closed or ctx ends.
+func (b *outbox) await(ctx context.Context, done func() bool) {
+	if done() || b.closed || ctx.Err() != nil {
+		return
+	}
+	stop := context.AfterFunc(ctx, func() {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		b.changed.Broadcast()
+	})
+	defer stop()
+	for !done() && !b.closed && ctx.Err() == nil {
+		b.changed.Wait()
+	}
+}

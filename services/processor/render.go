@@ -1,0 +1,130 @@
+package processor
+
+import (
+	"context"
+
+	"eventflux/shared/bus"
+	"eventflux/shared/engine"
+	"eventflux/shared/event"
+	"eventflux/shared/event/rowjson"
+	"eventflux/shared/siddhiql"
+	"eventflux/shared/window"
+)
+
+// Limits of a packed message. It also ends with its frame, and where rows of
+// another kind follow, since Ef-Kind speaks for all of its rows.
+const (
+	packRowsMax  = 1000
+	packBytesMax = 256 << 10
+)
+
+// renderer turns what an engine has emitted into messages.
+type renderer struct {
+	plan     *siddhiql.Plan
+	subjects []string   // by stream; "" where rows are not published
+	packs    []openPack // by stream
+}
+
+// openPack is a packed message that is being filled.
+type openPack struct {
+	lines []byte
+	rows  int
+	at    position
+	kind  window.Kind
+	ts    int64
+}
+
+func newRenderer(plan *siddhiql.Plan, partition uint32) *renderer {
+	r := &renderer{plan: plan, subjects: make([]string, len(plan.Streams)), packs: make([]openPack, len(plan.Streams))}
+	for _, q := range plan.Queries {
+		if s := q.Target; s.Block < 0 && !s.Sink.Off {
+			r.subjects[s.ID] = bus.OutSubject(plan.Name, s.Name, partition)
+		}
+	}
+	return r
+}
+
+// render passes on the rows that frame seq made the engine emit, without those at
+// or before last, which has a position for each stream: packed rows come later
+// than others, so only within one stream do positions grow. It returns the number
+// of rows passed on, and false if the outbox has closed.
+func (r *renderer) render(ctx context.Context, box *outbox, e *engine.Engine, seq uint64, last []position) (int, bool) {
+	outputs := e.Outputs()
+	at, passed := position{seq: seq}, 0
+	for len(outputs) > 0 {
+		open := box.fill(ctx, func(p *pile) {
+			for len(outputs) > 0 && len(p.messages) < outboxMessagesMax && len(p.bytes) < outboxBytesMax {
+				passed += r.chunk(p, e, outputs[0], at, last)
+				at.ordinal += uint64(outputs[0].To - outputs[0].From)
+				outputs = outputs[1:]
+			}
+			if len(outputs) == 0 {
+				r.closePacks(p)
+			}
+		})
+		if !open {
+			return passed, false
+		}
+	}
+	return passed, true
+}
+
+// chunk appends the rows of one chunk, the first of which is at position at.
+func (r *renderer) chunk(p *pile, e *engine.Engine, o engine.Output, at position, last []position) int {
+	target := r.plan.Queries[o.Query].Target
+	if r.subjects[target.ID] == "" {
+		return 0
+	}
+	rows, kinds := e.Rows(int(o.Query))
+	passed := 0
+	for i := int(o.From); i < int(o.To); i++ {
+		if at.after(last[target.ID]) {
+			passed++
+			if target.Sink.Packed {
+				r.pack(p, target.ID, rows, i, kinds[i], at)
+			} else {
+				start := len(p.bytes)
+				p.bytes = rowjson.AppendObject(p.bytes, rows, i)
+				p.messages = append(p.messages, message{
+					subject: r.subjects[target.ID], start: start, end: len(p.bytes),
+					at: at, kind: kinds[i], ts: rows.TS[i],
+				})
+			}
+		}
+		at.ordinal++
+	}
+	return passed
+}
+
+func (r *renderer) pack(p *pile, stream int, rows *event.Batch, i int, kind window.Kind, at position) {
+	open := &r.packs[stream]
+	if open.rows > 0 && open.kind != kind {
+		r.closePack(p, stream)
+	}
+	open.lines = append(rowjson.AppendObject(open.lines, rows, i), '\n')
+	open.rows++
+	open.at, open.kind, open.ts = at, kind, rows.TS[i]
+	if open.rows == packRowsMax || len(open.lines) >= packBytesMax {
+		r.closePack(p, stream)
+	}
+}
+
+func (r *renderer) closePack(p *pile, stream int) {
+	open := &r.packs[stream]
+	start := len(p.bytes)
+	p.bytes = append(p.bytes, open.lines...)
+	p.messages = append(p.messages, message{
+		subject: r.subjects[stream], start: start, end: len(p.bytes),
+		at: open.at, kind: open.kind, ts: open.ts,
+	})
+	open.lines, open.rows = open.lines[:0], 0
+}
+
+// closePacks ends all packed messages, stream by stream.
+func (r *renderer) closePacks(p *pile) {
+	for s := range r.packs {
+		if r.packs[s].rows > 0 {
+			r.closePack(p, s)
+		}
+	}
+}

@@ -1,0 +1,72 @@
+package processor
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"golang.org/x/sync/errgroup"
+)
+
+// Service runs the tasks of its apps.
+type Service struct {
+	cfg   Config
+	js    jetstream.JetStream
+	tasks []*task
+
+	running context.Context // ends when tasks are to end at the end of their logs
+	drain   context.CancelFunc
+	ended   chan struct{} // closed: Run has returned
+}
+
+// New checks the configuration. Nothing is started or created before Run.
+func New(cfg Config) (*Service, error) {
+	if err := cfg.check(); err != nil {
+		return nil, fmt.Errorf("processor: %w", err)
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.Default()
+	}
+	js, err := cfg.jetStream()
+	if err != nil {
+		return nil, fmt.Errorf("processor: %w", err)
+	}
+	s := &Service{cfg: cfg, js: js, ended: make(chan struct{})}
+	s.running, s.drain = context.WithCancel(context.Background())
+	for _, app := range cfg.Apps {
+		for p := range uint32(app.Partitions) {
+			s.tasks = append(s.tasks, newTask(s, app, p))
+		}
+	}
+	return s, nil
+}
+
+// Run creates the streams that are missing and runs all tasks until ctx ends, or
+// until they have drained. A task that halts ends neither the others nor Run.
+func (s *Service) Run(ctx context.Context) error {
+	defer close(s.ended)
+	defer s.drain()
+	info, err := s.announce()
+	if err != nil {
+		return fmt.Errorf("processor: %w", err)
+	}
+	defer func() { _ = info.Stop() }() // the connection may be gone already
+	group, ctx := errgroup.WithContext(ctx)
+	for _, t := range s.tasks {
+		group.Go(func() error { t.run(ctx); return nil })
+	}
+	return group.Wait()
+}
+
+// Drain lets every task apply what its log holds by now and make the results
+// durable, and then ends Run. It returns early with ctx's error if ctx ends.
+func (s *Service) Drain(ctx context.Context) error {
+	s.drain()
+	select {
+	case <-s.ended:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("drain processor: %w; results that are missing come with the next start", ctx.Err())
+	}
+}

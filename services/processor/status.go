@@ -1,0 +1,136 @@
+package processor
+
+import (
+	"encoding/json"
+	"fmt"
+	"sync"
+	"sync/atomic"
+
+	"github.com/nats-io/nats.go/micro"
+
+	"eventflux/shared/bus"
+	"eventflux/shared/engine"
+)
+
+// state is where a task is on its way; see the picture in doc.go.
+type state string
+
+const (
+	stateStarting  state = "starting"
+	stateReplaying state = "replaying"
+	stateRunning   state = "running"
+	stateHalted    state = "halted"
+	stateDrained   state = "drained"
+	stateStopped   state = "stopped" // ended by its process
+)
+
+// status is what others may know of a task while it runs.
+type status struct {
+	mu    sync.Mutex
+	state state
+	err   error
+
+	applied    atomic.Uint64 // sequence of the newest frame applied
+	events     atomic.Uint64
+	duplicates atomic.Uint64 // messages dropped for their id
+	repeated   atomic.Uint64 // frames that their writer had appended before
+	results    atomic.Uint64 // rows handed to the output stream
+}
+
+func (s *status) set(to state, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.state, s.err = to, err
+}
+
+// caughtUp says that the task has applied all that its log is known to hold.
+func (s *status) caughtUp() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.state == stateReplaying {
+		s.state = stateRunning
+	}
+}
+
+func (s *status) count(seq uint64, done engine.Applied, results int) {
+	s.applied.Store(seq)
+	s.events.Add(uint64(done.Events))
+	s.duplicates.Add(uint64(done.Duplicates))
+	s.results.Add(uint64(results))
+	if done.Repeated {
+		s.repeated.Add(1)
+	}
+}
+
+// TaskInfo is a task as ef.processor.tasks lists it.
+type TaskInfo struct {
+	App       string `json:"app"`
+	Partition uint32 `json:"partition"`
+	State     string `json:"state"`
+	// Error says why the task has halted.
+	Error string `json:"error,omitempty"`
+	// Applied is the log sequence of the newest frame applied.
+	Applied uint64 `json:"applied"`
+	Events  uint64 `json:"events"`
+	// Results counts the rows handed to the output stream since the start.
+	Results uint64 `json:"results"`
+	// Duplicates counts the messages that were dropped for their Nats-Msg-Id.
+	Duplicates uint64 `json:"duplicates"`
+	// Repeated counts the frames that their writer had appended before.
+	Repeated uint64 `json:"repeated_frames"`
+}
+
+// Tasks returns how the tasks are, in the order of apps and partitions.
+func (s *Service) Tasks() []TaskInfo {
+	infos := make([]TaskInfo, 0, len(s.tasks))
+	for _, t := range s.tasks {
+		infos = append(infos, t.info())
+	}
+	return infos
+}
+
+func (t *task) info() TaskInfo {
+	s := &t.status
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	info := TaskInfo{
+		App: t.plan.Name, Partition: t.partition, State: string(s.state),
+		Applied: s.applied.Load(), Events: s.events.Load(), Results: s.results.Load(),
+		Duplicates: s.duplicates.Load(), Repeated: s.repeated.Load(),
+	}
+	if s.err != nil {
+		info.Error = s.err.Error()
+	}
+	return info
+}
+
+// announce makes the service known to the NATS service registry. Its endpoint
+// ef.processor.tasks lists the tasks as JSON.
+func (s *Service) announce() (micro.Service, error) {
+	const name = "processor"
+	info, err := micro.AddService(s.cfg.Conn, micro.Config{
+		Name: bus.ServiceName(name), Version: s.cfg.Version, Metadata: s.cfg.Metadata,
+		Description:  "runs the tasks of apps",
+		StatsHandler: func(*micro.Endpoint) any { return s.Tasks() },
+	})
+	if err != nil {
+		return nil, fmt.Errorf("announce service: %w", err)
+	}
+	err = info.AddEndpoint("tasks", micro.HandlerFunc(s.answerTasks),
+		micro.WithEndpointSubject(bus.ServiceSubject(name, "tasks")),
+		micro.WithEndpointQueueGroupDisabled())
+	if err != nil {
+		_ = info.Stop()
+		return nil, fmt.Errorf("announce endpoint tasks: %w", err)
+	}
+	return info, nil
+}
+
+func (s *Service) answerTasks(r micro.Request) {
+	data, err := json.Marshal(map[string]any{"tasks": s.Tasks()})
+	if err != nil {
+		_ = r.Error("500", err.Error(), nil)
+		return
+	}
+	_ = r.Respond(data) // whoever asked may have gone
+}

@@ -1,0 +1,150 @@
+package processor
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"eventflux/shared/bus"
+	"eventflux/shared/siddhiql"
+)
+
+// fence is the content of a fence message: who took over, and the position of the
+// newest result on each subject at that time. Positions are kept here too so that
+// they survive where an operator has purged results.
+type fence struct {
+	Owner     string            `json:"owner"`
+	Positions map[string]string `json:"positions"`
+}
+
+// takeOver shuts out former owners of a partition's output stream. It returns the
+// position of the newest result of each stream of the plan, and an emitter that
+// goes on behind the fence.
+func (t *task) takeOver(ctx context.Context) ([]position, *emitter, error) {
+	stream := bus.OutStream(t.plan.Name, t.partition)
+	for {
+		end, err := lastSequence(ctx, t.nc, stream)
+		if err != nil {
+			return nil, nil, fmt.Errorf("end of output stream %s: %w", stream, err)
+		}
+		last, err := t.positions(ctx, stream)
+		if err != nil {
+			return nil, nil, err
+		}
+		err = t.publishFence(ctx, end, last)
+		if wrongLastSequence(err) {
+			continue // somebody still writes: read again what they wrote
+		}
+		if err != nil {
+			return nil, nil, fmt.Errorf("fence output stream %s: %w", stream, err)
+		}
+		return last, newEmitter(t.nc, stream, end+1, t.log), nil
+	}
+}
+
+func (t *task) publishFence(ctx context.Context, last uint64, positions []position) error {
+	f := fence{Owner: t.owner, Positions: map[string]string{}}
+	for s, p := range positions {
+		if p.seq > 0 {
+			f.Positions[t.plan.Streams[s].Name] = p.String()
+		}
+	}
+	data, err := json.Marshal(f)
+	if err != nil {
+		return err
+	}
+	msg := &nats.Msg{
+		Subject: bus.FenceSubject(t.plan.Name, t.partition), Data: data,
+		Header: nats.Header{jetstream.ExpectedLastSeqHeader: {strconv.FormatUint(last, 10)}},
+	}
+	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
+	defer cancel()
+	answer, err := t.nc.RequestMsgWithContext(ctx, msg)
+	if err != nil {
+		return err
+	}
+	return ackError(answer.Data)
+}
+
+func wrongLastSequence(err error) bool {
+	var api *jetstream.APIError
+	return errors.As(err, &api) &&
+		(api.ErrorCode == codeWrongLastSequence || api.ErrorCode == codeWrongLastSequenceConstant)
+}
+
+// positions reads the position of the newest result of each stream.
+func (t *task) positions(ctx context.Context, stream string) ([]position, error) {
+	last := make([]position, len(t.plan.Streams))
+	fenced, err := lastMessage(ctx, t.nc, stream, bus.FenceSubject(t.plan.Name, t.partition))
+	if err != nil {
+		return nil, fmt.Errorf("last fence of output stream %s: %w", stream, err)
+	}
+	var f fence
+	if fenced.seq > 0 {
+		if err := json.Unmarshal(fenced.data, &f); err != nil {
+			return nil, fmt.Errorf("fence %d of output stream %s: %w", fenced.seq, stream, err)
+		}
+	}
+	for _, s := range published(t.plan) {
+		at, err := t.newest(ctx, stream, s)
+		if err != nil {
+			return nil, err
+		}
+		if text := f.Positions[s.Name]; text != "" {
+			before, err := parsePosition(text)
+			if err != nil {
+				return nil, fmt.Errorf("fence %d of output stream %s: %w", fenced.seq, stream, err)
+			}
+			if before.after(at) {
+				at = before
+			}
+		}
+		last[s.ID] = at
+	}
+	return last, nil
+}
+
+// newest returns the position of the newest result of s in the output stream.
+func (t *task) newest(ctx context.Context, stream string, s *siddhiql.Stream) (position, error) {
+	m, err := lastMessage(ctx, t.nc, stream, bus.OutSubject(t.plan.Name, s.Name, t.partition))
+	if err != nil {
+		return position{}, fmt.Errorf("last result of %s in output stream %s: %w", s.Name, stream, err)
+	}
+	if m.seq == 0 {
+		return position{}, nil
+	}
+	at, err := parsePosition(m.header.Get(headerPosition))
+	if err != nil {
+		return position{}, fmt.Errorf("result %d of output stream %s: header %s: %w", m.seq, stream, headerPosition, err)
+	}
+	return at, nil
+}
+
+// published returns the streams whose rows go to the output stream.
+func published(plan *siddhiql.Plan) []*siddhiql.Stream {
+	var streams []*siddhiql.Stream
+	seen := make([]bool, len(plan.Streams))
+	for _, q := range plan.Queries {
+		if s := q.Target; s.Block < 0 && !s.Sink.Off && !seen[s.ID] {
+			seen[s.ID] = true
+			streams = append(streams, s)
+		}
+	}
+	return streams
+}
+
+func parsePosition(text string) (position, error) {
+	seq, ordinal, _ := strings.Cut(text, ".")
+	s, err := strconv.ParseUint(seq, 10, 64)
+	o, err2 := strconv.ParseUint(ordinal, 10, 64)
+	if err := errors.Join(err, err2); err != nil {
+		return position{}, fmt.Errorf("position %q is not of the form sequence.ordinal: %w", text, err)
+	}
+	return position{s, o}, nil
+}

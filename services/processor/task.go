@@ -1,0 +1,224 @@
+package processor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nuid"
+	"golang.org/x/sync/errgroup"
+
+	"eventflux/shared/bus"
+	"eventflux/shared/engine"
+	"eventflux/shared/frame"
+	"eventflux/shared/siddhiql"
+	"eventflux/shared/wal"
+)
+
+// task runs one partition of one app.
+type task struct {
+	service   *Service
+	nc        *nats.Conn
+	plan      *siddhiql.Plan
+	partition uint32
+	owner     string // this incarnation, for people who read fences
+	log       *slog.Logger
+	status    status
+
+	// Of one run.
+	core     *engine.Task
+	decoder  frame.Decoder
+	reader   *wal.Reader
+	ticks    *wal.Writer
+	ticked   int64 // stamp of the newest tick that was appended
+	renderer *renderer
+	box      *outbox
+	last     []position // of the newest result of each stream at the takeover
+	end      *uint64    // the log's last sequence when the task was told to drain
+}
+
+func newTask(s *Service, plan *siddhiql.Plan, partition uint32) *task {
+	t := &task{
+		service: s, nc: s.cfg.Conn, plan: plan, partition: partition, owner: nuid.Next(),
+		log: s.cfg.Log.With("app", plan.Name, "partition", partition),
+	}
+	t.status.set(stateStarting, nil)
+	return t
+}
+
+// run runs the task until ctx ends, until it has drained, or until it halts.
+func (t *task) run(ctx context.Context) {
+	err := t.try(ctx)
+	switch {
+	case ctx.Err() != nil:
+		t.status.set(stateStopped, nil)
+	case err != nil:
+		t.status.set(stateHalted, err)
+		t.log.Error("task halted; the other tasks go on", "sequence", t.status.applied.Load()+1, "err", err)
+	default:
+		t.status.set(stateDrained, nil)
+	}
+}
+
+// try opens what the task needs and runs its parts; it returns why it ended.
+func (t *task) try(ctx context.Context) error {
+	if err := t.open(ctx); err != nil {
+		return err
+	}
+	last, emit, err := t.takeOver(ctx)
+	if err != nil {
+		return err
+	}
+	t.last = last
+	t.reader, err = wal.OpenReader(ctx, wal.ReaderConfig{
+		JS: t.service.js, Stream: bus.WALStream(t.plan.Name, t.partition), From: 1, Log: t.log,
+	})
+	if err != nil {
+		return err
+	}
+	defer t.reader.Close()
+	t.log.Info("task took over", "log_end", t.reader.Tail())
+	t.status.set(stateReplaying, nil)
+
+	ctx, cancel := context.WithCancel(ctx)
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return emit.run(ctx, t.box) })
+	group.Go(func() error { return t.ticks.Run(ctx) })
+	group.Go(func() error {
+		defer cancel() // ends the others
+		return t.consume(ctx)
+	})
+	return group.Wait()
+}
+
+// open makes what a run needs, and the streams that are missing.
+func (t *task) open(ctx context.Context) error {
+	cfg := &t.service.cfg
+	if _, err := bus.EnsureWAL(ctx, t.service.js, t.plan.Name, t.partition, cfg.WAL); err != nil {
+		return err
+	}
+	if _, err := bus.EnsureOut(ctx, t.service.js, t.plan.Name, t.partition, cfg.Out); err != nil {
+		return err
+	}
+	var err error
+	if t.core, err = engine.NewTask(t.plan, t.partition, cfg.DedupWindow.Milliseconds()); err != nil {
+		return err
+	}
+	t.ticks, err = wal.NewWriter(wal.WriterConfig{Conn: t.nc, App: t.plan.Name, Partition: t.partition, Log: t.log})
+	t.renderer, t.box = newRenderer(t.plan, t.partition), newOutbox()
+	return err
+}
+
+// consume applies frame after frame. It returns nil when the task has drained.
+func (t *task) consume(ctx context.Context) error {
+	for {
+		record, more, err := t.next(ctx)
+		if err != nil {
+			return err
+		}
+		if !more {
+			t.box.flush(ctx)
+			return nil
+		}
+		if err := t.apply(ctx, record); err != nil {
+			return err
+		}
+		if t.reader.AtTail() {
+			t.status.caughtUp()
+		}
+	}
+}
+
+// apply applies one frame and hands on its results. A panic halts this task, and
+// no other: the state may be half changed, but nothing durable is.
+func (t *task) apply(ctx context.Context, record wal.Record) (err error) {
+	defer func() {
+		if cause := recover(); cause != nil {
+			err = fmt.Errorf("log sequence %d: panic: %v; please report it with this stack:\n%s", record.Seq, cause, debug.Stack())
+		}
+	}()
+	f, err := t.decoder.Decode(record.Data)
+	if err != nil {
+		return fmt.Errorf("log sequence %d: %w", record.Seq, err)
+	}
+	done, err := t.core.Apply(record.Seq, f)
+	if err != nil {
+		return fmt.Errorf("log sequence %d: %w", record.Seq, err)
+	}
+	results, open := t.renderer.render(ctx, t.box, t.core.Engine, record.Seq, t.last)
+	t.core.ResetOutputs()
+	t.status.count(record.Seq, done, results)
+	if !open {
+		return context.Cause(ctx) // the emitter has ended, and says why
+	}
+	return nil
+}
+
+// next returns the next frame of the log. While it is idle, a tick is appended
+// when a timer is due. more is false once the task has drained.
+func (t *task) next(ctx context.Context) (record wal.Record, more bool, err error) {
+	for {
+		if !t.reader.AtTail() {
+			record, err = t.reader.Next(ctx)
+			return record, true, err
+		}
+		drained, err := t.drained(ctx)
+		if err != nil || drained {
+			return wal.Record{}, false, err
+		}
+		record, err := t.await(ctx)
+		if !errors.Is(err, errIdle) {
+			return record, true, err
+		}
+	}
+}
+
+var errIdle = errors.New("nothing came")
+
+// await waits for a frame, and no longer than until a tick is due or the task is
+// to drain: then it returns errIdle.
+func (t *task) await(ctx context.Context) (wal.Record, error) {
+	wait, cancel := context.WithCancel(ctx)
+	defer cancel()
+	if due, ok := t.core.NextTick(); ok && due > t.ticked {
+		now := time.Now().UnixMilli()
+		if due <= now {
+			if err := t.ticks.AppendTick(now, nil); err != nil {
+				return wal.Record{}, fmt.Errorf("append tick: %w", err)
+			}
+			t.ticked = now
+		} else {
+			timer := time.AfterFunc(time.Duration(due-now)*time.Millisecond, cancel)
+			defer timer.Stop()
+		}
+	}
+	if t.end == nil {
+		stop := context.AfterFunc(t.service.running, cancel)
+		defer stop()
+	}
+	record, err := t.reader.Next(wait)
+	if err != nil && wait.Err() != nil && ctx.Err() == nil {
+		return wal.Record{}, errIdle
+	}
+	return record, err
+}
+
+// drained reports whether the task is to drain and has applied all that its log
+// held when it was told.
+func (t *task) drained(ctx context.Context) (bool, error) {
+	if t.service.running.Err() == nil {
+		return false, nil
+	}
+	if t.end == nil {
+		end, err := lastSequence(ctx, t.nc, bus.WALStream(t.plan.Name, t.partition))
+		if err != nil {
+			return false, fmt.Errorf("end of the log: %w", err)
+		}
+		t.end = &end
+	}
+	return t.reader.Position() > *t.end, nil
+}
