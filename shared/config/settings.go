@@ -26,11 +26,11 @@ type setting struct {
 	get func() string
 }
 
-// Sizes that one event may be limited to. The largest still fits, with its
-// frame's header, into what a NATS server takes without a warning.
+// Sizes that one event may be limited to. The largest still fits into a frame of
+// the log, which has 4 MiB at most.
 const (
 	eventBytesMin Size = 1 << 10
-	eventBytesMax Size = 4 << 20
+	eventBytesMax Size = 3 << 20
 	memoryMin     Size = 1 << 20
 )
 
