@@ -21,6 +21,7 @@ and results are read from NATS subjects.`,
 	}
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.AddCommand(
+		newRunCommand(),
 		newAppCommand(),
 		newReplayCommand(),
 		newPublishCommand(),

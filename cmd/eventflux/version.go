@@ -6,6 +6,7 @@ import (
 	"io"
 	"runtime"
 	"runtime/debug"
+	"strings"
 
 	"github.com/spf13/cobra"
 )
@@ -53,6 +54,15 @@ func readVersion() version {
 		}
 	}
 	return v
+}
+
+// semver returns the version for the NATS service registry, which takes only
+// semantic versions.
+func (v version) semver() string {
+	if text, ok := strings.CutPrefix(v.Version, "v"); ok && text != "" {
+		return text
+	}
+	return "0.0.0-devel"
 }
 
 func printVersion(w io.Writer, v version, asJSON bool) error {

@@ -30,6 +30,9 @@ type Config struct {
 // NATS says which NATS to use.
 type NATS struct {
 	URL string // of an external server; "" for the embedded one
+	// Monitor is the external server's monitoring port, as a URL; it tells whether
+	// the server syncs before it acknowledges, which its clients cannot see.
+	Monitor string
 }
 
 // WAL has the settings of the write-ahead log.

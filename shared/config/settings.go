@@ -41,6 +41,7 @@ func settings(c *Config) []setting {
 		stringRow("data", "data", "folder that holds everything durable", &c.Data, notEmpty),
 		stringRow("listen", "127.0.0.1:4222", "address of the embedded NATS server", &c.Listen, hostPort),
 		stringRow("nats.url", "", "NATS server to use; empty for the embedded one", &c.NATS.URL, natsURL),
+		stringRow("nats.monitor", "", "monitoring URL of that server, such as http://host:8222, to check how it syncs", &c.NATS.Monitor, httpURL),
 		stringRow("wal.durability", string(Durable), "when an append counts as durable: durable (synced), balanced (synced every 100 ms) or fast (the server's interval)",
 			&c.WAL.Durability, oneOf(Durable, Balanced, Fast)),
 		sizeRow("wal.bytes_max", 0, "size at which the log of one partition takes no more; 0 for no limit",
@@ -53,6 +54,16 @@ func settings(c *Config) []setting {
 		levelRow("log.level", slog.LevelInfo, "least severe message that is logged: debug, info, warn or error", &c.Log.Level),
 		stringRow("log.format", string(Text), "text for a person, json for a program", &c.Log.Format, oneOf(Text, JSON)),
 	}
+}
+
+func httpURL(text string) error {
+	if text == "" {
+		return nil
+	}
+	if u, err := url.Parse(text); err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
+		return fmt.Errorf("%q is no URL of a monitoring port, such as http://host:8222", text)
+	}
+	return nil
 }
 
 func stringRow[T ~string](name, def, doc string, to *T, check func(string) error) setting {
