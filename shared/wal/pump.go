@@ -1,0 +1,224 @@
+package wal
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+const (
+	recordsAheadMax = 4
+	pullMessages    = 4096
+	pullBytes       = 16 << 20 // smaller pulls halve the rate of replay
+	pullExpiry      = 10 * time.Second
+	pullHeartbeat   = 2 * time.Second // a consumer that is gone is noticed after twice that
+	consumerIdleMax = time.Minute     // then the server forgets it, if we are gone
+	requestTimeout  = 5 * time.Second
+	reopenWaitMin   = 20 * time.Millisecond
+	reopenWaitMax   = 250 * time.Millisecond
+	closeTimeout    = 500 * time.Millisecond
+)
+
+// pump moves records from the server to a Reader. It uses a consumer that the
+// server keeps in memory and forgets with a restart, so that reading starts over
+// after each one - and first looks at whether the log is still what it was. A
+// consumer that survived would wait silently for sequences beyond a lost tail.
+type pump struct {
+	cfg    ReaderConfig
+	reader *Reader
+	next   uint64 // the sequence that comes next
+
+	consumer string
+	messages jetstream.MessagesContext
+	fresh    bool // nothing was read from this consumer yet
+
+	// connected ends with the connection that the consumer was made on, or with the
+	// reader. Without it, a lost consumer is noticed only by missing heartbeats.
+	life      context.Context // the reader's
+	connected context.Context
+	release   context.CancelFunc
+	watcher   sync.WaitGroup
+}
+
+// run returns ErrReaderClosed when ctx ends.
+func (p *pump) run(ctx context.Context) error {
+	defer p.close()
+	for {
+		rec, err := p.receive(ctx)
+		if ctx.Err() != nil {
+			return ErrReaderClosed
+		}
+		if err != nil {
+			return fmt.Errorf("read log %s at sequence %d: %w", p.cfg.Stream, p.next, err)
+		}
+		select {
+		case p.reader.records <- rec:
+			p.next = rec.Seq + 1
+		case <-ctx.Done():
+			return ErrReaderClosed
+		}
+	}
+}
+
+// receive returns the record of sequence next. It starts over as often as it
+// takes.
+func (p *pump) receive(ctx context.Context) (Record, error) {
+	for {
+		if p.messages == nil {
+			if err := p.reopen(ctx); err != nil {
+				return Record{}, err
+			}
+		}
+		m, err := p.messages.Next(jetstream.NextContext(p.connected))
+		if ctx.Err() != nil {
+			return Record{}, ctx.Err()
+		}
+		if err != nil {
+			p.cfg.Log.Debug("reading the log starts over", "stream", p.cfg.Stream, "sequence", p.next, "err", err)
+			p.close()
+			continue
+		}
+		meta, err := m.Metadata()
+		if err != nil {
+			return Record{}, err
+		}
+		got := meta.Sequence.Stream
+		if got == p.next {
+			p.fresh = false
+			p.reader.raiseTail(got + meta.NumPending)
+			return Record{Seq: got, Data: m.Data(), Time: meta.Timestamp}, nil
+		}
+		// Messages can be lost on the way, for nothing is acknowledged. What a fresh
+		// consumer leaves out, the server does not have.
+		fresh := p.fresh
+		p.close()
+		if !fresh {
+			continue
+		}
+		if err := p.check(ctx); err != nil {
+			return Record{}, err
+		}
+		return Record{}, &GapError{Stream: p.cfg.Stream, Expected: p.next, Got: got}
+	}
+}
+
+// reopen is open, again and again until it works or the log turns out to be
+// damaged or gone.
+func (p *pump) reopen(ctx context.Context) error {
+	for wait := reopenWaitMin; ; wait = min(2*wait, reopenWaitMax) {
+		err := p.open(ctx)
+		var trimmed *TrimmedError
+		var lost *LostTailError
+		switch {
+		case err == nil, ctx.Err() != nil:
+			return err
+		case errors.As(err, &trimmed), errors.As(err, &lost),
+			errors.Is(err, jetstream.ErrStreamNotFound), errors.Is(err, nats.ErrConnectionClosed):
+			return err
+		}
+		p.cfg.Log.Debug("reading the log starts over", "stream", p.cfg.Stream, "sequence", p.next, "err", err)
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+func (p *pump) open(ctx context.Context) (err error) {
+	p.watch() // first, so that no loss of the connection goes unnoticed
+	defer func() {
+		if err != nil {
+			p.close()
+		}
+	}()
+	if err := p.check(ctx); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	c, err := p.cfg.JS.CreateConsumer(ctx, p.cfg.Stream, jetstream.ConsumerConfig{
+		DeliverPolicy:     jetstream.DeliverByStartSequencePolicy,
+		OptStartSeq:       p.next,
+		AckPolicy:         jetstream.AckNonePolicy,
+		MemoryStorage:     true,
+		Replicas:          1,
+		InactiveThreshold: consumerIdleMax,
+	})
+	if err != nil {
+		return fmt.Errorf("create consumer: %w", err)
+	}
+	p.consumer, p.fresh = c.CachedInfo().Name, true
+	p.messages, err = c.Messages(
+		jetstream.PullMaxMessagesWithBytesLimit(pullMessages, pullBytes),
+		jetstream.PullExpiry(pullExpiry),
+		jetstream.PullHeartbeat(pullHeartbeat),
+	)
+	if err != nil {
+		return fmt.Errorf("pull: %w", err)
+	}
+	return nil
+}
+
+// watch makes p.connected, and ends it when the connection is lost.
+func (p *pump) watch() {
+	p.connected, p.release = context.WithCancel(p.life)
+	nc := p.cfg.JS.Conn()
+	status := nc.StatusChanged(nats.RECONNECTING, nats.CLOSED)
+	connected, lost := p.connected, p.release
+	p.watcher.Go(func() {
+		defer nc.RemoveStatusListener(status)
+		select {
+		case <-status:
+			lost()
+		case <-connected.Done():
+		}
+	})
+}
+
+// check compares what the log holds with what comes next.
+func (p *pump) check(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	s, err := p.cfg.JS.Stream(ctx, p.cfg.Stream)
+	if err != nil {
+		return err
+	}
+	state := s.CachedInfo().State
+	switch {
+	case p.next > state.LastSeq+1:
+		return &LostTailError{Stream: p.cfg.Stream, Wanted: p.next, Last: state.LastSeq}
+	case p.next < state.FirstSeq:
+		return &TrimmedError{Stream: p.cfg.Stream, Wanted: p.next, First: state.FirstSeq}
+	}
+	p.reader.raiseTail(state.LastSeq)
+	return nil
+}
+
+// close forgets the consumer, and asks the server to do so at once.
+func (p *pump) close() {
+	if p.release != nil {
+		p.release()
+		p.watcher.Wait()
+		p.release = nil
+	}
+	if p.messages != nil {
+		p.messages.Stop()
+		p.messages = nil
+	}
+	if p.consumer == "" {
+		return
+	}
+	if p.cfg.JS.Conn().IsConnected() {
+		ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
+		defer cancel()
+		// If it fails the server forgets the consumer by itself.
+		_ = p.cfg.JS.DeleteConsumer(ctx, p.cfg.Stream, p.consumer)
+	}
+	p.consumer = ""
+}
