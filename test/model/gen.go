@@ -33,12 +33,12 @@ func GenApp(t *rapid.T, o Options) string {
 	}
 	g := &generator{t: t, opts: o}
 	plain := []genAttr{
-		{"k", "string", true}, {"g", "int", true}, {"v", "int", true}, {"d", "double", true},
-		{"t", "long", true}, {"f", "float", true}, {"b", "bool", true},
+		{name: "k", typ: "string", exact: true}, {name: "g", typ: "int", exact: true}, {name: "v", typ: "int", exact: true}, {name: "d", typ: "double", exact: true},
+		{name: "t", typ: "long", exact: true}, {name: "f", typ: "float", exact: true}, {name: "b", typ: "bool", exact: true},
 	}
 	g.streams = []*genStream{
 		{name: "S", attrs: plain, block: -1, defined: true},
-		{name: "T", attrs: append(slices.Clone(plain), genAttr{"o", "object", true}), block: -1, defined: true},
+		{name: "T", attrs: append(slices.Clone(plain), genAttr{name: "o", typ: "object", exact: true}), block: -1, defined: true},
 		{name: "U", attrs: plain, block: -1, defined: true},
 	}
 	body := g.several("queries", 3, func(int) string {
@@ -75,10 +75,11 @@ type genStream struct {
 	used    bool
 }
 
-// genAttr is an attribute; exact says that its values can be summed in any order.
+// genAttr is an attribute.
 type genAttr struct {
 	name, typ string
-	exact     bool
+	exact     bool // its values can be summed in any order
+	cast      bool // its values are not of its type; expressions leave it alone
 }
 
 func (s *genStream) shape() string { return shape(s.attrs) }
@@ -86,7 +87,11 @@ func (s *genStream) shape() string { return shape(s.attrs) }
 func shape(attrs []genAttr) string {
 	var list []string
 	for _, a := range attrs {
-		list = append(list, a.name+" "+a.typ)
+		text := a.name + " " + a.typ
+		if a.cast {
+			text += " by cast"
+		}
+		list = append(list, text)
 	}
 	return strings.Join(list, ", ")
 }
@@ -346,7 +351,7 @@ func (g *generator) sort(source *genStream) []string {
 func (s *genStream) of(typ string) []string {
 	var names []string
 	for _, a := range s.attrs {
-		if a.typ == typ {
+		if a.typ == typ && !a.cast {
 			names = append(names, a.name)
 		}
 	}

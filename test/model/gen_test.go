@@ -11,7 +11,7 @@ import (
 // TestGeneratedAppsCompile keeps the generator and the checker in step.
 func TestGeneratedAppsCompile(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		app := GenApp(t, Options{})
+		app := GenApp(t, Options{Windows: known(Windows...)})
 		if _, err := siddhiql.Compile(app); err != nil {
 			t.Fatalf("%v\n%s", err, app)
 		}

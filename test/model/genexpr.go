@@ -2,6 +2,7 @@ package model
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -14,7 +15,33 @@ var (
 type exprs struct {
 	*generator
 	attrs []genAttr
-	time  bool // eventTimestamp and currentTimeMillis may be used
+	time  bool   // eventTimestamp and currentTimeMillis may be used
+	from  string // the stream, where attributes may be written with its name
+}
+
+// ref writes an attribute.
+func (e *exprs) ref(a genAttr) string {
+	if e.from != "" && e.chance("stream name", 10) {
+		return e.from + "." + a.name
+	}
+	return a.name
+}
+
+// cast widens a number in name only: the value stays what it is.
+func (e *exprs) cast() (text, typ string) {
+	var list []genAttr
+	for _, a := range e.attrs {
+		if !a.cast && (a.typ == "int" || a.typ == "long" || a.typ == "float") {
+			list = append(list, a)
+		}
+	}
+	if len(list) == 0 {
+		return "cast(1, 'double')", "double"
+	}
+	a := pick(e.generator, "attr", list...)
+	wider := numericTypes[slices.Index(numericTypes, a.typ)+1:]
+	typ = pick(e.generator, "to", wider...)
+	return fmt.Sprintf("cast(%s, '%s')", e.ref(a), typ), typ
 }
 
 // plain lists the attributes that are no objects.
@@ -61,7 +88,7 @@ func (e *exprs) of(typ string, depth int) (text string, exact bool) {
 func (e *exprs) attr(typ string) (string, bool) {
 	var list []genAttr
 	for _, a := range e.attrs {
-		if a.typ == typ {
+		if a.typ == typ && !a.cast {
 			list = append(list, a)
 		}
 	}
@@ -69,7 +96,7 @@ func (e *exprs) attr(typ string) (string, bool) {
 		return e.literal(typ), true
 	}
 	a := pick(e.generator, "attr", list...)
-	return a.name, a.exact
+	return e.ref(a), a.exact
 }
 
 func (e *exprs) literal(typ string) string {
@@ -140,7 +167,7 @@ func (e *exprs) condition(depth int) string {
 	}
 	switch pick(e.generator, "condition", forms...) {
 	case "null":
-		return pick(e.generator, "attr", e.attrs...).name + " is null"
+		return e.ref(pick(e.generator, "attr", e.attrs...)) + " is null"
 	case "attr":
 		text, _ := e.attr("bool")
 		return text
@@ -176,6 +203,10 @@ func (e *exprs) comparison(depth int) string {
 func (e *exprs) operand(typ string, depth int) (string, bool) {
 	if typ == "bool" {
 		return e.attr("bool")
+	}
+	if typ != "string" && e.chance("cast", 8) {
+		text, _ := e.cast()
+		return text, false
 	}
 	return e.of(typ, depth)
 }

@@ -9,6 +9,9 @@ import (
 // selection makes select and what belongs to it, and the shape of its rows.
 func (g *generator) selection(source *genStream) (string, []genAttr) {
 	e := &exprs{generator: g, attrs: source.attrs}
+	if source.block < 0 {
+		e.from = source.name
+	}
 	var b strings.Builder
 	var out []genAttr
 	switch pick(g, "select", "items", "items", "items", "items", "items", "*", "nothing") {
@@ -66,7 +69,7 @@ func (g *generator) items(e *exprs) (items []string, out []genAttr) {
 		case "attr":
 			a := pick(g, "attr", e.attrs...)
 			if !slices.ContainsFunc(out, func(o genAttr) bool { return o.name == a.name }) {
-				items, out = append(items, a.name), append(out, a)
+				items, out = append(items, e.ref(a)), append(out, a)
 			}
 			continue
 		case "aggregate":
@@ -78,6 +81,13 @@ func (g *generator) items(e *exprs) (items []string, out []genAttr) {
 			}
 		}
 		a := genAttr{name: g.name("x"), typ: pick(g, "type", scalarTypes...)}
+		if g.chance("cast", 5) {
+			var text string
+			text, a.typ = e.cast()
+			a.cast = true
+			items, out = append(items, text+" as "+a.name), append(out, a)
+			continue
+		}
 		e.time = true
 		var text string
 		text, a.exact = e.of(a.typ, 2)
@@ -117,7 +127,7 @@ func (e *exprs) bareAggregate() (string, genAttr) {
 	case "count":
 		return "count()", genAttr{typ: "long", exact: true}
 	case "count of":
-		return fmt.Sprintf("count(%s)", pick(e.generator, "attr", e.attrs...).name), genAttr{typ: "long", exact: true}
+		return fmt.Sprintf("count(%s)", e.ref(pick(e.generator, "attr", e.attrs...))), genAttr{typ: "long", exact: true}
 	case "distinctCount":
 		typ := pick(e.generator, "argument", "string", "int", "long", "double", "float")
 		text, _ := e.argument(typ)

@@ -13,7 +13,7 @@ import (
 	"github.com/cockroachdb/datadriven"
 )
 
-// TestScripts runs the cases of testdata, one confirmed fact of the language
+// TestScripts runs the cases of testdata/semantics, one confirmed fact of the language
 // each. A case has the app, then what happens to it, a line each:
 //
 //	> 1000 S a,1 | b,2    at 1000 ms two events arrive on S as one chunk
@@ -36,7 +36,7 @@ func TestScripts(t *testing.T) {
 
 func eachScript(t *testing.T, run func(*siddhiql.Plan, []Step) []Row) {
 	t.Helper()
-	datadriven.Walk(t, "testdata", func(t *testing.T, path string) {
+	datadriven.Walk(t, "testdata/semantics", func(t *testing.T, path string) {
 		datadriven.RunTest(t, path, func(t *testing.T, d *datadriven.TestData) string {
 			plan, steps := readScript(t, d)
 			return printRows(plan, run(plan, steps))
