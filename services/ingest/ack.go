@@ -43,7 +43,7 @@ func (a *laterAck) Committed(_ uint64, err error) { (*ack)(a).settle(err) }
 
 func (a *ack) settle(err error) {
 	if err != nil {
-		a.failure.CompareAndSwap(nil, &err)
+		a.note(err)
 	}
 	if a.left.Add(-1) > 0 {
 		return
@@ -58,6 +58,10 @@ func (a *ack) settle(err error) {
 	a.reply, a.first, a.tail = "", nil, nil
 	a.s.acks.Put(a)
 }
+
+// note keeps the first failure. It is apart so that err costs no memory where all
+// is well.
+func (a *ack) note(err error) { a.failure.CompareAndSwap(nil, &err) }
 
 func (a *ack) answer() {
 	a.buf = append(a.buf[:0], a.first.prefix...)

@@ -22,8 +22,6 @@ type counters struct {
 	failed     tally // messages whose events are not known to be durable
 	unanswered tally // answers that could not be sent
 	deadLost   tally // dead letters that were not stored
-
-	seen uint64 // of dropped: what the client library had told so far
 }
 
 // tally counts one kind of trouble, and remembers the latest case. It is logged
@@ -55,24 +53,11 @@ func (s *Service) watch(ctx context.Context, intakes []*intake) {
 		case <-ctx.Done():
 			return
 		case <-ticker.C:
-			s.counters.watchDropped(intakes)
+			for _, in := range intakes {
+				in.look()
+			}
 			s.logCounters(false)
 		}
-	}
-}
-
-// watchDropped counts what the client library threw away.
-func (c *counters) watchDropped(intakes []*intake) {
-	var all uint64
-	for _, in := range intakes {
-		if n, err := in.sub.Dropped(); err == nil {
-			in.dropped = uint64(n)
-		}
-		all += in.dropped
-	}
-	if all > c.seen {
-		c.dropped.add(all-c.seen, "events arrive faster than they are handled; publish with a reply subject to be told")
-		c.seen = all
 	}
 }
 

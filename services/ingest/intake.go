@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/nats-io/nats.go"
 
@@ -16,6 +17,8 @@ const (
 	queueGroup = "ef-ingest" // processes of one cluster share the work of a pattern
 	routesMax  = 4096        // subjects under a wildcard that are remembered
 	pendingMax = 1 << 20     // messages that the client library keeps for us
+
+	drainLookEvery = 10 * time.Millisecond // the library looks every 100 ms
 )
 
 // intake handles the messages of one subscription, in one goroutine, so that
@@ -28,8 +31,8 @@ type intake struct {
 
 	routes  map[string]*route
 	readers []*reader
-	arrived int64  // never runs back
-	dropped uint64 // by the client library, as of the last look
+	arrived int64 // never runs back
+	dropped int   // by the client library, as of the last look
 
 	// Of the message at hand:
 	letter letter
@@ -93,11 +96,15 @@ func (s *Service) openIntakes() ([]*intake, error) {
 
 // drain ends the subscription once all that the server has delivered is handled.
 func (in *intake) drain(ctx context.Context) {
+	ticker := time.NewTicker(drainLookEvery)
+	defer ticker.Stop()
 	err := in.sub.Drain()
-	if err == nil {
+	for err == nil {
+		in.look() // a closed subscription no longer tells
 		select {
 		case <-in.closed:
 			return
+		case <-ticker.C:
 		case <-ctx.Done():
 			err = ctx.Err()
 		}
@@ -105,6 +112,15 @@ func (in *intake) drain(ctx context.Context) {
 	in.s.cfg.Log.Warn("ingest stops with events unhandled; their publishers get no answer", "subject", in.pattern, "err", err)
 	_ = in.sub.Unsubscribe() // fails only where the connection is closed, which ends it as well
 	<-in.closed
+}
+
+// look counts what the client library has thrown away since the last look.
+func (in *intake) look() {
+	n, err := in.sub.Dropped()
+	if err == nil && n > in.dropped {
+		in.s.counters.dropped.add(uint64(n-in.dropped), "events arrive faster than they are handled; publish with a reply subject, and wait for the answers")
+		in.dropped = n
+	}
 }
 
 // handle takes one message. It never blocks on the logs.

@@ -32,6 +32,7 @@ const (
 // rig is a service on a server of its own, and a publisher.
 type rig struct {
 	t   testing.TB
+	at  bus.EmbeddedConfig
 	srv *bus.Embedded
 	svc *Service
 	pub *nats.Conn
@@ -62,16 +63,21 @@ func start(t testing.TB, change func(*Config), apps ...string) *rig {
 
 func startAt(t testing.TB, d bus.Durability, change func(*Config), apps ...string) *rig {
 	t.Helper()
-	srv, err := bus.OpenEmbedded(bus.EmbeddedConfig{Dir: t.TempDir(), Listen: "127.0.0.1:0", Durability: d, Log: quiet})
+	r := &rig{
+		t: t, done: make(chan error, 1),
+		at: bus.EmbeddedConfig{Dir: t.TempDir(), Listen: "127.0.0.1:0", Durability: d, Log: quiet},
+	}
+	srv, err := bus.OpenEmbedded(r.at)
 	if err != nil {
 		t.Fatal(err)
 	}
+	r.srv = srv
 	t.Cleanup(func() {
-		if err := srv.Close(); err != nil {
+		if err := r.srv.Close(); err != nil {
 			t.Error(err)
 		}
 	})
-	r := &rig{t: t, srv: srv, pub: connect(t, srv), done: make(chan error, 1)}
+	r.pub = connect(t, srv)
 	if r.js, err = jetstream.New(r.pub); err != nil {
 		t.Fatal(err)
 	}
@@ -97,6 +103,20 @@ func startAt(t testing.TB, d bus.Durability, change func(*Config), apps ...strin
 	}
 	t.Cleanup(func() { r.end() })
 	return r
+}
+
+// restart stops the server and starts it again on its files and its address.
+func (r *rig) restart() {
+	r.t.Helper()
+	r.at.Listen = strings.TrimPrefix(r.srv.URL(), "nats://")
+	if err := r.srv.Close(); err != nil {
+		r.t.Fatal(err)
+	}
+	srv, err := bus.OpenEmbedded(r.at)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.srv = srv
 }
 
 // end stops the service, once.

@@ -127,7 +127,6 @@ func (s *Service) stop(intakes []*intake) {
 	for _, in := range intakes {
 		in.drain(ctx)
 	}
-	s.counters.watchDropped(intakes)
 	var group errgroup.Group
 	for _, l := range s.logs {
 		group.Go(func() error { return l.writer.Close(ctx) })

@@ -1,0 +1,377 @@
+package ingest
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"eventflux/shared/bus"
+	"eventflux/shared/frame"
+)
+
+// answers collects the answers to numbered messages.
+type answers struct {
+	r     *rig
+	inbox string
+	sub   *nats.Subscription
+}
+
+func (r *rig) listen() *answers {
+	r.t.Helper()
+	a := &answers{r: r, inbox: r.pub.NewInbox() + "."}
+	var err error
+	if a.sub, err = r.pub.SubscribeSync(a.inbox + "*"); err != nil {
+		r.t.Fatal(err)
+	}
+	return a
+}
+
+// publish sends event i, whose delay is i.
+func (a *answers) publish(i int) {
+	a.r.t.Helper()
+	payload := fmt.Appendf(nil, `{"origin":"%032d","delay":%d}`, i, i)
+	if err := a.r.pub.PublishRequest("events.Flights", fmt.Sprint(a.inbox, i), payload); err != nil {
+		a.r.t.Fatal(err)
+	}
+}
+
+// next returns the next answer, and to which message.
+func (a *answers) next() (int, reply) {
+	a.r.t.Helper()
+	m, err := a.sub.NextMsgWithContext(within(a.r.t))
+	if err != nil {
+		a.r.t.Fatal(err)
+	}
+	var i int
+	if _, err := fmt.Sscan(strings.TrimPrefix(m.Subject, a.inbox), &i); err != nil {
+		a.r.t.Fatal(err)
+	}
+	var out reply
+	if err := json.Unmarshal(m.Data, &out); err != nil {
+		a.r.t.Fatal(err)
+	}
+	return i, out
+}
+
+// delays counts the events in the log by their delay.
+func (r *rig) delays() map[int]int {
+	r.t.Helper()
+	count := map[int]int{}
+	var dec frame.Decoder
+	r.messages("EFW_a_0", func(m *jetstream.RawStreamMsg) {
+		f, err := dec.Decode(m.Data)
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		for _, b := range f.Blocks {
+			for _, v := range b.Batch.Cols[1].Ints {
+				count[int(v)]++
+			}
+		}
+	})
+	return count
+}
+
+// limitLog sets the size at which the log takes no more; 0 for no limit.
+func (r *rig) limitLog(bytes int64) {
+	r.t.Helper()
+	if _, err := bus.EnsureWAL(within(r.t), r.js, "a", 0, bus.StreamLimits{BytesMax: bytes}); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+// Beyond the bound publishers are told why; as soon as the log takes frames again,
+// all that was not refused is written, and nothing else.
+func TestFullLog(t *testing.T) {
+	r := start(t, func(c *Config) {
+		c.MemoryMax = 256 << 10
+		c.WALLimits.BytesMax = 16 << 10
+	}, flightsApp)
+	a := r.listen()
+	acked := map[int]bool{}
+	published, answered := 0, 0
+	take := func() (full bool) {
+		i, ack := a.next()
+		answered++
+		switch {
+		case ack.Error == nil:
+			acked[i] = true
+		case ack.Error.ErrCode != overloaded || ack.Error.Code != 503:
+			t.Fatalf("event %d: %+v", i, ack.Error)
+		case !strings.Contains(ack.Error.Description, "ingest.memory_max") || !strings.Contains(ack.Error.Description, "maximum bytes exceeded"):
+			return false // before the log had told
+		default:
+			return true
+		}
+		return false
+	}
+	for full := false; !full; {
+		for range 100 {
+			a.publish(published)
+			published++
+		}
+		if err := r.pub.Flush(); err != nil {
+			t.Fatal(err)
+		}
+		for n, _, _ := a.sub.Pending(); n > 0 && !full; n-- {
+			full = take()
+		}
+	}
+	if err := r.pub.Publish("events.Flights", []byte(`{"origin":"silent","delay":-1}`)); err != nil {
+		t.Fatal(err)
+	}
+	r.limitLog(0)
+	for answered < published {
+		take()
+	}
+	if ack := r.ask("events.Flights", `{"origin":"later","delay":-2}`); ack.Error != nil {
+		t.Errorf("after recovery: %+v", ack.Error)
+	}
+	r.end()
+	logged := r.delays()
+	for i := range published {
+		if want := acked[i]; (logged[i] == 1) != want || logged[i] > 1 {
+			t.Errorf("event %d is in the log %d times, acknowledged: %v", i, logged[i], want)
+		}
+	}
+	if info := r.svc.Info(); logged[-1] != 0 || info.Dropped != 1 || logged[-2] != 1 || info.BytesWaiting != 0 {
+		t.Errorf("silent event logged %d times, %+v", logged[-1], info)
+	}
+	if len(acked) == 0 || len(acked) == published {
+		t.Errorf("%d of %d acknowledged: the test tests nothing", len(acked), published)
+	}
+}
+
+// What the server had delivered when the stop came is durable and answered.
+func TestStopDrains(t *testing.T) {
+	r := start(t, nil, flightsApp)
+	a := r.listen()
+	const n = 5000
+	for i := range n {
+		a.publish(i)
+	}
+	if err := r.pub.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	r.end()
+	for range n {
+		if i, ack := a.next(); ack.Error != nil {
+			t.Fatalf("event %d: %+v", i, ack.Error)
+		}
+	}
+	logged := r.delays()
+	for i := range n {
+		if logged[i] != 1 {
+			t.Fatalf("event %d is in the log %d times", i, logged[i])
+		}
+	}
+	if err := r.pub.PublishRequest("events.Flights", a.inbox+"0", nil); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := a.sub.NextMsgWithContext(within(t)); !errors.Is(err, nats.ErrNoResponders) {
+		t.Errorf("after the stop: %v", err)
+	}
+}
+
+// A stop does not wait for ever. Those whose events may not be durable are told.
+func TestStopWhileTheLogIsFull(t *testing.T) {
+	r := start(t, func(c *Config) {
+		c.StopTimeout = 300 * time.Millisecond
+		c.WALLimits.BytesMax = 4 << 10
+	}, flightsApp)
+	a := r.listen()
+	const n = 2000
+	for i := range n {
+		a.publish(i)
+	}
+	if err := r.pub.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	r.end()
+	acked, failed := map[int]bool{}, 0
+	for range n {
+		i, ack := a.next()
+		switch {
+		case ack.Error == nil:
+			acked[i] = true
+		case ack.Error.ErrCode != unknownOutcome || !strings.Contains(ack.Error.Description, "same Nats-Msg-Id"):
+			t.Fatalf("event %d: %+v", i, ack.Error)
+		default:
+			failed++
+		}
+	}
+	logged := r.delays()
+	for i := range n {
+		if acked[i] && logged[i] != 1 {
+			t.Errorf("event %d is acknowledged and %d times in the log", i, logged[i])
+		}
+	}
+	if info := r.svc.Info(); failed == 0 || info.Failed != uint64(failed) || info.BytesWaiting != 0 {
+		t.Errorf("%d told of failure, %+v", failed, info)
+	}
+}
+
+// Where another stream answers for the log, going on would write events where no
+// task reads them.
+func TestLogThatAnotherStreamTook(t *testing.T) {
+	r := start(t, nil, flightsApp)
+	if err := r.js.DeleteStream(within(t), "EFW_a_0"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.js.CreateStream(within(t), jetstream.StreamConfig{Name: "THIEF", Subjects: []string{"ef.wal.a.0"}}); err != nil {
+		t.Fatal(err)
+	}
+	ack := r.ask("events.Flights", `{"origin":"a","delay":1}`)
+	if ack.Error == nil || ack.Error.ErrCode != unknownOutcome {
+		t.Errorf("%+v", ack)
+	}
+	if err := <-r.done; err == nil || !strings.Contains(err.Error(), "THIEF") {
+		t.Errorf("ended with %v", err)
+	}
+	r.stop()
+	r.stop = nil
+}
+
+func TestStreamsThatCannotBe(t *testing.T) {
+	r := start(t, nil, flightsApp)
+	if _, err := r.js.CreateStream(within(t), jetstream.StreamConfig{Name: "EFW_z_0", Subjects: []string{"foreign"}}); err != nil {
+		t.Fatal(err)
+	}
+	s, err := New(Config{Conn: connect(t, r.srv), Plans: plans(t, strings.Replace(flightsApp, "'a'", "'z'", 1)), Version: "0.1.0", Log: quiet})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var incompatible *bus.IncompatibleError
+	if err := s.Run(within(t)); !errors.As(err, &incompatible) {
+		t.Errorf("%v", err)
+	}
+}
+
+// A batch beyond what a frame takes is cut, unless it must stay in one piece.
+func TestBatchLargerThanAFrame(t *testing.T) {
+	r := start(t, func(c *Config) { c.EventBytesMax = 4 << 20 },
+		`@app:name('a') define stream S (n int); from S select n insert into Out;`)
+	const rows = 400_000
+	payload := strings.Repeat(`{"n":7}`, rows)
+	for name, headers := range map[string][]string{"id": {"Nats-Msg-Id", "x"}, "chunk": {"Ef-Chunk", "1"}} {
+		if ack := r.ask("events.S", payload, headers...); ack.Error == nil || ack.Error.ErrCode != tooLarge || !strings.Contains(ack.Error.Description, "split the message") {
+			t.Errorf("%s: %+v", name, ack)
+		}
+	}
+	if ack := r.ask("events.S", payload); ack.Error != nil || ack.Stream != "EFW_a_0" {
+		t.Fatalf("%+v", ack.Error)
+	}
+	r.end()
+	count := 0
+	var dec frame.Decoder
+	r.messages("EFW_a_0", func(m *jetstream.RawStreamMsg) {
+		f, err := dec.Decode(m.Data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		count += f.Rows()
+	})
+	if count != rows {
+		t.Errorf("%d rows in the log, want %d", count, rows)
+	}
+}
+
+// What the client library throws away because we are slow is counted.
+func TestMessagesThatArriveTooFast(t *testing.T) {
+	gate := make(chan struct{})
+	r := start(t, func(c *Config) {
+		c.MemoryMax = 64 << 10
+		c.Now = func() int64 { <-gate; return arrival }
+	}, flightsApp)
+	const n = 2000
+	for i := range n {
+		if err := r.pub.Publish("events.Flights", fmt.Appendf(nil, `{"origin":"%064d","delay":%d}`, i, i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := r.pub.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.svc.cfg.Conn.Flush(); err != nil { // all was delivered to the library
+		t.Fatal(err)
+	}
+	close(gate)
+	r.end()
+	info := r.svc.Info()
+	if info.Dropped == 0 || info.Accepted+info.Dropped != n || len(r.delays()) != int(info.Accepted) {
+		t.Errorf("%+v", info)
+	}
+}
+
+func TestDeadLettersAreBounded(t *testing.T) {
+	r := start(t, nil, flightsApp)
+	var c counters
+	d, err := newDeadLetters(r.pub, &c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range deadQueueMax + 3 {
+		d.add(&nats.Msg{Subject: "dlq.a.Flights"})
+	}
+	if n := c.deadLost.n.Load(); n != 3 {
+		t.Errorf("%d lost, want 3", n)
+	}
+	large := make([]byte, deadBytesMax/2+1)
+	for range cap(d.queue) {
+		<-d.queue
+	}
+	d.add(&nats.Msg{Subject: "dlq.a.Flights", Data: large})
+	d.add(&nats.Msg{Subject: "dlq.a.Flights", Data: large})
+	if n := c.deadLost.n.Load(); n != 4 {
+		t.Errorf("%d lost, want 4", n)
+	}
+}
+
+// A dead letter that the server refuses is counted, and intake goes on.
+func TestDeadLettersThatAreNotStored(t *testing.T) {
+	r := start(t, nil, flightsApp)
+	if err := r.js.DeleteStream(within(t), "EFD_a"); err != nil {
+		t.Fatal(err)
+	}
+	if ack := r.ask("events.Flights", `[{"origin":"a","delay":1},{}]`); ack.Seq == 0 || ack.RejectedCount != 1 {
+		t.Errorf("%+v", ack)
+	}
+	r.end()
+	if info := r.svc.Info(); info.DeadLost != 1 {
+		t.Errorf("%+v", info)
+	}
+}
+
+// The server goes and comes back: ingest goes on by itself.
+func TestServerRestart(t *testing.T) {
+	r := start(t, nil, flightsApp)
+	if ack := r.ask("events.Flights", `{"origin":"a","delay":1}`); ack.Error != nil {
+		t.Fatalf("%+v", ack)
+	}
+	r.restart()
+	for {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		m, err := r.pub.RequestWithContext(ctx, "events.Flights", []byte(`{"origin":"a","delay":2}`))
+		cancel()
+		if err == nil {
+			if !strings.HasPrefix(string(m.Data), `{"stream":"EFW_a_0","seq":`) {
+				t.Errorf("answer %s", m.Data)
+			}
+			break
+		}
+		if within(t).Err() != nil {
+			t.Fatal(err)
+		}
+	}
+	r.end()
+	if logged := r.delays(); logged[1] != 1 || logged[2] == 0 {
+		t.Errorf("%v", logged)
+	}
+}
