@@ -7,6 +7,15 @@ import (
 	"eventflux/shared/frame"
 )
 
+// carrier brings one frame after the other to where it is durable.
+type carrier interface {
+	// begin sends a group's frame.
+	begin(g *group)
+	// await returns the sequence of the frame that was sent last, once it is
+	// durable, or an error if it never will be.
+	await(ctx context.Context) (uint64, error)
+}
+
 // Run writes until Close has been called and all is written, or until ctx ends.
 // Then whatever is not acknowledged fails: the frame in flight with ErrUnknown,
 // what waits behind it with ErrClosed. Run may be called once. It returns nil
@@ -42,7 +51,7 @@ func (w *Writer) Run(ctx context.Context) error {
 // loop keeps the server busy: while it syncs a frame, those who wait for the frame
 // before are told, and the frame after is encoded. It returns the frame that was
 // encoded but not sent.
-func (w *Writer) loop(ctx context.Context, a *attempts) (unsent *group, err error) {
+func (w *Writer) loop(ctx context.Context, c carrier) (unsent *group, err error) {
 	var written, current *group
 	for {
 		if current == nil {
@@ -56,10 +65,10 @@ func (w *Writer) loop(ctx context.Context, a *attempts) (unsent *group, err erro
 			}
 			continue
 		}
-		a.begin(current)
+		c.begin(current)
 		w.finish(written)
 		ahead := w.encodeNext(w.takeSealed)
-		seq, err := a.await(ctx)
+		seq, err := c.await(ctx)
 		if err != nil {
 			current.notify(0, fmt.Errorf("%w: %w", ErrUnknown, err))
 			w.recycle(current)
@@ -165,7 +174,9 @@ func (w *Writer) recycle(g *group) {
 	g.reset()
 	w.mu.Lock()
 	w.pending -= size
-	w.free = append(w.free, g)
+	if len(w.free) < groupsKeptMax {
+		w.free = append(w.free, g)
+	}
 	if w.space != nil {
 		close(w.space)
 		w.space = nil

@@ -19,9 +19,10 @@ import (
 
 const (
 	groupBytesMax   = 512 << 10 // rows in memory; encoded they are smaller
-	messageBytesMin = 32        // a run, a waiter
-	payloadBytesMin = 1 << 20   // a server's default
-	frameSlackBytes = 64 << 10  // header, schemas and null bitmaps of a frame
+	groupsKeptMax   = 64
+	messageBytesMin = 32       // a run, a waiter
+	payloadBytesMin = 1 << 20  // a server's default
+	frameSlackBytes = 64 << 10 // header, schemas and null bitmaps of a frame
 	pendingDefault  = 16 << 20
 	attemptDefault  = 2 * time.Second
 )
