@@ -69,6 +69,11 @@ func newExternalTimeBatch(p []window.Param, env *environment) *externalTimeBatch
 
 func (w *externalTimeBatch) add(chunk []item) [][]item {
 	var chunks [][]item
+	if w.started && w.timeout > 0 && w.now() >= w.newest {
+		// The timer of an earlier query, due at the same ms, has put out the chunk:
+		// still, timers go before events (1.6).
+		chunks = w.fire(w.newest)
+	}
 	for _, x := range chunk {
 		if x.values[w.attr] == nil {
 			continue // dropped, as in externalTime

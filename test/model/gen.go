@@ -252,7 +252,7 @@ func (g *generator) window(source *genStream) string {
 	for _, w := range g.opts.Windows {
 		switch {
 		case strings.HasPrefix(w, "external") && len(longs) == 0:
-		case w == "sort" && len((&exprs{attrs: source.attrs}).plain()) == 0:
+		case w == "sort" && len(source.sortable()) == 0:
 		default:
 			choices = append(choices, w, w)
 		}
@@ -338,14 +338,17 @@ func (g *generator) session(texts []string) []string {
 
 func (g *generator) sort(source *genStream) []string {
 	params := []string{g.size()}
-	e := &exprs{generator: g, attrs: source.attrs}
 	for range g.between("sort attrs", 1, 2) {
-		params = append(params, pick(g, "sort attr", e.plain()...).name)
+		params = append(params, pick(g, "sort attr", source.sortable()...).name)
 		if order := pick(g, "order", "", "'asc'", "'desc'", "'DESC'"); order != "" {
 			params = append(params, order)
 		}
 	}
 	return params
+}
+
+func (s *genStream) sortable() []genAttr {
+	return slices.DeleteFunc(slices.Clone(s.attrs), func(a genAttr) bool { return a.cast || a.typ == "object" })
 }
 
 func (s *genStream) of(typ string) []string {
