@@ -112,10 +112,13 @@ func (r *reader) receive(chunk []window.Row) {
 			if !ok {
 				continue
 			}
-			home := r.block.instance(text)
-			if home != current && len(r.run) > 0 {
+			home := r.block.byKey[text]
+			if (home == nil || home != current) && len(r.run) > 0 {
 				r.pass(current, r.run)
 				r.run = r.run[:0]
+			}
+			if home == nil { // only now: what the run before sets off must not reach it
+				home = r.block.instance(text)
 			}
 			current = home
 			r.run = append(r.run, in)
@@ -132,10 +135,8 @@ func (r *reader) pass(home *instance, chunk []window.Row) {
 	}
 }
 
+// instance makes the instance of a new key.
 func (b *block) instance(key string) *instance {
-	if in, ok := b.byKey[key]; ok {
-		return in
-	}
 	in := &instance{states: make([]*state, len(b.queries))}
 	for i, q := range b.queries {
 		in.states[i] = q.newState(in)

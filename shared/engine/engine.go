@@ -96,6 +96,10 @@ func (e *Engine) subscribe() {
 // Clock returns the engine's time in ms.
 func (e *Engine) Clock() int64 { return e.env.Now }
 
+// Dropped counts the rows that a window could not take, such as those whose time
+// attribute is null.
+func (e *Engine) Dropped() uint64 { return e.env.Dropped }
+
 // Advance lets time pass to ms now: every timer due by then goes off, at its own
 // time, in the order of due times. The clock never goes back.
 func (e *Engine) Advance(now int64) {
@@ -105,7 +109,7 @@ func (e *Engine) Advance(now int64) {
 		if t == nil || t.at > now {
 			break
 		}
-		due := e.timers.pop()
+		due := e.timers.Pop()
 		e.env.Now = max(e.env.Now, due.at)
 		due.state.fire()
 	}
@@ -129,7 +133,7 @@ func (e *Engine) Send(stream *siddhiql.Stream, b *event.Batch, from, to int, now
 			now = max(now, ts)
 		}
 	}
-	if now > e.env.Now || len(e.timers) > 0 {
+	if now > e.env.Now || len(e.timers.Heap) > 0 {
 		e.Advance(now)
 	}
 	e.rows = refer(e.rows[:0], b, from, to)

@@ -153,7 +153,7 @@ func (s *state) reschedule() {
 		return
 	}
 	s.due, s.seq, s.timed = at, seq, true
-	s.q.e.timers.push(pending{at: at, query: s.q.id, seq: seq, state: s})
+	s.q.e.timers.Push(pending{at: at, query: s.q.id, seq: seq, state: s})
 }
 
 // chunk takes a chunk behind the window, and passes on what the query selects.

@@ -195,19 +195,7 @@ func (x *selector) sort() {
 
 func (x *selector) compare(a, b int32) int {
 	for _, o := range x.q.plan.OrderBy {
-		c := &x.stage.Cols[o.Attr]
-		switch nullA, nullB := c.IsNull(int(a)), c.IsNull(int(b)); {
-		case nullA && nullB:
-			continue
-		case nullA:
-			return 1
-		case nullB:
-			return -1
-		}
-		if order := compareCells(c, int(a), int(b)); order != 0 {
-			if o.Desc {
-				return -order
-			}
+		if order := x.stage.Cols[o.Attr].CompareNullsLast(int(a), int(b), o.Desc); order != 0 {
 			return order
 		}
 	}

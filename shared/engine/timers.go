@@ -1,5 +1,7 @@
 package engine
 
+import "eventflux/shared/window"
+
 // pending is a timer of a window. The heap holds at most one live timer of each
 // state; one that the state no longer waits for is passed over when it comes up.
 type pending struct {
@@ -9,9 +11,9 @@ type pending struct {
 	state *state
 }
 
-// before orders timers by due time, then by the order of queries, then by the
+// Before orders timers by due time, then by the order of queries, then by the
 // order in which they were asked for.
-func (p *pending) before(o *pending) bool {
+func (p *pending) Before(o *pending) bool {
 	switch {
 	case p.at != o.at:
 		return p.at < o.at
@@ -27,51 +29,18 @@ func (p *pending) live() bool {
 	return s.timed && s.due == p.at && s.seq == p.seq
 }
 
-// timerHeap is a binary heap. container/heap would box every timer.
-type timerHeap []pending
-
-func (h *timerHeap) push(p pending) {
-	*h = append(*h, p)
-	t := *h
-	for i := len(t) - 1; i > 0; {
-		up := (i - 1) / 2
-		if !t[i].before(&t[up]) {
-			break
-		}
-		t[i], t[up] = t[up], t[i]
-		i = up
-	}
-}
-
-func (h *timerHeap) pop() pending {
-	t := *h
-	top := t[0]
-	n := len(t) - 1
-	t[0], t[n] = t[n], pending{}
-	*h = t[:n]
-	t = *h
-	for i := 0; ; {
-		least := i
-		for child := 2*i + 1; child <= 2*i+2 && child < n; child++ {
-			if t[child].before(&t[least]) {
-				least = child
-			}
-		}
-		if least == i {
-			return top
-		}
-		t[i], t[least] = t[least], t[i]
-		i = least
-	}
+// timerHeap has the timer that is due first in front.
+type timerHeap struct {
+	window.Heap[pending, *pending]
 }
 
 // next returns the next live timer without taking it out, or nil.
 func (h *timerHeap) next() *pending {
-	for len(*h) > 0 {
-		if (*h)[0].live() {
-			return &(*h)[0]
+	for len(h.Heap) > 0 {
+		if first := &h.Heap[0]; first.live() {
+			return first
 		}
-		h.pop()
+		h.Pop()
 	}
 	return nil
 }

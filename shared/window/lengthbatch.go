@@ -54,11 +54,11 @@ func (w *lengthBatch) Add(in []Row, emit Emit) {
 	}
 }
 
-// pass lets rows through as they come. The row that starts a batch carries the
-// expiry of the one before.
+// pass lets rows through as they come, each as a chunk. The row that starts a
+// batch carries the expiry of the one before.
 func (w *lengthBatch) pass(in []Row, emit Emit) {
-	w.chunk = w.chunk[:0]
 	for _, r := range in {
+		w.chunk = w.chunk[:0]
 		if w.seen == w.size {
 			w.chunk = w.batch.expireAll(w.chunk, w.env.Now)
 			w.chunk = append(w.chunk, Row{Kind: Reset})
@@ -69,8 +69,8 @@ func (w *lengthBatch) pass(in []Row, emit Emit) {
 			w.batch.queue.Push(r)
 		}
 		w.chunk = append(w.chunk, r)
+		emit(w.chunk)
 	}
-	emit(w.chunk)
 }
 
 // batch is what batch windows share: the rows of the batch that was emitted

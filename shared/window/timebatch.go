@@ -66,6 +66,11 @@ type timeBatch struct {
 
 func (w *timeBatch) Add(in []Row, emit Emit) {
 	w.batch.queue.Settle()
+	// A boundary at this very moment goes first, although its timer has not: what
+	// comes now, from a timer of an earlier query, belongs to the next batch.
+	if at, _, waiting := w.Due(); waiting && at <= w.env.Now {
+		w.flush(emit)
+	}
 	w.bound()
 	if w.stream {
 		w.seen += len(in)
@@ -117,6 +122,11 @@ func (w *timeBatch) Due() (int64, uint64, bool) {
 
 func (w *timeBatch) Fire(emit Emit) {
 	w.batch.queue.Settle()
+	w.flush(emit)
+}
+
+// flush ends the batch at its boundary.
+func (w *timeBatch) flush(emit Emit) {
 	w.chunk = w.chunk[:0]
 	switch {
 	case w.stream:

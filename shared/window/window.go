@@ -30,7 +30,10 @@ type Row struct {
 type Env struct {
 	// Now is the task's clock in ms. It never goes back.
 	Now int64
-	seq uint64
+	// Dropped counts the rows that a window could not take, such as those without
+	// the time that they are to be ordered by.
+	Dropped uint64
+	seq     uint64
 }
 
 // NextSeq returns a number larger than all before: timers that are due at the

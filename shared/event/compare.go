@@ -1,24 +1,39 @@
-package engine
+package event
 
 import (
 	"cmp"
 	"math"
 	"unicode/utf8"
-
-	"eventflux/shared/event"
 )
 
-// compareCells orders two values of a column that are not null: false before
-// true, -0.0 before 0.0, NaN last, text by UTF-16 code units as Java has it.
-func compareCells(c *event.Column, a, b int) int {
+// Compare orders rows a and b of the column, neither of which is null: false
+// before true, -0.0 before 0.0, NaN last, text by UTF-16 code units as Java has
+// it. It returns a number below, at or above 0.
+func (c *Column) Compare(a, b int) int {
 	switch c.Type.Class() {
-	case event.Texts:
+	case Texts:
 		return compareUTF16(c.Text(a), c.Text(b))
-	case event.Reals:
+	case Reals:
 		return compareReals(c.Floats[a], c.Floats[b])
 	default:
 		return cmp.Compare(c.Ints[a], c.Ints[b])
 	}
+}
+
+// CompareNullsLast is Compare, or its reverse if desc is set, with nulls behind
+// everything in either case.
+func (c *Column) CompareNullsLast(a, b int, desc bool) int {
+	switch nullA, nullB := c.IsNull(a), c.IsNull(b); {
+	case nullA && nullB:
+		return 0
+	case nullA:
+		return 1
+	case nullB:
+		return -1
+	case desc:
+		return c.Compare(b, a)
+	}
+	return c.Compare(a, b)
 }
 
 func compareReals(a, b float64) int {
@@ -27,8 +42,13 @@ func compareReals(a, b float64) int {
 		return -1
 	case a > b:
 		return 1
+	case a == b && math.Signbit(a) != math.Signbit(b):
+		if math.Signbit(a) {
+			return -1
+		}
+		return 1
 	case a == b:
-		return cmp.Compare(boolInt(math.Signbit(b)), boolInt(math.Signbit(a)))
+		return 0
 	default: // NaN is cmp's least, and the greatest here
 		return cmp.Compare(b, a)
 	}
