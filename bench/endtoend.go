@@ -1,0 +1,199 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"runtime/pprof"
+	"syscall"
+	"time"
+
+	"eventflux/shared/bus"
+)
+
+const (
+	subject    = "events.Flights"
+	runTimeout = 2 * time.Minute
+	warmUp     = 20_000 // events before the time begins
+)
+
+const (
+	everyThousand = "from Flights#lengthBatch(1000) select count() as n, avg(delay) as mean insert into Out;"
+	everyEvent    = "from Flights#window.length(100) select origin, delay, avg(delay) as mean insert into Out;"
+	packedSink    = "@sink(stream='Out', pack='ndjson')\n"
+)
+
+// flow is one way to use the whole product.
+type flow struct {
+	name       string
+	what       string
+	queries    string
+	perMessage int // events
+	perRow     int // events
+	packed     bool
+	events     int // multiple of perMessage, perRow and warmUp's
+	window     int // messages in flight
+	goal       float64
+	bound      string
+}
+
+var flows = []flow{
+	{
+		name: "in1-out1000", what: "an event per message, a result per 1,000", queries: everyThousand,
+		perMessage: 1, perRow: 1000, events: 1_000_000, window: 8192, goal: 300e3,
+	},
+	{
+		name: "in100-out1000", what: "100 events per message, a result per 1,000", queries: everyThousand,
+		perMessage: 100, perRow: 1000, events: 6_000_000, window: 1024, goal: 1.5e6,
+	},
+	{
+		name: "in100-out1", what: "100 events per message, a result per event, each a message", queries: everyEvent,
+		perMessage: 100, perRow: 1, events: 400_000, window: 1024, goal: 80e3,
+	},
+	{
+		name: "in100-packed", what: "100 events per message, a result per event, packed", queries: packedSink + everyEvent,
+		perMessage: 100, perRow: 1, packed: true, events: 3_000_000, window: 1024, goal: 400e3,
+	},
+}
+
+// runEndToEnd measures from the first publish until the last result is read.
+func runEndToEnd(ctx context.Context, b *bench) ([]table, error) {
+	f, err := loadFlights(b.root)
+	if err != nil {
+		return nil, err
+	}
+	var rows []row
+	for i := range flows {
+		r, err := b.flow(ctx, f, &flows[i])
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", flows[i].name, err)
+		}
+		rows = append(rows, r)
+	}
+	limits, err := b.limits(ctx, f)
+	if err != nil {
+		return nil, err
+	}
+	return []table{{
+		title: "End to end",
+		about: "Publisher, embedded server, ingest, processor and a reader of the results in one process, as\n" +
+			"`eventflux run` wires them, profile durable. Publisher and reader have TCP connections of their own.\n" +
+			"Every message is acknowledged; the time is that from the first publish until the last result was read\n" +
+			"from the output stream by a JetStream consumer.",
+		unit: "events/s", rows: append(rows, limits...),
+	}}, nil
+}
+
+func (b *bench) flow(ctx context.Context, f *flights, c *flow) (row, error) {
+	messages := f.messages(c.perMessage)
+	var rates, busy []float64
+	for i := range b.repeat {
+		run, err := b.flowOnce(ctx, c, messages, i == 0)
+		if err != nil {
+			return row{}, err
+		}
+		rates, busy = append(rates, run.rate), append(busy, run.cores)
+		b.say("%-14s %s events/s, acknowledged at %s, %.2f cores busy", c.name, rate(run.rate), rate(run.acked), run.cores)
+	}
+	return row{
+		what: c.what, value: medianOf(rate, rates...), goal: c.goal, bound: c.bound,
+		extra: fmt.Sprintf("%.1f cores busy", medianOf(rate, busy...).median),
+	}, nil
+}
+
+// outcome of one run, in events/s.
+type outcome struct {
+	rate  float64 // until the last result was read
+	acked float64 // until the last event was acknowledged
+	cores float64 // that were busy
+}
+
+func (b *bench) flowOnce(ctx context.Context, c *flow, messages [][]byte, profile bool) (o outcome, err error) {
+	ctx, cancel := context.WithTimeout(ctx, runTimeout)
+	defer cancel()
+	d, err := b.deploy(ctx, c.queries)
+	if err != nil {
+		return o, err
+	}
+	defer func() { err = errors.Join(err, d.close()) }()
+	to, err := d.connect(ctx, "publisher")
+	if err != nil {
+		return o, err
+	}
+	from, err := d.connect(ctx, "subscriber")
+	if err != nil {
+		return o, err
+	}
+	pub, err := newPublisher(to, bus.WALStream(appName, 0))
+	if err != nil {
+		return o, err
+	}
+	read, err := readResults(ctx, from, "Out", c.packed)
+	if err != nil {
+		return o, err
+	}
+	defer read.close()
+
+	pass := func(events int) (acked, done time.Duration, err error) {
+		read.expect(uint64(events / c.perRow))
+		start := time.Now()
+		if err := pub.publish(ctx, subject, messages, events/c.perMessage, c.window); err != nil {
+			return 0, 0, err
+		}
+		acked = time.Since(start)
+		err = read.await(ctx)
+		return acked, time.Since(start), err
+	}
+	if _, _, err := pass(warmUp); err != nil {
+		return o, fmt.Errorf("warm up: %w", err)
+	}
+	runtime.GC() // garbage of the start is not the run's
+	if profile && b.profiles != "" {
+		stop, err := b.profile(c.name)
+		if err != nil {
+			return o, err
+		}
+		defer stop()
+	}
+	before := cpuTime()
+	acked, done, err := pass(c.events)
+	if err != nil {
+		return o, err
+	}
+	return outcome{
+		rate:  float64(c.events) / done.Seconds(),
+		acked: float64(c.events) / acked.Seconds(),
+		cores: (cpuTime() - before).Seconds() / done.Seconds(),
+	}, pub.close()
+}
+
+// cpuTime returns what this process has used.
+func cpuTime() time.Duration {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		panic(err) // only for wrong arguments
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+func (b *bench) profile(name string) (stop func(), err error) {
+	if err := os.MkdirAll(b.profiles, 0o755); err != nil {
+		return nil, err
+	}
+	file, err := os.Create(filepath.Join(b.profiles, name+".prof"))
+	if err != nil {
+		return nil, err
+	}
+	if err := pprof.StartCPUProfile(file); err != nil {
+		return nil, errors.Join(err, file.Close())
+	}
+	return func() {
+		pprof.StopCPUProfile()
+		if err := file.Close(); err != nil {
+			b.say("CPU profile: %v", err)
+		}
+	}, nil
+}

@@ -1,0 +1,88 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"math"
+	"sync/atomic"
+
+	"github.com/nats-io/nats.go"
+)
+
+// publisher sends messages with a reply subject, as JetStream publishing does,
+// keeps a bounded number of them in flight, and checks every answer. It is as
+// cheap as a client can be: all answers come to one subject and are counted.
+type publisher struct {
+	nc      *nats.Conn
+	sub     *nats.Subscription
+	inbox   string
+	expect  []byte // what a good answer begins with
+	sent    uint64
+	acked   atomic.Uint64
+	wanted  atomic.Uint64 // acked that the sender waits for
+	wake    chan struct{}
+	refused atomic.Pointer[string] // the first bad answer
+}
+
+func newPublisher(nc *nats.Conn, stream string) (*publisher, error) {
+	p := &publisher{
+		nc: nc, inbox: nc.NewInbox(), wake: make(chan struct{}, 1),
+		expect: fmt.Appendf(nil, `{"stream":%q,`, stream),
+	}
+	p.wanted.Store(math.MaxUint64)
+	var err error
+	if p.sub, err = nc.Subscribe(p.inbox, p.answer); err != nil {
+		return nil, err
+	}
+	return p, p.sub.SetPendingLimits(-1, -1)
+}
+
+func (p *publisher) close() error { return p.sub.Unsubscribe() }
+
+func (p *publisher) answer(m *nats.Msg) {
+	if !bytes.HasPrefix(m.Data, p.expect) || bytes.Contains(m.Data, []byte(`"error"`)) {
+		text := string(m.Data)
+		p.refused.CompareAndSwap(nil, &text)
+	}
+	if p.acked.Add(1) >= p.wanted.Load() {
+		select {
+		case p.wake <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// publish sends n messages, taken from messages again and again, with at most
+// window in flight, and returns when all are acknowledged.
+func (p *publisher) publish(ctx context.Context, subject string, messages [][]byte, n, window int) error {
+	for i := range n {
+		if p.sent-p.acked.Load() >= uint64(window) {
+			if err := p.await(ctx, p.sent-uint64(window)/2); err != nil {
+				return err
+			}
+		}
+		if err := p.nc.PublishRequest(subject, p.inbox, messages[i%len(messages)]); err != nil {
+			return err
+		}
+		p.sent++
+	}
+	return p.await(ctx, p.sent)
+}
+
+// await returns once acked answers have come.
+func (p *publisher) await(ctx context.Context, acked uint64) error {
+	p.wanted.Store(acked)
+	defer p.wanted.Store(math.MaxUint64)
+	for p.acked.Load() < acked {
+		select {
+		case <-p.wake:
+		case <-ctx.Done():
+			return fmt.Errorf("%d of %d messages answered: %w", p.acked.Load(), p.sent, ctx.Err())
+		}
+	}
+	if text := p.refused.Load(); text != nil {
+		return fmt.Errorf("answer %s", *text)
+	}
+	return nil
+}

@@ -1,0 +1,80 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"sync/atomic"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"eventflux/shared/bus"
+)
+
+// results reads the rows of a stream from the output stream as they come.
+type results struct {
+	consume jetstream.ConsumeContext
+	packed  bool
+	rows    atomic.Uint64
+	wanted  uint64 // rows; set before any of them is published
+	done    chan struct{}
+	trouble chan error
+}
+
+// readResults begins to read. Packed messages hold a row per line.
+func readResults(ctx context.Context, nc *nats.Conn, stream string, packed bool) (*results, error) {
+	js, err := jetstream.New(nc)
+	if err != nil {
+		return nil, err
+	}
+	// The app makes it too, but may not have come to that yet.
+	if _, err := bus.EnsureOut(ctx, js, appName, 0, bus.StreamLimits{}); err != nil {
+		return nil, err
+	}
+	consumer, err := js.OrderedConsumer(ctx, bus.OutStream(appName, 0), jetstream.OrderedConsumerConfig{
+		FilterSubjects: []string{bus.OutSubject(appName, stream, 0)},
+	})
+	if err != nil {
+		return nil, err
+	}
+	r := &results{packed: packed, done: make(chan struct{}, 1), trouble: make(chan error, 1)}
+	r.consume, err = consumer.Consume(r.take, jetstream.PullMaxMessages(4096),
+		jetstream.ConsumeErrHandler(func(_ jetstream.ConsumeContext, err error) {
+			select {
+			case r.trouble <- err:
+			default:
+			}
+		}))
+	return r, err
+}
+
+func (r *results) take(m jetstream.Msg) {
+	rows := uint64(1)
+	if r.packed {
+		rows = uint64(bytes.Count(m.Data(), []byte("\n")))
+	}
+	if r.rows.Add(rows) == r.wanted {
+		r.done <- struct{}{}
+	}
+}
+
+// expect says how many further rows await waits for.
+func (r *results) expect(rows uint64) { r.wanted = r.rows.Load() + rows }
+
+// await returns when the expected rows were read, and none beyond them.
+func (r *results) await(ctx context.Context) error {
+	select {
+	case <-r.done:
+		return nil
+	case err := <-r.trouble:
+		return fmt.Errorf("read results: %w", err)
+	case <-ctx.Done():
+		return fmt.Errorf("%d of %d results read: %w", r.rows.Load(), r.wanted, ctx.Err())
+	}
+}
+
+func (r *results) close() {
+	r.consume.Stop()
+	<-r.consume.Closed()
+}

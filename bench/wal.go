@@ -1,0 +1,27 @@
+package main
+
+import "context"
+
+// runWAL measures appends that are synced to disk before they are acknowledged.
+func runWAL(ctx context.Context, b *bench) ([]table, error) {
+	all, err := b.gobench(ctx, "./shared/wal", "^BenchmarkWAL$")
+	if err != nil {
+		return nil, err
+	}
+	rows, err := all.fill([]benchRow{
+		{bench: "BenchmarkWAL/nats/single", row: row{what: "one event per append, a future for each", goal: 500e3}},
+		{bench: "BenchmarkWAL/file/single", row: row{what: "limit: the same frames to a plain file"}},
+		{bench: "BenchmarkWAL/nats/batch=1000", row: row{what: "1,000 events per append", goal: 2e6}},
+		{bench: "BenchmarkWAL/file/batch=1000", row: row{what: "limit: the same frames to a plain file"}},
+		{bench: "BenchmarkWAL/message-per-event", row: row{what: "peer: a JetStream message per event, published ahead"}},
+		{bench: "BenchmarkWAL/nats/lone", row: row{what: "one event at a time, each awaited"}},
+		{bench: "BenchmarkWAL/file/lone", row: row{what: "limit: the same to a plain file"}},
+	})
+	return []table{{
+		title: "The log",
+		about: "Real flights are appended by one goroutine to the log of a partition, profile durable: an embedded\n" +
+			"server that syncs before it acknowledges. The time ends when all are durable. The plain file takes the\n" +
+			"same frames by the same group commit, one write and one fsync for each.",
+		unit: "events/s", rows: rows,
+	}}, err
+}
