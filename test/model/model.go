@@ -124,9 +124,15 @@ func (t timer) before(o timer) bool {
 	return t.seq < o.seq
 }
 
-func (m *Model) schedule(run *running, due int64) {
-	m.seq++
-	m.timers = append(m.timers, timer{due: due, seq: m.seq, run: run})
+// schedule calls the query's window at a time. Timers that are due together go by
+// their numbers: seq 0 asks for a new one, and is answered with it.
+func (m *Model) schedule(run *running, due int64, seq int) int {
+	if seq == 0 {
+		m.seq++
+		seq = m.seq
+	}
+	m.timers = append(m.timers, timer{due: due, seq: seq, run: run})
+	return seq
 }
 
 // deliver gives a chunk to all subscribers of the stream, each of which finishes

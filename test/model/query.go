@@ -35,7 +35,8 @@ func newRunning(m *Model, q *siddhiql.Query, in *instance) *running {
 	if q.Window != nil {
 		run.window = newWindow(q.Window, &environment{
 			now:          func() int64 { return m.clock },
-			schedule:     func(at int64) { m.schedule(run, at) },
+			schedule:     func(at int64) int { return m.schedule(run, at, 0) },
+			again:        func(at int64, seq int) { m.schedule(run, at, seq) },
 			needsExpired: q.Expired,
 		})
 	}

@@ -14,6 +14,7 @@ type sessions struct {
 	latency int64
 	key     int // attribute, or -1: one global session
 	keys    []*sessionKey
+	opened  int // sessions so far
 }
 
 // sessionKey has the sessions of one key; previous is used with latency only.
@@ -29,7 +30,7 @@ type session struct {
 	start, end int64
 	merged     []item
 	onTime     []item
-	opened     int // orders sessions with equal ends
+	opened     int // number of the session: orders those with equal ends
 }
 
 func newSession(p []window.Param, env *environment) *sessions {
@@ -104,7 +105,8 @@ func (w *sessions) sessionKey(x item) *sessionKey {
 }
 
 func (w *sessions) open(k *sessionKey, x item) {
-	k.now = &session{start: x.ts, end: x.ts, onTime: []item{x}}
+	w.opened++
+	k.now = &session{start: x.ts, end: x.ts, onTime: []item{x}, opened: w.opened}
 	w.extend(k.now, x.ts)
 }
 
@@ -155,33 +157,33 @@ func expireSession(s *session) []item {
 
 // fire closes what is due by now, in order of end time, in one chunk.
 func (w *sessions) fire(int64) [][]item {
-	type closing struct {
-		end  int64
-		rows []item
-	}
-	var closed []closing
+	var closed []*session
 	for _, k := range w.keys {
+		for _, s := range []*session{k.previous, k.now} {
+			if s != nil && w.expiry(s) <= w.now() {
+				closed = append(closed, s)
+			}
+		}
 		if k.previous != nil && w.expiry(k.previous) <= w.now() {
-			closed = append(closed, closing{k.previous.end, expireSession(k.previous)})
 			k.previous = nil
 		}
 		if k.now == nil || k.now.end > w.now() {
 			continue
 		}
-		s := k.now
-		left := w.retire(k)
-		if w.latency > 0 && w.expiry(s) <= w.now() {
-			left = append(left, expireSession(s)...)
-			k.previous = nil
+		if w.expiry(k.now) > w.now() {
+			if k.previous != nil {
+				closed = append(closed, k.previous)
+			}
+			k.previous = k.now
 		}
-		if len(left) > 0 {
-			closed = append(closed, closing{s.end, left})
-		}
+		k.now = nil
 	}
-	slices.SortStableFunc(closed, func(a, b closing) int { return cmp.Compare(a.end, b.end) })
+	slices.SortFunc(closed, func(a, b *session) int {
+		return cmp.Or(cmp.Compare(a.end, b.end), cmp.Compare(a.opened, b.opened))
+	})
 	var out []item
-	for _, c := range closed {
-		out = append(out, c.rows...)
+	for _, s := range closed {
+		out = append(out, expireSession(s)...)
 	}
 	return one(out)
 }

@@ -17,7 +17,8 @@ type keeper interface {
 // environment is what a window knows of its query.
 type environment struct {
 	now          func() int64
-	schedule     func(at int64)
+	schedule     func(at int64) (seq int)
+	again        func(at int64, seq int) // schedules the next firing of a periodic timer
 	needsExpired bool // the query outputs expired or all events
 }
 
@@ -198,6 +199,7 @@ type timeBatch struct {
 	stream   bool   // streamCurrent
 	boundary int64
 	started  bool
+	seq      int // of the timer, which the first event schedules for ever
 	batch    []item // of this period
 	previous []item // emitted and not yet expired
 }
@@ -211,7 +213,7 @@ func (w *timeBatch) add(chunk []item) [][]item {
 		if w.start != nil {
 			w.boundary = nextBoundary(w.now(), *w.start, w.period)
 		}
-		w.schedule(w.boundary)
+		w.seq = w.schedule(w.boundary)
 	case w.now() >= w.boundary:
 		// A timer of a query before this one, due at the same ms, has put out the
 		// chunk: still, what comes on a boundary belongs to the next batch.
@@ -238,7 +240,7 @@ func (w *timeBatch) fire(due int64) [][]item {
 		return nil // seen to by add
 	}
 	w.boundary += w.period
-	w.schedule(w.boundary)
+	w.again(w.boundary, w.seq)
 	batch := w.batch
 	w.batch = nil
 	if w.stream {
