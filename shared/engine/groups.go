@@ -14,9 +14,9 @@ import (
 // event, and keeping some of them saves storing their keys again.
 type groups struct {
 	attrs  []int
-	single event.Class // of the one attribute, if there is just one
-	ints   map[int64]int32
-	texts  map[string]int32 // one text attribute, or the encoding of several
+	single event.Class      // of the one attribute, if there is just one
+	words  wordTable        // numbers, and short texts packed into one
+	texts  map[string]int32 // long texts, and the encoding of several attributes
 	null   int32            // slot of the null group of a single attribute; -1: none
 
 	keys    []groupKey // by slot
@@ -29,11 +29,19 @@ type groups struct {
 }
 
 type groupKey struct {
-	whole int64
-	text  string
-	null  bool
-	used  bool
+	kind keyKind
+	word uint64
+	text string
 }
+
+type keyKind uint8
+
+const (
+	noKey keyKind = iota // the slot is free
+	nullKey
+	wordKey
+	textKey
+)
 
 // idleMax is how many groups without rows are kept, beyond as many as have rows.
 const idleMax = 64
@@ -45,8 +53,6 @@ func newGroups(attrs []int, schema *event.Schema) *groups {
 	}
 	if g.single == event.Texts {
 		g.texts = map[string]int32{}
-	} else {
-		g.ints = map[int64]int32{}
 	}
 	return g
 }
@@ -59,17 +65,20 @@ func (g *groups) slot(b *event.Batch, i int) int {
 	c := &b.Cols[g.attrs[0]]
 	if c.IsNull(i) {
 		if g.null < 0 {
-			g.null = g.take(groupKey{null: true})
+			g.null = g.take(groupKey{kind: nullKey})
 		}
 		return int(g.null)
 	}
 	switch g.single {
 	case event.Texts:
+		if word, ok := c.Short(i); ok {
+			return g.wordSlot(word)
+		}
 		return g.textSlot(c.Text(i))
 	case event.Reals:
-		return g.intSlot(int64(realBits(c.Floats[i])))
+		return g.wordSlot(realBits(c.Floats[i]))
 	default:
-		return g.intSlot(c.Ints[i])
+		return g.wordSlot(uint64(c.Ints[i]))
 	}
 }
 
@@ -78,17 +87,17 @@ func (g *groups) textSlot(key string) int {
 		return int(s)
 	}
 	key = strings.Clone(key)
-	s := g.take(groupKey{text: key})
+	s := g.take(groupKey{kind: textKey, text: key})
 	g.texts[key] = s
 	return int(s)
 }
 
-func (g *groups) intSlot(key int64) int {
-	if s, ok := g.ints[key]; ok {
+func (g *groups) wordSlot(key uint64) int {
+	if s, ok := g.words.get(key); ok {
 		return int(s)
 	}
-	s := g.take(groupKey{whole: key})
-	g.ints[key] = s
+	s := g.take(groupKey{kind: wordKey, word: key})
+	g.words.put(key, s)
 	return int(s)
 }
 
@@ -127,7 +136,6 @@ func realBits(v float64) uint64 {
 }
 
 func (g *groups) take(key groupKey) int32 {
-	key.used = true
 	g.idle++
 	if n := len(g.free); n > 0 {
 		s := g.free[n-1]
@@ -191,23 +199,27 @@ func (g *groups) sweep(clear func(slot int)) {
 		}
 	}
 	g.touched = kept
+	words := false
 	for s := range g.keys {
-		if g.keys[s].used && g.rows[s] == 0 {
+		if key := &g.keys[s]; key.kind != noKey && g.rows[s] == 0 {
 			clear(s)
+			words = words || key.kind == wordKey
 			g.forget(int32(s))
 		}
+	}
+	if words {
+		g.words.rebuild(g.keys)
 	}
 	g.idle = 0
 }
 
+// forget frees a slot. Words stay in their table until it is built anew.
 func (g *groups) forget(s int32) {
-	switch key := g.keys[s]; {
-	case key.null:
+	switch key := &g.keys[s]; key.kind {
+	case nullKey:
 		g.null = -1
-	case g.single == event.Texts:
+	case textKey:
 		delete(g.texts, key.text)
-	default:
-		delete(g.ints, key.whole)
 	}
 	g.keys[s] = groupKey{}
 	g.free = append(g.free, s)

@@ -1,6 +1,7 @@
 package event
 
 import (
+	"encoding/binary"
 	"unsafe"
 )
 
@@ -41,6 +42,30 @@ func (c *Column) Text(i int) string {
 	}
 	b := c.Bytes[start:c.Ends[i]]
 	return unsafe.String(unsafe.SliceData(b), len(b))
+}
+
+// ShortBytesMax is the length of the texts that Short packs.
+const ShortBytesMax = 7
+
+// Short returns row i of a text column as a number, if it has at most
+// ShortBytesMax bytes: different texts give different numbers.
+func (c *Column) Short(i int) (uint64, bool) {
+	start := uint32(0)
+	if i > 0 {
+		start = c.Ends[i-1]
+	}
+	n := c.Ends[i] - start
+	if n > ShortBytesMax {
+		return 0, false
+	}
+	if rest := c.Bytes[start:]; len(rest) >= 8 {
+		return binary.LittleEndian.Uint64(rest)&(1<<(8*n)-1) | uint64(n)<<56, true
+	}
+	key := uint64(n) << 56
+	for k, b := range c.Bytes[start : start+n] {
+		key |= uint64(b) << (8 * k)
+	}
+	return key, true
 }
 
 // Len returns the number of rows.

@@ -83,6 +83,9 @@ type externalTimeBatch struct {
 
 func (w *externalTimeBatch) Add(in []Row, emit Emit) {
 	w.batch.queue.Settle()
+	if at, _, waiting := w.Due(); waiting && at <= w.env.Now {
+		w.expireTimeout(emit) // at the same ms, timers go before events
+	}
 	for _, r := range in {
 		clock := &r.B.Cols[w.attr]
 		if clock.IsNull(int(r.I)) || !w.begin(r, clock.Ints[r.I]) {
@@ -191,6 +194,10 @@ func (w *externalTimeBatch) Due() (int64, uint64, bool) {
 
 func (w *externalTimeBatch) Fire(emit Emit) {
 	w.batch.queue.Settle()
+	w.expireTimeout(emit)
+}
+
+func (w *externalTimeBatch) expireTimeout(emit Emit) {
 	w.flush(emit)
 	w.flushed = true
 	w.due = later(w.due, w.timeout)

@@ -106,6 +106,9 @@ func (t *sessionTimer) Before(o *sessionTimer) bool {
 
 func (w *sessions) Add(in []Row, emit Emit) {
 	w.pool.settle(w.visit)
+	if at, _, ok := w.Due(); ok && at <= w.env.Now {
+		w.closeDue(emit) // at the same ms, timers go before events
+	}
 	w.chunk = w.chunk[:0]
 	for _, r := range in {
 		if w.put(r) {
@@ -259,9 +262,13 @@ func (w *sessions) Due() (int64, uint64, bool) {
 }
 
 // Fire lets all sessions expire that are due, in the order of their ends, and of
-// equal ends in the order in which they began.
+// equal ends in the order in which they began, in one chunk.
 func (w *sessions) Fire(emit Emit) {
 	w.pool.settle(w.visit)
+	w.closeDue(emit)
+}
+
+func (w *sessions) closeDue(emit Emit) {
 	w.chunk, w.closing = w.chunk[:0], w.closing[:0]
 	for at, _, ok := w.Due(); ok && at <= w.env.Now; at, _, ok = w.Due() {
 		s := w.timers.Pop().session
