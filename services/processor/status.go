@@ -35,6 +35,7 @@ type status struct {
 	duplicates atomic.Uint64 // messages dropped for their id
 	repeated   atomic.Uint64 // frames that their writer had appended before
 	results    atomic.Uint64 // rows handed to the output stream
+	dropped    atomic.Uint64 // rows that a window could not take
 }
 
 func (s *status) set(to state, err error) {
@@ -52,11 +53,12 @@ func (s *status) caughtUp() {
 	}
 }
 
-func (s *status) count(seq uint64, done engine.Applied, results int) {
+func (s *status) count(seq uint64, done engine.Applied, results int, dropped uint64) {
 	s.applied.Store(seq)
 	s.events.Add(uint64(done.Events))
 	s.duplicates.Add(uint64(done.Duplicates))
 	s.results.Add(uint64(results))
+	s.dropped.Store(dropped)
 	if done.Repeated {
 		s.repeated.Add(1)
 	}
@@ -76,6 +78,9 @@ type TaskInfo struct {
 	Results uint64 `json:"results"`
 	// Duplicates counts the messages that were dropped for their Nats-Msg-Id.
 	Duplicates uint64 `json:"duplicates"`
+	// Dropped counts the rows that a window could not take, because they came too
+	// late or lack the time by which it goes.
+	Dropped uint64 `json:"dropped"`
 	// Repeated counts the frames that their writer had appended before.
 	Repeated uint64 `json:"repeated_frames"`
 }
@@ -96,7 +101,7 @@ func (t *task) info() TaskInfo {
 	info := TaskInfo{
 		App: t.plan.Name, Partition: t.partition, State: string(s.state),
 		Applied: s.applied.Load(), Events: s.events.Load(), Results: s.results.Load(),
-		Duplicates: s.duplicates.Load(), Repeated: s.repeated.Load(),
+		Duplicates: s.duplicates.Load(), Dropped: s.dropped.Load(), Repeated: s.repeated.Load(),
 	}
 	if s.err != nil {
 		info.Error = s.err.Error()

@@ -151,7 +151,7 @@ func (t *task) apply(ctx context.Context, record wal.Record) (err error) {
 	}
 	results, open := t.renderer.render(ctx, t.box, t.core.Engine, record.Seq, t.last)
 	t.core.ResetOutputs()
-	t.status.count(record.Seq, done, results)
+	t.status.count(record.Seq, done, results, t.core.Dropped())
 	if !open {
 		return context.Cause(ctx) // the emitter has ended, and says why
 	}
