@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"eventflux/shared/bus"
@@ -201,6 +202,37 @@ func TestWriterTellsUnknownFromUnwritten(t *testing.T) {
 	if l := readLog(t, n.connect()); len(l.frames) != 1 {
 		t.Errorf("%d frames in the log", len(l.frames))
 	}
+}
+
+// A frame that was repeated is answered twice, and the second answer may come when
+// the next frame is in flight. It says nothing about that one.
+func TestLateAnswerIsNotTheNextFrames(t *testing.T) {
+	nc := startNode(t, bus.Fast).connect()
+	ensureWAL(t, nc, bus.StreamLimits{})
+	w := newWriter(t, WriterConfig{Conn: nc})
+	a, err := openAttempts(w)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer a.close()
+	for seq := uint64(1); seq <= 3; seq++ {
+		w.open.add(all(alerts("a"), 1), mustBlock(t, w.open), 1)
+		w.open.bytes = 1
+		a.answers <- &nats.Msg{Subject: a.msg.Reply, Data: []byte(`{"stream":"EFW_app_0","seq":999}`)}
+		a.begin(w.encodeNext(w.takeAny))
+		if got, err := a.await(within(t)); got != seq || err != nil {
+			t.Errorf("frame %d has sequence %d, %v", seq, got, err)
+		}
+	}
+}
+
+func mustBlock(t *testing.T, g *group) int {
+	t.Helper()
+	index, err := g.block(alert)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return index
 }
 
 func TestWriterEndsWithItsConnection(t *testing.T) {

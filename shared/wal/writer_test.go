@@ -143,6 +143,22 @@ func TestWriterMixesStreamsAndKeepsWhatTheyCarry(t *testing.T) {
 	}
 }
 
+// Only rows that carry nothing are told by their number alone.
+func TestRunsJoinOnlyWhereNothingIsLost(t *testing.T) {
+	plain := frame.Run{Rows: 1}
+	if !joins(&plain, &plain) {
+		t.Error("plain rows do not join")
+	}
+	for _, other := range []frame.Run{{Block: 1}, {Chunk: true}, {ID: "i"}, {Header: "h"}} {
+		if joins(&plain, &other) || joins(&other, &plain) {
+			t.Errorf("%+v joins plain rows", other)
+		}
+		if other.Block == 0 && joins(&other, &other) {
+			t.Errorf("%+v joins its like", other)
+		}
+	}
+}
+
 func TestWriterBoundsWhatWaits(t *testing.T) {
 	nc := startNode(t, bus.Fast).connect()
 	ensureWAL(t, nc, bus.StreamLimits{})
