@@ -127,6 +127,10 @@ func TestFullLog(t *testing.T) {
 	if err := r.pub.Publish("events.Flights", []byte(`{"origin":"silent","delay":-1}`)); err != nil {
 		t.Fatal(err)
 	}
+	r.ask("events.Nobody", "") // behind the silent one, which is handled by now
+	if n := r.svc.Info().BytesWaiting; n > 256<<10 {
+		t.Errorf("%d bytes wait", n)
+	}
 	r.limitLog(0)
 	for answered < published {
 		take()
@@ -146,6 +150,15 @@ func TestFullLog(t *testing.T) {
 	}
 	if len(acked) == 0 || len(acked) == published {
 		t.Errorf("%d of %d acknowledged: the test tests nothing", len(acked), published)
+	}
+}
+
+// A message larger than the bound is taken when nothing else waits, or it never
+// would be.
+func TestMessageLargerThanTheBound(t *testing.T) {
+	r := start(t, func(c *Config) { c.MemoryMax = 10 }, flightsApp)
+	if ack := r.ask("events.Flights", `{"origin":"a","delay":1}`); ack.Error != nil {
+		t.Errorf("%+v", ack.Error)
 	}
 }
 
@@ -287,7 +300,7 @@ func TestBatchLargerThanAFrame(t *testing.T) {
 func TestMessagesThatArriveTooFast(t *testing.T) {
 	gate := make(chan struct{})
 	r := start(t, func(c *Config) {
-		c.MemoryMax = 64 << 10
+		c.MemoryMax, c.EventBytesMax = 64<<10, 1<<10
 		c.Now = func() int64 { <-gate; return arrival }
 	}, flightsApp)
 	const n = 2000
@@ -373,5 +386,33 @@ func TestServerRestart(t *testing.T) {
 	r.end()
 	if logged := r.delays(); logged[1] != 1 || logged[2] == 0 {
 		t.Errorf("%v", logged)
+	}
+}
+
+// A publisher is answered when the last of the logs has its event, not before.
+func TestAnswerWaitsForEveryApp(t *testing.T) {
+	const second = `@app:name('b') define stream Flights (origin string, delay int); from Flights select origin insert into Out;`
+	r := start(t, nil, strings.Replace(flightsApp, "from Flights", "define stream Alone (n int); from Flights", 1), second)
+	limit := func(bytes int64) {
+		if _, err := bus.EnsureWAL(within(t), r.js, "b", 0, bus.StreamLimits{BytesMax: bytes}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	limit(1)
+	a := r.listen()
+	a.publish(1)
+	// Once this one is answered, the one before is durable in the log of app a.
+	if ack := r.ask("events.Alone", `{"n":1}`); ack.Error != nil {
+		t.Fatalf("%+v", ack)
+	}
+	if n, _, err := a.sub.Pending(); err != nil || n > 0 {
+		t.Errorf("%d answers before app b has the event, %v", n, err)
+	}
+	limit(0)
+	if _, ack := a.next(); ack.Error != nil || ack.Stream != "EFW_a_0" || ack.Seq != 1 {
+		t.Errorf("%+v", ack)
+	}
+	if n := len(r.logged("b", 0)); n != 1 {
+		t.Errorf("%d runs in the log of app b", n)
 	}
 }

@@ -87,7 +87,7 @@ func (s *Service) openIntakes() ([]*intake, error) {
 		sub.SetClosedHandler(func(string) { close(in.closed) })
 		in.sub = sub
 		all = append(all, in)
-		if err := sub.SetPendingLimits(pendingMax, int(s.cfg.MemoryMax)); err != nil {
+		if err := sub.SetPendingLimits(pendingMax, int(s.cfg.MemoryMax)+s.cfg.EventBytesMax); err != nil {
 			return all, fmt.Errorf("ingest: subscribe to %s: %w", p, err)
 		}
 	}

@@ -58,6 +58,9 @@ func (s *Service) Ready() <-chan struct{} { return s.ready }
 // nil, or why it could not start or go on. It may be called once.
 func (s *Service) Run(ctx context.Context) error {
 	if err := s.ensureStreams(ctx); err != nil {
+		if ctx.Err() != nil {
+			return nil // stopped before it had begun
+		}
 		return err
 	}
 	// What is accepted outlives ctx, until it is durable.
