@@ -1,0 +1,201 @@
+package faults
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+)
+
+// TestKill kills the process at random moments while events are published, and
+// published again. Nothing of that may show in the results.
+func TestKill(t *testing.T) {
+	rnd := random(t)
+	began := time.Now()
+	messages := trades(rnd, *events)
+	want := offline(t, messages)
+	data := t.TempDir()
+	pub := newPublisher(t, rnd, messages)
+	phases := map[string]int{}
+	for _, f := range faultPlan(rnd, len(messages)) {
+		p := run(t, data, apps()...)
+		phase := f.strike(p, pub, syscall.SIGKILL)
+		phases[phase]++
+		if code := p.end(); code != -1 {
+			t.Fatalf("exit code %d after a kill while %s", code, phase)
+		}
+	}
+	finish(t, data, pub)
+	checkSame(t, stored(t, data), want)
+	report(t, "kills", phases, pub, want, began)
+}
+
+// TestUndisturbed is the same without a kill: a second witness beside replay.
+func TestUndisturbed(t *testing.T) {
+	rnd := random(t)
+	messages := trades(rnd, *events)
+	data := t.TempDir()
+	finish(t, data, newPublisher(t, rnd, messages))
+	checkSame(t, stored(t, data), offline(t, messages))
+}
+
+// finish publishes what is left, and stops.
+func finish(t *testing.T, data string, pub *publisher) {
+	t.Helper()
+	p := serving(t, data, apps()...)
+	must(t, pub.run(p, len(pub.messages), 256))
+	if n := pub.acknowledged(); n != len(pub.messages) {
+		t.Fatalf("%d of %d messages acknowledged", n, len(pub.messages))
+	}
+	p.stop()
+}
+
+func report(t *testing.T, what string, phases map[string]int, pub *publisher, want results, began time.Time) {
+	last := pub.messages[len(pub.messages)-1]
+	_, again := pub.published()
+	t.Logf("%d events in %d messages, %d of them published again, %d results, %s %v, %.1f s",
+		last.events, len(pub.messages), again, want.count(), what, phases, time.Since(began).Seconds())
+}
+
+// fault is a moment to strike at.
+type fault struct {
+	kind   faultKind
+	acked  int           // messages
+	upTo   int           // no more messages than these are published before
+	delay  time.Duration // after the start, readiness or that many acknowledgements
+	window int           // messages that the publisher has in flight
+}
+
+type faultKind int
+
+const (
+	onAcked faultKind = iota
+	onStart
+	onReady
+	onAckedToo // half of all
+)
+
+func (k faultKind) delayMax() time.Duration {
+	switch k {
+	case onStart:
+		return 60 * time.Millisecond
+	case onReady:
+		return 40 * time.Millisecond
+	default:
+		return 5 * time.Millisecond
+	}
+}
+
+// faultPlan spreads the faults over n messages: some while the process starts,
+// some while it replays the log, most while events are published.
+func faultPlan(rnd *rand.Rand, n int) []fault {
+	var plan []fault
+	at := make([]int, *kills)
+	for i := range at {
+		at[i] = 1 + rnd.IntN(n*9/10)
+	}
+	slices.Sort(at)
+	for i, acked := range at {
+		f := fault{kind: faultKind(i % 4), acked: acked, window: []int{1, 16, 256, 2000}[rnd.IntN(4)]}
+		plan = append(plan, f)
+	}
+	// Every kind comes at every size of the log.
+	rnd.Shuffle(len(plan), func(i, j int) { plan[i].kind, plan[j].kind = plan[j].kind, plan[i].kind })
+	for i := range plan {
+		plan[i].upTo = n // what is left must be enough for the faults to come
+		if i+1 < len(plan) {
+			plan[i].upTo = at[i+1]
+		}
+		plan[i].delay = time.Duration(rnd.Int64N(int64(plan[i].kind.delayMax())))
+	}
+	return plan
+}
+
+// strike publishes until the moment has come, sends the signal, and returns once
+// the process is gone. It tells what the process was doing.
+func (f fault) strike(p *process, pub *publisher, s syscall.Signal) (phase string) {
+	p.t.Helper()
+	if f.kind == onStart {
+		wait(p, time.After(f.delay))
+		return f.strikeUnused(p, s)
+	}
+	p.awaitReady()
+	nc := p.connect()
+	defer nc.Close()
+	moment, reached := context.WithCancel(context.Background())
+	defer reached()
+	if f.kind != onReady {
+		pub.onProgress(func(acked int) {
+			if acked >= f.acked {
+				reached()
+			}
+		})
+		defer pub.onProgress(nil)
+	} else {
+		reached()
+	}
+	ended := make(chan error, 1)
+	go func() {
+		err := pub.run(p, f.upTo, f.window)
+		reached() // or everything was acknowledged before
+		ended <- err
+	}()
+	<-moment.Done()
+	wait(p, time.After(f.delay))
+	phase = doing(nc)
+	if len(ended) > 0 {
+		phase = "idle"
+		if err := <-ended; err != nil {
+			p.t.Fatalf("publishing ended before the fault: %v", err)
+		}
+		ended <- nil
+	}
+	p.signal(s)
+	p.end()
+	<-ended
+	return phase
+}
+
+// strikeUnused is strike for a process to which nothing was published.
+func (f fault) strikeUnused(p *process, s syscall.Signal) (phase string) {
+	p.t.Helper()
+	phase = "starting"
+	select {
+	case <-p.ready:
+		phase = "ready"
+	default:
+	}
+	p.signal(s)
+	p.end()
+	return phase
+}
+
+// wait waits for the moment of a fault. A process that ends by itself before has
+// failed.
+func wait(p *process, moment <-chan time.Time) {
+	p.t.Helper()
+	select {
+	case <-moment:
+	case <-p.exited:
+		p.t.Fatalf("ended by itself with code %d", p.code)
+	}
+}
+
+// doing tells what the tasks of a process are at.
+func doing(nc *nats.Conn) string {
+	list, err := tasks(nc)
+	if err != nil {
+		return fmt.Sprint("unknown: ", err)
+	}
+	for _, one := range list {
+		if one.State != "running" {
+			return one.State
+		}
+	}
+	return "publishing"
+}

@@ -1,0 +1,96 @@
+package faults
+
+import (
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+)
+
+// What makes the long form.
+var (
+	kills  = flag.Int("kills", 3, "number of kills, and of stops")
+	events = flag.Int("events", 6000, "number of events published meanwhile")
+	race   = flag.Bool("racebinary", false, "build the binary with the race detector")
+	seed   = flag.Uint64("seed", 0, "of all that is random; 0 chooses one")
+)
+
+// binary is the path of the program under test.
+var binary string
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	code, err := build(m)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "build the program under test:", err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+// build builds the program, and runs the tests on it.
+func build(m *testing.M) (code int, err error) {
+	dir, err := os.MkdirTemp("", "eventflux-faults-")
+	if err != nil {
+		return 0, err
+	}
+	defer os.RemoveAll(dir)
+	binary = filepath.Join(dir, "eventflux")
+	args := []string{"build", "-o", binary}
+	if *race {
+		args = append(args, "-race")
+	}
+	out, err := exec.Command("go", append(args, "eventflux/cmd/eventflux")...).CombinedOutput()
+	if err != nil {
+		return 0, fmt.Errorf("%w\n%s", err, out)
+	}
+	return m.Run(), nil
+}
+
+// random returns a source whose seed is in the test's log.
+func random(t *testing.T) *rand.Rand {
+	t.Helper()
+	s := *seed
+	if s == 0 {
+		s = uint64(time.Now().UnixNano())
+	}
+	t.Logf("seed %d; repeat with -seed %d", s, s)
+	return rand.New(rand.NewPCG(s, 1))
+}
+
+// app returns the path of an app of testdata.
+func app(name string) string { return filepath.Join("testdata", name+".siddhi") }
+
+// write makes a file of text in a folder of the test.
+func write(t *testing.T, name, text string) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), name)
+	must(t, os.WriteFile(file, []byte(text), 0o600))
+	return file
+}
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// eventually waits until done holds.
+func eventually(t *testing.T, what string, done func() bool) {
+	t.Helper()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(patience); !done(); <-tick.C {
+		if time.Now().After(deadline) {
+			t.Fatalf("waited %s until %s", patience, what)
+		}
+	}
+}
+
+// patience is how long anything may take on a busy machine.
+const patience = time.Minute

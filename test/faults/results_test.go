@@ -1,0 +1,232 @@
+package faults
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"hash/fnv"
+	"log/slog"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/go-faster/jx"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"eventflux/shared/bus"
+)
+
+// row is a result.
+type row struct {
+	kind string
+	ts   int64
+	data string // its values
+	// Of rows that replay made: the number of the input line that caused it, and
+	// the clock at that moment.
+	input int
+	clock int64
+}
+
+// results are rows by subject, in their order.
+type results map[string][]row
+
+// logs is the number of partitions of an app.
+var logs = map[string]int{"Shapes": 1, "Clock": 1, "Spread": 3}
+
+// apps are the files of all apps whose results are compared.
+func apps() []string { return []string{app("shapes"), app("clock"), app("spread")} }
+
+// offline has the program replay messages without a server.
+func offline(t *testing.T, messages []message) results {
+	t.Helper()
+	lines := write(t, "trades.ndjson", replayLines(messages))
+	all := results{}
+	for name := range logs {
+		out, err := exec.Command(binary, "replay", app(strings.ToLower(name)), "--events", lines).Output()
+		if err != nil {
+			t.Fatalf("replay of %s: %v", name, err)
+		}
+		for scan := bufio.NewScanner(bytes.NewReader(out)); scan.Scan(); {
+			var line struct {
+				Stream, Kind string
+				TS           int64
+				Data         json.RawMessage
+				Input        int
+				Clock        int64
+			}
+			must(t, json.Unmarshal(scan.Bytes(), &line))
+			r := row{kind: line.Kind, ts: line.TS, data: values(t, line.Data), input: line.Input, clock: line.Clock}
+			subject := fmt.Sprintf("out.%s.%s.%d", name, line.Stream, shard(name, r.data))
+			all[subject] = append(all[subject], r)
+		}
+	}
+	return all
+}
+
+// shard returns the partition that a row comes from. The apps with several have
+// the symbol as key, and as second value of their rows.
+func shard(app, data string) uint32 {
+	if logs[app] == 1 {
+		return 0
+	}
+	hash := fnv.New32a()
+	hash.Write([]byte(strings.Trim(strings.Split(data, ",")[1], `"`)))
+	return hash.Sum32() % uint32(logs[app])
+}
+
+// values returns the values of a JSON object or array as text.
+func values(t *testing.T, text []byte) string {
+	var all []string
+	value := func(d *jx.Decoder) error {
+		v, err := d.Raw()
+		all = append(all, string(v))
+		return err
+	}
+	var err error
+	if d := jx.DecodeBytes(text); d.Next() == jx.Array {
+		err = d.Arr(value)
+	} else {
+		err = d.ObjBytes(func(d *jx.Decoder, _ []byte) error { return value(d) })
+	}
+	if err != nil {
+		t.Fatalf("row %s: %v", text, err)
+	}
+	return strings.Join(all, ",")
+}
+
+// stored reads the output streams of a data folder that no process uses, fences
+// left out.
+func stored(t *testing.T, data string) results {
+	t.Helper()
+	srv, err := bus.OpenEmbedded(bus.EmbeddedConfig{Dir: filepath.Join(data, "nats"), Log: slog.New(slog.DiscardHandler)})
+	must(t, err)
+	defer func() { must(t, srv.Close()) }()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	nc, err := bus.Connect(ctx, bus.ConnectConfig{Embedded: srv, Log: slog.New(slog.DiscardHandler)})
+	must(t, err)
+	defer nc.Close()
+	js, err := jetstream.New(nc)
+	must(t, err)
+	all := results{}
+	for name, partitions := range logs {
+		for p := range partitions {
+			readStream(ctx, t, js, bus.OutStream(name, uint32(p)), all)
+		}
+	}
+	return all
+}
+
+// readStream adds the results of one output stream, and checks that the positions
+// on each of its subjects grow.
+func readStream(ctx context.Context, t *testing.T, js jetstream.JetStream, name string, all results) {
+	t.Helper()
+	stream, err := js.Stream(ctx, name)
+	must(t, err)
+	end := stream.CachedInfo().State.LastSeq
+	consumer, err := stream.OrderedConsumer(ctx, jetstream.OrderedConsumerConfig{})
+	must(t, err)
+	messages, err := consumer.Messages()
+	must(t, err)
+	defer messages.Stop()
+	last := map[string][2]uint64{}
+	for seq := uint64(0); seq < end; {
+		m, err := messages.Next(jetstream.NextContext(ctx))
+		must(t, err)
+		meta, err := m.Metadata()
+		must(t, err)
+		seq = meta.Sequence.Stream
+		subject, h := m.Subject(), m.Headers()
+		if strings.HasPrefix(subject, "ef.fence.") {
+			continue
+		}
+		at := position(t, h.Get("Ef-Position"))
+		if before := last[subject]; at[0] < before[0] || at[0] == before[0] && at[1] <= before[1] {
+			t.Fatalf("%s: position %v follows %v", subject, at, before)
+		}
+		last[subject] = at
+		ts, err := strconv.ParseInt(h.Get("Ef-Timestamp"), 10, 64)
+		must(t, err)
+		for line := range bytes.Lines(m.Data()) { // a packed message has several
+			all[subject] = append(all[subject], row{kind: h.Get("Ef-Kind"), ts: ts, data: values(t, line)})
+		}
+	}
+}
+
+func position(t *testing.T, text string) (p [2]uint64) {
+	t.Helper()
+	if _, err := fmt.Sscanf(text, "%d.%d", &p[0], &p[1]); err != nil {
+		t.Fatalf("position %q: %v", text, err)
+	}
+	return p
+}
+
+// same reports whether two rows of a subject are one. Where arrival drives the
+// clock, it is the timestamp of what expires; a packed message has that of its
+// last row.
+func same(subject string, a, b row) bool {
+	timed := strings.HasPrefix(subject, "out.Clock.") || a.kind == "current" && !strings.HasPrefix(subject, "out.Shapes.Large.")
+	return a.kind == b.kind && a.data == b.data && (!timed || a.ts == b.ts)
+}
+
+// checkSame compares what is stored with all that must be.
+func checkSame(t *testing.T, got, want results) {
+	t.Helper()
+	checkPrefix(t, got, want)
+	for subject, rows := range want {
+		if n := len(got[subject]); n < len(rows) {
+			t.Errorf("%s: %d of %d results, the first that is missing is %+v", subject, n, len(rows), rows[n])
+		}
+	}
+}
+
+// checkPrefix checks that what is stored is the beginning of all that must be.
+func checkPrefix(t *testing.T, got, want results) {
+	t.Helper()
+	for subject, rows := range got {
+		for i, r := range rows {
+			if i >= len(want[subject]) {
+				t.Errorf("%s: %d results, want %d; the first too many is %+v", subject, len(rows), len(want[subject]), r)
+				break
+			}
+			if w := want[subject][i]; !same(subject, r, w) {
+				t.Errorf("%s: result %d is\n  %+v, want\n  %+v", subject, i, r, w)
+				break
+			}
+		}
+	}
+}
+
+// checkCovers checks that what is stored has all that follows from the first n
+// messages.
+func checkCovers(t *testing.T, got, want results, messages []message, n int) {
+	t.Helper()
+	if n == 0 {
+		return
+	}
+	m := messages[n-1]
+	for subject, rows := range want {
+		clock := int64(n - 1)
+		if strings.HasPrefix(subject, "out.Clock.") {
+			clock = m.clock
+		}
+		for i := len(got[subject]); i < len(rows); i++ {
+			if r := rows[i]; r.input < m.lines || r.input == m.lines && r.clock <= clock {
+				t.Errorf("%s: %d results; result %d follows from the %d messages that were acknowledged, and is missing: %+v",
+					subject, len(got[subject]), i, n, r)
+				break
+			}
+		}
+	}
+}
+
+func (r results) count() (n int) {
+	for _, rows := range r {
+		n += len(rows)
+	}
+	return n
+}
