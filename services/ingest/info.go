@@ -14,8 +14,8 @@ type Info struct {
 	BytesWaiting    int64        `json:"bytes_waiting"`
 	BytesWaitingMax int64        `json:"bytes_waiting_max"`
 	EventBytesMax   int          `json:"event_bytes_max"`
-	Accepted        uint64       `json:"accepted"`   // events handed to a log, for each app
-	Refused         uint64       `json:"refused"`    // events not accepted, and why each app has its own count
+	Accepted        uint64       `json:"accepted"`   // events handed to a log; each app that reads them counts
+	Refused         uint64       `json:"refused"`    // events not accepted; each app that would read them counts
 	Unknown         uint64       `json:"unknown"`    // messages for streams that do not exist
 	Overload        uint64       `json:"overload"`   // messages refused because too much waits
 	Dropped         uint64       `json:"dropped"`    // messages lost whose publishers asked for no answer, or got none
