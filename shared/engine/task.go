@@ -11,12 +11,11 @@ import (
 // by one and holds everything that decides what the next one does.
 type Task struct {
 	*Engine
-	partition uint32
-	chain     frame.Chain
-	ids       []*dedup // by stream: each has its own message ids
-	stamp     int64    // the largest arrival stamp in the log so far
-	next      []int    // by block of the frame at hand: its first row not yet applied
-	blocks    []*siddhiql.Stream
+	chain  *frame.Chain
+	ids    []*dedup // by stream: each has its own message ids
+	stamp  int64    // the largest arrival stamp in the log so far
+	next   []int    // by block of the frame at hand: its first row not yet applied
+	blocks []*siddhiql.Stream
 }
 
 // Applied says what became of a frame.
@@ -37,7 +36,7 @@ func NewTask(plan *siddhiql.Plan, partition uint32, dedupWindow int64) (*Task, e
 	if err != nil {
 		return nil, err
 	}
-	t := &Task{Engine: e, partition: partition, ids: make([]*dedup, len(plan.Streams))}
+	t := &Task{Engine: e, chain: frame.NewChain(plan.Name, partition), ids: make([]*dedup, len(plan.Streams))}
 	for i := range t.ids {
 		t.ids[i] = newDedup(dedupWindow)
 	}
@@ -48,12 +47,12 @@ func NewTask(plan *siddhiql.Plan, partition uint32, dedupWindow int64) (*Task, e
 // until ResetOutputs. After an error the task must not be used again: the log is
 // damaged, or was written for another app, and the error says which.
 func (t *Task) Apply(seq uint64, f *frame.Frame) (Applied, error) {
-	if err := t.check(f); err != nil {
-		return Applied{}, err
-	}
-	verdict, err := t.chain.Next(f.Header, f.CRC)
+	verdict, err := t.chain.Check(seq, &f.Header, f.CRC)
 	if err != nil || verdict == frame.Duplicate {
 		return Applied{Repeated: verdict == frame.Duplicate}, err
+	}
+	if err := t.bind(f); err != nil {
+		return Applied{}, err
 	}
 	t.stamp = max(t.stamp, f.Stamp)
 	var done Applied
@@ -68,12 +67,9 @@ func (t *Task) Apply(seq uint64, f *frame.Frame) (Applied, error) {
 	return done, nil
 }
 
-// check refuses frames that do not fit the app, before anything is applied.
-func (t *Task) check(f *frame.Frame) error {
-	if f.App != t.plan.Name || f.Partition != t.partition {
-		return fmt.Errorf("%w: a frame of partition %d of app %q stands in the log of partition %d of app %q",
-			frame.ErrCorrupt, f.Partition, f.App, t.partition, t.plan.Name)
-	}
+// bind finds the streams of the frame's blocks. It refuses frames that do not fit
+// the app, before anything is applied.
+func (t *Task) bind(f *frame.Frame) error {
 	t.blocks, t.next = t.blocks[:0], t.next[:0]
 	for i := range f.Blocks {
 		schema := f.Blocks[i].Batch.Schema

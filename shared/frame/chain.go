@@ -1,82 +1,151 @@
 package frame
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 )
 
-// Link is the last frame of one writer that a log is known to hold.
-type Link struct {
-	Writer uint64
-	Number uint64
-	CRC    uint32
-}
+// writersMax bounds the memory of a Chain, which grows by one with each start of
+// a process. The writer that was silent longest is forgotten; if it ever wrote
+// again, that would be refused and not be taken for new.
+const writersMax = 4096
 
-// Verdict says what to do with a frame.
+// Verdict says what a task does with a  The zero value is invalid.
 type Verdict uint8
 
-// The verdicts.
 const (
-	// Apply: the frame is the writer's next.
-	Apply Verdict = iota
-	// Duplicate: the writer repeated a frame whose first outcome it did not know.
-	// It was applied already.
-	Duplicate
+	// Apply is for the writer's next
+	Apply Verdict = 1
+	// Duplicate is for a frame that the log has before: its writer repeated it
+	// because it got no answer. Drop it.
+	Duplicate Verdict = 2
 )
 
-// ChainError says that frames are missing from a log, or are not the ones that
-// their writer wrote.
-type ChainError struct {
-	Header Header
-	Last   Link // of the same writer; Number 0: none was seen
+// String returns "apply" or "duplicate".
+func (v Verdict) String() string {
+	switch v {
+	case Apply:
+		return "apply"
+	case Duplicate:
+		return "duplicate"
+	}
+	return fmt.Sprintf("verdict(%d)", uint8(v))
 }
 
-func (e *ChainError) Error() string {
-	h := e.Header
-	if h.Number == e.Last.Number+1 {
-		return fmt.Sprintf("frame %d of writer %016x follows a frame with CRC %08x, but the one before it has %08x: the log was altered",
-			h.Number, h.Writer, h.Prev, e.Last.CRC)
-	}
-	return fmt.Sprintf("frame %d of writer %016x follows its frame %d: the log lost what is between them",
-		h.Number, h.Writer, e.Last.Number)
+// ChainError says that a frame is not what its writer's frames before it
+// announced: the log lost or altered one, or holds a foreign one. Stop; do not
+// retry.
+type ChainError struct {
+	Seq    uint64 // of the frame in the log
+	Writer uint64
+	Number uint64
+	What   string
 }
 
 // Unwrap makes a ChainError an ErrCorrupt.
 func (e *ChainError) Unwrap() error { return ErrCorrupt }
 
-// Chain checks the numbering of frames in one log, writer by writer. The zero
-// value is the chain of an empty log.
-type Chain struct{ last map[uint64]Link }
+func (e *ChainError) Error() string {
+	return fmt.Sprintf("log sequence %d: frame %d of writer %016x: %s; the log is damaged: recover from a checkpoint behind it, or from another copy",
+		e.Seq, e.Number, e.Writer, e.What)
+}
 
-// Next judges the next frame of the log and, if it is to be applied, remembers
-// it. An error means that the log is damaged: nothing after it can be trusted.
-func (c *Chain) Next(h Header, crc uint32) (Verdict, error) {
-	last := c.last[h.Writer]
+// Entry is what a Chain knows of one writer.
+type Entry struct {
+	Writer uint64
+	Number uint64 // of its last frame
+	CRC    uint32 // of its last frame
+	Seq    uint64 // of its last frame in the log
+}
+
+// Chain checks that each writer's frames follow one another, as its numbers and
+// CRCs say. It is a part of a task's state: it does no I/O, and the same frames
+// always give the same chain.
+type Chain struct {
+	app       string
+	partition uint32
+	writers   map[uint64]Entry
+	max       int
+}
+
+// NewChain returns the chain of an empty log.
+func NewChain(app string, partition uint32) *Chain {
+	return &Chain{app: app, partition: partition, writers: map[uint64]Entry{}, max: writersMax}
+}
+
+// Check says what to do with the frame at sequence seq of the log. It remembers a
+// frame that is to be applied; after a *ChainError the chain is as before.
+func (c *Chain) Check(seq uint64, h *Header, crc uint32) (Verdict, error) {
+	fail := func(format string, args ...any) (Verdict, error) {
+		return 0, &ChainError{Seq: seq, Writer: h.Writer, Number: h.Number, What: fmt.Sprintf(format, args...)}
+	}
+	if h.App != c.app || h.Partition != c.partition {
+		return fail("it belongs to the log of %s/%d, and this is the log of %s/%d", h.App, h.Partition, c.app, c.partition)
+	}
+	last, known := c.writers[h.Writer]
 	switch {
-	case h.Number <= last.Number:
+	case h.Writer == 0 || h.Number == 0:
+		return fail("neither a writer nor a number is ever 0")
+	case !known && h.Number != 1:
+		return fail("the writer is unknown, so %d frames before it are missing", h.Number-1)
+	case known && h.Number == last.Number && crc != last.CRC:
+		return fail("it repeats a number with another content: CRC %08x, before %08x", crc, last.CRC)
+	case known && h.Number <= last.Number:
 		return Duplicate, nil
-	case h.Number != last.Number+1 || h.Prev != last.CRC:
-		last.Writer = h.Writer
-		return 0, &ChainError{Header: h, Last: last}
+	case h.Number != last.Number+1:
+		return fail("the writer's last frame is %d, so %d are missing", last.Number, h.Number-last.Number-1)
+	case h.Prev != last.CRC:
+		return fail("it follows a frame with CRC %08x, and the writer's last has %08x", h.Prev, last.CRC)
 	}
-	if c.last == nil {
-		c.last = map[uint64]Link{}
+	if !known && len(c.writers) >= c.max {
+		c.forgetOldest()
 	}
-	c.last[h.Writer] = Link{Writer: h.Writer, Number: h.Number, CRC: crc}
+	c.writers[h.Writer] = Entry{Writer: h.Writer, Number: h.Number, CRC: crc, Seq: seq}
 	return Apply, nil
 }
 
-// Links returns the last frame of every writer, ordered by writer.
-func (c *Chain) Links() []Link {
-	links := make([]Link, 0, len(c.last))
-	for _, l := range c.last {
-		links = append(links, l)
-	}
-	slices.SortFunc(links, func(a, b Link) int {
-		if a.Writer < b.Writer {
-			return -1
+func (c *Chain) forgetOldest() {
+	var oldest Entry
+	for _, e := range c.writers { // the order does not matter: sequences differ
+		if oldest.Writer == 0 || e.Seq < oldest.Seq {
+			oldest = e
 		}
-		return 1
-	})
-	return links
+	}
+	delete(c.writers, oldest.Writer)
+}
+
+// Entries appends what is known of all writers to dst, sorted by writer.
+func (c *Chain) Entries(dst []Entry) []Entry {
+	start := len(dst)
+	for _, e := range c.writers {
+		dst = append(dst, e)
+	}
+	slices.SortFunc(dst[start:], func(a, b Entry) int { return cmp.Compare(a.Writer, b.Writer) })
+	return dst
+}
+
+// Entry returns what is known of one writer.
+func (c *Chain) Entry(writer uint64) (Entry, bool) {
+	e, ok := c.writers[writer]
+	return e, ok
+}
+
+// Load replaces all that is known by entries, as Entries returned them.
+func (c *Chain) Load(entries []Entry) error {
+	if len(entries) > c.max {
+		return fmt.Errorf("chain of %s/%d: %d writers, limit %d", c.app, c.partition, len(entries), c.max)
+	}
+	writers := make(map[uint64]Entry, len(entries))
+	for i, e := range entries {
+		if e.Writer == 0 || e.Number == 0 || e.Seq == 0 {
+			return fmt.Errorf("chain of %s/%d: entry %d is of writer %d, number %d, sequence %d; none is ever 0", c.app, c.partition, i, e.Writer, e.Number, e.Seq)
+		}
+		if _, twice := writers[e.Writer]; twice {
+			return fmt.Errorf("chain of %s/%d: writer %016x is listed twice", c.app, c.partition, e.Writer)
+		}
+		writers[e.Writer] = e
+	}
+	c.writers = writers
+	return nil
 }

@@ -1,10 +1,11 @@
 // Package frame encodes the records of the write-ahead log, so that a torn or
-// altered one is always noticed. Where records are kept, in what order they are
-// written and what a gap between them means is shared/wal's business.
+// altered one is always noticed, and checks that those of each writer follow one
+// another. Where and how records are kept is shared/wal's business.
 //
 // Every byte is described in docs/formats/frame.md. Read frame.go for what a
 // frame says, header.go for what surrounds the payload, encode.go and decode.go
-// for the payload, and ints.go for how numbers are packed.
+// for the payload, ints.go for how numbers are packed, and chain.go for what makes
+// the frames of a log whole.
 package frame
 
 import (

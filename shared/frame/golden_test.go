@@ -14,9 +14,9 @@ import (
 	"eventflux/shared/frame"
 )
 
-// With -rewrite the golden files are written anew. That is right for a new golden
+// With -rewrite-golden the golden files are written anew. That is right for a new golden
 // frame only: a difference in one that is there means that logs are no longer read.
-var rewrite = flag.Bool("rewrite", false, "write the golden files anew")
+var rewrite = flag.Bool("rewrite-golden", false, "write the golden files anew")
 
 // example is the frame that docs/formats/frame.md takes apart.
 func example() *frame.Frame {

@@ -1,5 +1,5 @@
 // Package wal appends frames to the log of a partition, reads them back, and
-// checks that none is missing, twice or altered. The bytes of a frame are
+// checks that no sequence is missing. The bytes of a frame are
 // shared/frame's business, the settings of the JetStream stream shared/bus's, and
 // what frames mean the engine's.
 //
@@ -12,5 +12,5 @@
 //	                                                                     until acknowledged
 //
 // Read errors.go, message.go, group.go, writer.go, run.go and flight.go for
-// writing, reader.go and pump.go for reading, chain.go for what a task checks.
+// writing, reader.go and pump.go for reading.
 package wal

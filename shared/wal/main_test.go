@@ -158,7 +158,7 @@ func readLog(t testing.TB, nc *nats.Conn) logged {
 	defer r.Close()
 	var l logged
 	var dec frame.Decoder
-	chain := NewChain("app", 0)
+	chain := frame.NewChain("app", 0)
 	for !r.AtTail() {
 		rec, err := r.Next(within(t))
 		if err != nil {
@@ -172,7 +172,7 @@ func readLog(t testing.TB, nc *nats.Conn) logged {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if verdict == Duplicate {
+		if verdict == frame.Duplicate {
 			l.duplicates++
 			continue
 		}

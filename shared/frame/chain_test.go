@@ -1,4 +1,4 @@
-package wal
+package frame
 
 import (
 	"fmt"
@@ -7,8 +7,6 @@ import (
 	"testing"
 
 	"github.com/cockroachdb/datadriven"
-
-	"eventflux/shared/frame"
 )
 
 // TestChain runs the scripts of testdata/chain. A line is a frame as the log has
@@ -28,7 +26,7 @@ func TestChain(t *testing.T) {
 					if _, err := fmt.Sscanf(line, "%d writer=%d number=%d prev=%d crc=%d", &seq, &writer, &number, &prev, &crc); err != nil {
 						d.Fatalf(t, "%q: %v", line, err)
 					}
-					h := frame.Header{App: "app", Writer: writer, Number: number, Prev: prev}
+					h := Header{App: "app", Writer: writer, Number: number, Prev: prev}
 					if d.HasArg("app") {
 						d.ScanArgs(t, "app", &h.App)
 					}
