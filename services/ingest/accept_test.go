@@ -27,8 +27,11 @@ func TestWhatIsAcceptedIsInTheLog(t *testing.T) {
 		{`{"origin":"a","delay":1}`, []string{"Ef-Timestamp", "123"}, `Flights +0 ["a",1]@123`},
 		{`{"origin":"a","delay":1}`, []string{"Ef-Timestamp", "-5"}, `Flights +0 ["a",1]@-5`},
 		{`{"origin":"a","delay":1}`, []string{"Ef-Timestamp", "2001-01-15T08:30:00.5+01:00"}, `Flights +0 ["a",1]@979543800500`},
-		{`{"origin":"a","delay":1}`, []string{"Traceparent", "00-ab-cd-01", "tracestate", "v=1", "other", "x"},
-			`Flights +0 header="traceparent: 00-ab-cd-01\r\ntracestate: v=1\r\n" ["a",1]`},
+		{
+			`{"origin":"a","delay":1}`,
+			[]string{"Traceparent", "00-ab-cd-01", "tracestate", "v=1", "other", "x"},
+			`Flights +0 header="traceparent: 00-ab-cd-01\r\ntracestate: v=1\r\n" ["a",1]`,
+		},
 	} {
 		before := len(r.logged("a", 0))
 		ack := r.ask("events.Flights", c.payload, c.headers...)
