@@ -50,6 +50,9 @@ func (s *session) rows() []item { return append(slices.Clone(s.merged), s.onTime
 func (w *sessions) expiry(s *session) int64 { return s.end + w.latency }
 
 func (w *sessions) add(chunk []item) [][]item {
+	// Timers go before events (1.6), also where a timer of an earlier query, due at
+	// the same ms, has put out the chunk.
+	chunks := w.close()
 	var out []item
 	for _, x := range chunk {
 		left, accepted := w.place(x)
@@ -58,7 +61,7 @@ func (w *sessions) add(chunk []item) [][]item {
 			out = append(out, x)
 		}
 	}
-	return one(out)
+	return append(chunks, one(out)...)
 }
 
 // place puts an event where it belongs and returns what it makes expire; false if
@@ -120,9 +123,13 @@ func (w *sessions) extend(s *session, ts int64) {
 	}
 }
 
-// merge joins the previous session and the current one once nothing lies between.
+// merge joins the previous session and the current one once the gap between the
+// end of the one and the start of the other is no wider than that of a session.
+// That is Siddhi's measure, and the only one by which an event that joins the
+// previous session can ever close the gap: nearer to the current one, it would
+// have joined that.
 func (w *sessions) merge(k *sessionKey) {
-	if k.previous == nil || k.now == nil || k.previous.end < k.now.start {
+	if k.previous == nil || k.now == nil || k.previous.end < k.now.start-w.gap {
 		return
 	}
 	k.now.merged = append(k.now.merged, k.previous.rows()...)
@@ -155,28 +162,31 @@ func expireSession(s *session) []item {
 	return out
 }
 
-// fire closes what is due by now, in order of end time, in one chunk.
-func (w *sessions) fire(int64) [][]item {
+// fire is the timer of a session's end or expiry. It does nothing if that session
+// has grown or is gone by now.
+func (w *sessions) fire(due int64) [][]item {
+	for _, k := range w.keys {
+		if k.now != nil && k.now.end == due || k.previous != nil && w.expiry(k.previous) == due {
+			return w.close()
+		}
+	}
+	return nil
+}
+
+// close lets all that is due by now expire, in order of end time, in one chunk.
+func (w *sessions) close() [][]item {
 	var closed []*session
 	for _, k := range w.keys {
-		for _, s := range []*session{k.previous, k.now} {
-			if s != nil && w.expiry(s) <= w.now() {
-				closed = append(closed, s)
-			}
-		}
-		if k.previous != nil && w.expiry(k.previous) <= w.now() {
-			k.previous = nil
-		}
-		if k.now == nil || k.now.end > w.now() {
-			continue
-		}
-		if w.expiry(k.now) > w.now() {
+		if k.now != nil && k.now.end <= w.now() { // it becomes the previous one
 			if k.previous != nil {
 				closed = append(closed, k.previous)
 			}
-			k.previous = k.now
+			k.previous, k.now = k.now, nil
 		}
-		k.now = nil
+		if k.previous != nil && w.expiry(k.previous) <= w.now() {
+			closed = append(closed, k.previous)
+			k.previous = nil
+		}
 	}
 	slices.SortFunc(closed, func(a, b *session) int {
 		return cmp.Or(cmp.Compare(a.end, b.end), cmp.Compare(a.opened, b.opened))

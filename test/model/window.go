@@ -19,7 +19,7 @@ type environment struct {
 	now          func() int64
 	schedule     func(at int64) (seq int)
 	again        func(at int64, seq int) // schedules the next firing of a periodic timer
-	needsExpired bool // the query outputs expired or all events
+	needsExpired bool                    // the query outputs expired or all events
 }
 
 func newWindow(w *siddhiql.Window, env *environment) keeper {
@@ -199,7 +199,7 @@ type timeBatch struct {
 	stream   bool   // streamCurrent
 	boundary int64
 	started  bool
-	seq      int // of the timer, which the first event schedules for ever
+	seq      int    // of the timer, which the first event schedules for ever
 	batch    []item // of this period
 	previous []item // emitted and not yet expired
 }
