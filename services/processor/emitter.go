@@ -21,6 +21,9 @@ import (
 var errFenced = errors.New("another processor has taken this partition over")
 
 const (
+	// An atomic batch costs the server about as much as 20 messages one by one, for
+	// it makes a store for the batch, syncs that too, and removes it.
+	batchMessagesMin = 12
 	batchMessagesMax = 1000 // the server's default limit of an atomic batch
 	batchBytesMax    = 4 << 20
 	publishTimeout   = 5 * time.Second
@@ -82,7 +85,11 @@ func (e *emitter) run(ctx context.Context, box *outbox) error {
 	}
 }
 
+// batchLength returns how many messages to send at once: a few go one by one.
 func batchLength(messages []message) int {
+	if len(messages) < batchMessagesMin {
+		return 1
+	}
 	bytes := 0
 	for n, m := range messages {
 		bytes += m.end - m.start
