@@ -31,7 +31,7 @@ func (w *externalTime) add(chunk []item) [][]item {
 	return one(out)
 }
 
-func (w *externalTime) fire(int64) [][]item { return nil }
+func (w *externalTime) fire(int64, int) [][]item { return nil }
 
 // externalTimeBatch is 5.6.
 type externalTimeBatch struct {
@@ -72,7 +72,7 @@ func (w *externalTimeBatch) add(chunk []item) [][]item {
 	if w.started && w.timeout > 0 && w.now() >= w.newest {
 		// The timer of an earlier query, due at the same ms, has put out the chunk:
 		// still, timers go before events (1.6).
-		chunks = w.fire(w.newest)
+		chunks = w.fire(w.newest, 0)
 	}
 	for _, x := range chunk {
 		if x.values[w.attr] == nil {
@@ -166,7 +166,7 @@ func (w *externalTimeBatch) repeat() []item {
 }
 
 // fire is the timeout; timers that have been overtaken by newer ones do nothing.
-func (w *externalTimeBatch) fire(due int64) [][]item {
+func (w *externalTimeBatch) fire(due int64, _ int) [][]item {
 	if due != w.newest {
 		return nil
 	}

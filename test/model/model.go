@@ -92,7 +92,7 @@ func (m *Model) Advance(now int64) {
 			break
 		}
 		m.clock = max(m.clock, t.due)
-		t.run.fire(t.due)
+		t.run.fire(t)
 	}
 	m.clock = target
 }

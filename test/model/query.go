@@ -58,8 +58,8 @@ func (run *running) receive(chunk []item) {
 	}
 }
 
-func (run *running) fire(due int64) {
-	for _, c := range run.window.fire(due) {
+func (run *running) fire(t timer) {
+	for _, c := range run.window.fire(t.due, t.seq) {
 		run.finish(c)
 	}
 }

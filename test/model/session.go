@@ -31,6 +31,8 @@ type session struct {
 	merged     []item
 	onTime     []item
 	opened     int // number of the session: orders those with equal ends
+	endSeq     int // of the timer of its end
+	expirySeq  int // of the timer of its expiry
 }
 
 func newSession(p []window.Param, env *environment) *sessions {
@@ -116,10 +118,10 @@ func (w *sessions) open(k *sessionKey, x item) {
 // extend moves a session's end, which never shrinks (correction 4), and schedules
 // its close and its expiry.
 func (w *sessions) extend(s *session, ts int64) {
-	s.end = max(s.end, ts+w.gap)
-	w.schedule(s.end)
-	if w.latency > 0 {
-		w.schedule(w.expiry(s))
+	if end := ts + w.gap; end > s.end || s.endSeq == 0 {
+		s.end = max(s.end, end)
+		s.endSeq = w.schedule(s.end)
+		s.expirySeq = w.schedule(w.expiry(s))
 	}
 }
 
@@ -134,7 +136,11 @@ func (w *sessions) merge(k *sessionKey) {
 	}
 	k.now.merged = append(k.now.merged, k.previous.rows()...)
 	k.now.start = min(k.now.start, k.previous.start)
-	w.extend(k.now, k.previous.end-w.gap)
+	if k.previous.end > k.now.end {
+		k.now.end, k.now.endSeq, k.now.expirySeq = k.previous.end, k.previous.endSeq, k.previous.expirySeq
+		w.again(k.now.end, k.now.endSeq)
+		w.again(w.expiry(k.now), k.now.expirySeq)
+	}
 	k.previous = nil
 }
 
@@ -164,9 +170,10 @@ func expireSession(s *session) []item {
 
 // fire is the timer of a session's end or expiry. It does nothing if that session
 // has grown or is gone by now.
-func (w *sessions) fire(due int64) [][]item {
+func (w *sessions) fire(due int64, seq int) [][]item {
 	for _, k := range w.keys {
-		if k.now != nil && k.now.end == due || k.previous != nil && w.expiry(k.previous) == due {
+		ended := k.now != nil && k.now.end == due && k.now.endSeq == seq
+		if ended || k.previous != nil && w.expiry(k.previous) == due && k.previous.expirySeq == seq {
 			return w.close()
 		}
 	}

@@ -45,7 +45,7 @@ func (w *sorted) add(chunk []item) [][]item {
 	return one(out)
 }
 
-func (w *sorted) fire(int64) [][]item { return nil }
+func (w *sorted) fire(int64, int) [][]item { return nil }
 
 // worst finds the last event in sort order; among equals the newest.
 func (w *sorted) worst() int {

@@ -10,8 +10,9 @@ import (
 // keeper is a window, section 5: what comes in as a chunk goes out as some chunks.
 type keeper interface {
 	add(chunk []item) [][]item
-	// fire is called at a time that the window has scheduled.
-	fire(due int64) [][]item
+	// fire is called at a time that the window has scheduled, with the number that
+	// schedule returned.
+	fire(due int64, seq int) [][]item
 }
 
 // environment is what a window knows of its query.
@@ -100,7 +101,7 @@ func (w *length) add(chunk []item) [][]item {
 	return one(out)
 }
 
-func (w *length) fire(int64) [][]item { return nil }
+func (w *length) fire(int64, int) [][]item { return nil }
 
 // lengthBatch is 5.2.
 type lengthBatch struct {
@@ -154,7 +155,7 @@ func (w *lengthBatch) addBatch(x item) []item {
 	return out
 }
 
-func (w *lengthBatch) fire(int64) [][]item { return nil }
+func (w *lengthBatch) fire(int64, int) [][]item { return nil }
 
 // timeWindow is 5.3.
 type timeWindow struct {
@@ -179,7 +180,7 @@ func (w *timeWindow) add(chunk []item) [][]item {
 	return one(out)
 }
 
-func (w *timeWindow) fire(int64) [][]item { return one(w.expire()) }
+func (w *timeWindow) fire(int64, int) [][]item { return one(w.expire()) }
 
 // expire stops at the first event that is not due.
 func (w *timeWindow) expire() []item {
@@ -217,7 +218,7 @@ func (w *timeBatch) add(chunk []item) [][]item {
 	case w.now() >= w.boundary:
 		// A timer of a query before this one, due at the same ms, has put out the
 		// chunk: still, what comes on a boundary belongs to the next batch.
-		chunks = w.fire(w.boundary)
+		chunks = w.fire(w.boundary, w.seq)
 	}
 	w.batch = append(w.batch, chunk...)
 	if w.stream {
@@ -235,7 +236,7 @@ func nextBoundary(t, start, period int64) int64 {
 	return t - past + period
 }
 
-func (w *timeBatch) fire(due int64) [][]item {
+func (w *timeBatch) fire(due int64, _ int) [][]item {
 	if due != w.boundary {
 		return nil // seen to by add
 	}
