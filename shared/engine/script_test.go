@@ -14,7 +14,7 @@ import (
 	"eventflux/shared/window"
 )
 
-// TestScripts runs the histories of testdata. Commands:
+// TestScripts runs the histories of testdata/scripts. Commands:
 //
 //	app              the app's text; prints its errors, if any
 //	send at=MS [ts=MS] [chunk]
@@ -25,7 +25,7 @@ import (
 //
 // Rows are printed as "query kind ts [values]", and a rule ends each chunk.
 func TestScripts(t *testing.T) {
-	datadriven.Walk(t, "testdata", func(t *testing.T, path string) {
+	datadriven.Walk(t, "testdata/scripts", func(t *testing.T, path string) {
 		var s *script
 		datadriven.RunTest(t, path, func(t *testing.T, d *datadriven.TestData) string {
 			if d.Cmd == "app" {
