@@ -1,0 +1,30 @@
+// Package state is what components of an app share so that their state can be
+// taken out, proved equal, and put back: entries of (key, value), changes since
+// an epoch, digests, versions. What is in an entry only its component knows; where
+// entries are stored is left to shared/checkpoint.
+package state
+
+// Source is how the code of one component shows its state. A Component makes a
+// Holder of it.
+//
+// Keys and values are bytes; a key belongs to the callee during the call only.
+type Source interface {
+	// Changed calls visit with the key of every entry that was put, changed or
+	// dropped since Changed was called before, or since the last Ready. A key may
+	// come more than once. It costs time for the changes, not for the state.
+	Changed(visit func(key []byte))
+	// Keys calls visit with the key of every entry, in any order.
+	Keys(visit func(key []byte))
+	// Append appends the value of an entry to dst; false if there is none. The same
+	// state always gives the same bytes.
+	Append(dst, key []byte) ([]byte, bool)
+	// Reset drops all entries.
+	Reset()
+	// Put loads an entry into a source that was Reset. Bytes that are wrong are an
+	// error, never a panic, and cost no more memory than their length allows.
+	Put(key, value []byte) error
+	// Ready ends loading. It refuses entries that do not fit together.
+	Ready() error
+	// Bytes estimates the memory that the entries take.
+	Bytes() int64
+}
