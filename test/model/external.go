@@ -50,6 +50,7 @@ type externalTimeBatch struct {
 	emitted []item // rows of the previous batch, or once flushed by a timeout: of this one
 	flushed bool   // by a timeout
 	newest  int64  // due time of the last timer
+	seq     int    // its number
 }
 
 func newExternalTimeBatch(p []window.Param, env *environment) *externalTimeBatch {
@@ -72,7 +73,7 @@ func (w *externalTimeBatch) add(chunk []item) [][]item {
 	if w.started && w.timeout > 0 && w.now() >= w.newest {
 		// The timer of an earlier query, due at the same ms, has put out the chunk:
 		// still, timers go before events (1.6).
-		chunks = w.fire(w.newest, 0)
+		chunks = w.fire(w.newest, w.seq)
 	}
 	for _, x := range chunk {
 		if x.values[w.attr] == nil {
@@ -119,10 +120,11 @@ func (w *externalTimeBatch) begin(x item) bool {
 	return true
 }
 
+// arm starts the timeout anew. At the same due time it is the same timer.
 func (w *externalTimeBatch) arm() {
-	if w.timeout > 0 {
-		w.newest = w.now() + w.timeout
-		w.schedule(w.newest)
+	if due := w.now() + w.timeout; w.timeout > 0 && due != w.newest {
+		w.newest = due
+		w.seq = w.schedule(due)
 	}
 }
 
@@ -165,9 +167,10 @@ func (w *externalTimeBatch) repeat() []item {
 	return append(out, w.emitted...)
 }
 
-// fire is the timeout; timers that have been overtaken by newer ones do nothing.
-func (w *externalTimeBatch) fire(due int64, _ int) [][]item {
-	if due != w.newest {
+// fire is the timeout, which goes on at equal distances until it starts anew;
+// timers that have been overtaken by newer ones do nothing.
+func (w *externalTimeBatch) fire(due int64, seq int) [][]item {
+	if due != w.newest || seq != w.seq {
 		return nil
 	}
 	var out []item
@@ -177,6 +180,7 @@ func (w *externalTimeBatch) fire(due int64, _ int) [][]item {
 		out = w.flush()
 		w.flushed = true
 	}
-	w.arm()
+	w.newest += w.timeout
+	w.again(w.newest, w.seq)
 	return one(out)
 }
