@@ -137,15 +137,15 @@ func (c *checker) source(a *Annotation, s *Stream) {
 		c.errorf(a.Pos, "`@source` names no subject: write `@source(subject='…')`, or leave it out for `%s`", s.Subject)
 		return
 	}
-	if why := badSubject(e.Value); why != "" {
+	if why := badSubject(e.Value, c.plan.Name); why != "" {
 		c.errorf(e.Pos, "the subject '%s' %s", shorten(e.Value), why)
 		return
 	}
 	s.Subject = e.Value
 }
 
-// badSubject says why events cannot be published to a subject, or "".
-func badSubject(subject string) string {
+// badSubject says why an app cannot take its events from a subject, or "".
+func badSubject(subject, app string) string {
 	tokens := strings.Split(subject, ".")
 	for i, t := range tokens {
 		switch {
@@ -162,10 +162,33 @@ func badSubject(subject string) string {
 			return "has a token that " + badToken(t)
 		}
 	}
-	if first := tokens[0]; first == "ef" || first == "out" || first == "dlq" || strings.HasPrefix(first, "$") {
+	if first := tokens[0]; first == "ef" || first == "dlq" || strings.HasPrefix(first, "$") {
 		return "begins with " + tick(first) + ", which is kept for EventFlux and NATS: expected another first token"
 	}
+	if tokens[0] == "out" {
+		return badLink(tokens, app)
+	}
 	return ""
+}
+
+// badLink says why an app cannot read results from the subject of these tokens,
+// the first of which is `out`, or "".
+func badLink(tokens []string, app string) string {
+	whole := len(tokens) == 4 && tokens[1] != "*" && tokens[2] != "*" && (tokens[3] == "*" || isPartition(tokens[3]))
+	switch {
+	case !whole:
+		return "begins with `out`, where the results of apps are: expected `out.<app>.<Stream>.<p>` for those of partition p, or `out.<app>.<Stream>.*` for those of all"
+	case tokens[1] == app:
+		return "has the app's own results, which would feed it without end: expected those of another app"
+	}
+	return ""
+}
+
+// isPartition reports whether a token is the number of a partition as subjects
+// have it.
+func isPartition(token string) bool {
+	n, err := strconv.ParseUint(token, 10, 32)
+	return err == nil && n < partitionsMax && strconv.FormatUint(n, 10) == token
 }
 
 // elementAnnotation reads an annotation of a query or a partition that both can have.
