@@ -8,8 +8,9 @@ import (
 
 func init() {
 	Register(Spec{
-		Name:  "externalTime",
-		Usage: "externalTime(attribute long, span time)",
+		Name:    "externalTime",
+		Version: "1.0.0",
+		Usage:   "externalTime(attribute long, span time)",
 		Check: func(p []Param) error {
 			if err := arity(p, 2, 2); err != nil {
 				return err
@@ -20,7 +21,9 @@ func init() {
 			return checkSpan(p, 1)
 		},
 		New: func(c Config) Window {
-			return &externalTime{env: c.Env, attr: c.Params[0].Attr, span: c.Params[1].Int, queue: NewQueue(c, blockRowsMax/2)}
+			w := &externalTime{env: c.Env, attr: c.Params[0].Attr, span: c.Params[1].Int, queue: NewQueue(c, blockRowsMax/2)}
+			w.Kept = NewKept(w.env, &w.queue, nil)
+			return w
 		},
 	})
 }
@@ -38,6 +41,7 @@ func checkClock(params []Param, i int) error {
 // all before it, and nothing expires without a newer event.
 type externalTime struct {
 	untimed
+	Kept
 	env   *Env
 	attr  int
 	span  int64

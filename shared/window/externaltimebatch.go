@@ -8,10 +8,11 @@ import (
 
 func init() {
 	Register(Spec{
-		Name:  "externalTimeBatch",
-		Usage: "externalTimeBatch(attribute long, span time [, start] [, timeout time] [, replaceTimestamp bool])",
-		Check: checkExternalTimeBatch,
-		New:   newExternalTimeBatch,
+		Name:    "externalTimeBatch",
+		Version: "1.0.0",
+		Usage:   "externalTimeBatch(attribute long, span time [, start] [, timeout time] [, replaceTimestamp bool])",
+		Check:   checkExternalTimeBatch,
+		New:     newExternalTimeBatch,
 	})
 }
 
@@ -53,6 +54,15 @@ func newExternalTimeBatch(c Config) Window {
 	if len(p) > 3 {
 		w.timeout = p[3].Int
 	}
+	w.Kept = w.batch.kept(w.env, func(f *Fields) {
+		f.Bool(&w.begun)
+		f.Int(&w.anchor)
+		f.Int(&w.end)
+		f.Int(&w.largest)
+		f.Bool(&w.flushed)
+		f.Int(&w.due)
+		f.Uint(&w.seq)
+	})
 	return w
 }
 
@@ -61,6 +71,7 @@ func newExternalTimeBatch(c Config) Window {
 // row skips. With a timeout it also comes out when the engine's clock has gone on
 // for so long, and again, complete, when there is more in it later.
 type externalTimeBatch struct {
+	Kept
 	env      *Env
 	attr     int
 	span     int64

@@ -2,8 +2,9 @@ package window
 
 func init() {
 	Register(Spec{
-		Name:  "length",
-		Usage: "length(n int)",
+		Name:    "length",
+		Version: "1.0.0",
+		Usage:   "length(n int)",
 		Check: func(p []Param) error {
 			if err := arity(p, 1, 1); err != nil {
 				return err
@@ -11,7 +12,9 @@ func init() {
 			return checkSize(p, 0, 0)
 		},
 		New: func(c Config) Window {
-			return &length{env: c.Env, size: int(c.Params[0].Int), queue: NewQueue(c, c.Params[0].Int)}
+			w := &length{env: c.Env, size: int(c.Params[0].Int), queue: NewQueue(c, c.Params[0].Int)}
+			w.Kept = NewKept(w.env, &w.queue, nil)
+			return w
 		},
 	})
 }
@@ -19,6 +22,7 @@ func init() {
 // length keeps the last size rows. A row that finds it full displaces the oldest.
 type length struct {
 	untimed
+	Kept
 	env   *Env
 	size  int
 	queue Queue

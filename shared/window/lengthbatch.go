@@ -2,8 +2,9 @@ package window
 
 func init() {
 	Register(Spec{
-		Name:  "lengthBatch",
-		Usage: "lengthBatch(n int [, streamCurrent bool])",
+		Name:    "lengthBatch",
+		Version: "1.0.0",
+		Usage:   "lengthBatch(n int [, streamCurrent bool])",
 		Check: func(p []Param) error {
 			if err := arity(p, 1, 2); err != nil {
 				return err
@@ -17,11 +18,13 @@ func init() {
 			return nil
 		},
 		New: func(c Config) Window {
-			return &lengthBatch{
+			w := &lengthBatch{
 				env: c.Env, size: int(c.Params[0].Int), keep: c.Expired,
 				stream: len(c.Params) == 2 && c.Params[1].Int != 0,
 				batch:  newBatch(c, c.Params[0].Int),
 			}
+			w.Kept = w.batch.kept(w.env, func(f *Fields) { f.Count(&w.seen) })
+			return w
 		},
 	})
 }
@@ -30,6 +33,7 @@ func init() {
 // one before it.
 type lengthBatch struct {
 	untimed
+	Kept
 	env    *Env
 	size   int
 	keep   bool // expired rows are wanted
@@ -81,6 +85,17 @@ type batch struct {
 }
 
 func newBatch(c Config, expected int64) batch { return batch{queue: NewQueue(c, expected)} }
+
+// kept is the state of a window that is a batch and some fields.
+func (b *batch) kept(env *Env, fields func(*Fields)) Kept {
+	return NewKept(env, &b.queue, func(f *Fields) {
+		f.Uint(&b.mark)
+		if f.reading && (b.mark < b.queue.head || b.mark > b.queue.tail) {
+			f.fail("a batch from %d, among rows %d to %d", b.mark, b.queue.head, b.queue.tail)
+		}
+		fields(f)
+	})
+}
 
 // collected returns the number of rows that wait for the end of their batch.
 func (b *batch) collected() int { return int(b.queue.Tail() - b.mark) }

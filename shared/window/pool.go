@@ -1,6 +1,10 @@
 package window
 
-import "eventflux/shared/event"
+import (
+	"fmt"
+
+	"eventflux/shared/event"
+)
 
 // pool keeps copies of rows that leave in any order. Each is known by its place,
 // which changes only in settle.
@@ -45,4 +49,36 @@ func (p *pool) settle(each func(visit func(place *int32))) {
 		*place = int32(len(p.spare.TS) - 1)
 	})
 	p.rows, p.spare, p.gone = p.spare, p.rows, 0
+}
+
+// append writes the rows at some places, in their order.
+func (p *pool) append(dst []byte, env *Env, places []int32) []byte {
+	p.spare.Reset()
+	for _, place := range places {
+		p.spare.AppendSome(p.rows, int(place), p.used)
+	}
+	dst, err := env.codec.encoder.AppendRows(dst, p.spare, p.used)
+	if err != nil { // it holds what frames held
+		panic(fmt.Sprintf("window: encode %d rows: %v", len(places), err))
+	}
+	return dst
+}
+
+// read adds the rows that append wrote and returns their places, and the bytes
+// behind them.
+func (p *pool) read(src []byte, env *Env) (places []int32, rest []byte, err error) {
+	rest, err = env.codec.decoder.ReadRows(p.spare, src, p.used)
+	if err != nil {
+		return nil, nil, err
+	}
+	for i := range p.spare.TS {
+		p.rows.AppendSome(p.spare, i, p.used)
+		places = append(places, int32(len(p.rows.TS)-1))
+	}
+	return places, rest, nil
+}
+
+func (p *pool) reset() {
+	p.rows.Reset()
+	p.gone = 0
 }

@@ -25,6 +25,9 @@ type Queue struct {
 	blocks     []*event.Batch // blocks[0] holds row head
 	retired    []*event.Batch // all left, but references may still point into them
 	spare      *event.Batch
+
+	tagged bool       // rows have a number beside them
+	tags   [][]uint64 // by block
 }
 
 // NewQueue returns an empty queue for the rows of a window, which expects to hold
@@ -54,15 +57,32 @@ func (q *Queue) Settle() {
 }
 
 // Push appends a copy of the row.
-func (q *Queue) Push(r Row) {
+func (q *Queue) Push(r Row) { q.push(r) }
+
+// pushTagged appends a copy of the row with a number beside it.
+func (q *Queue) pushTagged(r Row, tag uint64) {
+	i := q.push(r)
+	q.tags[i] = append(q.tags[i], tag)
+}
+
+func (q *Queue) push(r Row) (block int) {
 	i := int(q.tail>>q.shift - q.head>>q.shift)
 	if i == len(q.blocks) {
 		q.blocks = append(q.blocks, q.block())
+		if q.tagged {
+			q.tags = append(q.tags, nil)
+		}
 	}
 	b := q.blocks[i]
 	b.AppendSome(r.B, int(r.I), q.used)
 	b.TS[len(b.TS)-1] = r.TS
 	q.tail++
+	return i
+}
+
+// tag returns the number beside a row.
+func (q *Queue) tag(number uint64) uint64 {
+	return q.tags[number>>q.shift-q.head>>q.shift][number&(1<<q.shift-1)]
 }
 
 func (q *Queue) block() *event.Batch {
@@ -88,6 +108,9 @@ func (q *Queue) Pop() {
 		n := copy(q.blocks, q.blocks[1:])
 		q.blocks[n] = nil
 		q.blocks = q.blocks[:n]
+		if q.tagged {
+			q.tags = q.tags[:copy(q.tags, q.tags[1:])]
+		}
 	}
 }
 

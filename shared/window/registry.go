@@ -26,6 +26,8 @@ func (p Param) Constant() bool { return p.Attr < 0 }
 type Spec struct {
 	// Name is what apps write, in exactly these letters.
 	Name string
+	// Version of the schema of its state, as in semantic versioning.
+	Version string
 	// Usage is shown where parameters are wrong, such as "length(n int)".
 	Usage string
 	// Check refuses wrong parameters. The error says what is wrong with which

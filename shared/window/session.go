@@ -11,10 +11,11 @@ import (
 
 func init() {
 	Register(Spec{
-		Name:  "session",
-		Usage: "session(gap time [, key string [, allowedLatency time]])",
-		Check: checkSession,
-		New:   newSession,
+		Name:    "session",
+		Version: "1.0.0",
+		Usage:   "session(gap time [, key string [, allowedLatency time]])",
+		Check:   checkSession,
+		New:     newSession,
 	})
 }
 
@@ -68,12 +69,15 @@ type sessions struct {
 	opened  uint64
 	timers  Heap[sessionTimer, *sessionTimer]
 	closing []*session
+	touched []*sessionKey // changed since the last Changed
 	visit   func(func(*int32))
 	chunk   []Row
 }
 
 type sessionKey struct {
 	name     string
+	null     bool
+	touched  bool
 	place    int // in all
 	now      *session
 	previous *session
@@ -124,6 +128,7 @@ func (w *sessions) Add(in []Row, emit Emit) {
 // any. Sessions that it pushes out expire in front of it.
 func (w *sessions) put(r Row) bool {
 	k := w.keyOf(r)
+	w.touch(k)
 	now, before := k.now, k.previous
 	switch {
 	case now != nil && r.TS > now.end: // it is ahead of the clock
@@ -164,7 +169,11 @@ func (w *sessions) keyOf(r Row) *sessionKey {
 	if slot != nil {
 		return slot
 	}
-	k := &sessionKey{name: strings.Clone(name), place: len(w.all)}
+	return w.newKey(strings.Clone(name), null)
+}
+
+func (w *sessions) newKey(name string, null bool) *sessionKey {
+	k := &sessionKey{name: name, null: null, place: len(w.all)}
 	w.all = append(w.all, k)
 	if null {
 		w.null = k
@@ -172,6 +181,13 @@ func (w *sessions) keyOf(r Row) *sessionKey {
 		w.keys[k.name] = k
 	}
 	return k
+}
+
+func (w *sessions) touch(k *sessionKey) {
+	if !k.touched {
+		k.touched = true
+		w.touched = append(w.touched, k)
+	}
 }
 
 func (w *sessions) open(k *sessionKey, r Row) {
@@ -273,6 +289,7 @@ func (w *sessions) closeDue(emit Emit) {
 	for at, _, ok := w.Due(); ok && at <= w.env.Now; at, _, ok = w.Due() {
 		s := w.timers.Pop().session
 		k := s.key
+		w.touch(k)
 		if k.now == s && w.latency > 0 {
 			if k.previous != nil {
 				w.close(k.previous)

@@ -10,10 +10,11 @@ import (
 
 func init() {
 	Register(Spec{
-		Name:  "sort",
-		Usage: "sort(n int, attribute [, 'asc'|'desc'] [, attribute [, 'asc'|'desc']]…)",
-		Check: checkSort,
-		New:   newSort,
+		Name:    "sort",
+		Version: "1.0.0",
+		Usage:   "sort(n int, attribute [, 'asc'|'desc'] [, attribute [, 'asc'|'desc']]…)",
+		Check:   checkSort,
+		New:     newSort,
 	})
 }
 
@@ -66,6 +67,7 @@ func newSort(c Config) Window {
 type sorted struct {
 	untimed
 	env   *Env
+	dirty bool // changed since the last Changed
 	size  int
 	by    []sortKey
 	pool  pool
@@ -81,6 +83,7 @@ type sortKey struct {
 
 func (w *sorted) Add(in []Row, emit Emit) {
 	w.pool.settle(w.visit)
+	w.dirty = true
 	w.chunk = w.chunk[:0]
 	for _, r := range in {
 		w.chunk = append(w.chunk, r)
@@ -118,3 +121,60 @@ func (w *sorted) compare(a, b int32) int {
 	}
 	return 0
 }
+
+// The state of a sorted window is one entry: its rows in their order.
+
+// Changed implements state.Source.
+func (w *sorted) Changed(visit func(key []byte)) {
+	if w.dirty {
+		w.dirty = false
+		w.Keys(visit)
+	}
+}
+
+// Keys implements state.Source.
+func (w *sorted) Keys(visit func(key []byte)) { visit([]byte{keyFields}) }
+
+// Append implements state.Source.
+func (w *sorted) Append(dst, key []byte) ([]byte, bool) {
+	if len(key) != 1 || key[0] != keyFields {
+		return dst, false
+	}
+	return w.pool.append(dst, w.env, w.order), true
+}
+
+// Reset implements state.Source.
+func (w *sorted) Reset() {
+	w.pool.reset()
+	w.order = w.order[:0]
+}
+
+// Put implements state.Source.
+func (w *sorted) Put(key, value []byte) error {
+	if len(key) != 1 || key[0] != keyFields {
+		return fmt.Errorf("window sort: unknown key %q", key)
+	}
+	places, rest, err := w.pool.read(value, w.env)
+	if err != nil || len(rest) > 0 {
+		return fmt.Errorf("window sort: rows: %w, %d bytes left over", err, len(rest))
+	}
+	w.order = places
+	return nil
+}
+
+// Ready implements state.Source.
+func (w *sorted) Ready() error {
+	w.dirty = false
+	if len(w.order) > w.size {
+		return fmt.Errorf("window sort: %d rows, and its size is %d", len(w.order), w.size)
+	}
+	for i := 1; i < len(w.order); i++ {
+		if w.compare(w.order[i-1], w.order[i]) > 0 {
+			return fmt.Errorf("window sort: row %d is not in order", i)
+		}
+	}
+	return nil
+}
+
+// Bytes implements state.Source.
+func (w *sorted) Bytes() int64 { return int64(w.pool.rows.Bytes()) }

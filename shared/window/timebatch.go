@@ -8,10 +8,11 @@ import (
 
 func init() {
 	Register(Spec{
-		Name:  "timeBatch",
-		Usage: "timeBatch(span time [, start int|long] [, streamCurrent bool])",
-		Check: checkTimeBatch,
-		New:   newTimeBatch,
+		Name:    "timeBatch",
+		Version: "1.0.0",
+		Usage:   "timeBatch(span time [, start int|long] [, streamCurrent bool])",
+		Check:   checkTimeBatch,
+		New:     newTimeBatch,
 	})
 }
 
@@ -43,6 +44,11 @@ func newTimeBatch(c Config) Window {
 			w.start, w.anchored = p.Int, true
 		}
 	}
+	w.Kept = w.batch.kept(w.env, func(f *Fields) {
+		f.Count(&w.seen)
+		f.Int(&w.end)
+		f.Uint(&w.seq)
+	})
 	return w
 }
 
@@ -51,6 +57,7 @@ func newTimeBatch(c Config) Window {
 // spell without rows moves none of them. It costs nothing either, since timers
 // are only wanted while there is something to emit or to expire.
 type timeBatch struct {
+	Kept
 	env      *Env
 	span     int64
 	start    int64 // anchored: boundaries are congruent to it, modulo span

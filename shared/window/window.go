@@ -3,7 +3,10 @@
 // its task keeps in Env, and never the machine's.
 package window
 
-import "eventflux/shared/event"
+import (
+	"eventflux/shared/event"
+	"eventflux/shared/state"
+)
 
 // Kind says what a row means to the query behind the window.
 type Kind uint8
@@ -34,6 +37,14 @@ type Env struct {
 	// the time that they are to be ordered by.
 	Dropped uint64
 	seq     uint64
+	codec   codec
+}
+
+// Fields is the part of a task's state that Env has.
+func (e *Env) Fields(f *Fields) {
+	f.Int(&e.Now)
+	f.Uint(&e.Dropped)
+	f.Uint(&e.seq)
 }
 
 // NextSeq returns a number larger than all before: timers that are due at the
@@ -47,8 +58,9 @@ func (e *Env) NextSeq() uint64 {
 // receiver may shorten and reorder it.
 type Emit func(chunk []Row)
 
-// Window keeps rows of one query (and partition key).
+// Window keeps rows of one query (and partition key), and shows them as state.
 type Window interface {
+	state.Source
 	// Add takes an input chunk, all current rows, and emits what follows from
 	// it. Rows are copied if they are kept.
 	Add(chunk []Row, emit Emit)

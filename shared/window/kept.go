@@ -1,0 +1,183 @@
+package window
+
+import (
+	"encoding/binary"
+	"fmt"
+
+	"eventflux/shared/event"
+	"eventflux/shared/frame"
+)
+
+// Kept makes the state of a window out of a queue and some fields beside it: an
+// entry for each block of the queue, by the number of its first row, and one for
+// the fields. A full block never changes, so a change costs the last block and
+// the fields, whatever the window holds.
+type Kept struct {
+	env    *Env
+	queue  *Queue
+	fields func(*Fields)
+	head   uint64 // as of the last Changed
+	tail   uint64
+	loaded map[uint64]*event.Batch
+	tags   map[uint64][]uint64
+}
+
+const (
+	keyFields = 'f'
+	keyBlock  = 'b'
+)
+
+// NewKept returns the state of a window that keeps its rows in queue. fields may
+// be nil.
+func NewKept(env *Env, queue *Queue, fields func(*Fields)) Kept {
+	return Kept{env: env, queue: queue, fields: fields}
+}
+
+// codec turns rows into bytes and back, for all windows of a task.
+type codec struct {
+	encoder frame.Encoder
+	decoder frame.Decoder
+}
+
+func blockKey(dst []byte, number uint64) []byte {
+	return binary.BigEndian.AppendUint64(append(dst, keyBlock), number)
+}
+
+// Changed implements state.Source.
+func (k *Kept) Changed(visit func(key []byte)) {
+	q := k.queue
+	var key [9]byte
+	for n := k.head >> q.shift; n < q.head>>q.shift; n++ {
+		visit(blockKey(key[:0], n<<q.shift))
+	}
+	if q.tail != k.tail {
+		for n := max(k.tail>>q.shift, q.head>>q.shift); n <= (q.tail-1)>>q.shift; n++ {
+			visit(blockKey(key[:0], n<<q.shift))
+		}
+	}
+	k.head, k.tail = q.head, q.tail
+	visit([]byte{keyFields})
+}
+
+// Keys implements state.Source.
+func (k *Kept) Keys(visit func(key []byte)) {
+	var key [9]byte
+	first := k.queue.head >> k.queue.shift
+	for i := range k.queue.blocks {
+		visit(blockKey(key[:0], (first+uint64(i))<<k.queue.shift))
+	}
+	visit([]byte{keyFields})
+}
+
+// Append implements state.Source.
+func (k *Kept) Append(dst, key []byte) ([]byte, bool) {
+	if len(key) == 1 && key[0] == keyFields {
+		f := Fields{bytes: dst}
+		k.visit(&f)
+		return f.bytes, true
+	}
+	q := k.queue
+	if len(key) != 9 || key[0] != keyBlock {
+		return dst, false
+	}
+	number := binary.BigEndian.Uint64(key[1:])
+	i := number>>q.shift - q.head>>q.shift
+	if i >= uint64(len(q.blocks)) {
+		return dst, false
+	}
+	dst, err := k.env.codec.encoder.AppendRows(dst, q.blocks[i], q.used)
+	if err != nil { // blocks are small, and hold what a frame held
+		panic(fmt.Sprintf("window: encode block %d: %v", number, err))
+	}
+	if q.tagged {
+		for _, tag := range q.tags[i] {
+			dst = binary.AppendUvarint(dst, tag)
+		}
+	}
+	return dst, true
+}
+
+func (k *Kept) visit(f *Fields) {
+	f.Uint(&k.queue.head)
+	f.Uint(&k.queue.tail)
+	if k.fields != nil {
+		k.fields(f)
+	}
+}
+
+// Reset implements state.Source.
+func (k *Kept) Reset() {
+	q := k.queue
+	*q = Queue{schema: q.schema, used: q.used, shift: q.shift, tagged: q.tagged}
+	k.loaded, k.tags = map[uint64]*event.Batch{}, map[uint64][]uint64{}
+}
+
+// Put implements state.Source.
+func (k *Kept) Put(key, value []byte) error {
+	if len(key) == 1 && key[0] == keyFields {
+		f := Fields{bytes: value, reading: true}
+		k.visit(&f)
+		return f.end()
+	}
+	q := k.queue
+	if len(key) != 9 || key[0] != keyBlock {
+		return fmt.Errorf("window: key %q is none of a window", key)
+	}
+	number := binary.BigEndian.Uint64(key[1:])
+	rows := event.NewBatch(q.schema)
+	rest, err := k.env.codec.decoder.ReadRows(rows, value, q.used)
+	if err != nil {
+		return fmt.Errorf("window: block %d: %w", number, err)
+	}
+	f := Fields{bytes: rest, reading: true}
+	if q.tagged {
+		tags := make([]uint64, rows.Len())
+		for i := range tags {
+			f.Uint(&tags[i])
+		}
+		k.tags[number] = tags
+	}
+	if err := f.end(); err != nil {
+		return fmt.Errorf("window: block %d: %w", number, err)
+	}
+	k.loaded[number] = rows
+	return nil
+}
+
+// Ready implements state.Source.
+func (k *Kept) Ready() error {
+	q := k.queue
+	if q.tail < q.head {
+		return fmt.Errorf("window: rows from %d to %d", q.head, q.tail)
+	}
+	size := uint64(1) << q.shift
+	for number := q.head &^ (size - 1); number < q.tail; number += size {
+		rows := k.loaded[number]
+		want := min(size, q.tail-number)
+		if rows == nil || uint64(rows.Len()) != want {
+			return fmt.Errorf("window: block %d is missing, or has not %d rows", number, want)
+		}
+		q.blocks = append(q.blocks, rows)
+		if q.tagged {
+			q.tags = append(q.tags, k.tags[number])
+		}
+	}
+	if len(q.blocks) != len(k.loaded) {
+		return fmt.Errorf("window: %d blocks are not among its rows %d to %d", len(k.loaded)-len(q.blocks), q.head, q.tail)
+	}
+	k.loaded, k.tags = nil, nil
+	k.head, k.tail = q.head, q.tail
+	return nil
+}
+
+// Bytes implements state.Source.
+func (k *Kept) Bytes() int64 {
+	n := int64(0)
+	for i, b := range k.queue.blocks {
+		n += int64(b.Bytes())
+		if k.queue.tagged {
+			n += 8 * int64(len(k.queue.tags[i]))
+		}
+	}
+	return n
+}
