@@ -1,6 +1,7 @@
 package aggregate
 
 import (
+	"encoding/binary"
 	"fmt"
 
 	"eventflux/shared/event"
@@ -8,8 +9,9 @@ import (
 
 func init() {
 	Register(Spec{
-		Name:  "count",
-		Usage: "count() or count(x)",
+		Name:    "count",
+		Version: "1.0.0",
+		Usage:   "count() or count(x)",
 		Result: func(args []event.Type) (event.Type, error) {
 			if len(args) > 1 {
 				return 0, fmt.Errorf("it takes at most one argument, found %d", len(args))
@@ -41,4 +43,29 @@ func (a *count) Result(slot int, out *Value) {
 func (a *count) Clear(slot int) {
 	a.n = grow(a.n, slot)
 	a.n[slot] = 0
+}
+
+func (a *count) AppendState(dst []byte, slot int) []byte {
+	a.n = grow(a.n, slot)
+	if a.n[slot] == 0 {
+		return dst
+	}
+	return binary.AppendVarint(dst, a.n[slot])
+}
+
+func (a *count) LoadState(slot int, src []byte) error {
+	a.Clear(slot)
+	if len(src) == 0 {
+		return nil
+	}
+	r := readState(src)
+	n := r.varint()
+	if n == 0 {
+		r.fail("a count of 0 that is written")
+	}
+	if err := r.end("count"); err != nil {
+		return err
+	}
+	a.n[slot] = n
+	return nil
 }

@@ -10,8 +10,9 @@ import (
 
 func init() {
 	Register(Spec{
-		Name:  "distinctCount",
-		Usage: "distinctCount(x), x a number or a string",
+		Name:    "distinctCount",
+		Version: "1.0.0",
+		Usage:   "distinctCount(x), x a number or a string",
 		Result: func(args []event.Type) (event.Type, error) {
 			if len(args) != 1 {
 				return 0, fmt.Errorf("it takes one argument, found %d", len(args))

@@ -5,9 +5,10 @@ import "eventflux/shared/event"
 func init() {
 	for name, most := range map[string]bool{"min": false, "max": true} {
 		Register(Spec{
-			Name:   name,
-			Usage:  name + "(number)",
-			Result: oneNumber(func(arg event.Type) event.Type { return arg }),
+			Name:    name,
+			Version: "1.0.0",
+			Usage:   name + "(number)",
+			Result:  oneNumber(func(arg event.Type) event.Type { return arg }),
 			New: func(args []event.Type) Aggregate {
 				return &extreme{most: most, class: args[0].Class()}
 			},
@@ -65,4 +66,23 @@ func (a *extreme) Result(slot int, out *Value) {
 func (a *extreme) Clear(slot int) {
 	a.groups = grow(a.groups, slot)
 	a.groups[slot].clear()
+}
+
+func (a *extreme) AppendState(dst []byte, slot int) []byte {
+	a.groups = grow(a.groups, slot)
+	return a.groups[slot].appendState(dst)
+}
+
+func (a *extreme) LoadState(slot int, src []byte) error {
+	a.Clear(slot)
+	name := "min"
+	if a.most {
+		name = "max"
+	}
+	set, err := loadMultiset(src, name, a.class == event.Reals)
+	if err != nil {
+		return err
+	}
+	a.groups[slot] = set
+	return nil
 }

@@ -12,6 +12,10 @@ import (
 type Spec struct {
 	// Name is what apps write, in exactly these letters.
 	Name string
+	// Version is the semantic version of what AppendState writes. It stands in every
+	// checkpoint: raise the minor one where older states still load, the major one
+	// where they do not.
+	Version string
 	// Usage is shown where arguments are wrong, such as "sum(number)".
 	Usage string
 	// Result checks the arguments' types and returns the type of the result.

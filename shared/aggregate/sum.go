@@ -8,8 +8,9 @@ import (
 
 func init() {
 	Register(Spec{
-		Name:  "sum",
-		Usage: "sum(number)",
+		Name:    "sum",
+		Version: "1.0.0",
+		Usage:   "sum(number)",
 		Result: oneNumber(func(arg event.Type) event.Type {
 			if arg.Class() == event.Reals {
 				return event.Double
@@ -24,10 +25,11 @@ func init() {
 		},
 	})
 	Register(Spec{
-		Name:   "avg",
-		Usage:  "avg(number)",
-		Result: oneNumber(func(event.Type) event.Type { return event.Double }),
-		New:    func(args []event.Type) Aggregate { return &average{class: args[0].Class()} },
+		Name:    "avg",
+		Version: "1.0.0",
+		Usage:   "avg(number)",
+		Result:  oneNumber(func(event.Type) event.Type { return event.Double }),
+		New:     func(args []event.Type) Aggregate { return &average{class: args[0].Class()} },
 	})
 }
 
@@ -215,7 +217,10 @@ func (t *realTotal) total() float64 {
 			return math.Inf(-1)
 		}
 	}
-	if t.sum-t.sum != 0 { // finite values whose sum is none
+	switch {
+	case t.sum != t.sum:
+		return math.NaN() // always the same one, whatever the processor yields
+	case t.sum-t.sum != 0: // finite values whose sum is none
 		return t.sum
 	}
 	return t.sum + t.lost
