@@ -15,11 +15,14 @@ type block struct {
 	queries []*query
 	byKey   map[string]*instance
 	all     []*instance // in the order in which their keys came
+	shown   int         // all[:shown] were there when the state was asked for its changes
 	readers []*reader   // one for each outer stream that a query of the block reads
 }
 
 // instance is what the queries of a block remember of one key.
 type instance struct {
+	key    string
+	place  int      // in block.all
 	states []*state // by index in block.queries
 }
 
@@ -39,8 +42,10 @@ type keyFn func(*row) (string, bool)
 
 func newBlock(e *Engine, plan *siddhiql.Partition) *block {
 	b := &block{e: e, byKey: map[string]*instance{}}
-	for _, p := range plan.Queries {
-		b.queries = append(b.queries, e.queries[p.ID])
+	for i, p := range plan.Queries {
+		q := e.queries[p.ID]
+		q.block, q.place = b, i
+		b.queries = append(b.queries, q)
 	}
 	for i, p := range plan.Queries {
 		if p.Source.Block >= 0 {
@@ -118,7 +123,9 @@ func (r *reader) receive(chunk []window.Row) {
 				r.run = r.run[:0]
 			}
 			if home == nil { // only now: what the run before sets off must not reach it
-				home = r.block.instance(text)
+				if home = r.block.byKey[text]; home == nil { // unless that made it
+					home = r.block.instance(text)
+				}
 			}
 			current = home
 			r.run = append(r.run, in)
@@ -137,11 +144,12 @@ func (r *reader) pass(home *instance, chunk []window.Row) {
 
 // instance makes the instance of a new key.
 func (b *block) instance(key string) *instance {
-	in := &instance{states: make([]*state, len(b.queries))}
+	key = strings.Clone(key)
+	in := &instance{key: key, place: len(b.all), states: make([]*state, len(b.queries))}
 	for i, q := range b.queries {
 		in.states[i] = q.newState(in)
 	}
-	b.byKey[strings.Clone(key)] = in
+	b.byKey[key] = in
 	b.all = append(b.all, in)
 	return in
 }

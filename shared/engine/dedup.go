@@ -1,16 +1,25 @@
 package engine
 
-import "strings"
+import (
+	"encoding/binary"
+	"fmt"
+	"strings"
 
-// dedup remembers the message ids of the last window ms of the log, so that a
+	"eventflux/shared/window"
+)
+
+// dedup remembers the message ids of the last span ms of the log, so that a
 // message that its publisher repeated is applied once. Ids leave in the order in
-// which they came.
+// which they came. They are numbered, and kept in blocks that never change once
+// they are full.
 type dedup struct {
-	window int64
-	ids    map[string]struct{}
-	queue  []stampedID // queue[gone:] are remembered
-	gone   int
-	arena  strings.Builder
+	span       int64
+	ids        map[string]struct{}
+	blocks     [][]stampedID // blocks[0] holds number head, or will
+	head, tail uint64
+	arena      strings.Builder
+
+	shownHead, shownTail uint64 // as of the last Changed
 }
 
 type stampedID struct {
@@ -18,19 +27,26 @@ type stampedID struct {
 	id string
 }
 
-func newDedup(window int64) *dedup {
-	return &dedup{window: window, ids: map[string]struct{}{}}
+const dedupBlock = 256
+
+func newDedup(span int64) *dedup {
+	return &dedup{span: span, ids: map[string]struct{}{}}
 }
 
-// seen reports whether the id came within the window before ms at, and remembers
-// it if it did not.
+// seen reports whether the id came within the span before ms at, and remembers it
+// if it did not.
 func (d *dedup) seen(id string, at int64) bool {
 	if _, ok := d.ids[id]; ok {
 		return true
 	}
 	id = d.keep(id)
 	d.ids[id] = struct{}{}
-	d.queue = append(d.queue, stampedID{at, id})
+	i := int(d.tail/dedupBlock - d.head/dedupBlock)
+	if i == len(d.blocks) {
+		d.blocks = append(d.blocks, make([]stampedID, 0, dedupBlock))
+	}
+	d.blocks[i] = append(d.blocks[i], stampedID{at, id})
+	d.tail++
 	return false
 }
 
@@ -47,15 +63,137 @@ func (d *dedup) keep(id string) string {
 	return d.arena.String()[start:]
 }
 
-// forget drops the ids that came window ms or longer before now.
+// forget drops the ids that came span ms or longer before now.
 func (d *dedup) forget(now int64) {
-	for d.gone < len(d.queue) && d.queue[d.gone].at <= now-d.window {
-		delete(d.ids, d.queue[d.gone].id)
-		d.queue[d.gone] = stampedID{}
-		d.gone++
+	for d.head < d.tail {
+		first := &d.blocks[0][d.head%dedupBlock]
+		if first.at > now-d.span {
+			return
+		}
+		delete(d.ids, first.id)
+		d.head++
+		if d.head%dedupBlock == 0 {
+			d.blocks = d.blocks[:copy(d.blocks, d.blocks[1:])]
+		}
 	}
-	if d.gone > len(d.queue)/2 {
-		d.queue = d.queue[:copy(d.queue, d.queue[d.gone:])]
-		d.gone = 0
+}
+
+// The state has an entry for each block, by the number of its first id, and one
+// for the numbers.
+const (
+	keyDedupBlock  = 'b'
+	keyDedupFields = 'f'
+)
+
+func dedupKey(number uint64) []byte {
+	return binary.BigEndian.AppendUint64([]byte{keyDedupBlock}, number)
+}
+
+// Changed implements state.Source.
+func (d *dedup) Changed(visit func(key []byte)) {
+	if d.shownHead == d.head && d.shownTail == d.tail {
+		return
 	}
+	for n := d.shownHead / dedupBlock; n < d.head/dedupBlock; n++ {
+		visit(dedupKey(n * dedupBlock))
+	}
+	if d.shownTail < d.tail {
+		for n := max(d.shownTail, d.head) / dedupBlock; n <= (d.tail-1)/dedupBlock; n++ {
+			visit(dedupKey(n * dedupBlock))
+		}
+	}
+	d.shownHead, d.shownTail = d.head, d.tail
+	visit([]byte{keyDedupFields})
+}
+
+// Keys implements state.Source. A table that never held an id has no entry.
+func (d *dedup) Keys(visit func(key []byte)) {
+	if d.tail == 0 {
+		return
+	}
+	for i := range d.blocks {
+		visit(dedupKey((d.head/dedupBlock + uint64(i)) * dedupBlock))
+	}
+	visit([]byte{keyDedupFields})
+}
+
+// Append implements state.Source.
+func (d *dedup) Append(dst, key []byte) ([]byte, bool) {
+	if len(key) == 1 && key[0] == keyDedupFields && d.tail > 0 {
+		return window.WriteFields(dst, d.fields), true
+	}
+	if len(key) != 9 || key[0] != keyDedupBlock {
+		return dst, false
+	}
+	i := binary.BigEndian.Uint64(key[1:])/dedupBlock - d.head/dedupBlock
+	if i >= uint64(len(d.blocks)) {
+		return dst, false
+	}
+	last := int64(0)
+	for _, x := range d.blocks[i] {
+		dst = binary.AppendVarint(dst, x.at-last)
+		dst = binary.AppendUvarint(dst, uint64(len(x.id)))
+		dst = append(dst, x.id...)
+		last = x.at
+	}
+	return dst, true
+}
+
+func (d *dedup) fields(f *window.Fields) {
+	f.Uint(&d.head)
+	f.Uint(&d.tail)
+}
+
+// Reset implements state.Source.
+func (d *dedup) Reset() { *d = *newDedup(d.span) }
+
+// Put implements state.Source. Entries come in the order of their keys.
+func (d *dedup) Put(key, value []byte) error {
+	if len(key) == 1 && key[0] == keyDedupFields {
+		return window.ReadFields(value, d.fields)
+	}
+	if len(key) != 9 || key[0] != keyDedupBlock {
+		return fmt.Errorf("message ids: unknown key %q", key)
+	}
+	var block []stampedID
+	last := int64(0)
+	for len(value) > 0 {
+		delta, n := binary.Varint(value)
+		size, m := binary.Uvarint(value[max(n, 0):])
+		if n <= 0 || m <= 0 || size > uint64(len(value)-n-m) || len(block) == dedupBlock {
+			return fmt.Errorf("message ids: block %x is cut off, or too large", key[1:])
+		}
+		last += delta
+		value = value[n+m:]
+		block = append(block, stampedID{last, d.keep(string(value[:size]))})
+		value = value[size:]
+	}
+	d.blocks = append(d.blocks, block)
+	return nil
+}
+
+// Ready implements state.Source.
+func (d *dedup) Ready() error {
+	if d.tail < d.head || uint64(len(d.blocks)) != (d.tail+dedupBlock-1)/dedupBlock-d.head/dedupBlock {
+		return fmt.Errorf("message ids: %d blocks for the ids %d to %d", len(d.blocks), d.head, d.tail)
+	}
+	for i, block := range d.blocks {
+		first := (d.head/dedupBlock + uint64(i)) * dedupBlock
+		if want := min(dedupBlock, d.tail-first); uint64(len(block)) != want {
+			return fmt.Errorf("message ids: block %d has %d ids, not %d", first, len(block), want)
+		}
+		for n, x := range block {
+			if first+uint64(n) >= d.head {
+				d.ids[x.id] = struct{}{}
+			}
+		}
+	}
+	d.shownHead, d.shownTail = d.head, d.tail
+	return nil
+}
+
+// Bytes implements state.Source.
+func (d *dedup) Bytes() int64 {
+	const perID = 64
+	return int64(d.tail-d.head) * perID
 }

@@ -14,6 +14,7 @@ type Engine struct {
 	plan    *siddhiql.Plan
 	env     window.Env
 	queries []*query
+	blocks  []*block
 	streams []([]subscriber) // by stream: who reads it, in the order written
 	timers  timerHeap
 	outputs []Output
@@ -69,11 +70,13 @@ func known(p *siddhiql.Query) error {
 // them. A partition block reads each of its streams once, where its first query
 // stands, whatever the number of queries in it.
 func (e *Engine) subscribe() {
-	blocks := make([]*block, len(e.plan.Blocks))
+	e.blocks = make([]*block, len(e.plan.Blocks))
+	blocks := e.blocks
 	for _, q := range e.queries {
 		if q.plan.Block < 0 {
 			id := q.plan.Source.ID
-			e.streams[id] = append(e.streams[id], q.newState(nil))
+			q.states = []*state{q.newState(nil)}
+			e.streams[id] = append(e.streams[id], q.states[0])
 			continue
 		}
 		if blocks[q.plan.Block] == nil {

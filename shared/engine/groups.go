@@ -26,6 +26,10 @@ type groups struct {
 	listed  []bool  // by slot: it is in touched
 	idle    int     // groups without rows
 	scratch []byte
+
+	dirty   []bool  // by slot: changed since the last changed
+	altered []int32 // those slots, each once
+	dropped []byte  // keys that were forgotten while they were dirty, each with its length
 }
 
 type groupKey struct {
@@ -146,11 +150,21 @@ func (g *groups) take(key groupKey) int32 {
 	g.keys = append(g.keys, key)
 	g.rows = append(g.rows, 0)
 	g.listed = append(g.listed, false)
+	g.dirty = append(g.dirty, false)
 	return int32(len(g.keys) - 1)
+}
+
+// mark notes that a slot's group has changed.
+func (g *groups) mark(slot int) {
+	if !g.dirty[slot] {
+		g.dirty[slot] = true
+		g.altered = append(g.altered, int32(slot))
+	}
 }
 
 // enter and leave count a row in and out of a group.
 func (g *groups) enter(slot int) {
+	g.mark(slot)
 	if g.rows[slot] == 0 {
 		g.idle--
 		if !g.listed[slot] {
@@ -162,6 +176,7 @@ func (g *groups) enter(slot int) {
 }
 
 func (g *groups) leave(slot int) {
+	g.mark(slot)
 	if g.rows[slot] == 0 {
 		return // it was reset since the row came
 	}
@@ -178,6 +193,7 @@ func (g *groups) reset(clear func(slot int)) {
 			g.rows[s] = 0
 			g.idle++
 		}
+		g.mark(int(s))
 		g.listed[s] = false
 		clear(int(s))
 	}
@@ -215,6 +231,9 @@ func (g *groups) sweep(clear func(slot int)) {
 
 // forget frees a slot. Words stay in their table until it is built anew.
 func (g *groups) forget(s int32) {
+	if g.dirty[s] {
+		g.dropped = g.keys[s].append(g.dropped)
+	}
 	switch key := &g.keys[s]; key.kind {
 	case nullKey:
 		g.null = -1

@@ -24,9 +24,15 @@ type query struct {
 	wanted [window.Reset + 1]bool
 	shape  shape
 
-	out   *event.Batch // rows emitted since the outputs were last taken
-	kinds []window.Kind
-	sel   selector
+	out            *event.Batch // rows emitted since the outputs were last taken
+	kinds          []window.Kind
+	sel            selector
+	states         []*state // outside partitions: the one
+	block          *block   // of the partition, or nil
+	place          int      // in the block's queries
+	touchedWindows []*state // may have changed since it was asked
+	touchedGroups  []*state
+
 	subs  []subscriber // of the stream it inserts into, if that is not an inner one
 	inner []int        // of the inner stream it inserts into: states of the instance
 }
@@ -42,16 +48,17 @@ const (
 
 // state is what one query remembers, of one partition key if it has any.
 type state struct {
-	q      *query
-	home   *instance // of the partition key; nil outside partitions
-	win    window.Window
-	aggs   []aggregate.Aggregate
-	groups *groups
-	due    int64 // the timer that stands in the engine's heap, if timed
-	seq    uint64
-	timed  bool
-	emit   window.Emit
-	in     []window.Row
+	q       *query
+	home    *instance // of the partition key; nil outside partitions
+	win     window.Window
+	aggs    []aggregate.Aggregate
+	groups  *groups
+	due     int64 // the timer that stands in the engine's heap, if timed
+	seq     uint64
+	timed   bool
+	touched bool
+	emit    window.Emit
+	in      []window.Row
 }
 
 func newQuery(e *Engine, plan *siddhiql.Query) *query {
@@ -115,12 +122,14 @@ func (q *query) newState(home *instance) *state {
 	if len(q.plan.GroupBy) > 0 {
 		s.groups = newGroups(q.plan.GroupBy, q.plan.Source.Schema)
 	}
+	s.touch() // its first entries are a change, too
 	return s
 }
 
 // receive takes a chunk of current rows of the query's source.
 func (s *state) receive(chunk []window.Row) {
 	q := s.q
+	s.touch()
 	if len(q.before) > 0 {
 		s.in = append(s.in[:0], chunk...)
 		if chunk = q.filter(q.before, s.in); len(chunk) == 0 {
@@ -141,6 +150,7 @@ func (s *state) receive(chunk []window.Row) {
 
 // fire lets the window's timer go off.
 func (s *state) fire() {
+	s.touch()
 	s.timed = false
 	s.win.Fire(s.emit)
 	s.reschedule()

@@ -39,8 +39,8 @@ func TestWordTableIsAMap(t *testing.T) {
 
 func TestDedupForgetsInOrder(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		const window = 100
-		d := newDedup(window)
+		const span = 100
+		d := newDedup(span)
 		last := map[string]int64{}
 		now := int64(0)
 		for range rapid.IntRange(1, 500).Draw(t, "steps") {
@@ -48,7 +48,7 @@ func TestDedupForgetsInOrder(t *testing.T) {
 			id := rapid.StringMatching(`[a-c]{1,2}`).Draw(t, "id")
 			d.forget(now)
 			at, known := last[id]
-			want := known && at > now-window
+			want := known && at > now-span
 			if got := d.seen(id, now); got != want {
 				t.Fatalf("id %q at %d, last at %d: seen is %t, want %t", id, now, at, got, want)
 			}

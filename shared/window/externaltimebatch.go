@@ -149,8 +149,8 @@ func (w *externalTimeBatch) boundary(t int64) int64 {
 }
 
 func (w *externalTimeBatch) arm() {
-	if w.timeout > 0 {
-		w.due, w.seq = later(w.env.Now, w.timeout), w.env.NextSeq()
+	if due := later(w.env.Now, w.timeout); w.timeout > 0 && (due != w.due || w.seq == 0) {
+		w.due, w.seq = due, w.env.NextSeq()
 	}
 }
 

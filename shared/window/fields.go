@@ -14,6 +14,20 @@ type Fields struct {
 	err     error
 }
 
+// WriteFields appends the fields that visit names.
+func WriteFields(dst []byte, visit func(*Fields)) []byte {
+	f := Fields{bytes: dst}
+	visit(&f)
+	return f.bytes
+}
+
+// ReadFields sets the fields that visit names from what WriteFields wrote.
+func ReadFields(src []byte, visit func(*Fields)) error {
+	f := Fields{bytes: src, reading: true}
+	visit(&f)
+	return f.end()
+}
+
 // Int is a number of any sign.
 func (f *Fields) Int(v *int64) {
 	switch {

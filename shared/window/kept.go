@@ -72,9 +72,7 @@ func (k *Kept) Keys(visit func(key []byte)) {
 // Append implements state.Source.
 func (k *Kept) Append(dst, key []byte) ([]byte, bool) {
 	if len(key) == 1 && key[0] == keyFields {
-		f := Fields{bytes: dst}
-		k.visit(&f)
-		return f.bytes, true
+		return WriteFields(dst, k.visit), true
 	}
 	q := k.queue
 	if len(key) != 9 || key[0] != keyBlock {
@@ -115,9 +113,7 @@ func (k *Kept) Reset() {
 // Put implements state.Source.
 func (k *Kept) Put(key, value []byte) error {
 	if len(key) == 1 && key[0] == keyFields {
-		f := Fields{bytes: value, reading: true}
-		k.visit(&f)
-		return f.end()
+		return ReadFields(value, k.visit)
 	}
 	q := k.queue
 	if len(key) != 9 || key[0] != keyBlock {

@@ -208,10 +208,10 @@ func (w *sessions) extend(s *session, ts int64) {
 	}
 }
 
-// merge joins the two sessions of a key once nothing lies between them.
+// merge joins the two sessions of a key once less than a gap lies between them.
 func (w *sessions) merge(k *sessionKey) {
 	now, before := k.now, k.previous
-	if now == nil || before == nil || before.end < now.start {
+	if now == nil || before == nil || before.end < now.start-w.gap {
 		return
 	}
 	now.merged = append(append(now.merged, before.merged...), before.onTime...)
@@ -325,7 +325,7 @@ func (w *sessions) close(s *session) {
 
 // forget drops a key that has no session any more.
 func (w *sessions) forget(k *sessionKey) {
-	if k.now != nil || k.previous != nil || w.all[k.place] != k {
+	if k.now != nil || k.previous != nil || k.place >= len(w.all) || w.all[k.place] != k {
 		return
 	}
 	last := w.all[len(w.all)-1]

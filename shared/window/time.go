@@ -21,6 +21,7 @@ func newTime(c Config) Window {
 	w.Kept = NewKept(w.env, &w.queue, func(f *Fields) {
 		f.Bool(&w.any)
 		f.Int(&w.last)
+		w.overdueFields(f)
 	})
 	return w
 }
@@ -36,14 +37,22 @@ type timeWindow struct {
 	last  int64 // the latest time for which a timer was asked
 	any   bool
 	next  uint64 // no row before this one has a timer that is still to come
-	chunk []Row
+	// overdue are the timers whose rows have left before they went off, because
+	// another row came at that very moment. They still go off, and may find rows.
+	overdue []timer
+	chunk   []Row
+}
+
+type timer struct {
+	at  int64
+	seq uint64
 }
 
 func (w *timeWindow) Add(in []Row, emit Emit) {
 	w.queue.Settle()
 	w.chunk = w.chunk[:0]
 	for _, r := range in {
-		w.expire()
+		w.expire(0)
 		w.chunk = append(w.chunk, r)
 		w.queue.pushTagged(r, w.schedule(r))
 	}
@@ -60,15 +69,28 @@ func (w *timeWindow) schedule(r Row) uint64 {
 	return 0
 }
 
-func (w *timeWindow) expire() {
-	for w.queue.Len() > 0 && later(w.queue.Row(w.queue.Head(), Expired).TS, w.span) <= w.env.Now {
-		w.chunk = w.queue.expire(w.chunk, w.env.Now)
+// expire lets the rows leave that are due. fired is the timer that has gone off;
+// those of other rows that leave are still to come.
+func (w *timeWindow) expire(fired uint64) {
+	q := &w.queue
+	for q.Len() > 0 {
+		at := later(q.Row(q.Head(), Expired).TS, w.span)
+		if at > w.env.Now {
+			return
+		}
+		if seq := q.tag(q.Head()); seq != 0 && seq != fired {
+			w.overdue = append(w.overdue, timer{at, seq})
+		}
+		w.chunk = q.expire(w.chunk, w.env.Now)
 	}
 }
 
-// Due returns the timer of the first row that has one. Timers are in order, for
-// each is later than all before it, and when one goes off its row leaves.
+// Due returns the first timer. They are in order: each is later than all that
+// were asked for before it.
 func (w *timeWindow) Due() (int64, uint64, bool) {
+	if len(w.overdue) > 0 {
+		return w.overdue[0].at, w.overdue[0].seq, true
+	}
 	for w.next = max(w.next, w.queue.Head()); w.next < w.queue.Tail(); w.next++ {
 		if seq := w.queue.tag(w.next); seq != 0 {
 			return later(w.queue.Row(w.next, Expired).TS, w.span), seq, true
@@ -79,9 +101,28 @@ func (w *timeWindow) Due() (int64, uint64, bool) {
 
 func (w *timeWindow) Fire(emit Emit) {
 	w.queue.Settle()
+	_, seq, _ := w.Due()
+	if len(w.overdue) > 0 {
+		w.overdue = w.overdue[:copy(w.overdue, w.overdue[1:])]
+	}
 	w.chunk = w.chunk[:0]
-	w.expire()
+	w.expire(seq)
 	if len(w.chunk) > 0 {
 		emit(w.chunk)
+	}
+}
+
+func (w *timeWindow) overdueFields(f *Fields) {
+	n := len(w.overdue)
+	f.Count(&n)
+	if f.reading {
+		w.overdue, w.next = nil, 0
+	}
+	for i := 0; i < n && f.err == nil; i++ {
+		if f.reading {
+			w.overdue = append(w.overdue, timer{})
+		}
+		f.Int(&w.overdue[i].at)
+		f.Uint(&w.overdue[i].seq)
 	}
 }

@@ -1,0 +1,372 @@
+package engine
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	"eventflux/shared/window"
+)
+
+// The state of an engine is made of components. Inside a partition block a key of
+// a component begins with the partition key, so that one component holds the
+// state of all of a query's instances.
+
+// ungrouped is the key of the one group of a query without group by.
+const ungrouped = "u"
+
+// windowSource is the state of a query's windows.
+type windowSource struct{ q *query }
+
+// aggregateSource is the state of a query's aggregators, an entry for each group.
+type aggregateSource struct{ q *query }
+
+// touch notes that the state may have changed.
+func (s *state) touch() {
+	if !s.touched {
+		s.touched = true
+		s.q.touchedWindows = append(s.q.touchedWindows, s)
+		s.q.touchedGroups = append(s.q.touchedGroups, s)
+	}
+}
+
+// prefix appends what the keys of the state begin with.
+func (s *state) prefix(dst []byte) []byte {
+	if s.home == nil {
+		return dst
+	}
+	dst = binary.AppendUvarint(dst, uint64(len(s.home.key)))
+	return append(dst, s.home.key...)
+}
+
+// locate splits a key into the state that it belongs to and the rest; nil if
+// there is none.
+func (q *query) locate(key []byte) (*state, []byte) {
+	if q.block == nil {
+		return q.states[0], key
+	}
+	size, n := binary.Uvarint(key)
+	if n <= 0 || size > uint64(len(key)-n) {
+		return nil, nil
+	}
+	home := q.block.byKey[string(key[n:n+int(size)])]
+	if home == nil {
+		return nil, nil
+	}
+	return home.states[q.place], key[n+int(size):]
+}
+
+// each calls visit with every state of the query.
+func (q *query) each(visit func(*state)) {
+	if q.block == nil {
+		visit(q.states[0])
+		return
+	}
+	for _, home := range q.block.all {
+		visit(home.states[q.place])
+	}
+}
+
+// Changed implements state.Source.
+func (c windowSource) Changed(visit func(key []byte)) {
+	var scratch []byte
+	for _, s := range c.q.touchedWindows {
+		s.touched = false
+		s.win.Changed(func(key []byte) {
+			scratch = append(s.prefix(scratch[:0]), key...)
+			visit(scratch)
+		})
+	}
+	clear(c.q.touchedWindows)
+	c.q.touchedWindows = c.q.touchedWindows[:0]
+}
+
+// Keys implements state.Source.
+func (c windowSource) Keys(visit func(key []byte)) {
+	var scratch []byte
+	c.q.each(func(s *state) {
+		s.win.Keys(func(key []byte) {
+			scratch = append(s.prefix(scratch[:0]), key...)
+			visit(scratch)
+		})
+	})
+}
+
+// Append implements state.Source.
+func (c windowSource) Append(dst, key []byte) ([]byte, bool) {
+	s, key := c.q.locate(key)
+	if s == nil {
+		return dst, false
+	}
+	return s.win.Append(dst, key)
+}
+
+// Reset implements state.Source.
+func (c windowSource) Reset() {
+	c.q.each(func(s *state) {
+		s.win.Reset()
+		s.timed = false
+	})
+}
+
+// Put implements state.Source.
+func (c windowSource) Put(key, value []byte) error {
+	s, key := c.q.locate(key)
+	if s == nil {
+		return fmt.Errorf("key %q has no partition; load the partition keys first", key)
+	}
+	return s.win.Put(key, value)
+}
+
+// Ready implements state.Source. Timers are asked for anew.
+func (c windowSource) Ready() error {
+	var errs []error
+	c.q.each(func(s *state) {
+		if err := s.win.Ready(); err != nil {
+			errs = append(errs, err)
+			return
+		}
+		s.reschedule()
+	})
+	return errors.Join(errs...)
+}
+
+// Bytes implements state.Source.
+func (c windowSource) Bytes() (n int64) {
+	c.q.each(func(s *state) { n += s.win.Bytes() })
+	return n
+}
+
+// Changed implements state.Source.
+func (c aggregateSource) Changed(visit func(key []byte)) {
+	var scratch []byte
+	for _, s := range c.q.touchedGroups {
+		s.touched = false
+		if s.groups == nil {
+			visit(append(s.prefix(scratch[:0]), ungrouped...))
+			continue
+		}
+		s.groups.changed(func(key []byte) {
+			scratch = append(s.prefix(scratch[:0]), key...)
+			visit(scratch)
+		})
+	}
+	clear(c.q.touchedGroups)
+	c.q.touchedGroups = c.q.touchedGroups[:0]
+}
+
+// Keys implements state.Source.
+func (c aggregateSource) Keys(visit func(key []byte)) {
+	var scratch []byte
+	c.q.each(func(s *state) {
+		if s.groups == nil {
+			visit(append(s.prefix(scratch[:0]), ungrouped...))
+			return
+		}
+		s.groups.each(func(key []byte) {
+			scratch = append(s.prefix(scratch[:0]), key...)
+			visit(scratch)
+		})
+	})
+}
+
+// Append implements state.Source. A value is the number of rows in the group and
+// what each aggregator has to say.
+func (c aggregateSource) Append(dst, key []byte) ([]byte, bool) {
+	s, key := c.q.locate(key)
+	if s == nil {
+		return dst, false
+	}
+	slot, rows := 0, uint64(0)
+	if s.groups != nil {
+		var ok bool
+		if slot, ok = s.groups.find(key); !ok || s.groups.rows[slot] == 0 {
+			return dst, false
+		}
+		rows = uint64(s.groups.rows[slot])
+	} else if string(key) != ungrouped {
+		return dst, false
+	}
+	dst = binary.AppendUvarint(dst, rows)
+	for _, a := range s.aggs {
+		start := len(dst)
+		dst = a.(interface{ AppendState([]byte, int) []byte }).AppendState(dst, slot)
+		dst = lengthBefore(dst, start)
+	}
+	return dst, true
+}
+
+// lengthBefore puts the length of dst[start:] in front of it.
+func lengthBefore(dst []byte, start int) []byte {
+	var size [binary.MaxVarintLen64]byte
+	n := binary.PutUvarint(size[:], uint64(len(dst)-start))
+	dst = append(dst, size[:n]...)
+	copy(dst[start+n:], dst[start:len(dst)-n])
+	copy(dst[start:], size[:n])
+	return dst
+}
+
+// Reset implements state.Source.
+func (c aggregateSource) Reset() {
+	c.q.each(func(s *state) {
+		if s.groups == nil {
+			s.clear(0)
+			return
+		}
+		s.groups.reset(s.clear)
+		s.groups.forgetAll(s.clear)
+	})
+}
+
+// Put implements state.Source.
+func (c aggregateSource) Put(key, value []byte) error {
+	s, key := c.q.locate(key)
+	if s == nil {
+		return fmt.Errorf("key %q has no partition; load the partition keys first", key)
+	}
+	rows, n := binary.Uvarint(value)
+	if n <= 0 || rows > 1<<62 || (rows == 0) != (s.groups == nil) {
+		return fmt.Errorf("group %q: a number of rows of %d", key, rows)
+	}
+	value = value[n:]
+	slot := 0
+	if s.groups != nil {
+		var err error
+		if slot, err = s.groups.load(key, int64(rows)); err != nil {
+			return err
+		}
+	} else if string(key) != ungrouped {
+		return fmt.Errorf("key %q, and the query has no groups", key)
+	}
+	for i, a := range s.aggs {
+		size, n := binary.Uvarint(value)
+		if n <= 0 || size > uint64(len(value)-n) {
+			return fmt.Errorf("group %q: aggregator %d is cut off", key, i)
+		}
+		if err := a.(interface{ LoadState(int, []byte) error }).LoadState(slot, value[n:n+int(size)]); err != nil {
+			return fmt.Errorf("group %q: aggregator %d: %w", key, i, err)
+		}
+		value = value[n+int(size):]
+	}
+	if len(value) > 0 {
+		return fmt.Errorf("group %q: %d bytes are left over", key, len(value))
+	}
+	return nil
+}
+
+// Ready implements state.Source.
+func (c aggregateSource) Ready() error { return nil }
+
+// Bytes implements state.Source.
+func (c aggregateSource) Bytes() (n int64) {
+	const perGroup = 64 // a key, and a few numbers for each aggregator
+	c.q.each(func(s *state) {
+		groups := int64(1)
+		if s.groups != nil {
+			groups = int64(len(s.groups.keys) - len(s.groups.free))
+		}
+		n += groups * perGroup * int64(len(s.aggs))
+	})
+	return n
+}
+
+// keysSource is the list of a block's partition keys, each with its place in the
+// order in which they came.
+type keysSource struct{ b *block }
+
+// Changed implements state.Source.
+func (c keysSource) Changed(visit func(key []byte)) {
+	for _, home := range c.b.all[c.b.shown:] {
+		visit([]byte(home.key))
+	}
+	c.b.shown = len(c.b.all)
+}
+
+// Keys implements state.Source.
+func (c keysSource) Keys(visit func(key []byte)) {
+	for _, home := range c.b.all {
+		visit([]byte(home.key))
+	}
+}
+
+// Append implements state.Source.
+func (c keysSource) Append(dst, key []byte) ([]byte, bool) {
+	home := c.b.byKey[string(key)]
+	if home == nil {
+		return dst, false
+	}
+	return binary.AppendUvarint(dst, uint64(home.place)), true
+}
+
+// Reset implements state.Source.
+func (c keysSource) Reset() {
+	c.b.byKey, c.b.all, c.b.shown = map[string]*instance{}, nil, 0
+}
+
+// Put implements state.Source.
+func (c keysSource) Put(key, value []byte) error {
+	place, n := binary.Uvarint(value)
+	if n <= 0 || n != len(value) || c.b.byKey[string(key)] != nil {
+		return fmt.Errorf("partition key %q is there twice, or has no place", key)
+	}
+	c.b.instance(string(key)).place = int(place)
+	return nil
+}
+
+// Ready implements state.Source.
+func (c keysSource) Ready() error {
+	ordered := make([]*instance, len(c.b.all))
+	for _, home := range c.b.all {
+		if home.place >= len(ordered) || ordered[home.place] != nil {
+			return fmt.Errorf("partition key %q: place %d of %d", home.key, home.place, len(ordered))
+		}
+		ordered[home.place] = home
+	}
+	c.b.all, c.b.shown = ordered, len(ordered)
+	return nil
+}
+
+// Bytes implements state.Source.
+func (c keysSource) Bytes() (n int64) {
+	for _, home := range c.b.all {
+		n += int64(len(home.key)) + 8
+	}
+	return n
+}
+
+// fieldsSource is a component of a few numbers, one entry.
+type fieldsSource struct {
+	name   string
+	fields func(*window.Fields)
+}
+
+// Changed implements state.Source.
+func (c fieldsSource) Changed(visit func(key []byte)) { c.Keys(visit) }
+
+// Keys implements state.Source.
+func (c fieldsSource) Keys(visit func(key []byte)) { visit([]byte(c.name)) }
+
+// Append implements state.Source.
+func (c fieldsSource) Append(dst, key []byte) ([]byte, bool) {
+	if string(key) != c.name {
+		return dst, false
+	}
+	return window.WriteFields(dst, c.fields), true
+}
+
+// Reset implements state.Source.
+func (c fieldsSource) Reset() {}
+
+// Put implements state.Source.
+func (c fieldsSource) Put(key, value []byte) error {
+	if string(key) != c.name {
+		return fmt.Errorf("unknown key %q", key)
+	}
+	return window.ReadFields(value, c.fields)
+}
+
+// Ready implements state.Source.
+func (c fieldsSource) Ready() error { return nil }
+
+// Bytes implements state.Source.
+func (c fieldsSource) Bytes() int64 { return 32 }
