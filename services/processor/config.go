@@ -21,6 +21,9 @@ type Config struct {
 	Apps []*siddhiql.Plan
 	// DedupWindow is how long a message id is remembered, in log time.
 	DedupWindow time.Duration
+	// BatchMessagesMax is the server's limit of an atomic batch; zero is 1,000, the
+	// default of servers.
+	BatchMessagesMax int
 	// Limits of the streams that are created.
 	WAL, Out bus.StreamLimits
 	// Version of the binary, a semver, for the service's info.
@@ -38,6 +41,9 @@ func (c *Config) check() error {
 	}
 	if c.DedupWindow <= 0 {
 		errs = append(errs, fmt.Errorf("dedup.window is %s, expected a positive time", c.DedupWindow))
+	}
+	if c.BatchMessagesMax < 0 {
+		errs = append(errs, fmt.Errorf("atomic batches of %d messages, expected a positive number", c.BatchMessagesMax))
 	}
 	for _, app := range c.Apps {
 		if err := bus.CheckName(app.Name); err != nil {

@@ -23,12 +23,12 @@ var errFenced = errors.New("another processor has taken this partition over")
 const (
 	// An atomic batch costs the server about as much as 20 messages one by one, for
 	// it makes a store for the batch, syncs that too, and removes it.
-	batchMessagesMin = 12
-	batchMessagesMax = 1000 // the server's default limit of an atomic batch
-	batchBytesMax    = 4 << 20
-	publishTimeout   = 5 * time.Second
-	retryWait        = 50 * time.Millisecond
-	retryWaitMax     = 2 * time.Second
+	batchMessagesMin     = 12
+	batchMessagesDefault = 1000 // the limit of servers, unless they say otherwise
+	batchBytesMax        = 4 << 20
+	publishTimeout       = 5 * time.Second
+	retryWait            = 50 * time.Millisecond
+	retryWaitMax         = 2 * time.Second
 )
 
 // Error codes of JetStream's API.
@@ -51,12 +51,13 @@ type emitter struct {
 	nc     *nats.Conn
 	stream string
 	last   uint64 // sequence of the stream's last message
+	max    int    // messages in an atomic batch
 	log    *slog.Logger
 	msg    nats.Msg // scratch
 }
 
-func newEmitter(nc *nats.Conn, stream string, last uint64, log *slog.Logger) *emitter {
-	e := &emitter{nc: nc, stream: stream, last: last, log: log}
+func newEmitter(nc *nats.Conn, stream string, last uint64, most int, log *slog.Logger) *emitter {
+	e := &emitter{nc: nc, stream: stream, last: last, max: most, log: log}
 	e.msg.Header = nats.Header{
 		headerPosition: {""}, headerKind: {""}, headerTimestamp: {""}, headerGeneration: {"1"},
 	}
@@ -72,7 +73,7 @@ func (e *emitter) run(ctx context.Context, box *outbox) error {
 			return nil
 		}
 		for rest := p.messages; len(rest) > 0; {
-			n := batchLength(rest)
+			n := batchLength(rest, e.max)
 			if err := e.send(ctx, p.bytes, rest[:n]); err != nil {
 				if ctx.Err() != nil {
 					return nil
@@ -85,15 +86,16 @@ func (e *emitter) run(ctx context.Context, box *outbox) error {
 	}
 }
 
-// batchLength returns how many messages to send at once: a few go one by one.
-func batchLength(messages []message) int {
+// batchLength returns how many messages to send at once, at most the given number:
+// a few go one by one.
+func batchLength(messages []message, most int) int {
 	if len(messages) < batchMessagesMin {
 		return 1
 	}
 	bytes := 0
 	for n, m := range messages {
 		bytes += m.end - m.start
-		if n == batchMessagesMax || n > 0 && bytes > batchBytesMax {
+		if n == most || n > 0 && bytes > batchBytesMax {
 			return n
 		}
 	}

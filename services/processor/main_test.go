@@ -100,7 +100,8 @@ func (r *rig) send(stream string, at int64, id string, values ...any) uint64 {
 func (r *rig) start() (s *Service, stop func()) {
 	r.t.Helper()
 	s, err := New(Config{
-		Conn: r.nc, Apps: []*siddhiql.Plan{r.plan}, DedupWindow: 2 * time.Minute, Version: "0.0.1", Log: quiet,
+		Conn: r.nc, Apps: []*siddhiql.Plan{r.plan}, BatchMessagesMax: bus.BatchMessagesMax,
+		DedupWindow: 2 * time.Minute, Version: "0.0.1", Log: quiet,
 	})
 	must(r.t, err)
 	ctx, cancel := context.WithCancel(context.Background())

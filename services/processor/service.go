@@ -28,6 +28,9 @@ func New(cfg Config) (*Service, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.Default()
 	}
+	if cfg.BatchMessagesMax == 0 {
+		cfg.BatchMessagesMax = batchMessagesDefault
+	}
 	js, err := cfg.jetStream()
 	if err != nil {
 		return nil, fmt.Errorf("processor: %w", err)

@@ -44,7 +44,7 @@ func (t *task) takeOver(ctx context.Context) ([]position, *emitter, error) {
 		if err != nil {
 			return nil, nil, fmt.Errorf("fence output stream %s: %w", stream, err)
 		}
-		return last, newEmitter(t.nc, stream, end+1, t.log), nil
+		return last, newEmitter(t.nc, stream, end+1, t.service.cfg.BatchMessagesMax, t.log), nil
 	}
 }
 

@@ -138,8 +138,12 @@ func (n *Node) services(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	batch := 0 // the default of servers
+	if n.server != nil {
+		batch = bus.BatchMessagesMax
+	}
 	n.processor, err = processor.New(processor.Config{
-		Conn: tasks, Apps: n.apps, DedupWindow: n.cfg.Dedup.Window, WAL: wal, Version: n.version,
+		Conn: tasks, Apps: n.apps, BatchMessagesMax: batch, DedupWindow: n.cfg.Dedup.Window, WAL: wal, Version: n.version,
 		Metadata: map[string]string{"durability": n.durability.String(), "guarantee": n.durability.Guarantee()},
 		Log:      n.log,
 	})
