@@ -11,6 +11,8 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/nats-io/nats.go"
+
 	"eventflux/shared/bus"
 )
 
@@ -34,8 +36,9 @@ type flow struct {
 	perMessage int // events
 	perRow     int // events
 	packed     bool
-	events     int // multiple of perMessage, perRow and warmUp's
-	window     int // messages in flight
+	events     int  // multiple of perMessage, perRow and warmUp's
+	window     int  // messages in flight
+	jetStream  bool // published by the JetStream client of nats.go
 	goal       float64
 	bound      string
 }
@@ -44,14 +47,21 @@ var flows = []flow{
 	{
 		name: "in1-out1000", what: "an event per message, a result per 1,000", queries: everyThousand,
 		perMessage: 1, perRow: 1000, events: 1_000_000, window: 8192, goal: 300e3,
+		bound: "the cores: NATS client and server take most of them, to parse and pass on each message and its answer.",
+	},
+	{
+		name: "in1-jetstream", what: "the same, published by `PublishAsync` of nats.go", queries: everyThousand,
+		perMessage: 1, perRow: 1000, events: 500_000, window: 8192, jetStream: true,
 	},
 	{
 		name: "in100-out1000", what: "100 events per message, a result per 1,000", queries: everyThousand,
 		perMessage: 100, perRow: 1000, events: 6_000_000, window: 1024, goal: 1.5e6,
+		bound: "the cores: a quarter of them goes into JSON, a quarter into the server and its client, the rest into log and engine.",
 	},
 	{
 		name: "in100-out1", what: "100 events per message, a result per event, each a message", queries: everyEvent,
 		perMessage: 100, perRow: 1, events: 400_000, window: 1024, goal: 80e3,
+		bound: "the server: one goroutine per JetStream stream stages, checks and stores each message of an atomic batch.",
 	},
 	{
 		name: "in100-packed", what: "100 events per message, a result per event, packed", queries: packedSink + everyEvent,
@@ -67,15 +77,21 @@ func runEndToEnd(ctx context.Context, b *bench) ([]table, error) {
 	}
 	var rows []row
 	for i := range flows {
-		r, err := b.flow(ctx, f, &flows[i])
+		if b.flow != "" && b.flow != flows[i].name {
+			continue
+		}
+		r, err := b.runFlow(ctx, f, &flows[i])
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", flows[i].name, err)
 		}
 		rows = append(rows, r)
 	}
-	limits, err := b.limits(ctx, f)
-	if err != nil {
-		return nil, err
+	if b.flow == "" {
+		limits, err := b.limits(ctx, f)
+		if err != nil {
+			return nil, err
+		}
+		rows = append(rows, limits...)
 	}
 	return []table{{
 		title: "End to end",
@@ -83,24 +99,24 @@ func runEndToEnd(ctx context.Context, b *bench) ([]table, error) {
 			"`eventflux run` wires them, profile durable. Publisher and reader have TCP connections of their own.\n" +
 			"Every message is acknowledged; the time is that from the first publish until the last result was read\n" +
 			"from the output stream by a JetStream consumer.",
-		unit: "events/s", rows: append(rows, limits...),
+		unit: "events/s", rows: rows,
 	}}, nil
 }
 
-func (b *bench) flow(ctx context.Context, f *flights, c *flow) (row, error) {
+func (b *bench) runFlow(ctx context.Context, f *flights, c *flow) (row, error) {
 	messages := f.messages(c.perMessage)
-	var rates, busy []float64
+	var rates, busy, each []float64
 	for i := range b.repeat {
-		run, err := b.flowOnce(ctx, c, messages, i == 0)
+		run, err := b.runFlowOnce(ctx, c, messages, i == 0)
 		if err != nil {
 			return row{}, err
 		}
-		rates, busy = append(rates, run.rate), append(busy, run.cores)
-		b.say("%-14s %s events/s, acknowledged at %s, %.2f cores busy", c.name, rate(run.rate), rate(run.acked), run.cores)
+		rates, busy, each = append(rates, run.rate), append(busy, run.cores), append(each, run.cpu)
+		b.say("%-14s %s events/s, acknowledged at %s, %.2f cores busy, %.2f µs of CPU per event", c.name, rate(run.rate), rate(run.acked), run.cores, run.cpu*1e6)
 	}
 	return row{
 		what: c.what, value: medianOf(rate, rates...), goal: c.goal, bound: c.bound,
-		extra: fmt.Sprintf("%.1f cores busy", medianOf(rate, busy...).median),
+		extra: fmt.Sprintf("%.1f cores busy, %.2f µs of CPU per event", medianOf(rate, busy...).median, medianOf(rate, each...).median*1e6),
 	}, nil
 }
 
@@ -109,9 +125,10 @@ type outcome struct {
 	rate  float64 // until the last result was read
 	acked float64 // until the last event was acknowledged
 	cores float64 // that were busy
+	cpu   float64 // seconds of CPU per event, publisher and reader among them
 }
 
-func (b *bench) flowOnce(ctx context.Context, c *flow, messages [][]byte, profile bool) (o outcome, err error) {
+func (b *bench) runFlowOnce(ctx context.Context, c *flow, messages [][]byte, profile bool) (o outcome, err error) {
 	ctx, cancel := context.WithTimeout(ctx, runTimeout)
 	defer cancel()
 	d, err := b.deploy(ctx, c.queries)
@@ -127,7 +144,7 @@ func (b *bench) flowOnce(ctx context.Context, c *flow, messages [][]byte, profil
 	if err != nil {
 		return o, err
 	}
-	pub, err := newPublisher(to, bus.WALStream(appName, 0))
+	publish, err := c.publisher(to)
 	if err != nil {
 		return o, err
 	}
@@ -140,7 +157,7 @@ func (b *bench) flowOnce(ctx context.Context, c *flow, messages [][]byte, profil
 	pass := func(events int) (acked, done time.Duration, err error) {
 		read.expect(uint64(events / c.perRow))
 		start := time.Now()
-		if err := pub.publish(ctx, subject, messages, events/c.perMessage, c.window); err != nil {
+		if err := publish(ctx, subject, messages, events/c.perMessage, c.window); err != nil {
 			return 0, 0, err
 		}
 		acked = time.Since(start)
@@ -163,11 +180,24 @@ func (b *bench) flowOnce(ctx context.Context, c *flow, messages [][]byte, profil
 	if err != nil {
 		return o, err
 	}
+	used := (cpuTime() - before).Seconds()
 	return outcome{
 		rate:  float64(c.events) / done.Seconds(),
 		acked: float64(c.events) / acked.Seconds(),
-		cores: (cpuTime() - before).Seconds() / done.Seconds(),
-	}, pub.close()
+		cores: used / done.Seconds(),
+		cpu:   used / float64(c.events),
+	}, nil
+}
+
+func (c *flow) publisher(nc *nats.Conn) (publishFunc, error) {
+	if c.jetStream {
+		return byJetStream(nc, c.window)
+	}
+	p, err := newPublisher(nc, bus.WALStream(appName, 0))
+	if err != nil {
+		return nil, err
+	}
+	return p.publish, nil
 }
 
 // cpuTime returns what this process has used.

@@ -29,6 +29,7 @@ type bench struct {
 	dir      string // for data, on a disk
 	repeat   int
 	profiles string // folder for CPU profiles; "" for none
+	flow     string // the only one to run end to end, without limits; "" for all
 	progress io.Writer
 }
 
@@ -64,6 +65,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	repeat := flags.Int("repeat", 3, "how often each figure is measured; the median counts")
 	cores := flags.Int("cores", min(2, runtime.NumCPU()), "cores that Go may use, with publisher, server and services in one process")
 	dir := flags.String("dir", "", "folder for data, on the disk to be measured (default: data in the repository)")
+	flow := flags.String("flow", "", "the only flow to run of part e2e, such as "+flows[0].name)
 	profiles := flags.String("cpuprofile", "", "folder for a CPU profile of each end-to-end figure")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -75,7 +77,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if *repeat < 1 || *cores < 1 {
 		return fmt.Errorf("-repeat %d and -cores %d must be 1 or more", *repeat, *cores)
 	}
-	b := &bench{repeat: *repeat, profiles: *profiles, progress: stderr}
+	b := &bench{repeat: *repeat, profiles: *profiles, flow: *flow, progress: stderr}
 	if b.root, err = repository(ctx); err != nil {
 		return err
 	}
@@ -98,7 +100,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if _, err := io.WriteString(stdout, report.String()); err != nil {
 		return err
 	}
-	if *only != "" {
+	if *only != "" || *flow != "" {
 		return nil
 	}
 	return os.WriteFile(filepath.Join(b.root, "bench", "RESULTS.md"), []byte(report.String()), 0o644)

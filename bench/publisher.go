@@ -3,19 +3,24 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"sync/atomic"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 )
+
+// publishFunc sends n messages, taken from messages again and again, with at most
+// window in flight, and returns when all are acknowledged.
+type publishFunc func(ctx context.Context, subject string, messages [][]byte, n, window int) error
 
 // publisher sends messages with a reply subject, as JetStream publishing does,
 // keeps a bounded number of them in flight, and checks every answer. It is as
 // cheap as a client can be: all answers come to one subject and are counted.
 type publisher struct {
 	nc      *nats.Conn
-	sub     *nats.Subscription
 	inbox   string
 	expect  []byte // what a good answer begins with
 	sent    uint64
@@ -31,14 +36,12 @@ func newPublisher(nc *nats.Conn, stream string) (*publisher, error) {
 		expect: fmt.Appendf(nil, `{"stream":%q,`, stream),
 	}
 	p.wanted.Store(math.MaxUint64)
-	var err error
-	if p.sub, err = nc.Subscribe(p.inbox, p.answer); err != nil {
+	sub, err := nc.Subscribe(p.inbox, p.answer) // ends with the connection
+	if err != nil {
 		return nil, err
 	}
-	return p, p.sub.SetPendingLimits(-1, -1)
+	return p, sub.SetPendingLimits(-1, -1)
 }
-
-func (p *publisher) close() error { return p.sub.Unsubscribe() }
 
 func (p *publisher) answer(m *nats.Msg) {
 	if !bytes.HasPrefix(m.Data, p.expect) || bytes.Contains(m.Data, []byte(`"error"`)) {
@@ -53,8 +56,7 @@ func (p *publisher) answer(m *nats.Msg) {
 	}
 }
 
-// publish sends n messages, taken from messages again and again, with at most
-// window in flight, and returns when all are acknowledged.
+// publish is a publishFunc.
 func (p *publisher) publish(ctx context.Context, subject string, messages [][]byte, n, window int) error {
 	for i := range n {
 		if p.sent-p.acked.Load() >= uint64(window) {
@@ -85,4 +87,37 @@ func (p *publisher) await(ctx context.Context, acked uint64) error {
 		return fmt.Errorf("answer %s", *text)
 	}
 	return nil
+}
+
+// byJetStream returns a publishFunc that uses the client of nats.go as most
+// programs do. It gives each message a reply subject and a future of its own.
+func byJetStream(nc *nats.Conn, window int) (publishFunc, error) {
+	var failed atomic.Pointer[error]
+	js, err := jetstream.New(nc, jetstream.WithPublishAsyncMaxPending(window),
+		jetstream.WithPublishAsyncErrHandler(func(_ jetstream.JetStream, _ *nats.Msg, err error) {
+			failed.CompareAndSwap(nil, &err)
+		}))
+	if err != nil {
+		return nil, err
+	}
+	return func(ctx context.Context, subject string, messages [][]byte, n, _ int) error {
+		for i := range n {
+			_, err := js.PublishAsync(subject, messages[i%len(messages)])
+			for errors.Is(err, jetstream.ErrTooManyStalledMsgs) && ctx.Err() == nil {
+				_, err = js.PublishAsync(subject, messages[i%len(messages)])
+			}
+			if err != nil {
+				return err
+			}
+		}
+		select {
+		case <-js.PublishAsyncComplete():
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		if err := failed.Load(); err != nil {
+			return *err
+		}
+		return nil
+	}, nil
 }
