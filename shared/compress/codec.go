@@ -1,6 +1,8 @@
 // Package compress turns blocks of bytes into smaller ones and back, with coders
-// that are pooled and never produce more than the length that was declared. Where
-// codec, length and checksum are kept is the business of the format that uses it.
+// that are pooled and never produce more than the length that was declared. Seal and
+// Open put a block into an envelope of its own, with codec, lengths and checksum,
+// and Auto finds the codec for it; Compress and Decompress are for formats that keep
+// these themselves. Where blocks are stored is the business of others.
 package compress
 
 import (
@@ -31,14 +33,14 @@ const RawBytesMax = 256 << 20
 // wrote. Do not retry; read another copy or an older epoch.
 var ErrCorrupt = errors.New("corrupt compressed block")
 
-var codecNames = [...]string{None: "none", LZ4: "lz4", Snappy: "snappy", Zstd: "zstd"}
+var codecNames = [...]string{Auto: "auto", None: "none", LZ4: "lz4", Snappy: "snappy", Zstd: "zstd"}
 
 // Codecs lists all codecs in the order of their numbers.
 func Codecs() []Codec { return []Codec{None, LZ4, Snappy, Zstd} }
 
 // String returns the name of the codec as settings write it.
 func (c Codec) String() string {
-	if c.Valid() {
+	if c.Valid() || c == Auto {
 		return codecNames[c]
 	}
 	return fmt.Sprintf("codec(%d)", uint8(c))

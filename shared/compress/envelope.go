@@ -1,0 +1,162 @@
+package compress
+
+import (
+	"encoding/binary"
+	"fmt"
+	"hash/crc32"
+	"slices"
+)
+
+// The envelope: version, codec, raw length, stored length, payload, CRC. Version
+// and CRC keep their places in every version, so that a changed version number is
+// told from a newer one. docs/formats/envelope.md describes every byte.
+const (
+	envelopeVersion = 1
+
+	offsetCodec = 1
+	offsetSizes = 2
+	crcBytes    = 4
+
+	envelopeBytesMin = offsetSizes + 2 + crcBytes // of an empty block
+	sizeBytesMax     = 5                          // a uvarint of at most 32 bits
+)
+
+// OverheadMax is the most that an envelope adds to a block, in bytes. Up to 127
+// bytes it adds 8, up to 16,383 bytes 10.
+const OverheadMax = offsetSizes + 2*sizeBytesMax + crcBytes
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// Envelope is what stands around a sealed block.
+type Envelope struct {
+	Version   uint8
+	Codec     Codec
+	RawLen    int // bytes of the block
+	StoredLen int // bytes of the payload; the same as RawLen for None
+	Offset    int // where the payload begins
+	CRC       uint32
+}
+
+// Seal appends raw in an envelope to dst and returns the extended slice. A block
+// that how's codec does not shrink is stored as it is. The same block and choice
+// give the same bytes, until a library that compresses is updated: so do not hash
+// sealed bytes to tell blocks apart.
+//
+// A raw longer than RawBytesMax or a codec that does not exist is a bug of the
+// caller and panics. Seal is safe for concurrent use; it keeps neither slice.
+func Seal(dst, raw []byte, how Choice) []byte {
+	dst, _ = SealExplain(dst, raw, how)
+	return dst
+}
+
+// SealExplain is Seal, and says which codec was taken and why.
+func SealExplain(dst, raw []byte, how Choice) ([]byte, Decision) {
+	if len(raw) > RawBytesMax {
+		panic(fmt.Sprintf("seal %d bytes, limit %d", len(raw), RawBytesMax))
+	}
+	base := len(dst)
+	dst = append(dst, envelopeVersion, 0)
+	dst = binary.AppendUvarint(dst, uint64(len(raw)))
+	sizeAt := len(dst)
+	// The stored length is at most the raw one, so it needs no more room.
+	room := sizeAt - base - offsetSizes
+	dst = append(dst, make([]byte, room)...)
+	dst, decision := how.appendBlock(dst, raw)
+	stored := len(dst) - sizeAt - room
+
+	dst[base+offsetCodec] = byte(decision.Codec)
+	used := binary.PutUvarint(dst[sizeAt:], uint64(stored))
+	if used < room {
+		dst = slices.Delete(dst, sizeAt+used, sizeAt+room)
+	}
+	return binary.LittleEndian.AppendUint32(dst, crc32.Checksum(dst[base:], castagnoli)), decision
+}
+
+// Open appends the block that sealed holds to dst and returns the extended slice.
+// sealed is one envelope, with nothing behind it. A block of more than rawMax
+// bytes is refused before memory is taken for it, whatever sealed says.
+//
+// It fails with a *CorruptError or an ErrVersion, and then returns dst as it was.
+// It is safe for concurrent use.
+func Open(dst, sealed []byte, rawMax int) ([]byte, error) {
+	e, err := Inspect(sealed)
+	if err != nil {
+		return dst, err
+	}
+	if e.RawLen > rawMax {
+		return dst, corrupt(offsetSizes, "a block of %d bytes, allowed are %d", e.RawLen, rawMax)
+	}
+	dst, err = e.Codec.Decompress(dst, sealed[e.Offset:e.Offset+e.StoredLen], e.RawLen)
+	if err != nil {
+		return dst, corrupt(e.Offset, "payload: %v", err)
+	}
+	return dst, nil
+}
+
+// Inspect checks the envelope around sealed, including its CRC, and returns it.
+// The payload is not decompressed.
+func Inspect(sealed []byte) (Envelope, error) {
+	var e Envelope
+	if err := checkWhole(sealed); err != nil {
+		return e, err
+	}
+	end := len(sealed) - crcBytes
+	e.Version = sealed[0]
+	e.Codec = Codec(sealed[offsetCodec])
+	e.CRC = binary.LittleEndian.Uint32(sealed[end:])
+	switch {
+	case e.Version == 0:
+		return e, corrupt(0, "version 0")
+	case e.Version != envelopeVersion:
+		return e, fmt.Errorf("%w: format version %d, known is %d; read it with the version that wrote it or a newer one", ErrVersion, e.Version, envelopeVersion)
+	case e.Codec == 0:
+		return e, corrupt(offsetCodec, "codec 0")
+	case !e.Codec.Valid():
+		return e, fmt.Errorf("%w: codec %d is not known; a newer version may have written it", ErrVersion, uint8(e.Codec))
+	}
+	at, err := offsetSizes, error(nil)
+	if e.RawLen, at, err = size(sealed[:end], at); err != nil {
+		return e, err
+	}
+	sizeAt := at
+	if e.StoredLen, at, err = size(sealed[:end], at); err != nil {
+		return e, err
+	}
+	e.Offset = at
+	switch {
+	case e.Codec == None && e.StoredLen != e.RawLen:
+		return e, corrupt(sizeAt, "%d bytes stored of %d that are not compressed", e.StoredLen, e.RawLen)
+	case e.Codec != None && e.StoredLen >= e.RawLen:
+		return e, corrupt(sizeAt, "%s made %d bytes of %d; what does not shrink is stored as it is", e.Codec, e.StoredLen, e.RawLen)
+	case e.StoredLen != end-at:
+		return e, corrupt(sizeAt, "%d bytes of payload are declared, %d are there", e.StoredLen, end-at)
+	}
+	return e, nil
+}
+
+// checkWhole checks what every version of the envelope has: a CRC at its end.
+func checkWhole(sealed []byte) error {
+	if len(sealed) < envelopeBytesMin {
+		return corrupt(len(sealed), "%d bytes, the shortest envelope has %d", len(sealed), envelopeBytesMin)
+	}
+	end := len(sealed) - crcBytes
+	want, got := binary.LittleEndian.Uint32(sealed[end:]), crc32.Checksum(sealed[:end], castagnoli)
+	if want != got {
+		return corrupt(end, "CRC32C is %08x, the envelope says %08x; it was altered or cut", got, want)
+	}
+	return nil
+}
+
+// size reads a length at an offset and returns it and the offset behind it.
+func size(src []byte, at int) (int, int, error) {
+	value, n := binary.Uvarint(src[at:min(len(src), at+sizeBytesMax)])
+	switch {
+	case n <= 0:
+		return 0, at, corrupt(at, "a length that does not end")
+	case n > 1 && src[at+n-1] == 0:
+		return 0, at, corrupt(at, "a length in %d bytes that needs fewer", n)
+	case value > RawBytesMax:
+		return 0, at, corrupt(at, "a length of %d, limit %d", value, RawBytesMax)
+	}
+	return int(value), at + n, nil
+}
