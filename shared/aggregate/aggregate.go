@@ -24,4 +24,11 @@ type Aggregate interface {
 	Result(slot int, out *Value)
 	// Clear empties the slot.
 	Clear(slot int)
+	// AppendState appends the slot's state to dst; an empty slot has no bytes. Equal
+	// states are equal bytes, by whatever way they came about.
+	AppendState(dst []byte, slot int) []byte
+	// LoadState replaces the slot's state by one that AppendState wrote. Bytes that
+	// are wrong are an error, leave the slot empty, and cost no more memory than
+	// their length allows.
+	LoadState(slot int, src []byte) error
 }

@@ -22,7 +22,9 @@ func present(rows []aggregate.Value) []aggregate.Value {
 	return slices.DeleteFunc(slices.Clone(rows), func(v aggregate.Value) bool { return v.Null })
 }
 
-func plainCount(rows []aggregate.Value) aggregate.Value { return aggregate.Value{Int: int64(len(rows))} }
+func plainCount(rows []aggregate.Value) aggregate.Value {
+	return aggregate.Value{Int: int64(len(rows))}
+}
 
 func plainIntSum(rows []aggregate.Value) aggregate.Value {
 	sum := aggregate.Value{Null: true}
