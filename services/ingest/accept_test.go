@@ -190,31 +190,6 @@ func TestRowsArePartitionedByKey(t *testing.T) {
 	}
 }
 
-// The results of another app are taken once, and not answered: their publisher
-// waits for JetStream.
-func TestResultsOfAnotherAppAsInput(t *testing.T) {
-	r := start(t, func(c *Config) { c.Plans[0].Streams[0].Subject = "out.first.Out.*" }, `@app:name('next') define stream In (n int); from In select n insert into Out;`)
-	m := nats.NewMsg("out.first.Out.0")
-	m.Data = []byte(`{"n":1}`)
-	m.Header = nats.Header{"Ef-Position": {"7.0"}, "Ef-Generation": {"1"}, "Ef-Timestamp": {"99"}, "Nats-Expected-Last-Sequence": {"3"}}
-	m.Reply = r.pub.NewInbox()
-	sub, err := r.pub.SubscribeSync(m.Reply)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := r.pub.PublishMsg(m); err != nil {
-		t.Fatal(err)
-	}
-	if err := r.pub.Flush(); err != nil {
-		t.Fatal(err)
-	}
-	r.end()
-	equal(t, "log", r.logged("next", 0), []string{`In +0 id=out.first.Out.0@1/7.0 [1]@99`})
-	if n, _, err := sub.Pending(); err != nil || n > 0 {
-		t.Errorf("%d answers, %v", n, err)
-	}
-}
-
 func shardOf(key string) uint32 {
 	h := fnv.New32a()
 	_, _ = h.Write([]byte(key)) // never fails

@@ -12,22 +12,29 @@ import (
 // of the service.
 type ack struct {
 	s       *Service
-	reply   string
+	to      answerTo
 	cost    int64
 	first   *log         // of the append whose sequence the answer tells
 	seq     uint64       // set before left reaches zero
 	left    atomic.Int32 // appends whose outcome is not known
 	failure atomic.Pointer[error]
-	tail    []byte // of the answer, behind the sequence; nil: nothing was refused
 	buf     []byte
+}
+
+// answerTo is who waits for an answer: a publisher, the server for a result of
+// another app, or nobody.
+type answerTo struct {
+	reply    string
+	tail     []byte    // of the answer, behind the sequence; nil: nothing was refused
+	follower *follower // of the result
 }
 
 // laterAck is an ack as the second and further appends of a message see it.
 type laterAck ack
 
-func (s *Service) newAck(reply string, cost int64, first *log, appends int, tail []byte) *ack {
+func (s *Service) newAck(to answerTo, cost int64, first *log, appends int) *ack {
 	a := s.acks.Get().(*ack)
-	a.reply, a.cost, a.first, a.tail, a.seq = reply, cost, first, tail, 0
+	a.to, a.cost, a.first, a.seq = to, cost, first, 0
 	a.left.Store(int32(appends))
 	return a
 }
@@ -49,13 +56,16 @@ func (a *ack) settle(err error) {
 		return
 	}
 	a.s.counters.waiting.Add(-a.cost)
-	if failure := a.failure.Load(); failure != nil {
+	switch failure := a.failure.Load(); {
+	case a.to.follower != nil:
+		a.to.follower.settled(a.to.reply, failure == nil)
+	case failure != nil:
 		a.fail(*failure)
-	} else if a.reply != "" {
+	case a.to.reply != "":
 		a.answer()
 	}
 	a.failure.Store(nil)
-	a.reply, a.first, a.tail = "", nil, nil
+	a.to, a.first = answerTo{}, nil
 	a.s.acks.Put(a)
 }
 
@@ -66,12 +76,12 @@ func (a *ack) note(err error) { a.failure.CompareAndSwap(nil, &err) }
 func (a *ack) answer() {
 	a.buf = append(a.buf[:0], a.first.prefix...)
 	a.buf = strconv.AppendUint(a.buf, a.seq, 10)
-	if a.tail == nil {
+	if a.to.tail == nil {
 		a.buf = append(a.buf, '}')
 	} else {
-		a.buf = append(a.buf, a.tail...)
+		a.buf = append(a.buf, a.to.tail...)
 	}
-	a.s.respond(a.reply, a.buf)
+	a.s.respond(a.to.reply, a.buf)
 }
 
 // fail answers that the events are not known to be durable everywhere.
@@ -81,9 +91,9 @@ func (a *ack) fail(err error) {
 		p = &problem{unknownOutcome, err.Error() + "; publish again, with the same " + headerID + " to have it counted once"}
 	}
 	a.s.counters.failed.note(p.text)
-	if a.reply == "" {
+	if a.to.reply == "" {
 		a.s.counters.dropped.note(p.text)
 		return
 	}
-	a.s.respond(a.reply, p.json())
+	a.s.respond(a.to.reply, p.json())
 }

@@ -150,10 +150,10 @@ func refusals(r *route) []byte {
 	return tail
 }
 
-// reserve counts bytes as waiting, unless there are too many. A message that
-// finds nothing waiting is always taken.
-func (s *Service) reserve(cost int64) bool {
-	if waiting := s.counters.waiting.Add(cost); waiting > s.cfg.MemoryMax && waiting != cost {
+// reserve counts bytes as waiting, unless that makes more than limit. A message
+// that finds nothing waiting is always taken.
+func (s *Service) reserve(cost, limit int64) bool {
+	if waiting := s.counters.waiting.Add(cost); waiting > limit && waiting != cost {
 		s.counters.waiting.Add(-cost)
 		return false
 	}

@@ -123,7 +123,11 @@ func (in *intake) commit(m *nats.Msg, r *route, refused bool) {
 			t.accepted.Add(uint64(r.lanes[i].accepted))
 		}
 	}
-	a := in.s.newAck(m.Reply, in.cost, in.sends[0].log, len(in.sends), tail)
+	in.append(in.s.newAck(answerTo{reply: m.Reply, tail: tail}, in.cost, in.sends[0].log, len(in.sends)))
+}
+
+// append makes the appends, whose outcomes a is told.
+func (in *intake) append(a *ack) {
 	for i := range in.sends {
 		var done wal.Committed = (*laterAck)(a)
 		if i == 0 {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -34,7 +35,8 @@ type Config struct {
 	EventBytesMax int
 	// MemoryMax bounds the rows that wait until they are durable, as bytes in
 	// memory, for all logs together (ingest.memory_max); zero is 64 MiB. What the
-	// server has sent and is not handled yet may take as much again.
+	// server has sent and is not handled yet may take as much again, and 8 MiB for
+	// each partition of another app whose results are read.
 	MemoryMax int64
 	// WALLimits and DLQLimits are the limits of the streams, which are made if
 	// missing.
@@ -129,6 +131,9 @@ func checkPlan(p *siddhiql.Plan) error {
 		}
 		if err := checkSource(s.Subject); err != nil {
 			return fmt.Errorf("stream %s: source subject: %w", s.Name, err)
+		}
+		if strings.HasPrefix(s.Subject, resultsPrefix+p.Name+".") {
+			return fmt.Errorf("stream %s reads %s, the app's own results, which would feed it without end; choose another subject", s.Name, s.Subject)
 		}
 		if p.Partitions > 1 && s.ShardKey == nil {
 			return fmt.Errorf("stream %s has no key, and the app has %d partitions", s.Name, p.Partitions)

@@ -38,12 +38,36 @@
 //
 // # Results as input
 //
-// A subject below "out." carries the results of another app. Their publisher
-// talks to JetStream, so they are not answered here; and as core NATS also
-// delivers repetitions that JetStream refuses, each message gets an id made of
-// its position, by which the task drops what it has seen.
+// A source on out.<app>.<Stream>.<p>, or on out.<app>.<Stream>.* for all
+// partitions, has the results of another app for events. They are not subscribed
+// to, but read from that app's JetStream streams by a durable consumer for each
+// (app, stream, partition of the other app), and acknowledged once they are in
+// the logs, so that none is lost:
+//
+//	EFO_first_0 ──▶ follower ──▶ decode ──▶ split by key ──▶ log of app next, partition 0
+//	     ▲                                       └─────────▶ log of app next, partition 1
+//	     └── acknowledged ────────────────────── durable in all ────┘
+//
+// And each counts once. A result carries its place in its partition's history
+// (generation, log sequence, ordinal), and has it in the log too, as the message id
+// <subject>:<generation>:<sequence>.<ordinal>. After a start, the logs themselves
+// tell which results they have, however long the stop was and whatever was
+// acknowledged; the table of message ids, which forgets, is only a second line.
+//
+//   - Results of one partition are in each log in their order. Those of several
+//     partitions are mixed as they come.
+//   - The row's own timestamp is the result's. Ef-Kind is not looked at: a row that
+//     expired in the other app is an event here. Packed results are many rows of
+//     one place.
+//   - What can never be an event is a dead letter, and done with. A crash may
+//     repeat dead letters.
+//   - Where memory or a log is full, results stay where they are. They take at most
+//     half of the memory, and leave the rest to publishers.
+//   - One process reads the results for an app. With two at once all results still
+//     come, but repetitions are found only within the window of message ids.
 //
 // Read config.go, service.go, then in the order of a message's way: routes.go and
 // subject.go, intake.go, headers.go, append.go, ack.go, answer.go, deadletter.go;
+// of a result's way: link.go, follower.go, place.go, history.go, take.go;
 // counters.go and info.go tell operators what happened.
 package ingest

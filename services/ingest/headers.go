@@ -53,19 +53,13 @@ type letter struct {
 	trace string // headers to be forwarded, as lines of a NATS header
 }
 
-// read takes the headers of m, which is a result of another app or not.
-func (l *letter) read(m *nats.Msg, isResult bool) error {
+// read takes the headers of a published message.
+func (l *letter) read(m *nats.Msg) error {
 	h := m.Header
 	l.id = h.Get(headerID)
-	if isResult {
-		if position := h.Get(headerPosition); position != "" && l.id == "" {
-			l.id = m.Subject + "@" + h.Get(headerGeneration) + "/" + position
-		}
-	} else {
-		for _, name := range demands {
-			if h[name] != nil {
-				return fmt.Errorf("header %s: ingest cannot promise it; publish without it", name)
-			}
+	for _, name := range demands {
+		if h[name] != nil {
+			return fmt.Errorf("header %s: ingest cannot promise it; publish without it", name)
 		}
 	}
 	if len(l.id) > frame.TextBytesMax {

@@ -34,6 +34,17 @@ type InfoStream struct {
 	Attributes []InfoAttribute `json:"attributes"`
 	Accepted   uint64          `json:"accepted"`
 	Refused    uint64          `json:"refused"`
+	Results    []InfoResults   `json:"results,omitempty"` // where the subject has those of another app
+}
+
+// InfoResults is a JetStream stream that a stream's events come from.
+type InfoResults struct {
+	JetStream string `json:"jetstream,omitempty"` // "" while none is known
+	Consumer  string `json:"consumer,omitempty"`
+	State     string `json:"state"`            // "reading" or "waiting"
+	Reason    string `json:"reason,omitempty"` // of waiting
+	Taken     uint64 `json:"taken"`            // results since the start
+	Repeated  uint64 `json:"repeated"`         // of those, results that a log had already
 }
 
 // InfoAttribute is one attribute of a stream.
@@ -66,11 +77,39 @@ func (s *Service) Info() Info {
 		for _, a := range src.stream.Schema.Attrs {
 			one.Attributes = append(one.Attributes, InfoAttribute{a.Name, a.Type.String()})
 		}
+		for _, l := range s.links {
+			if l.source == src {
+				one.Results = l.info()
+			}
+		}
 		info.Accepted += one.Accepted
 		info.Refused += one.Refused
 		info.Streams = append(info.Streams, one)
 	}
 	return info
+}
+
+// info tells how the reading goes.
+func (l *link) info() []InfoResults {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var all []InfoResults
+	if l.trouble != "" {
+		all = append(all, InfoResults{State: "waiting", Reason: l.trouble})
+	}
+	for _, f := range l.followers {
+		f.mu.Lock()
+		one := InfoResults{
+			JetStream: f.stream, Consumer: f.consumer, State: "reading", Reason: f.trouble,
+			Taken: f.taken.Load(), Repeated: f.repeated.Load(),
+		}
+		f.mu.Unlock()
+		if one.Reason != "" {
+			one.State = "waiting"
+		}
+		all = append(all, one)
+	}
+	return all
 }
 
 // openInfo registers the service.

@@ -50,6 +50,7 @@ func TestConfigIsChecked(t *testing.T) {
 		{"empty name", func(c *Config) { c.Plans[0].Name = "" }},
 		{"0 partitions", func(c *Config) { c.Plans[0].Partitions = 0 }},
 		{"no key", func(c *Config) { c.Plans[0].Partitions = 2 }},
+		{"own results", func(c *Config) { c.Plans[0].Streams[0].Subject = "out.a.Out.0" }},
 		{"overlaps ef.>", func(c *Config) { c.Plans[0].Streams[0].Subject = "*.x" }},
 	} {
 		cfg := Config{Conn: r.pub, Plans: plans(t, flightsApp), Version: "0.1.0"}
@@ -100,7 +101,9 @@ func TestSubjects(t *testing.T) {
 		}
 	}
 	for subject, want := range map[string]string{
-		"orders.*.new": "", "orders.>": "", "out.other.Out.0": "", "a": "",
+		"orders.*.new": "", "orders.>": "", "out.other.Out.0": "", "out.other.Out.*": "", "outer.>": "", "a": "",
+		"out.>": "expected out.<app>", "out.a.*.0": "expected out.<app>", "out.*.S.0": "expected out.<app>", "out.a.S.00": "expected out.<app>",
+		"out.a.S.>": "expected out.<app>", "out.a.S": "expected out.<app>", "out.a.S.4294967296": "expected out.<app>", "out.a.S.-1": "expected out.<app>",
 		"": "empty token", "a..b": "empty token", ".a": "empty token", "a.": "empty token",
 		"a.>.b": "> before its end", "a.b*": "wildcard inside", "a b": "white space", "a.\t": "white space",
 		">": "overlaps ef.>", "*.wal.x": "overlaps ef.>", "dlq.a.S": "overlaps dlq.>", "_INBOX.x": "overlaps _INBOX.>", "$JS.API.x": "overlaps $JS.>",
@@ -113,7 +116,7 @@ func TestSubjects(t *testing.T) {
 
 func TestPatternsOfSubscriptions(t *testing.T) {
 	var all []*source
-	for _, subject := range []string{"b.c", "events.X", "events.*.y", "b.*", "a", "b.c", "z.>", "z.*.q"} {
+	for _, subject := range []string{"b.c", "events.X", "events.*.y", "b.*", "a", "b.c", "z.>", "z.*.q", "out.x.Y.*"} {
 		all = append(all, &source{stream: &siddhiql.Stream{Subject: subject}})
 	}
 	kept := patterns(all)

@@ -3,7 +3,6 @@ package ingest
 import (
 	"context"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -42,8 +41,7 @@ type intake struct {
 
 // route is where messages of one subject go.
 type route struct {
-	lanes  []lane
-	silent bool // the publisher waits for JetStream's answer, not for ours
+	lanes []lane
 }
 
 // lane is a definition, and the sources that have it.
@@ -132,9 +130,6 @@ func (in *intake) handle(m *nats.Msg) {
 	if r == nil {
 		return // another intake has it
 	}
-	if r.silent {
-		m.Reply = ""
-	}
 	if problem := in.take(m, r); problem != nil {
 		in.s.refuse(m, problem)
 	}
@@ -157,7 +152,7 @@ func (in *intake) take(m *nats.Msg, r *route) *problem {
 	in.arrived = max(in.arrived, s.cfg.Now())
 	in.letter = letter{ts: in.arrived}
 	if m.Header != nil {
-		if err := in.letter.read(m, r.silent); err != nil {
+		if err := in.letter.read(m); err != nil {
 			in.buryAll(m, r, err)
 			return in.refuseAll(r, &problem{badHeader, err.Error()})
 		}
@@ -166,7 +161,7 @@ func (in *intake) take(m *nats.Msg, r *route) *problem {
 	if p := in.spread(r); p != nil {
 		return in.refuseAll(r, p)
 	}
-	if !s.reserve(in.cost) {
+	if !s.reserve(in.cost, s.cfg.MemoryMax) {
 		return s.full(r)
 	}
 	if refused {
@@ -206,7 +201,7 @@ func (in *intake) route(subject string) *route {
 	}
 	var r *route
 	if owner(in.s.patterns, subject) == in.pattern {
-		r = &route{silent: strings.HasPrefix(subject, resultsPrefix)}
+		r = &route{}
 		for _, sources := range readersOf(in.s.sources, subject) {
 			r.lanes = append(r.lanes, in.lane(sources))
 		}

@@ -82,15 +82,24 @@ func startAt(t testing.TB, d bus.Durability, change func(*Config), apps ...strin
 		t.Fatal(err)
 	}
 	t.Cleanup(r.js.CleanupPublisher)
+	r.begin(change, apps...)
+	t.Cleanup(func() { r.end() })
+	return r
+}
+
+// begin runs a service. The one before has ended.
+func (r *rig) begin(change func(*Config), apps ...string) {
+	r.t.Helper()
 	cfg := Config{
-		Conn: connect(t, srv), LogConn: connect(t, srv), Plans: plans(t, apps...), Version: "0.1.0", Log: quiet,
-		Durability: d, Now: func() int64 { return arrival },
+		Conn: connect(r.t, r.srv), LogConn: connect(r.t, r.srv), Plans: plans(r.t, apps...), Version: "0.1.0", Log: quiet,
+		Durability: r.at.Durability, Now: func() int64 { return arrival },
 	}
 	if change != nil {
 		change(&cfg)
 	}
+	var err error
 	if r.svc, err = New(cfg); err != nil {
-		t.Fatal(err)
+		r.t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	r.stop = cancel
@@ -99,10 +108,8 @@ func startAt(t testing.TB, d bus.Durability, change func(*Config), apps ...strin
 	case <-r.svc.Ready():
 	case err := <-r.done:
 		cancel()
-		t.Fatal(err)
+		r.t.Fatal(err)
 	}
-	t.Cleanup(func() { r.end() })
-	return r
 }
 
 // restart stops the server and starts it again on its files and its address.

@@ -18,7 +18,8 @@ const inputs = "events.>"
 // namedMax is how many streams an error lists.
 const namedMax = 100
 
-// source is a stream of an app that events are published to.
+// source is a stream of an app that events are published to, or that has the
+// results of another app for events.
 type source struct {
 	app    *siddhiql.Plan
 	stream *siddhiql.Stream
@@ -57,11 +58,14 @@ func newSources(plans []*siddhiql.Plan) (sources []*source, logs []*log) {
 }
 
 // patterns returns what must be subscribed to: events.>, and each subject of the
-// sources that no other pattern covers, in a fixed order.
+// sources that no other pattern covers, in a fixed order. Results are not
+// subscribed to: links read them from JetStream.
 func patterns(sources []*source) []string {
 	var all []string
 	for _, s := range sources {
-		all = append(all, s.stream.Subject)
+		if !s.linked() {
+			all = append(all, s.stream.Subject)
+		}
 	}
 	slices.Sort(all)
 	all = slices.Compact(append([]string{inputs}, all...))

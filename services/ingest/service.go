@@ -19,6 +19,8 @@ type Service struct {
 	cfg      Config
 	sources  []*source
 	logs     []*log
+	links    []*link
+	js       jetstream.JetStream // of links
 	patterns []string
 	listing  string // the streams that exist
 	dead     *deadLetters
@@ -36,6 +38,12 @@ func New(cfg Config) (*Service, error) {
 	s := &Service{cfg: cfg, ready: make(chan struct{})}
 	s.sources, s.logs = newSources(cfg.Plans)
 	s.patterns, s.listing = patterns(s.sources), listing(s.sources)
+	if s.js, err = jetstream.New(cfg.Conn); err != nil {
+		return nil, fmt.Errorf("ingest: %w", err)
+	}
+	if s.links, err = newLinks(s); err != nil {
+		return nil, fmt.Errorf("ingest: %w", err)
+	}
 	s.acks.New = func() any { return &ack{s: s} }
 	for _, l := range s.logs {
 		l.writer, err = wal.NewWriter(wal.WriterConfig{
@@ -100,7 +108,12 @@ func (s *Service) serve(ctx context.Context, intakes []*intake) error {
 		return errors.Join(fmt.Errorf("ingest: subscribe: %w", err), info.Stop())
 	}
 	close(s.ready)
+	var links sync.WaitGroup
+	for _, l := range s.links {
+		links.Go(func() { l.run(ctx) })
+	}
 	s.watch(ctx, intakes)
+	links.Wait() // what they have appended is made durable and acknowledged by stop
 	return info.Stop()
 }
 

@@ -9,9 +9,6 @@ import (
 // own frames, or other clients' answers, for events.
 var reserved = []string{"ef.>", "dlq.>", "_INBOX.>", "$JS.>", "$SYS.>", "$SRV.>", "$KV.>", "$O.>"}
 
-// resultsPrefix begins the subjects of results, those of other apps among them.
-const resultsPrefix = "out."
-
 // checkSource refuses a subject that an app cannot read.
 func checkSource(pattern string) error {
 	rest, more := pattern, true
@@ -28,6 +25,10 @@ func checkSource(pattern string) error {
 		case strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r == 0x7f }):
 			return fmt.Errorf("%q has white space", pattern)
 		}
+	}
+	if strings.HasPrefix(pattern, resultsPrefix) {
+		_, err := parseResults(pattern)
+		return err
 	}
 	for _, r := range reserved {
 		if overlap(pattern, r) {

@@ -1,0 +1,101 @@
+package ingest
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"eventflux/shared/frame"
+	"eventflux/shared/wal"
+)
+
+const (
+	// skewMax is by how much the clocks of servers may differ that stamp results
+	// and frames.
+	skewMax          = 10 * time.Second
+	finderIdle       = time.Minute // then the server forgets it by itself
+	lookFrameTimeout = 30 * time.Second
+)
+
+// look finds the newest of the follower's results in each log. The first result
+// to come was stored at since: neither it nor a later one can be in a frame that
+// is older.
+func (f *follower) look(ctx context.Context, since time.Time) error {
+	for i, l := range f.link.source.logs {
+		if err := f.lookInto(ctx, l, since.Add(-skewMax), &f.newest[i]); err != nil {
+			return fmt.Errorf("look for known results in %s: %w", l.stream, err)
+		}
+	}
+	return nil
+}
+
+func (f *follower) lookInto(ctx context.Context, l *log, since time.Time, newest *place) error {
+	first, last, err := f.span(ctx, l, since)
+	if err != nil || first > last {
+		return err
+	}
+	reader, err := wal.OpenReader(ctx, wal.ReaderConfig{JS: f.s.js, Stream: l.stream, From: first, Log: f.s.cfg.Log})
+	if err != nil {
+		return err
+	}
+	defer reader.Close()
+	var decoder frame.Decoder
+	for reader.Position() <= last {
+		if err := f.lookIntoNext(ctx, reader, &decoder, newest); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (f *follower) lookIntoNext(ctx context.Context, reader *wal.Reader, decoder *frame.Decoder, newest *place) error {
+	ctx, cancel := context.WithTimeout(ctx, lookFrameTimeout)
+	defer cancel()
+	record, err := reader.Next(ctx)
+	if err != nil {
+		return err
+	}
+	decoded, err := decoder.Decode(record.Data)
+	if err != nil {
+		return fmt.Errorf("sequence %d: %w", record.Seq, err)
+	}
+	for i := range decoded.Runs {
+		run := &decoded.Runs[i]
+		text, ours := strings.CutPrefix(run.ID, f.subject+":")
+		if !ours || decoded.Blocks[run.Block].Batch.Schema.Name != f.link.source.stream.Name {
+			continue
+		}
+		// Publishers may choose any id, so one that only looks like ours is no error.
+		if at, err := parsePlace(text); err == nil && at.after(*newest) {
+			*newest = at
+		}
+	}
+	return nil
+}
+
+// span returns the sequences of the frames that were stored since.
+func (f *follower) span(ctx context.Context, l *log, since time.Time) (first, last uint64, err error) {
+	ctx, cancel := context.WithTimeout(ctx, linkAskTimeout)
+	defer cancel()
+	stream, err := f.s.js.Stream(ctx, l.stream)
+	if err != nil {
+		return 0, 0, err
+	}
+	last = stream.CachedInfo().State.LastSeq
+	if last == 0 {
+		return 1, 0, nil
+	}
+	finder, err := stream.CreateConsumer(ctx, jetstream.ConsumerConfig{
+		DeliverPolicy: jetstream.DeliverByStartTimePolicy, OptStartTime: &since,
+		AckPolicy: jetstream.AckNonePolicy, MemoryStorage: true, Replicas: 1, InactiveThreshold: finderIdle,
+	})
+	if err != nil {
+		return 0, 0, fmt.Errorf("find the frames since %s: %w", since.Format(time.RFC3339), err)
+	}
+	info := finder.CachedInfo()
+	_ = f.s.js.DeleteConsumer(ctx, l.stream, info.Name) // else it goes by itself
+	return info.Delivered.Stream + 1, last, nil
+}

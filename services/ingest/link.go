@@ -1,0 +1,165 @@
+package ingest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"eventflux/shared/bus"
+)
+
+// resultsPrefix begins the subjects of results.
+const resultsPrefix = "out."
+
+const (
+	linkWaitMin    = 100 * time.Millisecond // between two attempts to read
+	linkWaitMax    = 5 * time.Second
+	linkAskTimeout = 5 * time.Second
+)
+
+// link makes the results of another app the events of a source. They come from
+// the JetStream streams of that app's partitions, which may not exist yet.
+type link struct {
+	s       *Service
+	source  *source
+	results results
+
+	mu        sync.Mutex
+	followers []*follower
+	trouble   string // why none was found, or not all
+}
+
+// results names what a link reads, as out.<app>.<stream>.<partition> does.
+type results struct {
+	app, stream string
+	all         bool // partitions
+	partition   uint32
+}
+
+// parseResults reads the subject of a link.
+func parseResults(subject string) (results, error) {
+	bad := func() (results, error) {
+		return results{}, fmt.Errorf("%q: expected out.<app>.<Stream>.<p> for the results of partition p, or out.<app>.<Stream>.* for those of all", subject)
+	}
+	tokens := strings.Split(subject, ".")
+	if len(tokens) != 4 || tokens[1] == "*" || tokens[2] == "*" {
+		return bad()
+	}
+	r := results{app: tokens[1], stream: tokens[2], all: tokens[3] == "*"}
+	if !r.all {
+		p, err := strconv.ParseUint(tokens[3], 10, 32)
+		if r.partition = uint32(p); err != nil || bus.OutSubject(r.app, r.stream, r.partition) != subject {
+			return bad()
+		}
+	}
+	return r, nil
+}
+
+// newLinks returns the links of the sources that read results.
+func newLinks(s *Service) ([]*link, error) {
+	var links []*link
+	for _, src := range s.sources {
+		if !src.linked() {
+			continue
+		}
+		r, err := parseResults(src.stream.Subject)
+		if err != nil {
+			return nil, err
+		}
+		links = append(links, &link{s: s, source: src, results: r})
+	}
+	return links, nil
+}
+
+// linked reports whether the source reads results.
+func (s *source) linked() bool { return strings.HasPrefix(s.stream.Subject, resultsPrefix) }
+
+// run reads until ctx ends. It looks for partitions from time to time: the other
+// app may be deployed later, or get more of them.
+func (l *link) run(ctx context.Context) {
+	var group sync.WaitGroup
+	defer group.Wait()
+	for wait := linkWaitMin; ; wait = min(2*wait, linkWaitMax) {
+		partitions, err := l.partitions(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		l.tell(partitions, err)
+		for _, p := range partitions {
+			if f := l.follow(p); f != nil {
+				group.Go(func() { f.run(ctx) })
+			}
+		}
+		if !l.results.all {
+			return // group.Wait goes on
+		}
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// partitions returns those that are known of the other app.
+func (l *link) partitions(ctx context.Context) ([]uint32, error) {
+	if !l.results.all {
+		return []uint32{l.results.partition}, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, linkAskTimeout)
+	defer cancel()
+	var found []uint32
+	names := l.s.js.StreamNames(ctx, jetstream.WithStreamListSubject(l.source.stream.Subject))
+	for name := range names.Name() {
+		p, err := strconv.ParseUint(name[strings.LastIndexByte(name, '_')+1:], 10, 32)
+		if err == nil && name == bus.OutStream(l.results.app, uint32(p)) {
+			found = append(found, uint32(p))
+		}
+	}
+	if err := names.Err(); err != nil && !errors.Is(err, jetstream.ErrEndOfData) {
+		return found, fmt.Errorf("list JetStream streams with %s: %w", l.source.stream.Subject, err)
+	}
+	slices.Sort(found)
+	return found, nil
+}
+
+// follow returns the follower of a partition, or nil if there is one already.
+func (l *link) follow(p uint32) *follower {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if slices.ContainsFunc(l.followers, func(f *follower) bool { return f.partition == p }) {
+		return nil
+	}
+	f := newFollower(l, p)
+	l.followers = append(l.followers, f)
+	return f
+}
+
+// tell notes, and logs once, that no partition is known.
+func (l *link) tell(found []uint32, err error) {
+	var trouble string
+	switch {
+	case err != nil:
+		trouble = err.Error()
+	case len(found) == 0:
+		trouble = fmt.Sprintf("no JetStream stream has %s; deploy app %s", l.source.stream.Subject, l.results.app)
+	}
+	l.mu.Lock()
+	news := trouble != l.trouble
+	l.trouble = trouble
+	l.mu.Unlock()
+	if news && trouble != "" {
+		l.log("waiting for the results of another app", "reason", trouble)
+	}
+}
+
+func (l *link) log(text string, args ...any) {
+	l.s.cfg.Log.Info(text, append([]any{"app", l.source.app.Name, "stream", l.source.stream.Name, "subject", l.source.stream.Subject}, args...)...)
+}

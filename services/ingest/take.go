@@ -1,0 +1,133 @@
+package ingest
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/nats-io/nats.go"
+)
+
+const roomLookEvery = 5 * time.Millisecond
+
+var ackBody = []byte("+ACK")
+
+// take appends a result to the logs that lack it. What can never be an event is a
+// dead letter, and done with. It waits while memory is full, and returns only
+// ctx's error: then nothing was taken.
+func (f *follower) take(ctx context.Context, m *nats.Msg) error {
+	in, r := f.in, f.route
+	in.arrived = max(in.arrived, f.s.cfg.Now())
+	in.letter = letter{ts: in.arrived}
+	at, err := in.letter.readResult(m)
+	if err != nil {
+		f.refuse(m, err)
+		return nil
+	}
+	refused := in.decode(m, r)
+	if p := in.spread(r); p != nil {
+		f.refuse(m, errors.New(p.text))
+		return nil
+	}
+	f.dropKnown(at)
+	if err := f.room(ctx, in.cost); err != nil {
+		return err
+	}
+	if refused {
+		in.bury(m, r)
+	}
+	for i := range in.sends {
+		f.newest[in.sends[i].log.part] = at
+	}
+	f.commit(m.Reply)
+	return nil
+}
+
+// refuse makes a dead letter of the whole message.
+func (f *follower) refuse(m *nats.Msg, err error) {
+	f.in.refuseAll(f.route, &problem{badHeader, err.Error()})
+	f.in.buryAll(m, f.route, err)
+	f.ack(m.Reply)
+}
+
+// dropKnown leaves out the appends to logs that have this result, or a later one
+// and so all before it.
+func (f *follower) dropKnown(at place) {
+	in := f.in
+	kept := in.sends[:0]
+	for _, one := range in.sends {
+		if at.after(f.newest[one.log.part]) {
+			kept = append(kept, one)
+		} else {
+			in.cost -= int64(one.msg.Bytes())
+		}
+	}
+	if len(kept) < len(in.sends) {
+		f.repeated.Add(1)
+	}
+	in.sends = kept
+}
+
+// room waits until so many bytes may wait to be durable. It leaves one half of
+// the memory to publishers: they are refused when there is none, while results
+// stay where they are.
+func (f *follower) room(ctx context.Context, cost int64) error {
+	if f.s.reserve(cost, f.s.cfg.MemoryMax/2) {
+		return nil
+	}
+	ticker := time.NewTicker(roomLookEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+		if f.s.reserve(cost, f.s.cfg.MemoryMax/2) {
+			return nil
+		}
+	}
+}
+
+// commit makes the appends, and has the result acknowledged once all are durable.
+func (f *follower) commit(reply string) {
+	f.taken.Add(1)
+	if len(f.in.sends) == 0 {
+		f.ack(reply)
+		return
+	}
+	l := &f.route.lanes[0]
+	l.targets[0].accepted.Add(uint64(l.accepted))
+	f.flight.Add(1)
+	f.in.append(f.s.newAck(answerTo{reply: reply, follower: f}, f.in.cost, f.in.sends[0].log, len(f.in.sends)))
+}
+
+// settled takes the outcome of a result's appends. One that is not known to be
+// durable is not acknowledged, and comes again after the next start.
+func (f *follower) settled(reply string, durable bool) {
+	if durable {
+		f.ack(reply)
+	}
+	if f.flight.Add(-1) == 0 {
+		select {
+		case f.landed <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// ack tells the server that a result is done with. If that fails the result comes
+// again, and is known.
+func (f *follower) ack(reply string) { _ = f.s.cfg.Conn.Publish(reply, ackBody) }
+
+// await returns once no result is on its way into the logs.
+func (f *follower) await(ctx context.Context) error {
+	for f.flight.Load() > 0 {
+		select {
+		case <-f.landed:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	return nil
+}
