@@ -12,6 +12,7 @@ import (
 // block is a `partition with`: every key has its own instance of each query.
 type block struct {
 	e       *Engine
+	id      int // in the order written
 	queries []*query
 	byKey   map[string]*instance
 	all     []*instance // in the order in which their keys came
@@ -21,9 +22,9 @@ type block struct {
 
 // instance is what the queries of a block remember of one key.
 type instance struct {
-	key    string
-	place  int      // in block.all
-	states []*state // by index in block.queries
+	key      string
+	place    int       // in block.all
+	memories []*memory // by index in block.queries
 }
 
 // reader passes one stream to the queries of a block that read it.
@@ -41,7 +42,7 @@ type reader struct {
 type keyFn func(*row) (string, bool)
 
 func newBlock(e *Engine, plan *siddhiql.Partition) *block {
-	b := &block{e: e, byKey: map[string]*instance{}}
+	b := &block{e: e, id: plan.ID, byKey: map[string]*instance{}}
 	for i, p := range plan.Queries {
 		q := e.queries[p.ID]
 		q.block, q.place = b, i
@@ -88,7 +89,7 @@ func keysOf(plan *siddhiql.Partition, s *siddhiql.Stream) []keyFn {
 }
 
 // innerReaders returns the queries of the block that read an inner stream, as
-// indexes of an instance's states.
+// indexes of an instance's memories.
 func (b *block) innerReaders(s *siddhiql.Stream) []int {
 	var readers []int
 	for i, q := range b.queries {
@@ -138,16 +139,16 @@ func (r *reader) receive(chunk []window.Row) {
 
 func (r *reader) pass(home *instance, chunk []window.Row) {
 	for _, n := range r.queries {
-		home.states[n].receive(chunk)
+		home.memories[n].receive(chunk)
 	}
 }
 
 // instance makes the instance of a new key.
 func (b *block) instance(key string) *instance {
 	key = strings.Clone(key)
-	in := &instance{key: key, place: len(b.all), states: make([]*state, len(b.queries))}
+	in := &instance{key: key, place: len(b.all), memories: make([]*memory, len(b.queries))}
 	for i, q := range b.queries {
-		in.states[i] = q.newState(in)
+		in.memories[i] = q.newMemory(in)
 	}
 	b.byKey[key] = in
 	b.all = append(b.all, in)

@@ -75,8 +75,8 @@ func (e *Engine) subscribe() {
 	for _, q := range e.queries {
 		if q.plan.Block < 0 {
 			id := q.plan.Source.ID
-			q.states = []*state{q.newState(nil)}
-			e.streams[id] = append(e.streams[id], q.states[0])
+			q.memories = []*memory{q.newMemory(nil)}
+			e.streams[id] = append(e.streams[id], q.memories[0])
 			continue
 		}
 		if blocks[q.plan.Block] == nil {
@@ -114,7 +114,7 @@ func (e *Engine) Advance(now int64) {
 		}
 		due := e.timers.Pop()
 		e.env.Now = max(e.env.Now, due.at)
-		due.state.fire()
+		due.memory.fire()
 	}
 	e.env.Now = now
 }
@@ -156,7 +156,7 @@ func refer(rows []window.Row, b *event.Batch, from, to int) []window.Row {
 // emitted records rows that a query has put out and passes them to the readers
 // of the stream; each is done with them, and with all that follows from them,
 // before the next one sees them.
-func (e *Engine) emitted(s *state, from, to int) {
+func (e *Engine) emitted(s *memory, from, to int) {
 	q := s.q
 	e.chunks++
 	e.outputs = append(e.outputs, Output{
@@ -170,7 +170,7 @@ func (e *Engine) emitted(s *state, from, to int) {
 		sub.receive(q.sel.rows)
 	}
 	for _, n := range q.inner {
-		s.home.states[n].receive(q.sel.rows)
+		s.home.memories[n].receive(q.sel.rows)
 	}
 }
 

@@ -8,7 +8,7 @@ import (
 )
 
 // query is the compiled form of a siddhiql.Query. What it remembers is in a
-// state: one for the query, or one for each key of its partition.
+// memory: one for the query, or one for each key of its partition.
 type query struct {
 	e      *Engine
 	plan   *siddhiql.Query
@@ -27,14 +27,14 @@ type query struct {
 	out            *event.Batch // rows emitted since the outputs were last taken
 	kinds          []window.Kind
 	sel            selector
-	states         []*state // outside partitions: the one
-	block          *block   // of the partition, or nil
-	place          int      // in the block's queries
-	touchedWindows []*state // may have changed since it was asked
-	touchedGroups  []*state
+	memories       []*memory // outside partitions: the one
+	block          *block    // of the partition, or nil
+	place          int       // in the block's queries
+	touchedWindows []*memory // may have changed since it was asked
+	touchedGroups  []*memory
 
 	subs  []subscriber // of the stream it inserts into, if that is not an inner one
-	inner []int        // of the inner stream it inserts into: states of the instance
+	inner []int        // of the inner stream it inserts into: memories of the instance
 }
 
 // shape is the form of a query's output (the compaction of chunks).
@@ -46,8 +46,8 @@ const (
 	lastOfGroup              // group by: the last row of each group in a chunk
 )
 
-// state is what one query remembers, of one partition key if it has any.
-type state struct {
+// memory is what one query remembers, of one partition key if it has any.
+type memory struct {
 	q       *query
 	home    *instance // of the partition key; nil outside partitions
 	win     window.Window
@@ -102,8 +102,8 @@ func compileConds(exprs []siddhiql.Expr) []cond {
 }
 
 // newState returns the empty memory of the query for one partition key.
-func (q *query) newState(home *instance) *state {
-	s := &state{q: q, home: home}
+func (q *query) newMemory(home *instance) *memory {
+	s := &memory{q: q, home: home}
 	if q.plan.Window != nil {
 		s.win = q.spec.New(window.Config{
 			Env: &q.e.env, Schema: q.plan.Source.Schema,
@@ -127,7 +127,7 @@ func (q *query) newState(home *instance) *state {
 }
 
 // receive takes a chunk of current rows of the query's source.
-func (s *state) receive(chunk []window.Row) {
+func (s *memory) receive(chunk []window.Row) {
 	q := s.q
 	s.touch()
 	if len(q.before) > 0 {
@@ -149,7 +149,7 @@ func (s *state) receive(chunk []window.Row) {
 }
 
 // fire lets the window's timer go off.
-func (s *state) fire() {
+func (s *memory) fire() {
 	s.touch()
 	s.timed = false
 	s.win.Fire(s.emit)
@@ -157,17 +157,17 @@ func (s *state) fire() {
 }
 
 // reschedule puts the window's next timer into the heap, if it is another one.
-func (s *state) reschedule() {
+func (s *memory) reschedule() {
 	at, seq, ok := s.win.Due()
 	if !ok || s.timed && s.due == at && s.seq == seq {
 		return
 	}
 	s.due, s.seq, s.timed = at, seq, true
-	s.q.e.timers.Push(pending{at: at, query: s.q.id, seq: seq, state: s})
+	s.q.e.timers.Push(pending{at: at, query: s.q.id, seq: seq, memory: s})
 }
 
 // chunk takes a chunk behind the window, and passes on what the query selects.
-func (s *state) chunk(rows []window.Row) {
+func (s *memory) chunk(rows []window.Row) {
 	q := s.q
 	if len(q.after) > 0 {
 		if rows = q.filter(q.after, rows); len(rows) == 0 {

@@ -40,7 +40,7 @@ func (x *selector) init(q *query) {
 }
 
 // run appends the rows that come out of a chunk to the query's output.
-func (x *selector) run(s *state, rows []window.Row) {
+func (x *selector) run(s *memory, rows []window.Row) {
 	q := x.q
 	last, wanted := -1, 0
 	for i := range rows {
@@ -77,7 +77,7 @@ func (x *selector) run(s *state, rows []window.Row) {
 }
 
 // runStaged writes every wanted row of the chunk, picks from them and sorts.
-func (x *selector) runStaged(s *state, rows []window.Row) {
+func (x *selector) runStaged(s *memory, rows []window.Row) {
 	q := x.q
 	x.stage.Reset()
 	x.kinds, x.picked = x.kinds[:0], x.picked[:0]
@@ -114,7 +114,7 @@ func (x *selector) runStaged(s *state, rows []window.Row) {
 
 // aggregate feeds a row to the aggregators and returns its group's slot. Their
 // values are only computed where the row may come out.
-func (x *selector) aggregate(s *state, r *row, kind window.Kind, results bool) int {
+func (x *selector) aggregate(s *memory, r *row, kind window.Kind, results bool) int {
 	slot := 0
 	if s.groups != nil {
 		slot = s.groups.slot(r.b, r.i)
@@ -214,7 +214,7 @@ func (x *selector) cut() {
 }
 
 // reset empties the aggregators of every group.
-func (s *state) reset() {
+func (s *memory) reset() {
 	if s.groups != nil {
 		s.groups.reset(s.clear)
 		return
@@ -223,7 +223,7 @@ func (s *state) reset() {
 }
 
 // clear empties one group's aggregators.
-func (s *state) clear(slot int) {
+func (s *memory) clear(slot int) {
 	for _, a := range s.aggs {
 		a.Clear(slot)
 	}
@@ -231,7 +231,7 @@ func (s *state) clear(slot int) {
 
 // settle ends a chunk: groups without rows may be forgotten. Without aggregators
 // a group only lasts for a chunk.
-func (s *state) settle() {
+func (s *memory) settle() {
 	if s.groups == nil {
 		return
 	}

@@ -21,8 +21,8 @@ type windowSource struct{ q *query }
 // aggregateSource is the state of a query's aggregators, an entry for each group.
 type aggregateSource struct{ q *query }
 
-// touch notes that the state may have changed.
-func (s *state) touch() {
+// touch notes that the memory may have changed.
+func (s *memory) touch() {
 	if !s.touched {
 		s.touched = true
 		s.q.touchedWindows = append(s.q.touchedWindows, s)
@@ -31,7 +31,7 @@ func (s *state) touch() {
 }
 
 // prefix appends what the keys of the state begin with.
-func (s *state) prefix(dst []byte) []byte {
+func (s *memory) prefix(dst []byte) []byte {
 	if s.home == nil {
 		return dst
 	}
@@ -41,9 +41,9 @@ func (s *state) prefix(dst []byte) []byte {
 
 // locate splits a key into the state that it belongs to and the rest; nil if
 // there is none.
-func (q *query) locate(key []byte) (*state, []byte) {
+func (q *query) locate(key []byte) (*memory, []byte) {
 	if q.block == nil {
-		return q.states[0], key
+		return q.memories[0], key
 	}
 	size, n := binary.Uvarint(key)
 	if n <= 0 || size > uint64(len(key)-n) {
@@ -53,17 +53,17 @@ func (q *query) locate(key []byte) (*state, []byte) {
 	if home == nil {
 		return nil, nil
 	}
-	return home.states[q.place], key[n+int(size):]
+	return home.memories[q.place], key[n+int(size):]
 }
 
 // each calls visit with every state of the query.
-func (q *query) each(visit func(*state)) {
+func (q *query) each(visit func(*memory)) {
 	if q.block == nil {
-		visit(q.states[0])
+		visit(q.memories[0])
 		return
 	}
 	for _, home := range q.block.all {
-		visit(home.states[q.place])
+		visit(home.memories[q.place])
 	}
 }
 
@@ -84,7 +84,7 @@ func (c windowSource) Changed(visit func(key []byte)) {
 // Keys implements state.Source.
 func (c windowSource) Keys(visit func(key []byte)) {
 	var scratch []byte
-	c.q.each(func(s *state) {
+	c.q.each(func(s *memory) {
 		s.win.Keys(func(key []byte) {
 			scratch = append(s.prefix(scratch[:0]), key...)
 			visit(scratch)
@@ -103,7 +103,7 @@ func (c windowSource) Append(dst, key []byte) ([]byte, bool) {
 
 // Reset implements state.Source.
 func (c windowSource) Reset() {
-	c.q.each(func(s *state) {
+	c.q.each(func(s *memory) {
 		s.win.Reset()
 		s.timed = false
 	})
@@ -121,7 +121,7 @@ func (c windowSource) Put(key, value []byte) error {
 // Ready implements state.Source. Timers are asked for anew.
 func (c windowSource) Ready() error {
 	var errs []error
-	c.q.each(func(s *state) {
+	c.q.each(func(s *memory) {
 		if err := s.win.Ready(); err != nil {
 			errs = append(errs, err)
 			return
@@ -133,7 +133,7 @@ func (c windowSource) Ready() error {
 
 // Bytes implements state.Source.
 func (c windowSource) Bytes() (n int64) {
-	c.q.each(func(s *state) { n += s.win.Bytes() })
+	c.q.each(func(s *memory) { n += s.win.Bytes() })
 	return n
 }
 
@@ -158,7 +158,7 @@ func (c aggregateSource) Changed(visit func(key []byte)) {
 // Keys implements state.Source.
 func (c aggregateSource) Keys(visit func(key []byte)) {
 	var scratch []byte
-	c.q.each(func(s *state) {
+	c.q.each(func(s *memory) {
 		if s.groups == nil {
 			visit(append(s.prefix(scratch[:0]), ungrouped...))
 			return
@@ -190,7 +190,7 @@ func (c aggregateSource) Append(dst, key []byte) ([]byte, bool) {
 	dst = binary.AppendUvarint(dst, rows)
 	for _, a := range s.aggs {
 		start := len(dst)
-		dst = a.(interface{ AppendState([]byte, int) []byte }).AppendState(dst, slot)
+		dst = a.AppendState(dst, slot)
 		dst = lengthBefore(dst, start)
 	}
 	return dst, true
@@ -208,7 +208,7 @@ func lengthBefore(dst []byte, start int) []byte {
 
 // Reset implements state.Source.
 func (c aggregateSource) Reset() {
-	c.q.each(func(s *state) {
+	c.q.each(func(s *memory) {
 		if s.groups == nil {
 			s.clear(0)
 			return
@@ -243,7 +243,7 @@ func (c aggregateSource) Put(key, value []byte) error {
 		if n <= 0 || size > uint64(len(value)-n) {
 			return fmt.Errorf("group %q: aggregator %d is cut off", key, i)
 		}
-		if err := a.(interface{ LoadState(int, []byte) error }).LoadState(slot, value[n:n+int(size)]); err != nil {
+		if err := a.LoadState(slot, value[n:n+int(size)]); err != nil {
 			return fmt.Errorf("group %q: aggregator %d: %w", key, i, err)
 		}
 		value = value[n+int(size):]
@@ -260,7 +260,7 @@ func (c aggregateSource) Ready() error { return nil }
 // Bytes implements state.Source.
 func (c aggregateSource) Bytes() (n int64) {
 	const perGroup = 64 // a key, and a few numbers for each aggregator
-	c.q.each(func(s *state) {
+	c.q.each(func(s *memory) {
 		groups := int64(1)
 		if s.groups != nil {
 			groups = int64(len(s.groups.keys) - len(s.groups.free))

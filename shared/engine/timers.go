@@ -5,10 +5,10 @@ import "eventflux/shared/window"
 // pending is a timer of a window. The heap holds at most one live timer of each
 // state; one that the state no longer waits for is passed over when it comes up.
 type pending struct {
-	at    int64
-	query int32
-	seq   uint64
-	state *state
+	at     int64
+	query  int32
+	seq    uint64
+	memory *memory
 }
 
 // Before orders timers by due time, then by the order of queries, then by the
@@ -25,7 +25,7 @@ func (p *pending) Before(o *pending) bool {
 }
 
 func (p *pending) live() bool {
-	s := p.state
+	s := p.memory
 	return s.timed && s.due == p.at && s.seq == p.seq
 }
 

@@ -45,7 +45,7 @@ func isOrder(text string) bool {
 }
 
 func newSort(c Config) Window {
-	w := &sorted{env: c.Env, size: int(c.Params[0].Int), pool: newPool(c)}
+	w := &sorted{env: c.Env, size: int(c.Params[0].Int), pool: newPool(c), dirty: true}
 	for _, p := range c.Params[1:] {
 		if p.Constant() {
 			w.by[len(w.by)-1].desc = strings.EqualFold(p.Text, "desc")

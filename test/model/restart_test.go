@@ -1,0 +1,125 @@
+package model
+
+import (
+	"bytes"
+	"maps"
+	"slices"
+	"testing"
+
+	"eventflux/shared/engine"
+	"eventflux/shared/siddhiql"
+
+	"pgregory.net/rapid"
+)
+
+// TestRestartChangesNothing is the law of state: a run that is taken out and put
+// into a fresh engine at any moment goes on as one that was left alone, to the
+// row. What Changed reports is all that changed, and a restored state shows the
+// same bytes.
+func TestRestartChangesNothing(t *testing.T) {
+	for _, w := range append([]string{"all"}, Windows...) {
+		t.Run(w, func(t *testing.T) {
+			windows := known(w)
+			if w == "all" {
+				windows = known(Windows...)
+			}
+			rapid.Check(t, func(t *rapid.T) { restart(t, Options{Windows: windows}) })
+		})
+	}
+}
+
+func restart(t *rapid.T, o Options) {
+	app := GenApp(t, o)
+	plan, err := siddhiql.Compile(app)
+	if err != nil {
+		t.Fatalf("a valid app is refused: %v\n%s", err, app)
+	}
+	steps := GenInput(t, plan)
+	every := rapid.IntRange(1, 4).Draw(t, "restart every")
+	left, restarted := newEngine(t, plan), newEngine(t, plan)
+	tracked := snapshot(restarted)
+	for i, s := range steps {
+		want, got := applyEngine(left, plan, s), applyEngine(restarted, plan, s)
+		if !slices.EqualFunc(want, got, sameRow) {
+			t.Fatalf("%s%sleft alone:\n%srestarted every %d:\n%s", app, printSteps(steps[:i+1]), printRows(plan, want), every, printRows(plan, got))
+		}
+		absorb(restarted, tracked)
+		full := snapshot(restarted)
+		for id, entries := range full {
+			if !maps.EqualFunc(entries, tracked[id], bytes.Equal) {
+				t.Fatalf("%s%s%s: what was reported as changed gives %q, the state is %q", app, printSteps(steps[:i+1]), id, tracked[id], entries)
+			}
+		}
+		if (i+1)%every != 0 {
+			continue
+		}
+		restarted = newEngine(t, plan)
+		if err := load(restarted, full); err != nil {
+			t.Fatalf("%s%sload: %v", app, printSteps(steps[:i+1]), err)
+		}
+		for id, entries := range snapshot(restarted) {
+			if !maps.EqualFunc(entries, full[id], bytes.Equal) {
+				t.Fatalf("%s%s%s: loaded %q, shows %q", app, printSteps(steps[:i+1]), id, full[id], entries)
+			}
+		}
+		for id, entries := range snapshot(left) {
+			if !maps.EqualFunc(entries, full[id], bytes.Equal) {
+				t.Fatalf("%s%s%s: left alone %q, restarted %q", app, printSteps(steps[:i+1]), id, entries, full[id])
+			}
+		}
+		tracked = full
+	}
+}
+
+func newEngine(t *rapid.T, plan *siddhiql.Plan) *engine.Engine {
+	e, err := engine.New(plan)
+	if err != nil {
+		t.Fatalf("new engine: %v", err)
+	}
+	return e
+}
+
+type snapshots map[string]map[string][]byte
+
+// snapshot returns all entries of all components.
+func snapshot(e *engine.Engine) snapshots {
+	all := snapshots{}
+	for _, c := range e.Components() {
+		entries := map[string][]byte{}
+		c.Source.Keys(func(key []byte) {
+			if value, ok := c.Source.Append(nil, key); ok {
+				entries[string(key)] = value
+			}
+		})
+		all[c.ID] = entries
+	}
+	return all
+}
+
+// absorb applies what has changed to a snapshot.
+func absorb(e *engine.Engine, to snapshots) {
+	for _, c := range e.Components() {
+		c.Source.Changed(func(key []byte) {
+			if value, ok := c.Source.Append(nil, key); ok {
+				to[c.ID][string(key)] = value
+			} else {
+				delete(to[c.ID], string(key))
+			}
+		})
+	}
+}
+
+func load(e *engine.Engine, from snapshots) error {
+	for _, c := range e.Components() {
+		c.Source.Reset()
+		for _, key := range slices.Sorted(maps.Keys(from[c.ID])) {
+			if err := c.Source.Put([]byte(key), from[c.ID][key]); err != nil {
+				return err
+			}
+		}
+		if err := c.Source.Ready(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
