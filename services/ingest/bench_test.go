@@ -128,3 +128,34 @@ func publishJetStream(b *testing.B, r *rig, messages [][]byte) {
 	}
 	<-js.PublishAsyncComplete()
 }
+
+// The results of another app, a row each, from its stream into the log.
+func BenchmarkResults(b *testing.B) {
+	for _, d := range []bus.Durability{bus.Durable, bus.Fast} {
+		b.Run(d.String(), func(b *testing.B) {
+			r := start(b, nil, nextApp)
+			r.end()
+			r.outStream(0)
+			for i := range b.N {
+				m := nats.NewMsg("out.first.Mid.0")
+				m.Header = nats.Header{"Ef-Position": {fmt.Sprint(i+1, ".0")}, "Ef-Generation": {"1"}, "Ef-Timestamp": {"1700000000000"}}
+				m.Data = []byte(`{"n":12345}`)
+				if _, err := r.js.PublishMsgAsync(m); err != nil {
+					b.Fatal(err)
+				}
+			}
+			<-r.js.PublishAsyncComplete()
+			r.at.Durability = d
+			r.restart()
+			for ctx := within(b); !r.pub.IsConnected() && ctx.Err() == nil; {
+				_ = r.pub.FlushWithContext(ctx) // fails until it is
+			}
+			b.ResetTimer()
+			r.begin(nil, nextApp)
+			r.acked(0)
+			b.StopTimer()
+			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "results/s")
+			r.end()
+		})
+	}
+}
