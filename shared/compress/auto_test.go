@@ -3,6 +3,7 @@ package compress_test
 import (
 	"flag"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -88,6 +89,8 @@ func TestAutoIsWithinTenPercentOfTheBest(t *testing.T) {
 
 func TestAutoSaysWhy(t *testing.T) {
 	json, noise, table := kindNamed(t, "flights-json"), kindNamed(t, "random"), kindNamed(t, "aggregates-varint")
+	hidden := slices.Clone(noise.cut(64<<10, 0, 1))
+	clear(hidden[1000:9000]) // between the first two places that a sample is taken from
 	tests := []struct {
 		name   string
 		raw    []byte
@@ -104,6 +107,7 @@ func TestAutoSaysWhy(t *testing.T) {
 		{"hot numbers", table.cut(16<<10, 0, 1), compress.Choice{Access: compress.Hot}, "snappy: the smallest within the budget"},
 		{"hot zeros", make([]byte, 64<<10), compress.Choice{Access: compress.Hot}, "lz4: the smallest within the budget"},
 		{"noise", noise.cut(64<<10, 0, 1), compress.Choice{}, "none: compression does not reach the least ratio; 65536 bytes to 65536; a sample of 4096, snappy 4096, zstd 4096"},
+		{"hidden zeros", hidden, compress.Choice{Access: compress.Hot}, "snappy: a gain that the sample did not show; 65536 bytes to 57"},
 		{"too little gain", json.cut(64<<10, 0, 1), compress.Choice{MinRatio: 100}, "none: compression does not reach the least ratio"},
 		{"too little gain for a codec", json.cut(64<<10, 0, 1), compress.Choice{Codec: compress.LZ4, MinRatio: 100}, "none: compression does not reach the least ratio"},
 	}
