@@ -3,15 +3,11 @@
 // is the business of shared/engine.
 package aggregate
 
+import "eventflux/shared/event"
+
 // Value is an argument or a result of an aggregator, typed by Spec.Result and by
-// the arguments' types: Int has Bool, Int and Long, Real has Float and Double,
-// Text has String and Object. A text argument is valid during the call only.
-type Value struct {
-	Int  int64
-	Real float64
-	Text string
-	Null bool
-}
+// the arguments' types. A text argument is valid during the call only.
+type Value = event.Value
 
 // Aggregate is one aggregator of one query (and partition key) over all groups.
 // Slots are small numbers that the caller reuses; a slot not seen before is empty.

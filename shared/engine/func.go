@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"eventflux/shared/event"
+	"eventflux/shared/scalar"
 	"eventflux/shared/siddhiql"
 )
 
@@ -94,7 +95,8 @@ func callInt(e *siddhiql.Call) intFn {
 		test := instanceOf(class, e.Args[0])
 		return func(x *row) (int64, bool) { return boolInt(test(x)), true }
 	}
-	panic(fmt.Sprintf("engine: function %s of class int", e.Func))
+	call := registered(e)
+	return func(x *row) (int64, bool) { v := call(x); return v.Int, !v.Null }
 }
 
 func callReal(e *siddhiql.Call) realFn {
@@ -119,7 +121,8 @@ func callReal(e *siddhiql.Call) realFn {
 	case "maximum", "minimum":
 		return extremeOf[float64](e, compileReal)
 	}
-	panic(fmt.Sprintf("engine: function %s of class real", e.Func))
+	call := registered(e)
+	return func(x *row) (float64, bool) { v := call(x); return v.Real, !v.Null }
 }
 
 func callText(e *siddhiql.Call) textFn {
@@ -142,7 +145,8 @@ func callText(e *siddhiql.Call) textFn {
 		}
 		return compileText(e.Args[0])
 	}
-	panic(fmt.Sprintf("engine: function %s of class text", e.Func))
+	call := registered(e)
+	return func(x *row) (string, bool) { v := call(x); return v.Text, !v.Null }
 }
 
 // instanceOf compiles the check for a class of Java's: String, Integer, Long,
@@ -164,4 +168,25 @@ func instanceOf(class string, e siddhiql.Expr) cond {
 	}
 	null := compileIsNull(e)
 	return func(x *row) bool { return !null(x) }
+}
+
+// registered compiles a call of a function that another package has registered.
+func registered(e *siddhiql.Call) func(*row) *scalar.Value {
+	spec, ok := scalar.Lookup(e.Func)
+	if !ok {
+		panic(fmt.Sprintf("engine: function %s of %s is not in this binary", e.Func, e.T))
+	}
+	args := make([]argFn, len(e.Args))
+	for i, a := range e.Args {
+		args[i] = compileArg(a)
+	}
+	values, out := make([]scalar.Value, len(args)), &scalar.Value{}
+	return func(x *row) *scalar.Value {
+		for i, arg := range args {
+			arg(x, &values[i])
+		}
+		*out = scalar.Value{}
+		spec.Eval(values, out)
+		return out
+	}
 }

@@ -30,8 +30,8 @@ func (c *checker) call(n *Func, s *scope) Expr {
 
 func (c *checker) functionNames() []string {
 	names := aggregate.Names()
-	for _, f := range functions() {
-		names = append(names, f.Name)
+	for name := range c.functions {
+		names = append(names, name)
 	}
 	slices.Sort(names)
 	return names

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"eventflux/shared/event"
+	"eventflux/shared/scalar"
 )
 
 // Function is a scalar function of the language. The checker and the engine
@@ -48,10 +49,29 @@ func Functions() []Function { return functions() }
 // functionTable finds the functions by name; the checker makes it once for a text.
 func functionTable() map[string]Function {
 	table := map[string]Function{}
+	for _, name := range scalar.Names() {
+		spec, _ := scalar.Lookup(name)
+		table[name] = registered(spec)
+	}
 	for _, f := range functions() {
 		table[f.Name] = f
 	}
 	return table
+}
+
+// registered makes a row of the table for a function of another package.
+func registered(spec scalar.Spec) Function {
+	return Function{Name: spec.Name, Usage: spec.Usage, result: func(args []Expr, _ event.Type) (t, held event.Type, err error) {
+		types := make([]event.Type, len(args))
+		for i, a := range args {
+			if err := realValue(a); err != nil {
+				return 0, 0, fmt.Errorf("argument %d: %w", i+1, err)
+			}
+			types[i] = a.Type()
+		}
+		t, err = spec.Result(types)
+		return t, t, err
+	}}
 }
 
 // refusedFunctions exist in Siddhi and not here.

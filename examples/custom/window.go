@@ -1,0 +1,72 @@
+// Package custom shows how a package of your own adds a window, an aggregator and
+// a function to the language. A binary has them once it imports the package:
+//
+//	import _ "example.org/you/custom"
+package custom
+
+import (
+	"errors"
+
+	"eventflux/shared/event"
+	"eventflux/shared/window"
+)
+
+func init() {
+	window.Register(window.Spec{
+		Name:    "hopping",
+		Version: "1.0.0",
+		Usage:   "hopping(size int, step int)",
+		Check: func(p []window.Param) error {
+			if len(p) != 2 || p[0].Type != event.Int || p[1].Type != event.Int || !p[0].Constant() || !p[1].Constant() {
+				return errors.New("expected two constant ints")
+			}
+			if p[0].Int < 1 || p[1].Int < 1 {
+				return errors.New("expected a size and a step of at least 1")
+			}
+			return nil
+		},
+		New: func(c window.Config) window.Window {
+			w := &hopping{size: int(c.Params[0].Int), step: c.Params[1].Int, queue: window.NewQueue(c, c.Params[0].Int)}
+			// The rows, and the fields named here, are the window's state.
+			w.Kept = window.NewKept(c.Env, &w.queue, func(f *window.Fields) { f.Int(&w.since) })
+			return w
+		},
+	})
+}
+
+// hopping emits the last size rows together, each time step rows have come.
+type hopping struct {
+	window.Kept
+	size  int
+	step  int64
+	since int64 // rows since the last hop
+	queue window.Queue
+	chunk []window.Row
+}
+
+func (w *hopping) Add(in []window.Row, emit window.Emit) {
+	w.queue.Settle()
+	for _, r := range in {
+		if w.queue.Len() == w.size {
+			w.queue.Pop()
+		}
+		w.queue.Push(r)
+		if w.since++; w.since == w.step {
+			w.since = 0
+			w.hop(emit)
+		}
+	}
+}
+
+// hop resets the aggregators and gives them the rows that are in the window.
+func (w *hopping) hop(emit window.Emit) {
+	w.chunk = append(w.chunk[:0], window.Row{Kind: window.Reset})
+	for n := w.queue.Head(); n < w.queue.Tail(); n++ {
+		w.chunk = append(w.chunk, w.queue.Row(n, window.Current))
+	}
+	emit(w.chunk)
+}
+
+// Due and Fire are for windows that wait for the clock; this one does not.
+func (w *hopping) Due() (int64, uint64, bool) { return 0, 0, false }
+func (w *hopping) Fire(window.Emit)           {}
