@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strconv"
 	"time"
 
@@ -35,6 +36,7 @@ const (
 const (
 	codeWrongLastSequence         = 10071
 	codeWrongLastSequenceConstant = 10164
+	codeBatchTooLarge             = 10199
 )
 
 // Headers of results.
@@ -73,11 +75,11 @@ func (e *emitter) run(ctx context.Context, box *outbox) error {
 			return nil
 		}
 		for rest := p.messages; len(rest) > 0; {
-			n := batchLength(rest, e.max)
-			if err := e.send(ctx, p.bytes, rest[:n]); err != nil {
-				if ctx.Err() != nil {
-					return nil
-				}
+			n, err := e.send(ctx, p.bytes, rest[:batchLength(rest, e.max)])
+			if ctx.Err() != nil {
+				return nil
+			}
+			if err != nil {
 				return err
 			}
 			rest = rest[n:]
@@ -102,31 +104,37 @@ func batchLength(messages []message, most int) int {
 	return len(messages)
 }
 
-// send makes messages durable, all or none, and returns once they are. What came
-// of a publish may be unknown; then the stream's end tells.
-func (e *emitter) send(ctx context.Context, bytes []byte, messages []message) error {
+// send makes messages durable, all or none, and returns how many: none if they
+// are more than the server takes at once, so that fewer must be tried. What came of
+// a publish may be unknown; then the stream's end tells.
+func (e *emitter) send(ctx context.Context, bytes []byte, messages []message) (int, error) {
 	next := e.last + uint64(len(messages))
 	for wait := retryWait; ; wait = min(2*wait, retryWaitMax) {
 		err := e.publish(ctx, bytes, messages)
 		if err == nil {
 			e.last = next
-			return nil
+			return len(messages), nil
 		}
 		if ctx.Err() != nil {
-			return ctx.Err()
+			return 0, ctx.Err()
+		}
+		if hasCode(err, codeBatchTooLarge) && len(messages) > 1 {
+			e.max = len(messages) / 2
+			e.log.Warn("the server takes smaller batches of results; trying fewer", "stream", e.stream, "results", e.max)
+			return 0, nil
 		}
 		e.log.Warn("publish results; looking at the output stream", "stream", e.stream, "results", len(messages), "err", err)
 		done, err := e.landed(ctx, messages)
 		if err != nil {
-			return err
+			return 0, err
 		}
 		if done {
 			e.last = next
-			return nil
+			return len(messages), nil
 		}
 		select {
 		case <-ctx.Done():
-			return ctx.Err()
+			return 0, ctx.Err()
 		case <-time.After(wait):
 		}
 	}
@@ -182,6 +190,12 @@ func (e *emitter) fill(bytes []byte, m *message) {
 	if m.kind == window.Expired {
 		h[headerKind][0] = "expired"
 	}
+}
+
+// hasCode reports whether err is one of JetStream's with one of the codes.
+func hasCode(err error, codes ...jetstream.ErrorCode) bool {
+	var api *jetstream.APIError
+	return errors.As(err, &api) && slices.Contains(codes, api.ErrorCode)
 }
 
 func ackError(data []byte) error {

@@ -36,10 +36,17 @@ func TestBatchLength(t *testing.T) {
 }
 
 // An embedded server takes batches of the size that it is said to take, and what
-// is left over goes one by one.
+// is left over goes one by one. Where larger ones are tried, they are made smaller.
 func TestManyResultsOfOneFrame(t *testing.T) {
+	for _, most := range []int{0, bus.BatchMessagesMax, 4 * bus.BatchMessagesMax} {
+		t.Run(fmt.Sprint(most), func(t *testing.T) { manyResults(t, most) })
+	}
+}
+
+func manyResults(t *testing.T, most int) {
 	const rows = bus.BatchMessagesMax + 3
 	r := newRig(t, `@app:name('a') define stream S (v long); from S select v insert into Out;`)
+	r.most = most
 	b := event.NewBatch(r.plan.Stream("S").Schema)
 	for i := range rows {
 		b.Cols[0].AppendInt(int64(i))

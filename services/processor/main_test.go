@@ -29,6 +29,7 @@ type rig struct {
 	nc   *nats.Conn
 	js   jetstream.JetStream
 	log  *wal.Writer
+	most int // results in a batch; 0: the default
 }
 
 func newRig(t testing.TB, app string) *rig {
@@ -100,7 +101,7 @@ func (r *rig) send(stream string, at int64, id string, values ...any) uint64 {
 func (r *rig) start() (s *Service, stop func()) {
 	r.t.Helper()
 	s, err := New(Config{
-		Conn: r.nc, Apps: []*siddhiql.Plan{r.plan}, BatchMessagesMax: bus.BatchMessagesMax,
+		Conn: r.nc, Apps: []*siddhiql.Plan{r.plan}, BatchMessagesMax: r.most,
 		DedupWindow: 2 * time.Minute, Version: "0.0.1", Log: quiet,
 	})
 	must(r.t, err)

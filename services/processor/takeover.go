@@ -38,7 +38,7 @@ func (t *task) takeOver(ctx context.Context) ([]position, *emitter, error) {
 			return nil, nil, err
 		}
 		err = t.publishFence(ctx, end, last)
-		if wrongLastSequence(err) {
+		if hasCode(err, codeWrongLastSequence, codeWrongLastSequenceConstant) {
 			continue // somebody still writes: read again what they wrote
 		}
 		if err != nil {
@@ -70,12 +70,6 @@ func (t *task) publishFence(ctx context.Context, last uint64, positions []positi
 		return err
 	}
 	return ackError(answer.Data)
-}
-
-func wrongLastSequence(err error) bool {
-	var api *jetstream.APIError
-	return errors.As(err, &api) &&
-		(api.ErrorCode == codeWrongLastSequence || api.ErrorCode == codeWrongLastSequenceConstant)
 }
 
 // positions reads the position of the newest result of each stream.
