@@ -20,6 +20,6 @@
 // A halted task stays halted, says why in the log and in the service's info, and
 // does not touch the others.
 //
-// Read service.go, then task.go (the loop), takeover.go (fence and position),
+// Read service.go, then task.go (the loop), takeover.go (fence and position), lost.go (a log that is too short),
 // render.go (rows to messages), outbox.go (messages to the output stream).
 package processor

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"sync"
 
 	"github.com/nats-io/nats.go/jetstream"
 	"golang.org/x/sync/errgroup"
@@ -17,7 +18,9 @@ type Service struct {
 
 	running context.Context // ends when tasks are to end at the end of their logs
 	drain   context.CancelFunc
-	ended   chan struct{} // closed: Run has returned
+	opening sync.WaitGroup // tasks that have not looked at the end of their logs yet
+	ready   chan struct{}  // closed: there are none
+	ended   chan struct{}  // closed: Run has returned
 }
 
 // New checks the configuration. Nothing is started or created before Run.
@@ -35,15 +38,21 @@ func New(cfg Config) (*Service, error) {
 	if err != nil {
 		return nil, fmt.Errorf("processor: %w", err)
 	}
-	s := &Service{cfg: cfg, js: js, ended: make(chan struct{})}
+	s := &Service{cfg: cfg, js: js, ready: make(chan struct{}), ended: make(chan struct{})}
 	s.running, s.drain = context.WithCancel(context.Background())
 	for _, app := range cfg.Apps {
 		for p := range uint32(app.Partitions) {
 			s.tasks = append(s.tasks, newTask(s, app, p))
 		}
 	}
+	s.opening.Add(len(s.tasks))
 	return s, nil
 }
+
+// Ready is closed once every task has taken its partition over, or halted. From
+// then on frames may be appended to the logs. Before, new frames could take the
+// sequences of lost ones, and hide the loss.
+func (s *Service) Ready() <-chan struct{} { return s.ready }
 
 // Run creates the streams that are missing and runs all tasks until ctx ends, or
 // until they have drained. A task that halts ends neither the others nor Run.
@@ -59,6 +68,8 @@ func (s *Service) Run(ctx context.Context) error {
 	for _, t := range s.tasks {
 		group.Go(func() error { t.run(ctx); return nil })
 	}
+	s.opening.Wait() // every task comes to this point, however it ends
+	close(s.ready)
 	return group.Wait()
 }
 

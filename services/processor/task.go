@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime/debug"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -28,6 +29,7 @@ type task struct {
 	owner     string // this incarnation, for people who read fences
 	log       *slog.Logger
 	status    status
+	tookOver  func() // the log may grow from now on
 
 	// Of one run.
 	core     *engine.Task
@@ -46,12 +48,14 @@ func newTask(s *Service, plan *siddhiql.Plan, partition uint32) *task {
 		service: s, nc: s.cfg.Conn, plan: plan, partition: partition, owner: nuid.Next(),
 		log: s.cfg.Log.With("app", plan.Name, "partition", partition),
 	}
+	t.tookOver = sync.OnceFunc(s.opening.Done)
 	t.status.set(stateStarting, nil)
 	return t
 }
 
 // run runs the task until ctx ends, until it has drained, or until it halts.
 func (t *task) run(ctx context.Context) {
+	defer t.tookOver() // or never will
 	err := t.try(ctx)
 	switch {
 	case ctx.Err() != nil:
@@ -69,6 +73,9 @@ func (t *task) try(ctx context.Context) error {
 	if err := t.open(ctx); err != nil {
 		return err
 	}
+	if err := t.checkMark(ctx); err != nil {
+		return err
+	}
 	last, emit, err := t.takeOver(ctx)
 	if err != nil {
 		return err
@@ -81,6 +88,10 @@ func (t *task) try(ctx context.Context) error {
 		return err
 	}
 	defer t.reader.Close()
+	if err := t.checkTail(ctx, t.reader.Tail(), emit.last); err != nil {
+		return err
+	}
+	t.tookOver()
 	t.log.Info("task took over", "log_end", t.reader.Tail())
 	t.status.set(stateReplaying, nil)
 
@@ -116,6 +127,9 @@ func (t *task) open(ctx context.Context) error {
 // consume applies frame after frame. It returns nil when the task has drained.
 func (t *task) consume(ctx context.Context) error {
 	for {
+		if t.reader.AtTail() {
+			t.status.caughtUp()
+		}
 		record, more, err := t.next(ctx)
 		if err != nil {
 			return err
@@ -126,9 +140,6 @@ func (t *task) consume(ctx context.Context) error {
 		}
 		if err := t.apply(ctx, record); err != nil {
 			return err
-		}
-		if t.reader.AtTail() {
-			t.status.caughtUp()
 		}
 	}
 }

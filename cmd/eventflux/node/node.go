@@ -166,7 +166,14 @@ func (n *Node) Durability() bus.Durability { return n.durability }
 // ready is called once events are accepted. An error is why a service ended.
 func (n *Node) Run(ctx context.Context, ready func()) error {
 	tasks := start(n.processor.Run)
-	events := start(n.ingest.Run)
+	events := start(func(ctx context.Context) error {
+		select {
+		case <-n.processor.Ready():
+			return n.ingest.Run(ctx)
+		case <-ctx.Done():
+			return nil
+		}
+	})
 	var failed error
 	serving := n.ingest.Ready()
 wait:

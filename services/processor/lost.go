@@ -1,0 +1,99 @@
+package processor
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strconv"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"eventflux/shared/bus"
+)
+
+// lostTailError says that the log ends before a frame whose results are in the
+// output stream. Stop; do not retry: new frames get the sequences of lost ones,
+// and their results would be taken for results that are out already.
+type lostTailError struct {
+	Log     string `json:"log"`
+	End     uint64 `json:"end"`     // the log's last sequence when it was noticed
+	Results uint64 `json:"results"` // the sequence of the newest results
+	mark    uint64 // of the message in the output stream that keeps this
+}
+
+func (e *lostTailError) Error() string {
+	text := fmt.Sprintf("log %s ends at %d, but results of %d are in the output stream: the log lost its tail, and new frames get the numbers of lost ones; restore the log from a copy, or deploy the app under another @app:name",
+		e.Log, e.End, e.Results)
+	if e.mark > 0 {
+		text += fmt.Sprintf("; a restored log is believed once message %d of the output stream is deleted", e.mark)
+	}
+	return text
+}
+
+// mark is a fence message as this file reads it. Once frames follow, the length of
+// the log proves nothing any more, so the loss is written down.
+type mark struct {
+	Owner    string         `json:"owner"`
+	LostTail *lostTailError `json:"lost_tail"`
+}
+
+// checkMark returns an error if a former owner found that the log lost its tail.
+func (t *task) checkMark(ctx context.Context) error {
+	stream := bus.OutStream(t.plan.Name, t.partition)
+	fenced, err := lastMessage(ctx, t.nc, stream, bus.FenceSubject(t.plan.Name, t.partition))
+	if err != nil {
+		return fmt.Errorf("last fence of output stream %s: %w", stream, err)
+	}
+	var m mark
+	if fenced.seq == 0 {
+		return nil
+	}
+	if err := json.Unmarshal(fenced.data, &m); err != nil {
+		return fmt.Errorf("fence %d of output stream %s: %w", fenced.seq, stream, err)
+	}
+	if m.LostTail == nil {
+		return nil
+	}
+	m.LostTail.mark = fenced.seq
+	return m.LostTail
+}
+
+// checkTail compares the end of the log with the newest results. What it finds
+// is written behind the fence, at sequence fence of the output stream.
+func (t *task) checkTail(ctx context.Context, end, fence uint64) error {
+	newest := uint64(0)
+	for _, at := range t.last {
+		newest = max(newest, at.seq)
+	}
+	if newest <= end {
+		return nil
+	}
+	lost := &lostTailError{Log: bus.WALStream(t.plan.Name, t.partition), End: end, Results: newest, mark: fence + 1}
+	if err := t.publishMark(ctx, lost, fence); err != nil {
+		lost.mark = 0
+		return fmt.Errorf("%w; %w", lost, err)
+	}
+	return lost
+}
+
+func (t *task) publishMark(ctx context.Context, lost *lostTailError, fence uint64) error {
+	data, err := json.Marshal(mark{Owner: t.owner, LostTail: lost})
+	if err != nil {
+		return err
+	}
+	msg := &nats.Msg{
+		Subject: bus.FenceSubject(t.plan.Name, t.partition), Data: data,
+		Header: nats.Header{jetstream.ExpectedLastSeqHeader: {strconv.FormatUint(fence, 10)}},
+	}
+	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
+	defer cancel()
+	answer, err := t.nc.RequestMsgWithContext(ctx, msg)
+	if err == nil {
+		err = ackError(answer.Data)
+	}
+	if err != nil {
+		return fmt.Errorf("write the loss into the output stream: %w; stop the process, or the next start will not notice it", err)
+	}
+	return nil
+}
