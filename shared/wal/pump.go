@@ -21,6 +21,7 @@ const (
 	requestTimeout  = 5 * time.Second
 	reopenWaitMin   = 20 * time.Millisecond
 	reopenWaitMax   = 250 * time.Millisecond
+	hollowMax       = 12 // openings without anything to read, about 3 s
 	closeTimeout    = 500 * time.Millisecond
 )
 
@@ -35,7 +36,8 @@ type pump struct {
 
 	consumer string
 	messages jetstream.MessagesContext
-	fresh    bool // nothing was read from this consumer yet
+	fresh    bool   // nothing was read from this consumer yet
+	last     uint64 // the log's last sequence at the last check
 
 	// connected ends with the connection that the consumer was made on, or with the
 	// reader. Without it, a lost consumer is noticed only by missing heartbeats.
@@ -90,6 +92,9 @@ func (p *pump) receive(ctx context.Context) (Record, error) {
 		got := meta.Sequence.Stream
 		if got == p.next {
 			p.fresh = false
+			if meta.NumPending == 0 && got < p.reader.Tail() {
+				p.close() // the next opening finds out what is wrong
+			}
 			p.reader.raiseTail(got + meta.NumPending)
 			return Record{Seq: got, Data: m.Data(), Time: meta.Timestamp}, nil
 		}
@@ -114,10 +119,11 @@ func (p *pump) reopen(ctx context.Context) error {
 		err := p.open(ctx)
 		var trimmed *TrimmedError
 		var lost *LostTailError
+		var gap *GapError
 		switch {
 		case err == nil, ctx.Err() != nil:
 			return err
-		case errors.As(err, &trimmed), errors.As(err, &lost),
+		case errors.As(err, &trimmed), errors.As(err, &lost), errors.As(err, &gap),
 			errors.Is(err, jetstream.ErrStreamNotFound), errors.Is(err, nats.ErrConnectionClosed):
 			return err
 		}
@@ -130,7 +136,29 @@ func (p *pump) reopen(ctx context.Context) error {
 	}
 }
 
-func (p *pump) open(ctx context.Context) (err error) {
+// errHollow says that the log has a last sequence, and nothing to read up to it. A
+// server that finds its file shorter than its index keeps the sequences of what is
+// lost. But a replica may only be behind.
+var errHollow = errors.New("nothing to read up to the last sequence")
+
+func (p *pump) open(ctx context.Context) error {
+	for hollow := 1; ; hollow++ {
+		err := p.openOnce(ctx)
+		if !errors.Is(err, errHollow) {
+			return err
+		}
+		if hollow == hollowMax {
+			return &GapError{Stream: p.cfg.Stream, Expected: p.next, Got: p.last + 1}
+		}
+		select {
+		case <-time.After(reopenWaitMax):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+func (p *pump) openOnce(ctx context.Context) (err error) {
 	p.watch() // first, so that no loss of the connection goes unnoticed
 	defer func() {
 		if err != nil {
@@ -154,6 +182,9 @@ func (p *pump) open(ctx context.Context) (err error) {
 		return fmt.Errorf("create consumer: %w", err)
 	}
 	p.consumer, p.fresh = c.CachedInfo().Name, true
+	if c.CachedInfo().NumPending == 0 && p.next <= p.last {
+		return errHollow
+	}
 	p.messages, err = c.Messages(
 		jetstream.PullMaxMessagesWithBytesLimit(pullMessages, pullBytes),
 		jetstream.PullExpiry(pullExpiry),
@@ -196,6 +227,7 @@ func (p *pump) check(ctx context.Context) error {
 	case p.next < state.FirstSeq:
 		return &TrimmedError{Stream: p.cfg.Stream, Wanted: p.next, First: state.FirstSeq}
 	}
+	p.last = state.LastSeq
 	p.reader.raiseTail(state.LastSeq)
 	return nil
 }
