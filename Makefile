@@ -7,7 +7,7 @@ TOOL     := $(GO) tool -modfile=tools/go.mod
 # The race detector needs a C compiler. Where there is none, Go turns cgo off.
 RACE     := $(if $(filter 1,$(shell $(GO) env CGO_ENABLED)),-race)
 
-.PHONY: help build run test lint bench fuzz
+.PHONY: help build run test lint bench fuzz faults
 
 help: ## Show the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1	\2/p' $(MAKEFILE_LIST)
@@ -40,3 +40,6 @@ fuzz: ## Run every fuzz target for FUZZTIME (default 60s)
 			$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "./$$(dirname "$$file")" || exit 1; \
 		done; \
 	done
+
+faults: ## Kill and stop the real binary, 20 times each, while 100,000 events are published
+	$(GO) test -timeout 60m -count 1 -v ./test/faults -kills 20 -events 100000 $(if $(RACE),-racebinary)

@@ -93,4 +93,4 @@ func eventually(t *testing.T, what string, done func() bool) {
 }
 
 // patience is how long anything may take on a busy machine.
-const patience = time.Minute
+const patience = 30 * time.Second

@@ -143,7 +143,7 @@ type task struct {
 }
 
 func tasks(nc *nats.Conn) ([]task, error) {
-	m, err := nc.Request("ef.processor.tasks", nil, time.Second)
+	m, err := nc.Request("ef.processor.tasks", nil, 10*time.Second)
 	if err != nil {
 		return nil, err
 	}

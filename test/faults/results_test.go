@@ -102,6 +102,30 @@ func values(t *testing.T, text []byte) string {
 // left out.
 func stored(t *testing.T, data string) results {
 	t.Helper()
+	all := results{}
+	within(t, data, func(ctx context.Context, js jetstream.JetStream) {
+		for name, partitions := range logs {
+			for p := range partitions {
+				readStream(ctx, t, js, bus.OutStream(name, uint32(p)), all)
+			}
+		}
+	})
+	return all
+}
+
+// storedOf is stored for one app with one partition.
+func storedOf(t *testing.T, data, name string) results {
+	t.Helper()
+	all := results{}
+	within(t, data, func(ctx context.Context, js jetstream.JetStream) {
+		readStream(ctx, t, js, bus.OutStream(name, 0), all)
+	})
+	return all
+}
+
+// within opens a data folder that no process uses.
+func within(t *testing.T, data string, do func(context.Context, jetstream.JetStream)) {
+	t.Helper()
 	srv, err := bus.OpenEmbedded(bus.EmbeddedConfig{Dir: filepath.Join(data, "nats"), Log: slog.New(slog.DiscardHandler)})
 	must(t, err)
 	defer func() { must(t, srv.Close()) }()
@@ -112,13 +136,7 @@ func stored(t *testing.T, data string) results {
 	defer nc.Close()
 	js, err := jetstream.New(nc)
 	must(t, err)
-	all := results{}
-	for name, partitions := range logs {
-		for p := range partitions {
-			readStream(ctx, t, js, bus.OutStream(name, uint32(p)), all)
-		}
-	}
-	return all
+	do(ctx, js)
 }
 
 // readStream adds the results of one output stream, and checks that the positions

@@ -1,0 +1,123 @@
+package faults
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+const (
+	damagedApp = `@app:name('A') define stream S (v long, t string); from S select v insert into Out;`
+	otherApp   = `@app:name('Other') define stream O (v long); from O select v insert into OtherOut;`
+	frames     = 40 // one event each
+)
+
+// TestDamagedLog damages the log of an app on the disk while nothing runs. What
+// the NATS server makes of that differs: it skips a record, or forgets all behind
+// it. Either way the task must halt and say so, at this start and the next ones,
+// whatever is published meanwhile; nothing is skipped, and nothing repeated.
+func TestDamagedLog(t *testing.T) {
+	const middle = frames / 2
+	for _, c := range []struct {
+		name   string
+		damage func(t *testing.T, msgs string)
+		index  bool // the server's index of the log survives
+		seq    int  // where the task halts
+		says   []string
+	}{
+		{"bit flipped", flipBit, true, middle, []string{"sequence", "missing"}},
+		{"bit flipped, index lost", flipBit, false, 1, []string{"lost its tail", "ends at 19", "results of 40"}},
+		{"truncated", truncate, true, middle, []string{"sequence", "missing"}},
+		{"truncated, index lost", truncate, false, 1, []string{"lost its tail", "ends at 19", "results of 40"}},
+		{"zero-filled tail", zeroTail, true, middle, []string{"sequence", "missing"}},
+		{"zero-filled tail, index lost", zeroTail, false, 1, []string{"lost its tail", "ends at 19", "results of 40"}},
+		{"gone", remove, false, 1, []string{"lost its tail", "ends at 0", "results of 40"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			app, other := write(t, "a.siddhi", damagedApp), write(t, "other.siddhi", otherApp)
+			data := t.TempDir()
+			p := serving(t, data, app, other)
+			nc := p.connect()
+			for i := range frames {
+				publish(t, nc, "S", fmt.Sprintf(`{"v":%d,"t":"%s%d"}`, i, marker, i+1))
+			}
+			p.stop()
+			before := storedOf(t, data, "A")
+			if n := before.count(); n != frames {
+				t.Fatalf("%d results before the damage, want %d", n, frames)
+			}
+
+			msgs := filepath.Join(data, "nats", "jetstream", "$G", "streams", "EFW_A_0", "msgs")
+			c.damage(t, msgs)
+			if !c.index {
+				must(t, os.Remove(filepath.Join(msgs, "index.db")))
+			}
+
+			for range 3 {
+				p = serving(t, data, app, other)
+				checkHalted(t, p, "A", c.seq, c.says...)
+				checkGoesOn(t, p, "Other", "O", `{"v":2}`, "out.Other.OtherOut.0")
+				nc := p.connect()
+				for i := range frames { // they get the sequences of what is lost
+					publish(t, nc, "S", fmt.Sprintf(`{"v":%d,"t":"later"}`, frames+i))
+				}
+				p.stop()
+				if after := storedOf(t, data, "A"); fmt.Sprint(after) != fmt.Sprint(before) {
+					t.Fatalf("results are %v, before the damage %v", after, before)
+				}
+			}
+		})
+	}
+}
+
+// marker begins the text in frame n, which its number follows.
+const marker = "text of frame "
+
+// block returns the file that holds the log, and where the text of the frame in
+// its middle is.
+func block(t *testing.T, msgs string) (file string, content []byte, at int) {
+	t.Helper()
+	file = filepath.Join(msgs, "1.blk")
+	content, err := os.ReadFile(file)
+	must(t, err)
+	at = bytes.Index(content, fmt.Appendf(nil, "%s%d", marker, frames/2))
+	if at < 0 {
+		t.Fatalf("%s: no text of frame %d in %d bytes", file, frames/2, len(content))
+	}
+	return file, content, at
+}
+
+func flipBit(t *testing.T, msgs string) {
+	t.Helper()
+	file, content, at := block(t, msgs)
+	content[at] ^= 1
+	must(t, os.WriteFile(file, content, 0o600))
+}
+
+func truncate(t *testing.T, msgs string) {
+	t.Helper()
+	file, _, at := block(t, msgs)
+	must(t, os.Truncate(file, int64(at)))
+}
+
+func zeroTail(t *testing.T, msgs string) {
+	t.Helper()
+	file, content, at := block(t, msgs)
+	clear(content[at:])
+	must(t, os.WriteFile(file, content, 0o600))
+}
+
+func remove(t *testing.T, msgs string) {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(msgs, "*"))
+	must(t, err)
+	for _, file := range files {
+		if !strings.HasSuffix(file, "index.db") {
+			must(t, os.Remove(file))
+		}
+	}
+}
