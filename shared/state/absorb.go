@@ -1,0 +1,145 @@
+package state
+
+// taking is a cut that is being made.
+type taking struct {
+	cut   *cut
+	bytes arena
+}
+
+// absorb looks at the entries whose keys were listed and brings index, sum and the
+// list of dirty keys up to date. If a cut is being made, values are taken at once,
+// so that each is encoded only once.
+func (c *Component) absorb(t *taking) {
+	for i := range c.keys.len() {
+		c.look(c.keys.at(i), t)
+	}
+	c.keys.reset()
+}
+
+// look compares an entry with what is known of it.
+func (c *Component) look(key []byte, t *taking) {
+	pair := appendPair(c.scratch[:0], key)
+	head := len(pair)
+	pair, present := c.source.Append(pair, key)
+	c.scratch = pair
+
+	place, known := c.index[string(key)]
+	if !present {
+		if known && c.known[place].live {
+			r := &c.known[place]
+			c.sum.remove(r.hash)
+			r.live = false
+			c.touch(place)
+		}
+		return
+	}
+	hash := hashPair(pair)
+	if !known {
+		place = c.newRecord(key)
+	}
+	r := &c.known[place]
+	if r.live && r.hash == hash {
+		return
+	}
+	if r.live {
+		c.sum.remove(r.hash)
+	}
+	c.sum.add(hash)
+	r.hash, r.live = hash, true
+	c.touch(place)
+	if t != nil {
+		c.takeValue(r, pair[head:], t)
+	}
+}
+
+func (c *Component) newRecord(key []byte) int32 {
+	r := record{key: string(key)}
+	c.bytes += int64(len(key))
+	if n := len(c.free); n > 0 {
+		place := c.free[n-1]
+		c.free = c.free[:n-1]
+		c.known[place] = r
+		c.index[r.key] = place
+		return place
+	}
+	place := int32(len(c.known))
+	c.known = append(c.known, r)
+	c.index[r.key] = place
+	return place
+}
+
+func (c *Component) touch(place int32) {
+	if r := &c.known[place]; !r.dirty {
+		r.dirty = true
+		c.dirty = append(c.dirty, place)
+	}
+}
+
+// takeValue puts an entry into the cut, or replaces its value there.
+func (c *Component) takeValue(r *record, value []byte, t *taking) {
+	value = keep(&t.bytes, value)
+	if r.taken > 0 {
+		t.cut.changes[r.taken-1].Value = value
+		return
+	}
+	t.cut.changes = append(t.cut.changes, Change{Key: keep(&t.bytes, r.key), Value: value})
+	r.taken = int32(len(t.cut.changes))
+}
+
+// take puts what has become of a dirty key into the cut, unless it is there, and
+// makes its record that of an entry at a cut.
+func (c *Component) take(place int32, t *taking) {
+	r := &c.known[place]
+	switch {
+	case !r.live:
+		c.takeDeletion(r, t)
+		delete(c.index, r.key)
+		c.bytes -= int64(len(r.key))
+		*r = record{}
+		c.free = append(c.free, place)
+		return
+	case r.taken == 0:
+		c.takeValue(r, c.value([]byte(r.key)), t)
+	}
+	r.taken, r.dirty, r.old = 0, false, true
+}
+
+// takeDeletion notes that an entry is gone; one that came after the last cut never
+// was for those who read cuts.
+func (c *Component) takeDeletion(r *record, t *taking) {
+	if r.old {
+		t.cut.changes = append(t.cut.changes, Change{Key: keep(&t.bytes, r.key), Deleted: true})
+	}
+}
+
+func (c *cut) bytes() (n int64) {
+	for i := range c.changes {
+		n += changeBytes + int64(len(c.changes[i].Key)+len(c.changes[i].Value))
+	}
+	return n
+}
+
+const changeBytes = 56 // of a Change, beside what it refers to
+
+// keyList copies keys one behind the other.
+type keyList struct {
+	bytes []byte
+	ends  []int
+}
+
+func (l *keyList) add(key []byte) {
+	l.bytes = append(l.bytes, key...)
+	l.ends = append(l.ends, len(l.bytes))
+}
+
+func (l *keyList) len() int { return len(l.ends) }
+
+func (l *keyList) at(i int) []byte {
+	start := 0
+	if i > 0 {
+		start = l.ends[i-1]
+	}
+	return l.bytes[start:l.ends[i]]
+}
+
+func (l *keyList) reset() { l.bytes, l.ends = l.bytes[:0], l.ends[:0] }

@@ -1,0 +1,228 @@
+package state
+
+import (
+	"fmt"
+	"math"
+	"slices"
+
+	"github.com/Masterminds/semver/v3"
+)
+
+// Component makes a Holder of a Source. It keeps the hash of every entry and the
+// keys that changed since the last cut, so that digest and delta cost time for the
+// changes alone.
+type Component struct {
+	info   Info
+	source Source
+	sum    Sum
+
+	index map[string]int32 // key to place in known
+	known []record
+	free  []int32 // places in known that are not in use
+	dirty []int32 // places in known, each once
+
+	oldest, last Epoch  // the oldest that a delta can be since, and the last cut or loaded
+	cuts         []*cut // after oldest, oldest first
+
+	bytes   int64 // of keys in index, and of what cuts keep
+	keys    keyList
+	scratch []byte
+}
+
+// record is what is known of an entry.
+type record struct {
+	key   string
+	hash  entryHash
+	taken int32 // in the cut that is being made: place + 1
+	dirty bool  // changed since the last cut
+	live  bool  // is there now
+	old   bool  // was there at the last cut
+}
+
+var _ Holder = (*Component)(nil)
+
+// noEpoch is the oldest epoch for a delta if there is none yet: what is stored is of
+// an older schema version, and entries of two versions do not merge.
+const noEpoch = math.MaxUint64
+
+// recordBytes is about what an entry takes here, beside its key.
+const recordBytes = 80
+
+// NewComponent returns a holder of the source's state, as it is now: what is in it
+// counts as changed after epoch 0. An info without id, type or version is a bug of
+// the caller and panics.
+func NewComponent(info Info, source Source) *Component {
+	if err := info.check(); err != nil {
+		panic(err)
+	}
+	c := &Component{info: info, source: source, index: map[string]int32{}}
+	source.Changed(func([]byte) {})
+	source.Keys(c.keys.add)
+	c.absorb(nil)
+	return c
+}
+
+// Info implements Holder.
+func (c *Component) Info() Info { return c.info }
+
+// CompatibleWith implements Holder.
+func (c *Component) CompatibleWith(stored *semver.Version) error {
+	_, _, err := migrationPath(&c.info, stored)
+	return err
+}
+
+// Bytes implements Holder.
+func (c *Component) Bytes() int64 {
+	return c.source.Bytes() + c.bytes + recordBytes*int64(len(c.known))
+}
+
+// Digest implements Holder.
+func (c *Component) Digest() Digest {
+	c.source.Changed(c.keys.add)
+	c.absorb(nil)
+	return c.sum.Digest()
+}
+
+// Cut implements Holder.
+func (c *Component) Cut(e Epoch) {
+	if e <= c.last {
+		panic(fmt.Sprintf("cut of component %q at epoch %d after %d", c.info.ID, e, c.last))
+	}
+	taking := &taking{cut: &cut{epoch: e}}
+	c.source.Changed(c.keys.add)
+	c.absorb(taking)
+	for _, place := range c.dirty {
+		c.take(place, taking)
+	}
+	c.dirty = c.dirty[:0]
+	c.last = e
+	c.fold()
+	if c.oldest == noEpoch {
+		c.oldest = e
+	} else if len(taking.cut.changes) > 0 {
+		c.cuts = append(c.cuts, taking.cut)
+		c.bytes += taking.cut.bytes()
+	}
+}
+
+// fold makes one of the cuts that are still open when the next is made. They are
+// mostly of aborted epochs, and however many those are, no key is kept twice. If
+// one of them is committed after all, the next delta says more than it has to.
+func (c *Component) fold() {
+	if len(c.cuts) < 2 {
+		return
+	}
+	lists := make([][]Change, len(c.cuts))
+	for i, cut := range c.cuts {
+		c.bytes -= cut.bytes()
+		lists[i] = cut.sorted()
+	}
+	folded := &cut{epoch: c.cuts[len(c.cuts)-1].epoch, changes: mergeChanges(lists)}
+	c.cuts = append(c.cuts[:0], folded)
+	c.bytes += folded.bytes()
+}
+
+// Delta implements Holder.
+func (c *Component) Delta(since Epoch) (*Capture, error) {
+	if since < c.oldest {
+		return nil, fmt.Errorf("%w: component %q was asked for those after epoch %d; take a snapshot",
+			ErrPruned, c.info.ID, since)
+	}
+	capture := &Capture{}
+	for _, cut := range c.cuts {
+		if cut.epoch > since {
+			capture.cuts = append(capture.cuts, cut)
+		}
+	}
+	return capture, nil
+}
+
+// Snapshot implements Holder.
+func (c *Component) Snapshot() *Capture {
+	c.source.Changed(c.keys.add)
+	c.absorb(nil)
+	all := &cut{epoch: c.last, changes: make([]Change, 0, len(c.index))}
+	var bytes arena
+	for i := range c.known {
+		if r := &c.known[i]; r.live {
+			key := keep(&bytes, r.key)
+			all.changes = append(all.changes, Change{Key: key, Value: keep(&bytes, c.value(key))})
+		}
+	}
+	return &Capture{cuts: []*cut{all}}
+}
+
+// value returns the value of an entry that is known to be there, for a moment.
+func (c *Component) value(key []byte) []byte {
+	value, ok := c.source.Append(c.scratch[:0], key)
+	if !ok {
+		panic(fmt.Sprintf("component %q dropped %q and did not say so", c.info.ID, key))
+	}
+	c.scratch = value
+	return value
+}
+
+// Committed implements Holder.
+func (c *Component) Committed(e Epoch) {
+	if e <= c.oldest {
+		return
+	}
+	c.oldest, c.last = e, max(c.last, e)
+	n := 0
+	for n < len(c.cuts) && c.cuts[n].epoch <= e {
+		c.bytes -= c.cuts[n].bytes()
+		n++
+	}
+	c.cuts = slices.Delete(c.cuts, 0, n)
+}
+
+// Load implements Holder.
+func (c *Component) Load(e Epoch, stored *semver.Version, entries []Entry) error {
+	c.forget()
+	if err := c.put(stored, entries); err != nil {
+		c.forget()
+		return err
+	}
+	c.source.Changed(func([]byte) {})
+	c.source.Keys(c.keys.add)
+	// What is there now is hashed, not what was loaded: if the source took one for
+	// the other, the digest tells.
+	c.absorb(nil)
+	for _, place := range c.dirty {
+		r := &c.known[place]
+		r.dirty, r.old = false, true
+	}
+	c.dirty = c.dirty[:0]
+	c.oldest, c.last = e, e
+	if !stored.Equal(c.info.Version) {
+		c.oldest = noEpoch
+	}
+	return nil
+}
+
+// forget drops all entries and all that is known of them.
+func (c *Component) forget() {
+	c.source.Reset()
+	c.source.Changed(func([]byte) {})
+	*c = Component{info: c.info, source: c.source, index: map[string]int32{}, scratch: c.scratch, keys: c.keys}
+}
+
+func (c *Component) put(stored *semver.Version, entries []Entry) error {
+	path, _, err := migrationPath(&c.info, stored)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		now, err := migrate(c.source, &c.info, stored, path, e)
+		if err == nil {
+			err = c.source.Put(now.Key, now.Value)
+		}
+		if err != nil {
+			return &EntryError{c.info.ID, e.Key, err}
+		}
+	}
+	if err := c.source.Ready(); err != nil {
+		return &EntryError{c.info.ID, nil, err}
+	}
+	return nil
+}

@@ -1,0 +1,203 @@
+package state
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"sort"
+
+	"github.com/Masterminds/semver/v3"
+)
+
+// The container of a component's entries: version, names, entries with their keys
+// front-coded, digest, CRC. docs/formats/state.md describes every byte. Version and
+// CRC keep their places in every version.
+const (
+	containerVersion  = 1
+	containerBytesMin = 1 + crcBytes
+	crcBytes          = 4
+	nameBytesMax      = 255
+	entryBytesMin     = 3 // a length each of shared bytes, key and value
+)
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// SerializeState returns all entries of a component in a form that says whose they
+// are, of which schema version, and what their digest is. The same state always
+// gives the same bytes. It fails for a holder whose info is not complete.
+func SerializeState(h Holder) ([]byte, error) {
+	info := h.Info()
+	if err := info.check(); err != nil {
+		return nil, err
+	}
+	changes := h.Snapshot().Changes()
+	dst := append(make([]byte, 0, containerSize(changes)), containerVersion)
+	dst = appendName(dst, info.ID)
+	dst = appendName(dst, info.Type)
+	dst = appendName(dst, info.Version.String())
+	dst = binary.AppendUvarint(dst, uint64(len(changes)))
+	var before []byte
+	for i := range changes {
+		dst = appendEntry(dst, before, changes[i].Key, changes[i].Value)
+		before = changes[i].Key
+	}
+	digest := h.Digest()
+	dst = append(dst, digest[:]...)
+	return binary.LittleEndian.AppendUint32(dst, crc32.Checksum(dst, castagnoli)), nil
+}
+
+// containerSize is at least what changes take, if names are short.
+func containerSize(changes []Change) int {
+	n := 256
+	for i := range changes {
+		n += 3 + len(changes[i].Key) + len(changes[i].Value)
+	}
+	return n
+}
+
+func appendName(dst []byte, name string) []byte {
+	return append(binary.AppendUvarint(dst, uint64(len(name))), name...)
+}
+
+func appendEntry(dst, before, key, value []byte) []byte {
+	shared := 0
+	for shared < len(before) && shared < len(key) && before[shared] == key[shared] {
+		shared++
+	}
+	dst = binary.AppendUvarint(dst, uint64(shared))
+	dst = binary.AppendUvarint(dst, uint64(len(key)-shared))
+	dst = append(dst, key[shared:]...)
+	dst = binary.AppendUvarint(dst, uint64(len(value)))
+	return append(dst, value...)
+}
+
+// DeserializeState loads what SerializeState wrote into h, which is the component
+// of the same id. The digest of what was loaded is checked; if entries have to be
+// migrated, that of what was stored. It fails with a *CorruptError, a *VersionError or an ErrInvalid,
+// and then h is as it was or empty. The next delta of h is since epoch 0.
+func DeserializeState(h Holder, data []byte) error {
+	known := h.Info()
+	box, err := readContainer(known.ID, data)
+	if err != nil {
+		return err
+	}
+	if box.info.ID != known.ID {
+		return fmt.Errorf("%w: the state of component %q was given to %q", ErrInvalid, box.info.ID, known.ID)
+	}
+	if err := CheckCompatible(box.info, known); err != nil {
+		return err
+	}
+	migrated := !box.info.Version.Equal(known.Version)
+	if migrated {
+		if err := box.check(known.ID, DigestOf(box.entries)); err != nil {
+			return err
+		}
+	}
+	err = h.Load(0, box.info.Version, box.entries)
+	var wrong *EntryError
+	if errors.As(err, &wrong) {
+		return &CorruptError{known.ID, wrong.what(), box.offsetOf(wrong.Key)}
+	}
+	if err != nil || migrated {
+		return err
+	}
+	if err := box.check(known.ID, h.Digest()); err != nil {
+		return errors.Join(err, h.Load(0, known.Version, nil)) // leaves no wrong entries behind
+	}
+	return nil
+}
+
+// container is what SerializeState wrote. Values refer to its bytes.
+type container struct {
+	info     Info
+	entries  []Entry
+	offsets  []int // of each entry
+	digest   Digest
+	digestAt int
+}
+
+// check compares the digest of the entries with the stored one.
+func (b *container) check(id string, got Digest) error {
+	if got == b.digest {
+		return nil
+	}
+	return &CorruptError{id, fmt.Sprintf("digest of the entries is %s, %s was stored", got, b.digest), b.digestAt}
+}
+
+// readContainer takes data apart for the component with the given id, which is
+// named in errors.
+func readContainer(id string, data []byte) (*container, error) {
+	r := &reader{component: id, data: data}
+	r.checkWhole()
+	if version := r.byte(); r.err == nil && version != containerVersion {
+		if version == 0 {
+			r.failAt(0, "version 0")
+		} else {
+			r.err = fmt.Errorf("%w: component %q: format version %d, known is %d; read it with the version that wrote it or a newer one",
+				ErrVersion, id, version, containerVersion)
+		}
+	}
+	box := &container{info: Info{ID: r.name(), Type: r.name()}}
+	box.info.Version = r.version()
+	r.entries(box)
+	box.digestAt = r.at
+	copy(box.digest[:], r.bytes(len(box.digest)))
+	if r.err == nil && r.at != len(r.data) {
+		r.fail("%d bytes too many", len(r.data)-r.at)
+	}
+	if r.err != nil {
+		return nil, r.err
+	}
+	return box, nil
+}
+
+// offsetOf returns where the entry of the key begins; for none, the first.
+func (b *container) offsetOf(key []byte) int {
+	i := sort.Search(len(b.entries), func(i int) bool { return string(b.entries[i].Key) >= string(key) })
+	if i < len(b.offsets) {
+		return b.offsets[i]
+	}
+	return b.digestAt
+}
+
+// entries reads the entries, whose keys must ascend.
+func (r *reader) entries(box *container) {
+	n := r.length(entryBytesMin)
+	box.entries, box.offsets = make([]Entry, 0, n), make([]int, 0, n)
+	var keys arena
+	var key []byte
+	for i := 0; i < n && r.err == nil; i++ {
+		at := r.at
+		shared := r.uvarint()
+		if r.err == nil && shared > uint64(len(key)) {
+			r.failAt(at, "%d bytes shared with a key of %d", shared, len(key))
+		}
+		rest := r.bytes(r.length(1))
+		value := r.bytes(r.length(1))
+		if r.err != nil {
+			return
+		}
+		// Ascending, and no byte is written that is shared.
+		if i > 0 && (len(rest) == 0 || shared < uint64(len(key)) && rest[0] <= key[shared]) {
+			r.failAt(at, "a key that does not follow the one before")
+			return
+		}
+		key = append(key[:shared], rest...)
+		box.entries = append(box.entries, Entry{keep(&keys, key), value})
+		box.offsets = append(box.offsets, at)
+	}
+}
+
+func (r *reader) version() *semver.Version {
+	at := r.at
+	text := r.name()
+	if r.err != nil {
+		return nil
+	}
+	v, err := semver.StrictNewVersion(text)
+	if err != nil || v.String() != text {
+		r.failAt(at, "schema version %q is none", text)
+	}
+	return v
+}

@@ -1,0 +1,51 @@
+package state
+
+import "github.com/Masterminds/semver/v3"
+
+// Epoch is the number of a checkpoint attempt of an app. It only grows; an aborted
+// one is burnt.
+type Epoch uint64
+
+// Entry is the unit of change, merge and digest of a component's state. Keys sort
+// as bytes; only the component knows what is in key and value.
+type Entry struct{ Key, Value []byte }
+
+// Change is an entry that was put, or a key whose entry was dropped.
+type Change struct {
+	Key, Value []byte
+	Deleted    bool
+}
+
+// Holder owns the state of one component. It is for one goroutine at a time; only
+// what it captured may be used beside it.
+//
+// Between epochs: Cut(e) at the barrier, then Delta or Snapshot, then, once the
+// epoch is committed, Committed(e). Nothing has to be said of an aborted epoch: the
+// next delta is since the last committed one.
+type Holder interface {
+	// Info says who the component is. The caller must not change it.
+	Info() Info
+	// CompatibleWith returns nil if state of the schema version can be loaded, else a
+	// *VersionError.
+	CompatibleWith(stored *semver.Version) error
+	// Bytes estimates the memory that the state takes, its bookkeeping included.
+	Bytes() int64
+	// Digest returns the digest of all entries as they are now.
+	Digest() Digest
+	// Cut ends an epoch: what changes from now on belongs to a later one. Epochs must
+	// grow. It costs time for the changes, not for the state.
+	Cut(e Epoch)
+	// Delta returns what changed after epoch since, which is 0 for a component that
+	// began empty, up to the last Cut. It fails with ErrPruned if since is older than
+	// the last committed or loaded epoch.
+	Delta(since Epoch) (*Capture, error)
+	// Snapshot returns all entries as they are now.
+	Snapshot() *Capture
+	// Committed says that all that was cut up to e is durable, or in epochs that were
+	// aborted before.
+	Committed(e Epoch)
+	// Load replaces the state by the entries of a checkpoint, in any order, of a
+	// schema version that CompatibleWith accepts. The entries stay the caller's. It
+	// fails with an *EntryError or a *VersionError, and then the state is empty.
+	Load(e Epoch, stored *semver.Version, entries []Entry) error
+}

@@ -1,0 +1,68 @@
+package state
+
+import (
+	"fmt"
+
+	"github.com/Masterminds/semver/v3"
+
+	"eventflux/shared/compress"
+)
+
+// Info says who a component is.
+type Info struct {
+	// ID is unique in an app, such as "query1/window".
+	ID string
+	// Type names the code that owns the state, such as "window/length". State is only
+	// loaded by code of the same type.
+	Type string
+	// Version is the schema version of the entries.
+	Version *semver.Version
+	// Access says how often entries change. It guides compression.
+	Access Access
+	// DependsOn are the ids of the components that have to be loaded before.
+	DependsOn []string
+	// Metadata is shown to people and means nothing to the program.
+	Metadata map[string]string
+}
+
+// check returns what makes an Info unusable.
+func (i *Info) check() error {
+	switch {
+	case i.ID == "" || len(i.ID) > nameBytesMax:
+		return fmt.Errorf("%w: component id %q has %d bytes, allowed are 1 to %d", ErrInvalid, i.ID, len(i.ID), nameBytesMax)
+	case i.Type == "" || len(i.Type) > nameBytesMax:
+		return fmt.Errorf("%w: component %q: type %q has %d bytes, allowed are 1 to %d", ErrInvalid, i.ID, i.Type, len(i.Type), nameBytesMax)
+	case i.Version == nil:
+		return fmt.Errorf("%w: component %q has no schema version", ErrInvalid, i.ID)
+	}
+	return nil
+}
+
+// Access says how often the entries of a component change.
+type Access uint8
+
+// The access patterns. The zero value is invalid.
+const (
+	Hot  Access = iota + 1 // much of it between two checkpoints
+	Warm                   // some of it
+	Cold                   // next to nothing: written once and kept
+)
+
+var accessNames = [...]string{Hot: "hot", Warm: "warm", Cold: "cold"}
+
+// String returns the name of the access pattern.
+func (a Access) String() string {
+	if a >= Hot && a <= Cold {
+		return accessNames[a]
+	}
+	return fmt.Sprintf("access(%d)", uint8(a))
+}
+
+// Choice is how state with this access pattern is compressed where nothing else is
+// asked for: fast if it is hot, else small.
+func (a Access) Choice() compress.Choice {
+	if a == Hot {
+		return compress.Choice{Access: compress.Hot}
+	}
+	return compress.Choice{Access: compress.Cold}
+}
