@@ -136,7 +136,7 @@ func create(ctx context.Context, js jetstream.JetStream, want jetstream.StreamCo
 		stream, err := js.CreateStream(ctx, want)
 		switch {
 		case err == nil:
-			return stream, nil
+			return complete(ctx, js, stream)
 		case errors.Is(err, jetstream.ErrStreamNameAlreadyInUse):
 			return js.Stream(ctx, want.Name) // another process was faster; compare with its
 		case !hasCode(err, errCodeCreate) || attempt == createAttempts:
@@ -148,6 +148,17 @@ func create(ctx context.Context, js jetstream.JetStream, want jetstream.StreamCo
 			return nil, errors.Join(ctx.Err(), err)
 		}
 	}
+}
+
+// complete has the server write a new stream's settings once more. Killed between
+// their file and its checksum, a server leaves out the stream at every start: then
+// create takes over the messages that are there, and leaves the files as they are.
+func complete(ctx context.Context, js jetstream.JetStream, stream jetstream.Stream) (jetstream.Stream, error) {
+	stream, err := js.UpdateStream(ctx, stream.CachedInfo().Config)
+	if err != nil {
+		return nil, fmt.Errorf("complete: %w", err)
+	}
+	return stream, nil
 }
 
 // differences lists the settings whose change would break a promise.
