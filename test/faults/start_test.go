@@ -149,17 +149,18 @@ func checkHalted(t *testing.T, p *process, app string, seq int, says ...string) 
 			t.Errorf("the service does not say %q: %s", text, halted.Error)
 		}
 	}
+	const begins = "task halted"
+	eventually(t, "the log says so", func() bool { return strings.Contains(p.log.String(), begins) })
 	for line := range strings.Lines(p.log.String()) {
-		if strings.Contains(line, "task halted") {
-			for _, text := range append([]string{"app=" + app + " ", "partition=0 ", fmt.Sprintf("sequence=%d ", seq)}, says...) {
-				if !strings.Contains(line, text) {
-					t.Errorf("the log does not say %q: %s", text, line)
-				}
+		if !strings.Contains(line, begins) {
+			continue
+		}
+		for _, text := range append([]string{"app=" + app + " ", "partition=0 ", fmt.Sprintf("sequence=%d ", seq)}, says...) {
+			if !strings.Contains(line, text) {
+				t.Errorf("the log does not say %q: %s", text, line)
 			}
-			return
 		}
 	}
-	t.Errorf("the log does not tell that the task has halted")
 }
 
 func awaitState(t *testing.T, p *process, app, state string) (found task) {
