@@ -111,8 +111,9 @@ func (r *reader) receive(chunk []window.Row) {
 	}
 	var current *instance
 	r.run = r.run[:0]
-	for _, in := range chunk {
-		r.scratch.at(in, r.block.e.env.Now)
+	for i := range chunk {
+		in := chunk[i]
+		r.scratch.at(&in, r.block.e.env.Now)
 		for _, key := range r.keys {
 			text, ok := key(&r.scratch)
 			if !ok {
@@ -162,7 +163,7 @@ func NewShardKey(s *siddhiql.Stream) func(b *event.Batch, i int) (string, bool) 
 	key := convertText(s.ShardKey)
 	var r row
 	return func(b *event.Batch, i int) (string, bool) {
-		r.at(window.Row{B: b, I: int32(i), TS: b.TS[i]}, b.TS[i])
+		r.at(&window.Row{B: b, I: int32(i), TS: b.TS[i]}, b.TS[i])
 		return key(&r)
 	}
 }

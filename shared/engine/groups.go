@@ -19,17 +19,22 @@ type groups struct {
 	texts  map[string]int32 // long texts, and the encoding of several attributes
 	null   int32            // slot of the null group of a single attribute; -1: none
 
-	keys    []groupKey // by slot
-	rows    []int64    // by slot: rows in the group
+	keys    []groupKey  // by slot
+	slots   []groupSlot // by slot
 	free    []int32
 	touched []int32 // slots that may have rows, each once
-	listed  []bool  // by slot: it is in touched
 	idle    int     // groups without rows
 	scratch []byte
 
-	dirty   []bool  // by slot: changed since the last changed
-	altered []int32 // those slots, each once
+	tracked bool    // changed was called, so what changes from now on is of interest
+	altered []int32 // slots that have changed since then, each once
 	dropped []byte  // keys that were forgotten while they were dirty, each with its length
+}
+
+type groupSlot struct {
+	rows   int64 // in the group
+	listed bool  // it is in touched
+	dirty  bool  // it is in altered
 }
 
 type groupKey struct {
@@ -148,53 +153,58 @@ func (g *groups) take(key groupKey) int32 {
 		return s
 	}
 	g.keys = append(g.keys, key)
-	g.rows = append(g.rows, 0)
-	g.listed = append(g.listed, false)
-	g.dirty = append(g.dirty, false)
+	g.slots = append(g.slots, groupSlot{})
 	return int32(len(g.keys) - 1)
-}
-
-// mark notes that a slot's group has changed.
-func (g *groups) mark(slot int) {
-	if !g.dirty[slot] {
-		g.dirty[slot] = true
-		g.altered = append(g.altered, int32(slot))
-	}
 }
 
 // enter and leave count a row in and out of a group.
 func (g *groups) enter(slot int) {
-	g.mark(slot)
-	if g.rows[slot] == 0 {
+	x := &g.slots[slot]
+	if x.rows == 0 {
 		g.idle--
-		if !g.listed[slot] {
-			g.listed[slot] = true
+		if !x.listed {
+			x.listed = true
 			g.touched = append(g.touched, int32(slot))
 		}
 	}
-	g.rows[slot]++
+	x.rows++
+	if g.tracked && !x.dirty {
+		g.mark(slot)
+	}
 }
 
 func (g *groups) leave(slot int) {
-	g.mark(slot)
-	if g.rows[slot] == 0 {
+	x := &g.slots[slot]
+	if g.tracked && !x.dirty {
+		g.mark(slot)
+	}
+	if x.rows == 0 {
 		return // it was reset since the row came
 	}
-	if g.rows[slot]--; g.rows[slot] == 0 {
+	if x.rows--; x.rows == 0 {
 		g.idle++
 	}
+}
+
+// mark notes that a slot's group has changed.
+func (g *groups) mark(slot int) {
+	g.slots[slot].dirty = true
+	g.altered = append(g.altered, int32(slot))
 }
 
 // reset empties every group and calls clear for those that had rows since the
 // last reset.
 func (g *groups) reset(clear func(slot int)) {
 	for _, s := range g.touched {
-		if g.rows[s] > 0 {
-			g.rows[s] = 0
+		x := &g.slots[s]
+		if x.rows > 0 {
+			x.rows = 0
 			g.idle++
 		}
-		g.mark(int(s))
-		g.listed[s] = false
+		if g.tracked && !x.dirty {
+			g.mark(int(s))
+		}
+		x.listed = false
 		clear(int(s))
 	}
 	g.touched = g.touched[:0]
@@ -208,16 +218,16 @@ func (g *groups) sweep(clear func(slot int)) {
 	}
 	kept := g.touched[:0]
 	for _, s := range g.touched {
-		if g.rows[s] > 0 {
+		if x := &g.slots[s]; x.rows > 0 {
 			kept = append(kept, s)
 		} else {
-			g.listed[s] = false
+			x.listed = false
 		}
 	}
 	g.touched = kept
 	words := false
 	for s := range g.keys {
-		if key := &g.keys[s]; key.kind != noKey && g.rows[s] == 0 {
+		if key := &g.keys[s]; key.kind != noKey && g.slots[s].rows == 0 {
 			clear(s)
 			words = words || key.kind == wordKey
 			g.forget(int32(s))
@@ -231,7 +241,7 @@ func (g *groups) sweep(clear func(slot int)) {
 
 // forget frees a slot. Words stay in their table until it is built anew.
 func (g *groups) forget(s int32) {
-	if g.dirty[s] {
+	if g.slots[s].dirty {
 		g.dropped = g.keys[s].append(g.dropped)
 	}
 	switch key := &g.keys[s]; key.kind {

@@ -39,8 +39,13 @@ func decodeGroupKey(key []byte) (groupKey, error) {
 }
 
 // changed calls visit with the keys of the groups that have changed, those that
-// were forgotten among them.
+// were forgotten among them: at first with all that there are.
 func (g *groups) changed(visit func(key []byte)) {
+	if !g.tracked {
+		g.tracked = true
+		g.each(visit)
+		return
+	}
 	for rest := g.dropped; len(rest) > 0; {
 		size, n := binary.Uvarint(rest)
 		visit(rest[n : n+int(size)])
@@ -49,7 +54,7 @@ func (g *groups) changed(visit func(key []byte)) {
 	g.dropped = g.dropped[:0]
 	var scratch []byte
 	for _, s := range g.altered {
-		g.dirty[s] = false
+		g.slots[s].dirty = false
 		if g.keys[s].kind != noKey {
 			scratch = g.keys[s].encode(scratch[:0])
 			visit(scratch)
@@ -62,7 +67,7 @@ func (g *groups) changed(visit func(key []byte)) {
 func (g *groups) each(visit func(key []byte)) {
 	var scratch []byte
 	for s := range g.keys {
-		if g.keys[s].kind != noKey && g.rows[s] > 0 {
+		if g.keys[s].kind != noKey && g.slots[s].rows > 0 {
 			scratch = g.keys[s].encode(scratch[:0])
 			visit(scratch)
 		}
@@ -111,9 +116,8 @@ func (g *groups) load(key []byte, rows int64) (int, error) {
 		slot = g.textSlot(k.text)
 	}
 	g.enter(slot)
-	g.rows[slot] = rows
-	g.dirty[slot] = false
-	g.altered = g.altered[:0]
+	g.slots[slot].rows, g.slots[slot].dirty = rows, false
+	g.tracked, g.altered = true, g.altered[:0]
 	return slot, nil
 }
 

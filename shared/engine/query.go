@@ -187,7 +187,8 @@ func (q *query) filter(conds []cond, rows []window.Row) []window.Row {
 	r := &q.e.row
 	kept := rows[:0]
 next:
-	for _, in := range rows {
+	for i := range rows {
+		in := &rows[i]
 		if in.Kind != window.Reset {
 			r.at(in, q.e.env.Now)
 			for _, c := range conds {
@@ -196,12 +197,14 @@ next:
 				}
 			}
 		}
-		kept = append(kept, in)
+		kept = append(kept, *in)
 	}
 	return kept
 }
 
-func (r *row) at(in window.Row, now int64) {
+func (r *row) at(in *window.Row, now int64) {
 	r.b, r.i, r.ts, r.now = in.B, int(in.I), in.TS, now
-	r.text = r.text[:0]
+	if len(r.text) > 0 {
+		r.text = r.text[:0]
+	}
 }

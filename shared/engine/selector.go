@@ -1,10 +1,12 @@
 package engine
 
 import (
+	"reflect"
 	"slices"
 
 	"eventflux/shared/aggregate"
 	"eventflux/shared/event"
+	"eventflux/shared/siddhiql"
 	"eventflux/shared/window"
 )
 
@@ -33,8 +35,13 @@ func (x *selector) init(q *query) {
 	p := q.plan
 	x.ordered = len(p.OrderBy) > 0 || p.Limit >= 0 || p.Offset > 0
 	x.results = make([]aggregate.Value, len(p.Aggs))
-	for _, a := range p.Aggs {
-		x.vals = append(x.vals, make([]aggregate.Value, len(a.Args)))
+	for n, a := range p.Aggs {
+		if same := slices.IndexFunc(p.Aggs[:n], func(o siddhiql.Agg) bool { return reflect.DeepEqual(a.Args, o.Args) }); same >= 0 {
+			x.vals = append(x.vals, x.vals[same]) // its arguments are evaluated once
+			q.args[n] = nil
+		} else {
+			x.vals = append(x.vals, make([]aggregate.Value, len(a.Args)))
+		}
 	}
 	x.stage = event.NewBatch(p.Output)
 }
@@ -55,13 +62,14 @@ func (x *selector) run(s *memory, rows []window.Row) {
 		return
 	}
 	r := &q.e.row
+	r.aggs = x.results
 	for i := range rows {
 		in := &rows[i]
 		if in.Kind == window.Reset {
 			s.reset()
 			continue
 		}
-		r.at(*in, q.e.env.Now)
+		r.at(in, q.e.env.Now)
 		out := q.wanted[in.Kind] && (q.shape == everyRow || i == last)
 		x.aggregate(s, r, in.Kind, out)
 		if out {
@@ -83,13 +91,14 @@ func (x *selector) runStaged(s *memory, rows []window.Row) {
 	x.kinds, x.picked = x.kinds[:0], x.picked[:0]
 	x.chunk++
 	r := &q.e.row
+	r.aggs = x.results
 	for i := range rows {
 		in := &rows[i]
 		if in.Kind == window.Reset {
 			s.reset()
 			continue
 		}
-		r.at(*in, q.e.env.Now)
+		r.at(in, q.e.env.Now)
 		out := q.wanted[in.Kind]
 		slot := x.aggregate(s, r, in.Kind, out)
 		if !out {
@@ -138,7 +147,6 @@ func (x *selector) aggregate(s *memory, r *row, kind window.Kind, results bool) 
 			a.Result(slot, &x.results[n])
 		}
 	}
-	r.aggs = x.results
 	return slot
 }
 

@@ -180,10 +180,10 @@ func (c aggregateSource) Append(dst, key []byte) ([]byte, bool) {
 	slot, rows := 0, uint64(0)
 	if s.groups != nil {
 		var ok bool
-		if slot, ok = s.groups.find(key); !ok || s.groups.rows[slot] == 0 {
+		if slot, ok = s.groups.find(key); !ok || s.groups.slots[slot].rows == 0 {
 			return dst, false
 		}
-		rows = uint64(s.groups.rows[slot])
+		rows = uint64(s.groups.slots[slot].rows)
 	} else if string(key) != ungrouped {
 		return dst, false
 	}

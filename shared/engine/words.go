@@ -22,7 +22,10 @@ type wordEntry struct {
 	slot int32 // +1; 0: empty
 }
 
-const wordTableMin = 16
+const (
+	wordTableMin  = 16
+	wordTableKeep = 1024 // a table of this size is not worth shrinking
+)
 
 func (t *wordTable) get(word uint64) (int32, bool) {
 	if len(t.entries) == 0 {
@@ -83,8 +86,8 @@ func (t *wordTable) rebuild(keys []groupKey) {
 	}
 	clear(t.entries)
 	t.used = 0
-	if size := len(t.entries); size > wordTableMin && 32*words < size {
-		t.resize(max(wordTableMin, size/2))
+	if size := len(t.entries); size > wordTableKeep && 32*words < size {
+		t.resize(size / 2)
 	}
 	for i := range keys {
 		if keys[i].kind == wordKey {

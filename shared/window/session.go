@@ -69,7 +69,8 @@ type sessions struct {
 	opened  uint64
 	timers  Heap[sessionTimer, *sessionTimer]
 	closing []*session
-	touched []*sessionKey // changed since the last Changed
+	tracked bool          // Changed was called, so what changes from now on is of interest
+	touched []*sessionKey // changed since then
 	visit   func(func(*int32))
 	chunk   []Row
 }
@@ -184,7 +185,7 @@ func (w *sessions) newKey(name string, null bool) *sessionKey {
 }
 
 func (w *sessions) touch(k *sessionKey) {
-	if !k.touched {
+	if w.tracked && !k.touched {
 		k.touched = true
 		w.touched = append(w.touched, k)
 	}

@@ -33,6 +33,11 @@ func (w *sessions) keyOfState(key []byte) *sessionKey {
 
 // Changed implements state.Source.
 func (w *sessions) Changed(visit func(key []byte)) {
+	if !w.tracked {
+		w.tracked = true
+		w.Keys(visit)
+		return
+	}
 	var scratch []byte
 	for _, k := range w.touched {
 		k.touched = false
@@ -146,6 +151,7 @@ func (w *sessions) readSession(f *Fields, k *sessionKey) *session {
 
 // Ready implements state.Source.
 func (w *sessions) Ready() error {
+	w.tracked = true
 	for _, k := range w.all {
 		for _, s := range []*session{k.previous, k.now} {
 			if s != nil {
