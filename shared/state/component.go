@@ -88,8 +88,8 @@ func (c *Component) Cut(e Epoch) {
 	if e <= c.last {
 		panic(fmt.Sprintf("cut of component %q at epoch %d after %d", c.info.ID, e, c.last))
 	}
-	taking := &taking{cut: &cut{epoch: e}}
 	c.source.Changed(c.keys.add)
+	taking := &taking{cut: &cut{epoch: e, changes: make([]Change, 0, c.keys.len()+len(c.dirty))}}
 	c.absorb(taking)
 	for _, place := range c.dirty {
 		c.take(place, taking)
@@ -178,9 +178,9 @@ func (c *Component) Committed(e Epoch) {
 
 // Load implements Holder.
 func (c *Component) Load(e Epoch, stored *semver.Version, entries []Entry) error {
-	c.forget()
+	c.forget(len(entries))
 	if err := c.put(stored, entries); err != nil {
-		c.forget()
+		c.forget(0)
 		return err
 	}
 	c.source.Changed(func([]byte) {})
@@ -200,11 +200,14 @@ func (c *Component) Load(e Epoch, stored *semver.Version, entries []Entry) error
 	return nil
 }
 
-// forget drops all entries and all that is known of them.
-func (c *Component) forget() {
+// forget drops all entries and all that is known of them, and makes room for others.
+func (c *Component) forget(room int) {
 	c.source.Reset()
 	c.source.Changed(func([]byte) {})
-	*c = Component{info: c.info, source: c.source, index: map[string]int32{}, scratch: c.scratch, keys: c.keys}
+	*c = Component{
+		info: c.info, source: c.source, index: make(map[string]int32, room), known: make([]record, 0, room),
+		keys: c.keys, scratch: c.scratch,
+	}
 }
 
 func (c *Component) put(stored *semver.Version, entries []Entry) error {

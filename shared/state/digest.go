@@ -46,16 +46,22 @@ func (d *Digest) UnmarshalText(text []byte) error {
 type Sum struct {
 	total   [16]uint64
 	stretch rand.ChaCha8
+	scratch []byte
 }
 
 // entryHash tells entries apart.
 type entryHash [16]byte
 
 // Add takes in an entry that was not there.
-func (s *Sum) Add(key, value []byte) { s.add(hashEntry(nil, key, value)) }
+func (s *Sum) Add(key, value []byte) { s.add(s.hash(key, value)) }
 
 // Remove takes out an entry that was there.
-func (s *Sum) Remove(key, value []byte) { s.remove(hashEntry(nil, key, value)) }
+func (s *Sum) Remove(key, value []byte) { s.remove(s.hash(key, value)) }
+
+func (s *Sum) hash(key, value []byte) entryHash {
+	s.scratch = append(appendPair(s.scratch[:0], key), value...)
+	return hashPair(s.scratch)
+}
 
 // Digest returns the digest of the entries that are there.
 func (s *Sum) Digest() Digest {
@@ -90,21 +96,14 @@ func (s *Sum) seed(h entryHash) {
 // DigestOf returns the digest of entries, in whatever order they are.
 func DigestOf(entries []Entry) Digest {
 	var s Sum
-	var scratch []byte
 	for _, e := range entries {
-		scratch = appendPair(scratch[:0], e.Key)
-		scratch = append(scratch, e.Value...)
-		s.add(hashPair(scratch))
+		s.Add(e.Key, e.Value)
 	}
 	return s.Digest()
 }
 
-// hashEntry hashes the length of the key, key and value.
-func hashEntry(scratch, key, value []byte) entryHash {
-	return hashPair(append(appendPair(scratch, key), value...))
-}
-
-// appendPair begins the bytes that are hashed; the value has to follow.
+// appendPair begins the bytes that are hashed, with the length of the key and the
+// key. The value has to follow.
 func appendPair(dst, key []byte) []byte {
 	return append(binary.AppendUvarint(dst, uint64(len(key))), key...)
 }
