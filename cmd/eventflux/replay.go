@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"eventflux/cmd/eventflux/replay"
+	"eventflux/shared/compress"
 	"eventflux/shared/siddhiql"
 )
 
@@ -16,6 +17,7 @@ func newReplayCommand() *cobra.Command {
 	var events string
 	var until int64
 	var opt replay.Options
+	var codec string
 	cmd := &cobra.Command{
 		Use:   "replay APP.siddhi… --events FILE|-",
 		Short: "Run apps offline over events in a file",
@@ -26,6 +28,9 @@ the same. A line is one of
   {"stream":"S","ts":1000,"data":[1,"a"]}          one event, or an object by name
   {"stream":"S","ts":1000,"rows":[[1,"a"],[2,"b"]]} events that arrive together
   {"ts":2000}                                      time passes
+  {"op":"persist","ts":2000}                       the state is taken out and kept;
+                                                   reset drops the apps with their
+                                                   memory, restore loads what was kept
 
 with "event_ts" (ms, or a list) where an event's own timestamp is not its arrival.
 With --stream and --ts every line is a plain event instead, such as eventflux
@@ -39,6 +44,13 @@ publish sends.`,
 			case (opt.Stream == "") != (opt.TimeAttr == ""):
 				return usagef("--stream NAME and --ts ATTRIBUTE go together")
 			}
+			if opt.RestartEvery < 0 {
+				return usagef("--restart-every %d: expected a number of lines", opt.RestartEvery)
+			}
+			var err error
+			if opt.Codec, err = compress.ParseChoice(codec); err != nil {
+				return usagef("--codec: %w", err)
+			}
 			if cmd.Flags().Changed("until") {
 				opt.Until = &until
 			}
@@ -49,6 +61,10 @@ publish sends.`,
 	f.StringVar(&events, "events", "", "file with events, - for the standard input")
 	f.Int64Var(&until, "until", 0, "let time pass to this ms at the end")
 	f.StringVar(&opt.Stream, "stream", "", "lines are plain events of this stream")
+	f.IntVar(&opt.RestartEvery, "restart-every", 0, "take all state out after so many event lines, drop the apps, put it back; the output does not change")
+	f.StringVar(&codec, "codec", "auto", "how that state is compressed: none, lz4, snappy, zstd or auto")
+	f.BoolVar(&opt.Incremental, "incremental", false, "take out changes behind a base, and merge them every few steps")
+	f.BoolVar(&opt.Digests, "digest", false, "print the digest of each component's state at the end")
 	f.StringVar(&opt.TimeAttr, "ts", "", "attribute of plain events that has their time (ms)")
 	return cmd
 }

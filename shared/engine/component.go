@@ -4,23 +4,29 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/Masterminds/semver/v3"
+
 	"eventflux/shared/aggregate"
 	"eventflux/shared/state"
 	"eventflux/shared/window"
 )
 
-// Component is one stateful part of an app.
+// Component is one stateful part of an app: who it is, and its state.
 type Component struct {
-	// ID is unique in the app and stays the same from start to start, such as
-	// query1/window.
-	ID string
-	// Type says what is in it, such as window/length.
-	Type string
-	// Version of the schema of its entries, as in semantic versioning.
-	Version string
-	// DependsOn lists the components that must be loaded before.
-	DependsOn []string
-	Source    state.Source
+	state.Info
+	Source state.Source
+}
+
+// Registry returns holders for components, ready to be listed, cut and loaded.
+// What is in them counts as changed since epoch 0.
+func Registry(components []Component) *state.Registry {
+	r := &state.Registry{}
+	for _, c := range components {
+		if err := r.Add(state.NewComponent(c.Info, c.Source)); err != nil {
+			panic(fmt.Sprintf("engine: %v", err)) // ids are made here
+		}
+	}
+	return r
 }
 
 // Schema versions of what the engine itself keeps.
@@ -34,14 +40,9 @@ const (
 // Components returns the stateful parts of the engine, in an order in which they
 // can be loaded.
 func (e *Engine) Components() []Component {
-	list := []Component{{
-		ID: "clock", Type: "clock", Version: clockVersion,
-		Source: fieldsSource{"clock", e.clockFields},
-	}}
+	list := []Component{component("clock", "clock", clockVersion, state.Hot, nil, fieldsSource{"clock", e.clockFields})}
 	for _, b := range e.blocks {
-		list = append(list, Component{
-			ID: blockID(b.id), Type: "partition/keys", Version: keysVersion, Source: keysSource{b},
-		})
+		list = append(list, component(blockID(b.id), "partition/keys", keysVersion, state.Cold, nil, keysSource{b}))
 	}
 	names := e.queryNames()
 	for i, q := range e.queries {
@@ -50,19 +51,18 @@ func (e *Engine) Components() []Component {
 			depends = append(depends, blockID(q.block.id))
 		}
 		if w := q.plan.Window; w != nil {
-			list = append(list, Component{
-				ID: names[i] + "/window", Type: "window/" + w.Name, Version: q.spec.Version,
-				DependsOn: depends, Source: windowSource{q},
-			})
+			list = append(list, component(names[i]+"/window", "window/"+w.Name, q.spec.Version, state.Warm, depends, windowSource{q}))
 		}
 		if len(q.plan.Aggs) > 0 {
-			list = append(list, Component{
-				ID: names[i] + "/aggregate", Type: aggregateType(q), Version: aggregateVersion,
-				DependsOn: depends, Source: aggregateSource{q},
-			})
+			list = append(list, component(names[i]+"/aggregate", aggregateType(q), aggregateVersion, state.Hot, depends, aggregateSource{q}))
 		}
 	}
 	return list
+}
+
+func component(id, typ, version string, access state.Access, depends []string, source state.Source) Component {
+	info := state.Info{ID: id, Type: typ, Version: semver.MustParse(version), Access: access, DependsOn: depends}
+	return Component{Info: info, Source: source}
 }
 
 func (e *Engine) clockFields(f *window.Fields) {
@@ -106,15 +106,13 @@ func (e *Engine) queryNames() []string {
 // writers of its log and the message ids of each of its streams.
 func (t *Task) Components() []Component {
 	list := append(t.Engine.Components(),
-		Component{
-			ID: "log/stamp", Type: "log/stamp", Version: taskVersion,
-			Source: fieldsSource{"stamp", func(f *window.Fields) { f.Int(&t.stamp) }},
-		},
-		Component{ID: "log/writers", Type: "log/writers", Version: taskVersion, Source: newWritersSource(t.chain)},
+		component("log/stamp", "log/stamp", taskVersion, state.Hot, nil,
+			fieldsSource{"stamp", func(f *window.Fields) { f.Int(&t.stamp) }}),
+		component("log/writers", "log/writers", taskVersion, state.Hot, nil, newWritersSource(t.chain)),
 	)
 	for i, s := range t.plan.Streams {
 		if s.Defined {
-			list = append(list, Component{ID: s.Name + "/ids", Type: "log/ids", Version: taskVersion, Source: t.ids[i]})
+			list = append(list, component(s.Name+"/ids", "log/ids", taskVersion, state.Hot, nil, t.ids[i]))
 		}
 	}
 	return list

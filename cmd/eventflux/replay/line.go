@@ -20,6 +20,13 @@ type line struct {
 	wrong  error // what is wrong with a key, as the library would only wrap it
 }
 
+// The operations on state.
+const (
+	opPersist = "persist" // take a snapshot
+	opReset   = "reset"   // drop the apps with their memory
+	opRestore = "restore" // load the newest snapshot
+)
+
 // key is a set of the keys that a line may have.
 type key uint8
 
@@ -115,8 +122,12 @@ func (l *line) ownTimestamps(d *jx.Decoder) error {
 func (l *line) check() error {
 	switch l.has &^ (keyTS | keyOwn) {
 	case keyOp:
-		// Operations on state come with checkpoints, which this version has not.
-		return fmt.Errorf("unknown operation %q; lines can have stream and data, stream and rows, or ts alone", l.op)
+		if l.op != opPersist && l.op != opReset && l.op != opRestore {
+			return fmt.Errorf("unknown operation %q; known are persist, reset and restore", l.op)
+		}
+		if l.has&keyOwn != 0 {
+			return errors.New(`has "event_ts" without an event`)
+		}
 	case keyStream | keyData:
 		l.rows = append(l.rows, l.data)
 	case keyStream | keyRows:

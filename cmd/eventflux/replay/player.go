@@ -24,6 +24,7 @@ type player struct {
 	line  line
 	json  *jx.Decoder
 	input int // event lines applied so far
+	every int // restart after so many of them; 0: never
 	row   []byte
 }
 
@@ -31,6 +32,7 @@ type player struct {
 type app struct {
 	plan   *siddhiql.Plan
 	engine *engine.Engine
+	vault  *vault
 	inputs map[string]*input
 	heads  []head // by query
 }
@@ -43,13 +45,12 @@ type input struct {
 }
 
 func newPlayer(plans []*siddhiql.Plan, out *bufio.Writer, opt Options) (*player, error) {
-	p := &player{out: out, json: jx.DecodeBytes(nil)}
+	p := &player{out: out, json: jx.DecodeBytes(nil), every: opt.RestartEvery}
 	for _, plan := range plans {
-		e, err := engine.New(plan)
-		if err != nil {
+		a := &app{plan: plan, vault: &vault{opt: opt}, inputs: map[string]*input{}}
+		if err := a.reset(); err != nil {
 			return nil, err
 		}
-		a := &app{plan: plan, engine: e, inputs: map[string]*input{}}
 		for _, s := range plan.Streams {
 			if s.Defined {
 				a.inputs[s.Name] = &input{s, rowjson.NewDecoder(s.Schema), event.NewBatch(s.Schema)}
@@ -100,7 +101,10 @@ func (p *player) play(text []byte) error {
 		return err
 	}
 	l := &p.line
-	if l.has&keyStream == 0 {
+	switch {
+	case l.has&keyOp != 0:
+		return p.operate(l.op, l.ts)
+	case l.has&keyStream == 0:
 		p.advance(l.ts)
 		return nil
 	}
@@ -118,7 +122,67 @@ func (p *player) play(text []byte) error {
 		p.send(a, a.inputs[l.stream])
 	}
 	p.input++
+	if p.every > 0 && p.input%p.every == 0 {
+		return p.restart()
+	}
 	return nil
+}
+
+// operate does what a line says to the state of every app. Time passes until the
+// line first; after a restore, what is overdue then comes.
+func (p *player) operate(op string, now int64) error {
+	if op != opRestore {
+		p.advance(now)
+	}
+	for _, a := range p.apps {
+		var err error
+		switch op {
+		case opPersist:
+			err = a.vault.persist()
+		case opReset:
+			err = a.reset()
+		case opRestore:
+			err = a.restore()
+		}
+		if err != nil {
+			return fmt.Errorf("%s app %q: %w", op, a.plan.Name, err)
+		}
+	}
+	if op == opRestore {
+		p.advance(now)
+	}
+	return nil
+}
+
+// restart takes the state of every app out, drops the app and puts the state into
+// a new one.
+func (p *player) restart() error {
+	for _, a := range p.apps {
+		if err := a.vault.persist(); err != nil {
+			return fmt.Errorf("take state of app %q out: %w", a.plan.Name, err)
+		}
+		if err := a.restore(); err != nil {
+			return fmt.Errorf("put state of app %q back: %w", a.plan.Name, err)
+		}
+	}
+	return nil
+}
+
+// reset makes the app anew, without memory.
+func (a *app) reset() (err error) {
+	if a.engine, err = engine.New(a.plan); err != nil {
+		return err
+	}
+	a.vault.watch(engine.Registry(a.engine.Components()))
+	return nil
+}
+
+// restore makes the app anew and loads the newest snapshot.
+func (a *app) restore() error {
+	if err := a.reset(); err != nil {
+		return err
+	}
+	return a.vault.restore()
 }
 
 // read decodes the rows of l.

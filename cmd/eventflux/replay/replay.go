@@ -6,11 +6,14 @@ package replay
 import (
 	"bufio"
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 
+	"eventflux/shared/compress"
 	"eventflux/shared/siddhiql"
+	"eventflux/shared/state"
 )
 
 const lineBytesMax = 64 << 20
@@ -24,6 +27,15 @@ type Options struct {
 	TimeAttr string
 	// Until lets time pass to this ms at the end, if it is not nil.
 	Until *int64
+	// RestartEvery takes all state out after so many event lines, drops the apps and
+	// puts it back; 0 is never. The output does not change by it.
+	RestartEvery int
+	// Codec compresses what is taken out; the zero value chooses by itself.
+	Codec compress.Choice
+	// Incremental takes out what has changed, behind a base, and merges now and then.
+	Incremental bool
+	// Digests writes the digest of every component at the end.
+	Digests bool
 	// Live writes what a line causes before the next one is read.
 	Live bool
 }
@@ -79,6 +91,30 @@ func (p *player) playAll(name string, in io.Reader, opt Options) error {
 	}
 	if opt.Until != nil {
 		p.advance(*opt.Until)
+	}
+	if opt.Digests {
+		return p.writeDigests()
+	}
+	return nil
+}
+
+// writeDigests writes a line for each component of each app.
+func (p *player) writeDigests() error {
+	enc := json.NewEncoder(p.out)
+	for _, a := range p.apps {
+		for _, h := range a.vault.holders.List() {
+			info := h.Info()
+			err := enc.Encode(struct {
+				App       string       `json:"app"`
+				Component string       `json:"component"`
+				Type      string       `json:"type"`
+				Version   string       `json:"version"`
+				Digest    state.Digest `json:"digest"`
+			}{a.plan.Name, info.ID, info.Type, info.Version.String(), h.Digest()})
+			if err != nil {
+				return err
+			}
+		}
 	}
 	return nil
 }
