@@ -3,6 +3,7 @@ package state_test
 import (
 	"errors"
 	"fmt"
+	"sync"
 	"testing"
 
 	"eventflux/shared/state"
@@ -190,4 +191,32 @@ func TestBytesFollowTheState(t *testing.T) {
 	if n := c.Bytes(); full < 1000*(8+21) || committed >= full || n >= committed {
 		t.Errorf("%d bytes with the cut, %d committed, %d empty", full, committed, n)
 	}
+}
+
+// Captures are read beside the task, which goes on meanwhile.
+func TestCapturesAreReadBesideTheTask(t *testing.T) {
+	b := newBook()
+	c := state.NewComponent(bookInfo("1.0.0"), b)
+	var readers sync.WaitGroup
+	for epoch := state.Epoch(1); epoch <= 20; epoch++ {
+		want := ""
+		for i := range 50 {
+			line := fmt.Sprint(epoch)
+			b.put(fmt.Sprintf("key %02d", i), line)
+			want += fmt.Sprintf("key %02d=%s ", i, line)
+		}
+		c.Cut(epoch)
+		delta, err := c.Delta(0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 2 {
+			readers.Go(func() {
+				if got := show(delta.Changes()); got != want {
+					t.Errorf("epoch %d: got %s, want %s", epoch, got, want)
+				}
+			})
+		}
+	}
+	readers.Wait()
 }
