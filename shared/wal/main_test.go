@@ -22,8 +22,11 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 var (
 	quiet  = slog.New(slog.DiscardHandler)
 	flight = &event.Schema{Name: "Flights", Attrs: []event.Attr{
-		{Name: "time", Type: event.Long}, {Name: "origin", Type: event.String}, {Name: "destination", Type: event.String},
-		{Name: "delay", Type: event.Int}, {Name: "distance", Type: event.Int},
+		{Name: "time", Type: event.Long},
+		{Name: "origin", Type: event.String},
+		{Name: "destination", Type: event.String},
+		{Name: "delay", Type: event.Int},
+		{Name: "distance", Type: event.Int},
 	}}
 	alert = &event.Schema{Name: "Alerts", Attrs: []event.Attr{{Name: "text", Type: event.String}}}
 )

@@ -33,8 +33,13 @@ func GenApp(t *rapid.T, o Options) string {
 	}
 	g := &generator{t: t, opts: o}
 	plain := []genAttr{
-		{name: "k", typ: "string", exact: true}, {name: "g", typ: "int", exact: true}, {name: "v", typ: "int", exact: true}, {name: "d", typ: "double", exact: true},
-		{name: "t", typ: "long", exact: true}, {name: "f", typ: "float", exact: true}, {name: "b", typ: "bool", exact: true},
+		{name: "k", typ: "string", exact: true},
+		{name: "g", typ: "int", exact: true},
+		{name: "v", typ: "int", exact: true},
+		{name: "d", typ: "double", exact: true},
+		{name: "t", typ: "long", exact: true},
+		{name: "f", typ: "float", exact: true},
+		{name: "b", typ: "bool", exact: true},
 	}
 	g.streams = []*genStream{
 		{name: "S", attrs: plain, block: -1, defined: true},
