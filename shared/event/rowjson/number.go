@@ -13,7 +13,7 @@ import (
 // It never goes through a float, so that all 64 bits are exact. The problem is
 // WrongType where text has a fraction, and OutOfRange where it exceeds the type.
 func integer(text []byte, t event.Type) (int64, Problem) {
-	if bytes.IndexByte(text, '.') >= 0 || bytes.IndexAny(text, "eE") >= 0 {
+	if bytes.ContainsAny(text, ".eE") {
 		plain, problem := expand(text)
 		if problem != "" {
 			return 0, problem
