@@ -20,6 +20,7 @@ run: build ## Start everything and watch an app work on real flights; Ctrl-C end
 
 test: lint ## Lint, and run all tests
 	$(GO) test $(RACE) -timeout 9m ./...
+	$(GO) test -run NoAlloc ./shared/compress ./shared/frame # the race detector makes pools allocate
 
 lint: ## Check format, vet and staticcheck
 	@unformatted=$$($(TOOL) gofumpt -l $$(git ls-files --cached --others --exclude-standard '*.go')); \

@@ -139,23 +139,6 @@ func TestNames(t *testing.T) {
 	}
 }
 
-func TestNoAllocationOnceWarm(t *testing.T) {
-	raw := samples()["json"]
-	for _, codec := range compress.Codecs() {
-		var packed, back []byte
-		allocs := testing.AllocsPerRun(200, func() {
-			packed = codec.Compress(packed[:0], raw)
-			var err error
-			if back, err = codec.Decompress(back[:0], packed, len(raw)); err != nil {
-				t.Fatal(err)
-			}
-		})
-		if allocs >= 1 {
-			t.Errorf("%s: %.1f allocations a block", codec, allocs)
-		}
-	}
-}
-
 func FuzzCompress(f *testing.F) {
 	for _, raw := range samples() {
 		f.Add(raw[:min(len(raw), 4096)])

@@ -190,27 +190,6 @@ func TestOpenNeverYieldsMoreThanIsAllowed(t *testing.T) {
 	}
 }
 
-func TestNoAllocationForEnvelopes(t *testing.T) {
-	for _, k := range kinds() {
-		for _, how := range choices() {
-			for _, n := range []int{100, 1000, 20_000} {
-				raw := k.cut(n, 0, 1)
-				var sealed, back []byte
-				allocs := testing.AllocsPerRun(20, func() {
-					sealed, _ = compress.SealExplain(sealed[:0], raw, how)
-					var err error
-					if back, err = compress.Open(back[:0], sealed, n); err != nil {
-						t.Fatal(err)
-					}
-				})
-				if allocs >= 1 {
-					t.Errorf("%s of %d with %+v: %.1f allocations", k.name, n, how, allocs)
-				}
-			}
-		}
-	}
-}
-
 func TestEnvelopesAreSafeTogether(t *testing.T) {
 	var group sync.WaitGroup
 	for _, k := range kinds() {

@@ -112,11 +112,11 @@ func (c *Component) takeDeletion(r *record, t *taking) {
 	}
 }
 
-func (c *cut) bytes() (n int64) {
+// measure sets the size of a cut that is complete.
+func (c *cut) measure() {
 	for i := range c.changes {
-		n += changeBytes + int64(len(c.changes[i].Key)+len(c.changes[i].Value))
+		c.size += changeBytes + int64(len(c.changes[i].Key)+len(c.changes[i].Value))
 	}
-	return n
 }
 
 const changeBytes = 56 // of a Change, beside what it refers to

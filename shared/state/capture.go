@@ -28,6 +28,7 @@ func (c *Capture) Entries() []Entry { return Merge(nil, c.Changes()) }
 // cut is what changed up to an epoch, after the cut before it.
 type cut struct {
 	epoch   Epoch
+	size    int64 // of changes in memory; readers may be sorting those
 	sort    sync.Once
 	changes []Change // each key once
 }

@@ -95,13 +95,14 @@ func (c *Component) Cut(e Epoch) {
 		c.take(place, taking)
 	}
 	c.dirty = c.dirty[:0]
+	taking.cut.measure()
 	c.last = e
 	c.fold()
 	if c.oldest == noEpoch {
 		c.oldest = e
 	} else if len(taking.cut.changes) > 0 {
 		c.cuts = append(c.cuts, taking.cut)
-		c.bytes += taking.cut.bytes()
+		c.bytes += taking.cut.size
 	}
 }
 
@@ -114,12 +115,13 @@ func (c *Component) fold() {
 	}
 	lists := make([][]Change, len(c.cuts))
 	for i, cut := range c.cuts {
-		c.bytes -= cut.bytes()
+		c.bytes -= cut.size
 		lists[i] = cut.sorted()
 	}
 	folded := &cut{epoch: c.cuts[len(c.cuts)-1].epoch, changes: mergeChanges(lists)}
+	folded.measure()
 	c.cuts = append(c.cuts[:0], folded)
-	c.bytes += folded.bytes()
+	c.bytes += folded.size
 }
 
 // Delta implements Holder.
@@ -170,7 +172,7 @@ func (c *Component) Committed(e Epoch) {
 	c.oldest, c.last = e, max(c.last, e)
 	n := 0
 	for n < len(c.cuts) && c.cuts[n].epoch <= e {
-		c.bytes -= c.cuts[n].bytes()
+		c.bytes -= c.cuts[n].size
 		n++
 	}
 	c.cuts = slices.Delete(c.cuts, 0, n)
