@@ -26,6 +26,7 @@ Publish and subscribe yourself, in another terminal:
 
 Flights are now published at 100 a second; a day of them takes about two seconds.
 TEXT
-bin/eventflux publish Flights examples/data/flights.ndjson --ts time --rate 100 --server "$server" --wait 30s ||
+# Through cat, progress comes as lines; a bar would erase results.
+bin/eventflux publish Flights examples/data/flights.ndjson --ts time --rate 100 --server "$server" --wait 30s 2> >(cat >&2) ||
 	echo "publishing ended early, the server goes on"
 wait "$server_pid"
