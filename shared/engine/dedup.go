@@ -20,6 +20,7 @@ type dedup struct {
 	arena      strings.Builder
 
 	shownHead, shownTail uint64 // as of the last Changed
+	loaded               map[uint64][]stampedID
 }
 
 type stampedID struct {
@@ -142,12 +143,16 @@ func (d *dedup) Append(dst, key []byte) ([]byte, bool) {
 func (d *dedup) fields(f *window.Fields) {
 	f.Uint(&d.head)
 	f.Uint(&d.tail)
+	f.Require(d.head <= d.tail && 0 < d.tail && d.tail < 1<<62, "ids from %d to %d", d.head, d.tail)
 }
 
 // Reset implements state.Source.
-func (d *dedup) Reset() { *d = *newDedup(d.span) }
+func (d *dedup) Reset() {
+	*d = *newDedup(d.span)
+	d.loaded = map[uint64][]stampedID{}
+}
 
-// Put implements state.Source. Entries come in the order of their keys.
+// Put implements state.Source.
 func (d *dedup) Put(key, value []byte) error {
 	if len(key) == 1 && key[0] == keyDedupFields {
 		return window.ReadFields(value, d.fields)
@@ -160,7 +165,7 @@ func (d *dedup) Put(key, value []byte) error {
 	for len(value) > 0 {
 		delta, n := binary.Varint(value)
 		size, m := binary.Uvarint(value[max(n, 0):])
-		if n <= 0 || m <= 0 || size > uint64(len(value)-n-m) || len(block) == dedupBlock {
+		if n <= 0 || m <= 0 || size == 0 || size > uint64(len(value)-n-m) || len(block) == dedupBlock {
 			return fmt.Errorf("message ids: block %x is cut off, or too large", key[1:])
 		}
 		last += delta
@@ -168,26 +173,28 @@ func (d *dedup) Put(key, value []byte) error {
 		block = append(block, stampedID{last, d.keep(string(value[:size]))})
 		value = value[size:]
 	}
-	d.blocks = append(d.blocks, block)
+	d.loaded[binary.BigEndian.Uint64(key[1:])] = block
 	return nil
 }
 
 // Ready implements state.Source.
 func (d *dedup) Ready() error {
-	if d.tail < d.head || uint64(len(d.blocks)) != (d.tail+dedupBlock-1)/dedupBlock-d.head/dedupBlock {
-		return fmt.Errorf("message ids: %d blocks for the ids %d to %d", len(d.blocks), d.head, d.tail)
-	}
-	for i, block := range d.blocks {
-		first := (d.head/dedupBlock + uint64(i)) * dedupBlock
+	for first := d.head / dedupBlock * dedupBlock; first < d.tail; first += dedupBlock {
+		block := d.loaded[first]
 		if want := min(dedupBlock, d.tail-first); uint64(len(block)) != want {
 			return fmt.Errorf("message ids: block %d has %d ids, not %d", first, len(block), want)
 		}
+		d.blocks = append(d.blocks, block)
 		for n, x := range block {
 			if first+uint64(n) >= d.head {
 				d.ids[x.id] = struct{}{}
 			}
 		}
 	}
+	if len(d.blocks) != len(d.loaded) || uint64(len(d.ids)) != d.tail-d.head {
+		return fmt.Errorf("message ids: %d blocks of %d ids, for the ids %d to %d", len(d.loaded), len(d.ids), d.head, d.tail)
+	}
+	d.loaded = nil
 	d.shownHead, d.shownTail = d.head, d.tail
 	return nil
 }

@@ -102,6 +102,9 @@ func (g *groups) load(key []byte, rows int64) (int, error) {
 	if k.kind == textKey && g.texts == nil || k.kind != textKey && len(g.attrs) > 1 {
 		return 0, fmt.Errorf("group key %q does not fit the query's group by", key)
 	}
+	if k.kind == textKey && len(g.attrs) == 1 && len(k.text) <= event.ShortBytesMax {
+		return 0, fmt.Errorf("group key %q is short, but is not packed", key)
+	}
 	if _, ok := g.find(key); ok {
 		return 0, fmt.Errorf("group key %q is there twice", key)
 	}

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 
 	"eventflux/shared/window"
 )
@@ -298,15 +299,26 @@ func (c keysSource) Append(dst, key []byte) ([]byte, bool) {
 	return binary.AppendUvarint(dst, uint64(home.place)), true
 }
 
-// Reset implements state.Source.
+// Reset implements state.Source. What the instances remembered goes with them,
+// timers and changes included.
 func (c keysSource) Reset() {
+	for _, home := range c.b.all {
+		for _, s := range home.memories {
+			s.timed = false
+		}
+	}
+	for _, q := range c.b.queries {
+		clear(q.touchedWindows)
+		clear(q.touchedGroups)
+		q.touchedWindows, q.touchedGroups = q.touchedWindows[:0], q.touchedGroups[:0]
+	}
 	c.b.byKey, c.b.all, c.b.shown = map[string]*instance{}, nil, 0
 }
 
 // Put implements state.Source.
 func (c keysSource) Put(key, value []byte) error {
 	place, n := binary.Uvarint(value)
-	if n <= 0 || n != len(value) || c.b.byKey[string(key)] != nil {
+	if n <= 0 || n != len(value) || place > math.MaxInt32 || c.b.byKey[string(key)] != nil {
 		return fmt.Errorf("partition key %q is there twice, or has no place", key)
 	}
 	c.b.instance(string(key)).place = int(place)
@@ -355,7 +367,7 @@ func (c fieldsSource) Append(dst, key []byte) ([]byte, bool) {
 }
 
 // Reset implements state.Source.
-func (c fieldsSource) Reset() {}
+func (c fieldsSource) Reset() { window.ClearFields(c.fields) }
 
 // Put implements state.Source.
 func (c fieldsSource) Put(key, value []byte) error {

@@ -3,6 +3,7 @@ package engine
 import (
 	"encoding/binary"
 	"fmt"
+	"math"
 
 	"eventflux/shared/frame"
 	"eventflux/shared/window"
@@ -45,12 +46,16 @@ func writerFields(f *window.Fields, e *frame.Entry) {
 	crc := uint64(e.CRC)
 	f.Uint(&e.Number)
 	f.Uint(&crc)
+	f.Require(crc <= math.MaxUint32, "a CRC of %x", crc)
 	f.Uint(&e.Seq)
 	e.CRC = uint32(crc)
 }
 
 // Reset implements state.Source.
-func (c writersSource) Reset() { *c.loaded = nil }
+func (c writersSource) Reset() {
+	*c.loaded = nil
+	_ = c.chain.Load(nil) // nothing is never too much
+}
 
 // Put implements state.Source.
 func (c writersSource) Put(key, value []byte) error {

@@ -9,9 +9,10 @@ import (
 // Fields writes numbers to an entry of state, or reads them from it: one function
 // that names the fields serves both ways.
 type Fields struct {
-	bytes   []byte
-	reading bool
-	err     error
+	bytes    []byte
+	reading  bool
+	clearing bool
+	err      error
 }
 
 // WriteFields appends the fields that visit names.
@@ -30,28 +31,22 @@ func ReadFields(src []byte, visit func(*Fields)) error {
 
 // Int is a number of any sign.
 func (f *Fields) Int(v *int64) {
-	switch {
-	case !f.reading:
-		f.bytes = binary.AppendVarint(f.bytes, *v)
-	case f.err == nil:
-		n := 0
-		if *v, n = binary.Varint(f.bytes); n <= 0 {
-			f.err = errors.New("a number is cut off")
-			return
-		}
-		f.bytes = f.bytes[n:]
-	}
+	n := uint64(*v)<<1 ^ uint64(*v>>63)
+	f.Uint(&n)
+	*v = int64(n>>1) ^ -int64(n&1)
 }
 
 // Uint is a number that is not negative.
 func (f *Fields) Uint(v *uint64) {
 	switch {
+	case f.clearing:
+		*v = 0
 	case !f.reading:
 		f.bytes = binary.AppendUvarint(f.bytes, *v)
 	case f.err == nil:
 		n := 0
-		if *v, n = binary.Uvarint(f.bytes); n <= 0 {
-			f.err = errors.New("a number is cut off")
+		if *v, n = binary.Uvarint(f.bytes); n <= 0 || n > 1 && f.bytes[n-1] == 0 {
+			f.err = errors.New("a number is cut off, or not in its shortest form")
 			return
 		}
 		f.bytes = f.bytes[n:]
@@ -62,8 +57,7 @@ func (f *Fields) Uint(v *uint64) {
 func (f *Fields) Count(v *int) {
 	n := uint64(*v)
 	f.Uint(&n)
-	if f.reading && n > 1<<40 {
-		f.fail("a count of %d", n)
+	if f.Require(n <= 1<<40, "a count of %d", n); f.err != nil {
 		n = 0
 	}
 	*v = int(n)
@@ -76,14 +70,14 @@ func (f *Fields) Bool(v *bool) {
 		n = 1
 	}
 	f.Uint(&n)
-	if f.reading && n > 1 {
-		f.fail("a flag of %d", n)
-	}
+	f.Require(n <= 1, "a flag of %d", n)
 	*v = n == 1
 }
 
-func (f *Fields) fail(format string, args ...any) {
-	if f.err == nil {
+// Require refuses what was read unless ok: name fields first, then what is true
+// of them. The error is made of format and args.
+func (f *Fields) Require(ok bool, format string, args ...any) {
+	if f.reading && f.err == nil && !ok {
 		f.err = fmt.Errorf(format, args...)
 	}
 }
@@ -94,4 +88,9 @@ func (f *Fields) end() error {
 		return fmt.Errorf("%d bytes are left over", len(f.bytes))
 	}
 	return f.err
+}
+
+// ClearFields sets the fields that visit names to 0.
+func ClearFields(visit func(*Fields)) {
+	visit(&Fields{clearing: true})
 }

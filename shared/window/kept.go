@@ -13,13 +13,14 @@ import (
 // the fields. A full block never changes, so a change costs the last block and
 // the fields, whatever the window holds.
 type Kept struct {
-	env    *Env
-	queue  *Queue
-	fields func(*Fields)
-	head   uint64 // as of the last Changed
-	tail   uint64
-	loaded map[uint64]*event.Batch
-	tags   map[uint64][]uint64
+	env     *Env
+	queue   *Queue
+	fields  func(*Fields)
+	initial []byte // the fields of an empty window
+	head    uint64 // as of the last Changed
+	tail    uint64
+	loaded  map[uint64]*event.Batch
+	tags    map[uint64][]uint64
 }
 
 const (
@@ -27,10 +28,15 @@ const (
 	keyBlock  = 'b'
 )
 
+// rowNumberMax is a number that no row reaches.
+const rowNumberMax = 1 << 62
+
 // NewKept returns the state of a window that keeps its rows in queue. fields may
-// be nil.
+// be nil; it is called at once, for what they are in an empty window.
 func NewKept(env *Env, queue *Queue, fields func(*Fields)) Kept {
-	return Kept{env: env, queue: queue, fields: fields}
+	k := Kept{env: env, queue: queue, fields: fields}
+	k.initial = WriteFields(nil, k.visit)
+	return k
 }
 
 // codec turns rows into bytes and back, for all windows of a task.
@@ -83,10 +89,11 @@ func (k *Kept) Append(dst, key []byte) ([]byte, bool) {
 	if i >= uint64(len(q.blocks)) {
 		return dst, false
 	}
-	dst, err := k.env.codec.encoder.AppendRows(dst, q.blocks[i], q.used)
-	if err != nil { // blocks are small, and hold what a frame held
-		panic(fmt.Sprintf("window: encode block %d: %v", number, err))
+	if q.spare == nil {
+		q.spare = event.NewBatch(q.schema)
 	}
+	dst = k.env.codec.appendRows(dst, q.blocks[i], q.spare, q.used)
+	q.spare.Reset()
 	if q.tagged {
 		for _, tag := range q.tags[i] {
 			dst = binary.AppendUvarint(dst, tag)
@@ -98,6 +105,7 @@ func (k *Kept) Append(dst, key []byte) ([]byte, bool) {
 func (k *Kept) visit(f *Fields) {
 	f.Uint(&k.queue.head)
 	f.Uint(&k.queue.tail)
+	f.Require(k.queue.head <= k.queue.tail && k.queue.tail <= rowNumberMax, "rows from %d to %d", k.queue.head, k.queue.tail)
 	if k.fields != nil {
 		k.fields(f)
 	}
@@ -108,6 +116,9 @@ func (k *Kept) Reset() {
 	q := k.queue
 	*q = Queue{schema: q.schema, used: q.used, shift: q.shift, tagged: q.tagged}
 	k.loaded, k.tags = map[uint64]*event.Batch{}, map[uint64][]uint64{}
+	if err := ReadFields(k.initial, k.visit); err != nil {
+		panic(fmt.Sprintf("window: the fields of an empty window: %v", err))
+	}
 }
 
 // Put implements state.Source.
@@ -120,8 +131,12 @@ func (k *Kept) Put(key, value []byte) error {
 		return fmt.Errorf("window: key %q is none of a window", key)
 	}
 	number := binary.BigEndian.Uint64(key[1:])
-	rows := event.NewBatch(q.schema)
-	rest, err := k.env.codec.decoder.ReadRows(rows, value, q.used)
+	rows, piece := event.NewBatch(q.schema), event.NewBatch(q.schema)
+	rest, err := k.env.codec.readRows(value, piece, q.used, 1<<q.shift, func() {
+		for i := range piece.TS {
+			rows.AppendSome(piece, i, q.used)
+		}
+	})
 	if err != nil {
 		return fmt.Errorf("window: block %d: %w", number, err)
 	}
@@ -143,9 +158,6 @@ func (k *Kept) Put(key, value []byte) error {
 // Ready implements state.Source.
 func (k *Kept) Ready() error {
 	q := k.queue
-	if q.tail < q.head {
-		return fmt.Errorf("window: rows from %d to %d", q.head, q.tail)
-	}
 	size := uint64(1) << q.shift
 	for number := q.head &^ (size - 1); number < q.tail; number += size {
 		rows := k.loaded[number]

@@ -13,7 +13,9 @@ func init() {
 		},
 		New: func(c Config) Window {
 			w := &length{env: c.Env, size: int(c.Params[0].Int), queue: NewQueue(c, c.Params[0].Int)}
-			w.Kept = NewKept(w.env, &w.queue, nil)
+			w.Kept = NewKept(w.env, &w.queue, func(f *Fields) {
+				f.Require(w.queue.Len() <= w.size, "%d rows, and its size is %d", w.queue.Len(), w.size)
+			})
 			return w
 		},
 	})

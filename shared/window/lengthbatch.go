@@ -23,7 +23,11 @@ func init() {
 				stream: len(c.Params) == 2 && c.Params[1].Int != 0,
 				batch:  newBatch(c, c.Params[0].Int),
 			}
-			w.Kept = w.batch.kept(w.env, func(f *Fields) { f.Count(&w.seen) })
+			w.Kept = w.batch.kept(w.env, func(f *Fields) {
+				f.Count(&w.seen)
+				f.Require(w.seen <= w.size, "%d rows of a batch of %d", w.seen, w.size)
+				f.Require(w.stream || w.batch.collected() < w.size, "%d rows wait for a batch of %d", w.batch.collected(), w.size)
+			})
 			return w
 		},
 	})
@@ -90,9 +94,8 @@ func newBatch(c Config, expected int64) batch { return batch{queue: NewQueue(c, 
 func (b *batch) kept(env *Env, fields func(*Fields)) Kept {
 	return NewKept(env, &b.queue, func(f *Fields) {
 		f.Uint(&b.mark)
-		if f.reading && (b.mark < b.queue.head || b.mark > b.queue.tail) {
-			f.fail("a batch from %d, among rows %d to %d", b.mark, b.queue.head, b.queue.tail)
-		}
+		f.Require(b.queue.head <= b.mark && b.mark <= b.queue.tail,
+			"a batch from %d, among rows %d to %d", b.mark, b.queue.head, b.queue.tail)
 		fields(f)
 	})
 }

@@ -1,10 +1,6 @@
 package window
 
-import (
-	"fmt"
-
-	"eventflux/shared/event"
-)
+import "eventflux/shared/event"
 
 // pool keeps copies of rows that leave in any order. Each is known by its place,
 // which changes only in settle.
@@ -12,7 +8,8 @@ type pool struct {
 	used  []int
 	rows  *event.Batch
 	spare *event.Batch
-	gone  int // rows that have left and still take a place
+	piece *event.Batch // of rows that are being written
+	gone  int          // rows that have left and still take a place
 }
 
 // goneMax is how many rows that have left a pool keeps, beyond as many as it has.
@@ -57,25 +54,22 @@ func (p *pool) append(dst []byte, env *Env, places []int32) []byte {
 	for _, place := range places {
 		p.spare.AppendSome(p.rows, int(place), p.used)
 	}
-	dst, err := env.codec.encoder.AppendRows(dst, p.spare, p.used)
-	if err != nil { // it holds what frames held
-		panic(fmt.Sprintf("window: encode %d rows: %v", len(places), err))
+	if p.piece == nil {
+		p.piece = event.NewBatch(p.rows.Schema)
 	}
-	return dst
+	return env.codec.appendRows(dst, p.spare, p.piece, p.used)
 }
 
-// read adds the rows that append wrote and returns their places, and the bytes
-// behind them.
-func (p *pool) read(src []byte, env *Env) (places []int32, rest []byte, err error) {
-	rest, err = env.codec.decoder.ReadRows(p.spare, src, p.used)
-	if err != nil {
-		return nil, nil, err
-	}
-	for i := range p.spare.TS {
-		p.rows.AppendSome(p.spare, i, p.used)
-		places = append(places, int32(len(p.rows.TS)-1))
-	}
-	return places, rest, nil
+// read adds the rows that append wrote, at most rowsMax, and returns their places,
+// and the bytes behind them.
+func (p *pool) read(src []byte, env *Env, rowsMax uint64) (places []int32, rest []byte, err error) {
+	rest, err = env.codec.readRows(src, p.spare, p.used, rowsMax, func() {
+		for i := range p.spare.TS {
+			p.rows.AppendSome(p.spare, i, p.used)
+			places = append(places, int32(len(p.rows.TS)-1))
+		}
+	})
+	return places, rest, err
 }
 
 func (p *pool) reset() {

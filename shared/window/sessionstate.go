@@ -2,6 +2,7 @@ package window
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 )
@@ -119,6 +120,7 @@ func (w *sessions) Put(key, value []byte) error {
 	f := Fields{bytes: value, reading: true}
 	k.previous = w.readSession(&f, k)
 	k.now = w.readSession(&f, k)
+	f.Require(k.previous != nil || k.now != nil, "no session")
 	if err := f.end(); err != nil {
 		return fmt.Errorf("window session: key %q: %w", key, err)
 	}
@@ -136,13 +138,14 @@ func (w *sessions) readSession(f *Fields, k *sessionKey) *session {
 	if f.err != nil {
 		return nil
 	}
-	places, rest, err := w.pool.read(f.bytes, w.env)
+	places, rest, err := w.pool.read(f.bytes, w.env, math.MaxInt32)
 	if f.bytes = rest; err != nil {
 		f.err = err
 		return nil
 	}
-	if merged > len(places) {
-		f.fail("%d merged rows of %d", merged, len(places))
+	f.Require(len(places) > 0 && merged <= len(places), "%d merged rows of %d", merged, len(places))
+	f.Require(s.start <= s.end && s.endSeq > 0, "it lasts from %d to %d, timer %d", s.start, s.end, s.endSeq)
+	if f.err != nil {
 		return nil
 	}
 	s.merged, s.onTime = slices.Clone(places[:merged]), places[merged:]

@@ -154,9 +154,12 @@ func (w *sorted) Put(key, value []byte) error {
 	if len(key) != 1 || key[0] != keyFields {
 		return fmt.Errorf("window sort: unknown key %q", key)
 	}
-	places, rest, err := w.pool.read(value, w.env)
-	if err != nil || len(rest) > 0 {
-		return fmt.Errorf("window sort: rows: %w, %d bytes left over", err, len(rest))
+	places, rest, err := w.pool.read(value, w.env, uint64(w.size))
+	if err != nil {
+		return fmt.Errorf("window sort: %w", err)
+	}
+	if len(rest) > 0 {
+		return fmt.Errorf("window sort: %d bytes are left over", len(rest))
 	}
 	w.order = places
 	return nil
@@ -165,9 +168,6 @@ func (w *sorted) Put(key, value []byte) error {
 // Ready implements state.Source.
 func (w *sorted) Ready() error {
 	w.dirty = false
-	if len(w.order) > w.size {
-		return fmt.Errorf("window sort: %d rows, and its size is %d", len(w.order), w.size)
-	}
 	for i := 1; i < len(w.order); i++ {
 		if w.compare(w.order[i-1], w.order[i]) > 0 {
 			return fmt.Errorf("window sort: row %d is not in order", i)

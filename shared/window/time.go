@@ -1,5 +1,10 @@
 package window
 
+import (
+	"fmt"
+	"math"
+)
+
 func init() {
 	Register(Spec{
 		Name:    "time",
@@ -110,6 +115,29 @@ func (w *timeWindow) Fire(emit Emit) {
 	if len(w.chunk) > 0 {
 		emit(w.chunk)
 	}
+}
+
+// Ready implements state.Source. A timer is asked for where it is later than all
+// before it; if that were not so, one would go off again and again.
+func (w *timeWindow) Ready() error {
+	if err := w.Kept.Ready(); err != nil {
+		return err
+	}
+	q := &w.queue
+	latest := int64(math.MinInt64)
+	for n := q.Head(); n < q.Tail(); n++ {
+		at := later(q.Row(n, Expired).TS, w.span)
+		if !w.any || at > w.last || q.tag(n) != 0 && at <= latest && n > q.Head() {
+			return fmt.Errorf("window time: row %d is due at %d, and the timers before it at %d, the last at %d", n, at, latest, w.last)
+		}
+		latest = max(latest, at)
+	}
+	for i := 1; i < len(w.overdue); i++ {
+		if w.overdue[i].at < w.overdue[i-1].at {
+			return fmt.Errorf("window time: a timer due at %d follows one due at %d", w.overdue[i].at, w.overdue[i-1].at)
+		}
+	}
+	return nil
 }
 
 func (w *timeWindow) overdueFields(f *Fields) {
