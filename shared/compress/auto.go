@@ -87,7 +87,7 @@ func (how *Choice) auto(dst, raw []byte, d *Decision) []byte {
 	how.try(t, sample, may, d)
 	how.pick(may, d)
 	if len(raw) > tryBytesMax {
-		how.doubt(d)
+		how.doubt(may, d)
 		return dst
 	}
 	if !how.pays(len(raw), len(t.out[d.Codec])) {
@@ -100,13 +100,17 @@ func (how *Choice) auto(dst, raw []byte, d *Decision) []byte {
 // doubt reconsiders a decision that only a sample speaks for. A sample knows less of
 // what came before than the block will, so it speaks against compression only where
 // it is clearly below the least ratio. And where it shows no gain at all it may
-// have missed one: then the fastest codec gets a chance, which costs next to nothing
-// because it soon gives up on noise.
-func (how *Choice) doubt(d *Decision) {
+// have missed one, because what repeats is further apart than the sample's places
+// are long. Then a fast codec gets a chance, which costs next to nothing because it
+// soon gives up on noise: LZ4 if it may be used, which finds more of such repeats.
+func (how *Choice) doubt(may [len(codecNames)]bool, d *Decision) {
 	saved := float64(d.Sampled - d.Tried[d.Codec])
 	switch {
 	case saved < noisePercent*float64(d.Sampled)/100:
 		d.Codec, d.Reason = Snappy, ReasonNoise
+		if may[LZ4] {
+			d.Codec = LZ4
+		}
 	case saved*1.5 < how.saving()*float64(d.Sampled):
 		d.Codec, d.Reason = None, ReasonNoGain
 	}

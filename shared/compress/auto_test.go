@@ -107,7 +107,7 @@ func TestAutoSaysWhy(t *testing.T) {
 		{"hot numbers", table.cut(16<<10, 0, 1), compress.Choice{Access: compress.Hot}, "snappy: the smallest within the budget"},
 		{"hot zeros", make([]byte, 64<<10), compress.Choice{Access: compress.Hot}, "lz4: the smallest within the budget"},
 		{"noise", noise.cut(64<<10, 0, 1), compress.Choice{}, "none: compression does not reach the least ratio; 65536 bytes to 65536; a sample of 4096, snappy 4096, zstd 4096"},
-		{"hidden zeros", hidden, compress.Choice{Access: compress.Hot}, "snappy: a gain that the sample did not show; 65536 bytes to 57"},
+		{"hidden zeros", hidden, compress.Choice{Access: compress.Hot}, "lz4: a gain that the sample did not show; 65536 bytes to 57"},
 		{"too little gain", json.cut(64<<10, 0, 1), compress.Choice{MinRatio: 100}, "none: compression does not reach the least ratio"},
 		{"too little gain for a codec", json.cut(64<<10, 0, 1), compress.Choice{Codec: compress.LZ4, MinRatio: 100}, "none: compression does not reach the least ratio"},
 	}
