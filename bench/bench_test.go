@@ -77,3 +77,25 @@ func TestEventNumber(t *testing.T) {
 		}
 	}
 }
+
+func TestSizeRow(t *testing.T) {
+	all, err := parseBenchmarks([]byte(`BenchmarkSizes/x/auto/compress-2   9   1 ns/op   80.4 MB/s   76924 bytes   3.000 codec   5.000 reason   0 B/op
+BenchmarkSizes/x/auto/decompress-2   9   1 ns/op   2779 MB/s   0 B/op
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := all.sizeRow(sizeSample{bench: "x", what: "X", goals: map[string]float64{"auto": 76923}}, "auto")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := r.extra, "chose snappy: the smallest within the budget, compress 80 MB/s, decompress 2779 MB/s"; got != want {
+		t.Errorf("extra %q, want %q", got, want)
+	}
+	if r.value.String() != "76,924" || !r.missed() {
+		t.Errorf("value %s, missed %v; want 76,924, missed", r.value, r.missed())
+	}
+	if _, err := all.sizeRow(sizeSample{bench: "x"}, "lz4"); err == nil {
+		t.Error("a sample that was not measured has a row")
+	}
+}

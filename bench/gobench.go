@@ -18,11 +18,13 @@ import (
 type benchmarks map[string]map[string][]float64
 
 // gobench runs the benchmarks of a package as often as figures are measured.
-func (b *bench) gobench(ctx context.Context, pkg, pattern string) (benchmarks, error) {
+// Further flags of go test may follow.
+func (b *bench) gobench(ctx context.Context, pkg, pattern string, flags ...string) (benchmarks, error) {
 	args := []string{
 		"test", "-run", "^$", "-bench", pattern, "-benchmem",
-		"-count", strconv.Itoa(b.repeat), "-cpu", strconv.Itoa(runtime.GOMAXPROCS(0)), "-timeout", "30m", pkg,
+		"-count", strconv.Itoa(b.repeat), "-cpu", strconv.Itoa(runtime.GOMAXPROCS(0)), "-timeout", "30m",
 	}
+	args = append(append(args, flags...), pkg)
 	b.say("go %s", strings.Join(args, " "))
 	cmd := exec.CommandContext(ctx, "go", args...)
 	cmd.Dir = b.root

@@ -1,0 +1,165 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"eventflux/shared/compress"
+)
+
+// sizeSample is a state whose size is measured with each codec.
+type sizeSample struct {
+	bench, what string
+	goals       map[string]float64 // bytes, by codec
+	known       map[string]string  // of another implementation, by codec
+	bound       string
+}
+
+var sizeSamples = []sizeSample{
+	{
+		bench: "session100", what: "session, 100 events",
+		goals: map[string]float64{"none": 200, "lz4": 200, "snappy": 200, "zstd": 200, "auto": 200},
+		known: map[string]string{"lz4": "629", "snappy": "599", "zstd": "274"},
+	},
+	{
+		bench: "session1000", what: "session, 1,000 events",
+		goals: map[string]float64{"lz4": 3165, "snappy": 3165, "zstd": 1899},
+	},
+	{
+		bench: "flights", what: "length(5000), real flights",
+		bound: "a third of the raw bytes is times in ms, whose steps of whole minutes take four bytes each, and a\n" +
+			"quarter is the airports of each block of 256 rows; all columns share the one table of literals that\n" +
+			"zstd makes for so short a block.",
+	},
+}
+
+// runSizes measures whole states as they are stored, and what their codecs cost.
+func runSizes(ctx context.Context, b *bench) ([]table, error) {
+	all, err := b.gobench(ctx, "./shared/engine", "^BenchmarkSizes$", "-benchtime", "50ms")
+	if err != nil {
+		return nil, err
+	}
+	peer, err := all.figure("BenchmarkSizes/json", "bytes", wholeBytes)
+	if err != nil {
+		return nil, err
+	}
+	sizeSamples[len(sizeSamples)-1].goals = map[string]float64{"zstd": peer.median / 2}
+	var rows []row
+	for _, s := range sizeSamples {
+		for _, codec := range []string{"none", "lz4", "snappy", "zstd", "auto"} {
+			r, err := all.sizeRow(s, codec)
+			if err != nil {
+				return nil, err
+			}
+			rows = append(rows, r)
+		}
+	}
+	rows = append(rows, row{what: "peer: the same flights as lines of JSON, zstd -3", value: peer})
+	return []table{{
+		title: "The size of state",
+		about: "Serialized states with every header: container, digest and envelope. The session holds equal events\n" +
+			"10 ms apart, which take 63.3 bytes each in a row encoding; what a known implementation stores for 100\n" +
+			"of them stands beside. MB/s are of the serialized bytes before compression, in one goroutine.",
+		unit: "bytes", rows: rows,
+	}}, nil
+}
+
+func (all benchmarks) sizeRow(s sizeSample, codec string) (row, error) {
+	name := "BenchmarkSizes/" + s.bench + "/" + codec
+	r := row{what: s.what + ", " + codec, goal: s.goals[codec], bound: s.bound, lower: true}
+	var err error
+	if r.value, err = all.figure(name+"/compress", "bytes", wholeBytes); err != nil {
+		return r, err
+	}
+	var notes []string
+	if codec == "auto" {
+		c, r := all[name+"/compress"]["codec"][0], all[name+"/compress"]["reason"][0]
+		notes = append(notes, fmt.Sprintf("chose %s: %s", compress.Codec(c), compress.Reason(r)))
+	}
+	for _, way := range []string{"compress", "decompress"} {
+		speed, err := all.figure(name+"/"+way, "MB/s", rate)
+		if err != nil {
+			return r, err
+		}
+		notes = append(notes, fmt.Sprintf("%s %.0f MB/s", way, speed.median))
+	}
+	if known := s.known[codec]; known != "" {
+		notes = append(notes, "known: "+known)
+	}
+	r.extra = strings.Join(notes, ", ")
+	return r, nil
+}
+
+var stateHolders = []string{
+	"length", "lengthBatch", "time", "timeBatch", "externalTime", "externalTimeBatch", "session", "sort",
+	"sum", "count", "avg", "min", "max", "distinctCount",
+}
+
+// runState measures each state holder, beside a copy of the bytes that it makes.
+func runState(ctx context.Context, b *bench) ([]table, error) {
+	// A fixed number of rounds, because most of a round of delta is not timed.
+	all, err := b.gobench(ctx, "./shared/engine", "^BenchmarkState$", "-benchtime", "50x")
+	if err != nil {
+		return nil, err
+	}
+	var rows []row
+	for _, holder := range stateHolders {
+		name := "BenchmarkState/" + holder + "/"
+		for _, way := range []string{"serialize", "deserialize", "delta", "memmove"} {
+			r := row{what: "`" + holder + "`, " + way}
+			if way == "memmove" {
+				r.what = "limit: as many bytes, memmove"
+			}
+			if r.value, err = all.figure(name+way, "ns/event", nanoseconds); err != nil {
+				return nil, err
+			}
+			if r.extra, err = all.stateNotes(name + way); err != nil {
+				return nil, err
+			}
+			rows = append(rows, r)
+		}
+	}
+	return []table{{
+		title: "State holders",
+		about: "Each has seen 50,000 real flights, 10 ms apart; aggregators have 10,000 groups over `length(50000)`.\n" +
+			"Serialized and deserialized is all of it, with digest and CRC and without compression; a delta is what\n" +
+			"1,000 further flights changed, from the barrier to its bytes, per such flight. One goroutine.",
+		unit: "ns per event", rows: rows,
+	}}, nil
+}
+
+func (all benchmarks) stateNotes(name string) (string, error) {
+	var notes []string
+	for _, f := range []struct {
+		unit, text string
+		must       bool
+	}{{"bytes", "%s bytes", false}, {"MB/s", "%s MB/s", true}, {"allocs/op", "%s allocations", true}} {
+		if len(all[name][f.unit]) == 0 && !f.must {
+			continue
+		}
+		v, err := all.figure(name, f.unit, wholeBytes)
+		if err != nil {
+			return "", err
+		}
+		notes = append(notes, fmt.Sprintf(f.text, wholeBytes(v.median)))
+	}
+	return strings.Join(notes, ", "), nil
+}
+
+// wholeBytes shows a whole number, with commas.
+func wholeBytes(v float64) string {
+	s := strconv.FormatFloat(v, 'f', 0, 64)
+	for i := len(s) - 3; i > 0; i -= 3 {
+		s = s[:i] + "," + s[i:]
+	}
+	return s
+}
+
+func nanoseconds(v float64) string {
+	if v < 10 {
+		return strconv.FormatFloat(v, 'g', 2, 64)
+	}
+	return wholeBytes(v)
+}
