@@ -79,13 +79,13 @@ func TestEventNumber(t *testing.T) {
 }
 
 func TestSizeRow(t *testing.T) {
-	all, err := parseBenchmarks([]byte(`BenchmarkSizes/x/auto/compress-2   9   1 ns/op   80.4 MB/s   76924 bytes   3.000 codec   5.000 reason   0 B/op
-BenchmarkSizes/x/auto/decompress-2   9   1 ns/op   2779 MB/s   0 B/op
+	all, err := parseBenchmarks([]byte(`BenchmarkSizes/x/auto-hot/compress-2   9   1 ns/op   80.4 MB/s   76924 bytes   3.000 codec   5.000 reason   0 B/op
+BenchmarkSizes/x/auto-hot/decompress-2   9   1 ns/op   2779 MB/s   0 B/op
 `))
 	if err != nil {
 		t.Fatal(err)
 	}
-	r, err := all.sizeRow(sizeSample{bench: "x", what: "X", goals: map[string]float64{"auto": 76923}}, "auto")
+	r, err := all.sizeRow(sizeSample{bench: "x", what: "X", goals: map[string]float64{"auto-hot": 76923}}, "auto-hot")
 	if err != nil {
 		t.Fatal(err)
 	}

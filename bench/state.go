@@ -22,7 +22,7 @@ func sizeSamples(flightLines float64) []sizeSample {
 	return []sizeSample{
 		{
 			bench: "session100", what: "session, 100 events",
-			goals: map[string]float64{"none": 200, "lz4": 200, "snappy": 200, "zstd": 200, "auto": 200},
+			goals: map[string]float64{"none": 200, "lz4": 200, "snappy": 200, "zstd": 200, "auto-cold": 200, "auto-hot": 200},
 			known: map[string]string{"lz4": "629", "snappy": "599", "zstd": "274"},
 		},
 		{
@@ -51,7 +51,7 @@ func runSizes(ctx context.Context, b *bench) ([]table, error) {
 	}
 	var rows []row
 	for _, s := range sizeSamples(peer.median) {
-		for _, codec := range []string{"none", "lz4", "snappy", "zstd", "auto"} {
+		for _, codec := range []string{"none", "lz4", "snappy", "zstd", "auto-cold", "auto-hot"} {
 			r, err := all.sizeRow(s, codec)
 			if err != nil {
 				return nil, err
@@ -71,13 +71,13 @@ func runSizes(ctx context.Context, b *bench) ([]table, error) {
 
 func (all benchmarks) sizeRow(s sizeSample, codec string) (row, error) {
 	name := "BenchmarkSizes/" + s.bench + "/" + codec
-	r := row{what: s.what + ", " + codec, goal: s.goals[codec], bound: s.bound, lower: true}
+	r := row{what: s.what + ", " + strings.Replace(codec, "-", " for ", 1), goal: s.goals[codec], bound: s.bound, lower: true}
 	var err error
 	if r.value, err = all.figure(name+"/compress", "bytes", wholeBytes); err != nil {
 		return r, err
 	}
 	var notes []string
-	if codec == "auto" {
+	if strings.HasPrefix(codec, "auto") {
 		c, r := all[name+"/compress"]["codec"][0], all[name+"/compress"]["reason"][0]
 		notes = append(notes, fmt.Sprintf("chose %s: %s", compress.Codec(c), compress.Reason(r)))
 	}
