@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 	"github.com/nats-io/nuid"
 	"golang.org/x/sync/errgroup"
 
@@ -57,6 +58,15 @@ func newTask(s *Service, plan *siddhiql.Plan, partition uint32) *task {
 func (t *task) run(ctx context.Context) {
 	defer t.tookOver() // or never will
 	err := t.try(ctx)
+	for wait := retryWait; unavailable(err) && ctx.Err() == nil; wait = min(2*wait, retryWaitMax) {
+		t.log.Warn("NATS is away; the task begins again", "err", err, "in", wait)
+		t.status.set(stateStarting, err)
+		select {
+		case <-ctx.Done():
+		case <-time.After(wait):
+			err = t.try(ctx)
+		}
+	}
 	switch {
 	case ctx.Err() != nil:
 		t.status.set(stateStopped, nil)
@@ -66,6 +76,22 @@ func (t *task) run(ctx context.Context) {
 	default:
 		t.status.set(stateDrained, nil)
 	}
+}
+
+// unavailable reports whether err says that NATS could not be asked just now, and
+// nothing of what it holds. The task can begin again: its memory is a function of
+// its log.
+func unavailable(err error) bool {
+	for _, passing := range []error{
+		nats.ErrTimeout, nats.ErrNoResponders, nats.ErrDisconnected, nats.ErrConnectionReconnecting,
+		nats.ErrReconnectBufExceeded, // nothing is buffered while there is no connection
+		jetstream.ErrNoStreamResponse, context.DeadlineExceeded,
+	} {
+		if errors.Is(err, passing) {
+			return true
+		}
+	}
+	return false
 }
 
 // try opens what the task needs and runs its parts; it returns why it ended.

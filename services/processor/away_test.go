@@ -1,0 +1,43 @@
+package processor
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	"eventflux/shared/bus"
+	"eventflux/shared/siddhiql"
+)
+
+// A task that starts while the server is away begins again until it is there.
+func TestTaskWaitsForTheServer(t *testing.T) {
+	cfg := bus.EmbeddedConfig{Dir: t.TempDir(), Listen: "127.0.0.1:0", Log: quiet}
+	srv, err := bus.OpenEmbedded(cfg)
+	must(t, err)
+	cfg.Listen = strings.TrimPrefix(srv.URL(), "nats://")
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	nc, err := bus.Connect(ctx, bus.ConnectConfig{URL: srv.URL(), Log: quiet})
+	must(t, err)
+	defer nc.Close()
+	must(t, srv.Close())
+
+	plan, err := siddhiql.Compile(sums)
+	must(t, err)
+	s, err := New(Config{Conn: nc, Apps: []*siddhiql.Plan{plan}, DedupWindow: time.Minute, Version: "0.0.1", Log: quiet})
+	must(t, err)
+	running, stop := context.WithCancel(context.Background())
+	ended := make(chan struct{})
+	go func() { defer close(ended); s.tasks[0].run(running) }()
+	defer func() { stop(); <-ended }()
+	r := &rig{t: t}
+	r.eventually("the task has met the absence", func() bool { return s.Tasks()[0].Error != "" })
+	if info := s.Tasks()[0]; info.State != string(stateStarting) {
+		t.Errorf("state %s, want %s; error %s", info.State, stateStarting, info.Error)
+	}
+	srv, err = bus.OpenEmbedded(cfg)
+	must(t, err)
+	defer func() { must(t, srv.Close()) }()
+	r.eventually("the task runs", func() bool { return s.Tasks()[0].State == string(stateRunning) })
+}
