@@ -127,7 +127,9 @@ func (l *goldenLog) key() string {
 
 func (l *goldenLog) number(n int) string { return l.one(fmt.Sprint(l.draw(n) - n/4)) }
 
-func (l *goldenLog) real() string { return l.one(fmt.Sprint(float64(l.draw(99))/8), "1e15", "-0.1", "-0.0") }
+func (l *goldenLog) real() string {
+	return l.one(fmt.Sprint(float64(l.draw(99))/8), "1e15", "-0.1", "-0.0")
+}
 
 // one returns one of the values, or now and then null.
 func (l *goldenLog) one(values ...string) string {

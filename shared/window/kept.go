@@ -116,6 +116,7 @@ func (k *Kept) Reset() {
 	q := k.queue
 	*q = Queue{schema: q.schema, used: q.used, shift: q.shift, tagged: q.tagged}
 	k.loaded, k.tags = map[uint64]*event.Batch{}, map[uint64][]uint64{}
+	k.head, k.tail = 0, 0
 	if err := ReadFields(k.initial, k.visit); err != nil {
 		panic(fmt.Sprintf("window: the fields of an empty window: %v", err))
 	}

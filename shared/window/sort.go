@@ -122,22 +122,26 @@ func (w *sorted) compare(a, b int32) int {
 	return 0
 }
 
-// The state of a sorted window is one entry: its rows in their order.
+// The state of a sorted window is one entry, its rows in their order, if it has any.
 
 // Changed implements state.Source.
 func (w *sorted) Changed(visit func(key []byte)) {
 	if w.dirty {
 		w.dirty = false
-		w.Keys(visit)
+		visit([]byte{keyFields})
 	}
 }
 
 // Keys implements state.Source.
-func (w *sorted) Keys(visit func(key []byte)) { visit([]byte{keyFields}) }
+func (w *sorted) Keys(visit func(key []byte)) {
+	if len(w.order) > 0 {
+		visit([]byte{keyFields})
+	}
+}
 
 // Append implements state.Source.
 func (w *sorted) Append(dst, key []byte) ([]byte, bool) {
-	if len(key) != 1 || key[0] != keyFields {
+	if len(key) != 1 || key[0] != keyFields || len(w.order) == 0 {
 		return dst, false
 	}
 	return w.pool.append(dst, w.env, w.order), true

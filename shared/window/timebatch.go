@@ -46,6 +46,7 @@ func newTimeBatch(c Config) Window {
 	}
 	w.Kept = w.batch.kept(w.env, func(f *Fields) {
 		f.Count(&w.seen)
+		f.Require(w.stream || w.seen == 0, "%d rows have passed, and rows do not pass at once", w.seen)
 		f.Int(&w.end)
 		f.Uint(&w.seq)
 	})

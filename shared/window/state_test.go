@@ -1,0 +1,101 @@
+package window_test
+
+import (
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"eventflux/shared/event"
+	"eventflux/shared/state"
+	"eventflux/shared/state/statetest"
+	"eventflux/shared/window"
+)
+
+var rowSchema = &event.Schema{Name: "S", Attrs: []event.Attr{
+	{Name: "k", Type: event.String}, {Name: "v", Type: event.Int}, {Name: "t", Type: event.Long},
+}}
+
+func number(n int64) window.Param { return window.Param{Attr: -1, Type: event.Int, Int: n} }
+
+func ms(n int64) window.Param {
+	return window.Param{Attr: -1, Type: event.Long, Time: true, Int: n}
+}
+
+func attr(i int) window.Param { return window.Param{Attr: i, Type: rowSchema.Attrs[i].Type} }
+
+var (
+	yes  = window.Param{Attr: -1, Type: event.Bool, Int: 1}
+	desc = window.Param{Attr: -1, Type: event.String, Text: "desc"}
+)
+
+// driven is a window with a clock of its own.
+type driven struct {
+	window.Window
+	env *window.Env
+}
+
+// step lets time pass and rows come.
+func (d *driven) step(t *rapid.T) {
+	emit := func([]window.Row) {}
+	d.env.Now += rapid.Int64Range(0, 30).Draw(t, "ms")
+	for at, _, ok := d.Due(); ok && at <= d.env.Now; at, _, ok = d.Due() {
+		d.Fire(emit)
+	}
+	rows := event.NewBatch(rowSchema)
+	var chunk []window.Row
+	for i := range rapid.SampledFrom([]int{1, 1, 2, 3, 30}).Draw(t, "rows") {
+		if key := rapid.SampledFrom([]string{"null", "a", "", "of more than seven bytes"}).Draw(t, "k"); key == "null" {
+			rows.Cols[0].AppendNull()
+		} else {
+			rows.Cols[0].AppendText(key)
+		}
+		rows.Cols[1].AppendInt(rapid.Int64Range(-3, 3).Draw(t, "v"))
+		rows.Cols[2].AppendInt(d.env.Now - rapid.Int64Range(0, 40).Draw(t, "t"))
+		rows.TS = append(rows.TS, d.env.Now-rapid.Int64Range(-5, 20).Draw(t, "ts"))
+		chunk = append(chunk, window.Row{B: rows, I: int32(i), TS: rows.TS[i]})
+	}
+	d.Add(chunk, emit)
+}
+
+// TestStates holds the state of every window to the laws of state.Source.
+func TestStates(t *testing.T) {
+	tests := []struct {
+		name   string
+		window string
+		params []window.Param
+		lapsed bool // expired rows are not wanted
+	}{
+		{"length", "length", []window.Param{number(5)}, false},
+		{"length of several blocks", "length", []window.Param{number(20)}, false},
+		{"length of none", "length", []window.Param{number(0)}, false},
+		{"lengthBatch", "lengthBatch", []window.Param{number(4)}, false},
+		{"lengthBatch of current rows", "lengthBatch", []window.Param{number(4)}, true},
+		{"lengthBatch streaming", "lengthBatch", []window.Param{number(4), yes}, false},
+		{"time", "time", []window.Param{ms(20)}, false},
+		{"timeBatch", "timeBatch", []window.Param{ms(20)}, false},
+		{"timeBatch streaming", "timeBatch", []window.Param{ms(20), number(3), yes}, false},
+		{"externalTime", "externalTime", []window.Param{attr(2), ms(20)}, false},
+		{"externalTimeBatch", "externalTimeBatch", []window.Param{attr(2), ms(20)}, true},
+		{"externalTimeBatch with all", "externalTimeBatch", []window.Param{attr(2), ms(20), number(3), ms(15), yes}, false},
+		{"session", "session", []window.Param{ms(10)}, false},
+		{"session by key", "session", []window.Param{ms(10), attr(0), ms(5)}, false},
+		{"sort", "sort", []window.Param{number(4), attr(1), desc, attr(0)}, false},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			spec, ok := window.Lookup(test.window)
+			if !ok {
+				t.Fatal("there is no such window")
+			}
+			if err := spec.Check(test.params); err != nil {
+				t.Fatal(err)
+			}
+			statetest.Run(t, func() state.Source {
+				env := &window.Env{}
+				return &driven{env: env, Window: spec.New(window.Config{
+					Env: env, Schema: rowSchema, Params: test.params, Used: []int{0, 1, 2}, Expired: !test.lapsed,
+				})}
+			}, func(t *rapid.T, s state.Source) { s.(*driven).step(t) })
+		})
+	}
+}
