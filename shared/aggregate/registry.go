@@ -1,11 +1,8 @@
 package aggregate
 
 import (
-	"fmt"
-	"slices"
-	"sync"
-
 	"eventflux/shared/event"
+	"eventflux/shared/registry"
 )
 
 // Spec is a kind of aggregator that apps can name.
@@ -25,38 +22,14 @@ type Spec struct {
 	New func(args []event.Type) Aggregate
 }
 
-var (
-	registryMu sync.RWMutex
-	registry   = map[string]Spec{}
-)
+var specs = registry.New[Spec]("aggregator")
 
 // Register makes a kind of aggregator known to all apps. Call it from an init
 // function; it panics on a name that is taken.
-func Register(s Spec) {
-	registryMu.Lock()
-	defer registryMu.Unlock()
-	if _, taken := registry[s.Name]; taken {
-		panic(fmt.Sprintf("aggregator %q is registered twice", s.Name))
-	}
-	registry[s.Name] = s
-}
+func Register(s Spec) { specs.Register(s.Name, s) }
 
 // Lookup returns the kind of aggregator called name.
-func Lookup(name string) (Spec, bool) {
-	registryMu.RLock()
-	defer registryMu.RUnlock()
-	s, ok := registry[name]
-	return s, ok
-}
+func Lookup(name string) (Spec, bool) { return specs.Lookup(name) }
 
 // Names lists the known kinds of aggregators, sorted.
-func Names() []string {
-	registryMu.RLock()
-	defer registryMu.RUnlock()
-	names := make([]string, 0, len(registry))
-	for name := range registry {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	return names
-}
+func Names() []string { return specs.Names() }

@@ -4,11 +4,8 @@
 package scalar
 
 import (
-	"fmt"
-	"slices"
-	"sync"
-
 	"eventflux/shared/event"
+	"eventflux/shared/registry"
 )
 
 // Value is an argument or a result.
@@ -29,39 +26,15 @@ type Spec struct {
 	Eval func(args []Value, out *Value)
 }
 
-var (
-	registryMu sync.RWMutex
-	registry   = map[string]Spec{}
-)
+var specs = registry.New[Spec]("function")
 
 // Register makes a function known to all apps. Call it from an init function; it
 // panics on a name that is taken. A function that the language has wins over one
 // that is registered.
-func Register(s Spec) {
-	registryMu.Lock()
-	defer registryMu.Unlock()
-	if _, taken := registry[s.Name]; taken {
-		panic(fmt.Sprintf("function %q is registered twice", s.Name))
-	}
-	registry[s.Name] = s
-}
+func Register(s Spec) { specs.Register(s.Name, s) }
 
 // Lookup returns the function called name.
-func Lookup(name string) (Spec, bool) {
-	registryMu.RLock()
-	defer registryMu.RUnlock()
-	s, ok := registry[name]
-	return s, ok
-}
+func Lookup(name string) (Spec, bool) { return specs.Lookup(name) }
 
 // Names lists the registered functions, sorted.
-func Names() []string {
-	registryMu.RLock()
-	defer registryMu.RUnlock()
-	names := make([]string, 0, len(registry))
-	for name := range registry {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	return names
-}
+func Names() []string { return specs.Names() }

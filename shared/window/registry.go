@@ -1,11 +1,8 @@
 package window
 
 import (
-	"fmt"
-	"slices"
-	"sync"
-
 	"eventflux/shared/event"
+	"eventflux/shared/registry"
 )
 
 // Param is one parameter of a window as the app's text has it: a constant or an
@@ -51,38 +48,14 @@ type Config struct {
 	Expired bool
 }
 
-var (
-	registryMu sync.RWMutex
-	registry   = map[string]Spec{}
-)
+var specs = registry.New[Spec]("window")
 
 // Register makes a kind of window known to all apps. Call it from an init
 // function; it panics on a name that is taken.
-func Register(s Spec) {
-	registryMu.Lock()
-	defer registryMu.Unlock()
-	if _, taken := registry[s.Name]; taken {
-		panic(fmt.Sprintf("window %q is registered twice", s.Name))
-	}
-	registry[s.Name] = s
-}
+func Register(s Spec) { specs.Register(s.Name, s) }
 
 // Lookup returns the kind of window called name.
-func Lookup(name string) (Spec, bool) {
-	registryMu.RLock()
-	defer registryMu.RUnlock()
-	s, ok := registry[name]
-	return s, ok
-}
+func Lookup(name string) (Spec, bool) { return specs.Lookup(name) }
 
 // Names lists the known kinds of windows, sorted.
-func Names() []string {
-	registryMu.RLock()
-	defer registryMu.RUnlock()
-	names := make([]string, 0, len(registry))
-	for name := range registry {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	return names
-}
+func Names() []string { return specs.Names() }
