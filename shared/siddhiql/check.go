@@ -9,19 +9,22 @@ import (
 
 // Compile parses and checks an app's text. Its error is an ErrorList.
 func Compile(text string) (*Plan, error) {
-	app, err := Parse(text)
-	if err != nil {
-		return nil, err
+	r := &report{}
+	app := parse(text, r)
+	if len(r.errs) > r.untyped { // half a tree would be full of errors that are none
+		return nil, r.err()
 	}
-	return Check(app)
+	return check(app, r)
 }
 
 // Check resolves and types a syntax tree that Parse has returned. Its error is an
 // ErrorList of everything that the language refuses; what only follows from
 // another error is left out.
-func Check(app *App) (*Plan, error) {
+func Check(app *App) (*Plan, error) { return check(app, &report{}) }
+
+func check(app *App, r *report) (*Plan, error) {
 	c := &checker{
-		report:    &report{},
+		report:    r,
 		plan:      &Plan{Partitions: 1},
 		functions: functionTable(),
 		outer:     map[string]*known{},
@@ -65,10 +68,11 @@ const (
 // withinLimits refuses apps whose check alone would take long.
 func (c *checker) withinLimits(app *App) bool {
 	streams, queries := len(app.Streams), len(queriesOf(app))
-	if streams > statementsMax || queries > statementsMax {
-		c.errorf(Pos{1, 1}, "the app has %d definitions and %d queries: expected at most %d of each; split it into several apps", streams, queries, statementsMax)
+	if streams <= statementsMax && queries <= statementsMax {
+		return true
 	}
-	return len(c.errs) == 0
+	c.errorf(Pos{1, 1}, "the app has %d definitions and %d queries: expected at most %d of each; split it into several apps", streams, queries, statementsMax)
+	return false
 }
 
 // checker builds a plan. A stream, attribute or expression that is at fault is

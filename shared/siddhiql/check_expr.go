@@ -234,7 +234,7 @@ func (c *checker) ref(r *Ref, s *scope) Expr {
 		return nil
 	}
 	if s.schema.Attrs[i].Type == 0 {
-		return nil // its expression was reported
+		return nil // its expression, or its definition, was reported
 	}
 	return &Attr{Index: i, Attr: s.schema.Attrs[i]}
 }

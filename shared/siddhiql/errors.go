@@ -40,6 +40,9 @@ func (l ErrorList) join(prefix string) string {
 // report collects errors while a text is read or checked.
 type report struct {
 	errs ErrorList
+	// untyped is how many of errs are about attributes without a known type: with
+	// those alone, the rest of a text can be checked.
+	untyped int
 }
 
 func (r *report) errorf(pos Pos, format string, args ...any) {

@@ -18,20 +18,25 @@ const (
 // found to be wrong: after an error, reading goes on behind the next semicolon.
 func Parse(text string) (*App, error) {
 	r := &report{}
-	if len(text) > textBytesMax {
-		r.errorf(Pos{1, 1}, "the text has %d bytes: expected at most %d", len(text), textBytesMax)
-		return nil, r.err()
-	}
-	if !utf8.ValidString(text) {
-		r.errorf(invalidAt(text), "the text is not UTF-8")
-		return nil, r.err()
-	}
-	p := &parser{report: r, tokens: scan(text, r)}
-	app := p.app()
+	app := parse(text, r)
 	if err := r.err(); err != nil {
 		return nil, err
 	}
 	return app, nil
+}
+
+// parse returns the tree of what could be read.
+func parse(text string, r *report) *App {
+	if len(text) > textBytesMax {
+		r.errorf(Pos{1, 1}, "the text has %d bytes: expected at most %d", len(text), textBytesMax)
+		return nil
+	}
+	if !utf8.ValidString(text) {
+		r.errorf(invalidAt(text), "the text is not UTF-8")
+		return nil
+	}
+	p := &parser{report: r, tokens: scan(text, r)}
+	return p.app()
 }
 
 // invalidAt returns the place of the first byte that is not UTF-8.

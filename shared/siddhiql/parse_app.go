@@ -136,7 +136,8 @@ func (p *parser) definition(annotations []*Annotation) *StreamDef {
 	}
 }
 
-// attrType reads a type. An unknown one is no reason to give up the statement.
+// attrType reads a type. An unknown one is no reason to give up the statement, nor
+// to leave the rest unchecked: the attribute gets no type.
 func (p *parser) attrType(attr string) event.Type {
 	if p.peek().kind != tokenWord {
 		p.unexpected("the type of " + tick(attr) + ", such as `int`")
@@ -145,7 +146,8 @@ func (p *parser) attrType(attr string) event.Type {
 	kind, ok := event.ParseType(t.text)
 	if !ok {
 		p.errorf(t.pos, "unknown type %s of attribute %s%s", tick(t.text), tick(attr), didYouMeanType(t.text))
-		return event.Object
+		p.untyped++
+		return 0
 	}
 	return kind
 }
