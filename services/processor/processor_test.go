@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"eventflux/shared/bus"
+	"eventflux/shared/siddhiql"
 )
 
 const sums = `@app:name('sums')
@@ -213,6 +214,35 @@ func TestChangedAppIsRefused(t *testing.T) {
 	changed.eventually("the task has halted", func() bool { return changed.info(s).State == string(stateHalted) })
 	if info := changed.info(s); !strings.Contains(info.Error, "S(k string, v int)") {
 		t.Errorf("halted with %q", info.Error)
+	}
+}
+
+// Another text on the same log is refused before it emits anything; layout and
+// comments are no change.
+func TestChangedTextIsRefused(t *testing.T) {
+	r := newRig(t, sums)
+	r.send("S", 1000, "", "a", 7)
+	r.drained()
+	before := r.results()
+	for text, refused := range map[string]bool{
+		"-- the same\n" + sums:                     false,
+		strings.Replace(sums, "v > 5", "v > 6", 1): true,
+	} {
+		plan, err := siddhiql.Compile(text)
+		must(t, err)
+		r.plan = plan
+		s, stop := r.start()
+		r.eventually("the task has decided", func() bool {
+			state := r.info(s).State
+			return state == string(stateHalted) || state == string(stateRunning)
+		})
+		if info := r.info(s); (info.State == string(stateHalted)) != refused || refused && !strings.Contains(info.Error, "another @app:name") {
+			t.Errorf("%q: state %s, error %q", text, info.State, info.Error)
+		}
+		stop()
+	}
+	if got := r.results(); !slices.Equal(got, before) {
+		t.Errorf("results %q, before %q", got, before)
 	}
 }
 

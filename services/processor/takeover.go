@@ -20,6 +20,7 @@ import (
 // they survive where an operator has purged results.
 type fence struct {
 	Owner     string            `json:"owner"`
+	Plan      string            `json:"plan"` // digest of the app
 	Positions map[string]string `json:"positions"`
 }
 
@@ -49,7 +50,7 @@ func (t *task) takeOver(ctx context.Context) ([]position, *emitter, error) {
 }
 
 func (t *task) publishFence(ctx context.Context, last uint64, positions []position) error {
-	f := fence{Owner: t.owner, Positions: map[string]string{}}
+	f := fence{Owner: t.owner, Plan: t.plan.Digest, Positions: map[string]string{}}
 	for s, p := range positions {
 		if p.seq > 0 {
 			f.Positions[t.plan.Streams[s].Name] = p.String()
@@ -84,6 +85,11 @@ func (t *task) positions(ctx context.Context, stream string) ([]position, error)
 		if err := json.Unmarshal(fenced.data, &f); err != nil {
 			return nil, fmt.Errorf("fence %d of output stream %s: %w", fenced.seq, stream, err)
 		}
+	}
+	// Another text gives other results, and the log is replayed from its beginning:
+	// they would get the positions of results that are out already.
+	if f.Plan != "" && f.Plan != t.plan.Digest {
+		return nil, fmt.Errorf("app %q has changed since its log was begun: its results would not follow those in %s; run the former text, or deploy the changed one under another @app:name", t.plan.Name, stream)
 	}
 	for _, s := range published(t.plan) {
 		at, err := t.newest(ctx, stream, s)

@@ -1,6 +1,8 @@
 package siddhiql
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"slices"
 	"strings"
 
@@ -57,6 +59,8 @@ func check(app *App, r *report) (*Plan, error) {
 	if err := c.err(); err != nil {
 		return nil, err
 	}
+	sum := sha256.Sum256([]byte(app.String()))
+	c.plan.Digest = hex.EncodeToString(sum[:16])
 	return c.plan, nil
 }
 

@@ -8,7 +8,9 @@ import (
 // Plan is a checked app: every name is resolved, every expression has a type,
 // and whatever the language refuses has been refused. A plan is read-only.
 type Plan struct {
-	Name string // of @app:name; "" where the app has none
+	// Digest tells apps apart whose text differs in more than comments and layout.
+	Digest string
+	Name   string // of @app:name; "" where the app has none
 	// Partitions is the number of logs, and so of tasks, of the app
 	// (@app:partitions, default 1).
 	Partitions int
