@@ -7,14 +7,29 @@ cd "$(dirname "$0")/.."
 listen=${EVENTFLUX_LISTEN:-127.0.0.1:4222}
 server=nats://$listen
 # A second run would publish flights that are older than the clock of the first one.
-data=${EVENTFLUX_DATA:-$(mktemp -d)}
-EVENTFLUX_DATA=$data bin/eventflux run examples/flights.siddhi &
+scratch=$(mktemp -d)
+data=${EVENTFLUX_DATA:-$scratch/data}
+EVENTFLUX_DATA=$data bin/eventflux run examples/flights.siddhi > >(tee "$scratch/log") &
 server_pid=$!
-# Ctrl-C reaches all of them; the server then drains and ends.
-trap 'wait "$server_pid"; exit' INT TERM
+children=()
+# Ctrl-C reaches all of them; the server then drains and ends. Nothing outlives this.
+finish() {
+	kill "${children[@]}" "$server_pid" 2>/dev/null || true
+	wait "$server_pid" 2>/dev/null || true
+	rm -rf "$scratch"
+}
+trap finish EXIT
+trap 'exit 0' INT TERM
 
+# Not before our own server is there: another one may have the address.
+until grep -q '^ready' "$scratch/log" 2>/dev/null; do
+	kill -0 "$server_pid" 2>/dev/null || exit 1
+	sleep 0.1
+done
 bin/eventflux subscribe 'out.Flights.BusiestAirports.*' --server "$server" --wait 30s &
+children+=($!)
 bin/eventflux subscribe 'out.Flights.LateAirports.*' --server "$server" --wait 30s &
+children+=($!)
 
 cat <<TEXT
 Publish and subscribe yourself, in another terminal:

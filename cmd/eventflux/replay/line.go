@@ -15,6 +15,7 @@ type line struct {
 	data   []byte   // one event
 	rows   [][]byte // or some that arrive together
 	own    []int64  // event_ts: one for all rows, or one for each
+	list   bool     // event_ts is a list
 	op     string
 	has    key
 	wrong  error // what is wrong with a key, as the library would only wrap it
@@ -113,7 +114,7 @@ func (l *line) ownTimestamps(d *jx.Decoder) error {
 		l.own = append(l.own, ts)
 		return err
 	}
-	if d.Next() == jx.Array {
+	if l.list = d.Next() == jx.Array; l.list {
 		return d.Arr(one)
 	}
 	return one(d)
@@ -141,7 +142,7 @@ func (l *line) check() error {
 	if l.has&keyTS == 0 {
 		return errors.New(`lacks "ts", the ms at which it happens`)
 	}
-	if n := len(l.own); l.has&keyOwn != 0 && n != 1 && n != len(l.rows) {
+	if n := len(l.own); l.has&keyOwn != 0 && l.list && n != len(l.rows) {
 		return fmt.Errorf(`has %d "event_ts" for %d rows`, n, len(l.rows))
 	}
 	return nil
