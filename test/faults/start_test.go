@@ -115,7 +115,7 @@ func publish(t *testing.T, nc *nats.Conn, stream, data string) {
 	must(t, readAnswer(m))
 }
 
-// TestChangedDefinition deploys an app whose log has events of another definition.
+// TestChangedDefinition deploys an app whose log was begun by another text of it.
 // Its task halts and says so; the other app goes on.
 func TestChangedDefinition(t *testing.T) {
 	t.Parallel()
@@ -130,7 +130,7 @@ func TestChangedDefinition(t *testing.T) {
 	p.stop()
 
 	p = serving(t, data, after, also)
-	checkHalted(t, p, "A", 1, "S(v long)", "S(v long, w string)", "another @app:name")
+	checkHalted(t, p, "A", 1, "has changed", "another @app:name")
 	checkGoesOn(t, p, "Other", "O", `{"v":2}`, "out.Other.OtherOut.0")
 	p.stop() // a task that halted keeps nothing from ending in order
 
