@@ -1,0 +1,214 @@
+package control
+
+import (
+	"time"
+
+	"eventflux/shared/checkpoint"
+	"eventflux/shared/state"
+)
+
+// The verbs: the request goes to bus.ServiceSubject("checkpointer", verb). Each has
+// a request and an answer below. Errors come as those of NATS services do, with one
+// of the codes.
+const (
+	VerbDeploy      = "deploy"      // DeployRequest → App
+	VerbApps        = "apps"        // nothing → AppList
+	VerbApp         = "app"         // AppRequest → App, with its text
+	VerbRemove      = "remove"      // AppRequest → App
+	VerbAttach      = "attach"      // AttachRequest → Attached
+	VerbPrepared    = "prepared"    // PreparedRequest → Outcome, once it is known
+	VerbFailed      = "failed"      // FailedRequest → Outcome
+	VerbTrigger     = "trigger"     // AppRequest → Outcome, once it is known
+	VerbCheckpoints = "checkpoints" // AppRequest → CheckpointList
+	VerbCheckpoint  = "checkpoint"  // CheckpointRequest → checkpoint.Manifest
+	VerbVerify      = "verify"      // CheckpointRequest → VerifyReport
+	VerbStatus      = "status"      // nothing → Status; of the checkpointer that answers
+	VerbMembers     = "members"     // MembersRequest → Status
+	VerbTransfer    = "transfer"    // TransferRequest → Status
+)
+
+// Codes of errors, as the header Nats-Service-Error-Code has them.
+const (
+	CodeInvalid     = "400" // the request is wrong; its text says how
+	CodeNotFound    = "404" // no such app, or no such checkpoint
+	CodeFenced      = "409" // a newer assignment, term or epoch: stop, do not retry
+	CodeTooLarge    = "413"
+	CodeInternal    = "500"
+	CodeUnavailable = "503" // no leader just now, or the store is away: try again
+)
+
+// DeployRequest makes an app known, or confirms it. Another text under the name of
+// an app that is deployed is CodeInvalid.
+type DeployRequest struct {
+	Text string `json:"text"`
+}
+
+// AppRequest names an app.
+type AppRequest struct {
+	App string `json:"app"`
+}
+
+// App is a deployed app.
+type App struct {
+	Name       string                `json:"name"`
+	Plan       string                `json:"plan"` // digest of the text
+	Partitions uint32                `json:"partitions"`
+	Generation checkpoint.Generation `json:"generation"`
+	Deployed   time.Time             `json:"deployed"`
+	// Index is the Raft index of its deployment: another deployment under the same
+	// name has a larger one.
+	Index uint64 `json:"index"`
+	// Text is only in answers to VerbApp and VerbDeploy, and in the cluster's bucket.
+	Text string `json:"text,omitempty"`
+	// Checkpoint is the newest committed one; 0: none.
+	Checkpoint state.Epoch `json:"checkpoint"`
+	// Owners has the owner of each partition that a task is attached to.
+	Owners []Owner `json:"owners,omitempty"`
+}
+
+// Owner is a task that is attached to a partition.
+type Owner struct {
+	Partition  uint32 `json:"partition"`
+	Owner      string `json:"owner"`
+	Assignment uint64 `json:"assignment"`
+}
+
+// AppList is the answer to VerbApps, sorted by name.
+type AppList struct {
+	Apps []App `json:"apps"`
+}
+
+// AttachRequest is a task that takes a partition over. Asking again as the same
+// owner changes nothing.
+type AttachRequest struct {
+	App       string `json:"app"`
+	Partition uint32 `json:"partition"`
+	Owner     string `json:"owner"` // unique for each incarnation
+	Plan      string `json:"plan"`  // digest of the text that the task runs
+}
+
+// Attached tells a task what it is to restore.
+type Attached struct {
+	Generation checkpoint.Generation `json:"generation"`
+	// Assignment is the task's fencing token: what it prepares counts until another
+	// owner attaches.
+	Assignment uint64 `json:"assignment"`
+	// Decided is the newest epoch that is committed or aborted; barriers up to it
+	// need no answer.
+	Decided state.Epoch `json:"decided"`
+	// Checkpoints are those that are retained, newest first.
+	Checkpoints []CheckpointRef `json:"checkpoints"`
+}
+
+// CheckpointRef names a committed checkpoint.
+type CheckpointRef struct {
+	Generation checkpoint.Generation `json:"generation"`
+	Epoch      state.Epoch           `json:"epoch"`
+	Term       checkpoint.Term       `json:"term"`
+	Time       time.Time             `json:"time"`
+	// Manifest is its name in the store, and Digest the SHA-256 of its bytes.
+	Manifest string `json:"manifest"`
+	Digest   string `json:"digest"`
+}
+
+// PreparedRequest says that a task has stored its part of an epoch, durably, and
+// that all results of the frames before the barrier are in the output stream. It is
+// repeated until it is answered.
+type PreparedRequest struct {
+	App       string               `json:"app"`
+	Epoch     state.Epoch          `json:"epoch"`
+	Term      checkpoint.Term      `json:"term"` // as the barrier has it
+	Partition checkpoint.Partition `json:"partition"`
+}
+
+// FailedRequest is a PreparedRequest with a reason: the task cannot prepare the
+// epoch, which is aborted at once.
+type FailedRequest struct {
+	App        string          `json:"app"`
+	Epoch      state.Epoch     `json:"epoch"`
+	Term       checkpoint.Term `json:"term"`
+	Partition  uint32          `json:"partition"`
+	Assignment uint64          `json:"assignment"`
+	Reason     string          `json:"reason"`
+}
+
+// Outcome is what became of an epoch.
+type Outcome struct {
+	Epoch     state.Epoch `json:"epoch"`
+	Committed bool        `json:"committed"`
+	Reason    string      `json:"reason,omitempty"` // why it was aborted
+	// Milliseconds from the opening to the commit.
+	Milliseconds float64 `json:"milliseconds,omitempty"`
+}
+
+// CheckpointList is the answer to VerbCheckpoints, newest first.
+type CheckpointList struct {
+	App         string           `json:"app"`
+	Checkpoints []CheckpointInfo `json:"checkpoints"`
+}
+
+// CheckpointInfo is a checkpoint as it is listed: a retained one, the open one, or
+// one of the last that were aborted.
+type CheckpointInfo struct {
+	CheckpointRef
+	State  string `json:"state"` // committed, open, aborted
+	Reason string `json:"reason,omitempty"`
+	// Bytes is what was written for it, StateBytes what it covers, uncompressed.
+	Bytes        int64   `json:"bytes"`
+	StateBytes   int64   `json:"state_bytes"`
+	Milliseconds float64 `json:"milliseconds"` // from opening to commit
+}
+
+// CheckpointRequest names a checkpoint; epoch 0 is the newest committed one.
+type CheckpointRequest struct {
+	App   string      `json:"app"`
+	Epoch state.Epoch `json:"epoch"`
+}
+
+// VerifyReport says what is wrong with a checkpoint.
+type VerifyReport struct {
+	App      string      `json:"app"`
+	Epoch    state.Epoch `json:"epoch"`
+	Sound    bool        `json:"sound"`
+	Runs     int         `json:"runs"`
+	Blocks   int         `json:"blocks"`
+	Entries  int64       `json:"entries"`
+	Bytes    int64       `json:"bytes"` // read
+	Problems []Problem   `json:"problems,omitempty"`
+}
+
+// Problem is one kind of damage in one object.
+type Problem struct {
+	Object    string `json:"object"`              // name in the store
+	Component string `json:"component,omitempty"` // partition/id
+	What      string `json:"what"`
+}
+
+// Status is what a checkpointer knows of its group.
+type Status struct {
+	ID      string          `json:"id"`
+	State   string          `json:"state"` // leader, follower, candidate, shutdown
+	Leader  string          `json:"leader"`
+	Term    checkpoint.Term `json:"term"`
+	Commit  uint64          `json:"commit_index"`
+	Applied uint64          `json:"applied_index"`
+	Peers   []Peer          `json:"peers"`
+}
+
+// Peer is a member of the group.
+type Peer struct {
+	ID      string `json:"id"`
+	Address string `json:"address"`
+	Voter   bool   `json:"voter"`
+}
+
+// MembersRequest adds, changes or removes a member.
+type MembersRequest struct {
+	Add    *Peer  `json:"add,omitempty"`
+	Remove string `json:"remove,omitempty"` // an id
+}
+
+// TransferRequest hands the leadership over; to the best other voter if To is "".
+type TransferRequest struct {
+	To string `json:"to,omitempty"`
+}
