@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"eventflux/shared/bus"
+	"eventflux/shared/place"
 )
 
 const (
@@ -52,8 +53,8 @@ type follower struct {
 	in      *intake
 	route   *route
 	looked  bool
-	newest  []place // by log: the last result in it, or on its way there
-	handled uint64  // sequence in the stream of the last result that was handled
+	newest  []place.Place // by log: the last result in it, or on its way there
+	handled uint64        // sequence in the stream of the last result that was handled
 	made    time.Time
 
 	flight atomic.Int64  // results that are on their way into the logs
@@ -68,7 +69,7 @@ func newFollower(l *link, p uint32) *follower {
 	f := &follower{
 		link: l, s: l.s, partition: p,
 		stream: bus.OutStream(l.results.app, p), subject: bus.OutSubject(l.results.app, l.results.stream, p),
-		in: &intake{s: l.s}, newest: make([]place, len(l.source.logs)), landed: make(chan struct{}, 1),
+		in: &intake{s: l.s}, newest: make([]place.Place, len(l.source.logs)), landed: make(chan struct{}, 1),
 		trouble: "starting",
 	}
 	f.consumer = consumerName(l.source.app.Name, l.source.stream.Name, f.subject)

@@ -9,6 +9,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"eventflux/shared/frame"
+	"eventflux/shared/place"
 	"eventflux/shared/wal"
 )
 
@@ -32,7 +33,7 @@ func (f *follower) look(ctx context.Context, since time.Time) error {
 	return nil
 }
 
-func (f *follower) lookInto(ctx context.Context, l *log, since time.Time, newest *place) error {
+func (f *follower) lookInto(ctx context.Context, l *log, since time.Time, newest *place.Place) error {
 	first, last, err := f.span(ctx, l, since)
 	if err != nil || first > last {
 		return err
@@ -51,7 +52,7 @@ func (f *follower) lookInto(ctx context.Context, l *log, since time.Time, newest
 	return nil
 }
 
-func (f *follower) lookIntoNext(ctx context.Context, reader *wal.Reader, decoder *frame.Decoder, newest *place) error {
+func (f *follower) lookIntoNext(ctx context.Context, reader *wal.Reader, decoder *frame.Decoder, newest *place.Place) error {
 	ctx, cancel := context.WithTimeout(ctx, lookFrameTimeout)
 	defer cancel()
 	record, err := reader.Next(ctx)
@@ -69,7 +70,7 @@ func (f *follower) lookIntoNext(ctx context.Context, reader *wal.Reader, decoder
 			continue
 		}
 		// Publishers may choose any id, so one that only looks like ours is no error.
-		if at, err := parsePlace(text); err == nil && at.after(*newest) {
+		if at, err := place.Parse(text); err == nil && at.After(*newest) {
 			*newest = at
 		}
 	}

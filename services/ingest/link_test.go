@@ -14,6 +14,7 @@ import (
 
 	"eventflux/shared/bus"
 	"eventflux/shared/frame"
+	"eventflux/shared/place"
 )
 
 const (
@@ -391,19 +392,19 @@ func TestPartitionsThatComeLater(t *testing.T) {
 
 func TestPlacesOfResults(t *testing.T) {
 	for _, text := range []string{"", "1", "1:2", "1:2.", "1:.3", ":2.3", "0:2.3", "1:0.3", "1:2.3.4", "-1:2.3", "1:2.x", "18446744073709551616:1.1"} {
-		if p, err := parsePlace(text); err == nil {
+		if p, err := place.Parse(text); err == nil {
 			t.Errorf("%q is %v", text, p)
 		}
 	}
 	ordered := []string{"1:1.0", "1:1.1", "1:2.0", "1:10.0", "2:1.0"}
 	for i, a := range ordered {
 		for j, b := range ordered {
-			p, err := parsePlace(a)
+			p, err := place.Parse(a)
 			if err != nil || p.String() != a {
 				t.Errorf("%s: %v, %v", a, p, err)
 			}
-			if q, _ := parsePlace(b); p.after(q) != (i > j) {
-				t.Errorf("%s after %s: %v", a, b, p.after(q))
+			if q, _ := place.Parse(b); p.After(q) != (i > j) {
+				t.Errorf("%s after %s: %v", a, b, p.After(q))
 			}
 		}
 	}

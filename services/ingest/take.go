@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+
+	"eventflux/shared/place"
 )
 
 const roomLookEvery = 5 * time.Millisecond
@@ -52,11 +54,11 @@ func (f *follower) refuse(m *nats.Msg, err error) {
 
 // dropKnown leaves out the appends to logs that have this result, or a later one
 // and so all before it.
-func (f *follower) dropKnown(at place) {
+func (f *follower) dropKnown(at place.Place) {
 	in := f.in
 	kept := in.sends[:0]
 	for _, one := range in.sends {
-		if at.after(f.newest[one.log.part]) {
+		if at.After(f.newest[one.log.part]) {
 			kept = append(kept, one)
 		} else {
 			in.cost -= int64(one.msg.Bytes())

@@ -113,6 +113,9 @@ func (t *Task) Components() []Component {
 	for i, s := range t.plan.Streams {
 		if s.Defined {
 			list = append(list, component(s.Name+"/ids", "log/ids", taskVersion, state.Hot, nil, t.ids[i]))
+			if l := t.links[i]; l != nil {
+				list = append(list, component(s.Name+"/links", "log/links", taskVersion, state.Hot, nil, l))
+			}
 		}
 	}
 	return list

@@ -13,6 +13,7 @@ type Task struct {
 	*Engine
 	chain  *frame.Chain
 	ids    []*dedup // by stream: each has its own message ids
+	links  []*links // by stream: nil for those that do not read results
 	stamp  int64    // the largest arrival stamp in the log so far
 	next   []int    // by block of the frame at hand: its first row not yet applied
 	blocks []*siddhiql.Stream
@@ -36,9 +37,12 @@ func NewTask(plan *siddhiql.Plan, partition uint32, dedupWindow int64) (*Task, e
 	if err != nil {
 		return nil, err
 	}
-	t := &Task{Engine: e, chain: frame.NewChain(plan.Name, partition), ids: make([]*dedup, len(plan.Streams))}
+	t := &Task{Engine: e, chain: frame.NewChain(plan.Name, partition), ids: make([]*dedup, len(plan.Streams)), links: make([]*links, len(plan.Streams))}
 	for i := range t.ids {
 		t.ids[i] = newDedup(dedupWindow)
+		if linked(plan.Streams[i].Subject) {
+			t.links[i] = newLinks()
+		}
 	}
 	return t, nil
 }
@@ -93,13 +97,9 @@ func (t *Task) apply(f *frame.Frame, done *Applied) {
 		to := from + run.Rows
 		t.next[run.Block] = to
 		stamps := block.Stamps()
-		if run.ID != "" {
-			ids := t.ids[t.blocks[run.Block].ID]
-			ids.forget(stamps[from])
-			if ids.seen(run.ID, stamps[from]) {
-				done.Duplicates++
-				continue
-			}
+		if run.ID != "" && t.seen(t.blocks[run.Block].ID, run.ID, stamps[from]) {
+			done.Duplicates++
+			continue
 		}
 		done.Events += run.Rows
 		if run.Chunk {
@@ -110,6 +110,19 @@ func (t *Task) apply(f *frame.Frame, done *Applied) {
 			t.Send(t.blocks[run.Block], block.Batch, row, row+1, stamps[row])
 		}
 	}
+}
+
+// seen reports whether a message with the id was applied to the stream before, and
+// remembers it if it was not.
+func (t *Task) seen(stream int, id string, stamp int64) bool {
+	if l := t.links[stream]; l != nil {
+		if seen, ok := l.seen(id); ok {
+			return seen
+		}
+	}
+	ids := t.ids[stream]
+	ids.forget(stamp)
+	return ids.seen(id, stamp)
 }
 
 // NextTick returns the ms at which a tick is needed if the log stays idle; false
