@@ -1,17 +1,20 @@
 package state
 
+import "slices"
+
 // taking is a cut that is being made.
 type taking struct {
 	cut   *cut
 	bytes arena
+	gone  []int // places in cut.changes of entries that came and went between two cuts
 }
 
 // absorb looks at the entries whose keys were listed and brings index, sum and the
-// list of dirty keys up to date. If a cut is being made, values are taken at once,
-// so that each is encoded only once.
-func (c *Component) absorb(t *taking) {
+// list of dirty keys up to date. If the next cut is being made, values are taken at
+// once, so that each is encoded only once.
+func (c *Component) absorb() {
 	for i := range c.keys.len() {
-		c.look(c.keys.at(i), t)
+		c.look(c.keys.at(i), c.settled)
 	}
 	c.keys.reset()
 }
@@ -92,7 +95,7 @@ func (c *Component) take(place int32, t *taking) {
 	r := &c.known[place]
 	switch {
 	case !r.live:
-		c.takeDeletion(r, t)
+		t.takeDeletion(r)
 		delete(c.index, r.key)
 		c.bytes -= int64(len(r.key))
 		*r = record{}
@@ -106,10 +109,27 @@ func (c *Component) take(place int32, t *taking) {
 
 // takeDeletion notes that an entry is gone; one that came after the last cut never
 // was for those who read cuts.
-func (c *Component) takeDeletion(r *record, t *taking) {
-	if r.old {
+func (t *taking) takeDeletion(r *record) {
+	switch {
+	case r.taken > 0 && r.old:
+		c := &t.cut.changes[r.taken-1]
+		c.Value, c.Deleted = nil, true
+	case r.taken > 0:
+		t.gone = append(t.gone, int(r.taken)-1)
+	case r.old:
 		t.cut.changes = append(t.cut.changes, Change{Key: keep(&t.bytes, r.key), Deleted: true})
 	}
+}
+
+// finish ends the cut.
+func (t *taking) finish() {
+	slices.Sort(t.gone)
+	for _, i := range slices.Backward(t.gone) { // the last takes the place of each
+		last := len(t.cut.changes) - 1
+		t.cut.changes[i] = t.cut.changes[last]
+		t.cut.changes = t.cut.changes[:last]
+	}
+	t.cut.measure()
 }
 
 // measure sets the size of a cut that is complete.

@@ -21,8 +21,9 @@ type Component struct {
 	free  []int32 // places in known that are not in use
 	dirty []int32 // places in known, each once
 
-	oldest, last Epoch  // the oldest that a delta can be since, and the last cut or loaded
-	cuts         []*cut // after oldest, oldest first
+	oldest, last Epoch   // the oldest that a delta can be since, and the last cut or loaded
+	cuts         []*cut  // after oldest, oldest first
+	settled      *taking // the next cut, as far as Settle has taken it; nil: not at all
 
 	bytes   int64 // of keys in index, and of what cuts keep
 	keys    keyList
@@ -58,7 +59,7 @@ func NewComponent(info Info, source Source) *Component {
 	c := &Component{info: info, source: source, index: map[string]int32{}}
 	source.Changed(func([]byte) {})
 	source.Keys(c.keys.add)
-	c.absorb(nil)
+	c.absorb()
 	return c
 }
 
@@ -79,8 +80,17 @@ func (c *Component) Bytes() int64 {
 // Digest implements Holder.
 func (c *Component) Digest() Digest {
 	c.source.Changed(c.keys.add)
-	c.absorb(nil)
+	c.absorb()
 	return c.sum.Digest()
+}
+
+// Settle implements Holder.
+func (c *Component) Settle() {
+	if c.settled == nil {
+		c.settled = &taking{cut: &cut{}}
+	}
+	c.source.Changed(c.keys.add)
+	c.absorb()
 }
 
 // Cut implements Holder.
@@ -88,14 +98,14 @@ func (c *Component) Cut(e Epoch) {
 	if e <= c.last {
 		panic(fmt.Sprintf("cut of component %q at epoch %d after %d", c.info.ID, e, c.last))
 	}
-	c.source.Changed(c.keys.add)
-	taking := &taking{cut: &cut{epoch: e, changes: make([]Change, 0, c.keys.len()+len(c.dirty))}}
-	c.absorb(taking)
+	c.Settle()
+	taking := c.settled
+	c.settled, taking.cut.epoch = nil, e
 	for _, place := range c.dirty {
 		c.take(place, taking)
 	}
 	c.dirty = c.dirty[:0]
-	taking.cut.measure()
+	taking.finish()
 	c.last = e
 	c.fold()
 	if c.oldest == noEpoch {
@@ -142,7 +152,7 @@ func (c *Component) Delta(since Epoch) (*Capture, error) {
 // Snapshot implements Holder.
 func (c *Component) Snapshot() *Capture {
 	c.source.Changed(c.keys.add)
-	c.absorb(nil)
+	c.absorb()
 	all := &cut{epoch: c.last, changes: make([]Change, 0, len(c.index))}
 	var bytes arena
 	for i := range c.known {
@@ -189,7 +199,7 @@ func (c *Component) Load(e Epoch, stored *semver.Version, entries []Entry) error
 	c.source.Keys(c.keys.add)
 	// What is there now is hashed, not what was loaded: if the source took one for
 	// the other, the digest tells.
-	c.absorb(nil)
+	c.absorb()
 	for _, place := range c.dirty {
 		r := &c.known[place]
 		r.dirty, r.old = false, true

@@ -32,6 +32,9 @@ type Holder interface {
 	Bytes() int64
 	// Digest returns the digest of all entries as they are now.
 	Digest() Digest
+	// Settle takes in what changed so far, so that the next Cut has less to do. It
+	// costs time for the changes, and what changes again is taken in again.
+	Settle()
 	// Cut ends an epoch: what changes from now on belongs to a later one. Epochs must
 	// grow. It costs time for the changes, not for the state.
 	Cut(e Epoch)

@@ -57,6 +57,7 @@ func runHistory(t *rapid.T, newSource func() state.Source, mutate func(*rapid.T,
 	t.Repeat(map[string]func(*rapid.T){
 		"change": func(t *rapid.T) { mutate(t, h.source) },
 		"digest": func(t *rapid.T) { h.component.Digest() },
+		"settle": func(*rapid.T) { h.component.Settle() },
 		"abort": func(t *rapid.T) {
 			h.epoch++
 			h.component.Cut(h.epoch)

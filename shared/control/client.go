@@ -1,0 +1,174 @@
+package control
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/micro"
+
+	"eventflux/shared/bus"
+	"eventflux/shared/checkpoint"
+)
+
+// Service is the checkpointer's name in subjects: ef.checkpointer.<verb>.
+const Service = "checkpointer"
+
+const (
+	// attemptTimeout is how long one request may take before it is repeated. An answer
+	// that takes longer by its nature, such as that to VerbPrepared, is asked for again;
+	// all requests are idempotent.
+	attemptTimeout = 10 * time.Second
+	retryWait      = 50 * time.Millisecond
+	retryWaitMax   = time.Second
+)
+
+// Error is what a checkpointer answers instead of what was asked for.
+type Error struct {
+	Code, Text string
+}
+
+func (e *Error) Error() string { return e.Text }
+
+// Code returns the code of an *Error in err's chain, or "".
+func Code(err error) string {
+	var e *Error
+	if errors.As(err, &e) {
+		return e.Code
+	}
+	return ""
+}
+
+// Client asks the checkpointer. It may be used concurrently.
+type Client struct {
+	// Conn stays the caller's.
+	Conn *nats.Conn
+}
+
+// Do sends a request and decodes the answer. While there is no leader, nobody
+// answers, or the connection is down, it tries again, until ctx ends; ctx must have an
+// end if the caller is not to wait for ever. It fails with an *Error or ctx's error.
+func (c *Client) Do(ctx context.Context, verb string, request, answer any) error {
+	var data []byte
+	if request != nil {
+		var err error
+		if data, err = json.Marshal(request); err != nil {
+			return fmt.Errorf("%s: %w", verb, err)
+		}
+	}
+	subject := bus.ServiceSubject(Service, verb)
+	var last error
+	for wait := retryWait; ; wait = min(2*wait, retryWaitMax) {
+		err := c.try(ctx, subject, data, answer)
+		if err == nil || !passing(err) {
+			return err
+		}
+		if ctx.Err() == nil {
+			last = err
+		}
+		select {
+		case <-ctx.Done():
+			return c.gaveUp(ctx, verb, last)
+		case <-time.After(wait):
+		}
+	}
+}
+
+func (c *Client) gaveUp(ctx context.Context, verb string, last error) error {
+	if last == nil {
+		last = errors.New("no answer")
+	}
+	if errors.Is(last, nats.ErrNoResponders) {
+		last = errors.New("no checkpointer is there; start one with eventflux run, or eventflux serve --services checkpointer")
+	}
+	return fmt.Errorf("%s: %w: %w", verb, last, ctx.Err())
+}
+
+// passing reports whether the request may succeed when it is sent again.
+func passing(err error) bool {
+	if Code(err) == CodeUnavailable {
+		return true
+	}
+	for _, e := range []error{
+		nats.ErrNoResponders, nats.ErrTimeout, nats.ErrDisconnected, nats.ErrConnectionReconnecting,
+		nats.ErrReconnectBufExceeded, context.DeadlineExceeded, context.Canceled,
+	} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
+}
+
+func (c *Client) try(ctx context.Context, subject string, data []byte, answer any) error {
+	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
+	defer cancel()
+	msg, err := c.Conn.RequestWithContext(ctx, subject, data)
+	if errors.Is(err, nats.ErrMaxPayload) {
+		return &Error{CodeTooLarge, fmt.Sprintf("a request of %d bytes, and the NATS server takes %d; raise its max_payload", len(data), c.Conn.MaxPayload())}
+	}
+	if err != nil {
+		return err
+	}
+	if code := msg.Header.Get(micro.ErrorCodeHeader); code != "" {
+		return &Error{code, msg.Header.Get(micro.ErrorHeader)}
+	}
+	if answer == nil {
+		return nil
+	}
+	if err := json.Unmarshal(msg.Data, answer); err != nil {
+		return fmt.Errorf("answer to %s: %w", subject, err)
+	}
+	return nil
+}
+
+// Deploy makes an app known.
+func (c *Client) Deploy(ctx context.Context, r DeployRequest) (a App, err error) {
+	err = c.Do(ctx, VerbDeploy, r, &a)
+	return a, err
+}
+
+// Apps lists the deployed apps.
+func (c *Client) Apps(ctx context.Context) (l AppList, err error) {
+	err = c.Do(ctx, VerbApps, nil, &l)
+	return l, err
+}
+
+// App returns a deployed app with its text.
+func (c *Client) App(ctx context.Context, r AppRequest) (a App, err error) {
+	err = c.Do(ctx, VerbApp, r, &a)
+	return a, err
+}
+
+// Attach takes a partition over for a task.
+func (c *Client) Attach(ctx context.Context, r AttachRequest) (a Attached, err error) {
+	err = c.Do(ctx, VerbAttach, r, &a)
+	return a, err
+}
+
+// Prepared says that a task has stored its part, and returns what became of the epoch.
+func (c *Client) Prepared(ctx context.Context, r PreparedRequest) (o Outcome, err error) {
+	err = c.Do(ctx, VerbPrepared, r, &o)
+	return o, err
+}
+
+// Failed says that a task cannot prepare an epoch.
+func (c *Client) Failed(ctx context.Context, r FailedRequest) (o Outcome, err error) {
+	err = c.Do(ctx, VerbFailed, r, &o)
+	return o, err
+}
+
+// Trigger makes a checkpoint and returns what became of it.
+func (c *Client) Trigger(ctx context.Context, r AppRequest) (o Outcome, err error) {
+	err = c.Do(ctx, VerbTrigger, r, &o)
+	return o, err
+}
+
+// Checkpoint returns the manifest of a checkpoint.
+func (c *Client) Checkpoint(ctx context.Context, r CheckpointRequest) (m checkpoint.Manifest, err error) {
+	err = c.Do(ctx, VerbCheckpoint, r, &m)
+	return m, err
+}
