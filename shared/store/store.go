@@ -72,8 +72,7 @@ type Head struct {
 }
 
 // Store is a backend. Its methods may be called concurrently, also from several
-// processes. Names are one or more parts of letters, digits, '-', '_' and '.',
-// with '/' between them; no part begins with '.'.
+// processes. Names are checked by CheckName.
 type Store interface {
 	// Put stores data under a name. It is durable on return. Where there is something
 	// under the name, that stays, counts as used now, and ErrExists is returned.

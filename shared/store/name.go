@@ -1,0 +1,63 @@
+package store
+
+import (
+	"fmt"
+	"strings"
+)
+
+const nameBytesMax = 512
+
+// CheckName returns an ErrInvalid for a name that no backend takes. Names are one or
+// more parts of printable ASCII with '/' between them; no part is empty, begins with
+// '.', or has a '\'.
+func CheckName(name string) error {
+	if name == "" || len(name) > nameBytesMax {
+		return fmt.Errorf("%w: name of %d bytes, allowed are 1 to %d", ErrInvalid, len(name), nameBytesMax)
+	}
+	for part := range strings.SplitSeq(name, "/") {
+		if part == "" || part[0] == '.' || strings.ContainsFunc(part, func(r rune) bool { return r <= ' ' || r > '~' || r == '\\' }) {
+			return fmt.Errorf("%w: name %q: a part is empty, begins with a dot, or has other than printable ASCII", ErrInvalid, name)
+		}
+	}
+	return nil
+}
+
+// Check returns an ErrInvalid for what no backend puts.
+func Check(name string, data []byte) error {
+	if err := CheckName(name); err != nil {
+		return err
+	}
+	if len(data) == 0 || len(data) > ObjectBytesMax {
+		return fmt.Errorf("%w: object %s of %d bytes, allowed are 1 to %d", ErrInvalid, name, len(data), ObjectBytesMax)
+	}
+	return nil
+}
+
+// Check returns an ErrInvalid for a commit that says nothing, and names what is wrong.
+func (c *Commit) Check() error {
+	switch {
+	case c.App == "" || c.Term == 0:
+		return fmt.Errorf("%w: commit for app %q in term %d; neither is ever empty", ErrInvalid, c.App, c.Term)
+	case c.Epoch == 0 && (c.Name != "" || len(c.Manifest) > 0):
+		return fmt.Errorf("%w: commit of app %s: a manifest without an epoch", ErrInvalid, c.App)
+	case c.Epoch > 0:
+		return Check(c.Name, c.Manifest)
+	}
+	return nil
+}
+
+// Admit returns the head that the commit makes of one, or ErrFenced. done says that the
+// head is there already.
+func (h Head) Admit(c *Commit) (next Head, done bool, err error) {
+	switch {
+	case c.Term < h.Term:
+		return h, false, fmt.Errorf("%w: app %s: commit in term %d, the store has seen %d", ErrFenced, c.App, c.Term, h.Term)
+	case c.Epoch == 0:
+		return Head{Term: c.Term, Epoch: h.Epoch, Name: h.Name}, c.Term == h.Term, nil
+	case c.Epoch == h.Epoch && c.Name == h.Name:
+		return Head{Term: c.Term, Epoch: h.Epoch, Name: h.Name}, c.Term == h.Term, nil
+	case c.Epoch <= h.Epoch:
+		return h, false, fmt.Errorf("%w: app %s: commit of epoch %d, the store has %d", ErrFenced, c.App, c.Epoch, h.Epoch)
+	}
+	return Head{Term: c.Term, Epoch: c.Epoch, Name: c.Name}, false, nil
+}
