@@ -1,6 +1,7 @@
 package processor
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -10,7 +11,10 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"eventflux/shared/bus"
+	"eventflux/shared/compress"
+	"eventflux/shared/control"
 	"eventflux/shared/siddhiql"
+	"eventflux/shared/store"
 )
 
 // Config says which apps a processor runs, and where.
@@ -24,6 +28,20 @@ type Config struct {
 	// BatchMessagesMax is the server's limit of an atomic batch; zero is 1,000, the
 	// default of servers.
 	BatchMessagesMax int
+	// Control is the checkpointer; nil for none: then tasks apply their whole logs at
+	// every start.
+	Control Control
+	// Store is where checkpoints go. It is needed with Control, and stays the
+	// caller's.
+	Store store.Store
+	// Compression of what is stored; zero is chosen for each component.
+	Compression compress.Choice
+	// FullEvery is after how many incremental checkpoints in a row the next is a full
+	// one; zero is 10.
+	FullEvery int
+	// Workers is how many blocks are fetched or stored at once; zero is the number of
+	// cores.
+	Workers int
 	// Limits of the streams that are created.
 	WAL, Out bus.StreamLimits
 	// Version of the binary, a semver, for the service's info.
@@ -32,6 +50,17 @@ type Config struct {
 	Metadata map[string]string
 	// Log is where halts and takeovers go; nil is slog.Default.
 	Log *slog.Logger
+}
+
+// Control is the checkpointer as tasks need it. Its errors are those of
+// control.Client.
+type Control interface {
+	// Attach takes a partition over. It waits for a leader until ctx ends.
+	Attach(ctx context.Context, r control.AttachRequest) (control.Attached, error)
+	// Prepared returns once the epoch is decided, or with ctx's error.
+	Prepared(ctx context.Context, r control.PreparedRequest) (control.Outcome, error)
+	// Failed aborts an epoch that cannot be prepared.
+	Failed(ctx context.Context, r control.FailedRequest) (control.Outcome, error)
 }
 
 func (c *Config) check() error {
@@ -44,6 +73,12 @@ func (c *Config) check() error {
 	}
 	if c.BatchMessagesMax < 0 {
 		errs = append(errs, fmt.Errorf("atomic batches of %d messages, expected a positive number", c.BatchMessagesMax))
+	}
+	if c.Control != nil && c.Store == nil {
+		errs = append(errs, errors.New("no store for checkpoints; set store.url"))
+	}
+	if c.FullEvery < 0 || c.Workers < 0 {
+		errs = append(errs, fmt.Errorf("checkpoint.full_every is %d and recovery.workers %d, neither may be negative", c.FullEvery, c.Workers))
 	}
 	for _, app := range c.Apps {
 		if err := bus.CheckName(app.Name); err != nil {

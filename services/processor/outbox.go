@@ -55,6 +55,8 @@ type outbox struct {
 	spare   *pile
 	sending bool
 	closed  bool // no more is sent: the emitter has ended
+
+	taken, durable uint64 // messages: put into a pile, and known to be in the stream
 }
 
 func newOutbox() *outbox {
@@ -76,6 +78,7 @@ func (b *outbox) fill(ctx context.Context, add func(*pile)) bool {
 	}
 	before := len(b.filling.messages)
 	add(b.filling)
+	b.taken += uint64(len(b.filling.messages) - before)
 	if before == 0 && len(b.filling.messages) > 0 {
 		b.changed.Broadcast()
 	}
@@ -101,6 +104,7 @@ func (b *outbox) take(ctx context.Context) *pile {
 func (b *outbox) sent(p *pile) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	b.durable += uint64(len(p.messages))
 	p.reset()
 	b.spare, b.sending = p, false
 	b.changed.Broadcast()
@@ -112,6 +116,22 @@ func (b *outbox) flush(ctx context.Context) bool {
 	defer b.mu.Unlock()
 	b.await(ctx, func() bool { return len(b.filling.messages) == 0 && !b.sending })
 	return !b.closed && ctx.Err() == nil
+}
+
+// mark returns the number of messages that were put into the outbox so far.
+func (b *outbox) mark() uint64 {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.taken
+}
+
+// reached waits until the first n messages are durable. It returns false if they
+// never will be.
+func (b *outbox) reached(ctx context.Context, n uint64) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.await(ctx, func() bool { return b.durable >= n })
+	return b.durable >= n
 }
 
 // close ends all waiting.

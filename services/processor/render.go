@@ -2,6 +2,7 @@ package processor
 
 import (
 	"context"
+	"slices"
 
 	"eventflux/shared/bus"
 	"eventflux/shared/engine"
@@ -23,6 +24,7 @@ type renderer struct {
 	plan     *siddhiql.Plan
 	subjects []string   // by stream; "" where rows are not published
 	packs    []openPack // by stream
+	newest   []position // by stream: of the last message made, or before of the last result at the takeover
 }
 
 // openPack is a packed message that is being filled.
@@ -34,8 +36,13 @@ type openPack struct {
 	ts    int64
 }
 
-func newRenderer(plan *siddhiql.Plan, partition uint32) *renderer {
-	r := &renderer{plan: plan, subjects: make([]string, len(plan.Streams)), packs: make([]openPack, len(plan.Streams))}
+// newRenderer returns a renderer that goes on after the results at last, which has
+// a position for each stream.
+func newRenderer(plan *siddhiql.Plan, partition uint32, last []position) *renderer {
+	r := &renderer{
+		plan: plan, subjects: make([]string, len(plan.Streams)), packs: make([]openPack, len(plan.Streams)),
+		newest: slices.Clone(last),
+	}
 	for _, q := range plan.Queries {
 		if s := q.Target; s.Block < 0 && !s.Sink.Off {
 			r.subjects[s.ID] = bus.OutSubject(plan.Name, s.Name, partition)
@@ -89,6 +96,7 @@ func (r *renderer) chunk(p *pile, e *engine.Engine, o engine.Output, at position
 					subject: r.subjects[target.ID], start: start, end: len(p.bytes),
 					at: at, kind: kinds[i], ts: rows.TS[i],
 				})
+				r.newest[target.ID] = at
 			}
 		}
 		at.ordinal++
@@ -117,6 +125,7 @@ func (r *renderer) closePack(p *pile, stream int) {
 		subject: r.subjects[stream], start: start, end: len(p.bytes),
 		at: open.at, kind: open.kind, ts: open.ts,
 	})
+	r.newest[stream] = open.at
 	open.lines, open.rows = open.lines[:0], 0
 }
 

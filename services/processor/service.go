@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"runtime"
 	"sync"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -33,6 +34,12 @@ func New(cfg Config) (*Service, error) {
 	}
 	if cfg.BatchMessagesMax == 0 {
 		cfg.BatchMessagesMax = batchMessagesDefault
+	}
+	if cfg.FullEvery == 0 {
+		cfg.FullEvery = fullEveryDefault
+	}
+	if cfg.Workers == 0 {
+		cfg.Workers = runtime.GOMAXPROCS(0)
 	}
 	js, err := cfg.jetStream()
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/nats-io/nats.go/micro"
 
@@ -12,22 +13,22 @@ import (
 	"eventflux/shared/engine"
 )
 
-// state is where a task is on its way; see the picture in doc.go.
-type state string
+// phase is where a task is on its way; see the picture in doc.go.
+type phase string
 
 const (
-	stateStarting  state = "starting"
-	stateReplaying state = "replaying"
-	stateRunning   state = "running"
-	stateHalted    state = "halted"
-	stateDrained   state = "drained"
-	stateStopped   state = "stopped" // ended by its process
+	stateStarting  phase = "starting"
+	stateReplaying phase = "replaying"
+	stateRunning   phase = "running"
+	stateHalted    phase = "halted"
+	stateDrained   phase = "drained"
+	stateStopped   phase = "stopped" // ended by its process
 )
 
 // status is what others may know of a task while it runs.
 type status struct {
 	mu    sync.Mutex
-	state state
+	phase phase
 	err   error
 
 	applied    atomic.Uint64 // sequence of the newest frame applied
@@ -36,20 +37,25 @@ type status struct {
 	repeated   atomic.Uint64 // frames that their writer had appended before
 	results    atomic.Uint64 // rows handed to the output stream
 	dropped    atomic.Uint64 // rows that a window could not take
+
+	restored  atomic.Uint64 // epoch of the checkpoint that the task began with
+	unusable  atomic.Uint64 // newer checkpoints that were passed over, since the process began
+	committed atomic.Uint64 // epoch of the newest checkpoint
+	pause     atomic.Int64  // of the task at the newest barrier, ns
 }
 
-func (s *status) set(to state, err error) {
+func (s *status) set(to phase, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.state, s.err = to, err
+	s.phase, s.err = to, err
 }
 
 // caughtUp says that the task has applied all that its log is known to hold.
 func (s *status) caughtUp() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.state == stateReplaying {
-		s.state = stateRunning
+	if s.phase == stateReplaying {
+		s.phase = stateRunning
 	}
 }
 
@@ -83,6 +89,14 @@ type TaskInfo struct {
 	Dropped uint64 `json:"dropped"`
 	// Repeated counts the frames that their writer had appended before.
 	Repeated uint64 `json:"repeated_frames"`
+	// Restored is the epoch of the checkpoint that the task began with; 0: none.
+	Restored uint64 `json:"restored_checkpoint"`
+	// Unusable counts the newer checkpoints that could not be used at a start.
+	Unusable uint64 `json:"unusable_checkpoints"`
+	// Checkpoint is the newest committed epoch that the task knows of.
+	Checkpoint uint64 `json:"checkpoint"`
+	// PauseSeconds is how long the newest barrier kept the task from the next frame.
+	PauseSeconds float64 `json:"barrier_pause_seconds"`
 }
 
 // Tasks returns how the tasks are, in the order of apps and partitions.
@@ -99,9 +113,11 @@ func (t *task) info() TaskInfo {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	info := TaskInfo{
-		App: t.plan.Name, Partition: t.partition, State: string(s.state),
+		App: t.plan.Name, Partition: t.partition, State: string(s.phase),
 		Applied: s.applied.Load(), Events: s.events.Load(), Results: s.results.Load(),
 		Duplicates: s.duplicates.Load(), Dropped: s.dropped.Load(), Repeated: s.repeated.Load(),
+		Restored: s.restored.Load(), Unusable: s.unusable.Load(), Checkpoint: s.committed.Load(),
+		PauseSeconds: time.Duration(s.pause.Load()).Seconds(),
 	}
 	if s.err != nil {
 		info.Error = s.err.Error()

@@ -34,6 +34,7 @@ type task struct {
 
 	// Of one run.
 	core     *engine.Task
+	created  time.Time // of the log's JetStream stream
 	decoder  frame.Decoder
 	reader   *wal.Reader
 	ticks    *wal.Writer
@@ -42,6 +43,7 @@ type task struct {
 	box      *outbox
 	last     []position // of the newest result of each stream at the takeover
 	end      *uint64    // the log's last sequence when the task was told to drain
+	saver    *saver     // nil without checkpoints
 }
 
 func newTask(s *Service, plan *siddhiql.Plan, partition uint32) *task {
@@ -59,7 +61,7 @@ func (t *task) run(ctx context.Context) {
 	defer t.tookOver() // or never will
 	err := t.try(ctx)
 	for wait := retryWait; unavailable(err) && ctx.Err() == nil; wait = min(2*wait, retryWaitMax) {
-		t.log.Warn("NATS is away; the task begins again", "err", err, "in", wait)
+		t.log.Warn("NATS or the store is away; the task begins again", "err", err, "in", wait)
 		t.status.set(stateStarting, err)
 		select {
 		case <-ctx.Done():
@@ -85,7 +87,7 @@ func unavailable(err error) bool {
 	for _, passing := range []error{
 		nats.ErrTimeout, nats.ErrNoResponders, nats.ErrDisconnected, nats.ErrConnectionReconnecting,
 		nats.ErrReconnectBufExceeded, // nothing is buffered while there is no connection
-		jetstream.ErrNoStreamResponse, context.DeadlineExceeded,
+		jetstream.ErrNoStreamResponse, context.DeadlineExceeded, errStoreAway,
 	} {
 		if errors.Is(err, passing) {
 			return true
@@ -102,15 +104,16 @@ func (t *task) try(ctx context.Context) error {
 	if err := t.checkMark(ctx); err != nil {
 		return err
 	}
+	attached, err := t.attach(ctx)
+	if err != nil {
+		return err
+	}
 	last, emit, err := t.takeOver(ctx)
 	if err != nil {
 		return err
 	}
-	t.last = last
-	t.reader, err = wal.OpenReader(ctx, wal.ReaderConfig{
-		JS: t.service.js, Stream: bus.WALStream(t.plan.Name, t.partition), From: 1, Log: t.log,
-	})
-	if err != nil {
+	t.last, t.renderer, t.box = last, newRenderer(t.plan, t.partition, last), newOutbox()
+	if err := t.restore(ctx, attached); err != nil {
 		return err
 	}
 	defer t.reader.Close()
@@ -118,13 +121,16 @@ func (t *task) try(ctx context.Context) error {
 		return err
 	}
 	t.tookOver()
-	t.log.Info("task took over", "log_end", t.reader.Tail())
+	t.log.Info("task took over", "checkpoint", t.status.restored.Load(), "from", t.reader.Position(), "log_end", t.reader.Tail())
 	t.status.set(stateReplaying, nil)
 
 	ctx, cancel := context.WithCancel(ctx)
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return emit.run(ctx, t.box) })
 	group.Go(func() error { return t.ticks.Run(ctx) })
+	if t.saver != nil {
+		group.Go(func() error { return t.saver.run(ctx) })
+	}
 	group.Go(func() error {
 		defer cancel() // ends the others
 		return t.consume(ctx)
@@ -135,18 +141,23 @@ func (t *task) try(ctx context.Context) error {
 // open makes what a run needs, and the streams that are missing.
 func (t *task) open(ctx context.Context) error {
 	cfg := &t.service.cfg
-	if _, err := bus.EnsureWAL(ctx, t.service.js, t.plan.Name, t.partition, cfg.WAL); err != nil {
+	log, err := bus.EnsureWAL(ctx, t.service.js, t.plan.Name, t.partition, cfg.WAL)
+	if err != nil {
 		return err
 	}
+	t.created = log.CachedInfo().Created
 	if _, err := bus.EnsureOut(ctx, t.service.js, t.plan.Name, t.partition, cfg.Out); err != nil {
 		return err
 	}
-	var err error
-	if t.core, err = engine.NewTask(t.plan, t.partition, cfg.DedupWindow.Milliseconds()); err != nil {
-		return err
-	}
 	t.ticks, err = wal.NewWriter(wal.WriterConfig{Conn: t.nc, App: t.plan.Name, Partition: t.partition, Log: t.log})
-	t.renderer, t.box = newRenderer(t.plan, t.partition), newOutbox()
+	return err
+}
+
+// openLog starts reading the log.
+func (t *task) openLog(ctx context.Context, from uint64) (err error) {
+	t.reader, err = wal.OpenReader(ctx, wal.ReaderConfig{
+		JS: t.service.js, Stream: bus.WALStream(t.plan.Name, t.partition), From: from, Log: t.log,
+	})
 	return err
 }
 
@@ -164,6 +175,7 @@ func (t *task) consume(ctx context.Context) error {
 			t.box.flush(ctx)
 			return nil
 		}
+		t.settle()
 		if err := t.apply(ctx, record); err != nil {
 			return err
 		}
@@ -191,6 +203,9 @@ func (t *task) apply(ctx context.Context, record wal.Record) (err error) {
 	t.status.count(record.Seq, done, results, t.core.Dropped())
 	if !open {
 		return context.Cause(ctx) // the emitter has ended, and says why
+	}
+	if f.Kind == frame.Barrier && !done.Repeated {
+		return t.cut(ctx, record.Seq, f)
 	}
 	return nil
 }

@@ -25,6 +25,8 @@ type Manifest struct {
 	// Time is when the leader opened the epoch, for people and for retention.
 	Time       time.Time   `json:"time"`
 	Partitions []Partition `json:"partitions"` // in order, one for each of the app
+	// Digest is the SHA-256, in hexadecimal, of the record's JSON with this field empty.
+	Digest string `json:"digest"`
 }
 
 // Partition is the checkpoint of one task: what it answers when it is prepared.

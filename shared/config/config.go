@@ -18,11 +18,16 @@ type Config struct {
 	// ConfigFile is the YAML file that was read, "" where none was.
 	ConfigFile string
 
-	NATS   NATS
-	WAL    WAL
-	Ingest Ingest
-	Dedup  Dedup
-	Log    Log
+	NATS       NATS
+	WAL        WAL
+	Ingest     Ingest
+	Dedup      Dedup
+	Checkpoint Checkpoint
+	Store      Store
+	Retention  Retention
+	Recovery   Recovery
+	Raft       Raft
+	Log        Log
 
 	sources map[string]Source
 }
@@ -50,6 +55,40 @@ type Ingest struct {
 // Dedup has the settings of the recognition of repeated message ids.
 type Dedup struct {
 	Window time.Duration // in log time
+}
+
+// Checkpoint says when checkpoints are made.
+type Checkpoint struct {
+	Interval time.Duration // from the opening of one to that of the next
+	Timeout  time.Duration // after which one that is not complete is aborted
+	// FullEvery is after how many incremental checkpoints in a row the state is
+	// written as a whole again.
+	FullEvery int
+}
+
+// Store says where checkpoints are kept.
+type Store struct {
+	URL   string // "" for the folder checkpoints in Data
+	Codec string // none, lz4, snappy, zstd or auto
+}
+
+// Retention says which checkpoints are kept, and with them the log: the newest
+// ones, and all within a span of time.
+type Retention struct {
+	Checkpoints int
+	Span        time.Duration
+}
+
+// Recovery says how state is restored.
+type Recovery struct {
+	Workers int // blocks that are fetched at once; 0 for the number of cores
+}
+
+// Raft says who this checkpointer is, and with whom it makes a group.
+type Raft struct {
+	ID     string
+	Listen string // "" for a group of one
+	Peers  string // id=host:port, with commas between; the same for all members
 }
 
 // Log has the settings of the program's own log.

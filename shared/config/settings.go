@@ -51,6 +51,19 @@ func settings(c *Config) []setting {
 		sizeRow("ingest.memory_max", 64<<20, "events that may wait until they are durable, taken together",
 			&c.Ingest.MemoryMax, sizeAtLeast(memoryMin)),
 		durationRow("dedup.window", 2*time.Minute, "how long a message id is remembered, in log time", &c.Dedup.Window),
+		durationRow("checkpoint.interval", 10*time.Second, "time from one checkpoint of an app to the next", &c.Checkpoint.Interval),
+		durationRow("checkpoint.timeout", time.Minute, "time after which a checkpoint that is not complete is given up", &c.Checkpoint.Timeout),
+		countRow("checkpoint.full_every", 10, 1, "incremental checkpoints in a row before state is written as a whole", &c.Checkpoint.FullEvery),
+		stringRow("store.url", "", "where checkpoints are kept: file:DIR, redis://… or rediss://…; empty for the folder checkpoints in data",
+			&c.Store.URL, storeURL),
+		stringRow("store.codec", "auto", "how checkpoints are compressed: none, lz4, snappy, zstd or auto",
+			&c.Store.Codec, oneOf[string]("none", "lz4", "snappy", "zstd", "auto")),
+		countRow("retention.checkpoints", 5, 1, "newest checkpoints of an app that are kept, and the log behind them", &c.Retention.Checkpoints),
+		durationRow("retention.span", 10*time.Minute, "time for which all checkpoints are kept, and the log behind them", &c.Retention.Span),
+		countRow("recovery.workers", 0, 0, "blocks of a checkpoint that are fetched at once; 0 for the number of cores", &c.Recovery.Workers),
+		stringRow("raft.id", "", "name of this checkpointer in its group; empty in a group of one", &c.Raft.ID, anyText),
+		stringRow("raft.listen", "", "address for the other checkpointers; empty in a group of one", &c.Raft.Listen, emptyOr(hostPort)),
+		stringRow("raft.peers", "", "all checkpointers of the group, id=host:port with commas between; empty for a group of one", &c.Raft.Peers, raftPeers),
 		levelRow("log.level", slog.LevelInfo, "least severe message that is logged: debug, info, warn or error", &c.Log.Level),
 		stringRow("log.format", string(Text), "text for a person, json for a program", &c.Log.Format, oneOf(Text, JSON)),
 	}
@@ -98,6 +111,21 @@ func sizeRow(name string, def Size, doc string, to *Size, check func(Size) error
 	}
 }
 
+func countRow(name string, def, low int, doc string, to *int) setting {
+	return setting{
+		name: name, def: strconv.Itoa(def), unit: "count", doc: doc,
+		set: func(text string) error {
+			n, err := strconv.Atoi(text)
+			if err != nil || n < low {
+				return fmt.Errorf("%q is no whole number of %d or more", text, low)
+			}
+			*to = n
+			return nil
+		},
+		get: func() string { return strconv.Itoa(*to) },
+	}
+}
+
 func durationRow(name string, def time.Duration, doc string, to *time.Duration) setting {
 	return setting{
 		name: name, def: durationText(def), unit: "duration", doc: doc,
@@ -131,6 +159,50 @@ func levelRow(name string, def slog.Level, doc string, to *slog.Level) setting {
 		},
 		get: func() string { return strings.ToLower(to.String()) },
 	}
+}
+
+func anyText(string) error { return nil }
+
+func emptyOr(check func(string) error) func(string) error {
+	return func(text string) error {
+		if text == "" {
+			return nil
+		}
+		return check(text)
+	}
+}
+
+func storeURL(text string) error {
+	if text == "" {
+		return nil
+	}
+	u, err := url.Parse(text)
+	if err != nil || !slices.Contains([]string{"file", "redis", "rediss"}, u.Scheme) {
+		return errors.New("is no file:DIR, redis://HOST:PORT or rediss://HOST:PORT") // it may hold a password
+	}
+	return nil
+}
+
+// raftPeers reads id=host:port with commas between.
+func raftPeers(text string) error {
+	if text == "" {
+		return nil
+	}
+	ids := map[string]bool{}
+	for peer := range strings.SplitSeq(text, ",") {
+		id, addr, ok := strings.Cut(peer, "=")
+		if !ok || id == "" {
+			return fmt.Errorf("%q is not id=host:port", peer)
+		}
+		if ids[id] {
+			return fmt.Errorf("two peers are called %s", id)
+		}
+		ids[id] = true
+		if err := hostPort(addr); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func notEmpty(text string) error {

@@ -1,0 +1,94 @@
+package processor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"eventflux/shared/bus"
+	"eventflux/shared/checkpoint"
+	"eventflux/shared/frame"
+	"eventflux/shared/state"
+)
+
+// cut is where a barrier cuts the log: the state as it is now becomes the task's part
+// of a checkpoint. Only what has to be of this very instant is done here; the saver
+// does the rest beside the task.
+func (t *task) cut(ctx context.Context, seq uint64, f *frame.Frame) error {
+	s := t.saver
+	if s == nil || !s.awaits(f.Cut) {
+		return nil
+	}
+	begun := time.Now()
+	epoch := state.Epoch(f.Cut.Epoch)
+	p := &part{
+		epoch: epoch, term: checkpoint.Term(f.Cut.Term), since: s.committed, chains: s.chains,
+		lineage: checkpoint.Lineage{
+			Stream: bus.WALStream(t.plan.Name, t.partition), Created: t.created,
+			Sequence: seq, ID: f.Cut.ID, CRC: f.CRC,
+		},
+		clock: t.core.Clock(), mark: t.box.mark(), positions: map[string]string{},
+	}
+	for _, h := range s.holders {
+		h.Cut(epoch)
+		piece, err := capture(h, p.since)
+		if err != nil {
+			return fmt.Errorf("log sequence %d: cut for checkpoint %d: %w", seq, epoch, err)
+		}
+		p.pieces = append(p.pieces, piece)
+	}
+	for _, stream := range published(t.plan) {
+		if at := t.renderer.newest[stream.ID]; at.seq > 0 {
+			p.positions[stream.Name] = at.String()
+		}
+	}
+	s.epoch, s.term = epoch, p.term
+	t.status.pause.Store(int64(time.Since(begun)))
+	select {
+	case s.parts <- p:
+	case <-ctx.Done():
+	}
+	return nil
+}
+
+// piece is what is to be stored of one component.
+type piece struct {
+	info    state.Info
+	digest  state.Digest
+	capture *state.Capture
+	whole   bool // the capture has all entries
+}
+
+// capture takes what changed after epoch since, or everything where that is not
+// known or there is nothing that it could follow.
+func capture(h state.Holder, since state.Epoch) (piece, error) {
+	p := piece{info: h.Info(), digest: h.Digest()}
+	delta, err := h.Delta(since)
+	switch {
+	case errors.Is(err, state.ErrPruned):
+		p.capture, p.whole = h.Snapshot(), true
+		return p, nil
+	case err != nil:
+		return p, err
+	}
+	p.capture = delta
+	return p, nil
+}
+
+// settle takes in what became of the checkpoints that are under way.
+func (t *task) settle() {
+	s := t.saver
+	if s == nil {
+		return
+	}
+	select {
+	case d := <-s.decided:
+		for _, h := range s.holders {
+			h.Committed(d.epoch)
+		}
+		s.committed, s.chains = d.epoch, d.chains
+		t.status.committed.Store(uint64(d.epoch))
+	default:
+	}
+}

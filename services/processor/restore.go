@@ -1,0 +1,188 @@
+package processor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"eventflux/shared/checkpoint"
+	"eventflux/shared/control"
+	"eventflux/shared/engine"
+	"eventflux/shared/frame"
+	"eventflux/shared/state"
+	"eventflux/shared/wal"
+)
+
+// errStoreAway says that the store could not be asked just now. The task can begin
+// again.
+var errStoreAway = errors.New("the store of checkpoints does not answer")
+
+// errPassOver says that a checkpoint cannot be used, and that an older one may.
+var errPassOver = errors.New("passed over")
+
+// attach takes the partition over at the checkpointer.
+func (t *task) attach(ctx context.Context) (control.Attached, error) {
+	if t.service.cfg.Control == nil {
+		return control.Attached{}, nil
+	}
+	attached, err := t.service.cfg.Control.Attach(ctx, control.AttachRequest{
+		App: t.plan.Name, Partition: t.partition, Owner: t.owner, Plan: t.plan.Digest,
+	})
+	if err != nil {
+		return attached, fmt.Errorf("attach to the checkpointer: %w", err)
+	}
+	return attached, nil
+}
+
+// restore puts the task where the newest usable checkpoint leaves it, or at the
+// beginning of its log where there is none, and opens the log behind it.
+func (t *task) restore(ctx context.Context, attached control.Attached) error {
+	var unusable []error
+	for _, ref := range attached.Checkpoints {
+		err := t.restoreFrom(ctx, attached, ref)
+		if err == nil {
+			t.status.restored.Store(uint64(ref.Epoch))
+			t.status.committed.Store(uint64(ref.Epoch))
+			return nil
+		}
+		if !errors.Is(err, errPassOver) {
+			return fmt.Errorf("checkpoint %d: %w", ref.Epoch, err)
+		}
+		t.status.unusable.Add(1)
+		t.log.Error("checkpoint cannot be used; trying the one before", "epoch", ref.Epoch, "err", err)
+		unusable = append(unusable, fmt.Errorf("checkpoint %d: %w", ref.Epoch, err))
+	}
+	if err := t.begin(attached); err != nil {
+		return err
+	}
+	if err := t.openLog(ctx, 1); err != nil {
+		return errors.Join(append(unusable, err)...)
+	}
+	t.status.restored.Store(0)
+	return nil
+}
+
+// begin makes the task with an empty memory.
+func (t *task) begin(attached control.Attached) (err error) {
+	cfg := &t.service.cfg
+	if t.core, err = engine.NewTask(t.plan, t.partition, cfg.DedupWindow.Milliseconds()); err != nil {
+		return err
+	}
+	t.saver = nil
+	if cfg.Control != nil {
+		t.saver = newSaver(t, attached, engine.Registry(t.core.Components()))
+	}
+	return nil
+}
+
+// restoreFrom loads one checkpoint and opens the log behind its barrier. It fails
+// with an errPassOver where an older one may do.
+func (t *task) restoreFrom(ctx context.Context, attached control.Attached, ref control.CheckpointRef) error {
+	m, err := checkpoint.ReadManifest(ctx, t.service.cfg.Store, ref.Manifest, ref.Digest)
+	if err != nil {
+		return passOver(err)
+	}
+	if m.App != t.plan.Name || m.Plan != t.plan.Digest || int(t.partition) >= len(m.Partitions) {
+		return fmt.Errorf("it is of app %q with plan %s and %d partitions, this task is partition %d of %q with plan %s; deploy the changed app under another @app:name",
+			m.App, m.Plan, len(m.Partitions), t.partition, t.plan.Name, t.plan.Digest)
+	}
+	part := &m.Partitions[t.partition]
+	if err := t.checkOutput(part); err != nil {
+		return err
+	}
+	if err := t.begin(attached); err != nil {
+		return err
+	}
+	if err := checkpoint.Load(ctx, t.service.cfg.Store, part, ref.Epoch, t.saver.registry, t.service.cfg.Workers); err != nil {
+		return passOver(err)
+	}
+	t.saver.committed = ref.Epoch
+	for i := range part.Components {
+		t.saver.chains[part.Components[i].ID] = part.Components[i].Runs
+	}
+	return t.openBehind(ctx, &part.Log)
+}
+
+// passOver tells what makes a checkpoint unusable from what makes the store so.
+func passOver(err error) error {
+	var version *state.VersionError
+	switch {
+	case errors.Is(err, checkpoint.ErrCorrupt):
+		return fmt.Errorf("%w: %w", errPassOver, err)
+	case errors.As(err, &version), errors.Is(err, checkpoint.ErrVersion), errors.Is(err, state.ErrInvalid):
+		return err
+	}
+	return fmt.Errorf("%w: %w", errStoreAway, err)
+}
+
+// checkOutput refuses a checkpoint that covers results which the output stream has
+// lost: they come again by an older one.
+func (t *task) checkOutput(part *checkpoint.Partition) error {
+	for _, s := range published(t.plan) {
+		text := part.Output.Positions[s.Name]
+		if text == "" {
+			continue
+		}
+		covered, err := parsePosition(text)
+		if err != nil {
+			return fmt.Errorf("%w: %w", errPassOver, err)
+		}
+		if last := t.last[s.ID]; covered.after(last) {
+			return fmt.Errorf("%w: it covers results of %s up to %s, and output stream %s ends at %s: it lost its tail, which an older checkpoint brings back",
+				errPassOver, s.Name, covered, part.Output.Stream, last)
+		}
+	}
+	return nil
+}
+
+// LineageError says that a log is not the one that a checkpoint was cut from. Stop;
+// do not retry.
+type LineageError struct {
+	Log        checkpoint.Lineage
+	Difference string
+}
+
+func (e *LineageError) Error() string {
+	return fmt.Sprintf("log %s is not the one that the checkpoint was cut from at sequence %d: %s; restore the log from a copy, or deploy the app under another @app:name",
+		e.Log.Stream, e.Log.Sequence, e.Difference)
+}
+
+// openBehind opens the log at a barrier, and checks that it is the barrier.
+func (t *task) openBehind(ctx context.Context, l *checkpoint.Lineage) (err error) {
+	differs := func(format string, args ...any) error {
+		return &LineageError{*l, fmt.Sprintf(format, args...)}
+	}
+	if !t.created.Equal(l.Created) {
+		return differs("it is another stream, made %s and not %s", t.created.UTC().Format(timeFormat), l.Created.UTC().Format(timeFormat))
+	}
+	var lost *wal.LostTailError
+	if err := t.openLog(ctx, l.Sequence); errors.As(err, &lost) {
+		return differs("it is shorter, and ends at %d", lost.Last)
+	} else if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			t.reader.Close()
+		}
+	}()
+	if t.reader.Tail() < l.Sequence {
+		return differs("it is shorter, and ends at %d", t.reader.Tail())
+	}
+	record, err := t.reader.Next(ctx)
+	if err != nil {
+		return err
+	}
+	f, err := t.decoder.Decode(record.Data)
+	switch {
+	case err != nil:
+		return differs("it was rewritten: %v", err)
+	case f.Kind != frame.Barrier:
+		return differs("it was rewritten: there is a frame of %s where the barrier was", f.Kind)
+	case f.Cut.ID != l.ID || f.CRC != l.CRC:
+		return differs("it was rewritten: the barrier there is %x with CRC %08x, and not %x with %08x", f.Cut.ID, f.CRC, l.ID, l.CRC)
+	}
+	return nil
+}
+
+const timeFormat = "2006-01-02T15:04:05.000000000Z"

@@ -1,0 +1,247 @@
+package processor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"golang.org/x/sync/errgroup"
+
+	"eventflux/shared/bus"
+	"eventflux/shared/checkpoint"
+	"eventflux/shared/compress"
+	"eventflux/shared/control"
+	"eventflux/shared/frame"
+	"eventflux/shared/state"
+)
+
+const fullEveryDefault = 10
+
+// saver stores the task's parts of checkpoints beside it, one at a time: the barrier
+// of the next one gives up what is not decided yet.
+//
+//	cut ──part──▶ runs ──▶ results durable ──▶ prepared ──▶ decided ──▶ settle
+type saver struct {
+	task       *task
+	assignment uint64
+	parts      chan *part
+	decided    chan decision
+
+	// The task's alone.
+	registry  *state.Registry
+	holders   []state.Holder // of the registry, in the order of their ids
+	committed state.Epoch    // the newest committed epoch, whose chains are chains
+	chains    map[string][]checkpoint.Run
+	epoch     state.Epoch // the newest that was cut or needs no answer
+	term      checkpoint.Term
+}
+
+// part is the task's part of a checkpoint as it is taken at the barrier.
+type part struct {
+	epoch     state.Epoch
+	term      checkpoint.Term
+	since     state.Epoch // what the deltas follow
+	chains    map[string][]checkpoint.Run
+	pieces    []piece
+	lineage   checkpoint.Lineage
+	clock     int64
+	mark      uint64            // messages in the outbox up to the barrier
+	positions map[string]string // of the newest result of each stream
+}
+
+// decision is a committed epoch with the chains of its components.
+type decision struct {
+	epoch  state.Epoch
+	chains map[string][]checkpoint.Run
+}
+
+func newSaver(t *task, attached control.Attached, registry *state.Registry) *saver {
+	return &saver{
+		task: t, assignment: attached.Assignment, registry: registry, holders: registry.List(), epoch: attached.Decided,
+		chains: map[string][]checkpoint.Run{},
+		parts:  make(chan *part, 1), decided: make(chan decision, 1),
+	}
+}
+
+// awaits reports whether a barrier needs an answer: not if its epoch was decided
+// before the task began, and not if a former leader appended it.
+func (s *saver) awaits(c frame.Cut) bool {
+	return state.Epoch(c.Epoch) > s.epoch && checkpoint.Term(c.Term) >= s.term
+}
+
+// run stores part after part until ctx ends. An error means that the task has lost
+// its partition.
+func (s *saver) run(ctx context.Context) error {
+	var next *part
+	for {
+		if next == nil {
+			select {
+			case next = <-s.parts:
+			case <-ctx.Done():
+				return nil
+			}
+		}
+		saving, cancel := context.WithCancel(ctx)
+		ended := make(chan error, 1)
+		go func(p *part) { ended <- s.save(saving, p) }(next)
+		var err error
+		select {
+		case err = <-ended:
+			next = nil
+		case next = <-s.parts: // the one before was aborted, or will be
+			cancel()
+			err = <-ended
+		}
+		cancel()
+		if err != nil && ctx.Err() == nil {
+			return err
+		}
+	}
+}
+
+// save stores one part, says so, and passes on what was decided.
+func (s *saver) save(ctx context.Context, p *part) error {
+	log := s.task.log.With("epoch", p.epoch)
+	stored, chains, err := s.store(ctx, p)
+	if err == nil {
+		var outcome control.Outcome
+		outcome, err = s.task.service.cfg.Control.Prepared(ctx, control.PreparedRequest{
+			App: s.task.plan.Name, Epoch: p.epoch, Term: p.term, Partition: *stored,
+		})
+		if err == nil {
+			s.tell(log, outcome, chains)
+			return nil
+		}
+	} else if ctx.Err() == nil {
+		err = errors.Join(err, s.fail(ctx, p, err))
+	}
+	switch {
+	case ctx.Err() != nil:
+		return nil
+	case control.Code(err) == control.CodeFenced:
+		return fmt.Errorf("prepare checkpoint %d: %w: %w", p.epoch, errFenced, err)
+	}
+	log.Warn("checkpoint not prepared; the next one will have its changes", "err", err)
+	return nil
+}
+
+func (s *saver) tell(log *slog.Logger, o control.Outcome, chains map[string][]checkpoint.Run) {
+	if !o.Committed {
+		log.Warn("checkpoint aborted; the next one will have its changes", "reason", o.Reason)
+		return
+	}
+	log.Debug("checkpoint committed")
+	select { // a decision that the task has not seen yet is overtaken by this one
+	case <-s.decided:
+	default:
+	}
+	s.decided <- decision{o.Epoch, chains}
+}
+
+// fail tells the leader at once, instead of having it wait.
+func (s *saver) fail(ctx context.Context, p *part, cause error) error {
+	_, err := s.task.service.cfg.Control.Failed(ctx, control.FailedRequest{
+		App: s.task.plan.Name, Epoch: p.epoch, Term: p.term,
+		Partition: s.task.partition, Assignment: s.assignment, Reason: cause.Error(),
+	})
+	return err
+}
+
+// store makes the part durable: runs in the store, results in the output stream.
+func (s *saver) store(ctx context.Context, p *part) (*checkpoint.Partition, map[string][]checkpoint.Run, error) {
+	components := make([]checkpoint.Component, len(p.pieces))
+	group, storing := errgroup.WithContext(ctx)
+	group.SetLimit(s.task.service.cfg.Workers)
+	for i := range p.pieces {
+		group.Go(func() (err error) {
+			components[i], err = s.storePiece(storing, p, &p.pieces[i])
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return nil, nil, err
+	}
+	if !s.task.box.reached(ctx, p.mark) {
+		return nil, nil, fmt.Errorf("results up to the barrier are not durable: %w", context.Cause(ctx))
+	}
+	stream := bus.OutStream(s.task.plan.Name, s.task.partition)
+	last, err := lastSequence(ctx, s.task.nc, stream)
+	if err != nil {
+		return nil, nil, fmt.Errorf("end of output stream %s: %w", stream, err)
+	}
+	chains := make(map[string][]checkpoint.Run, len(components))
+	for i := range components {
+		chains[components[i].ID] = components[i].Runs
+	}
+	return &checkpoint.Partition{
+		Partition: s.task.partition, Assignment: s.assignment, Log: p.lineage, Clock: p.clock,
+		Output:     checkpoint.Output{Stream: stream, Sequence: last, Positions: p.positions},
+		Components: components,
+	}, chains, nil
+}
+
+// storePiece stores a component's changes as a run behind its chain, and folds the
+// chain into a new base when it has become long, or heavier than its base.
+func (s *saver) storePiece(ctx context.Context, p *part, piece *piece) (checkpoint.Component, error) {
+	c := checkpoint.Component{
+		ID: piece.info.ID, Type: piece.info.Type, Version: piece.info.Version.String(), Digest: piece.digest,
+	}
+	chain := p.chains[c.ID]
+	kind := checkpoint.Delta
+	if piece.whole || len(chain) == 0 {
+		chain, kind = nil, checkpoint.Base
+	}
+	changes := piece.capture.Changes()
+	if kind == checkpoint.Base { // there is nothing that deletions could delete
+		changes = withoutDeletions(changes)
+	}
+	c.Runs = chain
+	if len(changes) > 0 {
+		opt := s.options(kind, p.epoch, piece)
+		run, err := checkpoint.WriteRun(ctx, s.task.service.cfg.Store, opt, changes)
+		if err != nil {
+			return c, fmt.Errorf("component %s: %w", c.ID, err)
+		}
+		c.Runs = append(chain[:len(chain):len(chain)], run)
+	}
+	if !s.heavy(c.Runs) {
+		return c, nil
+	}
+	base, err := checkpoint.MergeRuns(ctx, s.task.service.cfg.Store, s.options(checkpoint.Base, p.epoch, piece), c.Runs)
+	if err != nil {
+		return c, fmt.Errorf("component %s: fold %d runs: %w", c.ID, len(c.Runs), err)
+	}
+	c.Runs = []checkpoint.Run{base}
+	return c, nil
+}
+
+func withoutDeletions(changes []state.Change) []state.Change {
+	kept := make([]state.Change, 0, len(changes))
+	for _, c := range changes {
+		if !c.Deleted {
+			kept = append(kept, c)
+		}
+	}
+	return kept
+}
+
+func (s *saver) options(kind checkpoint.Kind, epoch state.Epoch, piece *piece) checkpoint.WriterOptions {
+	choice := s.task.service.cfg.Compression
+	if choice == (compress.Choice{}) {
+		choice = piece.info.Access.Choice()
+	}
+	return checkpoint.WriterOptions{Kind: kind, Epoch: epoch, Choice: choice, Parallel: s.task.service.cfg.Workers}
+}
+
+// heavy reports whether a chain is to be folded.
+func (s *saver) heavy(chain []checkpoint.Run) bool {
+	if len(chain) < 2 {
+		return false
+	}
+	var deltas int64
+	for _, r := range chain[1:] {
+		deltas += r.RawBytes
+	}
+	return len(chain)-1 >= s.task.service.cfg.FullEvery || deltas > chain[0].RawBytes
+}

@@ -1,0 +1,37 @@
+package checkpoint
+
+import (
+	"errors"
+	"fmt"
+)
+
+// What a caller can do about a checkpoint that does not load.
+var (
+	// ErrCorrupt is what every *CorruptError is. Do not retry: use an older checkpoint.
+	ErrCorrupt = errors.New("corrupt checkpoint")
+	// ErrVersion is returned for an object of a newer format. It is whole: read it with
+	// the version that wrote it or a newer one.
+	ErrVersion = errors.New("checkpoint of a newer version")
+)
+
+// CorruptError says which object is damaged, where, and how.
+type CorruptError struct {
+	Object string // name in the store
+	What   string // what was found, and what was to be expected
+	Offset int    // position in the object; -1: it is about the whole
+}
+
+// Error tells object, what and where.
+func (e *CorruptError) Error() string {
+	if e.Offset < 0 {
+		return fmt.Sprintf("%v: %s: %s", ErrCorrupt, e.Object, e.What)
+	}
+	return fmt.Sprintf("%v: %s: %s (at byte %d)", ErrCorrupt, e.Object, e.What, e.Offset)
+}
+
+// Is makes the error an ErrCorrupt.
+func (e *CorruptError) Is(target error) bool { return target == ErrCorrupt }
+
+func corrupt(object string, offset int, format string, args ...any) error {
+	return &CorruptError{object, fmt.Sprintf(format, args...), offset}
+}

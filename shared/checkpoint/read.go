@@ -1,0 +1,211 @@
+package checkpoint
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+
+	"golang.org/x/sync/errgroup"
+
+	"eventflux/shared/compress"
+	"eventflux/shared/state"
+	"eventflux/shared/store"
+)
+
+// get returns an object. One that is not there is damage: something refers to it.
+func get(ctx context.Context, s store.Store, name string) ([]byte, error) {
+	data, err := s.Get(ctx, name)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil, corrupt(name, -1, "it is missing")
+	}
+	return data, err
+}
+
+// openBlock returns the uncompressed bytes of a block, and checks that they are it.
+func openBlock(object string, data []byte, ref *blockRef) ([]byte, error) {
+	raw, err := compress.Open(nil, data, ref.raw)
+	var wrong *compress.CorruptError
+	switch {
+	case errors.As(err, &wrong):
+		return nil, corrupt(object, wrong.Offset, "%s", wrong.What)
+	case errors.Is(err, compress.ErrVersion):
+		return nil, fmt.Errorf("%w: %s: %w", ErrVersion, object, err)
+	case err != nil:
+		return nil, corrupt(object, -1, "%v", err)
+	case len(raw) != ref.raw:
+		return nil, corrupt(object, -1, "%d bytes, the run says %d", len(raw), ref.raw)
+	}
+	if got := hash(sha256.Sum256(raw)); got != ref.hash {
+		return nil, corrupt(object, -1, "its content has the hash %s, the run says %s", got, ref.hash)
+	}
+	return raw, nil
+}
+
+// openRun reads the index of a run and checks it against what refers to it.
+func openRun(ctx context.Context, s store.Store, run *Run) (*runIndex, error) {
+	object := runName(run.Name)
+	data, err := get(ctx, s, object)
+	if err != nil {
+		return nil, err
+	}
+	x, err := decodeRun(object, data)
+	if err != nil {
+		return nil, err
+	}
+	if got := x.name(); got != run.Name {
+		return nil, corrupt(object, -1, "it is run %s", got)
+	}
+	var entries, raw int64
+	for i := range x.blocks {
+		entries, raw = entries+int64(x.blocks[i].entries), raw+int64(x.blocks[i].raw)
+	}
+	if x.kind != run.Kind || entries != run.Entries || raw != run.RawBytes || len(x.blocks) != run.Blocks {
+		return nil, corrupt(object, -1, "a %s of %d entries, %d bytes, %d blocks; the manifest says a %s of %d, %d, %d",
+			x.kind, entries, raw, len(x.blocks), run.Kind, run.Entries, run.RawBytes, run.Blocks)
+	}
+	return x, nil
+}
+
+// changes reads a block of a run.
+func (x *runIndex) changes(ctx context.Context, s store.Store, run *Run, i int) ([]state.Change, error) {
+	ref := &x.blocks[i]
+	object, data := runName(run.Name), x.inline
+	if data == nil {
+		object = blockName(ref.hash)
+		var err error
+		if data, err = get(ctx, s, object); err != nil {
+			return nil, err
+		}
+	}
+	raw, err := openBlock(object, data, ref)
+	if err != nil {
+		return nil, err
+	}
+	changes, err := readBlock(object, raw, ref.entries)
+	if err != nil {
+		return nil, err
+	}
+	if string(changes[0].Key) != string(ref.first) {
+		return nil, corrupt(object, 0, "it begins with key %q, the run says %q", changes[0].Key, ref.first)
+	}
+	if i+1 < len(x.blocks) && string(changes[len(changes)-1].Key) >= string(x.blocks[i+1].first) {
+		return nil, corrupt(object, -1, "it reaches into the next block")
+	}
+	if x.kind == Base {
+		for k := range changes {
+			if changes[k].Deleted {
+				return nil, corrupt(object, -1, "key %q is deleted in a base", changes[k].Key)
+			}
+		}
+	}
+	return changes, nil
+}
+
+// LoadChain returns the entries of a component, sorted: those of the base with the
+// deltas applied. workers is how many blocks are fetched and decoded at once.
+func LoadChain(ctx context.Context, s store.Store, chain []Run, workers int) ([]state.Entry, error) {
+	if len(chain) == 0 {
+		return nil, nil
+	}
+	runs := make([][][]state.Change, len(chain)) // by run, by block
+	group, fetching := errgroup.WithContext(ctx)
+	group.SetLimit(max(workers, 1))
+	for i := range chain {
+		x, err := openRun(fetching, s, &chain[i])
+		if err == nil && (x.kind == Base) != (i == 0) {
+			err = corrupt(runName(chain[i].Name), -1, "a %s in place %d of a chain, which is one base with deltas behind it", x.kind, i)
+		}
+		if err != nil {
+			return nil, errors.Join(err, group.Wait())
+		}
+		runs[i] = make([][]state.Change, len(x.blocks))
+		for k := range x.blocks {
+			group.Go(func() (err error) {
+				runs[i][k], err = x.changes(fetching, s, &chain[i], k)
+				return err
+			})
+		}
+	}
+	if err := group.Wait(); err != nil {
+		return nil, err
+	}
+	lists := make([][]state.Change, len(chain))
+	for i, blocks := range runs {
+		for _, b := range blocks {
+			lists[i] = append(lists[i], b...)
+		}
+	}
+	return state.Merge(nil, lists...), nil
+}
+
+// Objects returns the names of all objects of a run.
+func Objects(ctx context.Context, s store.Store, run *Run) ([]string, error) {
+	x, err := openRun(ctx, s, run)
+	if err != nil {
+		return nil, err
+	}
+	names := []string{runName(run.Name)}
+	if x.inline == nil {
+		for i := range x.blocks {
+			names = append(names, blockName(x.blocks[i].hash))
+		}
+	}
+	return names, nil
+}
+
+// cursor reads a run in order, a few blocks ahead.
+type cursor struct {
+	ahead chan future
+	block []state.Change
+}
+
+type future chan fetched
+
+type fetched struct {
+	changes []state.Change
+	err     error
+}
+
+// openCursor starts reading. It ends with ctx.
+func openCursor(ctx context.Context, s store.Store, run *Run, ahead int) (*cursor, error) {
+	x, err := openRun(ctx, s, run)
+	if err != nil {
+		return nil, err
+	}
+	c := &cursor{ahead: make(chan future, max(ahead, 1))}
+	go func() {
+		defer close(c.ahead)
+		for i := range x.blocks {
+			f := make(future, 1)
+			select {
+			case c.ahead <- f:
+			case <-ctx.Done():
+				return
+			}
+			go func() {
+				changes, err := x.changes(ctx, s, run, i)
+				f <- fetched{changes, err}
+			}()
+		}
+	}()
+	return c, nil
+}
+
+// head returns the change at hand, or nil at the end.
+func (c *cursor) head(ctx context.Context) (*state.Change, error) {
+	for len(c.block) == 0 {
+		f, open := <-c.ahead
+		if !open {
+			return nil, ctx.Err()
+		}
+		got := <-f
+		if got.err != nil {
+			return nil, got.err
+		}
+		c.block = got.changes
+	}
+	return &c.block[0], nil
+}
+
+func (c *cursor) next() { c.block = c.block[1:] }
