@@ -1,0 +1,115 @@
+package consensus
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/raft"
+
+	"eventflux/shared/checkpoint"
+	"eventflux/shared/control"
+)
+
+// Status tells what this member knows of the group.
+func (n *Node) Status() control.Status {
+	s := control.Status{
+		ID: n.cfg.ID, State: strings.ToLower(n.raft.State().String()), Leader: n.LeaderID(),
+		Term: checkpoint.Term(n.raft.CurrentTerm()), Commit: n.raft.CommitIndex(), Applied: n.raft.AppliedIndex(),
+	}
+	for _, p := range n.raft.GetConfiguration().Configuration().Servers {
+		s.Peers = append(s.Peers, control.Peer{ID: string(p.ID), Address: string(p.Address), Voter: p.Suffrage == raft.Voter})
+	}
+	return s
+}
+
+// AddPeer adds a member, or changes its address. It votes from then on; one that is
+// new gets the log first, and holds up nothing meanwhile but the majority it counts for.
+func (n *Node) AddPeer(ctx context.Context, p control.Peer) error {
+	add := n.raft.AddNonvoter
+	if p.Voter {
+		add = n.raft.AddVoter
+	}
+	if err := wait(ctx, add(raft.ServerID(p.ID), raft.ServerAddress(p.Address), 0, timeLeft(ctx))); err != nil {
+		return fmt.Errorf("add member %s at %s: %w", p.ID, p.Address, err)
+	}
+	return nil
+}
+
+// RemovePeer takes a member out of the group.
+func (n *Node) RemovePeer(ctx context.Context, id string) error {
+	if err := wait(ctx, n.raft.RemoveServer(raft.ServerID(id), 0, timeLeft(ctx))); err != nil {
+		return fmt.Errorf("remove member %s: %w", id, err)
+	}
+	return nil
+}
+
+// Transfer hands the leadership to a member; to the one that is furthest on if to is "".
+func (n *Node) Transfer(ctx context.Context, to string) error {
+	if to == "" {
+		return wait(ctx, n.raft.LeadershipTransfer())
+	}
+	for _, s := range n.raft.GetConfiguration().Configuration().Servers {
+		if string(s.ID) == to {
+			return wait(ctx, n.raft.LeadershipTransferToServer(s.ID, s.Address))
+		}
+	}
+	return fmt.Errorf("no member is called %q", to)
+}
+
+// stream is the network of Raft: TCP. The address that others are told is the
+// advertised one.
+type stream struct {
+	net.Listener
+	advertise net.Addr
+}
+
+// namedAddr is an address that need not be known on this machine.
+type namedAddr string
+
+func (namedAddr) Network() string  { return "tcp" }
+func (a namedAddr) String() string { return string(a) }
+
+func newStream(listen, advertise string) (*stream, error) {
+	l, err := net.Listen("tcp", listen)
+	if err != nil {
+		return nil, err
+	}
+	return &stream{l, namedAddr(advertise)}, nil
+}
+
+// Addr implements net.Listener.
+func (s *stream) Addr() net.Addr { return s.advertise }
+
+// Dial implements raft.StreamLayer.
+func (s *stream) Dial(address raft.ServerAddress, timeout time.Duration) (net.Conn, error) {
+	return net.DialTimeout("tcp", string(address), timeout)
+}
+
+// hclogTo makes the log of Raft a part of the process's log: warnings and errors as
+// they are, all else as debugging.
+func hclogTo(l *slog.Logger) hclog.Logger {
+	logger := hclog.NewInterceptLogger(&hclog.LoggerOptions{Name: "raft", Level: hclog.Debug, Output: io.Discard})
+	logger.RegisterSink(&sink{l})
+	return logger
+}
+
+type sink struct{ log *slog.Logger }
+
+// Accept implements hclog.SinkAdapter.
+func (s *sink) Accept(_ string, level hclog.Level, msg string, args ...any) {
+	to := slog.LevelDebug
+	switch level {
+	case hclog.Warn:
+		to = slog.LevelWarn
+	case hclog.Error:
+		to = slog.LevelError
+	case hclog.NoLevel, hclog.Trace, hclog.Debug, hclog.Info, hclog.Off:
+	}
+	s.log.Log(context.Background(), to, "raft: "+msg, args...)
+}

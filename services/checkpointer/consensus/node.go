@@ -1,0 +1,280 @@
+// Package consensus is this process's member of the checkpointer's Raft group: its log,
+// its network, and who leads. What is agreed on is the state machine's business.
+//
+// Read node.go, then leadership.go, members.go and log.go (where the log is kept).
+package consensus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/raft"
+)
+
+// What a caller can do about a command that was not applied.
+var (
+	// ErrNotLeader is returned where another member leads, or none. Ask the leader.
+	ErrNotLeader = errors.New("not the leader")
+	// ErrUnknown is returned when leadership was lost with a command under way: it may
+	// be applied or not. Commands are idempotent: repeat it at the leader.
+	ErrUnknown = errors.New("leadership was lost; the command may be applied or not")
+	// ErrUnavailable is returned where the group does not answer in time.
+	ErrUnavailable = errors.New("the Raft group does not answer")
+)
+
+const (
+	// A group of one waits for nobody, so that a start takes no time.
+	heartbeatAlone = 50 * time.Millisecond
+	heartbeatGroup = 500 * time.Millisecond
+	commitTimeout  = 10 * time.Millisecond
+
+	snapshotsKept    = 2
+	snapshotInterval = 30 * time.Second
+	snapshotEntries  = 4096
+	trailingEntries  = 1024
+
+	networkTimeout = 5 * time.Second
+	networkPool    = 3
+	applyTimeout   = 10 * time.Second
+)
+
+// Peer is a member of the group.
+type Peer struct{ ID, Address string }
+
+// Config says who this member is.
+type Config struct {
+	ID  string // unique in the group, for ever
+	Dir string // of the log and the snapshots; made if missing
+	// Listen is the address for the other members; "" for a group of one, which needs
+	// none. Advertise is how they reach it; "" is Listen.
+	Listen, Advertise string
+	// Peers are the first members of the group, this one among them, the same at each;
+	// empty for a group of one. They are looked at when Dir is empty, and compared
+	// later on.
+	Peers []Peer
+	FSM   raft.FSM
+	// Log is nil for slog.Default.
+	Log *slog.Logger
+}
+
+// Node is a member of the group.
+type Node struct {
+	cfg       Config
+	raft      *raft.Raft
+	log       *logStore
+	transport raft.Transport
+	watch     *watch
+}
+
+// Open starts the member. It takes part in elections from now on.
+func Open(cfg Config) (*Node, error) {
+	if cfg.Log == nil {
+		cfg.Log = slog.Default()
+	}
+	if cfg.Advertise == "" {
+		cfg.Advertise = cfg.Listen
+	}
+	if err := cfg.check(); err != nil {
+		return nil, fmt.Errorf("raft: %w", err)
+	}
+	n := &Node{cfg: cfg}
+	if err := n.open(); err != nil {
+		return nil, errors.Join(fmt.Errorf("raft: %w", err), n.release())
+	}
+	return n, nil
+}
+
+func (c *Config) check() error {
+	switch {
+	case c.ID == "" || c.Dir == "" || c.FSM == nil:
+		return errors.New("a member needs an id (raft.id), a folder and a state machine")
+	case c.Listen == "" && len(c.Peers) > 1:
+		return errors.New("a group of several needs an address for each member; set raft.listen")
+	case len(c.Peers) > 0 && c.self() == "":
+		return fmt.Errorf("%q is not among raft.peers; set raft.id to one of them", c.ID)
+	}
+	return nil
+}
+
+// self returns the address that the peers have for this member.
+func (c *Config) self() string {
+	for _, p := range c.Peers {
+		if p.ID == c.ID {
+			return p.Address
+		}
+	}
+	return ""
+}
+
+func (n *Node) open() (err error) {
+	if err := os.MkdirAll(n.cfg.Dir, 0o750); err != nil {
+		return err
+	}
+	if n.log, err = openLog(filepath.Join(n.cfg.Dir, "log.db")); err != nil {
+		return err
+	}
+	logger := hclogTo(n.cfg.Log)
+	snapshots, err := raft.NewFileSnapshotStoreWithLogger(n.cfg.Dir, snapshotsKept, logger)
+	if err != nil {
+		return fmt.Errorf("snapshots: %w", err)
+	}
+	if err := n.listen(logger); err != nil {
+		return err
+	}
+	conf := n.raftConfig(logger)
+	if err := n.bootstrap(conf, snapshots); err != nil {
+		return err
+	}
+	n.watch = newWatch()
+	conf.NotifyCh = n.watch.notify
+	if n.raft, err = raft.NewRaft(conf, n.cfg.FSM, n.log, n.log, snapshots, n.transport); err != nil {
+		return err
+	}
+	n.compare()
+	go n.watch.run(n.raft)
+	return nil
+}
+
+func (n *Node) listen(logger hclog.Logger) error {
+	if n.cfg.Listen == "" {
+		_, n.transport = raft.NewInmemTransport(raft.ServerAddress(n.cfg.ID))
+		return nil
+	}
+	stream, err := newStream(n.cfg.Listen, n.cfg.Advertise)
+	if err != nil {
+		return fmt.Errorf("listen on %s: %w", n.cfg.Listen, err)
+	}
+	n.transport = raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
+		Stream: stream, MaxPool: networkPool, Timeout: networkTimeout, Logger: logger,
+		MsgpackUseNewTimeFormat: true,
+	})
+	return nil
+}
+
+func (n *Node) raftConfig(logger hclog.Logger) *raft.Config {
+	conf := raft.DefaultConfig()
+	conf.LocalID = raft.ServerID(n.cfg.ID)
+	conf.Logger = logger
+	conf.HeartbeatTimeout, conf.ElectionTimeout, conf.LeaderLeaseTimeout = heartbeatGroup, heartbeatGroup, heartbeatGroup/2
+	if n.cfg.Listen == "" {
+		conf.HeartbeatTimeout, conf.ElectionTimeout, conf.LeaderLeaseTimeout = heartbeatAlone, heartbeatAlone, heartbeatAlone
+	}
+	conf.CommitTimeout = commitTimeout
+	conf.SnapshotInterval, conf.SnapshotThreshold, conf.TrailingLogs = snapshotInterval, snapshotEntries, trailingEntries
+	return conf
+}
+
+// bootstrap writes the first members into an empty folder.
+func (n *Node) bootstrap(conf *raft.Config, snapshots raft.SnapshotStore) error {
+	has, err := raft.HasExistingState(n.log, n.log, snapshots)
+	if err != nil || has {
+		return err
+	}
+	peers := n.cfg.Peers
+	if len(peers) == 0 {
+		peers = []Peer{{n.cfg.ID, string(n.transport.LocalAddr())}}
+	}
+	var servers []raft.Server
+	for _, p := range peers {
+		servers = append(servers, raft.Server{ID: raft.ServerID(p.ID), Address: raft.ServerAddress(p.Address)})
+	}
+	return raft.BootstrapCluster(conf, n.log, n.log, snapshots, n.transport, raft.Configuration{Servers: servers})
+}
+
+// compare warns where the configured peers are not those that the group has: they may
+// have been changed by command since.
+func (n *Node) compare() {
+	if len(n.cfg.Peers) == 0 {
+		return
+	}
+	known := map[string]string{}
+	var have []string
+	for _, s := range n.raft.GetConfiguration().Configuration().Servers {
+		known[string(s.ID)] = string(s.Address)
+		have = append(have, fmt.Sprintf("%s=%s", s.ID, s.Address))
+	}
+	same := len(known) == len(n.cfg.Peers)
+	for _, p := range n.cfg.Peers {
+		same = same && known[p.ID] == p.Address
+	}
+	if !same {
+		n.cfg.Log.Warn("raft.peers differ from the members of the group, which count", "members", strings.Join(have, ","))
+	}
+}
+
+// Apply proposes a command and returns what the state machine answered, and the index
+// of the command's entry. It fails with ErrNotLeader, ErrUnknown, ErrUnavailable or
+// ctx's error; with the last three the command may be applied all the same.
+func (n *Node) Apply(ctx context.Context, command []byte) (answer any, index uint64, err error) {
+	f := n.raft.Apply(command, timeLeft(ctx))
+	if err := wait(ctx, f); err != nil {
+		return nil, 0, err
+	}
+	return f.Response(), f.Index(), nil
+}
+
+func timeLeft(ctx context.Context) time.Duration {
+	if end, ok := ctx.Deadline(); ok {
+		return max(time.Until(end), time.Millisecond)
+	}
+	return applyTimeout
+}
+
+// wait waits for a future of Raft and says what can be done about its error.
+func wait(ctx context.Context, f raft.Future) error {
+	done := make(chan error, 1)
+	go func() { done <- f.Error() }() // ends with Raft at the latest
+	select {
+	case err := <-done:
+		return classify(err)
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func classify(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, raft.ErrNotLeader), errors.Is(err, raft.ErrLeadershipTransferInProgress):
+		return fmt.Errorf("%w: %w", ErrNotLeader, err)
+	case errors.Is(err, raft.ErrLeadershipLost), errors.Is(err, raft.ErrAbortedByRestore):
+		return fmt.Errorf("%w: %w", ErrUnknown, err)
+	}
+	return fmt.Errorf("%w: %w", ErrUnavailable, err)
+}
+
+// Close hands the leadership to another member if there is one, and stops. It may be
+// called once.
+func (n *Node) Close(ctx context.Context) error {
+	var errs []error
+	if n.raft != nil {
+		if n.raft.State() == raft.Leader && len(n.raft.GetConfiguration().Configuration().Servers) > 1 {
+			if err := wait(ctx, n.raft.LeadershipTransfer()); err != nil {
+				n.cfg.Log.Warn("stopping without having handed over the leadership; the others elect", "err", err)
+			}
+		}
+		errs = append(errs, n.raft.Shutdown().Error())
+		n.watch.stop()
+	}
+	return errors.Join(append(errs, n.release())...)
+}
+
+// release closes what open has opened beside Raft itself.
+func (n *Node) release() error {
+	var errs []error
+	if c, ok := n.transport.(raft.WithClose); ok && n.transport != nil {
+		errs = append(errs, c.Close())
+	}
+	if n.log != nil {
+		errs = append(errs, n.log.close())
+	}
+	return errors.Join(errs...)
+}

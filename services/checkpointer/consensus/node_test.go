@@ -1,0 +1,211 @@
+package consensus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/raft"
+	"go.uber.org/goleak"
+
+	"eventflux/shared/control"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+var quiet = slog.New(slog.DiscardHandler)
+
+// list is a state machine that keeps all commands.
+type list struct {
+	mu   sync.Mutex
+	text []string
+}
+
+func (l *list) Apply(log *raft.Log) any {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.text = append(l.text, string(log.Data))
+	return len(l.text)
+}
+func (l *list) all() []string { l.mu.Lock(); defer l.mu.Unlock(); return slices.Clone(l.text) }
+
+func (l *list) Snapshot() (raft.FSMSnapshot, error) { return nil, errors.New("not needed") }
+func (l *list) Restore(io.ReadCloser) error         { return errors.New("not needed") }
+
+func within(t testing.TB) context.Context {
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+func open(t testing.TB, cfg Config) (*Node, *list) {
+	t.Helper()
+	l := &list{}
+	cfg.FSM, cfg.Log = l, quiet
+	n, err := Open(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n, l
+}
+
+func closed(t testing.TB, n *Node) {
+	t.Helper()
+	if err := n.Close(within(t)); err != nil {
+		t.Error(err)
+	}
+}
+
+func lead(t testing.TB, n *Node) Leadership {
+	t.Helper()
+	for {
+		select {
+		case l := <-n.Leadership():
+			if l.Leader {
+				return l
+			}
+		case <-within(t).Done():
+			t.Fatal("nobody leads")
+		}
+	}
+}
+
+func apply(t testing.TB, n *Node, command string) {
+	t.Helper()
+	if _, _, err := n.Apply(within(t), []byte(command)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A group of one leads within a moment, and has all that it had before.
+func TestAlone(t *testing.T) {
+	cfg := Config{ID: "a", Dir: t.TempDir()}
+	n, _ := open(t, cfg)
+	first := lead(t, n)
+	apply(t, n, "one")
+	apply(t, n, "two")
+	closed(t, n)
+	n, l := open(t, cfg)
+	defer closed(t, n)
+	if again := lead(t, n); again.Term <= first.Term {
+		t.Errorf("term %d after %d", again.Term, first.Term)
+	}
+	if got := l.all(); !slices.Equal(got, []string{"one", "two"}) {
+		t.Errorf("%q", got)
+	}
+	if _, err := Open(Config{ID: "a", Dir: cfg.Dir, FSM: &list{}, Log: quiet}); err == nil {
+		t.Error("two processes on one folder")
+	}
+}
+
+// group opens n members on loopback.
+func group(t *testing.T, n int) ([]*Node, []*list) {
+	t.Helper()
+	var peers []Peer
+	for i := range n {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		peers = append(peers, Peer{fmt.Sprint("n", i), l.Addr().String()})
+		if err := l.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	nodes, lists := make([]*Node, n), make([]*list, n)
+	for i, p := range peers {
+		nodes[i], lists[i] = open(t, Config{ID: p.ID, Dir: t.TempDir(), Listen: p.Address, Peers: peers})
+	}
+	return nodes, lists
+}
+
+// leaderOf waits until one of the members leads.
+func leaderOf(t *testing.T, nodes []*Node) int {
+	t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); <-time.After(10 * time.Millisecond) {
+		for i, n := range nodes {
+			if n != nil && n.VerifyLeader(within(t)) == nil {
+				return i
+			}
+		}
+	}
+	t.Fatal("nobody leads")
+	return 0
+}
+
+func TestThree(t *testing.T) {
+	nodes, lists := group(t, 3)
+	first := leaderOf(t, nodes)
+	apply(t, nodes[first], "one")
+	if _, _, err := nodes[(first+1)%3].Apply(within(t), []byte("no")); !errors.Is(err, ErrNotLeader) {
+		t.Errorf("a follower applies: %v", err)
+	}
+	if err := nodes[first].Transfer(within(t), nodes[(first+1)%3].ID()); err != nil {
+		t.Fatal(err)
+	}
+	second := leaderOf(t, nodes)
+	apply(t, nodes[second], "two")
+	if err := nodes[second].AddPeer(within(t), control.Peer{ID: "n9", Address: "127.0.0.1:1"}); err != nil {
+		t.Error(err)
+	}
+	if peers := nodes[second].Status().Peers; len(peers) != 4 {
+		t.Errorf("members %v", peers)
+	}
+	if err := nodes[second].RemovePeer(within(t), "n9"); err != nil {
+		t.Error(err)
+	}
+	begun := time.Now()
+	closed(t, nodes[second])
+	nodes[second] = nil
+	third := leaderOf(t, nodes)
+	t.Logf("another leads %s after the stop of the leader", time.Since(begun))
+	apply(t, nodes[third], "three")
+	if got := lists[third].all(); !slices.Equal(got, []string{"one", "two", "three"}) {
+		t.Errorf("%q", got)
+	}
+	for i, n := range nodes {
+		if n != nil && i != third {
+			closed(t, n)
+		}
+	}
+	// A minority commits nothing.
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	defer cancel()
+	if _, _, err := nodes[third].Apply(ctx, []byte("alone")); err == nil {
+		t.Error("one of three has committed")
+	}
+	closed(t, nodes[third])
+}
+
+func TestDamagedEntryIsNamed(t *testing.T) {
+	s, err := openLog(t.TempDir() + "/log.db")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.close()
+	want := raft.Log{Index: 7, Term: 3, Type: raft.LogCommand, Data: []byte("data"), Extensions: []byte("more"), AppendedAt: time.Unix(5, 6)}
+	data := encodeEntry(&want)
+	var got raft.Log
+	if err := decodeEntry(data, &got); err != nil || string(got.Data) != "data" || string(got.Extensions) != "more" || got.Term != 3 || !got.AppendedAt.Equal(want.AppendedAt) {
+		t.Errorf("%+v, %v", got, err)
+	}
+	for i := range data {
+		for bit := range 8 {
+			data[i] ^= 1 << bit
+			if decodeEntry(data, &got) == nil {
+				t.Fatalf("bit %d of byte %d is flipped, and nobody notices", bit, i)
+			}
+			data[i] ^= 1 << bit
+		}
+		if decodeEntry(data[:i], &got) == nil {
+			t.Fatalf("cut at %d, and nobody notices", i)
+		}
+	}
+}
