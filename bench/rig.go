@@ -30,23 +30,21 @@ type deployment struct {
 
 // deploy returns once events are accepted.
 func (b *bench) deploy(ctx context.Context, queries string) (*deployment, error) {
-	plan, err := siddhiql.Compile("@app:name('" + appName + "')\n" + flightsStream + queries)
-	if err != nil {
-		return nil, err
-	}
+	text := "@app:name('" + appName + "')\n" + flightsStream + queries
 	d := &deployment{log: b.log(), ended: make(chan error, 1)}
+	var err error
 	if d.dir, err = os.MkdirTemp(b.dir, "node-*"); err != nil {
 		return nil, err
 	}
 	cfg := config.Default()
 	cfg.Data, cfg.Listen = d.dir, "127.0.0.1:0"
-	if d.node, err = node.Open(ctx, cfg, []*siddhiql.Plan{plan}, "0.0.0-bench", d.log); err != nil {
+	if d.node, err = node.Open(ctx, cfg, []string{text}, "0.0.0-bench", d.log); err != nil {
 		return nil, errors.Join(err, os.RemoveAll(d.dir))
 	}
 	var running context.Context
 	running, d.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	ready := make(chan struct{})
-	go func() { d.ended <- d.node.Run(running, func() { close(ready) }) }()
+	go func() { d.ended <- d.node.Run(running, func([]*siddhiql.Plan) { close(ready) }) }()
 	select {
 	case <-ready:
 		return d, nil

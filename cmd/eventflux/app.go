@@ -15,12 +15,14 @@ import (
 )
 
 func newAppCommand() *cobra.Command {
-	return newGroup("app", "Work with apps", newAppCheckCommand())
+	return newGroup("app", "Work with apps", newAppCheckCommand(), newAppDeployCommand(),
+		newAppListCommand(), newAppShowCommand())
 }
 
 // app is an app's file and what it means.
 type app struct {
 	file string
+	text string
 	plan *siddhiql.Plan
 }
 
@@ -82,13 +84,13 @@ func loadApps(errOut io.Writer, files []string) ([]app, error) {
 	var apps []app
 	var failed []string
 	for _, file := range files {
-		plan, err := compileFile(file)
+		text, plan, err := compileFile(file)
 		if err != nil {
 			failed = append(failed, file)
 			fmt.Fprintln(errOut, inFile(file, err))
 			continue
 		}
-		apps = append(apps, app{file, plan})
+		apps = append(apps, app{file, text, plan})
 	}
 	if len(failed) > 0 {
 		return apps, reportedError{fmt.Errorf("refused: %s", strings.Join(failed, ", "))}
@@ -96,12 +98,13 @@ func loadApps(errOut io.Writer, files []string) ([]app, error) {
 	return apps, nil
 }
 
-func compileFile(file string) (*siddhiql.Plan, error) {
-	text, err := os.ReadFile(file)
+func compileFile(file string) (text string, plan *siddhiql.Plan, err error) {
+	data, err := os.ReadFile(file)
 	if err != nil {
-		return nil, err
+		return "", nil, err
 	}
-	return siddhiql.Compile(string(text))
+	plan, err = siddhiql.Compile(string(data))
+	return string(data), plan, err
 }
 
 // inFile writes err with the file that it is about, one problem to a line.
@@ -121,9 +124,9 @@ func checkAsJSON(w io.Writer, files []string) error {
 	var failed []string
 	list := make([]checkedFile, 0, len(files))
 	for _, file := range files {
-		plan, err := compileFile(file)
+		text, plan, err := compileFile(file)
 		if err == nil {
-			list = append(list, describe(app{file, plan}))
+			list = append(list, describe(app{file, text, plan}))
 			continue
 		}
 		failed = append(failed, file)

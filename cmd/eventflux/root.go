@@ -23,6 +23,8 @@ and results are read from NATS subjects.`,
 	root.AddCommand(
 		newRunCommand(),
 		newAppCommand(),
+		newCheckpointCommand(),
+		newStateCommand(),
 		newReplayCommand(),
 		newPublishCommand(),
 		newSubscribeCommand(),

@@ -18,9 +18,10 @@ func newRunCommand() *cobra.Command {
 		Use:   "run APP.siddhi…",
 		Short: "Run apps: everything in one process",
 		Long: `Runs apps with everything in one process, a NATS server among it, until SIGINT or
-SIGTERM. Then it accepts no more events, makes durable what it has accepted, puts
-out the results and ends with exit code 0. After any other end, a kill among them,
-the next start on the same data folder goes on where the output streams stop.`,
+SIGTERM. Then it accepts no more events, makes durable what it has accepted, makes a
+last checkpoint, puts out the results and ends with exit code 0. After any other end, a
+kill among them, the next start on the same data folder goes on from the newest
+checkpoint. Apps that were deployed before, by run or by app deploy, run as well.`,
 		Example: `  eventflux run examples/flights.siddhi --data /var/lib/eventflux --listen 127.0.0.1:4222`,
 		Args:    someArgs("APP.siddhi"),
 		RunE:    runApps,
@@ -41,18 +42,18 @@ func runApps(cmd *cobra.Command, files []string) error {
 	if err := checkNames(apps); err != nil {
 		return err
 	}
-	plans := make([]*siddhiql.Plan, len(apps))
+	texts := make([]string, len(apps))
 	for i, a := range apps {
-		plans[i] = a.plan
+		texts[i] = a.text
 	}
 	ctx, stop := interruptible(cmd)
 	defer stop()
 	log := obs.NewLogger(cmd.ErrOrStderr(), cfg.Log)
-	n, err := node.Open(ctx, cfg, plans, readVersion().semver(), log)
+	n, err := node.Open(ctx, cfg, texts, readVersion().semver(), log)
 	if err != nil {
 		return err
 	}
-	err = n.Run(ctx, func() { greet(cmd.OutOrStdout(), n, cfg, plans) })
+	err = n.Run(ctx, func(plans []*siddhiql.Plan) { greet(cmd.OutOrStdout(), n, cfg, plans) })
 	if closing := n.Close(); err == nil {
 		err = closing
 	}

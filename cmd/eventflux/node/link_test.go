@@ -37,7 +37,7 @@ const (
 type chain struct {
 	t    *testing.T
 	cfg  *config.Config
-	apps []*siddhiql.Plan
+	apps []string
 
 	node *Node
 	nc   *nats.Conn
@@ -61,7 +61,7 @@ func (c *chain) start() {
 	ctx, cancel := context.WithCancel(context.Background())
 	ready := make(chan struct{})
 	c.node, c.stop, c.done = n, cancel, make(chan error, 1)
-	go func() { c.done <- n.Run(ctx, func() { close(ready) }) }()
+	go func() { c.done <- n.Run(ctx, func([]*siddhiql.Plan) { close(ready) }) }()
 	select {
 	case <-ready:
 	case err := <-c.done:
@@ -164,13 +164,9 @@ func testJoined(t *testing.T, firstApp string) {
 	c.cfg.Data, c.cfg.Listen, c.cfg.WAL.Durability = t.TempDir(), "127.0.0.1:0", "fast"
 	// Shorter than a stop, so that nothing is left to the tables of message ids.
 	c.cfg.Dedup.Window = time.Millisecond
-	for _, text := range []string{firstApp, secondApp, bothApp} {
-		plan, err := siddhiql.Compile(text)
-		if err != nil {
-			t.Fatal(err)
-		}
-		c.apps = append(c.apps, plan)
-	}
+	c.apps = []string{firstApp, secondApp, bothApp}
+	c.cfg.Checkpoint.Interval = 50 * time.Millisecond
+	c.cfg.Retention.Checkpoints, c.cfg.Retention.Span = 2, time.Millisecond // trim all that can be
 	var when []int
 	for range stops {
 		when = append(when, random.IntN(events))

@@ -1,10 +1,11 @@
 // Package node runs the services of EventFlux in one process: the embedded NATS
-// server, or connections to an external one, ingest and the processor. What each
+// server, or connections to an external one, checkpointer, ingest and processor. What each
 // of them does is left to its package.
 //
-//	data folder ──▶ NATS ──▶ processor ──▶ ingest ──▶ serving
-//	                                                     │ stop
-//	closed ◀── NATS ◀── processor drained ◀── ingest ended
+//	data folder ──▶ NATS ──▶ checkpointer ──▶ processor ──▶ ingest ──▶ serving
+//	                                                                      │ stop
+//	closed ◀── NATS ◀── checkpointer ◀── processor drained ◀── last ◀── ingest ended
+//	                                                         checkpoint
 package node
 
 import (
@@ -17,35 +18,43 @@ import (
 
 	"github.com/nats-io/nats.go"
 
-	"eventflux/services/ingest"
-	"eventflux/services/processor"
+	"eventflux/services/checkpointer"
+	"eventflux/services/checkpointer/consensus"
 	"eventflux/shared/bus"
 	"eventflux/shared/config"
+	"eventflux/shared/control"
 	"eventflux/shared/siddhiql"
+	"eventflux/shared/store"
 )
 
 // drainTimeout bounds how long a stop waits for results; what is missing then
 // comes with the next start.
 const drainTimeout = 30 * time.Second
 
+// raftStopTimeout bounds how long a stop waits for another leader.
+const raftStopTimeout = 5 * time.Second
+
 // Node is all services of a set of apps in one process.
 type Node struct {
 	cfg        *config.Config
-	apps       []*siddhiql.Plan
+	texts      []string // of the apps that the node was started with
 	version    string
 	log        *slog.Logger
 	durability bus.Durability
 	server     *bus.Embedded // nil: external
 	conns      []*nats.Conn
-	ingest     *ingest.Service
-	processor  *processor.Service
+	store      store.Store
+	raft       *consensus.Node
+	fsm        *checkpointer.FSM
+	control    *control.Client
+	checkpoint *checkpointer.Service
 }
 
 // Open opens the data folder and connects to NATS, and starts an embedded server
 // first unless an external one is configured. No events are accepted before Run.
-// version is a semver.
-func Open(ctx context.Context, cfg *config.Config, apps []*siddhiql.Plan, version string, log *slog.Logger) (*Node, error) {
-	n := &Node{cfg: cfg, apps: apps, version: version, log: log}
+// texts are those of apps that are deployed if they are not yet; version is a semver.
+func Open(ctx context.Context, cfg *config.Config, texts []string, version string, log *slog.Logger) (*Node, error) {
+	n := &Node{cfg: cfg, texts: texts, version: version, log: log}
 	if err := n.open(ctx); err != nil {
 		return nil, errors.Join(err, n.Close())
 	}
@@ -64,7 +73,7 @@ func (n *Node) open(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	return n.services(ctx)
+	return n.openCheckpointer(ctx)
 }
 
 // embed starts the NATS server on the data folder.
@@ -94,6 +103,7 @@ func (n *Node) checkExternal(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	defer nc.Close()
 	servers, err := bus.SyncOverNATS(ctx, nc)
 	if errors.Is(err, bus.ErrSyncUnknown) && n.cfg.NATS.Monitor != "" {
 		var one bus.ServerSync
@@ -104,50 +114,6 @@ func (n *Node) checkExternal(ctx context.Context) error {
 		return fmt.Errorf("wal.durability is %s, which cannot be checked: %w; name the server's monitoring port with nats.monitor, or set wal.durability to fast", n.durability, err)
 	}
 	return bus.CheckSync(n.durability, servers)
-}
-
-func (n *Node) connect(ctx context.Context, name string) (*nats.Conn, error) {
-	nc, err := bus.Connect(ctx, bus.ConnectConfig{URL: n.cfg.NATS.URL, Embedded: n.server, Name: name, Log: n.log})
-	if err == nil {
-		n.conns = append(n.conns, nc)
-	}
-	return nc, err
-}
-
-// services connects the services. Each has connections of its own, so that the
-// answers to one do not wait behind the events of another.
-func (n *Node) services(ctx context.Context) error {
-	events, err := n.connect(ctx, "eventflux ingest")
-	if err != nil {
-		return err
-	}
-	logs, err := n.connect(ctx, "eventflux ingest log")
-	if err != nil {
-		return err
-	}
-	tasks, err := n.connect(ctx, "eventflux processor")
-	if err != nil {
-		return err
-	}
-	wal := bus.StreamLimits{BytesMax: int64(n.cfg.WAL.BytesMax)}
-	n.ingest, err = ingest.New(ingest.Config{
-		Conn: events, LogConn: logs, Plans: n.apps, WALLimits: wal, Durability: n.durability,
-		EventBytesMax: int(n.cfg.Ingest.EventBytesMax), MemoryMax: int64(n.cfg.Ingest.MemoryMax),
-		Version: n.version, Log: n.log,
-	})
-	if err != nil {
-		return err
-	}
-	batch := 0 // the default of servers
-	if n.server != nil {
-		batch = bus.BatchMessagesMax
-	}
-	n.processor, err = processor.New(processor.Config{
-		Conn: tasks, Apps: n.apps, BatchMessagesMax: batch, DedupWindow: n.cfg.Dedup.Window, WAL: wal, Version: n.version,
-		Metadata: map[string]string{"durability": n.durability.String(), "guarantee": n.durability.Guarantee()},
-		Log:      n.log,
-	})
-	return err
 }
 
 // URL is where clients reach NATS.
@@ -162,55 +128,80 @@ func (n *Node) URL() string {
 func (n *Node) Durability() bus.Durability { return n.durability }
 
 // Run serves until ctx ends, and then stops in order: it accepts no more events,
-// makes durable what was accepted, lets the processor apply it, and returns nil.
-// ready is called once events are accepted. An error is why a service ended.
-func (n *Node) Run(ctx context.Context, ready func()) error {
-	tasks := start(n.processor.Run)
-	events := start(func(ctx context.Context) error {
-		select {
-		case <-n.processor.Ready():
-			return n.ingest.Run(ctx)
-		case <-ctx.Done():
-			return nil
-		}
-	})
-	var failed error
-	serving := n.ingest.Ready()
-wait:
-	for {
-		select {
-		case <-serving:
-			serving = nil
-			ready()
-		case failed = <-events.ended:
-			break wait
-		case failed = <-tasks.ended:
-			break wait
-		case <-ctx.Done():
-			break wait
-		}
-	}
-	n.log.Info("stopping: no more events are accepted")
-	err := events.stop()
-	drain, cancel := context.WithTimeout(context.Background(), drainTimeout)
-	defer cancel()
-	if failed == nil && err == nil {
-		if late := n.processor.Drain(drain); late != nil {
-			n.log.Warn("stopped before all results were out", "err", late)
-		}
-	}
-	return errors.Join(failed, err, tasks.stop())
+// makes durable what was accepted, makes a last checkpoint, lets the processor apply
+// the rest, and returns nil. ready is called once events are accepted. An error is why
+// a service ended.
+func (n *Node) Run(ctx context.Context, ready func(plans []*siddhiql.Plan)) error {
+	checkpoints := start(n.checkpoint.Run)
+	err := n.serve(ctx, checkpoints, ready)
+	return errors.Join(err, checkpoints.stop())
 }
 
-// Close closes connections and server. Call it when Run has returned.
+// serve deploys the node's own apps and runs all that are deployed. When those
+// change, ingest and processor are stopped and started with the others: publishers
+// wait for an answer that much longer.
+func (n *Node) serve(ctx context.Context, checkpoints part, ready func([]*siddhiql.Plan)) error {
+	for _, text := range n.texts {
+		if _, err := n.control.Deploy(ctx, control.DeployRequest{Text: text}); err != nil {
+			if ctx.Err() != nil {
+				return nil
+			}
+			return fmt.Errorf("deploy: %w", err)
+		}
+	}
+	changes, err := n.watchApps(ctx)
+	if err != nil {
+		return ignoreEnd(ctx, err)
+	}
+	defer changes.stop()
+	for {
+		plans, err := n.deployed(ctx)
+		if err != nil {
+			return ignoreEnd(ctx, err)
+		}
+		serving, stop := context.WithCancel(ctx)
+		again := false
+		watched := start(func(context.Context) error {
+			if changes.await(serving, plans) {
+				again = true
+				stop()
+			}
+			return nil
+		})
+		err = n.serveApps(serving, plans, checkpoints, func() { ready(plans) })
+		stop()
+		_ = watched.stop() // it only ends serving
+		if err != nil || !again || ctx.Err() != nil {
+			return err
+		}
+	}
+}
+
+func ignoreEnd(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+// Close closes connections, store and server. Call it when Run has returned.
 func (n *Node) Close() error {
+	var errs []error
+	if n.raft != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), raftStopTimeout)
+		defer cancel()
+		errs = append(errs, n.raft.Close(ctx))
+	}
 	for _, nc := range n.conns {
 		nc.Close()
 	}
-	if n.server == nil {
-		return nil
+	if n.store != nil {
+		errs = append(errs, n.store.Close())
 	}
-	return n.server.Close()
+	if n.server != nil {
+		errs = append(errs, n.server.Close())
+	}
+	return errors.Join(errs...)
 }
 
 // part is a service that runs.

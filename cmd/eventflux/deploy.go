@@ -1,0 +1,77 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"eventflux/shared/control"
+)
+
+func newAppDeployCommand() *cobra.Command {
+	var a asking
+	return a.add(&cobra.Command{
+		Use: "deploy FILE", Short: "Deploy an app to running services",
+		Long: `Checks the app and hands it to the checkpointer, from where every service learns of it.
+The same text again changes nothing. Another text under the name of a deployed app is
+refused: its results would not follow those that are out.`,
+		Example: `  eventflux app deploy examples/flights.siddhi`,
+		Args:    exactArgs("FILE"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			apps, err := loadApps(cmd.ErrOrStderr(), args)
+			if err != nil {
+				return err
+			}
+			if err := checkNames(apps); err != nil {
+				return err
+			}
+			text, err := os.ReadFile(args[0])
+			if err != nil {
+				return err
+			}
+			_, err = ask(cmd, &a, control.VerbDeploy, control.DeployRequest{Text: string(text)}, func(w io.Writer, d *control.App) {
+				fmt.Fprintf(w, "app %s is deployed: %d partitions, generation %d\n", d.Name, d.Partitions, d.Generation)
+			})
+			return err
+		},
+	}, 10*time.Second)
+}
+
+func newAppListCommand() *cobra.Command {
+	var a asking
+	return a.add(&cobra.Command{
+		Use: "ls", Short: "List the deployed apps", Args: exactArgs(),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			_, err := ask(cmd, &a, control.VerbApps, nil, func(w io.Writer, l *control.AppList) {
+				t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+				fmt.Fprintln(t, "APP\tPARTITIONS\tGENERATION\tCHECKPOINT\tDEPLOYED")
+				for _, d := range l.Apps {
+					fmt.Fprintf(t, "%s\t%d\t%d\t%d\t%s\n", d.Name, d.Partitions, d.Generation, d.Checkpoint, d.Deployed.Local().Format(time.DateTime))
+				}
+				_ = t.Flush()
+			})
+			return err
+		},
+	}, 10*time.Second)
+}
+
+func newAppShowCommand() *cobra.Command {
+	var a asking
+	return a.add(&cobra.Command{
+		Use: "show APP", Short: "Show a deployed app: its text, its checkpoint, who runs it", Args: exactArgs("APP"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			_, err := ask(cmd, &a, control.VerbApp, control.AppRequest{App: args[0]}, func(w io.Writer, d *control.App) {
+				fmt.Fprintf(w, "-- app %s, generation %d, deployed %s, newest checkpoint %d\n", d.Name, d.Generation, d.Deployed.Local().Format(time.RFC3339), d.Checkpoint)
+				for _, o := range d.Owners {
+					fmt.Fprintf(w, "-- partition %d is run by %s, assignment %d\n", o.Partition, o.Owner, o.Assignment)
+				}
+				fmt.Fprintln(w, d.Text)
+			})
+			return err
+		},
+	}, 10*time.Second)
+}

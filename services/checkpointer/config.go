@@ -1,0 +1,60 @@
+package checkpointer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"eventflux/services/checkpointer/consensus"
+	"eventflux/shared/store"
+)
+
+// Config says what a checkpointer works with.
+type Config struct {
+	Conn  *nats.Conn
+	Store store.Store     // stays the caller's
+	Raft  *consensus.Node // stays the caller's
+	FSM   *FSM            // of Raft
+	// Interval is from the opening of one checkpoint of an app to the next, Timeout
+	// after which one that is not prepared is aborted.
+	Interval, Timeout time.Duration
+	// RetentionCheckpoints newest ones are kept, and all that are not older than
+	// RetentionSpan, with the log behind them.
+	RetentionCheckpoints int
+	RetentionSpan        time.Duration
+	Version              string       // of the binary, a semver
+	Log                  *slog.Logger // nil is slog.Default
+	// Now tells the time; nil is the machine's clock.
+	Now func() time.Time
+}
+
+func (c *Config) check() error {
+	var errs []error
+	if c.Conn == nil || c.Store == nil || c.Raft == nil || c.FSM == nil {
+		errs = append(errs, errors.New("it needs a connection, a store and a Raft member"))
+	}
+	if c.Interval <= 0 || c.Timeout <= 0 {
+		errs = append(errs, fmt.Errorf("checkpoint.interval is %s and checkpoint.timeout %s, both must be positive", c.Interval, c.Timeout))
+	}
+	if c.RetentionCheckpoints < 1 || c.RetentionSpan < 0 {
+		errs = append(errs, fmt.Errorf("retention.checkpoints is %d, want 1 or more, and retention.span %s, want 0 or more", c.RetentionCheckpoints, c.RetentionSpan))
+	}
+	return errors.Join(errs...)
+}
+
+func decimal(p uint32) string { return strconv.FormatUint(uint64(p), 10) }
+
+// pauseFor waits, and returns false if ctx has ended.
+func pauseFor(ctx context.Context, d time.Duration) bool {
+	select {
+	case <-ctx.Done():
+		return false
+	case <-time.After(d):
+		return true
+	}
+}

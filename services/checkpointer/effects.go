@@ -1,0 +1,287 @@
+package checkpointer
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+
+	"github.com/nats-io/nats.go"
+
+	"eventflux/services/checkpointer/consensus"
+	"eventflux/shared/bus"
+	"eventflux/shared/checkpoint"
+	"eventflux/shared/control"
+	"eventflux/shared/frame"
+	"eventflux/shared/state"
+	"eventflux/shared/store"
+	"eventflux/shared/wal"
+)
+
+// do does what a coordinator wants done. What takes time is done beside the loop, and
+// its outcome comes back as a message.
+func (l *leader) do(ctx context.Context, app string, effects []effect) {
+	for _, e := range effects {
+		switch e.do {
+		case doAnswer:
+			l.answer(app, e)
+		case doTidy:
+			l.work.Go(func() { l.tidy(ctx, app) })
+		case doNote:
+			l.work.Go(func() {
+				p := e.parts[0]
+				// Only people look at it.
+				_, _ = l.propose(ctx, &command{Kind: kindPrepared, App: app, Epoch: e.epoch, Partition: p.Partition, Number: p.Assignment})
+			})
+		default:
+			l.work.Go(func() {
+				m := l.act(ctx, app, e)
+				m.epoch = e.epoch
+				if ctx.Err() == nil {
+					l.tell(loopMessage{app: app, message: m})
+				}
+			})
+		}
+	}
+}
+
+func (l *leader) answer(app string, e effect) {
+	for _, id := range e.answers {
+		l.answers[id] <- e.outcome // there is room for one
+		delete(l.answers, id)
+	}
+	if e.outcome.Committed {
+		l.log.Debug("checkpoint committed", "app", app, "epoch", e.epoch, "ms", e.outcome.Milliseconds)
+	} else {
+		l.log.Warn("checkpoint aborted", "app", app, "epoch", e.epoch, "reason", e.outcome.Reason)
+	}
+}
+
+// act does one thing and returns what came of it.
+func (l *leader) act(ctx context.Context, app string, e effect) message {
+	switch e.do {
+	case doOpen:
+		return l.openEpoch(ctx, app, e.epoch)
+	case doBarrier:
+		return message{kind: msgBarrier, reason: text(l.appendBarriers(ctx, app))}
+	case doStore:
+		return message{kind: msgStored, reason: text(l.storeManifest(ctx, app, e))}
+	case doCommit:
+		return l.until(ctx, msgCommitted, func() error { return l.commit(ctx, app, e.epoch) })
+	case doAbort:
+		return l.until(ctx, msgAborted, func() error {
+			_, err := l.propose(ctx, &command{Kind: kindAbort, App: app, Epoch: e.epoch, Reason: e.reason})
+			return err
+		})
+	case doLook:
+		return l.look(ctx, app, e.epoch)
+	}
+	panic(fmt.Sprintf("checkpointer: unknown effect %q", e.do))
+}
+
+func text(err error) string {
+	if err == nil {
+		return ""
+	}
+	return err.Error()
+}
+
+// until repeats what has to be done while this process leads. Raft's refusals are final.
+func (l *leader) until(ctx context.Context, kind string, do func() error) message {
+	for {
+		err := do()
+		if err == nil {
+			return message{kind: kind}
+		}
+		var no *control.Error
+		if errors.As(err, &no) || errors.Is(err, consensus.ErrNotLeader) {
+			l.log.Warn("the epoch is not this leader's any more", "step", kind, "err", err)
+			<-ctx.Done() // another leads, which this one will hear of
+			return message{kind: kind}
+		}
+		l.log.Warn("trying again", "step", kind, "err", err)
+		if !pauseFor(ctx, effectRetry) {
+			return message{kind: kind}
+		}
+	}
+}
+
+func (l *leader) openEpoch(ctx context.Context, app string, epoch state.Epoch) message {
+	c := &command{Kind: kindOpen, App: app, Epoch: epoch, Term: l.term, Time: l.s.cfg.Now()}
+	_, _ = rand.Read(c.ID[:]) // never fails
+	for {
+		_, err := l.propose(ctx, c)
+		var no *control.Error
+		if err == nil || errors.As(err, &no) {
+			return message{kind: msgOpened, reason: text(err)}
+		}
+		if !pauseFor(ctx, effectRetry) {
+			return message{kind: msgOpened, reason: text(err)}
+		}
+	}
+}
+
+// appendBarriers appends the barrier of the open epoch to every partition.
+func (l *leader) appendBarriers(ctx context.Context, app string) error {
+	a := l.s.cfg.FSM.app(app)
+	if a == nil || a.Open == nil {
+		return errors.New("no epoch is open")
+	}
+	cut := frame.Cut{Epoch: uint64(a.Open.Epoch), Term: uint64(a.Open.Term), ID: a.Open.ID}
+	now := l.s.cfg.Now().UnixMilli()
+	ended := make(chan error, a.Partitions)
+	for p := range a.Partitions {
+		if err := l.barriers.append(app, p, now, cut, ended); err != nil {
+			return fmt.Errorf("partition %d: %w", p, err)
+		}
+	}
+	for range a.Partitions {
+		select {
+		case err := <-ended:
+			if err != nil {
+				return err
+			}
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
+// barrierWriters are the writers of a leadership, one for each log.
+type barrierWriters struct {
+	ctx    context.Context
+	cancel context.CancelFunc
+	conn   *nats.Conn
+	log    *slog.Logger
+	mu     sync.Mutex
+	group  sync.WaitGroup
+	of     map[string]*wal.Writer // by log
+}
+
+func (b *barrierWriters) open(ctx context.Context, conn *nats.Conn, log *slog.Logger) {
+	b.ctx, b.cancel = context.WithCancel(ctx)
+	b.conn, b.log, b.of = conn, log, map[string]*wal.Writer{}
+}
+
+func (b *barrierWriters) close() {
+	b.cancel()
+	b.group.Wait()
+}
+
+// appendDone passes the outcome of an append on.
+type appendDone chan error
+
+// Committed implements wal.Committed.
+func (d appendDone) Committed(_ uint64, err error) { d <- err }
+
+func (b *barrierWriters) append(app string, p uint32, now int64, cut frame.Cut, done appendDone) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	stream := bus.WALStream(app, p)
+	w := b.of[stream]
+	if w == nil {
+		var err error
+		if w, err = wal.NewWriter(wal.WriterConfig{Conn: b.conn, App: app, Partition: p, Log: b.log}); err != nil {
+			return err
+		}
+		b.of[stream] = w
+		b.group.Go(func() {
+			if err := w.Run(b.ctx); err != nil {
+				b.log.Warn("the writer of barriers has ended; the next one begins anew", "log", stream, "err", err)
+			}
+			b.mu.Lock()
+			defer b.mu.Unlock()
+			if b.of[stream] == w {
+				delete(b.of, stream)
+			}
+		})
+	}
+	return w.AppendBarrier(now, cut, done)
+}
+
+// storeManifest writes the manifest of an epoch that all have prepared. It does not
+// make the checkpoint exist; the commit in Raft does.
+func (l *leader) storeManifest(ctx context.Context, app string, e effect) error {
+	a := l.s.cfg.FSM.app(app)
+	if a == nil || a.Open == nil || a.Open.Epoch != e.epoch {
+		return errors.New("the epoch is not open")
+	}
+	if err := l.s.cfg.Raft.VerifyLeader(ctx); err != nil {
+		return err
+	}
+	m := &checkpoint.Manifest{
+		App: app, Plan: a.Plan, Generation: a.Generation, Epoch: e.epoch, Term: l.term, Time: a.Open.Time.UTC(),
+	}
+	for _, p := range e.parts {
+		m.Partitions = append(m.Partitions, *p)
+	}
+	data, err := m.Encode()
+	if err != nil {
+		return err
+	}
+	objects, err := l.objectsOf(ctx, m)
+	if err != nil {
+		return err
+	}
+	return l.s.cfg.Store.Commit(ctx, store.Commit{
+		App: app, Term: uint64(l.term), Epoch: uint64(e.epoch), Name: checkpoint.ManifestName(app, e.epoch),
+		Manifest: data, Objects: objects,
+	})
+}
+
+// commit makes the checkpoint exist: it commits the manifest that is in the store.
+func (l *leader) commit(ctx context.Context, app string, epoch state.Epoch) error {
+	name := checkpoint.ManifestName(app, epoch)
+	data, err := l.s.cfg.Store.Get(ctx, name)
+	if err != nil {
+		return err
+	}
+	m, err := checkpoint.DecodeManifest(name, data)
+	if err != nil {
+		return err
+	}
+	k := &committed{CheckpointRef: control.CheckpointRef{
+		Generation: m.Generation, Epoch: epoch, Term: l.term, Time: m.Time, Manifest: name, Digest: checkpoint.SHA256(data),
+	}}
+	for i := range m.Partitions {
+		p := &m.Partitions[i]
+		k.Barriers = append(k.Barriers, p.Log.Sequence)
+		for _, c := range p.Components {
+			for _, r := range c.Runs {
+				k.StateBytes += r.RawBytes
+				if r.Epoch == epoch {
+					k.Bytes += r.Bytes
+				}
+			}
+		}
+	}
+	k.Bytes += int64(len(data))
+	k.Milliseconds = float64(l.s.cfg.Now().Sub(m.Time).Microseconds()) / 1000
+	_, err = l.propose(ctx, &command{Kind: kindCommit, App: app, Epoch: epoch, Commit: k})
+	return err
+}
+
+// look tells whether the manifest of an epoch that a former leader opened is there.
+func (l *leader) look(ctx context.Context, app string, epoch state.Epoch) message {
+	for {
+		_, err := checkpoint.ReadManifest(ctx, l.s.cfg.Store, checkpoint.ManifestName(app, epoch), "")
+		if err == nil || errors.Is(err, checkpoint.ErrCorrupt) {
+			return message{kind: msgFound, found: err == nil}
+		}
+		l.log.Warn("look for the manifest of a former leader; trying again", "app", app, "epoch", epoch, "err", err)
+		if !pauseFor(ctx, effectRetry) {
+			return message{kind: msgFound}
+		}
+	}
+}
+
+// fence shuts the leaders before this one out of the store.
+func (l *leader) fence(ctx context.Context, app string) {
+	err := l.s.cfg.Store.Commit(ctx, store.Commit{App: app, Term: uint64(l.term)})
+	if err != nil && ctx.Err() == nil {
+		l.log.Warn("the store does not know this term yet; the next checkpoint tells it", "app", app, "err", err)
+	}
+}

@@ -1,0 +1,335 @@
+package checkpointer
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/raft"
+
+	"eventflux/shared/checkpoint"
+	"eventflux/shared/control"
+	"eventflux/shared/state"
+)
+
+// abortedKept is how many aborted epochs of an app are remembered, for people.
+const abortedKept = 20
+
+// FSM is what the group agrees on: apps, who runs them, epochs. It is a function of
+// the commands alone; a command that is repeated changes nothing. Its methods may be
+// called concurrently.
+type FSM struct {
+	mu   sync.Mutex
+	data machine
+}
+
+var _ raft.FSM = (*FSM)(nil)
+
+// machine is the state as snapshots have it.
+type machine struct {
+	Format int                  `json:"format"`
+	Apps   map[string]*appState `json:"apps"`
+}
+
+const machineFormat = 1
+
+// appState is what is known of an app.
+type appState struct {
+	control.App
+	Tasks     map[uint32]control.Owner `json:"tasks"`
+	Newest    state.Epoch              `json:"newest_epoch"` // opened last
+	Decided   state.Epoch              `json:"decided_epoch"`
+	Open      *openEpoch               `json:"open,omitempty"`
+	Committed []committed              `json:"committed"` // retained, oldest first
+	Aborted   []aborted                `json:"aborted"`   // the last ones, oldest first
+}
+
+// openEpoch is a checkpoint that is under way.
+type openEpoch struct {
+	Epoch    state.Epoch       `json:"epoch"`
+	Term     checkpoint.Term   `json:"term"`
+	ID       checkpoint.ID     `json:"barrier"`
+	Time     time.Time         `json:"time"`
+	Prepared map[uint32]uint64 `json:"prepared"` // partition to the assignment of its task
+}
+
+// committed is a checkpoint that exists.
+type committed struct {
+	control.CheckpointRef
+	Barriers     []uint64 `json:"barriers"` // sequence by partition
+	Bytes        int64    `json:"bytes"`
+	StateBytes   int64    `json:"state_bytes"`
+	Milliseconds float64  `json:"milliseconds"`
+}
+
+type aborted struct {
+	Epoch  state.Epoch `json:"epoch"`
+	Time   time.Time   `json:"time"`
+	Reason string      `json:"reason"`
+}
+
+// NewFSM returns the state of a group that has agreed on nothing yet.
+func NewFSM() *FSM { return &FSM{data: machine{Format: machineFormat, Apps: map[string]*appState{}}} }
+
+// command is one entry of the Raft log. What is not of its kind is empty.
+type command struct {
+	Kind      string          `json:"kind"`
+	App       string          `json:"app"`
+	Time      time.Time       `json:"time,omitzero"`
+	Deploy    *control.App    `json:"deploy,omitempty"`
+	Owner     *control.Owner  `json:"owner,omitempty"`
+	Epoch     state.Epoch     `json:"epoch,omitempty"`
+	Term      checkpoint.Term `json:"term,omitempty"`
+	ID        checkpoint.ID   `json:"barrier,omitzero"`
+	Partition uint32          `json:"partition,omitempty"`
+	Number    uint64          `json:"assignment,omitempty"`
+	Commit    *committed      `json:"commit,omitempty"`
+	Reason    string          `json:"reason,omitempty"`
+	Epochs    []state.Epoch   `json:"epochs,omitempty"`
+}
+
+// The kinds of commands. They are durable.
+const (
+	kindDeploy   = "deploy"
+	kindAttach   = "attach"
+	kindOpen     = "open"
+	kindPrepared = "prepared"
+	kindCommit   = "commit"
+	kindAbort    = "abort"
+	kindRetire   = "retire"
+)
+
+// refusal is the answer to a command that does not fit what was agreed on before. It
+// changed nothing.
+type refusal struct{ err *control.Error }
+
+func refuse(code, format string, args ...any) any {
+	return refusal{&control.Error{Code: code, Text: fmt.Sprintf(format, args...)}}
+}
+
+// Apply implements raft.FSM. The answer is nil or a refusal; the number of the
+// assignment for an attachment.
+func (f *FSM) Apply(log *raft.Log) any {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var c command
+	if err := json.Unmarshal(log.Data, &c); err != nil {
+		return refuse(control.CodeInternal, "entry %d of the Raft log: %v", log.Index, err)
+	}
+	if c.Kind == kindDeploy {
+		return f.data.deploy(&c, log.Index)
+	}
+	app := f.data.Apps[c.App]
+	if app == nil {
+		return refuse(control.CodeNotFound, "no app is called %q", c.App)
+	}
+	switch c.Kind {
+	case kindAttach:
+		return app.attach(&c, log.Index)
+	case kindOpen:
+		return app.open(&c)
+	case kindPrepared:
+		return app.prepared(&c)
+	case kindCommit:
+		return app.commit(&c)
+	case kindAbort:
+		return app.abort(&c)
+	case kindRetire:
+		app.Committed = slices.DeleteFunc(app.Committed, func(k committed) bool { return slices.Contains(c.Epochs, k.Epoch) })
+		return nil
+	}
+	return refuse(control.CodeInternal, "entry %d of the Raft log is a %q, which this version does not know; run the newer version", log.Index, c.Kind)
+}
+
+func (m *machine) deploy(c *command, index uint64) any {
+	if app := m.Apps[c.App]; app != nil {
+		if app.Plan != c.Deploy.Plan {
+			return refuse(control.CodeInvalid, "app %q is deployed with another text: its results would not follow those that are out; deploy the changed one under another @app:name", c.App)
+		}
+		return nil
+	}
+	app := &appState{App: *c.Deploy, Tasks: map[uint32]control.Owner{}, Newest: c.Epoch, Decided: c.Epoch}
+	app.Generation, app.Deployed, app.Index = 1, c.Time, index
+	m.Apps[c.App] = app
+	return nil
+}
+
+func (a *appState) attach(c *command, index uint64) any {
+	if now := a.Tasks[c.Owner.Partition]; now.Owner == c.Owner.Owner {
+		return now.Assignment
+	}
+	owner := *c.Owner
+	owner.Assignment = index
+	a.Tasks[owner.Partition] = owner
+	return index
+}
+
+func (a *appState) open(c *command) any {
+	switch {
+	case a.Open != nil && a.Open.Epoch == c.Epoch && a.Open.ID == c.ID:
+		return nil
+	case a.Open != nil:
+		return refuse(control.CodeInvalid, "epoch %d of app %s is open", a.Open.Epoch, a.Name)
+	case c.Epoch != a.Newest+1:
+		return refuse(control.CodeFenced, "epoch %d of app %s was opened after %d", c.Epoch, a.Name, a.Newest)
+	}
+	a.Newest = c.Epoch
+	a.Open = &openEpoch{Epoch: c.Epoch, Term: c.Term, ID: c.ID, Time: c.Time, Prepared: map[uint32]uint64{}}
+	return nil
+}
+
+// isOpen returns nil if the epoch is open, else a refusal.
+func (a *appState) isOpen(epoch state.Epoch) any {
+	if a.Open == nil || a.Open.Epoch != epoch {
+		return refuse(control.CodeFenced, "epoch %d of app %s is not open; %d is decided", epoch, a.Name, a.Decided)
+	}
+	return nil
+}
+
+func (a *appState) prepared(c *command) any {
+	if no := a.isOpen(c.Epoch); no != nil {
+		return no
+	}
+	if now := a.Tasks[c.Partition].Assignment; now != c.Number {
+		return refuse(control.CodeFenced, "partition %d of app %s is assigned as %d, and %d has prepared epoch %d", c.Partition, a.Name, now, c.Number, c.Epoch)
+	}
+	a.Open.Prepared[c.Partition] = c.Number
+	return nil
+}
+
+func (a *appState) commit(c *command) any {
+	if slices.ContainsFunc(a.Committed, func(k committed) bool { return k.Epoch == c.Commit.Epoch && k.Digest == c.Commit.Digest }) {
+		return nil
+	}
+	if no := a.isOpen(c.Commit.Epoch); no != nil {
+		return no
+	}
+	a.Committed = append(a.Committed, *c.Commit)
+	a.Decided, a.Checkpoint, a.Open = c.Commit.Epoch, c.Commit.Epoch, nil
+	return nil
+}
+
+func (a *appState) abort(c *command) any {
+	if slices.ContainsFunc(a.Aborted, func(x aborted) bool { return x.Epoch == c.Epoch }) {
+		return nil
+	}
+	if no := a.isOpen(c.Epoch); no != nil {
+		return no
+	}
+	a.Aborted = append(a.Aborted, aborted{c.Epoch, a.Open.Time, c.Reason})
+	if n := len(a.Aborted) - abortedKept; n > 0 {
+		a.Aborted = slices.Delete(a.Aborted, 0, n)
+	}
+	a.Decided, a.Open = c.Epoch, nil
+	return nil
+}
+
+// outcome returns what became of an epoch; false if it is not decided, or forgotten.
+func (a *appState) outcome(epoch state.Epoch) (control.Outcome, bool) {
+	for _, k := range a.Committed {
+		if k.Epoch == epoch {
+			return control.Outcome{Epoch: epoch, Committed: true, Milliseconds: k.Milliseconds}, true
+		}
+	}
+	for _, x := range a.Aborted {
+		if x.Epoch == epoch {
+			return control.Outcome{Epoch: epoch, Reason: x.Reason}, true
+		}
+	}
+	if epoch <= a.Decided {
+		return control.Outcome{Epoch: epoch, Reason: "it was decided long ago"}, true
+	}
+	return control.Outcome{}, false
+}
+
+// Snapshot implements raft.FSM.
+func (f *FSM) Snapshot() (raft.FSMSnapshot, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	data, err := json.Marshal(f.data)
+	return snapshot(data), err
+}
+
+// Restore implements raft.FSM.
+func (f *FSM) Restore(from io.ReadCloser) error {
+	defer from.Close()
+	data, err := io.ReadAll(from)
+	if err != nil {
+		return err
+	}
+	var m machine
+	if err := json.Unmarshal(data, &m); err != nil {
+		return fmt.Errorf("snapshot of the checkpointer: %w", err)
+	}
+	if m.Format != machineFormat || m.Apps == nil {
+		return fmt.Errorf("snapshot of the checkpointer has format %d, known is %d; run the version that wrote it or a newer one", m.Format, machineFormat)
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.data = m
+	return nil
+}
+
+type snapshot []byte
+
+// Persist implements raft.FSMSnapshot.
+func (s snapshot) Persist(sink raft.SnapshotSink) error {
+	if _, err := sink.Write(s); err != nil {
+		_ = sink.Cancel() // the first error tells more
+		return err
+	}
+	return sink.Close()
+}
+
+// Release implements raft.FSMSnapshot.
+func (snapshot) Release() {}
+
+// app returns a copy of what is known of an app, or nil.
+func (f *FSM) app(name string) *appState {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.data.Apps[name].clone()
+}
+
+// apps returns copies of all, sorted by name.
+func (f *FSM) apps() []*appState {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var all []*appState
+	for _, a := range f.data.Apps {
+		all = append(all, a.clone())
+	}
+	slices.SortFunc(all, func(a, b *appState) int {
+		if a.Name < b.Name {
+			return -1
+		}
+		return 1
+	})
+	return all
+}
+
+func (a *appState) clone() *appState {
+	if a == nil {
+		return nil
+	}
+	c := *a
+	c.Tasks = make(map[uint32]control.Owner, len(a.Tasks))
+	c.Owners = nil
+	for p := range a.Partitions {
+		if owner, ok := a.Tasks[p]; ok {
+			c.Tasks[p] = owner
+			c.Owners = append(c.Owners, owner)
+		}
+	}
+	c.Committed, c.Aborted = slices.Clone(a.Committed), slices.Clone(a.Aborted)
+	if a.Open != nil {
+		open := *a.Open
+		open.Prepared = maps.Clone(open.Prepared)
+		c.Open = &open
+	}
+	return &c
+}

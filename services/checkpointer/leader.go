@@ -1,0 +1,203 @@
+package checkpointer
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"eventflux/shared/bus"
+	"eventflux/shared/checkpoint"
+	"eventflux/shared/control"
+)
+
+const (
+	tickEvery    = 20 * time.Millisecond
+	effectRetry  = 100 * time.Millisecond
+	projectRetry = time.Second
+)
+
+// leader is one leadership: a loop that owns the coordinators of all apps, and
+// goroutines that do what they want done.
+type leader struct {
+	s        *Service
+	term     checkpoint.Term
+	log      *slog.Logger
+	messages chan loopMessage
+	done     chan struct{} // closed when the loop has ended
+	work     sync.WaitGroup
+
+	// The loop's alone.
+	apps    map[string]*coordinator
+	answers map[answerID]chan control.Outcome
+	last    answerID
+
+	barriers barrierWriters
+	tidying  sync.Mutex
+	swept    time.Time
+}
+
+// loopMessage is a message for an app's coordinator. One without a kind only makes the
+// app known.
+type loopMessage struct {
+	app string
+	message
+	reply chan control.Outcome // of a request
+}
+
+func newLeader(s *Service, term uint64) *leader {
+	return &leader{
+		s: s, term: checkpoint.Term(term), log: s.cfg.Log.With("term", term),
+		messages: make(chan loopMessage, 64), done: make(chan struct{}),
+		apps: map[string]*coordinator{}, answers: map[answerID]chan control.Outcome{},
+	}
+}
+
+// run leads until ctx ends.
+func (l *leader) run(ctx context.Context) {
+	defer l.work.Wait()
+	defer close(l.done)
+	l.barriers.open(ctx, l.s.cfg.Conn, l.log)
+	defer l.barriers.close()
+	l.work.Go(func() { l.keepProjecting(ctx) })
+	for _, a := range l.s.cfg.FSM.apps() {
+		l.take(ctx, a)
+	}
+	tick := time.NewTicker(tickEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case m := <-l.messages:
+			l.handle(ctx, m)
+		case <-tick.C:
+			for name, c := range l.apps {
+				l.do(ctx, name, c.step(message{kind: msgTick, now: l.s.cfg.Now()}))
+			}
+		}
+	}
+}
+
+// take makes the coordinator of an app. Whoever led before is shut out of the store.
+func (l *leader) take(ctx context.Context, a *appState) {
+	c, effects := newCoordinator(a, l.term, l.s.cfg.Now(), l.s.cfg.Interval, l.s.cfg.Timeout)
+	l.apps[a.Name] = c
+	l.work.Go(func() { l.fence(ctx, a.Name) })
+	l.do(ctx, a.Name, effects)
+}
+
+func (l *leader) handle(ctx context.Context, m loopMessage) {
+	c := l.apps[m.app]
+	if c == nil {
+		a := l.s.cfg.FSM.app(m.app)
+		if a == nil {
+			return
+		}
+		l.take(ctx, a)
+		c = l.apps[m.app]
+	}
+	if m.kind == "" {
+		return
+	}
+	if m.reply != nil {
+		l.last++
+		m.answer = l.last
+		l.answers[m.answer] = m.reply
+	}
+	m.now = l.s.cfg.Now()
+	l.do(ctx, m.app, c.step(m.message))
+}
+
+// tell passes a message to the loop, unless that has ended.
+func (l *leader) tell(m loopMessage) {
+	select {
+	case l.messages <- m:
+	case <-l.done:
+	}
+}
+
+// ask passes a request to the loop and waits for its answer.
+func (l *leader) ask(ctx context.Context, app string, m message) (any, error) {
+	reply := make(chan control.Outcome, 1)
+	l.tell(loopMessage{app: app, message: m, reply: reply})
+	select {
+	case o := <-reply:
+		return o, nil
+	case <-l.done:
+		return nil, failure(control.CodeUnavailable, "the leader changed; ask again")
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// propose applies a command in Raft. A refusal is a *control.Error.
+func (l *leader) propose(ctx context.Context, c *command) (any, error) {
+	data, err := json.Marshal(c)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, decideTimeout)
+	defer cancel()
+	answer, _, err := l.s.cfg.Raft.Apply(ctx, data)
+	if err != nil {
+		return nil, err
+	}
+	if no, refused := answer.(refusal); refused {
+		return nil, no.err
+	}
+	return answer, nil
+}
+
+// keepProjecting brings the bucket up to date with Raft at the start of a leadership.
+func (l *leader) keepProjecting(ctx context.Context) {
+	for {
+		err := l.project(ctx)
+		if err == nil || ctx.Err() != nil {
+			return
+		}
+		l.log.Warn("write the cluster's bucket; trying again", "bucket", bus.ClusterBucket, "err", err)
+		if !pauseFor(ctx, projectRetry) {
+			return
+		}
+	}
+}
+
+// project writes what Raft says of apps into the bucket, where all services look.
+func (l *leader) project(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, decideTimeout)
+	defer cancel()
+	bucket, err := l.s.js.KeyValue(ctx, bus.ClusterBucket)
+	if err != nil {
+		bucket, err = l.s.js.CreateOrUpdateKeyValue(ctx, jetstream.KeyValueConfig{
+			Bucket: bus.ClusterBucket, Description: "the state of the cluster, as Raft has it",
+		})
+	}
+	if err != nil {
+		return fmt.Errorf("bucket %s: %w", bus.ClusterBucket, err)
+	}
+	for _, a := range l.s.cfg.FSM.apps() {
+		key := "app." + a.Name
+		if have, err := bucket.Get(ctx, key); err == nil && sameIndex(have.Value(), a.Index) {
+			continue
+		}
+		a.Owners, a.Checkpoint = nil, 0 // they change all the time; ask for them
+		data, err := json.Marshal(a.App)
+		if err != nil {
+			return err
+		}
+		if _, err := bucket.Put(ctx, key, data); err != nil {
+			return fmt.Errorf("bucket %s: put %s: %w", bus.ClusterBucket, key, err)
+		}
+	}
+	return nil
+}
+
+func sameIndex(value []byte, index uint64) bool {
+	var a control.App
+	return json.Unmarshal(value, &a) == nil && a.Index == index
+}

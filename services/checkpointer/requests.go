@@ -1,0 +1,345 @@
+package checkpointer
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+
+	"github.com/nats-io/nats.go/micro"
+
+	"eventflux/services/checkpointer/consensus"
+	"eventflux/shared/bus"
+	"eventflux/shared/checkpoint"
+	"eventflux/shared/control"
+	"eventflux/shared/siddhiql"
+	"eventflux/shared/state"
+)
+
+// verb answers one kind of request.
+type verb struct {
+	anyone bool // whoever gets it answers; else the leader
+	answer func(ctx context.Context, l *leader, data []byte) (any, error)
+}
+
+func (s *Service) verbs() map[string]verb {
+	return map[string]verb{
+		control.VerbDeploy:      {false, typed(s.deploy)},
+		control.VerbApps:        {false, typed(s.apps)},
+		control.VerbApp:         {false, typed(s.app)},
+		control.VerbAttach:      {false, typed(s.attach)},
+		control.VerbPrepared:    {false, typed(s.prepared)},
+		control.VerbFailed:      {false, typed(s.failed)},
+		control.VerbTrigger:     {false, typed(s.trigger)},
+		control.VerbCheckpoints: {false, typed(s.checkpoints)},
+		control.VerbCheckpoint:  {false, typed(s.checkpoint)},
+		control.VerbVerify:      {false, typed(s.verify)},
+		control.VerbStatus:      {true, typed(s.status)},
+		control.VerbMembers:     {false, typed(s.members)},
+		control.VerbTransfer:    {false, typed(s.transfer)},
+	}
+}
+
+// typed reads the request, which is JSON or nothing.
+func typed[T any](answer func(context.Context, *leader, *T) (any, error)) func(context.Context, *leader, []byte) (any, error) {
+	return func(ctx context.Context, l *leader, data []byte) (any, error) {
+		request := new(T)
+		if len(data) > 0 {
+			if err := json.Unmarshal(data, request); err != nil {
+				return nil, failure(control.CodeInvalid, "the request is not what %T should be: %v", *request, err)
+			}
+		}
+		return answer(ctx, l, request)
+	}
+}
+
+func failure(code, format string, args ...any) error {
+	return &control.Error{Code: code, Text: fmt.Sprintf(format, args...)}
+}
+
+// endpoint takes requests. Those for the leader are passed on to it, once.
+func (s *Service) endpoint(ctx context.Context, group *sync.WaitGroup, name string, passOn bool) micro.Handler {
+	v := s.verbs()[name]
+	return micro.HandlerFunc(func(r micro.Request) {
+		l := s.leading()
+		if l == nil && !v.anyone {
+			s.passOn(r, name, passOn)
+			return
+		}
+		if n := len(r.Data()); n > requestBytesMax {
+			_ = r.Error(control.CodeTooLarge, fmt.Sprintf("a request of %d bytes, limit %d", n, requestBytesMax), nil)
+			return
+		}
+		select {
+		case s.slots <- struct{}{}:
+		default:
+			_ = r.Error(control.CodeUnavailable, fmt.Sprintf("%d requests are being answered; try again", requestsMax), nil)
+			return
+		}
+		group.Go(func() {
+			defer func() { <-s.slots }()
+			answer, err := v.answer(ctx, l, r.Data())
+			s.respond(r, answer, err)
+		})
+	})
+}
+
+func (s *Service) passOn(r micro.Request, name string, may bool) {
+	leader := s.cfg.Raft.LeaderID()
+	if !may || leader == "" || leader == s.cfg.Raft.ID() {
+		_ = r.Error(control.CodeUnavailable, "no checkpointer leads just now; try again", nil)
+		return
+	}
+	subject := bus.ServiceSubject(control.Service, "node."+leader+"."+name)
+	if err := s.cfg.Conn.PublishRequest(subject, r.Reply(), r.Data()); err != nil {
+		_ = r.Error(control.CodeUnavailable, fmt.Sprintf("pass the request on to the leader %s: %v", leader, err), nil)
+	}
+}
+
+// respond answers; whoever asked may have gone.
+func (s *Service) respond(r micro.Request, answer any, err error) {
+	if err == nil {
+		var data []byte
+		if data, err = json.Marshal(answer); err == nil {
+			_ = r.Respond(data)
+			return
+		}
+	}
+	var known *control.Error
+	if !errors.As(err, &known) {
+		known = &control.Error{Code: control.CodeInternal, Text: err.Error()}
+		if errors.Is(err, consensus.ErrNotLeader) || errors.Is(err, consensus.ErrUnknown) ||
+			errors.Is(err, consensus.ErrUnavailable) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+			known.Code = control.CodeUnavailable
+		}
+	}
+	_ = r.Error(known.Code, known.Text, nil)
+}
+
+func (s *Service) known(name string) (*appState, error) {
+	a := s.cfg.FSM.app(name)
+	if a == nil {
+		return nil, failure(control.CodeNotFound, "no app is called %q; eventflux app ls lists them", name)
+	}
+	return a, nil
+}
+
+func (s *Service) deploy(ctx context.Context, l *leader, r *control.DeployRequest) (any, error) {
+	plan, err := siddhiql.Compile(r.Text)
+	if err != nil {
+		return nil, failure(control.CodeInvalid, "%v", err)
+	}
+	if err := bus.CheckName(plan.Name); err != nil {
+		return nil, failure(control.CodeInvalid, "the app has no name that it can be found by; begin it with @app:name('…'): %v", err)
+	}
+	head, err := s.cfg.Store.Head(ctx, plan.Name)
+	if err != nil {
+		return nil, failure(control.CodeUnavailable, "ask the store for older checkpoints of app %s: %v", plan.Name, err)
+	}
+	app := &control.App{Name: plan.Name, Plan: plan.Digest, Partitions: uint32(plan.Partitions), Text: r.Text}
+	// Epochs go on where the store has them, should the app have been there before.
+	if _, err := l.propose(ctx, &command{Kind: kindDeploy, App: app.Name, Deploy: app, Time: s.cfg.Now(), Epoch: state.Epoch(head.Epoch)}); err != nil {
+		return nil, err
+	}
+	if err := l.project(ctx); err != nil {
+		return nil, err
+	}
+	l.tell(loopMessage{app: app.Name})
+	return s.app(ctx, l, &control.AppRequest{App: app.Name})
+}
+
+func (s *Service) apps(context.Context, *leader, *struct{}) (any, error) {
+	list := control.AppList{Apps: []control.App{}}
+	for _, a := range s.cfg.FSM.apps() {
+		a.Text = ""
+		list.Apps = append(list.Apps, a.App)
+	}
+	return list, nil
+}
+
+func (s *Service) app(_ context.Context, _ *leader, r *control.AppRequest) (any, error) {
+	a, err := s.known(r.App)
+	if err != nil {
+		return nil, err
+	}
+	return a.App, nil
+}
+
+func (s *Service) attach(ctx context.Context, l *leader, r *control.AttachRequest) (any, error) {
+	a, err := s.known(r.App)
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case r.Owner == "" || r.Partition >= a.Partitions:
+		return nil, failure(control.CodeInvalid, "owner %q of partition %d; app %s has the partitions 0 to %d", r.Owner, r.Partition, a.Name, a.Partitions-1)
+	case r.Plan != a.Plan:
+		return nil, failure(control.CodeInvalid, "app %q is deployed with another text (%s, and the task has %s)", a.Name, a.Plan, r.Plan)
+	}
+	answer, err := l.propose(ctx, &command{Kind: kindAttach, App: a.Name, Owner: &control.Owner{Partition: r.Partition, Owner: r.Owner}})
+	if err != nil {
+		return nil, err
+	}
+	number, _ := answer.(uint64)
+	l.tell(loopMessage{app: a.Name, message: message{kind: msgAttached, place: r.Partition, number: number}})
+	if a, err = s.known(r.App); err != nil {
+		return nil, err
+	}
+	attached := control.Attached{Generation: a.Generation, Assignment: number, Decided: a.Decided, Checkpoints: []control.CheckpointRef{}}
+	for _, k := range slices.Backward(a.Committed) {
+		attached.Checkpoints = append(attached.Checkpoints, k.CheckpointRef)
+	}
+	return attached, nil
+}
+
+func (s *Service) prepared(ctx context.Context, l *leader, r *control.PreparedRequest) (any, error) {
+	part := &r.Partition
+	if o, err := s.decided(r.App, r.Epoch, r.Term, part.Partition, part.Assignment); err != nil || o != nil {
+		return o, err
+	}
+	if what := part.Wrong(); what != "" {
+		return nil, failure(control.CodeInvalid, "partition %d of epoch %d: %s", part.Partition, r.Epoch, what)
+	}
+	return l.ask(ctx, r.App, message{kind: msgPrepared, epoch: r.Epoch, part: part})
+}
+
+// decided returns the outcome of an epoch if it is known, or why a task has no say in it.
+func (s *Service) decided(app string, epoch state.Epoch, term checkpoint.Term, partition uint32, assignment uint64) (*control.Outcome, error) {
+	a, err := s.known(app)
+	if err != nil {
+		return nil, err
+	}
+	if now := a.Tasks[partition]; now.Assignment != assignment {
+		return nil, failure(control.CodeFenced, "partition %d of app %s is assigned as %d to %s, and this task is %d: stop", partition, app, now.Assignment, now.Owner, assignment)
+	}
+	if o, ok := a.outcome(epoch); ok {
+		return &o, nil
+	}
+	if a.Open == nil || a.Open.Epoch != epoch || a.Open.Term != term {
+		return &control.Outcome{Epoch: epoch, Reason: fmt.Sprintf("epoch %d of term %d is not open", epoch, term)}, nil
+	}
+	return nil, nil
+}
+
+func (s *Service) failed(ctx context.Context, l *leader, r *control.FailedRequest) (any, error) {
+	if o, err := s.decided(r.App, r.Epoch, r.Term, r.Partition, r.Assignment); err != nil || o != nil {
+		return o, err
+	}
+	return l.ask(ctx, r.App, message{kind: msgFailed, epoch: r.Epoch, reason: fmt.Sprintf("partition %d: %s", r.Partition, r.Reason)})
+}
+
+func (s *Service) trigger(ctx context.Context, l *leader, r *control.AppRequest) (any, error) {
+	a, err := s.known(r.App)
+	if err != nil {
+		return nil, err
+	}
+	if len(a.Owners) < int(a.Partitions) {
+		return nil, failure(control.CodeUnavailable, "%d of %d partitions of app %s have a task; a checkpoint needs all", len(a.Owners), a.Partitions, a.Name)
+	}
+	return l.ask(ctx, r.App, message{kind: msgTrigger})
+}
+
+func (s *Service) checkpoints(_ context.Context, _ *leader, r *control.AppRequest) (any, error) {
+	a, err := s.known(r.App)
+	if err != nil {
+		return nil, err
+	}
+	list := control.CheckpointList{App: a.Name, Checkpoints: []control.CheckpointInfo{}}
+	if a.Open != nil {
+		list.Checkpoints = append(list.Checkpoints, control.CheckpointInfo{State: "open", CheckpointRef: control.CheckpointRef{
+			Generation: a.Generation, Epoch: a.Open.Epoch, Term: a.Open.Term, Time: a.Open.Time,
+		}})
+	}
+	for _, k := range a.Committed {
+		list.Checkpoints = append(list.Checkpoints, control.CheckpointInfo{
+			CheckpointRef: k.CheckpointRef, State: "committed", Bytes: k.Bytes, StateBytes: k.StateBytes, Milliseconds: k.Milliseconds,
+		})
+	}
+	for _, x := range a.Aborted {
+		list.Checkpoints = append(list.Checkpoints, control.CheckpointInfo{State: "aborted", Reason: x.Reason, CheckpointRef: control.CheckpointRef{
+			Generation: a.Generation, Epoch: x.Epoch, Time: x.Time,
+		}})
+	}
+	slices.SortFunc(list.Checkpoints, func(x, y control.CheckpointInfo) int { return int(y.Epoch) - int(x.Epoch) })
+	return list, nil
+}
+
+// ref finds a retained checkpoint.
+func (s *Service) ref(r *control.CheckpointRequest) (*committed, error) {
+	a, err := s.known(r.App)
+	if err != nil {
+		return nil, err
+	}
+	for i := range a.Committed {
+		k := &a.Committed[i]
+		if k.Epoch == r.Epoch || r.Epoch == 0 && i == len(a.Committed)-1 {
+			return k, nil
+		}
+	}
+	if r.Epoch == 0 {
+		return nil, failure(control.CodeNotFound, "app %s has no checkpoint yet; eventflux checkpoint trigger %[1]s makes one", r.App)
+	}
+	return nil, failure(control.CodeNotFound, "app %s has no checkpoint %d; eventflux checkpoint ls %[1]s lists those that are retained", r.App, r.Epoch)
+}
+
+func (s *Service) checkpoint(ctx context.Context, _ *leader, r *control.CheckpointRequest) (any, error) {
+	k, err := s.ref(r)
+	if err != nil {
+		return nil, err
+	}
+	return checkpoint.ReadManifest(ctx, s.cfg.Store, k.Manifest, k.Digest)
+}
+
+func (s *Service) verify(ctx context.Context, _ *leader, r *control.CheckpointRequest) (any, error) {
+	k, err := s.ref(r)
+	if err != nil {
+		return nil, err
+	}
+	report := control.VerifyReport{App: r.App, Epoch: k.Epoch}
+	m, err := checkpoint.ReadManifest(ctx, s.cfg.Store, k.Manifest, k.Digest)
+	var wrong *checkpoint.CorruptError
+	if errors.As(err, &wrong) {
+		report.Problems = []control.Problem{{Object: wrong.Object, What: wrong.What}}
+		return report, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	found, err := checkpoint.Verify(ctx, s.cfg.Store, m, 2)
+	if err != nil {
+		return nil, err
+	}
+	report.Runs, report.Blocks, report.Entries, report.Bytes = found.Runs, found.Blocks, found.Entries, found.Bytes
+	for _, p := range found.Problems {
+		report.Problems = append(report.Problems, control.Problem(p))
+	}
+	report.Sound = len(report.Problems) == 0
+	return report, nil
+}
+
+func (s *Service) status(context.Context, *leader, *struct{}) (any, error) {
+	return s.cfg.Raft.Status(), nil
+}
+
+func (s *Service) members(ctx context.Context, _ *leader, r *control.MembersRequest) (any, error) {
+	if r.Add != nil {
+		if err := s.cfg.Raft.AddPeer(ctx, *r.Add); err != nil {
+			return nil, err
+		}
+	}
+	if r.Remove != "" {
+		if err := s.cfg.Raft.RemovePeer(ctx, r.Remove); err != nil {
+			return nil, err
+		}
+	}
+	return s.cfg.Raft.Status(), nil
+}
+
+func (s *Service) transfer(ctx context.Context, _ *leader, r *control.TransferRequest) (any, error) {
+	if err := s.cfg.Raft.Transfer(ctx, r.To); err != nil {
+		return nil, err
+	}
+	return s.cfg.Raft.Status(), nil
+}

@@ -1,0 +1,136 @@
+package checkpointer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nats.go/micro"
+
+	"eventflux/services/checkpointer/consensus"
+	"eventflux/shared/bus"
+	"eventflux/shared/control"
+)
+
+const (
+	requestsMax     = 1024    // at once; those of tasks wait for the end of their epoch
+	requestBytesMax = 8 << 20 // a task's part has some 200 bytes for each run
+	decideTimeout   = 30 * time.Second
+)
+
+// Service is this process's checkpointer.
+type Service struct {
+	cfg   Config
+	js    jetstream.JetStream
+	slots chan struct{} // one for each request that is being answered
+
+	mu     sync.Mutex
+	leader *leader // nil while another member leads
+}
+
+// New checks the configuration. Nothing is started before Run.
+func New(cfg Config) (*Service, error) {
+	if err := cfg.check(); err != nil {
+		return nil, fmt.Errorf("checkpointer: %w", err)
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.Default()
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	js, err := jetstream.New(cfg.Conn)
+	if err != nil {
+		return nil, fmt.Errorf("checkpointer: %w", err)
+	}
+	return &Service{cfg: cfg, js: js, slots: make(chan struct{}, requestsMax)}, nil
+}
+
+// Run answers requests and, while it leads, makes checkpoints, until ctx ends.
+func (s *Service) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	var requests sync.WaitGroup
+	info, err := s.announce(ctx, &requests)
+	if err != nil {
+		cancel()
+		return fmt.Errorf("checkpointer: %w", err)
+	}
+	var leading sync.WaitGroup
+	resign := func() {}
+	for more := true; more; {
+		select {
+		case l := <-s.cfg.Raft.Leadership():
+			resign()
+			leading.Wait()
+			resign = func() {}
+			if l.Leader {
+				resign = s.lead(ctx, &leading, l)
+			} else {
+				s.cfg.Log.Info("another checkpointer leads, or none", "term", l.Term)
+			}
+		case <-ctx.Done():
+			more = false
+		}
+	}
+	resign()
+	leading.Wait()
+	cancel()
+	_ = info.Stop() // the connection may be gone already
+	requests.Wait()
+	return nil
+}
+
+// lead starts a leadership; what it returns ends it.
+func (s *Service) lead(ctx context.Context, group *sync.WaitGroup, l consensus.Leadership) context.CancelFunc {
+	ctx, cancel := context.WithCancel(ctx)
+	leader := newLeader(s, l.Term)
+	s.setLeader(leader)
+	s.cfg.Log.Info("this checkpointer leads", "term", l.Term)
+	group.Go(func() {
+		defer s.setLeader(nil)
+		leader.run(ctx)
+	})
+	return cancel
+}
+
+func (s *Service) setLeader(l *leader) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.leader = l
+}
+
+// leading returns the leadership, or nil.
+func (s *Service) leading() *leader {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.leader
+}
+
+// announce makes the service known to the NATS service registry and takes requests.
+func (s *Service) announce(ctx context.Context, group *sync.WaitGroup) (micro.Service, error) {
+	info, err := micro.AddService(s.cfg.Conn, micro.Config{
+		Name: bus.ServiceName(control.Service), Version: s.cfg.Version,
+		Description:  "keeps apps, orders barriers and commits checkpoints",
+		Metadata:     map[string]string{"raft_id": s.cfg.Raft.ID()},
+		StatsHandler: func(*micro.Endpoint) any { return s.cfg.Raft.Status() },
+	})
+	if err != nil {
+		return nil, fmt.Errorf("announce service: %w", err)
+	}
+	for verb := range s.verbs() {
+		own := bus.ServiceSubject(control.Service, "node."+s.cfg.Raft.ID()+"."+verb)
+		err := errors.Join(
+			info.AddEndpoint(verb, s.endpoint(ctx, group, verb, true), micro.WithEndpointSubject(bus.ServiceSubject(control.Service, verb))),
+			info.AddEndpoint("node-"+verb, s.endpoint(ctx, group, verb, false), micro.WithEndpointSubject(own), micro.WithEndpointQueueGroupDisabled()),
+		)
+		if err != nil {
+			_ = info.Stop()
+			return nil, fmt.Errorf("announce endpoint %s: %w", verb, err)
+		}
+	}
+	return info, nil
+}
