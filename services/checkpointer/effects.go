@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"time"
 
 	"github.com/nats-io/nats.go"
 
@@ -137,18 +138,26 @@ func (l *leader) appendBarriers(ctx context.Context, app string) error {
 			return fmt.Errorf("partition %d: %w", p, err)
 		}
 	}
+	late := time.NewTimer(barrierTimeout)
+	defer late.Stop()
 	for range a.Partitions {
 		select {
 		case err := <-ended:
 			if err != nil {
 				return err
 			}
+		case <-late.C:
+			return errors.Join(fmt.Errorf("the log took no barrier for %s", barrierTimeout), l.barriers.health(app, a.Partitions))
 		case <-ctx.Done():
 			return ctx.Err()
 		}
 	}
 	return nil
 }
+
+// barrierTimeout is how long a log may take to accept a barrier. One that is full, or
+// away, may accept it later: then its epoch is over, and nobody minds it.
+const barrierTimeout = 3 * time.Second
 
 // barrierWriters are the writers of a leadership, one for each log.
 type barrierWriters struct {
@@ -169,6 +178,19 @@ func (b *barrierWriters) open(ctx context.Context, conn *nats.Conn, log *slog.Lo
 func (b *barrierWriters) close() {
 	b.cancel()
 	b.group.Wait()
+}
+
+// health tells what keeps the logs of an app from taking barriers.
+func (b *barrierWriters) health(app string, partitions uint32) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	var errs []error
+	for p := range partitions {
+		if w := b.of[bus.WALStream(app, p)]; w != nil {
+			errs = append(errs, w.Health())
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // appendDone passes the outcome of an append on.

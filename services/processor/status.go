@@ -99,6 +99,16 @@ type TaskInfo struct {
 	PauseSeconds float64 `json:"barrier_pause_seconds"`
 }
 
+// Alive reports whether the task applies frames, or is about to.
+func (t *TaskInfo) Alive() bool {
+	switch phase(t.State) {
+	case stateStarting, stateReplaying, stateRunning:
+		return true
+	case stateHalted, stateDrained, stateStopped:
+	}
+	return false
+}
+
 // Tasks returns how the tasks are, in the order of apps and partitions.
 func (s *Service) Tasks() []TaskInfo {
 	infos := make([]TaskInfo, 0, len(s.tasks))

@@ -6,7 +6,11 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
 )
 
 const (
@@ -40,12 +44,15 @@ func TestDamagedLog(t *testing.T) {
 			t.Parallel()
 			app, other := write(t, "a.siddhi", damagedApp), write(t, "other.siddhi", otherApp)
 			data := t.TempDir()
-			p := serving(t, data, app, other)
+			// Without a checkpoint, the whole log is needed.
+			p := serving(t, data, app, other, "--checkpoint.interval=1h")
 			nc := p.connect()
 			for i := range frames {
 				publish(t, nc, "S", fmt.Sprintf(`{"v":%d,"t":"%s%d"}`, i, marker, i+1))
 			}
-			p.stop()
+			awaitResults(t, nc, "A", frames)
+			p.signal(syscall.SIGKILL)
+			p.end()
 			before := storedOf(t, data, "A")
 			if n := before.count(); n != frames {
 				t.Fatalf("%d results before the damage, want %d", n, frames)
@@ -71,6 +78,24 @@ func TestDamagedLog(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// awaitResults waits until an app has put out n results, which are durable then.
+func awaitResults(t *testing.T, nc *nats.Conn, app string, n uint64) {
+	t.Helper()
+	js, err := nc.JetStream()
+	must(t, err)
+	for deadline := time.Now().Add(patience); ; {
+		info, err := js.StreamInfo("EFO_" + app + "_0")
+		must(t, err)
+		if info.State.Msgs >= n+1 { // and the fence
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%d messages of app %s after %s, want %d results", info.State.Msgs, app, patience, n)
+		}
+		<-time.After(5 * time.Millisecond)
 	}
 }
 

@@ -23,7 +23,7 @@ func TestKill(t *testing.T) {
 	pub := newPublisher(t, rnd, messages)
 	phases := map[string]int{}
 	for _, f := range faultPlan(rnd, len(messages)) {
-		p := run(t, data, apps()...)
+		p := run(t, data, append(apps(), f.checkpoints()...)...)
 		phase := f.strike(p, pub, syscall.SIGKILL)
 		phases[phase]++
 		if code := p.end(); code != -1 {
@@ -62,13 +62,23 @@ func report(t *testing.T, what string, phases map[string]int, pub *publisher, wa
 		last.events, len(pub.messages), again, want.count(), what, phases, time.Since(began).Seconds())
 }
 
+// checkpoints makes checkpoints so often that many kills meet one under way, and trims
+// the log behind each.
+func (f fault) checkpoints() []string {
+	return []string{
+		fmt.Sprintf("--checkpoint.interval=%s", f.interval), "--checkpoint.full_every=3",
+		"--retention.checkpoints=1", "--retention.span=1ms",
+	}
+}
+
 // fault is a moment to strike at.
 type fault struct {
-	kind   faultKind
-	acked  int           // messages
-	upTo   int           // no more messages than these are published before
-	delay  time.Duration // after the start, readiness or that many acknowledgements
-	window int           // messages that the publisher has in flight
+	interval time.Duration // of checkpoints
+	kind     faultKind
+	acked    int           // messages
+	upTo     int           // no more messages than these are published before
+	delay    time.Duration // after the start, readiness or that many acknowledgements
+	window   int           // messages that the publisher has in flight
 }
 
 type faultKind int
@@ -102,6 +112,7 @@ func faultPlan(rnd *rand.Rand, n int) []fault {
 	slices.Sort(at)
 	for i, acked := range at {
 		f := fault{kind: faultKind(i % 4), acked: acked, window: []int{1, 16, 256, 2000}[rnd.IntN(4)]}
+		f.interval = []time.Duration{2, 10, 50, 250}[rnd.IntN(4)] * time.Millisecond
 		plan = append(plan, f)
 	}
 	// Every kind comes at every size of the log.

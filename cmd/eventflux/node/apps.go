@@ -3,10 +3,10 @@ package node
 import (
 	"context"
 	"errors"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
-	"golang.org/x/sync/errgroup"
 
 	"eventflux/services/ingest"
 	"eventflux/services/processor"
@@ -102,7 +102,7 @@ wait:
 	n.log.Info("stopping: no more events are accepted")
 	err = events.stop()
 	if failed == nil && err == nil {
-		n.lastCheckpoints(plans)
+		n.lastCheckpoints(a.processor.Tasks())
 		drain, cancel := context.WithTimeout(context.Background(), drainTimeout)
 		defer cancel()
 		if late := a.processor.Drain(drain); late != nil {
@@ -113,21 +113,28 @@ wait:
 }
 
 // lastCheckpoints makes a checkpoint of each app, so that the next start has little to
-// replay.
-func (n *Node) lastCheckpoints(plans []*siddhiql.Plan) {
+// replay. One with a task that has halted cannot have any.
+func (n *Node) lastCheckpoints(tasks []processor.TaskInfo) {
+	able := map[string]bool{}
+	for _, t := range tasks {
+		before, known := able[t.App]
+		able[t.App] = t.Alive() && (before || !known)
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), lastCheckpointTimeout)
 	defer cancel()
-	var group errgroup.Group
-	for _, p := range plans {
-		group.Go(func() error {
-			o, err := n.control.Trigger(ctx, control.AppRequest{App: p.Name})
+	var group sync.WaitGroup
+	for app, able := range able {
+		if !able {
+			continue
+		}
+		group.Go(func() {
+			o, err := n.control.Trigger(ctx, control.AppRequest{App: app})
 			if err != nil || !o.Committed {
-				n.log.Warn("no last checkpoint; the next start replays a longer tail", "app", p.Name, "reason", o.Reason, "err", err)
+				n.log.Warn("no last checkpoint; the next start replays a longer tail", "app", app, "reason", o.Reason, "err", err)
 			}
-			return nil
 		})
 	}
-	_ = group.Wait()
+	group.Wait()
 }
 
 // deployed returns the plans of all deployed apps, in the order of their names.

@@ -91,22 +91,28 @@ func (s *stream) Dial(address raft.ServerAddress, timeout time.Duration) (net.Co
 	return net.DialTimeout("tcp", string(address), timeout)
 }
 
-// hclogTo makes the log of Raft a part of the process's log: warnings and errors as
-// they are, all else as debugging.
-func hclogTo(l *slog.Logger) hclog.Logger {
+// hclogTo makes the log of Raft a part of the process's log: errors as they are, and
+// warnings where there are others to warn of; all else is debugging. A group of one
+// warns at each start that it hears from no leader.
+func hclogTo(l *slog.Logger, alone bool) hclog.Logger {
 	logger := hclog.NewInterceptLogger(&hclog.LoggerOptions{Name: "raft", Level: hclog.Debug, Output: io.Discard})
-	logger.RegisterSink(&sink{l})
+	logger.RegisterSink(&sink{l, alone})
 	return logger
 }
 
-type sink struct{ log *slog.Logger }
+type sink struct {
+	log   *slog.Logger
+	alone bool
+}
 
 // Accept implements hclog.SinkAdapter.
 func (s *sink) Accept(_ string, level hclog.Level, msg string, args ...any) {
 	to := slog.LevelDebug
 	switch level {
 	case hclog.Warn:
-		to = slog.LevelWarn
+		if !s.alone {
+			to = slog.LevelWarn
+		}
 	case hclog.Error:
 		to = slog.LevelError
 	case hclog.NoLevel, hclog.Trace, hclog.Debug, hclog.Info, hclog.Off:

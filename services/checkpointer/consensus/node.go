@@ -120,7 +120,7 @@ func (n *Node) open() (err error) {
 	if n.log, err = openLog(filepath.Join(n.cfg.Dir, "log.db")); err != nil {
 		return err
 	}
-	logger := hclogTo(n.cfg.Log)
+	logger := hclogTo(n.cfg.Log, n.cfg.Listen == "")
 	snapshots, err := raft.NewFileSnapshotStoreWithLogger(n.cfg.Dir, snapshotsKept, logger)
 	if err != nil {
 		return fmt.Errorf("snapshots: %w", err)
