@@ -202,7 +202,17 @@ func (s *Service) prepared(ctx context.Context, l *leader, r *control.PreparedRe
 	if what := part.Wrong(); what != "" {
 		return nil, failure(control.CodeInvalid, "partition %d of epoch %d: %s", part.Partition, r.Epoch, what)
 	}
-	return l.ask(ctx, r.App, message{kind: msgPrepared, epoch: r.Epoch, part: part})
+	answer, err := l.ask(ctx, r.App, message{kind: msgPrepared, epoch: r.Epoch, part: part})
+	if err != nil {
+		return nil, err
+	}
+	// It may have been decided while the request was on its way to the coordinator.
+	if a, err := s.known(r.App); err == nil {
+		if o, ok := a.outcome(r.Epoch); ok {
+			return o, nil
+		}
+	}
+	return answer, nil
 }
 
 // decided returns the outcome of an epoch if it is known, or why a task has no say in it.

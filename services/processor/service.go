@@ -8,7 +8,6 @@ import (
 	"sync"
 
 	"github.com/nats-io/nats.go/jetstream"
-	"golang.org/x/sync/errgroup"
 )
 
 // Service runs the tasks of its apps.
@@ -71,13 +70,19 @@ func (s *Service) Run(ctx context.Context) error {
 		return fmt.Errorf("processor: %w", err)
 	}
 	defer func() { _ = info.Stop() }() // the connection may be gone already
-	group, ctx := errgroup.WithContext(ctx)
+	var group sync.WaitGroup
 	for _, t := range s.tasks {
-		group.Go(func() error { t.run(ctx); return nil })
+		group.Go(func() { t.run(ctx) })
 	}
 	s.opening.Wait() // every task comes to this point, however it ends
 	close(s.ready)
-	return group.Wait()
+	group.Wait()
+	// Where all tasks have halted, somebody has to tell why, until told to stop.
+	select {
+	case <-ctx.Done():
+	case <-s.running.Done():
+	}
+	return nil
 }
 
 // Drain lets every task apply what its log holds by now and make the results

@@ -102,7 +102,9 @@ wait:
 	n.log.Info("stopping: no more events are accepted")
 	err = events.stop()
 	if failed == nil && err == nil {
-		n.lastCheckpoints(a.processor.Tasks())
+		if !n.skipLast {
+			n.lastCheckpoints(a.processor.Tasks())
+		}
 		drain, cancel := context.WithTimeout(context.Background(), drainTimeout)
 		defer cancel()
 		if late := a.processor.Drain(drain); late != nil {

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -60,8 +61,9 @@ func (c *chain) start() {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	ready := make(chan struct{})
+	once := sync.OnceFunc(func() { close(ready) }) // it is ready again with other apps
 	c.node, c.stop, c.done = n, cancel, make(chan error, 1)
-	go func() { c.done <- n.Run(ctx, func([]*siddhiql.Plan) { close(ready) }) }()
+	go func() { c.done <- n.Run(ctx, func([]*siddhiql.Plan) { once() }) }()
 	select {
 	case <-ready:
 	case err := <-c.done:

@@ -48,6 +48,7 @@ type Node struct {
 	fsm        *checkpointer.FSM
 	control    *control.Client
 	checkpoint *checkpointer.Service
+	skipLast   bool // tests: stop without a last checkpoint, as a kill does
 }
 
 // Open opens the data folder and connects to NATS, and starts an embedded server

@@ -1,0 +1,156 @@
+package checkpointer
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/datadriven"
+	"pgregory.net/rapid"
+
+	"eventflux/shared/checkpoint"
+	"eventflux/shared/control"
+	"eventflux/shared/state"
+)
+
+var begin = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+
+// script is a coordinator that a file drives.
+type script struct {
+	c    *coordinator
+	now  time.Time
+	last answerID
+}
+
+// TestCoordinator runs the scripts. Interval is 10 s, timeout 60 s.
+func TestCoordinator(t *testing.T) {
+	datadriven.Walk(t, "testdata/coordinator", func(t *testing.T, path string) {
+		s := &script{now: begin}
+		datadriven.RunTest(t, path, func(t *testing.T, d *datadriven.TestData) string { return s.run(t, d) })
+	})
+}
+
+func (s *script) run(t *testing.T, d *datadriven.TestData) string {
+	arg := func(key string, def int) int {
+		if d.HasArg(key) {
+			d.ScanArgs(t, key, &def)
+		}
+		return def
+	}
+	reason := ""
+	if d.HasArg("error") {
+		d.ScanArgs(t, "error", &reason)
+	}
+	if d.HasArg("after") {
+		var after string
+		d.ScanArgs(t, "after", &after)
+		wait, err := time.ParseDuration(after)
+		if err != nil {
+			d.Fatalf(t, "%v", err)
+		}
+		s.now = s.now.Add(wait)
+	}
+	m := message{now: s.now, reason: reason}
+	switch d.Cmd {
+	case "lead":
+		a := &appState{App: control.App{Name: "app", Partitions: uint32(arg("partitions", 1))}, Newest: state.Epoch(arg("newest", 0)), Tasks: map[uint32]control.Owner{}}
+		for p := range a.Partitions {
+			if n := arg("assigned", 0); n > 0 {
+				a.Tasks[p] = control.Owner{Assignment: uint64(n)}
+			}
+		}
+		if open := arg("open", 0); open > 0 {
+			a.Open = &openEpoch{Epoch: state.Epoch(open), Time: s.now}
+		}
+		var effects []effect
+		s.c, effects = newCoordinator(a, checkpoint.Term(arg("term", 1)), s.now, 10*time.Second, time.Minute)
+		return s.tell(effects)
+	case msgAttached:
+		m.kind, m.place, m.number = d.Cmd, uint32(arg("partition", 0)), uint64(arg("assignment", 0))
+	case msgTrigger:
+		m.kind = d.Cmd
+		s.last++
+		m.answer = s.last
+	case msgPrepared:
+		m.kind, m.epoch = d.Cmd, state.Epoch(arg("epoch", int(s.c.epoch)))
+		m.part = &checkpoint.Partition{Partition: uint32(arg("partition", 0)), Assignment: uint64(arg("assignment", 1))}
+		s.last++
+		m.answer = s.last
+	case msgFailed:
+		m.kind, m.epoch = d.Cmd, state.Epoch(arg("epoch", int(s.c.epoch)))
+		s.last++
+		m.answer = s.last
+	case msgFound:
+		m.kind, m.epoch, m.found = d.Cmd, state.Epoch(arg("epoch", int(s.c.epoch))), d.HasArg("there")
+	default:
+		m.kind, m.epoch = d.Cmd, state.Epoch(arg("epoch", int(s.c.epoch)))
+	}
+	return s.tell(s.c.step(m))
+}
+
+// tell writes effects and phase.
+func (s *script) tell(effects []effect) string {
+	var b strings.Builder
+	for _, e := range effects {
+		switch e.do {
+		case doAnswer:
+			what := "committed"
+			if !e.outcome.Committed {
+				what = "aborted: " + e.outcome.Reason
+			}
+			fmt.Fprintf(&b, "answer %v epoch=%d %s\n", e.answers, e.outcome.Epoch, what)
+		case doTidy:
+			fmt.Fprintln(&b, "tidy")
+		case doAbort:
+			fmt.Fprintf(&b, "abort epoch=%d reason=%q\n", e.epoch, e.reason)
+		default:
+			fmt.Fprintf(&b, "%s epoch=%d\n", e.do, e.epoch)
+		}
+	}
+	fmt.Fprintf(&b, "%s epoch=%d\n", s.c.phase, s.c.epoch)
+	return b.String()
+}
+
+// TestCoordinatorNeverBothCommitsAndAborts lets leaders come and go, messages be lost,
+// repeated and late, and holds coordinator and state machine to the protocol.
+func TestCoordinatorNeverBothCommitsAndAborts(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		w := newWorld(t)
+		for range rapid.IntRange(1, 200).Draw(t, "steps") {
+			w.step()
+		}
+		w.check()
+	})
+}
+
+// world is a group with one app of two partitions. What leaders want done lies in
+// pending until it is its turn, or for ever.
+type world struct {
+	t       *rapid.T
+	fsm     *FSM
+	index   uint64
+	c       *coordinator
+	term    uint64
+	now     time.Time
+	pending []pendingEffect
+	stored  map[state.Epoch]uint64 // epochs with a manifest, and the term that wrote it
+	storeAt uint64                 // the newest term that the store has seen
+	barrier map[state.Epoch]bool
+	decided map[state.Epoch]string
+}
+
+type pendingEffect struct {
+	effect
+	by *coordinator // the leadership that wants it
+}
+
+func newWorld(t *rapid.T) *world {
+	w := &world{t: t, fsm: NewFSM(), now: begin, stored: map[state.Epoch]uint64{}, barrier: map[state.Epoch]bool{}, decided: map[state.Epoch]string{}}
+	w.apply(&command{Kind: kindDeploy, App: "app", Deploy: &control.App{Name: "app", Partitions: 2, Plan: "p"}})
+	for p := range uint32(2) {
+		w.apply(&command{Kind: kindAttach, App: "app", Owner: &control.Owner{Partition: p, Owner: "first"}})
+	}
+	w.lead()
+	return w
+}

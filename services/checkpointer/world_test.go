@@ -1,0 +1,214 @@
+package checkpointer
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/hashicorp/raft"
+	"pgregory.net/rapid"
+
+	"eventflux/shared/checkpoint"
+	"eventflux/shared/control"
+	"eventflux/shared/state"
+)
+
+// apply commits a command in Raft, and notes decisions.
+func (w *world) apply(c *command) any {
+	data, err := json.Marshal(c)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.index++
+	answer := w.fsm.Apply(&raft.Log{Index: w.index, Data: data})
+	if _, refused := answer.(refusal); refused {
+		return answer
+	}
+	switch c.Kind {
+	case kindCommit:
+		w.decide(c.Commit.Epoch, "committed")
+	case kindAbort:
+		w.decide(c.Epoch, "aborted")
+	}
+	return answer
+}
+
+func (w *world) decide(epoch state.Epoch, what string) {
+	if before := w.decided[epoch]; before != "" && before != what {
+		w.t.Fatalf("epoch %d is %s and %s", epoch, before, what)
+	}
+	w.decided[epoch] = what
+}
+
+// lead makes another leadership. What the one before wanted may still happen.
+func (w *world) lead() {
+	w.term++
+	var effects []effect
+	w.c, effects = newCoordinator(w.fsm.app("app"), checkpoint.Term(w.term), w.now, 10*time.Second, time.Minute)
+	w.storeAt = w.term // the fence
+	w.want(effects)
+}
+
+func (w *world) want(effects []effect) {
+	for _, e := range effects {
+		w.pending = append(w.pending, pendingEffect{e, w.c})
+	}
+}
+
+func (w *world) tell(m message) {
+	m.now = w.now
+	w.want(w.c.step(m))
+}
+
+// step lets something happen.
+func (w *world) step() {
+	switch rapid.IntRange(0, 9).Draw(w.t, "what") {
+	case 0:
+		w.now = w.now.Add(time.Duration(rapid.IntRange(0, 70).Draw(w.t, "s")) * time.Second)
+		w.tell(message{kind: msgTick})
+	case 1:
+		w.tell(message{kind: msgTrigger, answer: 1})
+	case 2:
+		if rapid.IntRange(0, 3).Draw(w.t, "really") == 0 {
+			w.lead()
+		}
+	case 3:
+		p := uint32(rapid.IntRange(0, 1).Draw(w.t, "p"))
+		if rapid.IntRange(0, 3).Draw(w.t, "really") == 0 {
+			number := w.apply(&command{Kind: kindAttach, App: "app", Owner: &control.Owner{Partition: p, Owner: fmt.Sprint(w.index)}})
+			w.tell(message{kind: msgAttached, place: p, number: number.(uint64)})
+		}
+	case 4, 5:
+		w.prepare()
+	case 6:
+		w.tell(message{kind: msgFailed, epoch: w.anyEpoch(), answer: 3, reason: "a task has failed"})
+	default:
+		w.effect()
+	}
+}
+
+func (w *world) anyEpoch() state.Epoch {
+	return state.Epoch(rapid.IntRange(1, int(max(w.fsm.app("app").Newest, 1))).Draw(w.t, "epoch"))
+}
+
+// prepare lets a task, the present one or one before, answer a barrier.
+func (w *world) prepare() {
+	epoch := w.anyEpoch()
+	if !w.barrier[epoch] {
+		return
+	}
+	p := uint32(rapid.IntRange(0, 1).Draw(w.t, "p"))
+	number := w.fsm.app("app").Tasks[p].Assignment
+	if rapid.IntRange(0, 4).Draw(w.t, "stale") == 0 {
+		number--
+	}
+	w.tell(message{kind: msgPrepared, epoch: epoch, answer: 2, part: &checkpoint.Partition{Partition: p, Assignment: number}})
+}
+
+// effect lets one thing that a leader wants happen, fail, get lost, or happen twice.
+func (w *world) effect() {
+	if len(w.pending) == 0 {
+		return
+	}
+	i := rapid.IntRange(0, len(w.pending)-1).Draw(w.t, "which")
+	e := w.pending[i]
+	fate := rapid.SampledFrom([]string{"done", "done", "done", "lost", "twice", "unanswered"}).Draw(w.t, "fate")
+	if fate != "twice" {
+		w.pending = slices.Delete(w.pending, i, i+1)
+	}
+	if fate == "lost" {
+		return
+	}
+	m, answered := w.act(e)
+	// A leadership that is over hears nothing any more.
+	if answered && fate != "unanswered" && e.by == w.c {
+		m.epoch = e.epoch
+		w.tell(m)
+	}
+}
+
+func (w *world) act(e pendingEffect) (message, bool) {
+	leads := e.by == w.c // Raft takes commands of the leader alone
+	switch e.do {
+	case doOpen:
+		if !leads {
+			return message{}, false
+		}
+		answer := w.apply(&command{Kind: kindOpen, App: "app", Epoch: e.epoch, Term: checkpoint.Term(w.term), ID: checkpoint.ID{byte(e.epoch), byte(w.term)}, Time: w.now})
+		return message{kind: msgOpened, reason: refused(answer)}, true
+	case doBarrier:
+		w.barrier[e.epoch] = true
+		return message{kind: msgBarrier}, true
+	case doStore:
+		for _, p := range e.parts {
+			if p == nil {
+				w.t.Fatalf("epoch %d: a manifest without a partition", e.epoch)
+			}
+		}
+		if uint64(e.by.term) < w.storeAt {
+			return message{kind: msgStored, reason: "fenced"}, true
+		}
+		w.stored[e.epoch] = uint64(e.by.term)
+		return message{kind: msgStored}, true
+	case doCommit:
+		if !leads {
+			return message{}, false
+		}
+		if w.stored[e.epoch] == 0 {
+			w.t.Fatalf("epoch %d is committed without a manifest", e.epoch)
+		}
+		answer := w.apply(&command{Kind: kindCommit, App: "app", Commit: &committed{CheckpointRef: control.CheckpointRef{Epoch: e.epoch, Digest: fmt.Sprint(e.epoch)}}})
+		return message{kind: msgCommitted}, refused(answer) == ""
+	case doAbort:
+		if !leads {
+			return message{}, false
+		}
+		answer := w.apply(&command{Kind: kindAbort, App: "app", Epoch: e.epoch, Reason: e.reason})
+		return message{kind: msgAborted}, refused(answer) == ""
+	case doLook:
+		return message{kind: msgFound, found: w.stored[e.epoch] > 0}, true
+	}
+	return message{}, false
+}
+
+func refused(answer any) string {
+	if no, ok := answer.(refusal); ok {
+		return no.err.Text
+	}
+	return ""
+}
+
+// check brings the group to rest under a last leader: then a checkpoint can be made.
+func (w *world) check() {
+	w.lead()
+	rest := func() {
+		for n := 0; len(w.pending) > 0; n++ {
+			if n > 1000 {
+				w.t.Fatalf("no rest: %+v", w.pending)
+			}
+			e := w.pending[0]
+			w.pending = w.pending[1:]
+			if m, answered := w.act(e); answered && e.by == w.c {
+				m.epoch = e.epoch
+				w.tell(m)
+			}
+		}
+	}
+	rest()
+	w.tell(message{kind: msgTrigger, answer: 9})
+	rest()
+	epoch := w.fsm.app("app").Newest
+	for p := range uint32(2) {
+		w.tell(message{kind: msgPrepared, epoch: epoch, answer: 2, part: &checkpoint.Partition{Partition: p, Assignment: w.fsm.app("app").Tasks[p].Assignment}})
+		rest()
+	}
+	if got := w.decided[epoch]; got != "committed" {
+		w.t.Fatalf("epoch %d at rest is %q, phase %s", epoch, got, w.c.phase)
+	}
+	for e := state.Epoch(1); e <= epoch; e++ {
+		if w.decided[e] == "" {
+			w.t.Fatalf("epoch %d was never decided", e)
+		}
+	}
+}
