@@ -37,15 +37,14 @@ type Writer struct {
 	parent context.Context
 	ctx    context.Context // of group
 	group  *errgroup.Group
-	held   *sealed    // the first block, which may be the only one
+	held   *fullBlock // the first block, which may be the only one
 	stored []chan int // by block: its stored size
 }
 
-// sealed is a block that is ready to be put.
-type sealed struct {
+// fullBlock is a block that is ready to be put.
+type fullBlock struct {
 	place int
 	raw   []byte
-	data  []byte
 }
 
 // NewWriter returns a writer. ctx ends what it has begun.
@@ -80,7 +79,7 @@ func (w *Writer) end() {
 	if w.block.entries == 0 {
 		return
 	}
-	b := &sealed{place: len(w.index.blocks), raw: w.block.raw}
+	b := &fullBlock{place: len(w.index.blocks), raw: w.block.raw}
 	w.index.blocks = append(w.index.blocks, blockRef{
 		hash: sha256.Sum256(b.raw), entries: w.block.entries, raw: len(b.raw), first: append([]byte(nil), w.block.first...),
 	})
@@ -102,7 +101,7 @@ func (w *Writer) release() {
 	}
 }
 
-func (w *Writer) put(b *sealed) {
+func (w *Writer) put(b *fullBlock) {
 	ref := w.index.blocks[b.place] // a copy: the index grows meanwhile
 	done := make(chan int, 1)
 	w.stored = append(w.stored, done)

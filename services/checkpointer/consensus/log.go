@@ -9,6 +9,7 @@ import (
 
 	"github.com/hashicorp/raft"
 	"go.etcd.io/bbolt"
+	berrors "go.etcd.io/bbolt/errors"
 )
 
 // logStore keeps Raft's log and its few stable values in one bbolt database. Each call
@@ -38,7 +39,7 @@ const (
 
 func openLog(path string) (*logStore, error) {
 	db, err := bbolt.Open(path, 0o640, &bbolt.Options{Timeout: lockWait, FreelistType: bbolt.FreelistMapType})
-	if errors.Is(err, bbolt.ErrTimeout) {
+	if errors.Is(err, berrors.ErrTimeout) {
 		return nil, fmt.Errorf("%s is used by another process; stop it, or choose another folder with --data", path)
 	}
 	if err != nil {
