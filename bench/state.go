@@ -32,9 +32,6 @@ func sizeSamples(flightLines float64) []sizeSample {
 		{
 			bench: "flights", what: "`length(5000)`, real flights",
 			goals: map[string]float64{"zstd": flightLines / 2},
-			bound: "half of the raw bytes is times, as stamps and as an attribute. Their steps are whole minutes\n" +
-				"and mostly few, but take four bytes in ms, and zstd makes 12 KB of them. The airports, with a\n" +
-				"dictionary for each block of 256 rows, leave 15 KB.",
 		},
 	}
 }

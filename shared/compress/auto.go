@@ -21,8 +21,9 @@ const (
 	// therefore shorter ones, would break the repeats of text.
 	sampleParts = 8
 
-	fastPercent  = 5 // by how much the fastest codec may be above the smallest
-	noisePercent = 2 // a sample that shrinks by less may be of noise
+	fastPercent   = 5  // by how much the fastest codec may be above the smallest
+	noisePercent  = 2  // a sample that shrinks by less may be of noise
+	littlePercent = 20 // a sample that shrinks by less leaves little to gain
 )
 
 // bySpeed lists the codecs that compress, the fastest first.
@@ -105,6 +106,11 @@ func (how *Choice) auto(dst, raw []byte, d *Decision) []byte {
 // soon gives up on noise: LZ4 if it may be used, which finds more of such repeats.
 func (how *Choice) doubt(may [len(codecNames)]bool, d *Decision) {
 	saved := float64(d.Sampled - d.Tried[d.Codec])
+	near := d.Tried[LZ4] > 0 && d.Tried[LZ4]*100 <= d.Tried[d.Codec]*(100+fastPercent)
+	if d.Codec == Snappy && near && saved < littlePercent*float64(d.Sampled)/100 {
+		// Where there is little to gain, Snappy gives up on a block before LZ4 does.
+		d.Codec = LZ4
+	}
 	switch {
 	case saved < noisePercent*float64(d.Sampled)/100:
 		d.Codec, d.Reason = Snappy, ReasonNoise

@@ -5,6 +5,9 @@ import (
 	"math"
 )
 
+// Times that come in whole seconds or minutes differ by multiples of that unit, by
+// which offsets are divided where that makes them shorter.
+//
 // Numbers are packed as offsets from the least of them, or from the least
 // difference between neighbours, at the least number of bytes that the largest
 // offset needs. Both are one addition a value to read, and constant columns and
@@ -13,6 +16,7 @@ import (
 const (
 	offsetsForm = 1 << 4 // least value, then an offset for each value
 	deltasForm  = 2 << 4 // first value, least difference, then an offset for each further value
+	unitsForm   = 3 << 4 // as deltasForm, with the unit behind the least difference: offsets are in units
 	widthMask   = 15     // 0, 1, 2, 4 or 8 bytes
 )
 
@@ -56,6 +60,13 @@ func widthOf(max uint64) int {
 // appendInts packs values, of which there is at least one.
 func appendInts(dst []byte, vals []int64, s spread) []byte {
 	width, deltaWidth := widthOf(uint64(s.max)-uint64(s.min)), widthOf(uint64(s.maxDelta)-uint64(s.minDelta))
+	if least := min(width, deltaWidth); least > 1 {
+		if unit := unitOf(vals, s.minDelta); unit > 1 {
+			if w := widthOf((uint64(s.maxDelta) - uint64(s.minDelta)) / unit); w < least {
+				return appendUnits(dst, vals, s.minDelta, unit, w)
+			}
+		}
+	}
 	if deltaWidth < width {
 		dst = append(dst, deltasForm|byte(deltaWidth))
 		dst = binary.AppendVarint(dst, vals[0])
@@ -65,6 +76,43 @@ func appendInts(dst []byte, vals []int64, s spread) []byte {
 	dst = append(dst, offsetsForm|byte(width))
 	dst = binary.AppendVarint(dst, s.min)
 	return appendOffsets(dst, vals, s.min, width)
+}
+
+// unitOf returns the greatest number that divides what each difference is above the
+// least one.
+func unitOf(vals []int64, least int64) uint64 {
+	unit, last := uint64(0), vals[0]
+	for _, v := range vals[1:] {
+		offset := uint64(v) - uint64(last) - uint64(least)
+		last = v
+		if offset == 0 || unit > 0 && offset%unit == 0 {
+			continue
+		}
+		for unit, offset = offset, unit; offset > 0; { // Euclid's algorithm
+			unit, offset = offset, unit%offset
+		}
+		if unit == 1 {
+			break
+		}
+	}
+	return unit
+}
+
+func appendUnits(dst []byte, vals []int64, least int64, unit uint64, width int) []byte {
+	dst = append(dst, unitsForm|byte(width))
+	dst = binary.AppendVarint(dst, vals[0])
+	dst = binary.AppendVarint(dst, least)
+	dst = binary.AppendUvarint(dst, unit)
+	last := vals[0]
+	for _, v := range vals[1:] {
+		offset := (uint64(v) - uint64(last) - uint64(least)) / unit
+		last = v
+		for range width {
+			dst = append(dst, byte(offset))
+			offset >>= 8
+		}
+	}
+	return dst
 }
 
 func appendOffsets(dst []byte, vals []int64, least int64, width int) []byte {
@@ -131,6 +179,15 @@ func (r *reader) ints(dst []int64) {
 	case deltasForm:
 		first, least := r.varint(), r.varint()
 		readDeltas(dst, r.bytes((len(dst)-1)*width), first, least, width)
+	case unitsForm:
+		first, least, unit := r.varint(), r.varint(), r.uvarint()
+		if unit < 2 && r.err == nil {
+			r.fail("a unit of %d", unit)
+		}
+		readDeltas(dst, r.bytes((len(dst)-1)*width), 0, 0, width) // sums of offsets
+		for i := range dst {
+			dst[i] = first + int64(i)*least + dst[i]*int64(unit)
+		}
 	default:
 		r.fail("form %d of packed numbers", form>>4)
 	}

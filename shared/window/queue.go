@@ -10,7 +10,7 @@ import (
 // it can be stored once; a short window stays small and in the cache.
 const (
 	blockRowsMin = 8
-	blockRowsMax = 256
+	blockRowsMax = 512
 )
 
 // Queue keeps copies of rows, of the attributes that are used, in the order in
