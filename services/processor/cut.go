@@ -76,6 +76,23 @@ func capture(h state.Holder, since state.Epoch) (piece, error) {
 	return p, nil
 }
 
+// settleEvery bounds what taking in state ahead of a barrier costs while events come
+// one by one.
+const settleEvery = 100 * time.Millisecond
+
+// settleIdle uses the time until the next frame: what is taken in now does not keep
+// the task at the next barrier.
+func (t *task) settleIdle() {
+	s := t.saver
+	if s == nil || time.Since(s.settled) < settleEvery {
+		return
+	}
+	for _, h := range s.holders {
+		h.Settle()
+	}
+	s.settled = time.Now()
+}
+
 // settle takes in what became of the checkpoints that are under way.
 func (t *task) settle() {
 	s := t.saver

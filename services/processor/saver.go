@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -35,6 +36,7 @@ type saver struct {
 	chains    map[string][]checkpoint.Run
 	epoch     state.Epoch // the newest that was cut or needs no answer
 	term      checkpoint.Term
+	settled   time.Time // when state was last taken in ahead of a barrier
 }
 
 // part is the task's part of a checkpoint as it is taken at the barrier.

@@ -222,6 +222,7 @@ func (t *task) next(ctx context.Context) (record wal.Record, more bool, err erro
 		if err != nil || drained {
 			return wal.Record{}, false, err
 		}
+		t.settleIdle()
 		record, err := t.await(ctx)
 		if !errors.Is(err, errIdle) {
 			return record, true, err

@@ -5,9 +5,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"strings"
-	"time"
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/raft"
@@ -60,35 +58,6 @@ func (n *Node) Transfer(ctx context.Context, to string) error {
 		}
 	}
 	return fmt.Errorf("no member is called %q", to)
-}
-
-// stream is the network of Raft: TCP. The address that others are told is the
-// advertised one.
-type stream struct {
-	net.Listener
-	advertise net.Addr
-}
-
-// namedAddr is an address that need not be known on this machine.
-type namedAddr string
-
-func (namedAddr) Network() string  { return "tcp" }
-func (a namedAddr) String() string { return string(a) }
-
-func newStream(listen, advertise string) (*stream, error) {
-	l, err := net.Listen("tcp", listen)
-	if err != nil {
-		return nil, err
-	}
-	return &stream{l, namedAddr(advertise)}, nil
-}
-
-// Addr implements net.Listener.
-func (s *stream) Addr() net.Addr { return s.advertise }
-
-// Dial implements raft.StreamLayer.
-func (s *stream) Dial(address raft.ServerAddress, timeout time.Duration) (net.Conn, error) {
-	return net.DialTimeout("tcp", string(address), timeout)
 }
 
 // hclogTo makes the log of Raft a part of the process's log: errors as they are, and

@@ -1,0 +1,87 @@
+package consensus
+
+import (
+	"errors"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/raft"
+)
+
+// stream is the network of Raft: TCP. The address that others are told is the
+// advertised one. Raft's transport keeps connections for later; those end with the
+// stream.
+type stream struct {
+	net.Listener
+	advertise net.Addr
+
+	mu     sync.Mutex
+	closed bool
+	open   map[net.Conn]struct{}
+}
+
+// namedAddr is an address that need not be known on this machine.
+type namedAddr string
+
+func (namedAddr) Network() string  { return "tcp" }
+func (a namedAddr) String() string { return string(a) }
+
+func newStream(listen, advertise string) (*stream, error) {
+	l, err := net.Listen("tcp", listen)
+	if err != nil {
+		return nil, err
+	}
+	return &stream{Listener: l, advertise: namedAddr(advertise), open: map[net.Conn]struct{}{}}, nil
+}
+
+// Addr implements net.Listener.
+func (s *stream) Addr() net.Addr { return s.advertise }
+
+// Accept implements net.Listener.
+func (s *stream) Accept() (net.Conn, error) { return s.keep(s.Listener.Accept()) }
+
+// Dial implements raft.StreamLayer.
+func (s *stream) Dial(address raft.ServerAddress, timeout time.Duration) (net.Conn, error) {
+	return s.keep(net.DialTimeout("tcp", string(address), timeout))
+}
+
+func (s *stream) keep(c net.Conn, err error) (net.Conn, error) {
+	if err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return nil, errors.Join(net.ErrClosed, c.Close())
+	}
+	s.open[c] = struct{}{}
+	return &kept{c, s}, nil
+}
+
+// Close implements net.Listener.
+func (s *stream) Close() error {
+	err := s.Listener.Close()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closed = true
+	for c := range s.open {
+		_ = c.Close() // Raft may have closed it
+	}
+	clear(s.open)
+	return err
+}
+
+// kept is a connection that its stream knows of.
+type kept struct {
+	net.Conn
+	stream *stream
+}
+
+// Close implements net.Conn.
+func (k *kept) Close() error {
+	k.stream.mu.Lock()
+	delete(k.stream.open, k.Conn)
+	k.stream.mu.Unlock()
+	return k.Conn.Close()
+}
