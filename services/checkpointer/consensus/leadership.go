@@ -62,7 +62,8 @@ func (w *watch) stop() {
 
 // VerifyLeader returns nil if this member leads at this moment, as a majority knows.
 func (n *Node) VerifyLeader(ctx context.Context) error {
-	return wait(ctx, n.raft.VerifyLeader())
+	_, err := ask(ctx, n, n.raft.VerifyLeader)
+	return err
 }
 
 // LeaderID returns the id of the leader, or "" if there is none.

@@ -33,7 +33,10 @@ func (n *Node) AddPeer(ctx context.Context, p control.Peer) error {
 	if p.Voter {
 		add = n.raft.AddVoter
 	}
-	if err := wait(ctx, add(raft.ServerID(p.ID), raft.ServerAddress(p.Address), 0, timeLeft(ctx))); err != nil {
+	_, err := ask(ctx, n, func() raft.IndexFuture {
+		return add(raft.ServerID(p.ID), raft.ServerAddress(p.Address), 0, timeLeft(ctx))
+	})
+	if err != nil {
 		return fmt.Errorf("add member %s at %s: %w", p.ID, p.Address, err)
 	}
 	return nil
@@ -41,7 +44,10 @@ func (n *Node) AddPeer(ctx context.Context, p control.Peer) error {
 
 // RemovePeer takes a member out of the group.
 func (n *Node) RemovePeer(ctx context.Context, id string) error {
-	if err := wait(ctx, n.raft.RemoveServer(raft.ServerID(id), 0, timeLeft(ctx))); err != nil {
+	_, err := ask(ctx, n, func() raft.IndexFuture {
+		return n.raft.RemoveServer(raft.ServerID(id), 0, timeLeft(ctx))
+	})
+	if err != nil {
 		return fmt.Errorf("remove member %s: %w", id, err)
 	}
 	return nil
@@ -50,11 +56,13 @@ func (n *Node) RemovePeer(ctx context.Context, id string) error {
 // Transfer hands the leadership to a member; to the one that is furthest on if to is "".
 func (n *Node) Transfer(ctx context.Context, to string) error {
 	if to == "" {
-		return wait(ctx, n.raft.LeadershipTransfer())
+		_, err := ask(ctx, n, n.raft.LeadershipTransfer)
+		return err
 	}
 	for _, s := range n.raft.GetConfiguration().Configuration().Servers {
 		if string(s.ID) == to {
-			return wait(ctx, n.raft.LeadershipTransferToServer(s.ID, s.Address))
+			_, err := ask(ctx, n, func() raft.Future { return n.raft.LeadershipTransferToServer(s.ID, s.Address) })
+			return err
 		}
 	}
 	return fmt.Errorf("no member is called %q", to)

@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -71,6 +72,12 @@ type Node struct {
 	log       *logStore
 	transport raft.Transport
 	watch     *watch
+
+	// Raft answers what is asked of it while it runs, and nothing that still queues when
+	// it stops; so Close waits for pending first.
+	mu      sync.Mutex
+	closing bool
+	pending sync.WaitGroup
 }
 
 // Open starts the member. It takes part in elections from now on.
@@ -213,8 +220,8 @@ func (n *Node) compare() {
 // of the command's entry. It fails with ErrNotLeader, ErrUnknown, ErrUnavailable or
 // ctx's error; with the last three the command may be applied all the same.
 func (n *Node) Apply(ctx context.Context, command []byte) (answer any, index uint64, err error) {
-	f := n.raft.Apply(command, timeLeft(ctx))
-	if err := wait(ctx, f); err != nil {
+	f, err := ask(ctx, n, func() raft.ApplyFuture { return n.raft.Apply(command, timeLeft(ctx)) })
+	if err != nil {
 		return nil, 0, err
 	}
 	return f.Response(), f.Index(), nil
@@ -227,15 +234,27 @@ func timeLeft(ctx context.Context) time.Duration {
 	return applyTimeout
 }
 
-// wait waits for a future of Raft and says what can be done about its error.
-func wait(ctx context.Context, f raft.Future) error {
+// ask asks Raft for something, waits for it, and says what can be done about its error.
+// With ctx's error, what was asked for may be done all the same.
+func ask[F raft.Future](ctx context.Context, n *Node, start func() F) (f F, err error) {
+	n.mu.Lock()
+	if n.closing {
+		n.mu.Unlock()
+		return f, fmt.Errorf("%w: this member is stopping", ErrUnavailable)
+	}
+	n.pending.Add(1)
+	n.mu.Unlock()
+	f = start()
 	done := make(chan error, 1)
-	go func() { done <- f.Error() }() // ends with Raft at the latest
+	go func() {
+		defer n.pending.Done()
+		done <- f.Error()
+	}()
 	select {
 	case err := <-done:
-		return classify(err)
+		return f, classify(err)
 	case <-ctx.Done():
-		return ctx.Err()
+		return f, ctx.Err()
 	}
 }
 
@@ -251,20 +270,37 @@ func classify(err error) error {
 	return fmt.Errorf("%w: %w", ErrUnavailable, err)
 }
 
-// Close hands the leadership to another member if there is one, and stops. It may be
-// called once.
+// Close hands the leadership to another member if there is one, waits for what is under
+// way, and stops. It may be called once.
 func (n *Node) Close(ctx context.Context) error {
 	var errs []error
 	if n.raft != nil {
 		if n.raft.State() == raft.Leader && len(n.raft.GetConfiguration().Configuration().Servers) > 1 {
-			if err := wait(ctx, n.raft.LeadershipTransfer()); err != nil {
+			if err := n.Transfer(ctx, ""); err != nil {
 				n.cfg.Log.Warn("stopping without having handed over the leadership; the others elect", "err", err)
 			}
 		}
+		n.drain(ctx)
 		errs = append(errs, n.raft.Shutdown().Error())
 		n.watch.stop()
 	}
 	return errors.Join(append(errs, n.release())...)
+}
+
+// drain refuses new questions and waits for the answers to those that were asked.
+func (n *Node) drain(ctx context.Context) {
+	n.mu.Lock()
+	n.closing = true
+	n.mu.Unlock()
+	drained := make(chan struct{})
+	go func() {
+		n.pending.Wait()
+		close(drained)
+	}()
+	select {
+	case <-drained:
+	case <-ctx.Done():
+	}
 }
 
 // release closes what open has opened beside Raft itself.
