@@ -209,3 +209,23 @@ func TestDamagedEntryIsNamed(t *testing.T) {
 		}
 	}
 }
+
+// What is asked of a member while it stops gets an answer, whichever it is.
+func TestEveryQuestionIsAnswered(t *testing.T) {
+	for range 20 {
+		n, _ := open(t, Config{ID: "a", Dir: t.TempDir()})
+		lead(t, n)
+		var asking sync.WaitGroup
+		for range 32 {
+			asking.Go(func() {
+				for {
+					if err := n.VerifyLeader(context.Background()); err != nil {
+						return
+					}
+				}
+			})
+		}
+		closed(t, n)
+		asking.Wait()
+	}
+}
