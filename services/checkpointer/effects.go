@@ -167,12 +167,17 @@ type barrierWriters struct {
 	log    *slog.Logger
 	mu     sync.Mutex
 	group  sync.WaitGroup
-	of     map[string]*wal.Writer // by log
+	of     map[string]barrierWriter // by log
+}
+
+type barrierWriter struct {
+	*wal.Writer
+	end context.CancelFunc
 }
 
 func (b *barrierWriters) open(ctx context.Context, conn *nats.Conn, log *slog.Logger) {
 	b.ctx, b.cancel = context.WithCancel(ctx)
-	b.conn, b.log, b.of = conn, log, map[string]*wal.Writer{}
+	b.conn, b.log, b.of = conn, log, map[string]barrierWriter{}
 }
 
 func (b *barrierWriters) close() {
@@ -186,11 +191,24 @@ func (b *barrierWriters) health(app string, partitions uint32) error {
 	defer b.mu.Unlock()
 	var errs []error
 	for p := range partitions {
-		if w := b.of[bus.WALStream(app, p)]; w != nil {
+		if w, ok := b.of[bus.WALStream(app, p)]; ok {
 			errs = append(errs, w.Health())
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// drop ends the writers of an app, whose logs are about to go. Should they come back,
+// they are others, and begin with other writers.
+func (b *barrierWriters) drop(app string, partitions uint32) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for p := range partitions {
+		if w, ok := b.of[bus.WALStream(app, p)]; ok {
+			w.end()
+			delete(b.of, bus.WALStream(app, p))
+		}
+	}
 }
 
 // appendDone passes the outcome of an append on.
@@ -203,20 +221,23 @@ func (b *barrierWriters) append(app string, p uint32, now int64, cut frame.Cut, 
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	stream := bus.WALStream(app, p)
-	w := b.of[stream]
-	if w == nil {
-		var err error
-		if w, err = wal.NewWriter(wal.WriterConfig{Conn: b.conn, App: app, Partition: p, Log: b.log}); err != nil {
+	w, ok := b.of[stream]
+	if !ok {
+		writer, err := wal.NewWriter(wal.WriterConfig{Conn: b.conn, App: app, Partition: p, Log: b.log})
+		if err != nil {
 			return err
 		}
+		ctx, end := context.WithCancel(b.ctx)
+		w = barrierWriter{writer, end}
 		b.of[stream] = w
 		b.group.Go(func() {
-			if err := w.Run(b.ctx); err != nil {
+			defer end()
+			if err := w.Run(ctx); err != nil {
 				b.log.Warn("the writer of barriers has ended; the next one begins anew", "log", stream, "err", err)
 			}
 			b.mu.Lock()
 			defer b.mu.Unlock()
-			if b.of[stream] == w {
+			if b.of[stream].Writer == w.Writer {
 				delete(b.of, stream)
 			}
 		})

@@ -27,7 +27,11 @@ func (t *task) attach(ctx context.Context) (control.Attached, error) {
 	}
 	attached, err := t.service.cfg.Control.Attach(ctx, control.AttachRequest{
 		App: t.plan.Name, Partition: t.partition, Owner: t.owner, Plan: t.plan.Digest,
+		Processor: t.service.cfg.ID,
 	})
+	if control.Code(err) == control.CodeFenced {
+		return attached, fmt.Errorf("%w: %w", errFenced, err)
+	}
 	if err != nil {
 		return attached, fmt.Errorf("attach to the checkpointer: %w", err)
 	}

@@ -1,8 +1,10 @@
 package processor
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -21,12 +23,15 @@ const (
 	stateReplaying phase = "replaying"
 	stateRunning   phase = "running"
 	stateHalted    phase = "halted"
+	stateFenced    phase = "fenced" // another task has the partition
 	stateDrained   phase = "drained"
 	stateStopped   phase = "stopped" // ended by its process
 )
 
 // status is what others may know of a task while it runs.
 type status struct {
+	changed func() // called when the phase has changed
+
 	mu    sync.Mutex
 	phase phase
 	err   error
@@ -46,16 +51,21 @@ type status struct {
 
 func (s *status) set(to phase, err error) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	s.phase, s.err = to, err
+	s.mu.Unlock()
+	s.changed()
+}
+
+func (s *status) is() phase {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.phase
 }
 
 // caughtUp says that the task has applied all that its log is known to hold.
 func (s *status) caughtUp() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.phase == stateReplaying {
-		s.phase = stateRunning
+	if s.is() == stateReplaying {
+		s.set(stateRunning, nil)
 	}
 }
 
@@ -104,17 +114,22 @@ func (t *TaskInfo) Alive() bool {
 	switch phase(t.State) {
 	case stateStarting, stateReplaying, stateRunning:
 		return true
-	case stateHalted, stateDrained, stateStopped:
+	case stateHalted, stateFenced, stateDrained, stateStopped:
 	}
 	return false
 }
 
 // Tasks returns how the tasks are, in the order of apps and partitions.
 func (s *Service) Tasks() []TaskInfo {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	infos := make([]TaskInfo, 0, len(s.tasks))
 	for _, t := range s.tasks {
 		infos = append(infos, t.info())
 	}
+	slices.SortFunc(infos, func(x, y TaskInfo) int {
+		return cmp.Or(cmp.Compare(x.App, y.App), cmp.Compare(x.Partition, y.Partition))
+	})
 	return infos
 }
 

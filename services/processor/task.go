@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime/debug"
-	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -30,7 +29,6 @@ type task struct {
 	owner     string // this incarnation, for people who read fences
 	log       *slog.Logger
 	status    status
-	tookOver  func() // the log may grow from now on
 
 	// Of one run.
 	core     *engine.Task
@@ -51,14 +49,13 @@ func newTask(s *Service, plan *siddhiql.Plan, partition uint32) *task {
 		service: s, nc: s.cfg.Conn, plan: plan, partition: partition, owner: nuid.Next(),
 		log: s.cfg.Log.With("app", plan.Name, "partition", partition),
 	}
-	t.tookOver = sync.OnceFunc(s.opening.Done)
+	t.status.changed = s.tell
 	t.status.set(stateStarting, nil)
 	return t
 }
 
 // run runs the task until ctx ends, until it has drained, or until it halts.
 func (t *task) run(ctx context.Context) {
-	defer t.tookOver() // or never will
 	err := t.try(ctx)
 	for wait := retryWait; unavailable(err) && ctx.Err() == nil; wait = min(2*wait, retryWaitMax) {
 		t.log.Warn("NATS or the store is away; the task begins again", "err", err, "in", wait)
@@ -72,6 +69,9 @@ func (t *task) run(ctx context.Context) {
 	switch {
 	case ctx.Err() != nil:
 		t.status.set(stateStopped, nil)
+	case errors.Is(err, errFenced):
+		t.status.set(stateFenced, err)
+		t.log.Warn("task stopped: its partition was taken over", "err", err)
 	case err != nil:
 		t.status.set(stateHalted, err)
 		t.log.Error("task halted; the other tasks go on", "sequence", t.status.applied.Load()+1, "err", err)
@@ -120,7 +120,6 @@ func (t *task) try(ctx context.Context) error {
 	if err := t.checkTail(ctx, t.reader.Tail(), emit.last); err != nil {
 		return err
 	}
-	t.tookOver()
 	t.log.Info("task took over", "checkpoint", t.status.restored.Load(), "from", t.reader.Position(), "log_end", t.reader.Tail())
 	t.status.set(stateReplaying, nil)
 
