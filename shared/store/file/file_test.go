@@ -10,6 +10,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/cockroachdb/datadriven"
 
@@ -45,6 +46,14 @@ func TestOpenFindsStrays(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	long := time.Now().Add(-time.Hour)
+	if err := os.Chtimes(filepath.Join(dir, "tmp/put-1"), long, long); err != nil {
+		t.Fatal(err)
+	}
+	under := filepath.Join(dir, "tmp/put-2")
+	if err := os.WriteFile(under, []byte("another process is at it"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	s := openAt(t, dir)
 	got := strings.Join(s.Strays(), "\n")
 	want := "tmp/put-1: left by a crash, removed\nblocks/empty: empty\n.hidden: no object has such a name"
@@ -53,6 +62,9 @@ func TestOpenFindsStrays(t *testing.T) {
 	}
 	if _, err := os.Stat(filepath.Join(dir, "tmp/put-1")); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("the half written file: %v", err)
+	}
+	if _, err := os.Stat(under); err != nil {
+		t.Errorf("the file that is being written: %v", err)
 	}
 }
 
