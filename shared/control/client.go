@@ -106,7 +106,7 @@ func passing(err error) bool {
 func (c *Client) try(ctx context.Context, subject string, data []byte, answer any) error {
 	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
 	defer cancel()
-	msg, err := c.Conn.RequestWithContext(ctx, subject, data)
+	msg, err := c.request(ctx, subject, data)
 	if errors.Is(err, nats.ErrMaxPayload) {
 		return &Error{CodeTooLarge, fmt.Sprintf("a request of %d bytes, and the NATS server takes %d; raise its max_payload", len(data), c.Conn.MaxPayload())}
 	}

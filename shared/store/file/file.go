@@ -24,6 +24,7 @@ import (
 	"strings"
 	"time"
 
+	"eventflux/shared/faultpoint"
 	"eventflux/shared/store"
 )
 
@@ -107,6 +108,7 @@ func (s *Store) put(name string, data []byte) error {
 		return err
 	}
 	defer s.disk.remove(temp)
+	faultpoint.Reach(faultpoint.FileWritten)
 	if err := s.makeFolder(filepath.Dir(path)); err != nil {
 		return err
 	}
@@ -308,6 +310,7 @@ func (s *Store) commit(c *store.Commit) error {
 		if err := s.putManifest(c); err != nil {
 			return err
 		}
+		faultpoint.Reach(faultpoint.FileCommitted)
 	}
 	data, err := json.Marshal(next)
 	if err != nil {
