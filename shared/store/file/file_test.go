@@ -68,6 +68,24 @@ func TestOpenFindsStrays(t *testing.T) {
 	}
 }
 
+// A process that is stopped while it holds the lock fails the commits of others, and does
+// not keep them for ever.
+func TestLockOfStoppedProcess(t *testing.T) {
+	s := openAt(t, t.TempDir())
+	commit := store.Commit{App: "a", Term: 1, Epoch: 1, Name: "apps/a/checkpoints/1.json", Manifest: []byte("{}")}
+	unlock, err := s.disk.lock(s.headPath("a")+".lock", true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Commit(t.Context(), commit); err == nil || !strings.Contains(err.Error(), "is one stopped?") {
+		t.Errorf("commit: %v", err)
+	}
+	unlock()
+	if err := s.Commit(t.Context(), commit); err != nil {
+		t.Error(err)
+	}
+}
+
 // traced writes down what the store asks of the disk, and fails where it is told to.
 type traced struct {
 	realDisk
