@@ -15,6 +15,7 @@ import (
 	"eventflux/shared/bus"
 	"eventflux/shared/checkpoint"
 	"eventflux/shared/control"
+	"eventflux/shared/faultpoint"
 	"eventflux/shared/frame"
 	"eventflux/shared/state"
 	"eventflux/shared/store"
@@ -33,6 +34,7 @@ func (l *leader) do(ctx context.Context, app string, effects []effect) {
 		case doNote:
 			l.work.Go(func() {
 				p := e.parts[0]
+				faultpoint.Reach(faultpoint.Prepared)
 				// Only people look at it.
 				_, _ = l.propose(ctx, &command{Kind: kindPrepared, App: app, Epoch: e.epoch, Partition: p.Partition, Number: p.Assignment})
 			})
@@ -49,6 +51,7 @@ func (l *leader) do(ctx context.Context, app string, effects []effect) {
 }
 
 func (l *leader) answer(app string, e effect) {
+	faultpoint.Reach(faultpoint.AnswerBefore)
 	for _, id := range e.answers {
 		l.answers[id] <- e.outcome // there is room for one
 		delete(l.answers, id)
@@ -68,12 +71,18 @@ func (l *leader) act(ctx context.Context, app string, e effect) message {
 	case doBarrier:
 		return message{kind: msgBarrier, reason: text(l.appendBarriers(ctx, app))}
 	case doStore:
-		return message{kind: msgStored, reason: text(l.storeManifest(ctx, app, e))}
+		err := l.storeManifest(ctx, app, e)
+		if err != nil {
+			l.log.Warn("manifest not stored", "app", app, "epoch", e.epoch, "err", err)
+		}
+		return message{kind: msgStored, reason: text(err)}
 	case doCommit:
 		return l.until(ctx, msgCommitted, func() error { return l.commit(ctx, app, e.epoch) })
 	case doAbort:
 		return l.until(ctx, msgAborted, func() error {
+			faultpoint.Reach(faultpoint.AbortBefore)
 			_, err := l.propose(ctx, &command{Kind: kindAbort, App: app, Epoch: e.epoch, Reason: e.reason})
+			faultpoint.Reach(faultpoint.AbortDone)
 			return err
 		})
 	case doLook:
@@ -112,10 +121,12 @@ func (l *leader) until(ctx context.Context, kind string, do func() error) messag
 func (l *leader) openEpoch(ctx context.Context, app string, epoch state.Epoch) message {
 	c := &command{Kind: kindOpen, App: app, Epoch: epoch, Term: l.term, Time: l.s.cfg.Now()}
 	_, _ = rand.Read(c.ID[:]) // never fails
+	faultpoint.Reach(faultpoint.OpenBefore)
 	for {
 		_, err := l.propose(ctx, c)
 		var no *control.Error
 		if err == nil || errors.As(err, &no) {
+			faultpoint.Reach(faultpoint.OpenDone)
 			return message{kind: msgOpened, reason: text(err)}
 		}
 		if !pauseFor(ctx, effectRetry) {
@@ -134,6 +145,7 @@ func (l *leader) appendBarriers(ctx context.Context, app string) error {
 	now := l.s.cfg.Now().UnixMilli()
 	ended := make(chan error, a.Partitions)
 	for p := range a.Partitions {
+		faultpoint.Reach(faultpoint.BarrierBefore)
 		if err := l.barriers.append(app, p, now, cut, ended); err != nil {
 			return fmt.Errorf("partition %d: %w", p, err)
 		}
@@ -152,6 +164,7 @@ func (l *leader) appendBarriers(ctx context.Context, app string) error {
 			return ctx.Err()
 		}
 	}
+	faultpoint.Reach(faultpoint.BarrierDone)
 	return nil
 }
 
@@ -269,10 +282,13 @@ func (l *leader) storeManifest(ctx context.Context, app string, e effect) error 
 	if err != nil {
 		return err
 	}
-	return l.s.cfg.Store.Commit(ctx, store.Commit{
+	faultpoint.Reach(faultpoint.ManifestBefore)
+	err = l.s.cfg.Store.Commit(ctx, store.Commit{
 		App: app, Term: uint64(l.term), Epoch: uint64(e.epoch), Name: checkpoint.ManifestName(app, e.epoch),
 		Manifest: data, Objects: objects,
 	})
+	faultpoint.Reach(faultpoint.ManifestDone)
+	return err
 }
 
 // commit makes the checkpoint exist: it commits the manifest that is in the store.
@@ -303,7 +319,9 @@ func (l *leader) commit(ctx context.Context, app string, epoch state.Epoch) erro
 	}
 	k.Bytes += int64(len(data))
 	k.Milliseconds = float64(l.s.cfg.Now().Sub(m.Time).Microseconds()) / 1000
+	faultpoint.Reach(faultpoint.CommitBefore)
 	_, err = l.propose(ctx, &command{Kind: kindCommit, App: app, Epoch: epoch, Commit: k})
+	faultpoint.Reach(faultpoint.CommitDone)
 	return err
 }
 

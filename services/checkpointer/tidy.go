@@ -11,6 +11,7 @@ import (
 
 	"eventflux/shared/bus"
 	"eventflux/shared/checkpoint"
+	"eventflux/shared/faultpoint"
 	"eventflux/shared/state"
 	"eventflux/shared/store"
 )
@@ -64,14 +65,17 @@ func (l *leader) retire(ctx context.Context, app string) error {
 	if len(old) == 0 {
 		return nil
 	}
+	faultpoint.Reach(faultpoint.RetireBefore)
 	if _, err := l.propose(ctx, &command{Kind: kindRetire, App: app, Epochs: old}); err != nil {
 		return fmt.Errorf("retire %d checkpoints: %w", len(old), err)
 	}
+	faultpoint.Reach(faultpoint.RetireDecided)
 	for _, epoch := range old {
 		if err := l.s.cfg.Store.Delete(ctx, checkpoint.ManifestName(app, epoch), time.Time{}); err != nil {
 			return err
 		}
 	}
+	faultpoint.Reach(faultpoint.RetireDone)
 	return nil
 }
 
@@ -94,9 +98,11 @@ func (l *leader) trim(ctx context.Context, app string) error {
 		if stream.CachedInfo().State.FirstSeq >= first {
 			continue
 		}
+		faultpoint.Reach(faultpoint.TrimBefore)
 		if err := stream.Purge(ctx, jetstream.WithPurgeSequence(first)); err != nil {
 			return fmt.Errorf("trim %s below %d: %w", bus.WALStream(app, p), first, err)
 		}
+		faultpoint.Reach(faultpoint.TrimDone)
 	}
 	return nil
 }

@@ -25,7 +25,7 @@ func TestFullLog(t *testing.T) {
 
 	p := serving(t, data, append(all, "--wal.bytes_max", "64KiB", "--ingest.memory_max", "1MiB")...)
 	ended := make(chan error, 1)
-	go func() { ended <- pub.run(p, len(messages), 100) }()
+	go func() { ended <- pub.run(p.url(), len(messages), 100) }()
 	eventually(t, "a log is full", func() bool { return strings.Contains(p.log.String(), "the log takes no frames") })
 	floodUntilRefused(t, p.connect())
 	p.stop()

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"sync"
 	"syscall"
@@ -19,6 +20,7 @@ import (
 type process struct {
 	t      *testing.T
 	cmd    *exec.Cmd
+	points string // file of what is to happen to it
 	out    output // what it says to its user, and
 	log    output
 	begun  chan struct{} // closed: a task has begun
@@ -37,7 +39,7 @@ func run(t *testing.T, data string, args ...string) *process {
 func start(t *testing.T, args ...string) *process {
 	t.Helper()
 	p := &process{
-		t: t, cmd: exec.Command(binary, args...),
+		t: t, cmd: exec.Command(binary, args...), points: filepath.Join(t.TempDir(), "points"),
 		begun: make(chan struct{}), ready: make(chan struct{}), exited: make(chan struct{}),
 	}
 	for _, v := range os.Environ() {
@@ -45,6 +47,7 @@ func start(t *testing.T, args ...string) *process {
 			p.cmd.Env = append(p.cmd.Env, v)
 		}
 	}
+	p.cmd.Env = append(p.cmd.Env, "FAULTPOINTS="+p.points)
 	p.cmd.Stdout, p.cmd.Stderr = &p.out, &p.log
 	p.log.watch("task took over", func() { close(p.begun) })
 	p.out.watch("\nready;", func() { close(p.ready) })
@@ -62,6 +65,18 @@ func start(t *testing.T, args ...string) *process {
 		}
 	})
 	return p
+}
+
+// arm says what is to happen at which points, in place of what was said before.
+func (p *process) arm(rules ...string) {
+	p.t.Helper()
+	arm(p.t, p.points, rules...)
+}
+
+func arm(t *testing.T, file string, rules ...string) {
+	t.Helper()
+	must(t, os.WriteFile(file+".new", []byte(strings.Join(rules, "\n")), 0o600))
+	must(t, os.Rename(file+".new", file)) // it is read at any time
 }
 
 // serving starts the apps and returns once events are accepted.

@@ -10,6 +10,7 @@ import (
 	"eventflux/services/checkpointer"
 	"eventflux/services/checkpointer/consensus"
 	"eventflux/shared/bus"
+	"eventflux/shared/faultpoint"
 	"eventflux/shared/store/stores"
 )
 
@@ -36,7 +37,7 @@ func (n *Node) openCheckpointer(ctx context.Context) (err error) {
 		Conn: own, Store: n.store, Raft: n.raft, FSM: n.fsm,
 		Interval: n.cfg.Checkpoint.Interval, Timeout: n.cfg.Checkpoint.Timeout,
 		RetentionCheckpoints: n.cfg.Retention.Checkpoints, RetentionSpan: n.cfg.Retention.Span,
-		Version: n.version, Log: n.log,
+		Version: n.version, Log: n.log, Now: faultpoint.Now,
 	})
 	return err
 }
