@@ -154,10 +154,14 @@ func (t *task) open(ctx context.Context) error {
 
 // openLog starts reading the log.
 func (t *task) openLog(ctx context.Context, from uint64) (err error) {
-	t.reader, err = wal.OpenReader(ctx, wal.ReaderConfig{
-		JS: t.service.js, Stream: bus.WALStream(t.plan.Name, t.partition), From: from, Log: t.log,
-	})
+	cfg := t.logReader()
+	cfg.From = from
+	t.reader, err = wal.OpenReader(ctx, cfg)
 	return err
+}
+
+func (t *task) logReader() wal.ReaderConfig {
+	return wal.ReaderConfig{JS: t.service.js, Stream: bus.WALStream(t.plan.Name, t.partition), Log: t.log}
 }
 
 // consume applies frame after frame. It returns nil when the task has drained.
