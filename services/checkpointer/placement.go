@@ -188,7 +188,7 @@ func (s *Service) heartbeat(_ context.Context, l *leader, r *control.HeartbeatRe
 		for p := range a.Partitions {
 			if a.Places[p] == r.Processor {
 				answer.Assigned = append(answer.Assigned, control.Assigned{
-					App: a.Name, Partition: p, Index: a.Index, Generation: a.Generation,
+					App: a.Name, Partition: p, Index: a.Index, Generation: a.Generation, Held: a.Held,
 				})
 			}
 		}

@@ -30,6 +30,8 @@ func (s *Service) verbs() map[string]verb {
 		control.VerbApps:        {false, typed(s.apps)},
 		control.VerbApp:         {false, typed(s.app)},
 		control.VerbRemove:      {false, typed(s.remove)},
+		control.VerbRestore:     {false, typed(s.restore)},
+		control.VerbRelease:     {false, typed(s.release)},
 		control.VerbHeartbeat:   {false, typed(s.heartbeat)},
 		control.VerbAttach:      {false, typed(s.attach)},
 		control.VerbPrepared:    {false, typed(s.prepared)},
@@ -202,9 +204,13 @@ func (s *Service) attach(ctx context.Context, l *leader, r *control.AttachReques
 	if a, err = s.known(r.App); err != nil {
 		return nil, err
 	}
-	attached := control.Attached{Generation: a.Generation, Assignment: number, Decided: a.Decided, Checkpoints: []control.CheckpointRef{}}
+	attached := control.Attached{
+		Generation: a.Generation, Held: a.Held, Assignment: number, Decided: a.Decided, Checkpoints: []control.CheckpointRef{},
+	}
 	for _, k := range slices.Backward(a.Committed) {
-		attached.Checkpoints = append(attached.Checkpoints, k.CheckpointRef)
+		if k.Generation == a.Generation {
+			attached.Checkpoints = append(attached.Checkpoints, k.CheckpointRef)
+		}
 	}
 	return attached, nil
 }
@@ -262,6 +268,9 @@ func (s *Service) trigger(ctx context.Context, l *leader, r *control.AppRequest)
 	}
 	if len(a.Owners) < int(a.Partitions) {
 		return nil, failure(control.CodeUnavailable, "%d of %d partitions of app %s have a task; a checkpoint needs all", len(a.Owners), a.Partitions, a.Name)
+	}
+	if a.Held {
+		return nil, failure(control.CodeInvalid, "app %s is held where it was restored; eventflux recover %[1]s --release lets it go on", a.Name)
 	}
 	return l.ask(ctx, r.App, message{kind: msgTrigger})
 }

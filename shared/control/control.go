@@ -63,6 +63,8 @@ type App struct {
 	Text string `json:"text,omitempty"`
 	// Checkpoint is the newest committed one; 0: none.
 	Checkpoint state.Epoch `json:"checkpoint"`
+	// Held says that its tasks wait where a restore has put them, for VerbRelease.
+	Held bool `json:"held,omitempty"`
 	// Removing says that the app is on its way out.
 	Removing bool `json:"removing,omitempty"`
 	// Owners has the owner of each partition that a task is attached to.
@@ -120,6 +122,7 @@ type Assigned struct {
 	Partition  uint32                `json:"partition"`
 	Index      uint64                `json:"index"` // of the app's deployment
 	Generation checkpoint.Generation `json:"generation"`
+	Held       bool                  `json:"held,omitempty"`
 }
 
 // NudgeSubject is where the leader publishes, on core NATS, that assignments have
@@ -146,7 +149,9 @@ type Attached struct {
 	// Decided is the newest epoch that is committed or aborted; barriers up to it
 	// need no answer.
 	Decided state.Epoch `json:"decided"`
-	// Checkpoints are those that are retained, newest first.
+	// Held says that the task is to stop where the generation begins.
+	Held bool `json:"held,omitempty"`
+	// Checkpoints are those of the generation that are retained, newest first.
 	Checkpoints []CheckpointRef `json:"checkpoints"`
 }
 
