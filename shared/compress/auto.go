@@ -1,6 +1,7 @@
 package compress
 
 import (
+	"slices"
 	"sync"
 	"time"
 )
@@ -90,30 +91,37 @@ func (how *Choice) auto(dst, raw []byte, d *Decision) []byte {
 }
 
 // within returns the strongest codec that Auto may use for a block of n bytes; those
-// that are faster may be used too. It has to fit the budget together with the trials,
-// so that a codec that needs half of the budget always does.
+// that are faster may be used too. It has to fit the budget together with its trials,
+// which take less than it takes itself: so a codec that needs half of the budget does.
 func (how *Choice) within(n int) Codec {
-	few := min(n, headBytesMax)
 	switch {
 	case how.Budget == 0 && how.Access == Hot:
 		return Snappy
-	case how.Budget == 0 || how.Budget >= Zstd.Cost(n)+LZ4.Cost(few)+Snappy.Cost(few):
+	case how.Budget == 0:
 		return Zstd
-	case how.Budget >= LZ4.Cost(n)+trialCost(n):
-		return LZ4
-	case how.Budget >= Snappy.Cost(n):
-		return Snappy
-	default:
-		return None
 	}
+	for _, c := range slices.Backward(bySpeed[:]) {
+		if c.Cost(n)+c.trialCost(n) <= how.Budget {
+			return c
+		}
+	}
+	return None
 }
 
-// trialCost is what it takes to compare Snappy with LZ4, beyond compressing with LZ4.
-func trialCost(n int) time.Duration {
-	if n <= tryBytesMax {
+// trialCost is the most that it takes to find out whether c is the codec for n bytes.
+func (c Codec) trialCost(n int) time.Duration {
+	switch {
+	case c == Zstd && n <= headBytesMax:
+		return LZ4.Cost(n) + Snappy.Cost(n)
+	case c == Zstd && n >= noiseBytesMin:
+		return Zstd.Cost(sampleBytes) + Snappy.Cost(n)
+	case c == LZ4 && n <= tryBytesMax:
 		return Snappy.Cost(n)
+	case c == LZ4:
+		return LZ4.Cost(sampleBytes) + Snappy.Cost(sampleBytes)
+	default:
+		return 0
 	}
-	return Snappy.Cost(sampleBytes) + LZ4.Cost(sampleBytes)
 }
 
 // strong takes Zstd, which makes the smallest block of all that can be compressed.

@@ -119,6 +119,33 @@ func TestAutoIsWithinTenPercentOfTheBestOfMixtures(t *testing.T) {
 	})
 }
 
+// What Auto says it did fits the budget, by the table that it goes by; and a codec that
+// needs half of the budget is not passed over for want of time.
+func TestAutoKeepsToItsBudget(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		k := kinds()[rapid.IntRange(0, len(kinds())-1).Draw(t, "kind")]
+		raw := k.data[:min(rapid.IntRange(128, 100_000).Draw(t, "bytes"), len(k.data))]
+		access := rapid.SampledFrom([]compress.Access{compress.Hot, compress.Cold}).Draw(t, "access")
+		budget := time.Duration(rapid.Int64Range(1, 2_000_000).Draw(t, "ns"))
+		_, d := compress.SealExplain(nil, raw, compress.Choice{Access: access, Budget: budget})
+		var spent time.Duration
+		for c, stored := range d.Tried {
+			if stored > 0 {
+				spent += compress.Codec(c).Cost(d.Sampled)
+			}
+		}
+		if d.Codec != compress.None && (d.Tried[d.Codec] == 0 || d.Sampled < d.RawLen) {
+			spent += d.Codec.Cost(d.RawLen)
+		}
+		if spent > budget {
+			t.Fatalf("%s were spent of %s: %s", spent, budget, d)
+		}
+		if 2*compress.Snappy.Cost(len(raw)) <= budget && d.Reason == compress.ReasonBudget || 2*compress.LZ4.Cost(len(raw)) <= budget && d.Reason == compress.ReasonOnly {
+			t.Fatalf("%s for %d bytes: %s", budget, len(raw), d)
+		}
+	})
+}
+
 func TestAutoSaysWhy(t *testing.T) {
 	json, noise, table := kindNamed(t, "flights-json"), kindNamed(t, "random"), kindNamed(t, "aggregates-varint")
 	keys := kindNamed(t, "random-keys")
