@@ -80,6 +80,7 @@ func TestStates(t *testing.T) {
 		{"session", "session", []window.Param{ms(10)}, false},
 		{"session by key", "session", []window.Param{ms(10), attr(0), ms(5)}, false},
 		{"sort", "sort", []window.Param{number(4), attr(1), desc, attr(0)}, false},
+		{"sort of several blocks", "sort", []window.Param{number(150), attr(1), attr(2), desc}, false},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

@@ -1,0 +1,120 @@
+package engine_test
+
+import (
+	"math/rand/v2"
+	"strconv"
+	"testing"
+
+	"eventflux/shared/engine"
+	"eventflux/shared/event"
+	"eventflux/shared/siddhiql"
+	"eventflux/shared/state"
+)
+
+// deltaCases are components of which one entry alone would grow with the state.
+// most are the shares of the state that the changes of 1 and of 100 events may
+// take: values fall into it at random, so that hardly two share a part.
+var deltaCases = []struct {
+	name, component, query string
+	most                   [2]float64
+}{
+	{"sort", "q/window", `from S#sort(20000, v) select v, d, k insert all events into Out`, [2]float64{.01, .3}},
+}
+
+const deltaApp = `@app:playback define stream S (one string, k string, v long, d double);
+	@info(name = 'q') `
+
+// scatter is an endless stream of values at random.
+type scatter struct {
+	random *rand.Rand
+	stream *siddhiql.Stream
+	engine *engine.Engine
+	sent   int64
+}
+
+func (s *scatter) send(rows int) { sendRows(s.engine, s.stream, s.batch(rows)) }
+
+func (s *scatter) batch(rows int) *event.Batch {
+	b := event.NewBatch(s.stream.Schema)
+	for range rows {
+		s.sent++
+		b.TS = append(b.TS, 1_000_000+10*s.sent)
+		b.Cols[0].AppendText("one")
+		b.Cols[1].AppendText("key " + strconv.Itoa(s.random.IntN(1e9)))
+		b.Cols[2].AppendInt(s.random.Int64N(1e12))
+		b.Cols[3].AppendFloat(s.random.NormFloat64())
+	}
+	return b
+}
+
+func changesBytes(changes []state.Change) (n int) {
+	for _, c := range changes {
+		n += len(c.Key) + len(c.Value)
+	}
+	return n
+}
+
+// A delta takes bytes for what has changed, not for what is there.
+func TestDeltasAreOfChanges(t *testing.T) {
+	const rows = 20_000
+	for _, test := range deltaCases {
+		t.Run(test.name, func(t *testing.T) {
+			app := deltaApp + test.query + ";"
+			if test.query[0] == 'p' {
+				app = deltaApp[:len(deltaApp)-len("@info(name = 'q') ")] + test.query + ";"
+			}
+			plan, err := siddhiql.Compile(app)
+			if err != nil {
+				t.Fatal(err)
+			}
+			holder, e := holderAfter(t, app, test.component)
+			s := &scatter{rand.New(rand.NewPCG(1, 2)), plan.Streams[0], e, 0}
+			s.send(rows + 100)
+			f := &fed{Holder: holder}
+			f.commit()
+			for i, events := range []int{1, 100} {
+				s.send(events)
+				full := len(serialized(t, holder))
+				delta := changesBytes(f.delta(t))
+				f.Committed(f.epoch)
+				t.Logf("%d events: %d bytes, the whole state has %d", events, delta, full)
+				if most := test.most[i] * float64(full); delta == 0 || float64(delta) > most {
+					t.Errorf("%d events: %d bytes, at most %.0f of %d are of changes", events, delta, most, full)
+				}
+			}
+		})
+	}
+}
+
+// BenchmarkScatter sends events one by one into windows and aggregates that are
+// small, just as large as one part, and large.
+func BenchmarkScatter(b *testing.B) {
+	for _, query := range []string{
+		"sort(10, v) select v", "sort(20000, v) select v", "session(1 sec, k) select v", "session(100 sec) select v",
+		"length(10) select min(v) as x", "length(64) select min(v) as x", "length(1000) select min(v) as x", "length(20000) select min(v) as x",
+		"length(10) select distinctCount(v) as x", "length(64) select distinctCount(v) as x", "length(1000) select distinctCount(v) as x", "length(20000) select distinctCount(v) as x",
+		"length(10) select distinctCount(k) as x", "length(64) select distinctCount(k) as x", "length(1000) select distinctCount(k) as x", "length(20000) select distinctCount(k) as x",
+	} {
+		b.Run(query, func(b *testing.B) {
+			app := deltaApp + "from S#" + query + " insert into Out;"
+			plan, err := siddhiql.Compile(app)
+			if err != nil {
+				b.Fatal(err)
+			}
+			_, e := holderAfter(b, app, "clock")
+			s := &scatter{rand.New(rand.NewPCG(1, 2)), plan.Streams[0], e, 0}
+			s.send(20_000)
+			rows := s.batch(100_000)
+			b.ReportAllocs()
+			b.ResetTimer()
+			for n := 0; n < b.N; n += rows.Len() {
+				sendRows(e, s.stream, rows)
+				b.StopTimer()
+				for i := range rows.TS {
+					rows.TS[i] += 10 * int64(rows.Len())
+				}
+				b.StartTimer()
+			}
+		})
+	}
+}
