@@ -19,6 +19,8 @@ var deltaCases = []struct {
 	most                   [2]float64
 }{
 	{"sort", "q/window", `from S#sort(20000, v) select v, d, k insert all events into Out`, [2]float64{.01, .3}},
+	{"session", "q/window", `from S#session(1 day) select v, d, k insert all events into Out`, [2]float64{.015, .02}},
+	{"session by key", "q/window", `from S#session(1 day, one, 1 hour) select v, d, k insert all events into Out`, [2]float64{.015, .02}},
 }
 
 const deltaApp = `@app:playback define stream S (one string, k string, v long, d double);
