@@ -5,10 +5,13 @@ import (
 	"strconv"
 	"testing"
 
+	"pgregory.net/rapid"
+
 	"eventflux/shared/engine"
 	"eventflux/shared/event"
 	"eventflux/shared/siddhiql"
 	"eventflux/shared/state"
+	"eventflux/shared/state/statetest"
 )
 
 // deltaCases are components of which one entry alone would grow with the state.
@@ -21,6 +24,12 @@ var deltaCases = []struct {
 	{"sort", "q/window", `from S#sort(20000, v) select v, d, k insert all events into Out`, [2]float64{.01, .3}},
 	{"session", "q/window", `from S#session(1 day) select v, d, k insert all events into Out`, [2]float64{.015, .02}},
 	{"session by key", "q/window", `from S#session(1 day, one, 1 hour) select v, d, k insert all events into Out`, [2]float64{.015, .02}},
+	{"min", "q/aggregate", `from S#length(20000) select min(v) as x insert into Out`, [2]float64{.015, .5}},
+	{"max of doubles by group", "q/aggregate", `from S#length(20000) select one, max(d) as x group by one insert into Out`, [2]float64{.015, .5}},
+	{"distinctCount", "q/aggregate", `from S#length(20000) select distinctCount(v) as x insert into Out`, [2]float64{.015, .5}},
+	{"distinctCount of texts by group", "q/aggregate", `from S#length(20000) select one, distinctCount(k) as x group by one insert into Out`, [2]float64{.015, .5}},
+	{"min in a partition", "q/aggregate", `partition with (one of S) begin
+		@info(name = 'q') from S#length(20000) select min(v) as x insert into Out; end`, [2]float64{.015, .5}},
 }
 
 const deltaApp = `@app:playback define stream S (one string, k string, v long, d double);
@@ -74,16 +83,106 @@ func TestDeltasAreOfChanges(t *testing.T) {
 			s.send(rows + 100)
 			f := &fed{Holder: holder}
 			f.commit()
+			base, deltas := f.Snapshot().Entries(), [][]state.Change{}
 			for i, events := range []int{1, 100} {
 				s.send(events)
 				full := len(serialized(t, holder))
-				delta := changesBytes(f.delta(t))
+				deltas = append(deltas, f.delta(t))
+				delta := changesBytes(deltas[i])
 				f.Committed(f.epoch)
 				t.Logf("%d events: %d bytes, the whole state has %d", events, delta, full)
 				if most := test.most[i] * float64(full); delta == 0 || float64(delta) > most {
 					t.Errorf("%d events: %d bytes, at most %.0f of %d are of changes", events, delta, most, full)
 				}
 			}
+			loadBeside(t, app, e, holder, state.Merge(base, deltas...))
+		})
+	}
+}
+
+// loadBeside loads entries of a component into a new engine, and all other components
+// as they are: it is in the same state then.
+func loadBeside(t *testing.T, app string, e *engine.Engine, whole state.Holder, entries []state.Entry) {
+	t.Helper()
+	_, fresh := holderAfter(t, app, "clock")
+	loading, err := engine.Registry(fresh.Components()).Ordered()
+	if err != nil {
+		t.Fatal(err)
+	}
+	others := engine.Registry(e.Components())
+	for _, h := range loading {
+		if h.Info().ID == whole.Info().ID {
+			if err := h.Load(1, h.Info().Version, entries); err != nil {
+				t.Fatal(err)
+			}
+			if h.Digest() != whole.Digest() {
+				t.Errorf("base and deltas have digest %s, the state %s", h.Digest(), whole.Digest())
+			}
+			continue
+		}
+		other, _ := others.ByID(h.Info().ID)
+		if err := state.DeserializeState(h, serialized(t, other)); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// grouped is the state of aggregators of an app, and the app.
+type grouped struct {
+	state.Source
+	engine *engine.Engine
+	stream *siddhiql.Stream
+	rows   *event.Batch
+	now    int64
+}
+
+// send lets rows come, of one group or each of a group of its own.
+func (g *grouped) send(t *rapid.T) {
+	b := g.rows
+	b.Reset()
+	group, apart := rapid.IntRange(0, 4).Draw(t, "group"), rapid.IntRange(0, 3).Draw(t, "apart") == 0
+	from, size := rapid.IntRange(0, 500).Draw(t, "from"), rapid.SampledFrom([]int{1, 2, 30, 90}).Draw(t, "size")
+	for i := range size {
+		g.now++
+		b.TS = append(b.TS, g.now)
+		if apart {
+			group = from + i
+		}
+		b.Cols[0].AppendText("group of some length "[:group%2*20] + strconv.Itoa(group))
+		b.Cols[1].AppendText(strconv.Itoa(from + i*7919%500))
+		b.Cols[2].AppendInt(int64(from + i*7919%500))
+		b.Cols[3].AppendFloat(float64(from-i) / 3)
+	}
+	sendRows(g.engine, g.stream, b)
+}
+
+// TestLargeGroups holds groups with parts to the laws of state.Source. Groups come,
+// go and are forgotten.
+func TestLargeGroups(t *testing.T) {
+	const columns = ` min(v) as a, count() as b, max(d) as c, distinctCount(k) as e, distinctCount(v) as f `
+	for name, query := range map[string]string{
+		"by text":   `from S#length(150) select one,` + columns + `group by one insert into Out;`,
+		"by number": `from S#length(150) select v,` + columns + `group by v insert into Out;`,
+		"reset":     `from S#lengthBatch(120) select one,` + columns + `group by one insert into Out;`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			plan, err := siddhiql.Compile(deltaApp + query)
+			if err != nil {
+				t.Fatal(err)
+			}
+			statetest.Run(t, func() state.Source {
+				e, err := engine.New(plan)
+				if err != nil {
+					t.Fatal(err)
+				}
+				g := &grouped{engine: e, stream: plan.Streams[0], rows: event.NewBatch(plan.Streams[0].Schema), now: 1_000_000}
+				for _, c := range e.Components() {
+					if c.ID == "q/aggregate" {
+						g.Source = c.Source
+					}
+				}
+				return g
+			}, func(t *rapid.T, s state.Source) { s.(*grouped).send(t) })
 		})
 	}
 }
