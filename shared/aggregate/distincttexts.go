@@ -89,13 +89,15 @@ func (g *texts) know(text string) *textCount {
 // changedText brings the parts up to date with the count of a text.
 func (a *distinctTexts) changedText(slot int, c *textCount) {
 	n, exists := find(a.groups[slot], c.key())
-	i, same := 0, false
-	if exists {
-		items := a.groups[slot][n].items
-		for i, same = search(items, c.key()); same && items[i].value != c; {
-			i++
-			same = i < len(items) && items[i].key == c.key()
-		}
+	if !exists {
+		a.begin(slot, n, item[*textCount]{c.key(), c})
+		return
+	}
+	items := a.groups[slot][n].items
+	i, same := search(items, c.key())
+	for same && items[i].value != c { // another text of the same hash
+		i++
+		same = i < len(items) && items[i].key == c.key()
 	}
 	switch {
 	case same && c.count == 0:
@@ -103,7 +105,7 @@ func (a *distinctTexts) changedText(slot int, c *textCount) {
 	case same:
 		a.touch(slot, n)
 	default:
-		a.put(slot, n, i, exists, item[*textCount]{c.key(), c})
+		a.put(slot, n, i, item[*textCount]{c.key(), c})
 	}
 }
 

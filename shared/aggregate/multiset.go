@@ -13,17 +13,18 @@ type multiset struct{ parts[int64] }
 func (m *multiset) add(slot int, key int64) bool {
 	m.groups = grow(m.groups, slot)
 	n, exists := find(m.groups[slot], key)
-	i := 0
-	if exists {
-		items := m.groups[slot][n].items
-		found := false
-		if i, found = search(items, key); found {
-			items[i].value++
-			m.touch(slot, n)
-			return false
-		}
+	if !exists {
+		m.begin(slot, n, item[int64]{key, 1})
+		return true
 	}
-	m.put(slot, n, i, exists, item[int64]{key, 1})
+	items := m.groups[slot][n].items
+	i, found := search(items, key)
+	if found {
+		items[i].value++
+		m.touch(slot, n)
+		return false
+	}
+	m.put(slot, n, i, item[int64]{key, 1})
 	return true
 }
 

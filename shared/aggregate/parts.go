@@ -72,6 +72,9 @@ func alike(a, b int64) uint8 { return uint8(bits.LeadingZeros64(uint64(a ^ b))) 
 
 // find returns the part of a key, or, with false, where it would be.
 func find[V any](group []part[V], key int64) (int, bool) {
+	if len(group) == 1 && group[0].bits == 0 {
+		return 0, true
+	}
 	k := ordered(key)
 	low, high := 0, len(group)
 	for low < high {
@@ -102,20 +105,21 @@ func search[V any](items []item[V], key int64) (int, bool) {
 // touch notes that part n of a slot is another one now, or is about to go. The part
 // without a name is none that is noted.
 func (x *parts[V]) touch(slot, n int) {
-	if p := &x.groups[slot][n]; x.tracked && !p.dirty && p.bits > 0 {
+	if x.tracked {
+		x.note(slot, n)
+	}
+}
+
+func (x *parts[V]) note(slot, n int) {
+	if p := &x.groups[slot][n]; !p.dirty && p.bits > 0 {
 		p.dirty = true
 		x.changed = append(x.changed, partName{int32(slot), p.bits, p.first()})
 	}
 }
 
-// put inserts an item at place i of part n, or into a new part if there is none.
-func (x *parts[V]) put(slot, n, i int, exists bool, it item[V]) {
-	group := x.groups[slot]
-	if !exists {
-		group = slices.Insert(group, n, newPart(x.take(), gapBits(group, n, it.key), it.key))
-		x.groups[slot] = group
-	}
-	p := &group[n]
+// put inserts an item at place i of part n.
+func (x *parts[V]) put(slot, n, i int, it item[V]) {
+	p := &x.groups[slot][n]
 	p.items = append(p.items, it)
 	if i < len(p.items)-1 {
 		copy(p.items[i+1:], p.items[i:])
@@ -125,6 +129,14 @@ func (x *parts[V]) put(slot, n, i int, exists bool, it item[V]) {
 	if len(p.items) > partItemsMax {
 		x.split(slot, n)
 	}
+}
+
+// begin makes part n, of an item that belongs to none.
+func (x *parts[V]) begin(slot, n int, it item[V]) {
+	group := x.groups[slot]
+	p := newPart(append(x.take(), it), gapBits(group, n, it.key), it.key)
+	x.groups[slot] = slices.Insert(group, n, p)
+	x.touch(slot, n)
 }
 
 // gapBits returns the bits of a part that a key between two parts needs, so as to
@@ -167,14 +179,21 @@ func cutOf[V any](items []item[V]) (at int, leading uint8) {
 	return at, leading
 }
 
-// drop removes item i of part n. What is left joins the part beside it if it can.
+// drop removes item i of part n.
 func (x *parts[V]) drop(slot, n, i int) {
 	p := &x.groups[slot][n]
 	x.touch(slot, n)
 	last := len(p.items) - 1
 	copy(p.items[i:], p.items[i+1:])
-	clear(p.items[last:])
+	p.items[last] = item[V]{}
 	p.items = p.items[:last]
+	if p.bits > 0 {
+		x.shrink(slot, n)
+	}
+}
+
+// shrink joins part n, which has an item less, with others for as long as it can.
+func (x *parts[V]) shrink(slot, n int) {
 	for {
 		m, joins := besides(x.groups[slot], n)
 		if !joins {
@@ -185,7 +204,7 @@ func (x *parts[V]) drop(slot, n, i int) {
 			n = min(n, m)
 			x.join(slot, n)
 		}
-		p = &x.groups[slot][n]
+		p := &x.groups[slot][n]
 		p.bits, p.dirty = p.bits-1, false
 		p.last |= behind(p.bits)
 		x.touch(slot, n)

@@ -22,8 +22,11 @@ var parted = []struct {
 	name string
 	arg  event.Type
 }{
-	{"min", event.Long}, {"max", event.Double},
-	{"distinctCount", event.Long}, {"distinctCount", event.Double}, {"distinctCount", event.String},
+	{"min", event.Long},
+	{"max", event.Double},
+	{"distinctCount", event.Long},
+	{"distinctCount", event.Double},
+	{"distinctCount", event.String},
 }
 
 func newParted(t testing.TB, name string, arg event.Type) aggregate.Parted {
