@@ -127,11 +127,13 @@ func (l *leader) until(ctx context.Context, kind string, do func() error) messag
 func (l *leader) openEpoch(ctx context.Context, app string, epoch state.Epoch) message {
 	c := &command{Kind: kindOpen, App: app, Epoch: epoch, Term: l.term, Time: l.s.cfg.Now()}
 	_, _ = rand.Read(c.ID[:]) // never fails
+	begun := time.Now()
 	faultpoint.Reach(faultpoint.OpenBefore)
 	for {
 		_, err := l.propose(ctx, c)
 		var no *control.Error
 		if err == nil || errors.As(err, &no) {
+			l.opened.Store(app, opened{epoch, begun})
 			faultpoint.Reach(faultpoint.OpenDone)
 			return message{kind: msgOpened, reason: text(err)}
 		}
@@ -324,11 +326,25 @@ func (l *leader) commit(ctx context.Context, app string, epoch state.Epoch) erro
 		}
 	}
 	k.Bytes += int64(len(data))
-	k.Milliseconds = float64(l.s.cfg.Now().Sub(m.Time).Microseconds()) / 1000
+	k.Milliseconds = float64(l.took(app, m).Microseconds()) / 1000
 	faultpoint.Reach(faultpoint.CommitBefore)
 	_, err = l.propose(ctx, &command{Kind: kindCommit, App: app, Epoch: epoch, Commit: k})
 	faultpoint.Reach(faultpoint.CommitDone)
 	return err
+}
+
+// opened is when this leader opened an epoch.
+type opened struct {
+	epoch state.Epoch
+	at    time.Time
+}
+
+// took returns how long a checkpoint took; by two clocks, if another leader opened it.
+func (l *leader) took(app string, m *checkpoint.Manifest) time.Duration {
+	if o, ok := l.opened.Load(app); ok && o.(opened).epoch == m.Epoch {
+		return time.Since(o.(opened).at)
+	}
+	return max(0, l.s.cfg.Now().Sub(m.Time))
 }
 
 // look tells whether the manifest of an epoch that a former leader opened is there.

@@ -279,7 +279,7 @@ func (s *Service) heartbeat(_ context.Context, l *leader, r *control.HeartbeatRe
 	if r.Processor == "" || r.Incarnation == "" {
 		return nil, failure(control.CodeInvalid, "a heartbeat of processor %q, incarnation %q; neither is ever empty", r.Processor, r.Incarnation)
 	}
-	now := s.cfg.Now()
+	now := time.Now()
 	if err := l.processors.hear(r, now); err != nil {
 		return nil, err
 	}
@@ -329,12 +329,12 @@ func (l *leader) keepPlacing(ctx context.Context) {
 				slots[slot{a.Name, p}] = a.Places[p]
 			}
 		}
-		able, leaving, settled := l.processors.alive(l.s.cfg.Now())
+		able, leaving, settled := l.processors.alive(time.Now())
 		changed := false
 		var quiet []string
 		standing := map[slot]string{}
 		if l.s.cfg.Standby {
-			quiet, standing = l.processors.quiet(l.s.cfg.Now()), l.processors.standing()
+			quiet, standing = l.processors.quiet(time.Now()), l.processors.standing()
 		}
 		for _, m := range place(slots, able, leaving, quiet, standing, settled) {
 			if _, under := moving.LoadOrStore(m.slot, true); under {

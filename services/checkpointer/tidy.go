@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -43,17 +44,25 @@ func (l *leader) tidy(ctx context.Context, app string) {
 	}
 }
 
-// surplus returns the epochs that retention does not keep.
-func surplus(all []committed, keep int, span time.Duration) []state.Epoch {
+// surplus returns the epochs that retention does not keep, oldest first. Age is counted
+// from one checkpoint to the next, and no more than gapMax for each: a clock that was set
+// ahead ages nothing, and one that was set back keeps nothing from ageing.
+func surplus(all []committed, keep int, span, gapMax time.Duration) []state.Epoch {
 	var epochs []state.Epoch
-	for i, k := range all {
-		newest := all[len(all)-1]
-		if len(all)-i > keep && newest.Time.Sub(k.Time) > span {
-			epochs = append(epochs, k.Epoch)
+	var age time.Duration
+	for i := len(all) - 2; i >= 0; i-- {
+		age += min(max(0, all[i+1].Time.Sub(all[i].Time)), gapMax)
+		if len(all)-i > keep && age > span {
+			epochs = append(epochs, all[i].Epoch)
 		}
 	}
+	slices.Reverse(epochs)
 	return epochs
 }
+
+// gapMax is the longest time between two checkpoints that is worth counting: one in
+// between may have come to nothing.
+func (c *Config) gapMax() time.Duration { return 2 * (c.Interval + c.Timeout) }
 
 // retire forgets checkpoints in Raft, and then deletes their manifests.
 func (l *leader) retire(ctx context.Context, app string) error {
@@ -61,7 +70,7 @@ func (l *leader) retire(ctx context.Context, app string) error {
 	if a == nil {
 		return nil
 	}
-	old := surplus(a.Committed, l.s.cfg.RetentionCheckpoints, l.s.cfg.RetentionSpan)
+	old := surplus(a.Committed, l.s.cfg.RetentionCheckpoints, l.s.cfg.RetentionSpan, l.s.cfg.gapMax())
 	if len(old) == 0 {
 		return nil
 	}
@@ -147,18 +156,28 @@ func (l *leader) sweep(ctx context.Context) error {
 			live[checkpoint.ManifestName(a.Name, a.Open.Epoch)] = true
 		}
 	}
-	before := time.Now().Add(-max(sweepGrace, 2*l.s.cfg.Timeout))
-	var dead []string
+	var dead []store.Object
+	var now time.Time
 	err := l.s.cfg.Store.List(ctx, "", func(o store.Object) error {
 		ours := strings.HasPrefix(o.Name, "runs/") || strings.HasPrefix(o.Name, "blocks/") || strings.HasPrefix(o.Name, "apps/")
-		if ours && !live[o.Name] && o.Used.Before(before) {
-			dead = append(dead, o.Name)
+		if ours && !live[o.Name] {
+			dead = append(dead, o)
+		}
+		if o.Used.After(now) {
+			now = o.Used
 		}
 		return nil
 	})
+	// What the store says of time is not this machine's clock. A manifest was put just now,
+	// so the two agree, or the earlier of them keeps what the epoch under way has put.
+	if own := l.s.cfg.Now(); own.Before(now) {
+		now = own
+	}
+	before := now.Add(-max(sweepGrace, 2*l.s.cfg.Timeout))
+	dead = slices.DeleteFunc(dead, func(o store.Object) bool { return !o.Used.Before(before) })
 	var errs []error
-	for _, name := range dead {
-		errs = append(errs, l.s.cfg.Store.Delete(ctx, name, before))
+	for _, o := range dead {
+		errs = append(errs, l.s.cfg.Store.Delete(ctx, o.Name, before))
 	}
 	if len(dead) > 0 {
 		l.log.Info("swept the store", "objects", len(dead))

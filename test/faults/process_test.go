@@ -32,11 +32,22 @@ type process struct {
 // run starts the apps on a data folder and returns at once.
 func run(t *testing.T, data string, args ...string) *process {
 	t.Helper()
-	return start(t, append([]string{"run", "--data", data, "--listen", "127.0.0.1:0"}, args...)...)
+	return runArmed(t, nil, data, args...)
+}
+
+func runArmed(t *testing.T, rules []string, data string, args ...string) *process {
+	t.Helper()
+	return startArmed(t, rules, append([]string{"run", "--data", data, "--listen", "127.0.0.1:0"}, args...)...)
 }
 
 // start starts the program. It ends with the test at the latest.
 func start(t *testing.T, args ...string) *process {
+	t.Helper()
+	return startArmed(t, nil, args...)
+}
+
+// startArmed starts the program with what is to happen to it.
+func startArmed(t *testing.T, rules []string, args ...string) *process {
 	t.Helper()
 	p := &process{
 		t: t, cmd: exec.Command(binary, args...), points: filepath.Join(t.TempDir(), "points"),
@@ -47,6 +58,7 @@ func start(t *testing.T, args ...string) *process {
 			p.cmd.Env = append(p.cmd.Env, v)
 		}
 	}
+	p.arm(rules...)
 	p.cmd.Env = append(p.cmd.Env, "FAULTPOINTS="+p.points)
 	p.cmd.Stdout, p.cmd.Stderr = &p.out, &p.log
 	p.log.watch("task took over", func() { close(p.begun) })
