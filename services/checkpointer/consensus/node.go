@@ -63,7 +63,10 @@ type Config struct {
 	// empty for a group of one. They are looked at when Dir is empty, and compared
 	// later on.
 	Peers []Peer
-	FSM   raft.FSM
+	// Join says that there is a group already: an empty Dir waits for its log, instead of
+	// beginning another one.
+	Join bool
+	FSM  raft.FSM
 	// Log is nil for slog.Default.
 	Log *slog.Logger
 }
@@ -185,7 +188,7 @@ func (n *Node) raftConfig(logger hclog.Logger) *raft.Config {
 // bootstrap writes the first members into an empty folder.
 func (n *Node) bootstrap(conf *raft.Config, snapshots raft.SnapshotStore) error {
 	has, err := raft.HasExistingState(n.log, n.log, snapshots)
-	if err != nil || has {
+	if err != nil || has || n.cfg.Join {
 		return err
 	}
 	peers := n.cfg.Peers
@@ -215,7 +218,7 @@ func (n *Node) compare() {
 	for _, p := range n.cfg.Peers {
 		same = same && known[p.ID] == p.Address
 	}
-	if !same {
+	if !same && len(known) > 0 {
 		n.cfg.Log.Warn("raft.peers differ from the members of the group, which count", "members", strings.Join(have, ","))
 	}
 }
