@@ -86,6 +86,25 @@ func TestLockOfStoppedProcess(t *testing.T) {
 	}
 }
 
+// A folder that goes away is not made again: what is put then would be hidden by what
+// comes back.
+func TestFolderGoesAway(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "store")
+	s := openAt(t, dir)
+	if err := os.RemoveAll(dir); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.makeFolder(filepath.Join(dir, "runs", "00")); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("make a folder: %v", err)
+	}
+	if err := s.Put(t.Context(), "apps/a/checkpoints/1.json", []byte("{}")); err == nil {
+		t.Error("put succeeded")
+	}
+	if _, err := os.Stat(dir); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the folder: %v", err)
+	}
+}
+
 // traced writes down what the store asks of the disk, and fails where it is told to.
 type traced struct {
 	realDisk
