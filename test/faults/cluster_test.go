@@ -171,6 +171,39 @@ func (c *cluster) leader() (id string) {
 	return id
 }
 
+// strikeLeader arms whoever leads until it is struck, and returns who that was and the
+// term it led. On a busy machine another may lead before it comes to that.
+func (c *cluster) strikeLeader(struck func(*process) bool, rules ...string) (id string, term checkpoint.Term) {
+	c.t.Helper()
+	eventually(c.t, fmt.Sprintf("the leader comes to %q", rules), func() bool {
+		id = c.leader()
+		p, s := c.members[id], c.status(id)
+		if s == nil {
+			return false
+		}
+		term = s.Term
+		p.arm(rules...)
+		for !struck(p) {
+			if s := c.status(id); s != nil && s.State != "leader" {
+				p.arm()
+				return struck(p)
+			}
+		}
+		return true
+	})
+	return id, term
+}
+
+// dead reports whether a process is.
+func dead(p *process) bool {
+	select {
+	case <-p.exited:
+		return true
+	default:
+		return false
+	}
+}
+
 // stop ends everything with SIGTERM.
 func (c *cluster) stop() {
 	c.t.Helper()

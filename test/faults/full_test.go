@@ -16,14 +16,14 @@ import (
 func TestFullLog(t *testing.T) {
 	t.Parallel()
 	rnd := random(t)
-	messages := trades(rnd, 4000)
+	messages := trades(rnd, 10_000)
 	want := offline(t, messages)
 	flood := write(t, "flood.siddhi", `@app:name('Flooded') define stream Flood (text string); from Flood select text insert into FloodOut;`)
 	data := t.TempDir()
 	all := append(apps(), flood)
 	pub := newPublisher(t, rnd, messages)
 
-	p := serving(t, data, append(all, "--wal.bytes_max", "64KiB", "--ingest.memory_max", "1MiB")...)
+	p := serving(t, data, append(all, "--wal.bytes_max", "64KiB", "--ingest.memory_max", "1MiB", "--checkpoint.interval", "1h")...)
 	ended := make(chan error, 1)
 	go func() { ended <- pub.run(p.url(), len(messages), 100) }()
 	eventually(t, "a log is full", func() bool { return strings.Contains(p.log.String(), "the log takes no frames") })

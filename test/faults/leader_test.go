@@ -37,16 +37,14 @@ func TestLeaderDies(t *testing.T) {
 	for i, step := range steps {
 		published := make(chan error, 1)
 		go func() { published <- pub.run(c.url, len(messages)*(i+1)/len(steps), 16) }()
-		id := c.leader()
-		leader, term := c.members[id], c.status(id).Term
-		leader.arm(fmt.Sprintf("kill %s %d", step, 1+rnd.IntN(3)))
 		if step == faultpoint.AbortBefore || step == faultpoint.AbortDone {
 			processor.arm(fmt.Sprintf("fail %s 0", faultpoint.RunBefore))
 		}
-		if code := leader.end(); code != -1 {
+		id, term := c.strikeLeader(dead, fmt.Sprintf("kill %s %d", step, 1+rnd.IntN(3)))
+		if code := c.members[id].code; code != -1 {
 			t.Fatalf("%s: the leader ended with code %d", step, code)
 		}
-		died := time.Now()
+		died := c.members[id].died
 		processor.arm()
 		delete(c.members, id)
 		one, each := c.watch.awaitCommits(term)
@@ -66,6 +64,7 @@ func TestLeaderDies(t *testing.T) {
 // TestMinorityDecidesNothing leaves one checkpointer of three. Nothing is committed, and
 // processing goes on.
 func TestMinorityDecidesNothing(t *testing.T) {
+	t.Parallel()
 	rnd := random(t)
 	messages := trades(rnd, 2000)
 	want := offline(t, messages)

@@ -46,6 +46,7 @@ func (c *cluster) commitsGoOn() {
 // TestMembers lets members come, lead, go and come back, each a process, while checkpoints
 // are made.
 func TestMembers(t *testing.T) {
+	t.Parallel()
 	rnd := random(t)
 	messages := trades(rnd, 1000)
 	want := offline(t, messages)
@@ -129,6 +130,7 @@ func TestLeaderHandsOver(t *testing.T) {
 
 // TestWrongPeers starts checkpointers that would not fit into the group. They say why.
 func TestWrongPeers(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, 3, often...)
 	c.deploy("Shapes")
 	c.watch.awaitCommits(0)

@@ -27,6 +27,7 @@ type process struct {
 	ready  chan struct{} // closed: it accepts events
 	exited chan struct{} // closed: it is gone, and code is set
 	code   int           // -1 after a signal
+	died   time.Time
 }
 
 // run starts the apps on a data folder and returns at once.
@@ -66,6 +67,7 @@ func startArmed(t *testing.T, rules []string, args ...string) *process {
 	must(t, p.cmd.Start())
 	go func() {
 		_ = p.cmd.Wait() // the exit code has it
+		p.died = time.Now()
 		p.code = p.cmd.ProcessState.ExitCode()
 		close(p.exited)
 	}()

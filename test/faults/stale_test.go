@@ -17,6 +17,7 @@ import (
 // TestStaleLeader stops a leader for so long that another one leads, and lets it go on
 // with what it was about to do. Each of these is refused, and harms nothing.
 func TestStaleLeader(t *testing.T) {
+	t.Parallel()
 	rnd := random(t)
 	messages := trades(rnd, 2000)
 	want := offline(t, messages)
@@ -48,12 +49,14 @@ func TestStaleLeader(t *testing.T) {
 		// It may hear of the other leader before it goes on, and give up. Then again.
 		refused := ""
 		for round := 0; refused == "" && round < roundsMax; round++ {
-			id := c.leader()
-			leader, term := c.members[id], c.status(id).Term
-			leader.arm(fmt.Sprintf("stop %s 1", step.at))
 			said := fmt.Sprintf("faultpoint %s: stop", step.at)
-			before := strings.Count(leader.log.String(), said)
-			eventually(t, "the leader stops", func() bool { return strings.Count(leader.log.String(), said) > before })
+			before := map[*process]int{}
+			for _, p := range c.members {
+				before[p] = strings.Count(p.log.String(), said)
+			}
+			stopped := func(p *process) bool { return strings.Count(p.log.String(), said) > before[p] }
+			id, term := c.strikeLeader(stopped, fmt.Sprintf("stop %s 1", step.at))
+			leader := c.members[id]
 			c.watch.awaitCommits(term)
 			must(t, pub.run(c.url, len(messages)*(i*roundsMax+round+1)/(len(steps)*roundsMax), 16))
 			leader.arm()

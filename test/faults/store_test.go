@@ -19,6 +19,7 @@ import (
 // No checkpoint is made, results come on, and the log keeps what the next checkpoint
 // needs. Once the store is back, so are checkpoints.
 func TestStoreFails(t *testing.T) {
+	t.Parallel()
 	rnd := random(t)
 	messages := trades(rnd, 4000)
 	want := offline(t, messages)
@@ -110,20 +111,17 @@ func TestStoreFails(t *testing.T) {
 // TestClockSteps sets the clock of the leader an hour ahead, and back, and lets it die with
 // an epoch open. Checkpoints are made as before, and those that are there stay.
 func TestClockSteps(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, 3, "--checkpoint.interval=100ms", "--checkpoint.timeout=5s", "--retention.checkpoints=2", "--retention.span=1h")
 	c.deploy("Shapes")
 	c.watch.awaitCommits(0)
 	for _, clock := range []string{"clock 1h", "clock 0s", "clock -1h", "clock 0s", "clock 9000h"} {
-		id := c.leader()
-		leader := c.members[id]
 		before := c.retained()
-		leader.arm(clock)
+		c.members[c.leader()].arm(clock)
 		for range 3 {
 			c.commitsGoOn()
 		}
-		leader.arm(clock, fmt.Sprintf("kill %s 1", faultpoint.OpenDone))
-		term := c.status(id).Term
-		leader.end()
+		id, term := c.strikeLeader(dead, clock, fmt.Sprintf("kill %s 1", faultpoint.OpenDone))
 		delete(c.members, id)
 		c.watch.awaitCommits(term)
 		for range 3 {
