@@ -5,6 +5,8 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 
 	"golang.org/x/sync/errgroup"
 
@@ -141,17 +143,25 @@ func LoadChain(ctx context.Context, s store.Store, chain []Run, workers int) ([]
 
 // Objects returns the names of all objects of a run.
 func Objects(ctx context.Context, s store.Store, run *Run) ([]string, error) {
+	sizes, err := Footprint(ctx, s, run)
+	return slices.Sorted(maps.Keys(sizes)), err
+}
+
+// Footprint returns the names of all objects of a run, with the bytes that each takes
+// in the store. Of blocks that several runs share, it is what one of their writers
+// noted: another may have compressed otherwise.
+func Footprint(ctx context.Context, s store.Store, run *Run) (map[string]int64, error) {
 	x, err := openRun(ctx, s, run)
 	if err != nil {
 		return nil, err
 	}
-	names := []string{runName(run.Name)}
+	sizes := map[string]int64{runName(run.Name): int64(x.size)}
 	if x.inline == nil {
 		for i := range x.blocks {
-			names = append(names, blockName(x.blocks[i].hash))
+			sizes[blockName(x.blocks[i].hash)] = int64(x.blocks[i].stored)
 		}
 	}
-	return names, nil
+	return sizes, nil
 }
 
 // cursor reads a run in order, a few blocks ahead.
@@ -168,10 +178,10 @@ type fetched struct {
 }
 
 // openCursor starts reading. It ends with ctx.
-func openCursor(ctx context.Context, s store.Store, run *Run, ahead int) (*cursor, error) {
+func openCursor(ctx context.Context, s store.Store, run *Run, ahead int) (*cursor, *runIndex, error) {
 	x, err := openRun(ctx, s, run)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	c := &cursor{ahead: make(chan future, max(ahead, 1))}
 	go func() {
@@ -189,7 +199,7 @@ func openCursor(ctx context.Context, s store.Store, run *Run, ahead int) (*curso
 			}()
 		}
 	}()
-	return c, nil
+	return c, x, nil
 }
 
 // head returns the change at hand, or nil at the end.
