@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"eventflux/shared/state"
 	"eventflux/shared/store"
@@ -274,57 +275,47 @@ func Adopt(chain, merged []Run, upTo state.Epoch) []Run {
 }
 
 // CheckSwap returns what speaks against a manifest in the place of another: all but the
-// chains has to be the same. It returns the names of the runs that are only in the new
-// one.
-func CheckSwap(before, after *Manifest) (fresh []string, err error) {
+// chains has to be the same.
+func CheckSwap(before, after *Manifest) error {
 	if len(before.Partitions) != len(after.Partitions) {
-		return nil, fmt.Errorf("it has %d partitions, not %d", len(after.Partitions), len(before.Partitions))
+		return fmt.Errorf("it has %d partitions, not %d", len(after.Partitions), len(before.Partitions))
 	}
 	bare := *after
+	bare.Digest = before.Digest
 	bare.Partitions = make([]Partition, len(after.Partitions))
-	known := map[string]bool{}
 	for p := range after.Partitions {
 		was, is := &before.Partitions[p], &after.Partitions[p]
 		if len(was.Components) != len(is.Components) {
-			return nil, fmt.Errorf("partition %d has %d components, not %d", p, len(is.Components), len(was.Components))
+			return fmt.Errorf("partition %d has %d components, not %d", p, len(is.Components), len(was.Components))
 		}
 		bare.Partitions[p] = *is
-		bare.Partitions[p].Components = make([]Component, len(is.Components))
+		bare.Partitions[p].Components = slices.Clone(is.Components)
 		for c := range is.Components {
-			bare.Partitions[p].Components[c] = is.Components[c]
 			bare.Partitions[p].Components[c].Runs = was.Components[c].Runs
-			for _, r := range was.Components[c].Runs {
-				known[r.Name] = true
-			}
 		}
 	}
-	bare.Digest = before.Digest
 	want, err := before.json()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	got, err := bare.json()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if !bytes.Equal(got, want) {
-		return nil, errors.New("more than its chains is different")
+		return errors.New("more than its chains is different")
 	}
-	for name := range after.RunNames() {
-		if !known[name] {
-			fresh = append(fresh, name)
-		}
-	}
-	return fresh, nil
+	return nil
 }
 
-// RunNames returns the names of all runs of a manifest, with the epoch of each.
+// RunNames returns the names of all runs of a manifest, with the newest epoch that each
+// was written for.
 func (m *Manifest) RunNames() map[string]state.Epoch {
 	names := map[string]state.Epoch{}
 	for p := range m.Partitions {
 		for c := range m.Partitions[p].Components {
 			for _, r := range m.Partitions[p].Components[c].Runs {
-				names[r.Name] = r.Epoch
+				names[r.Name] = max(names[r.Name], r.Epoch)
 			}
 		}
 	}

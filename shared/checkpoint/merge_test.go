@@ -346,16 +346,15 @@ func TestCheckSwap(t *testing.T) {
 		after := sampleManifest()
 		fold(after)
 		edit(after)
-		if _, err := CheckSwap(sampleManifest(), after); err == nil {
+		if err := CheckSwap(sampleManifest(), after); err == nil {
 			t.Errorf("another %s was taken", what)
 		}
 	}
 	before, after := sampleManifest(), sampleManifest()
 	fold(after)
 	before.Digest, after.Digest = "of before", "of after"
-	fresh, err := CheckSwap(before, after)
-	if want := []string{strings.Repeat("ef", 32)}; err != nil || !slices.Equal(fresh, want) {
-		t.Errorf("fresh runs %v, want %v: %v", fresh, want, err)
+	if err := CheckSwap(before, after); err != nil {
+		t.Errorf("other chains alone: %v", err)
 	}
 }
 

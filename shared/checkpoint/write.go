@@ -37,8 +37,8 @@ type Writer struct {
 	parent context.Context
 	ctx    context.Context // of group
 	group  *errgroup.Group
-	held   *fullBlock // the first block, which may be the only one
-	stored []chan int // by block: its stored size
+	held   *fullBlock   // the first block, which may be the only one
+	stored []chan int   // by block: its stored size
 	known  map[hash]int // blocks that are in the store for sure, with their size there
 }
 
