@@ -340,6 +340,12 @@ func (s *Service) verify(ctx context.Context, _ *leader, r *control.CheckpointRe
 		report.Problems = append(report.Problems, control.Problem(p))
 	}
 	report.Sound = len(report.Problems) == 0
+	if report.Sound {
+		return report, nil
+	}
+	if now, err := s.ref(&control.CheckpointRequest{App: r.App, Epoch: k.Epoch}); err != nil || now.Digest != k.Digest {
+		return nil, failure(control.CodeUnavailable, "checkpoint %d of app %s was retired or merged while it was read; try again", k.Epoch, r.App)
+	}
 	return report, nil
 }
 

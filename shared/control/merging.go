@@ -94,3 +94,60 @@ func (c *Client) Swap(ctx context.Context, r SwapRequest) (ref CheckpointRef, er
 	err = c.Do(ctx, VerbSwap, r, &ref)
 	return ref, err
 }
+
+// MergerService is the merger's name in subjects: ef.merger.<verb>.
+const MergerService = "merger"
+
+// What is asked of a merger.
+const (
+	VerbChains       = "chains" // AppRequest → ChainReport
+	VerbMergerStatus = "status" // nothing → MergerStatus
+)
+
+// ChainReport says what a merge of an app's newest checkpoint would do. It is measured,
+// by merging without storing.
+type ChainReport struct {
+	App    string      `json:"app"`
+	Epoch  state.Epoch `json:"epoch"`
+	Chains []ChainInfo `json:"chains"`
+}
+
+// ChainInfo is one chain. Sizes are in bytes.
+type ChainInfo struct {
+	Partition  uint32 `json:"partition"`
+	Component  string `json:"component"`
+	Deltas     int    `json:"deltas"`
+	BaseBytes  int64  `json:"base_bytes"`  // uncompressed
+	DeltaBytes int64  `json:"delta_bytes"` // uncompressed
+	Stored     int64  `json:"stored"`      // by all of the chain
+	// Due is why the merger folds it; "" if it does not.
+	Due string `json:"due,omitempty"`
+	// MergedBytes is what would be left, uncompressed: what a restore reads. MergedStored
+	// is that as it is stored, and Written what of that is not in the store already.
+	MergedBytes  int64 `json:"merged_bytes"`
+	MergedStored int64 `json:"merged_stored"`
+	Written      int64 `json:"written"`
+	// Saved is how much less the store would hold, once the older checkpoints that refer
+	// to the same runs are retired. Less than nothing: more.
+	Saved int64 `json:"saved"`
+}
+
+// MergerStatus is what a merger has done since it began.
+type MergerStatus struct {
+	ID      string `json:"id"`
+	Working bool   `json:"working"` // it has the lease
+	Swaps   uint64 `json:"swaps"`
+	Chains  uint64 `json:"chains_folded"`
+	// Overtaken are merges in whose place something else came: nothing is lost but work.
+	Overtaken    uint64    `json:"overtaken"`
+	BytesRead    uint64    `json:"bytes_read"`
+	BytesWritten uint64    `json:"bytes_written"`
+	BytesReused  uint64    `json:"bytes_reused"` // of merged chains, blocks that were there
+	BytesSaved   int64     `json:"bytes_saved"`  // as ChainInfo.Saved, of all merges
+	Sweeps       uint64    `json:"sweeps"`
+	LastSweep    time.Time `json:"last_sweep,omitzero"`
+	SweptObjects uint64    `json:"swept_objects"`
+	SweptBytes   uint64    `json:"swept_bytes"`
+	Errors       uint64    `json:"errors"`
+	LastError    string    `json:"last_error,omitempty"`
+}

@@ -11,7 +11,6 @@ import (
 	"eventflux/services/ingest"
 	"eventflux/services/processor"
 	"eventflux/shared/bus"
-	"eventflux/shared/compress"
 	"eventflux/shared/control"
 	"eventflux/shared/siddhiql"
 )
@@ -44,11 +43,9 @@ func (n *Node) newApps(plans []*siddhiql.Plan, c *connections) (*apps, error) {
 	if n.server != nil {
 		batch = bus.BatchMessagesMax
 	}
-	var choice compress.Choice // zero: chosen for each component
-	if n.cfg.Store.Codec != "auto" {
-		if choice, err = compress.ParseChoice(n.cfg.Store.Codec); err != nil {
-			return nil, err
-		}
+	choice, err := n.codec()
+	if err != nil {
+		return nil, err
 	}
 	a.processor, err = processor.New(processor.Config{
 		Conn: c.tasks, Apps: plans, BatchMessagesMax: batch, DedupWindow: n.cfg.Dedup.Window, WAL: wal, Version: n.version,

@@ -9,7 +9,9 @@ import (
 
 	"eventflux/services/checkpointer"
 	"eventflux/services/checkpointer/consensus"
+	"eventflux/services/merger"
 	"eventflux/shared/bus"
+	"eventflux/shared/compress"
 	"eventflux/shared/control"
 	"eventflux/shared/store/stores"
 )
@@ -43,9 +45,39 @@ func (n *Node) openCheckpointer(ctx context.Context) error {
 		Conn: own, Store: n.store, Raft: n.raft, FSM: n.fsm,
 		Interval: n.cfg.Checkpoint.Interval, Timeout: n.cfg.Checkpoint.Timeout,
 		RetentionCheckpoints: n.cfg.Retention.Checkpoints, RetentionSpan: n.cfg.Retention.Span,
-		Version: n.version, Log: n.log,
+		Grace: n.sweepGrace, Version: n.version, Log: n.log,
+	})
+	if err != nil {
+		return err
+	}
+	return n.openMerger(ctx)
+}
+
+// openMerger makes this process's merger.
+func (n *Node) openMerger(ctx context.Context) error {
+	nc, err := n.connect(ctx, "eventflux merger")
+	if err != nil {
+		return err
+	}
+	n.conns = append(n.conns, nc)
+	choice, err := n.codec()
+	if err != nil {
+		return err
+	}
+	n.merger, err = merger.New(merger.Config{
+		Conn: nc, Control: &control.Client{Conn: nc}, Store: n.store,
+		Interval: n.cfg.Merger.Interval, ChainMax: n.cfg.Merger.ChainMax, DeltaRatio: n.cfg.Merger.DeltaRatio,
+		SweepEvery: n.sweepGrace, Compression: choice, Workers: n.cfg.Recovery.Workers, Version: n.version, Log: n.log,
 	})
 	return err
+}
+
+// codec is how checkpoints are compressed; zero: as it is best for each component.
+func (n *Node) codec() (choice compress.Choice, err error) {
+	if n.cfg.Store.Codec != "auto" {
+		choice, err = compress.ParseChoice(n.cfg.Store.Codec)
+	}
+	return choice, err
 }
 
 func (n *Node) raftConfig() consensus.Config {

@@ -1,6 +1,6 @@
 // Package node runs the services of EventFlux in one process: the embedded NATS
-// server, or connections to an external one, checkpointer, ingest and processor. What each
-// of them does is left to its package.
+// server, or connections to an external one, checkpointer, merger, ingest and processor.
+// What each of them does is left to its package.
 //
 //	data folder ──▶ NATS ──▶ checkpointer ──▶ processor ──▶ ingest ──▶ serving
 //	                                                                      │ stop
@@ -20,6 +20,7 @@ import (
 
 	"eventflux/services/checkpointer"
 	"eventflux/services/checkpointer/consensus"
+	"eventflux/services/merger"
 	"eventflux/shared/bus"
 	"eventflux/shared/config"
 	"eventflux/shared/control"
@@ -48,7 +49,9 @@ type Node struct {
 	fsm        *checkpointer.FSM
 	control    *control.Client
 	checkpoint *checkpointer.Service
-	skipLast   bool // tests: stop without a last checkpoint, as a kill does
+	merger     *merger.Service
+	skipLast   bool          // tests: stop without a last checkpoint, as a kill does
+	sweepGrace time.Duration // tests: sweep that often, what is that old; 0: as it is set
 }
 
 // Open opens the data folder and connects to NATS, and starts an embedded server
@@ -134,8 +137,9 @@ func (n *Node) Durability() bus.Durability { return n.durability }
 // a service ended.
 func (n *Node) Run(ctx context.Context, ready func(plans []*siddhiql.Plan)) error {
 	checkpoints := start(n.checkpoint.Run)
+	merging := start(n.merger.Run)
 	err := n.serve(ctx, checkpoints, ready)
-	return errors.Join(err, checkpoints.stop())
+	return errors.Join(err, merging.stop(), checkpoints.stop())
 }
 
 // serve deploys the node's own apps and runs all that are deployed. When those
