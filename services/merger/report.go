@@ -12,8 +12,8 @@ import (
 	"eventflux/shared/store"
 )
 
-// chains measures what a merge of an app's newest checkpoint would do.
-func (s *Service) chains(ctx context.Context, name string) (*control.ChainReport, error) {
+// Chains measures what a merge of an app's newest checkpoint would do.
+func (s *Service) Chains(ctx context.Context, name string) (*control.ChainReport, error) {
 	live, err := s.live(ctx, control.LiveRequest{})
 	if err != nil {
 		return nil, err

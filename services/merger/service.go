@@ -280,7 +280,7 @@ func (s *Service) answerChains(ctx context.Context, group *sync.WaitGroup, r mic
 	}
 	group.Go(func() {
 		defer func() { <-s.reports }()
-		report, err := s.chains(ctx, request.App)
+		report, err := s.Chains(ctx, request.App)
 		respond(r, report, err)
 	})
 }

@@ -45,7 +45,7 @@ func (n *Node) openCheckpointer(ctx context.Context) error {
 		Conn: own, Store: n.store, Raft: n.raft, FSM: n.fsm,
 		Interval: n.cfg.Checkpoint.Interval, Timeout: n.cfg.Checkpoint.Timeout,
 		RetentionCheckpoints: n.cfg.Retention.Checkpoints, RetentionSpan: n.cfg.Retention.Span,
-		Grace: n.sweepGrace, Version: n.version, Log: n.log,
+		Version: n.version, Log: n.log,
 	})
 	if err != nil {
 		return err
@@ -67,7 +67,7 @@ func (n *Node) openMerger(ctx context.Context) error {
 	n.merger, err = merger.New(merger.Config{
 		Conn: nc, Control: &control.Client{Conn: nc}, Store: n.store,
 		Interval: n.cfg.Merger.Interval, ChainMax: n.cfg.Merger.ChainMax, DeltaRatio: n.cfg.Merger.DeltaRatio,
-		SweepEvery: n.sweepGrace, Compression: choice, Workers: n.cfg.Recovery.Workers, Version: n.version, Log: n.log,
+		Compression: choice, Workers: n.cfg.Recovery.Workers, Version: n.version, Log: n.log,
 	})
 	return err
 }

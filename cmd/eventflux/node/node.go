@@ -50,8 +50,7 @@ type Node struct {
 	control    *control.Client
 	checkpoint *checkpointer.Service
 	merger     *merger.Service
-	skipLast   bool          // tests: stop without a last checkpoint, as a kill does
-	sweepGrace time.Duration // tests: sweep that often, what is that old; 0: as it is set
+	skipLast   bool // tests: stop without a last checkpoint, as a kill does
 }
 
 // Open opens the data folder and connects to NATS, and starts an embedded server
