@@ -22,7 +22,7 @@ func runMerge(ctx context.Context, b *bench) ([]table, error) {
 		}
 	}
 	space := row{what: "stored bytes that folding saves, %", goal: 60}
-	if space.value, err = all.figure("BenchmarkMerge/space", "saved-%", percent); err != nil {
+	if space.value, err = all.figure("BenchmarkMerge/space", "saved-%", tenths); err != nil {
 		return nil, err
 	}
 	before, err := all.figure("BenchmarkMerge/space", "before-bytes", wholeBytes)
@@ -48,4 +48,4 @@ func runMerge(ctx context.Context, b *bench) ([]table, error) {
 
 func megabytes(v float64) string { return strconv.FormatFloat(v, 'f', 0, 64) }
 
-func percent(v float64) string { return strconv.FormatFloat(v, 'f', 1, 64) }
+func tenths(v float64) string { return strconv.FormatFloat(v, 'f', 1, 64) }

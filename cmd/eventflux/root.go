@@ -22,8 +22,10 @@ and results are read from NATS subjects.`,
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.AddCommand(
 		newRunCommand(),
+		newServeCommand(),
 		newAppCommand(),
 		newCheckpointCommand(),
+		newCheckpointerCommand(),
 		newStateCommand(),
 		newReplayCommand(),
 		newPublishCommand(),

@@ -29,7 +29,9 @@ type Config struct {
 	RetentionSpan        time.Duration
 	// Grace is how long an object that nothing refers to is left alone, and for how long
 	// a merge may take if sweeps are made meanwhile; zero is sweepGrace.
-	Grace   time.Duration
+	Grace time.Duration
+	// Standby has a second processor ready for each partition.
+	Standby bool
 	Version string       // of the binary, a semver
 	Log     *slog.Logger // nil is slog.Default
 	// Now tells the time; nil is the machine's clock.

@@ -41,6 +41,7 @@ const machineFormat = 1
 type appState struct {
 	control.App
 	Tasks     map[uint32]control.Owner `json:"tasks"`
+	Places    map[uint32]string        `json:"places"`       // partition to the processor that is to run it
 	Newest    state.Epoch              `json:"newest_epoch"` // opened last
 	Decided   state.Epoch              `json:"decided_epoch"`
 	Open      *openEpoch               `json:"open,omitempty"`
@@ -73,6 +74,7 @@ type committed struct {
 	// in its place.
 	First        string   `json:"first_digest,omitempty"`
 	Index        uint64   `json:"index,omitempty"` // in Raft, of the commit or the last swap
+	Held         bool     `json:"held,omitempty"`  // of the first of a generation
 	Barriers     []uint64 `json:"barriers"`        // sequence by partition
 	Bytes        int64    `json:"bytes"`
 	StateBytes   int64    `json:"state_bytes"`
@@ -99,6 +101,7 @@ type command struct {
 	Term      checkpoint.Term `json:"term,omitempty"`
 	ID        checkpoint.ID   `json:"barrier,omitzero"`
 	Partition uint32          `json:"partition,omitempty"`
+	Processor string          `json:"processor,omitempty"`
 	Number    uint64          `json:"assignment,omitempty"`
 	Commit    *committed      `json:"commit,omitempty"` // of commit and swap
 	Replaces  string          `json:"replaces,omitempty"`
@@ -109,10 +112,14 @@ type command struct {
 // The kinds of commands. They are durable.
 const (
 	kindDeploy   = "deploy"
+	kindRemove   = "remove" // begins it
+	kindForget   = "forget" // ends it
+	kindPlace    = "place"
 	kindAttach   = "attach"
 	kindOpen     = "open"
 	kindPrepared = "prepared"
-	kindCommit   = "commit"
+	kindCommit   = "commit" // the first of a generation begins it
+	kindRelease  = "release"
 	kindAbort    = "abort"
 	kindRetire   = "retire"
 	kindSwap     = "swap"
@@ -135,14 +142,24 @@ func (f *FSM) Apply(log *raft.Log) any {
 	if err := json.Unmarshal(log.Data, &c); err != nil {
 		return refuse(control.CodeInternal, "entry %d of the Raft log: %v", log.Index, err)
 	}
-	if c.Kind == kindDeploy {
+	switch c.Kind {
+	case kindDeploy:
 		return f.data.deploy(&c, log.Index)
+	case kindForget:
+		delete(f.data.Apps, c.App)
+		return nil
 	}
 	app := f.data.Apps[c.App]
 	if app == nil {
 		return refuse(control.CodeNotFound, "no app is called %q", c.App)
 	}
 	switch c.Kind {
+	case kindRemove:
+		app.Removing, app.Open, app.Places, app.Tasks = true, nil, nil, map[uint32]control.Owner{}
+		app.Decided = app.Newest
+		return nil
+	case kindPlace:
+		return app.place(&c)
 	case kindAttach:
 		return app.attach(&c, log.Index)
 	case kindOpen:
@@ -153,6 +170,9 @@ func (f *FSM) Apply(log *raft.Log) any {
 		return app.commit(&c, log.Index)
 	case kindAbort:
 		return app.abort(&c)
+	case kindRelease:
+		app.Held = false
+		return nil
 	case kindRetire:
 		app.retire(c.Epochs)
 		return nil
@@ -164,6 +184,9 @@ func (f *FSM) Apply(log *raft.Log) any {
 
 func (m *machine) deploy(c *command, index uint64) any {
 	if app := m.Apps[c.App]; app != nil {
+		if app.Removing {
+			return refuse(control.CodeUnavailable, "app %q is being removed; deploy it again when that is done", c.App)
+		}
 		if app.Plan != c.Deploy.Plan {
 			return refuse(control.CodeInvalid, "app %q is deployed with another text: its results would not follow those that are out; deploy the changed one under another @app:name", c.App)
 		}
@@ -175,7 +198,23 @@ func (m *machine) deploy(c *command, index uint64) any {
 	return nil
 }
 
+// place says which processor is to run a partition. Whoever runs it now keeps its
+// assignment until the other has attached.
+func (a *appState) place(c *command) any {
+	if a.Removing || c.Partition >= a.Partitions {
+		return refuse(control.CodeInvalid, "app %s has no partition %d to be run", a.Name, c.Partition)
+	}
+	if a.Places == nil {
+		a.Places = map[uint32]string{}
+	}
+	a.Places[c.Partition] = c.Processor
+	return nil
+}
+
 func (a *appState) attach(c *command, index uint64) any {
+	if place := a.Places[c.Owner.Partition]; place != c.Owner.Processor {
+		return refuse(control.CodeFenced, "partition %d of app %s is given to processor %q, not to %q", c.Owner.Partition, a.Name, place, c.Owner.Processor)
+	}
 	if now := a.Tasks[c.Owner.Partition]; now.Owner == c.Owner.Owner {
 		return now.Assignment
 	}
@@ -187,6 +226,8 @@ func (a *appState) attach(c *command, index uint64) any {
 
 func (a *appState) open(c *command) any {
 	switch {
+	case a.Removing:
+		return refuse(control.CodeInvalid, "app %s is being removed", a.Name)
 	case a.Open != nil && a.Open.Epoch == c.Epoch && a.Open.ID == c.ID:
 		return nil
 	case a.Open != nil:
@@ -227,6 +268,13 @@ func (a *appState) commit(c *command, index uint64) any {
 	if no := a.isOpen(c.Commit.Epoch); no != nil {
 		return no
 	}
+	switch c.Commit.Generation {
+	case a.Generation:
+	case a.Generation + 1: // whoever ran the app before has no say any more
+		a.Generation, a.Held, a.Tasks = c.Commit.Generation, c.Commit.Held, map[uint32]control.Owner{}
+	default:
+		return refuse(control.CodeFenced, "checkpoint %d of app %s is of generation %d, the app has %d", c.Commit.Epoch, a.Name, c.Commit.Generation, a.Generation)
+	}
 	k := *c.Commit
 	k.Index = index
 	a.Committed = append(a.Committed, k)
@@ -252,7 +300,7 @@ func (a *appState) retire(epochs []state.Epoch) {
 // swap puts a manifest in the place of another of the same checkpoint.
 func (a *appState) swap(c *command, index uint64) any {
 	i := slices.IndexFunc(a.Committed, func(k committed) bool { return k.Epoch == c.Commit.Epoch })
-	if i < 0 {
+	if i < 0 || a.Removing {
 		return refuse(control.CodeFenced, "checkpoint %d of app %s was retired", c.Commit.Epoch, a.Name)
 	}
 	k := &a.Committed[i]
@@ -368,6 +416,14 @@ func (f *FSM) app(name string) *appState {
 	return f.data.Apps[name].clone()
 }
 
+// gone reports whether an app is not there any more, or about not to be.
+func (f *FSM) gone(name string) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	a := f.data.Apps[name]
+	return a == nil || a.Removing
+}
+
 // apps returns copies of all, sorted by name.
 func (f *FSM) apps() []*appState {
 	f.mu.Lock()
@@ -398,6 +454,7 @@ func (a *appState) clone() *appState {
 			c.Owners = append(c.Owners, owner)
 		}
 	}
+	c.Places = maps.Clone(a.Places)
 	c.Committed, c.Aborted = slices.Clone(a.Committed), slices.Clone(a.Aborted)
 	c.Kept = slices.Clone(a.Kept)
 	if a.Open != nil {

@@ -15,6 +15,7 @@ import (
 	"eventflux/shared/bus"
 	"eventflux/shared/checkpoint"
 	"eventflux/shared/control"
+	"eventflux/shared/state"
 	"eventflux/shared/store"
 )
 
@@ -113,6 +114,9 @@ func (s *Service) live(ctx context.Context, l *leader, r *control.LiveRequest) (
 		answer.Before = l.sweeps.allow(before)
 	}
 	for _, a := range s.cfg.FSM.apps() {
+		if a.Removing {
+			continue
+		}
 		app := control.LiveApp{App: a.Name, Generation: a.Generation, Checkpoints: []control.CheckpointRef{}}
 		for _, k := range slices.Backward(a.Committed) {
 			app.Checkpoints = append(app.Checkpoints, k.CheckpointRef)
@@ -225,6 +229,49 @@ func (l *leader) checkInherited(ctx context.Context, a *appState, m *checkpoint.
 			delete(inherited, name) // put since the epoch was opened, which sweeps spare
 		}
 	}
+	err := l.dropReferred(ctx, a, inherited)
+	for name := range inherited {
+		if err == nil {
+			err = fmt.Errorf("%w: run %s is of no checkpoint that is kept", errGone, name)
+		}
+	}
+	return err
+}
+
+// useAgain puts once more what a manifest refers to and Raft does not, while its epoch
+// is open: then sweeps spare it until that is over.
+func (l *leader) useAgain(ctx context.Context, a *appState, m *checkpoint.Manifest) error {
+	strange := m.RunNames()
+	if err := l.dropReferred(ctx, a, strange); err != nil {
+		return err
+	}
+	for p := range m.Partitions {
+		for _, c := range m.Partitions[p].Components {
+			for i := range c.Runs {
+				if _, is := strange[c.Runs[i].Name]; !is {
+					continue
+				}
+				names, err := checkpoint.Objects(ctx, l.s.cfg.Store, &c.Runs[i])
+				if err != nil {
+					return err
+				}
+				for _, name := range names {
+					data, err := l.s.cfg.Store.Get(ctx, name)
+					if err == nil {
+						err = l.s.cfg.Store.Put(ctx, name, data)
+					}
+					if err != nil && !errors.Is(err, store.ErrExists) {
+						return err
+					}
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// dropReferred drops the runs that a manifest in Raft refers to.
+func (l *leader) dropReferred(ctx context.Context, a *appState, runs map[string]state.Epoch) error {
 	var refs []control.CheckpointRef
 	for _, k := range slices.Backward(a.Committed) {
 		refs = append(refs, k.CheckpointRef)
@@ -234,7 +281,7 @@ func (l *leader) checkInherited(ctx context.Context, a *appState, m *checkpoint.
 	}
 	slices.SortStableFunc(refs, func(x, y control.CheckpointRef) int { return int(y.Epoch) - int(x.Epoch) })
 	for _, ref := range refs { // mostly the first has all
-		if len(inherited) == 0 {
+		if len(runs) == 0 {
 			return nil
 		}
 		old, err := checkpoint.ReadManifest(ctx, l.s.cfg.Store, ref.Manifest, ref.Digest)
@@ -245,11 +292,8 @@ func (l *leader) checkInherited(ctx context.Context, a *appState, m *checkpoint.
 			return err
 		}
 		for name := range old.RunNames() {
-			delete(inherited, name)
+			delete(runs, name)
 		}
-	}
-	for name := range inherited {
-		return fmt.Errorf("%w: run %s is of no checkpoint that is kept", errGone, name)
 	}
 	return nil
 }

@@ -292,7 +292,7 @@ func (w *world) act(e pendingEffect) (message, bool) {
 		if w.stored[e.epoch] == 0 {
 			w.t.Fatalf("epoch %d is committed without a manifest", e.epoch)
 		}
-		answer := w.apply(&command{Kind: kindCommit, App: "app", Commit: &committed{CheckpointRef: control.CheckpointRef{Epoch: e.epoch, Digest: fmt.Sprint(e.epoch)}}})
+		answer := w.apply(&command{Kind: kindCommit, App: "app", Commit: &committed{CheckpointRef: control.CheckpointRef{Generation: 1, Epoch: e.epoch, Digest: fmt.Sprint(e.epoch)}}})
 		if o, _ := w.fsm.app("app").outcome(e.epoch); !o.Committed && refused(answer) == "" {
 			w.t.Fatalf("epoch %d was committed, and its outcome is %+v", e.epoch, o)
 		}

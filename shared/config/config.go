@@ -27,6 +27,7 @@ type Config struct {
 	Retention  Retention
 	Merger     Merger
 	Recovery   Recovery
+	Processor  Processor
 	Raft       Raft
 	Log        Log
 
@@ -91,6 +92,12 @@ type Merger struct {
 // Recovery says how state is restored.
 type Recovery struct {
 	Workers int // blocks that are fetched at once; 0 for the number of cores
+}
+
+// Processor says who this processor is.
+type Processor struct {
+	ID      string // unique in the cluster; "" for the name of the host
+	Standby string // on or off
 }
 
 // Raft says who this checkpointer is, and with whom it makes a group.

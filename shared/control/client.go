@@ -148,6 +148,12 @@ func (c *Client) App(ctx context.Context, r AppRequest) (a App, err error) {
 	return a, err
 }
 
+// Heartbeat tells how a processor is, and returns what it is to run.
+func (c *Client) Heartbeat(ctx context.Context, r HeartbeatRequest) (h Heartbeat, err error) {
+	err = c.Do(ctx, VerbHeartbeat, r, &h)
+	return h, err
+}
+
 // Attach takes a partition over for a task.
 func (c *Client) Attach(ctx context.Context, r AttachRequest) (a Attached, err error) {
 	err = c.Do(ctx, VerbAttach, r, &a)
@@ -158,6 +164,18 @@ func (c *Client) Attach(ctx context.Context, r AttachRequest) (a Attached, err e
 func (c *Client) Prepared(ctx context.Context, r PreparedRequest) (o Outcome, err error) {
 	err = c.Do(ctx, VerbPrepared, r, &o)
 	return o, err
+}
+
+// Checkpoints lists the checkpoints of an app, newest first.
+func (c *Client) Checkpoints(ctx context.Context, r AppRequest) (l CheckpointList, err error) {
+	err = c.Do(ctx, VerbCheckpoints, r, &l)
+	return l, err
+}
+
+// Digests compares the state of a standby with that of its partition's owner.
+func (c *Client) Digests(ctx context.Context, r DigestsRequest) (d DigestsAnswer, err error) {
+	err = c.Do(ctx, VerbDigests, r, &d)
+	return d, err
 }
 
 // Failed says that a task cannot prepare an epoch.

@@ -37,8 +37,9 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 var quiet = slog.New(slog.DiscardHandler)
 
 const (
-	app     = "Soak"
-	appText = `@app:name('Soak') define stream S (v int); from S select v insert into Out;`
+	app       = "Soak"
+	processor = "single"
+	appText   = `@app:name('Soak') define stream S (v int); from S select v insert into Out;`
 )
 
 // rig is a checkpointer with one app, and a task of that app.
@@ -101,8 +102,44 @@ func newRig(t testing.TB, o options) *rig {
 	must(t, err)
 	_, err = bus.EnsureWAL(r.within(), js, app, 0, bus.StreamLimits{})
 	must(t, err)
+	r.run(r.beat)
+	r.eventually("the partition is given to the processor", func() bool {
+		h, err := r.client.Heartbeat(r.within(), control.HeartbeatRequest{Processor: processor, Incarnation: "1"})
+		must(t, err)
+		return len(h.Assigned) > 0
+	})
 	r.attach()
 	return r
+}
+
+// beat keeps the partition given to the processor.
+func (r *rig) beat(ctx context.Context) error {
+	tick := time.NewTicker(control.HeartbeatTimeout / 5)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+			_, err := r.client.Heartbeat(ctx, control.HeartbeatRequest{
+				Processor: processor, Incarnation: "1", Tasks: []control.TaskReport{{App: app, State: "running"}},
+			})
+			if err != nil && ctx.Err() == nil {
+				return err
+			}
+		}
+	}
+}
+
+func (r *rig) eventually(what string, done func() bool) {
+	r.t.Helper()
+	tick := time.NewTicker(2 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(time.Minute); !done(); <-tick.C {
+		if time.Now().After(deadline) {
+			r.t.Fatalf("waited a minute until %s", what)
+		}
+	}
 }
 
 // run runs a service until the end of the test.
@@ -140,7 +177,9 @@ func (r *rig) attach() {
 	r.t.Helper()
 	a, err := r.client.App(r.within(), control.AppRequest{App: app})
 	must(r.t, err)
-	attached, err := r.client.Attach(r.within(), control.AttachRequest{App: app, Owner: fmt.Sprint(r.random.Uint64()), Plan: a.Plan})
+	attached, err := r.client.Attach(r.within(), control.AttachRequest{
+		App: app, Owner: fmt.Sprint(r.random.Uint64()), Plan: a.Plan, Processor: processor,
+	})
 	must(r.t, err)
 	t := &task{rig: r, assignment: attached.Assignment, source: &table{rows: map[string]string{}}}
 	t.holder = state.NewComponent(state.Info{ID: "table", Type: "table", Version: semver.MustParse("1.0.0")}, t.source)
