@@ -214,3 +214,44 @@ func TestSweepSparesWhatIsPutMeanwhile(t *testing.T) {
 		t.Errorf("what nobody used is there: %v", err)
 	}
 }
+
+// What an app is restored to may be of no checkpoint, such as a component that was put
+// for it. It stays, although a sweep is about to delete it.
+func TestRestoreKeepsWhatASweepIsAboutToDelete(t *testing.T) {
+	s := memory.New()
+	r := newRig(t, options{store: s, grace: time.Microsecond, retain: 4})
+	ctx := r.within()
+	for len(r.task.chain) < 2 {
+		r.checkpoint(heard, nil)
+	}
+	ref := r.live().Checkpoints[0]
+	m, err := checkpoint.ReadManifest(ctx, s, ref.Manifest, ref.Digest)
+	must(t, err)
+	c := m.Partitions[0].Components[0]
+	run, err := checkpoint.MergeRuns(ctx, s, checkpoint.WriterOptions{Kind: checkpoint.Base, Epoch: ref.Epoch}, c.Runs)
+	must(t, err)
+	c.Runs = []checkpoint.Run{run}
+
+	at, on := make(chan struct{}), make(chan struct{})
+	sweeper := r.merger(&stopping{s, sync.OnceFunc(func() { close(at); <-on })})
+	done := make(chan error, 1)
+	go func() { done <- sweeper.Work(ctx) }()
+	select {
+	case <-at:
+	case err := <-done:
+		t.Fatal("the sweep is over, and has deleted nothing", err)
+	}
+	var restored control.Restored
+	must(t, r.client.Do(ctx, control.VerbRestore, control.RestoreRequest{
+		App: app, Epoch: ref.Epoch, Components: map[uint32][]checkpoint.Component{0: {c}},
+	}, &restored))
+	close(on)
+	must(t, <-done)
+	r.want[restored.Epoch] = r.want[ref.Epoch]
+	r.verify()
+	r.attach()
+	r.checkpoint(heard, nil)
+	r.verify()
+	r.clean(sweeper)
+	r.verify()
+}
