@@ -20,7 +20,6 @@ const (
 	benchChunks = 2048
 	benchRows   = 512
 	benchDeltas = 20
-	benchChurn  = benchChunks / 5
 )
 
 // churned is the chain of such a window.
@@ -30,7 +29,7 @@ type churned struct {
 	raw       int64 // bytes of all runs, uncompressed
 }
 
-func newChurned(tb testing.TB) *churned {
+func newChurned(tb testing.TB, chunks uint64) *churned {
 	tb.Helper()
 	w := &churned{store: memory.New()}
 	random := rand.New(rand.NewPCG(1, 2))
@@ -40,18 +39,18 @@ func newChurned(tb testing.TB) *churned {
 		return state.Change{Key: chunkKey(n), Value: rows[n]}
 	}
 	var base []state.Change
-	for n := range uint64(benchChunks) {
+	for n := range chunks {
 		base = append(base, put(n))
 	}
 	w.write(tb, checkpoint.Base, 1, base)
 	for e := range uint64(benchDeltas) {
 		var delta []state.Change
-		first := e * benchChurn
-		for n := first; n < first+benchChurn; n++ {
+		first, churn := e*(chunks/5), chunks/5
+		for n := first; n < first+churn; n++ {
 			delta = append(delta, state.Change{Key: chunkKey(n), Deleted: true})
 			delete(rows, n)
 		}
-		for n := benchChunks + first; n < benchChunks+first+benchChurn; n++ {
+		for n := chunks + first; n < chunks+first+churn; n++ {
 			delta = append(delta, put(n))
 		}
 		w.write(tb, checkpoint.Delta, state.Epoch(e+2), delta)
@@ -91,7 +90,7 @@ func chunk(random *rand.Rand, n uint64) []byte {
 // BenchmarkMerge folds the chain of a churning window, checks the digest and stores what
 // comes out. The limit is to copy as many bytes and hash them once.
 func BenchmarkMerge(b *testing.B) {
-	w := newChurned(b)
+	w := newChurned(b, benchChunks)
 	b.Run("fold", func(b *testing.B) {
 		b.SetBytes(w.raw)
 		b.ReportAllocs()
@@ -152,7 +151,7 @@ func (*discard) Put(context.Context, string, []byte) error { return nil }
 
 // What merging 20 deltas of a churning window saves: the goal is 60 to 80 %.
 func TestMergingAChurningWindowSavesSpace(t *testing.T) {
-	w := newChurned(t)
+	w := newChurned(t, benchChunks/8)
 	s := &Service{cfg: Config{Store: w.store, Workers: 2}}
 	o := &outcome{before: map[string]int64{}, after: map[string]int64{}}
 	m := &meter{Store: w.store}

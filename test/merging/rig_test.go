@@ -28,7 +28,7 @@ import (
 )
 
 var (
-	checkpoints = flag.Int("checkpoints", 400, "number of checkpoints of the soaks")
+	checkpoints = flag.Int("checkpoints", 240, "number of checkpoints of the soaks")
 	seed        = flag.Uint64("seed", 0, "of all that is random; 0 chooses one")
 )
 
