@@ -45,7 +45,7 @@ var _ store.Store = (*Store)(nil)
 func Open(ctx context.Context, url string, log *slog.Logger) (*Store, error) {
 	opt, err := Parse(url)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%w: redis: the URL: %w", store.ErrInvalid, err)
 	}
 	if log == nil {
 		log = slog.Default()

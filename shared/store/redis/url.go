@@ -9,8 +9,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-
-	"eventflux/shared/store"
 )
 
 const (
@@ -73,19 +71,11 @@ var parameters = map[string]func(*Options, string) error{
 	},
 }
 
+var errNoURL = errors.New("is no URL; write redis://USER:PASSWORD@HOST:PORT/DB?PARAMETER=VALUE, with %XX for what is special in a password")
+
 // Parse reads redis://user:password@host:port/db?parameter=value, and rediss:// for
 // TLS. Its errors never repeat a password, nor what may be a part of one.
 func Parse(text string) (*Options, error) {
-	o, err := parse(text)
-	if err != nil {
-		return nil, fmt.Errorf("%w: redis: %w", store.ErrInvalid, err)
-	}
-	return o, nil
-}
-
-var errNoURL = errors.New("is no URL; write redis://USER:PASSWORD@HOST:PORT/DB?PARAMETER=VALUE, with %XX for what is special in a password")
-
-func parse(text string) (*Options, error) {
 	u, err := url.Parse(text)
 	if err != nil || u.Scheme != "redis" && u.Scheme != "rediss" || u.Opaque != "" {
 		return nil, errNoURL
