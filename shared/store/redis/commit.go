@@ -2,7 +2,6 @@ package redis
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strconv"
 
@@ -22,7 +21,7 @@ const keepBatch = 500
 // A commit that fails on the way leaves objects that do not expire, and that a sweep
 // deletes.
 func (s *Store) Commit(ctx context.Context, c store.Commit) error {
-	if err := errors.Join(c.Check(), checkApp(c.App)); err != nil {
+	if err := c.Check(); err != nil {
 		return err
 	}
 	if err := s.commit(ctx, &c); err != nil {
@@ -166,7 +165,7 @@ func (s *Store) keepOn(ctx context.Context, conn *goredis.Conn, names []string) 
 
 // Head implements store.Store.
 func (s *Store) Head(ctx context.Context, app string) (store.Head, error) {
-	if err := checkApp(app); err != nil {
+	if err := store.CheckApp(app); err != nil {
 		return store.Head{}, err
 	}
 	known := s.known(app) // before it is asked for: it may rise meanwhile

@@ -1,7 +1,6 @@
 package redis
 
 import (
-	"fmt"
 	"strings"
 
 	"eventflux/shared/store"
@@ -62,11 +61,3 @@ func (s *Store) pattern(prefix string) string {
 }
 
 func (s *Store) headKey(app string) string { return s.opt.Prefix + "h:" + tagged("apps/"+app) }
-
-// checkApp returns an ErrInvalid for an app that can have no head.
-func checkApp(app string) error {
-	if err := store.CheckName("apps/" + app); err != nil || strings.Contains(app, "/") {
-		return fmt.Errorf("%w: %q is no name of an app", store.ErrInvalid, app)
-	}
-	return nil
-}
