@@ -1,6 +1,7 @@
 package redis
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -189,6 +190,31 @@ func TestSentinelFailover(t *testing.T) {
 	must(t, checkpointOf(within(t), s, 3))
 }
 
+// The same in a Cluster, whose nodes replace each other.
+func TestClusterFailover(t *testing.T) {
+	nodes := redistest.Cluster(t, 3)
+	redistest.ClusterReplicas(t, nodes)
+	strict := openAt(t, nodes[0].URL("cluster=true", "replicas=1"))
+	must(t, checkpointOf(within(t), strict, 1))
+	s := openAt(t, nodes[0].URL("cluster=true", "addr="+nodes[1].Addr, "addr="+nodes[2].Addr, "timeout=2s"))
+	wantHead(t, s, 1, 1)
+	slot := nodes[0].Do("CLUSTER", "KEYSLOT", s.headKey("app")).(int64)
+	nodes[slot*3/16384].Kill()
+	ctx := within(t)
+	for err := checkpointOf(ctx, s, 2); err != nil; err = checkpointOf(ctx, s, 2) {
+		if ctx.Err() != nil || errors.Is(err, store.ErrLost) {
+			t.Fatal(err)
+		}
+	}
+	for epoch := range uint64(2) {
+		for name, data := range contentOf(epoch + 1) {
+			wantSame(t, s, name, data)
+		}
+	}
+	wantHead(t, s, 1, 2)
+	wantErr(t, "a commit without a replica", strict.Commit(within(t), commitOf(1, 3)), errReplicas)
+}
+
 // A write that too few replicas have is no success.
 func TestTooFewReplicas(t *testing.T) {
 	master := redistest.Start(t)
@@ -334,6 +360,52 @@ func TestLeadersRace(t *testing.T) {
 		}
 	}
 	wantHead(t, openAt(t, server.URL()), 2, epochs)
+}
+
+// Whoever reads an object while it is replaced gets the one or the other.
+func TestReadersSeeWholeObjects(t *testing.T) {
+	server := redistest.Start(t)
+	s := openAt(t, server.URL())
+	want := [][]byte{large(1), large(2)}
+	ctx, stop := context.WithCancel(within(t))
+	turn := make(chan struct{}, 1)
+	var group sync.WaitGroup
+	for _, data := range want {
+		group.Go(func() {
+			for ctx.Err() == nil {
+				if err := s.Put(ctx, "x", data); err != nil && ctx.Err() == nil && !errors.Is(err, store.ErrExists) {
+					t.Error(err)
+				}
+				select { // so that it is there for some readers, and goes while another reads
+				case <-turn:
+				case <-ctx.Done():
+				}
+				if err := s.Delete(ctx, "x", time.Time{}); err != nil && ctx.Err() == nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	found := 0
+	for found < 30 {
+		got, err := s.Get(ctx, "x")
+		select {
+		case turn <- struct{}{}:
+		default:
+		}
+		switch {
+		case err == nil && (bytes.Equal(got, want[0]) || bytes.Equal(got, want[1])):
+			found++
+		case !errors.Is(err, store.ErrNotFound):
+			t.Fatalf("%d bytes, %v", len(got), err)
+		}
+	}
+	stop()
+	group.Wait()
+	must(t, s.Delete(within(t), "x", time.Time{}))
+	if keys := len(server.Do("KEYS", "eventflux:p:*").([]any)); keys > 10 { // of the two puts that were cancelled
+		t.Errorf("%d pieces are left", keys)
+	}
 }
 
 // Slots that move while a store is open do not disturb it.

@@ -109,6 +109,13 @@ func TestUsers(t *testing.T) {
 	}
 	must(t, openError(t, with("documented", secretWord, strings.Fields(rights)...)))
 	conform(t, "redis://documented:"+secretInURL+"@"+server.Addr+"?timeout=5s")
+	cluster := redistest.Cluster(t, 1)[0]
+	args := []any{"ACL", "SETUSER", "documented", "reset", "on", ">" + secretWord}
+	for _, r := range strings.Fields(rights) {
+		args = append(args, r)
+	}
+	cluster.Do(args...)
+	must(t, openError(t, "redis://documented:"+secretInURL+"@"+cluster.Addr+"?cluster=true"))
 	for what, lacking := range map[string][]string{
 		"commands": {"~*"}, "some commands": {"~*", "+@all", "-hset"}, "expiry": {"~*", "+@all", "-persist"}, "keys": {"~other:*", "+@all"}, "scan": {"~*", "+@all", "-scan"},
 	} {

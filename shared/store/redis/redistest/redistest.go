@@ -197,20 +197,24 @@ func (s *Server) Says(line string) {
 func (s *Server) Replica(settings ...string) *Server {
 	s.t.Helper()
 	r := Start(s.t, append([]string{"--replicaof", "127.0.0.1 " + s.Port}, settings...)...)
+	s.awaitReplica(r)
+	return r
+}
+
+func (s *Server) awaitReplica(r *Server) {
+	s.t.Helper()
 	r.Says("master_link_status:up")
 	// The master counts it only once it has confirmed something, and is asked to.
 	s.Until("all replicas confirm what they get", func(ctx context.Context, c *goredis.Client) bool {
 		var got *goredis.Cmd
 		_, err := c.Pipelined(ctx, func(p goredis.Pipeliner) error {
-			p.Set(ctx, "replicated", r.Port, 0)
-			p.Del(ctx, "replicated")
+			p.Publish(ctx, "replicated", r.Port) // it goes to replicas as a write does
 			got = p.Do(ctx, "WAIT", s.replicas+1, 100)
 			return nil
 		})
 		return err == nil && got.Val() == int64(s.replicas+1)
 	})
 	s.replicas++
-	return r
 }
 
 // Cluster starts a Cluster of masters that share the slots.
@@ -218,9 +222,7 @@ func Cluster(t testing.TB, nodes int, settings ...string) []*Server {
 	t.Helper()
 	all := make([]*Server, nodes)
 	for i := range all {
-		all[i] = Start(t, append([]string{
-			"--cluster-enabled", "yes", "--cluster-node-timeout", "2000", "--cluster-port", FreePort(t),
-		}, settings...)...)
+		all[i] = clusterNode(t, settings...)
 	}
 	const slots = 16384
 	for i, s := range all {
@@ -231,12 +233,42 @@ func Cluster(t testing.TB, nodes int, settings ...string) []*Server {
 		}
 	}
 	for _, s := range all {
-		s.Until("the Cluster is complete", func(ctx context.Context, c *goredis.Client) bool {
-			info := c.ClusterInfo(ctx).Val()
-			return strings.Contains(info, "cluster_state:ok") && strings.Contains(info, fmt.Sprintf("cluster_known_nodes:%d", nodes))
-		})
+		s.awaitNodes(nodes)
 	}
 	return all
+}
+
+// ClusterReplicas adds a replica to each master of a Cluster.
+func ClusterReplicas(t testing.TB, masters []*Server) []*Server {
+	t.Helper()
+	all := make([]*Server, len(masters))
+	for i, master := range masters {
+		r := clusterNode(t)
+		all[i] = r
+		id := master.Do("CLUSTER", "MYID")
+		r.meet(master)
+		r.Until("the node knows its master", func(ctx context.Context, c *goredis.Client) bool {
+			return c.Do(ctx, "CLUSTER", "REPLICATE", id).Err() == nil
+		})
+		master.awaitReplica(r)
+	}
+	for _, s := range append(all, masters...) {
+		s.awaitNodes(2 * len(masters)) // one that does not know all has no vote
+	}
+	return all
+}
+
+func clusterNode(t testing.TB, settings ...string) *Server {
+	t.Helper()
+	return Start(t, append([]string{"--cluster-enabled", "yes", "--cluster-node-timeout", "1000", "--cluster-port", FreePort(t)}, settings...)...)
+}
+
+func (s *Server) awaitNodes(n int) {
+	s.t.Helper()
+	s.Until("the Cluster is complete", func(ctx context.Context, c *goredis.Client) bool {
+		info := c.ClusterInfo(ctx).Val()
+		return strings.Contains(info, "cluster_state:ok") && strings.Contains(info, fmt.Sprintf("cluster_known_nodes:%d\r", n))
+	})
 }
 
 func (s *Server) meet(other *Server) {
