@@ -27,7 +27,7 @@ func TestKillWithRedis(t *testing.T) {
 			redis.Kill()
 			redis.Start()
 		}
-	}, "--store.url="+redis.URL("timeout=2s"))
+	}, "--store.url="+redis.URL())
 	if redis.Do("HGET", "eventflux:h:{apps/Shapes}", "manifest") == nil {
 		t.Error("no checkpoint is in Redis")
 	}

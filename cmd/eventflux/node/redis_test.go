@@ -15,7 +15,7 @@ func TestRestartFromRedis(t *testing.T) {
 	want := undisturbed(t, 300, 300)
 	redis := redistest.Start(t, redistest.Durable...)
 	c := newChain(t, windowApp)
-	c.cfg.Store.URL = redis.URL("timeout=2s")
+	c.cfg.Store.URL = redis.URL()
 	c.cfg.Retention.Checkpoints, c.cfg.Retention.Span = 1, time.Millisecond
 	c.start()
 	c.publishAll(0, 200)
@@ -45,7 +45,7 @@ func TestRedisAway(t *testing.T) {
 	want := undisturbed(t, 150, 150)
 	redis := redistest.Start(t, redistest.Durable...)
 	c := newChain(t, windowApp)
-	c.cfg.Store.URL = redis.URL("timeout=300ms")
+	c.cfg.Store.URL = redis.URL("timeout=1s")
 	c.start()
 	c.publishAll(0, 50)
 	c.trigger("w")

@@ -224,7 +224,7 @@ func TestTLS(t *testing.T) {
 	a.issue("client", &x509.Certificate{ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}})
 	server := redistest.Start(t, "--port", "0", "--tls-port", redistest.Port, "--tls-auth-clients", "yes",
 		"--tls-cert-file", a.file("server.crt"), "--tls-key-file", a.file("server.key"), "--tls-ca-cert-file", a.file("ca.crt"))
-	good := "rediss://" + server.Addr + "?timeout=500ms&ca=" + a.file("ca.crt") + "&cert=" + a.file("client.crt") + "&key=" + a.file("client.key")
+	good := "rediss://" + server.Addr + "?ca=" + a.file("ca.crt") + "&cert=" + a.file("client.crt") + "&key=" + a.file("client.key")
 	conform(t, good)
 	wantText(t, "no certificate of the client", openError(t, "rediss://"+server.Addr+"?timeout=300ms&ca="+a.file("ca.crt")), "certificate required")
 	wantText(t, "an unknown authority", openError(t, "rediss://"+server.Addr+"?timeout=300ms&ca="+foreign.file("ca.crt")), "certificate signed by unknown authority")
