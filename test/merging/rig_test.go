@@ -392,7 +392,10 @@ func (r *rig) referred() map[string]bool {
 	live := r.live()
 	head, err := r.store.Head(r.within(), app)
 	must(r.t, err)
-	refs := slices.Concat(live.Checkpoints, live.Kept, []control.CheckpointRef{{Manifest: head.Name}})
+	refs := slices.Concat(live.Checkpoints, live.Kept)
+	if head.Name != "" {
+		refs = append(refs, control.CheckpointRef{Manifest: head.Name})
+	}
 	for _, ref := range refs {
 		names[ref.Manifest] = true
 		m, err := checkpoint.ReadManifest(r.within(), r.store, ref.Manifest, ref.Digest)
@@ -429,7 +432,7 @@ func (r *rig) clean(m *merger.Service) {
 	ctx := r.within()
 	for garbage := r.garbage(); len(garbage) > 0; garbage = r.garbage() {
 		if ctx.Err() != nil {
-			r.t.Fatalf("nothing refers to %v, and it stays", garbage)
+			r.t.Fatalf("nothing refers to %d objects such as %s, and they stay", len(garbage), garbage[0])
 		}
 		must(r.t, m.Work(ctx))
 	}
