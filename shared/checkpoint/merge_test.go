@@ -400,7 +400,7 @@ func TestMergeHoldsAFewBlocks(t *testing.T) {
 		synctest.Wait()
 		// Two indexes; of each run the block at hand, those ahead and one that waits for
 		// room; and what went into the blocks that are held, stored and filled.
-		if n, most := stuck.gets.Load(), int64(2+2*(4)+6); n > most {
+		if n, most := stuck.gets.Load(), int64(2+2*4+6); n > most {
 			t.Errorf("%d objects were read while no block could be stored, want %d at the most", n, most)
 		}
 		close(stuck.may)
