@@ -33,6 +33,7 @@ func (l *leader) do(ctx context.Context, app string, effects []effect) {
 		case doPaused:
 			l.answer(e)
 		case doTidy:
+			l.projectSoon()
 			l.work.Go(func() { l.tidy(ctx, app) })
 		case doNote:
 			l.work.Go(func() {
@@ -81,7 +82,7 @@ func (l *leader) act(ctx context.Context, app string, e effect) message {
 		if err != nil {
 			l.log.Warn("manifest not stored", "app", app, "epoch", e.epoch, "err", err)
 		}
-		return message{kind: msgStored, reason: text(err)}
+		return message{kind: msgStored, reason: text(err), gone: errors.Is(err, errGone) || errors.Is(err, checkpoint.ErrCorrupt)}
 	case doCommit:
 		return l.until(ctx, msgCommitted, func() error { return l.commit(ctx, app, e.epoch) })
 	case doAbort:
@@ -286,6 +287,9 @@ func (l *leader) storeManifest(ctx context.Context, app string, e effect) error 
 	if err != nil {
 		return err
 	}
+	if err := l.checkInherited(ctx, a, m); err != nil {
+		return err
+	}
 	objects, err := l.objectsOf(ctx, m)
 	if err != nil {
 		return err
@@ -301,6 +305,11 @@ func (l *leader) storeManifest(ctx context.Context, app string, e effect) error 
 
 // commit makes the checkpoint exist: it commits the manifest that is in the store.
 func (l *leader) commit(ctx context.Context, app string, epoch state.Epoch) error {
+	if a := l.s.cfg.FSM.app(app); a != nil {
+		if o, known := a.outcome(epoch); known && o.Committed {
+			return nil // the answer to the command got lost; and since, it may have been replaced
+		}
+	}
 	name := checkpoint.ManifestName(app, epoch)
 	data, err := l.s.cfg.Store.Get(ctx, name)
 	if err != nil {
@@ -310,8 +319,18 @@ func (l *leader) commit(ctx context.Context, app string, epoch state.Epoch) erro
 	if err != nil {
 		return err
 	}
+	k := l.record(m, name, data)
+	k.Milliseconds = float64(l.took(app, m).Microseconds()) / 1000
+	faultpoint.Reach(faultpoint.CommitBefore)
+	_, err = l.propose(ctx, &command{Kind: kindCommit, App: app, Epoch: epoch, Commit: k})
+	faultpoint.Reach(faultpoint.CommitDone)
+	return err
+}
+
+// record returns what Raft is to know of a manifest.
+func (l *leader) record(m *checkpoint.Manifest, name string, data []byte) *committed {
 	k := &committed{CheckpointRef: control.CheckpointRef{
-		Generation: m.Generation, Epoch: epoch, Term: l.term, Time: m.Time, Manifest: name, Digest: checkpoint.SHA256(data),
+		Generation: m.Generation, Epoch: m.Epoch, Term: l.term, Time: m.Time, Manifest: name, Digest: checkpoint.SHA256(data),
 	}, Held: m.Hold}
 	for i := range m.Partitions {
 		p := &m.Partitions[i]
@@ -319,18 +338,14 @@ func (l *leader) commit(ctx context.Context, app string, epoch state.Epoch) erro
 		for _, c := range p.Components {
 			for _, r := range c.Runs {
 				k.StateBytes += r.RawBytes
-				if r.Epoch == epoch {
+				if r.Epoch == m.Epoch {
 					k.Bytes += r.Bytes
 				}
 			}
 		}
 	}
 	k.Bytes += int64(len(data))
-	k.Milliseconds = float64(l.took(app, m).Microseconds()) / 1000
-	faultpoint.Reach(faultpoint.CommitBefore)
-	_, err = l.propose(ctx, &command{Kind: kindCommit, App: app, Epoch: epoch, Commit: k})
-	faultpoint.Reach(faultpoint.CommitDone)
-	return err
+	return k
 }
 
 // opened is when this leader opened an epoch.

@@ -2,10 +2,8 @@ package checkpointer
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -14,30 +12,17 @@ import (
 	"eventflux/shared/checkpoint"
 	"eventflux/shared/faultpoint"
 	"eventflux/shared/state"
-	"eventflux/shared/store"
-)
-
-const (
-	sweepEvery = time.Minute
-	// sweepGrace is how long an object that nothing refers to is left alone: it may
-	// belong to the epoch under way, or to one of a task that does not know yet that it
-	// was aborted.
-	sweepGrace = 10 * time.Minute
 )
 
 // tidy does what a new checkpoint allows: it retires those that retention does not keep,
-// trims the logs below the oldest that is left, and sweeps the store. What fails is done
-// after the next checkpoint.
+// and trims the logs below the oldest that is left. What fails is done after the next
+// checkpoint. What they leave in the store is the merger's to sweep.
 func (l *leader) tidy(ctx context.Context, app string) {
 	l.tidying.Lock()
 	defer l.tidying.Unlock()
 	err := l.retire(ctx, app)
 	if err == nil {
 		err = l.trim(ctx, app)
-	}
-	if err == nil && time.Since(l.swept) >= sweepEvery {
-		l.swept = time.Now()
-		err = l.sweep(ctx)
 	}
 	if err != nil && ctx.Err() == nil {
 		l.log.Warn("tidy up behind a checkpoint; the next one tries again", "app", app, "err", err)
@@ -64,7 +49,7 @@ func surplus(all []committed, keep int, span, gapMax time.Duration) []state.Epoc
 // between may have come to nothing.
 func (c *Config) gapMax() time.Duration { return 2 * (c.Interval + c.Timeout) }
 
-// retire forgets checkpoints in Raft, and then deletes their manifests.
+// retire forgets checkpoints in Raft.
 func (l *leader) retire(ctx context.Context, app string) error {
 	a := l.s.cfg.FSM.app(app)
 	if a == nil {
@@ -77,12 +62,6 @@ func (l *leader) retire(ctx context.Context, app string) error {
 	faultpoint.Reach(faultpoint.RetireBefore)
 	if _, err := l.propose(ctx, &command{Kind: kindRetire, App: app, Epochs: old}); err != nil {
 		return fmt.Errorf("retire %d checkpoints: %w", len(old), err)
-	}
-	faultpoint.Reach(faultpoint.RetireDecided)
-	for _, epoch := range old {
-		if err := l.s.cfg.Store.Delete(ctx, checkpoint.ManifestName(app, epoch), time.Time{}); err != nil {
-			return err
-		}
 	}
 	faultpoint.Reach(faultpoint.RetireDone)
 	return nil
@@ -131,56 +110,4 @@ func (l *leader) objectsOf(ctx context.Context, m *checkpoint.Manifest) ([]strin
 		}
 	}
 	return names, nil
-}
-
-// sweep deletes the objects that no retained checkpoint refers to. What cannot be read
-// stops it: better garbage than a hole.
-func (l *leader) sweep(ctx context.Context) error {
-	live := map[string]bool{}
-	for _, a := range l.s.cfg.FSM.apps() {
-		for _, k := range a.Committed {
-			live[k.Manifest] = true
-			m, err := checkpoint.ReadManifest(ctx, l.s.cfg.Store, k.Manifest, k.Digest)
-			if err != nil {
-				return fmt.Errorf("sweep: checkpoint %d of %s: %w; see eventflux checkpoint verify %[2]s %[1]d", k.Epoch, a.Name, err)
-			}
-			names, err := l.objectsOf(ctx, m)
-			if err != nil {
-				return fmt.Errorf("sweep: checkpoint %d of %s: %w; see eventflux checkpoint verify %[2]s %[1]d", k.Epoch, a.Name, err)
-			}
-			for _, name := range names {
-				live[name] = true
-			}
-		}
-		if a.Open != nil {
-			live[checkpoint.ManifestName(a.Name, a.Open.Epoch)] = true
-		}
-	}
-	var dead []store.Object
-	var now time.Time
-	err := l.s.cfg.Store.List(ctx, "", func(o store.Object) error {
-		ours := strings.HasPrefix(o.Name, "runs/") || strings.HasPrefix(o.Name, "blocks/") || strings.HasPrefix(o.Name, "apps/")
-		if ours && !live[o.Name] {
-			dead = append(dead, o)
-		}
-		if o.Used.After(now) {
-			now = o.Used
-		}
-		return nil
-	})
-	// What the store says of time is not this machine's clock. A manifest was put just now,
-	// so the two agree, or the earlier of them keeps what the epoch under way has put.
-	if own := l.s.cfg.Now(); own.Before(now) {
-		now = own
-	}
-	before := now.Add(-max(sweepGrace, 2*l.s.cfg.Timeout))
-	dead = slices.DeleteFunc(dead, func(o store.Object) bool { return !o.Used.Before(before) })
-	var errs []error
-	for _, o := range dead {
-		errs = append(errs, l.s.cfg.Store.Delete(ctx, o.Name, before))
-	}
-	if len(dead) > 0 {
-		l.log.Info("swept the store", "objects", len(dead))
-	}
-	return errors.Join(append(errs, err)...)
 }

@@ -29,8 +29,7 @@ const (
 	AbortDone      Point = "abort.done"
 	AnswerBefore   Point = "answer.before" // the tasks are about to be told
 	RetireBefore   Point = "retire.before"
-	RetireDecided  Point = "retire.decided" // Raft has forgotten them, the store has not
-	RetireDone     Point = "retire.done"
+	RetireDone     Point = "retire.done" // Raft has forgotten them
 	TrimBefore     Point = "trim.before" // of each partition
 	TrimDone       Point = "trim.done"
 )
@@ -65,7 +64,7 @@ const (
 var (
 	OfLeader = []Point{
 		OpenBefore, OpenDone, BarrierBefore, BarrierDone, Prepared, ManifestBefore, ManifestDone, CommitBefore,
-		CommitDone, AbortBefore, AbortDone, AnswerBefore, RetireBefore, RetireDecided, RetireDone, TrimBefore, TrimDone,
+		CommitDone, AbortBefore, AbortDone, AnswerBefore, RetireBefore, RetireDone, TrimBefore, TrimDone,
 	}
 	OfTask = []Point{CutBefore, CutHalf, CutDone, RunBefore, RunDone, PreparedSaid, DecisionKnown}
 	OfFile = []Point{FileWritten, FileCommitted}

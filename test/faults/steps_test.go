@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -22,33 +23,44 @@ import (
 	"eventflux/shared/state"
 	"eventflux/shared/store"
 	"eventflux/shared/store/file"
+	"eventflux/shared/store/redis/redistest"
 )
 
 // TestKillAtSteps kills the process at the steps of a checkpoint, and now and then at any
 // moment, while events are published. Nothing of that may show in the results; every
 // checkpoint that is left is whole, and neither log nor store keep what nobody needs.
 func TestKillAtSteps(t *testing.T) {
+	data := t.TempDir()
+	killAtSteps(t, data, slices.Concat(faultpoint.OfLeader, faultpoint.OfTask, faultpoint.OfFile))
+	checkSwept(t, data)
+}
+
+// TestKillAtStepsWithRedis is the same with checkpoints in Redis.
+func TestKillAtStepsWithRedis(t *testing.T) {
+	redis := redistest.Start(t, redistest.Durable...)
+	killAtSteps(t, t.TempDir(), slices.Concat(faultpoint.OfLeader, faultpoint.OfTask), "--store.url="+redis.URL())
+}
+
+func killAtSteps(t *testing.T, data string, steps []faultpoint.Point, settings ...string) {
 	rnd := random(t)
 	began := time.Now()
 	messages := trades(rnd, *events)
 	want := offline(t, messages)
-	data := t.TempDir()
 	pub := newPublisher(t, rnd, messages)
 	died := map[string]int{}
-	all := slices.Concat(faultpoint.OfLeader, faultpoint.OfTask, faultpoint.OfFile)
 	for _, f := range faultPlan(rnd, len(messages)) {
-		settings := append(apps(), f.checkpoints()...)
+		all := slices.Concat(apps(), f.checkpoints(), settings)
 		if rnd.IntN(4) == 0 {
-			f.strike(run(t, data, settings...), pub, syscall.SIGKILL)
+			f.strike(run(t, data, all...), pub, syscall.SIGKILL)
 			died["anywhere"]++
 			continue
 		}
-		step := all[rnd.IntN(len(all))]
+		step := steps[rnd.IntN(len(steps))]
 		rules := []string{fmt.Sprintf("kill %s %d", step, 1+rnd.IntN(20))}
 		if step == faultpoint.AbortBefore || step == faultpoint.AbortDone {
 			rules = append(rules, fmt.Sprintf("fail %s 0", faultpoint.RunBefore))
 		}
-		p := runArmed(t, rules, data, settings...)
+		p := runArmed(t, rules, data, all...)
 		published := make(chan error, 1)
 		go func() {
 			select {
@@ -64,88 +76,105 @@ func TestKillAtSteps(t *testing.T) {
 		<-published
 		died[string(step)]++
 	}
-	finish(t, data, pub)
-	checkTidy(t, data)
+	finish(t, data, pub, settings...)
+	checkWhole(t, data, settings...)
 	checkSame(t, stored(t, data), want)
 	report(t, "deaths", died, pub, want, began)
 }
 
-// checkTidy starts the process once more, lets it make a checkpoint of each app and sweep
-// the store, and looks at what is left.
-func checkTidy(t *testing.T, data string) {
-	t.Helper()
-	if n := tidied(t, data); n > 0 {
-		t.Errorf("%d objects are in the store that nothing refers to", n)
-	}
-}
+// seldom keeps one checkpoint of each app, and makes others on demand.
+var seldom = []string{"--checkpoint.interval=1h", "--retention.checkpoints=1", "--retention.span=1ms"}
 
-// tidied is a start, an hour later as far as the store can tell. It returns how many
-// objects no checkpoint needs.
-func tidied(t *testing.T, data string) (garbage int) {
+// checkWhole starts the process once more, verifies all checkpoints that are left, makes
+// others, and verifies them as well.
+func checkWhole(t *testing.T, data string, settings ...string) {
 	t.Helper()
-	before := time.Now().Add(-time.Hour)
-	must(t, filepath.WalkDir(filepath.Join(data, "checkpoints"), func(path string, _ fs.DirEntry, err error) error {
-		return errors.Join(err, os.Chtimes(path, before, before))
-	}))
-	p := run(t, data, append(apps(), "--checkpoint.interval=1h", "--retention.checkpoints=1", "--retention.span=1ms")...)
+	p := run(t, data, slices.Concat(apps(), seldom, settings)...)
 	p.awaitReady()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*patience)
 	defer cancel()
-	s, err := file.Open(filepath.Join(data, "checkpoints"), slog.New(slog.DiscardHandler))
-	must(t, err)
 	ctl := control.Client{Conn: p.connect()}
-	live := map[string]bool{}
-	look := func(name string, epoch state.Epoch) {
-		m, err := ctl.Checkpoint(ctx, control.CheckpointRequest{App: name, Epoch: epoch})
-		must(t, err)
-		live[checkpoint.ManifestName(name, m.Epoch)] = true
-		for _, part := range m.Partitions {
-			for _, c := range part.Components {
-				for i := range c.Runs {
-					objects, err := checkpoint.Objects(ctx, s, &c.Runs[i])
-					must(t, err)
-					for _, o := range objects {
-						live[o] = true
-					}
-				}
-			}
+	verify := func(name string, epoch state.Epoch) {
+		var report control.VerifyReport
+		must(t, ctl.Do(ctx, control.VerbVerify, control.CheckpointRequest{App: name, Epoch: epoch}, &report))
+		if !report.Sound {
+			t.Errorf("checkpoint %d of %s: %+v", report.Epoch, name, report.Problems)
 		}
 	}
-	for name := range logs { // one app's garbage is swept before another's is known
+	for name := range logs {
 		var list control.CheckpointList
 		must(t, ctl.Do(ctx, control.VerbCheckpoints, control.AppRequest{App: name}, &list))
 		for _, k := range list.Checkpoints {
 			if k.State == "committed" {
-				look(name, k.Epoch)
+				verify(name, k.Epoch)
 			}
 		}
-	}
-	for name := range logs {
-		eventually(t, "a checkpoint of "+name+" is made", func() bool {
-			o, err := ctl.Trigger(ctx, control.AppRequest{App: name})
-			return err == nil && o.Committed
-		})
-		var report control.VerifyReport
-		must(t, ctl.Do(ctx, control.VerbVerify, control.CheckpointRequest{App: name}, &report))
-		if !report.Sound {
-			t.Errorf("checkpoint %d of %s: %+v", report.Epoch, name, report.Problems)
+		for range 2 { // with the second one goes what tasks stood on before the first
+			eventually(t, "a checkpoint of "+name+" is made", func() bool {
+				o, err := ctl.Trigger(ctx, control.AppRequest{App: name})
+				return err == nil && o.Committed
+			})
 		}
-		look(name, report.Epoch)
+		verify(name, 0)
 	}
 	checkLogs(ctx, t, p)
-	p.awaitLog("swept the store")
-	objects := 0
+	p.stop()
+}
+
+// checkSwept starts the process once more, an hour later as far as the store can tell, and
+// waits until it has deleted what no manifest refers to, and all but a few manifests.
+func checkSwept(t *testing.T, data string) {
+	t.Helper()
+	folder, before := filepath.Join(data, "checkpoints"), time.Now().Add(-time.Hour)
+	must(t, filepath.WalkDir(folder, func(path string, _ fs.DirEntry, err error) error {
+		return errors.Join(err, os.Chtimes(path, before, before))
+	}))
+	p := run(t, data, slices.Concat(apps(), seldom)...)
+	p.awaitReady()
+	s, err := file.Open(folder, slog.New(slog.DiscardHandler))
+	must(t, err)
+	var manifests, live, garbage int
+	eventually(t, "the store is swept", func() bool {
+		manifests, live, garbage = lookAtStore(t, s)
+		return garbage == 0 && manifests <= 4*len(logs)
+	})
+	t.Logf("%d manifests are left, and %d objects that they refer to", manifests, live)
+	p.stop()
+}
+
+// lookAtStore counts the manifests, what they refer to, and what else is old.
+func lookAtStore(t *testing.T, s store.Store) (manifests, live, garbage int) {
+	t.Helper()
+	ctx := context.Background()
+	names := map[string]bool{}
+	must(t, s.List(ctx, "apps/", func(o store.Object) error {
+		manifests++
+		m, err := checkpoint.ReadManifest(ctx, s, o.Name, "")
+		if err != nil {
+			return nil // deleted meanwhile
+		}
+		for _, part := range m.Partitions {
+			for _, c := range part.Components {
+				for i := range c.Runs {
+					objects, _ := checkpoint.Objects(ctx, s, &c.Runs[i])
+					for _, o := range objects {
+						names[o] = true
+					}
+				}
+			}
+		}
+		return nil
+	}))
 	must(t, s.List(ctx, "", func(o store.Object) error {
-		objects++
-		// Runs that were folded at once are younger than what a sweep takes.
-		if !live[o.Name] && time.Since(o.Used) > time.Minute {
+		switch {
+		case names[o.Name]:
+			live++
+		case !strings.HasPrefix(o.Name, "apps/") && time.Since(o.Used) > time.Minute:
 			garbage++
 		}
 		return nil
 	}))
-	t.Logf("%d objects are left in the store, %d of them garbage", objects, garbage)
-	p.stop()
-	return garbage
+	return manifests, live, garbage
 }
 
 // checkLogs waits until the logs hold only what the newest checkpoints need.
