@@ -77,7 +77,34 @@ func (s *Service) names(ctx context.Context, live *control.Live) (map[string]boo
 			return nil, fmt.Errorf("head of %s: %w", app.App, err)
 		}
 	}
-	return names, nil
+	return names, s.addForeign(ctx, before, names, live)
+}
+
+// addForeign adds the checkpoints of apps that the group does not know. They are of a
+// cluster that was lost, and what is left of it: nobody has removed those apps.
+func (s *Service) addForeign(ctx context.Context, before map[string][]string, names map[string]bool, live *control.Live) error {
+	ours := map[string]bool{}
+	for _, app := range live.Apps {
+		ours[app.App] = true
+	}
+	var foreign []string
+	err := s.cfg.Store.List(ctx, "apps/", func(o store.Object) error {
+		if app, _, _ := strings.Cut(strings.TrimPrefix(o.Name, "apps/"), "/"); !ours[app] {
+			foreign = append(foreign, o.Name)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for _, name := range foreign {
+		names[name] = true
+		// One that is damaged, or of another format, refers to what nobody could use.
+		if err := s.refer(ctx, before, names, name, ""); err != nil && !errors.Is(err, checkpoint.ErrCorrupt) && !errors.Is(err, checkpoint.ErrVersion) {
+			return fmt.Errorf("checkpoint %s of an app that is not deployed: %w", name, err)
+		}
+	}
+	return nil
 }
 
 // refer adds a manifest and all that it refers to. Objects never change, so what was

@@ -10,6 +10,7 @@ import (
 	"eventflux/services/merger"
 	"eventflux/shared/checkpoint"
 	"eventflux/shared/control"
+	"eventflux/shared/state"
 	"eventflux/shared/store"
 	"eventflux/shared/store/memory"
 )
@@ -254,4 +255,40 @@ func TestRestoreKeepsWhatASweepIsAboutToDelete(t *testing.T) {
 	r.verify()
 	r.clean(sweeper)
 	r.verify()
+}
+
+// The checkpoints of a cluster that was lost stay: the group that begins anew over its
+// store does not know its apps, and nobody has removed them.
+func TestSweepSparesAppsThatAreNotDeployed(t *testing.T) {
+	s := memory.New()
+	r := newRig(t, options{store: s, grace: time.Microsecond, retain: 1})
+	ctx := r.within()
+	r.checkpoint(heard, nil)
+	ref := r.live().Checkpoints[0]
+	m, err := checkpoint.ReadManifest(ctx, s, ref.Manifest, ref.Digest)
+	must(t, err)
+	run, err := checkpoint.WriteRun(ctx, s, checkpoint.WriterOptions{Kind: checkpoint.Base, Epoch: 7},
+		[]state.Change{{Key: []byte("k"), Value: []byte("of another cluster")}})
+	must(t, err)
+	m.App, m.Epoch, m.Term = "lost", 7, 1
+	m.Partitions[0].Components[0].Runs = []checkpoint.Run{run}
+	data, err := m.Encode()
+	must(t, err)
+	name := checkpoint.ManifestName("lost", 7)
+	must(t, s.Commit(ctx, store.Commit{App: "lost", Term: 1, Epoch: 7, Name: name, Manifest: data}))
+	must(t, s.Put(ctx, "blocks/never", []byte("nothing refers to it")))
+	merging := r.merger(s)
+	must(t, merging.Work(ctx))
+	if _, err := s.Get(ctx, "blocks/never"); !errors.Is(err, store.ErrNotFound) {
+		t.Fatalf("nothing was swept: %v", err)
+	}
+	kept, err := checkpoint.ReadManifest(ctx, s, name, "")
+	must(t, err)
+	objects, err := checkpoint.Objects(ctx, s, &kept.Partitions[0].Components[0].Runs[0])
+	must(t, err)
+	for _, object := range objects {
+		if _, err := s.Get(ctx, object); err != nil {
+			t.Errorf("%s: %v", object, err)
+		}
+	}
 }
