@@ -1,6 +1,7 @@
 package control
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -46,7 +47,13 @@ func Code(err error) string {
 type Client struct {
 	// Conn stays the caller's.
 	Conn *nats.Conn
+	// Service is another one to ask, such as "recovery"; "" is the checkpointer.
+	Service string
+	// Attempt is how long one request may take before it is repeated; 0 is 10 s.
+	Attempt time.Duration
 }
+
+func (c *Client) service() string { return cmp.Or(c.Service, Service) }
 
 // Do sends a request and decodes the answer. While there is no leader, nobody
 // answers, or the connection is down, it tries again, until ctx ends; ctx must have an
@@ -59,7 +66,7 @@ func (c *Client) Do(ctx context.Context, verb string, request, answer any) error
 			return fmt.Errorf("%s: %w", verb, err)
 		}
 	}
-	subject := bus.ServiceSubject(Service, verb)
+	subject := bus.ServiceSubject(c.service(), verb)
 	var last error
 	for wait := retryWait; ; wait = min(2*wait, retryWaitMax) {
 		err := c.try(ctx, subject, data, answer)
@@ -82,7 +89,7 @@ func (c *Client) gaveUp(ctx context.Context, verb string, last error) error {
 		last = errors.New("no answer")
 	}
 	if errors.Is(last, nats.ErrNoResponders) {
-		last = errors.New("no checkpointer is there; start one with eventflux run, or eventflux serve --services checkpointer")
+		last = fmt.Errorf("no %s is there; start one with eventflux run, or eventflux serve --services %[1]s", c.service())
 	}
 	return fmt.Errorf("%s: %w: %w", verb, last, ctx.Err())
 }
@@ -104,7 +111,7 @@ func passing(err error) bool {
 }
 
 func (c *Client) try(ctx context.Context, subject string, data []byte, answer any) error {
-	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
+	ctx, cancel := context.WithTimeout(ctx, cmp.Or(c.Attempt, attemptTimeout))
 	defer cancel()
 	msg, err := c.Conn.RequestWithContext(ctx, subject, data)
 	if errors.Is(err, nats.ErrMaxPayload) {
@@ -165,6 +172,12 @@ func (c *Client) Failed(ctx context.Context, r FailedRequest) (o Outcome, err er
 func (c *Client) Trigger(ctx context.Context, r AppRequest) (o Outcome, err error) {
 	err = c.Do(ctx, VerbTrigger, r, &o)
 	return o, err
+}
+
+// Checkpoints lists the checkpoints of an app, newest first.
+func (c *Client) Checkpoints(ctx context.Context, r AppRequest) (l CheckpointList, err error) {
+	err = c.Do(ctx, VerbCheckpoints, r, &l)
+	return l, err
 }
 
 // Checkpoint returns the manifest of a checkpoint.

@@ -40,7 +40,7 @@ const (
 // Components returns the stateful parts of the engine, in an order in which they
 // can be loaded.
 func (e *Engine) Components() []Component {
-	list := []Component{component("clock", "clock", clockVersion, state.Hot, nil, fieldsSource{"clock", e.clockFields})}
+	list := []Component{component("clock", "clock", clockVersion, state.Hot, nil, clockSource{fieldsSource{"clock", e.clockFields}, e})}
 	for _, b := range e.blocks {
 		list = append(list, component(blockID(b.id), "partition/keys", keysVersion, state.Cold, nil, keysSource{b}))
 	}
@@ -107,7 +107,7 @@ func (e *Engine) queryNames() []string {
 func (t *Task) Components() []Component {
 	list := append(t.Engine.Components(),
 		component("log/stamp", "log/stamp", taskVersion, state.Hot, nil,
-			fieldsSource{"stamp", func(f *window.Fields) { f.Int(&t.stamp) }}),
+			stampSource{fieldsSource{"stamp", func(f *window.Fields) { f.Int(&t.stamp) }}, t}),
 		component("log/writers", "log/writers", taskVersion, state.Hot, nil, newWritersSource(t.chain)),
 	)
 	for i, s := range t.plan.Streams {

@@ -20,6 +20,7 @@ import (
 
 	"eventflux/services/checkpointer"
 	"eventflux/services/checkpointer/consensus"
+	"eventflux/services/recovery"
 	"eventflux/shared/bus"
 	"eventflux/shared/config"
 	"eventflux/shared/control"
@@ -48,6 +49,7 @@ type Node struct {
 	fsm        *checkpointer.FSM
 	control    *control.Client
 	checkpoint *checkpointer.Service
+	recovery   *recovery.Service
 	skipLast   bool // tests: stop without a last checkpoint, as a kill does
 }
 
@@ -74,7 +76,10 @@ func (n *Node) open(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	return n.openCheckpointer(ctx)
+	if err := n.openCheckpointer(ctx); err != nil {
+		return err
+	}
+	return n.openRecovery(ctx)
 }
 
 // embed starts the NATS server on the data folder.
@@ -134,8 +139,9 @@ func (n *Node) Durability() bus.Durability { return n.durability }
 // a service ended.
 func (n *Node) Run(ctx context.Context, ready func(plans []*siddhiql.Plan)) error {
 	checkpoints := start(n.checkpoint.Run)
+	recoveries := start(n.recovery.Run)
 	err := n.serve(ctx, checkpoints, ready)
-	return errors.Join(err, checkpoints.stop())
+	return errors.Join(err, recoveries.stop(), checkpoints.stop())
 }
 
 // serve deploys the node's own apps and runs all that are deployed. When those

@@ -1,0 +1,22 @@
+package node
+
+import (
+	"context"
+
+	"eventflux/services/recovery"
+)
+
+// openRecovery makes the recovery service of this process. It reads in its own
+// connection, so that nothing else waits behind a log.
+func (n *Node) openRecovery(ctx context.Context) error {
+	nc, err := n.connect(ctx, "eventflux recovery")
+	if err != nil {
+		return err
+	}
+	n.conns = append(n.conns, nc)
+	n.recovery, err = recovery.New(recovery.Config{
+		Conn: nc, Control: n.control, Store: n.store, Restorer: n.control,
+		DedupWindow: n.cfg.Dedup.Window, Workers: n.cfg.Recovery.Workers, Version: n.version, Log: n.log,
+	})
+	return err
+}
