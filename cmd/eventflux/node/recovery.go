@@ -3,6 +3,8 @@ package node
 import (
 	"context"
 
+	"github.com/nats-io/nats.go"
+
 	"eventflux/services/recovery"
 )
 
@@ -14,9 +16,13 @@ func (n *Node) openRecovery(ctx context.Context) error {
 		return err
 	}
 	n.conns = append(n.conns, nc)
-	n.recovery, err = recovery.New(recovery.Config{
+	n.recovery, err = recovery.New(n.recoveryConfig(nc))
+	return err
+}
+
+func (n *Node) recoveryConfig(nc *nats.Conn) recovery.Config {
+	return recovery.Config{
 		Conn: nc, Control: n.control, Store: n.store, Restorer: n.control,
 		DedupWindow: n.cfg.Dedup.Window, Workers: n.cfg.Recovery.Workers, Version: n.version, Log: n.log,
-	})
-	return err
+	}
 }
