@@ -80,6 +80,8 @@ type Plan struct {
 	Onto       state.Epoch     `json:"onto,omitempty"`
 	Components []PlanComponent `json:"components"`
 	Partitions []PlanPartition `json:"partitions"`
+	// DedupWindow is what tasks are rebuilt with, ms.
+	DedupWindow int64 `json:"dedup_window_ms"`
 	// Runs and Objects are what is read, Bytes as stored, RawBytes uncompressed.
 	Runs     int   `json:"runs"`
 	Objects  int   `json:"objects"`

@@ -186,6 +186,7 @@ func (c *course) describe(ctx context.Context) error {
 	p := c.plan
 	p.Checkpoint, p.Generation, p.Time = c.from.epoch(), c.h.app.Generation, c.from.ref.Time
 	p.Components, p.Warnings = c.scope.describe(c.h)
+	p.DedupWindow = c.h.s.cfg.DedupWindow.Milliseconds()
 	if damaged, err := c.measureStore(ctx); err != nil {
 		return err
 	} else if damaged != "" {
