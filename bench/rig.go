@@ -38,7 +38,7 @@ func (b *bench) deploy(ctx context.Context, queries string) (*deployment, error)
 	}
 	cfg := config.Default()
 	cfg.Data, cfg.Listen = d.dir, "127.0.0.1:0"
-	if d.node, err = node.Open(ctx, cfg, []string{text}, "0.0.0-bench", d.log); err != nil {
+	if d.node, err = node.Open(ctx, cfg, node.Services, []string{text}, "0.0.0-bench", d.log); err != nil {
 		return nil, errors.Join(err, os.RemoveAll(d.dir))
 	}
 	var running context.Context

@@ -16,7 +16,7 @@ import (
 
 func newAppCommand() *cobra.Command {
 	return newGroup("app", "Work with apps", newAppCheckCommand(), newAppDeployCommand(),
-		newAppListCommand(), newAppShowCommand())
+		newAppListCommand(), newAppShowCommand(), newAppRemoveCommand())
 }
 
 // app is an app's file and what it means.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"eventflux/shared/bus"
 	"eventflux/shared/control"
 )
 
@@ -67,11 +68,39 @@ func newAppShowCommand() *cobra.Command {
 			_, err := ask(cmd, &a, control.VerbApp, control.AppRequest{App: args[0]}, func(w io.Writer, d *control.App) {
 				fmt.Fprintf(w, "-- app %s, generation %d, deployed %s, newest checkpoint %d\n", d.Name, d.Generation, d.Deployed.Local().Format(time.RFC3339), d.Checkpoint)
 				for _, o := range d.Owners {
-					fmt.Fprintf(w, "-- partition %d is run by %s, assignment %d\n", o.Partition, o.Owner, o.Assignment)
+					state := o.State
+					if state == "" {
+						state = "not heard of"
+					}
+					fmt.Fprintf(w, "-- partition %d: %s, by processor %s, assignment %d\n", o.Partition, state, o.Processor, o.Assignment)
 				}
 				fmt.Fprintln(w, d.Text)
 			})
 			return err
 		},
 	}, 10*time.Second)
+}
+
+func newAppRemoveCommand() *cobra.Command {
+	var a asking
+	var yes bool
+	cmd := a.add(&cobra.Command{
+		Use: "rm APP", Short: "Remove an app with its log, its results and its checkpoints",
+		Long: `Stops the app and deletes its log, its results, the events that it refused, and its
+checkpoints. There is no way back: without --yes it only says what would go.`,
+		Example: `  eventflux app rm flights --yes`,
+		Args:    exactArgs("APP"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if !yes {
+				return fmt.Errorf("this would delete app %s: streams %s to %s and %s, all results and all checkpoints; repeat it with --yes",
+					args[0], bus.WALStream(args[0], 0), bus.OutStream(args[0], 0), bus.DLQStream(args[0]))
+			}
+			_, err := ask(cmd, &a, control.VerbRemove, control.AppRequest{App: args[0]}, func(w io.Writer, d *control.App) {
+				fmt.Fprintf(w, "app %s is removed\n", d.Name)
+			})
+			return err
+		},
+	}, 30*time.Second)
+	cmd.Flags().BoolVar(&yes, "yes", false, "do it")
+	return cmd
 }

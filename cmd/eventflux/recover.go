@@ -118,7 +118,7 @@ func newRecoverCommand() *cobra.Command {
 	var r recovery.RestoreRequest
 	var to uint64
 	var at string
-	var hold, fork bool
+	var hold, fork, release bool
 	cmd := a.add(&cobra.Command{
 		Use: "recover [APP]", Short: "Take an app back to a checkpoint or an instant",
 		Long: `Takes the state of an app back to a checkpoint, an instant or a place in its log, and
@@ -127,9 +127,10 @@ log. The newest checkpoint at or before the target that is sound, whose log is t
 whose results are out, is loaded, and the log is replayed up to the target; what was
 passed over is said.
 
-Afterwards the app follows its log again; with --hold it waits at the target; with --fork
-it follows its log from the end, with the state of the target. With --components only
-these go back, and what they depend on.
+Afterwards the app follows its log again, and its results from there on come once more, in
+the new generation; with --hold it waits at the target until --release; with --fork it goes
+on from its newest checkpoint with the state of the target, and with --components only with
+theirs, and of what they depend on.
 
 --dry-run says what would be done, what it costs and what would be refused. APP may be
 left out if one app is deployed.`,
@@ -139,14 +140,16 @@ left out if one app is deployed.`,
 		Args: upToArgs(0, "APP"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			switch {
+			case release:
+				return releaseApp(cmd, &a, argument(args, 0))
 			case hold && fork:
 				return usagef("--hold and --fork: only one of them can follow")
 			case to > 0 && at != "":
 				return usagef("--to and --at: only one of them can be the target")
 			case hold:
-				r.After = control.AfterHold
+				r.After = recovery.AfterHold
 			case fork:
-				r.After = control.AfterFork
+				r.After = recovery.AfterFork
 			}
 			r.App, r.To, r.At = argument(args, 0), state.Epoch(to), recovery.At(at)
 			if r.DryRun {
@@ -160,11 +163,29 @@ left out if one app is deployed.`,
 	f.StringVar(&at, "at", "", "instant (RFC 3339 or ms), or seq:N or seq:N.EVENT in the log of each partition, to go back to")
 	f.StringSliceVar(&r.Components, "components", nil, "only these, such as query1/window, query1 for both of its, or 0/query1 in one partition")
 	f.StringVar(&r.Verify, "verify", recovery.VerifyChecksum, "how the checkpoint is verified first: none, checksum or full")
-	f.BoolVar(&hold, "hold", false, "wait at the target")
-	f.BoolVar(&fork, "fork", false, "go on from the end of the log with the state of the target")
+	f.BoolVar(&hold, "hold", false, "wait at the target, until --release")
+	f.BoolVar(&release, "release", false, "let an app go on that waits")
+	f.BoolVar(&fork, "fork", false, "go on from the newest checkpoint with the state of the target")
 	f.BoolVar(&r.DryRun, "dry-run", false, "only say what would be done")
 	f.IntVar(&r.Parallel, "parallel", 0, "blocks that are fetched and decoded at once; 0 as configured")
 	return cmd
+}
+
+// releaseApp lets an app go on that was held.
+func releaseApp(cmd *cobra.Command, a *asking, app string) error {
+	var released control.App
+	err := a.connected(cmd, func(ctx context.Context, nc *nats.Conn) (err error) {
+		if app, err = appOr(ctx, nc, app); err == nil {
+			released, err = (&control.Client{Conn: nc}).Release(ctx, control.AppRequest{App: app})
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return a.show(cmd, released, func(w io.Writer) {
+		fmt.Fprintf(w, "app %s goes on in generation %d\n", released.Name, released.Generation)
+	})
 }
 
 func planRecovery(cmd *cobra.Command, a *asking, r *recovery.RestoreRequest) error {
@@ -225,6 +246,9 @@ func runRecovery(cmd *cobra.Command, a *asking, r *recovery.RestoreRequest) erro
 	return a.show(cmd, at, func(w io.Writer) {
 		printPlan(w, result.Plan)
 		fmt.Fprintf(w, "done: generation %d of app %s begins with checkpoint %d\n", result.Generation, at.App, result.Epoch)
+		if result.Plan.After == recovery.AfterHold {
+			fmt.Fprintf(w, "it waits there; eventflux recover %s --release lets it go on\n", at.App)
+		}
 	})
 }
 

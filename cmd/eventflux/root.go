@@ -22,9 +22,11 @@ and results are read from NATS subjects.`,
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.AddCommand(
 		newRunCommand(),
+		newServeCommand(),
 		newAppCommand(),
 		newCheckpointCommand(),
 		newRecoverCommand(),
+		newCheckpointerCommand(),
 		newStateCommand(),
 		newReplayCommand(),
 		newPublishCommand(),

@@ -46,10 +46,15 @@ func runApps(cmd *cobra.Command, files []string) error {
 	for i, a := range apps {
 		texts[i] = a.text
 	}
+	return runNode(cmd, cfg, node.Services, texts)
+}
+
+// runNode runs services until the command is interrupted.
+func runNode(cmd *cobra.Command, cfg *config.Config, services, texts []string) error {
 	ctx, stop := interruptible(cmd)
 	defer stop()
 	log := obs.NewLogger(cmd.ErrOrStderr(), cfg.Log)
-	n, err := node.Open(ctx, cfg, texts, readVersion().semver(), log)
+	n, err := node.Open(ctx, cfg, services, texts, readVersion().semver(), log)
 	if err != nil {
 		return err
 	}

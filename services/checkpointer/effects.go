@@ -27,7 +27,10 @@ func (l *leader) do(ctx context.Context, app string, effects []effect) {
 	for _, e := range effects {
 		switch e.do {
 		case doAnswer:
-			l.answer(app, e)
+			l.answer(e)
+			l.logOutcome(app, e)
+		case doPaused:
+			l.answer(e)
 		case doTidy:
 			l.work.Go(func() { l.tidy(ctx, app) })
 		case doNote:
@@ -48,11 +51,14 @@ func (l *leader) do(ctx context.Context, app string, effects []effect) {
 	}
 }
 
-func (l *leader) answer(app string, e effect) {
+func (l *leader) answer(e effect) {
 	for _, id := range e.answers {
 		l.answers[id] <- e.outcome // there is room for one
 		delete(l.answers, id)
 	}
+}
+
+func (l *leader) logOutcome(app string, e effect) {
 	if e.outcome.Committed {
 		l.log.Debug("checkpoint committed", "app", app, "epoch", e.epoch, "ms", e.outcome.Milliseconds)
 	} else {
@@ -167,12 +173,17 @@ type barrierWriters struct {
 	log    *slog.Logger
 	mu     sync.Mutex
 	group  sync.WaitGroup
-	of     map[string]*wal.Writer // by log
+	of     map[string]barrierWriter // by log
+}
+
+type barrierWriter struct {
+	*wal.Writer
+	end context.CancelFunc
 }
 
 func (b *barrierWriters) open(ctx context.Context, conn *nats.Conn, log *slog.Logger) {
 	b.ctx, b.cancel = context.WithCancel(ctx)
-	b.conn, b.log, b.of = conn, log, map[string]*wal.Writer{}
+	b.conn, b.log, b.of = conn, log, map[string]barrierWriter{}
 }
 
 func (b *barrierWriters) close() {
@@ -186,11 +197,24 @@ func (b *barrierWriters) health(app string, partitions uint32) error {
 	defer b.mu.Unlock()
 	var errs []error
 	for p := range partitions {
-		if w := b.of[bus.WALStream(app, p)]; w != nil {
+		if w, ok := b.of[bus.WALStream(app, p)]; ok {
 			errs = append(errs, w.Health())
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// drop ends the writers of an app, whose logs are about to go. Should they come back,
+// they are others, and begin with other writers.
+func (b *barrierWriters) drop(app string, partitions uint32) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for p := range partitions {
+		if w, ok := b.of[bus.WALStream(app, p)]; ok {
+			w.end()
+			delete(b.of, bus.WALStream(app, p))
+		}
+	}
 }
 
 // appendDone passes the outcome of an append on.
@@ -203,20 +227,23 @@ func (b *barrierWriters) append(app string, p uint32, now int64, cut frame.Cut, 
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	stream := bus.WALStream(app, p)
-	w := b.of[stream]
-	if w == nil {
-		var err error
-		if w, err = wal.NewWriter(wal.WriterConfig{Conn: b.conn, App: app, Partition: p, Log: b.log}); err != nil {
+	w, ok := b.of[stream]
+	if !ok {
+		writer, err := wal.NewWriter(wal.WriterConfig{Conn: b.conn, App: app, Partition: p, Log: b.log})
+		if err != nil {
 			return err
 		}
+		ctx, end := context.WithCancel(b.ctx)
+		w = barrierWriter{writer, end}
 		b.of[stream] = w
 		b.group.Go(func() {
-			if err := w.Run(b.ctx); err != nil {
+			defer end()
+			if err := w.Run(ctx); err != nil {
 				b.log.Warn("the writer of barriers has ended; the next one begins anew", "log", stream, "err", err)
 			}
 			b.mu.Lock()
 			defer b.mu.Unlock()
-			if b.of[stream] == w {
+			if b.of[stream].Writer == w.Writer {
 				delete(b.of, stream)
 			}
 		})
@@ -267,7 +294,7 @@ func (l *leader) commit(ctx context.Context, app string, epoch state.Epoch) erro
 	}
 	k := &committed{CheckpointRef: control.CheckpointRef{
 		Generation: m.Generation, Epoch: epoch, Term: l.term, Time: m.Time, Manifest: name, Digest: checkpoint.SHA256(data),
-	}}
+	}, Held: m.Hold}
 	for i := range m.Partitions {
 		p := &m.Partitions[i]
 		k.Barriers = append(k.Barriers, p.Log.Sequence)

@@ -41,6 +41,7 @@ const machineFormat = 1
 type appState struct {
 	control.App
 	Tasks     map[uint32]control.Owner `json:"tasks"`
+	Places    map[uint32]string        `json:"places"`       // partition to the processor that is to run it
 	Newest    state.Epoch              `json:"newest_epoch"` // opened last
 	Decided   state.Epoch              `json:"decided_epoch"`
 	Open      *openEpoch               `json:"open,omitempty"`
@@ -60,7 +61,8 @@ type openEpoch struct {
 // committed is a checkpoint that exists.
 type committed struct {
 	control.CheckpointRef
-	Barriers     []uint64 `json:"barriers"` // sequence by partition
+	Held         bool     `json:"held,omitempty"` // of the first of a generation
+	Barriers     []uint64 `json:"barriers"`       // sequence by partition
 	Bytes        int64    `json:"bytes"`
 	StateBytes   int64    `json:"state_bytes"`
 	Milliseconds float64  `json:"milliseconds"`
@@ -86,6 +88,7 @@ type command struct {
 	Term      checkpoint.Term `json:"term,omitempty"`
 	ID        checkpoint.ID   `json:"barrier,omitzero"`
 	Partition uint32          `json:"partition,omitempty"`
+	Processor string          `json:"processor,omitempty"`
 	Number    uint64          `json:"assignment,omitempty"`
 	Commit    *committed      `json:"commit,omitempty"`
 	Reason    string          `json:"reason,omitempty"`
@@ -95,10 +98,14 @@ type command struct {
 // The kinds of commands. They are durable.
 const (
 	kindDeploy   = "deploy"
+	kindRemove   = "remove" // begins it
+	kindForget   = "forget" // ends it
+	kindPlace    = "place"
 	kindAttach   = "attach"
 	kindOpen     = "open"
 	kindPrepared = "prepared"
-	kindCommit   = "commit"
+	kindCommit   = "commit" // the first of a generation begins it
+	kindRelease  = "release"
 	kindAbort    = "abort"
 	kindRetire   = "retire"
 )
@@ -120,14 +127,24 @@ func (f *FSM) Apply(log *raft.Log) any {
 	if err := json.Unmarshal(log.Data, &c); err != nil {
 		return refuse(control.CodeInternal, "entry %d of the Raft log: %v", log.Index, err)
 	}
-	if c.Kind == kindDeploy {
+	switch c.Kind {
+	case kindDeploy:
 		return f.data.deploy(&c, log.Index)
+	case kindForget:
+		delete(f.data.Apps, c.App)
+		return nil
 	}
 	app := f.data.Apps[c.App]
 	if app == nil {
 		return refuse(control.CodeNotFound, "no app is called %q", c.App)
 	}
 	switch c.Kind {
+	case kindRemove:
+		app.Removing, app.Open, app.Places, app.Tasks = true, nil, nil, map[uint32]control.Owner{}
+		app.Decided = app.Newest
+		return nil
+	case kindPlace:
+		return app.place(&c)
 	case kindAttach:
 		return app.attach(&c, log.Index)
 	case kindOpen:
@@ -138,6 +155,9 @@ func (f *FSM) Apply(log *raft.Log) any {
 		return app.commit(&c)
 	case kindAbort:
 		return app.abort(&c)
+	case kindRelease:
+		app.Held = false
+		return nil
 	case kindRetire:
 		app.Committed = slices.DeleteFunc(app.Committed, func(k committed) bool { return slices.Contains(c.Epochs, k.Epoch) })
 		return nil
@@ -147,6 +167,9 @@ func (f *FSM) Apply(log *raft.Log) any {
 
 func (m *machine) deploy(c *command, index uint64) any {
 	if app := m.Apps[c.App]; app != nil {
+		if app.Removing {
+			return refuse(control.CodeUnavailable, "app %q is being removed; deploy it again when that is done", c.App)
+		}
 		if app.Plan != c.Deploy.Plan {
 			return refuse(control.CodeInvalid, "app %q is deployed with another text: its results would not follow those that are out; deploy the changed one under another @app:name", c.App)
 		}
@@ -158,7 +181,23 @@ func (m *machine) deploy(c *command, index uint64) any {
 	return nil
 }
 
+// place says which processor is to run a partition. Whoever runs it now keeps its
+// assignment until the other has attached.
+func (a *appState) place(c *command) any {
+	if a.Removing || c.Partition >= a.Partitions {
+		return refuse(control.CodeInvalid, "app %s has no partition %d to be run", a.Name, c.Partition)
+	}
+	if a.Places == nil {
+		a.Places = map[uint32]string{}
+	}
+	a.Places[c.Partition] = c.Processor
+	return nil
+}
+
 func (a *appState) attach(c *command, index uint64) any {
+	if place := a.Places[c.Owner.Partition]; place != c.Owner.Processor {
+		return refuse(control.CodeFenced, "partition %d of app %s is given to processor %q, not to %q", c.Owner.Partition, a.Name, place, c.Owner.Processor)
+	}
 	if now := a.Tasks[c.Owner.Partition]; now.Owner == c.Owner.Owner {
 		return now.Assignment
 	}
@@ -170,6 +209,8 @@ func (a *appState) attach(c *command, index uint64) any {
 
 func (a *appState) open(c *command) any {
 	switch {
+	case a.Removing:
+		return refuse(control.CodeInvalid, "app %s is being removed", a.Name)
 	case a.Open != nil && a.Open.Epoch == c.Epoch && a.Open.ID == c.ID:
 		return nil
 	case a.Open != nil:
@@ -207,6 +248,13 @@ func (a *appState) commit(c *command) any {
 	}
 	if no := a.isOpen(c.Commit.Epoch); no != nil {
 		return no
+	}
+	switch c.Commit.Generation {
+	case a.Generation:
+	case a.Generation + 1: // whoever ran the app before has no say any more
+		a.Generation, a.Held, a.Tasks = c.Commit.Generation, c.Commit.Held, map[uint32]control.Owner{}
+	default:
+		return refuse(control.CodeFenced, "checkpoint %d of app %s is of generation %d, the app has %d", c.Commit.Epoch, a.Name, c.Commit.Generation, a.Generation)
 	}
 	a.Committed = append(a.Committed, *c.Commit)
 	a.Decided, a.Checkpoint, a.Open = c.Commit.Epoch, c.Commit.Epoch, nil
@@ -295,6 +343,14 @@ func (f *FSM) app(name string) *appState {
 	return f.data.Apps[name].clone()
 }
 
+// gone reports whether an app is not there any more, or about not to be.
+func (f *FSM) gone(name string) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	a := f.data.Apps[name]
+	return a == nil || a.Removing
+}
+
 // apps returns copies of all, sorted by name.
 func (f *FSM) apps() []*appState {
 	f.mu.Lock()
@@ -325,6 +381,7 @@ func (a *appState) clone() *appState {
 			c.Owners = append(c.Owners, owner)
 		}
 	}
+	c.Places = maps.Clone(a.Places)
 	c.Committed, c.Aborted = slices.Clone(a.Committed), slices.Clone(a.Aborted)
 	if a.Open != nil {
 		open := *a.Open

@@ -36,6 +36,11 @@ type leader struct {
 	answers map[answerID]chan control.Outcome
 	last    answerID
 
+	processors *processors
+	restores   chan restore
+	placing    chan struct{} // has a message when placements are to be looked at
+	removing   sync.Map      // apps that are being removed
+
 	barriers barrierWriters
 	tidying  sync.Mutex
 	swept    time.Time
@@ -54,6 +59,8 @@ func newLeader(s *Service, term uint64) *leader {
 		s: s, term: checkpoint.Term(term), log: s.cfg.Log.With("term", term),
 		messages: make(chan loopMessage, 64), done: make(chan struct{}),
 		apps: map[string]*coordinator{}, answers: map[answerID]chan control.Outcome{},
+		processors: newProcessors(s.cfg.Now()), placing: make(chan struct{}, 1),
+		restores: make(chan restore),
 	}
 }
 
@@ -64,8 +71,12 @@ func (l *leader) run(ctx context.Context) {
 	l.barriers.open(ctx, l.s.cfg.Conn, l.log)
 	defer l.barriers.close()
 	l.work.Go(func() { l.keepProjecting(ctx) })
+	l.work.Go(func() { l.keepPlacing(ctx) })
+	l.work.Go(func() { l.keepRestoring(ctx) })
 	for _, a := range l.s.cfg.FSM.apps() {
-		l.take(ctx, a)
+		if !a.Removing {
+			l.take(ctx, a)
+		}
 	}
 	tick := time.NewTicker(tickEvery)
 	defer tick.Stop()
@@ -77,6 +88,10 @@ func (l *leader) run(ctx context.Context) {
 			l.handle(ctx, m)
 		case <-tick.C:
 			for name, c := range l.apps {
+				if l.s.cfg.FSM.gone(name) {
+					l.drop(name)
+					continue
+				}
 				l.do(ctx, name, c.step(message{kind: msgTick, now: l.s.cfg.Now()}))
 			}
 		}
@@ -95,7 +110,10 @@ func (l *leader) handle(ctx context.Context, m loopMessage) {
 	c := l.apps[m.app]
 	if c == nil {
 		a := l.s.cfg.FSM.app(m.app)
-		if a == nil {
+		if a == nil || a.Removing {
+			if m.reply != nil {
+				m.reply <- control.Outcome{Epoch: m.epoch, Reason: "the app was removed"}
+			}
 			return
 		}
 		l.take(ctx, a)
@@ -180,9 +198,14 @@ func (l *leader) project(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("bucket %s: %w", bus.ClusterBucket, err)
 	}
+	want := map[string]bool{}
 	for _, a := range l.s.cfg.FSM.apps() {
-		key := "app." + a.Name
-		if have, err := bucket.Get(ctx, key); err == nil && sameIndex(have.Value(), a.Index) {
+		if a.Removing {
+			continue
+		}
+		key := bus.ClusterKey("app", a.Name)
+		want[key] = true
+		if have, err := bucket.Get(ctx, key); err == nil && same(have.Value(), &a.App) {
 			continue
 		}
 		a.Owners, a.Checkpoint = nil, 0 // they change all the time; ask for them
@@ -194,10 +217,35 @@ func (l *leader) project(ctx context.Context) error {
 			return fmt.Errorf("bucket %s: put %s: %w", bus.ClusterBucket, key, err)
 		}
 	}
+	keys, err := bucket.ListKeysFiltered(ctx, bus.ClusterKeys("app"))
+	if err != nil {
+		return fmt.Errorf("bucket %s: %w", bus.ClusterBucket, err)
+	}
+	for key := range keys.Keys() {
+		if want[key] {
+			continue
+		}
+		if err := bucket.Delete(ctx, key); err != nil {
+			return fmt.Errorf("bucket %s: delete %s: %w", bus.ClusterBucket, key, err)
+		}
+	}
 	return nil
 }
 
-func sameIndex(value []byte, index uint64) bool {
-	var a control.App
-	return json.Unmarshal(value, &a) == nil && a.Index == index
+// drop forgets the coordinator of an app that is gone. Whoever waits for a checkpoint
+// of it is told.
+func (l *leader) drop(app string) {
+	c := l.apps[app]
+	delete(l.apps, app)
+	for _, waiting := range [][]answerID{c.waiting, c.triggers, c.later, c.pauses} {
+		for _, id := range waiting {
+			l.answers[id] <- control.Outcome{Epoch: c.epoch, Reason: "the app was removed"}
+			delete(l.answers, id)
+		}
+	}
+}
+
+func same(value []byte, a *control.App) bool {
+	var have control.App
+	return json.Unmarshal(value, &have) == nil && have.Index == a.Index && have.Generation == a.Generation && have.Held == a.Held
 }

@@ -29,6 +29,10 @@ func (s *Service) verbs() map[string]verb {
 		control.VerbDeploy:      {false, typed(s.deploy)},
 		control.VerbApps:        {false, typed(s.apps)},
 		control.VerbApp:         {false, typed(s.app)},
+		control.VerbRemove:      {false, typed(s.remove)},
+		control.VerbRestore:     {false, typed(s.restore)},
+		control.VerbRelease:     {false, typed(s.release)},
+		control.VerbHeartbeat:   {false, typed(s.heartbeat)},
 		control.VerbAttach:      {false, typed(s.attach)},
 		control.VerbPrepared:    {false, typed(s.prepared)},
 		control.VerbFailed:      {false, typed(s.failed)},
@@ -147,24 +151,35 @@ func (s *Service) deploy(ctx context.Context, l *leader, r *control.DeployReques
 		return nil, err
 	}
 	l.tell(loopMessage{app: app.Name})
+	l.replace()
 	return s.app(ctx, l, &control.AppRequest{App: app.Name})
 }
 
-func (s *Service) apps(context.Context, *leader, *struct{}) (any, error) {
+func (s *Service) apps(_ context.Context, l *leader, _ *struct{}) (any, error) {
 	list := control.AppList{Apps: []control.App{}}
 	for _, a := range s.cfg.FSM.apps() {
 		a.Text = ""
+		s.addStates(l, a)
 		list.Apps = append(list.Apps, a.App)
 	}
 	return list, nil
 }
 
-func (s *Service) app(_ context.Context, _ *leader, r *control.AppRequest) (any, error) {
+func (s *Service) app(_ context.Context, l *leader, r *control.AppRequest) (any, error) {
 	a, err := s.known(r.App)
 	if err != nil {
 		return nil, err
 	}
+	s.addStates(l, a)
 	return a.App, nil
+}
+
+// addStates adds what processors have said of the app's tasks.
+func (s *Service) addStates(l *leader, a *appState) {
+	for i := range a.Owners {
+		o := &a.Owners[i]
+		o.State = l.processors.state(o.Processor, slot{a.Name, o.Partition}, s.cfg.Now())
+	}
 }
 
 func (s *Service) attach(ctx context.Context, l *leader, r *control.AttachRequest) (any, error) {
@@ -178,7 +193,9 @@ func (s *Service) attach(ctx context.Context, l *leader, r *control.AttachReques
 	case r.Plan != a.Plan:
 		return nil, failure(control.CodeInvalid, "app %q is deployed with another text (%s, and the task has %s)", a.Name, a.Plan, r.Plan)
 	}
-	answer, err := l.propose(ctx, &command{Kind: kindAttach, App: a.Name, Owner: &control.Owner{Partition: r.Partition, Owner: r.Owner}})
+	answer, err := l.propose(ctx, &command{Kind: kindAttach, App: a.Name, Owner: &control.Owner{
+		Partition: r.Partition, Owner: r.Owner, Processor: r.Processor,
+	}})
 	if err != nil {
 		return nil, err
 	}
@@ -187,9 +204,13 @@ func (s *Service) attach(ctx context.Context, l *leader, r *control.AttachReques
 	if a, err = s.known(r.App); err != nil {
 		return nil, err
 	}
-	attached := control.Attached{Generation: a.Generation, Assignment: number, Decided: a.Decided, Checkpoints: []control.CheckpointRef{}}
+	attached := control.Attached{
+		Generation: a.Generation, Held: a.Held, Assignment: number, Decided: a.Decided, Checkpoints: []control.CheckpointRef{},
+	}
 	for _, k := range slices.Backward(a.Committed) {
-		attached.Checkpoints = append(attached.Checkpoints, k.CheckpointRef)
+		if k.Generation == a.Generation {
+			attached.Checkpoints = append(attached.Checkpoints, k.CheckpointRef)
+		}
 	}
 	return attached, nil
 }
@@ -247,6 +268,9 @@ func (s *Service) trigger(ctx context.Context, l *leader, r *control.AppRequest)
 	}
 	if len(a.Owners) < int(a.Partitions) {
 		return nil, failure(control.CodeUnavailable, "%d of %d partitions of app %s have a task; a checkpoint needs all", len(a.Owners), a.Partitions, a.Name)
+	}
+	if a.Held {
+		return nil, failure(control.CodeInvalid, "app %s is held where it was restored; eventflux recover %[1]s --release lets it go on", a.Name)
 	}
 	return l.ask(ctx, r.App, message{kind: msgTrigger})
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"eventflux/shared/bus"
+	"eventflux/shared/control"
 	"eventflux/shared/siddhiql"
 )
 
@@ -29,7 +30,8 @@ func TestTaskWaitsForTheServer(t *testing.T) {
 	must(t, err)
 	running, stop := context.WithCancel(context.Background())
 	ended := make(chan struct{})
-	go func() { defer close(ended); s.tasks[0].run(running) }()
+	s.start(running, plan, control.Assigned{App: plan.Name})
+	go func() { defer close(ended); <-s.all()[0].ended }()
 	defer func() { stop(); <-ended }()
 	r := &rig{t: t}
 	r.eventually("the task has met the absence", func() bool { return s.Tasks()[0].Error != "" })

@@ -17,11 +17,15 @@ import (
 	"eventflux/shared/store"
 )
 
-// Config says which apps a processor runs, and where.
+// Config says what a processor works with.
 type Config struct {
 	// Conn must not buffer while it is disconnected; those of bus.Connect do not.
 	Conn *nats.Conn
-	// Apps are the apps, every partition of which is run here.
+	// ID is the processor's name in the cluster, which it keeps over restarts; it is
+	// needed with Control.
+	ID string
+	// Apps are run with every partition where there is no Control; else the
+	// checkpointer says what to run.
 	Apps []*siddhiql.Plan
 	// DedupWindow is how long a message id is remembered, in log time.
 	DedupWindow time.Duration
@@ -55,6 +59,10 @@ type Config struct {
 // Control is the checkpointer as tasks need it. Its errors are those of
 // control.Client.
 type Control interface {
+	// Heartbeat says how the processor is, and returns what it is to run.
+	Heartbeat(ctx context.Context, r control.HeartbeatRequest) (control.Heartbeat, error)
+	// App returns an app with its text.
+	App(ctx context.Context, r control.AppRequest) (control.App, error)
 	// Attach takes a partition over. It waits for a leader until ctx ends.
 	Attach(ctx context.Context, r control.AttachRequest) (control.Attached, error)
 	// Prepared returns once the epoch is decided, or with ctx's error.
@@ -76,6 +84,9 @@ func (c *Config) check() error {
 	}
 	if c.Control != nil && c.Store == nil {
 		errs = append(errs, errors.New("no store for checkpoints; set store.url"))
+	}
+	if c.Control != nil && c.ID == "" {
+		errs = append(errs, errors.New("no name; set processor.id"))
 	}
 	if c.FullEvery < 0 || c.Workers < 0 {
 		errs = append(errs, fmt.Errorf("checkpoint.full_every is %d and recovery.workers %d, neither may be negative", c.FullEvery, c.Workers))

@@ -20,7 +20,6 @@ func TestLostTailHalts(t *testing.T) {
 	must(t, r.js.DeleteStream(r.within(), bus.WALStream("sums", 0)))
 	for range 3 {
 		s, stop := r.start()
-		<-s.Ready()
 		r.eventually("the task has halted", func() bool { return r.info(s).State == string(stateHalted) })
 		for _, text := range []string{"EFW_sums_0 ends at 0", "results of 5", "lost its tail"} {
 			if info := r.info(s); !strings.Contains(info.Error, text) {

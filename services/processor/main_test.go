@@ -153,7 +153,13 @@ func (r *rig) results() []string {
 	return lines
 }
 
-func (r *rig) info(s *Service) TaskInfo { return s.Tasks()[0] }
+// info is how the one task is; the zero TaskInfo before it was started.
+func (r *rig) info(s *Service) (i TaskInfo) {
+	if all := s.Tasks(); len(all) > 0 {
+		i = all[0]
+	}
+	return i
+}
 
 // eventually waits until done holds.
 func (r *rig) eventually(what string, done func() bool) {

@@ -126,7 +126,7 @@ from S#time(50 millisec) select v insert expired events into Out;`)
 	}
 }
 
-// What a former owner still sends is refused, and it halts.
+// What a former owner still sends is refused, and it stops.
 func TestFormerOwnerIsFencedOff(t *testing.T) {
 	r := newRig(t, sums)
 	first, _ := r.start()
@@ -136,9 +136,9 @@ func TestFormerOwnerIsFencedOff(t *testing.T) {
 	second, _ := r.start()
 	r.eventually("the second owner has taken over", func() bool { return r.info(second).State == string(stateRunning) })
 	r.send("S", 1001, "", "a", 2)
-	r.eventually("the first owner has halted", func() bool { return r.info(first).State == string(stateHalted) })
+	r.eventually("the first owner is fenced", func() bool { return r.info(first).State == string(stateFenced) })
 	if info := r.info(first); !strings.Contains(info.Error, errFenced.Error()) {
-		t.Errorf("halted with %q, want %q", info.Error, errFenced)
+		t.Errorf("fenced with %q, want %q", info.Error, errFenced)
 	}
 	must(t, second.Drain(r.within()))
 	if got := len(r.results()); got != 2 {

@@ -26,7 +26,11 @@ func (t *task) attach(ctx context.Context) (control.Attached, error) {
 	}
 	attached, err := t.service.cfg.Control.Attach(ctx, control.AttachRequest{
 		App: t.plan.Name, Partition: t.partition, Owner: t.owner, Plan: t.plan.Digest,
+		Processor: t.service.cfg.ID,
 	})
+	if control.Code(err) == control.CodeFenced {
+		return attached, fmt.Errorf("%w: %w", errFenced, err)
+	}
 	if err != nil {
 		return attached, fmt.Errorf("attach to the checkpointer: %w", err)
 	}
@@ -51,6 +55,10 @@ func (t *task) restore(ctx context.Context, attached control.Attached) error {
 		t.log.Error("checkpoint cannot be used; trying the one before", "epoch", ref.Epoch, "err", err)
 		unusable = append(unusable, fmt.Errorf("checkpoint %d: %w", ref.Epoch, err))
 	}
+	if t.generation > 1 {
+		return errors.Join(append(unusable, fmt.Errorf("no checkpoint of generation %d is left that can be used; go back to another one: eventflux recover %s --to EPOCH", t.generation, t.plan.Name))...)
+	}
+	t.start = checkpoint.Start{}
 	if err := t.begin(attached); err != nil {
 		return err
 	}
@@ -99,7 +107,21 @@ func (t *task) restoreFrom(ctx context.Context, attached control.Attached, ref c
 	for i := range part.Components {
 		t.saver.chains[part.Components[i].ID] = part.Components[i].Runs
 	}
+	t.startAt(part)
 	return t.openBehind(ctx, &part.Log)
+}
+
+// startAt takes in where the generation begins.
+func (t *task) startAt(part *checkpoint.Partition) {
+	t.start = checkpoint.Start{Sequence: part.Log.Sequence}
+	if part.Start != nil {
+		t.start = *part.Start
+	}
+	if t.start.Event == 0 { // whole frames
+		t.muteTo(position{seq: t.start.Sequence + 1})
+	} else {
+		t.muteTo(position{seq: t.start.Sequence})
+	}
 }
 
 // passOver tells what makes a checkpoint unusable from what makes the store so.

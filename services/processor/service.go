@@ -4,23 +4,48 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
 	"runtime"
+	"slices"
 	"sync"
+	"sync/atomic"
 
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nuid"
+
+	"eventflux/shared/control"
+	"eventflux/shared/siddhiql"
 )
 
-// Service runs the tasks of its apps.
+// Service runs the tasks that are assigned to it.
 type Service struct {
-	cfg   Config
-	js    jetstream.JetStream
-	tasks []*task
+	cfg         Config
+	js          jetstream.JetStream
+	incarnation string
+	changed     chan struct{} // has a message when the checkpointer has something to be told
+
+	mu    sync.Mutex
+	tasks map[slot]*assignedTask
 
 	running context.Context // ends when tasks are to end at the end of their logs
 	drain   context.CancelFunc
-	opening sync.WaitGroup // tasks that have not looked at the end of their logs yet
-	ready   chan struct{}  // closed: there are none
-	ended   chan struct{}  // closed: Run has returned
+	leaving atomic.Bool
+	alone   chan struct{} // closed: nothing is assigned any more, or nobody could take it over
+	ended   chan struct{} // closed: Run has returned
+}
+
+// slot is a partition of an app.
+type slot struct {
+	app       string
+	partition uint32
+}
+
+// assignedTask is a task with what it was assigned as.
+type assignedTask struct {
+	*task
+	as     control.Assigned
+	cancel context.CancelFunc
+	ended  chan struct{}
 }
 
 // New checks the configuration. Nothing is started or created before Run.
@@ -44,24 +69,17 @@ func New(cfg Config) (*Service, error) {
 	if err != nil {
 		return nil, fmt.Errorf("processor: %w", err)
 	}
-	s := &Service{cfg: cfg, js: js, ready: make(chan struct{}), ended: make(chan struct{})}
-	s.running, s.drain = context.WithCancel(context.Background())
-	for _, app := range cfg.Apps {
-		for p := range uint32(app.Partitions) {
-			s.tasks = append(s.tasks, newTask(s, app, p))
-		}
+	s := &Service{
+		cfg: cfg, js: js, incarnation: nuid.Next(), changed: make(chan struct{}, 1),
+		tasks: map[slot]*assignedTask{}, alone: make(chan struct{}), ended: make(chan struct{}),
 	}
-	s.opening.Add(len(s.tasks))
+	s.running, s.drain = context.WithCancel(context.Background())
 	return s, nil
 }
 
-// Ready is closed once every task has taken its partition over, or halted. From
-// then on frames may be appended to the logs. Before, new frames could take the
-// sequences of lost ones, and hide the loss.
-func (s *Service) Ready() <-chan struct{} { return s.ready }
-
-// Run creates the streams that are missing and runs all tasks until ctx ends, or
-// until they have drained. A task that halts ends neither the others nor Run.
+// Run runs what is assigned until ctx ends, or until it has drained. The streams that
+// are missing are created. A task that halts ends neither the others nor Run. An error
+// means that another process has begun under the same name.
 func (s *Service) Run(ctx context.Context) error {
 	defer close(s.ended)
 	defer s.drain()
@@ -70,19 +88,71 @@ func (s *Service) Run(ctx context.Context) error {
 		return fmt.Errorf("processor: %w", err)
 	}
 	defer func() { _ = info.Stop() }() // the connection may be gone already
-	var group sync.WaitGroup
-	for _, t := range s.tasks {
-		group.Go(func() { t.run(ctx) })
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	if s.cfg.Control != nil {
+		err = s.follow(ctx)
+	} else {
+		s.runAll(ctx)
 	}
-	s.opening.Wait() // every task comes to this point, however it ends
-	close(s.ready)
-	group.Wait()
-	// Where all tasks have halted, somebody has to tell why, until told to stop.
+	if err != nil {
+		cancel()
+		err = fmt.Errorf("processor: %w", err)
+	}
+	for _, t := range s.all() {
+		<-t.ended
+	}
+	return err
+}
+
+// runAll runs every partition of the configured apps until it is told to drain or ctx
+// ends.
+func (s *Service) runAll(ctx context.Context) {
+	for _, plan := range s.cfg.Apps {
+		for p := range uint32(plan.Partitions) {
+			s.start(ctx, plan, control.Assigned{App: plan.Name, Partition: p})
+		}
+	}
 	select {
 	case <-ctx.Done():
 	case <-s.running.Done():
 	}
-	return nil
+}
+
+func (s *Service) start(ctx context.Context, plan *siddhiql.Plan, as control.Assigned) {
+	ctx, cancel := context.WithCancel(ctx)
+	t := &assignedTask{task: newTask(s, plan, as.Partition), as: as, cancel: cancel, ended: make(chan struct{})}
+	s.mu.Lock()
+	s.tasks[slot{as.App, as.Partition}] = t
+	s.mu.Unlock()
+	go func() {
+		defer close(t.ended)
+		defer cancel()
+		t.run(ctx)
+	}()
+}
+
+// stop ends a task and forgets it.
+func (s *Service) stop(t *assignedTask) {
+	t.cancel()
+	<-t.ended
+	s.mu.Lock()
+	delete(s.tasks, slot{t.as.App, t.as.Partition})
+	s.mu.Unlock()
+}
+
+func (s *Service) all() []*assignedTask {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Collect(maps.Values(s.tasks))
+}
+
+// tell has the checkpointer told at once how the tasks are.
+func (s *Service) tell() {
+	select {
+	case s.changed <- struct{}{}:
+	default: // it will be
+	}
 }
 
 // Drain lets every task apply what its log holds by now and make the results

@@ -1,8 +1,10 @@
 package processor
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -21,12 +23,16 @@ const (
 	stateReplaying phase = "replaying"
 	stateRunning   phase = "running"
 	stateHalted    phase = "halted"
+	stateHeld      phase = "held"   // where a restore has put it, until it is released
+	stateFenced    phase = "fenced" // another task has the partition
 	stateDrained   phase = "drained"
 	stateStopped   phase = "stopped" // ended by its process
 )
 
 // status is what others may know of a task while it runs.
 type status struct {
+	changed func() // called when the phase has changed
+
 	mu    sync.Mutex
 	phase phase
 	err   error
@@ -38,24 +44,30 @@ type status struct {
 	results    atomic.Uint64 // rows handed to the output stream
 	dropped    atomic.Uint64 // rows that a window could not take
 
-	restored  atomic.Uint64 // epoch of the checkpoint that the task began with
-	unusable  atomic.Uint64 // newer checkpoints that were passed over, since the process began
-	committed atomic.Uint64 // epoch of the newest checkpoint
-	pause     atomic.Int64  // of the task at the newest barrier, ns
+	generation atomic.Uint64
+	restored   atomic.Uint64 // epoch of the checkpoint that the task began with
+	unusable   atomic.Uint64 // newer checkpoints that were passed over, since the process began
+	committed  atomic.Uint64 // epoch of the newest checkpoint
+	pause      atomic.Int64  // of the task at the newest barrier, ns
 }
 
 func (s *status) set(to phase, err error) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	s.phase, s.err = to, err
+	s.mu.Unlock()
+	s.changed()
+}
+
+func (s *status) is() phase {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.phase
 }
 
 // caughtUp says that the task has applied all that its log is known to hold.
 func (s *status) caughtUp() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.phase == stateReplaying {
-		s.phase = stateRunning
+	if s.is() == stateReplaying {
+		s.set(stateRunning, nil)
 	}
 }
 
@@ -79,7 +91,9 @@ type TaskInfo struct {
 	Error string `json:"error,omitempty"`
 	// Applied is the log sequence of the newest frame applied.
 	Applied uint64 `json:"applied"`
-	Events  uint64 `json:"events"`
+	// Generation is the app's line of history that the task is on.
+	Generation uint64 `json:"generation"`
+	Events     uint64 `json:"events"`
 	// Results counts the rows handed to the output stream since the start.
 	Results uint64 `json:"results"`
 	// Duplicates counts the messages that were dropped for their Nats-Msg-Id.
@@ -102,19 +116,24 @@ type TaskInfo struct {
 // Alive reports whether the task applies frames, or is about to.
 func (t *TaskInfo) Alive() bool {
 	switch phase(t.State) {
-	case stateStarting, stateReplaying, stateRunning:
+	case stateStarting, stateReplaying, stateRunning, stateHeld:
 		return true
-	case stateHalted, stateDrained, stateStopped:
+	case stateHalted, stateFenced, stateDrained, stateStopped:
 	}
 	return false
 }
 
 // Tasks returns how the tasks are, in the order of apps and partitions.
 func (s *Service) Tasks() []TaskInfo {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	infos := make([]TaskInfo, 0, len(s.tasks))
 	for _, t := range s.tasks {
 		infos = append(infos, t.info())
 	}
+	slices.SortFunc(infos, func(x, y TaskInfo) int {
+		return cmp.Or(cmp.Compare(x.App, y.App), cmp.Compare(x.Partition, y.Partition))
+	})
 	return infos
 }
 
@@ -126,7 +145,7 @@ func (t *task) info() TaskInfo {
 		App: t.plan.Name, Partition: t.partition, State: string(s.phase),
 		Applied: s.applied.Load(), Events: s.events.Load(), Results: s.results.Load(),
 		Duplicates: s.duplicates.Load(), Dropped: s.dropped.Load(), Repeated: s.repeated.Load(),
-		Restored: s.restored.Load(), Unusable: s.unusable.Load(), Checkpoint: s.committed.Load(),
+		Generation: s.generation.Load(), Restored: s.restored.Load(), Unusable: s.unusable.Load(), Checkpoint: s.committed.Load(),
 		PauseSeconds: time.Duration(s.pause.Load()).Seconds(),
 	}
 	if s.err != nil {

@@ -5,8 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"runtime/debug"
-	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"eventflux/shared/bus"
+	"eventflux/shared/checkpoint"
 	"eventflux/shared/engine"
 	"eventflux/shared/frame"
 	"eventflux/shared/siddhiql"
@@ -30,20 +31,23 @@ type task struct {
 	owner     string // this incarnation, for people who read fences
 	log       *slog.Logger
 	status    status
-	tookOver  func() // the log may grow from now on
 
 	// Of one run.
-	core     *engine.Task
-	created  time.Time // of the log's JetStream stream
-	decoder  frame.Decoder
-	reader   *wal.Reader
-	ticks    *wal.Writer
-	ticked   int64 // stamp of the newest tick that was appended
-	renderer *renderer
-	box      *outbox
-	last     []position // of the newest result of each stream at the takeover
-	end      *uint64    // the log's last sequence when the task was told to drain
-	saver    *saver     // nil without checkpoints
+	generation checkpoint.Generation
+	core       *engine.Task
+	created    time.Time // of the log's JetStream stream
+	decoder    frame.Decoder
+	reader     *wal.Reader
+	ticks      *wal.Writer
+	ticked     int64 // stamp of the newest tick that was appended
+	renderer   *renderer
+	box        *outbox
+	last       []position       // of the newest result of the generation on each stream at the takeover
+	newest     uint64           // log sequence of the newest result of any generation
+	start      checkpoint.Start // of the generation: no results up to there; zero: none
+	held       bool             // the task stops there
+	end        *uint64          // the log's last sequence when the task was told to drain
+	saver      *saver           // nil without checkpoints
 }
 
 func newTask(s *Service, plan *siddhiql.Plan, partition uint32) *task {
@@ -51,14 +55,13 @@ func newTask(s *Service, plan *siddhiql.Plan, partition uint32) *task {
 		service: s, nc: s.cfg.Conn, plan: plan, partition: partition, owner: nuid.Next(),
 		log: s.cfg.Log.With("app", plan.Name, "partition", partition),
 	}
-	t.tookOver = sync.OnceFunc(s.opening.Done)
+	t.status.changed = s.tell
 	t.status.set(stateStarting, nil)
 	return t
 }
 
 // run runs the task until ctx ends, until it has drained, or until it halts.
 func (t *task) run(ctx context.Context) {
-	defer t.tookOver() // or never will
 	err := t.try(ctx)
 	for wait := retryWait; unavailable(err) && ctx.Err() == nil; wait = min(2*wait, retryWaitMax) {
 		t.log.Warn("NATS or the store is away; the task begins again", "err", err, "in", wait)
@@ -72,6 +75,9 @@ func (t *task) run(ctx context.Context) {
 	switch {
 	case ctx.Err() != nil:
 		t.status.set(stateStopped, nil)
+	case errors.Is(err, errFenced):
+		t.status.set(stateFenced, err)
+		t.log.Warn("task stopped: its partition was taken over", "err", err)
 	case err != nil:
 		t.status.set(stateHalted, err)
 		t.log.Error("task halted; the other tasks go on", "sequence", t.status.applied.Load()+1, "err", err)
@@ -108,6 +114,8 @@ func (t *task) try(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	t.generation, t.held = max(attached.Generation, 1), attached.Held
+	t.status.generation.Store(uint64(t.generation))
 	last, emit, err := t.takeOver(ctx)
 	if err != nil {
 		return err
@@ -120,7 +128,6 @@ func (t *task) try(ctx context.Context) error {
 	if err := t.checkTail(ctx, t.reader.Tail(), emit.last); err != nil {
 		return err
 	}
-	t.tookOver()
 	t.log.Info("task took over", "checkpoint", t.status.restored.Load(), "from", t.reader.Position(), "log_end", t.reader.Tail())
 	t.status.set(stateReplaying, nil)
 
@@ -171,6 +178,9 @@ func (t *task) consume(ctx context.Context) error {
 		if t.reader.AtTail() {
 			t.status.caughtUp()
 		}
+		if t.held && t.reader.Position() > t.start.Sequence {
+			return t.hold(ctx)
+		}
 		record, more, err := t.next(ctx)
 		if err != nil {
 			return err
@@ -186,8 +196,8 @@ func (t *task) consume(ctx context.Context) error {
 	}
 }
 
-// apply applies one frame and hands on its results. A panic halts this task, and
-// no other: the state may be half changed, but nothing durable is.
+// apply applies one frame and hands on its results. A panic halts this task, and no
+// other: the state may be half changed, but nothing durable is.
 func (t *task) apply(ctx context.Context, record wal.Record) (err error) {
 	defer func() {
 		if cause := recover(); cause != nil {
@@ -198,7 +208,12 @@ func (t *task) apply(ctx context.Context, record wal.Record) (err error) {
 	if err != nil {
 		return fmt.Errorf("log sequence %d: %w", record.Seq, err)
 	}
-	done, err := t.core.Apply(record.Seq, f)
+	var done engine.Applied
+	if record.Seq == t.start.Sequence && t.start.Event > 0 {
+		done, err = t.applyStart(record.Seq, f)
+	} else {
+		done, err = t.core.Apply(record.Seq, f)
+	}
 	if err != nil {
 		return fmt.Errorf("log sequence %d: %w", record.Seq, err)
 	}
@@ -212,6 +227,52 @@ func (t *task) apply(ctx context.Context, record wal.Record) (err error) {
 		return t.cut(ctx, record.Seq, f)
 	}
 	return nil
+}
+
+// applyStart applies the frame in which the generation begins: it has results only of
+// what comes behind the event, and none of that if the task is held.
+func (t *task) applyStart(seq uint64, f *frame.Frame) (engine.Applied, error) {
+	until := engine.Until{Step: func(s engine.Step) {
+		if s.Event > 0 && s.Event <= t.start.Event {
+			t.muteTo(position{seq, rowsOf(t.core.Outputs())})
+		}
+	}}
+	if t.held {
+		until.Event = t.start.Event
+	}
+	done, err := t.core.ApplyUntil(seq, f, &until)
+	return done.Applied, err
+}
+
+func rowsOf(outputs []engine.Output) (n uint64) {
+	for _, o := range outputs {
+		n += uint64(o.To - o.From)
+	}
+	return n
+}
+
+// muteTo lets no result before a position out.
+func (t *task) muteTo(end position) {
+	for s := range t.last {
+		// What is after the position before it is at or behind it.
+		before := position{seq: end.seq - 1, ordinal: math.MaxUint64}
+		if end.ordinal > 0 {
+			before = position{end.seq, end.ordinal - 1}
+		}
+		if before.after(t.last[s]) {
+			t.last[s] = before
+		}
+	}
+}
+
+// hold waits until the task is told to end: a release begins it anew.
+func (t *task) hold(ctx context.Context) error {
+	t.status.set(stateHeld, nil)
+	select {
+	case <-ctx.Done():
+	case <-t.service.running.Done():
+	}
+	return ctx.Err()
 }
 
 // next returns the next frame of the log. While it is idle, a tick is appended

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"eventflux/shared/checkpoint"
+	"eventflux/shared/control"
 	"eventflux/shared/scratch"
 	"eventflux/shared/state"
 )
@@ -63,7 +64,17 @@ type PlanRequest struct {
 	Components []string `json:"components,omitempty"`
 	Verify     string   `json:"verify,omitempty"` // none, checksum (the default), full
 	After      string   `json:"after,omitempty"`  // resume (the default), hold, fork
+	// Look says that nothing is to be restored: then the beginning of the log serves as
+	// well as a checkpoint.
+	Look bool `json:"look,omitempty"`
 }
+
+// What becomes of an app after a recovery.
+const (
+	AfterResume = control.Resume // it follows its log from the target
+	AfterHold   = control.Hold   // it waits at the target
+	AfterFork   = "fork"         // it goes on from its newest checkpoint, with the operators' state of the target
+)
 
 // Plan is what a recovery will do.
 type Plan struct {

@@ -26,7 +26,7 @@ func (s *Service) diff(ctx context.Context, r *DiffRequest) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	scope, err := h.scope(nil, control.AfterResume)
+	scope, err := h.scope(nil, AfterResume)
 	if err != nil {
 		return nil, err
 	}

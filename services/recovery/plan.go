@@ -24,6 +24,7 @@ type course struct {
 	from   *chosen // what state is loaded from
 	onto   *chosen // what stays as it is, where not all is replaced; nil: nothing
 	scope  scope
+	look   bool // nothing is restored
 	plan   *Plan
 	others []control.CheckpointRef // that may serve if from does not, newest first
 }
@@ -51,7 +52,7 @@ func (s *Service) chart(ctx context.Context, r *PlanRequest) (*course, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &course{h: h, target: target, plan: &Plan{App: r.App, Target: target.text, Verify: r.Verify, After: r.After}}
+	c := &course{h: h, target: target, look: r.Look, plan: &Plan{App: r.App, Target: target.text, Verify: r.Verify, After: r.After}}
 	if c.scope, err = h.scope(r.Components, r.After); err != nil {
 		return nil, err
 	}
@@ -60,11 +61,11 @@ func (s *Service) chart(ctx context.Context, r *PlanRequest) (*course, error) {
 
 // complete puts the defaults in.
 func (r *PlanRequest) complete() error {
-	r.Verify, r.After = cmp.Or(r.Verify, VerifyChecksum), cmp.Or(r.After, control.AfterResume)
+	r.Verify, r.After = cmp.Or(r.Verify, VerifyChecksum), cmp.Or(r.After, AfterResume)
 	if !slices.Contains([]string{VerifyNone, VerifyChecksum, VerifyFull}, r.Verify) {
 		return failure(control.CodeInvalid, "verify %.40q is not one of none, checksum, full", r.Verify)
 	}
-	if !slices.Contains([]string{control.AfterResume, control.AfterHold, control.AfterFork}, r.After) {
+	if !slices.Contains([]string{AfterResume, AfterHold, AfterFork}, r.After) {
 		return failure(control.CodeInvalid, "after %.40q is not one of resume, hold, fork", r.After)
 	}
 	return nil
@@ -78,6 +79,10 @@ func (c *course) settle(ctx context.Context, refs []control.CheckpointRef) error
 	}
 	if c.from == nil {
 		return nil // and the plan says why
+	}
+	if c.from.manifest == nil && !c.scope.partial() && !c.look {
+		c.refuse(fmt.Sprintf("app %s begins anew with a checkpoint, and none of its is at or before %s", c.h.plan.Name, c.target.text), c.insteadOf(ctx, 0))
+		return nil
 	}
 	if c.scope.partial() {
 		if c.onto, _, err = c.choose(ctx, &moment{}, c.h.refs); err != nil {
@@ -136,7 +141,7 @@ func (c *course) choose(ctx context.Context, m *moment, refs []control.Checkpoin
 		c.refuse(fmt.Sprintf("app %s has no checkpoint %d, or it is no longer retained", app, m.epoch), "eventflux checkpoint ls "+app)
 	case m.epoch > 0:
 		c.refuse(fmt.Sprintf("checkpoint %d cannot be used: %s", m.epoch, c.plan.PassedOver[len(c.plan.PassedOver)-1].Why), c.insteadOf(ctx, m.epoch))
-	case c.whole():
+	case c.whole() && c.h.app.Generation <= 1: // later ones need not follow from the log alone
 		return &chosen{}, nil, nil
 	default:
 		c.refuse(fmt.Sprintf("no checkpoint at or before %s can be used, and the log does not go back to its beginning", m.text), c.insteadOf(ctx, 0))
@@ -184,7 +189,7 @@ func (c *course) insteadOf(ctx context.Context, epoch state.Epoch) string {
 // describe fills the plan in once it is known what is done.
 func (c *course) describe(ctx context.Context) error {
 	p := c.plan
-	p.Checkpoint, p.Generation, p.Time = c.from.epoch(), c.h.app.Generation, c.from.ref.Time
+	p.Checkpoint, p.Generation, p.Time = c.from.epoch(), c.from.ref.Generation, c.from.ref.Time
 	p.Components, p.Warnings = c.scope.describe(c.h)
 	p.DedupWindow = c.h.s.cfg.DedupWindow.Milliseconds()
 	if damaged, err := c.measureStore(ctx); err != nil {

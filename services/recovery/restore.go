@@ -98,6 +98,9 @@ func (c *course) verified(ctx context.Context, j *job, workers int) (*VerifyRepo
 // the target is rebuilt and stored first.
 func (c *course) request(ctx context.Context, j *job, workers int) (*control.RestoreRequest, error) {
 	r := &control.RestoreRequest{App: c.h.plan.Name, Epoch: c.from.epoch(), After: c.plan.After}
+	if r.After == AfterFork {
+		r.After = control.Resume
+	}
 	if !c.scope.partial() {
 		if c.target.epoch > 0 {
 			return r, nil
@@ -107,7 +110,9 @@ func (c *course) request(ctx context.Context, j *job, workers int) (*control.Res
 			if err != nil {
 				return nil, err
 			}
-			r.Starts = append(r.Starts, control.Start{Partition: part.Partition, Sequence: at.Sequence, Event: at.Event})
+			r.Starts = append(r.Starts, control.Start{
+				Partition: part.Partition, Start: checkpoint.Start{Sequence: at.Sequence, Event: at.Event},
+			})
 		}
 		return r, nil
 	}

@@ -41,7 +41,7 @@ func (h *history) scope(names []string, after string) (scope, error) {
 	if err != nil {
 		return scope{}, err
 	}
-	s := scope{all: len(names) == 0 && after != control.AfterFork, infos: task.Infos(), parts: make([]map[string]*scoped, h.app.Partitions)}
+	s := scope{all: len(names) == 0 && after != AfterFork, infos: task.Infos(), parts: make([]map[string]*scoped, h.app.Partitions)}
 	for p := range s.parts {
 		s.parts[p] = map[string]*scoped{}
 	}

@@ -20,7 +20,7 @@ const (
 
 // state answers VerbState. The live task notices nothing of it.
 func (s *Service) state(ctx context.Context, r *StateRequest) (any, error) {
-	c, err := s.chart(ctx, &PlanRequest{App: r.App, Target: r.Target, Verify: VerifyNone})
+	c, err := s.chart(ctx, &PlanRequest{App: r.App, Target: r.Target, Verify: VerifyNone, Look: true})
 	if err != nil {
 		return nil, err
 	}

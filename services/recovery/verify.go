@@ -115,9 +115,18 @@ func (h *history) prove(ctx context.Context, one *chosen, e *effort, report *Ver
 		report.Unproved = wrong.why
 		return nil
 	}
+	line, err := h.lineOf(ctx, one)
+	if err != nil {
+		var wrong *unusable
+		if !errors.As(err, &wrong) {
+			return err
+		}
+		report.Unproved = wrong.why
+		return nil
+	}
 	var why []string
 	for _, ref := range h.refs {
-		if ref.Epoch >= one.epoch() {
+		if ref.Epoch >= line.Epoch || ref.Generation != line.Generation {
 			continue
 		}
 		before, err := h.open(ctx, ref)
@@ -134,7 +143,7 @@ func (h *history) prove(ctx context.Context, one *chosen, e *effort, report *Ver
 		why = append(why, fmt.Sprintf("checkpoint %d: %v", ref.Epoch, err))
 	}
 	for p := range h.logs {
-		if !h.logs[p].whole() {
+		if !h.logs[p].whole() || line.Generation > 1 {
 			if why == nil {
 				why = []string{"no earlier checkpoint is retained"}
 			}
@@ -144,6 +153,62 @@ func (h *history) prove(ctx context.Context, one *chosen, e *effort, report *Ver
 		}
 	}
 	return h.proveFrom(ctx, &chosen{}, one, e, report)
+}
+
+// lineOf returns the checkpoint whose history is that of a checkpoint: itself, or where
+// a generation begins with it, the one of a former generation that it is a copy of.
+func (h *history) lineOf(ctx context.Context, one *chosen) (control.CheckpointRef, error) {
+	first := one.ref.Generation > 1
+	for _, ref := range h.refs {
+		if ref.Generation == one.ref.Generation && ref.Epoch < one.epoch() {
+			first = false
+		}
+	}
+	if !first {
+		return one.ref, nil
+	}
+	why := "the checkpoint that it was made of is no longer retained"
+	for _, ref := range h.refs {
+		if ref.Generation >= one.ref.Generation {
+			continue
+		}
+		other, err := h.open(ctx, ref)
+		var wrong *unusable
+		if errors.As(err, &wrong) {
+			continue
+		}
+		if err != nil {
+			return ref, err
+		}
+		same, put := sameState(one, other)
+		if same {
+			return h.lineOf(ctx, other) // it is of an older generation, so this ends
+		}
+		if put {
+			why = "a restore put its state together, so it is not what the log gives"
+		}
+	}
+	return one.ref, unusablef("generation %d begins with it, and %s", one.ref.Generation, why)
+}
+
+// sameState reports whether two checkpoints were cut at the same barriers and have the
+// same state; cut: they were cut at the same barriers.
+func sameState(a, b *chosen) (same, cut bool) {
+	for i := range a.manifest.Partitions {
+		x, y := &a.manifest.Partitions[i], &b.manifest.Partitions[i]
+		if x.Log.ID != y.Log.ID {
+			return false, false
+		}
+		same = i == 0 || same
+		if len(x.Components) != len(y.Components) {
+			same = false
+			continue
+		}
+		for k := range x.Components {
+			same = same && x.Components[k].ID == y.Components[k].ID && x.Components[k].Digest == y.Components[k].Digest
+		}
+	}
+	return same, true
 }
 
 func (h *history) proveFrom(ctx context.Context, before, one *chosen, e *effort, report *VerifyReport) error {

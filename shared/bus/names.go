@@ -1,6 +1,7 @@
 package bus
 
 import (
+	"encoding/hex"
 	"fmt"
 	"strconv"
 	"strings"
@@ -73,5 +74,20 @@ func JobSubject(job string) string { return "ef.recovery.job." + job }
 
 // ClusterBucket is the KV bucket with the projection of the cluster's state.
 const ClusterBucket = "EF_CLUSTER"
+
+// ClusterKey names what the bucket has of an app, such as its deployment. Names with
+// characters that keys cannot have are written in hexadecimal behind '='.
+func ClusterKey(what, app string) string {
+	for _, r := range app {
+		letter := r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9'
+		if !letter && r != '-' && r != '_' {
+			return what + ".=" + hex.EncodeToString([]byte(app))
+		}
+	}
+	return what + "." + app
+}
+
+// ClusterKeys matches ClusterKey for every app.
+func ClusterKeys(what string) string { return what + ".*" }
 
 func decimal(p uint32) string { return strconv.FormatUint(uint64(p), 10) }

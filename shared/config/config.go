@@ -26,6 +26,7 @@ type Config struct {
 	Store      Store
 	Retention  Retention
 	Recovery   Recovery
+	Processor  Processor
 	Raft       Raft
 	Log        Log
 
@@ -82,6 +83,11 @@ type Retention struct {
 // Recovery says how state is restored.
 type Recovery struct {
 	Workers int // blocks that are fetched at once; 0 for the number of cores
+}
+
+// Processor says who this processor is.
+type Processor struct {
+	ID string // unique in the cluster; "" for the name of the host
 }
 
 // Raft says who this checkpointer is, and with whom it makes a group.

@@ -150,6 +150,12 @@ func (c *Client) App(ctx context.Context, r AppRequest) (a App, err error) {
 	return a, err
 }
 
+// Heartbeat tells how a processor is, and returns what it is to run.
+func (c *Client) Heartbeat(ctx context.Context, r HeartbeatRequest) (h Heartbeat, err error) {
+	err = c.Do(ctx, VerbHeartbeat, r, &h)
+	return h, err
+}
+
 // Attach takes a partition over for a task.
 func (c *Client) Attach(ctx context.Context, r AttachRequest) (a Attached, err error) {
 	err = c.Do(ctx, VerbAttach, r, &a)

@@ -15,6 +15,7 @@ const (
 	VerbApps        = "apps"        // nothing → AppList
 	VerbApp         = "app"         // AppRequest → App, with its text
 	VerbRemove      = "remove"      // AppRequest → App
+	VerbHeartbeat   = "heartbeat"   // HeartbeatRequest → Heartbeat
 	VerbAttach      = "attach"      // AttachRequest → Attached
 	VerbPrepared    = "prepared"    // PreparedRequest → Outcome, once it is known
 	VerbFailed      = "failed"      // FailedRequest → Outcome
@@ -62,6 +63,10 @@ type App struct {
 	Text string `json:"text,omitempty"`
 	// Checkpoint is the newest committed one; 0: none.
 	Checkpoint state.Epoch `json:"checkpoint"`
+	// Held says that its tasks wait where a restore has put them, for VerbRelease.
+	Held bool `json:"held,omitempty"`
+	// Removing says that the app is on its way out.
+	Removing bool `json:"removing,omitempty"`
 	// Owners has the owner of each partition that a task is attached to.
 	Owners []Owner `json:"owners,omitempty"`
 }
@@ -69,8 +74,12 @@ type App struct {
 // Owner is a task that is attached to a partition.
 type Owner struct {
 	Partition  uint32 `json:"partition"`
-	Owner      string `json:"owner"`
+	Owner      string `json:"owner"`     // the task's incarnation
+	Processor  string `json:"processor"` // that runs it
 	Assignment uint64 `json:"assignment"`
+	// State is what the processor said of its task last: starting, replaying, running,
+	// halted and so on; empty where it has not been heard of for a while.
+	State string `json:"state,omitempty"`
 }
 
 // AppList is the answer to VerbApps, sorted by name.
@@ -78,13 +87,57 @@ type AppList struct {
 	Apps []App `json:"apps"`
 }
 
+// HeartbeatRequest is what a processor says of itself, several times in a second. One
+// that has not been heard of for HeartbeatTimeout is taken for dead, and its partitions
+// are given to others.
+type HeartbeatRequest struct {
+	Processor   string `json:"processor"`   // its name, which it keeps over restarts
+	Incarnation string `json:"incarnation"` // unique for each start
+	// Leaving says that it wants to give up what it runs.
+	Leaving bool         `json:"leaving,omitempty"`
+	Tasks   []TaskReport `json:"tasks,omitempty"`
+}
+
+// TaskReport is how a task is.
+type TaskReport struct {
+	App       string `json:"app"`
+	Partition uint32 `json:"partition"`
+	State     string `json:"state"`
+}
+
+// HeartbeatTimeout is after how much silence a processor is taken for dead. It should
+// speak five times as often.
+const HeartbeatTimeout = 1500 * time.Millisecond
+
+// Heartbeat tells a processor what to run: these and no others.
+type Heartbeat struct {
+	Assigned []Assigned `json:"assigned"`
+	// Alone says that there is no other processor that could take over.
+	Alone bool `json:"alone,omitempty"`
+}
+
+// Assigned is a partition that a processor is to run.
+type Assigned struct {
+	App        string                `json:"app"`
+	Partition  uint32                `json:"partition"`
+	Index      uint64                `json:"index"` // of the app's deployment
+	Generation checkpoint.Generation `json:"generation"`
+	Held       bool                  `json:"held,omitempty"`
+}
+
+// NudgeSubject is where the leader publishes, on core NATS, that assignments have
+// changed: processors ask at once instead of at their next heartbeat.
+const NudgeSubject = "ef.processor.nudge"
+
 // AttachRequest is a task that takes a partition over. Asking again as the same
-// owner changes nothing.
+// owner changes nothing. It is refused as CodeFenced where the partition is assigned
+// to another processor.
 type AttachRequest struct {
 	App       string `json:"app"`
 	Partition uint32 `json:"partition"`
 	Owner     string `json:"owner"` // unique for each incarnation
-	Plan      string `json:"plan"`  // digest of the text that the task runs
+	Processor string `json:"processor"`
+	Plan      string `json:"plan"` // digest of the text that the task runs
 }
 
 // Attached tells a task what it is to restore.
@@ -96,7 +149,9 @@ type Attached struct {
 	// Decided is the newest epoch that is committed or aborted; barriers up to it
 	// need no answer.
 	Decided state.Epoch `json:"decided"`
-	// Checkpoints are those that are retained, newest first.
+	// Held says that the task is to stop where the generation begins.
+	Held bool `json:"held,omitempty"`
+	// Checkpoints are those of the generation that are retained, newest first.
 	Checkpoints []CheckpointRef `json:"checkpoints"`
 }
 

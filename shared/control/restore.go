@@ -7,47 +7,55 @@ import (
 	"eventflux/shared/state"
 )
 
-// VerbRestore takes an app's tasks to another state, as a new generation:
-// RestoreRequest → Restored, once it is decided.
-const VerbRestore = "restore"
-
-// What becomes of the tasks after a restore.
+// The verbs of restores.
 const (
-	AfterResume = "resume" // they follow the log
-	AfterHold   = "hold"   // they wait at the target
-	AfterFork   = "fork"   // they follow the log from its end, with the operators' state of the target
+	VerbRestore = "restore" // RestoreRequest → Restored
+	VerbRelease = "release" // AppRequest → App
 )
 
-// RestoreRequest says which state the tasks of an app are to begin with.
+// RestoreRequest begins a new generation of an app from a checkpoint: its tasks load
+// what it says, and their results carry the generation. It is not idempotent: each one
+// that succeeds begins another generation.
 type RestoreRequest struct {
 	App string `json:"app"`
-	// Epoch is the checkpoint that tasks load; 0: none, they begin empty at the
-	// beginning of their logs.
+	// Epoch is the checkpoint that tasks load.
 	Epoch state.Epoch `json:"epoch"`
-	// Starts say for each partition where the target is: state is as of there, and
-	// results at or before it are not emitted again. Empty: the barriers of Epoch.
+	// Starts has, for partitions that are to go on at a later place than the
+	// checkpoint's barrier, that place: the log up to it is applied without results.
 	Starts []Start `json:"starts,omitempty"`
-	// Components are to replace those of Epoch, by partition. Their runs are stored.
+	// Components replace those of the checkpoint, by partition. Their runs are in the
+	// store.
 	Components map[uint32][]checkpoint.Component `json:"components,omitempty"`
-	After      string                            `json:"after"`
+	// After is what becomes of the app then; "" is Resume.
+	After string `json:"after,omitempty"`
 }
 
-// Start is a place in the log of a partition.
+// What becomes of an app that was restored.
+const (
+	Resume = "resume" // tasks follow the log
+	Hold   = "hold"   // tasks stop at their starts, until VerbRelease
+)
+
+// Start is the place in a partition's log at which it goes on.
 type Start struct {
 	Partition uint32 `json:"partition"`
-	Sequence  uint64 `json:"sequence"`
-	// Event is the number of the last event in that frame, from 1; 0: all of the frame.
-	Event uint64 `json:"event,omitempty"`
+	checkpoint.Start
 }
 
-// Restored is what a restore led to: Epoch is the checkpoint that tasks now begin with.
+// Restored is the answer to VerbRestore: tasks will reload.
 type Restored struct {
 	Generation checkpoint.Generation `json:"generation"`
-	Epoch      state.Epoch           `json:"epoch"`
+	Epoch      state.Epoch           `json:"epoch"` // of the checkpoint that the restore made
 }
 
-// Restore takes an app's tasks to another state.
-func (c *Client) Restore(ctx context.Context, r RestoreRequest) (done Restored, err error) {
-	err = c.Do(ctx, VerbRestore, r, &done)
-	return done, err
+// Restore begins a new generation of an app.
+func (c *Client) Restore(ctx context.Context, r RestoreRequest) (a Restored, err error) {
+	err = c.Do(ctx, VerbRestore, r, &a)
+	return a, err
+}
+
+// Release lets an app that is held go on.
+func (c *Client) Release(ctx context.Context, r AppRequest) (a App, err error) {
+	err = c.Do(ctx, VerbRelease, r, &a)
+	return a, err
 }

@@ -80,7 +80,7 @@ func (x *exporter) write(ctx context.Context, out io.Writer) error {
 		return err
 	}
 	planner := &control.Client{Conn: x.nc, Service: recovery.ServiceName, Attempt: time.Minute}
-	request := recovery.PlanRequest{App: x.opt.App, Target: recovery.Target{To: x.opt.Epoch}, Verify: recovery.VerifyNone}
+	request := recovery.PlanRequest{App: x.opt.App, Target: recovery.Target{To: x.opt.Epoch}, Verify: recovery.VerifyNone, Look: true}
 	if err := planner.Do(ctx, recovery.VerbPlan, request, &x.plan); err != nil {
 		return err
 	}

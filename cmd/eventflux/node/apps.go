@@ -3,9 +3,13 @@ package node
 import (
 	"context"
 	"errors"
+	"fmt"
+	"os"
+	"strings"
 	"sync"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"eventflux/services/ingest"
@@ -16,27 +20,19 @@ import (
 	"eventflux/shared/siddhiql"
 )
 
-// lastCheckpointTimeout bounds how long a stop waits for a checkpoint. Without it the
-// next start replays a longer tail.
-const lastCheckpointTimeout = 20 * time.Second
+const (
+	// leaveTimeout bounds how long a stop waits for others to take its partitions.
+	leaveTimeout = 15 * time.Second
+	// lastCheckpointTimeout bounds how long a stop waits for a checkpoint. Without it
+	// the next start replays a longer tail.
+	lastCheckpointTimeout = 20 * time.Second
 
-// apps is what serves a set of apps.
-type apps struct {
-	plans     []*siddhiql.Plan
-	ingest    *ingest.Service
-	processor *processor.Service
-}
+	lookEvery = 20 * time.Millisecond
+	sayEvery  = 5 * time.Second
+)
 
-// newApps makes the services of a set of apps, which do nothing yet.
-func (n *Node) newApps(plans []*siddhiql.Plan, c *connections) (*apps, error) {
-	wal := bus.StreamLimits{BytesMax: int64(n.cfg.WAL.BytesMax)}
-	a := &apps{plans: plans}
-	var err error
-	a.ingest, err = ingest.New(ingest.Config{
-		Conn: c.events, LogConn: c.logs, Plans: plans, WALLimits: wal, Durability: n.durability,
-		EventBytesMax: int(n.cfg.Ingest.EventBytesMax), MemoryMax: int64(n.cfg.Ingest.MemoryMax),
-		Version: n.version, Log: n.log,
-	})
+func (n *Node) newProcessor(ctx context.Context) (*processor.Service, error) {
+	nc, err := n.connectOwn(ctx, "eventflux processor")
 	if err != nil {
 		return nil, err
 	}
@@ -50,68 +46,55 @@ func (n *Node) newApps(plans []*siddhiql.Plan, c *connections) (*apps, error) {
 			return nil, err
 		}
 	}
-	a.processor, err = processor.New(processor.Config{
-		Conn: c.tasks, Apps: plans, BatchMessagesMax: batch, DedupWindow: n.cfg.Dedup.Window, WAL: wal, Version: n.version,
+	id, err := n.processorID()
+	if err != nil {
+		return nil, err
+	}
+	return processor.New(processor.Config{
+		Conn: nc, ID: id, BatchMessagesMax: batch, DedupWindow: n.cfg.Dedup.Window,
+		WAL: n.walLimits(), Version: n.version,
 		Control: n.control, Store: n.store, Compression: choice,
 		FullEvery: n.cfg.Checkpoint.FullEvery, Workers: n.cfg.Recovery.Workers,
-		Metadata: map[string]string{"durability": n.durability.String(), "guarantee": n.durability.Guarantee()},
+		Metadata: map[string]string{"processor": id, "durability": n.durability.String(), "guarantee": n.durability.Guarantee()},
 		Log:      n.log,
 	})
-	return a, err
 }
 
-// serveApps runs ingest and processor of a set of apps until ctx ends, and stops them
-// in order. It also ends, with its error, when the checkpointer does.
-func (n *Node) serveApps(ctx context.Context, plans []*siddhiql.Plan, checkpoints part, ready func()) error {
-	conns, err := n.connectApps(ctx)
+// processorID is the processor's name: that of the host where none is configured.
+func (n *Node) processorID() (string, error) {
+	if n.cfg.Processor.ID != "" {
+		return n.cfg.Processor.ID, nil
+	}
+	if n.server != nil {
+		return "single", nil
+	}
+	host, err := os.Hostname()
 	if err != nil {
-		return ignoreEnd(ctx, err)
+		return "", fmt.Errorf("name of this host: %w; set processor.id", err)
 	}
-	defer conns.close()
-	a, err := n.newApps(plans, conns)
-	if err != nil {
-		return err
-	}
-	tasks := start(a.processor.Run)
-	events := start(func(ctx context.Context) error {
-		select {
-		case <-a.processor.Ready():
-			return a.ingest.Run(ctx)
-		case <-ctx.Done():
-			return nil
-		}
-	})
-	var failed error
-	serving := a.ingest.Ready()
-wait:
-	for {
-		select {
-		case <-serving:
-			serving = nil
-			ready()
-		case failed = <-events.ended:
-			break wait
-		case failed = <-tasks.ended:
-			break wait
-		case failed = <-checkpoints.ended:
-			break wait
-		case <-ctx.Done():
-			break wait
-		}
-	}
-	n.log.Info("stopping: no more events are accepted")
-	err = events.stop()
-	if failed == nil && err == nil {
-		if !n.skipLast {
-			n.lastCheckpoints(a.processor.Tasks())
-		}
-		drain, cancel := context.WithTimeout(context.Background(), drainTimeout)
+	return host, nil
+}
+
+func (n *Node) walLimits() bus.StreamLimits {
+	return bus.StreamLimits{BytesMax: int64(n.cfg.WAL.BytesMax)}
+}
+
+// retreat gives the partitions of the processor to others. Where there are none, it
+// makes a last checkpoint and has the tasks apply what is left.
+func (n *Node) retreat(p *processor.Service) {
+	if n.server == nil {
+		ctx, cancel := context.WithTimeout(context.Background(), leaveTimeout)
 		defer cancel()
-		if late := a.processor.Drain(drain); late != nil {
-			n.log.Warn("stopped before all results were out", "err", late)
-		}
+		p.Leave(ctx)
 	}
-	return errors.Join(failed, err, tasks.stop())
+	if !n.skipLast {
+		n.lastCheckpoints(p.Tasks())
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), drainTimeout)
+	defer cancel()
+	if err := p.Drain(ctx); err != nil {
+		n.log.Warn("stopped before all results were out", "err", err)
+	}
 }
 
 // lastCheckpoints makes a checkpoint of each app, so that the next start has little to
@@ -139,6 +122,119 @@ func (n *Node) lastCheckpoints(tasks []processor.TaskInfo) {
 	group.Wait()
 }
 
+// ingestAll accepts events of all deployed apps until ctx ends. When the apps change, it
+// ends and begins again with the others: publishers wait for an answer that much longer.
+func (n *Node) ingestAll(ctx context.Context, ready func([]*siddhiql.Plan)) error {
+	// Events have a connection of their own, so that the answers to publishers do not
+	// wait behind what goes to the logs.
+	events, err := n.connect(ctx, "eventflux ingest")
+	if err != nil {
+		return ignoreEnd(ctx, err)
+	}
+	defer events.Close()
+	logs, err := n.connect(ctx, "eventflux ingest log")
+	if err != nil {
+		return ignoreEnd(ctx, err)
+	}
+	defer logs.Close()
+	changes, err := n.watchApps(ctx)
+	if err != nil {
+		return ignoreEnd(ctx, err)
+	}
+	defer changes.stop()
+	for ctx.Err() == nil {
+		plans, err := n.deployed(ctx)
+		if err != nil {
+			return ignoreEnd(ctx, err)
+		}
+		serving, stop := context.WithCancel(ctx)
+		watched := start(func(context.Context) error {
+			changes.await(serving, plans)
+			stop()
+			return nil
+		})
+		err = n.ingest(serving, events, logs, plans, ready)
+		stop()
+		_ = watched.stop() // it only ends serving
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// ingest accepts events of some apps, until ctx ends.
+func (n *Node) ingest(ctx context.Context, events, logs *nats.Conn, plans []*siddhiql.Plan, ready func([]*siddhiql.Plan)) error {
+	if !n.awaitTasks(ctx, plans) {
+		return nil
+	}
+	in, err := ingest.New(ingest.Config{
+		Conn: events, LogConn: logs, Plans: plans, WALLimits: n.walLimits(), Durability: n.durability,
+		EventBytesMax: int(n.cfg.Ingest.EventBytesMax), MemoryMax: int64(n.cfg.Ingest.MemoryMax),
+		Version: n.version, Log: n.log,
+	})
+	if err != nil {
+		return err
+	}
+	serving := start(in.Run)
+	select {
+	case <-in.Ready():
+		ready(plans)
+		<-ctx.Done()
+	case err := <-serving.ended:
+		return err
+	case <-ctx.Done():
+	}
+	return serving.stop()
+}
+
+// awaitTasks waits until a task has looked at the log of every partition, and halted or
+// not. Before, new frames could take the sequences of lost ones, and hide the loss. It
+// returns false if ctx has ended.
+func (n *Node) awaitTasks(ctx context.Context, plans []*siddhiql.Plan) bool {
+	said := time.Now()
+	for {
+		list, err := n.control.Apps(ctx)
+		if ctx.Err() != nil {
+			return false
+		}
+		missing := ""
+		if err == nil {
+			if missing = missingTask(list.Apps, plans); missing == "" {
+				return true
+			}
+		}
+		if time.Since(said) >= sayEvery {
+			said = time.Now()
+			n.log.Warn("no events are accepted before a processor has looked at every log; start one with eventflux serve --services processor", "waiting_for", missing, "err", err)
+		}
+		select {
+		case <-ctx.Done():
+			return false
+		case <-time.After(lookEvery):
+		}
+	}
+}
+
+// missingTask names a partition that no task has taken over, or "".
+func missingTask(apps []control.App, plans []*siddhiql.Plan) string {
+	states := map[string]map[uint32]string{}
+	for _, a := range apps {
+		states[a.Name] = map[uint32]string{}
+		for _, o := range a.Owners {
+			states[a.Name][o.Partition] = o.State
+		}
+	}
+	for _, plan := range plans {
+		for p := range uint32(plan.Partitions) {
+			if s := states[plan.Name][p]; s == "" || s == "starting" {
+				return fmt.Sprintf("%s, partition %d", plan.Name, p)
+			}
+		}
+	}
+	return ""
+}
+
 // deployed returns the plans of all deployed apps, in the order of their names.
 func (n *Node) deployed(ctx context.Context) ([]*siddhiql.Plan, error) {
 	list, err := n.control.Apps(ctx)
@@ -147,7 +243,13 @@ func (n *Node) deployed(ctx context.Context) ([]*siddhiql.Plan, error) {
 	}
 	var plans []*siddhiql.Plan
 	for _, a := range list.Apps {
+		if a.Removing {
+			continue
+		}
 		full, err := n.control.App(ctx, control.AppRequest{App: a.Name})
+		if control.Code(err) == control.CodeNotFound {
+			continue // removed meanwhile
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -163,39 +265,51 @@ func (n *Node) deployed(ctx context.Context) ([]*siddhiql.Plan, error) {
 // watcher tells when the set of apps changes.
 type watcher struct{ watch jetstream.KeyWatcher }
 
+// watchApps waits until there is a cluster to be watched.
 func (n *Node) watchApps(ctx context.Context) (*watcher, error) {
 	js, err := jetstream.New(n.conns[0])
 	if err != nil {
 		return nil, err
 	}
-	bucket, err := js.KeyValue(ctx, bus.ClusterBucket)
-	if err != nil {
-		return nil, err
+	for {
+		bucket, err := js.KeyValue(ctx, bus.ClusterBucket)
+		if err == nil {
+			watch, err := bucket.Watch(ctx, bus.ClusterKeys("app"), jetstream.MetaOnly())
+			return &watcher{watch}, err
+		}
+		if !errors.Is(err, jetstream.ErrBucketNotFound) && ctx.Err() == nil {
+			n.log.Warn("look at the cluster's bucket; trying again", "bucket", bus.ClusterBucket, "err", err)
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(10 * lookEvery):
+		}
 	}
-	watch, err := bucket.Watch(ctx, "app.>", jetstream.MetaOnly())
-	return &watcher{watch}, err
 }
 
 func (w *watcher) stop() { _ = w.watch.Stop() }
 
-// await returns true when an app is there that is not among plans, or gone that is.
-func (w *watcher) await(ctx context.Context, plans []*siddhiql.Plan) bool {
+// await returns when an app is there that is not among plans, or gone that is, or ctx
+// has ended.
+func (w *watcher) await(ctx context.Context, plans []*siddhiql.Plan) {
 	known := map[string]bool{}
 	for _, p := range plans {
-		known["app."+p.Name] = true
+		known[bus.ClusterKey("app", p.Name)] = true
 	}
 	for {
 		select {
 		case <-ctx.Done():
-			return false
+			return
 		case e, open := <-w.watch.Updates():
 			switch {
 			case !open:
-				return false
+				<-ctx.Done()
+				return
 			case e == nil: // all that was there before has come
-			case known[e.Key()] == (e.Operation() == jetstream.KeyValuePut):
-			default:
-				return true
+			case !strings.HasPrefix(e.Key(), "app."):
+			case known[e.Key()] != (e.Operation() == jetstream.KeyValuePut):
+				return
 			}
 		}
 	}

@@ -10,35 +10,28 @@ import (
 	"eventflux/services/checkpointer"
 	"eventflux/services/checkpointer/consensus"
 	"eventflux/shared/bus"
-	"eventflux/shared/control"
 	"eventflux/shared/store/stores"
 )
 
-// openCheckpointer opens the store of checkpoints and this process's part of the
-// Raft group.
-func (n *Node) openCheckpointer(ctx context.Context) error {
-	nc, err := n.connect(ctx, "eventflux control")
-	if err != nil {
-		return err
-	}
-	n.conns = append(n.conns, nc)
-	n.control = &control.Client{Conn: nc}
+func (n *Node) openStore(ctx context.Context) (err error) {
 	at := n.cfg.Store.URL
 	if at == "" {
 		at = "file:" + filepath.Join(n.cfg.Data, "checkpoints")
 	}
-	if n.store, err = stores.Open(ctx, at, n.log); err != nil {
-		return err
-	}
+	n.store, err = stores.Open(ctx, at, n.log)
+	return err
+}
+
+// openCheckpointer opens this process's part of the Raft group.
+func (n *Node) openCheckpointer(ctx context.Context) (err error) {
 	n.fsm = checkpointer.NewFSM()
 	if n.raft, err = consensus.Open(n.raftConfig()); err != nil {
 		return err
 	}
-	own, err := n.connect(ctx, "eventflux checkpointer")
+	own, err := n.connectOwn(ctx, "eventflux checkpointer")
 	if err != nil {
 		return err
 	}
-	n.conns = append(n.conns, own)
 	n.checkpoint, err = checkpointer.New(checkpointer.Config{
 		Conn: own, Store: n.store, Raft: n.raft, FSM: n.fsm,
 		Interval: n.cfg.Checkpoint.Interval, Timeout: n.cfg.Checkpoint.Timeout,
@@ -66,32 +59,13 @@ func (n *Node) raftConfig() consensus.Config {
 	return c
 }
 
-// connections are those of ingest and processor. Each has its own, so that the answers
-// to one do not wait behind the events of another.
-type connections struct{ events, logs, tasks *nats.Conn }
-
-func (n *Node) connectApps(ctx context.Context) (*connections, error) {
-	c := &connections{}
-	for _, one := range []struct {
-		to   **nats.Conn
-		name string
-	}{{&c.events, "eventflux ingest"}, {&c.logs, "eventflux ingest log"}, {&c.tasks, "eventflux processor"}} {
-		nc, err := n.connect(ctx, one.name)
-		if err != nil {
-			c.close()
-			return nil, err
-		}
-		*one.to = nc
+// connectOwn connects for as long as the node is open.
+func (n *Node) connectOwn(ctx context.Context, name string) (*nats.Conn, error) {
+	nc, err := n.connect(ctx, name)
+	if err == nil {
+		n.conns = append(n.conns, nc)
 	}
-	return c, nil
-}
-
-func (c *connections) close() {
-	for _, nc := range []*nats.Conn{c.events, c.logs, c.tasks} {
-		if nc != nil {
-			nc.Close()
-		}
-	}
+	return nc, err
 }
 
 // connect connects to the node's NATS. The connection is the caller's to close.

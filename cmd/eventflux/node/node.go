@@ -1,6 +1,6 @@
-// Package node runs the services of EventFlux in one process: the embedded NATS
-// server, or connections to an external one, checkpointer, ingest and processor. What each
-// of them does is left to its package.
+// Package node runs services of EventFlux in one process: all of them with an embedded
+// NATS server, or some with an external one. What each of them does is left to its
+// package.
 //
 //	data folder ──▶ NATS ──▶ checkpointer ──▶ processor ──▶ ingest ──▶ serving
 //	                                                                      │ stop
@@ -14,12 +14,14 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go"
 
 	"eventflux/services/checkpointer"
 	"eventflux/services/checkpointer/consensus"
+	"eventflux/services/processor"
 	"eventflux/services/recovery"
 	"eventflux/shared/bus"
 	"eventflux/shared/config"
@@ -35,9 +37,13 @@ const drainTimeout = 30 * time.Second
 // raftStopTimeout bounds how long a stop waits for another leader.
 const raftStopTimeout = 5 * time.Second
 
-// Node is all services of a set of apps in one process.
+// Services are those that a node can run.
+var Services = []string{"checkpointer", "processor", "ingest", "recovery"}
+
+// Node is some of the services in one process, or all.
 type Node struct {
 	cfg        *config.Config
+	services   []string
 	texts      []string // of the apps that the node was started with
 	version    string
 	log        *slog.Logger
@@ -48,16 +54,17 @@ type Node struct {
 	raft       *consensus.Node
 	fsm        *checkpointer.FSM
 	control    *control.Client
-	checkpoint *checkpointer.Service
-	recovery   *recovery.Service
-	skipLast   bool // tests: stop without a last checkpoint, as a kill does
+	checkpoint *checkpointer.Service // nil where this node runs none
+	recovery   *recovery.Service     // likewise
+	skipLast   bool                  // tests: stop without a last checkpoint, as a kill does
 }
 
 // Open opens the data folder and connects to NATS, and starts an embedded server
 // first unless an external one is configured. No events are accepted before Run.
-// texts are those of apps that are deployed if they are not yet; version is a semver.
-func Open(ctx context.Context, cfg *config.Config, texts []string, version string, log *slog.Logger) (*Node, error) {
-	n := &Node{cfg: cfg, texts: texts, version: version, log: log}
+// services are some of Services. texts are those of apps that are deployed if they are
+// not yet; version is a semver.
+func Open(ctx context.Context, cfg *config.Config, services, texts []string, version string, log *slog.Logger) (*Node, error) {
+	n := &Node{cfg: cfg, services: services, texts: texts, version: version, log: log}
 	if err := n.open(ctx); err != nil {
 		return nil, errors.Join(err, n.Close())
 	}
@@ -76,11 +83,29 @@ func (n *Node) open(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := n.openCheckpointer(ctx); err != nil {
+	nc, err := n.connectOwn(ctx, "eventflux control")
+	if err != nil {
 		return err
 	}
-	return n.openRecovery(ctx)
+	n.control = &control.Client{Conn: nc}
+	if n.runs("checkpointer") || n.runs("processor") || n.runs("recovery") {
+		if err := n.openStore(ctx); err != nil {
+			return err
+		}
+	}
+	if n.runs("checkpointer") {
+		if err := n.openCheckpointer(ctx); err != nil {
+			return err
+		}
+	}
+	if n.runs("recovery") {
+		return n.openRecovery(ctx)
+	}
+	return nil
 }
+
+// runs reports whether a service is among the node's.
+func (n *Node) runs(service string) bool { return slices.Contains(n.services, service) }
 
 // embed starts the NATS server on the data folder.
 func (n *Node) embed() (err error) {
@@ -134,20 +159,23 @@ func (n *Node) URL() string {
 func (n *Node) Durability() bus.Durability { return n.durability }
 
 // Run serves until ctx ends, and then stops in order: it accepts no more events,
-// makes durable what was accepted, makes a last checkpoint, lets the processor apply
-// the rest, and returns nil. ready is called once events are accepted. An error is why
-// a service ended.
+// makes durable what was accepted, gives its partitions to other processors or makes a
+// last checkpoint, lets the tasks apply the rest, and returns nil. ready is called once
+// the node serves, and again when it serves other apps. An error is why a service ended.
 func (n *Node) Run(ctx context.Context, ready func(plans []*siddhiql.Plan)) error {
-	checkpoints := start(n.checkpoint.Run)
-	recoveries := start(n.recovery.Run)
+	var checkpoints, recoveries part
+	if n.checkpoint != nil {
+		checkpoints = start(n.checkpoint.Run)
+	}
+	if n.recovery != nil {
+		recoveries = start(n.recovery.Run)
+	}
 	err := n.serve(ctx, checkpoints, ready)
 	return errors.Join(err, recoveries.stop(), checkpoints.stop())
 }
 
-// serve deploys the node's own apps and runs all that are deployed. When those
-// change, ingest and processor are stopped and started with the others: publishers
-// wait for an answer that much longer.
-func (n *Node) serve(ctx context.Context, checkpoints part, ready func([]*siddhiql.Plan)) error {
+// serve deploys the node's own apps and runs processor and ingest.
+func (n *Node) serve(ctx context.Context, checkpoints part, ready func([]*siddhiql.Plan)) (err error) {
 	for _, text := range n.texts {
 		if _, err := n.control.Deploy(ctx, control.DeployRequest{Text: text}); err != nil {
 			if ctx.Err() != nil {
@@ -156,32 +184,32 @@ func (n *Node) serve(ctx context.Context, checkpoints part, ready func([]*siddhi
 			return fmt.Errorf("deploy: %w", err)
 		}
 	}
-	changes, err := n.watchApps(ctx)
-	if err != nil {
-		return ignoreEnd(ctx, err)
-	}
-	defer changes.stop()
-	for {
-		plans, err := n.deployed(ctx)
-		if err != nil {
+	var tasks part
+	var running *processor.Service
+	if n.runs("processor") {
+		if running, err = n.newProcessor(ctx); err != nil {
 			return ignoreEnd(ctx, err)
 		}
-		serving, stop := context.WithCancel(ctx)
-		again := false
-		watched := start(func(context.Context) error {
-			if changes.await(serving, plans) {
-				again = true
-				stop()
-			}
-			return nil
-		})
-		err = n.serveApps(serving, plans, checkpoints, func() { ready(plans) })
-		stop()
-		_ = watched.stop() // it only ends serving
-		if err != nil || !again || ctx.Err() != nil {
-			return err
-		}
+		tasks = start(running.Run)
 	}
+	var events part
+	if n.runs("ingest") {
+		events = start(func(ctx context.Context) error { return n.ingestAll(ctx, ready) })
+	} else {
+		ready(nil)
+	}
+	select {
+	case <-ctx.Done():
+	case err = <-checkpoints.ended:
+	case err = <-tasks.ended:
+	case err = <-events.ended:
+	}
+	n.log.Info("stopping")
+	err = errors.Join(err, events.stop())
+	if running != nil && err == nil {
+		n.retreat(running)
+	}
+	return errors.Join(err, tasks.stop())
 }
 
 func ignoreEnd(ctx context.Context, err error) error {
@@ -217,6 +245,7 @@ type part struct {
 	ended  chan error // closed at the end; has the error, if any
 }
 
+// start runs a service until it is stopped. The zero part is one that does nothing.
 func start(run func(context.Context) error) part {
 	ctx, cancel := context.WithCancel(context.Background())
 	p := part{cancel: cancel, ended: make(chan error, 1)}
@@ -231,6 +260,9 @@ func start(run func(context.Context) error) part {
 
 // stop ends the part and returns its error, unless that was received before.
 func (p part) stop() error {
+	if p.cancel == nil {
+		return nil
+	}
 	p.cancel()
 	return <-p.ended
 }

@@ -1,253 +1,193 @@
 package node
 
 import (
-	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
-	"maps"
 	"slices"
-	"strings"
-	"sync"
 	"testing"
-	"time"
 
-	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
-	"eventflux/services/recovery"
 	"eventflux/shared/bus"
 	"eventflux/shared/checkpoint"
 	"eventflux/shared/control"
-	"eventflux/shared/state"
 )
 
-// restorer writes down what it is asked for.
-type restorer struct {
-	mu    sync.Mutex
-	asked []control.RestoreRequest
-	err   error
-}
-
-func (r *restorer) Restore(_ context.Context, request control.RestoreRequest) (control.Restored, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.asked = append(r.asked, request)
-	return control.Restored{Generation: 2, Epoch: 99}, r.err
-}
-
-func (r *restorer) last() control.RestoreRequest {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.asked[len(r.asked)-1]
-}
-
-// withRestorer makes the chain's node ask the restorer instead of the checkpointer.
-func withRestorer(c *chain) *restorer {
-	r := &restorer{}
-	c.adapt = func(n *Node) {
-		cfg := n.recoveryConfig(n.conns[len(n.conns)-1])
-		cfg.Restorer = r
-		var err error
-		if n.recovery, err = recovery.New(cfg); err != nil {
-			c.t.Fatal(err)
+// publishBatch publishes events [from, to) as one frame of the log.
+func (c *chain) publishBatch(from, to int) {
+	c.t.Helper()
+	payload := []byte("[")
+	for i := from; i < to; i++ {
+		if i > from {
+			payload = append(payload, ',')
 		}
+		payload = fmt.Appendf(payload, `{"k":"k%d","v":%d}`, i%3, i*i%101)
 	}
-	return r
+	if _, err := c.js.Publish(c.within(), "events.S", append(payload, ']')); err != nil {
+		c.t.Fatal(err)
+	}
 }
 
-const twoQueries = `@app:name('w') define stream S (k string, v int);
-	@info(name='win') from S#length(20) select k, sum(v) as total insert into Mid;
-	@info(name='all') from S select k, count() as n group by k insert into Out;`
-
-// digests of all components of app w as of a target, by id.
-func (c *chain) digestsAt(target recovery.Target) map[string]state.Digest {
+// generations waits until app w has put out n rows, and returns those of each
+// generation in their order.
+func (c *chain) generations(n int) map[string][]string {
 	c.t.Helper()
-	_, m := c.manifest(c.newest())
-	digests := map[string]state.Digest{}
-	for _, k := range m.Partitions[0].Components {
-		digests[k.ID] = c.state(recovery.StateRequest{App: "w", Component: k.ID, Target: target}).Partitions[0].Digest
-	}
-	return digests
-}
-
-func (c *chain) newest() state.Epoch {
-	c.t.Helper()
-	list, err := c.node.control.Checkpoints(c.within(), control.AppRequest{App: "w"})
-	if err != nil || len(list.Checkpoints) == 0 {
-		c.t.Fatal(list, err)
-	}
-	return list.Checkpoints[0].Epoch
-}
-
-// restore runs a restore and returns what it led to.
-func (c *chain) restore(request recovery.RestoreRequest) (*recovery.Job, *recovery.RestoreResult) {
-	c.t.Helper()
-	at := c.finished(recovery.VerbRestore, request)
-	result := &recovery.RestoreResult{}
-	if err := json.Unmarshal(at.Result, result); err != nil {
-		c.t.Fatalf("%+v: %v", at, err)
-	}
-	return at, result
-}
-
-// A component that is restored alone has the state of the instant, and no other one is
-// touched. A fork takes all that is not bound to the log.
-func TestRestoreOfComponents(t *testing.T) {
-	c := newChain(t, twoQueries)
-	asked := withRestorer(c)
-	c.start()
-	defer c.end()
-	c.publishAll(0, 30)
-	c.trigger("w")
-	c.publishAll(30, 50)
-	target := recovery.Target{At: recovery.At(fmt.Sprintf("seq:%d", c.logEnd()-5))}
-	c.publishAll(50, 60)
-	newest := c.trigger("w")
-	want := c.digestsAt(target)
-	for name, x := range map[string]struct {
-		components []string
-		after      string
-		replaced   []string
-	}{
-		"window":   {[]string{"win/window"}, control.AfterResume, []string{"win/window"}},
-		"query":    {[]string{"0/win"}, control.AfterHold, []string{"win/aggregate", "win/window"}},
-		"operator": {nil, control.AfterFork, []string{"all/aggregate", "clock", "win/aggregate", "win/window"}},
-	} {
-		t.Run(name, func(t *testing.T) {
-			at, result := c.restore(recovery.RestoreRequest{PlanRequest: recovery.PlanRequest{
-				App: "w", Target: target, Components: x.components, After: x.after, Verify: recovery.VerifyFull,
-			}})
-			if at.State != "done" || result.Generation != 2 || result.Plan.Onto != newest {
-				t.Fatalf("%+v, %+v", at, result)
-			}
-			r := asked.last()
-			var replaced []string
-			for _, k := range r.Components[0] {
-				replaced = append(replaced, k.ID)
-				if k.Digest != want[k.ID] {
-					t.Errorf("%s has the digest %s, want %s", k.ID, k.Digest, want[k.ID])
-				}
-				entries, err := checkpoint.LoadChain(c.within(), c.node.store, k.Runs, 1)
-				if err != nil || state.DigestOf(entries) != k.Digest {
-					t.Errorf("%s is stored as %v, %v", k.ID, entries, err)
-				}
-			}
-			slices.Sort(replaced)
-			if !slices.Equal(replaced, x.replaced) || r.Epoch != newest || r.After != x.after || len(r.Starts) > 0 {
-				t.Errorf("replaced %q, %+v", replaced, r)
-			}
-		})
-	}
-	c.refused(recovery.RestoreRequest{PlanRequest: recovery.PlanRequest{App: "w", Components: []string{"log/writers"}}}, "leave --components out")
-	c.refused(recovery.RestoreRequest{PlanRequest: recovery.PlanRequest{App: "w", Components: []string{"wim"}}}, "there are S/ids, all/aggregate")
-}
-
-// refused runs a restore that does not come to be.
-func (c *chain) refused(request recovery.RestoreRequest, want string) {
-	c.t.Helper()
-	if at := c.finished(recovery.VerbRestore, request); at.State != "failed" || !strings.Contains(at.Error, want) {
-		c.t.Errorf("%+v, want %q", at, want)
-	}
-}
-
-func (c *chain) logEnd() uint64 {
-	c.t.Helper()
-	log, err := c.js.Stream(c.within(), bus.WALStream("w", 0))
+	c.rows("w", n)
+	stream, err := c.js.Stream(c.within(), bus.OutStream("w", 0))
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	return log.CachedInfo().State.LastSeq
+	consumer, err := stream.OrderedConsumer(c.within(), jetstream.OrderedConsumerConfig{FilterSubjects: []string{bus.OutSubject("w", "Out", 0)}})
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	batch, err := consumer.FetchNoWait(n)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	rows := map[string][]string{}
+	for m := range batch.Messages() {
+		g := m.Headers().Get("Ef-Generation")
+		rows[g] = append(rows[g], string(m.Data()))
+	}
+	return rows
 }
 
-// A whole app goes to a checkpoint, an instant or the end of the log by the checkpoint
-// before it, and by an older one where that is damaged; and it is told how far it is.
-func TestRestoreOfAnApp(t *testing.T) {
-	c := newChain(t, twoQueries)
-	asked := withRestorer(c)
-	c.start()
-	defer c.end()
-	c.publishAll(0, 30)
-	first := c.trigger("w")
-	c.publishAll(30, 50)
-	between := c.state(recovery.StateRequest{App: "w", Component: "clock"}).Partitions[0]
-	for time.Now().UnixMilli() <= between.Clock { // what comes next comes later
-		<-time.After(time.Millisecond)
-	}
-	c.publishAll(50, 60)
-	second := c.trigger("w")
-	c.publishAll(60, 65)
+// An app that is taken back to a place in its log gives the results behind that place
+// once more, in a generation of their own, and goes on from there, over restarts.
+func TestRestoreToAPlace(t *testing.T) {
+	for name, test := range map[string]struct {
+		start *checkpoint.Start // behind the barrier of the checkpoint
+		again int               // number of the first event whose result comes again
+	}{
+		"the barrier":             {nil, 40},
+		"a frame":                 {&checkpoint.Start{Sequence: 2}, 60},
+		"an event":                {&checkpoint.Start{Sequence: 2, Event: 7}, 57},
+		"the last event":          {&checkpoint.Start{Sequence: 2, Event: 10}, 60},
+		"the first of the frames": {&checkpoint.Start{Sequence: 1, Event: 1}, 41},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := newChain(t, windowApp)
+			c.start()
+			for i := 0; i < 40; i += 10 {
+				c.publishBatch(i, i+10)
+			}
+			first := c.trigger("w")
+			for i := 40; i < 100; i += 10 {
+				c.publishBatch(i, i+10)
+			}
+			c.trigger("w")
+			c.rows("w", 100)
+			r := control.RestoreRequest{App: "w", Epoch: first}
+			if test.start != nil { // it is relative to the barrier
+				_, m := c.manifest(first)
+				at := *test.start
+				at.Sequence += m.Partitions[0].Log.Sequence
+				r.Starts = []control.Start{{Partition: 0, Start: at}}
+			}
+			answer, err := c.node.control.Restore(c.within(), r)
+			if err != nil || answer.Generation != 2 {
+				t.Fatalf("%+v, %v", answer, err)
+			}
+			again := 100 - test.again
+			got := c.generations(100 + again)
+			if !slices.Equal(got["2"], got["1"][test.again:]) {
+				t.Errorf("generation 2 has\n%q, want\n%q", got["2"], got["1"][test.again:])
+			}
+			c.publishBatch(100, 110)
+			c.rows("w", 110+again)
+			c.kill()
+			c.start()
+			if got := c.task("running"); got.Restored != uint64(answer.Epoch) || got.Generation != 2 {
+				t.Errorf("restored %d of generation %d, want %d of 2", got.Restored, got.Generation, answer.Epoch)
+			}
+			next := c.trigger("w")
+			c.publishBatch(110, 120)
+			c.end()
+			c.start()
+			c.publishBatch(120, 130)
+			got = c.generations(130 + again)
+			if len(got["1"]) != 100 {
+				t.Errorf("%d results of generation 1", len(got["1"]))
+			}
+			if m := c.task("running"); m.Restored <= uint64(next) {
+				t.Errorf("restored %d, want one after %d", m.Restored, next)
+			}
+			c.end()
 
-	progress, err := c.nc.SubscribeSync(bus.JobSubject("*"))
-	if err != nil {
+			undisturbed := newChain(t, windowApp)
+			undisturbed.start()
+			for i := 0; i < 130; i += 10 {
+				undisturbed.publishBatch(i, i+10)
+			}
+			want := undisturbed.rows("w", 130)
+			undisturbed.end()
+			if !slices.Equal(got["2"], want[test.again:]) {
+				t.Errorf("generation 2 has\n%q, want\n%q", got["2"], want[test.again:])
+			}
+		})
+	}
+}
+
+// An app that is held stands where it was taken back to until it is released.
+func TestRestoreAndHold(t *testing.T) {
+	c := newChain(t, windowApp)
+	c.start()
+	c.publishAll(0, 40)
+	first := c.trigger("w")
+	c.publishAll(40, 60)
+	c.rows("w", 60)
+	_, m := c.manifest(first)
+	at := m.Partitions[0].Log.Sequence + 5
+	if _, err := c.node.control.Restore(c.within(), control.RestoreRequest{
+		App: "w", Epoch: first, After: control.Hold,
+		Starts: []control.Start{{Partition: 0, Start: checkpoint.Start{Sequence: at}}},
+	}); err != nil {
 		t.Fatal(err)
 	}
-	if _, result := c.restore(c.whole(recovery.Target{To: first})); result.Epoch != 99 || asked.last().Epoch != first || len(asked.last().Starts) > 0 {
-		t.Errorf("to the first: %+v", asked.last())
+	if got := c.task("held"); got.Applied != at || got.Generation != 2 {
+		t.Errorf("held behind %d of generation %d, want %d of 2", got.Applied, got.Generation, at)
 	}
-	c.restore(c.whole(recovery.Target{At: recovery.At(fmt.Sprint(between.Clock))}))
-	if r := asked.last(); r.Epoch != first || len(r.Starts) != 1 || r.Starts[0].Sequence != between.At.Sequence {
-		t.Errorf("to the instant %d, at %s: %+v", between.Clock, between.At, r)
+	c.publishAll(60, 70)
+	if _, err := c.node.control.Trigger(c.within(), control.AppRequest{App: "w"}); control.Code(err) != control.CodeInvalid {
+		t.Errorf("a checkpoint of an app that is held: %v", err)
 	}
-	c.restore(c.whole(recovery.Target{}))
-	if r := asked.last(); r.Epoch != second || r.Starts[0].Sequence != c.logEnd() {
-		t.Errorf("to the end: %+v", r)
+	c.end() // it stays held
+	c.start()
+	c.task("held")
+	c.rows("w", 60)
+	if a, err := c.node.control.Release(c.within(), control.AppRequest{App: "w"}); err != nil || a.Held {
+		t.Fatalf("%+v, %v", a, err)
 	}
-	if got := phases(t, progress); !slices.Contains(got, "verify") || got[len(got)-1] != "done" {
-		t.Errorf("phases %q", got)
+	got := c.generations(60 + 25)
+	if len(got["2"]) != 25 || !slices.Equal(got["2"][:15], got["1"][45:]) {
+		t.Errorf("generation 2 has %q", got["2"])
 	}
-	before := len(asked.asked)
-	plan := &recovery.Plan{}
-	dry := c.whole(recovery.Target{})
-	dry.DryRun = true
-	if err := c.ask(recovery.VerbRestore, dry, plan); err != nil || plan.Checkpoint != second || len(asked.asked) != before {
-		t.Errorf("dry run: %+v, %v", plan, err)
-	}
-	if plan.Partitions[0].Events != 5 || plan.Objects == 0 || plan.Basis == "" {
-		t.Errorf("%+v", plan)
-	}
-
-	// A damaged block shows only when all of it is read.
-	flip(t, c.runFile(second, "win/window"))
-	_, result := c.restore(c.whole(recovery.Target{}))
-	if r := asked.last(); r.Epoch != first || result.Plan.PassedOver[0].Epoch != second {
-		t.Errorf("past the damage: %+v, %+v", r, result.Plan)
-	}
-	at, _ := c.restore(c.whole(recovery.Target{To: second}))
-	if at.State != "failed" || at.Next != fmt.Sprintf("eventflux recover w --to %d", first) {
-		t.Errorf("to what is damaged: %+v", at)
-	}
-	asked.err = errors.New("the leader has gone")
-	if at, _ := c.restore(c.whole(recovery.Target{To: first})); at.State != "failed" || !strings.Contains(at.Error, "the leader has gone") {
-		t.Errorf("%+v", at)
-	}
-	c.refused(c.whole(recovery.Target{At: "seq:100000"}), "the log ends at")
-	c.refused(c.whole(recovery.Target{At: "tomorrow"}), "neither an instant")
-	c.refused(c.whole(recovery.Target{To: 77}), "no checkpoint 77")
+	c.trigger("w")
+	c.end()
 }
 
-func (c *chain) whole(target recovery.Target) recovery.RestoreRequest {
-	return recovery.RestoreRequest{PlanRequest: recovery.PlanRequest{App: "w", Target: target}}
-}
-
-// phases are those that were published so far.
-func phases(t *testing.T, s *nats.Subscription) []string {
-	t.Helper()
-	seen := map[string]bool{}
-	var list []string
-	for {
-		m, err := s.NextMsg(20 * time.Millisecond)
-		if err != nil {
-			if len(slices.Collect(maps.Keys(seen))) == 0 {
-				t.Fatal(err)
-			}
-			return list
-		}
-		var at recovery.Job
-		if err := json.Unmarshal(m.Data, &at); err != nil {
-			t.Fatal(err)
-		}
-		if list = append(list, at.Phase); !seen[at.Phase] {
-			seen[at.Phase] = true
+// What cannot be restored is refused, and the app goes on as it was.
+func TestRestoreRefused(t *testing.T) {
+	c := newChain(t, windowApp)
+	c.start()
+	c.publishAll(0, 10)
+	epoch := c.trigger("w")
+	for name, r := range map[string]control.RestoreRequest{
+		"app":       {App: "nobody", Epoch: epoch},
+		"epoch":     {App: "w", Epoch: 99},
+		"after":     {App: "w", Epoch: epoch, After: "dance"},
+		"early":     {App: "w", Epoch: epoch, Starts: []control.Start{{Start: checkpoint.Start{Sequence: 1}}}},
+		"partition": {App: "w", Epoch: epoch, Starts: []control.Start{{Partition: 1, Start: checkpoint.Start{Sequence: 99}}}},
+		"component": {App: "w", Epoch: epoch, Components: map[uint32][]checkpoint.Component{0: {{ID: "nothing"}}}},
+	} {
+		if _, err := c.node.control.Restore(c.within(), r); control.Code(err) != control.CodeInvalid && control.Code(err) != control.CodeNotFound {
+			t.Errorf("%s: %v", name, err)
 		}
 	}
+	c.publishAll(10, 20)
+	if got := c.generations(20); len(got["1"]) != 20 {
+		t.Errorf("%q", got)
+	}
+	c.trigger("w")
+	c.end()
 }

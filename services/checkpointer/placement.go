@@ -1,0 +1,277 @@
+package checkpointer
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"sync"
+	"time"
+
+	"eventflux/shared/control"
+)
+
+const (
+	placeEvery = 100 * time.Millisecond
+	// moveTimeout bounds the checkpoint before a partition is moved. Without it the
+	// other processor replays a longer tail.
+	moveTimeout = 10 * time.Second
+)
+
+// slot is a partition that has to run somewhere.
+type slot struct {
+	app       string
+	partition uint32
+}
+
+func compareSlots(x, y slot) int {
+	return cmp.Or(cmp.Compare(x.app, y.app), cmp.Compare(x.partition, y.partition))
+}
+
+// move gives a slot to a processor. A gentle one can wait for a checkpoint: the
+// processor that has the slot is there.
+type move struct {
+	slot   slot
+	from   string
+	to     string
+	gentle bool
+}
+
+// place decides which partitions change their processor. What runs stays where it is
+// as long as its processor does and no other has two partitions less. The same
+// arguments give the same moves.
+//
+// now has where each slot is, "" for nowhere; able are the processors that take
+// partitions, and leaving those that still run some but are to lose them. Slots of
+// processors that are neither are taken from them if orphans is set.
+func place(now map[slot]string, able, leaving []string, orphans bool) []move {
+	if len(able) == 0 {
+		return nil
+	}
+	slots := make([]slot, 0, len(now))
+	load := map[string]int{}
+	for s, p := range now {
+		slots = append(slots, s)
+		load[p]++
+	}
+	slices.SortFunc(slots, compareSlots)
+	able = slices.Sorted(slices.Values(able))
+	least := func() string {
+		return slices.MinFunc(able, func(x, y string) int { return cmp.Compare(load[x], load[y]) })
+	}
+	var moves []move
+	give := func(s slot, gentle bool) {
+		to := least()
+		moves = append(moves, move{slot: s, from: now[s], to: to, gentle: gentle})
+		load[now[s]]--
+		load[to]++
+	}
+	for _, s := range slots {
+		switch p := now[s]; {
+		case slices.Contains(able, p):
+		case slices.Contains(leaving, p):
+			give(s, true)
+		case p == "" || orphans:
+			give(s, false)
+		}
+	}
+	for _, s := range slots {
+		if p := now[s]; slices.Contains(able, p) && load[p]-load[least()] > 1 {
+			give(s, true)
+		}
+	}
+	return moves
+}
+
+// processors are those that a leader hears of.
+type processors struct {
+	mu    sync.Mutex
+	of    map[string]*processor
+	since time.Time // of the leadership: before, others were told
+}
+
+type processor struct {
+	incarnation string
+	former      []string // incarnations under the same name, the last ones
+	seen        time.Time
+	leaving     bool
+	tasks       map[slot]string // state
+}
+
+const formerKept = 8
+
+func newProcessors(now time.Time) *processors {
+	return &processors{of: map[string]*processor{}, since: now}
+}
+
+// hear takes in a heartbeat. It fails if another process has begun under the same name
+// since.
+func (p *processors) hear(r *control.HeartbeatRequest, now time.Time) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	known := p.of[r.Processor]
+	if known == nil {
+		known = &processor{incarnation: r.Incarnation}
+		p.of[r.Processor] = known
+	}
+	if known.incarnation != r.Incarnation {
+		if slices.Contains(known.former, r.Incarnation) {
+			return failure(control.CodeFenced, "another process has begun as processor %q; give each its own processor.id", r.Processor)
+		}
+		known.former = append(known.former, known.incarnation)
+		known.former = known.former[max(0, len(known.former)-formerKept):]
+		known.incarnation = r.Incarnation
+	}
+	known.seen, known.leaving = now, r.Leaving
+	known.tasks = make(map[slot]string, len(r.Tasks))
+	for _, t := range r.Tasks {
+		known.tasks[slot{t.App, t.Partition}] = t.State
+	}
+	return nil
+}
+
+// alive returns the processors that have been heard of lately. The others may be dead;
+// settled says that they had the time to be heard of.
+func (p *processors) alive(now time.Time) (able, leaving []string, settled bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for name, k := range p.of {
+		switch {
+		case now.Sub(k.seen) > control.HeartbeatTimeout:
+		case k.leaving:
+			leaving = append(leaving, name)
+		default:
+			able = append(able, name)
+		}
+	}
+	slices.Sort(able)
+	slices.Sort(leaving)
+	return able, leaving, now.Sub(p.since) > control.HeartbeatTimeout
+}
+
+// state returns how a processor's task is; "" if it is not known.
+func (p *processors) state(name string, s slot, now time.Time) string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if k := p.of[name]; k != nil && now.Sub(k.seen) <= control.HeartbeatTimeout {
+		return k.tasks[s]
+	}
+	return ""
+}
+
+// runs reports whether any processor runs a task of an app.
+func (p *processors) runs(app string, now time.Time) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, k := range p.of {
+		for s := range k.tasks {
+			if s.app == app && now.Sub(k.seen) <= control.HeartbeatTimeout {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// heartbeat answers a processor with what it is to run.
+func (s *Service) heartbeat(_ context.Context, l *leader, r *control.HeartbeatRequest) (any, error) {
+	if r.Processor == "" || r.Incarnation == "" {
+		return nil, failure(control.CodeInvalid, "a heartbeat of processor %q, incarnation %q; neither is ever empty", r.Processor, r.Incarnation)
+	}
+	now := s.cfg.Now()
+	if err := l.processors.hear(r, now); err != nil {
+		return nil, err
+	}
+	l.replace()
+	able, _, settled := l.processors.alive(now)
+	answer := control.Heartbeat{Assigned: []control.Assigned{}, Alone: settled && len(able) == 0}
+	for _, a := range s.cfg.FSM.apps() {
+		for p := range a.Partitions {
+			if a.Places[p] == r.Processor {
+				answer.Assigned = append(answer.Assigned, control.Assigned{
+					App: a.Name, Partition: p, Index: a.Index, Generation: a.Generation, Held: a.Held,
+				})
+			}
+		}
+	}
+	return answer, nil
+}
+
+// replace has placements looked at now.
+func (l *leader) replace() {
+	select {
+	case l.placing <- struct{}{}:
+	default: // it will be, anyway
+	}
+}
+
+// keepPlacing gives partitions to processors, until ctx ends.
+func (l *leader) keepPlacing(ctx context.Context) {
+	tick := time.NewTicker(placeEvery)
+	defer tick.Stop()
+	var moving sync.Map // slots whose checkpoint is under way
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		case <-l.placing:
+		}
+		slots := map[slot]string{}
+		for _, a := range l.s.cfg.FSM.apps() {
+			if a.Removing {
+				l.removeOnce(ctx, a.Name)
+				continue
+			}
+			for p := range a.Partitions {
+				slots[slot{a.Name, p}] = a.Places[p]
+			}
+		}
+		able, leaving, settled := l.processors.alive(l.s.cfg.Now())
+		changed := false
+		for _, m := range place(slots, able, leaving, settled) {
+			if _, under := moving.LoadOrStore(m.slot, true); under {
+				continue
+			}
+			if m.gentle {
+				l.work.Go(func() {
+					defer moving.Delete(m.slot)
+					l.moveGently(ctx, m)
+				})
+				continue
+			}
+			changed = l.give(ctx, m) || changed
+			moving.Delete(m.slot)
+		}
+		if changed {
+			l.nudge()
+		}
+	}
+}
+
+// moveGently makes a checkpoint before it gives a partition away, so that the other
+// has little to replay.
+func (l *leader) moveGently(ctx context.Context, m move) {
+	limited, cancel := context.WithTimeout(ctx, moveTimeout)
+	defer cancel()
+	if o, err := l.ask(limited, m.slot.app, message{kind: msgTrigger}); err != nil {
+		l.log.Warn("moving a partition without a checkpoint; its new processor replays a longer tail", "app", m.slot.app, "partition", m.slot.partition, "err", err)
+	} else if o, _ := o.(control.Outcome); !o.Committed {
+		l.log.Warn("moving a partition without a checkpoint; its new processor replays a longer tail", "app", m.slot.app, "partition", m.slot.partition, "reason", o.Reason)
+	}
+	if ctx.Err() == nil && l.give(ctx, m) {
+		l.nudge()
+	}
+}
+
+func (l *leader) give(ctx context.Context, m move) bool {
+	_, err := l.propose(ctx, &command{Kind: kindPlace, App: m.slot.app, Partition: m.slot.partition, Processor: m.to})
+	if err != nil {
+		l.log.Warn("give a partition to a processor; trying again", "app", m.slot.app, "partition", m.slot.partition, "to", m.to, "err", err)
+		return false
+	}
+	l.log.Info("partition placed", "app", m.slot.app, "partition", m.slot.partition, "from", m.from, "to", m.to)
+	return true
+}
+
+// nudge has processors ask at once. One that does not hear of it asks a little later.
+func (l *leader) nudge() { _ = l.s.cfg.Conn.Publish(control.NudgeSubject, nil) }

@@ -1,0 +1,119 @@
+package checkpointer
+
+import (
+	"fmt"
+	"maps"
+	"reflect"
+	"slices"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"eventflux/shared/control"
+)
+
+// Whatever comes and goes: every partition runs somewhere, none has two more than
+// another, nothing moves without need, and what is settled stays.
+func TestPlacement(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		now := map[slot]string{}
+		for round := range rapid.IntRange(1, 8).Draw(t, "rounds") {
+			if rapid.Bool().Draw(t, "deploy") {
+				for p := range uint32(rapid.IntRange(1, 5).Draw(t, "partitions")) {
+					now[slot{fmt.Sprint("app", round), p}] = ""
+				}
+			}
+			var able, leaving []string
+			for i := range 4 {
+				switch rapid.IntRange(0, 2).Draw(t, "state") {
+				case 1:
+					leaving = append(leaving, fmt.Sprint("p", i))
+				case 2:
+					able = append(able, fmt.Sprint("p", i))
+				}
+			}
+			moves := place(now, able, leaving, true)
+			if again := place(maps.Clone(now), slices.Clone(able), leaving, true); !reflect.DeepEqual(moves, again) {
+				t.Fatalf("%v, and then %v", moves, again)
+			}
+			if len(able) == 0 {
+				if len(moves) > 0 {
+					t.Fatalf("%v with nobody there", moves)
+				}
+				continue
+			}
+			before := maps.Clone(now)
+			for _, m := range moves {
+				if m.from != now[m.slot] || m.from == m.to {
+					t.Fatalf("%+v of %q", m, now[m.slot])
+				}
+				if there := slices.Contains(able, m.from) || slices.Contains(leaving, m.from); m.gentle != there {
+					t.Fatalf("%+v, able %v, leaving %v", m, able, leaving)
+				}
+				now[m.slot] = m.to
+			}
+			checkPlaces(t, before, now, able)
+			if more := place(now, able, leaving, true); len(more) > 0 {
+				t.Fatalf("%v, after all was placed", more)
+			}
+		}
+	})
+}
+
+func checkPlaces(t *rapid.T, before, now map[slot]string, able []string) {
+	load, kept := map[string]int{}, map[string]int{}
+	for s, p := range now {
+		if !slices.Contains(able, p) {
+			t.Fatalf("%v is at %q", s, p)
+		}
+		load[p]++
+		if before[s] == p {
+			kept[p]++
+		}
+	}
+	least, most := len(now), 0
+	for _, p := range able {
+		least, most = min(least, load[p]), max(most, load[p])
+	}
+	if most-least > 1 {
+		t.Fatalf("loads %v", load)
+	}
+	had := map[string]int{}
+	for _, p := range before {
+		had[p]++
+	}
+	for _, p := range able {
+		if kept[p] < min(had[p], least) {
+			t.Fatalf("%s had %d, keeps %d of %d", p, had[p], kept[p], load[p])
+		}
+	}
+}
+
+// Before a leader has heard of all, it takes nothing from those it has not heard of.
+func TestPlacementWaits(t *testing.T) {
+	now := map[slot]string{{"a", 0}: "gone", {"a", 1}: ""}
+	if got := place(now, []string{"p"}, nil, false); len(got) != 1 || got[0].slot.partition != 1 {
+		t.Errorf("%+v", got)
+	}
+}
+
+// Two processes under one name are found out: the one that began first is refused.
+func TestProcessorNameTwice(t *testing.T) {
+	at := time.Unix(1000, 0)
+	p := newProcessors(at)
+	hear := func(incarnation string) error {
+		return p.hear(&control.HeartbeatRequest{Processor: "p", Incarnation: incarnation}, at)
+	}
+	for i, step := range []struct {
+		incarnation string
+		code        string
+	}{{"a", ""}, {"a", ""}, {"b", ""}, {"a", control.CodeFenced}, {"b", ""}, {"c", ""}, {"b", control.CodeFenced}} {
+		if err := hear(step.incarnation); control.Code(err) != step.code {
+			t.Errorf("step %d, %s: %v", i, step.incarnation, err)
+		}
+	}
+	if able, _, settled := p.alive(at.Add(time.Hour)); len(able) > 0 || !settled {
+		t.Errorf("%v is alive after an hour, settled %v", able, settled)
+	}
+}

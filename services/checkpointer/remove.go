@@ -1,0 +1,110 @@
+package checkpointer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"eventflux/shared/bus"
+	"eventflux/shared/control"
+	"eventflux/shared/store"
+)
+
+const (
+	// lingerWait is what ingests have to make durable what they have accepted, and to
+	// stop. One that is stalled for longer, and then writes into the log of an app that
+	// has come back under the name, halts its task: the frames do not begin at 1.
+	lingerWait = time.Second
+	// stopWait is how long tasks may take to stop before the streams under them go.
+	stopWait  = 5 * time.Second
+	stopPause = 20 * time.Millisecond
+)
+
+// remove removes an app with its log, results, refused events and checkpoints. Once
+// Raft has the decision it is carried out by whoever leads.
+func (s *Service) remove(ctx context.Context, l *leader, r *control.AppRequest) (any, error) {
+	a, err := s.known(r.App)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := l.propose(ctx, &command{Kind: kindRemove, App: a.Name}); err != nil {
+		return nil, err
+	}
+	l.replace()
+	for s.cfg.FSM.app(a.Name) != nil {
+		if !pauseFor(ctx, stopPause) {
+			return nil, ctx.Err()
+		}
+	}
+	a.Removing, a.Text, a.Owners = true, "", nil
+	return a.App, nil
+}
+
+// removeOnce begins to carry out a removal, unless that is under way.
+func (l *leader) removeOnce(ctx context.Context, app string) {
+	if _, under := l.removing.LoadOrStore(app, true); under {
+		return
+	}
+	l.work.Go(func() {
+		defer l.removing.Delete(app)
+		for {
+			err := l.carryOutRemoval(ctx, app)
+			if err == nil || ctx.Err() != nil {
+				return
+			}
+			l.log.Warn("remove an app; trying again", "app", app, "err", err)
+			if !pauseFor(ctx, projectRetry) {
+				return
+			}
+		}
+	})
+}
+
+// carryOutRemoval tells all services, waits until they have stopped serving the app, and
+// deletes what there is of it. Runs and blocks, which other apps may share, are left to
+// the sweep. The store keeps the head, so that epochs go on should the app come back.
+func (l *leader) carryOutRemoval(ctx context.Context, app string) error {
+	a := l.s.cfg.FSM.app(app)
+	if a == nil {
+		return nil
+	}
+	if err := l.project(ctx); err != nil {
+		return err
+	}
+	l.nudge()
+	l.barriers.drop(app, a.Partitions)
+	if !pauseFor(ctx, lingerWait) {
+		return ctx.Err()
+	}
+	for end := time.Now().Add(stopWait); l.processors.runs(app, l.s.cfg.Now()) && time.Now().Before(end); {
+		if !pauseFor(ctx, stopPause) {
+			return ctx.Err()
+		}
+	}
+	streams := []string{bus.DLQStream(app)}
+	for p := range a.Partitions {
+		streams = append(streams, bus.WALStream(app, p), bus.OutStream(app, p))
+	}
+	for _, name := range streams {
+		if err := l.s.js.DeleteStream(ctx, name); err != nil && !errors.Is(err, jetstream.ErrStreamNotFound) {
+			return fmt.Errorf("delete stream %s: %w", name, err)
+		}
+	}
+	var manifests []string
+	if err := l.s.cfg.Store.List(ctx, "apps/"+app+"/checkpoints/", func(o store.Object) error {
+		manifests = append(manifests, o.Name)
+		return nil
+	}); err != nil {
+		return fmt.Errorf("list the checkpoints of app %s: %w", app, err)
+	}
+	for _, name := range manifests {
+		if err := l.s.cfg.Store.Delete(ctx, name, time.Time{}); err != nil {
+			return fmt.Errorf("delete checkpoint %s: %w", name, err)
+		}
+	}
+	_, err := l.propose(ctx, &command{Kind: kindForget, App: app})
+	return err
+}

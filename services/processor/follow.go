@@ -1,0 +1,146 @@
+package processor
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"eventflux/shared/control"
+	"eventflux/shared/siddhiql"
+)
+
+const (
+	heartbeatEvery = control.HeartbeatTimeout / 5
+	// heartbeatWait is how long one waits for its answer. Tasks run on meanwhile: what
+	// keeps two from running the same partition is the fence, not the heartbeat.
+	heartbeatWait = 2 * time.Second
+)
+
+// follow runs what the checkpointer assigns until ctx ends, or until the service is to
+// drain.
+func (s *Service) follow(ctx context.Context) error {
+	nudges, err := s.cfg.Conn.Subscribe(control.NudgeSubject, func(*nats.Msg) { s.tell() })
+	if err != nil {
+		return err
+	}
+	defer func() { _ = nudges.Unsubscribe() }() // the connection may be gone already
+	tick := time.NewTicker(heartbeatEvery)
+	defer tick.Stop()
+	for {
+		if err := s.heartbeat(ctx); err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-s.running.Done():
+			return nil
+		case <-tick.C:
+		case <-s.changed:
+		}
+	}
+}
+
+// heartbeat tells the checkpointer how the tasks are, and starts and stops what its
+// answer says.
+func (s *Service) heartbeat(ctx context.Context) error {
+	r := control.HeartbeatRequest{Processor: s.cfg.ID, Incarnation: s.incarnation, Leaving: s.leaving.Load()}
+	for _, t := range s.all() {
+		r.Tasks = append(r.Tasks, control.TaskReport{App: t.as.App, Partition: t.as.Partition, State: string(t.status.is())})
+	}
+	limited, cancel := context.WithTimeout(ctx, heartbeatWait)
+	defer cancel()
+	answer, err := s.cfg.Control.Heartbeat(limited, r)
+	switch {
+	case control.Code(err) == control.CodeFenced:
+		return err
+	case err != nil:
+		if ctx.Err() == nil {
+			s.cfg.Log.Warn("the checkpointer does not answer; tasks go on as they are", "err", err)
+		}
+		return nil
+	}
+	s.adopt(ctx, answer.Assigned)
+	if r.Leaving && (len(answer.Assigned) == 0 || answer.Alone) {
+		s.leave()
+	}
+	return nil
+}
+
+// adopt stops what is not assigned any more and starts what is. A task that was fenced,
+// though it is assigned here, begins again.
+func (s *Service) adopt(ctx context.Context, assigned []control.Assigned) {
+	want := map[slot]control.Assigned{}
+	for _, as := range assigned {
+		want[slot{as.App, as.Partition}] = as
+	}
+	keeps := map[slot]bool{}
+	var gone []*assignedTask
+	for _, t := range s.all() {
+		at := slot{t.as.App, t.as.Partition}
+		if as, still := want[at]; still && as == t.as && t.status.is() != stateFenced {
+			keeps[at] = true
+			continue
+		}
+		t.cancel()
+		gone = append(gone, t)
+	}
+	for _, t := range gone {
+		s.stop(t)
+	}
+	plans := map[string]*siddhiql.Plan{}
+	for _, as := range assigned {
+		if keeps[slot{as.App, as.Partition}] {
+			continue
+		}
+		plan := plans[as.App]
+		if plan == nil {
+			var err error
+			if plan, err = s.plan(ctx, as); err != nil {
+				s.cfg.Log.Warn("learn what is assigned; trying again", "app", as.App, "err", err)
+				continue
+			}
+			plans[as.App] = plan
+		}
+		s.start(ctx, plan, as)
+	}
+}
+
+// plan returns the app of an assignment.
+func (s *Service) plan(ctx context.Context, as control.Assigned) (*siddhiql.Plan, error) {
+	ctx, cancel := context.WithTimeout(ctx, heartbeatWait)
+	defer cancel()
+	app, err := s.cfg.Control.App(ctx, control.AppRequest{App: as.App})
+	if err != nil {
+		return nil, err
+	}
+	if app.Index != as.Index {
+		return nil, fmt.Errorf("it was deployed anew")
+	}
+	return siddhiql.Compile(app.Text)
+}
+
+// leave says that there is nothing left to give up.
+func (s *Service) leave() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	select {
+	case <-s.alone:
+	default:
+		close(s.alone)
+	}
+}
+
+// Leave gives up what is assigned, for others to run, and returns once they have taken
+// it, nobody could, or ctx has ended. Run goes on.
+func (s *Service) Leave(ctx context.Context) {
+	s.leaving.Store(true)
+	s.tell()
+	select {
+	case <-s.alone:
+	case <-s.ended:
+	case <-ctx.Done():
+	}
+}
