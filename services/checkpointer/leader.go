@@ -37,6 +37,7 @@ type leader struct {
 	last    answerID
 
 	processors *processors
+	standbys   standbys
 	restores   chan restore
 	placing    chan struct{} // has a message when placements are to be looked at
 	removing   sync.Map      // apps that are being removed

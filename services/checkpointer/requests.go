@@ -40,6 +40,7 @@ func (s *Service) verbs() map[string]verb {
 		control.VerbCheckpoints: {false, typed(s.checkpoints)},
 		control.VerbCheckpoint:  {false, typed(s.checkpoint)},
 		control.VerbVerify:      {false, typed(s.verify)},
+		control.VerbDigests:     {false, typed(s.digests)},
 		control.VerbStatus:      {true, typed(s.status)},
 		control.VerbMembers:     {false, typed(s.members)},
 		control.VerbTransfer:    {false, typed(s.transfer)},
@@ -280,7 +281,7 @@ func (s *Service) checkpoints(_ context.Context, _ *leader, r *control.AppReques
 	if err != nil {
 		return nil, err
 	}
-	list := control.CheckpointList{App: a.Name, Checkpoints: []control.CheckpointInfo{}}
+	list := control.CheckpointList{App: a.Name, Generation: a.Generation, Checkpoints: []control.CheckpointInfo{}}
 	if a.Open != nil {
 		list.Checkpoints = append(list.Checkpoints, control.CheckpointInfo{State: "open", CheckpointRef: control.CheckpointRef{
 			Generation: a.Generation, Epoch: a.Open.Epoch, Term: a.Open.Term, Time: a.Open.Time,

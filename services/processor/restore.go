@@ -117,6 +117,11 @@ func (t *task) startAt(part *checkpoint.Partition) {
 	if part.Start != nil {
 		t.start = *part.Start
 	}
+	t.muteStart()
+}
+
+// muteStart lets no result of frames before the start out.
+func (t *task) muteStart() {
 	if t.start.Event == 0 { // whole frames
 		t.muteTo(position{seq: t.start.Sequence + 1})
 	} else {

@@ -23,8 +23,9 @@ const (
 	stateReplaying phase = "replaying"
 	stateRunning   phase = "running"
 	stateHalted    phase = "halted"
-	stateHeld      phase = "held"   // where a restore has put it, until it is released
-	stateFenced    phase = "fenced" // another task has the partition
+	stateStandby   phase = "standby" // another processor runs the partition; this one could at once
+	stateHeld      phase = "held"    // where a restore has put it, until it is released
+	stateFenced    phase = "fenced"  // another task has the partition
 	stateDrained   phase = "drained"
 	stateStopped   phase = "stopped" // ended by its process
 )
@@ -48,6 +49,8 @@ type status struct {
 	restored   atomic.Uint64 // epoch of the checkpoint that the task began with
 	unusable   atomic.Uint64 // newer checkpoints that were passed over, since the process began
 	committed  atomic.Uint64 // epoch of the newest checkpoint
+	promoted   atomic.Bool
+	mismatches atomic.Uint64 // barriers at which a standby's state was not the owner's
 	pause      atomic.Int64  // of the task at the newest barrier, ns
 }
 
@@ -109,6 +112,11 @@ type TaskInfo struct {
 	Unusable uint64 `json:"unusable_checkpoints"`
 	// Checkpoint is the newest committed epoch that the task knows of.
 	Checkpoint uint64 `json:"checkpoint"`
+	// Promoted says that the task stood by before it took the partition over.
+	Promoted bool `json:"promoted"`
+	// Mismatches counts the barriers at which the state of a standby was not that of the
+	// partition's owner.
+	Mismatches uint64 `json:"digest_mismatches"`
 	// PauseSeconds is how long the newest barrier kept the task from the next frame.
 	PauseSeconds float64 `json:"barrier_pause_seconds"`
 }
@@ -118,7 +126,7 @@ func (t *TaskInfo) Alive() bool {
 	switch phase(t.State) {
 	case stateStarting, stateReplaying, stateRunning, stateHeld:
 		return true
-	case stateHalted, stateFenced, stateDrained, stateStopped:
+	case stateStandby, stateHalted, stateFenced, stateDrained, stateStopped:
 	}
 	return false
 }
@@ -146,7 +154,7 @@ func (t *task) info() TaskInfo {
 		Applied: s.applied.Load(), Events: s.events.Load(), Results: s.results.Load(),
 		Duplicates: s.duplicates.Load(), Dropped: s.dropped.Load(), Repeated: s.repeated.Load(),
 		Generation: s.generation.Load(), Restored: s.restored.Load(), Unusable: s.unusable.Load(), Checkpoint: s.committed.Load(),
-		PauseSeconds: time.Duration(s.pause.Load()).Seconds(),
+		Promoted: s.promoted.Load(), Mismatches: s.mismatches.Load(), PauseSeconds: time.Duration(s.pause.Load()).Seconds(),
 	}
 	if s.err != nil {
 		info.Error = s.err.Error()

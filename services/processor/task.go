@@ -48,6 +48,7 @@ type task struct {
 	held       bool             // the task stops there
 	end        *uint64          // the log's last sequence when the task was told to drain
 	saver      *saver           // nil without checkpoints
+	standby    *standby         // nil for the partition's own task
 }
 
 func newTask(s *Service, plan *siddhiql.Plan, partition uint32) *task {
@@ -104,6 +105,18 @@ func unavailable(err error) bool {
 
 // try opens what the task needs and runs its parts; it returns why it ended.
 func (t *task) try(ctx context.Context) error {
+	if t.standby != nil {
+		if err := t.standBy(ctx); err != nil {
+			if t.reader != nil {
+				t.reader.Close()
+			}
+			return err
+		}
+		t.log.Info("task is promoted")
+		t.status.promoted.Store(true)
+		defer t.standby.reports.Wait()
+		defer t.reader.Close()
+	}
 	if err := t.open(ctx); err != nil {
 		return err
 	}
@@ -120,11 +133,18 @@ func (t *task) try(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	t.last, t.renderer, t.box = last, newRenderer(t.plan, t.partition, last), newOutbox()
-	if err := t.restore(ctx, attached); err != nil {
+	t.last, t.box = last, newOutbox()
+	if t.standby != nil {
+		err = t.takePromotion(ctx, attached)
+	} else {
+		t.renderer = newRenderer(t.plan, t.partition, last)
+		if err = t.restore(ctx, attached); err == nil {
+			defer t.reader.Close()
+		}
+	}
+	if err != nil {
 		return err
 	}
-	defer t.reader.Close()
 	if err := t.checkTail(ctx, t.reader.Tail(), emit.last); err != nil {
 		return err
 	}
@@ -140,6 +160,11 @@ func (t *task) try(ctx context.Context) error {
 	}
 	group.Go(func() error {
 		defer cancel() // ends the others
+		if t.standby != nil {
+			if err := t.putOut(ctx); err != nil {
+				return err
+			}
+		}
 		return t.consume(ctx)
 	})
 	return group.Wait()

@@ -62,6 +62,8 @@ func settings(c *Config) []setting {
 		durationRow("retention.span", 10*time.Minute, "time for which all checkpoints are kept, and the log behind them", &c.Retention.Span),
 		countRow("recovery.workers", 0, 0, "blocks of a checkpoint that are fetched at once; 0 for the number of cores", &c.Recovery.Workers),
 		stringRow("processor.id", "", "name of this processor in the cluster, which it keeps over restarts; empty for the name of the host", &c.Processor.ID, anyText),
+		stringRow("processor.standby", "off", "whether a second processor is kept ready for each partition, which the checkpointer decides: on or off",
+			&c.Processor.Standby, oneOf("on", "off")),
 		stringRow("raft.id", "", "name of this checkpointer in its group; empty in a group of one", &c.Raft.ID, anyText),
 		stringRow("raft.listen", "", "address for the other checkpointers; empty in a group of one", &c.Raft.Listen, emptyOr(hostPort)),
 		stringRow("raft.peers", "", "all checkpointers of the group, id=host:port with commas between; empty for a group of one", &c.Raft.Peers, raftPeers),

@@ -23,6 +23,7 @@ const (
 	VerbCheckpoints = "checkpoints" // AppRequest → CheckpointList
 	VerbCheckpoint  = "checkpoint"  // CheckpointRequest → checkpoint.Manifest
 	VerbVerify      = "verify"      // CheckpointRequest → VerifyReport
+	VerbDigests     = "digests"     // DigestsRequest → DigestsAnswer, once the epoch is decided
 	VerbStatus      = "status"      // nothing → Status; of the checkpointer that answers
 	VerbMembers     = "members"     // MembersRequest → Status
 	VerbTransfer    = "transfer"    // TransferRequest → Status
@@ -123,6 +124,23 @@ type Assigned struct {
 	Index      uint64                `json:"index"` // of the app's deployment
 	Generation checkpoint.Generation `json:"generation"`
 	Held       bool                  `json:"held,omitempty"`
+	// Standby: another processor runs it. Apply its log, emit nothing, and be ready.
+	Standby bool `json:"standby,omitempty"`
+}
+
+// DigestsRequest is the state of a standby at a barrier.
+type DigestsRequest struct {
+	App        string                  `json:"app"`
+	Generation checkpoint.Generation   `json:"generation"`
+	Epoch      state.Epoch             `json:"epoch"`
+	Partition  uint32                  `json:"partition"`
+	Digests    map[string]state.Digest `json:"digests"` // by component
+}
+
+// DigestsAnswer says which components differ from those of the checkpoint. None does
+// where the epoch was aborted.
+type DigestsAnswer struct {
+	Different []string `json:"different"`
 }
 
 // NudgeSubject is where the leader publishes, on core NATS, that assignments have
@@ -198,8 +216,9 @@ type Outcome struct {
 
 // CheckpointList is the answer to VerbCheckpoints, newest first.
 type CheckpointList struct {
-	App         string           `json:"app"`
-	Checkpoints []CheckpointInfo `json:"checkpoints"`
+	App         string                `json:"app"`
+	Generation  checkpoint.Generation `json:"generation"` // of the app now
+	Checkpoints []CheckpointInfo      `json:"checkpoints"`
 }
 
 // CheckpointInfo is a checkpoint as it is listed: a retained one, the open one, or
