@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/hex"
 	"encoding/json"
-	"strings"
 
 	"eventflux/shared/control"
 	"eventflux/shared/engine"
@@ -107,10 +106,13 @@ type differ struct {
 	explained []explains // entries that are asked about
 }
 
-// explains is an entry of a component whose changes are to be explained.
+// explains is an item of a component, or an entry as it is, whose changes are to be
+// explained.
 type explains struct {
 	component string
+	key       string
 	entry     []byte
+	raw       bool
 }
 
 func (d *differ) partition(ctx context.Context, p uint32, ids []string) error {
@@ -157,7 +159,6 @@ func (d *differ) component(before, after *scratch.Task, id string) (*ComponentDi
 		return nil, nil, err
 	}
 	c := &ComponentDiff{}
-	changed := map[string]bool{}
 	compare(old, now, func(was, is *state.Entry) {
 		switch {
 		case was == nil:
@@ -168,20 +169,15 @@ func (d *differ) component(before, after *scratch.Task, id string) (*ComponentDi
 			c.Bytes += int64(len(was.Key) + len(was.Value))
 		case bytes.Equal(was.Value, is.Value):
 			c.Same++
-			return
 		default:
 			c.Changed++
 			c.Bytes += int64(len(is.Key) + len(is.Value))
 		}
-		if is == nil {
-			is = was
-		}
-		changed[string(is.Key)] = true
 	})
-	if len(changed) == 0 {
+	if c.Added+c.Removed+c.Changed == 0 {
 		return c, nil, nil
 	}
-	asked, err := d.items(c, id, before, after, old, now, changed)
+	asked, err := d.items(c, id, before, after, old, now)
 	return c, asked, err
 }
 
@@ -211,35 +207,26 @@ func compare(old, now []state.Entry, visit func(was, is *state.Entry)) {
 	}
 }
 
-// items lists the items that changed, of the entries that did.
-func (d *differ) items(c *ComponentDiff, id string, before, after *scratch.Task, old, now []state.Entry, changed map[string]bool) ([]explains, error) {
+// items lists the items that changed. One may be stored in several entries.
+func (d *differ) items(c *ComponentDiff, id string, before, after *scratch.Task, old, now []state.Entry) ([]explains, error) {
 	var asked []explains
 	was := map[string]json.RawMessage{}
 	var order []string
 	note := func(i *state.Item) {
-		if d.request.Explain != "" && (d.request.Explain == i.Key || d.request.Explain == hexPrefix+hex.EncodeToString(i.Entry)) {
-			for _, x := range asked {
-				if bytes.Equal(x.entry, i.Entry) {
-					return
-				}
-			}
-			asked = append(asked, explains{id, i.Entry})
+		raw := d.request.Explain == hexPrefix+hex.EncodeToString(i.Entry)
+		if len(asked) == 0 && d.request.Explain != "" && (d.request.Explain == i.Key || raw) {
+			asked = append(asked, explains{id, i.Key, i.Entry, raw})
 		}
 	}
 	err := eachItem(before, id, old, func(i state.Item) {
-		if changed[string(i.Entry)] {
-			note(&i)
-			was[i.Key] = i.Value
-			order = append(order, i.Key)
-		}
+		note(&i)
+		was[i.Key] = i.Value
+		order = append(order, i.Key)
 	})
 	if err != nil {
 		return nil, err
 	}
 	err = eachItem(after, id, now, func(i state.Item) {
-		if !changed[string(i.Entry)] {
-			return
-		}
 		note(&i)
 		value, there := was[i.Key]
 		delete(was, i.Key)
@@ -273,47 +260,45 @@ func (d *differ) explain(ctx context.Context, p uint32, t *scratch.Task, asked [
 	}
 	watch := &watcher{d: d, p: p, t: t, asked: asked}
 	for _, x := range asked {
-		value, there := t.Append(x.component, []byte{}, x.entry)
-		if !there {
-			value = nil
-		}
-		watch.values = append(watch.values, value)
-		watch.items = append(watch.items, watch.item(x))
+		watch.values = append(watch.values, watch.value(x))
 	}
 	e := &effort{workers: 1, watch: func(uint32, *scratch.Task) scratch.Watch { return scratch.Watch{Step: watch.step} }}
 	to := scratch.Target{Position: scratch.Position{Sequence: d.b.barrier(p)}}
 	return d.h.replay(ctx, d.a, p, t, to, e)
 }
 
-// watcher looks at some entries after each step.
+// watcher looks at some items after each step.
 type watcher struct {
 	d      *differ
 	p      uint32
 	t      *scratch.Task
 	asked  []explains
-	values [][]byte          // nil: there is none
-	items  []json.RawMessage // as people read them
-	spare  []byte
+	values []json.RawMessage // nil: there is none
 }
 
 func (w *watcher) step(seq uint64, f *frame.Frame, s engine.Step) {
 	for i, x := range w.asked {
-		value, there := w.t.Append(x.component, w.spare[:0], x.entry)
-		w.spare = value
-		if there == (w.values[i] != nil) && bytes.Equal(value, w.values[i]) {
+		before, after := w.values[i], w.value(x)
+		if bytes.Equal(before, after) {
 			continue
 		}
-		w.values[i] = nil
-		if there {
-			w.values[i] = append([]byte{}, value...)
-		}
-		before := w.items[i]
-		w.items[i] = w.item(x)
-		if !strings.HasPrefix(w.d.request.Explain, hexPrefix) && bytes.Equal(before, w.items[i]) {
-			continue // another item of the same entry
-		}
-		w.note(Cause{Partition: w.p, Component: x.component, Before: before, After: w.items[i]}, seq, f, s)
+		w.values[i] = after
+		w.note(Cause{Partition: w.p, Component: x.component, Before: before, After: after}, seq, f, s)
 	}
+}
+
+// value is what people read of an item now; nil if there is none.
+func (w *watcher) value(x explains) json.RawMessage {
+	if !x.raw {
+		if value, ok := w.t.Item(x.component, x.key, x.entry); ok {
+			return value
+		}
+		return nil
+	}
+	if value, ok := w.t.Append(x.component, nil, x.entry); ok {
+		return rawItem(state.Entry{Value: value}).Value
+	}
+	return nil
 }
 
 func (w *watcher) note(c Cause, seq uint64, f *frame.Frame, s engine.Step) {
@@ -336,34 +321,4 @@ func (w *watcher) note(c Cause, seq uint64, f *frame.Frame, s engine.Step) {
 	}
 	d.room -= size
 	d.out.Explained = append(d.out.Explained, c)
-}
-
-// item is what people read of an entry: the item that was asked about, or all of it.
-func (w *watcher) item(x explains) json.RawMessage {
-	var found []json.RawMessage
-	told, err := w.t.Items(x.component, func(i state.Item) {
-		if i.Key == w.d.request.Explain || bytes.Equal(i.Entry, x.entry) && strings.HasPrefix(w.d.request.Explain, hexPrefix) {
-			found = append(found, i.Value)
-		}
-	})
-	if err != nil {
-		return nil
-	}
-	if !told {
-		if value, ok := w.t.Append(x.component, nil, x.entry); ok {
-			return rawItem(state.Entry{Value: value}).Value
-		}
-		return nil
-	}
-	switch len(found) {
-	case 0:
-		return nil
-	case 1:
-		return found[0]
-	}
-	all, err := json.Marshal(found)
-	if err != nil {
-		return nil
-	}
-	return all
 }

@@ -49,6 +49,22 @@ func (c windowSource) Items(visit func(state.Item)) bool {
 	return told
 }
 
+// Item implements state.Lister.
+func (c windowSource) Item(key string, entry []byte) (json.RawMessage, bool) {
+	s, entry := c.q.locate(entry)
+	if s == nil {
+		return nil, false
+	}
+	l, ok := s.win.(state.Lister)
+	if !ok {
+		return nil, false
+	}
+	if s.home != nil {
+		key = strings.TrimPrefix(strings.TrimPrefix(key, s.home.key), "/")
+	}
+	return l.Item(key, entry)
+}
+
 // Items implements state.Lister: the groups, in the order of their entries.
 func (c aggregateSource) Items(visit func(state.Item)) bool {
 	names := c.q.aggregateNames()
@@ -58,7 +74,7 @@ func (c aggregateSource) Items(visit func(state.Item)) bool {
 			return
 		}
 		var keys [][]byte
-		s.groups.each(func(key []byte) { keys = append(keys, bytes.Clone(key)) })
+		s.groups.each(func(_ int, key []byte) { keys = append(keys, bytes.Clone(key)) })
 		slices.SortFunc(keys, bytes.Compare)
 		for _, key := range keys {
 			slot, _ := s.groups.find(key)
@@ -69,6 +85,22 @@ func (c aggregateSource) Items(visit func(state.Item)) bool {
 		}
 	})
 	return true
+}
+
+// Item implements state.Lister.
+func (c aggregateSource) Item(_ string, entry []byte) (json.RawMessage, bool) {
+	s, key := c.q.locate(entry)
+	switch {
+	case s == nil:
+		return nil, false
+	case s.groups == nil:
+		return s.appendGroup(nil, c.q.aggregateNames(), 0, -1), string(key) == ungrouped
+	}
+	slot, ok := s.groups.find(key)
+	if !ok || s.groups.slots[slot].rows == 0 {
+		return nil, false
+	}
+	return s.appendGroup(nil, c.q.aggregateNames(), slot, s.groups.slots[slot].rows), true
 }
 
 // aggregateNames names the aggregators by the attributes that they are selected as.
@@ -210,6 +242,19 @@ func (c keysSource) Items(visit func(state.Item)) bool {
 	return true
 }
 
+// Item implements state.Lister.
+func (c keysSource) Item(key string, _ []byte) (json.RawMessage, bool) { return itemOf(c, key) }
+
+// itemOf looks an item up where there are few, or where nobody asks twice.
+func itemOf(l interface{ Items(func(state.Item)) bool }, key string) (found json.RawMessage, ok bool) {
+	l.Items(func(i state.Item) {
+		if i.Key == key {
+			found, ok = i.Value, true
+		}
+	})
+	return found, ok
+}
+
 // clockSource is the clock, which can be read by people.
 type clockSource struct {
 	fieldsSource
@@ -221,6 +266,9 @@ func (c clockSource) Items(visit func(state.Item)) bool {
 	visit(state.Item{Key: "clock", Entry: []byte(c.name), Value: fmt.Appendf(nil, `{"ms":%d,"dropped":%d,"chunks":%d}`, c.e.env.Now, c.e.env.Dropped, c.e.chunks)})
 	return true
 }
+
+// Item implements state.Lister.
+func (c clockSource) Item(key string, _ []byte) (json.RawMessage, bool) { return itemOf(c, key) }
 
 // stampSource is the largest arrival stamp, which can be read by people.
 type stampSource struct {
@@ -234,6 +282,9 @@ func (c stampSource) Items(visit func(state.Item)) bool {
 	return true
 }
 
+// Item implements state.Lister.
+func (c stampSource) Item(key string, _ []byte) (json.RawMessage, bool) { return itemOf(c, key) }
+
 // Items implements state.Lister: the newest frame of each writer.
 func (c writersSource) Items(visit func(state.Item)) bool {
 	for _, e := range c.chain.Entries(nil) {
@@ -246,6 +297,9 @@ func (c writersSource) Items(visit func(state.Item)) bool {
 	return true
 }
 
+// Item implements state.Lister.
+func (c writersSource) Item(key string, _ []byte) (json.RawMessage, bool) { return itemOf(c, key) }
+
 func writerKey(e frame.Entry) []byte { return binary.BigEndian.AppendUint64(nil, e.Writer) }
 
 // Items implements state.Lister: the message ids, oldest first.
@@ -256,6 +310,9 @@ func (d *dedup) Items(visit func(state.Item)) bool {
 	}
 	return true
 }
+
+// Item implements state.Lister.
+func (d *dedup) Item(key string, _ []byte) (json.RawMessage, bool) { return itemOf(d, key) }
 
 // Items implements state.Lister: the newest result of each subject.
 func (l *links) Items(visit func(state.Item)) bool {
@@ -269,3 +326,6 @@ func (l *links) Items(visit func(state.Item)) bool {
 	}
 	return true
 }
+
+// Item implements state.Lister.
+func (l *links) Item(key string, _ []byte) (json.RawMessage, bool) { return itemOf(l, key) }

@@ -3,6 +3,7 @@ package scratch
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -123,4 +124,17 @@ func (t *Task) Items(id string, visit func(state.Item)) (bool, error) {
 	}
 	lister, ok := c.Source.(state.Lister)
 	return ok && lister.Items(visit), nil
+}
+
+// Item returns the value that an item of a component has now; false if there is none.
+func (t *Task) Item(id, key string, entry []byte) (json.RawMessage, bool) {
+	c, err := t.component(id)
+	if err != nil {
+		return nil, false
+	}
+	lister, ok := c.Source.(state.Lister)
+	if !ok {
+		return nil, false
+	}
+	return lister.Item(key, entry)
 }

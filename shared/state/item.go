@@ -8,7 +8,7 @@ type Item struct {
 	// Key names it within its component: a group's values, or the number of a row. In a
 	// partition it begins with the partition key and a slash.
 	Key string
-	// Entry is the key of the entry that it is stored in.
+	// Entry is the key of the entry that it is stored in, or of the first of several.
 	Entry []byte
 	Value json.RawMessage
 }
@@ -19,4 +19,7 @@ type Lister interface {
 	// Items calls visit with each item, in the order of the state where that means
 	// something; false, without a call, if this one cannot say. What visit gets is its own.
 	Items(visit func(Item)) bool
+	// Item returns the value that an item has now, which has these names; false if there is
+	// none. It costs little, whatever the number of items.
+	Item(key string, entry []byte) (json.RawMessage, bool)
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"strconv"
+	"strings"
 
 	"eventflux/shared/event"
 	"eventflux/shared/event/rowjson"
@@ -23,7 +24,25 @@ func (k *Kept) Items(visit func(state.Item)) bool {
 	return true
 }
 
-func rowKey(number uint64) string { return "row " + strconv.FormatUint(number, 10) }
+// Item implements state.Lister.
+func (k *Kept) Item(key string, _ []byte) (json.RawMessage, bool) {
+	n, ok := rowNumber(key)
+	if !ok || n < k.queue.head || n >= k.queue.tail {
+		return nil, false
+	}
+	r := k.queue.Row(n, Current)
+	return appendRow(nil, r.B, int(r.I), k.queue.used), true
+}
+
+const rowPrefix = "row "
+
+func rowKey(number uint64) string { return rowPrefix + strconv.FormatUint(number, 10) }
+
+func rowNumber(key string) (uint64, bool) {
+	digits, ok := strings.CutPrefix(key, rowPrefix)
+	n, err := strconv.ParseUint(digits, 10, 64)
+	return n, ok && err == nil
+}
 
 // appendRow writes a row with those of its attributes that are kept.
 func appendRow(dst []byte, b *event.Batch, i int, used []int) []byte {
@@ -49,10 +68,23 @@ func quoted(s string) []byte {
 
 // Items implements state.Lister: the rows in their order.
 func (w *sorted) Items(visit func(state.Item)) bool {
-	for n, place := range w.order {
-		visit(state.Item{Key: rowKey(uint64(n)), Entry: []byte{keyFields}, Value: appendRow(nil, w.pool.rows, int(place), w.pool.used)})
+	for n, at := range w.order {
+		visit(state.Item{Key: rowKey(uint64(n)), Entry: blockKey(nil, uint64(at/seatsPerBlock*seatsPerBlock)), Value: w.appendItem(n)})
 	}
 	return true
+}
+
+// Item implements state.Lister: the row at that place of the order.
+func (w *sorted) Item(key string, _ []byte) (json.RawMessage, bool) {
+	n, ok := rowNumber(key)
+	if !ok || n >= uint64(len(w.order)) {
+		return nil, false
+	}
+	return w.appendItem(int(n)), true
+}
+
+func (w *sorted) appendItem(n int) []byte {
+	return appendRow(nil, w.pool.rows, int(w.seats[w.order[n]].place), w.pool.used)
 }
 
 // Items implements state.Lister: the sessions of each key.
@@ -65,37 +97,61 @@ func (w *sessions) Items(visit func(state.Item)) bool {
 		case k.null:
 			name = "null"
 		}
-		value := []byte{'{'}
-		for _, s := range []*session{k.previous, k.now} {
-			if s == nil {
-				continue
-			}
-			if len(value) > 1 {
-				value = append(value, ',')
-			}
-			if s == k.now {
-				value = append(value, `"now":`...)
-			} else {
-				value = append(value, `"previous":`...)
-			}
-			value = w.appendItem(value, s)
-		}
-		visit(state.Item{Key: name, Entry: k.state(nil), Value: append(value, '}')})
+		visit(state.Item{Key: name, Entry: k.state(nil), Value: w.appendKey(k)})
 	}
 	return true
+}
+
+// Item implements state.Lister.
+func (w *sessions) Item(_ string, entry []byte) (json.RawMessage, bool) {
+	k := w.keyOfState(entry)
+	if k == nil || k.now == nil && k.previous == nil {
+		return nil, false
+	}
+	return w.appendKey(k), true
+}
+
+func (w *sessions) appendKey(k *sessionKey) []byte {
+	value := []byte{'{'}
+	for _, s := range []*session{k.previous, k.now} {
+		if s == nil {
+			continue
+		}
+		if len(value) > 1 {
+			value = append(value, ',')
+		}
+		if s == k.now {
+			value = append(value, `"now":`...)
+		} else {
+			value = append(value, `"previous":`...)
+		}
+		value = w.appendItem(value, s)
+	}
+	return append(value, '}')
+}
+
+// eachRow calls visit with the places of a session's rows in the order in which they
+// will expire.
+func (s *session) eachRow(visit func(place int32)) {
+	for _, r := range s.merged {
+		for _, place := range r.rows {
+			visit(place)
+		}
+	}
+	for _, place := range s.onTime.rows {
+		visit(place)
+	}
 }
 
 func (w *sessions) appendItem(dst []byte, s *session) []byte {
 	dst = fmt.Appendf(dst, `{"start":%d,"end":%d,"rows":[`, s.start, s.end)
 	first := true
-	for _, places := range [][]int32{s.merged, s.onTime} {
-		for _, place := range places {
-			if !first {
-				dst = append(dst, ',')
-			}
-			first = false
-			dst = appendRow(dst, w.pool.rows, int(place), w.pool.used)
+	s.eachRow(func(place int32) {
+		if !first {
+			dst = append(dst, ',')
 		}
-	}
+		first = false
+		dst = appendRow(dst, w.pool.rows, int(place), w.pool.used)
+	})
 	return append(dst, "]}"...)
 }
