@@ -2,6 +2,7 @@ package engine
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/Masterminds/semver/v3"
@@ -42,7 +43,7 @@ const (
 func (e *Engine) Components() []Component {
 	list := []Component{component("clock", "clock", clockVersion, state.Hot, nil, clockSource{fieldsSource{"clock", e.clockFields}, e})}
 	for _, b := range e.blocks {
-		list = append(list, component(blockID(b.id), "partition/keys", keysVersion, state.Cold, nil, keysSource{b}))
+		list = append(list, component(blockID(b.id), "partition/keys", keysVersion, state.Cold, []string{"clock"}, keysSource{b}))
 	}
 	names := e.queryNames()
 	for i, q := range e.queries {
@@ -54,6 +55,9 @@ func (e *Engine) Components() []Component {
 			list = append(list, component(names[i]+"/window", "window/"+w.Name, q.spec.Version, state.Warm, depends, windowSource{q}))
 		}
 		if len(q.plan.Aggs) > 0 {
+			if q.plan.Window != nil { // it aggregates what is in there
+				depends = append(slices.Clone(depends), names[i]+"/window")
+			}
 			list = append(list, component(names[i]+"/aggregate", aggregateType(q), aggregateVersion, state.Hot, depends, aggregateSource{q}))
 		}
 	}
