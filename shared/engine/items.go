@@ -27,9 +27,9 @@ func (s *memory) itemKey(key string) string {
 	case s.home == nil:
 		return key
 	case key == "":
-		return s.home.key
+		return state.ItemName(s.home.key)
 	}
-	return s.home.key + "/" + key
+	return state.ItemName(s.home.key) + "/" + key
 }
 
 // Items implements state.Lister, if the window does.
@@ -60,7 +60,7 @@ func (c windowSource) Item(key string, entry []byte) (json.RawMessage, bool) {
 		return nil, false
 	}
 	if s.home != nil {
-		key = strings.TrimPrefix(strings.TrimPrefix(key, s.home.key), "/")
+		key = strings.TrimPrefix(strings.TrimPrefix(key, state.ItemName(s.home.key)), "/")
 	}
 	return l.Item(key, entry)
 }
@@ -183,12 +183,12 @@ func (s *memory) groupName(key []byte) string {
 	case len(by) > 1:
 		return namesOf(k.text, by, attrs)
 	case k.kind == textKey:
-		return k.text
+		return state.ItemName(k.text)
 	}
 	t := attrs[by[0]].Holds()
 	if t.Class() == event.Texts { // packed: its length in the highest byte
 		text := binary.LittleEndian.AppendUint64(nil, k.word)
-		return string(text[:min(int(k.word>>56), event.ShortBytesMax)])
+		return state.ItemName(string(text[:min(int(k.word>>56), event.ShortBytesMax)]))
 	}
 	return wordText(k.word, t)
 }
@@ -222,7 +222,7 @@ func namesOf(text string, by []int, attrs []event.Attr) string {
 			if n <= 0 || size > uint64(len(rest)-n) {
 				return fmt.Sprintf("%x", text)
 			}
-			names = append(names, string(rest[n:n+int(size)]))
+			names = append(names, state.ItemName(string(rest[n:n+int(size)])))
 			rest = rest[n+int(size):]
 		case len(rest) < 8:
 			return fmt.Sprintf("%x", text)
@@ -237,7 +237,7 @@ func namesOf(text string, by []int, attrs []event.Attr) string {
 // Items implements state.Lister: the partition keys in the order in which they came.
 func (c keysSource) Items(visit func(state.Item)) bool {
 	for _, home := range c.b.all {
-		visit(state.Item{Key: home.key, Entry: []byte(home.key), Value: asJSON(map[string]int{"place": home.place})})
+		visit(state.Item{Key: state.ItemName(home.key), Entry: []byte(home.key), Value: asJSON(map[string]int{"place": home.place})})
 	}
 	return true
 }

@@ -1,6 +1,10 @@
 package state
 
-import "encoding/json"
+import (
+	"encoding/json"
+	"strconv"
+	"strings"
+)
 
 // Item is a part of a component's state as people read it, such as a row of a window
 // or a group.
@@ -11,6 +15,15 @@ type Item struct {
 	// Entry is the key of the entry that it is stored in, or of the first of several.
 	Entry []byte
 	Value json.RawMessage
+}
+
+// ItemName writes a text as a part of an item's key: as it is, or in quotes where it could
+// be taken for something else.
+func ItemName(text string) string {
+	if text == "" || text == "null" || text == "all" || strings.ContainsAny(text, "/,\"") {
+		return strconv.Quote(text)
+	}
+	return text
 }
 
 // Lister is a Source that can say in words what it holds. It is optional: without it

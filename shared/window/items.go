@@ -90,7 +90,7 @@ func (w *sorted) appendItem(n int) []byte {
 // Items implements state.Lister: the sessions of each key.
 func (w *sessions) Items(visit func(state.Item)) bool {
 	for _, k := range w.all {
-		name := k.name
+		name := state.ItemName(k.name)
 		switch {
 		case w.key < 0:
 			name = "all"

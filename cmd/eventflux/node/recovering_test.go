@@ -315,4 +315,67 @@ func TestRecoveryIsACheckpoint(t *testing.T) {
 	if got := c.verifyFull("w", uint64(fourth)); !got.Proved || got.From != result.Epoch {
 		t.Errorf("behind the fork: %+v", got)
 	}
+
+	// A component that goes back alone leaves the others as they are.
+	job, result = c.restore(recovery.RestoreRequest{PlanRequest: recovery.PlanRequest{
+		App: "w", Target: recovery.Target{To: result.Epoch}, Components: []string{"all/aggregate"}, Verify: recovery.VerifyNone,
+	}})
+	if job.State != "done" || result.Plan.Onto != fourth {
+		t.Fatalf("%+v, %+v", job, result)
+	}
+	_, whole := c.manifest(fourth)
+	_, now := c.manifest(result.Epoch)
+	for i, k := range now.Partitions[0].Components {
+		if before := whole.Partitions[0].Components[i]; (k.ID == "all/aggregate") == (k.Digest == before.Digest) {
+			t.Errorf("%s had the digest %s, and has %s", k.ID, before.Digest, k.Digest)
+		}
+	}
+	c.task("running")
+}
+
+// Each partition has a log, a clock and places of its own.
+func TestRecoveryOfPartitions(t *testing.T) {
+	c := newChain(t, `@app:name('w') @app:partitions('3') define stream S (k string, v int);
+		partition with (k of S) begin
+			@info(name='q') from S#length(4) select k, sum(v) as total insert into Out;
+		end;`)
+	asked := withRestorer(c)
+	c.start()
+	defer c.end()
+	c.publishAll(0, 30)
+	first := c.trigger("w")
+	c.publishAll(30, 60)
+	second := c.trigger("w")
+	if got := c.verifyFull("w", uint64(second)); !got.Proved || got.From != first || got.Events != 30 {
+		t.Errorf("%+v", got)
+	}
+	all := c.state(recovery.StateRequest{App: "w", Component: "q/aggregate"})
+	groups, home := 0, uint32(0)
+	for _, p := range all.Partitions {
+		for _, i := range p.Items {
+			groups++
+			if i.Key == "k1" {
+				home = p.Partition
+			}
+		}
+	}
+	if len(all.Partitions) != 3 || groups != 3 {
+		t.Fatalf("%+v", all)
+	}
+	one := fmt.Sprintf("%d/q/aggregate", home)
+	if got := c.state(recovery.StateRequest{App: "w", Component: one, Key: "k1"}); len(got.Partitions) != 1 || len(got.Partitions[0].Items) != 1 {
+		t.Errorf("%+v", got)
+	}
+	diff := &recovery.Diff{}
+	if err := c.ask(recovery.VerbDiff, recovery.DiffRequest{App: "w", From: first, To: second, Components: []string{one}, Explain: "k1"}, diff); err != nil || len(diff.Explained) != 10 {
+		t.Errorf("%+v, %v", diff, err)
+	}
+	at, _ := c.restore(recovery.RestoreRequest{PlanRequest: recovery.PlanRequest{App: "w", Target: recovery.Target{To: first}, Components: []string{one}}})
+	if r := asked.last(); at.State != "done" || len(r.Components) != 1 || len(r.Components[home]) != 2 { // the window that it aggregates is pulled in
+		t.Errorf("%+v, %+v", at, r)
+	}
+	c.refused(c.whole(recovery.Target{At: "seq:3"}), "3 partitions")
+	if at, _ := c.restore(c.whole(recovery.Target{At: recovery.At(fmt.Sprint(time.Now().UnixMilli()))})); at.State != "done" || len(asked.last().Starts) != 3 {
+		t.Errorf("%+v, %+v", at, asked.last())
+	}
 }
