@@ -296,8 +296,20 @@ func TestStateAsOfAnyInstant(t *testing.T) {
 		}
 		if rapid.Bool().Draw(t, "by time") {
 			instant := rapid.Int64Range(least, max(least, h.steps[len(h.steps)-1].Now+50)).Draw(t, "instant")
-			if _, err := task.Replay(context.Background(), log, scratch.Target{Timed: true, Time: instant}, watch); err != nil {
+			done, err := task.Replay(context.Background(), log, scratch.Target{Timed: true, Time: instant}, watch)
+			if err != nil {
 				t.Fatalf("%s%s%v", h.app, printSteps(h.steps), err)
+			}
+			if done.At.Event == 0 { // what says how far the log was read is of that place
+				other, log := h.rebuild(t, -1)
+				if _, err := other.Replay(context.Background(), log, scratch.Target{Position: done.At}, scratch.Watch{}); err != nil {
+					t.Fatal(err)
+				}
+				for id, want := range other.Digests() {
+					if strings.HasPrefix(id, "log/") && task.Digests()[id] != want {
+						t.Fatalf("%s%sfrom checkpoint %d, at %d, behind %s: %s", h.app, printSteps(h.steps), from+1, instant, done.At, id)
+					}
+				}
 			}
 			if what := sameSnapshots(h.stoppedAt(t, instant), h.operators(t, task)); what != "" {
 				t.Fatalf("%s%sfrom checkpoint %d, at %d: %s", h.app, printSteps(h.steps), from+1, instant, what)

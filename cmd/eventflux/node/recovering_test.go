@@ -331,6 +331,16 @@ func TestRecoveryIsACheckpoint(t *testing.T) {
 		}
 	}
 	c.task("running")
+
+	// What a generation began with is no proof of it once it is damaged, and what came
+	// before the generation is none either.
+	c.publishAll(70, 75)
+	last := c.trigger("w")
+	file, _ := c.manifest(result.Epoch)
+	flip(t, file)
+	if got := c.verifyFull("w", uint64(last)); !got.Sound || got.Proved || got.Unproved == "" {
+		t.Errorf("behind a damaged beginning: %+v", got)
+	}
 }
 
 // Each partition has a log, a clock and places of its own.
