@@ -352,7 +352,7 @@ func jobShare(j *recovery.Job) float64 {
 }
 
 func jobText(j *recovery.Job) string {
-	text := fmt.Sprintf("%s of state, %d frames", bytesText(j.BytesDone), j.FramesDone)
+	text := fmt.Sprintf("%s read, %d frames", bytesText(j.BytesDone), j.FramesDone)
 	if j.State == "running" && j.ETASeconds > 0 {
 		text += fmt.Sprintf(", %.0f s left", j.ETASeconds)
 	}

@@ -289,7 +289,8 @@ type Job struct {
 	App   string `json:"app"`
 	State string `json:"state"` // running, done, failed
 	Phase string `json:"phase"` // plan, verify, load, replay, store, restore, done
-	// Bytes of state, uncompressed, and frames of the logs.
+	// Bytes as stored, and frames of the logs. The totals grow while it becomes known what
+	// is to be done.
 	BytesDone   int64  `json:"bytes_done"`
 	BytesTotal  int64  `json:"bytes_total"`
 	FramesDone  uint64 `json:"frames_done"`

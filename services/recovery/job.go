@@ -119,6 +119,7 @@ func (j *job) show() *Job {
 	defer j.mu.Unlock()
 	if j.e != nil && j.at.State == jobRunning {
 		j.at.BytesDone, j.at.FramesDone = j.e.bytes.Load(), j.e.frames.Load()
+		j.at.BytesTotal, j.at.FramesTotal = j.e.bytesTotal.Load(), j.e.framesTotal.Load()
 		j.at.ETASeconds = j.eta()
 	}
 	at := j.at
@@ -150,14 +151,6 @@ func (j *job) enter(phase string) {
 	j.at.Phase, j.at.Updated = phase, j.s.cfg.Now()
 	j.mu.Unlock()
 	j.publish()
-}
-
-// expect says how much there is to do.
-func (j *job) expect(p *Plan) {
-	frames, _, _ := p.replayed()
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	j.at.BytesTotal, j.at.FramesTotal = p.RawBytes, frames
 }
 
 // advise says which command comes next.

@@ -14,19 +14,53 @@ import (
 	"eventflux/shared/engine"
 	"eventflux/shared/frame"
 	"eventflux/shared/scratch"
+	"eventflux/shared/store"
 )
 
 // effort is how a rebuild is done, and who is told how far it is.
 type effort struct {
-	workers  int
-	bytes    atomic.Int64 // of state, uncompressed, that were loaded
-	frames   atomic.Uint64
-	phase    func(name string) // nil: nobody is told
-	watch    func(p uint32, t *scratch.Task) scratch.Watch
-	only     int // the only partition that is wanted, if alone
-	alone    bool
-	replayed atomic.Uint64 // events
+	workers int
+	bytes   atomic.Int64 // read from the store
+	frames  atomic.Uint64
+	raw     atomic.Int64 // bytes of state that were loaded
+	// What bytes and frames come to, as far as is known.
+	bytesTotal  atomic.Int64
+	framesTotal atomic.Uint64
+	phase       func(name string) // nil: nobody is told
+	watch       func(p uint32, t *scratch.Task) scratch.Watch
+	only        int // the only partition that is wanted, if alone
+	alone       bool
+	replayed    atomic.Uint64 // events
 }
+
+// expect says that a checkpoint will be read.
+func (e *effort) expect(c *chosen) {
+	if c.manifest == nil {
+		return
+	}
+	for i := range c.manifest.Partitions {
+		for k := range c.manifest.Partitions[i].Components {
+			for _, run := range c.manifest.Partitions[i].Components[k].Runs {
+				e.bytesTotal.Add(run.Bytes)
+			}
+		}
+	}
+}
+
+// counting is a store of which it is counted what is read.
+type counting struct {
+	store.Store
+	read *atomic.Int64
+}
+
+// Get implements store.Store.
+func (c counting) Get(ctx context.Context, name string) ([]byte, error) {
+	data, err := c.Store.Get(ctx, name)
+	c.read.Add(int64(len(data)))
+	return data, err
+}
+
+func (e *effort) store(s store.Store) store.Store { return counting{s, &e.bytes} }
 
 func (e *effort) enter(phase string) {
 	if e.phase != nil {
@@ -49,9 +83,10 @@ func (h *history) rebuild(ctx context.Context, from *chosen, to func(p uint32) s
 			return nil, err
 		}
 	}
-	h.s.rates.loaded(e.bytes.Load(), time.Since(begun))
+	h.s.rates.loaded(e.raw.Swap(0), time.Since(begun))
 	e.enter(phaseReplay)
 	begun = time.Now()
+	before := e.replayed.Load()
 	group, replaying := errgroup.WithContext(ctx)
 	group.SetLimit(e.workers)
 	for p, t := range tasks {
@@ -62,7 +97,7 @@ func (h *history) rebuild(ctx context.Context, from *chosen, to func(p uint32) s
 	if err := group.Wait(); err != nil {
 		return nil, err
 	}
-	h.s.rates.replayed(e.replayed.Load(), time.Since(begun))
+	h.s.rates.replayed(e.replayed.Load()-before, time.Since(begun))
 	return tasks, nil
 }
 
@@ -75,12 +110,12 @@ func (h *history) load(ctx context.Context, from *chosen, p uint32, e *effort) (
 	if part == nil {
 		return t, nil
 	}
-	if err := t.Load(ctx, h.s.cfg.Store, part, from.epoch(), e.workers); err != nil {
+	if err := t.Load(ctx, e.store(h.s.cfg.Store), part, from.epoch(), e.workers); err != nil {
 		return nil, fmt.Errorf("load checkpoint %d: %w", from.epoch(), err)
 	}
 	for i := range part.Components {
 		for k := range part.Components[i].Runs {
-			e.bytes.Add(part.Components[i].Runs[k].RawBytes)
+			e.raw.Add(part.Components[i].Runs[k].RawBytes)
 		}
 	}
 	return t, nil

@@ -47,7 +47,6 @@ func (s *Service) restore(ctx context.Context, r *RestoreRequest, j *job) (*Rest
 		return c.failed(j, result, err)
 	}
 	s.cfg.Log.Info("recovery", "plan", c.plan.String(), "after", c.plan.After)
-	j.expect(c.plan)
 	request, err := c.request(ctx, j, workers)
 	if err != nil {
 		return c.failed(j, result, err)
@@ -121,7 +120,11 @@ func (c *course) request(ctx context.Context, j *job, workers int) (*control.Res
 		return nil, err
 	}
 	defer done()
-	tasks, err := c.carryOut(ctx, j.effort(workers))
+	e := j.effort(workers)
+	e.expect(c.from)
+	frames, _, _ := c.plan.replayed()
+	e.framesTotal.Add(frames)
+	tasks, err := c.carryOut(ctx, e)
 	if err != nil {
 		return nil, err
 	}

@@ -75,7 +75,8 @@ func (h *history) verifyInto(ctx context.Context, ref control.CheckpointRef, e *
 	if err != nil {
 		return err
 	}
-	found, err := checkpoint.Verify(ctx, h.s.cfg.Store, one.manifest, e.workers)
+	e.expect(one)
+	found, err := checkpoint.Verify(ctx, e.store(h.s.cfg.Store), one.manifest, e.workers)
 	if err != nil {
 		return err
 	}
@@ -222,6 +223,10 @@ func (h *history) proveFrom(ctx context.Context, before, one *chosen, e *effort,
 				return unusablef("its barrier in partition %d is behind the one to be proved", i)
 			}
 		}
+	}
+	e.expect(before)
+	for p := range h.app.Partitions {
+		e.framesTotal.Add(one.barrier(p) - before.barrier(p))
 	}
 	for p := range h.app.Partitions { // one after the other: each holds its state twice
 		to := scratch.Target{Position: scratch.Position{Sequence: one.barrier(p)}}

@@ -284,7 +284,7 @@ func TestRecoveryIsACheckpoint(t *testing.T) {
 	if _, err := c.node.control.Release(c.within(), control.AppRequest{App: "w"}); err != nil {
 		t.Fatal(err)
 	}
-	c.task("running")
+	c.runs(2)
 	third := c.trigger("w")
 	if got := c.verifyFull("w", uint64(third)); !got.Proved || got.From != result.Epoch {
 		t.Errorf("the next of generation 2: %+v", got)
@@ -303,7 +303,7 @@ func TestRecoveryIsACheckpoint(t *testing.T) {
 	if job.State != "done" || result.Generation != 3 || result.Plan.Onto != third {
 		t.Fatalf("%+v, %+v", job, result)
 	}
-	c.task("running")
+	c.runs(3)
 	if got := count(recovery.Target{To: result.Epoch}); got != before {
 		t.Errorf("the fork begins with %s, want %s", got, before)
 	}
@@ -330,7 +330,7 @@ func TestRecoveryIsACheckpoint(t *testing.T) {
 			t.Errorf("%s had the digest %s, and has %s", k.ID, before.Digest, k.Digest)
 		}
 	}
-	c.task("running")
+	c.runs(4)
 
 	// What a generation began with is no proof of it once it is damaged, and what came
 	// before the generation is none either.
@@ -340,6 +340,16 @@ func TestRecoveryIsACheckpoint(t *testing.T) {
 	flip(t, file)
 	if got := c.verifyFull("w", uint64(last)); !got.Sound || got.Proved || got.Unproved == "" {
 		t.Errorf("behind a damaged beginning: %+v", got)
+	}
+}
+
+// runs waits until the task of app w runs in the generation.
+func (c *chain) runs(generation uint64) {
+	c.t.Helper()
+	for ctx := c.within(); c.task("running").Generation != generation; <-time.After(2 * time.Millisecond) {
+		if ctx.Err() != nil {
+			c.t.Fatalf("generation %d does not run", generation)
+		}
 	}
 }
 
