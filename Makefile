@@ -47,5 +47,6 @@ fuzz: ## Run every fuzz target for FUZZTIME (default 60s)
 		done; \
 	done
 
-faults: redis ## Kill and stop the real binary, 20 times each, while 100,000 events are published
+faults: redis ## Kill and stop the real binary, 20 times each, while 100,000 events are published; make and merge 10,000 checkpoints
 	$(GO) test -timeout 60m -count 1 -v ./test/faults -kills 20 -events 100000 $(if $(RACE),-racebinary)
+	$(GO) test -timeout 60m -count 1 -v ./test/merging -checkpoints 10000

@@ -25,6 +25,7 @@ type coordinator struct {
 	phase    phase
 	epoch    state.Epoch
 	reason   string    // why it is aborted
+	whole    bool      // and the next one is to be whole
 	opened   time.Time // of the epoch at hand
 	ended    time.Time // of the one before
 	owned    map[uint32]uint64
@@ -61,6 +62,7 @@ type message struct {
 	answer answerID              // prepared, failed, trigger
 	reason string                // failed; why something did not work; "" where it did
 	found  bool                  // found: the manifest of the epoch is in the store
+	gone   bool                  // stored: what the parts stand on is not there any more
 	number uint64                // attached: the assignment
 	place  uint32                // attached: the partition
 	owned  map[uint32]uint64     // go: the assignments
@@ -212,6 +214,7 @@ func (c *coordinator) open(now time.Time) []effect {
 	}
 	c.phase, c.epoch, c.opened = opening, c.epoch+1, now
 	c.parts, c.waiting, c.reason = map[uint32]*checkpoint.Partition{}, nil, ""
+	c.whole = false
 	c.triggers, c.later = append(c.triggers, c.later...), nil
 	return []effect{{do: doOpen, epoch: c.epoch}}
 }
@@ -313,6 +316,7 @@ func (c *coordinator) whenStored(m message) []effect {
 		return nil
 	}
 	if m.reason != "" {
+		c.whole = m.gone
 		return c.abort("the manifest could not be stored: " + m.reason)
 	}
 	c.phase = committing
@@ -336,7 +340,7 @@ func (c *coordinator) whenAborted(m message) []effect {
 	if c.phase != aborting {
 		return nil
 	}
-	return c.finish(m.now, control.Outcome{Epoch: c.epoch, Reason: c.reason}, nil)
+	return c.finish(m.now, control.Outcome{Epoch: c.epoch, Reason: c.reason, Whole: c.whole}, nil)
 }
 
 // finish ends the epoch and tells those who wait for it. Whoever wants the next one

@@ -44,7 +44,10 @@ type leader struct {
 
 	barriers barrierWriters
 	tidying  sync.Mutex
-	swept    time.Time
+	swapping sync.Mutex
+	sweeps   sweeps
+	lease    lease
+	changed  chan struct{} // the bucket does not have the newest checkpoints
 }
 
 // loopMessage is a message for an app's coordinator. One without a kind only makes the
@@ -56,8 +59,11 @@ type loopMessage struct {
 }
 
 func newLeader(s *Service, term uint64) *leader {
+	grace, _ := s.cfg.grace()
 	return &leader{
-		s: s, term: checkpoint.Term(term), log: s.cfg.Log.With("term", term),
+		sweeps:  newSweeps(s.cfg.Now().Add(-grace)),
+		changed: make(chan struct{}, 1),
+		s:       s, term: checkpoint.Term(term), log: s.cfg.Log.With("term", term),
 		messages: make(chan loopMessage, 64), done: make(chan struct{}),
 		apps: map[string]*coordinator{}, answers: map[answerID]chan control.Outcome{},
 		processors: newProcessors(s.cfg.Now()), placing: make(chan struct{}, 1),
@@ -72,6 +78,8 @@ func (l *leader) run(ctx context.Context) {
 	l.barriers.open(ctx, l.s.cfg.Conn, l.log)
 	defer l.barriers.close()
 	l.work.Go(func() { l.keepProjecting(ctx) })
+	l.work.Go(func() { l.projectCheckpoints(ctx) })
+	l.projectSoon()
 	l.work.Go(func() { l.keepPlacing(ctx) })
 	l.work.Go(func() { l.keepRestoring(ctx) })
 	for _, a := range l.s.cfg.FSM.apps() {
@@ -141,16 +149,16 @@ func (l *leader) tell(m loopMessage) {
 }
 
 // ask passes a request to the loop and waits for its answer.
-func (l *leader) ask(ctx context.Context, app string, m message) (any, error) {
+func (l *leader) ask(ctx context.Context, app string, m message) (o control.Outcome, err error) {
 	reply := make(chan control.Outcome, 1)
 	l.tell(loopMessage{app: app, message: m, reply: reply})
 	select {
-	case o := <-reply:
+	case o = <-reply:
 		return o, nil
 	case <-l.done:
-		return nil, failure(control.CodeUnavailable, "the leader changed; ask again")
+		return o, failure(control.CodeUnavailable, "the leader changed; ask again")
 	case <-ctx.Done():
-		return nil, ctx.Err()
+		return o, ctx.Err()
 	}
 }
 

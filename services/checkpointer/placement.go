@@ -375,7 +375,7 @@ func (l *leader) moveGently(ctx context.Context, m move) {
 	defer cancel()
 	if o, err := l.ask(limited, m.slot.app, message{kind: msgTrigger}); err != nil {
 		l.log.Warn("moving a partition without a checkpoint; its new processor replays a longer tail", "app", m.slot.app, "partition", m.slot.partition, "err", err)
-	} else if o, _ := o.(control.Outcome); !o.Committed {
+	} else if !o.Committed {
 		l.log.Warn("moving a partition without a checkpoint; its new processor replays a longer tail", "app", m.slot.app, "partition", m.slot.partition, "reason", o.Reason)
 	}
 	if ctx.Err() == nil && l.give(ctx, m) {

@@ -198,6 +198,16 @@ func unusablef(format string, args ...any) error {
 // checkpoint, and not the store, is the reason.
 func (h *history) open(ctx context.Context, ref control.CheckpointRef) (*chosen, error) {
 	m, err := checkpoint.ReadManifest(ctx, h.s.cfg.Store, ref.Manifest, ref.Digest)
+	if errors.Is(err, checkpoint.ErrCorrupt) {
+		now, changed, asked := h.current(ctx, ref)
+		if asked != nil {
+			return nil, asked
+		}
+		if changed {
+			ref = now
+			m, err = checkpoint.ReadManifest(ctx, h.s.cfg.Store, ref.Manifest, ref.Digest)
+		}
+	}
 	if errors.Is(err, checkpoint.ErrCorrupt) || errors.Is(err, checkpoint.ErrVersion) {
 		return nil, unusablef("%v", err)
 	}
@@ -209,6 +219,21 @@ func (h *history) open(ctx context.Context, ref control.CheckpointRef) (*chosen,
 			m.App, m.Plan, len(m.Partitions), h.plan.Name, h.plan.Digest, h.app.Partitions)
 	}
 	return &chosen{ref, m}, nil
+}
+
+// current looks a checkpoint up again: a merger may have put another manifest in the place
+// of its first one.
+func (h *history) current(ctx context.Context, ref control.CheckpointRef) (now control.CheckpointRef, changed bool, err error) {
+	list, err := h.s.cfg.Control.Checkpoints(ctx, control.AppRequest{App: h.plan.Name})
+	if err != nil {
+		return ref, false, err
+	}
+	for _, c := range list.Checkpoints {
+		if c.Epoch == ref.Epoch && c.State == "committed" {
+			return c.CheckpointRef, c.Digest != ref.Digest, nil
+		}
+	}
+	return ref, false, unusablef("it was retired meanwhile")
 }
 
 // checkBehind refuses a checkpoint whose log tail or results are not there.

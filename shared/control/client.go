@@ -55,10 +55,15 @@ type Client struct {
 
 func (c *Client) service() string { return cmp.Or(c.Service, Service) }
 
-// Do sends a request and decodes the answer. While there is no leader, nobody
+// Do asks the client's service, as Ask does.
+func (c *Client) Do(ctx context.Context, verb string, request, answer any) error {
+	return c.Ask(ctx, c.service(), verb, request, answer)
+}
+
+// Ask sends a request to a service and decodes the answer. While there is no leader, nobody
 // answers, or the connection is down, it tries again, until ctx ends; ctx must have an
 // end if the caller is not to wait for ever. It fails with an *Error or ctx's error.
-func (c *Client) Do(ctx context.Context, verb string, request, answer any) error {
+func (c *Client) Ask(ctx context.Context, service, verb string, request, answer any) error {
 	var data []byte
 	if request != nil {
 		var err error
@@ -66,7 +71,7 @@ func (c *Client) Do(ctx context.Context, verb string, request, answer any) error
 			return fmt.Errorf("%s: %w", verb, err)
 		}
 	}
-	subject := bus.ServiceSubject(c.service(), verb)
+	subject := bus.ServiceSubject(service, verb)
 	var last error
 	for wait := retryWait; ; wait = min(2*wait, retryWaitMax) {
 		err := c.try(ctx, subject, data, answer)
@@ -78,18 +83,18 @@ func (c *Client) Do(ctx context.Context, verb string, request, answer any) error
 		}
 		select {
 		case <-ctx.Done():
-			return c.gaveUp(ctx, verb, last)
+			return c.gaveUp(ctx, service, verb, last)
 		case <-time.After(wait):
 		}
 	}
 }
 
-func (c *Client) gaveUp(ctx context.Context, verb string, last error) error {
+func (c *Client) gaveUp(ctx context.Context, service, verb string, last error) error {
 	if last == nil {
 		last = errors.New("no answer")
 	}
 	if errors.Is(last, nats.ErrNoResponders) {
-		last = fmt.Errorf("no %s is there; start one with eventflux run, or eventflux serve --services %[1]s", c.service())
+		last = fmt.Errorf("no %s is there; start one with eventflux run, or eventflux serve --services %[1]s", service)
 	}
 	return fmt.Errorf("%s: %w: %w", verb, last, ctx.Err())
 }

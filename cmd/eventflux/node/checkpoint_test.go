@@ -54,7 +54,7 @@ func (c *chain) task(want string) (found processor.TaskInfo) {
 			c.t.Fatal(err)
 		}
 		if len(list.Tasks) == 0 {
-			continue // it is between two generations
+			continue // it is not assigned yet
 		}
 		if found = list.Tasks[0]; found.State == want {
 			return found

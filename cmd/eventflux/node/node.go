@@ -21,6 +21,7 @@ import (
 
 	"eventflux/services/checkpointer"
 	"eventflux/services/checkpointer/consensus"
+	"eventflux/services/merger"
 	"eventflux/services/processor"
 	"eventflux/services/recovery"
 	"eventflux/shared/bus"
@@ -38,7 +39,7 @@ const drainTimeout = 30 * time.Second
 const raftStopTimeout = 5 * time.Second
 
 // Services are those that a node can run.
-var Services = []string{"checkpointer", "processor", "ingest", "recovery"}
+var Services = []string{"checkpointer", "merger", "processor", "ingest", "recovery"}
 
 // Node is some of the services in one process, or all.
 type Node struct {
@@ -55,7 +56,8 @@ type Node struct {
 	fsm        *checkpointer.FSM
 	control    *control.Client
 	checkpoint *checkpointer.Service // nil where this node runs none
-	recovery   *recovery.Service     // likewise
+	merger     *merger.Service       // the same
+	recovery   *recovery.Service     // the same
 	skipLast   bool                  // tests: stop without a last checkpoint, as a kill does
 }
 
@@ -88,13 +90,18 @@ func (n *Node) open(ctx context.Context) (err error) {
 		return err
 	}
 	n.control = &control.Client{Conn: nc}
-	if n.runs("checkpointer") || n.runs("processor") || n.runs("recovery") {
+	if n.runs("checkpointer") || n.runs("merger") || n.runs("processor") || n.runs("recovery") {
 		if err := n.openStore(ctx); err != nil {
 			return err
 		}
 	}
 	if n.runs("checkpointer") {
 		if err := n.openCheckpointer(ctx); err != nil {
+			return err
+		}
+	}
+	if n.runs("merger") {
+		if err := n.openMerger(ctx); err != nil {
 			return err
 		}
 	}
@@ -170,8 +177,12 @@ func (n *Node) Run(ctx context.Context, ready func(plans []*siddhiql.Plan)) erro
 	if n.recovery != nil {
 		recoveries = start(n.recovery.Run)
 	}
+	var merging part
+	if n.merger != nil {
+		merging = start(n.merger.Run)
+	}
 	err := n.serve(ctx, checkpoints, ready)
-	return errors.Join(err, recoveries.stop(), checkpoints.stop())
+	return errors.Join(err, recoveries.stop(), merging.stop(), checkpoints.stop())
 }
 
 // serve deploys the node's own apps and runs processor and ingest.
