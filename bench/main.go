@@ -47,6 +47,7 @@ var parts = []part{
 	{"auto", runAuto},
 	{"state", runState},
 	{"checkpoint", runCheckpoint},
+	{"recovery", runRecovery},
 	{"merge", runMerge},
 	{"barriers", runBarriers},
 	{"e2e", runEndToEnd},
