@@ -96,12 +96,21 @@ func place(now map[slot]string, able, leaving, quiet []string, prefer map[slot]s
 	for _, m := range moves {
 		moved[m.slot] = true
 	}
-	for _, s := range slots {
-		if p := now[s]; !moved[s] && slices.Contains(able, p) && load[p]-load[least()] > 1 {
-			give(s, true)
+	// From whoever has most, so that none gives away what it would be given back.
+	for {
+		var heaviest string
+		var from slot
+		for _, s := range slots {
+			if p := now[s]; !moved[s] && slices.Contains(able, p) && (heaviest == "" || load[p] > load[heaviest]) {
+				heaviest, from = p, s
+			}
 		}
+		if heaviest == "" || load[heaviest]-load[least()] <= 1 {
+			return moves
+		}
+		moved[from] = true
+		give(from, true)
 	}
-	return moves
 }
 
 // standbys says which processors stand by for partitions. It is the leader's alone: the
