@@ -117,7 +117,7 @@ func (s *Service) live(ctx context.Context, l *leader, r *control.LiveRequest) (
 		if a.Removing {
 			continue
 		}
-		app := control.LiveApp{App: a.Name, Generation: a.Generation, Checkpoints: []control.CheckpointRef{}}
+		app := control.LiveApp{App: a.Name, Generation: a.Generation, Base: a.Base, Checkpoints: []control.CheckpointRef{}}
 		for _, k := range slices.Backward(a.Committed) {
 			app.Checkpoints = append(app.Checkpoints, k.CheckpointRef)
 		}
