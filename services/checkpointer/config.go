@@ -12,6 +12,7 @@ import (
 
 	"eventflux/services/checkpointer/consensus"
 	"eventflux/shared/store"
+	"eventflux/shared/trace"
 )
 
 // Config says what a checkpointer works with.
@@ -29,6 +30,7 @@ type Config struct {
 	RetentionSpan        time.Duration
 	Version              string       // of the binary, a semver
 	Log                  *slog.Logger // nil is slog.Default
+	Tracer               trace.Tracer // the zero value follows no checkpoints
 	// Now tells the time; nil is the machine's clock.
 	Now func() time.Time
 }

@@ -139,7 +139,7 @@ func (c *coordinator) step(m message) []effect {
 		return c.whenOpened(m)
 	case msgBarrier:
 		if c.phase == collecting && m.reason != "" {
-			return c.abort("a barrier could not be appended: " + m.reason)
+			return c.abort(reasonBarrier + m.reason)
 		}
 	case msgPrepared:
 		return c.whenPrepared(m)
@@ -175,7 +175,7 @@ func (c *coordinator) tick(m message) []effect {
 		}
 	case collecting:
 		if m.now.Sub(c.opened) >= c.timeout {
-			return c.abort("it was not prepared in time by " + c.missing())
+			return c.abort(reasonLate + c.missing())
 		}
 	case opening, storing, committing, aborting, looking:
 		// The shell repeats these until they are done.
@@ -217,7 +217,7 @@ func (c *coordinator) whenFound(m message) []effect {
 		c.phase = committing
 		return []effect{{do: doCommit, epoch: c.epoch}}
 	}
-	return c.abort("the leader changed")
+	return c.abort(reasonLeader)
 }
 
 func (c *coordinator) whenOpened(m message) []effect {
@@ -274,7 +274,7 @@ func (c *coordinator) whenStored(m message) []effect {
 		return nil
 	}
 	if m.reason != "" {
-		return c.abort("the manifest could not be stored: " + m.reason)
+		return c.abort(reasonStore + m.reason)
 	}
 	c.phase = committing
 	return []effect{{do: doCommit, epoch: c.epoch}}

@@ -38,9 +38,12 @@ func (l *leader) do(ctx context.Context, app string, effects []effect) {
 			})
 		default:
 			l.work.Go(func() {
+				l.spans.before(ctx, l, app, e)
 				m := l.act(ctx, app, e)
 				m.epoch = e.epoch
 				if ctx.Err() == nil {
+					l.spans.after(app, e, m)
+					l.s.tally.count(app, e, m)
 					l.tell(loopMessage{app: app, message: m})
 				}
 			})
@@ -112,6 +115,7 @@ func (l *leader) until(ctx context.Context, kind string, do func() error) messag
 func (l *leader) openEpoch(ctx context.Context, app string, epoch state.Epoch) message {
 	c := &command{Kind: kindOpen, App: app, Epoch: epoch, Term: l.term, Time: l.s.cfg.Now()}
 	_, _ = rand.Read(c.ID[:]) // never fails
+	l.spans.open(ctx, l.s.cfg.Tracer, c)
 	for {
 		_, err := l.propose(ctx, c)
 		var no *control.Error
@@ -295,6 +299,7 @@ func (l *leader) commit(ctx context.Context, app string, epoch state.Epoch) erro
 		for _, c := range p.Components {
 			for _, r := range c.Runs {
 				k.StateBytes += r.RawBytes
+				k.Stored += r.Bytes
 				if r.Epoch == epoch {
 					k.Bytes += r.Bytes
 				}

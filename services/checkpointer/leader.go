@@ -41,6 +41,7 @@ type leader struct {
 	removing   sync.Map      // apps that are being removed
 
 	barriers barrierWriters
+	spans    spans
 	tidying  sync.Mutex
 	swept    time.Time
 }
@@ -77,7 +78,10 @@ func (l *leader) run(ctx context.Context) {
 	}
 	tick := time.NewTicker(tickEvery)
 	defer tick.Stop()
+	defer l.spans.close()
+	defer l.s.beat.Stop()
 	for {
+		l.s.beat.Now()
 		select {
 		case <-ctx.Done():
 			return

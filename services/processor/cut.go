@@ -30,6 +30,7 @@ func (t *task) cut(ctx context.Context, seq uint64, f *frame.Frame) error {
 		},
 		clock: t.core.Clock(), mark: t.box.mark(), positions: map[string]string{},
 	}
+	bytes := int64(0)
 	for _, h := range s.holders {
 		h.Cut(epoch)
 		piece, err := capture(h, p.since)
@@ -37,6 +38,7 @@ func (t *task) cut(ctx context.Context, seq uint64, f *frame.Frame) error {
 			return fmt.Errorf("log sequence %d: cut for checkpoint %d: %w", seq, epoch, err)
 		}
 		p.pieces = append(p.pieces, piece)
+		bytes += h.Bytes()
 	}
 	for _, stream := range published(t.plan) {
 		if at := t.renderer.newest[stream.ID]; at.seq > 0 {
@@ -44,7 +46,9 @@ func (t *task) cut(ctx context.Context, seq uint64, f *frame.Frame) error {
 		}
 	}
 	s.epoch, s.term = epoch, p.term
-	t.status.pause.Store(int64(time.Since(begun)))
+	p.begun, p.pause = begun, time.Since(begun)
+	t.status.pause.Store(int64(p.pause))
+	t.status.bytes.Store(bytes)
 	select {
 	case s.parts <- p:
 	case <-ctx.Done():

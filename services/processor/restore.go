@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 
+	"go.opentelemetry.io/otel/attribute"
+
 	"eventflux/shared/checkpoint"
 	"eventflux/shared/control"
 	"eventflux/shared/engine"
@@ -81,7 +83,9 @@ func (t *task) begin(attached control.Attached) (err error) {
 
 // restoreFrom loads one checkpoint and opens the log behind its barrier. It fails
 // with an errPassOver where an older one may do.
-func (t *task) restoreFrom(ctx context.Context, attached control.Attached, ref control.CheckpointRef) error {
+func (t *task) restoreFrom(ctx context.Context, attached control.Attached, ref control.CheckpointRef) (err error) {
+	t.start.Next("load", attribute.Int64("epoch", int64(ref.Epoch)))
+	defer func() { t.note(err) }()
 	m, err := checkpoint.ReadManifest(ctx, t.service.cfg.Store, ref.Manifest, ref.Digest)
 	if err != nil {
 		return passOver(err)
@@ -91,6 +95,12 @@ func (t *task) restoreFrom(ctx context.Context, attached control.Attached, ref c
 			m.App, m.Plan, len(m.Partitions), t.partition, t.plan.Name, t.plan.Digest)
 	}
 	part := &m.Partitions[t.partition]
+	// Before the results: where log and results are gone together, an older checkpoint,
+	// or none, would do as little, and begin anew as if nothing had ever been.
+	if !t.created.Equal(part.Log.Created) {
+		return &LineageError{part.Log, fmt.Sprintf("it is another stream, made %s and not %s",
+			t.created.UTC().Format(timeFormat), part.Log.Created.UTC().Format(timeFormat))}
+	}
 	if err := t.checkOutput(part); err != nil {
 		return err
 	}
@@ -100,6 +110,7 @@ func (t *task) restoreFrom(ctx context.Context, attached control.Attached, ref c
 	if err := checkpoint.Load(ctx, t.service.cfg.Store, part, ref.Epoch, t.saver.registry, t.service.cfg.Workers); err != nil {
 		return passOver(err)
 	}
+	t.start.Next("lineage", attribute.Int64("sequence", int64(part.Log.Sequence)))
 	t.saver.committed = ref.Epoch
 	for i := range part.Components {
 		t.saver.chains[part.Components[i].ID] = part.Components[i].Runs
@@ -155,9 +166,6 @@ func (e *LineageError) Error() string {
 func (t *task) openBehind(ctx context.Context, l *checkpoint.Lineage) (err error) {
 	differs := func(format string, args ...any) error {
 		return &LineageError{*l, fmt.Sprintf(format, args...)}
-	}
-	if !t.created.Equal(l.Created) {
-		return differs("it is another stream, made %s and not %s", t.created.UTC().Format(timeFormat), l.Created.UTC().Format(timeFormat))
 	}
 	var lost *wal.LostTailError
 	if err := t.openLog(ctx, l.Sequence); errors.As(err, &lost) {

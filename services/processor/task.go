@@ -42,6 +42,7 @@ type task struct {
 	last     []position // of the newest result of each stream at the takeover
 	end      *uint64    // the log's last sequence when the task was told to drain
 	saver    *saver     // nil without checkpoints
+	start    *start
 }
 
 func newTask(s *Service, plan *siddhiql.Plan, partition uint32) *task {
@@ -97,17 +98,21 @@ func unavailable(err error) bool {
 }
 
 // try opens what the task needs and runs its parts; it returns why it ended.
-func (t *task) try(ctx context.Context) error {
+func (t *task) try(ctx context.Context) (err error) {
+	t.start = t.newStart(ctx)
+	defer func() { t.start.end(err) }()
 	if err := t.open(ctx); err != nil {
 		return err
 	}
 	if err := t.checkMark(ctx); err != nil {
 		return err
 	}
+	t.start.Next("attach")
 	attached, err := t.attach(ctx)
 	if err != nil {
 		return err
 	}
+	t.start.Next("fence")
 	last, emit, err := t.takeOver(ctx)
 	if err != nil {
 		return err
@@ -121,6 +126,7 @@ func (t *task) try(ctx context.Context) error {
 		return err
 	}
 	t.log.Info("task took over", "checkpoint", t.status.restored.Load(), "from", t.reader.Position(), "log_end", t.reader.Tail())
+	t.start.replay(t.reader)
 	t.status.set(stateReplaying, nil)
 
 	ctx, cancel := context.WithCancel(ctx)
@@ -164,6 +170,7 @@ func (t *task) openLog(ctx context.Context, from uint64) (err error) {
 func (t *task) consume(ctx context.Context) error {
 	for {
 		if t.reader.AtTail() {
+			t.start.end(nil)
 			t.status.caughtUp()
 		}
 		record, more, err := t.next(ctx)
@@ -175,9 +182,12 @@ func (t *task) consume(ctx context.Context) error {
 			return nil
 		}
 		t.settle()
+		t.status.tail.Store(t.reader.Tail())
+		t.status.atHand.Store(record.Time.UnixMilli())
 		if err := t.apply(ctx, record); err != nil {
 			return err
 		}
+		t.status.atHand.Store(0)
 	}
 }
 
