@@ -10,6 +10,7 @@ import (
 	"eventflux/services/checkpointer"
 	"eventflux/services/checkpointer/consensus"
 	"eventflux/shared/bus"
+	"eventflux/shared/store/measured"
 	"eventflux/shared/store/stores"
 )
 
@@ -18,8 +19,14 @@ func (n *Node) openStore(ctx context.Context) (err error) {
 	if at == "" {
 		at = "file:" + filepath.Join(n.cfg.Data, "checkpoints")
 	}
-	n.store, err = stores.Open(ctx, at, n.log)
-	return err
+	opened, err := stores.Open(ctx, at, n.log)
+	if err != nil {
+		return err
+	}
+	timed := measured.Wrap(opened)
+	n.store = timed
+	n.seen.metrics.MustRegister(timed)
+	return nil
 }
 
 // openCheckpointer opens this process's part of the Raft group.
@@ -36,8 +43,11 @@ func (n *Node) openCheckpointer(ctx context.Context) (err error) {
 		Conn: own, Store: n.store, Raft: n.raft, FSM: n.fsm,
 		Interval: n.cfg.Checkpoint.Interval, Timeout: n.cfg.Checkpoint.Timeout,
 		RetentionCheckpoints: n.cfg.Retention.Checkpoints, RetentionSpan: n.cfg.Retention.Span,
-		Version: n.version, Log: n.log,
+		Version: n.version, Log: n.log, Tracer: n.seen.exporter.Tracer(),
 	})
+	if err == nil {
+		n.watch(n.checkpoint)
+	}
 	return err
 }
 
@@ -70,5 +80,12 @@ func (n *Node) connectOwn(ctx context.Context, name string) (*nats.Conn, error) 
 
 // connect connects to the node's NATS. The connection is the caller's to close.
 func (n *Node) connect(ctx context.Context, name string) (*nats.Conn, error) {
-	return bus.Connect(ctx, bus.ConnectConfig{URL: n.cfg.NATS.URL, Embedded: n.server, Name: name, Log: n.log})
+	c := &connection{name: name}
+	nc, err := bus.Connect(ctx, bus.ConnectConfig{
+		URL: n.cfg.NATS.URL, Embedded: n.server, Name: name, Log: n.log, Changed: c.changed,
+	})
+	if err == nil {
+		n.seen.add(c, nc)
+	}
+	return nc, err
 }
