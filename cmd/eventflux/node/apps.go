@@ -56,7 +56,7 @@ func (n *Node) newProcessor(ctx context.Context) (*processor.Service, error) {
 		Control: n.control, Store: n.store, Compression: choice,
 		FullEvery: n.cfg.Checkpoint.FullEvery, Workers: n.cfg.Recovery.Workers,
 		Tracer:   n.seen.exporter.Tracer(),
-		Metadata: map[string]string{"processor": id, "durability": n.durability.String(), "guarantee": n.durability.Guarantee()},
+		Metadata: map[string]string{"processor": id, "durability": n.durability.String(), "guarantee": n.durability.Guarantee(), "nats": n.natsKind()},
 		Log:      n.log,
 	})
 }

@@ -198,3 +198,10 @@ func (n *Node) compareVersions(ctx context.Context) {
 		n.log.Warn("the cluster has another version; bring all services to one", "this", n.version, "other", version, "services", strings.Join(slices.Compact(services), ","))
 	}
 }
+
+func (n *Node) natsKind() string {
+	if n.server != nil {
+		return "embedded"
+	}
+	return "external"
+}
