@@ -28,9 +28,11 @@ type Config struct {
 	// RetentionSpan, with the log behind them.
 	RetentionCheckpoints int
 	RetentionSpan        time.Duration
-	Version              string       // of the binary, a semver
-	Log                  *slog.Logger // nil is slog.Default
-	Tracer               trace.Tracer // the zero value follows no checkpoints
+	// Standby has a second processor ready for each partition.
+	Standby bool
+	Version string       // of the binary, a semver
+	Log     *slog.Logger // nil is slog.Default
+	Tracer  trace.Tracer // the zero value follows no checkpoints
 	// Now tells the time; nil is the machine's clock.
 	Now func() time.Time
 }

@@ -30,6 +30,8 @@ type coordinator struct {
 	owned    map[uint32]uint64
 	parts    map[uint32]*checkpoint.Partition
 	waiting  []answerID // tasks that have prepared the epoch
+	pauses   []answerID // that want the coordinator to stand still
+	held     bool       // no checkpoint is made before the app is released
 	triggers []answerID // that wait for the epoch at hand
 	later    []answerID // that wait for the next one
 }
@@ -44,6 +46,7 @@ const (
 	committing phase = "committing"
 	aborting   phase = "aborting"
 	looking    phase = "looking" // for the manifest of an epoch that a former leader opened
+	paused     phase = "paused"  // while a restore makes an epoch of its own
 )
 
 // answerID is a request that waits for its answer; 0 stands for none.
@@ -60,11 +63,15 @@ type message struct {
 	found  bool                  // found: the manifest of the epoch is in the store
 	number uint64                // attached: the assignment
 	place  uint32                // attached: the partition
+	owned  map[uint32]uint64     // go: the assignments
+	held   bool                  // go, released
 }
 
 // The kinds of messages.
 const (
 	msgTick      = "tick"
+	msgPause     = "pause" // answered when nothing is under way; then nothing is begun until msgGo
+	msgGo        = "go"
 	msgTrigger   = "trigger"
 	msgAttached  = "attached"
 	msgOpened    = "opened"
@@ -98,6 +105,7 @@ const (
 	doAnswer  = "answer"
 	doTidy    = "tidy"
 	doLook    = "look"
+	doPaused  = "paused" // answer
 )
 
 // newCoordinator takes an app over from whoever led before. An epoch that is open then
@@ -106,7 +114,7 @@ func newCoordinator(a *appState, term checkpoint.Term, now time.Time, interval, 
 	c := &coordinator{
 		app: a.Name, partitions: a.Partitions, term: term,
 		interval: interval, pause: max(interval/10, time.Millisecond), timeout: timeout,
-		phase: idle, epoch: a.Newest, ended: now, owned: map[uint32]uint64{},
+		phase: idle, epoch: a.Newest, ended: now, owned: map[uint32]uint64{}, held: a.Held,
 	}
 	for p, t := range a.Tasks {
 		c.owned[p] = t.Assignment
@@ -128,6 +136,14 @@ func (c *coordinator) step(m message) []effect {
 	case msgAttached:
 		c.owned[m.place] = m.number
 		return nil
+	case msgPause:
+		return c.standStill(m)
+	case msgGo:
+		c.owned, c.held = m.owned, m.held
+		if c.phase == paused {
+			c.phase, c.epoch, c.ended, c.opened = idle, m.epoch, m.now, m.now
+		}
+		return c.stand()
 	}
 	if m.epoch != c.epoch {
 		return c.stale(m)
@@ -177,6 +193,7 @@ func (c *coordinator) tick(m message) []effect {
 		if m.now.Sub(c.opened) >= c.timeout {
 			return c.abort(reasonLate + c.missing())
 		}
+	case paused:
 	case opening, storing, committing, aborting, looking:
 		// The shell repeats these until they are done.
 	}
@@ -185,6 +202,9 @@ func (c *coordinator) tick(m message) []effect {
 
 // open begins an epoch, if every partition has a task to prepare it.
 func (c *coordinator) open(now time.Time) []effect {
+	if c.held {
+		return nil
+	}
 	for p := range c.partitions {
 		if c.owned[p] == 0 {
 			return nil
@@ -207,6 +227,25 @@ func (c *coordinator) trigger(m message) []effect {
 		return c.open(m.now)
 	}
 	return nil
+}
+
+// standStill stands still as soon as it can: an epoch that can still be given up is.
+func (c *coordinator) standStill(m message) []effect {
+	c.pauses = append(c.pauses, m.answer)
+	if c.phase == collecting {
+		return c.abort("the app is being restored")
+	}
+	return c.stand()
+}
+
+// stand tells one of those who want the coordinator to stand still that it does.
+func (c *coordinator) stand() []effect {
+	if c.phase != idle || len(c.pauses) == 0 {
+		return nil
+	}
+	next := c.pauses[0]
+	c.phase, c.pauses = paused, c.pauses[1:]
+	return []effect{{do: doPaused, epoch: c.epoch, answers: []answerID{next}, outcome: control.Outcome{Epoch: c.epoch}}}
 }
 
 func (c *coordinator) whenFound(m message) []effect {
@@ -310,7 +349,8 @@ func (c *coordinator) finish(now time.Time, o control.Outcome, then []effect) []
 		effects = append(effects, effect{do: doAnswer, epoch: o.Epoch, answers: answers, outcome: o})
 	}
 	effects = append(effects, then...)
-	if len(c.later) > 0 {
+	effects = append(effects, c.stand()...)
+	if c.phase == idle && len(c.later) > 0 {
 		effects = append(effects, c.open(now)...)
 	}
 	return effects

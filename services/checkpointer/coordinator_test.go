@@ -68,7 +68,9 @@ func (s *script) run(t *testing.T, d *datadriven.TestData) string {
 		return s.tell(effects)
 	case msgAttached:
 		m.kind, m.place, m.number = d.Cmd, uint32(arg("partition", 0)), uint64(arg("assignment", 0))
-	case msgTrigger:
+	case msgGo:
+		m.kind, m.epoch, m.owned, m.held = d.Cmd, state.Epoch(arg("epoch", int(s.c.epoch))), map[uint32]uint64{}, d.HasArg("held")
+	case msgTrigger, msgPause:
 		m.kind = d.Cmd
 		s.last++
 		m.answer = s.last
@@ -100,6 +102,8 @@ func (s *script) tell(effects []effect) string {
 				what = "aborted: " + e.outcome.Reason
 			}
 			fmt.Fprintf(&b, "answer %v epoch=%d %s\n", e.answers, e.outcome.Epoch, what)
+		case doPaused:
+			fmt.Fprintf(&b, "paused %v\n", e.answers)
 		case doTidy:
 			fmt.Fprintln(&b, "tidy")
 		case doAbort:

@@ -27,7 +27,10 @@ func (l *leader) do(ctx context.Context, app string, effects []effect) {
 	for _, e := range effects {
 		switch e.do {
 		case doAnswer:
-			l.answer(app, e)
+			l.answer(e)
+			l.logOutcome(app, e)
+		case doPaused:
+			l.answer(e)
 		case doTidy:
 			l.work.Go(func() { l.tidy(ctx, app) })
 		case doNote:
@@ -51,11 +54,14 @@ func (l *leader) do(ctx context.Context, app string, effects []effect) {
 	}
 }
 
-func (l *leader) answer(app string, e effect) {
+func (l *leader) answer(e effect) {
 	for _, id := range e.answers {
 		l.answers[id] <- e.outcome // there is room for one
 		delete(l.answers, id)
 	}
+}
+
+func (l *leader) logOutcome(app string, e effect) {
 	if e.outcome.Committed {
 		l.log.Debug("checkpoint committed", "app", app, "epoch", e.epoch, "ms", e.outcome.Milliseconds)
 	} else {
@@ -292,7 +298,7 @@ func (l *leader) commit(ctx context.Context, app string, epoch state.Epoch) erro
 	}
 	k := &committed{CheckpointRef: control.CheckpointRef{
 		Generation: m.Generation, Epoch: epoch, Term: l.term, Time: m.Time, Manifest: name, Digest: checkpoint.SHA256(data),
-	}}
+	}, Held: m.Hold}
 	for i := range m.Partitions {
 		p := &m.Partitions[i]
 		k.Barriers = append(k.Barriers, p.Log.Sequence)

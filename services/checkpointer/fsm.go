@@ -61,7 +61,8 @@ type openEpoch struct {
 // committed is a checkpoint that exists.
 type committed struct {
 	control.CheckpointRef
-	Barriers     []uint64 `json:"barriers"` // sequence by partition
+	Held         bool     `json:"held,omitempty"` // of the first of a generation
+	Barriers     []uint64 `json:"barriers"`       // sequence by partition
 	Bytes        int64    `json:"bytes"`
 	StateBytes   int64    `json:"state_bytes"`
 	Stored       int64    `json:"stored_bytes,omitempty"` // all that it refers to, as stored
@@ -104,7 +105,8 @@ const (
 	kindAttach   = "attach"
 	kindOpen     = "open"
 	kindPrepared = "prepared"
-	kindCommit   = "commit"
+	kindCommit   = "commit" // the first of a generation begins it
+	kindRelease  = "release"
 	kindAbort    = "abort"
 	kindRetire   = "retire"
 )
@@ -154,6 +156,9 @@ func (f *FSM) Apply(log *raft.Log) any {
 		return app.commit(&c)
 	case kindAbort:
 		return app.abort(&c)
+	case kindRelease:
+		app.Held = false
+		return nil
 	case kindRetire:
 		app.Committed = slices.DeleteFunc(app.Committed, func(k committed) bool { return slices.Contains(c.Epochs, k.Epoch) })
 		return nil
@@ -244,6 +249,13 @@ func (a *appState) commit(c *command) any {
 	}
 	if no := a.isOpen(c.Commit.Epoch); no != nil {
 		return no
+	}
+	switch c.Commit.Generation {
+	case a.Generation:
+	case a.Generation + 1: // whoever ran the app before has no say any more
+		a.Generation, a.Held, a.Tasks = c.Commit.Generation, c.Commit.Held, map[uint32]control.Owner{}
+	default:
+		return refuse(control.CodeFenced, "checkpoint %d of app %s is of generation %d, the app has %d", c.Commit.Epoch, a.Name, c.Commit.Generation, a.Generation)
 	}
 	a.Committed = append(a.Committed, *c.Commit)
 	a.Decided, a.Checkpoint, a.Open = c.Commit.Epoch, c.Commit.Epoch, nil

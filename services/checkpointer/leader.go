@@ -37,6 +37,8 @@ type leader struct {
 	last    answerID
 
 	processors *processors
+	standbys   standbys
+	restores   chan restore
 	placing    chan struct{} // has a message when placements are to be looked at
 	removing   sync.Map      // apps that are being removed
 
@@ -60,6 +62,7 @@ func newLeader(s *Service, term uint64) *leader {
 		messages: make(chan loopMessage, 64), done: make(chan struct{}),
 		apps: map[string]*coordinator{}, answers: map[answerID]chan control.Outcome{},
 		processors: newProcessors(s.cfg.Now()), placing: make(chan struct{}, 1),
+		restores: make(chan restore),
 	}
 }
 
@@ -71,6 +74,7 @@ func (l *leader) run(ctx context.Context) {
 	defer l.barriers.close()
 	l.work.Go(func() { l.keepProjecting(ctx) })
 	l.work.Go(func() { l.keepPlacing(ctx) })
+	l.work.Go(func() { l.keepRestoring(ctx) })
 	for _, a := range l.s.cfg.FSM.apps() {
 		if !a.Removing {
 			l.take(ctx, a)
@@ -206,7 +210,7 @@ func (l *leader) project(ctx context.Context) error {
 		}
 		key := bus.ClusterKey("app", a.Name)
 		want[key] = true
-		if have, err := bucket.Get(ctx, key); err == nil && sameIndex(have.Value(), a.Index) {
+		if have, err := bucket.Get(ctx, key); err == nil && same(have.Value(), &a.App) {
 			continue
 		}
 		a.Owners, a.Checkpoint = nil, 0 // they change all the time; ask for them
@@ -238,7 +242,7 @@ func (l *leader) project(ctx context.Context) error {
 func (l *leader) drop(app string) {
 	c := l.apps[app]
 	delete(l.apps, app)
-	for _, waiting := range [][]answerID{c.waiting, c.triggers, c.later} {
+	for _, waiting := range [][]answerID{c.waiting, c.triggers, c.later, c.pauses} {
 		for _, id := range waiting {
 			l.answers[id] <- control.Outcome{Epoch: c.epoch, Reason: "the app was removed"}
 			delete(l.answers, id)
@@ -246,7 +250,7 @@ func (l *leader) drop(app string) {
 	}
 }
 
-func sameIndex(value []byte, index uint64) bool {
-	var a control.App
-	return json.Unmarshal(value, &a) == nil && a.Index == index
+func same(value []byte, a *control.App) bool {
+	var have control.App
+	return json.Unmarshal(value, &have) == nil && have.Index == a.Index && have.Generation == a.Generation && have.Held == a.Held
 }

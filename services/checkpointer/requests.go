@@ -30,6 +30,8 @@ func (s *Service) verbs() map[string]verb {
 		control.VerbApps:        {false, typed(s.apps)},
 		control.VerbApp:         {false, typed(s.app)},
 		control.VerbRemove:      {false, typed(s.remove)},
+		control.VerbRestore:     {false, typed(s.restore)},
+		control.VerbRelease:     {false, typed(s.release)},
 		control.VerbHeartbeat:   {false, typed(s.heartbeat)},
 		control.VerbAttach:      {false, typed(s.attach)},
 		control.VerbPrepared:    {false, typed(s.prepared)},
@@ -38,6 +40,7 @@ func (s *Service) verbs() map[string]verb {
 		control.VerbCheckpoints: {false, typed(s.checkpoints)},
 		control.VerbCheckpoint:  {false, typed(s.checkpoint)},
 		control.VerbVerify:      {false, typed(s.verify)},
+		control.VerbDigests:     {false, typed(s.digests)},
 		control.VerbStatus:      {true, typed(s.status)},
 		control.VerbMembers:     {false, typed(s.members)},
 		control.VerbTransfer:    {false, typed(s.transfer)},
@@ -202,9 +205,13 @@ func (s *Service) attach(ctx context.Context, l *leader, r *control.AttachReques
 	if a, err = s.known(r.App); err != nil {
 		return nil, err
 	}
-	attached := control.Attached{Generation: a.Generation, Assignment: number, Decided: a.Decided, Checkpoints: []control.CheckpointRef{}}
+	attached := control.Attached{
+		Generation: a.Generation, Held: a.Held, Assignment: number, Decided: a.Decided, Checkpoints: []control.CheckpointRef{},
+	}
 	for _, k := range slices.Backward(a.Committed) {
-		attached.Checkpoints = append(attached.Checkpoints, k.CheckpointRef)
+		if k.Generation == a.Generation {
+			attached.Checkpoints = append(attached.Checkpoints, k.CheckpointRef)
+		}
 	}
 	return attached, nil
 }
@@ -263,6 +270,9 @@ func (s *Service) trigger(ctx context.Context, l *leader, r *control.AppRequest)
 	if len(a.Owners) < int(a.Partitions) {
 		return nil, failure(control.CodeUnavailable, "%d of %d partitions of app %s have a task; a checkpoint needs all", len(a.Owners), a.Partitions, a.Name)
 	}
+	if a.Held {
+		return nil, failure(control.CodeInvalid, "app %s is held where it was restored; eventflux recover %[1]s --release lets it go on", a.Name)
+	}
 	return l.ask(ctx, r.App, message{kind: msgTrigger})
 }
 
@@ -271,7 +281,7 @@ func (s *Service) checkpoints(_ context.Context, _ *leader, r *control.AppReques
 	if err != nil {
 		return nil, err
 	}
-	list := control.CheckpointList{App: a.Name, Checkpoints: []control.CheckpointInfo{}}
+	list := control.CheckpointList{App: a.Name, Generation: a.Generation, Checkpoints: []control.CheckpointInfo{}}
 	if a.Open != nil {
 		list.Checkpoints = append(list.Checkpoints, control.CheckpointInfo{State: "open", CheckpointRef: control.CheckpointRef{
 			Generation: a.Generation, Epoch: a.Open.Epoch, Term: a.Open.Term, Time: a.Open.Time,

@@ -158,7 +158,7 @@ func (w *world) act(e pendingEffect) (message, bool) {
 		if w.stored[e.epoch] == 0 {
 			w.t.Fatalf("epoch %d is committed without a manifest", e.epoch)
 		}
-		answer := w.apply(&command{Kind: kindCommit, App: "app", Commit: &committed{CheckpointRef: control.CheckpointRef{Epoch: e.epoch, Digest: fmt.Sprint(e.epoch)}}})
+		answer := w.apply(&command{Kind: kindCommit, App: "app", Commit: &committed{CheckpointRef: control.CheckpointRef{Generation: 1, Epoch: e.epoch, Digest: fmt.Sprint(e.epoch)}}})
 		return message{kind: msgCommitted}, refused(answer) == ""
 	case doAbort:
 		if !leads {

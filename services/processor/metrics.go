@@ -88,8 +88,8 @@ func (o *observer) taskTable() prometheus.Collector {
 		metric.Counter("eventflux_task_unusable_checkpoints_total", "Checkpoints passed over for an older one at a start.", count(func(r *row) uint64 { return r.Unusable })),
 		metric.Counter("eventflux_task_lineage_mismatches_total", "Starts that found another log than the one of the checkpoint.",
 			count(func(r *row) uint64 { return r.LineageMismatches })),
-		metric.Counter("eventflux_task_digest_mismatches_total", "Checkpoints that restored another state than was cut.",
-			count(func(r *row) uint64 { return r.DigestMismatches })),
+		metric.Counter("eventflux_task_digest_mismatches_total", "Times that a state was not what its digest says: of a checkpoint that was restored, or of a standby beside its owner.",
+			count(func(r *row) uint64 { return r.RestoreMismatches + r.Mismatches })),
 		metric.Gauge("eventflux_task_state_bytes", "Memory of the state at the newest barrier, estimated.", func(r *row) float64 { return float64(r.StateBytes) }),
 		metric.Gauge("eventflux_task_barrier_pause_seconds", "For how long the newest barrier kept the task from the next frame.", func(r *row) float64 { return r.PauseSeconds }),
 		metric.Gauge("eventflux_task_save_seconds", "For how long the state of the newest barrier was being stored, beside the task.", func(r *row) float64 { return r.SaveSeconds }))
@@ -100,7 +100,7 @@ func (s *Service) stateTable() prometheus.Collector {
 		TaskInfo
 		state phase
 	}
-	all := []phase{stateStarting, stateReplaying, stateRunning, stateHalted, stateFenced, stateDrained, stateStopped}
+	all := []phase{stateStarting, stateReplaying, stateRunning, stateStandby, stateHeld, stateHalted, stateFenced, stateDrained, stateStopped}
 	return metric.NewTable([]string{"app", "partition", "state"},
 		func(r *row) []string { return []string{r.App, decimal(r.Partition), string(r.state)} },
 		func() []row {
@@ -195,7 +195,7 @@ func (s *Service) tasksRun() error {
 			return fmt.Errorf("app %s, partition %d has halted: %s", t.App, t.Partition, t.Error)
 		case stateStarting, stateReplaying, stateFenced:
 			return fmt.Errorf("app %s, partition %d is %s", t.App, t.Partition, t.State)
-		case stateRunning, stateDrained, stateStopped:
+		case stateRunning, stateStandby, stateHeld, stateDrained, stateStopped:
 		}
 	}
 	return nil

@@ -8,27 +8,28 @@ import (
 	"go.opentelemetry.io/otel/attribute"
 
 	"eventflux/shared/checkpoint"
+	"eventflux/shared/lineage"
 	"eventflux/shared/trace"
 	"eventflux/shared/wal"
 )
 
-// start follows a task from its start until it has caught up with its log: as spans, and
+// progress follows a task from its start until it has caught up with its log: as spans, and
 // as the times that its status tells.
 //
 //	open ──▶ attach ──▶ fence ──▶ load ──▶ lineage ──▶ replay
 //	                                ▲  passed over │
 //	                                └──────────────┘
-type start struct {
+type progress struct {
 	*trace.Steps
 	status   *status
 	begun    time.Time
 	replayed time.Time // when the replay began; zero before
 }
 
-func (t *task) newStart(ctx context.Context) *start {
-	s := &start{
+func (t *task) newProgress(ctx context.Context, name string) *progress {
+	s := &progress{
 		status: &t.status, begun: time.Now(),
-		Steps: t.service.cfg.Tracer.Steps(ctx, "restore", attribute.String("app", t.plan.Name), attribute.Int("partition", int(t.partition))),
+		Steps: t.service.cfg.Tracer.Steps(ctx, name, attribute.String("app", t.plan.Name), attribute.Int("partition", int(t.partition))),
 	}
 	s.status.replaying.Store(0)
 	s.Next("open")
@@ -36,7 +37,7 @@ func (t *task) newStart(ctx context.Context) *start {
 }
 
 // replay says that all is restored, and how much of the log is to be applied again.
-func (s *start) replay(log *wal.Reader) {
+func (s *progress) replay(log *wal.Reader) {
 	s.replayed = time.Now()
 	frames := log.Tail() + 1 - log.Position()
 	s.status.restoring.Store(int64(s.replayed.Sub(s.begun)))
@@ -49,7 +50,7 @@ func (s *start) replay(log *wal.Reader) {
 
 // end says that the task has caught up, or why it ended before. What comes later does
 // nothing.
-func (s *start) end(err error) {
+func (s *progress) end(err error) {
 	if s.Steps == nil {
 		return
 	}
@@ -62,12 +63,12 @@ func (s *start) end(err error) {
 
 // note counts what a checkpoint was found to be.
 func (t *task) note(err error) {
-	var lineage *LineageError
+	var other *lineage.Error
 	switch {
-	case errors.As(err, &lineage):
+	case errors.As(err, &other):
 		t.status.lineage.Add(1)
 	case errors.Is(err, checkpoint.ErrDigest):
-		t.status.digests.Add(1)
+		t.status.damaged.Add(1)
 	}
 }
 

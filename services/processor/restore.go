@@ -10,9 +10,8 @@ import (
 	"eventflux/shared/checkpoint"
 	"eventflux/shared/control"
 	"eventflux/shared/engine"
-	"eventflux/shared/frame"
+	"eventflux/shared/lineage"
 	"eventflux/shared/state"
-	"eventflux/shared/wal"
 )
 
 // errStoreAway says that the store could not be asked just now. The task can begin
@@ -58,6 +57,10 @@ func (t *task) restore(ctx context.Context, attached control.Attached) error {
 		t.log.Error("checkpoint cannot be used; trying the one before", "epoch", ref.Epoch, "err", err)
 		unusable = append(unusable, fmt.Errorf("checkpoint %d: %w", ref.Epoch, err))
 	}
+	if t.generation > 1 {
+		return errors.Join(append(unusable, fmt.Errorf("no checkpoint of generation %d is left that can be used; go back to another one: eventflux recover %s --to EPOCH", t.generation, t.plan.Name))...)
+	}
+	t.start = checkpoint.Start{}
 	if err := t.begin(attached); err != nil {
 		return err
 	}
@@ -84,7 +87,7 @@ func (t *task) begin(attached control.Attached) (err error) {
 // restoreFrom loads one checkpoint and opens the log behind its barrier. It fails
 // with an errPassOver where an older one may do.
 func (t *task) restoreFrom(ctx context.Context, attached control.Attached, ref control.CheckpointRef) (err error) {
-	t.start.Next("load", attribute.Int64("epoch", int64(ref.Epoch)))
+	t.progress.Next("load", attribute.Int64("epoch", int64(ref.Epoch)))
 	defer func() { t.note(err) }()
 	m, err := checkpoint.ReadManifest(ctx, t.service.cfg.Store, ref.Manifest, ref.Digest)
 	if err != nil {
@@ -98,8 +101,7 @@ func (t *task) restoreFrom(ctx context.Context, attached control.Attached, ref c
 	// Before the results: where log and results are gone together, an older checkpoint,
 	// or none, would do as little, and begin anew as if nothing had ever been.
 	if !t.created.Equal(part.Log.Created) {
-		return &LineageError{part.Log, fmt.Sprintf("it is another stream, made %s and not %s",
-			t.created.UTC().Format(timeFormat), part.Log.Created.UTC().Format(timeFormat))}
+		return lineage.Another(&part.Log, t.created)
 	}
 	if err := t.checkOutput(part); err != nil {
 		return err
@@ -110,12 +112,31 @@ func (t *task) restoreFrom(ctx context.Context, attached control.Attached, ref c
 	if err := checkpoint.Load(ctx, t.service.cfg.Store, part, ref.Epoch, t.saver.registry, t.service.cfg.Workers); err != nil {
 		return passOver(err)
 	}
-	t.start.Next("lineage", attribute.Int64("sequence", int64(part.Log.Sequence)))
+	t.progress.Next("lineage", attribute.Int64("sequence", int64(part.Log.Sequence)))
 	t.saver.committed = ref.Epoch
 	for i := range part.Components {
 		t.saver.chains[part.Components[i].ID] = part.Components[i].Runs
 	}
+	t.startAt(part)
 	return t.openBehind(ctx, &part.Log)
+}
+
+// startAt takes in where the generation begins.
+func (t *task) startAt(part *checkpoint.Partition) {
+	t.start = checkpoint.Start{Sequence: part.Log.Sequence}
+	if part.Start != nil {
+		t.start = *part.Start
+	}
+	t.muteStart()
+}
+
+// muteStart lets no result of frames before the start out.
+func (t *task) muteStart() {
+	if t.start.Event == 0 { // whole frames
+		t.muteTo(position{seq: t.start.Sequence + 1})
+	} else {
+		t.muteTo(position{seq: t.start.Sequence})
+	}
 }
 
 // passOver tells what makes a checkpoint unusable from what makes the store so.
@@ -150,51 +171,8 @@ func (t *task) checkOutput(part *checkpoint.Partition) error {
 	return nil
 }
 
-// LineageError says that a log is not the one that a checkpoint was cut from. Stop;
-// do not retry.
-type LineageError struct {
-	Log        checkpoint.Lineage
-	Difference string
-}
-
-func (e *LineageError) Error() string {
-	return fmt.Sprintf("log %s is not the one that the checkpoint was cut from at sequence %d: %s; restore the log from a copy, or deploy the app under another @app:name",
-		e.Log.Stream, e.Log.Sequence, e.Difference)
-}
-
 // openBehind opens the log at a barrier, and checks that it is the barrier.
 func (t *task) openBehind(ctx context.Context, l *checkpoint.Lineage) (err error) {
-	differs := func(format string, args ...any) error {
-		return &LineageError{*l, fmt.Sprintf(format, args...)}
-	}
-	var lost *wal.LostTailError
-	if err := t.openLog(ctx, l.Sequence); errors.As(err, &lost) {
-		return differs("it is shorter, and ends at %d", lost.Last)
-	} else if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			t.reader.Close()
-		}
-	}()
-	if t.reader.Tail() < l.Sequence {
-		return differs("it is shorter, and ends at %d", t.reader.Tail())
-	}
-	record, err := t.reader.Next(ctx)
-	if err != nil {
-		return err
-	}
-	f, err := t.decoder.Decode(record.Data)
-	switch {
-	case err != nil:
-		return differs("it was rewritten: %v", err)
-	case f.Kind != frame.Barrier:
-		return differs("it was rewritten: there is a frame of %s where the barrier was", f.Kind)
-	case f.Cut.ID != l.ID || f.CRC != l.CRC:
-		return differs("it was rewritten: the barrier there is %x with CRC %08x, and not %x with %08x", f.Cut.ID, f.CRC, l.ID, l.CRC)
-	}
-	return nil
+	t.reader, err = lineage.OpenBehind(ctx, t.logReader(), t.created, l)
+	return err
 }
-
-const timeFormat = "2006-01-02T15:04:05.000000000Z"

@@ -105,14 +105,37 @@ func (x *runIndex) changes(ctx context.Context, s store.Store, run *Run, i int) 
 // LoadChain returns the entries of a component, sorted: those of the base with the
 // deltas applied. workers is how many blocks are fetched and decoded at once.
 func LoadChain(ctx context.Context, s store.Store, chain []Run, workers int) ([]state.Entry, error) {
+	return loadChain(ctx, s, chain, make(slots, max(workers, 1)))
+}
+
+// slots bounds what is done at once: to have one is to have sent.
+type slots chan struct{}
+
+// do waits for a slot, unless ctx ends first.
+func (s slots) do(ctx context.Context, work func() error) error {
+	select {
+	case s <- struct{}{}:
+		defer func() { <-s }()
+		return work()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// loadChain is LoadChain with slots that are shared with others.
+func loadChain(ctx context.Context, s store.Store, chain []Run, slots slots) ([]state.Entry, error) {
 	if len(chain) == 0 {
 		return nil, nil
 	}
 	runs := make([][][]state.Change, len(chain)) // by run, by block
 	group, fetching := errgroup.WithContext(ctx)
-	group.SetLimit(max(workers, 1))
+	group.SetLimit(cap(slots)) // what waits for a slot takes no memory
 	for i := range chain {
-		x, err := openRun(fetching, s, &chain[i])
+		var x *runIndex
+		err := slots.do(fetching, func() (err error) {
+			x, err = openRun(fetching, s, &chain[i])
+			return err
+		})
 		if err == nil && (x.kind == Base) != (i == 0) {
 			err = corrupt(runName(chain[i].Name), -1, "a %s in place %d of a chain, which is one base with deltas behind it", x.kind, i)
 		}
@@ -121,9 +144,11 @@ func LoadChain(ctx context.Context, s store.Store, chain []Run, workers int) ([]
 		}
 		runs[i] = make([][]state.Change, len(x.blocks))
 		for k := range x.blocks {
-			group.Go(func() (err error) {
-				runs[i][k], err = x.changes(fetching, s, &chain[i], k)
-				return err
+			group.Go(func() error {
+				return slots.do(fetching, func() (err error) {
+					runs[i][k], err = x.changes(fetching, s, &chain[i], k)
+					return err
+				})
 			})
 		}
 	}

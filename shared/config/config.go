@@ -88,7 +88,8 @@ type Recovery struct {
 
 // Processor says who this processor is.
 type Processor struct {
-	ID string // unique in the cluster; "" for the name of the host
+	ID      string // unique in the cluster; "" for the name of the host
+	Standby string // on or off
 }
 
 // Raft says who this checkpointer is, and with whom it makes a group.

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/agnivade/levenshtein"
+
+	"eventflux/shared/store/stores"
 )
 
 // setting is one row of the table of settings.
@@ -54,14 +56,16 @@ func settings(c *Config) []setting {
 		durationRow("checkpoint.interval", 10*time.Second, "time from one checkpoint of an app to the next", &c.Checkpoint.Interval),
 		durationRow("checkpoint.timeout", time.Minute, "time after which a checkpoint that is not complete is given up", &c.Checkpoint.Timeout),
 		countRow("checkpoint.full_every", 10, 1, "incremental checkpoints in a row before state is written as a whole", &c.Checkpoint.FullEvery),
-		stringRow("store.url", "", "where checkpoints are kept, as file:DIR; empty for the folder checkpoints in data",
-			&c.Store.URL, storeURL),
+		stringRow("store.url", "", "where checkpoints are kept: "+stores.Forms+"; empty for the folder checkpoints in data",
+			&c.Store.URL, emptyOr(stores.Check)),
 		stringRow("store.codec", "auto", "how checkpoints are compressed: none, lz4, snappy, zstd or auto",
 			&c.Store.Codec, oneOf[string]("none", "lz4", "snappy", "zstd", "auto")),
 		countRow("retention.checkpoints", 5, 1, "newest checkpoints of an app that are kept, and the log behind them", &c.Retention.Checkpoints),
 		durationRow("retention.span", 10*time.Minute, "time for which all checkpoints are kept, and the log behind them", &c.Retention.Span),
 		countRow("recovery.workers", 0, 0, "blocks of a checkpoint that are fetched at once; 0 for the number of cores", &c.Recovery.Workers),
 		stringRow("processor.id", "", "name of this processor in the cluster, which it keeps over restarts; empty for the name of the host", &c.Processor.ID, anyText),
+		stringRow("processor.standby", "off", "whether a second processor is kept ready for each partition, which the checkpointer decides: on or off",
+			&c.Processor.Standby, oneOf("on", "off")),
 		stringRow("raft.id", "", "name of this checkpointer in its group; empty in a group of one", &c.Raft.ID, anyText),
 		stringRow("raft.listen", "", "address for the other checkpointers; empty in a group of one", &c.Raft.Listen, emptyOr(hostPort)),
 		stringRow("raft.peers", "", "all checkpointers of the group, id=host:port with commas between; empty for a group of one", &c.Raft.Peers, raftPeers),
@@ -172,16 +176,6 @@ func emptyOr(check func(string) error) func(string) error {
 		}
 		return check(text)
 	}
-}
-
-func storeURL(text string) error {
-	if text == "" {
-		return nil
-	}
-	if dir, ok := strings.CutPrefix(text, "file:"); !ok || strings.TrimPrefix(dir, "//") == "" {
-		return errors.New("is not of the form file:DIR") // not the text: it may hold a password
-	}
-	return nil
 }
 
 // raftPeers reads id=host:port with commas between.

@@ -161,6 +161,18 @@ func (c *Client) Prepared(ctx context.Context, r PreparedRequest) (o Outcome, er
 	return o, err
 }
 
+// Checkpoints lists the checkpoints of an app, newest first.
+func (c *Client) Checkpoints(ctx context.Context, r AppRequest) (l CheckpointList, err error) {
+	err = c.Do(ctx, VerbCheckpoints, r, &l)
+	return l, err
+}
+
+// Digests compares the state of a standby with that of its partition's owner.
+func (c *Client) Digests(ctx context.Context, r DigestsRequest) (d DigestsAnswer, err error) {
+	err = c.Do(ctx, VerbDigests, r, &d)
+	return d, err
+}
+
 // Failed says that a task cannot prepare an epoch.
 func (c *Client) Failed(ctx context.Context, r FailedRequest) (o Outcome, err error) {
 	err = c.Do(ctx, VerbFailed, r, &o)

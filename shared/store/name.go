@@ -1,6 +1,7 @@
 package store
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 )
@@ -33,6 +34,15 @@ func Check(name string, data []byte) error {
 	return nil
 }
 
+// CheckApp returns an ErrInvalid for an app that has no head in any backend: its name is
+// one part of a name.
+func CheckApp(app string) error {
+	if strings.Contains(app, "/") || CheckName("apps/"+app) != nil {
+		return fmt.Errorf("%w: %q is no name of an app", ErrInvalid, app)
+	}
+	return nil
+}
+
 // Check returns an ErrInvalid for a commit that says nothing, and names what is wrong.
 func (c *Commit) Check() error {
 	switch {
@@ -40,10 +50,12 @@ func (c *Commit) Check() error {
 		return fmt.Errorf("%w: commit for app %q in term %d; neither is ever empty", ErrInvalid, c.App, c.Term)
 	case c.Epoch == 0 && (c.Name != "" || len(c.Manifest) > 0):
 		return fmt.Errorf("%w: commit of app %s: a manifest without an epoch", ErrInvalid, c.App)
+	case c.Epoch > 0 && !strings.HasPrefix(c.Name, "apps/"+c.App+"/"):
+		return fmt.Errorf("%w: manifest %q of app %s; its name begins with apps/%[3]s/", ErrInvalid, c.Name, c.App)
 	case c.Epoch > 0:
-		return Check(c.Name, c.Manifest)
+		return errors.Join(CheckApp(c.App), Check(c.Name, c.Manifest))
 	}
-	return nil
+	return CheckApp(c.App)
 }
 
 // Admit returns the head that the commit makes of one, or ErrFenced. done says that the

@@ -56,7 +56,8 @@ type Commit struct {
 	// not newer, with ErrFenced. Epoch 0 commits nothing: it raises the term alone,
 	// so that whoever led before is refused from then on.
 	Term, Epoch uint64
-	// Name and Manifest are put as Put does it.
+	// Name and Manifest are put as Put does it. The name begins with apps/<App>/: a
+	// backend keeps what it changes at once in one place.
 	Name     string
 	Manifest []byte
 	// Objects are the names of all data that the manifest refers to. From now on

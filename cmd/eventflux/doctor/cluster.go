@@ -36,7 +36,10 @@ func (p *patient) checkVersions(_ context.Context, r *report) {
 		}
 	}
 	versions := slices.Sorted(maps.Keys(by))
-	if len(versions) < 2 {
+	switch len(versions) {
+	case 0:
+		return // checkServices says so
+	case 1:
 		r.fine("services", "all have version %s", strings.Join(versions, ""))
 		return
 	}
@@ -99,6 +102,9 @@ func (p *patient) checkTasks(_ context.Context, r *report) {
 	}
 	n := 0
 	for _, a := range p.apps {
+		if a.Held {
+			r.add(Warning, a.Name, "eventflux recover "+a.Name+" --release lets it go on", "it is held where it was restored: no events are applied, and the log grows")
+		}
 		for part := range a.Partitions {
 			n++
 			p.checkTask(r, &a, part)

@@ -25,6 +25,7 @@ import (
 	"eventflux/shared/config"
 	"eventflux/shared/control"
 	"eventflux/shared/siddhiql"
+	"eventflux/shared/store/redis/redistest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -395,6 +396,10 @@ func TestFaults(t *testing.T) {
 		"store is unknown": {
 			fault: func(w *ward) { w.cfg.Store.URL = "other:place" },
 			check: "store", severity: doctor.Error, meaning: "does not answer",
+		},
+		"store may forget": {
+			idle: true, fault: func(w *ward) { w.cfg.Store.URL = redistest.Start(w.t).URL() },
+			check: "store", severity: doctor.Warning, meaning: "redis keeps nothing on disk",
 		},
 		"store is not named": {
 			fault: func(w *ward) { w.cfg.Store.URL = "" },

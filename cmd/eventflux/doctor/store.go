@@ -2,6 +2,7 @@ package doctor
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -29,12 +30,16 @@ func (p *patient) checkStore(ctx context.Context, r *report) {
 	kind, _, _ := strings.Cut(url, ":") // not the rest: it may hold a password
 	limited, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
-	s, err := stores.Open(limited, url, slog.New(slog.DiscardHandler))
+	warnings := &warnings{}
+	s, err := stores.Open(limited, url, slog.New(warnings))
 	if err != nil {
 		r.add(Error, kind, "start it, or correct store.url", "the store does not answer: %v. Checkpoints are aborted, and no task can start", err)
 		return
 	}
 	defer func() { _ = s.Close() }() // nothing was written
+	for _, text := range warnings.texts {
+		r.add(Warning, kind, "set it in the configuration of Redis, and by CONFIG SET at once", "%s", text)
+	}
 	for _, a := range p.apps {
 		head, err := s.Head(limited, a.Name)
 		switch {
@@ -46,6 +51,32 @@ func (p *patient) checkStore(ctx context.Context, r *report) {
 	}
 	r.fine(kind, "the store answers, and has the newest checkpoints")
 }
+
+// warnings keeps what a store warns of when it is opened.
+type warnings struct {
+	slog.Handler
+	texts []string
+}
+
+// Enabled implements slog.Handler.
+func (*warnings) Enabled(_ context.Context, l slog.Level) bool { return l >= slog.LevelWarn }
+
+// Handle implements slog.Handler.
+func (w *warnings) Handle(_ context.Context, r slog.Record) error {
+	text := r.Message
+	r.Attrs(func(a slog.Attr) bool {
+		text += fmt.Sprintf(" (%s %s)", a.Key, a.Value)
+		return true
+	})
+	w.texts = append(w.texts, text)
+	return nil
+}
+
+// WithAttrs implements slog.Handler.
+func (w *warnings) WithAttrs([]slog.Attr) slog.Handler { return w }
+
+// WithGroup implements slog.Handler.
+func (w *warnings) WithGroup(string) slog.Handler { return w }
 
 // checkFolder looks at a store of files. It does not open it: that would clean up
 // behind writers that it takes for dead.

@@ -43,6 +43,7 @@ func (n *Node) openCheckpointer(ctx context.Context) (err error) {
 		Conn: own, Store: n.store, Raft: n.raft, FSM: n.fsm,
 		Interval: n.cfg.Checkpoint.Interval, Timeout: n.cfg.Checkpoint.Timeout,
 		RetentionCheckpoints: n.cfg.Retention.Checkpoints, RetentionSpan: n.cfg.Retention.Span,
+		Standby: n.cfg.Processor.Standby == "on",
 		Version: n.version, Log: n.log, Tracer: n.seen.exporter.Tracer(),
 	})
 	if err == nil {

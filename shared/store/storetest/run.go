@@ -234,6 +234,13 @@ func invalid(t *testing.T, open func() store.Store) {
 	wantErr(t, "put too much", s.Put(ctx, "a", make([]byte, store.ObjectBytesMax+1)), store.ErrInvalid)
 	wantErr(t, "commit without an app", s.Commit(ctx, manifest("", 1, 1)), store.ErrInvalid)
 	wantErr(t, "commit without a term", s.Commit(ctx, manifest("a", 0, 1)), store.ErrInvalid)
+	wantErr(t, "commit of a part of an app", s.Commit(ctx, manifest("a/b", 1, 1)), store.ErrInvalid)
+	wantErr(t, "a fence of no app", s.Commit(ctx, store.Commit{App: ".a", Term: 1}), store.ErrInvalid)
+	_, err := s.Head(ctx, "a/b")
+	wantErr(t, "head of a part of an app", err, store.ErrInvalid)
+	foreign := manifest("a", 1, 1)
+	foreign.Name = "apps/b/1"
+	wantErr(t, "commit of another app's manifest", s.Commit(ctx, foreign), store.ErrInvalid)
 	wantErr(t, "a fence with a manifest", s.Commit(ctx, manifest("a", 1, 0)), store.ErrInvalid)
 }
 
