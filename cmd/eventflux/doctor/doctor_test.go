@@ -374,6 +374,7 @@ func TestFaults(t *testing.T) {
 		"partition has no task": {
 			idle: true,
 			fault: func(w *ward) {
+				w.announce("checkpointer", "1.2.3", nil, nil)
 				w.answer("ef.checkpointer.apps", control.AppList{Apps: []control.App{{Name: "w", Partitions: 1, Deployed: time.Now()}}})
 				w.answer("ef.checkpointer.checkpoints", control.CheckpointList{})
 			},
@@ -383,6 +384,7 @@ func TestFaults(t *testing.T) {
 			idle: true,
 			fault: func(w *ward) {
 				w.cfg.Checkpoint.Interval = time.Second
+				w.announce("checkpointer", "1.2.3", nil, nil)
 				w.answer("ef.checkpointer.apps", control.AppList{Apps: []control.App{{Name: "w", Partitions: 1}}})
 				old := control.CheckpointInfo{State: "committed", CheckpointRef: control.CheckpointRef{Epoch: 7, Time: time.Now().Add(-time.Hour)}}
 				w.answer("ef.checkpointer.checkpoints", control.CheckpointList{Checkpoints: []control.CheckpointInfo{old}})

@@ -77,11 +77,19 @@ func (p *patient) look(ctx context.Context) (err error) {
 	if err := errors.Join(p.lookAtProcessors(ctx), p.lookAtIntakes(ctx), p.lookAtMembers(ctx)); err != nil {
 		return err
 	}
-	limited, cancel := context.WithTimeout(ctx, askTimeout)
-	defer cancel()
-	list, err := p.control.Apps(limited)
-	p.apps, p.appsErr = list.Apps, err
+	p.lookAtApps(ctx)
 	return p.lookAtStreams(ctx)
+}
+
+func (p *patient) lookAtApps(ctx context.Context) {
+	if p.count(control.Service) == 0 {
+		p.appsErr = errors.New("there is none")
+		return // it would be waited for
+	}
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	list, err := p.control.Apps(ctx)
+	p.apps, p.appsErr = list.Apps, err
 }
 
 func (p *patient) lookAtProcessors(ctx context.Context) error {
