@@ -3,8 +3,8 @@
 // median of several. Parts whose subject is one package run that package's
 // benchmarks; the others run the whole product as eventflux run wires it.
 //
-//	main.go ──▶ gobench.go ──▶ wal.go engine.go intake.go state.go compress.go checkpoint.go   go test -bench
-//	        ──▶ rig.go publisher.go results.go ──▶ endtoend.go latency.go
+//	main.go ──▶ gobench.go ──▶ wal.go engine.go intake.go state.go compress.go checkpoint.go merge.go   go test -bench
+//	        ──▶ rig.go publisher.go results.go ──▶ barriers.go endtoend.go latency.go
 //	        ──▶ report.go machine.go ──▶ RESULTS.md
 package main
 
@@ -47,6 +47,9 @@ var parts = []part{
 	{"auto", runAuto},
 	{"state", runState},
 	{"checkpoint", runCheckpoint},
+	{"recovery", runRecovery},
+	{"merge", runMerge},
+	{"barriers", runBarriers},
 	{"e2e", runEndToEnd},
 	{"latency", runLatency},
 }

@@ -28,13 +28,29 @@ type Config struct {
 	// RetentionSpan, with the log behind them.
 	RetentionCheckpoints int
 	RetentionSpan        time.Duration
+	// Grace is how long an object that nothing refers to is left alone, and for how long
+	// a merge may take if sweeps are made meanwhile; zero is sweepGrace.
+	Grace time.Duration
 	// Standby has a second processor ready for each partition.
 	Standby bool
 	Version string       // of the binary, a semver
 	Log     *slog.Logger // nil is slog.Default
 	Tracer  trace.Tracer // the zero value follows no checkpoints
-	// Now tells the time; nil is the machine's clock.
+	// Now tells the time that is written down; nil is the machine's clock. How long
+	// something takes is measured without it: a clock can be set.
 	Now func() time.Time
+}
+
+// sweepGrace is far beyond what clocks differ by, and what one checkpoint takes.
+const sweepGrace = 10 * time.Minute
+
+// grace returns the grace, and how much of it is for clocks that differ.
+func (c *Config) grace() (grace, slack time.Duration) {
+	if c.Grace > 0 {
+		return c.Grace, c.Grace / 10
+	}
+	grace = max(sweepGrace, 2*c.Timeout)
+	return grace, grace / 10
 }
 
 func (c *Config) check() error {

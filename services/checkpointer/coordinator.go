@@ -25,6 +25,7 @@ type coordinator struct {
 	phase    phase
 	epoch    state.Epoch
 	reason   string    // why it is aborted
+	whole    bool      // and the next one is to be whole
 	opened   time.Time // of the epoch at hand
 	ended    time.Time // of the one before
 	owned    map[uint32]uint64
@@ -61,6 +62,7 @@ type message struct {
 	answer answerID              // prepared, failed, trigger
 	reason string                // failed; why something did not work; "" where it did
 	found  bool                  // found: the manifest of the epoch is in the store
+	gone   bool                  // stored: what the parts stand on is not there any more
 	number uint64                // attached: the assignment
 	place  uint32                // attached: the partition
 	owned  map[uint32]uint64     // go: the assignments
@@ -122,7 +124,8 @@ func newCoordinator(a *appState, term checkpoint.Term, now time.Time, interval, 
 	if a.Open == nil {
 		return c, nil
 	}
-	c.phase, c.epoch, c.opened = looking, a.Open.Epoch, a.Open.Time
+	// When that was, the clock of another machine has said: it may be an hour ahead.
+	c.phase, c.epoch, c.opened = looking, a.Open.Epoch, now
 	return c, []effect{{do: doLook, epoch: c.epoch}}
 }
 
@@ -212,6 +215,7 @@ func (c *coordinator) open(now time.Time) []effect {
 	}
 	c.phase, c.epoch, c.opened = opening, c.epoch+1, now
 	c.parts, c.waiting, c.reason = map[uint32]*checkpoint.Partition{}, nil, ""
+	c.whole = false
 	c.triggers, c.later = append(c.triggers, c.later...), nil
 	return []effect{{do: doOpen, epoch: c.epoch}}
 }
@@ -256,6 +260,7 @@ func (c *coordinator) whenFound(m message) []effect {
 		c.phase = committing
 		return []effect{{do: doCommit, epoch: c.epoch}}
 	}
+	c.opened = time.Time{} // the next one is due
 	return c.abort(reasonLeader)
 }
 
@@ -313,6 +318,7 @@ func (c *coordinator) whenStored(m message) []effect {
 		return nil
 	}
 	if m.reason != "" {
+		c.whole = m.gone
 		return c.abort(reasonStore + m.reason)
 	}
 	c.phase = committing
@@ -336,7 +342,7 @@ func (c *coordinator) whenAborted(m message) []effect {
 	if c.phase != aborting {
 		return nil
 	}
-	return c.finish(m.now, control.Outcome{Epoch: c.epoch, Reason: c.reason}, nil)
+	return c.finish(m.now, control.Outcome{Epoch: c.epoch, Reason: c.reason, Whole: c.whole}, nil)
 }
 
 // finish ends the epoch and tells those who wait for it. Whoever wants the next one

@@ -42,10 +42,14 @@ type leader struct {
 	placing    chan struct{} // has a message when placements are to be looked at
 	removing   sync.Map      // apps that are being removed
 
+	opened   sync.Map // opened, by app
 	barriers barrierWriters
 	spans    spans
 	tidying  sync.Mutex
-	swept    time.Time
+	swapping sync.Mutex
+	sweeps   sweeps
+	lease    lease
+	changed  chan struct{} // the bucket does not have the newest checkpoints
 }
 
 // loopMessage is a message for an app's coordinator. One without a kind only makes the
@@ -57,11 +61,14 @@ type loopMessage struct {
 }
 
 func newLeader(s *Service, term uint64) *leader {
+	grace, _ := s.cfg.grace()
 	return &leader{
-		s: s, term: checkpoint.Term(term), log: s.cfg.Log.With("term", term),
+		sweeps:  newSweeps(s.cfg.Now().Add(-grace)),
+		changed: make(chan struct{}, 1),
+		s:       s, term: checkpoint.Term(term), log: s.cfg.Log.With("term", term),
 		messages: make(chan loopMessage, 64), done: make(chan struct{}),
 		apps: map[string]*coordinator{}, answers: map[answerID]chan control.Outcome{},
-		processors: newProcessors(s.cfg.Now()), placing: make(chan struct{}, 1),
+		processors: newProcessors(time.Now()), placing: make(chan struct{}, 1),
 		restores: make(chan restore),
 	}
 }
@@ -73,6 +80,8 @@ func (l *leader) run(ctx context.Context) {
 	l.barriers.open(ctx, l.s.cfg.Conn, l.log)
 	defer l.barriers.close()
 	l.work.Go(func() { l.keepProjecting(ctx) })
+	l.work.Go(func() { l.projectCheckpoints(ctx) })
+	l.projectSoon()
 	l.work.Go(func() { l.keepPlacing(ctx) })
 	l.work.Go(func() { l.keepRestoring(ctx) })
 	for _, a := range l.s.cfg.FSM.apps() {
@@ -97,7 +106,7 @@ func (l *leader) run(ctx context.Context) {
 					l.drop(name)
 					continue
 				}
-				l.do(ctx, name, c.step(message{kind: msgTick, now: l.s.cfg.Now()}))
+				l.do(ctx, name, c.step(message{kind: msgTick, now: time.Now()}))
 			}
 		}
 	}
@@ -105,7 +114,7 @@ func (l *leader) run(ctx context.Context) {
 
 // take makes the coordinator of an app. Whoever led before is shut out of the store.
 func (l *leader) take(ctx context.Context, a *appState) {
-	c, effects := newCoordinator(a, l.term, l.s.cfg.Now(), l.s.cfg.Interval, l.s.cfg.Timeout)
+	c, effects := newCoordinator(a, l.term, time.Now(), l.s.cfg.Interval, l.s.cfg.Timeout)
 	l.apps[a.Name] = c
 	l.work.Go(func() { l.fence(ctx, a.Name) })
 	l.do(ctx, a.Name, effects)
@@ -132,7 +141,7 @@ func (l *leader) handle(ctx context.Context, m loopMessage) {
 		m.answer = l.last
 		l.answers[m.answer] = m.reply
 	}
-	m.now = l.s.cfg.Now()
+	m.now = time.Now()
 	l.do(ctx, m.app, c.step(m.message))
 }
 
@@ -145,16 +154,16 @@ func (l *leader) tell(m loopMessage) {
 }
 
 // ask passes a request to the loop and waits for its answer.
-func (l *leader) ask(ctx context.Context, app string, m message) (any, error) {
+func (l *leader) ask(ctx context.Context, app string, m message) (o control.Outcome, err error) {
 	reply := make(chan control.Outcome, 1)
 	l.tell(loopMessage{app: app, message: m, reply: reply})
 	select {
-	case o := <-reply:
+	case o = <-reply:
 		return o, nil
 	case <-l.done:
-		return nil, failure(control.CodeUnavailable, "the leader changed; ask again")
+		return o, failure(control.CodeUnavailable, "the leader changed; ask again")
 	case <-ctx.Done():
-		return nil, ctx.Err()
+		return o, ctx.Err()
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/nats-io/nats.go/micro"
 
@@ -44,6 +45,9 @@ func (s *Service) verbs() map[string]verb {
 		control.VerbStatus:      {true, typed(s.status)},
 		control.VerbMembers:     {false, typed(s.members)},
 		control.VerbTransfer:    {false, typed(s.transfer)},
+		control.VerbLease:       {false, typed(s.lease)},
+		control.VerbLive:        {false, typed(s.live)},
+		control.VerbSwap:        {false, typed(s.swap)},
 	}
 }
 
@@ -179,7 +183,7 @@ func (s *Service) app(_ context.Context, l *leader, r *control.AppRequest) (any,
 func (s *Service) addStates(l *leader, a *appState) {
 	for i := range a.Owners {
 		o := &a.Owners[i]
-		o.State = l.processors.state(o.Processor, slot{a.Name, o.Partition}, s.cfg.Now())
+		o.State = l.processors.state(o.Processor, slot{a.Name, o.Partition}, time.Now())
 	}
 }
 
@@ -217,6 +221,17 @@ func (s *Service) attach(ctx context.Context, l *leader, r *control.AttachReques
 }
 
 func (s *Service) prepared(ctx context.Context, l *leader, r *control.PreparedRequest) (any, error) {
+	answer, err := s.prepare(ctx, l, r)
+	if err != nil {
+		return nil, err
+	}
+	if a := s.cfg.FSM.app(r.App); a != nil {
+		answer.Merged = a.merged()
+	}
+	return answer, nil
+}
+
+func (s *Service) prepare(ctx context.Context, l *leader, r *control.PreparedRequest) (*control.Outcome, error) {
 	part := &r.Partition
 	if o, err := s.decided(r.App, r.Epoch, r.Term, part.Partition, part.Assignment); err != nil || o != nil {
 		return o, err
@@ -230,11 +245,11 @@ func (s *Service) prepared(ctx context.Context, l *leader, r *control.PreparedRe
 	}
 	// It may have been decided while the request was on its way to the coordinator.
 	if a, err := s.known(r.App); err == nil {
-		if o, ok := a.outcome(r.Epoch); ok {
-			return o, nil
+		if o, ok := a.outcome(r.Epoch); ok && !answer.Whole {
+			return &o, nil
 		}
 	}
-	return answer, nil
+	return &answer, nil
 }
 
 // decided returns the outcome of an epoch if it is known, or why a task has no say in it.
@@ -351,6 +366,12 @@ func (s *Service) verify(ctx context.Context, _ *leader, r *control.CheckpointRe
 		report.Problems = append(report.Problems, control.Problem(p))
 	}
 	report.Sound = len(report.Problems) == 0
+	if report.Sound {
+		return report, nil
+	}
+	if now, err := s.ref(&control.CheckpointRequest{App: r.App, Epoch: k.Epoch}); err != nil || now.Digest != k.Digest {
+		return nil, failure(control.CodeUnavailable, "checkpoint %d of app %s was retired or merged while it was read; try again", k.Epoch, r.App)
+	}
 	return report, nil
 }
 

@@ -97,7 +97,14 @@ func (l *leader) restore(ctx context.Context, r *control.RestoreRequest) (answer
 	if _, err := l.propose(ctx, open); err != nil {
 		return answer, fmt.Errorf("open epoch %d: %w", m.Epoch, err)
 	}
-	if err := l.storeRestored(ctx, m, objects); err != nil {
+	if a = l.s.cfg.FSM.app(r.App); a == nil {
+		return answer, failure(control.CodeNotFound, "app %q was removed", r.App)
+	}
+	err = l.useAgain(ctx, a, m)
+	if err == nil {
+		err = l.storeRestored(ctx, m, objects)
+	}
+	if err != nil {
 		l.until(ctx, msgAborted, func() error {
 			_, err := l.propose(ctx, &command{Kind: kindAbort, App: r.App, Epoch: m.Epoch, Reason: "the app could not be restored"})
 			return err

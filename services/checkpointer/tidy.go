@@ -2,30 +2,21 @@ package checkpointer
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"strings"
+	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
 	"eventflux/shared/bus"
 	"eventflux/shared/checkpoint"
+	"eventflux/shared/faultpoint"
 	"eventflux/shared/state"
-	"eventflux/shared/store"
-)
-
-const (
-	sweepEvery = time.Minute
-	// sweepGrace is how long an object that nothing refers to is left alone: it may
-	// belong to the epoch under way, or to one of a task that does not know yet that it
-	// was aborted.
-	sweepGrace = 10 * time.Minute
 )
 
 // tidy does what a new checkpoint allows: it retires those that retention does not keep,
-// trims the logs below the oldest that is left, and sweeps the store. What fails is done
-// after the next checkpoint.
+// and trims the logs below the oldest that is left. What fails is done after the next
+// checkpoint. What they leave in the store is the merger's to sweep.
 func (l *leader) tidy(ctx context.Context, app string) {
 	l.tidying.Lock()
 	defer l.tidying.Unlock()
@@ -33,45 +24,46 @@ func (l *leader) tidy(ctx context.Context, app string) {
 	if err == nil {
 		err = l.trim(ctx, app)
 	}
-	if err == nil && time.Since(l.swept) >= sweepEvery {
-		l.swept = time.Now()
-		err = l.sweep(ctx)
-	}
 	if err != nil && ctx.Err() == nil {
 		l.log.Warn("tidy up behind a checkpoint; the next one tries again", "app", app, "err", err)
 	}
 }
 
-// surplus returns the epochs that retention does not keep.
-func surplus(all []committed, keep int, span time.Duration) []state.Epoch {
+// surplus returns the epochs that retention does not keep, oldest first. Age is counted
+// from one checkpoint to the next, and no more than gapMax for each: a clock that was set
+// ahead ages nothing, and one that was set back keeps nothing from ageing.
+func surplus(all []committed, keep int, span, gapMax time.Duration) []state.Epoch {
 	var epochs []state.Epoch
-	for i, k := range all {
-		newest := all[len(all)-1]
-		if len(all)-i > keep && newest.Time.Sub(k.Time) > span {
-			epochs = append(epochs, k.Epoch)
+	var age time.Duration
+	for i := len(all) - 2; i >= 0; i-- {
+		age += min(max(0, all[i+1].Time.Sub(all[i].Time)), gapMax)
+		if len(all)-i > keep && age > span {
+			epochs = append(epochs, all[i].Epoch)
 		}
 	}
+	slices.Reverse(epochs)
 	return epochs
 }
 
-// retire forgets checkpoints in Raft, and then deletes their manifests.
+// gapMax is the longest time between two checkpoints that is worth counting: one in
+// between may have come to nothing.
+func (c *Config) gapMax() time.Duration { return 2 * (c.Interval + c.Timeout) }
+
+// retire forgets checkpoints in Raft.
 func (l *leader) retire(ctx context.Context, app string) error {
 	a := l.s.cfg.FSM.app(app)
 	if a == nil {
 		return nil
 	}
-	old := surplus(a.Committed, l.s.cfg.RetentionCheckpoints, l.s.cfg.RetentionSpan)
+	old := surplus(a.Committed, l.s.cfg.RetentionCheckpoints, l.s.cfg.RetentionSpan, l.s.cfg.gapMax())
 	if len(old) == 0 {
 		return nil
 	}
+	faultpoint.Reach(faultpoint.RetireBefore)
 	if _, err := l.propose(ctx, &command{Kind: kindRetire, App: app, Epochs: old}); err != nil {
 		return fmt.Errorf("retire %d checkpoints: %w", len(old), err)
 	}
-	for _, epoch := range old {
-		if err := l.s.cfg.Store.Delete(ctx, checkpoint.ManifestName(app, epoch), time.Time{}); err != nil {
-			return err
-		}
-	}
+	faultpoint.Reach(faultpoint.RetireDone)
 	return nil
 }
 
@@ -94,10 +86,12 @@ func (l *leader) trim(ctx context.Context, app string) error {
 		if stream.CachedInfo().State.FirstSeq >= first {
 			continue
 		}
+		faultpoint.Reach(faultpoint.TrimBefore)
 		if err := stream.Purge(ctx, jetstream.WithPurgeSequence(first)); err != nil {
 			return fmt.Errorf("trim %s below %d: %w", bus.WALStream(app, p), first, err)
 		}
 		l.s.tally.trimmed(app, first-max(stream.CachedInfo().State.FirstSeq, 1))
+		faultpoint.Reach(faultpoint.TrimDone)
 	}
 	return nil
 }
@@ -117,46 +111,4 @@ func (l *leader) objectsOf(ctx context.Context, m *checkpoint.Manifest) ([]strin
 		}
 	}
 	return names, nil
-}
-
-// sweep deletes the objects that no retained checkpoint refers to. What cannot be read
-// stops it: better garbage than a hole.
-func (l *leader) sweep(ctx context.Context) error {
-	live := map[string]bool{}
-	for _, a := range l.s.cfg.FSM.apps() {
-		for _, k := range a.Committed {
-			live[k.Manifest] = true
-			m, err := checkpoint.ReadManifest(ctx, l.s.cfg.Store, k.Manifest, k.Digest)
-			if err != nil {
-				return fmt.Errorf("sweep: checkpoint %d of %s: %w; see eventflux checkpoint verify %[2]s %[1]d", k.Epoch, a.Name, err)
-			}
-			names, err := l.objectsOf(ctx, m)
-			if err != nil {
-				return fmt.Errorf("sweep: checkpoint %d of %s: %w; see eventflux checkpoint verify %[2]s %[1]d", k.Epoch, a.Name, err)
-			}
-			for _, name := range names {
-				live[name] = true
-			}
-		}
-		if a.Open != nil {
-			live[checkpoint.ManifestName(a.Name, a.Open.Epoch)] = true
-		}
-	}
-	before := time.Now().Add(-max(sweepGrace, 2*l.s.cfg.Timeout))
-	var dead []string
-	err := l.s.cfg.Store.List(ctx, "", func(o store.Object) error {
-		ours := strings.HasPrefix(o.Name, "runs/") || strings.HasPrefix(o.Name, "blocks/") || strings.HasPrefix(o.Name, "apps/")
-		if ours && !live[o.Name] && o.Used.Before(before) {
-			dead = append(dead, o.Name)
-		}
-		return nil
-	})
-	var errs []error
-	for _, name := range dead {
-		errs = append(errs, l.s.cfg.Store.Delete(ctx, name, before))
-	}
-	if len(dead) > 0 {
-		l.log.Info("swept the store", "objects", len(dead))
-	}
-	return errors.Join(append(errs, err)...)
 }

@@ -8,6 +8,7 @@ import (
 
 	"eventflux/shared/bus"
 	"eventflux/shared/checkpoint"
+	"eventflux/shared/faultpoint"
 	"eventflux/shared/frame"
 	"eventflux/shared/state"
 )
@@ -17,9 +18,14 @@ import (
 // does the rest beside the task.
 func (t *task) cut(ctx context.Context, seq uint64, f *frame.Frame) error {
 	s := t.saver
-	if s == nil || !s.awaits(f.Cut) {
+	if s == nil {
 		return nil
 	}
+	if !s.awaits(f.Cut) {
+		t.log.Debug("barrier needs no answer: its epoch is over, or its leader", "epoch", f.Cut.Epoch, "term", f.Cut.Term)
+		return nil
+	}
+	faultpoint.Reach(faultpoint.CutBefore)
 	begun := time.Now()
 	epoch := state.Epoch(f.Cut.Epoch)
 	p := &part{
@@ -33,18 +39,20 @@ func (t *task) cut(ctx context.Context, seq uint64, f *frame.Frame) error {
 	bytes := int64(0)
 	for _, h := range s.holders {
 		h.Cut(epoch)
-		piece, err := capture(h, p.since)
+		piece, err := capture(h, p.since, s.whole)
 		if err != nil {
 			return fmt.Errorf("log sequence %d: cut for checkpoint %d: %w", seq, epoch, err)
 		}
 		p.pieces = append(p.pieces, piece)
 		bytes += h.Bytes()
+		faultpoint.Reach(faultpoint.CutHalf)
 	}
 	for _, stream := range published(t.plan) {
 		if at := t.renderer.newest[stream.ID]; at.seq > 0 {
 			p.positions[stream.Name] = at.String()
 		}
 	}
+	faultpoint.Reach(faultpoint.CutDone)
 	s.epoch, s.term = epoch, p.term
 	p.begun, p.pause = begun, time.Since(begun)
 	t.status.pause.Store(int64(p.pause))
@@ -66,8 +74,12 @@ type piece struct {
 
 // capture takes what changed after epoch since, or everything where that is not
 // known or there is nothing that it could follow.
-func capture(h state.Holder, since state.Epoch) (piece, error) {
+func capture(h state.Holder, since state.Epoch, whole bool) (piece, error) {
 	p := piece{info: h.Info(), digest: h.Digest()}
+	if whole {
+		p.capture, p.whole = h.Snapshot(), true
+		return p, nil
+	}
 	delta, err := h.Delta(since)
 	switch {
 	case errors.Is(err, state.ErrPruned):
@@ -105,6 +117,9 @@ func (t *task) settle() {
 	}
 	select {
 	case d := <-s.decided:
+		if s.whole = d.whole; d.whole {
+			return
+		}
 		for _, h := range s.holders {
 			h.Committed(d.epoch)
 		}

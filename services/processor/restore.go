@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"go.opentelemetry.io/otel/attribute"
 
@@ -53,6 +54,9 @@ func (t *task) restore(ctx context.Context, attached control.Attached) error {
 		if !errors.Is(err, errPassOver) {
 			return fmt.Errorf("checkpoint %d: %w", ref.Epoch, err)
 		}
+		if err := t.checkRetained(ctx, ref); err != nil {
+			return err
+		}
 		t.status.unusable.Add(1)
 		t.log.Error("checkpoint cannot be used; trying the one before", "epoch", ref.Epoch, "err", err)
 		unusable = append(unusable, fmt.Errorf("checkpoint %d: %w", ref.Epoch, err))
@@ -68,6 +72,19 @@ func (t *task) restore(ctx context.Context, attached control.Attached) error {
 		return errors.Join(append(unusable, err)...)
 	}
 	t.status.restored.Store(0)
+	return nil
+}
+
+// checkRetained returns an errStoreAway if a checkpoint was retired, or its manifest
+// replaced, after the task had heard of it: then nothing is damaged.
+func (t *task) checkRetained(ctx context.Context, ref control.CheckpointRef) error {
+	now, err := t.service.cfg.Control.Checkpoints(ctx, control.AppRequest{App: t.plan.Name})
+	if err != nil {
+		return fmt.Errorf("list checkpoints: %w", err)
+	}
+	if !slices.ContainsFunc(now.Checkpoints, func(k control.CheckpointInfo) bool { return k.Digest == ref.Digest }) {
+		return fmt.Errorf("%w: checkpoint %d was retired or merged meanwhile", errStoreAway, ref.Epoch)
+	}
 	return nil
 }
 

@@ -14,6 +14,7 @@ import (
 	"eventflux/shared/checkpoint"
 	"eventflux/shared/compress"
 	"eventflux/shared/control"
+	"eventflux/shared/faultpoint"
 	"eventflux/shared/frame"
 	"eventflux/shared/state"
 	"eventflux/shared/trace"
@@ -28,6 +29,7 @@ const fullEveryDefault = 10
 type saver struct {
 	task       *task
 	assignment uint64
+	generation checkpoint.Generation
 	parts      chan *part
 	decided    chan decision
 
@@ -38,7 +40,12 @@ type saver struct {
 	chains    map[string][]checkpoint.Run
 	epoch     state.Epoch // the newest that was cut or needs no answer
 	term      checkpoint.Term
+	whole     bool      // what the chains stand on is gone: the next part has all state
 	settled   time.Time // when state was last taken in ahead of a barrier
+
+	// run's alone: the newest checkpoint that a merger has folded.
+	merged    *checkpoint.Manifest
+	mergedRef control.CheckpointRef
 }
 
 // part is the task's part of a checkpoint as it is taken at the barrier.
@@ -56,15 +63,17 @@ type part struct {
 	pause     time.Duration     // how long that took
 }
 
-// decision is a committed epoch with the chains of its components.
+// decision is a committed epoch with the chains of its components; or that the next
+// part is to have all state.
 type decision struct {
 	epoch  state.Epoch
 	chains map[string][]checkpoint.Run
+	whole  bool
 }
 
 func newSaver(t *task, attached control.Attached, registry *state.Registry) *saver {
 	return &saver{
-		task: t, assignment: attached.Assignment, registry: registry, holders: registry.List(), epoch: attached.Decided,
+		task: t, assignment: attached.Assignment, generation: attached.Generation, registry: registry, holders: registry.List(), epoch: attached.Decided,
 		chains: map[string][]checkpoint.Run{},
 		parts:  make(chan *part, 1), decided: make(chan decision, 1),
 	}
@@ -115,13 +124,15 @@ func (s *saver) save(ctx context.Context, p *part) error {
 	if err == nil {
 		s.task.status.saved.Store(int64(time.Since(p.begun.Add(p.pause))))
 		spans.Next("prepared")
+		faultpoint.Reach(faultpoint.PreparedSaid)
 		var outcome control.Outcome
 		outcome, err = s.task.service.cfg.Control.Prepared(ctx, control.PreparedRequest{
 			App: s.task.plan.Name, Epoch: p.epoch, Term: p.term, Partition: *stored,
 		})
 		if err == nil {
 			spans.Set(attribute.Bool("committed", outcome.Committed))
-			s.tell(log, outcome, chains)
+			faultpoint.Reach(faultpoint.DecisionKnown)
+			s.tell(ctx, log, outcome, chains)
 			return nil
 		}
 	} else if ctx.Err() == nil {
@@ -134,20 +145,55 @@ func (s *saver) save(ctx context.Context, p *part) error {
 		return fmt.Errorf("prepare checkpoint %d: %w: %w", p.epoch, errFenced, err)
 	}
 	log.Warn("checkpoint not prepared; the next one will have its changes", "err", err)
+	if errors.Is(err, checkpoint.ErrCorrupt) { // a chain that could not be folded
+		s.pass(decision{whole: true})
+	}
 	return nil
 }
 
-func (s *saver) tell(log *slog.Logger, o control.Outcome, chains map[string][]checkpoint.Run) {
+func (s *saver) tell(ctx context.Context, log *slog.Logger, o control.Outcome, chains map[string][]checkpoint.Run) {
 	if !o.Committed {
-		log.Warn("checkpoint aborted; the next one will have its changes", "reason", o.Reason)
+		log.Warn("checkpoint aborted; the next one will have its changes", "reason", o.Reason, "whole", o.Whole)
+		if o.Whole {
+			s.pass(decision{whole: true})
+		}
 		return
 	}
 	log.Debug("checkpoint committed")
+	s.adopt(ctx, log, o.Merged, chains)
+	s.pass(decision{epoch: o.Epoch, chains: chains})
+}
+
+func (s *saver) pass(d decision) {
 	select { // a decision that the task has not seen yet is overtaken by this one
 	case <-s.decided:
 	default:
 	}
-	s.decided <- decision{o.Epoch, chains}
+	s.decided <- d
+}
+
+// adopt puts what a merger has folded in the place of the runs that it was folded from,
+// so that the next deltas stand on it. Without it, chains only grow longer.
+func (s *saver) adopt(ctx context.Context, log *slog.Logger, ref *control.CheckpointRef, chains map[string][]checkpoint.Run) {
+	if ref == nil || ref.Generation != s.generation {
+		return
+	}
+	if s.mergedRef.Digest != ref.Digest {
+		m, err := checkpoint.ReadManifest(ctx, s.task.service.cfg.Store, ref.Manifest, ref.Digest)
+		if err != nil {
+			log.Debug("merged checkpoint not read; the next one tries again", "merged", ref.Epoch, "err", err)
+			return
+		}
+		s.merged, s.mergedRef = m, *ref
+	}
+	if int(s.task.partition) >= len(s.merged.Partitions) {
+		return
+	}
+	for _, c := range s.merged.Partitions[s.task.partition].Components {
+		if chain, ok := chains[c.ID]; ok {
+			chains[c.ID] = checkpoint.Adopt(chain, c.Runs, s.merged.Epoch)
+		}
+	}
 }
 
 // fail tells the leader at once, instead of having it wait.
@@ -211,7 +257,11 @@ func (s *saver) storePiece(ctx context.Context, p *part, piece *piece) (checkpoi
 	c.Runs = chain
 	if len(changes) > 0 {
 		opt := s.options(kind, p.epoch, piece)
+		if err := faultpoint.Fail(faultpoint.RunBefore); err != nil {
+			return c, err
+		}
 		run, err := checkpoint.WriteRun(ctx, s.task.service.cfg.Store, opt, changes)
+		faultpoint.Reach(faultpoint.RunDone)
 		if err != nil {
 			return c, fmt.Errorf("component %s: %w", c.ID, err)
 		}

@@ -164,7 +164,7 @@ func loadChain(ctx context.Context, s store.Store, chain []Run, slots slots) ([]
 	return state.Merge(nil, lists...), nil
 }
 
-// Objects returns the names of all objects of a run.
+// Objects returns the names of all objects of a run, its own first.
 func Objects(ctx context.Context, s store.Store, run *Run) ([]string, error) {
 	x, err := openRun(ctx, s, run)
 	if err != nil {
@@ -177,6 +177,23 @@ func Objects(ctx context.Context, s store.Store, run *Run) ([]string, error) {
 		}
 	}
 	return names, nil
+}
+
+// Footprint returns the names of all objects of a run, with the bytes that each takes
+// in the store. Of blocks that several runs share, it is what one of their writers
+// noted: another may have compressed otherwise.
+func Footprint(ctx context.Context, s store.Store, run *Run) (map[string]int64, error) {
+	x, err := openRun(ctx, s, run)
+	if err != nil {
+		return nil, err
+	}
+	sizes := map[string]int64{runName(run.Name): int64(x.size)}
+	if x.inline == nil {
+		for i := range x.blocks {
+			sizes[blockName(x.blocks[i].hash)] = int64(x.blocks[i].stored)
+		}
+	}
+	return sizes, nil
 }
 
 // cursor reads a run in order, a few blocks ahead.
@@ -193,10 +210,10 @@ type fetched struct {
 }
 
 // openCursor starts reading. It ends with ctx.
-func openCursor(ctx context.Context, s store.Store, run *Run, ahead int) (*cursor, error) {
+func openCursor(ctx context.Context, s store.Store, run *Run, ahead int) (*cursor, *runIndex, error) {
 	x, err := openRun(ctx, s, run)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	c := &cursor{ahead: make(chan future, max(ahead, 1))}
 	go func() {
@@ -214,7 +231,7 @@ func openCursor(ctx context.Context, s store.Store, run *Run, ahead int) (*curso
 			}()
 		}
 	}()
-	return c, nil
+	return c, x, nil
 }
 
 // head returns the change at hand, or nil at the end.

@@ -25,6 +25,7 @@ type Config struct {
 	Checkpoint Checkpoint
 	Store      Store
 	Retention  Retention
+	Merger     Merger
 	Recovery   Recovery
 	Processor  Processor
 	Raft       Raft
@@ -79,6 +80,14 @@ type Store struct {
 type Retention struct {
 	Checkpoints int
 	Span        time.Duration
+}
+
+// Merger says when chains of incremental checkpoints are folded.
+type Merger struct {
+	Interval time.Duration // after which all apps are looked at, besides after each checkpoint
+	ChainMax int           // deltas
+	// DeltaRatio is how large the deltas may be against the state that they follow.
+	DeltaRatio float64
 }
 
 // Recovery says how state is restored.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"net"
 	"net/url"
 	"slices"
@@ -62,6 +63,9 @@ func settings(c *Config) []setting {
 			&c.Store.Codec, oneOf[string]("none", "lz4", "snappy", "zstd", "auto")),
 		countRow("retention.checkpoints", 5, 1, "newest checkpoints of an app that are kept, and the log behind them", &c.Retention.Checkpoints),
 		durationRow("retention.span", 10*time.Minute, "time for which all checkpoints are kept, and the log behind them", &c.Retention.Span),
+		durationRow("merger.interval", 10*time.Second, "time after which all apps are looked at for chains to merge, besides after each checkpoint", &c.Merger.Interval),
+		countRow("merger.chain_max", 4, 1, "incremental checkpoints behind a whole one before they are merged into it", &c.Merger.ChainMax),
+		ratioRow("merger.delta_ratio", 0.5, "how large those may be against the whole one before they are merged into it", &c.Merger.DeltaRatio),
 		countRow("recovery.workers", 0, 0, "blocks of a checkpoint that are fetched at once; 0 for the number of cores", &c.Recovery.Workers),
 		stringRow("processor.id", "", "name of this processor in the cluster, which it keeps over restarts; empty for the name of the host", &c.Processor.ID, anyText),
 		stringRow("processor.standby", "off", "whether a second processor is kept ready for each partition, which the checkpointer decides: on or off",
@@ -129,6 +133,22 @@ func countRow(name string, def, low int, doc string, to *int) setting {
 			return nil
 		},
 		get: func() string { return strconv.Itoa(*to) },
+	}
+}
+
+func ratioRow(name string, def float64, doc string, to *float64) setting {
+	text := func(f float64) string { return strconv.FormatFloat(f, 'g', -1, 64) }
+	return setting{
+		name: name, def: text(def), unit: "ratio", doc: doc,
+		set: func(from string) error {
+			f, err := strconv.ParseFloat(from, 64)
+			if err != nil || !(f > 0) || math.IsInf(f, 0) {
+				return fmt.Errorf("%q is no number greater than 0, such as 0.5", from)
+			}
+			*to = f
+			return nil
+		},
+		get: func() string { return text(*to) },
 	}
 }
 

@@ -1,6 +1,7 @@
 package control
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -46,12 +47,23 @@ func Code(err error) string {
 type Client struct {
 	// Conn stays the caller's.
 	Conn *nats.Conn
+	// Service is another one to ask, such as "recovery"; "" is the checkpointer.
+	Service string
+	// Attempt is how long one request may take before it is repeated; 0 is 10 s.
+	Attempt time.Duration
 }
 
-// Do sends a request and decodes the answer. While there is no leader, nobody
+func (c *Client) service() string { return cmp.Or(c.Service, Service) }
+
+// Do asks the client's service, as Ask does.
+func (c *Client) Do(ctx context.Context, verb string, request, answer any) error {
+	return c.Ask(ctx, c.service(), verb, request, answer)
+}
+
+// Ask sends a request to a service and decodes the answer. While there is no leader, nobody
 // answers, or the connection is down, it tries again, until ctx ends; ctx must have an
 // end if the caller is not to wait for ever. It fails with an *Error or ctx's error.
-func (c *Client) Do(ctx context.Context, verb string, request, answer any) error {
+func (c *Client) Ask(ctx context.Context, service, verb string, request, answer any) error {
 	var data []byte
 	if request != nil {
 		var err error
@@ -59,7 +71,7 @@ func (c *Client) Do(ctx context.Context, verb string, request, answer any) error
 			return fmt.Errorf("%s: %w", verb, err)
 		}
 	}
-	subject := bus.ServiceSubject(Service, verb)
+	subject := bus.ServiceSubject(service, verb)
 	var last error
 	for wait := retryWait; ; wait = min(2*wait, retryWaitMax) {
 		err := c.try(ctx, subject, data, answer)
@@ -71,18 +83,18 @@ func (c *Client) Do(ctx context.Context, verb string, request, answer any) error
 		}
 		select {
 		case <-ctx.Done():
-			return c.gaveUp(ctx, verb, last)
+			return c.gaveUp(ctx, service, verb, last)
 		case <-time.After(wait):
 		}
 	}
 }
 
-func (c *Client) gaveUp(ctx context.Context, verb string, last error) error {
+func (c *Client) gaveUp(ctx context.Context, service, verb string, last error) error {
 	if last == nil {
 		last = errors.New("no answer")
 	}
 	if errors.Is(last, nats.ErrNoResponders) {
-		last = errors.New("no checkpointer is there; start one with eventflux run, or eventflux serve --services checkpointer")
+		last = fmt.Errorf("no %s is there; start one with eventflux run, or eventflux serve --services %[1]s", service)
 	}
 	return fmt.Errorf("%s: %w: %w", verb, last, ctx.Err())
 }
@@ -104,9 +116,9 @@ func passing(err error) bool {
 }
 
 func (c *Client) try(ctx context.Context, subject string, data []byte, answer any) error {
-	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
+	ctx, cancel := context.WithTimeout(ctx, cmp.Or(c.Attempt, attemptTimeout))
 	defer cancel()
-	msg, err := c.Conn.RequestWithContext(ctx, subject, data)
+	msg, err := c.request(ctx, subject, data)
 	if errors.Is(err, nats.ErrMaxPayload) {
 		return &Error{CodeTooLarge, fmt.Sprintf("a request of %d bytes, and the NATS server takes %d; raise its max_payload", len(data), c.Conn.MaxPayload())}
 	}
@@ -161,12 +173,6 @@ func (c *Client) Prepared(ctx context.Context, r PreparedRequest) (o Outcome, er
 	return o, err
 }
 
-// Checkpoints lists the checkpoints of an app, newest first.
-func (c *Client) Checkpoints(ctx context.Context, r AppRequest) (l CheckpointList, err error) {
-	err = c.Do(ctx, VerbCheckpoints, r, &l)
-	return l, err
-}
-
 // Digests compares the state of a standby with that of its partition's owner.
 func (c *Client) Digests(ctx context.Context, r DigestsRequest) (d DigestsAnswer, err error) {
 	err = c.Do(ctx, VerbDigests, r, &d)
@@ -183,6 +189,12 @@ func (c *Client) Failed(ctx context.Context, r FailedRequest) (o Outcome, err er
 func (c *Client) Trigger(ctx context.Context, r AppRequest) (o Outcome, err error) {
 	err = c.Do(ctx, VerbTrigger, r, &o)
 	return o, err
+}
+
+// Checkpoints lists the checkpoints of an app, newest first.
+func (c *Client) Checkpoints(ctx context.Context, r AppRequest) (l CheckpointList, err error) {
+	err = c.Do(ctx, VerbCheckpoints, r, &l)
+	return l, err
 }
 
 // Checkpoint returns the manifest of a checkpoint.

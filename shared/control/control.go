@@ -212,6 +212,12 @@ type Outcome struct {
 	Reason    string      `json:"reason,omitempty"` // why it was aborted
 	// Milliseconds from the opening to the commit.
 	Milliseconds float64 `json:"milliseconds,omitempty"`
+	// Merged is the newest checkpoint whose chains a merger has folded: what comes next
+	// is to stand on them.
+	Merged *CheckpointRef `json:"merged,omitempty"`
+	// Whole says that the epoch was aborted because what a task stood on is gone: the
+	// next one is to be written as a whole.
+	Whole bool `json:"whole,omitempty"`
 }
 
 // CheckpointList is the answer to VerbCheckpoints, newest first.

@@ -60,6 +60,11 @@ type Commit struct {
 	// backend keeps what it changes at once in one place.
 	Name     string
 	Manifest []byte
+	// Replaces is the name of another manifest of the same epoch, in whose place this
+	// one comes; "" for a new epoch. Then the epoch may be any that the store has seen,
+	// and the head goes from that name to this one, or stays if it has another. The
+	// term counts as always.
+	Replaces string
 	// Objects are the names of all data that the manifest refers to. From now on
 	// none of it expires.
 	Objects []string

@@ -14,13 +14,19 @@ import (
 const nextService = "eventflux serve --services %s"
 
 func (p *patient) checkServices(_ context.Context, r *report) {
-	for _, s := range []struct{ name, without string }{
-		{"checkpointer", "no app can be deployed, no checkpoint made, and no partition taken over"},
-		{"processor", "no events are applied; those that are accepted wait in the logs"},
-		{"ingest", "no events are accepted"},
+	for _, s := range []struct {
+		name     string
+		severity Severity
+		without  string
+	}{
+		{"checkpointer", Error, "no app can be deployed, no checkpoint made, and no partition taken over"},
+		{"processor", Error, "no events are applied; those that are accepted wait in the logs"},
+		{"ingest", Error, "no events are accepted"},
+		{"merger", Warning, "nobody folds chains and sweeps the store, which grows"},
+		{"recovery", Warning, "no app can be taken back, and no state be looked at"},
 	} {
 		if p.count(s.name) == 0 {
-			r.add(Error, s.name, strings.Replace(nextService, "%s", s.name, 1), "none runs: %s", s.without)
+			r.add(s.severity, s.name, strings.Replace(nextService, "%s", s.name, 1), "none runs: %s", s.without)
 		}
 	}
 	r.fine("services", "%d checkpointers, %d processors and %d of ingest run", p.count("checkpointer"), p.count("processor"), p.count("ingest"))

@@ -328,7 +328,7 @@ func TestFaults(t *testing.T) {
 		},
 		"another version": {
 			fault: func(w *ward) { w.announce("ingest", "1.3.0", nil, nil) },
-			check: "versions", severity: doctor.Warning, meaning: "1.2.3 (checkpointer, ingest, processor), 1.3.0 (ingest)",
+			check: "versions", severity: doctor.Warning, meaning: "1.2.3 (checkpointer, ingest, merger, processor, recovery), 1.3.0 (ingest)",
 		},
 		"another major version": {
 			fault: func(w *ward) { w.announce("ingest", "2.0.0", nil, nil) },

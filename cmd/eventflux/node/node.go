@@ -21,7 +21,9 @@ import (
 
 	"eventflux/services/checkpointer"
 	"eventflux/services/checkpointer/consensus"
+	"eventflux/services/merger"
 	"eventflux/services/processor"
+	"eventflux/services/recovery"
 	"eventflux/shared/bus"
 	"eventflux/shared/config"
 	"eventflux/shared/control"
@@ -37,7 +39,7 @@ const drainTimeout = 30 * time.Second
 const raftStopTimeout = 5 * time.Second
 
 // Services are those that a node can run.
-var Services = []string{"checkpointer", "processor", "ingest"}
+var Services = []string{"checkpointer", "merger", "processor", "ingest", "recovery"}
 
 // Node is some of the services in one process, or all.
 type Node struct {
@@ -54,6 +56,8 @@ type Node struct {
 	fsm        *checkpointer.FSM
 	control    *control.Client
 	checkpoint *checkpointer.Service // nil where this node runs none
+	merger     *merger.Service       // the same
+	recovery   *recovery.Service     // the same
 	skipLast   bool                  // tests: stop without a last checkpoint, as a kill does
 	seen       observed
 }
@@ -90,13 +94,23 @@ func (n *Node) open(ctx context.Context) (err error) {
 		return err
 	}
 	n.control = &control.Client{Conn: nc}
-	if n.runs("checkpointer") || n.runs("processor") {
+	if n.runs("checkpointer") || n.runs("merger") || n.runs("processor") || n.runs("recovery") {
 		if err := n.openStore(ctx); err != nil {
 			return err
 		}
 	}
 	if n.runs("checkpointer") {
-		return n.openCheckpointer(ctx)
+		if err := n.openCheckpointer(ctx); err != nil {
+			return err
+		}
+	}
+	if n.runs("merger") {
+		if err := n.openMerger(ctx); err != nil {
+			return err
+		}
+	}
+	if n.runs("recovery") {
+		return n.openRecovery(ctx)
 	}
 	return nil
 }
@@ -166,12 +180,19 @@ func (n *Node) Run(ctx context.Context, ready func(plans []*siddhiql.Plan)) erro
 		return nil
 	})
 	defer func() { _ = compared.stop() }() // it never fails
-	var checkpoints part
+	var checkpoints, recoveries part
 	if n.checkpoint != nil {
 		checkpoints = start(n.checkpoint.Run)
 	}
+	if n.recovery != nil {
+		recoveries = start(n.recovery.Run)
+	}
+	var merging part
+	if n.merger != nil {
+		merging = start(n.merger.Run)
+	}
 	err := n.serve(ctx, checkpoints, ready)
-	return errors.Join(err, checkpoints.stop())
+	return errors.Join(err, recoveries.stop(), merging.stop(), checkpoints.stop())
 }
 
 // serve deploys the node's own apps and runs processor and ingest.

@@ -51,9 +51,8 @@ func (s *Store) commit(ctx context.Context, c *store.Commit) error {
 		if err := manifest.stage(ctx, conn, s.opt.TTL); err != nil {
 			return err
 		}
-		args := append([]any{dec(c.Term), dec(c.Epoch), c.Name, dec(known.Term), dec(known.Epoch)}, manifest.args()...)
 		manifest.sent = true
-		answer, err := commitScript.Run(ctx, conn, keys, args...).StringSlice()
+		answer, err := commitScript.Run(ctx, conn, keys, commitArgs(c, known, manifest)...).StringSlice()
 		if err != nil {
 			return err
 		}
@@ -71,6 +70,11 @@ func (s *Store) commit(ctx context.Context, c *store.Commit) error {
 		s.drop(ctx, manifest)
 	}
 	return err
+}
+
+func commitArgs(c *store.Commit, known store.Head, manifest *upload) []any {
+	args := append([]any{dec(c.Term), dec(c.Epoch), c.Name, dec(known.Term), dec(known.Epoch)}, manifest.args()...)
+	return append(args, c.Replaces)
 }
 
 func dec(n uint64) string { return strconv.FormatUint(n, 10) }

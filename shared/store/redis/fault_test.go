@@ -30,8 +30,7 @@ func lastStep(t *testing.T, s *Store, c store.Commit, known store.Head) error {
 	t.Helper()
 	return s.on(within(t), s.headKey(c.App), func(conn *goredis.Conn) error {
 		u := s.upload(c.Name, c.Manifest)
-		args := append([]any{dec(c.Term), dec(c.Epoch), c.Name, dec(known.Term), dec(known.Epoch)}, u.args()...)
-		answer, err := commitScript.Run(within(t), conn, append(u.keys, s.headKey(c.App)), args...).StringSlice()
+		answer, err := commitScript.Run(within(t), conn, append(u.keys, s.headKey(c.App)), commitArgs(&c, known, u)...).StringSlice()
 		if err == nil {
 			_, err = s.answered(&c, known, answer)
 		}
@@ -50,6 +49,12 @@ func TestOvertakenCommit(t *testing.T) {
 	other := commitOf(far, far)
 	other.Name += "-other"
 	wantErr(t, "another commit of the epoch", lastStep(t, s, other, store.Head{}), store.ErrFenced)
+	ahead := commitOf(far, far+1)
+	ahead.Name, ahead.Replaces = ahead.Name+"-merged", ahead.Name
+	wantErr(t, "a swap of an epoch that is not there", lastStep(t, s, ahead, store.Head{}), store.ErrFenced)
+	late := commitOf(far-1, far)
+	late.Name, late.Replaces = late.Name+"-merged", late.Name
+	wantErr(t, "a swap of an older term", lastStep(t, s, late, store.Head{}), store.ErrFenced)
 	wantKeys(t, server, "eventflux:o:*", 1)
 	wantHead(t, s, far, far)
 	must(t, lastStep(t, s, commitOf(far, far), store.Head{Term: far, Epoch: far}))

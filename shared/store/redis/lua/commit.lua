@@ -1,6 +1,7 @@
 -- KEYS[1] is the manifest and KEYS[3] the head. All three are in the app's slot.
 local term, epoch, name, knownTerm, knownEpoch = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local id, bytes, sha256, n, data = ARGV[6], ARGV[7], ARGV[8], ARGV[9], ARGV[10]
+local replaces = ARGV[11] -- the manifest that this one comes in the place of, or ''
 
 -- Terms and epochs have 64 bits, Lua's numbers 53. They are decimal and have no zeros
 -- in front.
@@ -21,12 +22,12 @@ if less(term, head[1]) then
 	return answer('fenced')
 end
 if epoch ~= '0' then
-	if epoch ~= head[2] or name ~= head[3] then
-		if not less(head[2], epoch) then
-			return answer('fenced')
-		end
+	local there = epoch == head[2] and name == head[3]
+	local swap = replaces ~= '' and not there
+	if not there and less(head[2], epoch) == swap then
+		return answer('fenced')
 	end
-	if term ~= head[1] or epoch ~= head[2] then -- or it is there already
+	if term ~= head[1] or not there then
 		local writer, keys = stored()
 		if not writer then
 			local created
@@ -42,7 +43,11 @@ if epoch ~= '0' then
 			redis.call('UNLINK', unpack(pieces(id, n)))
 		end
 	end
-	head[2], head[3] = epoch, name
+	if not swap then
+		head[2], head[3] = epoch, name
+	elseif epoch == head[2] and replaces == head[3] then
+		head[3] = name
+	end
 end
 head[1] = term
 redis.call('HSET', KEYS[3], 'term', head[1], 'epoch', head[2], 'manifest', head[3])

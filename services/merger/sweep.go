@@ -1,0 +1,184 @@
+package merger
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"eventflux/shared/checkpoint"
+	"eventflux/shared/control"
+	"eventflux/shared/store"
+)
+
+// sweep deletes the objects that nothing refers to. What cannot be read stops it: better
+// garbage than a hole.
+func (s *Service) sweep(ctx context.Context) error {
+	live, err := s.live(ctx, control.LiveRequest{Sweep: true})
+	if err != nil {
+		return fmt.Errorf("sweep: %w", err)
+	}
+	before, err := s.byStore(ctx, &live)
+	if err != nil {
+		return fmt.Errorf("sweep: %w", err)
+	}
+	names, err := s.names(ctx, &live)
+	if err != nil {
+		return fmt.Errorf("sweep: %w", err)
+	}
+	var dead []store.Object
+	err = s.cfg.Store.List(ctx, "", func(o store.Object) error {
+		ours := strings.HasPrefix(o.Name, "runs/") || strings.HasPrefix(o.Name, "blocks/") || strings.HasPrefix(o.Name, "apps/")
+		if ours && !names[o.Name] && o.Used.Before(before) {
+			dead = append(dead, o)
+		}
+		return nil
+	})
+	errs := []error{err}
+	for _, o := range dead {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		err := s.cfg.Store.Delete(ctx, o.Name, before) // not if it was used meanwhile
+		if err == nil {
+			s.counters.sweptObjects.Add(1)
+			s.counters.sweptBytes.Add(uint64(o.Bytes))
+		}
+		errs = append(errs, err)
+	}
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("sweep: %w", err)
+	}
+	if len(dead) > 0 {
+		s.log.Debug("swept the store", "objects", len(dead))
+	}
+	s.counters.swept(live.Time)
+	return nil
+}
+
+// clockName is an object that is put to learn what time it is in the store.
+const clockName = "sweeps/clock"
+
+// byStore returns the time since which nothing may have been used, as the store tells the
+// time. What was put a moment ago is old by the clock of a checkpointer that is ahead.
+func (s *Service) byStore(ctx context.Context, live *control.Live) (before time.Time, err error) {
+	if err := s.cfg.Store.Put(ctx, clockName, []byte("what time is it\n")); err != nil && !errors.Is(err, store.ErrExists) {
+		return before, err
+	}
+	var now time.Time // stays zero if another merger has asked, too: then nothing is old
+	err = s.cfg.Store.List(ctx, clockName, func(o store.Object) error {
+		now = o.Used
+		return nil
+	})
+	if err != nil {
+		return before, err
+	}
+	if err := s.cfg.Store.Delete(ctx, clockName, time.Time{}); err != nil {
+		return before, err
+	}
+	if now.IsZero() {
+		return now, nil
+	}
+	return live.Before.Add(min(0, now.Sub(live.Time))), nil
+}
+
+// names returns the names of all objects that are referred to.
+func (s *Service) names(ctx context.Context, live *control.Live) (map[string]bool, error) {
+	names, before := map[string]bool{}, s.known
+	s.known = map[string][]string{}
+	for _, app := range live.Apps {
+		for _, ref := range slices.Concat(app.Checkpoints, app.Kept) {
+			if err := s.refer(ctx, before, names, ref.Manifest, ref.Digest); err != nil {
+				return nil, fmt.Errorf("checkpoint %d of %s: %w; see eventflux checkpoint verify %[2]s %[1]d", ref.Epoch, app.App, err)
+			}
+		}
+		// Between a commit in the store and the one in Raft the head is ahead.
+		head, err := s.cfg.Store.Head(ctx, app.App)
+		if err != nil {
+			return nil, err
+		}
+		if head.Name == "" || names[head.Name] {
+			continue
+		}
+		names[head.Name] = true
+		// One that is damaged, or gone, refers to nothing.
+		if err := s.refer(ctx, before, names, head.Name, ""); err != nil && !errors.Is(err, checkpoint.ErrCorrupt) {
+			return nil, fmt.Errorf("head of %s: %w", app.App, err)
+		}
+	}
+	return names, s.addForeign(ctx, before, names, live)
+}
+
+// addForeign adds the checkpoints of apps that the group does not know. They are of a
+// cluster that was lost, and what is left of it: nobody has removed those apps.
+func (s *Service) addForeign(ctx context.Context, before map[string][]string, names map[string]bool, live *control.Live) error {
+	ours := map[string]bool{}
+	for _, app := range live.Apps {
+		ours[app.App] = true
+	}
+	var foreign []string
+	err := s.cfg.Store.List(ctx, "apps/", func(o store.Object) error {
+		if app, _, _ := strings.Cut(strings.TrimPrefix(o.Name, "apps/"), "/"); !ours[app] {
+			foreign = append(foreign, o.Name)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for _, name := range foreign {
+		names[name] = true
+		// One that is damaged, or of another format, refers to what nobody could use.
+		if err := s.refer(ctx, before, names, name, ""); err != nil && !errors.Is(err, checkpoint.ErrCorrupt) && !errors.Is(err, checkpoint.ErrVersion) {
+			return fmt.Errorf("checkpoint %s of an app that is not deployed: %w", name, err)
+		}
+	}
+	return nil
+}
+
+// refer adds a manifest and all that it refers to. Objects never change, so what was
+// read for a sweep before is known.
+func (s *Service) refer(ctx context.Context, before map[string][]string, names map[string]bool, name, digest string) error {
+	key := name + " " + digest
+	of, known := before[key]
+	if digest == "" || !known {
+		m, err := checkpoint.ReadManifest(ctx, s.cfg.Store, name, digest)
+		if err != nil {
+			return err
+		}
+		of = nil
+		for p := range m.Partitions {
+			for _, c := range m.Partitions[p].Components {
+				for i := range c.Runs {
+					objects, err := s.objects(ctx, before, &c.Runs[i])
+					if err != nil {
+						return fmt.Errorf("partition %d, component %s: %w", p, c.ID, err)
+					}
+					of = append(of, objects...)
+				}
+			}
+		}
+	}
+	s.known[key] = of
+	names[name] = true
+	for _, object := range of {
+		names[object] = true
+	}
+	return nil
+}
+
+func (s *Service) objects(ctx context.Context, before map[string][]string, run *checkpoint.Run) (of []string, err error) {
+	of, known := s.known[run.Name]
+	if !known {
+		of, known = before[run.Name]
+	}
+	if !known {
+		if of, err = checkpoint.Objects(ctx, s.cfg.Store, run); err != nil {
+			return nil, err
+		}
+	}
+	s.known[run.Name] = of
+	return of, nil
+}
