@@ -81,6 +81,9 @@ func (n *Node) openMerger(ctx context.Context) error {
 		Interval: n.cfg.Merger.Interval, ChainMax: n.cfg.Merger.ChainMax, DeltaRatio: n.cfg.Merger.DeltaRatio,
 		Compression: choice, Workers: n.cfg.Recovery.Workers, Version: n.version, Log: n.log,
 	})
+	if err == nil {
+		n.watch(n.merger)
+	}
 	return err
 }
 
