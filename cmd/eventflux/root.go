@@ -31,6 +31,8 @@ and results are read from NATS subjects.`,
 		newReplayCommand(),
 		newPublishCommand(),
 		newSubscribeCommand(),
+		newDoctorCommand(),
+		newHealthCommand(),
 		newConfigCommand(),
 		newVersionCommand(),
 	)

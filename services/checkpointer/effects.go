@@ -44,9 +44,12 @@ func (l *leader) do(ctx context.Context, app string, effects []effect) {
 			})
 		default:
 			l.work.Go(func() {
+				l.spans.before(ctx, l, app, e)
 				m := l.act(ctx, app, e)
 				m.epoch = e.epoch
 				if ctx.Err() == nil {
+					l.spans.after(app, e, m)
+					l.s.tally.count(app, e, m)
 					l.tell(loopMessage{app: app, message: m})
 				}
 			})
@@ -128,6 +131,7 @@ func (l *leader) until(ctx context.Context, kind string, do func() error) messag
 func (l *leader) openEpoch(ctx context.Context, app string, epoch state.Epoch) message {
 	c := &command{Kind: kindOpen, App: app, Epoch: epoch, Term: l.termOf(app), Time: l.s.cfg.Now()}
 	_, _ = rand.Read(c.ID[:]) // never fails
+	l.spans.open(ctx, l.s.cfg.Tracer, c)
 	begun := time.Now()
 	faultpoint.Reach(faultpoint.OpenBefore)
 	for {
@@ -338,6 +342,7 @@ func (l *leader) record(m *checkpoint.Manifest, name string, data []byte) *commi
 		for _, c := range p.Components {
 			for _, r := range c.Runs {
 				k.StateBytes += r.RawBytes
+				k.Stored += r.Bytes
 				if r.Epoch == m.Epoch {
 					k.Bytes += r.Bytes
 				}

@@ -80,6 +80,7 @@ type committed struct {
 	Barriers     []uint64 `json:"barriers"`        // sequence by partition
 	Bytes        int64    `json:"bytes"`
 	StateBytes   int64    `json:"state_bytes"`
+	Stored       int64    `json:"stored_bytes,omitempty"` // all that it refers to, as stored
 	Milliseconds float64  `json:"milliseconds"`
 }
 

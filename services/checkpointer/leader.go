@@ -46,6 +46,7 @@ type leader struct {
 	began    time.Time // and by the process's
 	opened   sync.Map  // opened, by app
 	barriers barrierWriters
+	spans    spans
 	tidying  sync.Mutex
 	swapping sync.Mutex
 	sweeps   sweeps
@@ -98,7 +99,10 @@ func (l *leader) run(ctx context.Context) {
 	}
 	tick := time.NewTicker(tickEvery)
 	defer tick.Stop()
+	defer l.spans.close()
+	defer l.s.beat.Stop()
 	for {
+		l.s.beat.Now()
 		select {
 		case <-ctx.Done():
 			return

@@ -131,6 +131,7 @@ func (in *intake) handle(m *nats.Msg) {
 		return // another intake has it
 	}
 	if problem := in.take(m, r); problem != nil {
+		in.s.counters.refusedFor(problem.code)
 		in.s.refuse(m, problem)
 	}
 }

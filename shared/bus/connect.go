@@ -32,6 +32,9 @@ type ConnectConfig struct {
 	CAFile, CertFile, KeyFile string
 	// Log is where the connection's ups and downs go; nil is slog.Default.
 	Log *slog.Logger
+	// Changed is told when the connection is lost and when it is there again; nil for
+	// nobody. It must be quick.
+	Changed func(connected bool)
 }
 
 // Connect returns a connection that stays for ever: it reconnects without end,
@@ -77,6 +80,10 @@ func (cfg *ConnectConfig) where() string {
 
 func (cfg *ConnectConfig) options() ([]nats.Option, error) {
 	log := cfg.Log.With("connection", cfg.Name, "nats", cfg.where())
+	changed := cfg.Changed
+	if changed == nil {
+		changed = func(bool) {}
+	}
 	opts := []nats.Option{
 		nats.Name(cfg.Name),
 		nats.Timeout(dialTimeout),
@@ -86,12 +93,16 @@ func (cfg *ConnectConfig) options() ([]nats.Option, error) {
 		nats.ReconnectBufSize(-1),
 		nats.RetryOnFailedConnect(true),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
+			changed(false)
 			if err != nil {
 				log.Warn("disconnected from NATS; reconnecting", "err", err)
 			}
 		}),
 		nats.ReconnectErrHandler(func(_ *nats.Conn, err error) { log.Debug("reconnect to NATS", "err", err) }),
-		nats.ReconnectHandler(func(*nats.Conn) { log.Info("connected to NATS again") }),
+		nats.ReconnectHandler(func(*nats.Conn) {
+			changed(true)
+			log.Info("connected to NATS again")
+		}),
 		nats.ErrorHandler(func(_ *nats.Conn, sub *nats.Subscription, err error) {
 			subject := ""
 			if sub != nil {

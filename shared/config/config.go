@@ -29,6 +29,7 @@ type Config struct {
 	Recovery   Recovery
 	Processor  Processor
 	Raft       Raft
+	Metrics    Metrics
 	Log        Log
 
 	sources map[string]Source
@@ -105,6 +106,11 @@ type Raft struct {
 	ID     string
 	Listen string // "" for a group of one
 	Peers  string // id=host:port, with commas between; the same for all members
+}
+
+// Metrics says where operators look at the process.
+type Metrics struct {
+	Listen string // of the HTTP server with metrics and health; "" for none
 }
 
 // Log has the settings of the program's own log.

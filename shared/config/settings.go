@@ -73,6 +73,7 @@ func settings(c *Config) []setting {
 		stringRow("raft.id", "", "name of this checkpointer in its group; empty in a group of one", &c.Raft.ID, anyText),
 		stringRow("raft.listen", "", "address for the other checkpointers; empty in a group of one", &c.Raft.Listen, emptyOr(hostPort)),
 		stringRow("raft.peers", "", "all checkpointers of the group, id=host:port with commas between; empty for a group of one", &c.Raft.Peers, raftPeers),
+		stringRow("metrics.listen", "", "address for /metrics, /healthz and /readyz over HTTP; empty for none", &c.Metrics.Listen, emptyOr(hostPort)),
 		levelRow("log.level", slog.LevelInfo, "least severe message that is logged: debug, info, warn or error", &c.Log.Level),
 		stringRow("log.format", string(Text), "text for a person, json for a program", &c.Log.Format, oneOf(Text, JSON)),
 	}

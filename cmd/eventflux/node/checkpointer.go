@@ -18,6 +18,7 @@ import (
 	"eventflux/shared/compress"
 	"eventflux/shared/control"
 	"eventflux/shared/faultpoint"
+	"eventflux/shared/store/measured"
 	"eventflux/shared/store/stores"
 )
 
@@ -26,8 +27,14 @@ func (n *Node) openStore(ctx context.Context) (err error) {
 	if at == "" {
 		at = "file:" + filepath.Join(n.cfg.Data, "checkpoints")
 	}
-	n.store, err = stores.Open(ctx, at, n.log)
-	return err
+	opened, err := stores.Open(ctx, at, n.log)
+	if err != nil {
+		return err
+	}
+	timed := measured.Wrap(opened)
+	n.store = timed
+	n.seen.metrics.MustRegister(timed)
+	return nil
 }
 
 // openCheckpointer opens this process's part of the Raft group.
@@ -51,8 +58,11 @@ func (n *Node) openCheckpointer(ctx context.Context) (err error) {
 		Interval: n.cfg.Checkpoint.Interval, Timeout: n.cfg.Checkpoint.Timeout,
 		RetentionCheckpoints: n.cfg.Retention.Checkpoints, RetentionSpan: n.cfg.Retention.Span,
 		Standby: n.cfg.Processor.Standby == "on",
-		Version: n.version, Log: n.log, Now: faultpoint.Now,
+		Version: n.version, Log: n.log, Now: faultpoint.Now, Tracer: n.seen.exporter.Tracer(),
 	})
+	if err == nil {
+		n.watch(n.checkpoint)
+	}
 	return err
 }
 
@@ -71,6 +81,9 @@ func (n *Node) openMerger(ctx context.Context) error {
 		Interval: n.cfg.Merger.Interval, ChainMax: n.cfg.Merger.ChainMax, DeltaRatio: n.cfg.Merger.DeltaRatio,
 		Compression: choice, Workers: n.cfg.Recovery.Workers, Version: n.version, Log: n.log,
 	})
+	if err == nil {
+		n.watch(n.merger)
+	}
 	return err
 }
 
@@ -143,5 +156,12 @@ func (n *Node) connectOwn(ctx context.Context, name string) (*nats.Conn, error) 
 
 // connect connects to the node's NATS. The connection is the caller's to close.
 func (n *Node) connect(ctx context.Context, name string) (*nats.Conn, error) {
-	return bus.Connect(ctx, bus.ConnectConfig{URL: n.cfg.NATS.URL, Embedded: n.server, Name: name, Log: n.log})
+	c := &connection{name: name}
+	nc, err := bus.Connect(ctx, bus.ConnectConfig{
+		URL: n.cfg.NATS.URL, Embedded: n.server, Name: name, Log: n.log, Changed: c.changed,
+	})
+	if err == nil {
+		n.seen.add(c, nc)
+	}
+	return nc, err
 }
