@@ -27,8 +27,10 @@ type Config struct {
 	// RetentionSpan, with the log behind them.
 	RetentionCheckpoints int
 	RetentionSpan        time.Duration
-	Version              string       // of the binary, a semver
-	Log                  *slog.Logger // nil is slog.Default
+	// Replicas is how many copies the cluster's bucket has; 0 is 1.
+	Replicas int
+	Version  string       // of the binary, a semver
+	Log      *slog.Logger // nil is slog.Default
 	// Now tells the time; nil is the machine's clock.
 	Now func() time.Time
 }

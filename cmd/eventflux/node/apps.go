@@ -52,7 +52,7 @@ func (n *Node) newProcessor(ctx context.Context) (*processor.Service, error) {
 	}
 	return processor.New(processor.Config{
 		Conn: nc, ID: id, BatchMessagesMax: batch, DedupWindow: n.cfg.Dedup.Window,
-		WAL: n.walLimits(), Version: n.version,
+		WAL: n.walLimits(), Out: bus.StreamLimits{Replicas: n.cfg.NATS.Replicas}, Version: n.version,
 		Control: n.control, Store: n.store, Compression: choice,
 		FullEvery: n.cfg.Checkpoint.FullEvery, Workers: n.cfg.Recovery.Workers,
 		Metadata: map[string]string{"processor": id, "durability": n.durability.String(), "guarantee": n.durability.Guarantee()},
@@ -76,7 +76,7 @@ func (n *Node) processorID() (string, error) {
 }
 
 func (n *Node) walLimits() bus.StreamLimits {
-	return bus.StreamLimits{BytesMax: int64(n.cfg.WAL.BytesMax)}
+	return bus.StreamLimits{BytesMax: int64(n.cfg.WAL.BytesMax), Replicas: n.cfg.NATS.Replicas}
 }
 
 // retreat gives the partitions of the processor to others. Where there are none, it
@@ -169,7 +169,8 @@ func (n *Node) ingest(ctx context.Context, events, logs *nats.Conn, plans []*sid
 		return nil
 	}
 	in, err := ingest.New(ingest.Config{
-		Conn: events, LogConn: logs, Plans: plans, WALLimits: n.walLimits(), Durability: n.durability,
+		Conn: events, LogConn: logs, Plans: plans, Durability: n.durability,
+		WALLimits: n.walLimits(), DLQLimits: bus.StreamLimits{Replicas: n.cfg.NATS.Replicas},
 		EventBytesMax: int(n.cfg.Ingest.EventBytesMax), MemoryMax: int64(n.cfg.Ingest.MemoryMax),
 		Version: n.version, Log: n.log,
 	})
