@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"runtime/debug"
 	"time"
 
@@ -93,7 +94,9 @@ func unavailable(err error) bool {
 			return true
 		}
 	}
-	return false
+	// A stream of several copies has no leader while its servers elect one.
+	var api jetstream.JetStreamError
+	return errors.As(err, &api) && api.APIError() != nil && api.APIError().Code == http.StatusServiceUnavailable
 }
 
 // try opens what the task needs and runs its parts; it returns why it ended.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"strings"
 	"sync"
@@ -156,11 +157,26 @@ func (n *Node) ingestAll(ctx context.Context, ready func([]*siddhiql.Plan)) erro
 		err = n.ingest(serving, events, logs, plans, ready)
 		stop()
 		_ = watched.stop() // it only ends serving
-		if err != nil {
+		if err != nil && !away(err) {
 			return err
+		}
+		if err != nil {
+			n.log.Warn("JetStream is away; trying again to accept events", "err", err)
+			select {
+			case <-ctx.Done():
+			case <-time.After(10 * lookEvery):
+			}
 		}
 	}
 	return nil
+}
+
+// away reports whether JetStream did not answer, or had no leader to do it: both pass.
+func away(err error) bool {
+	var api jetstream.JetStreamError
+	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, nats.ErrTimeout) || errors.Is(err, nats.ErrNoResponders) ||
+		errors.Is(err, nats.ErrDisconnected) || errors.Is(err, jetstream.ErrNoStreamResponse) ||
+		errors.As(err, &api) && api.APIError() != nil && api.APIError().Code == http.StatusServiceUnavailable
 }
 
 // ingest accepts events of some apps, until ctx ends.
@@ -275,8 +291,10 @@ func (n *Node) watchApps(ctx context.Context) (*watcher, error) {
 	for {
 		bucket, err := js.KeyValue(ctx, bus.ClusterBucket)
 		if err == nil {
-			watch, err := bucket.Watch(ctx, bus.ClusterKeys("app"), jetstream.MetaOnly())
-			return &watcher{watch}, err
+			var watch jetstream.KeyWatcher
+			if watch, err = bucket.Watch(ctx, bus.ClusterKeys("app"), jetstream.MetaOnly()); err == nil {
+				return &watcher{watch}, nil
+			}
 		}
 		if !errors.Is(err, jetstream.ErrBucketNotFound) && ctx.Err() == nil {
 			n.log.Warn("look at the cluster's bucket; trying again", "bucket", bus.ClusterBucket, "err", err)
