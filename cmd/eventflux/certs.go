@@ -22,7 +22,7 @@ func newCertsCommand() *cobra.Command {
 
   nats-N          certificate of a NATS server, and keys.conf with all users' public keys
   checkpointer-N  certificate of a Raft member (its raft.id), nkey, the store's password
-  ingest, processor, merger, recovery, operator, publisher, subscriber
+  ingest, processor, merger, recovery, operator, publisher, subscriber, reader
                   nkey of the user, and the store's password where it is needed
   redis           certificate, and the ACL with the password's hash
   authority       key and certificate of the authority; keep it away from all others

@@ -25,7 +25,7 @@ import (
 // Users are those that deploy/nats/auth.conf knows.
 var Users = []string{
 	"checkpointer", "ingest", "processor", "merger", "recovery",
-	"operator", "publisher", "subscriber",
+	"operator", "publisher", "subscriber", "reader",
 }
 
 // storeUsers read and write the store of checkpoints.

@@ -48,7 +48,7 @@ func TestWhoGetsWhat(t *testing.T) {
 		"authority": {"tls.crt", "tls.key"}, "nats-1": server, "nats-2": server,
 		"checkpointer-1": member, "checkpointer-2": member, "checkpointer-3": member,
 		"ingest": user, "processor": withStore, "merger": withStore, "recovery": withStore,
-		"operator": user, "publisher": user, "subscriber": user,
+		"operator": user, "publisher": user, "subscriber": user, "reader": user,
 		"redis": {"ca.crt", "tls.crt", "tls.key", "users.acl"},
 	}
 	got := map[string][]string{}
