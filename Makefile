@@ -1,4 +1,5 @@
-# Every target sets up what it needs; Go, make and git are enough.
+# Every target sets up what it needs; Go, make and git are enough. redis installs
+# redis-server where it is missing.
 
 GO       ?= go
 FUZZTIME ?= 60s
@@ -7,7 +8,7 @@ TOOL     := $(GO) tool -modfile=tools/go.mod
 # The race detector needs a C compiler. Where there is none, Go turns cgo off.
 RACE     := $(if $(filter 1,$(shell $(GO) env CGO_ENABLED)),-race)
 
-.PHONY: help build run test lint bench fuzz faults
+.PHONY: help build run test redis lint bench fuzz faults
 
 help: ## Show the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1	\2/p' $(MAKEFILE_LIST)
@@ -18,9 +19,12 @@ build: ## Build bin/eventflux
 run: build ## Start everything and watch an app work on real flights; Ctrl-C ends it
 	@bash examples/run.sh
 
-test: lint ## Lint, and run all tests
+test: lint redis ## Lint, and run all tests
 	$(GO) test $(RACE) -timeout 9m ./...
 	$(GO) test -run NoAlloc ./shared/compress ./shared/frame # the race detector makes pools allocate
+
+redis: ## Install redis-server where it is missing: tests start it
+	@bash tools/redis.sh
 
 lint: ## Check format, vet and staticcheck
 	@unformatted=$$($(TOOL) gofumpt -l $$(git ls-files --cached --others --exclude-standard '*.go')); \
@@ -33,13 +37,16 @@ lint: ## Check format, vet and staticcheck
 bench: ## Measure everything beside its limits, and write bench/RESULTS.md (about 5 minutes)
 	$(GO) run ./bench
 
+# Go would spend up to a minute on shortening each input that reaches new code, and with
+# large seeds do nothing else.
 fuzz: ## Run every fuzz target for FUZZTIME (default 60s)
 	@git grep -l --untracked '^func Fuzz' -- '*_test.go' | while read -r file; do \
 		for target in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9_]*\)(.*/\1/p' "$$file"); do \
 			echo "$$target in $$file"; \
-			$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "./$$(dirname "$$file")" || exit 1; \
+			$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 10x "./$$(dirname "$$file")" || exit 1; \
 		done; \
 	done
 
-faults: ## Kill and stop the real binary, 20 times each, while 100,000 events are published
+faults: redis ## Kill and stop the real binary, 20 times each, while 100,000 events are published; make and merge 10,000 checkpoints
 	$(GO) test -timeout 60m -count 1 -v ./test/faults -kills 20 -events 100000 $(if $(RACE),-racebinary)
+	$(GO) test -timeout 60m -count 1 -v ./test/merging -checkpoints 10000

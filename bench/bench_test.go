@@ -99,3 +99,22 @@ BenchmarkSizes/x/auto-hot/decompress-2   9   1 ns/op   2779 MB/s   0 B/op
 		t.Error("a sample that was not measured has a row")
 	}
 }
+
+func TestAutoRow(t *testing.T) {
+	all, err := parseBenchmarks([]byte(`BenchmarkAutoOverhead/hot/x/1KiB-2   9   12.4 %more   80 %raw   3.000 codec   3.000 guided   0 ns/op
+BenchmarkAutoOverhead/hot/x/64KiB-2   9   -1.4 %more   2779 %raw   1.000 codec   4.000 guided   5000 ns-auto   0 ns/op
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := all.autoRow("hot, x", "BenchmarkAutoOverhead/hot/x/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := r.value.String()+"; "+r.extra, "12 %; 1KiB snappy 12 %, 64KiB none after 5,000 ns (zstd finds nothing) -1 %"; got != want || r.missed() {
+		t.Errorf("row %q, want %q", got, want)
+	}
+	if _, err := all.autoRow("cold, x", "BenchmarkAutoOverhead/cold/x/"); err == nil {
+		t.Error("data that were not measured have a row")
+	}
+}

@@ -3,7 +3,7 @@
 // median of several. Parts whose subject is one package run that package's
 // benchmarks; the others run the whole product as eventflux run wires it.
 //
-//	main.go ──▶ gobench.go ──▶ wal.go engine.go intake.go state.go   go test -bench
+//	main.go ──▶ gobench.go ──▶ wal.go engine.go intake.go state.go compress.go checkpoint.go merge.go   go test -bench
 //	        ──▶ rig.go publisher.go results.go ──▶ endtoend.go latency.go
 //	        ──▶ report.go machine.go ──▶ RESULTS.md
 package main
@@ -44,7 +44,10 @@ var parts = []part{
 	{"engine", runEngine},
 	{"json", runJSON},
 	{"sizes", runSizes},
+	{"auto", runAuto},
 	{"state", runState},
+	{"checkpoint", runCheckpoint},
+	{"merge", runMerge},
 	{"e2e", runEndToEnd},
 	{"latency", runLatency},
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -59,12 +60,17 @@ func request1[T any](ctx context.Context, nc *nats.Conn, timeout time.Duration, 
 	defer cancel()
 	answer := new(T)
 	client := &control.Client{Conn: nc}
-	return answer, client.Do(ctx, verb, request, answer)
+	service := control.Service
+	if of, what, ok := strings.Cut(verb, "."); ok { // not the checkpointer's
+		service, verb = of, what
+	}
+	return answer, client.Ask(ctx, service, verb, request, answer)
 }
 
 func newCheckpointCommand() *cobra.Command {
 	return newGroup("checkpoint", "Work with the checkpoints of an app",
-		newCheckpointListCommand(), newCheckpointShowCommand(), newCheckpointTriggerCommand(), newCheckpointVerifyCommand())
+		newCheckpointListCommand(), newCheckpointShowCommand(), newCheckpointTriggerCommand(), newCheckpointVerifyCommand(),
+		newCheckpointChainCommand())
 }
 
 func newCheckpointListCommand() *cobra.Command {
@@ -193,6 +199,34 @@ func printVerified(w io.Writer, r *control.VerifyReport) {
 	for _, p := range r.Problems {
 		fmt.Fprintf(w, "%s: %s %s\n", p.Object, p.Component, p.What)
 	}
+}
+
+func newCheckpointChainCommand() *cobra.Command {
+	var a asking
+	return a.add(&cobra.Command{
+		Use: "chain APP", Short: "Show what merging the chains of an app would save",
+		Long: `Lists the chain of each component as of the newest checkpoint: a base and the deltas
+behind it, what merging them would leave, and how much less the store would hold once the
+older checkpoints are retired. All of it is measured, by merging and storing nothing, so
+it reads all state. DUE is why the merger merges a chain by itself.`,
+		Example: `  eventflux checkpoint chain Flights`,
+		Args:    exactArgs("APP"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			_, err := ask(cmd, &a, control.MergerService+"."+control.VerbChains, control.AppRequest{App: args[0]}, printChains)
+			return err
+		},
+	}, 10*time.Minute)
+}
+
+func printChains(w io.Writer, r *control.ChainReport) {
+	fmt.Fprintf(w, "checkpoint %d of app %s\n", r.Epoch, r.App)
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, "PARTITION\tCOMPONENT\tDELTAS\tBASE\tDELTAS SIZE\tSTORED\tMERGED\tSAVES\tDUE")
+	for _, c := range r.Chains {
+		fmt.Fprintf(t, "%d\t%s\t%d\t%s\t%s\t%s\t%s\t%s\t%s\n", c.Partition, c.Component, c.Deltas, bytesText(c.BaseBytes),
+			bytesText(c.DeltaBytes), bytesText(c.Stored), bytesText(c.MergedStored), bytesText(c.Saved), c.Due)
+	}
+	_ = t.Flush()
 }
 
 func checkpointRequest(args []string) (control.CheckpointRequest, error) {

@@ -29,10 +29,27 @@ type Config struct {
 	RetentionSpan        time.Duration
 	// Replicas is how many copies the cluster's bucket has; 0 is 1.
 	Replicas int
-	Version  string       // of the binary, a semver
-	Log      *slog.Logger // nil is slog.Default
+	// Grace is how long an object that nothing refers to is left alone, and for how long
+	// a merge may take if sweeps are made meanwhile; zero is sweepGrace.
+	Grace time.Duration
+	// Standby has a second processor ready for each partition.
+	Standby bool
+	Version string       // of the binary, a semver
+	Log     *slog.Logger // nil is slog.Default
 	// Now tells the time; nil is the machine's clock.
 	Now func() time.Time
+}
+
+// sweepGrace is far beyond what clocks differ by, and what one checkpoint takes.
+const sweepGrace = 10 * time.Minute
+
+// grace returns the grace, and how much of it is for clocks that differ.
+func (c *Config) grace() (grace, slack time.Duration) {
+	if c.Grace > 0 {
+		return c.Grace, c.Grace / 10
+	}
+	grace = max(sweepGrace, 2*c.Timeout)
+	return grace, grace / 10
 }
 
 func (c *Config) check() error {

@@ -25,11 +25,14 @@ type coordinator struct {
 	phase    phase
 	epoch    state.Epoch
 	reason   string    // why it is aborted
+	whole    bool      // and the next one is to be whole
 	opened   time.Time // of the epoch at hand
 	ended    time.Time // of the one before
 	owned    map[uint32]uint64
 	parts    map[uint32]*checkpoint.Partition
 	waiting  []answerID // tasks that have prepared the epoch
+	pauses   []answerID // that want the coordinator to stand still
+	held     bool       // no checkpoint is made before the app is released
 	triggers []answerID // that wait for the epoch at hand
 	later    []answerID // that wait for the next one
 }
@@ -44,6 +47,7 @@ const (
 	committing phase = "committing"
 	aborting   phase = "aborting"
 	looking    phase = "looking" // for the manifest of an epoch that a former leader opened
+	paused     phase = "paused"  // while a restore makes an epoch of its own
 )
 
 // answerID is a request that waits for its answer; 0 stands for none.
@@ -58,13 +62,18 @@ type message struct {
 	answer answerID              // prepared, failed, trigger
 	reason string                // failed; why something did not work; "" where it did
 	found  bool                  // found: the manifest of the epoch is in the store
+	gone   bool                  // stored: what the parts stand on is not there any more
 	number uint64                // attached: the assignment
 	place  uint32                // attached: the partition
+	owned  map[uint32]uint64     // go: the assignments
+	held   bool                  // go, released
 }
 
 // The kinds of messages.
 const (
 	msgTick      = "tick"
+	msgPause     = "pause" // answered when nothing is under way; then nothing is begun until msgGo
+	msgGo        = "go"
 	msgTrigger   = "trigger"
 	msgAttached  = "attached"
 	msgOpened    = "opened"
@@ -98,6 +107,7 @@ const (
 	doAnswer  = "answer"
 	doTidy    = "tidy"
 	doLook    = "look"
+	doPaused  = "paused" // answer
 )
 
 // newCoordinator takes an app over from whoever led before. An epoch that is open then
@@ -106,7 +116,7 @@ func newCoordinator(a *appState, term checkpoint.Term, now time.Time, interval, 
 	c := &coordinator{
 		app: a.Name, partitions: a.Partitions, term: term,
 		interval: interval, pause: max(interval/10, time.Millisecond), timeout: timeout,
-		phase: idle, epoch: a.Newest, ended: now, owned: map[uint32]uint64{},
+		phase: idle, epoch: a.Newest, ended: now, owned: map[uint32]uint64{}, held: a.Held,
 	}
 	for p, t := range a.Tasks {
 		c.owned[p] = t.Assignment
@@ -128,6 +138,14 @@ func (c *coordinator) step(m message) []effect {
 	case msgAttached:
 		c.owned[m.place] = m.number
 		return nil
+	case msgPause:
+		return c.standStill(m)
+	case msgGo:
+		c.owned, c.held = m.owned, m.held
+		if c.phase == paused {
+			c.phase, c.epoch, c.ended, c.opened = idle, m.epoch, m.now, m.now
+		}
+		return c.stand()
 	}
 	if m.epoch != c.epoch {
 		return c.stale(m)
@@ -177,6 +195,7 @@ func (c *coordinator) tick(m message) []effect {
 		if m.now.Sub(c.opened) >= c.timeout {
 			return c.abort("it was not prepared in time by " + c.missing())
 		}
+	case paused:
 	case opening, storing, committing, aborting, looking:
 		// The shell repeats these until they are done.
 	}
@@ -185,6 +204,9 @@ func (c *coordinator) tick(m message) []effect {
 
 // open begins an epoch, if every partition has a task to prepare it.
 func (c *coordinator) open(now time.Time) []effect {
+	if c.held {
+		return nil
+	}
 	for p := range c.partitions {
 		if c.owned[p] == 0 {
 			return nil
@@ -192,6 +214,7 @@ func (c *coordinator) open(now time.Time) []effect {
 	}
 	c.phase, c.epoch, c.opened = opening, c.epoch+1, now
 	c.parts, c.waiting, c.reason = map[uint32]*checkpoint.Partition{}, nil, ""
+	c.whole = false
 	c.triggers, c.later = append(c.triggers, c.later...), nil
 	return []effect{{do: doOpen, epoch: c.epoch}}
 }
@@ -207,6 +230,25 @@ func (c *coordinator) trigger(m message) []effect {
 		return c.open(m.now)
 	}
 	return nil
+}
+
+// standStill stands still as soon as it can: an epoch that can still be given up is.
+func (c *coordinator) standStill(m message) []effect {
+	c.pauses = append(c.pauses, m.answer)
+	if c.phase == collecting {
+		return c.abort("the app is being restored")
+	}
+	return c.stand()
+}
+
+// stand tells one of those who want the coordinator to stand still that it does.
+func (c *coordinator) stand() []effect {
+	if c.phase != idle || len(c.pauses) == 0 {
+		return nil
+	}
+	next := c.pauses[0]
+	c.phase, c.pauses = paused, c.pauses[1:]
+	return []effect{{do: doPaused, epoch: c.epoch, answers: []answerID{next}, outcome: control.Outcome{Epoch: c.epoch}}}
 }
 
 func (c *coordinator) whenFound(m message) []effect {
@@ -274,6 +316,7 @@ func (c *coordinator) whenStored(m message) []effect {
 		return nil
 	}
 	if m.reason != "" {
+		c.whole = m.gone
 		return c.abort("the manifest could not be stored: " + m.reason)
 	}
 	c.phase = committing
@@ -297,7 +340,7 @@ func (c *coordinator) whenAborted(m message) []effect {
 	if c.phase != aborting {
 		return nil
 	}
-	return c.finish(m.now, control.Outcome{Epoch: c.epoch, Reason: c.reason}, nil)
+	return c.finish(m.now, control.Outcome{Epoch: c.epoch, Reason: c.reason, Whole: c.whole}, nil)
 }
 
 // finish ends the epoch and tells those who wait for it. Whoever wants the next one
@@ -310,7 +353,8 @@ func (c *coordinator) finish(now time.Time, o control.Outcome, then []effect) []
 		effects = append(effects, effect{do: doAnswer, epoch: o.Epoch, answers: answers, outcome: o})
 	}
 	effects = append(effects, then...)
-	if len(c.later) > 0 {
+	effects = append(effects, c.stand()...)
+	if c.phase == idle && len(c.later) > 0 {
 		effects = append(effects, c.open(now)...)
 	}
 	return effects

@@ -27,8 +27,12 @@ func (l *leader) do(ctx context.Context, app string, effects []effect) {
 	for _, e := range effects {
 		switch e.do {
 		case doAnswer:
-			l.answer(app, e)
+			l.answer(e)
+			l.logOutcome(app, e)
+		case doPaused:
+			l.answer(e)
 		case doTidy:
+			l.projectSoon()
 			l.work.Go(func() { l.tidy(ctx, app) })
 		case doNote:
 			l.work.Go(func() {
@@ -48,11 +52,14 @@ func (l *leader) do(ctx context.Context, app string, effects []effect) {
 	}
 }
 
-func (l *leader) answer(app string, e effect) {
+func (l *leader) answer(e effect) {
 	for _, id := range e.answers {
 		l.answers[id] <- e.outcome // there is room for one
 		delete(l.answers, id)
 	}
+}
+
+func (l *leader) logOutcome(app string, e effect) {
 	if e.outcome.Committed {
 		l.log.Debug("checkpoint committed", "app", app, "epoch", e.epoch, "ms", e.outcome.Milliseconds)
 	} else {
@@ -68,7 +75,8 @@ func (l *leader) act(ctx context.Context, app string, e effect) message {
 	case doBarrier:
 		return message{kind: msgBarrier, reason: text(l.appendBarriers(ctx, app))}
 	case doStore:
-		return message{kind: msgStored, reason: text(l.storeManifest(ctx, app, e))}
+		err := l.storeManifest(ctx, app, e)
+		return message{kind: msgStored, reason: text(err), gone: errors.Is(err, errGone) || errors.Is(err, checkpoint.ErrCorrupt)}
 	case doCommit:
 		return l.until(ctx, msgCommitted, func() error { return l.commit(ctx, app, e.epoch) })
 	case doAbort:
@@ -265,6 +273,9 @@ func (l *leader) storeManifest(ctx context.Context, app string, e effect) error 
 	if err != nil {
 		return err
 	}
+	if err := l.checkInherited(ctx, a, m); err != nil {
+		return err
+	}
 	objects, err := l.objectsOf(ctx, m)
 	if err != nil {
 		return err
@@ -277,6 +288,11 @@ func (l *leader) storeManifest(ctx context.Context, app string, e effect) error 
 
 // commit makes the checkpoint exist: it commits the manifest that is in the store.
 func (l *leader) commit(ctx context.Context, app string, epoch state.Epoch) error {
+	if a := l.s.cfg.FSM.app(app); a != nil {
+		if o, known := a.outcome(epoch); known && o.Committed {
+			return nil // the answer to the command got lost; and since, it may have been replaced
+		}
+	}
 	name := checkpoint.ManifestName(app, epoch)
 	data, err := l.s.cfg.Store.Get(ctx, name)
 	if err != nil {
@@ -286,25 +302,31 @@ func (l *leader) commit(ctx context.Context, app string, epoch state.Epoch) erro
 	if err != nil {
 		return err
 	}
+	k := l.record(m, name, data)
+	k.Milliseconds = float64(l.s.cfg.Now().Sub(m.Time).Microseconds()) / 1000
+	_, err = l.propose(ctx, &command{Kind: kindCommit, App: app, Epoch: epoch, Commit: k})
+	return err
+}
+
+// record returns what Raft is to know of a manifest.
+func (l *leader) record(m *checkpoint.Manifest, name string, data []byte) *committed {
 	k := &committed{CheckpointRef: control.CheckpointRef{
-		Generation: m.Generation, Epoch: epoch, Term: l.term, Time: m.Time, Manifest: name, Digest: checkpoint.SHA256(data),
-	}}
+		Generation: m.Generation, Epoch: m.Epoch, Term: l.term, Time: m.Time, Manifest: name, Digest: checkpoint.SHA256(data),
+	}, Held: m.Hold}
 	for i := range m.Partitions {
 		p := &m.Partitions[i]
 		k.Barriers = append(k.Barriers, p.Log.Sequence)
 		for _, c := range p.Components {
 			for _, r := range c.Runs {
 				k.StateBytes += r.RawBytes
-				if r.Epoch == epoch {
+				if r.Epoch == m.Epoch {
 					k.Bytes += r.Bytes
 				}
 			}
 		}
 	}
 	k.Bytes += int64(len(data))
-	k.Milliseconds = float64(l.s.cfg.Now().Sub(m.Time).Microseconds()) / 1000
-	_, err = l.propose(ctx, &command{Kind: kindCommit, App: app, Epoch: epoch, Commit: k})
-	return err
+	return k
 }
 
 // look tells whether the manifest of an epoch that a former leader opened is there.

@@ -46,7 +46,8 @@ type appState struct {
 	Decided   state.Epoch              `json:"decided_epoch"`
 	Open      *openEpoch               `json:"open,omitempty"`
 	Committed []committed              `json:"committed"` // retained, oldest first
-	Aborted   []aborted                `json:"aborted"`   // the last ones, oldest first
+	Kept      []kept                   `json:"kept,omitempty"`
+	Aborted   []aborted                `json:"aborted"` // the last ones, oldest first
 }
 
 // openEpoch is a checkpoint that is under way.
@@ -58,10 +59,23 @@ type openEpoch struct {
 	Prepared map[uint32]uint64 `json:"prepared"` // partition to the assignment of its task
 }
 
+// kept is a manifest that was retired or replaced. Tasks may still stand on it, so it
+// stays until they have prepared another epoch: it goes with the first commit of an epoch
+// that was opened later.
+type kept struct {
+	control.CheckpointRef
+	Until state.Epoch `json:"until"` // the newest epoch that was open by then
+}
+
 // committed is a checkpoint that exists.
 type committed struct {
 	control.CheckpointRef
-	Barriers     []uint64 `json:"barriers"` // sequence by partition
+	// First is the digest of the manifest that was committed, where another has come
+	// in its place.
+	First        string   `json:"first_digest,omitempty"`
+	Index        uint64   `json:"index,omitempty"` // in Raft, of the commit or the last swap
+	Held         bool     `json:"held,omitempty"`  // of the first of a generation
+	Barriers     []uint64 `json:"barriers"`        // sequence by partition
 	Bytes        int64    `json:"bytes"`
 	StateBytes   int64    `json:"state_bytes"`
 	Milliseconds float64  `json:"milliseconds"`
@@ -89,7 +103,8 @@ type command struct {
 	Partition uint32          `json:"partition,omitempty"`
 	Processor string          `json:"processor,omitempty"`
 	Number    uint64          `json:"assignment,omitempty"`
-	Commit    *committed      `json:"commit,omitempty"`
+	Commit    *committed      `json:"commit,omitempty"` // of commit and swap
+	Replaces  string          `json:"replaces,omitempty"`
 	Reason    string          `json:"reason,omitempty"`
 	Epochs    []state.Epoch   `json:"epochs,omitempty"`
 }
@@ -103,9 +118,11 @@ const (
 	kindAttach   = "attach"
 	kindOpen     = "open"
 	kindPrepared = "prepared"
-	kindCommit   = "commit"
+	kindCommit   = "commit" // the first of a generation begins it
+	kindRelease  = "release"
 	kindAbort    = "abort"
 	kindRetire   = "retire"
+	kindSwap     = "swap"
 )
 
 // refusal is the answer to a command that does not fit what was agreed on before. It
@@ -150,12 +167,17 @@ func (f *FSM) Apply(log *raft.Log) any {
 	case kindPrepared:
 		return app.prepared(&c)
 	case kindCommit:
-		return app.commit(&c)
+		return app.commit(&c, log.Index)
 	case kindAbort:
 		return app.abort(&c)
-	case kindRetire:
-		app.Committed = slices.DeleteFunc(app.Committed, func(k committed) bool { return slices.Contains(c.Epochs, k.Epoch) })
+	case kindRelease:
+		app.Held = false
 		return nil
+	case kindRetire:
+		app.retire(c.Epochs)
+		return nil
+	case kindSwap:
+		return app.swap(&c, log.Index)
 	}
 	return refuse(control.CodeInternal, "entry %d of the Raft log is a %q, which this version does not know; run the newer version", log.Index, c.Kind)
 }
@@ -237,15 +259,73 @@ func (a *appState) prepared(c *command) any {
 	return nil
 }
 
-func (a *appState) commit(c *command) any {
-	if slices.ContainsFunc(a.Committed, func(k committed) bool { return k.Epoch == c.Commit.Epoch && k.Digest == c.Commit.Digest }) {
+func (a *appState) commit(c *command, index uint64) any {
+	if slices.ContainsFunc(a.Committed, func(k committed) bool {
+		return k.Epoch == c.Commit.Epoch && (k.Digest == c.Commit.Digest || k.First == c.Commit.Digest)
+	}) {
 		return nil
 	}
 	if no := a.isOpen(c.Commit.Epoch); no != nil {
 		return no
 	}
-	a.Committed = append(a.Committed, *c.Commit)
-	a.Decided, a.Checkpoint, a.Open = c.Commit.Epoch, c.Commit.Epoch, nil
+	switch c.Commit.Generation {
+	case a.Generation:
+	case a.Generation + 1: // whoever ran the app before has no say any more
+		a.Generation, a.Held, a.Tasks = c.Commit.Generation, c.Commit.Held, map[uint32]control.Owner{}
+	default:
+		return refuse(control.CodeFenced, "checkpoint %d of app %s is of generation %d, the app has %d", c.Commit.Epoch, a.Name, c.Commit.Generation, a.Generation)
+	}
+	k := *c.Commit
+	k.Index = index
+	a.Committed = append(a.Committed, k)
+	a.Decided, a.Checkpoint, a.Open = k.Epoch, k.Epoch, nil
+	// All tasks have prepared this epoch, and so stand on it, or on what they cut it from.
+	// Nothing goes at any other time: what is there while an epoch is prepared is there
+	// when it is committed.
+	a.Kept = slices.DeleteFunc(a.Kept, func(old kept) bool { return old.Until < k.Epoch })
+	return nil
+}
+
+// retire forgets checkpoints.
+func (a *appState) retire(epochs []state.Epoch) {
+	a.Committed = slices.DeleteFunc(a.Committed, func(k committed) bool {
+		old := slices.Contains(epochs, k.Epoch)
+		if old {
+			a.Kept = append(a.Kept, kept{k.CheckpointRef, a.Newest})
+		}
+		return old
+	})
+}
+
+// swap puts a manifest in the place of another of the same checkpoint.
+func (a *appState) swap(c *command, index uint64) any {
+	i := slices.IndexFunc(a.Committed, func(k committed) bool { return k.Epoch == c.Commit.Epoch })
+	if i < 0 || a.Removing {
+		return refuse(control.CodeFenced, "checkpoint %d of app %s was retired", c.Commit.Epoch, a.Name)
+	}
+	k := &a.Committed[i]
+	switch {
+	case k.Digest == c.Commit.Digest:
+		return nil
+	case k.Digest != c.Replaces:
+		return refuse(control.CodeFenced, "checkpoint %d of app %s has the manifest %s, and not %s any more", k.Epoch, a.Name, k.Digest, c.Replaces)
+	}
+	a.Kept = append(a.Kept, kept{k.CheckpointRef, a.Newest})
+	if k.First == "" {
+		k.First = k.Digest
+	}
+	k.Manifest, k.Digest, k.Index = c.Commit.Manifest, c.Commit.Digest, index
+	k.Bytes, k.StateBytes = c.Commit.Bytes, c.Commit.StateBytes
+	return nil
+}
+
+// merged returns the newest checkpoint whose chains were folded, or nil.
+func (a *appState) merged() *control.CheckpointRef {
+	for _, k := range slices.Backward(a.Committed) {
+		if k.First != "" && k.Generation == a.Generation {
+			return &k.CheckpointRef
+		}
+	}
 	return nil
 }
 
@@ -269,6 +349,11 @@ func (a *appState) outcome(epoch state.Epoch) (control.Outcome, bool) {
 	for _, k := range a.Committed {
 		if k.Epoch == epoch {
 			return control.Outcome{Epoch: epoch, Committed: true, Milliseconds: k.Milliseconds}, true
+		}
+	}
+	for _, k := range a.Kept {
+		if k.Epoch == epoch {
+			return control.Outcome{Epoch: epoch, Committed: true}, true
 		}
 	}
 	for _, x := range a.Aborted {
@@ -371,6 +456,7 @@ func (a *appState) clone() *appState {
 	}
 	c.Places = maps.Clone(a.Places)
 	c.Committed, c.Aborted = slices.Clone(a.Committed), slices.Clone(a.Aborted)
+	c.Kept = slices.Clone(a.Kept)
 	if a.Open != nil {
 		open := *a.Open
 		open.Prepared = maps.Clone(open.Prepared)

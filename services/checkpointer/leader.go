@@ -37,12 +37,17 @@ type leader struct {
 	last    answerID
 
 	processors *processors
+	standbys   standbys
+	restores   chan restore
 	placing    chan struct{} // has a message when placements are to be looked at
 	removing   sync.Map      // apps that are being removed
 
 	barriers barrierWriters
 	tidying  sync.Mutex
-	swept    time.Time
+	swapping sync.Mutex
+	sweeps   sweeps
+	lease    lease
+	changed  chan struct{} // the bucket does not have the newest checkpoints
 }
 
 // loopMessage is a message for an app's coordinator. One without a kind only makes the
@@ -54,11 +59,15 @@ type loopMessage struct {
 }
 
 func newLeader(s *Service, term uint64) *leader {
+	grace, _ := s.cfg.grace()
 	return &leader{
-		s: s, term: checkpoint.Term(term), log: s.cfg.Log.With("term", term),
+		sweeps:  newSweeps(s.cfg.Now().Add(-grace)),
+		changed: make(chan struct{}, 1),
+		s:       s, term: checkpoint.Term(term), log: s.cfg.Log.With("term", term),
 		messages: make(chan loopMessage, 64), done: make(chan struct{}),
 		apps: map[string]*coordinator{}, answers: map[answerID]chan control.Outcome{},
 		processors: newProcessors(s.cfg.Now()), placing: make(chan struct{}, 1),
+		restores: make(chan restore),
 	}
 }
 
@@ -69,7 +78,10 @@ func (l *leader) run(ctx context.Context) {
 	l.barriers.open(ctx, l.s.cfg.Conn, l.log)
 	defer l.barriers.close()
 	l.work.Go(func() { l.keepProjecting(ctx) })
+	l.work.Go(func() { l.projectCheckpoints(ctx) })
+	l.projectSoon()
 	l.work.Go(func() { l.keepPlacing(ctx) })
+	l.work.Go(func() { l.keepRestoring(ctx) })
 	for _, a := range l.s.cfg.FSM.apps() {
 		if !a.Removing {
 			l.take(ctx, a)
@@ -137,16 +149,16 @@ func (l *leader) tell(m loopMessage) {
 }
 
 // ask passes a request to the loop and waits for its answer.
-func (l *leader) ask(ctx context.Context, app string, m message) (any, error) {
+func (l *leader) ask(ctx context.Context, app string, m message) (o control.Outcome, err error) {
 	reply := make(chan control.Outcome, 1)
 	l.tell(loopMessage{app: app, message: m, reply: reply})
 	select {
-	case o := <-reply:
+	case o = <-reply:
 		return o, nil
 	case <-l.done:
-		return nil, failure(control.CodeUnavailable, "the leader changed; ask again")
+		return o, failure(control.CodeUnavailable, "the leader changed; ask again")
 	case <-ctx.Done():
-		return nil, ctx.Err()
+		return o, ctx.Err()
 	}
 }
 
@@ -197,7 +209,7 @@ func (l *leader) project(ctx context.Context) error {
 		}
 		key := bus.ClusterKey("app", a.Name)
 		want[key] = true
-		if have, err := bucket.Get(ctx, key); err == nil && sameIndex(have.Value(), a.Index) {
+		if have, err := bucket.Get(ctx, key); err == nil && same(have.Value(), &a.App) {
 			continue
 		}
 		a.Owners, a.Checkpoint = nil, 0 // they change all the time; ask for them
@@ -245,7 +257,7 @@ func (l *leader) bucket(ctx context.Context) (jetstream.KeyValue, error) {
 func (l *leader) drop(app string) {
 	c := l.apps[app]
 	delete(l.apps, app)
-	for _, waiting := range [][]answerID{c.waiting, c.triggers, c.later} {
+	for _, waiting := range [][]answerID{c.waiting, c.triggers, c.later, c.pauses} {
 		for _, id := range waiting {
 			l.answers[id] <- control.Outcome{Epoch: c.epoch, Reason: "the app was removed"}
 			delete(l.answers, id)
@@ -253,7 +265,7 @@ func (l *leader) drop(app string) {
 	}
 }
 
-func sameIndex(value []byte, index uint64) bool {
-	var a control.App
-	return json.Unmarshal(value, &a) == nil && a.Index == index
+func same(value []byte, a *control.App) bool {
+	var have control.App
+	return json.Unmarshal(value, &have) == nil && have.Index == a.Index && have.Generation == a.Generation && have.Held == a.Held
 }

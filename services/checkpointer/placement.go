@@ -3,6 +3,7 @@ package checkpointer
 import (
 	"cmp"
 	"context"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -43,7 +44,10 @@ type move struct {
 // now has where each slot is, "" for nowhere; able are the processors that take
 // partitions, and leaving those that still run some but are to lose them. Slots of
 // processors that are neither are taken from them if orphans is set.
-func place(now map[slot]string, able, leaving []string, orphans bool) []move {
+//
+// prefer has those that stand by for a slot; they get it if its processor is gone, or
+// is among the quiet, which have not been heard of for a moment.
+func place(now map[slot]string, able, leaving, quiet []string, prefer map[slot]string, orphans bool) []move {
 	if len(able) == 0 {
 		return nil
 	}
@@ -55,12 +59,23 @@ func place(now map[slot]string, able, leaving []string, orphans bool) []move {
 	}
 	slices.SortFunc(slots, compareSlots)
 	able = slices.Sorted(slices.Values(able))
+	targets := slices.DeleteFunc(slices.Clone(able), func(p string) bool { return slices.Contains(quiet, p) })
+	if len(targets) == 0 {
+		targets = able
+	}
 	least := func() string {
-		return slices.MinFunc(able, func(x, y string) int { return cmp.Compare(load[x], load[y]) })
+		return slices.MinFunc(targets, func(x, y string) int { return cmp.Compare(load[x], load[y]) })
 	}
 	var moves []move
+	ready := func(s slot) bool {
+		p := prefer[s]
+		return p != now[s] && slices.Contains(able, p) && !slices.Contains(quiet, p)
+	}
 	give := func(s slot, gentle bool) {
 		to := least()
+		if !gentle && ready(s) {
+			to = prefer[s]
+		}
 		moves = append(moves, move{slot: s, from: now[s], to: to, gentle: gentle})
 		load[now[s]]--
 		load[to]++
@@ -68,18 +83,78 @@ func place(now map[slot]string, able, leaving []string, orphans bool) []move {
 	for _, s := range slots {
 		switch p := now[s]; {
 		case slices.Contains(able, p):
+			if slices.Contains(quiet, p) && ready(s) {
+				give(s, false)
+			}
 		case slices.Contains(leaving, p):
 			give(s, true)
 		case p == "" || orphans:
 			give(s, false)
 		}
 	}
+	moved := map[slot]bool{}
+	for _, m := range moves {
+		moved[m.slot] = true
+	}
 	for _, s := range slots {
-		if p := now[s]; slices.Contains(able, p) && load[p]-load[least()] > 1 {
+		if p := now[s]; !moved[s] && slices.Contains(able, p) && load[p]-load[least()] > 1 {
 			give(s, true)
 		}
 	}
 	return moves
+}
+
+// standbys says which processors stand by for partitions. It is the leader's alone: the
+// next one learns from heartbeats who does.
+type standbys struct {
+	mu sync.Mutex
+	of map[slot]string
+}
+
+func (b *standbys) get(s slot) string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.of[s]
+}
+
+// set replaces all, and reports whether anything changed.
+func (b *standbys) set(of map[slot]string) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	changed := !maps.Equal(b.of, of)
+	b.of = of
+	return changed
+}
+
+// placeStandbys chooses a second processor for each slot. Whoever stands by goes on
+// doing so as long as it can.
+func placeStandbys(places, now map[slot]string, able []string) map[slot]string {
+	slots := slices.SortedFunc(maps.Keys(places), compareSlots)
+	chosen, load := map[slot]string{}, map[string]int{}
+	can := func(s slot, p string) bool { return p != places[s] && slices.Contains(able, p) }
+	for _, s := range slots {
+		load[places[s]]++
+		if can(s, now[s]) {
+			chosen[s] = now[s]
+			load[now[s]]++
+		}
+	}
+	for _, s := range slots {
+		if chosen[s] != "" {
+			continue
+		}
+		for _, p := range able {
+			if can(s, p) && (chosen[s] == "" || load[p] < load[chosen[s]]) {
+				chosen[s] = p
+			}
+		}
+		if chosen[s] == "" {
+			delete(chosen, s)
+			continue
+		}
+		load[chosen[s]]++
+	}
+	return chosen
 }
 
 // processors are those that a leader hears of.
@@ -148,6 +223,33 @@ func (p *processors) alive(now time.Time) (able, leaving []string, settled bool)
 	return able, leaving, now.Sub(p.since) > control.HeartbeatTimeout
 }
 
+// quiet returns the processors that a standby should not wait for any longer.
+func (p *processors) quiet(now time.Time) (names []string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for name, k := range p.of {
+		if now.Sub(k.seen) > control.HeartbeatTimeout*2/5 {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// standing returns who stands by for what, as processors say.
+func (p *processors) standing() map[slot]string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	of := map[slot]string{}
+	for name, k := range p.of {
+		for s, state := range k.tasks {
+			if state == "standby" {
+				of[s] = name
+			}
+		}
+	}
+	return of
+}
+
 // state returns how a processor's task is; "" if it is not known.
 func (p *processors) state(name string, s slot, now time.Time) string {
 	p.mu.Lock()
@@ -186,9 +288,10 @@ func (s *Service) heartbeat(_ context.Context, l *leader, r *control.HeartbeatRe
 	answer := control.Heartbeat{Assigned: []control.Assigned{}, Alone: settled && len(able) == 0}
 	for _, a := range s.cfg.FSM.apps() {
 		for p := range a.Partitions {
-			if a.Places[p] == r.Processor {
+			standby := a.Places[p] != r.Processor && l.standbys.get(slot{a.Name, p}) == r.Processor
+			if a.Places[p] == r.Processor || standby {
 				answer.Assigned = append(answer.Assigned, control.Assigned{
-					App: a.Name, Partition: p, Index: a.Index, Generation: a.Generation,
+					App: a.Name, Partition: p, Index: a.Index, Generation: a.Generation, Held: a.Held, Standby: standby,
 				})
 			}
 		}
@@ -228,7 +331,12 @@ func (l *leader) keepPlacing(ctx context.Context) {
 		}
 		able, leaving, settled := l.processors.alive(l.s.cfg.Now())
 		changed := false
-		for _, m := range place(slots, able, leaving, settled) {
+		var quiet []string
+		standing := map[slot]string{}
+		if l.s.cfg.Standby {
+			quiet, standing = l.processors.quiet(l.s.cfg.Now()), l.processors.standing()
+		}
+		for _, m := range place(slots, able, leaving, quiet, standing, settled) {
 			if _, under := moving.LoadOrStore(m.slot, true); under {
 				continue
 			}
@@ -239,8 +347,20 @@ func (l *leader) keepPlacing(ctx context.Context) {
 				})
 				continue
 			}
-			changed = l.give(ctx, m) || changed
+			if l.give(ctx, m) {
+				changed = true
+				slots[m.slot] = m.to
+			}
 			moving.Delete(m.slot)
+		}
+		if l.s.cfg.Standby && settled {
+			l.standbys.mu.Lock()
+			now := maps.Clone(l.standbys.of)
+			l.standbys.mu.Unlock()
+			if now == nil {
+				now = standing
+			}
+			changed = l.standbys.set(placeStandbys(slots, now, able)) || changed
 		}
 		if changed {
 			l.nudge()
@@ -255,7 +375,7 @@ func (l *leader) moveGently(ctx context.Context, m move) {
 	defer cancel()
 	if o, err := l.ask(limited, m.slot.app, message{kind: msgTrigger}); err != nil {
 		l.log.Warn("moving a partition without a checkpoint; its new processor replays a longer tail", "app", m.slot.app, "partition", m.slot.partition, "err", err)
-	} else if o, _ := o.(control.Outcome); !o.Committed {
+	} else if !o.Committed {
 		l.log.Warn("moving a partition without a checkpoint; its new processor replays a longer tail", "app", m.slot.app, "partition", m.slot.partition, "reason", o.Reason)
 	}
 	if ctx.Err() == nil && l.give(ctx, m) {

@@ -33,8 +33,8 @@ func TestPlacement(t *testing.T) {
 					able = append(able, fmt.Sprint("p", i))
 				}
 			}
-			moves := place(now, able, leaving, true)
-			if again := place(maps.Clone(now), slices.Clone(able), leaving, true); !reflect.DeepEqual(moves, again) {
+			moves := place(now, able, leaving, nil, nil, true)
+			if again := place(maps.Clone(now), slices.Clone(able), leaving, nil, nil, true); !reflect.DeepEqual(moves, again) {
 				t.Fatalf("%v, and then %v", moves, again)
 			}
 			if len(able) == 0 {
@@ -54,7 +54,7 @@ func TestPlacement(t *testing.T) {
 				now[m.slot] = m.to
 			}
 			checkPlaces(t, before, now, able)
-			if more := place(now, able, leaving, true); len(more) > 0 {
+			if more := place(now, able, leaving, nil, nil, true); len(more) > 0 {
 				t.Fatalf("%v, after all was placed", more)
 			}
 		}
@@ -93,8 +93,36 @@ func checkPlaces(t *rapid.T, before, now map[slot]string, able []string) {
 // Before a leader has heard of all, it takes nothing from those it has not heard of.
 func TestPlacementWaits(t *testing.T) {
 	now := map[slot]string{{"a", 0}: "gone", {"a", 1}: ""}
-	if got := place(now, []string{"p"}, nil, false); len(got) != 1 || got[0].slot.partition != 1 {
+	if got := place(now, []string{"p"}, nil, nil, nil, false); len(got) != 1 || got[0].slot.partition != 1 {
 		t.Errorf("%+v", got)
+	}
+}
+
+// Who stands by gets what its processor does not answer for any more.
+func TestPlacementPrefersStandbys(t *testing.T) {
+	a, b := slot{"app", 0}, slot{"app", 1}
+	now := map[slot]string{a: "p1", b: "p2"}
+	standing := placeStandbys(now, nil, []string{"p1", "p2", "p3"})
+	if want := (map[slot]string{a: "p3", b: "p1"}); !maps.Equal(standing, want) {
+		t.Errorf("%v stand by, want %v", standing, want)
+	}
+	if again := placeStandbys(now, standing, []string{"p1", "p2", "p3"}); !maps.Equal(again, standing) {
+		t.Errorf("%v, and then %v", standing, again)
+	}
+	// Then p1 has two, which is one too many.
+	spread := []move{{slot: b, from: "p2", to: "p1"}, {slot: a, from: "p1", to: "p3", gentle: true}}
+	for name, test := range map[string]struct {
+		able, quiet []string
+		want        []move
+	}{
+		"all there": {[]string{"p1", "p2", "p3"}, nil, nil},
+		"quiet":     {[]string{"p1", "p2", "p3"}, []string{"p2"}, spread},
+		"both":      {[]string{"p1", "p2", "p3"}, []string{"p1", "p2"}, []move{{slot: a, from: "p1", to: "p3"}}},
+		"gone":      {[]string{"p1", "p3"}, nil, spread},
+	} {
+		if got := place(now, test.able, nil, test.quiet, standing, true); !slices.Equal(got, test.want) {
+			t.Errorf("%s: %+v, want %+v", name, got, test.want)
+		}
 	}
 }
 

@@ -30,6 +30,8 @@ func (s *Service) verbs() map[string]verb {
 		control.VerbApps:        {false, typed(s.apps)},
 		control.VerbApp:         {false, typed(s.app)},
 		control.VerbRemove:      {false, typed(s.remove)},
+		control.VerbRestore:     {false, typed(s.restore)},
+		control.VerbRelease:     {false, typed(s.release)},
 		control.VerbHeartbeat:   {false, typed(s.heartbeat)},
 		control.VerbAttach:      {false, typed(s.attach)},
 		control.VerbPrepared:    {false, typed(s.prepared)},
@@ -38,9 +40,13 @@ func (s *Service) verbs() map[string]verb {
 		control.VerbCheckpoints: {false, typed(s.checkpoints)},
 		control.VerbCheckpoint:  {false, typed(s.checkpoint)},
 		control.VerbVerify:      {false, typed(s.verify)},
+		control.VerbDigests:     {false, typed(s.digests)},
 		control.VerbStatus:      {true, typed(s.status)},
 		control.VerbMembers:     {false, typed(s.members)},
 		control.VerbTransfer:    {false, typed(s.transfer)},
+		control.VerbLease:       {false, typed(s.lease)},
+		control.VerbLive:        {false, typed(s.live)},
+		control.VerbSwap:        {false, typed(s.swap)},
 	}
 }
 
@@ -206,14 +212,29 @@ func (s *Service) attach(ctx context.Context, l *leader, r *control.AttachReques
 	if a, err = s.known(r.App); err != nil {
 		return nil, err
 	}
-	attached := control.Attached{Generation: a.Generation, Assignment: number, Decided: a.Decided, Checkpoints: []control.CheckpointRef{}}
+	attached := control.Attached{
+		Generation: a.Generation, Held: a.Held, Assignment: number, Decided: a.Decided, Checkpoints: []control.CheckpointRef{},
+	}
 	for _, k := range slices.Backward(a.Committed) {
-		attached.Checkpoints = append(attached.Checkpoints, k.CheckpointRef)
+		if k.Generation == a.Generation {
+			attached.Checkpoints = append(attached.Checkpoints, k.CheckpointRef)
+		}
 	}
 	return attached, nil
 }
 
 func (s *Service) prepared(ctx context.Context, l *leader, r *control.PreparedRequest) (any, error) {
+	answer, err := s.prepare(ctx, l, r)
+	if err != nil {
+		return nil, err
+	}
+	if a := s.cfg.FSM.app(r.App); a != nil {
+		answer.Merged = a.merged()
+	}
+	return answer, nil
+}
+
+func (s *Service) prepare(ctx context.Context, l *leader, r *control.PreparedRequest) (*control.Outcome, error) {
 	part := &r.Partition
 	if o, err := s.decided(r.App, r.Epoch, r.Term, part.Partition, part.Assignment); err != nil || o != nil {
 		return o, err
@@ -227,11 +248,11 @@ func (s *Service) prepared(ctx context.Context, l *leader, r *control.PreparedRe
 	}
 	// It may have been decided while the request was on its way to the coordinator.
 	if a, err := s.known(r.App); err == nil {
-		if o, ok := a.outcome(r.Epoch); ok {
-			return o, nil
+		if o, ok := a.outcome(r.Epoch); ok && !answer.Whole {
+			return &o, nil
 		}
 	}
-	return answer, nil
+	return &answer, nil
 }
 
 // decided returns the outcome of an epoch if it is known, or why a task has no say in it.
@@ -267,6 +288,9 @@ func (s *Service) trigger(ctx context.Context, l *leader, r *control.AppRequest)
 	if len(a.Owners) < int(a.Partitions) {
 		return nil, failure(control.CodeUnavailable, "%d of %d partitions of app %s have a task; a checkpoint needs all", len(a.Owners), a.Partitions, a.Name)
 	}
+	if a.Held {
+		return nil, failure(control.CodeInvalid, "app %s is held where it was restored; eventflux recover %[1]s --release lets it go on", a.Name)
+	}
 	return l.ask(ctx, r.App, message{kind: msgTrigger})
 }
 
@@ -275,7 +299,7 @@ func (s *Service) checkpoints(_ context.Context, _ *leader, r *control.AppReques
 	if err != nil {
 		return nil, err
 	}
-	list := control.CheckpointList{App: a.Name, Checkpoints: []control.CheckpointInfo{}}
+	list := control.CheckpointList{App: a.Name, Generation: a.Generation, Checkpoints: []control.CheckpointInfo{}}
 	if a.Open != nil {
 		list.Checkpoints = append(list.Checkpoints, control.CheckpointInfo{State: "open", CheckpointRef: control.CheckpointRef{
 			Generation: a.Generation, Epoch: a.Open.Epoch, Term: a.Open.Term, Time: a.Open.Time,
@@ -345,6 +369,12 @@ func (s *Service) verify(ctx context.Context, _ *leader, r *control.CheckpointRe
 		report.Problems = append(report.Problems, control.Problem(p))
 	}
 	report.Sound = len(report.Problems) == 0
+	if report.Sound {
+		return report, nil
+	}
+	if now, err := s.ref(&control.CheckpointRequest{App: r.App, Epoch: k.Epoch}); err != nil || now.Digest != k.Digest {
+		return nil, failure(control.CodeUnavailable, "checkpoint %d of app %s was retired or merged while it was read; try again", k.Epoch, r.App)
+	}
 	return report, nil
 }
 

@@ -2,9 +2,7 @@ package checkpointer
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -12,30 +10,17 @@ import (
 	"eventflux/shared/bus"
 	"eventflux/shared/checkpoint"
 	"eventflux/shared/state"
-	"eventflux/shared/store"
-)
-
-const (
-	sweepEvery = time.Minute
-	// sweepGrace is how long an object that nothing refers to is left alone: it may
-	// belong to the epoch under way, or to one of a task that does not know yet that it
-	// was aborted.
-	sweepGrace = 10 * time.Minute
 )
 
 // tidy does what a new checkpoint allows: it retires those that retention does not keep,
-// trims the logs below the oldest that is left, and sweeps the store. What fails is done
-// after the next checkpoint.
+// and trims the logs below the oldest that is left. What fails is done after the next
+// checkpoint. What they leave in the store is the merger's to sweep.
 func (l *leader) tidy(ctx context.Context, app string) {
 	l.tidying.Lock()
 	defer l.tidying.Unlock()
 	err := l.retire(ctx, app)
 	if err == nil {
 		err = l.trim(ctx, app)
-	}
-	if err == nil && time.Since(l.swept) >= sweepEvery {
-		l.swept = time.Now()
-		err = l.sweep(ctx)
 	}
 	if err != nil && ctx.Err() == nil {
 		l.log.Warn("tidy up behind a checkpoint; the next one tries again", "app", app, "err", err)
@@ -54,7 +39,7 @@ func surplus(all []committed, keep int, span time.Duration) []state.Epoch {
 	return epochs
 }
 
-// retire forgets checkpoints in Raft, and then deletes their manifests.
+// retire forgets checkpoints in Raft.
 func (l *leader) retire(ctx context.Context, app string) error {
 	a := l.s.cfg.FSM.app(app)
 	if a == nil {
@@ -66,11 +51,6 @@ func (l *leader) retire(ctx context.Context, app string) error {
 	}
 	if _, err := l.propose(ctx, &command{Kind: kindRetire, App: app, Epochs: old}); err != nil {
 		return fmt.Errorf("retire %d checkpoints: %w", len(old), err)
-	}
-	for _, epoch := range old {
-		if err := l.s.cfg.Store.Delete(ctx, checkpoint.ManifestName(app, epoch), time.Time{}); err != nil {
-			return err
-		}
 	}
 	return nil
 }
@@ -116,46 +96,4 @@ func (l *leader) objectsOf(ctx context.Context, m *checkpoint.Manifest) ([]strin
 		}
 	}
 	return names, nil
-}
-
-// sweep deletes the objects that no retained checkpoint refers to. What cannot be read
-// stops it: better garbage than a hole.
-func (l *leader) sweep(ctx context.Context) error {
-	live := map[string]bool{}
-	for _, a := range l.s.cfg.FSM.apps() {
-		for _, k := range a.Committed {
-			live[k.Manifest] = true
-			m, err := checkpoint.ReadManifest(ctx, l.s.cfg.Store, k.Manifest, k.Digest)
-			if err != nil {
-				return fmt.Errorf("sweep: checkpoint %d of %s: %w; see eventflux checkpoint verify %[2]s %[1]d", k.Epoch, a.Name, err)
-			}
-			names, err := l.objectsOf(ctx, m)
-			if err != nil {
-				return fmt.Errorf("sweep: checkpoint %d of %s: %w; see eventflux checkpoint verify %[2]s %[1]d", k.Epoch, a.Name, err)
-			}
-			for _, name := range names {
-				live[name] = true
-			}
-		}
-		if a.Open != nil {
-			live[checkpoint.ManifestName(a.Name, a.Open.Epoch)] = true
-		}
-	}
-	before := time.Now().Add(-max(sweepGrace, 2*l.s.cfg.Timeout))
-	var dead []string
-	err := l.s.cfg.Store.List(ctx, "", func(o store.Object) error {
-		ours := strings.HasPrefix(o.Name, "runs/") || strings.HasPrefix(o.Name, "blocks/") || strings.HasPrefix(o.Name, "apps/")
-		if ours && !live[o.Name] && o.Used.Before(before) {
-			dead = append(dead, o.Name)
-		}
-		return nil
-	})
-	var errs []error
-	for _, name := range dead {
-		errs = append(errs, l.s.cfg.Store.Delete(ctx, name, before))
-	}
-	if len(dead) > 0 {
-		l.log.Info("swept the store", "objects", len(dead))
-	}
-	return errors.Join(append(errs, err)...)
 }

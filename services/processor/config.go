@@ -63,6 +63,10 @@ type Control interface {
 	Heartbeat(ctx context.Context, r control.HeartbeatRequest) (control.Heartbeat, error)
 	// App returns an app with its text.
 	App(ctx context.Context, r control.AppRequest) (control.App, error)
+	// Checkpoints lists those of an app, newest first.
+	Checkpoints(ctx context.Context, r control.AppRequest) (control.CheckpointList, error)
+	// Digests compares the state of a standby with that of its partition's owner.
+	Digests(ctx context.Context, r control.DigestsRequest) (control.DigestsAnswer, error)
 	// Attach takes a partition over. It waits for a leader until ctx ends.
 	Attach(ctx context.Context, r control.AttachRequest) (control.Attached, error)
 	// Prepared returns once the epoch is decided, or with ctx's error.

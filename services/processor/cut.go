@@ -32,7 +32,7 @@ func (t *task) cut(ctx context.Context, seq uint64, f *frame.Frame) error {
 	}
 	for _, h := range s.holders {
 		h.Cut(epoch)
-		piece, err := capture(h, p.since)
+		piece, err := capture(h, p.since, s.whole)
 		if err != nil {
 			return fmt.Errorf("log sequence %d: cut for checkpoint %d: %w", seq, epoch, err)
 		}
@@ -62,8 +62,12 @@ type piece struct {
 
 // capture takes what changed after epoch since, or everything where that is not
 // known or there is nothing that it could follow.
-func capture(h state.Holder, since state.Epoch) (piece, error) {
+func capture(h state.Holder, since state.Epoch, whole bool) (piece, error) {
 	p := piece{info: h.Info(), digest: h.Digest()}
+	if whole {
+		p.capture, p.whole = h.Snapshot(), true
+		return p, nil
+	}
 	delta, err := h.Delta(since)
 	switch {
 	case errors.Is(err, state.ErrPruned):
@@ -101,6 +105,9 @@ func (t *task) settle() {
 	}
 	select {
 	case d := <-s.decided:
+		if s.whole = d.whole; d.whole {
+			return
+		}
 		for _, h := range s.holders {
 			h.Committed(d.epoch)
 		}

@@ -14,6 +14,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/nats-io/nuid"
 
+	"eventflux/shared/checkpoint"
 	"eventflux/shared/window"
 )
 
@@ -58,10 +59,10 @@ type emitter struct {
 	msg    nats.Msg // scratch
 }
 
-func newEmitter(nc *nats.Conn, stream string, last uint64, most int, log *slog.Logger) *emitter {
+func newEmitter(nc *nats.Conn, stream string, last uint64, generation checkpoint.Generation, most int, log *slog.Logger) *emitter {
 	e := &emitter{nc: nc, stream: stream, last: last, max: most, log: log}
 	e.msg.Header = nats.Header{
-		headerPosition: {""}, headerKind: {""}, headerTimestamp: {""}, headerGeneration: {"1"},
+		headerPosition: {""}, headerKind: {""}, headerTimestamp: {""}, headerGeneration: {strconv.FormatUint(uint64(generation), 10)},
 	}
 	return e
 }
@@ -231,7 +232,8 @@ func (e *emitter) landed(ctx context.Context, messages []message) (bool, error) 
 		return false, nil
 	}
 	newest := messages[len(messages)-1]
-	if end == next && found.subject == newest.subject && found.header.Get(headerPosition) == newest.at.String() {
+	if end == next && found.subject == newest.subject && found.header.Get(headerPosition) == newest.at.String() &&
+		found.header.Get(headerGeneration) == e.msg.Header.Get(headerGeneration) {
 		return true, nil
 	}
 	return false, fmt.Errorf("output stream %s: message %d on %s is not ours: %w", e.stream, found.seq, found.subject, errFenced)

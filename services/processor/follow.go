@@ -80,7 +80,12 @@ func (s *Service) adopt(ctx context.Context, assigned []control.Assigned) {
 	var gone []*assignedTask
 	for _, t := range s.all() {
 		at := slot{t.as.App, t.as.Partition}
-		if as, still := want[at]; still && as == t.as && t.status.is() != stateFenced {
+		as, still := want[at]
+		if still && t.as.Standby && !as.Standby && t.status.is() == stateStandby {
+			t.promote()
+			t.as.Standby = false
+		}
+		if still && as == t.as && t.status.is() != stateFenced {
 			keeps[at] = true
 			continue
 		}

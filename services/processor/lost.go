@@ -59,17 +59,13 @@ func (t *task) checkMark(ctx context.Context) error {
 	return m.LostTail
 }
 
-// checkTail compares the end of the log with the newest results. What it finds
+// checkTail compares the end of the log with the newest results, of any generation. What it finds
 // is written behind the fence, at sequence fence of the output stream.
 func (t *task) checkTail(ctx context.Context, end, fence uint64) error {
-	newest := uint64(0)
-	for _, at := range t.last {
-		newest = max(newest, at.seq)
-	}
-	if newest <= end {
+	if t.newest <= end {
 		return nil
 	}
-	lost := &lostTailError{Log: bus.WALStream(t.plan.Name, t.partition), End: end, Results: newest, mark: fence + 1}
+	lost := &lostTailError{Log: bus.WALStream(t.plan.Name, t.partition), End: end, Results: t.newest, mark: fence + 1}
 	if err := t.publishMark(ctx, lost, fence); err != nil {
 		lost.mark = 0
 		return fmt.Errorf("%w; %w", lost, err)

@@ -76,6 +76,16 @@ func (r *renderer) render(ctx context.Context, box *outbox, e *engine.Engine, se
 	return passed, true
 }
 
+// renderInto is render with a pile that takes everything.
+func (r *renderer) renderInto(p *pile, e *engine.Engine, seq uint64, last []position) {
+	at := position{seq: seq}
+	for _, o := range e.Outputs() {
+		r.chunk(p, e, o, at, last)
+		at.ordinal += uint64(o.To - o.From)
+	}
+	r.closePacks(p)
+}
+
 // chunk appends the rows of one chunk, the first of which is at position at.
 func (r *renderer) chunk(p *pile, e *engine.Engine, o engine.Output, at position, last []position) int {
 	target := r.plan.Queries[o.Query].Target

@@ -4,13 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"eventflux/shared/checkpoint"
 	"eventflux/shared/control"
 	"eventflux/shared/engine"
-	"eventflux/shared/frame"
+	"eventflux/shared/lineage"
 	"eventflux/shared/state"
-	"eventflux/shared/wal"
 )
 
 // errStoreAway says that the store could not be asked just now. The task can begin
@@ -52,10 +52,17 @@ func (t *task) restore(ctx context.Context, attached control.Attached) error {
 		if !errors.Is(err, errPassOver) {
 			return fmt.Errorf("checkpoint %d: %w", ref.Epoch, err)
 		}
+		if err := t.checkRetained(ctx, ref); err != nil {
+			return err
+		}
 		t.status.unusable.Add(1)
 		t.log.Error("checkpoint cannot be used; trying the one before", "epoch", ref.Epoch, "err", err)
 		unusable = append(unusable, fmt.Errorf("checkpoint %d: %w", ref.Epoch, err))
 	}
+	if t.generation > 1 {
+		return errors.Join(append(unusable, fmt.Errorf("no checkpoint of generation %d is left that can be used; go back to another one: eventflux recover %s --to EPOCH", t.generation, t.plan.Name))...)
+	}
+	t.start = checkpoint.Start{}
 	if err := t.begin(attached); err != nil {
 		return err
 	}
@@ -63,6 +70,19 @@ func (t *task) restore(ctx context.Context, attached control.Attached) error {
 		return errors.Join(append(unusable, err)...)
 	}
 	t.status.restored.Store(0)
+	return nil
+}
+
+// checkRetained returns an errStoreAway if a checkpoint was retired, or its manifest
+// replaced, after the task had heard of it: then nothing is damaged.
+func (t *task) checkRetained(ctx context.Context, ref control.CheckpointRef) error {
+	now, err := t.service.cfg.Control.Checkpoints(ctx, control.AppRequest{App: t.plan.Name})
+	if err != nil {
+		return fmt.Errorf("list checkpoints: %w", err)
+	}
+	if !slices.ContainsFunc(now.Checkpoints, func(k control.CheckpointInfo) bool { return k.Digest == ref.Digest }) {
+		return fmt.Errorf("%w: checkpoint %d was retired or merged meanwhile", errStoreAway, ref.Epoch)
+	}
 	return nil
 }
 
@@ -104,7 +124,26 @@ func (t *task) restoreFrom(ctx context.Context, attached control.Attached, ref c
 	for i := range part.Components {
 		t.saver.chains[part.Components[i].ID] = part.Components[i].Runs
 	}
+	t.startAt(part)
 	return t.openBehind(ctx, &part.Log)
+}
+
+// startAt takes in where the generation begins.
+func (t *task) startAt(part *checkpoint.Partition) {
+	t.start = checkpoint.Start{Sequence: part.Log.Sequence}
+	if part.Start != nil {
+		t.start = *part.Start
+	}
+	t.muteStart()
+}
+
+// muteStart lets no result of frames before the start out.
+func (t *task) muteStart() {
+	if t.start.Event == 0 { // whole frames
+		t.muteTo(position{seq: t.start.Sequence + 1})
+	} else {
+		t.muteTo(position{seq: t.start.Sequence})
+	}
 }
 
 // passOver tells what makes a checkpoint unusable from what makes the store so.
@@ -139,54 +178,8 @@ func (t *task) checkOutput(part *checkpoint.Partition) error {
 	return nil
 }
 
-// LineageError says that a log is not the one that a checkpoint was cut from. Stop;
-// do not retry.
-type LineageError struct {
-	Log        checkpoint.Lineage
-	Difference string
-}
-
-func (e *LineageError) Error() string {
-	return fmt.Sprintf("log %s is not the one that the checkpoint was cut from at sequence %d: %s; restore the log from a copy, or deploy the app under another @app:name",
-		e.Log.Stream, e.Log.Sequence, e.Difference)
-}
-
 // openBehind opens the log at a barrier, and checks that it is the barrier.
 func (t *task) openBehind(ctx context.Context, l *checkpoint.Lineage) (err error) {
-	differs := func(format string, args ...any) error {
-		return &LineageError{*l, fmt.Sprintf(format, args...)}
-	}
-	if !t.created.Equal(l.Created) {
-		return differs("it is another stream, made %s and not %s", t.created.UTC().Format(timeFormat), l.Created.UTC().Format(timeFormat))
-	}
-	var lost *wal.LostTailError
-	if err := t.openLog(ctx, l.Sequence); errors.As(err, &lost) {
-		return differs("it is shorter, and ends at %d", lost.Last)
-	} else if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			t.reader.Close()
-		}
-	}()
-	if t.reader.Tail() < l.Sequence {
-		return differs("it is shorter, and ends at %d", t.reader.Tail())
-	}
-	record, err := t.reader.Next(ctx)
-	if err != nil {
-		return err
-	}
-	f, err := t.decoder.Decode(record.Data)
-	switch {
-	case err != nil:
-		return differs("it was rewritten: %v", err)
-	case f.Kind != frame.Barrier:
-		return differs("it was rewritten: there is a frame of %s where the barrier was", f.Kind)
-	case f.Cut.ID != l.ID || f.CRC != l.CRC:
-		return differs("it was rewritten: the barrier there is %x with CRC %08x, and not %x with %08x", f.Cut.ID, f.CRC, l.ID, l.CRC)
-	}
-	return nil
+	t.reader, err = lineage.OpenBehind(ctx, t.logReader(), t.created, l)
+	return err
 }
-
-const timeFormat = "2006-01-02T15:04:05.000000000Z"

@@ -26,6 +26,7 @@ const fullEveryDefault = 10
 type saver struct {
 	task       *task
 	assignment uint64
+	generation checkpoint.Generation
 	parts      chan *part
 	decided    chan decision
 
@@ -36,7 +37,12 @@ type saver struct {
 	chains    map[string][]checkpoint.Run
 	epoch     state.Epoch // the newest that was cut or needs no answer
 	term      checkpoint.Term
+	whole     bool      // what the chains stand on is gone: the next part has all state
 	settled   time.Time // when state was last taken in ahead of a barrier
+
+	// run's alone: the newest checkpoint that a merger has folded.
+	merged    *checkpoint.Manifest
+	mergedRef control.CheckpointRef
 }
 
 // part is the task's part of a checkpoint as it is taken at the barrier.
@@ -52,15 +58,17 @@ type part struct {
 	positions map[string]string // of the newest result of each stream
 }
 
-// decision is a committed epoch with the chains of its components.
+// decision is a committed epoch with the chains of its components; or that the next
+// part is to have all state.
 type decision struct {
 	epoch  state.Epoch
 	chains map[string][]checkpoint.Run
+	whole  bool
 }
 
 func newSaver(t *task, attached control.Attached, registry *state.Registry) *saver {
 	return &saver{
-		task: t, assignment: attached.Assignment, registry: registry, holders: registry.List(), epoch: attached.Decided,
+		task: t, assignment: attached.Assignment, generation: attached.Generation, registry: registry, holders: registry.List(), epoch: attached.Decided,
 		chains: map[string][]checkpoint.Run{},
 		parts:  make(chan *part, 1), decided: make(chan decision, 1),
 	}
@@ -112,7 +120,7 @@ func (s *saver) save(ctx context.Context, p *part) error {
 			App: s.task.plan.Name, Epoch: p.epoch, Term: p.term, Partition: *stored,
 		})
 		if err == nil {
-			s.tell(log, outcome, chains)
+			s.tell(ctx, log, outcome, chains)
 			return nil
 		}
 	} else if ctx.Err() == nil {
@@ -125,20 +133,55 @@ func (s *saver) save(ctx context.Context, p *part) error {
 		return fmt.Errorf("prepare checkpoint %d: %w: %w", p.epoch, errFenced, err)
 	}
 	log.Warn("checkpoint not prepared; the next one will have its changes", "err", err)
+	if errors.Is(err, checkpoint.ErrCorrupt) { // a chain that could not be folded
+		s.pass(decision{whole: true})
+	}
 	return nil
 }
 
-func (s *saver) tell(log *slog.Logger, o control.Outcome, chains map[string][]checkpoint.Run) {
+func (s *saver) tell(ctx context.Context, log *slog.Logger, o control.Outcome, chains map[string][]checkpoint.Run) {
 	if !o.Committed {
-		log.Warn("checkpoint aborted; the next one will have its changes", "reason", o.Reason)
+		log.Warn("checkpoint aborted; the next one will have its changes", "reason", o.Reason, "whole", o.Whole)
+		if o.Whole {
+			s.pass(decision{whole: true})
+		}
 		return
 	}
 	log.Debug("checkpoint committed")
+	s.adopt(ctx, log, o.Merged, chains)
+	s.pass(decision{epoch: o.Epoch, chains: chains})
+}
+
+func (s *saver) pass(d decision) {
 	select { // a decision that the task has not seen yet is overtaken by this one
 	case <-s.decided:
 	default:
 	}
-	s.decided <- decision{o.Epoch, chains}
+	s.decided <- d
+}
+
+// adopt puts what a merger has folded in the place of the runs that it was folded from,
+// so that the next deltas stand on it. Without it, chains only grow longer.
+func (s *saver) adopt(ctx context.Context, log *slog.Logger, ref *control.CheckpointRef, chains map[string][]checkpoint.Run) {
+	if ref == nil || ref.Generation != s.generation {
+		return
+	}
+	if s.mergedRef.Digest != ref.Digest {
+		m, err := checkpoint.ReadManifest(ctx, s.task.service.cfg.Store, ref.Manifest, ref.Digest)
+		if err != nil {
+			log.Debug("merged checkpoint not read; the next one tries again", "merged", ref.Epoch, "err", err)
+			return
+		}
+		s.merged, s.mergedRef = m, *ref
+	}
+	if int(s.task.partition) >= len(s.merged.Partitions) {
+		return
+	}
+	for _, c := range s.merged.Partitions[s.task.partition].Components {
+		if chain, ok := chains[c.ID]; ok {
+			chains[c.ID] = checkpoint.Adopt(chain, c.Runs, s.merged.Epoch)
+		}
+	}
 }
 
 // fail tells the leader at once, instead of having it wait.

@@ -43,9 +43,10 @@ type slot struct {
 // assignedTask is a task with what it was assigned as.
 type assignedTask struct {
 	*task
-	as     control.Assigned
-	cancel context.CancelFunc
-	ended  chan struct{}
+	as      control.Assigned
+	promote func() // of a standby
+	cancel  context.CancelFunc
+	ended   chan struct{}
 }
 
 // New checks the configuration. Nothing is started or created before Run.
@@ -122,6 +123,10 @@ func (s *Service) runAll(ctx context.Context) {
 func (s *Service) start(ctx context.Context, plan *siddhiql.Plan, as control.Assigned) {
 	ctx, cancel := context.WithCancel(ctx)
 	t := &assignedTask{task: newTask(s, plan, as.Partition), as: as, cancel: cancel, ended: make(chan struct{})}
+	if as.Standby {
+		t.standby = newStandby()
+		t.promote = t.standby.promote
+	}
 	s.mu.Lock()
 	s.tasks[slot{as.App, as.Partition}] = t
 	s.mu.Unlock()

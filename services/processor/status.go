@@ -23,7 +23,9 @@ const (
 	stateReplaying phase = "replaying"
 	stateRunning   phase = "running"
 	stateHalted    phase = "halted"
-	stateFenced    phase = "fenced" // another task has the partition
+	stateStandby   phase = "standby" // another processor runs the partition; this one could at once
+	stateHeld      phase = "held"    // where a restore has put it, until it is released
+	stateFenced    phase = "fenced"  // another task has the partition
 	stateDrained   phase = "drained"
 	stateStopped   phase = "stopped" // ended by its process
 )
@@ -43,10 +45,13 @@ type status struct {
 	results    atomic.Uint64 // rows handed to the output stream
 	dropped    atomic.Uint64 // rows that a window could not take
 
-	restored  atomic.Uint64 // epoch of the checkpoint that the task began with
-	unusable  atomic.Uint64 // newer checkpoints that were passed over, since the process began
-	committed atomic.Uint64 // epoch of the newest checkpoint
-	pause     atomic.Int64  // of the task at the newest barrier, ns
+	generation atomic.Uint64
+	restored   atomic.Uint64 // epoch of the checkpoint that the task began with
+	unusable   atomic.Uint64 // newer checkpoints that were passed over, since the process began
+	committed  atomic.Uint64 // epoch of the newest checkpoint
+	promoted   atomic.Bool
+	mismatches atomic.Uint64 // barriers at which a standby's state was not the owner's
+	pause      atomic.Int64  // of the task at the newest barrier, ns
 }
 
 func (s *status) set(to phase, err error) {
@@ -89,7 +94,9 @@ type TaskInfo struct {
 	Error string `json:"error,omitempty"`
 	// Applied is the log sequence of the newest frame applied.
 	Applied uint64 `json:"applied"`
-	Events  uint64 `json:"events"`
+	// Generation is the app's line of history that the task is on.
+	Generation uint64 `json:"generation"`
+	Events     uint64 `json:"events"`
 	// Results counts the rows handed to the output stream since the start.
 	Results uint64 `json:"results"`
 	// Duplicates counts the messages that were dropped for their Nats-Msg-Id.
@@ -105,6 +112,11 @@ type TaskInfo struct {
 	Unusable uint64 `json:"unusable_checkpoints"`
 	// Checkpoint is the newest committed epoch that the task knows of.
 	Checkpoint uint64 `json:"checkpoint"`
+	// Promoted says that the task stood by before it took the partition over.
+	Promoted bool `json:"promoted"`
+	// Mismatches counts the barriers at which the state of a standby was not that of the
+	// partition's owner.
+	Mismatches uint64 `json:"digest_mismatches"`
 	// PauseSeconds is how long the newest barrier kept the task from the next frame.
 	PauseSeconds float64 `json:"barrier_pause_seconds"`
 }
@@ -112,9 +124,9 @@ type TaskInfo struct {
 // Alive reports whether the task applies frames, or is about to.
 func (t *TaskInfo) Alive() bool {
 	switch phase(t.State) {
-	case stateStarting, stateReplaying, stateRunning:
+	case stateStarting, stateReplaying, stateRunning, stateHeld:
 		return true
-	case stateHalted, stateFenced, stateDrained, stateStopped:
+	case stateStandby, stateHalted, stateFenced, stateDrained, stateStopped:
 	}
 	return false
 }
@@ -141,8 +153,8 @@ func (t *task) info() TaskInfo {
 		App: t.plan.Name, Partition: t.partition, State: string(s.phase),
 		Applied: s.applied.Load(), Events: s.events.Load(), Results: s.results.Load(),
 		Duplicates: s.duplicates.Load(), Dropped: s.dropped.Load(), Repeated: s.repeated.Load(),
-		Restored: s.restored.Load(), Unusable: s.unusable.Load(), Checkpoint: s.committed.Load(),
-		PauseSeconds: time.Duration(s.pause.Load()).Seconds(),
+		Generation: s.generation.Load(), Restored: s.restored.Load(), Unusable: s.unusable.Load(), Checkpoint: s.committed.Load(),
+		Promoted: s.promoted.Load(), Mismatches: s.mismatches.Load(), PauseSeconds: time.Duration(s.pause.Load()).Seconds(),
 	}
 	if s.err != nil {
 		info.Error = s.err.Error()

@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"eventflux/shared/bus"
+	"eventflux/shared/checkpoint"
 	"eventflux/shared/siddhiql"
 )
 
@@ -22,11 +23,13 @@ type fence struct {
 	Owner     string            `json:"owner"`
 	Plan      string            `json:"plan"` // digest of the app
 	Positions map[string]string `json:"positions"`
+	// Generation is that of the positions.
+	Generation checkpoint.Generation `json:"generation"`
 }
 
 // takeOver shuts out former owners of a partition's output stream. It returns the
-// position of the newest result of each stream of the plan, and an emitter that
-// goes on behind the fence.
+// position of the newest result of the generation on each stream of the plan, and an
+// emitter that goes on behind the fence.
 func (t *task) takeOver(ctx context.Context) ([]position, *emitter, error) {
 	stream := bus.OutStream(t.plan.Name, t.partition)
 	for {
@@ -45,12 +48,12 @@ func (t *task) takeOver(ctx context.Context) ([]position, *emitter, error) {
 		if err != nil {
 			return nil, nil, fmt.Errorf("fence output stream %s: %w", stream, err)
 		}
-		return last, newEmitter(t.nc, stream, end+1, t.service.cfg.BatchMessagesMax, t.log), nil
+		return last, newEmitter(t.nc, stream, end+1, t.generation, t.service.cfg.BatchMessagesMax, t.log), nil
 	}
 }
 
 func (t *task) publishFence(ctx context.Context, last uint64, positions []position) error {
-	f := fence{Owner: t.owner, Plan: t.plan.Digest, Positions: map[string]string{}}
+	f := fence{Owner: t.owner, Plan: t.plan.Digest, Positions: map[string]string{}, Generation: t.generation}
 	for s, p := range positions {
 		if p.seq > 0 {
 			f.Positions[t.plan.Streams[s].Name] = p.String()
@@ -73,7 +76,8 @@ func (t *task) publishFence(ctx context.Context, last uint64, positions []positi
 	return ackError(answer.Data)
 }
 
-// positions reads the position of the newest result of each stream.
+// positions reads the position of the newest result of the task's generation on each
+// stream, and notes in t.newest the log sequence of the newest of any.
 func (t *task) positions(ctx context.Context, stream string) ([]position, error) {
 	last := make([]position, len(t.plan.Streams))
 	fenced, err := lastMessage(ctx, t.nc, stream, bus.FenceSubject(t.plan.Name, t.partition))
@@ -91,10 +95,22 @@ func (t *task) positions(ctx context.Context, stream string) ([]position, error)
 	if f.Plan != "" && f.Plan != t.plan.Digest {
 		return nil, fmt.Errorf("app %q has changed since its log was begun: its results would not follow those in %s; run the former text, or deploy the changed one under another @app:name", t.plan.Name, stream)
 	}
+	if f.Generation > t.generation {
+		return nil, fmt.Errorf("%w: fence %d of output stream %s is of generation %d, this task's is %d", errFenced, fenced.seq, stream, f.Generation, t.generation)
+	}
+	t.newest = 0
 	for _, s := range published(t.plan) {
-		at, err := t.newest(ctx, stream, s)
+		at, generation, err := t.newestResult(ctx, stream, s)
 		if err != nil {
 			return nil, err
+		}
+		t.newest = max(t.newest, at.seq)
+		if generation < t.generation {
+			at = position{}
+		}
+		if f.Generation < t.generation {
+			last[s.ID] = at
+			continue
 		}
 		if text := f.Positions[s.Name]; text != "" {
 			before, err := parsePosition(text)
@@ -110,20 +126,25 @@ func (t *task) positions(ctx context.Context, stream string) ([]position, error)
 	return last, nil
 }
 
-// newest returns the position of the newest result of s in the output stream.
-func (t *task) newest(ctx context.Context, stream string, s *siddhiql.Stream) (position, error) {
+// newestResult returns the position and the generation of the newest result of s in the
+// output stream.
+func (t *task) newestResult(ctx context.Context, stream string, s *siddhiql.Stream) (position, checkpoint.Generation, error) {
 	m, err := lastMessage(ctx, t.nc, stream, bus.OutSubject(t.plan.Name, s.Name, t.partition))
 	if err != nil {
-		return position{}, fmt.Errorf("last result of %s in output stream %s: %w", s.Name, stream, err)
+		return position{}, 0, fmt.Errorf("last result of %s in output stream %s: %w", s.Name, stream, err)
 	}
 	if m.seq == 0 {
-		return position{}, nil
+		return position{}, t.generation, nil
 	}
 	at, err := parsePosition(m.header.Get(headerPosition))
 	if err != nil {
-		return position{}, fmt.Errorf("result %d of output stream %s: header %s: %w", m.seq, stream, headerPosition, err)
+		return position{}, 0, fmt.Errorf("result %d of output stream %s: header %s: %w", m.seq, stream, headerPosition, err)
 	}
-	return at, nil
+	generation, err := strconv.ParseUint(m.header.Get(headerGeneration), 10, 64)
+	if err != nil {
+		return position{}, 0, fmt.Errorf("result %d of output stream %s: header %s: %w", m.seq, stream, headerGeneration, err)
+	}
+	return at, checkpoint.Generation(generation), nil
 }
 
 // published returns the streams whose rows go to the output stream.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"net/http"
 	"runtime/debug"
 	"time"
@@ -15,6 +16,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"eventflux/shared/bus"
+	"eventflux/shared/checkpoint"
 	"eventflux/shared/engine"
 	"eventflux/shared/frame"
 	"eventflux/shared/siddhiql"
@@ -32,17 +34,22 @@ type task struct {
 	status    status
 
 	// Of one run.
-	core     *engine.Task
-	created  time.Time // of the log's JetStream stream
-	decoder  frame.Decoder
-	reader   *wal.Reader
-	ticks    *wal.Writer
-	ticked   int64 // stamp of the newest tick that was appended
-	renderer *renderer
-	box      *outbox
-	last     []position // of the newest result of each stream at the takeover
-	end      *uint64    // the log's last sequence when the task was told to drain
-	saver    *saver     // nil without checkpoints
+	generation checkpoint.Generation
+	core       *engine.Task
+	created    time.Time // of the log's JetStream stream
+	decoder    frame.Decoder
+	reader     *wal.Reader
+	ticks      *wal.Writer
+	ticked     int64 // stamp of the newest tick that was appended
+	renderer   *renderer
+	box        *outbox
+	last       []position       // of the newest result of the generation on each stream at the takeover
+	newest     uint64           // log sequence of the newest result of any generation
+	start      checkpoint.Start // of the generation: no results up to there; zero: none
+	held       bool             // the task stops there
+	end        *uint64          // the log's last sequence when the task was told to drain
+	saver      *saver           // nil without checkpoints
+	standby    *standby         // nil for the partition's own task
 }
 
 func newTask(s *Service, plan *siddhiql.Plan, partition uint32) *task {
@@ -101,6 +108,18 @@ func unavailable(err error) bool {
 
 // try opens what the task needs and runs its parts; it returns why it ended.
 func (t *task) try(ctx context.Context) error {
+	if t.standby != nil {
+		if err := t.standBy(ctx); err != nil {
+			if t.reader != nil {
+				t.reader.Close()
+			}
+			return err
+		}
+		t.log.Info("task is promoted")
+		t.status.promoted.Store(true)
+		defer t.standby.reports.Wait()
+		defer t.reader.Close()
+	}
 	if err := t.open(ctx); err != nil {
 		return err
 	}
@@ -111,15 +130,24 @@ func (t *task) try(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	t.generation, t.held = max(attached.Generation, 1), attached.Held
+	t.status.generation.Store(uint64(t.generation))
 	last, emit, err := t.takeOver(ctx)
 	if err != nil {
 		return err
 	}
-	t.last, t.renderer, t.box = last, newRenderer(t.plan, t.partition, last), newOutbox()
-	if err := t.restore(ctx, attached); err != nil {
+	t.last, t.box = last, newOutbox()
+	if t.standby != nil {
+		err = t.takePromotion(ctx, attached)
+	} else {
+		t.renderer = newRenderer(t.plan, t.partition, last)
+		if err = t.restore(ctx, attached); err == nil {
+			defer t.reader.Close()
+		}
+	}
+	if err != nil {
 		return err
 	}
-	defer t.reader.Close()
 	if err := t.checkTail(ctx, t.reader.Tail(), emit.last); err != nil {
 		return err
 	}
@@ -135,6 +163,11 @@ func (t *task) try(ctx context.Context) error {
 	}
 	group.Go(func() error {
 		defer cancel() // ends the others
+		if t.standby != nil {
+			if err := t.putOut(ctx); err != nil {
+				return err
+			}
+		}
 		return t.consume(ctx)
 	})
 	return group.Wait()
@@ -157,10 +190,14 @@ func (t *task) open(ctx context.Context) error {
 
 // openLog starts reading the log.
 func (t *task) openLog(ctx context.Context, from uint64) (err error) {
-	t.reader, err = wal.OpenReader(ctx, wal.ReaderConfig{
-		JS: t.service.js, Stream: bus.WALStream(t.plan.Name, t.partition), From: from, Log: t.log,
-	})
+	cfg := t.logReader()
+	cfg.From = from
+	t.reader, err = wal.OpenReader(ctx, cfg)
 	return err
+}
+
+func (t *task) logReader() wal.ReaderConfig {
+	return wal.ReaderConfig{JS: t.service.js, Stream: bus.WALStream(t.plan.Name, t.partition), Log: t.log}
 }
 
 // consume applies frame after frame. It returns nil when the task has drained.
@@ -168,6 +205,9 @@ func (t *task) consume(ctx context.Context) error {
 	for {
 		if t.reader.AtTail() {
 			t.status.caughtUp()
+		}
+		if t.held && t.reader.Position() > t.start.Sequence {
+			return t.hold(ctx)
 		}
 		record, more, err := t.next(ctx)
 		if err != nil {
@@ -184,8 +224,8 @@ func (t *task) consume(ctx context.Context) error {
 	}
 }
 
-// apply applies one frame and hands on its results. A panic halts this task, and
-// no other: the state may be half changed, but nothing durable is.
+// apply applies one frame and hands on its results. A panic halts this task, and no
+// other: the state may be half changed, but nothing durable is.
 func (t *task) apply(ctx context.Context, record wal.Record) (err error) {
 	defer func() {
 		if cause := recover(); cause != nil {
@@ -196,7 +236,12 @@ func (t *task) apply(ctx context.Context, record wal.Record) (err error) {
 	if err != nil {
 		return fmt.Errorf("log sequence %d: %w", record.Seq, err)
 	}
-	done, err := t.core.Apply(record.Seq, f)
+	var done engine.Applied
+	if record.Seq == t.start.Sequence && t.start.Event > 0 {
+		done, err = t.applyStart(record.Seq, f)
+	} else {
+		done, err = t.core.Apply(record.Seq, f)
+	}
 	if err != nil {
 		return fmt.Errorf("log sequence %d: %w", record.Seq, err)
 	}
@@ -210,6 +255,52 @@ func (t *task) apply(ctx context.Context, record wal.Record) (err error) {
 		return t.cut(ctx, record.Seq, f)
 	}
 	return nil
+}
+
+// applyStart applies the frame in which the generation begins: it has results only of
+// what comes behind the event, and none of that if the task is held.
+func (t *task) applyStart(seq uint64, f *frame.Frame) (engine.Applied, error) {
+	until := engine.Until{Step: func(s engine.Step) {
+		if s.Event > 0 && s.Event <= t.start.Event {
+			t.muteTo(position{seq, rowsOf(t.core.Outputs())})
+		}
+	}}
+	if t.held {
+		until.Event = t.start.Event
+	}
+	done, err := t.core.ApplyUntil(seq, f, &until)
+	return done.Applied, err
+}
+
+func rowsOf(outputs []engine.Output) (n uint64) {
+	for _, o := range outputs {
+		n += uint64(o.To - o.From)
+	}
+	return n
+}
+
+// muteTo lets no result before a position out.
+func (t *task) muteTo(end position) {
+	for s := range t.last {
+		// What is after the position before it is at or behind it.
+		before := position{seq: end.seq - 1, ordinal: math.MaxUint64}
+		if end.ordinal > 0 {
+			before = position{end.seq, end.ordinal - 1}
+		}
+		if before.after(t.last[s]) {
+			t.last[s] = before
+		}
+	}
+}
+
+// hold waits until the task is told to end: a release begins it anew.
+func (t *task) hold(ctx context.Context) error {
+	t.status.set(stateHeld, nil)
+	select {
+	case <-ctx.Done():
+	case <-t.service.running.Done():
+	}
+	return ctx.Err()
 }
 
 // next returns the next frame of the log. While it is idle, a tick is appended

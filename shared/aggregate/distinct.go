@@ -1,9 +1,8 @@
 package aggregate
 
 import (
+	"encoding/binary"
 	"fmt"
-	"maps"
-	"strings"
 
 	"eventflux/shared/event"
 )
@@ -22,110 +21,53 @@ func init() {
 			}
 			return event.Long, nil
 		},
-		New: func(args []event.Type) Aggregate { return &distinct{class: args[0].Class()} },
+		New: func(args []event.Type) Aggregate {
+			if class := args[0].Class(); class != event.Texts {
+				return &distinct{class: class}
+			}
+			return &distinctTexts{}
+		},
 	})
 }
 
-// distinct counts different values, null being one.
+// distinct counts different numbers, null being one.
 type distinct struct {
+	multiset
 	class  event.Class
-	groups []values
+	counts []counts
 }
 
-// values are the values of one group with how often each is there. A value that
-// has gone is kept for a while with a count of 0: many come back with the next
-// row, and need not be stored again then.
-type values struct {
+// counts are of one group.
+type counts struct {
 	nulls int64
-	live  int64 // values with a count above 0
-	keys  map[int64]int64
-	texts map[string]*int64
+	live  int64 // values that are present
 }
 
-// goneMax is how many values that have gone are kept, beyond as many as there are.
-const goneMax = 64
+func (c counts) result(out *Value) {
+	out.Int, out.Null = c.live, false
+	if c.nulls > 0 {
+		out.Int++
+	}
+}
 
 func (a *distinct) Add(slot int, args []Value) {
 	v := &args[0]
-	a.groups = grow(a.groups, slot)
-	g := &a.groups[slot]
-	switch {
-	case v.Null:
-		g.nulls++
-	case a.class == event.Texts:
-		g.addText(v.Text)
-	default:
-		g.addKey(a.key(v))
-	}
-}
-
-func (g *values) addText(text string) {
-	n := g.texts[text]
-	if n == nil {
-		if g.texts == nil {
-			g.texts = map[string]*int64{}
-		}
-		n = new(int64)
-		g.texts[strings.Clone(text)] = n
-	}
-	if *n++; *n == 1 {
-		g.live++
-	}
-}
-
-func (g *values) addKey(key int64) {
-	if g.keys == nil {
-		g.keys = map[int64]int64{}
-	}
-	n := g.keys[key] + 1
-	g.keys[key] = n
-	if n == 1 {
-		g.live++
+	a.counts = grow(a.counts, slot)
+	if v.Null {
+		a.counts[slot].nulls++
+	} else if a.add(slot, a.key(v)) {
+		a.counts[slot].live++
 	}
 }
 
 func (a *distinct) Remove(slot int, args []Value) {
 	v := &args[0]
-	a.groups = grow(a.groups, slot)
-	g := &a.groups[slot]
-	switch {
+	a.counts = grow(a.counts, slot)
+	switch c := &a.counts[slot]; {
 	case v.Null:
-		if g.nulls > 0 {
-			g.nulls--
-		}
-	case a.class == event.Texts:
-		g.removeText(v.Text)
-	default:
-		g.removeKey(a.key(v))
-	}
-}
-
-func (g *values) removeText(text string) {
-	n := g.texts[text]
-	if n == nil || *n == 0 {
-		return
-	}
-	if *n--; *n > 0 {
-		return
-	}
-	g.live--
-	if int64(len(g.texts)) > 2*g.live+goneMax {
-		maps.DeleteFunc(g.texts, func(_ string, n *int64) bool { return *n == 0 })
-	}
-}
-
-func (g *values) removeKey(key int64) {
-	n := g.keys[key]
-	if n == 0 {
-		return
-	}
-	g.keys[key] = n - 1
-	if n > 1 {
-		return
-	}
-	g.live--
-	if int64(len(g.keys)) > 2*g.live+goneMax {
-		maps.DeleteFunc(g.keys, func(_, n int64) bool { return n == 0 })
+		c.nulls = max(0, c.nulls-1)
+	case a.remove(slot, a.key(v)):
+		c.live--
 	}
 }
 
@@ -137,18 +79,90 @@ func (a *distinct) key(v *Value) int64 {
 }
 
 func (a *distinct) Result(slot int, out *Value) {
-	a.groups = grow(a.groups, slot)
-	g := &a.groups[slot]
-	out.Int, out.Null = g.live, false
-	if g.nulls > 0 {
-		out.Int++
-	}
+	a.counts = grow(a.counts, slot)
+	a.counts[slot].result(out)
 }
 
 func (a *distinct) Clear(slot int) {
-	a.groups = grow(a.groups, slot)
-	g := &a.groups[slot]
-	g.nulls, g.live = 0, 0
-	clear(g.keys)
-	clear(g.texts)
+	a.counts = grow(a.counts, slot)
+	a.counts[slot] = counts{}
+	a.multiset.Clear(slot)
+}
+
+// AppendState writes the number of nulls, that of different values, and each value
+// in order with its count.
+func (a *distinct) AppendState(dst []byte, slot int) []byte {
+	a.counts, a.groups = grow(a.counts, slot), grow(a.groups, slot)
+	if a.counts[slot] == (counts{}) {
+		return dst
+	}
+	return a.appendAll(binary.AppendUvarint(dst, uint64(a.counts[slot].nulls)), slot)
+}
+
+func (a *distinct) LoadState(slot int, src []byte) error {
+	a.Clear(slot)
+	nulls, items, err := a.read(src, true)
+	if err == nil {
+		a.counts[slot] = counts{nulls, int64(len(items))}
+		a.fill(slot, items)
+	}
+	return err
+}
+
+// read reads a group or a part of it. Nulls stand in front where the part has no
+// name.
+func (a *distinct) read(src []byte, nameless bool) (nulls int64, items []item[int64], err error) {
+	r := readState(src)
+	if nameless {
+		if len(src) == 0 {
+			return 0, nil, nil
+		}
+		nulls = r.nulls()
+	}
+	items = r.numbers(a.class == event.Reals)
+	if nulls == 0 && len(items) == 0 {
+		r.fail("0 nulls and 0 values")
+	}
+	return nulls, items, r.end("distinctCount")
+}
+
+// nulls reads a number of nulls.
+func (r *stateBytes) nulls() int64 {
+	n := r.uvarint()
+	if r.err == nil && n > 1<<62 {
+		r.fail("%d nulls", n)
+	}
+	return int64(n)
+}
+
+// AppendPart implements Parted.
+func (a *distinct) AppendPart(dst []byte, slot int, name []byte) ([]byte, bool) {
+	a.counts, a.groups = grow(a.counts, slot), grow(a.groups, slot)
+	if len(name) > 0 {
+		items := a.named(slot, name)
+		if len(items) == 0 {
+			return dst, false
+		}
+		return appendSome(dst, items), true
+	}
+	nulls, items := a.counts[slot].nulls, a.nameless(slot)
+	if nulls == 0 && len(items) == 0 {
+		return dst, true
+	}
+	return appendSome(binary.AppendUvarint(dst, uint64(nulls)), items), true
+}
+
+// LoadPart implements Parted.
+func (a *distinct) LoadPart(slot int, name, src []byte) error {
+	nulls, items, err := a.read(src, len(name) == 0)
+	if err != nil {
+		return err
+	}
+	if err := a.load(slot, name, items); err != nil {
+		return fmt.Errorf("state of distinctCount: %w", err)
+	}
+	a.counts = grow(a.counts, slot)
+	a.counts[slot].nulls += nulls
+	a.counts[slot].live += int64(len(items))
+	return nil
 }

@@ -1,6 +1,10 @@
 package aggregate
 
-import "eventflux/shared/event"
+import (
+	"fmt"
+
+	"eventflux/shared/event"
+)
 
 func init() {
 	for name, most := range map[string]bool{"min": false, "max": true} {
@@ -19,9 +23,9 @@ func init() {
 // extreme is min or max. It keeps every value of a group with its count, so that
 // it is right however values leave: first in, first out or in any other order.
 type extreme struct {
-	most   bool
-	class  event.Class
-	groups []multiset
+	multiset
+	most  bool
+	class event.Class
 }
 
 func (a *extreme) key(v *Value) int64 {
@@ -32,26 +36,19 @@ func (a *extreme) key(v *Value) int64 {
 }
 
 func (a *extreme) Add(slot int, args []Value) {
-	v := &args[0]
-	if v.Null {
-		return
+	if v := &args[0]; !v.Null {
+		a.add(slot, a.key(v))
 	}
-	a.groups = grow(a.groups, slot)
-	a.groups[slot].add(a.key(v))
 }
 
 func (a *extreme) Remove(slot int, args []Value) {
-	v := &args[0]
-	if v.Null {
-		return
+	if v := &args[0]; !v.Null {
+		a.remove(slot, a.key(v))
 	}
-	a.groups = grow(a.groups, slot)
-	a.groups[slot].remove(a.key(v))
 }
 
 func (a *extreme) Result(slot int, out *Value) {
-	a.groups = grow(a.groups, slot)
-	key, most, ok := a.groups[slot].ends()
+	key, most, ok := a.ends(slot)
 	if a.most {
 		key = most
 	}
@@ -63,26 +60,65 @@ func (a *extreme) Result(slot int, out *Value) {
 	}
 }
 
-func (a *extreme) Clear(slot int) {
-	a.groups = grow(a.groups, slot)
-	a.groups[slot].clear()
-}
-
+// AppendState writes the number of values, and each in order with its count.
 func (a *extreme) AppendState(dst []byte, slot int) []byte {
 	a.groups = grow(a.groups, slot)
-	return a.groups[slot].appendState(dst)
+	if _, _, ok := a.ends(slot); !ok {
+		return dst
+	}
+	return a.appendAll(dst, slot)
 }
 
 func (a *extreme) LoadState(slot int, src []byte) error {
 	a.Clear(slot)
-	name := "min"
-	if a.most {
-		name = "max"
+	items, err := a.read(src)
+	if err == nil {
+		a.fill(slot, items)
 	}
-	set, err := loadMultiset(src, name, a.class == event.Reals)
+	return err
+}
+
+// read reads a group or a part of it.
+func (a *extreme) read(src []byte) ([]item[int64], error) {
+	if len(src) == 0 {
+		return nil, nil
+	}
+	r := readState(src)
+	items := r.numbers(a.class == event.Reals)
+	if len(items) == 0 {
+		r.fail("no values, but that is written")
+	}
+	return items, r.end(a.name())
+}
+
+func (a *extreme) name() string {
+	if a.most {
+		return "max"
+	}
+	return "min"
+}
+
+// AppendPart implements Parted. Each part is written as if it were a group.
+func (a *extreme) AppendPart(dst []byte, slot int, name []byte) ([]byte, bool) {
+	a.groups = grow(a.groups, slot)
+	items := a.nameless(slot)
+	if len(name) > 0 {
+		items = a.named(slot, name)
+	}
+	if len(items) == 0 {
+		return dst, len(name) == 0
+	}
+	return appendSome(dst, items), true
+}
+
+// LoadPart implements Parted.
+func (a *extreme) LoadPart(slot int, name, src []byte) error {
+	items, err := a.read(src)
 	if err != nil {
 		return err
 	}
-	a.groups[slot] = set
+	if err := a.load(slot, name, items); err != nil {
+		return fmt.Errorf("state of %s: %w", a.name(), err)
+	}
 	return nil
 }

@@ -1,118 +1,111 @@
 package aggregate
 
 import (
+	"encoding/binary"
 	"math"
-	"slices"
 )
 
-// multiset holds ordered keys with how often each is present: blocks of sorted
-// keys, split when they are full. Groups of a few values, which are most, cost a
-// short slice; large ones cost a search over blocks and a short move.
-type multiset struct{ blocks []msBlock }
+// multiset holds numbers, by their order, with how often each is present. It is
+// what min, max and distinctCount remember.
+type multiset struct{ parts[int64] }
 
-// msBlock has its keys in order, each once.
-type msBlock []msKey
-
-type msKey struct {
-	key   int64
-	count int64
-}
-
-const msBlockKeys = 256
-
-// search returns the place of key, or where it would be.
-func (b msBlock) search(key int64) (int, bool) {
-	low, high := 0, len(b)
-	for low < high {
-		middle := int(uint(low+high) >> 1)
-		if b[middle].key < key {
-			low = middle + 1
-		} else {
-			high = middle
-		}
+// add counts key once more, and reports whether it is new.
+func (m *multiset) add(slot int, key int64) bool {
+	m.groups = grow(m.groups, slot)
+	n, exists := find(m.groups[slot], key)
+	if !exists {
+		m.begin(slot, n, item[int64]{key, 1})
+		return true
 	}
-	return low, low < len(b) && b[low].key == key
-}
-
-// add counts key once more.
-func (m *multiset) add(key int64) {
-	if len(m.blocks) == 0 {
-		m.blocks = append(m.blocks, nil)
-	}
-	n := m.find(key)
-	block := m.blocks[n]
-	i, found := block.search(key)
+	items := m.groups[slot][n].items
+	i, found := search(items, key)
 	if found {
-		block[i].count++
-		return
+		items[i].value++
+		m.touch(slot, n)
+		return false
 	}
-	block = append(block, msKey{})
-	copy(block[i+1:], block[i:])
-	block[i] = msKey{key, 1}
-	m.blocks[n] = block
-	if len(block) > msBlockKeys {
-		m.split(n)
-	}
+	m.put(slot, n, i, item[int64]{key, 1})
+	return true
 }
 
-// remove counts key once less. A key that is not there is left alone.
-func (m *multiset) remove(key int64) {
-	if len(m.blocks) == 0 {
-		return
+// remove counts key once less, and reports whether it was the last. A key that is
+// not there is left alone.
+func (m *multiset) remove(slot int, key int64) bool {
+	m.groups = grow(m.groups, slot)
+	n, exists := find(m.groups[slot], key)
+	if !exists {
+		return false
 	}
-	n := m.find(key)
-	block := m.blocks[n]
-	i, found := block.search(key)
+	items := m.groups[slot][n].items
+	i, found := search(items, key)
 	if !found {
-		return
+		return false
 	}
-	if block[i].count--; block[i].count > 0 {
-		return
+	if items[i].value > 1 {
+		items[i].value--
+		m.touch(slot, n)
+		return false
 	}
-	copy(block[i:], block[i+1:])
-	m.blocks[n] = block[:len(block)-1]
-	if len(block) == 1 && len(m.blocks) > 1 {
-		m.blocks = slices.Delete(m.blocks, n, n+1)
-	}
-}
-
-// find returns the index of the block that holds key or should: the first whose
-// last key is not below it.
-func (m *multiset) find(key int64) int {
-	low, high := 0, len(m.blocks)-1
-	for low < high {
-		middle := int(uint(low+high) >> 1)
-		if b := m.blocks[middle]; b[len(b)-1].key < key {
-			low = middle + 1
-		} else {
-			high = middle
-		}
-	}
-	return low
-}
-
-func (m *multiset) split(n int) {
-	block := m.blocks[n]
-	half := len(block) / 2
-	m.blocks = slices.Insert(m.blocks, n+1, slices.Clone(block[half:]))
-	m.blocks[n] = block[:half]
+	m.drop(slot, n, i)
+	return true
 }
 
 // ends returns the smallest and the largest key; false if there is none.
-func (m *multiset) ends() (least, most int64, ok bool) {
-	if len(m.blocks) == 0 || len(m.blocks[0]) == 0 {
+func (m *multiset) ends(slot int) (least, most int64, ok bool) {
+	m.groups = grow(m.groups, slot)
+	group := m.groups[slot]
+	if len(group) == 0 || len(group[0].items) == 0 {
 		return 0, 0, false
 	}
-	last := m.blocks[len(m.blocks)-1]
-	return m.blocks[0][0].key, last[len(last)-1].key, true
+	last := group[len(group)-1].items
+	return group[0].items[0].key, last[len(last)-1].key, true
 }
 
-// clear drops all keys and keeps the memory of a small set.
-func (m *multiset) clear() {
-	if len(m.blocks) > 0 {
-		m.blocks = m.blocks[:1]
-		m.blocks[0] = m.blocks[0][:0]
+// appendAll writes the items of all parts as if they were one.
+func (m *multiset) appendAll(dst []byte, slot int) []byte {
+	dst = binary.AppendUvarint(dst, uint64(m.has(slot)))
+	before, first := int64(0), true
+	for _, p := range m.groups[slot] {
+		dst = appendItems(dst, p.items, before, first)
+		if len(p.items) > 0 {
+			before, first = p.items[len(p.items)-1].key, false
+		}
 	}
+	return dst
+}
+
+// appendSome writes the number of items, then each key, as its distance from the
+// one before, with its count.
+func appendSome(dst []byte, items []item[int64]) []byte {
+	return appendItems(binary.AppendUvarint(dst, uint64(len(items))), items, 0, true)
+}
+
+func appendItems(dst []byte, items []item[int64], before int64, first bool) []byte {
+	for _, it := range items {
+		dst = appendKey(dst, it.key, before, first)
+		dst = binary.AppendUvarint(dst, uint64(it.value))
+		before, first = it.key, false
+	}
+	return dst
+}
+
+// numbers reads what appendAll or appendSome wrote. Keys of reals are refused if no
+// double has them.
+func (r *stateBytes) numbers(reals bool) []item[int64] {
+	items := make([]item[int64], r.items(2))
+	before := int64(0)
+	for i := range items {
+		key := r.key(before, i == 0)
+		if reals && realKey(keyReal(key)) != key {
+			r.fail("no double has the key %d", key)
+		}
+		items[i] = item[int64]{key, r.count()}
+		if r.err != nil {
+			return nil
+		}
+		before = key
+	}
+	return items
 }
 
 // realKey maps doubles to integers in the same order: -0.0 below 0.0, and NaN,

@@ -85,7 +85,8 @@ func keyHash(key []byte) uint32 {
 	return h ^ h>>16
 }
 
-func (b *blockBuilder) reset() { b.raw, b.entries = nil, 0 }
+// reset begins a block. The one before is given away; this one is likely to be as long.
+func (b *blockBuilder) reset() { b.raw, b.entries = make([]byte, 0, min(len(b.raw), blockBytesMax)), 0 }
 
 // readBlock reads the changes of a block. They share raw's bytes where they can. object
 // names it in errors.

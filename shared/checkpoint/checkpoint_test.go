@@ -59,7 +59,7 @@ func TestRunsAreWhatWasWritten(t *testing.T) {
 		lists := [][]state.Change{base}
 		var chain []Run
 		write := func(kind Kind, changes []state.Change) Run {
-			opt := WriterOptions{Kind: kind, Epoch: 1, Parallel: 2}
+			opt := WriterOptions{Kind: kind, Epoch: state.Epoch(len(chain) + 1), Parallel: 2}
 			opt.Choice.Codec = rapid.SampledFrom(compress.Codecs()).Draw(t, "codec")
 			run, err := WriteRun(ctx, s, opt, changes)
 			if err != nil {

@@ -15,6 +15,10 @@ import (
 // that it depends on, and compares their digests with the manifest. A component that
 // the checkpoint does not have begins empty; one that the program does not have is an
 // error. After an error the components must not be used.
+//
+// workers is how many blocks are fetched, decompressed and decoded at once, whichever
+// runs and components they are of; meanwhile components that are complete are loaded,
+// one by one, for those of a task share memory.
 func Load(ctx context.Context, s store.Store, part *Partition, epoch state.Epoch, components *state.Registry, workers int) error {
 	stored := map[string]*Component{}
 	for i := range part.Components {
@@ -28,6 +32,14 @@ func Load(ctx context.Context, s store.Store, part *Partition, epoch state.Epoch
 	if err != nil {
 		return err
 	}
+	var wanted []*Component
+	for _, h := range ordered {
+		if c := stored[h.Info().ID]; c != nil {
+			wanted = append(wanted, c)
+		}
+	}
+	chains := fetchAhead(ctx, s, wanted, workers)
+	defer chains.close()
 	for _, h := range ordered {
 		c := stored[h.Info().ID]
 		if c == nil {
@@ -36,14 +48,15 @@ func Load(ctx context.Context, s store.Store, part *Partition, epoch state.Epoch
 			}
 			continue
 		}
-		if err := loadOne(ctx, s, c, epoch, h, workers); err != nil {
+		if err := loadOne(c, epoch, h, chains.next); err != nil {
 			return fmt.Errorf("partition %d, component %s: %w", part.Partition, c.ID, err)
 		}
 	}
 	return nil
 }
 
-func loadOne(ctx context.Context, s store.Store, c *Component, epoch state.Epoch, h state.Holder, workers int) error {
+// loadOne loads a component; next returns its entries.
+func loadOne(c *Component, epoch state.Epoch, h state.Holder, next func() ([]state.Entry, error)) error {
 	known := h.Info()
 	version, err := semver.StrictNewVersion(c.Version)
 	if err != nil {
@@ -52,7 +65,7 @@ func loadOne(ctx context.Context, s store.Store, c *Component, epoch state.Epoch
 	if err := state.CheckCompatible(state.Info{ID: c.ID, Type: c.Type, Version: version}, known); err != nil {
 		return err
 	}
-	entries, err := LoadChain(ctx, s, c.Runs, workers)
+	entries, err := next()
 	if err != nil {
 		return err
 	}

@@ -23,7 +23,10 @@ type Manifest struct {
 	Epoch      state.Epoch `json:"epoch"`
 	Term       Term        `json:"term"`
 	// Time is when the leader opened the epoch, for people and for retention.
-	Time       time.Time   `json:"time"`
+	Time time.Time `json:"time"`
+	// Hold says that the tasks of this generation stop at their starts until the app is
+	// released. Only the first manifest of a generation has it, or a Start.
+	Hold       bool        `json:"hold,omitempty"`
 	Partitions []Partition `json:"partitions"` // in order, one for each of the app
 	// Digest is the SHA-256, in hexadecimal, of the record's JSON with this field empty.
 	Digest string `json:"digest"`
@@ -34,6 +37,9 @@ type Partition struct {
 	Partition  uint32  `json:"partition"`
 	Assignment uint64  `json:"assignment"` // under which the task ran; see control.Attached
 	Log        Lineage `json:"log"`
+	// Start is where the generation begins, if that is behind the barrier: the log up to
+	// it is applied without results.
+	Start *Start `json:"start,omitempty"`
 	// Clock is the task's time at the barrier, in ms.
 	Clock  int64  `json:"clock"`
 	Output Output `json:"output"`
@@ -49,6 +55,13 @@ type Lineage struct {
 	Sequence uint64 `json:"sequence"`
 	ID       ID     `json:"barrier"`
 	CRC      uint32 `json:"crc"`
+}
+
+// Start is a place in a log: behind an event of a frame.
+type Start struct {
+	Sequence uint64 `json:"sequence"`
+	// Event is the number of the event in its frame, from 1; 0: all of the frame.
+	Event uint64 `json:"event,omitempty"`
 }
 
 // ID is the random number of a barrier, in hexadecimal in JSON.

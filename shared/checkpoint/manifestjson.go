@@ -22,6 +22,15 @@ func ManifestName(app string, epoch state.Epoch) string {
 	return fmt.Sprintf("apps/%s/checkpoints/%020d.json", app, epoch)
 }
 
+// swappedDigits is how much of the digest tells manifests of one epoch apart.
+const swappedDigits = 16
+
+// SwappedName is the name of a manifest that comes in the place of another of its
+// epoch. digest is the SHA-256 of its bytes.
+func SwappedName(app string, epoch state.Epoch, digest string) string {
+	return fmt.Sprintf("apps/%s/checkpoints/%020d-%s.json", app, epoch, digest[:swappedDigits])
+}
+
 // Encode returns the manifest as JSON, sets its format and digest, and refuses what
 // DecodeManifest would.
 func (m *Manifest) Encode() ([]byte, error) {

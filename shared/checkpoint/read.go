@@ -105,14 +105,37 @@ func (x *runIndex) changes(ctx context.Context, s store.Store, run *Run, i int) 
 // LoadChain returns the entries of a component, sorted: those of the base with the
 // deltas applied. workers is how many blocks are fetched and decoded at once.
 func LoadChain(ctx context.Context, s store.Store, chain []Run, workers int) ([]state.Entry, error) {
+	return loadChain(ctx, s, chain, make(slots, max(workers, 1)))
+}
+
+// slots bounds what is done at once: to have one is to have sent.
+type slots chan struct{}
+
+// do waits for a slot, unless ctx ends first.
+func (s slots) do(ctx context.Context, work func() error) error {
+	select {
+	case s <- struct{}{}:
+		defer func() { <-s }()
+		return work()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// loadChain is LoadChain with slots that are shared with others.
+func loadChain(ctx context.Context, s store.Store, chain []Run, slots slots) ([]state.Entry, error) {
 	if len(chain) == 0 {
 		return nil, nil
 	}
 	runs := make([][][]state.Change, len(chain)) // by run, by block
 	group, fetching := errgroup.WithContext(ctx)
-	group.SetLimit(max(workers, 1))
+	group.SetLimit(cap(slots)) // what waits for a slot takes no memory
 	for i := range chain {
-		x, err := openRun(fetching, s, &chain[i])
+		var x *runIndex
+		err := slots.do(fetching, func() (err error) {
+			x, err = openRun(fetching, s, &chain[i])
+			return err
+		})
 		if err == nil && (x.kind == Base) != (i == 0) {
 			err = corrupt(runName(chain[i].Name), -1, "a %s in place %d of a chain, which is one base with deltas behind it", x.kind, i)
 		}
@@ -121,9 +144,11 @@ func LoadChain(ctx context.Context, s store.Store, chain []Run, workers int) ([]
 		}
 		runs[i] = make([][]state.Change, len(x.blocks))
 		for k := range x.blocks {
-			group.Go(func() (err error) {
-				runs[i][k], err = x.changes(fetching, s, &chain[i], k)
-				return err
+			group.Go(func() error {
+				return slots.do(fetching, func() (err error) {
+					runs[i][k], err = x.changes(fetching, s, &chain[i], k)
+					return err
+				})
 			})
 		}
 	}
@@ -139,7 +164,7 @@ func LoadChain(ctx context.Context, s store.Store, chain []Run, workers int) ([]
 	return state.Merge(nil, lists...), nil
 }
 
-// Objects returns the names of all objects of a run.
+// Objects returns the names of all objects of a run, its own first.
 func Objects(ctx context.Context, s store.Store, run *Run) ([]string, error) {
 	x, err := openRun(ctx, s, run)
 	if err != nil {
@@ -152,6 +177,23 @@ func Objects(ctx context.Context, s store.Store, run *Run) ([]string, error) {
 		}
 	}
 	return names, nil
+}
+
+// Footprint returns the names of all objects of a run, with the bytes that each takes
+// in the store. Of blocks that several runs share, it is what one of their writers
+// noted: another may have compressed otherwise.
+func Footprint(ctx context.Context, s store.Store, run *Run) (map[string]int64, error) {
+	x, err := openRun(ctx, s, run)
+	if err != nil {
+		return nil, err
+	}
+	sizes := map[string]int64{runName(run.Name): int64(x.size)}
+	if x.inline == nil {
+		for i := range x.blocks {
+			sizes[blockName(x.blocks[i].hash)] = int64(x.blocks[i].stored)
+		}
+	}
+	return sizes, nil
 }
 
 // cursor reads a run in order, a few blocks ahead.
@@ -168,10 +210,10 @@ type fetched struct {
 }
 
 // openCursor starts reading. It ends with ctx.
-func openCursor(ctx context.Context, s store.Store, run *Run, ahead int) (*cursor, error) {
+func openCursor(ctx context.Context, s store.Store, run *Run, ahead int) (*cursor, *runIndex, error) {
 	x, err := openRun(ctx, s, run)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	c := &cursor{ahead: make(chan future, max(ahead, 1))}
 	go func() {
@@ -189,7 +231,7 @@ func openCursor(ctx context.Context, s store.Store, run *Run, ahead int) (*curso
 			}()
 		}
 	}()
-	return c, nil
+	return c, x, nil
 }
 
 // head returns the change at hand, or nil at the end.

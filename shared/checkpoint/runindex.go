@@ -40,6 +40,7 @@ type runIndex struct {
 	kind   Kind
 	blocks []blockRef
 	inline []byte // the only block, sealed; nil where blocks are objects of their own
+	size   int    // of the object that was read
 }
 
 func (k Kind) code() byte {
@@ -102,7 +103,7 @@ func decodeRun(object string, data []byte) (*runIndex, error) {
 	} else if v > runVersion {
 		return nil, fmt.Errorf("%w: %s: format version %d, known is %d", ErrVersion, object, v, runVersion)
 	}
-	x := &runIndex{}
+	x := &runIndex{size: len(data)}
 	switch kind := r.bytes(1)[0]; kind {
 	case Base.code():
 		x.kind = Base

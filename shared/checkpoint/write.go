@@ -37,8 +37,9 @@ type Writer struct {
 	parent context.Context
 	ctx    context.Context // of group
 	group  *errgroup.Group
-	held   *fullBlock // the first block, which may be the only one
-	stored []chan int // by block: its stored size
+	held   *fullBlock   // the first block, which may be the only one
+	stored []chan int   // by block: its stored size
+	known  map[hash]int // blocks that are in the store for sure, with their size there
 }
 
 // fullBlock is a block that is ready to be put.
@@ -53,6 +54,19 @@ func NewWriter(ctx context.Context, s store.Store, opt WriterOptions) *Writer {
 	w.group, w.ctx = errgroup.WithContext(ctx)
 	w.group.SetLimit(max(opt.Parallel, 1))
 	return w
+}
+
+// know takes note of the blocks of a run, which are not put again.
+func (w *Writer) know(x *runIndex) {
+	if x.inline != nil {
+		return
+	}
+	if w.known == nil {
+		w.known = map[hash]int{}
+	}
+	for i := range x.blocks {
+		w.known[x.blocks[i].hash] = x.blocks[i].stored
+	}
 }
 
 // Add appends a change, whose key follows all before, and copies it. An error of the
@@ -105,6 +119,10 @@ func (w *Writer) put(b *fullBlock) {
 	ref := w.index.blocks[b.place] // a copy: the index grows meanwhile
 	done := make(chan int, 1)
 	w.stored = append(w.stored, done)
+	if size, ok := w.known[ref.hash]; ok {
+		done <- size
+		return
+	}
 	w.group.Go(func() error {
 		data := compress.Seal(nil, b.raw, w.opt.Choice)
 		done <- len(data)
@@ -120,7 +138,7 @@ func (w *Writer) put(b *fullBlock) {
 func (w *Writer) Finish() (Run, error) {
 	w.end()
 	if len(w.index.blocks) == 0 {
-		return Run{}, errors.Join(errors.New("run without entries"), w.group.Wait())
+		return Run{}, errors.Join(errNoEntries, w.group.Wait())
 	}
 	if w.held != nil {
 		data := compress.Seal(nil, w.held.raw, w.opt.Choice)

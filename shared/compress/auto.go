@@ -1,6 +1,7 @@
 package compress
 
 import (
+	"slices"
 	"sync"
 	"time"
 )
@@ -9,13 +10,13 @@ const (
 	// compressBytesMin is the shortest block that is compressed: below it, a codec
 	// saves less than it takes to tell.
 	compressBytesMin = 128
-	// tryBytesMax is the longest block that is its own sample: what a codec makes of
-	// it is then kept. It is also the longest sample.
-	tryBytesMax = 4 << 10
-	// sampleBytesMin is the sample of blocks up to sampleLongBytes. Less of one would
-	// hide what LZ4 gains from long repeats.
-	sampleBytesMin  = 2 << 10
-	sampleLongBytes = 8 << 10
+	// headBytesMax is the longest block for which Zstd may lose by the tables that it
+	// puts in front.
+	headBytesMax = 512
+	// tryBytesMax is the longest block that is its own sample where codecs are compared:
+	// what a codec makes of it is then kept.
+	tryBytesMax = 8 << 10
+	sampleBytes = 4 << 10 // of longer ones
 	// sampleParts is the number of places that a sample is taken from. A column or
 	// other stretch of an eighth of the block is never missed; more places, and
 	// therefore shorter ones, would break the repeats of text.
@@ -24,6 +25,12 @@ const (
 	fastPercent   = 5  // by how much the fastest codec may be above the smallest
 	noisePercent  = 2  // a sample that shrinks by less may be of noise
 	littlePercent = 20 // a sample that shrinks by less leaves little to gain
+
+	// Blocks from repeatBytesMin on are looked at for long repeats, in an eighth of each:
+	// they are where Snappy leaves less than one byte of repeatRatio.
+	repeatBytesMin = 2 << 10
+	repeatShare    = 8
+	repeatRatio    = 5
 )
 
 // bySpeed lists the codecs that compress, the fastest first.
@@ -70,25 +77,93 @@ func (how *Choice) pays(raw, stored int) bool {
 // auto decides on a codec. Where it compressed the whole block to find out, it also
 // appends the result to dst.
 func (how *Choice) auto(dst, raw []byte, d *Decision) []byte {
-	may, count := how.within(len(raw))
-	switch count {
-	case 0:
+	switch how.within(len(raw)) {
+	case Zstd:
+		return how.strong(dst, raw, d)
+	case LZ4:
+		return how.compare(dst, raw, d, Snappy, LZ4)
+	case Snappy:
+		how.fast(raw, d)
+	default:
 		d.Codec, d.Reason = None, ReasonBudget
-		return dst
-	case 1:
-		d.Codec, d.Reason = Snappy, ReasonOnly // the set grows from the fastest
-		return dst
 	}
+	return dst
+}
+
+// within returns the strongest codec that Auto may use for a block of n bytes; those
+// that are faster may be used too. It has to fit the budget together with its trials,
+// which take less than it takes itself: so a codec that needs half of the budget does.
+func (how *Choice) within(n int) Codec {
+	switch {
+	case how.Budget == 0 && how.Access == Hot:
+		return Snappy
+	case how.Budget == 0:
+		return Zstd
+	}
+	for _, c := range slices.Backward(bySpeed[:]) {
+		if c.Cost(n)+c.trialCost(n) <= how.Budget {
+			return c
+		}
+	}
+	return None
+}
+
+// trialCost is the most that it takes to find out whether c is the codec for n bytes.
+func (c Codec) trialCost(n int) time.Duration {
+	switch {
+	case c == Zstd && n <= headBytesMax:
+		return LZ4.Cost(n) + Snappy.Cost(n)
+	case c == Zstd && n >= noiseBytesMin:
+		return Zstd.Cost(sampleBytes) + Snappy.Cost(n)
+	case c == LZ4 && n <= tryBytesMax:
+		return Snappy.Cost(n)
+	case c == LZ4:
+		return LZ4.Cost(sampleBytes) + Snappy.Cost(sampleBytes)
+	default:
+		return 0
+	}
+}
+
+// strong takes Zstd, which makes the smallest block of all that can be compressed.
+func (how *Choice) strong(dst, raw []byte, d *Decision) []byte {
+	switch {
+	case len(raw) <= headBytesMax:
+		return how.compare(dst, raw, d, Snappy, LZ4, Zstd)
+	case len(raw) >= noiseBytesMin && isNoise(raw, d):
+		d.Codec, d.Reason = None, ReasonNoGain
+	default:
+		d.Codec, d.Reason = Zstd, ReasonSmallest
+	}
+	return dst
+}
+
+// fast takes the fastest codec. That is Snappy, and with long repeats LZ4: Snappy stores
+// them 64 bytes at a time. Without a budget there is time to look for these.
+func (how *Choice) fast(raw []byte, d *Decision) {
+	d.Codec, d.Reason = Snappy, ReasonOnly
+	if how.Budget > 0 || len(raw) < repeatBytesMin {
+		return
+	}
+	t := trials.Get().(*trial)
+	defer trials.Put(t)
+	t.try(t.take(raw, min(len(raw)/repeatShare, sampleBytes)), d, Snappy)
+	if d.Tried[Snappy]*repeatRatio < d.Sampled {
+		d.Codec, d.Reason = LZ4, ReasonRepeats
+	}
+}
+
+// compare tries codecs, the fastest first, on a sample or on the whole block.
+func (how *Choice) compare(dst, raw []byte, d *Decision, codecs ...Codec) []byte {
 	t := trials.Get().(*trial)
 	defer trials.Put(t)
 	sample := raw
 	if len(raw) > tryBytesMax {
-		sample = t.take(raw)
+		sample = t.take(raw, sampleBytes)
 	}
-	how.try(t, sample, may, d)
-	how.pick(may, d)
-	if len(raw) > tryBytesMax {
-		how.doubt(may, d)
+	t.try(sample, d, codecs...)
+	how.pick(d)
+	if len(sample) < len(raw) {
+		doubt(d)
 		return dst
 	}
 	if !how.pays(len(raw), len(t.out[d.Codec])) {
@@ -98,70 +173,10 @@ func (how *Choice) auto(dst, raw []byte, d *Decision) []byte {
 	return append(dst, t.out[d.Codec]...)
 }
 
-// doubt reconsiders a decision that only a sample speaks for. A sample knows less of
-// what came before than the block will, so it speaks against compression only where
-// it is clearly below the least ratio. And where it shows no gain at all it may
-// have missed one, because what repeats is further apart than the sample's places
-// are long. Then a fast codec gets a chance, which costs next to nothing because it
-// soon gives up on noise: LZ4 if it may be used, which finds more of such repeats.
-func (how *Choice) doubt(may [len(codecNames)]bool, d *Decision) {
-	saved := float64(d.Sampled - d.Tried[d.Codec])
-	near := d.Tried[LZ4] > 0 && d.Tried[LZ4]*100 <= d.Tried[d.Codec]*(100+fastPercent)
-	if d.Codec == Snappy && near && saved < littlePercent*float64(d.Sampled)/100 {
-		// Where there is little to gain, Snappy gives up on a block before LZ4 does.
-		d.Codec = LZ4
-	}
-	switch {
-	case saved < noisePercent*float64(d.Sampled)/100:
-		d.Codec, d.Reason = Snappy, ReasonNoise
-		if may[LZ4] {
-			d.Codec = LZ4
-		}
-	case saved*1.5 < how.saving()*float64(d.Sampled):
-		d.Codec, d.Reason = None, ReasonNoGain
-	}
-}
-
-// within returns which codecs Auto may use for a block of n bytes. Each has to fit
-// the budget together with the trials of those before it and of itself, so that a
-// codec that needs half of the budget is always among them.
-func (how *Choice) within(n int) (may [len(codecNames)]bool, count int) {
-	if how.Budget == 0 {
-		may[Snappy], may[LZ4], may[Zstd] = true, true, how.Access == Cold
-		return may, len(bySpeed)
-	}
-	sample := sampleLen(n)
-	var tried time.Duration
-	for _, c := range bySpeed {
-		need := tried + c.Cost(n)
-		tried += c.Cost(sample)
-		if sample < n && count > 0 { // one codec alone needs no trial
-			need += c.Cost(sample)
-		}
-		if need > how.Budget {
-			break
-		}
-		may[c] = true
-		count++
-	}
-	return may, count
-}
-
-func sampleLen(n int) int {
-	switch {
-	case n <= tryBytesMax:
-		return n
-	case n <= sampleLongBytes:
-		return sampleBytesMin
-	default:
-		return tryBytesMax
-	}
-}
-
-// take copies a sample of raw from sampleParts places, the first and the last bytes
-// among them.
-func (t *trial) take(raw []byte) []byte {
-	part := sampleLen(len(raw)) / sampleParts
+// take copies a sample of some n bytes of raw from sampleParts places, the first and
+// the last bytes among them.
+func (t *trial) take(raw []byte, n int) []byte {
+	part := n / sampleParts
 	t.sample = t.sample[:0]
 	for i := range sampleParts {
 		at := (len(raw) - part) * i / (sampleParts - 1)
@@ -170,13 +185,10 @@ func (t *trial) take(raw []byte) []byte {
 	return t.sample
 }
 
-// try compresses the sample with the codecs that may be used.
-func (how *Choice) try(t *trial, sample []byte, may [len(codecNames)]bool, d *Decision) {
+// try compresses the sample with each codec.
+func (t *trial) try(sample []byte, d *Decision, codecs ...Codec) {
 	d.Sampled = len(sample)
-	for _, c := range bySpeed {
-		if !may[c] || c == LZ4 && !how.weighs(may, d) {
-			continue
-		}
+	for _, c := range codecs {
 		t.out[c] = c.compressState(t.out[c][:0], sample)
 		if d.Tried[c] = len(t.out[c]); d.Tried[c] == 0 {
 			d.Tried[c] = len(sample)
@@ -184,23 +196,16 @@ func (how *Choice) try(t *trial, sample []byte, may [len(codecNames)]bool, d *De
 	}
 }
 
-// weighs reports whether speed is weighed against size. Between Zstd and others it is
-// not by a sample, because Zstd gains more from the length of a block than they do.
-// Where only size counts, LZ4 beside Zstd need not be tried.
-func (how *Choice) weighs(may [len(codecNames)]bool, d *Decision) bool {
-	return !may[Zstd] || how.Access == Hot && d.Sampled == d.RawLen
-}
-
 // pick takes the codec that the trial speaks for.
-func (how *Choice) pick(may [len(codecNames)]bool, d *Decision) {
+func (how *Choice) pick(d *Decision) {
 	smallest := d.Sampled
 	for _, c := range bySpeed {
 		if d.Tried[c] > 0 && (d.Codec == 0 || d.Tried[c] < smallest) {
 			d.Codec, d.Reason, smallest = c, ReasonSmallest, d.Tried[c]
 		}
 	}
-	if how.Access != Hot || !how.weighs(may, d) {
-		return
+	if how.Access != Hot || d.Sampled < d.RawLen {
+		return // a sample is too coarse to weigh speed against a few percent
 	}
 	for _, c := range bySpeed {
 		if d.Tried[c] > 0 && d.Tried[c]*100 <= smallest*(100+fastPercent) {
@@ -209,5 +214,19 @@ func (how *Choice) pick(may [len(codecNames)]bool, d *Decision) {
 			}
 			return
 		}
+	}
+}
+
+// doubt reconsiders between Snappy and LZ4 where only a sample speaks. Where there is
+// little to gain, Snappy gives up on a block before LZ4 does. And where a sample shows
+// no gain at all it may have missed one, because what repeats is further apart than the
+// sample's places are long: LZ4 gets a chance, and soon gives up on noise too.
+func doubt(d *Decision) {
+	saved := d.Sampled - d.Tried[d.Codec]
+	if saved*100 < littlePercent*d.Sampled && d.Tried[LZ4]*100 <= d.Tried[d.Codec]*(100+fastPercent) {
+		d.Codec = LZ4
+	}
+	if saved*100 < noisePercent*d.Sampled {
+		d.Codec, d.Reason = LZ4, ReasonNoise
 	}
 }

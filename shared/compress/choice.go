@@ -19,7 +19,8 @@ const (
 	// allows.
 	Cold Access = iota
 	// Hot is for what is written all the time: the fastest codec among those that
-	// come within 5 % of the smallest. Without a budget, it has the one that LZ4 needs.
+	// come within 5 % of the smallest. Without a budget it has the one that Snappy needs,
+	// and LZ4 where repeats are so long that it is faster.
 	Hot
 )
 
@@ -104,7 +105,8 @@ const (
 	ReasonOnly                       // one codec is within the budget
 	ReasonSmallest                   // it makes the smallest block within the budget
 	ReasonFastest                    // a faster one that comes within 5 % of the smallest
-	ReasonNoise                      // the sample showed no gain, but the fastest codec found one
+	ReasonRepeats                    // the sample has long repeats, with which it is fast and small
+	ReasonNoise                      // the sample showed no gain, but a fast codec found one
 	ReasonNoGain                     // compression does not reach the least ratio
 )
 
@@ -115,6 +117,7 @@ var reasonNames = [...]string{
 	ReasonOnly:     "the only codec within the budget",
 	ReasonSmallest: "the smallest within the budget",
 	ReasonFastest:  "the fastest within 5 % of the smallest",
+	ReasonRepeats:  "the fastest with repeats as long as those of the sample",
 	ReasonNoise:    "a gain that the sample did not show",
 	ReasonNoGain:   "compression does not reach the least ratio",
 }

@@ -67,6 +67,7 @@ var kinds = sync.OnceValue(func() []kind {
 		{"text", []byte(strings.Repeat("the quick brown fox jumps over the lazy dog; ", 1<<20/45+1))},
 		{"zeros", make([]byte, 1<<20)},
 		{"random", noise},
+		{"random-keys", repeatedKeys(random)},
 	}
 })
 
@@ -179,6 +180,23 @@ func smallAggregates(flights []flight) []byte {
 		for _, n := range []int64{a.count, a.sum, a.least, a.most} {
 			b = binary.AppendVarint(b, n)
 		}
+	}
+	return b
+}
+
+// repeatedKeys is 16 random bytes, of 300 different ones, again and again: each byte
+// looks like noise, and all of it shrinks to a fifth.
+func repeatedKeys(random *rand.Rand) []byte {
+	keys := make([][16]byte, 300)
+	for i := range keys {
+		for k := range keys[i] {
+			keys[i][k] = byte(random.Uint32())
+		}
+	}
+	var b []byte
+	for len(b) < 1<<20 {
+		key := keys[random.IntN(len(keys))]
+		b = append(b, key[:]...)
 	}
 	return b
 }

@@ -25,6 +25,7 @@ type Config struct {
 	Checkpoint Checkpoint
 	Store      Store
 	Retention  Retention
+	Merger     Merger
 	Recovery   Recovery
 	Processor  Processor
 	Raft       Raft
@@ -87,6 +88,14 @@ type Retention struct {
 	Span        time.Duration
 }
 
+// Merger says when chains of incremental checkpoints are folded.
+type Merger struct {
+	Interval time.Duration // after which all apps are looked at, besides after each checkpoint
+	ChainMax int           // deltas
+	// DeltaRatio is how large the deltas may be against the state that they follow.
+	DeltaRatio float64
+}
+
 // Recovery says how state is restored.
 type Recovery struct {
 	Workers int // blocks that are fetched at once; 0 for the number of cores
@@ -94,7 +103,8 @@ type Recovery struct {
 
 // Processor says who this processor is.
 type Processor struct {
-	ID string // unique in the cluster; "" for the name of the host
+	ID      string // unique in the cluster; "" for the name of the host
+	Standby string // on or off
 }
 
 // Raft says who this checkpointer is, and with whom it makes a group.

@@ -80,11 +80,16 @@ func masked(value string) string {
 	if !strings.Contains(value, "://") {
 		return value
 	}
-	parts := strings.Split(value, ",")
+	parts := []string{value}
+	if !strings.HasPrefix(value, "redis") { // a comma there is in one URL
+		parts = strings.Split(value, ",")
+	}
 	for i, part := range parts {
-		if u, err := url.Parse(part); err == nil {
-			parts[i] = u.Redacted()
+		u, err := url.Parse(part)
+		if err != nil {
+			return "xxxxx" // where a password is in it, nobody knows
 		}
+		parts[i] = u.Redacted()
 	}
 	return strings.Join(parts, ",")
 }

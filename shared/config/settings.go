@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"net"
 	"net/url"
 	"slices"
@@ -12,6 +13,8 @@ import (
 	"time"
 
 	"github.com/agnivade/levenshtein"
+
+	"eventflux/shared/store/stores"
 )
 
 // setting is one row of the table of settings.
@@ -60,14 +63,19 @@ func settings(c *Config) []setting {
 		durationRow("checkpoint.interval", 10*time.Second, "time from one checkpoint of an app to the next", &c.Checkpoint.Interval),
 		durationRow("checkpoint.timeout", time.Minute, "time after which a checkpoint that is not complete is given up", &c.Checkpoint.Timeout),
 		countRow("checkpoint.full_every", 10, 1, "incremental checkpoints in a row before state is written as a whole", &c.Checkpoint.FullEvery),
-		stringRow("store.url", "", "where checkpoints are kept, as file:DIR; empty for the folder checkpoints in data",
-			&c.Store.URL, storeURL),
+		stringRow("store.url", "", "where checkpoints are kept: "+stores.Forms+"; empty for the folder checkpoints in data",
+			&c.Store.URL, emptyOr(stores.Check)),
 		stringRow("store.codec", "auto", "how checkpoints are compressed: none, lz4, snappy, zstd or auto",
 			&c.Store.Codec, oneOf[string]("none", "lz4", "snappy", "zstd", "auto")),
 		countRow("retention.checkpoints", 5, 1, "newest checkpoints of an app that are kept, and the log behind them", &c.Retention.Checkpoints),
 		durationRow("retention.span", 10*time.Minute, "time for which all checkpoints are kept, and the log behind them", &c.Retention.Span),
+		durationRow("merger.interval", 10*time.Second, "time after which all apps are looked at for chains to merge, besides after each checkpoint", &c.Merger.Interval),
+		countRow("merger.chain_max", 4, 1, "incremental checkpoints behind a whole one before they are merged into it", &c.Merger.ChainMax),
+		ratioRow("merger.delta_ratio", 0.5, "how large those may be against the whole one before they are merged into it", &c.Merger.DeltaRatio),
 		countRow("recovery.workers", 0, 0, "blocks of a checkpoint that are fetched at once; 0 for the number of cores", &c.Recovery.Workers),
 		stringRow("processor.id", "", "name of this processor in the cluster, which it keeps over restarts; empty for the name of the host", &c.Processor.ID, anyText),
+		stringRow("processor.standby", "off", "whether a second processor is kept ready for each partition, which the checkpointer decides: on or off",
+			&c.Processor.Standby, oneOf("on", "off")),
 		stringRow("raft.id", "", "name of this checkpointer in its group; empty in a group of one", &c.Raft.ID, anyText),
 		stringRow("raft.listen", "", "address for the other checkpointers; empty in a group of one", &c.Raft.Listen, emptyOr(hostPort)),
 		stringRow("raft.peers", "", "all checkpointers of the group, id=host:port with commas between; empty for a group of one", &c.Raft.Peers, raftPeers),
@@ -158,6 +166,22 @@ func among(row setting, allowed ...string) setting {
 	return row
 }
 
+func ratioRow(name string, def float64, doc string, to *float64) setting {
+	text := func(f float64) string { return strconv.FormatFloat(f, 'g', -1, 64) }
+	return setting{
+		name: name, def: text(def), unit: "ratio", doc: doc,
+		set: func(from string) error {
+			f, err := strconv.ParseFloat(from, 64)
+			if err != nil || !(f > 0) || math.IsInf(f, 0) {
+				return fmt.Errorf("%q is no number greater than 0, such as 0.5", from)
+			}
+			*to = f
+			return nil
+		},
+		get: func() string { return text(*to) },
+	}
+}
+
 func durationRow(name string, def time.Duration, doc string, to *time.Duration) setting {
 	return setting{
 		name: name, def: durationText(def), unit: "duration", doc: doc,
@@ -202,16 +226,6 @@ func emptyOr(check func(string) error) func(string) error {
 		}
 		return check(text)
 	}
-}
-
-func storeURL(text string) error {
-	if text == "" {
-		return nil
-	}
-	if dir, ok := strings.CutPrefix(text, "file:"); !ok || strings.TrimPrefix(dir, "//") == "" {
-		return errors.New("is not of the form file:DIR") // not the text: it may hold a password
-	}
-	return nil
 }
 
 // raftPeers reads id=host:port with commas between.

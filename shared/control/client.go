@@ -48,10 +48,15 @@ type Client struct {
 	Conn *nats.Conn
 }
 
-// Do sends a request and decodes the answer. While there is no leader, nobody
+// Do asks the checkpointer, as Ask does.
+func (c *Client) Do(ctx context.Context, verb string, request, answer any) error {
+	return c.Ask(ctx, Service, verb, request, answer)
+}
+
+// Ask sends a request to a service and decodes the answer. While there is no leader, nobody
 // answers, or the connection is down, it tries again, until ctx ends; ctx must have an
 // end if the caller is not to wait for ever. It fails with an *Error or ctx's error.
-func (c *Client) Do(ctx context.Context, verb string, request, answer any) error {
+func (c *Client) Ask(ctx context.Context, service, verb string, request, answer any) error {
 	var data []byte
 	if request != nil {
 		var err error
@@ -59,7 +64,7 @@ func (c *Client) Do(ctx context.Context, verb string, request, answer any) error
 			return fmt.Errorf("%s: %w", verb, err)
 		}
 	}
-	subject := bus.ServiceSubject(Service, verb)
+	subject := bus.ServiceSubject(service, verb)
 	var last error
 	for wait := retryWait; ; wait = min(2*wait, retryWaitMax) {
 		err := c.try(ctx, subject, data, answer)
@@ -71,18 +76,18 @@ func (c *Client) Do(ctx context.Context, verb string, request, answer any) error
 		}
 		select {
 		case <-ctx.Done():
-			return c.gaveUp(ctx, verb, last)
+			return c.gaveUp(ctx, service, verb, last)
 		case <-time.After(wait):
 		}
 	}
 }
 
-func (c *Client) gaveUp(ctx context.Context, verb string, last error) error {
+func (c *Client) gaveUp(ctx context.Context, service, verb string, last error) error {
 	if last == nil {
 		last = errors.New("no answer")
 	}
 	if errors.Is(last, nats.ErrNoResponders) {
-		last = errors.New("no checkpointer is there; start one with eventflux run, or eventflux serve --services checkpointer")
+		last = fmt.Errorf("no %s is there; start one with eventflux run, or eventflux serve --services %[1]s", service)
 	}
 	return fmt.Errorf("%s: %w: %w", verb, last, ctx.Err())
 }
@@ -159,6 +164,18 @@ func (c *Client) Attach(ctx context.Context, r AttachRequest) (a Attached, err e
 func (c *Client) Prepared(ctx context.Context, r PreparedRequest) (o Outcome, err error) {
 	err = c.Do(ctx, VerbPrepared, r, &o)
 	return o, err
+}
+
+// Checkpoints lists the checkpoints of an app, newest first.
+func (c *Client) Checkpoints(ctx context.Context, r AppRequest) (l CheckpointList, err error) {
+	err = c.Do(ctx, VerbCheckpoints, r, &l)
+	return l, err
+}
+
+// Digests compares the state of a standby with that of its partition's owner.
+func (c *Client) Digests(ctx context.Context, r DigestsRequest) (d DigestsAnswer, err error) {
+	err = c.Do(ctx, VerbDigests, r, &d)
+	return d, err
 }
 
 // Failed says that a task cannot prepare an epoch.

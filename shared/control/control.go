@@ -23,6 +23,7 @@ const (
 	VerbCheckpoints = "checkpoints" // AppRequest → CheckpointList
 	VerbCheckpoint  = "checkpoint"  // CheckpointRequest → checkpoint.Manifest
 	VerbVerify      = "verify"      // CheckpointRequest → VerifyReport
+	VerbDigests     = "digests"     // DigestsRequest → DigestsAnswer, once the epoch is decided
 	VerbStatus      = "status"      // nothing → Status; of the checkpointer that answers
 	VerbMembers     = "members"     // MembersRequest → Status
 	VerbTransfer    = "transfer"    // TransferRequest → Status
@@ -63,6 +64,8 @@ type App struct {
 	Text string `json:"text,omitempty"`
 	// Checkpoint is the newest committed one; 0: none.
 	Checkpoint state.Epoch `json:"checkpoint"`
+	// Held says that its tasks wait where a restore has put them, for VerbRelease.
+	Held bool `json:"held,omitempty"`
 	// Removing says that the app is on its way out.
 	Removing bool `json:"removing,omitempty"`
 	// Owners has the owner of each partition that a task is attached to.
@@ -120,6 +123,24 @@ type Assigned struct {
 	Partition  uint32                `json:"partition"`
 	Index      uint64                `json:"index"` // of the app's deployment
 	Generation checkpoint.Generation `json:"generation"`
+	Held       bool                  `json:"held,omitempty"`
+	// Standby: another processor runs it. Apply its log, emit nothing, and be ready.
+	Standby bool `json:"standby,omitempty"`
+}
+
+// DigestsRequest is the state of a standby at a barrier.
+type DigestsRequest struct {
+	App        string                  `json:"app"`
+	Generation checkpoint.Generation   `json:"generation"`
+	Epoch      state.Epoch             `json:"epoch"`
+	Partition  uint32                  `json:"partition"`
+	Digests    map[string]state.Digest `json:"digests"` // by component
+}
+
+// DigestsAnswer says which components differ from those of the checkpoint. None does
+// where the epoch was aborted.
+type DigestsAnswer struct {
+	Different []string `json:"different"`
 }
 
 // NudgeSubject is where the leader publishes, on core NATS, that assignments have
@@ -146,7 +167,9 @@ type Attached struct {
 	// Decided is the newest epoch that is committed or aborted; barriers up to it
 	// need no answer.
 	Decided state.Epoch `json:"decided"`
-	// Checkpoints are those that are retained, newest first.
+	// Held says that the task is to stop where the generation begins.
+	Held bool `json:"held,omitempty"`
+	// Checkpoints are those of the generation that are retained, newest first.
 	Checkpoints []CheckpointRef `json:"checkpoints"`
 }
 
@@ -189,12 +212,19 @@ type Outcome struct {
 	Reason    string      `json:"reason,omitempty"` // why it was aborted
 	// Milliseconds from the opening to the commit.
 	Milliseconds float64 `json:"milliseconds,omitempty"`
+	// Merged is the newest checkpoint whose chains a merger has folded: what comes next
+	// is to stand on them.
+	Merged *CheckpointRef `json:"merged,omitempty"`
+	// Whole says that the epoch was aborted because what a task stood on is gone: the
+	// next one is to be written as a whole.
+	Whole bool `json:"whole,omitempty"`
 }
 
 // CheckpointList is the answer to VerbCheckpoints, newest first.
 type CheckpointList struct {
-	App         string           `json:"app"`
-	Checkpoints []CheckpointInfo `json:"checkpoints"`
+	App         string                `json:"app"`
+	Generation  checkpoint.Generation `json:"generation"` // of the app now
+	Checkpoints []CheckpointInfo      `json:"checkpoints"`
 }
 
 // CheckpointInfo is a checkpoint as it is listed: a retained one, the open one, or

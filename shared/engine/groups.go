@@ -35,6 +35,7 @@ type groupSlot struct {
 	rows   int64 // in the group
 	listed bool  // it is in touched
 	dirty  bool  // it is in altered
+	came   bool  // it had no rows, since changed was called
 }
 
 type groupKey struct {
@@ -162,6 +163,7 @@ func (g *groups) enter(slot int) {
 	x := &g.slots[slot]
 	if x.rows == 0 {
 		g.idle--
+		x.came = true
 		if !x.listed {
 			x.listed = true
 			g.touched = append(g.touched, int32(slot))
@@ -210,8 +212,9 @@ func (g *groups) reset(clear func(slot int)) {
 	g.touched = g.touched[:0]
 }
 
-// sweep forgets the groups without rows once there are many of them.
-func (g *groups) sweep(clear func(slot int)) {
+// sweep forgets the groups without rows once there are many of them: it calls clear
+// for each, then cleared, and only then are their slots free.
+func (g *groups) sweep(clear func(slot int), cleared func()) {
 	live := len(g.keys) - len(g.free) - g.idle
 	if g.idle <= live+idleMax {
 		return
@@ -225,10 +228,15 @@ func (g *groups) sweep(clear func(slot int)) {
 		}
 	}
 	g.touched = kept
+	for s := range g.keys {
+		if g.keys[s].kind != noKey && g.slots[s].rows == 0 {
+			clear(s)
+		}
+	}
+	cleared()
 	words := false
 	for s := range g.keys {
 		if key := &g.keys[s]; key.kind != noKey && g.slots[s].rows == 0 {
-			clear(s)
 			words = words || key.kind == wordKey
 			g.forget(int32(s))
 		}

@@ -39,37 +39,41 @@ func decodeGroupKey(key []byte) (groupKey, error) {
 }
 
 // changed calls visit with the keys of the groups that have changed, those that
-// were forgotten among them: at first with all that there are.
-func (g *groups) changed(visit func(key []byte)) {
+// were forgotten among them: at first with all that there are. It calls whole with
+// the slots of groups that came or went: all that they have has changed, though an
+// aggregator may not know, since a group without rows is not there.
+func (g *groups) changed(visit func(key []byte), whole func(slot int)) {
 	if !g.tracked {
 		g.tracked = true
-		g.each(visit)
+		g.each(func(_ int, key []byte) { visit(key) })
 		return
 	}
-	for rest := g.dropped; len(rest) > 0; {
-		size, n := binary.Uvarint(rest)
-		visit(rest[n : n+int(size)])
-		rest = rest[n+int(size):]
-	}
+	eachKey(g.dropped, visit)
 	g.dropped = g.dropped[:0]
 	var scratch []byte
 	for _, s := range g.altered {
-		g.slots[s].dirty = false
-		if g.keys[s].kind != noKey {
-			scratch = g.keys[s].encode(scratch[:0])
-			visit(scratch)
+		x := &g.slots[s]
+		came := x.came
+		x.dirty, x.came = false, false
+		if g.keys[s].kind == noKey {
+			continue
+		}
+		scratch = g.keys[s].encode(scratch[:0])
+		visit(scratch)
+		if came || x.rows == 0 {
+			whole(int(s))
 		}
 	}
 	g.altered = g.altered[:0]
 }
 
-// each calls visit with the keys of the groups that have rows.
-func (g *groups) each(visit func(key []byte)) {
+// each calls visit with the slots and the keys of the groups that have rows.
+func (g *groups) each(visit func(slot int, key []byte)) {
 	var scratch []byte
 	for s := range g.keys {
 		if g.keys[s].kind != noKey && g.slots[s].rows > 0 {
 			scratch = g.keys[s].encode(scratch[:0])
-			visit(scratch)
+			visit(s, scratch)
 		}
 	}
 }
@@ -93,7 +97,8 @@ func (g *groups) find(key []byte) (int, bool) {
 	}
 }
 
-// load makes a group with rows and returns its slot.
+// load makes a group with rows and returns its slot. Without rows, the group need
+// not be new, and its rows may follow.
 func (g *groups) load(key []byte, rows int64) (int, error) {
 	k, err := decodeGroupKey(key)
 	if err != nil {
@@ -105,21 +110,25 @@ func (g *groups) load(key []byte, rows int64) (int, error) {
 	if k.kind == textKey && len(g.attrs) == 1 && len(k.text) <= event.ShortBytesMax {
 		return 0, fmt.Errorf("group key %q is short, but is not packed", key)
 	}
-	if _, ok := g.find(key); ok {
+	if slot, ok := g.find(key); ok && rows > 0 && g.slots[slot].rows > 0 {
 		return 0, fmt.Errorf("group key %q is there twice", key)
 	}
 	slot := 0
 	switch k.kind {
 	case nullKey:
-		g.null = g.take(k)
+		if g.null < 0 {
+			g.null = g.take(k)
+		}
 		slot = int(g.null)
 	case wordKey:
 		slot = g.wordSlot(k.word)
 	default:
 		slot = g.textSlot(k.text)
 	}
-	g.enter(slot)
-	g.slots[slot].rows, g.slots[slot].dirty = rows, false
+	if rows > 0 {
+		g.enter(slot)
+		g.slots[slot].rows, g.slots[slot].dirty, g.slots[slot].came = rows, false, false
+	}
 	g.tracked, g.altered = true, g.altered[:0]
 	return slot, nil
 }

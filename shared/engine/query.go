@@ -52,6 +52,8 @@ type memory struct {
 	home    *instance // of the partition key; nil outside partitions
 	win     window.Window
 	aggs    []aggregate.Aggregate
+	parted  []aggregate.Parted // those of aggs whose state has parts; the others are nil
+	gone    []byte             // keys of parts that changed before groups were forgotten, each with its length
 	groups  *groups
 	due     int64 // the timer that stands in the engine's heap, if timed
 	seq     uint64
@@ -117,7 +119,9 @@ func (q *query) newMemory(home *instance) *memory {
 		for i, x := range a.Args {
 			types[i] = read(x)
 		}
-		s.aggs = append(s.aggs, spec.New(types))
+		a := spec.New(types)
+		parted, _ := a.(aggregate.Parted)
+		s.aggs, s.parted = append(s.aggs, a), append(s.parted, parted)
 	}
 	if len(q.plan.GroupBy) > 0 {
 		s.groups = newGroups(q.plan.GroupBy, q.plan.Source.Schema)

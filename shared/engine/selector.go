@@ -246,5 +246,5 @@ func (s *memory) settle() {
 	if len(s.aggs) == 0 {
 		s.groups.reset(s.clear)
 	}
-	s.groups.sweep(s.clear)
+	s.groups.sweep(s.clear, s.keepParts)
 }

@@ -13,14 +13,8 @@ import (
 // a component begins with the partition key, so that one component holds the
 // state of all of a query's instances.
 
-// ungrouped is the key of the one group of a query without group by.
-const ungrouped = "u"
-
 // windowSource is the state of a query's windows.
 type windowSource struct{ q *query }
-
-// aggregateSource is the state of a query's aggregators, an entry for each group.
-type aggregateSource struct{ q *query }
 
 // touch notes that the memory may have changed.
 func (s *memory) touch() {
@@ -135,139 +129,6 @@ func (c windowSource) Ready() error {
 // Bytes implements state.Source.
 func (c windowSource) Bytes() (n int64) {
 	c.q.each(func(s *memory) { n += s.win.Bytes() })
-	return n
-}
-
-// Changed implements state.Source.
-func (c aggregateSource) Changed(visit func(key []byte)) {
-	var scratch []byte
-	for _, s := range c.q.touchedGroups {
-		s.touched = false
-		if s.groups == nil {
-			visit(append(s.prefix(scratch[:0]), ungrouped...))
-			continue
-		}
-		s.groups.changed(func(key []byte) {
-			scratch = append(s.prefix(scratch[:0]), key...)
-			visit(scratch)
-		})
-	}
-	clear(c.q.touchedGroups)
-	c.q.touchedGroups = c.q.touchedGroups[:0]
-}
-
-// Keys implements state.Source.
-func (c aggregateSource) Keys(visit func(key []byte)) {
-	var scratch []byte
-	c.q.each(func(s *memory) {
-		if s.groups == nil {
-			visit(append(s.prefix(scratch[:0]), ungrouped...))
-			return
-		}
-		s.groups.each(func(key []byte) {
-			scratch = append(s.prefix(scratch[:0]), key...)
-			visit(scratch)
-		})
-	})
-}
-
-// Append implements state.Source. A value is the number of rows in the group and
-// what each aggregator has to say.
-func (c aggregateSource) Append(dst, key []byte) ([]byte, bool) {
-	s, key := c.q.locate(key)
-	if s == nil {
-		return dst, false
-	}
-	slot, rows := 0, uint64(0)
-	if s.groups != nil {
-		var ok bool
-		if slot, ok = s.groups.find(key); !ok || s.groups.slots[slot].rows == 0 {
-			return dst, false
-		}
-		rows = uint64(s.groups.slots[slot].rows)
-	} else if string(key) != ungrouped {
-		return dst, false
-	}
-	dst = binary.AppendUvarint(dst, rows)
-	for _, a := range s.aggs {
-		start := len(dst)
-		dst = a.AppendState(dst, slot)
-		dst = lengthBefore(dst, start)
-	}
-	return dst, true
-}
-
-// lengthBefore puts the length of dst[start:] in front of it.
-func lengthBefore(dst []byte, start int) []byte {
-	var size [binary.MaxVarintLen64]byte
-	n := binary.PutUvarint(size[:], uint64(len(dst)-start))
-	dst = append(dst, size[:n]...)
-	copy(dst[start+n:], dst[start:len(dst)-n])
-	copy(dst[start:], size[:n])
-	return dst
-}
-
-// Reset implements state.Source.
-func (c aggregateSource) Reset() {
-	c.q.each(func(s *memory) {
-		if s.groups == nil {
-			s.clear(0)
-			return
-		}
-		s.groups.reset(s.clear)
-		s.groups.forgetAll(s.clear)
-	})
-}
-
-// Put implements state.Source.
-func (c aggregateSource) Put(key, value []byte) error {
-	s, key := c.q.locate(key)
-	if s == nil {
-		return fmt.Errorf("key %q has no partition; load the partition keys first", key)
-	}
-	rows, n := binary.Uvarint(value)
-	if n <= 0 || rows > 1<<62 || (rows == 0) != (s.groups == nil) {
-		return fmt.Errorf("group %q: a number of rows of %d", key, rows)
-	}
-	value = value[n:]
-	slot := 0
-	if s.groups != nil {
-		var err error
-		if slot, err = s.groups.load(key, int64(rows)); err != nil {
-			return err
-		}
-	} else if string(key) != ungrouped {
-		return fmt.Errorf("key %q, and the query has no groups", key)
-	}
-	for i, a := range s.aggs {
-		size, n := binary.Uvarint(value)
-		if n <= 0 || size > uint64(len(value)-n) {
-			return fmt.Errorf("group %q: aggregator %d is cut off", key, i)
-		}
-		if err := a.LoadState(slot, value[n:n+int(size)]); err != nil {
-			return fmt.Errorf("group %q: aggregator %d: %w", key, i, err)
-		}
-		value = value[n+int(size):]
-	}
-	if len(value) > 0 {
-		return fmt.Errorf("group %q: %d bytes are left over", key, len(value))
-	}
-	return nil
-}
-
-// Ready implements state.Source.
-func (c aggregateSource) Ready() error { return nil }
-
-// Bytes implements state.Source.
-func (c aggregateSource) Bytes() (n int64) {
-	const perGroup = 64 // a key, and a few numbers for each aggregator
-	c.q.each(func(s *memory) {
-		groups := int64(1)
-		if s.groups != nil {
-			groups = int64(len(s.groups.keys) - len(s.groups.free))
-		}
-		n += groups * perGroup * int64(len(s.aggs))
-	})
 	return n
 }
 

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 )
@@ -33,21 +34,34 @@ func Check(name string, data []byte) error {
 	return nil
 }
 
+// CheckApp returns an ErrInvalid for an app that has no head in any backend: its name is
+// one part of a name.
+func CheckApp(app string) error {
+	if strings.Contains(app, "/") || CheckName("apps/"+app) != nil {
+		return fmt.Errorf("%w: %q is no name of an app", ErrInvalid, app)
+	}
+	return nil
+}
+
 // Check returns an ErrInvalid for a commit that says nothing, and names what is wrong.
 func (c *Commit) Check() error {
 	switch {
 	case c.App == "" || c.Term == 0:
 		return fmt.Errorf("%w: commit for app %q in term %d; neither is ever empty", ErrInvalid, c.App, c.Term)
-	case c.Epoch == 0 && (c.Name != "" || len(c.Manifest) > 0):
+	case c.Epoch == 0 && (c.Name != "" || len(c.Manifest) > 0 || c.Replaces != ""):
 		return fmt.Errorf("%w: commit of app %s: a manifest without an epoch", ErrInvalid, c.App)
+	case c.Replaces != "" && c.Replaces == c.Name:
+		return fmt.Errorf("%w: commit of app %s: %s replaces itself", ErrInvalid, c.App, c.Name)
+	case c.Epoch > 0 && !strings.HasPrefix(c.Name, "apps/"+c.App+"/"):
+		return fmt.Errorf("%w: manifest %q of app %s; its name begins with apps/%[3]s/", ErrInvalid, c.Name, c.App)
 	case c.Epoch > 0:
-		return Check(c.Name, c.Manifest)
+		return errors.Join(CheckApp(c.App), Check(c.Name, c.Manifest))
 	}
-	return nil
+	return CheckApp(c.App)
 }
 
 // Admit returns the head that the commit makes of one, or ErrFenced. done says that the
-// head is there already.
+// head is there already, and the manifest with it.
 func (h Head) Admit(c *Commit) (next Head, done bool, err error) {
 	switch {
 	case c.Term < h.Term:
@@ -56,6 +70,14 @@ func (h Head) Admit(c *Commit) (next Head, done bool, err error) {
 		return Head{Term: c.Term, Epoch: h.Epoch, Name: h.Name}, c.Term == h.Term, nil
 	case c.Epoch == h.Epoch && c.Name == h.Name:
 		return Head{Term: c.Term, Epoch: h.Epoch, Name: h.Name}, c.Term == h.Term, nil
+	case c.Replaces != "" && c.Epoch <= h.Epoch:
+		next = Head{Term: c.Term, Epoch: h.Epoch, Name: h.Name}
+		if c.Epoch == h.Epoch && c.Replaces == h.Name {
+			next.Name = c.Name
+		}
+		return next, false, nil
+	case c.Replaces != "":
+		return h, false, fmt.Errorf("%w: app %s: epoch %d is to be replaced, the store has none after %d", ErrFenced, c.App, c.Epoch, h.Epoch)
 	case c.Epoch <= h.Epoch:
 		return h, false, fmt.Errorf("%w: app %s: commit of epoch %d, the store has %d", ErrFenced, c.App, c.Epoch, h.Epoch)
 	}

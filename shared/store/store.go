@@ -56,9 +56,15 @@ type Commit struct {
 	// not newer, with ErrFenced. Epoch 0 commits nothing: it raises the term alone,
 	// so that whoever led before is refused from then on.
 	Term, Epoch uint64
-	// Name and Manifest are put as Put does it.
+	// Name and Manifest are put as Put does it. The name begins with apps/<App>/: a
+	// backend keeps what it changes at once in one place.
 	Name     string
 	Manifest []byte
+	// Replaces is the name of another manifest of the same epoch, in whose place this
+	// one comes; "" for a new epoch. Then the epoch may be any that the store has seen,
+	// and the head goes from that name to this one, or stays if it has another. The
+	// term counts as always.
+	Replaces string
 	// Objects are the names of all data that the manifest refers to. From now on
 	// none of it expires.
 	Objects []string

@@ -42,7 +42,7 @@ func checkSession(p []Param) error {
 }
 
 func newSession(c Config) Window {
-	w := &sessions{env: c.Env, gap: c.Params[0].Int, key: -1, pool: newPool(c), keys: map[string]*sessionKey{}}
+	w := &sessions{env: c.Env, gap: c.Params[0].Int, key: -1, pool: newPool(c), keys: map[string]*sessionKey{}, runs: map[uint64]*run{}}
 	if len(c.Params) > 1 {
 		w.key = c.Params[1].Attr
 	}
@@ -67,10 +67,13 @@ type sessions struct {
 	null    *sessionKey
 	all     []*sessionKey // those with sessions, in no order that shows
 	opened  uint64
+	runs    map[uint64]*run // those with blocks, by id
 	timers  Heap[sessionTimer, *sessionTimer]
 	closing []*session
 	tracked bool          // Changed was called, so what changes from now on is of interest
 	touched []*sessionKey // changed since then
+	blocks  []runBlock    // came or went since then
+	loaded  map[runBlock][]int32
 	visit   func(func(*int32))
 	chunk   []Row
 }
@@ -89,8 +92,8 @@ type sessionKey struct {
 type session struct {
 	key        *sessionKey
 	start, end int64
-	merged     []int32
-	onTime     []int32
+	merged     []*run // all but the last are sealed
+	onTime     run
 	opened     uint64
 	endSeq     uint64 // orders the timer of its end
 	expirySeq  uint64 // and that of its expiry
@@ -136,14 +139,14 @@ func (w *sessions) put(r Row) bool {
 		w.retire(k)
 		w.open(k, r)
 	case now != nil && r.TS >= now.start:
-		now.onTime = append(now.onTime, w.pool.put(r))
+		w.append(&now.onTime, w.pool.put(r))
 		w.extend(now, r.TS)
 	case now != nil && r.TS >= now.start-w.gap:
-		now.merged = append(now.merged, w.pool.put(r))
+		w.append(now.last(), w.pool.put(r))
 		now.start = r.TS
 		w.merge(k)
 	case before != nil && r.TS >= before.start-w.gap && (now != nil || r.TS <= before.end):
-		before.onTime = append(before.onTime, w.pool.put(r))
+		w.append(&before.onTime, w.pool.put(r))
 		before.start = min(before.start, r.TS)
 		w.extend(before, r.TS)
 		w.merge(k)
@@ -194,7 +197,8 @@ func (w *sessions) touch(k *sessionKey) {
 func (w *sessions) open(k *sessionKey, r Row) {
 	w.opened++
 	k.now = &session{key: k, start: r.TS, end: r.TS, opened: w.opened}
-	k.now.onTime = append(k.now.onTime, w.pool.put(r))
+	k.now.onTime.id = k.now.runID(0)
+	w.append(&k.now.onTime, w.pool.put(r))
 	w.extend(k.now, r.TS)
 	w.timers.Push(sessionTimer{k.now.end, k.now.endSeq, k.now})
 }
@@ -215,7 +219,10 @@ func (w *sessions) merge(k *sessionKey) {
 	if now == nil || before == nil || before.end < now.start-w.gap {
 		return
 	}
-	now.merged = append(append(now.merged, before.merged...), before.onTime...)
+	for _, r := range before.merged {
+		w.join(now, r)
+	}
+	w.join(now, &before.onTime)
 	now.start = min(now.start, before.start)
 	if before.end > now.end {
 		now.end, now.endSeq, now.expirySeq = before.end, before.endSeq, before.expirySeq
@@ -242,11 +249,17 @@ func (w *sessions) retire(k *sessionKey) {
 // expire appends a session's rows with the timestamps that they came with.
 func (w *sessions) expire(s *session) {
 	s.gone = true
-	for _, rows := range [][]int32{s.merged, s.onTime} {
-		for _, place := range rows {
-			w.chunk = append(w.chunk, w.pool.row(place, Expired))
-			w.pool.leave()
-		}
+	for _, r := range s.merged {
+		w.expireRun(r)
+	}
+	w.expireRun(&s.onTime)
+}
+
+func (w *sessions) expireRun(r *run) {
+	w.drop(r)
+	for _, place := range r.rows {
+		w.chunk = append(w.chunk, w.pool.row(place, Expired))
+		w.pool.leave()
 	}
 }
 
@@ -340,17 +353,19 @@ func (w *sessions) forget(k *sessionKey) {
 }
 
 func (w *sessions) visitPlaces(visit func(*int32)) {
+	for s := range w.each {
+		for _, r := range s.merged {
+			r.visit(visit)
+		}
+		s.onTime.visit(visit)
+	}
+}
+
+// each yields every session.
+func (w *sessions) each(yield func(*session) bool) {
 	for _, k := range w.all {
-		for _, s := range []*session{k.previous, k.now} {
-			if s == nil {
-				continue
-			}
-			for i := range s.merged {
-				visit(&s.merged[i])
-			}
-			for i := range s.onTime {
-				visit(&s.onTime[i])
-			}
+		if k.previous != nil && !yield(k.previous) || k.now != nil && !yield(k.now) {
+			return
 		}
 	}
 }

@@ -1,14 +1,16 @@
 package window
 
 import (
+	"encoding/binary"
 	"fmt"
-	"math"
+	"maps"
 	"slices"
 	"strings"
 )
 
 // The state of a session window has an entry for each key, with its one or two
-// sessions, and one for the number of sessions opened so far.
+// sessions, one for each block of their runs, and one for the number of sessions
+// opened so far.
 
 const (
 	keySession     = 's' // and the key
@@ -47,7 +49,23 @@ func (w *sessions) Changed(visit func(key []byte)) {
 	}
 	clear(w.touched)
 	w.touched = w.touched[:0]
+	for _, b := range w.blocks {
+		scratch = b.key(scratch[:0])
+		visit(scratch)
+	}
+	w.blocks = w.blocks[:0]
 	visit([]byte{keyFields})
+}
+
+func (b runBlock) key(dst []byte) []byte {
+	return binary.BigEndian.AppendUint64(blockKey(dst, b.run), b.number)
+}
+
+func parseRunBlock(key []byte) (runBlock, bool) {
+	if len(key) != 17 || key[0] != keyBlock {
+		return runBlock{}, false
+	}
+	return runBlock{binary.BigEndian.Uint64(key[1:]), binary.BigEndian.Uint64(key[9:])}, true
 }
 
 // Keys implements state.Source.
@@ -57,15 +75,26 @@ func (w *sessions) Keys(visit func(key []byte)) {
 		scratch = k.state(scratch[:0])
 		visit(scratch)
 	}
+	for _, r := range w.runs {
+		for n := range r.blocks() {
+			scratch = runBlock{r.id, n}.key(scratch[:0])
+			visit(scratch)
+		}
+	}
 	visit([]byte{keyFields})
 }
 
 // Append implements state.Source.
 func (w *sessions) Append(dst, key []byte) ([]byte, bool) {
 	if len(key) == 1 && key[0] == keyFields {
-		f := Fields{bytes: dst}
-		f.Uint(&w.opened)
-		return f.bytes, true
+		return WriteFields(dst, w.fields), true
+	}
+	if b, ok := parseRunBlock(key); ok {
+		rows := w.runs[b.run].block(b.number)
+		if len(rows) == 0 {
+			return dst, false
+		}
+		return w.pool.append(dst, w.env, rows), true
 	}
 	k := w.keyOfState(key)
 	if k == nil || k.now == nil && k.previous == nil {
@@ -83,10 +112,32 @@ func (w *sessions) appendSession(dst []byte, s *session) []byte {
 	if f.Bool(&some); !some {
 		return f.bytes
 	}
-	merged := len(s.merged)
 	s.fields(&f)
-	f.Count(&merged)
-	return w.pool.append(f.bytes, w.env, slices.Concat(s.merged, s.onTime))
+	late := s.writeRuns(&f)
+	return w.pool.append(f.bytes, w.env, slices.Concat(late, s.onTime.rest()))
+}
+
+// writeRuns writes how many rows of which runs are in blocks, and returns the
+// merged ones that are not.
+func (s *session) writeRuns(f *Fields) (late []int32) {
+	n := len(s.merged)
+	f.Count(&n)
+	for _, r := range s.merged {
+		f.Uint(&r.id)
+		f.Count(&r.out)
+		late = r.rest() // of the last one: the others are sealed
+	}
+	if n > 0 {
+		rest := len(late)
+		f.Count(&rest)
+	}
+	f.Count(&s.onTime.out)
+	return late
+}
+
+func (w *sessions) fields(f *Fields) {
+	f.Uint(&w.opened)
+	f.Require(w.opened <= rowNumberMax, "%d sessions were opened", w.opened)
 }
 
 func (s *session) fields(f *Fields) {
@@ -102,15 +153,18 @@ func (w *sessions) Reset() {
 	w.pool.reset()
 	clear(w.keys)
 	w.null, w.all, w.opened = nil, nil, 0
-	w.timers, w.touched = nil, nil
+	w.timers, w.touched, w.blocks = nil, nil, nil
+	clear(w.runs)
+	w.loaded = map[runBlock][]int32{}
 }
 
 // Put implements state.Source.
 func (w *sessions) Put(key, value []byte) error {
 	if len(key) == 1 && key[0] == keyFields {
-		f := Fields{bytes: value, reading: true}
-		f.Uint(&w.opened)
-		return f.end()
+		return ReadFields(value, w.fields)
+	}
+	if b, ok := parseRunBlock(key); ok {
+		return w.putBlock(b, value)
 	}
 	null := len(key) == 1 && key[0] == keySessionNull
 	if !null && (len(key) == 0 || key[0] != keySession) || w.keyOfState(key) != nil {
@@ -127,42 +181,127 @@ func (w *sessions) Put(key, value []byte) error {
 	return nil
 }
 
+func (w *sessions) putBlock(b runBlock, value []byte) error {
+	places, rest, err := w.pool.read(value, w.env, blockOfRun)
+	if err == nil && len(rest) > 0 {
+		err = fmt.Errorf("%d bytes are left over", len(rest))
+	}
+	if err != nil {
+		return fmt.Errorf("window session: block %d of run %d: %w", b.number, b.run, err)
+	}
+	w.loaded[b] = places
+	return nil
+}
+
 func (w *sessions) readSession(f *Fields, k *sessionKey) *session {
 	some := false
 	if f.Bool(&some); !some || f.err != nil {
 		return nil
 	}
-	s, merged := &session{key: k}, 0
+	s := &session{key: k}
 	s.fields(f)
-	f.Count(&merged)
+	late := s.readRuns(f)
 	if f.err != nil {
 		return nil
 	}
-	places, rest, err := w.pool.read(f.bytes, w.env, math.MaxInt32)
+	places, rest, err := w.pool.read(f.bytes, w.env, 2*blockOfRun)
 	if f.bytes = rest; err != nil {
 		f.err = err
 		return nil
 	}
-	f.Require(len(places) > 0 && merged <= len(places), "%d merged rows of %d", merged, len(places))
+	f.Require(late <= len(places), "%d merged rows of %d", late, len(places))
 	f.Require(s.start <= s.end && s.endSeq > 0, "it lasts from %d to %d, timer %d", s.start, s.end, s.endSeq)
 	if f.err != nil {
 		return nil
 	}
-	s.merged, s.onTime = slices.Clone(places[:merged]), places[merged:]
+	s.onTime.rows = slices.Clone(places[late:])
+	if late > 0 {
+		s.last().rows = places[:late:late]
+	}
 	return s
+}
+
+// readRuns reads what writeRuns wrote. The runs have no rows yet, and late of those
+// that follow are merged ones.
+func (s *session) readRuns(f *Fields) (late int) {
+	n := 0
+	f.Count(&n)
+	f.Require(n <= len(f.bytes)/2, "%d runs in %d bytes", n, len(f.bytes))
+	for i := 0; i < n && f.err == nil; i++ {
+		r := &run{}
+		f.Uint(&r.id)
+		f.Count(&r.out)
+		s.merged = append(s.merged, r)
+	}
+	if n > 0 {
+		f.Count(&late)
+	}
+	s.onTime.id = s.runID(0)
+	f.Count(&s.onTime.out)
+	return late
 }
 
 // Ready implements state.Source.
 func (w *sessions) Ready() error {
 	w.tracked = true
-	for _, k := range w.all {
-		for _, s := range []*session{k.previous, k.now} {
-			if s != nil {
-				at, seq := w.wants(s)
-				w.timers.Push(sessionTimer{at, seq, s})
-			}
+	open := map[uint64]bool{}
+	for s := range w.each {
+		if s.opened == 0 || s.opened > w.opened || open[s.opened] {
+			return fmt.Errorf("window session: session %d of %d is there twice, or was not opened", s.opened, w.opened)
+		}
+		open[s.opened] = true
+		at, seq := w.wants(s)
+		w.timers.Push(sessionTimer{at, seq, s})
+	}
+	for s := range w.each {
+		if err := w.gather(s, open); err != nil {
+			return fmt.Errorf("window session: key %q: %w", s.key.name, err)
 		}
 	}
+	if len(w.loaded) > 0 {
+		return fmt.Errorf("window session: %d blocks are of no session", len(w.loaded))
+	}
+	w.loaded = nil
+	// Those without blocks were there to find runs that are there twice.
+	maps.DeleteFunc(w.runs, func(_ uint64, r *run) bool { return r.out == 0 })
+	return nil
+}
+
+// gather puts the rows in blocks in front of those that were loaded with a session.
+// Runs of other sessions must have come from such as are gone: an id is used once.
+func (w *sessions) gather(s *session, open map[uint64]bool) error {
+	for i, r := range s.merged {
+		own := i == 0 && r.id == s.runID(1)
+		if !own && (open[r.id>>1] || r.id>>1 > w.opened) {
+			return fmt.Errorf("run %d is not one that was merged", r.id)
+		}
+		if err := w.gatherRun(r, i < len(s.merged)-1); err != nil {
+			return err
+		}
+		if i > 0 && len(r.rows) < blockOfRun {
+			return fmt.Errorf("run %d of %d rows is too short", r.id, len(r.rows))
+		}
+	}
+	return w.gatherRun(&s.onTime, false)
+}
+
+func (w *sessions) gatherRun(r *run, sealed bool) error {
+	rest := r.rows
+	r.rows = nil
+	for n := range r.blocks() {
+		b := runBlock{r.id, n}
+		r.rows = append(r.rows, w.loaded[b]...)
+		if len(r.rows) != min(int(n+1)*blockOfRun, r.out) {
+			return fmt.Errorf("block %d of run %d is missing, or has not its rows", n, r.id)
+		}
+		delete(w.loaded, b)
+	}
+	r.rows = append(r.rows, rest...)
+	whole := len(rest) == 0 && sealed || len(rest) < blockOfRun && r.out%blockOfRun == 0
+	if w.runs[r.id] != nil || len(r.rows) == 0 || !whole {
+		return fmt.Errorf("run %d is there twice, or has %d rows, %d of them in blocks", r.id, len(r.rows), r.out)
+	}
+	w.runs[r.id] = r
 	return nil
 }
 

@@ -45,7 +45,7 @@ func isOrder(text string) bool {
 }
 
 func newSort(c Config) Window {
-	w := &sorted{env: c.Env, size: int(c.Params[0].Int), pool: newPool(c), dirty: true}
+	w := &sorted{env: c.Env, size: int(c.Params[0].Int), pool: newPool(c)}
 	for _, p := range c.Params[1:] {
 		if p.Constant() {
 			w.by[len(w.by)-1].desc = strings.EqualFold(p.Text, "desc")
@@ -54,8 +54,8 @@ func newSort(c Config) Window {
 		}
 	}
 	w.visit = func(visit func(*int32)) {
-		for i := range w.order {
-			visit(&w.order[i])
+		for i := range w.seats {
+			visit(&w.seats[i].place)
 		}
 	}
 	return w
@@ -66,14 +66,25 @@ func newSort(c Config) Window {
 // the row that made it so, and may be that row itself.
 type sorted struct {
 	untimed
-	env   *Env
-	dirty bool // changed since the last Changed
-	size  int
-	by    []sortKey
-	pool  pool
-	order []int32 // places in pool, first in order first
-	visit func(func(*int32))
-	chunk []Row
+	env    *Env
+	size   int
+	by     []sortKey
+	pool   pool
+	seats  []seat
+	order  []int32 // seats, that of the first row in order first
+	came   uint64  // rows that got a seat, so far
+	blocks sortBlocks
+	loaded map[uint64][]seat
+	visit  func(func(*int32))
+	chunk  []Row
+}
+
+// seat is where a row stays as long as it is in the window. When the window is
+// full, a new row takes the seat of the one that has to leave: so that seats are
+// without gaps, and a row that comes changes one block of them in the state.
+type seat struct {
+	place int32  // in pool
+	came  uint64 // orders rows that are equal
 }
 
 type sortKey struct {
@@ -83,34 +94,59 @@ type sortKey struct {
 
 func (w *sorted) Add(in []Row, emit Emit) {
 	w.pool.settle(w.visit)
-	w.dirty = true
 	w.chunk = w.chunk[:0]
 	for _, r := range in {
 		w.chunk = append(w.chunk, r)
-		w.insert(w.pool.put(r))
-		if last := len(w.order) - 1; last == w.size {
-			out := w.pool.row(w.order[last], Expired)
-			out.TS = w.env.Now
-			w.chunk = append(w.chunk, out)
-			w.order = w.order[:last]
-			w.pool.leave()
-		}
+		w.put(w.pool.put(r))
 	}
 	emit(w.chunk)
 }
 
-// insert puts a place behind all rows that do not come after it.
-func (w *sorted) insert(place int32) {
+// put gives a row a seat, behind all rows in order that do not come after it. One
+// that would be behind the last of a full window leaves at once.
+func (w *sorted) put(place int32) {
+	at := w.position(place)
+	if len(w.order) < w.size {
+		w.seats = append(w.seats, seat{})
+		w.order = slices.Insert(w.order, at, int32(len(w.seats)-1))
+		w.sit(w.order[at], place)
+		return
+	}
+	if at == w.size {
+		w.leave(place)
+		return
+	}
+	free := w.order[w.size-1]
+	copy(w.order[at+1:], w.order[at:])
+	w.order[at] = free
+	w.leave(w.seats[free].place)
+	w.sit(free, place)
+}
+
+func (w *sorted) sit(at, place int32) {
+	w.came++
+	w.seats[at] = seat{place, w.came}
+	w.blocks.changed(at)
+}
+
+func (w *sorted) leave(place int32) {
+	out := w.pool.row(place, Expired)
+	out.TS = w.env.Now
+	w.chunk = append(w.chunk, out)
+	w.pool.leave()
+}
+
+func (w *sorted) position(place int32) int {
 	low, high := 0, len(w.order)
 	for low < high {
 		middle := int(uint(low+high) >> 1)
-		if w.compare(w.order[middle], place) <= 0 {
+		if w.compare(w.seats[w.order[middle]].place, place) <= 0 {
 			low = middle + 1
 		} else {
 			high = middle
 		}
 	}
-	w.order = slices.Insert(w.order, low, place)
+	return low
 }
 
 func (w *sorted) compare(a, b int32) int {
@@ -121,64 +157,3 @@ func (w *sorted) compare(a, b int32) int {
 	}
 	return 0
 }
-
-// The state of a sorted window is one entry, its rows in their order, if it has any.
-
-// Changed implements state.Source.
-func (w *sorted) Changed(visit func(key []byte)) {
-	if w.dirty {
-		w.dirty = false
-		visit([]byte{keyFields})
-	}
-}
-
-// Keys implements state.Source.
-func (w *sorted) Keys(visit func(key []byte)) {
-	if len(w.order) > 0 {
-		visit([]byte{keyFields})
-	}
-}
-
-// Append implements state.Source.
-func (w *sorted) Append(dst, key []byte) ([]byte, bool) {
-	if len(key) != 1 || key[0] != keyFields || len(w.order) == 0 {
-		return dst, false
-	}
-	return w.pool.append(dst, w.env, w.order), true
-}
-
-// Reset implements state.Source.
-func (w *sorted) Reset() {
-	w.pool.reset()
-	w.order = w.order[:0]
-}
-
-// Put implements state.Source.
-func (w *sorted) Put(key, value []byte) error {
-	if len(key) != 1 || key[0] != keyFields {
-		return fmt.Errorf("window sort: unknown key %q", key)
-	}
-	places, rest, err := w.pool.read(value, w.env, uint64(w.size))
-	if err != nil {
-		return fmt.Errorf("window sort: %w", err)
-	}
-	if len(rest) > 0 {
-		return fmt.Errorf("window sort: %d bytes are left over", len(rest))
-	}
-	w.order = places
-	return nil
-}
-
-// Ready implements state.Source.
-func (w *sorted) Ready() error {
-	w.dirty = false
-	for i := 1; i < len(w.order); i++ {
-		if w.compare(w.order[i-1], w.order[i]) > 0 {
-			return fmt.Errorf("window sort: row %d is not in order", i)
-		}
-	}
-	return nil
-}
-
-// Bytes implements state.Source.
-func (w *sorted) Bytes() int64 { return int64(w.pool.rows.Bytes()) }

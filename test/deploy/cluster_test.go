@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -44,6 +45,10 @@ func TestEveryContainerIsKilled(t *testing.T) {
 	if !strings.Contains(deployed, "app Flights is deployed") {
 		t.Fatal(deployed)
 	}
+	for _, name := range []string{"ingest-1", "ingest-2"} {
+		p := s.running[name]
+		eventually(t, name+" takes events of the app", func() bool { return strings.Contains(p.out.String(), "app Flights") })
+	}
 	events := flights(t, *events)
 	published := make(chan error, 1)
 	go func() {
@@ -76,7 +81,8 @@ func TestEveryContainerIsKilled(t *testing.T) {
 	}
 	s.replicas()
 	s.noPurgeByProxy()
-	for _, name := range s.services() {
+	// Those first that ask others for something when they stop.
+	for _, name := range slices.Backward(s.services()) {
 		s.running[name].stop()
 	}
 	s.logs()
@@ -114,8 +120,7 @@ func (s *stack) results(n int) []string {
 	defer operator.Close()
 	js, err := jetstream.New(operator)
 	must(s.t, err)
-	stream, err := js.Stream(ctx, "EFO_Flights_0")
-	must(s.t, err)
+	stream := s.stream(js, "EFO_Flights_0")
 	_, err = stream.CreateConsumer(ctx, jetstream.ConsumerConfig{
 		Durable: "reader", AckPolicy: jetstream.AckExplicitPolicy, FilterSubject: "out.Flights.*.0", MaxAckPending: n + 100,
 	})
@@ -149,6 +154,19 @@ func (s *stack) results(n int) []string {
 	return rows
 }
 
+// stream looks a stream up, whose servers may be electing a leader.
+func (s *stack) stream(js jetstream.JetStream, name string) (stream jetstream.Stream) {
+	s.t.Helper()
+	eventually(s.t, "stream "+name+" answers", func() bool {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		var err error
+		stream, err = js.Stream(ctx, name)
+		return err == nil
+	})
+	return stream
+}
+
 // values returns the values of a JSON object in their order.
 func values(t testing.TB, object []byte) string {
 	t.Helper()
@@ -175,9 +193,7 @@ func (s *stack) replicas() {
 	js, err := jetstream.New(nc)
 	must(s.t, err)
 	for _, name := range []string{"EFW_Flights_0", "EFO_Flights_0", "EFD_Flights", "KV_EF_CLUSTER"} {
-		stream, err := js.Stream(s.t.(*testing.T).Context(), name)
-		must(s.t, err)
-		if n := stream.CachedInfo().Config.Replicas; n != 3 {
+		if n := s.stream(js, name).CachedInfo().Config.Replicas; n != 3 {
 			s.t.Errorf("stream %s has %d copies", name, n)
 		}
 	}
@@ -192,13 +208,7 @@ func (s *stack) noPurgeByProxy() {
 	defer operator.Close()
 	js, err := jetstream.New(operator)
 	must(s.t, err)
-	ctx := s.t.(*testing.T).Context()
-	first := func() uint64 {
-		stream, err := js.Stream(ctx, "EFO_Flights_0")
-		must(s.t, err)
-		return stream.CachedInfo().State.FirstSeq
-	}
-	before := first()
+	before := s.stream(js, "EFO_Flights_0").CachedInfo().State.FirstSeq
 	for user, ask := range map[string]string{
 		"ingest": "ef.checkpointer.app", "processor": "ef.checkpointer.trigger", "publisher": "events.Flights", "operator": "ef.checkpointer.checkpoint",
 	} {
@@ -215,7 +225,7 @@ func (s *stack) noPurgeByProxy() {
 		_, err := s.command("operator", "checkpointer", "status")
 		must(s.t, err)
 	}
-	if after := first(); after != before {
+	if after := s.stream(js, "EFO_Flights_0").CachedInfo().State.FirstSeq; after != before {
 		s.t.Errorf("results before %d are purged", after)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -93,7 +94,6 @@ type stack struct {
 	secrets string
 	servers []*natsServer
 	places  *strings.Replacer
-	store   string
 	data    map[string]string // folders of the services that have one
 	raft    map[string]string // addresses
 	running map[string]*process
@@ -103,7 +103,7 @@ type stack struct {
 func newStack(t testing.TB) *stack {
 	t.Helper()
 	s := &stack{
-		t: t, file: compose(t, "compose.yaml"), secrets: keys(t), store: "file:" + t.TempDir(),
+		t: t, file: compose(t, "compose.yaml"), secrets: keys(t),
 		data: map[string]string{}, raft: map[string]string{}, running: map[string]*process{},
 	}
 	s.servers = cluster(t, s.secrets)
@@ -119,8 +119,36 @@ func newStack(t testing.TB) *stack {
 		}
 		s.data[name] = t.TempDir()
 	}
+	places = append(places, "redis:6379", redis(t, s.secrets))
 	s.places = strings.NewReplacer(places...)
 	return s
+}
+
+// redis starts a server with the configuration of deploy, and returns its address.
+func redis(t testing.TB, secrets string) string {
+	t.Helper()
+	own, at := filepath.Join(secrets, "redis"), address(t)
+	_, port, err := net.SplitHostPort(at)
+	must(t, err)
+	conf, err := filepath.Abs(filepath.Join(root, "deploy/redis/redis.conf"))
+	must(t, err)
+	cmd := exec.Command("redis-server", conf, "--tls-port", port, "--bind", "127.0.0.1", "--dir", t.TempDir(),
+		"--tls-ca-cert-file", own+"/ca.crt", "--tls-cert-file", own+"/tls.crt", "--tls-key-file", own+"/tls.key", "--aclfile", own+"/users.acl")
+	var said output
+	cmd.Stdout, cmd.Stderr = &said, &said
+	must(t, cmd.Start())
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+		if t.Failed() {
+			t.Logf("redis:\n%s", said.tail())
+		}
+	})
+	eventually(t, "Redis listens", func() bool {
+		c, err := net.Dial("tcp", at)
+		return err == nil && c.Close() == nil
+	})
+	return at
 }
 
 // services are those that this binary has and that start with the others.
@@ -153,8 +181,6 @@ func (s *stack) environment(name string) []string {
 			continue
 		case variable == "EVENTFLUX_METRICS_LISTEN":
 			value = "127.0.0.1:0"
-		case variable == "EVENTFLUX_STORE_URL":
-			value = s.store
 		case variable == "EVENTFLUX_DATA":
 			value = s.data[name]
 		case variable == "EVENTFLUX_RAFT_LISTEN":

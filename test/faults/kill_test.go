@@ -10,11 +10,31 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+
+	"eventflux/shared/store/redis/redistest"
 )
 
 // TestKill kills the process at random moments while events are published, and
 // published again. Nothing of that may show in the results.
-func TestKill(t *testing.T) {
+func TestKill(t *testing.T) { killAll(t, func(int) {}) }
+
+// TestKillWithRedis is the same with checkpoints in Redis, which is killed every other
+// time as well.
+func TestKillWithRedis(t *testing.T) {
+	redis := redistest.Start(t, redistest.Durable...)
+	killAll(t, func(i int) {
+		if i%2 == 1 {
+			redis.Kill()
+			redis.Start()
+		}
+	}, "--store.url="+redis.URL())
+	if redis.Do("HGET", "eventflux:h:{apps/Shapes}", "manifest") == nil {
+		t.Error("no checkpoint is in Redis")
+	}
+}
+
+// killAll calls between behind each kill with its number.
+func killAll(t *testing.T, between func(i int), settings ...string) {
 	rnd := random(t)
 	began := time.Now()
 	messages := trades(rnd, *events)
@@ -22,15 +42,16 @@ func TestKill(t *testing.T) {
 	data := t.TempDir()
 	pub := newPublisher(t, rnd, messages)
 	phases := map[string]int{}
-	for _, f := range faultPlan(rnd, len(messages)) {
-		p := run(t, data, append(apps(), f.checkpoints()...)...)
+	for i, f := range faultPlan(rnd, len(messages)) {
+		p := run(t, data, slices.Concat(apps(), f.checkpoints(), settings)...)
 		phase := f.strike(p, pub, syscall.SIGKILL)
 		phases[phase]++
 		if code := p.end(); code != -1 {
 			t.Fatalf("exit code %d after a kill while %s", code, phase)
 		}
+		between(i)
 	}
-	finish(t, data, pub)
+	finish(t, data, pub, settings...)
 	checkSame(t, stored(t, data), want)
 	report(t, "kills", phases, pub, want, began)
 }
@@ -45,9 +66,9 @@ func TestUndisturbed(t *testing.T) {
 }
 
 // finish publishes what is left, and stops.
-func finish(t *testing.T, data string, pub *publisher) {
+func finish(t *testing.T, data string, pub *publisher, settings ...string) {
 	t.Helper()
-	p := serving(t, data, apps()...)
+	p := serving(t, data, append(apps(), settings...)...)
 	must(t, pub.run(p, len(pub.messages), 256))
 	if n := pub.acknowledged(); n != len(pub.messages) {
 		t.Fatalf("%d of %d messages acknowledged", n, len(pub.messages))

@@ -187,14 +187,14 @@ func (m *maker) password() string {
 	return password
 }
 
-// acl lets one user do what the store does with its own keys, and nobody else
-// anything. Redis keeps only the password's hash.
+// acl lets one user do what the store does with its own keys (docs/formats/store.md),
+// and nobody else anything. Redis keeps only the password's hash.
 func acl(password string) string {
 	sum := sha256.Sum256([]byte(password))
 	return "user default off\n" +
 		"user eventflux on #" + hex.EncodeToString(sum[:]) + " resetchannels ~eventflux:*" +
-		" +@read +@write +@connection +@transaction +@scripting -@dangerous" +
-		" +info +config|get +wait +waitaof +scan -script|flush -script|kill\n"
+		" +eval +evalsha +script|load +hset +hmget +hget +get +set +setnx +exists +unlink +pexpire +pttl +persist" +
+		" +time +scan +wait +info +config|get +ping +hello +client|setname +command\n"
 }
 
 // certificate makes one, for a process that is called name, and gives it the

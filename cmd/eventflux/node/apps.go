@@ -16,7 +16,6 @@ import (
 	"eventflux/services/ingest"
 	"eventflux/services/processor"
 	"eventflux/shared/bus"
-	"eventflux/shared/compress"
 	"eventflux/shared/control"
 	"eventflux/shared/siddhiql"
 )
@@ -41,11 +40,9 @@ func (n *Node) newProcessor(ctx context.Context) (*processor.Service, error) {
 	if n.server != nil {
 		batch = bus.BatchMessagesMax
 	}
-	var choice compress.Choice // zero: chosen for each component
-	if n.cfg.Store.Codec != "auto" {
-		if choice, err = compress.ParseChoice(n.cfg.Store.Codec); err != nil {
-			return nil, err
-		}
+	choice, err := n.codec()
+	if err != nil {
+		return nil, err
 	}
 	id, err := n.processorID()
 	if err != nil {

@@ -53,6 +53,9 @@ func (c *chain) task(want string) (found processor.TaskInfo) {
 		if err := json.Unmarshal(m.Data, &list); err != nil {
 			c.t.Fatal(err)
 		}
+		if len(list.Tasks) == 0 {
+			continue // it is not assigned yet
+		}
 		if found = list.Tasks[0]; found.State == want {
 			return found
 		}

@@ -9,7 +9,10 @@ import (
 
 	"eventflux/services/checkpointer"
 	"eventflux/services/checkpointer/consensus"
+	"eventflux/services/merger"
 	"eventflux/shared/bus"
+	"eventflux/shared/compress"
+	"eventflux/shared/control"
 	"eventflux/shared/store/stores"
 )
 
@@ -36,9 +39,36 @@ func (n *Node) openCheckpointer(ctx context.Context) (err error) {
 		Conn: own, Store: n.store, Raft: n.raft, FSM: n.fsm,
 		Interval: n.cfg.Checkpoint.Interval, Timeout: n.cfg.Checkpoint.Timeout,
 		RetentionCheckpoints: n.cfg.Retention.Checkpoints, RetentionSpan: n.cfg.Retention.Span, Replicas: n.cfg.NATS.Replicas,
+		Standby: n.cfg.Processor.Standby == "on",
 		Version: n.version, Log: n.log,
 	})
 	return err
+}
+
+// openMerger makes this process's merger.
+func (n *Node) openMerger(ctx context.Context) error {
+	nc, err := n.connectOwn(ctx, "eventflux merger")
+	if err != nil {
+		return err
+	}
+	choice, err := n.codec()
+	if err != nil {
+		return err
+	}
+	n.merger, err = merger.New(merger.Config{
+		Conn: nc, Control: &control.Client{Conn: nc}, Store: n.store,
+		Interval: n.cfg.Merger.Interval, ChainMax: n.cfg.Merger.ChainMax, DeltaRatio: n.cfg.Merger.DeltaRatio,
+		Compression: choice, Workers: n.cfg.Recovery.Workers, Version: n.version, Log: n.log,
+	})
+	return err
+}
+
+// codec is how checkpoints are compressed; zero: as it is best for each component.
+func (n *Node) codec() (choice compress.Choice, err error) {
+	if n.cfg.Store.Codec != "auto" {
+		choice, err = compress.ParseChoice(n.cfg.Store.Codec)
+	}
+	return choice, err
 }
 
 func (n *Node) raftConfig() consensus.Config {

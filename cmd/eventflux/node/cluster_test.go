@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -13,6 +14,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"eventflux/services/processor"
 	"eventflux/shared/bus"
 	"eventflux/shared/config"
 	"eventflux/shared/control"
@@ -24,6 +26,7 @@ type cluster struct {
 	t   *testing.T
 	srv *bus.Embedded
 	dir string
+	set func(*config.Config) // settings of all nodes
 	nc  *nats.Conn
 	js  jetstream.JetStream
 	ctl control.Client
@@ -73,6 +76,9 @@ func (c *cluster) start(id string, services ...string) *member {
 	cfg.Store.URL = "file:" + c.dir
 	cfg.Processor.ID = id
 	cfg.Checkpoint.Interval = 100 * time.Millisecond
+	if c.set != nil {
+		c.set(cfg)
+	}
 	n, err := Open(c.within(), cfg, services, nil, "0.0.1", slog.New(slog.DiscardHandler))
 	if err != nil {
 		c.t.Fatal(err)
@@ -227,6 +233,119 @@ func TestProcessorsComeAndGo(t *testing.T) {
 		}
 		return
 	}
+}
+
+// A standby takes over with the state it has: what the owner put out comes once, and
+// what it did not comes from the standby.
+func TestStandby(t *testing.T) {
+	c := newCluster(t)
+	c.set = func(cfg *config.Config) { cfg.Processor.Standby = "on" }
+	c.start("", "checkpointer", "ingest")
+	if _, err := c.ctl.Deploy(c.within(), control.DeployRequest{Text: spreadApp}); err != nil {
+		t.Fatal(err)
+	}
+	nodes := map[string]*member{}
+	for _, id := range []string{"a", "b"} {
+		nodes[id] = c.start(id, "processor")
+	}
+	c.placed("spread", func(by map[string]int) bool { return by["a"] == 2 && by["b"] == 2 })
+	published, promoted := 0, 0
+	for range 3 {
+		for _, id := range []string{"a", "b"} {
+			c.publish(published, published+100)
+			published += 100
+			c.standing(4)
+			c.publish(published, published+50)
+			published += 50
+			c.kill(nodes[id])
+			c.placed("spread", func(by map[string]int) bool { return by[id] == 0 && by["a"]+by["b"] == 4 })
+			promoted += c.tasks(func(task processor.TaskInfo) bool { return task.Promoted })
+			nodes[id] = c.start(id, "processor")
+		}
+	}
+	if promoted == 0 {
+		t.Error("no standby was promoted")
+	}
+	c.publish(published, published+50)
+	published += 50
+	c.standing(4)
+	if _, err := c.ctl.Trigger(c.within(), control.AppRequest{App: "spread"}); err != nil {
+		t.Fatal(err)
+	}
+	got := map[string][]string{}
+	for ctx := c.within(); ctx.Err() == nil; <-time.After(10 * time.Millisecond) {
+		n := 0
+		got = c.results("spread", published)
+		for _, rows := range got {
+			n += len(rows)
+		}
+		if n >= published {
+			break
+		}
+	}
+	for key := range 23 {
+		var want []string
+		for i, last := key, []int{}; i < published; i += 23 {
+			last = append(last, i)
+			total := 0
+			for _, v := range last[max(0, len(last)-3):] {
+				total += v
+			}
+			want = append(want, fmt.Sprintf(`{"k":"k%d","total":%d}`, key, total))
+		}
+		if rows := got[fmt.Sprintf(`{"k":"k%d"`, key)]; !slices.Equal(rows, want) {
+			t.Errorf("key %d:\n%q, want\n%q", key, rows, want)
+		}
+	}
+}
+
+// standing waits until n tasks stand by, and fails if the state of any was not the
+// owner's.
+func (c *cluster) standing(n int) {
+	c.t.Helper()
+	found := 0
+	for ctx := c.within(); ctx.Err() == nil; <-time.After(10 * time.Millisecond) {
+		found = c.tasks(func(task processor.TaskInfo) bool {
+			if task.Mismatches > 0 {
+				c.t.Errorf("%+v", task)
+			}
+			return task.State == "standby"
+		})
+		if found == n {
+			return
+		}
+	}
+	c.t.Fatalf("%d tasks stand by, want %d", found, n)
+}
+
+// tasks counts those of up to two processors.
+func (c *cluster) tasks(count func(processor.TaskInfo) bool) (n int) {
+	c.t.Helper()
+	inbox := nats.NewInbox()
+	sub, err := c.nc.SubscribeSync(inbox)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	defer func() { _ = sub.Unsubscribe() }()
+	if err := c.nc.PublishRequest("ef.processor.tasks", inbox, nil); err != nil {
+		c.t.Fatal(err)
+	}
+	for range 2 {
+		m, err := sub.NextMsg(500 * time.Millisecond)
+		if err != nil {
+			return n
+		}
+		var list struct{ Tasks []processor.TaskInfo }
+		if err := json.Unmarshal(m.Data, &list); err != nil {
+			c.t.Fatal(err)
+		}
+		for _, task := range list.Tasks {
+			if count(task) {
+				n++
+			}
+		}
+	}
+	return n
 }
 
 // A processor that runs under the name of another one is the one that runs.

@@ -22,6 +22,7 @@ import (
 
 	"eventflux/services/checkpointer"
 	"eventflux/services/checkpointer/consensus"
+	"eventflux/services/merger"
 	"eventflux/services/processor"
 	"eventflux/shared/bus"
 	"eventflux/shared/config"
@@ -41,7 +42,7 @@ const raftStopTimeout = 5 * time.Second
 const monitorTimeout = 5 * time.Second
 
 // Services are those that a node can run.
-var Services = []string{"checkpointer", "processor", "ingest"}
+var Services = []string{"checkpointer", "merger", "processor", "ingest"}
 
 // Node is some of the services in one process, or all.
 type Node struct {
@@ -58,6 +59,7 @@ type Node struct {
 	fsm        *checkpointer.FSM
 	control    *control.Client
 	checkpoint *checkpointer.Service // nil where this node runs none
+	merger     *merger.Service       // the same
 	skipLast   bool                  // tests: stop without a last checkpoint, as a kill does
 }
 
@@ -90,13 +92,18 @@ func (n *Node) open(ctx context.Context) (err error) {
 		return err
 	}
 	n.control = &control.Client{Conn: nc}
-	if n.runs("checkpointer") || n.runs("processor") {
+	if n.runs("checkpointer") || n.runs("merger") || n.runs("processor") {
 		if err := n.openStore(ctx); err != nil {
 			return err
 		}
 	}
 	if n.runs("checkpointer") {
-		return n.openCheckpointer(ctx)
+		if err := n.openCheckpointer(ctx); err != nil {
+			return err
+		}
+	}
+	if n.runs("merger") {
+		return n.openMerger(ctx)
 	}
 	return nil
 }
@@ -186,8 +193,12 @@ func (n *Node) Run(ctx context.Context, ready func(plans []*siddhiql.Plan)) erro
 	if n.checkpoint != nil {
 		checkpoints = start(n.checkpoint.Run)
 	}
+	var merging part
+	if n.merger != nil {
+		merging = start(n.merger.Run)
+	}
 	err := n.serve(ctx, checkpoints, ready)
-	return errors.Join(err, checkpoints.stop())
+	return errors.Join(err, merging.stop(), checkpoints.stop())
 }
 
 // serve deploys the node's own apps and runs processor and ingest.

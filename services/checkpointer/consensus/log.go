@@ -37,8 +37,8 @@ const (
 	lockWait      = time.Second
 )
 
-func openLog(path string) (*logStore, error) {
-	db, err := bbolt.Open(path, 0o640, &bbolt.Options{Timeout: lockWait, FreelistType: bbolt.FreelistMapType})
+func openLog(path string, noSync bool) (*logStore, error) {
+	db, err := bbolt.Open(path, 0o640, &bbolt.Options{Timeout: lockWait, NoSync: noSync, FreelistType: bbolt.FreelistMapType})
 	if errors.Is(err, berrors.ErrTimeout) {
 		return nil, fmt.Errorf("%s is used by another process; stop it, or choose another folder with --data", path)
 	}

@@ -65,6 +65,9 @@ type Config struct {
 	// text.
 	TLS *TLS
 	FSM raft.FSM
+	// NoSync leaves it to the system when the log goes to the disk, so that a power loss
+	// may take what was agreed on: for long tests of other things.
+	NoSync bool
 	// Log is nil for slog.Default.
 	Log *slog.Logger
 }
@@ -129,7 +132,7 @@ func (n *Node) open() (err error) {
 	if err := os.MkdirAll(n.cfg.Dir, 0o750); err != nil {
 		return err
 	}
-	if n.log, err = openLog(filepath.Join(n.cfg.Dir, "log.db")); err != nil {
+	if n.log, err = openLog(filepath.Join(n.cfg.Dir, "log.db"), n.cfg.NoSync); err != nil {
 		return err
 	}
 	logger := hclogTo(n.cfg.Log, n.cfg.Listen == "")

@@ -193,7 +193,7 @@ func TestThree(t *testing.T) {
 }
 
 func TestDamagedEntryIsNamed(t *testing.T) {
-	s, err := openLog(t.TempDir() + "/log.db")
+	s, err := openLog(t.TempDir()+"/log.db", false)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -275,9 +275,6 @@ func (s *Store) Commit(ctx context.Context, c store.Commit) error {
 	if err := c.Check(); err != nil {
 		return err
 	}
-	if err := store.CheckName(headFolder + "/" + c.App); err != nil {
-		return err
-	}
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("commit %s: %w", c.Name, err)
 	}
@@ -343,7 +340,7 @@ func (s *Store) headPath(app string) string { return filepath.Join(s.dir, headFo
 
 // Head implements store.Store.
 func (s *Store) Head(ctx context.Context, app string) (store.Head, error) {
-	if err := errors.Join(store.CheckName(headFolder+"/"+app), ctx.Err()); err != nil {
+	if err := errors.Join(store.CheckApp(app), ctx.Err()); err != nil {
 		return store.Head{}, err
 	}
 	return s.head(app)

@@ -164,6 +164,9 @@ func (s *Store) Commit(ctx context.Context, c store.Commit) error {
 
 // Head implements store.Store.
 func (s *Store) Head(ctx context.Context, app string) (store.Head, error) {
+	if err := store.CheckApp(app); err != nil {
+		return store.Head{}, err
+	}
 	if err := s.begin(ctx, "head", app); err != nil {
 		return store.Head{}, err
 	}

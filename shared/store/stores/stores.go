@@ -3,19 +3,49 @@ package stores
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
 
 	"eventflux/shared/store"
 	"eventflux/shared/store/file"
+	"eventflux/shared/store/redis"
 )
 
-// Open opens the store at url, as the setting store.url has it: file:DIR.
-func Open(_ context.Context, url string, log *slog.Logger) (store.Store, error) {
-	if dir, ok := strings.CutPrefix(url, "file:"); ok {
-		return file.Open(strings.TrimPrefix(dir, "//"), log)
+// Forms are those of a URL, for a person.
+const Forms = "file:DIR, redis://HOST:PORT/DB or rediss:// (with TLS)"
+
+// Check tells what is wrong with a URL. It never repeats it: it may hold a password.
+func Check(url string) error {
+	switch kind, rest, _ := strings.Cut(url, ":"); kind {
+	case "file":
+		if strings.TrimPrefix(rest, "//") == "" {
+			return errors.New("is not of the form file:DIR")
+		}
+		return nil
+	case "redis", "rediss":
+		_, err := redis.Parse(url)
+		return err
 	}
-	scheme, _, _ := strings.Cut(url, ":") // not the rest: it may hold a password
-	return nil, fmt.Errorf("%w: no store is called %q; write file:DIR", store.ErrInvalid, scheme)
+	return errors.New("is none of " + Forms)
+}
+
+// Open opens the store at url, as the setting store.url has it.
+func Open(ctx context.Context, url string, log *slog.Logger) (store.Store, error) {
+	switch kind, rest, _ := strings.Cut(url, ":"); kind {
+	case "file":
+		return opened(file.Open(strings.TrimPrefix(rest, "//"), log))
+	case "redis", "rediss":
+		return opened(redis.Open(ctx, url, log))
+	}
+	return nil, fmt.Errorf("%w: the URL of the store %w", store.ErrInvalid, Check(url))
+}
+
+// opened keeps a nil pointer from becoming a store that is not nil.
+func opened[S store.Store](s S, err error) (store.Store, error) {
+	if err != nil {
+		return nil, err
+	}
+	return s, nil
 }

@@ -28,6 +28,7 @@ func Run(t *testing.T, open func(t *testing.T) func() store.Store) {
 		{"Commit", commit},
 		{"CommitRace", commitRace},
 		{"Fence", fence},
+		{"Replace", replace},
 		{"Invalid", invalid},
 		{"Cancelled", cancelled},
 	} {
@@ -222,6 +223,55 @@ func fence(t *testing.T, open func() store.Store) {
 	must(t, s.Commit(ctx, manifest("a", 4, 6)))
 }
 
+// A manifest comes in the place of another of its epoch, the newest or an older one.
+func replace(t *testing.T, open func() store.Store) {
+	s, ctx := open(), within(t)
+	must(t, s.Commit(ctx, manifest("a", 2, 5)))
+	must(t, s.Commit(ctx, manifest("a", 2, 6)))
+	must(t, s.Put(ctx, "blocks/x", []byte("data")))
+	swap := func(term, epoch uint64, name, replaces string) store.Commit {
+		return store.Commit{
+			App: "a", Term: term, Epoch: epoch, Name: "apps/a/" + name, Manifest: []byte("merged " + name),
+			Objects: []string{"blocks/x"}, Replaces: "apps/a/" + replaces,
+		}
+	}
+	there := func(name string, want error) {
+		t.Helper()
+		got, err := open().Get(ctx, "apps/a/"+name)
+		wantErr(t, "get "+name, err, want)
+		if err == nil && string(got) != "merged "+name {
+			t.Errorf("%s holds %q", name, got)
+		}
+	}
+	for range 2 { // again is no error
+		must(t, open().Commit(ctx, swap(2, 6, "6-m", "6")))
+		wantHead(t, open(), "a", store.Head{Term: 2, Epoch: 6, Name: "apps/a/6-m"})
+	}
+	for range 2 { // an older one leaves the head alone
+		must(t, open().Commit(ctx, swap(2, 5, "5-m", "5")))
+		wantHead(t, open(), "a", store.Head{Term: 2, Epoch: 6, Name: "apps/a/6-m"})
+	}
+	there("6-m", nil)
+	there("5-m", nil)
+	must(t, s.Commit(ctx, swap(2, 6, "6-other", "6"))) // 6 is not the head any more
+	wantHead(t, open(), "a", store.Head{Term: 2, Epoch: 6, Name: "apps/a/6-m"})
+	must(t, s.Commit(ctx, swap(3, 6, "6-n", "6-m"))) // a newer term is noted
+	wantHead(t, open(), "a", store.Head{Term: 3, Epoch: 6, Name: "apps/a/6-n"})
+	wantErr(t, "a swap of the former leader", s.Commit(ctx, swap(2, 6, "6-p", "6-n")), store.ErrFenced)
+	wantErr(t, "a swap of an epoch that is not there yet", s.Commit(ctx, swap(3, 7, "7-m", "7")), store.ErrFenced)
+	there("6-p", store.ErrNotFound)
+	there("7-m", store.ErrNotFound)
+	wantErr(t, "a commit under another name", s.Commit(ctx, manifest("a", 3, 6)), store.ErrFenced)
+	changed := swap(3, 5, "5-m", "5")
+	changed.Manifest = []byte("something else")
+	if err := s.Commit(ctx, changed); err == nil {
+		t.Error("another content under the name of a manifest was taken")
+	}
+	there("5-m", nil)
+	must(t, s.Commit(ctx, manifest("a", 3, 7)))
+	wantHead(t, open(), "a", store.Head{Term: 3, Epoch: 7, Name: "apps/a/7"})
+}
+
 func invalid(t *testing.T, open func() store.Store) {
 	s, ctx := open(), within(t)
 	for _, name := range []string{"", "/a", "a/", "a//b", ".a", "a/../b", "a b", `a\b`, "ä", string(make([]byte, 600))} {
@@ -234,7 +284,17 @@ func invalid(t *testing.T, open func() store.Store) {
 	wantErr(t, "put too much", s.Put(ctx, "a", make([]byte, store.ObjectBytesMax+1)), store.ErrInvalid)
 	wantErr(t, "commit without an app", s.Commit(ctx, manifest("", 1, 1)), store.ErrInvalid)
 	wantErr(t, "commit without a term", s.Commit(ctx, manifest("a", 0, 1)), store.ErrInvalid)
+	wantErr(t, "commit of a part of an app", s.Commit(ctx, manifest("a/b", 1, 1)), store.ErrInvalid)
+	wantErr(t, "a fence of no app", s.Commit(ctx, store.Commit{App: ".a", Term: 1}), store.ErrInvalid)
+	_, err := s.Head(ctx, "a/b")
+	wantErr(t, "head of a part of an app", err, store.ErrInvalid)
+	foreign := manifest("a", 1, 1)
+	foreign.Name = "apps/b/1"
+	wantErr(t, "commit of another app's manifest", s.Commit(ctx, foreign), store.ErrInvalid)
 	wantErr(t, "a fence with a manifest", s.Commit(ctx, manifest("a", 1, 0)), store.ErrInvalid)
+	itself := manifest("a", 1, 1)
+	itself.Replaces = itself.Name
+	wantErr(t, "a manifest that replaces itself", s.Commit(ctx, itself), store.ErrInvalid)
 }
 
 func cancelled(t *testing.T, open func() store.Store) {

@@ -1,0 +1,357 @@
+package checkpointer
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"eventflux/services/checkpointer/consensus"
+	"eventflux/shared/bus"
+	"eventflux/shared/checkpoint"
+	"eventflux/shared/control"
+	"eventflux/shared/state"
+	"eventflux/shared/store"
+)
+
+// leaseTime is how long a merger works before it has to ask again.
+const leaseTime = 15 * time.Second
+
+// lease says which merger works. It is lost with the leadership, and nothing depends
+// on it.
+type lease struct {
+	mu sync.Mutex
+	control.Lease
+}
+
+func (s *Service) lease(_ context.Context, l *leader, r *control.LeaseRequest) (any, error) {
+	if r.ID == "" {
+		return nil, failure(control.CodeInvalid, "a lease for a merger without an id")
+	}
+	now := s.cfg.Now()
+	l.lease.mu.Lock()
+	defer l.lease.mu.Unlock()
+	if l.lease.Holder == r.ID || !now.Before(l.lease.Expires) {
+		l.lease.Holder, l.lease.Expires = r.ID, now.Add(leaseTime)
+	}
+	return l.lease.Lease, nil
+}
+
+// sweeps keeps sweeps and swaps apart. What a merge puts is referred to by nothing until
+// its swap is in Raft, so
+//
+//   - a swap is refused if a sweep may delete what was not used since its merge began, and
+//   - a sweep spares what was used since the merge of a swap began that is under way.
+//
+// What a leader before this one allowed is bounded by the time when this one began.
+type sweeps struct {
+	mu      sync.Mutex
+	allowed time.Time // sweeps may delete what was not used since
+	last    int
+	begun   map[int]time.Time // of the merges whose swaps are under way
+}
+
+func newSweeps(allowed time.Time) sweeps {
+	return sweeps{allowed: allowed, begun: map[int]time.Time{}}
+}
+
+// allow returns what a sweep may delete: what was not used since a time.
+func (s *sweeps) allow(before time.Time) time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, t := range s.begun {
+		before = earliest(before, t)
+	}
+	if before.After(s.allowed) {
+		s.allowed = before
+	}
+	return before
+}
+
+// begin lets a swap go on whose merge began at a time; end ends it.
+func (s *sweeps) begin(merge time.Time) (end func(), ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if merge.Before(s.allowed) {
+		return nil, false
+	}
+	s.last++
+	key := s.last
+	s.begun[key] = merge
+	return func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		delete(s.begun, key)
+	}, true
+}
+
+func earliest(a, b time.Time) time.Time {
+	if b.Before(a) {
+		return b
+	}
+	return a
+}
+
+// live tells what is referred to, and what a sweep may delete. It is from this very
+// leadership: one that is over without knowing could let a sweep delete what was
+// committed since.
+func (s *Service) live(ctx context.Context, l *leader, r *control.LiveRequest) (any, error) {
+	answer := control.Live{Time: s.cfg.Now(), Apps: []control.LiveApp{}}
+	if r.Sweep {
+		grace, slack := s.cfg.grace()
+		before := answer.Time.Add(-grace)
+		for _, a := range s.cfg.FSM.apps() {
+			if a.Open != nil { // its tasks put since it was opened, and not before
+				before = earliest(before, a.Open.Time.Add(-slack))
+			}
+		}
+		// First allow, then look: a swap that is not seen under way is seen in Raft.
+		answer.Before = l.sweeps.allow(before)
+	}
+	for _, a := range s.cfg.FSM.apps() {
+		if a.Removing {
+			continue
+		}
+		app := control.LiveApp{App: a.Name, Generation: a.Generation, Checkpoints: []control.CheckpointRef{}}
+		for _, k := range slices.Backward(a.Committed) {
+			app.Checkpoints = append(app.Checkpoints, k.CheckpointRef)
+		}
+		for _, k := range a.Kept {
+			app.Kept = append(app.Kept, k.CheckpointRef)
+		}
+		answer.Apps = append(answer.Apps, app)
+	}
+	if err := s.cfg.Raft.VerifyLeader(ctx); err != nil {
+		return nil, err
+	}
+	return answer, nil
+}
+
+// swap puts a manifest with shorter chains in the place of a committed one: first into
+// the store, then into Raft, which decides.
+func (s *Service) swap(ctx context.Context, l *leader, r *control.SwapRequest) (any, error) {
+	l.swapping.Lock()
+	defer l.swapping.Unlock()
+	k, err := s.ref(&control.CheckpointRequest{App: r.App, Epoch: r.Epoch})
+	if err != nil {
+		return nil, err
+	}
+	digest := checkpoint.SHA256(r.Manifest)
+	switch k.Digest {
+	case digest:
+		return k.CheckpointRef, nil
+	case r.Digest:
+	default:
+		return nil, failure(control.CodeFenced, "checkpoint %d of app %s has the manifest %s, and not %s any more", r.Epoch, r.App, k.Digest, r.Digest)
+	}
+	_, slack := s.cfg.grace()
+	end, ok := l.sweeps.begin(r.Begun.Add(-slack))
+	if !ok {
+		return nil, failure(control.CodeFenced, "a sweep was allowed to delete what the merge put, which began at %s; merge again", r.Begun)
+	}
+	defer end()
+	name := checkpoint.SwappedName(r.App, r.Epoch, digest)
+	m, err := l.checkSwap(ctx, k, r, name)
+	if err != nil {
+		return nil, err
+	}
+	objects, err := l.objectsOf(ctx, m)
+	if errors.Is(err, checkpoint.ErrCorrupt) {
+		return nil, failure(control.CodeInvalid, "checkpoint %d of app %s is not replaced: %v", r.Epoch, r.App, err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	err = s.cfg.Store.Commit(ctx, store.Commit{
+		App: r.App, Term: uint64(l.term), Epoch: uint64(r.Epoch), Name: name, Manifest: r.Manifest,
+		Objects: objects, Replaces: k.Manifest,
+	})
+	if err != nil {
+		return nil, err
+	}
+	c := &command{Kind: kindSwap, App: r.App, Commit: l.record(m, name, r.Manifest), Replaces: r.Digest}
+	// Until it is known what became of it, sweeps spare what the merge put.
+	for {
+		_, err := l.propose(ctx, c)
+		if err == nil {
+			break
+		}
+		var no *control.Error
+		if errors.As(err, &no) || errors.Is(err, consensus.ErrNotLeader) || !l.pause(ctx) {
+			return nil, err
+		}
+	}
+	l.projectSoon()
+	return c.Commit.CheckpointRef, nil
+}
+
+// pause waits a moment, and returns false if the leadership has ended.
+func (l *leader) pause(ctx context.Context) bool {
+	select {
+	case <-l.done:
+		return false
+	default:
+		return pauseFor(ctx, effectRetry)
+	}
+}
+
+// checkSwap returns the new manifest, if it may come in the place of the old one.
+func (l *leader) checkSwap(ctx context.Context, k *committed, r *control.SwapRequest, name string) (*checkpoint.Manifest, error) {
+	before, err := checkpoint.ReadManifest(ctx, l.s.cfg.Store, k.Manifest, k.Digest)
+	if err != nil {
+		return nil, err
+	}
+	after, err := checkpoint.DecodeManifest(name, r.Manifest)
+	if err == nil {
+		err = checkpoint.CheckSwap(before, after)
+	}
+	if err != nil {
+		return nil, failure(control.CodeInvalid, "the manifest for checkpoint %d of app %s: %v", r.Epoch, r.App, err)
+	}
+	return after, nil
+}
+
+// errGone says that a task stands on what is not there for sure any more.
+var errGone = errors.New("a task stands on a checkpoint that is gone")
+
+// checkInherited refuses a manifest with a run from before its epoch that nothing in
+// Raft refers to: the sweep may delete it at any time. What Raft refers to now stays
+// until the epoch is over.
+func (l *leader) checkInherited(ctx context.Context, a *appState, m *checkpoint.Manifest) error {
+	inherited := m.RunNames()
+	for name, epoch := range inherited {
+		if epoch == m.Epoch {
+			delete(inherited, name) // put since the epoch was opened, which sweeps spare
+		}
+	}
+	err := l.dropReferred(ctx, a, inherited)
+	for name := range inherited {
+		if err == nil {
+			err = fmt.Errorf("%w: run %s is of no checkpoint that is kept", errGone, name)
+		}
+	}
+	return err
+}
+
+// useAgain puts once more what a manifest refers to and Raft does not, while its epoch
+// is open: then sweeps spare it until that is over.
+func (l *leader) useAgain(ctx context.Context, a *appState, m *checkpoint.Manifest) error {
+	strange := m.RunNames()
+	if err := l.dropReferred(ctx, a, strange); err != nil {
+		return err
+	}
+	for p := range m.Partitions {
+		for _, c := range m.Partitions[p].Components {
+			for i := range c.Runs {
+				if _, is := strange[c.Runs[i].Name]; !is {
+					continue
+				}
+				names, err := checkpoint.Objects(ctx, l.s.cfg.Store, &c.Runs[i])
+				if err != nil {
+					return err
+				}
+				for _, name := range names {
+					data, err := l.s.cfg.Store.Get(ctx, name)
+					if err == nil {
+						err = l.s.cfg.Store.Put(ctx, name, data)
+					}
+					if err != nil && !errors.Is(err, store.ErrExists) {
+						return err
+					}
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// dropReferred drops the runs that a manifest in Raft refers to.
+func (l *leader) dropReferred(ctx context.Context, a *appState, runs map[string]state.Epoch) error {
+	var refs []control.CheckpointRef
+	for _, k := range slices.Backward(a.Committed) {
+		refs = append(refs, k.CheckpointRef)
+	}
+	for _, k := range a.Kept {
+		refs = append(refs, k.CheckpointRef)
+	}
+	slices.SortStableFunc(refs, func(x, y control.CheckpointRef) int { return int(y.Epoch) - int(x.Epoch) })
+	for _, ref := range refs { // mostly the first has all
+		if len(runs) == 0 {
+			return nil
+		}
+		old, err := checkpoint.ReadManifest(ctx, l.s.cfg.Store, ref.Manifest, ref.Digest)
+		if errors.Is(err, checkpoint.ErrCorrupt) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		for name := range old.RunNames() {
+			delete(runs, name)
+		}
+	}
+	return nil
+}
+
+// projectSoon has the bucket brought up to date, beside whatever is going on.
+func (l *leader) projectSoon() {
+	select {
+	case l.changed <- struct{}{}:
+	default:
+	}
+}
+
+// projectCheckpoints writes the newest checkpoint of each app into the bucket whenever
+// it has changed.
+func (l *leader) projectCheckpoints(ctx context.Context) {
+	sent := map[string]uint64{}
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-l.changed:
+		}
+		if err := l.projectNewest(ctx, sent); err != nil && ctx.Err() == nil {
+			l.log.Debug("write the newest checkpoints into the cluster's bucket; trying again", "bucket", bus.ClusterBucket, "err", err)
+			if !pauseFor(ctx, projectRetry) {
+				return
+			}
+			l.projectSoon()
+		}
+	}
+}
+
+func (l *leader) projectNewest(ctx context.Context, sent map[string]uint64) error {
+	ctx, cancel := context.WithTimeout(ctx, decideTimeout)
+	defer cancel()
+	var bucket jetstream.KeyValue
+	for _, a := range l.s.cfg.FSM.apps() {
+		if len(a.Committed) == 0 {
+			continue
+		}
+		k := &a.Committed[len(a.Committed)-1]
+		if sent[a.Name] == k.Index {
+			continue
+		}
+		if bucket == nil {
+			var err error
+			if bucket, err = l.s.js.KeyValue(ctx, bus.ClusterBucket); err != nil {
+				return err
+			}
+		}
+		data, err := json.Marshal(control.ProjectedCheckpoint{App: a.Name, CheckpointRef: k.CheckpointRef, Index: k.Index})
+		if err == nil {
+			_, err = bucket.Put(ctx, control.CheckpointKey(a.Name), data)
+		}
+		if err != nil {
+			return err
+		}
+		sent[a.Name] = k.Index
+	}
+	return nil
+}

@@ -1,0 +1,69 @@
+package checkpointer
+
+import (
+	"testing"
+	"time"
+
+	"eventflux/shared/control"
+)
+
+// A sweep spares what the merge of a swap under way has put, and a swap is refused
+// whose merge began before what a sweep may delete.
+func TestSweepsAndSwapsKeepApart(t *testing.T) {
+	at := func(s int) time.Time { return begin.Add(time.Duration(s) * time.Second) }
+	s := newSweeps(at(10))
+	if _, ok := s.begin(at(9)); ok {
+		t.Error("a merge was taken that began before what a former leader may have allowed")
+	}
+	end, ok := s.begin(at(12))
+	if !ok {
+		t.Fatal("a merge was refused, and no sweep may touch it")
+	}
+	other, ok := s.begin(at(15))
+	if !ok {
+		t.Fatal("a second merge was refused")
+	}
+	if got := s.allow(at(20)); !got.Equal(at(12)) {
+		t.Errorf("a sweep may delete what was not used since %s, and the swap of a merge from %s is under way", got, at(12))
+	}
+	end()
+	if got := s.allow(at(20)); !got.Equal(at(15)) {
+		t.Errorf("a sweep may delete what was not used since %s, and the swap of a merge from %s is under way", got, at(15))
+	}
+	other()
+	if got := s.allow(at(20)); !got.Equal(at(20)) {
+		t.Errorf("a sweep may delete what was not used since %s, want %s", got, at(20))
+	}
+	if got := s.allow(at(18)); !got.Equal(at(18)) {
+		t.Errorf("an earlier sweep may delete up to %s", got)
+	}
+	if _, ok := s.begin(at(19)); ok {
+		t.Error("a merge was taken whose objects a sweep may delete")
+	}
+	if _, ok := s.begin(at(20)); !ok {
+		t.Error("a merge was refused, and no sweep may touch it")
+	}
+}
+
+// One merger has the lease until it ends; nobody has it for good.
+func TestLease(t *testing.T) {
+	now := begin
+	s, l := &Service{cfg: Config{Now: func() time.Time { return now }}}, &leader{}
+	ask := func(id string, after time.Duration, want string) {
+		t.Helper()
+		now = now.Add(after)
+		got, err := s.lease(t.Context(), l, &control.LeaseRequest{ID: id})
+		if err != nil || got.(control.Lease).Holder != want {
+			t.Errorf("%s asks, and it is %+v's, want %s: %v", id, got, want, err)
+		}
+	}
+	ask("a", 0, "a")
+	ask("b", leaseTime-1, "a")
+	ask("a", 0, "a") // again
+	ask("b", leaseTime-1, "a")
+	ask("b", 1, "b")
+	ask("a", 1, "b")
+	if _, err := s.lease(t.Context(), l, &control.LeaseRequest{}); err == nil {
+		t.Error("nobody got a lease")
+	}
+}

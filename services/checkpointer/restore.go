@@ -1,0 +1,197 @@
+package checkpointer
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"slices"
+
+	"eventflux/shared/checkpoint"
+	"eventflux/shared/control"
+	"eventflux/shared/store"
+)
+
+// restore is a request that the leader carries out, one after the other.
+type restore struct {
+	request *control.RestoreRequest
+	done    chan<- restored // there is room for one
+}
+
+type restored struct {
+	answer control.Restored
+	err    error
+}
+
+func (s *Service) restore(ctx context.Context, l *leader, r *control.RestoreRequest) (any, error) {
+	done := make(chan restored, 1)
+	select {
+	case l.restores <- restore{r, done}:
+	case <-l.done:
+		return nil, failure(control.CodeUnavailable, "the leader changed; ask again")
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	select {
+	case d := <-done:
+		return d.answer, d.err
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// release lets an app that is held go on.
+func (s *Service) release(ctx context.Context, l *leader, r *control.AppRequest) (any, error) {
+	if _, err := s.known(r.App); err != nil {
+		return nil, err
+	}
+	if _, err := l.propose(ctx, &command{Kind: kindRelease, App: r.App}); err != nil {
+		return nil, err
+	}
+	l.goOn(r.App)
+	l.nudge()
+	if err := l.project(ctx); err != nil {
+		return nil, err
+	}
+	return s.app(ctx, l, r)
+}
+
+// keepRestoring carries out restores until ctx ends.
+func (l *leader) keepRestoring(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case r := <-l.restores:
+			answer, err := l.restore(ctx, r.request)
+			if err != nil && ctx.Err() != nil {
+				err = failure(control.CodeUnavailable, "the leader changed; eventflux app show %s tells whether its generation has", r.request.App)
+			}
+			r.done <- restored{answer, err}
+		}
+	}
+}
+
+// restore commits a checkpoint that begins a new generation. Up to the commit the app
+// runs on as it is; with it, its tasks lose their assignments and load the checkpoint.
+func (l *leader) restore(ctx context.Context, r *control.RestoreRequest) (answer control.Restored, err error) {
+	m, err := l.manifestOf(ctx, r)
+	if err != nil {
+		return answer, err
+	}
+	objects, err := l.objectsOf(ctx, m)
+	if err != nil {
+		return answer, err
+	}
+	if _, err := l.ask(ctx, r.App, message{kind: msgPause}); err != nil {
+		return answer, err
+	}
+	defer l.goOn(r.App)
+	a := l.s.cfg.FSM.app(r.App)
+	if a == nil || a.Removing {
+		return answer, failure(control.CodeNotFound, "app %q was removed", r.App)
+	}
+	m.Generation, m.Epoch, m.Term, m.Time = a.Generation+1, a.Newest+1, l.term, l.s.cfg.Now().UTC()
+	open := &command{Kind: kindOpen, App: r.App, Epoch: m.Epoch, Term: l.term, Time: m.Time}
+	_, _ = rand.Read(open.ID[:]) // never fails
+	if _, err := l.propose(ctx, open); err != nil {
+		return answer, fmt.Errorf("open epoch %d: %w", m.Epoch, err)
+	}
+	if a = l.s.cfg.FSM.app(r.App); a == nil {
+		return answer, failure(control.CodeNotFound, "app %q was removed", r.App)
+	}
+	err = l.useAgain(ctx, a, m)
+	if err == nil {
+		err = l.storeRestored(ctx, m, objects)
+	}
+	if err != nil {
+		l.until(ctx, msgAborted, func() error {
+			_, err := l.propose(ctx, &command{Kind: kindAbort, App: r.App, Epoch: m.Epoch, Reason: "the app could not be restored"})
+			return err
+		})
+		return answer, err
+	}
+	// The manifest is there: whoever leads commits it.
+	l.until(ctx, msgCommitted, func() error { return l.commit(ctx, r.App, m.Epoch) })
+	if ctx.Err() != nil {
+		return answer, ctx.Err()
+	}
+	l.log.Info("app restored", "app", r.App, "generation", m.Generation, "epoch", m.Epoch, "from", r.Epoch)
+	l.nudge()
+	if err := l.project(ctx); err != nil {
+		l.log.Warn("write the cluster's bucket", "err", err)
+	}
+	return control.Restored{Generation: m.Generation, Epoch: m.Epoch}, nil
+}
+
+func (l *leader) storeRestored(ctx context.Context, m *checkpoint.Manifest, objects []string) error {
+	data, err := m.Encode()
+	if err != nil {
+		return err
+	}
+	return l.s.cfg.Store.Commit(ctx, store.Commit{
+		App: m.App, Term: uint64(l.term), Epoch: uint64(m.Epoch), Name: checkpoint.ManifestName(m.App, m.Epoch),
+		Manifest: data, Objects: objects,
+	})
+}
+
+// goOn lets an app's coordinator work again, as Raft has the app now.
+func (l *leader) goOn(app string) {
+	a := l.s.cfg.FSM.app(app)
+	if a == nil {
+		return
+	}
+	owned := map[uint32]uint64{}
+	for p, t := range a.Tasks {
+		owned[p] = t.Assignment
+	}
+	l.tell(loopMessage{app: app, message: message{kind: msgGo, epoch: a.Newest, owned: owned, held: a.Held}})
+}
+
+// manifestOf returns the manifest that a restore asks for, without what makes it a
+// checkpoint of its own.
+func (l *leader) manifestOf(ctx context.Context, r *control.RestoreRequest) (*checkpoint.Manifest, error) {
+	k, err := l.s.ref(&control.CheckpointRequest{App: r.App, Epoch: r.Epoch})
+	if err != nil {
+		return nil, err
+	}
+	m, err := checkpoint.ReadManifest(ctx, l.s.cfg.Store, k.Manifest, k.Digest)
+	if errors.Is(err, checkpoint.ErrCorrupt) {
+		return nil, failure(control.CodeInvalid, "checkpoint %d of app %s cannot be used: %v; eventflux checkpoint ls %[2]s lists others", k.Epoch, r.App, err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	switch r.After {
+	case "", control.Resume:
+		m.Hold = false
+	case control.Hold:
+		m.Hold = true
+	default:
+		return nil, failure(control.CodeInvalid, "after a restore an app can %s or %s, not %q", control.Resume, control.Hold, r.After)
+	}
+	for i := range m.Partitions {
+		p := &m.Partitions[i]
+		p.Output.Positions = map[string]string{} // those of the new generation begin anew
+	}
+	for _, start := range r.Starts {
+		if int(start.Partition) >= len(m.Partitions) || start.Sequence < m.Partitions[start.Partition].Log.Sequence {
+			return nil, failure(control.CodeInvalid, "partition %d cannot start at %d of its log: it is before the barrier of checkpoint %d, or there is no such partition", start.Partition, start.Sequence, k.Epoch)
+		}
+		m.Partitions[start.Partition].Start = &checkpoint.Start{Sequence: start.Sequence, Event: start.Event}
+	}
+	for p, components := range r.Components {
+		if int(p) >= len(m.Partitions) {
+			return nil, failure(control.CodeInvalid, "app %s has no partition %d", r.App, p)
+		}
+		for _, c := range components {
+			have := m.Partitions[p].Components
+			i := slices.IndexFunc(have, func(x checkpoint.Component) bool { return x.ID == c.ID })
+			if i < 0 {
+				return nil, failure(control.CodeInvalid, "partition %d of app %s has no component %q; eventflux state ls %[2]s lists them", p, r.App, c.ID)
+			}
+			have[i] = c
+		}
+	}
+	return m, nil
+}

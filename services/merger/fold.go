@@ -1,0 +1,206 @@
+package merger
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"eventflux/shared/checkpoint"
+	"eventflux/shared/compress"
+	"eventflux/shared/control"
+	"eventflux/shared/state"
+	"eventflux/shared/store"
+)
+
+// mergeApp folds the chains of an app's newest checkpoint that are due. begun is a time
+// before it puts anything, by the leader's clock.
+func (s *Service) mergeApp(ctx context.Context, app *control.LiveApp, begun time.Time) error {
+	if len(app.Checkpoints) == 0 {
+		return nil
+	}
+	ref := app.Checkpoints[0]
+	if s.looked[app.App] == ref.Digest {
+		return nil
+	}
+	m, err := checkpoint.ReadManifest(ctx, s.cfg.Store, ref.Manifest, ref.Digest)
+	if err != nil {
+		return s.gaveUp(app, ref, err)
+	}
+	merged, err := s.lastMerged(ctx, app)
+	if err != nil {
+		return s.gaveUp(app, ref, err)
+	}
+	picked := s.limits().picks(m, merged)
+	if len(picked) == 0 {
+		s.looked[app.App] = ref.Digest
+		return nil
+	}
+	folded, done, err := s.fold(ctx, m, picked)
+	if err != nil {
+		return s.gaveUp(app, ref, err)
+	}
+	data, err := folded.Encode()
+	if err != nil {
+		return err
+	}
+	_, err = s.cfg.Control.Swap(ctx, control.SwapRequest{App: app.App, Epoch: ref.Epoch, Digest: ref.Digest, Begun: begun, Manifest: data})
+	switch code := control.Code(err); {
+	case code == control.CodeFenced || code == control.CodeNotFound:
+		s.counters.overtaken.Add(1)
+		s.log.Debug("a merge was overtaken", "app", app.App, "epoch", ref.Epoch, "err", err)
+		return nil
+	case err != nil:
+		return s.gaveUp(app, ref, err)
+	}
+	s.looked[app.App] = checkpoint.SHA256(data)
+	s.counters.swaps.Add(1)
+	s.counters.chains.Add(uint64(len(picked)))
+	s.counters.saved.Add(done.saved())
+	s.log.Debug("chains merged", "app", app.App, "epoch", ref.Epoch, "chains", len(picked), "saved", done.saved())
+	return nil
+}
+
+// gaveUp passes an error on. What is damaged is not tried again until there is another
+// checkpoint.
+func (s *Service) gaveUp(app *control.LiveApp, ref control.CheckpointRef, err error) error {
+	if errors.Is(err, checkpoint.ErrCorrupt) || control.Code(err) == control.CodeInvalid || control.Code(err) == control.CodeTooLarge {
+		s.looked[app.App] = ref.Digest
+	}
+	return fmt.Errorf("merge checkpoint %d of app %s: %w", ref.Epoch, app.App, err)
+}
+
+// lastMerged returns the newest checkpoint whose chains were folded, or nil.
+func (s *Service) lastMerged(ctx context.Context, app *control.LiveApp) (*checkpoint.Manifest, error) {
+	for _, ref := range app.Checkpoints {
+		if ref.Manifest == checkpoint.ManifestName(app.App, ref.Epoch) {
+			continue // it is as it was committed
+		}
+		m, err := checkpoint.ReadManifest(ctx, s.cfg.Store, ref.Manifest, ref.Digest)
+		if errors.Is(err, checkpoint.ErrCorrupt) {
+			return nil, nil // then what it had is folded once more
+		}
+		return m, err
+	}
+	return nil, nil
+}
+
+// fold folds the picked chains of a checkpoint, and returns the manifest that has them
+// so. The old one stays as it is.
+func (s *Service) fold(ctx context.Context, m *checkpoint.Manifest, picked []pick) (*checkpoint.Manifest, *outcome, error) {
+	metered := &meter{Store: s.cfg.Store}
+	defer func() {
+		s.counters.read.Add(metered.read.Load())
+		s.counters.written.Add(metered.written.Load())
+	}()
+	folded := *m
+	folded.Partitions = slices.Clone(m.Partitions)
+	for p := range folded.Partitions {
+		folded.Partitions[p].Components = slices.Clone(m.Partitions[p].Components)
+	}
+	all := &outcome{before: map[string]int64{}, after: map[string]int64{}}
+	for _, pick := range picked {
+		c := &folded.Partitions[pick.partition].Components[pick.component]
+		was := c.Runs
+		c.Runs = pick.runs
+		var err error
+		if c.Runs, err = s.foldChain(ctx, metered, c, was, all); err != nil {
+			return nil, nil, fmt.Errorf("partition %d, component %s: %w", pick.partition, c.ID, err)
+		}
+	}
+	all.written = int64(metered.written.Load())
+	s.counters.reused.Add(uint64(all.reused()))
+	return &folded, all, nil
+}
+
+// foldChain folds the chain of a component that was another one in its manifest, and
+// notes what both take.
+func (s *Service) foldChain(ctx context.Context, into store.Store, c *checkpoint.Component, was []checkpoint.Run, o *outcome) ([]checkpoint.Run, error) {
+	held := map[string]bool{} // by the manifest that is to be replaced
+	for i := range was {
+		held[was[i].Name] = true
+		if err := note(ctx, s.cfg.Store, &was[i], o.before); err != nil {
+			return nil, err
+		}
+	}
+	runs, err := checkpoint.FoldChain(ctx, into, s.options(c.Runs), c, held)
+	for i := range runs {
+		if err == nil {
+			err = note(ctx, into, &runs[i], o.after)
+		}
+	}
+	return runs, err
+}
+
+// options are those of a base in the place of a chain. Its epoch is that of the newest
+// run: it is the state as of then.
+func (s *Service) options(chain []checkpoint.Run) checkpoint.WriterOptions {
+	choice := s.cfg.Compression
+	if choice == (compress.Choice{}) {
+		choice = state.Cold.Choice()
+	}
+	return checkpoint.WriterOptions{
+		Kind: checkpoint.Base, Epoch: chain[len(chain)-1].Epoch, Choice: choice, Parallel: s.cfg.Workers,
+	}
+}
+
+func note(ctx context.Context, from store.Store, run *checkpoint.Run, sizes map[string]int64) error {
+	objects, err := checkpoint.Footprint(ctx, from, run)
+	for name, n := range objects {
+		sizes[name] = n
+	}
+	return err
+}
+
+// outcome is what folding has changed: the objects of the chains before and after, and
+// what was written.
+type outcome struct {
+	before, after map[string]int64
+	written       int64
+}
+
+// saved returns how much less the store holds once nothing else refers to what was
+// before. Less than nothing: more.
+func (o *outcome) saved() int64 {
+	n := -o.written
+	for name, size := range o.before {
+		if _, stays := o.after[name]; !stays {
+			n += size
+		}
+	}
+	return n
+}
+
+// reused returns the size of what was there before and is there after.
+func (o *outcome) reused() (n int64) {
+	for name, size := range o.after {
+		if _, was := o.before[name]; was {
+			n += size
+		}
+	}
+	return n
+}
+
+// meter counts what goes through a store.
+type meter struct {
+	store.Store
+	read, written atomic.Uint64
+}
+
+// Get implements store.Store.
+func (m *meter) Get(ctx context.Context, name string) ([]byte, error) {
+	data, err := m.Store.Get(ctx, name)
+	m.read.Add(uint64(len(data)))
+	return data, err
+}
+
+// Put implements store.Store.
+func (m *meter) Put(ctx context.Context, name string, data []byte) error {
+	err := m.Store.Put(ctx, name, data)
+	if err == nil {
+		m.written.Add(uint64(len(data)))
+	}
+	return err
+}

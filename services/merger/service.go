@@ -1,0 +1,302 @@
+package merger
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nats.go/micro"
+	"github.com/nats-io/nuid"
+
+	"eventflux/shared/bus"
+	"eventflux/shared/control"
+)
+
+const (
+	// askTimeout bounds how long a pass waits for a leader.
+	askTimeout = 10 * time.Second
+	// renewEvery keeps the lease, of 15 s, while a pass takes long.
+	renewEvery = 5 * time.Second
+	// reportsMax are measured at once; each reads all state of an app.
+	reportsMax = 2
+)
+
+// Service is this process's merger.
+type Service struct {
+	cfg     Config
+	id      string
+	log     *slog.Logger
+	js      jetstream.JetStream
+	commits chan struct{} // some app has a new checkpoint
+	reports chan struct{} // one for each report that is being made
+
+	// Of whoever works.
+	looked map[string]string   // by app, the digest of the manifest with which there is nothing to do
+	known  map[string][]string // what manifests and runs refer to
+	swept  time.Time
+
+	counters counters
+}
+
+// counters are what the merger has done.
+type counters struct {
+	working                                  atomic.Bool
+	swaps, chains, overtaken                 atomic.Uint64
+	read, written, reused                    atomic.Uint64
+	saved                                    atomic.Int64
+	sweeps, sweptObjects, sweptBytes, errors atomic.Uint64
+
+	mu        sync.Mutex
+	lastSweep time.Time
+	lastError string
+}
+
+// New checks the configuration. Nothing is started before Run.
+func New(cfg Config) (*Service, error) {
+	if err := cfg.check(); err != nil {
+		return nil, fmt.Errorf("merger: %w", err)
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.Default()
+	}
+	if cfg.SweepEvery == 0 {
+		cfg.SweepEvery = sweepEveryDefault
+	}
+	js, err := jetstream.New(cfg.Conn)
+	if err != nil {
+		return nil, fmt.Errorf("merger: %w", err)
+	}
+	return &Service{
+		cfg: cfg, id: nuid.Next(), log: cfg.Log, js: js,
+		commits: make(chan struct{}, 1), reports: make(chan struct{}, reportsMax),
+		looked: map[string]string{},
+	}, nil
+}
+
+func (s *Service) limits() limits { return limits{s.cfg.ChainMax, s.cfg.DeltaRatio} }
+
+// Run merges and sweeps until ctx ends.
+func (s *Service) Run(ctx context.Context) error {
+	var group sync.WaitGroup
+	info, err := s.announce(ctx, &group)
+	if err != nil {
+		return fmt.Errorf("merger: %w", err)
+	}
+	group.Go(func() { s.watch(ctx) })
+	tick := time.NewTicker(s.cfg.Interval)
+	defer tick.Stop()
+	for ctx.Err() == nil {
+		s.pass(ctx)
+		select {
+		case <-ctx.Done():
+		case <-tick.C:
+		case <-s.commits:
+		}
+	}
+	_ = info.Stop() // the connection may be gone already
+	group.Wait()
+	return nil
+}
+
+// pass does all that is to be done now, if this merger is the one that works.
+func (s *Service) pass(ctx context.Context) {
+	lease, err := s.lease(ctx)
+	s.counters.working.Store(err == nil && lease.Holder == s.id)
+	if err != nil {
+		s.note(ctx, fmt.Errorf("ask for the lease: %w", err))
+		return
+	}
+	if lease.Holder != s.id {
+		return
+	}
+	working, cancel := context.WithCancel(ctx)
+	var group sync.WaitGroup
+	group.Go(func() { s.keepLease(working) })
+	s.note(ctx, s.Work(ctx))
+	cancel()
+	group.Wait()
+}
+
+// Work merges what is due, and sweeps if it is time, once. It is not for several
+// goroutines at a time; several mergers may.
+func (s *Service) Work(ctx context.Context) error {
+	live, err := s.live(ctx, control.LiveRequest{})
+	if err != nil {
+		return fmt.Errorf("ask what is live: %w", err)
+	}
+	var errs []error
+	for i := range live.Apps {
+		errs = append(errs, s.mergeApp(ctx, &live.Apps[i], live.Time))
+	}
+	if now := time.Now(); now.Sub(s.swept) >= s.cfg.SweepEvery {
+		s.swept = now
+		errs = append(errs, s.sweep(ctx))
+	}
+	return errors.Join(errs...)
+}
+
+func (s *Service) lease(ctx context.Context) (control.Lease, error) {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	return s.cfg.Control.Lease(ctx, control.LeaseRequest{ID: s.id})
+}
+
+func (s *Service) live(ctx context.Context, r control.LiveRequest) (control.Live, error) {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	return s.cfg.Control.Live(ctx, r)
+}
+
+// keepLease keeps other mergers from working until ctx ends. If it fails, they may.
+func (s *Service) keepLease(ctx context.Context) {
+	tick := time.NewTicker(renewEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			_, _ = s.lease(ctx)
+		}
+	}
+}
+
+// note counts and logs what did not work. The next pass tries again.
+func (s *Service) note(ctx context.Context, err error) {
+	if err == nil || ctx.Err() != nil {
+		return
+	}
+	s.counters.errors.Add(1)
+	s.counters.mu.Lock()
+	s.counters.lastError = err.Error()
+	s.counters.mu.Unlock()
+	s.log.Warn("merger; it tries again", "in", s.cfg.Interval, "err", err)
+}
+
+func (c *counters) swept(at time.Time) {
+	c.sweeps.Add(1)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.lastSweep = at
+}
+
+// watch tells of commits until ctx ends. Without it, they are seen with the interval.
+func (s *Service) watch(ctx context.Context) {
+	for ctx.Err() == nil {
+		err := s.watchOnce(ctx)
+		if err != nil && ctx.Err() == nil {
+			s.log.Debug("watch the cluster's bucket; trying again", "bucket", bus.ClusterBucket, "err", err)
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(s.cfg.Interval):
+		}
+	}
+}
+
+func (s *Service) watchOnce(ctx context.Context) error {
+	bucket, err := s.js.KeyValue(ctx, bus.ClusterBucket)
+	if err != nil {
+		return err
+	}
+	watch, err := bucket.Watch(ctx, control.CheckpointKey("*"), jetstream.MetaOnly())
+	if err != nil {
+		return err
+	}
+	defer func() { _ = watch.Stop() }() // the connection may be gone already
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case e, open := <-watch.Updates():
+			if !open {
+				return errors.New("it has ended")
+			}
+			if e == nil {
+				continue // all that was there before has come
+			}
+			select {
+			case s.commits <- struct{}{}:
+			default:
+			}
+		}
+	}
+}
+
+// Status returns what the merger has done so far.
+func (s *Service) Status() control.MergerStatus {
+	c := &s.counters
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return control.MergerStatus{
+		ID: s.id, Working: c.working.Load(),
+		Swaps: c.swaps.Load(), Chains: c.chains.Load(), Overtaken: c.overtaken.Load(),
+		BytesRead: c.read.Load(), BytesWritten: c.written.Load(), BytesReused: c.reused.Load(), BytesSaved: c.saved.Load(),
+		Sweeps: c.sweeps.Load(), LastSweep: c.lastSweep, SweptObjects: c.sweptObjects.Load(), SweptBytes: c.sweptBytes.Load(),
+		Errors: c.errors.Load(), LastError: c.lastError,
+	}
+}
+
+// announce makes the service known to the NATS service registry and takes requests.
+func (s *Service) announce(ctx context.Context, group *sync.WaitGroup) (micro.Service, error) {
+	info, err := micro.AddService(s.cfg.Conn, micro.Config{
+		Name: bus.ServiceName(control.MergerService), Version: s.cfg.Version,
+		Description:  "folds chains of runs, and deletes what nothing refers to",
+		Metadata:     map[string]string{"merger_id": s.id},
+		StatsHandler: func(*micro.Endpoint) any { return s.Status() },
+	})
+	if err != nil {
+		return nil, fmt.Errorf("announce service: %w", err)
+	}
+	for verb, handler := range map[string]micro.HandlerFunc{
+		control.VerbMergerStatus: func(r micro.Request) { respond(r, s.Status(), nil) },
+		control.VerbChains:       func(r micro.Request) { s.answerChains(ctx, group, r) },
+	} {
+		if err := info.AddEndpoint(verb, handler, micro.WithEndpointSubject(bus.ServiceSubject(control.MergerService, verb))); err != nil {
+			_ = info.Stop()
+			return nil, fmt.Errorf("announce endpoint %s: %w", verb, err)
+		}
+	}
+	return info, nil
+}
+
+func (s *Service) answerChains(ctx context.Context, group *sync.WaitGroup, r micro.Request) {
+	var request control.AppRequest
+	if err := json.Unmarshal(r.Data(), &request); err != nil {
+		respond(r, nil, &control.Error{Code: control.CodeInvalid, Text: fmt.Sprintf("the request is no AppRequest: %v", err)})
+		return
+	}
+	select {
+	case s.reports <- struct{}{}:
+	default:
+		respond(r, nil, &control.Error{Code: control.CodeUnavailable, Text: fmt.Sprintf("%d reports are being made; try again", reportsMax)})
+		return
+	}
+	group.Go(func() {
+		defer func() { <-s.reports }()
+		report, err := s.Chains(ctx, request.App)
+		respond(r, report, err)
+	})
+}
+
+// respond answers; whoever asked may have gone.
+func respond(r micro.Request, answer any, err error) {
+	if err == nil {
+		var data []byte
+		if data, err = json.Marshal(answer); err == nil {
+			_ = r.Respond(data)
+			return
+		}
+	}
+	code := control.Code(err)
+	if code == "" {
+		code = control.CodeInternal
+	}
+	_ = r.Error(code, err.Error(), nil)
+}

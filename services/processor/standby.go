@@ -1,0 +1,315 @@
+package processor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"eventflux/shared/bus"
+	"eventflux/shared/checkpoint"
+	"eventflux/shared/control"
+	"eventflux/shared/engine"
+	"eventflux/shared/frame"
+	"eventflux/shared/state"
+	"eventflux/shared/wal"
+)
+
+// What a standby may be ahead of the output stream: beyond it waits.
+const (
+	keptMessagesMax = 100_000
+	keptBytesMax    = 64 << 20
+	// lookEvery is how often a standby asks how far the output stream has come.
+	lookEvery = 200 * time.Millisecond
+)
+
+// standby applies the log of a partition that another processor runs, and keeps the
+// results that are not known to be in the output stream yet. When it is promoted, it
+// puts out those that are missing and goes on as the partition's task.
+type standby struct {
+	promoted chan struct{} // closed
+	once     sync.Once
+	ready    bool // the task's alone: it has state that can be promoted
+
+	// Results of frames, in order, from kept[0] on.
+	kept     []*pile
+	messages int
+	bytes    int
+	looked   time.Time
+
+	reports sync.WaitGroup
+}
+
+func newStandby() *standby { return &standby{promoted: make(chan struct{})} }
+
+func (s *standby) promote() { s.once.Do(func() { close(s.promoted) }) }
+
+// standBy runs until the task is promoted, with nil, or ctx ends.
+func (t *task) standBy(ctx context.Context) error {
+	s := t.standby
+	s.ready = false
+	s.kept, s.messages, s.bytes = nil, 0, 0
+	ctx, cancel := context.WithCancel(ctx)
+	defer s.reports.Wait()
+	defer cancel()
+	waiting, stop := context.WithCancel(ctx)
+	defer stop()
+	go func() {
+		select {
+		case <-s.promoted:
+			stop()
+		case <-ctx.Done():
+		}
+	}()
+	if err := t.openStandby(ctx); err != nil {
+		return err
+	}
+	t.log.Info("task stands by", "checkpoint", t.status.restored.Load(), "from", t.reader.Position(), "log_end", t.reader.Tail())
+	t.status.set(stateReplaying, nil)
+	for {
+		if t.reader.AtTail() && t.status.is() != stateStandby {
+			t.status.set(stateStandby, nil)
+		}
+		if err := t.makeRoom(waiting); err != nil {
+			return t.unlessPromoted(ctx, err)
+		}
+		t.settleIdle()
+		record, err := t.reader.Next(waiting)
+		if err != nil {
+			return t.unlessPromoted(ctx, err)
+		}
+		if err := t.applyStandby(ctx, record); err != nil {
+			return err
+		}
+	}
+}
+
+func (t *task) unlessPromoted(ctx context.Context, err error) error {
+	select {
+	case <-t.standby.promoted:
+		if ctx.Err() == nil {
+			t.standby.ready = true
+			return nil
+		}
+	default:
+	}
+	return err
+}
+
+// openStandby loads the newest checkpoint. It changes nothing that others see.
+func (t *task) openStandby(ctx context.Context) error {
+	list, err := t.service.cfg.Control.Checkpoints(ctx, control.AppRequest{App: t.plan.Name})
+	if err != nil {
+		return fmt.Errorf("list checkpoints: %w", err)
+	}
+	log, err := t.service.js.Stream(ctx, t.logReader().Stream)
+	if err != nil {
+		return err
+	}
+	t.created = log.CachedInfo().Created
+	attached := control.Attached{Generation: list.Generation}
+	for _, k := range list.Checkpoints {
+		if k.State != "committed" {
+			continue
+		}
+		attached.Decided = max(attached.Decided, k.Epoch)
+		if k.Generation == list.Generation {
+			attached.Checkpoints = append(attached.Checkpoints, k.CheckpointRef)
+		}
+	}
+	t.generation = max(attached.Generation, 1)
+	t.last = make([]position, len(t.plan.Streams))
+	if err := t.restoreStandby(ctx, attached); err != nil {
+		return err
+	}
+	t.renderer = newRenderer(t.plan, t.partition, t.last)
+	return nil
+}
+
+// restoreStandby is restore, whatever the output stream has: what it lacks is the
+// owner's business.
+func (t *task) restoreStandby(ctx context.Context, attached control.Attached) error {
+	all := make([]position, len(t.plan.Streams))
+	for i := range all {
+		all[i] = position{seq: ^uint64(0)}
+	}
+	t.last = all
+	err := t.restore(ctx, attached)
+	t.last = make([]position, len(t.plan.Streams))
+	t.muteStart()
+	return err
+}
+
+func (t *task) applyStandby(ctx context.Context, record wal.Record) error {
+	f, err := t.decoder.Decode(record.Data)
+	if err != nil {
+		return fmt.Errorf("log sequence %d: %w", record.Seq, err)
+	}
+	var done engine.Applied
+	if record.Seq == t.start.Sequence && t.start.Event > 0 {
+		done, err = t.applyStart(record.Seq, f)
+	} else {
+		done, err = t.core.Apply(record.Seq, f)
+	}
+	if err != nil {
+		return fmt.Errorf("log sequence %d: %w", record.Seq, err)
+	}
+	p := &pile{}
+	t.renderer.renderInto(p, t.core.Engine, record.Seq, t.last)
+	t.core.ResetOutputs()
+	t.status.count(record.Seq, done, 0, t.core.Dropped())
+	t.standby.keep(p)
+	if f.Kind == frame.Barrier && !done.Repeated {
+		t.reportDigests(ctx, f.Cut)
+	}
+	return nil
+}
+
+func (s *standby) keep(p *pile) {
+	if len(p.messages) > 0 {
+		s.kept = append(s.kept, p)
+		s.messages += len(p.messages)
+		s.bytes += len(p.bytes)
+	}
+}
+
+// makeRoom forgets results that are in the output stream, and waits while too many are
+// not.
+func (t *task) makeRoom(ctx context.Context) error {
+	s := t.standby
+	for {
+		full := s.messages > keptMessagesMax || s.bytes > keptBytesMax
+		if !full && (len(s.kept) == 0 || time.Since(s.looked) < lookEvery) {
+			return nil
+		}
+		newest, err := t.newestResults(ctx)
+		if err != nil {
+			return err
+		}
+		s.looked = time.Now()
+		for len(s.kept) > 0 && covered(s.kept[0], newest) {
+			s.messages -= len(s.kept[0].messages)
+			s.bytes -= len(s.kept[0].bytes)
+			s.kept = s.kept[1:]
+		}
+		if s.messages <= keptMessagesMax && s.bytes <= keptBytesMax {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(lookEvery):
+		}
+	}
+}
+
+// newestResults returns the position of the newest result on each subject.
+func (t *task) newestResults(ctx context.Context) (map[string]position, error) {
+	newest := map[string]position{}
+	for _, s := range published(t.plan) {
+		at, generation, err := t.newestResult(ctx, bus.OutStream(t.plan.Name, t.partition), s)
+		if err != nil {
+			return nil, err
+		}
+		if generation == t.generation {
+			newest[t.renderer.subjects[s.ID]] = at
+		}
+	}
+	return newest, nil
+}
+
+func covered(p *pile, newest map[string]position) bool {
+	for _, m := range p.messages {
+		if m.at.after(newest[m.subject]) {
+			return false
+		}
+	}
+	return true
+}
+
+// putOut hands on the results that the output stream lacks.
+func (t *task) putOut(ctx context.Context) error {
+	streams := map[string]int{}
+	for id, subject := range t.renderer.subjects {
+		streams[subject] = id
+	}
+	for _, kept := range t.standby.kept {
+		open := t.box.fill(ctx, func(p *pile) {
+			for _, m := range kept.messages {
+				if !m.at.after(t.last[streams[m.subject]]) {
+					continue
+				}
+				start := len(p.bytes)
+				p.bytes = append(p.bytes, kept.bytes[m.start:m.end]...)
+				m.start, m.end = start, len(p.bytes)
+				p.messages = append(p.messages, m)
+			}
+		})
+		if !open {
+			return context.Cause(ctx)
+		}
+	}
+	t.standby = nil // it is the partition's task from now on
+	return nil
+}
+
+// reportDigests tells the leader what the state is at a barrier; it compares it with
+// the owner's.
+func (t *task) reportDigests(ctx context.Context, c frame.Cut) {
+	if !t.saver.awaits(c) {
+		return
+	}
+	epoch := state.Epoch(c.Epoch)
+	t.saver.epoch, t.saver.term = epoch, checkpoint.Term(c.Term)
+	r := control.DigestsRequest{App: t.plan.Name, Generation: t.generation, Epoch: epoch, Partition: t.partition, Digests: map[string]state.Digest{}}
+	for _, h := range t.saver.holders {
+		h.Cut(epoch) // nothing will be asked for that was before it
+		h.Committed(epoch)
+		r.Digests[h.Info().ID] = h.Digest()
+	}
+	t.standby.reports.Go(func() {
+		answer, err := t.service.cfg.Control.Digests(ctx, r)
+		switch {
+		case err != nil && ctx.Err() == nil:
+			t.log.Warn("compare digests with the owner's", "epoch", epoch, "err", err)
+		case len(answer.Different) > 0:
+			t.status.mismatches.Add(1)
+			t.log.Error("state differs from that of the partition's owner: one of them is wrong; eventflux checkpoint verify --full tells whether the owner is", "epoch", epoch, "components", answer.Different)
+		}
+	})
+}
+
+// errStandbyStale has the task begin anew.
+var errStandbyStale = fmt.Errorf("it stood by for another generation: %w", errFenced)
+
+// takePromotion makes the standby's state that of the partition's task.
+func (t *task) takePromotion(ctx context.Context, attached control.Attached) error {
+	if max(attached.Generation, 1) != t.generation || attached.Held {
+		return errStandbyStale
+	}
+	newest := t.renderer.newest
+	t.renderer = newRenderer(t.plan, t.partition, t.last)
+	for i := range newest {
+		if newest[i].after(t.renderer.newest[i]) {
+			t.renderer.newest[i] = newest[i]
+		}
+	}
+	passed := t.saver
+	t.saver = newSaver(t, attached, passed.registry)
+	t.start = checkpoint.Start{}
+	if passed.epoch <= attached.Decided {
+		return nil
+	}
+	// Its barrier is behind this task, which could not prepare it.
+	t.saver.epoch, t.saver.term = passed.epoch, passed.term
+	p := &part{epoch: passed.epoch, term: passed.term}
+	t.standby.reports.Go(func() {
+		ctx, cancel := context.WithTimeout(ctx, heartbeatWait)
+		defer cancel()
+		if err := t.saver.fail(ctx, p, errors.New("a standby has taken the partition over behind the barrier")); err != nil && ctx.Err() == nil {
+			t.log.Warn("give up the checkpoint at hand", "epoch", p.epoch, "err", err)
+		}
+	})
+	return nil
+}

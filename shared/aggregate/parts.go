@@ -1,0 +1,437 @@
+package aggregate
+
+import (
+	"cmp"
+	"fmt"
+	"math/bits"
+	"slices"
+)
+
+// partItemsMax is how many items a part has at most. It is what is written where
+// one has changed.
+const partItemsMax = 64
+
+// parts holds items by key, for many groups. The items of a group are in parts, in
+// the order of their keys: a part has all the items whose keys begin with certain
+// bits, the fewest by which there are no more than partItemsMax. How a group came
+// about does not show, and one more item or one less changes a part, splits it or
+// joins two. A group of a few items, which most are, is one part and a short slice;
+// a large one costs a search over parts and a short move.
+type parts[V any] struct {
+	groups  [][]part[V]
+	tracked bool // ChangedParts was called, so what changes from now on is of interest
+	changed []partName
+	spare   [][]item[V] // memory of parts that have gone
+}
+
+// part is one part of a group. Only that of no bits at all can be empty.
+type part[V any] struct {
+	items []item[V] // by key
+	last  uint64    // the largest key that can be here, as ordered
+	bits  uint8     // how many leading bits of the keys are those of the part
+	dirty bool      // its name is in changed
+}
+
+func newPart[V any](items []item[V], leading uint8, key int64) part[V] {
+	return part[V]{items: items, bits: leading, last: ordered(key) | behind(leading)}
+}
+
+// has reports whether key belongs to the part.
+func (p *part[V]) has(key int64) bool { return ordered(key)|behind(p.bits) == p.last }
+
+// first is the smallest key that can be here, as ordered.
+func (p *part[V]) first() uint64 { return p.last &^ behind(p.bits) }
+
+// item is a value with its key. Where two items have one key, their order is open.
+type item[V any] struct {
+	key   int64
+	value V
+}
+
+// partName tells a part from others: the leading bits of its keys, as they are
+// ordered, and 0 behind them.
+type partName struct {
+	slot  int32
+	bits  uint8
+	first uint64
+}
+
+// sortByKey puts items in order.
+func sortByKey[V any](items []item[V]) {
+	slices.SortFunc(items, func(a, b item[V]) int { return cmp.Compare(a.key, b.key) })
+}
+
+// ordered maps keys to unsigned numbers in the same order.
+func ordered(key int64) uint64 { return uint64(key) ^ 1<<63 }
+
+// behind has a 1 for each bit that is not among the leading ones.
+func behind(leading uint8) uint64 { return ^uint64(0) >> leading }
+
+// alike returns how many leading bits two keys share.
+func alike(a, b int64) uint8 { return uint8(bits.LeadingZeros64(uint64(a ^ b))) }
+
+// find returns the part of a key, or, with false, where it would be.
+func find[V any](group []part[V], key int64) (int, bool) {
+	if len(group) == 1 && group[0].bits == 0 {
+		return 0, true
+	}
+	k := ordered(key)
+	low, high := 0, len(group)
+	for low < high {
+		middle := int(uint(low+high) >> 1)
+		if group[middle].last < k {
+			low = middle + 1
+		} else {
+			high = middle
+		}
+	}
+	return low, low < len(group) && group[low].has(key)
+}
+
+// search returns the place of the first item of a key, or where it would be.
+func search[V any](items []item[V], key int64) (int, bool) {
+	low, high := 0, len(items)
+	for low < high {
+		middle := int(uint(low+high) >> 1)
+		if items[middle].key < key {
+			low = middle + 1
+		} else {
+			high = middle
+		}
+	}
+	return low, low < len(items) && items[low].key == key
+}
+
+// touch notes that part n of a slot is another one now, or is about to go. The part
+// without a name is none that is noted.
+func (x *parts[V]) touch(slot, n int) {
+	if x.tracked {
+		x.note(slot, n)
+	}
+}
+
+func (x *parts[V]) note(slot, n int) {
+	if p := &x.groups[slot][n]; !p.dirty && p.bits > 0 {
+		p.dirty = true
+		x.changed = append(x.changed, partName{int32(slot), p.bits, p.first()})
+	}
+}
+
+// put inserts an item at place i of part n.
+func (x *parts[V]) put(slot, n, i int, it item[V]) {
+	p := &x.groups[slot][n]
+	p.items = append(p.items, it)
+	if i < len(p.items)-1 {
+		copy(p.items[i+1:], p.items[i:])
+		p.items[i] = it
+	}
+	x.touch(slot, n)
+	if len(p.items) > partItemsMax {
+		x.split(slot, n)
+	}
+}
+
+// begin makes part n, of an item that belongs to none.
+func (x *parts[V]) begin(slot, n int, it item[V]) {
+	group := x.groups[slot]
+	p := newPart(append(x.take(), it), gapBits(group, n, it.key), it.key)
+	x.groups[slot] = slices.Insert(group, n, p)
+	x.touch(slot, n)
+}
+
+// gapBits returns the bits of a part that a key between two parts needs, so as to
+// be none of the parts that were split to make those.
+func gapBits[V any](group []part[V], n int, key int64) uint8 {
+	leading := uint8(0)
+	if n > 0 {
+		leading = 1 + alike(group[n-1].items[0].key, key)
+	}
+	if n < len(group) {
+		leading = max(leading, 1+alike(group[n].items[0].key, key))
+	}
+	return leading
+}
+
+// split makes two parts of one that has too many items, unless they have one key.
+func (x *parts[V]) split(slot, n int) {
+	items := x.groups[slot][n].items
+	at, leading := cutOf(items)
+	if at == 0 {
+		return
+	}
+	behind := newPart(append(x.take(), items[at:]...), leading, items[at].key)
+	clear(items[at:])
+	x.groups[slot][n] = newPart(items[:at], leading, items[0].key)
+	x.groups[slot] = slices.Insert(x.groups[slot], n+1, behind)
+	x.touch(slot, n)
+	x.touch(slot, n+1)
+}
+
+// cutOf returns where the first bit changes in which items differ, and how many
+// bits that is; 0 if they are of one key.
+func cutOf[V any](items []item[V]) (at int, leading uint8) {
+	first, last := items[0].key, items[len(items)-1].key
+	if first == last {
+		return 0, 0
+	}
+	leading = alike(first, last) + 1
+	at, _ = search(items, int64((ordered(last)&^behind(leading))^1<<63))
+	return at, leading
+}
+
+// drop removes item i of part n.
+func (x *parts[V]) drop(slot, n, i int) {
+	p := &x.groups[slot][n]
+	x.touch(slot, n)
+	last := len(p.items) - 1
+	copy(p.items[i:], p.items[i+1:])
+	p.items[last] = item[V]{}
+	p.items = p.items[:last]
+	if p.bits > 0 {
+		x.shrink(slot, n)
+	}
+}
+
+// shrink joins part n, which has an item less, with others for as long as it can.
+func (x *parts[V]) shrink(slot, n int) {
+	for {
+		m, joins := besides(x.groups[slot], n)
+		if !joins {
+			break
+		}
+		if m >= 0 {
+			x.touch(slot, m)
+			n = min(n, m)
+			x.join(slot, n)
+		}
+		p := &x.groups[slot][n]
+		p.bits, p.dirty = p.bits-1, false
+		p.last |= behind(p.bits)
+		x.touch(slot, n)
+	}
+	if group := x.groups[slot]; len(group[n].items) == 0 && len(group) > 1 {
+		x.give(group[n].items)
+		x.groups[slot] = slices.Delete(group, n, n+1)
+	}
+}
+
+// besides says whether part n has to be one with all that differs from it in its
+// last bit: part m, or, if m is -1, nothing.
+func besides[V any](group []part[V], n int) (m int, joins bool) {
+	p := &group[n]
+	if p.bits == 0 {
+		return -1, false
+	}
+	m = n + 1
+	if p.last>>(64-p.bits)&1 == 1 {
+		m = n - 1
+	}
+	if m < 0 || m == len(group) || (group[m].last^p.last)&^behind(p.bits-1) != 0 {
+		return -1, true
+	}
+	return m, group[m].bits == p.bits && len(p.items)+len(group[m].items) <= partItemsMax
+}
+
+// join puts the items of part n+1 behind those of part n.
+func (x *parts[V]) join(slot, n int) {
+	group := x.groups[slot]
+	group[n].items = append(group[n].items, group[n+1].items...)
+	x.give(group[n+1].items)
+	x.groups[slot] = slices.Delete(group, n+1, n+2)
+}
+
+// sparesMax is how many parts may come and go in turn without new memory.
+const sparesMax = 8
+
+// take returns memory for the items of a part, and give takes some back.
+func (x *parts[V]) take() []item[V] {
+	n := len(x.spare)
+	if n == 0 {
+		return nil
+	}
+	items := x.spare[n-1]
+	x.spare = x.spare[:n-1]
+	return items
+}
+
+func (x *parts[V]) give(items []item[V]) {
+	if len(x.spare) < sparesMax {
+		clear(items)
+		x.spare = append(x.spare, items[:0])
+	}
+}
+
+// Clear empties the slot, and keeps the memory of a small group.
+func (x *parts[V]) Clear(slot int) {
+	x.groups = grow(x.groups, slot)
+	group := x.groups[slot]
+	if len(group) == 0 {
+		return
+	}
+	for n := range group {
+		x.touch(slot, n)
+	}
+	items := group[0].items
+	clear(items)
+	clear(group)
+	group[0] = newPart(items[:0], 0, 0)
+	x.groups[slot] = group[:1]
+}
+
+// has returns the number of items of a slot.
+func (x *parts[V]) has(slot int) (n int) {
+	for i := range x.groups[slot] {
+		n += len(x.groups[slot][i].items)
+	}
+	return n
+}
+
+// nameless returns the items that are in the part without a name, if there is one.
+func (x *parts[V]) nameless(slot int) []item[V] {
+	if group := x.groups[slot]; len(group) == 1 && group[0].bits == 0 {
+		return group[0].items
+	}
+	return nil
+}
+
+// ChangedParts implements Parted.
+func (x *parts[V]) ChangedParts(visit func(slot int, name []byte)) {
+	if !x.tracked {
+		x.tracked = true
+		for slot := range x.groups {
+			x.Parts(slot, func(name []byte) { visit(slot, name) })
+		}
+		return
+	}
+	var scratch [9]byte
+	for _, name := range x.changed {
+		if p := x.part(name); p != nil {
+			p.dirty = false
+		}
+		visit(int(name.slot), name.append(scratch[:0]))
+	}
+	x.changed = x.changed[:0]
+}
+
+// Parts implements Parted.
+func (x *parts[V]) Parts(slot int, visit func(name []byte)) {
+	x.groups = grow(x.groups, slot)
+	var scratch [9]byte
+	for i := range x.groups[slot] {
+		if p := &x.groups[slot][i]; p.bits > 0 {
+			visit(partName{0, p.bits, p.first()}.append(scratch[:0]))
+		}
+	}
+}
+
+// part returns the part of that name, or nil.
+func (x *parts[V]) part(name partName) *part[V] {
+	x.groups = grow(x.groups, int(name.slot))
+	n, ok := find(x.groups[name.slot], int64(name.first^1<<63))
+	if !ok || x.groups[name.slot][n].bits != name.bits {
+		return nil
+	}
+	return &x.groups[name.slot][n]
+}
+
+// named returns the items of a part that has a name; none if there is no such part.
+func (x *parts[V]) named(slot int, name []byte) []item[V] {
+	parsed, err := parsePartName(slot, name)
+	if err != nil {
+		return nil
+	}
+	if p := x.part(parsed); p != nil {
+		return p.items
+	}
+	return nil
+}
+
+// append writes the bytes that have the leading bits, and how many those are.
+func (n partName) append(dst []byte) []byte {
+	for i := uint8(0); i < n.bits; i += 8 {
+		dst = append(dst, byte(n.first>>(56-i)))
+	}
+	return append(dst, n.bits)
+}
+
+func parsePartName(slot int, name []byte) (partName, error) {
+	last := len(name) - 1
+	if last < 1 || last > 8 || int(name[last]+7)/8 != last {
+		return partName{}, fmt.Errorf("part %x has no name", name)
+	}
+	n := partName{int32(slot), name[last], 0}
+	for i, b := range name[:last] {
+		n.first |= uint64(b) << (56 - 8*i)
+	}
+	if n.first&behind(n.bits) != 0 {
+		return partName{}, fmt.Errorf("part %x has more bits than its name says", name)
+	}
+	return n, nil
+}
+
+// load adds a part. Its items are in order.
+func (x *parts[V]) load(slot int, name []byte, items []item[V]) error {
+	x.groups = grow(x.groups, slot)
+	if group := x.groups[slot]; len(group) == 1 && len(group[0].items) == 0 {
+		x.groups[slot] = group[:0]
+	}
+	if len(name) == 0 && len(items) == 0 {
+		return nil
+	}
+	leading := uint8(0)
+	if len(name) > 0 {
+		parsed, err := parsePartName(slot, name)
+		if err != nil {
+			return err
+		}
+		if leading = parsed.bits; len(items) == 0 || ordered(items[0].key)&^behind(leading) != parsed.first {
+			return fmt.Errorf("part %x has no items, or others", name)
+		}
+	}
+	p := newPart(items, leading, items[0].key)
+	last := items[len(items)-1].key
+	if !p.has(last) || len(items) > partItemsMax && items[0].key != last {
+		return fmt.Errorf("part %x has items of others, or too many: %d", name, len(items))
+	}
+	group := x.groups[slot]
+	n, covered := find(group, items[0].key)
+	if covered || n < len(group) && p.has(group[n].items[0].key) || n > 0 && p.has(group[n-1].items[0].key) {
+		return fmt.Errorf("part %x is in another one, or has one in it", name)
+	}
+	x.groups[slot] = slices.Insert(group, n, p)
+	return nil
+}
+
+// CheckParts implements Parted.
+func (x *parts[V]) CheckParts(slot int) error {
+	x.groups = grow(x.groups, slot)
+	group := x.groups[slot]
+	for n := range group {
+		if _, joins := besides(group, n); joins {
+			return fmt.Errorf("part %d of %d should be one with that beside it", n, len(group))
+		}
+	}
+	return nil
+}
+
+// fill sets the items of a slot that is empty. They are in order.
+func (x *parts[V]) fill(slot int, items []item[V]) {
+	x.groups = grow(x.groups, slot)
+	x.groups[slot] = divide(x.groups[slot][:0], items, 0)
+	for n := range x.groups[slot] {
+		x.touch(slot, n)
+	}
+}
+
+// divide appends parts of items whose keys share the leading bits.
+func divide[V any](group []part[V], items []item[V], leading uint8) []part[V] {
+	if len(items) > partItemsMax {
+		if at, next := cutOf(items); at > 0 {
+			return divide(divide(group, items[:at:at], next), items[at:], next)
+		}
+	}
+	if len(items) == 0 {
+		return group
+	}
+	return append(group, newPart(items, leading, items[0].key))
+}

@@ -1,0 +1,61 @@
+package control
+
+import (
+	"context"
+
+	"eventflux/shared/checkpoint"
+	"eventflux/shared/state"
+)
+
+// The verbs of restores.
+const (
+	VerbRestore = "restore" // RestoreRequest → Restored
+	VerbRelease = "release" // AppRequest → App
+)
+
+// RestoreRequest begins a new generation of an app from a checkpoint: its tasks load
+// what it says, and their results carry the generation. It is not idempotent: each one
+// that succeeds begins another generation.
+type RestoreRequest struct {
+	App string `json:"app"`
+	// Epoch is the checkpoint that tasks load.
+	Epoch state.Epoch `json:"epoch"`
+	// Starts has, for partitions that are to go on at a later place than the
+	// checkpoint's barrier, that place: the log up to it is applied without results.
+	Starts []Start `json:"starts,omitempty"`
+	// Components replace those of the checkpoint, by partition. Their runs are in the
+	// store.
+	Components map[uint32][]checkpoint.Component `json:"components,omitempty"`
+	// After is what becomes of the app then; "" is Resume.
+	After string `json:"after,omitempty"`
+}
+
+// What becomes of an app that was restored.
+const (
+	Resume = "resume" // tasks follow the log
+	Hold   = "hold"   // tasks stop at their starts, until VerbRelease
+)
+
+// Start is the place in a partition's log at which it goes on.
+type Start struct {
+	Partition uint32 `json:"partition"`
+	checkpoint.Start
+}
+
+// Restored is the answer to VerbRestore: tasks will reload.
+type Restored struct {
+	Generation checkpoint.Generation `json:"generation"`
+	Epoch      state.Epoch           `json:"epoch"` // of the checkpoint that the restore made
+}
+
+// Restore begins a new generation of an app.
+func (c *Client) Restore(ctx context.Context, r RestoreRequest) (a Restored, err error) {
+	err = c.Do(ctx, VerbRestore, r, &a)
+	return a, err
+}
+
+// Release lets an app that is held go on.
+func (c *Client) Release(ctx context.Context, r AppRequest) (a App, err error) {
+	err = c.Do(ctx, VerbRelease, r, &a)
+	return a, err
+}

@@ -1,0 +1,143 @@
+package scratch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"eventflux/shared/engine"
+	"eventflux/shared/frame"
+	"eventflux/shared/wal"
+)
+
+// Log gives the frames of a log one after the other, from where it was opened, and
+// io.EOF where no more are wanted.
+type Log interface {
+	Next(ctx context.Context) (wal.Record, error)
+}
+
+// Bounded is a log up to a sequence, although it may go on.
+func Bounded(r *wal.Reader, end uint64) Log { return &bounded{r, end} }
+
+type bounded struct {
+	reader *wal.Reader
+	end    uint64
+}
+
+func (b *bounded) Next(ctx context.Context) (wal.Record, error) {
+	if b.reader.Position() > b.end {
+		return wal.Record{}, io.EOF
+	}
+	return b.reader.Next(ctx)
+}
+
+// Watch is told of a replay. Each may be nil.
+type Watch struct {
+	// Frame is called behind each frame, and may take the outputs.
+	Frame func(seq uint64, f *frame.Frame, r engine.Reached, bytes int)
+	// Step is called behind each chunk of events, and behind time that passed. It makes a
+	// replay slower.
+	Step func(seq uint64, f *frame.Frame, s engine.Step)
+}
+
+// Done says what a replay was.
+type Done struct {
+	// At is the place that was reached. At an instant it is the last event before it.
+	At     Position
+	Frames uint64
+	Events uint64
+	Bytes  int64
+	// Reached: the target is at or before the end of the log.
+	Reached bool
+}
+
+// Replay applies the log from the task's place up to the target. It fails where the log
+// is damaged, and where there is no such target.
+func (t *Task) Replay(ctx context.Context, log Log, to Target, w Watch) (Done, error) {
+	var done Done
+	for {
+		if !to.Timed && t.at.Compare(to.Position) >= 0 {
+			done.Reached = true
+			break
+		}
+		record, err := log.Next(ctx)
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return done, err
+		}
+		more, err := t.one(record, to, w, &done)
+		if err != nil {
+			return done, fmt.Errorf("log sequence %d: %w", record.Seq, err)
+		}
+		if !more {
+			done.Reached = true
+			break
+		}
+	}
+	if to.Timed && !t.plan.Playback {
+		t.Core.Advance(to.Time)
+		if w.Step != nil {
+			w.Step(t.at.Sequence, nil, engine.Step{})
+		}
+		t.Core.ResetOutputs()
+	}
+	done.At = t.at
+	return done, nil
+}
+
+// one applies a frame, or the part of it before the target; false if the target is
+// reached with it.
+func (t *Task) one(record wal.Record, to Target, w Watch, done *Done) (bool, error) {
+	if record.Seq != t.at.Sequence+1 || t.at.Event > 0 {
+		return false, fmt.Errorf("it does not follow %s", t.at)
+	}
+	f, err := t.decoder.Decode(record.Data)
+	if err != nil {
+		return false, err
+	}
+	r, err := t.apply(record.Seq, f, to, w)
+	if err != nil {
+		return false, err
+	}
+	done.Bytes += int64(len(record.Data))
+	if !r.Whole && r.Rows == 0 {
+		return false, nil // it is past the target
+	}
+	t.at = Position{Sequence: record.Seq}
+	if !r.Whole {
+		t.at.Event = r.Rows
+	}
+	done.Frames++
+	done.Events += uint64(r.Events)
+	if w.Frame != nil {
+		w.Frame(record.Seq, f, r, len(record.Data))
+	}
+	t.Core.ResetOutputs()
+	return r.Whole && (to.Timed || t.at.Compare(to.Position) < 0), nil
+}
+
+func (t *Task) apply(seq uint64, f *frame.Frame, to Target, w Watch) (engine.Reached, error) {
+	u := engine.Until{Timed: to.Timed, Time: to.Time}
+	last := !to.Timed && seq == to.Sequence && to.Event > 0
+	if last {
+		u.Event = to.Event
+	}
+	if w.Step != nil {
+		u.Step = func(s engine.Step) { w.Step(seq, f, s) }
+	}
+	if !last && !to.Timed && w.Step == nil {
+		applied, err := t.Core.Apply(seq, f)
+		return engine.Reached{Applied: applied, Rows: uint64(f.Rows()), Whole: true}, err
+	}
+	r, err := t.Core.ApplyUntil(seq, f, &u)
+	if err != nil || !last || r.Rows == to.Event {
+		return r, err
+	}
+	if r.Whole {
+		return r, fmt.Errorf("it has %d events, and event %d was asked for", f.Rows(), to.Event)
+	}
+	return r, fmt.Errorf("event %d arrives together with others, the first of which is %d: ask for what was before them or after them", to.Event, r.Rows+1)
+}

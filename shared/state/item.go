@@ -1,0 +1,22 @@
+package state
+
+import "encoding/json"
+
+// Item is a part of a component's state as people read it, such as a row of a window
+// or a group.
+type Item struct {
+	// Key names it within its component: a group's values, or the number of a row. In a
+	// partition it begins with the partition key and a slash.
+	Key string
+	// Entry is the key of the entry that it is stored in.
+	Entry []byte
+	Value json.RawMessage
+}
+
+// Lister is a Source that can say in words what it holds. It is optional: without it
+// entries are shown as bytes.
+type Lister interface {
+	// Items calls visit with each item, in the order of the state where that means
+	// something; false, without a call, if this one cannot say. What visit gets is its own.
+	Items(visit func(Item)) bool
+}

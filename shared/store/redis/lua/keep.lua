@@ -1,0 +1,6 @@
+local writer, keys = stored()
+if not writer then
+	return 'absent'
+end
+keep(keys)
+return 'ok'

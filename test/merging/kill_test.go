@@ -1,0 +1,125 @@
+package merging
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"testing"
+	"time"
+
+	"eventflux/shared/store"
+	"eventflux/shared/store/memory"
+)
+
+var errKilled = errors.New("killed")
+
+// mortal is a store as a process has it that is killed at one of its operations: before
+// it, or after it and before it has heard. Then no operation of it happens any more.
+type mortal struct {
+	store.Store
+	mu    sync.Mutex
+	left  int // operations until then; less than 0: it lives
+	after bool
+}
+
+// arm kills the process at operation n from now, from 1 on; 0 disarms. It returns whether
+// it was killed since the last call.
+func (m *mortal) arm(n int, after bool) (killed bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	killed = m.left == 0
+	if m.left, m.after = n, after; n == 0 {
+		m.left = -1
+	}
+	return killed
+}
+
+func (m *mortal) do(op func() error) error {
+	m.mu.Lock()
+	if m.left > 0 {
+		m.left--
+		if m.left == 0 && m.after {
+			m.mu.Unlock()
+			_ = op()
+			return errKilled
+		}
+	}
+	dead := m.left == 0
+	m.mu.Unlock()
+	if dead {
+		return errKilled
+	}
+	return op()
+}
+
+func (m *mortal) Put(ctx context.Context, name string, data []byte) error {
+	return m.do(func() error { return m.Store.Put(ctx, name, data) })
+}
+
+func (m *mortal) Get(ctx context.Context, name string) (data []byte, err error) {
+	err = m.do(func() (err error) { data, err = m.Store.Get(ctx, name); return err })
+	return data, err
+}
+
+func (m *mortal) List(ctx context.Context, prefix string, visit func(store.Object) error) error {
+	return m.do(func() error { return m.Store.List(ctx, prefix, visit) })
+}
+
+func (m *mortal) Delete(ctx context.Context, name string, since time.Time) error {
+	return m.do(func() error { return m.Store.Delete(ctx, name, since) })
+}
+
+func (m *mortal) Commit(ctx context.Context, c store.Commit) error {
+	return m.do(func() error { return m.Store.Commit(ctx, c) })
+}
+
+func (m *mortal) Head(ctx context.Context, app string) (h store.Head, err error) {
+	err = m.do(func() (err error) { h, err = m.Store.Head(ctx, app); return err })
+	return h, err
+}
+
+// Whoever is killed at whichever operation of merge, swap and sweep: every checkpoint
+// can be restored, the next merger goes on, and no garbage stays for good.
+func TestKilledAtEveryOperation(t *testing.T) {
+	for _, who := range []string{"merger", "checkpointer"} {
+		for _, after := range []bool{false, true} {
+			name := who + " before"
+			if after {
+				name = who + " after"
+			}
+			t.Run(name, func(t *testing.T) {
+				s := memory.New()
+				victims := map[string]*mortal{"merger": {Store: s, left: -1}, "checkpointer": {Store: s, left: -1}}
+				r := newRig(t, options{store: s, leader: victims["checkpointer"], grace: time.Millisecond, retain: 2})
+				victim := victims[who]
+				kills := 0
+				for n := 1; ; n++ {
+					for len(r.task.chain) < 5 {
+						r.checkpoint(heard, nil)
+					}
+					m := r.merger(victims["merger"])
+					victim.arm(n, after)
+					err := m.Work(r.within())
+					killed := victim.arm(0, false)
+					r.verify()
+					if !killed {
+						must(t, err)
+						break
+					}
+					kills++
+					r.attach() // and all that a task reads of it is there
+					r.checkpoint(heard, nil)
+				}
+				m := r.merger(s)
+				must(t, m.Work(r.within()))
+				r.verify()
+				r.clean(m)
+				r.verify()
+				if least := map[string]int{"merger": 15, "checkpointer": 3}[who]; kills < least {
+					t.Errorf("%d kills; a merge has more operations than that", kills)
+				}
+				t.Logf("%d kills", kills)
+			})
+		}
+	}
+}

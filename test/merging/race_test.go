@@ -1,0 +1,257 @@
+package merging
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"testing"
+	"time"
+
+	"eventflux/services/merger"
+	"eventflux/shared/checkpoint"
+	"eventflux/shared/control"
+	"eventflux/shared/store"
+	"eventflux/shared/store/memory"
+)
+
+// gate is a store as a merger has it that does one operation for each token.
+type gate struct {
+	store.Store
+	tokens chan struct{}
+	open   chan struct{} // closed: no more tokens are needed
+}
+
+func newGate(s store.Store) *gate {
+	return &gate{s, make(chan struct{}), make(chan struct{})}
+}
+
+func (g *gate) pass() {
+	select {
+	case <-g.tokens:
+	case <-g.open:
+	}
+}
+
+func (g *gate) Put(ctx context.Context, name string, data []byte) error {
+	g.pass()
+	return g.Store.Put(ctx, name, data)
+}
+
+func (g *gate) Get(ctx context.Context, name string) ([]byte, error) {
+	g.pass()
+	return g.Store.Get(ctx, name)
+}
+
+func (g *gate) List(ctx context.Context, prefix string, visit func(store.Object) error) error {
+	g.pass()
+	return g.Store.List(ctx, prefix, visit)
+}
+
+func (g *gate) Delete(ctx context.Context, name string, since time.Time) error {
+	g.pass()
+	return g.Store.Delete(ctx, name, since)
+}
+
+// slowMerger is a merger that goes on step by step.
+type slowMerger struct {
+	*merger.Service
+	gate *gate
+	done chan error // nil: it does nothing
+}
+
+// step lets it do some operations, or begin.
+func (m *slowMerger) step(r *rig, n int) {
+	r.t.Helper()
+	if m.done == nil {
+		m.done = make(chan error, 1)
+		ctx, done := r.within(), m.done
+		go func() { done <- m.Work(ctx) }()
+	}
+	for range n {
+		select {
+		case m.gate.tokens <- struct{}{}:
+		case err := <-m.done:
+			m.ended(r, err)
+			return
+		}
+	}
+}
+
+// ended looks at why it has ended. What it wanted to read may have been swept by the
+// other merger, or another merge may have come first.
+func (m *slowMerger) ended(r *rig, err error) {
+	r.t.Helper()
+	m.done = nil
+	if err != nil && !overtaken(err) {
+		r.t.Fatal(err)
+	}
+}
+
+// overtaken reports whether a merger found that what it worked on was swept.
+func overtaken(err error) bool {
+	return errors.Is(err, checkpoint.ErrCorrupt) || control.Code(err) == control.CodeInvalid
+}
+
+// TestStaleSweepsAndSwaps lets two mergers do single operations between those of a task
+// that misses outcomes, folds its own chains, fails and restarts. There is no grace: what
+// nothing refers to may go at once, so what holds, holds by the rules alone.
+func TestStaleSweepsAndSwaps(t *testing.T) {
+	s := memory.New()
+	r := newRig(t, options{store: s, grace: time.Microsecond, retain: 1})
+	var mergers [2]*slowMerger
+	for i := range mergers {
+		g := newGate(s)
+		mergers[i] = &slowMerger{Service: r.merger(g), gate: g}
+	}
+	some := func() {
+		m := mergers[r.random.IntN(2)]
+		m.step(r, []int{1, 3, 10, 50}[r.random.IntN(4)])
+	}
+	gone, committed := 0, 0
+	for range *checkpoints / 2 {
+		for range r.random.IntN(4) {
+			some()
+		}
+		f := []fate{heard, heard, missed, failed}[r.random.IntN(4)]
+		o := r.checkpoint(f, func() {
+			for range r.random.IntN(4) {
+				some()
+			}
+		})
+		if o.Committed {
+			committed++
+		}
+		if o.Whole {
+			gone++
+		}
+		r.verify()
+		if r.random.IntN(20) == 0 {
+			r.attach()
+		}
+	}
+	for _, m := range mergers {
+		close(m.gate.open)
+		if m.done != nil {
+			m.ended(r, <-m.done)
+		}
+	}
+	r.verify()
+	r.clean(mergers[0].Service)
+	r.verify()
+	status := []control.MergerStatus{mergers[0].Status(), mergers[1].Status()}
+	if status[0].Swaps+status[1].Swaps == 0 || status[0].SweptObjects == 0 || status[1].SweptObjects == 0 || committed == 0 {
+		t.Errorf("%d commits, mergers %+v", committed, status)
+	}
+	t.Logf("%d commits, %d times what a task stood on was gone; %+v", committed, gone, status)
+}
+
+// TestTwoMergersAtOnce lets two mergers do the same at the same time: they come to the
+// same manifest, and whichever asks second is told that it is there.
+func TestTwoMergersAtOnce(t *testing.T) {
+	s := memory.New()
+	r := newRig(t, options{store: s, grace: 50 * time.Millisecond, retain: 3})
+	mergers := []*merger.Service{r.merger(s), r.merger(s)}
+	for range *checkpoints / 4 {
+		r.checkpoint(heard, nil)
+		var group sync.WaitGroup
+		errs := make([]error, len(mergers))
+		for i, m := range mergers {
+			group.Go(func() { errs[i] = m.Work(r.within()) })
+		}
+		group.Wait()
+		for _, err := range errs {
+			if err != nil && !overtaken(err) {
+				t.Fatal(err)
+			}
+		}
+		r.verify()
+	}
+	r.clean(mergers[0])
+	r.verify()
+	if a, b := mergers[0].Status(), mergers[1].Status(); a.Swaps == 0 || b.Swaps == 0 {
+		t.Errorf("%+v\n%+v", a, b)
+	}
+}
+
+// stopping is a store that stops before the first deletion.
+type stopping struct {
+	store.Store
+	stop func()
+}
+
+func (s *stopping) Delete(ctx context.Context, name string, since time.Time) error {
+	s.stop()
+	return s.Store.Delete(ctx, name, since)
+}
+
+// What a task puts while a sweep is about to delete it stays.
+func TestSweepSparesWhatIsPutMeanwhile(t *testing.T) {
+	s := memory.New()
+	r := newRig(t, options{store: s, grace: time.Microsecond, retain: 1})
+	ctx := r.within()
+	for _, name := range []string{"blocks/again", "blocks/never"} {
+		must(t, s.Put(ctx, name, []byte("nothing refers to it")))
+	}
+	r.checkpoint(heard, nil)
+	at, on := make(chan struct{}), make(chan struct{})
+	m := r.merger(&stopping{s, sync.OnceFunc(func() { close(at); <-on })})
+	done := make(chan error, 1)
+	go func() { done <- m.Work(ctx) }()
+	select {
+	case <-at: // it has listed what is there, and is about to delete
+	case err := <-done:
+		t.Fatal("the sweep is over, and has deleted nothing", err)
+	}
+	if err := s.Put(ctx, "blocks/again", []byte("nothing refers to it")); !errors.Is(err, store.ErrExists) {
+		t.Fatal(err)
+	}
+	close(on)
+	must(t, <-done)
+	if _, err := s.Get(ctx, "blocks/again"); err != nil {
+		t.Errorf("what was used meanwhile is gone: %v", err)
+	}
+	if _, err := s.Get(ctx, "blocks/never"); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("what nobody used is there: %v", err)
+	}
+}
+
+// What an app is restored to may be of no checkpoint, such as a component that was put
+// for it. It stays, although a sweep is about to delete it.
+func TestRestoreKeepsWhatASweepIsAboutToDelete(t *testing.T) {
+	s := memory.New()
+	r := newRig(t, options{store: s, grace: time.Microsecond, retain: 4})
+	ctx := r.within()
+	for len(r.task.chain) < 2 {
+		r.checkpoint(heard, nil)
+	}
+	ref := r.live().Checkpoints[0]
+	m, err := checkpoint.ReadManifest(ctx, s, ref.Manifest, ref.Digest)
+	must(t, err)
+	c := m.Partitions[0].Components[0]
+	run, err := checkpoint.MergeRuns(ctx, s, checkpoint.WriterOptions{Kind: checkpoint.Base, Epoch: ref.Epoch}, c.Runs)
+	must(t, err)
+	c.Runs = []checkpoint.Run{run}
+
+	at, on := make(chan struct{}), make(chan struct{})
+	sweeper := r.merger(&stopping{s, sync.OnceFunc(func() { close(at); <-on })})
+	done := make(chan error, 1)
+	go func() { done <- sweeper.Work(ctx) }()
+	select {
+	case <-at:
+	case err := <-done:
+		t.Fatal("the sweep is over, and has deleted nothing", err)
+	}
+	var restored control.Restored
+	must(t, r.client.Do(ctx, control.VerbRestore, control.RestoreRequest{
+		App: app, Epoch: ref.Epoch, Components: map[uint32][]checkpoint.Component{0: {c}},
+	}, &restored))
+	close(on)
+	must(t, <-done)
+	r.want[restored.Epoch] = r.want[ref.Epoch]
+	r.verify()
+	r.attach()
+	r.checkpoint(heard, nil)
+	r.verify()
+	r.clean(sweeper)
+	r.verify()
+}

@@ -1,0 +1,421 @@
+package model
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+
+	"eventflux/shared/checkpoint"
+	"eventflux/shared/compress"
+	"eventflux/shared/engine"
+	"eventflux/shared/event"
+	"eventflux/shared/frame"
+	"eventflux/shared/scratch"
+	"eventflux/shared/siddhiql"
+	"eventflux/shared/state"
+	"eventflux/shared/store"
+	"eventflux/shared/store/memory"
+	"eventflux/shared/wal"
+
+	"pgregory.net/rapid"
+)
+
+// history is a random app's log with checkpoints, as a processor would leave them.
+type history struct {
+	plan        *siddhiql.Plan
+	app         string
+	steps       []Step // those that are in the log
+	places      []scratch.Position
+	log         []wal.Record
+	store       store.Store
+	checkpoints []checkpoint.Partition // in order
+	digests     []map[string]state.Digest
+}
+
+// drawHistory makes a log of the steps, several of them to a frame, with ticks and
+// barriers between.
+func drawHistory(t *rapid.T, o Options) *history {
+	h := &history{app: "@app:name('m')\n" + GenApp(t, o), store: memory.New()}
+	var err error
+	if h.plan, err = siddhiql.Compile(h.app); err != nil {
+		t.Fatalf("a valid app is refused: %v\n%s", err, h.app)
+	}
+	w := &logWriter{t: t, h: h, stamp: 1}
+	w.live, err = engine.NewTask(h.plan, 0, dedupWindow)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.registry = engine.Registry(w.live.Components())
+	for _, s := range GenInput(t, h.plan) {
+		switch {
+		case s.Stream == "" && h.plan.Playback:
+			continue // time does not pass without events
+		case s.Stream == "":
+			w.flush()
+			w.put(&frame.Frame{Header: frame.Header{Kind: frame.Tick, Stamp: s.Now}})
+		default:
+			w.add(s)
+		}
+		h.steps = append(h.steps, s)
+		h.places = append(h.places, w.place(s))
+		if rapid.IntRange(0, 2).Draw(t, "flush") == 0 {
+			w.flush()
+		}
+		if rapid.IntRange(0, 5).Draw(t, "barrier") == 0 {
+			w.flush()
+			w.barrier()
+		}
+	}
+	w.flush()
+	return h
+}
+
+const dedupWindow = 120_000
+
+type logWriter struct {
+	t        *rapid.T
+	h        *history
+	live     *engine.Task
+	registry *state.Registry
+	frame    frame.Frame
+	rows     uint64
+	stamp    int64
+	number   uint64
+	crc      uint32
+	epoch    state.Epoch
+	chains   map[string][]checkpoint.Run
+}
+
+func (w *logWriter) add(s Step) {
+	schema := w.h.plan.Stream(s.Stream).Schema
+	i := slices.IndexFunc(w.frame.Blocks, func(b frame.Block) bool { return b.Batch.Schema == schema })
+	if i < 0 {
+		i = len(w.frame.Blocks)
+		w.frame.Blocks = append(w.frame.Blocks, frame.Block{Batch: event.NewBatch(schema)})
+	}
+	b := &w.frame.Blocks[i]
+	for _, e := range s.Events {
+		for c, v := range e.Values {
+			appendValue(&b.Batch.Cols[c], v)
+		}
+		b.Batch.TS = append(b.Batch.TS, e.TS)
+		b.Arrived = append(b.Arrived, s.Now)
+	}
+	w.frame.Runs = append(w.frame.Runs, frame.Run{Block: i, Rows: len(s.Events), Chunk: true})
+	w.frame.Stamp = max(w.frame.Stamp, s.Now)
+	w.rows += uint64(len(s.Events))
+}
+
+// place is where the step that was added last ends.
+func (w *logWriter) place(s Step) scratch.Position {
+	if s.Stream == "" {
+		return scratch.Position{Sequence: uint64(len(w.h.log))}
+	}
+	return scratch.Position{Sequence: uint64(len(w.h.log)) + 1, Event: w.rows}
+}
+
+func (w *logWriter) flush() {
+	if len(w.frame.Runs) > 0 {
+		w.frame.Kind = frame.Events
+		w.put(&w.frame)
+		w.frame, w.rows = frame.Frame{}, 0
+	}
+}
+
+func (w *logWriter) put(f *frame.Frame) {
+	w.number++
+	f.App, f.Writer, f.Number, f.Prev = "m", 1, w.number, w.crc
+	w.stamp = max(w.stamp, f.Stamp)
+	data, err := new(frame.Encoder).Append(nil, f, compress.LZ4)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.crc = f.CRC
+	w.h.log = append(w.h.log, wal.Record{Seq: uint64(len(w.h.log)) + 1, Data: data})
+	read, err := new(frame.Decoder).Decode(data)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	if _, err := w.live.Apply(uint64(len(w.h.log)), read); err != nil {
+		w.t.Fatal(err)
+	}
+	w.live.ResetOutputs()
+}
+
+// barrier makes a checkpoint as a task's saver does: a base first, deltas behind it.
+func (w *logWriter) barrier() {
+	w.epoch++
+	f := &frame.Frame{Header: frame.Header{Kind: frame.Barrier, Stamp: w.stamp}, Cut: frame.Cut{Epoch: uint64(w.epoch), Term: 1, ID: [16]byte{byte(w.epoch)}}}
+	w.put(f)
+	part := checkpoint.Partition{
+		Log:   checkpoint.Lineage{Stream: "EFW_m_0", Sequence: uint64(len(w.h.log)), ID: f.Cut.ID, CRC: f.CRC},
+		Clock: w.live.Clock(),
+	}
+	chains := map[string][]checkpoint.Run{}
+	digests := map[string]state.Digest{}
+	for _, h := range w.registry.List() {
+		h.Cut(w.epoch)
+		delta, err := h.Delta(w.epoch - 1)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		c := checkpoint.Component{ID: h.Info().ID, Type: h.Info().Type, Version: h.Info().Version.String(), Digest: h.Digest(), Runs: w.chains[h.Info().ID]}
+		kind := checkpoint.Delta
+		changes := delta.Changes()
+		if len(c.Runs) == 0 {
+			kind = checkpoint.Base
+			changes = slices.DeleteFunc(slices.Clone(changes), func(c state.Change) bool { return c.Deleted })
+		}
+		if len(changes) > 0 {
+			run, err := checkpoint.WriteRun(context.Background(), w.h.store, checkpoint.WriterOptions{Kind: kind, Epoch: w.epoch}, changes)
+			if err != nil {
+				w.t.Fatal(err)
+			}
+			c.Runs = append(slices.Clip(c.Runs), run)
+		}
+		chains[c.ID], digests[c.ID] = c.Runs, c.Digest
+		part.Components = append(part.Components, c)
+		h.Committed(w.epoch)
+	}
+	w.chains = chains
+	w.h.checkpoints, w.h.digests = append(w.h.checkpoints, part), append(w.h.digests, digests)
+}
+
+// records is a log from a sequence on.
+type records struct{ rest []wal.Record }
+
+func (r *records) Next(context.Context) (wal.Record, error) {
+	if len(r.rest) == 0 {
+		return wal.Record{}, io.EOF
+	}
+	first := r.rest[0]
+	r.rest = r.rest[1:]
+	return first, nil
+}
+
+// rebuild returns a scratch task behind a checkpoint (-1: at the beginning), and the log
+// behind it.
+func (h *history) rebuild(t *rapid.T, from int) (*scratch.Task, scratch.Log) {
+	task, err := scratch.New(h.plan, 0, dedupWindow)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if from < 0 {
+		return task, &records{h.log}
+	}
+	part := &h.checkpoints[from]
+	if err := task.Load(context.Background(), h.store, part, state.Epoch(from+1), 2); err != nil {
+		t.Fatalf("%s: load checkpoint %d: %v", h.app, from+1, err)
+	}
+	return task, &records{h.log[part.Log.Sequence:]}
+}
+
+// operators are the entries of the components that are the engine's.
+func (h *history) operators(t *rapid.T, task *scratch.Task) snapshots {
+	all := snapshots{}
+	for _, info := range task.Infos() {
+		if strings.HasPrefix(info.Type, "log/") {
+			continue
+		}
+		entries, err := task.Entries(info.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all[info.ID] = map[string][]byte{}
+		for _, e := range entries {
+			all[info.ID][string(e.Key)] = e.Value
+		}
+	}
+	return all
+}
+
+// stoppedAt is what an engine holds that was given the steps up to an instant, and no log.
+func (h *history) stoppedAt(t *rapid.T, instant int64) snapshots {
+	e := newEngine(t, h.plan)
+	for _, s := range h.steps {
+		at := s.Now
+		if h.plan.Playback {
+			at = s.Events[0].TS
+			for _, ev := range s.Events {
+				at = max(at, ev.TS)
+			}
+		}
+		if at > instant {
+			break
+		}
+		applyEngine(e, h.plan, s)
+	}
+	if !h.plan.Playback {
+		e.Advance(instant)
+	}
+	return snapshot(e)
+}
+
+// behind is what an engine holds that was given the first n steps.
+func (h *history) behind(t *rapid.T, n int) snapshots {
+	e := newEngine(t, h.plan)
+	for _, s := range h.steps[:n] {
+		applyEngine(e, h.plan, s)
+	}
+	return snapshot(e)
+}
+
+func sameSnapshots(a, b snapshots) string {
+	for _, id := range slices.Sorted(maps.Keys(a)) {
+		if !maps.EqualFunc(a[id], b[id], bytes.Equal) {
+			return fmt.Sprintf("%s is %q, want %q", id, b[id], a[id])
+		}
+	}
+	return ""
+}
+
+// State as of an instant, or behind an event, is what an uninterrupted run holds that is
+// stopped there, from whichever checkpoint it is rebuilt.
+func TestStateAsOfAnyInstant(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		h := drawHistory(t, Options{Windows: known(Windows...)})
+		if len(h.steps) == 0 {
+			return
+		}
+		from := rapid.IntRange(-1, len(h.checkpoints)-1).Draw(t, "checkpoint")
+		task, log := h.rebuild(t, from)
+		least, first := int64(0), scratch.Position{}
+		if from >= 0 {
+			least, first = h.checkpoints[from].Clock, scratch.Position{Sequence: h.checkpoints[from].Log.Sequence}
+		}
+		watch := scratch.Watch{}
+		if rapid.Bool().Draw(t, "watched") {
+			watch.Step = func(uint64, *frame.Frame, engine.Step) {}
+		}
+		if rapid.Bool().Draw(t, "by time") {
+			instant := rapid.Int64Range(least, max(least, h.steps[len(h.steps)-1].Now+50)).Draw(t, "instant")
+			if _, err := task.Replay(context.Background(), log, scratch.Target{Timed: true, Time: instant}, watch); err != nil {
+				t.Fatalf("%s%s%v", h.app, printSteps(h.steps), err)
+			}
+			if what := sameSnapshots(h.stoppedAt(t, instant), h.operators(t, task)); what != "" {
+				t.Fatalf("%s%sfrom checkpoint %d, at %d: %s", h.app, printSteps(h.steps), from+1, instant, what)
+			}
+			return
+		}
+		n := rapid.IntRange(0, len(h.steps)-1).Draw(t, "step")
+		if h.places[n].Compare(first) <= 0 {
+			return
+		}
+		done, err := task.Replay(context.Background(), log, scratch.Target{Position: h.places[n]}, watch)
+		if err != nil || !done.Reached {
+			t.Fatalf("%s%s%+v, %v", h.app, printSteps(h.steps), done, err)
+		}
+		if what := sameSnapshots(h.behind(t, n+1), h.operators(t, task)); what != "" {
+			t.Fatalf("%s%sfrom checkpoint %d, at %s: %s", h.app, printSteps(h.steps), from+1, h.places[n], what)
+		}
+	})
+}
+
+// An honest checkpoint is what a replay from any earlier one gives.
+func TestHonestCheckpointsAreProved(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		h := drawHistory(t, Options{Windows: known(Windows...)})
+		if len(h.checkpoints) == 0 {
+			return
+		}
+		to := rapid.IntRange(0, len(h.checkpoints)-1).Draw(t, "to")
+		from := rapid.IntRange(-1, to-1).Draw(t, "from")
+		if found := h.prove(t, from, &h.checkpoints[to]); len(found) > 0 {
+			t.Fatalf("%s%sfrom %d to %d: %+v", h.app, printSteps(h.steps), from+1, to+1, found)
+		}
+	})
+}
+
+func (h *history) prove(t *rapid.T, from int, part *checkpoint.Partition) []scratch.Difference {
+	task, log := h.rebuild(t, from)
+	_, err := task.Replay(context.Background(), log, scratch.Target{Position: scratch.Position{Sequence: part.Log.Sequence}}, scratch.Watch{})
+	if err != nil {
+		t.Fatalf("%s%s%v", h.app, printSteps(h.steps), err)
+	}
+	found, err := task.Compare(context.Background(), h.store, part, 2)
+	var wrong *checkpoint.CorruptError
+	if errors.As(err, &wrong) {
+		return []scratch.Difference{{What: err.Error()}}
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return found
+}
+
+// A checkpoint that is sound in itself and not what the log gives is found out, and the
+// component is named.
+func TestDishonestCheckpointsAreFound(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		h := drawHistory(t, Options{Windows: known(Windows...)})
+		if len(h.checkpoints) < 2 {
+			return
+		}
+		to := len(h.checkpoints) - 1
+		part := h.checkpoints[to]
+		part.Components = slices.Clone(part.Components)
+		i := rapid.IntRange(0, len(part.Components)-1).Draw(t, "component")
+		c := &part.Components[i]
+		if len(c.Runs) == 0 {
+			return
+		}
+		entries, err := checkpoint.LoadChain(context.Background(), h.store, c.Runs, 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(entries) == 0 {
+			return
+		}
+		switch rapid.SampledFrom([]string{"run dropped", "older chain", "entry changed", "entry gone", "digest"}).Draw(t, "lie") {
+		case "run dropped":
+			c.Runs = c.Runs[:len(c.Runs)-1]
+			if entries, err = checkpoint.LoadChain(context.Background(), h.store, c.Runs, 1); err != nil {
+				t.Fatal(err)
+			}
+		case "older chain":
+			c.Runs = h.checkpoints[to-1].Components[i].Runs
+			if entries, err = checkpoint.LoadChain(context.Background(), h.store, c.Runs, 1); err != nil {
+				t.Fatal(err)
+			}
+		case "entry changed":
+			k := rapid.IntRange(0, len(entries)-1).Draw(t, "entry")
+			entries[k].Value = append(bytes.Clone(entries[k].Value), 1)
+			c.Runs = h.write(t, entries)
+		case "entry gone":
+			k := rapid.IntRange(0, len(entries)-1).Draw(t, "entry")
+			entries = slices.Delete(entries, k, k+1)
+			c.Runs = h.write(t, entries)
+		case "digest":
+			entries = nil
+		}
+		c.Digest = state.DigestOf(entries) // whoever lies, lies well
+		if c.Digest == h.digests[to][c.ID] {
+			return // nothing had changed
+		}
+		found := h.prove(t, rapid.IntRange(-1, to-1).Draw(t, "from"), &part)
+		if len(found) != 1 || found[0].Component != c.ID {
+			t.Fatalf("%s%s%s: %+v", h.app, printSteps(h.steps), c.ID, found)
+		}
+	})
+}
+
+func (h *history) write(t *rapid.T, entries []state.Entry) []checkpoint.Run {
+	if len(entries) == 0 {
+		return nil
+	}
+	var changes []state.Change
+	for _, e := range entries {
+		changes = append(changes, state.Change{Key: e.Key, Value: e.Value})
+	}
+	run, err := checkpoint.WriteRun(context.Background(), h.store, checkpoint.WriterOptions{Kind: checkpoint.Base, Epoch: 9}, changes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return []checkpoint.Run{run}
+}
