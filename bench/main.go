@@ -4,7 +4,7 @@
 // benchmarks; the others run the whole product as eventflux run wires it.
 //
 //	main.go ──▶ gobench.go ──▶ wal.go engine.go intake.go state.go compress.go checkpoint.go merge.go   go test -bench
-//	        ──▶ rig.go publisher.go results.go ──▶ endtoend.go latency.go
+//	        ──▶ rig.go publisher.go results.go ──▶ barriers.go endtoend.go latency.go
 //	        ──▶ report.go machine.go ──▶ RESULTS.md
 package main
 
@@ -47,7 +47,9 @@ var parts = []part{
 	{"auto", runAuto},
 	{"state", runState},
 	{"checkpoint", runCheckpoint},
+	{"recovery", runRecovery},
 	{"merge", runMerge},
+	{"barriers", runBarriers},
 	{"e2e", runEndToEnd},
 	{"latency", runLatency},
 }

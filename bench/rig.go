@@ -28,9 +28,14 @@ type deployment struct {
 	conns  []*nats.Conn
 }
 
-// deploy returns once events are accepted.
+// deploy returns once events of flights are accepted.
 func (b *bench) deploy(ctx context.Context, queries string) (*deployment, error) {
-	text := "@app:name('" + appName + "')\n" + flightsStream + queries
+	return b.deployWith(ctx, flightsStream+queries, func(*config.Config) {})
+}
+
+// deployWith is deploy for an app with a stream of its own, and with other settings.
+func (b *bench) deployWith(ctx context.Context, app string, set func(*config.Config)) (*deployment, error) {
+	text := "@app:name('" + appName + "')\n" + app
 	d := &deployment{log: b.log(), ended: make(chan error, 1)}
 	var err error
 	if d.dir, err = os.MkdirTemp(b.dir, "node-*"); err != nil {
@@ -38,6 +43,7 @@ func (b *bench) deploy(ctx context.Context, queries string) (*deployment, error)
 	}
 	cfg := config.Default()
 	cfg.Data, cfg.Listen = d.dir, "127.0.0.1:0"
+	set(cfg)
 	if d.node, err = node.Open(ctx, cfg, node.Services, []string{text}, "0.0.0-bench", d.log); err != nil {
 		return nil, errors.Join(err, os.RemoveAll(d.dir))
 	}

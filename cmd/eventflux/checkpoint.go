@@ -70,7 +70,7 @@ func request1[T any](ctx context.Context, nc *nats.Conn, timeout time.Duration, 
 func newCheckpointCommand() *cobra.Command {
 	return newGroup("checkpoint", "Work with the checkpoints of an app",
 		newCheckpointListCommand(), newCheckpointShowCommand(), newCheckpointTriggerCommand(), newCheckpointVerifyCommand(),
-		newCheckpointChainCommand())
+		newCheckpointChainCommand(), newCheckpointDiffCommand(), newCheckpointExportCommand())
 }
 
 func newCheckpointListCommand() *cobra.Command {
@@ -172,15 +172,22 @@ func newCheckpointTriggerCommand() *cobra.Command {
 
 func newCheckpointVerifyCommand() *cobra.Command {
 	var a asking
-	return a.add(&cobra.Command{
+	var full bool
+	cmd := a.add(&cobra.Command{
 		Use: "verify APP [EPOCH]", Short: "Read all that a checkpoint refers to, and check it",
 		Long: `Reads the manifest and every run and block that it names, compares checksums, counts and
-the digest of each component, and names all damage. By default the newest checkpoint.`,
+the digest of each component, and names all damage. By default the newest checkpoint.
+
+With --full it also proves that the checkpoint is what the log gives: it replays the log
+from the checkpoint before, and compares every component.`,
 		Args: oneOrTwoArgs("APP", "EPOCH"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			request, err := checkpointRequest(args)
 			if err != nil {
 				return err
+			}
+			if full {
+				return verifyFull(cmd, &a, request)
 			}
 			r, err := ask(cmd, &a, control.VerbVerify, request, printVerified)
 			if err == nil && !r.Sound {
@@ -189,6 +196,8 @@ the digest of each component, and names all damage. By default the newest checkp
 			return err
 		},
 	}, 10*time.Minute)
+	cmd.Flags().BoolVar(&full, "full", false, "replay from the checkpoint before, and compare")
+	return cmd
 }
 
 func printVerified(w io.Writer, r *control.VerifyReport) {
@@ -252,7 +261,7 @@ func oneOrTwoArgs(first, second string) cobra.PositionalArgs {
 }
 
 func newStateCommand() *cobra.Command {
-	return newGroup("state", "Look at the state of an app", newStateListCommand())
+	return newGroup("state", "Look at the state of an app", newStateListCommand(), newStateGetCommand())
 }
 
 func newStateListCommand() *cobra.Command {

@@ -71,7 +71,10 @@ and raft.listen, and raft.peers of the whole group: it takes over the log from t
 func newCheckpointerRemoveCommand() *cobra.Command {
 	var a asking
 	return a.add(&cobra.Command{
-		Use: "remove ID", Short: "Take a member out of the group", Args: exactArgs("ID"),
+		Use: "remove ID", Short: "Take a member out of the group",
+		Long: `Takes a member out of the group. Stop its process then: it can answer nothing any more,
+and those who ask it lose time.`,
+		Args: exactArgs("ID"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			_, err := ask(cmd, &a, control.VerbMembers, control.MembersRequest{Remove: args[0]}, printStatus)
 			return err

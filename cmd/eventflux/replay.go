@@ -14,7 +14,7 @@ import (
 )
 
 func newReplayCommand() *cobra.Command {
-	var events string
+	var events, from string
 	var until int64
 	var opt replay.Options
 	var codec string
@@ -34,10 +34,24 @@ the same. A line is one of
 
 with "event_ts" (ms, or a list) where an event's own timestamp is not its arrival.
 With --stream and --ts every line is a plain event instead, such as eventflux
-publish sends.`,
+publish sends.
+
+With --from it runs what eventflux checkpoint export has written instead: it begins with
+the checkpoint, and the log behind it has the events.`,
 		Example: `  eventflux replay examples/flights.siddhi --events examples/data/flights.ndjson --stream Flights --ts time`,
-		Args:    someArgs("APP.siddhi"),
+		Args: func(cmd *cobra.Command, files []string) error {
+			if from != "" {
+				return exactArgs()(cmd, files)
+			}
+			return someArgs("APP.siddhi")(cmd, files)
+		},
 		RunE: func(cmd *cobra.Command, files []string) error {
+			if cmd.Flags().Changed("until") {
+				opt.Until = &until
+			}
+			if from != "" {
+				return replayExport(cmd, from, opt)
+			}
 			switch {
 			case events == "":
 				return usagef("--events FILE is missing; --events - reads the standard input")
@@ -51,14 +65,12 @@ publish sends.`,
 			if opt.Codec, err = compress.ParseChoice(codec); err != nil {
 				return usagef("--codec: %w", err)
 			}
-			if cmd.Flags().Changed("until") {
-				opt.Until = &until
-			}
 			return replayFiles(cmd, files, events, opt)
 		},
 	}
 	f := cmd.Flags()
 	f.StringVar(&events, "events", "", "file with events, - for the standard input")
+	f.StringVar(&from, "from", "", "file that eventflux checkpoint export has written, instead of apps and events")
 	f.Int64Var(&until, "until", 0, "let time pass to this ms at the end")
 	f.StringVar(&opt.Stream, "stream", "", "lines are plain events of this stream")
 	f.IntVar(&opt.RestartEvery, "restart-every", 0, "take all state out after so many event lines, drop the apps, put it back; the output does not change")
@@ -67,6 +79,18 @@ publish sends.`,
 	f.BoolVar(&opt.Digests, "digest", false, "print the digest of each component's state at the end")
 	f.StringVar(&opt.TimeAttr, "ts", "", "attribute of plain events that has their time (ms)")
 	return cmd
+}
+
+// replayExport replays a checkpoint and the log behind it.
+func replayExport(cmd *cobra.Command, file string, opt replay.Options) error {
+	for _, other := range []string{"events", "stream", "ts", "restart-every", "codec", "incremental"} {
+		if cmd.Flags().Changed(other) {
+			return usagef("--from and --%s do not go together", other)
+		}
+	}
+	ctx, stop := interruptible(cmd)
+	defer stop()
+	return replay.RunExport(ctx, file, cmd.OutOrStdout(), opt)
 }
 
 func replayFiles(cmd *cobra.Command, files []string, events string, opt replay.Options) error {

@@ -22,8 +22,9 @@ checkpoints. Apps come by app deploy.
 
   checkpointer  keeps apps and orders checkpoints; run one, three or five, with raft.peers
   processor     runs tasks; partitions are spread over all that run, by processor.id
-  ingest        accepts events; run as many as you like`,
-		Example: `  eventflux serve --services checkpointer,processor,ingest --nats.url nats://127.0.0.1:4222 --store.url file:/var/lib/eventflux/checkpoints`,
+  ingest        accepts events; run as many as you like
+  recovery      plans and makes recoveries, verifies, shows state; one is enough, more share the work`,
+		Example: `  eventflux serve --services checkpointer,processor,ingest,recovery --nats.url nats://127.0.0.1:4222 --store.url file:/var/lib/eventflux/checkpoints`,
 		Args:    exactArgs(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			services, err := parseServices(list)

@@ -36,7 +36,8 @@ type Config struct {
 	Standby bool
 	Version string       // of the binary, a semver
 	Log     *slog.Logger // nil is slog.Default
-	// Now tells the time; nil is the machine's clock.
+	// Now tells the time that is written down; nil is the machine's clock. How long
+	// something takes is measured without it: a clock can be set.
 	Now func() time.Time
 }
 

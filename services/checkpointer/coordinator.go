@@ -124,7 +124,8 @@ func newCoordinator(a *appState, term checkpoint.Term, now time.Time, interval, 
 	if a.Open == nil {
 		return c, nil
 	}
-	c.phase, c.epoch, c.opened = looking, a.Open.Epoch, a.Open.Time
+	// When that was, the clock of another machine has said: it may be an hour ahead.
+	c.phase, c.epoch, c.opened = looking, a.Open.Epoch, now
 	return c, []effect{{do: doLook, epoch: c.epoch}}
 }
 
@@ -259,6 +260,7 @@ func (c *coordinator) whenFound(m message) []effect {
 		c.phase = committing
 		return []effect{{do: doCommit, epoch: c.epoch}}
 	}
+	c.opened = time.Time{} // the next one is due
 	return c.abort("the leader changed")
 }
 

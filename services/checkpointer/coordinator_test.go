@@ -61,7 +61,7 @@ func (s *script) run(t *testing.T, d *datadriven.TestData) string {
 			}
 		}
 		if open := arg("open", 0); open > 0 {
-			a.Open = &openEpoch{Epoch: state.Epoch(open), Time: s.now}
+			a.Open = &openEpoch{Epoch: state.Epoch(open), Time: s.now.Add(time.Duration(arg("ahead", 0)) * time.Second)}
 		}
 		var effects []effect
 		s.c, effects = newCoordinator(a, checkpoint.Term(arg("term", 1)), s.now, 10*time.Second, time.Minute)

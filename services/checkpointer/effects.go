@@ -15,6 +15,7 @@ import (
 	"eventflux/shared/bus"
 	"eventflux/shared/checkpoint"
 	"eventflux/shared/control"
+	"eventflux/shared/faultpoint"
 	"eventflux/shared/frame"
 	"eventflux/shared/state"
 	"eventflux/shared/store"
@@ -37,6 +38,7 @@ func (l *leader) do(ctx context.Context, app string, effects []effect) {
 		case doNote:
 			l.work.Go(func() {
 				p := e.parts[0]
+				faultpoint.Reach(faultpoint.Prepared)
 				// Only people look at it.
 				_, _ = l.propose(ctx, &command{Kind: kindPrepared, App: app, Epoch: e.epoch, Partition: p.Partition, Number: p.Assignment})
 			})
@@ -53,6 +55,7 @@ func (l *leader) do(ctx context.Context, app string, effects []effect) {
 }
 
 func (l *leader) answer(e effect) {
+	faultpoint.Reach(faultpoint.AnswerBefore)
 	for _, id := range e.answers {
 		l.answers[id] <- e.outcome // there is room for one
 		delete(l.answers, id)
@@ -76,12 +79,17 @@ func (l *leader) act(ctx context.Context, app string, e effect) message {
 		return message{kind: msgBarrier, reason: text(l.appendBarriers(ctx, app))}
 	case doStore:
 		err := l.storeManifest(ctx, app, e)
+		if err != nil {
+			l.log.Warn("manifest not stored", "app", app, "epoch", e.epoch, "err", err)
+		}
 		return message{kind: msgStored, reason: text(err), gone: errors.Is(err, errGone) || errors.Is(err, checkpoint.ErrCorrupt)}
 	case doCommit:
 		return l.until(ctx, msgCommitted, func() error { return l.commit(ctx, app, e.epoch) })
 	case doAbort:
 		return l.until(ctx, msgAborted, func() error {
+			faultpoint.Reach(faultpoint.AbortBefore)
 			_, err := l.propose(ctx, &command{Kind: kindAbort, App: app, Epoch: e.epoch, Reason: e.reason})
+			faultpoint.Reach(faultpoint.AbortDone)
 			return err
 		})
 	case doLook:
@@ -120,10 +128,14 @@ func (l *leader) until(ctx context.Context, kind string, do func() error) messag
 func (l *leader) openEpoch(ctx context.Context, app string, epoch state.Epoch) message {
 	c := &command{Kind: kindOpen, App: app, Epoch: epoch, Term: l.term, Time: l.s.cfg.Now()}
 	_, _ = rand.Read(c.ID[:]) // never fails
+	begun := time.Now()
+	faultpoint.Reach(faultpoint.OpenBefore)
 	for {
 		_, err := l.propose(ctx, c)
 		var no *control.Error
 		if err == nil || errors.As(err, &no) {
+			l.opened.Store(app, opened{epoch, begun})
+			faultpoint.Reach(faultpoint.OpenDone)
 			return message{kind: msgOpened, reason: text(err)}
 		}
 		if !pauseFor(ctx, effectRetry) {
@@ -142,6 +154,7 @@ func (l *leader) appendBarriers(ctx context.Context, app string) error {
 	now := l.s.cfg.Now().UnixMilli()
 	ended := make(chan error, a.Partitions)
 	for p := range a.Partitions {
+		faultpoint.Reach(faultpoint.BarrierBefore)
 		if err := l.barriers.append(app, p, now, cut, ended); err != nil {
 			return fmt.Errorf("partition %d: %w", p, err)
 		}
@@ -160,6 +173,7 @@ func (l *leader) appendBarriers(ctx context.Context, app string) error {
 			return ctx.Err()
 		}
 	}
+	faultpoint.Reach(faultpoint.BarrierDone)
 	return nil
 }
 
@@ -280,10 +294,13 @@ func (l *leader) storeManifest(ctx context.Context, app string, e effect) error 
 	if err != nil {
 		return err
 	}
-	return l.s.cfg.Store.Commit(ctx, store.Commit{
+	faultpoint.Reach(faultpoint.ManifestBefore)
+	err = l.s.cfg.Store.Commit(ctx, store.Commit{
 		App: app, Term: uint64(l.term), Epoch: uint64(e.epoch), Name: checkpoint.ManifestName(app, e.epoch),
 		Manifest: data, Objects: objects,
 	})
+	faultpoint.Reach(faultpoint.ManifestDone)
+	return err
 }
 
 // commit makes the checkpoint exist: it commits the manifest that is in the store.
@@ -303,8 +320,10 @@ func (l *leader) commit(ctx context.Context, app string, epoch state.Epoch) erro
 		return err
 	}
 	k := l.record(m, name, data)
-	k.Milliseconds = float64(l.s.cfg.Now().Sub(m.Time).Microseconds()) / 1000
+	k.Milliseconds = float64(l.took(app, m).Microseconds()) / 1000
+	faultpoint.Reach(faultpoint.CommitBefore)
 	_, err = l.propose(ctx, &command{Kind: kindCommit, App: app, Epoch: epoch, Commit: k})
+	faultpoint.Reach(faultpoint.CommitDone)
 	return err
 }
 
@@ -327,6 +346,20 @@ func (l *leader) record(m *checkpoint.Manifest, name string, data []byte) *commi
 	}
 	k.Bytes += int64(len(data))
 	return k
+}
+
+// opened is when this leader opened an epoch.
+type opened struct {
+	epoch state.Epoch
+	at    time.Time
+}
+
+// took returns how long a checkpoint took; by two clocks, if another leader opened it.
+func (l *leader) took(app string, m *checkpoint.Manifest) time.Duration {
+	if o, ok := l.opened.Load(app); ok && o.(opened).epoch == m.Epoch {
+		return time.Since(o.(opened).at)
+	}
+	return max(0, l.s.cfg.Now().Sub(m.Time))
 }
 
 // look tells whether the manifest of an epoch that a former leader opened is there.

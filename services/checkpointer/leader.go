@@ -42,6 +42,7 @@ type leader struct {
 	placing    chan struct{} // has a message when placements are to be looked at
 	removing   sync.Map      // apps that are being removed
 
+	opened   sync.Map // opened, by app
 	barriers barrierWriters
 	tidying  sync.Mutex
 	swapping sync.Mutex
@@ -66,7 +67,7 @@ func newLeader(s *Service, term uint64) *leader {
 		s:       s, term: checkpoint.Term(term), log: s.cfg.Log.With("term", term),
 		messages: make(chan loopMessage, 64), done: make(chan struct{}),
 		apps: map[string]*coordinator{}, answers: map[answerID]chan control.Outcome{},
-		processors: newProcessors(s.cfg.Now()), placing: make(chan struct{}, 1),
+		processors: newProcessors(time.Now()), placing: make(chan struct{}, 1),
 		restores: make(chan restore),
 	}
 }
@@ -101,7 +102,7 @@ func (l *leader) run(ctx context.Context) {
 					l.drop(name)
 					continue
 				}
-				l.do(ctx, name, c.step(message{kind: msgTick, now: l.s.cfg.Now()}))
+				l.do(ctx, name, c.step(message{kind: msgTick, now: time.Now()}))
 			}
 		}
 	}
@@ -109,7 +110,7 @@ func (l *leader) run(ctx context.Context) {
 
 // take makes the coordinator of an app. Whoever led before is shut out of the store.
 func (l *leader) take(ctx context.Context, a *appState) {
-	c, effects := newCoordinator(a, l.term, l.s.cfg.Now(), l.s.cfg.Interval, l.s.cfg.Timeout)
+	c, effects := newCoordinator(a, l.term, time.Now(), l.s.cfg.Interval, l.s.cfg.Timeout)
 	l.apps[a.Name] = c
 	l.work.Go(func() { l.fence(ctx, a.Name) })
 	l.do(ctx, a.Name, effects)
@@ -136,7 +137,7 @@ func (l *leader) handle(ctx context.Context, m loopMessage) {
 		m.answer = l.last
 		l.answers[m.answer] = m.reply
 	}
-	m.now = l.s.cfg.Now()
+	m.now = time.Now()
 	l.do(ctx, m.app, c.step(m.message))
 }
 

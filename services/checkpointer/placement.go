@@ -96,12 +96,21 @@ func place(now map[slot]string, able, leaving, quiet []string, prefer map[slot]s
 	for _, m := range moves {
 		moved[m.slot] = true
 	}
-	for _, s := range slots {
-		if p := now[s]; !moved[s] && slices.Contains(able, p) && load[p]-load[least()] > 1 {
-			give(s, true)
+	// From whoever has most, so that none gives away what it would be given back.
+	for {
+		var heaviest string
+		var from slot
+		for _, s := range slots {
+			if p := now[s]; !moved[s] && slices.Contains(able, p) && (heaviest == "" || load[p] > load[heaviest]) {
+				heaviest, from = p, s
+			}
 		}
+		if heaviest == "" || load[heaviest]-load[least()] <= 1 {
+			return moves
+		}
+		moved[from] = true
+		give(from, true)
 	}
-	return moves
 }
 
 // standbys says which processors stand by for partitions. It is the leader's alone: the
@@ -279,7 +288,7 @@ func (s *Service) heartbeat(_ context.Context, l *leader, r *control.HeartbeatRe
 	if r.Processor == "" || r.Incarnation == "" {
 		return nil, failure(control.CodeInvalid, "a heartbeat of processor %q, incarnation %q; neither is ever empty", r.Processor, r.Incarnation)
 	}
-	now := s.cfg.Now()
+	now := time.Now()
 	if err := l.processors.hear(r, now); err != nil {
 		return nil, err
 	}
@@ -329,12 +338,12 @@ func (l *leader) keepPlacing(ctx context.Context) {
 				slots[slot{a.Name, p}] = a.Places[p]
 			}
 		}
-		able, leaving, settled := l.processors.alive(l.s.cfg.Now())
+		able, leaving, settled := l.processors.alive(time.Now())
 		changed := false
 		var quiet []string
 		standing := map[slot]string{}
 		if l.s.cfg.Standby {
-			quiet, standing = l.processors.quiet(l.s.cfg.Now()), l.processors.standing()
+			quiet, standing = l.processors.quiet(time.Now()), l.processors.standing()
 		}
 		for _, m := range place(slots, able, leaving, quiet, standing, settled) {
 			if _, under := moving.LoadOrStore(m.slot, true); under {

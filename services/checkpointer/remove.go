@@ -79,7 +79,7 @@ func (l *leader) carryOutRemoval(ctx context.Context, app string) error {
 	if !pauseFor(ctx, lingerWait) {
 		return ctx.Err()
 	}
-	for end := time.Now().Add(stopWait); l.processors.runs(app, l.s.cfg.Now()) && time.Now().Before(end); {
+	for end := time.Now().Add(stopWait); l.processors.runs(app, time.Now()) && time.Now().Before(end); {
 		if !pauseFor(ctx, stopPause) {
 			return ctx.Err()
 		}

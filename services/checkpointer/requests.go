@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/nats-io/nats.go/micro"
 
@@ -186,7 +187,7 @@ func (s *Service) app(_ context.Context, l *leader, r *control.AppRequest) (any,
 func (s *Service) addStates(l *leader, a *appState) {
 	for i := range a.Owners {
 		o := &a.Owners[i]
-		o.State = l.processors.state(o.Processor, slot{a.Name, o.Partition}, s.cfg.Now())
+		o.State = l.processors.state(o.Processor, slot{a.Name, o.Partition}, time.Now())
 	}
 }
 

@@ -3,12 +3,14 @@ package checkpointer
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
 	"eventflux/shared/bus"
 	"eventflux/shared/checkpoint"
+	"eventflux/shared/faultpoint"
 	"eventflux/shared/state"
 )
 
@@ -27,17 +29,25 @@ func (l *leader) tidy(ctx context.Context, app string) {
 	}
 }
 
-// surplus returns the epochs that retention does not keep.
-func surplus(all []committed, keep int, span time.Duration) []state.Epoch {
+// surplus returns the epochs that retention does not keep, oldest first. Age is counted
+// from one checkpoint to the next, and no more than gapMax for each: a clock that was set
+// ahead ages nothing, and one that was set back keeps nothing from ageing.
+func surplus(all []committed, keep int, span, gapMax time.Duration) []state.Epoch {
 	var epochs []state.Epoch
-	for i, k := range all {
-		newest := all[len(all)-1]
-		if len(all)-i > keep && newest.Time.Sub(k.Time) > span {
-			epochs = append(epochs, k.Epoch)
+	var age time.Duration
+	for i := len(all) - 2; i >= 0; i-- {
+		age += min(max(0, all[i+1].Time.Sub(all[i].Time)), gapMax)
+		if len(all)-i > keep && age > span {
+			epochs = append(epochs, all[i].Epoch)
 		}
 	}
+	slices.Reverse(epochs)
 	return epochs
 }
+
+// gapMax is the longest time between two checkpoints that is worth counting: one in
+// between may have come to nothing.
+func (c *Config) gapMax() time.Duration { return 2 * (c.Interval + c.Timeout) }
 
 // retire forgets checkpoints in Raft.
 func (l *leader) retire(ctx context.Context, app string) error {
@@ -45,13 +55,15 @@ func (l *leader) retire(ctx context.Context, app string) error {
 	if a == nil {
 		return nil
 	}
-	old := surplus(a.Committed, l.s.cfg.RetentionCheckpoints, l.s.cfg.RetentionSpan)
+	old := surplus(a.Committed, l.s.cfg.RetentionCheckpoints, l.s.cfg.RetentionSpan, l.s.cfg.gapMax())
 	if len(old) == 0 {
 		return nil
 	}
+	faultpoint.Reach(faultpoint.RetireBefore)
 	if _, err := l.propose(ctx, &command{Kind: kindRetire, App: app, Epochs: old}); err != nil {
 		return fmt.Errorf("retire %d checkpoints: %w", len(old), err)
 	}
+	faultpoint.Reach(faultpoint.RetireDone)
 	return nil
 }
 
@@ -74,9 +86,11 @@ func (l *leader) trim(ctx context.Context, app string) error {
 		if stream.CachedInfo().State.FirstSeq >= first {
 			continue
 		}
+		faultpoint.Reach(faultpoint.TrimBefore)
 		if err := stream.Purge(ctx, jetstream.WithPurgeSequence(first)); err != nil {
 			return fmt.Errorf("trim %s below %d: %w", bus.WALStream(app, p), first, err)
 		}
+		faultpoint.Reach(faultpoint.TrimDone)
 	}
 	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"eventflux/shared/checkpoint"
 	"eventflux/shared/control"
@@ -19,6 +20,10 @@ func (s *Service) sweep(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("sweep: %w", err)
 	}
+	before, err := s.byStore(ctx, &live)
+	if err != nil {
+		return fmt.Errorf("sweep: %w", err)
+	}
 	names, err := s.names(ctx, &live)
 	if err != nil {
 		return fmt.Errorf("sweep: %w", err)
@@ -26,7 +31,7 @@ func (s *Service) sweep(ctx context.Context) error {
 	var dead []store.Object
 	err = s.cfg.Store.List(ctx, "", func(o store.Object) error {
 		ours := strings.HasPrefix(o.Name, "runs/") || strings.HasPrefix(o.Name, "blocks/") || strings.HasPrefix(o.Name, "apps/")
-		if ours && !names[o.Name] && o.Used.Before(live.Before) {
+		if ours && !names[o.Name] && o.Used.Before(before) {
 			dead = append(dead, o)
 		}
 		return nil
@@ -36,7 +41,7 @@ func (s *Service) sweep(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		err := s.cfg.Store.Delete(ctx, o.Name, live.Before) // not if it was used meanwhile
+		err := s.cfg.Store.Delete(ctx, o.Name, before) // not if it was used meanwhile
 		if err == nil {
 			s.counters.sweptObjects.Add(1)
 			s.counters.sweptBytes.Add(uint64(o.Bytes))
@@ -51,6 +56,32 @@ func (s *Service) sweep(ctx context.Context) error {
 	}
 	s.counters.swept(live.Time)
 	return nil
+}
+
+// clockName is an object that is put to learn what time it is in the store.
+const clockName = "sweeps/clock"
+
+// byStore returns the time since which nothing may have been used, as the store tells the
+// time. What was put a moment ago is old by the clock of a checkpointer that is ahead.
+func (s *Service) byStore(ctx context.Context, live *control.Live) (before time.Time, err error) {
+	if err := s.cfg.Store.Put(ctx, clockName, []byte("what time is it\n")); err != nil && !errors.Is(err, store.ErrExists) {
+		return before, err
+	}
+	var now time.Time // stays zero if another merger has asked, too: then nothing is old
+	err = s.cfg.Store.List(ctx, clockName, func(o store.Object) error {
+		now = o.Used
+		return nil
+	})
+	if err != nil {
+		return before, err
+	}
+	if err := s.cfg.Store.Delete(ctx, clockName, time.Time{}); err != nil {
+		return before, err
+	}
+	if now.IsZero() {
+		return now, nil
+	}
+	return live.Before.Add(min(0, now.Sub(live.Time))), nil
 }
 
 // names returns the names of all objects that are referred to.
@@ -77,7 +108,34 @@ func (s *Service) names(ctx context.Context, live *control.Live) (map[string]boo
 			return nil, fmt.Errorf("head of %s: %w", app.App, err)
 		}
 	}
-	return names, nil
+	return names, s.addForeign(ctx, before, names, live)
+}
+
+// addForeign adds the checkpoints of apps that the group does not know. They are of a
+// cluster that was lost, and what is left of it: nobody has removed those apps.
+func (s *Service) addForeign(ctx context.Context, before map[string][]string, names map[string]bool, live *control.Live) error {
+	ours := map[string]bool{}
+	for _, app := range live.Apps {
+		ours[app.App] = true
+	}
+	var foreign []string
+	err := s.cfg.Store.List(ctx, "apps/", func(o store.Object) error {
+		if app, _, _ := strings.Cut(strings.TrimPrefix(o.Name, "apps/"), "/"); !ours[app] {
+			foreign = append(foreign, o.Name)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for _, name := range foreign {
+		names[name] = true
+		// One that is damaged, or of another format, refers to what nobody could use.
+		if err := s.refer(ctx, before, names, name, ""); err != nil && !errors.Is(err, checkpoint.ErrCorrupt) && !errors.Is(err, checkpoint.ErrVersion) {
+			return fmt.Errorf("checkpoint %s of an app that is not deployed: %w", name, err)
+		}
+	}
+	return nil
 }
 
 // refer adds a manifest and all that it refers to. Objects never change, so what was

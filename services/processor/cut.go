@@ -8,6 +8,7 @@ import (
 
 	"eventflux/shared/bus"
 	"eventflux/shared/checkpoint"
+	"eventflux/shared/faultpoint"
 	"eventflux/shared/frame"
 	"eventflux/shared/state"
 )
@@ -17,9 +18,14 @@ import (
 // does the rest beside the task.
 func (t *task) cut(ctx context.Context, seq uint64, f *frame.Frame) error {
 	s := t.saver
-	if s == nil || !s.awaits(f.Cut) {
+	if s == nil {
 		return nil
 	}
+	if !s.awaits(f.Cut) {
+		t.log.Debug("barrier needs no answer: its epoch is over, or its leader", "epoch", f.Cut.Epoch, "term", f.Cut.Term)
+		return nil
+	}
+	faultpoint.Reach(faultpoint.CutBefore)
 	begun := time.Now()
 	epoch := state.Epoch(f.Cut.Epoch)
 	p := &part{
@@ -37,12 +43,14 @@ func (t *task) cut(ctx context.Context, seq uint64, f *frame.Frame) error {
 			return fmt.Errorf("log sequence %d: cut for checkpoint %d: %w", seq, epoch, err)
 		}
 		p.pieces = append(p.pieces, piece)
+		faultpoint.Reach(faultpoint.CutHalf)
 	}
 	for _, stream := range published(t.plan) {
 		if at := t.renderer.newest[stream.ID]; at.seq > 0 {
 			p.positions[stream.Name] = at.String()
 		}
 	}
+	faultpoint.Reach(faultpoint.CutDone)
 	s.epoch, s.term = epoch, p.term
 	t.status.pause.Store(int64(time.Since(begun)))
 	select {

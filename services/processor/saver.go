@@ -13,6 +13,7 @@ import (
 	"eventflux/shared/checkpoint"
 	"eventflux/shared/compress"
 	"eventflux/shared/control"
+	"eventflux/shared/faultpoint"
 	"eventflux/shared/frame"
 	"eventflux/shared/state"
 )
@@ -115,11 +116,13 @@ func (s *saver) save(ctx context.Context, p *part) error {
 	log := s.task.log.With("epoch", p.epoch)
 	stored, chains, err := s.store(ctx, p)
 	if err == nil {
+		faultpoint.Reach(faultpoint.PreparedSaid)
 		var outcome control.Outcome
 		outcome, err = s.task.service.cfg.Control.Prepared(ctx, control.PreparedRequest{
 			App: s.task.plan.Name, Epoch: p.epoch, Term: p.term, Partition: *stored,
 		})
 		if err == nil {
+			faultpoint.Reach(faultpoint.DecisionKnown)
 			s.tell(ctx, log, outcome, chains)
 			return nil
 		}
@@ -244,7 +247,11 @@ func (s *saver) storePiece(ctx context.Context, p *part, piece *piece) (checkpoi
 	c.Runs = chain
 	if len(changes) > 0 {
 		opt := s.options(kind, p.epoch, piece)
+		if err := faultpoint.Fail(faultpoint.RunBefore); err != nil {
+			return c, err
+		}
 		run, err := checkpoint.WriteRun(ctx, s.task.service.cfg.Store, opt, changes)
+		faultpoint.Reach(faultpoint.RunDone)
 		if err != nil {
 			return c, fmt.Errorf("component %s: %w", c.ID, err)
 		}

@@ -6,6 +6,8 @@ import (
 	"fmt"
 
 	"github.com/Masterminds/semver/v3"
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sync/semaphore"
 
 	"eventflux/shared/state"
 	"eventflux/shared/store"
@@ -17,8 +19,8 @@ import (
 // error. After an error the components must not be used.
 //
 // workers is how many blocks are fetched, decompressed and decoded at once, whichever
-// runs and components they are of; meanwhile components that are complete are loaded,
-// one by one, for those of a task share memory.
+// runs and components they are of, and how many components that do not depend on each
+// other take in their entries meanwhile. With one, it is all done one by one.
 func Load(ctx context.Context, s store.Store, part *Partition, epoch state.Epoch, components *state.Registry, workers int) error {
 	stored := map[string]*Component{}
 	for i := range part.Components {
@@ -32,44 +34,104 @@ func Load(ctx context.Context, s store.Store, part *Partition, epoch state.Epoch
 	if err != nil {
 		return err
 	}
-	var wanted []*Component
-	for _, h := range ordered {
-		if c := stored[h.Info().ID]; c != nil {
-			wanted = append(wanted, c)
-		}
+	workers = max(workers, 1)
+	group, ctx := errgroup.WithContext(ctx)
+	l := &loader{
+		store: s, epoch: epoch, fetching: make(slots, workers), loading: make(slots, workers),
+		memory: semaphore.NewWeighted(aheadBytesMax), done: map[string]chan struct{}{},
 	}
-	chains := fetchAhead(ctx, s, wanted, workers)
-	defer chains.close()
+	if workers == 1 {
+		group.SetLimit(1)
+	}
+	for _, h := range ordered {
+		l.done[h.Info().ID] = make(chan struct{})
+	}
 	for _, h := range ordered {
 		c := stored[h.Info().ID]
-		if c == nil {
-			if err := h.Load(epoch, h.Info().Version, nil); err != nil {
+		if err := l.memory.Acquire(ctx, weightOf(c)); err != nil {
+			break // one of them has failed
+		}
+		group.Go(func() error {
+			if err := l.load(ctx, h, c); err != nil && c != nil {
+				return fmt.Errorf("partition %d, component %s: %w", part.Partition, c.ID, err)
+			} else if err != nil {
 				return err
 			}
-			continue
+			return nil
+		})
+	}
+	return group.Wait()
+}
+
+// aheadBytesMax bounds the uncompressed bytes that were fetched and wait to be loaded.
+// One component alone may have more.
+const aheadBytesMax = 256 << 20
+
+// weightOf estimates the memory that a component's entries take.
+func weightOf(c *Component) (n int64) {
+	if c == nil {
+		return 0
+	}
+	for i := range c.Runs {
+		n += c.Runs[i].RawBytes
+	}
+	return min(n, aheadBytesMax)
+}
+
+// loader loads the components of a partition. They are begun in an order in which none
+// waits for one that comes later, so that waiting ends.
+type loader struct {
+	store    store.Store
+	epoch    state.Epoch
+	fetching slots
+	loading  slots
+	memory   *semaphore.Weighted
+	done     map[string]chan struct{} // by id; closed: it is loaded
+}
+
+// load loads one component behind those that it depends on; c is nil for one that the
+// checkpoint does not have.
+func (l *loader) load(ctx context.Context, h state.Holder, c *Component) error {
+	defer l.memory.Release(weightOf(c))
+	info := h.Info()
+	load := func() error { return h.Load(l.epoch, info.Version, nil) }
+	if c != nil {
+		version, err := compatible(c, info)
+		if err != nil {
+			return err
 		}
-		if err := loadOne(c, epoch, h, chains.next); err != nil {
-			return fmt.Errorf("partition %d, component %s: %w", part.Partition, c.ID, err)
+		entries, err := loadChain(ctx, l.store, c.Runs, l.fetching)
+		if err != nil {
+			return err
+		}
+		load = func() error { return loadOne(c, l.epoch, h, version, entries) }
+	}
+	for _, other := range info.DependsOn {
+		select {
+		case <-l.done[other]:
+		case <-ctx.Done():
+			return ctx.Err()
 		}
 	}
+	if err := l.loading.do(ctx, load); err != nil {
+		return err
+	}
+	close(l.done[info.ID])
 	return nil
 }
 
-// loadOne loads a component; next returns its entries.
-func loadOne(c *Component, epoch state.Epoch, h state.Holder, next func() ([]state.Entry, error)) error {
-	known := h.Info()
+// compatible returns the schema version of a stored component, if it can be loaded.
+func compatible(c *Component, known state.Info) (*semver.Version, error) {
 	version, err := semver.StrictNewVersion(c.Version)
 	if err != nil {
-		return corrupt(c.ID, -1, "schema version %q is none", c.Version)
+		return nil, corrupt(c.ID, -1, "schema version %q is none", c.Version)
 	}
-	if err := state.CheckCompatible(state.Info{ID: c.ID, Type: c.Type, Version: version}, known); err != nil {
-		return err
-	}
-	entries, err := next()
-	if err != nil {
-		return err
-	}
-	same := version.Equal(known.Version)
+	return version, state.CheckCompatible(state.Info{ID: c.ID, Type: c.Type, Version: version}, known)
+}
+
+// loadOne loads a component.
+func loadOne(c *Component, epoch state.Epoch, h state.Holder, version *semver.Version, entries []state.Entry) error {
+	same := version.Equal(h.Info().Version)
 	if !same { // what is loaded is migrated, so what was stored is compared
 		if err := compareDigest(c, state.DigestOf(entries)); err != nil {
 			return err

@@ -1,6 +1,7 @@
 package control
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -46,11 +47,17 @@ func Code(err error) string {
 type Client struct {
 	// Conn stays the caller's.
 	Conn *nats.Conn
+	// Service is another one to ask, such as "recovery"; "" is the checkpointer.
+	Service string
+	// Attempt is how long one request may take before it is repeated; 0 is 10 s.
+	Attempt time.Duration
 }
 
-// Do asks the checkpointer, as Ask does.
+func (c *Client) service() string { return cmp.Or(c.Service, Service) }
+
+// Do asks the client's service, as Ask does.
 func (c *Client) Do(ctx context.Context, verb string, request, answer any) error {
-	return c.Ask(ctx, Service, verb, request, answer)
+	return c.Ask(ctx, c.service(), verb, request, answer)
 }
 
 // Ask sends a request to a service and decodes the answer. While there is no leader, nobody
@@ -109,9 +116,9 @@ func passing(err error) bool {
 }
 
 func (c *Client) try(ctx context.Context, subject string, data []byte, answer any) error {
-	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
+	ctx, cancel := context.WithTimeout(ctx, cmp.Or(c.Attempt, attemptTimeout))
 	defer cancel()
-	msg, err := c.Conn.RequestWithContext(ctx, subject, data)
+	msg, err := c.request(ctx, subject, data)
 	if errors.Is(err, nats.ErrMaxPayload) {
 		return &Error{CodeTooLarge, fmt.Sprintf("a request of %d bytes, and the NATS server takes %d; raise its max_payload", len(data), c.Conn.MaxPayload())}
 	}
@@ -166,12 +173,6 @@ func (c *Client) Prepared(ctx context.Context, r PreparedRequest) (o Outcome, er
 	return o, err
 }
 
-// Checkpoints lists the checkpoints of an app, newest first.
-func (c *Client) Checkpoints(ctx context.Context, r AppRequest) (l CheckpointList, err error) {
-	err = c.Do(ctx, VerbCheckpoints, r, &l)
-	return l, err
-}
-
 // Digests compares the state of a standby with that of its partition's owner.
 func (c *Client) Digests(ctx context.Context, r DigestsRequest) (d DigestsAnswer, err error) {
 	err = c.Do(ctx, VerbDigests, r, &d)
@@ -188,6 +189,12 @@ func (c *Client) Failed(ctx context.Context, r FailedRequest) (o Outcome, err er
 func (c *Client) Trigger(ctx context.Context, r AppRequest) (o Outcome, err error) {
 	err = c.Do(ctx, VerbTrigger, r, &o)
 	return o, err
+}
+
+// Checkpoints lists the checkpoints of an app, newest first.
+func (c *Client) Checkpoints(ctx context.Context, r AppRequest) (l CheckpointList, err error) {
+	err = c.Do(ctx, VerbCheckpoints, r, &l)
+	return l, err
 }
 
 // Checkpoint returns the manifest of a checkpoint.

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/Masterminds/semver/v3"
@@ -40,9 +41,9 @@ const (
 // Components returns the stateful parts of the engine, in an order in which they
 // can be loaded.
 func (e *Engine) Components() []Component {
-	list := []Component{component("clock", "clock", clockVersion, state.Hot, nil, fieldsSource{"clock", e.clockFields})}
+	list := []Component{component("clock", "clock", clockVersion, state.Hot, nil, clockSource{fieldsSource{"clock", e.clockFields}, e})}
 	for _, b := range e.blocks {
-		list = append(list, component(blockID(b.id), "partition/keys", keysVersion, state.Cold, nil, keysSource{b}))
+		list = append(list, component(blockID(b.id), "partition/keys", keysVersion, state.Cold, []string{"clock"}, keysSource{b}))
 	}
 	names := e.queryNames()
 	for i, q := range e.queries {
@@ -54,6 +55,9 @@ func (e *Engine) Components() []Component {
 			list = append(list, component(names[i]+"/window", "window/"+w.Name, q.spec.Version, state.Warm, depends, windowSource{q}))
 		}
 		if len(q.plan.Aggs) > 0 {
+			if q.plan.Window != nil { // it aggregates what is in there
+				depends = append(slices.Clone(depends), names[i]+"/window")
+			}
 			list = append(list, component(names[i]+"/aggregate", aggregateType(q), aggregateVersion, state.Hot, depends, aggregateSource{q}))
 		}
 	}
@@ -107,7 +111,7 @@ func (e *Engine) queryNames() []string {
 func (t *Task) Components() []Component {
 	list := append(t.Engine.Components(),
 		component("log/stamp", "log/stamp", taskVersion, state.Hot, nil,
-			fieldsSource{"stamp", func(f *window.Fields) { f.Int(&t.stamp) }}),
+			stampSource{fieldsSource{"stamp", func(f *window.Fields) { f.Int(&t.stamp) }}, t}),
 		component("log/writers", "log/writers", taskVersion, state.Hot, nil, newWritersSource(t.chain)),
 	)
 	for i, s := range t.plan.Streams {

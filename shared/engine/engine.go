@@ -2,6 +2,7 @@ package engine
 
 import (
 	"fmt"
+	"sync"
 
 	"eventflux/shared/aggregate"
 	"eventflux/shared/event"
@@ -17,6 +18,7 @@ type Engine struct {
 	blocks  []*block
 	streams []([]subscriber) // by stream: who reads it, in the order written
 	timers  timerHeap
+	loading sync.Mutex // guards timers while state is loaded
 	outputs []Output
 	chunks  uint64
 

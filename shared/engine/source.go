@@ -121,6 +121,9 @@ func (c windowSource) Ready() error {
 			errs = append(errs, err)
 			return
 		}
+		// Windows of other queries may be loaded at the same time.
+		s.q.e.loading.Lock()
+		defer s.q.e.loading.Unlock()
 		s.reschedule()
 	})
 	return errors.Join(errs...)

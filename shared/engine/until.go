@@ -86,9 +86,14 @@ func (t *Task) first(f *frame.Frame) int64 {
 	return t.timeOf(&f.Blocks[run.Block], 0, to)
 }
 
-// timeOf returns the time at which the rows [from, to) of a block arrive together.
 func (t *Task) timeOf(b *frame.Block, from, to int) int64 {
-	if !t.plan.Playback {
+	return TimeOf(b, from, to, t.plan.Playback)
+}
+
+// TimeOf returns the ms at which the rows [from, to) of a block arrive together: in
+// playback by their own timestamps.
+func TimeOf(b *frame.Block, from, to int, playback bool) int64 {
+	if !playback {
 		return b.Stamps()[from]
 	}
 	now := b.Batch.TS[from]

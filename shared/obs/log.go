@@ -20,9 +20,10 @@ func NewLogger(w io.Writer, c config.Log) *slog.Logger {
 	return slog.New(slog.NewTextHandler(w, options))
 }
 
-// shortTime writes the time to the millisecond: a person reads no nanoseconds.
+// shortTime writes the time to the millisecond: a person reads no nanoseconds. Whoever
+// logs may have given the same name to something else.
 func shortTime(groups []string, a slog.Attr) slog.Attr {
-	if len(groups) == 0 && a.Key == slog.TimeKey {
+	if len(groups) == 0 && a.Key == slog.TimeKey && a.Value.Kind() == slog.KindTime {
 		return slog.String(slog.TimeKey, a.Value.Time().Format("2006-01-02T15:04:05.000Z07:00"))
 	}
 	return a

@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"eventflux/shared/config"
 	"eventflux/shared/obs"
@@ -35,6 +36,15 @@ func TestJSONIsOneObjectPerLine(t *testing.T) {
 		t.Fatalf("%v in %q", err, b.String())
 	}
 	if line.Level != "WARN" || line.Msg != "task halted" || line.Partition != 3 {
+		t.Errorf("log is %q", b.String())
+	}
+}
+
+// A library that logs how long something took under the name of the time ends nothing.
+func TestTimeOfAnotherKind(t *testing.T) {
+	var b strings.Builder
+	obs.NewLogger(&b, config.Log{Level: slog.LevelInfo, Format: config.Text}).Warn("failed to contact", "time", 250*time.Millisecond)
+	if !strings.HasSuffix(b.String(), `msg="failed to contact" time=250ms`+"\n") {
 		t.Errorf("log is %q", b.String())
 	}
 }

@@ -3,6 +3,7 @@ package scratch
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -91,13 +92,13 @@ func (t *Task) Entries(id string) ([]state.Entry, error) {
 	return slices.CompactFunc(entries, func(a, b state.Entry) bool { return bytes.Equal(a.Key, b.Key) }), nil
 }
 
-// Value returns the value of an entry as it is now; false if there is none.
-func (t *Task) Value(id string, key []byte) ([]byte, bool) {
+// Append appends the value of an entry as it is now to dst; false if there is none.
+func (t *Task) Append(id string, dst, key []byte) ([]byte, bool) {
 	c, err := t.component(id)
 	if err != nil {
-		return nil, false
+		return dst, false
 	}
-	return c.Source.Append(nil, key)
+	return c.Source.Append(dst, key)
 }
 
 // Digests returns the digest of each component, by id, counted anew from its entries.
@@ -123,4 +124,17 @@ func (t *Task) Items(id string, visit func(state.Item)) (bool, error) {
 	}
 	lister, ok := c.Source.(state.Lister)
 	return ok && lister.Items(visit), nil
+}
+
+// Item returns the value that an item of a component has now; false if there is none.
+func (t *Task) Item(id, key string, entry []byte) (json.RawMessage, bool) {
+	c, err := t.component(id)
+	if err != nil {
+		return nil, false
+	}
+	lister, ok := c.Source.(state.Lister)
+	if !ok {
+		return nil, false
+	}
+	return lister.Item(key, entry)
 }

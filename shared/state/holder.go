@@ -17,7 +17,8 @@ type Change struct {
 }
 
 // Holder owns the state of one component. It is for one goroutine at a time; only
-// what it captured may be used beside it.
+// what it captured may be used beside it. Those of a task are for the task's goroutine,
+// but for Load: two of which none depends on the other may be loaded at the same time.
 //
 // Between epochs: Cut(e) at the barrier, then Delta or Snapshot, then, once the
 // epoch is committed, Committed(e). Nothing has to be said of an aborted epoch: the

@@ -3,6 +3,7 @@ package window
 import (
 	"encoding/binary"
 	"fmt"
+	"sync"
 
 	"eventflux/shared/event"
 	"eventflux/shared/frame"
@@ -39,11 +40,15 @@ func NewKept(env *Env, queue *Queue, fields func(*Fields)) Kept {
 	return k
 }
 
-// codec turns rows into bytes and back, for all windows of a task.
+// codec turns rows into bytes and back.
 type codec struct {
 	encoder frame.Encoder
 	decoder frame.Decoder
 }
+
+// codecs are those that are not in use: windows of a task that are loaded at the same
+// time have one each.
+var codecs = sync.Pool{New: func() any { return &codec{} }}
 
 func blockKey(dst []byte, number uint64) []byte {
 	return binary.BigEndian.AppendUint64(append(dst, keyBlock), number)
@@ -92,7 +97,9 @@ func (k *Kept) Append(dst, key []byte) ([]byte, bool) {
 	if q.spare == nil {
 		q.spare = event.NewBatch(q.schema)
 	}
-	dst = k.env.codec.appendRows(dst, q.blocks[i], q.spare, q.used)
+	c := codecs.Get().(*codec)
+	dst = c.appendRows(dst, q.blocks[i], q.spare, q.used)
+	codecs.Put(c)
 	q.spare.Reset()
 	if q.tagged {
 		for _, tag := range q.tags[i] {
@@ -133,7 +140,9 @@ func (k *Kept) Put(key, value []byte) error {
 	}
 	number := binary.BigEndian.Uint64(key[1:])
 	rows, piece := event.NewBatch(q.schema), event.NewBatch(q.schema)
-	rest, err := k.env.codec.readRows(value, piece, q.used, 1<<q.shift, func() {
+	c := codecs.Get().(*codec)
+	defer codecs.Put(c)
+	rest, err := c.readRows(value, piece, q.used, 1<<q.shift, func() {
 		for i := range piece.TS {
 			rows.AppendSome(piece, i, q.used)
 		}

@@ -57,13 +57,17 @@ func (p *pool) append(dst []byte, env *Env, places []int32) []byte {
 	if p.piece == nil {
 		p.piece = event.NewBatch(p.rows.Schema)
 	}
-	return env.codec.appendRows(dst, p.spare, p.piece, p.used)
+	c := codecs.Get().(*codec)
+	defer codecs.Put(c)
+	return c.appendRows(dst, p.spare, p.piece, p.used)
 }
 
 // read adds the rows that append wrote, at most rowsMax, and returns their places,
 // and the bytes behind them.
 func (p *pool) read(src []byte, env *Env, rowsMax uint64) (places []int32, rest []byte, err error) {
-	rest, err = env.codec.readRows(src, p.spare, p.used, rowsMax, func() {
+	c := codecs.Get().(*codec)
+	defer codecs.Put(c)
+	rest, err = c.readRows(src, p.spare, p.used, rowsMax, func() {
 		for i := range p.spare.TS {
 			p.rows.AppendSome(p.spare, i, p.used)
 			places = append(places, int32(len(p.rows.TS)-1))

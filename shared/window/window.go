@@ -37,7 +37,6 @@ type Env struct {
 	// the time that they are to be ordered by.
 	Dropped uint64
 	seq     uint64
-	codec   codec
 }
 
 // Fields is the part of a task's state that Env has.

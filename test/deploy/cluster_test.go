@@ -79,6 +79,11 @@ func TestEveryContainerIsKilled(t *testing.T) {
 	if out, err := s.command("operator", "checkpointer", "status"); err != nil || strings.Count(out, "voter") != 2 || strings.Count(out, "leader") != 2 {
 		t.Errorf("%v: %s", err, out)
 	}
+	for _, args := range [][]string{{"recover", "Flights", "--dry-run"}, {"checkpoint", "verify", "Flights", "--full"}, {"checkpoint", "chain", "Flights"}} {
+		if _, err := s.command("operator", args...); err != nil {
+			t.Error(err)
+		}
+	}
 	s.replicas()
 	s.noPurgeByProxy()
 	// Those first that ask others for something when they stop.

@@ -17,7 +17,7 @@ const root = "../.."
 // takes up to ten seconds to elect.
 const patience = time.Minute
 
-var events = flag.Int("events", 3000, "number of events published while containers are killed")
+var events = flag.Int("events", 2000, "number of events published while containers are killed")
 
 // binary is the path of the program under test.
 var binary string

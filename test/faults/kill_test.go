@@ -69,7 +69,7 @@ func TestUndisturbed(t *testing.T) {
 func finish(t *testing.T, data string, pub *publisher, settings ...string) {
 	t.Helper()
 	p := serving(t, data, append(apps(), settings...)...)
-	must(t, pub.run(p, len(pub.messages), 256))
+	must(t, pub.run(p.url(), len(pub.messages), 256))
 	if n := pub.acknowledged(); n != len(pub.messages) {
 		t.Fatalf("%d of %d messages acknowledged", n, len(pub.messages))
 	}
@@ -173,7 +173,7 @@ func (f fault) strike(p *process, pub *publisher, s syscall.Signal) (phase strin
 	}
 	ended := make(chan error, 1)
 	go func() {
-		err := pub.run(p, f.upTo, f.window)
+		err := pub.run(p.url(), f.upTo, f.window)
 		reached() // or everything was acknowledged before
 		ended <- err
 	}()

@@ -15,6 +15,7 @@ import (
 var (
 	kills  = flag.Int("kills", 3, "number of kills, and of stops")
 	events = flag.Int("events", 6000, "number of events published meanwhile")
+	points = flag.Int("points", 4, "number of steps of the protocol at which a leader is killed; 0 for each")
 	race   = flag.Bool("racebinary", false, "build the binary with the race detector")
 	seed   = flag.Uint64("seed", 0, "of all that is random; 0 chooses one")
 )
@@ -40,7 +41,7 @@ func build(m *testing.M) (code int, err error) {
 	}
 	defer os.RemoveAll(dir)
 	binary = filepath.Join(dir, "eventflux")
-	args := []string{"build", "-o", binary}
+	args := []string{"build", "-tags", "faultpoints", "-o", binary}
 	if *race {
 		args = append(args, "-race")
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"sync"
 	"syscall"
@@ -19,25 +20,38 @@ import (
 type process struct {
 	t      *testing.T
 	cmd    *exec.Cmd
+	points string // file of what is to happen to it
 	out    output // what it says to its user, and
 	log    output
 	begun  chan struct{} // closed: a task has begun
 	ready  chan struct{} // closed: it accepts events
 	exited chan struct{} // closed: it is gone, and code is set
 	code   int           // -1 after a signal
+	died   time.Time
 }
 
 // run starts the apps on a data folder and returns at once.
 func run(t *testing.T, data string, args ...string) *process {
 	t.Helper()
-	return start(t, append([]string{"run", "--data", data, "--listen", "127.0.0.1:0"}, args...)...)
+	return runArmed(t, nil, data, args...)
+}
+
+func runArmed(t *testing.T, rules []string, data string, args ...string) *process {
+	t.Helper()
+	return startArmed(t, rules, append([]string{"run", "--data", data, "--listen", "127.0.0.1:0"}, args...)...)
 }
 
 // start starts the program. It ends with the test at the latest.
 func start(t *testing.T, args ...string) *process {
 	t.Helper()
+	return startArmed(t, nil, args...)
+}
+
+// startArmed starts the program with what is to happen to it.
+func startArmed(t *testing.T, rules []string, args ...string) *process {
+	t.Helper()
 	p := &process{
-		t: t, cmd: exec.Command(binary, args...),
+		t: t, cmd: exec.Command(binary, args...), points: filepath.Join(t.TempDir(), "points"),
 		begun: make(chan struct{}), ready: make(chan struct{}), exited: make(chan struct{}),
 	}
 	for _, v := range os.Environ() {
@@ -45,12 +59,15 @@ func start(t *testing.T, args ...string) *process {
 			p.cmd.Env = append(p.cmd.Env, v)
 		}
 	}
+	p.arm(rules...)
+	p.cmd.Env = append(p.cmd.Env, "FAULTPOINTS="+p.points)
 	p.cmd.Stdout, p.cmd.Stderr = &p.out, &p.log
 	p.log.watch("task took over", func() { close(p.begun) })
 	p.out.watch("\nready;", func() { close(p.ready) })
 	must(t, p.cmd.Start())
 	go func() {
 		_ = p.cmd.Wait() // the exit code has it
+		p.died = time.Now()
 		p.code = p.cmd.ProcessState.ExitCode()
 		close(p.exited)
 	}()
@@ -62,6 +79,18 @@ func start(t *testing.T, args ...string) *process {
 		}
 	})
 	return p
+}
+
+// arm says what is to happen at which points, in place of what was said before.
+func (p *process) arm(rules ...string) {
+	p.t.Helper()
+	arm(p.t, p.points, rules...)
+}
+
+func arm(t *testing.T, file string, rules ...string) {
+	t.Helper()
+	must(t, os.WriteFile(file+".new", []byte(strings.Join(rules, "\n")), 0o600))
+	must(t, os.Rename(file+".new", file)) // it is read at any time
 }
 
 // serving starts the apps and returns once events are accepted.

@@ -52,11 +52,11 @@ func (p *publisher) published() (sent, again int) {
 	return p.sent, p.again
 }
 
-// run publishes the first n messages to a process until all are acknowledged, or
-// until it is gone or refuses something, which is the error. At most window
+// run publishes the first n messages to a server until all are acknowledged, or
+// until it is gone or something is refused, which is the error. At most window
 // messages are not answered.
-func (p *publisher) run(process *process, n, window int) error {
-	nc, err := nats.Connect(process.url(), nats.NoReconnect())
+func (p *publisher) run(url string, n, window int) error {
+	nc, err := nats.Connect(url, nats.NoReconnect())
 	if err != nil {
 		return err
 	}

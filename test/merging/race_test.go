@@ -3,6 +3,7 @@ package merging
 import (
 	"context"
 	"errors"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -10,6 +11,7 @@ import (
 	"eventflux/services/merger"
 	"eventflux/shared/checkpoint"
 	"eventflux/shared/control"
+	"eventflux/shared/state"
 	"eventflux/shared/store"
 	"eventflux/shared/store/memory"
 )
@@ -173,15 +175,31 @@ func TestTwoMergersAtOnce(t *testing.T) {
 	}
 }
 
-// stopping is a store that stops before the first deletion.
+// stopping is a store that stops before the first deletion of what was put for checkpoints.
 type stopping struct {
 	store.Store
 	stop func()
 }
 
 func (s *stopping) Delete(ctx context.Context, name string, since time.Time) error {
-	s.stop()
+	if !strings.HasPrefix(name, "sweeps/") {
+		s.stop()
+	}
 	return s.Store.Delete(ctx, name, since)
+}
+
+// What was put just now stays, though the checkpointer's clock is an hour ahead of the
+// store's. By a clock that is behind everything looks young, and stays too.
+func TestSweepByWrongClocks(t *testing.T) {
+	for _, ahead := range []time.Duration{time.Hour, -time.Hour} {
+		s := memory.New()
+		r := newRig(t, options{store: s, retain: 1, now: func() time.Time { return time.Now().Add(ahead) }})
+		must(t, s.Put(r.within(), "blocks/new", []byte("of a checkpoint that is under way")))
+		must(t, r.merger(s).Work(r.within()))
+		if _, err := s.Get(r.within(), "blocks/new"); err != nil {
+			t.Errorf("ahead by %s: %v", ahead, err)
+		}
+	}
 }
 
 // What a task puts while a sweep is about to delete it stays.
@@ -254,4 +272,40 @@ func TestRestoreKeepsWhatASweepIsAboutToDelete(t *testing.T) {
 	r.verify()
 	r.clean(sweeper)
 	r.verify()
+}
+
+// The checkpoints of a cluster that was lost stay: the group that begins anew over its
+// store does not know its apps, and nobody has removed them.
+func TestSweepSparesAppsThatAreNotDeployed(t *testing.T) {
+	s := memory.New()
+	r := newRig(t, options{store: s, grace: time.Microsecond, retain: 1})
+	ctx := r.within()
+	r.checkpoint(heard, nil)
+	ref := r.live().Checkpoints[0]
+	m, err := checkpoint.ReadManifest(ctx, s, ref.Manifest, ref.Digest)
+	must(t, err)
+	run, err := checkpoint.WriteRun(ctx, s, checkpoint.WriterOptions{Kind: checkpoint.Base, Epoch: 7},
+		[]state.Change{{Key: []byte("k"), Value: []byte("of another cluster")}})
+	must(t, err)
+	m.App, m.Epoch, m.Term = "lost", 7, 1
+	m.Partitions[0].Components[0].Runs = []checkpoint.Run{run}
+	data, err := m.Encode()
+	must(t, err)
+	name := checkpoint.ManifestName("lost", 7)
+	must(t, s.Commit(ctx, store.Commit{App: "lost", Term: 1, Epoch: 7, Name: name, Manifest: data}))
+	must(t, s.Put(ctx, "blocks/never", []byte("nothing refers to it")))
+	merging := r.merger(s)
+	must(t, merging.Work(ctx))
+	if _, err := s.Get(ctx, "blocks/never"); !errors.Is(err, store.ErrNotFound) {
+		t.Fatalf("nothing was swept: %v", err)
+	}
+	kept, err := checkpoint.ReadManifest(ctx, s, name, "")
+	must(t, err)
+	objects, err := checkpoint.Objects(ctx, s, &kept.Partitions[0].Components[0].Runs[0])
+	must(t, err)
+	for _, object := range objects {
+		if _, err := s.Get(ctx, object); err != nil {
+			t.Errorf("%s: %v", object, err)
+		}
+	}
 }

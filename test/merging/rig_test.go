@@ -61,6 +61,7 @@ type options struct {
 	leader store.Store
 	grace  time.Duration
 	retain int
+	now    func() time.Time // of the checkpointer; nil: the machine's clock
 }
 
 func newRig(t testing.TB, o options) *rig {
@@ -91,7 +92,7 @@ func newRig(t testing.TB, o options) *rig {
 	}
 	service, err := checkpointer.New(checkpointer.Config{
 		Conn: r.nc, Store: leader, Raft: raft, FSM: fsm, Interval: time.Hour, Timeout: time.Minute,
-		RetentionCheckpoints: o.retain, RetentionSpan: time.Microsecond, Grace: o.grace, Version: "0.0.1", Log: quiet,
+		RetentionCheckpoints: o.retain, RetentionSpan: time.Microsecond, Grace: o.grace, Version: "0.0.1", Log: quiet, Now: o.now,
 	})
 	must(t, err)
 	r.run(service.Run)

@@ -3,6 +3,7 @@ package model
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -295,8 +296,20 @@ func TestStateAsOfAnyInstant(t *testing.T) {
 		}
 		if rapid.Bool().Draw(t, "by time") {
 			instant := rapid.Int64Range(least, max(least, h.steps[len(h.steps)-1].Now+50)).Draw(t, "instant")
-			if _, err := task.Replay(context.Background(), log, scratch.Target{Timed: true, Time: instant}, watch); err != nil {
+			done, err := task.Replay(context.Background(), log, scratch.Target{Timed: true, Time: instant}, watch)
+			if err != nil {
 				t.Fatalf("%s%s%v", h.app, printSteps(h.steps), err)
+			}
+			if done.At.Event == 0 { // what says how far the log was read is of that place
+				other, log := h.rebuild(t, -1)
+				if _, err := other.Replay(context.Background(), log, scratch.Target{Position: done.At}, scratch.Watch{}); err != nil {
+					t.Fatal(err)
+				}
+				for id, want := range other.Digests() {
+					if strings.HasPrefix(id, "log/") && task.Digests()[id] != want {
+						t.Fatalf("%s%sfrom checkpoint %d, at %d, behind %s: %s", h.app, printSteps(h.steps), from+1, instant, done.At, id)
+					}
+				}
 			}
 			if what := sameSnapshots(h.stoppedAt(t, instant), h.operators(t, task)); what != "" {
 				t.Fatalf("%s%sfrom checkpoint %d, at %d: %s", h.app, printSteps(h.steps), from+1, instant, what)
@@ -418,4 +431,41 @@ func (h *history) write(t *rapid.T, entries []state.Entry) []checkpoint.Run {
 		t.Fatal(err)
 	}
 	return []checkpoint.Run{run}
+}
+
+// What a component tells people of itself has names, lies in its entries, and is the
+// same whether all of it is asked for or one item.
+func TestItemsAreFound(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		h := drawHistory(t, Options{Windows: known(Windows...)})
+		task, log := h.rebuild(t, rapid.IntRange(-1, len(h.checkpoints)-1).Draw(t, "checkpoint"))
+		if _, err := task.Replay(context.Background(), log, scratch.Target{Position: scratch.Position{Sequence: uint64(len(h.log))}}, scratch.Watch{}); err != nil {
+			t.Fatal(err)
+		}
+		for _, info := range task.Infos() {
+			entries, err := task.Entries(info.ID)
+			if err != nil {
+				t.Fatal(err)
+			}
+			names := map[string]bool{}
+			told, err := task.Items(info.ID, func(i state.Item) {
+				if names[i.Key] {
+					t.Fatalf("%s%s%s: two items are called %q", h.app, printSteps(h.steps), info.ID, i.Key)
+				}
+				names[i.Key] = true
+				if !json.Valid(i.Value) {
+					t.Fatalf("%s: %s is %s", info.ID, i.Key, i.Value)
+				}
+				if !slices.ContainsFunc(entries, func(e state.Entry) bool { return bytes.Equal(e.Key, i.Entry) }) {
+					t.Fatalf("%s%s%s: item %q is said to be in entry %q, which is not there", h.app, printSteps(h.steps), info.ID, i.Key, i.Entry)
+				}
+				if again, ok := task.Item(info.ID, i.Key, i.Entry); !ok || !bytes.Equal(again, i.Value) {
+					t.Fatalf("%s%s%s: item %q is %s, and asked for alone %s", h.app, printSteps(h.steps), info.ID, i.Key, i.Value, again)
+				}
+			})
+			if err != nil || !told {
+				t.Fatalf("%s tells nothing: %v", info.ID, err)
+			}
+		}
+	})
 }

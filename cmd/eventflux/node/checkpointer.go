@@ -2,8 +2,12 @@ package node
 
 import (
 	"context"
+	"encoding/json"
+	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/nats-io/nats.go"
 
@@ -13,6 +17,7 @@ import (
 	"eventflux/shared/bus"
 	"eventflux/shared/compress"
 	"eventflux/shared/control"
+	"eventflux/shared/faultpoint"
 	"eventflux/shared/store/stores"
 )
 
@@ -28,7 +33,13 @@ func (n *Node) openStore(ctx context.Context) (err error) {
 // openCheckpointer opens this process's part of the Raft group.
 func (n *Node) openCheckpointer(ctx context.Context) (err error) {
 	n.fsm = checkpointer.NewFSM()
-	if n.raft, err = consensus.Open(n.raftConfig()); err != nil {
+	raft := n.raftConfig()
+	if n.cfg.NATS.URL != "" {
+		if err := n.meet(ctx, &raft); err != nil {
+			return err
+		}
+	}
+	if n.raft, err = consensus.Open(raft); err != nil {
 		return err
 	}
 	own, err := n.connectOwn(ctx, "eventflux checkpointer")
@@ -40,7 +51,7 @@ func (n *Node) openCheckpointer(ctx context.Context) (err error) {
 		Interval: n.cfg.Checkpoint.Interval, Timeout: n.cfg.Checkpoint.Timeout,
 		RetentionCheckpoints: n.cfg.Retention.Checkpoints, RetentionSpan: n.cfg.Retention.Span, Replicas: n.cfg.NATS.Replicas,
 		Standby: n.cfg.Processor.Standby == "on",
-		Version: n.version, Log: n.log,
+		Version: n.version, Log: n.log, Now: faultpoint.Now,
 	})
 	return err
 }
@@ -90,6 +101,38 @@ func (n *Node) raftConfig() consensus.Config {
 		}
 	}
 	return c
+}
+
+// askGroupTimeout is how long a checkpointer waits for others to say that they are there.
+// Where there are none, NATS says so at once.
+const askGroupTimeout = time.Second
+
+// meet has the member join the group that is there, if there is one: two of them on one
+// NATS would both give orders.
+func (n *Node) meet(ctx context.Context, c *consensus.Config) error {
+	ctx, cancel := context.WithTimeout(ctx, askGroupTimeout)
+	defer cancel()
+	m, err := n.control.Conn.RequestWithContext(ctx, bus.ServiceSubject(control.Service, control.VerbStatus), nil)
+	var group control.Status
+	if err != nil || json.Unmarshal(m.Data, &group) != nil || group.Leader == "" {
+		return nil // there is none, or it is about to be
+	}
+	var members []string
+	known := false
+	for _, p := range group.Peers {
+		members = append(members, p.ID+"="+p.Address)
+		known = known || p.ID == c.ID
+	}
+	_, err = os.Stat(c.Dir)
+	begun := err == nil
+	switch {
+	case len(c.Peers) == 0 && !(known && begun):
+		return fmt.Errorf("a group of checkpointers leads here already (%s), and a second one may not; set raft.id, raft.listen and raft.peers to join it, or use another NATS", strings.Join(members, ","))
+	case !known:
+		n.log.Warn("this checkpointer is no member of the group; take it in with eventflux checkpointer add", "member", c.ID+"="+c.Advertise, "group", strings.Join(members, ","))
+	}
+	c.Join = true
+	return nil
 }
 
 // connectOwn connects for as long as the node is open.

@@ -39,6 +39,8 @@ type chain struct {
 	t    *testing.T
 	cfg  *config.Config
 	apps []string
+	// adapt changes a node before it runs.
+	adapt func(*Node)
 
 	node *Node
 	nc   *nats.Conn
@@ -58,6 +60,9 @@ func (c *chain) start() {
 	n, err := Open(c.within(), c.cfg, Services, c.apps, "0.0.1", slog.New(slog.DiscardHandler))
 	if err != nil {
 		c.t.Fatal(err)
+	}
+	if c.adapt != nil {
+		c.adapt(n)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	ready := make(chan struct{})

@@ -24,6 +24,7 @@ import (
 	"eventflux/services/checkpointer/consensus"
 	"eventflux/services/merger"
 	"eventflux/services/processor"
+	"eventflux/services/recovery"
 	"eventflux/shared/bus"
 	"eventflux/shared/config"
 	"eventflux/shared/control"
@@ -42,7 +43,7 @@ const raftStopTimeout = 5 * time.Second
 const monitorTimeout = 5 * time.Second
 
 // Services are those that a node can run.
-var Services = []string{"checkpointer", "merger", "processor", "ingest"}
+var Services = []string{"checkpointer", "merger", "processor", "ingest", "recovery"}
 
 // Node is some of the services in one process, or all.
 type Node struct {
@@ -60,6 +61,7 @@ type Node struct {
 	control    *control.Client
 	checkpoint *checkpointer.Service // nil where this node runs none
 	merger     *merger.Service       // the same
+	recovery   *recovery.Service     // the same
 	skipLast   bool                  // tests: stop without a last checkpoint, as a kill does
 }
 
@@ -92,7 +94,7 @@ func (n *Node) open(ctx context.Context) (err error) {
 		return err
 	}
 	n.control = &control.Client{Conn: nc}
-	if n.runs("checkpointer") || n.runs("merger") || n.runs("processor") {
+	if n.runs("checkpointer") || n.runs("merger") || n.runs("processor") || n.runs("recovery") {
 		if err := n.openStore(ctx); err != nil {
 			return err
 		}
@@ -103,7 +105,12 @@ func (n *Node) open(ctx context.Context) (err error) {
 		}
 	}
 	if n.runs("merger") {
-		return n.openMerger(ctx)
+		if err := n.openMerger(ctx); err != nil {
+			return err
+		}
+	}
+	if n.runs("recovery") {
+		return n.openRecovery(ctx)
 	}
 	return nil
 }
@@ -189,16 +196,19 @@ func (n *Node) Durability() bus.Durability { return n.durability }
 // last checkpoint, lets the tasks apply the rest, and returns nil. ready is called once
 // the node serves, and again when it serves other apps. An error is why a service ended.
 func (n *Node) Run(ctx context.Context, ready func(plans []*siddhiql.Plan)) error {
-	var checkpoints part
+	var checkpoints, recoveries part
 	if n.checkpoint != nil {
 		checkpoints = start(n.checkpoint.Run)
+	}
+	if n.recovery != nil {
+		recoveries = start(n.recovery.Run)
 	}
 	var merging part
 	if n.merger != nil {
 		merging = start(n.merger.Run)
 	}
 	err := n.serve(ctx, checkpoints, ready)
-	return errors.Join(err, merging.stop(), checkpoints.stop())
+	return errors.Join(err, recoveries.stop(), merging.stop(), checkpoints.stop())
 }
 
 // serve deploys the node's own apps and runs processor and ingest.

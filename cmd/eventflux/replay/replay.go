@@ -13,7 +13,6 @@ import (
 
 	"eventflux/shared/compress"
 	"eventflux/shared/siddhiql"
-	"eventflux/shared/state"
 )
 
 const lineBytesMax = 64 << 20
@@ -104,13 +103,7 @@ func (p *player) writeDigests() error {
 	for _, a := range p.apps {
 		for _, h := range a.vault.holders.List() {
 			info := h.Info()
-			err := enc.Encode(struct {
-				App       string       `json:"app"`
-				Component string       `json:"component"`
-				Type      string       `json:"type"`
-				Version   string       `json:"version"`
-				Digest    state.Digest `json:"digest"`
-			}{a.plan.Name, info.ID, info.Type, info.Version.String(), h.Digest()})
+			err := enc.Encode(digestLine{a.plan.Name, info.ID, info.Type, info.Version.String(), h.Digest()})
 			if err != nil {
 				return err
 			}

@@ -5,11 +5,15 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 )
 
+// tempTime is how long a file may stay in tmp before it counts as left by a crash. Others
+// write there while this process starts, and would lose theirs.
+const tempTime = 10 * time.Minute
+
 // check looks through the folder. Files that a crash left in tmp are removed: nobody
-// was told that they are there. A process that writes at this moment loses its file
-// and gets an error, which it survives.
+// was told that they are there.
 func (s *Store) check() error {
 	temps, err := os.ReadDir(filepath.Join(s.dir, tempFolder))
 	if err != nil {
@@ -17,6 +21,10 @@ func (s *Store) check() error {
 	}
 	for _, t := range temps {
 		path := filepath.Join(s.dir, tempFolder, t.Name())
+		info, err := t.Info()
+		if err != nil || time.Since(info.ModTime()) < tempTime {
+			continue // gone meanwhile, or being written
+		}
 		if err := os.RemoveAll(path); err != nil {
 			return err
 		}

@@ -27,6 +27,14 @@ type disk interface {
 	lock(path string, alone bool) (unlock func(), err error)
 }
 
+// A process that is killed gives its locks up; one that is stopped keeps them. Nobody
+// waits for it for ever.
+const (
+	lockWait    = 5 * time.Second
+	lockPoll    = time.Millisecond
+	lockPollMax = 16 * time.Millisecond
+)
+
 type realDisk struct{}
 
 func (realDisk) write(dir string, data []byte) (string, error) {
@@ -79,11 +87,17 @@ func (realDisk) lock(path string, alone bool) (func(), error) {
 	if alone {
 		how = syscall.LOCK_EX
 	}
-	for {
-		err = syscall.Flock(int(f.Fd()), how)
-		if !errors.Is(err, syscall.EINTR) {
+	begun := time.Now()
+	for wait := lockPoll; ; wait = min(2*wait, lockPollMax) {
+		err = syscall.Flock(int(f.Fd()), how|syscall.LOCK_NB)
+		if !errors.Is(err, syscall.EINTR) && !errors.Is(err, syscall.EWOULDBLOCK) {
 			break
 		}
+		if time.Since(begun) > lockWait {
+			err = fmt.Errorf("another process has held it for %s; is one stopped?", lockWait)
+			break
+		}
+		time.Sleep(wait)
 	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("lock %s: %w", path, err), f.Close())

@@ -24,6 +24,7 @@ import (
 	"strings"
 	"time"
 
+	"eventflux/shared/faultpoint"
 	"eventflux/shared/store"
 )
 
@@ -32,6 +33,7 @@ type Store struct {
 	dir    string
 	disk   disk
 	strays []string
+	opened bool // the folder was there
 }
 
 var _ store.Store = (*Store)(nil)
@@ -59,6 +61,7 @@ func Open(dir string, log *slog.Logger) (*Store, error) {
 			return nil, fmt.Errorf("store %s: %w", dir, full(err))
 		}
 	}
+	s.opened = true
 	if err := s.check(); err != nil {
 		return nil, fmt.Errorf("store %s: check: %w", dir, err)
 	}
@@ -107,6 +110,7 @@ func (s *Store) put(name string, data []byte) error {
 		return err
 	}
 	defer s.disk.remove(temp)
+	faultpoint.Reach(faultpoint.FileWritten)
 	if err := s.makeFolder(filepath.Dir(path)); err != nil {
 		return err
 	}
@@ -149,6 +153,9 @@ func (s *Store) exists(path string, err error) error {
 func (s *Store) makeFolder(dir string) error {
 	if info, err := os.Stat(dir); err == nil && info.IsDir() {
 		return nil
+	}
+	if dir == s.dir && s.opened { // a volume that is not mounted any more must not be filled under its name
+		return fmt.Errorf("folder %s of the store is gone: %w", dir, fs.ErrNotExist)
 	}
 	parent := filepath.Dir(dir)
 	if parent != dir {
@@ -305,6 +312,7 @@ func (s *Store) commit(c *store.Commit) error {
 		if err := s.putManifest(c); err != nil {
 			return err
 		}
+		faultpoint.Reach(faultpoint.FileCommitted)
 	}
 	data, err := json.Marshal(next)
 	if err != nil {

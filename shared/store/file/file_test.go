@@ -10,6 +10,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/cockroachdb/datadriven"
 
@@ -45,6 +46,14 @@ func TestOpenFindsStrays(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	long := time.Now().Add(-time.Hour)
+	if err := os.Chtimes(filepath.Join(dir, "tmp/put-1"), long, long); err != nil {
+		t.Fatal(err)
+	}
+	under := filepath.Join(dir, "tmp/put-2")
+	if err := os.WriteFile(under, []byte("another process is at it"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	s := openAt(t, dir)
 	got := strings.Join(s.Strays(), "\n")
 	want := "tmp/put-1: left by a crash, removed\nblocks/empty: empty\n.hidden: no object has such a name"
@@ -53,6 +62,46 @@ func TestOpenFindsStrays(t *testing.T) {
 	}
 	if _, err := os.Stat(filepath.Join(dir, "tmp/put-1")); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("the half written file: %v", err)
+	}
+	if _, err := os.Stat(under); err != nil {
+		t.Errorf("the file that is being written: %v", err)
+	}
+}
+
+// A process that is stopped while it holds the lock fails the commits of others, and does
+// not keep them for ever.
+func TestLockOfStoppedProcess(t *testing.T) {
+	s := openAt(t, t.TempDir())
+	commit := store.Commit{App: "a", Term: 1, Epoch: 1, Name: "apps/a/checkpoints/1.json", Manifest: []byte("{}")}
+	unlock, err := s.disk.lock(s.headPath("a")+".lock", true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Commit(t.Context(), commit); err == nil || !strings.Contains(err.Error(), "is one stopped?") {
+		t.Errorf("commit: %v", err)
+	}
+	unlock()
+	if err := s.Commit(t.Context(), commit); err != nil {
+		t.Error(err)
+	}
+}
+
+// A folder that goes away is not made again: what is put then would be hidden by what
+// comes back.
+func TestFolderGoesAway(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "store")
+	s := openAt(t, dir)
+	if err := os.RemoveAll(dir); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.makeFolder(filepath.Join(dir, "runs", "00")); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("make a folder: %v", err)
+	}
+	if err := s.Put(t.Context(), "apps/a/checkpoints/1.json", []byte("{}")); err == nil {
+		t.Error("put succeeded")
+	}
+	if _, err := os.Stat(dir); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the folder: %v", err)
 	}
 }
 

@@ -1,5 +1,5 @@
-// Package memory keeps objects in memory, for tests: nothing outlives the process. An
-// operation can be made to fail.
+// Package memory keeps objects in memory, for what was read from a file and for tests:
+// nothing outlives the process. An operation can be made to fail.
 package memory
 
 import (

@@ -1,0 +1,33 @@
+package node
+
+import (
+	"context"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"eventflux/services/recovery"
+	"eventflux/shared/control"
+)
+
+const restoreTimeout = 5 * time.Minute
+
+// openRecovery makes the recovery service of this process. It reads in its own
+// connection, so that nothing else waits behind a log.
+func (n *Node) openRecovery(ctx context.Context) error {
+	nc, err := n.connectOwn(ctx, "eventflux recovery")
+	if err != nil {
+		return err
+	}
+	n.recovery, err = recovery.New(n.recoveryConfig(nc))
+	return err
+}
+
+func (n *Node) recoveryConfig(nc *nats.Conn) recovery.Config {
+	return recovery.Config{
+		Conn: nc, Control: n.control, Store: n.store,
+		// Asking twice would begin two generations.
+		Restorer:    &control.Client{Conn: nc, Attempt: restoreTimeout},
+		DedupWindow: n.cfg.Dedup.Window, Workers: n.cfg.Recovery.Workers, Version: n.version, Log: n.log,
+	}
+}

@@ -1,0 +1,325 @@
+package recovery
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"eventflux/shared/bus"
+	"eventflux/shared/checkpoint"
+	"eventflux/shared/control"
+	"eventflux/shared/lineage"
+	"eventflux/shared/place"
+	"eventflux/shared/scratch"
+	"eventflux/shared/siddhiql"
+	"eventflux/shared/state"
+	"eventflux/shared/wal"
+)
+
+// history is what an app can be rebuilt from, as it was when it was looked at.
+type history struct {
+	s     *Service
+	app   control.App
+	plan  *siddhiql.Plan
+	refs  []control.CheckpointRef // committed, newest first
+	logs  []logState              // by partition
+	newer []map[string]place.Place
+}
+
+// logState is the log of a partition.
+type logState struct {
+	stream      jetstream.Stream
+	created     time.Time
+	first, last uint64
+	bytes       int64
+	messages    uint64
+}
+
+// look asks for all that a plan rests on.
+func (s *Service) look(ctx context.Context, app string) (*history, error) {
+	if app == "" {
+		return nil, failure(control.CodeInvalid, "which app? eventflux app ls lists them")
+	}
+	known, err := s.cfg.Control.App(ctx, control.AppRequest{App: app})
+	if err != nil {
+		return nil, err
+	}
+	h := &history{s: s, app: known}
+	if h.plan, err = siddhiql.Compile(known.Text); err != nil {
+		return nil, fmt.Errorf("the text of app %s is refused by this version: %w", app, err)
+	}
+	list, err := s.cfg.Control.Checkpoints(ctx, control.AppRequest{App: app})
+	if err != nil {
+		return nil, err
+	}
+	for _, c := range list.Checkpoints {
+		if c.State == "committed" {
+			h.refs = append(h.refs, c.CheckpointRef)
+		}
+	}
+	for p := range known.Partitions {
+		log, err := s.lookAtLog(ctx, app, p)
+		if err != nil {
+			return nil, err
+		}
+		h.logs = append(h.logs, log)
+		newest, err := s.newestResults(ctx, h.plan, p)
+		if err != nil {
+			return nil, err
+		}
+		h.newer = append(h.newer, newest)
+	}
+	return h, nil
+}
+
+func (s *Service) lookAtLog(ctx context.Context, app string, p uint32) (logState, error) {
+	name := bus.WALStream(app, p)
+	stream, err := s.js.Stream(ctx, name)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		return logState{}, nil // it has no frame yet
+	}
+	if err != nil {
+		return logState{}, fmt.Errorf("log %s: %w", name, err)
+	}
+	info := stream.CachedInfo()
+	return logState{
+		stream: stream, created: info.Created, first: info.State.FirstSeq, last: info.State.LastSeq,
+		bytes: int64(info.State.Bytes), messages: info.State.Msgs,
+	}, nil
+}
+
+// whole reports whether the log has all frames from the first on.
+func (l *logState) whole() bool { return l.first <= 1 }
+
+// newestResults returns the place of the newest result of each stream of a partition.
+func (s *Service) newestResults(ctx context.Context, plan *siddhiql.Plan, p uint32) (map[string]place.Place, error) {
+	name := bus.OutStream(plan.Name, p)
+	stream, err := s.js.Stream(ctx, name)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("output stream %s: %w", name, err)
+	}
+	newest, err := fencedResults(ctx, stream, plan.Name, p)
+	if err != nil {
+		return nil, fmt.Errorf("newest fence of output stream %s: %w", name, err)
+	}
+	looked := map[string]bool{}
+	for _, q := range plan.Queries {
+		target := q.Target
+		if looked[target.Name] || target.Block >= 0 || target.Sink.Off {
+			continue
+		}
+		looked[target.Name] = true
+		m, err := stream.GetLastMsgForSubject(ctx, bus.OutSubject(plan.Name, target.Name, p))
+		if errors.Is(err, jetstream.ErrMsgNotFound) {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("newest result of %s in output stream %s: %w", target.Name, name, err)
+		}
+		at, err := place.Parse(m.Header.Get("Ef-Generation") + ":" + m.Header.Get("Ef-Position"))
+		if err != nil {
+			return nil, fmt.Errorf("newest result of %s in output stream %s: %w", target.Name, name, err)
+		}
+		if at.After(newest[target.Name]) {
+			newest[target.Name] = at
+		}
+	}
+	return newest, nil
+}
+
+// fencedResults returns the places that the newest fence has: they stay where results
+// were purged.
+func fencedResults(ctx context.Context, stream jetstream.Stream, app string, p uint32) (map[string]place.Place, error) {
+	newest := map[string]place.Place{}
+	m, err := stream.GetLastMsgForSubject(ctx, bus.FenceSubject(app, p))
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return newest, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	var fence struct {
+		Generation uint64            `json:"generation"`
+		Positions  map[string]string `json:"positions"`
+	}
+	if err := json.Unmarshal(m.Data, &fence); err != nil {
+		return nil, err
+	}
+	for name, text := range fence.Positions {
+		if at, err := place.Parse(fmt.Sprintf("%d:%s", max(fence.Generation, 1), text)); err == nil {
+			newest[name] = at
+		}
+	}
+	return newest, nil
+}
+
+// chosen is a checkpoint with its manifest; the zero value stands for none, and a replay
+// from the beginning of the log.
+type chosen struct {
+	ref      control.CheckpointRef
+	manifest *checkpoint.Manifest
+}
+
+func (c *chosen) epoch() state.Epoch { return c.ref.Epoch }
+
+// part is a partition's part of the checkpoint; nil for none.
+func (c *chosen) part(p uint32) *checkpoint.Partition {
+	if c.manifest == nil {
+		return nil
+	}
+	return &c.manifest.Partitions[p]
+}
+
+// barrier is the sequence behind which partition p is replayed.
+func (c *chosen) barrier(p uint32) uint64 {
+	if part := c.part(p); part != nil {
+		return part.Log.Sequence
+	}
+	return 0
+}
+
+// unusable says why a checkpoint cannot be used.
+type unusable struct{ why string }
+
+func (u *unusable) Error() string { return u.why }
+
+func unusablef(format string, args ...any) error {
+	return &unusable{fmt.Sprintf(format, args...)}
+}
+
+// open reads the manifest of a checkpoint. It fails with an *unusable where the
+// checkpoint, and not the store, is the reason.
+func (h *history) open(ctx context.Context, ref control.CheckpointRef) (*chosen, error) {
+	m, err := checkpoint.ReadManifest(ctx, h.s.cfg.Store, ref.Manifest, ref.Digest)
+	if errors.Is(err, checkpoint.ErrCorrupt) {
+		now, changed, asked := h.current(ctx, ref)
+		if asked != nil {
+			return nil, asked
+		}
+		if changed {
+			ref = now
+			m, err = checkpoint.ReadManifest(ctx, h.s.cfg.Store, ref.Manifest, ref.Digest)
+		}
+	}
+	if errors.Is(err, checkpoint.ErrCorrupt) || errors.Is(err, checkpoint.ErrVersion) {
+		return nil, unusablef("%v", err)
+	}
+	if err != nil {
+		return nil, failure(control.CodeUnavailable, "read the manifest of checkpoint %d: %v", ref.Epoch, err)
+	}
+	if m.App != h.plan.Name || m.Plan != h.plan.Digest || len(m.Partitions) != int(h.app.Partitions) {
+		return nil, unusablef("it is of app %q with plan %s and %d partitions, and this is %q with plan %s and %d",
+			m.App, m.Plan, len(m.Partitions), h.plan.Name, h.plan.Digest, h.app.Partitions)
+	}
+	return &chosen{ref, m}, nil
+}
+
+// current looks a checkpoint up again: a merger may have put another manifest in the place
+// of its first one.
+func (h *history) current(ctx context.Context, ref control.CheckpointRef) (now control.CheckpointRef, changed bool, err error) {
+	list, err := h.s.cfg.Control.Checkpoints(ctx, control.AppRequest{App: h.plan.Name})
+	if err != nil {
+		return ref, false, err
+	}
+	for _, c := range list.Checkpoints {
+		if c.Epoch == ref.Epoch && c.State == "committed" {
+			return c.CheckpointRef, c.Digest != ref.Digest, nil
+		}
+	}
+	return ref, false, unusablef("it was retired meanwhile")
+}
+
+// checkBehind refuses a checkpoint whose log tail or results are not there.
+func (h *history) checkBehind(ctx context.Context, c *chosen) error {
+	for p := range h.app.Partitions {
+		if err := h.checkResults(c, p); err != nil {
+			return err
+		}
+		if err := h.checkLog(ctx, c.part(p)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkResults refuses a checkpoint that covers results which the output stream has lost.
+func (h *history) checkResults(c *chosen, p uint32) error {
+	part := c.part(p)
+	for stream, text := range part.Output.Positions {
+		covered, err := place.Parse(fmt.Sprintf("%d:%s", generationOf(c.manifest), text))
+		if err != nil {
+			return unusablef("partition %d: %v", p, err)
+		}
+		if last := h.newer[p][stream]; covered.After(last) && last.Generation <= covered.Generation {
+			return unusablef("partition %d: it covers results of %s up to %s, and output stream %s ends at %s: it lost its tail",
+				p, stream, covered, part.Output.Stream, last)
+		}
+	}
+	return nil
+}
+
+func (h *history) checkLog(ctx context.Context, part *checkpoint.Partition) error {
+	log := &h.logs[part.Partition]
+	l := &part.Log
+	switch {
+	case log.stream == nil:
+		return unusablef("log %s is gone", l.Stream)
+	case l.Sequence < log.first:
+		return unusablef("log %s was trimmed: it begins at %d, and the barrier was at %d", l.Stream, log.first, l.Sequence)
+	}
+	if !log.created.Equal(l.Created) || log.last < l.Sequence {
+		r, err := lineage.OpenBehind(ctx, h.s.reader(h.plan.Name, part.Partition), log.created, l)
+		if err == nil {
+			r.Close() // it has grown since
+			return nil
+		}
+		return asUnusable(err)
+	}
+	m, err := log.stream.GetMsg(ctx, l.Sequence)
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return unusablef("log %s has no frame at its barrier, sequence %d", l.Stream, l.Sequence)
+	}
+	if err != nil {
+		return fmt.Errorf("read the barrier at %d of log %s: %w", l.Sequence, l.Stream, err)
+	}
+	return asUnusable(lineage.Check(m.Data, l))
+}
+
+func asUnusable(err error) error {
+	var foreign *lineage.Error
+	var trimmed *wal.TrimmedError
+	if errors.As(err, &foreign) || errors.As(err, &trimmed) {
+		return unusablef("%v", err)
+	}
+	return err
+}
+
+func (s *Service) reader(app string, p uint32) wal.ReaderConfig {
+	return wal.ReaderConfig{JS: s.js, Stream: bus.WALStream(app, p), From: 1, Log: s.cfg.Log}
+}
+
+// openLog opens the log of a partition behind a checkpoint, up to a sequence.
+func (h *history) openLog(ctx context.Context, c *chosen, p uint32, end uint64) (scratch.Log, func(), error) {
+	cfg := h.s.reader(h.plan.Name, p)
+	if h.logs[p].stream == nil {
+		return nothing{}, func() {}, nil
+	}
+	var r *wal.Reader
+	var err error
+	if part := c.part(p); part != nil {
+		r, err = lineage.OpenBehind(ctx, cfg, h.logs[p].created, &part.Log)
+	} else {
+		r, err = wal.OpenReader(ctx, cfg)
+	}
+	if err != nil {
+		return nil, nil, asUnusable(err)
+	}
+	return scratch.Bounded(r, end), r.Close, nil
+}

@@ -1,0 +1,59 @@
+package recovery
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"eventflux/shared/checkpoint"
+	"eventflux/shared/control"
+	"eventflux/shared/store"
+)
+
+// Config says what a recovery service works with.
+type Config struct {
+	Conn    *nats.Conn // stays the caller's
+	Control Control
+	Store   store.Store // stays the caller's
+	// Restorer takes apps to another state.
+	Restorer Restorer
+	// DedupWindow is that of the tasks: without the same one they are not rebuilt to the
+	// byte.
+	DedupWindow time.Duration
+	// Workers is how many blocks are fetched and decoded at once, and how many partitions
+	// are replayed; zero is the number of cores.
+	Workers int
+	Version string       // of the binary, a semver
+	Log     *slog.Logger // nil is slog.Default
+	// Now tells the time, for ages and rates alone; nil is the machine's clock.
+	Now func() time.Time
+}
+
+// Control is what the checkpointer is asked for. Its errors are those of control.Client.
+type Control interface {
+	App(ctx context.Context, r control.AppRequest) (control.App, error)
+	Checkpoints(ctx context.Context, r control.AppRequest) (control.CheckpointList, error)
+}
+
+// Restorer makes the tasks of an app begin anew with another state.
+type Restorer interface {
+	Restore(ctx context.Context, r control.RestoreRequest) (control.Restored, error)
+}
+
+func (c *Config) check() error {
+	var errs []error
+	if c.Conn == nil || c.Control == nil || c.Store == nil || c.Restorer == nil {
+		errs = append(errs, errors.New("it needs a connection, a checkpointer, a store and a restorer"))
+	}
+	if c.DedupWindow <= 0 || c.Workers < 0 {
+		errs = append(errs, fmt.Errorf("dedup.window is %s, want a positive time, and recovery.workers %d, want 0 or more", c.DedupWindow, c.Workers))
+	}
+	return errors.Join(errs...)
+}
+
+// generationOf orders lines of history.
+func generationOf(m *checkpoint.Manifest) uint64 { return uint64(m.Generation) }

@@ -1,0 +1,365 @@
+package recovery
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"eventflux/shared/checkpoint"
+	"eventflux/shared/control"
+	"eventflux/shared/scratch"
+	"eventflux/shared/state"
+)
+
+// course is a plan that can be carried out.
+type course struct {
+	h      *history
+	target *moment
+	from   *chosen // what state is loaded from
+	onto   *chosen // what stays as it is, where not all is replaced; nil: nothing
+	scope  scope
+	look   bool // nothing is restored
+	plan   *Plan
+	others []control.CheckpointRef // that may serve if from does not, newest first
+}
+
+// plan answers VerbPlan.
+func (s *Service) plan(ctx context.Context, r *PlanRequest) (any, error) {
+	c, err := s.chart(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	return c.plan, nil
+}
+
+// chart makes a plan. One that is refused says so in it; an error means that it could
+// not be found out, or that the request makes no sense.
+func (s *Service) chart(ctx context.Context, r *PlanRequest) (*course, error) {
+	if err := r.complete(); err != nil {
+		return nil, err
+	}
+	h, err := s.look(ctx, r.App)
+	if err != nil {
+		return nil, err
+	}
+	target, err := understand(r.Target, h.app.Partitions, s.cfg.Now())
+	if err != nil {
+		return nil, err
+	}
+	c := &course{h: h, target: target, look: r.Look, plan: &Plan{App: r.App, Target: target.text, Verify: r.Verify, After: r.After}}
+	if c.scope, err = h.scope(r.Components, r.After); err != nil {
+		return nil, err
+	}
+	return c, c.settle(ctx, h.refs)
+}
+
+// complete puts the defaults in.
+func (r *PlanRequest) complete() error {
+	r.Verify, r.After = cmp.Or(r.Verify, VerifyChecksum), cmp.Or(r.After, AfterResume)
+	if !slices.Contains([]string{VerifyNone, VerifyChecksum, VerifyFull}, r.Verify) {
+		return failure(control.CodeInvalid, "verify %.40q is not one of none, checksum, full", r.Verify)
+	}
+	if !slices.Contains([]string{AfterResume, AfterHold, AfterFork}, r.After) {
+		return failure(control.CodeInvalid, "after %.40q is not one of resume, hold, fork", r.After)
+	}
+	return nil
+}
+
+// settle chooses among the checkpoints, newest first, and fills in the plan.
+func (c *course) settle(ctx context.Context, refs []control.CheckpointRef) error {
+	var err error
+	if c.from, c.others, err = c.choose(ctx, c.target, refs); err != nil {
+		return err
+	}
+	if c.from == nil {
+		return nil // and the plan says why
+	}
+	if c.from.manifest == nil && !c.scope.partial() && !c.look {
+		c.refuse(fmt.Sprintf("app %s begins anew with a checkpoint, and none of its is at or before %s", c.h.plan.Name, c.target.text), c.insteadOf(ctx, 0))
+		return nil
+	}
+	if c.scope.partial() {
+		if c.onto, _, err = c.choose(ctx, &moment{}, c.h.refs); err != nil {
+			return err
+		}
+		if c.onto == nil || c.onto.manifest == nil {
+			c.refuse(fmt.Sprintf("components are replaced in a checkpoint, and app %s has none that is usable", c.h.plan.Name),
+				"eventflux checkpoint trigger "+c.h.plan.Name)
+			return nil
+		}
+		c.plan.Onto = c.onto.epoch()
+	}
+	return c.describe(ctx)
+}
+
+func (c *course) refuse(why, next string) { c.plan.Refused, c.plan.Next = why, next }
+
+func (c *course) passOver(epoch state.Epoch, why string) {
+	if slices.ContainsFunc(c.plan.PassedOver, func(p PassedOver) bool { return p.Epoch == epoch }) {
+		return
+	}
+	c.plan.PassedOver = append(c.plan.PassedOver, PassedOver{epoch, why})
+}
+
+// choose picks the newest checkpoint at or before the target that serves, or the
+// beginning of the log where that is there; nil if neither does, and then the plan is
+// refused.
+func (c *course) choose(ctx context.Context, m *moment, refs []control.CheckpointRef) (*chosen, []control.CheckpointRef, error) {
+	found := m.epoch == 0
+	for i, ref := range refs {
+		if m.epoch > 0 && ref.Epoch != m.epoch {
+			continue
+		}
+		found = true
+		one, err := c.h.open(ctx, ref)
+		if err == nil {
+			if ok, why := m.before(one); !ok {
+				c.passOver(ref.Epoch, why)
+				continue
+			}
+			err = c.h.checkBehind(ctx, one)
+		}
+		var wrong *unusable
+		if errors.As(err, &wrong) {
+			c.passOver(ref.Epoch, wrong.why)
+			continue
+		}
+		if err != nil {
+			return nil, nil, err
+		}
+		return one, refs[i+1:], nil
+	}
+	app := c.h.plan.Name
+	switch {
+	case !found:
+		c.refuse(fmt.Sprintf("app %s has no checkpoint %d, or it is no longer retained", app, m.epoch), "eventflux checkpoint ls "+app)
+	case m.epoch > 0:
+		c.refuse(fmt.Sprintf("checkpoint %d cannot be used: %s", m.epoch, c.plan.PassedOver[len(c.plan.PassedOver)-1].Why), c.insteadOf(ctx, m.epoch))
+	case c.whole() && c.h.app.Generation <= 1: // later ones need not follow from the log alone
+		return &chosen{}, nil, nil
+	default:
+		c.refuse(fmt.Sprintf("no checkpoint at or before %s can be used, and the log does not go back to its beginning", m.text), c.insteadOf(ctx, 0))
+	}
+	return nil, nil, nil
+}
+
+// whole reports whether all logs go back to their beginning.
+func (c *course) whole() bool {
+	for i := range c.h.logs {
+		if !c.h.logs[i].whole() {
+			return false
+		}
+	}
+	return true
+}
+
+// insteadOf returns the command that does the next best: to recover to the nearest
+// checkpoint that serves.
+func (c *course) insteadOf(ctx context.Context, epoch state.Epoch) string {
+	app := c.h.plan.Name
+	var best *chosen
+	for _, ref := range c.h.refs { // newest first
+		if ref.Epoch == epoch {
+			continue
+		}
+		one, err := c.h.open(ctx, ref)
+		if err != nil || c.h.checkBehind(ctx, one) != nil {
+			continue
+		}
+		best = one
+		if ref.Epoch < epoch {
+			break // the newest one before it
+		}
+	}
+	switch {
+	case best != nil:
+		return fmt.Sprintf("eventflux recover %s --to %d", app, best.epoch())
+	case epoch > 0:
+		return fmt.Sprintf("eventflux checkpoint verify %s %d", app, epoch)
+	}
+	return "eventflux checkpoint ls " + app
+}
+
+// describe fills the plan in once it is known what is done.
+func (c *course) describe(ctx context.Context) error {
+	p := c.plan
+	p.Checkpoint, p.Generation, p.Time = c.from.epoch(), c.from.ref.Generation, c.from.ref.Time
+	p.Components, p.Warnings = c.scope.describe(c.h)
+	p.DedupWindow = c.h.s.cfg.DedupWindow.Milliseconds()
+	if damaged, err := c.measureStore(ctx); err != nil {
+		return err
+	} else if damaged != "" {
+		return c.fallBack(ctx, damaged)
+	}
+	if err := c.measureLogs(ctx); err != nil {
+		return err
+	}
+	c.estimate()
+	return nil
+}
+
+// measureStore counts what is read from the store, or says what is damaged there.
+func (c *course) measureStore(ctx context.Context) (damaged string, err error) {
+	if c.from.manifest == nil {
+		return "", nil
+	}
+	var runs []*checkpoint.Run
+	for i := range c.from.manifest.Partitions {
+		for k := range c.from.manifest.Partitions[i].Components {
+			of := &c.from.manifest.Partitions[i].Components[k]
+			for r := range of.Runs {
+				runs = append(runs, &of.Runs[r])
+			}
+		}
+	}
+	objects := make([][]string, len(runs))
+	group, reading := errgroup.WithContext(ctx)
+	group.SetLimit(c.h.s.cfg.Workers)
+	for i, run := range runs {
+		group.Go(func() (err error) {
+			objects[i], err = checkpoint.Objects(reading, c.h.s.cfg.Store, run)
+			return err
+		})
+	}
+	if err := group.Wait(); errors.Is(err, checkpoint.ErrCorrupt) {
+		return err.Error(), nil
+	} else if err != nil {
+		return "", err
+	}
+	names := map[string]bool{}
+	for i, run := range runs {
+		c.plan.Bytes, c.plan.RawBytes = c.plan.Bytes+run.Bytes, c.plan.RawBytes+run.RawBytes
+		for _, name := range objects[i] {
+			names[name] = true
+		}
+	}
+	c.plan.Runs, c.plan.Objects = len(runs), len(names)
+	return "", nil
+}
+
+// fallBack chooses an older checkpoint than the one that turned out to be damaged.
+func (c *course) fallBack(ctx context.Context, why string) error {
+	damaged := c.from.epoch()
+	c.passOver(damaged, why)
+	p := c.plan
+	c.plan = &Plan{App: p.App, Target: p.Target, Verify: p.Verify, After: p.After, PassedOver: p.PassedOver}
+	if c.target.epoch > 0 {
+		c.refuse(fmt.Sprintf("checkpoint %d cannot be used: %s", damaged, why), c.insteadOf(ctx, damaged))
+		return nil
+	}
+	return c.settle(ctx, c.others)
+}
+
+// scanFor bounds how long a plan reads logs to count what is in them; from then on it
+// estimates.
+const scanFor = 2 * time.Second
+
+// measureLogs finds where the replay of each partition ends, and what it reads.
+func (c *course) measureLogs(ctx context.Context) error {
+	parts := make([]PlanPartition, len(c.h.logs))
+	group, reading := errgroup.WithContext(ctx)
+	group.SetLimit(c.h.s.cfg.Workers)
+	for i := range parts {
+		group.Go(func() (err error) {
+			parts[i], err = c.measureLog(reading, uint32(i))
+			return err
+		})
+	}
+	err := group.Wait()
+	c.plan.Partitions = parts
+	var wrong *unusable
+	if errors.As(err, &wrong) {
+		c.refuse(wrong.why, c.insteadOf(ctx, c.from.epoch()))
+		return nil
+	}
+	return err
+}
+
+func (c *course) measureLog(ctx context.Context, p uint32) (PlanPartition, error) {
+	log := &c.h.logs[p]
+	out := PlanPartition{Partition: p, Barrier: c.from.barrier(p), LogEnd: log.last, Exact: true}
+	if part := c.from.part(p); part != nil {
+		out.Clock = part.Clock
+	}
+	to := c.target.of(p, c.from, log.last)
+	out.Target = to.Position
+	if !to.Timed && to.Sequence > log.last {
+		return out, unusablef("partition %d: the log ends at %d, and %s was asked for", p, log.last, to)
+	}
+	if !to.Timed && to.Compare(scratch.Position{Sequence: out.Barrier}) <= 0 {
+		return out, nil
+	}
+	frames, done, err := c.h.openLog(ctx, c.from, p, log.last)
+	if err != nil {
+		return out, err
+	}
+	defer done()
+	scanning, cancel := context.WithTimeout(ctx, scanFor)
+	defer cancel()
+	d, err := scratch.Scan(scanning, frames, c.h.plan, scratch.Position{Sequence: out.Barrier}, to)
+	if err != nil && scanning.Err() != nil && ctx.Err() == nil {
+		c.extrapolate(&out, log, d, to)
+		return out, nil
+	}
+	if err != nil {
+		return out, err
+	}
+	out.Target, out.Frames, out.Events, out.Bytes = d.At, d.Frames, d.Events, d.Bytes
+	return out, nil
+}
+
+// extrapolate estimates what was not read by what was, as if all of the log was alike.
+func (c *course) extrapolate(out *PlanPartition, log *logState, d scratch.Done, to scratch.Target) {
+	out.Exact = false
+	all := log.last - out.Barrier // an instant may be anywhere in it
+	if !to.Timed {
+		all = to.Sequence - out.Barrier
+	}
+	out.Frames = all
+	if d.Frames > 0 {
+		out.Events, out.Bytes = d.Events*all/d.Frames, int64(float64(d.Bytes)*float64(all)/float64(d.Frames))
+	}
+}
+
+// estimate says how long it will take.
+func (c *course) estimate() {
+	var events uint64
+	for i := range c.plan.Partitions {
+		events += c.plan.Partitions[i].Events
+	}
+	load, replay, basis := c.h.s.rates.now()
+	seconds := float64(c.plan.RawBytes)/load + float64(events)/replay
+	switch c.plan.Verify {
+	case VerifyChecksum:
+		seconds += float64(c.plan.RawBytes) / load
+	case VerifyFull:
+		seconds += 3 * float64(c.plan.RawBytes) / load
+		basis += "; the replay that proves the checkpoint is not in it"
+	}
+	c.plan.Seconds, c.plan.Basis = seconds, basis
+}
+
+// describeFrames tells a person what is replayed.
+func (p *Plan) replayed() (frames, events uint64, bytes int64) {
+	for i := range p.Partitions {
+		part := &p.Partitions[i]
+		frames, events, bytes = frames+part.Frames, events+part.Events, bytes+part.Bytes
+	}
+	return frames, events, bytes
+}
+
+// String is the plan in a line, for logs.
+func (p *Plan) String() string {
+	frames, events, _ := p.replayed()
+	from := "the beginning of the log"
+	if p.Checkpoint > 0 {
+		from = fmt.Sprintf("checkpoint %d", p.Checkpoint)
+	}
+	return strings.TrimSpace(fmt.Sprintf("%s to %s from %s, %d frames with %d events behind it %s", p.App, p.Target, from, frames, events, p.Refused))
+}

@@ -1,0 +1,175 @@
+package recovery
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"eventflux/shared/checkpoint"
+	"eventflux/shared/control"
+	"eventflux/shared/engine"
+	"eventflux/shared/frame"
+	"eventflux/shared/scratch"
+	"eventflux/shared/store"
+)
+
+// effort is how a rebuild is done, and who is told how far it is.
+type effort struct {
+	workers int
+	bytes   atomic.Int64 // read from the store
+	frames  atomic.Uint64
+	raw     atomic.Int64 // bytes of state that were loaded
+	// What bytes and frames come to, as far as is known.
+	bytesTotal  atomic.Int64
+	framesTotal atomic.Uint64
+	phase       func(name string) // nil: nobody is told
+	watch       func(p uint32, t *scratch.Task) scratch.Watch
+	only        int // the only partition that is wanted, if alone
+	alone       bool
+	replayed    atomic.Uint64 // events
+}
+
+// expect says that a checkpoint will be read.
+func (e *effort) expect(c *chosen) {
+	if c.manifest == nil {
+		return
+	}
+	for i := range c.manifest.Partitions {
+		for k := range c.manifest.Partitions[i].Components {
+			for _, run := range c.manifest.Partitions[i].Components[k].Runs {
+				e.bytesTotal.Add(run.Bytes)
+			}
+		}
+	}
+}
+
+// counting is a store of which it is counted what is read.
+type counting struct {
+	store.Store
+	read *atomic.Int64
+}
+
+// Get implements store.Store.
+func (c counting) Get(ctx context.Context, name string) ([]byte, error) {
+	data, err := c.Store.Get(ctx, name)
+	c.read.Add(int64(len(data)))
+	return data, err
+}
+
+func (e *effort) store(s store.Store) store.Store { return counting{s, &e.bytes} }
+
+func (e *effort) enter(phase string) {
+	if e.phase != nil {
+		e.phase(phase)
+	}
+}
+
+// rebuild makes scratch tasks, by partition, at a target: nil for those not wanted. The
+// targets are told apart by partition.
+func (h *history) rebuild(ctx context.Context, from *chosen, to func(p uint32) scratch.Target, e *effort) ([]*scratch.Task, error) {
+	tasks := make([]*scratch.Task, h.app.Partitions)
+	e.enter(phaseLoad)
+	begun := time.Now()
+	for p := range tasks {
+		if e.alone && p != e.only {
+			continue
+		}
+		var err error
+		if tasks[p], err = h.load(ctx, from, uint32(p), e); err != nil {
+			return nil, err
+		}
+	}
+	h.s.rates.loaded(e.raw.Swap(0), time.Since(begun))
+	e.enter(phaseReplay)
+	begun = time.Now()
+	before := e.replayed.Load()
+	group, replaying := errgroup.WithContext(ctx)
+	group.SetLimit(e.workers)
+	for p, t := range tasks {
+		if t != nil {
+			group.Go(func() error { return h.replay(replaying, from, uint32(p), t, to(uint32(p)), e) })
+		}
+	}
+	if err := group.Wait(); err != nil {
+		return nil, err
+	}
+	h.s.rates.replayed(e.replayed.Load()-before, time.Since(begun))
+	return tasks, nil
+}
+
+func (h *history) load(ctx context.Context, from *chosen, p uint32, e *effort) (*scratch.Task, error) {
+	t, err := scratch.New(h.plan, p, h.s.cfg.DedupWindow.Milliseconds())
+	if err != nil {
+		return nil, err
+	}
+	part := from.part(p)
+	if part == nil {
+		return t, nil
+	}
+	if err := t.Load(ctx, e.store(h.s.cfg.Store), part, from.epoch(), e.workers); err != nil {
+		return nil, fmt.Errorf("load checkpoint %d: %w", from.epoch(), err)
+	}
+	for i := range part.Components {
+		for k := range part.Components[i].Runs {
+			e.raw.Add(part.Components[i].Runs[k].RawBytes)
+		}
+	}
+	return t, nil
+}
+
+func (h *history) replay(ctx context.Context, from *chosen, p uint32, t *scratch.Task, to scratch.Target, e *effort) error {
+	if !to.Timed && to.Compare(t.Position()) <= 0 {
+		return nil
+	}
+	log, done, err := h.openLog(ctx, from, p, h.logs[p].last)
+	if err != nil {
+		return fmt.Errorf("partition %d: %w", p, err)
+	}
+	defer done()
+	w := scratch.Watch{}
+	if e.watch != nil {
+		w = e.watch(p, t)
+	}
+	told := w.Frame
+	w.Frame = func(seq uint64, f *frame.Frame, r engine.Reached, bytes int) {
+		e.frames.Add(1)
+		e.replayed.Add(uint64(r.Events))
+		if told != nil {
+			told(seq, f, r, bytes)
+		}
+	}
+	d, err := t.Replay(ctx, log, to, w)
+	if err != nil {
+		return fmt.Errorf("replay partition %d to %s: %w", p, to, err)
+	}
+	if !d.Reached && !to.Timed {
+		return unusablef("partition %d: the log ended at %s, before %s", p, d.At, to)
+	}
+	return nil
+}
+
+// carryOut rebuilds what a plan says. Where the checkpoint turns out to be damaged, it
+// makes do with the one before.
+func (c *course) carryOut(ctx context.Context, e *effort) ([]*scratch.Task, error) {
+	for {
+		if c.plan.Refused != "" {
+			return nil, c.refusal()
+		}
+		tasks, err := c.h.rebuild(ctx, c.from, func(p uint32) scratch.Target { return c.target.of(p, c.from, c.h.logs[p].last) }, e)
+		if !errors.Is(err, checkpoint.ErrCorrupt) || c.from.manifest == nil {
+			return tasks, err
+		}
+		if err := c.fallBack(ctx, err.Error()); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// refusal is why the plan is not carried out, with what to do instead.
+func (c *course) refusal() error {
+	return failure(control.CodeInvalid, "%s; next: %s", c.plan.Refused, c.plan.Next)
+}

@@ -1,0 +1,196 @@
+package recovery
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+
+	"eventflux/shared/checkpoint"
+	"eventflux/shared/control"
+	"eventflux/shared/scratch"
+	"eventflux/shared/state"
+)
+
+// startRestore answers VerbRestore: with a job, or with the plan if it is only wanted to
+// know.
+func (s *Service) startRestore(ctx, life context.Context, work *sync.WaitGroup, r *RestoreRequest) (any, error) {
+	if r.Parallel < 0 {
+		return nil, failure(control.CodeInvalid, "parallel is %d, want 1 or more, or 0 as configured", r.Parallel)
+	}
+	if r.DryRun {
+		return s.plan(ctx, &r.PlanRequest)
+	}
+	if err := r.complete(); err != nil {
+		return nil, err
+	}
+	return s.jobs.start(life, work, "restore", r.App, func(ctx context.Context, j *job) (any, error) {
+		return s.restore(ctx, r, j)
+	})
+}
+
+// restore plans, verifies, and has the checkpointer do it.
+func (s *Service) restore(ctx context.Context, r *RestoreRequest, j *job) (*RestoreResult, error) {
+	j.enter(phasePlan)
+	c, err := s.chart(ctx, &r.PlanRequest)
+	if err != nil {
+		return nil, err
+	}
+	workers := s.cfg.Workers
+	if r.Parallel > 0 {
+		workers = r.Parallel
+	}
+	result := &RestoreResult{}
+	if result.Verified, err = c.verified(ctx, j, workers); err != nil {
+		return c.failed(j, result, err)
+	}
+	s.cfg.Log.Info("recovery", "plan", c.plan.String(), "after", c.plan.After)
+	request, err := c.request(ctx, j, workers)
+	if err != nil {
+		return c.failed(j, result, err)
+	}
+	j.enter(phaseRestore)
+	done, err := s.cfg.Restorer.Restore(ctx, *request)
+	if err != nil {
+		return c.failed(j, result, fmt.Errorf("restore: %w", err))
+	}
+	result.Plan, result.Generation, result.Epoch = c.plan, done.Generation, done.Epoch
+	return result, nil
+}
+
+// failed keeps what was found out.
+func (c *course) failed(j *job, result *RestoreResult, err error) (*RestoreResult, error) {
+	result.Plan = c.plan
+	if c.plan.Next != "" {
+		j.advise(c.plan.Next)
+	}
+	return result, err
+}
+
+// verified verifies the checkpoint that the plan loads. One that is not what it should
+// be is passed over for the one before, unless it was asked for by its number.
+func (c *course) verified(ctx context.Context, j *job, workers int) (*VerifyReport, error) {
+	for {
+		if c.plan.Refused != "" {
+			return nil, c.refusal()
+		}
+		if c.plan.Verify == VerifyNone || c.from.manifest == nil {
+			return nil, nil
+		}
+		report, err := c.h.verify(ctx, c.from.ref, c.plan.Verify, j.effort(workers))
+		if err != nil || report.Sound {
+			return report, err
+		}
+		p := report.Problems[0]
+		if err := c.fallBack(ctx, fmt.Sprintf("partition %d, %s%s: %s", p.Partition, p.Component, p.Object, p.What)); err != nil {
+			return report, err
+		}
+		if c.plan.Refused != "" {
+			return report, c.refusal()
+		}
+	}
+}
+
+// request says what the checkpointer is to do. Where not all state is replaced, that of
+// the target is rebuilt and stored first.
+func (c *course) request(ctx context.Context, j *job, workers int) (*control.RestoreRequest, error) {
+	r := &control.RestoreRequest{App: c.h.plan.Name, Epoch: c.from.epoch(), After: c.plan.After}
+	if r.After == AfterFork {
+		r.After = control.Resume
+	}
+	if !c.scope.partial() {
+		if c.target.epoch > 0 {
+			return r, nil
+		}
+		for _, part := range c.plan.Partitions {
+			at, err := c.exact(ctx, &part)
+			if err != nil {
+				return nil, err
+			}
+			r.Starts = append(r.Starts, control.Start{
+				Partition: part.Partition, Start: checkpoint.Start{Sequence: at.Sequence, Event: at.Event},
+			})
+		}
+		return r, nil
+	}
+	done, err := c.h.s.rebuilding(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	e := j.effort(workers)
+	e.expect(c.from)
+	frames, _, _ := c.plan.replayed()
+	e.framesTotal.Add(frames)
+	tasks, err := c.carryOut(ctx, e)
+	if err != nil {
+		return nil, err
+	}
+	j.enter(phaseStore)
+	r.Epoch = c.onto.epoch()
+	r.Components, err = c.store(ctx, tasks, workers)
+	return r, err
+}
+
+// exact is the place of the target, which the plan may have only estimated.
+func (c *course) exact(ctx context.Context, part *PlanPartition) (scratch.Position, error) {
+	to := c.target.of(part.Partition, c.from, part.LogEnd)
+	if !to.Timed || part.Exact {
+		return part.Target, nil
+	}
+	log, done, err := c.h.openLog(ctx, c.from, part.Partition, part.LogEnd)
+	if err != nil {
+		return scratch.Position{}, err
+	}
+	defer done()
+	d, err := scratch.Scan(ctx, log, c.h.plan, scratch.Position{Sequence: part.Barrier}, to)
+	return d.At, err
+}
+
+// store stores the components that are replaced, as bases of the checkpoint into which
+// they go.
+func (c *course) store(ctx context.Context, tasks []*scratch.Task, workers int) (map[uint32][]checkpoint.Component, error) {
+	stored := map[uint32][]checkpoint.Component{}
+	group, storing := errgroup.WithContext(ctx)
+	group.SetLimit(workers)
+	for p, t := range tasks {
+		ids := c.scope.replaced(uint32(p))
+		if len(ids) == 0 {
+			continue
+		}
+		list := make([]checkpoint.Component, len(ids))
+		stored[uint32(p)] = list
+		for i, id := range ids {
+			entries, err := t.Entries(id)
+			if err != nil {
+				return nil, errors.Join(err, group.Wait())
+			}
+			group.Go(func() (err error) {
+				list[i], err = c.storeOne(storing, c.scope.info(id), entries)
+				return err
+			})
+		}
+	}
+	return stored, group.Wait()
+}
+
+func (c *course) storeOne(ctx context.Context, info *state.Info, entries []state.Entry) (checkpoint.Component, error) {
+	out := checkpoint.Component{ID: info.ID, Type: info.Type, Version: info.Version.String(), Digest: state.DigestOf(entries)}
+	if len(entries) == 0 {
+		return out, nil
+	}
+	changes := make([]state.Change, len(entries))
+	for i, e := range entries {
+		changes[i] = state.Change{Key: e.Key, Value: e.Value}
+	}
+	run, err := checkpoint.WriteRun(ctx, c.h.s.cfg.Store, checkpoint.WriterOptions{
+		Kind: checkpoint.Base, Epoch: c.onto.epoch(), Choice: info.Access.Choice(), Parallel: 1,
+	}, changes)
+	if err != nil {
+		return out, fmt.Errorf("store component %s: %w", info.ID, err)
+	}
+	out.Runs = []checkpoint.Run{run}
+	return out, nil
+}

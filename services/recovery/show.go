@@ -1,0 +1,105 @@
+package recovery
+
+import (
+	"context"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+
+	"eventflux/shared/control"
+	"eventflux/shared/scratch"
+	"eventflux/shared/state"
+)
+
+const (
+	itemsDefault = 1000
+	// answerShare is the part of what a NATS message may have that items may take; the
+	// rest of the answer is small.
+	answerShare = 0.8
+)
+
+// state answers VerbState. The live task notices nothing of it.
+func (s *Service) state(ctx context.Context, r *StateRequest) (any, error) {
+	c, err := s.chart(ctx, &PlanRequest{App: r.App, Target: r.Target, Verify: VerifyNone, Look: true})
+	if err != nil {
+		return nil, err
+	}
+	partition, ids, err := c.scope.resolve(r.Component)
+	if err != nil {
+		return nil, err
+	}
+	if len(ids) != 1 {
+		return nil, failure(control.CodeInvalid, "%s has the components %s; name one", r.Component, ids)
+	}
+	done, err := s.rebuilding(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	e := &effort{workers: s.cfg.Workers, alone: partition >= 0, only: partition}
+	tasks, err := c.carryOut(ctx, e)
+	if err != nil {
+		return nil, err
+	}
+	out := &State{App: r.App, Component: ids[0], Type: c.scope.info(ids[0]).Type, Checkpoint: c.from.epoch(), Partitions: []StatePartition{}}
+	room := int(answerShare * float64(s.cfg.Conn.MaxPayload()))
+	for p, t := range tasks {
+		if t == nil {
+			continue
+		}
+		part, err := show(t, ids[0], r, &room)
+		if err != nil {
+			return nil, err
+		}
+		part.Partition = uint32(p)
+		out.Partitions = append(out.Partitions, *part)
+	}
+	return out, nil
+}
+
+// show lists what a component has, as far as it has room.
+func show(t *scratch.Task, id string, r *StateRequest, room *int) (*StatePartition, error) {
+	entries, err := t.Entries(id)
+	if err != nil {
+		return nil, err
+	}
+	out := &StatePartition{At: t.Position(), Clock: t.Core.Clock(), Digest: state.DigestOf(entries), Entries: len(entries), Items: []Item{}}
+	limit := itemsDefault
+	if r.Limit > 0 {
+		limit = r.Limit
+	}
+	err = eachItem(t, id, entries, func(i state.Item) {
+		size := len(i.Key) + len(i.Value) + 32
+		switch {
+		case r.Key != "" && i.Key != r.Key:
+		case len(out.Items) == limit || size > *room:
+			out.More = true
+		default:
+			*room -= size
+			out.Items = append(out.Items, Item{i.Key, i.Value})
+		}
+	})
+	return out, err
+}
+
+// eachItem visits what a component tells of itself, or its entries in hexadecimal.
+func eachItem(t *scratch.Task, id string, entries []state.Entry, visit func(state.Item)) error {
+	told, err := t.Items(id, visit)
+	if told || err != nil {
+		return err
+	}
+	for _, e := range entries {
+		visit(rawItem(e))
+	}
+	return nil
+}
+
+const hexPrefix = "hex:"
+
+func rawItem(e state.Entry) state.Item {
+	value, err := json.Marshal(hexPrefix + hex.EncodeToString(e.Value))
+	if err != nil {
+		panic(fmt.Sprintf("recovery: a text has no JSON: %v", err))
+	}
+	return state.Item{Key: hexPrefix + hex.EncodeToString(e.Key), Entry: e.Key, Value: value}
+}

@@ -1,0 +1,101 @@
+package recovery
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"time"
+
+	"eventflux/shared/control"
+	"eventflux/shared/scratch"
+	"eventflux/shared/state"
+	"eventflux/shared/wal"
+)
+
+// moment is a target that was understood.
+type moment struct {
+	epoch  state.Epoch        // a checkpoint; 0: none
+	timed  bool               // an instant
+	time   int64              // ms
+	places []scratch.Position // by partition
+	text   string
+}
+
+const seqPrefix = "seq:"
+
+// understand reads a target for an app of so many partitions.
+func understand(t Target, partitions uint32, now time.Time) (*moment, error) {
+	at := strings.TrimSpace(string(t.At))
+	switch {
+	case t.To > 0 && at != "":
+		return nil, failure(control.CodeInvalid, "to %d and at %q: only one of them can be the target", t.To, at)
+	case t.To > 0:
+		return &moment{epoch: t.To, text: fmt.Sprintf("checkpoint %d", t.To)}, nil
+	case at == "":
+		return &moment{text: "latest"}, nil
+	case strings.HasPrefix(at, seqPrefix):
+		return understandPlaces(at, partitions)
+	}
+	m := &moment{timed: true}
+	if ms, err := strconv.ParseInt(at, 10, 64); err == nil {
+		m.time = ms
+	} else if when, err := time.Parse(time.RFC3339Nano, at); err == nil {
+		m.time = when.UnixMilli()
+	} else {
+		return nil, failure(control.CodeInvalid, "at %.60q is neither an instant (ms, or RFC 3339 as %s) nor places in the log (seq:17, seq:17.3)", at, now.UTC().Format(time.RFC3339))
+	}
+	m.text = fmt.Sprintf("instant %d (%s)", m.time, time.UnixMilli(m.time).UTC().Format(time.RFC3339Nano))
+	if m.time > now.UnixMilli() {
+		return nil, failure(control.CodeInvalid, "%s lies ahead: it is %d now", m.text, now.UnixMilli())
+	}
+	return m, nil
+}
+
+func understandPlaces(at string, partitions uint32) (*moment, error) {
+	m := &moment{text: at}
+	for one := range strings.SplitSeq(strings.TrimPrefix(at, seqPrefix), ",") {
+		p, err := scratch.ParsePosition(strings.TrimSpace(one))
+		if err != nil {
+			return nil, failure(control.CodeInvalid, "at %q: %v", at, err)
+		}
+		m.places = append(m.places, p)
+	}
+	if len(m.places) != int(partitions) {
+		return nil, failure(control.CodeInvalid, "at %q names %d places, and the app has %d partitions: name one for each, as in seq:17,9.3", at, len(m.places), partitions)
+	}
+	return m, nil
+}
+
+// of returns the target of one partition, of which the log ends at last.
+func (m *moment) of(p uint32, c *chosen, last uint64) scratch.Target {
+	switch {
+	case m.timed:
+		return scratch.Target{Timed: true, Time: m.time}
+	case m.places != nil:
+		return scratch.Target{Position: m.places[p]}
+	case m.epoch > 0:
+		return scratch.Target{Position: scratch.Position{Sequence: c.barrier(p)}}
+	}
+	return scratch.Target{Position: scratch.Position{Sequence: last}}
+}
+
+// before reports whether a checkpoint is at or before the moment; why tells of what is not.
+func (m *moment) before(c *chosen) (ok bool, why string) {
+	for i := range c.manifest.Partitions {
+		part := &c.manifest.Partitions[i]
+		switch {
+		case m.timed && part.Clock > m.time:
+			return false, fmt.Sprintf("it is newer than the target: the clock of partition %d was at %d", i, part.Clock)
+		case m.places != nil && (scratch.Position{Sequence: part.Log.Sequence}).Compare(m.places[i]) > 0:
+			return false, fmt.Sprintf("it is newer than the target: its barrier is at %d of partition %d", part.Log.Sequence, i)
+		}
+	}
+	return true, ""
+}
+
+// nothing is a log without frames.
+type nothing struct{}
+
+func (nothing) Next(context.Context) (wal.Record, error) { return wal.Record{}, io.EOF }

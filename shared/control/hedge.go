@@ -1,0 +1,76 @@
+package control
+
+import (
+	"context"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/micro"
+
+	"eventflux/shared/bus"
+)
+
+// A checkpointer that is frozen, or cut off, still gets its share of the requests until
+// NATS notices. So what can be asked twice, and is answered soon or by an epoch's end, is
+// asked again after hedgeWait without an answer: most likely of another one. For heartbeats
+// that is after the same time again and again, and else after twice the time before.
+const hedgeWait = 200 * time.Millisecond
+
+var hedged = map[string]time.Duration{ // by subject: what the wait is multiplied with
+	bus.ServiceSubject(Service, VerbHeartbeat):   1,
+	bus.ServiceSubject(Service, VerbAttach):      2,
+	bus.ServiceSubject(Service, VerbPrepared):    2,
+	bus.ServiceSubject(Service, VerbFailed):      2,
+	bus.ServiceSubject(Service, VerbApps):        2,
+	bus.ServiceSubject(Service, VerbApp):         2,
+	bus.ServiceSubject(Service, VerbCheckpoints): 2,
+	bus.ServiceSubject(Service, VerbCheckpoint):  2,
+}
+
+type reply struct {
+	msg *nats.Msg
+	err error
+}
+
+// request sends a request and returns the first answer. One that says that nobody could be
+// asked counts only if no other is to come.
+func (c *Client) request(ctx context.Context, subject string, data []byte) (*nats.Msg, error) {
+	grow := hedged[subject]
+	if grow == 0 {
+		return c.Conn.RequestWithContext(ctx, subject, data)
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	replies := make(chan reply)
+	asked := 0
+	ask := func() {
+		asked++
+		go func() {
+			msg, err := c.Conn.RequestWithContext(ctx, subject, data)
+			select {
+			case replies <- reply{msg, err}:
+			case <-ctx.Done():
+			}
+		}()
+	}
+	ask()
+	wait := hedgeWait
+	again := time.NewTimer(wait)
+	defer again.Stop()
+	for {
+		select {
+		case r := <-replies:
+			asked--
+			nobody := r.err != nil || r.msg.Header.Get(micro.ErrorCodeHeader) == CodeUnavailable
+			if !nobody || asked == 0 {
+				return r.msg, r.err
+			}
+		case <-again.C:
+			ask()
+			wait *= grow
+			again.Reset(wait)
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}

@@ -1,0 +1,12 @@
+package engine
+
+import "strings"
+
+// BoundToLog reports whether a component of the type says what the task has seen of its
+// log, such as the numbers of frames: it goes with the place in the log, and not with
+// what the app remembers.
+func BoundToLog(typ string) bool { return strings.HasPrefix(typ, "log/") }
+
+// OnlyGrows reports whether a newer state of a component of the type serves all that
+// depend on it as well as an older one: the clock, and the list of partition keys.
+func OnlyGrows(typ string) bool { return typ == "clock" || typ == "partition/keys" }

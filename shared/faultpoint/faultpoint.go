@@ -1,0 +1,71 @@
+// Package faultpoint names the steps at which tests let a process die, stop or fail. In
+// a normal build there is nothing behind the names. A binary that is built with the tag
+// faultpoints reads what is to happen from the file that the environment variable
+// FAULTPOINTS names, which may change while it runs:
+//
+//	kill commit.before 2    SIGKILL itself when it gets there for the second time
+//	stop manifest.before 1  SIGSTOP itself, until it gets SIGCONT
+//	fail store.put 3        the third call fails; with 0, every one
+//	clock 1h                the machine's clock is that far ahead
+//
+// What must hold whatever happens is the business of test/faults.
+package faultpoint
+
+// Point is a step. Those of one process that runs everything are all in one line.
+type Point string
+
+// The steps of a checkpointer that leads.
+const (
+	OpenBefore     Point = "open.before"     // no epoch is open
+	OpenDone       Point = "open.done"       // Raft has the epoch, no log has its barrier
+	BarrierBefore  Point = "barrier.before"  // of each partition
+	BarrierDone    Point = "barrier.done"    // all logs have it
+	Prepared       Point = "prepared"        // a task has, each of them
+	ManifestBefore Point = "manifest.before" // all tasks have prepared
+	ManifestDone   Point = "manifest.done"   // the store has the manifest
+	CommitBefore   Point = "commit.before"   // Raft is about to be told
+	CommitDone     Point = "commit.done"     // the checkpoint exists, and nobody knows
+	AbortBefore    Point = "abort.before"
+	AbortDone      Point = "abort.done"
+	AnswerBefore   Point = "answer.before" // the tasks are about to be told
+	RetireBefore   Point = "retire.before"
+	RetireDone     Point = "retire.done" // Raft has forgotten them
+	TrimBefore     Point = "trim.before" // of each partition
+	TrimDone       Point = "trim.done"
+)
+
+// The steps of a task.
+const (
+	CutBefore     Point = "cut.before" // the barrier is there
+	CutHalf       Point = "cut.half"   // between two components
+	CutDone       Point = "cut.done"
+	RunBefore     Point = "run.before" // of each component
+	RunDone       Point = "run.done"
+	PreparedSaid  Point = "prepared.said" // about to be
+	DecisionKnown Point = "decision.known"
+)
+
+// The steps of the store of files.
+const (
+	FileWritten   Point = "file.written"   // and has not got its name
+	FileCommitted Point = "file.committed" // the manifest is there, the head is not
+)
+
+// The calls of any store. They can fail.
+const (
+	StorePut    Point = "store.put"
+	StoreGet    Point = "store.get"
+	StoreList   Point = "store.list"
+	StoreDelete Point = "store.delete"
+	StoreCommit Point = "store.commit"
+)
+
+// OfLeader, OfTask and OfFile list the points, in the order of the protocol.
+var (
+	OfLeader = []Point{
+		OpenBefore, OpenDone, BarrierBefore, BarrierDone, Prepared, ManifestBefore, ManifestDone, CommitBefore,
+		CommitDone, AbortBefore, AbortDone, AnswerBefore, RetireBefore, RetireDone, TrimBefore, TrimDone,
+	}
+	OfTask = []Point{CutBefore, CutHalf, CutDone, RunBefore, RunDone, PreparedSaid, DecisionKnown}
+	OfFile = []Point{FileWritten, FileCommitted}
+)

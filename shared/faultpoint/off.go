@@ -1,0 +1,17 @@
+//go:build !faultpoints
+
+package faultpoint
+
+import "time"
+
+// Enabled says that points can do something.
+const Enabled = false
+
+// Reach says that the process has come to a point. It may not come any further.
+func Reach(Point) {}
+
+// Fail is Reach, and returns an error if the step is to fail.
+func Fail(Point) error { return nil }
+
+// Now is what the machine's clock says.
+func Now() time.Time { return time.Now() }

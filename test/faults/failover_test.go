@@ -1,0 +1,106 @@
+package faults
+
+import (
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"eventflux/shared/control"
+)
+
+// TestProcessorDies kills one of two processors, again and again, while events are
+// published. The other one goes on with its partitions, and the results are those of a
+// run without any of it.
+func TestProcessorDies(t *testing.T) {
+	rnd := random(t)
+	messages := trades(rnd, *events)
+	want := offline(t, messages)
+	pub := newPublisher(t, rnd, messages)
+	c := newCluster(t, 1, often...)
+	processors := map[string]*process{"p1": c.deploy("Spread")}
+	processors["p2"] = c.startProcessor("p2")
+	seen := c.seeResults("Spread")
+	var took spread
+	rounds := max(*kills, 2)
+	for i := range rounds {
+		var owned map[string][]int
+		eventually(t, "both processors run partitions", func() bool {
+			owned = c.owners("Spread")
+			return len(owned["p1"]) > 0 && len(owned["p2"]) > 0
+		})
+		c.commitsGoOn()
+		victim := []string{"p1", "p2"}[rnd.IntN(2)]
+		published := make(chan error, 1)
+		go func() { published <- pub.run(c.url, len(messages)*(i+1)/rounds, 16) }()
+		mark := pub.acknowledged()
+		eventually(t, "events are accepted", func() bool { return pub.acknowledged() > mark+20 })
+		processors[victim].signal(syscall.SIGKILL)
+		died := time.Now()
+		processors[victim].end()
+		for _, partition := range owned[victim] {
+			var next time.Time
+			eventually(t, "its partitions have results", func() bool { next = seen.after(partition, died); return !next.IsZero() })
+			took = append(took, next.Sub(died))
+		}
+		must(t, <-published)
+		processors[victim] = c.startProcessor(victim)
+	}
+	must(t, pub.run(c.url, len(messages), 16))
+	c.awaitResults(want)
+	t.Logf("from the death of a processor to the next result of each of its partitions: %s", took)
+}
+
+// owners returns the partitions of an app by the processor that runs them.
+func (c *cluster) owners(app string) map[string][]int {
+	c.t.Helper()
+	a, err := c.ctl.App(c.within(patience), control.AppRequest{App: app})
+	must(c.t, err)
+	by := map[string][]int{}
+	for _, o := range a.Owners {
+		if o.State == "running" {
+			by[o.Processor] = append(by[o.Processor], int(o.Partition))
+		}
+	}
+	return by
+}
+
+// seen is when results came, by partition.
+type seen struct {
+	mu sync.Mutex
+	of map[int][]time.Time
+}
+
+func (c *cluster) seeResults(app string) *seen {
+	c.t.Helper()
+	s := &seen{of: map[int][]time.Time{}}
+	_, err := c.nc.Subscribe("out."+app+".>", func(m *nats.Msg) {
+		partition, err := strconv.Atoi(m.Subject[strings.LastIndex(m.Subject, ".")+1:])
+		if err != nil {
+			return
+		}
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.of[partition] = append(s.of[partition], time.Now())
+	})
+	must(c.t, err)
+	return s
+}
+
+// after returns when the first result of a partition came that a former owner cannot have
+// sent: later than what may have been on its way.
+func (s *seen) after(partition int, moment time.Time) time.Time {
+	const underway = 50 * time.Millisecond
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, at := range s.of[partition] {
+		if at.After(moment.Add(underway)) {
+			return at
+		}
+	}
+	return time.Time{}
+}

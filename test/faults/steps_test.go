@@ -1,0 +1,198 @@
+package faults
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"eventflux/shared/bus"
+	"eventflux/shared/checkpoint"
+	"eventflux/shared/control"
+	"eventflux/shared/faultpoint"
+	"eventflux/shared/state"
+	"eventflux/shared/store"
+	"eventflux/shared/store/file"
+	"eventflux/shared/store/redis/redistest"
+)
+
+// TestKillAtSteps kills the process at the steps of a checkpoint, and now and then at any
+// moment, while events are published. Nothing of that may show in the results; every
+// checkpoint that is left is whole, and neither log nor store keep what nobody needs.
+func TestKillAtSteps(t *testing.T) {
+	data := t.TempDir()
+	killAtSteps(t, data, slices.Concat(faultpoint.OfLeader, faultpoint.OfTask, faultpoint.OfFile))
+	checkSwept(t, data)
+}
+
+// TestKillAtStepsWithRedis is the same with checkpoints in Redis.
+func TestKillAtStepsWithRedis(t *testing.T) {
+	redis := redistest.Start(t, redistest.Durable...)
+	killAtSteps(t, t.TempDir(), slices.Concat(faultpoint.OfLeader, faultpoint.OfTask), "--store.url="+redis.URL())
+}
+
+func killAtSteps(t *testing.T, data string, steps []faultpoint.Point, settings ...string) {
+	rnd := random(t)
+	began := time.Now()
+	messages := trades(rnd, *events)
+	want := offline(t, messages)
+	pub := newPublisher(t, rnd, messages)
+	died := map[string]int{}
+	for _, f := range faultPlan(rnd, len(messages)) {
+		all := slices.Concat(apps(), f.checkpoints(), settings)
+		if rnd.IntN(4) == 0 {
+			f.strike(run(t, data, all...), pub, syscall.SIGKILL)
+			died["anywhere"]++
+			continue
+		}
+		step := steps[rnd.IntN(len(steps))]
+		rules := []string{fmt.Sprintf("kill %s %d", step, 1+rnd.IntN(20))}
+		if step == faultpoint.AbortBefore || step == faultpoint.AbortDone {
+			rules = append(rules, fmt.Sprintf("fail %s 0", faultpoint.RunBefore))
+		}
+		p := runArmed(t, rules, data, all...)
+		published := make(chan error, 1)
+		go func() {
+			select {
+			case <-p.ready:
+				published <- pub.run(p.url(), f.upTo, f.window)
+			case <-p.exited:
+				published <- nil
+			}
+		}()
+		if code := p.end(); code != -1 {
+			t.Fatalf("%s: ended with code %d", step, code)
+		}
+		<-published
+		died[string(step)]++
+	}
+	finish(t, data, pub, settings...)
+	checkWhole(t, data, settings...)
+	checkSame(t, stored(t, data), want)
+	report(t, "deaths", died, pub, want, began)
+}
+
+// seldom keeps one checkpoint of each app, and makes others on demand.
+var seldom = []string{"--checkpoint.interval=1h", "--retention.checkpoints=1", "--retention.span=1ms"}
+
+// checkWhole starts the process once more, verifies all checkpoints that are left, makes
+// others, and verifies them as well.
+func checkWhole(t *testing.T, data string, settings ...string) {
+	t.Helper()
+	p := run(t, data, slices.Concat(apps(), seldom, settings)...)
+	p.awaitReady()
+	ctx, cancel := context.WithTimeout(context.Background(), 2*patience)
+	defer cancel()
+	ctl := control.Client{Conn: p.connect()}
+	verify := func(name string, epoch state.Epoch) {
+		var report control.VerifyReport
+		must(t, ctl.Do(ctx, control.VerbVerify, control.CheckpointRequest{App: name, Epoch: epoch}, &report))
+		if !report.Sound {
+			t.Errorf("checkpoint %d of %s: %+v", report.Epoch, name, report.Problems)
+		}
+	}
+	for name := range logs {
+		var list control.CheckpointList
+		must(t, ctl.Do(ctx, control.VerbCheckpoints, control.AppRequest{App: name}, &list))
+		for _, k := range list.Checkpoints {
+			if k.State == "committed" {
+				verify(name, k.Epoch)
+			}
+		}
+		for range 2 { // with the second one goes what tasks stood on before the first
+			eventually(t, "a checkpoint of "+name+" is made", func() bool {
+				o, err := ctl.Trigger(ctx, control.AppRequest{App: name})
+				return err == nil && o.Committed
+			})
+		}
+		verify(name, 0)
+	}
+	checkLogs(ctx, t, p)
+	p.stop()
+}
+
+// checkSwept starts the process once more, an hour later as far as the store can tell, and
+// waits until it has deleted what no manifest refers to, and all but a few manifests.
+func checkSwept(t *testing.T, data string) {
+	t.Helper()
+	folder, before := filepath.Join(data, "checkpoints"), time.Now().Add(-time.Hour)
+	must(t, filepath.WalkDir(folder, func(path string, _ fs.DirEntry, err error) error {
+		return errors.Join(err, os.Chtimes(path, before, before))
+	}))
+	p := run(t, data, slices.Concat(apps(), seldom)...)
+	p.awaitReady()
+	s, err := file.Open(folder, slog.New(slog.DiscardHandler))
+	must(t, err)
+	var manifests, live, garbage int
+	eventually(t, "the store is swept", func() bool {
+		manifests, live, garbage = lookAtStore(t, s)
+		return garbage == 0 && manifests <= 4*len(logs)
+	})
+	t.Logf("%d manifests are left, and %d objects that they refer to", manifests, live)
+	p.stop()
+}
+
+// lookAtStore counts the manifests, what they refer to, and what else is old.
+func lookAtStore(t *testing.T, s store.Store) (manifests, live, garbage int) {
+	t.Helper()
+	ctx := context.Background()
+	names := map[string]bool{}
+	must(t, s.List(ctx, "apps/", func(o store.Object) error {
+		manifests++
+		m, err := checkpoint.ReadManifest(ctx, s, o.Name, "")
+		if err != nil {
+			return nil // deleted meanwhile
+		}
+		for _, part := range m.Partitions {
+			for _, c := range part.Components {
+				for i := range c.Runs {
+					objects, _ := checkpoint.Objects(ctx, s, &c.Runs[i])
+					for _, o := range objects {
+						names[o] = true
+					}
+				}
+			}
+		}
+		return nil
+	}))
+	must(t, s.List(ctx, "", func(o store.Object) error {
+		switch {
+		case names[o.Name]:
+			live++
+		case !strings.HasPrefix(o.Name, "apps/") && time.Since(o.Used) > time.Minute:
+			garbage++
+		}
+		return nil
+	}))
+	return manifests, live, garbage
+}
+
+// checkLogs waits until the logs hold only what the newest checkpoints need.
+func checkLogs(ctx context.Context, t *testing.T, p *process) {
+	t.Helper()
+	js, err := jetstream.New(p.connect())
+	must(t, err)
+	for name, partitions := range logs {
+		for part := range partitions {
+			var messages uint64
+			eventually(t, fmt.Sprintf("log %d of %s is trimmed", part, name), func() bool {
+				s, err := js.Stream(ctx, bus.WALStream(name, uint32(part)))
+				if err != nil {
+					t.Fatalf("%v; the log has %d messages", err, messages)
+				}
+				messages = s.CachedInfo().State.Msgs
+				return messages <= 10
+			})
+		}
+	}
+}
