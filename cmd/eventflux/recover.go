@@ -118,7 +118,7 @@ func newRecoverCommand() *cobra.Command {
 	var r recovery.RestoreRequest
 	var to uint64
 	var at string
-	var hold, fork, release bool
+	var hold, fork, release, adopt bool
 	cmd := a.add(&cobra.Command{
 		Use: "recover [APP]", Short: "Take an app back to a checkpoint or an instant",
 		Long: `Takes the state of an app back to a checkpoint, an instant or a place in its log, and
@@ -132,6 +132,11 @@ the new generation; with --hold it waits at the target until --release; with --f
 on from its newest checkpoint with the state of the target, and with --components only with
 theirs, and of what they depend on.
 
+--adopt is for a cluster that was lost with its logs, when its store is left: deploy the
+same app to a new cluster over that store, and it goes on with the state of the newest
+sound checkpoint, or that of --to. Events since that checkpoint have to be published
+again.
+
 --dry-run says what would be done, what it costs and what would be refused. APP may be
 left out if one app is deployed.`,
 		Example: `  eventflux recover Flights --at 2026-03-01T12:00:00Z --dry-run
@@ -140,6 +145,10 @@ left out if one app is deployed.`,
 		Args: upToArgs(0, "APP"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			switch {
+			case adopt && (at != "" || hold || fork || release || r.DryRun || len(r.Components) > 0):
+				return usagef("--adopt takes all state of a checkpoint: only --to goes with it")
+			case adopt:
+				return adoptState(cmd, &a, argument(args, 0), state.Epoch(to))
 			case release:
 				return releaseApp(cmd, &a, argument(args, 0))
 			case hold && fork:
@@ -165,6 +174,7 @@ left out if one app is deployed.`,
 	f.StringVar(&r.Verify, "verify", recovery.VerifyChecksum, "how the checkpoint is verified first: none, checksum or full")
 	f.BoolVar(&hold, "hold", false, "wait at the target, until --release")
 	f.BoolVar(&release, "release", false, "let an app go on that waits")
+	f.BoolVar(&adopt, "adopt", false, "take the state that a lost cluster has left in the store")
 	f.BoolVar(&fork, "fork", false, "go on from the newest checkpoint with the state of the target")
 	f.BoolVar(&r.DryRun, "dry-run", false, "only say what would be done")
 	f.IntVar(&r.Parallel, "parallel", 0, "blocks that are fetched and decoded at once; 0 as configured")
@@ -185,6 +195,33 @@ func releaseApp(cmd *cobra.Command, a *asking, app string) error {
 	}
 	return a.show(cmd, released, func(w io.Writer) {
 		fmt.Fprintf(w, "app %s goes on in generation %d\n", released.Name, released.Generation)
+	})
+}
+
+// adoptState gives an app the state that a former cluster has left in the store. It goes
+// into the newest checkpoint, so one is made first.
+func adoptState(cmd *cobra.Command, a *asking, app string, epoch state.Epoch) error {
+	var done control.Restored
+	err := a.connected(cmd, func(ctx context.Context, nc *nats.Conn) (err error) {
+		if app, err = appOr(ctx, nc, app); err != nil {
+			return err
+		}
+		client := &control.Client{Conn: nc}
+		o, err := client.Trigger(ctx, control.AppRequest{App: app})
+		if err != nil {
+			return err
+		}
+		if !o.Committed {
+			return fmt.Errorf("checkpoint %d was aborted: %s", o.Epoch, o.Reason)
+		}
+		done, err = client.Adopt(ctx, control.AdoptRequest{App: app, Epoch: epoch})
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return a.show(cmd, done, func(w io.Writer) {
+		fmt.Fprintf(w, "app %s goes on with the state of checkpoint %d of the former cluster, as checkpoint %d, in generation %d\n", app, done.Adopted, done.Epoch, done.Generation)
 	})
 }
 

@@ -193,7 +193,8 @@ func (m *machine) deploy(c *command, index uint64) any {
 		return nil
 	}
 	app := &appState{App: *c.Deploy, Tasks: map[uint32]control.Owner{}, Newest: c.Epoch, Decided: c.Epoch}
-	app.Generation, app.Deployed, app.Index = 1, c.Time, index
+	app.First = max(c.Deploy.First, 1)
+	app.Generation, app.Base, app.Deployed, app.Index = app.First, c.Epoch, c.Time, index
 	m.Apps[c.App] = app
 	return nil
 }

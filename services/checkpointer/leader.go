@@ -42,7 +42,9 @@ type leader struct {
 	placing    chan struct{} // has a message when placements are to be looked at
 	removing   sync.Map      // apps that are being removed
 
-	opened   sync.Map // opened, by app
+	wall     time.Time // when the leadership began, by the machine's clock
+	began    time.Time // and by the process's
+	opened   sync.Map  // opened, by app
 	barriers barrierWriters
 	tidying  sync.Mutex
 	swapping sync.Mutex
@@ -61,8 +63,10 @@ type loopMessage struct {
 
 func newLeader(s *Service, term uint64) *leader {
 	grace, _ := s.cfg.grace()
+	wall := s.cfg.Now().Round(0)
 	return &leader{
-		sweeps:  newSweeps(s.cfg.Now().Add(-grace)),
+		wall: wall, began: time.Now(),
+		sweeps:  newSweeps(wall.Add(-grace)),
 		changed: make(chan struct{}, 1),
 		s:       s, term: checkpoint.Term(term), log: s.cfg.Log.With("term", term),
 		messages: make(chan loopMessage, 64), done: make(chan struct{}),
@@ -71,6 +75,10 @@ func newLeader(s *Service, term uint64) *leader {
 		restores: make(chan restore),
 	}
 }
+
+// clock is the time for what this leader alone orders by it. Set back, the machine's own
+// would have everything appear to have begun before what was allowed last.
+func (l *leader) clock() time.Time { return l.wall.Add(time.Since(l.began)) }
 
 // run leads until ctx ends.
 func (l *leader) run(ctx context.Context) {

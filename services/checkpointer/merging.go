@@ -101,7 +101,7 @@ func earliest(a, b time.Time) time.Time {
 // leadership: one that is over without knowing could let a sweep delete what was
 // committed since.
 func (s *Service) live(ctx context.Context, l *leader, r *control.LiveRequest) (any, error) {
-	answer := control.Live{Time: s.cfg.Now(), Apps: []control.LiveApp{}}
+	answer := control.Live{Time: l.clock(), Apps: []control.LiveApp{}}
 	if r.Sweep {
 		grace, slack := s.cfg.grace()
 		before := answer.Time.Add(-grace)
@@ -117,7 +117,7 @@ func (s *Service) live(ctx context.Context, l *leader, r *control.LiveRequest) (
 		if a.Removing {
 			continue
 		}
-		app := control.LiveApp{App: a.Name, Generation: a.Generation, Checkpoints: []control.CheckpointRef{}}
+		app := control.LiveApp{App: a.Name, Generation: a.Generation, Base: a.Base, Checkpoints: []control.CheckpointRef{}}
 		for _, k := range slices.Backward(a.Committed) {
 			app.Checkpoints = append(app.Checkpoints, k.CheckpointRef)
 		}

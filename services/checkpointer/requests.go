@@ -17,6 +17,7 @@ import (
 	"eventflux/shared/control"
 	"eventflux/shared/siddhiql"
 	"eventflux/shared/state"
+	"eventflux/shared/store"
 )
 
 // verb answers one kind of request.
@@ -32,6 +33,7 @@ func (s *Service) verbs() map[string]verb {
 		control.VerbApp:         {false, typed(s.app)},
 		control.VerbRemove:      {false, typed(s.remove)},
 		control.VerbRestore:     {false, typed(s.restore)},
+		control.VerbAdopt:       {false, typed(s.adopt)},
 		control.VerbRelease:     {false, typed(s.release)},
 		control.VerbHeartbeat:   {false, typed(s.heartbeat)},
 		control.VerbAttach:      {false, typed(s.attach)},
@@ -152,6 +154,9 @@ func (s *Service) deploy(ctx context.Context, l *leader, r *control.DeployReques
 		return nil, failure(control.CodeUnavailable, "ask the store for older checkpoints of app %s: %v", plan.Name, err)
 	}
 	app := &control.App{Name: plan.Name, Plan: plan.Digest, Partitions: uint32(plan.Partitions), Text: r.Text}
+	if app.First, err = s.firstGeneration(ctx, head); err != nil {
+		return nil, failure(control.CodeUnavailable, "look at the checkpoints that the store has of app %s: %v", plan.Name, err)
+	}
 	// Epochs go on where the store has them, should the app have been there before.
 	if _, err := l.propose(ctx, &command{Kind: kindDeploy, App: app.Name, Deploy: app, Time: s.cfg.Now(), Epoch: state.Epoch(head.Epoch)}); err != nil {
 		return nil, err
@@ -162,6 +167,22 @@ func (s *Service) deploy(ctx context.Context, l *leader, r *control.DeployReques
 	l.tell(loopMessage{app: app.Name})
 	l.replace()
 	return s.app(ctx, l, &control.AppRequest{App: app.Name})
+}
+
+// firstGeneration is behind that of the newest checkpoint which the store has of an app
+// of the same name, so that results of both are never taken for each other.
+func (s *Service) firstGeneration(ctx context.Context, head store.Head) (checkpoint.Generation, error) {
+	if head.Name == "" {
+		return 1, nil
+	}
+	m, err := checkpoint.ReadManifest(ctx, s.cfg.Store, head.Name, "")
+	if errors.Is(err, checkpoint.ErrCorrupt) || errors.Is(err, checkpoint.ErrVersion) {
+		return 1, nil // it is gone, as that of an app that was removed
+	}
+	if err != nil {
+		return 0, err
+	}
+	return m.Generation + 1, nil
 }
 
 func (s *Service) apps(_ context.Context, l *leader, _ *struct{}) (any, error) {
@@ -214,7 +235,7 @@ func (s *Service) attach(ctx context.Context, l *leader, r *control.AttachReques
 		return nil, err
 	}
 	attached := control.Attached{
-		Generation: a.Generation, Held: a.Held, Assignment: number, Decided: a.Decided, Checkpoints: []control.CheckpointRef{},
+		Generation: a.Generation, First: a.Generation == a.First, Held: a.Held, Assignment: number, Decided: a.Decided, Checkpoints: []control.CheckpointRef{},
 	}
 	for _, k := range slices.Backward(a.Committed) {
 		if k.Generation == a.Generation {

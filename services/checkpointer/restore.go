@@ -9,13 +9,15 @@ import (
 
 	"eventflux/shared/checkpoint"
 	"eventflux/shared/control"
+	"eventflux/shared/state"
 	"eventflux/shared/store"
 )
 
 // restore is a request that the leader carries out, one after the other.
 type restore struct {
 	request *control.RestoreRequest
-	done    chan<- restored // there is room for one
+	adopt   *control.AdoptRequest // instead of request
+	done    chan<- restored       // there is room for one
 }
 
 type restored struct {
@@ -24,9 +26,15 @@ type restored struct {
 }
 
 func (s *Service) restore(ctx context.Context, l *leader, r *control.RestoreRequest) (any, error) {
+	return l.inTurn(ctx, restore{request: r})
+}
+
+// inTurn has the leader carry a restore out.
+func (l *leader) inTurn(ctx context.Context, r restore) (any, error) {
 	done := make(chan restored, 1)
+	r.done = done
 	select {
-	case l.restores <- restore{r, done}:
+	case l.restores <- r:
 	case <-l.done:
 		return nil, failure(control.CodeUnavailable, "the leader changed; ask again")
 	case <-ctx.Done():
@@ -63,13 +71,25 @@ func (l *leader) keepRestoring(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case r := <-l.restores:
-			answer, err := l.restore(ctx, r.request)
+			answer, err := l.carryOut(ctx, &r)
 			if err != nil && ctx.Err() != nil {
-				err = failure(control.CodeUnavailable, "the leader changed; eventflux app show %s tells whether its generation has", r.request.App)
+				err = failure(control.CodeUnavailable, "the leader changed; eventflux app ls tells whether the generation has")
 			}
 			r.done <- restored{answer, err}
 		}
 	}
+}
+
+func (l *leader) carryOut(ctx context.Context, r *restore) (answer control.Restored, err error) {
+	request, adopted := r.request, state.Epoch(0)
+	if r.adopt != nil {
+		if request, adopted, err = l.adoption(ctx, r.adopt); err != nil {
+			return answer, err
+		}
+	}
+	answer, err = l.restore(ctx, request)
+	answer.Adopted = adopted
+	return answer, err
 }
 
 // restore commits a checkpoint that begins a new generation. Up to the commit the app

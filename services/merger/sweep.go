@@ -10,6 +10,7 @@ import (
 
 	"eventflux/shared/checkpoint"
 	"eventflux/shared/control"
+	"eventflux/shared/state"
 	"eventflux/shared/store"
 )
 
@@ -111,16 +112,20 @@ func (s *Service) names(ctx context.Context, live *control.Live) (map[string]boo
 	return names, s.addForeign(ctx, before, names, live)
 }
 
-// addForeign adds the checkpoints of apps that the group does not know. They are of a
-// cluster that was lost, and what is left of it: nobody has removed those apps.
+// addForeign adds the checkpoints of apps that the group does not know, and those that
+// were there before an app was deployed. They are what a cluster that was lost has left:
+// nobody has removed those apps.
 func (s *Service) addForeign(ctx context.Context, before map[string][]string, names map[string]bool, live *control.Live) error {
-	ours := map[string]bool{}
+	base := map[string]state.Epoch{}
 	for _, app := range live.Apps {
-		ours[app.App] = true
+		base[app.App] = app.Base
 	}
 	var foreign []string
 	err := s.cfg.Store.List(ctx, "apps/", func(o store.Object) error {
-		if app, _, _ := strings.Cut(strings.TrimPrefix(o.Name, "apps/"), "/"); !ours[app] {
+		app, _, _ := strings.Cut(strings.TrimPrefix(o.Name, "apps/"), "/")
+		last, ours := base[app]
+		epoch, ok := checkpoint.EpochOf(o.Name)
+		if !names[o.Name] && (!ours || ok && epoch <= last) {
 			foreign = append(foreign, o.Name)
 		}
 		return nil
@@ -132,7 +137,7 @@ func (s *Service) addForeign(ctx context.Context, before map[string][]string, na
 		names[name] = true
 		// One that is damaged, or of another format, refers to what nobody could use.
 		if err := s.refer(ctx, before, names, name, ""); err != nil && !errors.Is(err, checkpoint.ErrCorrupt) && !errors.Is(err, checkpoint.ErrVersion) {
-			return fmt.Errorf("checkpoint %s of an app that is not deployed: %w", name, err)
+			return fmt.Errorf("checkpoint %s of a former cluster: %w", name, err)
 		}
 	}
 	return nil

@@ -59,7 +59,7 @@ func (t *task) restore(ctx context.Context, attached control.Attached) error {
 		t.log.Error("checkpoint cannot be used; trying the one before", "epoch", ref.Epoch, "err", err)
 		unusable = append(unusable, fmt.Errorf("checkpoint %d: %w", ref.Epoch, err))
 	}
-	if t.generation > 1 {
+	if t.generation > 1 && !attached.First {
 		return errors.Join(append(unusable, fmt.Errorf("no checkpoint of generation %d is left that can be used; go back to another one: eventflux recover %s --to EPOCH", t.generation, t.plan.Name))...)
 	}
 	t.start = checkpoint.Start{}

@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"strconv"
 	"strings"
 
 	"github.com/Masterminds/semver/v3"
@@ -29,6 +30,14 @@ const swappedDigits = 16
 // epoch. digest is the SHA-256 of its bytes.
 func SwappedName(app string, epoch state.Epoch, digest string) string {
 	return fmt.Sprintf("apps/%s/checkpoints/%020d-%s.json", app, epoch, digest[:swappedDigits])
+}
+
+// EpochOf reads the epoch from the name of a manifest; false for other names.
+func EpochOf(name string) (state.Epoch, bool) {
+	_, file, _ := strings.Cut(name, "/checkpoints/")
+	digits, _, ok := strings.Cut(strings.TrimSuffix(file, ".json")+"-", "-")
+	epoch, err := strconv.ParseUint(digits, 10, 64)
+	return state.Epoch(epoch), ok && err == nil && strings.HasSuffix(file, ".json")
 }
 
 // Encode returns the manifest as JSON, sets its format and digest, and refuses what

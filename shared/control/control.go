@@ -62,6 +62,11 @@ type App struct {
 	Index uint64 `json:"index"`
 	// Text is only in answers to VerbApp and VerbDeploy, and in the cluster's bucket.
 	Text string `json:"text,omitempty"`
+	// Base is the newest epoch that the store had of an app of this name when it was
+	// deployed, and First the generation that it began with: later than any that the store
+	// tells of.
+	Base  state.Epoch           `json:"base_epoch,omitempty"`
+	First checkpoint.Generation `json:"first_generation"`
 	// Checkpoint is the newest committed one; 0: none.
 	Checkpoint state.Epoch `json:"checkpoint"`
 	// Held says that its tasks wait where a restore has put them, for VerbRelease.
@@ -167,6 +172,9 @@ type Attached struct {
 	// Decided is the newest epoch that is committed or aborted; barriers up to it
 	// need no answer.
 	Decided state.Epoch `json:"decided"`
+	// First says that the app was deployed with the generation, so that it begins where
+	// the log does.
+	First bool `json:"first,omitempty"`
 	// Held says that the task is to stop where the generation begins.
 	Held bool `json:"held,omitempty"`
 	// Checkpoints are those of the generation that are retained, newest first.

@@ -47,6 +47,8 @@ type Live struct {
 type LiveApp struct {
 	App        string                `json:"app"`
 	Generation checkpoint.Generation `json:"generation"`
+	// Base is that of App: what the store has up to it is of a former cluster.
+	Base state.Epoch `json:"base_epoch,omitempty"`
 	// Checkpoints are those that are retained, newest first.
 	Checkpoints []CheckpointRef `json:"checkpoints"`
 	// Kept were retired or replaced, and tasks may still stand on them.

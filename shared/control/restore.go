@@ -11,7 +11,17 @@ import (
 const (
 	VerbRestore = "restore" // RestoreRequest → Restored
 	VerbRelease = "release" // AppRequest → App
+	VerbAdopt   = "adopt"   // AdoptRequest → Restored
 )
+
+// AdoptRequest gives an app the state of a checkpoint that is in the store, and that the
+// group does not know: one of a cluster that was lost, with its logs. What says what the
+// log has seen stays as it is in the newest checkpoint, of which there must be one.
+type AdoptRequest struct {
+	App string `json:"app"`
+	// Epoch is the checkpoint; 0: the newest that is sound.
+	Epoch state.Epoch `json:"epoch,omitempty"`
+}
 
 // RestoreRequest begins a new generation of an app from a checkpoint: its tasks load
 // what it says, and their results carry the generation. It is not idempotent: each one
@@ -46,6 +56,8 @@ type Start struct {
 type Restored struct {
 	Generation checkpoint.Generation `json:"generation"`
 	Epoch      state.Epoch           `json:"epoch"` // of the checkpoint that the restore made
+	// Adopted is the checkpoint of the former cluster that was taken; 0: none.
+	Adopted state.Epoch `json:"adopted,omitempty"`
 }
 
 // Restore begins a new generation of an app.
@@ -57,5 +69,11 @@ func (c *Client) Restore(ctx context.Context, r RestoreRequest) (a Restored, err
 // Release lets an app that is held go on.
 func (c *Client) Release(ctx context.Context, r AppRequest) (a App, err error) {
 	err = c.Do(ctx, VerbRelease, r, &a)
+	return a, err
+}
+
+// Adopt gives an app the state of a checkpoint of a cluster that was lost.
+func (c *Client) Adopt(ctx context.Context, r AdoptRequest) (a Restored, err error) {
+	err = c.Do(ctx, VerbAdopt, r, &a)
 	return a, err
 }

@@ -7,6 +7,10 @@ import "strings"
 // what the app remembers.
 func BoundToLog(typ string) bool { return strings.HasPrefix(typ, "log/") }
 
+// OfOneLog reports whether a component of the type fits one log alone: it knows who wrote
+// which frame of it, and the stamps there. Other logs do not follow on.
+func OfOneLog(typ string) bool { return typ == "log/writers" || typ == "log/stamp" }
+
 // OnlyGrows reports whether a newer state of a component of the type serves all that
 // depend on it as well as an older one: the clock, and the list of partition keys.
 func OnlyGrows(typ string) bool { return typ == "clock" || typ == "partition/keys" }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -199,6 +200,26 @@ func TestSweepByWrongClocks(t *testing.T) {
 		if _, err := s.Get(r.within(), "blocks/new"); err != nil {
 			t.Errorf("ahead by %s: %v", ahead, err)
 		}
+	}
+}
+
+// Merges go on when the checkpointer's clock is set back behind what sweeps were allowed.
+func TestMergeAfterClockWasSetBack(t *testing.T) {
+	s := memory.New()
+	var ahead atomic.Int64
+	r := newRig(t, options{store: s, grace: time.Second, retain: 4, now: func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }})
+	m := r.merger(s)
+	swaps := func() uint64 {
+		for range 12 {
+			r.checkpoint(heard, nil)
+			must(t, m.Work(r.within()))
+		}
+		return m.Status().Swaps
+	}
+	before := swaps()
+	ahead.Store(int64(-time.Hour))
+	if after := swaps(); before == 0 || after <= before {
+		t.Errorf("%d swaps, and then %d", before, after)
 	}
 }
 

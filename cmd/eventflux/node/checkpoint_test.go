@@ -74,7 +74,11 @@ func (c *chain) publishAll(from, to int) {
 // manifest reads a retained checkpoint as the store has it.
 func (c *chain) manifest(epoch state.Epoch) (file string, m *checkpoint.Manifest) {
 	c.t.Helper()
-	file = filepath.Join(c.cfg.Data, "checkpoints", checkpoint.ManifestName("w", epoch))
+	folder := filepath.Join(c.cfg.Data, "checkpoints")
+	if c.cfg.Store.URL != "" {
+		folder = strings.TrimPrefix(c.cfg.Store.URL, "file:")
+	}
+	file = filepath.Join(folder, checkpoint.ManifestName("w", epoch))
 	data, err := os.ReadFile(file)
 	if err != nil {
 		c.t.Fatal(err)

@@ -1,0 +1,104 @@
+package checkpointer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"eventflux/shared/checkpoint"
+	"eventflux/shared/control"
+	"eventflux/shared/engine"
+	"eventflux/shared/state"
+	"eventflux/shared/store"
+)
+
+func (s *Service) adopt(ctx context.Context, l *leader, r *control.AdoptRequest) (any, error) {
+	return l.inTurn(ctx, restore{adopt: r})
+}
+
+// adoption turns a request into the restore that carries it out: the newest checkpoint
+// with the components of the former cluster's, but for those that belong to its log.
+func (l *leader) adoption(ctx context.Context, r *control.AdoptRequest) (*control.RestoreRequest, state.Epoch, error) {
+	a, err := l.s.known(r.App)
+	if err != nil {
+		return nil, 0, err
+	}
+	newest, err := l.s.ref(&control.CheckpointRequest{App: r.App})
+	if err != nil {
+		return nil, 0, err
+	}
+	former, err := l.former(ctx, a, r.Epoch)
+	if err != nil {
+		return nil, 0, err
+	}
+	now, err := checkpoint.ReadManifest(ctx, l.s.cfg.Store, newest.Manifest, newest.Digest)
+	if err != nil {
+		return nil, 0, err
+	}
+	request := &control.RestoreRequest{App: r.App, Epoch: newest.Epoch, Components: map[uint32][]checkpoint.Component{}}
+	for p := range former.Partitions {
+		for _, c := range former.Partitions[p].Components {
+			there := slices.ContainsFunc(now.Partitions[p].Components, func(x checkpoint.Component) bool { return x.ID == c.ID })
+			if there && !engine.OfOneLog(c.Type) {
+				request.Components[uint32(p)] = append(request.Components[uint32(p)], c)
+			}
+		}
+	}
+	return request, former.Epoch, nil
+}
+
+// former returns a checkpoint of a former cluster: that of an epoch, or the newest that
+// is sound.
+func (l *leader) former(ctx context.Context, a *appState, epoch state.Epoch) (*checkpoint.Manifest, error) {
+	var names []string
+	err := l.s.cfg.Store.List(ctx, "apps/"+a.Name+"/checkpoints/", func(o store.Object) error {
+		if e, ok := checkpoint.EpochOf(o.Name); ok && e <= a.Base && (epoch == 0 || e == epoch) {
+			names = append(names, o.Name)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list the checkpoints of app %s in the store: %w", a.Name, err)
+	}
+	slices.Sort(names) // by epoch; what was merged is behind what it replaces
+	var passed []error
+	for _, name := range slices.Backward(names) {
+		m, err := l.sound(ctx, a, name)
+		if err == nil {
+			return m, nil
+		}
+		if !errors.Is(err, checkpoint.ErrCorrupt) && !errors.Is(err, checkpoint.ErrVersion) {
+			return nil, err
+		}
+		passed = append(passed, err)
+		l.log.Warn("a checkpoint of the former cluster cannot be used", "app", a.Name, "manifest", name, "err", err)
+	}
+	switch {
+	case len(passed) > 0:
+		return nil, failure(control.CodeInvalid, "no checkpoint of the former cluster can be used: %v", errors.Join(passed...))
+	case epoch > 0:
+		return nil, failure(control.CodeNotFound, "the store has no checkpoint %d of app %s from before it was deployed here", epoch, a.Name)
+	}
+	return nil, failure(control.CodeNotFound, "the store has no checkpoint of app %s from before it was deployed here; eventflux checkpoint ls %[1]s lists those since", a.Name)
+}
+
+// sound reads a manifest and checks all that it refers to.
+func (l *leader) sound(ctx context.Context, a *appState, name string) (*checkpoint.Manifest, error) {
+	m, err := checkpoint.ReadManifest(ctx, l.s.cfg.Store, name, "")
+	if err != nil {
+		return nil, err
+	}
+	if m.App != a.Name || m.Plan != a.Plan || len(m.Partitions) != int(a.Partitions) {
+		return nil, failure(control.CodeInvalid, "checkpoint %d is of another text of app %s (%s, and it is deployed with %s); deploy that text to go on from it", m.Epoch, a.Name, m.Plan, a.Plan)
+	}
+	report, err := checkpoint.Verify(ctx, l.s.cfg.Store, m, 2)
+	if err != nil {
+		return nil, err
+	}
+	if len(report.Problems) > 0 {
+		p := report.Problems[0]
+		return nil, &checkpoint.CorruptError{Object: p.Object, What: p.What}
+	}
+	return m, nil
+}
