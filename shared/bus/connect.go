@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -53,7 +54,13 @@ func Connect(ctx context.Context, cfg ConnectConfig) (*nats.Conn, error) {
 		return nil, fmt.Errorf("connect to NATS at %s: %w", cfg.where(), err)
 	}
 	connected := make(chan struct{})
-	opts = append(opts, nats.ConnectHandler(func(*nats.Conn) { close(connected) }))
+	// The client forgets why an attempt has failed when it begins the next one.
+	var last atomic.Pointer[error]
+	opts = append(opts, nats.ConnectHandler(func(*nats.Conn) { close(connected) }),
+		nats.ReconnectErrHandler(func(_ *nats.Conn, err error) {
+			last.Store(&err)
+			cfg.Log.Debug("reconnect to NATS", "connection", cfg.Name, "nats", cfg.where(), "err", err)
+		}))
 	nc, err := nats.Connect(cfg.URL, opts...)
 	if err != nil {
 		return nil, fmt.Errorf("connect to NATS at %s: %w", cfg.where(), err)
@@ -66,6 +73,9 @@ func Connect(ctx context.Context, cfg ConnectConfig) (*nats.Conn, error) {
 		return nc, nil
 	case <-ctx.Done():
 		err := errors.Join(ctx.Err(), nc.LastError())
+		if why := last.Load(); why != nil && nc.LastError() == nil {
+			err = errors.Join(ctx.Err(), *why)
+		}
 		nc.Close()
 		return nil, fmt.Errorf("connect to NATS at %s: %w", cfg.where(), err)
 	}
@@ -93,7 +103,6 @@ func (cfg *ConnectConfig) options() ([]nats.Option, error) {
 				log.Warn("disconnected from NATS; reconnecting", "err", err)
 			}
 		}),
-		nats.ReconnectErrHandler(func(_ *nats.Conn, err error) { log.Debug("reconnect to NATS", "err", err) }),
 		nats.ReconnectHandler(func(*nats.Conn) { log.Info("connected to NATS again") }),
 		nats.ErrorHandler(func(_ *nats.Conn, sub *nats.Subscription, err error) {
 			subject := ""
