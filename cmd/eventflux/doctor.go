@@ -16,7 +16,7 @@ import (
 )
 
 func newDoctorCommand() *cobra.Command {
-	var server string
+	var server endpoint
 	var wait, timeout time.Duration
 	var asJSON bool
 	cmd := &cobra.Command{
@@ -36,9 +36,6 @@ Exit code 1 means that there is an error: a promise is broken, or about to be.`,
 			if err != nil {
 				return err
 			}
-			if cfg.NATS.URL != "" && !cmd.Flags().Changed("server") {
-				server = cfg.NATS.URL
-			}
 			ctx, stop := interruptible(cmd)
 			defer stop()
 			nc, err := connect(ctx, server, wait)
@@ -50,7 +47,7 @@ Exit code 1 means that there is an error: a promise is broken, or about to be.`,
 		},
 	}
 	config.AddFlags(cmd.Flags())
-	addServerFlags(cmd.Flags(), &server, &wait)
+	addServerFlag(cmd.Flags(), &server, &wait)
 	cmd.Flags().DurationVar(&timeout, "timeout", 2*time.Minute, "how long to examine")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd

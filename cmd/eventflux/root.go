@@ -33,6 +33,7 @@ and results are read from NATS subjects.`,
 		newSubscribeCommand(),
 		newDoctorCommand(),
 		newHealthCommand(),
+		newCertsCommand(),
 		newConfigCommand(),
 		newVersionCommand(),
 	)
