@@ -178,10 +178,10 @@ func (o *observed) close(ctx context.Context, log *slog.Logger) {
 }
 
 // compareVersions says which other versions are in the cluster. Those of one major
-// version work together.
+// version work together. Checkpointers ask, whom all services may answer.
 func (n *Node) compareVersions(ctx context.Context) {
-	if n.server != nil {
-		return // all services are in this process
+	if n.server != nil || !n.runs("checkpointer") {
+		return
 	}
 	found, err := bus.Services(ctx, n.conns[0])
 	if err != nil {
