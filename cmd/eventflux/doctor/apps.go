@@ -121,7 +121,7 @@ func (p *patient) checkReplicas(_ context.Context, r *report) {
 			}
 		}
 		if s.config.Replicas < 2 && clustered {
-			r.add(Warning, name, "nats stream edit "+name+" --replicas 3 -f", "it has one copy in a cluster of several servers: with its server the app stops, and with its disk the data are gone")
+			r.add(Warning, name, "set nats.replicas to 3 at all services and restart them", "it has one copy in a cluster of several servers: with its server the app stops, and with its disk the data are gone")
 		}
 	}
 	if clustered {

@@ -494,7 +494,7 @@ func TestOneCopyInACluster(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := text(found); !strings.Contains(got, "warning replicas EFW_w_0: it has one copy") || !strings.Contains(got, "nats stream edit EFW_w_0 --replicas 3") {
+	if got := text(found); !strings.Contains(got, "warning replicas EFW_w_0: it has one copy") || !strings.Contains(got, "set nats.replicas to 3 at all services") {
 		t.Error(got)
 	}
 }
