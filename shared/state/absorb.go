@@ -1,6 +1,9 @@
 package state
 
-import "slices"
+import (
+	"fmt"
+	"slices"
+)
 
 // taking is a cut that is being made.
 type taking struct {
@@ -69,6 +72,63 @@ func (c *Component) newRecord(key []byte) int32 {
 	c.known = append(c.known, r)
 	c.index[r.key] = place
 	return place
+}
+
+// know makes records of entries that the source has just loaded. They are hashed as
+// they were loaded: to write all again costs more than to load it, and that what is
+// written is what was loaded is a law of sources, which tests hold them to. That the
+// source has these keys and no others is looked at, for it is cheap.
+func (c *Component) know(entries []Entry) error {
+	var keys []byte
+	for some := range slices.Chunk(entries, keysTogether) {
+		keys = keys[:0]
+		for i := range some {
+			keys = append(keys, some[i].Key...)
+		}
+		rest := string(keys)
+		for i := range some {
+			n := len(some[i].Key)
+			c.knowEntry(rest[:n], &some[i])
+			rest = rest[n:]
+		}
+	}
+	ours, others := 0, 0
+	c.source.Keys(func(key []byte) {
+		if _, ok := c.index[string(key)]; ok {
+			ours++
+		} else {
+			others++
+		}
+	})
+	if ours != len(entries) || others > 0 {
+		return &EntryError{c.info.ID, nil, fmt.Errorf("%d entries are %d, and %d others, behind loading", len(entries), ours, others)}
+	}
+	return nil
+}
+
+// keysTogether is how many keys share one allocation, which stays as long as one of
+// them is known.
+const keysTogether = 256
+
+// knowEntry makes a record of an entry, which is that of the last cut.
+func (c *Component) knowEntry(key string, e *Entry) {
+	c.scratch = append(appendPair(c.scratch[:0], e.Key), e.Value...)
+	hash := hashPair(c.scratch)
+	c.sum.add(hash)
+	c.bytes += int64(len(key))
+	c.index[key] = int32(len(c.known))
+	c.known = append(c.known, record{key: key, hash: hash, live: true, old: true})
+}
+
+// knowSource makes records of what the source has, which is that of the last cut.
+func (c *Component) knowSource() {
+	c.source.Keys(c.keys.add)
+	c.absorb()
+	for _, place := range c.dirty {
+		r := &c.known[place]
+		r.dirty, r.old = false, true
+	}
+	c.dirty = c.dirty[:0]
 }
 
 func (c *Component) touch(place int32) {

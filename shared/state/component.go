@@ -191,20 +191,19 @@ func (c *Component) Committed(e Epoch) {
 // Load implements Holder.
 func (c *Component) Load(e Epoch, stored *semver.Version, entries []Entry) error {
 	c.forget(len(entries))
-	if err := c.put(stored, entries); err != nil {
+	err := c.put(stored, entries)
+	if err == nil {
+		c.source.Changed(func([]byte) {})
+		if stored.Equal(c.info.Version) {
+			err = c.know(entries)
+		} else {
+			c.knowSource()
+		}
+	}
+	if err != nil {
 		c.forget(0)
 		return err
 	}
-	c.source.Changed(func([]byte) {})
-	c.source.Keys(c.keys.add)
-	// What is there now is hashed, not what was loaded: if the source took one for
-	// the other, the digest tells.
-	c.absorb()
-	for _, place := range c.dirty {
-		r := &c.known[place]
-		r.dirty, r.old = false, true
-	}
-	c.dirty = c.dirty[:0]
 	c.oldest, c.last = e, e
 	if !stored.Equal(c.info.Version) {
 		c.oldest = noEpoch
