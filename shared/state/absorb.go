@@ -74,50 +74,35 @@ func (c *Component) newRecord(key []byte) int32 {
 	return place
 }
 
-// know makes records of entries that the source has just loaded. They are hashed as
-// they were loaded: to write all again costs more than to load it, and that what is
-// written is what was loaded is a law of sources, which tests hold them to. That the
-// source has these keys and no others is looked at, for it is cheap.
-func (c *Component) know(entries []Entry) error {
-	var keys []byte
-	for some := range slices.Chunk(entries, keysTogether) {
-		keys = keys[:0]
-		for i := range some {
-			keys = append(keys, some[i].Key...)
+// know takes over the records of entries that the source has just loaded: they are
+// hashed as they were loaded. To write all again costs more than to load it, and that
+// a source writes what it has loaded is a law that tests hold it to. That it has
+// these keys and no others is looked at, for it is cheap.
+func (c *Component) know(pieces []*Hashed) error {
+	for _, h := range pieces {
+		c.sum.addAll(&h.sum)
+		for i := range h.records {
+			key := h.records[i].key
+			c.index[key] = int32(len(c.known) + i)
+			c.bytes += int64(len(key))
 		}
-		rest := string(keys)
-		for i := range some {
-			n := len(some[i].Key)
-			c.knowEntry(rest[:n], &some[i])
-			rest = rest[n:]
-		}
+		c.known = append(c.known, h.records...)
 	}
 	ours, others := 0, 0
 	c.source.Keys(func(key []byte) {
-		if _, ok := c.index[string(key)]; ok {
+		// Sources mostly list keys in the order in which they came.
+		if next := ours; next < len(c.known) && c.known[next].key == string(key) {
+			ours++
+		} else if _, ok := c.index[string(key)]; ok {
 			ours++
 		} else {
 			others++
 		}
 	})
-	if ours != len(entries) || others > 0 {
-		return &EntryError{c.info.ID, nil, fmt.Errorf("%d entries are %d, and %d others, behind loading", len(entries), ours, others)}
+	if n := len(c.known); len(c.index) != n || ours != n || others > 0 {
+		return &EntryError{c.info.ID, nil, fmt.Errorf("%d entries with %d keys were loaded; behind that there are %d, and %d others", n, len(c.index), ours, others)}
 	}
 	return nil
-}
-
-// keysTogether is how many keys share one allocation, which stays as long as one of
-// them is known.
-const keysTogether = 256
-
-// knowEntry makes a record of an entry, which is that of the last cut.
-func (c *Component) knowEntry(key string, e *Entry) {
-	c.scratch = append(appendPair(c.scratch[:0], e.Key), e.Value...)
-	hash := hashPair(c.scratch)
-	c.sum.add(hash)
-	c.bytes += int64(len(key))
-	c.index[key] = int32(len(c.known))
-	c.known = append(c.known, record{key: key, hash: hash, live: true, old: true})
 }
 
 // knowSource makes records of what the source has, which is that of the last cut.
