@@ -1,9 +1,11 @@
 package checkpoint
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/Masterminds/semver/v3"
 	"golang.org/x/sync/errgroup"
@@ -34,6 +36,7 @@ func Load(ctx context.Context, s store.Store, part *Partition, epoch state.Epoch
 	if err != nil {
 		return err
 	}
+	urgentFirst(ordered, stored)
 	workers = max(workers, 1)
 	group, ctx := errgroup.WithContext(ctx)
 	l := &loader{
@@ -61,6 +64,36 @@ func Load(ctx context.Context, s store.Store, part *Partition, epoch state.Epoch
 		})
 	}
 	return group.Wait()
+}
+
+// urgentFirst puts those that others wait for in front, then those with many entries,
+// which take the longest: begun last, they would be waited for by idle workers. Each
+// stays behind those that it depends on.
+func urgentFirst(ordered []state.Holder, stored map[string]*Component) {
+	awaited, entries := map[string]bool{}, map[string]int64{}
+	for _, h := range ordered {
+		info := h.Info()
+		for _, other := range info.DependsOn {
+			awaited[other] = true
+		}
+		if c := stored[info.ID]; c != nil {
+			for i := range c.Runs {
+				entries[info.ID] += c.Runs[i].Entries
+			}
+		}
+	}
+	slices.SortStableFunc(ordered, func(a, b state.Holder) int {
+		x, y := a.Info().ID, b.Info().ID
+		switch {
+		case awaited[x] && awaited[y]:
+			return 0
+		case awaited[x]:
+			return -1
+		case awaited[y]:
+			return 1
+		}
+		return cmp.Compare(entries[y], entries[x])
+	})
 }
 
 // aheadBytesMax bounds the uncompressed bytes that were fetched and wait to be loaded.
