@@ -161,6 +161,36 @@ func TestRefusedEntriesLeaveNothing(t *testing.T) {
 	checkDelta(t, c, 0, "a=2 ")
 }
 
+// A source that takes an entry for another one, or for none, is found out by its keys.
+func TestOtherKeysThanLoadedAreRefused(t *testing.T) {
+	for name, b := range map[string]*book{"another": newBook(), "none": newBook()} {
+		t.Run(name, func(t *testing.T) {
+			c := state.NewComponent(bookInfo("1.0.0"), forger{b, name == "another"})
+			err := c.Load(1, c.Info().Version, state.Hash([]state.Entry{{[]byte("a"), nil}, {[]byte("x"), nil}}))
+			if !errors.Is(err, state.ErrCorrupt) || len(b.lines) > 0 {
+				t.Errorf("got %v, left behind: %v", err, b.entries())
+			}
+		})
+	}
+}
+
+// forger does not put entries as they are.
+type forger struct {
+	*book
+	another bool
+}
+
+func (f forger) Put(key, value []byte) error {
+	switch {
+	case string(key) != "x":
+	case f.another:
+		key = []byte("y")
+	default:
+		return nil
+	}
+	return f.book.Put(key, value)
+}
+
 func TestEpochsMustGrow(t *testing.T) {
 	c := state.NewComponent(bookInfo("1.0.0"), newBook())
 	c.Cut(3)
