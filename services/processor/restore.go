@@ -9,6 +9,7 @@ import (
 	"eventflux/shared/checkpoint"
 	"eventflux/shared/control"
 	"eventflux/shared/engine"
+	"eventflux/shared/faultpoint"
 	"eventflux/shared/lineage"
 	"eventflux/shared/state"
 )
@@ -117,9 +118,11 @@ func (t *task) restoreFrom(ctx context.Context, attached control.Attached, ref c
 	if err := t.begin(attached); err != nil {
 		return err
 	}
+	faultpoint.Reach(faultpoint.LoadBefore)
 	if err := checkpoint.Load(ctx, t.service.cfg.Store, part, ref.Epoch, t.saver.registry, t.service.cfg.Workers); err != nil {
 		return passOver(err)
 	}
+	faultpoint.Reach(faultpoint.LoadDone)
 	t.saver.committed = ref.Epoch
 	for i := range part.Components {
 		t.saver.chains[part.Components[i].ID] = part.Components[i].Runs
