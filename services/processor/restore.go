@@ -134,7 +134,7 @@ func (t *task) restoreFrom(ctx context.Context, attached control.Attached, ref c
 // startAt takes in where the generation begins.
 func (t *task) startAt(part *checkpoint.Partition) {
 	t.start = checkpoint.Start{Sequence: part.Log.Sequence}
-	if part.Start != nil {
+	if t.ahead = part.Start != nil; t.ahead {
 		t.start = *part.Start
 	}
 	t.muteStart()
