@@ -12,6 +12,7 @@ import (
 
 	"eventflux/services/checkpointer/consensus"
 	"eventflux/shared/store"
+	"eventflux/shared/trace"
 )
 
 // Config says what a checkpointer works with.
@@ -27,6 +28,8 @@ type Config struct {
 	// RetentionSpan, with the log behind them.
 	RetentionCheckpoints int
 	RetentionSpan        time.Duration
+	// Replicas is how many copies the cluster's bucket has; 0 is 1.
+	Replicas int
 	// Grace is how long an object that nothing refers to is left alone, and for how long
 	// a merge may take if sweeps are made meanwhile; zero is sweepGrace.
 	Grace time.Duration
@@ -36,6 +39,7 @@ type Config struct {
 	Standby bool
 	Version string       // of the binary, a semver
 	Log     *slog.Logger // nil is slog.Default
+	Tracer  trace.Tracer // the zero value follows no checkpoints
 	// Now tells the time that is written down; nil is the machine's clock. How long
 	// something takes is measured without it: a clock can be set.
 	Now func() time.Time

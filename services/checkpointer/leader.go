@@ -46,6 +46,7 @@ type leader struct {
 	began    time.Time // and by the process's
 	opened   sync.Map  // opened, by app
 	barriers barrierWriters
+	spans    spans
 	tidying  sync.Mutex
 	swapping sync.Mutex
 	sweeps   sweeps
@@ -98,7 +99,10 @@ func (l *leader) run(ctx context.Context) {
 	}
 	tick := time.NewTicker(tickEvery)
 	defer tick.Stop()
+	defer l.spans.close()
+	defer l.s.beat.Stop()
 	for {
+		l.s.beat.Now()
 		select {
 		case <-ctx.Done():
 			return
@@ -116,9 +120,19 @@ func (l *leader) run(ctx context.Context) {
 	}
 }
 
+// termOf is the leadership as an app's barriers and manifests have it, and its store. It
+// is above all that the store had seen when the app was deployed, which may come from a
+// group whose terms went further than this one's have.
+func (l *leader) termOf(app string) checkpoint.Term {
+	if a := l.s.cfg.FSM.app(app); a != nil {
+		return a.TermBase + l.term
+	}
+	return l.term
+}
+
 // take makes the coordinator of an app. Whoever led before is shut out of the store.
 func (l *leader) take(ctx context.Context, a *appState) {
-	c, effects := newCoordinator(a, l.term, time.Now(), l.s.cfg.Interval, l.s.cfg.Timeout)
+	c, effects := newCoordinator(a, l.termOf(a.Name), time.Now(), l.s.cfg.Interval, l.s.cfg.Timeout)
 	l.apps[a.Name] = c
 	l.work.Go(func() { l.fence(ctx, a.Name) })
 	l.do(ctx, a.Name, effects)
@@ -207,12 +221,7 @@ func (l *leader) keepProjecting(ctx context.Context) {
 func (l *leader) project(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, decideTimeout)
 	defer cancel()
-	bucket, err := l.s.js.KeyValue(ctx, bus.ClusterBucket)
-	if err != nil {
-		bucket, err = l.s.js.CreateOrUpdateKeyValue(ctx, jetstream.KeyValueConfig{
-			Bucket: bus.ClusterBucket, Description: "the state of the cluster, as Raft has it",
-		})
-	}
+	bucket, err := l.bucket(ctx)
 	if err != nil {
 		return fmt.Errorf("bucket %s: %w", bus.ClusterBucket, err)
 	}
@@ -248,6 +257,22 @@ func (l *leader) project(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// bucket returns the cluster's bucket, and makes it where it is missing.
+func (l *leader) bucket(ctx context.Context) (jetstream.KeyValue, error) {
+	want := jetstream.KeyValueConfig{
+		Bucket: bus.ClusterBucket, Description: "the state of the cluster, as Raft has it",
+		Replicas: max(l.s.cfg.Replicas, 1),
+	}
+	bucket, err := l.s.js.KeyValue(ctx, bus.ClusterBucket)
+	if err != nil {
+		return l.s.js.CreateOrUpdateKeyValue(ctx, want)
+	}
+	if have, err := bucket.Status(ctx); err != nil || have.Config().Replicas == want.Replicas {
+		return bucket, err
+	}
+	return l.s.js.UpdateKeyValue(ctx, want)
 }
 
 // drop forgets the coordinator of an app that is gone. Whoever waits for a checkpoint

@@ -137,8 +137,8 @@ func (l *leader) restore(ctx context.Context, r *control.RestoreRequest, adopted
 	if a == nil || a.Removing {
 		return answer, failure(control.CodeNotFound, "app %q was removed", r.App)
 	}
-	m.Generation, m.Epoch, m.Term, m.Time = a.Generation+1, a.Newest+1, l.term, l.s.cfg.Now().UTC()
-	open := &command{Kind: kindOpen, App: r.App, Epoch: m.Epoch, Term: l.term, Time: m.Time, Restore: &restoredAs{ID: r.ID, Restored: control.Restored{Adopted: adopted}}}
+	m.Generation, m.Epoch, m.Term, m.Time = a.Generation+1, a.Newest+1, l.termOf(r.App), l.s.cfg.Now().UTC()
+	open := &command{Kind: kindOpen, App: r.App, Epoch: m.Epoch, Term: m.Term, Time: m.Time, Restore: &restoredAs{ID: r.ID, Restored: control.Restored{Adopted: adopted}}}
 	_, _ = rand.Read(open.ID[:]) // never fails
 	if _, err := l.propose(ctx, open); err != nil {
 		return answer, fmt.Errorf("open epoch %d: %w", m.Epoch, err)
@@ -180,7 +180,7 @@ func (l *leader) storeRestored(ctx context.Context, m *checkpoint.Manifest, obje
 		return err
 	}
 	return l.s.cfg.Store.Commit(ctx, store.Commit{
-		App: m.App, Term: uint64(l.term), Epoch: uint64(m.Epoch), Name: checkpoint.ManifestName(m.App, m.Epoch),
+		App: m.App, Term: uint64(m.Term), Epoch: uint64(m.Epoch), Name: checkpoint.ManifestName(m.App, m.Epoch),
 		Manifest: data, Objects: objects,
 	})
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
+	"net/http"
 	"runtime/debug"
 	"time"
 
@@ -51,6 +52,7 @@ type task struct {
 	end        *uint64          // the log's last sequence when the task was told to drain
 	saver      *saver           // nil without checkpoints
 	standby    *standby         // nil for the partition's own task
+	progress   *progress
 }
 
 func newTask(s *Service, plan *siddhiql.Plan, partition uint32) *task {
@@ -102,11 +104,15 @@ func unavailable(err error) bool {
 			return true
 		}
 	}
-	return false
+	// A stream of several copies has no leader while its servers elect one.
+	var api jetstream.JetStreamError
+	return errors.As(err, &api) && api.APIError() != nil && api.APIError().Code == http.StatusServiceUnavailable
 }
 
 // try opens what the task needs and runs its parts; it returns why it ended.
-func (t *task) try(ctx context.Context) error {
+func (t *task) try(ctx context.Context) (err error) {
+	t.progress = t.newProgress(ctx, "restore")
+	defer func() { t.progress.end(err) }()
 	if t.standby != nil {
 		if err := t.standBy(ctx); err != nil {
 			if t.reader != nil {
@@ -118,6 +124,8 @@ func (t *task) try(ctx context.Context) error {
 		t.status.promoted.Store(true)
 		defer t.standby.reports.Wait()
 		defer t.reader.Close()
+		t.progress.end(nil)
+		t.progress = t.newProgress(ctx, "promote")
 	}
 	if err := t.open(ctx); err != nil {
 		return err
@@ -125,12 +133,14 @@ func (t *task) try(ctx context.Context) error {
 	if err := t.checkMark(ctx); err != nil {
 		return err
 	}
+	t.progress.Next("attach")
 	attached, err := t.attach(ctx)
 	if err != nil {
 		return err
 	}
 	t.generation, t.held = max(attached.Generation, 1), attached.Held
 	t.status.generation.Store(uint64(t.generation))
+	t.progress.Next("fence")
 	last, emit, err := t.takeOver(ctx)
 	if err != nil {
 		return err
@@ -151,6 +161,7 @@ func (t *task) try(ctx context.Context) error {
 		return err
 	}
 	t.log.Info("task took over", "checkpoint", t.status.restored.Load(), "from", t.reader.Position(), "log_end", t.reader.Tail())
+	t.progress.replay(t.reader)
 	t.status.set(stateReplaying, nil)
 
 	ctx, cancel := context.WithCancel(ctx)
@@ -203,9 +214,11 @@ func (t *task) logReader() wal.ReaderConfig {
 func (t *task) consume(ctx context.Context) error {
 	for {
 		if t.reader.AtTail() {
+			t.progress.end(nil)
 			t.status.caughtUp()
 		}
 		if t.held && t.reader.Position() > t.start.Sequence {
+			t.progress.end(nil)
 			return t.hold(ctx)
 		}
 		record, more, err := t.next(ctx)
@@ -217,9 +230,12 @@ func (t *task) consume(ctx context.Context) error {
 			return nil
 		}
 		t.settle()
+		t.status.tail.Store(t.reader.Tail())
+		t.status.atHand.Store(record.Time.UnixMilli())
 		if err := t.apply(ctx, record); err != nil {
 			return err
 		}
+		t.status.atHand.Store(0)
 	}
 }
 

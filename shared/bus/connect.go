@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -27,11 +28,17 @@ type ConnectConfig struct {
 	// CredsFile (JWT and key) or NKeyFile (seed) prove who we are; secrets are in
 	// files alone.
 	CredsFile, NKeyFile string
-	// CAFile replaces the system's certificate authorities; CertFile and KeyFile
-	// are the client's own certificate.
+	// CAFile replaces the system's certificate authorities, and makes TLS a must;
+	// CertFile and KeyFile are the client's own certificate.
 	CAFile, CertFile, KeyFile string
+	// Inbox is the prefix of the subjects on which answers come; "" is _INBOX. Where
+	// each user has one of its own, no other can read its answers.
+	Inbox string
 	// Log is where the connection's ups and downs go; nil is slog.Default.
 	Log *slog.Logger
+	// Changed is told when the connection is lost and when it is there again; nil for
+	// nobody. It must be quick.
+	Changed func(connected bool)
 }
 
 // Connect returns a connection that stays for ever: it reconnects without end,
@@ -50,7 +57,13 @@ func Connect(ctx context.Context, cfg ConnectConfig) (*nats.Conn, error) {
 		return nil, fmt.Errorf("connect to NATS at %s: %w", cfg.where(), err)
 	}
 	connected := make(chan struct{})
-	opts = append(opts, nats.ConnectHandler(func(*nats.Conn) { close(connected) }))
+	// The client forgets why an attempt has failed when it begins the next one.
+	var last atomic.Pointer[error]
+	opts = append(opts, nats.ConnectHandler(func(*nats.Conn) { close(connected) }),
+		nats.ReconnectErrHandler(func(_ *nats.Conn, err error) {
+			last.Store(&err)
+			cfg.Log.Debug("reconnect to NATS", "connection", cfg.Name, "nats", cfg.where(), "err", err)
+		}))
 	nc, err := nats.Connect(cfg.URL, opts...)
 	if err != nil {
 		return nil, fmt.Errorf("connect to NATS at %s: %w", cfg.where(), err)
@@ -63,6 +76,9 @@ func Connect(ctx context.Context, cfg ConnectConfig) (*nats.Conn, error) {
 		return nc, nil
 	case <-ctx.Done():
 		err := errors.Join(ctx.Err(), nc.LastError())
+		if why := last.Load(); why != nil && nc.LastError() == nil {
+			err = errors.Join(ctx.Err(), *why)
+		}
 		nc.Close()
 		return nil, fmt.Errorf("connect to NATS at %s: %w", cfg.where(), err)
 	}
@@ -77,6 +93,10 @@ func (cfg *ConnectConfig) where() string {
 
 func (cfg *ConnectConfig) options() ([]nats.Option, error) {
 	log := cfg.Log.With("connection", cfg.Name, "nats", cfg.where())
+	changed := cfg.Changed
+	if changed == nil {
+		changed = func(bool) {}
+	}
 	opts := []nats.Option{
 		nats.Name(cfg.Name),
 		nats.Timeout(dialTimeout),
@@ -86,12 +106,15 @@ func (cfg *ConnectConfig) options() ([]nats.Option, error) {
 		nats.ReconnectBufSize(-1),
 		nats.RetryOnFailedConnect(true),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
+			changed(false)
 			if err != nil {
 				log.Warn("disconnected from NATS; reconnecting", "err", err)
 			}
 		}),
-		nats.ReconnectErrHandler(func(_ *nats.Conn, err error) { log.Debug("reconnect to NATS", "err", err) }),
-		nats.ReconnectHandler(func(*nats.Conn) { log.Info("connected to NATS again") }),
+		nats.ReconnectHandler(func(*nats.Conn) {
+			changed(true)
+			log.Info("connected to NATS again")
+		}),
 		nats.ErrorHandler(func(_ *nats.Conn, sub *nats.Subscription, err error) {
 			subject := ""
 			if sub != nil {
@@ -103,6 +126,14 @@ func (cfg *ConnectConfig) options() ([]nats.Option, error) {
 	if cfg.Embedded != nil {
 		opts = append(opts, nats.InProcessServer(cfg.Embedded))
 	}
+	own, err := cfg.Identity()
+	return append(opts, own...), err
+}
+
+// Identity returns the options by which a client proves who it is, and makes sure of
+// whom it talks to.
+func (cfg *ConnectConfig) Identity() ([]nats.Option, error) {
+	var opts []nats.Option
 	if cfg.CredsFile != "" {
 		opts = append(opts, nats.UserCredentials(cfg.CredsFile))
 	}
@@ -121,6 +152,9 @@ func (cfg *ConnectConfig) options() ([]nats.Option, error) {
 	}
 	if cfg.CertFile != "" {
 		opts = append(opts, nats.ClientCert(cfg.CertFile, cfg.KeyFile))
+	}
+	if cfg.Inbox != "" {
+		opts = append(opts, nats.CustomInboxPrefix(cfg.Inbox))
 	}
 	return opts, nil
 }

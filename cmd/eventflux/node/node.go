@@ -15,6 +15,7 @@ import (
 	"log/slog"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -38,6 +39,9 @@ const drainTimeout = 30 * time.Second
 // raftStopTimeout bounds how long a stop waits for another leader.
 const raftStopTimeout = 5 * time.Second
 
+// monitorTimeout bounds how long a server may take to tell how it syncs.
+const monitorTimeout = 5 * time.Second
+
 // Services are those that a node can run.
 var Services = []string{"checkpointer", "merger", "processor", "ingest", "recovery"}
 
@@ -59,6 +63,7 @@ type Node struct {
 	merger     *merger.Service       // the same
 	recovery   *recovery.Service     // the same
 	skipLast   bool                  // tests: stop without a last checkpoint, as a kill does
+	seen       observed
 }
 
 // Open opens the data folder and connects to NATS, and starts an embedded server
@@ -74,6 +79,9 @@ func Open(ctx context.Context, cfg *config.Config, services, texts []string, ver
 }
 
 func (n *Node) open(ctx context.Context) (err error) {
+	if err := n.observe(ctx); err != nil {
+		return err
+	}
 	if n.durability, err = bus.ParseDurability(string(n.cfg.WAL.Durability)); err != nil {
 		return err
 	}
@@ -142,16 +150,38 @@ func (n *Node) checkExternal(ctx context.Context) error {
 		return err
 	}
 	defer nc.Close()
-	servers, err := bus.SyncOverNATS(ctx, nc)
-	if errors.Is(err, bus.ErrSyncUnknown) && n.cfg.NATS.Monitor != "" {
-		var one bus.ServerSync
-		one, err = bus.SyncOverHTTP(ctx, n.cfg.NATS.Monitor)
-		servers = []bus.ServerSync{one}
-	}
+	servers, err := n.syncOf(ctx, nc)
 	if err != nil {
 		return fmt.Errorf("wal.durability is %s, which cannot be checked: %w; name the server's monitoring port with nats.monitor, or set wal.durability to fast", n.durability, err)
 	}
 	return bus.CheckSync(n.durability, servers)
+}
+
+// syncOf asks the servers how they sync, at their monitoring ports where those are
+// named: a user that may not ask over NATS gets no answer, and the server's log a line.
+func (n *Node) syncOf(ctx context.Context, nc *nats.Conn) (servers []bus.ServerSync, err error) {
+	if n.cfg.NATS.Monitor == "" {
+		return bus.SyncOverNATS(ctx, nc)
+	}
+	var silent []error
+	for at := range strings.SplitSeq(n.cfg.NATS.Monitor, ",") {
+		ask, cancel := context.WithTimeout(ctx, monitorTimeout)
+		one, err := bus.SyncOverHTTP(ask, at)
+		cancel()
+		if err != nil {
+			silent = append(silent, err)
+			continue
+		}
+		servers = append(servers, one)
+	}
+	if len(servers) == 0 {
+		return nil, errors.Join(silent...)
+	}
+	// A service must start while a minority of the servers is down.
+	for _, err := range silent {
+		n.log.Warn("it is not known how one of the NATS servers syncs", "err", err)
+	}
+	return servers, nil
 }
 
 // URL is where clients reach NATS.
@@ -170,6 +200,12 @@ func (n *Node) Durability() bus.Durability { return n.durability }
 // last checkpoint, lets the tasks apply the rest, and returns nil. ready is called once
 // the node serves, and again when it serves other apps. An error is why a service ended.
 func (n *Node) Run(ctx context.Context, ready func(plans []*siddhiql.Plan)) error {
+	defer n.seen.serving.Store(false)
+	compared := start(func(ctx context.Context) error {
+		n.compareVersions(ctx)
+		return nil
+	})
+	defer func() { _ = compared.stop() }() // it never fails
 	var checkpoints, recoveries part
 	if n.checkpoint != nil {
 		checkpoints = start(n.checkpoint.Run)
@@ -201,12 +237,14 @@ func (n *Node) serve(ctx context.Context, checkpoints part, ready func([]*siddhi
 		if running, err = n.newProcessor(ctx); err != nil {
 			return ignoreEnd(ctx, err)
 		}
+		defer n.watch(running)()
 		tasks = start(running.Run)
 	}
 	var events part
 	if n.runs("ingest") {
 		events = start(func(ctx context.Context) error { return n.ingestAll(ctx, ready) })
 	} else {
+		n.seen.serving.Store(true)
 		ready(nil)
 	}
 	select {
@@ -216,6 +254,7 @@ func (n *Node) serve(ctx context.Context, checkpoints part, ready func([]*siddhi
 	case err = <-events.ended:
 	}
 	n.log.Info("stopping")
+	n.seen.serving.Store(false)
 	err = errors.Join(err, events.stop())
 	if running != nil && err == nil {
 		n.retreat(running)
@@ -233,9 +272,10 @@ func ignoreEnd(ctx context.Context, err error) error {
 // Close closes connections, store and server. Call it when Run has returned.
 func (n *Node) Close() error {
 	var errs []error
+	ctx, cancel := context.WithTimeout(context.Background(), raftStopTimeout)
+	defer cancel()
+	defer n.seen.close(ctx, n.log)
 	if n.raft != nil {
-		ctx, cancel := context.WithTimeout(context.Background(), raftStopTimeout)
-		defer cancel()
 		errs = append(errs, n.raft.Close(ctx))
 	}
 	for _, nc := range n.conns {
