@@ -291,6 +291,9 @@ func (t *task) takePromotion(ctx context.Context, attached control.Attached) err
 	if max(attached.Generation, 1) != t.generation || attached.Held {
 		return errStandbyStale
 	}
+	if t.ahead && t.out.seq > 0 && t.out.seq < t.start.Sequence {
+		return errStandbyStale // it kept no results from before the generation's start, and some are not out
+	}
 	newest := t.renderer.newest
 	t.renderer = newRenderer(t.plan, t.partition, t.last)
 	for i := range newest {
