@@ -285,7 +285,7 @@ type watcher struct{ watch jetstream.KeyWatcher }
 
 // watchApps waits until there is a cluster to be watched.
 func (n *Node) watchApps(ctx context.Context) (*watcher, error) {
-	js, err := jetstream.New(n.conns[0])
+	js, err := jetstream.New(n.control.Conn)
 	if err != nil {
 		return nil, err
 	}
