@@ -76,7 +76,7 @@ func (t *task) standBy(ctx context.Context) error {
 		if err := t.makeRoom(waiting); err != nil {
 			return t.unlessPromoted(ctx, err)
 		}
-		t.settleIdle()
+		t.settleSoon()
 		record, err := t.reader.Next(waiting)
 		if err != nil {
 			return t.unlessPromoted(ctx, err)

@@ -235,6 +235,7 @@ func (t *task) consume(ctx context.Context) error {
 		if err := t.apply(ctx, record); err != nil {
 			return err
 		}
+		t.settleSoon()
 		t.status.atHand.Store(0)
 	}
 }
@@ -332,7 +333,7 @@ func (t *task) next(ctx context.Context) (record wal.Record, more bool, err erro
 		if err != nil || drained {
 			return wal.Record{}, false, err
 		}
-		t.settleIdle()
+		t.settleSoon()
 		record, err := t.await(ctx)
 		if !errors.Is(err, errIdle) {
 			return record, true, err
