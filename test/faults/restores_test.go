@@ -337,12 +337,13 @@ func (h *havoc) plannedFrom() state.Epoch {
 
 // reason is an error without what differs each time.
 func reason(text string) string {
-	return strings.Map(func(r rune) rune {
+	text = strings.Map(func(r rune) rune {
 		if r >= '0' && r <= '9' {
 			return -1
 		}
 		return r
-	}, text[:min(len(text), 100)])
+	}, text)
+	return text[:min(len(text), 60)]
 }
 
 // rest waits until nothing is under way, and looks at everything.
