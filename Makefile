@@ -8,10 +8,10 @@ TOOL     := $(GO) tool -modfile=tools/go.mod
 # The race detector needs a C compiler. Where there is none, Go turns cgo off.
 RACE     := $(if $(filter 1,$(shell $(GO) env CGO_ENABLED)),-race)
 
-.PHONY: help build run test redis lint bench fuzz faults
+.PHONY: help build run test redis lint bench fuzz faults compose-test
 
 help: ## Show the targets
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1	\2/p' $(MAKEFILE_LIST)
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1	\2/p' $(MAKEFILE_LIST)
 
 build: ## Build bin/eventflux
 	$(GO) build -o bin/eventflux ./cmd/eventflux
@@ -32,6 +32,7 @@ lint: ## Check format, vet and staticcheck
 		echo "not formatted, run 'go tool -modfile=tools/go.mod gofumpt -w FILE':"; echo "$$unformatted"; exit 1; \
 	fi
 	$(GO) vet ./...
+	$(GO) vet -tags compose ./test/compose
 	$(GO) vet -tags faultpoints ./shared/faultpoint
 	$(TOOL) staticcheck ./...
 
@@ -51,3 +52,6 @@ fuzz: ## Run every fuzz target for FUZZTIME (default 60s)
 faults: redis ## Kill and stop the real binary, 20 times each, and at each step of a checkpoint, while 100,000 events are published; make and merge 10,000 checkpoints
 	$(GO) test -timeout 60m -count 1 -v ./test/faults -kills 20 -events 100000 -points 0 $(if $(RACE),-racebinary)
 	$(GO) test -timeout 60m -count 1 -v ./test/merging -checkpoints 10000
+
+compose-test: ## Run deploy/compose.yaml in containers, and kill each of them (needs Docker)
+	$(GO) test -tags compose -timeout 40m -count 1 -v ./test/compose

@@ -19,7 +19,7 @@ import (
 
 // asking is what the commands that ask the checkpointer have in common.
 type asking struct {
-	server  string
+	server  endpoint
 	wait    time.Duration
 	timeout time.Duration
 	json    bool

@@ -4,34 +4,66 @@ import (
 	"context"
 	"fmt"
 	"net/url"
+	"os"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/spf13/pflag"
+
+	"eventflux/shared/bus"
+	"eventflux/shared/config"
 )
 
-// addServerFlags adds the flags of commands that are clients of a server.
-func addServerFlags(f *pflag.FlagSet, server *string, wait *time.Duration) {
-	f.StringVar(server, "server", nats.DefaultURL, "NATS server")
+// endpoint is where and as whom a command connects.
+type endpoint struct {
+	url   string
+	flags *pflag.FlagSet
+}
+
+// addServerFlags adds the flags of commands that are clients of a server. Who they are
+// is said by the settings of services, in the environment or as flags.
+func addServerFlags(f *pflag.FlagSet, s *endpoint, wait *time.Duration) {
+	s.flags = f
+	f.StringVar(&s.url, "server", "", "NATS server (default that of nats.url, or "+nats.DefaultURL+")")
 	f.DurationVar(wait, "wait", 0, "how long to wait for the server to come up")
+	config.AddClientFlags(f)
 }
 
 // connect connects as a client that stays connected while it can. It tries for as
 // long as wait says, and once at least.
-func connect(ctx context.Context, server string, wait time.Duration) (*nats.Conn, error) {
+func connect(ctx context.Context, s endpoint, wait time.Duration) (*nats.Conn, error) {
+	cfg, err := config.Load(s.flags, os.Environ())
+	if err != nil {
+		return nil, usagef("the configuration is refused:\n%w", err)
+	}
+	at := s.url
+	if at == "" {
+		at = cfg.NATS.URL
+	}
+	if at == "" {
+		at = nats.DefaultURL
+	}
+	who := bus.ConnectConfig{
+		NKeyFile: cfg.NATS.NKey, CAFile: cfg.NATS.CA, CertFile: cfg.NATS.Cert, KeyFile: cfg.NATS.Key, Inbox: cfg.NATS.Inbox,
+	}
+	identity, err := who.Identity()
+	if err != nil {
+		return nil, fmt.Errorf("connect to %s: %w", redacted(at), err)
+	}
+	opts := append(identity, nats.Name("eventflux"), nats.MaxReconnects(-1),
+		// What is sent without a connection is repeated by its sender, and not
+		// flushed a second time by the client.
+		nats.ReconnectBufSize(-1))
 	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
 	for {
-		nc, err := nats.Connect(server, nats.Name("eventflux"), nats.MaxReconnects(-1),
-			// What is sent without a connection is repeated by its sender, and not
-			// flushed a second time by the client.
-			nats.ReconnectBufSize(-1))
+		nc, err := nats.Connect(at, opts...)
 		if err == nil {
 			return nc, nil
 		}
 		select {
 		case <-ctx.Done():
-			return nil, fmt.Errorf("connect to %s: %w; start a server with 'eventflux run APP.siddhi', or name one with --server", redacted(server), err)
+			return nil, fmt.Errorf("connect to %s: %w; start a server with 'eventflux run APP.siddhi', or name one with --server", redacted(at), err)
 		case <-time.After(100 * time.Millisecond):
 		}
 	}

@@ -13,7 +13,8 @@ import (
 )
 
 func newPublishCommand() *cobra.Command {
-	var server, subject string
+	var server endpoint
+	var subject string
 	var wait time.Duration
 	opt := publish.Options{}
 	cmd := &cobra.Command{
@@ -65,7 +66,7 @@ func checkPublish(opt publish.Options) error {
 	return nil
 }
 
-func publishFile(cmd *cobra.Command, file, server string, wait time.Duration, opt publish.Options) error {
+func publishFile(cmd *cobra.Command, file string, server endpoint, wait time.Duration, opt publish.Options) error {
 	name, in, err := openInput(cmd, file)
 	if err != nil {
 		return err

@@ -31,6 +31,7 @@ and results are read from NATS subjects.`,
 		newReplayCommand(),
 		newPublishCommand(),
 		newSubscribeCommand(),
+		newCertsCommand(),
 		newConfigCommand(),
 		newVersionCommand(),
 	)

@@ -11,7 +11,7 @@ import (
 )
 
 func newSubscribeCommand() *cobra.Command {
-	var server string
+	var server endpoint
 	var count int
 	var wait time.Duration
 	cmd := &cobra.Command{

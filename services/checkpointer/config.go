@@ -27,6 +27,8 @@ type Config struct {
 	// RetentionSpan, with the log behind them.
 	RetentionCheckpoints int
 	RetentionSpan        time.Duration
+	// Replicas is how many copies the cluster's bucket has; 0 is 1.
+	Replicas int
 	// Grace is how long an object that nothing refers to is left alone, and for how long
 	// a merge may take if sweeps are made meanwhile; zero is sweepGrace.
 	Grace time.Duration

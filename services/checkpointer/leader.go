@@ -207,12 +207,7 @@ func (l *leader) keepProjecting(ctx context.Context) {
 func (l *leader) project(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, decideTimeout)
 	defer cancel()
-	bucket, err := l.s.js.KeyValue(ctx, bus.ClusterBucket)
-	if err != nil {
-		bucket, err = l.s.js.CreateOrUpdateKeyValue(ctx, jetstream.KeyValueConfig{
-			Bucket: bus.ClusterBucket, Description: "the state of the cluster, as Raft has it",
-		})
-	}
+	bucket, err := l.bucket(ctx)
 	if err != nil {
 		return fmt.Errorf("bucket %s: %w", bus.ClusterBucket, err)
 	}
@@ -248,6 +243,22 @@ func (l *leader) project(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// bucket returns the cluster's bucket, and makes it where it is missing.
+func (l *leader) bucket(ctx context.Context) (jetstream.KeyValue, error) {
+	want := jetstream.KeyValueConfig{
+		Bucket: bus.ClusterBucket, Description: "the state of the cluster, as Raft has it",
+		Replicas: max(l.s.cfg.Replicas, 1),
+	}
+	bucket, err := l.s.js.KeyValue(ctx, bus.ClusterBucket)
+	if err != nil {
+		return l.s.js.CreateOrUpdateKeyValue(ctx, want)
+	}
+	if have, err := bucket.Status(ctx); err != nil || have.Config().Replicas == want.Replicas {
+		return bucket, err
+	}
+	return l.s.js.UpdateKeyValue(ctx, want)
 }
 
 // drop forgets the coordinator of an app that is gone. Whoever waits for a checkpoint

@@ -74,6 +74,10 @@ func failure(code, format string, args ...any) error {
 func (s *Service) endpoint(ctx context.Context, group *sync.WaitGroup, name string, passOn bool) micro.Handler {
 	v := s.verbs()[name]
 	return micro.HandlerFunc(func(r micro.Request) {
+		if !bus.Answerable(r.Reply()) {
+			s.cfg.Log.Warn("ignored a request whose answer would go where nobody waits for one", "request", name, "reply", r.Reply())
+			return
+		}
 		l := s.leading()
 		if l == nil && !v.anyone {
 			s.passOn(r, name, passOn)

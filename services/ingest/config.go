@@ -35,8 +35,9 @@ type Config struct {
 	EventBytesMax int
 	// MemoryMax bounds the rows that wait until they are durable, as bytes in
 	// memory, for all logs together (ingest.memory_max); zero is 64 MiB. What the
-	// server has sent and is not handled yet may take as much again, and 8 MiB for
-	// each partition of another app whose results are read.
+	// server has sent and is not handled yet may take a quarter as much again, or four
+	// times as much if publishers send nothing but headers, and 8 MiB for each partition
+	// of another app whose results are read.
 	MemoryMax int64
 	// WALLimits and DLQLimits are the limits of the streams, which are made if
 	// missing.

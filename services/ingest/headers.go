@@ -25,6 +25,13 @@ const (
 // trace must not cost an event.
 const traceBytesMax = 4 << 10
 
+// headersBytesMax is what the headers of a message may have in all. JetStream keeps no
+// more than that of a dead letter, and nothing here reads more.
+const headersBytesMax = 32 << 10
+
+// headersBytes returns what the headers of a received message have on the wire.
+func headersBytes(m *nats.Msg) int { return m.Size() - len(m.Data) - len(m.Subject) - len(m.Reply) }
+
 // An own timestamp is in the years 1 to 9999, which is what RFC 3339 can write.
 const (
 	timestampMin = -62_135_596_800_000
@@ -55,6 +62,9 @@ type letter struct {
 
 // read takes the headers of a published message.
 func (l *letter) read(m *nats.Msg) error {
+	if n := headersBytes(m); n > headersBytesMax {
+		return fmt.Errorf("%d bytes of headers, limit %d", n, headersBytesMax)
+	}
 	h := m.Header
 	l.id = h.Get(headerID)
 	for _, name := range demands {

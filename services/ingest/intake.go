@@ -16,6 +16,10 @@ const (
 	queueGroup = "ef-ingest" // processes of one cluster share the work of a pattern
 	routesMax  = 4096        // subjects under a wildcard that are remembered
 	pendingMax = 1 << 20     // messages that the client library keeps for us
+	// pendingPart is the part of MemoryMax that these may take in bytes of the wire. The
+	// library has read their headers by then: a message that is nothing but headers
+	// takes fifteen times its bytes.
+	pendingPart = 4
 
 	drainLookEvery = 10 * time.Millisecond // the library looks every 100 ms
 )
@@ -85,7 +89,7 @@ func (s *Service) openIntakes() ([]*intake, error) {
 		sub.SetClosedHandler(func(string) { close(in.closed) })
 		in.sub = sub
 		all = append(all, in)
-		if err := sub.SetPendingLimits(pendingMax, int(s.cfg.MemoryMax)+s.cfg.EventBytesMax); err != nil {
+		if err := sub.SetPendingLimits(pendingMax, int(s.cfg.MemoryMax)/pendingPart+s.cfg.EventBytesMax); err != nil {
 			return all, fmt.Errorf("ingest: subscribe to %s: %w", p, err)
 		}
 	}
@@ -129,6 +133,10 @@ func (in *intake) handle(m *nats.Msg) {
 	}
 	if r == nil {
 		return // another intake has it
+	}
+	if m.Reply != "" && !in.s.answerable(m.Reply) {
+		in.s.counters.unanswered.note(fmt.Sprintf("%.100q is no subject for answers; publish with an inbox", m.Reply))
+		m.Reply = "" // the events count all the same
 	}
 	if problem := in.take(m, r); problem != nil {
 		in.s.refuse(m, problem)

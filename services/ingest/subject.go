@@ -3,11 +3,19 @@ package ingest
 import (
 	"fmt"
 	"strings"
+
+	"eventflux/shared/bus"
 )
 
 // Subjects of the suite and of NATS itself. An app that reads them would take its
 // own frames, or other clients' answers, for events.
 var reserved = []string{"ef.>", "dlq.>", "_INBOX.>", "$JS.>", "$SYS.>", "$SRV.>", "$KV.>", "$O.>"}
+
+// answerable reports whether an answer may go to a reply subject. One that goes to a
+// subject of events would be an event.
+func (s *Service) answerable(reply string) bool {
+	return strings.HasPrefix(reply, "_INBOX.") || bus.Answerable(reply) && owner(s.patterns, reply) == ""
+}
 
 // checkSource refuses a subject that an app cannot read.
 func checkSource(pattern string) error {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
+	"net/http"
 	"runtime/debug"
 	"time"
 
@@ -100,7 +101,9 @@ func unavailable(err error) bool {
 			return true
 		}
 	}
-	return false
+	// A stream of several copies has no leader while its servers elect one.
+	var api jetstream.JetStreamError
+	return errors.As(err, &api) && api.APIError() != nil && api.APIError().Code == http.StatusServiceUnavailable
 }
 
 // try opens what the task needs and runs its parts; it returns why it ended.

@@ -27,9 +27,12 @@ type ConnectConfig struct {
 	// CredsFile (JWT and key) or NKeyFile (seed) prove who we are; secrets are in
 	// files alone.
 	CredsFile, NKeyFile string
-	// CAFile replaces the system's certificate authorities; CertFile and KeyFile
-	// are the client's own certificate.
+	// CAFile replaces the system's certificate authorities, and makes TLS a must;
+	// CertFile and KeyFile are the client's own certificate.
 	CAFile, CertFile, KeyFile string
+	// Inbox is the prefix of the subjects on which answers come; "" is _INBOX. Where
+	// each user has one of its own, no other can read its answers.
+	Inbox string
 	// Log is where the connection's ups and downs go; nil is slog.Default.
 	Log *slog.Logger
 }
@@ -103,6 +106,14 @@ func (cfg *ConnectConfig) options() ([]nats.Option, error) {
 	if cfg.Embedded != nil {
 		opts = append(opts, nats.InProcessServer(cfg.Embedded))
 	}
+	own, err := cfg.Identity()
+	return append(opts, own...), err
+}
+
+// Identity returns the options by which a client proves who it is, and makes sure of
+// whom it talks to.
+func (cfg *ConnectConfig) Identity() ([]nats.Option, error) {
+	var opts []nats.Option
 	if cfg.CredsFile != "" {
 		opts = append(opts, nats.UserCredentials(cfg.CredsFile))
 	}
@@ -121,6 +132,9 @@ func (cfg *ConnectConfig) options() ([]nats.Option, error) {
 	}
 	if cfg.CertFile != "" {
 		opts = append(opts, nats.ClientCert(cfg.CertFile, cfg.KeyFile))
+	}
+	if cfg.Inbox != "" {
+		opts = append(opts, nats.CustomInboxPrefix(cfg.Inbox))
 	}
 	return opts, nil
 }

@@ -72,6 +72,21 @@ func ServiceSubject(service, verb string) string { return "ef." + service + "." 
 // JobSubject is where the progress of a recovery job is published.
 func JobSubject(job string) string { return "ef.recovery.job." + job }
 
+// noAnswers begin the subjects on which nobody waits for an answer.
+var noAnswers = []string{"ef.", "dlq.", "out.", "events.", "$"}
+
+// Answerable reports whether an answer may go to a reply subject. Who asks names that
+// subject, and who answers may publish where the one who asks may not: in a log an answer
+// would be no frame, and for JetStream an error without a body is an order to purge.
+func Answerable(reply string) bool {
+	for _, p := range noAnswers {
+		if strings.HasPrefix(reply, p) {
+			return false
+		}
+	}
+	return true
+}
+
 // ClusterBucket is the KV bucket with the projection of the cluster's state.
 const ClusterBucket = "EF_CLUSTER"
 

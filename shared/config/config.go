@@ -37,9 +37,16 @@ type Config struct {
 // NATS says which NATS to use.
 type NATS struct {
 	URL string // of an external server; "" for the embedded one
-	// Monitor is the external server's monitoring port, as a URL; it tells whether
-	// the server syncs before it acknowledges, which its clients cannot see.
+	// Monitor has the monitoring ports of the external servers, as URLs with commas
+	// between; they tell whether a server syncs before it acknowledges, which its
+	// clients cannot see.
 	Monitor string
+	// CA, Cert and Key are files: the authorities that sign the servers' certificates,
+	// and the certificate of this client with its key, "" for none.
+	CA, Cert, Key string
+	NKey          string // file with the seed of the user's nkey; "" for none
+	Inbox         string // prefix of the subjects on which answers come; "" for _INBOX
+	Replicas      int    // copies of each JetStream stream
 }
 
 // WAL has the settings of the write-ahead log.
@@ -105,6 +112,10 @@ type Raft struct {
 	ID     string
 	Listen string // "" for a group of one
 	Peers  string // id=host:port, with commas between; the same for all members
+	// CA, Cert and Key are files: the authorities that sign the members' certificates,
+	// and the certificate of this member, which has its ID, with its key. "" for
+	// connections without TLS.
+	CA, Cert, Key string
 }
 
 // Log has the settings of the program's own log.

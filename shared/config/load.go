@@ -33,7 +33,19 @@ const (
 // AddFlags adds --config and a flag for every setting to fs.
 func AddFlags(fs *pflag.FlagSet) {
 	fs.String(fileFlag, "", "YAML file with settings")
-	for _, s := range settings(new(Config)) {
+	addFlags(fs, settings(new(Config)))
+}
+
+// AddClientFlags adds a flag for each setting that says who a client of NATS is.
+func AddClientFlags(fs *pflag.FlagSet) {
+	rows := settings(new(Config))
+	addFlags(fs, slices.DeleteFunc(rows, func(s setting) bool { return !slices.Contains(clientSettings, s.name) }))
+}
+
+var clientSettings = []string{"nats.ca", "nats.cert", "nats.key", "nats.nkey", "nats.inbox"}
+
+func addFlags(fs *pflag.FlagSet, rows []setting) {
+	for _, s := range rows {
 		def := s.def
 		if def == "" {
 			def = `""`

@@ -44,7 +44,13 @@ func settings(c *Config) []setting {
 		stringRow("data", "data", "folder that holds everything durable", &c.Data, notEmpty),
 		stringRow("listen", "127.0.0.1:4222", "address of the embedded NATS server", &c.Listen, hostPort),
 		stringRow("nats.url", "", "NATS server to use; empty for the embedded one", &c.NATS.URL, natsURL),
-		stringRow("nats.monitor", "", "monitoring URL of that server, such as http://host:8222, to check how it syncs", &c.NATS.Monitor, httpURL),
+		stringRow("nats.monitor", "", "monitoring URLs of its servers, such as http://host:8222, with commas between, to check how they sync", &c.NATS.Monitor, httpURLs),
+		stringRow("nats.ca", "", "file with the authorities that sign the certificates of NATS servers; empty for those of the system", &c.NATS.CA, anyText),
+		stringRow("nats.cert", "", "file with this client's certificate for NATS; empty for none", &c.NATS.Cert, anyText),
+		stringRow("nats.key", "", "file with the key of nats.cert", &c.NATS.Key, anyText),
+		stringRow("nats.nkey", "", "file with the seed of this user's nkey; empty for none", &c.NATS.NKey, anyText),
+		stringRow("nats.inbox", "", "first tokens of the subjects on which this user gets answers; empty for _INBOX", &c.NATS.Inbox, inboxPrefix),
+		among(countRow("nats.replicas", 1, 1, "copies of each JetStream stream: 1, 3 or 5", &c.NATS.Replicas), "1", "3", "5"),
 		stringRow("wal.durability", string(Durable), "when an append counts as durable: durable (synced), balanced (synced every 100 ms) or fast (the server's interval)",
 			&c.WAL.Durability, oneOf(Durable, Balanced, Fast)),
 		sizeRow("wal.bytes_max", 0, "size at which the log of one partition takes no more; 0 for no limit",
@@ -73,17 +79,30 @@ func settings(c *Config) []setting {
 		stringRow("raft.id", "", "name of this checkpointer in its group; empty in a group of one", &c.Raft.ID, anyText),
 		stringRow("raft.listen", "", "address for the other checkpointers; empty in a group of one", &c.Raft.Listen, emptyOr(hostPort)),
 		stringRow("raft.peers", "", "all checkpointers of the group, id=host:port with commas between; empty for a group of one", &c.Raft.Peers, raftPeers),
+		stringRow("raft.ca", "", "file with the authorities that sign the certificates of checkpointers; empty for no TLS", &c.Raft.CA, anyText),
+		stringRow("raft.cert", "", "file with the certificate of this checkpointer, which has its raft.id", &c.Raft.Cert, anyText),
+		stringRow("raft.key", "", "file with the key of raft.cert", &c.Raft.Key, anyText),
 		levelRow("log.level", slog.LevelInfo, "least severe message that is logged: debug, info, warn or error", &c.Log.Level),
 		stringRow("log.format", string(Text), "text for a person, json for a program", &c.Log.Format, oneOf(Text, JSON)),
 	}
 }
 
-func httpURL(text string) error {
+func httpURLs(text string) error {
 	if text == "" {
 		return nil
 	}
-	if u, err := url.Parse(text); err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
-		return fmt.Errorf("%q is no URL of a monitoring port, such as http://host:8222", text)
+	for part := range strings.SplitSeq(text, ",") {
+		if u, err := url.Parse(part); err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
+			return fmt.Errorf("%q is no URL of a monitoring port, such as http://host:8222", part)
+		}
+	}
+	return nil
+}
+
+// inboxPrefix takes what the client library does, and no white space besides.
+func inboxPrefix(text string) error {
+	if strings.ContainsAny(text, "*> \t\r\n") || strings.HasPrefix(text, ".") || strings.HasSuffix(text, ".") || strings.Contains(text, "..") {
+		return fmt.Errorf("%q is no subject; write tokens with dots between, such as EF_INBOX.ingest", text)
 	}
 	return nil
 }
@@ -133,6 +152,18 @@ func countRow(name string, def, low int, doc string, to *int) setting {
 		},
 		get: func() string { return strconv.Itoa(*to) },
 	}
+}
+
+// among narrows the values that a row takes.
+func among(row setting, allowed ...string) setting {
+	set, check := row.set, oneOf[string](allowed...)
+	row.set = func(text string) error {
+		if err := check(text); err != nil {
+			return err
+		}
+		return set(text)
+	}
+	return row
 }
 
 func ratioRow(name string, def float64, doc string, to *float64) setting {

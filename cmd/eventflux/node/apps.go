@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"strings"
 	"sync"
@@ -49,7 +50,7 @@ func (n *Node) newProcessor(ctx context.Context) (*processor.Service, error) {
 	}
 	return processor.New(processor.Config{
 		Conn: nc, ID: id, BatchMessagesMax: batch, DedupWindow: n.cfg.Dedup.Window,
-		WAL: n.walLimits(), Version: n.version,
+		WAL: n.walLimits(), Out: bus.StreamLimits{Replicas: n.cfg.NATS.Replicas}, Version: n.version,
 		Control: n.control, Store: n.store, Compression: choice,
 		FullEvery: n.cfg.Checkpoint.FullEvery, Workers: n.cfg.Recovery.Workers,
 		Metadata: map[string]string{"processor": id, "durability": n.durability.String(), "guarantee": n.durability.Guarantee()},
@@ -73,7 +74,7 @@ func (n *Node) processorID() (string, error) {
 }
 
 func (n *Node) walLimits() bus.StreamLimits {
-	return bus.StreamLimits{BytesMax: int64(n.cfg.WAL.BytesMax)}
+	return bus.StreamLimits{BytesMax: int64(n.cfg.WAL.BytesMax), Replicas: n.cfg.NATS.Replicas}
 }
 
 // retreat gives the partitions of the processor to others. Where there are none, it
@@ -153,11 +154,26 @@ func (n *Node) ingestAll(ctx context.Context, ready func([]*siddhiql.Plan)) erro
 		err = n.ingest(serving, events, logs, plans, ready)
 		stop()
 		_ = watched.stop() // it only ends serving
-		if err != nil {
+		if err != nil && !away(err) {
 			return err
+		}
+		if err != nil {
+			n.log.Warn("JetStream is away; trying again to accept events", "err", err)
+			select {
+			case <-ctx.Done():
+			case <-time.After(10 * lookEvery):
+			}
 		}
 	}
 	return nil
+}
+
+// away reports whether JetStream did not answer, or had no leader to do it: both pass.
+func away(err error) bool {
+	var api jetstream.JetStreamError
+	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, nats.ErrTimeout) || errors.Is(err, nats.ErrNoResponders) ||
+		errors.Is(err, nats.ErrDisconnected) || errors.Is(err, jetstream.ErrNoStreamResponse) ||
+		errors.As(err, &api) && api.APIError() != nil && api.APIError().Code == http.StatusServiceUnavailable
 }
 
 // ingest accepts events of some apps, until ctx ends.
@@ -166,7 +182,8 @@ func (n *Node) ingest(ctx context.Context, events, logs *nats.Conn, plans []*sid
 		return nil
 	}
 	in, err := ingest.New(ingest.Config{
-		Conn: events, LogConn: logs, Plans: plans, WALLimits: n.walLimits(), Durability: n.durability,
+		Conn: events, LogConn: logs, Plans: plans, Durability: n.durability,
+		WALLimits: n.walLimits(), DLQLimits: bus.StreamLimits{Replicas: n.cfg.NATS.Replicas},
 		EventBytesMax: int(n.cfg.Ingest.EventBytesMax), MemoryMax: int64(n.cfg.Ingest.MemoryMax),
 		Version: n.version, Log: n.log,
 	})
@@ -271,8 +288,10 @@ func (n *Node) watchApps(ctx context.Context) (*watcher, error) {
 	for {
 		bucket, err := js.KeyValue(ctx, bus.ClusterBucket)
 		if err == nil {
-			watch, err := bucket.Watch(ctx, bus.ClusterKeys("app"), jetstream.MetaOnly())
-			return &watcher{watch}, err
+			var watch jetstream.KeyWatcher
+			if watch, err = bucket.Watch(ctx, bus.ClusterKeys("app"), jetstream.MetaOnly()); err == nil {
+				return &watcher{watch}, nil
+			}
 		}
 		if !errors.Is(err, jetstream.ErrBucketNotFound) && ctx.Err() == nil {
 			n.log.Warn("look at the cluster's bucket; trying again", "bucket", bus.ClusterBucket, "err", err)

@@ -49,7 +49,7 @@ func (n *Node) openCheckpointer(ctx context.Context) (err error) {
 	n.checkpoint, err = checkpointer.New(checkpointer.Config{
 		Conn: own, Store: n.store, Raft: n.raft, FSM: n.fsm,
 		Interval: n.cfg.Checkpoint.Interval, Timeout: n.cfg.Checkpoint.Timeout,
-		RetentionCheckpoints: n.cfg.Retention.Checkpoints, RetentionSpan: n.cfg.Retention.Span,
+		RetentionCheckpoints: n.cfg.Retention.Checkpoints, RetentionSpan: n.cfg.Retention.Span, Replicas: n.cfg.NATS.Replicas,
 		Standby: n.cfg.Processor.Standby == "on",
 		Version: n.version, Log: n.log, Now: faultpoint.Now,
 	})
@@ -88,6 +88,9 @@ func (n *Node) raftConfig() consensus.Config {
 	}
 	if c.ID == "" {
 		c.ID = "single"
+	}
+	if r := n.cfg.Raft; r.CA != "" || r.Cert != "" || r.Key != "" {
+		c.TLS = &consensus.TLS{CAFile: r.CA, CertFile: r.Cert, KeyFile: r.Key}
 	}
 	for peer := range strings.SplitSeq(n.cfg.Raft.Peers, ",") {
 		if id, address, ok := strings.Cut(peer, "="); ok {
@@ -143,5 +146,9 @@ func (n *Node) connectOwn(ctx context.Context, name string) (*nats.Conn, error) 
 
 // connect connects to the node's NATS. The connection is the caller's to close.
 func (n *Node) connect(ctx context.Context, name string) (*nats.Conn, error) {
-	return bus.Connect(ctx, bus.ConnectConfig{URL: n.cfg.NATS.URL, Embedded: n.server, Name: name, Log: n.log})
+	c := n.cfg.NATS
+	return bus.Connect(ctx, bus.ConnectConfig{
+		URL: c.URL, Embedded: n.server, Name: name, Log: n.log,
+		NKeyFile: c.NKey, CAFile: c.CA, CertFile: c.Cert, KeyFile: c.Key, Inbox: c.Inbox,
+	})
 }

@@ -15,6 +15,7 @@ import (
 	"log/slog"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -37,6 +38,9 @@ const drainTimeout = 30 * time.Second
 
 // raftStopTimeout bounds how long a stop waits for another leader.
 const raftStopTimeout = 5 * time.Second
+
+// monitorTimeout bounds how long a server may take to tell how it syncs.
+const monitorTimeout = 5 * time.Second
 
 // Services are those that a node can run.
 var Services = []string{"checkpointer", "merger", "processor", "ingest", "recovery"}
@@ -142,16 +146,38 @@ func (n *Node) checkExternal(ctx context.Context) error {
 		return err
 	}
 	defer nc.Close()
-	servers, err := bus.SyncOverNATS(ctx, nc)
-	if errors.Is(err, bus.ErrSyncUnknown) && n.cfg.NATS.Monitor != "" {
-		var one bus.ServerSync
-		one, err = bus.SyncOverHTTP(ctx, n.cfg.NATS.Monitor)
-		servers = []bus.ServerSync{one}
-	}
+	servers, err := n.syncOf(ctx, nc)
 	if err != nil {
 		return fmt.Errorf("wal.durability is %s, which cannot be checked: %w; name the server's monitoring port with nats.monitor, or set wal.durability to fast", n.durability, err)
 	}
 	return bus.CheckSync(n.durability, servers)
+}
+
+// syncOf asks the servers how they sync, at their monitoring ports where those are
+// named: a user that may not ask over NATS gets no answer, and the server's log a line.
+func (n *Node) syncOf(ctx context.Context, nc *nats.Conn) (servers []bus.ServerSync, err error) {
+	if n.cfg.NATS.Monitor == "" {
+		return bus.SyncOverNATS(ctx, nc)
+	}
+	var silent []error
+	for at := range strings.SplitSeq(n.cfg.NATS.Monitor, ",") {
+		ask, cancel := context.WithTimeout(ctx, monitorTimeout)
+		one, err := bus.SyncOverHTTP(ask, at)
+		cancel()
+		if err != nil {
+			silent = append(silent, err)
+			continue
+		}
+		servers = append(servers, one)
+	}
+	if len(servers) == 0 {
+		return nil, errors.Join(silent...)
+	}
+	// A service must start while a minority of the servers is down.
+	for _, err := range silent {
+		n.log.Warn("it is not known how one of the NATS servers syncs", "err", err)
+	}
+	return servers, nil
 }
 
 // URL is where clients reach NATS.

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -63,6 +64,9 @@ type Config struct {
 	// empty for a group of one. They are looked at when Dir is empty, and compared
 	// later on.
 	Peers []Peer
+	// TLS proves to the other members who this one is, and they to it; nil for plain
+	// text.
+	TLS *TLS
 	// Join says that there is a group already: an empty Dir waits for its log, instead of
 	// beginning another one.
 	Join bool
@@ -81,6 +85,7 @@ type Node struct {
 	log       *logStore
 	transport raft.Transport
 	watch     *watch
+	joined    atomic.Pointer[raft.Raft] // raft, once it runs: connections may come before
 
 	// Raft answers what is asked of it while it runs, and nothing that still queues when
 	// it stops; so Close waits for pending first.
@@ -153,6 +158,7 @@ func (n *Node) open() (err error) {
 	if n.raft, err = raft.NewRaft(conf, n.cfg.FSM, n.log, n.log, snapshots, n.transport); err != nil {
 		return err
 	}
+	n.joined.Store(n.raft)
 	n.compare()
 	go n.watch.run(n.raft)
 	return nil
@@ -163,7 +169,14 @@ func (n *Node) listen(logger hclog.Logger) error {
 		_, n.transport = raft.NewInmemTransport(raft.ServerAddress(n.cfg.ID))
 		return nil
 	}
-	stream, err := newStream(n.cfg.Listen, n.cfg.Advertise)
+	var g *guard
+	if n.cfg.TLS != nil {
+		g = &guard{files: *n.cfg.TLS, id: n.cfg.ID, log: n.cfg.Log, members: n.members}
+		if _, _, err := g.load(); err != nil {
+			return err
+		}
+	}
+	stream, err := newStream(n.cfg.Listen, n.cfg.Advertise, g)
 	if err != nil {
 		return fmt.Errorf("listen on %s: %w", n.cfg.Listen, err)
 	}
@@ -172,6 +185,21 @@ func (n *Node) listen(logger hclog.Logger) error {
 		MsgpackUseNewTimeFormat: true,
 	})
 	return nil
+}
+
+// members returns the addresses of the members by their ids: as the group has them, or
+// as they are configured while this member does not take part yet.
+func (n *Node) members() map[string]string {
+	known := map[string]string{}
+	for _, p := range n.cfg.Peers {
+		known[p.ID] = p.Address
+	}
+	if r := n.joined.Load(); r != nil {
+		for _, s := range r.GetConfiguration().Configuration().Servers {
+			known[string(s.ID)] = string(s.Address)
+		}
+	}
+	return known
 }
 
 func (n *Node) raftConfig(logger hclog.Logger) *raft.Config {

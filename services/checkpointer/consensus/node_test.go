@@ -108,6 +108,12 @@ func TestAlone(t *testing.T) {
 // group opens n members on loopback.
 func group(t *testing.T, n int) ([]*Node, []*list) {
 	t.Helper()
+	return groupOf(t, n, func(*Config) {})
+}
+
+// groupOf is group with changes to the configuration of each member.
+func groupOf(t *testing.T, n int, change func(*Config)) ([]*Node, []*list) {
+	t.Helper()
 	var peers []Peer
 	for i := range n {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -121,7 +127,9 @@ func group(t *testing.T, n int) ([]*Node, []*list) {
 	}
 	nodes, lists := make([]*Node, n), make([]*list, n)
 	for i, p := range peers {
-		nodes[i], lists[i] = open(t, Config{ID: p.ID, Dir: t.TempDir(), Listen: p.Address, Peers: peers})
+		cfg := Config{ID: p.ID, Dir: t.TempDir(), Listen: p.Address, Peers: peers}
+		change(&cfg)
+		nodes[i], lists[i] = open(t, cfg)
 	}
 	return nodes, lists
 }

@@ -2,6 +2,7 @@ package consensus
 
 import (
 	"errors"
+	"fmt"
 	"net"
 	"sync"
 	"time"
@@ -9,12 +10,13 @@ import (
 	"github.com/hashicorp/raft"
 )
 
-// stream is the network of Raft: TCP. The address that others are told is the
+// stream is the network of Raft: TCP, and TLS where there is a guard. The address that others are told is the
 // advertised one. Raft's transport keeps connections for later; those end with the
 // stream.
 type stream struct {
 	net.Listener
 	advertise net.Addr
+	guard     *guard // nil for plain text
 
 	mu     sync.Mutex
 	closed bool
@@ -27,23 +29,41 @@ type namedAddr string
 func (namedAddr) Network() string  { return "tcp" }
 func (a namedAddr) String() string { return string(a) }
 
-func newStream(listen, advertise string) (*stream, error) {
+func newStream(listen, advertise string, g *guard) (*stream, error) {
 	l, err := net.Listen("tcp", listen)
 	if err != nil {
 		return nil, err
 	}
-	return &stream{Listener: l, advertise: namedAddr(advertise), open: map[net.Conn]struct{}{}}, nil
+	return &stream{Listener: l, advertise: namedAddr(advertise), guard: g, open: map[net.Conn]struct{}{}}, nil
 }
 
 // Addr implements net.Listener.
 func (s *stream) Addr() net.Addr { return s.advertise }
 
 // Accept implements net.Listener.
-func (s *stream) Accept() (net.Conn, error) { return s.keep(s.Listener.Accept()) }
+func (s *stream) Accept() (net.Conn, error) {
+	c, err := s.Listener.Accept()
+	if err != nil || s.guard == nil {
+		return s.keep(c, err)
+	}
+	secured, err := s.guard.server(c)
+	if err != nil {
+		return nil, errors.Join(err, c.Close())
+	}
+	return s.keep(secured, nil)
+}
 
 // Dial implements raft.StreamLayer.
 func (s *stream) Dial(address raft.ServerAddress, timeout time.Duration) (net.Conn, error) {
-	return s.keep(net.DialTimeout("tcp", string(address), timeout))
+	c, err := net.DialTimeout("tcp", string(address), timeout)
+	if err != nil || s.guard == nil {
+		return s.keep(c, err)
+	}
+	secured, err := s.guard.client(c, string(address), timeout)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("raft connection to %s: %w", address, err), c.Close())
+	}
+	return s.keep(secured, nil)
 }
 
 func (s *stream) keep(c net.Conn, err error) (net.Conn, error) {

@@ -35,9 +35,17 @@ func Check(url string) error {
 func Open(ctx context.Context, url string, log *slog.Logger) (store.Store, error) {
 	switch kind, rest, _ := strings.Cut(url, ":"); kind {
 	case "file":
-		return failable(file.Open(strings.TrimPrefix(rest, "//"), log))
+		return failable(opened(file.Open(strings.TrimPrefix(rest, "//"), log)))
 	case "redis", "rediss":
-		return failable(redis.Open(ctx, url, log))
+		return failable(opened(redis.Open(ctx, url, log)))
 	}
 	return nil, fmt.Errorf("%w: the URL of the store %w", store.ErrInvalid, Check(url))
+}
+
+// opened keeps a nil pointer from becoming a store that is not nil.
+func opened[S store.Store](s S, err error) (store.Store, error) {
+	if err != nil {
+		return nil, err
+	}
+	return s, nil
 }

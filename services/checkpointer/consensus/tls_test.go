@@ -1,0 +1,314 @@
+package consensus
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/raft"
+
+	"eventflux/shared/pki"
+)
+
+// authority signs the certificates of a test.
+type authority struct {
+	*pki.Authority
+	t    *testing.T
+	file string
+}
+
+func newAuthority(t *testing.T) *authority {
+	t.Helper()
+	a, err := pki.NewAuthority("test", time.Now().Add(time.Hour))
+	if err != nil {
+		t.Fatal(err)
+	}
+	own, err := a.Pair()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &authority{a, t, file(t, "ca.crt", own.Cert)}
+}
+
+func file(t *testing.T, name string, data []byte) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), name)
+	if err := os.WriteFile(path, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// member returns the files of a member, whose certificate is valid for so long.
+func (a *authority) member(id string, valid time.Duration) *TLS {
+	a.t.Helper()
+	pair, err := a.Issue(id, nil, time.Now().Add(valid))
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	return &TLS{CAFile: a.file, CertFile: file(a.t, "tls.crt", pair.Cert), KeyFile: file(a.t, "tls.key", pair.Key)}
+}
+
+// A group elects, applies and hands over with TLS as it does without, and a certificate
+// is renewed by replacing its file.
+func TestGroupOverTLS(t *testing.T) {
+	ca := newAuthority(t)
+	files := map[string]*TLS{}
+	nodes, lists := groupOf(t, 3, func(c *Config) {
+		c.TLS = ca.member(c.ID, time.Hour)
+		files[c.ID] = c.TLS
+	})
+	first := leaderOf(t, nodes)
+	apply(t, nodes[first], "one")
+	for id, f := range files {
+		renewed := ca.member(id, time.Hour)
+		for from, to := range map[string]string{renewed.CertFile: f.CertFile, renewed.KeyFile: f.KeyFile} {
+			if err := os.Rename(from, to); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	second := (first + 1) % 3
+	if err := nodes[first].Transfer(within(t), nodes[second].ID()); err != nil {
+		t.Fatal(err)
+	}
+	apply(t, nodes[leaderOf(t, nodes)], "two")
+	for i, n := range nodes {
+		for ctx := within(t); len(lists[i].all()) < 2; <-time.After(5 * time.Millisecond) {
+			if ctx.Err() != nil {
+				t.Fatalf("member %d has %q", i, lists[i].all())
+			}
+		}
+		defer closed(t, n)
+	}
+}
+
+// listener is a member of a group of two whose other member is not there, and what it
+// logs.
+func listener(t *testing.T, ca *authority) (address string, log *lines) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address, log = l.Addr().String(), &lines{}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	n, err := Open(Config{
+		ID: "n0", Dir: t.TempDir(), Listen: address, FSM: &list{}, Log: slog.New(slog.NewTextHandler(log, nil)),
+		Peers: []Peer{{"n0", address}, {"n1", "127.0.0.1:1"}}, TLS: ca.member("n0", time.Hour),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { closed(t, n) })
+	return address, log
+}
+
+// lines is a log that is read while it is written.
+type lines struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (l *lines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+func (l *lines) String() string { l.mu.Lock(); defer l.mu.Unlock(); return l.text.String() }
+
+// knock connects as the member whose files these are, and returns how that ends. A
+// member that is let in is not answered before it has asked for something.
+func knock(t *testing.T, address string, files *TLS, protocol string) error {
+	t.Helper()
+	config := &tls.Config{InsecureSkipVerify: true, NextProtos: []string{protocol}}
+	if files != nil {
+		pair, err := tls.LoadX509KeyPair(files.CertFile, files.KeyFile)
+		if err != nil {
+			t.Fatal(err)
+		}
+		config.Certificates = []tls.Certificate{pair}
+	}
+	c, err := tls.Dial("tcp", address, config)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	if err := c.SetDeadline(time.Now().Add(200 * time.Millisecond)); err != nil {
+		t.Fatal(err)
+	}
+	_, err = c.Read(make([]byte, 1))
+	return err
+}
+
+func TestStrangersAreRefused(t *testing.T) {
+	ca, foreign := newAuthority(t), newAuthority(t)
+	address, log := listener(t, ca)
+	if err := knock(t, address, ca.member("n1", time.Hour), alpn); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Fatalf("a member is refused: %v\n%s", err, log)
+	}
+	for _, c := range []struct {
+		name     string
+		files    *TLS
+		protocol string
+		reason   string
+	}{
+		{"no member", ca.member("n7", time.Hour), alpn, "is no member of the group"},
+		{"foreign authority", foreign.member("n1", time.Hour), alpn, "unknown authority"},
+		{"expired", ca.member("n1", -time.Minute), alpn, "expired"},
+		{"no certificate", nil, alpn, "didn't provide a certificate"},
+		{"another protocol", ca.member("n1", time.Hour), "h2", "protocol"},
+	} {
+		if err := knock(t, address, c.files, c.protocol); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("%s: let in: %v", c.name, err)
+		}
+		waitFor(t, c.name, log, c.reason)
+	}
+	plain, err := net.Dial("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer plain.Close()
+	if _, err := plain.Write([]byte("\x03plain text of Raft, as it once was")); err != nil {
+		t.Fatal(err)
+	}
+	waitFor(t, "plain text", log, "does not look like a TLS handshake")
+	if _, err := io.Copy(io.Discard, plain); err != nil && !strings.Contains(err.Error(), "reset") {
+		t.Errorf("plain text: %v", err)
+	}
+}
+
+// waitFor waits until the log gives the reason.
+func waitFor(t *testing.T, name string, log *lines, reason string) {
+	t.Helper()
+	for ctx := within(t); !strings.Contains(log.String(), reason); <-time.After(5 * time.Millisecond) {
+		if ctx.Err() != nil {
+			t.Fatalf("%s: the log has no %q:\n%s", name, reason, log)
+		}
+	}
+}
+
+// Whoever is slow to say who it is holds up nobody else.
+func TestSilentStrangerHoldsUpNobody(t *testing.T) {
+	ca := newAuthority(t)
+	address, log := listener(t, ca)
+	for range 50 {
+		silent, err := net.Dial("tcp", address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer silent.Close()
+	}
+	if err := knock(t, address, ca.member("n1", time.Hour), alpn); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Fatalf("a member is refused: %v\n%s", err, log)
+	}
+}
+
+// A member talks to the very member it means, and to nobody who answers in its place.
+func TestImpostorsAreNotTalkedTo(t *testing.T) {
+	ca, foreign := newAuthority(t), newAuthority(t)
+	for _, c := range []struct {
+		name   string
+		files  *TLS // nil: plain text
+		reason string
+	}{
+		{"the member", ca.member("n1", time.Hour), ""},
+		{"another member", ca.member("n0", time.Hour), "is not the member at"},
+		{"foreign authority", foreign.member("n1", time.Hour), "unknown authority"},
+		{"expired", ca.member("n1", -time.Minute), "expired"},
+		{"plain text", nil, "first record does not look like a TLS handshake"},
+	} {
+		l := impostor(t, c.files)
+		address := l.Addr().String()
+		g := &guard{
+			files: *ca.member("n0", time.Hour), id: "n0", log: quiet,
+			members: func() map[string]string { return map[string]string{"n0": "127.0.0.1:1", "n1": address} },
+		}
+		s, err := newStream("127.0.0.1:0", "", g)
+		if err != nil {
+			t.Fatal(err)
+		}
+		conn, err := s.Dial(raft.ServerAddress(address), 5*time.Second)
+		switch {
+		case c.reason == "" && err != nil:
+			t.Errorf("%s: %v", c.name, err)
+		case c.reason != "" && (err == nil || !strings.Contains(err.Error(), c.reason)):
+			t.Errorf("%s: talked to, or for another reason: %v", c.name, err)
+		}
+		if conn != nil {
+			_ = conn.Close()
+		}
+		if err := errors.Join(s.Close(), l.Close()); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// impostor accepts connections with a certificate, or answers in plain text.
+func impostor(t *testing.T, files *TLS) net.Listener {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var config *tls.Config
+	if files != nil {
+		pair, err := tls.LoadX509KeyPair(files.CertFile, files.KeyFile)
+		if err != nil {
+			t.Fatal(err)
+		}
+		config = &tls.Config{Certificates: []tls.Certificate{pair}, NextProtos: []string{alpn}, ClientAuth: tls.RequireAnyClientCert}
+	}
+	var serving sync.WaitGroup
+	t.Cleanup(serving.Wait)
+	serving.Go(func() {
+		c, err := l.Accept()
+		if err != nil {
+			return
+		}
+		defer c.Close()
+		if config == nil {
+			_, _ = c.Write([]byte("hello, this is plain text\n"))
+			return
+		}
+		_ = tls.Server(c, config).HandshakeContext(context.Background()) // the other side tells
+	})
+	return l
+}
+
+// What is wrong with the files is said at the start, and names the setting.
+func TestOpenChecksTheFiles(t *testing.T) {
+	ca := newAuthority(t)
+	good := ca.member("n0", time.Hour)
+	junk := file(t, "junk", []byte("junk"))
+	for want, files := range map[string]TLS{
+		"go together":                              {CAFile: good.CAFile, CertFile: good.CertFile},
+		"raft.ca: no certificate":                  {junk, good.CertFile, good.KeyFile},
+		"raft.cert and raft.key":                   {good.CAFile, junk, good.KeyFile},
+		`that of ["n9" "n9"], and raft.id is "n0"`: *ca.member("n9", time.Hour),
+	} {
+		n, err := Open(Config{ID: "n0", Dir: t.TempDir(), Listen: "127.0.0.1:0", FSM: &list{}, Log: quiet, TLS: &files})
+		if err == nil {
+			closed(t, n)
+		}
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("want %q: %v", want, err)
+		}
+	}
+	if got := idsOf(&x509.Certificate{DNSNames: []string{"a"}}); len(got) != 1 {
+		t.Errorf("%q", got)
+	}
+}

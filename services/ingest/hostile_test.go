@@ -1,0 +1,265 @@
+package ingest
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+)
+
+// hostile is what a publisher sends that means harm, and what becomes of it.
+type hostile struct {
+	name, subject string
+	payload       []byte
+	headers       nats.Header
+	code          errCode // of the answer; 0: the client refuses to send it
+	text          string  // in the answer
+}
+
+func hostiles() []hostile {
+	good := []byte(`{"origin":"a","delay":1}`)
+	mib := strings.Repeat("x", 1<<20)
+	many := nats.Header{}
+	for i := range 10_000 {
+		many.Set(fmt.Sprintf("X-%d", i), "v")
+	}
+	return []hostile{
+		{"giant", "events.Flights", []byte(`{"origin":"` + mib + mib + `","delay":1}`), nil, tooLarge, "limit 1048576 (ingest.event_bytes_max)"},
+		{"beyond what NATS takes", "events.Flights", make([]byte, 9<<20), nil, 0, ""},
+		{"no JSON", "events.Flights", bytes.Repeat([]byte{0xff, 0, '{'}, 100_000), nil, eventsRefused, "not JSON"},
+		{"half of an object", "events.Flights", []byte(`{"origin":"` + mib[:1<<19]), nil, eventsRefused, "not JSON"},
+		{"deep arrays", "events.Flights", bytes.Repeat([]byte{'['}, 1<<20), nil, eventsRefused, "nesting"},
+		{"deep objects", "events.Flights", bytes.Repeat([]byte(`{"a":`), 200_000), nil, eventsRefused, ""},
+		{"a thousand keys", "events.Flights", wide(20_000), nil, eventsRefused, "unknown attribute"},
+		{"an endless number", "events.Flights", []byte(`{"origin":"a","delay":` + strings.Repeat("9", 1<<19) + `}`), nil, eventsRefused, "delay"},
+		{"many wrong events", "events.Flights", bytes.Repeat([]byte(`{}`), 400_000), nil, eventsRefused, "missing attribute"},
+		{"an id of 1 MiB", "events.Flights", good, nats.Header{"Nats-Msg-Id": {mib}}, badHeader, "bytes of headers"},
+		{"many headers", "events.Flights", good, withID(many, "h"), badHeader, "bytes of headers"},
+		{"a header of 1 MiB", "events.Flights", good, nats.Header{"X": {mib}}, badHeader, "bytes of headers"},
+		{"a timestamp of 1 MiB", "events.Flights", good, nats.Header{"Ef-Timestamp": {mib}}, badHeader, "bytes of headers"},
+		{"no such stream", "events.Flights.more.tokens", good, nil, unknownStream, "no deployed app reads"},
+	}
+}
+
+func withID(h nats.Header, id string) nats.Header { h.Set("Nats-Msg-Id", id); return h }
+
+func wide(n int) []byte {
+	var b strings.Builder
+	b.WriteString(`{"origin":"a","delay":1`)
+	for i := range n {
+		fmt.Fprintf(&b, `,"k%d":%d`, i, i)
+	}
+	b.WriteByte('}')
+	return []byte(b.String())
+}
+
+// Each kind of harm is refused with a reason and counted, nothing of it reaches a log,
+// and dead letters and answers stay small.
+func TestHarmIsRefused(t *testing.T) {
+	r := start(t, nil, flightsApp)
+	for _, h := range hostiles() {
+		m := &nats.Msg{Subject: h.subject, Data: h.payload, Header: h.headers}
+		before := r.svc.Info()
+		answer, err := r.pub.RequestMsgWithContext(within(t), m)
+		if h.code == 0 {
+			if err == nil {
+				t.Errorf("%s: it was sent", h.name)
+			}
+			continue
+		}
+		if err != nil {
+			t.Fatalf("%s: %v", h.name, err)
+		}
+		var ack reply
+		if err := json.Unmarshal(answer.Data, &ack); err != nil {
+			t.Fatalf("%s: %v", h.name, err)
+		}
+		if ack.Error == nil || ack.Error.ErrCode != h.code || !strings.Contains(ack.Error.Description, h.text) {
+			t.Errorf("%s: %.300s", h.name, answer.Data)
+		}
+		if len(answer.Data) > 64<<10 {
+			t.Errorf("%s: the answer has %d bytes", h.name, len(answer.Data))
+		}
+		if after := r.svc.Info(); after.Refused == before.Refused && after.Unknown == before.Unknown {
+			t.Errorf("%s: it is not counted", h.name)
+		}
+	}
+	if ack := r.ask("events.Flights", `{"origin":"a","delay":1}`); ack.Seq != 1 {
+		t.Errorf("others are not served, or harm is in the log: %+v", ack)
+	}
+	r.end()
+	if info := r.svc.Info(); info.BytesWaiting != 0 {
+		t.Errorf("%d bytes wait for ever", info.BytesWaiting)
+	}
+}
+
+// The client names the subject of the answer. None goes where it could do harm; the
+// events count all the same.
+func TestAnswersGoToInboxesAlone(t *testing.T) {
+	r := start(t, nil, flightsApp)
+	heard := make(chan *nats.Msg, 100)
+	for _, subject := range []string{"ef.>", "out.>", "dlq.>", "$JS.API.STREAM.PURGE.*", "$KV.>"} {
+		if _, err := r.pub.ChanSubscribe(subject, heard); err != nil {
+			t.Fatal(err)
+		}
+	}
+	harmful := []string{
+		"ef.wal.a.0", "ef.fence.a.0", "ef.checkpointer.remove", "out.a.Out.0", "dlq.a.Flights",
+		"$JS.API.STREAM.PURGE.EFO_a_0", "$KV.EF_CLUSTER.app.a", "events.Flights",
+	}
+	good := r.ask("events.Flights", `{"origin":"a","delay":0}`) // an answer that is heard by nobody else
+	for len(heard) > 0 {
+		<-heard
+	}
+	for i, reply := range harmful {
+		if err := r.pub.PublishRequest("events.Flights", reply, fmt.Appendf(nil, `{"origin":"a","delay":%d}`, i+1)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	last := r.ask("events.Flights", `{"origin":"a","delay":99}`)
+	r.end()
+	for len(heard) > 0 {
+		if m := <-heard; !strings.HasPrefix(m.Subject, "ef.wal.") || m.Reply == "" {
+			t.Errorf("%s got %q", m.Subject, m.Data)
+		}
+	}
+	if good.Seq == 0 || last.Seq == 0 {
+		t.Errorf("%+v, %+v", good, last)
+	}
+	if info := r.svc.Info(); info.Unanswered != uint64(len(harmful)) || info.Accepted != uint64(len(harmful)+2) {
+		t.Errorf("%+v", info)
+	}
+	if delays := r.delays(); len(delays) != len(harmful)+2 {
+		t.Errorf("the log has %v", delays)
+	}
+}
+
+// Publishers that flood ingest with all of this at once take it no memory beyond its
+// limits, and others are served meanwhile.
+func TestFloodOfHarm(t *testing.T) {
+	const (
+		memory  = 8 << 20
+		floods  = 4
+		lasting = 3 * time.Second
+		served  = 20
+		// What one message takes while it is decoded, the buffers of connections, and
+		// the server in this process; measured at half of it.
+		overhead = 512 << 20
+	)
+	r := start(t, func(c *Config) { c.MemoryMax = memory }, flightsApp)
+	harm := hostiles()
+	runtime.GC()
+	var before runtime.MemStats
+	runtime.ReadMemStats(&before)
+
+	var flood sync.WaitGroup
+	var over atomic.Bool
+	var sent atomic.Int64
+	large := fmt.Appendf(nil, `{"origin":"%s","delay":1}`, strings.Repeat("y", 1<<19))
+	for range floods {
+		nc := connect(t, r.srv)
+		flood.Go(func() {
+			for !over.Load() {
+				for _, h := range harm {
+					if h.code == 0 {
+						continue
+					}
+					// What is right, and too much, is in between.
+					for _, m := range []*nats.Msg{{Subject: h.subject, Data: h.payload, Header: h.headers}, {Subject: "events.Flights", Data: large}} {
+						if nc.PublishMsg(m) == nil {
+							sent.Add(1)
+						}
+					}
+					// As fast as the server takes it, but no faster: whoever fills the
+					// connection of ingest has the server cut it off.
+					if err := nc.Flush(); err != nil {
+						t.Error(err)
+						return
+					}
+				}
+			}
+		})
+	}
+	var peak uint64
+	ok := 0
+	begun := time.Now()
+	for tries := 0; time.Since(begun) < lasting || ok < served; tries++ {
+		if time.Since(begun) > 20*time.Second {
+			t.Errorf("others are not served: %d of %d", ok, tries)
+			break
+		}
+		// As publishers do: what has no answer is sent again.
+		answer, err := r.pub.Request("events.Flights", []byte(`{"origin":"good","delay":7}`), 2*time.Second)
+		if err == nil && bytes.Contains(answer.Data, []byte(`"seq"`)) {
+			ok++
+		}
+		var now runtime.MemStats
+		runtime.ReadMemStats(&now)
+		peak = max(peak, now.HeapInuse)
+	}
+	over.Store(true)
+	flood.Wait()
+	grown := int64(peak) - int64(before.HeapInuse)
+	info := r.svc.Info()
+	t.Logf("%d harmful messages, %d good ones served; heap grew by %d MiB; %+v", sent.Load(), ok, grown>>20, info)
+	if grown > 2*memory+overhead {
+		t.Errorf("the heap grew by %d MiB, limit %d", grown>>20, (2*memory+overhead)>>20)
+	}
+	if info.Refused == 0 || info.Unknown == 0 {
+		t.Errorf("harm is not counted: %+v", info)
+	}
+}
+
+// Messages that are nothing but headers take many times their bytes once the client
+// library has read them; so what it may keep for us is bounded by far less than what
+// may wait.
+func TestHeadersThatPileUp(t *testing.T) {
+	const (
+		bombs     = 16
+		heapBytes = 160 << 20 // without the bound it is 280 MiB
+	)
+	gate := make(chan struct{})
+	r := start(t, func(c *Config) {
+		c.MemoryMax = 16 << 20
+		c.Now = func() int64 { <-gate; return arrival }
+	}, flightsApp)
+	bomb := &nats.Msg{Subject: "events.Flights", Data: []byte(`{"origin":"a","delay":1}`), Header: nats.Header{}}
+	for i := range 180_000 {
+		bomb.Header[fmt.Sprintf("%x", i)] = []string{""}
+	}
+	heap := func() int64 {
+		var m runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&m)
+		return int64(m.HeapAlloc)
+	}
+	before := heap()
+	for range bombs {
+		if err := r.pub.PublishMsg(bomb); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := r.pub.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.svc.cfg.Conn.FlushTimeout(20 * time.Second); err != nil { // all was delivered to the library
+		t.Fatal(err)
+	}
+	grown := heap() - before
+	t.Logf("%d messages of %d bytes: the heap grew by %d MiB", bombs, bomb.Size(), grown>>20)
+	if grown > heapBytes {
+		t.Errorf("the heap grew by %d MiB, limit %d", grown>>20, heapBytes>>20)
+	}
+	close(gate)
+	r.end()
+	if info := r.svc.Info(); info.Dropped == 0 || info.Dropped+info.Refused != bombs {
+		t.Errorf("not all are counted: %+v", info)
+	}
+}

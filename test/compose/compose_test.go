@@ -1,0 +1,283 @@
+//go:build compose
+
+package compose
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+const (
+	root     = "../.."
+	events   = 5000
+	port     = "14222"
+	app      = root + "/examples/flights.siddhi"
+	patience = 5 * time.Minute
+)
+
+// stack is the project of a test, with volumes of its own.
+type stack struct {
+	t       *testing.T
+	dir     string // of the test
+	files   []string
+	more    []string // arguments of up
+	secrets string
+	binary  string
+}
+
+// docker runs a command, and fails with what it says.
+func (s *stack) docker(args ...string) string {
+	s.t.Helper()
+	out, err := s.try("docker", args...)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return out
+}
+
+func (s *stack) try(name string, args ...string) (string, error) {
+	cmd := exec.Command(name, args...)
+	cmd.Dir = root
+	cmd.Env = append(os.Environ(), "EVENTFLUX_PORT="+port)
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	if err := cmd.Run(); err != nil {
+		return "", fmt.Errorf("%s %s: %w\n%s%s", name, strings.Join(args, " "), err, out.String(), errs.String())
+	}
+	return out.String(), nil
+}
+
+func (s *stack) compose(args ...string) string {
+	s.t.Helper()
+	all := []string{"compose", "-p", "eventflux-test"}
+	for _, f := range s.files {
+		all = append(all, "-f", f)
+	}
+	return s.docker(append(all, args...)...)
+}
+
+// up starts services, all if none is named, and waits until they are healthy.
+func (s *stack) up(services ...string) {
+	s.t.Helper()
+	s.compose(append(append([]string{"up", "-d", "--wait", "--wait-timeout", "300"}, s.more...), services...)...)
+}
+
+func newStack(t *testing.T) *stack {
+	t.Helper()
+	s := &stack{t: t, dir: t.TempDir(), files: []string{"deploy/compose.yaml"}}
+	if _, err := s.try("docker", "info"); err != nil {
+		t.Fatalf("there is no Docker engine: start one, or set DOCKER_HOST to one that runs. Without, go test ./test/deploy runs the same set-up as processes.\n%v", err)
+	}
+	if _, err := s.try("docker", "compose", "version"); err != nil {
+		t.Fatalf("docker has no compose plugin: install docker-compose-plugin.\n%v", err)
+	}
+	s.binary = filepath.Join(s.dir, "eventflux")
+	if _, err := s.try("go", "build", "-o", s.binary, "./cmd/eventflux"); err != nil {
+		t.Fatal(err)
+	}
+	if os.Getenv("EVENTFLUX_BASE_IMAGES") == "local" {
+		s.localImages()
+	}
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Log(s.compose("logs", "--tail", "30"))
+		}
+		s.compose("--profile", "tools", "down", "-v", "--timeout", "120")
+	})
+	s.compose("build")
+	s.up()
+	s.secrets = filepath.Join(s.dir, "secrets")
+	s.compose("cp", "certs:/secrets", s.secrets)
+	return s
+}
+
+// localImages makes what the Dockerfile builds on from programs of this machine.
+func (s *stack) localImages() {
+	s.t.Helper()
+	built := filepath.Join(s.dir, "built")
+	s.must(os.MkdirAll(filepath.Join(built, "out/empty"), 0o755))
+	s.run("env", "CGO_ENABLED=0", "go", "build", "-trimpath", "-o", filepath.Join(built, "out/eventflux"), "./cmd/eventflux")
+	nats := filepath.Join(s.dir, "nats")
+	s.must(os.MkdirAll(filepath.Join(nats, "usr/local/bin"), 0o755))
+	s.run("env", "CGO_ENABLED=0", "go", "build", "-trimpath", "-o", filepath.Join(nats, "usr/local/bin/nats-server"), "github.com/nats-io/nats-server/v2")
+	s.image("eventflux-base-nats", nats, "sh", "wget")
+	redis := filepath.Join(s.dir, "redis")
+	s.image("eventflux-base-redis", redis, "sh", "grep", "redis-server", "redis-cli")
+
+	var b strings.Builder
+	b.WriteString("services:\n")
+	for _, service := range strings.Fields(s.compose("--profile", "tools", "config", "--services")) {
+		if service == "prometheus" {
+			continue
+		}
+		fmt.Fprintf(&b, "  %s:\n    build:\n      additional_contexts: {build: %q}\n", service, built)
+		b.WriteString("      args: {NATS_IMAGE: eventflux-base-nats, REDIS_IMAGE: eventflux-base-redis}\n")
+	}
+	override := filepath.Join(s.dir, "local.yaml")
+	s.must(os.WriteFile(override, []byte(b.String()), 0o600))
+	s.files = append(s.files, override)
+	s.more = []string{"--scale", "prometheus=0"}
+}
+
+// image makes an image of a folder and of programs with the libraries they are linked to.
+func (s *stack) image(name, dir string, programs ...string) {
+	s.t.Helper()
+	for _, p := range programs {
+		path, err := exec.LookPath(p)
+		s.must(err)
+		files := []string{path}
+		libraries, _ := exec.Command("ldd", path).Output() // fails for what is linked to none
+		for _, word := range strings.Fields(string(libraries)) {
+			if strings.HasPrefix(word, "/") {
+				files = append(files, word)
+			}
+		}
+		for _, f := range files {
+			data, err := os.ReadFile(f) // what a link points to
+			s.must(err)
+			s.must(os.MkdirAll(filepath.Join(dir, filepath.Dir(f)), 0o755))
+			s.must(os.WriteFile(filepath.Join(dir, f), data, 0o755))
+		}
+		if p == "sh" { // where health checks look for it
+			data, err := os.ReadFile(path)
+			s.must(err)
+			s.must(os.MkdirAll(filepath.Join(dir, "bin"), 0o755))
+			s.must(os.WriteFile(filepath.Join(dir, "bin/sh"), data, 0o755))
+		}
+	}
+	s.must(os.WriteFile(filepath.Join(dir, "Dockerfile"), []byte("FROM scratch\nCOPY . /\n"), 0o600))
+	s.docker("build", "-t", name, dir)
+}
+
+func (s *stack) run(name string, args ...string) {
+	s.t.Helper()
+	_, err := s.try(name, args...)
+	s.must(err)
+}
+
+func (s *stack) must(err error) {
+	s.t.Helper()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// as connects as a user, at the port that the host sees.
+func (s *stack) as(user string) jetstream.JetStream {
+	s.t.Helper()
+	key, err := nats.NkeyOptionFromSeed(filepath.Join(s.secrets, user, "user.nk"))
+	s.must(err)
+	nc, err := nats.Connect("tls://127.0.0.1:"+port, key, nats.RootCAs(filepath.Join(s.secrets, user, "ca.crt")),
+		nats.CustomInboxPrefix("EF_INBOX."+user), nats.IgnoreDiscoveredServers(), nats.MaxReconnects(-1))
+	s.must(err)
+	s.t.Cleanup(nc.Close)
+	js, err := jetstream.New(nc)
+	s.must(err)
+	return js
+}
+
+func TestEveryContainerIsKilled(t *testing.T) {
+	s := newStack(t)
+	deployed := s.compose("run", "--rm", "operator", "app", "deploy", "/apps/flights.siddhi", "--timeout", "60s")
+	if !strings.Contains(deployed, "app Flights is deployed") {
+		t.Fatal(deployed)
+	}
+	all, err := os.ReadFile(root + "/examples/data/flights.ndjson")
+	s.must(err)
+	file := filepath.Join(s.dir, "flights.ndjson")
+	s.must(os.WriteFile(file, bytes.Join(bytes.SplitAfterN(all, []byte("\n"), events+1)[:events], nil), 0o600))
+	published := make(chan error, 1)
+	go func() {
+		_, err := s.try(s.binary, "publish", "Flights", file, "--ts", "time", "--in-flight", "1", "--timeout", "120s", "--wait", "10s",
+			"--server", "tls://127.0.0.1:"+port, "--nats.ca", s.secrets+"/publisher/ca.crt", "--nats.nkey", s.secrets+"/publisher/user.nk")
+		published <- err
+	}()
+	for _, service := range strings.Fields(s.compose("ps", "--services")) {
+		if service == "certs" || service == "prometheus" {
+			continue
+		}
+		t.Logf("kill %s", service)
+		s.compose("kill", service)
+		s.up(service)
+	}
+	s.must(<-published)
+
+	want := s.replayed(file)
+	got := s.results(len(want))
+	for i := range want {
+		if got[i] != want[i] {
+			t.Fatalf("result %d is\n%s\nwant\n%s", i, got[i], want[i])
+		}
+	}
+	t.Logf("%d results, as a replay has them", len(got))
+}
+
+// replayed returns the results of a replay, each as subject and values.
+func (s *stack) replayed(file string) []string {
+	s.t.Helper()
+	out, err := s.try(s.binary, "replay", "examples/flights.siddhi", "--events", file, "--stream", "Flights", "--ts", "time")
+	s.must(err)
+	var rows []string
+	for line := range strings.Lines(out) {
+		var row struct {
+			Stream string
+			Data   []json.RawMessage
+		}
+		s.must(json.Unmarshal([]byte(line), &row))
+		text := "out.Flights." + row.Stream + ".0"
+		for _, value := range row.Data {
+			text += " " + string(value)
+		}
+		rows = append(rows, text)
+	}
+	return rows
+}
+
+// results returns those of the output stream, once there are n.
+func (s *stack) results(n int) []string {
+	s.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	_, err := s.as("operator").CreateConsumer(ctx, "EFO_Flights_0", jetstream.ConsumerConfig{
+		Durable: "reader", AckPolicy: jetstream.AckExplicitPolicy, FilterSubject: "out.Flights.*.0", MaxAckPending: n + 100,
+	})
+	s.must(err)
+	consumer, err := s.as("reader").Consumer(ctx, "EFO_Flights_0", "reader")
+	s.must(err)
+	var rows []string
+	for len(rows) < n {
+		batch, err := consumer.Fetch(n-len(rows), jetstream.FetchMaxWait(time.Second))
+		s.must(err)
+		for m := range batch.Messages() {
+			d := json.NewDecoder(bytes.NewReader(m.Data()))
+			_, err := d.Token()
+			s.must(err)
+			text := m.Subject()
+			for d.More() {
+				_, err := d.Token()
+				s.must(err)
+				var value json.RawMessage
+				s.must(d.Decode(&value))
+				text += " " + string(value)
+			}
+			rows = append(rows, text)
+			s.must(m.Ack())
+		}
+		s.must(ctx.Err())
+	}
+	if info, err := consumer.Info(ctx); err != nil || info.NumPending > 0 {
+		s.t.Errorf("there are more results: %+v, %v", info, err)
+	}
+	return rows
+}

@@ -1,0 +1,129 @@
+package deploy
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	yaml "go.yaml.in/yaml/v3"
+
+	"eventflux/cmd/eventflux/certs"
+)
+
+// Every container runs with as little as it needs: no root, no way to write but its
+// volume, no capability, and no keys but its own.
+func TestContainersAreConfined(t *testing.T) {
+	for _, name := range []string{"compose.yaml", "compose.single.yaml"} {
+		file := compose(t, name)
+		for name, s := range file.Services {
+			if s.User != "10001:10001" && name != "prometheus" { // its image has a user of its own
+				t.Errorf("%s runs as %q", name, s.User)
+			}
+			if !s.ReadOnly || !slices.Equal(s.CapDrop, []string{"ALL"}) || !slices.Contains(s.SecurityOpt, "no-new-privileges:true") {
+				t.Errorf("%s is not confined: %+v", name, s)
+			}
+			if tool := slices.Contains(s.Profiles, "tools"); s.Healthcheck == nil && name != "prometheus" || tool && !s.Healthcheck.Disable {
+				t.Errorf("%s has no health check, or is a tool and has one", name)
+			}
+			for _, p := range s.Ports {
+				if !strings.HasPrefix(p, "127.0.0.1:") {
+					t.Errorf("%s is reached from outside, at %s", name, p)
+				}
+			}
+			for _, m := range s.Volumes {
+				_, named := file.Volumes[m.Source]
+				if !named && !m.ReadOnly {
+					t.Errorf("%s writes to %s of the host", name, m.Source)
+				}
+				if m.Source == "secrets" && name != "certs" && (m.Volume.Subpath == "" || !m.ReadOnly || !strings.HasPrefix(name, strings.TrimRight(m.Volume.Subpath, "-123"))) {
+					t.Errorf("%s sees the keys of %q, read-only: %v", name, m.Volume.Subpath, m.ReadOnly)
+				}
+			}
+			for on := range s.DependsOn {
+				if _, ok := file.Services[on]; !ok {
+					t.Errorf("%s waits for %s, which there is not", name, on)
+				}
+			}
+		}
+	}
+}
+
+// The services are those that the cluster is promised to have, and each user of NATS has
+// keys, an entry in auth.conf and, where it answers, an inbox of its own.
+func TestServicesAndUsers(t *testing.T) {
+	file := compose(t, "compose.yaml")
+	count := map[string]int{}
+	for name, s := range file.Services {
+		if len(s.Profiles) == 0 {
+			count[strings.TrimRight(name, "-123")]++
+		}
+		if inbox := s.Environment["EVENTFLUX_NATS_INBOX"]; inbox != "" && inbox != "EF_INBOX."+strings.TrimRight(s.role(), "-123") {
+			t.Errorf("%s gets answers on %s", name, inbox)
+		}
+	}
+	want := map[string]int{"nats": 3, "checkpointer": 3, "ingest": 2, "processor": 3, "merger": 1, "recovery": 2, "redis": 1, "prometheus": 1, "certs": 1}
+	for name, n := range want {
+		if count[name] != n {
+			t.Errorf("%d of %s, want %d", count[name], name, n)
+		}
+	}
+	auth, err := os.ReadFile(filepath.Join(root, "deploy/nats/auth.conf"))
+	must(t, err)
+	for _, u := range certs.Users {
+		if strings.Count(string(auth), "nkey: $"+certs.Variable(u)+"\n") != 1 {
+			t.Errorf("auth.conf does not have user %s once", u)
+		}
+	}
+	// Every process is scraped.
+	var scrape struct {
+		Jobs []struct {
+			Static []struct{ Targets []string } `yaml:"static_configs"`
+		} `yaml:"scrape_configs"`
+	}
+	data, err := os.ReadFile(filepath.Join(root, "deploy/prometheus/prometheus.yml"))
+	must(t, err)
+	must(t, yaml.Unmarshal(data, &scrape))
+	scraped := map[string]bool{}
+	for _, j := range scrape.Jobs {
+		for _, c := range j.Static {
+			for _, target := range c.Targets {
+				scraped[target] = true
+			}
+		}
+	}
+	for name, s := range file.Services {
+		if s.Environment["EVENTFLUX_METRICS_LISTEN"] != "" && !scraped[name+":9464"] {
+			t.Errorf("Prometheus does not scrape %s", name)
+		}
+	}
+}
+
+// The targets that the compose files build are stages of the Dockerfile, and what it
+// copies is there.
+func TestDockerfile(t *testing.T) {
+	data, err := os.ReadFile(filepath.Join(root, "deploy/Dockerfile"))
+	must(t, err)
+	text := string(data)
+	for _, name := range []string{"compose.yaml", "compose.single.yaml"} {
+		for service, s := range compose(t, name).Services {
+			if s.Build != nil && !strings.Contains(text, " AS "+s.Build.Target+"\n") {
+				t.Errorf("%s builds %s, which is no stage", service, s.Build.Target)
+			}
+		}
+	}
+	for _, m := range regexp.MustCompile(`(?m)^COPY (deploy/.*) \S+$`).FindAllStringSubmatch(text, -1) {
+		for _, path := range strings.Fields(m[1]) {
+			if _, err := os.Stat(filepath.Join(root, path)); err != nil {
+				t.Errorf("the Dockerfile copies what is not there: %v", err)
+			}
+		}
+	}
+	for _, stage := range strings.Split(text, "\nFROM ")[1:] {
+		if !strings.HasPrefix(stage, "${GO_IMAGE}") && !strings.Contains(stage, "USER 10001:10001") {
+			t.Errorf("a stage runs as root:\n%s", stage)
+		}
+	}
+}

@@ -1,0 +1,147 @@
+package deploy
+
+import (
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+
+	"eventflux/cmd/eventflux/certs"
+)
+
+// keys makes the keys of a cluster and returns their folder.
+func keys(t testing.TB) string {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), "secrets")
+	must(t, certs.Make(certs.Config{Dir: dir, Servers: 3, Checkpointers: 3, Valid: time.Hour}))
+	return dir
+}
+
+// address returns one of loopback that is free.
+func address(t testing.TB) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	must(t, l.Close())
+	return l.Addr().String()
+}
+
+// natsServer is a server with the files of deploy/nats.
+type natsServer struct {
+	t       testing.TB
+	env     map[string]string // as compose.yaml has it for the server's container
+	config  string
+	running *server.Server
+}
+
+// newServer prepares server number i (from 1), whose files are in secrets/nats-<i>. It
+// keeps its data in a folder of the test, and its address.
+func newServer(t testing.TB, secrets string, i int, routes string, cluster string) *natsServer {
+	t.Helper()
+	own := filepath.Join(secrets, fmt.Sprint("nats-", i))
+	dir := t.TempDir()
+	for _, name := range []string{"nats.conf", "auth.conf"} {
+		data, err := os.ReadFile(filepath.Join(root, "deploy/nats", name))
+		must(t, err)
+		must(t, os.WriteFile(filepath.Join(dir, name), data, 0o600))
+	}
+	must(t, os.Symlink(own, filepath.Join(dir, "secrets")))
+	return &natsServer{t: t, config: filepath.Join(dir, "nats.conf"), env: map[string]string{
+		"NATS_NAME": fmt.Sprint("nats-", i), "NATS_LISTEN": address(t), "NATS_MONITOR": address(t),
+		"NATS_CLUSTER": cluster, "NATS_ROUTES": routes, "NATS_STORE": t.TempDir(),
+		"NATS_CA": own + "/ca.crt", "NATS_CERT": own + "/tls.crt", "NATS_CERT_KEY": own + "/tls.key",
+	}}
+}
+
+// start starts the server, until the test ends.
+func (s *natsServer) start() {
+	s.t.Helper()
+	for name, value := range s.env {
+		must(s.t, os.Setenv(name, value))
+		defer os.Unsetenv(name)
+	}
+	opts, err := server.ProcessConfigFile(s.config)
+	must(s.t, err)
+	opts.NoSigs, opts.NoLog = true, true
+	s.running, err = server.NewServer(opts)
+	must(s.t, err)
+	s.running.Start()
+	running := s.running
+	s.t.Cleanup(func() { running.Shutdown(); running.WaitForShutdown() })
+}
+
+// stop ends the server at once.
+func (s *natsServer) stop() {
+	s.running.Shutdown()
+	s.running.WaitForShutdown()
+}
+
+// awaitHealthy waits for what the health check of the server's container asks for.
+func (s *natsServer) awaitHealthy() {
+	s.t.Helper()
+	eventually(s.t, "server "+s.env["NATS_NAME"]+" is healthy", func() bool {
+		answer, err := http.Get("http://" + s.env["NATS_MONITOR"] + "/healthz")
+		if err != nil {
+			return false
+		}
+		return answer.Body.Close() == nil && answer.StatusCode == http.StatusOK
+	})
+}
+
+func (s *natsServer) listen() string { return s.env["NATS_LISTEN"] }
+
+// alone starts one server whose others never come: enough to ask who may do what, and
+// who is let in.
+func alone(t testing.TB, secrets string) *natsServer {
+	t.Helper()
+	s := newServer(t, secrets, 1, "[tls://127.0.0.1:1]", address(t))
+	s.start()
+	if !s.running.ReadyForConnections(patience) {
+		t.Fatal("the server does not start")
+	}
+	return s
+}
+
+// cluster starts three servers and returns once JetStream has a leader.
+func cluster(t testing.TB, secrets string) []*natsServer {
+	t.Helper()
+	at := []string{address(t), address(t), address(t)}
+	routes := "[tls://" + strings.Join(at, ", tls://") + "]"
+	var all []*natsServer
+	for i := range at {
+		s := newServer(t, secrets, i+1, routes, at[i])
+		s.start()
+		all = append(all, s)
+	}
+	eventually(t, "JetStream has a leader that knows all three", func() bool {
+		for _, s := range all {
+			if s.running.JetStreamIsLeader() && len(s.running.JetStreamClusterPeers()) == 3 {
+				return true
+			}
+		}
+		return false
+	})
+	return all
+}
+
+// as connects as a user.
+func (s *natsServer) as(secrets, user string, more ...nats.Option) (*nats.Conn, error) {
+	folder := user
+	if user == "checkpointer" {
+		folder = "checkpointer-1"
+	}
+	key, err := nats.NkeyOptionFromSeed(filepath.Join(secrets, folder, "user.nk"))
+	must(s.t, err)
+	opts := append([]nats.Option{key, nats.RootCAs(filepath.Join(secrets, folder, "ca.crt"))}, more...)
+	if user != "publisher" && user != "subscriber" {
+		opts = append(opts, nats.CustomInboxPrefix("EF_INBOX."+user))
+	}
+	return nats.Connect("tls://"+s.listen(), opts...)
+}
