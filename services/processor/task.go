@@ -18,6 +18,7 @@ import (
 	"eventflux/shared/bus"
 	"eventflux/shared/checkpoint"
 	"eventflux/shared/engine"
+	"eventflux/shared/faultpoint"
 	"eventflux/shared/frame"
 	"eventflux/shared/siddhiql"
 	"eventflux/shared/wal"
@@ -331,7 +332,7 @@ func (t *task) await(ctx context.Context) (wal.Record, error) {
 	wait, cancel := context.WithCancel(ctx)
 	defer cancel()
 	if due, ok := t.core.NextTick(); ok && due > t.ticked {
-		now := time.Now().UnixMilli()
+		now := faultpoint.Now().UnixMilli()
 		if due <= now {
 			if err := t.ticks.AppendTick(now, nil); err != nil {
 				return wal.Record{}, fmt.Errorf("append tick: %w", err)

@@ -17,6 +17,7 @@ import (
 	"eventflux/services/processor"
 	"eventflux/shared/bus"
 	"eventflux/shared/control"
+	"eventflux/shared/faultpoint"
 	"eventflux/shared/siddhiql"
 )
 
@@ -185,7 +186,7 @@ func (n *Node) ingest(ctx context.Context, events, logs *nats.Conn, plans []*sid
 		Conn: events, LogConn: logs, Plans: plans, Durability: n.durability,
 		WALLimits: n.walLimits(), DLQLimits: bus.StreamLimits{Replicas: n.cfg.NATS.Replicas},
 		EventBytesMax: int(n.cfg.Ingest.EventBytesMax), MemoryMax: int64(n.cfg.Ingest.MemoryMax),
-		Version: n.version, Log: n.log,
+		Version: n.version, Log: n.log, Now: func() int64 { return faultpoint.Now().UnixMilli() },
 	})
 	if err != nil {
 		return err
