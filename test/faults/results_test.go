@@ -45,37 +45,43 @@ func offline(t *testing.T, messages []message) results {
 	t.Helper()
 	lines := write(t, "trades.ndjson", replayLines(messages))
 	all := results{}
-	for name := range logs {
-		out, err := exec.Command(binary, "replay", app(strings.ToLower(name)), "--events", lines).Output()
-		if err != nil {
-			t.Fatalf("replay of %s: %v", name, err)
-		}
-		for scan := bufio.NewScanner(bytes.NewReader(out)); scan.Scan(); {
-			var line struct {
-				Stream, Kind string
-				TS           int64
-				Data         json.RawMessage
-				Input        int
-				Clock        int64
-			}
-			must(t, json.Unmarshal(scan.Bytes(), &line))
-			r := row{kind: line.Kind, ts: line.TS, data: values(t, line.Data), input: line.Input, clock: line.Clock}
-			subject := fmt.Sprintf("out.%s.%s.%d", name, line.Stream, shard(name, r.data))
-			all[subject] = append(all[subject], r)
-		}
+	for name, partitions := range logs {
+		replayInto(t, name, partitions, lines, all)
 	}
 	return all
 }
 
+// replayInto adds what the program makes of a file of events for one app.
+func replayInto(t *testing.T, name string, partitions int, lines string, all results) {
+	t.Helper()
+	out, err := exec.Command(binary, "replay", app(strings.ToLower(name)), "--events", lines).Output()
+	if err != nil {
+		t.Fatalf("replay of %s: %v", name, err)
+	}
+	for scan := bufio.NewScanner(bytes.NewReader(out)); scan.Scan(); {
+		var line struct {
+			Stream, Kind string
+			TS           int64
+			Data         json.RawMessage
+			Input        int
+			Clock        int64
+		}
+		must(t, json.Unmarshal(scan.Bytes(), &line))
+		r := row{kind: line.Kind, ts: line.TS, data: values(t, line.Data), input: line.Input, clock: line.Clock}
+		subject := fmt.Sprintf("out.%s.%s.%d", name, line.Stream, shard(partitions, r.data))
+		all[subject] = append(all[subject], r)
+	}
+}
+
 // shard returns the partition that a row comes from. The apps with several have
 // the symbol as key, and as second value of their rows.
-func shard(app, data string) uint32 {
-	if logs[app] == 1 {
+func shard(partitions int, data string) uint32 {
+	if partitions == 1 {
 		return 0
 	}
 	hash := fnv.New32a()
 	hash.Write([]byte(strings.Trim(strings.Split(data, ",")[1], `"`)))
-	return hash.Sum32() % uint32(logs[app])
+	return hash.Sum32() % uint32(partitions)
 }
 
 // values returns the values of a JSON object or array as text.
