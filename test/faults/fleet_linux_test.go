@@ -27,6 +27,7 @@ type fleet struct {
 	disks  map[string]*disk // of some parts
 	direct []string         // URLs of the NATS servers that no link leads to
 	redis  string           // address
+	ran    []*process
 	began  time.Time
 }
 
@@ -195,6 +196,7 @@ func (f *fleet) tend() {
 			f.say("%s ended by itself, with code %d: %s", p.name, p.now.code, lastLine(p.now.log.tail()))
 		}
 		p.now, p.last = p.start(), time.Now()
+		f.ran = append(f.ran, p.now)
 		f.links.know(p.name, p.now.cmd.Process.Pid)
 	}
 }
@@ -253,7 +255,15 @@ func (f *fleet) deployAll(partitions map[string]int) {
 	f.say("deployed")
 }
 
-// copies returns which server leads a JetStream stream, or "".
+// refused returns how often a task was, because another one had taken its partition over.
+func (f *fleet) refused() (n int) {
+	for _, p := range f.ran {
+		n += strings.Count(p.log.String(), "its partition was taken over")
+	}
+	return n
+}
+
+// leads returns which server leads a JetStream stream, or "".
 func (f *fleet) leads(stream string) string {
 	s, err := f.js.Stream(f.within(3*time.Second), stream)
 	if err != nil || s.CachedInfo().Cluster == nil {
@@ -283,7 +293,10 @@ func (f *fleet) verifyAll() (n int) {
 			}
 			n++
 		}
-		f.say("%s", lastLine(f.eventflux("checkpoint", "verify", name, "--full")))
+		middle := list.Checkpoints[len(list.Checkpoints)/2] // one that was made under load
+		if middle.State == "committed" {
+			f.say("%s", lastLine(f.eventflux("checkpoint", "verify", name, fmt.Sprint(middle.Epoch), "--full")))
+		}
 	}
 	return n
 }

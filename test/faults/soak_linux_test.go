@@ -60,6 +60,7 @@ func TestCluster(t *testing.T) {
 	want = byKey(want)
 	f.awaitAll(want)
 	f.say("all %d results are there, once and in order; %d checkpoints are sound", want.count(), f.verifyAll())
+	t.Logf("%d times a task was refused, because another one had taken its partition over", f.refused())
 	t.Logf("longest wait for an acknowledgement when the server that leads the log is killed: %s", elections)
 }
 

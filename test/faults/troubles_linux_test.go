@@ -22,6 +22,7 @@ var kinds = map[string]func(*fleet, *rand.Rand) *trouble{
 	"kill a service":                   killService,
 	"kill a NATS server":               killServer,
 	"pause a service":                  pauseService,
+	"pause a processor":                pauseProcessor,
 	"pause a NATS server":              pauseServer,
 	"cut a service from NATS":          cutService,
 	"cut the leader from its peers":    cutLeader,
@@ -74,6 +75,10 @@ func paused(p *part) *trouble {
 }
 
 func pauseService(f *fleet, rnd *rand.Rand) *trouble { return paused(one(rnd, f.of(services...))) }
+
+// pauseProcessor makes a zombie: others take its partitions over, and it goes on with what
+// it was about to write.
+func pauseProcessor(f *fleet, rnd *rand.Rand) *trouble { return paused(one(rnd, f.of("processor"))) }
 
 func pauseServer(f *fleet, rnd *rand.Rand) *trouble { return paused(one(rnd, f.of("nats"))) }
 
