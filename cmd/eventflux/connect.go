@@ -23,10 +23,15 @@ type endpoint struct {
 // addServerFlags adds the flags of commands that are clients of a server. Who they are
 // is said by the settings of services, in the environment or as flags.
 func addServerFlags(f *pflag.FlagSet, s *endpoint, wait *time.Duration) {
+	addServerFlag(f, s, wait)
+	config.AddClientFlags(f)
+}
+
+// addServerFlag is addServerFlags for commands that have the flags of all settings.
+func addServerFlag(f *pflag.FlagSet, s *endpoint, wait *time.Duration) {
 	s.flags = f
 	f.StringVar(&s.url, "server", "", "NATS server (default that of nats.url, or "+nats.DefaultURL+")")
 	f.DurationVar(wait, "wait", 0, "how long to wait for the server to come up")
-	config.AddClientFlags(f)
 }
 
 // connect connects as a client that stays connected while it can. It tries for as

@@ -92,8 +92,8 @@ checkpoints. There is no way back: without --yes it only says what would go.`,
 		Args:    exactArgs("APP"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if !yes {
-				return fmt.Errorf("this would delete app %s: streams %s to %s and %s, all results and all checkpoints; repeat it with --yes",
-					args[0], bus.WALStream(args[0], 0), bus.OutStream(args[0], 0), bus.DLQStream(args[0]))
+				return fmt.Errorf("this would delete app %s for ever: its log (EFW_%[1]s_*), its results (EFO_%[1]s_*), the events that it refused (%s) and its checkpoints; repeat it with --yes",
+					args[0], bus.DLQStream(args[0]))
 			}
 			_, err := ask(cmd, &a, control.VerbRemove, control.AppRequest{App: args[0]}, func(w io.Writer, d *control.App) {
 				fmt.Fprintf(w, "app %s is removed\n", d.Name)

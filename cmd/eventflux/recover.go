@@ -254,6 +254,10 @@ func printPlan(w io.Writer, p *recovery.Plan) {
 		if !part.Exact {
 			about = "about "
 		}
+		if part.Exact && part.Frames == 0 {
+			fmt.Fprintf(w, "  partition %d: replays nothing of the log, which ends at %d\n", part.Partition, part.LogEnd)
+			continue
+		}
 		fmt.Fprintf(w, "  partition %d: replays the log from %d to %s: %s%d frames, %d events, %s; the log ends at %d\n",
 			part.Partition, part.Barrier+1, part.Target, about, part.Frames, part.Events, bytesText(part.Bytes), part.LogEnd)
 	}

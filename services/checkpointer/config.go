@@ -12,6 +12,7 @@ import (
 
 	"eventflux/services/checkpointer/consensus"
 	"eventflux/shared/store"
+	"eventflux/shared/trace"
 )
 
 // Config says what a checkpointer works with.
@@ -36,6 +37,7 @@ type Config struct {
 	Standby bool
 	Version string       // of the binary, a semver
 	Log     *slog.Logger // nil is slog.Default
+	Tracer  trace.Tracer // the zero value follows no checkpoints
 	// Now tells the time that is written down; nil is the machine's clock. How long
 	// something takes is measured without it: a clock can be set.
 	Now func() time.Time

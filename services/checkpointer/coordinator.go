@@ -158,7 +158,7 @@ func (c *coordinator) step(m message) []effect {
 		return c.whenOpened(m)
 	case msgBarrier:
 		if c.phase == collecting && m.reason != "" {
-			return c.abort("a barrier could not be appended: " + m.reason)
+			return c.abort(reasonBarrier + m.reason)
 		}
 	case msgPrepared:
 		return c.whenPrepared(m)
@@ -194,7 +194,7 @@ func (c *coordinator) tick(m message) []effect {
 		}
 	case collecting:
 		if m.now.Sub(c.opened) >= c.timeout {
-			return c.abort("it was not prepared in time by " + c.missing())
+			return c.abort(reasonLate + c.missing())
 		}
 	case paused:
 	case opening, storing, committing, aborting, looking:
@@ -261,7 +261,7 @@ func (c *coordinator) whenFound(m message) []effect {
 		return []effect{{do: doCommit, epoch: c.epoch}}
 	}
 	c.opened = time.Time{} // the next one is due
-	return c.abort("the leader changed")
+	return c.abort(reasonLeader)
 }
 
 func (c *coordinator) whenOpened(m message) []effect {
@@ -319,7 +319,7 @@ func (c *coordinator) whenStored(m message) []effect {
 	}
 	if m.reason != "" {
 		c.whole = m.gone
-		return c.abort("the manifest could not be stored: " + m.reason)
+		return c.abort(reasonStore + m.reason)
 	}
 	c.phase = committing
 	return []effect{{do: doCommit, epoch: c.epoch}}

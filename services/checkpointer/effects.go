@@ -44,9 +44,12 @@ func (l *leader) do(ctx context.Context, app string, effects []effect) {
 			})
 		default:
 			l.work.Go(func() {
+				l.spans.before(ctx, l, app, e)
 				m := l.act(ctx, app, e)
 				m.epoch = e.epoch
 				if ctx.Err() == nil {
+					l.spans.after(app, e, m)
+					l.s.tally.count(app, e, m)
 					l.tell(loopMessage{app: app, message: m})
 				}
 			})
@@ -126,8 +129,9 @@ func (l *leader) until(ctx context.Context, kind string, do func() error) messag
 }
 
 func (l *leader) openEpoch(ctx context.Context, app string, epoch state.Epoch) message {
-	c := &command{Kind: kindOpen, App: app, Epoch: epoch, Term: l.term, Time: l.s.cfg.Now()}
+	c := &command{Kind: kindOpen, App: app, Epoch: epoch, Term: l.termOf(app), Time: l.s.cfg.Now()}
 	_, _ = rand.Read(c.ID[:]) // never fails
+	l.spans.open(ctx, l.s.cfg.Tracer, c)
 	begun := time.Now()
 	faultpoint.Reach(faultpoint.OpenBefore)
 	for {
@@ -278,7 +282,7 @@ func (l *leader) storeManifest(ctx context.Context, app string, e effect) error 
 		return err
 	}
 	m := &checkpoint.Manifest{
-		App: app, Plan: a.Plan, Generation: a.Generation, Epoch: e.epoch, Term: l.term, Time: a.Open.Time.UTC(),
+		App: app, Plan: a.Plan, Generation: a.Generation, Epoch: e.epoch, Term: l.termOf(app), Time: a.Open.Time.UTC(),
 	}
 	for _, p := range e.parts {
 		m.Partitions = append(m.Partitions, *p)
@@ -296,7 +300,7 @@ func (l *leader) storeManifest(ctx context.Context, app string, e effect) error 
 	}
 	faultpoint.Reach(faultpoint.ManifestBefore)
 	err = l.s.cfg.Store.Commit(ctx, store.Commit{
-		App: app, Term: uint64(l.term), Epoch: uint64(e.epoch), Name: checkpoint.ManifestName(app, e.epoch),
+		App: app, Term: uint64(l.termOf(app)), Epoch: uint64(e.epoch), Name: checkpoint.ManifestName(app, e.epoch),
 		Manifest: data, Objects: objects,
 	})
 	faultpoint.Reach(faultpoint.ManifestDone)
@@ -330,7 +334,7 @@ func (l *leader) commit(ctx context.Context, app string, epoch state.Epoch) erro
 // record returns what Raft is to know of a manifest.
 func (l *leader) record(m *checkpoint.Manifest, name string, data []byte) *committed {
 	k := &committed{CheckpointRef: control.CheckpointRef{
-		Generation: m.Generation, Epoch: m.Epoch, Term: l.term, Time: m.Time, Manifest: name, Digest: checkpoint.SHA256(data),
+		Generation: m.Generation, Epoch: m.Epoch, Term: l.termOf(m.App), Time: m.Time, Manifest: name, Digest: checkpoint.SHA256(data),
 	}, Held: m.Hold}
 	for i := range m.Partitions {
 		p := &m.Partitions[i]
@@ -338,6 +342,7 @@ func (l *leader) record(m *checkpoint.Manifest, name string, data []byte) *commi
 		for _, c := range p.Components {
 			for _, r := range c.Runs {
 				k.StateBytes += r.RawBytes
+				k.Stored += r.Bytes
 				if r.Epoch == m.Epoch {
 					k.Bytes += r.Bytes
 				}
@@ -378,7 +383,7 @@ func (l *leader) look(ctx context.Context, app string, epoch state.Epoch) messag
 
 // fence shuts the leaders before this one out of the store.
 func (l *leader) fence(ctx context.Context, app string) {
-	err := l.s.cfg.Store.Commit(ctx, store.Commit{App: app, Term: uint64(l.term)})
+	err := l.s.cfg.Store.Commit(ctx, store.Commit{App: app, Term: uint64(l.termOf(app))})
 	if err != nil && ctx.Err() == nil {
 		l.log.Warn("the store does not know this term yet; the next checkpoint tells it", "app", app, "err", err)
 	}

@@ -40,14 +40,16 @@ const machineFormat = 1
 // appState is what is known of an app.
 type appState struct {
 	control.App
-	Tasks     map[uint32]control.Owner `json:"tasks"`
-	Places    map[uint32]string        `json:"places"`       // partition to the processor that is to run it
-	Newest    state.Epoch              `json:"newest_epoch"` // opened last
-	Decided   state.Epoch              `json:"decided_epoch"`
-	Open      *openEpoch               `json:"open,omitempty"`
-	Committed []committed              `json:"committed"` // retained, oldest first
-	Kept      []kept                   `json:"kept,omitempty"`
-	Aborted   []aborted                `json:"aborted"` // the last ones, oldest first
+	Tasks map[uint32]control.Owner `json:"tasks"`
+	// TermBase is the largest term that the store knew of the app when it was deployed.
+	TermBase  checkpoint.Term   `json:"term_base,omitempty"`
+	Places    map[uint32]string `json:"places"`       // partition to the processor that is to run it
+	Newest    state.Epoch       `json:"newest_epoch"` // opened last
+	Decided   state.Epoch       `json:"decided_epoch"`
+	Open      *openEpoch        `json:"open,omitempty"`
+	Committed []committed       `json:"committed"` // retained, oldest first
+	Kept      []kept            `json:"kept,omitempty"`
+	Aborted   []aborted         `json:"aborted"` // the last ones, oldest first
 }
 
 // openEpoch is a checkpoint that is under way.
@@ -78,6 +80,7 @@ type committed struct {
 	Barriers     []uint64 `json:"barriers"`        // sequence by partition
 	Bytes        int64    `json:"bytes"`
 	StateBytes   int64    `json:"state_bytes"`
+	Stored       int64    `json:"stored_bytes,omitempty"` // all that it refers to, as stored
 	Milliseconds float64  `json:"milliseconds"`
 }
 
@@ -192,7 +195,7 @@ func (m *machine) deploy(c *command, index uint64) any {
 		}
 		return nil
 	}
-	app := &appState{App: *c.Deploy, Tasks: map[uint32]control.Owner{}, Newest: c.Epoch, Decided: c.Epoch}
+	app := &appState{App: *c.Deploy, Tasks: map[uint32]control.Owner{}, Newest: c.Epoch, Decided: c.Epoch, TermBase: c.Term}
 	app.First = max(c.Deploy.First, 1)
 	app.Generation, app.Base, app.Deployed, app.Index = app.First, c.Epoch, c.Time, index
 	m.Apps[c.App] = app

@@ -46,6 +46,7 @@ type leader struct {
 	began    time.Time // and by the process's
 	opened   sync.Map  // opened, by app
 	barriers barrierWriters
+	spans    spans
 	tidying  sync.Mutex
 	swapping sync.Mutex
 	sweeps   sweeps
@@ -98,7 +99,10 @@ func (l *leader) run(ctx context.Context) {
 	}
 	tick := time.NewTicker(tickEvery)
 	defer tick.Stop()
+	defer l.spans.close()
+	defer l.s.beat.Stop()
 	for {
+		l.s.beat.Now()
 		select {
 		case <-ctx.Done():
 			return
@@ -116,9 +120,19 @@ func (l *leader) run(ctx context.Context) {
 	}
 }
 
+// termOf is the leadership as an app's barriers and manifests have it, and its store. It
+// is above all that the store had seen when the app was deployed, which may come from a
+// group whose terms went further than this one's have.
+func (l *leader) termOf(app string) checkpoint.Term {
+	if a := l.s.cfg.FSM.app(app); a != nil {
+		return a.TermBase + l.term
+	}
+	return l.term
+}
+
 // take makes the coordinator of an app. Whoever led before is shut out of the store.
 func (l *leader) take(ctx context.Context, a *appState) {
-	c, effects := newCoordinator(a, l.term, time.Now(), l.s.cfg.Interval, l.s.cfg.Timeout)
+	c, effects := newCoordinator(a, l.termOf(a.Name), time.Now(), l.s.cfg.Interval, l.s.cfg.Timeout)
 	l.apps[a.Name] = c
 	l.work.Go(func() { l.fence(ctx, a.Name) })
 	l.do(ctx, a.Name, effects)

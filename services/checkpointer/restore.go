@@ -111,8 +111,8 @@ func (l *leader) restore(ctx context.Context, r *control.RestoreRequest) (answer
 	if a == nil || a.Removing {
 		return answer, failure(control.CodeNotFound, "app %q was removed", r.App)
 	}
-	m.Generation, m.Epoch, m.Term, m.Time = a.Generation+1, a.Newest+1, l.term, l.s.cfg.Now().UTC()
-	open := &command{Kind: kindOpen, App: r.App, Epoch: m.Epoch, Term: l.term, Time: m.Time}
+	m.Generation, m.Epoch, m.Term, m.Time = a.Generation+1, a.Newest+1, l.termOf(r.App), l.s.cfg.Now().UTC()
+	open := &command{Kind: kindOpen, App: r.App, Epoch: m.Epoch, Term: m.Term, Time: m.Time}
 	_, _ = rand.Read(open.ID[:]) // never fails
 	if _, err := l.propose(ctx, open); err != nil {
 		return answer, fmt.Errorf("open epoch %d: %w", m.Epoch, err)
@@ -150,7 +150,7 @@ func (l *leader) storeRestored(ctx context.Context, m *checkpoint.Manifest, obje
 		return err
 	}
 	return l.s.cfg.Store.Commit(ctx, store.Commit{
-		App: m.App, Term: uint64(l.term), Epoch: uint64(m.Epoch), Name: checkpoint.ManifestName(m.App, m.Epoch),
+		App: m.App, Term: uint64(m.Term), Epoch: uint64(m.Epoch), Name: checkpoint.ManifestName(m.App, m.Epoch),
 		Manifest: data, Objects: objects,
 	})
 }

@@ -14,6 +14,8 @@ import (
 	"eventflux/services/checkpointer/consensus"
 	"eventflux/shared/bus"
 	"eventflux/shared/control"
+	"eventflux/shared/obs"
+	"eventflux/shared/trace"
 )
 
 const (
@@ -27,6 +29,8 @@ type Service struct {
 	cfg   Config
 	js    jetstream.JetStream
 	slots chan struct{} // one for each request that is being answered
+	tally tally
+	beat  obs.Beat // of the leader's loop
 
 	mu     sync.Mutex
 	leader *leader // nil while another member leads
@@ -42,6 +46,9 @@ func New(cfg Config) (*Service, error) {
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
+	}
+	if cfg.Tracer.Tracer == nil {
+		cfg.Tracer = trace.Off()
 	}
 	js, err := jetstream.New(cfg.Conn)
 	if err != nil {

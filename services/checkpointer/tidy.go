@@ -90,6 +90,7 @@ func (l *leader) trim(ctx context.Context, app string) error {
 		if err := stream.Purge(ctx, jetstream.WithPurgeSequence(first)); err != nil {
 			return fmt.Errorf("trim %s below %d: %w", bus.WALStream(app, p), first, err)
 		}
+		l.s.tally.trimmed(app, first-max(stream.CachedInfo().State.FirstSeq, 1))
 		faultpoint.Reach(faultpoint.TrimDone)
 	}
 	return nil

@@ -90,6 +90,7 @@ func (a *ack) fail(err error) {
 	if errors.Is(err, wal.ErrUnknown) || errors.Is(err, wal.ErrClosed) {
 		p = &problem{unknownOutcome, err.Error() + "; publish again, with the same " + headerID + " to have it counted once"}
 	}
+	a.s.counters.refusedFor(p.code)
 	a.s.counters.failed.note(p.text)
 	if a.to.reply == "" {
 		a.s.counters.dropped.note(p.text)

@@ -22,7 +22,14 @@ type counters struct {
 	failed     tally // messages whose events are not known to be durable
 	unanswered tally // answers that could not be sent
 	deadLost   tally // dead letters that were not stored
+
+	reasons [reasonsMax]atomic.Uint64 // messages not taken, and events, by errCode
 }
+
+const reasonsMax = 8
+
+// refusedFor counts a message, or an event, that was not taken.
+func (c *counters) refusedFor(code errCode) { c.reasons[code-unknownStream].Add(1) }
 
 // tally counts one kind of trouble, and remembers the latest case. It is logged
 // now and then, as a publisher must not be able to fill the log.
@@ -48,7 +55,9 @@ func (t *tally) add(n uint64, text string) {
 func (s *Service) watch(ctx context.Context, intakes []*intake) {
 	ticker := time.NewTicker(watchEvery)
 	defer ticker.Stop()
+	defer s.beat.Stop()
 	for {
+		s.beat.Now()
 		select {
 		case <-ctx.Done():
 			return

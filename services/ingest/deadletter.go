@@ -32,6 +32,7 @@ type deadLetters struct {
 	closing chan struct{}
 	done    chan struct{}
 	bytes   atomic.Int64
+	taken   atomic.Uint64
 	lost    *tally
 }
 
@@ -61,6 +62,7 @@ var errDeadFull = errors.New("too many wait to be stored")
 
 // add takes a dead letter, or counts it as lost.
 func (d *deadLetters) add(m *nats.Msg) {
+	d.taken.Add(1)
 	if d.bytes.Add(int64(len(m.Data))) <= deadBytesMax {
 		select {
 		case d.queue <- m:
@@ -130,6 +132,7 @@ func (in *intake) bury(m *nats.Msg, r *route) {
 	for i := range r.lanes {
 		l := &r.lanes[i]
 		for _, row := range l.refused {
+			in.s.counters.refusedFor(eventsRefused)
 			in.s.counters.refused.note(row.Err.Error())
 			for _, t := range l.targets {
 				t.refused.Add(1)

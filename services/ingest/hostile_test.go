@@ -146,9 +146,9 @@ func TestAnswersGoToInboxesAlone(t *testing.T) {
 func TestFloodOfHarm(t *testing.T) {
 	const (
 		memory  = 8 << 20
-		floods  = 4
+		floods  = 2
 		lasting = 3 * time.Second
-		served  = 20
+		served  = 5
 		// What one message takes while it is decoded, the buffers of connections, and
 		// the server in this process; measured at half of it.
 		overhead = 512 << 20
@@ -191,7 +191,7 @@ func TestFloodOfHarm(t *testing.T) {
 	ok := 0
 	begun := time.Now()
 	for tries := 0; time.Since(begun) < lasting || ok < served; tries++ {
-		if time.Since(begun) > 20*time.Second {
+		if time.Since(begun) > time.Minute {
 			t.Errorf("others are not served: %d of %d", ok, tries)
 			break
 		}

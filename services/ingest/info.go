@@ -2,6 +2,7 @@ package ingest
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/nats-io/nats.go/micro"
 
@@ -10,6 +11,7 @@ import (
 
 // Info is the answer to ef.ingest.streams.
 type Info struct {
+	Time            time.Time    `json:"time"` // of the process
 	Durability      string       `json:"durability"`
 	BytesWaiting    int64        `json:"bytes_waiting"`
 	BytesWaitingMax int64        `json:"bytes_waiting_max"`
@@ -57,6 +59,7 @@ type InfoAttribute struct {
 func (s *Service) Info() Info {
 	c := &s.counters
 	info := Info{
+		Time:            time.Now().UTC(),
 		Durability:      s.cfg.Durability.String(),
 		BytesWaiting:    c.waiting.Load(),
 		BytesWaitingMax: s.cfg.MemoryMax,
@@ -118,6 +121,8 @@ func (s *Service) openInfo() (micro.Service, error) {
 		Name:        bus.ServiceName("ingest"),
 		Version:     s.cfg.Version,
 		Description: "accepts events and appends them to the logs of apps",
+		// Each process of the service tells, while an endpoint is answered by one of them.
+		StatsHandler: func(*micro.Endpoint) any { return s.Info() },
 		Metadata: map[string]string{
 			"durability": s.cfg.Durability.String(),
 			"guarantee":  s.cfg.Durability.Guarantee(),

@@ -139,6 +139,7 @@ func (in *intake) handle(m *nats.Msg) {
 		m.Reply = "" // the events count all the same
 	}
 	if problem := in.take(m, r); problem != nil {
+		in.s.counters.refusedFor(problem.code)
 		in.s.refuse(m, problem)
 	}
 }

@@ -6,11 +6,14 @@ import (
 	"fmt"
 	"math"
 	"sync"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 
 	"eventflux/shared/bus"
+	"eventflux/shared/obs"
 	"eventflux/shared/wal"
 )
 
@@ -25,6 +28,8 @@ type Service struct {
 	listing  string // the streams that exist
 	dead     *deadLetters
 	counters counters
+	appended *prometheus.HistogramVec
+	beat     obs.Beat // of watch
 	acks     sync.Pool
 	ready    chan struct{}
 }
@@ -45,9 +50,12 @@ func New(cfg Config) (*Service, error) {
 		return nil, fmt.Errorf("ingest: %w", err)
 	}
 	s.acks.New = func() any { return &ack{s: s} }
+	s.appended = newAppended()
 	for _, l := range s.logs {
+		took := s.appended.WithLabelValues(l.app, decimal(l.part))
 		l.writer, err = wal.NewWriter(wal.WriterConfig{
-			Conn: cfg.LogConn, App: l.app, Partition: l.part, Codec: cfg.Codec, Log: cfg.Log,
+			Acknowledged: func(d time.Duration) { took.Observe(d.Seconds()) },
+			Conn:         cfg.LogConn, App: l.app, Partition: l.part, Codec: cfg.Codec, Log: cfg.Log,
 			PendingBytesMax: math.MaxInt, // MemoryMax bounds all logs together
 		})
 		if err != nil {

@@ -47,6 +47,7 @@ func (f *follower) take(ctx context.Context, m *nats.Msg) error {
 
 // refuse makes a dead letter of the whole message.
 func (f *follower) refuse(m *nats.Msg, err error) {
+	f.s.counters.refusedFor(badHeader)
 	f.in.refuseAll(f.route, &problem{badHeader, err.Error()})
 	f.in.buryAll(m, f.route, err)
 	f.ack(m.Reply)

@@ -15,6 +15,7 @@ import (
 	"eventflux/shared/control"
 	"eventflux/shared/siddhiql"
 	"eventflux/shared/store"
+	"eventflux/shared/trace"
 )
 
 // Config says what a processor works with.
@@ -52,6 +53,8 @@ type Config struct {
 	Version string
 	// Metadata of the service's info, such as the durability profile.
 	Metadata map[string]string
+	// Tracer follows checkpoints and restores; the zero value follows none.
+	Tracer trace.Tracer
 	// Log is where halts and takeovers go; nil is slog.Default.
 	Log *slog.Logger
 }

@@ -36,6 +36,7 @@ func (t *task) cut(ctx context.Context, seq uint64, f *frame.Frame) error {
 		},
 		clock: t.core.Clock(), mark: t.box.mark(), positions: map[string]string{},
 	}
+	bytes := int64(0)
 	for _, h := range s.holders {
 		h.Cut(epoch)
 		piece, err := capture(h, p.since, s.whole)
@@ -43,6 +44,7 @@ func (t *task) cut(ctx context.Context, seq uint64, f *frame.Frame) error {
 			return fmt.Errorf("log sequence %d: cut for checkpoint %d: %w", seq, epoch, err)
 		}
 		p.pieces = append(p.pieces, piece)
+		bytes += h.Bytes()
 		faultpoint.Reach(faultpoint.CutHalf)
 	}
 	for _, stream := range published(t.plan) {
@@ -52,7 +54,9 @@ func (t *task) cut(ctx context.Context, seq uint64, f *frame.Frame) error {
 	}
 	faultpoint.Reach(faultpoint.CutDone)
 	s.epoch, s.term = epoch, p.term
-	t.status.pause.Store(int64(time.Since(begun)))
+	p.begun, p.pause = begun, time.Since(begun)
+	t.status.pause.Store(int64(p.pause))
+	t.status.bytes.Store(bytes)
 	select {
 	case s.parts <- p:
 	case <-ctx.Done():

@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/nats-io/nuid"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"eventflux/shared/checkpoint"
 	"eventflux/shared/window"
@@ -56,7 +57,8 @@ type emitter struct {
 	last   uint64 // sequence of the stream's last message
 	max    int    // messages in an atomic batch
 	log    *slog.Logger
-	msg    nats.Msg // scratch
+	took   prometheus.Observer // of the time until results are durable; nil for none
+	msg    nats.Msg            // scratch
 }
 
 func newEmitter(nc *nats.Conn, stream string, last uint64, generation checkpoint.Generation, most int, log *slog.Logger) *emitter {
@@ -111,8 +113,12 @@ func batchLength(messages []message, most int) int {
 func (e *emitter) send(ctx context.Context, bytes []byte, messages []message) (int, error) {
 	next := e.last + uint64(len(messages))
 	for wait := retryWait; ; wait = min(2*wait, retryWaitMax) {
+		begun := time.Now()
 		err := e.publish(ctx, bytes, messages)
 		if err == nil {
+			if e.took != nil {
+				e.took.Observe(time.Since(begun).Seconds())
+			}
 			e.last = next
 			return len(messages), nil
 		}

@@ -28,7 +28,9 @@ func (s *Service) follow(ctx context.Context) error {
 	defer func() { _ = nudges.Unsubscribe() }() // the connection may be gone already
 	tick := time.NewTicker(heartbeatEvery)
 	defer tick.Stop()
+	defer s.beat.Stop()
 	for {
+		s.beat.Now()
 		if err := s.heartbeat(ctx); err != nil {
 			return err
 		}
@@ -62,6 +64,7 @@ func (s *Service) heartbeat(ctx context.Context) error {
 		}
 		return nil
 	}
+	s.heard.Now()
 	s.adopt(ctx, answer.Assigned)
 	if r.Leaving && (len(answer.Assigned) == 0 || answer.Alone) {
 		s.leave()

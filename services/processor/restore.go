@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"slices"
 
+	"go.opentelemetry.io/otel/attribute"
+
 	"eventflux/shared/checkpoint"
 	"eventflux/shared/control"
 	"eventflux/shared/engine"
@@ -101,7 +103,9 @@ func (t *task) begin(attached control.Attached) (err error) {
 
 // restoreFrom loads one checkpoint and opens the log behind its barrier. It fails
 // with an errPassOver where an older one may do.
-func (t *task) restoreFrom(ctx context.Context, attached control.Attached, ref control.CheckpointRef) error {
+func (t *task) restoreFrom(ctx context.Context, attached control.Attached, ref control.CheckpointRef) (err error) {
+	t.progress.Next("load", attribute.Int64("epoch", int64(ref.Epoch)))
+	defer func() { t.note(err) }()
 	m, err := checkpoint.ReadManifest(ctx, t.service.cfg.Store, ref.Manifest, ref.Digest)
 	if err != nil {
 		return passOver(err)
@@ -111,6 +115,11 @@ func (t *task) restoreFrom(ctx context.Context, attached control.Attached, ref c
 			m.App, m.Plan, len(m.Partitions), t.partition, t.plan.Name, t.plan.Digest)
 	}
 	part := &m.Partitions[t.partition]
+	// Before the results: where log and results are gone together, an older checkpoint,
+	// or none, would do as little, and begin anew as if nothing had ever been.
+	if !t.created.Equal(part.Log.Created) {
+		return lineage.Another(&part.Log, t.created)
+	}
 	if err := t.checkOutput(part); err != nil {
 		return err
 	}
@@ -120,6 +129,7 @@ func (t *task) restoreFrom(ctx context.Context, attached control.Attached, ref c
 	if err := checkpoint.Load(ctx, t.service.cfg.Store, part, ref.Epoch, t.saver.registry, t.service.cfg.Workers); err != nil {
 		return passOver(err)
 	}
+	t.progress.Next("lineage", attribute.Int64("sequence", int64(part.Log.Sequence)))
 	t.saver.committed = ref.Epoch
 	for i := range part.Components {
 		t.saver.chains[part.Components[i].ID] = part.Components[i].Runs

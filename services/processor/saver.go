@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"time"
 
+	"go.opentelemetry.io/otel/attribute"
 	"golang.org/x/sync/errgroup"
 
 	"eventflux/shared/bus"
@@ -16,6 +17,7 @@ import (
 	"eventflux/shared/faultpoint"
 	"eventflux/shared/frame"
 	"eventflux/shared/state"
+	"eventflux/shared/trace"
 )
 
 const fullEveryDefault = 10
@@ -57,6 +59,8 @@ type part struct {
 	clock     int64
 	mark      uint64            // messages in the outbox up to the barrier
 	positions map[string]string // of the newest result of each stream
+	begun     time.Time         // when the task began to cut
+	pause     time.Duration     // how long that took
 }
 
 // decision is a committed epoch with the chains of its components; or that the next
@@ -114,14 +118,19 @@ func (s *saver) run(ctx context.Context) error {
 // save stores one part, says so, and passes on what was decided.
 func (s *saver) save(ctx context.Context, p *part) error {
 	log := s.task.log.With("epoch", p.epoch)
-	stored, chains, err := s.store(ctx, p)
+	ctx, spans := s.trace(ctx, p)
+	stored, chains, err := s.store(ctx, p, spans)
+	defer func() { spans.End(err) }()
 	if err == nil {
+		s.task.status.saved.Store(int64(time.Since(p.begun.Add(p.pause))))
+		spans.Next("prepared")
 		faultpoint.Reach(faultpoint.PreparedSaid)
 		var outcome control.Outcome
 		outcome, err = s.task.service.cfg.Control.Prepared(ctx, control.PreparedRequest{
 			App: s.task.plan.Name, Epoch: p.epoch, Term: p.term, Partition: *stored,
 		})
 		if err == nil {
+			spans.Set(attribute.Bool("committed", outcome.Committed))
 			faultpoint.Reach(faultpoint.DecisionKnown)
 			s.tell(ctx, log, outcome, chains)
 			return nil
@@ -197,7 +206,7 @@ func (s *saver) fail(ctx context.Context, p *part, cause error) error {
 }
 
 // store makes the part durable: runs in the store, results in the output stream.
-func (s *saver) store(ctx context.Context, p *part) (*checkpoint.Partition, map[string][]checkpoint.Run, error) {
+func (s *saver) store(ctx context.Context, p *part, spans *trace.Steps) (*checkpoint.Partition, map[string][]checkpoint.Run, error) {
 	components := make([]checkpoint.Component, len(p.pieces))
 	group, storing := errgroup.WithContext(ctx)
 	group.SetLimit(s.task.service.cfg.Workers)
@@ -210,6 +219,7 @@ func (s *saver) store(ctx context.Context, p *part) (*checkpoint.Partition, map[
 	if err := group.Wait(); err != nil {
 		return nil, nil, err
 	}
+	spans.Next("results durable")
 	if !s.task.box.reached(ctx, p.mark) {
 		return nil, nil, fmt.Errorf("results up to the barrier are not durable: %w", context.Cause(ctx))
 	}

@@ -12,9 +12,12 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/nats-io/nuid"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"eventflux/shared/control"
+	"eventflux/shared/obs"
 	"eventflux/shared/siddhiql"
+	"eventflux/shared/trace"
 )
 
 // Service runs the tasks that are assigned to it.
@@ -31,6 +34,9 @@ type Service struct {
 	drain   context.CancelFunc
 	leaving atomic.Bool
 	alone   chan struct{} // closed: nothing is assigned any more, or nobody could take it over
+	beat    obs.Beat      // of follow
+	heard   obs.Beat      // of the checkpointer's answers
+	emitted *prometheus.HistogramVec
 	ended   chan struct{} // closed: Run has returned
 }
 
@@ -66,13 +72,16 @@ func New(cfg Config) (*Service, error) {
 	if cfg.Workers == 0 {
 		cfg.Workers = runtime.GOMAXPROCS(0)
 	}
+	if cfg.Tracer.Tracer == nil {
+		cfg.Tracer = trace.Off()
+	}
 	js, err := cfg.jetStream()
 	if err != nil {
 		return nil, fmt.Errorf("processor: %w", err)
 	}
 	s := &Service{
 		cfg: cfg, js: js, incarnation: nuid.Next(), changed: make(chan struct{}, 1),
-		tasks: map[slot]*assignedTask{}, alone: make(chan struct{}), ended: make(chan struct{}),
+		tasks: map[slot]*assignedTask{}, alone: make(chan struct{}), ended: make(chan struct{}), emitted: newEmitted(),
 	}
 	s.running, s.drain = context.WithCancel(context.Background())
 	return s, nil
@@ -141,6 +150,7 @@ func (s *Service) start(ctx context.Context, plan *siddhiql.Plan, as control.Ass
 func (s *Service) stop(t *assignedTask) {
 	t.cancel()
 	<-t.ended
+	s.emitted.DeleteLabelValues(t.as.App, decimal(t.as.Partition))
 	s.mu.Lock()
 	delete(s.tasks, slot{t.as.App, t.as.Partition})
 	s.mu.Unlock()

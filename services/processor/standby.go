@@ -66,9 +66,11 @@ func (t *task) standBy(ctx context.Context) error {
 		return err
 	}
 	t.log.Info("task stands by", "checkpoint", t.status.restored.Load(), "from", t.reader.Position(), "log_end", t.reader.Tail())
+	t.progress.replay(t.reader)
 	t.status.set(stateReplaying, nil)
 	for {
 		if t.reader.AtTail() && t.status.is() != stateStandby {
+			t.progress.end(nil)
 			t.status.set(stateStandby, nil)
 		}
 		if err := t.makeRoom(waiting); err != nil {
@@ -79,6 +81,7 @@ func (t *task) standBy(ctx context.Context) error {
 		if err != nil {
 			return t.unlessPromoted(ctx, err)
 		}
+		t.status.tail.Store(t.reader.Tail())
 		if err := t.applyStandby(ctx, record); err != nil {
 			return err
 		}

@@ -52,6 +52,18 @@ type status struct {
 	promoted   atomic.Bool
 	mismatches atomic.Uint64 // barriers at which a standby's state was not the owner's
 	pause      atomic.Int64  // of the task at the newest barrier, ns
+	saved      atomic.Int64  // how long the newest part took to be durable, ns
+	bytes      atomic.Int64  // of the state at the newest barrier, estimated
+	lineage    atomic.Uint64 // logs that were not the one of the checkpoint
+	damaged    atomic.Uint64 // checkpoints whose state was another than was cut
+
+	frames atomic.Uint64
+	tail   atomic.Uint64 // the log's last sequence, as far as the task knows
+	atHand atomic.Int64  // when the server stored the frame that is being applied, ms; 0: none is
+	replay atomic.Uint64 // frames behind the checkpoint at the takeover
+
+	restoring atomic.Int64 // how long the start took until the log could be replayed, ns
+	replaying atomic.Int64 // and the replay after it, ns; 0 until it is over
 }
 
 func (s *status) set(to phase, err error) {
@@ -76,6 +88,7 @@ func (s *status) caughtUp() {
 
 func (s *status) count(seq uint64, done engine.Applied, results int, dropped uint64) {
 	s.applied.Store(seq)
+	s.frames.Add(1)
 	s.events.Add(uint64(done.Events))
 	s.duplicates.Add(uint64(done.Duplicates))
 	s.results.Add(uint64(results))
@@ -117,8 +130,29 @@ type TaskInfo struct {
 	// Mismatches counts the barriers at which the state of a standby was not that of the
 	// partition's owner.
 	Mismatches uint64 `json:"digest_mismatches"`
-	// PauseSeconds is how long the newest barrier kept the task from the next frame.
+	// PauseSeconds is how long the newest barrier kept the task from the next frame,
+	// SaveSeconds how long its state took to be durable beside the task.
 	PauseSeconds float64 `json:"barrier_pause_seconds"`
+	SaveSeconds  float64 `json:"save_seconds"`
+	// StateBytes estimates the memory of the state at the newest barrier.
+	StateBytes int64 `json:"state_bytes"`
+	// Frames counts those applied since the start.
+	Frames uint64 `json:"frames"`
+	// LogEnd is the log's last sequence, as far as the task knows.
+	LogEnd uint64 `json:"log_end"`
+	// ReplayFrames is how many frames the log had behind the checkpoint at the start.
+	ReplayFrames uint64 `json:"replay_frames"`
+	// RestoreSeconds is how long the start took until the task could replay,
+	// ReplaySeconds how long the replay took after that; 0 until it is over.
+	RestoreSeconds float64 `json:"restore_seconds"`
+	ReplaySeconds  float64 `json:"replay_seconds"`
+	// LineageMismatches counts the starts that found another log than the checkpoint's,
+	// RestoreMismatches those that found a checkpoint to restore another state than was
+	// cut.
+	LineageMismatches uint64 `json:"lineage_mismatches"`
+	RestoreMismatches uint64 `json:"restore_mismatches"`
+
+	atHand time.Time // when the server stored the frame that is being applied; zero: none is
 }
 
 // Alive reports whether the task applies frames, or is about to.
@@ -154,13 +188,22 @@ func (t *task) info() TaskInfo {
 		Applied: s.applied.Load(), Events: s.events.Load(), Results: s.results.Load(),
 		Duplicates: s.duplicates.Load(), Dropped: s.dropped.Load(), Repeated: s.repeated.Load(),
 		Generation: s.generation.Load(), Restored: s.restored.Load(), Unusable: s.unusable.Load(), Checkpoint: s.committed.Load(),
-		Promoted: s.promoted.Load(), Mismatches: s.mismatches.Load(), PauseSeconds: time.Duration(s.pause.Load()).Seconds(),
+		Promoted: s.promoted.Load(), Mismatches: s.mismatches.Load(),
+		PauseSeconds: seconds(&s.pause), SaveSeconds: seconds(&s.saved), StateBytes: s.bytes.Load(),
+		Frames: s.frames.Load(), LogEnd: max(s.tail.Load(), s.applied.Load()), ReplayFrames: s.replay.Load(),
+		RestoreSeconds: seconds(&s.restoring), ReplaySeconds: seconds(&s.replaying),
+		LineageMismatches: s.lineage.Load(), RestoreMismatches: s.damaged.Load(),
+	}
+	if ms := s.atHand.Load(); ms != 0 {
+		info.atHand = time.UnixMilli(ms)
 	}
 	if s.err != nil {
 		info.Error = s.err.Error()
 	}
 	return info
 }
+
+func seconds(ns *atomic.Int64) float64 { return time.Duration(ns.Load()).Seconds() }
 
 // announce makes the service known to the NATS service registry. Its endpoint
 // ef.processor.tasks lists the tasks as JSON.
@@ -185,7 +228,7 @@ func (s *Service) announce() (micro.Service, error) {
 }
 
 func (s *Service) answerTasks(r micro.Request) {
-	data, err := json.Marshal(map[string]any{"tasks": s.Tasks()})
+	data, err := json.Marshal(map[string]any{"processor": s.cfg.ID, "time": time.Now().UTC(), "tasks": s.Tasks()})
 	if err != nil {
 		_ = r.Error("500", err.Error(), nil)
 		return

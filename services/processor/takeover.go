@@ -48,7 +48,9 @@ func (t *task) takeOver(ctx context.Context) ([]position, *emitter, error) {
 		if err != nil {
 			return nil, nil, fmt.Errorf("fence output stream %s: %w", stream, err)
 		}
-		return last, newEmitter(t.nc, stream, end+1, t.generation, t.service.cfg.BatchMessagesMax, t.log), nil
+		emit := newEmitter(t.nc, stream, end+1, t.generation, t.service.cfg.BatchMessagesMax, t.log)
+		emit.took = t.service.emitted.WithLabelValues(t.plan.Name, decimal(t.partition))
+		return last, emit, nil
 	}
 }
 

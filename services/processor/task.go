@@ -51,6 +51,7 @@ type task struct {
 	end        *uint64          // the log's last sequence when the task was told to drain
 	saver      *saver           // nil without checkpoints
 	standby    *standby         // nil for the partition's own task
+	progress   *progress
 }
 
 func newTask(s *Service, plan *siddhiql.Plan, partition uint32) *task {
@@ -108,7 +109,9 @@ func unavailable(err error) bool {
 }
 
 // try opens what the task needs and runs its parts; it returns why it ended.
-func (t *task) try(ctx context.Context) error {
+func (t *task) try(ctx context.Context) (err error) {
+	t.progress = t.newProgress(ctx, "restore")
+	defer func() { t.progress.end(err) }()
 	if t.standby != nil {
 		if err := t.standBy(ctx); err != nil {
 			if t.reader != nil {
@@ -120,6 +123,8 @@ func (t *task) try(ctx context.Context) error {
 		t.status.promoted.Store(true)
 		defer t.standby.reports.Wait()
 		defer t.reader.Close()
+		t.progress.end(nil)
+		t.progress = t.newProgress(ctx, "promote")
 	}
 	if err := t.open(ctx); err != nil {
 		return err
@@ -127,12 +132,14 @@ func (t *task) try(ctx context.Context) error {
 	if err := t.checkMark(ctx); err != nil {
 		return err
 	}
+	t.progress.Next("attach")
 	attached, err := t.attach(ctx)
 	if err != nil {
 		return err
 	}
 	t.generation, t.held = max(attached.Generation, 1), attached.Held
 	t.status.generation.Store(uint64(t.generation))
+	t.progress.Next("fence")
 	last, emit, err := t.takeOver(ctx)
 	if err != nil {
 		return err
@@ -153,6 +160,7 @@ func (t *task) try(ctx context.Context) error {
 		return err
 	}
 	t.log.Info("task took over", "checkpoint", t.status.restored.Load(), "from", t.reader.Position(), "log_end", t.reader.Tail())
+	t.progress.replay(t.reader)
 	t.status.set(stateReplaying, nil)
 
 	ctx, cancel := context.WithCancel(ctx)
@@ -205,9 +213,11 @@ func (t *task) logReader() wal.ReaderConfig {
 func (t *task) consume(ctx context.Context) error {
 	for {
 		if t.reader.AtTail() {
+			t.progress.end(nil)
 			t.status.caughtUp()
 		}
 		if t.held && t.reader.Position() > t.start.Sequence {
+			t.progress.end(nil)
 			return t.hold(ctx)
 		}
 		record, more, err := t.next(ctx)
@@ -219,9 +229,12 @@ func (t *task) consume(ctx context.Context) error {
 			return nil
 		}
 		t.settle()
+		t.status.tail.Store(t.reader.Tail())
+		t.status.atHand.Store(record.Time.UnixMilli())
 		if err := t.apply(ctx, record); err != nil {
 			return err
 		}
+		t.status.atHand.Store(0)
 	}
 }
 

@@ -28,6 +28,12 @@ const (
 	phaseDone    = "done"
 )
 
+// Kinds of jobs.
+const (
+	kindRestore = "restore"
+	kindVerify  = "verify"
+)
+
 // States of a job.
 const (
 	jobRunning = "running"
@@ -49,9 +55,27 @@ type jobs struct {
 	byID   map[string]*job
 	order  []string // as they began
 	number uint64
+	ended  map[string]endedJobs // by kind
 }
 
-func newJobs(s *Service) *jobs { return &jobs{s: s, byID: map[string]*job{}} }
+type endedJobs struct{ done, failed uint64 }
+
+func newJobs(s *Service) *jobs {
+	return &jobs{s: s, byID: map[string]*job{}, ended: map[string]endedJobs{}}
+}
+
+// count counts a job that has ended.
+func (j *jobs) count(kind string, failed bool) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	e := j.ended[kind]
+	if failed {
+		e.failed++
+	} else {
+		e.done++
+	}
+	j.ended[kind] = e
+}
 
 // job is one that runs or has ended.
 type job struct {
@@ -174,6 +198,7 @@ func (j *job) end(result any, err error) {
 		j.at.State, j.at.Phase, j.at.Error = jobFailed, at.Phase, err.Error()
 	}
 	j.mu.Unlock()
+	j.s.jobs.count(at.Kind, err != nil)
 	j.publish()
 	if err != nil {
 		j.s.cfg.Log.Error("recovery job failed", "job", at.Job, "kind", at.Kind, "app", at.App, "phase", at.Phase, "err", err)

@@ -26,7 +26,7 @@ func (s *Service) startRestore(ctx, life context.Context, work *sync.WaitGroup, 
 	if err := r.complete(); err != nil {
 		return nil, err
 	}
-	return s.jobs.start(life, work, "restore", r.App, func(ctx context.Context, j *job) (any, error) {
+	return s.jobs.start(life, work, kindRestore, r.App, func(ctx context.Context, j *job) (any, error) {
 		return s.restore(ctx, r, j)
 	})
 }

@@ -30,7 +30,7 @@ func (s *Service) startVerify(ctx, life context.Context, work *sync.WaitGroup, r
 	if err != nil {
 		return nil, err
 	}
-	return s.jobs.start(life, work, "verify", r.App, func(ctx context.Context, j *job) (any, error) {
+	return s.jobs.start(life, work, kindVerify, r.App, func(ctx context.Context, j *job) (any, error) {
 		report, err := h.verify(ctx, ref, r.Level, j.effort(s.cfg.Workers))
 		if err == nil && !report.Sound {
 			j.advise(fmt.Sprintf("eventflux checkpoint ls %s", r.App))

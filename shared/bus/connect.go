@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -40,6 +41,9 @@ type ConnectConfig struct {
 	Inbox string
 	// Log is where the connection's ups and downs go; nil is slog.Default.
 	Log *slog.Logger
+	// Changed is told when the connection is lost and when it is there again; nil for
+	// nobody. It must be quick.
+	Changed func(connected bool)
 }
 
 // Connect returns a connection that stays for ever: it reconnects without end,
@@ -58,7 +62,13 @@ func Connect(ctx context.Context, cfg ConnectConfig) (*nats.Conn, error) {
 		return nil, fmt.Errorf("connect to NATS at %s: %w", cfg.where(), err)
 	}
 	connected := make(chan struct{})
-	opts = append(opts, nats.ConnectHandler(func(*nats.Conn) { close(connected) }))
+	// The client forgets why an attempt has failed when it begins the next one.
+	var last atomic.Pointer[error]
+	opts = append(opts, nats.ConnectHandler(func(*nats.Conn) { close(connected) }),
+		nats.ReconnectErrHandler(func(_ *nats.Conn, err error) {
+			last.Store(&err)
+			cfg.Log.Debug("reconnect to NATS", "connection", cfg.Name, "nats", cfg.where(), "err", err)
+		}))
 	nc, err := nats.Connect(cfg.URL, opts...)
 	if err != nil {
 		return nil, fmt.Errorf("connect to NATS at %s: %w", cfg.where(), err)
@@ -71,6 +81,9 @@ func Connect(ctx context.Context, cfg ConnectConfig) (*nats.Conn, error) {
 		return nc, nil
 	case <-ctx.Done():
 		err := errors.Join(ctx.Err(), nc.LastError())
+		if why := last.Load(); why != nil && nc.LastError() == nil {
+			err = errors.Join(ctx.Err(), *why)
+		}
 		nc.Close()
 		return nil, fmt.Errorf("connect to NATS at %s: %w", cfg.where(), err)
 	}
@@ -85,6 +98,10 @@ func (cfg *ConnectConfig) where() string {
 
 func (cfg *ConnectConfig) options() ([]nats.Option, error) {
 	log := cfg.Log.With("connection", cfg.Name, "nats", cfg.where())
+	changed := cfg.Changed
+	if changed == nil {
+		changed = func(bool) {}
+	}
 	opts := []nats.Option{
 		nats.Name(cfg.Name),
 		nats.Timeout(dialTimeout),
@@ -96,12 +113,15 @@ func (cfg *ConnectConfig) options() ([]nats.Option, error) {
 		nats.ReconnectBufSize(-1),
 		nats.RetryOnFailedConnect(true),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
+			changed(false)
 			if err != nil {
 				log.Warn("disconnected from NATS; reconnecting", "err", err)
 			}
 		}),
-		nats.ReconnectErrHandler(func(_ *nats.Conn, err error) { log.Debug("reconnect to NATS", "err", err) }),
-		nats.ReconnectHandler(func(*nats.Conn) { log.Info("connected to NATS again") }),
+		nats.ReconnectHandler(func(*nats.Conn) {
+			changed(true)
+			log.Info("connected to NATS again")
+		}),
 		nats.ErrorHandler(func(_ *nats.Conn, sub *nats.Subscription, err error) {
 			subject := ""
 			if sub != nil {

@@ -54,11 +54,20 @@ func EnsureWAL(ctx context.Context, js jetstream.JetStream, app string, p uint32
 	if l.AgeMax != 0 {
 		return nil, fmt.Errorf("log of %s: an age limit of %s would drop events that no checkpoint holds", app, l.AgeMax)
 	}
+	return ensure(ctx, js, app, walConfig(app, p, l))
+}
+
+func walConfig(app string, p uint32, l StreamLimits) jetstream.StreamConfig {
 	cfg := l.config(WALStream(app, p), WALSubject(app, p))
 	cfg.DenyDelete = true
 	// Reads go to the leader: after a takeover a replica may not have the end yet.
 	cfg.AllowDirect = false
-	return ensure(ctx, js, app, cfg)
+	return cfg
+}
+
+// WALDifferences lists the settings of a log under which its promises do not hold.
+func WALDifferences(have jetstream.StreamConfig, app string, p uint32) []string {
+	return differences(have, walConfig(app, p, StreamLimits{}))
 }
 
 // EnsureOut returns the stream of a partition's results, and creates it if
@@ -66,10 +75,19 @@ func EnsureWAL(ctx context.Context, js jetstream.JetStream, app string, p uint32
 // are never dropped for want of it. AgeMax does drop them, and must be longer
 // than a task can be down: a restored task goes on after the newest result.
 func EnsureOut(ctx context.Context, js jetstream.JetStream, app string, p uint32, l StreamLimits) (jetstream.Stream, error) {
+	return ensure(ctx, js, app, outConfig(app, p, l))
+}
+
+func outConfig(app string, p uint32, l StreamLimits) jetstream.StreamConfig {
 	cfg := l.config(OutStream(app, p), OutSubjects(app, p), FenceSubject(app, p))
 	cfg.AllowAtomicPublish = true
 	cfg.AllowDirect = true // for subscribers who look up single results
-	return ensure(ctx, js, app, cfg)
+	return cfg
+}
+
+// OutDifferences is WALDifferences for the results of a partition.
+func OutDifferences(have jetstream.StreamConfig, app string, p uint32) []string {
+	return differences(have, outConfig(app, p, StreamLimits{}))
 }
 
 // EnsureDLQ returns the stream of an app's refused events, and creates it if
@@ -82,10 +100,19 @@ func EnsureDLQ(ctx context.Context, js jetstream.JetStream, app string, l Stream
 	if l.BytesMax == 0 {
 		l.BytesMax = dlqBytesMax
 	}
+	return ensure(ctx, js, app, dlqConfig(app, l))
+}
+
+func dlqConfig(app string, l StreamLimits) jetstream.StreamConfig {
 	cfg := l.config(DLQStream(app), DLQSubjects(app))
 	cfg.Discard = jetstream.DiscardOld
 	cfg.AllowDirect = true
-	return ensure(ctx, js, app, cfg)
+	return cfg
+}
+
+// DLQDifferences is WALDifferences for the events that an app refused.
+func DLQDifferences(have jetstream.StreamConfig, app string) []string {
+	return differences(have, dlqConfig(app, StreamLimits{}))
 }
 
 func (l StreamLimits) config(name string, subjects ...string) jetstream.StreamConfig {

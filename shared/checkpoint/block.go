@@ -140,7 +140,7 @@ type reader struct {
 
 func (r *reader) fail(at int, format string, args ...any) {
 	if r.err == nil {
-		r.err = &CorruptError{r.object, fmt.Sprintf(format, args...), at}
+		r.err = &CorruptError{Object: r.object, What: fmt.Sprintf(format, args...), Offset: at}
 	}
 }
 

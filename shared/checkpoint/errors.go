@@ -12,6 +12,9 @@ var (
 	// ErrVersion is returned for an object of a newer format. It is whole: read it with
 	// the version that wrote it or a newer one.
 	ErrVersion = errors.New("checkpoint of a newer version")
+	// ErrDigest is what those of the *CorruptErrors are where every byte is as it was
+	// written, and the state that comes of it is not.
+	ErrDigest = errors.New("digest differs")
 )
 
 // CorruptError says which object is damaged, where, and how.
@@ -19,6 +22,7 @@ type CorruptError struct {
 	Object string // name in the store
 	What   string // what was found, and what was to be expected
 	Offset int    // position in the object; -1: it is about the whole
+	digest bool
 }
 
 // Error tells object, what and where.
@@ -29,9 +33,11 @@ func (e *CorruptError) Error() string {
 	return fmt.Sprintf("%v: %s: %s (at byte %d)", ErrCorrupt, e.Object, e.What, e.Offset)
 }
 
-// Is makes the error an ErrCorrupt.
-func (e *CorruptError) Is(target error) bool { return target == ErrCorrupt }
+// Is makes the error an ErrCorrupt, and an ErrDigest if it is one.
+func (e *CorruptError) Is(target error) bool {
+	return target == ErrCorrupt || target == ErrDigest && e.digest
+}
 
 func corrupt(object string, offset int, format string, args ...any) error {
-	return &CorruptError{object, fmt.Sprintf(format, args...), offset}
+	return &CorruptError{Object: object, What: fmt.Sprintf(format, args...), Offset: offset}
 }

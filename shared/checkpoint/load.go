@@ -154,5 +154,7 @@ func compareDigest(c *Component, got state.Digest) error {
 	if got == c.Digest {
 		return nil
 	}
-	return corrupt(c.ID, -1, "digest of the entries is %s, the manifest says %s", got, c.Digest)
+	return &CorruptError{
+		Object: c.ID, What: fmt.Sprintf("digest of the entries is %s, the manifest says %s", got, c.Digest), Offset: -1, digest: true,
+	}
 }

@@ -29,6 +29,7 @@ type Config struct {
 	Recovery   Recovery
 	Processor  Processor
 	Raft       Raft
+	Metrics    Metrics
 	Log        Log
 
 	sources map[string]Source
@@ -116,6 +117,11 @@ type Raft struct {
 	// and the certificate of this member, which has its ID, with its key. "" for
 	// connections without TLS.
 	CA, Cert, Key string
+}
+
+// Metrics says where operators look at the process.
+type Metrics struct {
+	Listen string // of the HTTP server with metrics and health; "" for none
 }
 
 // Log has the settings of the program's own log.

@@ -82,6 +82,7 @@ func settings(c *Config) []setting {
 		stringRow("raft.ca", "", "file with the authorities that sign the certificates of checkpointers; empty for no TLS", &c.Raft.CA, anyText),
 		stringRow("raft.cert", "", "file with the certificate of this checkpointer, which has its raft.id", &c.Raft.Cert, anyText),
 		stringRow("raft.key", "", "file with the key of raft.cert", &c.Raft.Key, anyText),
+		stringRow("metrics.listen", "", "address for /metrics, /healthz and /readyz over HTTP; empty for none", &c.Metrics.Listen, emptyOr(hostPort)),
 		levelRow("log.level", slog.LevelInfo, "least severe message that is logged: debug, info, warn or error", &c.Log.Level),
 		stringRow("log.format", string(Text), "text for a person, json for a program", &c.Log.Format, oneOf(Text, JSON)),
 	}

@@ -280,6 +280,7 @@ type Status struct {
 	Term    checkpoint.Term `json:"term"`
 	Commit  uint64          `json:"commit_index"`
 	Applied uint64          `json:"applied_index"`
+	Time    time.Time       `json:"time"` // of its clock
 	Peers   []Peer          `json:"peers"`
 }
 

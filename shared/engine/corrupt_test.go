@@ -128,7 +128,7 @@ func TestAlteredEntriesAreSurvived(t *testing.T) {
 				if n >= 4 && n%7 > 0 {
 					continue // many of them are alike
 				}
-				step := 1 + len(e.Value)/40
+				step := 1 + len(e.Value)/12
 				for at := 0; at < len(e.Value); at += step {
 					try(n, e.Value[:at])
 					for _, b := range []byte{0, 0x7f, 0xff, e.Value[at] + 1} {

@@ -33,7 +33,7 @@ const timeFormat = "2006-01-02T15:04:05.000000000Z"
 // fails with an *Error, with a *wal.TrimmedError, or with what keeps it from knowing.
 func OpenBehind(ctx context.Context, cfg wal.ReaderConfig, created time.Time, l *checkpoint.Lineage) (*wal.Reader, error) {
 	if !created.Equal(l.Created) {
-		return nil, differs(l, "it is another stream, made %s and not %s", created.UTC().Format(timeFormat), l.Created.UTC().Format(timeFormat))
+		return nil, Another(l, created)
 	}
 	cfg.From = l.Sequence
 	r, err := wal.OpenReader(ctx, cfg)
@@ -49,6 +49,11 @@ func OpenBehind(ctx context.Context, cfg wal.ReaderConfig, created time.Time, l 
 		return nil, err
 	}
 	return r, nil
+}
+
+// Another returns the *Error for a log whose stream was made at another time.
+func Another(l *checkpoint.Lineage, created time.Time) error {
+	return differs(l, "it is another stream, made %s and not %s", created.UTC().Format(timeFormat), l.Created.UTC().Format(timeFormat))
 }
 
 func checkBarrier(ctx context.Context, r *wal.Reader, l *checkpoint.Lineage) error {

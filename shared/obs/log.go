@@ -1,5 +1,6 @@
-// Package obs sets up what operators see of a running process: its log. What is
-// logged is left to the services.
+// Package obs sets up what operators see of a running process: its log, its metrics and
+// health over HTTP, and where its traces go. What is logged, measured and traced is left
+// to the services.
 package obs
 
 import (

@@ -3,6 +3,7 @@ package wal
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"eventflux/shared/frame"
 )
@@ -65,6 +66,7 @@ func (w *Writer) loop(ctx context.Context, c carrier) (unsent *group, err error)
 			}
 			continue
 		}
+		begun := time.Now()
 		c.begin(current)
 		w.finish(written)
 		ahead := w.encodeNext(w.takeSealed)
@@ -75,6 +77,9 @@ func (w *Writer) loop(ctx context.Context, c carrier) (unsent *group, err error)
 			return ahead, err
 		}
 		current.seq = seq
+		if w.cfg.Acknowledged != nil {
+			w.cfg.Acknowledged(time.Since(begun))
+		}
 		written, current = current, ahead
 	}
 }

@@ -1,6 +1,7 @@
 package deploy
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -80,7 +81,10 @@ func TestServicesAndUsers(t *testing.T) {
 	// Every process is scraped.
 	var scrape struct {
 		Jobs []struct {
-			Static []struct{ Targets []string } `yaml:"static_configs"`
+			DNS []struct {
+				Names []string
+				Port  int
+			} `yaml:"dns_sd_configs"`
 		} `yaml:"scrape_configs"`
 	}
 	data, err := os.ReadFile(filepath.Join(root, "deploy/prometheus/prometheus.yml"))
@@ -88,9 +92,9 @@ func TestServicesAndUsers(t *testing.T) {
 	must(t, yaml.Unmarshal(data, &scrape))
 	scraped := map[string]bool{}
 	for _, j := range scrape.Jobs {
-		for _, c := range j.Static {
-			for _, target := range c.Targets {
-				scraped[target] = true
+		for _, c := range j.DNS {
+			for _, name := range c.Names {
+				scraped[fmt.Sprintf("%s:%d", name, c.Port)] = true
 			}
 		}
 	}

@@ -2,11 +2,13 @@ package deploy
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -24,14 +26,26 @@ func keys(t testing.TB) string {
 	return dir
 }
 
-// address returns one of loopback that is free.
+// address returns one of loopback that is free. It lies below the ports that systems give
+// to connections, so that none of those takes it before its server does.
 func address(t testing.TB) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	must(t, err)
-	must(t, l.Close())
-	return l.Addr().String()
+	for range 1000 {
+		at := fmt.Sprint("127.0.0.1:", 10_000+rand.IntN(20_000))
+		if _, taken := given.LoadOrStore(at, true); taken {
+			continue
+		}
+		if l, err := net.Listen("tcp", at); err == nil {
+			must(t, l.Close())
+			return at
+		}
+	}
+	t.Fatal("no port of loopback is free")
+	return ""
 }
+
+// given are the addresses that tests of this process have.
+var given sync.Map
 
 // natsServer is a server with the files of deploy/nats.
 type natsServer struct {

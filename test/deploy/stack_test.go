@@ -19,7 +19,6 @@ import (
 	yaml "go.yaml.in/yaml/v3"
 
 	"eventflux/cmd/eventflux/node"
-	"eventflux/shared/config"
 )
 
 // composeFile is what the tests read of a compose file.
@@ -170,20 +169,14 @@ func (s *stack) environment(name string) []string {
 	if !ok {
 		s.t.Fatalf("compose.yaml has no service %s", name)
 	}
-	known := map[string]bool{}
-	for _, row := range config.Default().Settings() {
-		known["EVENTFLUX_"+strings.ToUpper(strings.ReplaceAll(row.Name, ".", "_"))] = true
-	}
 	var env []string
 	for variable, value := range one.Environment {
-		switch {
-		case variable == "EVENTFLUX_METRICS_LISTEN" && !known[variable]:
-			continue
-		case variable == "EVENTFLUX_METRICS_LISTEN":
+		switch variable {
+		case "EVENTFLUX_METRICS_LISTEN":
 			value = "127.0.0.1:0"
-		case variable == "EVENTFLUX_DATA":
+		case "EVENTFLUX_DATA":
 			value = s.data[name]
-		case variable == "EVENTFLUX_RAFT_LISTEN":
+		case "EVENTFLUX_RAFT_LISTEN":
 			value = s.raft[name]
 		}
 		value = strings.ReplaceAll(value, "/secrets/", filepath.Join(s.secrets, one.role())+"/")

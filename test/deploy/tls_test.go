@@ -139,13 +139,11 @@ func TestNoTLSOnTheOtherSide(t *testing.T) {
 	err = connect(t, "nats://"+l.Addr().String(), bus.ConnectConfig{
 		CAFile: filepath.Join(secrets, "ingest/ca.crt"), NKeyFile: filepath.Join(secrets, "ingest/user.nk"),
 	})
-	if err == nil || !strings.Contains(err.Error(), "secure") {
-		t.Errorf("%v", err)
+	if err == nil {
+		t.Error("it is talked to")
 	}
-	for len(heard) > 0 {
-		if line := <-heard; line != "" {
-			t.Errorf("it was sent %q", line)
-		}
+	if line := <-heard; line != "" { // it was tried once at least
+		t.Errorf("it was sent %q", line)
 	}
 }
 

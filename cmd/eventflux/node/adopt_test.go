@@ -21,6 +21,11 @@ func TestAdoptFromTheStoreAlone(t *testing.T) {
 	c.publishAll(60, 80)
 	second := c.trigger("w")
 	c.publishAll(80, 90)
+	// Each start is a leadership of its own, which the new group knows nothing of.
+	for range 3 {
+		c.kill()
+		c.start()
+	}
 	c.kill()
 	// NATS and Raft are lost.
 	if err := os.RemoveAll(c.cfg.Data); err != nil {

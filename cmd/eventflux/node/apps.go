@@ -54,7 +54,8 @@ func (n *Node) newProcessor(ctx context.Context) (*processor.Service, error) {
 		WAL: n.walLimits(), Out: bus.StreamLimits{Replicas: n.cfg.NATS.Replicas}, Version: n.version,
 		Control: n.control, Store: n.store, Compression: choice,
 		FullEvery: n.cfg.Checkpoint.FullEvery, Workers: n.cfg.Recovery.Workers,
-		Metadata: map[string]string{"processor": id, "durability": n.durability.String(), "guarantee": n.durability.Guarantee()},
+		Tracer:   n.seen.exporter.Tracer(),
+		Metadata: map[string]string{"processor": id, "durability": n.durability.String(), "guarantee": n.durability.Guarantee(), "nats": n.natsKind()},
 		Log:      n.log,
 	})
 }
@@ -191,9 +192,12 @@ func (n *Node) ingest(ctx context.Context, events, logs *nats.Conn, plans []*sid
 	if err != nil {
 		return err
 	}
+	defer n.watch(in)()
 	serving := start(in.Run)
 	select {
 	case <-in.Ready():
+		n.seen.serving.Store(true)
+		defer n.seen.serving.Store(false)
 		ready(plans)
 		<-ctx.Done()
 	case err := <-serving.ended:

@@ -18,6 +18,7 @@ import (
 	"eventflux/shared/compress"
 	"eventflux/shared/control"
 	"eventflux/shared/faultpoint"
+	"eventflux/shared/store/measured"
 	"eventflux/shared/store/stores"
 )
 
@@ -26,8 +27,14 @@ func (n *Node) openStore(ctx context.Context) (err error) {
 	if at == "" {
 		at = "file:" + filepath.Join(n.cfg.Data, "checkpoints")
 	}
-	n.store, err = stores.Open(ctx, at, n.log)
-	return err
+	opened, err := stores.Open(ctx, at, n.log)
+	if err != nil {
+		return err
+	}
+	timed := measured.Wrap(opened)
+	n.store = timed
+	n.seen.metrics.MustRegister(timed)
+	return nil
 }
 
 // openCheckpointer opens this process's part of the Raft group.
@@ -51,8 +58,11 @@ func (n *Node) openCheckpointer(ctx context.Context) (err error) {
 		Interval: n.cfg.Checkpoint.Interval, Timeout: n.cfg.Checkpoint.Timeout,
 		RetentionCheckpoints: n.cfg.Retention.Checkpoints, RetentionSpan: n.cfg.Retention.Span, Replicas: n.cfg.NATS.Replicas,
 		Standby: n.cfg.Processor.Standby == "on",
-		Version: n.version, Log: n.log, Now: faultpoint.Now,
+		Version: n.version, Log: n.log, Now: faultpoint.Now, Tracer: n.seen.exporter.Tracer(),
 	})
+	if err == nil {
+		n.watch(n.checkpoint)
+	}
 	return err
 }
 
@@ -71,6 +81,9 @@ func (n *Node) openMerger(ctx context.Context) error {
 		Interval: n.cfg.Merger.Interval, ChainMax: n.cfg.Merger.ChainMax, DeltaRatio: n.cfg.Merger.DeltaRatio,
 		Compression: choice, Workers: n.cfg.Recovery.Workers, Version: n.version, Log: n.log,
 	})
+	if err == nil {
+		n.watch(n.merger)
+	}
 	return err
 }
 
@@ -146,9 +159,13 @@ func (n *Node) connectOwn(ctx context.Context, name string) (*nats.Conn, error) 
 
 // connect connects to the node's NATS. The connection is the caller's to close.
 func (n *Node) connect(ctx context.Context, name string) (*nats.Conn, error) {
-	c := n.cfg.NATS
-	return bus.Connect(ctx, bus.ConnectConfig{
-		URL: c.URL, Embedded: n.server, Name: name, Log: n.log,
+	seen, c := &connection{name: name}, n.cfg.NATS
+	nc, err := bus.Connect(ctx, bus.ConnectConfig{
+		URL: c.URL, Embedded: n.server, Name: name, Log: n.log, Changed: seen.changed,
 		NKeyFile: c.NKey, CAFile: c.CA, CertFile: c.Cert, KeyFile: c.Key, Inbox: c.Inbox,
 	})
+	if err == nil {
+		n.seen.add(seen, nc)
+	}
+	return nc, err
 }

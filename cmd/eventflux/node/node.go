@@ -63,6 +63,7 @@ type Node struct {
 	merger     *merger.Service       // the same
 	recovery   *recovery.Service     // the same
 	skipLast   bool                  // tests: stop without a last checkpoint, as a kill does
+	seen       observed
 }
 
 // Open opens the data folder and connects to NATS, and starts an embedded server
@@ -78,6 +79,9 @@ func Open(ctx context.Context, cfg *config.Config, services, texts []string, ver
 }
 
 func (n *Node) open(ctx context.Context) (err error) {
+	if err := n.observe(ctx); err != nil {
+		return err
+	}
 	if n.durability, err = bus.ParseDurability(string(n.cfg.WAL.Durability)); err != nil {
 		return err
 	}
@@ -196,6 +200,12 @@ func (n *Node) Durability() bus.Durability { return n.durability }
 // last checkpoint, lets the tasks apply the rest, and returns nil. ready is called once
 // the node serves, and again when it serves other apps. An error is why a service ended.
 func (n *Node) Run(ctx context.Context, ready func(plans []*siddhiql.Plan)) error {
+	defer n.seen.serving.Store(false)
+	compared := start(func(ctx context.Context) error {
+		n.compareVersions(ctx)
+		return nil
+	})
+	defer func() { _ = compared.stop() }() // it never fails
 	var checkpoints, recoveries part
 	if n.checkpoint != nil {
 		checkpoints = start(n.checkpoint.Run)
@@ -227,12 +237,14 @@ func (n *Node) serve(ctx context.Context, checkpoints part, ready func([]*siddhi
 		if running, err = n.newProcessor(ctx); err != nil {
 			return ignoreEnd(ctx, err)
 		}
+		defer n.watch(running)()
 		tasks = start(running.Run)
 	}
 	var events part
 	if n.runs("ingest") {
 		events = start(func(ctx context.Context) error { return n.ingestAll(ctx, ready) })
 	} else {
+		n.seen.serving.Store(true)
 		ready(nil)
 	}
 	select {
@@ -242,6 +254,7 @@ func (n *Node) serve(ctx context.Context, checkpoints part, ready func([]*siddhi
 	case err = <-events.ended:
 	}
 	n.log.Info("stopping")
+	n.seen.serving.Store(false)
 	err = errors.Join(err, events.stop())
 	if running != nil && err == nil {
 		n.retreat(running)
@@ -259,9 +272,10 @@ func ignoreEnd(ctx context.Context, err error) error {
 // Close closes connections, store and server. Call it when Run has returned.
 func (n *Node) Close() error {
 	var errs []error
+	ctx, cancel := context.WithTimeout(context.Background(), raftStopTimeout)
+	defer cancel()
+	defer n.seen.close(ctx, n.log)
 	if n.raft != nil {
-		ctx, cancel := context.WithTimeout(context.Background(), raftStopTimeout)
-		defer cancel()
 		errs = append(errs, n.raft.Close(ctx))
 	}
 	for _, nc := range n.conns {

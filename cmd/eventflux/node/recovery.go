@@ -19,7 +19,9 @@ func (n *Node) openRecovery(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	n.recovery, err = recovery.New(n.recoveryConfig(nc))
+	if n.recovery, err = recovery.New(n.recoveryConfig(nc)); err == nil {
+		n.watch(n.recovery)
+	}
 	return err
 }
 

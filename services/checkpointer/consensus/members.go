@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"strings"
+	"time"
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/raft"
@@ -19,6 +20,7 @@ func (n *Node) Status() control.Status {
 	s := control.Status{
 		ID: n.cfg.ID, State: strings.ToLower(n.raft.State().String()), Leader: n.LeaderID(),
 		Term: checkpoint.Term(n.raft.CurrentTerm()), Commit: n.raft.CommitIndex(), Applied: n.raft.AppliedIndex(),
+		Time: time.Now().UTC(),
 	}
 	for _, p := range n.raft.GetConfiguration().Configuration().Servers {
 		s.Peers = append(s.Peers, control.Peer{ID: string(p.ID), Address: string(p.Address), Voter: p.Suffrage == raft.Voter})

@@ -1,0 +1,154 @@
+package doctor
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/Masterminds/semver/v3"
+
+	"eventflux/shared/control"
+)
+
+const nextService = "eventflux serve --services %s"
+
+func (p *patient) checkServices(_ context.Context, r *report) {
+	for _, s := range []struct {
+		name     string
+		severity Severity
+		without  string
+	}{
+		{"checkpointer", Error, "no app can be deployed, no checkpoint made, and no partition taken over"},
+		{"processor", Error, "no events are applied; those that are accepted wait in the logs"},
+		{"ingest", Error, "no events are accepted"},
+		{"merger", Warning, "nobody folds chains and sweeps the store, which grows"},
+		{"recovery", Warning, "no app can be taken back, and no state be looked at"},
+	} {
+		if p.count(s.name) == 0 {
+			r.add(s.severity, s.name, strings.Replace(nextService, "%s", s.name, 1), "none runs: %s", s.without)
+		}
+	}
+	r.fine("services", "%d checkpointers, %d processors and %d of ingest run", p.count("checkpointer"), p.count("processor"), p.count("ingest"))
+}
+
+func (p *patient) checkVersions(_ context.Context, r *report) {
+	by := map[string][]string{}
+	majors := map[uint64]bool{}
+	for _, s := range p.services {
+		by[s.Version] = append(by[s.Version], strings.TrimPrefix(s.Name, "eventflux-"))
+		if v, err := semver.NewVersion(s.Version); err == nil {
+			majors[v.Major()] = true
+		}
+	}
+	versions := slices.Sorted(maps.Keys(by))
+	switch len(versions) {
+	case 0:
+		return // checkServices says so
+	case 1:
+		r.fine("services", "all have version %s", strings.Join(versions, ""))
+		return
+	}
+	var list []string
+	for _, v := range versions {
+		slices.Sort(by[v])
+		list = append(list, v+" ("+strings.Join(slices.Compact(by[v]), ", ")+")")
+	}
+	if len(majors) > 1 {
+		r.add(Error, "services", "bring all services to one version; docs/operations.md has the order", "they have versions that differ in the major one: %s. Those do not read each other's formats", strings.Join(list, ", "))
+		return
+	}
+	r.add(Warning, "services", "finish the upgrade; docs/operations.md has the order", "they have several versions: %s. That works, for as long as an upgrade takes", strings.Join(list, ", "))
+}
+
+func (p *patient) checkLeader(_ context.Context, r *report) {
+	if p.count("checkpointer") == 0 {
+		return // checkServices says so
+	}
+	const fix = "start the members that are missing: eventflux serve --services checkpointer, with the raft.id and data of each; then eventflux checkpointer status"
+	leaders := map[string]bool{}
+	known := map[string]control.Peer{}
+	voters := 0
+	for _, m := range p.members {
+		if m.status.Leader != "" {
+			leaders[m.status.Leader] = true
+		}
+		for _, peer := range m.status.Peers {
+			known[peer.ID] = peer
+		}
+	}
+	for _, peer := range known {
+		if peer.Voter {
+			voters++
+		}
+	}
+	if len(leaders) == 0 {
+		r.add(Error, "checkpointer", fix, "nobody leads, with %d of %d voters there: no checkpoints are made and no partition can be taken over; tasks that run go on", len(p.members), voters)
+		return
+	}
+	for _, id := range slices.Sorted(maps.Keys(known)) {
+		if !slices.ContainsFunc(p.members, func(m memberSays) bool { return m.status.ID == id }) {
+			r.add(Warning, "checkpointer "+id, fix+"; or, if it is gone for good, eventflux checkpointer remove "+id,
+				"the member at %s does not answer; %d of %d voters must be up", known[id].Address, voters/2+1, voters)
+		}
+	}
+	if voters > 1 && voters%2 == 0 {
+		r.add(Warning, "checkpointer", "add a member, or remove one (eventflux checkpointer add|remove): three or five", "the group has %d voters, which survives no more failures than %d do", voters, voters-1)
+	}
+	r.fine("checkpointer", "%s leads a group of %d", strings.Join(slices.Sorted(maps.Keys(leaders)), ", "), len(known))
+}
+
+// checkTasks asks whether every partition runs.
+func (p *patient) checkTasks(_ context.Context, r *report) {
+	if p.appsErr != nil {
+		if p.count("checkpointer") > 0 {
+			r.add(Unknown, "apps", "see the findings about the leader", "the checkpointer does not say which apps there are: %v", p.appsErr)
+		}
+		return
+	}
+	n := 0
+	for _, a := range p.apps {
+		if a.Held {
+			r.add(Warning, a.Name, "eventflux recover "+a.Name+" --release lets it go on", "it is held where it was restored: no events are applied, and the log grows")
+		}
+		for part := range a.Partitions {
+			n++
+			p.checkTask(r, &a, part)
+		}
+	}
+	r.fine("apps", "all %d partitions of %d apps run", n, len(p.apps))
+}
+
+func (p *patient) checkTask(r *report, a *control.App, part uint32) {
+	at := partition(a.Name, part)
+	owner := slices.IndexFunc(a.Owners, func(o control.Owner) bool { return o.Partition == part })
+	if owner < 0 {
+		r.add(Error, at, "start a processor: eventflux serve --services processor; its log says what keeps it from the partition", "no processor runs it: its events wait in the log")
+		return
+	}
+	by := a.Owners[owner].Processor
+	for _, pr := range p.processors {
+		if pr.who != "processor "+by {
+			continue
+		}
+		for _, t := range pr.tasks {
+			if t.App != a.Name || t.Partition != part {
+				continue
+			}
+			if t.State == "halted" {
+				r.add(Error, at, "do what the reason says; then restart processor "+by+", or have it run elsewhere. docs/operations.md, 'a task halts', has each reason",
+					"its task on %s has halted: %s", by, t.Error)
+			} else if t.Error != "" {
+				r.add(Warning, at, "see that NATS and the store can be reached from "+by, "its task on %s is %s: %s", by, t.State, t.Error)
+			}
+			if t.Unusable > 0 {
+				r.add(Error, at, "eventflux checkpoint verify "+a.Name+" names the damage; look at the store's disk. A new checkpoint is whole: eventflux checkpoint trigger "+a.Name,
+					"at its last start %d checkpoints could not be used, and an older one was", t.Unusable)
+			}
+			return
+		}
+	}
+	if a.Owners[owner].State == "" {
+		r.add(Warning, at, "wait some seconds; if it stays, look at the log of "+by, "processor %s, which has it, has not been heard of; another one takes over if there is one", by)
+	}
+}

@@ -1,0 +1,134 @@
+package ingest
+
+import (
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"eventflux/shared/metric"
+	"eventflux/shared/obs"
+)
+
+// loopMax is after how long the service's loop, which looks at counters once a second,
+// counts as stuck.
+const loopMax = time.Minute
+
+// reasons are the values of the label reason, by errCode.
+var reasons = map[errCode]string{
+	unknownStream: "unknown_stream", tooLarge: "too_large", badHeader: "bad_header", eventsRefused: "bad_event",
+	overloaded: "overloaded", unknownOutcome: "unknown_outcome", logFailed: "log_failed",
+}
+
+// newAppended measures what publishers wait for: from the sending of a frame until it
+// is durable, which is a round trip and, where the server syncs, its fsync.
+func newAppended() *prometheus.HistogramVec {
+	return prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Name: "eventflux_log_append_seconds", Help: "Time from sending a frame to the log until it is acknowledged as durable: round trip and fsync.",
+		Buckets: prometheus.ExponentialBuckets(125e-6, 2, 16), // to 4 s
+	}, []string{"app", "partition"})
+}
+
+func decimal(p uint32) string { return strconv.FormatUint(uint64(p), 10) }
+
+// Collectors returns the metrics of the service.
+func (s *Service) Collectors() []prometheus.Collector {
+	return []prometheus.Collector{s.appended, s.wholeTable(), s.streamTable(), s.reasonTable(), s.logTable(), s.resultTable()}
+}
+
+func (s *Service) wholeTable() prometheus.Collector {
+	c := &s.counters
+	count := func(t *tally) func(*struct{}) float64 {
+		return func(*struct{}) float64 { return float64(t.n.Load()) }
+	}
+	return metric.NewTable(nil, func(*struct{}) []string { return nil }, func() []struct{} { return make([]struct{}, 1) },
+		metric.Gauge("eventflux_ingest_waiting_bytes", "Events accepted and not known to be durable yet, as bytes in memory.",
+			func(*struct{}) float64 { return float64(c.waiting.Load()) }),
+		metric.Gauge("eventflux_ingest_waiting_limit_bytes", "Bound of eventflux_ingest_waiting_bytes (ingest.memory_max).",
+			func(*struct{}) float64 { return float64(s.cfg.MemoryMax) }),
+		metric.Counter("eventflux_ingest_dropped_messages_total", "Messages lost whose publishers asked for no answer, or got none.", count(&c.dropped)),
+		metric.Counter("eventflux_ingest_unanswered_messages_total", "Answers to publishers that could not be sent.", count(&c.unanswered)),
+		metric.Counter("eventflux_ingest_dead_letters_total", "Refused events, and messages, handed to the dead-letter streams.",
+			func(*struct{}) float64 { return float64(s.dead.taken.Load()) }),
+		metric.Counter("eventflux_ingest_dead_letters_lost_total", "Dead letters that were not stored.", count(&c.deadLost)))
+}
+
+func (s *Service) streamTable() prometheus.Collector {
+	return metric.NewTable([]string{"app", "stream"},
+		func(src **source) []string { return []string{(*src).app.Name, (*src).stream.Name} },
+		func() []*source { return s.sources },
+		metric.Counter("eventflux_ingest_accepted_events_total", "Events handed to the logs of an app.",
+			func(src **source) float64 { return float64((*src).accepted.Load()) }),
+		metric.Counter("eventflux_ingest_refused_events_total", "Events refused; a message that is refused as a whole counts as one.",
+			func(src **source) float64 { return float64((*src).refused.Load()) }))
+}
+
+func (s *Service) reasonTable() prometheus.Collector {
+	all := make([]errCode, 0, len(reasons))
+	for code := unknownStream; code <= logFailed; code++ {
+		all = append(all, code)
+	}
+	return metric.NewTable([]string{"reason"},
+		func(c *errCode) []string { return []string{reasons[*c]} },
+		func() []errCode { return all },
+		metric.Counter("eventflux_ingest_refusals_total", "Messages not taken, and for bad_event the events, by reason.",
+			func(c *errCode) float64 { return float64(s.counters.reasons[*c-unknownStream].Load()) }))
+}
+
+func (s *Service) logTable() prometheus.Collector {
+	return metric.NewTable([]string{"app", "partition"},
+		func(l **log) []string { return []string{(*l).app, decimal((*l).part)} },
+		func() []*log { return s.logs },
+		metric.Counter("eventflux_log_appended_frames_total", "Frames that are durable in the log.",
+			func(l **log) float64 { return float64((*l).writer.Stats().Frames) }),
+		metric.Counter("eventflux_log_appended_events_total", "Events in those frames.",
+			func(l **log) float64 { return float64((*l).writer.Stats().Rows) }),
+		metric.Counter("eventflux_log_appended_bytes_total", "Bytes of those frames, as encoded.",
+			func(l **log) float64 { return float64((*l).writer.Stats().Bytes) }),
+		metric.Counter("eventflux_log_repeated_frames_total", "Frames sent again because their outcome was not known.",
+			func(l **log) float64 { return float64((*l).writer.Stats().Repeats) }),
+		metric.Gauge("eventflux_log_pending_bytes", "Events that wait to be sent to the log, as bytes in memory.",
+			func(l **log) float64 { return float64((*l).writer.Stats().Pending) }),
+		metric.Gauge("eventflux_log_stalled", "1 while the log takes no frames, else 0.",
+			func(l **log) float64 { return metric.Bool((*l).writer.Health() != nil) }))
+}
+
+func (s *Service) resultTable() prometheus.Collector {
+	type row struct {
+		InfoResults
+		app, stream string
+	}
+	return metric.NewTable([]string{"app", "stream", "jetstream"},
+		func(r *row) []string { return []string{r.app, r.stream, r.JetStream} },
+		func() []row {
+			var rows []row
+			for _, l := range s.links {
+				for _, r := range l.info() {
+					rows = append(rows, row{r, l.source.app.Name, l.source.stream.Name})
+				}
+			}
+			return rows
+		},
+		metric.Counter("eventflux_ingest_results_taken_total", "Results of another app taken as events.",
+			func(r *row) float64 { return float64(r.Taken) }),
+		metric.Counter("eventflux_ingest_results_repeated_total", "Of those, results that a log had already.",
+			func(r *row) float64 { return float64(r.Repeated) }),
+		metric.Gauge("eventflux_ingest_results_waiting", "1 while results of another app cannot be read, else 0.",
+			func(r *row) float64 { return metric.Bool(r.State == "waiting") }))
+}
+
+// Checks says how the service is, for /healthz and /readyz.
+func (s *Service) Checks() []obs.Check {
+	return []obs.Check{
+		{Name: "ingest loop", Ask: func() error { return s.beat.Check(loopMax) }},
+		{Name: "logs", Of: obs.Ready, Ask: func() error {
+			for _, l := range s.logs {
+				if err := l.writer.Health(); err != nil {
+					return fmt.Errorf("events are not accepted: %w", err)
+				}
+			}
+			return nil
+		}},
+	}
+}

@@ -1,0 +1,202 @@
+package processor
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/errgroup"
+
+	"eventflux/shared/bus"
+	"eventflux/shared/metric"
+	"eventflux/shared/obs"
+)
+
+const (
+	endsTimeout = time.Second // to ask for the ends of all logs
+	endsAtOnce  = 8
+	// heardMax is after how long without an answer of the checkpointer the processor
+	// is not ready, and loopMax after how long its loop counts as stuck: it waits for
+	// tasks that end.
+	heardMax = 10 * time.Second
+	loopMax  = 2 * time.Minute
+)
+
+func decimal(p uint32) string { return strconv.FormatUint(uint64(p), 10) }
+
+func newEmitted() *prometheus.HistogramVec {
+	return prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Name: "eventflux_results_append_seconds", Help: "Time from sending results to the output stream until they are acknowledged as durable: round trip and fsync.",
+		Buckets: prometheus.ExponentialBuckets(125e-6, 2, 16), // to 4 s
+	}, []string{"app", "partition"})
+}
+
+// observed is a task with what only an observer works out.
+type observed struct {
+	TaskInfo
+	lagSeconds float64
+}
+
+// observer looks at the tasks when metrics are asked for.
+type observer struct {
+	s      *Service
+	mu     sync.Mutex
+	behind map[slot]sighting
+}
+
+// sighting is when a waiting task was first seen behind its log, at which frame.
+type sighting struct {
+	applied uint64
+	at      time.Time
+}
+
+// Collectors returns the metrics of the service.
+func (s *Service) Collectors() []prometheus.Collector {
+	o := &observer{s: s, behind: map[slot]sighting{}}
+	return []prometheus.Collector{s.emitted, o.taskTable(), s.stateTable()}
+}
+
+func (o *observer) taskTable() prometheus.Collector {
+	type row = observed
+	count := func(n func(*row) uint64) func(*row) float64 { return func(r *row) float64 { return float64(n(r)) } }
+	return metric.NewTable([]string{"app", "partition"},
+		func(r *row) []string { return []string{r.App, decimal(r.Partition)} }, o.tasks,
+		metric.Gauge("eventflux_task_applied_sequence", "Log sequence of the newest frame applied.", count(func(r *row) uint64 { return r.Applied })),
+		metric.Gauge("eventflux_task_log_end_sequence", "Last sequence of the log.", count(func(r *row) uint64 { return r.LogEnd })),
+		metric.Gauge("eventflux_task_lag_frames", "Frames in the log that are not applied yet.", count((*row).lagFrames)),
+		metric.Gauge("eventflux_task_lag_events", "Events in those frames, estimated from the mean of the frames applied.", (*row).lagEvents),
+		metric.Gauge("eventflux_task_lag_seconds", "For how long the oldest frame that is not applied yet has been in the log; 0 if there is none.",
+			func(r *row) float64 { return r.lagSeconds }),
+		metric.Gauge("eventflux_task_replay_frames", "Frames that the log had behind the checkpoint when the task began: the replay distance.",
+			count(func(r *row) uint64 { return r.ReplayFrames })),
+		metric.Gauge("eventflux_task_restore_seconds", "Time from the start of the task until its state was restored.", func(r *row) float64 { return r.RestoreSeconds }),
+		metric.Gauge("eventflux_task_replay_seconds", "Time from then until the task had caught up with its log; 0 until it has.", func(r *row) float64 { return r.ReplaySeconds }),
+		metric.Counter("eventflux_task_frames_total", "Frames applied.", count(func(r *row) uint64 { return r.Frames })),
+		metric.Counter("eventflux_task_events_total", "Events applied.", count(func(r *row) uint64 { return r.Events })),
+		metric.Counter("eventflux_task_results_total", "Rows handed to the output stream.", count(func(r *row) uint64 { return r.Results })),
+		metric.Counter("eventflux_task_duplicates_total", "Messages dropped because their Nats-Msg-Id was seen within dedup.window.",
+			count(func(r *row) uint64 { return r.Duplicates })),
+		metric.Counter("eventflux_task_repeated_frames_total", "Frames skipped because their writer had appended them before.", count(func(r *row) uint64 { return r.Repeated })),
+		metric.Counter("eventflux_task_dropped_rows_total", "Rows that a window could not take: they came too late, or lack the time by which it goes.",
+			count(func(r *row) uint64 { return r.Dropped })),
+		metric.Gauge("eventflux_task_restored_epoch", "Checkpoint that the task began with; 0 for none.", count(func(r *row) uint64 { return r.Restored })),
+		metric.Gauge("eventflux_task_committed_epoch", "Newest committed checkpoint that the task knows of.", count(func(r *row) uint64 { return r.Checkpoint })),
+		metric.Counter("eventflux_task_unusable_checkpoints_total", "Checkpoints passed over for an older one at a start.", count(func(r *row) uint64 { return r.Unusable })),
+		metric.Counter("eventflux_task_lineage_mismatches_total", "Starts that found another log than the one of the checkpoint.",
+			count(func(r *row) uint64 { return r.LineageMismatches })),
+		metric.Counter("eventflux_task_digest_mismatches_total", "Times that a state was not what its digest says: of a checkpoint that was restored, or of a standby beside its owner.",
+			count(func(r *row) uint64 { return r.RestoreMismatches + r.Mismatches })),
+		metric.Gauge("eventflux_task_state_bytes", "Memory of the state at the newest barrier, estimated.", func(r *row) float64 { return float64(r.StateBytes) }),
+		metric.Gauge("eventflux_task_barrier_pause_seconds", "For how long the newest barrier kept the task from the next frame.", func(r *row) float64 { return r.PauseSeconds }),
+		metric.Gauge("eventflux_task_save_seconds", "For how long the state of the newest barrier was being stored, beside the task.", func(r *row) float64 { return r.SaveSeconds }))
+}
+
+func (s *Service) stateTable() prometheus.Collector {
+	type row struct {
+		TaskInfo
+		state phase
+	}
+	all := []phase{stateStarting, stateReplaying, stateRunning, stateStandby, stateHeld, stateHalted, stateFenced, stateDrained, stateStopped}
+	return metric.NewTable([]string{"app", "partition", "state"},
+		func(r *row) []string { return []string{r.App, decimal(r.Partition), string(r.state)} },
+		func() []row {
+			var rows []row
+			for _, t := range s.Tasks() {
+				for _, p := range all {
+					rows = append(rows, row{t, p})
+				}
+			}
+			return rows
+		},
+		metric.Gauge("eventflux_task_state", "1 for the state that the task is in, 0 for the others.",
+			func(r *row) float64 { return metric.Bool(r.State == string(r.state)) }))
+}
+
+func (r *observed) lagFrames() uint64 { return r.LogEnd - min(r.Applied, r.LogEnd) }
+
+func (r *observed) lagEvents() float64 {
+	mean := 1.0 // of a task that has applied nothing yet, nothing better is known
+	if r.Frames > 0 {
+		mean = float64(r.Events) / float64(r.Frames)
+	}
+	return math.Round(mean * float64(r.lagFrames()))
+}
+
+// tasks returns how the tasks are, with the ends of their logs as the server has them
+// now: a task that is stuck does not know.
+func (o *observer) tasks() []observed {
+	infos := o.s.Tasks()
+	ctx, cancel := context.WithTimeout(context.Background(), endsTimeout)
+	defer cancel()
+	var group errgroup.Group
+	group.SetLimit(endsAtOnce)
+	for i := range infos {
+		group.Go(func() error {
+			t := &infos[i]
+			if end, err := lastSequence(ctx, o.s.cfg.Conn, bus.WALStream(t.App, t.Partition)); err == nil {
+				t.LogEnd = max(t.LogEnd, end)
+			}
+			return nil // without an answer, what the task knows has to do
+		})
+	}
+	_ = group.Wait()
+	rows := make([]observed, len(infos))
+	for i := range infos {
+		rows[i] = observed{TaskInfo: infos[i]}
+		rows[i].lagSeconds = o.lag(&rows[i], time.Now())
+	}
+	return rows
+}
+
+// lag returns for how long the oldest frame that is not applied has waited, in seconds.
+func (o *observer) lag(r *observed, now time.Time) float64 {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	at := slot{r.App, r.Partition}
+	if r.lagFrames() == 0 {
+		delete(o.behind, at)
+		return 0
+	}
+	seen, ok := o.behind[at]
+	if !ok || seen.applied != r.Applied {
+		seen = sighting{r.Applied, now}
+		o.behind[at] = seen
+	}
+	since := seen.at
+	if !r.atHand.IsZero() && r.atHand.Before(since) {
+		since = r.atHand
+	}
+	return max(0, now.Sub(since).Seconds()) // the server's clock may be ahead
+}
+
+// Checks says how the service is, for /healthz and /readyz.
+func (s *Service) Checks() []obs.Check {
+	return []obs.Check{
+		{Name: "processor loop", Ask: func() error { return s.beat.Check(loopMax) }},
+		{Name: "checkpointer answers the processor", Of: obs.Ready, Ask: func() error {
+			if s.cfg.Control != nil && !s.heard.Within(heardMax) {
+				return fmt.Errorf("it has not within %s; see eventflux checkpointer status", heardMax)
+			}
+			return nil
+		}},
+		{Name: "tasks", Of: obs.Ready, Ask: s.tasksRun},
+	}
+}
+
+// tasksRun returns nil if every task has caught up with its log once.
+func (s *Service) tasksRun() error {
+	for _, t := range s.Tasks() {
+		switch phase(t.State) {
+		case stateHalted:
+			return fmt.Errorf("app %s, partition %d has halted: %s", t.App, t.Partition, t.Error)
+		case stateStarting, stateReplaying, stateFenced:
+			return fmt.Errorf("app %s, partition %d is %s", t.App, t.Partition, t.State)
+		case stateRunning, stateStandby, stateHeld, stateDrained, stateStopped:
+		}
+	}
+	return nil
+}

@@ -1,0 +1,84 @@
+package processor
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"go.opentelemetry.io/otel/attribute"
+
+	"eventflux/shared/checkpoint"
+	"eventflux/shared/lineage"
+	"eventflux/shared/trace"
+	"eventflux/shared/wal"
+)
+
+// progress follows a task from its start until it has caught up with its log: as spans, and
+// as the times that its status tells.
+//
+//	open ──▶ attach ──▶ fence ──▶ load ──▶ lineage ──▶ replay
+//	                                ▲  passed over │
+//	                                └──────────────┘
+type progress struct {
+	*trace.Steps
+	status   *status
+	begun    time.Time
+	replayed time.Time // when the replay began; zero before
+}
+
+func (t *task) newProgress(ctx context.Context, name string) *progress {
+	s := &progress{
+		status: &t.status, begun: time.Now(),
+		Steps: t.service.cfg.Tracer.Steps(ctx, name, attribute.String("app", t.plan.Name), attribute.Int("partition", int(t.partition))),
+	}
+	s.status.replaying.Store(0)
+	s.Next("open")
+	return s
+}
+
+// replay says that all is restored, and how much of the log is to be applied again.
+func (s *progress) replay(log *wal.Reader) {
+	s.replayed = time.Now()
+	frames := log.Tail() + 1 - log.Position()
+	s.status.restoring.Store(int64(s.replayed.Sub(s.begun)))
+	s.status.applied.Store(log.Position() - 1)
+	s.status.tail.Store(log.Tail())
+	s.status.replay.Store(frames)
+	s.Set(attribute.Int64("checkpoint", int64(s.status.restored.Load())))
+	s.Next("replay", attribute.Int64("frames", int64(frames)))
+}
+
+// end says that the task has caught up, or why it ended before. What comes later does
+// nothing.
+func (s *progress) end(err error) {
+	if s.Steps == nil {
+		return
+	}
+	if err == nil && !s.replayed.IsZero() {
+		s.status.replaying.Store(int64(time.Since(s.replayed)))
+	}
+	s.Steps.End(err)
+	s.Steps = nil
+}
+
+// note counts what a checkpoint was found to be.
+func (t *task) note(err error) {
+	var other *lineage.Error
+	switch {
+	case errors.As(err, &other):
+		t.status.lineage.Add(1)
+	case errors.Is(err, checkpoint.ErrDigest):
+		t.status.damaged.Add(1)
+	}
+}
+
+// trace begins the spans of a part, in the trace that the leader's are in.
+func (s *saver) trace(ctx context.Context, p *part) (context.Context, *trace.Steps) {
+	tracer := s.task.service.cfg.Tracer
+	within := trace.Within(ctx, p.lineage.ID)
+	spans := tracer.StepsWithin(within, "partition", p.begun, attribute.String("app", s.task.plan.Name),
+		attribute.Int("partition", int(s.task.partition)), attribute.Int64("epoch", int64(p.epoch)))
+	spans.Past("cut", p.begun, p.pause)
+	spans.Next("store", attribute.Int("components", len(p.pieces)))
+	return within, spans
+}

@@ -1,0 +1,46 @@
+package recovery
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+
+	"eventflux/shared/metric"
+	"eventflux/shared/obs"
+)
+
+// jobCount is how many jobs of a kind there were.
+type jobCount struct {
+	kind    string
+	running int
+	done    uint64
+	failed  uint64
+}
+
+// counts returns one for each kind of job.
+func (j *jobs) counts() []jobCount {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	counts := []jobCount{{kind: kindRestore}, {kind: kindVerify}}
+	for i := range counts {
+		c := &counts[i]
+		ended := j.ended[c.kind]
+		c.done, c.failed = ended.done, ended.failed
+		for _, one := range j.byID {
+			if at := one.show(); at.Kind == c.kind && at.State == jobRunning {
+				c.running++
+			}
+		}
+	}
+	return counts
+}
+
+// Collectors returns the metrics of the service.
+func (s *Service) Collectors() []prometheus.Collector {
+	type row = jobCount
+	return []prometheus.Collector{metric.NewTable([]string{"kind"}, func(r *row) []string { return []string{r.kind} }, s.jobs.counts,
+		metric.Gauge("eventflux_recovery_jobs_running", "Jobs that run.", func(r *row) float64 { return float64(r.running) }),
+		metric.Counter("eventflux_recovery_jobs_done_total", "Jobs that ended well.", func(r *row) float64 { return float64(r.done) }),
+		metric.Counter("eventflux_recovery_jobs_failed_total", "Jobs that failed; their answers say why.", func(r *row) float64 { return float64(r.failed) }))}
+}
+
+// Checks says how the service is: a job that fails keeps nothing else from being served.
+func (s *Service) Checks() []obs.Check { return nil }

@@ -1,0 +1,75 @@
+package bus
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/micro"
+)
+
+const (
+	servicesFirstWait = time.Second
+	servicesStall     = 250 * time.Millisecond // services answer one by one
+)
+
+// Services returns the processes of EventFlux that the NATS service registry knows, one
+// for each service that they run.
+func Services(ctx context.Context, nc *nats.Conn) ([]micro.Info, error) {
+	var all []micro.Info
+	err := gather(ctx, nc, "$SRV.INFO", nil, servicesFirstWait, servicesStall, func(m *nats.Msg) error {
+		var info micro.Info
+		if err := json.Unmarshal(m.Data, &info); err != nil {
+			return fmt.Errorf("answer of a service: %w", err)
+		}
+		if strings.HasPrefix(info.Name, ServiceName("")) {
+			all = append(all, info)
+		}
+		return nil
+	})
+	return all, err
+}
+
+// Answers returns what all processes that listen on a subject answer.
+func Answers(ctx context.Context, nc *nats.Conn, subject string, request []byte) (all []*nats.Msg, err error) {
+	err = gather(ctx, nc, subject, request, servicesFirstWait, servicesStall, func(m *nats.Msg) error {
+		all = append(all, m)
+		return nil
+	})
+	return all, err
+}
+
+// gather takes answers until none has come for a while. That there is nobody to answer
+// is no error.
+func gather(ctx context.Context, nc *nats.Conn, subject string, request []byte, first, stall time.Duration, take func(*nats.Msg) error) error {
+	fail := func(err error) error { return fmt.Errorf("ask on %s: %w", subject, err) }
+	inbox := nc.NewInbox()
+	sub, err := nc.SubscribeSync(inbox)
+	if err != nil {
+		return fail(err)
+	}
+	defer func() { _ = sub.Unsubscribe() }() // fails only where the connection is closed
+	if err := nc.PublishRequest(subject, inbox, request); err != nil {
+		return fail(err)
+	}
+	for wait := first; ; wait = stall {
+		m, err := nextWithin(ctx, sub, wait)
+		switch {
+		case ctx.Err() != nil:
+			return fail(ctx.Err())
+		case errors.Is(err, nats.ErrNoResponders), errors.Is(err, context.DeadlineExceeded), errors.Is(err, nats.ErrTimeout):
+			return nil
+		case err != nil:
+			return fail(err)
+		case m.Header.Get("Status") != "":
+			return nil // no responders
+		}
+		if err := take(m); err != nil {
+			return fail(err)
+		}
+	}
+}

@@ -1,0 +1,90 @@
+package obs
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+const (
+	headerTimeout = 5 * time.Second
+	scrapesMax    = 4 // at once
+	stopTimeout   = 2 * time.Second
+)
+
+// Server tells operators how the process is, over HTTP: /metrics, /healthz, /readyz.
+type Server struct {
+	listener net.Listener
+	http     *http.Server
+	ended    chan struct{}
+}
+
+// Status is the body of /healthz and /readyz.
+type Status struct {
+	OK     bool     `json:"ok"`
+	Checks []Result `json:"checks"`
+}
+
+// Listen starts a server on host:port. Without checks, the process is healthy and ready.
+func Listen(address string, metrics *prometheus.Registry, health *Health, log *slog.Logger) (*Server, error) {
+	listener, err := net.Listen("tcp", address)
+	if err != nil {
+		return nil, fmt.Errorf("serve metrics: %w; choose another address with metrics.listen", err)
+	}
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", promhttp.HandlerFor(metrics, promhttp.HandlerOpts{
+		MaxRequestsInFlight: scrapesMax, EnableOpenMetrics: true, Registry: metrics,
+		ErrorLog: errorLog{log}, ErrorHandling: promhttp.ContinueOnError,
+	}))
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { answer(w, health, "") })
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) { answer(w, health, Ready) })
+	s := &Server{
+		listener: listener, ended: make(chan struct{}),
+		http: &http.Server{Handler: mux, ReadHeaderTimeout: headerTimeout, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug)},
+	}
+	go func() {
+		defer close(s.ended)
+		if err := s.http.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+			log.Error("metrics are not served any more", "err", err)
+		}
+	}()
+	return s, nil
+}
+
+type errorLog struct{ log *slog.Logger }
+
+// Println implements promhttp.Logger.
+func (l errorLog) Println(v ...any) { l.log.Warn("collect metrics", "err", fmt.Sprint(v...)) }
+
+func answer(w http.ResponseWriter, health *Health, kind string) {
+	var s Status
+	s.Checks, s.OK = health.Ask(kind)
+	w.Header().Set("Content-Type", "application/json")
+	if !s.OK {
+		w.WriteHeader(http.StatusServiceUnavailable)
+	}
+	_ = json.NewEncoder(w).Encode(s) // whoever asked may have gone
+}
+
+// Address is where the server listens.
+func (s *Server) Address() string { return s.listener.Addr().String() }
+
+// Close stops the server. What it is answering it answers.
+func (s *Server) Close() error {
+	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
+	defer cancel()
+	err := s.http.Shutdown(ctx)
+	if err != nil {
+		err = errors.Join(err, s.http.Close())
+	}
+	<-s.ended
+	return err
+}
