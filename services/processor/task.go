@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
-	"net/http"
 	"runtime/debug"
 	"time"
 
@@ -103,9 +102,7 @@ func unavailable(err error) bool {
 			return true
 		}
 	}
-	// A stream of several copies has no leader while its servers elect one.
-	var api jetstream.JetStreamError
-	return errors.As(err, &api) && api.APIError() != nil && api.APIError().Code == http.StatusServiceUnavailable
+	return bus.Passing(err)
 }
 
 // try opens what the task needs and runs its parts; it returns why it ended.

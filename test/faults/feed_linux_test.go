@@ -22,7 +22,8 @@ type feed struct {
 	acked int       // so many are
 	last  time.Time // that one was
 	gap   time.Duration
-	again int // requests that had no good answer
+	again int // requests that had no good answer,
+	why   map[string]int
 }
 
 // run publishes until ctx ends, and then until what it has published is acknowledged.
@@ -72,6 +73,10 @@ func (f *feed) publish(nc *nats.Conn, m *nats.Msg) error {
 		}
 		f.mu.Lock()
 		f.again++
+		if f.why == nil {
+			f.why = map[string]int{}
+		}
+		f.why[err.Error()]++
 		f.mu.Unlock()
 	}
 	return fmt.Errorf("not acknowledged within %s: %w", limit, err)
@@ -95,6 +100,13 @@ func (f *feed) longest() (gap time.Duration) {
 	defer f.mu.Unlock()
 	gap, f.gap = max(f.gap, time.Since(f.last)), 0
 	return gap
+}
+
+// reasons tells why requests were repeated.
+func (f *feed) reasons() string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return fmt.Sprint(f.why)
 }
 
 func (f *feed) count() (acked, again int) {

@@ -46,7 +46,7 @@ func TestCluster(t *testing.T) {
 		must(t, <-ended)
 	}
 	n, again := trade.count()
-	f.say("all is published: %d messages in order, %d times again", n, again)
+	f.say("all is published: %d messages in order, %d times again: %s", n, again, trade.reasons())
 
 	want := offline(t, messages[:n])
 	var lines strings.Builder

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"os"
 	"strings"
 	"sync"
@@ -170,12 +169,11 @@ func (n *Node) ingestAll(ctx context.Context, ready func([]*siddhiql.Plan)) erro
 	return nil
 }
 
-// away reports whether JetStream did not answer, or had no leader to do it: both pass.
+// away reports whether JetStream did not answer, or could not do it now: both pass.
 func away(err error) bool {
-	var api jetstream.JetStreamError
 	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, nats.ErrTimeout) || errors.Is(err, nats.ErrNoResponders) ||
 		errors.Is(err, nats.ErrDisconnected) || errors.Is(err, jetstream.ErrNoStreamResponse) ||
-		errors.As(err, &api) && api.APIError() != nil && api.APIError().Code == http.StatusServiceUnavailable
+		bus.Passing(err)
 }
 
 // ingest accepts events of some apps, until ctx ends.
