@@ -49,8 +49,8 @@ fuzz: ## Run every fuzz target for FUZZTIME (default 60s)
 		done; \
 	done
 
-faults: redis ## Kill and stop the real binary, 20 times each, and at each step of a checkpoint, while 100,000 events are published; make and merge 10,000 checkpoints
-	$(GO) test -timeout 60m -count 1 -v ./test/faults -kills 20 -events 100000 -points 0 $(if $(RACE),-racebinary)
+faults: redis ## Kill and stop the real binary, 20 times each, at each step of a checkpoint, and 300 times in merges and restores, while 100,000 events are published; make and merge 10,000 checkpoints
+	$(GO) test -timeout 90m -count 1 -v ./test/faults -kills 20 -events 100000 -points 0 -restores 300 $(if $(RACE),-racebinary)
 	$(GO) test -timeout 60m -count 1 -v ./test/merging -checkpoints 10000
 
 fault-test: redis ## Have a whole cluster go through random troubles under load, for ten minutes

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nuid"
 	"github.com/spf13/cobra"
 	"github.com/vbauerster/mpb/v8"
 	"github.com/vbauerster/mpb/v8/decor"
@@ -279,6 +280,7 @@ func runRecovery(cmd *cobra.Command, a *asking, r *recovery.RestoreRequest) erro
 	var result recovery.RestoreResult
 	at, err := runJob(cmd, a, recovery.VerbRestore, func(ctx context.Context, nc *nats.Conn) (_ any, err error) {
 		r.App, err = appOr(ctx, nc, r.App)
+		r.ID = nuid.Next()
 		return r, err
 	}, &result)
 	if err != nil {

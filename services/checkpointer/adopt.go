@@ -36,7 +36,7 @@ func (l *leader) adoption(ctx context.Context, r *control.AdoptRequest) (*contro
 	if err != nil {
 		return nil, 0, err
 	}
-	request := &control.RestoreRequest{App: r.App, Epoch: newest.Epoch, Components: map[uint32][]checkpoint.Component{}}
+	request := &control.RestoreRequest{App: r.App, ID: r.ID, Epoch: newest.Epoch, Components: map[uint32][]checkpoint.Component{}}
 	for p := range former.Partitions {
 		for _, c := range former.Partitions[p].Components {
 			there := slices.ContainsFunc(now.Partitions[p].Components, func(x checkpoint.Component) bool { return x.ID == c.ID })

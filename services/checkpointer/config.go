@@ -33,6 +33,8 @@ type Config struct {
 	// Grace is how long an object that nothing refers to is left alone, and for how long
 	// a merge may take if sweeps are made meanwhile; zero is sweepGrace.
 	Grace time.Duration
+	// Lease is how long a merger works before it has to ask again; zero is leaseTime.
+	Lease time.Duration
 	// Standby has a second processor ready for each partition.
 	Standby bool
 	Version string       // of the binary, a semver

@@ -16,8 +16,10 @@ import (
 	"eventflux/shared/state"
 )
 
-// abortedKept is how many aborted epochs of an app are remembered, for people.
-const abortedKept = 20
+const (
+	abortedKept  = 20 // aborted epochs of an app that are remembered, for people
+	restoresKept = 20 // restores of an app that may be asked for again
+)
 
 // FSM is what the group agrees on: apps, who runs them, epochs. It is a function of
 // the commands alone; a command that is repeated changes nothing. Its methods may be
@@ -49,7 +51,14 @@ type appState struct {
 	Open      *openEpoch        `json:"open,omitempty"`
 	Committed []committed       `json:"committed"` // retained, oldest first
 	Kept      []kept            `json:"kept,omitempty"`
-	Aborted   []aborted         `json:"aborted"` // the last ones, oldest first
+	Aborted   []aborted         `json:"aborted"`            // the last ones, oldest first
+	Restores  []restoredAs      `json:"restores,omitempty"` // the last ones, oldest first
+}
+
+// restoredAs is what a request to restore led to: should it come again, it has its answer.
+type restoredAs struct {
+	ID string `json:"id"`
+	control.Restored
 }
 
 // openEpoch is a checkpoint that is under way.
@@ -58,7 +67,8 @@ type openEpoch struct {
 	Term     checkpoint.Term   `json:"term"`
 	ID       checkpoint.ID     `json:"barrier"`
 	Time     time.Time         `json:"time"`
-	Prepared map[uint32]uint64 `json:"prepared"` // partition to the assignment of its task
+	Prepared map[uint32]uint64 `json:"prepared"`          // partition to the assignment of its task
+	Restore  *restoredAs       `json:"restore,omitempty"` // the request that it carries out
 }
 
 // kept is a manifest that was retired or replaced. Tasks may still stand on it, so it
@@ -110,6 +120,7 @@ type command struct {
 	Replaces  string          `json:"replaces,omitempty"`
 	Reason    string          `json:"reason,omitempty"`
 	Epochs    []state.Epoch   `json:"epochs,omitempty"`
+	Restore   *restoredAs     `json:"restore,omitempty"` // of open: the request that it carries out
 }
 
 // The kinds of commands. They are durable.
@@ -240,7 +251,7 @@ func (a *appState) open(c *command) any {
 		return refuse(control.CodeFenced, "epoch %d of app %s was opened after %d", c.Epoch, a.Name, a.Newest)
 	}
 	a.Newest = c.Epoch
-	a.Open = &openEpoch{Epoch: c.Epoch, Term: c.Term, ID: c.ID, Time: c.Time, Prepared: map[uint32]uint64{}}
+	a.Open = &openEpoch{Epoch: c.Epoch, Term: c.Term, ID: c.ID, Time: c.Time, Prepared: map[uint32]uint64{}, Restore: c.Restore}
 	return nil
 }
 
@@ -278,6 +289,14 @@ func (a *appState) commit(c *command, index uint64) any {
 		a.Generation, a.Held, a.Tasks = c.Commit.Generation, c.Commit.Held, map[uint32]control.Owner{}
 	default:
 		return refuse(control.CodeFenced, "checkpoint %d of app %s is of generation %d, the app has %d", c.Commit.Epoch, a.Name, c.Commit.Generation, a.Generation)
+	}
+	if a.Open.Restore != nil {
+		done := *a.Open.Restore
+		done.Generation, done.Epoch = c.Commit.Generation, c.Commit.Epoch
+		a.Restores = append(a.Restores, done)
+		if n := len(a.Restores) - restoresKept; n > 0 {
+			a.Restores = slices.Delete(a.Restores, 0, n)
+		}
 	}
 	k := *c.Commit
 	k.Index = index
@@ -331,6 +350,16 @@ func (a *appState) merged() *control.CheckpointRef {
 		}
 	}
 	return nil
+}
+
+// restored returns what a request to restore led to, if it has.
+func (a *appState) restored(id string) (control.Restored, bool) {
+	for _, r := range a.Restores {
+		if id != "" && r.ID == id {
+			return r.Restored, true
+		}
+	}
+	return control.Restored{}, false
 }
 
 func (a *appState) abort(c *command) any {
@@ -460,7 +489,7 @@ func (a *appState) clone() *appState {
 	}
 	c.Places = maps.Clone(a.Places)
 	c.Committed, c.Aborted = slices.Clone(a.Committed), slices.Clone(a.Aborted)
-	c.Kept = slices.Clone(a.Kept)
+	c.Kept, c.Restores = slices.Clone(a.Kept), slices.Clone(a.Restores)
 	if a.Open != nil {
 		open := *a.Open
 		open.Prepared = maps.Clone(open.Prepared)

@@ -1,6 +1,7 @@
 package checkpointer
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -15,6 +16,7 @@ import (
 	"eventflux/shared/bus"
 	"eventflux/shared/checkpoint"
 	"eventflux/shared/control"
+	"eventflux/shared/faultpoint"
 	"eventflux/shared/state"
 	"eventflux/shared/store"
 )
@@ -37,7 +39,7 @@ func (s *Service) lease(_ context.Context, l *leader, r *control.LeaseRequest) (
 	l.lease.mu.Lock()
 	defer l.lease.mu.Unlock()
 	if l.lease.Holder == r.ID || !now.Before(l.lease.Expires) {
-		l.lease.Holder, l.lease.Expires = r.ID, now.Add(leaseTime)
+		l.lease.Holder, l.lease.Expires = r.ID, now.Add(cmp.Or(s.cfg.Lease, leaseTime))
 	}
 	return l.lease.Lease, nil
 }
@@ -167,6 +169,7 @@ func (s *Service) swap(ctx context.Context, l *leader, r *control.SwapRequest) (
 	if err != nil {
 		return nil, err
 	}
+	faultpoint.Reach(faultpoint.SwapBefore)
 	err = s.cfg.Store.Commit(ctx, store.Commit{
 		App: r.App, Term: uint64(l.termOf(r.App)), Epoch: uint64(r.Epoch), Name: name, Manifest: r.Manifest,
 		Objects: objects, Replaces: k.Manifest,
@@ -174,6 +177,7 @@ func (s *Service) swap(ctx context.Context, l *leader, r *control.SwapRequest) (
 	if err != nil {
 		return nil, err
 	}
+	faultpoint.Reach(faultpoint.SwapStored)
 	c := &command{Kind: kindSwap, App: r.App, Commit: l.record(m, name, r.Manifest), Replaces: r.Digest}
 	// Until it is known what became of it, sweeps spare what the merge put.
 	for {
@@ -186,6 +190,7 @@ func (s *Service) swap(ctx context.Context, l *leader, r *control.SwapRequest) (
 			return nil, err
 		}
 	}
+	faultpoint.Reach(faultpoint.SwapDone)
 	l.projectSoon()
 	return c.Commit.CheckpointRef, nil
 }

@@ -9,6 +9,7 @@ import (
 
 	"eventflux/shared/checkpoint"
 	"eventflux/shared/control"
+	"eventflux/shared/faultpoint"
 	"eventflux/shared/state"
 	"eventflux/shared/store"
 )
@@ -83,18 +84,42 @@ func (l *leader) keepRestoring(ctx context.Context) {
 func (l *leader) carryOut(ctx context.Context, r *restore) (answer control.Restored, err error) {
 	request, adopted := r.request, state.Epoch(0)
 	if r.adopt != nil {
+		if done, ok, err := l.repeated(ctx, r.adopt.App, r.adopt.ID); ok || err != nil {
+			return done, err
+		}
 		if request, adopted, err = l.adoption(ctx, r.adopt); err != nil {
 			return answer, err
 		}
 	}
-	answer, err = l.restore(ctx, request)
-	answer.Adopted = adopted
-	return answer, err
+	return l.restore(ctx, request, adopted)
+}
+
+// repeated returns what a request led to that is asked for again: whoever led when it came
+// first may have died with the answer, or with the epoch open.
+func (l *leader) repeated(ctx context.Context, app, id string) (done control.Restored, ok bool, err error) {
+	a := l.s.cfg.FSM.app(app)
+	if a == nil || id == "" {
+		return done, false, nil
+	}
+	if a.Open != nil && a.Open.Restore != nil && a.Open.Restore.ID == id {
+		if _, err := l.ask(ctx, app, message{kind: msgPause}); err != nil {
+			return done, false, err
+		}
+		l.goOn(app) // the epoch is decided
+		if a = l.s.cfg.FSM.app(app); a == nil {
+			return done, false, nil
+		}
+	}
+	done, ok = a.restored(id)
+	return done, ok, nil
 }
 
 // restore commits a checkpoint that begins a new generation. Up to the commit the app
 // runs on as it is; with it, its tasks lose their assignments and load the checkpoint.
-func (l *leader) restore(ctx context.Context, r *control.RestoreRequest) (answer control.Restored, err error) {
+func (l *leader) restore(ctx context.Context, r *control.RestoreRequest, adopted state.Epoch) (answer control.Restored, err error) {
+	if done, ok, err := l.repeated(ctx, r.App, r.ID); ok || err != nil {
+		return done, err
+	}
 	m, err := l.manifestOf(ctx, r)
 	if err != nil {
 		return answer, err
@@ -107,12 +132,13 @@ func (l *leader) restore(ctx context.Context, r *control.RestoreRequest) (answer
 		return answer, err
 	}
 	defer l.goOn(r.App)
+	faultpoint.Reach(faultpoint.RestorePaused)
 	a := l.s.cfg.FSM.app(r.App)
 	if a == nil || a.Removing {
 		return answer, failure(control.CodeNotFound, "app %q was removed", r.App)
 	}
 	m.Generation, m.Epoch, m.Term, m.Time = a.Generation+1, a.Newest+1, l.termOf(r.App), l.s.cfg.Now().UTC()
-	open := &command{Kind: kindOpen, App: r.App, Epoch: m.Epoch, Term: m.Term, Time: m.Time}
+	open := &command{Kind: kindOpen, App: r.App, Epoch: m.Epoch, Term: m.Term, Time: m.Time, Restore: &restoredAs{ID: r.ID, Restored: control.Restored{Adopted: adopted}}}
 	_, _ = rand.Read(open.ID[:]) // never fails
 	if _, err := l.propose(ctx, open); err != nil {
 		return answer, fmt.Errorf("open epoch %d: %w", m.Epoch, err)
@@ -120,8 +146,10 @@ func (l *leader) restore(ctx context.Context, r *control.RestoreRequest) (answer
 	if a = l.s.cfg.FSM.app(r.App); a == nil {
 		return answer, failure(control.CodeNotFound, "app %q was removed", r.App)
 	}
+	faultpoint.Reach(faultpoint.RestoreOpen)
 	err = l.useAgain(ctx, a, m)
 	if err == nil {
+		faultpoint.Reach(faultpoint.RestoreUsed)
 		err = l.storeRestored(ctx, m, objects)
 	}
 	if err != nil {
@@ -131,17 +159,19 @@ func (l *leader) restore(ctx context.Context, r *control.RestoreRequest) (answer
 		})
 		return answer, err
 	}
+	faultpoint.Reach(faultpoint.RestoreStored)
 	// The manifest is there: whoever leads commits it.
 	l.until(ctx, msgCommitted, func() error { return l.commit(ctx, r.App, m.Epoch) })
 	if ctx.Err() != nil {
 		return answer, ctx.Err()
 	}
+	faultpoint.Reach(faultpoint.RestoreDone)
 	l.log.Info("app restored", "app", r.App, "generation", m.Generation, "epoch", m.Epoch, "from", r.Epoch)
 	l.nudge()
 	if err := l.project(ctx); err != nil {
 		l.log.Warn("write the cluster's bucket", "err", err)
 	}
-	return control.Restored{Generation: m.Generation, Epoch: m.Epoch}, nil
+	return control.Restored{Generation: m.Generation, Epoch: m.Epoch, Adopted: adopted}, nil
 }
 
 func (l *leader) storeRestored(ctx context.Context, m *checkpoint.Manifest, objects []string) error {

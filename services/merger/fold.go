@@ -11,6 +11,7 @@ import (
 	"eventflux/shared/checkpoint"
 	"eventflux/shared/compress"
 	"eventflux/shared/control"
+	"eventflux/shared/faultpoint"
 	"eventflux/shared/state"
 	"eventflux/shared/store"
 )
@@ -38,6 +39,7 @@ func (s *Service) mergeApp(ctx context.Context, app *control.LiveApp, begun time
 		s.looked[app.App] = ref.Digest
 		return nil
 	}
+	faultpoint.Reach(faultpoint.MergeBefore)
 	folded, done, err := s.fold(ctx, m, picked)
 	if err != nil {
 		return s.gaveUp(app, ref, err)
@@ -46,7 +48,9 @@ func (s *Service) mergeApp(ctx context.Context, app *control.LiveApp, begun time
 	if err != nil {
 		return err
 	}
+	faultpoint.Reach(faultpoint.MergeDone)
 	_, err = s.cfg.Control.Swap(ctx, control.SwapRequest{App: app.App, Epoch: ref.Epoch, Digest: ref.Digest, Begun: begun, Manifest: data})
+	faultpoint.Reach(faultpoint.MergeKnown)
 	switch code := control.Code(err); {
 	case code == control.CodeFenced || code == control.CodeNotFound:
 		s.counters.overtaken.Add(1)
@@ -109,6 +113,7 @@ func (s *Service) fold(ctx context.Context, m *checkpoint.Manifest, picked []pic
 		if c.Runs, err = s.foldChain(ctx, metered, c, was, all); err != nil {
 			return nil, nil, fmt.Errorf("partition %d, component %s: %w", pick.partition, c.ID, err)
 		}
+		faultpoint.Reach(faultpoint.MergeChain)
 	}
 	all.written = int64(metered.written.Load())
 	s.counters.reused.Add(uint64(all.reused()))

@@ -10,6 +10,7 @@ import (
 
 	"eventflux/shared/checkpoint"
 	"eventflux/shared/control"
+	"eventflux/shared/faultpoint"
 	"eventflux/shared/state"
 	"eventflux/shared/store"
 )
@@ -21,6 +22,7 @@ func (s *Service) sweep(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("sweep: %w", err)
 	}
+	faultpoint.Reach(faultpoint.SweepBefore)
 	before, err := s.byStore(ctx, &live)
 	if err != nil {
 		return fmt.Errorf("sweep: %w", err)
@@ -42,6 +44,7 @@ func (s *Service) sweep(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
+		faultpoint.Reach(faultpoint.SweepEach)
 		err := s.cfg.Store.Delete(ctx, o.Name, before) // not if it was used meanwhile
 		if err == nil {
 			s.counters.sweptObjects.Add(1)
@@ -52,6 +55,7 @@ func (s *Service) sweep(ctx context.Context) error {
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("sweep: %w", err)
 	}
+	faultpoint.Reach(faultpoint.SweepDone)
 	if len(dead) > 0 {
 		s.log.Debug("swept the store", "objects", len(dead))
 	}

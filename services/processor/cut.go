@@ -92,21 +92,26 @@ func capture(h state.Holder, since state.Epoch, whole bool) (piece, error) {
 	return p, nil
 }
 
-// settleEvery bounds what taking in state ahead of a barrier costs while events come
-// one by one.
-const settleEvery = 100 * time.Millisecond
+// Taking in state ahead of a barrier may cost this much: one part in settleShare of the
+// task's time. What changes again before the barrier is taken in again.
+const (
+	settleEvery = 10 * time.Millisecond
+	settleShare = 10
+)
 
-// settleIdle uses the time until the next frame: what is taken in now does not keep
-// the task at the next barrier.
-func (t *task) settleIdle() {
+// settleSoon takes in what changed lately, now and then: it does not keep the task at the
+// next barrier then.
+func (t *task) settleSoon() {
 	s := t.saver
-	if s == nil || time.Since(s.settled) < settleEvery {
+	if s == nil || time.Since(s.settled) < max(settleEvery, settleShare*s.settling) {
 		return
 	}
+	begun := time.Now()
 	for _, h := range s.holders {
 		h.Settle()
 	}
 	s.settled = time.Now()
+	s.settling = s.settled.Sub(begun)
 }
 
 // settle takes in what became of the checkpoints that are under way.

@@ -11,6 +11,7 @@ import (
 	"eventflux/shared/checkpoint"
 	"eventflux/shared/control"
 	"eventflux/shared/engine"
+	"eventflux/shared/faultpoint"
 	"eventflux/shared/lineage"
 	"eventflux/shared/state"
 )
@@ -126,9 +127,11 @@ func (t *task) restoreFrom(ctx context.Context, attached control.Attached, ref c
 	if err := t.begin(attached); err != nil {
 		return err
 	}
+	faultpoint.Reach(faultpoint.LoadBefore)
 	if err := checkpoint.Load(ctx, t.service.cfg.Store, part, ref.Epoch, t.saver.registry, t.service.cfg.Workers); err != nil {
 		return passOver(err)
 	}
+	faultpoint.Reach(faultpoint.LoadDone)
 	t.progress.Next("lineage", attribute.Int64("sequence", int64(part.Log.Sequence)))
 	t.saver.committed = ref.Epoch
 	for i := range part.Components {
@@ -141,7 +144,7 @@ func (t *task) restoreFrom(ctx context.Context, attached control.Attached, ref c
 // startAt takes in where the generation begins.
 func (t *task) startAt(part *checkpoint.Partition) {
 	t.start = checkpoint.Start{Sequence: part.Log.Sequence}
-	if part.Start != nil {
+	if t.ahead = part.Start != nil; t.ahead {
 		t.start = *part.Start
 	}
 	t.muteStart()

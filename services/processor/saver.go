@@ -40,8 +40,9 @@ type saver struct {
 	chains    map[string][]checkpoint.Run
 	epoch     state.Epoch // the newest that was cut or needs no answer
 	term      checkpoint.Term
-	whole     bool      // what the chains stand on is gone: the next part has all state
-	settled   time.Time // when state was last taken in ahead of a barrier
+	whole     bool          // what the chains stand on is gone: the next part has all state
+	settled   time.Time     // when state was last taken in ahead of a barrier
+	settling  time.Duration // how long that took
 
 	// run's alone: the newest checkpoint that a merger has folded.
 	merged    *checkpoint.Manifest

@@ -76,7 +76,7 @@ func (t *task) standBy(ctx context.Context) error {
 		if err := t.makeRoom(waiting); err != nil {
 			return t.unlessPromoted(ctx, err)
 		}
-		t.settleIdle()
+		t.settleSoon()
 		record, err := t.reader.Next(waiting)
 		if err != nil {
 			return t.unlessPromoted(ctx, err)
@@ -290,6 +290,9 @@ var errStandbyStale = fmt.Errorf("it stood by for another generation: %w", errFe
 func (t *task) takePromotion(ctx context.Context, attached control.Attached) error {
 	if max(attached.Generation, 1) != t.generation || attached.Held {
 		return errStandbyStale
+	}
+	if t.ahead && t.out.seq > 0 && t.out.seq < t.start.Sequence {
+		return errStandbyStale // it kept no results from before the generation's start, and some are not out
 	}
 	newest := t.renderer.newest
 	t.renderer = newRenderer(t.plan, t.partition, t.last)

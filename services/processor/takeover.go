@@ -101,12 +101,14 @@ func (t *task) positions(ctx context.Context, stream string) ([]position, error)
 		return nil, fmt.Errorf("%w: fence %d of output stream %s is of generation %d, this task's is %d", errFenced, fenced.seq, stream, f.Generation, t.generation)
 	}
 	t.newest = 0
+	out := outEnd{of: make([]position, len(t.plan.Streams))}
 	for _, s := range published(t.plan) {
 		at, generation, err := t.newestResult(ctx, stream, s)
 		if err != nil {
 			return nil, err
 		}
 		t.newest = max(t.newest, at.seq)
+		out.add(s.ID, at, generation)
 		if generation < t.generation {
 			at = position{}
 		}
@@ -125,7 +127,42 @@ func (t *task) positions(ctx context.Context, stream string) ([]position, error)
 		}
 		last[s.ID] = at
 	}
+	t.out = out
 	return last, nil
+}
+
+// outEnd is how far results are out, as the newest generation that has some put them out:
+// frame after frame, and within one in the order of each stream alone.
+type outEnd struct {
+	generation checkpoint.Generation
+	seq        uint64     // of the last frame of which a result is out; 0: it is not known
+	of         []position // by stream: of its newest result of that generation
+}
+
+func (o *outEnd) add(stream int, at position, generation checkpoint.Generation) {
+	if at.seq == 0 || generation < o.generation {
+		return
+	}
+	if generation > o.generation {
+		*o = outEnd{generation: generation, of: make([]position, len(o.of))}
+	}
+	o.seq, o.of[stream] = max(o.seq, at.seq), at
+}
+
+// before returns end, or the place of the first result of a stream that is not out, if that
+// comes earlier.
+func (o *outEnd) before(stream int, end position) position {
+	if o.seq == 0 {
+		return end
+	}
+	next := position{seq: o.seq}
+	if at := o.of[stream]; at.seq == o.seq {
+		next.ordinal = at.ordinal + 1
+	}
+	if end.after(next) {
+		return next
+	}
+	return end
 }
 
 // newestResult returns the position and the generation of the newest result of s in the

@@ -46,6 +46,8 @@ type task struct {
 	last       []position       // of the newest result of the generation on each stream at the takeover
 	newest     uint64           // log sequence of the newest result of any generation
 	start      checkpoint.Start // of the generation: no results up to there; zero: none
+	ahead      bool             // the start is behind the barrier of the checkpoint
+	out        outEnd           // at the takeover; zero for a standby
 	held       bool             // the task stops there
 	end        *uint64          // the log's last sequence when the task was told to drain
 	saver      *saver           // nil without checkpoints
@@ -231,6 +233,7 @@ func (t *task) consume(ctx context.Context) error {
 		if err := t.apply(ctx, record); err != nil {
 			return err
 		}
+		t.settleSoon()
 		t.status.atHand.Store(0)
 	}
 }
@@ -290,9 +293,11 @@ func rowsOf(outputs []engine.Output) (n uint64) {
 	return n
 }
 
-// muteTo lets no result before a position out.
-func (t *task) muteTo(end position) {
+// muteTo lets no result before a position out, as far as they are out already: a place may
+// be asked for that the generation before has not come to.
+func (t *task) muteTo(all position) {
 	for s := range t.last {
+		end := t.out.before(s, all)
 		// What is after the position before it is at or behind it.
 		before := position{seq: end.seq - 1, ordinal: math.MaxUint64}
 		if end.ordinal > 0 {
@@ -326,7 +331,7 @@ func (t *task) next(ctx context.Context) (record wal.Record, more bool, err erro
 		if err != nil || drained {
 			return wal.Record{}, false, err
 		}
-		t.settleIdle()
+		t.settleSoon()
 		record, err := t.await(ctx)
 		if !errors.Is(err, errIdle) {
 			return record, true, err

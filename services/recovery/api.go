@@ -141,7 +141,10 @@ type PlanPartition struct {
 // RestoreRequest takes an app, or some of its components, to another state.
 type RestoreRequest struct {
 	PlanRequest
-	DryRun bool `json:"dry_run,omitempty"`
+	// ID tells a request that is repeated, because its answer was lost, from another one:
+	// with the same one the app begins one generation at most. "" is always another one.
+	ID     string `json:"id,omitempty"`
+	DryRun bool   `json:"dry_run,omitempty"`
 	// Parallel is how many workers load; 0: as configured.
 	Parallel int `json:"parallel,omitempty"`
 }

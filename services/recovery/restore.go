@@ -10,6 +10,7 @@ import (
 
 	"eventflux/shared/checkpoint"
 	"eventflux/shared/control"
+	"eventflux/shared/faultpoint"
 	"eventflux/shared/scratch"
 	"eventflux/shared/state"
 )
@@ -38,6 +39,7 @@ func (s *Service) restore(ctx context.Context, r *RestoreRequest, j *job) (*Rest
 	if err != nil {
 		return nil, err
 	}
+	faultpoint.Reach(faultpoint.JobPlanned)
 	workers := s.cfg.Workers
 	if r.Parallel > 0 {
 		workers = r.Parallel
@@ -46,13 +48,17 @@ func (s *Service) restore(ctx context.Context, r *RestoreRequest, j *job) (*Rest
 	if result.Verified, err = c.verified(ctx, j, workers); err != nil {
 		return c.failed(j, result, err)
 	}
+	faultpoint.Reach(faultpoint.JobVerified)
 	s.cfg.Log.Info("recovery", "plan", c.plan.String(), "after", c.plan.After)
 	request, err := c.request(ctx, j, workers)
 	if err != nil {
 		return c.failed(j, result, err)
 	}
+	request.ID = r.ID
 	j.enter(phaseRestore)
+	faultpoint.Reach(faultpoint.JobAsked)
 	done, err := s.cfg.Restorer.Restore(ctx, *request)
+	faultpoint.Reach(faultpoint.JobKnown)
 	if err != nil {
 		return c.failed(j, result, fmt.Errorf("restore: %w", err))
 	}
@@ -128,6 +134,7 @@ func (c *course) request(ctx context.Context, j *job, workers int) (*control.Res
 	if err != nil {
 		return nil, err
 	}
+	faultpoint.Reach(faultpoint.JobRebuilt)
 	j.enter(phaseStore)
 	r.Epoch = c.onto.epoch()
 	r.Components, err = c.store(ctx, tasks, workers)
@@ -191,6 +198,7 @@ func (c *course) storeOne(ctx context.Context, info *state.Info, entries []state
 	if err != nil {
 		return out, fmt.Errorf("store component %s: %w", info.ID, err)
 	}
+	faultpoint.Reach(faultpoint.JobStored)
 	out.Runs = []checkpoint.Run{run}
 	return out, nil
 }

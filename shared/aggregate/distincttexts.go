@@ -237,9 +237,12 @@ func readTexts(src []byte, nameless bool) (nulls int64, list []*textCount, err e
 func (r *stateBytes) texts() []*textCount {
 	list := make([]*textCount, 0, r.items(2))
 	all := make([]textCount, cap(list))
+	bytes := string(r.rest) // of all texts at once
 	for i := range all {
 		c := &all[i]
-		c.text = string(r.bytes(r.items(1)))
+		n := r.items(1)
+		at := len(bytes) - len(r.rest)
+		c.text = bytes[at : at+len(r.bytes(n))]
 		if i > 0 && r.err == nil && c.text <= all[i-1].text {
 			r.fail("text %q follows %q", c.text, all[i-1].text)
 		}

@@ -1,9 +1,11 @@
 package checkpoint
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/Masterminds/semver/v3"
 	"golang.org/x/sync/errgroup"
@@ -34,6 +36,7 @@ func Load(ctx context.Context, s store.Store, part *Partition, epoch state.Epoch
 	if err != nil {
 		return err
 	}
+	urgentFirst(ordered, stored)
 	workers = max(workers, 1)
 	group, ctx := errgroup.WithContext(ctx)
 	l := &loader{
@@ -61,6 +64,36 @@ func Load(ctx context.Context, s store.Store, part *Partition, epoch state.Epoch
 		})
 	}
 	return group.Wait()
+}
+
+// urgentFirst puts those that others wait for in front, then those with many entries,
+// which take the longest: begun last, they would be waited for by idle workers. Each
+// stays behind those that it depends on.
+func urgentFirst(ordered []state.Holder, stored map[string]*Component) {
+	awaited, entries := map[string]bool{}, map[string]int64{}
+	for _, h := range ordered {
+		info := h.Info()
+		for _, other := range info.DependsOn {
+			awaited[other] = true
+		}
+		if c := stored[info.ID]; c != nil {
+			for i := range c.Runs {
+				entries[info.ID] += c.Runs[i].Entries
+			}
+		}
+	}
+	slices.SortStableFunc(ordered, func(a, b state.Holder) int {
+		x, y := a.Info().ID, b.Info().ID
+		switch {
+		case awaited[x] && awaited[y]:
+			return 0
+		case awaited[x]:
+			return -1
+		case awaited[y]:
+			return 1
+		}
+		return cmp.Compare(entries[y], entries[x])
+	})
 }
 
 // aheadBytesMax bounds the uncompressed bytes that were fetched and wait to be loaded.
@@ -94,17 +127,17 @@ type loader struct {
 func (l *loader) load(ctx context.Context, h state.Holder, c *Component) error {
 	defer l.memory.Release(weightOf(c))
 	info := h.Info()
-	load := func() error { return h.Load(l.epoch, info.Version, nil) }
+	load := func() error { return h.Load(l.epoch, info.Version) }
 	if c != nil {
 		version, err := compatible(c, info)
 		if err != nil {
 			return err
 		}
-		entries, err := loadChain(ctx, l.store, c.Runs, l.fetching)
+		pieces, err := l.fetch(ctx, c)
 		if err != nil {
 			return err
 		}
-		load = func() error { return loadOne(c, l.epoch, h, version, entries) }
+		load = func() error { return loadOne(c, l.epoch, h, version, pieces) }
 	}
 	for _, other := range info.DependsOn {
 		select {
@@ -129,25 +162,39 @@ func compatible(c *Component, known state.Info) (*semver.Version, error) {
 	return version, state.CheckCompatible(state.Info{ID: c.ID, Type: c.Type, Version: version}, known)
 }
 
+// fetch returns the entries of a component, which are those that were stored.
+func (l *loader) fetch(ctx context.Context, c *Component) ([]*state.Hashed, error) {
+	entries, err := loadChain(ctx, l.store, c.Runs, l.fetching)
+	if err != nil {
+		return nil, err
+	}
+	pieces := make([]*state.Hashed, (len(entries)+pieceEntries-1)/pieceEntries)
+	group, ctx := errgroup.WithContext(ctx)
+	for i := range pieces {
+		group.Go(func() error {
+			return l.fetching.do(ctx, func() error {
+				pieces[i] = state.Hash(entries[i*pieceEntries : min((i+1)*pieceEntries, len(entries))])
+				return nil
+			})
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return nil, err
+	}
+	return pieces, compareDigest(c, state.DigestOfHashed(pieces...))
+}
+
+// pieceEntries is how many entries are hashed by one worker at a time.
+const pieceEntries = 512
+
 // loadOne loads a component.
-func loadOne(c *Component, epoch state.Epoch, h state.Holder, version *semver.Version, entries []state.Entry) error {
-	same := version.Equal(h.Info().Version)
-	if !same { // what is loaded is migrated, so what was stored is compared
-		if err := compareDigest(c, state.DigestOf(entries)); err != nil {
-			return err
-		}
+func loadOne(c *Component, epoch state.Epoch, h state.Holder, version *semver.Version, pieces []*state.Hashed) error {
+	err := h.Load(epoch, version, pieces...)
+	var wrong *state.EntryError
+	if errors.As(err, &wrong) {
+		return corrupt(c.ID, -1, "%v", err)
 	}
-	if err := h.Load(epoch, version, entries); err != nil {
-		var wrong *state.EntryError
-		if errors.As(err, &wrong) {
-			return corrupt(c.ID, -1, "%v", err)
-		}
-		return err
-	}
-	if same {
-		return compareDigest(c, h.Digest())
-	}
-	return nil
+	return err
 }
 
 func compareDigest(c *Component, got state.Digest) error {

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"slices"
 
 	"golang.org/x/sync/errgroup"
 
@@ -157,9 +158,7 @@ func loadChain(ctx context.Context, s store.Store, chain []Run, slots slots) ([]
 	}
 	lists := make([][]state.Change, len(chain))
 	for i, blocks := range runs {
-		for _, b := range blocks {
-			lists[i] = append(lists[i], b...)
-		}
+		lists[i] = slices.Concat(blocks...)
 	}
 	return state.Merge(nil, lists...), nil
 }

@@ -1,7 +1,10 @@
 package control
 
 import (
+	"cmp"
 	"context"
+
+	"github.com/nats-io/nuid"
 
 	"eventflux/shared/checkpoint"
 	"eventflux/shared/state"
@@ -19,15 +22,19 @@ const (
 // log has seen stays as it is in the newest checkpoint, of which there must be one.
 type AdoptRequest struct {
 	App string `json:"app"`
+	ID  string `json:"id,omitempty"` // as that of a RestoreRequest
 	// Epoch is the checkpoint; 0: the newest that is sound.
 	Epoch state.Epoch `json:"epoch,omitempty"`
 }
 
 // RestoreRequest begins a new generation of an app from a checkpoint: its tasks load
-// what it says, and their results carry the generation. It is not idempotent: each one
-// that succeeds begins another generation.
+// what it says, and their results carry the generation. Each one that succeeds begins
+// another generation; one that is repeated with its ID begins none.
 type RestoreRequest struct {
 	App string `json:"app"`
+	// ID tells a request that is repeated, because its answer was lost, from another one.
+	// Client.Restore makes one; "" is always another one.
+	ID string `json:"id,omitempty"`
 	// Epoch is the checkpoint that tasks load.
 	Epoch state.Epoch `json:"epoch"`
 	// Starts has, for partitions that are to go on at a later place than the
@@ -60,8 +67,10 @@ type Restored struct {
 	Adopted state.Epoch `json:"adopted,omitempty"`
 }
 
-// Restore begins a new generation of an app.
+// Restore begins a new generation of an app, and no more than one, however often it has to
+// ask.
 func (c *Client) Restore(ctx context.Context, r RestoreRequest) (a Restored, err error) {
+	r.ID = cmp.Or(r.ID, nuid.Next())
 	err = c.Do(ctx, VerbRestore, r, &a)
 	return a, err
 }
@@ -74,6 +83,7 @@ func (c *Client) Release(ctx context.Context, r AppRequest) (a App, err error) {
 
 // Adopt gives an app the state of a checkpoint of a cluster that was lost.
 func (c *Client) Adopt(ctx context.Context, r AdoptRequest) (a Restored, err error) {
+	r.ID = cmp.Or(r.ID, nuid.Next())
 	err = c.Do(ctx, VerbAdopt, r, &a)
 	return a, err
 }

@@ -75,7 +75,7 @@ func (g *groups) slot(b *event.Batch, i int) int {
 	c := &b.Cols[g.attrs[0]]
 	if c.IsNull(i) {
 		if g.null < 0 {
-			g.null = g.take(groupKey{kind: nullKey})
+			return g.add(groupKey{kind: nullKey})
 		}
 		return int(g.null)
 	}
@@ -96,18 +96,27 @@ func (g *groups) textSlot(key string) int {
 	if s, ok := g.texts[key]; ok {
 		return int(s)
 	}
-	key = strings.Clone(key)
-	s := g.take(groupKey{kind: textKey, text: key})
-	g.texts[key] = s
-	return int(s)
+	return g.add(groupKey{kind: textKey, text: strings.Clone(key)})
 }
 
 func (g *groups) wordSlot(key uint64) int {
 	if s, ok := g.words.get(key); ok {
 		return int(s)
 	}
-	s := g.take(groupKey{kind: wordKey, word: key})
-	g.words.put(key, s)
+	return g.add(groupKey{kind: wordKey, word: key})
+}
+
+// add gives a key that has no slot a slot.
+func (g *groups) add(key groupKey) int {
+	s := g.take(key)
+	switch key.kind {
+	case nullKey:
+		g.null = s
+	case wordKey:
+		g.words.put(key.word, s)
+	case textKey:
+		g.texts[key.text] = s
+	}
 	return int(s)
 }
 

@@ -3,6 +3,7 @@ package engine
 import (
 	"encoding/binary"
 	"fmt"
+	"strings"
 
 	"eventflux/shared/event"
 )
@@ -26,6 +27,7 @@ func (k *groupKey) encode(dst []byte) []byte {
 	return dst
 }
 
+// decodeGroupKey returns a key whose text is valid for as long as the bytes.
 func decodeGroupKey(key []byte) (groupKey, error) {
 	switch {
 	case len(key) == 1 && keyKind(key[0]) == nullKey:
@@ -33,7 +35,7 @@ func decodeGroupKey(key []byte) (groupKey, error) {
 	case len(key) == 9 && keyKind(key[0]) == wordKey:
 		return groupKey{kind: wordKey, word: binary.BigEndian.Uint64(key[1:])}, nil
 	case len(key) >= 1 && keyKind(key[0]) == textKey:
-		return groupKey{kind: textKey, text: string(key[1:])}, nil
+		return groupKey{kind: textKey, text: view(key[1:])}, nil
 	}
 	return groupKey{}, fmt.Errorf("group key %q is none", key)
 }
@@ -84,6 +86,10 @@ func (g *groups) find(key []byte) (int, bool) {
 	if err != nil {
 		return 0, false
 	}
+	return g.slotOf(&k)
+}
+
+func (g *groups) slotOf(k *groupKey) (int, bool) {
 	switch k.kind {
 	case nullKey:
 		return int(g.null), g.null >= 0
@@ -110,20 +116,13 @@ func (g *groups) load(key []byte, rows int64) (int, error) {
 	if k.kind == textKey && len(g.attrs) == 1 && len(k.text) <= event.ShortBytesMax {
 		return 0, fmt.Errorf("group key %q is short, but is not packed", key)
 	}
-	if slot, ok := g.find(key); ok && rows > 0 && g.slots[slot].rows > 0 {
+	slot, known := g.slotOf(&k)
+	switch {
+	case !known:
+		k.text = strings.Clone(k.text)
+		slot = g.add(k)
+	case rows > 0 && g.slots[slot].rows > 0:
 		return 0, fmt.Errorf("group key %q is there twice", key)
-	}
-	slot := 0
-	switch k.kind {
-	case nullKey:
-		if g.null < 0 {
-			g.null = g.take(k)
-		}
-		slot = int(g.null)
-	case wordKey:
-		slot = g.wordSlot(k.word)
-	default:
-		slot = g.textSlot(k.text)
 	}
 	if rows > 0 {
 		g.enter(slot)

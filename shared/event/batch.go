@@ -42,6 +42,15 @@ func (b *Batch) AppendSome(src *Batch, i int, cols []int) {
 	b.TS = append(b.TS, src.TS[i])
 }
 
+// AppendAllSome appends copies of all rows of src, of the columns listed: it is
+// AppendSome for each of them.
+func (b *Batch) AppendAllSome(src *Batch, cols []int) {
+	for _, c := range cols {
+		b.Cols[c].appendRange(&src.Cols[c], 0, src.Len())
+	}
+	b.TS = append(b.TS, src.TS...)
+}
+
 // AppendRows appends copies of the rows [from, to) of src.
 func (b *Batch) AppendRows(src *Batch, from, to int) {
 	for c := range b.Cols {

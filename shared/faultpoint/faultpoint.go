@@ -7,6 +7,7 @@
 //	stop manifest.before 1  SIGSTOP itself, until it gets SIGCONT
 //	fail store.put 3        the third call fails; with 0, every one
 //	clock 1h                the machine's clock is that far ahead
+//	span grace 1s           a time that is no setting, at the start of the process
 //
 // What must hold whatever happens is the business of test/faults.
 package faultpoint
@@ -34,6 +35,43 @@ const (
 	TrimDone       Point = "trim.done"
 )
 
+// The steps of a leader that swaps a manifest.
+const (
+	SwapBefore Point = "swap.before" // it was checked
+	SwapStored Point = "swap.stored" // the store has the new one
+	SwapDone   Point = "swap.done"   // and Raft
+)
+
+// The steps of a leader that restores an app. The commit is that of any checkpoint.
+const (
+	RestorePaused Point = "restore.paused" // nothing else is under way
+	RestoreOpen   Point = "restore.open"   // Raft has the epoch
+	RestoreUsed   Point = "restore.used"   // what it refers to was used again
+	RestoreStored Point = "restore.stored" // the store has the manifest
+	RestoreDone   Point = "restore.done"   // the generation has begun, and nobody knows
+)
+
+// The steps of a merger.
+const (
+	MergeBefore Point = "merge.before" // chains are picked
+	MergeChain  Point = "merge.chain"  // of each, that is folded and stored
+	MergeDone   Point = "merge.done"   // all are, and the leader is about to be asked
+	MergeKnown  Point = "merge.known"  // it has answered
+	SweepBefore Point = "sweep.before" // it is known what is live
+	SweepEach   Point = "sweep.each"   // object that is about to be deleted
+	SweepDone   Point = "sweep.done"
+)
+
+// The steps of a recovery job.
+const (
+	JobPlanned  Point = "job.planned"
+	JobVerified Point = "job.verified"
+	JobRebuilt  Point = "job.rebuilt" // the state of the target, where it is stored
+	JobStored   Point = "job.stored"  // of each component
+	JobAsked    Point = "job.asked"   // the checkpointer is about to be
+	JobKnown    Point = "job.known"   // it has answered
+)
+
 // The steps of a task.
 const (
 	CutBefore     Point = "cut.before" // the barrier is there
@@ -43,6 +81,8 @@ const (
 	RunDone       Point = "run.done"
 	PreparedSaid  Point = "prepared.said" // about to be
 	DecisionKnown Point = "decision.known"
+	LoadBefore    Point = "load.before" // of a checkpoint
+	LoadDone      Point = "load.done"   // and the log is not open
 )
 
 // The steps of the store of files.
@@ -60,12 +100,17 @@ const (
 	StoreCommit Point = "store.commit"
 )
 
-// OfLeader, OfTask and OfFile list the points, in the order of the protocol.
+// These list the points, in the order of the protocol.
 var (
 	OfLeader = []Point{
 		OpenBefore, OpenDone, BarrierBefore, BarrierDone, Prepared, ManifestBefore, ManifestDone, CommitBefore,
 		CommitDone, AbortBefore, AbortDone, AnswerBefore, RetireBefore, RetireDone, TrimBefore, TrimDone,
 	}
-	OfTask = []Point{CutBefore, CutHalf, CutDone, RunBefore, RunDone, PreparedSaid, DecisionKnown}
-	OfFile = []Point{FileWritten, FileCommitted}
+	OfTask    = []Point{CutBefore, CutHalf, CutDone, RunBefore, RunDone, PreparedSaid, DecisionKnown}
+	OfFile    = []Point{FileWritten, FileCommitted}
+	OfSwap    = []Point{SwapBefore, SwapStored, SwapDone}
+	OfRestore = []Point{RestorePaused, RestoreOpen, RestoreUsed, RestoreStored, RestoreDone}
+	OfLoad    = []Point{LoadBefore, LoadDone}
+	OfMerger  = []Point{MergeBefore, MergeChain, MergeDone, MergeKnown, SweepBefore, SweepEach, SweepDone}
+	OfJob     = []Point{JobPlanned, JobVerified, JobRebuilt, JobStored, JobAsked, JobKnown}
 )

@@ -13,5 +13,8 @@ func Reach(Point) {}
 // Fail is Reach, and returns an error if the step is to fail.
 func Fail(Point) error { return nil }
 
+// Span is a time that tests shorten: 0, as it is by default.
+func Span(string) time.Duration { return 0 }
+
 // Now is what the machine's clock says.
 func Now() time.Time { return time.Now() }

@@ -29,6 +29,7 @@ type rules struct {
 	text  string
 	all   []*rule
 	clock time.Duration
+	spans map[string]time.Duration
 }
 
 var of = &rules{file: os.Getenv("FAULTPOINTS")}
@@ -42,10 +43,19 @@ func (r *rules) load() {
 	if string(data) == r.text {
 		return
 	}
-	r.text, r.all, r.clock = string(data), nil, 0
+	r.text, r.all, r.clock, r.spans = string(data), nil, 0, map[string]time.Duration{}
 	for line := range strings.Lines(r.text) {
 		var action, point string
 		var times int
+		var name, span string
+		if n, _ := fmt.Sscan(line, &action, &name, &span); n == 3 && action == "span" {
+			of, err := time.ParseDuration(span)
+			if err != nil {
+				panic(err)
+			}
+			r.spans[name] = of
+			continue
+		}
 		switch n, _ := fmt.Sscan(line, &action, &point, &times); {
 		case action == "clock" && n >= 2:
 			by, err := time.ParseDuration(point)
@@ -104,6 +114,14 @@ func Fail(p Point) error {
 		panic(fmt.Sprintf("%s: no action is called %q", of.file, action))
 	}
 	return nil
+}
+
+// Span is a time that tests shorten; 0: as it is by default.
+func Span(name string) time.Duration {
+	of.mu.Lock()
+	defer of.mu.Unlock()
+	of.load()
+	return of.spans[name]
 }
 
 // Now is what the machine's clock says. A step of it does not show in differences, as

@@ -1,6 +1,9 @@
 package state
 
-import "slices"
+import (
+	"fmt"
+	"slices"
+)
 
 // taking is a cut that is being made.
 type taking struct {
@@ -69,6 +72,48 @@ func (c *Component) newRecord(key []byte) int32 {
 	c.known = append(c.known, r)
 	c.index[r.key] = place
 	return place
+}
+
+// know takes over the records of entries that the source has just loaded: they are
+// hashed as they were loaded. To write all again costs more than to load it, and that
+// a source writes what it has loaded is a law that tests hold it to. That it has
+// these keys and no others is looked at, for it is cheap.
+func (c *Component) know(pieces []*Hashed) error {
+	for _, h := range pieces {
+		c.sum.addAll(&h.sum)
+		for i := range h.records {
+			key := h.records[i].key
+			c.index[key] = int32(len(c.known) + i)
+			c.bytes += int64(len(key))
+		}
+		c.known = append(c.known, h.records...)
+	}
+	ours, others := 0, 0
+	c.source.Keys(func(key []byte) {
+		// Sources mostly list keys in the order in which they came.
+		if next := ours; next < len(c.known) && c.known[next].key == string(key) {
+			ours++
+		} else if _, ok := c.index[string(key)]; ok {
+			ours++
+		} else {
+			others++
+		}
+	})
+	if n := len(c.known); len(c.index) != n || ours != n || others > 0 {
+		return &EntryError{c.info.ID, nil, fmt.Errorf("%d entries with %d keys were loaded; behind that there are %d, and %d others", n, len(c.index), ours, others)}
+	}
+	return nil
+}
+
+// knowSource makes records of what the source has, which is that of the last cut.
+func (c *Component) knowSource() {
+	c.source.Keys(c.keys.add)
+	c.absorb()
+	for _, place := range c.dirty {
+		r := &c.known[place]
+		r.dirty, r.old = false, true
+	}
+	c.dirty = c.dirty[:0]
 }
 
 func (c *Component) touch(place int32) {

@@ -189,22 +189,25 @@ func (c *Component) Committed(e Epoch) {
 }
 
 // Load implements Holder.
-func (c *Component) Load(e Epoch, stored *semver.Version, entries []Entry) error {
-	c.forget(len(entries))
-	if err := c.put(stored, entries); err != nil {
+func (c *Component) Load(e Epoch, stored *semver.Version, pieces ...*Hashed) error {
+	room := 0
+	for _, h := range pieces {
+		room += len(h.entries)
+	}
+	c.forget(room)
+	err := c.put(stored, pieces)
+	if err == nil {
+		c.source.Changed(func([]byte) {})
+		if stored.Equal(c.info.Version) {
+			err = c.know(pieces)
+		} else {
+			c.knowSource()
+		}
+	}
+	if err != nil {
 		c.forget(0)
 		return err
 	}
-	c.source.Changed(func([]byte) {})
-	c.source.Keys(c.keys.add)
-	// What is there now is hashed, not what was loaded: if the source took one for
-	// the other, the digest tells.
-	c.absorb()
-	for _, place := range c.dirty {
-		r := &c.known[place]
-		r.dirty, r.old = false, true
-	}
-	c.dirty = c.dirty[:0]
 	c.oldest, c.last = e, e
 	if !stored.Equal(c.info.Version) {
 		c.oldest = noEpoch
@@ -222,18 +225,20 @@ func (c *Component) forget(room int) {
 	}
 }
 
-func (c *Component) put(stored *semver.Version, entries []Entry) error {
+func (c *Component) put(stored *semver.Version, pieces []*Hashed) error {
 	path, _, err := migrationPath(&c.info, stored)
 	if err != nil {
 		return err
 	}
-	for _, e := range entries {
-		now, err := migrate(c.source, &c.info, stored, path, e)
-		if err == nil {
-			err = c.source.Put(now.Key, now.Value)
-		}
-		if err != nil {
-			return &EntryError{c.info.ID, e.Key, err}
+	for _, h := range pieces {
+		for _, e := range h.entries {
+			now, err := migrate(c.source, &c.info, stored, path, e)
+			if err == nil {
+				err = c.source.Put(now.Key, now.Value)
+			}
+			if err != nil {
+				return &EntryError{c.info.ID, e.Key, err}
+			}
 		}
 	}
 	if err := c.source.Ready(); err != nil {

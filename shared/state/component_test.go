@@ -132,7 +132,7 @@ func TestDeltaAfterLoading(t *testing.T) {
 	c := state.NewComponent(bookInfo("1.0.0"), b)
 	b.put("of before", "1")
 	c.Cut(1)
-	if err := c.Load(9, c.Info().Version, []state.Entry{{[]byte("b"), []byte("2")}, {[]byte("a"), []byte("1")}}); err != nil {
+	if err := c.Load(9, c.Info().Version, state.Hash([]state.Entry{{[]byte("b"), []byte("2")}, {[]byte("a"), []byte("1")}})); err != nil {
 		t.Fatal(err)
 	}
 	b.drop("b")
@@ -148,7 +148,7 @@ func TestRefusedEntriesLeaveNothing(t *testing.T) {
 	c := state.NewComponent(bookInfo("1.0.0"), b)
 	empty := c.Digest()
 	b.put("a", "1")
-	err := c.Load(1, c.Info().Version, []state.Entry{{[]byte("x"), nil}, {[]byte("x"), nil}})
+	err := c.Load(1, c.Info().Version, state.Hash([]state.Entry{{[]byte("x"), nil}, {[]byte("x"), nil}}))
 	var wrong *state.EntryError
 	if !errors.As(err, &wrong) || wrong.Component != "query1/book" || string(wrong.Key) != "x" || !errors.Is(err, state.ErrCorrupt) {
 		t.Errorf("got %v", err)
@@ -159,6 +159,36 @@ func TestRefusedEntriesLeaveNothing(t *testing.T) {
 	b.put("a", "2")
 	c.Cut(1)
 	checkDelta(t, c, 0, "a=2 ")
+}
+
+// A source that takes an entry for another one, or for none, is found out by its keys.
+func TestOtherKeysThanLoadedAreRefused(t *testing.T) {
+	for name, b := range map[string]*book{"another": newBook(), "none": newBook()} {
+		t.Run(name, func(t *testing.T) {
+			c := state.NewComponent(bookInfo("1.0.0"), forger{b, name == "another"})
+			err := c.Load(1, c.Info().Version, state.Hash([]state.Entry{{[]byte("a"), nil}, {[]byte("x"), nil}}))
+			if !errors.Is(err, state.ErrCorrupt) || len(b.lines) > 0 {
+				t.Errorf("got %v, left behind: %v", err, b.entries())
+			}
+		})
+	}
+}
+
+// forger does not put entries as they are.
+type forger struct {
+	*book
+	another bool
+}
+
+func (f forger) Put(key, value []byte) error {
+	switch {
+	case string(key) != "x":
+	case f.another:
+		key = []byte("y")
+	default:
+		return nil
+	}
+	return f.book.Put(key, value)
 }
 
 func TestEpochsMustGrow(t *testing.T) {

@@ -73,8 +73,7 @@ func appendEntry(dst, before, key, value []byte) []byte {
 }
 
 // DeserializeState loads what SerializeState wrote into h, which is the component
-// of the same id. The digest of what was loaded is checked; if entries have to be
-// migrated, that of what was stored. It fails with a *CorruptError, a *VersionError or an ErrInvalid,
+// of the same id. The digest of the entries is checked. It fails with a *CorruptError, a *VersionError or an ErrInvalid,
 // and then h is as it was or empty. The next delta of h is since epoch 0.
 func DeserializeState(h Holder, data []byte) error {
 	known := h.Info()
@@ -88,24 +87,16 @@ func DeserializeState(h Holder, data []byte) error {
 	if err := CheckCompatible(box.info, known); err != nil {
 		return err
 	}
-	migrated := !box.info.Version.Equal(known.Version)
-	if migrated {
-		if err := box.check(known.ID, DigestOf(box.entries)); err != nil {
-			return err
-		}
+	hashed := Hash(box.entries)
+	if got := DigestOfHashed(hashed); got != box.digest {
+		return &CorruptError{known.ID, fmt.Sprintf("digest of the entries is %s, %s was stored", got, box.digest), box.digestAt}
 	}
-	err = h.Load(0, box.info.Version, box.entries)
+	err = h.Load(0, box.info.Version, hashed)
 	var wrong *EntryError
 	if errors.As(err, &wrong) {
 		return &CorruptError{known.ID, wrong.what(), box.offsetOf(wrong.Key)}
 	}
-	if err != nil || migrated {
-		return err
-	}
-	if err := box.check(known.ID, h.Digest()); err != nil {
-		return errors.Join(err, h.Load(0, known.Version, nil)) // leaves no wrong entries behind
-	}
-	return nil
+	return err
 }
 
 // container is what SerializeState wrote. Values refer to its bytes.
@@ -115,14 +106,6 @@ type container struct {
 	offsets  []int // of each entry
 	digest   Digest
 	digestAt int
-}
-
-// check compares the digest of the entries with the stored one.
-func (b *container) check(id string, got Digest) error {
-	if got == b.digest {
-		return nil
-	}
-	return &CorruptError{id, fmt.Sprintf("digest of the entries is %s, %s was stored", got, b.digest), b.digestAt}
 }
 
 // readContainer takes data apart for the component with the given id, which is

@@ -80,6 +80,13 @@ func (s *Sum) add(h entryHash) {
 	}
 }
 
+// addAll takes in all entries of another sum.
+func (s *Sum) addAll(other *Sum) {
+	for i := range s.total {
+		s.total[i] += other.total[i]
+	}
+}
+
 func (s *Sum) remove(h entryHash) {
 	s.seed(h)
 	for i := range s.total {

@@ -49,7 +49,8 @@ type Holder interface {
 	// aborted before.
 	Committed(e Epoch)
 	// Load replaces the state by the entries of a checkpoint, in any order, of a
-	// schema version that CompatibleWith accepts. The entries stay the caller's. It
-	// fails with an *EntryError or a *VersionError, and then the state is empty.
-	Load(e Epoch, stored *semver.Version, entries []Entry) error
+	// schema version that CompatibleWith accepts. It fails with an *EntryError or a
+	// *VersionError, and then the state is empty. Whoever knows what the entries should
+	// be compares their digest before.
+	Load(e Epoch, stored *semver.Version, pieces ...*Hashed) error
 }

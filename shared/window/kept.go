@@ -139,14 +139,14 @@ func (k *Kept) Put(key, value []byte) error {
 		return fmt.Errorf("window: key %q is none of a window", key)
 	}
 	number := binary.BigEndian.Uint64(key[1:])
-	rows, piece := event.NewBatch(q.schema), event.NewBatch(q.schema)
+	if q.spare == nil {
+		q.spare = event.NewBatch(q.schema)
+	}
+	rows := event.NewBatch(q.schema)
 	c := codecs.Get().(*codec)
 	defer codecs.Put(c)
-	rest, err := c.readRows(value, piece, q.used, 1<<q.shift, func() {
-		for i := range piece.TS {
-			rows.AppendSome(piece, i, q.used)
-		}
-	})
+	rest, err := c.readRows(rows, q.spare, value, q.used, 1<<q.shift)
+	q.spare.Reset()
 	if err != nil {
 		return fmt.Errorf("window: block %d: %w", number, err)
 	}

@@ -67,12 +67,12 @@ func (p *pool) append(dst []byte, env *Env, places []int32) []byte {
 func (p *pool) read(src []byte, env *Env, rowsMax uint64) (places []int32, rest []byte, err error) {
 	c := codecs.Get().(*codec)
 	defer codecs.Put(c)
-	rest, err = c.readRows(src, p.spare, p.used, rowsMax, func() {
-		for i := range p.spare.TS {
-			p.rows.AppendSome(p.spare, i, p.used)
-			places = append(places, int32(len(p.rows.TS)-1))
-		}
-	})
+	first := p.rows.Len()
+	rest, err = c.readRows(p.rows, p.spare, src, p.used, rowsMax)
+	places = make([]int32, p.rows.Len()-first)
+	for i := range places {
+		places[i] = int32(first + i)
+	}
 	return places, rest, err
 }
 

@@ -52,9 +52,9 @@ func (c *codec) appendPiece(dst []byte, b *event.Batch, used []int) []byte {
 	return dst
 }
 
-// readRows calls each with the pieces that appendRows wrote, at most rowsMax rows
-// in all, which are in piece until the next. It returns the bytes behind them.
-func (c *codec) readRows(src []byte, piece *event.Batch, used []int, rowsMax uint64, each func()) ([]byte, error) {
+// readRows appends to b the rows that appendRows wrote, at most rowsMax. It copies
+// from spare what cannot be read straight into b. It returns the bytes behind them.
+func (c *codec) readRows(b, spare *event.Batch, src []byte, used []int, rowsMax uint64) ([]byte, error) {
 	rows, n := binary.Uvarint(src)
 	if n <= 0 || rows > rowsMax {
 		return nil, fmt.Errorf("a number of %d rows, at most %d fit", rows, rowsMax)
@@ -65,11 +65,17 @@ func (c *codec) readRows(src []byte, piece *event.Batch, used []int, rowsMax uin
 		if n <= 0 || size == 0 || size > min(rows, pieceRowsMax) {
 			return nil, fmt.Errorf("a piece of %d rows, and %d are left", size, rows)
 		}
+		piece := spare
+		if b.Len() == 0 {
+			piece = b
+		}
 		rest, err := c.decoder.ReadRows(piece, src, used)
 		if err != nil {
 			return nil, err
 		}
-		each()
+		if piece != b {
+			b.AppendAllSome(piece, used)
+		}
 		src, rows = rest, rows-size
 	}
 	return src, nil

@@ -134,30 +134,71 @@ func (w *sorted) Ready() error {
 	if len(w.seats) > w.size || (len(w.seats) == 0) != (w.came == 0) {
 		return fmt.Errorf("window sort: %d rows of %d, and %d have come", len(w.seats), w.size, w.came)
 	}
-	w.order = make([]int32, len(w.seats))
-	for i := range w.order {
-		w.order[i] = int32(i)
-	}
-	slices.SortFunc(w.order, func(a, b int32) int {
-		x, y := w.seats[a], w.seats[b]
-		return cmp.Or(w.compare(x.place, y.place), cmp.Compare(x.came, y.came))
-	})
-	return w.checkArrivals()
+	return w.arrange()
 }
 
-// checkArrivals refuses rows that came at the same time, or are still to come.
-func (w *sorted) checkArrivals() error {
-	came := make([]uint64, len(w.seats))
+// arrange finds the order of the rows, and refuses those that came at the same time,
+// or are still to come.
+func (w *sorted) arrange() error {
+	w.order = make([]int32, len(w.seats))
+	numbers := make([]uint64, len(w.seats))
 	for i, s := range w.seats {
-		came[i] = s.came
+		w.order[i], numbers[i] = int32(i), s.came
 	}
-	slices.Sort(came)
-	for i, n := range came {
-		if n == 0 || n > w.came || i > 0 && n == came[i-1] {
+	sortByNumber(w.order, numbers)
+	for i, seat := range w.order {
+		if n := numbers[seat]; n == 0 || n > w.came || i > 0 && n == numbers[w.order[i-1]] {
 			return fmt.Errorf("window sort: a row came as number %d, again or after the last, %d", n, w.came)
 		}
 	}
+	// The rows are many, and most can be told apart by a number.
+	by := w.by[0]
+	for i, s := range w.seats {
+		numbers[i] = w.pool.rows.Cols[by.attr].Rank(int(s.place), by.desc)
+	}
+	sortByNumber(w.order, numbers)
+	for from, to := 0, 0; from < len(w.order); from = to {
+		for to = from; to < len(w.order) && numbers[w.order[to]] == numbers[w.order[from]]; to++ {
+		}
+		slices.SortFunc(w.order[from:to], func(a, b int32) int {
+			x, y := w.seats[a], w.seats[b]
+			if c := w.compare(x.place, y.place); c != 0 {
+				return c
+			}
+			return cmp.Compare(x.came, y.came)
+		})
+	}
 	return nil
+}
+
+// sortByNumber sorts seats by the number that each has in numbers, and leaves those
+// with the same in their order: a radix sort from the lowest byte on, without bytes
+// that are all the same.
+func sortByNumber(seats []int32, numbers []uint64) {
+	differ := uint64(0)
+	for _, n := range numbers {
+		differ |= n ^ numbers[0]
+	}
+	from, to := seats, make([]int32, len(seats))
+	for shift := 0; shift < 64; shift += 8 {
+		if byte(differ>>shift) == 0 {
+			continue
+		}
+		var next [257]int // where the next seat of each byte goes
+		for _, n := range numbers {
+			next[1+int(byte(n>>shift))]++
+		}
+		for i := range 256 {
+			next[i+1] += next[i]
+		}
+		for _, seat := range from {
+			at := &next[byte(numbers[seat]>>shift)]
+			to[*at] = seat
+			*at++
+		}
+		from, to = to, from
+	}
+	copy(seats, from)
 }
 
 // Bytes implements state.Source.

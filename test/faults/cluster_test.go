@@ -33,6 +33,7 @@ type cluster struct {
 	peers    string
 	address  map[string]string // of members, by id
 	settings []string
+	rules    []string // of all processes, from their start on
 	nc       *nats.Conn
 	js       jetstream.JetStream
 	ctl      control.Client
@@ -46,11 +47,17 @@ type cluster struct {
 // deploys apps to it.
 func newCluster(t *testing.T, members int, settings ...string) *cluster {
 	t.Helper()
+	return newClusterArmed(t, members, nil, settings...)
+}
+
+// newClusterArmed makes a cluster of processes to which the rules apply from their start on.
+func newClusterArmed(t *testing.T, members int, rules []string, settings ...string) *cluster {
+	t.Helper()
 	srv, err := bus.OpenEmbedded(bus.EmbeddedConfig{Dir: t.TempDir(), Listen: "127.0.0.1:0", Durability: bus.Fast, Log: slog.New(slog.DiscardHandler)})
 	must(t, err)
 	t.Cleanup(func() { must(t, srv.Close()) })
 	c := &cluster{
-		t: t, url: srv.URL(), store: t.TempDir(), settings: settings,
+		t: t, url: srv.URL(), store: t.TempDir(), settings: settings, rules: rules,
 		address: map[string]string{}, members: map[string]*process{},
 	}
 	c.nc, err = nats.Connect(c.url)
@@ -90,7 +97,7 @@ func (c *cluster) serve(services, data string, args ...string) *process {
 		"serve", "--services", services, "--nats.url", c.url, "--store.url", "file:" + c.store, "--data", data,
 		"--wal.durability", "fast", "--log.level", "debug",
 	}
-	return start(c.t, append(append(all, c.settings...), args...)...)
+	return startArmed(c.t, c.rules, append(append(all, c.settings...), args...)...)
 }
 
 // startMember starts a checkpointer, or starts it again.
@@ -117,7 +124,7 @@ func (c *cluster) deploy(names ...string) *process {
 	c.t.Helper()
 	c.apps = map[string]int{}
 	for _, name := range names {
-		c.apps[name] = logs[name]
+		c.apps[name] = max(logs[name], 1)
 		text, err := os.ReadFile(app(strings.ToLower(name)))
 		must(c.t, err)
 		_, err = c.ctl.Deploy(c.within(patience), control.DeployRequest{Text: string(text)})

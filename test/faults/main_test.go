@@ -13,12 +13,13 @@ import (
 
 // What makes the long form.
 var (
-	kills  = flag.Int("kills", 3, "number of kills, and of stops")
-	events = flag.Int("events", 6000, "number of events published meanwhile")
-	points = flag.Int("points", 4, "number of steps of the protocol at which a leader is killed; 0 for each")
-	race   = flag.Bool("racebinary", false, "build the binary with the race detector")
-	seed   = flag.Uint64("seed", 0, "of all that is random; 0 chooses one")
-	during = flag.Duration("duration", 10*time.Second, "how long a cluster has troubles")
+	kills    = flag.Int("kills", 3, "number of kills, and of stops")
+	events   = flag.Int("events", 6000, "number of events published meanwhile")
+	points   = flag.Int("points", 4, "number of steps of the protocol at which a leader is killed; 0 for each")
+	restores = flag.Int("restores", 8, "number of kills in the middle of merges and restores")
+	race     = flag.Bool("racebinary", false, "build the binary with the race detector")
+	seed     = flag.Uint64("seed", 0, "of all that is random; 0 chooses one")
+	during   = flag.Duration("duration", 10*time.Second, "how long a cluster has troubles")
 )
 
 // binary is the path of the program under test.

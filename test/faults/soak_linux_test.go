@@ -56,7 +56,7 @@ func TestCluster(t *testing.T) {
 			lines.WriteString(loadLines(i, m))
 		}
 	}
-	replayInto(t, "Loads", loadPartitions, write(t, "ticks.ndjson", lines.String()), want)
+	replaySpread(t, "Loads", loadPartitions, lines.String(), want)
 	want = byKey(want)
 	f.awaitAll(want)
 	f.say("all %d results are there, once and in order; %d checkpoints are sound", want.count(), f.verifyAll())

@@ -135,15 +135,15 @@ func checkSwept(t *testing.T, data string) {
 	must(t, err)
 	var manifests, live, garbage int
 	eventually(t, "the store is swept", func() bool {
-		manifests, live, garbage = lookAtStore(t, s)
+		manifests, live, garbage = lookAtStore(t, s, time.Minute)
 		return garbage == 0 && manifests <= 4*len(logs)
 	})
 	t.Logf("%d manifests are left, and %d objects that they refer to", manifests, live)
 	p.stop()
 }
 
-// lookAtStore counts the manifests, what they refer to, and what else is old.
-func lookAtStore(t *testing.T, s store.Store) (manifests, live, garbage int) {
+// lookAtStore counts the manifests, what they refer to, and what else is that old.
+func lookAtStore(t *testing.T, s store.Store, old time.Duration) (manifests, live, garbage int) {
 	t.Helper()
 	ctx := context.Background()
 	names := map[string]bool{}
@@ -169,7 +169,7 @@ func lookAtStore(t *testing.T, s store.Store) (manifests, live, garbage int) {
 		switch {
 		case names[o.Name]:
 			live++
-		case !strings.HasPrefix(o.Name, "apps/") && time.Since(o.Used) > time.Minute:
+		case !strings.HasPrefix(o.Name, "apps/") && time.Since(o.Used) > old:
 			garbage++
 		}
 		return nil

@@ -57,7 +57,7 @@ func (n *Node) openCheckpointer(ctx context.Context) (err error) {
 		Conn: own, Store: n.store, Raft: n.raft, FSM: n.fsm,
 		Interval: n.cfg.Checkpoint.Interval, Timeout: n.cfg.Checkpoint.Timeout,
 		RetentionCheckpoints: n.cfg.Retention.Checkpoints, RetentionSpan: n.cfg.Retention.Span, Replicas: n.cfg.NATS.Replicas,
-		Standby: n.cfg.Processor.Standby == "on",
+		Standby: n.cfg.Processor.Standby == "on", Grace: faultpoint.Span("grace"), Lease: faultpoint.Span("lease"),
 		Version: n.version, Log: n.log, Now: faultpoint.Now, Tracer: n.seen.exporter.Tracer(),
 	})
 	if err == nil {
@@ -80,6 +80,7 @@ func (n *Node) openMerger(ctx context.Context) error {
 		Conn: nc, Control: &control.Client{Conn: nc}, Store: n.store,
 		Interval: n.cfg.Merger.Interval, ChainMax: n.cfg.Merger.ChainMax, DeltaRatio: n.cfg.Merger.DeltaRatio,
 		Compression: choice, Workers: n.cfg.Recovery.Workers, Version: n.version, Log: n.log,
+		SweepEvery: faultpoint.Span("sweep"),
 	})
 	if err == nil {
 		n.watch(n.merger)

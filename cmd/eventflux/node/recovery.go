@@ -2,15 +2,12 @@ package node
 
 import (
 	"context"
-	"time"
 
 	"github.com/nats-io/nats.go"
 
 	"eventflux/services/recovery"
 	"eventflux/shared/control"
 )
-
-const restoreTimeout = 5 * time.Minute
 
 // openRecovery makes the recovery service of this process. It reads in its own
 // connection, so that nothing else waits behind a log.
@@ -28,8 +25,7 @@ func (n *Node) openRecovery(ctx context.Context) error {
 func (n *Node) recoveryConfig(nc *nats.Conn) recovery.Config {
 	return recovery.Config{
 		Conn: nc, Control: n.control, Store: n.store,
-		// Asking twice would begin two generations.
-		Restorer:    &control.Client{Conn: nc, Attempt: restoreTimeout},
+		Restorer:    &control.Client{Conn: nc},
 		DedupWindow: n.cfg.Dedup.Window, Workers: n.cfg.Recovery.Workers, Version: n.version, Log: n.log,
 	}
 }

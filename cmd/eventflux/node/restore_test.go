@@ -166,6 +166,30 @@ func TestRestoreAndHold(t *testing.T) {
 	c.end()
 }
 
+// A request that is repeated, since its answer was lost, begins no other generation.
+func TestRestoreRepeated(t *testing.T) {
+	c := newChain(t, windowApp)
+	c.start()
+	c.publishAll(0, 10)
+	c.rows("w", 10)
+	r := control.RestoreRequest{App: "w", ID: "one", Epoch: c.trigger("w")}
+	first, err := c.node.control.Restore(c.within(), r)
+	if err != nil || first.Generation != 2 {
+		t.Fatalf("%+v, %v", first, err)
+	}
+	c.trigger("w")
+	c.kill()
+	c.start()
+	if again, err := c.node.control.Restore(c.within(), r); err != nil || again != first {
+		t.Errorf("%+v, %v; want %+v", again, err, first)
+	}
+	r.ID = "" // another one
+	if other, err := c.node.control.Restore(c.within(), r); err != nil || other.Generation != 3 {
+		t.Errorf("%+v, %v", other, err)
+	}
+	c.end()
+}
+
 // What cannot be restored is refused, and the app goes on as it was.
 func TestRestoreRefused(t *testing.T) {
 	c := newChain(t, windowApp)

@@ -1,0 +1,538 @@
+package faults
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"sort"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"eventflux/services/recovery"
+	"eventflux/shared/bus"
+	"eventflux/shared/checkpoint"
+	"eventflux/shared/control"
+	"eventflux/shared/state"
+)
+
+// each is the stream with a row for each event or chunk, which begins with the event's number.
+var each = bus.OutSubject(restored, "PerSymbol", 0)
+
+// history knows how the generations of the app came about, and so what their results are.
+type history struct {
+	c           *cluster
+	t           *testing.T
+	messages    []message
+	events      []eventAt
+	generations map[checkpoint.Generation]*origin
+	replays     map[string]*replayed
+	scribe      *scribe
+	compared    int // results, by the last check
+}
+
+// origin is how a generation came about.
+type origin struct {
+	ask   request
+	from  checkpoint.Generation // of the checkpoint whose state was taken
+	start checkpoint.Start      // behind which its results begin
+	state map[string]line       // by subject, what its state has seen
+}
+
+// line is what state has seen: events from one number to before another, in that order.
+// The last piece has no end.
+type line []piece
+
+type piece struct{ from, to int }
+
+// eventAt says which row of which message an event is.
+type eventAt struct{ message, row int }
+
+func newHistory(c *cluster, messages []message) *history {
+	h := &history{
+		c: c, t: c.t, messages: messages, generations: map[checkpoint.Generation]*origin{1: {}}, replays: map[string]*replayed{},
+		scribe: newScribe(c),
+	}
+	for i, m := range messages {
+		for row := range m.rows {
+			h.events = append(h.events, eventAt{i, row})
+		}
+	}
+	return h
+}
+
+func (h *history) generation() checkpoint.Generation {
+	return checkpoint.Generation(len(h.generations))
+}
+
+// begin notes a generation that has begun from the state of a checkpoint.
+func (h *history) begin(g checkpoint.Generation, ask request, epoch state.Epoch) {
+	h.t.Helper()
+	var m *checkpoint.Manifest
+	from := checkpoint.Generation(0)
+	eventually(h.t, fmt.Sprintf("it was seen how generation %d began", g), func() bool {
+		m, from = h.scribe.beginning(g, epoch)
+		return m != nil && from > 0
+	})
+	o := &origin{ask: ask, from: from, start: checkpoint.Start{Sequence: m.Partitions[0].Log.Sequence}}
+	if m.Partitions[0].Start != nil {
+		o.start = *m.Partitions[0].Start
+	}
+	h.generations[g] = o
+}
+
+// someCheckpoint returns a checkpoint that is retained, and the place of its barrier.
+func (h *history) someCheckpoint(rnd *rand.Rand) (epoch state.Epoch, barrier uint64) {
+	h.t.Helper()
+	eventually(h.t, "a checkpoint can be looked at", func() bool {
+		list := h.scribe.retained()
+		if len(list) == 0 {
+			return false
+		}
+		// The oldest are about to go.
+		epoch = list[rnd.IntN((len(list)+1)/2)].Epoch
+		m, err := h.c.ctl.Checkpoint(h.c.within(patience), control.CheckpointRequest{App: restored, Epoch: epoch})
+		if err != nil {
+			return false
+		}
+		barrier = m.Partitions[0].Log.Sequence
+		return true
+	})
+	return epoch, barrier
+}
+
+// oldestBarrier is the least place that a checkpoint needs, of those that were retained
+// a moment ago.
+func (h *history) oldestBarrier() uint64 {
+	h.t.Helper()
+	list := h.scribe.retained()
+	oldest := uint64(0)
+	for _, k := range list {
+		m, err := h.c.ctl.Checkpoint(h.c.within(patience), control.CheckpointRequest{App: restored, Epoch: k.Epoch})
+		if err == nil && (oldest == 0 || m.Partitions[0].Log.Sequence < oldest) {
+			oldest = m.Partitions[0].Log.Sequence
+		}
+	}
+	return oldest
+}
+
+// replayed is what a replay makes of a line.
+type replayed struct {
+	rows   results
+	lineOf map[int]int // number of the input line of each event of the last piece
+}
+
+// replay replays a line.
+func (h *history) replay(l line) *replayed {
+	h.t.Helper()
+	key := fmt.Sprint(l)
+	if r := h.replays[key]; r != nil {
+		return r
+	}
+	r := &replayed{rows: results{}, lineOf: map[int]int{}}
+	var text strings.Builder
+	lines := 0
+	for _, p := range l {
+		clear(r.lineOf)
+		chunk := -1 // the message whose chunk is written
+		for id := p.from; id < min(p.to, len(h.events)); id++ {
+			at := h.events[id]
+			m := &h.messages[at.message]
+			switch {
+			case m.chunk && chunk == at.message:
+			case m.chunk:
+				chunk = at.message
+				lines++
+				rows := m.rows[at.row:min(len(m.rows), at.row+p.to-id)]
+				fmt.Fprintf(&text, `{"stream":"Trades","ts":%d,"event_ts":%d,"rows":[%s]}`+"\n", at.message, m.ts, strings.Join(rows, ","))
+			default:
+				lines++
+				fmt.Fprintf(&text, `{"stream":"Trades","ts":%d,"event_ts":%d,"data":%s}`+"\n", at.message, m.ts, m.rows[at.row])
+			}
+			r.lineOf[id] = lines
+		}
+	}
+	replay(h.t, restored, text.String(), r.rows)
+	h.replays[key] = r
+	return r
+}
+
+// placed is a result with its place in the log.
+type placed struct {
+	row
+	at [2]uint64
+}
+
+// outOf are the results of each generation, by subject.
+type outOf map[checkpoint.Generation]map[string][]placed
+
+// results reads the output stream.
+func (h *history) results() outOf {
+	h.t.Helper()
+	ctx := h.c.within(4 * patience)
+	stream, err := h.c.js.Stream(ctx, bus.OutStream(restored, 0))
+	must(h.t, err)
+	end := stream.CachedInfo().State.LastSeq
+	consumer, err := stream.OrderedConsumer(ctx, jetstream.OrderedConsumerConfig{})
+	must(h.t, err)
+	messages, err := consumer.Messages()
+	must(h.t, err)
+	defer messages.Stop()
+	all := outOf{}
+	newest := checkpoint.Generation(0)
+	for seq := uint64(0); seq < end; {
+		m, err := messages.Next(jetstream.NextContext(ctx))
+		must(h.t, err)
+		meta, err := m.Metadata()
+		must(h.t, err)
+		seq = meta.Sequence.Stream
+		header := m.Headers()
+		if strings.HasPrefix(m.Subject(), "ef.fence.") {
+			continue
+		}
+		number, err := strconv.ParseUint(header.Get("Ef-Generation"), 10, 64)
+		must(h.t, err)
+		g := checkpoint.Generation(number)
+		if g < newest {
+			h.t.Fatalf("a result of generation %d follows one of %d", g, newest)
+		}
+		newest = g
+		if all[g] == nil {
+			all[g] = map[string][]placed{}
+		}
+		rows := all[g][m.Subject()]
+		at := position(h.t, header.Get("Ef-Position"))
+		if n := len(rows); n > 0 && (at[0] < rows[n-1].at[0] || at[0] == rows[n-1].at[0] && at[1] <= rows[n-1].at[1]) {
+			h.t.Fatalf("generation %d, %s: position %v follows %v", g, m.Subject(), at, rows[n-1].at)
+		}
+		ts, err := strconv.ParseInt(header.Get("Ef-Timestamp"), 10, 64)
+		must(h.t, err)
+		for text := range bytes.Lines(m.Data()) {
+			rows = append(rows, placed{row{kind: header.Get("Ef-Kind"), ts: ts, data: values(h.t, text)}, at})
+		}
+		all[g][m.Subject()] = rows
+	}
+	return all
+}
+
+func (p *placed) event() int {
+	id, _, _ := strings.Cut(p.data, ",")
+	n, err := strconv.Atoi(id)
+	if err != nil {
+		panic(err)
+	}
+	return n
+}
+
+// awaitResults waits until the generation has a result of the last event of so many
+// messages.
+func (h *history) awaitResults(messages int) {
+	h.t.Helper()
+	last := h.messages[messages-1].events - 1
+	eventually(h.t, fmt.Sprintf("event %d has results", last), func() bool {
+		s, err := h.c.js.Stream(h.c.within(patience), bus.OutStream(restored, 0))
+		must(h.t, err)
+		m, err := s.GetLastMsgForSubject(h.c.within(patience), each)
+		if errors.Is(err, jetstream.ErrMsgNotFound) {
+			return false
+		}
+		must(h.t, err)
+		p := placed{row: row{data: values(h.t, m.Data)}}
+		return p.event() == last
+	})
+}
+
+// check compares the results of all generations with replays. Those of the last one are
+// complete up to so many messages, which are all that were published.
+func (h *history) check(messages int) {
+	h.t.Helper()
+	published := 0
+	if messages > 0 {
+		published = h.messages[messages-1].events
+	}
+	got := h.results()
+	frames := h.frames(got)
+	first := make([]int, h.generation()+2) // event of each generation
+	h.generations[1].state = map[string]line{"": {{0, forEver}}}
+	for g := checkpoint.Generation(2); g <= h.generation(); g++ {
+		first[g] = h.resolve(h.generations[g], frames, got[g][each])
+	}
+	covered := 0 // so many events have results
+	h.compared = 0
+	for g := checkpoint.Generation(1); g <= h.generation(); g++ {
+		if first[g] > covered {
+			h.t.Errorf("generation %d (%s) begins with event %d, behind %d of the log, and events from %d on have no results",
+				g, h.generations[g].ask, first[g], h.generations[g].start.Sequence, covered)
+		}
+		end := published
+		if g < h.generation() {
+			end = first[g]
+			if rows := got[g][each]; len(rows) > 0 {
+				end = rows[len(rows)-1].event() // the next generation has all results of it
+				if first[g+1] > end {
+					end++
+				}
+			}
+		}
+		h.compare(g, h.generations[g], first[g], end, got[g])
+		covered = max(covered, end)
+	}
+}
+
+// frameAt is a frame of the log with the first event that it has results of.
+type frameAt struct {
+	seq   uint64
+	first int
+	n     int
+}
+
+// frames learns from the results which events each frame has.
+func (h *history) frames(got outOf) []frameAt {
+	h.t.Helper()
+	seqOf := map[int]uint64{}
+	for g, of := range got {
+		for _, r := range of[each] {
+			if before, seen := seqOf[r.event()]; seen && before != r.at[0] {
+				h.t.Fatalf("generation %d has event %d of frame %d, and another one of %d", g, r.event(), r.at[0], before)
+			}
+			for id := h.chunkOf(r.event()); id <= r.event(); id++ {
+				seqOf[id] = r.at[0]
+			}
+		}
+	}
+	var frames []frameAt
+	for id := range len(h.events) {
+		seq, seen := seqOf[id]
+		if !seen {
+			continue
+		}
+		if n := len(frames); n > 0 && frames[n-1].seq == seq {
+			frames[n-1].n++
+			continue
+		} else if n > 0 && frames[n-1].seq > seq {
+			h.t.Fatalf("event %d is of frame %d, and the one before of %d", id, seq, frames[n-1].seq)
+		}
+		frames = append(frames, frameAt{seq, id, 1})
+	}
+	return frames
+}
+
+// chunkOf returns the first event of the chunk that an event is of, or the event. A chunk
+// has one row, that of its last event.
+func (h *history) chunkOf(id int) int {
+	at := h.events[id]
+	if !h.messages[at.message].chunk {
+		return id
+	}
+	return id - at.row
+}
+
+// behind returns the first event behind a frame.
+func behind(frames []frameAt, seq uint64) int {
+	i := sort.Search(len(frames), func(i int) bool { return frames[i].seq > seq })
+	switch {
+	case i < len(frames):
+		return frames[i].first
+	case i == 0:
+		return 0
+	}
+	return frames[i-1].first + frames[i-1].n
+}
+
+// resolve finds out what a generation's state has seen, and its first event.
+func (h *history) resolve(o *origin, frames []frameAt, got []placed) (first int) {
+	h.t.Helper()
+	first = behind(frames, o.start.Sequence)
+	if o.start.Event > 0 {
+		first = behind(frames, o.start.Sequence-1)
+		i := sort.Search(len(frames), func(i int) bool { return frames[i].seq >= o.start.Sequence })
+		most := 0
+		if i < len(frames) && frames[i].seq == o.start.Sequence {
+			most = min(frames[i].n, int(o.start.Event))
+		}
+		least := first
+		first += most // events that came again count, too, and have no results
+		if len(got) > 0 && got[0].event() >= least && got[0].event() < first {
+			first = h.chunkOf(got[0].event())
+		}
+	}
+	from := h.generations[o.from]
+	o.state = map[string]line{}
+	switch {
+	case o.ask.After == recovery.AfterFork:
+		for subject, l := range from.state {
+			o.state[subject] = l.forked(behind(frames, o.ask.place), first)
+		}
+	case len(o.ask.Components) > 0:
+		onto := h.generations[h.before(o)]
+		for subject, l := range onto.state {
+			o.state[subject] = l
+		}
+		subject := map[string]string{"sliding": "Recent", "tumbling": "Busiest"}[o.ask.Components[0]]
+		subject = bus.OutSubject(restored, subject, 0)
+		o.state[subject] = from.of(subject).forked(behind(frames, o.ask.place), first)
+	default:
+		o.state = from.state
+	}
+	return first
+}
+
+// before is the generation before another.
+func (h *history) before(o *origin) checkpoint.Generation {
+	for g, x := range h.generations {
+		if x == o {
+			return g - 1
+		}
+	}
+	panic("no such generation")
+}
+
+func (o *origin) of(subject string) line {
+	if l, own := o.state[subject]; own {
+		return l
+	}
+	return o.state[""]
+}
+
+// forked is a line up to an event, and behind it what comes from another one on.
+func (l line) forked(to, from int) line {
+	l = slices.Clone(l)
+	l[len(l)-1].to = to
+	if to == from {
+		l[len(l)-1].to = forEver // nothing is left out
+		return l
+	}
+	return append(l, piece{from, forEver})
+}
+
+// compare holds the results of a generation from its first event to before its end against
+// what they must be, and those behind it as far as they are there.
+func (h *history) compare(g checkpoint.Generation, o *origin, first, end int, got map[string][]placed) {
+	h.t.Helper()
+	for _, name := range []string{"Large", "Recent", "Busiest", "PerSymbol", "Cheap", "CheapMean"} {
+		subject := bus.OutSubject(restored, name, 0)
+		r := h.replay(o.of(subject))
+		upTo := func(event int) int { // results of the events before it
+			line, known := r.lineOf[event-1]
+			if !known {
+				line = r.lineOf[event] - 1
+			}
+			rows := r.rows[subject]
+			return sort.Search(len(rows), func(i int) bool { return rows[i].input > line })
+		}
+		from := upTo(first)
+		want := r.rows[subject][from:]
+		h.compared += len(got[subject])
+		for i, x := range got[subject] {
+			if i >= len(want) {
+				h.t.Errorf("generation %d (%s), %s: %d results, want %d", g, o.ask, subject, len(got[subject]), len(want))
+				break
+			}
+			if !same(subject, x.row, want[i]) {
+				h.t.Errorf("generation %d (%s from %d, start %+v, first event %d, state %v), %s: result %d is\n  %+v, want\n  %+v",
+					g, o.ask, o.from, o.start, first, o.of(subject), subject, i, x, want[i])
+				break
+			}
+		}
+		if least := upTo(end) - from; len(got[subject]) < least {
+			h.t.Errorf("generation %d (%s), %s: %d results of the events from %d to %d, want %d", g, o.ask, subject, len(got[subject]), first, end, least)
+		}
+	}
+}
+
+func (h *history) end() { h.scribe.end() }
+
+// forEver is the end of what has none.
+const forEver = 1 << 40
+
+// scribe notes how each generation began before that is retired.
+type scribe struct {
+	c    *cluster
+	quit context.CancelFunc
+	done sync.WaitGroup
+
+	mu    sync.Mutex
+	list  []control.CheckpointRef // retained, newest first
+	first map[checkpoint.Generation]*checkpoint.Manifest
+	of    map[state.Epoch]checkpoint.Generation
+}
+
+func newScribe(c *cluster) *scribe {
+	ctx, quit := context.WithCancel(context.Background())
+	s := &scribe{c: c, quit: quit, first: map[checkpoint.Generation]*checkpoint.Manifest{}, of: map[state.Epoch]checkpoint.Generation{}}
+	s.done.Go(func() { s.write(ctx) })
+	c.t.Cleanup(s.end)
+	return s
+}
+
+func (s *scribe) end() {
+	s.quit()
+	s.done.Wait()
+}
+
+func (s *scribe) write(ctx context.Context) {
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		asking, cancel := context.WithTimeout(ctx, time.Second)
+		list, err := s.c.ctl.Checkpoints(asking, control.AppRequest{App: restored})
+		if err == nil {
+			s.take(asking, &list)
+		}
+		cancel()
+	}
+}
+
+func (s *scribe) take(ctx context.Context, list *control.CheckpointList) {
+	var refs []control.CheckpointRef
+	s.mu.Lock()
+	first := map[checkpoint.Generation]state.Epoch{}
+	for _, k := range list.Checkpoints { // newest first
+		if k.State == "committed" {
+			refs = append(refs, k.CheckpointRef)
+			s.of[k.Epoch] = k.Generation
+			first[k.Generation] = k.Epoch
+		}
+	}
+	s.list = refs
+	if len(refs) > 0 && refs[len(refs)-1].Generation > 1 {
+		delete(first, refs[len(refs)-1].Generation) // it may have begun before
+	}
+	for g := range s.first {
+		delete(first, g)
+	}
+	s.mu.Unlock()
+	for g, epoch := range first {
+		if m, err := s.c.ctl.Checkpoint(ctx, control.CheckpointRequest{App: restored, Epoch: epoch}); err == nil {
+			s.mu.Lock()
+			s.first[g] = &m
+			s.mu.Unlock()
+		}
+	}
+}
+
+func (s *scribe) retained() []control.CheckpointRef {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.list
+}
+
+// beginning returns the manifest that a generation began with, and the generation of a
+// checkpoint.
+func (s *scribe) beginning(g checkpoint.Generation, epoch state.Epoch) (*checkpoint.Manifest, checkpoint.Generation) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.first[g], s.of[epoch]
+}

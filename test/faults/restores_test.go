@@ -1,0 +1,444 @@
+package faults
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"slices"
+	"sort"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nuid"
+
+	"eventflux/services/recovery"
+	"eventflux/shared/bus"
+	"eventflux/shared/checkpoint"
+	"eventflux/shared/control"
+	"eventflux/shared/faultpoint"
+	"eventflux/shared/state"
+	"eventflux/shared/store/file"
+)
+
+// restored is the app that is taken back. Its results follow from the order of events
+// alone, and one of its streams has a row for each event.
+const restored = "Turns"
+
+const (
+	retained    = 60   // checkpoints of the app
+	eventsFirst = 1200 // that are published before the first kill
+	perKill     = 60   // events that are published for each
+	killsAPhase = 15   // after which everything is looked at
+	placesAhead = 120  // of a checkpoint, at which targets are
+)
+
+// merging has chains folded after each checkpoint, and what nothing refers to swept away
+// at once.
+var merging = []string{
+	"--checkpoint.interval=20ms", "--checkpoint.timeout=5s", "--checkpoint.full_every=100",
+	fmt.Sprintf("--retention.checkpoints=%d", retained), "--retention.span=1ms",
+	"--merger.chain_max=1", "--merger.interval=100ms", "--dedup.window=2h",
+}
+
+var shortSpans = []string{"span grace 2s", "span sweep 200ms", "span lease 500ms"}
+
+// TestKillMergesAndRestores kills merger, recovery, checkpointers and processor in the middle
+// of merges, sweeps and restores, while events are published. An app is taken back again and
+// again, and whatever dies, each request begins one generation or none. Every generation has
+// the results that a replay of the same events has from there, none of which is lost; every
+// checkpoint is sound, and neither log nor store keep what nobody needs.
+func TestKillMergesAndRestores(t *testing.T) {
+	for name, members := range map[string]int{"one checkpointer": 1, "three checkpointers": 3} {
+		t.Run(name, func(t *testing.T) {
+			h := newHavoc(t, members, *restores/2)
+			for i := range *restores / 2 {
+				h.kill(i)
+				if (i+1)%killsAPhase == 0 {
+					h.rest()
+				}
+			}
+			h.end()
+		})
+	}
+}
+
+// havoc is a cluster whose processes are killed.
+type havoc struct {
+	*cluster
+	t        *testing.T
+	rnd      *rand.Rand
+	pub      *publisher
+	history  *history
+	services map[string]*process // besides checkpointers
+	began    time.Time
+
+	died, asked, refused map[string]int
+}
+
+func newHavoc(t *testing.T, members, kills int) *havoc {
+	h := &havoc{
+		t: t, rnd: random(t), services: map[string]*process{}, began: time.Now(),
+		died: map[string]int{}, asked: map[string]int{}, refused: map[string]int{},
+	}
+	messages := trades(h.rnd, eventsFirst+perKill*kills)
+	h.pub = newPublisher(t, h.rnd, messages)
+	h.cluster = newClusterArmed(t, members, shortSpans, merging...)
+	h.deploy(restored)
+	h.watch.end()
+	h.services["processor"] = h.begun[0]
+	for _, name := range []string{"merger", "recovery"} {
+		h.startService(name)
+	}
+	h.history = newHistory(h.cluster, messages)
+	must(t, h.pub.run(h.url, h.quota(0), 16))
+	return h
+}
+
+func (h *havoc) startService(name string) {
+	h.t.Helper()
+	if name == "processor" {
+		h.services[name] = h.startProcessor("p1")
+		return
+	}
+	h.services[name] = h.serve(name, h.t.TempDir())
+	h.begun = append(h.begun, h.services[name])
+}
+
+// points at which each process dies.
+var deathPoints = map[string][]faultpoint.Point{
+	"merger":   slices.Concat(faultpoint.OfMerger, []faultpoint.Point{faultpoint.StorePut, faultpoint.FileWritten}),
+	"recovery": slices.Concat(faultpoint.OfJob, []faultpoint.Point{faultpoint.StoreGet}),
+	"checkpointer": slices.Concat(faultpoint.OfSwap, faultpoint.OfRestore, faultpoint.OfRestore, []faultpoint.Point{
+		faultpoint.CommitBefore, faultpoint.CommitDone, faultpoint.FileCommitted, faultpoint.RetireDone,
+	}),
+	"processor": slices.Concat(faultpoint.OfLoad, faultpoint.OfLoad, faultpoint.OfTask),
+}
+
+// onceARestore are the points that a restore comes to once.
+var onceARestore = slices.Concat(faultpoint.OfRestore, faultpoint.OfJob, faultpoint.OfLoad)
+
+// kill lets one process die while the app is restored and events are published, and starts
+// it again.
+func (h *havoc) kill(i int) {
+	h.t.Helper()
+	victim := []string{"merger", "recovery", "checkpointer", "processor"}[h.rnd.IntN(4)]
+	point, at := "anywhere", time.Duration(h.rnd.IntN(300))*time.Millisecond
+	p, id := h.services[victim], ""
+	if victim == "checkpointer" {
+		id = h.leader()
+		p = h.members[id]
+	}
+	if h.rnd.IntN(4) > 0 {
+		all := deathPoints[victim]
+		point = string(all[h.rnd.IntN(len(all))])
+		at += 2 * time.Second // if it does not come to that
+		times := 1
+		if !slices.Contains(onceARestore, faultpoint.Point(point)) {
+			times += h.rnd.IntN(3)
+		}
+		p.arm(append([]string{fmt.Sprintf("kill %s %d", point, times)}, shortSpans...)...)
+	}
+	before := h.history.generation()
+	ask := h.request(point == string(faultpoint.JobRebuilt) || point == string(faultpoint.JobStored))
+	published, ended := make(chan error, 1), make(chan outcome, 1)
+	go func() { published <- h.pub.run(h.url, h.quota(i+1), 1+i%16) }()
+	go func() { ended <- h.restore(ask) }()
+	select {
+	case <-p.exited:
+	case <-time.After(at):
+		if strings.HasPrefix(point, "anywhere") {
+			break
+		}
+		point += ", not reached"
+	}
+	p.signal(syscall.SIGKILL)
+	if code := p.end(); code != -1 {
+		h.t.Fatalf("%s: the %s ended with code %d", point, victim, code)
+	}
+	h.died[victim+" "+point]++
+	if id != "" {
+		h.startMember(id)
+	} else {
+		h.startService(victim)
+	}
+	o := <-ended
+	must(h.t, <-published)
+	h.settle(before, ask, o)
+	h.t.Logf("%3d %-35s %-60s %s", i, victim+" "+point, ask, o)
+}
+
+// quota is how many messages are published until so many processes have died.
+func (h *havoc) quota(deaths int) int {
+	n := eventsFirst + perKill*deaths
+	return sort.Search(len(h.pub.messages), func(i int) bool { return h.pub.messages[i].events > n })
+}
+
+// request is a restore that is asked for.
+type request struct {
+	recovery.RestoreRequest
+	place uint64 // of the log, behind which the target is; 0: not named
+}
+
+func (r request) String() string {
+	text := r.After
+	if len(r.Components) > 0 {
+		text += " " + strings.Join(r.Components, ",")
+	}
+	if r.To > 0 {
+		return fmt.Sprintf("%s to %d", text, r.To)
+	}
+	return fmt.Sprintf("%s at %q", text, r.At)
+}
+
+// request chooses a restore, or one that stores state.
+func (h *havoc) request(stores bool) request {
+	h.t.Helper()
+	r := request{RestoreRequest: recovery.RestoreRequest{ID: nuid.Next(), PlanRequest: recovery.PlanRequest{
+		App: restored, Verify: []string{recovery.VerifyNone, recovery.VerifyChecksum, recovery.VerifyFull}[h.rnd.IntN(3)], After: recovery.AfterResume,
+	}}}
+	epoch, barrier := h.history.someCheckpoint(h.rnd)
+	place := barrier + 1 + uint64(h.rnd.IntN(placesAhead))
+	log, err := h.js.Stream(h.within(patience), bus.WALStream(restored, 0))
+	must(h.t, err)
+	place = min(place, log.CachedInfo().State.LastSeq)
+	what := h.rnd.IntN(8)
+	if stores {
+		what = 6 + h.rnd.IntN(2)
+	}
+	switch what {
+	case 0, 1:
+		r.To = epoch
+	case 2:
+		r.At = recovery.At(fmt.Sprint(time.Now().UnixMilli() - h.rnd.Int64N(1000)))
+	case 3: // the end of the log
+	case 4:
+		r.At = recovery.At(fmt.Sprintf("seq:%d.%d", place, 1+h.rnd.IntN(3)))
+	default:
+		r.At, r.place = recovery.At(fmt.Sprintf("seq:%d", place)), place
+	}
+	switch what {
+	case 1, 5:
+		r.After = recovery.AfterHold
+	case 6:
+		r.After = recovery.AfterFork
+	case 7:
+		r.Components = []string{[]string{"sliding", "tumbling"}[h.rnd.IntN(2)]}
+	}
+	h.asked[r.After+strings.Join(r.Components, "")]++
+	return r
+}
+
+// outcome is what is known of a request.
+type outcome struct {
+	result *recovery.RestoreResult // nil if it was not done, or nobody knows
+	failed string
+	lost   bool // with the process that ran it
+}
+
+func (o outcome) String() string {
+	switch {
+	case o.lost:
+		return "lost"
+	case o.failed != "":
+		return "failed: " + o.failed
+	}
+	return fmt.Sprintf("generation %d", o.result.Generation)
+}
+
+// restore asks for a restore and waits for its end.
+func (h *havoc) restore(ask request) outcome {
+	ctx, cancel := context.WithTimeout(context.Background(), 2*patience)
+	defer cancel()
+	client := control.Client{Conn: h.nc, Service: recovery.ServiceName, Attempt: time.Second}
+	at := &recovery.Job{}
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	err := client.Do(ctx, recovery.VerbRestore, ask.RestoreRequest, at)
+	for ; err == nil && at.State == "running"; <-tick.C {
+		err = client.Do(ctx, recovery.VerbJob, recovery.JobRequest{Job: at.Job}, at)
+	}
+	switch {
+	case control.Code(err) == control.CodeNotFound:
+		return outcome{lost: true}
+	case err != nil:
+		return outcome{failed: "no outcome: " + err.Error()}
+	case at.State != "done":
+		return outcome{failed: at.Error}
+	}
+	o := outcome{result: &recovery.RestoreResult{}}
+	if err := json.Unmarshal(at.Result, o.result); err != nil {
+		return outcome{failed: err.Error()}
+	}
+	return o
+}
+
+// settle waits until it is decided what became of a request, and that it is what was told.
+func (h *havoc) settle(before checkpoint.Generation, ask request, o outcome) {
+	h.t.Helper()
+	ctx := h.within(2 * patience)
+	// Requests are carried out one after the other: behind this one, nothing is under way.
+	if _, err := h.ctl.Restore(ctx, control.RestoreRequest{App: restored, Epoch: 1 << 40}); control.Code(err) != control.CodeNotFound {
+		h.t.Fatalf("a restore to a checkpoint that is not there: %v", err)
+	}
+	// And no epoch, behind a checkpoint. An app that is held makes none.
+	eventually(h.t, "a checkpoint is made", func() bool {
+		made, err := h.ctl.Trigger(ctx, control.AppRequest{App: restored})
+		if err == nil && made.Committed {
+			return true
+		}
+		a, err := h.ctl.App(ctx, control.AppRequest{App: restored})
+		if err == nil && a.Held {
+			if ask.After != recovery.AfterHold || a.Generation != before+1 {
+				h.t.Fatalf("%s: generation %d is held", ask, a.Generation)
+			}
+			_, err = h.ctl.Release(ctx, control.AppRequest{App: restored})
+			must(h.t, err)
+		}
+		return false
+	})
+	a, err := h.ctl.App(ctx, control.AppRequest{App: restored})
+	must(h.t, err)
+	now := a.Generation
+	switch {
+	case now != before && now != before+1:
+		h.t.Fatalf("%s: generation %d came after %d", ask, now, before)
+	case o.result != nil && (now != before+1 || o.result.Generation != now):
+		h.t.Fatalf("%s: it is said that generation %d has begun, and it is %d after %d", ask, o.result.Generation, now, before)
+	case o.failed != "" && now != before:
+		h.t.Fatalf("%s: generation %d has begun, and it is said: %s", ask, now, o.failed)
+	}
+	if o.failed != "" {
+		h.refused[reason(o.failed)]++
+	}
+	if now == before+1 {
+		h.history.begin(now, ask, h.plannedFrom())
+	}
+}
+
+// plannedFrom is the checkpoint that the last plan was to load, as its process has logged.
+func (h *havoc) plannedFrom() state.Epoch {
+	h.t.Helper()
+	for _, p := range slices.Backward(h.begun) {
+		log := p.log.String()
+		if i := strings.LastIndex(log, " from checkpoint "); i >= 0 {
+			var epoch state.Epoch
+			if _, err := fmt.Sscanf(log[i:], " from checkpoint %d", &epoch); err == nil {
+				return epoch
+			}
+		}
+	}
+	h.t.Fatal("no plan was logged")
+	return 0
+}
+
+// reason is an error without what differs each time.
+func reason(text string) string {
+	return strings.Map(func(r rune) rune {
+		if r >= '0' && r <= '9' {
+			return -1
+		}
+		return r
+	}, text[:min(len(text), 100)])
+}
+
+// rest waits until nothing is under way, and looks at everything.
+func (h *havoc) rest() {
+	h.t.Helper()
+	h.history.awaitResults(h.pub.acknowledged())
+	h.history.check(h.pub.acknowledged())
+	h.checkCheckpoints()
+	for name, p := range h.services {
+		if dead(p) {
+			h.t.Errorf("the %s has ended with code %d", name, p.code)
+		}
+	}
+	for _, p := range h.begun {
+		for _, bad := range []string{"task halted", "checkpoint cannot be used", "panic"} {
+			if strings.Contains(p.log.String(), bad) {
+				h.t.Errorf("a log says %q", bad)
+			}
+		}
+	}
+	h.checkBounds()
+}
+
+// checkCheckpoints verifies all that are retained, and proves the newest.
+func (h *havoc) checkCheckpoints() {
+	h.t.Helper()
+	ctx := h.within(4 * patience)
+	list, err := h.ctl.Checkpoints(ctx, control.AppRequest{App: restored})
+	must(h.t, err)
+	for _, k := range list.Checkpoints {
+		if k.State != "committed" {
+			continue
+		}
+		var report control.VerifyReport
+		err := h.ctl.Do(ctx, control.VerbVerify, control.CheckpointRequest{App: restored, Epoch: k.Epoch}, &report)
+		if control.Code(err) == control.CodeNotFound {
+			continue // retired since
+		}
+		must(h.t, err)
+		if !report.Sound && h.isRetained(k.Epoch) {
+			h.t.Errorf("checkpoint %d: %+v", k.Epoch, report.Problems)
+		}
+	}
+	client := control.Client{Conn: h.nc, Service: recovery.ServiceName}
+	at := &recovery.Job{}
+	must(h.t, client.Do(ctx, recovery.VerbVerify, recovery.VerifyRequest{App: restored, Level: recovery.VerifyFull}, at))
+	eventually(h.t, "the newest checkpoint is proved", func() bool {
+		must(h.t, client.Do(ctx, recovery.VerbJob, recovery.JobRequest{Job: at.Job}, at))
+		return at.State != "running"
+	})
+	var report recovery.VerifyReport
+	if at.State == "failed" {
+		h.t.Errorf("proof of the newest checkpoint: %s", at.Error)
+		return
+	}
+	must(h.t, json.Unmarshal(at.Result, &report))
+	if !report.Sound || !report.Proved {
+		h.t.Errorf("proof of checkpoint %d: %+v, unproved: %s", report.Epoch, report.Problems, report.Unproved)
+	}
+}
+
+func (h *havoc) isRetained(epoch state.Epoch) bool {
+	h.t.Helper()
+	list, err := h.ctl.Checkpoints(h.within(patience), control.AppRequest{App: restored})
+	must(h.t, err)
+	return slices.ContainsFunc(list.Checkpoints, func(k control.CheckpointInfo) bool { return k.Epoch == epoch && k.State == "committed" })
+}
+
+// checkBounds waits until the store has what the checkpoints need and no more, and the log
+// likewise.
+func (h *havoc) checkBounds() {
+	h.t.Helper()
+	s, err := file.Open(h.store, slog.New(slog.DiscardHandler))
+	must(h.t, err)
+	var manifests, garbage int
+	eventually(h.t, "the store is swept", func() bool {
+		manifests, _, garbage = lookAtStore(h.t, s, 10*time.Second)
+		return garbage == 0 && manifests <= 20*retained
+	})
+	eventually(h.t, "the log is trimmed", func() bool {
+		log, err := h.js.Stream(h.within(patience), bus.WALStream(restored, 0))
+		must(h.t, err)
+		return log.CachedInfo().State.FirstSeq >= h.history.oldestBarrier()
+	})
+}
+
+// end publishes what is left, and looks at everything once more.
+func (h *havoc) end() {
+	h.t.Helper()
+	must(h.t, h.pub.run(h.url, len(h.pub.messages), 16))
+	h.rest()
+	var merger control.MergerStatus
+	must(h.t, h.ctl.Ask(h.within(patience), control.MergerService, control.VerbMergerStatus, nil, &merger))
+	h.t.Logf("deaths %v", h.died)
+	h.t.Logf("restores asked for %v, refused %v", h.asked, h.refused)
+	h.t.Logf("%d results of %d generations compared; the last merger made %d swaps and %d sweeps of %d objects; %.1f s",
+		h.history.compared, h.history.generation(), merger.Swaps, merger.Sweeps, merger.SweptObjects, time.Since(h.began).Seconds())
+	h.history.end()
+}
