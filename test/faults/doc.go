@@ -14,6 +14,8 @@
 //
 //	soak_linux_test.go ──▶ troubles, feed ──▶ fleet ──▶ links, helpers
 //
-// Its long form is `make fault-test`. That of the others, which `make faults` runs, has more kills, steps and events and a binary
-// with the race detector. It also says how long others take to take over.
+// Its long form is `make fault-test`.
+//
+// The long form of the others, which `make faults` runs, has more kills, steps and events
+// and a binary with the race detector. It also says how long others take to take over.
 package faults
