@@ -206,8 +206,11 @@ func (b *barrierWriters) open(ctx context.Context, conn *nats.Conn, log *slog.Lo
 	b.conn, b.log, b.of = conn, log, map[string]barrierWriter{}
 }
 
+// close ends all writers; from then on there are no others.
 func (b *barrierWriters) close() {
+	b.mu.Lock()
 	b.cancel()
+	b.mu.Unlock()
 	b.group.Wait()
 }
 
@@ -246,6 +249,9 @@ func (d appendDone) Committed(_ uint64, err error) { d <- err }
 func (b *barrierWriters) append(app string, p uint32, now int64, cut frame.Cut, done appendDone) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if err := b.ctx.Err(); err != nil {
+		return err
+	}
 	stream := bus.WALStream(app, p)
 	w, ok := b.of[stream]
 	if !ok {
