@@ -8,7 +8,7 @@ TOOL     := $(GO) tool -modfile=tools/go.mod
 # The race detector needs a C compiler. Where there is none, Go turns cgo off.
 RACE     := $(if $(filter 1,$(shell $(GO) env CGO_ENABLED)),-race)
 
-.PHONY: help build run test redis lint bench fuzz faults compose-test
+.PHONY: help build run test redis lint bench fuzz faults fault-test compose-test
 
 help: ## Show the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1	\2/p' $(MAKEFILE_LIST)
@@ -52,6 +52,9 @@ fuzz: ## Run every fuzz target for FUZZTIME (default 60s)
 faults: redis ## Kill and stop the real binary, 20 times each, at each step of a checkpoint, and 300 times in merges and restores, while 100,000 events are published; make and merge 10,000 checkpoints
 	$(GO) test -timeout 90m -count 1 -v ./test/faults -kills 20 -events 100000 -points 0 -restores 300 $(if $(RACE),-racebinary)
 	$(GO) test -timeout 60m -count 1 -v ./test/merging -checkpoints 10000
+
+fault-test: redis ## Have a whole cluster go through random troubles under load, for ten minutes
+	$(GO) test -timeout 40m -count 1 -v ./test/faults -run 'TestCluster$$' -duration 10m
 
 compose-test: ## Run deploy/compose.yaml in containers, and kill each of them (needs Docker)
 	$(GO) test -tags compose -timeout 40m -count 1 -v ./test/compose

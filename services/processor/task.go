@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
-	"net/http"
 	"runtime/debug"
 	"time"
 
@@ -18,6 +17,7 @@ import (
 	"eventflux/shared/bus"
 	"eventflux/shared/checkpoint"
 	"eventflux/shared/engine"
+	"eventflux/shared/faultpoint"
 	"eventflux/shared/frame"
 	"eventflux/shared/siddhiql"
 	"eventflux/shared/wal"
@@ -104,9 +104,7 @@ func unavailable(err error) bool {
 			return true
 		}
 	}
-	// A stream of several copies has no leader while its servers elect one.
-	var api jetstream.JetStreamError
-	return errors.As(err, &api) && api.APIError() != nil && api.APIError().Code == http.StatusServiceUnavailable
+	return bus.Passing(err)
 }
 
 // try opens what the task needs and runs its parts; it returns why it ended.
@@ -349,7 +347,7 @@ func (t *task) await(ctx context.Context) (wal.Record, error) {
 	wait, cancel := context.WithCancel(ctx)
 	defer cancel()
 	if due, ok := t.core.NextTick(); ok && due > t.ticked {
-		now := time.Now().UnixMilli()
+		now := faultpoint.Now().UnixMilli()
 		if due <= now {
 			if err := t.ticks.AppendTick(now, nil); err != nil {
 				return wal.Record{}, fmt.Errorf("append tick: %w", err)

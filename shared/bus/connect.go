@@ -14,6 +14,11 @@ import (
 const (
 	reconnectWait = 100 * time.Millisecond
 	dialTimeout   = 2 * time.Second
+
+	// A server whose machine is gone says nothing at all: no answer to so many pings
+	// in a row is the only sign. A server that is only busy answers them in between.
+	pingEvery      = 2 * time.Second
+	pingsUnheardOf = 3
 )
 
 // ConnectConfig says where to connect, and as whom.
@@ -103,6 +108,8 @@ func (cfg *ConnectConfig) options() ([]nats.Option, error) {
 		nats.MaxReconnects(-1),
 		nats.IgnoreAuthErrorAbort(), // credentials may be renewed while we run
 		nats.ReconnectWait(reconnectWait),
+		nats.PingInterval(pingEvery),
+		nats.MaxPingsOutstanding(pingsUnheardOf),
 		nats.ReconnectBufSize(-1),
 		nats.RetryOnFailedConnect(true),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {

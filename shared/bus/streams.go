@@ -16,8 +16,10 @@ const (
 	// numbering finds duplicates.
 	duplicatesMin = 100 * time.Millisecond
 
-	dlqAgeMax   = 7 * 24 * time.Hour
-	dlqBytesMax = 1 << 30
+	dlqAgeMax = 7 * 24 * time.Hour
+	// The server sets aside what a stream may have, whether it has it or not: with more,
+	// a hundred apps would not fit on an ordinary disk.
+	dlqBytesMax = 64 << 20
 
 	// A stream that was deleted a moment ago still has its folder on the disk,
 	// and creating it anew fails with this code until the folder is gone.
@@ -89,7 +91,7 @@ func OutDifferences(have jetstream.StreamConfig, app string, p uint32) []string 
 }
 
 // EnsureDLQ returns the stream of an app's refused events, and creates it if
-// missing. It forgets the oldest beyond 7 days or 1 GiB unless told otherwise:
+// missing. It forgets the oldest beyond 7 days or 64 MiB unless told otherwise:
 // refused events must not stop the good ones.
 func EnsureDLQ(ctx context.Context, js jetstream.JetStream, app string, l StreamLimits) (jetstream.Stream, error) {
 	if l.AgeMax == 0 {

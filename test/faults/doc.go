@@ -8,6 +8,14 @@
 // the process must say so. How the language computes results is test/model's
 // business.
 //
-// The long form, which `make faults` runs, has more kills, steps and events and a binary
-// with the race detector. It also says how long others take to take over.
+// TestCluster has a whole cluster go through all kinds of troubles at random: three NATS
+// servers, three checkpointers, processors, ingests, Redis. Its parts meet over links that
+// can be cut between any two of them. It prints its seed, and each trouble with the time.
+//
+//	soak_linux_test.go ──▶ troubles, feed ──▶ fleet ──▶ links, helpers
+//
+// Its long form is `make fault-test`.
+//
+// The long form of the others, which `make faults` runs, has more kills, steps and events
+// and a binary with the race detector. It also says how long others take to take over.
 package faults

@@ -19,12 +19,16 @@ var (
 	restores = flag.Int("restores", 8, "number of kills in the middle of merges and restores")
 	race     = flag.Bool("racebinary", false, "build the binary with the race detector")
 	seed     = flag.Uint64("seed", 0, "of all that is random; 0 chooses one")
+	during   = flag.Duration("duration", 10*time.Second, "how long a cluster has troubles")
 )
 
 // binary is the path of the program under test.
 var binary string
 
 func TestMain(m *testing.M) {
+	if code, done := otherwise(); done {
+		os.Exit(code)
+	}
 	flag.Parse()
 	code, err := build(m)
 	if err != nil {

@@ -50,8 +50,14 @@ func start(t *testing.T, args ...string) *process {
 // startArmed starts the program with what is to happen to it.
 func startArmed(t *testing.T, rules []string, args ...string) *process {
 	t.Helper()
+	return launch(t, exec.Command(binary, args...), rules...)
+}
+
+// launch starts a command, which ends with the test at the latest.
+func launch(t *testing.T, cmd *exec.Cmd, rules ...string) *process {
+	t.Helper()
 	p := &process{
-		t: t, cmd: exec.Command(binary, args...), points: filepath.Join(t.TempDir(), "points"),
+		t: t, cmd: cmd, points: filepath.Join(t.TempDir(), "points"),
 		begun: make(chan struct{}), ready: make(chan struct{}), exited: make(chan struct{}),
 	}
 	for _, v := range os.Environ() {

@@ -53,6 +53,12 @@ func offline(t *testing.T, messages []message) results {
 // replay adds what an app makes of lines without a server.
 func replay(t *testing.T, name, lines string, all results) {
 	t.Helper()
+	replaySpread(t, name, max(logs[name], 1), lines, all)
+}
+
+// replaySpread is replay for an app with so many partitions.
+func replaySpread(t *testing.T, name string, partitions int, lines string, all results) {
+	t.Helper()
 	file := write(t, "trades.ndjson", lines)
 	out, err := exec.Command(binary, "replay", app(strings.ToLower(name)), "--events", file).Output()
 	if err != nil {
@@ -68,20 +74,20 @@ func replay(t *testing.T, name, lines string, all results) {
 		}
 		must(t, json.Unmarshal(scan.Bytes(), &line))
 		r := row{kind: line.Kind, ts: line.TS, data: values(t, line.Data), input: line.Input, clock: line.Clock}
-		subject := fmt.Sprintf("out.%s.%s.%d", name, line.Stream, shard(name, r.data))
+		subject := fmt.Sprintf("out.%s.%s.%d", name, line.Stream, shard(partitions, r.data))
 		all[subject] = append(all[subject], r)
 	}
 }
 
 // shard returns the partition that a row comes from. The apps with several have
 // the symbol as key, and as second value of their rows.
-func shard(app, data string) uint32 {
-	if logs[app] <= 1 {
+func shard(partitions int, data string) uint32 {
+	if partitions == 1 {
 		return 0
 	}
 	hash := fnv.New32a()
 	hash.Write([]byte(strings.Trim(strings.Split(data, ",")[1], `"`)))
-	return hash.Sum32() % uint32(logs[app])
+	return hash.Sum32() % uint32(partitions)
 }
 
 // values returns the values of a JSON object or array as text.

@@ -10,6 +10,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"eventflux/shared/bus"
+	"eventflux/shared/checkpoint"
 	"eventflux/shared/control"
 )
 
@@ -199,28 +200,38 @@ func (p *patient) checkLogs(ctx context.Context, r *report) {
 			continue
 		}
 		for i := range m.Partitions {
-			l := &m.Partitions[i].Log
-			s := p.streams[l.Stream]
-			if s == nil {
-				continue // checkStreams says so
-			}
-			wrong := ""
-			switch {
-			case !s.created.Equal(l.Created):
-				wrong = fmt.Sprintf("it was made %s, and the log that checkpoint %d was cut from %s: it is another one", s.created.UTC().Format(time.RFC3339), m.Epoch, l.Created.UTC().Format(time.RFC3339))
-			case s.state.LastSeq < l.Sequence:
-				wrong = fmt.Sprintf("it ends at %d, and checkpoint %d was cut at %d: its end is lost", s.state.LastSeq, m.Epoch, l.Sequence)
-			case s.state.FirstSeq > l.Sequence:
-				wrong = fmt.Sprintf("it begins at %d, and a start from checkpoint %d needs it from %d on", s.state.FirstSeq, m.Epoch, l.Sequence)
-			case s.state.NumDeleted > 0:
-				wrong = fmt.Sprintf("%d messages in it are deleted: a task that reads them halts", s.state.NumDeleted)
+			wrong := p.wrongLog(ctx, m, i)
+			if wrong != "" { // it may have been trimmed for a checkpoint that is newer still
+				if again, err := p.newest(ctx, a.Name); err == nil && again.Epoch != m.Epoch {
+					wrong = p.wrongLog(ctx, again, i)
+				}
 			}
 			if wrong != "" {
-				r.add(Error, l.Stream, "see 'the log is damaged' in docs/operations.md", "%s. A task that starts halts", wrong)
+				r.add(Error, m.Partitions[i].Log.Stream, "see 'the log is damaged' in docs/operations.md", "%s. A task that starts halts", wrong)
 			}
 		}
 	}
 	r.fine("logs", "they reach back to the newest checkpoints")
+}
+
+// wrongLog says why a task could not start from a checkpoint with the log of a partition;
+// "" if it could. The log is looked at after the checkpoint, which it has grown beyond.
+func (p *patient) wrongLog(ctx context.Context, m *checkpoint.Manifest, part int) string {
+	l := &m.Partitions[part].Log
+	s := p.lookAtStream(ctx, l.Stream)
+	switch {
+	case s == nil:
+		return "" // checkStreams says so
+	case !s.created.Equal(l.Created):
+		return fmt.Sprintf("it was made %s, and the log that checkpoint %d was cut from %s: it is another one", s.created.UTC().Format(time.RFC3339), m.Epoch, l.Created.UTC().Format(time.RFC3339))
+	case s.state.LastSeq < l.Sequence:
+		return fmt.Sprintf("it ends at %d, and checkpoint %d was cut at %d: its end is lost", s.state.LastSeq, m.Epoch, l.Sequence)
+	case s.state.FirstSeq > l.Sequence:
+		return fmt.Sprintf("it begins at %d, and a start from checkpoint %d needs it from %d on", s.state.FirstSeq, m.Epoch, l.Sequence)
+	case s.state.NumDeleted > 0:
+		return fmt.Sprintf("%d messages in it are deleted: a task that reads them halts", s.state.NumDeleted)
+	}
+	return ""
 }
 
 // checkIngest asks for what publishers, and nobody else, hear of.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"os"
 	"strings"
 	"sync"
@@ -17,6 +16,7 @@ import (
 	"eventflux/services/processor"
 	"eventflux/shared/bus"
 	"eventflux/shared/control"
+	"eventflux/shared/faultpoint"
 	"eventflux/shared/siddhiql"
 )
 
@@ -169,12 +169,11 @@ func (n *Node) ingestAll(ctx context.Context, ready func([]*siddhiql.Plan)) erro
 	return nil
 }
 
-// away reports whether JetStream did not answer, or had no leader to do it: both pass.
+// away reports whether JetStream did not answer, or could not do it now: both pass.
 func away(err error) bool {
-	var api jetstream.JetStreamError
 	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, nats.ErrTimeout) || errors.Is(err, nats.ErrNoResponders) ||
 		errors.Is(err, nats.ErrDisconnected) || errors.Is(err, jetstream.ErrNoStreamResponse) ||
-		errors.As(err, &api) && api.APIError() != nil && api.APIError().Code == http.StatusServiceUnavailable
+		bus.Passing(err)
 }
 
 // ingest accepts events of some apps, until ctx ends.
@@ -186,7 +185,7 @@ func (n *Node) ingest(ctx context.Context, events, logs *nats.Conn, plans []*sid
 		Conn: events, LogConn: logs, Plans: plans, Durability: n.durability,
 		WALLimits: n.walLimits(), DLQLimits: bus.StreamLimits{Replicas: n.cfg.NATS.Replicas},
 		EventBytesMax: int(n.cfg.Ingest.EventBytesMax), MemoryMax: int64(n.cfg.Ingest.MemoryMax),
-		Version: n.version, Log: n.log,
+		Version: n.version, Log: n.log, Now: func() int64 { return faultpoint.Now().UnixMilli() },
 	})
 	if err != nil {
 		return err
@@ -285,7 +284,7 @@ type watcher struct{ watch jetstream.KeyWatcher }
 
 // watchApps waits until there is a cluster to be watched.
 func (n *Node) watchApps(ctx context.Context) (*watcher, error) {
-	js, err := jetstream.New(n.conns[0])
+	js, err := jetstream.New(n.control.Conn)
 	if err != nil {
 		return nil, err
 	}

@@ -159,11 +159,16 @@ const spreadApp = `@app:name('spread') @app:partitions('4') define stream S (k s
 	partition with (k of S) begin
 	from S#length(3) select k, sum(v) as total insert into Out; end;`
 
-// results waits for n rows of an app and returns them by key, in the order of each.
+// results returns up to n rows of an app by key, in the order of each.
 func (c *cluster) results(app string, n int) map[string][]string {
 	c.t.Helper()
+	return c.resultsOf(app, 4, n)
+}
+
+func (c *cluster) resultsOf(app string, partitions uint32, n int) map[string][]string {
+	c.t.Helper()
 	rows := map[string][]string{}
-	for p := range uint32(4) {
+	for p := range partitions {
 		stream, err := c.js.Stream(c.within(), bus.OutStream(app, p))
 		if err != nil {
 			c.t.Fatal(err)

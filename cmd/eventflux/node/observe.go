@@ -183,7 +183,7 @@ func (n *Node) compareVersions(ctx context.Context) {
 	if n.server != nil || !n.runs("checkpointer") {
 		return
 	}
-	found, err := bus.Services(ctx, n.conns[0])
+	found, err := bus.Services(ctx, n.control.Conn)
 	if err != nil {
 		return // what keeps them from answering is said elsewhere
 	}

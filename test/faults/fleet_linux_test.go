@@ -1,0 +1,315 @@
+package faults
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"eventflux/shared/bus"
+	"eventflux/shared/control"
+)
+
+// fleet is a whole cluster as it would be deployed: three NATS servers with three copies
+// of each stream, Redis for the checkpoints, and each service as a process of its own.
+type fleet struct {
+	*cluster
+	links  *links
+	parts  []*part
+	disks  map[string]*disk // of some parts
+	direct []string         // URLs of the NATS servers that no link leads to
+	redis  string           // address
+	ran    []*process
+	began  time.Time
+}
+
+// part is a process that is started again when it ends, as a supervisor would.
+type part struct {
+	name  string
+	kind  string // the service, nats or redis
+	start func() *process
+	now   *process
+	last  time.Time // it was started
+	down  bool      // it is to stay so
+}
+
+// newFleet starts all processes.
+func newFleet(t *testing.T, settings ...string) *fleet {
+	t.Helper()
+	f := &fleet{
+		cluster: &cluster{t: t, address: map[string]string{}, members: map[string]*process{}, apps: map[string]int{}},
+		links:   newLinks(t), disks: map[string]*disk{}, began: time.Now(),
+	}
+	f.addRedis()
+	clients := f.addServers(3)
+	settings = append([]string{
+		"--nats.url", clients, "--nats.replicas", "3", "--store.url", "redis://" + f.links.to("redis", f.redis),
+		"--wal.durability", "fast", "--log.level", "info",
+	}, settings...)
+	f.addMembers(3, settings)
+	for _, id := range []string{"p1", "p2", "p3"} {
+		f.addService(id, "processor", append(settings, "--processor.id", id)...)
+	}
+	for _, id := range []string{"i1", "i2"} {
+		f.addService(id, "ingest", settings...)
+	}
+	f.addService("merger", "merger", settings...)
+	f.addService("recovery", "recovery", settings...)
+	f.tend()
+
+	f.url = strings.Join(f.direct, ",")
+	var err error
+	f.nc, err = nats.Connect(f.url, nats.MaxReconnects(-1), nats.ReconnectWait(50*time.Millisecond), nats.PingInterval(time.Second),
+		nats.RetryOnFailedConnect(true))
+	must(t, err)
+	t.Cleanup(f.nc.Close)
+	f.js, err = jetstream.New(f.nc)
+	must(t, err)
+	f.ctl.Conn = f.nc
+	return f
+}
+
+// free returns an address that nobody has.
+func free(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	defer l.Close()
+	return l.Addr().String()
+}
+
+func (f *fleet) add(name, kind string, start func() *process) {
+	f.parts = append(f.parts, &part{name: name, kind: kind, start: start})
+}
+
+func (f *fleet) addRedis() {
+	f.redis = free(f.t)
+	_, port, _ := strings.Cut(f.redis, ":")
+	dir := f.t.TempDir()
+	f.add("redis", "redis", func() *process {
+		return launch(f.t, exec.Command("redis-server", "--bind", "127.0.0.1", "--port", port, "--dir", dir,
+			"--appendonly", "yes", "--appendfsync", "always", "--save", "", "--maxmemory-policy", "noeviction"))
+	})
+}
+
+// addServers adds NATS servers and returns the URLs by which the services reach them.
+func (f *fleet) addServers(n int) (clients string) {
+	self, err := os.Executable()
+	must(f.t, err)
+	listen, route := make([]string, n), make([]string, n)
+	var routes, urls []string
+	through := make([]string, n) // address of the route
+	for i := range n {
+		name := fmt.Sprintf("n%d", i+1)
+		listen[i], route[i] = free(f.t), free(f.t)
+		through[i] = f.links.to(name, route[i])
+		routes = append(routes, "nats-route://"+through[i])
+		urls = append(urls, "nats://"+f.links.to(name, listen[i]))
+		f.direct = append(f.direct, "nats://"+listen[i])
+	}
+	for i := range n {
+		name := fmt.Sprintf("n%d", i+1)
+		disk := newDisk(f.t)
+		if disk.own {
+			f.disks[name] = disk
+		}
+		others := slices.Delete(slices.Clone(routes), i, i+1)
+		config := write(f.t, name+".conf", fmt.Sprintf(`server_name: %s
+listen: %q
+max_payload: 8MB
+jetstream { store_dir: %q, max_file_store: 64GB }
+cluster { name: fleet, listen: %q, advertise: %q, no_advertise: true, routes: ["%s"] }
+`, name, listen[i], filepath.Join(disk.dir, "nats"), route[i], through[i], strings.Join(others, `", "`)))
+		f.add(name, "nats", func() *process {
+			cmd := exec.Command(self)
+			cmd.Env = append(cmd.Env, natsVar+"="+config)
+			return launch(f.t, cmd)
+		})
+	}
+	return strings.Join(urls, ",")
+}
+
+func (f *fleet) addMembers(n int, settings []string) {
+	var peers, listen []string
+	for i := range n {
+		id := fmt.Sprintf("c%d", i+1)
+		listen = append(listen, free(f.t))
+		peers = append(peers, id+"="+f.links.to(id, listen[i]))
+	}
+	for i := range n {
+		id := fmt.Sprintf("c%d", i+1)
+		disk := newDisk(f.t)
+		if disk.own {
+			f.disks[id] = disk
+		}
+		f.addServiceIn(disk.dir, id, "checkpointer", append(slices.Clone(settings),
+			"--raft.id", id, "--raft.listen", listen[i], "--raft.peers", strings.Join(peers, ","))...)
+	}
+}
+
+func (f *fleet) addService(name, service string, args ...string) {
+	f.addServiceIn(f.t.TempDir(), name, service, args...)
+}
+
+func (f *fleet) addServiceIn(dir, name, service string, args ...string) {
+	all := append([]string{"serve", "--services", service, "--data", filepath.Join(dir, "data")}, args...)
+	f.add(name, service, func() *process {
+		p := start(f.t, all...)
+		if service == "checkpointer" {
+			f.members[name] = p
+		}
+		return p
+	})
+}
+
+// part returns the one with a name.
+func (f *fleet) part(name string) *part {
+	return f.parts[slices.IndexFunc(f.parts, func(p *part) bool { return p.name == name })]
+}
+
+// of returns the parts of some kinds.
+func (f *fleet) of(kinds ...string) (all []*part) {
+	for _, p := range f.parts {
+		if slices.Contains(kinds, p.kind) {
+			all = append(all, p)
+		}
+	}
+	return all
+}
+
+// tend starts what does not run and should.
+func (f *fleet) tend() {
+	f.t.Helper()
+	for _, p := range f.parts {
+		switch {
+		case p.down || p.now != nil && !dead(p.now) || time.Since(p.last) < time.Second:
+			continue
+		case p.now != nil && p.now.code != -1:
+			f.say("%s ended by itself, with code %d: %s", p.name, p.now.code, lastLine(p.now.log.tail()))
+		}
+		p.now, p.last = p.start(), time.Now()
+		f.ran = append(f.ran, p.now)
+		f.links.know(p.name, p.now.cmd.Process.Pid)
+	}
+}
+
+func lastLine(text string) string {
+	lines := strings.Split(strings.TrimSpace(text), "\n")
+	return lines[len(lines)-1]
+}
+
+// say logs, with the time since the beginning.
+func (f *fleet) say(format string, args ...any) {
+	f.t.Helper()
+	f.t.Logf("%6.1fs  %s", time.Since(f.began).Seconds(), fmt.Sprintf(format, args...))
+}
+
+// pass lets time pass.
+func (f *fleet) pass(d time.Duration) {
+	f.t.Helper()
+	over := time.After(d)
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		select {
+		case <-over:
+			return
+		case <-tick.C:
+			f.tend()
+		}
+	}
+}
+
+// await waits until done holds, far longer than anything may take that needs several
+// elections of several groups one after the other.
+func (f *fleet) await(what string, done func() bool) {
+	f.t.Helper()
+	const limit = 3 * time.Minute
+	for deadline := time.Now().Add(limit); !done(); f.pass(100 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			f.t.Fatalf("waited %s until %s", limit, what)
+		}
+	}
+}
+
+// deployAll deploys apps of testdata.
+func (f *fleet) deployAll(partitions map[string]int) {
+	f.t.Helper()
+	for name, n := range partitions {
+		text, err := os.ReadFile(app(strings.ToLower(name)))
+		must(f.t, err)
+		f.await("app "+name+" is deployed", func() bool {
+			_, err := f.ctl.Deploy(f.within(5*time.Second), control.DeployRequest{Text: string(text)})
+			return err == nil
+		})
+		f.apps[name] = n
+	}
+	f.say("deployed")
+}
+
+// refused returns how often a task was, because another one had taken its partition over.
+func (f *fleet) refused() (n int) {
+	for _, p := range f.ran {
+		n += strings.Count(p.log.String(), "its partition was taken over")
+	}
+	return n
+}
+
+// leads returns which server leads a JetStream stream, or "".
+func (f *fleet) leads(stream string) string {
+	s, err := f.js.Stream(f.within(3*time.Second), stream)
+	if err != nil || s.CachedInfo().Cluster == nil {
+		return ""
+	}
+	return s.CachedInfo().Cluster.Leader
+}
+
+// verifyAll checks every checkpoint that was committed, and returns how many there are.
+func (f *fleet) verifyAll() (n int) {
+	f.t.Helper()
+	for name := range f.apps {
+		var list control.CheckpointList
+		f.await("the checkpoints of "+name+" are listed", func() bool {
+			return f.ctl.Do(f.within(10*time.Second), control.VerbCheckpoints, control.AppRequest{App: name}, &list) == nil
+		})
+		for _, k := range list.Checkpoints {
+			if k.State != "committed" {
+				continue
+			}
+			var r control.VerifyReport
+			f.await(fmt.Sprintf("checkpoint %d of %s is verified", k.Epoch, name), func() bool {
+				return f.ctl.Do(f.within(30*time.Second), control.VerbVerify, control.CheckpointRequest{App: name, Epoch: k.Epoch}, &r) == nil
+			})
+			if !r.Sound {
+				f.t.Errorf("checkpoint %d of %s: %+v", k.Epoch, name, r.Problems)
+			}
+			n++
+		}
+		middle := list.Checkpoints[len(list.Checkpoints)/2] // one that was made under load
+		if middle.State == "committed" {
+			f.say("%s", lastLine(f.eventflux("checkpoint", "verify", name, fmt.Sprint(middle.Epoch), "--full")))
+		}
+	}
+	return n
+}
+
+// outputs returns what is in all output streams.
+func (f *fleet) outputs() uint64 {
+	var n uint64
+	for name, partitions := range f.apps {
+		for p := range partitions {
+			if s, err := f.js.Stream(f.within(3*time.Second), bus.OutStream(name, uint32(p))); err == nil {
+				n += s.CachedInfo().State.Msgs
+			}
+		}
+	}
+	return n
+}
