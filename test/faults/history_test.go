@@ -264,25 +264,60 @@ func (h *history) check(messages int) {
 	for g := checkpoint.Generation(2); g <= h.generation(); g++ {
 		first[g] = h.resolve(h.generations[g], frames, got[g][each])
 	}
-	covered := 0 // so many events have results
 	h.compared = 0
+	var out *extent // of the newest generation before that has results
 	for g := checkpoint.Generation(1); g <= h.generation(); g++ {
-		if first[g] > covered {
-			h.t.Errorf("generation %d (%s) begins with event %d, behind %d of the log, and events from %d on have no results",
-				g, h.generations[g].ask, first[g], h.generations[g].start.Sequence, covered)
-		}
 		end := published
-		if g < h.generation() {
+		if g < h.generation() { // it may have ended within a frame
 			end = first[g]
-			if rows := got[g][each]; len(rows) > 0 {
-				end = rows[len(rows)-1].event() // the next generation has all results of it
-				if first[g+1] > end {
-					end++
-				}
+			if last := lastFrame(got[g]); last > 0 {
+				end = max(end, behind(frames, last-1))
 			}
 		}
-		h.compare(g, h.generations[g], first[g], end, got[g])
-		covered = max(covered, end)
+		x := h.compare(g, h.generations[g], first[g], end, got[g])
+		if out != nil {
+			h.checkGap(g, h.generations[g], x, out, got[g])
+		}
+		if x.frame > 0 {
+			x.before = behind(frames, x.frame-1)
+			out = x
+		}
+	}
+}
+
+// extent is which results of its line a generation has put out.
+type extent struct {
+	origin   *origin
+	first    int            // its results are those of events from this one on, or of earlier ones
+	frame    uint64         // of its last result
+	before   int            // the first event of that
+	from, to map[string]int // by subject, numbers of results
+}
+
+func lastFrame(got map[string][]placed) (last uint64) {
+	for _, rows := range got {
+		last = max(last, rows[len(rows)-1].at[0])
+	}
+	return last
+}
+
+// checkGap checks that a generation goes on no later than the one before it has come to,
+// and that of what comes before its start it has only what was not out.
+func (h *history) checkGap(g checkpoint.Generation, o *origin, x, out *extent, got map[string][]placed) {
+	h.t.Helper()
+	for subject, rows := range got {
+		if rows[0].at[0] < o.start.Sequence && rows[0].at[0] < out.frame {
+			h.t.Errorf("generation %d (%s), %s: a result of frame %d, the start is at %d, and results were out up to frame %d",
+				g, o.ask, subject, rows[0].at[0], o.start.Sequence, out.frame)
+		}
+	}
+	if x.first <= out.before {
+		return
+	}
+	for subject, from := range x.from {
+		if line := fmt.Sprint(o.of(subject)); line == fmt.Sprint(out.origin.of(subject)) && from > out.to[subject] {
+			h.t.Errorf("generation %d (%s), %s: it begins with result %d, and the one before has come to %d", g, o.ask, subject, from, out.to[subject])
+		}
 	}
 }
 
@@ -359,8 +394,8 @@ func (h *history) resolve(o *origin, frames []frameAt, got []placed) (first int)
 		}
 		least := first
 		first += most // events that came again count, too, and have no results
-		if len(got) > 0 && got[0].event() >= least && got[0].event() < first {
-			first = h.chunkOf(got[0].event())
+		if len(got) > 0 && got[0].event() < first {
+			first = max(least, h.chunkOf(got[0].event()))
 		}
 	}
 	from := h.generations[o.from]
@@ -413,9 +448,10 @@ func (l line) forked(to, from int) line {
 }
 
 // compare holds the results of a generation from its first event to before its end against
-// what they must be, and those behind it as far as they are there.
-func (h *history) compare(g checkpoint.Generation, o *origin, first, end int, got map[string][]placed) {
+// what they must be, and those before and behind as far as they are there.
+func (h *history) compare(g checkpoint.Generation, o *origin, first, end int, got map[string][]placed) *extent {
 	h.t.Helper()
+	x := &extent{origin: o, first: first, frame: lastFrame(got), from: map[string]int{}, to: map[string]int{}}
 	for _, name := range []string{"Large", "Recent", "Busiest", "PerSymbol", "Cheap", "CheapMean"} {
 		subject := bus.OutSubject(restored, name, 0)
 		r := h.replay(o.of(subject))
@@ -428,16 +464,26 @@ func (h *history) compare(g checkpoint.Generation, o *origin, first, end int, go
 			return sort.Search(len(rows), func(i int) bool { return rows[i].input > line })
 		}
 		from := upTo(first)
+		for _, r := range got[subject] { // which the generation before had not come to
+			if r.at[0] < o.start.Sequence || r.at[0] == o.start.Sequence && o.start.Event == 0 {
+				from--
+			}
+		}
+		if from < 0 {
+			h.t.Errorf("generation %d (%s), %s: %d results too many before the start at %d", g, o.ask, subject, -from, o.start.Sequence)
+			continue
+		}
+		x.from[subject], x.to[subject] = from, from+len(got[subject])
 		want := r.rows[subject][from:]
 		h.compared += len(got[subject])
-		for i, x := range got[subject] {
+		for i, r := range got[subject] {
 			if i >= len(want) {
 				h.t.Errorf("generation %d (%s), %s: %d results, want %d", g, o.ask, subject, len(got[subject]), len(want))
 				break
 			}
-			if !same(subject, x.row, want[i]) {
+			if !same(subject, r.row, want[i]) {
 				h.t.Errorf("generation %d (%s from %d, start %+v, first event %d, state %v), %s: result %d is\n  %+v, want\n  %+v",
-					g, o.ask, o.from, o.start, first, o.of(subject), subject, i, x, want[i])
+					g, o.ask, o.from, o.start, first, o.of(subject), subject, i, r, want[i])
 				break
 			}
 		}
@@ -445,6 +491,7 @@ func (h *history) compare(g checkpoint.Generation, o *origin, first, end int, go
 			h.t.Errorf("generation %d (%s), %s: %d results of the events from %d to %d, want %d", g, o.ask, subject, len(got[subject]), first, end, least)
 		}
 	}
+	return x
 }
 
 func (h *history) end() { h.scribe.end() }
