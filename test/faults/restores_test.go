@@ -423,10 +423,11 @@ func (h *havoc) checkBounds() {
 		manifests, _, garbage = lookAtStore(h.t, s, 10*time.Second)
 		return garbage == 0 && manifests <= 20*retained
 	})
+	oldest := h.history.oldestBarrier() // the next checkpoint makes it a later one
 	eventually(h.t, "the log is trimmed", func() bool {
 		log, err := h.js.Stream(h.within(patience), bus.WALStream(restored, 0))
 		must(h.t, err)
-		return log.CachedInfo().State.FirstSeq >= h.history.oldestBarrier()
+		return log.CachedInfo().State.FirstSeq >= oldest
 	})
 }
 
