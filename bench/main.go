@@ -4,7 +4,7 @@
 // benchmarks; the others run the whole product as eventflux run wires it.
 //
 //	main.go ──▶ gobench.go ──▶ wal.go engine.go intake.go state.go compress.go checkpoint.go merge.go   go test -bench
-//	        ──▶ rig.go publisher.go results.go ──▶ barriers.go endtoend.go latency.go scale.go
+//	        ──▶ rig.go publisher.go results.go ──▶ barriers.go killed.go endtoend.go latency.go scale.go
 //	        ──▶ report.go machine.go ──▶ RESULTS.md
 package main
 
@@ -50,6 +50,7 @@ var parts = []part{
 	{"recovery", runRecovery},
 	{"merge", runMerge},
 	{"barriers", runBarriers},
+	{"killed", runKilled},
 	{"e2e", runEndToEnd},
 	{"latency", runLatency},
 	{"scale", runScale},
