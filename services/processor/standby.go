@@ -10,7 +10,6 @@ import (
 	"eventflux/shared/bus"
 	"eventflux/shared/checkpoint"
 	"eventflux/shared/control"
-	"eventflux/shared/engine"
 	"eventflux/shared/frame"
 	"eventflux/shared/state"
 	"eventflux/shared/wal"
@@ -144,19 +143,12 @@ func (t *task) restoreStandby(ctx context.Context, attached control.Attached) er
 	return err
 }
 
-func (t *task) applyStandby(ctx context.Context, record wal.Record) error {
-	f, err := t.decoder.Decode(record.Data)
+// applyStandby is apply with results that are kept.
+func (t *task) applyStandby(ctx context.Context, record wal.Record) (err error) {
+	defer caught(record.Seq, &err)
+	f, done, err := t.applyFrame(record)
 	if err != nil {
-		return fmt.Errorf("log sequence %d: %w", record.Seq, err)
-	}
-	var done engine.Applied
-	if record.Seq == t.start.Sequence && t.start.Event > 0 {
-		done, err = t.applyStart(record.Seq, f)
-	} else {
-		done, err = t.core.Apply(record.Seq, f)
-	}
-	if err != nil {
-		return fmt.Errorf("log sequence %d: %w", record.Seq, err)
+		return err
 	}
 	p := &pile{}
 	t.renderer.renderInto(p, t.core.Engine, record.Seq, t.last)

@@ -241,23 +241,10 @@ func (t *task) consume(ctx context.Context) error {
 // apply applies one frame and hands on its results. A panic halts this task, and no
 // other: the state may be half changed, but nothing durable is.
 func (t *task) apply(ctx context.Context, record wal.Record) (err error) {
-	defer func() {
-		if cause := recover(); cause != nil {
-			err = fmt.Errorf("log sequence %d: panic: %v; please report it with this stack:\n%s", record.Seq, cause, debug.Stack())
-		}
-	}()
-	f, err := t.decoder.Decode(record.Data)
+	defer caught(record.Seq, &err)
+	f, done, err := t.applyFrame(record)
 	if err != nil {
-		return fmt.Errorf("log sequence %d: %w", record.Seq, err)
-	}
-	var done engine.Applied
-	if record.Seq == t.start.Sequence && t.start.Event > 0 {
-		done, err = t.applyStart(record.Seq, f)
-	} else {
-		done, err = t.core.Apply(record.Seq, f)
-	}
-	if err != nil {
-		return fmt.Errorf("log sequence %d: %w", record.Seq, err)
+		return err
 	}
 	results, open := t.renderer.render(ctx, t.box, t.core.Engine, record.Seq, t.last)
 	t.core.ResetOutputs()
@@ -269,6 +256,28 @@ func (t *task) apply(ctx context.Context, record wal.Record) (err error) {
 		return t.cut(ctx, record.Seq, f)
 	}
 	return nil
+}
+
+// caught turns a panic into an error.
+func caught(seq uint64, err *error) {
+	if cause := recover(); cause != nil {
+		*err = fmt.Errorf("log sequence %d: panic: %v; please report it with this stack:\n%s", seq, cause, debug.Stack())
+	}
+}
+
+// applyFrame applies one frame; its results are the engine's.
+func (t *task) applyFrame(record wal.Record) (f *frame.Frame, done engine.Applied, err error) {
+	if f, err = t.decoder.Decode(record.Data); err == nil {
+		if record.Seq == t.start.Sequence && t.start.Event > 0 {
+			done, err = t.applyStart(record.Seq, f)
+		} else {
+			done, err = t.core.Apply(record.Seq, f)
+		}
+	}
+	if err != nil {
+		err = fmt.Errorf("log sequence %d: %w", record.Seq, err)
+	}
+	return f, done, err
 }
 
 // applyStart applies the frame in which the generation begins: it has results only of

@@ -1,0 +1,29 @@
+package processor
+
+import (
+	"context"
+	"strings"
+	"testing"
+
+	"eventflux/shared/bus"
+	"eventflux/shared/wal"
+)
+
+// A panic while a frame is applied is an error of that task, be it the owner or a standby:
+// the process and its other tasks go on.
+func TestPanicIsAnErrorOfItsTask(t *testing.T) {
+	r := newRig(t, sums)
+	seq := r.send("S", 1000, "", "a", 1)
+	log, err := r.js.Stream(r.within(), bus.WALStream(r.plan.Name, 0))
+	must(t, err)
+	m, err := log.GetMsg(r.within(), seq)
+	must(t, err)
+	for name, apply := range map[string]func(*task, context.Context, wal.Record) error{
+		"owner": (*task).apply, "standby": (*task).applyStandby,
+	} {
+		broken := &task{plan: r.plan, standby: newStandby()} // without an engine
+		if err := apply(broken, r.within(), wal.Record{Seq: seq, Data: m.Data}); err == nil || !strings.Contains(err.Error(), "panic") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
