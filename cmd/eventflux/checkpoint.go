@@ -14,7 +14,6 @@ import (
 
 	"eventflux/shared/checkpoint"
 	"eventflux/shared/control"
-	"eventflux/shared/state"
 )
 
 // asking is what the commands that ask the checkpointer have in common.
@@ -241,11 +240,9 @@ func printChains(w io.Writer, r *control.ChainReport) {
 func checkpointRequest(args []string) (control.CheckpointRequest, error) {
 	r := control.CheckpointRequest{App: args[0]}
 	if len(args) == 2 {
-		var epoch uint64
-		if _, err := fmt.Sscanf(args[1], "%d", &epoch); err != nil || epoch == 0 {
-			return r, usagef("%q is no epoch; eventflux checkpoint ls %s lists them", args[1], args[0])
-		}
-		r.Epoch = state.Epoch(epoch)
+		var err error
+		r.Epoch, err = epochArgument(args[1], args[0])
+		return r, err
 	}
 	return r, nil
 }

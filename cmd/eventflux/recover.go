@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -110,8 +111,19 @@ func argument(args []string, i int) string {
 }
 
 func epochArgument(text, app string) (state.Epoch, error) {
-	r, err := checkpointRequest([]string{app, text})
-	return r.Epoch, err
+	epoch, err := strconv.ParseUint(text, 10, 64)
+	if err != nil || epoch == 0 {
+		return 0, usagef("%q is no epoch; %s lists them", text, strings.TrimSpace("eventflux checkpoint ls "+app))
+	}
+	return state.Epoch(epoch), nil
+}
+
+// checkLimit refuses what would otherwise be taken for the default.
+func checkLimit(limit int) error {
+	if limit < 0 {
+		return usagef("--limit is not negative")
+	}
+	return nil
 }
 
 func newRecoverCommand() *cobra.Command {
@@ -145,7 +157,12 @@ left out if one app is deployed.`,
   eventflux recover Flights --at seq:1207.3 --components airport --hold`,
 		Args: upToArgs(0, "APP"),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			given := cmd.Flags().Changed
 			switch {
+			case given("to") && to == 0: // not the end of the log, which nobody asked for
+				return usagef("--to 0 is no checkpoint; eventflux checkpoint ls lists them")
+			case given("at") && at == "":
+				return usagef("--at is empty; leave it out to go to the end of the log")
 			case adopt && (at != "" || hold || fork || release || r.DryRun || len(r.Components) > 0):
 				return usagef("--adopt takes all state of a checkpoint: only --to goes with it")
 			case adopt:
@@ -422,11 +439,14 @@ the log; the running app does not notice. Attributes that no query needs are not
   eventflux state get airport/window Flights --at 2026-03-01T12:00:00Z --json`,
 		Args: upToArgs(1, "COMPONENT", "APP"),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := checkLimit(r.Limit); err != nil {
+				return err
+			}
 			r.Component, r.At = args[0], recovery.At(at)
 			_, err := askRecovery(cmd, &a, recovery.VerbState, func(ctx context.Context, nc *nats.Conn) (_ any, err error) {
 				r.App, err = appOr(ctx, nc, argument(args, 1))
 				return &r, err
-			}, printState)
+			}, func(w io.Writer, s *recovery.State) { printState(w, s, r.Key) })
 			return err
 		},
 	}, 10*time.Minute)
@@ -437,11 +457,14 @@ the log; the running app does not notice. Attributes that no query needs are not
 	return cmd
 }
 
-func printState(w io.Writer, s *recovery.State) {
+func printState(w io.Writer, s *recovery.State, key string) {
 	for _, p := range s.Partitions {
 		fmt.Fprintf(w, "%s in partition %d at %s, clock %d: %d entries, digest %s\n", s.Component, p.Partition, p.At, p.Clock, p.Entries, p.Digest)
 		for _, i := range p.Items {
 			fmt.Fprintf(w, "%s\t%s\n", i.Key, i.Value)
+		}
+		if key != "" && len(p.Items) == 0 {
+			fmt.Fprintf(w, "nothing has the key %s\n", key)
 		}
 		if p.More {
 			fmt.Fprintln(w, "and more; --limit N shows them, --key K one of them")
@@ -465,6 +488,9 @@ events that changed an item.`,
 				return err
 			}
 			if r.To, err = epochArgument(args[1], argument(args, 2)); err != nil {
+				return err
+			}
+			if err := checkLimit(r.Limit); err != nil {
 				return err
 			}
 			_, err = askRecovery(cmd, &a, recovery.VerbDiff, func(ctx context.Context, nc *nats.Conn) (_ any, err error) {

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"syscall"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
@@ -119,8 +120,11 @@ func listenOn(opts *server.Options, addr string) error {
 		return fmt.Errorf("listen address %q: want host:port: %w", addr, err)
 	}
 	probe, err := net.Listen("tcp", addr)
-	if err != nil {
+	if errors.Is(err, syscall.EADDRINUSE) {
 		return fmt.Errorf("listen on %s: %w: %w", addr, ErrInUse, err)
+	}
+	if err != nil {
+		return fmt.Errorf("listen on %s: %w", addr, err)
 	}
 	if err := probe.Close(); err != nil {
 		return fmt.Errorf("listen on %s: %w", addr, err)

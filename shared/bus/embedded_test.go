@@ -1,8 +1,10 @@
 package bus
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
@@ -66,6 +68,10 @@ func TestEmbeddedRefusesWhatIsInUse(t *testing.T) {
 	if !errors.Is(err, ErrInUse) || !strings.Contains(err.Error(), dir) {
 		t.Errorf("folder in use: %v", err)
 	}
+	// An address of another machine is free, and no use.
+	if _, err = OpenEmbedded(EmbeddedConfig{Dir: t.TempDir(), Listen: "192.0.2.1:4222", Log: quiet}); err == nil || errors.Is(err, ErrInUse) {
+		t.Errorf("an address of another machine: %v", err)
+	}
 }
 
 // The server calls Fatalf where its own logger ends the process.
@@ -107,9 +113,13 @@ func TestConnectEndsWithContext(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 150*time.Millisecond)
 	defer cancel()
-	_, err = Connect(ctx, ConnectConfig{URL: "nats://" + addr, Log: quiet})
+	var log bytes.Buffer // nobody writes to it once Connect has returned
+	_, err = Connect(ctx, ConnectConfig{URL: "nats://" + addr, Log: slog.New(slog.NewTextHandler(&log, nil))})
 	if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), addr) {
 		t.Fatalf("no server: %v", err)
+	}
+	if n := strings.Count(log.String(), "NATS does not answer"); n != 1 {
+		t.Errorf("while it waits, it says %d times: %s", n, log.String())
 	}
 }
 

@@ -49,7 +49,7 @@ func (s *stack) docker(args ...string) string {
 func (s *stack) try(name string, args ...string) (string, error) {
 	cmd := exec.Command(name, args...)
 	cmd.Dir = root
-	cmd.Env = append(os.Environ(), "EVENTFLUX_PORT="+port)
+	cmd.Env = append(os.Environ(), "NATS_PORT="+port)
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	if err := cmd.Run(); err != nil {
@@ -86,7 +86,7 @@ func newStack(t *testing.T) *stack {
 	if _, err := s.try("go", "build", "-o", s.binary, "./cmd/eventflux"); err != nil {
 		t.Fatal(err)
 	}
-	if os.Getenv("EVENTFLUX_BASE_IMAGES") == "local" {
+	if os.Getenv("BASE_IMAGES") == "local" {
 		s.localImages()
 	}
 	t.Cleanup(func() {
