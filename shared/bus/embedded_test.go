@@ -89,6 +89,38 @@ func TestEmbeddedReturnsFatalErrors(t *testing.T) {
 	}
 }
 
+// A stream whose disk has refused a write takes nothing more, and that is told.
+func TestEmbeddedTellsOfARefusedWrite(t *testing.T) {
+	dir := t.TempDir()
+	e := openEmbedded(t, EmbeddedConfig{Dir: dir})
+	js := connect(t, ConnectConfig{Embedded: e})
+	ctx := within(t)
+	if _, err := EnsureWAL(ctx, js, "app", 0, StreamLimits{}); err != nil {
+		t.Fatal(err)
+	}
+	if err := e.Health(); err != nil {
+		t.Fatal(err)
+	}
+	blocks, err := filepath.Glob(filepath.Join(dir, "jetstream", "*", "streams", "EFW_app_0", "msgs"))
+	if err != nil || len(blocks) != 1 {
+		t.Fatal(blocks, err)
+	}
+	if err := os.RemoveAll(blocks[0]); err != nil { // the next block cannot be made
+		t.Fatal(err)
+	}
+	for message := make([]byte, 1<<20); e.Health() == nil; {
+		publishing, cancel := context.WithTimeout(ctx, time.Second)
+		_, err := js.Publish(publishing, WALSubject("app", 0), message)
+		cancel()
+		if ctx.Err() != nil {
+			t.Fatalf("the server is well, and says: %v", err)
+		}
+	}
+	if err := e.Health(); !strings.Contains(err.Error(), "EFW_app_0") || !strings.Contains(err.Error(), "restart") {
+		t.Error(err)
+	}
+}
+
 func TestEmbeddedChecksItsSettings(t *testing.T) {
 	for name, cfg := range map[string]EmbeddedConfig{
 		"folder":     {},
