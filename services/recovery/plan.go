@@ -81,7 +81,11 @@ func (c *course) settle(ctx context.Context, refs []control.CheckpointRef) error
 		return nil // and the plan says why
 	}
 	if c.from.manifest == nil && !c.scope.partial() && !c.look {
-		c.refuse(fmt.Sprintf("app %s begins anew with a checkpoint, and none of its is at or before %s", c.h.plan.Name, c.target.text), c.insteadOf(ctx, 0))
+		next := c.insteadOf(ctx, 0)
+		if len(c.h.refs) == 0 {
+			next = "eventflux checkpoint trigger " + c.h.plan.Name
+		}
+		c.refuse(fmt.Sprintf("a restore loads a checkpoint, and app %s has none at or before %s", c.h.plan.Name, c.target.text), next)
 		return nil
 	}
 	if c.scope.partial() {

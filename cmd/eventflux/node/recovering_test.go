@@ -152,6 +152,9 @@ func TestRestoreOfComponentsAheadOfTheCheckpoint(t *testing.T) {
 	c.start()
 	defer c.end()
 	c.publishAll(0, 2)
+	if at := c.finished(recovery.VerbRestore, c.whole(recovery.Target{})); at.State != "failed" || at.Next != "eventflux checkpoint trigger w" {
+		t.Errorf("without a checkpoint: %+v", at)
+	}
 	c.trigger("w")
 	c.publishAll(2, 10) // the third key is new
 	part := recovery.RestoreRequest{PlanRequest: recovery.PlanRequest{App: "w", Components: []string{"q"}}}
