@@ -9,6 +9,10 @@ import (
 	"testing"
 
 	"github.com/spf13/cobra"
+
+	"eventflux/shared/aggregate"
+	"eventflux/shared/siddhiql"
+	"eventflux/shared/window"
 )
 
 var (
@@ -56,6 +60,57 @@ func TestCommandsInPagesExist(t *testing.T) {
 		}
 	}
 	walk(newRootCommand(func() {}))
+}
+
+const languagePage = "docs/language.md"
+
+// The apps on the page about the language are sound, and it has every window, aggregator
+// and function with the parameters that they take.
+func TestLanguagePage(t *testing.T) {
+	t.Chdir(repository)
+	text, err := os.ReadFile(languagePage)
+	if err != nil {
+		t.Fatal(err)
+	}
+	apps := 0
+	for _, page := range []string{"README.md", languagePage} {
+		text, err := os.ReadFile(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, part := range strings.Split(string(text), "```") {
+			app, ok := strings.CutPrefix(part, "sql\n")
+			if !ok || i%2 == 0 {
+				continue
+			}
+			apps++
+			if _, err := siddhiql.Compile(app); err != nil {
+				t.Errorf("%s: %v\n%s", page, err, app)
+			}
+		}
+	}
+	if apps < 3 {
+		t.Errorf("%d apps", apps)
+	}
+	var usages []string
+	for _, name := range window.Names() {
+		spec, _ := window.Lookup(name)
+		usages = append(usages, spec.Usage)
+	}
+	for _, name := range aggregate.Names() {
+		spec, _ := aggregate.Lookup(name)
+		usages = append(usages, spec.Usage)
+	}
+	for _, f := range siddhiql.Functions() {
+		if !strings.HasPrefix(f.Name, "instanceOf") {
+			usages = append(usages, f.Usage)
+		}
+	}
+	for _, usage := range usages {
+		if !strings.Contains(strings.ReplaceAll(string(text), `\|`, "|"), "`"+usage+"`") {
+			t.Errorf("%s does not have `%s`", languagePage, usage)
+		}
+	}
 }
 
 // checkCommand parses a command line without running it. In prose a command is also
