@@ -12,11 +12,12 @@ import (
 	"github.com/spf13/cobra"
 
 	"eventflux/services/recovery"
+	"eventflux/shared/config"
 	"eventflux/shared/control"
 	"eventflux/shared/state"
 )
 
-// asking is what the commands that ask the checkpointer have in common.
+// asking is what the commands that ask services have in common.
 type asking struct {
 	server  endpoint
 	wait    time.Duration
@@ -32,60 +33,41 @@ func (a *asking) add(cmd *cobra.Command, timeout time.Duration) *cobra.Command {
 	return cmd
 }
 
-// ask sends a request and prints the answer: as JSON, or as print does.
+// ask sends a request to the checkpointer and prints the answer: as JSON, or as print does.
 func ask[T any](cmd *cobra.Command, a *asking, verb string, request any, print func(io.Writer, *T)) (*T, error) {
-	ctx, stop := interruptible(cmd)
-	defer stop()
-	nc, err := connect(ctx, a.server, a.wait)
-	if err != nil {
-		return nil, err
-	}
-	defer nc.Close()
-	answer, err := request1[T](ctx, nc, a.timeout, verb, request)
-	if err != nil {
-		return nil, err
-	}
-	if !a.json {
-		print(cmd.OutOrStdout(), answer)
-		return answer, nil
-	}
-	enc := json.NewEncoder(cmd.OutOrStdout())
-	enc.SetIndent("", "  ")
-	return answer, enc.Encode(answer)
+	return askService(cmd, a, control.Service, verb, nil, request, print)
 }
 
-func request1[T any](ctx context.Context, nc *nats.Conn, timeout time.Duration, verb string, request any) (*T, error) {
-	ctx, cancel := context.WithTimeout(ctx, timeout)
-	defer cancel()
+// askRecovery is ask for the recovery service. An app that is not named is the only one.
+func askRecovery[T any](cmd *cobra.Command, a *asking, verb string, app *string, request any, print func(io.Writer, *T)) (*T, error) {
+	return askService(cmd, a, recovery.ServiceName, verb, app, request, print)
+}
+
+// askService asks any service. app is the request's if it may be left out there, or nil.
+func askService[T any](cmd *cobra.Command, a *asking, service, verb string, app *string, request any, print func(io.Writer, *T)) (*T, error) {
 	answer := new(T)
-	client := &control.Client{Conn: nc}
-	service := control.Service
-	if of, what, ok := strings.Cut(verb, "."); ok { // not the checkpointer's
-		service, verb = of, what
-	}
-	return answer, client.Ask(ctx, service, verb, request, answer)
-}
-
-// recovering asks the recovery service. Answers may take as long as a replay does.
-func recovering(nc *nats.Conn, timeout time.Duration) *control.Client {
-	return &control.Client{Conn: nc, Service: recovery.ServiceName, Attempt: timeout}
-}
-
-// askRecovery sends a request to the recovery service and prints the answer.
-func askRecovery[T any](cmd *cobra.Command, a *asking, verb string, request func(ctx context.Context, nc *nats.Conn) (any, error), print func(io.Writer, *T)) (*T, error) {
-	var answer *T
 	err := a.connected(cmd, func(ctx context.Context, nc *nats.Conn) error {
-		r, err := request(ctx, nc)
-		if err != nil {
-			return err
+		if app != nil {
+			if err := nameApp(ctx, nc, app); err != nil {
+				return err
+			}
 		}
-		answer = new(T)
-		return recovering(nc, a.timeout).Do(ctx, verb, r, answer)
+		return a.client(nc, service).Do(ctx, verb, request, answer)
 	})
 	if err != nil {
 		return nil, err
 	}
 	return answer, a.show(cmd, answer, func(w io.Writer) { print(w, answer) })
+}
+
+// client asks a service. The checkpointer may be asked again for what takes long; others
+// would begin anew.
+func (a *asking) client(nc *nats.Conn, service string) *control.Client {
+	c := &control.Client{Conn: nc, Service: service}
+	if service != control.Service {
+		c.Attempt = a.timeout
+	}
+	return c
 }
 
 // connected calls work with a connection, for as long as an answer may take.
@@ -108,28 +90,33 @@ func (a *asking) show(cmd *cobra.Command, answer any, print func(io.Writer)) err
 		print(cmd.OutOrStdout())
 		return nil
 	}
-	enc := json.NewEncoder(cmd.OutOrStdout())
-	enc.SetIndent("", "  ")
-	return enc.Encode(answer)
+	return printJSON(cmd.OutOrStdout(), answer)
 }
 
-// appOr returns the app that is named, or the only one that is deployed.
-func appOr(ctx context.Context, nc *nats.Conn, name string) (string, error) {
-	if name != "" {
-		return name, nil
+func printJSON(w io.Writer, v any) error {
+	enc := json.NewEncoder(w)
+	enc.SetIndent("", "  ")
+	return enc.Encode(v)
+}
+
+// nameApp sets the name of an app that is not named to that of the only one deployed.
+func nameApp(ctx context.Context, nc *nats.Conn, app *string) error {
+	if *app != "" {
+		return nil
 	}
 	list, err := (&control.Client{Conn: nc}).Apps(ctx)
 	if err != nil {
-		return "", err
+		return err
 	}
 	if len(list.Apps) == 1 {
-		return list.Apps[0].Name, nil
+		*app = list.Apps[0].Name
+		return nil
 	}
 	var names []string
 	for _, a := range list.Apps {
 		names = append(names, a.Name)
 	}
-	return "", usagef("%d apps are deployed (%s), so APP is needed", len(names), strings.Join(names, ", "))
+	return usagef("%d apps are deployed (%s), so APP is needed", len(names), strings.Join(names, ", "))
 }
 
 // upToArgs takes some arguments, of which the first so many are needed.
@@ -147,16 +134,6 @@ func argument(args []string, i int) string {
 		return args[i]
 	}
 	return ""
-}
-
-// oneOrTwoArgs is exactArgs where the second may be left out.
-func oneOrTwoArgs(first, second string) cobra.PositionalArgs {
-	return func(_ *cobra.Command, args []string) error {
-		if len(args) == 0 || len(args) > 2 {
-			return fmt.Errorf("needs %s, and takes %s; the number of arguments is %d", first, second, len(args))
-		}
-		return nil
-	}
 }
 
 func checkpointRequest(args []string) (control.CheckpointRequest, error) {
@@ -177,14 +154,4 @@ func epochArgument(text, app string) (state.Epoch, error) {
 }
 
 // bytesText writes a number of bytes for a person.
-func bytesText(n int64) string {
-	switch {
-	case n < 1<<10:
-		return fmt.Sprintf("%d B", n)
-	case n < 1<<20:
-		return fmt.Sprintf("%.1f KiB", float64(n)/(1<<10))
-	case n < 1<<30:
-		return fmt.Sprintf("%.1f MiB", float64(n)/(1<<20))
-	}
-	return fmt.Sprintf("%.1f GiB", float64(n)/(1<<30))
-}
+func bytesText(n int64) string { return config.Size(n).Rounded() }

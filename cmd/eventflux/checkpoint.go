@@ -1,13 +1,11 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"io"
 	"text/tabwriter"
 	"time"
 
-	"github.com/nats-io/nats.go"
 	"github.com/spf13/cobra"
 
 	"eventflux/services/recovery"
@@ -50,7 +48,7 @@ func newCheckpointShowCommand() *cobra.Command {
 	var a asking
 	return a.add(&cobra.Command{
 		Use: "show APP [EPOCH]", Short: "Show what is in a checkpoint, by default the newest",
-		Args: oneOrTwoArgs("APP", "EPOCH"),
+		Args: upToArgs(1, "APP", "EPOCH"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			request, err := checkpointRequest(args)
 			if err != nil {
@@ -115,7 +113,7 @@ the digest of each component, and names all damage. By default the newest checkp
 
 With --full it also proves that the checkpoint is what the log gives: it replays the log
 from the checkpoint before, and compares every component.`,
-		Args: oneOrTwoArgs("APP", "EPOCH"),
+		Args: upToArgs(1, "APP", "EPOCH"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			request, err := checkpointRequest(args)
 			if err != nil {
@@ -148,9 +146,8 @@ func printVerified(w io.Writer, r *control.VerifyReport) {
 // verifyFull proves a checkpoint, and prints what was found.
 func verifyFull(cmd *cobra.Command, a *asking, r control.CheckpointRequest) error {
 	var report recovery.VerifyReport
-	_, err := runJob(cmd, a, recovery.VerbVerify, func(context.Context, *nats.Conn) (any, error) {
-		return recovery.VerifyRequest{App: r.App, Epoch: r.Epoch, Level: recovery.VerifyFull}, nil
-	}, &report)
+	request := recovery.VerifyRequest{App: r.App, Epoch: r.Epoch, Level: recovery.VerifyFull}
+	_, err := runJob(cmd, a, recovery.VerbVerify, &request.App, &request, &report)
 	if err != nil {
 		return err
 	}
@@ -191,7 +188,7 @@ it reads all state. DUE is why the merger merges a chain by itself.`,
 		Example: `  eventflux checkpoint chain Flights`,
 		Args:    exactArgs("APP"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			_, err := ask(cmd, &a, control.MergerService+"."+control.VerbChains, control.AppRequest{App: args[0]}, printChains)
+			_, err := askService(cmd, &a, control.MergerService, control.VerbChains, nil, control.AppRequest{App: args[0]}, printChains)
 			return err
 		},
 	}, 10*time.Minute)

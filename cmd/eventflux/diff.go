@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -9,7 +8,6 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"github.com/nats-io/nats.go"
 	"github.com/spf13/cobra"
 
 	"eventflux/services/recovery"
@@ -33,10 +31,8 @@ events that changed an item.`,
 			if r.To, err = epochArgument(args[1], argument(args, 2)); err != nil {
 				return err
 			}
-			_, err = askRecovery(cmd, &a, recovery.VerbDiff, func(ctx context.Context, nc *nats.Conn) (_ any, err error) {
-				r.App, err = appOr(ctx, nc, argument(args, 2))
-				return &r, err
-			}, printDiff)
+			r.App = argument(args, 2)
+			_, err = askRecovery(cmd, &a, recovery.VerbDiff, &r.App, &r, printDiff)
 			return err
 		},
 	}, 10*time.Minute)

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"text/tabwriter"
@@ -61,9 +60,7 @@ func examine(ctx context.Context, cmd *cobra.Command, nc *nats.Conn, cfg *config
 		return fmt.Errorf("examine: %w", err)
 	}
 	if asJSON {
-		enc := json.NewEncoder(cmd.OutOrStdout())
-		enc.SetIndent("", "  ")
-		if err := enc.Encode(map[string]any{"findings": findings}); err != nil {
+		if err := printJSON(cmd.OutOrStdout(), map[string]any{"findings": findings}); err != nil {
 			return err
 		}
 	} else if err := printFindings(cmd.OutOrStdout(), findings); err != nil {

@@ -24,7 +24,7 @@ func newCheckpointExportCommand() *cobra.Command {
 behind it into one file, which eventflux replay --from runs anywhere.`,
 		Example: `  eventflux checkpoint export Flights -o flights.efx
   eventflux replay --from flights.efx --digest`,
-		Args: oneOrTwoArgs("APP", "EPOCH"),
+		Args: upToArgs(1, "APP", "EPOCH"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if file == "" {
 				return usagef("-o FILE is missing")

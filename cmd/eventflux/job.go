@@ -20,16 +20,16 @@ import (
 	"eventflux/shared/bus"
 )
 
-// runJob starts a job, shows how far it is until it ends, and decodes its result.
-func runJob(cmd *cobra.Command, a *asking, verb string, request func(context.Context, *nats.Conn) (any, error), result any) (*recovery.Job, error) {
+// runJob starts a job, shows how far it is until it ends, and decodes its result. app is
+// the request's; one that is not named is the only one.
+func runJob(cmd *cobra.Command, a *asking, verb string, app *string, request, result any) (*recovery.Job, error) {
 	at := &recovery.Job{}
 	err := a.connected(cmd, func(ctx context.Context, nc *nats.Conn) error {
-		r, err := request(ctx, nc)
-		if err != nil {
+		if err := nameApp(ctx, nc, app); err != nil {
 			return err
 		}
-		client := recovering(nc, a.timeout)
-		if err := client.Do(ctx, verb, r, at); err != nil {
+		client := a.client(nc, recovery.ServiceName)
+		if err := client.Do(ctx, verb, request, at); err != nil {
 			return err
 		}
 		shown := showJob(cmd.ErrOrStderr(), a.json)

@@ -87,7 +87,7 @@ left out if one app is deployed.`,
 func releaseApp(cmd *cobra.Command, a *asking, app string) error {
 	var released control.App
 	err := a.connected(cmd, func(ctx context.Context, nc *nats.Conn) (err error) {
-		if app, err = appOr(ctx, nc, app); err == nil {
+		if err = nameApp(ctx, nc, &app); err == nil {
 			released, err = (&control.Client{Conn: nc}).Release(ctx, control.AppRequest{App: app})
 		}
 		return err
@@ -105,7 +105,7 @@ func releaseApp(cmd *cobra.Command, a *asking, app string) error {
 func adoptState(cmd *cobra.Command, a *asking, app string, epoch state.Epoch) error {
 	var done control.Restored
 	err := a.connected(cmd, func(ctx context.Context, nc *nats.Conn) (err error) {
-		if app, err = appOr(ctx, nc, app); err != nil {
+		if err := nameApp(ctx, nc, &app); err != nil {
 			return err
 		}
 		client := &control.Client{Conn: nc}
@@ -128,10 +128,7 @@ func adoptState(cmd *cobra.Command, a *asking, app string, epoch state.Epoch) er
 }
 
 func planRecovery(cmd *cobra.Command, a *asking, r *recovery.RestoreRequest) error {
-	p, err := askRecovery(cmd, a, recovery.VerbRestore, func(ctx context.Context, nc *nats.Conn) (_ any, err error) {
-		r.App, err = appOr(ctx, nc, r.App)
-		return r, err
-	}, printPlan)
+	p, err := askRecovery(cmd, a, recovery.VerbRestore, &r.App, r, printPlan)
 	if err == nil && p.Refused != "" {
 		err = fmt.Errorf("%s; next: %s", p.Refused, p.Next)
 	}
@@ -179,11 +176,8 @@ func printPlan(w io.Writer, p *recovery.Plan) {
 
 func runRecovery(cmd *cobra.Command, a *asking, r *recovery.RestoreRequest) error {
 	var result recovery.RestoreResult
-	at, err := runJob(cmd, a, recovery.VerbRestore, func(ctx context.Context, nc *nats.Conn) (_ any, err error) {
-		r.App, err = appOr(ctx, nc, r.App)
-		r.ID = nuid.Next()
-		return r, err
-	}, &result)
+	r.ID = nuid.Next()
+	at, err := runJob(cmd, a, recovery.VerbRestore, &r.App, r, &result)
 	if err != nil {
 		return err
 	}

@@ -1,12 +1,10 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"io"
 	"time"
 
-	"github.com/nats-io/nats.go"
 	"github.com/spf13/cobra"
 
 	"eventflux/services/recovery"
@@ -48,11 +46,8 @@ the log; the running app does not notice. Attributes that no query needs are not
   eventflux state get airport/window Flights --at 2026-03-01T12:00:00Z --json`,
 		Args: upToArgs(1, "COMPONENT", "APP"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			r.Component, r.At = args[0], recovery.At(at)
-			_, err := askRecovery(cmd, &a, recovery.VerbState, func(ctx context.Context, nc *nats.Conn) (_ any, err error) {
-				r.App, err = appOr(ctx, nc, argument(args, 1))
-				return &r, err
-			}, printState)
+			r.Component, r.At, r.App = args[0], recovery.At(at), argument(args, 1)
+			_, err := askRecovery(cmd, &a, recovery.VerbState, &r.App, &r, printState)
 			return err
 		},
 	}, 10*time.Minute)

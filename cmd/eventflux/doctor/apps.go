@@ -11,6 +11,7 @@ import (
 
 	"eventflux/shared/bus"
 	"eventflux/shared/checkpoint"
+	"eventflux/shared/config"
 	"eventflux/shared/control"
 )
 
@@ -40,7 +41,7 @@ func (p *patient) checkStreams(_ context.Context, r *report) {
 	for name, s := range p.streams {
 		if !wanted[name] {
 			r.add(Warning, name, "if it is not needed any more: nats stream rm "+name,
-				"it belongs to no deployed app, and keeps %s", bytes(s.state.Bytes))
+				"it belongs to no deployed app, and keeps %s", config.Size(s.state.Bytes).Rounded())
 		}
 	}
 	slices.SortStableFunc(r.findings, func(a, b Finding) int { return strings.Compare(a.Subject, b.Subject) })
@@ -70,7 +71,7 @@ func (p *patient) checkStream(r *report, wanted map[string]bool, name, lost stri
 		}
 		if used > usedWarning {
 			r.add(severity, name, "raise wal.bytes_max, or keep less: retention.span and retention.checkpoints",
-				"it holds %.0f %% of the %s that it may: when it is full it takes no more", 100*used, bytes(uint64(most)))
+				"it holds %.0f %% of the %s that it may: when it is full it takes no more", 100*used, config.Size(most).Rounded())
 		}
 	}
 }
@@ -268,17 +269,4 @@ func sortedNames(streams map[string]*stream) []string {
 	}
 	slices.Sort(names)
 	return names
-}
-
-// bytes writes a number of bytes for a person.
-func bytes(n uint64) string {
-	switch {
-	case n < 1<<10:
-		return fmt.Sprintf("%d B", n)
-	case n < 1<<20:
-		return fmt.Sprintf("%.1f KiB", float64(n)/(1<<10))
-	case n < 1<<30:
-		return fmt.Sprintf("%.1f MiB", float64(n)/(1<<20))
-	}
-	return fmt.Sprintf("%.1f GiB", float64(n)/(1<<30))
 }
