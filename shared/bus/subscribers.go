@@ -5,9 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"net/http"
-	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -56,21 +53,12 @@ func SubscribersOverHTTP(ctx context.Context, url string) ([]Subscriber, error) 
 	fail := func(err error) ([]Subscriber, error) {
 		return nil, fmt.Errorf("ask NATS at %s for subscriptions: %w", url, err)
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, fmt.Sprintf("%s/connz?subs=detail&limit=%d", strings.TrimSuffix(url, "/"), connzMax), nil)
+	body, err := monitored(ctx, url, fmt.Sprintf("/connz?subs=detail&limit=%d", connzMax), connzBytesMax, ErrSubscribersUnknown)
 	if err != nil {
 		return fail(err)
-	}
-	req.Close = true // asked once; an idle connection would stay
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return fail(err)
-	}
-	defer func() { _ = resp.Body.Close() }()
-	if resp.StatusCode != http.StatusOK {
-		return fail(fmt.Errorf("%w: HTTP status %s", ErrSubscribersUnknown, resp.Status))
 	}
 	var c connz
-	if err := json.NewDecoder(io.LimitReader(resp.Body, connzBytesMax)).Decode(&c); err != nil {
+	if err := json.Unmarshal(body, &c); err != nil {
 		return fail(fmt.Errorf("%w: answer: %w", ErrSubscribersUnknown, err))
 	}
 	return c.subscribers(), nil
