@@ -25,27 +25,29 @@ type Subscriber struct {
 	Server, Client, Account, Subject string
 }
 
-// SubscribersOverNATS asks all servers of the cluster. A connection of the system account
-// is told of all accounts, any other of its own. Where it may not ask, the result is
-// ErrSubscribersUnknown.
-func SubscribersOverNATS(ctx context.Context, nc *nats.Conn) (all []Subscriber, err error) {
+// SubscribersOverNATS asks all servers of the cluster, and returns the names of those that
+// are up. A connection of the system account is told of all accounts, any other of its own.
+// Where it may not ask, the result is ErrSubscribersUnknown.
+func SubscribersOverNATS(ctx context.Context, nc *nats.Conn) (all []Subscriber, servers []string, err error) {
 	request := fmt.Appendf(nil, `{"subscriptions":true,"subscriptions_detail":true,"limit":%d}`, connzMax)
-	answers := 0
 	err = gather(ctx, nc, connzSubject, request, connzFirstWait, jszStall, func(m *nats.Msg) error {
 		var answer struct {
+			Server struct {
+				Name string `json:"name"`
+			} `json:"server"`
 			Data connz `json:"data"`
 		}
 		if err := json.Unmarshal(m.Data, &answer); err != nil {
 			return fmt.Errorf("%w: answer: %w", ErrSubscribersUnknown, err)
 		}
-		answers++
+		servers = append(servers, answer.Server.Name)
 		all = append(all, answer.Data.subscribers()...)
 		return nil
 	})
-	if err == nil && answers == 0 {
+	if err == nil && len(servers) == 0 {
 		err = fmt.Errorf("%w: %s has no answer on this connection", ErrSubscribersUnknown, connzSubject)
 	}
-	return all, err
+	return all, servers, err
 }
 
 // SubscribersOverHTTP asks one server at the URL of its monitoring port.

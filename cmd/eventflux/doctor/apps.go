@@ -108,12 +108,13 @@ var meanings = map[string]string{
 
 // checkReplicas asks whether the loss of a server is the loss of a stream.
 func (p *patient) checkReplicas(_ context.Context, r *report) {
-	clustered := p.Conn.ConnectedClusterName() != "" && len(p.Conn.DiscoveredServers())+1 > 1
+	clustered := false
 	for _, name := range sortedNames(p.streams) {
 		s := p.streams[name]
 		if s.cluster == nil || s.cluster.Name == "" {
 			continue
 		}
+		clustered = true
 		if s.cluster.Leader == "" {
 			r.add(Error, name, "bring the NATS servers back that hold it: nats stream info "+name, "it has no leader: nothing can be written to it")
 		}
@@ -122,15 +123,18 @@ func (p *patient) checkReplicas(_ context.Context, r *report) {
 				r.add(Warning, name, "bring NATS server "+replica.Name+" back, and look at its log", "its copy on %s is behind or away; the loss of one more server may stop it", replica.Name)
 			}
 		}
-		if s.config.Replicas < 2 && clustered {
-			r.add(Warning, name, "set nats.replicas to 3 at all services and restart them", "it has one copy in a cluster of several servers: with its server the app stops, and with its disk the data are gone")
+		if s.config.Replicas < 2 {
+			r.add(Warning, name, "set nats.replicas to 3 at all services and restart them", "it has one copy in cluster %s: with its server the app stops, and with its disk the data are gone", s.cluster.Name)
 		}
 	}
-	if clustered {
+	switch {
+	case len(p.streams) == 0:
+		r.fine("streams", "there are none")
+	case clustered:
 		r.fine("streams", "all have copies on several servers")
-		return
+	default:
+		r.fine("streams", "JetStream is no cluster here, so there is one copy of each; a loss of its disk is survived by the store of checkpoints alone")
 	}
-	r.fine("streams", "there is one NATS server, so there is one copy of each; a loss of its disk is survived by the store of checkpoints alone")
 }
 
 // checkCheckpoints asks whether checkpoints are made.
