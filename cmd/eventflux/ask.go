@@ -72,16 +72,11 @@ func (a *asking) client(nc *nats.Conn, service string) *control.Client {
 
 // connected calls work with a connection, for as long as an answer may take.
 func (a *asking) connected(cmd *cobra.Command, work func(context.Context, *nats.Conn) error) error {
-	ctx, stop := interruptible(cmd)
-	defer stop()
-	nc, err := connect(ctx, a.server, a.wait)
-	if err != nil {
-		return err
-	}
-	defer nc.Close()
-	ctx, cancel := context.WithTimeout(ctx, a.timeout)
-	defer cancel()
-	return work(ctx, nc)
+	return connected(cmd, a.server, a.wait, func(ctx context.Context, nc *nats.Conn) error {
+		ctx, cancel := context.WithTimeout(ctx, a.timeout)
+		defer cancel()
+		return work(ctx, nc)
+	})
 }
 
 // show prints an answer as JSON, or as print does.

@@ -35,14 +35,9 @@ Exit code 1 means that there is an error: a promise is broken, or about to be.`,
 			if err != nil {
 				return err
 			}
-			ctx, stop := interruptible(cmd)
-			defer stop()
-			nc, err := connect(ctx, server, wait)
-			if err != nil {
-				return err
-			}
-			defer nc.Close()
-			return examine(ctx, cmd, nc, cfg, timeout, asJSON)
+			return connected(cmd, server, wait, func(ctx context.Context, nc *nats.Conn) error {
+				return examine(ctx, cmd, nc, cfg, timeout, asJSON)
+			})
 		},
 	}
 	config.AddFlags(cmd.Flags())
