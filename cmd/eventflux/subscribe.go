@@ -26,14 +26,9 @@ in the JetStream stream EFO_<app>_<partition>.`,
 			if count < 0 {
 				return usagef("--count is not negative")
 			}
-			ctx, stop := interruptible(cmd)
-			defer stop()
-			nc, err := connect(ctx, server, wait)
-			if err != nil {
-				return err
-			}
-			defer nc.Close()
-			return printMessages(ctx, cmd, nc, args[0], count)
+			return connected(cmd, server, wait, func(ctx context.Context, nc *nats.Conn) error {
+				return printMessages(ctx, cmd, nc, args[0], count)
+			})
 		},
 	}
 	f := cmd.Flags()
