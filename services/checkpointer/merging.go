@@ -170,7 +170,7 @@ func (s *Service) swap(ctx context.Context, l *leader, r *control.SwapRequest) (
 		return nil, err
 	}
 	faultpoint.Reach(faultpoint.SwapBefore)
-	err = s.cfg.Store.Commit(ctx, store.Commit{
+	err = l.commitToStore(ctx, store.Commit{
 		App: r.App, Term: uint64(l.termOf(r.App)), Epoch: uint64(r.Epoch), Name: name, Manifest: r.Manifest,
 		Objects: objects, Replaces: k.Manifest,
 	})
