@@ -390,10 +390,60 @@ func TestRemoveApp(t *testing.T) {
 		if _, err := c.ctl.App(c.within(), control.AppRequest{App: "spread"}); control.Code(err) != control.CodeNotFound {
 			t.Errorf("the app is there: %v", err)
 		}
+		bucket, err := c.js.KeyValue(c.within(), bus.ClusterBucket)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if keys, err := bucket.Keys(c.within()); !errors.Is(err, jetstream.ErrNoKeysFound) {
+			t.Errorf("in the bucket are left: %q, %v", keys, err)
+		}
 		for name := range c.js.StreamNames(c.within()).Name() {
 			if strings.HasPrefix(name, "EF") {
 				t.Errorf("stream %s is left", name)
 			}
 		}
 	}
+}
+
+// An app that is removed and deployed again is another one: the app behind it takes its
+// results for new ones, though its log begins anew, and nothing of the former is left
+// that says which was the newest.
+func TestAppBehindOneThatIsDeployedAgain(t *testing.T) {
+	c := newCluster(t)
+	c.start("one", "checkpointer", "ingest", "processor")
+	deploy := func(text string) {
+		t.Helper()
+		if _, err := c.ctl.Deploy(c.within(), control.DeployRequest{Text: text}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	count := func(want uint64) {
+		t.Helper()
+		subject, got := bus.OutSubject("behind", "Out", 0), uint64(0)
+		for ctx := c.within(); ctx.Err() == nil; <-time.After(10 * time.Millisecond) {
+			stream, err := c.js.Stream(ctx, bus.OutStream("behind", 0))
+			if err != nil {
+				continue // it is about to be made
+			}
+			info, err := stream.Info(ctx, jetstream.WithSubjectFilter(subject))
+			if err == nil {
+				got = info.State.Subjects[subject]
+			}
+			if got == want {
+				return
+			}
+		}
+		t.Fatalf("%d results, want %d", got, want)
+	}
+	const before = "@app:name('before') define stream S (k string, v int); from S select 1 as v, k insert into Mid;"
+	deploy(before)
+	deploy("@app:name('behind') @source(subject='out.before.Mid.0') define stream Mid (v int, k string); from Mid select v, k insert into Out;")
+	c.publish(0, 10)
+	count(10)
+	if err := c.ctl.Do(c.within(), control.VerbRemove, control.AppRequest{App: "before"}, nil); err != nil {
+		t.Fatal(err)
+	}
+	deploy(before)
+	c.publish(10, 15)
+	count(15)
 }
