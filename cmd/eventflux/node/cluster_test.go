@@ -394,8 +394,14 @@ func TestRemoveApp(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if keys, err := bucket.Keys(c.within()); !errors.Is(err, jetstream.ErrNoKeysFound) {
-			t.Errorf("in the bucket are left: %q, %v", keys, err)
+		for ctx := c.within(); ; <-time.After(10 * time.Millisecond) { // the bucket comes after Raft
+			keys, err := bucket.Keys(ctx)
+			if errors.Is(err, jetstream.ErrNoKeysFound) {
+				break
+			}
+			if ctx.Err() != nil {
+				t.Fatalf("in the bucket are left: %q, %v", keys, err)
+			}
 		}
 		for name := range c.js.StreamNames(c.within()).Name() {
 			if strings.HasPrefix(name, "EF") {
