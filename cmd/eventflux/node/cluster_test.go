@@ -411,45 +411,71 @@ func TestRemoveApp(t *testing.T) {
 	}
 }
 
+const (
+	beforeApp = "@app:name('before') define stream S (k string, v int); from S select v, k insert into Mid;"
+	behindApp = "@app:name('behind') @source(subject='out.before.Mid.0') define stream Mid (v int, k string); from Mid select v, k insert into Out;"
+)
+
+func (c *cluster) deploy(text string) {
+	c.t.Helper()
+	if _, err := c.ctl.Deploy(c.within(), control.DeployRequest{Text: text}); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+// counted waits until an app has so many results on its stream Out.
+func (c *cluster) counted(app string, want uint64) {
+	c.t.Helper()
+	subject, got := bus.OutSubject(app, "Out", 0), uint64(0)
+	for ctx := c.within(); ctx.Err() == nil; <-time.After(10 * time.Millisecond) {
+		stream, err := c.js.Stream(ctx, bus.OutStream(app, 0))
+		if err != nil {
+			continue // it is about to be made
+		}
+		info, err := stream.Info(ctx, jetstream.WithSubjectFilter(subject))
+		if err == nil {
+			got = info.State.Subjects[subject]
+		}
+		if got == want {
+			return
+		}
+	}
+	c.t.Fatalf("%d results of %s, want %d", got, app, want)
+}
+
 // An app that is removed and deployed again is another one: the app behind it takes its
 // results for new ones, though its log begins anew, and nothing of the former is left
 // that says which was the newest.
 func TestAppBehindOneThatIsDeployedAgain(t *testing.T) {
 	c := newCluster(t)
 	c.start("one", "checkpointer", "ingest", "processor")
-	deploy := func(text string) {
-		t.Helper()
-		if _, err := c.ctl.Deploy(c.within(), control.DeployRequest{Text: text}); err != nil {
-			t.Fatal(err)
-		}
-	}
-	count := func(want uint64) {
-		t.Helper()
-		subject, got := bus.OutSubject("behind", "Out", 0), uint64(0)
-		for ctx := c.within(); ctx.Err() == nil; <-time.After(10 * time.Millisecond) {
-			stream, err := c.js.Stream(ctx, bus.OutStream("behind", 0))
-			if err != nil {
-				continue // it is about to be made
-			}
-			info, err := stream.Info(ctx, jetstream.WithSubjectFilter(subject))
-			if err == nil {
-				got = info.State.Subjects[subject]
-			}
-			if got == want {
-				return
-			}
-		}
-		t.Fatalf("%d results, want %d", got, want)
-	}
-	const before = "@app:name('before') define stream S (k string, v int); from S select 1 as v, k insert into Mid;"
-	deploy(before)
-	deploy("@app:name('behind') @source(subject='out.before.Mid.0') define stream Mid (v int, k string); from Mid select v, k insert into Out;")
+	c.deploy(beforeApp)
+	c.deploy(behindApp)
 	c.publish(0, 10)
-	count(10)
+	c.counted("behind", 10)
 	if err := c.ctl.Do(c.within(), control.VerbRemove, control.AppRequest{App: "before"}, nil); err != nil {
 		t.Fatal(err)
 	}
-	deploy(before)
+	c.deploy(beforeApp)
 	c.publish(10, 15)
-	count(15)
+	c.counted("behind", 15)
+}
+
+// Two ingests read the results of an app for another one, each as if it were alone: the
+// other app takes each result once.
+func TestTwoIngestsReadResults(t *testing.T) {
+	const events = 1000
+	c := newCluster(t)
+	c.start("one", "checkpointer", "ingest", "processor")
+	c.start("two", "ingest")
+	c.deploy(beforeApp)
+	c.deploy(behindApp)
+	c.publish(0, events)
+	c.counted("behind", events)
+	rows := c.resultsOf("behind", 1, 2*events)
+	for i := range events {
+		if key := fmt.Sprintf(`{"v":%d`, i); len(rows[key]) != 1 {
+			t.Errorf("%s: %q", key, rows[key])
+		}
+	}
 }
