@@ -119,10 +119,52 @@ func (r *rig) run(app string, partitions int) (assigned []uint64) {
 	return assigned
 }
 
+// beats has a processor be heard of until its stop is called, at the latest when the test
+// ends.
+func (r *rig) beats(processor string) (stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		for ; ctx.Err() == nil; pauseFor(ctx, control.HeartbeatTimeout/5) {
+			_, _ = r.ctl.Heartbeat(ctx, control.HeartbeatRequest{Processor: processor, Incarnation: "1"})
+		}
+	}()
+	stop = func() { cancel(); <-ended }
+	r.t.Cleanup(stop)
+	return stop
+}
+
+// places waits until the partitions of an app are placed as they should be, and no longer
+// than a move of one that waits for a checkpoint.
+func (r *rig) places(app string, want func(by map[string]int) bool) {
+	r.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), moveTimeout*3/4)
+	defer cancel()
+	for by := map[string]int{}; ; pauseFor(ctx, time.Millisecond) {
+		clear(by)
+		for _, p := range r.fsm.app(app).Places {
+			by[p]++
+		}
+		if want(by) {
+			return
+		}
+		if ctx.Err() != nil {
+			r.t.Fatalf("the partitions of %s are at %v", app, by)
+		}
+	}
+}
+
 // opened begins a checkpoint of an app, and returns it.
 func (r *rig) opened(app string) *openEpoch {
 	r.t.Helper()
 	go func() { _, _ = r.ctl.Trigger(r.within(), control.AppRequest{App: app}) }()
+	return r.open(app)
+}
+
+// open waits until a checkpoint of an app is under way.
+func (r *rig) open(app string) *openEpoch {
+	r.t.Helper()
 	for ctx := r.within(); ctx.Err() == nil; <-time.After(time.Millisecond) {
 		if a := r.fsm.app(app); a.Open != nil {
 			return a.Open
@@ -217,5 +259,37 @@ func TestRepeatedRequestsTakeNoRoom(t *testing.T) {
 	must(t, json.Unmarshal(m.Data, &out))
 	if !out.Committed {
 		t.Errorf("the newest request was answered %s", m.Data)
+	}
+}
+
+// A partition moves to another processor, after a checkpoint. Where its own dies while
+// that is made, nothing is waited for any more.
+func TestDeathWhileAPartitionMoves(t *testing.T) {
+	r := newRig(t)
+	dies := r.beats("p")
+	r.run("app", 2)
+	r.places("app", func(by map[string]int) bool { return by["p"] == 2 })
+	r.beats("q")
+	r.opened("app") // before the move
+	dies()
+	r.places("app", func(by map[string]int) bool { return by["q"] == 2 })
+}
+
+// Where the one that was to get it dies, it stays where it is.
+func TestMoveToADeadProcessor(t *testing.T) {
+	r := newRig(t)
+	r.beats("p")
+	assigned := r.run("app", 1)
+	moved := make(chan struct{})
+	l := r.s.leading()
+	go func() {
+		defer close(moved)
+		l.moveGently(r.within(), r.within(), move{slot: slot{app: "app"}, from: "p", to: "dead", gentle: true})
+	}()
+	_, err := r.ctl.Prepared(r.within(), preparedRequest("app", r.open("app"), 0, assigned[0]))
+	must(t, err)
+	<-moved
+	if at := r.fsm.app("app").Places[0]; at != "p" {
+		t.Errorf("the partition is at %q", at)
 	}
 }
