@@ -246,11 +246,14 @@ func (p *processors) quiet(now time.Time) (names []string) {
 }
 
 // standing returns who stands by for what, as processors say.
-func (p *processors) standing() map[slot]string {
+func (p *processors) standing(now time.Time) map[slot]string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	of := map[slot]string{}
 	for name, k := range p.of {
+		if now.Sub(k.seen) > control.HeartbeatTimeout {
+			continue // another one may stand by since
+		}
 		for s, state := range k.tasks {
 			if state == "standby" {
 				of[s] = name
@@ -344,7 +347,7 @@ func (l *leader) keepPlacing(ctx context.Context) {
 		var quiet []string
 		standing := map[slot]string{}
 		if l.s.cfg.Standby {
-			quiet, standing = l.processors.quiet(time.Now()), l.processors.standing()
+			quiet, standing = l.processors.quiet(time.Now()), l.processors.standing(time.Now())
 		}
 		for _, m := range place(slots, able, leaving, quiet, standing, settled) {
 			if m.gentle {
