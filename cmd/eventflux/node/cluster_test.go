@@ -479,3 +479,30 @@ func TestTwoIngestsReadResults(t *testing.T) {
 		}
 	}
 }
+
+// The process that a job is of is frozen: whoever is asked instead says so, and does not
+// keep the request for ever.
+func TestJobOfAFrozenRecovery(t *testing.T) {
+	c := newCluster(t)
+	c.start("one", "checkpointer", "recovery")
+	if _, err := c.nc.Subscribe(bus.ServiceSubject("recovery", "node.frozen.job"), func(*nats.Msg) {}); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.nc.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	var m *nats.Msg
+	for ctx := c.within(); ; {
+		var err error
+		m, err = c.nc.RequestWithContext(ctx, bus.ServiceSubject("recovery", "job"), []byte(`{"job":"frozen-1"}`))
+		if err == nil {
+			break
+		}
+		if !errors.Is(err, nats.ErrNoResponders) { // else it is about to begin
+			t.Fatal(err)
+		}
+	}
+	if code := m.Header.Get("Nats-Service-Error-Code"); code != control.CodeUnavailable {
+		t.Errorf("%s: %s", code, m.Header.Get("Nats-Service-Error"))
+	}
+}
