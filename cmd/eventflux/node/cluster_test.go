@@ -506,3 +506,41 @@ func TestJobOfAFrozenRecovery(t *testing.T) {
 		t.Errorf("%s: %s", code, m.Header.Get("Nats-Service-Error"))
 	}
 }
+
+// An app that was removed and deployed again is another one for ingests, too: one that
+// could not watch the bucket meanwhile sees nothing but the new deployment.
+func TestWatcherSeesAnotherDeployment(t *testing.T) {
+	c := newCluster(t)
+	bucket, err := c.js.CreateKeyValue(c.within(), jetstream.KeyValueConfig{Bucket: bus.ClusterBucket})
+	if err != nil {
+		t.Fatal(err)
+	}
+	key := bus.ClusterKey("app", "app")
+	put := func(a control.App) {
+		t.Helper()
+		data, err := json.Marshal(a)
+		if err == nil {
+			_, err = bucket.Put(c.within(), key, data)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	put(control.App{Name: "app", Index: 5, Generation: 1})
+	watch, err := bucket.Watch(c.within(), bus.ClusterKeys("app"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &watcher{watch}
+	defer w.stop()
+	put(control.App{Name: "app", Index: 5, Generation: 2}) // a restore is no other app
+	put(control.App{Name: "app", Index: 9, Generation: 3})
+	ctx := c.within()
+	w.await(ctx, map[string]uint64{key: 5})
+	if ctx.Err() != nil {
+		t.Error("another deployment was not seen")
+	}
+	if more := watch.Updates(); len(more) > 0 {
+		t.Errorf("%d updates are left: it was a restore that was taken for another app", len(more))
+	}
+}
