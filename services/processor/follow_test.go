@@ -12,6 +12,7 @@ import (
 	"eventflux/shared/checkpoint"
 	"eventflux/shared/control"
 	"eventflux/shared/frame"
+	"eventflux/shared/store"
 	"eventflux/shared/store/memory"
 )
 
@@ -20,13 +21,21 @@ type leader struct {
 	app      control.App
 	mu       sync.Mutex
 	attached control.Attached
+	nothing  bool // is assigned
+	beats    int
 	prepared chan checkpoint.Partition
 }
 
 func (l *leader) now() control.Attached { l.mu.Lock(); defer l.mu.Unlock(); return l.attached }
 
 func (l *leader) Heartbeat(context.Context, control.HeartbeatRequest) (control.Heartbeat, error) {
-	return control.Heartbeat{Assigned: []control.Assigned{{App: l.app.Name, Generation: l.now().Generation}}}, nil
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.beats++
+	if l.nothing {
+		return control.Heartbeat{}, nil
+	}
+	return control.Heartbeat{Assigned: []control.Assigned{{App: l.app.Name, Generation: l.attached.Generation}}}, nil
 }
 
 func (l *leader) App(context.Context, control.AppRequest) (control.App, error) { return l.app, nil }
@@ -133,4 +142,49 @@ func TestPromotedWithoutState(t *testing.T) {
 	if err := <-ended; err != nil && !errors.Is(err, errStandbyStale) && !errors.Is(err, context.Canceled) {
 		t.Error(err)
 	}
+}
+
+// stuck is a store that lets nothing be put, whatever its context says, until it is told to.
+type stuck struct {
+	store.Store
+	reached, pass chan struct{}
+	once          sync.Once
+}
+
+func (s *stuck) Put(ctx context.Context, name string, data []byte) error {
+	s.once.Do(func() { close(s.reached) })
+	<-s.pass
+	return s.Store.Put(ctx, name, data)
+}
+
+// A task that does not end, as its disk is stuck, does not keep the processor from being
+// heard of: its other tasks would be given to others.
+func TestTaskThatDoesNotEnd(t *testing.T) {
+	r := newRig(t, sums)
+	l := &leader{
+		app:      control.App{Name: r.plan.Name, Plan: r.plan.Digest, Partitions: 1, Text: sums},
+		attached: control.Attached{Generation: 1, First: true, Assignment: 1}, prepared: make(chan checkpoint.Partition, 1),
+	}
+	disk := &stuck{Store: memory.New(), reached: make(chan struct{}), pass: make(chan struct{})}
+	s, err := New(Config{Conn: r.nc, ID: "p", DedupWindow: time.Minute, Version: "0.0.1", Log: quiet, Control: l, Store: disk})
+	must(t, err)
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- s.Run(ctx) }()
+	r.send("S", 1000, "", "a", 1)
+	done := make(appended, 1)
+	must(t, r.log.AppendBarrier(1001, frame.Cut{Epoch: 1, Term: 1, ID: [16]byte{1}}, done))
+	must(t, <-done)
+	<-disk.reached
+	l.mu.Lock()
+	l.nothing, l.beats = true, 0
+	l.mu.Unlock()
+	r.eventually("it was heard of again and again", func() bool { l.mu.Lock(); defer l.mu.Unlock(); return l.beats > 3 })
+	if len(s.Tasks()) != 1 {
+		t.Error("the task has ended")
+	}
+	close(disk.pass)
+	r.eventually("the task has ended", func() bool { return len(s.Tasks()) == 0 })
+	cancel()
+	must(t, <-ended)
 }
