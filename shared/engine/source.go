@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 
+	"eventflux/shared/state"
 	"eventflux/shared/window"
 )
 
@@ -102,6 +103,15 @@ func (c windowSource) Reset() {
 		s.win.Reset()
 		s.timed = false
 	})
+}
+
+// Room implements state.Roomy, where the entries are of one window that does.
+func (c windowSource) Room(entries int) {
+	if c.q.block == nil {
+		if r, ok := c.q.memories[0].win.(state.Roomy); ok {
+			r.Room(entries)
+		}
+	}
 }
 
 // Put implements state.Source.

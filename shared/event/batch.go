@@ -3,6 +3,8 @@
 // (shared/event/rowjson) is left to others.
 package event
 
+import "slices"
+
 // Batch is a number of rows of one stream, by column. It is not safe for
 // concurrent use, and is made to be reset and filled again.
 type Batch struct {
@@ -57,6 +59,21 @@ func (b *Batch) AppendRows(src *Batch, from, to int) {
 		b.Cols[c].appendRange(&src.Cols[c], from, to)
 	}
 	b.TS = append(b.TS, src.TS[from:to]...)
+}
+
+// Grow makes room for so many further rows of the columns listed, except for their texts.
+func (b *Batch) Grow(rows int, cols []int) {
+	for _, c := range cols {
+		switch col := &b.Cols[c]; col.Type.Class() {
+		case Reals:
+			col.Floats = slices.Grow(col.Floats, rows)
+		case Texts:
+			col.Ends = slices.Grow(col.Ends, rows)
+		default:
+			col.Ints = slices.Grow(col.Ints, rows)
+		}
+	}
+	b.TS = slices.Grow(b.TS, rows)
 }
 
 // Truncate drops the rows from n on, half-written ones among them.

@@ -218,6 +218,9 @@ func (c *Component) Load(e Epoch, stored *semver.Version, pieces ...*Hashed) err
 // forget drops all entries and all that is known of them, and makes room for others.
 func (c *Component) forget(room int) {
 	c.source.Reset()
+	if r, ok := c.source.(Roomy); ok && room > 0 {
+		r.Room(room)
+	}
 	c.source.Changed(func([]byte) {})
 	*c = Component{
 		info: c.info, source: c.source, index: make(map[string]int32, room), known: make([]record, 0, room),

@@ -28,3 +28,9 @@ type Source interface {
 	// Bytes estimates the memory that the entries take.
 	Bytes() int64
 }
+
+// Roomy is a Source that can make room for what it is about to be given. It is optional.
+type Roomy interface {
+	// Room is called behind Reset with the number of entries that will be Put.
+	Room(entries int)
+}

@@ -4,7 +4,10 @@ import (
 	"cmp"
 	"encoding/binary"
 	"fmt"
+	"math"
 	"slices"
+
+	"eventflux/shared/event"
 )
 
 // The state of a sorted window has an entry for each block of seats, by the number
@@ -94,6 +97,13 @@ func (w *sorted) Reset() {
 	w.blocks, w.loaded = sortBlocks{}, map[uint64][]seat{}
 }
 
+// Room implements state.Roomy.
+func (w *sorted) Room(entries int) {
+	rows := min(entries*seatsPerBlock, w.size)
+	w.pool.rows.Grow(rows, w.pool.used)
+	w.seats = make([]seat, 0, rows)
+}
+
 // Put implements state.Source.
 func (w *sorted) Put(key, value []byte) error {
 	if len(key) == 1 && key[0] == keyFields {
@@ -157,8 +167,13 @@ func (w *sorted) arrange() error {
 		numbers[i] = w.pool.rows.Cols[by.attr].Rank(int(s.place), by.desc)
 	}
 	sortByNumber(w.order, numbers)
+	decided := len(w.by) == 1 && w.pool.rows.Cols[by.attr].Type.Class() != event.Texts
 	for from, to := 0, 0; from < len(w.order); from = to {
-		for to = from; to < len(w.order) && numbers[w.order[to]] == numbers[w.order[from]]; to++ {
+		number := numbers[w.order[from]]
+		for to = from; to < len(w.order) && numbers[w.order[to]] == number; to++ {
+		}
+		if decided && number != math.MaxUint64 { // which is that of nulls, and of others
+			continue // they are equal, and in the order in which they came
 		}
 		slices.SortFunc(w.order[from:to], func(a, b int32) int {
 			x, y := w.seats[a], w.seats[b]
