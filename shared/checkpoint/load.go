@@ -162,9 +162,20 @@ func compatible(c *Component, known state.Info) (*semver.Version, error) {
 	return version, state.CheckCompatible(state.Info{ID: c.ID, Type: c.Type, Version: version}, known)
 }
 
-// fetch returns the entries of a component, which are those that were stored.
+// fetch returns the entries of a component, which are those that were stored. Their
+// digest proves that. Where it does not, the hashes of blocks tell which is damaged.
 func (l *loader) fetch(ctx context.Context, c *Component) ([]*state.Hashed, error) {
-	entries, err := loadChain(ctx, l.store, c.Runs, l.fetching)
+	pieces, err := l.read(ctx, c)
+	if errors.Is(err, ErrCorrupt) {
+		if _, why := loadChain(ctx, l.store, c.Runs, l.fetching, false); why != nil {
+			err = why
+		}
+	}
+	return pieces, err
+}
+
+func (l *loader) read(ctx context.Context, c *Component) ([]*state.Hashed, error) {
+	entries, err := loadChain(ctx, l.store, c.Runs, l.fetching, true)
 	if err != nil {
 		return nil, err
 	}
