@@ -127,7 +127,7 @@ type loader struct {
 func (l *loader) load(ctx context.Context, h state.Holder, c *Component) error {
 	defer l.memory.Release(weightOf(c))
 	info := h.Info()
-	load := func() error { return h.Load(l.epoch, info.Version) }
+	load := func() error { return h.Load(l.epoch, info.Version, 1) }
 	if c != nil {
 		version, err := compatible(c, info)
 		if err != nil {
@@ -137,7 +137,7 @@ func (l *loader) load(ctx context.Context, h state.Holder, c *Component) error {
 		if err != nil {
 			return err
 		}
-		load = func() error { return loadOne(c, l.epoch, h, version, pieces) }
+		load = func() error { return loadOne(c, l.epoch, h, version, cap(l.loading), pieces) }
 	}
 	for _, other := range info.DependsOn {
 		select {
@@ -179,12 +179,13 @@ func (l *loader) read(ctx context.Context, c *Component) ([]*state.Hashed, error
 	if err != nil {
 		return nil, err
 	}
-	pieces := make([]*state.Hashed, (len(entries)+pieceEntries-1)/pieceEntries)
+	parts := split(entries)
+	pieces := make([]*state.Hashed, len(parts))
 	group, ctx := errgroup.WithContext(ctx)
-	for i := range pieces {
+	for i, part := range parts {
 		group.Go(func() error {
 			return l.fetching.do(ctx, func() error {
-				pieces[i] = state.Hash(entries[i*pieceEntries : min((i+1)*pieceEntries, len(entries))])
+				pieces[i] = state.Hash(part)
 				return nil
 			})
 		})
@@ -195,12 +196,29 @@ func (l *loader) read(ctx context.Context, c *Component) ([]*state.Hashed, error
 	return pieces, compareDigest(c, state.DigestOfHashed(pieces...))
 }
 
-// pieceEntries is how many entries are hashed by one worker at a time.
-const pieceEntries = 512
+// A piece is what is hashed and put by one worker at a time: so many entries, or as many
+// as have so many bytes.
+const (
+	pieceEntriesMax = 512
+	pieceBytes      = 128 << 10
+)
+
+// split divides entries into pieces.
+func split(entries []state.Entry) (pieces [][]state.Entry) {
+	from, size := 0, 0
+	for i := range entries {
+		size += len(entries[i].Value)
+		if next := i + 1; next-from == pieceEntriesMax || size >= pieceBytes || next == len(entries) {
+			pieces = append(pieces, entries[from:next])
+			from, size = next, 0
+		}
+	}
+	return pieces
+}
 
 // loadOne loads a component.
-func loadOne(c *Component, epoch state.Epoch, h state.Holder, version *semver.Version, pieces []*state.Hashed) error {
-	err := h.Load(epoch, version, pieces...)
+func loadOne(c *Component, epoch state.Epoch, h state.Holder, version *semver.Version, workers int, pieces []*state.Hashed) error {
+	err := h.Load(epoch, version, workers, pieces...)
 	var wrong *state.EntryError
 	if errors.As(err, &wrong) {
 		return corrupt(c.ID, -1, "%v", err)

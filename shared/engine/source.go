@@ -105,13 +105,13 @@ func (c windowSource) Reset() {
 	})
 }
 
-// Room implements state.Roomy, where the entries are of one window that does.
-func (c windowSource) Room(entries int) {
-	if c.q.block == nil {
-		if r, ok := c.q.memories[0].win.(state.Roomy); ok {
-			r.Room(entries)
-		}
-	}
+// PutsAtOnce implements state.Parallel, where windows of this kind do.
+func (c windowSource) PutsAtOnce() (at bool) {
+	c.q.each(func(s *memory) {
+		p, ok := s.win.(state.Parallel)
+		at = ok && p.PutsAtOnce()
+	})
+	return at
 }
 
 // Put implements state.Source.

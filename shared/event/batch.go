@@ -44,13 +44,23 @@ func (b *Batch) AppendSome(src *Batch, i int, cols []int) {
 	b.TS = append(b.TS, src.TS[i])
 }
 
-// AppendAllSome appends copies of all rows of src, of the columns listed: it is
-// AppendSome for each of them.
-func (b *Batch) AppendAllSome(src *Batch, cols []int) {
-	for _, c := range cols {
-		b.Cols[c].appendRange(&src.Cols[c], 0, src.Len())
+// AppendAll appends copies of all rows of some batches, of the columns listed: it is
+// AppendSome for each of them, and makes room for all at once.
+func (b *Batch) AppendAll(cols []int, from ...*Batch) {
+	rows := 0
+	for _, src := range from {
+		rows += src.Len()
 	}
-	b.TS = append(b.TS, src.TS...)
+	for _, c := range cols {
+		b.Cols[c].grow(rows, from, c)
+		for _, src := range from {
+			b.Cols[c].appendRange(&src.Cols[c], 0, src.Len())
+		}
+	}
+	b.TS = slices.Grow(b.TS, rows)
+	for _, src := range from {
+		b.TS = append(b.TS, src.TS...)
+	}
 }
 
 // AppendRows appends copies of the rows [from, to) of src.
@@ -59,21 +69,6 @@ func (b *Batch) AppendRows(src *Batch, from, to int) {
 		b.Cols[c].appendRange(&src.Cols[c], from, to)
 	}
 	b.TS = append(b.TS, src.TS[from:to]...)
-}
-
-// Grow makes room for so many further rows of the columns listed, except for their texts.
-func (b *Batch) Grow(rows int, cols []int) {
-	for _, c := range cols {
-		switch col := &b.Cols[c]; col.Type.Class() {
-		case Reals:
-			col.Floats = slices.Grow(col.Floats, rows)
-		case Texts:
-			col.Ends = slices.Grow(col.Ends, rows)
-		default:
-			col.Ints = slices.Grow(col.Ints, rows)
-		}
-	}
-	b.TS = slices.Grow(b.TS, rows)
 }
 
 // Truncate drops the rows from n on, half-written ones among them.
@@ -97,6 +92,22 @@ func (b *Batch) Bytes() int {
 		n += 8*(len(c.Ints)+len(c.Floats)+len(c.nulls)) + 4*len(c.Ends) + len(c.Bytes)
 	}
 	return n
+}
+
+// grow makes room for rows, which are those of a column of some batches.
+func (c *Column) grow(rows int, from []*Batch, column int) {
+	switch c.Type.Class() {
+	case Reals:
+		c.Floats = slices.Grow(c.Floats, rows)
+	case Texts:
+		size := 0
+		for _, src := range from {
+			size += len(src.Cols[column].Bytes)
+		}
+		c.Ends, c.Bytes = slices.Grow(c.Ends, rows), slices.Grow(c.Bytes, size)
+	default:
+		c.Ints = slices.Grow(c.Ints, rows)
+	}
 }
 
 func (c *Column) appendRange(src *Column, from, to int) {

@@ -4,8 +4,10 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"sync/atomic"
 
 	"github.com/Masterminds/semver/v3"
+	"golang.org/x/sync/errgroup"
 )
 
 // Component makes a Holder of a Source. It keeps the hash of every entry and the
@@ -189,13 +191,13 @@ func (c *Component) Committed(e Epoch) {
 }
 
 // Load implements Holder.
-func (c *Component) Load(e Epoch, stored *semver.Version, pieces ...*Hashed) error {
+func (c *Component) Load(e Epoch, stored *semver.Version, workers int, pieces ...*Hashed) error {
 	room := 0
 	for _, h := range pieces {
 		room += len(h.entries)
 	}
 	c.forget(room)
-	err := c.put(stored, pieces)
+	err := c.put(stored, workers, pieces)
 	if err == nil {
 		c.source.Changed(func([]byte) {})
 		if stored.Equal(c.info.Version) {
@@ -228,24 +230,44 @@ func (c *Component) forget(room int) {
 	}
 }
 
-func (c *Component) put(stored *semver.Version, pieces []*Hashed) error {
+func (c *Component) put(stored *semver.Version, workers int, pieces []*Hashed) error {
 	path, _, err := migrationPath(&c.info, stored)
 	if err != nil {
 		return err
 	}
-	for _, h := range pieces {
-		for _, e := range h.entries {
-			now, err := migrate(c.source, &c.info, stored, path, e)
-			if err == nil {
-				err = c.source.Put(now.Key, now.Value)
+	if p, ok := c.source.(Parallel); !ok || !p.PutsAtOnce() {
+		workers = 1
+	}
+	var next atomic.Int64 // of pieces
+	var group errgroup.Group
+	for range min(workers, len(pieces)) {
+		group.Go(func() error {
+			for n := next.Add(1) - 1; n < int64(len(pieces)); n = next.Add(1) - 1 {
+				if err := c.putPiece(stored, path, pieces[n]); err != nil {
+					return err
+				}
 			}
-			if err != nil {
-				return &EntryError{c.info.ID, e.Key, err}
-			}
-		}
+			return nil
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return err
 	}
 	if err := c.source.Ready(); err != nil {
 		return &EntryError{c.info.ID, nil, err}
+	}
+	return nil
+}
+
+func (c *Component) putPiece(stored *semver.Version, path []Migration, h *Hashed) error {
+	for _, e := range h.entries {
+		now, err := migrate(c.source, &c.info, stored, path, e)
+		if err == nil {
+			err = c.source.Put(now.Key, now.Value)
+		}
+		if err != nil {
+			return &EntryError{c.info.ID, e.Key, err}
+		}
 	}
 	return nil
 }

@@ -94,19 +94,17 @@ func (w *sorted) fields(f *Fields) {
 func (w *sorted) Reset() {
 	w.pool.reset()
 	w.seats, w.order, w.came = nil, nil, 0
-	w.blocks, w.loaded = sortBlocks{}, map[uint64][]seat{}
+	w.blocks, w.loaded = sortBlocks{}, newLoadedBlocks()
 }
 
-// Room implements state.Roomy.
-func (w *sorted) Room(entries int) {
-	rows := min(entries*seatsPerBlock, w.size)
-	w.pool.rows.Grow(rows, w.pool.used)
-	w.seats = make([]seat, 0, rows)
-}
+// PutsAtOnce implements state.Parallel: each block is read into memory of its own.
+func (w *sorted) PutsAtOnce() bool { return true }
 
 // Put implements state.Source.
 func (w *sorted) Put(key, value []byte) error {
 	if len(key) == 1 && key[0] == keyFields {
+		w.loaded.Lock()
+		defer w.loaded.Unlock()
 		if err := ReadFields(value, w.fields); err != nil {
 			return fmt.Errorf("window sort: %w", err)
 		}
@@ -116,34 +114,31 @@ func (w *sorted) Put(key, value []byte) error {
 		return fmt.Errorf("window sort: key %q is none of it", key)
 	}
 	first := binary.BigEndian.Uint64(key[1:])
-	places, rest, err := w.pool.read(value, w.env, seatsPerBlock)
-	f := Fields{bytes: rest, reading: true, err: err}
-	seats := make([]seat, len(places))
-	for i, place := range places {
-		seats[i].place = place
-		f.Uint(&seats[i].came)
-	}
-	if err := f.end(); err != nil {
+	if err := w.loaded.put(first, w.pool.rows.Schema, w.pool.used, value, seatsPerBlock, true); err != nil {
 		return fmt.Errorf("window sort: block %d: %w", first, err)
 	}
-	w.loaded[first] = seats
 	return nil
 }
 
 // Ready implements state.Source.
 func (w *sorted) Ready() error {
-	for n := len(w.loaded); n > 0; n-- {
+	var blocks []*event.Batch
+	for n := len(w.loaded.rows); n > 0; n-- {
 		first := uint64(len(w.seats))
-		seats := w.loaded[first]
-		if len(seats) == 0 || n > 1 && len(seats) < seatsPerBlock {
-			return fmt.Errorf("window sort: block %d is missing, or has %d rows", first, len(seats))
+		rows, came := w.loaded.rows[first], w.loaded.tags[first]
+		if len(came) == 0 || n > 1 && len(came) < seatsPerBlock {
+			return fmt.Errorf("window sort: block %d is missing, or has %d rows", first, len(came))
 		}
-		w.seats = append(w.seats, seats...)
+		blocks = append(blocks, rows)
+		for _, n := range came {
+			w.seats = append(w.seats, seat{int32(len(w.seats)), n})
+		}
 	}
 	w.loaded = nil
 	if len(w.seats) > w.size || (len(w.seats) == 0) != (w.came == 0) {
 		return fmt.Errorf("window sort: %d rows of %d, and %d have come", len(w.seats), w.size, w.came)
 	}
+	w.pool.rows.AppendAll(w.pool.used, blocks...)
 	return w.arrange()
 }
 

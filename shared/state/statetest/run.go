@@ -127,7 +127,7 @@ func (h *history) restart(t *rapid.T) {
 	entries := rapid.Permutation(state.Merge(h.base, h.deltas...)).Draw(t, "order")
 	h.source = h.newSource()
 	h.component = newComponent(h.source)
-	if err := h.component.Load(h.committed, h.component.Info().Version, state.Hash(entries)); err != nil {
+	if err := h.component.Load(h.committed, h.component.Info().Version, 1, state.Hash(entries)); err != nil {
 		t.Fatalf("load %q: %v", entries, err)
 	}
 	// The component goes by what was stored, so the source has to have just that.
@@ -206,7 +206,7 @@ func runGarbage(t *rapid.T, newSource func() state.Source, mutate func(*rapid.T,
 		entries = append(entries, e)
 	}
 	component := newComponent(newSource())
-	err := component.Load(1, component.Info().Version, state.Hash(entries))
+	err := component.Load(1, component.Info().Version, 1, state.Hash(entries))
 	if err != nil {
 		if !errors.Is(err, state.ErrCorrupt) {
 			t.Fatalf("%q: %v", entries, err)
