@@ -197,11 +197,18 @@ func (c *Component) Load(e Epoch, stored *semver.Version, workers int, pieces ..
 		room += len(h.entries)
 	}
 	c.forget(room)
-	err := c.put(stored, workers, pieces)
+	asStored := stored.Equal(c.info.Version)
+	var group errgroup.Group
+	group.SetLimit(workers)
+	group.Go(func() error { return c.put(stored, workers, pieces) })
+	if asStored {
+		group.Go(func() error { c.know(pieces); return nil })
+	}
+	err := group.Wait()
 	if err == nil {
 		c.source.Changed(func([]byte) {})
-		if stored.Equal(c.info.Version) {
-			err = c.know(pieces)
+		if asStored {
+			err = c.compareKeys()
 		} else {
 			c.knowSource()
 		}

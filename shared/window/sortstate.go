@@ -122,6 +122,7 @@ func (w *sorted) Put(key, value []byte) error {
 
 // Ready implements state.Source.
 func (w *sorted) Ready() error {
+	w.seats = make([]seat, 0, len(w.loaded.rows)*seatsPerBlock)
 	var blocks []*event.Batch
 	for n := len(w.loaded.rows); n > 0; n-- {
 		first := uint64(len(w.seats))
