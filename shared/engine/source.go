@@ -114,6 +114,15 @@ func (c windowSource) PutsAtOnce() (at bool) {
 	return at
 }
 
+// Room implements state.Roomy, where the entries are of one window that does.
+func (c windowSource) Room(entries int) {
+	if c.q.block == nil {
+		if r, ok := c.q.memories[0].win.(state.Roomy); ok {
+			r.Room(entries)
+		}
+	}
+}
+
 // Put implements state.Source.
 func (c windowSource) Put(key, value []byte) error {
 	s, key := c.q.locate(key)
