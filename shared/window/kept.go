@@ -121,7 +121,7 @@ func (k *Kept) visit(f *Fields) {
 func (k *Kept) Reset() {
 	q := k.queue
 	*q = Queue{schema: q.schema, used: q.used, shift: q.shift, tagged: q.tagged}
-	k.loaded = newLoadedBlocks()
+	k.loaded = &loadedBlocks{}
 	k.head, k.tail = 0, 0
 	if err := ReadFields(k.initial, k.visit); err != nil {
 		panic(fmt.Sprintf("window: the fields of an empty window: %v", err))
@@ -153,18 +153,19 @@ func (k *Kept) Put(key, value []byte) error {
 func (k *Kept) Ready() error {
 	q := k.queue
 	size := uint64(1) << q.shift
+	k.loaded.sort()
 	for number := q.head &^ (size - 1); number < q.tail; number += size {
-		rows := k.loaded.rows[number]
+		block, rows := k.loaded.find(number)
 		want := min(size, q.tail-number)
-		if rows == nil || uint64(rows.Len()) != want {
+		if uint64(rows) != want {
 			return fmt.Errorf("window: block %d is missing, or has not %d rows", number, want)
 		}
-		q.blocks = append(q.blocks, rows)
+		q.blocks = append(q.blocks, block.rows)
 		if q.tagged {
-			q.tags = append(q.tags, k.loaded.tags[number])
+			q.tags = append(q.tags, block.tags)
 		}
 	}
-	if n := len(k.loaded.rows); len(q.blocks) != n {
+	if n := len(k.loaded.all); len(q.blocks) != n {
 		return fmt.Errorf("window: %d blocks are not among its rows %d to %d", n-len(q.blocks), q.head, q.tail)
 	}
 	k.loaded = nil

@@ -94,7 +94,7 @@ func (w *sorted) fields(f *Fields) {
 func (w *sorted) Reset() {
 	w.pool.reset()
 	w.seats, w.order, w.came = nil, nil, 0
-	w.blocks, w.loaded = sortBlocks{}, newLoadedBlocks()
+	w.blocks, w.loaded = sortBlocks{}, &loadedBlocks{}
 }
 
 // PutsAtOnce implements state.Parallel: each block is read into memory of its own.
@@ -122,17 +122,18 @@ func (w *sorted) Put(key, value []byte) error {
 
 // Ready implements state.Source.
 func (w *sorted) Ready() error {
-	w.seats = make([]seat, 0, len(w.loaded.rows)*seatsPerBlock)
+	w.loaded.sort()
+	w.seats = make([]seat, 0, len(w.loaded.all)*seatsPerBlock)
 	var blocks []*event.Batch
-	for n := len(w.loaded.rows); n > 0; n-- {
+	for n := len(w.loaded.all); n > 0; n-- {
 		first := uint64(len(w.seats))
-		rows, came := w.loaded.rows[first], w.loaded.tags[first]
-		if len(came) == 0 || n > 1 && len(came) < seatsPerBlock {
-			return fmt.Errorf("window sort: block %d is missing, or has %d rows", first, len(came))
+		block, rows := w.loaded.find(first)
+		if rows == 0 || n > 1 && rows < seatsPerBlock {
+			return fmt.Errorf("window sort: block %d is missing, or has %d rows", first, rows)
 		}
-		blocks = append(blocks, rows)
-		for _, n := range came {
-			w.seats = append(w.seats, seat{int32(len(w.seats)), n})
+		blocks = append(blocks, block.rows)
+		for _, came := range block.tags {
+			w.seats = append(w.seats, seat{int32(len(w.seats)), came})
 		}
 	}
 	w.loaded = nil
