@@ -404,9 +404,10 @@ func (x *parts[V]) load(slot int, name []byte, items []item[V]) error {
 		return fmt.Errorf("part %x is in another one, or has one in it", name)
 	}
 	if len(group) == 0 {
-		group = pieceOf(&x.loading.parts, 1, len(x.groups))[:0]
+		x.groups[slot] = append(pieceOf(&x.loading.parts, 1, len(x.groups))[:0], p)
+	} else {
+		x.groups[slot] = slices.Insert(group, n, p)
 	}
-	x.groups[slot] = slices.Insert(group, n, p)
 	return nil
 }
 

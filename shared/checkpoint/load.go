@@ -21,8 +21,9 @@ import (
 // error. After an error the components must not be used.
 //
 // workers is how many blocks are fetched, decompressed and decoded at once, whichever
-// runs and components they are of, and how many components that do not depend on each
-// other take in their entries meanwhile. With one, it is all done one by one.
+// runs and components they are of, how many components that do not depend on each
+// other take in their entries meanwhile, and how many pieces of one that can take
+// several at once. With one, it is all done one by one.
 func Load(ctx context.Context, s store.Store, part *Partition, epoch state.Epoch, components *state.Registry, workers int) error {
 	stored := map[string]*Component{}
 	for i := range part.Components {

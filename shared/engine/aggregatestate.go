@@ -252,11 +252,13 @@ func (c aggregateSource) Put(key, value []byte) error {
 		if n <= 0 || size > uint64(len(value)-n) {
 			return fmt.Errorf("group %q: aggregator %d is cut off", key, i)
 		}
-		load := a.LoadState
+		own := value[n : n+int(size)]
 		if parted := s.parted[i]; parted != nil {
-			load = func(slot int, src []byte) error { return parted.LoadPart(slot, nil, src) }
+			err = parted.LoadPart(slot, nil, own)
+		} else {
+			err = a.LoadState(slot, own)
 		}
-		if err := load(slot, value[n:n+int(size)]); err != nil {
+		if err != nil {
 			return fmt.Errorf("group %q: aggregator %d: %w", key, i, err)
 		}
 		value = value[n+int(size):]

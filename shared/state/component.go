@@ -199,7 +199,7 @@ func (c *Component) Load(e Epoch, stored *semver.Version, workers int, pieces ..
 	c.forget(room)
 	asStored := stored.Equal(c.info.Version)
 	var group errgroup.Group
-	group.SetLimit(workers)
+	group.SetLimit(max(workers, 1))
 	group.Go(func() error { return c.put(stored, workers, pieces) })
 	if asStored {
 		group.Go(func() error { c.know(pieces); return nil })

@@ -12,7 +12,8 @@ import (
 // Kept makes the state of a window out of a queue and some fields beside it: an
 // entry for each block of the queue, by the number of its first row, and one for
 // the fields. A full block never changes, so a change costs the last block and
-// the fields, whatever the window holds.
+// the fields, whatever the window holds. Several goroutines may put blocks at the same
+// time: a window with a Put of its own has to allow that, or to say no in PutsAtOnce.
 type Kept struct {
 	env     *Env
 	queue   *Queue
