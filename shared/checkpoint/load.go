@@ -41,7 +41,7 @@ func Load(ctx context.Context, s store.Store, part *Partition, epoch state.Epoch
 	workers = max(workers, 1)
 	group, ctx := errgroup.WithContext(ctx)
 	l := &loader{
-		store: s, epoch: epoch, fetching: make(slots, workers), loading: make(slots, workers),
+		store: s, epoch: epoch, fetching: newSlots(workers), loading: newSlots(workers),
 		memory: semaphore.NewWeighted(aheadBytesMax), done: map[string]chan struct{}{},
 	}
 	if workers == 1 {
@@ -50,13 +50,13 @@ func Load(ctx context.Context, s store.Store, part *Partition, epoch state.Epoch
 	for _, h := range ordered {
 		l.done[h.Info().ID] = make(chan struct{})
 	}
-	for _, h := range ordered {
+	for rank, h := range ordered {
 		c := stored[h.Info().ID]
 		if err := l.memory.Acquire(ctx, weightOf(c)); err != nil {
 			break // one of them has failed
 		}
 		group.Go(func() error {
-			if err := l.load(ctx, h, c); err != nil && c != nil {
+			if err := l.load(ctx, rank, h, c); err != nil && c != nil {
 				return fmt.Errorf("partition %d, component %s: %w", part.Partition, c.ID, err)
 			} else if err != nil {
 				return err
@@ -117,15 +117,15 @@ func weightOf(c *Component) (n int64) {
 type loader struct {
 	store    store.Store
 	epoch    state.Epoch
-	fetching slots
-	loading  slots
+	fetching *slots
+	loading  *slots
 	memory   *semaphore.Weighted
 	done     map[string]chan struct{} // by id; closed: it is loaded
 }
 
 // load loads one component behind those that it depends on; c is nil for one that the
-// checkpoint does not have.
-func (l *loader) load(ctx context.Context, h state.Holder, c *Component) error {
+// checkpoint does not have. rank is its place in the order.
+func (l *loader) load(ctx context.Context, rank int, h state.Holder, c *Component) error {
 	defer l.memory.Release(weightOf(c))
 	info := h.Info()
 	load := func() error { return h.Load(l.epoch, info.Version, 1) }
@@ -134,11 +134,11 @@ func (l *loader) load(ctx context.Context, h state.Holder, c *Component) error {
 		if err != nil {
 			return err
 		}
-		pieces, err := l.fetch(ctx, c)
+		pieces, err := l.fetch(ctx, rank, c)
 		if err != nil {
 			return err
 		}
-		load = func() error { return loadOne(c, l.epoch, h, version, cap(l.loading), pieces) }
+		load = func() error { return loadOne(c, l.epoch, h, version, l.loading.size, pieces) }
 	}
 	for _, other := range info.DependsOn {
 		select {
@@ -147,7 +147,7 @@ func (l *loader) load(ctx context.Context, h state.Holder, c *Component) error {
 			return ctx.Err()
 		}
 	}
-	if err := l.loading.do(ctx, load); err != nil {
+	if err := l.loading.do(ctx, rank, load); err != nil {
 		return err
 	}
 	close(l.done[info.ID])
@@ -165,18 +165,18 @@ func compatible(c *Component, known state.Info) (*semver.Version, error) {
 
 // fetch returns the entries of a component, which are those that were stored. Their
 // digest proves that. Where it does not, the hashes of blocks tell which is damaged.
-func (l *loader) fetch(ctx context.Context, c *Component) ([]*state.Hashed, error) {
-	pieces, err := l.read(ctx, c)
+func (l *loader) fetch(ctx context.Context, rank int, c *Component) ([]*state.Hashed, error) {
+	pieces, err := l.read(ctx, rank, c)
 	if errors.Is(err, ErrCorrupt) {
-		if _, why := loadChain(ctx, l.store, c.Runs, l.fetching, false); why != nil {
+		if _, why := loadChain(ctx, l.store, c.Runs, l.fetching, rank, false); why != nil {
 			err = why
 		}
 	}
 	return pieces, err
 }
 
-func (l *loader) read(ctx context.Context, c *Component) ([]*state.Hashed, error) {
-	entries, err := loadChain(ctx, l.store, c.Runs, l.fetching, true)
+func (l *loader) read(ctx context.Context, rank int, c *Component) ([]*state.Hashed, error) {
+	entries, err := loadChain(ctx, l.store, c.Runs, l.fetching, rank, true)
 	if err != nil {
 		return nil, err
 	}
@@ -185,7 +185,7 @@ func (l *loader) read(ctx context.Context, c *Component) ([]*state.Hashed, error
 	group, ctx := errgroup.WithContext(ctx)
 	for i, part := range parts {
 		group.Go(func() error {
-			return l.fetching.do(ctx, func() error {
+			return l.fetching.do(ctx, rank, func() error {
 				pieces[i] = state.Hash(part)
 				return nil
 			})

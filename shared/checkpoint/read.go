@@ -110,35 +110,21 @@ func (x *runIndex) changes(ctx context.Context, s store.Store, run *Run, i int) 
 // LoadChain returns the entries of a component, sorted: those of the base with the
 // deltas applied. workers is how many blocks are fetched and decoded at once.
 func LoadChain(ctx context.Context, s store.Store, chain []Run, workers int) ([]state.Entry, error) {
-	return loadChain(ctx, s, chain, make(slots, max(workers, 1)), false)
+	return loadChain(ctx, s, chain, newSlots(max(workers, 1)), 0, false)
 }
 
-// slots bounds what is done at once: to have one is to have sent.
-type slots chan struct{}
-
-// do waits for a slot, unless ctx ends first.
-func (s slots) do(ctx context.Context, work func() error) error {
-	select {
-	case s <- struct{}{}:
-		defer func() { <-s }()
-		return work()
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
-// loadChain is LoadChain with slots that are shared with others. proven says that the
-// caller compares a digest of the entries.
-func loadChain(ctx context.Context, s store.Store, chain []Run, slots slots, proven bool) ([]state.Entry, error) {
+// loadChain is LoadChain with slots that are shared with others, by rank. proven says
+// that the caller compares a digest of the entries.
+func loadChain(ctx context.Context, s store.Store, chain []Run, slots *slots, rank int, proven bool) ([]state.Entry, error) {
 	if len(chain) == 0 {
 		return nil, nil
 	}
 	runs := make([][][]state.Change, len(chain)) // by run, by block
 	group, fetching := errgroup.WithContext(ctx)
-	group.SetLimit(cap(slots)) // what waits for a slot takes no memory
+	group.SetLimit(slots.size) // what waits for a slot takes no memory
 	for i := range chain {
 		var x *runIndex
-		err := slots.do(fetching, func() (err error) {
+		err := slots.do(fetching, rank, func() (err error) {
 			x, err = openRun(fetching, s, &chain[i])
 			return err
 		})
@@ -152,7 +138,7 @@ func loadChain(ctx context.Context, s store.Store, chain []Run, slots slots, pro
 		runs[i] = make([][]state.Change, len(x.blocks))
 		for k := range x.blocks {
 			group.Go(func() error {
-				return slots.do(fetching, func() (err error) {
+				return slots.do(fetching, rank, func() (err error) {
 					runs[i][k], err = x.changes(fetching, s, &chain[i], k)
 					return err
 				})
