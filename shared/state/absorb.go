@@ -74,11 +74,10 @@ func (c *Component) newRecord(key []byte) int32 {
 	return place
 }
 
-// know takes over the records of entries that the source has just loaded: they are
-// hashed as they were loaded. To write all again costs more than to load it, and that
-// a source writes what it has loaded is a law that tests hold it to. That it has
-// these keys and no others is looked at, for it is cheap.
-func (c *Component) know(pieces []*Hashed) error {
+// know takes over the records of entries that the source loads: they are hashed as they
+// are loaded. To write all again costs more than to load it, and that a source writes
+// what it has loaded is a law that tests hold it to.
+func (c *Component) know(pieces []*Hashed) {
 	for _, h := range pieces {
 		c.sum.addAll(&h.sum)
 		for i := range h.records {
@@ -88,6 +87,11 @@ func (c *Component) know(pieces []*Hashed) error {
 		}
 		c.known = append(c.known, h.records...)
 	}
+}
+
+// compareKeys returns an error unless the source has the keys that are known and no
+// others, which is cheap to find out.
+func (c *Component) compareKeys() error {
 	ours, others := 0, 0
 	c.source.Keys(func(key []byte) {
 		// Sources mostly list keys in the order in which they came.

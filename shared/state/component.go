@@ -4,8 +4,10 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"sync/atomic"
 
 	"github.com/Masterminds/semver/v3"
+	"golang.org/x/sync/errgroup"
 )
 
 // Component makes a Holder of a Source. It keeps the hash of every entry and the
@@ -189,17 +191,24 @@ func (c *Component) Committed(e Epoch) {
 }
 
 // Load implements Holder.
-func (c *Component) Load(e Epoch, stored *semver.Version, pieces ...*Hashed) error {
+func (c *Component) Load(e Epoch, stored *semver.Version, workers int, pieces ...*Hashed) error {
 	room := 0
 	for _, h := range pieces {
 		room += len(h.entries)
 	}
 	c.forget(room)
-	err := c.put(stored, pieces)
+	asStored := stored.Equal(c.info.Version)
+	var group errgroup.Group
+	group.SetLimit(max(workers, 1))
+	group.Go(func() error { return c.put(stored, workers, pieces) })
+	if asStored {
+		group.Go(func() error { c.know(pieces); return nil })
+	}
+	err := group.Wait()
 	if err == nil {
 		c.source.Changed(func([]byte) {})
-		if stored.Equal(c.info.Version) {
-			err = c.know(pieces)
+		if asStored {
+			err = c.compareKeys()
 		} else {
 			c.knowSource()
 		}
@@ -218,6 +227,9 @@ func (c *Component) Load(e Epoch, stored *semver.Version, pieces ...*Hashed) err
 // forget drops all entries and all that is known of them, and makes room for others.
 func (c *Component) forget(room int) {
 	c.source.Reset()
+	if r, ok := c.source.(Roomy); ok && room > 0 {
+		r.Room(room)
+	}
 	c.source.Changed(func([]byte) {})
 	*c = Component{
 		info: c.info, source: c.source, index: make(map[string]int32, room), known: make([]record, 0, room),
@@ -225,24 +237,44 @@ func (c *Component) forget(room int) {
 	}
 }
 
-func (c *Component) put(stored *semver.Version, pieces []*Hashed) error {
+func (c *Component) put(stored *semver.Version, workers int, pieces []*Hashed) error {
 	path, _, err := migrationPath(&c.info, stored)
 	if err != nil {
 		return err
 	}
-	for _, h := range pieces {
-		for _, e := range h.entries {
-			now, err := migrate(c.source, &c.info, stored, path, e)
-			if err == nil {
-				err = c.source.Put(now.Key, now.Value)
+	if p, ok := c.source.(Parallel); !ok || !p.PutsAtOnce() {
+		workers = 1
+	}
+	var next atomic.Int64 // of pieces
+	var group errgroup.Group
+	for range min(workers, len(pieces)) {
+		group.Go(func() error {
+			for n := next.Add(1) - 1; n < int64(len(pieces)); n = next.Add(1) - 1 {
+				if err := c.putPiece(stored, path, pieces[n]); err != nil {
+					return err
+				}
 			}
-			if err != nil {
-				return &EntryError{c.info.ID, e.Key, err}
-			}
-		}
+			return nil
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return err
 	}
 	if err := c.source.Ready(); err != nil {
 		return &EntryError{c.info.ID, nil, err}
+	}
+	return nil
+}
+
+func (c *Component) putPiece(stored *semver.Version, path []Migration, h *Hashed) error {
+	for _, e := range h.entries {
+		now, err := migrate(c.source, &c.info, stored, path, e)
+		if err == nil {
+			err = c.source.Put(now.Key, now.Value)
+		}
+		if err != nil {
+			return &EntryError{c.info.ID, e.Key, err}
+		}
 	}
 	return nil
 }
