@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"eventflux/services/checkpointer/consensus"
+	"eventflux/shared/bus"
 	"eventflux/shared/store"
 	"eventflux/shared/trace"
 )
@@ -28,8 +29,9 @@ type Config struct {
 	// RetentionSpan, with the log behind them.
 	RetentionCheckpoints int
 	RetentionSpan        time.Duration
-	// Replicas is how many copies the cluster's bucket has; 0 is 1.
-	Replicas int
+	// Streams are the limits of apps' streams: how large each log may be, and how many
+	// copies each stream has, and the cluster's bucket.
+	Streams bus.StreamLimits
 	// Grace is how long an object that nothing refers to is left alone, and for how long
 	// a merge may take if sweeps are made meanwhile; zero is sweepGrace.
 	Grace time.Duration

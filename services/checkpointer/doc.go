@@ -15,6 +15,6 @@
 //
 // Read service.go, then fsm.go (what is agreed on), coordinator.go (the decisions, as a
 // pure function), leader.go (the loop), effects.go (what is done about decisions),
-// requests.go, tidy.go (retention, trimming) and merging.go (what mergers ask).
+// requests.go, streams.go (nobody else makes any), tidy.go (retention, trimming) and merging.go (what mergers ask).
 // consensus has Raft itself.
 package checkpointer

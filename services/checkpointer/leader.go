@@ -41,6 +41,7 @@ type leader struct {
 	restores   chan restore
 	placing    chan struct{} // has a message when placements are to be looked at
 	removing   sync.Map      // apps that are being removed
+	turns      sync.Map      // of those who make or delete the streams of an app, by app
 	waits      waits
 
 	wall     time.Time // when the leadership began, by the machine's clock
@@ -93,6 +94,7 @@ func (l *leader) run(ctx context.Context) {
 	l.projectSoon()
 	l.work.Go(func() { l.keepPlacing(ctx) })
 	l.work.Go(func() { l.keepRestoring(ctx) })
+	l.work.Go(func() { l.keepStreams(ctx) })
 	for _, a := range l.s.cfg.FSM.apps() {
 		if !a.Removing {
 			l.take(ctx, a)
@@ -264,7 +266,7 @@ func (l *leader) project(ctx context.Context) error {
 func (l *leader) bucket(ctx context.Context) (jetstream.KeyValue, error) {
 	want := jetstream.KeyValueConfig{
 		Bucket: bus.ClusterBucket, Description: "the state of the cluster, as Raft has it",
-		Replicas: max(l.s.cfg.Replicas, 1),
+		Replicas: max(l.s.cfg.Streams.Replicas, 1),
 	}
 	bucket, err := l.s.js.KeyValue(ctx, bus.ClusterBucket)
 	if err != nil {

@@ -84,11 +84,12 @@ func (l *leader) carryOutRemoval(ctx context.Context, app string) error {
 			return ctx.Err()
 		}
 	}
-	streams := []string{bus.DLQStream(app)}
-	for p := range a.Partitions {
-		streams = append(streams, bus.WALStream(app, p), bus.OutStream(app, p))
+	done, err := l.turn(ctx, app)
+	if err != nil {
+		return err
 	}
-	for _, name := range streams {
+	defer done()
+	for _, name := range bus.AppStreams(app, a.Partitions) {
 		if err := l.s.js.DeleteStream(ctx, name); err != nil && !errors.Is(err, jetstream.ErrStreamNotFound) {
 			return fmt.Errorf("delete stream %s: %w", name, err)
 		}
@@ -105,7 +106,7 @@ func (l *leader) carryOutRemoval(ctx context.Context, app string) error {
 			return fmt.Errorf("delete checkpoint %s: %w", name, err)
 		}
 	}
-	_, err := l.propose(ctx, &command{Kind: kindForget, App: app})
+	_, err = l.propose(ctx, &command{Kind: kindForget, App: app})
 	l.projectSoon()
 	return err
 }

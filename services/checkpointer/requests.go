@@ -129,7 +129,7 @@ func (s *Service) deploy(ctx context.Context, l *leader, r *control.DeployReques
 		return nil, failure(control.CodeUnavailable, "look at the checkpoints that the store has of app %s: %v", plan.Name, err)
 	}
 	// Epochs go on where the store has them, should the app have been there before.
-	if _, err := l.propose(ctx, &command{Kind: kindDeploy, App: app.Name, Deploy: app, Time: s.cfg.Now(), Epoch: state.Epoch(head.Epoch), Term: checkpoint.Term(head.Term)}); err != nil {
+	if err := l.deploy(ctx, &command{Kind: kindDeploy, App: app.Name, Deploy: app, Time: s.cfg.Now(), Epoch: state.Epoch(head.Epoch), Term: checkpoint.Term(head.Term)}); err != nil {
 		return nil, err
 	}
 	if err := l.project(ctx); err != nil {

@@ -35,6 +35,26 @@ type rig struct {
 	fsm *FSM
 	ctl control.Client
 	put *gate
+
+	said lines
+}
+
+// lines are what is logged.
+type lines struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (l *lines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+func (l *lines) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
 }
 
 // gate is a store whose commits can be held up.
@@ -71,7 +91,7 @@ func newRig(t *testing.T) *rig {
 	t.Cleanup(func() { must(t, node.Close(context.Background())) })
 	r.s, err = New(Config{
 		Conn: r.nc, Store: r.put, Raft: node, FSM: r.fsm, Interval: time.Hour, Timeout: time.Minute,
-		RetentionCheckpoints: 3, Version: "0.0.1", Log: quiet,
+		RetentionCheckpoints: 3, Streams: bus.StreamLimits{BytesMax: 8 << 20}, Version: "0.0.1", Log: slog.New(slog.NewTextHandler(&r.said, nil)),
 	})
 	must(t, err)
 	ctx, cancel := context.WithCancel(context.Background())
@@ -94,16 +114,17 @@ func must(t testing.TB, err error) {
 	}
 }
 
+func textOf(app string, partitions int) string {
+	return fmt.Sprintf("@app:name('%s') @app:partitions('%d') define stream S (k string); partition with (k of S) begin from S select k insert into O; end;", app, partitions)
+}
+
 // run deploys an app and attaches a task to each of its partitions. It returns what they
 // were assigned as.
 func (r *rig) run(app string, partitions int) (assigned []uint64) {
 	r.t.Helper()
-	text := fmt.Sprintf("@app:name('%s') @app:partitions('%d') define stream S (k string); partition with (k of S) begin from S select k insert into O; end;", app, partitions)
-	a, err := r.ctl.Deploy(r.within(), control.DeployRequest{Text: text})
+	a, err := r.ctl.Deploy(r.within(), control.DeployRequest{Text: textOf(app, partitions)})
 	must(r.t, err)
 	for p := range uint32(partitions) {
-		_, err := bus.EnsureWAL(r.within(), r.js, app, p, bus.StreamLimits{})
-		must(r.t, err)
 		for { // until the partition is placed
 			_, err := r.ctl.Heartbeat(r.within(), control.HeartbeatRequest{Processor: "p", Incarnation: "1"})
 			must(r.t, err)

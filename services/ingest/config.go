@@ -39,9 +39,6 @@ type Config struct {
 	// times as much if publishers send nothing but headers, and 8 MiB for each partition
 	// of another app whose results are read.
 	MemoryMax int64
-	// WALLimits and DLQLimits are the limits of the streams, which are made if
-	// missing.
-	WALLimits, DLQLimits bus.StreamLimits
 	// Codec of the frames; zero is shared/wal's default.
 	Codec compress.Codec
 	// Durability is what the server was found to do. It is reported, not enforced.

@@ -79,10 +79,10 @@ func (r *rig) delays() map[int]int {
 	return count
 }
 
-// limitLog sets the size at which the log takes no more; 0 for no limit.
-func (r *rig) limitLog(bytes int64) {
+// limitLog sets the size at which the log of an app takes no more; 0 for no limit.
+func (r *rig) limitLog(app string, bytes int64) {
 	r.t.Helper()
-	if _, err := bus.EnsureWAL(within(r.t), r.js, "a", 0, bus.StreamLimits{BytesMax: bytes}); err != nil {
+	if _, err := bus.EnsureWAL(within(r.t), r.js, app, 0, bus.StreamLimits{BytesMax: bytes}); err != nil {
 		r.t.Fatal(err)
 	}
 }
@@ -90,10 +90,8 @@ func (r *rig) limitLog(bytes int64) {
 // Beyond the bound publishers are told why; as soon as the log takes frames again,
 // all that was not refused is written, and nothing else.
 func TestFullLog(t *testing.T) {
-	r := start(t, func(c *Config) {
-		c.MemoryMax = 256 << 10
-		c.WALLimits.BytesMax = 16 << 10
-	}, flightsApp)
+	r := start(t, func(c *Config) { c.MemoryMax = 256 << 10 }, flightsApp)
+	r.limitLog("a", 16<<10)
 	a := r.listen()
 	acked := map[int]bool{}
 	published, answered := 0, 0
@@ -131,7 +129,7 @@ func TestFullLog(t *testing.T) {
 	if n := r.svc.Info().BytesWaiting; n > 256<<10 {
 		t.Errorf("%d bytes wait", n)
 	}
-	r.limitLog(0)
+	r.limitLog("a", 0)
 	for answered < published {
 		take()
 	}
@@ -195,10 +193,8 @@ func TestStopDrains(t *testing.T) {
 
 // A stop does not wait for ever. Those whose events may not be durable are told.
 func TestStopWhileTheLogIsFull(t *testing.T) {
-	r := start(t, func(c *Config) {
-		c.StopTimeout = 300 * time.Millisecond
-		c.WALLimits.BytesMax = 4 << 10
-	}, flightsApp)
+	r := start(t, func(c *Config) { c.StopTimeout = 300 * time.Millisecond }, flightsApp)
+	r.limitLog("a", 4<<10)
 	a := r.listen()
 	const n = 2000
 	for i := range n {
@@ -252,6 +248,29 @@ func TestLogThatAnotherStreamTook(t *testing.T) {
 	r.stop = nil
 }
 
+// Nobody but the checkpointer makes a stream: without one, ingest does not begin.
+func TestStreamsThatAreNotThere(t *testing.T) {
+	r := start(t, nil, flightsApp)
+	for _, name := range []string{"EFW_a_0", "EFD_a"} {
+		if err := r.js.DeleteStream(within(t), name); err != nil {
+			t.Fatal(err)
+		}
+		s, err := New(Config{Conn: connect(t, r.srv), Plans: plans(t, flightsApp), Version: "0.1.0", Log: quiet})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Run(within(t)); !errors.Is(err, bus.ErrNoStream) || !strings.Contains(err.Error(), name) {
+			t.Errorf("without %s: %v", name, err)
+		}
+		if _, err := r.js.Stream(within(t), name); !errors.Is(err, jetstream.ErrStreamNotFound) {
+			t.Errorf("%s is there: %v", name, err)
+		}
+		if _, err := bus.EnsureApp(within(t), r.js, "a", 1, bus.StreamLimits{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 func TestStreamsThatCannotBe(t *testing.T) {
 	r := start(t, nil, flightsApp)
 	if _, err := r.js.CreateStream(within(t), jetstream.StreamConfig{Name: "EFW_z_0", Subjects: []string{"foreign"}}); err != nil {
@@ -298,12 +317,7 @@ func TestServerRestart(t *testing.T) {
 func TestAnswerWaitsForEveryApp(t *testing.T) {
 	const second = `@app:name('b') define stream Flights (origin string, delay int); from Flights select origin insert into Out;`
 	r := start(t, nil, strings.Replace(flightsApp, "from Flights", "define stream Alone (n int); from Flights", 1), second)
-	limit := func(bytes int64) {
-		if _, err := bus.EnsureWAL(within(t), r.js, "b", 0, bus.StreamLimits{BytesMax: bytes}); err != nil {
-			t.Fatal(err)
-		}
-	}
-	limit(1)
+	r.limitLog("b", 1)
 	a := r.listen()
 	a.publish(1)
 	// Once this one is answered, the one before is durable in the log of app a.
@@ -313,7 +327,7 @@ func TestAnswerWaitsForEveryApp(t *testing.T) {
 	if n, _, err := a.sub.Pending(); err != nil || n > 0 {
 		t.Errorf("%d answers before app b has the event, %v", n, err)
 	}
-	limit(0)
+	r.limitLog("b", 0)
 	if _, ack := a.next(); ack.Error != nil || ack.Stream != "EFW_a_0" || ack.Seq != 1 {
 		t.Errorf("%+v", ack)
 	}

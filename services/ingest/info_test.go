@@ -59,7 +59,7 @@ func TestConfigIsChecked(t *testing.T) {
 			t.Errorf("%v, want %q", err, c.want)
 		}
 	}
-	s, err := New(Config{Conn: r.pub, Plans: plans(t, strings.Replace(flightsApp, "'a'", "'b'", 1)), Version: "devel", Log: quiet})
+	s, err := New(Config{Conn: r.pub, Plans: plans(t, flightsApp), Version: "devel", Log: quiet})
 	if err != nil {
 		t.Fatal(err)
 	}

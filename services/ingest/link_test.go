@@ -239,10 +239,8 @@ func (r *rig) numbers(app string, partition uint32) map[string][]int {
 // One log takes a result, the other is full until the service has given up: after
 // the next start, the result comes to the other alone.
 func TestResultThatOneLogHas(t *testing.T) {
-	limit := func(bytes int64) func(*Config) {
-		return func(c *Config) { c.StopTimeout, c.WALLimits.BytesMax = 200*time.Millisecond, bytes }
-	}
-	r := start(t, limit(0), splitApp)
+	short := func(c *Config) { c.StopTimeout = 200 * time.Millisecond }
+	r := start(t, short, splitApp)
 	r.outStream(0)
 	if _, err := bus.EnsureWAL(within(t), r.js, "next", 1, bus.StreamLimits{BytesMax: 1}); err != nil {
 		t.Fatal(err)
@@ -260,7 +258,7 @@ func TestResultThatOneLogHas(t *testing.T) {
 	if err != nil || info.AckFloor.Stream != 0 || len(r.logged("next", 1)) != 0 {
 		t.Fatalf("before the second start: %+v, %v", info, err)
 	}
-	r.begin(limit(0), splitApp)
+	r.begin(short, splitApp) // lifts the limit
 	r.acked(0)
 	for shard := range uint32(2) {
 		if got := r.numbers("next", shard)["out.first.Mid.0"]; !slices.Equal(got, []int{1}) {
@@ -272,7 +270,8 @@ func TestResultThatOneLogHas(t *testing.T) {
 // A full log holds reading up, within the bound on memory, and loses nothing.
 func TestResultsWaitWhileTheLogIsFull(t *testing.T) {
 	const memory, n = 64 << 10, 4000
-	r := start(t, func(c *Config) { c.MemoryMax, c.WALLimits.BytesMax = memory, 8<<10 }, nextApp)
+	r := start(t, func(c *Config) { c.MemoryMax = memory }, nextApp)
+	r.limitLog("next", 8<<10)
 	r.outStream(0)
 	for i := range n {
 		r.result(0, i+1, fmt.Sprintf(`{"n":%d}`, i))
@@ -285,9 +284,7 @@ func TestResultsWaitWhileTheLogIsFull(t *testing.T) {
 	if waiting := r.svc.Info().BytesWaiting; waiting > memory/2 {
 		t.Errorf("%d bytes wait", waiting)
 	}
-	if _, err := bus.EnsureWAL(within(t), r.js, "next", 0, bus.StreamLimits{}); err != nil {
-		t.Fatal(err)
-	}
+	r.limitLog("next", 0)
 	r.acked(0)
 	r.end()
 	got := r.numbers("next", 0)["out.first.Mid.0"]

@@ -55,7 +55,7 @@ func plans(t testing.TB, apps ...string) []*siddhiql.Plan {
 	return all
 }
 
-// start runs a service for the apps; change may alter its configuration.
+// start runs a service for the apps, and makes their streams first; change may alter its configuration.
 func start(t testing.TB, change func(*Config), apps ...string) *rig {
 	t.Helper()
 	return startAt(t, bus.Fast, change, apps...)
@@ -90,6 +90,11 @@ func startAt(t testing.TB, d bus.Durability, change func(*Config), apps ...strin
 // begin runs a service. The one before has ended.
 func (r *rig) begin(change func(*Config), apps ...string) {
 	r.t.Helper()
+	for _, p := range plans(r.t, apps...) {
+		if _, err := bus.EnsureApp(within(r.t), r.js, p.Name, uint32(p.Partitions), bus.StreamLimits{}); err != nil {
+			r.t.Fatal(err)
+		}
+	}
 	cfg := Config{
 		Conn: connect(r.t, r.srv), LogConn: connect(r.t, r.srv), Plans: plans(r.t, apps...), Version: "0.1.0", Log: quiet,
 		Durability: r.at.Durability, Now: func() int64 { return arrival },

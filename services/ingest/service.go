@@ -71,9 +71,10 @@ func (s *Service) Ready() <-chan struct{} { return s.ready }
 
 // Run accepts events until ctx ends, then stops: what the server has delivered is
 // handled, made durable and answered, for at most the stop timeout. It returns
-// nil, or why it could not start or go on. It may be called once.
+// nil, or why it could not start or go on: a bus.ErrNoStream if a stream of an app is not
+// there. It may be called once.
 func (s *Service) Run(ctx context.Context) error {
-	if err := s.ensureStreams(ctx); err != nil {
+	if err := s.findStreams(ctx); err != nil {
 		if ctx.Err() != nil {
 			return nil // stopped before it had begun
 		}
@@ -125,19 +126,19 @@ func (s *Service) serve(ctx context.Context, intakes []*intake) error {
 	return info.Stop()
 }
 
-// ensureStreams makes the logs and the dead letters' streams.
-func (s *Service) ensureStreams(ctx context.Context) error {
+// findStreams looks for the logs and the dead letters' streams.
+func (s *Service) findStreams(ctx context.Context) error {
 	js, err := jetstream.New(s.cfg.LogConn)
 	if err != nil {
 		return fmt.Errorf("ingest: %w", err)
 	}
 	for _, l := range s.logs {
-		if _, err := bus.EnsureWAL(ctx, js, l.app, l.part, s.cfg.WALLimits); err != nil {
+		if _, err := bus.FindWAL(ctx, js, l.app, l.part); err != nil {
 			return fmt.Errorf("ingest: log of %s/%d: %w", l.app, l.part, err)
 		}
 	}
 	for _, p := range s.cfg.Plans {
-		if _, err := bus.EnsureDLQ(ctx, js, p.Name, s.cfg.DLQLimits); err != nil {
+		if _, err := bus.FindDLQ(ctx, js, p.Name); err != nil {
 			return fmt.Errorf("ingest: dead letters of %s: %w", p.Name, err)
 		}
 	}

@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go/jetstream"
+
 	"eventflux/shared/bus"
 	"eventflux/shared/control"
 	"eventflux/shared/siddhiql"
@@ -22,10 +24,14 @@ func TestTaskWaitsForTheServer(t *testing.T) {
 	nc, err := bus.Connect(ctx, bus.ConnectConfig{URL: srv.URL(), Log: quiet})
 	must(t, err)
 	defer nc.Close()
-	must(t, srv.Close())
-
+	js, err := jetstream.New(nc)
+	must(t, err)
 	plan, err := siddhiql.Compile(sums)
 	must(t, err)
+	_, err = bus.EnsureApp(ctx, js, plan.Name, 1, bus.StreamLimits{})
+	must(t, err)
+	must(t, srv.Close())
+
 	s, err := New(Config{Conn: nc, Apps: []*siddhiql.Plan{plan}, DedupWindow: time.Minute, Version: "0.0.1", Log: quiet})
 	must(t, err)
 	running, stop := context.WithCancel(context.Background())

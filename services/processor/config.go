@@ -47,8 +47,6 @@ type Config struct {
 	// Workers is how many blocks are fetched or stored at once; zero is the number of
 	// cores.
 	Workers int
-	// Limits of the streams that are created.
-	WAL, Out bus.StreamLimits
 	// Version of the binary, a semver, for the service's info.
 	Version string
 	// Metadata of the service's info, such as the durability profile.

@@ -1,8 +1,11 @@
 package processor
 
 import (
+	"errors"
 	"strings"
 	"testing"
+
+	"github.com/nats-io/nats.go/jetstream"
 
 	"eventflux/shared/bus"
 )
@@ -18,6 +21,7 @@ func TestLostTailHalts(t *testing.T) {
 	r.drained()
 	before := len(r.results())
 	must(t, r.js.DeleteStream(r.within(), bus.WALStream("sums", 0)))
+	r.ensure()
 	for range 3 {
 		s, stop := r.start()
 		r.eventually("the task has halted", func() bool { return r.info(s).State == string(stateHalted) })
@@ -37,8 +41,7 @@ func TestLostTailHalts(t *testing.T) {
 
 	// The way back that the error tells.
 	must(t, r.js.DeleteStream(r.within(), bus.WALStream("sums", 0)))
-	_, err := bus.EnsureWAL(r.within(), r.js, "sums", 0, bus.StreamLimits{})
-	must(t, err)
+	r.ensure()
 	copyLog(t, copied, r)
 	out, err := r.js.Stream(r.within(), bus.OutStream("sums", 0))
 	must(t, err)
@@ -50,5 +53,25 @@ func TestLostTailHalts(t *testing.T) {
 	}
 	if after := len(r.results()); after != before {
 		t.Errorf("%d results after the log was restored, before %d", after, before)
+	}
+}
+
+// A task makes no stream. It waits for those that are missing, and says so.
+func TestTaskWaitsForItsStreams(t *testing.T) {
+	r := newRig(t, sums)
+	r.send("S", 1000, "", "a", 1)
+	for _, name := range []string{bus.OutStream("sums", 0), bus.WALStream("sums", 0)} {
+		must(t, r.js.DeleteStream(r.within(), name))
+		s, stop := r.start()
+		r.eventually("the task waits for "+name, func() bool {
+			info := r.info(s)
+			return info.State == string(stateStarting) && strings.Contains(info.Error, name+": it is not there")
+		})
+		if _, err := r.js.Stream(r.within(), name); !errors.Is(err, jetstream.ErrStreamNotFound) {
+			t.Errorf("%s is there: %v", name, err)
+		}
+		r.ensure()
+		r.eventually("the task runs", func() bool { return r.info(s).State != string(stateStarting) })
+		stop()
 	}
 }

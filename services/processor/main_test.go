@@ -44,10 +44,16 @@ func newRig(t testing.TB, app string) *rig {
 	r.nc = r.connect()
 	r.js, err = jetstream.New(r.nc)
 	must(t, err)
-	_, err = bus.EnsureWAL(r.within(), r.js, plan.Name, 0, bus.StreamLimits{})
-	must(t, err)
+	r.ensure()
 	r.log = r.writer()
 	return r
+}
+
+// ensure makes the app's streams, as a checkpointer does.
+func (r *rig) ensure() {
+	r.t.Helper()
+	_, err := bus.EnsureApp(r.within(), r.js, r.plan.Name, 1, bus.StreamLimits{})
+	must(r.t, err)
 }
 
 func (r *rig) connect() *nats.Conn {

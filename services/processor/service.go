@@ -87,8 +87,8 @@ func New(cfg Config) (*Service, error) {
 	return s, nil
 }
 
-// Run runs what is assigned until ctx ends, or until it has drained. The streams that
-// are missing are created. A task that halts ends neither the others nor Run. An error
+// Run runs what is assigned until ctx ends, or until it has drained. A task whose streams
+// are not there waits for them. One that halts ends neither the others nor Run. An error
 // means that another process has begun under the same name.
 func (s *Service) Run(ctx context.Context) error {
 	defer close(s.ended)

@@ -105,7 +105,7 @@ func (t *task) openStandby(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("list checkpoints: %w", err)
 	}
-	log, err := t.service.js.Stream(ctx, t.logReader().Stream)
+	log, err := bus.FindWAL(ctx, t.service.js, t.plan.Name, t.partition)
 	if err != nil {
 		return err
 	}

@@ -69,7 +69,7 @@ func newTask(s *Service, plan *siddhiql.Plan, partition uint32) *task {
 func (t *task) run(ctx context.Context) {
 	err := t.try(ctx)
 	for wait := retryWait; unavailable(err) && ctx.Err() == nil; wait = min(2*wait, retryWaitMax) {
-		t.log.Warn("NATS or the store is away; the task begins again", "err", err, "in", wait)
+		t.log.Warn("NATS, the store or a stream is away; the task begins again", "err", err, "in", wait)
 		t.status.set(stateStarting, err)
 		select {
 		case <-ctx.Done():
@@ -92,13 +92,13 @@ func (t *task) run(ctx context.Context) {
 }
 
 // unavailable reports whether err says that NATS could not be asked just now, and
-// nothing of what it holds. The task can begin again: its memory is a function of
+// nothing of what it holds, or that it has yet to be given the streams. The task can begin again: its memory is a function of
 // its log.
 func unavailable(err error) bool {
 	for _, passing := range []error{
 		nats.ErrTimeout, nats.ErrNoResponders, nats.ErrDisconnected, nats.ErrConnectionReconnecting,
 		nats.ErrReconnectBufExceeded, // nothing is buffered while there is no connection
-		jetstream.ErrNoStreamResponse, context.DeadlineExceeded, errStoreAway,
+		jetstream.ErrNoStreamResponse, context.DeadlineExceeded, errStoreAway, bus.ErrNoStream,
 	} {
 		if errors.Is(err, passing) {
 			return true
@@ -181,15 +181,14 @@ func (t *task) try(ctx context.Context) (err error) {
 	return group.Wait()
 }
 
-// open makes what a run needs, and the streams that are missing.
+// open makes what a run needs, and looks for the streams.
 func (t *task) open(ctx context.Context) error {
-	cfg := &t.service.cfg
-	log, err := bus.EnsureWAL(ctx, t.service.js, t.plan.Name, t.partition, cfg.WAL)
+	log, err := bus.FindWAL(ctx, t.service.js, t.plan.Name, t.partition)
 	if err != nil {
 		return err
 	}
 	t.created = log.CachedInfo().Created
-	if _, err := bus.EnsureOut(ctx, t.service.js, t.plan.Name, t.partition, cfg.Out); err != nil {
+	if _, err := bus.FindOut(ctx, t.service.js, t.plan.Name, t.partition); err != nil {
 		return err
 	}
 	t.ticks, err = wal.NewWriter(wal.WriterConfig{Conn: t.nc, App: t.plan.Name, Partition: t.partition, Log: t.log})

@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+	"golang.org/x/sync/errgroup"
 )
 
 const (
@@ -27,7 +29,14 @@ const (
 	errCodeNoRoom   jetstream.ErrorCode = 10047
 	createAttempts                      = 40
 	createRetryWait                     = 50 * time.Millisecond
+
+	// Each takes its leader and its disk some milliseconds, and an app may have hundreds.
+	ensuredAtOnce = 8
 )
+
+// ErrNoStream is returned when a stream of an app is not there. Wait: the checkpointers
+// make it, and nobody else may.
+var ErrNoStream = errors.New("it is not there; the checkpointers make it when they deploy the app, and look for it once a minute")
 
 // StreamLimits are the settings of a JetStream stream that an operator may
 // choose, and change later: an existing stream is updated to them.
@@ -49,13 +58,56 @@ func (e *IncompatibleError) Error() string {
 	return fmt.Sprintf("JetStream stream %s exists with other settings: %q; delete it or rename the app", e.Stream, e.Differences)
 }
 
+// AppStreams names the streams of an app: its logs and results, by partition, and the
+// events that it refused.
+func AppStreams(app string, partitions uint32) []string {
+	names := []string{DLQStream(app)}
+	for p := range partitions {
+		names = append(names, WALStream(app, p), OutStream(app, p))
+	}
+	return names
+}
+
+// EnsureApp creates those of an app's streams that are missing, and returns their names,
+// also of those it had come to before an error. BytesMax is the limit of each log.
+func EnsureApp(ctx context.Context, js jetstream.JetStream, app string, partitions uint32, l StreamLimits) (made []string, err error) {
+	copies := StreamLimits{Replicas: l.Replicas}
+	wanted := []jetstream.StreamConfig{dlqConfig(app, copies)}
+	for p := range partitions {
+		wanted = append(wanted, walConfig(app, p, l), outConfig(app, p, copies))
+	}
+	var mu sync.Mutex
+	var group errgroup.Group
+	group.SetLimit(ensuredAtOnce)
+	for _, want := range wanted {
+		group.Go(func() error {
+			_, created, err := ensure(ctx, js, app, want)
+			if created {
+				mu.Lock()
+				made = append(made, want.Name)
+				mu.Unlock()
+			}
+			return err
+		})
+	}
+	err = group.Wait()
+	slices.Sort(made)
+	return made, err
+}
+
 // EnsureWAL returns the stream of a partition's log, and creates it if missing.
 // A full one refuses messages; it never drops one.
 func EnsureWAL(ctx context.Context, js jetstream.JetStream, app string, p uint32, l StreamLimits) (jetstream.Stream, error) {
 	if l.AgeMax != 0 {
 		return nil, fmt.Errorf("log of %s: an age limit of %s would drop events that no checkpoint holds", app, l.AgeMax)
 	}
-	return ensure(ctx, js, app, walConfig(app, p, l))
+	stream, _, err := ensure(ctx, js, app, walConfig(app, p, l))
+	return stream, err
+}
+
+// FindWAL returns the stream of a partition's log, or an ErrNoStream.
+func FindWAL(ctx context.Context, js jetstream.JetStream, app string, p uint32) (jetstream.Stream, error) {
+	return find(ctx, js, app, walConfig(app, p, StreamLimits{}))
 }
 
 func walConfig(app string, p uint32, l StreamLimits) jetstream.StreamConfig {
@@ -76,7 +128,13 @@ func WALDifferences(have jetstream.StreamConfig, app string, p uint32) []string 
 // are never dropped for want of it. AgeMax does drop them, and must be longer
 // than a task can be down: a restored task goes on after the newest result.
 func EnsureOut(ctx context.Context, js jetstream.JetStream, app string, p uint32, l StreamLimits) (jetstream.Stream, error) {
-	return ensure(ctx, js, app, outConfig(app, p, l))
+	stream, _, err := ensure(ctx, js, app, outConfig(app, p, l))
+	return stream, err
+}
+
+// FindOut returns the stream of a partition's results, or an ErrNoStream.
+func FindOut(ctx context.Context, js jetstream.JetStream, app string, p uint32) (jetstream.Stream, error) {
+	return find(ctx, js, app, outConfig(app, p, StreamLimits{}))
 }
 
 func outConfig(app string, p uint32, l StreamLimits) jetstream.StreamConfig {
@@ -95,16 +153,22 @@ func OutDifferences(have jetstream.StreamConfig, app string, p uint32) []string 
 // missing. It forgets the oldest beyond 7 days or 64 MiB unless told otherwise:
 // refused events must not stop the good ones.
 func EnsureDLQ(ctx context.Context, js jetstream.JetStream, app string, l StreamLimits) (jetstream.Stream, error) {
+	stream, _, err := ensure(ctx, js, app, dlqConfig(app, l))
+	return stream, err
+}
+
+// FindDLQ returns the stream of an app's refused events, or an ErrNoStream.
+func FindDLQ(ctx context.Context, js jetstream.JetStream, app string) (jetstream.Stream, error) {
+	return find(ctx, js, app, dlqConfig(app, StreamLimits{}))
+}
+
+func dlqConfig(app string, l StreamLimits) jetstream.StreamConfig {
 	if l.AgeMax == 0 {
 		l.AgeMax = dlqAgeMax
 	}
 	if l.BytesMax == 0 {
 		l.BytesMax = dlqBytesMax
 	}
-	return ensure(ctx, js, app, dlqConfig(app, l))
-}
-
-func dlqConfig(app string, l StreamLimits) jetstream.StreamConfig {
 	cfg := l.config(DLQStream(app), DLQSubjects(app))
 	cfg.Discard = jetstream.DiscardOld
 	cfg.AllowDirect = true
@@ -135,49 +199,64 @@ func (l StreamLimits) config(name string, subjects ...string) jetstream.StreamCo
 	return cfg
 }
 
-func ensure(ctx context.Context, js jetstream.JetStream, app string, want jetstream.StreamConfig) (jetstream.Stream, error) {
+// find returns a stream that is as it should be, but for its limits.
+func find(ctx context.Context, js jetstream.JetStream, app string, want jetstream.StreamConfig) (jetstream.Stream, error) {
 	if err := CheckName(app); err != nil {
 		return nil, err
 	}
 	stream, err := js.Stream(ctx, want.Name)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		stream, err = create(ctx, js, want)
+		err = ErrNoStream
 	}
 	if err != nil {
 		return nil, fmt.Errorf("JetStream stream %s: %w", want.Name, err)
 	}
-	have := stream.CachedInfo().Config
-	if diff := differences(have, want); len(diff) > 0 {
+	if diff := differences(stream.CachedInfo().Config, want); len(diff) > 0 {
 		return nil, &IncompatibleError{Stream: want.Name, Differences: diff}
-	}
-	if have.MaxBytes == want.MaxBytes && have.MaxAge == want.MaxAge && have.Replicas == want.Replicas {
-		return stream, nil
-	}
-	have.MaxBytes, have.MaxAge, have.Replicas = want.MaxBytes, want.MaxAge, want.Replicas
-	stream, err = js.UpdateStream(ctx, have)
-	if err != nil {
-		return nil, fmt.Errorf("JetStream stream %s: set limits: %w", want.Name, err)
 	}
 	return stream, nil
 }
 
-func create(ctx context.Context, js jetstream.JetStream, want jetstream.StreamConfig) (jetstream.Stream, error) {
+// ensure returns a stream that is as it should be, and whether it was missing.
+func ensure(ctx context.Context, js jetstream.JetStream, app string, want jetstream.StreamConfig) (stream jetstream.Stream, created bool, err error) {
+	stream, err = find(ctx, js, app, want)
+	if errors.Is(err, ErrNoStream) {
+		stream, created, err = create(ctx, js, app, want)
+	}
+	if err != nil {
+		return nil, created, err
+	}
+	have := stream.CachedInfo().Config
+	if have.MaxBytes == want.MaxBytes && have.MaxAge == want.MaxAge && have.Replicas == want.Replicas {
+		return stream, created, nil
+	}
+	have.MaxBytes, have.MaxAge, have.Replicas = want.MaxBytes, want.MaxAge, want.Replicas
+	stream, err = js.UpdateStream(ctx, have)
+	if err != nil {
+		return nil, created, fmt.Errorf("JetStream stream %s: set limits: %w", want.Name, err)
+	}
+	return stream, created, nil
+}
+
+func create(ctx context.Context, js jetstream.JetStream, app string, want jetstream.StreamConfig) (stream jetstream.Stream, created bool, err error) {
 	for attempt := 1; ; attempt++ {
 		stream, err := js.CreateStream(ctx, want)
 		switch {
 		case err == nil:
-			return complete(ctx, js, stream)
+			stream, err = complete(ctx, js, stream)
+			return stream, true, err
 		case errors.Is(err, jetstream.ErrStreamNameAlreadyInUse):
-			return js.Stream(ctx, want.Name) // another process was faster; compare with its
+			stream, err = find(ctx, js, app, want) // another process was faster; compare with its
+			return stream, false, err
 		case hasCode(err, errCodeNoRoom):
-			return nil, fmt.Errorf("create: %w: there is no room for the %d bytes that it may hold; make room on the server's disk, or raise its max_file_store", err, want.MaxBytes)
+			return nil, false, fmt.Errorf("JetStream stream %s: create: %w: there is no room for the %d bytes that it may hold; make room on the server's disk, or raise its max_file_store", want.Name, err, want.MaxBytes)
 		case !hasCode(err, errCodeCreate) || attempt == createAttempts:
-			return nil, fmt.Errorf("create: %w", err)
+			return nil, false, fmt.Errorf("JetStream stream %s: create: %w", want.Name, err)
 		}
 		select {
 		case <-time.After(createRetryWait):
 		case <-ctx.Done():
-			return nil, errors.Join(ctx.Err(), err)
+			return nil, false, errors.Join(ctx.Err(), err)
 		}
 	}
 }
@@ -186,9 +265,10 @@ func create(ctx context.Context, js jetstream.JetStream, want jetstream.StreamCo
 // their file and its checksum, a server leaves out the stream at every start: then
 // create takes over the messages that are there, and leaves the files as they are.
 func complete(ctx context.Context, js jetstream.JetStream, stream jetstream.Stream) (jetstream.Stream, error) {
+	name := stream.CachedInfo().Config.Name
 	stream, err := js.UpdateStream(ctx, stream.CachedInfo().Config)
 	if err != nil {
-		return nil, fmt.Errorf("complete: %w", err)
+		return nil, fmt.Errorf("JetStream stream %s: complete: %w", name, err)
 	}
 	return stream, nil
 }

@@ -2,6 +2,7 @@ package bus
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 
@@ -123,5 +124,42 @@ func TestNames(t *testing.T) {
 	}
 	if _, err := ParseDurability("paranoid"); err == nil {
 		t.Error("an unknown durability was accepted")
+	}
+}
+
+// EnsureApp makes what is missing, and says what that was.
+func TestStreamsOfAnApp(t *testing.T) {
+	js := connect(t, ConnectConfig{Embedded: openEmbedded(t, EmbeddedConfig{})})
+	want := AppStreams("app", 5)
+	slices.Sort(want)
+	ensure := func(l StreamLimits, want []string) {
+		t.Helper()
+		made, err := EnsureApp(within(t), js, "app", 5, l)
+		if err != nil || !slices.Equal(made, want) {
+			t.Errorf("made %v, %v; want %v", made, err, want)
+		}
+	}
+	ensure(StreamLimits{}, want)
+	gone := []string{"EFD_app", "EFO_app_4", "EFW_app_2"}
+	for _, name := range gone {
+		if err := js.DeleteStream(within(t), name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, find := range map[string]func() (jetstream.Stream, error){
+		"EFD_app":   func() (jetstream.Stream, error) { return FindDLQ(within(t), js, "app") },
+		"EFO_app_4": func() (jetstream.Stream, error) { return FindOut(within(t), js, "app", 4) },
+		"EFW_app_2": func() (jetstream.Stream, error) { return FindWAL(within(t), js, "app", 2) },
+	} {
+		if _, err := find(); !errors.Is(err, ErrNoStream) || !strings.Contains(err.Error(), name) {
+			t.Errorf("%s is gone: %v", name, err)
+		}
+	}
+	ensure(StreamLimits{BytesMax: 1 << 20}, gone)
+	for p := range uint32(5) {
+		s, err := FindWAL(within(t), js, "app", p)
+		if err != nil || s.CachedInfo().Config.MaxBytes != 1<<20 {
+			t.Errorf("log %d: %+v, %v", p, s, err)
+		}
 	}
 }

@@ -1,6 +1,8 @@
 package deploy
 
 import (
+	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -8,8 +10,10 @@ import (
 
 	"github.com/cockroachdb/datadriven"
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"eventflux/cmd/eventflux/certs"
+	"eventflux/shared/bus"
 )
 
 // TestUsers asks for every user whether it may do something, and compares with a table
@@ -84,4 +88,58 @@ func (a *asker) may(verb, subject string) bool {
 		a.t.Fatalf("%s %s: %v", verb, subject, err)
 	}
 	return !refused
+}
+
+// TestOnlyTheCheckpointerEmptiesLogs has every user try to empty a log, by a purge and by
+// limits that let it hold one message. What the checkpointer may do proves the tries.
+func TestOnlyTheCheckpointerEmptiesLogs(t *testing.T) {
+	secrets := keys(t)
+	srv := cluster(t, secrets)[0]
+	nc, err := srv.as(secrets, "checkpointer")
+	must(t, err)
+	defer nc.Close()
+	js, err := jetstream.New(nc)
+	must(t, err)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	_, err = bus.EnsureApp(ctx, js, "A", 1, bus.StreamLimits{})
+	must(t, err)
+	const frames = 3
+	for range frames {
+		_, err := nc.RequestWithContext(ctx, bus.WALSubject("A", 0), []byte("frame"))
+		must(t, err)
+	}
+	left := func() uint64 {
+		log, err := js.Stream(ctx, "EFW_A_0")
+		must(t, err)
+		return log.CachedInfo().State.Msgs
+	}
+	log, err := bus.FindWAL(ctx, js, "A", 0)
+	must(t, err)
+	emptied := log.CachedInfo().Config
+	emptied.Discard, emptied.MaxMsgs = jetstream.DiscardOld, 1
+	update, err := json.Marshal(emptied)
+	must(t, err)
+	tries := func(nc *nats.Conn) {
+		must(t, nc.Publish("$JS.API.STREAM.UPDATE.EFW_A_0", update))
+		must(t, nc.Publish("$JS.API.STREAM.CREATE.EFW_A_0", update))
+		must(t, nc.Flush())
+	}
+	for _, u := range certs.Users {
+		if u == "checkpointer" {
+			continue
+		}
+		a := newAsker(t, srv, secrets, u)
+		tries(a.nc)
+		must(t, a.nc.Publish("$JS.API.STREAM.PURGE.EFW_A_0", nil))
+		must(t, a.nc.Flush())
+		// It is done behind whatever was let through.
+		_, err := js.UpdateStream(ctx, log.CachedInfo().Config)
+		must(t, err)
+		if n := left(); n != frames {
+			t.Fatalf("after %s has tried, %d of %d frames are left", u, n, frames)
+		}
+	}
+	tries(nc)
+	eventually(t, "the limits of the checkpointer hold", func() bool { return left() == 1 })
 }

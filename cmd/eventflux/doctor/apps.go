@@ -52,7 +52,7 @@ func (p *patient) checkStream(r *report, wanted map[string]bool, name, lost stri
 	wanted[name] = true
 	s := p.streams[name]
 	if s == nil {
-		r.add(Error, name, "start the services: they make what is missing. If it was there before, see 'NATS is lost' in docs/operations.md", "it is not there, or has no leader: %s", lost)
+		r.add(Error, name, "start the checkpointers: they make what is missing. If it was there before, see 'NATS is lost' in docs/operations.md", "it is not there, or has no leader: %s", lost)
 		return
 	}
 	for _, d := range differences(s.config) {
@@ -70,7 +70,7 @@ func (p *patient) checkStream(r *report, wanted map[string]bool, name, lost stri
 			severity = Error
 		}
 		if used > usedWarning {
-			r.add(severity, name, "raise wal.bytes_max, or keep less: retention.span and retention.checkpoints",
+			r.add(severity, name, "raise wal.bytes_max at the checkpointers, or keep less: retention.span and retention.checkpoints",
 				"it holds %.0f %% of the %s that it may: when it is full it takes no more", 100*used, config.Size(most).Rounded())
 		}
 	}
@@ -124,7 +124,7 @@ func (p *patient) checkReplicas(_ context.Context, r *report) {
 			}
 		}
 		if s.config.Replicas < 2 {
-			r.add(Warning, name, "set nats.replicas to 3 at all services and restart them", "it has one copy in cluster %s: with its server the app stops, and with its disk the data are gone", s.cluster.Name)
+			r.add(Warning, name, "set nats.replicas to 3 at all checkpointers and restart them", "it has one copy in cluster %s: with its server the app stops, and with its disk the data are gone", s.cluster.Name)
 		}
 	}
 	switch {

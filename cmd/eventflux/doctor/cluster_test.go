@@ -24,7 +24,7 @@ func TestCluster(t *testing.T) {
 	told := ", in cluster c of 3 servers: n0, n1, n2"
 	synced := "ok sync NATS: 3 servers were asked and sync as durable demands"
 	nobody := "ok subscribers ef.wal.>: nobody subscribes to a log on core NATS"
-	oneCopy := "warning replicas EFW_w_0: it has one copy in cluster c: with its server the app stops, and with its disk the data are gone | set nats.replicas to 3 at all services"
+	oneCopy := "warning replicas EFW_w_0: it has one copy in cluster c: with its server the app stops, and with its disk the data are gone | set nats.replicas to 3 at all checkpointers"
 
 	// All servers are given, so that none has to be learnt from INFO.
 	c.finds("app", c.urls(), c.monitors(), told, oneCopy, synced, nobody)

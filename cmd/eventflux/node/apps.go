@@ -51,8 +51,7 @@ func (n *Node) newProcessor(ctx context.Context) (*processor.Service, error) {
 	}
 	return processor.New(processor.Config{
 		Conn: nc, ID: id, BatchMessagesMax: batch, DedupWindow: n.cfg.Dedup.Window,
-		WAL: n.walLimits(), Out: bus.StreamLimits{Replicas: n.cfg.NATS.Replicas}, Version: n.version,
-		Control: n.control, Store: n.store, Compression: choice,
+		Version: n.version, Control: n.control, Store: n.store, Compression: choice,
 		FullEvery: n.cfg.Checkpoint.FullEvery, Workers: n.cfg.Recovery.Workers,
 		Tracer: n.seen.exporter.Tracer(),
 		Metadata: map[string]string{
@@ -76,10 +75,6 @@ func (n *Node) processorID() (string, error) {
 		return "", fmt.Errorf("name of this host: %w; set processor.id", err)
 	}
 	return host, nil
-}
-
-func (n *Node) walLimits() bus.StreamLimits {
-	return bus.StreamLimits{BytesMax: int64(n.cfg.WAL.BytesMax), Replicas: n.cfg.NATS.Replicas}
 }
 
 // retreat gives the partitions of the processor to others. Where there are none, it
@@ -163,7 +158,7 @@ func (n *Node) ingestAll(ctx context.Context, ready func([]*siddhiql.Plan)) erro
 			return err
 		}
 		if err != nil {
-			n.log.Warn("JetStream is away; trying again to accept events", "err", err)
+			n.log.Warn("JetStream or a stream of an app is away; trying again to accept events", "err", err)
 			select {
 			case <-ctx.Done():
 			case <-time.After(10 * lookEvery):
@@ -173,9 +168,10 @@ func (n *Node) ingestAll(ctx context.Context, ready func([]*siddhiql.Plan)) erro
 	return nil
 }
 
-// away reports whether JetStream did not answer, or could not do it now: both pass.
+// away reports whether JetStream did not answer, could not do it now, or has yet to be
+// given a stream: all of it passes.
 func away(err error) bool {
-	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, nats.ErrTimeout) || errors.Is(err, nats.ErrNoResponders) ||
+	return errors.Is(err, bus.ErrNoStream) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, nats.ErrTimeout) || errors.Is(err, nats.ErrNoResponders) ||
 		errors.Is(err, nats.ErrDisconnected) || errors.Is(err, jetstream.ErrNoStreamResponse) ||
 		bus.Passing(err)
 }
@@ -187,7 +183,6 @@ func (n *Node) ingest(ctx context.Context, events, logs *nats.Conn, plans []*sid
 	}
 	in, err := ingest.New(ingest.Config{
 		Conn: events, LogConn: logs, Plans: plans, Durability: n.durability,
-		WALLimits: n.walLimits(), DLQLimits: bus.StreamLimits{Replicas: n.cfg.NATS.Replicas},
 		EventBytesMax: int(n.cfg.Ingest.EventBytesMax), MemoryMax: int64(n.cfg.Ingest.MemoryMax),
 		Version: n.version, Log: n.log, Now: func() int64 { return faultpoint.Now().UnixMilli() },
 	})

@@ -56,7 +56,8 @@ func (n *Node) openCheckpointer(ctx context.Context) (err error) {
 	n.checkpoint, err = checkpointer.New(checkpointer.Config{
 		Conn: own, Store: n.store, Raft: n.raft, FSM: n.fsm,
 		Interval: n.cfg.Checkpoint.Interval, Timeout: n.cfg.Checkpoint.Timeout,
-		RetentionCheckpoints: n.cfg.Retention.Checkpoints, RetentionSpan: n.cfg.Retention.Span, Replicas: n.cfg.NATS.Replicas,
+		RetentionCheckpoints: n.cfg.Retention.Checkpoints, RetentionSpan: n.cfg.Retention.Span,
+		Streams: bus.StreamLimits{BytesMax: int64(n.cfg.WAL.BytesMax), Replicas: n.cfg.NATS.Replicas},
 		Standby: n.cfg.Processor.Standby == "on", Grace: faultpoint.Span("grace"), Lease: faultpoint.Span("lease"),
 		Version: n.version, Log: n.log, Now: faultpoint.Now, Tracer: n.seen.exporter.Tracer(),
 	})

@@ -1,0 +1,129 @@
+package checkpointer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"eventflux/shared/bus"
+	"eventflux/shared/control"
+)
+
+// streamsEvery is how often the leader looks whether the streams of all apps are there.
+// Only a loss takes one away, and whoever needs it waits that long.
+const streamsEvery = time.Minute
+
+// turn waits until nobody else makes or deletes the streams of an app: what one of them
+// made, the other would delete, or leave behind. The caller calls done.
+func (l *leader) turn(ctx context.Context, app string) (done func(), err error) {
+	one, _ := l.turns.LoadOrStore(app, make(chan struct{}, 1))
+	turn := one.(chan struct{})
+	select {
+	case turn <- struct{}{}:
+		return func() { <-turn }, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// deploy makes an app's streams and then has Raft know the app: whoever hears of it finds
+// them. What a leader leaves that dies between the two, the next request takes over.
+func (l *leader) deploy(ctx context.Context, c *command) error {
+	done, err := l.turn(ctx, c.App)
+	if err != nil {
+		return err
+	}
+	defer done()
+	if a := l.s.cfg.FSM.app(c.App); a == nil || !a.Removing && a.Plan == c.Deploy.Plan { // else Raft refuses
+		if err := l.makeStreams(ctx, c.App, c.Deploy.Partitions); err != nil {
+			l.log.Warn("an app is not deployed, for want of its streams", "app", c.App, "err", err)
+			return failure(streamsCode(err), "make the streams of app %s: %v", c.App, err)
+		}
+	}
+	_, err = l.propose(ctx, c)
+	return err
+}
+
+// streamsCode tells what JetStream refuses from what it cannot do just now.
+func streamsCode(err error) string {
+	var other *bus.IncompatibleError
+	var answer jetstream.JetStreamError
+	if errors.As(err, &other) || errors.As(err, &answer) && answer.APIError() != nil && !bus.Passing(err) {
+		return control.CodeInvalid
+	}
+	return control.CodeUnavailable
+}
+
+// makeStreams makes sure of an app's streams and their limits. It is the caller's turn.
+func (l *leader) makeStreams(ctx context.Context, app string, partitions uint32) error {
+	made, err := bus.EnsureApp(ctx, l.s.js, app, partitions, l.s.cfg.Streams)
+	if a := l.s.cfg.FSM.app(app); a != nil && len(a.Tasks)+len(a.Committed) > 0 {
+		for _, name := range made {
+			// Tasks notice what they miss, and halt; a log is never taken for another one.
+			l.log.Error("a stream was gone that tasks have worked with; it is made anew, without what was in it", "app", app, "jetstream", name)
+		}
+	}
+	return err
+}
+
+// keepStreams makes sure of the streams of all apps at the start of a leadership, with the
+// limits that this process is told of, and makes what is missing later, until ctx ends.
+func (l *leader) keepStreams(ctx context.Context) {
+	sure := map[string]bool{}
+	retry := projectRetry
+	for {
+		wait := streamsEvery
+		if err := l.lookAfterStreams(ctx, sure); err == nil {
+			retry = projectRetry
+		} else if ctx.Err() == nil {
+			wait, retry = retry, min(2*retry, streamsEvery)
+			l.log.Warn("look after the streams of apps; trying again", "in", wait, "err", err)
+		}
+		if !pauseFor(ctx, wait) {
+			return
+		}
+	}
+}
+
+// lookAfterStreams makes sure of the streams of those apps of which it is not sure yet, or
+// which miss one.
+func (l *leader) lookAfterStreams(ctx context.Context, sure map[string]bool) error {
+	there := map[string]bool{}
+	names := l.s.js.StreamNames(ctx)
+	for name := range names.Name() {
+		there[name] = true
+	}
+	if err := names.Err(); err != nil {
+		return fmt.Errorf("list JetStream streams: %w", err)
+	}
+	var errs []error
+	for _, a := range l.s.cfg.FSM.apps() {
+		missing := !sure[a.Name]
+		for _, name := range bus.AppStreams(a.Name, a.Partitions) {
+			missing = missing || !there[name]
+		}
+		if a.Removing || !missing {
+			continue
+		}
+		err := l.remakeStreams(ctx, a.Name)
+		sure[a.Name] = err == nil
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+func (l *leader) remakeStreams(ctx context.Context, app string) error {
+	done, err := l.turn(ctx, app)
+	if err != nil {
+		return err
+	}
+	defer done()
+	a := l.s.cfg.FSM.app(app)
+	if a == nil || a.Removing {
+		return nil
+	}
+	return l.makeStreams(ctx, app, a.Partitions)
+}

@@ -1,0 +1,137 @@
+package checkpointer
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"eventflux/shared/bus"
+	"eventflux/shared/control"
+)
+
+// there lists the streams of apps.
+func (r *rig) there() (all []string) {
+	r.t.Helper()
+	names := r.js.StreamNames(r.within())
+	for name := range names.Name() {
+		if !strings.HasPrefix(name, "KV_") {
+			all = append(all, name)
+		}
+	}
+	must(r.t, names.Err())
+	slices.Sort(all)
+	return all
+}
+
+// hasAll compares what is there with the streams of an app.
+func (r *rig) hasAll(app string, partitions uint32) {
+	r.t.Helper()
+	want := bus.AppStreams(app, partitions)
+	slices.Sort(want)
+	if have := r.there(); !slices.Equal(have, want) {
+		r.t.Errorf("the streams are %v, want %v", have, want)
+	}
+}
+
+// A deploy that has worked has made the streams, with the limits of the checkpointer.
+func TestDeployMakesTheStreams(t *testing.T) {
+	r := newRig(t)
+	_, err := r.ctl.Deploy(r.within(), control.DeployRequest{Text: textOf("app", 3)})
+	must(t, err)
+	r.hasAll("app", 3)
+	log, err := bus.FindWAL(r.within(), r.js, "app", 2)
+	must(t, err)
+	if n := log.CachedInfo().Config.MaxBytes; n != 8<<20 {
+		t.Errorf("the log takes %d bytes", n)
+	}
+}
+
+// One that cannot make them has not worked, says why, and works once it can.
+func TestDeployWithoutItsStreams(t *testing.T) {
+	r := newRig(t)
+	foreign := jetstream.StreamConfig{Name: "EFW_app_1", Subjects: []string{"foreign"}}
+	_, err := r.js.CreateStream(r.within(), foreign)
+	must(t, err)
+	_, err = r.ctl.Deploy(r.within(), control.DeployRequest{Text: textOf("app", 3)})
+	if control.Code(err) != control.CodeInvalid || !strings.Contains(err.Error(), "EFW_app_1 exists with other settings") {
+		t.Errorf("%v", err)
+	}
+	if r.fsm.app("app") != nil {
+		t.Error("the app is deployed")
+	}
+	must(t, r.js.DeleteStream(r.within(), foreign.Name))
+	_, err = r.ctl.Deploy(r.within(), control.DeployRequest{Text: textOf("app", 3)})
+	must(t, err)
+	r.hasAll("app", 3)
+}
+
+// A text that Raft refuses has no streams made for its partitions.
+func TestRefusedDeployMakesNoStreams(t *testing.T) {
+	r := newRig(t)
+	r.run("app", 1)
+	if _, err := r.ctl.Deploy(r.within(), control.DeployRequest{Text: textOf("app", 2)}); control.Code(err) != control.CodeInvalid {
+		t.Errorf("%v", err)
+	}
+	r.hasAll("app", 1)
+}
+
+// A leader makes what is missing, and says so where tasks have worked with it. It makes
+// nothing for an app that is removed.
+func TestMissingStreamsAreMade(t *testing.T) {
+	r := newRig(t)
+	r.run("app", 2)
+	l := r.s.leading()
+	must(t, r.js.DeleteStream(r.within(), "EFW_app_1"))
+	must(t, r.js.DeleteStream(r.within(), "EFD_app"))
+	must(t, l.lookAfterStreams(r.within(), map[string]bool{"app": true}))
+	r.hasAll("app", 2)
+	for _, name := range []string{"EFW_app_1", "EFD_app"} {
+		if said := r.said.String(); strings.Count(said, "a stream was gone") != 2 || !strings.Contains(said, "jetstream="+name) {
+			t.Errorf("nothing is said of %s:\n%s", name, said)
+		}
+	}
+
+	must(t, r.ctl.Do(r.within(), control.VerbRemove, control.AppRequest{App: "app"}, nil))
+	must(t, l.remakeStreams(r.within(), "app"))
+	if left := r.there(); len(left) > 0 {
+		t.Errorf("%v are left", left)
+	}
+}
+
+// A removal deletes nothing while somebody makes streams, and the other way about.
+func TestStreamsAreMadeOrDeletedInTurn(t *testing.T) {
+	r := newRig(t)
+	r.run("app", 1)
+	l := r.s.leading()
+	done, err := l.turn(r.within(), "app")
+	must(t, err)
+	ctx, cancel := context.WithCancel(r.within())
+	cancel()
+	if err := l.remakeStreams(ctx, "app"); !errors.Is(err, context.Canceled) {
+		t.Errorf("streams are made out of turn: %v", err)
+	}
+	if err := l.carryOutRemoval(ctx, "app"); !errors.Is(err, context.Canceled) {
+		t.Errorf("streams are deleted out of turn: %v", err)
+	}
+	r.hasAll("app", 1)
+	done()
+	must(t, l.remakeStreams(r.within(), "app"))
+}
+
+// What JetStream cannot do just now is asked for again; what it refuses is not.
+func TestWhyStreamsCannotBeMade(t *testing.T) {
+	for want, errs := range map[string][]error{
+		control.CodeUnavailable: {errors.New("nats: timeout"), &jetstream.APIError{Code: 503, ErrorCode: 10008}, &jetstream.APIError{Code: 400, ErrorCode: 10005}},
+		control.CodeInvalid:     {&bus.IncompatibleError{}, &jetstream.APIError{Code: 500, ErrorCode: 10047}},
+	} {
+		for _, err := range errs {
+			if code := streamsCode(err); code != want {
+				t.Errorf("%v: %s, want %s", err, code, want)
+			}
+		}
+	}
+}
