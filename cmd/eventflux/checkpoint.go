@@ -59,7 +59,7 @@ func request1[T any](ctx context.Context, nc *nats.Conn, timeout time.Duration, 
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	answer := new(T)
-	client := &control.Client{Conn: nc}
+	client := newClient(nc)
 	service := control.Service
 	if of, what, ok := strings.Cut(verb, "."); ok { // not the checkpointer's
 		service, verb = of, what

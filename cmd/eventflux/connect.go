@@ -12,6 +12,7 @@ import (
 
 	"eventflux/shared/bus"
 	"eventflux/shared/config"
+	"eventflux/shared/control"
 )
 
 // endpoint is where and as whom a command connects.
@@ -72,6 +73,11 @@ func connect(ctx context.Context, s endpoint, wait time.Duration) (*nats.Conn, e
 		case <-time.After(100 * time.Millisecond):
 		}
 	}
+}
+
+// newClient returns what asks services, and tells them which version asks.
+func newClient(nc *nats.Conn) *control.Client {
+	return &control.Client{Conn: nc, Self: &control.Self{Version: readVersion().semver(), Name: "this command"}}
 }
 
 // redacted hides the password in a server's URL.

@@ -28,7 +28,9 @@ import (
 
 // recovering asks the recovery service. Answers may take as long as a replay does.
 func recovering(nc *nats.Conn, timeout time.Duration) *control.Client {
-	return &control.Client{Conn: nc, Service: recovery.ServiceName, Attempt: timeout}
+	c := newClient(nc)
+	c.Service, c.Attempt = recovery.ServiceName, timeout
+	return c
 }
 
 // askRecovery sends a request to the recovery service and prints the answer.
@@ -78,7 +80,7 @@ func appOr(ctx context.Context, nc *nats.Conn, name string) (string, error) {
 	if name != "" {
 		return name, nil
 	}
-	list, err := (&control.Client{Conn: nc}).Apps(ctx)
+	list, err := newClient(nc).Apps(ctx)
 	if err != nil {
 		return "", err
 	}
@@ -187,7 +189,7 @@ func releaseApp(cmd *cobra.Command, a *asking, app string) error {
 	var released control.App
 	err := a.connected(cmd, func(ctx context.Context, nc *nats.Conn) (err error) {
 		if app, err = appOr(ctx, nc, app); err == nil {
-			released, err = (&control.Client{Conn: nc}).Release(ctx, control.AppRequest{App: app})
+			released, err = newClient(nc).Release(ctx, control.AppRequest{App: app})
 		}
 		return err
 	})
@@ -207,7 +209,7 @@ func adoptState(cmd *cobra.Command, a *asking, app string, epoch state.Epoch) er
 		if app, err = appOr(ctx, nc, app); err != nil {
 			return err
 		}
-		client := &control.Client{Conn: nc}
+		client := newClient(nc)
 		o, err := client.Trigger(ctx, control.AppRequest{App: app})
 		if err != nil {
 			return err

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/micro"
 
 	"eventflux/services/checkpointer/consensus"
@@ -78,6 +79,10 @@ func (s *Service) endpoint(ctx context.Context, group *sync.WaitGroup, name stri
 			s.cfg.Log.Warn("ignored a request whose answer would go where nobody waits for one", "request", name, "reply", r.Reply())
 			return
 		}
+		if err := s.cfg.Self.Hear(r.Headers()); err != nil {
+			s.respond(r, nil, err)
+			return
+		}
 		l := s.leading()
 		if l == nil && !v.anyone {
 			s.passOn(r, name, passOn)
@@ -107,18 +112,22 @@ func (s *Service) passOn(r micro.Request, name string, may bool) {
 		_ = r.Error(control.CodeUnavailable, "no checkpointer leads just now; try again", nil)
 		return
 	}
-	subject := bus.ServiceSubject(control.Service, "node."+leader+"."+name)
-	if err := s.cfg.Conn.PublishRequest(subject, r.Reply(), r.Data()); err != nil {
+	on := &nats.Msg{
+		Subject: bus.ServiceSubject(control.Service, "node."+leader+"."+name),
+		Reply:   r.Reply(), Header: nats.Header(r.Headers()), Data: r.Data(),
+	}
+	if err := s.cfg.Conn.PublishMsg(on); err != nil {
 		_ = r.Error(control.CodeUnavailable, fmt.Sprintf("pass the request on to the leader %s: %v", leader, err), nil)
 	}
 }
 
 // respond answers; whoever asked may have gone.
 func (s *Service) respond(r micro.Request, answer any, err error) {
+	as := micro.WithHeaders(micro.Headers(s.cfg.Self.Headers()))
 	if err == nil {
 		var data []byte
 		if data, err = json.Marshal(answer); err == nil {
-			_ = r.Respond(data)
+			_ = r.Respond(data, as)
 			return
 		}
 	}
@@ -130,7 +139,7 @@ func (s *Service) respond(r micro.Request, answer any, err error) {
 			known.Code = control.CodeUnavailable
 		}
 	}
-	_ = r.Error(known.Code, known.Text, nil)
+	_ = r.Error(known.Code, known.Text, nil, as)
 }
 
 func (s *Service) known(name string) (*appState, error) {
@@ -154,7 +163,11 @@ func (s *Service) deploy(ctx context.Context, l *leader, r *control.DeployReques
 		return nil, failure(control.CodeUnavailable, "ask the store for older checkpoints of app %s: %v", plan.Name, err)
 	}
 	app := &control.App{Name: plan.Name, Plan: plan.Digest, Partitions: uint32(plan.Partitions), Text: r.Text}
-	if app.First, err = s.firstGeneration(ctx, head); err != nil {
+	app.First, err = s.firstGeneration(ctx, head)
+	if errors.Is(err, checkpoint.ErrVersion) {
+		return nil, failure(control.CodeInvalid, "the store has checkpoints of app %s, and this version cannot tell where they end: %v", plan.Name, err)
+	}
+	if err != nil {
 		return nil, failure(control.CodeUnavailable, "look at the checkpoints that the store has of app %s: %v", plan.Name, err)
 	}
 	// Epochs go on where the store has them, should the app have been there before.
@@ -176,7 +189,7 @@ func (s *Service) firstGeneration(ctx context.Context, head store.Head) (checkpo
 		return 1, nil
 	}
 	m, err := checkpoint.ReadManifest(ctx, s.cfg.Store, head.Name, "")
-	if errors.Is(err, checkpoint.ErrCorrupt) || errors.Is(err, checkpoint.ErrVersion) {
+	if errors.Is(err, checkpoint.ErrCorrupt) {
 		return 1, nil // it is gone, as that of an app that was removed
 	}
 	if err != nil {

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"os"
 	"strings"
 	"time"
 
@@ -72,4 +74,31 @@ func gather(ctx context.Context, nc *nats.Conn, subject string, request []byte, 
 			return fail(err)
 		}
 	}
+}
+
+// Where adds the host to what a service says of itself in the NATS service registry, so
+// that a process is found by what is found out about it.
+func Where(metadata map[string]string) map[string]string {
+	all := maps.Clone(metadata)
+	if all == nil {
+		all = map[string]string{}
+	}
+	if host, err := os.Hostname(); err == nil {
+		all["host"] = host
+	}
+	return all
+}
+
+// Place says which process of a service that was.
+func Place(s *micro.Info) string {
+	name := strings.TrimPrefix(s.Name, ServiceName(""))
+	for _, own := range []string{"raft_id", "processor"} {
+		if id := s.Metadata[own]; id != "" {
+			return name + " " + id
+		}
+	}
+	if host := s.Metadata["host"]; host != "" {
+		return name + " on " + host
+	}
+	return name
 }

@@ -6,8 +6,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/Masterminds/semver/v3"
-
+	"eventflux/shared/bus"
 	"eventflux/shared/control"
 )
 
@@ -36,9 +35,9 @@ func (p *patient) checkVersions(_ context.Context, r *report) {
 	by := map[string][]string{}
 	majors := map[uint64]bool{}
 	for _, s := range p.services {
-		by[s.Version] = append(by[s.Version], strings.TrimPrefix(s.Name, "eventflux-"))
-		if v, err := semver.NewVersion(s.Version); err == nil {
-			majors[v.Major()] = true
+		by[s.Version] = append(by[s.Version], bus.Place(&s))
+		if major, err := control.Major(s.Version); err == nil {
+			majors[major] = true
 		}
 	}
 	versions := slices.Sorted(maps.Keys(by))
@@ -55,10 +54,11 @@ func (p *patient) checkVersions(_ context.Context, r *report) {
 		list = append(list, v+" ("+strings.Join(slices.Compact(by[v]), ", ")+")")
 	}
 	if len(majors) > 1 {
-		r.add(Error, "services", "bring all services to one version; docs/operations.md has the order", "they have versions that differ in the major one: %s. Those do not read each other's formats", strings.Join(list, ", "))
+		r.add(Error, "services", "stop those of the version that is not to be there; docs/operations.md, Rolling upgrade, tells how to go from one major version to the next",
+			"they have versions that differ in the first number: %s. Checkpointers refuse all that differ from them", strings.Join(list, ", "))
 		return
 	}
-	r.add(Warning, "services", "finish the upgrade; docs/operations.md has the order", "they have several versions: %s. That works, for as long as an upgrade takes", strings.Join(list, ", "))
+	r.add(Warning, "services", "finish the upgrade; docs/operations.md, Rolling upgrade, has the order", "they have several versions: %s. That works, for as long as an upgrade takes", strings.Join(list, ", "))
 }
 
 func (p *patient) checkLeader(_ context.Context, r *report) {

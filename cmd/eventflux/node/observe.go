@@ -82,7 +82,7 @@ func (n *Node) observe(ctx context.Context) (err error) {
 		return nil
 	}})
 	if o.exporter == nil {
-		o.exporter, err = obs.OpenExporter(ctx, n.version, n.log, attribute.String("eventflux.services", strings.Join(n.services, ",")))
+		o.exporter, err = obs.OpenExporter(ctx, n.self.Version, n.log, attribute.String("eventflux.services", strings.Join(n.services, ",")))
 		if err != nil {
 			return err
 		}
@@ -100,7 +100,7 @@ func (n *Node) observe(ctx context.Context) (err error) {
 func (n *Node) aboutTable() prometheus.Collector {
 	return metric.NewTable([]string{"version", "services", "durability"},
 		func(*struct{}) []string {
-			return []string{n.version, strings.Join(n.services, ","), string(n.cfg.WAL.Durability)}
+			return []string{n.self.Version, strings.Join(n.services, ","), string(n.cfg.WAL.Durability)}
 		},
 		func() []struct{} { return make([]struct{}, 1) },
 		metric.Gauge("eventflux_build_info", "1; the labels say which version runs which services, under which durability profile.",
@@ -177,8 +177,9 @@ func (o *observed) close(ctx context.Context, log *slog.Logger) {
 	}
 }
 
-// compareVersions says which other versions are in the cluster. Those of one major
-// version work together. Checkpointers ask, whom all services may answer.
+// compareVersions says which other versions are in the cluster when this process begins:
+// other services ask seldom, and only then are heard of. Checkpointers look, whom all
+// services may answer.
 func (n *Node) compareVersions(ctx context.Context) {
 	if n.server != nil || !n.runs("checkpointer") {
 		return
@@ -187,15 +188,8 @@ func (n *Node) compareVersions(ctx context.Context) {
 	if err != nil {
 		return // what keeps them from answering is said elsewhere
 	}
-	others := map[string][]string{}
 	for _, s := range found {
-		if s.Version != n.version {
-			others[s.Version] = append(others[s.Version], s.Name)
-		}
-	}
-	for version, services := range others {
-		slices.Sort(services)
-		n.log.Warn("the cluster has another version; bring all services to one", "this", n.version, "other", version, "services", strings.Join(slices.Compact(services), ","))
+		_ = n.self.Meet(bus.Place(&s), s.Version) // it is in the log
 	}
 }
 
