@@ -77,7 +77,7 @@ func connect(ctx context.Context, s endpoint, wait time.Duration) (*nats.Conn, e
 
 // newClient returns what asks services, and tells them which version asks.
 func newClient(nc *nats.Conn) *control.Client {
-	return &control.Client{Conn: nc, Self: &control.Self{Version: readVersion().semver(), Name: "this command"}}
+	return &control.Client{Conn: nc, Self: &control.Self{Version: readVersion().semver(), Name: "the eventflux command"}}
 }
 
 // redacted hides the password in a server's URL.

@@ -75,7 +75,7 @@ func (s *Self) Meet(name, version string) error {
 	}
 	_, said := s.met.LoadOrStore(name+" "+version, true)
 	if mine != theirs {
-		err = &Error{CodeVersion, fmt.Sprintf("%s has version %s, and %s has %s: versions that differ in the first number do not work together; run a version %d.x as %[1]s, or stop all and start all with %[2]s; %s",
+		err = &Error{CodeVersion, fmt.Sprintf("%s has version %s, and %s has %s: versions that differ in the first number do not work together; run a version %d.x as %[1]s, or stop all and start all with %[2]s; %[6]s",
 			name, version, s.Name, s.Version, mine, upgrading)}
 		if !said && s.Log != nil {
 			s.Log.Error("another major version is in the cluster, and refused", "this", s.Version, "other", version, "where", name, "err", err)

@@ -46,15 +46,24 @@ func build(m *testing.M) (code int, err error) {
 	}
 	defer os.RemoveAll(dir)
 	binary = filepath.Join(dir, "eventflux")
-	args := []string{"build", "-tags", "faultpoints", "-o", binary}
+	if err := compile(binary, "", ""); err != nil {
+		return 0, err
+	}
+	return m.Run(), nil
+}
+
+// compile builds the program as a release; "" is none. overlay is a file that names sources
+// to be taken in the place of others, as go build has it; "" is none.
+func compile(file, release, overlay string) error {
+	args := []string{"build", "-tags", "faultpoints", "-ldflags", "-X main.release=" + release, "-overlay", overlay, "-o", file}
 	if *race {
 		args = append(args, "-race")
 	}
 	out, err := exec.Command("go", append(args, "eventflux/cmd/eventflux")...).CombinedOutput()
 	if err != nil {
-		return 0, fmt.Errorf("%w\n%s", err, out)
+		return fmt.Errorf("%w\n%s", err, out)
 	}
-	return m.Run(), nil
+	return nil
 }
 
 // random returns a source whose seed is in the test's log.
