@@ -1,6 +1,7 @@
 package faults
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -108,16 +109,27 @@ func TestRollingUpgrade(t *testing.T) {
 		f.checkDoctor("ok", "all have version 1.4.0")
 		f.say("and back; longest time without an acknowledgement: %s", trade.longest().Round(time.Millisecond))
 	})
+	f.checkUnhalted()
 	f.awaitAll(want)
 	f.say("all %d results are there, once and in order; %d checkpoints are sound", want.count(), f.verifyAll())
 	f.checkSaid("checkpointer", "processor", "ingest", "merger")
+}
+
+// checkUnhalted looks whether a task, or a process, has ended where it should not have.
+func (f *fleet) checkUnhalted() {
+	f.t.Helper()
 	for _, p := range f.ran {
 		if dead(p) && p.code > 0 {
-			t.Errorf("%s ended with code %d", p.cmd.Args[3], p.code)
+			f.t.Errorf("%s ended with code %d", p.cmd, p.code)
 		}
-		if log := p.log.String(); strings.Contains(log, "halted") {
-			t.Errorf("%s halted: %s", p.cmd.Args[3], log)
+		for line := range strings.Lines(p.log.String()) {
+			if strings.Contains(line, "halted") {
+				f.t.Errorf("%s: %s", p.cmd, line)
+			}
 		}
+	}
+	if f.t.Failed() {
+		f.t.FailNow()
 	}
 }
 
@@ -364,31 +376,54 @@ func TestOtherMajorVersion(t *testing.T) {
 // It halts and says what to do, as often as it is started: nothing is passed over.
 func TestUnknownCommand(t *testing.T) {
 	t.Parallel()
-	c := newClusterOf(t, built(t, former), 1)
-	c.leader()
-	c.members["c1"].stop()
-	fsm, err := checkpointer.NewFSM("1.9.0")
-	must(t, err)
-	member, err := consensus.Open(consensus.Config{
-		ID: "c1", Dir: filepath.Join(c.dataOf("c1"), "raft"), Listen: c.addressOf("c1"),
-		Peers: []consensus.Peer{{ID: "c1", Address: c.addressOf("c1")}}, FSM: fsm, Log: slog.New(slog.DiscardHandler),
+	t.Run("serve", func(t *testing.T) {
+		c := newClusterOf(t, built(t, former), 1)
+		c.leader()
+		c.members["c1"].stop()
+		at := c.addressOf("c1")
+		index := commandOf(t, "1.9.0", consensus.Config{
+			ID: "c1", Dir: filepath.Join(c.dataOf("c1"), "raft"), Listen: at, Peers: []consensus.Peer{{ID: "c1", Address: at}},
+		})
+		for range 2 {
+			checkUnknown(t, c.startMember("c1"), index, "1.9.0")
+		}
 	})
+	t.Run("run", func(t *testing.T) {
+		data := t.TempDir()
+		serving(t, data, app("shapes")).stop()
+		index := commandOf(t, "0.9.0", consensus.Config{ID: "single", Dir: filepath.Join(data, "raft")})
+		checkUnknown(t, run(t, data, app("shapes")), index, "0.9.0")
+	})
+}
+
+// commandOf has a group of one agree on a command that only some later version knows, and
+// returns its index.
+func commandOf(t *testing.T, version string, cfg consensus.Config) (index uint64) {
+	t.Helper()
+	fsm, err := checkpointer.NewFSM(version)
+	must(t, err)
+	cfg.FSM, cfg.Log = fsm, slog.New(slog.DiscardHandler)
+	member, err := consensus.Open(cfg)
 	must(t, err)
 	for l := range member.Leadership() {
 		if l.Leader {
 			break
 		}
 	}
-	_, index, err := member.Apply(c.within(patience), []byte(`{"version":"1.9.0","kind":"pause","app":"Shapes"}`))
-	must(t, errors.Join(err, member.Close(c.within(patience))))
-	for range 2 {
-		p := c.startMember("c1")
-		if code := p.end(); code != 1 {
-			t.Errorf("exit code %d, want 1", code)
-		}
-		want := fmt.Sprintf(`entry %d of the Raft log: it is a "pause" of version 1.9.0, which this version does not know; run version 1.9.0 here`, index)
-		if log := p.log.String(); !strings.Contains(log, want) {
-			t.Errorf("says %s, want %q", log, want)
-		}
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	_, index, err = member.Apply(ctx, fmt.Appendf(nil, `{"version":%q,"kind":"pause","app":"Shapes"}`, version))
+	must(t, errors.Join(err, member.Close(ctx)))
+	return index
+}
+
+func checkUnknown(t *testing.T, p *process, index uint64, version string) {
+	t.Helper()
+	if code := p.end(); code != 1 {
+		t.Errorf("exit code %d, want 1", code)
+	}
+	want := fmt.Sprintf(`entry %d of the Raft log: it is a "pause" of version %s, which this version does not know; run version %[2]s here`, index, version)
+	if log := p.log.String(); !strings.Contains(log, want) {
+		t.Errorf("says %s, want %q", log, want)
 	}
 }
