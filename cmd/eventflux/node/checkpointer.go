@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"golang.org/x/sync/errgroup"
 
 	"eventflux/services/checkpointer"
 	"eventflux/services/checkpointer/consensus"
@@ -66,6 +67,34 @@ func (n *Node) openCheckpointer(ctx context.Context) (err error) {
 		n.watch(n.checkpoint)
 	}
 	return err
+}
+
+// runCheckpointer runs the checkpointer until ctx ends, or until it turns out that it must
+// not be in this cluster.
+func (n *Node) runCheckpointer(ctx context.Context) error {
+	both, ctx := errgroup.WithContext(ctx)
+	both.Go(func() error { return n.compareVersions(ctx) })
+	both.Go(func() error { return n.checkpoint.Run(ctx) })
+	return both.Wait()
+}
+
+// compareVersions says which other versions are in the cluster when the checkpointer begins:
+// other services ask seldom, and only then are heard of. It fails if there are checkpointers
+// of another major version, of whom meet may have got no answer.
+func (n *Node) compareVersions(ctx context.Context) error {
+	if n.server != nil {
+		return nil
+	}
+	found, err := bus.Services(ctx, n.control.Conn)
+	if err != nil {
+		return nil // what keeps them from answering is said elsewhere
+	}
+	for _, s := range found {
+		if err := n.self.Meet(bus.Place(&s), s.Version); err != nil && s.Name == bus.ServiceName(control.Service) {
+			return err
+		}
+	}
+	return nil
 }
 
 // openMerger makes this process's merger.

@@ -215,14 +215,9 @@ func (n *Node) Durability() bus.Durability { return n.durability }
 // the node serves, and again when it serves other apps. An error is why a service ended.
 func (n *Node) Run(ctx context.Context, ready func(plans []*siddhiql.Plan)) error {
 	defer n.seen.serving.Store(false)
-	compared := start(func(ctx context.Context) error {
-		n.compareVersions(ctx)
-		return nil
-	})
-	defer func() { _ = compared.stop() }() // it never fails
 	var checkpoints, recoveries part
 	if n.checkpoint != nil {
-		checkpoints = start(n.checkpoint.Run)
+		checkpoints = start(n.runCheckpointer)
 	}
 	if n.recovery != nil {
 		recoveries = start(n.recovery.Run)

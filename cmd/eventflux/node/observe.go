@@ -16,7 +16,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"go.opentelemetry.io/otel/attribute"
 
-	"eventflux/shared/bus"
 	"eventflux/shared/metric"
 	"eventflux/shared/obs"
 )
@@ -174,22 +173,6 @@ func (o *observed) close(ctx context.Context, log *slog.Logger) {
 	}
 	if o.server != nil {
 		_ = o.server.Close() // there is nobody left to be told
-	}
-}
-
-// compareVersions says which other versions are in the cluster when this process begins:
-// other services ask seldom, and only then are heard of. Checkpointers look, whom all
-// services may answer.
-func (n *Node) compareVersions(ctx context.Context) {
-	if n.server != nil || !n.runs("checkpointer") {
-		return
-	}
-	found, err := bus.Services(ctx, n.control.Conn)
-	if err != nil {
-		return // what keeps them from answering is said elsewhere
-	}
-	for _, s := range found {
-		_ = n.self.Meet(bus.Place(&s), s.Version) // it is in the log
 	}
 }
 
