@@ -188,13 +188,14 @@ func (m *maker) password() string {
 }
 
 // acl lets one user do what the store does with its own keys (docs/formats/store.md),
-// and nobody else anything. Redis keeps only the password's hash.
+// and nobody else anything. Redis keeps only the password's hash. Nobody can be the user
+// default, whose rights Redis asks for when it reads transactions back from its own log.
 func acl(password string) string {
 	sum := sha256.Sum256([]byte(password))
-	return "user default off\n" +
+	return "user default off ~* &* +@all\n" +
 		"user eventflux on #" + hex.EncodeToString(sum[:]) + " resetchannels ~eventflux:*" +
 		" +eval +evalsha +script|load +hset +hmget +hget +get +set +setnx +exists +unlink +pexpire +pttl +persist" +
-		" +time +scan +wait +info +config|get +ping +hello +client|setname +command\n"
+		" +time +scan +wait +info +config|get +ping +hello +client|setname +acl|dryrun +command\n"
 }
 
 // certificate makes one, for a process that is called name, and gives it the
