@@ -238,7 +238,7 @@ func (j *job) publish() {
 // job is of.
 func (s *Service) job(ctx context.Context, r micro.Request) error {
 	request := &JobRequest{}
-	if err := parse(r.Data(), request); err != nil {
+	if err := control.Parse(r.Data(), request); err != nil {
 		return err
 	}
 	owner, number, _ := strings.Cut(request.Job, "-")

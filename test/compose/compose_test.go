@@ -110,10 +110,12 @@ func (s *stack) localImages() {
 	golang := filepath.Join(s.dir, "golang")
 	s.copyTree(strings.TrimSpace(s.run("go", "env", "GOROOT")), filepath.Join(golang, "usr/local/go"))
 	modules := filepath.Join(s.dir, "modules")
-	s.run("env", "GOMODCACHE="+modules, "GOFLAGS=-modcacherw", "go", "mod", "download")
+	here := strings.Fields(s.run("go", "env", "GOMODCACHE", "GOPROXY"))
+	s.run("env", "GOMODCACHE="+modules, "GOPROXY=file://"+here[0]+"/cache/download,"+here[1], "GOFLAGS=-modcacherw", "go", "mod", "download")
 	s.copyTree(filepath.Join(modules, "cache/download"), filepath.Join(golang, "modules"))
+	s.must(os.MkdirAll(filepath.Join(golang, "tmp"), 0o777))
 	s.image("eventflux-base-go", golang, `
-ENV PATH=/usr/local/go/bin:/usr/bin:/bin GOPROXY=file:///modules GOSUMDB=off
+ENV PATH=/usr/local/go/bin:/usr/bin:/bin GOPATH=/go GOPROXY=file:///modules GOSUMDB=off
 `, "sh", "mkdir")
 	nats := filepath.Join(s.dir, "nats")
 	s.must(os.MkdirAll(filepath.Join(nats, "usr/local/bin"), 0o755))

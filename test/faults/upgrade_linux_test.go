@@ -23,6 +23,7 @@ import (
 
 	"eventflux/services/checkpointer"
 	"eventflux/services/checkpointer/consensus"
+	"eventflux/test/program"
 )
 
 const (
@@ -40,11 +41,11 @@ func built(t *testing.T, release string) string {
 	defer building.Unlock()
 	file := binary + "-" + release
 	if _, err := os.Stat(file); err != nil {
-		overlay := ""
+		flags := append(buildFlags(), "-ldflags", "-X main.release="+release)
 		if release == later {
-			overlay = withLaterFields(t)
+			flags = append(flags, "-overlay", withLaterFields(t))
 		}
-		must(t, compile(file, release, overlay))
+		must(t, program.Build(file, flags...))
 	}
 	return file
 }

@@ -53,9 +53,12 @@ func (n *Node) newProcessor(ctx context.Context) (*processor.Service, error) {
 		WAL: n.walLimits(), Out: bus.StreamLimits{Replicas: n.cfg.NATS.Replicas}, Version: n.self.Version,
 		Control: n.control, Store: n.store, Compression: choice,
 		FullEvery: n.cfg.Checkpoint.FullEvery, Workers: n.cfg.Recovery.Workers,
-		Tracer:   n.seen.exporter.Tracer(),
-		Metadata: map[string]string{"processor": id, "durability": n.durability.String(), "guarantee": n.durability.Guarantee(), "nats": n.natsKind()},
-		Log:      n.log,
+		Tracer: n.seen.exporter.Tracer(),
+		Metadata: map[string]string{
+			"processor": id, "durability": n.durability.String(), "guarantee": n.durability.Guarantee(), "nats": n.natsKind(),
+			"dedup_window": n.cfg.Dedup.Window.String(),
+		},
+		Log: n.log,
 	})
 }
 
