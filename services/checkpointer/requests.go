@@ -246,6 +246,8 @@ func (s *Service) prepare(ctx context.Context, l *leader, r *control.PreparedReq
 	if what := part.Wrong(); what != "" {
 		return nil, failure(control.CodeInvalid, "partition %d of epoch %d: %s", part.Partition, r.Epoch, what)
 	}
+	ctx, done := l.waits.begin(ctx, waitKey{control.VerbPrepared, slot{r.App, part.Partition}})
+	defer done()
 	answer, err := l.ask(ctx, r.App, message{kind: msgPrepared, epoch: r.Epoch, part: part})
 	if err != nil {
 		return nil, err
@@ -257,6 +259,39 @@ func (s *Service) prepare(ctx context.Context, l *leader, r *control.PreparedReq
 		}
 	}
 	return &answer, nil
+}
+
+// waits are the requests of tasks that wait for the end of an epoch, one of each task. A
+// task asks again while it waits, as it cannot know whether whom it has asked is still
+// there: the new request takes the place of the one before, which is told to try again.
+// Else they would leave no room for heartbeats.
+type waits struct {
+	mu sync.Mutex
+	of map[waitKey]*context.CancelFunc
+}
+
+type waitKey struct {
+	verb string
+	of   slot
+}
+
+// begin ends the request before. The caller calls what it returns when it has an answer.
+func (w *waits) begin(ctx context.Context, key waitKey) (context.Context, func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if before := w.of[key]; before != nil {
+		(*before)()
+	}
+	w.of[key] = &cancel
+	return ctx, func() {
+		cancel()
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		if w.of[key] == &cancel {
+			delete(w.of, key)
+		}
+	}
 }
 
 // decided returns the outcome of an epoch if it is known, or why a task has no say in it.
