@@ -29,6 +29,8 @@ type Config struct {
 	// RetentionSpan, with the log behind them.
 	RetentionCheckpoints int
 	RetentionSpan        time.Duration
+	// DedupWindow is that of apps that are deployed from now on.
+	DedupWindow time.Duration
 	// Replicas is how many copies the cluster's bucket has; 0 is 1.
 	Replicas int
 	// Grace is how long an object that nothing refers to is left alone, and for how long
@@ -65,6 +67,9 @@ func (c *Config) check() error {
 	}
 	if c.Interval <= 0 || c.Timeout <= 0 {
 		errs = append(errs, fmt.Errorf("checkpoint.interval is %s and checkpoint.timeout %s, both must be positive", c.Interval, c.Timeout))
+	}
+	if c.DedupWindow < time.Millisecond {
+		errs = append(errs, fmt.Errorf("dedup.window is %s, want 1ms or more", c.DedupWindow))
 	}
 	if c.RetentionCheckpoints < 1 || c.RetentionSpan < 0 {
 		errs = append(errs, fmt.Errorf("retention.checkpoints is %d, want 1 or more, and retention.span %s, want 0 or more", c.RetentionCheckpoints, c.RetentionSpan))

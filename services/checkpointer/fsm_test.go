@@ -177,7 +177,7 @@ func everyKind() []*command {
 	deploy := func(app string) *command {
 		return &command{
 			Kind: kindDeploy, App: app, Time: at(0), Epoch: 3, Term: 2,
-			Deploy: &control.App{Name: app, Plan: "1f", Partitions: 2, Text: "define stream S (v long); from S insert into Out;", First: 2},
+			Deploy: &control.App{Name: app, Plan: "1f", Partitions: 2, Text: "define stream S (v long); from S insert into Out;", DedupWindow: 120_000, First: 2},
 		}
 	}
 	commit := func(epoch state.Epoch, generation checkpoint.Generation) *command {

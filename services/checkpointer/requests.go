@@ -131,7 +131,7 @@ func (s *Service) deploy(ctx context.Context, l *leader, r *control.DeployReques
 	if err != nil {
 		return nil, failure(control.CodeUnavailable, "ask the store for older checkpoints of app %s: %v", plan.Name, err)
 	}
-	app := &control.App{Name: plan.Name, Plan: plan.Digest, Partitions: uint32(plan.Partitions), Text: r.Text}
+	app := &control.App{Name: plan.Name, Plan: plan.Digest, Partitions: uint32(plan.Partitions), Text: r.Text, DedupWindow: s.cfg.DedupWindow.Milliseconds()}
 	app.First, err = s.firstGeneration(ctx, head)
 	if errors.Is(err, checkpoint.ErrVersion) {
 		return nil, failure(control.CodeInvalid, "the store has checkpoints of app %s, and this version cannot tell where they end: %v", plan.Name, err)
@@ -142,6 +142,10 @@ func (s *Service) deploy(ctx context.Context, l *leader, r *control.DeployReques
 	// Epochs go on where the store has them, should the app have been there before.
 	if _, err := l.propose(ctx, &command{Kind: kindDeploy, App: app.Name, Deploy: app, Time: s.cfg.Now(), Epoch: state.Epoch(head.Epoch), Term: checkpoint.Term(head.Term)}); err != nil {
 		return nil, err
+	}
+	if has := s.cfg.FSM.app(app.Name); has != nil && has.DedupWindow != app.DedupWindow {
+		s.cfg.Log.Warn("the app keeps the dedup.window that it was deployed with", "app", app.Name,
+			"has", time.Duration(has.DedupWindow)*time.Millisecond, "configured", s.cfg.DedupWindow)
 	}
 	if err := l.project(ctx); err != nil {
 		return nil, err

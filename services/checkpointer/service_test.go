@@ -70,7 +70,7 @@ func newRig(t *testing.T) *rig {
 	must(t, err)
 	t.Cleanup(func() { must(t, node.Close(context.Background())) })
 	r.s, err = New(Config{
-		Conn: r.nc, Store: r.put, Raft: node, FSM: r.fsm, Interval: time.Hour, Timeout: time.Minute,
+		Conn: r.nc, Store: r.put, Raft: node, FSM: r.fsm, Interval: time.Hour, Timeout: time.Minute, DedupWindow: time.Minute,
 		RetentionCheckpoints: 3, Self: &control.Self{Version: thisVersion}, Log: quiet,
 	})
 	must(t, err)

@@ -99,12 +99,11 @@ func (t *task) checkRetained(ctx context.Context, ref control.CheckpointRef) err
 
 // begin makes the task with an empty memory.
 func (t *task) begin(attached control.Attached) (err error) {
-	cfg := &t.service.cfg
-	if t.core, err = engine.NewTask(t.plan, t.partition, cfg.DedupWindow.Milliseconds()); err != nil {
+	if t.core, err = engine.NewTask(t.plan, t.partition, t.window); err != nil {
 		return err
 	}
 	t.saver = nil
-	if cfg.Control != nil {
+	if t.service.cfg.Control != nil {
 		t.saver = newSaver(t, attached, engine.Registry(t.core.Components()))
 	}
 	return nil

@@ -16,7 +16,6 @@ import (
 
 	"eventflux/shared/control"
 	"eventflux/shared/obs"
-	"eventflux/shared/siddhiql"
 	"eventflux/shared/trace"
 )
 
@@ -122,7 +121,7 @@ func (s *Service) Run(ctx context.Context) error {
 func (s *Service) runAll(ctx context.Context) {
 	for _, plan := range s.cfg.Apps {
 		for p := range uint32(plan.Partitions) {
-			s.start(ctx, plan, control.Assigned{App: plan.Name, Partition: p})
+			s.start(ctx, app{plan, s.cfg.DedupWindow.Milliseconds()}, control.Assigned{App: plan.Name, Partition: p})
 		}
 	}
 	select {
@@ -131,9 +130,9 @@ func (s *Service) runAll(ctx context.Context) {
 	}
 }
 
-func (s *Service) start(ctx context.Context, plan *siddhiql.Plan, as control.Assigned) {
+func (s *Service) start(ctx context.Context, a app, as control.Assigned) {
 	ctx, cancel := context.WithCancel(ctx)
-	t := &assignedTask{task: newTask(s, plan, as.Partition), as: as, cancel: cancel, ended: make(chan struct{})}
+	t := &assignedTask{task: newTask(s, a, as.Partition), as: as, cancel: cancel, ended: make(chan struct{})}
 	if as.Standby {
 		t.standby = newStandby()
 		t.promote = t.standby.promote

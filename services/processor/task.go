@@ -29,6 +29,7 @@ type task struct {
 	nc        *nats.Conn
 	plan      *siddhiql.Plan
 	partition uint32
+	window    int64  // for which message ids are remembered, ms
 	owner     string // this incarnation, for people who read fences
 	log       *slog.Logger
 	status    status
@@ -55,10 +56,10 @@ type task struct {
 	progress   *progress
 }
 
-func newTask(s *Service, plan *siddhiql.Plan, partition uint32) *task {
+func newTask(s *Service, a app, partition uint32) *task {
 	t := &task{
-		service: s, nc: s.cfg.Conn, plan: plan, partition: partition, owner: nuid.Next(),
-		log: s.cfg.Log.With("app", plan.Name, "partition", partition),
+		service: s, nc: s.cfg.Conn, plan: a.plan, window: a.window, partition: partition, owner: nuid.Next(),
+		log: s.cfg.Log.With("app", a.plan.Name, "partition", partition),
 	}
 	t.status.changed = s.tell
 	t.status.set(stateStarting, nil)

@@ -94,7 +94,7 @@ func newRig(t testing.TB, o options) *rig {
 		leader = o.store
 	}
 	service, err := checkpointer.New(checkpointer.Config{
-		Conn: r.nc, Store: leader, Raft: raft, FSM: fsm, Interval: time.Hour, Timeout: time.Minute,
+		Conn: r.nc, Store: leader, Raft: raft, FSM: fsm, Interval: time.Hour, Timeout: time.Minute, DedupWindow: time.Minute,
 		RetentionCheckpoints: o.retain, RetentionSpan: time.Microsecond, Grace: o.grace, Self: self, Log: quiet, Now: o.now,
 	})
 	must(t, err)

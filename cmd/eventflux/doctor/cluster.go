@@ -66,25 +66,6 @@ func grouped(by map[string][]string) string {
 	return strings.Join(list, ", ")
 }
 
-// checkDedup asks whether all who apply a log forget message ids at the same event: ids are
-// state. A version that does not tell its window is passed over.
-func (p *patient) checkDedup(_ context.Context, r *report) {
-	by := map[string][]string{}
-	for _, s := range p.services {
-		if window := s.Metadata["dedup_window"]; window != "" {
-			by[window] = append(by[window], strings.TrimPrefix(s.Name, "eventflux-"))
-		}
-	}
-	switch windows := slices.Sorted(maps.Keys(by)); len(windows) {
-	case 0:
-	case 1:
-		r.fine("dedup.window", "is %s at all processors and recovery services", windows[0])
-	default:
-		r.add(Error, "dedup.window", "set it to one value at all processors and recovery services, restart them, and eventflux checkpoint trigger each app",
-			"it differs: %s. A task that is taken over, or rebuilt, drops other repetitions than it did, so its results and state are others", grouped(by))
-	}
-}
-
 func (p *patient) checkLeader(_ context.Context, r *report) {
 	if p.count("checkpointer") == 0 {
 		return // checkServices says so

@@ -194,7 +194,7 @@ func TestNothingIsWrong(t *testing.T) {
 		}
 	}
 	for _, name := range []string{
-		"server", "sync", "subscribers", "services", "versions", "dedup", "leader", "tasks", "streams",
+		"server", "sync", "subscribers", "services", "versions", "leader", "tasks", "streams",
 		"replicas", "checkpoints", "logs", "ingest", "clocks", "store",
 	} {
 		if !checks[name] {
@@ -343,10 +343,6 @@ func TestFaults(t *testing.T) {
 		"another major version": {
 			fault: func(w *ward) { w.announce("ingest", "2.0.0", nil, nil) },
 			check: "versions", severity: doctor.Error, meaning: "2.0.0",
-		},
-		"dedup.window of recovery is another one": {
-			fault: func(w *ward) { w.announce("recovery", "1.2.3", map[string]string{"dedup_window": "1h0m0s"}, nil) },
-			check: "dedup", severity: doctor.Error, meaning: "it differs: 1h0m0s (recovery), 2m0s (processor, recovery)",
 		},
 		"clock is ahead": {
 			fault: func(w *ward) {

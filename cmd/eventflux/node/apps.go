@@ -50,14 +50,13 @@ func (n *Node) newProcessor(ctx context.Context) (*processor.Service, error) {
 		return nil, err
 	}
 	return processor.New(processor.Config{
-		Conn: nc, ID: id, BatchMessagesMax: batch, DedupWindow: n.cfg.Dedup.Window,
+		Conn: nc, ID: id, BatchMessagesMax: batch,
 		WAL: n.walLimits(), Out: bus.StreamLimits{Replicas: n.cfg.NATS.Replicas}, Version: n.self.Version,
 		Control: n.control, Store: n.store, Compression: choice,
 		FullEvery: n.cfg.Checkpoint.FullEvery, Workers: n.cfg.Recovery.Workers,
 		Tracer: n.seen.exporter.Tracer(),
 		Metadata: map[string]string{
 			"processor": id, "durability": n.durability.String(), "guarantee": n.durability.Guarantee(), "nats": n.natsKind(),
-			"dedup_window": n.cfg.Dedup.Window.String(),
 		},
 		Log: n.log,
 	})
