@@ -28,3 +28,16 @@ type Source interface {
 	// Bytes estimates the memory that the entries take.
 	Bytes() int64
 }
+
+// Freezer is a Source of so many entries that to show those that changed takes long.
+type Freezer interface {
+	Source
+	// Freeze has the entries that Changed would list told as they are now: by Thaw, or by
+	// the source itself just before one of them changes. It costs no time for them. An
+	// entry may be told to be gone, and to be there as well: then it is there. What is
+	// told belongs to the callee during the call only. Nothing is frozen before.
+	Freeze(tell func(key, value []byte, there bool))
+	// Thaw tells about n of them, and reports whether some are left. Until none is, nobody
+	// calls Changed, Reset or Put.
+	Thaw(n int) bool
+}
