@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -132,9 +131,7 @@ func checkAsJSON(w io.Writer, files []string) error {
 		failed = append(failed, file)
 		list = append(list, checkedFile{File: file, Errors: problems(err)})
 	}
-	enc := json.NewEncoder(w)
-	enc.SetIndent("", "  ")
-	if err := enc.Encode(list); err != nil {
+	if err := printJSON(w, list); err != nil {
 		return err
 	}
 	if len(failed) > 0 {

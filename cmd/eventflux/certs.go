@@ -20,7 +20,8 @@ func newCertsCommand() *cobra.Command {
 		Short: "Make keys and certificates for a cluster",
 		Long: `Makes an authority for development and what it signs, in a folder for each process:
 
-  nats-N          certificate of a NATS server, and keys.conf with all users' public keys
+  nats-N          certificate of a NATS server, keys.conf with all users' public keys, and
+                  servers.conf with those of the servers, which let in no others as one
   checkpointer-N  certificate of a Raft member (its raft.id), nkey, the store's password
   ingest, processor, merger, recovery, operator, publisher, subscriber, reader
                   nkey of the user, and the store's password where it is needed

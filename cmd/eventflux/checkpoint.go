@@ -1,71 +1,17 @@
 package main
 
 import (
-	"context"
-	"encoding/json"
 	"fmt"
 	"io"
-	"strings"
 	"text/tabwriter"
 	"time"
 
-	"github.com/nats-io/nats.go"
 	"github.com/spf13/cobra"
 
+	"eventflux/services/recovery"
 	"eventflux/shared/checkpoint"
 	"eventflux/shared/control"
-	"eventflux/shared/state"
 )
-
-// asking is what the commands that ask the checkpointer have in common.
-type asking struct {
-	server  endpoint
-	wait    time.Duration
-	timeout time.Duration
-	json    bool
-}
-
-// add adds the flags. timeout is how long the answer may take by default.
-func (a *asking) add(cmd *cobra.Command, timeout time.Duration) *cobra.Command {
-	addServerFlags(cmd.Flags(), &a.server, &a.wait)
-	cmd.Flags().DurationVar(&a.timeout, "timeout", timeout, "how long to wait for the answer")
-	cmd.Flags().BoolVar(&a.json, "json", false, "print JSON")
-	return cmd
-}
-
-// ask sends a request and prints the answer: as JSON, or as print does.
-func ask[T any](cmd *cobra.Command, a *asking, verb string, request any, print func(io.Writer, *T)) (*T, error) {
-	ctx, stop := interruptible(cmd)
-	defer stop()
-	nc, err := connect(ctx, a.server, a.wait)
-	if err != nil {
-		return nil, err
-	}
-	defer nc.Close()
-	answer, err := request1[T](ctx, nc, a.timeout, verb, request)
-	if err != nil {
-		return nil, err
-	}
-	if !a.json {
-		print(cmd.OutOrStdout(), answer)
-		return answer, nil
-	}
-	enc := json.NewEncoder(cmd.OutOrStdout())
-	enc.SetIndent("", "  ")
-	return answer, enc.Encode(answer)
-}
-
-func request1[T any](ctx context.Context, nc *nats.Conn, timeout time.Duration, verb string, request any) (*T, error) {
-	ctx, cancel := context.WithTimeout(ctx, timeout)
-	defer cancel()
-	answer := new(T)
-	client := &control.Client{Conn: nc}
-	service := control.Service
-	if of, what, ok := strings.Cut(verb, "."); ok { // not the checkpointer's
-		service, verb = of, what
-	}
-	return answer, client.Ask(ctx, service, verb, request, answer)
-}
 
 func newCheckpointCommand() *cobra.Command {
 	return newGroup("checkpoint", "Work with the checkpoints of an app",
@@ -98,24 +44,11 @@ func printCheckpoints(w io.Writer, l *control.CheckpointList) {
 	_ = t.Flush()
 }
 
-// bytesText writes a number of bytes for a person.
-func bytesText(n int64) string {
-	switch {
-	case n < 1<<10:
-		return fmt.Sprintf("%d B", n)
-	case n < 1<<20:
-		return fmt.Sprintf("%.1f KiB", float64(n)/(1<<10))
-	case n < 1<<30:
-		return fmt.Sprintf("%.1f MiB", float64(n)/(1<<20))
-	}
-	return fmt.Sprintf("%.1f GiB", float64(n)/(1<<30))
-}
-
 func newCheckpointShowCommand() *cobra.Command {
 	var a asking
 	return a.add(&cobra.Command{
 		Use: "show APP [EPOCH]", Short: "Show what is in a checkpoint, by default the newest",
-		Args: oneOrTwoArgs("APP", "EPOCH"),
+		Args: upToArgs(1, "APP", "EPOCH"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			request, err := checkpointRequest(args)
 			if err != nil {
@@ -180,7 +113,7 @@ the digest of each component, and names all damage. By default the newest checkp
 
 With --full it also proves that the checkpoint is what the log gives: it replays the log
 from the checkpoint before, and compares every component.`,
-		Args: oneOrTwoArgs("APP", "EPOCH"),
+		Args: upToArgs(1, "APP", "EPOCH"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			request, err := checkpointRequest(args)
 			if err != nil {
@@ -210,6 +143,40 @@ func printVerified(w io.Writer, r *control.VerifyReport) {
 	}
 }
 
+// verifyFull proves a checkpoint, and prints what was found.
+func verifyFull(cmd *cobra.Command, a *asking, r control.CheckpointRequest) error {
+	var report recovery.VerifyReport
+	request := recovery.VerifyRequest{App: r.App, Epoch: r.Epoch, Level: recovery.VerifyFull}
+	_, err := runJob(cmd, a, recovery.VerbVerify, &request.App, &request, &report)
+	if err != nil {
+		return err
+	}
+	if err := a.show(cmd, &report, func(w io.Writer) { printProof(w, &report) }); err != nil {
+		return err
+	}
+	if !report.Sound {
+		return fmt.Errorf("checkpoint %d is not what it should be; the one before can be recovered to (eventflux checkpoint ls %s)", report.Epoch, report.App)
+	}
+	return nil
+}
+
+func printProof(w io.Writer, r *recovery.VerifyReport) {
+	for _, p := range r.Problems {
+		fmt.Fprintf(w, "partition %d: %s%s: %s\n", p.Partition, p.Component, p.Object, p.What)
+		if p.Key != "" {
+			fmt.Fprintf(w, "  first entry that differs: %s %s\n", p.Key, p.Item)
+		}
+	}
+	switch {
+	case r.Proved && r.From > 0:
+		fmt.Fprintf(w, "checkpoint %d of %s is proved: checkpoint %d and the %d events behind it give the same state, to the byte\n", r.Epoch, r.App, r.From, r.Events)
+	case r.Proved:
+		fmt.Fprintf(w, "checkpoint %d of %s is proved: all of its log, %d events, gives the same state, to the byte\n", r.Epoch, r.App, r.Events)
+	case r.Sound:
+		fmt.Fprintf(w, "checkpoint %d of %s is sound, but cannot be proved: %s\n", r.Epoch, r.App, r.Unproved)
+	}
+}
+
 func newCheckpointChainCommand() *cobra.Command {
 	var a asking
 	return a.add(&cobra.Command{
@@ -221,7 +188,7 @@ it reads all state. DUE is why the merger merges a chain by itself.`,
 		Example: `  eventflux checkpoint chain Flights`,
 		Args:    exactArgs("APP"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			_, err := ask(cmd, &a, control.MergerService+"."+control.VerbChains, control.AppRequest{App: args[0]}, printChains)
+			_, err := askService(cmd, &a, control.MergerService, control.VerbChains, nil, control.AppRequest{App: args[0]}, printChains)
 			return err
 		},
 	}, 10*time.Minute)
@@ -236,47 +203,4 @@ func printChains(w io.Writer, r *control.ChainReport) {
 			bytesText(c.DeltaBytes), bytesText(c.Stored), bytesText(c.MergedStored), bytesText(c.Saved), c.Due)
 	}
 	_ = t.Flush()
-}
-
-func checkpointRequest(args []string) (control.CheckpointRequest, error) {
-	r := control.CheckpointRequest{App: args[0]}
-	if len(args) == 2 {
-		var epoch uint64
-		if _, err := fmt.Sscanf(args[1], "%d", &epoch); err != nil || epoch == 0 {
-			return r, usagef("%q is no epoch; eventflux checkpoint ls %s lists them", args[1], args[0])
-		}
-		r.Epoch = state.Epoch(epoch)
-	}
-	return r, nil
-}
-
-// oneOrTwoArgs is exactArgs where the second may be left out.
-func oneOrTwoArgs(first, second string) cobra.PositionalArgs {
-	return func(_ *cobra.Command, args []string) error {
-		if len(args) == 0 || len(args) > 2 {
-			return fmt.Errorf("needs %s, and takes %s; the number of arguments is %d", first, second, len(args))
-		}
-		return nil
-	}
-}
-
-func newStateCommand() *cobra.Command {
-	return newGroup("state", "Look at the state of an app", newStateListCommand(), newStateGetCommand())
-}
-
-func newStateListCommand() *cobra.Command {
-	var a asking
-	return a.add(&cobra.Command{
-		Use: "ls APP", Short: "List the components of an app and their sizes, as of the newest checkpoint",
-		Args: exactArgs("APP"),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			_, err := ask(cmd, &a, control.VerbCheckpoint, control.CheckpointRequest{App: args[0]}, func(w io.Writer, m *checkpoint.Manifest) {
-				for i := range m.Partitions {
-					fmt.Fprintf(w, "partition %d as of checkpoint %d\n", i, m.Epoch)
-					printComponents(w, &m.Partitions[i])
-				}
-			})
-			return err
-		},
-	}, 10*time.Second)
 }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"os"
 
 	"github.com/spf13/cobra"
@@ -31,9 +30,7 @@ configuration file itself.`,
 			if !asJSON {
 				return c.WriteYAML(cmd.OutOrStdout())
 			}
-			enc := json.NewEncoder(cmd.OutOrStdout())
-			enc.SetIndent("", "  ")
-			return enc.Encode(c.Settings())
+			return printJSON(cmd.OutOrStdout(), c.Settings())
 		},
 	}
 	config.AddFlags(cmd.Flags())

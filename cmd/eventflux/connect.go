@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"eventflux/shared/bus"
@@ -32,6 +33,18 @@ func addServerFlag(f *pflag.FlagSet, s *endpoint, wait *time.Duration) {
 	s.flags = f
 	f.StringVar(&s.url, "server", "", "NATS server (default that of nats.url, or "+nats.DefaultURL+")")
 	f.DurationVar(wait, "wait", 0, "how long to wait for the server to come up")
+}
+
+// connected calls work with a connection, until the command is interrupted.
+func connected(cmd *cobra.Command, s endpoint, wait time.Duration, work func(context.Context, *nats.Conn) error) error {
+	ctx, stop := interruptible(cmd)
+	defer stop()
+	nc, err := connect(ctx, s, wait)
+	if err != nil {
+		return err
+	}
+	defer nc.Close()
+	return work(ctx, nc)
 }
 
 // connect connects as a client that stays connected while it can. It tries for as

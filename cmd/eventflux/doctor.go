@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"text/tabwriter"
@@ -36,14 +35,9 @@ Exit code 1 means that there is an error: a promise is broken, or about to be.`,
 			if err != nil {
 				return err
 			}
-			ctx, stop := interruptible(cmd)
-			defer stop()
-			nc, err := connect(ctx, server, wait)
-			if err != nil {
-				return err
-			}
-			defer nc.Close()
-			return examine(ctx, cmd, nc, cfg, timeout, asJSON)
+			return connected(cmd, server, wait, func(ctx context.Context, nc *nats.Conn) error {
+				return examine(ctx, cmd, nc, cfg, timeout, asJSON)
+			})
 		},
 	}
 	config.AddFlags(cmd.Flags())
@@ -61,9 +55,7 @@ func examine(ctx context.Context, cmd *cobra.Command, nc *nats.Conn, cfg *config
 		return fmt.Errorf("examine: %w", err)
 	}
 	if asJSON {
-		enc := json.NewEncoder(cmd.OutOrStdout())
-		enc.SetIndent("", "  ")
-		if err := enc.Encode(map[string]any{"findings": findings}); err != nil {
+		if err := printJSON(cmd.OutOrStdout(), map[string]any{"findings": findings}); err != nil {
 			return err
 		}
 	} else if err := printFindings(cmd.OutOrStdout(), findings); err != nil {

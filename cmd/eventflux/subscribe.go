@@ -23,14 +23,9 @@ in the JetStream stream EFO_<app>_<partition>.`,
 		Example: `  eventflux subscribe 'out.Flights.>'`,
 		Args:    exactArgs("SUBJECT"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			ctx, stop := interruptible(cmd)
-			defer stop()
-			nc, err := connect(ctx, server, wait)
-			if err != nil {
-				return err
-			}
-			defer nc.Close()
-			return printMessages(ctx, cmd, nc, args[0], count)
+			return connected(cmd, server, wait, func(ctx context.Context, nc *nats.Conn) error {
+				return printMessages(ctx, cmd, nc, args[0], count)
+			})
 		},
 	}
 	f := cmd.Flags()

@@ -137,7 +137,8 @@ func (c *coordinator) step(m message) []effect {
 	case msgTrigger:
 		return c.trigger(m)
 	case msgAttached:
-		c.owned[m.place] = m.number
+		// Assignments only grow. What is said of two may come in another order.
+		c.owned[m.place] = max(c.owned[m.place], m.number)
 		return nil
 	case msgPause:
 		return c.standStill(m)
@@ -278,8 +279,10 @@ func (c *coordinator) whenOpened(m message) []effect {
 }
 
 func (c *coordinator) whenPrepared(m message) []effect {
-	if c.phase == idle || c.phase == opening || c.phase == looking {
+	switch c.phase {
+	case idle, opening, looking, paused:
 		return c.stale(m)
+	case collecting, storing, committing, aborting:
 	}
 	c.waiting = append(c.waiting, m.answer)
 	if c.phase != collecting || c.owned[m.part.Partition] != m.part.Assignment {

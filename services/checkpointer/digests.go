@@ -13,6 +13,8 @@ import (
 func (s *Service) digests(ctx context.Context, l *leader, r *control.DigestsRequest) (any, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.cfg.Timeout)
 	defer cancel()
+	ctx, done := l.waits.begin(ctx, waitKey{control.VerbDigests, slot{r.App, r.Partition}})
+	defer done()
 	answer := control.DigestsAnswer{Different: []string{}}
 	for {
 		a, err := s.known(r.App)

@@ -87,9 +87,9 @@ func (l *leader) act(ctx context.Context, app string, e effect) message {
 		}
 		return message{kind: msgStored, reason: text(err), gone: errors.Is(err, errGone) || errors.Is(err, checkpoint.ErrCorrupt)}
 	case doCommit:
-		return l.until(ctx, msgCommitted, func() error { return l.commit(ctx, app, e.epoch) })
+		return l.until(ctx, app, msgCommitted, func() error { return l.commit(ctx, app, e.epoch) })
 	case doAbort:
-		return l.until(ctx, msgAborted, func() error {
+		return l.until(ctx, app, msgAborted, func() error {
 			faultpoint.Reach(faultpoint.AbortBefore)
 			_, err := l.propose(ctx, &command{Kind: kindAbort, App: app, Epoch: e.epoch, Reason: e.reason})
 			faultpoint.Reach(faultpoint.AbortDone)
@@ -108,12 +108,16 @@ func text(err error) string {
 	return err.Error()
 }
 
-// until repeats what has to be done while this process leads. Raft's refusals are final.
-func (l *leader) until(ctx context.Context, kind string, do func() error) message {
+// until repeats what has to be done while this process leads and the app is there. Raft's
+// refusals are final. The message has no kind if there is nothing to be done any more.
+func (l *leader) until(ctx context.Context, app, kind string, do func() error) message {
 	for {
 		err := do()
 		if err == nil {
 			return message{kind: kind}
+		}
+		if l.s.cfg.FSM.gone(app) {
+			return message{}
 		}
 		var no *control.Error
 		if errors.As(err, &no) || errors.Is(err, consensus.ErrNotLeader) {
@@ -305,12 +309,27 @@ func (l *leader) storeManifest(ctx context.Context, app string, e effect) error 
 		return err
 	}
 	faultpoint.Reach(faultpoint.ManifestBefore)
-	err = l.s.cfg.Store.Commit(ctx, store.Commit{
+	err = l.commitToStore(ctx, store.Commit{
 		App: app, Term: uint64(l.termOf(app)), Epoch: uint64(e.epoch), Name: checkpoint.ManifestName(app, e.epoch),
 		Manifest: data, Objects: objects,
 	})
 	faultpoint.Reach(faultpoint.ManifestDone)
 	return err
+}
+
+// commitToStore puts a manifest into the store. That of an app which was removed meanwhile
+// goes again: what was there when it was removed is gone, and sweeps take the manifest of
+// an app that is not deployed for one that a lost cluster has left.
+func (l *leader) commitToStore(ctx context.Context, c store.Commit) error {
+	err := l.s.cfg.Store.Commit(ctx, c)
+	if err == nil && l.s.cfg.FSM.gone(c.App) {
+		return errors.Join(removed(c.App), l.s.cfg.Store.Delete(ctx, c.Name, time.Time{}))
+	}
+	return err
+}
+
+func removed(app string) error {
+	return failure(control.CodeNotFound, "app %q was removed", app)
 }
 
 // commit makes the checkpoint exist: it commits the manifest that is in the store.

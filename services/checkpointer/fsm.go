@@ -35,6 +35,11 @@ var _ raft.FSM = (*FSM)(nil)
 type machine struct {
 	Format int                  `json:"format"`
 	Apps   map[string]*appState `json:"apps"`
+	// Removed is the largest generation of any app that was removed. Apps that are deployed
+	// later begin behind it, so that no place of a result is there twice, should one of them
+	// have the name of a removed one. It is one number, and not one for each name, because
+	// names come and go for years.
+	Removed checkpoint.Generation `json:"removed_generation,omitempty"`
 }
 
 const machineFormat = 1
@@ -160,7 +165,7 @@ func (f *FSM) Apply(log *raft.Log) any {
 	case kindDeploy:
 		return f.data.deploy(&c, log.Index)
 	case kindForget:
-		delete(f.data.Apps, c.App)
+		f.data.forget(c.App)
 		return nil
 	}
 	app := f.data.Apps[c.App]
@@ -207,10 +212,17 @@ func (m *machine) deploy(c *command, index uint64) any {
 		return nil
 	}
 	app := &appState{App: *c.Deploy, Tasks: map[uint32]control.Owner{}, Newest: c.Epoch, Decided: c.Epoch, TermBase: c.Term}
-	app.First = max(c.Deploy.First, 1)
+	app.First = max(c.Deploy.First, m.Removed+1)
 	app.Generation, app.Base, app.Deployed, app.Index = app.First, c.Epoch, c.Time, index
 	m.Apps[c.App] = app
 	return nil
+}
+
+func (m *machine) forget(app string) {
+	if a := m.Apps[app]; a != nil {
+		m.Removed = max(m.Removed, a.Generation)
+		delete(m.Apps, app)
+	}
 }
 
 // place says which processor is to run a partition. Whoever runs it now keeps its

@@ -41,6 +41,7 @@ type leader struct {
 	restores   chan restore
 	placing    chan struct{} // has a message when placements are to be looked at
 	removing   sync.Map      // apps that are being removed
+	waits      waits
 
 	wall     time.Time // when the leadership began, by the machine's clock
 	began    time.Time // and by the process's
@@ -73,7 +74,7 @@ func newLeader(s *Service, term uint64) *leader {
 		messages: make(chan loopMessage, 64), done: make(chan struct{}),
 		apps: map[string]*coordinator{}, answers: map[answerID]chan control.Outcome{},
 		processors: newProcessors(time.Now()), placing: make(chan struct{}, 1),
-		restores: make(chan restore),
+		restores: make(chan restore), waits: waits{of: map[waitKey]*context.CancelFunc{}},
 	}
 }
 

@@ -6,11 +6,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"time"
-
-	"github.com/nats-io/nats.go/jetstream"
 
 	"eventflux/services/checkpointer/consensus"
 	"eventflux/shared/bus"
@@ -170,7 +169,7 @@ func (s *Service) swap(ctx context.Context, l *leader, r *control.SwapRequest) (
 		return nil, err
 	}
 	faultpoint.Reach(faultpoint.SwapBefore)
-	err = s.cfg.Store.Commit(ctx, store.Commit{
+	err = l.commitToStore(ctx, store.Commit{
 		App: r.App, Term: uint64(l.termOf(r.App)), Epoch: uint64(r.Epoch), Name: name, Manifest: r.Manifest,
 		Objects: objects, Replaces: k.Manifest,
 	})
@@ -312,16 +311,23 @@ func (l *leader) projectSoon() {
 }
 
 // projectCheckpoints writes the newest checkpoint of each app into the bucket whenever
-// it has changed.
+// it has changed, and deletes those of apps that are gone.
 func (l *leader) projectCheckpoints(ctx context.Context) {
-	sent := map[string]uint64{}
+	var sent map[string]uint64 // index by key; nil as long as it is not known what is there
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-l.changed:
 		}
-		if err := l.projectNewest(ctx, sent); err != nil && ctx.Err() == nil {
+		var err error
+		if sent == nil {
+			sent, err = l.projectedBefore(ctx)
+		}
+		if err == nil {
+			err = l.projectNewest(ctx, sent)
+		}
+		if err != nil && ctx.Err() == nil {
 			l.log.Debug("write the newest checkpoints into the cluster's bucket; trying again", "bucket", bus.ClusterBucket, "err", err)
 			if !pauseFor(ctx, projectRetry) {
 				return
@@ -331,32 +337,58 @@ func (l *leader) projectCheckpoints(ctx context.Context) {
 	}
 }
 
+// projectedBefore returns the keys of the checkpoints that are in the bucket, of which it
+// is not known whether they are the newest.
+func (l *leader) projectedBefore(ctx context.Context) (map[string]uint64, error) {
+	ctx, cancel := context.WithTimeout(ctx, decideTimeout)
+	defer cancel()
+	bucket, err := l.bucket(ctx)
+	if err != nil {
+		return nil, err
+	}
+	keys, err := bucket.ListKeysFiltered(ctx, control.CheckpointKey("*"))
+	if err != nil {
+		return nil, err
+	}
+	sent := map[string]uint64{}
+	for key := range keys.Keys() {
+		sent[key] = 0
+	}
+	return sent, ctx.Err()
+}
+
 func (l *leader) projectNewest(ctx context.Context, sent map[string]uint64) error {
 	ctx, cancel := context.WithTimeout(ctx, decideTimeout)
 	defer cancel()
-	var bucket jetstream.KeyValue
+	bucket, err := l.s.js.KeyValue(ctx, bus.ClusterBucket)
+	if err != nil {
+		return err
+	}
+	gone := maps.Clone(sent)
 	for _, a := range l.s.cfg.FSM.apps() {
+		key := control.CheckpointKey(a.Name)
+		delete(gone, key)
 		if len(a.Committed) == 0 {
 			continue
 		}
 		k := &a.Committed[len(a.Committed)-1]
-		if sent[a.Name] == k.Index {
+		if sent[key] == k.Index {
 			continue
-		}
-		if bucket == nil {
-			var err error
-			if bucket, err = l.s.js.KeyValue(ctx, bus.ClusterBucket); err != nil {
-				return err
-			}
 		}
 		data, err := json.Marshal(control.ProjectedCheckpoint{App: a.Name, CheckpointRef: k.CheckpointRef, Index: k.Index})
 		if err == nil {
-			_, err = bucket.Put(ctx, control.CheckpointKey(a.Name), data)
+			_, err = bucket.Put(ctx, key, data)
 		}
 		if err != nil {
 			return err
 		}
-		sent[a.Name] = k.Index
+		sent[key] = k.Index
+	}
+	for key := range gone {
+		if err := bucket.Delete(ctx, key); err != nil {
+			return err
+		}
+		delete(sent, key)
 	}
 	return nil
 }

@@ -3,6 +3,7 @@ package checkpointer
 import (
 	"cmp"
 	"context"
+	"errors"
 	"maps"
 	"slices"
 	"sync"
@@ -245,11 +246,14 @@ func (p *processors) quiet(now time.Time) (names []string) {
 }
 
 // standing returns who stands by for what, as processors say.
-func (p *processors) standing() map[slot]string {
+func (p *processors) standing(now time.Time) map[slot]string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	of := map[slot]string{}
 	for name, k := range p.of {
+		if now.Sub(k.seen) > control.HeartbeatTimeout {
+			continue // another one may stand by since
+		}
 		for s, state := range k.tasks {
 			if state == "standby" {
 				of[s] = name
@@ -320,7 +324,7 @@ func (l *leader) replace() {
 func (l *leader) keepPlacing(ctx context.Context) {
 	tick := time.NewTicker(placeEvery)
 	defer tick.Stop()
-	var moving sync.Map // slots whose checkpoint is under way
+	var moving sync.Map // slots whose checkpoint is under way, with what ends the wait for it
 	for {
 		select {
 		case <-ctx.Done():
@@ -343,24 +347,29 @@ func (l *leader) keepPlacing(ctx context.Context) {
 		var quiet []string
 		standing := map[slot]string{}
 		if l.s.cfg.Standby {
-			quiet, standing = l.processors.quiet(time.Now()), l.processors.standing()
+			quiet, standing = l.processors.quiet(time.Now()), l.processors.standing(time.Now())
 		}
 		for _, m := range place(slots, able, leaving, quiet, standing, settled) {
-			if _, under := moving.LoadOrStore(m.slot, true); under {
-				continue
-			}
 			if m.gentle {
+				waiting, stop := context.WithTimeout(ctx, moveTimeout)
+				if _, under := moving.LoadOrStore(m.slot, stop); under {
+					stop()
+					continue
+				}
 				l.work.Go(func() {
 					defer moving.Delete(m.slot)
-					l.moveGently(ctx, m)
+					defer stop()
+					l.moveGently(ctx, waiting, m)
 				})
 				continue
+			}
+			if stop, under := moving.Load(m.slot); under {
+				stop.(context.CancelFunc)() // its processor was there then, and is not now
 			}
 			if l.give(ctx, m) {
 				changed = true
 				slots[m.slot] = m.to
 			}
-			moving.Delete(m.slot)
 		}
 		if l.s.cfg.Standby && settled {
 			l.standbys.mu.Lock()
@@ -378,16 +387,17 @@ func (l *leader) keepPlacing(ctx context.Context) {
 }
 
 // moveGently makes a checkpoint before it gives a partition away, so that the other
-// has little to replay.
-func (l *leader) moveGently(ctx context.Context, m move) {
-	limited, cancel := context.WithTimeout(ctx, moveTimeout)
-	defer cancel()
-	if o, err := l.ask(limited, m.slot.app, message{kind: msgTrigger}); err != nil {
-		l.log.Warn("moving a partition without a checkpoint; its new processor replays a longer tail", "app", m.slot.app, "partition", m.slot.partition, "err", err)
-	} else if !o.Committed {
-		l.log.Warn("moving a partition without a checkpoint; its new processor replays a longer tail", "app", m.slot.app, "partition", m.slot.partition, "reason", o.Reason)
+// has little to replay. It gives up where that one has died meanwhile, or waiting was
+// ended and did not come to its end.
+func (l *leader) moveGently(ctx, waiting context.Context, m move) {
+	o, err := l.ask(waiting, m.slot.app, message{kind: msgTrigger})
+	if able, _, _ := l.processors.alive(time.Now()); errors.Is(waiting.Err(), context.Canceled) || !slices.Contains(able, m.to) {
+		return
 	}
-	if ctx.Err() == nil && l.give(ctx, m) {
+	if !o.Committed {
+		l.log.Warn("moving a partition without a checkpoint; its new processor replays a longer tail", "app", m.slot.app, "partition", m.slot.partition, "reason", o.Reason, "err", err)
+	}
+	if l.give(ctx, m) {
 		l.nudge()
 	}
 }

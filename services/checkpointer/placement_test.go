@@ -145,3 +145,23 @@ func TestProcessorNameTwice(t *testing.T) {
 		t.Errorf("%v is alive after an hour, settled %v", able, settled)
 	}
 }
+
+// Who stands by is asked of those that are there: one that has died said the same of a
+// partition that another one stands by for since.
+func TestTheDeadDoNotStandBy(t *testing.T) {
+	p := newProcessors(begin)
+	says := func(name string, now time.Time) {
+		r := &control.HeartbeatRequest{Processor: name, Incarnation: "1", Tasks: []control.TaskReport{{App: "app", State: "standby"}}}
+		if err := p.hear(r, now); err != nil {
+			t.Fatal(err)
+		}
+	}
+	now := begin.Add(2 * control.HeartbeatTimeout)
+	for i := range 10 {
+		says(fmt.Sprint("dead", i), begin)
+	}
+	says("there", now)
+	if by := p.standing(now)[slot{app: "app"}]; by != "there" {
+		t.Errorf("%q stands by", by)
+	}
+}

@@ -106,5 +106,6 @@ func (l *leader) carryOutRemoval(ctx context.Context, app string) error {
 		}
 	}
 	_, err := l.propose(ctx, &command{Kind: kindForget, App: app})
+	l.projectSoon()
 	return err
 }

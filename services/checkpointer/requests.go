@@ -2,7 +2,6 @@ package checkpointer
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -53,14 +52,12 @@ func (s *Service) verbs() map[string]verb {
 	}
 }
 
-// typed reads the request, which is JSON or nothing.
+// typed makes an answer to a request of one to its JSON.
 func typed[T any](answer func(context.Context, *leader, *T) (any, error)) func(context.Context, *leader, []byte) (any, error) {
 	return func(ctx context.Context, l *leader, data []byte) (any, error) {
 		request := new(T)
-		if len(data) > 0 {
-			if err := json.Unmarshal(data, request); err != nil {
-				return nil, failure(control.CodeInvalid, "the request is not what %T should be: %v", *request, err)
-			}
+		if err := control.Parse(data, request); err != nil {
+			return nil, err
 		}
 		return answer(ctx, l, request)
 	}
@@ -73,64 +70,38 @@ func failure(code, format string, args ...any) error {
 // endpoint takes requests. Those for the leader are passed on to it, once.
 func (s *Service) endpoint(ctx context.Context, group *sync.WaitGroup, name string, passOn bool) micro.Handler {
 	v := s.verbs()[name]
-	return micro.HandlerFunc(func(r micro.Request) {
-		if !bus.Answerable(r.Reply()) {
-			s.cfg.Log.Warn("ignored a request whose answer would go where nobody waits for one", "request", name, "reply", r.Reply())
-			return
-		}
+	return s.desk.Handler(group, func(r micro.Request) error {
 		l := s.leading()
 		if l == nil && !v.anyone {
-			s.passOn(r, name, passOn)
-			return
+			return s.passOn(r, name, passOn)
 		}
-		if n := len(r.Data()); n > requestBytesMax {
-			_ = r.Error(control.CodeTooLarge, fmt.Sprintf("a request of %d bytes, limit %d", n, requestBytesMax), nil)
-			return
+		answer, err := v.answer(ctx, l, r.Data())
+		if err != nil {
+			return passing(err)
 		}
-		select {
-		case s.slots <- struct{}{}:
-		default:
-			_ = r.Error(control.CodeUnavailable, fmt.Sprintf("%d requests are being answered; try again", requestsMax), nil)
-			return
-		}
-		group.Go(func() {
-			defer func() { <-s.slots }()
-			answer, err := v.answer(ctx, l, r.Data())
-			s.respond(r, answer, err)
-		})
+		return r.RespondJSON(answer)
 	})
 }
 
-func (s *Service) passOn(r micro.Request, name string, may bool) {
+func (s *Service) passOn(r micro.Request, name string, may bool) error {
 	leader := s.cfg.Raft.LeaderID()
 	if !may || leader == "" || leader == s.cfg.Raft.ID() {
-		_ = r.Error(control.CodeUnavailable, "no checkpointer leads just now; try again", nil)
-		return
+		return failure(control.CodeUnavailable, "no checkpointer leads just now; try again")
 	}
 	subject := bus.ServiceSubject(control.Service, "node."+leader+"."+name)
 	if err := s.cfg.Conn.PublishRequest(subject, r.Reply(), r.Data()); err != nil {
-		_ = r.Error(control.CodeUnavailable, fmt.Sprintf("pass the request on to the leader %s: %v", leader, err), nil)
+		return failure(control.CodeUnavailable, "pass the request on to the leader %s: %v", leader, err)
 	}
+	return nil
 }
 
-// respond answers; whoever asked may have gone.
-func (s *Service) respond(r micro.Request, answer any, err error) {
-	if err == nil {
-		var data []byte
-		if data, err = json.Marshal(answer); err == nil {
-			_ = r.Respond(data)
-			return
-		}
+// passing returns err as one after which to try again, if it is one of Raft.
+func passing(err error) error {
+	if control.Code(err) == "" &&
+		(errors.Is(err, consensus.ErrNotLeader) || errors.Is(err, consensus.ErrUnknown) || errors.Is(err, consensus.ErrUnavailable)) {
+		return failure(control.CodeUnavailable, "%v", err)
 	}
-	var known *control.Error
-	if !errors.As(err, &known) {
-		known = &control.Error{Code: control.CodeInternal, Text: err.Error()}
-		if errors.Is(err, consensus.ErrNotLeader) || errors.Is(err, consensus.ErrUnknown) ||
-			errors.Is(err, consensus.ErrUnavailable) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
-			known.Code = control.CodeUnavailable
-		}
-	}
-	_ = r.Error(known.Code, known.Text, nil)
+	return err
 }
 
 func (s *Service) known(name string) (*appState, error) {
@@ -264,6 +235,8 @@ func (s *Service) prepare(ctx context.Context, l *leader, r *control.PreparedReq
 	if what := part.Wrong(); what != "" {
 		return nil, failure(control.CodeInvalid, "partition %d of epoch %d: %s", part.Partition, r.Epoch, what)
 	}
+	ctx, done := l.waits.begin(ctx, waitKey{control.VerbPrepared, slot{r.App, part.Partition}})
+	defer done()
 	answer, err := l.ask(ctx, r.App, message{kind: msgPrepared, epoch: r.Epoch, part: part})
 	if err != nil {
 		return nil, err
@@ -275,6 +248,39 @@ func (s *Service) prepare(ctx context.Context, l *leader, r *control.PreparedReq
 		}
 	}
 	return &answer, nil
+}
+
+// waits are the requests of tasks that wait for the end of an epoch, one of each task. A
+// task asks again while it waits, as it cannot know whether whom it has asked is still
+// there: the new request takes the place of the one before, which is told to try again.
+// Else they would leave no room for heartbeats.
+type waits struct {
+	mu sync.Mutex
+	of map[waitKey]*context.CancelFunc
+}
+
+type waitKey struct {
+	verb string
+	of   slot
+}
+
+// begin ends the request before. The caller calls what it returns when it has an answer.
+func (w *waits) begin(ctx context.Context, key waitKey) (context.Context, func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if before := w.of[key]; before != nil {
+		(*before)()
+	}
+	w.of[key] = &cancel
+	return ctx, func() {
+		cancel()
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		if w.of[key] == &cancel {
+			delete(w.of, key)
+		}
+	}
 }
 
 // decided returns the outcome of an epoch if it is known, or why a task has no say in it.

@@ -135,7 +135,7 @@ func (l *leader) restore(ctx context.Context, r *control.RestoreRequest, adopted
 	faultpoint.Reach(faultpoint.RestorePaused)
 	a := l.s.cfg.FSM.app(r.App)
 	if a == nil || a.Removing {
-		return answer, failure(control.CodeNotFound, "app %q was removed", r.App)
+		return answer, removed(r.App)
 	}
 	m.Generation, m.Epoch, m.Term, m.Time = a.Generation+1, a.Newest+1, l.termOf(r.App), l.s.cfg.Now().UTC()
 	open := &command{Kind: kindOpen, App: r.App, Epoch: m.Epoch, Term: m.Term, Time: m.Time, Restore: &restoredAs{ID: r.ID, Restored: control.Restored{Adopted: adopted}}}
@@ -144,7 +144,7 @@ func (l *leader) restore(ctx context.Context, r *control.RestoreRequest, adopted
 		return answer, fmt.Errorf("open epoch %d: %w", m.Epoch, err)
 	}
 	if a = l.s.cfg.FSM.app(r.App); a == nil {
-		return answer, failure(control.CodeNotFound, "app %q was removed", r.App)
+		return answer, removed(r.App)
 	}
 	faultpoint.Reach(faultpoint.RestoreOpen)
 	err = l.useAgain(ctx, a, m)
@@ -153,7 +153,7 @@ func (l *leader) restore(ctx context.Context, r *control.RestoreRequest, adopted
 		err = l.storeRestored(ctx, m, objects)
 	}
 	if err != nil {
-		l.until(ctx, msgAborted, func() error {
+		l.until(ctx, r.App, msgAborted, func() error {
 			_, err := l.propose(ctx, &command{Kind: kindAbort, App: r.App, Epoch: m.Epoch, Reason: "the app could not be restored"})
 			return err
 		})
@@ -161,9 +161,12 @@ func (l *leader) restore(ctx context.Context, r *control.RestoreRequest, adopted
 	}
 	faultpoint.Reach(faultpoint.RestoreStored)
 	// The manifest is there: whoever leads commits it.
-	l.until(ctx, msgCommitted, func() error { return l.commit(ctx, r.App, m.Epoch) })
+	done := l.until(ctx, r.App, msgCommitted, func() error { return l.commit(ctx, r.App, m.Epoch) })
 	if ctx.Err() != nil {
 		return answer, ctx.Err()
+	}
+	if done.kind == "" {
+		return answer, removed(r.App)
 	}
 	faultpoint.Reach(faultpoint.RestoreDone)
 	l.log.Info("app restored", "app", r.App, "generation", m.Generation, "epoch", m.Epoch, "from", r.Epoch)
@@ -179,7 +182,7 @@ func (l *leader) storeRestored(ctx context.Context, m *checkpoint.Manifest, obje
 	if err != nil {
 		return err
 	}
-	return l.s.cfg.Store.Commit(ctx, store.Commit{
+	return l.commitToStore(ctx, store.Commit{
 		App: m.App, Term: uint64(m.Term), Epoch: uint64(m.Epoch), Name: checkpoint.ManifestName(m.App, m.Epoch),
 		Manifest: data, Objects: objects,
 	})

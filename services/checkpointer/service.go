@@ -28,7 +28,7 @@ const (
 type Service struct {
 	cfg   Config
 	js    jetstream.JetStream
-	slots chan struct{} // one for each request that is being answered
+	desk  *control.Desk
 	tally tally
 	beat  obs.Beat // of the leader's loop
 
@@ -54,7 +54,7 @@ func New(cfg Config) (*Service, error) {
 	if err != nil {
 		return nil, fmt.Errorf("checkpointer: %w", err)
 	}
-	return &Service{cfg: cfg, js: js, slots: make(chan struct{}, requestsMax)}, nil
+	return &Service{cfg: cfg, js: js, desk: control.NewDesk(requestsMax, requestBytesMax, cfg.Log)}, nil
 }
 
 // Run answers requests and, while it leads, makes checkpoints, until ctx ends.

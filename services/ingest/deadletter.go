@@ -18,7 +18,7 @@ import (
 
 const (
 	deadQueueMax   = 16 << 10        // dead letters that wait to be sent
-	deadBytesMax   = 32 << 20        // and their payloads
+	deadBytesMax   = 32 << 20        // and what they take, with the headers that publishers choose
 	deadWindow     = 256             // sent, and not acknowledged
 	deadAckTimeout = 5 * time.Second // then one counts as lost
 	reasonCharsMax = 1 << 10
@@ -63,14 +63,14 @@ var errDeadFull = errors.New("too many wait to be stored")
 // add takes a dead letter, or counts it as lost.
 func (d *deadLetters) add(m *nats.Msg) {
 	d.taken.Add(1)
-	if d.bytes.Add(int64(len(m.Data))) <= deadBytesMax {
+	if d.bytes.Add(int64(m.Size())) <= deadBytesMax {
 		select {
 		case d.queue <- m:
 			return
 		default:
 		}
 	}
-	d.bytes.Add(-int64(len(m.Data)))
+	d.bytes.Add(-int64(m.Size()))
 	d.lose(m.Subject, errDeadFull)
 }
 
@@ -102,7 +102,7 @@ func (d *deadLetters) run(ctx context.Context) error {
 
 // store sends one, waiting while too many are on their way.
 func (d *deadLetters) store(ctx context.Context, m *nats.Msg) {
-	d.bytes.Add(-int64(len(m.Data)))
+	d.bytes.Add(-int64(m.Size()))
 	for {
 		_, err := d.js.PublishMsgAsync(m)
 		switch {

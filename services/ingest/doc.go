@@ -52,7 +52,7 @@
 // (generation, log sequence, ordinal), and has it in the log too, as the message id
 // <subject>:<generation>:<sequence>.<ordinal>. After a start, the logs themselves
 // tell which results they have, however long the stop was and whatever was
-// acknowledged; the table of message ids, which forgets, is only a second line.
+// acknowledged. The task, which keeps the newest place of each subject, is a second line.
 //
 //   - Results of one partition are in each log in their order. Those of several
 //     partitions are mixed as they come.
@@ -63,8 +63,9 @@
 //     repeat dead letters.
 //   - Where memory or a log is full, results stay where they are. They take at most
 //     half of the memory, and leave the rest to publishers.
-//   - One process reads the results for an app. With two at once all results still
-//     come, but repetitions are found only within the window of message ids.
+//   - Several processes read by the same consumer: one at a time, until another one
+//     resets it. What two of them append is in the log twice, and the task takes each
+//     place once.
 //
 // Read config.go, service.go, then in the order of a message's way: routes.go and
 // subject.go, intake.go, headers.go, append.go, ack.go, answer.go, deadletter.go;

@@ -24,6 +24,11 @@ const (
 	// only reason to repeat, and cost nothing but that.
 	ackWait = 10 * time.Minute
 
+	// consumerIdle is after how long the server forgets a consumer that nobody reads by:
+	// that of an app which was removed, as this end is not told apart from others. Should
+	// ingest come back later, the logs know what they have.
+	consumerIdle = 24 * time.Hour
+
 	fetchMessages  = 4096
 	fetchBytes     = 8 << 20 // the largest message must fit
 	fetchExpiry    = 10 * time.Second
@@ -199,6 +204,8 @@ func (f *follower) open(ctx context.Context) (jetstream.MessagesContext, error) 
 		MaxDeliver:    -1,
 		MaxAckPending: unackedMax,
 		FilterSubject: f.subject,
+
+		InactiveThreshold: consumerIdle,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("consumer %s of %s: %w", f.consumer, f.stream, err)

@@ -3,6 +3,7 @@ package ingest
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"runtime"
 	"strings"
@@ -12,6 +13,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+
+	"eventflux/shared/event/rowjson"
 )
 
 // hostile is what a publisher sends that means harm, and what becomes of it.
@@ -261,5 +264,30 @@ func TestHeadersThatPileUp(t *testing.T) {
 	r.end()
 	if info := r.svc.Info(); info.Dropped == 0 || info.Dropped+info.Refused != bombs {
 		t.Errorf("not all are counted: %+v", info)
+	}
+}
+
+// Dead letters that wait to be stored are bounded by all they take, their headers too:
+// a publisher chooses several KiB of those.
+func TestDeadLettersThatPileUp(t *testing.T) {
+	r := start(t, nil, flightsApp)
+	d, err := newDeadLetters(r.pub, &counters{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	in := &intake{s: &Service{}}
+	bomb := nats.NewMsg("events.Flights")
+	bomb.Header.Set(headerID, strings.Repeat("x", traceBytesMax))
+	bomb.Header.Set(headerTimestamp, strings.Repeat("y", traceBytesMax))
+	for range deadQueueMax {
+		d.add(in.deadLetter(bomb, "dlq.flights.Flights", rowjson.Refused{Err: errors.New("wrong")}))
+	}
+	kept := 0
+	for range len(d.queue) {
+		m := <-d.queue
+		kept += m.Size()
+	}
+	if kept == 0 || kept > deadBytesMax {
+		t.Errorf("%d bytes wait to be stored, limit %d", kept, deadBytesMax)
 	}
 }

@@ -108,6 +108,10 @@ func TestResultsOfAnotherApp(t *testing.T) {
 	if info := r.resultsAre("reading"); info.Taken != 5 || info.Repeated != 0 {
 		t.Errorf("%+v", info)
 	}
+	// What nobody reads by any more, as the reading app was removed, must not stay for ever.
+	if c, err := r.consumer(0, consumerName("next", "In", "out.first.Mid.0")); err != nil || c.Config.InactiveThreshold != consumerIdle {
+		t.Errorf("%+v, %v", c, err)
+	}
 	r.end()
 	equal(t, "log", r.logged("next", 0), []string{
 		`In +0 id=out.first.Mid.0:1:3.0 header="traceparent: 00-ab-cd-01\r\n" [1]@3`,

@@ -2,7 +2,6 @@ package merger
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -24,7 +23,9 @@ const (
 	// renewEvery keeps the lease, of 15 s, while a pass takes long.
 	renewEvery = 5 * time.Second
 	// reportsMax are measured at once; each reads all state of an app.
-	reportsMax = 2
+	reportsMax      = 2
+	requestsMax     = 64 // answered at once
+	requestBytesMax = 1 << 20
 )
 
 // Service is this process's merger.
@@ -35,6 +36,7 @@ type Service struct {
 	js      jetstream.JetStream
 	commits chan struct{} // some app has a new checkpoint
 	reports chan struct{} // one for each report that is being made
+	desk    *control.Desk
 
 	// Of whoever works.
 	looked map[string]string   // by app, the digest of the manifest with which there is nothing to do
@@ -75,6 +77,7 @@ func New(cfg Config) (*Service, error) {
 	return &Service{
 		cfg: cfg, id: nuid.Next(), log: cfg.Log, js: js,
 		commits: make(chan struct{}, 1), reports: make(chan struct{}, reportsMax),
+		desk:   control.NewDesk(requestsMax, requestBytesMax, cfg.Log),
 		looked: map[string]string{},
 	}, nil
 }
@@ -254,11 +257,12 @@ func (s *Service) announce(ctx context.Context, group *sync.WaitGroup) (micro.Se
 	if err != nil {
 		return nil, fmt.Errorf("announce service: %w", err)
 	}
-	for verb, handler := range map[string]micro.HandlerFunc{
-		control.VerbMergerStatus: func(r micro.Request) { respond(r, s.Status(), nil) },
-		control.VerbChains:       func(r micro.Request) { s.answerChains(ctx, group, r) },
+	for verb, answer := range map[string]func(micro.Request) error{
+		control.VerbMergerStatus: func(r micro.Request) error { return r.RespondJSON(s.Status()) },
+		control.VerbChains:       func(r micro.Request) error { return s.answerChains(ctx, r) },
 	} {
-		if err := info.AddEndpoint(verb, handler, micro.WithEndpointSubject(bus.ServiceSubject(control.MergerService, verb))); err != nil {
+		err := info.AddEndpoint(verb, s.desk.Handler(group, answer), micro.WithEndpointSubject(bus.ServiceSubject(control.MergerService, verb)))
+		if err != nil {
 			_ = info.Stop()
 			return nil, fmt.Errorf("announce endpoint %s: %w", verb, err)
 		}
@@ -266,37 +270,20 @@ func (s *Service) announce(ctx context.Context, group *sync.WaitGroup) (micro.Se
 	return info, nil
 }
 
-func (s *Service) answerChains(ctx context.Context, group *sync.WaitGroup, r micro.Request) {
+func (s *Service) answerChains(ctx context.Context, r micro.Request) error {
 	var request control.AppRequest
-	if err := json.Unmarshal(r.Data(), &request); err != nil {
-		respond(r, nil, &control.Error{Code: control.CodeInvalid, Text: fmt.Sprintf("the request is no AppRequest: %v", err)})
-		return
+	if err := control.Parse(r.Data(), &request); err != nil {
+		return err
 	}
 	select {
 	case s.reports <- struct{}{}:
-	default:
-		respond(r, nil, &control.Error{Code: control.CodeUnavailable, Text: fmt.Sprintf("%d reports are being made; try again", reportsMax)})
-		return
-	}
-	group.Go(func() {
 		defer func() { <-s.reports }()
-		report, err := s.Chains(ctx, request.App)
-		respond(r, report, err)
-	})
-}
-
-// respond answers; whoever asked may have gone.
-func respond(r micro.Request, answer any, err error) {
-	if err == nil {
-		var data []byte
-		if data, err = json.Marshal(answer); err == nil {
-			_ = r.Respond(data)
-			return
-		}
+	default:
+		return &control.Error{Code: control.CodeUnavailable, Text: fmt.Sprintf("%d reports are being made; try again", reportsMax)}
 	}
-	code := control.Code(err)
-	if code == "" {
-		code = control.CodeInternal
+	report, err := s.Chains(ctx, request.App)
+	if err != nil {
+		return err
 	}
-	_ = r.Error(code, err.Error(), nil)
+	return r.RespondJSON(report)
 }

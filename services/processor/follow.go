@@ -66,21 +66,21 @@ func (s *Service) heartbeat(ctx context.Context) error {
 	}
 	s.heard.Now()
 	s.adopt(ctx, answer.Assigned)
-	if r.Leaving && (len(answer.Assigned) == 0 || answer.Alone) {
+	if r.Leaving && (len(answer.Assigned) == 0 && len(s.all()) == 0 || answer.Alone) {
 		s.leave()
 	}
 	return nil
 }
 
 // adopt stops what is not assigned any more and starts what is. A task that was fenced,
-// though it is assigned here, begins again.
+// though it is assigned here, begins again. Nothing is waited for: a task may take long to
+// end, and is told of until it has.
 func (s *Service) adopt(ctx context.Context, assigned []control.Assigned) {
 	want := map[slot]control.Assigned{}
 	for _, as := range assigned {
 		want[slot{as.App, as.Partition}] = as
 	}
 	keeps := map[slot]bool{}
-	var gone []*assignedTask
 	for _, t := range s.all() {
 		at := slot{t.as.App, t.as.Partition}
 		as, still := want[at]
@@ -93,10 +93,12 @@ func (s *Service) adopt(ctx context.Context, assigned []control.Assigned) {
 			continue
 		}
 		t.cancel()
-		gone = append(gone, t)
-	}
-	for _, t := range gone {
-		s.stop(t)
+		select {
+		case <-t.ended:
+			s.forget(t)
+		default: // it tells when it has ended
+			keeps[at] = true
+		}
 	}
 	plans := map[string]*siddhiql.Plan{}
 	for _, as := range assigned {

@@ -140,16 +140,15 @@ func (s *Service) start(ctx context.Context, plan *siddhiql.Plan, as control.Ass
 	s.tasks[slot{as.App, as.Partition}] = t
 	s.mu.Unlock()
 	go func() {
+		defer s.tell()
 		defer close(t.ended)
 		defer cancel()
 		t.run(ctx)
 	}()
 }
 
-// stop ends a task and forgets it.
-func (s *Service) stop(t *assignedTask) {
-	t.cancel()
-	<-t.ended
+// forget drops a task that has ended.
+func (s *Service) forget(t *assignedTask) {
 	s.emitted.DeleteLabelValues(t.as.App, decimal(t.as.Partition))
 	s.mu.Lock()
 	delete(s.tasks, slot{t.as.App, t.as.Partition})

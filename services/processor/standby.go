@@ -286,6 +286,9 @@ func (t *task) takePromotion(ctx context.Context, attached control.Attached) err
 	if t.ahead && t.out.seq > 0 && t.out.seq < t.start.Sequence {
 		return errStandbyStale // it kept no results from before the generation's start, and some are not out
 	}
+	if t.reader.Position() <= t.start.Sequence {
+		return errStandbyStale // it began anew, and has not come to the start: what is before has no results
+	}
 	newest := t.renderer.newest
 	t.renderer = newRenderer(t.plan, t.partition, t.last)
 	for i := range newest {

@@ -46,6 +46,8 @@ const (
 	jobKept      = time.Hour
 	jobsMax      = 16 // that run
 	publishEvery = 200 * time.Millisecond
+	// passOnTimeout is how long a request waits for the process that its job is of.
+	passOnTimeout = 3 * time.Second
 )
 
 // jobs keeps the jobs of this process, those that ended for an hour.
@@ -238,7 +240,7 @@ func (j *job) publish() {
 // job is of.
 func (s *Service) job(ctx context.Context, r micro.Request) error {
 	request := &JobRequest{}
-	if err := parse(r.Data(), request); err != nil {
+	if err := control.Parse(r.Data(), request); err != nil {
 		return err
 	}
 	owner, number, _ := strings.Cut(request.Job, "-")
@@ -253,7 +255,12 @@ func (s *Service) job(ctx context.Context, r micro.Request) error {
 		return r.RespondJSON(at)
 	}
 	subject := bus.ServiceSubject(ServiceName, "node."+owner+"."+VerbJob)
+	ctx, cancel := context.WithTimeout(ctx, passOnTimeout)
+	defer cancel()
 	answer, err := s.cfg.Conn.RequestWithContext(ctx, subject, r.Data())
+	if errors.Is(err, context.DeadlineExceeded) {
+		return failure(control.CodeUnavailable, "the process that job %s is of does not answer; ask again", request.Job)
+	}
 	if err != nil {
 		return failure(control.CodeNotFound, "the process that job %s is of has ended, and the job with it; eventflux checkpoint ls shows what became of the app", request.Job)
 	}

@@ -21,7 +21,7 @@ const objectPieceMax = 512 << 10
 // object answers VerbObject.
 func (s *Service) object(ctx context.Context, r micro.Request) error {
 	request := &ObjectRequest{}
-	if err := parse(r.Data(), request); err != nil {
+	if err := control.Parse(r.Data(), request); err != nil {
 		return err
 	}
 	if store.CheckName(request.Name) != nil || !strings.HasPrefix(request.Name, "runs/") && !strings.HasPrefix(request.Name, "blocks/") {

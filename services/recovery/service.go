@@ -2,7 +2,6 @@ package recovery
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -15,10 +14,7 @@ import (
 	"github.com/nats-io/nuid"
 
 	"eventflux/shared/bus"
-	"eventflux/shared/checkpoint"
 	"eventflux/shared/control"
-	"eventflux/shared/state"
-	"eventflux/shared/store"
 )
 
 const (
@@ -31,8 +27,8 @@ const (
 type Service struct {
 	cfg      Config
 	js       jetstream.JetStream
-	id       string        // begins the ids of this process's jobs
-	slots    chan struct{} // one for each request that is being answered
+	id       string // begins the ids of this process's jobs
+	desk     *control.Desk
 	rebuilds chan struct{} // one for each that holds state in memory
 	jobs     *jobs
 	rates    rates
@@ -56,7 +52,7 @@ func New(cfg Config) (*Service, error) {
 	if err != nil {
 		return nil, fmt.Errorf("recovery: %w", err)
 	}
-	s := &Service{cfg: cfg, js: js, id: nuid.Next(), slots: make(chan struct{}, requestsMax), rebuilds: make(chan struct{}, rebuildsMax)}
+	s := &Service{cfg: cfg, js: js, id: nuid.Next(), desk: control.NewDesk(requestsMax, requestBytesMax, cfg.Log), rebuilds: make(chan struct{}, rebuildsMax)}
 	s.jobs = newJobs(s)
 	return s, nil
 }
@@ -83,16 +79,20 @@ func (s *Service) announce(ctx context.Context, work *sync.WaitGroup) (micro.Ser
 	info, err := micro.AddService(s.cfg.Conn, micro.Config{
 		Name: bus.ServiceName(ServiceName), Version: s.cfg.Version,
 		Description: "plans and makes recoveries, verifies checkpoints, and shows state of any instant",
+		Metadata:    map[string]string{"dedup_window": s.cfg.DedupWindow.String()},
 	})
 	if err != nil {
 		return nil, fmt.Errorf("announce service: %w", err)
 	}
+	endpoint := func(v verb) micro.Handler {
+		return s.desk.Handler(work, func(r micro.Request) error { return v(ctx, r) })
+	}
 	var errs []error
 	for name, v := range s.verbs(ctx, work) {
-		errs = append(errs, info.AddEndpoint(name, s.endpoint(ctx, work, v), micro.WithEndpointSubject(bus.ServiceSubject(ServiceName, name))))
+		errs = append(errs, info.AddEndpoint(name, endpoint(v), micro.WithEndpointSubject(bus.ServiceSubject(ServiceName, name))))
 	}
 	own := bus.ServiceSubject(ServiceName, "node."+s.id+"."+VerbJob)
-	errs = append(errs, info.AddEndpoint("node-"+VerbJob, s.endpoint(ctx, work, answering(s.ownJob)),
+	errs = append(errs, info.AddEndpoint("node-"+VerbJob, endpoint(answering(s.ownJob)),
 		micro.WithEndpointSubject(own), micro.WithEndpointQueueGroupDisabled()))
 	if err := errors.Join(errs...); err != nil {
 		_ = info.Stop()
@@ -124,7 +124,7 @@ func (s *Service) verbs(life context.Context, work *sync.WaitGroup) map[string]v
 func answering[T any](answer func(context.Context, *T) (any, error)) verb {
 	return func(ctx context.Context, r micro.Request) error {
 		request := new(T)
-		if err := parse(r.Data(), request); err != nil {
+		if err := control.Parse(r.Data(), request); err != nil {
 			return err
 		}
 		got, err := answer(ctx, request)
@@ -135,54 +135,8 @@ func answering[T any](answer func(context.Context, *T) (any, error)) verb {
 	}
 }
 
-func parse(data []byte, request any) error {
-	if len(data) == 0 {
-		return nil
-	}
-	if err := json.Unmarshal(data, request); err != nil {
-		return failure(control.CodeInvalid, "the request is not what it should be: %v; docs/api.md shows each", err)
-	}
-	return nil
-}
-
 func failure(code, format string, args ...any) error {
 	return &control.Error{Code: code, Text: fmt.Sprintf(format, args...)}
-}
-
-func (s *Service) endpoint(ctx context.Context, work *sync.WaitGroup, v verb) micro.Handler {
-	return micro.HandlerFunc(func(r micro.Request) {
-		if n := len(r.Data()); n > requestBytesMax {
-			_ = r.Error(control.CodeTooLarge, fmt.Sprintf("a request of %d bytes, limit %d", n, requestBytesMax), nil)
-			return
-		}
-		select {
-		case s.slots <- struct{}{}:
-		default:
-			_ = r.Error(control.CodeUnavailable, fmt.Sprintf("%d requests are being answered; try again", requestsMax), nil)
-			return
-		}
-		work.Go(func() {
-			defer func() { <-s.slots }()
-			if err := v(ctx, r); err != nil {
-				code, text := codeOf(err), err.Error()
-				_ = r.Error(code, text, nil) // whoever asked may have gone
-			}
-		})
-	})
-}
-
-// codeOf says what the one who asked can do about an error.
-func codeOf(err error) string {
-	var version *state.VersionError
-	switch code := control.Code(err); {
-	case code != "":
-		return code
-	case errors.Is(err, checkpoint.ErrCorrupt), errors.Is(err, checkpoint.ErrVersion), errors.As(err, &version):
-		return control.CodeInternal
-	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded), errors.Is(err, store.ErrLost):
-		return control.CodeUnavailable
-	}
-	return control.CodeInternal
 }
 
 // rebuilding waits for its turn to hold state in memory. The caller calls what it

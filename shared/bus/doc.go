@@ -3,5 +3,5 @@
 // streams, and the streams' settings that the rest relies on. What is written to
 // the streams is left to shared/wal and the services.
 //
-// Read durability.go, names.go, embedded.go, connect.go, streams.go, sync.go.
+// Read durability.go, names.go, embedded.go, connect.go, streams.go, gather.go, sync.go.
 package bus

@@ -3,7 +3,6 @@ package bus
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -41,35 +40,4 @@ func Answers(ctx context.Context, nc *nats.Conn, subject string, request []byte)
 		return nil
 	})
 	return all, err
-}
-
-// gather takes answers until none has come for a while. That there is nobody to answer
-// is no error.
-func gather(ctx context.Context, nc *nats.Conn, subject string, request []byte, first, stall time.Duration, take func(*nats.Msg) error) error {
-	fail := func(err error) error { return fmt.Errorf("ask on %s: %w", subject, err) }
-	inbox := nc.NewInbox()
-	sub, err := nc.SubscribeSync(inbox)
-	if err != nil {
-		return fail(err)
-	}
-	defer func() { _ = sub.Unsubscribe() }() // fails only where the connection is closed
-	if err := nc.PublishRequest(subject, inbox, request); err != nil {
-		return fail(err)
-	}
-	for wait := first; ; wait = stall {
-		m, err := nextWithin(ctx, sub, wait)
-		switch {
-		case ctx.Err() != nil:
-			return fail(ctx.Err())
-		case errors.Is(err, nats.ErrNoResponders), errors.Is(err, context.DeadlineExceeded), errors.Is(err, nats.ErrTimeout):
-			return nil
-		case err != nil:
-			return fail(err)
-		case m.Header.Get("Status") != "":
-			return nil // no responders
-		}
-		if err := take(m); err != nil {
-			return fail(err)
-		}
-	}
 }

@@ -5,9 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"net/http"
-	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -28,27 +25,29 @@ type Subscriber struct {
 	Server, Client, Account, Subject string
 }
 
-// SubscribersOverNATS asks all servers of the cluster. A connection of the system account
-// is told of all accounts, any other of its own. Where it may not ask, the result is
-// ErrSubscribersUnknown.
-func SubscribersOverNATS(ctx context.Context, nc *nats.Conn) (all []Subscriber, err error) {
+// SubscribersOverNATS asks all servers of the cluster, and returns the names of those that
+// are up. A connection of the system account is told of all accounts, any other of its own.
+// Where it may not ask, the result is ErrSubscribersUnknown.
+func SubscribersOverNATS(ctx context.Context, nc *nats.Conn) (all []Subscriber, servers []string, err error) {
 	request := fmt.Appendf(nil, `{"subscriptions":true,"subscriptions_detail":true,"limit":%d}`, connzMax)
-	answers := 0
 	err = gather(ctx, nc, connzSubject, request, connzFirstWait, jszStall, func(m *nats.Msg) error {
 		var answer struct {
+			Server struct {
+				Name string `json:"name"`
+			} `json:"server"`
 			Data connz `json:"data"`
 		}
 		if err := json.Unmarshal(m.Data, &answer); err != nil {
 			return fmt.Errorf("%w: answer: %w", ErrSubscribersUnknown, err)
 		}
-		answers++
+		servers = append(servers, answer.Server.Name)
 		all = append(all, answer.Data.subscribers()...)
 		return nil
 	})
-	if err == nil && answers == 0 {
+	if err == nil && len(servers) == 0 {
 		err = fmt.Errorf("%w: %s has no answer on this connection", ErrSubscribersUnknown, connzSubject)
 	}
-	return all, err
+	return all, servers, err
 }
 
 // SubscribersOverHTTP asks one server at the URL of its monitoring port.
@@ -56,21 +55,12 @@ func SubscribersOverHTTP(ctx context.Context, url string) ([]Subscriber, error) 
 	fail := func(err error) ([]Subscriber, error) {
 		return nil, fmt.Errorf("ask NATS at %s for subscriptions: %w", url, err)
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, fmt.Sprintf("%s/connz?subs=detail&limit=%d", strings.TrimSuffix(url, "/"), connzMax), nil)
+	body, err := monitored(ctx, url, fmt.Sprintf("/connz?subs=detail&limit=%d", connzMax), connzBytesMax, ErrSubscribersUnknown)
 	if err != nil {
 		return fail(err)
-	}
-	req.Close = true // asked once; an idle connection would stay
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return fail(err)
-	}
-	defer func() { _ = resp.Body.Close() }()
-	if resp.StatusCode != http.StatusOK {
-		return fail(fmt.Errorf("%w: HTTP status %s", ErrSubscribersUnknown, resp.Status))
 	}
 	var c connz
-	if err := json.NewDecoder(io.LimitReader(resp.Body, connzBytesMax)).Decode(&c); err != nil {
+	if err := json.Unmarshal(body, &c); err != nil {
 		return fail(fmt.Errorf("%w: answer: %w", ErrSubscribersUnknown, err))
 	}
 	return c.subscribers(), nil

@@ -5,9 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"net/http"
-	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -40,41 +37,21 @@ type ServerSync struct {
 // SyncOverNATS asks all servers of the cluster. The connection must belong to the
 // system account; for any other the result is ErrSyncUnknown.
 func SyncOverNATS(ctx context.Context, nc *nats.Conn) ([]ServerSync, error) {
-	inbox := nc.NewInbox()
-	sub, err := nc.SubscribeSync(inbox)
-	if err != nil {
-		return nil, fmt.Errorf("ask NATS servers how they sync: %w", err)
-	}
-	defer func() { _ = sub.Unsubscribe() }()
-	if err := nc.PublishRequest(jszSubject, inbox, nil); err != nil {
-		return nil, fmt.Errorf("ask NATS servers how they sync: %w", err)
-	}
 	var answers []ServerSync
-	for wait := jszFirstWait; ; wait = jszStall {
-		m, err := nextWithin(ctx, sub, wait)
-		switch {
-		case err == nil && m.Header.Get("Status") == "":
-			s, err := parseJSZ(m.Data)
-			if err != nil {
-				return nil, err
-			}
-			if s != nil {
-				answers = append(answers, *s)
-			}
-		case ctx.Err() != nil:
-			return nil, ctx.Err()
-		case len(answers) == 0:
-			return nil, fmt.Errorf("%w: %s has no answer on this connection; it takes one of the system account", ErrSyncUnknown, jszSubject)
-		default:
-			return answers, nil
+	err := gather(ctx, nc, jszSubject, nil, jszFirstWait, jszStall, func(m *nats.Msg) error {
+		s, err := parseJSZ(m.Data)
+		if s != nil {
+			answers = append(answers, *s)
 		}
+		return err
+	})
+	if err == nil && len(answers) == 0 {
+		err = fmt.Errorf("%w: %s has no answer on this connection; it takes one of the system account", ErrSyncUnknown, jszSubject)
 	}
-}
-
-func nextWithin(ctx context.Context, sub *nats.Subscription, wait time.Duration) (*nats.Msg, error) {
-	ctx, cancel := context.WithTimeout(ctx, wait)
-	defer cancel()
-	return sub.NextMsgWithContext(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return answers, nil
 }
 
 // SyncOverHTTP asks one server at the URL of its monitoring port, as in
@@ -83,20 +60,7 @@ func SyncOverHTTP(ctx context.Context, url string) (ServerSync, error) {
 	fail := func(err error) (ServerSync, error) {
 		return ServerSync{}, fmt.Errorf("ask NATS at %s how it syncs: %w", url, err)
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimSuffix(url, "/")+"/jsz", nil)
-	if err != nil {
-		return fail(err)
-	}
-	req.Close = true // asked once; an idle connection would stay
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return fail(err)
-	}
-	defer func() { _ = resp.Body.Close() }()
-	if resp.StatusCode != http.StatusOK {
-		return fail(fmt.Errorf("%w: HTTP status %s", ErrSyncUnknown, resp.Status))
-	}
-	body, err := io.ReadAll(io.LimitReader(resp.Body, jszBytesMax))
+	body, err := monitored(ctx, url, "/jsz", jszBytesMax, ErrSyncUnknown)
 	if err != nil {
 		return fail(err)
 	}

@@ -98,6 +98,16 @@ func TestPrintedFileLoads(t *testing.T) {
 	}
 }
 
+func TestSizeForAPerson(t *testing.T) {
+	for n, want := range map[config.Size]string{
+		0: "0 B", 1023: "1023 B", 1 << 10: "1.0 KiB", 1536: "1.5 KiB", 5 << 20: "5.0 MiB", 2560 << 30: "2560.0 GiB",
+	} {
+		if got := n.Rounded(); got != want {
+			t.Errorf("%d bytes are %q, want %q", int64(n), got, want)
+		}
+	}
+}
+
 func TestSize(t *testing.T) {
 	for _, c := range []struct {
 		text  string

@@ -64,3 +64,17 @@ func (s Size) String() string {
 	}
 	return strconv.FormatInt(int64(s), 10)
 }
+
+// Rounded writes the size for a person, to a tenth of its unit.
+func (s Size) Rounded() string {
+	switch n := float64(s); {
+	case s < 1<<10:
+		return fmt.Sprintf("%d B", int64(s))
+	case s < 1<<20:
+		return fmt.Sprintf("%.1f KiB", n/(1<<10))
+	case s < 1<<30:
+		return fmt.Sprintf("%.1f MiB", n/(1<<20))
+	default:
+		return fmt.Sprintf("%.1f GiB", n/(1<<30))
+	}
+}

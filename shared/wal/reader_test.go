@@ -144,22 +144,28 @@ func TestReaderRefusesLostTail(t *testing.T) {
 	}
 }
 
-func TestReaderFindsHoles(t *testing.T) {
+// holed starts a node with a log of 20 records, of which some are deleted.
+func holed(t *testing.T, deleted ...uint64) *nats.Conn {
+	t.Helper()
 	nc := startNode(t, bus.Fast).connect()
-	js := jetStream(t, nc)
-	stream, err := js.CreateStream(within(t), jetstream.StreamConfig{Name: "EFW_app_0", Subjects: []string{"ef.wal.app.0"}})
+	stream, err := jetStream(t, nc).CreateStream(within(t), jetstream.StreamConfig{Name: "EFW_app_0", Subjects: []string{"ef.wal.app.0"}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	publish(t, nc, 1, 20)
-	for _, seq := range []uint64{8, 9} {
+	for _, seq := range deleted {
 		if err := stream.DeleteMsg(within(t), seq); err != nil {
 			t.Fatal(err)
 		}
 	}
+	return nc
+}
+
+func TestReaderFindsHoles(t *testing.T) {
+	nc := holed(t, 8, 9)
 	r := openReader(t, nc, 1)
 	expect(t, r, 1, 7)
-	_, err = r.Next(within(t))
+	_, err := r.Next(within(t))
 	var gap *GapError
 	if !errors.As(err, &gap) || *gap != (GapError{Stream: "EFW_app_0", Expected: 8, Got: 10}) {
 		t.Errorf("8 and 9 are missing: %v", err)
@@ -172,26 +178,15 @@ func TestReaderFindsHoles(t *testing.T) {
 // A server whose file is shorter than its index says keeps the last sequence, and
 // has nothing to deliver up to it. That must not look like an idle log.
 func TestReaderFindsHoleAtTheEnd(t *testing.T) {
-	nc := startNode(t, bus.Fast).connect()
-	js := jetStream(t, nc)
-	stream, err := js.CreateStream(within(t), jetstream.StreamConfig{Name: "EFW_app_0", Subjects: []string{"ef.wal.app.0"}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	publish(t, nc, 1, 20)
-	for _, seq := range []uint64{19, 20} {
-		if err := stream.DeleteMsg(within(t), seq); err != nil {
-			t.Fatal(err)
-		}
-	}
+	nc := holed(t, 19, 20)
 	r := openReader(t, nc, 1)
 	expect(t, r, 1, 18)
-	_, err = r.Next(within(t))
+	_, err := r.Next(within(t))
 	var gap *GapError
 	if want := (GapError{Stream: "EFW_app_0", Expected: 19, Got: 21}); !errors.As(err, &gap) || *gap != want {
 		t.Errorf("19 and 20 are missing: %v", err)
 	}
-	_, err = OpenReader(within(t), ReaderConfig{JS: js, Stream: "EFW_app_0", From: 20, Log: quiet})
+	_, err = OpenReader(within(t), ReaderConfig{JS: jetStream(t, nc), Stream: "EFW_app_0", From: 20, Log: quiet})
 	if want := (GapError{Stream: "EFW_app_0", Expected: 20, Got: 21}); !errors.As(err, &gap) || *gap != want {
 		t.Errorf("20 is missing: %v", err)
 	}

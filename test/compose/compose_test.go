@@ -6,7 +6,10 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -20,8 +23,9 @@ import (
 
 const (
 	root     = "../.."
-	events   = 5000
 	port     = "14222"
+	scraped  = "19090" // the port of Prometheus
+	rate     = 80      // events per second: the file lasts longer than the kills
 	app      = root + "/examples/flights.siddhi"
 	patience = 5 * time.Minute
 )
@@ -31,7 +35,6 @@ type stack struct {
 	t       *testing.T
 	dir     string // of the test
 	files   []string
-	more    []string // arguments of up
 	secrets string
 	binary  string
 }
@@ -49,7 +52,7 @@ func (s *stack) docker(args ...string) string {
 func (s *stack) try(name string, args ...string) (string, error) {
 	cmd := exec.Command(name, args...)
 	cmd.Dir = root
-	cmd.Env = append(os.Environ(), "EVENTFLUX_PORT="+port)
+	cmd.Env = append(os.Environ(), "NATS_PORT="+port, "PROMETHEUS_PORT="+scraped)
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	if err := cmd.Run(); err != nil {
@@ -70,12 +73,13 @@ func (s *stack) compose(args ...string) string {
 // up starts services, all if none is named, and waits until they are healthy.
 func (s *stack) up(services ...string) {
 	s.t.Helper()
-	s.compose(append(append([]string{"up", "-d", "--wait", "--wait-timeout", "300"}, s.more...), services...)...)
+	s.compose(append([]string{"up", "-d", "--wait", "--wait-timeout", "300"}, services...)...)
 }
 
-func newStack(t *testing.T) *stack {
+// newStack starts what a file describes.
+func newStack(t *testing.T, file string) *stack {
 	t.Helper()
-	s := &stack{t: t, dir: t.TempDir(), files: []string{"deploy/compose.yaml"}}
+	s := &stack{t: t, dir: t.TempDir(), files: []string{file}}
 	if _, err := s.try("docker", "info"); err != nil {
 		t.Fatalf("there is no Docker engine: start one, or set DOCKER_HOST to one that runs. Without, go test ./test/deploy runs the same set-up as processes.\n%v", err)
 	}
@@ -86,7 +90,7 @@ func newStack(t *testing.T) *stack {
 	if _, err := s.try("go", "build", "-o", s.binary, "./cmd/eventflux"); err != nil {
 		t.Fatal(err)
 	}
-	if os.Getenv("EVENTFLUX_BASE_IMAGES") == "local" {
+	if os.Getenv("BASE_IMAGES") == "local" {
 		s.localImages()
 	}
 	t.Cleanup(func() {
@@ -97,45 +101,62 @@ func newStack(t *testing.T) *stack {
 	})
 	s.compose("build")
 	s.up()
-	s.secrets = filepath.Join(s.dir, "secrets")
-	s.compose("cp", "certs:/secrets", s.secrets)
 	return s
 }
 
 // localImages makes what the Dockerfile builds on from programs of this machine.
 func (s *stack) localImages() {
 	s.t.Helper()
-	built := filepath.Join(s.dir, "built")
-	s.must(os.MkdirAll(filepath.Join(built, "out/empty"), 0o755))
-	s.run("env", "CGO_ENABLED=0", "go", "build", "-trimpath", "-o", filepath.Join(built, "out/eventflux"), "./cmd/eventflux")
+	golang := filepath.Join(s.dir, "golang")
+	s.copyTree(strings.TrimSpace(s.run("go", "env", "GOROOT")), filepath.Join(golang, "usr/local/go"))
+	modules := filepath.Join(s.dir, "modules")
+	here := strings.Fields(s.run("go", "env", "GOMODCACHE", "GOPROXY"))
+	s.run("env", "GOMODCACHE="+modules, "GOPROXY=file://"+here[0]+"/cache/download,"+here[1], "GOFLAGS=-modcacherw", "go", "mod", "download")
+	s.copyTree(filepath.Join(modules, "cache/download"), filepath.Join(golang, "modules"))
+	s.must(os.MkdirAll(filepath.Join(golang, "tmp"), 0o777))
+	s.image("eventflux-base-go", golang, `
+ENV PATH=/usr/local/go/bin:/usr/bin:/bin GOPATH=/go GOPROXY=file:///modules GOSUMDB=off
+`, "sh", "mkdir")
 	nats := filepath.Join(s.dir, "nats")
 	s.must(os.MkdirAll(filepath.Join(nats, "usr/local/bin"), 0o755))
 	s.run("env", "CGO_ENABLED=0", "go", "build", "-trimpath", "-o", filepath.Join(nats, "usr/local/bin/nats-server"), "github.com/nats-io/nats-server/v2")
-	s.image("eventflux-base-nats", nats, "sh", "wget")
-	redis := filepath.Join(s.dir, "redis")
-	s.image("eventflux-base-redis", redis, "sh", "grep", "redis-server", "redis-cli")
+	s.image("eventflux-base-nats", nats, "", "sh", "wget")
+	s.image("eventflux-base-redis", filepath.Join(s.dir, "redis"), "", "sh", "grep", "redis-server", "redis-cli")
+	s.image("eventflux-base-prometheus", filepath.Join(s.dir, "prometheus"), `
+USER 65534:65534
+WORKDIR /prometheus
+ENTRYPOINT ["prometheus", "--config.file=/etc/prometheus/prometheus.yml", "--storage.tsdb.path=/prometheus"]
+`, "prometheus")
 
 	var b strings.Builder
 	b.WriteString("services:\n")
 	for _, service := range strings.Fields(s.compose("--profile", "tools", "config", "--services")) {
 		if service == "prometheus" {
+			b.WriteString("  prometheus: {image: eventflux-base-prometheus, pull_policy: never}\n")
 			continue
 		}
-		fmt.Fprintf(&b, "  %s:\n    build:\n      additional_contexts: {build: %q}\n", service, built)
-		b.WriteString("      args: {NATS_IMAGE: eventflux-base-nats, REDIS_IMAGE: eventflux-base-redis}\n")
+		fmt.Fprintf(&b, "  %s: {build: {args: {GO_IMAGE: eventflux-base-go, NATS_IMAGE: eventflux-base-nats, REDIS_IMAGE: eventflux-base-redis}}}\n", service)
 	}
 	override := filepath.Join(s.dir, "local.yaml")
 	s.must(os.WriteFile(override, []byte(b.String()), 0o600))
 	s.files = append(s.files, override)
-	s.more = []string{"--scale", "prometheus=0"}
+}
+
+func (s *stack) copyTree(from, to string) {
+	s.t.Helper()
+	s.must(os.MkdirAll(filepath.Dir(to), 0o755))
+	s.run("cp", "-rL", from, to)
 }
 
 // image makes an image of a folder and of programs with the libraries they are linked to.
-func (s *stack) image(name, dir string, programs ...string) {
+// The rest is what its Dockerfile says beyond that.
+func (s *stack) image(name, dir, rest string, programs ...string) {
 	s.t.Helper()
 	for _, p := range programs {
 		path, err := exec.LookPath(p)
-		s.must(err)
+		if err != nil {
+			s.t.Fatalf("the image %s is made of %s: install it, or unset BASE_IMAGES where registries can be reached: %v", name, p, err)
+		}
 		files := []string{path}
 		libraries, _ := exec.Command("ldd", path).Output() // fails for what is linked to none
 		for _, word := range strings.Fields(string(libraries)) {
@@ -156,14 +177,15 @@ func (s *stack) image(name, dir string, programs ...string) {
 			s.must(os.WriteFile(filepath.Join(dir, "bin/sh"), data, 0o755))
 		}
 	}
-	s.must(os.WriteFile(filepath.Join(dir, "Dockerfile"), []byte("FROM scratch\nCOPY . /\n"), 0o600))
+	s.must(os.WriteFile(filepath.Join(dir, "Dockerfile"), []byte("FROM scratch\nCOPY . /\n"+rest), 0o600))
 	s.docker("build", "-t", name, dir)
 }
 
-func (s *stack) run(name string, args ...string) {
+func (s *stack) run(name string, args ...string) string {
 	s.t.Helper()
-	_, err := s.try(name, args...)
+	out, err := s.try(name, args...)
 	s.must(err)
+	return out
 }
 
 func (s *stack) must(err error) {
@@ -188,28 +210,32 @@ func (s *stack) as(user string) jetstream.JetStream {
 }
 
 func TestEveryContainerIsKilled(t *testing.T) {
-	s := newStack(t)
-	deployed := s.compose("run", "--rm", "operator", "app", "deploy", "/apps/flights.siddhi", "--timeout", "60s")
+	s := newStack(t, "deploy/compose.yaml")
+	s.secrets = filepath.Join(s.dir, "secrets")
+	s.compose("cp", "certs:/secrets", s.secrets)
+	deployed := s.operator("app", "deploy", "/apps/flights.siddhi", "--timeout", "60s")
 	if !strings.Contains(deployed, "app Flights is deployed") {
 		t.Fatal(deployed)
 	}
-	all, err := os.ReadFile(root + "/examples/data/flights.ndjson")
-	s.must(err)
-	file := filepath.Join(s.dir, "flights.ndjson")
-	s.must(os.WriteFile(file, bytes.Join(bytes.SplitAfterN(all, []byte("\n"), events+1)[:events], nil), 0o600))
+	file := "examples/data/flights.ndjson"
 	published := make(chan error, 1)
 	go func() {
-		_, err := s.try(s.binary, "publish", "Flights", file, "--ts", "time", "--in-flight", "1", "--timeout", "120s", "--wait", "10s",
+		_, err := s.try(s.binary, "publish", "Flights", file, "--ts", "time", "--in-flight", "1", "--rate", fmt.Sprint(rate), "--timeout", "120s", "--wait", "10s",
 			"--server", "tls://127.0.0.1:"+port, "--nats.ca", s.secrets+"/publisher/ca.crt", "--nats.nkey", s.secrets+"/publisher/user.nk")
 		published <- err
 	}()
 	for _, service := range strings.Fields(s.compose("ps", "--services")) {
-		if service == "certs" || service == "prometheus" {
+		if service == "certs" {
 			continue
 		}
 		t.Logf("kill %s", service)
 		s.compose("kill", service)
 		s.up(service)
+	}
+	select {
+	case err := <-published:
+		t.Fatalf("all was published before every container was killed: %v", err)
+	default:
 	}
 	s.must(<-published)
 
@@ -221,6 +247,96 @@ func TestEveryContainerIsKilled(t *testing.T) {
 		}
 	}
 	t.Logf("%d results, as a replay has them", len(got))
+	t.Logf("%d checkpoints are sound", s.verified())
+	s.observed()
+}
+
+// TestSingle has the stack of a laptop give its results, and give them on after a kill.
+func TestSingle(t *testing.T) {
+	s := newStack(t, "deploy/compose.single.yaml")
+	server := "nats://127.0.0.1:" + port
+	for range 2 {
+		s.run(s.binary, "publish", "Flights", "examples/data/flights.ndjson", "--ts", "time", "--id-prefix", "f", "--wait", "60s", "--server", server)
+		s.compose("kill", "eventflux")
+		s.up()
+	}
+	want := len(s.replayed("examples/data/flights.ndjson"))
+	nc, err := nats.Connect(server)
+	s.must(err)
+	defer nc.Close()
+	js, err := jetstream.New(nc)
+	s.must(err)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	for got := 0; got != want; <-time.After(100 * time.Millisecond) {
+		stream, err := js.Stream(ctx, "EFO_Flights_0")
+		s.must(err)
+		info, err := stream.Info(ctx, jetstream.WithSubjectFilter("out.Flights.*.0"))
+		s.must(err)
+		got = 0
+		for _, n := range info.State.Subjects {
+			got += int(n)
+		}
+		if got > want {
+			t.Fatalf("%d results, a replay has %d", got, want)
+		}
+	}
+	t.Logf("%d results, as a replay has", want)
+}
+
+// operator runs a command of the operator's in a container.
+func (s *stack) operator(args ...string) string {
+	s.t.Helper()
+	return s.compose(append([]string{"run", "--rm", "operator"}, args...)...)
+}
+
+// verified returns how many checkpoints are retained, and fails unless each is sound.
+func (s *stack) verified() int {
+	s.t.Helper()
+	s.operator("checkpoint", "trigger", "Flights")
+	var list struct {
+		Checkpoints []struct {
+			Epoch uint64
+			State string
+		}
+	}
+	s.must(json.Unmarshal([]byte(s.operator("checkpoint", "ls", "Flights", "--json")), &list))
+	n := 0
+	for _, c := range list.Checkpoints {
+		if c.State == "committed" {
+			s.operator("checkpoint", "verify", "Flights", fmt.Sprint(c.Epoch))
+			n++
+		}
+	}
+	if n == 0 {
+		s.t.Error("no checkpoint is committed")
+	}
+	return n
+}
+
+// observed waits until Prometheus has scraped every process of the stack.
+func (s *stack) observed() {
+	s.t.Helper()
+	want := 0
+	for _, name := range strings.Fields(s.compose("ps", "--services")) {
+		switch strings.TrimRight(name, "-123") {
+		case "checkpointer", "ingest", "processor", "merger", "recovery":
+			want++
+		}
+	}
+	var body []byte
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); <-time.After(time.Second) {
+		answer, err := http.Get("http://127.0.0.1:" + scraped + "/api/v1/query?query=sum(up)")
+		if err != nil {
+			continue
+		}
+		body, err = io.ReadAll(answer.Body)
+		s.must(errors.Join(err, answer.Body.Close()))
+		if bytes.Contains(body, fmt.Appendf(nil, `"%d"]`, want)) {
+			return
+		}
+	}
+	s.t.Errorf("Prometheus does not reach %d processes: %s", want, body)
 }
 
 // replayed returns the results of a replay, each as subject and values.

@@ -65,6 +65,12 @@ func TestServicesAndUsers(t *testing.T) {
 			t.Errorf("%s gets answers on %s", name, inbox)
 		}
 	}
+	// A server's certificate has its name, and not the address that it would tell of.
+	for name, s := range file.Services {
+		if strings.HasPrefix(name, "nats-") && (s.Environment["NATS_ADVERTISE"] != name+":4222" || s.Environment["NATS_CLUSTER_ADVERTISE"] != name+":6222") {
+			t.Errorf("others find %s at %s and %s", name, s.Environment["NATS_ADVERTISE"], s.Environment["NATS_CLUSTER_ADVERTISE"])
+		}
+	}
 	want := map[string]int{"nats": 3, "checkpointer": 3, "ingest": 2, "processor": 3, "merger": 1, "recovery": 2, "redis": 1, "prometheus": 1, "certs": 1}
 	for name, n := range want {
 		if count[name] != n {

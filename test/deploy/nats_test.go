@@ -67,9 +67,10 @@ func newServer(t testing.TB, secrets string, i int, routes string, cluster strin
 		must(t, os.WriteFile(filepath.Join(dir, name), data, 0o600))
 	}
 	must(t, os.Symlink(own, filepath.Join(dir, "secrets")))
+	listen := address(t)
 	return &natsServer{t: t, config: filepath.Join(dir, "nats.conf"), env: map[string]string{
-		"NATS_NAME": fmt.Sprint("nats-", i), "NATS_LISTEN": address(t), "NATS_MONITOR": address(t),
-		"NATS_CLUSTER": cluster, "NATS_ROUTES": routes, "NATS_STORE": t.TempDir(),
+		"NATS_NAME": fmt.Sprint("nats-", i), "NATS_LISTEN": listen, "NATS_ADVERTISE": listen, "NATS_MONITOR": address(t),
+		"NATS_CLUSTER": cluster, "NATS_CLUSTER_ADVERTISE": cluster, "NATS_ROUTES": routes, "NATS_STORE": t.TempDir(),
 		"NATS_CA": own + "/ca.crt", "NATS_CERT": own + "/tls.crt", "NATS_CERT_KEY": own + "/tls.key",
 	}}
 }

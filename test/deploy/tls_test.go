@@ -173,10 +173,17 @@ func TestPlainTextAndForeignRoutes(t *testing.T) {
 	must(t, err)
 	pair, err := tls.X509KeyPair(foreign.Cert, foreign.Key)
 	must(t, err)
-	for name, config := range map[string]*tls.Config{
+	strangers := map[string]*tls.Config{
 		"no certificate":        {InsecureSkipVerify: true},
 		"a foreign certificate": {InsecureSkipVerify: true, Certificates: []tls.Certificate{pair}},
-	} {
+	}
+	// Whoever is let in as a server may do whatever any user may.
+	for _, role := range []string{"checkpointer-1", "redis"} {
+		pair, err := tls.LoadX509KeyPair(filepath.Join(secrets, role, "tls.crt"), filepath.Join(secrets, role, "tls.key"))
+		must(t, err)
+		strangers[role] = &tls.Config{InsecureSkipVerify: true, Certificates: []tls.Certificate{pair}}
+	}
+	for name, config := range strangers {
 		if reply, err := route(t, srv.env["NATS_CLUSTER"], config); err == nil {
 			t.Errorf("%s is let in as a server: %q", name, reply)
 		}

@@ -2,13 +2,13 @@ package faults
 
 import (
 	"flag"
-	"fmt"
 	"math/rand/v2"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"testing"
 	"time"
+
+	"eventflux/test/program"
 )
 
 // What makes the long form.
@@ -30,31 +30,11 @@ func TestMain(m *testing.M) {
 		os.Exit(code)
 	}
 	flag.Parse()
-	code, err := build(m)
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "build the program under test:", err)
-		code = 1
-	}
-	os.Exit(code)
-}
-
-// build builds the program, and runs the tests on it.
-func build(m *testing.M) (code int, err error) {
-	dir, err := os.MkdirTemp("", "eventflux-faults-")
-	if err != nil {
-		return 0, err
-	}
-	defer os.RemoveAll(dir)
-	binary = filepath.Join(dir, "eventflux")
-	args := []string{"build", "-tags", "faultpoints", "-o", binary}
+	flags := []string{"-tags", "faultpoints"}
 	if *race {
-		args = append(args, "-race")
+		flags = append(flags, "-race")
 	}
-	out, err := exec.Command("go", append(args, "eventflux/cmd/eventflux")...).CombinedOutput()
-	if err != nil {
-		return 0, fmt.Errorf("%w\n%s", err, out)
-	}
-	return m.Run(), nil
+	os.Exit(program.Main(m, &binary, flags...))
 }
 
 // random returns a source whose seed is in the test's log.
@@ -86,16 +66,9 @@ func must(t testing.TB, err error) {
 	}
 }
 
-// eventually waits until done holds.
 func eventually(t *testing.T, what string, done func() bool) {
 	t.Helper()
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for deadline := time.Now().Add(patience); !done(); <-tick.C {
-		if time.Now().After(deadline) {
-			t.Fatalf("waited %s until %s", patience, what)
-		}
-	}
+	program.Eventually(t, patience, what, done)
 }
 
 // patience is how long anything may take on a busy machine.

@@ -25,6 +25,7 @@ import (
 	"eventflux/shared/control"
 	"eventflux/shared/state"
 	"eventflux/shared/store"
+	"eventflux/test/program"
 )
 
 var (
@@ -134,13 +135,7 @@ func (r *rig) beat(ctx context.Context) error {
 
 func (r *rig) eventually(what string, done func() bool) {
 	r.t.Helper()
-	tick := time.NewTicker(2 * time.Millisecond)
-	defer tick.Stop()
-	for deadline := time.Now().Add(time.Minute); !done(); <-tick.C {
-		if time.Now().After(deadline) {
-			r.t.Fatalf("waited a minute until %s", what)
-		}
-	}
+	program.Eventually(r.t, time.Minute, what, done)
 }
 
 // run runs a service until the end of the test.

@@ -8,7 +8,9 @@ package certs
 import (
 	"crypto/rand"
 	"crypto/sha256"
+	"crypto/x509"
 	"encoding/hex"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -38,6 +40,7 @@ const (
 	keyFile      = "tls.key"
 	seedFile     = "user.nk"
 	keysFile     = "keys.conf"
+	serversFile  = "servers.conf"
 	aclFile      = "users.acl"
 	passwordFile = "store.password"
 
@@ -81,9 +84,14 @@ func Make(cfg Config) error {
 	}
 	keys := m.users()
 	password := m.password()
-	for _, name := range numbered("nats", cfg.Servers) {
-		m.certificate(name, append([]string{"localhost", "127.0.0.1", "::1"}, cfg.Hosts...))
+	servers := numbered("nats", cfg.Servers)
+	var certificates [][]byte
+	for _, name := range servers {
+		certificates = append(certificates, m.certificate(name, append([]string{"localhost", "127.0.0.1", "::1"}, cfg.Hosts...)))
 		m.public(name, keysFile, []byte(keys))
+	}
+	for _, name := range servers {
+		m.public(name, serversFile, []byte(pins(certificates)))
 	}
 	for _, name := range numbered("checkpointer", cfg.Checkpointers) {
 		m.certificate(name, nil)
@@ -188,23 +196,44 @@ func (m *maker) password() string {
 }
 
 // acl lets one user do what the store does with its own keys (docs/formats/store.md),
-// and nobody else anything. Redis keeps only the password's hash.
+// and nobody else anything. Redis keeps only the password's hash. Nobody can be the user
+// default, whose rights Redis asks for when it reads transactions back from its own log.
 func acl(password string) string {
 	sum := sha256.Sum256([]byte(password))
-	return "user default off\n" +
+	return "user default off ~* &* +@all\n" +
 		"user eventflux on #" + hex.EncodeToString(sum[:]) + " resetchannels ~eventflux:*" +
 		" +eval +evalsha +script|load +hset +hmget +hget +get +set +setnx +exists +unlink +pexpire +pttl +persist" +
-		" +time +scan +wait +info +config|get +ping +hello +client|setname +command\n"
+		" +time +scan +wait +info +config|get +ping +hello +client|setname +acl|dryrun +command\n"
+}
+
+// pins has servers of NATS let in each other, and nobody else: the same authority signs
+// for checkpointers and Redis, and a server may do whatever any user may. A certificate
+// is known by its key, so one that is renewed for the same key stays known.
+func pins(certificates [][]byte) string {
+	var b strings.Builder
+	b.WriteString("# The keys of the servers' certificates, as SHA-256 of each.\npinned_certs: [\n")
+	for _, data := range certificates {
+		block, _ := pem.Decode(data)
+		if block == nil {
+			continue // it could not be made, which is known
+		}
+		if c, err := x509.ParseCertificate(block.Bytes); err == nil {
+			fmt.Fprintf(&b, "  \"%x\"\n", sha256.Sum256(c.RawSubjectPublicKeyInfo))
+		}
+	}
+	b.WriteString("]\n")
+	return b.String()
 }
 
 // certificate makes one, for a process that is called name, and gives it the
 // authority's own.
-func (m *maker) certificate(name string, hosts []string) {
+func (m *maker) certificate(name string, hosts []string) []byte {
 	pair, err := m.ca.Issue(name, hosts, m.until)
 	m.fail(err)
 	m.secret(name, keyFile, pair.Key)
 	m.public(name, certFile, pair.Cert)
 	m.public(name, caFile, m.root.Cert)
+	return pair.Cert
 }
 
 // secret writes what only its owner may read, public what anybody may.

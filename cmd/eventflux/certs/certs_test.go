@@ -40,7 +40,7 @@ func read(t *testing.T, path ...string) []byte {
 // owner reads secrets.
 func TestWhoGetsWhat(t *testing.T) {
 	dir := made(t)
-	server := []string{"ca.crt", "keys.conf", "tls.crt", "tls.key"}
+	server := []string{"ca.crt", "keys.conf", "servers.conf", "tls.crt", "tls.key"}
 	member := []string{"ca.crt", "store.password", "tls.crt", "tls.key", "user.nk"}
 	user := []string{"ca.crt", "user.nk"}
 	withStore := []string{"ca.crt", "store.password", "user.nk"}

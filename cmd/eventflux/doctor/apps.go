@@ -11,6 +11,7 @@ import (
 
 	"eventflux/shared/bus"
 	"eventflux/shared/checkpoint"
+	"eventflux/shared/config"
 	"eventflux/shared/control"
 )
 
@@ -40,7 +41,7 @@ func (p *patient) checkStreams(_ context.Context, r *report) {
 	for name, s := range p.streams {
 		if !wanted[name] {
 			r.add(Warning, name, "if it is not needed any more: nats stream rm "+name,
-				"it belongs to no deployed app, and keeps %s", bytes(s.state.Bytes))
+				"it belongs to no deployed app, and keeps %s", config.Size(s.state.Bytes).Rounded())
 		}
 	}
 	slices.SortStableFunc(r.findings, func(a, b Finding) int { return strings.Compare(a.Subject, b.Subject) })
@@ -70,7 +71,7 @@ func (p *patient) checkStream(r *report, wanted map[string]bool, name, lost stri
 		}
 		if used > usedWarning {
 			r.add(severity, name, "raise wal.bytes_max, or keep less: retention.span and retention.checkpoints",
-				"it holds %.0f %% of the %s that it may: when it is full it takes no more", 100*used, bytes(uint64(most)))
+				"it holds %.0f %% of the %s that it may: when it is full it takes no more", 100*used, config.Size(most).Rounded())
 		}
 	}
 }
@@ -107,12 +108,13 @@ var meanings = map[string]string{
 
 // checkReplicas asks whether the loss of a server is the loss of a stream.
 func (p *patient) checkReplicas(_ context.Context, r *report) {
-	clustered := p.Conn.ConnectedClusterName() != "" && len(p.Conn.DiscoveredServers())+1 > 1
+	clustered := false
 	for _, name := range sortedNames(p.streams) {
 		s := p.streams[name]
 		if s.cluster == nil || s.cluster.Name == "" {
 			continue
 		}
+		clustered = true
 		if s.cluster.Leader == "" {
 			r.add(Error, name, "bring the NATS servers back that hold it: nats stream info "+name, "it has no leader: nothing can be written to it")
 		}
@@ -121,15 +123,18 @@ func (p *patient) checkReplicas(_ context.Context, r *report) {
 				r.add(Warning, name, "bring NATS server "+replica.Name+" back, and look at its log", "its copy on %s is behind or away; the loss of one more server may stop it", replica.Name)
 			}
 		}
-		if s.config.Replicas < 2 && clustered {
-			r.add(Warning, name, "set nats.replicas to 3 at all services and restart them", "it has one copy in a cluster of several servers: with its server the app stops, and with its disk the data are gone")
+		if s.config.Replicas < 2 {
+			r.add(Warning, name, "set nats.replicas to 3 at all services and restart them", "it has one copy in cluster %s: with its server the app stops, and with its disk the data are gone", s.cluster.Name)
 		}
 	}
-	if clustered {
+	switch {
+	case len(p.streams) == 0:
+		r.fine("streams", "there are none")
+	case clustered:
 		r.fine("streams", "all have copies on several servers")
-		return
+	default:
+		r.fine("streams", "JetStream is no cluster here, so there is one copy of each; a loss of its disk is survived by the store of checkpoints alone")
 	}
-	r.fine("streams", "there is one NATS server, so there is one copy of each; a loss of its disk is survived by the store of checkpoints alone")
 }
 
 // checkCheckpoints asks whether checkpoints are made.
@@ -268,17 +273,4 @@ func sortedNames(streams map[string]*stream) []string {
 	}
 	slices.Sort(names)
 	return names
-}
-
-// bytes writes a number of bytes for a person.
-func bytes(n uint64) string {
-	switch {
-	case n < 1<<10:
-		return fmt.Sprintf("%d B", n)
-	case n < 1<<20:
-		return fmt.Sprintf("%.1f KiB", float64(n)/(1<<10))
-	case n < 1<<30:
-		return fmt.Sprintf("%.1f MiB", float64(n)/(1<<20))
-	}
-	return fmt.Sprintf("%.1f GiB", float64(n)/(1<<30))
 }

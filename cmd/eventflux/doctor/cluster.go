@@ -49,16 +49,40 @@ func (p *patient) checkVersions(_ context.Context, r *report) {
 		r.fine("services", "all have version %s", strings.Join(versions, ""))
 		return
 	}
+	if len(majors) > 1 {
+		r.add(Error, "services", "bring all services to one version; docs/operations.md has the order", "they have versions that differ in the major one: %s. Those do not read each other's formats", grouped(by))
+		return
+	}
+	r.add(Warning, "services", "finish the upgrade; docs/operations.md has the order", "they have several versions: %s. That works, for as long as an upgrade takes", grouped(by))
+}
+
+// grouped writes which services have a value.
+func grouped(by map[string][]string) string {
 	var list []string
-	for _, v := range versions {
+	for _, v := range slices.Sorted(maps.Keys(by)) {
 		slices.Sort(by[v])
 		list = append(list, v+" ("+strings.Join(slices.Compact(by[v]), ", ")+")")
 	}
-	if len(majors) > 1 {
-		r.add(Error, "services", "bring all services to one version; docs/operations.md has the order", "they have versions that differ in the major one: %s. Those do not read each other's formats", strings.Join(list, ", "))
-		return
+	return strings.Join(list, ", ")
+}
+
+// checkDedup asks whether all who apply a log forget message ids at the same event: ids are
+// state. A version that does not tell its window is passed over.
+func (p *patient) checkDedup(_ context.Context, r *report) {
+	by := map[string][]string{}
+	for _, s := range p.services {
+		if window := s.Metadata["dedup_window"]; window != "" {
+			by[window] = append(by[window], strings.TrimPrefix(s.Name, "eventflux-"))
+		}
 	}
-	r.add(Warning, "services", "finish the upgrade; docs/operations.md has the order", "they have several versions: %s. That works, for as long as an upgrade takes", strings.Join(list, ", "))
+	switch windows := slices.Sorted(maps.Keys(by)); len(windows) {
+	case 0:
+	case 1:
+		r.fine("dedup.window", "is %s at all processors and recovery services", windows[0])
+	default:
+		r.add(Error, "dedup.window", "set it to one value at all processors and recovery services, restart them, and eventflux checkpoint trigger each app",
+			"it differs: %s. A task that is taken over, or rebuilt, drops other repetitions than it did, so its results and state are others", grouped(by))
+	}
 }
 
 func (p *patient) checkLeader(_ context.Context, r *report) {

@@ -54,6 +54,24 @@ func open(t *testing.T, options func(*server.Options)) *ward {
 	if options != nil {
 		options(opts)
 	}
+	srv := start(t, opts)
+	w := &ward{t: t, srv: srv, cfg: config.Default(), stop: func() {}}
+	w.cfg.Data, w.cfg.NATS.URL, w.cfg.NATS.Monitor = t.TempDir(), srv.ClientURL(), "http://"+srv.MonitorAddr().String()
+	w.cfg.Store.URL, w.cfg.Checkpoint.Interval = "file:"+filepath.Join(t.TempDir(), "checkpoints"), time.Hour
+	var err error
+	if w.nc, err = nats.Connect(srv.ClientURL(), nats.Name("the test")); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(w.nc.Close)
+	if w.js, err = jetstream.New(w.nc); err != nil {
+		t.Fatal(err)
+	}
+	w.control.Conn = w.nc
+	return w
+}
+
+func start(t *testing.T, opts *server.Options) *server.Server {
+	t.Helper()
 	srv, err := server.NewServer(opts)
 	if err != nil {
 		t.Fatal(err)
@@ -66,18 +84,7 @@ func open(t *testing.T, options func(*server.Options)) *ward {
 	if !srv.ReadyForConnections(10 * time.Second) {
 		t.Fatal("the server is not ready")
 	}
-	w := &ward{t: t, srv: srv, cfg: config.Default(), stop: func() {}}
-	w.cfg.Data, w.cfg.NATS.URL, w.cfg.NATS.Monitor = t.TempDir(), srv.ClientURL(), "http://"+srv.MonitorAddr().String()
-	w.cfg.Store.URL, w.cfg.Checkpoint.Interval = "file:"+filepath.Join(t.TempDir(), "checkpoints"), time.Hour
-	if w.nc, err = nats.Connect(srv.ClientURL(), nats.Name("the test")); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(w.nc.Close)
-	if w.js, err = jetstream.New(w.nc); err != nil {
-		t.Fatal(err)
-	}
-	w.control.Conn = w.nc
-	return w
+	return srv
 }
 
 func (w *ward) within() context.Context {
@@ -187,7 +194,7 @@ func TestNothingIsWrong(t *testing.T) {
 		}
 	}
 	for _, name := range []string{
-		"server", "sync", "subscribers", "services", "versions", "leader", "tasks", "streams",
+		"server", "sync", "subscribers", "services", "versions", "dedup", "leader", "tasks", "streams",
 		"replicas", "checkpoints", "logs", "ingest", "clocks", "store",
 	} {
 		if !checks[name] {
@@ -334,6 +341,10 @@ func TestFaults(t *testing.T) {
 			fault: func(w *ward) { w.announce("ingest", "2.0.0", nil, nil) },
 			check: "versions", severity: doctor.Error, meaning: "2.0.0",
 		},
+		"dedup.window of recovery is another one": {
+			fault: func(w *ward) { w.announce("recovery", "1.2.3", map[string]string{"dedup_window": "1h0m0s"}, nil) },
+			check: "dedup", severity: doctor.Error, meaning: "it differs: 1h0m0s (recovery), 2m0s (processor, recovery)",
+		},
 		"clock is ahead": {
 			fault: func(w *ward) {
 				w.announce("ingest", "1.2.3", nil, ingest.Info{Time: time.Now().Add(time.Minute)})
@@ -461,78 +472,6 @@ func TestStoreInMemory(t *testing.T) {
 	if found := text(w.examine()); !strings.Contains(found, "error store "+dir+": it is in memory") {
 		t.Error(found)
 	}
-}
-
-// In a cluster of several servers, one copy is too few.
-func TestOneCopyInACluster(t *testing.T) {
-	servers := cluster(t, 3)
-	nc, err := nats.Connect(servers[0].ClientURL())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer nc.Close()
-	js, err := jetstream.New(nc)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	defer cancel()
-	for {
-		attempt, cancel := context.WithTimeout(ctx, time.Second)
-		_, err = bus.EnsureWAL(attempt, js, "w", 0, bus.StreamLimits{})
-		cancel()
-		if err == nil {
-			break
-		}
-		select {
-		case <-ctx.Done():
-			t.Fatal(err)
-		case <-time.After(100 * time.Millisecond): // they elect
-		}
-	}
-	found, err := doctor.Examine(ctx, doctor.Config{Conn: nc, Settings: config.Default()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got := text(found); !strings.Contains(got, "warning replicas EFW_w_0: it has one copy") || !strings.Contains(got, "set nats.replicas to 3 at all services") {
-		t.Error(got)
-	}
-}
-
-// cluster starts servers that are one cluster.
-func cluster(t *testing.T, n int) []*server.Server {
-	t.Helper()
-	var servers []*server.Server
-	routes := ""
-	for i := range n {
-		opts := &server.Options{
-			ServerName: fmt.Sprint("n", i), Host: "127.0.0.1", Port: -1, NoSigs: true, NoLog: true,
-			JetStream: true, StoreDir: t.TempDir(), JetStreamMaxStore: 64 << 20, JetStreamMaxMemory: 1 << 20,
-			Cluster: server.ClusterOpts{Name: "c", Host: "127.0.0.1", Port: -1},
-		}
-		if routes != "" {
-			opts.Routes = server.RoutesFromStr(routes)
-		} else {
-			opts.Routes = server.RoutesFromStr("nats://127.0.0.1:1") // nobody yet: the others come
-		}
-		srv, err := server.NewServer(opts)
-		if err != nil {
-			t.Fatal(err)
-		}
-		srv.Start()
-		t.Cleanup(func() {
-			srv.Shutdown()
-			srv.WaitForShutdown()
-		})
-		if !srv.ReadyForConnections(10 * time.Second) {
-			t.Fatal("the server is not ready")
-		}
-		if routes == "" {
-			routes = fmt.Sprintf("nats://%s", srv.ClusterAddr())
-		}
-		servers = append(servers, srv)
-	}
-	return servers
 }
 
 // await waits until a task of the app is in a state.

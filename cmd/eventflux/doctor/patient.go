@@ -36,6 +36,11 @@ type patient struct {
 	apps       []control.App
 	appsErr    error
 	streams    map[string]*stream
+
+	servers     []string // of NATS: the names of those that are seen, or that streams are on
+	serversTold bool     // those are all that are up
+	subscribers []bus.Subscriber
+	unheard     string // of which servers the subscribers are not known; "" for none
 }
 
 // heard is when something was said, by the clock of who said it and by ours.
@@ -78,7 +83,74 @@ func (p *patient) look(ctx context.Context) (err error) {
 		return err
 	}
 	p.lookAtApps(ctx)
-	return p.lookAtStreams(ctx)
+	if err := p.lookAtStreams(ctx); err != nil {
+		return err
+	}
+	return p.lookAtServers(ctx)
+}
+
+// lookAtServers learns which NATS servers there are, as far as this connection is told.
+// Those that it finds in INFO, or was given, are not all: servers may keep themselves from
+// being advertised.
+func (p *patient) lookAtServers(ctx context.Context) (err error) {
+	p.servers = append(p.servers, p.Conn.ConnectedServerName())
+	for _, s := range p.streams {
+		if s.cluster == nil {
+			continue
+		}
+		p.servers = append(p.servers, s.cluster.Leader)
+		for _, replica := range s.cluster.Replicas {
+			p.servers = append(p.servers, replica.Name)
+		}
+	}
+	var names []string
+	p.subscribers, names, err = bus.SubscribersOverNATS(ctx, p.Conn)
+	p.serversTold = err == nil
+	p.servers = append(p.servers, names...)
+	slices.Sort(p.servers)
+	p.servers = slices.DeleteFunc(slices.Compact(p.servers), func(name string) bool { return name == "" })
+	if !errors.Is(err, bus.ErrSubscribersUnknown) {
+		return err
+	}
+	told := overHTTP(ctx, p, bus.SubscribersOverHTTP)
+	p.subscribers, p.unheard = slices.Concat(told...), p.others(len(told))
+	return nil
+}
+
+// overHTTP asks the servers whose monitoring ports are named, and returns what those say
+// that answer.
+func overHTTP[T any](ctx context.Context, p *patient, ask func(context.Context, string) (T, error)) (told []T) {
+	for url := range strings.SplitSeq(p.Settings.NATS.Monitor, ",") {
+		if url == "" {
+			continue // none is named
+		}
+		limited, cancel := context.WithTimeout(ctx, askTimeout)
+		if answer, err := ask(limited, url); err == nil {
+			told = append(told, answer)
+		}
+		cancel()
+	}
+	return told
+}
+
+// others says how many servers are left when some have answered at their monitoring ports;
+// "" for none.
+func (p *patient) others(answered int) string {
+	switch of := len(p.servers); {
+	case answered == 0:
+		return "any NATS server"
+	case answered < of:
+		return fmt.Sprintf("%d of %d NATS servers", of-answered, of)
+	}
+	return ""
+}
+
+// beyond says that there may be servers of which this connection is not told.
+func (p *patient) beyond() string {
+	if p.serversTold || p.Conn.ConnectedClusterName() == "" {
+		return ""
+	}
+	return "; whether the cluster has more servers is not told"
 }
 
 func (p *patient) lookAtApps(ctx context.Context) {

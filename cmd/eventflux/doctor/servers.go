@@ -2,7 +2,8 @@ package doctor
 
 import (
 	"context"
-	"errors"
+	"fmt"
+	"strings"
 
 	"github.com/Masterminds/semver/v3"
 
@@ -17,6 +18,8 @@ const (
 	usedWarning     = 0.8
 	usedError       = 0.95
 )
+
+const monitorFix = "name the monitoring ports of all servers with --nats.monitor http://HOST:8222,http://HOST:8222"
 
 func (p *patient) checkServer(ctx context.Context, r *report) {
 	version := p.Conn.ConnectedServerVersion()
@@ -50,7 +53,19 @@ func (p *patient) checkServer(ctx context.Context, r *report) {
 				"%.0f %% of JetStream's store are used; at 100 %% every log refuses events", 100*used)
 		}
 	}
-	r.fine(url, "NATS %s, JetStream is on", version)
+	r.fine(url, "NATS %s, JetStream is on%s", version, p.cluster())
+}
+
+// cluster says what is known of the NATS servers beside the one that is asked.
+func (p *patient) cluster() string {
+	name, servers := p.Conn.ConnectedClusterName(), strings.Join(p.servers, ", ")
+	switch {
+	case name == "":
+		return ""
+	case p.serversTold:
+		return fmt.Sprintf(", in cluster %s of %d servers: %s", name, len(p.servers), servers)
+	}
+	return fmt.Sprintf(", in cluster %s. This connection is not told which servers that has; seen are %s", name, servers)
 }
 
 // checkSync asks whether an acknowledgement means what wal.durability says.
@@ -66,24 +81,22 @@ func (p *patient) checkSync(ctx context.Context, r *report) {
 		return
 	}
 	servers, err := bus.SyncOverNATS(ctx, p.Conn)
-	if errors.Is(err, bus.ErrSyncUnknown) && p.Settings.NATS.Monitor != "" {
-		var one bus.ServerSync
-		one, err = bus.SyncOverHTTP(ctx, p.Settings.NATS.Monitor)
-		servers = []bus.ServerSync{one}
+	unheard := ""
+	if err != nil {
+		servers = overHTTP(ctx, p, bus.SyncOverHTTP)
+		unheard = p.others(len(servers))
+	}
+	if err := bus.CheckSync(profile, servers); err != nil {
+		r.add(Error, "NATS", `set jetstream { sync_interval: always } in the configuration of every server, and restart one after the other`,
+			"%v. Until then a power loss takes events that were acknowledged", err)
 	}
 	switch {
-	case err != nil && p.embedded():
-		r.add(OK, "NATS", "", "the server is built in, and syncs as the service's profile says")
-	case err != nil:
-		r.add(Unknown, "NATS", "name the monitoring port of a server with --nats.monitor http://HOST:8222",
-			"whether the servers sync before they acknowledge is not told to ordinary clients")
-	default:
-		if err := bus.CheckSync(profile, servers); err != nil {
-			r.add(Error, "NATS", `set jetstream { sync_interval: always } in the configuration of every server, and restart one after the other`,
-				"%v. Until then a power loss takes events that were acknowledged", err)
-		}
-		r.fine("NATS", "%d servers were asked and sync as %s demands", len(servers), profile)
+	case unheard != "" && p.embedded():
+		r.fine("NATS", "the server is built in, and syncs as the service's profile says")
+	case unheard != "":
+		r.add(Unknown, "NATS", monitorFix, "whether a server syncs before it acknowledges is not told to ordinary clients, and was not told at a monitoring port by %s", unheard)
 	}
+	r.fine("NATS", "%d servers were asked and sync as %s demands%s", len(servers), profile, p.beyond())
 }
 
 // embedded reports whether the NATS server is built into a service.
@@ -98,17 +111,8 @@ func (p *patient) embedded() bool {
 
 // checkSubscribers looks for those who read logs on core NATS: each gets every frame,
 // and one that answers would acknowledge frames that are not in the log.
-func (p *patient) checkSubscribers(ctx context.Context, r *report) {
-	all, err := bus.SubscribersOverNATS(ctx, p.Conn)
-	if errors.Is(err, bus.ErrSubscribersUnknown) && p.Settings.NATS.Monitor != "" {
-		all, err = bus.SubscribersOverHTTP(ctx, p.Settings.NATS.Monitor)
-	}
-	if err != nil {
-		r.add(Unknown, "ef.wal.>", "let this user publish to $SYS.REQ.SERVER.PING.CONNZ, or name the monitoring port of a server with --nats.monitor http://HOST:8222",
-			"whether anyone subscribes to the logs on core NATS was not told")
-		return
-	}
-	for _, s := range all {
+func (p *patient) checkSubscribers(_ context.Context, r *report) {
+	for _, s := range p.subscribers {
 		if overlaps(s.Subject, "ef.wal.>") && s.Subject != ">" || overlaps(s.Subject, "ef.fence.>") && s.Subject != ">" {
 			r.add(Error, s.Client, "end that client, and allow ef.wal.> and ef.fence.> to the services alone (permissions of the NATS users)",
 				"it subscribes to %s on core NATS: it gets every frame as it is published, and an answer of it would count as the log's. Read logs by JetStream", s.Subject)
@@ -118,7 +122,11 @@ func (p *patient) checkSubscribers(ctx context.Context, r *report) {
 				"it subscribes to everything, the frames of all logs among it")
 		}
 	}
-	r.fine("ef.wal.>", "nobody subscribes to a log on core NATS")
+	if p.unheard != "" {
+		r.add(Unknown, "ef.wal.>", "let this user publish to $SYS.REQ.SERVER.PING.CONNZ, or "+monitorFix,
+			"whether anyone subscribes to the logs on core NATS was not told by %s", p.unheard)
+	}
+	r.fine("ef.wal.>", "nobody subscribes to a log on core NATS%s", p.beyond())
 }
 
 // isDefault reports whether a setting was left as it is.

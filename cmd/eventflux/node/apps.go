@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -53,9 +54,12 @@ func (n *Node) newProcessor(ctx context.Context) (*processor.Service, error) {
 		WAL: n.walLimits(), Out: bus.StreamLimits{Replicas: n.cfg.NATS.Replicas}, Version: n.version,
 		Control: n.control, Store: n.store, Compression: choice,
 		FullEvery: n.cfg.Checkpoint.FullEvery, Workers: n.cfg.Recovery.Workers,
-		Tracer:   n.seen.exporter.Tracer(),
-		Metadata: map[string]string{"processor": id, "durability": n.durability.String(), "guarantee": n.durability.Guarantee(), "nats": n.natsKind()},
-		Log:      n.log,
+		Tracer: n.seen.exporter.Tracer(),
+		Metadata: map[string]string{
+			"processor": id, "durability": n.durability.String(), "guarantee": n.durability.Guarantee(), "nats": n.natsKind(),
+			"dedup_window": n.cfg.Dedup.Window.String(),
+		},
+		Log: n.log,
 	})
 }
 
@@ -142,13 +146,13 @@ func (n *Node) ingestAll(ctx context.Context, ready func([]*siddhiql.Plan)) erro
 	}
 	defer changes.stop()
 	for ctx.Err() == nil {
-		plans, err := n.deployed(ctx)
+		plans, known, err := n.deployed(ctx)
 		if err != nil {
 			return ignoreEnd(ctx, err)
 		}
 		serving, stop := context.WithCancel(ctx)
 		watched := start(func(context.Context) error {
-			changes.await(serving, plans)
+			changes.await(serving, known)
 			stop()
 			return nil
 		})
@@ -252,13 +256,14 @@ func missingTask(apps []control.App, plans []*siddhiql.Plan) string {
 	return ""
 }
 
-// deployed returns the plans of all deployed apps, in the order of their names.
-func (n *Node) deployed(ctx context.Context) ([]*siddhiql.Plan, error) {
+// deployed returns the plans of all deployed apps, in the order of their names, and the
+// Raft indices of their deployments, by the keys of the cluster's bucket.
+func (n *Node) deployed(ctx context.Context) (plans []*siddhiql.Plan, known map[string]uint64, err error) {
 	list, err := n.control.Apps(ctx)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	var plans []*siddhiql.Plan
+	known = map[string]uint64{}
 	for _, a := range list.Apps {
 		if a.Removing {
 			continue
@@ -268,15 +273,16 @@ func (n *Node) deployed(ctx context.Context) ([]*siddhiql.Plan, error) {
 			continue // removed meanwhile
 		}
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		plan, err := siddhiql.Compile(full.Text)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		plans = append(plans, plan)
+		known[bus.ClusterKey("app", a.Name)] = full.Index
 	}
-	return plans, nil
+	return plans, known, nil
 }
 
 // watcher tells when the set of apps changes.
@@ -292,7 +298,7 @@ func (n *Node) watchApps(ctx context.Context) (*watcher, error) {
 		bucket, err := js.KeyValue(ctx, bus.ClusterBucket)
 		if err == nil {
 			var watch jetstream.KeyWatcher
-			if watch, err = bucket.Watch(ctx, bus.ClusterKeys("app"), jetstream.MetaOnly()); err == nil {
+			if watch, err = bucket.Watch(ctx, bus.ClusterKeys("app")); err == nil {
 				return &watcher{watch}, nil
 			}
 		}
@@ -309,13 +315,10 @@ func (n *Node) watchApps(ctx context.Context) (*watcher, error) {
 
 func (w *watcher) stop() { _ = w.watch.Stop() }
 
-// await returns when an app is there that is not among plans, or gone that is, or ctx
-// has ended.
-func (w *watcher) await(ctx context.Context, plans []*siddhiql.Plan) {
-	known := map[string]bool{}
-	for _, p := range plans {
-		known[bus.ClusterKey("app", p.Name)] = true
-	}
+// await returns when an app is there that is not known, or gone that is, or ctx has
+// ended. One that was removed and deployed again under its name is another one: a bucket
+// that could not be watched for a while does not tell that it was gone.
+func (w *watcher) await(ctx context.Context, known map[string]uint64) {
 	for {
 		select {
 		case <-ctx.Done():
@@ -327,8 +330,16 @@ func (w *watcher) await(ctx context.Context, plans []*siddhiql.Plan) {
 				return
 			case e == nil: // all that was there before has come
 			case !strings.HasPrefix(e.Key(), "app."):
-			case known[e.Key()] != (e.Operation() == jetstream.KeyValuePut):
-				return
+			case e.Operation() != jetstream.KeyValuePut:
+				if known[e.Key()] > 0 {
+					return
+				}
+			default:
+				var app control.App
+				// A value that says nothing is asked for: the answer tells.
+				if json.Unmarshal(e.Value(), &app) != nil || app.Index > known[e.Key()] {
+					return
+				}
 			}
 		}
 	}

@@ -390,10 +390,157 @@ func TestRemoveApp(t *testing.T) {
 		if _, err := c.ctl.App(c.within(), control.AppRequest{App: "spread"}); control.Code(err) != control.CodeNotFound {
 			t.Errorf("the app is there: %v", err)
 		}
+		bucket, err := c.js.KeyValue(c.within(), bus.ClusterBucket)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for ctx := c.within(); ; <-time.After(10 * time.Millisecond) { // the bucket comes after Raft
+			keys, err := bucket.Keys(ctx)
+			if errors.Is(err, jetstream.ErrNoKeysFound) {
+				break
+			}
+			if ctx.Err() != nil {
+				t.Fatalf("in the bucket are left: %q, %v", keys, err)
+			}
+		}
 		for name := range c.js.StreamNames(c.within()).Name() {
 			if strings.HasPrefix(name, "EF") {
 				t.Errorf("stream %s is left", name)
 			}
 		}
+	}
+}
+
+const (
+	beforeApp = "@app:name('before') define stream S (k string, v int); from S select v, k insert into Mid;"
+	behindApp = "@app:name('behind') @source(subject='out.before.Mid.0') define stream Mid (v int, k string); from Mid select v, k insert into Out;"
+)
+
+func (c *cluster) deploy(text string) {
+	c.t.Helper()
+	if _, err := c.ctl.Deploy(c.within(), control.DeployRequest{Text: text}); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+// counted waits until an app has so many results on its stream Out.
+func (c *cluster) counted(app string, want uint64) {
+	c.t.Helper()
+	subject, got := bus.OutSubject(app, "Out", 0), uint64(0)
+	for ctx := c.within(); ctx.Err() == nil; <-time.After(10 * time.Millisecond) {
+		stream, err := c.js.Stream(ctx, bus.OutStream(app, 0))
+		if err != nil {
+			continue // it is about to be made
+		}
+		info, err := stream.Info(ctx, jetstream.WithSubjectFilter(subject))
+		if err == nil {
+			got = info.State.Subjects[subject]
+		}
+		if got == want {
+			return
+		}
+	}
+	c.t.Fatalf("%d results of %s, want %d", got, app, want)
+}
+
+// An app that is removed and deployed again is another one: the app behind it takes its
+// results for new ones, though its log begins anew, and nothing of the former is left
+// that says which was the newest.
+func TestAppBehindOneThatIsDeployedAgain(t *testing.T) {
+	c := newCluster(t)
+	c.start("one", "checkpointer", "ingest", "processor")
+	c.deploy(beforeApp)
+	c.deploy(behindApp)
+	c.publish(0, 10)
+	c.counted("behind", 10)
+	if err := c.ctl.Do(c.within(), control.VerbRemove, control.AppRequest{App: "before"}, nil); err != nil {
+		t.Fatal(err)
+	}
+	c.deploy(beforeApp)
+	c.publish(10, 15)
+	c.counted("behind", 15)
+}
+
+// Two ingests read the results of an app for another one, each as if it were alone: the
+// other app takes each result once.
+func TestTwoIngestsReadResults(t *testing.T) {
+	const events = 1000
+	c := newCluster(t)
+	c.start("one", "checkpointer", "ingest", "processor")
+	c.start("two", "ingest")
+	c.deploy(beforeApp)
+	c.deploy(behindApp)
+	c.publish(0, events)
+	c.counted("behind", events)
+	rows := c.resultsOf("behind", 1, 2*events)
+	for i := range events {
+		if key := fmt.Sprintf(`{"v":%d`, i); len(rows[key]) != 1 {
+			t.Errorf("%s: %q", key, rows[key])
+		}
+	}
+}
+
+// The process that a job is of is frozen: whoever is asked instead says so, and does not
+// keep the request for ever.
+func TestJobOfAFrozenRecovery(t *testing.T) {
+	c := newCluster(t)
+	c.start("one", "checkpointer", "recovery")
+	if _, err := c.nc.Subscribe(bus.ServiceSubject("recovery", "node.frozen.job"), func(*nats.Msg) {}); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.nc.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	var m *nats.Msg
+	for ctx := c.within(); ; {
+		var err error
+		m, err = c.nc.RequestWithContext(ctx, bus.ServiceSubject("recovery", "job"), []byte(`{"job":"frozen-1"}`))
+		if err == nil {
+			break
+		}
+		if !errors.Is(err, nats.ErrNoResponders) { // else it is about to begin
+			t.Fatal(err)
+		}
+	}
+	if code := m.Header.Get("Nats-Service-Error-Code"); code != control.CodeUnavailable {
+		t.Errorf("%s: %s", code, m.Header.Get("Nats-Service-Error"))
+	}
+}
+
+// An app that was removed and deployed again is another one for ingests, too: one that
+// could not watch the bucket meanwhile sees nothing but the new deployment.
+func TestWatcherSeesAnotherDeployment(t *testing.T) {
+	c := newCluster(t)
+	bucket, err := c.js.CreateKeyValue(c.within(), jetstream.KeyValueConfig{Bucket: bus.ClusterBucket})
+	if err != nil {
+		t.Fatal(err)
+	}
+	key := bus.ClusterKey("app", "app")
+	put := func(a control.App) {
+		t.Helper()
+		data, err := json.Marshal(a)
+		if err == nil {
+			_, err = bucket.Put(c.within(), key, data)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	put(control.App{Name: "app", Index: 5, Generation: 1})
+	watch, err := bucket.Watch(c.within(), bus.ClusterKeys("app"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &watcher{watch}
+	defer w.stop()
+	put(control.App{Name: "app", Index: 5, Generation: 2}) // a restore is no other app
+	put(control.App{Name: "app", Index: 9, Generation: 3})
+	ctx := c.within()
+	w.await(ctx, map[string]uint64{key: 5})
+	if ctx.Err() != nil {
+		t.Error("another deployment was not seen")
+	}
+	if more := watch.Updates(); len(more) > 0 {
+		t.Errorf("%d updates are left: it was a restore that was taken for another app", len(more))
 	}
 }

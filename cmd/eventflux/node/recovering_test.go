@@ -44,15 +44,20 @@ func (r *restorer) last() control.RestoreRequest {
 // withRestorer makes the chain's node ask the restorer instead of the checkpointer.
 func withRestorer(c *chain) *restorer {
 	r := &restorer{}
+	withRecovery(c, func(cfg *recovery.Config) { cfg.Restorer = r })
+	return r
+}
+
+// withRecovery changes what the recovery service of the chain's node works with.
+func withRecovery(c *chain, change func(*recovery.Config)) {
 	c.adapt = func(n *Node) {
 		cfg := n.recoveryConfig(n.conns[len(n.conns)-1])
-		cfg.Restorer = r
+		change(&cfg)
 		var err error
 		if n.recovery, err = recovery.New(cfg); err != nil {
 			c.t.Fatal(err)
 		}
 	}
-	return r
 }
 
 const twoQueries = `@app:name('w') define stream S (k string, v int);

@@ -134,6 +134,22 @@ func TestVerifyFull(t *testing.T) {
 	}
 }
 
+// Who rebuilds with another dedup.window than the task's is told that it may be that.
+func TestVerifyWithAnotherWindow(t *testing.T) {
+	c := newChain(t, windowApp)
+	withRecovery(c, func(cfg *recovery.Config) { cfg.DedupWindow = time.Millisecond })
+	c.start()
+	defer c.end()
+	c.publishAll(0, 30)
+	c.trigger("w")
+	c.publishAll(30, 60)
+	second := c.trigger("w")
+	got := c.verifyFull("w", uint64(second))
+	if got.Sound || len(got.Problems) != 1 || got.Problems[0].Component != "S/ids" || !strings.Contains(got.Problems[0].What, "another dedup.window than 1ms") {
+		t.Errorf("%+v", got)
+	}
+}
+
 // A diff says what changed, and which events did it.
 func TestDiffExplains(t *testing.T) {
 	c := newChain(t, `@app:name('w') define stream S (k string, v int);

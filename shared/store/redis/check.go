@@ -15,8 +15,8 @@ import (
 
 const format = "1" // of all that is in docs/formats/store.md
 
-// check refuses a Redis that evicts what was committed, was written by a newer version,
-// or denies a right that is needed. What makes it lose data in a crash is logged.
+// check refuses a Redis that evicts what was committed or loses it when it is restarted,
+// was written by a newer version, or denies a right that is needed. What makes it lose data in a crash is logged.
 func (s *Store) check(ctx context.Context) error {
 	var nodes []*goredis.Client
 	err := s.repeat(ctx, func() (err error) {
@@ -71,12 +71,36 @@ func (s *Store) checkNode(ctx context.Context, conn *goredis.Conn) error {
 	case has["aof_enabled"] != "1":
 		s.log.Warn("redis keeps nothing on disk, as far as it says: a restart takes all checkpoints; set appendonly yes and appendfsync always")
 	}
+	if has["aof_enabled"] == "1" {
+		return s.checkReload(ctx, conn)
+	}
+	return nil
+}
+
+// checkReload refuses a Redis that would not read back what it wrote: what scripts wrote is
+// a transaction in its log, and versions before the fix of redis/redis#14541 run those as
+// the user default, and drop them, saying so in their own log alone, if that user may not.
+func (s *Store) checkReload(ctx context.Context, conn *goredis.Conn) error {
+	key := s.opt.Prefix + "probe"
+	for _, command := range [][]any{{"hset", key, "f", "v"}, {"set", key, "v", "px", "1"}, {"pexpireat", key, "1"}, {"persist", key}, {"unlink", key}} {
+		answer, err := conn.ACLDryRun(ctx, "default", command...).Result()
+		switch {
+		case err != nil && refused(err):
+			s.log.Info("redis does not say whether its user default has the rights that a restart needs to read its log back; docs/formats/store.md has them")
+			return nil
+		case err != nil:
+			return err
+		case answer != "OK":
+			return fmt.Errorf("a restart of redis would take checkpoints: it reads transactions in its log back as the user default, which may not %s (%s); allow that with ACL SETUSER default ~* &* +@all, and in the ACL file: the user can stay off", command[0], answer)
+		}
+	}
 	return nil
 }
 
 // refused reports that a server answered, and did not want to.
 func refused(err error) bool {
-	return goredis.HasErrorPrefix(err, "NOPERM") || strings.Contains(err.Error(), "unknown command")
+	return goredis.HasErrorPrefix(err, "NOPERM") || strings.Contains(err.Error(), "unknown command") ||
+		strings.Contains(strings.ToLower(err.Error()), "unknown subcommand")
 }
 
 // info reads what INFO answers.

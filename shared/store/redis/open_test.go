@@ -134,6 +134,29 @@ func TestUsers(t *testing.T) {
 	must(t, c.ConfigSet(within(t), "requirepass", "").Err())
 }
 
+// A restart keeps what was committed though the user default is off, and a Redis that
+// would drop it is refused.
+func TestUserDefaultIsOff(t *testing.T) {
+	server := redistest.Start(t, redistest.Durable...)
+	users := func(rights string) {
+		server.Kill()
+		file := filepath.Join(server.Dir, "users.acl")
+		must(t, os.WriteFile(file, []byte("user default "+rights+"\nuser store on nopass ~* &* +@all\n"), 0o600))
+		server.Start("--aclfile", file)
+	}
+	url := "redis://store:any@" + server.Addr
+	users("off ~* &* +@all")
+	s := openAt(t, url)
+	must(t, s.Commit(within(t), commitOf(1, 1)))
+	server.Kill()
+	server.Start()
+	wantHead(t, s, 1, 1)
+	for _, rights := range []string{"off", "off ~* +@all -hset", "off ~other:* +@all"} {
+		users(rights)
+		wantText(t, rights, openError(t, url), "ACL SETUSER default ~* &* +@all")
+	}
+}
+
 // What Redis is set up to lose is said at the start, and what it would evict refused.
 func TestSettingsOfRedis(t *testing.T) {
 	server := redistest.Start(t, redistest.Durable...)

@@ -1,0 +1,190 @@
+package processor
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"eventflux/shared/bus"
+	"eventflux/shared/checkpoint"
+	"eventflux/shared/control"
+	"eventflux/shared/frame"
+	"eventflux/shared/store"
+	"eventflux/shared/store/memory"
+)
+
+// leader is a checkpointer with one app, which one processor runs.
+type leader struct {
+	app      control.App
+	mu       sync.Mutex
+	attached control.Attached
+	nothing  bool // is assigned
+	beats    int
+	prepared chan checkpoint.Partition
+}
+
+func (l *leader) now() control.Attached { l.mu.Lock(); defer l.mu.Unlock(); return l.attached }
+
+func (l *leader) Heartbeat(context.Context, control.HeartbeatRequest) (control.Heartbeat, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.beats++
+	if l.nothing {
+		return control.Heartbeat{}, nil
+	}
+	return control.Heartbeat{Assigned: []control.Assigned{{App: l.app.Name, Generation: l.attached.Generation}}}, nil
+}
+
+func (l *leader) App(context.Context, control.AppRequest) (control.App, error) { return l.app, nil }
+
+func (l *leader) Checkpoints(context.Context, control.AppRequest) (control.CheckpointList, error) {
+	list := control.CheckpointList{App: l.app.Name, Generation: l.now().Generation}
+	for _, k := range l.now().Checkpoints {
+		list.Checkpoints = append(list.Checkpoints, control.CheckpointInfo{State: "committed", CheckpointRef: k})
+	}
+	return list, nil
+}
+
+func (l *leader) Digests(context.Context, control.DigestsRequest) (control.DigestsAnswer, error) {
+	return control.DigestsAnswer{}, nil
+}
+
+func (l *leader) Attach(context.Context, control.AttachRequest) (control.Attached, error) {
+	return l.now(), nil
+}
+
+func (l *leader) Prepared(_ context.Context, r control.PreparedRequest) (control.Outcome, error) {
+	l.prepared <- r.Partition
+	return control.Outcome{Epoch: r.Epoch, Committed: true}, nil
+}
+
+func (l *leader) Failed(context.Context, control.FailedRequest) (control.Outcome, error) {
+	return control.Outcome{}, nil
+}
+
+type appended chan error
+
+func (a appended) Committed(_ uint64, err error) { a <- err }
+
+// A standby that was promoted, and could not take over at once as NATS was away, has no
+// state any more, and loads a checkpoint again. It puts out nothing from before the place
+// where its generation begins, and begins anew as any task does.
+func TestPromotedWithoutState(t *testing.T) {
+	r := newRig(t, sums)
+	l := &leader{
+		app:      control.App{Name: r.plan.Name, Plan: r.plan.Digest, Partitions: 1, Text: sums},
+		attached: control.Attached{Generation: 1, First: true, Assignment: 1}, prepared: make(chan checkpoint.Partition, 1),
+	}
+	cfg := Config{Conn: r.nc, ID: "p", DedupWindow: time.Minute, Version: "0.0.1", Log: quiet, Control: l, Store: memory.New()}
+	s, err := New(cfg)
+	must(t, err)
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- s.Run(ctx) }()
+	r.send("S", 1000, "", "a", 1)
+	done := make(appended, 1)
+	must(t, r.log.AppendBarrier(1001, frame.Cut{Epoch: 1, Term: 1, ID: [16]byte{1}}, done))
+	must(t, <-done)
+	part := <-l.prepared
+	const before = 100 // more frames than are read ahead
+	start := uint64(0)
+	for i := range before {
+		start = r.send("S", int64(1002+i), "", "b", 2)
+	}
+	last := r.send("S", 2000, "", "c", 3)
+	r.eventually("all results are out", func() bool { return len(r.results()) == before+2 })
+	cancel()
+	must(t, <-ended)
+
+	// The app is taken to where but one event is left.
+	part.Start, part.Output.Positions = &checkpoint.Start{Sequence: start}, map[string]string{}
+	m := checkpoint.Manifest{
+		App: l.app.Name, Plan: l.app.Plan, Generation: 2, Epoch: 2, Term: 1, Time: time.UnixMilli(2000).UTC(),
+		Partitions: []checkpoint.Partition{part},
+	}
+	data, err := m.Encode()
+	must(t, err)
+	ref := control.CheckpointRef{Generation: 2, Epoch: 2, Term: 1, Time: m.Time, Manifest: checkpoint.ManifestName(m.App, 2), Digest: checkpoint.SHA256(data)}
+	must(t, cfg.Store.Put(r.within(), ref.Manifest, data))
+	l.mu.Lock()
+	l.attached = control.Attached{Generation: 2, Assignment: 2, Decided: 2, Checkpoints: []control.CheckpointRef{ref}}
+	l.mu.Unlock()
+	s, err = New(cfg)
+	must(t, err)
+	again := newTask(s, r.plan, 0)
+	again.standby = newStandby()
+	again.standby.promote()
+	ctx, cancel = context.WithCancel(context.Background())
+	go func() { ended <- again.try(ctx) }()
+	of := func() (places []string) {
+		stream, err := r.js.Stream(r.within(), bus.OutStream(r.plan.Name, 0))
+		must(t, err)
+		for seq := uint64(1); seq <= stream.CachedInfo().State.LastSeq; seq++ {
+			m, err := stream.GetMsg(r.within(), seq)
+			must(t, err)
+			if m.Header.Get(headerGeneration) == "2" {
+				places = append(places, m.Header.Get(headerPosition))
+			}
+		}
+		return places
+	}
+	want := []string{position{last, 0}.String()}
+	r.eventually("it has given up, or the result behind the start is out", func() bool {
+		return len(ended) > 0 || slices.Contains(of(), want[0])
+	})
+	if got := of(); len(got) > 0 && !slices.Equal(got, want) {
+		t.Errorf("generation 2 has results of %q, want %q or none", got, want)
+	}
+	cancel()
+	if err := <-ended; err != nil && !errors.Is(err, errStandbyStale) && !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+}
+
+// stuck is a store that lets nothing be put, whatever its context says, until it is told to.
+type stuck struct {
+	store.Store
+	reached, pass chan struct{}
+	once          sync.Once
+}
+
+func (s *stuck) Put(ctx context.Context, name string, data []byte) error {
+	s.once.Do(func() { close(s.reached) })
+	<-s.pass
+	return s.Store.Put(ctx, name, data)
+}
+
+// A task that does not end, as its disk is stuck, does not keep the processor from being
+// heard of: its other tasks would be given to others.
+func TestTaskThatDoesNotEnd(t *testing.T) {
+	r := newRig(t, sums)
+	l := &leader{
+		app:      control.App{Name: r.plan.Name, Plan: r.plan.Digest, Partitions: 1, Text: sums},
+		attached: control.Attached{Generation: 1, First: true, Assignment: 1}, prepared: make(chan checkpoint.Partition, 1),
+	}
+	disk := &stuck{Store: memory.New(), reached: make(chan struct{}), pass: make(chan struct{})}
+	s, err := New(Config{Conn: r.nc, ID: "p", DedupWindow: time.Minute, Version: "0.0.1", Log: quiet, Control: l, Store: disk})
+	must(t, err)
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- s.Run(ctx) }()
+	r.send("S", 1000, "", "a", 1)
+	done := make(appended, 1)
+	must(t, r.log.AppendBarrier(1001, frame.Cut{Epoch: 1, Term: 1, ID: [16]byte{1}}, done))
+	must(t, <-done)
+	<-disk.reached
+	l.mu.Lock()
+	l.nothing, l.beats = true, 0
+	l.mu.Unlock()
+	r.eventually("it was heard of again and again", func() bool { l.mu.Lock(); defer l.mu.Unlock(); return l.beats > 3 })
+	if len(s.Tasks()) != 1 {
+		t.Error("the task has ended")
+	}
+	close(disk.pass)
+	r.eventually("the task has ended", func() bool { return len(s.Tasks()) == 0 })
+	cancel()
+	must(t, <-ended)
+}

@@ -1,0 +1,69 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+)
+
+// gather takes answers until none has come for a while. That there is nobody to answer
+// is no error.
+func gather(ctx context.Context, nc *nats.Conn, subject string, request []byte, first, stall time.Duration, take func(*nats.Msg) error) error {
+	fail := func(err error) error { return fmt.Errorf("ask on %s: %w", subject, err) }
+	inbox := nc.NewInbox()
+	sub, err := nc.SubscribeSync(inbox)
+	if err != nil {
+		return fail(err)
+	}
+	defer func() { _ = sub.Unsubscribe() }() // fails only where the connection is closed
+	if err := nc.PublishRequest(subject, inbox, request); err != nil {
+		return fail(err)
+	}
+	for wait := first; ; wait = stall {
+		m, err := nextWithin(ctx, sub, wait)
+		switch {
+		case ctx.Err() != nil:
+			return fail(ctx.Err())
+		case errors.Is(err, nats.ErrNoResponders), errors.Is(err, context.DeadlineExceeded), errors.Is(err, nats.ErrTimeout):
+			return nil
+		case err != nil:
+			return fail(err)
+		case m.Header.Get("Status") != "":
+			return nil // no responders
+		}
+		if err := take(m); err != nil {
+			return fail(err)
+		}
+	}
+}
+
+func nextWithin(ctx context.Context, sub *nats.Subscription, wait time.Duration) (*nats.Msg, error) {
+	ctx, cancel := context.WithTimeout(ctx, wait)
+	defer cancel()
+	return sub.NextMsgWithContext(ctx)
+}
+
+// monitored returns what a server tells at its monitoring port, as in "http://nats:8222".
+// The error is unknown where the server tells nothing.
+func monitored(ctx context.Context, url, path string, bytesMax int64, unknown error) ([]byte, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimSuffix(url, "/")+path, nil)
+	if err != nil {
+		return nil, err
+	}
+	req.Close = true // asked once; an idle connection would stay
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = resp.Body.Close() }()
+	if resp.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("%w: HTTP status %s", unknown, resp.Status)
+	}
+	return io.ReadAll(io.LimitReader(resp.Body, bytesMax))
+}
