@@ -29,7 +29,7 @@ func runRecovery(ctx context.Context, b *bench) ([]table, error) {
 		for _, workers := range way.workers {
 			r := row{
 				what: fmt.Sprintf("%s, %d workers", way.what, workers), goal: way.goal,
-				bound: "each entry is hashed, which proves that it is what was stored, and put into a window or a group. Components load at once, each by one core; their entries are read and hashed by all.",
+				bound: "each entry is hashed, which proves that it is what was stored, and put into a window or a group. Components load at once; their entries are read and hashed by all cores, and put by all where they are blocks of a window, and by one where they are groups.",
 			}
 			if r.value, err = all.figure(fmt.Sprintf("BenchmarkRecovery/%s/workers=%d", way.bench, workers), "MB/s", wholeBytes); err != nil {
 				return nil, err

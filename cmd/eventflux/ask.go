@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 	"time"
 
@@ -134,18 +135,27 @@ func argument(args []string, i int) string {
 func checkpointRequest(args []string) (control.CheckpointRequest, error) {
 	r := control.CheckpointRequest{App: args[0]}
 	if len(args) == 2 {
-		var epoch uint64
-		if _, err := fmt.Sscanf(args[1], "%d", &epoch); err != nil || epoch == 0 {
-			return r, usagef("%q is no epoch; eventflux checkpoint ls %s lists them", args[1], args[0])
-		}
-		r.Epoch = state.Epoch(epoch)
+		var err error
+		r.Epoch, err = epochArgument(args[1], args[0])
+		return r, err
 	}
 	return r, nil
 }
 
 func epochArgument(text, app string) (state.Epoch, error) {
-	r, err := checkpointRequest([]string{app, text})
-	return r.Epoch, err
+	epoch, err := strconv.ParseUint(text, 10, 64)
+	if err != nil || epoch == 0 {
+		return 0, usagef("%q is no epoch; %s lists them", text, strings.TrimSpace("eventflux checkpoint ls "+app))
+	}
+	return state.Epoch(epoch), nil
+}
+
+// checkLimit refuses what would otherwise be taken for the default.
+func checkLimit(limit int) error {
+	if limit < 0 {
+		return usagef("--limit is not negative")
+	}
+	return nil
 }
 
 // bytesText writes a number of bytes for a person.

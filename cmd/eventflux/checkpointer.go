@@ -51,7 +51,8 @@ func newCheckpointerAddCommand() *cobra.Command {
 	cmd := a.add(&cobra.Command{
 		Use: "add ID=HOST:PORT", Short: "Add a member to the group, or change its address",
 		Long: `Adds a member to the group. Start it before with an empty data folder, its own raft.id
-and raft.listen, and raft.peers of the whole group: it takes over the log from the others.`,
+and raft.listen, and raft.peers of the whole group: it takes over the log from the others.
+What would leave the group without a majority of members that answer is refused.`,
 		Example: `  eventflux checkpointer add c4=10.0.0.4:7000`,
 		Args:    exactArgs("ID=HOST:PORT"),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -85,7 +86,7 @@ and those who ask it lose time.`,
 func newCheckpointerTransferCommand() *cobra.Command {
 	var a asking
 	return a.add(&cobra.Command{
-		Use: "transfer [ID]", Short: "Hand the leadership to another member", Args: cobra.MaximumNArgs(1),
+		Use: "transfer [ID]", Short: "Hand the leadership to another member", Args: upToArgs(0, "ID"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var r control.TransferRequest
 			if len(args) > 0 {

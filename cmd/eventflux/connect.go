@@ -2,9 +2,11 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/url"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -81,14 +83,20 @@ func connect(ctx context.Context, s endpoint, wait time.Duration) (*nats.Conn, e
 		}
 		select {
 		case <-ctx.Done():
-			return nil, fmt.Errorf("connect to %s: %w; start a server with 'eventflux run APP.siddhi', or name one with --server", redacted(at), err)
+			if errors.Is(err, nats.ErrNoServers) {
+				err = fmt.Errorf("%w; start a server with 'eventflux run APP.siddhi', or name one with --server", err)
+			}
+			return nil, fmt.Errorf("connect to %s: %w", redacted(at), err)
 		case <-time.After(100 * time.Millisecond):
 		}
 	}
 }
 
-// redacted hides the password in a server's URL.
+// redacted hides the password in a server's URL, which may lack its scheme.
 func redacted(server string) string {
+	if !strings.Contains(server, "://") {
+		server = "nats://" + server
+	}
 	if u, err := url.Parse(server); err == nil {
 		return u.Redacted()
 	}

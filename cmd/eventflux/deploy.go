@@ -88,7 +88,7 @@ func newAppRemoveCommand() *cobra.Command {
 		Use: "rm APP", Short: "Remove an app with its log, its results and its checkpoints",
 		Long: `Stops the app and deletes its log, its results, the events that it refused, and its
 checkpoints. There is no way back: without --yes it only says what would go.`,
-		Example: `  eventflux app rm flights --yes`,
+		Example: `  eventflux app rm Flights --yes`,
 		Args:    exactArgs("APP"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if !yes {

@@ -31,6 +31,9 @@ events that changed an item.`,
 			if r.To, err = epochArgument(args[1], argument(args, 2)); err != nil {
 				return err
 			}
+			if err := checkLimit(r.Limit); err != nil {
+				return err
+			}
 			r.App = argument(args, 2)
 			_, err = askRecovery(cmd, &a, recovery.VerbDiff, &r.App, &r, printDiff)
 			return err

@@ -57,7 +57,7 @@ func checkPublish(opt publish.Options) error {
 	case opt.Batch < 1 || opt.InFlight < 1:
 		return usagef("--batch and --in-flight are at least 1")
 	case opt.Rate < 0 || opt.Timeout <= 0:
-		return usagef("--rate and --timeout are not negative")
+		return usagef("--rate is not negative, and --timeout is more than 0")
 	case opt.Batch > 1 && (opt.IDAttr != "" || opt.TimeAttr != ""):
 		return usagef("--msg-id and --ts are for messages of one event; leave --batch out")
 	case opt.IDAttr != "" && opt.IDPrefix != "":

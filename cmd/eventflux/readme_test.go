@@ -11,35 +11,37 @@ import (
 
 var rewriteReadme = flag.Bool("rewrite-readme", false, "write what the commands in README.md print into it")
 
-// Blocks of README.md that are marked console hold commands that need no server,
-// and what they print.
+// Blocks of README.md and of the page about the language that are marked console hold
+// commands that need no server, and what they print.
 func TestReadmeShowsWhatCommandsPrint(t *testing.T) {
 	unsetSettings(t)
 	t.Chdir(repository)
-	text, err := os.ReadFile("README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	parts := strings.Split(string(text), "```")
-	blocks := 0
-	for i := 1; i < len(parts); i += 2 {
-		session, ok := strings.CutPrefix(parts[i], "console\n")
-		if !ok {
-			continue
-		}
-		blocks++
-		printed := "console\n" + replaySession(t, session)
-		if printed != parts[i] && !*rewriteReadme {
-			t.Errorf("README.md has\n%s\nbut it is\n%s\n(-rewrite-readme corrects it)", parts[i], printed)
-		}
-		parts[i] = printed
-	}
-	if blocks == 0 {
-		t.Error("README.md has no console block")
-	}
-	if *rewriteReadme {
-		if err := os.WriteFile("README.md", []byte(strings.Join(parts, "```")), 0o644); err != nil {
+	for _, page := range []string{"README.md", languagePage} {
+		text, err := os.ReadFile(page)
+		if err != nil {
 			t.Fatal(err)
+		}
+		parts := strings.Split(string(text), "```")
+		blocks := 0
+		for i := 1; i < len(parts); i += 2 {
+			session, ok := strings.CutPrefix(parts[i], "console\n")
+			if !ok {
+				continue
+			}
+			blocks++
+			printed := "console\n" + replaySession(t, session)
+			if printed != parts[i] && !*rewriteReadme {
+				t.Errorf("%s has\n%s\nbut it is\n%s\n(-rewrite-readme corrects it)", page, parts[i], printed)
+			}
+			parts[i] = printed
+		}
+		if blocks == 0 {
+			t.Errorf("%s has no console block", page)
+		}
+		if *rewriteReadme {
+			if err := os.WriteFile(page, []byte(strings.Join(parts, "```")), 0o644); err != nil {
+				t.Fatal(err)
+			}
 		}
 	}
 }

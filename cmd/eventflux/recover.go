@@ -46,7 +46,12 @@ left out if one app is deployed.`,
   eventflux recover Flights --at seq:1207.3 --components airport --hold`,
 		Args: upToArgs(0, "APP"),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			given := cmd.Flags().Changed
 			switch {
+			case given("to") && to == 0: // not the end of the log, which nobody asked for
+				return usagef("--to 0 is no checkpoint; eventflux checkpoint ls lists them")
+			case given("at") && at == "":
+				return usagef("--at is empty; leave it out to go to the end of the log")
 			case adopt && (at != "" || hold || fork || release || r.DryRun || len(r.Components) > 0):
 				return usagef("--adopt takes all state of a checkpoint: only --to goes with it")
 			case adopt:

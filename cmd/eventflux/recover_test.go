@@ -115,6 +115,7 @@ func TestRecoveryCommands(t *testing.T) {
 
 	s.prints(0, "state get sums/aggregate --key k1", "k1\t{\"rows\":2,\"values\":{\"total\":23}}") // 10 and 13
 	s.prints(0, "state get sums/window sums --limit 1", "row 10\t", "and more; --limit N")
+	s.prints(0, "state get sums/aggregate --key nobody", "nothing has the key nobody")
 	s.prints(0, "state get sums/window sums --json", `"more": false`[:0], `"items"`)
 	s.prints(1, "state get sums sums", "name one")
 	s.prints(0, "checkpoint diff 1 2", "0/sums/aggregate", "0/sums/window row 8: none → ")
@@ -123,7 +124,8 @@ func TestRecoveryCommands(t *testing.T) {
 	s.prints(0, "checkpoint verify sums 2 --full", "checkpoint 2 of sums is proved: checkpoint 1 and the 4 events behind it")
 	s.prints(0, "checkpoint verify sums 1 --full", "cannot be proved", "eventflux checkpoint trigger sums")
 	s.prints(0, "recover --to 1 --dry-run", "to checkpoint 1, from checkpoint 1", "takes about")
-	s.prints(0, "recover sums --dry-run --components sums/window", "kept", "warning", "all else stays as in checkpoint 2")
+	s.prints(0, "recover sums --to 1 --dry-run --components sums/window", "kept", "warning", "all else stays as in checkpoint 2")
+	s.prints(1, "recover sums --dry-run --components sums/window", "behind the newest checkpoint, 2,", "next: eventflux checkpoint trigger sums")
 	s.prints(1, "recover sums --to 7 --dry-run", "eventflux checkpoint ls sums")
 	s.prints(1, "recover sums --at seq:1 --dry-run", "checkpoint 1 is passed over", "eventflux recover sums --to 1")
 	s.prints(2, "recover sums --hold --fork", "only one of them")

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 
@@ -23,6 +22,7 @@ checkpoints. Apps come by app deploy.
   checkpointer  keeps apps and orders checkpoints; run one, three or five, with raft.peers
   processor     runs tasks; partitions are spread over all that run, by processor.id
   ingest        accepts events; run as many as you like
+  merger        folds chains of checkpoints and deletes what nothing refers to; one works at a time
   recovery      plans and makes recoveries, verifies, shows state; one is enough, more share the work`,
 		Example: `  eventflux serve --services checkpointer,processor,ingest,recovery --nats.url nats://127.0.0.1:4222 --store.url file:/var/lib/eventflux/checkpoints`,
 		Args:    exactArgs(),
@@ -56,7 +56,7 @@ func parseServices(list string) ([]string, error) {
 		case !slices.Contains(node.Services, name):
 			return nil, usagef("--services: there is no service %q; there are %s", name, strings.Join(node.Services, ", "))
 		case slices.Contains(services, name):
-			return nil, fmt.Errorf("--services: %s is named twice", name)
+			return nil, usagef("--services: %s is named twice", name)
 		}
 		services = append(services, name)
 	}

@@ -46,8 +46,11 @@ the log; the running app does not notice. Attributes that no query needs are not
   eventflux state get airport/window Flights --at 2026-03-01T12:00:00Z --json`,
 		Args: upToArgs(1, "COMPONENT", "APP"),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := checkLimit(r.Limit); err != nil {
+				return err
+			}
 			r.Component, r.At, r.App = args[0], recovery.At(at), argument(args, 1)
-			_, err := askRecovery(cmd, &a, recovery.VerbState, &r.App, &r, printState)
+			_, err := askRecovery(cmd, &a, recovery.VerbState, &r.App, &r, func(w io.Writer, s *recovery.State) { printState(w, s, r.Key) })
 			return err
 		},
 	}, 10*time.Minute)
@@ -58,11 +61,14 @@ the log; the running app does not notice. Attributes that no query needs are not
 	return cmd
 }
 
-func printState(w io.Writer, s *recovery.State) {
+func printState(w io.Writer, s *recovery.State, key string) {
 	for _, p := range s.Partitions {
 		fmt.Fprintf(w, "%s in partition %d at %s, clock %d: %d entries, digest %s\n", s.Component, p.Partition, p.At, p.Clock, p.Entries, p.Digest)
 		for _, i := range p.Items {
 			fmt.Fprintf(w, "%s\t%s\n", i.Key, i.Value)
+		}
+		if key != "" && len(p.Items) == 0 {
+			fmt.Fprintf(w, "nothing has the key %s\n", key)
 		}
 		if p.More {
 			fmt.Fprintln(w, "and more; --limit N shows them, --key K one of them")

@@ -23,6 +23,9 @@ in the JetStream stream EFO_<app>_<partition>.`,
 		Example: `  eventflux subscribe 'out.Flights.>'`,
 		Args:    exactArgs("SUBJECT"),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if count < 0 {
+				return usagef("--count is not negative")
+			}
 			return connected(cmd, server, wait, func(ctx context.Context, nc *nats.Conn) error {
 				return printMessages(ctx, cmd, nc, args[0], count)
 			})

@@ -110,6 +110,7 @@ func (l *leader) run(ctx context.Context) {
 		case m := <-l.messages:
 			l.handle(ctx, m)
 		case <-tick.C:
+			l.processors.stayAwake(time.Now())
 			for name, c := range l.apps {
 				if l.s.cfg.FSM.gone(name) {
 					l.drop(name)

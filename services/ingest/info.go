@@ -24,6 +24,7 @@ type Info struct {
 	Failed          uint64       `json:"failed"`     // messages not known to be durable
 	Unanswered      uint64       `json:"unanswered"` // answers that could not be sent
 	DeadLost        uint64       `json:"dead_letters_lost"`
+	Stalled         []string     `json:"stalled,omitempty"` // logs that take no frames, since when and why
 	Streams         []InfoStream `json:"streams"`
 }
 
@@ -71,6 +72,11 @@ func (s *Service) Info() Info {
 		Unanswered:      c.unanswered.n.Load(),
 		DeadLost:        c.deadLost.n.Load(),
 		Streams:         []InfoStream{},
+	}
+	for _, l := range s.logs {
+		if err := l.writer.Health(); err != nil {
+			info.Stalled = append(info.Stalled, err.Error())
+		}
 	}
 	for _, src := range s.sources {
 		one := InfoStream{

@@ -8,6 +8,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"eventflux/shared/control"
+	"eventflux/shared/faultpoint"
 	"eventflux/shared/siddhiql"
 )
 
@@ -54,7 +55,11 @@ func (s *Service) heartbeat(ctx context.Context) error {
 	}
 	limited, cancel := context.WithTimeout(ctx, heartbeatWait)
 	defer cancel()
-	answer, err := s.cfg.Control.Heartbeat(limited, r)
+	var answer control.Heartbeat
+	err := faultpoint.Fail(faultpoint.HeartbeatBefore)
+	if err == nil {
+		answer, err = s.cfg.Control.Heartbeat(limited, r)
+	}
 	switch {
 	case control.Code(err) == control.CodeFenced:
 		return err

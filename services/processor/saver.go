@@ -146,6 +146,7 @@ func (s *saver) save(ctx context.Context, p *part) error {
 	case ctx.Err() != nil:
 		return nil
 	case control.Code(err) == control.CodeFenced:
+		s.task.service.refused.WithLabelValues(refusedPrepared).Inc()
 		return fmt.Errorf("prepare checkpoint %d: %w: %w", p.epoch, errFenced, err)
 	}
 	log.Warn("checkpoint not prepared; the next one will have its changes", "err", err)

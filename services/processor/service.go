@@ -37,6 +37,7 @@ type Service struct {
 	beat    obs.Beat      // of follow
 	heard   obs.Beat      // of the checkpointer's answers
 	emitted *prometheus.HistogramVec
+	refused *prometheus.CounterVec
 	ended   chan struct{} // closed: Run has returned
 }
 
@@ -81,7 +82,7 @@ func New(cfg Config) (*Service, error) {
 	}
 	s := &Service{
 		cfg: cfg, js: js, incarnation: nuid.Next(), changed: make(chan struct{}, 1),
-		tasks: map[slot]*assignedTask{}, alone: make(chan struct{}), ended: make(chan struct{}), emitted: newEmitted(),
+		tasks: map[slot]*assignedTask{}, alone: make(chan struct{}), ended: make(chan struct{}), emitted: newEmitted(), refused: newRefused(),
 	}
 	s.running, s.drain = context.WithCancel(context.Background())
 	return s, nil

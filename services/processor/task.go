@@ -69,7 +69,7 @@ func newTask(s *Service, plan *siddhiql.Plan, partition uint32) *task {
 func (t *task) run(ctx context.Context) {
 	err := t.try(ctx)
 	for wait := retryWait; unavailable(err) && ctx.Err() == nil; wait = min(2*wait, retryWaitMax) {
-		t.log.Warn("NATS or the store is away; the task begins again", "err", err, "in", wait)
+		t.log.Warn("the task begins again", "err", err, "in", wait)
 		t.status.set(stateStarting, err)
 		select {
 		case <-ctx.Done():
@@ -91,14 +91,14 @@ func (t *task) run(ctx context.Context) {
 	}
 }
 
-// unavailable reports whether err says that NATS could not be asked just now, and
-// nothing of what it holds. The task can begin again: its memory is a function of
-// its log.
+// unavailable reports whether err says that NATS or the store could not be asked just
+// now, or that the task was too slow, and nothing of what they hold. The task can begin
+// again: its memory is a function of its log.
 func unavailable(err error) bool {
 	for _, passing := range []error{
 		nats.ErrTimeout, nats.ErrNoResponders, nats.ErrDisconnected, nats.ErrConnectionReconnecting,
 		nats.ErrReconnectBufExceeded, // nothing is buffered while there is no connection
-		jetstream.ErrNoStreamResponse, context.DeadlineExceeded, errStoreAway,
+		jetstream.ErrNoStreamResponse, context.DeadlineExceeded, errStoreAway, errOvertaken,
 	} {
 		if errors.Is(err, passing) {
 			return true

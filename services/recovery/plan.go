@@ -81,7 +81,11 @@ func (c *course) settle(ctx context.Context, refs []control.CheckpointRef) error
 		return nil // and the plan says why
 	}
 	if c.from.manifest == nil && !c.scope.partial() && !c.look {
-		c.refuse(fmt.Sprintf("app %s begins anew with a checkpoint, and none of its is at or before %s", c.h.plan.Name, c.target.text), c.insteadOf(ctx, 0))
+		next := c.insteadOf(ctx, 0)
+		if len(c.h.refs) == 0 {
+			next = "eventflux checkpoint trigger " + c.h.plan.Name
+		}
+		c.refuse(fmt.Sprintf("a restore loads a checkpoint, and app %s has none at or before %s", c.h.plan.Name, c.target.text), next)
 		return nil
 	}
 	if c.scope.partial() {
@@ -200,8 +204,30 @@ func (c *course) describe(ctx context.Context) error {
 	if err := c.measureLogs(ctx); err != nil {
 		return err
 	}
+	if p.Refused == "" && c.scope.partial() {
+		c.checkOnto()
+	}
 	c.estimate()
 	return nil
+}
+
+// checkOnto refuses to put state into a checkpoint that was cut before the target. What
+// is between the two would be applied to it once more, and what depends on other state
+// would not find it there.
+func (c *course) checkOnto() {
+	for i := range c.plan.Partitions {
+		part := &c.plan.Partitions[i]
+		cut := c.onto.part(part.Partition)
+		ahead := part.Target.Compare(scratch.Position{Sequence: cut.Log.Sequence}) > 0
+		if !part.Exact && c.target.timed {
+			ahead = cut.Clock <= c.target.time
+		}
+		if ahead && len(c.scope.replaced(part.Partition)) > 0 {
+			c.refuse(fmt.Sprintf("the target lies behind the newest checkpoint, %d, which the components go into: that was cut at %d in the log of partition %d",
+				c.onto.epoch(), cut.Log.Sequence, part.Partition), "eventflux checkpoint trigger "+c.h.plan.Name)
+			return
+		}
+	}
 }
 
 // measureStore counts what is read from the store, or says what is damaged there.

@@ -30,6 +30,11 @@ func (r *stateBytes) uvarint() uint64 {
 	if r.err != nil {
 		return 0
 	}
+	if len(r.rest) > 0 && r.rest[0] < 0x80 { // as most are
+		v := r.rest[0]
+		r.rest = r.rest[1:]
+		return uint64(v)
+	}
 	v, n := binary.Uvarint(r.rest)
 	if n <= 0 || n > 1 && r.rest[n-1] == 0 {
 		r.fail("expected a varint, found %x", r.rest[:min(len(r.rest), binary.MaxVarintLen64)])

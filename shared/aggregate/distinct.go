@@ -119,7 +119,7 @@ func (a *distinct) read(src []byte, nameless bool) (nulls int64, items []item[in
 		}
 		nulls = r.nulls()
 	}
-	items = r.numbers(a.class == event.Reals)
+	items = a.numbers(r, a.class == event.Reals)
 	if nulls == 0 && len(items) == 0 {
 		r.fail("0 nulls and 0 values")
 	}

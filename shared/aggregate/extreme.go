@@ -84,7 +84,7 @@ func (a *extreme) read(src []byte) ([]item[int64], error) {
 		return nil, nil
 	}
 	r := readState(src)
-	items := r.numbers(a.class == event.Reals)
+	items := a.numbers(r, a.class == event.Reals)
 	if len(items) == 0 {
 		r.fail("no values, but that is written")
 	}

@@ -91,8 +91,8 @@ func appendItems(dst []byte, items []item[int64], before int64, first bool) []by
 
 // numbers reads what appendAll or appendSome wrote. Keys of reals are refused if no
 // double has them.
-func (r *stateBytes) numbers(reals bool) []item[int64] {
-	items := make([]item[int64], r.items(2))
+func (m *multiset) numbers(r *stateBytes, reals bool) []item[int64] {
+	items := m.itemsToLoad(r.items(2))
 	before := int64(0)
 	for i := range items {
 		key := r.key(before, i == 0)

@@ -22,6 +22,10 @@ type parts[V any] struct {
 	tracked bool // ChangedParts was called, so what changes from now on is of interest
 	changed []partName
 	spare   [][]item[V] // memory of parts that have gone
+	loading struct {    // memory for what is loaded: most groups are one part of few items
+		parts []part[V]
+		items []item[V]
+	}
 }
 
 // part is one part of a group. Only that of no bits at all can be empty.
@@ -316,10 +320,11 @@ func (x *parts[V]) ChangedParts(visit func(slot int, name []byte)) {
 // Parts implements Parted.
 func (x *parts[V]) Parts(slot int, visit func(name []byte)) {
 	x.groups = grow(x.groups, slot)
-	var scratch [9]byte
+	var scratch []byte
 	for i := range x.groups[slot] {
 		if p := &x.groups[slot][i]; p.bits > 0 {
-			visit(partName{0, p.bits, p.first()}.append(scratch[:0]))
+			scratch = partName{0, p.bits, p.first()}.append(scratch[:0])
+			visit(scratch)
 		}
 	}
 }
@@ -398,8 +403,30 @@ func (x *parts[V]) load(slot int, name []byte, items []item[V]) error {
 	if covered || n < len(group) && p.has(group[n].items[0].key) || n > 0 && p.has(group[n-1].items[0].key) {
 		return fmt.Errorf("part %x is in another one, or has one in it", name)
 	}
-	x.groups[slot] = slices.Insert(group, n, p)
+	if len(group) == 0 {
+		x.groups[slot] = append(pieceOf(&x.loading.parts, 1, len(x.groups))[:0], p)
+	} else {
+		x.groups[slot] = slices.Insert(group, n, p)
+	}
 	return nil
+}
+
+// itemsToLoad returns memory for n items.
+func (x *parts[V]) itemsToLoad(n int) []item[V] {
+	return pieceOf(&x.loading.items, n, len(x.groups))
+}
+
+// pieceMax is how many parts or items are made at once, unless one piece has more.
+const pieceMax = 256
+
+// pieceOf cuts n elements off a slice that is made for several of the groups at once.
+func pieceOf[T any](from *[]T, n, groups int) []T {
+	if n > len(*from) {
+		*from = make([]T, max(n, min(groups, pieceMax)))
+	}
+	piece := (*from)[:n:n]
+	*from = (*from)[n:]
+	return piece
 }
 
 // CheckParts implements Parted.

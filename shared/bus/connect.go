@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -64,9 +65,17 @@ func Connect(ctx context.Context, cfg ConnectConfig) (*nats.Conn, error) {
 	connected := make(chan struct{})
 	// The client forgets why an attempt has failed when it begins the next one.
 	var last atomic.Pointer[error]
+	var said sync.Once
 	opts = append(opts, nats.ConnectHandler(func(*nats.Conn) { close(connected) }),
 		nats.ReconnectErrHandler(func(_ *nats.Conn, err error) {
 			last.Store(&err)
+			said.Do(func() {
+				select {
+				case <-connected: // it was lost, and that is said elsewhere
+				default:
+					cfg.Log.Warn("NATS does not answer; trying until it does", "nats", cfg.where(), "err", err)
+				}
+			})
 			cfg.Log.Debug("reconnect to NATS", "connection", cfg.Name, "nats", cfg.where(), "err", err)
 		}))
 	nc, err := nats.Connect(cfg.URL, opts...)

@@ -8,6 +8,8 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
+	"syscall"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
@@ -119,8 +121,11 @@ func listenOn(opts *server.Options, addr string) error {
 		return fmt.Errorf("listen address %q: want host:port: %w", addr, err)
 	}
 	probe, err := net.Listen("tcp", addr)
-	if err != nil {
+	if errors.Is(err, syscall.EADDRINUSE) {
 		return fmt.Errorf("listen on %s: %w: %w", addr, ErrInUse, err)
+	}
+	if err != nil {
+		return fmt.Errorf("listen on %s: %w", addr, err)
 	}
 	if err := probe.Close(); err != nil {
 		return fmt.Errorf("listen on %s: %w", addr, err)
@@ -164,14 +169,21 @@ func (e *Embedded) URL() string {
 // nats.go, too, connect by nats.InProcessServer.
 func (e *Embedded) InProcessConn() (net.Conn, error) { return e.srv.InProcessConn() }
 
-// Health returns nil while JetStream works. The server switches it off by itself
-// when its disk refuses a write.
+// Health returns nil while JetStream works. Once its disk has refused a write, the
+// server switches it off, or takes nothing more for the stream: even if there is room
+// again, until it is started anew.
 func (e *Embedded) Health() error {
 	if err := e.log.err(); err != nil {
 		return fmt.Errorf("NATS server: %w", err)
 	}
 	if !e.srv.JetStreamEnabled() {
 		return errors.New("NATS server: JetStream is off; its log has the reason, most likely the disk")
+	}
+	for _, found := range e.srv.Healthz(&server.HealthzOptions{Details: true}).Errors {
+		// A stream that is being deleted is an error there, too, for a moment.
+		if found.Type == server.HealthzErrorStream && strings.Contains(found.Error, "write error") {
+			return fmt.Errorf("NATS server: %s; see that its disk works and has room, then restart: until then nothing is taken there", found.Error)
+		}
 	}
 	return nil
 }

@@ -1,8 +1,10 @@
 package bus
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
@@ -66,6 +68,10 @@ func TestEmbeddedRefusesWhatIsInUse(t *testing.T) {
 	if !errors.Is(err, ErrInUse) || !strings.Contains(err.Error(), dir) {
 		t.Errorf("folder in use: %v", err)
 	}
+	// An address of another machine is free, and no use.
+	if _, err = OpenEmbedded(EmbeddedConfig{Dir: t.TempDir(), Listen: "192.0.2.1:4222", Log: quiet}); err == nil || errors.Is(err, ErrInUse) {
+		t.Errorf("an address of another machine: %v", err)
+	}
 }
 
 // The server calls Fatalf where its own logger ends the process.
@@ -80,6 +86,38 @@ func TestEmbeddedReturnsFatalErrors(t *testing.T) {
 	}
 	if _, err := OpenEmbedded(EmbeddedConfig{Dir: dir, Log: quiet}); errors.Is(err, ErrInUse) {
 		t.Errorf("the folder stayed locked: %v", err)
+	}
+}
+
+// A stream whose disk has refused a write takes nothing more, and that is told.
+func TestEmbeddedTellsOfARefusedWrite(t *testing.T) {
+	dir := t.TempDir()
+	e := openEmbedded(t, EmbeddedConfig{Dir: dir})
+	js := connect(t, ConnectConfig{Embedded: e})
+	ctx := within(t)
+	if _, err := EnsureWAL(ctx, js, "app", 0, StreamLimits{}); err != nil {
+		t.Fatal(err)
+	}
+	if err := e.Health(); err != nil {
+		t.Fatal(err)
+	}
+	blocks, err := filepath.Glob(filepath.Join(dir, "jetstream", "*", "streams", "EFW_app_0", "msgs"))
+	if err != nil || len(blocks) != 1 {
+		t.Fatal(blocks, err)
+	}
+	if err := os.RemoveAll(blocks[0]); err != nil { // the next block cannot be made
+		t.Fatal(err)
+	}
+	for message := make([]byte, 1<<20); e.Health() == nil; {
+		publishing, cancel := context.WithTimeout(ctx, time.Second)
+		_, err := js.Publish(publishing, WALSubject("app", 0), message)
+		cancel()
+		if ctx.Err() != nil {
+			t.Fatalf("the server is well, and says: %v", err)
+		}
+	}
+	if err := e.Health(); !strings.Contains(err.Error(), "EFW_app_0") || !strings.Contains(err.Error(), "restart") {
+		t.Error(err)
 	}
 }
 
@@ -107,9 +145,13 @@ func TestConnectEndsWithContext(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 150*time.Millisecond)
 	defer cancel()
-	_, err = Connect(ctx, ConnectConfig{URL: "nats://" + addr, Log: quiet})
+	var log bytes.Buffer // nobody writes to it once Connect has returned
+	_, err = Connect(ctx, ConnectConfig{URL: "nats://" + addr, Log: slog.New(slog.NewTextHandler(&log, nil))})
 	if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), addr) {
 		t.Fatalf("no server: %v", err)
+	}
+	if n := strings.Count(log.String(), "NATS does not answer"); n != 1 {
+		t.Errorf("while it waits, it says %d times: %s", n, log.String())
 	}
 }
 

@@ -24,6 +24,7 @@ const (
 	// A stream that was deleted a moment ago still has its folder on the disk,
 	// and creating it anew fails with this code until the folder is gone.
 	errCodeCreate   jetstream.ErrorCode = 10049
+	errCodeNoRoom   jetstream.ErrorCode = 10047
 	createAttempts                      = 40
 	createRetryWait                     = 50 * time.Millisecond
 )
@@ -168,6 +169,8 @@ func create(ctx context.Context, js jetstream.JetStream, want jetstream.StreamCo
 			return complete(ctx, js, stream)
 		case errors.Is(err, jetstream.ErrStreamNameAlreadyInUse):
 			return js.Stream(ctx, want.Name) // another process was faster; compare with its
+		case hasCode(err, errCodeNoRoom):
+			return nil, fmt.Errorf("create: %w: there is no room for the %d bytes that it may hold; make room on the server's disk, or raise its max_file_store", err, want.MaxBytes)
 		case !hasCode(err, errCodeCreate) || attempt == createAttempts:
 			return nil, fmt.Errorf("create: %w", err)
 		}

@@ -41,6 +41,15 @@ func TestStreamsAreMadeOnceAndKeep(t *testing.T) {
 	}
 }
 
+// A full disk is named as such, and what to do about it.
+func TestStreamWithoutRoom(t *testing.T) {
+	js := connect(t, ConnectConfig{Embedded: openEmbedded(t, EmbeddedConfig{StoreBytesMax: 1 << 20})})
+	_, err := EnsureDLQ(within(t), js, "app", StreamLimits{})
+	if err == nil || !strings.Contains(err.Error(), "EFD_app") || !strings.Contains(err.Error(), "make room on the server's disk") {
+		t.Error(err)
+	}
+}
+
 func TestStreamWithOtherSettingsIsRefused(t *testing.T) {
 	js := connect(t, ConnectConfig{Embedded: openEmbedded(t, EmbeddedConfig{})})
 	ctx := within(t)

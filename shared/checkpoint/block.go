@@ -95,7 +95,7 @@ func readBlock(object string, raw []byte, entries int) ([]state.Change, error) {
 		return nil, corrupt(object, 0, "%d entries in %d bytes", entries, len(raw))
 	}
 	changes := make([]state.Change, 0, entries)
-	var keys []byte
+	keys := make([]byte, 0, min(len(raw), entries*keyBytesLikely))
 	var last []byte
 	r := &reader{object: object, data: raw}
 	for r.at < len(raw) {
@@ -128,7 +128,10 @@ func readBlock(object string, raw []byte, entries int) ([]state.Change, error) {
 	return changes, nil
 }
 
-const minChangeBytes = 3
+const (
+	minChangeBytes = 3
+	keyBytesLikely = 16
+)
 
 // reader reads numbers and bytes; the first failure stays.
 type reader struct {

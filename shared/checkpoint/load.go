@@ -21,8 +21,9 @@ import (
 // error. After an error the components must not be used.
 //
 // workers is how many blocks are fetched, decompressed and decoded at once, whichever
-// runs and components they are of, and how many components that do not depend on each
-// other take in their entries meanwhile. With one, it is all done one by one.
+// runs and components they are of, how many components that do not depend on each
+// other take in their entries meanwhile, and how many pieces of one that can take
+// several at once. With one, it is all done one by one.
 func Load(ctx context.Context, s store.Store, part *Partition, epoch state.Epoch, components *state.Registry, workers int) error {
 	stored := map[string]*Component{}
 	for i := range part.Components {
@@ -40,7 +41,7 @@ func Load(ctx context.Context, s store.Store, part *Partition, epoch state.Epoch
 	workers = max(workers, 1)
 	group, ctx := errgroup.WithContext(ctx)
 	l := &loader{
-		store: s, epoch: epoch, fetching: make(slots, workers), loading: make(slots, workers),
+		store: s, epoch: epoch, fetching: newSlots(workers), loading: newSlots(workers),
 		memory: semaphore.NewWeighted(aheadBytesMax), done: map[string]chan struct{}{},
 	}
 	if workers == 1 {
@@ -49,13 +50,13 @@ func Load(ctx context.Context, s store.Store, part *Partition, epoch state.Epoch
 	for _, h := range ordered {
 		l.done[h.Info().ID] = make(chan struct{})
 	}
-	for _, h := range ordered {
+	for rank, h := range ordered {
 		c := stored[h.Info().ID]
 		if err := l.memory.Acquire(ctx, weightOf(c)); err != nil {
 			break // one of them has failed
 		}
 		group.Go(func() error {
-			if err := l.load(ctx, h, c); err != nil && c != nil {
+			if err := l.load(ctx, rank, h, c); err != nil && c != nil {
 				return fmt.Errorf("partition %d, component %s: %w", part.Partition, c.ID, err)
 			} else if err != nil {
 				return err
@@ -116,28 +117,28 @@ func weightOf(c *Component) (n int64) {
 type loader struct {
 	store    store.Store
 	epoch    state.Epoch
-	fetching slots
-	loading  slots
+	fetching *slots
+	loading  *slots
 	memory   *semaphore.Weighted
 	done     map[string]chan struct{} // by id; closed: it is loaded
 }
 
 // load loads one component behind those that it depends on; c is nil for one that the
-// checkpoint does not have.
-func (l *loader) load(ctx context.Context, h state.Holder, c *Component) error {
+// checkpoint does not have. rank is its place in the order.
+func (l *loader) load(ctx context.Context, rank int, h state.Holder, c *Component) error {
 	defer l.memory.Release(weightOf(c))
 	info := h.Info()
-	load := func() error { return h.Load(l.epoch, info.Version) }
+	load := func() error { return h.Load(l.epoch, info.Version, 1) }
 	if c != nil {
 		version, err := compatible(c, info)
 		if err != nil {
 			return err
 		}
-		pieces, err := l.fetch(ctx, c)
+		pieces, err := l.fetch(ctx, rank, c)
 		if err != nil {
 			return err
 		}
-		load = func() error { return loadOne(c, l.epoch, h, version, pieces) }
+		load = func() error { return loadOne(c, l.epoch, h, version, l.loading.size, pieces) }
 	}
 	for _, other := range info.DependsOn {
 		select {
@@ -146,7 +147,7 @@ func (l *loader) load(ctx context.Context, h state.Holder, c *Component) error {
 			return ctx.Err()
 		}
 	}
-	if err := l.loading.do(ctx, load); err != nil {
+	if err := l.loading.do(ctx, rank, load); err != nil {
 		return err
 	}
 	close(l.done[info.ID])
@@ -162,18 +163,30 @@ func compatible(c *Component, known state.Info) (*semver.Version, error) {
 	return version, state.CheckCompatible(state.Info{ID: c.ID, Type: c.Type, Version: version}, known)
 }
 
-// fetch returns the entries of a component, which are those that were stored.
-func (l *loader) fetch(ctx context.Context, c *Component) ([]*state.Hashed, error) {
-	entries, err := loadChain(ctx, l.store, c.Runs, l.fetching)
+// fetch returns the entries of a component, which are those that were stored. Their
+// digest proves that. Where it does not, the hashes of blocks tell which is damaged.
+func (l *loader) fetch(ctx context.Context, rank int, c *Component) ([]*state.Hashed, error) {
+	pieces, err := l.read(ctx, rank, c)
+	if errors.Is(err, ErrCorrupt) {
+		if _, why := loadChain(ctx, l.store, c.Runs, l.fetching, rank, false); why != nil {
+			err = why
+		}
+	}
+	return pieces, err
+}
+
+func (l *loader) read(ctx context.Context, rank int, c *Component) ([]*state.Hashed, error) {
+	entries, err := loadChain(ctx, l.store, c.Runs, l.fetching, rank, true)
 	if err != nil {
 		return nil, err
 	}
-	pieces := make([]*state.Hashed, (len(entries)+pieceEntries-1)/pieceEntries)
+	parts := split(entries)
+	pieces := make([]*state.Hashed, len(parts))
 	group, ctx := errgroup.WithContext(ctx)
-	for i := range pieces {
+	for i, part := range parts {
 		group.Go(func() error {
-			return l.fetching.do(ctx, func() error {
-				pieces[i] = state.Hash(entries[i*pieceEntries : min((i+1)*pieceEntries, len(entries))])
+			return l.fetching.do(ctx, rank, func() error {
+				pieces[i] = state.Hash(part)
 				return nil
 			})
 		})
@@ -184,12 +197,29 @@ func (l *loader) fetch(ctx context.Context, c *Component) ([]*state.Hashed, erro
 	return pieces, compareDigest(c, state.DigestOfHashed(pieces...))
 }
 
-// pieceEntries is how many entries are hashed by one worker at a time.
-const pieceEntries = 512
+// A piece is what is hashed and put by one worker at a time: so many entries, or as many
+// as have so many bytes.
+const (
+	pieceEntriesMax = 512
+	pieceBytes      = 128 << 10
+)
+
+// split divides entries into pieces.
+func split(entries []state.Entry) (pieces [][]state.Entry) {
+	from, size := 0, 0
+	for i := range entries {
+		size += len(entries[i].Value)
+		if next := i + 1; next-from == pieceEntriesMax || size >= pieceBytes || next == len(entries) {
+			pieces = append(pieces, entries[from:next])
+			from, size = next, 0
+		}
+	}
+	return pieces
+}
 
 // loadOne loads a component.
-func loadOne(c *Component, epoch state.Epoch, h state.Holder, version *semver.Version, pieces []*state.Hashed) error {
-	err := h.Load(epoch, version, pieces...)
+func loadOne(c *Component, epoch state.Epoch, h state.Holder, version *semver.Version, workers int, pieces []*state.Hashed) error {
+	err := h.Load(epoch, version, workers, pieces...)
 	var wrong *state.EntryError
 	if errors.As(err, &wrong) {
 		return corrupt(c.ID, -1, "%v", err)

@@ -1,9 +1,11 @@
 package checkpoint
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -11,6 +13,7 @@ import (
 
 	"github.com/Masterminds/semver/v3"
 
+	"eventflux/shared/compress"
 	"eventflux/shared/state"
 	"eventflux/shared/store"
 	"eventflux/shared/store/memory"
@@ -105,5 +108,68 @@ func TestLoadFetchesAtOnce(t *testing.T) {
 	var wrong *CorruptError
 	if err := Load(ctx, s, part, 1, registry, 2); !errors.As(err, &wrong) || wrong.Object != runName(part.Components[3].Runs[0].Name) {
 		t.Errorf("%v", err)
+	}
+}
+
+// Load compares the digest of the entries and not the hashes of blocks, and still names
+// the block where it is one that is another now, whole though it is.
+func TestLoadNamesWhatIsDamaged(t *testing.T) {
+	s := memory.New()
+	var changes []state.Change
+	for k := range 40 {
+		changes = append(changes, state.Change{Key: fmt.Appendf(nil, "%02d", k), Value: make([]byte, 40_000)})
+	}
+	run, err := WriteRun(ctx, s, WriterOptions{Kind: Base, Epoch: 1}, changes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	objects, err := Objects(ctx, s, &run)
+	if err != nil || len(objects) < 3 {
+		t.Fatal(objects, err)
+	}
+	block := objects[len(objects)-1]
+	whole, err := s.Get(ctx, block)
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, err := compress.Open(nil, whole, blockRawMax)
+	if err != nil {
+		t.Fatal(err)
+	}
+	info := state.Info{ID: "c", Type: "book", Version: semver.MustParse("1.0.0"), Access: state.Cold}
+	digest := state.DigestOf(entriesOf(changes))
+	for name, c := range map[string]struct {
+		block  []byte
+		digest state.Digest
+		object string
+		text   string
+	}{
+		"whole":               {raw, digest, "", ""},
+		"another value":       {append(bytes.Clone(raw[:len(raw)-1]), 1), digest, block, "its content has the hash"},
+		"no changes":          {bytes.Repeat([]byte{0xff}, len(raw)), digest, block, "its content has the hash"},
+		"a digest of another": {raw, state.DigestOf(nil), "c", "digest of the entries is"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if err := s.Alter(block, func([]byte) []byte { return compress.Seal(nil, c.block, compress.Choice{}) }); err != nil {
+				t.Fatal(err)
+			}
+			registry := &state.Registry{}
+			if err := registry.Add(state.NewComponent(info, &book{entries: map[string]string{}})); err != nil {
+				t.Fatal(err)
+			}
+			part := &Partition{Components: []Component{{ID: "c", Type: "book", Version: "1.0.0", Digest: c.digest, Runs: []Run{run}}}}
+			err := Load(ctx, s, part, 1, registry, 2)
+			var wrong *CorruptError
+			switch {
+			case c.object == "":
+				if err != nil {
+					t.Error(err)
+				}
+			case !errors.As(err, &wrong) || wrong.Object != c.object || !strings.Contains(wrong.What, c.text):
+				t.Errorf("got %v, want that %s is damaged: %s…", err, c.object, c.text)
+			case errors.Is(err, ErrDigest) != (c.object == "c"):
+				t.Errorf("%v says that every byte is as it was written: %t", err, errors.Is(err, ErrDigest))
+			}
+		})
 	}
 }

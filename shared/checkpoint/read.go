@@ -23,8 +23,9 @@ func get(ctx context.Context, s store.Store, name string) ([]byte, error) {
 	return data, err
 }
 
-// openBlock returns the uncompressed bytes of a block, and checks that they are it.
-func openBlock(object string, data []byte, ref *blockRef) ([]byte, error) {
+// openBlock returns the uncompressed bytes of a block, and checks that they are it: by
+// their hash, unless they are proven by the digest of the component.
+func openBlock(object string, data []byte, ref *blockRef, proven bool) ([]byte, error) {
 	raw, err := compress.Open(nil, data, ref.raw)
 	var wrong *compress.CorruptError
 	switch {
@@ -36,6 +37,9 @@ func openBlock(object string, data []byte, ref *blockRef) ([]byte, error) {
 		return nil, corrupt(object, -1, "%v", err)
 	case len(raw) != ref.raw:
 		return nil, corrupt(object, -1, "%d bytes, the run says %d", len(raw), ref.raw)
+	}
+	if proven {
+		return raw, nil
 	}
 	if got := hash(sha256.Sum256(raw)); got != ref.hash {
 		return nil, corrupt(object, -1, "its content has the hash %s, the run says %s", got, ref.hash)
@@ -79,7 +83,7 @@ func (x *runIndex) changes(ctx context.Context, s store.Store, run *Run, i int) 
 			return nil, err
 		}
 	}
-	raw, err := openBlock(object, data, ref)
+	raw, err := openBlock(object, data, ref, x.proven)
 	if err != nil {
 		return nil, err
 	}
@@ -106,34 +110,21 @@ func (x *runIndex) changes(ctx context.Context, s store.Store, run *Run, i int) 
 // LoadChain returns the entries of a component, sorted: those of the base with the
 // deltas applied. workers is how many blocks are fetched and decoded at once.
 func LoadChain(ctx context.Context, s store.Store, chain []Run, workers int) ([]state.Entry, error) {
-	return loadChain(ctx, s, chain, make(slots, max(workers, 1)))
+	return loadChain(ctx, s, chain, newSlots(max(workers, 1)), 0, false)
 }
 
-// slots bounds what is done at once: to have one is to have sent.
-type slots chan struct{}
-
-// do waits for a slot, unless ctx ends first.
-func (s slots) do(ctx context.Context, work func() error) error {
-	select {
-	case s <- struct{}{}:
-		defer func() { <-s }()
-		return work()
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
-// loadChain is LoadChain with slots that are shared with others.
-func loadChain(ctx context.Context, s store.Store, chain []Run, slots slots) ([]state.Entry, error) {
+// loadChain is LoadChain with slots that are shared with others, by rank. proven says
+// that the caller compares a digest of the entries.
+func loadChain(ctx context.Context, s store.Store, chain []Run, slots *slots, rank int, proven bool) ([]state.Entry, error) {
 	if len(chain) == 0 {
 		return nil, nil
 	}
 	runs := make([][][]state.Change, len(chain)) // by run, by block
 	group, fetching := errgroup.WithContext(ctx)
-	group.SetLimit(cap(slots)) // what waits for a slot takes no memory
+	group.SetLimit(slots.size) // what waits for a slot takes no memory
 	for i := range chain {
 		var x *runIndex
-		err := slots.do(fetching, func() (err error) {
+		err := slots.do(fetching, rank, func() (err error) {
 			x, err = openRun(fetching, s, &chain[i])
 			return err
 		})
@@ -143,10 +134,11 @@ func loadChain(ctx context.Context, s store.Store, chain []Run, slots slots) ([]
 		if err != nil {
 			return nil, errors.Join(err, group.Wait())
 		}
+		x.proven = proven
 		runs[i] = make([][]state.Change, len(x.blocks))
 		for k := range x.blocks {
 			group.Go(func() error {
-				return slots.do(fetching, func() (err error) {
+				return slots.do(fetching, rank, func() (err error) {
 					runs[i][k], err = x.changes(fetching, s, &chain[i], k)
 					return err
 				})
@@ -156,11 +148,17 @@ func loadChain(ctx context.Context, s store.Store, chain []Run, slots slots) ([]
 	if err := group.Wait(); err != nil {
 		return nil, err
 	}
-	lists := make([][]state.Change, len(chain))
-	for i, blocks := range runs {
-		lists[i] = slices.Concat(blocks...)
+	entries := make([]state.Entry, 0, chain[0].Entries) // as many as were read
+	for _, block := range runs[0] {
+		for i := range block {
+			entries = append(entries, state.Entry{Key: block[i].Key, Value: block[i].Value})
+		}
 	}
-	return state.Merge(nil, lists...), nil
+	deltas := make([][]state.Change, len(chain)-1)
+	for i, blocks := range runs[1:] {
+		deltas[i] = slices.Concat(blocks...)
+	}
+	return state.Merge(entries, deltas...), nil
 }
 
 // Objects returns the names of all objects of a run, its own first.

@@ -41,6 +41,7 @@ type runIndex struct {
 	blocks []blockRef
 	inline []byte // the only block, sealed; nil where blocks are objects of their own
 	size   int    // of the object that was read
+	proven bool   // by a digest of what is in the blocks: their hashes are not compared
 }
 
 func (k Kind) code() byte {

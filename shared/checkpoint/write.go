@@ -127,7 +127,7 @@ func (w *Writer) put(b *fullBlock) {
 		data := compress.Seal(nil, b.raw, w.opt.Choice)
 		done <- len(data)
 		return putData(w.ctx, w.store, blockName(ref.hash), data, func(there []byte) error {
-			_, err := openBlock(blockName(ref.hash), there, &ref)
+			_, err := openBlock(blockName(ref.hash), there, &ref, false)
 			return err
 		})
 	})

@@ -115,6 +115,11 @@ type TaskReport struct {
 // speak five times as often.
 const HeartbeatTimeout = 1500 * time.Millisecond
 
+// QuietTimeout is after how much silence of a processor one that stands by takes its
+// partitions over. It is two heartbeats, since on a busy machine one may be late. Being
+// wrong harms nothing, and costs the other a restore.
+const QuietTimeout = HeartbeatTimeout * 2 / 5
+
 // Heartbeat tells a processor what to run: these and no others.
 type Heartbeat struct {
 	Assigned []Assigned `json:"assigned"`

@@ -31,7 +31,7 @@ func (c aggregateSource) Changed(visit func(key []byte)) {
 		s.groups.changed(func(key []byte) {
 			scratch = append(s.prefix(scratch[:0]), key...)
 			visit(scratch)
-		}, func(slot int) { s.parts(slot, visit) })
+		}, s.partsTo(visit))
 	})
 }
 
@@ -74,30 +74,37 @@ func (s *memory) keepParts() {
 func (c aggregateSource) Keys(visit func(key []byte)) {
 	var scratch []byte
 	c.q.each(func(s *memory) {
+		parts := s.partsTo(visit)
 		if s.groups == nil {
 			visit(append(s.prefix(scratch[:0]), ungrouped...))
-			s.parts(0, visit)
+			parts(0)
 			return
 		}
 		s.groups.each(func(slot int, key []byte) {
 			scratch = append(s.prefix(scratch[:0]), key...)
 			visit(scratch)
-			s.parts(slot, visit)
+			parts(slot)
 		})
 	})
 }
 
-// parts calls visit with the keys of a group's parts.
-func (s *memory) parts(slot int, visit func(key []byte)) {
+// partsTo returns what calls visit with the keys of a group's parts. It is made once
+// for all groups, most of which have none.
+func (s *memory) partsTo(visit func(key []byte)) func(slot int) {
 	var scratch []byte
-	for n, a := range s.parted {
-		if a == nil {
-			continue
+	of, agg := 0, 0
+	one := func(name []byte) {
+		scratch = s.partKey(scratch[:0], of, agg, name)
+		visit(scratch)
+	}
+	return func(slot int) {
+		of = slot
+		for n, a := range s.parted {
+			if a != nil {
+				agg = n
+				a.Parts(slot, one)
+			}
 		}
-		a.Parts(slot, func(name []byte) {
-			scratch = s.partKey(scratch[:0], slot, n, name)
-			visit(scratch)
-		})
 	}
 }
 
@@ -226,6 +233,19 @@ func (c aggregateSource) Reset() {
 	})
 }
 
+// Room implements state.Roomy, where the entries are of one memory: mostly of groups, and
+// where they are of parts, each of those has more than a group takes.
+func (c aggregateSource) Room(entries int) {
+	if c.q.block != nil || c.q.memories[0].groups == nil {
+		return
+	}
+	s := c.q.memories[0]
+	s.groups.room(entries)
+	for _, a := range s.aggs {
+		a.Clear(entries - 1) // which makes all slots up to it at once
+	}
+}
+
 // Put implements state.Source.
 func (c aggregateSource) Put(key, value []byte) error {
 	s, key := c.q.locate(key)
@@ -249,11 +269,13 @@ func (c aggregateSource) Put(key, value []byte) error {
 		if n <= 0 || size > uint64(len(value)-n) {
 			return fmt.Errorf("group %q: aggregator %d is cut off", key, i)
 		}
-		load := a.LoadState
+		own := value[n : n+int(size)]
 		if parted := s.parted[i]; parted != nil {
-			load = func(slot int, src []byte) error { return parted.LoadPart(slot, nil, src) }
+			err = parted.LoadPart(slot, nil, own)
+		} else {
+			err = a.LoadState(slot, own)
 		}
-		if err := load(slot, value[n:n+int(size)]); err != nil {
+		if err != nil {
 			return fmt.Errorf("group %q: aggregator %d: %w", key, i, err)
 		}
 		value = value[n+int(size):]

@@ -191,7 +191,7 @@ func TestStatesOfOtherVersionsAreRefused(t *testing.T) {
 		info := h.Info()
 		newerMinor, newerPatch := info.Version.IncMinor(), info.Version.IncPatch()
 		for _, stored := range []*semver.Version{semver.New(info.Version.Major()+1, 0, 0, "", ""), semver.New(0, 9, 0, "", ""), &newerMinor} {
-			err := h.Load(1, stored, state.Hash(d.entries[info.ID]))
+			err := h.Load(1, stored, 1, state.Hash(d.entries[info.ID]))
 			var refused *state.VersionError
 			if !errors.As(err, &refused) || refused.Component != info.ID {
 				t.Fatalf("%s stored as %s: %v", info.ID, stored, err)

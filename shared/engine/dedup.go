@@ -160,7 +160,8 @@ func (d *dedup) Put(key, value []byte) error {
 	if len(key) != 9 || key[0] != keyDedupBlock {
 		return fmt.Errorf("message ids: unknown key %q", key)
 	}
-	var block []stampedID
+	const idBytesMin = 3 // as it is written
+	block := make([]stampedID, 0, min(dedupBlock, len(value)/idBytesMin))
 	last := int64(0)
 	for len(value) > 0 {
 		delta, n := binary.Varint(value)
@@ -170,7 +171,7 @@ func (d *dedup) Put(key, value []byte) error {
 		}
 		last += delta
 		value = value[n+m:]
-		block = append(block, stampedID{last, d.keep(string(value[:size]))})
+		block = append(block, stampedID{last, d.keep(view(value[:size]))})
 		value = value[size:]
 	}
 	d.loaded[binary.BigEndian.Uint64(key[1:])] = block
@@ -179,6 +180,7 @@ func (d *dedup) Put(key, value []byte) error {
 
 // Ready implements state.Source.
 func (d *dedup) Ready() error {
+	d.ids = make(map[string]struct{}, min(d.tail-d.head, uint64(len(d.loaded))*dedupBlock))
 	for first := d.head / dedupBlock * dedupBlock; first < d.tail; first += dedupBlock {
 		block := d.loaded[first]
 		if want := min(dedupBlock, d.tail-first); uint64(len(block)) != want {

@@ -112,7 +112,7 @@ func loadBeside(t *testing.T, app string, e *engine.Engine, whole state.Holder, 
 	others := engine.Registry(e.Components())
 	for _, h := range loading {
 		if h.Info().ID == whole.Info().ID {
-			if err := h.Load(1, h.Info().Version, state.Hash(entries)); err != nil {
+			if err := h.Load(1, h.Info().Version, 1, state.Hash(entries)); err != nil {
 				t.Fatal(err)
 			}
 			if h.Digest() != whole.Digest() {

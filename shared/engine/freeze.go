@@ -109,7 +109,8 @@ func (c aggregateSource) tell(s *memory) {
 		c.tellEntry(f.key)
 		return
 	}
-	s.groups.freeze(func(slot int) { c.tellGroup(s, slot) })
+	parts := s.partsTo(c.tellEntry)
+	s.groups.freeze(func(slot int) { c.tellGroup(s, slot, parts) })
 	f.melting = append(f.melting, s)
 }
 
@@ -120,7 +121,7 @@ func (c aggregateSource) tellEntry(key []byte) {
 	f.tell(key, value, ok)
 }
 
-func (c aggregateSource) tellGroup(s *memory, slot int) {
+func (c aggregateSource) tellGroup(s *memory, slot int, parts func(slot int)) {
 	f, x := &c.q.freezing, &s.groups.slots[slot]
 	f.key = s.groups.keys[slot].encode(s.prefix(f.key[:0]))
 	f.value = f.value[:0]
@@ -129,7 +130,7 @@ func (c aggregateSource) tellGroup(s *memory, slot int) {
 	}
 	f.tell(f.key, f.value, x.rows > 0)
 	if x.came || x.rows == 0 {
-		s.parts(slot, c.tellEntry)
+		parts(slot)
 	}
 }
 

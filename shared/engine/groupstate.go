@@ -103,6 +103,11 @@ func (g *groups) slotOf(k *groupKey) (int, bool) {
 	}
 }
 
+// room makes room for so many groups, of which there are none.
+func (g *groups) room(n int) {
+	g.keys, g.slots, g.touched = make([]groupKey, 0, n), make([]groupSlot, 0, n), make([]int32, 0, n)
+}
+
 // load makes a group with rows and returns its slot. Without rows, the group need
 // not be new, and its rows may follow.
 func (g *groups) load(key []byte, rows int64) (int, error) {
@@ -119,6 +124,9 @@ func (g *groups) load(key []byte, rows int64) (int, error) {
 	slot, known := g.slotOf(&k)
 	switch {
 	case !known:
+		if k.kind == textKey && len(g.texts) == 0 {
+			g.texts = make(map[string]int32, cap(g.keys)-len(g.keys))
+		}
 		k.text = strings.Clone(k.text)
 		slot = g.add(k)
 	case rows > 0 && g.slots[slot].rows > 0:

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 
+	"eventflux/shared/state"
 	"eventflux/shared/window"
 )
 
@@ -111,6 +112,24 @@ func (c windowSource) Reset() {
 		s.win.Reset()
 		s.timed = false
 	})
+}
+
+// PutsAtOnce implements state.Parallel, where windows of this kind do.
+func (c windowSource) PutsAtOnce() (at bool) {
+	c.q.each(func(s *memory) {
+		p, ok := s.win.(state.Parallel)
+		at = ok && p.PutsAtOnce()
+	})
+	return at
+}
+
+// Room implements state.Roomy, where the entries are of one window that does.
+func (c windowSource) Room(entries int) {
+	if c.q.block == nil {
+		if r, ok := c.q.memories[0].win.(state.Roomy); ok {
+			r.Room(entries)
+		}
+	}
 }
 
 // Put implements state.Source.

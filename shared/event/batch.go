@@ -3,6 +3,8 @@
 // (shared/event/rowjson) is left to others.
 package event
 
+import "slices"
+
 // Batch is a number of rows of one stream, by column. It is not safe for
 // concurrent use, and is made to be reset and filled again.
 type Batch struct {
@@ -42,13 +44,23 @@ func (b *Batch) AppendSome(src *Batch, i int, cols []int) {
 	b.TS = append(b.TS, src.TS[i])
 }
 
-// AppendAllSome appends copies of all rows of src, of the columns listed: it is
-// AppendSome for each of them.
-func (b *Batch) AppendAllSome(src *Batch, cols []int) {
-	for _, c := range cols {
-		b.Cols[c].appendRange(&src.Cols[c], 0, src.Len())
+// AppendAll appends copies of all rows of some batches, of the columns listed: it is
+// AppendSome for each of them, and makes room for all at once.
+func (b *Batch) AppendAll(cols []int, from ...*Batch) {
+	rows := 0
+	for _, src := range from {
+		rows += src.Len()
 	}
-	b.TS = append(b.TS, src.TS...)
+	for _, c := range cols {
+		b.Cols[c].grow(rows, from, c)
+		for _, src := range from {
+			b.Cols[c].appendRange(&src.Cols[c], 0, src.Len())
+		}
+	}
+	b.TS = slices.Grow(b.TS, rows)
+	for _, src := range from {
+		b.TS = append(b.TS, src.TS...)
+	}
 }
 
 // AppendRows appends copies of the rows [from, to) of src.
@@ -80,6 +92,22 @@ func (b *Batch) Bytes() int {
 		n += 8*(len(c.Ints)+len(c.Floats)+len(c.nulls)) + 4*len(c.Ends) + len(c.Bytes)
 	}
 	return n
+}
+
+// grow makes room for rows, which are those of a column of some batches.
+func (c *Column) grow(rows int, from []*Batch, column int) {
+	switch c.Type.Class() {
+	case Reals:
+		c.Floats = slices.Grow(c.Floats, rows)
+	case Texts:
+		size := 0
+		for _, src := range from {
+			size += len(src.Cols[column].Bytes)
+		}
+		c.Ends, c.Bytes = slices.Grow(c.Ends, rows), slices.Grow(c.Bytes, size)
+	default:
+		c.Ints = slices.Grow(c.Ints, rows)
+	}
 }
 
 func (c *Column) appendRange(src *Column, from, to int) {

@@ -3,8 +3,10 @@ package state
 import (
 	"fmt"
 	"math"
+	"sync/atomic"
 
 	"github.com/Masterminds/semver/v3"
+	"golang.org/x/sync/errgroup"
 )
 
 // Component makes a Holder of a Source. It takes from the source what changed and
@@ -187,17 +189,24 @@ func (c *Component) Committed(e Epoch) {
 }
 
 // Load implements Holder.
-func (c *Component) Load(e Epoch, stored *semver.Version, pieces ...*Hashed) error {
+func (c *Component) Load(e Epoch, stored *semver.Version, workers int, pieces ...*Hashed) error {
 	room := 0
 	for _, h := range pieces {
 		room += len(h.entries)
 	}
 	c.forget(room)
-	err := c.put(stored, pieces)
+	asStored := stored.Equal(c.info.Version)
+	var group errgroup.Group
+	group.SetLimit(max(workers, 1))
+	group.Go(func() error { return c.put(stored, workers, pieces) })
+	if asStored {
+		group.Go(func() error { c.know(pieces); return nil })
+	}
+	err := group.Wait()
 	if err == nil {
 		c.source.Changed(func([]byte) {})
-		if stored.Equal(c.info.Version) {
-			err = c.know(pieces)
+		if asStored {
+			err = c.compareKeys()
 		} else {
 			c.source.Keys(c.keys.add)
 			c.book.know(c.takeListed())
@@ -218,25 +227,35 @@ func (c *Component) Load(e Epoch, stored *semver.Version, pieces ...*Hashed) err
 func (c *Component) forget(room int) {
 	c.thawAll() // what was captured stays as it was
 	c.source.Reset()
+	if r, ok := c.source.(Roomy); ok && room > 0 {
+		r.Room(room)
+	}
 	c.source.Changed(func([]byte) {})
 	*c = Component{info: c.info, source: c.source, book: newBook(room), keys: c.keys, scratch: c.scratch}
 }
 
-func (c *Component) put(stored *semver.Version, pieces []*Hashed) error {
+func (c *Component) put(stored *semver.Version, workers int, pieces []*Hashed) error {
 	path, _, err := migrationPath(&c.info, stored)
 	if err != nil {
 		return err
 	}
-	for _, h := range pieces {
-		for _, e := range h.entries {
-			now, err := migrate(c.source, &c.info, stored, path, e)
-			if err == nil {
-				err = c.source.Put(now.Key, now.Value)
+	if p, ok := c.source.(Parallel); !ok || !p.PutsAtOnce() {
+		workers = 1
+	}
+	var next atomic.Int64 // of pieces
+	var group errgroup.Group
+	for range min(workers, len(pieces)) {
+		group.Go(func() error {
+			for n := next.Add(1) - 1; n < int64(len(pieces)); n = next.Add(1) - 1 {
+				if err := c.putPiece(stored, path, pieces[n]); err != nil {
+					return err
+				}
 			}
-			if err != nil {
-				return &EntryError{c.info.ID, e.Key, err}
-			}
-		}
+			return nil
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return err
 	}
 	if err := c.source.Ready(); err != nil {
 		return &EntryError{c.info.ID, nil, err}
@@ -244,16 +263,32 @@ func (c *Component) put(stored *semver.Version, pieces []*Hashed) error {
 	return nil
 }
 
-// know takes over the records of entries that the source has just loaded: they are
-// hashed as they were loaded. To write all again costs more than to load it, and that
-// a source writes what it has loaded is a law that tests hold it to. That it has
-// these keys and no others is looked at, for it is cheap.
-func (c *Component) know(pieces []*Hashed) error {
-	b := c.book
-	for _, h := range pieces {
-		b.adopt(h)
+func (c *Component) putPiece(stored *semver.Version, path []Migration, h *Hashed) error {
+	for _, e := range h.entries {
+		now, err := migrate(c.source, &c.info, stored, path, e)
+		if err == nil {
+			err = c.source.Put(now.Key, now.Value)
+		}
+		if err != nil {
+			return &EntryError{c.info.ID, e.Key, err}
+		}
 	}
-	ours, others := 0, 0
+	return nil
+}
+
+// know takes over the records of entries that the source loads: they are hashed as they
+// are loaded. To write all again costs more than to load it, and that a source writes
+// what it has loaded is a law that tests hold it to.
+func (c *Component) know(pieces []*Hashed) {
+	for _, h := range pieces {
+		c.book.adopt(h)
+	}
+}
+
+// compareKeys returns an error unless the source has the keys that are known and no
+// others, which is cheap to find out.
+func (c *Component) compareKeys() error {
+	b, ours, others := c.book, 0, 0
 	c.source.Keys(func(key []byte) {
 		// Sources mostly list keys in the order in which they came.
 		if next := ours; next < len(b.known) && b.known[next].key == string(key) {

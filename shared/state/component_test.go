@@ -132,7 +132,7 @@ func TestDeltaAfterLoading(t *testing.T) {
 	c := state.NewComponent(bookInfo("1.0.0"), b)
 	b.put("of before", "1")
 	c.Cut(1)
-	if err := c.Load(9, c.Info().Version, state.Hash([]state.Entry{{[]byte("b"), []byte("2")}, {[]byte("a"), []byte("1")}})); err != nil {
+	if err := c.Load(9, c.Info().Version, 1, state.Hash([]state.Entry{{[]byte("b"), []byte("2")}, {[]byte("a"), []byte("1")}})); err != nil {
 		t.Fatal(err)
 	}
 	b.drop("b")
@@ -148,7 +148,7 @@ func TestRefusedEntriesLeaveNothing(t *testing.T) {
 	c := state.NewComponent(bookInfo("1.0.0"), b)
 	empty := c.Digest()
 	b.put("a", "1")
-	err := c.Load(1, c.Info().Version, state.Hash([]state.Entry{{[]byte("x"), nil}, {[]byte("x"), nil}}))
+	err := c.Load(1, c.Info().Version, 1, state.Hash([]state.Entry{{[]byte("x"), nil}, {[]byte("x"), nil}}))
 	var wrong *state.EntryError
 	if !errors.As(err, &wrong) || wrong.Component != "query1/book" || string(wrong.Key) != "x" || !errors.Is(err, state.ErrCorrupt) {
 		t.Errorf("got %v", err)
@@ -166,7 +166,7 @@ func TestOtherKeysThanLoadedAreRefused(t *testing.T) {
 	for name, b := range map[string]*book{"another": newBook(), "none": newBook()} {
 		t.Run(name, func(t *testing.T) {
 			c := state.NewComponent(bookInfo("1.0.0"), forger{b, name == "another"})
-			err := c.Load(1, c.Info().Version, state.Hash([]state.Entry{{[]byte("a"), nil}, {[]byte("x"), nil}}))
+			err := c.Load(1, c.Info().Version, 1, state.Hash([]state.Entry{{[]byte("a"), nil}, {[]byte("x"), nil}}))
 			if !errors.Is(err, state.ErrCorrupt) || len(b.lines) > 0 {
 				t.Errorf("got %v, left behind: %v", err, b.entries())
 			}

@@ -91,7 +91,7 @@ func DeserializeState(h Holder, data []byte) error {
 	if got := DigestOfHashed(hashed); got != box.digest {
 		return &CorruptError{known.ID, fmt.Sprintf("digest of the entries is %s, %s was stored", got, box.digest), box.digestAt}
 	}
-	err = h.Load(0, box.info.Version, hashed)
+	err = h.Load(0, box.info.Version, 1, hashed)
 	var wrong *EntryError
 	if errors.As(err, &wrong) {
 		return &CorruptError{known.ID, wrong.what(), box.offsetOf(wrong.Key)}

@@ -13,7 +13,11 @@ type Hashed struct {
 // them is known, so pieces should not have too many.
 func Hash(entries []Entry) *Hashed {
 	h := &Hashed{entries: entries, records: make([]record, len(entries))}
-	var all []byte
+	size := 0
+	for i := range entries {
+		size += len(entries[i].Key)
+	}
+	all := make([]byte, 0, size)
 	for i := range entries {
 		all = append(all, entries[i].Key...)
 	}

@@ -59,6 +59,7 @@ type Holder interface {
 	// Load replaces the state by the entries of a checkpoint, in any order, of a
 	// schema version that CompatibleWith accepts. It fails with an *EntryError or a
 	// *VersionError, and then the state is empty. Whoever knows what the entries should
-	// be compares their digest before.
-	Load(e Epoch, stored *semver.Version, pieces ...*Hashed) error
+	// be compares their digest before. At most workers pieces are put at once, if the
+	// state can take them so.
+	Load(e Epoch, stored *semver.Version, workers int, pieces ...*Hashed) error
 }

@@ -41,3 +41,15 @@ type Freezer interface {
 	// calls Changed, Reset or Put.
 	Thaw(n int) bool
 }
+
+// Parallel is a Source that can take several entries at the same time. It is optional.
+type Parallel interface {
+	// PutsAtOnce says that several goroutines may call Put at the same time.
+	PutsAtOnce() bool
+}
+
+// Roomy is a Source that can make room for what it is about to be given. It is optional.
+type Roomy interface {
+	// Room is called behind Reset with the number of entries that will be Put.
+	Room(entries int)
+}

@@ -98,8 +98,11 @@ func migrate(source Source, known *Info, stored *semver.Version, path []Migratio
 		}
 		at = m.To
 	}
+	if at.Minor() == known.Version.Minor() {
+		return e, nil
+	}
 	migrator, ok := source.(Migrator)
-	if !ok || at.Minor() == known.Version.Minor() {
+	if !ok {
 		return e, nil
 	}
 	if e.Key, e.Value, err = migrator.Migrate(at, e.Key, e.Value); err != nil {

@@ -105,7 +105,7 @@ func TestNoDeltaAfterMigration(t *testing.T) {
 	b := newBook()
 	c := state.NewComponent(bookInfo("2.2.0"), upgraded{b})
 	entries := []state.Entry{{[]byte("k"), []byte("line")}}
-	if err := c.Load(5, semver.MustParse("2.1.0"), state.Hash(entries)); err != nil {
+	if err := c.Load(5, semver.MustParse("2.1.0"), 1, state.Hash(entries)); err != nil {
 		t.Fatal(err)
 	}
 	for epoch := state.Epoch(6); epoch <= 7; epoch++ { // 6 is aborted

@@ -12,7 +12,8 @@ import (
 // Kept makes the state of a window out of a queue and some fields beside it: an
 // entry for each block of the queue, by the number of its first row, and one for
 // the fields. A full block never changes, so a change costs the last block and
-// the fields, whatever the window holds.
+// the fields, whatever the window holds. Several goroutines may put blocks at the same
+// time: a window with a Put of its own has to allow that, or to say no in PutsAtOnce.
 type Kept struct {
 	env     *Env
 	queue   *Queue
@@ -20,8 +21,7 @@ type Kept struct {
 	initial []byte // the fields of an empty window
 	head    uint64 // as of the last Changed
 	tail    uint64
-	loaded  map[uint64]*event.Batch
-	tags    map[uint64][]uint64
+	loaded  *loadedBlocks // nil unless it is being loaded
 }
 
 const (
@@ -122,16 +122,21 @@ func (k *Kept) visit(f *Fields) {
 func (k *Kept) Reset() {
 	q := k.queue
 	*q = Queue{schema: q.schema, used: q.used, shift: q.shift, tagged: q.tagged}
-	k.loaded, k.tags = map[uint64]*event.Batch{}, map[uint64][]uint64{}
+	k.loaded = &loadedBlocks{}
 	k.head, k.tail = 0, 0
 	if err := ReadFields(k.initial, k.visit); err != nil {
 		panic(fmt.Sprintf("window: the fields of an empty window: %v", err))
 	}
 }
 
+// PutsAtOnce implements state.Parallel: each block is read into memory of its own.
+func (k *Kept) PutsAtOnce() bool { return true }
+
 // Put implements state.Source.
 func (k *Kept) Put(key, value []byte) error {
 	if len(key) == 1 && key[0] == keyFields {
+		k.loaded.Lock()
+		defer k.loaded.Unlock()
 		return ReadFields(value, k.visit)
 	}
 	q := k.queue
@@ -139,29 +144,9 @@ func (k *Kept) Put(key, value []byte) error {
 		return fmt.Errorf("window: key %q is none of a window", key)
 	}
 	number := binary.BigEndian.Uint64(key[1:])
-	if q.spare == nil {
-		q.spare = event.NewBatch(q.schema)
-	}
-	rows := event.NewBatch(q.schema)
-	c := codecs.Get().(*codec)
-	defer codecs.Put(c)
-	rest, err := c.readRows(rows, q.spare, value, q.used, 1<<q.shift)
-	q.spare.Reset()
-	if err != nil {
+	if err := k.loaded.put(number, q.schema, q.used, value, 1<<q.shift, q.tagged); err != nil {
 		return fmt.Errorf("window: block %d: %w", number, err)
 	}
-	f := Fields{bytes: rest, reading: true}
-	if q.tagged {
-		tags := make([]uint64, rows.Len())
-		for i := range tags {
-			f.Uint(&tags[i])
-		}
-		k.tags[number] = tags
-	}
-	if err := f.end(); err != nil {
-		return fmt.Errorf("window: block %d: %w", number, err)
-	}
-	k.loaded[number] = rows
 	return nil
 }
 
@@ -169,21 +154,22 @@ func (k *Kept) Put(key, value []byte) error {
 func (k *Kept) Ready() error {
 	q := k.queue
 	size := uint64(1) << q.shift
+	k.loaded.sort()
 	for number := q.head &^ (size - 1); number < q.tail; number += size {
-		rows := k.loaded[number]
+		block, rows := k.loaded.find(number)
 		want := min(size, q.tail-number)
-		if rows == nil || uint64(rows.Len()) != want {
+		if uint64(rows) != want {
 			return fmt.Errorf("window: block %d is missing, or has not %d rows", number, want)
 		}
-		q.blocks = append(q.blocks, rows)
+		q.blocks = append(q.blocks, block.rows)
 		if q.tagged {
-			q.tags = append(q.tags, k.tags[number])
+			q.tags = append(q.tags, block.tags)
 		}
 	}
-	if len(q.blocks) != len(k.loaded) {
-		return fmt.Errorf("window: %d blocks are not among its rows %d to %d", len(k.loaded)-len(q.blocks), q.head, q.tail)
+	if n := len(k.loaded.all); len(q.blocks) != n {
+		return fmt.Errorf("window: %d blocks are not among its rows %d to %d", n-len(q.blocks), q.head, q.tail)
 	}
-	k.loaded, k.tags = nil, nil
+	k.loaded = nil
 	k.head, k.tail = q.head, q.tail
 	return nil
 }

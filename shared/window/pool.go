@@ -65,10 +65,8 @@ func (p *pool) append(dst []byte, env *Env, places []int32) []byte {
 // read adds the rows that append wrote, at most rowsMax, and returns their places,
 // and the bytes behind them.
 func (p *pool) read(src []byte, env *Env, rowsMax uint64) (places []int32, rest []byte, err error) {
-	c := codecs.Get().(*codec)
-	defer codecs.Put(c)
 	first := p.rows.Len()
-	rest, err = c.readRows(p.rows, p.spare, src, p.used, rowsMax)
+	rest, err = readRows(p.rows, p.spare, src, p.used, rowsMax)
 	places = make([]int32, p.rows.Len()-first)
 	for i := range places {
 		places[i] = int32(first + i)

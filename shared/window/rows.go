@@ -53,8 +53,11 @@ func (c *codec) appendPiece(dst []byte, b *event.Batch, used []int) []byte {
 }
 
 // readRows appends to b the rows that appendRows wrote, at most rowsMax. It copies
-// from spare what cannot be read straight into b. It returns the bytes behind them.
-func (c *codec) readRows(b, spare *event.Batch, src []byte, used []int, rowsMax uint64) ([]byte, error) {
+// from spare what cannot be read straight into b. It returns the bytes behind them; spare
+// may be nil.
+func readRows(b, spare *event.Batch, src []byte, used []int, rowsMax uint64) ([]byte, error) {
+	c := codecs.Get().(*codec)
+	defer codecs.Put(c)
 	rows, n := binary.Uvarint(src)
 	if n <= 0 || rows > rowsMax {
 		return nil, fmt.Errorf("a number of %d rows, at most %d fit", rows, rowsMax)
@@ -65,16 +68,19 @@ func (c *codec) readRows(b, spare *event.Batch, src []byte, used []int, rowsMax 
 		if n <= 0 || size == 0 || size > min(rows, pieceRowsMax) {
 			return nil, fmt.Errorf("a piece of %d rows, and %d are left", size, rows)
 		}
-		piece := spare
-		if b.Len() == 0 {
-			piece = b
+		piece := b
+		if b.Len() > 0 {
+			if spare == nil {
+				spare = event.NewBatch(b.Schema)
+			}
+			piece = spare
 		}
 		rest, err := c.decoder.ReadRows(piece, src, used)
 		if err != nil {
 			return nil, err
 		}
 		if piece != b {
-			b.AppendAllSome(piece, used)
+			b.AppendAll(used, piece)
 		}
 		src, rows = rest, rows-size
 	}

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 )
 
 // The state of a session window has an entry for each key, with its one or two
@@ -158,6 +157,11 @@ func (w *sessions) Reset() {
 	w.loaded = map[runBlock][]int32{}
 }
 
+// Room implements state.Roomy: most entries are of keys, and the others are larger.
+func (w *sessions) Room(entries int) {
+	w.keys, w.all = make(map[string]*sessionKey, entries), make([]*sessionKey, 0, entries)
+}
+
 // Put implements state.Source.
 func (w *sessions) Put(key, value []byte) error {
 	if len(key) == 1 && key[0] == keyFields {
@@ -170,7 +174,7 @@ func (w *sessions) Put(key, value []byte) error {
 	if !null && (len(key) == 0 || key[0] != keySession) || w.keyOfState(key) != nil {
 		return fmt.Errorf("window session: key %q is unknown, or there twice", key)
 	}
-	k := w.newKey(strings.Clone(string(key[1:])), null)
+	k := w.newKey(string(key[1:]), null)
 	f := Fields{bytes: value, reading: true}
 	k.previous = w.readSession(&f, k)
 	k.now = w.readSession(&f, k)
@@ -210,11 +214,13 @@ func (w *sessions) readSession(f *Fields, k *sessionKey) *session {
 		return nil
 	}
 	f.Require(late <= len(places), "%d merged rows of %d", late, len(places))
-	f.Require(s.start <= s.end && s.endSeq > 0, "it lasts from %d to %d, timer %d", s.start, s.end, s.endSeq)
+	if s.start > s.end || s.endSeq == 0 { // else the numbers are not made ready to be shown
+		f.Require(false, "it lasts from %d to %d, timer %d", s.start, s.end, s.endSeq)
+	}
 	if f.err != nil {
 		return nil
 	}
-	s.onTime.rows = slices.Clone(places[late:])
+	s.onTime.rows = places[late:]
 	if late > 0 {
 		s.last().rows = places[:late:late]
 	}
@@ -244,7 +250,8 @@ func (s *session) readRuns(f *Fields) (late int) {
 // Ready implements state.Source.
 func (w *sessions) Ready() error {
 	w.tracked = true
-	open := map[uint64]bool{}
+	open := make(map[uint64]bool, len(w.all))
+	w.timers = make([]sessionTimer, 0, len(w.all))
 	for s := range w.each {
 		if s.opened == 0 || s.opened > w.opened || open[s.opened] {
 			return fmt.Errorf("window session: session %d of %d is there twice, or was not opened", s.opened, w.opened)
@@ -275,33 +282,39 @@ func (w *sessions) gather(s *session, open map[uint64]bool) error {
 		if !own && (open[r.id>>1] || r.id>>1 > w.opened) {
 			return fmt.Errorf("run %d is not one that was merged", r.id)
 		}
-		if err := w.gatherRun(r, i < len(s.merged)-1); err != nil {
+		if err := w.gatherRun(r, true, i < len(s.merged)-1); err != nil {
 			return err
 		}
 		if i > 0 && len(r.rows) < blockOfRun {
 			return fmt.Errorf("run %d of %d rows is too short", r.id, len(r.rows))
 		}
 	}
-	return w.gatherRun(&s.onTime, false)
+	return w.gatherRun(&s.onTime, false, false)
 }
 
-func (w *sessions) gatherRun(r *run, sealed bool) error {
+// gatherRun is gather for one run. That on time needs no place among the runs if it has no
+// blocks: its id is that of the session, which is there once.
+func (w *sessions) gatherRun(r *run, merged, sealed bool) error {
 	rest := r.rows
-	r.rows = nil
-	for n := range r.blocks() {
-		b := runBlock{r.id, n}
-		r.rows = append(r.rows, w.loaded[b]...)
-		if len(r.rows) != min(int(n+1)*blockOfRun, r.out) {
-			return fmt.Errorf("block %d of run %d is missing, or has not its rows", n, r.id)
+	if r.out > 0 {
+		r.rows = nil
+		for n := range r.blocks() {
+			b := runBlock{r.id, n}
+			r.rows = append(r.rows, w.loaded[b]...)
+			if len(r.rows) != min(int(n+1)*blockOfRun, r.out) {
+				return fmt.Errorf("block %d of run %d is missing, or has not its rows", n, r.id)
+			}
+			delete(w.loaded, b)
 		}
-		delete(w.loaded, b)
+		r.rows = append(r.rows, rest...)
 	}
-	r.rows = append(r.rows, rest...)
 	whole := len(rest) == 0 && sealed || len(rest) < blockOfRun && r.out%blockOfRun == 0
 	if w.runs[r.id] != nil || len(r.rows) == 0 || !whole {
 		return fmt.Errorf("run %d is there twice, or has %d rows, %d of them in blocks", r.id, len(r.rows), r.out)
 	}
-	w.runs[r.id] = r
+	if r.out > 0 || merged {
+		w.runs[r.id] = r
+	}
 	return nil
 }
 

@@ -74,7 +74,7 @@ type sorted struct {
 	order  []int32 // seats, that of the first row in order first
 	came   uint64  // rows that got a seat, so far
 	blocks sortBlocks
-	loaded map[uint64][]seat
+	loaded *loadedBlocks // nil unless it is being loaded; tags are when rows came
 	visit  func(func(*int32))
 	chunk  []Row
 }

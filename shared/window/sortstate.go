@@ -4,7 +4,10 @@ import (
 	"cmp"
 	"encoding/binary"
 	"fmt"
+	"math"
 	"slices"
+
+	"eventflux/shared/event"
 )
 
 // The state of a sorted window has an entry for each block of seats, by the number
@@ -91,12 +94,17 @@ func (w *sorted) fields(f *Fields) {
 func (w *sorted) Reset() {
 	w.pool.reset()
 	w.seats, w.order, w.came = nil, nil, 0
-	w.blocks, w.loaded = sortBlocks{}, map[uint64][]seat{}
+	w.blocks, w.loaded = sortBlocks{}, &loadedBlocks{}
 }
+
+// PutsAtOnce implements state.Parallel: each block is read into memory of its own.
+func (w *sorted) PutsAtOnce() bool { return true }
 
 // Put implements state.Source.
 func (w *sorted) Put(key, value []byte) error {
 	if len(key) == 1 && key[0] == keyFields {
+		w.loaded.Lock()
+		defer w.loaded.Unlock()
 		if err := ReadFields(value, w.fields); err != nil {
 			return fmt.Errorf("window sort: %w", err)
 		}
@@ -106,34 +114,33 @@ func (w *sorted) Put(key, value []byte) error {
 		return fmt.Errorf("window sort: key %q is none of it", key)
 	}
 	first := binary.BigEndian.Uint64(key[1:])
-	places, rest, err := w.pool.read(value, w.env, seatsPerBlock)
-	f := Fields{bytes: rest, reading: true, err: err}
-	seats := make([]seat, len(places))
-	for i, place := range places {
-		seats[i].place = place
-		f.Uint(&seats[i].came)
-	}
-	if err := f.end(); err != nil {
+	if err := w.loaded.put(first, w.pool.rows.Schema, w.pool.used, value, seatsPerBlock, true); err != nil {
 		return fmt.Errorf("window sort: block %d: %w", first, err)
 	}
-	w.loaded[first] = seats
 	return nil
 }
 
 // Ready implements state.Source.
 func (w *sorted) Ready() error {
-	for n := len(w.loaded); n > 0; n-- {
+	w.loaded.sort()
+	w.seats = make([]seat, 0, len(w.loaded.all)*seatsPerBlock)
+	var blocks []*event.Batch
+	for n := len(w.loaded.all); n > 0; n-- {
 		first := uint64(len(w.seats))
-		seats := w.loaded[first]
-		if len(seats) == 0 || n > 1 && len(seats) < seatsPerBlock {
-			return fmt.Errorf("window sort: block %d is missing, or has %d rows", first, len(seats))
+		block, rows := w.loaded.find(first)
+		if rows == 0 || n > 1 && rows < seatsPerBlock {
+			return fmt.Errorf("window sort: block %d is missing, or has %d rows", first, rows)
 		}
-		w.seats = append(w.seats, seats...)
+		blocks = append(blocks, block.rows)
+		for _, came := range block.tags {
+			w.seats = append(w.seats, seat{int32(len(w.seats)), came})
+		}
 	}
 	w.loaded = nil
 	if len(w.seats) > w.size || (len(w.seats) == 0) != (w.came == 0) {
 		return fmt.Errorf("window sort: %d rows of %d, and %d have come", len(w.seats), w.size, w.came)
 	}
+	w.pool.rows.AppendAll(w.pool.used, blocks...)
 	return w.arrange()
 }
 
@@ -157,8 +164,13 @@ func (w *sorted) arrange() error {
 		numbers[i] = w.pool.rows.Cols[by.attr].Rank(int(s.place), by.desc)
 	}
 	sortByNumber(w.order, numbers)
+	decided := len(w.by) == 1 && w.pool.rows.Cols[by.attr].Type.Class() != event.Texts
 	for from, to := 0, 0; from < len(w.order); from = to {
-		for to = from; to < len(w.order) && numbers[w.order[to]] == numbers[w.order[from]]; to++ {
+		number := numbers[w.order[from]]
+		for to = from; to < len(w.order) && numbers[w.order[to]] == number; to++ {
+		}
+		if decided && number != math.MaxUint64 { // which is that of nulls, and of others
+			continue // they are equal, and in the order in which they came
 		}
 		slices.SortFunc(w.order[from:to], func(a, b int32) int {
 			x, y := w.seats[a], w.seats[b]

@@ -82,12 +82,18 @@ func newClusterArmed(t *testing.T, members int, rules []string, settings ...stri
 func (c *cluster) addressOf(id string) string {
 	c.t.Helper()
 	if c.address[id] == "" {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		must(c.t, err)
-		c.address[id] = l.Addr().String()
-		must(c.t, l.Close())
+		c.address[id] = free(c.t)
 	}
 	return c.address[id]
+}
+
+// free returns an address that nobody has.
+func free(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	defer l.Close()
+	return l.Addr().String()
 }
 
 // serve starts some services as a process.
@@ -111,9 +117,9 @@ func (c *cluster) startMember(id string, args ...string) *process {
 }
 
 // startProcessor starts a processor.
-func (c *cluster) startProcessor(id string) *process {
+func (c *cluster) startProcessor(id string, args ...string) *process {
 	c.t.Helper()
-	p := c.serve("processor", c.t.TempDir(), "--processor.id", id)
+	p := c.serve("processor", c.t.TempDir(), append(args, "--processor.id", id)...)
 	c.begun = append(c.begun, p)
 	return p
 }

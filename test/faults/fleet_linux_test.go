@@ -2,7 +2,6 @@ package faults
 
 import (
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -75,15 +74,6 @@ func newFleet(t *testing.T, settings ...string) *fleet {
 	must(t, err)
 	f.ctl.Conn = f.nc
 	return f
-}
-
-// free returns an address that nobody has.
-func free(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	must(t, err)
-	defer l.Close()
-	return l.Addr().String()
 }
 
 func (f *fleet) add(name, kind string, start func() *process) {
@@ -255,12 +245,24 @@ func (f *fleet) deployAll(partitions map[string]int) {
 	f.say("deployed")
 }
 
-// refused returns how often a task was, because another one had taken its partition over.
-func (f *fleet) refused() (n int) {
+// refused returns how many tasks ended because another one had taken their partition over,
+// and how many of them since a write of theirs was refused: results, or their part of a
+// checkpoint.
+func (f *fleet) refused() (tasks, results, prepared int) {
 	for _, p := range f.ran {
-		n += strings.Count(p.log.String(), "its partition was taken over")
+		for line := range strings.Lines(p.log.String()) {
+			switch {
+			case !strings.Contains(line, "its partition was taken over"):
+				continue
+			case strings.Contains(line, "results refused"):
+				results++
+			case strings.Contains(line, "prepare checkpoint"):
+				prepared++
+			}
+			tasks++
+		}
 	}
-	return n
+	return tasks, results, prepared
 }
 
 // leads returns which server leads a JetStream stream, or "".

@@ -60,7 +60,8 @@ func TestCluster(t *testing.T) {
 	want = byKey(want)
 	f.awaitAll(want)
 	f.say("all %d results are there, once and in order; %d checkpoints are sound", want.count(), f.verifyAll())
-	t.Logf("%d times a task was refused, because another one had taken its partition over", f.refused())
+	stopped, results, prepared := f.refused()
+	t.Logf("%d tasks ended because another one had taken their partition over: %d were refused results, %d their part of a checkpoint", stopped, results, prepared)
 	t.Logf("longest wait for an acknowledgement when the server that leads the log is killed: %s", elections)
 }
 

@@ -186,7 +186,7 @@ func (r *rig) attach() {
 		c := &m.Partitions[0].Components[0]
 		entries, err := checkpoint.LoadChain(r.within(), r.store, c.Runs, 2)
 		must(r.t, err)
-		must(r.t, t.holder.Load(ref.Epoch, t.holder.Info().Version, state.Hash(entries)))
+		must(r.t, t.holder.Load(ref.Epoch, t.holder.Info().Version, 1, state.Hash(entries)))
 		if t.holder.Digest() != c.Digest || c.Digest != r.want[ref.Epoch] {
 			r.t.Fatalf("checkpoint %d was restored as %s, it says %s, and the state was %s", ref.Epoch, t.holder.Digest(), c.Digest, r.want[ref.Epoch])
 		}

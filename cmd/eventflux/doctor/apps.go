@@ -246,6 +246,9 @@ func (p *patient) checkIngest(_ context.Context, r *report) {
 		if used := float64(i.BytesWaiting) / float64(max(i.BytesWaitingMax, 1)); used > usedWarning {
 			r.add(Warning, in.who, "see that the logs take frames (eventflux_log_append_seconds); raise ingest.memory_max for bursts", "%.0f %% of what may wait to be durable does: soon publishers are turned away", 100*used)
 		}
+		for _, log := range i.Stalled {
+			r.add(Error, in.who, "see that the disk of the NATS server has room; if it had none, make room and restart the server (eventflux run itself): it takes nothing more until then", "publishers are not answered: %s", log)
+		}
 		if i.Failed > 0 {
 			r.add(Warning, in.who, "publishers must publish again, with the same Nats-Msg-Id; the service's log has the reasons", "%d messages are not known to be durable", i.Failed)
 		}

@@ -363,6 +363,12 @@ func TestFaults(t *testing.T) {
 			},
 			check: "ingest", severity: doctor.Warning, meaning: "95 % of what may wait",
 		},
+		"a log takes nothing": {
+			fault: func(w *ward) {
+				w.announce("ingest", "1.2.3", nil, ingest.Info{Time: time.Now(), Stalled: []string{"log of w/0 takes no frames"}})
+			},
+			check: "ingest", severity: doctor.Error, meaning: "log of w/0 takes no frames",
+		},
 		"nobody leads": {
 			idle: true,
 			fault: func(w *ward) {

@@ -24,6 +24,8 @@ const (
 	metricsPage   = "../../../docs/metrics.md"
 	dashboardFile = "../../../deploy/grafana/eventflux.json"
 	alertsFile    = "../../../deploy/prometheus/alerts.yml"
+
+	operationsPage = "../../../docs/operations.md"
 )
 
 // measuredNode is a node of which every metric has a value.
@@ -119,38 +121,122 @@ func TestMetricsAreDocumented(t *testing.T) {
 	}
 }
 
-// What the dashboard shows, and what the alerts look at, exists.
-func TestDashboardsNameMetrics(t *testing.T) {
+// documented reads the page's table: the labels of each metric, and of the series that
+// a histogram is made of.
+func documented(t *testing.T) map[string][]string {
+	t.Helper()
 	page, err := os.ReadFile(metricsPage)
 	if err != nil {
 		t.Fatal(err)
 	}
-	name := regexp.MustCompile(`eventflux_[a-z0-9_]+`)
-	known := map[string]string{}
-	for _, row := range regexp.MustCompile("(?m)^\\| `(eventflux_[a-z0-9_]+)` \\| ([a-z]+) ").FindAllStringSubmatch(string(page), -1) {
-		known[row[1]] = row[2]
+	known := map[string][]string{}
+	rows := regexp.MustCompile("(?m)^\\| `(eventflux_[a-z0-9_]+)` \\| ([a-z]+) \\| ([a-z, ]*) \\|")
+	for _, row := range rows.FindAllStringSubmatch(string(page), -1) {
+		labels := append(strings.Split(row[3], ", "), "instance", "job") // as Prometheus adds them
+		known[row[1]] = labels
 		if row[2] == "histogram" {
-			known[row[1]+"_bucket"], known[row[1]+"_count"], known[row[1]+"_sum"] = row[2], row[2], row[2]
+			known[row[1]+"_bucket"], known[row[1]+"_count"], known[row[1]+"_sum"] = append(slices.Clone(labels), "le"), labels, labels
 		}
 	}
-	for _, file := range []string{dashboardFile, alertsFile} {
+	return known
+}
+
+var (
+	metricName = regexp.MustCompile(`eventflux_[a-z0-9_]+`)
+	matchers   = regexp.MustCompile(`(eventflux_[a-z0-9_]+)\{([^}]*)\}`)
+	matcher    = regexp.MustCompile(`([a-z_]+) ?(=~|!~|!=|=)`)
+	groupings  = regexp.MustCompile(`(?:by|without|on|ignoring) ?\(([^)]*)\)`)
+	legends    = regexp.MustCompile(`\{\{ ?([a-z_]+) ?\}\}`)
+)
+
+// What the dashboard shows, what the alerts look at and what the pages name exists, with
+// its labels.
+func TestDashboardsNameMetrics(t *testing.T) {
+	known := documented(t)
+	for _, file := range []string{dashboardFile, alertsFile, operationsPage} {
 		data, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)
 		}
-		found := name.FindAllString(string(data), -1)
+		found := metricName.FindAllString(string(data), -1)
 		if len(found) == 0 {
 			t.Errorf("%s names no metric", file)
 		}
 		for _, m := range found {
-			if known[m] == "" {
+			if known[m] == nil && !strings.HasSuffix(m, "_") { // a family, as eventflux_task_…
 				t.Errorf("%s: no metric is called %s", file, m)
 			}
 		}
-		if strings.HasSuffix(file, ".json") && !json.Valid(data) {
-			t.Errorf("%s is no JSON", file)
+	}
+	for _, x := range expressions(t) {
+		var labels []string
+		for _, m := range metricName.FindAllString(x.expr, -1) {
+			labels = append(labels, known[m]...)
+		}
+		for _, m := range matchers.FindAllStringSubmatch(x.expr, -1) {
+			for _, label := range matcher.FindAllStringSubmatch(m[2], -1) {
+				if !slices.Contains(known[m[1]], label[1]) {
+					t.Errorf("%s: %s has no label %s", x.expr, m[1], label[1])
+				}
+			}
+		}
+		for _, by := range groupings.FindAllStringSubmatch(x.expr, -1) {
+			for label := range strings.SplitSeq(by[1], ",") {
+				if label = strings.TrimSpace(label); !slices.Contains(labels, label) {
+					t.Errorf("%s: none of its metrics has a label %s", x.expr, label)
+				}
+			}
+		}
+		for _, label := range legends.FindAllStringSubmatch(x.legend, -1) {
+			if by := groupings.FindStringSubmatch(x.expr); !slices.Contains(labels, label[1]) || by != nil && !strings.Contains(by[1], label[1]) {
+				t.Errorf("%s: there is no label %s for the legend %s", x.expr, label[1], x.legend)
+			}
 		}
 	}
+}
+
+type expression struct{ expr, legend string }
+
+// expressions are those of the dashboard and of the alerts.
+func expressions(t *testing.T) (list []expression) {
+	t.Helper()
+	data, err := os.ReadFile(dashboardFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var board any
+	if err := json.Unmarshal(data, &board); err != nil {
+		t.Fatal(err)
+	}
+	var walk func(v any)
+	walk = func(v any) {
+		switch v := v.(type) {
+		case map[string]any:
+			if expr, ok := v["expr"].(string); ok {
+				legend, _ := v["legendFormat"].(string)
+				list = append(list, expression{expr, legend})
+			}
+			for _, inner := range v {
+				walk(inner)
+			}
+		case []any:
+			for _, inner := range v {
+				walk(inner)
+			}
+		}
+	}
+	walk(board)
+	shown := len(list)
+	if data, err = os.ReadFile(alertsFile); err != nil {
+		t.Fatal(err)
+	}
+	for _, line := range regexp.MustCompile(`(?m)^ *expr: (.*)$`).FindAllStringSubmatch(string(data), -1) {
+		list = append(list, expression{expr: line[1]})
+	}
+	if shown == 0 || len(list) == shown {
+		t.Errorf("%d expressions of the dashboard, %d of the alerts", shown, len(list)-shown)
+	}
+	return list
 }
 
 // Metrics tell what happened.

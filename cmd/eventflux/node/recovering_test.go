@@ -147,6 +147,49 @@ func TestRestoreOfComponents(t *testing.T) {
 	c.refused(recovery.RestoreRequest{PlanRequest: recovery.PlanRequest{App: "w", Components: []string{"wim"}}}, "there are S/ids, all/aggregate")
 }
 
+// State that is put into a checkpoint from before it would have events twice, and lack
+// the keys that it goes by.
+func TestRestoreOfComponentsAheadOfTheCheckpoint(t *testing.T) {
+	c := newChain(t, `@app:name('w') define stream S (k string, v int);
+		partition with (k of S) begin
+			@info(name='q') from S#window.length(9) select k, count() as n insert into Out;
+		end;`)
+	c.start()
+	defer c.end()
+	c.publishAll(0, 2)
+	if at := c.finished(recovery.VerbRestore, c.whole(recovery.Target{})); at.State != "failed" || at.Next != "eventflux checkpoint trigger w" {
+		t.Errorf("without a checkpoint: %+v", at)
+	}
+	c.trigger("w")
+	c.publishAll(2, 10) // the third key is new
+	part := recovery.RestoreRequest{PlanRequest: recovery.PlanRequest{App: "w", Components: []string{"q"}}}
+	c.refused(part, "the target lies behind the newest checkpoint")
+	c.refused(recovery.RestoreRequest{PlanRequest: recovery.PlanRequest{App: "w", After: recovery.AfterFork}}, "the target lies behind the newest checkpoint")
+	newest := c.trigger("w")
+	want := c.digestsAt(recovery.Target{})
+	if at, result := c.restore(part); at.State != "done" || result.Plan.Onto != newest {
+		t.Fatalf("%+v, %+v", at, result)
+	}
+	c.runs(2)
+
+	// The first checkpoint of a generation has the state of the one before the target.
+	back := recovery.Target{At: recovery.At(fmt.Sprintf("seq:%d", c.logEnd()-3))}
+	if at, result := c.restore(c.whole(back)); at.State != "done" || result.Generation != 3 {
+		t.Fatalf("%+v, %+v", at, result)
+	}
+	c.runs(3)
+	part.Target = recovery.Target{To: newest}
+	c.refused(part, "the target lies behind the newest checkpoint")
+	c.trigger("w")
+	if at, _ := c.restore(part); at.State != "done" {
+		t.Fatalf("%+v", at)
+	}
+	c.runs(4)
+	if got := c.digestsAt(recovery.Target{}); got["q/window"] != want["q/window"] || got["q/aggregate"] != want["q/aggregate"] {
+		t.Errorf("there is %v, want %v", got, want)
+	}
+}
+
 // refused runs a restore that does not come to be.
 func (c *chain) refused(request recovery.RestoreRequest, want string) {
 	c.t.Helper()

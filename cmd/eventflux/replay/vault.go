@@ -107,7 +107,7 @@ func (v *vault) load(h state.Holder, c *chain) error {
 		if err != nil {
 			return err
 		}
-		return h.Load(v.epoch, c.version, state.Hash(entries))
+		return h.Load(v.epoch, c.version, 1, state.Hash(entries))
 	}
 	whole, err := state.DecompressState(c.whole)
 	if err != nil {

@@ -5,7 +5,10 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
+	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -14,6 +17,9 @@ import (
 	"eventflux/shared/checkpoint"
 	"eventflux/shared/control"
 )
+
+// dialTimeout is how long a member may take to say that it is there.
+const dialTimeout = 2 * time.Second
 
 // Status tells what this member knows of the group.
 func (n *Node) Status() control.Status {
@@ -31,9 +37,20 @@ func (n *Node) Status() control.Status {
 // AddPeer adds a member, or changes its address. It votes from then on; one that is
 // new gets the log first, and holds up nothing meanwhile but the majority it counts for.
 func (n *Node) AddPeer(ctx context.Context, p control.Peer) error {
+	if _, port, err := net.SplitHostPort(p.Address); err != nil || port == "" {
+		return refusal(control.CodeInvalid, "member %s: %q is no address of the form HOST:PORT", p.ID, p.Address)
+	}
+	if n.cfg.Listen == "" {
+		return refusal(control.CodeInvalid, "%s is alone and has no address for others: a group of several runs as eventflux serve --services checkpointer, with raft.listen and raft.peers", n.cfg.ID)
+	}
+	servers := slices.DeleteFunc(n.servers(), func(s raft.Server) bool { return string(s.ID) == p.ID })
 	add := n.raft.AddNonvoter
 	if p.Voter {
 		add = n.raft.AddVoter
+		servers = append(servers, raft.Server{ID: raft.ServerID(p.ID), Address: raft.ServerAddress(p.Address), Suffrage: raft.Voter})
+	}
+	if err := n.checkMajority(ctx, servers); err != nil {
+		return err
 	}
 	_, err := ask(ctx, n, func() raft.IndexFuture {
 		return add(raft.ServerID(p.ID), raft.ServerAddress(p.Address), 0, timeLeft(ctx))
@@ -46,6 +63,14 @@ func (n *Node) AddPeer(ctx context.Context, p control.Peer) error {
 
 // RemovePeer takes a member out of the group.
 func (n *Node) RemovePeer(ctx context.Context, id string) error {
+	servers := n.servers()
+	left := slices.DeleteFunc(slices.Clone(servers), func(s raft.Server) bool { return string(s.ID) == id })
+	if len(left) == len(servers) {
+		return noMember(id)
+	}
+	if err := n.checkMajority(ctx, left); err != nil {
+		return err
+	}
 	_, err := ask(ctx, n, func() raft.IndexFuture {
 		return n.raft.RemoveServer(raft.ServerID(id), 0, timeLeft(ctx))
 	})
@@ -55,19 +80,66 @@ func (n *Node) RemovePeer(ctx context.Context, id string) error {
 	return nil
 }
 
+// checkMajority refuses a change after which those who answer would be no majority: such
+// a group agrees on nothing any more, and so not on taking the change back either.
+func (n *Node) checkMajority(ctx context.Context, servers []raft.Server) error {
+	servers = slices.DeleteFunc(servers, func(s raft.Server) bool { return s.Suffrage != raft.Voter })
+	silent := make([]string, len(servers))
+	var dials sync.WaitGroup
+	for i, s := range servers {
+		if string(s.ID) == n.cfg.ID {
+			continue
+		}
+		dials.Go(func() {
+			c, err := (&net.Dialer{Timeout: dialTimeout}).DialContext(ctx, "tcp", string(s.Address))
+			if err != nil {
+				silent[i] = fmt.Sprintf("%s at %s", s.ID, s.Address)
+				return
+			}
+			_ = c.Close() // it was only asked whether it is there
+		})
+	}
+	dials.Wait()
+	silent = slices.DeleteFunc(silent, func(s string) bool { return s == "" })
+	switch voters := len(servers); {
+	case voters == 0:
+		return refusal(control.CodeInvalid, "a group has one voter at least")
+	case voters-len(silent) <= voters/2:
+		return refusal(control.CodeInvalid, "nothing was changed: of the %d voters that the group would have, %d do not answer (%s), and it could agree on nothing any more; start those first",
+			voters, len(silent), strings.Join(silent, ", "))
+	}
+	return nil
+}
+
+func (n *Node) servers() []raft.Server {
+	return slices.Clone(n.raft.GetConfiguration().Configuration().Servers)
+}
+
+func refusal(code, format string, args ...any) error {
+	return &control.Error{Code: code, Text: fmt.Sprintf(format, args...)}
+}
+
+func noMember(id string) error {
+	return refusal(control.CodeNotFound, "no member is called %q; eventflux checkpointer status lists them", id)
+}
+
 // Transfer hands the leadership to a member; to the one that is furthest on if to is "".
 func (n *Node) Transfer(ctx context.Context, to string) error {
+	voters := slices.DeleteFunc(n.servers(), func(s raft.Server) bool { return s.Suffrage != raft.Voter })
+	if to == "" && len(voters) == 1 {
+		return refusal(control.CodeInvalid, "%s is the only voter, and there is nobody to hand the leadership to", n.cfg.ID)
+	}
 	if to == "" {
 		_, err := ask(ctx, n, n.raft.LeadershipTransfer)
 		return err
 	}
-	for _, s := range n.raft.GetConfiguration().Configuration().Servers {
+	for _, s := range voters {
 		if string(s.ID) == to {
 			_, err := ask(ctx, n, func() raft.Future { return n.raft.LeadershipTransferToServer(s.ID, s.Address) })
 			return err
 		}
 	}
-	return fmt.Errorf("no member is called %q", to)
+	return noMember(to)
 }
 
 // hclogTo makes the log of Raft a part of the process's log: errors as they are, and

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -190,6 +191,51 @@ func TestThree(t *testing.T) {
 		t.Error("one of three has committed")
 	}
 	closed(t, nodes[third])
+}
+
+// A change after which the group would have no majority is refused, and a wrong one is
+// named: either could never be taken back.
+func TestMembersThatWouldEndTheGroup(t *testing.T) {
+	alone, _ := open(t, Config{ID: "a", Dir: t.TempDir()})
+	defer closed(t, alone)
+	lead(t, alone)
+	nodes, _ := group(t, 2)
+	leader := leaderOf(t, nodes)
+	two, other := nodes[leader], nodes[1-leader]
+	silent := control.Peer{ID: "n9", Address: "127.0.0.1:1", Voter: true}
+	for name, x := range map[string]struct {
+		code, text string
+		change     func() error
+	}{
+		"add to one process":     {control.CodeInvalid, "has no address for others", func() error { return alone.AddPeer(within(t), silent) }},
+		"add without a port":     {control.CodeInvalid, "HOST:PORT", func() error { return two.AddPeer(within(t), control.Peer{ID: "n9", Address: "y"}) }},
+		"move to nowhere":        {control.CodeInvalid, "n9", func() error { m := silent; m.ID = other.ID(); return two.AddPeer(within(t), m) }},
+		"remove the last":        {control.CodeInvalid, "one voter at least", func() error { return alone.RemovePeer(within(t), "a") }},
+		"remove a stranger":      {control.CodeNotFound, "no member", func() error { return two.RemovePeer(within(t), "n9") }},
+		"transfer to a stranger": {control.CodeNotFound, "no member", func() error { return two.Transfer(within(t), "n9") }},
+		"transfer to nobody":     {control.CodeInvalid, "only voter", func() error { return alone.Transfer(within(t), "") }},
+	} {
+		if name == "move to nowhere" {
+			x.text = other.ID() + " at 127.0.0.1:1"
+		}
+		if err := x.change(); control.Code(err) != x.code || !strings.Contains(err.Error(), x.text) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if err := two.AddPeer(within(t), silent); err != nil { // two of three are a majority
+		t.Error(err)
+	}
+	apply(t, two, "agreed")
+	closed(t, other)
+	for name, err := range map[string]error{
+		"a second":   two.AddPeer(within(t), control.Peer{ID: "n8", Address: "127.0.0.1:1", Voter: true}),
+		"remove one": two.RemovePeer(within(t), two.ID()),
+	} {
+		if control.Code(err) != control.CodeInvalid {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	closed(t, two)
 }
 
 func TestDamagedEntryIsNamed(t *testing.T) {

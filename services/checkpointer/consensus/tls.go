@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"os"
@@ -155,7 +156,8 @@ func (c *guarded) Read(p []byte) (int, error) {
 	c.once.Do(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), handshakeTimeout)
 		defer cancel()
-		if c.err = c.HandshakeContext(ctx); c.err != nil {
+		// Who leaves without a word has looked whether this member is there.
+		if c.err = c.HandshakeContext(ctx); c.err != nil && !errors.Is(c.err, io.EOF) {
 			c.log.Warn("refused a connection to Raft", "from", c.RemoteAddr(), "err", c.err)
 		}
 	})

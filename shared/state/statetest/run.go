@@ -171,7 +171,7 @@ func (h *history) restart(t *rapid.T) {
 	entries := rapid.Permutation(state.Merge(h.base, h.deltas...)).Draw(t, "order")
 	h.source = h.newSource()
 	h.component = newComponent(h.source)
-	if err := h.component.Load(h.committed, h.component.Info().Version, state.Hash(entries)); err != nil {
+	if err := h.component.Load(h.committed, h.component.Info().Version, loaders, piecesOf(entries)...); err != nil {
 		t.Fatalf("load %q: %v", entries, err)
 	}
 	// The component goes by what was stored, so the source has to have just that.
@@ -179,6 +179,17 @@ func (h *history) restart(t *rapid.T) {
 	if got, want := state.DigestOf(now), state.DigestOf(entries); got != want || h.component.Digest() != want {
 		t.Fatalf("digest %s, and %s of the component, after loading entries of %s: %q became %q", got, h.component.Digest(), want, entries, now)
 	}
+}
+
+// loaders is how many goroutines put at once what a source takes so.
+const loaders = 3
+
+// piecesOf hashes entries in small pieces, so that each loader has some.
+func piecesOf(entries []state.Entry) (pieces []*state.Hashed) {
+	for piece := range slices.Chunk(entries, 2) {
+		pieces = append(pieces, state.Hash(piece))
+	}
+	return pieces
 }
 
 // transfer takes all through bytes, over what another source has.
@@ -250,7 +261,7 @@ func runGarbage(t *rapid.T, newSource func() state.Source, mutate func(*rapid.T,
 		entries = append(entries, e)
 	}
 	component := newComponent(newSource())
-	err := component.Load(1, component.Info().Version, state.Hash(entries))
+	err := component.Load(1, component.Info().Version, loaders, piecesOf(entries)...)
 	if err != nil {
 		if !errors.Is(err, state.ErrCorrupt) {
 			t.Fatalf("%q: %v", entries, err)

@@ -1,0 +1,76 @@
+package checkpoint
+
+import (
+	"context"
+	"slices"
+	"sync"
+)
+
+// slots bounds what is done at once. Who waits for a slot gets it by rank, the lowest
+// first, so that what others wait for is not done along with all the rest.
+type slots struct {
+	size    int
+	mu      sync.Mutex
+	taken   int
+	waiting []*waiter // in the order in which they came
+}
+
+type waiter struct {
+	rank int
+	turn chan struct{} // closed: it has a slot
+}
+
+func newSlots(size int) *slots { return &slots{size: size} }
+
+// do waits for a slot, unless ctx ends first.
+func (s *slots) do(ctx context.Context, rank int, work func() error) error {
+	if err := s.take(ctx, rank); err != nil {
+		return err
+	}
+	defer s.give()
+	return work()
+}
+
+func (s *slots) take(ctx context.Context, rank int) error {
+	w := &waiter{rank, make(chan struct{})}
+	s.mu.Lock()
+	s.waiting = append(s.waiting, w)
+	s.assign()
+	s.mu.Unlock()
+	select {
+	case <-w.turn:
+		return nil
+	case <-ctx.Done():
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if i := slices.Index(s.waiting, w); i >= 0 {
+		s.waiting = slices.Delete(s.waiting, i, i+1)
+	} else { // its turn came meanwhile
+		s.taken--
+		s.assign()
+	}
+	return ctx.Err()
+}
+
+func (s *slots) give() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.taken--
+	s.assign()
+}
+
+// assign gives free slots to those who wait.
+func (s *slots) assign() {
+	for s.taken < s.size && len(s.waiting) > 0 {
+		next := 0
+		for i, w := range s.waiting {
+			if w.rank < s.waiting[next].rank {
+				next = i
+			}
+		}
+		close(s.waiting[next].turn)
+		s.waiting = slices.Delete(s.waiting, next, next+1)
+		s.taken++
+	}
+}
