@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"eventflux/services/checkpointer/consensus"
+	"eventflux/shared/control"
 	"eventflux/shared/store"
 	"eventflux/shared/trace"
 )
@@ -37,7 +38,7 @@ type Config struct {
 	Lease time.Duration
 	// Standby has a second processor ready for each partition.
 	Standby bool
-	Version string       // of the binary, a semver
+	Self    *control.Self
 	Log     *slog.Logger // nil is slog.Default
 	Tracer  trace.Tracer // the zero value follows no checkpoints
 	// Now tells the time that is written down; nil is the machine's clock. How long
@@ -59,8 +60,8 @@ func (c *Config) grace() (grace, slack time.Duration) {
 
 func (c *Config) check() error {
 	var errs []error
-	if c.Conn == nil || c.Store == nil || c.Raft == nil || c.FSM == nil {
-		errs = append(errs, errors.New("it needs a connection, a store and a Raft member"))
+	if c.Conn == nil || c.Store == nil || c.Raft == nil || c.FSM == nil || c.Self == nil {
+		errs = append(errs, errors.New("it needs a connection, a store, a Raft member and a version"))
 	}
 	if c.Interval <= 0 || c.Timeout <= 0 {
 		errs = append(errs, fmt.Errorf("checkpoint.interval is %s and checkpoint.timeout %s, both must be positive", c.Interval, c.Timeout))

@@ -189,6 +189,7 @@ func (l *leader) ask(ctx context.Context, app string, m message) (o control.Outc
 
 // propose applies a command in Raft. A refusal is a *control.Error.
 func (l *leader) propose(ctx context.Context, c *command) (any, error) {
+	c.Version = l.s.cfg.Self.Version
 	data, err := json.Marshal(c)
 	if err != nil {
 		return nil, err

@@ -59,7 +59,7 @@ func newRig(t *testing.T) *rig {
 	srv, err := bus.OpenEmbedded(bus.EmbeddedConfig{Dir: t.TempDir(), Durability: bus.Fast, Log: quiet})
 	must(t, err)
 	t.Cleanup(func() { must(t, srv.Close()) })
-	r := &rig{t: t, fsm: NewFSM(), put: &gate{Store: memory.New()}}
+	r := &rig{t: t, fsm: newFSM(t), put: &gate{Store: memory.New()}}
 	r.nc, err = bus.Connect(r.within(), bus.ConnectConfig{Embedded: srv, Log: quiet})
 	must(t, err)
 	t.Cleanup(r.nc.Close)
@@ -71,7 +71,7 @@ func newRig(t *testing.T) *rig {
 	t.Cleanup(func() { must(t, node.Close(context.Background())) })
 	r.s, err = New(Config{
 		Conn: r.nc, Store: r.put, Raft: node, FSM: r.fsm, Interval: time.Hour, Timeout: time.Minute,
-		RetentionCheckpoints: 3, Version: "0.0.1", Log: quiet,
+		RetentionCheckpoints: 3, Self: &control.Self{Version: thisVersion}, Log: quiet,
 	})
 	must(t, err)
 	ctx, cancel := context.WithCancel(context.Background())

@@ -61,7 +61,7 @@ func (s *Service) heartbeat(ctx context.Context) error {
 		answer, err = s.cfg.Control.Heartbeat(limited, r)
 	}
 	switch {
-	case control.Code(err) == control.CodeFenced:
+	case control.Code(err) == control.CodeFenced, control.Code(err) == control.CodeVersion:
 		return err
 	case err != nil:
 		if ctx.Err() == nil {

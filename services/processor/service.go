@@ -90,7 +90,8 @@ func New(cfg Config) (*Service, error) {
 
 // Run runs what is assigned until ctx ends, or until it has drained. The streams that
 // are missing are created. A task that halts ends neither the others nor Run. An error
-// means that another process has begun under the same name.
+// means that another process has begun under the same name, or that the checkpointer has
+// another major version.
 func (s *Service) Run(ctx context.Context) error {
 	defer close(s.ended)
 	defer s.drain()

@@ -32,19 +32,27 @@ type fleet struct {
 
 // part is a process that is started again when it ends, as a supervisor would.
 type part struct {
-	name  string
-	kind  string // the service, nats or redis
-	start func() *process
-	now   *process
-	last  time.Time // it was started
-	down  bool      // it is to stay so
+	name    string
+	kind    string // the service, nats or redis
+	start   func() *process
+	binary  string // of a service
+	metrics string // of a service: where it tells them, and its health
+	now     *process
+	last    time.Time // it was started
+	down    bool      // it is to stay so
 }
 
 // newFleet starts all processes.
 func newFleet(t *testing.T, settings ...string) *fleet {
 	t.Helper()
+	return newFleetOf(t, binary, settings...)
+}
+
+// newFleetOf starts all processes, with some build of the program.
+func newFleetOf(t *testing.T, program string, settings ...string) *fleet {
+	t.Helper()
 	f := &fleet{
-		cluster: &cluster{t: t, address: map[string]string{}, members: map[string]*process{}, apps: map[string]int{}},
+		cluster: &cluster{t: t, binary: program, address: map[string]string{}, members: map[string]*process{}, apps: map[string]int{}},
 		links:   newLinks(t), disks: map[string]*disk{}, began: time.Now(),
 	}
 	f.addRedis()
@@ -76,8 +84,10 @@ func newFleet(t *testing.T, settings ...string) *fleet {
 	return f
 }
 
-func (f *fleet) add(name, kind string, start func() *process) {
-	f.parts = append(f.parts, &part{name: name, kind: kind, start: start})
+func (f *fleet) add(name, kind string, start func() *process) *part {
+	p := &part{name: name, kind: kind, start: start}
+	f.parts = append(f.parts, p)
+	return p
 }
 
 func (f *fleet) addRedis() {
@@ -150,14 +160,17 @@ func (f *fleet) addService(name, service string, args ...string) {
 }
 
 func (f *fleet) addServiceIn(dir, name, service string, args ...string) {
-	all := append([]string{"serve", "--services", service, "--data", filepath.Join(dir, "data")}, args...)
-	f.add(name, service, func() *process {
-		p := start(f.t, all...)
+	metrics := free(f.t)
+	all := append([]string{"serve", "--services", service, "--data", filepath.Join(dir, "data"), "--metrics.listen", metrics}, args...)
+	one := f.add(name, service, nil)
+	one.binary, one.metrics = f.program(), metrics
+	one.start = func() *process {
+		p := launch(f.t, exec.Command(one.binary, all...))
 		if service == "checkpointer" {
 			f.members[name] = p
 		}
 		return p
-	})
+	}
 }
 
 // part returns the one with a name.

@@ -334,8 +334,11 @@ func TestFaults(t *testing.T) {
 			check: "logs", severity: doctor.Error, meaning: "it is another one",
 		},
 		"another version": {
-			fault: func(w *ward) { w.announce("ingest", "1.3.0", nil, nil) },
-			check: "versions", severity: doctor.Warning, meaning: "1.2.3 (checkpointer, ingest, merger, processor, recovery), 1.3.0 (ingest)",
+			fault: func(w *ward) {
+				w.announce("ingest", "1.3.0", bus.Where(nil), nil)
+				w.announce("processor", "1.3.0", map[string]string{"processor": "p2", "host": "h"}, nil)
+			},
+			check: "versions", severity: doctor.Warning, meaning: "recovery on " + host() + "), 1.3.0 (ingest on " + host() + ", processor p2). That works",
 		},
 		"another major version": {
 			fault: func(w *ward) { w.announce("ingest", "2.0.0", nil, nil) },
@@ -511,6 +514,11 @@ func (w *ward) subscribe(subject string) {
 	if err := errors.Join(err, w.nc.Flush()); err != nil {
 		w.t.Fatal(err)
 	}
+}
+
+func host() string {
+	name, _ := os.Hostname()
+	return name
 }
 
 // announce plays a service, with what it says in its statistics.

@@ -51,7 +51,7 @@ func (n *Node) newProcessor(ctx context.Context) (*processor.Service, error) {
 	}
 	return processor.New(processor.Config{
 		Conn: nc, ID: id, BatchMessagesMax: batch, DedupWindow: n.cfg.Dedup.Window,
-		WAL: n.walLimits(), Out: bus.StreamLimits{Replicas: n.cfg.NATS.Replicas}, Version: n.version,
+		WAL: n.walLimits(), Out: bus.StreamLimits{Replicas: n.cfg.NATS.Replicas}, Version: n.self.Version,
 		Control: n.control, Store: n.store, Compression: choice,
 		FullEvery: n.cfg.Checkpoint.FullEvery, Workers: n.cfg.Recovery.Workers,
 		Tracer: n.seen.exporter.Tracer(),
@@ -189,7 +189,7 @@ func (n *Node) ingest(ctx context.Context, events, logs *nats.Conn, plans []*sid
 		Conn: events, LogConn: logs, Plans: plans, Durability: n.durability,
 		WALLimits: n.walLimits(), DLQLimits: bus.StreamLimits{Replicas: n.cfg.NATS.Replicas},
 		EventBytesMax: int(n.cfg.Ingest.EventBytesMax), MemoryMax: int64(n.cfg.Ingest.MemoryMax),
-		Version: n.version, Log: n.log, Now: func() int64 { return faultpoint.Now().UnixMilli() },
+		Version: n.self.Version, Log: n.log, Now: func() int64 { return faultpoint.Now().UnixMilli() },
 	})
 	if err != nil {
 		return err
