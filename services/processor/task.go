@@ -218,6 +218,9 @@ func (t *task) consume(ctx context.Context) error {
 		}
 		if t.held && t.reader.Position() > t.start.Sequence {
 			t.progress.end(nil)
+			if err := t.thawAll(ctx); err != nil {
+				return err
+			}
 			return t.hold(ctx)
 		}
 		record, more, err := t.next(ctx)
@@ -235,6 +238,9 @@ func (t *task) consume(ctx context.Context) error {
 			return err
 		}
 		t.settleSoon()
+		if _, err := t.thaw(ctx); err != nil {
+			return err
+		}
 		t.status.atHand.Store(0)
 	}
 }
@@ -336,6 +342,11 @@ func (t *task) next(ctx context.Context) (record wal.Record, more bool, err erro
 		if !t.reader.AtTail() {
 			record, err = t.reader.Next(ctx)
 			return record, true, err
+		}
+		if more, err := t.thaw(ctx); err != nil {
+			return record, true, err
+		} else if more {
+			continue
 		}
 		drained, err := t.drained(ctx)
 		if err != nil || drained {

@@ -96,7 +96,7 @@ func TestCheckpointIsOneTrace(t *testing.T) {
 		t.Fatalf("%+v, %v", o, err)
 	}
 	part := func(p int) string {
-		return fmt.Sprintf("  partition partition=%d committed=true\n    cut\n    store\n    results durable\n    prepared\n", p)
+		return fmt.Sprintf("  partition partition=%d committed=true\n    cut\n    thaw\n    store\n    results durable\n    prepared\n", p)
 	}
 	leader := []string{"  open\n", "  barriers\n", "  manifest\n", "  commit\n"}
 	restores := "restore partition=%d\n  open\n  attach\n  fence\n  replay\n"
