@@ -36,7 +36,7 @@ lint: ## Check format, vet and staticcheck
 	$(GO) vet -tags faultpoints ./shared/faultpoint
 	$(TOOL) staticcheck ./...
 
-bench: ## Measure everything beside its limits, and write bench/RESULTS.md (about 12 minutes)
+bench: ## Measure everything beside its limits, and write bench/RESULTS.md (about 15 minutes)
 	$(GO) run ./bench
 
 # Go would spend up to a minute on shortening each input that reaches new code, and with

@@ -80,11 +80,11 @@ func runBarriers(ctx context.Context, b *bench) ([]table, error) {
 		}
 		b.say("%-18s %s", c.what, o)
 		speed = append(speed,
-			row{what: c.what + ": full", value: given(megabytes, o.full), goal: 100, bound: "the component is one, so one core encodes, sorts, compresses and hashes its entries, of some 17 bytes each for groups.", extra: fmt.Sprintf("%.0f MiB of entries, %.0f MiB stored", o.stateMiB, o.fullMiB)},
+			row{what: c.what + ": full", value: given(megabytes, o.full), goal: 100, bound: "the component is one, so one core encodes and sorts its entries, of some 17 bytes each for groups, and looks each up; all cores hash and compress.", extra: fmt.Sprintf("%.0f MiB of entries, %.0f MiB stored", o.stateMiB, o.fullMiB)},
 			row{what: c.what + ": incremental, of the state covered", value: given(megabytes, o.incremental), goal: 200},
 			row{what: "limit: as many bytes as the full one has entries, written and synced", value: given(megabytes, o.disk)},
 		)
-		pauses = append(pauses, row{what: fmt.Sprintf("%s: p99 of %d barriers under load", c.what, small), value: given(duration, o.pause), goal: 5e-3, lower: true, bound: "what changed since it was last taken in is taken in at the barrier; a tenth of the task's time goes into that ahead of it."})
+		pauses = append(pauses, row{what: fmt.Sprintf("%s: p99 of %d barriers under load", c.what, small), value: given(duration, o.pause), goal: 5e-3, lower: true, bound: "groups are frozen; of a window, what changed since it was last taken in is copied, and a tenth of the task's time goes into that ahead of it."})
 		space = append(space, row{what: c.what, value: given(tenths, o.space), goal: 8, lower: true, bound: "every twentieth group is in another block of entries, but each changed entry is written alone."})
 	}
 	latencies, err := b.smallCheckpoints(ctx)

@@ -34,11 +34,9 @@ func runKilled(ctx context.Context, b *bench) (_ []table, err error) {
 		return nil, err
 	}
 	defer os.RemoveAll(dir)
-	k := &killed{b: b, binary: filepath.Join(dir, "eventflux"), app: filepath.Join(dir, "app.siddhi"), data: filepath.Join(dir, "data")}
-	build := exec.CommandContext(ctx, "go", "build", "-o", k.binary, "./cmd/eventflux")
-	build.Dir = b.root
-	if out, err := build.CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("build: %w: %s", err, out)
+	k := &killed{b: b, app: filepath.Join(dir, "app.siddhi"), data: filepath.Join(dir, "data")}
+	if k.binary, err = b.build(ctx, dir); err != nil {
+		return nil, err
 	}
 	if err := os.WriteFile(k.app, []byte(killedApp), 0o600); err != nil {
 		return nil, err

@@ -4,7 +4,7 @@
 // benchmarks; the others run the whole product as eventflux run wires it.
 //
 //	main.go ──▶ gobench.go ──▶ wal.go engine.go intake.go state.go compress.go checkpoint.go merge.go   go test -bench
-//	        ──▶ rig.go publisher.go results.go ──▶ barriers.go killed.go endtoend.go latency.go scale.go
+//	        ──▶ rig.go publisher.go results.go processes.go ──▶ barriers.go killed.go failover.go election.go endtoend.go latency.go scale.go
 //	        ──▶ report.go machine.go ──▶ RESULTS.md
 package main
 
@@ -51,12 +51,21 @@ var parts = []part{
 	{"merge", runMerge},
 	{"barriers", runBarriers},
 	{"killed", runKilled},
+	{"failover", runFailover},
+	{"election", runElection},
 	{"e2e", runEndToEnd},
 	{"latency", runLatency},
 	{"scale", runScale},
 }
 
 func main() {
+	if file := os.Getenv(natsVar); file != "" {
+		if err := serveNATS(file); err != nil {
+			fmt.Fprintln(os.Stderr, "bench:", err)
+			os.Exit(1)
+		}
+		return
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
 	if err := run(ctx, os.Args[1:], os.Stdout, os.Stderr); err != nil {

@@ -64,7 +64,8 @@ func askService[T any](cmd *cobra.Command, a *asking, service, verb string, app 
 // client asks a service. The checkpointer may be asked again for what takes long; others
 // would begin anew.
 func (a *asking) client(nc *nats.Conn, service string) *control.Client {
-	c := &control.Client{Conn: nc, Service: service}
+	c := newClient(nc)
+	c.Service = service
 	if service != control.Service {
 		c.Attempt = a.timeout
 	}
@@ -100,7 +101,7 @@ func nameApp(ctx context.Context, nc *nats.Conn, app *string) error {
 	if *app != "" {
 		return nil
 	}
-	list, err := (&control.Client{Conn: nc}).Apps(ctx)
+	list, err := newClient(nc).Apps(ctx)
 	if err != nil {
 		return err
 	}

@@ -15,6 +15,7 @@ import (
 
 	"eventflux/shared/bus"
 	"eventflux/shared/config"
+	"eventflux/shared/control"
 )
 
 // endpoint is where and as whom a command connects.
@@ -90,6 +91,11 @@ func connect(ctx context.Context, s endpoint, wait time.Duration) (*nats.Conn, e
 		case <-time.After(100 * time.Millisecond):
 		}
 	}
+}
+
+// newClient returns what asks services, and tells them which version asks.
+func newClient(nc *nats.Conn) *control.Client {
+	return &control.Client{Conn: nc, Self: &control.Self{Version: readVersion().semver(), Name: "the eventflux command"}}
 }
 
 // redacted hides the password in a server's URL, which may lack its scheme.

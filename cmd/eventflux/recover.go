@@ -93,7 +93,7 @@ func releaseApp(cmd *cobra.Command, a *asking, app string) error {
 	var released control.App
 	err := a.connected(cmd, func(ctx context.Context, nc *nats.Conn) (err error) {
 		if err = nameApp(ctx, nc, &app); err == nil {
-			released, err = (&control.Client{Conn: nc}).Release(ctx, control.AppRequest{App: app})
+			released, err = newClient(nc).Release(ctx, control.AppRequest{App: app})
 		}
 		return err
 	})
@@ -113,7 +113,7 @@ func adoptState(cmd *cobra.Command, a *asking, app string, epoch state.Epoch) er
 		if err := nameApp(ctx, nc, &app); err != nil {
 			return err
 		}
-		client := &control.Client{Conn: nc}
+		client := newClient(nc)
 		o, err := client.Trigger(ctx, control.AppRequest{App: app})
 		if err != nil {
 			return err

@@ -11,10 +11,17 @@ import (
 	"github.com/spf13/cobra"
 )
 
+// release is the version that the linker was given, as v1.2.3 or 1.2.3:
+//
+//	go build -ldflags "-X main.release=v1.2.3" ./cmd/eventflux
+//
+// It is for builds that do not know the repository's tags, as those of containers.
+var release string
+
 // version is what is known of the binary. Fields that the build did not record
 // are empty.
 type version struct {
-	Version  string `json:"version"` // of the module; "(devel)" when built from a working tree
+	Version  string `json:"version"` // of the module, or as the linker was told; "(devel)" where neither is known
 	Revision string `json:"revision,omitempty"`
 	Time     string `json:"time,omitempty"`
 	Modified bool   `json:"modified,omitempty"` // the working tree had changes
@@ -43,6 +50,9 @@ func readVersion() version {
 		return v
 	}
 	v.Version = info.Main.Version
+	if release != "" {
+		v.Version = "v" + strings.TrimPrefix(release, "v")
+	}
 	for _, s := range info.Settings {
 		switch s.Key {
 		case "vcs.revision":

@@ -68,7 +68,10 @@ func (l *leader) former(ctx context.Context, a *appState, epoch state.Epoch) (*c
 		if err == nil {
 			return m, nil
 		}
-		if !errors.Is(err, checkpoint.ErrCorrupt) && !errors.Is(err, checkpoint.ErrVersion) {
+		if errors.Is(err, checkpoint.ErrVersion) {
+			return nil, failure(control.CodeInvalid, "%v; or go on from an older one: eventflux recover %s --adopt --to EPOCH", err, a.Name)
+		}
+		if !errors.Is(err, checkpoint.ErrCorrupt) {
 			return nil, err
 		}
 		passed = append(passed, err)

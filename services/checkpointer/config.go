@@ -12,6 +12,7 @@ import (
 
 	"eventflux/services/checkpointer/consensus"
 	"eventflux/shared/bus"
+	"eventflux/shared/control"
 	"eventflux/shared/store"
 	"eventflux/shared/trace"
 )
@@ -29,6 +30,8 @@ type Config struct {
 	// RetentionSpan, with the log behind them.
 	RetentionCheckpoints int
 	RetentionSpan        time.Duration
+	// DedupWindow is that of apps that are deployed from now on.
+	DedupWindow time.Duration
 	// Streams are the limits of apps' streams: how large each log may be, and how many
 	// copies each stream has, and the cluster's bucket.
 	Streams bus.StreamLimits
@@ -39,7 +42,7 @@ type Config struct {
 	Lease time.Duration
 	// Standby has a second processor ready for each partition.
 	Standby bool
-	Version string       // of the binary, a semver
+	Self    *control.Self
 	Log     *slog.Logger // nil is slog.Default
 	Tracer  trace.Tracer // the zero value follows no checkpoints
 	// Now tells the time that is written down; nil is the machine's clock. How long
@@ -61,11 +64,14 @@ func (c *Config) grace() (grace, slack time.Duration) {
 
 func (c *Config) check() error {
 	var errs []error
-	if c.Conn == nil || c.Store == nil || c.Raft == nil || c.FSM == nil {
-		errs = append(errs, errors.New("it needs a connection, a store and a Raft member"))
+	if c.Conn == nil || c.Store == nil || c.Raft == nil || c.FSM == nil || c.Self == nil {
+		errs = append(errs, errors.New("it needs a connection, a store, a Raft member and a version"))
 	}
 	if c.Interval <= 0 || c.Timeout <= 0 {
 		errs = append(errs, fmt.Errorf("checkpoint.interval is %s and checkpoint.timeout %s, both must be positive", c.Interval, c.Timeout))
+	}
+	if c.DedupWindow < time.Millisecond {
+		errs = append(errs, fmt.Errorf("dedup.window is %s, want 1ms or more", c.DedupWindow))
 	}
 	if c.RetentionCheckpoints < 1 || c.RetentionSpan < 0 {
 		errs = append(errs, fmt.Errorf("retention.checkpoints is %d, want 1 or more, and retention.span %s, want 0 or more", c.RetentionCheckpoints, c.RetentionSpan))

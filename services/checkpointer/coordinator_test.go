@@ -157,7 +157,7 @@ type pendingEffect struct {
 }
 
 func newWorld(t *rapid.T) *world {
-	w := &world{t: t, fsm: NewFSM(), now: begin, stored: map[state.Epoch]uint64{}, barrier: map[state.Epoch]bool{}, decided: map[state.Epoch]string{}, used: map[state.Epoch][]string{}}
+	w := &world{t: t, fsm: newFSM(t), now: begin, stored: map[state.Epoch]uint64{}, barrier: map[state.Epoch]bool{}, decided: map[state.Epoch]string{}, used: map[state.Epoch][]string{}}
 	w.apply(&command{Kind: kindDeploy, App: "app", Deploy: &control.App{Name: "app", Partitions: 2, Plan: "p"}})
 	for p := range uint32(2) {
 		w.apply(&command{Kind: kindAttach, App: "app", Owner: &control.Owner{Partition: p, Owner: "first"}})

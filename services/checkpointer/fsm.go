@@ -1,6 +1,7 @@
 package checkpointer
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -24,9 +25,16 @@ const (
 // FSM is what the group agrees on: apps, who runs them, epochs. It is a function of
 // the commands alone; a command that is repeated changes nothing. Its methods may be
 // called concurrently.
+//
+// Members of several versions have to come to the same: so what a kind of command does
+// never changes, and whoever does not know all of a command, or of a snapshot, halts.
 type FSM struct {
+	major  uint64        // version of this program
+	halted chan struct{} // closed: err is set
+
 	mu   sync.Mutex
 	data machine
+	err  error
 }
 
 var _ raft.FSM = (*FSM)(nil)
@@ -105,11 +113,16 @@ type aborted struct {
 	Reason string      `json:"reason"`
 }
 
-// NewFSM returns the state of a group that has agreed on nothing yet.
-func NewFSM() *FSM { return &FSM{data: machine{Format: machineFormat, Apps: map[string]*appState{}}} }
+// NewFSM returns the state of a group that has agreed on nothing yet. version is that of
+// this program, a semver.
+func NewFSM(version string) (*FSM, error) {
+	major, err := control.Major(version)
+	return &FSM{major: major, halted: make(chan struct{}), data: machine{Format: machineFormat, Apps: map[string]*appState{}}}, err
+}
 
 // command is one entry of the Raft log. What is not of its kind is empty.
 type command struct {
+	Version   string          `json:"version"` // of the leader that proposed it
 	Kind      string          `json:"kind"`
 	App       string          `json:"app"`
 	Time      time.Time       `json:"time,omitzero"`
@@ -128,7 +141,8 @@ type command struct {
 	Restore   *restoredAs     `json:"restore,omitempty"` // of open: the request that it carries out
 }
 
-// The kinds of commands. They are durable.
+// The kinds of commands. They are durable. One that does something else needs a kind of its
+// own, which a leader proposes from the next major version on: docs/formats/README.md.
 const (
 	kindDeploy   = "deploy"
 	kindRemove   = "remove" // begins it
@@ -158,8 +172,13 @@ func (f *FSM) Apply(log *raft.Log) any {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	var c command
-	if err := json.Unmarshal(log.Data, &c); err != nil {
-		return refuse(control.CodeInternal, "entry %d of the Raft log: %v", log.Index, err)
+	if f.err == nil {
+		if err := f.read(log.Data, &c); err != nil {
+			f.halt(fmt.Errorf("entry %d of the Raft log: %w", log.Index, err))
+		}
+	}
+	if f.err != nil {
+		return refuse(control.CodeUnavailable, "this checkpointer has halted: %v", f.err)
 	}
 	switch c.Kind {
 	case kindDeploy:
@@ -198,7 +217,60 @@ func (f *FSM) Apply(log *raft.Log) any {
 	case kindSwap:
 		return app.swap(&c, log.Index)
 	}
-	return refuse(control.CodeInternal, "entry %d of the Raft log is a %q, which this version does not know; run the newer version", log.Index, c.Kind)
+	panic(fmt.Sprintf("checkpointer: command %q was read, and is not known", c.Kind))
+}
+
+var kinds = []string{
+	kindDeploy, kindRemove, kindForget, kindPlace, kindAttach, kindOpen, kindPrepared, kindCommit, kindRelease, kindAbort, kindRetire, kindSwap,
+}
+
+// read decodes a command. It fails if a newer version may have proposed it, or if there is
+// anything in it that this one would pass over.
+func (f *FSM) read(data []byte, c *command) error {
+	var by struct{ Version, Kind string }
+	if err := json.Unmarshal(data, &by); err != nil {
+		return err
+	}
+	major, err := control.Major(by.Version)
+	if err != nil {
+		return err
+	}
+	if major > f.major {
+		return fmt.Errorf("version %s proposed it, and this is a version %d.x; run version %[1]s here", by.Version, f.major)
+	}
+	if !slices.Contains(kinds, by.Kind) {
+		return fmt.Errorf("it is a %q of version %s, which this version does not know; run version %[2]s here", by.Kind, by.Version)
+	}
+	if err := strictly(data, c); err != nil {
+		return fmt.Errorf("it is a %q of version %s, not all of which this version knows: %w; run version %[2]s here", by.Kind, by.Version, err)
+	}
+	return nil
+}
+
+// strictly decodes JSON without fields that nobody knows.
+func strictly(data []byte, into any) error {
+	d := json.NewDecoder(bytes.NewReader(data))
+	d.DisallowUnknownFields()
+	return d.Decode(into)
+}
+
+// halt has the state machine apply nothing any more, and take no snapshot: what it has not
+// applied stays in Raft's log, for a version that knows it.
+func (f *FSM) halt(err error) {
+	if f.err == nil {
+		f.err = err
+		close(f.halted)
+	}
+}
+
+// Halted is closed when Err says why nothing can be applied any more.
+func (f *FSM) Halted() <-chan struct{} { return f.halted }
+
+// Err returns why the state machine has halted, or nil.
+func (f *FSM) Err() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.err
 }
 
 func (m *machine) deploy(c *command, index uint64) any {
@@ -416,6 +488,9 @@ func (a *appState) outcome(epoch state.Epoch) (control.Outcome, bool) {
 func (f *FSM) Snapshot() (raft.FSMSnapshot, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.err != nil {
+		return nil, f.err
+	}
 	data, err := json.Marshal(f.data)
 	return snapshot(data), err
 }
@@ -427,17 +502,37 @@ func (f *FSM) Restore(from io.ReadCloser) error {
 	if err != nil {
 		return err
 	}
-	var m machine
-	if err := json.Unmarshal(data, &m); err != nil {
-		return fmt.Errorf("snapshot of the checkpointer: %w", err)
-	}
-	if m.Format != machineFormat || m.Apps == nil {
-		return fmt.Errorf("snapshot of the checkpointer has format %d, known is %d; run the version that wrote it or a newer one", m.Format, machineFormat)
-	}
+	m, err := readMachine(data)
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.data = m
+	if err != nil {
+		// Raft would take an older snapshot, or ask for this one again and again.
+		f.halt(fmt.Errorf("snapshot of the checkpointer: %w", err))
+		return f.err
+	}
+	if f.err != nil {
+		return f.err
+	}
+	f.data = *m
 	return nil
+}
+
+func readMachine(data []byte) (*machine, error) {
+	var m machine
+	var is struct{ Format int }
+	if err := json.Unmarshal(data, &is); err != nil {
+		return nil, err
+	}
+	if is.Format != machineFormat {
+		return nil, fmt.Errorf("it has format %d, known is %d; run the version that wrote it or a newer one", is.Format, machineFormat)
+	}
+	if err := strictly(data, &m); err != nil {
+		return nil, fmt.Errorf("not all of it is known to this version: %w; run the version that wrote it or a newer one", err)
+	}
+	if m.Apps == nil {
+		return nil, fmt.Errorf("it has no apps, which no version writes")
+	}
+	return &m, nil
 }
 
 type snapshot []byte

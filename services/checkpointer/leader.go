@@ -112,6 +112,7 @@ func (l *leader) run(ctx context.Context) {
 		case m := <-l.messages:
 			l.handle(ctx, m)
 		case <-tick.C:
+			l.processors.stayAwake(time.Now())
 			for name, c := range l.apps {
 				if l.s.cfg.FSM.gone(name) {
 					l.drop(name)
@@ -190,6 +191,7 @@ func (l *leader) ask(ctx context.Context, app string, m message) (o control.Outc
 
 // propose applies a command in Raft. A refusal is a *control.Error.
 func (l *leader) propose(ctx context.Context, c *command) (any, error) {
+	c.Version = l.s.cfg.Self.Version
 	data, err := json.Marshal(c)
 	if err != nil {
 		return nil, err

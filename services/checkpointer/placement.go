@@ -171,7 +171,8 @@ func placeStandbys(places, now map[slot]string, able []string) map[slot]string {
 type processors struct {
 	mu    sync.Mutex
 	of    map[string]*processor
-	since time.Time // of the leadership: before, others were told
+	since time.Time // of the leadership: before, others were told; or of the end of a pause
+	awake time.Time // the leader was
 }
 
 type processor struct {
@@ -185,7 +186,22 @@ type processor struct {
 const formerKept = 8
 
 func newProcessors(now time.Time) *processors {
-	return &processors{of: map[string]*processor{}, since: now}
+	return &processors{of: map[string]*processor{}, since: now, awake: now}
+}
+
+// pauseMax is far more than a leader that runs is not awake for, and less than any silence
+// that counts.
+const pauseMax = control.HeartbeatTimeout / 5
+
+// stayAwake says that the leader runs. One that was frozen has heard of nobody meanwhile,
+// which is no sign of anybody's death: all get the time to be heard of again.
+func (p *processors) stayAwake(now time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if now.Sub(p.awake) > pauseMax {
+		p.since = now
+	}
+	p.awake = now
 }
 
 // hear takes in a heartbeat. It fails if another process has begun under the same name
@@ -238,7 +254,7 @@ func (p *processors) quiet(now time.Time) (names []string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for name, k := range p.of {
-		if now.Sub(k.seen) > control.HeartbeatTimeout*2/5 {
+		if now.Sub(k.seen) > control.QuietTimeout && now.Sub(p.since) > control.QuietTimeout {
 			names = append(names, name)
 		}
 	}
@@ -342,6 +358,7 @@ func (l *leader) keepPlacing(ctx context.Context) {
 				slots[slot{a.Name, p}] = a.Places[p]
 			}
 		}
+		l.processors.stayAwake(time.Now()) // before it draws a conclusion
 		able, leaving, settled := l.processors.alive(time.Now())
 		changed := false
 		var quiet []string

@@ -126,6 +126,44 @@ func TestPlacementPrefersStandbys(t *testing.T) {
 	}
 }
 
+// A leader that was frozen itself takes nobody for dead, or for quiet, before it has
+// listened for as long as it takes to be.
+func TestFrozenLeaderListensFirst(t *testing.T) {
+	at := time.Unix(1000, 0)
+	p := newProcessors(at)
+	hear := func(names ...string) {
+		for _, name := range names {
+			if err := p.hear(&control.HeartbeatRequest{Processor: name, Incarnation: "1"}, at); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	pass := func(d time.Duration, names ...string) {
+		for until := at.Add(d); at.Before(until); hear(names...) {
+			at = at.Add(tickEvery)
+			p.stayAwake(at)
+		}
+	}
+	check := func(when string, quiet, able []string, settled bool) {
+		t.Helper()
+		gotAble, _, gotSettled := p.alive(at)
+		if got := p.quiet(at); !slices.Equal(got, quiet) || !slices.Equal(gotAble, able) || gotSettled != settled {
+			t.Errorf("%s: quiet %v, able %v, settled %v; want %v, %v, %v", when, got, gotAble, gotSettled, quiet, able, settled)
+		}
+	}
+	both := []string{"p1", "p2"}
+	pass(2*control.HeartbeatTimeout, both...)
+	check("all speak", nil, both, true)
+	at = at.Add(2 * control.HeartbeatTimeout)
+	p.stayAwake(at)
+	hear("p2")
+	check("one is heard of before the other", nil, []string{"p2"}, false)
+	pass(control.QuietTimeout+tickEvery, "p2")
+	check("the other is quiet", []string{"p1"}, []string{"p2"}, false)
+	pass(control.HeartbeatTimeout, "p2")
+	check("it is dead", []string{"p1"}, []string{"p2"}, true)
+}
+
 // Two processes under one name are found out: the one that began first is refused.
 func TestProcessorNameTwice(t *testing.T) {
 	at := time.Unix(1000, 0)

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/micro"
 
 	"eventflux/services/checkpointer/consensus"
@@ -71,6 +72,9 @@ func failure(code, format string, args ...any) error {
 func (s *Service) endpoint(ctx context.Context, group *sync.WaitGroup, name string, passOn bool) micro.Handler {
 	v := s.verbs()[name]
 	return s.desk.Handler(group, func(r micro.Request) error {
+		if err := s.cfg.Self.Hear(r.Headers()); err != nil {
+			return err
+		}
 		l := s.leading()
 		if l == nil && !v.anyone {
 			return s.passOn(r, name, passOn)
@@ -79,7 +83,7 @@ func (s *Service) endpoint(ctx context.Context, group *sync.WaitGroup, name stri
 		if err != nil {
 			return passing(err)
 		}
-		return r.RespondJSON(answer)
+		return r.RespondJSON(answer, micro.WithHeaders(micro.Headers(s.cfg.Self.Headers())))
 	})
 }
 
@@ -88,8 +92,11 @@ func (s *Service) passOn(r micro.Request, name string, may bool) error {
 	if !may || leader == "" || leader == s.cfg.Raft.ID() {
 		return failure(control.CodeUnavailable, "no checkpointer leads just now; try again")
 	}
-	subject := bus.ServiceSubject(control.Service, "node."+leader+"."+name)
-	if err := s.cfg.Conn.PublishRequest(subject, r.Reply(), r.Data()); err != nil {
+	on := &nats.Msg{
+		Subject: bus.ServiceSubject(control.Service, "node."+leader+"."+name),
+		Reply:   r.Reply(), Header: nats.Header(r.Headers()), Data: r.Data(),
+	}
+	if err := s.cfg.Conn.PublishMsg(on); err != nil {
 		return failure(control.CodeUnavailable, "pass the request on to the leader %s: %v", leader, err)
 	}
 	return nil
@@ -124,13 +131,21 @@ func (s *Service) deploy(ctx context.Context, l *leader, r *control.DeployReques
 	if err != nil {
 		return nil, failure(control.CodeUnavailable, "ask the store for older checkpoints of app %s: %v", plan.Name, err)
 	}
-	app := &control.App{Name: plan.Name, Plan: plan.Digest, Partitions: uint32(plan.Partitions), Text: r.Text}
-	if app.First, err = s.firstGeneration(ctx, head); err != nil {
+	app := &control.App{Name: plan.Name, Plan: plan.Digest, Partitions: uint32(plan.Partitions), Text: r.Text, DedupWindow: s.cfg.DedupWindow.Milliseconds()}
+	app.First, err = s.firstGeneration(ctx, head)
+	if errors.Is(err, checkpoint.ErrVersion) {
+		return nil, failure(control.CodeInvalid, "the store has checkpoints of app %s, and this version cannot tell where they end: %v", plan.Name, err)
+	}
+	if err != nil {
 		return nil, failure(control.CodeUnavailable, "look at the checkpoints that the store has of app %s: %v", plan.Name, err)
 	}
 	// Epochs go on where the store has them, should the app have been there before.
 	if err := l.deploy(ctx, &command{Kind: kindDeploy, App: app.Name, Deploy: app, Time: s.cfg.Now(), Epoch: state.Epoch(head.Epoch), Term: checkpoint.Term(head.Term)}); err != nil {
 		return nil, err
+	}
+	if has := s.cfg.FSM.app(app.Name); has != nil && has.DedupWindow != app.DedupWindow {
+		s.cfg.Log.Warn("the app keeps the dedup.window that it was deployed with", "app", app.Name,
+			"has", time.Duration(has.DedupWindow)*time.Millisecond, "configured", s.cfg.DedupWindow)
 	}
 	if err := l.project(ctx); err != nil {
 		return nil, err
@@ -147,7 +162,7 @@ func (s *Service) firstGeneration(ctx context.Context, head store.Head) (checkpo
 		return 1, nil
 	}
 	m, err := checkpoint.ReadManifest(ctx, s.cfg.Store, head.Name, "")
-	if errors.Is(err, checkpoint.ErrCorrupt) || errors.Is(err, checkpoint.ErrVersion) {
+	if errors.Is(err, checkpoint.ErrCorrupt) {
 		return 1, nil // it is gone, as that of an app that was removed
 	}
 	if err != nil {

@@ -57,7 +57,8 @@ func New(cfg Config) (*Service, error) {
 	return &Service{cfg: cfg, js: js, desk: control.NewDesk(requestsMax, requestBytesMax, cfg.Log)}, nil
 }
 
-// Run answers requests and, while it leads, makes checkpoints, until ctx ends.
+// Run answers requests and, while it leads, makes checkpoints, until ctx ends. An error
+// means that the group has agreed on something which this version does not know.
 func (s *Service) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	var requests sync.WaitGroup
@@ -79,6 +80,9 @@ func (s *Service) Run(ctx context.Context) error {
 			} else {
 				s.cfg.Log.Info("another checkpointer leads, or none", "term", l.Term)
 			}
+		case <-s.cfg.FSM.Halted():
+			err = fmt.Errorf("checkpointer: %w", s.cfg.FSM.Err())
+			more = false
 		case <-ctx.Done():
 			more = false
 		}
@@ -88,7 +92,7 @@ func (s *Service) Run(ctx context.Context) error {
 	cancel()
 	_ = info.Stop() // the connection may be gone already
 	requests.Wait()
-	return nil
+	return err
 }
 
 // lead starts a leadership; what it returns ends it.
@@ -120,9 +124,9 @@ func (s *Service) leading() *leader {
 // announce makes the service known to the NATS service registry and takes requests.
 func (s *Service) announce(ctx context.Context, group *sync.WaitGroup) (micro.Service, error) {
 	info, err := micro.AddService(s.cfg.Conn, micro.Config{
-		Name: bus.ServiceName(control.Service), Version: s.cfg.Version,
+		Name: bus.ServiceName(control.Service), Version: s.cfg.Self.Version,
 		Description:  "keeps apps, orders barriers and commits checkpoints",
-		Metadata:     map[string]string{"raft_id": s.cfg.Raft.ID()},
+		Metadata:     bus.Where(map[string]string{"raft_id": s.cfg.Raft.ID()}),
 		StatsHandler: func(*micro.Endpoint) any { return s.cfg.Raft.Status() },
 	})
 	if err != nil {

@@ -79,7 +79,7 @@ func newRig(t *testing.T) *rig {
 	srv, err := bus.OpenEmbedded(bus.EmbeddedConfig{Dir: t.TempDir(), Durability: bus.Fast, Log: quiet})
 	must(t, err)
 	t.Cleanup(func() { must(t, srv.Close()) })
-	r := &rig{t: t, fsm: NewFSM(), put: &gate{Store: memory.New()}}
+	r := &rig{t: t, fsm: newFSM(t), put: &gate{Store: memory.New()}}
 	r.nc, err = bus.Connect(r.within(), bus.ConnectConfig{Embedded: srv, Log: quiet})
 	must(t, err)
 	t.Cleanup(r.nc.Close)
@@ -90,8 +90,9 @@ func newRig(t *testing.T) *rig {
 	must(t, err)
 	t.Cleanup(func() { must(t, node.Close(context.Background())) })
 	r.s, err = New(Config{
-		Conn: r.nc, Store: r.put, Raft: node, FSM: r.fsm, Interval: time.Hour, Timeout: time.Minute,
-		RetentionCheckpoints: 3, Streams: bus.StreamLimits{BytesMax: 8 << 20}, Version: "0.0.1", Log: slog.New(slog.NewTextHandler(&r.said, nil)),
+		Conn: r.nc, Store: r.put, Raft: node, FSM: r.fsm, Interval: time.Hour, Timeout: time.Minute, DedupWindow: time.Minute,
+		RetentionCheckpoints: 3, Streams: bus.StreamLimits{BytesMax: 8 << 20}, Self: &control.Self{Version: thisVersion},
+		Log: slog.New(slog.NewTextHandler(&r.said, nil)),
 	})
 	must(t, err)
 	ctx, cancel := context.WithCancel(context.Background())

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -79,22 +80,47 @@ func TestRefusedDeployMakesNoStreams(t *testing.T) {
 	r.hasAll("app", 1)
 }
 
-// A leader makes what is missing, and says so where tasks have worked with it. It makes
-// nothing for an app that is removed.
-func TestMissingStreamsAreMade(t *testing.T) {
+// Who begins to lead makes what is missing, and says so where tasks have worked with it.
+// The limits are those that it is told of.
+func TestNewLeaderMakesWhatIsMissing(t *testing.T) {
 	r := newRig(t)
 	r.run("app", 2)
-	l := r.s.leading()
-	must(t, r.js.DeleteStream(r.within(), "EFW_app_1"))
-	must(t, r.js.DeleteStream(r.within(), "EFD_app"))
-	must(t, l.lookAfterStreams(r.within(), map[string]bool{"app": true}))
+	_, err := bus.EnsureWAL(r.within(), r.js, "app", 0, bus.StreamLimits{BytesMax: 1 << 20})
+	must(t, err)
+	for _, name := range []string{"EFW_app_1", "EFD_app"} {
+		must(t, r.js.DeleteStream(r.within(), name))
+	}
+	ctx, resign := context.WithCancel(r.within())
+	next := newLeader(r.s, uint64(r.s.leading().term))
+	ended := make(chan struct{})
+	go func() { defer close(ended); next.run(ctx) }()
+	defer func() { resign(); <-ended }()
+	made := func() bool {
+		log, err := bus.FindWAL(r.within(), r.js, "app", 0)
+		must(t, err)
+		return log.CachedInfo().Config.MaxBytes == 8<<20 && len(r.there()) == 5
+	}
+	for ; !made(); pauseFor(ctx, time.Millisecond) {
+		must(t, ctx.Err())
+	}
 	r.hasAll("app", 2)
+	resign()
+	<-ended
 	for _, name := range []string{"EFW_app_1", "EFD_app"} {
 		if said := r.said.String(); strings.Count(said, "a stream was gone") != 2 || !strings.Contains(said, "jetstream="+name) {
 			t.Errorf("nothing is said of %s:\n%s", name, said)
 		}
 	}
+}
 
+// Later it looks again, and makes nothing for an app that is removed.
+func TestMissingStreamsAreMade(t *testing.T) {
+	r := newRig(t)
+	r.run("app", 2)
+	l := r.s.leading()
+	must(t, r.js.DeleteStream(r.within(), "EFO_app_1"))
+	must(t, l.lookAfterStreams(r.within(), map[string]bool{"app": true}))
+	r.hasAll("app", 2)
 	must(t, r.ctl.Do(r.within(), control.VerbRemove, control.AppRequest{App: "app"}, nil))
 	must(t, l.remakeStreams(r.within(), "app"))
 	if left := r.there(); len(left) > 0 {

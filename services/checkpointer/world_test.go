@@ -16,6 +16,7 @@ import (
 
 // apply commits a command in Raft, and notes decisions.
 func (w *world) apply(c *command) any {
+	c.Version = thisVersion
 	data, err := json.Marshal(c)
 	if err != nil {
 		w.t.Fatal(err)

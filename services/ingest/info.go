@@ -129,10 +129,10 @@ func (s *Service) openInfo() (micro.Service, error) {
 		Description: "accepts events and appends them to the logs of apps",
 		// Each process of the service tells, while an endpoint is answered by one of them.
 		StatsHandler: func(*micro.Endpoint) any { return s.Info() },
-		Metadata: map[string]string{
+		Metadata: bus.Where(map[string]string{
 			"durability": s.cfg.Durability.String(),
 			"guarantee":  s.cfg.Durability.Guarantee(),
-		},
+		}),
 	})
 	if err != nil {
 		return nil, fmt.Errorf("ingest: register the service: %w", err)

@@ -251,7 +251,7 @@ func (s *Service) announce(ctx context.Context, group *sync.WaitGroup) (micro.Se
 	info, err := micro.AddService(s.cfg.Conn, micro.Config{
 		Name: bus.ServiceName(control.MergerService), Version: s.cfg.Version,
 		Description:  "folds chains of runs, and deletes what nothing refers to",
-		Metadata:     map[string]string{"merger_id": s.id},
+		Metadata:     bus.Where(map[string]string{"merger_id": s.id}),
 		StatsHandler: func(*micro.Endpoint) any { return s.Status() },
 	})
 	if err != nil {

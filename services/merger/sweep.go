@@ -139,8 +139,9 @@ func (s *Service) addForeign(ctx context.Context, before map[string][]string, na
 	}
 	for _, name := range foreign {
 		names[name] = true
-		// One that is damaged, or of another format, refers to what nobody could use.
-		if err := s.refer(ctx, before, names, name, ""); err != nil && !errors.Is(err, checkpoint.ErrCorrupt) && !errors.Is(err, checkpoint.ErrVersion) {
+		// One that is damaged refers to what nobody could use. What one of a newer format
+		// refers to is not known: nothing is deleted.
+		if err := s.refer(ctx, before, names, name, ""); err != nil && !errors.Is(err, checkpoint.ErrCorrupt) {
 			return fmt.Errorf("checkpoint %s of a former cluster: %w", name, err)
 		}
 	}

@@ -36,7 +36,7 @@ func TestTaskWaitsForTheServer(t *testing.T) {
 	must(t, err)
 	running, stop := context.WithCancel(context.Background())
 	ended := make(chan struct{})
-	s.start(running, plan, control.Assigned{App: plan.Name})
+	s.start(running, app{plan, 60_000}, control.Assigned{App: plan.Name})
 	go func() { defer close(ended); <-s.all()[0].ended }()
 	defer func() { stop(); <-ended }()
 	r := &rig{t: t}

@@ -28,7 +28,7 @@ type Config struct {
 	// Apps are run with every partition where there is no Control; else the
 	// checkpointer says what to run.
 	Apps []*siddhiql.Plan
-	// DedupWindow is how long a message id is remembered, in log time.
+	// DedupWindow is how long tasks of Apps remember a message id, in log time.
 	DedupWindow time.Duration
 	// BatchMessagesMax is the server's limit of an atomic batch; zero is 1,000, the
 	// default of servers.
@@ -81,8 +81,8 @@ func (c *Config) check() error {
 	if c.Conn == nil {
 		errs = append(errs, errors.New("no connection to NATS"))
 	}
-	if c.DedupWindow <= 0 {
-		errs = append(errs, fmt.Errorf("dedup.window is %s, expected a positive time", c.DedupWindow))
+	if c.Control == nil && c.DedupWindow < time.Millisecond {
+		errs = append(errs, fmt.Errorf("dedup.window is %s, want 1ms or more", c.DedupWindow))
 	}
 	if c.BatchMessagesMax < 0 {
 		errs = append(errs, fmt.Errorf("atomic batches of %d messages, expected a positive number", c.BatchMessagesMax))

@@ -14,8 +14,8 @@ import (
 )
 
 // cut is where a barrier cuts the log: the state as it is now becomes the task's part
-// of a checkpoint. Only what has to be of this very instant is done here; the saver
-// does the rest beside the task.
+// of a checkpoint. Only what has to be of this very instant is done here. What is frozen
+// is taken between frames, and the saver does the rest beside the task.
 func (t *task) cut(ctx context.Context, seq uint64, f *frame.Frame) error {
 	s := t.saver
 	if s == nil {
@@ -38,7 +38,7 @@ func (t *task) cut(ctx context.Context, seq uint64, f *frame.Frame) error {
 	}
 	bytes := int64(0)
 	for _, h := range s.holders {
-		h.Cut(epoch)
+		h.Freeze(epoch)
 		piece, err := capture(h, p.since, s.whole)
 		if err != nil {
 			return fmt.Errorf("log sequence %d: cut for checkpoint %d: %w", seq, epoch, err)
@@ -53,21 +53,56 @@ func (t *task) cut(ctx context.Context, seq uint64, f *frame.Frame) error {
 		}
 	}
 	faultpoint.Reach(faultpoint.CutDone)
-	s.epoch, s.term = epoch, p.term
+	s.epoch, s.term, s.frozen, s.thawed = epoch, p.term, p, time.Now()
 	p.begun, p.pause = begun, time.Since(begun)
 	t.status.pause.Store(int64(p.pause))
 	t.status.bytes.Store(bytes)
+	return nil
+}
+
+// What is frozen is taken in slices of half of the task's time at most, and none is long:
+// the next frame waits for it.
+const thawMax = time.Millisecond
+
+// thaw takes some of the part that is frozen, and reports whether more is left. The part
+// goes to the saver when nothing is.
+func (t *task) thaw(ctx context.Context) (more bool, err error) {
+	s := t.saver
+	if s == nil || s.frozen == nil {
+		return false, nil
+	}
+	defer caught(s.frozen.lineage.Sequence, &err)
+	begun := time.Now()
+	limit := min(begun.Sub(s.thawed), thawMax)
+	for _, h := range s.holders {
+		for h.Thaw() {
+			if time.Since(begun) >= limit {
+				s.thawed = time.Now()
+				return true, nil
+			}
+		}
+	}
+	p := s.frozen
+	s.frozen, p.thawing = nil, time.Since(p.begun.Add(p.pause))
 	select {
 	case s.parts <- p:
 	case <-ctx.Done():
 	}
-	return nil
+	return false, nil
+}
+
+// thawAll takes what is frozen, for a task that has nothing else to do.
+func (t *task) thawAll(ctx context.Context) error {
+	for {
+		if more, err := t.thaw(ctx); !more || err != nil {
+			return err
+		}
+	}
 }
 
 // piece is what is to be stored of one component.
 type piece struct {
 	info    state.Info
-	digest  state.Digest
 	capture *state.Capture
 	whole   bool // the capture has all entries
 }
@@ -75,7 +110,7 @@ type piece struct {
 // capture takes what changed after epoch since, or everything where that is not
 // known or there is nothing that it could follow.
 func capture(h state.Holder, since state.Epoch, whole bool) (piece, error) {
-	p := piece{info: h.Info(), digest: h.Digest()}
+	p := piece{info: h.Info()}
 	if whole {
 		p.capture, p.whole = h.Snapshot(), true
 		return p, nil

@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"eventflux/shared/checkpoint"
+	"eventflux/shared/faultpoint"
 	"eventflux/shared/window"
 )
 
@@ -32,6 +33,12 @@ const (
 	publishTimeout       = 5 * time.Second
 	retryWait            = 50 * time.Millisecond
 	retryWaitMax         = 2 * time.Second
+
+	// While JetStream elects, what is sent gets no answer, or is refused at once. So results
+	// are sent again after resendAfter, which doubles up to publishTimeout where the stream
+	// has a leader, and that is only slow.
+	resendAfter   = 500 * time.Millisecond
+	resendWaitMax = 250 * time.Millisecond
 )
 
 // Error codes of JetStream's API.
@@ -52,17 +59,19 @@ const (
 // emitter appends messages to an output stream, of which it is the only writer:
 // every publish names the sequence before it, so that a former owner's fails.
 type emitter struct {
-	nc     *nats.Conn
-	stream string
-	last   uint64 // sequence of the stream's last message
-	max    int    // messages in an atomic batch
-	log    *slog.Logger
-	took   prometheus.Observer // of the time until results are durable; nil for none
-	msg    nats.Msg            // scratch
+	nc      *nats.Conn
+	stream  string
+	last    uint64 // sequence of the stream's last message
+	max     int    // messages in an atomic batch
+	log     *slog.Logger
+	took    prometheus.Observer // of the time until results are durable; nil for none
+	refused prometheus.Counter  // of what the stream refused, since there is another owner
+	msg     nats.Msg            // scratch
+	after   time.Duration       // resendAfter, but in tests
 }
 
 func newEmitter(nc *nats.Conn, stream string, last uint64, generation checkpoint.Generation, most int, log *slog.Logger) *emitter {
-	e := &emitter{nc: nc, stream: stream, last: last, max: most, log: log}
+	e := &emitter{nc: nc, stream: stream, last: last, max: most, log: log, after: resendAfter}
 	e.msg.Header = nats.Header{
 		headerPosition: {""}, headerKind: {""}, headerTimestamp: {""}, headerGeneration: {strconv.FormatUint(uint64(generation), 10)},
 	}
@@ -111,16 +120,16 @@ func batchLength(messages []message, most int) int {
 // are more than the server takes at once, so that fewer must be tried. What came of
 // a publish may be unknown; then the stream's end tells.
 func (e *emitter) send(ctx context.Context, bytes []byte, messages []message) (int, error) {
-	next := e.last + uint64(len(messages))
-	for wait := retryWait; ; wait = min(2*wait, retryWaitMax) {
+	var since time.Time // of the first attempt, if that failed
+	within := e.after
+	for wait := retryWait; ; wait = min(2*wait, resendWaitMax) {
 		begun := time.Now()
-		err := e.publish(ctx, bytes, messages)
+		err := e.publish(ctx, within, bytes, messages)
 		if err == nil {
 			if e.took != nil {
 				e.took.Observe(time.Since(begun).Seconds())
 			}
-			e.last = next
-			return len(messages), nil
+			return e.sent(messages, since), nil
 		}
 		if ctx.Err() != nil {
 			return 0, ctx.Err()
@@ -130,14 +139,23 @@ func (e *emitter) send(ctx context.Context, bytes []byte, messages []message) (i
 			e.log.Warn("the server takes smaller batches of results; trying fewer", "stream", e.stream, "results", e.max)
 			return 0, nil
 		}
-		e.log.Warn("publish results; looking at the output stream", "stream", e.stream, "results", len(messages), "err", err)
-		done, err := e.landed(ctx, messages)
-		if err != nil {
-			return 0, err
+		if since.IsZero() {
+			since = begun
+			e.log.Warn("results are not taken; looking at the output stream, and trying on", "stream", e.stream, "results", len(messages), "err", err)
 		}
-		if done {
-			e.last = next
-			return len(messages), nil
+		done, asked := e.landed(ctx, messages)
+		switch {
+		case done:
+			return e.sent(messages, since), nil
+		case errors.Is(asked, errNoLeader): // sending again is safe
+		case asked != nil:
+			if errors.Is(asked, errFenced) && hasCode(err, codeWrongLastSequence, codeWrongLastSequenceConstant) {
+				e.refused.Inc()
+				return 0, fmt.Errorf("results refused: %w", asked)
+			}
+			return 0, asked
+		case errors.Is(err, context.DeadlineExceeded):
+			within = min(2*within, publishTimeout)
 		}
 		select {
 		case <-ctx.Done():
@@ -147,8 +165,17 @@ func (e *emitter) send(ctx context.Context, bytes []byte, messages []message) (i
 	}
 }
 
-// publish sends messages once and awaits the answer.
-func (e *emitter) publish(ctx context.Context, bytes []byte, messages []message) error {
+// sent notes that messages are in the stream, and returns how many.
+func (e *emitter) sent(messages []message, since time.Time) int {
+	if !since.IsZero() {
+		e.log.Info("results are taken again", "stream", e.stream, "after", time.Since(since))
+	}
+	e.last += uint64(len(messages))
+	return len(messages)
+}
+
+// publish sends messages once and awaits the answer for a while.
+func (e *emitter) publish(ctx context.Context, within time.Duration, bytes []byte, messages []message) error {
 	h := e.msg.Header
 	h[jetstream.ExpectedLastSeqHeader] = []string{strconv.FormatUint(e.last, 10)}
 	batch := len(messages) > 1
@@ -179,7 +206,8 @@ func (e *emitter) publish(ctx context.Context, bytes []byte, messages []message)
 	if batch {
 		h["Nats-Batch-Commit"] = []string{"1"}
 	}
-	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
+	faultpoint.Reach(faultpoint.ResultsBefore)
+	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
 	answer, err := e.nc.RequestMsgWithContext(ctx, &e.msg)
 	if err != nil {
@@ -221,13 +249,19 @@ func ackError(data []byte) error {
 	return nil
 }
 
+// errNoLeader says that the stream could not be asked just now.
+var errNoLeader = errors.New("the output stream does not answer")
+
 // landed tells from the end of the stream whether messages, whose publish failed
-// or was not answered, are in it. While the server is away it cannot tell, and
-// says no: repeating the publish is safe.
+// or was not answered, are in it.
 func (e *emitter) landed(ctx context.Context, messages []message) (bool, error) {
+	ctx, cancel := context.WithTimeout(ctx, e.after)
+	defer cancel()
 	end, err := lastSequence(ctx, e.nc, e.stream)
 	switch {
-	case err != nil || end == e.last:
+	case err != nil:
+		return false, fmt.Errorf("%w: %w", errNoLeader, err)
+	case end == e.last:
 		return false, nil
 	case end < e.last:
 		return false, fmt.Errorf("output stream %s ends at %d, but %d was acknowledged: it lost its tail", e.stream, end, e.last)
@@ -235,7 +269,7 @@ func (e *emitter) landed(ctx context.Context, messages []message) (bool, error) 
 	next := e.last + uint64(len(messages))
 	found, err := getMessage(ctx, e.nc, e.stream, map[string]any{"seq": min(next, end)})
 	if err != nil {
-		return false, nil
+		return false, fmt.Errorf("%w: %w", errNoLeader, err)
 	}
 	newest := messages[len(messages)-1]
 	if end == next && found.subject == newest.subject && found.header.Get(headerPosition) == newest.at.String() &&

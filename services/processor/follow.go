@@ -2,12 +2,13 @@ package processor
 
 import (
 	"context"
-	"fmt"
+	"errors"
 	"time"
 
 	"github.com/nats-io/nats.go"
 
 	"eventflux/shared/control"
+	"eventflux/shared/faultpoint"
 	"eventflux/shared/siddhiql"
 )
 
@@ -54,9 +55,13 @@ func (s *Service) heartbeat(ctx context.Context) error {
 	}
 	limited, cancel := context.WithTimeout(ctx, heartbeatWait)
 	defer cancel()
-	answer, err := s.cfg.Control.Heartbeat(limited, r)
+	var answer control.Heartbeat
+	err := faultpoint.Fail(faultpoint.HeartbeatBefore)
+	if err == nil {
+		answer, err = s.cfg.Control.Heartbeat(limited, r)
+	}
 	switch {
-	case control.Code(err) == control.CodeFenced:
+	case control.Code(err) == control.CodeFenced, control.Code(err) == control.CodeVersion:
 		return err
 	case err != nil:
 		if ctx.Err() == nil {
@@ -100,36 +105,43 @@ func (s *Service) adopt(ctx context.Context, assigned []control.Assigned) {
 			keeps[at] = true
 		}
 	}
-	plans := map[string]*siddhiql.Plan{}
+	apps := map[string]app{}
 	for _, as := range assigned {
 		if keeps[slot{as.App, as.Partition}] {
 			continue
 		}
-		plan := plans[as.App]
-		if plan == nil {
+		a, ok := apps[as.App]
+		if !ok {
 			var err error
-			if plan, err = s.plan(ctx, as); err != nil {
+			if a, err = s.app(ctx, as); err != nil {
 				s.cfg.Log.Warn("learn what is assigned; trying again", "app", as.App, "err", err)
 				continue
 			}
-			plans[as.App] = plan
+			apps[as.App] = a
 		}
-		s.start(ctx, plan, as)
+		s.start(ctx, a, as)
 	}
 }
 
-// plan returns the app of an assignment.
-func (s *Service) plan(ctx context.Context, as control.Assigned) (*siddhiql.Plan, error) {
+// app is what tasks run.
+type app struct {
+	plan   *siddhiql.Plan
+	window int64 // for which message ids are remembered, ms
+}
+
+// app returns that of an assignment.
+func (s *Service) app(ctx context.Context, as control.Assigned) (app, error) {
 	ctx, cancel := context.WithTimeout(ctx, heartbeatWait)
 	defer cancel()
-	app, err := s.cfg.Control.App(ctx, control.AppRequest{App: as.App})
+	deployed, err := s.cfg.Control.App(ctx, control.AppRequest{App: as.App})
 	if err != nil {
-		return nil, err
+		return app{}, err
 	}
-	if app.Index != as.Index {
-		return nil, fmt.Errorf("it was deployed anew")
+	if deployed.Index != as.Index {
+		return app{}, errors.New("it was deployed anew")
 	}
-	return siddhiql.Compile(app.Text)
+	plan, err := siddhiql.Compile(deployed.Text)
+	return app{plan, deployed.DedupWindow}, err
 }
 
 // leave says that there is nothing left to give up.

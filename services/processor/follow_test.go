@@ -75,10 +75,10 @@ func (a appended) Committed(_ uint64, err error) { a <- err }
 func TestPromotedWithoutState(t *testing.T) {
 	r := newRig(t, sums)
 	l := &leader{
-		app:      control.App{Name: r.plan.Name, Plan: r.plan.Digest, Partitions: 1, Text: sums},
+		app:      control.App{Name: r.plan.Name, Plan: r.plan.Digest, Partitions: 1, Text: sums, DedupWindow: 60_000},
 		attached: control.Attached{Generation: 1, First: true, Assignment: 1}, prepared: make(chan checkpoint.Partition, 1),
 	}
-	cfg := Config{Conn: r.nc, ID: "p", DedupWindow: time.Minute, Version: "0.0.1", Log: quiet, Control: l, Store: memory.New()}
+	cfg := Config{Conn: r.nc, ID: "p", Version: "0.0.1", Log: quiet, Control: l, Store: memory.New()}
 	s, err := New(cfg)
 	must(t, err)
 	ctx, cancel := context.WithCancel(context.Background())
@@ -114,7 +114,7 @@ func TestPromotedWithoutState(t *testing.T) {
 	l.mu.Unlock()
 	s, err = New(cfg)
 	must(t, err)
-	again := newTask(s, r.plan, 0)
+	again := newTask(s, app{r.plan, 60_000}, 0)
 	again.standby = newStandby()
 	again.standby.promote()
 	ctx, cancel = context.WithCancel(context.Background())
@@ -162,11 +162,11 @@ func (s *stuck) Put(ctx context.Context, name string, data []byte) error {
 func TestTaskThatDoesNotEnd(t *testing.T) {
 	r := newRig(t, sums)
 	l := &leader{
-		app:      control.App{Name: r.plan.Name, Plan: r.plan.Digest, Partitions: 1, Text: sums},
+		app:      control.App{Name: r.plan.Name, Plan: r.plan.Digest, Partitions: 1, Text: sums, DedupWindow: 60_000},
 		attached: control.Attached{Generation: 1, First: true, Assignment: 1}, prepared: make(chan checkpoint.Partition, 1),
 	}
 	disk := &stuck{Store: memory.New(), reached: make(chan struct{}), pass: make(chan struct{})}
-	s, err := New(Config{Conn: r.nc, ID: "p", DedupWindow: time.Minute, Version: "0.0.1", Log: quiet, Control: l, Store: disk})
+	s, err := New(Config{Conn: r.nc, ID: "p", Version: "0.0.1", Log: quiet, Control: l, Store: disk})
 	must(t, err)
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)

@@ -35,6 +35,22 @@ func newEmitted() *prometheus.HistogramVec {
 	}, []string{"app", "partition"})
 }
 
+// What is refused of a task whose partition another one has taken over.
+const (
+	refusedResults  = "results"  // by the output stream
+	refusedPrepared = "prepared" // by the checkpointer: its part of a checkpoint
+)
+
+func newRefused() *prometheus.CounterVec {
+	c := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "eventflux_task_refused_writes_total", Help: "Writes of tasks that were refused because another one had taken their partition over, by what was written: results or prepared.",
+	}, []string{"write"})
+	for _, write := range []string{refusedResults, refusedPrepared} {
+		c.WithLabelValues(write)
+	}
+	return c
+}
+
 // observed is a task with what only an observer works out.
 type observed struct {
 	TaskInfo
@@ -57,7 +73,7 @@ type sighting struct {
 // Collectors returns the metrics of the service.
 func (s *Service) Collectors() []prometheus.Collector {
 	o := &observer{s: s, behind: map[slot]sighting{}}
-	return []prometheus.Collector{s.emitted, o.taskTable(), s.stateTable()}
+	return []prometheus.Collector{s.emitted, s.refused, o.taskTable(), s.stateTable()}
 }
 
 func (o *observer) taskTable() prometheus.Collector {

@@ -79,6 +79,7 @@ func (s *saver) trace(ctx context.Context, p *part) (context.Context, *trace.Ste
 	spans := tracer.StepsWithin(within, "partition", p.begun, attribute.String("app", s.task.plan.Name),
 		attribute.Int("partition", int(s.task.partition)), attribute.Int64("epoch", int64(p.epoch)))
 	spans.Past("cut", p.begun, p.pause)
+	spans.Past("thaw", p.begun.Add(p.pause), p.thawing)
 	spans.Next("store", attribute.Int("components", len(p.pieces)))
 	return within, spans
 }

@@ -14,11 +14,16 @@ import (
 	"eventflux/shared/faultpoint"
 	"eventflux/shared/lineage"
 	"eventflux/shared/state"
+	"eventflux/shared/wal"
 )
 
 // errStoreAway says that the store could not be asked just now. The task can begin
 // again.
 var errStoreAway = errors.New("the store of checkpoints does not answer")
+
+// errOvertaken says that checkpoints went on without the task, and what it was about to
+// use is gone. The task can begin again.
+var errOvertaken = errors.New("newer checkpoints have taken the place of what the task began with")
 
 // errPassOver says that a checkpoint cannot be used, and that an older one may.
 var errPassOver = errors.New("passed over")
@@ -52,11 +57,14 @@ func (t *task) restore(ctx context.Context, attached control.Attached) error {
 			t.status.committed.Store(uint64(ref.Epoch))
 			return nil
 		}
+		var trimmed *wal.TrimmedError
+		if errors.Is(err, errPassOver) || errors.As(err, &trimmed) {
+			if err := t.checkRetained(ctx, ref); err != nil {
+				return err
+			}
+		}
 		if !errors.Is(err, errPassOver) {
 			return fmt.Errorf("checkpoint %d: %w", ref.Epoch, err)
-		}
-		if err := t.checkRetained(ctx, ref); err != nil {
-			return err
 		}
 		t.status.unusable.Add(1)
 		t.log.Error("checkpoint cannot be used; trying the one before", "epoch", ref.Epoch, "err", err)
@@ -76,7 +84,7 @@ func (t *task) restore(ctx context.Context, attached control.Attached) error {
 	return nil
 }
 
-// checkRetained returns an errStoreAway if a checkpoint was retired, or its manifest
+// checkRetained returns an errOvertaken if a checkpoint was retired, or its manifest
 // replaced, after the task had heard of it: then nothing is damaged.
 func (t *task) checkRetained(ctx context.Context, ref control.CheckpointRef) error {
 	now, err := t.service.cfg.Control.Checkpoints(ctx, control.AppRequest{App: t.plan.Name})
@@ -84,19 +92,18 @@ func (t *task) checkRetained(ctx context.Context, ref control.CheckpointRef) err
 		return fmt.Errorf("list checkpoints: %w", err)
 	}
 	if !slices.ContainsFunc(now.Checkpoints, func(k control.CheckpointInfo) bool { return k.Digest == ref.Digest }) {
-		return fmt.Errorf("%w: checkpoint %d was retired or merged meanwhile", errStoreAway, ref.Epoch)
+		return fmt.Errorf("%w: checkpoint %d was retired or merged meanwhile", errOvertaken, ref.Epoch)
 	}
 	return nil
 }
 
 // begin makes the task with an empty memory.
 func (t *task) begin(attached control.Attached) (err error) {
-	cfg := &t.service.cfg
-	if t.core, err = engine.NewTask(t.plan, t.partition, cfg.DedupWindow.Milliseconds()); err != nil {
+	if t.core, err = engine.NewTask(t.plan, t.partition, t.window); err != nil {
 		return err
 	}
 	t.saver = nil
-	if cfg.Control != nil {
+	if t.service.cfg.Control != nil {
 		t.saver = newSaver(t, attached, engine.Registry(t.core.Components()))
 	}
 	return nil

@@ -25,7 +25,7 @@ const fullEveryDefault = 10
 // saver stores the task's parts of checkpoints beside it, one at a time: the barrier
 // of the next one gives up what is not decided yet.
 //
-//	cut ──part──▶ runs ──▶ results durable ──▶ prepared ──▶ decided ──▶ settle
+//	cut ── thaw ──part──▶ runs ──▶ results durable ──▶ prepared ──▶ decided ──▶ settle
 type saver struct {
 	task       *task
 	assignment uint64
@@ -41,6 +41,8 @@ type saver struct {
 	epoch     state.Epoch // the newest that was cut or needs no answer
 	term      checkpoint.Term
 	whole     bool          // what the chains stand on is gone: the next part has all state
+	frozen    *part         // of the last barrier, which is not taken yet; nil: it is
+	thawed    time.Time     // when some of it was taken last
 	settled   time.Time     // when state was last taken in ahead of a barrier
 	settling  time.Duration // how long that took
 
@@ -62,6 +64,7 @@ type part struct {
 	positions map[string]string // of the newest result of each stream
 	begun     time.Time         // when the task began to cut
 	pause     time.Duration     // how long that took
+	thawing   time.Duration     // until all was taken that was frozen
 }
 
 // decision is a committed epoch with the chains of its components; or that the next
@@ -143,6 +146,7 @@ func (s *saver) save(ctx context.Context, p *part) error {
 	case ctx.Err() != nil:
 		return nil
 	case control.Code(err) == control.CodeFenced:
+		s.task.service.refused.WithLabelValues(refusedPrepared).Inc()
 		return fmt.Errorf("prepare checkpoint %d: %w: %w", p.epoch, errFenced, err)
 	}
 	log.Warn("checkpoint not prepared; the next one will have its changes", "err", err)
@@ -244,7 +248,7 @@ func (s *saver) store(ctx context.Context, p *part, spans *trace.Steps) (*checkp
 // chain into a new base when it has become long, or heavier than its base.
 func (s *saver) storePiece(ctx context.Context, p *part, piece *piece) (checkpoint.Component, error) {
 	c := checkpoint.Component{
-		ID: piece.info.ID, Type: piece.info.Type, Version: piece.info.Version.String(), Digest: piece.digest,
+		ID: piece.info.ID, Type: piece.info.Type, Version: piece.info.Version.String(), Digest: piece.capture.Digest(),
 	}
 	chain := p.chains[c.ID]
 	kind := checkpoint.Delta

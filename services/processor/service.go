@@ -16,7 +16,6 @@ import (
 
 	"eventflux/shared/control"
 	"eventflux/shared/obs"
-	"eventflux/shared/siddhiql"
 	"eventflux/shared/trace"
 )
 
@@ -37,6 +36,7 @@ type Service struct {
 	beat    obs.Beat      // of follow
 	heard   obs.Beat      // of the checkpointer's answers
 	emitted *prometheus.HistogramVec
+	refused *prometheus.CounterVec
 	ended   chan struct{} // closed: Run has returned
 }
 
@@ -81,7 +81,7 @@ func New(cfg Config) (*Service, error) {
 	}
 	s := &Service{
 		cfg: cfg, js: js, incarnation: nuid.Next(), changed: make(chan struct{}, 1),
-		tasks: map[slot]*assignedTask{}, alone: make(chan struct{}), ended: make(chan struct{}), emitted: newEmitted(),
+		tasks: map[slot]*assignedTask{}, alone: make(chan struct{}), ended: make(chan struct{}), emitted: newEmitted(), refused: newRefused(),
 	}
 	s.running, s.drain = context.WithCancel(context.Background())
 	return s, nil
@@ -89,7 +89,8 @@ func New(cfg Config) (*Service, error) {
 
 // Run runs what is assigned until ctx ends, or until it has drained. A task whose streams
 // are not there waits for them. One that halts ends neither the others nor Run. An error
-// means that another process has begun under the same name.
+// means that another process has begun under the same name, or that the checkpointer has
+// another major version.
 func (s *Service) Run(ctx context.Context) error {
 	defer close(s.ended)
 	defer s.drain()
@@ -120,7 +121,7 @@ func (s *Service) Run(ctx context.Context) error {
 func (s *Service) runAll(ctx context.Context) {
 	for _, plan := range s.cfg.Apps {
 		for p := range uint32(plan.Partitions) {
-			s.start(ctx, plan, control.Assigned{App: plan.Name, Partition: p})
+			s.start(ctx, app{plan, s.cfg.DedupWindow.Milliseconds()}, control.Assigned{App: plan.Name, Partition: p})
 		}
 	}
 	select {
@@ -129,9 +130,9 @@ func (s *Service) runAll(ctx context.Context) {
 	}
 }
 
-func (s *Service) start(ctx context.Context, plan *siddhiql.Plan, as control.Assigned) {
+func (s *Service) start(ctx context.Context, a app, as control.Assigned) {
 	ctx, cancel := context.WithCancel(ctx)
-	t := &assignedTask{task: newTask(s, plan, as.Partition), as: as, cancel: cancel, ended: make(chan struct{})}
+	t := &assignedTask{task: newTask(s, a, as.Partition), as: as, cancel: cancel, ended: make(chan struct{})}
 	if as.Standby {
 		t.standby = newStandby()
 		t.promote = t.standby.promote

@@ -77,6 +77,10 @@ func (t *task) standBy(ctx context.Context) error {
 		}
 		t.settleSoon()
 		record, err := t.reader.Next(waiting)
+		var trimmed *wal.TrimmedError
+		if errors.As(err, &trimmed) { // behind a checkpoint of the owner's
+			return fmt.Errorf("%w: %w", errOvertaken, err)
+		}
 		if err != nil {
 			return t.unlessPromoted(ctx, err)
 		}

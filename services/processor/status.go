@@ -210,7 +210,7 @@ func seconds(ns *atomic.Int64) float64 { return time.Duration(ns.Load()).Seconds
 func (s *Service) announce() (micro.Service, error) {
 	const name = "processor"
 	info, err := micro.AddService(s.cfg.Conn, micro.Config{
-		Name: bus.ServiceName(name), Version: s.cfg.Version, Metadata: s.cfg.Metadata,
+		Name: bus.ServiceName(name), Version: s.cfg.Version, Metadata: bus.Where(s.cfg.Metadata),
 		Description:  "runs the tasks of apps",
 		StatsHandler: func(*micro.Endpoint) any { return s.Tasks() },
 	})

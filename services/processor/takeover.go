@@ -50,6 +50,7 @@ func (t *task) takeOver(ctx context.Context) ([]position, *emitter, error) {
 		}
 		emit := newEmitter(t.nc, stream, end+1, t.generation, t.service.cfg.BatchMessagesMax, t.log)
 		emit.took = t.service.emitted.WithLabelValues(t.plan.Name, decimal(t.partition))
+		emit.refused = t.service.refused.WithLabelValues(refusedResults)
 		return last, emit, nil
 	}
 }

@@ -29,6 +29,7 @@ type task struct {
 	nc        *nats.Conn
 	plan      *siddhiql.Plan
 	partition uint32
+	window    int64  // for which message ids are remembered, ms
 	owner     string // this incarnation, for people who read fences
 	log       *slog.Logger
 	status    status
@@ -55,10 +56,10 @@ type task struct {
 	progress   *progress
 }
 
-func newTask(s *Service, plan *siddhiql.Plan, partition uint32) *task {
+func newTask(s *Service, a app, partition uint32) *task {
 	t := &task{
-		service: s, nc: s.cfg.Conn, plan: plan, partition: partition, owner: nuid.Next(),
-		log: s.cfg.Log.With("app", plan.Name, "partition", partition),
+		service: s, nc: s.cfg.Conn, plan: a.plan, window: a.window, partition: partition, owner: nuid.Next(),
+		log: s.cfg.Log.With("app", a.plan.Name, "partition", partition),
 	}
 	t.status.changed = s.tell
 	t.status.set(stateStarting, nil)
@@ -69,7 +70,7 @@ func newTask(s *Service, plan *siddhiql.Plan, partition uint32) *task {
 func (t *task) run(ctx context.Context) {
 	err := t.try(ctx)
 	for wait := retryWait; unavailable(err) && ctx.Err() == nil; wait = min(2*wait, retryWaitMax) {
-		t.log.Warn("NATS, the store or a stream is away; the task begins again", "err", err, "in", wait)
+		t.log.Warn("the task begins again", "err", err, "in", wait)
 		t.status.set(stateStarting, err)
 		select {
 		case <-ctx.Done():
@@ -91,14 +92,14 @@ func (t *task) run(ctx context.Context) {
 	}
 }
 
-// unavailable reports whether err says that NATS could not be asked just now, and
-// nothing of what it holds, or that it has yet to be given the streams. The task can begin again: its memory is a function of
-// its log.
+// unavailable reports whether err says that NATS or the store could not be asked just
+// now, that the task was too slow, or that a stream has yet to be made, and nothing of
+// what they hold. The task can begin again: its memory is a function of its log.
 func unavailable(err error) bool {
 	for _, passing := range []error{
 		nats.ErrTimeout, nats.ErrNoResponders, nats.ErrDisconnected, nats.ErrConnectionReconnecting,
 		nats.ErrReconnectBufExceeded, // nothing is buffered while there is no connection
-		jetstream.ErrNoStreamResponse, context.DeadlineExceeded, errStoreAway, bus.ErrNoStream,
+		jetstream.ErrNoStreamResponse, context.DeadlineExceeded, errStoreAway, errOvertaken, bus.ErrNoStream,
 	} {
 		if errors.Is(err, passing) {
 			return true
@@ -216,6 +217,9 @@ func (t *task) consume(ctx context.Context) error {
 		}
 		if t.held && t.reader.Position() > t.start.Sequence {
 			t.progress.end(nil)
+			if err := t.thawAll(ctx); err != nil {
+				return err
+			}
 			return t.hold(ctx)
 		}
 		record, more, err := t.next(ctx)
@@ -233,6 +237,9 @@ func (t *task) consume(ctx context.Context) error {
 			return err
 		}
 		t.settleSoon()
+		if _, err := t.thaw(ctx); err != nil {
+			return err
+		}
 		t.status.atHand.Store(0)
 	}
 }
@@ -334,6 +341,11 @@ func (t *task) next(ctx context.Context) (record wal.Record, more bool, err erro
 		if !t.reader.AtTail() {
 			record, err = t.reader.Next(ctx)
 			return record, true, err
+		}
+		if more, err := t.thaw(ctx); err != nil {
+			return record, true, err
+		} else if more {
+			continue
 		}
 		drained, err := t.drained(ctx)
 		if err != nil || drained {

@@ -21,9 +21,6 @@ type Config struct {
 	Store   store.Store // stays the caller's
 	// Restorer takes apps to another state.
 	Restorer Restorer
-	// DedupWindow is that of the tasks: without the same one they are not rebuilt to the
-	// byte.
-	DedupWindow time.Duration
 	// Workers is how many blocks are fetched and decoded at once, and how many partitions
 	// are replayed; zero is the number of cores.
 	Workers int
@@ -49,8 +46,8 @@ func (c *Config) check() error {
 	if c.Conn == nil || c.Control == nil || c.Store == nil || c.Restorer == nil {
 		errs = append(errs, errors.New("it needs a connection, a checkpointer, a store and a restorer"))
 	}
-	if c.DedupWindow <= 0 || c.Workers < 0 {
-		errs = append(errs, fmt.Errorf("dedup.window is %s, want a positive time, and recovery.workers %d, want 0 or more", c.DedupWindow, c.Workers))
+	if c.Workers < 0 {
+		errs = append(errs, fmt.Errorf("recovery.workers is %d, want 0 or more", c.Workers))
 	}
 	return errors.Join(errs...)
 }

@@ -195,7 +195,7 @@ func (c *course) describe(ctx context.Context) error {
 	p := c.plan
 	p.Checkpoint, p.Generation, p.Time = c.from.epoch(), c.from.ref.Generation, c.from.ref.Time
 	p.Components, p.Warnings = c.scope.describe(c.h)
-	p.DedupWindow = c.h.s.cfg.DedupWindow.Milliseconds()
+	p.DedupWindow = c.h.app.DedupWindow
 	if damaged, err := c.measureStore(ctx); err != nil {
 		return err
 	} else if damaged != "" {

@@ -79,7 +79,7 @@ func (s *Service) announce(ctx context.Context, work *sync.WaitGroup) (micro.Ser
 	info, err := micro.AddService(s.cfg.Conn, micro.Config{
 		Name: bus.ServiceName(ServiceName), Version: s.cfg.Version,
 		Description: "plans and makes recoveries, verifies checkpoints, and shows state of any instant",
-		Metadata:    map[string]string{"dedup_window": s.cfg.DedupWindow.String()},
+		Metadata:    bus.Where(nil),
 	})
 	if err != nil {
 		return nil, fmt.Errorf("announce service: %w", err)

@@ -14,9 +14,6 @@ import (
 	"eventflux/shared/state"
 )
 
-// messageIDs ends the names of the components that hold the message ids of a stream.
-const messageIDs = "/ids"
-
 // startVerify answers VerbVerify: with a job.
 func (s *Service) startVerify(ctx, life context.Context, work *sync.WaitGroup, r *VerifyRequest) (any, error) {
 	if r.Level == "" {
@@ -246,12 +243,8 @@ func (h *history) proveFrom(ctx context.Context, before, one *chosen, e *effort,
 			return err
 		}
 		for _, d := range found {
-			what := "not what the log gives: " + d.What
-			if strings.HasSuffix(d.Component, messageIDs) {
-				what += fmt.Sprintf("; or the task forgot message ids after another dedup.window than %s, which is the one here: eventflux doctor compares them", h.s.cfg.DedupWindow)
-			}
 			report.Problems = append(report.Problems, Problem{
-				Partition: p, Component: d.Component, Key: hex.EncodeToString(d.Key), Item: d.Item, What: what,
+				Partition: p, Component: d.Component, Key: hex.EncodeToString(d.Key), Item: d.Item, What: "not what the log gives: " + d.What,
 			})
 		}
 	}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
+	"os"
 	"strings"
 	"time"
 
@@ -40,4 +42,31 @@ func Answers(ctx context.Context, nc *nats.Conn, subject string, request []byte)
 		return nil
 	})
 	return all, err
+}
+
+// Where adds the host to what a service says of itself in the NATS service registry, so
+// that a process is found by what is found out about it.
+func Where(metadata map[string]string) map[string]string {
+	all := maps.Clone(metadata)
+	if all == nil {
+		all = map[string]string{}
+	}
+	if host, err := os.Hostname(); err == nil {
+		all["host"] = host
+	}
+	return all
+}
+
+// Place says which process of a service that was.
+func Place(s *micro.Info) string {
+	name := strings.TrimPrefix(s.Name, ServiceName(""))
+	for _, own := range []string{"raft_id", "processor"} {
+		if id := s.Metadata[own]; id != "" {
+			return name + " " + id
+		}
+	}
+	if host := s.Metadata["host"]; host != "" {
+		return name + " on " + host
+	}
+	return name
 }

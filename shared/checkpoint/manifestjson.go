@@ -80,7 +80,7 @@ func DecodeManifest(object string, data []byte) (*Manifest, error) {
 		return nil, corrupt(object, -1, "%v", err)
 	}
 	if version.Format > manifestFormat {
-		return nil, fmt.Errorf("%w: %s: format %d, known is %d", ErrVersion, object, version.Format, manifestFormat)
+		return nil, fmt.Errorf("%w: %s: format %d, known is %d; read it with the version that wrote it or a newer one", ErrVersion, object, version.Format, manifestFormat)
 	}
 	m := &Manifest{}
 	d := json.NewDecoder(bytes.NewReader(data))

@@ -102,7 +102,7 @@ func decodeRun(object string, data []byte) (*runIndex, error) {
 	if v := r.bytes(1)[0]; v == 0 {
 		return nil, corrupt(object, len(runMagic), "version 0")
 	} else if v > runVersion {
-		return nil, fmt.Errorf("%w: %s: format version %d, known is %d", ErrVersion, object, v, runVersion)
+		return nil, fmt.Errorf("%w: %s: format version %d, known is %d; read it with the version that wrote it or a newer one", ErrVersion, object, v, runVersion)
 	}
 	x := &runIndex{size: len(data)}
 	switch kind := r.bytes(1)[0]; kind {

@@ -51,6 +51,8 @@ type Client struct {
 	Service string
 	// Attempt is how long one request may take before it is repeated; 0 is 10 s.
 	Attempt time.Duration
+	// Self is who asks.
+	Self *Self
 }
 
 func (c *Client) service() string { return cmp.Or(c.Service, Service) }
@@ -128,6 +130,9 @@ func (c *Client) try(ctx context.Context, subject string, data []byte, answer an
 	if code := msg.Header.Get(micro.ErrorCodeHeader); code != "" {
 		return &Error{code, msg.Header.Get(micro.ErrorHeader)}
 	}
+	if err := c.Self.Hear(msg.Header); err != nil {
+		return err
+	}
 	if answer == nil {
 		return nil
 	}
@@ -135,6 +140,12 @@ func (c *Client) try(ctx context.Context, subject string, data []byte, answer an
 		return fmt.Errorf("answer to %s: %w", subject, err)
 	}
 	return nil
+}
+
+// Status asks whichever checkpointer answers, and only once.
+func (c *Client) Status(ctx context.Context) (s Status, err error) {
+	err = c.try(ctx, bus.ServiceSubject(Service, VerbStatus), nil, &s)
+	return s, err
 }
 
 // Deploy makes an app known.

@@ -62,6 +62,9 @@ type App struct {
 	Index uint64 `json:"index"`
 	// Text is only in answers to VerbApp and VerbDeploy, and in the cluster's bucket.
 	Text string `json:"text,omitempty"`
+	// DedupWindow is how long its tasks remember a message id, ms of the log's time. Which
+	// events count is a function of it and the log, so it never changes.
+	DedupWindow int64 `json:"dedup_window_ms"`
 	// Base is the newest epoch that the store had of an app of this name when it was
 	// deployed, and First the generation that it began with: later than any that the store
 	// tells of.
@@ -114,6 +117,11 @@ type TaskReport struct {
 // HeartbeatTimeout is after how much silence a processor is taken for dead. It should
 // speak five times as often.
 const HeartbeatTimeout = 1500 * time.Millisecond
+
+// QuietTimeout is after how much silence of a processor one that stands by takes its
+// partitions over. It is two heartbeats, since on a busy machine one may be late. Being
+// wrong harms nothing, and costs the other a restore.
+const QuietTimeout = HeartbeatTimeout * 2 / 5
 
 // Heartbeat tells a processor what to run: these and no others.
 type Heartbeat struct {

@@ -35,9 +35,10 @@ type reply struct {
 // request sends a request and returns the first answer. One that says that nobody could be
 // asked counts only if no other is to come.
 func (c *Client) request(ctx context.Context, subject string, data []byte) (*nats.Msg, error) {
+	m := &nats.Msg{Subject: subject, Header: c.Self.Headers(), Data: data}
 	grow := hedged[subject]
 	if grow == 0 {
-		return c.Conn.RequestWithContext(ctx, subject, data)
+		return c.Conn.RequestMsgWithContext(ctx, m)
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -46,7 +47,7 @@ func (c *Client) request(ctx context.Context, subject string, data []byte) (*nat
 	ask := func() {
 		asked++
 		go func() {
-			msg, err := c.Conn.RequestWithContext(ctx, subject, data)
+			msg, err := c.Conn.RequestMsgWithContext(ctx, m)
 			select {
 			case replies <- reply{msg, err}:
 			case <-ctx.Done():

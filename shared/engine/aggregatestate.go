@@ -22,22 +22,24 @@ const (
 // Changed implements state.Source.
 func (c aggregateSource) Changed(visit func(key []byte)) {
 	var scratch []byte
-	for _, s := range c.q.touchedGroups {
-		s.touched = false
-		eachKey(s.gone, visit)
-		s.gone = s.gone[:0]
+	c.q.touched[aggregates].drain(func(s *memory) {
+		c.changedBeside(s, visit)
 		if s.groups == nil {
 			visit(append(s.prefix(scratch[:0]), ungrouped...))
-		} else {
-			s.groups.changed(func(key []byte) {
-				scratch = append(s.prefix(scratch[:0]), key...)
-				visit(scratch)
-			}, s.partsTo(visit))
+			return
 		}
-		s.changedParts(visit)
-	}
-	clear(c.q.touchedGroups)
-	c.q.touchedGroups = c.q.touchedGroups[:0]
+		s.groups.changed(func(key []byte) {
+			scratch = append(s.prefix(scratch[:0]), key...)
+			visit(scratch)
+		}, s.partsTo(visit))
+	})
+}
+
+// changedBeside calls visit with the keys of a memory's parts that have changed.
+func (c aggregateSource) changedBeside(s *memory, visit func(key []byte)) {
+	eachKey(s.gone, visit)
+	s.gone = s.gone[:0]
+	s.changedParts(visit)
 }
 
 // changedParts calls visit with the keys of the parts that aggregators say have
@@ -60,7 +62,7 @@ func (s *memory) changedParts(visit func(key []byte)) {
 // keepParts keeps the keys of the parts that have changed, before their groups are
 // forgotten and others get their slots.
 func (s *memory) keepParts() {
-	if s.groups.tracked {
+	if s.groups.round > 0 {
 		s.changedParts(func(key []byte) {
 			start := len(s.gone)
 			s.gone = lengthBefore(append(s.gone, key...), start)
@@ -155,6 +157,10 @@ func (c aggregateSource) Append(dst, key []byte) ([]byte, bool) {
 	if !ok {
 		return dst, false
 	}
+	return s.appendGroupState(dst, slot, rows), true
+}
+
+func (s *memory) appendGroupState(dst []byte, slot int, rows uint64) []byte {
 	dst = binary.AppendUvarint(dst, rows)
 	for n, a := range s.aggs {
 		start := len(dst)
@@ -165,7 +171,7 @@ func (c aggregateSource) Append(dst, key []byte) ([]byte, bool) {
 		}
 		dst = lengthBefore(dst, start)
 	}
-	return dst, true
+	return dst
 }
 
 // find returns the slot of a group that has rows, and how many; 0 without group by.
@@ -181,6 +187,12 @@ func (s *memory) find(group []byte) (slot int, rows uint64, ok bool) {
 
 // lengthBefore puts the length of dst[start:] in front of it.
 func lengthBefore(dst []byte, start int) []byte {
+	if n := len(dst) - start; n < 0x80 {
+		dst = append(dst, 0)
+		copy(dst[start+1:], dst[start:])
+		dst[start] = byte(n)
+		return dst
+	}
 	var size [binary.MaxVarintLen64]byte
 	n := binary.PutUvarint(size[:], uint64(len(dst)-start))
 	dst = append(dst, size[:n]...)
@@ -192,10 +204,15 @@ func lengthBefore(dst []byte, start int) []byte {
 // eachKey calls visit with keys that have their lengths in front.
 func eachKey(list []byte, visit func(key []byte)) {
 	for len(list) > 0 {
-		size, n := binary.Uvarint(list)
-		visit(list[n : n+int(size)])
-		list = list[n+int(size):]
+		var key []byte
+		key, list = firstKey(list)
+		visit(key)
 	}
+}
+
+func firstKey(list []byte) (key, rest []byte) {
+	size, n := binary.Uvarint(list)
+	return list[n : n+int(size)], list[n+int(size):]
 }
 
 // Reset implements state.Source.
@@ -325,14 +342,13 @@ func (s *memory) checkParts(n int, a aggregate.Parted) error {
 }
 
 // Bytes implements state.Source.
-func (c aggregateSource) Bytes() (n int64) {
+func (c aggregateSource) Bytes() int64 {
 	const perGroup = 64 // a key, and a few numbers for each aggregator
-	c.q.each(func(s *memory) {
+	return c.q.estimate(func(s *memory) int64 {
 		groups := int64(1)
 		if s.groups != nil {
 			groups = int64(len(s.groups.keys) - len(s.groups.free))
 		}
-		n += groups * perGroup * int64(len(s.aggs))
+		return groups * perGroup * int64(len(s.aggs))
 	})
-	return n
 }

@@ -54,31 +54,50 @@ func (c *chunks) pass(kind window.Kind, group string, from, to int) {
 // check commits what has changed: base and deltas have to be all that is there.
 func (c *chunks) check() {
 	c.tb.Helper()
+	c.checkWhile(func() {})
+	if c.holder.Digest() != state.DigestOf(c.entries()) {
+		c.tb.Fatal("the digest is another one")
+	}
+}
+
+// checkWhile is a check while something happens behind the barrier: base and deltas have
+// to be all that was there before it.
+func (c *chunks) checkWhile(happens func()) {
+	c.tb.Helper()
+	all := c.entries()
 	c.epoch++
-	c.holder.Cut(c.epoch)
+	c.holder.Freeze(c.epoch)
 	delta, err := c.holder.Delta(c.epoch - 1)
 	if err != nil {
 		c.tb.Fatal(err)
 	}
+	happens()
+	for c.holder.Thaw() {
+	}
 	c.deltas = append(c.deltas, delta.Changes())
 	c.holder.Committed(c.epoch)
-	var all []state.Entry
-	c.holder.Snapshot()
-	aggregateSource{c.memory.q}.Keys(func(key []byte) {
-		value, ok := aggregateSource{c.memory.q}.Append(nil, key)
+	got := state.Merge(c.base, c.deltas...)
+	if fmt.Sprintf("%q", got) != fmt.Sprintf("%q", all) {
+		c.tb.Fatalf("base and deltas are\n%q, and there is\n%q", got, all)
+	}
+	if delta.Digest() != state.DigestOf(all) {
+		c.tb.Fatal("the digest is another one")
+	}
+}
+
+// entries are all that is there.
+func (c *chunks) entries() (all []state.Entry) {
+	c.tb.Helper()
+	source := aggregateSource{c.memory.q}
+	source.Keys(func(key []byte) {
+		value, ok := source.Append(nil, key)
 		if !ok {
 			c.tb.Fatalf("no value of %q", key)
 		}
 		all = append(all, state.Entry{Key: bytes.Clone(key), Value: value})
 	})
 	slices.SortFunc(all, func(a, b state.Entry) int { return bytes.Compare(a.Key, b.Key) })
-	got := state.Merge(c.base, c.deltas...)
-	if fmt.Sprintf("%q", got) != fmt.Sprintf("%q", all) {
-		c.tb.Fatalf("base and deltas are\n%q, and there is\n%q", got, all)
-	}
-	if c.holder.Digest() != state.DigestOf(all) {
-		c.tb.Fatal("the digest is another one")
-	}
+	return all
 }
 
 // A large group that is forgotten takes its parts along, and the next one in its
@@ -98,6 +117,36 @@ func TestForgottenGroupsTakeTheirPartsAlong(t *testing.T) {
 	if n := len(state.Merge(nil, c.deltas...)); n < 5 || n > 20 {
 		t.Errorf("%d entries are there", n)
 	}
+}
+
+// Behind a barrier a group is forgotten, and comes back in the slot of another one that
+// was forgotten before it. At the barrier it was there.
+func TestForgottenBehindTheBarrier(t *testing.T) {
+	c := newChunks(t)
+	c.check()
+	c.pass(window.Current, "stays", 0, 3)
+	c.pass(window.Current, "goes", 0, 100)
+	c.check()
+	for _, kind := range []window.Kind{window.Current, window.Expired} {
+		for n := range 400 { // slots that will be free
+			c.pass(kind, fmt.Sprint("early", n), 0, 1)
+		}
+	}
+	c.checkWhile(func() {
+		for _, group := range []string{"stays", "goes"} {
+			c.pass(window.Expired, group, 0, 3)
+		}
+		c.pass(window.Expired, "goes", 3, 100)
+		for n := range 200 { // until both are forgotten
+			c.pass(window.Current, fmt.Sprint("late", n), 0, 1)
+			c.pass(window.Expired, fmt.Sprint("late", n), 0, 1)
+		}
+		for n := range 100 {
+			c.pass(window.Current, fmt.Sprint("new", n), 0, 1)
+		}
+		c.pass(window.Current, "stays", 5, 6)
+	})
+	c.check()
 }
 
 // A window may let rows expire that a reset has already taken away. Its group then has

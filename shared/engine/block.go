@@ -16,8 +16,10 @@ type block struct {
 	queries []*query
 	byKey   map[string]*instance
 	all     []*instance // in the order in which their keys came
-	shown   int         // all[:shown] were there when the state was asked for its changes
-	readers []*reader   // one for each outer stream that a query of the block reads
+	shown   int         // all[:shown] were told to be there
+	frozen  int         // all[shown:frozen] are to be told to tell
+	tell    tellFn
+	readers []*reader // one for each outer stream that a query of the block reads
 }
 
 // instance is what the queries of a block remember of one key.

@@ -129,7 +129,7 @@ func loadBeside(t *testing.T, app string, e *engine.Engine, whole state.Holder, 
 
 // grouped is the state of aggregators of an app, and the app.
 type grouped struct {
-	state.Source
+	state.Freezer
 	engine *engine.Engine
 	stream *siddhiql.Stream
 	rows   *event.Batch
@@ -161,6 +161,7 @@ func (g *grouped) send(t *rapid.T) {
 func TestLargeGroups(t *testing.T) {
 	const columns = ` min(v) as a, count() as b, max(d) as c, distinctCount(k) as e, distinctCount(v) as f `
 	for name, query := range map[string]string{
+		"totals":    `from S#length(150) select one, sum(v) as a, count() as b group by one insert into Out;`,
 		"by text":   `from S#length(150) select one,` + columns + `group by one insert into Out;`,
 		"by number": `from S#length(150) select v,` + columns + `group by v insert into Out;`,
 		"reset":     `from S#lengthBatch(120) select one,` + columns + `group by one insert into Out;`,
@@ -178,7 +179,7 @@ func TestLargeGroups(t *testing.T) {
 				g := &grouped{engine: e, stream: plan.Streams[0], rows: event.NewBatch(plan.Streams[0].Schema), now: 1_000_000}
 				for _, c := range e.Components() {
 					if c.ID == "q/aggregate" {
-						g.Source = c.Source
+						g.Freezer = c.Source.(state.Freezer)
 					}
 				}
 				return g

@@ -26,16 +26,17 @@ type groups struct {
 	idle    int     // groups without rows
 	scratch []byte
 
-	tracked bool    // changed was called, so what changes from now on is of interest
-	altered []int32 // slots that have changed since then, each once
-	dropped []byte  // keys that were forgotten while they were dirty, each with its length
+	round   uint32  // 0: changed was not called yet, and what changes is of no interest
+	altered []int32 // slots that have changed in this round, each once
+	dropped []byte  // keys that were forgotten behind a change in it, each with its length
+	frozen  frozenGroups
 }
 
 type groupSlot struct {
-	rows   int64 // in the group
-	listed bool  // it is in touched
-	dirty  bool  // it is in altered
-	came   bool  // it had no rows, since changed was called
+	rows   int64  // in the group
+	round  uint32 // the one in which it is in altered; 0: it is not
+	listed bool   // it is in touched
+	came   bool   // it had no rows, since it was last in altered
 }
 
 type groupKey struct {
@@ -159,6 +160,7 @@ func (g *groups) take(key groupKey) int32 {
 	if n := len(g.free); n > 0 {
 		s := g.free[n-1]
 		g.free = g.free[:n-1]
+		g.melt(int(s)) // without a key
 		g.keys[s] = key
 		return s
 	}
@@ -170,6 +172,9 @@ func (g *groups) take(key groupKey) int32 {
 // enter and leave count a row in and out of a group.
 func (g *groups) enter(slot int) {
 	x := &g.slots[slot]
+	if x.round != g.round {
+		g.mark(slot)
+	}
 	if x.rows == 0 {
 		g.idle--
 		x.came = true
@@ -179,14 +184,11 @@ func (g *groups) enter(slot int) {
 		}
 	}
 	x.rows++
-	if g.tracked && !x.dirty {
-		g.mark(slot)
-	}
 }
 
 func (g *groups) leave(slot int) {
 	x := &g.slots[slot]
-	if g.tracked && !x.dirty {
+	if x.round != g.round {
 		g.mark(slot)
 	}
 	if x.rows == 0 {
@@ -197,9 +199,10 @@ func (g *groups) leave(slot int) {
 	}
 }
 
-// mark notes that a slot's group has changed.
+// mark notes that a slot's group is about to change.
 func (g *groups) mark(slot int) {
-	g.slots[slot].dirty = true
+	g.melt(slot)
+	g.slots[slot].round = g.round
 	g.altered = append(g.altered, int32(slot))
 }
 
@@ -208,12 +211,12 @@ func (g *groups) mark(slot int) {
 func (g *groups) reset(clear func(slot int)) {
 	for _, s := range g.touched {
 		x := &g.slots[s]
+		if x.round != g.round {
+			g.mark(int(s))
+		}
 		if x.rows > 0 {
 			x.rows = 0
 			g.idle++
-		}
-		if g.tracked && !x.dirty {
-			g.mark(int(s))
 		}
 		x.listed = false
 		clear(int(s))
@@ -239,6 +242,7 @@ func (g *groups) sweep(clear func(slot int), cleared func()) {
 	g.touched = kept
 	for s := range g.keys {
 		if g.keys[s].kind != noKey && g.slots[s].rows == 0 {
+			g.melt(s)
 			clear(s)
 		}
 	}
@@ -258,7 +262,7 @@ func (g *groups) sweep(clear func(slot int), cleared func()) {
 
 // forget frees a slot. Words stay in their table until it is built anew.
 func (g *groups) forget(s int32) {
-	if g.slots[s].dirty {
+	if g.round > 0 && g.slots[s].round == g.round {
 		g.dropped = g.keys[s].append(g.dropped)
 	}
 	switch key := &g.keys[s]; key.kind {

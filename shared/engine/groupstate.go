@@ -45,8 +45,8 @@ func decodeGroupKey(key []byte) (groupKey, error) {
 // the slots of groups that came or went: all that they have has changed, though an
 // aggregator may not know, since a group without rows is not there.
 func (g *groups) changed(visit func(key []byte), whole func(slot int)) {
-	if !g.tracked {
-		g.tracked = true
+	if g.round == 0 {
+		g.round = 1
 		g.each(func(_ int, key []byte) { visit(key) })
 		return
 	}
@@ -56,7 +56,7 @@ func (g *groups) changed(visit func(key []byte), whole func(slot int)) {
 	for _, s := range g.altered {
 		x := &g.slots[s]
 		came := x.came
-		x.dirty, x.came = false, false
+		x.round, x.came = 0, false
 		if g.keys[s].kind == noKey {
 			continue
 		}
@@ -134,9 +134,9 @@ func (g *groups) load(key []byte, rows int64) (int, error) {
 	}
 	if rows > 0 {
 		g.enter(slot)
-		g.slots[slot].rows, g.slots[slot].dirty, g.slots[slot].came = rows, false, false
+		g.slots[slot].rows, g.slots[slot].round, g.slots[slot].came = rows, 0, false
 	}
-	g.tracked, g.altered = true, g.altered[:0]
+	g.round, g.altered = max(g.round, 1), g.altered[:0]
 	return slot, nil
 }
 

@@ -24,14 +24,14 @@ type query struct {
 	wanted [window.Reset + 1]bool
 	shape  shape
 
-	out            *event.Batch // rows emitted since the outputs were last taken
-	kinds          []window.Kind
-	sel            selector
-	memories       []*memory // outside partitions: the one
-	block          *block    // of the partition, or nil
-	place          int       // in the block's queries
-	touchedWindows []*memory // may have changed since it was asked
-	touchedGroups  []*memory
+	out      *event.Batch // rows emitted since the outputs were last taken
+	kinds    []window.Kind
+	sel      selector
+	memories []*memory  // outside partitions: the one
+	block    *block     // of the partition, or nil
+	place    int        // in the block's queries
+	touched  [2]touches // of windows and of aggregates
+	freezing freezing   // of aggregates
 
 	subs  []subscriber // of the stream it inserts into, if that is not an inner one
 	inner []int        // of the inner stream it inserts into: memories of the instance
@@ -48,23 +48,26 @@ const (
 
 // memory is what one query remembers, of one partition key if it has any.
 type memory struct {
-	q       *query
-	home    *instance // of the partition key; nil outside partitions
-	win     window.Window
-	aggs    []aggregate.Aggregate
-	parted  []aggregate.Parted // those of aggs whose state has parts; the others are nil
-	gone    []byte             // keys of parts that changed before groups were forgotten, each with its length
-	groups  *groups
-	due     int64 // the timer that stands in the engine's heap, if timed
-	seq     uint64
-	timed   bool
-	touched bool
-	emit    window.Emit
-	in      []window.Row
+	q      *query
+	home   *instance // of the partition key; nil outside partitions
+	win    window.Window
+	aggs   []aggregate.Aggregate
+	parted []aggregate.Parted // those of aggs whose state has parts; the others are nil
+	gone   []byte             // keys of parts that changed before groups were forgotten, each with its length
+	groups *groups
+	due    int64 // the timer that stands in the engine's heap, if timed
+	seq    uint64
+	timed  bool
+	rounds [2]uint32 // of q.touched, in which it is listed; 0: it is not
+	emit   window.Emit
+	in     []window.Row
 }
 
 func newQuery(e *Engine, plan *siddhiql.Query) *query {
 	q := &query{e: e, plan: plan, id: int32(plan.ID), out: event.NewBatch(plan.Output)}
+	for part := range q.touched {
+		q.touched[part] = touches{part: part, round: 1}
+	}
 	q.before = compileConds(plan.Before)
 	q.after = compileConds(plan.After)
 	if plan.Window != nil {

@@ -17,15 +17,6 @@ import (
 // windowSource is the state of a query's windows.
 type windowSource struct{ q *query }
 
-// touch notes that the memory may have changed.
-func (s *memory) touch() {
-	if !s.touched {
-		s.touched = true
-		s.q.touchedWindows = append(s.q.touchedWindows, s)
-		s.q.touchedGroups = append(s.q.touchedGroups, s)
-	}
-}
-
 // prefix appends what the keys of the state begin with.
 func (s *memory) prefix(dst []byte) []byte {
 	if s.home == nil {
@@ -63,18 +54,36 @@ func (q *query) each(visit func(*memory)) {
 	}
 }
 
+// estimate adds up what is told of the query's memories.
+func (q *query) estimate(of func(*memory) int64) int64 {
+	if q.block == nil {
+		return of(q.memories[0])
+	}
+	return estimate(q.block.all, func(home *instance) int64 { return of(home.memories[q.place]) })
+}
+
+// estimate adds up what is told of some of many, and takes the others to be as they
+// are: it is asked for at barriers.
+func estimate(all []*instance, of func(*instance) int64) (n int64) {
+	const some = 256
+	every := len(all)/some + 1
+	asked := int64(0)
+	for i := 0; i < len(all); i += every {
+		n += of(all[i])
+		asked++
+	}
+	return n / max(asked, 1) * int64(len(all))
+}
+
 // Changed implements state.Source.
 func (c windowSource) Changed(visit func(key []byte)) {
 	var scratch []byte
-	for _, s := range c.q.touchedWindows {
-		s.touched = false
+	c.q.touched[windows].drain(func(s *memory) {
 		s.win.Changed(func(key []byte) {
 			scratch = append(s.prefix(scratch[:0]), key...)
 			visit(scratch)
 		})
-	}
-	clear(c.q.touchedWindows)
-	c.q.touchedWindows = c.q.touchedWindows[:0]
+	})
 }
 
 // Keys implements state.Source.
@@ -149,9 +158,8 @@ func (c windowSource) Ready() error {
 }
 
 // Bytes implements state.Source.
-func (c windowSource) Bytes() (n int64) {
-	c.q.each(func(s *memory) { n += s.win.Bytes() })
-	return n
+func (c windowSource) Bytes() int64 {
+	return c.q.estimate(func(s *memory) int64 { return s.win.Bytes() })
 }
 
 // keysSource is the list of a block's partition keys, each with its place in the
@@ -179,7 +187,11 @@ func (c keysSource) Append(dst, key []byte) ([]byte, bool) {
 	if home == nil {
 		return dst, false
 	}
-	return binary.AppendUvarint(dst, uint64(home.place)), true
+	return appendPlace(dst, home), true
+}
+
+func appendPlace(dst []byte, home *instance) []byte {
+	return binary.AppendUvarint(dst, uint64(home.place))
 }
 
 // Reset implements state.Source. What the instances remembered goes with them,
@@ -191,9 +203,9 @@ func (c keysSource) Reset() {
 		}
 	}
 	for _, q := range c.b.queries {
-		clear(q.touchedWindows)
-		clear(q.touchedGroups)
-		q.touchedWindows, q.touchedGroups = q.touchedWindows[:0], q.touchedGroups[:0]
+		for part := range q.touched {
+			q.touched[part].drain(func(*memory) {})
+		}
 	}
 	c.b.byKey, c.b.all, c.b.shown = map[string]*instance{}, nil, 0
 }
@@ -222,11 +234,8 @@ func (c keysSource) Ready() error {
 }
 
 // Bytes implements state.Source.
-func (c keysSource) Bytes() (n int64) {
-	for _, home := range c.b.all {
-		n += int64(len(home.key)) + 8
-	}
-	return n
+func (c keysSource) Bytes() int64 {
+	return estimate(c.b.all, func(home *instance) int64 { return int64(len(home.key)) + 8 })
 }
 
 // fieldsSource is a component of a few numbers, one entry.

@@ -85,6 +85,12 @@ const (
 	LoadDone      Point = "load.done"   // and the log is not open
 )
 
+// The steps of a processor outside of checkpoints.
+const (
+	HeartbeatBefore Point = "heartbeat.before" // it can fail
+	ResultsBefore   Point = "results.before"   // the last of some results are about to be sent
+)
+
 // The steps of the store of files.
 const (
 	FileWritten   Point = "file.written"   // and has not got its name

@@ -1,157 +1,162 @@
 package state
 
 import (
-	"fmt"
+	"runtime"
 	"slices"
+	"sync"
 )
 
-// taking is a cut that is being made.
-type taking struct {
-	cut   *cut
-	bytes arena
-	gone  []int // places in cut.changes of entries that came and went between two cuts
-}
-
-// absorb looks at the entries whose keys were listed and brings index, sum and the
-// list of dirty keys up to date. If the next cut is being made, values are taken at
-// once, so that each is encoded only once.
-func (c *Component) absorb() {
-	for i := range c.keys.len() {
-		c.look(c.keys.at(i), c.settled)
+// absorb brings index, sum and the list of dirty keys up to date with what was taken.
+// If an epoch ends with it, the cut shares its bytes; else they are copied, since most
+// will be taken again.
+func (b *book) absorb(x *batch, last bool) {
+	for i := range x.gone {
+		b.lose(view(x.gone[i].Key))
 	}
-	c.keys.reset()
+	all := b.hash(x)
+	b.reserve(len(all))
+	for i := range x.there {
+		b.putAll(x.there[i], all[i*batchChanges:], last)
+	}
+	b.sum.addMany(b.added)
+	b.sum.removeMany(b.removed)
+	b.added, b.removed = nil, nil
 }
 
-// look compares an entry with what is known of it.
-func (c *Component) look(key []byte, t *taking) {
-	pair := appendPair(c.scratch[:0], key)
-	head := len(pair)
-	pair, present := c.source.Append(pair, key)
-	c.scratch = pair
+// hashes are those of an entry, and of its key for the index.
+type hashes struct {
+	entry entryHash
+	key   uint32
+}
 
-	place, known := c.index[string(key)]
-	if !present {
-		if known && c.known[place].live {
-			r := &c.known[place]
-			c.sum.remove(r.hash)
-			r.live = false
-			c.touch(place)
+// hash returns the hashes of the entries of a batch, whose lists are full but for the last.
+func (b *book) hash(x *batch) []hashes {
+	n := 0
+	for _, list := range x.there {
+		n += len(list)
+	}
+	all := make([]hashes, n)
+	inPieces(len(x.there), func(from, to int) {
+		var pair []byte
+		for i := from; i < to; i++ {
+			for j := range x.there[i] {
+				c := &x.there[i][j]
+				pair = append(appendPair(pair[:0], c.Key), c.Value...)
+				all[i*batchChanges+j] = hashes{hashPair(pair), b.index.hash(view(c.Key))}
+			}
 		}
+	})
+	return all
+}
+
+// reserve makes room for n entries that change, which are all if none is known.
+func (b *book) reserve(n int) {
+	b.taking.cut.changes = slices.Grow(b.taking.cut.changes, n)
+	b.dirty = slices.Grow(b.dirty, n)
+	b.added = make([]entryHash, 0, n)
+	if len(b.known) == 0 && n > cap(b.known) {
+		b.known = make([]record, 0, n)
+		b.index.slots = slotsFor(n)
+	}
+}
+
+// inPieces calls do for pieces of n, on all cores where there are several.
+func inPieces(n int, do func(from, to int)) {
+	pieces := min(n, runtime.GOMAXPROCS(0))
+	if pieces <= 1 {
+		do(0, n)
 		return
 	}
-	hash := hashPair(pair)
-	if !known {
-		place = c.newRecord(key)
+	var group sync.WaitGroup
+	for p := range pieces {
+		group.Go(func() { do(n*p/pieces, n*(p+1)/pieces) })
 	}
-	r := &c.known[place]
+	group.Wait()
+}
+
+// lose takes note that there is no entry of that key.
+func (b *book) lose(key string) {
+	place, known := b.index.find(b.known, key, b.index.hash(key))
+	if known && b.known[place].live {
+		r := &b.known[place]
+		b.removed = append(b.removed, r.hash)
+		r.live = false
+		b.touch(place)
+	}
+}
+
+// putAll compares entries with what is known of them.
+func (b *book) putAll(list []Change, all []hashes, last bool) {
+	const ahead = 32
+	for i := range list {
+		if i%ahead == 0 {
+			b.fetched += b.index.fetch(b.known, all[i:min(i+ahead, len(list))])
+		}
+		b.put(list[i], &all[i], last)
+	}
+}
+
+func (b *book) put(c Change, h *hashes, last bool) {
+	place, known := b.index.find(b.known, view(c.Key), h.key)
+	if !known {
+		place = b.newRecord(c.Key, h.key)
+	}
+	hash := h.entry
+	r := &b.known[place]
 	if r.live && r.hash == hash {
 		return
 	}
 	if r.live {
-		c.sum.remove(r.hash)
+		b.removed = append(b.removed, r.hash)
 	}
-	c.sum.add(hash)
+	b.added = append(b.added, hash)
 	r.hash, r.live = hash, true
-	c.touch(place)
-	if t != nil {
-		c.takeValue(r, pair[head:], t)
+	b.touch(place)
+	t := b.taking
+	if !last {
+		c.Key, c.Value = keep(&t.bytes, c.Key), keep(&t.bytes, c.Value)
 	}
+	if r.taken > 0 {
+		t.cut.changes[r.taken-1].Value = c.Value
+		return
+	}
+	t.cut.changes = append(t.cut.changes, c)
+	r.taken = int32(len(t.cut.changes))
 }
 
-func (c *Component) newRecord(key []byte) int32 {
-	r := record{key: string(key)}
-	c.bytes += int64(len(key))
-	if n := len(c.free); n > 0 {
-		place := c.free[n-1]
-		c.free = c.free[:n-1]
-		c.known[place] = r
-		c.index[r.key] = place
-		return place
+func (b *book) newRecord(key []byte, hash uint32) int32 {
+	r := record{key: view(keep(&b.keys, key))}
+	b.bytes.Add(recordBytes + int64(len(key)))
+	place := int32(len(b.known))
+	if n := len(b.free); n > 0 {
+		place = b.free[n-1]
+		b.free = b.free[:n-1]
+		b.known[place] = r
+	} else {
+		b.known = append(b.known, r)
 	}
-	place := int32(len(c.known))
-	c.known = append(c.known, r)
-	c.index[r.key] = place
+	b.index.insert(hash, place)
 	return place
 }
 
-// know takes over the records of entries that the source loads: they are hashed as they
-// are loaded. To write all again costs more than to load it, and that a source writes
-// what it has loaded is a law that tests hold it to.
-func (c *Component) know(pieces []*Hashed) {
-	for _, h := range pieces {
-		c.sum.addAll(&h.sum)
-		for i := range h.records {
-			key := h.records[i].key
-			c.index[key] = int32(len(c.known) + i)
-			c.bytes += int64(len(key))
-		}
-		c.known = append(c.known, h.records...)
-	}
-}
-
-// compareKeys returns an error unless the source has the keys that are known and no
-// others, which is cheap to find out.
-func (c *Component) compareKeys() error {
-	ours, others := 0, 0
-	c.source.Keys(func(key []byte) {
-		// Sources mostly list keys in the order in which they came.
-		if next := ours; next < len(c.known) && c.known[next].key == string(key) {
-			ours++
-		} else if _, ok := c.index[string(key)]; ok {
-			ours++
-		} else {
-			others++
-		}
-	})
-	if n := len(c.known); len(c.index) != n || ours != n || others > 0 {
-		return &EntryError{c.info.ID, nil, fmt.Errorf("%d entries with %d keys were loaded; behind that there are %d, and %d others", n, len(c.index), ours, others)}
-	}
-	return nil
-}
-
-// knowSource makes records of what the source has, which is that of the last cut.
-func (c *Component) knowSource() {
-	c.source.Keys(c.keys.add)
-	c.absorb()
-	for _, place := range c.dirty {
-		r := &c.known[place]
-		r.dirty, r.old = false, true
-	}
-	c.dirty = c.dirty[:0]
-}
-
-func (c *Component) touch(place int32) {
-	if r := &c.known[place]; !r.dirty {
+func (b *book) touch(place int32) {
+	if r := &b.known[place]; !r.dirty {
 		r.dirty = true
-		c.dirty = append(c.dirty, place)
+		b.dirty = append(b.dirty, place)
 	}
-}
-
-// takeValue puts an entry into the cut, or replaces its value there.
-func (c *Component) takeValue(r *record, value []byte, t *taking) {
-	value = keep(&t.bytes, value)
-	if r.taken > 0 {
-		t.cut.changes[r.taken-1].Value = value
-		return
-	}
-	t.cut.changes = append(t.cut.changes, Change{Key: keep(&t.bytes, r.key), Value: value})
-	r.taken = int32(len(t.cut.changes))
 }
 
 // take puts what has become of a dirty key into the cut, unless it is there, and
 // makes its record that of an entry at a cut.
-func (c *Component) take(place int32, t *taking) {
-	r := &c.known[place]
-	switch {
-	case !r.live:
+func (b *book) take(place int32, t *taking) {
+	r := &b.known[place]
+	if !r.live {
 		t.takeDeletion(r)
-		delete(c.index, r.key)
-		c.bytes -= int64(len(r.key))
+		b.index.remove(b.known, r.key)
+		b.bytes.Add(-recordBytes - int64(len(r.key)))
 		*r = record{}
-		c.free = append(c.free, place)
+		b.free = append(b.free, place)
 		return
-	case r.taken == 0:
-		c.takeValue(r, c.value([]byte(r.key)), t)
 	}
 	r.taken, r.dirty, r.old = 0, false, true
 }
@@ -189,26 +194,3 @@ func (c *cut) measure() {
 }
 
 const changeBytes = 56 // of a Change, beside what it refers to
-
-// keyList copies keys one behind the other.
-type keyList struct {
-	bytes []byte
-	ends  []int
-}
-
-func (l *keyList) add(key []byte) {
-	l.bytes = append(l.bytes, key...)
-	l.ends = append(l.ends, len(l.bytes))
-}
-
-func (l *keyList) len() int { return len(l.ends) }
-
-func (l *keyList) at(i int) []byte {
-	start := 0
-	if i > 0 {
-		start = l.ends[i-1]
-	}
-	return l.bytes[start:l.ends[i]]
-}
-
-func (l *keyList) reset() { l.bytes, l.ends = l.bytes[:0], l.ends[:0] }

@@ -3,43 +3,26 @@ package state
 import (
 	"fmt"
 	"math"
-	"slices"
 	"sync/atomic"
 
 	"github.com/Masterminds/semver/v3"
 	"golang.org/x/sync/errgroup"
 )
 
-// Component makes a Holder of a Source. It keeps the hash of every entry and the
-// keys that changed since the last cut, so that digest and delta cost time for the
-// changes alone.
+// Component makes a Holder of a Source. It takes from the source what changed and
+// tells its book, which knows what that means for digest and delta. The book may be
+// read beside the task: what the task itself does at a barrier is to copy values, and
+// of a Freezer's not even that.
 type Component struct {
 	info   Info
 	source Source
-	sum    Sum
+	book   *book
+	frozen *note // the last cut, of which the source has not told all yet; nil: none
 
-	index map[string]int32 // key to place in known
-	known []record
-	free  []int32 // places in known that are not in use
-	dirty []int32 // places in known, each once
+	oldest, last Epoch // the oldest that a delta can be since, and the last cut or loaded
 
-	oldest, last Epoch   // the oldest that a delta can be since, and the last cut or loaded
-	cuts         []*cut  // after oldest, oldest first
-	settled      *taking // the next cut, as far as Settle has taken it; nil: not at all
-
-	bytes   int64 // of keys in index, and of what cuts keep
 	keys    keyList
 	scratch []byte
-}
-
-// record is what is known of an entry.
-type record struct {
-	key   string
-	hash  entryHash
-	taken int32 // in the cut that is being made: place + 1
-	dirty bool  // changed since the last cut
-	live  bool  // is there now
-	old   bool  // was there at the last cut
 }
 
 var _ Holder = (*Component)(nil)
@@ -48,9 +31,6 @@ var _ Holder = (*Component)(nil)
 // an older schema version, and entries of two versions do not merge.
 const noEpoch = math.MaxUint64
 
-// recordBytes is about what an entry takes here, beside its key.
-const recordBytes = 80
-
 // NewComponent returns a holder of the source's state, as it is now: what is in it
 // counts as changed after epoch 0. An info without id, type or version is a bug of
 // the caller and panics.
@@ -58,10 +38,10 @@ func NewComponent(info Info, source Source) *Component {
 	if err := info.check(); err != nil {
 		panic(err)
 	}
-	c := &Component{info: info, source: source, index: map[string]int32{}}
+	c := &Component{info: info, source: source, book: newBook(0)}
 	source.Changed(func([]byte) {})
 	source.Keys(c.keys.add)
-	c.absorb()
+	c.book.tell(&note{batch: c.takeListed()})
 	return c
 }
 
@@ -75,65 +55,93 @@ func (c *Component) CompatibleWith(stored *semver.Version) error {
 }
 
 // Bytes implements Holder.
-func (c *Component) Bytes() int64 {
-	return c.source.Bytes() + c.bytes + recordBytes*int64(len(c.known))
-}
+func (c *Component) Bytes() int64 { return c.source.Bytes() + c.book.bytes.Load() }
 
 // Digest implements Holder.
 func (c *Component) Digest() Digest {
-	c.source.Changed(c.keys.add)
-	c.absorb()
-	return c.sum.Digest()
+	c.takeChanged()
+	return c.book.digest()
 }
 
-// Settle implements Holder.
+// Settle implements Holder. What a Freezer has is not taken ahead: it would be taken
+// again whenever it changes, and does not keep the task at the barrier.
 func (c *Component) Settle() {
-	if c.settled == nil {
-		c.settled = &taking{cut: &cut{}}
+	if _, ok := c.source.(Freezer); !ok {
+		c.takeChanged()
+		c.book.tidy()
 	}
+}
+
+// takeChanged tells the book of all changes so far.
+func (c *Component) takeChanged() {
+	c.thawAll()
 	c.source.Changed(c.keys.add)
-	c.absorb()
+	if c.keys.len() > 0 {
+		c.book.tell(&note{batch: c.takeListed()})
+	}
+}
+
+// takeListed takes the entries whose keys were listed.
+func (c *Component) takeListed() *batch {
+	b := &batch{}
+	for i := range c.keys.len() {
+		key := c.keys.at(i)
+		value, ok := c.source.Append(c.scratch[:0], key)
+		c.scratch = value
+		b.add(key, value, ok)
+	}
+	c.keys.reset()
+	return b
 }
 
 // Cut implements Holder.
 func (c *Component) Cut(e Epoch) {
+	c.Freeze(e)
+	c.thawAll()
+}
+
+// Freeze implements Holder.
+func (c *Component) Freeze(e Epoch) {
 	if e <= c.last {
 		panic(fmt.Sprintf("cut of component %q at epoch %d after %d", c.info.ID, e, c.last))
 	}
-	c.Settle()
-	taking := c.settled
-	c.settled, taking.cut.epoch = nil, e
-	for _, place := range c.dirty {
-		c.take(place, taking)
-	}
-	c.dirty = c.dirty[:0]
-	taking.finish()
+	c.thawAll()
+	c.book.catchUp()
 	c.last = e
-	c.fold()
 	if c.oldest == noEpoch {
 		c.oldest = e
-	} else if len(taking.cut.changes) > 0 {
-		c.cuts = append(c.cuts, taking.cut)
-		c.bytes += taking.cut.size
 	}
+	cut := &note{cut: e}
+	if f, ok := c.source.(Freezer); ok {
+		cut.batch, cut.open = &batch{}, true
+		c.frozen = cut
+		f.Freeze(cut.batch.add)
+	} else {
+		c.source.Changed(c.keys.add)
+		cut.batch = c.takeListed()
+	}
+	c.book.tell(cut)
 }
 
-// fold makes one of the cuts that are still open when the next is made. They are
-// mostly of aborted epochs, and however many those are, no key is kept twice. If
-// one of them is committed after all, the next delta says more than it has to.
-func (c *Component) fold() {
-	if len(c.cuts) < 2 {
-		return
+// Thaw implements Holder.
+func (c *Component) Thaw() bool {
+	if c.frozen == nil {
+		return false
 	}
-	lists := make([][]Change, len(c.cuts))
-	for i, cut := range c.cuts {
-		c.bytes -= cut.size
-		lists[i] = cut.sorted()
+	if c.source.(Freezer).Thaw(thawEntries) {
+		return true
 	}
-	folded := &cut{epoch: c.cuts[len(c.cuts)-1].epoch, changes: mergeChanges(lists)}
-	folded.measure()
-	c.cuts = append(c.cuts[:0], folded)
-	c.bytes += folded.size
+	c.book.complete(c.frozen)
+	c.frozen = nil
+	return false
+}
+
+// thawEntries is about how many entries are taken at once: some ten microseconds.
+const thawEntries = 128
+
+func (c *Component) thawAll() {
+	for c.Thaw() {
+	}
 }
 
 // Delta implements Holder.
@@ -142,28 +150,22 @@ func (c *Component) Delta(since Epoch) (*Capture, error) {
 		return nil, fmt.Errorf("%w: component %q was asked for those after epoch %d; take a snapshot",
 			ErrPruned, c.info.ID, since)
 	}
-	capture := &Capture{}
-	for _, cut := range c.cuts {
-		if cut.epoch > since {
-			capture.cuts = append(capture.cuts, cut)
-		}
-	}
+	capture := &Capture{book: c.book}
+	c.book.tell(&note{capture: capture, since: since})
 	return capture, nil
 }
 
 // Snapshot implements Holder.
 func (c *Component) Snapshot() *Capture {
-	c.source.Changed(c.keys.add)
-	c.absorb()
-	all := &cut{epoch: c.last, changes: make([]Change, 0, len(c.index))}
+	c.takeChanged()
+	all := &cut{epoch: c.last}
+	digest := c.book.digest()
 	var bytes arena
-	for i := range c.known {
-		if r := &c.known[i]; r.live {
-			key := keep(&bytes, r.key)
-			all.changes = append(all.changes, Change{Key: key, Value: keep(&bytes, c.value(key))})
-		}
-	}
-	return &Capture{cuts: []*cut{all}}
+	c.book.each(func(key string) {
+		kept := keep(&bytes, key)
+		all.changes = append(all.changes, Change{Key: kept, Value: keep(&bytes, c.value(kept))})
+	})
+	return &Capture{cuts: []*cut{all}, digest: digest}
 }
 
 // value returns the value of an entry that is known to be there, for a moment.
@@ -182,12 +184,8 @@ func (c *Component) Committed(e Epoch) {
 		return
 	}
 	c.oldest, c.last = e, max(c.last, e)
-	n := 0
-	for n < len(c.cuts) && c.cuts[n].epoch <= e {
-		c.bytes -= c.cuts[n].size
-		n++
-	}
-	c.cuts = slices.Delete(c.cuts, 0, n)
+	c.book.tell(&note{committed: e})
+	c.book.tidy()
 }
 
 // Load implements Holder.
@@ -210,7 +208,8 @@ func (c *Component) Load(e Epoch, stored *semver.Version, workers int, pieces ..
 		if asStored {
 			err = c.compareKeys()
 		} else {
-			c.knowSource()
+			c.source.Keys(c.keys.add)
+			c.book.know(c.takeListed())
 		}
 	}
 	if err != nil {
@@ -226,15 +225,13 @@ func (c *Component) Load(e Epoch, stored *semver.Version, workers int, pieces ..
 
 // forget drops all entries and all that is known of them, and makes room for others.
 func (c *Component) forget(room int) {
+	c.thawAll() // what was captured stays as it was
 	c.source.Reset()
 	if r, ok := c.source.(Roomy); ok && room > 0 {
 		r.Room(room)
 	}
 	c.source.Changed(func([]byte) {})
-	*c = Component{
-		info: c.info, source: c.source, index: make(map[string]int32, room), known: make([]record, 0, room),
-		keys: c.keys, scratch: c.scratch,
-	}
+	*c = Component{info: c.info, source: c.source, book: newBook(room), keys: c.keys, scratch: c.scratch}
 }
 
 func (c *Component) put(stored *semver.Version, workers int, pieces []*Hashed) error {
@@ -278,3 +275,55 @@ func (c *Component) putPiece(stored *semver.Version, path []Migration, h *Hashed
 	}
 	return nil
 }
+
+// know takes over the records of entries that the source loads: they are hashed as they
+// are loaded. To write all again costs more than to load it, and that a source writes
+// what it has loaded is a law that tests hold it to.
+func (c *Component) know(pieces []*Hashed) {
+	for _, h := range pieces {
+		c.book.adopt(h)
+	}
+}
+
+// compareKeys returns an error unless the source has the keys that are known and no
+// others, which is cheap to find out.
+func (c *Component) compareKeys() error {
+	b, ours, others := c.book, 0, 0
+	c.source.Keys(func(key []byte) {
+		// Sources mostly list keys in the order in which they came.
+		if next := ours; next < len(b.known) && b.known[next].key == string(key) {
+			ours++
+		} else if _, ok := b.index.find(b.known, view(key), b.index.hash(view(key))); ok {
+			ours++
+		} else {
+			others++
+		}
+	})
+	if n := len(b.known); b.index.n != n || ours != n || others > 0 {
+		return &EntryError{c.info.ID, nil, fmt.Errorf("%d entries with %d keys were loaded; behind that there are %d, and %d others", n, b.index.n, ours, others)}
+	}
+	return nil
+}
+
+// keyList copies keys one behind the other.
+type keyList struct {
+	bytes []byte
+	ends  []int
+}
+
+func (l *keyList) add(key []byte) {
+	l.bytes = append(l.bytes, key...)
+	l.ends = append(l.ends, len(l.bytes))
+}
+
+func (l *keyList) len() int { return len(l.ends) }
+
+func (l *keyList) at(i int) []byte {
+	start := 0
+	if i > 0 {
+		start = l.ends[i-1]
+	}
+	return l.bytes[start:l.ends[i]]
+}
+
+func (l *keyList) reset() { l.bytes, l.ends = l.bytes[:0], l.ends[:0] }

@@ -211,15 +211,30 @@ func TestBytesFollowTheState(t *testing.T) {
 	}
 	c.Cut(1)
 	full := c.Bytes()
+	checkBytes(t, c, 0, full)
 	c.Committed(1)
 	committed := c.Bytes()
 	for i := range 1000 {
 		b.drop(fmt.Sprintf("key %4d", i))
 	}
 	c.Cut(2)
+	checkBytes(t, c, 1, c.Bytes())
 	c.Committed(2)
 	if n := c.Bytes(); full < 1000*(8+21) || committed >= full || n >= committed {
 		t.Errorf("%d bytes with the cut, %d committed, %d empty", full, committed, n)
+	}
+}
+
+// checkBytes reads a delta: what the component keeps of it is known then, and was not
+// nothing before.
+func checkBytes(t *testing.T, c *state.Component, since state.Epoch, unread int64) {
+	t.Helper()
+	delta, err := c.Delta(since)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := int64(len(delta.Changes())); n != 1000 || unread < 8*n {
+		t.Errorf("%d changes, which took %d bytes before they were read", n, unread)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"math/rand/v2"
+	"sync"
 )
 
 // Digest tells states apart: equal digests mean the same entries. The digest of a
@@ -77,6 +78,29 @@ func (s *Sum) add(h entryHash) {
 	s.seed(h)
 	for i := range s.total {
 		s.total[i] += s.stretch.Uint64()
+	}
+}
+
+// addMany takes in entries, on all cores where there are many.
+func (s *Sum) addMany(hashes []entryHash) {
+	var mu sync.Mutex
+	inPieces((len(hashes)+batchChanges-1)/batchChanges, func(from, to int) {
+		var some Sum
+		for _, h := range hashes[from*batchChanges : min(to*batchChanges, len(hashes))] {
+			some.add(h)
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		s.addAll(&some)
+	})
+}
+
+// removeMany takes out entries.
+func (s *Sum) removeMany(hashes []entryHash) {
+	var some Sum
+	some.addMany(hashes)
+	for i := range s.total {
+		s.total[i] -= some.total[i]
 	}
 }
 

@@ -34,11 +34,19 @@ type Holder interface {
 	// Digest returns the digest of all entries as they are now.
 	Digest() Digest
 	// Settle takes in what changed so far, so that the next Cut has less to do. It
-	// costs time for the changes, and what changes again is taken in again.
+	// costs time for the changes, and what changes again is taken in again: so it
+	// leaves out what can be frozen.
 	Settle()
 	// Cut ends an epoch: what changes from now on belongs to a later one. Epochs must
 	// grow. It costs time for the changes, not for the state.
 	Cut(e Epoch)
+	// Freeze is a Cut that a task can make while much has changed. What a Freezer has not
+	// shown yet is taken as it is now, by Thaw or just before it changes, or at once if
+	// the holder is asked for anything but Info, Bytes, Settle, Delta and Committed.
+	Freeze(e Epoch)
+	// Thaw takes some of what is frozen, and reports whether more is left. It takes some
+	// ten microseconds. A capture may be read when nothing is left.
+	Thaw() bool
 	// Delta returns what changed after epoch since, which is 0 for a component that
 	// began empty, up to the last Cut. It fails with ErrPruned if since is older than
 	// the last committed or loaded epoch.

@@ -29,6 +29,19 @@ type Source interface {
 	Bytes() int64
 }
 
+// Freezer is a Source of so many entries that to show those that changed takes long.
+type Freezer interface {
+	Source
+	// Freeze has the entries that Changed would list told as they are now: by Thaw, or by
+	// the source itself just before one of them changes. It costs no time for them. An
+	// entry may be told to be gone, and to be there as well: then it is there. What is
+	// told belongs to the callee during the call only. Nothing is frozen before.
+	Freeze(tell func(key, value []byte, there bool))
+	// Thaw tells about n of them, and reports whether some are left. Until none is, nobody
+	// calls Changed, Reset or Put.
+	Thaw(n int) bool
+}
+
 // Parallel is a Source that can take several entries at the same time. It is optional.
 type Parallel interface {
 	// PutsAtOnce says that several goroutines may call Put at the same time.

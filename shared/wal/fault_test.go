@@ -76,7 +76,7 @@ func TestWriterRepeatsWhatHasNoAnswer(t *testing.T) {
 		t.Run(fmt.Sprintf("cut=%v", cut), func(t *testing.T) {
 			n := startNode(t, bus.Fast)
 			ensureWAL(t, n.connect(), bus.StreamLimits{})
-			p := startProxy(t, n.srv.URL(), cut)
+			p := startProxy(t, n.srv.URL(), acknowledgement, cut)
 			nc := connectTo(t, bus.ConnectConfig{URL: p.url()})
 			w := runWriter(t, WriterConfig{Conn: nc, AttemptTimeout: 100 * time.Millisecond})
 			told := newOutcomes(1000)
@@ -186,7 +186,7 @@ func TestWriterStopsAtForeignStream(t *testing.T) {
 func TestWriterTellsUnknownFromUnwritten(t *testing.T) {
 	n := startNode(t, bus.Fast)
 	ensureWAL(t, n.connect(), bus.StreamLimits{})
-	p := startProxy(t, n.srv.URL(), false)
+	p := startProxy(t, n.srv.URL(), acknowledgement, false)
 	p.lose.Store(1 << 20)
 	w := newWriter(t, WriterConfig{Conn: connectTo(t, bus.ConnectConfig{URL: p.url()})})
 	var told []Future

@@ -13,7 +13,7 @@ import (
 
 const (
 	backOffMin      = 10 * time.Millisecond
-	backOffMax      = time.Second
+	backOffMax      = 250 * time.Millisecond // so much longer an election is for publishers
 	attemptGrowsMax = 4
 	answersMax      = 256 // late answers to repeated attempts; more are not worth keeping
 )

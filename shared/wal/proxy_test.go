@@ -10,11 +10,18 @@ import (
 	"testing"
 )
 
-// proxy stands between a client and a server, and loses acknowledgements.
+// What a proxy can lose, by what is in it.
+const (
+	acknowledgement = `"seq":`
+	newConsumer     = "consumer_create_response"
+)
+
+// proxy stands between a client and a server, and loses some answers.
 type proxy struct {
 	listener net.Listener
 	server   string
-	lose     atomic.Int32 // that many acknowledgements are not passed on
+	what     []byte
+	lose     atomic.Int32 // that many of them are not passed on
 	cut      bool         // and the connection is cut instead
 
 	mu    sync.Mutex
@@ -22,13 +29,13 @@ type proxy struct {
 	group sync.WaitGroup
 }
 
-func startProxy(t testing.TB, serverURL string, cut bool) *proxy {
+func startProxy(t testing.TB, serverURL, what string, cut bool) *proxy {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &proxy{listener: l, server: strings.TrimPrefix(serverURL, "nats://"), cut: cut}
+	p := &proxy{listener: l, server: strings.TrimPrefix(serverURL, "nats://"), what: []byte(what), cut: cut}
 	p.group.Go(p.accept)
 	t.Cleanup(func() {
 		_ = l.Close()
@@ -77,7 +84,7 @@ func (p *proxy) passAnswers(client, server net.Conn) {
 		if err != nil {
 			return
 		}
-		if bytes.Contains(buf[:n], []byte(`"seq":`)) && p.lose.Load() > 0 {
+		if bytes.Contains(buf[:n], p.what) && p.lose.Load() > 0 {
 			p.lose.Add(-1)
 			if p.cut {
 				return

@@ -9,6 +9,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nuid"
 )
 
 const (
@@ -16,13 +17,16 @@ const (
 	pullMessages    = 4096
 	pullBytes       = 16 << 20 // smaller pulls halve the rate of replay
 	pullExpiry      = 10 * time.Second
-	pullHeartbeat   = 2 * time.Second // a consumer that is gone is noticed after twice that
-	consumerIdleMax = time.Minute     // then the server forgets it, if we are gone
+	pullHeartbeat   = time.Second // a consumer that is gone is noticed after twice that
+	consumerIdleMax = time.Minute // then the server forgets it, if we are gone
 	requestTimeout  = 5 * time.Second
-	reopenWaitMin   = 20 * time.Millisecond
-	reopenWaitMax   = 250 * time.Millisecond
-	hollowMax       = 12 // openings without anything to read, about 3 s
-	closeTimeout    = 500 * time.Millisecond
+	// askAgain is how long an answer is waited for when reading starts over: while JetStream
+	// elects nobody answers, however long one waits.
+	askAgain      = time.Second
+	reopenWaitMin = 20 * time.Millisecond
+	reopenWaitMax = 250 * time.Millisecond
+	hollowMax     = 12 // openings without anything to read, about 3 s
+	closeTimeout  = 500 * time.Millisecond
 )
 
 // pump moves records from the server to a Reader. It uses a consumer that the
@@ -35,6 +39,7 @@ type pump struct {
 	next   uint64 // the sequence that comes next
 
 	consumer string
+	patience time.Duration // with the server that is to make a consumer
 	messages jetstream.MessagesContext
 	fresh    bool   // nothing was read from this consumer yet
 	last     uint64 // the log's last sequence at the last check
@@ -105,7 +110,7 @@ func (p *pump) receive(ctx context.Context) (Record, error) {
 		if !fresh {
 			continue
 		}
-		if err := p.check(ctx); err != nil {
+		if err := p.check(ctx, requestTimeout); err != nil {
 			return Record{}, err
 		}
 		return Record{}, &GapError{Stream: p.cfg.Stream, Expected: p.next, Got: got}
@@ -115,6 +120,7 @@ func (p *pump) receive(ctx context.Context) (Record, error) {
 // reopen is open, again and again until it works or the log turns out to be
 // damaged or gone.
 func (p *pump) reopen(ctx context.Context) error {
+	p.patience = askAgain
 	for wait := reopenWaitMin; ; wait = min(2*wait, reopenWaitMax) {
 		err := p.open(ctx)
 		var trimmed *TrimmedError
@@ -165,12 +171,15 @@ func (p *pump) openOnce(ctx context.Context) (err error) {
 			p.close()
 		}
 	}()
-	if err := p.check(ctx); err != nil {
+	if err := p.check(ctx, p.patience); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	ctx, cancel := context.WithTimeout(ctx, p.patience)
 	defer cancel()
+	// Its name is ours, so that it can be deleted if there is no answer.
+	p.consumer, p.fresh = nuid.Next(), true
 	c, err := p.cfg.JS.CreateConsumer(ctx, p.cfg.Stream, jetstream.ConsumerConfig{
+		Name:              p.consumer,
 		DeliverPolicy:     jetstream.DeliverByStartSequencePolicy,
 		OptStartSeq:       p.next,
 		AckPolicy:         jetstream.AckNonePolicy,
@@ -179,9 +188,11 @@ func (p *pump) openOnce(ctx context.Context) (err error) {
 		InactiveThreshold: consumerIdleMax,
 	})
 	if err != nil {
+		if ctx.Err() != nil { // it may only be slow
+			p.patience = min(p.patience+askAgain/2, requestTimeout)
+		}
 		return fmt.Errorf("create consumer: %w", err)
 	}
-	p.consumer, p.fresh = c.CachedInfo().Name, true
 	if c.CachedInfo().NumPending == 0 && p.next <= p.last {
 		return errHollow
 	}
@@ -213,8 +224,8 @@ func (p *pump) watch() {
 }
 
 // check compares what the log holds with what comes next.
-func (p *pump) check(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+func (p *pump) check(ctx context.Context, within time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
 	s, err := p.cfg.JS.Stream(ctx, p.cfg.Stream)
 	if err != nil {

@@ -55,7 +55,7 @@ func OpenReader(ctx context.Context, cfg ReaderConfig) (*Reader, error) {
 	// The reader lives on after ctx, which is only for the opening.
 	var life context.Context
 	life, r.cancel = context.WithCancel(context.WithoutCancel(ctx))
-	p := &pump{cfg: cfg, next: cfg.From, reader: r, life: life}
+	p := &pump{cfg: cfg, next: cfg.From, reader: r, life: life, patience: requestTimeout}
 	if err := p.open(ctx); err != nil {
 		r.cancel()
 		return nil, fmt.Errorf("read log %s from sequence %d: %w", cfg.Stream, cfg.From, err)

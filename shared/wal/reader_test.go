@@ -192,6 +192,43 @@ func TestReaderFindsHoleAtTheEnd(t *testing.T) {
 	}
 }
 
+// A consumer is gone, and nobody says whether the next one is there. The reader makes
+// another, and leaves none behind.
+func TestReaderMakesAnotherConsumer(t *testing.T) {
+	n := startNode(t, bus.Fast)
+	nc := n.connect()
+	stream := ensureWAL(t, nc, bus.StreamLimits{})
+	p := startProxy(t, n.srv.URL(), newConsumer, false)
+	r := openReader(t, connectTo(t, bus.ConnectConfig{URL: p.url()}), 1)
+	publish(t, nc, 1, 5)
+	expect(t, r, 1, 5)
+	before := consumers(t, stream)
+	p.lose.Store(1)
+	if len(before) != 1 {
+		t.Fatalf("consumers %v, want one", before)
+	}
+	if err := stream.DeleteConsumer(within(t), before[0]); err != nil {
+		t.Fatal(err)
+	}
+	publish(t, nc, 6, 9)
+	expect(t, r, 6, 9)
+	if after := consumers(t, stream); p.lose.Load() != 0 || len(after) != 1 || after[0] == before[0] {
+		t.Errorf("consumers %v, and then %v; want one, and another one", before, after)
+	}
+}
+
+func consumers(t testing.TB, stream jetstream.Stream) (names []string) {
+	t.Helper()
+	list := stream.ConsumerNames(within(t))
+	for name := range list.Name() {
+		names = append(names, name)
+	}
+	if err := list.Err(); err != nil {
+		t.Fatal(err)
+	}
+	return names
+}
+
 func TestReaderEnds(t *testing.T) {
 	nc := startNode(t, bus.Fast).connect()
 	ensureWAL(t, nc, bus.StreamLimits{})

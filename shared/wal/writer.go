@@ -24,7 +24,7 @@ const (
 	payloadBytesMin = 1 << 20  // a server's default
 	frameSlackBytes = 64 << 10 // header, schemas and null bitmaps of a frame
 	pendingDefault  = 16 << 20
-	attemptDefault  = 2 * time.Second
+	attemptDefault  = time.Second
 )
 
 // WriterConfig says whose log is written, and over which connection.
@@ -41,7 +41,7 @@ type WriterConfig struct {
 	// writer takes any message that fits into a frame.
 	PendingBytesMax int
 	// AttemptTimeout is how long an answer is waited for before the frame is sent
-	// again; zero is 2 s. It doubles with each attempt, up to four times.
+	// again; zero is 1 s. It doubles with each attempt, up to four times.
 	AttemptTimeout time.Duration
 	// Acknowledged is told, once for each frame, how long it took from its sending to
 	// its being durable; nil for nobody. It must be quick.

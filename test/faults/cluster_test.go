@@ -9,6 +9,7 @@ import (
 	"maps"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -28,6 +29,7 @@ import (
 // cluster is a NATS server in the test's own process, with a process for each service.
 type cluster struct {
 	t        *testing.T
+	binary   string // of all that is started from now on; "" is the one that other tests have
 	url      string
 	store    string // folder
 	peers    string
@@ -53,11 +55,22 @@ func newCluster(t *testing.T, members int, settings ...string) *cluster {
 // newClusterArmed makes a cluster of processes to which the rules apply from their start on.
 func newClusterArmed(t *testing.T, members int, rules []string, settings ...string) *cluster {
 	t.Helper()
+	return newClusterAs(t, binary, members, rules, settings...)
+}
+
+// newClusterOf makes a cluster with some build of the program.
+func newClusterOf(t *testing.T, program string, members int, settings ...string) *cluster {
+	t.Helper()
+	return newClusterAs(t, program, members, nil, settings...)
+}
+
+func newClusterAs(t *testing.T, program string, members int, rules []string, settings ...string) *cluster {
+	t.Helper()
 	srv, err := bus.OpenEmbedded(bus.EmbeddedConfig{Dir: t.TempDir(), Listen: "127.0.0.1:0", Durability: bus.Fast, Log: slog.New(slog.DiscardHandler)})
 	must(t, err)
 	t.Cleanup(func() { must(t, srv.Close()) })
 	c := &cluster{
-		t: t, url: srv.URL(), store: t.TempDir(), settings: settings, rules: rules,
+		t: t, binary: program, url: srv.URL(), store: t.TempDir(), settings: settings, rules: rules,
 		address: map[string]string{}, members: map[string]*process{},
 	}
 	c.nc, err = nats.Connect(c.url)
@@ -82,13 +95,21 @@ func newClusterArmed(t *testing.T, members int, rules []string, settings ...stri
 func (c *cluster) addressOf(id string) string {
 	c.t.Helper()
 	if c.address[id] == "" {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		must(c.t, err)
-		c.address[id] = l.Addr().String()
-		must(c.t, l.Close())
+		c.address[id] = free(c.t)
 	}
 	return c.address[id]
 }
+
+// free returns an address that nobody has.
+func free(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	defer l.Close()
+	return l.Addr().String()
+}
+
+func (c *cluster) program() string { return cmp.Or(c.binary, binary) }
 
 // serve starts some services as a process.
 func (c *cluster) serve(services, data string, args ...string) *process {
@@ -97,23 +118,27 @@ func (c *cluster) serve(services, data string, args ...string) *process {
 		"serve", "--services", services, "--nats.url", c.url, "--store.url", "file:" + c.store, "--data", data,
 		"--wal.durability", "fast", "--log.level", "debug",
 	}
-	return startArmed(c.t, c.rules, append(append(all, c.settings...), args...)...)
+	return launch(c.t, exec.Command(c.program(), append(append(all, c.settings...), args...)...), c.rules...)
 }
 
 // startMember starts a checkpointer, or starts it again.
 func (c *cluster) startMember(id string, args ...string) *process {
 	c.t.Helper()
-	data := filepath.Join(c.store, "..", filepath.Base(c.store)+"-"+id)
 	own := []string{"--raft.id", id, "--raft.listen", c.addressOf(id), "--raft.peers", c.peers}
-	p := c.serve("checkpointer", data, append(own, args...)...)
+	p := c.serve("checkpointer", c.dataOf(id), append(own, args...)...)
 	c.members[id] = p
 	return p
 }
 
+// dataOf returns the folder of a member, which it keeps.
+func (c *cluster) dataOf(id string) string {
+	return filepath.Join(c.store, "..", filepath.Base(c.store)+"-"+id)
+}
+
 // startProcessor starts a processor.
-func (c *cluster) startProcessor(id string) *process {
+func (c *cluster) startProcessor(id string, args ...string) *process {
 	c.t.Helper()
-	p := c.serve("processor", c.t.TempDir(), "--processor.id", id)
+	p := c.serve("processor", c.t.TempDir(), append(args, "--processor.id", id)...)
 	c.begun = append(c.begun, p)
 	return p
 }

@@ -14,7 +14,8 @@
 //
 //	soak_linux_test.go ──▶ troubles, feed ──▶ fleet ──▶ links, helpers
 //
-// Its long form is `make fault-test`.
+// Its long form is `make fault-test`. TestRollingUpgrade has such a cluster go from one version
+// to the next, and back.
 //
 // The long form of the others, which `make faults` runs, has more kills, steps and events
 // and a binary with the race detector. It also says how long others take to take over.

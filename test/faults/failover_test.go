@@ -1,6 +1,9 @@
 package faults
 
 import (
+	"encoding/json"
+	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -10,18 +13,32 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"eventflux/shared/bus"
 	"eventflux/shared/control"
+	"eventflux/shared/faultpoint"
 )
 
 // TestProcessorDies kills one of two processors, again and again, while events are
 // published. The other one goes on with its partitions, and the results are those of a
 // run without any of it.
-func TestProcessorDies(t *testing.T) {
+func TestProcessorDies(t *testing.T) { processorsDie(t, "off") }
+
+// TestStandbyTakesOver is the same where the other one stands by.
+func TestStandbyTakesOver(t *testing.T) {
+	promoted := processorsDie(t, "on")
+	if promoted == 0 {
+		t.Error("no standby was promoted")
+	}
+	t.Logf("%d standbys were promoted", promoted)
+}
+
+// processorsDie returns how many standbys were promoted.
+func processorsDie(t *testing.T, standby string) (promoted int) {
 	rnd := random(t)
 	messages := trades(rnd, *events)
 	want := offline(t, messages)
 	pub := newPublisher(t, rnd, messages)
-	c := newCluster(t, 1, often...)
+	c := newCluster(t, 1, append(slices.Clone(often), "--processor.standby="+standby)...)
 	processors := map[string]*process{"p1": c.deploy("Spread")}
 	processors["p2"] = c.startProcessor("p2")
 	seen := c.seeResults("Spread")
@@ -33,6 +50,9 @@ func TestProcessorDies(t *testing.T) {
 			owned = c.owners("Spread")
 			return len(owned["p1"]) > 0 && len(owned["p2"]) > 0
 		})
+		if standby == "on" {
+			eventually(t, "each partition has a standby", func() bool { return c.count("standby") == c.apps["Spread"] })
+		}
 		c.commitsGoOn()
 		victim := []string{"p1", "p2"}[rnd.IntN(2)]
 		published := make(chan error, 1)
@@ -53,6 +73,59 @@ func TestProcessorDies(t *testing.T) {
 	must(t, pub.run(c.url, len(messages), 16))
 	c.awaitResults(want)
 	t.Logf("from the death of a processor to the next result of each of its partitions: %s", took)
+	for _, p := range c.begun {
+		promoted += strings.Count(p.log.String(), "task is promoted")
+	}
+	return promoted
+}
+
+// TestStandbyIsOvertaken stops a standby with a checkpoint in its memory until that one is
+// retired and the log trimmed behind it. It begins at a newer one.
+func TestStandbyIsOvertaken(t *testing.T) {
+	c := newCluster(t, 1, append(slices.Clone(often), "--processor.standby=on")...)
+	c.deploy("Shapes")
+	c.rules = []string{fmt.Sprintf("stop %s 1", faultpoint.LoadDone)}
+	second := c.startProcessor("p2")
+	second.awaitLog(fmt.Sprintf("faultpoint %s: stop", faultpoint.LoadDone))
+	_, end := c.logOf("Shapes")
+	eventually(t, "what it has loaded is trimmed", func() bool {
+		first, _ := c.logOf("Shapes")
+		return first > end
+	})
+	second.arm()
+	second.signal(syscall.SIGCONT)
+	eventually(t, "it stands by", func() bool { return c.count("standby") == 1 })
+	c.stop()
+}
+
+// logOf returns the first and the last sequence of an app's first log.
+func (c *cluster) logOf(app string) (first, last uint64) {
+	c.t.Helper()
+	s, err := c.js.Stream(c.within(patience), bus.WALStream(app, 0))
+	must(c.t, err)
+	return s.CachedInfo().State.FirstSeq, s.CachedInfo().State.LastSeq
+}
+
+// count returns how many tasks of all processors are in a state.
+func (c *cluster) count(state string) (n int) {
+	c.t.Helper()
+	sub, err := c.nc.SubscribeSync(nats.NewInbox())
+	must(c.t, err)
+	defer func() { must(c.t, sub.Unsubscribe()) }()
+	must(c.t, c.nc.PublishRequest("ef.processor.tasks", sub.Subject, nil))
+	for {
+		m, err := sub.NextMsg(100 * time.Millisecond)
+		if err != nil { // all have answered, or nobody is there yet
+			return n
+		}
+		var list struct{ Tasks []task }
+		must(c.t, json.Unmarshal(m.Data, &list))
+		for _, one := range list.Tasks {
+			if one.State == state {
+				n++
+			}
+		}
+	}
 }
 
 // owners returns the partitions of an app by the processor that runs them.

@@ -2,7 +2,6 @@ package faults
 
 import (
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -33,19 +32,27 @@ type fleet struct {
 
 // part is a process that is started again when it ends, as a supervisor would.
 type part struct {
-	name  string
-	kind  string // the service, nats or redis
-	start func() *process
-	now   *process
-	last  time.Time // it was started
-	down  bool      // it is to stay so
+	name    string
+	kind    string // the service, nats or redis
+	start   func() *process
+	binary  string // of a service
+	metrics string // of a service: where it tells them, and its health
+	now     *process
+	last    time.Time // it was started
+	down    bool      // it is to stay so
 }
 
 // newFleet starts all processes.
 func newFleet(t *testing.T, settings ...string) *fleet {
 	t.Helper()
+	return newFleetOf(t, binary, settings...)
+}
+
+// newFleetOf starts all processes, with some build of the program.
+func newFleetOf(t *testing.T, program string, settings ...string) *fleet {
+	t.Helper()
 	f := &fleet{
-		cluster: &cluster{t: t, address: map[string]string{}, members: map[string]*process{}, apps: map[string]int{}},
+		cluster: &cluster{t: t, binary: program, address: map[string]string{}, members: map[string]*process{}, apps: map[string]int{}},
 		links:   newLinks(t), disks: map[string]*disk{}, began: time.Now(),
 	}
 	f.addRedis()
@@ -77,17 +84,10 @@ func newFleet(t *testing.T, settings ...string) *fleet {
 	return f
 }
 
-// free returns an address that nobody has.
-func free(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	must(t, err)
-	defer l.Close()
-	return l.Addr().String()
-}
-
-func (f *fleet) add(name, kind string, start func() *process) {
-	f.parts = append(f.parts, &part{name: name, kind: kind, start: start})
+func (f *fleet) add(name, kind string, start func() *process) *part {
+	p := &part{name: name, kind: kind, start: start}
+	f.parts = append(f.parts, p)
+	return p
 }
 
 func (f *fleet) addRedis() {
@@ -160,14 +160,17 @@ func (f *fleet) addService(name, service string, args ...string) {
 }
 
 func (f *fleet) addServiceIn(dir, name, service string, args ...string) {
-	all := append([]string{"serve", "--services", service, "--data", filepath.Join(dir, "data")}, args...)
-	f.add(name, service, func() *process {
-		p := start(f.t, all...)
+	metrics := free(f.t)
+	all := append([]string{"serve", "--services", service, "--data", filepath.Join(dir, "data"), "--metrics.listen", metrics}, args...)
+	one := f.add(name, service, nil)
+	one.binary, one.metrics = f.program(), metrics
+	one.start = func() *process {
+		p := launch(f.t, exec.Command(one.binary, all...))
 		if service == "checkpointer" {
 			f.members[name] = p
 		}
 		return p
-	})
+	}
 }
 
 // part returns the one with a name.
@@ -255,12 +258,24 @@ func (f *fleet) deployAll(partitions map[string]int) {
 	f.say("deployed")
 }
 
-// refused returns how often a task was, because another one had taken its partition over.
-func (f *fleet) refused() (n int) {
+// refused returns how many tasks ended because another one had taken their partition over,
+// and how many of them since a write of theirs was refused: results, or their part of a
+// checkpoint.
+func (f *fleet) refused() (tasks, results, prepared int) {
 	for _, p := range f.ran {
-		n += strings.Count(p.log.String(), "its partition was taken over")
+		for line := range strings.Lines(p.log.String()) {
+			switch {
+			case !strings.Contains(line, "its partition was taken over"):
+				continue
+			case strings.Contains(line, "results refused"):
+				results++
+			case strings.Contains(line, "prepare checkpoint"):
+				prepared++
+			}
+			tasks++
+		}
 	}
-	return n
+	return tasks, results, prepared
 }
 
 // leads returns which server leads a JetStream stream, or "".

@@ -30,11 +30,15 @@ func TestMain(m *testing.M) {
 		os.Exit(code)
 	}
 	flag.Parse()
+	os.Exit(program.Main(m, &binary, buildFlags()...))
+}
+
+func buildFlags() []string {
 	flags := []string{"-tags", "faultpoints"}
 	if *race {
 		flags = append(flags, "-race")
 	}
-	os.Exit(program.Main(m, &binary, flags...))
+	return flags
 }
 
 // random returns a source whose seed is in the test's log.

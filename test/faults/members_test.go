@@ -13,7 +13,7 @@ import (
 // eventflux runs a command at the cluster's server, and returns what it prints.
 func (c *cluster) eventflux(args ...string) string {
 	c.t.Helper()
-	out, err := exec.Command(binary, append(args, "--server", c.url)...).CombinedOutput()
+	out, err := exec.Command(c.program(), append(args, "--server", c.url)...).CombinedOutput()
 	if err != nil {
 		c.t.Fatalf("eventflux %s: %v\n%s", strings.Join(args, " "), err, out)
 	}

@@ -23,8 +23,20 @@ func TestCluster(t *testing.T) {
 	rnd := random(t)
 	f := newFleet(t, "--checkpoint.interval=1s", "--checkpoint.timeout=10s", "--checkpoint.full_every=5",
 		"--retention.span=100h", "--merger.chain_max=3")
-	f.deployAll(map[string]int{"Shapes": 1, "Clock": 1, "Spread": 3, "Loads": loadPartitions})
+	var elections spread
+	want := f.load(rnd, func(trade *feed) { elections = f.suffer(rnd, trade) })
+	f.awaitAll(want)
+	f.say("all %d results are there, once and in order; %d checkpoints are sound", want.count(), f.verifyAll())
+	stopped, results, prepared := f.refused()
+	t.Logf("%d tasks ended because another one had taken their partition over: %d were refused results, %d their part of a checkpoint", stopped, results, prepared)
+	t.Logf("longest wait for an acknowledgement when the server that leads the log is killed: %s", elections)
+}
 
+// load deploys apps and publishes to them for as long as a function runs. It returns what
+// the output streams are to hold then.
+func (f *fleet) load(rnd *rand.Rand, while func(trade *feed)) results {
+	f.t.Helper()
+	f.deployAll(map[string]int{"Shapes": 1, "Clock": 1, "Spread": 3, "Loads": loadPartitions})
 	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
 	const every = 10 * time.Millisecond
@@ -40,15 +52,15 @@ func TestCluster(t *testing.T) {
 	}
 	f.await("events are accepted", func() bool { n, _ := trade.count(); return n > 0 })
 	f.say("events are accepted")
-	elections := f.suffer(rnd, trade)
+	while(trade)
 	stop()
 	for range all {
-		must(t, <-ended)
+		must(f.t, <-ended)
 	}
 	n, again := trade.count()
 	f.say("all is published: %d messages in order, %d times again: %s", n, again, trade.reasons())
 
-	want := offline(t, messages[:n])
+	want := offline(f.t, messages[:n])
 	var lines strings.Builder
 	for i, one := range all[1:] {
 		count, _ := one.count()
@@ -56,12 +68,8 @@ func TestCluster(t *testing.T) {
 			lines.WriteString(loadLines(i, m))
 		}
 	}
-	replaySpread(t, "Loads", loadPartitions, lines.String(), want)
-	want = byKey(want)
-	f.awaitAll(want)
-	f.say("all %d results are there, once and in order; %d checkpoints are sound", want.count(), f.verifyAll())
-	t.Logf("%d times a task was refused, because another one had taken its partition over", f.refused())
-	t.Logf("longest wait for an acknowledgement when the server that leads the log is killed: %s", elections)
+	replaySpread(f.t, "Loads", loadPartitions, lines.String(), want)
+	return byKey(want)
 }
 
 // suffer has the fleet go through one trouble after the other, in all kinds before one

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"eventflux/shared/faultpoint"
 )
 
 // trouble is something that goes wrong for a while.
@@ -76,9 +78,23 @@ func paused(p *part) *trouble {
 
 func pauseService(f *fleet, rnd *rand.Rand) *trouble { return paused(one(rnd, f.of(services...))) }
 
-// pauseProcessor makes a zombie: others take its partitions over, and it goes on with what
-// it was about to write.
-func pauseProcessor(f *fleet, rnd *rand.Rand) *trouble { return paused(one(rnd, f.of("processor"))) }
+// pauseProcessor makes a zombie: it is stopped when it is about to put out results, others
+// take its partitions over, and it goes on with that before it asks what it is to run.
+func pauseProcessor(f *fleet, rnd *rand.Rand) *trouble {
+	p := one(rnd, f.of("processor"))
+	return &trouble{
+		what: "pause " + p.name + " in the middle of results", longer: true,
+		begin: func() { p.now.arm(fmt.Sprintf("stop %s 1", faultpoint.ResultsBefore)) },
+		end: func() {
+			const moment = 200 * time.Millisecond
+			p.now.arm(fmt.Sprintf("fail %s 0", faultpoint.HeartbeatBefore))
+			p.now.signal(syscall.SIGCONT)
+			f.pass(moment)
+			p.now.arm()
+			p.now.signal(syscall.SIGCONT) // it may have been about to stop
+		},
+	}
+}
 
 func pauseServer(f *fleet, rnd *rand.Rand) *trouble { return paused(one(rnd, f.of("nats"))) }
 

@@ -83,7 +83,9 @@ func newRig(t testing.TB, o options) *rig {
 	r.nc, err = bus.Connect(r.within(), bus.ConnectConfig{Embedded: srv, Log: quiet})
 	must(t, err)
 	t.Cleanup(r.nc.Close)
-	fsm := checkpointer.NewFSM()
+	self := &control.Self{Version: "0.0.1"}
+	fsm, err := checkpointer.NewFSM(self.Version)
+	must(t, err)
 	raft, err := consensus.Open(consensus.Config{ID: "single", Dir: t.TempDir(), FSM: fsm, NoSync: true, Log: quiet})
 	must(t, err)
 	t.Cleanup(func() { must(t, raft.Close(r.within())) })
@@ -92,8 +94,8 @@ func newRig(t testing.TB, o options) *rig {
 		leader = o.store
 	}
 	service, err := checkpointer.New(checkpointer.Config{
-		Conn: r.nc, Store: leader, Raft: raft, FSM: fsm, Interval: time.Hour, Timeout: time.Minute,
-		RetentionCheckpoints: o.retain, RetentionSpan: time.Microsecond, Grace: o.grace, Version: "0.0.1", Log: quiet, Now: o.now,
+		Conn: r.nc, Store: leader, Raft: raft, FSM: fsm, Interval: time.Hour, Timeout: time.Minute, DedupWindow: time.Minute,
+		RetentionCheckpoints: o.retain, RetentionSpan: time.Microsecond, Grace: o.grace, Self: self, Log: quiet, Now: o.now,
 	})
 	must(t, err)
 	r.run(service.Run)

@@ -2,6 +2,8 @@ package merging
 
 import (
 	"encoding/json"
+	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -11,6 +13,7 @@ import (
 	"eventflux/shared/bus"
 	"eventflux/shared/checkpoint"
 	"eventflux/shared/control"
+	"eventflux/shared/store"
 	"eventflux/shared/store/memory"
 )
 
@@ -148,4 +151,35 @@ func TestSwapsThatAreRefused(t *testing.T) {
 		t.Errorf("after a swap: %+v", got)
 	}
 	r.verify()
+}
+
+// What a checkpoint of a later version refers to is not known. So nothing is deleted while
+// it is there, and no app is deployed over it as if it were gone.
+func TestCheckpointOfALaterVersion(t *testing.T) {
+	s := memory.New()
+	r := newRig(t, options{store: s, grace: time.Microsecond, retain: 1})
+	const says = "format 2, known is 1; read it with the version that wrote it or a newer one"
+	manifest, run := checkpoint.ManifestName("Later", 1), "runs/"+strings.Repeat("0f", 32)
+	must(t, s.Put(r.within(), run, []byte("a run")))
+	must(t, s.Commit(r.within(), store.Commit{App: "Later", Term: 1, Epoch: 1, Name: manifest, Manifest: []byte(`{"format":2,"zones":["a"]}`)}))
+	r.checkpoint(heard, nil)
+	m := r.merger(s)
+	for range 3 {
+		if err := m.Work(r.within()); err == nil || !strings.Contains(err.Error(), says) || !strings.Contains(err.Error(), manifest) {
+			t.Errorf("a sweep beside it: %v", err)
+		}
+		if _, err := s.Get(r.within(), run); err != nil {
+			t.Fatalf("the run that it may refer to: %v", err)
+		}
+	}
+	_, err := r.client.Deploy(r.within(), control.DeployRequest{Text: strings.Replace(appText, "Soak", "Later", 1)})
+	if control.Code(err) != control.CodeInvalid || !strings.Contains(err.Error(), says) {
+		t.Errorf("its app was deployed: %v", err)
+	}
+	must(t, s.Delete(r.within(), manifest, time.Time{}))
+	r.eventually("the run is swept, now that nothing may refer to it", func() bool {
+		must(t, m.Work(r.within()))
+		_, err := s.Get(r.within(), run)
+		return errors.Is(err, store.ErrNotFound)
+	})
 }

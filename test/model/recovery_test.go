@@ -52,7 +52,13 @@ func drawHistory(t *rapid.T, o Options) *history {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.registry = engine.Registry(w.live.Components())
+	components := w.live.Components()
+	w.registry = engine.Registry(components)
+	for _, c := range components {
+		if source, ok := c.Source.(state.Freezer); ok {
+			w.freezers = append(w.freezers, source)
+		}
+	}
 	for _, s := range GenInput(t, h.plan) {
 		switch {
 		case s.Stream == "" && h.plan.Playback:
@@ -74,6 +80,7 @@ func drawHistory(t *rapid.T, o Options) *history {
 		}
 	}
 	w.flush()
+	w.take()
 	return h
 }
 
@@ -91,6 +98,9 @@ type logWriter struct {
 	crc      uint32
 	epoch    state.Epoch
 	chains   map[string][]checkpoint.Run
+	freezers []state.Freezer
+	captured []*state.Capture     // at the last barrier, of the registry's holders; nil: they were stored
+	part     checkpoint.Partition // that they are for
 }
 
 func (w *logWriter) add(s Step) {
@@ -147,28 +157,49 @@ func (w *logWriter) put(f *frame.Frame) {
 		w.t.Fatal(err)
 	}
 	w.live.ResetOutputs()
+	if w.captured != nil {
+		for _, f := range w.freezers {
+			for range rapid.IntRange(0, 2).Draw(w.t, "thaw") {
+				f.Thaw(1) // few of the entries: most thaw as they change
+			}
+		}
+	}
 }
 
-// barrier makes a checkpoint as a task's saver does: a base first, deltas behind it.
+// barrier begins a checkpoint as a task does: what there is stays as it is now, and is
+// stored while the log goes on.
 func (w *logWriter) barrier() {
+	w.take()
 	w.epoch++
 	f := &frame.Frame{Header: frame.Header{Kind: frame.Barrier, Stamp: w.stamp}, Cut: frame.Cut{Epoch: uint64(w.epoch), Term: 1, ID: [16]byte{byte(w.epoch)}}}
 	w.put(f)
-	part := checkpoint.Partition{
+	w.part = checkpoint.Partition{
 		Log:   checkpoint.Lineage{Stream: "EFW_m_0", Sequence: uint64(len(w.h.log)), ID: f.Cut.ID, CRC: f.CRC},
 		Clock: w.live.Clock(),
 	}
-	chains := map[string][]checkpoint.Run{}
-	digests := map[string]state.Digest{}
 	for _, h := range w.registry.List() {
-		h.Cut(w.epoch)
+		h.Freeze(w.epoch)
 		delta, err := h.Delta(w.epoch - 1)
 		if err != nil {
 			w.t.Fatal(err)
 		}
-		c := checkpoint.Component{ID: h.Info().ID, Type: h.Info().Type, Version: h.Info().Version.String(), Digest: h.Digest(), Runs: w.chains[h.Info().ID]}
+		w.captured = append(w.captured, delta)
+	}
+}
+
+// take stores what was captured, as a task's saver does: a base first, deltas behind it.
+func (w *logWriter) take() {
+	if w.captured == nil {
+		return
+	}
+	chains := map[string][]checkpoint.Run{}
+	digests := map[string]state.Digest{}
+	for i, h := range w.registry.List() {
+		for h.Thaw() {
+		}
+		changes := w.captured[i].Changes()
+		c := checkpoint.Component{ID: h.Info().ID, Type: h.Info().Type, Version: h.Info().Version.String(), Digest: w.captured[i].Digest(), Runs: w.chains[h.Info().ID]}
 		kind := checkpoint.Delta
-		changes := delta.Changes()
 		if len(c.Runs) == 0 {
 			kind = checkpoint.Base
 			changes = slices.DeleteFunc(slices.Clone(changes), func(c state.Change) bool { return c.Deleted })
@@ -181,11 +212,11 @@ func (w *logWriter) barrier() {
 			c.Runs = append(slices.Clip(c.Runs), run)
 		}
 		chains[c.ID], digests[c.ID] = c.Runs, c.Digest
-		part.Components = append(part.Components, c)
+		w.part.Components = append(w.part.Components, c)
 		h.Committed(w.epoch)
 	}
-	w.chains = chains
-	w.h.checkpoints, w.h.digests = append(w.h.checkpoints, part), append(w.h.digests, digests)
+	w.chains, w.captured = chains, nil
+	w.h.checkpoints, w.h.digests = append(w.h.checkpoints, w.part), append(w.h.digests, digests)
 }
 
 // records is a log from a sequence on.

@@ -6,8 +6,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/Masterminds/semver/v3"
-
+	"eventflux/shared/bus"
 	"eventflux/shared/control"
 )
 
@@ -36,9 +35,9 @@ func (p *patient) checkVersions(_ context.Context, r *report) {
 	by := map[string][]string{}
 	majors := map[uint64]bool{}
 	for _, s := range p.services {
-		by[s.Version] = append(by[s.Version], strings.TrimPrefix(s.Name, "eventflux-"))
-		if v, err := semver.NewVersion(s.Version); err == nil {
-			majors[v.Major()] = true
+		by[s.Version] = append(by[s.Version], bus.Place(&s))
+		if major, err := control.Major(s.Version); err == nil {
+			majors[major] = true
 		}
 	}
 	versions := slices.Sorted(maps.Keys(by))
@@ -50,10 +49,11 @@ func (p *patient) checkVersions(_ context.Context, r *report) {
 		return
 	}
 	if len(majors) > 1 {
-		r.add(Error, "services", "bring all services to one version; docs/operations.md has the order", "they have versions that differ in the major one: %s. Those do not read each other's formats", grouped(by))
+		r.add(Error, "services", "stop those of the version that is not to be there; docs/operations.md, Rolling upgrade, tells how to go from one major version to the next",
+			"they have versions that differ in the first number: %s. Checkpointers refuse all that differ from them", grouped(by))
 		return
 	}
-	r.add(Warning, "services", "finish the upgrade; docs/operations.md has the order", "they have several versions: %s. That works, for as long as an upgrade takes", grouped(by))
+	r.add(Warning, "services", "finish the upgrade; docs/operations.md, Rolling upgrade, has the order", "they have several versions: %s. That works, for as long as an upgrade takes", grouped(by))
 }
 
 // grouped writes which services have a value.
@@ -64,25 +64,6 @@ func grouped(by map[string][]string) string {
 		list = append(list, v+" ("+strings.Join(slices.Compact(by[v]), ", ")+")")
 	}
 	return strings.Join(list, ", ")
-}
-
-// checkDedup asks whether all who apply a log forget message ids at the same event: ids are
-// state. A version that does not tell its window is passed over.
-func (p *patient) checkDedup(_ context.Context, r *report) {
-	by := map[string][]string{}
-	for _, s := range p.services {
-		if window := s.Metadata["dedup_window"]; window != "" {
-			by[window] = append(by[window], strings.TrimPrefix(s.Name, "eventflux-"))
-		}
-	}
-	switch windows := slices.Sorted(maps.Keys(by)); len(windows) {
-	case 0:
-	case 1:
-		r.fine("dedup.window", "is %s at all processors and recovery services", windows[0])
-	default:
-		r.add(Error, "dedup.window", "set it to one value at all processors and recovery services, restart them, and eventflux checkpoint trigger each app",
-			"it differs: %s. A task that is taken over, or rebuilt, drops other repetitions than it did, so its results and state are others", grouped(by))
-	}
 }
 
 func (p *patient) checkLeader(_ context.Context, r *report) {

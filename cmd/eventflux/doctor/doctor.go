@@ -64,7 +64,6 @@ func Examine(ctx context.Context, cfg Config) ([]Finding, error) {
 		{"subscribers", p.checkSubscribers},
 		{"services", p.checkServices},
 		{"versions", p.checkVersions},
-		{"dedup", p.checkDedup},
 		{"leader", p.checkLeader},
 		{"tasks", p.checkTasks},
 		{"streams", p.checkStreams},

@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"eventflux/shared/control"
@@ -75,6 +76,40 @@ func TestAdoptPassesOverDamage(t *testing.T) {
 	done, err := c.node.control.Adopt(c.within(), control.AdoptRequest{App: "w"})
 	if err != nil || done.Adopted != first {
 		t.Errorf("%+v, %v; want checkpoint %d", done, err, first)
+	}
+	c.end()
+}
+
+// A checkpoint of the former cluster that a later version wrote is not passed over for an
+// older one: whoever wants that has to say so.
+func TestAdoptRefusesLaterVersions(t *testing.T) {
+	c := newChain(t, windowApp)
+	c.cfg.Store.URL = "file:" + filepath.Join(t.TempDir(), "checkpoints")
+	c.start()
+	c.publishAll(0, 60)
+	first := c.trigger("w")
+	c.publishAll(60, 80)
+	second := c.trigger("w")
+	c.kill()
+	if err := os.RemoveAll(c.cfg.Data); err != nil {
+		t.Fatal(err)
+	}
+	c.start()
+	c.trigger("w")
+	file, m := c.manifest(second)
+	if m.Format != 1 {
+		t.Fatalf("the manifest has format %d", m.Format)
+	}
+	if err := os.WriteFile(file, []byte(`{"format":2}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, err := c.node.control.Adopt(c.within(), control.AdoptRequest{App: "w"})
+	if control.Code(err) != control.CodeInvalid || !strings.Contains(err.Error(), "format 2, known is 1") || !strings.Contains(err.Error(), "--adopt --to EPOCH") {
+		t.Errorf("the newest one is of a later version: %v", err)
+	}
+	done, err := c.node.control.Adopt(c.within(), control.AdoptRequest{App: "w", Epoch: first})
+	if err != nil || done.Adopted != first {
+		t.Errorf("the one before, asked for: %+v, %v", done, err)
 	}
 	c.end()
 }

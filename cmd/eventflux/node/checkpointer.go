@@ -2,7 +2,7 @@ package node
 
 import (
 	"context"
-	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"golang.org/x/sync/errgroup"
 
 	"eventflux/services/checkpointer"
 	"eventflux/services/checkpointer/consensus"
@@ -39,7 +40,9 @@ func (n *Node) openStore(ctx context.Context) (err error) {
 
 // openCheckpointer opens this process's part of the Raft group.
 func (n *Node) openCheckpointer(ctx context.Context) (err error) {
-	n.fsm = checkpointer.NewFSM()
+	if n.fsm, err = checkpointer.NewFSM(n.self.Version); err != nil {
+		return err
+	}
 	raft := n.raftConfig()
 	if n.cfg.NATS.URL != "" {
 		if err := n.meet(ctx, &raft); err != nil {
@@ -47,7 +50,7 @@ func (n *Node) openCheckpointer(ctx context.Context) (err error) {
 		}
 	}
 	if n.raft, err = consensus.Open(raft); err != nil {
-		return err
+		return errors.Join(err, n.fsm.Err())
 	}
 	own, err := n.connectOwn(ctx, "eventflux checkpointer")
 	if err != nil {
@@ -57,14 +60,43 @@ func (n *Node) openCheckpointer(ctx context.Context) (err error) {
 		Conn: own, Store: n.store, Raft: n.raft, FSM: n.fsm,
 		Interval: n.cfg.Checkpoint.Interval, Timeout: n.cfg.Checkpoint.Timeout,
 		RetentionCheckpoints: n.cfg.Retention.Checkpoints, RetentionSpan: n.cfg.Retention.Span,
-		Streams: bus.StreamLimits{BytesMax: int64(n.cfg.WAL.BytesMax), Replicas: n.cfg.NATS.Replicas},
-		Standby: n.cfg.Processor.Standby == "on", Grace: faultpoint.Span("grace"), Lease: faultpoint.Span("lease"),
-		Version: n.version, Log: n.log, Now: faultpoint.Now, Tracer: n.seen.exporter.Tracer(),
+		Streams:     bus.StreamLimits{BytesMax: int64(n.cfg.WAL.BytesMax), Replicas: n.cfg.NATS.Replicas},
+		DedupWindow: n.cfg.Dedup.Window,
+		Standby:     n.cfg.Processor.Standby == "on", Grace: faultpoint.Span("grace"), Lease: faultpoint.Span("lease"),
+		Self: n.self, Log: n.log, Now: faultpoint.Now, Tracer: n.seen.exporter.Tracer(),
 	})
 	if err == nil {
 		n.watch(n.checkpoint)
 	}
 	return err
+}
+
+// runCheckpointer runs the checkpointer until ctx ends, or until it turns out that it must
+// not be in this cluster.
+func (n *Node) runCheckpointer(ctx context.Context) error {
+	both, ctx := errgroup.WithContext(ctx)
+	both.Go(func() error { return n.compareVersions(ctx) })
+	both.Go(func() error { return n.checkpoint.Run(ctx) })
+	return both.Wait()
+}
+
+// compareVersions says which other versions are in the cluster when the checkpointer begins:
+// other services ask seldom, and only then are heard of. It fails if there are checkpointers
+// of another major version, of whom meet may have got no answer.
+func (n *Node) compareVersions(ctx context.Context) error {
+	if n.server != nil {
+		return nil
+	}
+	found, err := bus.Services(ctx, n.control.Conn)
+	if err != nil {
+		return nil // what keeps them from answering is said elsewhere
+	}
+	for _, s := range found {
+		if err := n.self.Meet(bus.Place(&s), s.Version); err != nil && s.Name == bus.ServiceName(control.Service) {
+			return err
+		}
+	}
+	return nil
 }
 
 // openMerger makes this process's merger.
@@ -78,9 +110,9 @@ func (n *Node) openMerger(ctx context.Context) error {
 		return err
 	}
 	n.merger, err = merger.New(merger.Config{
-		Conn: nc, Control: &control.Client{Conn: nc}, Store: n.store,
+		Conn: nc, Control: &control.Client{Conn: nc, Self: n.self}, Store: n.store,
 		Interval: n.cfg.Merger.Interval, ChainMax: n.cfg.Merger.ChainMax, DeltaRatio: n.cfg.Merger.DeltaRatio,
-		Compression: choice, Workers: n.cfg.Recovery.Workers, Version: n.version, Log: n.log,
+		Compression: choice, Workers: n.cfg.Recovery.Workers, Version: n.self.Version, Log: n.log,
 		SweepEvery: faultpoint.Span("sweep"),
 	})
 	if err == nil {
@@ -127,9 +159,11 @@ const askGroupTimeout = time.Second
 func (n *Node) meet(ctx context.Context, c *consensus.Config) error {
 	ctx, cancel := context.WithTimeout(ctx, askGroupTimeout)
 	defer cancel()
-	m, err := n.control.Conn.RequestWithContext(ctx, bus.ServiceSubject(control.Service, control.VerbStatus), nil)
-	var group control.Status
-	if err != nil || json.Unmarshal(m.Data, &group) != nil || group.Leader == "" {
+	group, err := n.control.Status(ctx)
+	if control.Code(err) == control.CodeVersion {
+		return err
+	}
+	if err != nil || group.Leader == "" {
 		return nil // there is none, or it is about to be
 	}
 	var members []string

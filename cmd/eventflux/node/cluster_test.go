@@ -13,6 +13,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nats.go/micro"
 
 	"eventflux/services/processor"
 	"eventflux/shared/bus"
@@ -408,6 +409,25 @@ func TestRemoveApp(t *testing.T) {
 				t.Errorf("stream %s is left", name)
 			}
 		}
+	}
+}
+
+// A checkpointer ends where those of another major version are, even if they did not answer
+// when it asked for a group.
+func TestCheckpointerOfAnotherMajor(t *testing.T) {
+	c := newCluster(t)
+	other, err := micro.AddService(c.nc, micro.Config{
+		Name: bus.ServiceName(control.Service), Version: "1.4.0", Metadata: map[string]string{"raft_id": "c7"},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = other.Stop() }()
+	m := c.start("", "checkpointer")
+	err = <-m.done
+	m.done <- nil
+	if control.Code(err) != control.CodeVersion || !strings.Contains(err.Error(), "checkpointer c7 has version 1.4.0") {
+		t.Errorf("%v", err)
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -50,7 +51,7 @@ type Node struct {
 	cfg        *config.Config
 	services   []string
 	texts      []string // of the apps that the node was started with
-	version    string
+	self       *control.Self
 	log        *slog.Logger
 	durability bus.Durability
 	server     *bus.Embedded // nil: external
@@ -71,7 +72,8 @@ type Node struct {
 // services are some of Services. texts are those of apps that are deployed if they are
 // not yet; version is a semver.
 func Open(ctx context.Context, cfg *config.Config, services, texts []string, version string, log *slog.Logger) (*Node, error) {
-	n := &Node{cfg: cfg, services: services, texts: texts, version: version, log: log}
+	n := &Node{cfg: cfg, services: services, texts: texts, log: log}
+	n.self = &control.Self{Version: version, Name: n.name(), Log: log}
 	if err := n.open(ctx); err != nil {
 		return nil, errors.Join(err, n.Close())
 	}
@@ -97,7 +99,7 @@ func (n *Node) open(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	n.control = &control.Client{Conn: nc}
+	n.control = &control.Client{Conn: nc, Self: n.self}
 	if n.runs("checkpointer") || n.runs("merger") || n.runs("processor") || n.runs("recovery") {
 		if err := n.openStore(ctx); err != nil {
 			return err
@@ -117,6 +119,18 @@ func (n *Node) open(ctx context.Context) (err error) {
 		return n.openRecovery(ctx)
 	}
 	return nil
+}
+
+// name is what others know this process by.
+func (n *Node) name() string {
+	own := n.cfg.Raft.ID
+	if n.runs("processor") {
+		own, _ = n.processorID() // it fails again where it matters
+	}
+	if own == "" {
+		own, _ = os.Hostname()
+	}
+	return strings.TrimSpace(strings.Join(n.services, ",") + " " + own)
 }
 
 // runs reports whether a service is among the node's.
@@ -201,14 +215,9 @@ func (n *Node) Durability() bus.Durability { return n.durability }
 // the node serves, and again when it serves other apps. An error is why a service ended.
 func (n *Node) Run(ctx context.Context, ready func(plans []*siddhiql.Plan)) error {
 	defer n.seen.serving.Store(false)
-	compared := start(func(ctx context.Context) error {
-		n.compareVersions(ctx)
-		return nil
-	})
-	defer func() { _ = compared.stop() }() // it never fails
 	var checkpoints, recoveries part
 	if n.checkpoint != nil {
-		checkpoints = start(n.checkpoint.Run)
+		checkpoints = start(n.runCheckpointer)
 	}
 	if n.recovery != nil {
 		recoveries = start(n.recovery.Run)
@@ -223,13 +232,8 @@ func (n *Node) Run(ctx context.Context, ready func(plans []*siddhiql.Plan)) erro
 
 // serve deploys the node's own apps and runs processor and ingest.
 func (n *Node) serve(ctx context.Context, checkpoints part, ready func([]*siddhiql.Plan)) (err error) {
-	for _, text := range n.texts {
-		if _, err := n.control.Deploy(ctx, control.DeployRequest{Text: text}); err != nil {
-			if ctx.Err() != nil {
-				return nil
-			}
-			return fmt.Errorf("deploy: %w", err)
-		}
+	if err := n.deployOwn(ctx, checkpoints); err != nil || ctx.Err() != nil {
+		return err
 	}
 	var tasks part
 	var running *processor.Service
@@ -260,6 +264,28 @@ func (n *Node) serve(ctx context.Context, checkpoints part, ready func([]*siddhi
 		n.retreat(running)
 	}
 	return errors.Join(err, tasks.stop())
+}
+
+// deployOwn deploys the node's own apps. It returns nil if ctx ends before.
+func (n *Node) deployOwn(ctx context.Context, checkpoints part) error {
+	deploying := start(func(ctx context.Context) error {
+		for _, text := range n.texts {
+			if _, err := n.control.Deploy(ctx, control.DeployRequest{Text: text}); err != nil {
+				return fmt.Errorf("deploy: %w", err)
+			}
+		}
+		return nil
+	})
+	select {
+	case err := <-deploying.ended:
+		return err
+	case err := <-checkpoints.ended: // nobody answers any more
+		_ = deploying.stop()
+		return err
+	case <-ctx.Done():
+		_ = deploying.stop()
+		return nil
+	}
 }
 
 func ignoreEnd(ctx context.Context, err error) error {

@@ -16,7 +16,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"go.opentelemetry.io/otel/attribute"
 
-	"eventflux/shared/bus"
 	"eventflux/shared/metric"
 	"eventflux/shared/obs"
 )
@@ -82,7 +81,7 @@ func (n *Node) observe(ctx context.Context) (err error) {
 		return nil
 	}})
 	if o.exporter == nil {
-		o.exporter, err = obs.OpenExporter(ctx, n.version, n.log, attribute.String("eventflux.services", strings.Join(n.services, ",")))
+		o.exporter, err = obs.OpenExporter(ctx, n.self.Version, n.log, attribute.String("eventflux.services", strings.Join(n.services, ",")))
 		if err != nil {
 			return err
 		}
@@ -100,7 +99,7 @@ func (n *Node) observe(ctx context.Context) (err error) {
 func (n *Node) aboutTable() prometheus.Collector {
 	return metric.NewTable([]string{"version", "services", "durability"},
 		func(*struct{}) []string {
-			return []string{n.version, strings.Join(n.services, ","), string(n.cfg.WAL.Durability)}
+			return []string{n.self.Version, strings.Join(n.services, ","), string(n.cfg.WAL.Durability)}
 		},
 		func() []struct{} { return make([]struct{}, 1) },
 		metric.Gauge("eventflux_build_info", "1; the labels say which version runs which services, under which durability profile.",
@@ -174,28 +173,6 @@ func (o *observed) close(ctx context.Context, log *slog.Logger) {
 	}
 	if o.server != nil {
 		_ = o.server.Close() // there is nobody left to be told
-	}
-}
-
-// compareVersions says which other versions are in the cluster. Those of one major
-// version work together. Checkpointers ask, whom all services may answer.
-func (n *Node) compareVersions(ctx context.Context) {
-	if n.server != nil || !n.runs("checkpointer") {
-		return
-	}
-	found, err := bus.Services(ctx, n.control.Conn)
-	if err != nil {
-		return // what keeps them from answering is said elsewhere
-	}
-	others := map[string][]string{}
-	for _, s := range found {
-		if s.Version != n.version {
-			others[s.Version] = append(others[s.Version], s.Name)
-		}
-	}
-	for version, services := range others {
-		slices.Sort(services)
-		n.log.Warn("the cluster has another version; bring all services to one", "this", n.version, "other", version, "services", strings.Join(slices.Compact(services), ","))
 	}
 }
 

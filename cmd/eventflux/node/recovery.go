@@ -25,7 +25,7 @@ func (n *Node) openRecovery(ctx context.Context) error {
 func (n *Node) recoveryConfig(nc *nats.Conn) recovery.Config {
 	return recovery.Config{
 		Conn: nc, Control: n.control, Store: n.store,
-		Restorer:    &control.Client{Conn: nc},
-		DedupWindow: n.cfg.Dedup.Window, Workers: n.cfg.Recovery.Workers, Version: n.version, Log: n.log,
+		Restorer: &control.Client{Conn: nc, Self: n.self},
+		Workers:  n.cfg.Recovery.Workers, Version: n.self.Version, Log: n.log,
 	}
 }

@@ -37,6 +37,9 @@ const (
 	lockWait      = time.Second
 )
 
+// restoreEntry is what to do about one that is damaged.
+const restoreEntry = "restore the folder from another member of the group"
+
 func openLog(path string, noSync bool) (*logStore, error) {
 	db, err := bbolt.Open(path, 0o640, &bbolt.Options{Timeout: lockWait, NoSync: noSync, FreelistType: bbolt.FreelistMapType})
 	if errors.Is(err, berrors.ErrTimeout) {
@@ -84,7 +87,7 @@ func (s *logStore) GetLog(index uint64, log *raft.Log) error {
 			return raft.ErrLogNotFound
 		}
 		if err := decodeEntry(data, log); err != nil {
-			return fmt.Errorf("entry %d of the Raft log: %w; restore the folder from another member of the group", index, err)
+			return fmt.Errorf("entry %d of the Raft log: %w", index, err)
 		}
 		log.Index = index
 		return nil
@@ -172,18 +175,18 @@ func encodeEntry(log *raft.Log) []byte {
 
 func decodeEntry(data []byte, log *raft.Log) error {
 	if len(data) < entryBytesMin {
-		return fmt.Errorf("damaged: %d bytes, the shortest has %d", len(data), entryBytesMin)
+		return fmt.Errorf("damaged: %d bytes, the shortest has %d; %s", len(data), entryBytesMin, restoreEntry)
 	}
 	body, sum := data[:len(data)-4], binary.BigEndian.Uint32(data[len(data)-4:])
 	if got := crc32.Checksum(body, castagnoli); got != sum {
-		return fmt.Errorf("damaged: CRC32C is %08x, %08x was stored", got, sum)
+		return fmt.Errorf("damaged: CRC32C is %08x, %08x was stored; %s", got, sum, restoreEntry)
 	}
 	if body[0] != entryVersion {
-		return fmt.Errorf("format version %d, known is %d", body[0], entryVersion)
+		return fmt.Errorf("format version %d, known is %d; run the version that wrote it or a newer one", body[0], entryVersion)
 	}
 	size := binary.BigEndian.Uint32(body[entryHead-4:])
 	if uint64(size) > uint64(len(body)-entryHead) {
-		return fmt.Errorf("damaged: %d bytes of data in an entry of %d", size, len(data))
+		return fmt.Errorf("damaged: %d bytes of data in an entry of %d; %s", size, len(data), restoreEntry)
 	}
 	*log = raft.Log{Type: raft.LogType(body[1]), Term: binary.BigEndian.Uint64(body[2:])}
 	if at := int64(binary.BigEndian.Uint64(body[10:])); at != 0 {

@@ -63,6 +63,7 @@ func runHistory(t *rapid.T, newSource func() state.Source, mutate func(*rapid.T,
 			h.component.Cut(h.epoch)
 		},
 		"commit":   h.commit,
+		"freeze":   h.freeze(mutate),
 		"full":     h.commitFull,
 		"restart":  h.restart,
 		"transfer": h.transfer,
@@ -89,11 +90,54 @@ func (h *history) check(t *rapid.T) {
 func (h *history) commit(t *rapid.T) {
 	h.epoch++
 	h.component.Cut(h.epoch)
-	entries := entriesOf(t, h.source)
+	h.store(t, h.delta(t), entriesOf(t, h.source))
+	if delta, err := h.component.Delta(h.committed); err != nil || len(delta.Changes()) > 0 {
+		t.Fatalf("right behind a commit: %d changes, %v", len(delta.Changes()), err)
+	}
+}
+
+// freeze is a commit while the source goes on: what is stored is what was there at the
+// barrier, whatever changes before it is taken.
+func (h *history) freeze(mutate func(*rapid.T, state.Source)) func(*rapid.T) {
+	return func(t *rapid.T) {
+		for range rapid.IntRange(0, 6).Draw(t, "before") { // check has asked for what came earlier
+			mutate(t, h.source)
+		}
+		entries := entriesOf(t, h.source)
+		h.epoch++
+		h.component.Freeze(h.epoch)
+		delta := h.delta(t)
+		for range rapid.IntRange(0, 12).Draw(t, "meanwhile") {
+			switch rapid.IntRange(0, 9).Draw(t, "what") {
+			case 0, 1:
+				if f, ok := h.source.(state.Freezer); ok {
+					f.Thaw(1) // Thaw of the component takes more
+				}
+			case 2:
+				h.component.Settle()
+			default:
+				mutate(t, h.source)
+			}
+		}
+		if rapid.Bool().Draw(t, "aborted") { // and the next barrier comes, or somebody asks
+			return
+		}
+		for h.component.Thaw() {
+		}
+		h.store(t, delta, entries)
+	}
+}
+
+func (h *history) delta(t *rapid.T) *state.Capture {
 	delta, err := h.component.Delta(h.committed)
 	if err != nil {
 		t.Fatalf("delta since %d: %v", h.committed, err)
 	}
+	return delta
+}
+
+// store commits what was captured when the entries were all that was there.
+func (h *history) store(t *rapid.T, delta *state.Capture, entries []state.Entry) {
 	h.deltas = append(h.deltas, delta.Changes())
 	if got := state.Merge(h.base, h.deltas...); !sameEntries(got, entries) {
 		t.Fatalf("base and deltas %q, all entries %q", got, entries)
@@ -101,11 +145,11 @@ func (h *history) commit(t *rapid.T) {
 	if got := state.Merge(h.base, state.MergeChanges(h.deltas...)); !sameEntries(got, entries) {
 		t.Fatalf("base and merged deltas %q, all entries %q", got, entries)
 	}
+	if got, want := delta.Digest(), state.DigestOf(entries); got != want {
+		t.Fatalf("digest %s at the cut, that of the entries is %s", got, want)
+	}
 	h.component.Committed(h.epoch)
 	h.committed = h.epoch
-	if delta, err := h.component.Delta(h.committed); err != nil || len(delta.Changes()) > 0 {
-		t.Fatalf("right behind a commit: %d changes, %v", len(delta.Changes()), err)
-	}
 }
 
 func (h *history) commitFull(*rapid.T) {

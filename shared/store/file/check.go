@@ -1,16 +1,51 @@
 package file
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"time"
+
+	"eventflux/shared/store"
 )
 
 // tempTime is how long a file may stay in tmp before it counts as left by a crash. Others
 // write there while this process starts, and would lose theirs.
 const tempTime = 10 * time.Minute
+
+// format is the layout of the folder, as its file of that name has it.
+const format = "1\n"
+
+// checkFormat refuses a folder that another version has laid out, and marks a new one.
+func (s *Store) checkFormat() error {
+	path := filepath.Join(s.dir, formatFile)
+	there, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		var temp string
+		if temp, err = s.disk.write(filepath.Join(s.dir, tempFolder), []byte(format)); err != nil {
+			if err = full(err); errors.Is(err, store.ErrFull) {
+				return nil // what is there can still be read
+			}
+			return err
+		}
+		defer s.disk.remove(temp)
+		if err = s.disk.link(temp, path); err == nil {
+			return s.disk.syncFolder(s.dir)
+		}
+		if errors.Is(err, fs.ErrExist) { // another process was as quick
+			there, err = os.ReadFile(path)
+		}
+	}
+	if err != nil {
+		return err
+	}
+	if string(there) != format {
+		return fmt.Errorf("its format is %.20q, and this version knows %q; run the version of eventflux that wrote it, or choose another folder", there, format)
+	}
+	return nil
+}
 
 // check looks through the folder. Files that a crash left in tmp are removed: nobody
 // was told that they are there.

@@ -7,6 +7,7 @@
 //	DIR/heads/<app>.json        the newest commit of an app
 //	DIR/tmp                     what is being written
 //	DIR/lock                    held while objects come and go
+//	DIR/format                  of all this
 //
 // An object is written to tmp, synced, linked to its name and the folder synced, so
 // that under a name there is all of it or nothing, whenever the power fails.
@@ -42,6 +43,7 @@ const (
 	tempFolder = "tmp"
 	headFolder = "heads"
 	lockFile   = "lock"
+	formatFile = "format"
 	hashBytes  = 64 // of a name's last part that is a hash
 )
 
@@ -62,6 +64,9 @@ func Open(dir string, log *slog.Logger) (*Store, error) {
 		}
 	}
 	s.opened = true
+	if err := s.checkFormat(); err != nil {
+		return nil, fmt.Errorf("store %s: %w", dir, err)
+	}
 	if err := s.check(); err != nil {
 		return nil, fmt.Errorf("store %s: check: %w", dir, err)
 	}
@@ -230,7 +235,7 @@ func (s *Store) walk(visit func(name string, entry fs.DirEntry) error) error {
 			}
 			return nil
 		}
-		if rel == lockFile {
+		if rel == lockFile || rel == formatFile {
 			return nil
 		}
 		return visit(s.nameOf(rel), entry)

@@ -226,3 +226,22 @@ func TestFullDiskHarmsNothing(t *testing.T) {
 		}
 	}
 }
+
+// A folder of another layout is refused, and one that was opened is marked.
+func TestFormat(t *testing.T) {
+	dir := t.TempDir()
+	openAt(t, dir)
+	openAt(t, dir)
+	mark := filepath.Join(dir, formatFile)
+	if data, err := os.ReadFile(mark); err != nil || string(data) != "1\n" {
+		t.Fatalf("%q, %v", data, err)
+	}
+	for _, other := range []string{"2\n", ""} {
+		if err := os.WriteFile(mark, []byte(other), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Open(dir, quiet); err == nil || !strings.Contains(err.Error(), "run the version of eventflux that wrote it") {
+			t.Errorf("format %q: %v", other, err)
+		}
+	}
+}

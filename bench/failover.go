@@ -1,0 +1,272 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"eventflux/services/processor"
+	"eventflux/shared/bus"
+	"eventflux/shared/control"
+)
+
+const (
+	failoverKills = 12
+	failoverLimit = 20 * time.Minute
+	// failoverEvery is the time between messages of rowsPerMessage rows, of which each has
+	// a result.
+	failoverEvery = 10 * time.Millisecond
+	// failoverApart is up to how long a processor runs before it is killed, so that kills
+	// come at any distance from a heartbeat and from a checkpoint.
+	failoverApart = 3 * time.Second
+)
+
+// runFailover measures for how long a partition has no results when its processor is killed.
+func runFailover(ctx context.Context, b *bench) ([]table, error) {
+	ctx, cancel := context.WithTimeout(ctx, failoverLimit)
+	defer cancel()
+	t := table{
+		title: "When a processor is killed",
+		about: fmt.Sprintf("Checkpointer, ingest and two processors are processes of their own beside the one of NATS and publisher; all settings\n"+
+			"but one are the defaults. An app has a window of 900,000 rows (64 MiB as rows) and gets %s rows/s. %d times whoever\n"+
+			"owns its partition is killed (`kill -9`), at any distance from a checkpoint. The time is from there to the next result\n"+
+			"on the output subject; that until the fence is what it took to be noticed, and the successor to be placed and to attach.", rate(rowsPerMessage/failoverEvery.Seconds()), failoverKills),
+		unit: "time",
+	}
+	for _, mode := range []struct {
+		what, standby string
+		goal          float64
+		bound         string
+	}{
+		{"`processor.standby: off`", "off", 3, "the timeout, the state that has to be loaded and the tail that has to be replayed."},
+		{"`processor.standby: on`", "on", 1, "the silence after which a standby is put in a processor's place."},
+	} {
+		all, fenced, err := b.failover(ctx, mode.standby)
+		if err != nil {
+			return nil, fmt.Errorf("standby %s: %w", mode.standby, err)
+		}
+		t.rows = append(t.rows,
+			row{
+				what: mode.what + ", median", value: medianOf(duration, all...), goal: mode.goal, lower: true, bound: mode.bound,
+				extra: fmt.Sprintf("of it %s until the fence", medianOf(duration, fenced...)),
+			},
+			row{what: mode.what + ", longest", value: given(duration, percentile(all, 100)), goal: mode.goal, lower: true, bound: mode.bound})
+	}
+	t.rows = append(t.rows,
+		row{what: "limit: silence after which a processor counts as dead", value: given(duration, control.HeartbeatTimeout.Seconds())},
+		row{what: "limit: silence after which a standby is put in its place", value: given(duration, control.QuietTimeout.Seconds())})
+	return []table{t}, nil
+}
+
+// failover returns for how long there were no results after each kill, and of that how long
+// it took until the successor had put up its fence.
+func (b *bench) failover(ctx context.Context, standby string) (all, fenced []float64, err error) {
+	dir, err := os.MkdirTemp(b.dir, "failover-*")
+	if err != nil {
+		return nil, nil, err
+	}
+	defer os.RemoveAll(dir)
+	binary, err := b.build(ctx, dir)
+	if err != nil {
+		return nil, nil, err
+	}
+	s, err := b.openServer()
+	if err != nil {
+		return nil, nil, err
+	}
+	defer func() { err = errors.Join(err, s.close()) }()
+	p, err := newProcesses(ctx, b, binary, dir, s.URL(), "--processor.standby", standby)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer func() { err = errors.Join(err, p.close()) }()
+	nc, err := s.connect(ctx, false)
+	if err != nil {
+		return nil, nil, err
+	}
+	ctl := control.Client{Conn: nc}
+	if _, err := ctl.Deploy(ctx, control.DeployRequest{Text: killedApp}); err != nil {
+		return nil, nil, err
+	}
+	for _, name := range []string{"p1", "p2"} {
+		if err := p.start(ctx, name, "processor"); err != nil {
+			return nil, nil, err
+		}
+	}
+	o := &owners{nc: nc, standby: standby == "on"}
+	if _, err := o.await(ctx); err != nil {
+		return nil, nil, err
+	}
+	if err := b.fillRows(ctx, nc); err != nil {
+		return nil, nil, err
+	}
+	sight, err := watchPartition(nc)
+	if err != nil {
+		return nil, nil, err
+	}
+	feeding, stop := context.WithCancel(ctx)
+	fed := make(chan error, 1)
+	go func() { fed <- feedRows(feeding, nc) }()
+	defer func() {
+		stop()
+		err = errors.Join(err, <-fed)
+	}()
+	for range failoverKills {
+		owner, err := o.await(ctx)
+		if err != nil {
+			return nil, nil, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, nil, ctx.Err()
+		case <-time.After(rand.N(failoverApart)):
+		}
+		seen := sight.next()
+		killed := time.Now()
+		if err := p.kill(owner); err != nil {
+			return nil, nil, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, nil, ctx.Err()
+		case <-seen.result:
+		}
+		all = append(all, seen.resultAt.Sub(killed).Seconds())
+		fenced = append(fenced, seen.fenceAt.Sub(killed).Seconds())
+		b.say("standby %s: a result after %s, the fence after %s", standby, duration(all[len(all)-1]), duration(fenced[len(fenced)-1]))
+		if err := p.start(ctx, owner, "processor"); err != nil {
+			return nil, nil, err
+		}
+	}
+	return all, fenced, nil
+}
+
+// fillRows fills the window once events are accepted.
+func (b *bench) fillRows(ctx context.Context, nc *nats.Conn) error {
+	if err := (&killed{b: b}).hear(ctx, nc); err != nil {
+		return err
+	}
+	p, err := newPublisher(nc, bus.WALStream(appName, 0))
+	if err != nil {
+		return err
+	}
+	return p.publish(ctx, rowsSubject, (&covered{}).messages(), killedRows/rowsPerMessage, 256)
+}
+
+// feedRows publishes rows at an even pace until ctx ends; the last row of each message has
+// a result.
+func feedRows(ctx context.Context, nc *nats.Conn) error {
+	messages := (&covered{}).messages()
+	for i := range messages {
+		messages[i] = append(messages[i], `{"k":-1,"text":"","v":0}`...)
+	}
+	tick := time.NewTicker(failoverEvery)
+	defer tick.Stop()
+	for i := 0; ; i++ {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+		if err := nc.Publish(rowsSubject, messages[i%len(messages)]); err != nil {
+			return err
+		}
+	}
+}
+
+// owners tells what processors are at.
+type owners struct {
+	nc      *nats.Conn
+	standby bool // one has to stand by
+}
+
+// await waits until one processor runs the partition and another one could take it over,
+// and returns the first.
+func (o *owners) await(ctx context.Context) (owner string, err error) {
+	sub, err := o.nc.SubscribeSync(o.nc.NewInbox())
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = sub.Unsubscribe() }()
+	for states := map[string]string{}; ; {
+		if err := o.nc.PublishRequest(bus.ServiceSubject("processor", "tasks"), sub.Subject, nil); err != nil {
+			return "", err
+		}
+		for range 2 {
+			limited, cancel := context.WithTimeout(ctx, 50*time.Millisecond)
+			m, err := sub.NextMsgWithContext(limited)
+			cancel()
+			if ctx.Err() != nil {
+				return "", ctx.Err()
+			}
+			if err != nil || len(m.Data) == 0 { // nobody is there yet
+				continue
+			}
+			var is struct {
+				Processor string
+				Tasks     []processor.TaskInfo
+			}
+			if err := json.Unmarshal(m.Data, &is); err != nil {
+				return "", err
+			}
+			states[is.Processor] = "none"
+			for _, t := range is.Tasks {
+				states[is.Processor] = t.State
+			}
+		}
+		for name, other := range map[string]string{"p1": "p2", "p2": "p1"} {
+			if states[name] == "running" && (states[other] == "standby" || states[other] == "none" && !o.standby) {
+				return name, nil
+			}
+		}
+	}
+}
+
+// partitionSight sees when a partition has a fence, and then a result.
+type partitionSight struct {
+	mu  sync.Mutex
+	now *sighting
+}
+
+type sighting struct {
+	fenceAt, resultAt time.Time
+	result            chan struct{} // closed
+}
+
+func watchPartition(nc *nats.Conn) (*partitionSight, error) {
+	s := &partitionSight{now: &sighting{}}
+	if _, err := nc.Subscribe(bus.FenceSubject(appName, 0), func(*nats.Msg) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.now.fenceAt.IsZero() {
+			s.now.fenceAt = time.Now()
+		}
+	}); err != nil {
+		return nil, err
+	}
+	_, err := nc.Subscribe(bus.OutSubject(appName, "Heard", 0), func(*nats.Msg) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.now.resultAt.IsZero() && !s.now.fenceAt.IsZero() && s.now.result != nil {
+			s.now.resultAt = time.Now()
+			close(s.now.result)
+		}
+	})
+	return s, errors.Join(err, nc.Flush())
+}
+
+// next returns what will be seen from now on: a result of the next owner alone, as it
+// comes behind its fence.
+func (s *partitionSight) next() *sighting {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.now = &sighting{result: make(chan struct{})}
+	return s.now
+}

@@ -1,0 +1,283 @@
+package state
+
+import (
+	"slices"
+	"sync"
+	"sync/atomic"
+)
+
+// book is what is known of the entries of a component, as of what its task has told
+// so far: the hash of each, and what changed since the last cuts, so that digest and
+// delta cost time for the changes alone.
+//
+//	task ──notes──▶ book ◀── whoever reads a Capture, or the task
+//
+// Notes are read in their order by whoever needs what they say, so a barrier does not
+// keep the task for as long as its changes take to hash.
+type book struct {
+	notesMu sync.Mutex
+	notes   []*note
+
+	mu     sync.Mutex // of what follows, and of who reads notes
+	sum    Sum
+	index  keyIndex // key to place in known
+	known  []record
+	free   []int32 // places in known that are not in use
+	dirty  []int32 // places in known, each once
+	keys   arena   // of known
+	cuts   []*cut  // after the last committed one, oldest first
+	taking *taking // the next cut
+	cut    Digest  // at the last cut
+
+	added, removed []entryHash // by the batch at hand
+	fetched        int         // says nothing; see keyIndex.fetch
+
+	bytes atomic.Int64 // that all of it takes
+}
+
+// note is one of the things that a task tells.
+type note struct {
+	batch     *batch   // what was taken from the source
+	open      bool     // the batch is not complete; notesMu guards it
+	cut       Epoch    // the epoch that ends behind the batch
+	committed Epoch    // what was cut up to this one is durable
+	capture   *Capture // is to have what was cut after since
+	since     Epoch
+	bytes     int64 // that the batch takes, once it is complete
+}
+
+// batch is what was taken from a source at one time.
+type batch struct {
+	gone  []Change   // come before the others: an entry that came back may be in both
+	there [][]Change // of batchChanges each, so that none is moved while the task waits
+	bytes arena
+}
+
+const batchChanges = 1 << 10
+
+// add takes an entry, or that there is none of that key.
+func (b *batch) add(key, value []byte, there bool) {
+	if !there {
+		b.gone = append(b.gone, Change{Key: keep(&b.bytes, key), Deleted: true})
+		return
+	}
+	last := len(b.there) - 1
+	if last < 0 || len(b.there[last]) == batchChanges {
+		b.there = append(b.there, nil)
+		if last++; last > 0 {
+			b.there[last] = make([]Change, 0, batchChanges)
+		}
+	}
+	b.there[last] = append(b.there[last], Change{Key: keep(&b.bytes, key), Value: keep(&b.bytes, value)})
+}
+
+// size returns about how many bytes it takes.
+func (b *batch) size() int64 {
+	n := len(b.gone)
+	for _, list := range b.there {
+		n += len(list)
+	}
+	return changeBytes*int64(n) + b.bytes.taken
+}
+
+// record is what is known of an entry.
+type record struct {
+	key   string
+	hash  entryHash
+	taken int32 // in the cut that is being made: place + 1
+	dirty bool  // changed since the last cut
+	live  bool  // is there now
+	old   bool  // was there at the last cut
+}
+
+// recordBytes is about what an entry takes here, beside its key.
+const recordBytes = 64
+
+// taking is a cut that is being made.
+type taking struct {
+	cut   *cut
+	bytes arena
+	gone  []int // places in cut.changes of entries that came and went between two cuts
+}
+
+func newBook(room int) *book {
+	b := &book{index: newKeyIndex(room), known: make([]record, 0, room), taking: newTaking()}
+	b.keys.most = keysBlockBytes
+	return b
+}
+
+// keysBlockBytes is how much the key of one entry can keep of others that are gone.
+const keysBlockBytes = 1 << 10
+
+func newTaking() *taking { return &taking{cut: &cut{}} }
+
+// tell takes a note, to be read later.
+func (b *book) tell(n *note) {
+	b.notesMu.Lock()
+	defer b.notesMu.Unlock()
+	b.notes = append(b.notes, n)
+	if n.batch != nil && !n.open {
+		b.weigh(n)
+	}
+}
+
+// weigh adds the bytes of a batch that is complete.
+func (b *book) weigh(n *note) {
+	n.bytes = n.batch.size()
+	b.bytes.Add(n.bytes)
+}
+
+// complete says that the batch of a note has all it is to have.
+func (b *book) complete(n *note) {
+	b.notesMu.Lock()
+	defer b.notesMu.Unlock()
+	n.open = false
+	b.weigh(n)
+}
+
+// next takes the first note, unless it is open.
+func (b *book) next() *note {
+	b.notesMu.Lock()
+	defer b.notesMu.Unlock()
+	if len(b.notes) == 0 || b.notes[0].open {
+		return nil
+	}
+	n := b.notes[0]
+	b.notes[0] = nil
+	b.notes = b.notes[1:]
+	return n
+}
+
+// cutWaits reports whether a note that was not read ends an epoch.
+func (b *book) cutWaits() bool {
+	b.notesMu.Lock()
+	defer b.notesMu.Unlock()
+	return slices.ContainsFunc(b.notes, func(n *note) bool { return n.cut > 0 })
+}
+
+// tidy reads the notes, for the task: not if that may take long, because somebody
+// reads them already, or has yet to read a cut.
+func (b *book) tidy() {
+	if !b.cutWaits() && b.mu.TryLock() {
+		defer b.mu.Unlock()
+		b.read()
+	}
+}
+
+// catchUp reads the notes if nobody has read the last cut: not many are to wait.
+func (b *book) catchUp() {
+	if b.cutWaits() {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		b.read()
+	}
+}
+
+// digest returns the digest of the entries.
+func (b *book) digest() Digest {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.read()
+	return b.sum.Digest()
+}
+
+// each calls visit with the keys of all entries. The task has told all.
+func (b *book) each(visit func(key string)) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.read()
+	for i := range b.known {
+		if r := &b.known[i]; r.live {
+			visit(r.key)
+		}
+	}
+}
+
+// read does what the notes say.
+func (b *book) read() {
+	for n := b.next(); n != nil; n = b.next() {
+		if n.batch != nil {
+			b.absorb(n.batch, n.cut > 0)
+			b.bytes.Add(-n.bytes)
+		}
+		switch {
+		case n.cut > 0:
+			b.endCut(n.cut)
+		case n.committed > 0:
+			b.drop(n.committed)
+		case n.capture != nil:
+			n.capture.fill(b, n.since)
+		}
+	}
+}
+
+// endCut ends the cut that is being made.
+func (b *book) endCut(e Epoch) {
+	taking := b.taking
+	b.taking, taking.cut.epoch = newTaking(), e
+	for _, place := range b.dirty {
+		b.take(place, taking)
+	}
+	b.dirty = b.dirty[:0]
+	taking.finish()
+	b.cut = b.sum.Digest()
+	b.fold()
+	if len(taking.cut.changes) > 0 {
+		b.cuts = append(b.cuts, taking.cut)
+		b.bytes.Add(taking.cut.size)
+	}
+}
+
+// fold makes one of the cuts that are still open when the next is made. They are
+// mostly of aborted epochs, and however many those are, no key is kept twice. If
+// one of them is committed after all, the next delta says more than it has to.
+func (b *book) fold() {
+	if len(b.cuts) < 2 {
+		return
+	}
+	lists := make([][]Change, len(b.cuts))
+	for i, cut := range b.cuts {
+		b.bytes.Add(-cut.size)
+		lists[i] = cut.sorted()
+	}
+	folded := &cut{epoch: b.cuts[len(b.cuts)-1].epoch, changes: mergeChanges(lists)}
+	folded.measure()
+	b.cuts = append(b.cuts[:0], folded)
+	b.bytes.Add(folded.size)
+}
+
+// drop forgets the cuts up to an epoch, which is durable.
+func (b *book) drop(e Epoch) {
+	n := 0
+	for n < len(b.cuts) && b.cuts[n].epoch <= e {
+		b.bytes.Add(-b.cuts[n].size)
+		n++
+	}
+	b.cuts = slices.Delete(b.cuts, 0, n)
+}
+
+// adopt takes over the records of entries that were hashed as they were loaded.
+func (b *book) adopt(h *Hashed) {
+	b.sum.addAll(&h.sum)
+	place := int32(len(b.known))
+	b.known = append(b.known, h.records...)
+	for i := range h.records {
+		key := h.records[i].key
+		hash := b.index.hash(key)
+		if _, twice := b.index.find(b.known, key, hash); !twice {
+			b.index.insert(hash, place)
+		}
+		b.bytes.Add(recordBytes + int64(len(key)))
+		place++
+	}
+}
+
+// know makes records of all entries, which are those of the last cut.
+func (b *book) know(all *batch) {
+	b.absorb(all, false)
+	for _, place := range b.dirty {
+		r := &b.known[place]
+		r.dirty, r.old, r.taken = false, true, 0
+	}
+	b.dirty, b.taking = b.dirty[:0], newTaking()
+}
