@@ -36,6 +36,8 @@ Exit code 1 means that there is an error: a promise is broken, or about to be.`,
 				return err
 			}
 			return connected(cmd, server, wait, func(ctx context.Context, nc *nats.Conn) error {
+				// What this user may not ask becomes a finding.
+				nc.SetErrorHandler(func(*nats.Conn, *nats.Subscription, error) {})
 				return examine(ctx, cmd, nc, cfg, timeout, asJSON)
 			})
 		},
