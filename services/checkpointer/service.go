@@ -54,7 +54,7 @@ func New(cfg Config) (*Service, error) {
 	if err != nil {
 		return nil, fmt.Errorf("checkpointer: %w", err)
 	}
-	return &Service{cfg: cfg, js: js, desk: control.NewDesk(requestsMax, requestBytesMax, cfg.Log)}, nil
+	return &Service{cfg: cfg, js: js, desk: control.NewDesk(cfg.Conn, requestsMax, requestBytesMax, cfg.Log)}, nil
 }
 
 // Run answers requests and, while it leads, makes checkpoints, until ctx ends. An error

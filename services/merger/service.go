@@ -77,7 +77,7 @@ func New(cfg Config) (*Service, error) {
 	return &Service{
 		cfg: cfg, id: nuid.Next(), log: cfg.Log, js: js,
 		commits: make(chan struct{}, 1), reports: make(chan struct{}, reportsMax),
-		desk:   control.NewDesk(requestsMax, requestBytesMax, cfg.Log),
+		desk:   control.NewDesk(cfg.Conn, requestsMax, requestBytesMax, cfg.Log),
 		looked: map[string]string{},
 	}, nil
 }

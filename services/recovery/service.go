@@ -52,7 +52,7 @@ func New(cfg Config) (*Service, error) {
 	if err != nil {
 		return nil, fmt.Errorf("recovery: %w", err)
 	}
-	s := &Service{cfg: cfg, js: js, id: nuid.Next(), desk: control.NewDesk(requestsMax, requestBytesMax, cfg.Log), rebuilds: make(chan struct{}, rebuildsMax)}
+	s := &Service{cfg: cfg, js: js, id: nuid.Next(), desk: control.NewDesk(cfg.Conn, requestsMax, requestBytesMax, cfg.Log), rebuilds: make(chan struct{}, rebuildsMax)}
 	s.jobs = newJobs(s)
 	return s, nil
 }

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"sync"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/micro"
 
 	"eventflux/shared/bus"
@@ -16,15 +17,16 @@ import (
 // Desk takes the requests of a service: so many at once, none that is too large, and none
 // whose answer would do harm. It may be used concurrently.
 type Desk struct {
+	conn     *nats.Conn
 	slots    chan struct{} // one for each request that is being answered
 	bytesMax int
 	log      *slog.Logger
 }
 
 // NewDesk returns one for requests of up to bytesMax, of which requestsMax are answered at
-// once.
-func NewDesk(requestsMax, bytesMax int, log *slog.Logger) *Desk {
-	return &Desk{slots: make(chan struct{}, requestsMax), bytesMax: bytesMax, log: log}
+// once, over conn.
+func NewDesk(conn *nats.Conn, requestsMax, bytesMax int, log *slog.Logger) *Desk {
+	return &Desk{conn: conn, slots: make(chan struct{}, requestsMax), bytesMax: bytesMax, log: log}
 }
 
 // Handler calls answer for each request that is let in, in a goroutine of group. An error
@@ -48,11 +50,41 @@ func (d *Desk) Handler(group *sync.WaitGroup, answer func(micro.Request) error) 
 		}
 		group.Go(func() {
 			defer func() { <-d.slots }()
+			r := apart{r, d.conn}
 			if err := answer(r); err != nil {
 				refuse(r, err)
 			}
 		})
 	})
+}
+
+// apart is a request that is answered beside its handler, whose return micro takes for the
+// end of it: it then looks at what came of the answer, without a lock.
+type apart struct {
+	micro.Request
+	conn *nats.Conn
+}
+
+func (r apart) Respond(data []byte, opts ...micro.RespondOpt) error {
+	m := nats.NewMsg(r.Reply())
+	m.Data = data
+	for _, opt := range opts {
+		opt(m)
+	}
+	return r.conn.PublishMsg(m)
+}
+
+func (r apart) RespondJSON(answer any, opts ...micro.RespondOpt) error {
+	data, err := json.Marshal(answer)
+	if err != nil {
+		return err
+	}
+	return r.Respond(data, opts...)
+}
+
+func (r apart) Error(code, text string, data []byte, opts ...micro.RespondOpt) error {
+	header := micro.Headers{micro.ErrorCodeHeader: {code}, micro.ErrorHeader: {text}}
+	return r.Respond(data, append(opts, micro.WithHeaders(header))...)
 }
 
 // refuse answers with an error; whoever asked may have gone.

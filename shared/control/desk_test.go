@@ -35,7 +35,7 @@ func openDesk(t *testing.T, requestsMax int) *desk {
 	if err != nil {
 		t.Fatal(err)
 	}
-	handler := control.NewDesk(requestsMax, 40, slog.New(slog.NewTextHandler(&d.log, nil))).Handler(&group, func(r micro.Request) error {
+	handler := control.NewDesk(d.nc, requestsMax, 40, slog.New(slog.NewTextHandler(&d.log, nil))).Handler(&group, func(r micro.Request) error {
 		d.taken <- string(r.Data())
 		<-d.answer
 		switch string(r.Data()) {
@@ -148,5 +148,39 @@ func TestParse(t *testing.T) {
 	var refused *control.Error
 	if err := control.Parse([]byte("{"), &r); !errors.As(err, &refused) || refused.Code != control.CodeInvalid {
 		t.Errorf("{ gives %v", err)
+	}
+}
+
+// An answer that is there at once is no race with what micro does when the handler has
+// returned. The race detector sees that it was one, most times.
+func TestRefusedAtOnce(t *testing.T) {
+	const requests = 1000
+	nc := connect(t)
+	info, err := micro.AddService(nc, micro.Config{Name: "hasty", Version: "0.0.1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var group sync.WaitGroup
+	t.Cleanup(group.Wait)
+	refused := &control.Error{Code: control.CodeNotFound, Text: "no such thing"}
+	handler := control.NewDesk(nc, requests, 40, slog.Default()).Handler(&group, func(micro.Request) error { return refused })
+	if err := info.AddEndpoint("hasty", handler); err != nil {
+		t.Fatal(err)
+	}
+	inbox := nc.NewInbox()
+	answers, err := nc.SubscribeSync(inbox)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range requests {
+		if err := nc.PublishRequest("hasty", inbox, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range requests {
+		m, err := answers.NextMsgWithContext(within(t))
+		if err != nil || m.Header.Get(micro.ErrorCodeHeader) == "" {
+			t.Fatalf("%+v, %v", m, err)
+		}
 	}
 }
