@@ -19,6 +19,7 @@ import (
 	"eventflux/shared/bus"
 	"eventflux/shared/checkpoint"
 	"eventflux/shared/control"
+	"eventflux/shared/frame"
 	"eventflux/shared/state"
 	"eventflux/shared/store"
 	"eventflux/shared/store/memory"
@@ -184,11 +185,26 @@ func (r *rig) opened(app string) *openEpoch {
 	return r.open(app)
 }
 
-// open waits until a checkpoint of an app is under way.
+// open waits until a checkpoint of an app is under way: its barrier is in a log, before
+// which no task can say anything of it.
 func (r *rig) open(app string) *openEpoch {
 	r.t.Helper()
 	for ctx := r.within(); ctx.Err() == nil; <-time.After(time.Millisecond) {
-		if a := r.fsm.app(app); a.Open != nil {
+		a := r.fsm.app(app)
+		if a.Open == nil {
+			continue
+		}
+		log, err := r.js.Stream(ctx, bus.WALStream(app, 0))
+		must(r.t, err)
+		m, err := log.GetLastMsgForSubject(ctx, bus.WALSubject(app, 0))
+		if errors.Is(err, jetstream.ErrMsgNotFound) {
+			continue
+		}
+		must(r.t, err)
+		var d frame.Decoder
+		f, err := d.Decode(m.Data)
+		must(r.t, err)
+		if f.Cut.Epoch == uint64(a.Open.Epoch) {
 			return a.Open
 		}
 	}
