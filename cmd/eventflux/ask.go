@@ -24,6 +24,7 @@ type asking struct {
 	wait    time.Duration
 	timeout time.Duration
 	json    bool
+	once    bool // a request that is repeated would have the service begin anew
 }
 
 // add adds the flags. timeout is how long the answer may take by default.
@@ -61,12 +62,12 @@ func askService[T any](cmd *cobra.Command, a *asking, service, verb string, app 
 	return answer, a.show(cmd, answer, func(w io.Writer) { print(w, answer) })
 }
 
-// client asks a service. The checkpointer may be asked again for what takes long; others
-// would begin anew.
+// client asks a service. The checkpointer may be asked again for most of what takes long;
+// others would begin anew.
 func (a *asking) client(nc *nats.Conn, service string) *control.Client {
 	c := newClient(nc)
 	c.Service = service
-	if service != control.Service {
+	if a.once || service != control.Service {
 		c.Attempt = a.timeout
 	}
 	return c

@@ -122,6 +122,7 @@ from the checkpoint before, and compares every component.`,
 			if full {
 				return verifyFull(cmd, &a, request)
 			}
+			a.once = true
 			r, err := ask(cmd, &a, control.VerbVerify, request, printVerified)
 			if err == nil && !r.Sound {
 				err = fmt.Errorf("checkpoint %d is damaged; a start uses the one before (eventflux checkpoint ls %s)", r.Epoch, r.App)
