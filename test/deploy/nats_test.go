@@ -2,13 +2,10 @@ package deploy
 
 import (
 	"fmt"
-	"math/rand/v2"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -16,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"eventflux/cmd/eventflux/certs"
+	"eventflux/test/program"
 )
 
 // keys makes the keys of a cluster and returns their folder.
@@ -25,27 +23,6 @@ func keys(t testing.TB) string {
 	must(t, certs.Make(certs.Config{Dir: dir, Servers: 3, Checkpointers: 3, Valid: time.Hour}))
 	return dir
 }
-
-// address returns one of loopback that is free. It lies below the ports that systems give
-// to connections, so that none of those takes it before its server does.
-func address(t testing.TB) string {
-	t.Helper()
-	for range 1000 {
-		at := fmt.Sprint("127.0.0.1:", 10_000+rand.IntN(20_000))
-		if _, taken := given.LoadOrStore(at, true); taken {
-			continue
-		}
-		if l, err := net.Listen("tcp", at); err == nil {
-			must(t, l.Close())
-			return at
-		}
-	}
-	t.Fatal("no port of loopback is free")
-	return ""
-}
-
-// given are the addresses that tests of this process have.
-var given sync.Map
 
 // natsServer is a server with the files of deploy/nats.
 type natsServer struct {
@@ -67,9 +44,9 @@ func newServer(t testing.TB, secrets string, i int, routes string, cluster strin
 		must(t, os.WriteFile(filepath.Join(dir, name), data, 0o600))
 	}
 	must(t, os.Symlink(own, filepath.Join(dir, "secrets")))
-	listen := address(t)
+	listen := program.Address(t)
 	return &natsServer{t: t, config: filepath.Join(dir, "nats.conf"), env: map[string]string{
-		"NATS_NAME": fmt.Sprint("nats-", i), "NATS_LISTEN": listen, "NATS_ADVERTISE": listen, "NATS_MONITOR": address(t),
+		"NATS_NAME": fmt.Sprint("nats-", i), "NATS_LISTEN": listen, "NATS_ADVERTISE": listen, "NATS_MONITOR": program.Address(t),
 		"NATS_CLUSTER": cluster, "NATS_CLUSTER_ADVERTISE": cluster, "NATS_ROUTES": routes, "NATS_STORE": t.TempDir(),
 		"NATS_CA": own + "/ca.crt", "NATS_CERT": own + "/tls.crt", "NATS_CERT_KEY": own + "/tls.key",
 	}}
@@ -116,7 +93,7 @@ func (s *natsServer) listen() string { return s.env["NATS_LISTEN"] }
 // who is let in.
 func alone(t testing.TB, secrets string) *natsServer {
 	t.Helper()
-	s := newServer(t, secrets, 1, "[tls://127.0.0.1:1]", address(t))
+	s := newServer(t, secrets, 1, "[tls://127.0.0.1:1]", program.Address(t))
 	s.start()
 	if !s.running.ReadyForConnections(patience) {
 		t.Fatal("the server does not start")
@@ -127,7 +104,7 @@ func alone(t testing.TB, secrets string) *natsServer {
 // cluster starts three servers and returns once JetStream has a leader.
 func cluster(t testing.TB, secrets string) []*natsServer {
 	t.Helper()
-	at := []string{address(t), address(t), address(t)}
+	at := []string{program.Address(t), program.Address(t), program.Address(t)}
 	routes := "[tls://" + strings.Join(at, ", tls://") + "]"
 	var all []*natsServer
 	for i := range at {

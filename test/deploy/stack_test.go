@@ -19,6 +19,7 @@ import (
 	yaml "go.yaml.in/yaml/v3"
 
 	"eventflux/cmd/eventflux/node"
+	"eventflux/test/program"
 )
 
 // composeFile is what the tests read of a compose file.
@@ -113,7 +114,7 @@ func newStack(t testing.TB) *stack {
 	}
 	for name := range s.file.Services {
 		if strings.HasPrefix(name, "checkpointer-") {
-			s.raft[name] = address(t)
+			s.raft[name] = program.Address(t)
 			places = append(places, "="+name+":7000", "="+s.raft[name])
 		}
 		s.data[name] = t.TempDir()
@@ -126,7 +127,7 @@ func newStack(t testing.TB) *stack {
 // redis starts a server with the configuration of deploy, and returns its address.
 func redis(t testing.TB, secrets string) string {
 	t.Helper()
-	own, at := filepath.Join(secrets, "redis"), address(t)
+	own, at := filepath.Join(secrets, "redis"), program.Address(t)
 	_, port, err := net.SplitHostPort(at)
 	must(t, err)
 	conf, err := filepath.Abs(filepath.Join(root, "deploy/redis/redis.conf"))

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -24,6 +23,7 @@ import (
 	"eventflux/shared/checkpoint"
 	"eventflux/shared/control"
 	"eventflux/shared/state"
+	"eventflux/test/program"
 )
 
 // cluster is a NATS server in the test's own process, with a process for each service.
@@ -95,18 +95,9 @@ func newClusterAs(t *testing.T, program string, members int, rules []string, set
 func (c *cluster) addressOf(id string) string {
 	c.t.Helper()
 	if c.address[id] == "" {
-		c.address[id] = free(c.t)
+		c.address[id] = program.Address(c.t)
 	}
 	return c.address[id]
-}
-
-// free returns an address that nobody has.
-func free(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	must(t, err)
-	defer l.Close()
-	return l.Addr().String()
 }
 
 func (c *cluster) program() string { return cmp.Or(c.binary, binary) }

@@ -15,6 +15,7 @@ import (
 
 	"eventflux/shared/bus"
 	"eventflux/shared/control"
+	"eventflux/test/program"
 )
 
 // fleet is a whole cluster as it would be deployed: three NATS servers with three copies
@@ -91,7 +92,7 @@ func (f *fleet) add(name, kind string, start func() *process) *part {
 }
 
 func (f *fleet) addRedis() {
-	f.redis = free(f.t)
+	f.redis = program.Address(f.t)
 	_, port, _ := strings.Cut(f.redis, ":")
 	dir := f.t.TempDir()
 	f.add("redis", "redis", func() *process {
@@ -109,7 +110,7 @@ func (f *fleet) addServers(n int) (clients string) {
 	through := make([]string, n) // address of the route
 	for i := range n {
 		name := fmt.Sprintf("n%d", i+1)
-		listen[i], route[i] = free(f.t), free(f.t)
+		listen[i], route[i] = program.Address(f.t), program.Address(f.t)
 		through[i] = f.links.to(name, route[i])
 		routes = append(routes, "nats-route://"+through[i])
 		urls = append(urls, "nats://"+f.links.to(name, listen[i]))
@@ -141,7 +142,7 @@ func (f *fleet) addMembers(n int, settings []string) {
 	var peers, listen []string
 	for i := range n {
 		id := fmt.Sprintf("c%d", i+1)
-		listen = append(listen, free(f.t))
+		listen = append(listen, program.Address(f.t))
 		peers = append(peers, id+"="+f.links.to(id, listen[i]))
 	}
 	for i := range n {
@@ -160,7 +161,7 @@ func (f *fleet) addService(name, service string, args ...string) {
 }
 
 func (f *fleet) addServiceIn(dir, name, service string, args ...string) {
-	metrics := free(f.t)
+	metrics := program.Address(f.t)
 	all := append([]string{"serve", "--services", service, "--data", filepath.Join(dir, "data"), "--metrics.listen", metrics}, args...)
 	one := f.add(name, service, nil)
 	one.binary, one.metrics = f.program(), metrics

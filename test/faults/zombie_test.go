@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"eventflux/shared/faultpoint"
+	"eventflux/test/program"
 )
 
 // TestZombie stops a processor that is about to write, until another one has taken its
@@ -23,7 +24,7 @@ func TestZombie(t *testing.T) {
 	pub := newPublisher(t, rnd, messages)
 	c := newCluster(t, 1, often...)
 	c.deploy("Spread")
-	z := &zombie{c: c, metrics: free(t)}
+	z := &zombie{c: c, metrics: program.Address(t)}
 	z.process = c.startProcessor("zombie", "--metrics.listen", z.metrics)
 	z.results = c.seeResults("Spread")
 	steps := []struct {

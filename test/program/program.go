@@ -4,9 +4,12 @@ package program
 
 import (
 	"fmt"
+	"math/rand/v2"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 )
@@ -50,4 +53,27 @@ func Eventually(t testing.TB, patience time.Duration, what string, done func() b
 			t.Fatalf("waited %s until %s", patience, what)
 		}
 	}
+}
+
+// given has the addresses that were given away, which nobody may listen on yet.
+var given sync.Map
+
+// Address returns one of loopback that is free, and each once. It lies below the ports that
+// systems give to connections, so that none of those takes it before its server does.
+func Address(t testing.TB) string {
+	t.Helper()
+	for range 1000 {
+		at := fmt.Sprint("127.0.0.1:", 10_000+rand.IntN(20_000))
+		if _, taken := given.LoadOrStore(at, true); taken {
+			continue
+		}
+		if l, err := net.Listen("tcp", at); err == nil {
+			if err := l.Close(); err != nil {
+				t.Fatal(err)
+			}
+			return at
+		}
+	}
+	t.Fatal("no port of loopback is free")
+	return ""
 }
