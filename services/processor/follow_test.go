@@ -65,6 +65,14 @@ func (l *leader) Failed(context.Context, control.FailedRequest) (control.Outcome
 	return control.Outcome{}, nil
 }
 
+// newLeader returns one that has the rig's app run from the beginning.
+func newLeader(r *rig) *leader {
+	return &leader{
+		app:      control.App{Name: r.plan.Name, Plan: r.plan.Digest, Partitions: 1, Text: sums, DedupWindow: 60_000},
+		attached: control.Attached{Generation: 1, First: true, Assignment: 1}, prepared: make(chan checkpoint.Partition, 1),
+	}
+}
+
 type appended chan error
 
 func (a appended) Committed(_ uint64, err error) { a <- err }
@@ -74,10 +82,7 @@ func (a appended) Committed(_ uint64, err error) { a <- err }
 // where its generation begins, and begins anew as any task does.
 func TestPromotedWithoutState(t *testing.T) {
 	r := newRig(t, sums)
-	l := &leader{
-		app:      control.App{Name: r.plan.Name, Plan: r.plan.Digest, Partitions: 1, Text: sums, DedupWindow: 60_000},
-		attached: control.Attached{Generation: 1, First: true, Assignment: 1}, prepared: make(chan checkpoint.Partition, 1),
-	}
+	l := newLeader(r)
 	cfg := Config{Conn: r.nc, ID: "p", Version: "0.0.1", Log: quiet, Control: l, Store: memory.New()}
 	s, err := New(cfg)
 	must(t, err)
@@ -161,10 +166,7 @@ func (s *stuck) Put(ctx context.Context, name string, data []byte) error {
 // heard of: its other tasks would be given to others.
 func TestTaskThatDoesNotEnd(t *testing.T) {
 	r := newRig(t, sums)
-	l := &leader{
-		app:      control.App{Name: r.plan.Name, Plan: r.plan.Digest, Partitions: 1, Text: sums, DedupWindow: 60_000},
-		attached: control.Attached{Generation: 1, First: true, Assignment: 1}, prepared: make(chan checkpoint.Partition, 1),
-	}
+	l := newLeader(r)
 	disk := &stuck{Store: memory.New(), reached: make(chan struct{}), pass: make(chan struct{})}
 	s, err := New(Config{Conn: r.nc, ID: "p", Version: "0.0.1", Log: quiet, Control: l, Store: disk})
 	must(t, err)

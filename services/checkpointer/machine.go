@@ -1,0 +1,320 @@
+package checkpointer
+
+import (
+	"maps"
+	"slices"
+	"time"
+
+	"eventflux/shared/checkpoint"
+	"eventflux/shared/control"
+	"eventflux/shared/state"
+)
+
+// machine is the state as snapshots have it.
+type machine struct {
+	Format int                  `json:"format"`
+	Apps   map[string]*appState `json:"apps"`
+	// Removed is the largest generation of any app that was removed. Apps that are deployed
+	// later begin behind it, so that no place of a result is there twice, should one of them
+	// have the name of a removed one. It is one number, and not one for each name, because
+	// names come and go for years.
+	Removed checkpoint.Generation `json:"removed_generation,omitempty"`
+}
+
+const machineFormat = 1
+
+// appState is what is known of an app.
+type appState struct {
+	control.App
+	Tasks map[uint32]control.Owner `json:"tasks"`
+	// TermBase is the largest term that the store knew of the app when it was deployed.
+	TermBase  checkpoint.Term   `json:"term_base,omitempty"`
+	Places    map[uint32]string `json:"places"`       // partition to the processor that is to run it
+	Newest    state.Epoch       `json:"newest_epoch"` // opened last
+	Decided   state.Epoch       `json:"decided_epoch"`
+	Open      *openEpoch        `json:"open,omitempty"`
+	Committed []committed       `json:"committed"` // retained, oldest first
+	Kept      []kept            `json:"kept,omitempty"`
+	Aborted   []aborted         `json:"aborted"`            // the last ones, oldest first
+	Restores  []restoredAs      `json:"restores,omitempty"` // the last ones, oldest first
+}
+
+// restoredAs is what a request to restore led to: should it come again, it has its answer.
+type restoredAs struct {
+	ID string `json:"id"`
+	control.Restored
+}
+
+// openEpoch is a checkpoint that is under way.
+type openEpoch struct {
+	Epoch    state.Epoch       `json:"epoch"`
+	Term     checkpoint.Term   `json:"term"`
+	ID       checkpoint.ID     `json:"barrier"`
+	Time     time.Time         `json:"time"`
+	Prepared map[uint32]uint64 `json:"prepared"`          // partition to the assignment of its task
+	Restore  *restoredAs       `json:"restore,omitempty"` // the request that it carries out
+}
+
+// kept is a manifest that was retired or replaced. Tasks may still stand on it, so it
+// stays until they have prepared another epoch: it goes with the first commit of an epoch
+// that was opened later.
+type kept struct {
+	control.CheckpointRef
+	Until state.Epoch `json:"until"` // the newest epoch that was open by then
+}
+
+// committed is a checkpoint that exists.
+type committed struct {
+	control.CheckpointRef
+	// First is the digest of the manifest that was committed, where another has come
+	// in its place.
+	First        string   `json:"first_digest,omitempty"`
+	Index        uint64   `json:"index,omitempty"` // in Raft, of the commit or the last swap
+	Held         bool     `json:"held,omitempty"`  // of the first of a generation
+	Barriers     []uint64 `json:"barriers"`        // sequence by partition
+	Bytes        int64    `json:"bytes"`
+	StateBytes   int64    `json:"state_bytes"`
+	Stored       int64    `json:"stored_bytes,omitempty"` // all that it refers to, as stored
+	Milliseconds float64  `json:"milliseconds"`
+}
+
+type aborted struct {
+	Epoch  state.Epoch `json:"epoch"`
+	Time   time.Time   `json:"time"`
+	Reason string      `json:"reason"`
+}
+
+func (m *machine) deploy(c *command, index uint64) any {
+	if app := m.Apps[c.App]; app != nil {
+		if app.Removing {
+			return refuse(control.CodeUnavailable, "app %q is being removed; deploy it again when that is done", c.App)
+		}
+		if app.Plan != c.Deploy.Plan {
+			return refuse(control.CodeInvalid, "app %q is deployed with another text: its results would not follow those that are out; deploy the changed one under another @app:name", c.App)
+		}
+		return nil
+	}
+	app := &appState{App: *c.Deploy, Tasks: map[uint32]control.Owner{}, Newest: c.Epoch, Decided: c.Epoch, TermBase: c.Term}
+	app.First = max(c.Deploy.First, m.Removed+1)
+	app.Generation, app.Base, app.Deployed, app.Index = app.First, c.Epoch, c.Time, index
+	m.Apps[c.App] = app
+	return nil
+}
+
+func (m *machine) forget(app string) {
+	if a := m.Apps[app]; a != nil {
+		m.Removed = max(m.Removed, a.Generation)
+		delete(m.Apps, app)
+	}
+}
+
+// place says which processor is to run a partition. Whoever runs it now keeps its
+// assignment until the other has attached.
+func (a *appState) place(c *command) any {
+	if a.Removing || c.Partition >= a.Partitions {
+		return refuse(control.CodeInvalid, "app %s has no partition %d to be run", a.Name, c.Partition)
+	}
+	if a.Places == nil {
+		a.Places = map[uint32]string{}
+	}
+	a.Places[c.Partition] = c.Processor
+	return nil
+}
+
+func (a *appState) attach(c *command, index uint64) any {
+	if place := a.Places[c.Owner.Partition]; place != c.Owner.Processor {
+		return refuse(control.CodeFenced, "partition %d of app %s is given to processor %q, not to %q", c.Owner.Partition, a.Name, place, c.Owner.Processor)
+	}
+	if now := a.Tasks[c.Owner.Partition]; now.Owner == c.Owner.Owner {
+		return now.Assignment
+	}
+	owner := *c.Owner
+	owner.Assignment = index
+	a.Tasks[owner.Partition] = owner
+	return index
+}
+
+func (a *appState) open(c *command) any {
+	switch {
+	case a.Removing:
+		return refuse(control.CodeInvalid, "app %s is being removed", a.Name)
+	case a.Open != nil && a.Open.Epoch == c.Epoch && a.Open.ID == c.ID:
+		return nil
+	case a.Open != nil:
+		return refuse(control.CodeInvalid, "epoch %d of app %s is open", a.Open.Epoch, a.Name)
+	case c.Epoch != a.Newest+1:
+		return refuse(control.CodeFenced, "epoch %d of app %s was opened after %d", c.Epoch, a.Name, a.Newest)
+	}
+	a.Newest = c.Epoch
+	a.Open = &openEpoch{Epoch: c.Epoch, Term: c.Term, ID: c.ID, Time: c.Time, Prepared: map[uint32]uint64{}, Restore: c.Restore}
+	return nil
+}
+
+// isOpen returns nil if the epoch is open, else a refusal.
+func (a *appState) isOpen(epoch state.Epoch) any {
+	if a.Open == nil || a.Open.Epoch != epoch {
+		return refuse(control.CodeFenced, "epoch %d of app %s is not open; %d is decided", epoch, a.Name, a.Decided)
+	}
+	return nil
+}
+
+func (a *appState) prepared(c *command) any {
+	if no := a.isOpen(c.Epoch); no != nil {
+		return no
+	}
+	if now := a.Tasks[c.Partition].Assignment; now != c.Number {
+		return refuse(control.CodeFenced, "partition %d of app %s is assigned as %d, and %d has prepared epoch %d", c.Partition, a.Name, now, c.Number, c.Epoch)
+	}
+	a.Open.Prepared[c.Partition] = c.Number
+	return nil
+}
+
+func (a *appState) commit(c *command, index uint64) any {
+	if slices.ContainsFunc(a.Committed, func(k committed) bool {
+		return k.Epoch == c.Commit.Epoch && (k.Digest == c.Commit.Digest || k.First == c.Commit.Digest)
+	}) {
+		return nil
+	}
+	if no := a.isOpen(c.Commit.Epoch); no != nil {
+		return no
+	}
+	switch c.Commit.Generation {
+	case a.Generation:
+	case a.Generation + 1: // whoever ran the app before has no say any more
+		a.Generation, a.Held, a.Tasks = c.Commit.Generation, c.Commit.Held, map[uint32]control.Owner{}
+	default:
+		return refuse(control.CodeFenced, "checkpoint %d of app %s is of generation %d, the app has %d", c.Commit.Epoch, a.Name, c.Commit.Generation, a.Generation)
+	}
+	if a.Open.Restore != nil {
+		done := *a.Open.Restore
+		done.Generation, done.Epoch = c.Commit.Generation, c.Commit.Epoch
+		a.Restores = append(a.Restores, done)
+		if n := len(a.Restores) - restoresKept; n > 0 {
+			a.Restores = slices.Delete(a.Restores, 0, n)
+		}
+	}
+	k := *c.Commit
+	k.Index = index
+	a.Committed = append(a.Committed, k)
+	a.Decided, a.Checkpoint, a.Open = k.Epoch, k.Epoch, nil
+	// All tasks have prepared this epoch, and so stand on it, or on what they cut it from.
+	// Nothing goes at any other time: what is there while an epoch is prepared is there
+	// when it is committed.
+	a.Kept = slices.DeleteFunc(a.Kept, func(old kept) bool { return old.Until < k.Epoch })
+	return nil
+}
+
+// retire forgets checkpoints.
+func (a *appState) retire(epochs []state.Epoch) {
+	a.Committed = slices.DeleteFunc(a.Committed, func(k committed) bool {
+		old := slices.Contains(epochs, k.Epoch)
+		if old {
+			a.Kept = append(a.Kept, kept{k.CheckpointRef, a.Newest})
+		}
+		return old
+	})
+}
+
+// swap puts a manifest in the place of another of the same checkpoint.
+func (a *appState) swap(c *command, index uint64) any {
+	i := slices.IndexFunc(a.Committed, func(k committed) bool { return k.Epoch == c.Commit.Epoch })
+	if i < 0 || a.Removing {
+		return refuse(control.CodeFenced, "checkpoint %d of app %s was retired", c.Commit.Epoch, a.Name)
+	}
+	k := &a.Committed[i]
+	switch {
+	case k.Digest == c.Commit.Digest:
+		return nil
+	case k.Digest != c.Replaces:
+		return refuse(control.CodeFenced, "checkpoint %d of app %s has the manifest %s, and not %s any more", k.Epoch, a.Name, k.Digest, c.Replaces)
+	}
+	a.Kept = append(a.Kept, kept{k.CheckpointRef, a.Newest})
+	if k.First == "" {
+		k.First = k.Digest
+	}
+	k.Manifest, k.Digest, k.Index = c.Commit.Manifest, c.Commit.Digest, index
+	k.Bytes, k.StateBytes = c.Commit.Bytes, c.Commit.StateBytes
+	return nil
+}
+
+// merged returns the newest checkpoint whose chains were folded, or nil.
+func (a *appState) merged() *control.CheckpointRef {
+	for _, k := range slices.Backward(a.Committed) {
+		if k.First != "" && k.Generation == a.Generation {
+			return &k.CheckpointRef
+		}
+	}
+	return nil
+}
+
+// restored returns what a request to restore led to, if it has.
+func (a *appState) restored(id string) (control.Restored, bool) {
+	for _, r := range a.Restores {
+		if id != "" && r.ID == id {
+			return r.Restored, true
+		}
+	}
+	return control.Restored{}, false
+}
+
+func (a *appState) abort(c *command) any {
+	if slices.ContainsFunc(a.Aborted, func(x aborted) bool { return x.Epoch == c.Epoch }) {
+		return nil
+	}
+	if no := a.isOpen(c.Epoch); no != nil {
+		return no
+	}
+	a.Aborted = append(a.Aborted, aborted{c.Epoch, a.Open.Time, c.Reason})
+	if n := len(a.Aborted) - abortedKept; n > 0 {
+		a.Aborted = slices.Delete(a.Aborted, 0, n)
+	}
+	a.Decided, a.Open = c.Epoch, nil
+	return nil
+}
+
+// outcome returns what became of an epoch; false if it is not decided, or forgotten.
+func (a *appState) outcome(epoch state.Epoch) (control.Outcome, bool) {
+	for _, k := range a.Committed {
+		if k.Epoch == epoch {
+			return control.Outcome{Epoch: epoch, Committed: true, Milliseconds: k.Milliseconds}, true
+		}
+	}
+	for _, k := range a.Kept {
+		if k.Epoch == epoch {
+			return control.Outcome{Epoch: epoch, Committed: true}, true
+		}
+	}
+	for _, x := range a.Aborted {
+		if x.Epoch == epoch {
+			return control.Outcome{Epoch: epoch, Reason: x.Reason}, true
+		}
+	}
+	if epoch <= a.Decided {
+		return control.Outcome{Epoch: epoch, Reason: "it was decided long ago"}, true
+	}
+	return control.Outcome{}, false
+}
+
+func (a *appState) clone() *appState {
+	if a == nil {
+		return nil
+	}
+	c := *a
+	c.Tasks = make(map[uint32]control.Owner, len(a.Tasks))
+	c.Owners = nil
+	for p := range a.Partitions {
+		if owner, ok := a.Tasks[p]; ok {
+			c.Tasks[p] = owner
+			c.Owners = append(c.Owners, owner)
+		}
+	}
+	c.Places = maps.Clone(a.Places)
+	c.Committed, c.Aborted = slices.Clone(a.Committed), slices.Clone(a.Aborted)
+	c.Kept, c.Restores = slices.Clone(a.Kept), slices.Clone(a.Restores)
+	if a.Open != nil {
+		open := *a.Open
+		open.Prepared = maps.Clone(open.Prepared)
+		c.Open = &open
+	}
+	return &c
+}
