@@ -4,9 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/url"
 	"os"
-	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -16,6 +14,7 @@ import (
 	"eventflux/shared/bus"
 	"eventflux/shared/config"
 	"eventflux/shared/control"
+	"eventflux/shared/secret"
 )
 
 // endpoint is where and as whom a command connects.
@@ -65,11 +64,11 @@ func connect(ctx context.Context, s endpoint, wait time.Duration) (*nats.Conn, e
 		at = nats.DefaultURL
 	}
 	who := bus.ConnectConfig{
-		NKeyFile: cfg.NATS.NKey, CAFile: cfg.NATS.CA, CertFile: cfg.NATS.Cert, KeyFile: cfg.NATS.Key, Inbox: cfg.NATS.Inbox,
+		User: cfg.NATS.User, PasswordFile: cfg.NATS.PasswordFile, NKeyFile: cfg.NATS.NKey, CAFile: cfg.NATS.CA, CertFile: cfg.NATS.Cert, KeyFile: cfg.NATS.Key, Inbox: cfg.NATS.Inbox,
 	}
 	identity, err := who.Identity()
 	if err != nil {
-		return nil, fmt.Errorf("connect to %s: %w", redacted(at), err)
+		return nil, fmt.Errorf("connect to %s: %w", secret.URL(at), err)
 	}
 	opts := append(identity, nats.Name("eventflux"), nats.MaxReconnects(-1),
 		// What is sent without a connection is repeated by its sender, and not
@@ -87,7 +86,7 @@ func connect(ctx context.Context, s endpoint, wait time.Duration) (*nats.Conn, e
 			if errors.Is(err, nats.ErrNoServers) {
 				err = fmt.Errorf("%w; start a server with 'eventflux run APP.siddhi', or name one with --server", err)
 			}
-			return nil, fmt.Errorf("connect to %s: %w", redacted(at), err)
+			return nil, fmt.Errorf("connect to %s: %w", secret.URL(at), err)
 		case <-time.After(100 * time.Millisecond):
 		}
 	}
@@ -96,15 +95,4 @@ func connect(ctx context.Context, s endpoint, wait time.Duration) (*nats.Conn, e
 // newClient returns what asks services, and tells them which version asks.
 func newClient(nc *nats.Conn) *control.Client {
 	return &control.Client{Conn: nc, Self: &control.Self{Version: readVersion().semver(), Name: "the eventflux command"}}
-}
-
-// redacted hides the password in a server's URL, which may lack its scheme.
-func redacted(server string) string {
-	if !strings.Contains(server, "://") {
-		server = "nats://" + server
-	}
-	if u, err := url.Parse(server); err == nil {
-		return u.Redacted()
-	}
-	return "the server"
 }

@@ -16,6 +16,7 @@ import (
 
 	"eventflux/shared/config"
 	"eventflux/shared/obs"
+	"eventflux/shared/secret"
 )
 
 const statusBytesMax = 1 << 20
@@ -99,7 +100,7 @@ func (s *healthStatus) failure() error {
 func askHealth(ctx context.Context, at, path string) (*healthStatus, error) {
 	u, err := url.Parse(at)
 	if err != nil || u.Host == "" {
-		return nil, usagef("--url: %q is no URL, such as http://127.0.0.1:9464", at)
+		return nil, usagef("--url: %q is no URL, such as http://127.0.0.1:9464", secret.URL(at))
 	}
 	u.Path, u.RawQuery = path, "" // /metrics may be there, as a scraper has it
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)

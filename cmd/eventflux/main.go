@@ -12,6 +12,8 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+
+	"eventflux/shared/secret"
 )
 
 // Exit codes of every command.
@@ -40,7 +42,7 @@ func Main(args []string, in io.Reader, out, errOut io.Writer) int {
 	}
 	var reported reportedError
 	if !errors.As(err, &reported) {
-		fmt.Fprintf(errOut, "eventflux: %v\n", err)
+		fmt.Fprintf(errOut, "eventflux: %v\n", secret.Error(err))
 	}
 	var usage usageError
 	if started && !errors.As(err, &usage) {

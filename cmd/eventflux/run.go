@@ -10,6 +10,7 @@ import (
 	"eventflux/shared/bus"
 	"eventflux/shared/config"
 	"eventflux/shared/obs"
+	"eventflux/shared/secret"
 	"eventflux/shared/siddhiql"
 )
 
@@ -88,7 +89,7 @@ func greet(w io.Writer, n *node.Node, cfg *config.Config, apps []*siddhiql.Plan)
 	if cfg.NATS.URL != "" {
 		where = "external"
 	}
-	fmt.Fprintf(w, "NATS on %s (%s)\n", redacted(n.URL()), where)
+	fmt.Fprintf(w, "NATS on %s (%s)\n", secret.URL(n.URL()), where)
 	fmt.Fprintf(w, "durability %s: %s\n", n.Durability(), n.Durability().Guarantee())
 	for _, p := range apps {
 		fmt.Fprintf(w, "app %s\n", p.Name)

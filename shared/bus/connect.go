@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+
+	"eventflux/shared/secret"
 )
 
 const (
@@ -31,6 +33,8 @@ type ConnectConfig struct {
 	Embedded *Embedded
 	// Name of the connection, as the server's listings show it.
 	Name string
+	// User and PasswordFile are a name and the file with its password.
+	User, PasswordFile string
 	// CredsFile (JWT and key) or NKeyFile (seed) prove who we are; secrets are in
 	// files alone.
 	CredsFile, NKeyFile string
@@ -60,7 +64,7 @@ func Connect(ctx context.Context, cfg ConnectConfig) (*nats.Conn, error) {
 	}
 	opts, err := cfg.options()
 	if err != nil {
-		return nil, fmt.Errorf("connect to NATS at %s: %w", cfg.where(), err)
+		return nil, fmt.Errorf("connect to NATS at %s: %w", cfg.where(), secret.Error(err))
 	}
 	connected := make(chan struct{})
 	// The client forgets why an attempt has failed when it begins the next one.
@@ -80,7 +84,7 @@ func Connect(ctx context.Context, cfg ConnectConfig) (*nats.Conn, error) {
 		}))
 	nc, err := nats.Connect(cfg.URL, opts...)
 	if err != nil {
-		return nil, fmt.Errorf("connect to NATS at %s: %w", cfg.where(), err)
+		return nil, fmt.Errorf("connect to NATS at %s: %w", cfg.where(), secret.Error(err))
 	}
 	if nc.IsConnected() {
 		return nc, nil
@@ -94,7 +98,7 @@ func Connect(ctx context.Context, cfg ConnectConfig) (*nats.Conn, error) {
 			err = errors.Join(ctx.Err(), *why)
 		}
 		nc.Close()
-		return nil, fmt.Errorf("connect to NATS at %s: %w", cfg.where(), err)
+		return nil, fmt.Errorf("connect to NATS at %s: %w", cfg.where(), secret.Error(err))
 	}
 }
 
@@ -102,7 +106,7 @@ func (cfg *ConnectConfig) where() string {
 	if cfg.Embedded != nil {
 		return "the embedded server"
 	}
-	return cfg.URL
+	return secret.URL(cfg.URL)
 }
 
 func (cfg *ConnectConfig) options() ([]nats.Option, error) {
@@ -141,6 +145,10 @@ func (cfg *ConnectConfig) options() ([]nats.Option, error) {
 	}
 	if cfg.Embedded != nil {
 		opts = append(opts, nats.InProcessServer(cfg.Embedded))
+		if own := cfg.Embedded.own; own != nil {
+			opts = append(opts, nats.UserInfo(own.Username, own.Password))
+		}
+		return opts, nil
 	}
 	own, err := cfg.Identity()
 	return append(opts, own...), err
@@ -150,6 +158,16 @@ func (cfg *ConnectConfig) options() ([]nats.Option, error) {
 // whom it talks to.
 func (cfg *ConnectConfig) Identity() ([]nats.Option, error) {
 	var opts []nats.Option
+	if (cfg.User == "") != (cfg.PasswordFile == "") {
+		return nil, errors.New("user and password file go together, one of them is missing")
+	}
+	if cfg.User != "" {
+		password, err := secret.File(cfg.PasswordFile)
+		if err != nil {
+			return nil, err
+		}
+		opts = append(opts, nats.UserInfo(cfg.User, password))
+	}
 	if cfg.CredsFile != "" {
 		opts = append(opts, nats.UserCredentials(cfg.CredsFile))
 	}

@@ -37,6 +37,8 @@ type EmbeddedConfig struct {
 	// Listen is host:port for other processes; port 0 takes a free one, and the
 	// empty string listens nowhere.
 	Listen string
+	// Access says who may connect to Listen.
+	Access Access
 	// Durability says when the server syncs; zero is Durable.
 	Durability Durability
 	// StoreBytesMax bounds JetStream's files; zero is the server's default, 75 %
@@ -53,13 +55,14 @@ type Embedded struct {
 	srv  *server.Server
 	log  *serverLog
 	lock *os.File
+	own  *server.User // of connections within the process; nil where they need none
 }
 
 // OpenEmbedded starts a server and returns once JetStream is ready. An address or
 // a folder that another process uses is ErrInUse; whatever else the server
 // regards as fatal is an error as well, and never ends the process.
 func OpenEmbedded(cfg EmbeddedConfig) (*Embedded, error) {
-	opts, err := cfg.options()
+	opts, own, err := cfg.options()
 	if err != nil {
 		return nil, fmt.Errorf("embedded NATS: %w", err)
 	}
@@ -71,19 +74,19 @@ func OpenEmbedded(cfg EmbeddedConfig) (*Embedded, error) {
 	if log == nil {
 		log = slog.Default()
 	}
-	e := &Embedded{log: &serverLog{log: log}, lock: lock}
+	e := &Embedded{log: &serverLog{log: log}, lock: lock, own: own}
 	if err := e.start(opts); err != nil {
 		return nil, errors.Join(fmt.Errorf("embedded NATS in %s: %w", cfg.Dir, err), e.Close())
 	}
 	return e, nil
 }
 
-func (cfg EmbeddedConfig) options() (*server.Options, error) {
+func (cfg EmbeddedConfig) options() (*server.Options, *server.User, error) {
 	if cfg.Dir == "" {
-		return nil, errors.New("no folder given for its files")
+		return nil, nil, errors.New("no folder given for its files")
 	}
 	if cfg.StoreBytesMax < 0 {
-		return nil, fmt.Errorf("limit of its files is %d bytes, want 0 or more", cfg.StoreBytesMax)
+		return nil, nil, fmt.Errorf("limit of its files is %d bytes, want 0 or more", cfg.StoreBytesMax)
 	}
 	opts := &server.Options{
 		ServerName:        cfg.Name,
@@ -104,12 +107,16 @@ func (cfg EmbeddedConfig) options() (*server.Options, error) {
 	case cfg.Durability.Valid():
 		cfg.Durability.apply(opts)
 	default:
-		return nil, fmt.Errorf("unknown %s", cfg.Durability)
+		return nil, nil, fmt.Errorf("unknown %s", cfg.Durability)
 	}
 	if opts.DontListen {
-		return opts, nil
+		return opts, nil, nil
 	}
-	return opts, listenOn(opts, cfg.Listen)
+	own, err := cfg.Access.apply(opts)
+	if err != nil {
+		return nil, nil, err
+	}
+	return opts, own, listenOn(opts, cfg.Listen)
 }
 
 // listenOn sets the address after having bound it once. The server opens its

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
 
@@ -51,19 +52,28 @@ func nextWithin(ctx context.Context, sub *nats.Subscription, wait time.Duration)
 
 // monitored returns what a server tells at its monitoring port, as in "http://nats:8222".
 // The error is unknown where the server tells nothing.
-func monitored(ctx context.Context, url, path string, bytesMax int64, unknown error) ([]byte, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimSuffix(url, "/")+path, nil)
+func monitored(ctx context.Context, at, path string, bytesMax int64, unknown error) ([]byte, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimSuffix(at, "/")+path, nil)
 	if err != nil {
-		return nil, err
+		return nil, withoutURL(err)
 	}
 	req.Close = true // asked once; an idle connection would stay
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
-		return nil, err
+		return nil, withoutURL(err)
 	}
 	defer func() { _ = resp.Body.Close() }()
 	if resp.StatusCode != http.StatusOK {
 		return nil, fmt.Errorf("%w: HTTP status %s", unknown, resp.Status)
 	}
 	return io.ReadAll(io.LimitReader(resp.Body, bytesMax))
+}
+
+// withoutURL returns the cause of an error of net/http. The error itself repeats the URL,
+// which may hold a password, and the caller names it anyway.
+func withoutURL(err error) error {
+	if wrapped, ok := errors.AsType[*url.Error](err); ok {
+		return wrapped.Err
+	}
+	return err
 }

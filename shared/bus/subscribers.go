@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+
+	"eventflux/shared/secret"
 )
 
 // ErrSubscribersUnknown is returned when no server told who subscribes to what.
@@ -53,7 +55,7 @@ func SubscribersOverNATS(ctx context.Context, nc *nats.Conn) (all []Subscriber, 
 // SubscribersOverHTTP asks one server at the URL of its monitoring port.
 func SubscribersOverHTTP(ctx context.Context, url string) ([]Subscriber, error) {
 	fail := func(err error) ([]Subscriber, error) {
-		return nil, fmt.Errorf("ask NATS at %s for subscriptions: %w", url, err)
+		return nil, fmt.Errorf("ask NATS at %s for subscriptions: %w", secret.URL(url), secret.Error(err))
 	}
 	body, err := monitored(ctx, url, fmt.Sprintf("/connz?subs=detail&limit=%d", connzMax), connzBytesMax, ErrSubscribersUnknown)
 	if err != nil {

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+
+	"eventflux/shared/secret"
 )
 
 // Whether an external server syncs before it acknowledges cannot be learnt by an
@@ -58,7 +60,7 @@ func SyncOverNATS(ctx context.Context, nc *nats.Conn) ([]ServerSync, error) {
 // "http://nats:8222".
 func SyncOverHTTP(ctx context.Context, url string) (ServerSync, error) {
 	fail := func(err error) (ServerSync, error) {
-		return ServerSync{}, fmt.Errorf("ask NATS at %s how it syncs: %w", url, err)
+		return ServerSync{}, fmt.Errorf("ask NATS at %s how it syncs: %w", secret.URL(url), secret.Error(err))
 	}
 	body, err := monitored(ctx, url, "/jsz", jszBytesMax, ErrSyncUnknown)
 	if err != nil {

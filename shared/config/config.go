@@ -15,10 +15,14 @@ type Config struct {
 	Data string
 	// Listen is the address of the embedded NATS server.
 	Listen string
+	// Insecure lets the embedded server listen beyond this machine without
+	// authentication.
+	Insecure bool
 	// ConfigFile is the YAML file that was read, "" where none was.
 	ConfigFile string
 
 	NATS       NATS
+	Server     Server
 	WAL        WAL
 	Ingest     Ingest
 	Dedup      Dedup
@@ -45,9 +49,22 @@ type NATS struct {
 	// CA, Cert and Key are files: the authorities that sign the servers' certificates,
 	// and the certificate of this client with its key, "" for none.
 	CA, Cert, Key string
+	User          string // "" for none
+	PasswordFile  string // with the password of User
 	NKey          string // file with the seed of the user's nkey; "" for none
 	Inbox         string // prefix of the subjects on which answers come; "" for _INBOX
 	Replicas      int    // copies of each JetStream stream
+}
+
+// Server says who may connect to the embedded NATS server.
+type Server struct {
+	User         string // "" for none
+	PasswordFile string // with the password of User
+	NKeys        string // public keys of users, with commas between
+	// Cert and Key are files with the server's certificate and key, "" for no TLS. CA is
+	// a file with the authorities that sign the certificates of clients; "" for clients
+	// without one.
+	Cert, Key, CA string
 }
 
 // WAL has the settings of the write-ahead log.

@@ -42,7 +42,7 @@ func AddClientFlags(fs *pflag.FlagSet) {
 	addFlags(fs, slices.DeleteFunc(rows, func(s setting) bool { return !slices.Contains(clientSettings, s.name) }))
 }
 
-var clientSettings = []string{"nats.ca", "nats.cert", "nats.key", "nats.nkey", "nats.inbox"}
+var clientSettings = []string{"nats.ca", "nats.cert", "nats.key", "nats.user", "nats.password_file", "nats.nkey", "nats.inbox"}
 
 func addFlags(fs *pflag.FlagSet, rows []setting) {
 	for _, s := range rows {
@@ -52,6 +52,7 @@ func addFlags(fs *pflag.FlagSet, rows []setting) {
 		}
 		// The default is in the text and not the flag's own: an unset flag is no value.
 		fs.String(s.name, "", fmt.Sprintf("%s (default %s)", s.doc, def))
+		fs.Lookup(s.name).NoOptDefVal = s.alone
 	}
 }
 

@@ -3,16 +3,17 @@ package config
 import (
 	"fmt"
 	"io"
-	"net/url"
 	"strings"
 
 	yaml "go.yaml.in/yaml/v3"
+
+	"eventflux/shared/secret"
 )
 
 // Setting is one setting as a person or a program reads it.
 type Setting struct {
 	Name   string `json:"name"`
-	Value  string `json:"value"` // as it would be set; passwords in URLs are masked
+	Value  string `json:"value"` // as it would be set; secrets in URLs are masked
 	Source Source `json:"source"`
 	Unit   string `json:"unit,omitempty"`
 	Doc    string `json:"doc"`
@@ -24,7 +25,7 @@ func (c *Config) Settings() []Setting {
 	list := make([]Setting, len(rows))
 	for i, row := range rows {
 		list[i] = Setting{
-			Name: row.name, Value: masked(row.get()), Source: c.sources[row.name],
+			Name: row.name, Value: secret.URL(row.get()), Source: c.sources[row.name],
 			Unit: row.unit, Doc: row.doc,
 		}
 	}
@@ -73,23 +74,4 @@ func (c *Config) origin(s Setting) string {
 	default:
 		return string(s.Source)
 	}
-}
-
-// masked hides passwords in URLs, of which value may be a list.
-func masked(value string) string {
-	if !strings.Contains(value, "://") {
-		return value
-	}
-	parts := []string{value}
-	if !strings.HasPrefix(value, "redis") { // a comma there is in one URL
-		parts = strings.Split(value, ",")
-	}
-	for i, part := range parts {
-		u, err := url.Parse(part)
-		if err != nil {
-			return "xxxxx" // where a password is in it, nobody knows
-		}
-		parts[i] = u.Redacted()
-	}
-	return strings.Join(parts, ",")
 }

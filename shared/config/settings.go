@@ -14,6 +14,7 @@ import (
 
 	"github.com/agnivade/levenshtein"
 
+	"eventflux/shared/secret"
 	"eventflux/shared/store/stores"
 )
 
@@ -22,7 +23,9 @@ type setting struct {
 	name string // as in YAML and as a flag; "a.b_c" is EVENTFLUX_A_B_C in the environment
 	def  string
 	unit string // "" where the value is no quantity
-	doc  string
+	// alone is the value of a flag that has none; "" where a flag needs one.
+	alone string
+	doc   string
 	// set checks text and stores its value. The caller adds the name to the error.
 	set func(text string) error
 	// get returns the stored value as set accepts it.
@@ -43,11 +46,20 @@ func settings(c *Config) []setting {
 	return []setting{
 		stringRow("data", "data", "folder that holds everything durable", &c.Data, notEmpty),
 		stringRow("listen", "127.0.0.1:4222", "address of the embedded NATS server", &c.Listen, hostPort),
+		switchRow("insecure", "whether the embedded NATS server may listen beyond this machine without authentication: on or off", &c.Insecure),
+		stringRow("server.user", "", "user that may connect to the embedded NATS server; empty for none", &c.Server.User, anyText),
+		stringRow("server.password_file", "", "file with the password of server.user", &c.Server.PasswordFile, anyText),
+		stringRow("server.nkeys", "", "public nkeys of users that may connect to the embedded NATS server, with commas between", &c.Server.NKeys, anyText),
+		stringRow("server.cert", "", "file with the certificate of the embedded NATS server, which then demands TLS; empty for none", &c.Server.Cert, anyText),
+		stringRow("server.key", "", "file with the key of server.cert", &c.Server.Key, anyText),
+		stringRow("server.ca", "", "file with the authorities of clients' certificates: the embedded NATS server demands one of each client; empty for none", &c.Server.CA, anyText),
 		stringRow("nats.url", "", "NATS server to use; empty for the embedded one", &c.NATS.URL, natsURL),
 		stringRow("nats.monitor", "", "monitoring URLs of its servers, such as http://host:8222, with commas between, to check how they sync", &c.NATS.Monitor, httpURLs),
 		stringRow("nats.ca", "", "file with the authorities that sign the certificates of NATS servers; empty for those of the system", &c.NATS.CA, anyText),
 		stringRow("nats.cert", "", "file with this client's certificate for NATS; empty for none", &c.NATS.Cert, anyText),
 		stringRow("nats.key", "", "file with the key of nats.cert", &c.NATS.Key, anyText),
+		stringRow("nats.user", "", "user of this client of NATS; empty for none", &c.NATS.User, anyText),
+		stringRow("nats.password_file", "", "file with the password of nats.user", &c.NATS.PasswordFile, anyText),
 		stringRow("nats.nkey", "", "file with the seed of this user's nkey; empty for none", &c.NATS.NKey, anyText),
 		stringRow("nats.inbox", "", "first tokens of the subjects on which this user gets answers; empty for _INBOX", &c.NATS.Inbox, inboxPrefix),
 		among(countRow("nats.replicas", 1, 1, "copies of each JetStream stream, which checkpointers make: 1, 3 or 5", &c.NATS.Replicas), "1", "3", "5"),
@@ -94,7 +106,7 @@ func httpURLs(text string) error {
 	}
 	for part := range strings.SplitSeq(text, ",") {
 		if u, err := url.Parse(part); err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
-			return fmt.Errorf("%q is no URL of a monitoring port, such as http://host:8222", part)
+			return fmt.Errorf("%q is no URL of a monitoring port, such as http://host:8222", secret.URL(part))
 		}
 	}
 	return nil
@@ -165,6 +177,26 @@ func among(row setting, allowed ...string) setting {
 		return set(text)
 	}
 	return row
+}
+
+// switchRow is on or off. As a flag, its name alone means on.
+func switchRow(name, doc string, to *bool) setting {
+	return setting{
+		name: name, def: "off", alone: "on", doc: doc,
+		set: func(text string) error {
+			if err := oneOf("on", "off")(text); err != nil {
+				return err
+			}
+			*to = text == "on"
+			return nil
+		},
+		get: func() string {
+			if *to {
+				return "on"
+			}
+			return "off"
+		},
+	}
 }
 
 func ratioRow(name string, def float64, doc string, to *float64) setting {
@@ -280,7 +312,7 @@ func natsURL(text string) error {
 			return errors.New("is no URL; write nats://HOST:PORT")
 		}
 		if u.Host == "" || !slices.Contains([]string{"nats", "tls", "ws", "wss"}, u.Scheme) {
-			return fmt.Errorf("%q is not nats://HOST:PORT (or tls, ws, wss)", u.Redacted())
+			return fmt.Errorf("%q is not nats://HOST:PORT (or tls, ws, wss)", secret.URL(part))
 		}
 	}
 	return nil

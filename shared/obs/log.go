@@ -8,11 +8,14 @@ import (
 	"log/slog"
 
 	"eventflux/shared/config"
+	"eventflux/shared/secret"
 )
 
-// NewLogger returns a logger that writes to w what c lets through, in c's format.
-// It is safe for concurrent use.
+// NewLogger returns a logger that writes to w what c lets through, in c's format. It
+// masks the secrets of URLs, also those in the errors of libraries. It is safe for
+// concurrent use.
 func NewLogger(w io.Writer, c config.Log) *slog.Logger {
+	w = secret.Writer(w)
 	options := &slog.HandlerOptions{Level: c.Level}
 	if c.Format == config.JSON {
 		return slog.New(slog.NewJSONHandler(w, options))

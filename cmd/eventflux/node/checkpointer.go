@@ -198,7 +198,7 @@ func (n *Node) connect(ctx context.Context, name string) (*nats.Conn, error) {
 	seen, c := &connection{name: name}, n.cfg.NATS
 	nc, err := bus.Connect(ctx, bus.ConnectConfig{
 		URL: c.URL, Embedded: n.server, Name: name, Log: n.log, Changed: seen.changed,
-		NKeyFile: c.NKey, CAFile: c.CA, CertFile: c.Cert, KeyFile: c.Key, Inbox: c.Inbox,
+		User: c.User, PasswordFile: c.PasswordFile, NKeyFile: c.NKey, CAFile: c.CA, CertFile: c.Cert, KeyFile: c.Key, Inbox: c.Inbox,
 	})
 	if err == nil {
 		n.seen.add(seen, nc)

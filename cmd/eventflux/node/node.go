@@ -87,6 +87,9 @@ func (n *Node) open(ctx context.Context) (err error) {
 	if n.durability, err = bus.ParseDurability(string(n.cfg.WAL.Durability)); err != nil {
 		return err
 	}
+	if err := checkAccess(n.cfg); err != nil {
+		return err
+	}
 	if n.cfg.NATS.URL == "" {
 		err = n.embed()
 	} else {
@@ -141,8 +144,10 @@ func (n *Node) embed() (err error) {
 	if err := checkFolder(n.cfg.Data); err != nil {
 		return err
 	}
+	n.warnOfAccess()
 	n.server, err = bus.OpenEmbedded(bus.EmbeddedConfig{
-		Dir: filepath.Join(n.cfg.Data, "nats"), Listen: n.cfg.Listen, Durability: n.durability, Log: n.log,
+		Dir: filepath.Join(n.cfg.Data, "nats"), Listen: n.cfg.Listen, Durability: n.durability,
+		Access: access(n.cfg), Log: n.log,
 	})
 	if errors.Is(err, bus.ErrInUse) {
 		return fmt.Errorf("%w; stop the other process, or choose another folder with --data and another address with --listen", err)

@@ -9,12 +9,13 @@ import (
 	"log/slog"
 	"net"
 	"os"
-	"strings"
 	"sync"
 	"time"
 
 	goredis "github.com/redis/go-redis/v9"
 	"github.com/redis/go-redis/v9/maintnotifications"
+
+	"eventflux/shared/secret"
 )
 
 const (
@@ -36,11 +37,11 @@ func (clientLog) Printf(ctx context.Context, format string, args ...any) {
 
 func (o *Options) client() (goredis.UniversalClient, error) {
 	quietClient()
-	password, err := secret(o.Password, o.PasswordFile)
+	own, err := password(o.Password, o.PasswordFile)
 	if err != nil {
 		return nil, err
 	}
-	sentinelPassword, err := secret("", o.SentinelPasswordFile)
+	sentinels, err := password("", o.SentinelPasswordFile)
 	if err != nil {
 		return nil, err
 	}
@@ -50,7 +51,7 @@ func (o *Options) client() (goredis.UniversalClient, error) {
 	}
 	return goredis.NewUniversalClient(&goredis.UniversalOptions{
 		Addrs: o.Addrs, DB: o.DB, MasterName: o.Master, IsClusterMode: o.Cluster,
-		Username: o.User, Password: password, SentinelPassword: sentinelPassword,
+		Username: o.User, Password: own, SentinelPassword: sentinels,
 		ClientName: "eventflux", DisableIdentity: true,
 		Dialer:      o.dialer(config),
 		DialTimeout: o.Timeout, ReadTimeout: o.Timeout, WriteTimeout: o.Timeout, PoolTimeout: o.Timeout,
@@ -65,15 +66,11 @@ func (o *Options) client() (goredis.UniversalClient, error) {
 	}), nil
 }
 
-func secret(value, file string) (string, error) {
+func password(value, file string) (string, error) {
 	if file == "" {
 		return value, nil
 	}
-	data, err := os.ReadFile(file)
-	if err != nil {
-		return "", fmt.Errorf("read the password: %w", err)
-	}
-	return strings.TrimRight(string(data), "\r\n"), nil
+	return secret.File(file)
 }
 
 // tls returns nil where the connection is not encrypted.
