@@ -67,6 +67,7 @@ func (t *task) standBy(ctx context.Context) error {
 	t.log.Info("task stands by", "checkpoint", t.status.restored.Load(), "from", t.reader.Position(), "log_end", t.reader.Tail())
 	t.progress.replay(t.reader)
 	t.status.set(stateReplaying, nil)
+	defer context.AfterFunc(ctx, t.core.Interrupt)()
 	for {
 		if t.reader.AtTail() && t.status.is() != stateStandby {
 			t.progress.end(nil)

@@ -68,6 +68,7 @@ func newTask(s *Service, a app, partition uint32) *task {
 
 // run runs the task until ctx ends, until it has drained, or until it halts.
 func (t *task) run(ctx context.Context) {
+	defer t.release()
 	err := t.try(ctx)
 	for wait := retryWait; unavailable(err) && ctx.Err() == nil; wait = min(2*wait, retryWaitMax) {
 		t.log.Warn("the task begins again", "err", err, "in", wait)
@@ -90,6 +91,12 @@ func (t *task) run(ctx context.Context) {
 	default:
 		t.status.set(stateDrained, nil)
 	}
+}
+
+// release gives the memory of a task back that has ended. A halted one stays listed.
+func (t *task) release() {
+	t.core, t.renderer, t.box, t.saver, t.reader, t.ticks = nil, nil, nil, nil, nil, nil
+	t.decoder = frame.Decoder{}
 }
 
 // unavailable reports whether err says that NATS or the store could not be asked just
@@ -210,6 +217,7 @@ func (t *task) logReader() wal.ReaderConfig {
 
 // consume applies frame after frame. It returns nil when the task has drained.
 func (t *task) consume(ctx context.Context) error {
+	defer context.AfterFunc(ctx, t.core.Interrupt)()
 	for {
 		if t.reader.AtTail() {
 			t.progress.end(nil)
@@ -283,7 +291,16 @@ func (t *task) applyFrame(record wal.Record) (f *frame.Frame, done engine.Applie
 	if err != nil {
 		err = fmt.Errorf("log sequence %d: %w", record.Seq, err)
 	}
+	var limit *engine.LimitError
+	if errors.As(err, &limit) {
+		err = fmt.Errorf("%w; nothing of this frame was published; %s", err, pastLimit(t.plan.Name))
+	}
 	return f, done, err
+}
+
+// pastLimit says how an app goes on that asks for more than its limits allow.
+func pastLimit(app string) string {
+	return fmt.Sprintf("change the app or raise the limit, and deploy it again: eventflux app rm %[1]s, then eventflux app deploy", app)
 }
 
 // applyStart applies the frame in which the generation begins: it has results only of

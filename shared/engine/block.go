@@ -128,6 +128,7 @@ func (r *reader) receive(chunk []window.Row) {
 			}
 			if home == nil { // only now: what the run before sets off must not reach it
 				if home = r.block.byKey[text]; home == nil { // unless that made it
+					r.block.queries[r.queries[0]].checkKey("partition key", len(text))
 					home = r.block.instance(text)
 				}
 			}

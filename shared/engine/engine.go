@@ -21,6 +21,7 @@ type Engine struct {
 	loading sync.Mutex // guards timers while state is loaded
 	outputs []Output
 	chunks  uint64
+	work    work
 
 	row    row // of the input, for expressions
 	outRow row // of the output, for having
@@ -43,7 +44,7 @@ type Output struct {
 // New compiles a plan. It fails only on plans that name a window or an aggregator
 // that this binary does not have.
 func New(plan *siddhiql.Plan) (*Engine, error) {
-	e := &Engine{plan: plan, streams: make([][]subscriber, len(plan.Streams))}
+	e := &Engine{plan: plan, streams: make([][]subscriber, len(plan.Streams)), work: newWork()}
 	for _, p := range plan.Queries {
 		if err := known(p); err != nil {
 			return nil, err
@@ -116,6 +117,8 @@ func (e *Engine) Advance(now int64) {
 		}
 		due := e.timers.Pop()
 		e.env.Now = max(e.env.Now, due.at)
+		e.work.begin()
+		e.work.step(0)
 		due.memory.fire()
 	}
 	e.env.Now = now
@@ -141,6 +144,7 @@ func (e *Engine) Send(stream *siddhiql.Stream, b *event.Batch, from, to int, now
 	if now > e.env.Now || len(e.timers.Heap) > 0 {
 		e.Advance(now)
 	}
+	e.work.begin()
 	e.rows = refer(e.rows[:0], b, from, to)
 	for _, s := range e.streams[stream.ID] {
 		s.receive(e.rows)

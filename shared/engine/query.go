@@ -24,6 +24,13 @@ type query struct {
 	wanted [window.Reset + 1]bool
 	shape  shape
 
+	rowBytes int64 // of an output row, beside its texts
+	texts    []int // output attributes that are texts
+
+	groupTexts []int  // group by attributes that are texts
+	windowKeys []int  // attributes of the source by which the window keeps rows apart
+	keyed      []bool // by aggregator: it keeps its arguments, and they are texts
+
 	out      *event.Batch // rows emitted since the outputs were last taken
 	kinds    []window.Kind
 	sel      selector
@@ -94,6 +101,7 @@ func newQuery(e *Engine, plan *siddhiql.Query) *query {
 	case len(plan.Aggs) > 0:
 		q.shape = lastRow
 	}
+	q.measure()
 	q.sel.init(q)
 	return q
 }
@@ -143,6 +151,11 @@ func (s *memory) receive(chunk []window.Row) {
 			return
 		}
 	}
+	for _, c := range q.windowKeys {
+		for i := range chunk {
+			q.checkKey("key of the window", chunk[i].B.Cols[c].TextBytes(int(chunk[i].I)))
+		}
+	}
 	if s.win == nil {
 		if len(q.after) > 0 {
 			s.in = append(s.in[:0], chunk...)
@@ -176,6 +189,7 @@ func (s *memory) reschedule() {
 // chunk takes a chunk behind the window, and passes on what the query selects.
 func (s *memory) chunk(rows []window.Row) {
 	q := s.q
+	q.e.work.step(len(rows))
 	if len(q.after) > 0 {
 		if rows = q.filter(q.after, rows); len(rows) == 0 {
 			return

@@ -79,6 +79,7 @@ func (x *selector) run(s *memory, rows []window.Row) {
 				continue
 			}
 			q.kinds = append(q.kinds, in.Kind)
+			q.charge(q.out, 1)
 		}
 	}
 	s.settle()
@@ -92,6 +93,7 @@ func (x *selector) runStaged(s *memory, rows []window.Row) {
 	x.chunk++
 	r := &q.e.row
 	r.aggs = x.results
+	left := q.e.work.bytes
 	for i := range rows {
 		in := &rows[i]
 		if in.Kind == window.Reset {
@@ -109,15 +111,18 @@ func (x *selector) runStaged(s *memory, rows []window.Row) {
 			x.stage.Truncate(x.stage.Len() - 1)
 			continue
 		}
+		q.charge(x.stage, 0)
 		x.kinds = append(x.kinds, in.Kind)
 		x.pick(slot, int32(x.stage.Len()-1))
 	}
 	s.settle()
 	x.sort()
 	x.cut()
+	q.e.work.bytes = left // the stage is used again
 	for _, i := range x.picked {
 		q.out.AppendRow(x.stage, int(i))
 		q.kinds = append(q.kinds, x.kinds[i])
+		q.charge(q.out, 1)
 	}
 }
 
@@ -126,6 +131,9 @@ func (x *selector) runStaged(s *memory, rows []window.Row) {
 func (x *selector) aggregate(s *memory, r *row, kind window.Kind, results bool) int {
 	slot := 0
 	if s.groups != nil {
+		for _, c := range x.q.groupTexts {
+			x.q.checkKey("group key", r.b.Cols[c].TextBytes(r.i))
+		}
 		slot = s.groups.slot(r.b, r.i)
 		if kind == window.Current {
 			s.groups.enter(slot)
@@ -137,6 +145,9 @@ func (x *selector) aggregate(s *memory, r *row, kind window.Kind, results bool) 
 		vals := x.vals[n]
 		for i, arg := range x.q.args[n] {
 			arg(r, &vals[i])
+			if x.q.keyed[n] {
+				x.q.checkKey("counted value", len(vals[i].Text))
+			}
 		}
 		if kind == window.Current {
 			a.Add(slot, vals)

@@ -49,8 +49,9 @@ func NewTask(plan *siddhiql.Plan, partition uint32, dedupWindow int64) (*Task, e
 
 // Apply applies the frame at sequence seq of the task's log. What follows from it is in Outputs
 // until ResetOutputs. After an error the task must not be used again: the log is
-// damaged, or was written for another app, and the error says which.
-func (t *Task) Apply(seq uint64, f *frame.Frame) (Applied, error) {
+// damaged, was written for another app, or asks for more than the app's limits allow (a
+// *LimitError), and the error says which. ErrInterrupted says that Interrupt was called.
+func (t *Task) Apply(seq uint64, f *frame.Frame) (done Applied, err error) {
 	verdict, err := t.chain.Check(seq, &f.Header, f.CRC)
 	if err != nil || verdict == frame.Duplicate {
 		return Applied{Repeated: verdict == frame.Duplicate}, err
@@ -58,8 +59,9 @@ func (t *Task) Apply(seq uint64, f *frame.Frame) (Applied, error) {
 	if err := t.bind(f); err != nil {
 		return Applied{}, err
 	}
+	defer t.caught(&err)
+	t.work.beginFrame()
 	t.stamp = max(t.stamp, f.Stamp)
-	var done Applied
 	switch f.Kind {
 	case frame.Events:
 		t.apply(f, &done)

@@ -44,7 +44,7 @@ type Reached struct {
 // ApplyUntil is Apply for as much of a frame as u says. Where it stops before the whole
 // frame, the task is as it was at that moment of its life; it must not be given the rest.
 // A frame of which nothing is to be applied leaves no trace.
-func (t *Task) ApplyUntil(seq uint64, f *frame.Frame, u *Until) (Reached, error) {
+func (t *Task) ApplyUntil(seq uint64, f *frame.Frame, u *Until) (done Reached, err error) {
 	if u.Timed && t.first(f) > u.Time {
 		return Reached{}, nil
 	}
@@ -55,7 +55,8 @@ func (t *Task) ApplyUntil(seq uint64, f *frame.Frame, u *Until) (Reached, error)
 	if err := t.bind(f); err != nil {
 		return Reached{}, err
 	}
-	var done Reached
+	defer t.caught(&err)
+	t.work.beginFrame()
 	if f.Kind == frame.Events && !t.applyUntil(f, u, &done) {
 		return done, nil
 	}

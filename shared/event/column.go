@@ -44,6 +44,14 @@ func (c *Column) Text(i int) string {
 	return unsafe.String(unsafe.SliceData(b), len(b))
 }
 
+// TextBytes returns the length of row i of a text column.
+func (c *Column) TextBytes(i int) int {
+	if i == 0 {
+		return int(c.Ends[0])
+	}
+	return int(c.Ends[i] - c.Ends[i-1])
+}
+
 // ShortBytesMax is the length of the texts that Short packs.
 const ShortBytesMax = 7
 

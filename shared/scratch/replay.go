@@ -56,6 +56,7 @@ type Done struct {
 // is damaged, and where there is no such target.
 func (t *Task) Replay(ctx context.Context, log Log, to Target, w Watch) (Done, error) {
 	var done Done
+	defer context.AfterFunc(ctx, t.Core.Interrupt)()
 	for {
 		if !to.Timed && t.at.Compare(to.Position) >= 0 {
 			done.Reached = true
@@ -69,6 +70,9 @@ func (t *Task) Replay(ctx context.Context, log Log, to Target, w Watch) (Done, e
 			return done, err
 		}
 		more, err := t.one(record, to, w, &done)
+		if errors.Is(err, engine.ErrInterrupted) {
+			return done, context.Cause(ctx)
+		}
 		if err != nil {
 			return done, fmt.Errorf("log sequence %d: %w", record.Seq, err)
 		}
@@ -78,7 +82,9 @@ func (t *Task) Replay(ctx context.Context, log Log, to Target, w Watch) (Done, e
 		}
 	}
 	if to.Timed && !t.plan.Playback {
-		t.Core.Advance(to.Time)
+		if err := t.Advance(to.Time); err != nil {
+			return done, err
+		}
 		if w.Step != nil {
 			w.Step(t.at.Sequence, nil, engine.Step{})
 		}
@@ -86,6 +92,15 @@ func (t *Task) Replay(ctx context.Context, log Log, to Target, w Watch) (Done, e
 	}
 	done.At = t.at
 	return done, nil
+}
+
+// Advance lets time pass behind the newest frame. Its results wait in Core.
+func (t *Task) Advance(to int64) error {
+	t.Core.BeginFrame()
+	if err := t.Core.Try(func() { t.Core.Advance(to) }); err != nil {
+		return fmt.Errorf("behind log sequence %d: %w", t.at.Sequence, err)
+	}
+	return nil
 }
 
 // one applies a frame, or the part of it before the target; false if the target is

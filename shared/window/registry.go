@@ -30,6 +30,9 @@ type Spec struct {
 	// Check refuses wrong parameters. The error says what is wrong with which
 	// one; place and usage are added to it.
 	Check func(params []Param) error
+	// Keys are the parameters, from 0, that name an attribute by which the window keeps
+	// rows apart: each value that it meets is kept.
+	Keys []int
 	// New returns an empty window. It is called with checked parameters, once
 	// for each query and partition key.
 	New func(Config) Window

@@ -15,6 +15,7 @@ func init() {
 		Version: "1.0.0",
 		Usage:   "session(gap time [, key string [, allowedLatency time]])",
 		Check:   checkSession,
+		Keys:    []int{1},
 		New:     newSession,
 	})
 }

@@ -180,7 +180,9 @@ func (x *exported) replay(ctx context.Context, out *bufio.Writer, opt Options) e
 			return err
 		}
 		if opt.Until != nil {
-			t.Core.Advance(*opt.Until)
+			if err := t.Advance(*opt.Until); err != nil {
+				return err
+			}
 			w.write(t)
 		}
 		if opt.Digests {

@@ -105,8 +105,7 @@ func (p *player) play(text []byte) error {
 	case l.has&keyOp != 0:
 		return p.operate(l.op, l.ts)
 	case l.has&keyStream == 0:
-		p.advance(l.ts)
-		return nil
+		return p.advance(l.ts)
 	}
 	if err := p.known(l.stream); err != nil {
 		return err
@@ -119,7 +118,9 @@ func (p *player) play(text []byte) error {
 		}
 	}
 	for _, a := range p.apps {
-		p.send(a, a.inputs[l.stream])
+		if err := p.send(a, a.inputs[l.stream]); err != nil {
+			return err
+		}
 	}
 	p.input++
 	if p.every > 0 && p.input%p.every == 0 {
@@ -132,7 +133,9 @@ func (p *player) play(text []byte) error {
 // line first; after a restore, what is overdue then comes.
 func (p *player) operate(op string, now int64) error {
 	if op != opRestore {
-		p.advance(now)
+		if err := p.advance(now); err != nil {
+			return err
+		}
 	}
 	for _, a := range p.apps {
 		var err error
@@ -149,7 +152,7 @@ func (p *player) operate(op string, now int64) error {
 		}
 	}
 	if op == opRestore {
-		p.advance(now)
+		return p.advance(now)
 	}
 	return nil
 }
@@ -201,30 +204,47 @@ func (in *input) read(l *line) error {
 
 // send lets the line's rows arrive at one app; in is nil where it does not read
 // the stream. Time passes first, so that timers count as before the line.
-func (p *player) send(a *app, in *input) {
+func (p *player) send(a *app, in *input) error {
 	if in == nil || in.batch.Len() == 0 {
-		if !a.plan.Playback {
-			a.engine.Advance(p.line.ts)
-			p.write(a, p.input)
+		if a.plan.Playback {
+			return nil
 		}
-		return
+		return p.pass(a, p.line.ts)
 	}
 	now := p.line.ts
 	if a.plan.Playback {
 		now = slices.Max(in.batch.TS)
 	}
-	a.engine.Advance(now)
-	p.write(a, p.input)
-	a.engine.Send(in.stream, in.batch, 0, in.batch.Len(), now)
-	p.write(a, p.input+1)
+	if err := p.pass(a, now); err != nil {
+		return err
+	}
+	return p.try(a, p.input+1, func() { a.engine.Send(in.stream, in.batch, 0, in.batch.Len(), now) })
+}
+
+// try does something to one app and writes what it emits. One line may lead to as much as
+// a frame of the log.
+func (p *player) try(a *app, input int, do func()) error {
+	a.engine.BeginFrame()
+	if err := a.engine.Try(do); err != nil {
+		return fmt.Errorf("app %q: %w", a.plan.Name, err)
+	}
+	p.write(a, input)
+	return nil
+}
+
+// pass lets time pass in one app.
+func (p *player) pass(a *app, now int64) error {
+	return p.try(a, p.input, func() { a.engine.Advance(now) })
 }
 
 // advance lets time pass in every app.
-func (p *player) advance(now int64) {
+func (p *player) advance(now int64) error {
 	for _, a := range p.apps {
-		a.engine.Advance(now)
-		p.write(a, p.input)
+		if err := p.pass(a, now); err != nil {
+			return err
+		}
 	}
+	return nil
 }
 
 // known refuses a stream that no app defines, and says which there are.

@@ -89,7 +89,9 @@ func (p *player) playAll(name string, in io.Reader, opt Options) error {
 		return fmt.Errorf("read %s: %w", name, err)
 	}
 	if opt.Until != nil {
-		p.advance(*opt.Until)
+		if err := p.advance(*opt.Until); err != nil {
+			return err
+		}
 	}
 	if opt.Digests {
 		return p.writeDigests()
