@@ -39,6 +39,9 @@ const (
 	// has a leader, and that is only slow.
 	resendAfter   = 500 * time.Millisecond
 	resendWaitMax = 250 * time.Millisecond
+
+	// unreadableMax is for how long results that the stream counts may not be readable.
+	unreadableMax = 30 * time.Second
 )
 
 // Error codes of JetStream's API.
@@ -116,9 +119,10 @@ func batchLength(messages []message, most int) int {
 	return len(messages)
 }
 
-// send makes messages durable, all or none, and returns how many: none if they
-// are more than the server takes at once, so that fewer must be tried. What came of
-// a publish may be unknown; then the stream's end tells.
+// send makes messages durable and returns how many: none if they are more than the
+// server takes at once, so that fewer must be tried, and fewer than all if it saw the
+// server in the middle of storing them. What came of a publish may be unknown; then the
+// stream's end tells.
 func (e *emitter) send(ctx context.Context, bytes []byte, messages []message) (int, error) {
 	var since time.Time // of the first attempt, if that failed
 	within := e.after
@@ -143,11 +147,12 @@ func (e *emitter) send(ctx context.Context, bytes []byte, messages []message) (i
 			since = begun
 			e.log.Warn("results are not taken; looking at the output stream, and trying on", "stream", e.stream, "results", len(messages), "err", err)
 		}
-		done, asked := e.landed(ctx, messages)
+		landed, asked := e.landed(ctx, messages)
 		switch {
-		case done:
-			return e.sent(messages, since), nil
+		case landed > 0:
+			return e.sent(messages[:landed], since), nil
 		case errors.Is(asked, errNoLeader): // sending again is safe
+		case errors.Is(asked, errUnreadable) && time.Since(since) < unreadableMax:
 		case asked != nil:
 			if errors.Is(asked, errFenced) && hasCode(err, codeWrongLastSequence, codeWrongLastSequenceConstant) {
 				e.refused.Inc()
@@ -252,31 +257,40 @@ func ackError(data []byte) error {
 // errNoLeader says that the stream could not be asked just now.
 var errNoLeader = errors.New("the output stream does not answer")
 
-// landed tells from the end of the stream whether messages, whose publish failed
-// or was not answered, are in it.
-func (e *emitter) landed(ctx context.Context, messages []message) (bool, error) {
+// errUnreadable says that the stream does not give a message that it counts. A batch that is
+// being stored soon can be read; damage stays.
+var errUnreadable = errors.New("NATS does not give its message")
+
+// landed tells from the end of the stream how many of the messages, whose publish failed
+// or was not answered, are in it. While the server stores an atomic batch, it gives ends
+// that lie in its middle, so the message there is compared with ours, whichever it is: only
+// a message that is not ours proves another owner.
+func (e *emitter) landed(ctx context.Context, messages []message) (int, error) {
 	ctx, cancel := context.WithTimeout(ctx, e.after)
 	defer cancel()
 	end, err := lastSequence(ctx, e.nc, e.stream)
 	switch {
 	case err != nil:
-		return false, fmt.Errorf("%w: %w", errNoLeader, err)
+		return 0, fmt.Errorf("%w: %w", errNoLeader, err)
 	case end == e.last:
-		return false, nil
+		return 0, nil
 	case end < e.last:
-		return false, fmt.Errorf("output stream %s ends at %d, but %d was acknowledged: it lost its tail", e.stream, end, e.last)
+		return 0, fmt.Errorf("output stream %s ends at %d, but %d was acknowledged: it lost its tail", e.stream, end, e.last)
 	}
-	next := e.last + uint64(len(messages))
-	found, err := getMessage(ctx, e.nc, e.stream, map[string]any{"seq": min(next, end)})
-	if err != nil {
-		return false, fmt.Errorf("%w: %w", errNoLeader, err)
+	landed := int(min(end-e.last, uint64(len(messages))))
+	at := e.last + uint64(landed)
+	found, err := getMessage(ctx, e.nc, e.stream, map[string]any{"seq": at})
+	switch {
+	case err != nil:
+		return 0, fmt.Errorf("%w: %w", errNoLeader, err)
+	case found.seq == 0:
+		return 0, fmt.Errorf("output stream %s ends at %d, and %w %d; see eventflux doctor", e.stream, end, errUnreadable, at)
 	}
-	newest := messages[len(messages)-1]
-	if end == next && found.subject == newest.subject && found.header.Get(headerPosition) == newest.at.String() &&
-		found.header.Get(headerGeneration) == e.msg.Header.Get(headerGeneration) {
-		return true, nil
+	if ours := messages[landed-1]; found.subject != ours.subject || found.header.Get(headerPosition) != ours.at.String() ||
+		found.header.Get(headerGeneration) != e.msg.Header.Get(headerGeneration) {
+		return 0, fmt.Errorf("output stream %s: message %d on %s is not ours: %w", e.stream, found.seq, found.subject, errFenced)
 	}
-	return false, fmt.Errorf("output stream %s: message %d on %s is not ours: %w", e.stream, found.seq, found.subject, errFenced)
+	return landed, nil
 }
 
 func (p position) String() string {

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -108,4 +110,94 @@ func plainServer(t *testing.T) *nats.Conn {
 	must(t, err)
 	t.Cleanup(nc.Close)
 	return nc
+}
+
+// While a server stores an atomic batch, it can give an end in the middle of it. That is no
+// other owner: the emitter goes on behind what is there, and is told where its batch ends.
+func TestResendSeesTheMiddleOfItsBatch(t *testing.T) {
+	const results = 20
+	at := func(seq uint64) string { return position{seq: 3, ordinal: seq - 8}.String() }
+	for name, c := range map[string]struct {
+		ends []uint64 // of the stream, one after the other
+		sent []string // last sequence expected by each publish
+		err  error
+	}{
+		"the middle, then the end":        {ends: []uint64{15, 27}, sent: []string{"7", "15"}},
+		"the middle twice":                {ends: []uint64{9, 12, 27}, sent: []string{"7", "9", "12"}},
+		"the end, and another owner":      {ends: []uint64{28}, sent: []string{"7"}},
+		"the middle is another owner's":   {ends: []uint64{100}, sent: []string{"7"}, err: errFenced},
+		"nothing readable, then the end":  {ends: []uint64{5000, 27}, sent: []string{"7", "7"}},
+		"few are left of it":              {ends: []uint64{25, 27}, sent: []string{"7", "25", "26"}},
+		"few are left, and another owner": {ends: []uint64{25, 28}, sent: []string{"7", "25", "26"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel() // they wait
+			nc := plainServer(t)
+			var mu sync.Mutex // of the rest
+			var sent []string
+			asked := 0
+			subscribe := func(subject string, f func(*nats.Msg)) {
+				_, err := nc.Subscribe(subject, func(m *nats.Msg) {
+					mu.Lock()
+					defer mu.Unlock()
+					f(m)
+				})
+				must(t, err)
+			}
+			subscribe("out.a.S.0", func(m *nats.Msg) {
+				if last := m.Header.Get(jetstream.ExpectedLastSeqHeader); last != "" {
+					sent = append(sent, last)
+				}
+				if m.Reply != "" {
+					must(t, m.Respond([]byte(`{"stream":"EFO_a_0","error":{"code":400,"err_code":10071,"description":"wrong last sequence"}}`)))
+				}
+			})
+			subscribe("$JS.API.STREAM.INFO.EFO_a_0", func(m *nats.Msg) {
+				end := c.ends[min(asked, len(c.ends)-1)]
+				asked++
+				must(t, m.Respond(fmt.Appendf(nil, `{"state":{"last_seq":%d}}`, end)))
+			})
+			subscribe("$JS.API.STREAM.MSG.GET.EFO_a_0", func(m *nats.Msg) {
+				var request struct{ Seq uint64 }
+				must(t, json.Unmarshal(m.Data, &request))
+				owner := "1"
+				switch c.ends[min(asked, len(c.ends))-1] {
+				case 5000:
+					must(t, m.Respond([]byte(`{"error":{"code":404,"err_code":10037}}`)))
+					return
+				case 100:
+					owner = "2"
+				}
+				data, err := json.Marshal(map[string]any{"message": map[string]any{
+					"subject": "out.a.S.0", "seq": request.Seq,
+					"hdrs": fmt.Appendf(nil, "NATS/1.0\r\nEf-Position: %s\r\nEf-Generation: %s\r\n\r\n", at(request.Seq), owner),
+				}})
+				must(t, err)
+				must(t, m.Respond(data))
+			})
+			e := newEmitter(nc, "EFO_a_0", 7, 1, batchMessagesDefault, quiet)
+			e.after = 2 * time.Second // a busy machine answers within that
+			e.refused = prometheus.NewCounter(prometheus.CounterOpts{Name: "refused"})
+			messages := make([]message, results)
+			for i := range messages {
+				messages[i] = message{subject: "out.a.S.0", end: 2, at: position{seq: 3, ordinal: uint64(i)}}
+			}
+			ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+			defer cancel()
+			var err error
+			for rest := messages; len(rest) > 0 && err == nil; {
+				var n int
+				n, err = e.send(ctx, []byte("{}"), rest[:batchLength(rest, e.max)])
+				rest = rest[n:]
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			if !errors.Is(err, c.err) || err == nil && e.last != 7+results {
+				t.Errorf("last %d, error %v; want %d, %v", e.last, err, 7+results, c.err)
+			}
+			if !slices.Equal(sent, c.sent) {
+				t.Errorf("sent behind %v, want %v", sent, c.sent)
+			}
+		})
+	}
 }
