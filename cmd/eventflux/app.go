@@ -77,13 +77,13 @@ apps read and write.`,
 	return cmd
 }
 
-// loadApps reads and checks apps. All errors of all files go to errOut; the apps
-// that are sound are returned in any case.
-func loadApps(errOut io.Writer, files []string) ([]app, error) {
+// loadApps reads and checks apps, as a deploy does. All errors of all files go to errOut;
+// the apps that are sound are returned in any case.
+func loadApps(errOut io.Writer, files []string, inboxes ...string) ([]app, error) {
 	var apps []app
 	var failed []string
 	for _, file := range files {
-		text, plan, err := compileFile(file)
+		text, plan, err := compileFile(file, inboxes...)
 		if err != nil {
 			failed = append(failed, file)
 			fmt.Fprintln(errOut, inFile(file, err))
@@ -97,13 +97,39 @@ func loadApps(errOut io.Writer, files []string) ([]app, error) {
 	return apps, nil
 }
 
-func compileFile(file string) (text string, plan *siddhiql.Plan, err error) {
+func compileFile(file string, inboxes ...string) (text string, plan *siddhiql.Plan, err error) {
 	data, err := os.ReadFile(file)
 	if err != nil {
 		return "", nil, err
 	}
-	plan, err = siddhiql.Compile(string(data))
+	plan, err = siddhiql.Compile(string(data), inboxes...)
 	return string(data), plan, err
+}
+
+// loadKnownApps reads apps that may be deployed already, or were in an earlier release. It
+// also takes those that only a deploy refuses, and leaves them to their user.
+func loadKnownApps(errOut io.Writer, files []string) (apps []app, refused error) {
+	var failed []string
+	for _, file := range files {
+		text, plan, err := compileFile(file)
+		if err != nil {
+			if old, oldErr := siddhiql.CompileDeployed(text); oldErr == nil {
+				plan = old
+				refused = errors.Join(refused, errors.New(inFile(file, err)))
+				err = nil
+			}
+		}
+		if err != nil {
+			failed = append(failed, file)
+			fmt.Fprintln(errOut, inFile(file, err))
+			continue
+		}
+		apps = append(apps, app{file, text, plan})
+	}
+	if len(failed) > 0 {
+		return nil, reportedError{fmt.Errorf("refused: %s", strings.Join(failed, ", "))}
+	}
+	return apps, refused
 }
 
 // inFile writes err with the file that it is about, one problem to a line.

@@ -94,9 +94,12 @@ func replayExport(cmd *cobra.Command, file string, opt replay.Options) error {
 }
 
 func replayFiles(cmd *cobra.Command, files []string, events string, opt replay.Options) error {
-	apps, err := loadApps(cmd.ErrOrStderr(), files)
-	if err != nil {
+	apps, err := loadKnownApps(cmd.ErrOrStderr(), files)
+	if apps == nil {
 		return err
+	}
+	if err != nil {
+		fmt.Fprintf(cmd.ErrOrStderr(), "warning: a deploy refuses this, so it has no effect:\n%v\n", err)
 	}
 	var plans []*siddhiql.Plan
 	for _, a := range apps {

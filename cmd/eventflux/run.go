@@ -9,6 +9,7 @@ import (
 	"eventflux/cmd/eventflux/node"
 	"eventflux/shared/bus"
 	"eventflux/shared/config"
+	"eventflux/shared/control"
 	"eventflux/shared/obs"
 	"eventflux/shared/secret"
 	"eventflux/shared/siddhiql"
@@ -36,9 +37,9 @@ func runApps(cmd *cobra.Command, files []string) error {
 	if err != nil {
 		return err
 	}
-	apps, err := loadApps(cmd.ErrOrStderr(), files)
-	if err != nil {
-		return err
+	apps, refused := loadKnownApps(cmd.ErrOrStderr(), files)
+	if apps == nil {
+		return refused
 	}
 	if err := checkNames(apps); err != nil {
 		return err
@@ -47,7 +48,12 @@ func runApps(cmd *cobra.Command, files []string) error {
 	for i, a := range apps {
 		texts[i] = a.text
 	}
-	return runNode(cmd, cfg, node.Services, texts)
+	err = runNode(cmd, cfg, node.Services, texts)
+	if refused != nil && control.Code(err) == control.CodeInvalid { // not deployed before
+		fmt.Fprintln(cmd.ErrOrStderr(), refused)
+		return reportedError{err}
+	}
+	return err
 }
 
 // runNode runs services until the command is interrupted.

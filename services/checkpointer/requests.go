@@ -18,6 +18,7 @@ import (
 	"eventflux/shared/siddhiql"
 	"eventflux/shared/state"
 	"eventflux/shared/store"
+	"eventflux/shared/subject"
 )
 
 // verb answers one kind of request.
@@ -120,11 +121,11 @@ func (s *Service) known(name string) (*appState, error) {
 }
 
 func (s *Service) deploy(ctx context.Context, l *leader, r *control.DeployRequest) (any, error) {
-	plan, err := siddhiql.Compile(r.Text)
+	plan, err := deployable(r.Text, s.cfg.Conn.Opts.InboxPrefix, s.cfg.FSM)
 	if err != nil {
 		return nil, failure(control.CodeInvalid, "%v", err)
 	}
-	if err := bus.CheckName(plan.Name); err != nil {
+	if err := subject.CheckName(plan.Name); err != nil {
 		return nil, failure(control.CodeInvalid, "the app has no name that it can be found by; begin it with @app:name('…'): %v", err)
 	}
 	head, err := s.cfg.Store.Head(ctx, plan.Name)
@@ -153,6 +154,23 @@ func (s *Service) deploy(ctx context.Context, l *leader, r *control.DeployReques
 	l.tell(loopMessage{app: app.Name})
 	l.replace()
 	return s.app(ctx, l, &control.AppRequest{App: app.Name})
+}
+
+// deployable compiles a text that is to be deployed. The text of an app that is deployed
+// already is judged as at a start: eventflux run deploys its files each time.
+func deployable(text, inbox string, fsm *FSM) (*siddhiql.Plan, error) {
+	plan, err := siddhiql.Compile(text, inbox)
+	if err == nil {
+		return plan, nil
+	}
+	old, oldErr := siddhiql.CompileDeployed(text)
+	if oldErr != nil {
+		return nil, err
+	}
+	if has := fsm.app(old.Name); has == nil || has.Plan != old.Digest {
+		return nil, err
+	}
+	return old, nil
 }
 
 // firstGeneration is behind that of the newest checkpoint which the store has of an app

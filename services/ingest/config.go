@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -12,6 +11,7 @@ import (
 	"eventflux/shared/bus"
 	"eventflux/shared/compress"
 	"eventflux/shared/siddhiql"
+	"eventflux/shared/subject"
 )
 
 const (
@@ -106,15 +106,24 @@ func (cfg *Config) check() error {
 			wrong("two apps are called %s; rename one with @app:name", p.Name)
 		}
 		names[p.Name] = true
-		if err := checkPlan(p); err != nil {
+		if err := checkPlan(p, inboxOf(cfg.Conn)); err != nil {
 			wrong("app %s: %w", p.Name, err)
 		}
 	}
 	return errors.Join(problems...)
 }
 
-func checkPlan(p *siddhiql.Plan) error {
-	if err := bus.CheckName(p.Name); err != nil {
+// inboxOf returns the first tokens of the subjects where the service gets its answers.
+func inboxOf(conn *nats.Conn) string {
+	if conn == nil {
+		return ""
+	}
+	return conn.Opts.InboxPrefix
+}
+
+// checkPlan refuses an app that cannot be served.
+func checkPlan(p *siddhiql.Plan, inbox string) error {
+	if err := subject.CheckName(p.Name); err != nil {
 		return err
 	}
 	if p.Partitions < 1 {
@@ -124,14 +133,11 @@ func checkPlan(p *siddhiql.Plan) error {
 		if !isInput(s) {
 			continue
 		}
-		if err := bus.CheckName(s.Name); err != nil {
+		if err := subject.CheckName(s.Name); err != nil {
 			return fmt.Errorf("stream: %w", err)
 		}
-		if err := checkSource(s.Subject); err != nil {
-			return fmt.Errorf("stream %s: source subject: %w", s.Name, err)
-		}
-		if strings.HasPrefix(s.Subject, resultsPrefix+p.Name+".") {
-			return fmt.Errorf("stream %s reads %s, the app's own results, which would feed it without end; choose another subject", s.Name, s.Subject)
+		if err := subject.CheckSource(s.Subject, p.Name, inbox); err != nil {
+			return fmt.Errorf("stream %s: %w", s.Name, err)
 		}
 		if p.Partitions > 1 && s.ShardKey == nil {
 			return fmt.Errorf("stream %s has no key, and the app has %d partitions", s.Name, p.Partitions)

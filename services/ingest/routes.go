@@ -9,6 +9,7 @@ import (
 	"eventflux/shared/bus"
 	"eventflux/shared/event"
 	"eventflux/shared/siddhiql"
+	"eventflux/shared/subject"
 	"eventflux/shared/wal"
 )
 
@@ -71,8 +72,8 @@ func patterns(sources []*source) []string {
 	all = slices.Compact(append([]string{inputs}, all...))
 	var kept []string
 	for i, p := range all {
-		if !slices.ContainsFunc(all[:i], func(o string) bool { return covers(o, p) }) &&
-			!slices.ContainsFunc(all[i+1:], func(o string) bool { return covers(o, p) }) {
+		if !slices.ContainsFunc(all[:i], func(o string) bool { return subject.Covers(o, p) }) &&
+			!slices.ContainsFunc(all[i+1:], func(o string) bool { return subject.Covers(o, p) }) {
 			kept = append(kept, p)
 		}
 	}
@@ -81,21 +82,21 @@ func patterns(sources []*source) []string {
 
 // owner returns the pattern whose subscription handles a subject: where several
 // match, NATS delivers the message to each, and the publisher must get one answer.
-func owner(patterns []string, subject string) string {
+func owner(patterns []string, to string) string {
 	for _, p := range patterns {
-		if covers(p, subject) {
+		if subject.Covers(p, to) {
 			return p
 		}
 	}
 	return ""
 }
 
-// readersOf returns the sources that a message on subject is for, those of the
+// readersOf returns the sources that a message on the subject to is for, those of the
 // same definition together: they are decoded once.
-func readersOf(sources []*source, subject string) [][]*source {
+func readersOf(sources []*source, to string) [][]*source {
 	var lanes [][]*source
 	for _, s := range sources {
-		if !covers(s.stream.Subject, subject) {
+		if !subject.Covers(s.stream.Subject, to) {
 			continue
 		}
 		i := slices.IndexFunc(lanes, func(l []*source) bool { return sameDefinition(l[0].stream.Schema, s.stream.Schema) })

@@ -10,11 +10,11 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"eventflux/shared/bus"
 	"eventflux/shared/compress"
 	"eventflux/shared/control"
 	"eventflux/shared/siddhiql"
 	"eventflux/shared/store"
+	"eventflux/shared/subject"
 	"eventflux/shared/trace"
 )
 
@@ -97,7 +97,7 @@ func (c *Config) check() error {
 		errs = append(errs, fmt.Errorf("checkpoint.full_every is %d and recovery.workers %d, neither may be negative", c.FullEvery, c.Workers))
 	}
 	for _, app := range c.Apps {
-		if err := bus.CheckName(app.Name); err != nil {
+		if err := subject.CheckName(app.Name); err != nil {
 			errs = append(errs, fmt.Errorf("app: %w; name it with @app:name('…')", err))
 		}
 	}

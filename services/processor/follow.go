@@ -140,7 +140,7 @@ func (s *Service) app(ctx context.Context, as control.Assigned) (app, error) {
 	if deployed.Index != as.Index {
 		return app{}, errors.New("it was deployed anew")
 	}
-	plan, err := siddhiql.Compile(deployed.Text)
+	plan, err := siddhiql.CompileDeployed(deployed.Text)
 	return app{plan, deployed.DedupWindow}, err
 }
 

@@ -49,7 +49,7 @@ func (s *Service) look(ctx context.Context, app string) (*history, error) {
 		return nil, err
 	}
 	h := &history{s: s, app: known}
-	if h.plan, err = siddhiql.Compile(known.Text); err != nil {
+	if h.plan, err = siddhiql.CompileDeployed(known.Text); err != nil {
 		return nil, fmt.Errorf("the text of app %s is refused by this version: %w", app, err)
 	}
 	list, err := s.cfg.Control.Checkpoints(ctx, control.AppRequest{App: app})

@@ -15,6 +15,7 @@ import (
 
 	"eventflux/shared/bus"
 	"eventflux/shared/control"
+	"eventflux/shared/subject"
 )
 
 // Phases of a job.
@@ -244,7 +245,7 @@ func (s *Service) job(ctx context.Context, r micro.Request) error {
 		return err
 	}
 	owner, number, _ := strings.Cut(request.Job, "-")
-	if _, err := strconv.ParseUint(number, 10, 64); err != nil || bus.CheckName(owner) != nil {
+	if _, err := strconv.ParseUint(number, 10, 64); err != nil || subject.CheckName(owner) != nil {
 		return failure(control.CodeInvalid, "%.60q is no id of a job; the answer to ef.recovery.restore has one", request.Job)
 	}
 	if owner == s.id {

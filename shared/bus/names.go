@@ -2,33 +2,12 @@ package bus
 
 import (
 	"encoding/hex"
-	"fmt"
 	"strconv"
 	"strings"
 )
 
 // appNameBytesMax keeps the longest name of a JetStream stream, with prefix and
 // partition, far below the 255 bytes that the server allows.
-const appNameBytesMax = 128
-
-// CheckName reports whether name can be an app's or a stream's: it becomes a
-// token of subjects and part of the names of JetStream streams, which are also
-// folders on the server's disk.
-func CheckName(name string) error {
-	if name == "" {
-		return fmt.Errorf("empty name: an app and a stream need one")
-	}
-	if len(name) > appNameBytesMax {
-		return fmt.Errorf("name %.20q… has %d bytes, limit %d", name, len(name), appNameBytesMax)
-	}
-	for _, r := range name {
-		if r <= ' ' || r > '~' || strings.ContainsRune(`.*>/\`, r) {
-			return fmt.Errorf("name %q: %q cannot stand in a NATS subject; use letters, digits, - and _", name, r)
-		}
-	}
-	return nil
-}
-
 // WALStream names the JetStream stream with the log of partition p of app.
 func WALStream(app string, p uint32) string { return "EFW_" + app + "_" + decimal(p) }
 

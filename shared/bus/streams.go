@@ -10,6 +10,8 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 	"golang.org/x/sync/errgroup"
+
+	"eventflux/shared/subject"
 )
 
 const (
@@ -201,7 +203,7 @@ func (l StreamLimits) config(name string, subjects ...string) jetstream.StreamCo
 
 // find returns a stream that is as it should be, but for its limits.
 func find(ctx context.Context, js jetstream.JetStream, app string, want jetstream.StreamConfig) (jetstream.Stream, error) {
-	if err := CheckName(app); err != nil {
+	if err := subject.CheckName(app); err != nil {
 		return nil, err
 	}
 	stream, err := js.Stream(ctx, want.Name)

@@ -4,29 +4,47 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"slices"
-	"strings"
 
 	"eventflux/shared/event"
+	"eventflux/shared/subject"
 )
 
-// Compile parses and checks an app's text. Its error is an ErrorList.
-func Compile(text string) (*Plan, error) {
+// Compile parses and checks the text of an app that is to be deployed. inboxes are the
+// first tokens of the subjects where services get their answers (nats.inbox): no source may
+// read those. Its error is an ErrorList.
+func Compile(text string, inboxes ...string) (*Plan, error) {
+	return compile(text, rules{strict: true, inboxes: inboxes})
+}
+
+// CompileDeployed compiles a text that a deploy has accepted, perhaps one of an earlier
+// release. A start must not refuse such a text, so rules that came later do not apply:
+// what they refuse has no effect, as before. Its error is an ErrorList.
+func CompileDeployed(text string) (*Plan, error) { return compile(text, rules{}) }
+
+// rules say how a text is judged.
+type rules struct {
+	strict  bool // as at a deploy; else as at a start
+	inboxes []string
+}
+
+func compile(text string, by rules) (*Plan, error) {
 	r := &report{}
 	app := parse(text, r)
 	if len(r.errs) > r.untyped { // half a tree would be full of errors that are none
 		return nil, r.err()
 	}
-	return check(app, r)
+	return check(app, r, by)
 }
 
-// Check resolves and types a syntax tree that Parse has returned. Its error is an
-// ErrorList of everything that the language refuses; what only follows from
+// Check resolves and types a syntax tree that Parse has returned, as Compile does. Its
+// error is an ErrorList of everything that the language refuses; what only follows from
 // another error is left out.
-func Check(app *App) (*Plan, error) { return check(app, &report{}) }
+func Check(app *App) (*Plan, error) { return check(app, &report{}, rules{strict: true}) }
 
-func check(app *App, r *report) (*Plan, error) {
+func check(app *App, r *report, by rules) (*Plan, error) {
 	c := &checker{
 		report:    r,
+		rules:     by,
 		plan:      &Plan{Partitions: 1},
 		functions: functionTable(),
 		outer:     map[string]*known{},
@@ -83,6 +101,7 @@ func (c *checker) withinLimits(app *App) bool {
 // kept as broken (nil or type 0), so that its users are not blamed for it.
 type checker struct {
 	*report
+	rules
 	plan      *Plan
 	functions map[string]Function
 	outer     map[string]*known
@@ -204,9 +223,7 @@ func (c *checker) streamNames() []string {
 func (c *checker) partition(d *PartitionDef) {
 	b := &Partition{ID: len(c.plan.Blocks)}
 	c.plan.Blocks = append(c.plan.Blocks, b)
-	for _, a := range d.Annotations {
-		c.elementAnnotation(a, "a partition")
-	}
+	c.partitionAnnotations(d, b)
 	keyed := map[string]Pos{}
 	for _, k := range d.Keys {
 		if first, taken := keyed[k.Stream.Text]; taken {
@@ -242,6 +259,13 @@ func (c *checker) partitionKey(b *Partition, d *KeyDef) {
 	c.keyAt[b] = append(c.keyAt[b], d.Pos)
 }
 
+// deployf records an error that only a deploy reports.
+func (c *checker) deployf(pos Pos, format string, args ...any) {
+	if c.strict {
+		c.errorf(pos, format, args...)
+	}
+}
+
 // publishedNames checks the names that become part of NATS subjects.
 func (c *checker) publishedNames() {
 	for _, s := range c.plan.Streams {
@@ -250,31 +274,16 @@ func (c *checker) publishedNames() {
 		if s.Block >= 0 || k == nil || !s.Defined && !published {
 			continue
 		}
-		subject := "events." + s.Name
+		full := "events." + s.Name
 		if !s.Defined {
-			subject = "out.<app>." + s.Name
+			full = "out.<app>." + s.Name
 		}
-		if why := badToken(s.Name); why != "" {
+		if err := subject.CheckName(s.Name); err != nil {
 			hint := ""
 			if !s.Defined {
 				hint = ", or @sink(stream='…', publish='false')"
 			}
-			c.errorf(k.at, "stream name %s %s, but it becomes part of the NATS subject %s: expected another name%s", tick(s.Name), why, tick(subject), hint)
+			c.deployf(k.at, "stream %s becomes part of the NATS subject %s: %v%s", tick(s.Name), tick(full), err, hint)
 		}
 	}
-}
-
-const tokenBytesMax = 200
-
-// badToken says why a name cannot be a token of a NATS subject, or "".
-func badToken(name string) string {
-	switch {
-	case len(name) > tokenBytesMax:
-		return "is too long"
-	case strings.ContainsFunc(name, func(r rune) bool { return r <= ' ' || r == 0x7f || r == 0x85 || r == 0xa0 || r == 0x2028 }):
-		return "contains a blank or a control character"
-	case strings.ContainsAny(name, ".*>"):
-		return "contains one of the characters . * >"
-	}
-	return ""
 }

@@ -3,6 +3,8 @@ package siddhiql
 import (
 	"strconv"
 	"strings"
+
+	"eventflux/shared/subject"
 )
 
 const (
@@ -18,9 +20,9 @@ type pendingSink struct {
 
 func is(a *Annotation, name string) bool { return strings.EqualFold(a.Name, name) }
 
-// appAnnotations reads @app:…. Unknown ones are ignored, and of equal ones the
-// first counts.
+// appAnnotations reads @app:…. At a start, of equal ones the first counts.
 func (c *checker) appAnnotations(list []*Annotation) {
+	c.known(list, onApp)
 	seen := map[string]bool{}
 	for _, a := range list {
 		name := strings.ToLower(a.Name)
@@ -35,9 +37,7 @@ func (c *checker) appAnnotations(list []*Annotation) {
 			c.appPartitions(a)
 		case "app:playback":
 			c.plan.Playback = true
-			if len(a.Elems) > 0 {
-				c.errorf(a.Elems[0].Pos, "`@app:playback` takes no settings here: the clock moves with events and ticks in the log alone")
-			}
+			c.elems(a, annotations["app:playback"].keys...)
 		}
 	}
 }
@@ -60,6 +60,9 @@ func (c *checker) appName(a *Annotation) {
 	if bad || name == "" || len(name) > appNameMax {
 		c.errorf(at, "the app's name '%s' becomes part of NATS subjects and of JetStream streams' names: expected 1 to %d letters A-Z, digits, `_` and `-`", shorten(name), appNameMax)
 		return
+	}
+	if name[0] == '-' {
+		c.deployf(at, "the app's name '%s' starts with `-`, which commands read as a flag: expected a letter, a digit or `_` first", shorten(name))
 	}
 	c.plan.Name = name
 }
@@ -87,6 +90,8 @@ func (c *checker) elems(a *Annotation, allowed ...string) (map[string]*Annotatio
 		switch {
 		case e.Nested != nil:
 			c.errorf(e.Pos, "found `@%s` inside `@%s`, expected %s", e.Nested.Name, a.Name, listOf(allowed, "or"))
+		case len(allowed) == 0:
+			c.errorf(e.Pos, "`@%s` takes no settings", a.Name)
 		case key == "":
 			c.errorf(e.Pos, "found '%s' in `@%s`, expected a key before it: %s", shorten(e.Value), a.Name, listOf(allowed, "or"))
 		case !contains(allowed, key):
@@ -113,6 +118,7 @@ func contains(list []string, s string) bool {
 
 // streamAnnotations reads the annotations of a definition.
 func (c *checker) streamAnnotations(d *StreamDef, s *Stream) {
+	c.known(d.Annotations, onStream)
 	sourced := false
 	for _, a := range d.Annotations {
 		switch {
@@ -128,7 +134,7 @@ func (c *checker) streamAnnotations(d *StreamDef, s *Stream) {
 }
 
 func (c *checker) source(a *Annotation, s *Stream) {
-	elems, good := c.elems(a, "subject")
+	elems, good := c.elems(a, annotations["source"].keys...)
 	if !good {
 		return
 	}
@@ -137,85 +143,98 @@ func (c *checker) source(a *Annotation, s *Stream) {
 		c.errorf(a.Pos, "`@source` names no subject: write `@source(subject='…')`, or leave it out for `%s`", s.Subject)
 		return
 	}
-	if why := badSubject(e.Value, c.plan.Name); why != "" {
-		c.errorf(e.Pos, "the subject '%s' %s", shorten(e.Value), why)
-		return
+	if err := subject.CheckSource(e.Value, c.plan.Name, c.inboxes...); err != nil {
+		c.deployf(e.Pos, "%v", err)
 	}
 	s.Subject = e.Value
 }
 
-// badSubject says why an app cannot take its events from a subject, or "".
-func badSubject(subject, app string) string {
-	tokens := strings.Split(subject, ".")
-	for i, t := range tokens {
-		switch {
-		case t == "":
-			return "has an empty token: expected tokens joined by single dots, such as `sensors.*.temperature`"
-		case t == ">" && i < len(tokens)-1:
-			return "has `>` before its end: it stands for all tokens that follow"
-		case i == 0 && (t == "*" || t == ">"):
-			return "begins with a wildcard, and so takes in EventFlux's own subjects: expected a word first"
-		case t == "*" || t == ">":
-		case strings.ContainsAny(t, "*>"):
-			return "has a wildcard inside a token: expected `*`, or `>` at the end, as a token of its own"
-		case badToken(t) != "":
-			return "has a token that " + badToken(t)
-		}
-	}
-	if first := tokens[0]; first == "ef" || first == "dlq" || strings.HasPrefix(first, "$") {
-		return "begins with " + tick(first) + ", which is kept for EventFlux and NATS: expected another first token"
-	}
-	if tokens[0] == "out" {
-		return badLink(tokens, app)
-	}
-	return ""
-}
-
-// badLink says why an app cannot read results from the subject of these tokens,
-// the first of which is `out`, or "".
-func badLink(tokens []string, app string) string {
-	whole := len(tokens) == 4 && tokens[1] != "*" && tokens[2] != "*" && (tokens[3] == "*" || isPartition(tokens[3]))
-	switch {
-	case !whole:
-		return "begins with `out`, where the results of apps are: expected `out.<app>.<Stream>.<p>` for those of partition p, or `out.<app>.<Stream>.*` for those of all"
-	case tokens[1] == app:
-		return "has the app's own results, which would feed it without end: expected those of another app"
-	}
-	return ""
-}
-
-// isPartition reports whether a token is the number of a partition as subjects
-// have it.
-func isPartition(token string) bool {
-	n, err := strconv.ParseUint(token, 10, 32)
-	return err == nil && n < partitionsMax && strconv.FormatUint(n, 10) == token
-}
-
-// elementAnnotation reads an annotation of a query or a partition that both can have.
-func (c *checker) elementAnnotation(a *Annotation, of string) {
-	switch {
-	case is(a, "sink"):
-		c.pending = append(c.pending, pendingSink{Annotation: a})
-	case is(a, "source"):
-		c.errorf(a.Pos, "found `@source` on %s: expected it on a definition, where events come in", of)
-	}
-}
-
+// queryAnnotations reads the annotations of a query.
 func (c *checker) queryAnnotations(d *QueryDef, q *Query) {
+	c.known(d.Annotations, onQuery)
 	for _, a := range d.Annotations {
-		if !is(a, "info") {
-			c.elementAnnotation(a, "a query")
-			continue
-		}
-		for _, e := range a.Elems {
-			if strings.EqualFold(e.Key, "name") && q.Name == "" {
-				c.queryName(e, q)
-			}
-		}
-		if q.Name == "" && (len(a.Elems) == 0 || a.Elems[0].Key == "") {
-			c.errorf(a.Pos, "`@info` names no query: write `@info(name='…')`")
+		switch {
+		case is(a, "sink"):
+			c.pending = append(c.pending, pendingSink{Annotation: a})
+		case is(a, "info"):
+			c.info(a, q)
 		}
 	}
+}
+
+// info reads the query's name.
+func (c *checker) info(a *Annotation, q *Query) {
+	for _, e := range a.Elems {
+		if strings.EqualFold(e.Key, "name") && q.Name == "" {
+			c.queryName(e, q)
+		}
+	}
+	if q.Name == "" && (len(a.Elems) == 0 || a.Elems[0].Key == "") {
+		c.errorf(a.Pos, "`@info` names no query: write `@info(name='…')`")
+	}
+}
+
+// partitionAnnotations reads the annotations of a partition.
+func (c *checker) partitionAnnotations(d *PartitionDef, b *Partition) {
+	c.known(d.Annotations, onPartition)
+	for _, a := range d.Annotations {
+		switch {
+		case is(a, "sink"):
+			c.pending = append(c.pending, pendingSink{Annotation: a})
+		case is(a, "purge"):
+			c.purge(a, b)
+		}
+	}
+}
+
+// purge reads @purge(enable='true', idle.period='1 hour' [, interval='1 min']). A deploy of
+// an earlier release ignored it, so a start takes only what is right.
+func (c *checker) purge(a *Annotation, b *Partition) {
+	if !c.strict {
+		c = &checker{report: &report{}, rules: rules{strict: true}}
+	}
+	elems, good := c.elems(a, annotations["purge"].keys...)
+	if !good {
+		return
+	}
+	enable, idle := elems["enable"], elems["idle.period"]
+	if enable == nil || idle == nil {
+		c.errorf(a.Pos, "`@purge` needs both: write `@purge(enable='true', idle.period='1 hour')`")
+		return
+	}
+	period, good := c.period(idle)
+	if interval := elems["interval"]; interval != nil {
+		_, right := c.period(interval)
+		good = good && right
+	}
+	switch on := strings.ToLower(enable.Value); {
+	case on != "true" && on != "false":
+		c.errorf(enable.Pos, "found enable='%s', expected 'true' or 'false'", shorten(enable.Value))
+	case good && on == "true":
+		b.IdlePeriod = period
+	}
+}
+
+// period reads a time of at least 1 ms, such as '10 sec'.
+func (c *checker) period(e *AnnotationElem) (ms int64, ok bool) {
+	ms, ok = duration(e.Value)
+	if !ok || ms <= 0 {
+		c.errorf(e.Pos, "found %s='%s', expected a time of at least 1 millisecond, such as '10 sec'", e.Key, shorten(e.Value))
+	}
+	return ms, ok && ms > 0
+}
+
+// duration reads a time as the language writes it, in ms.
+func duration(text string) (ms int64, ok bool) {
+	r := &report{}
+	p := &parser{report: r, tokens: scan(text, r)}
+	var n Node
+	ok = p.statement(false, func() { n = p.expression("a time") })
+	l, constant := n.(*Literal)
+	if !ok || !constant || !l.Time || p.peek().kind != tokenEOF || len(r.errs) > 0 {
+		return 0, false
+	}
+	return l.Int, true
 }
 
 func (c *checker) queryName(e *AnnotationElem, q *Query) {
@@ -227,6 +246,9 @@ func (c *checker) queryName(e *AnnotationElem, q *Query) {
 		c.errorf(e.Pos, "two queries are called '%s': first at %s", shorten(e.Value), first)
 	default:
 		c.names[e.Value] = e.Pos
+		if err := subject.CheckLabel(e.Value); err != nil {
+			c.deployf(e.Pos, "the query's name finds its state: %v", err)
+		}
 	}
 	q.Name = e.Value
 }
@@ -235,7 +257,7 @@ func (c *checker) queryName(e *AnnotationElem, q *Query) {
 func (c *checker) sinks() {
 	seen := map[string]Pos{}
 	for _, p := range c.pending {
-		elems, good := c.elems(p.Annotation, "stream", "pack", "publish")
+		elems, good := c.elems(p.Annotation, annotations["sink"].keys...)
 		if !good {
 			continue
 		}

@@ -102,6 +102,9 @@ type Partition struct {
 	ID      int
 	Keys    []PartitionKey // one for each partitioned stream
 	Queries []*Query
+	// IdlePeriod is how long after its last event a key is forgotten, in ms of the app's
+	// clock (@purge); 0: never.
+	IdlePeriod int64
 }
 
 // PartitionKey says how events of one stream are told apart: by Value, or by

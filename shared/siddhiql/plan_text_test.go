@@ -32,7 +32,11 @@ func planText(p *Plan) string {
 		for _, key := range k.Keys {
 			fmt.Fprintf(&b, " %s by %s", key.Stream.Name, keyText(key))
 		}
-		fmt.Fprintf(&b, " queries=%d\n", len(k.Queries))
+		fmt.Fprintf(&b, " queries=%d", len(k.Queries))
+		if k.IdlePeriod > 0 {
+			fmt.Fprintf(&b, " idle=%d", k.IdlePeriod)
+		}
+		b.WriteByte('\n')
 	}
 	for _, q := range p.Queries {
 		b.WriteString(queryText(q))

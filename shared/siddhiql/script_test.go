@@ -14,6 +14,7 @@ const prelude = `define stream S (name string, v int, l long, f float, d double,
 //
 //	parse   prints the text in its normal form, or the errors
 //	check   prints the plan, or the errors
+//	deployed  the same for the text of an app that was deployed before
 //	query   the same behind a line that defines stream S (see prelude)
 func TestScripts(t *testing.T) {
 	datadriven.Walk(t, "testdata/scripts", func(t *testing.T, path string) {
@@ -23,6 +24,8 @@ func TestScripts(t *testing.T) {
 				return parseText(d.Input)
 			case "check":
 				return checkText(d.Input)
+			case "deployed":
+				return planOf(CompileDeployed(d.Input))
 			case "query":
 				return strings.ReplaceAll(checkText(prelude+"\n"+d.Input), "stream 0 S(name string, v int, l long, f float, d double, b bool, o object) defined subject=events.S\n", "")
 			default:
@@ -41,8 +44,10 @@ func parseText(text string) string {
 	return app.String()
 }
 
-func checkText(text string) string {
-	plan, err := Compile(text)
+// checkText checks a text for services that get their answers on answers.>.
+func checkText(text string) string { return planOf(Compile(text, "answers")) }
+
+func planOf(plan *Plan, err error) string {
 	if err != nil {
 		return err.Error() + "\n"
 	}

@@ -15,6 +15,7 @@ import (
 	"eventflux/shared/bus"
 	"eventflux/shared/compress"
 	"eventflux/shared/frame"
+	"eventflux/shared/subject"
 )
 
 const (
@@ -99,7 +100,7 @@ type stall struct {
 
 // NewWriter returns a writer with an id of its own. Nothing is written before Run.
 func NewWriter(cfg WriterConfig) (*Writer, error) {
-	if err := bus.CheckName(cfg.App); err != nil {
+	if err := subject.CheckName(cfg.App); err != nil {
 		return nil, fmt.Errorf("log writer: app: %w", err)
 	}
 	if cfg.Conn == nil {

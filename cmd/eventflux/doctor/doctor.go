@@ -66,6 +66,7 @@ func Examine(ctx context.Context, cfg Config) ([]Finding, error) {
 		{"versions", p.checkVersions},
 		{"leader", p.checkLeader},
 		{"tasks", p.checkTasks},
+		{"texts", p.checkTexts},
 		{"streams", p.checkStreams},
 		{"replicas", p.checkReplicas},
 		{"checkpoints", p.checkCheckpoints},

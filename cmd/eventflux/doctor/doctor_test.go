@@ -194,7 +194,7 @@ func TestNothingIsWrong(t *testing.T) {
 		}
 	}
 	for _, name := range []string{
-		"server", "sync", "subscribers", "services", "versions", "leader", "tasks", "streams",
+		"server", "sync", "subscribers", "services", "versions", "leader", "tasks", "texts", "streams",
 		"replicas", "checkpoints", "logs", "ingest", "clocks", "store",
 	} {
 		if !checks[name] {
@@ -229,6 +229,16 @@ func TestFaults(t *testing.T) {
 		"no JetStream": {
 			options: func(o *server.Options) { o.JetStream = false }, idle: true,
 			check: "server", severity: doctor.Error, meaning: "JetStream does not answer",
+		},
+		"a text that a deploy refuses": {
+			fault: func(w *ward) {
+				text := "@app:name('old') @source(subject='mine.>') define stream T (v int); from T insert into U;"
+				if _, err := w.control.Deploy(w.t.Context(), control.DeployRequest{Text: text}); err != nil {
+					w.t.Fatal(err)
+				}
+				w.cfg.NATS.Inbox = "mine" // the rule comes later than the app
+			},
+			check: "texts", severity: doctor.Warning, meaning: "overlaps `mine.>`",
 		},
 		"nothing runs": {idle: true, check: "services", severity: doctor.Error, meaning: "no events are accepted"},
 		"subscriber to a log": {

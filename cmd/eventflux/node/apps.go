@@ -269,7 +269,7 @@ func (n *Node) deployed(ctx context.Context) (plans []*siddhiql.Plan, known map[
 		if err != nil {
 			return nil, nil, err
 		}
-		plan, err := siddhiql.Compile(full.Text)
+		plan, err := siddhiql.CompileDeployed(full.Text)
 		if err != nil {
 			return nil, nil, err
 		}

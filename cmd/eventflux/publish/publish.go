@@ -16,6 +16,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"eventflux/shared/bus"
+	"eventflux/shared/subject"
 )
 
 // Options say how events are published.
@@ -112,7 +113,7 @@ func sendAll(ctx context.Context, f *flight, in io.Reader, opt Options) error {
 
 // Subject returns the subject of a stream's events.
 func Subject(stream string) (string, error) {
-	if err := bus.CheckName(stream); err != nil {
+	if err := subject.CheckName(stream); err != nil {
 		return "", err
 	}
 	return bus.InputSubject(stream), nil

@@ -106,7 +106,7 @@ func (x *exported) take(ctx context.Context, r export.Record, next map[int]uint6
 			return corruptExport("its head is not JSON: %v", err)
 		}
 	case export.KindApp:
-		if x.plan, err = siddhiql.Compile(string(r.Data)); err != nil {
+		if x.plan, err = siddhiql.CompileDeployed(string(r.Data)); err != nil {
 			return fmt.Errorf("the app in it is refused by this version: %w", err)
 		}
 		if x.plan.Digest != x.info.Plan || x.plan.Name != x.info.App || len(x.info.Logs) != x.plan.Partitions {

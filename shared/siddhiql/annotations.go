@@ -1,0 +1,109 @@
+package siddhiql
+
+import (
+	"slices"
+	"strings"
+)
+
+// element is what an annotation stands on.
+type element string
+
+const (
+	onApp       element = "the app"
+	onStream    element = "a stream's definition"
+	onQuery     element = "a query"
+	onPartition element = "a partition"
+)
+
+// annotationSpec is an annotation of the language.
+type annotationSpec struct {
+	on      []element
+	keys    []string // in lower case; none: it takes no settings, or one value without a key
+	repeats bool     // it may stand twice, or its reader says why not
+}
+
+// annotations are all annotations of the language, by their names in lower case. An
+// annotation or a key that is not here is an error at a deploy. A new key is added here and
+// read where the annotation is.
+var annotations = map[string]annotationSpec{
+	"app:name":        {on: []element{onApp}},
+	"app:description": {on: []element{onApp}}, // for people: it has no effect
+	"app:partitions":  {on: []element{onApp}},
+	"app:playback":    {on: []element{onApp}},
+	"source":          {on: []element{onStream}, keys: []string{"subject"}, repeats: true},
+	"sink":            {on: []element{onStream, onQuery, onPartition}, keys: []string{"stream", "pack", "publish"}, repeats: true},
+	"info":            {on: []element{onQuery}, keys: []string{"name"}},
+	"purge":           {on: []element{onPartition}, keys: []string{"enable", "idle.period", "interval"}},
+}
+
+// otherAnnotations are those of Siddhi that EventFlux does not have, and what there is
+// instead.
+var otherAnnotations = map[string]string{
+	"app:async":      "events are always taken in asynchronously: leave it out",
+	"async":          "events are always taken in asynchronously: leave it out",
+	"app:statistics": "metrics are always there, see metrics.listen: leave it out",
+	"map":            "events and results are JSON: leave it out",
+	"onerror":        "refused events are kept on `dlq.<app>.<Stream>`: leave it out",
+	"store":          "state is kept in checkpoints: leave it out",
+	"primarykey":     "there are no tables: leave it out",
+	"index":          "there are no tables: leave it out",
+	"dist":           "`@app:partitions` spreads keys over logs and processors",
+}
+
+// known reports annotations that the language does not have, that stand on the wrong
+// element, or twice, and their unknown keys. Only a deploy refuses these.
+func (c *checker) known(list []*Annotation, on element) {
+	if !c.strict {
+		return
+	}
+	first := map[string]Pos{}
+	for _, a := range list {
+		name := strings.ToLower(a.Name)
+		spec, ok := annotations[name]
+		at, taken := first[name]
+		switch {
+		case !ok && otherAnnotations[name] != "":
+			c.errorf(a.Pos, "`@%s` is not part of the language here: %s", a.Name, otherAnnotations[name])
+		case !ok:
+			c.errorf(a.Pos, "unknown annotation `@%s`%s", a.Name, suggestAnnotation(name, on))
+		case !slices.Contains(spec.on, on):
+			c.errorf(a.Pos, "found `@%s` on %s: expected it on %s", a.Name, on, orList(spec.on))
+		case taken && !spec.repeats:
+			c.errorf(a.Pos, "`@%s` stands twice: first at %s", a.Name, at)
+		case name == "info" && len(a.Elems) > 0 && a.Elems[0].Key != "":
+			c.elems(a, spec.keys...)
+		}
+		if !taken {
+			first[name] = a.Pos
+		}
+	}
+}
+
+// suggestAnnotation ends a message about an unknown annotation: the likely one, or those
+// that can stand there.
+func suggestAnnotation(name string, on element) string {
+	var all, here []string
+	for known, spec := range annotations {
+		all = append(all, known)
+		if slices.Contains(spec.on, on) {
+			here = append(here, "@"+known)
+		}
+	}
+	slices.Sort(all)
+	slices.Sort(here)
+	if _, ok := annotations["app:"+name]; ok {
+		return ": did you mean " + tick("@app:"+name) + "?"
+	}
+	if s := suggest(name, all); s != "" {
+		return ": did you mean " + tick("@"+s) + "?"
+	}
+	return "; " + string(on) + " can have " + listOf(here, "and")
+}
+
+func orList(on []element) string {
+	names := make([]string, len(on))
+	for i, e := range on {
+		names[i] = string(e)
+	}
+	return strings.Join(names, " or ")
+}
