@@ -36,7 +36,6 @@ func blockName(h hash) string { return "blocks/" + h.String() }
 //	uvarint 0 for a deletion, or length of the value + 1 and the value
 type blockBuilder struct {
 	raw     []byte
-	first   []byte
 	last    []byte
 	entries int
 }
@@ -44,9 +43,7 @@ type blockBuilder struct {
 // add appends a change and reports whether the block ends with it.
 func (b *blockBuilder) add(c *state.Change) bool {
 	shared := 0
-	if b.entries == 0 {
-		b.first = append(b.first[:0], c.Key...)
-	} else {
+	if b.entries > 0 {
 		for shared < len(b.last) && shared < len(c.Key) && b.last[shared] == c.Key[shared] {
 			shared++
 		}

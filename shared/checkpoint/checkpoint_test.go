@@ -208,7 +208,7 @@ func damages(whole []byte, random *rand.Rand) [][]byte {
 }
 
 func FuzzDecodeRun(f *testing.F) {
-	x := runIndex{kind: Base, blocks: []blockRef{{entries: 1, raw: 5, stored: 3, first: []byte("a")}}, inline: []byte("abc")}
+	x := runIndex{version: runVersion, kind: Base, blocks: []blockRef{{entries: 1, raw: 5, stored: 3}}, inline: []byte("abc")}
 	f.Add(x.encode())
 	x.inline = nil
 	f.Add(x.encode())

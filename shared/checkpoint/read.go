@@ -91,10 +91,10 @@ func (x *runIndex) changes(ctx context.Context, s store.Store, run *Run, i int) 
 	if err != nil {
 		return nil, err
 	}
-	if string(changes[0].Key) != string(ref.first) {
+	if x.version == runWithKeys && string(changes[0].Key) != string(ref.first) {
 		return nil, corrupt(object, 0, "it begins with key %q, the run says %q", changes[0].Key, ref.first)
 	}
-	if i+1 < len(x.blocks) && string(changes[len(changes)-1].Key) >= string(x.blocks[i+1].first) {
+	if x.version == runWithKeys && i+1 < len(x.blocks) && string(changes[len(changes)-1].Key) >= string(x.blocks[i+1].first) {
 		return nil, corrupt(object, -1, "it reaches into the next block")
 	}
 	if x.kind == Base {
@@ -105,6 +105,14 @@ func (x *runIndex) changes(ctx context.Context, s store.Store, run *Run, i int) 
 		}
 	}
 	return changes, nil
+}
+
+// follows checks that block k of a run begins after the last key of the block before.
+func follows(run *Run, k int, last []byte, block []state.Change) error {
+	if k > 0 && string(block[0].Key) <= string(last) {
+		return corrupt(runName(run.Name), -1, "block %d begins with a key that does not follow the block before", k)
+	}
+	return nil
 }
 
 // LoadChain returns the entries of a component, sorted: those of the base with the
@@ -147,6 +155,15 @@ func loadChain(ctx context.Context, s store.Store, chain []Run, slots *slots, ra
 	}
 	if err := group.Wait(); err != nil {
 		return nil, err
+	}
+	for i, blocks := range runs {
+		var last []byte
+		for k, block := range blocks {
+			if err := follows(&chain[i], k, last, block); err != nil {
+				return nil, err
+			}
+			last = block[len(block)-1].Key
+		}
 	}
 	entries := make([]state.Entry, 0, chain[0].Entries) // as many as were read
 	for _, block := range runs[0] {
@@ -195,8 +212,11 @@ func Footprint(ctx context.Context, s store.Store, run *Run) (map[string]int64, 
 
 // cursor reads a run in order, a few blocks ahead.
 type cursor struct {
+	run   *Run
 	ahead chan future
 	block []state.Change
+	taken int    // blocks so far
+	last  []byte // key of the newest of them
 }
 
 type future chan fetched
@@ -212,7 +232,7 @@ func openCursor(ctx context.Context, s store.Store, run *Run, ahead int) (*curso
 	if err != nil {
 		return nil, nil, err
 	}
-	c := &cursor{ahead: make(chan future, max(ahead, 1))}
+	c := &cursor{run: run, ahead: make(chan future, max(ahead, 1))}
 	go func() {
 		defer close(c.ahead)
 		for i := range x.blocks {
@@ -242,7 +262,11 @@ func (c *cursor) head(ctx context.Context) (*state.Change, error) {
 		if got.err != nil {
 			return nil, got.err
 		}
+		if err := follows(c.run, c.taken, c.last, got.changes); err != nil {
+			return nil, err
+		}
 		c.block = got.changes
+		c.taken, c.last = c.taken+1, got.changes[len(got.changes)-1].Key
 	}
 	return &c.block[0], nil
 }

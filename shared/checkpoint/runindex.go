@@ -11,14 +11,17 @@ import (
 // A run's object: docs/formats/run.md has every byte.
 //
 //	magic, version, kind, inline, uvarint blocks, per block: hash, uvarint entries,
-//	uvarint raw bytes, uvarint stored bytes, uvarint length of its first key, the key;
-//	the block itself if inline; CRC32C
+//	uvarint raw bytes, uvarint stored bytes; the block itself if inline; CRC32C
+//
+// Version 1 also had the first key of each block, so that the size of an index depended
+// on the sizes of keys.
 const (
 	runMagic      = "EFRN"
-	runVersion    = 1
+	runVersion    = 2
+	runWithKeys   = 1 // the version whose index has the first key of each block
 	runBytesMin   = len(runMagic) + 3 + 1 + crcBytes
 	crcBytes      = 4
-	indexBytesMin = sha256.Size + 4
+	indexBytesMin = sha256.Size + 3
 	// inlineBytesMax is up to which stored size the only block of a run is kept in the
 	// run's object, which saves the second one.
 	inlineBytesMax = 1 << 20
@@ -32,16 +35,17 @@ type blockRef struct {
 	entries int
 	raw     int
 	stored  int
-	first   []byte
+	first   []byte // its first key; only in version 1
 }
 
 // runIndex is what a run's object says.
 type runIndex struct {
-	kind   Kind
-	blocks []blockRef
-	inline []byte // the only block, sealed; nil where blocks are objects of their own
-	size   int    // of the object that was read
-	proven bool   // by a digest of what is in the blocks: their hashes are not compared
+	version byte
+	kind    Kind
+	blocks  []blockRef
+	inline  []byte // the only block, sealed; nil where blocks are objects of their own
+	size    int    // of the object that was read
+	proven  bool   // by a digest of what is in the blocks: their hashes are not compared
 }
 
 func (k Kind) code() byte {
@@ -58,7 +62,7 @@ func (k Kind) code() byte {
 // alone, so it is a hash of the run's canonical entries.
 func (x *runIndex) name() string {
 	h := sha256.New()
-	_, _ = fmt.Fprintf(h, "eventflux run %d\n%s\n", runVersion, x.kind) // never fails
+	_, _ = fmt.Fprintf(h, "eventflux run %d\n%s\n", x.version, x.kind) // never fails
 	for i := range x.blocks {
 		_, _ = h.Write(x.blocks[i].hash[:])
 	}
@@ -68,7 +72,7 @@ func (x *runIndex) name() string {
 func runName(name string) string { return "runs/" + name }
 
 func (x *runIndex) encode() []byte {
-	dst := append([]byte(runMagic), runVersion, x.kind.code(), 0)
+	dst := append([]byte(runMagic), x.version, x.kind.code(), 0)
 	if x.inline != nil {
 		dst[len(dst)-1] = 1
 	}
@@ -79,8 +83,10 @@ func (x *runIndex) encode() []byte {
 		dst = binary.AppendUvarint(dst, uint64(b.entries))
 		dst = binary.AppendUvarint(dst, uint64(b.raw))
 		dst = binary.AppendUvarint(dst, uint64(b.stored))
-		dst = binary.AppendUvarint(dst, uint64(len(b.first)))
-		dst = append(dst, b.first...)
+		if x.version == runWithKeys {
+			dst = binary.AppendUvarint(dst, uint64(len(b.first)))
+			dst = append(dst, b.first...)
+		}
 	}
 	dst = append(dst, x.inline...)
 	return binary.LittleEndian.AppendUint32(dst, crc32.Checksum(dst, castagnoli))
@@ -99,12 +105,13 @@ func decodeRun(object string, data []byte) (*runIndex, error) {
 		return nil, corrupt(object, 0, "it begins with %q, not with %q", data[:len(runMagic)], runMagic)
 	}
 	r := &reader{object: object, data: data[:end], at: len(runMagic)}
-	if v := r.bytes(1)[0]; v == 0 {
+	v := r.bytes(1)[0]
+	if v == 0 {
 		return nil, corrupt(object, len(runMagic), "version 0")
 	} else if v > runVersion {
 		return nil, fmt.Errorf("%w: %s: format version %d, known is %d; read it with the version that wrote it or a newer one", ErrVersion, object, v, runVersion)
 	}
-	x := &runIndex{size: len(data)}
+	x := &runIndex{version: v, size: len(data)}
 	switch kind := r.bytes(1)[0]; kind {
 	case Base.code():
 		x.kind = Base
@@ -141,8 +148,10 @@ func (x *runIndex) readBlocks(r *reader) error {
 			r.fail(at, "block %d has %d entries in %d bytes, stored as %d", i, entries, raw, stored)
 		}
 		b.entries, b.raw, b.stored = int(entries), int(raw), int(stored)
-		b.first = r.bytes(r.length())
-		if r.err == nil && i > 0 && string(b.first) <= string(x.blocks[i-1].first) {
+		if x.version == runWithKeys {
+			b.first = r.bytes(r.length())
+		}
+		if x.version == runWithKeys && r.err == nil && i > 0 && string(b.first) <= string(x.blocks[i-1].first) {
 			r.fail(at, "block %d begins with a key that does not follow that of the one before", i)
 		}
 		x.blocks = append(x.blocks, b)

@@ -50,7 +50,7 @@ type fullBlock struct {
 
 // NewWriter returns a writer. ctx ends what it has begun.
 func NewWriter(ctx context.Context, s store.Store, opt WriterOptions) *Writer {
-	w := &Writer{store: s, opt: opt, parent: ctx, index: runIndex{kind: opt.Kind}}
+	w := &Writer{store: s, opt: opt, parent: ctx, index: runIndex{version: runVersion, kind: opt.Kind}}
 	w.group, w.ctx = errgroup.WithContext(ctx)
 	w.group.SetLimit(max(opt.Parallel, 1))
 	return w
@@ -95,7 +95,7 @@ func (w *Writer) end() {
 	}
 	b := &fullBlock{place: len(w.index.blocks), raw: w.block.raw}
 	w.index.blocks = append(w.index.blocks, blockRef{
-		hash: sha256.Sum256(b.raw), entries: w.block.entries, raw: len(b.raw), first: append([]byte(nil), w.block.first...),
+		hash: sha256.Sum256(b.raw), entries: w.block.entries, raw: len(b.raw),
 	})
 	w.run.RawBytes += int64(len(b.raw))
 	w.block.reset()
