@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"eventflux/shared/secret"
+	"eventflux/shared/terminal"
 )
 
 // Exit codes of every command.
@@ -30,6 +31,8 @@ func main() {
 // Main runs the command line args, without the program's name, and returns its
 // exit code.
 func Main(args []string, in io.Reader, out, errOut io.Writer) int {
+	out, errOut = terminal.For(out), terminal.For(errOut)
+	defer flush(out, errOut)
 	started := false
 	root := newRootCommand(func() { started = true })
 	root.SetArgs(args)
@@ -50,6 +53,15 @@ func Main(args []string, in io.Reader, out, errOut io.Writer) int {
 	}
 	fmt.Fprintf(errOut, "Run '%s --help' to see how it is used.\n", cmd.CommandPath())
 	return exitUsage
+}
+
+// flush writes what terminals have kept back.
+func flush(writers ...io.Writer) {
+	for _, w := range writers {
+		if w, ok := w.(*terminal.Writer); ok {
+			_ = w.Flush() // the terminal is gone; nobody is there to be told
+		}
+	}
 }
 
 // interruptible returns a context that SIGINT and SIGTERM end, for commands that

@@ -3,15 +3,14 @@ package main
 import (
 	"fmt"
 	"io"
-	"os"
 	"sync"
 	"time"
 
 	"github.com/vbauerster/mpb/v8"
 	"github.com/vbauerster/mpb/v8/decor"
-	"golang.org/x/term"
 
 	"eventflux/cmd/eventflux/publish"
+	"eventflux/shared/terminal"
 )
 
 const (
@@ -36,12 +35,12 @@ type progress struct {
 // newProgress shows the progress through size bytes; 0 if that is not known.
 func newProgress(w io.Writer, name string, size int64) *progress {
 	p := &progress{name: name, out: w, shown: time.Now()}
-	f, ok := w.(*os.File)
-	if !ok || !term.IsTerminal(int(f.Fd())) {
+	f := terminal.Of(w)
+	if f == nil {
 		return p
 	}
-	p.bars = mpb.New(mpb.WithOutput(w), mpb.WithWidth(64))
-	p.out = p.bars
+	p.bars = mpb.New(mpb.WithOutput(f), mpb.WithWidth(64))
+	p.out = terminal.New(p.bars)
 	counts := decor.Any(func(decor.Statistics) string { return p.counts() })
 	if size == 0 {
 		p.bar = p.bars.AddSpinner(0, mpb.AppendDecorators(counts))

@@ -76,7 +76,7 @@ left out if one app is deployed.`,
 	}, 24*time.Hour)
 	f := cmd.Flags()
 	f.Uint64Var(&to, "to", 0, "checkpoint to go back to")
-	f.StringVar(&at, "at", "", "instant (RFC 3339 or ms), or seq:N or seq:N.EVENT in the log of each partition, to go back to")
+	f.StringVar(&at, "at", "", "instant (RFC 3339 or ms), seq:N or seq:N.EVENT in the log of each partition, or a result as Ef-Position has it")
 	f.StringSliceVar(&r.Components, "components", nil, "only these, such as query1/window, query1 for both of its, or 0/query1 in one partition")
 	f.StringVar(&r.Verify, "verify", recovery.VerifyChecksum, "how the checkpoint is verified first: none, checksum or full")
 	f.BoolVar(&hold, "hold", false, "wait at the target, until --release")

@@ -129,7 +129,7 @@ func TestRecoveryCommands(t *testing.T) {
 	s.prints(1, "recover sums --to 7 --dry-run", "eventflux checkpoint ls sums")
 	s.prints(1, "recover sums --at seq:1 --dry-run", "checkpoint 1 is passed over", "eventflux recover sums --to 1")
 	s.prints(2, "recover sums --hold --fork", "only one of them")
-	s.prints(1, "recover sums --at yesterday", "neither an instant")
+	s.prints(1, "recover sums --at yesterday", "is not an instant")
 }
 
 // What is exported runs without a server, and gives the rows and the state that the

@@ -56,7 +56,7 @@ the log; the running app does not notice. Attributes that no query needs are not
 	}, 10*time.Minute)
 	f := cmd.Flags()
 	f.StringVar(&r.Key, "key", "", "only the item of this key, as the list has it")
-	f.StringVar(&at, "at", "", "instant (RFC 3339 or ms), or seq:N or seq:N.EVENT in the log")
+	f.StringVar(&at, "at", "", "instant (RFC 3339 or ms), seq:N or seq:N.EVENT in the log of each partition, or a result as Ef-Position has it")
 	f.IntVar(&r.Limit, "limit", 0, "most items that are shown; 0 for 1,000")
 	return cmd
 }

@@ -185,13 +185,14 @@ func (c *chosen) barrier(p uint32) uint64 {
 	return 0
 }
 
-// unusable says why a checkpoint cannot be used.
-type unusable struct{ why string }
+// unusable says why a checkpoint or a target cannot be used, and which command to run
+// instead: "" for the nearest checkpoint that serves.
+type unusable struct{ why, next string }
 
 func (u *unusable) Error() string { return u.why }
 
 func unusablef(format string, args ...any) error {
-	return &unusable{fmt.Sprintf(format, args...)}
+	return &unusable{why: fmt.Sprintf(format, args...)}
 }
 
 // open reads the manifest of a checkpoint. It fails with an *unusable where the

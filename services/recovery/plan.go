@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -98,6 +99,16 @@ func (c *course) settle(ctx context.Context, refs []control.CheckpointRef) error
 			return nil
 		}
 		c.plan.Onto = c.onto.epoch()
+	}
+	if c.target.results != nil {
+		if err := c.locateResults(ctx); errors.Is(err, checkpoint.ErrCorrupt) && c.from.manifest != nil {
+			return c.fallBack(ctx, err.Error())
+		} else if err != nil {
+			return err
+		}
+	}
+	if c.plan.Refused != "" {
+		return nil
 	}
 	return c.describe(ctx)
 }
@@ -301,10 +312,24 @@ func (c *course) measureLogs(ctx context.Context) error {
 	c.plan.Partitions = parts
 	var wrong *unusable
 	if errors.As(err, &wrong) {
-		c.refuse(wrong.why, c.insteadOf(ctx, c.from.epoch()))
+		next := wrong.next
+		if next == "" {
+			next = c.insteadOf(ctx, c.from.epoch())
+		}
+		c.refuse(wrong.why, next)
 		return nil
 	}
 	return err
+}
+
+// toWholeFrame returns the command that goes back to the frames of the target, and not to
+// events in them.
+func (c *course) toWholeFrame() string {
+	frames := make([]string, len(c.target.places))
+	for p, at := range c.target.places {
+		frames[p] = strconv.FormatUint(at.Sequence, 10)
+	}
+	return fmt.Sprintf("eventflux recover %s --at %s%s", c.h.plan.Name, scratch.Prefix, strings.Join(frames, ","))
 }
 
 func (c *course) measureLog(ctx context.Context, p uint32) (PlanPartition, error) {
@@ -332,6 +357,9 @@ func (c *course) measureLog(ctx context.Context, p uint32) (PlanPartition, error
 	if err != nil && scanning.Err() != nil && ctx.Err() == nil {
 		c.extrapolate(&out, log, d, to)
 		return out, nil
+	}
+	if errors.Is(err, scratch.ErrNoEvent) {
+		return out, &unusable{why: fmt.Sprintf("partition %d: %v", p, err), next: c.toWholeFrame()}
 	}
 	if err != nil {
 		return out, err

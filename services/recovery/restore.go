@@ -144,7 +144,7 @@ func (c *course) request(ctx context.Context, j *job, workers int) (*control.Res
 // exact is the place of the target, which the plan may have only estimated.
 func (c *course) exact(ctx context.Context, part *PlanPartition) (scratch.Position, error) {
 	to := c.target.of(part.Partition, c.from, part.LogEnd)
-	if !to.Timed || part.Exact {
+	if part.Exact || !to.Timed && to.Event == 0 {
 		return part.Target, nil
 	}
 	log, done, err := c.h.openLog(ctx, c.from, part.Partition, part.LogEnd)
@@ -153,6 +153,10 @@ func (c *course) exact(ctx context.Context, part *PlanPartition) (scratch.Positi
 	}
 	defer done()
 	d, err := scratch.Scan(ctx, log, c.h.plan, scratch.Position{Sequence: part.Barrier}, to)
+	if errors.Is(err, scratch.ErrNoEvent) {
+		c.refuse(fmt.Sprintf("partition %d: %v", part.Partition, err), c.toWholeFrame())
+		return d.At, c.refusal()
+	}
 	return d.At, err
 }
 

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"eventflux/shared/control"
+	"eventflux/shared/place"
 	"eventflux/shared/scratch"
 	"eventflux/shared/state"
 	"eventflux/shared/wal"
@@ -20,10 +21,11 @@ type moment struct {
 	timed  bool               // an instant
 	time   int64              // ms
 	places []scratch.Position // by partition
-	text   string
+	// results are the results after which the target lies, by partition; nil for none. Until
+	// they are located, places name the first event of their frames.
+	results []place.Place
+	text    string
 }
-
-const seqPrefix = "seq:"
 
 // understand reads a target for an app of so many partitions.
 func understand(t Target, partitions uint32, now time.Time) (*moment, error) {
@@ -35,8 +37,11 @@ func understand(t Target, partitions uint32, now time.Time) (*moment, error) {
 		return &moment{epoch: t.To, text: fmt.Sprintf("checkpoint %d", t.To)}, nil
 	case at == "":
 		return &moment{text: "latest"}, nil
-	case strings.HasPrefix(at, seqPrefix):
+	case strings.HasPrefix(at, scratch.Prefix):
 		return understandPlaces(at, partitions)
+	}
+	if m, ok, err := understandResults(at, partitions); ok {
+		return m, err
 	}
 	m := &moment{timed: true}
 	if ms, err := strconv.ParseInt(at, 10, 64); err == nil {
@@ -44,7 +49,7 @@ func understand(t Target, partitions uint32, now time.Time) (*moment, error) {
 	} else if when, err := time.Parse(time.RFC3339Nano, at); err == nil {
 		m.time = when.UnixMilli()
 	} else {
-		return nil, failure(control.CodeInvalid, "at %.60q is neither an instant (ms, or RFC 3339 as %s) nor places in the log (seq:17, seq:17.3)", at, now.UTC().Format(time.RFC3339))
+		return nil, failure(control.CodeInvalid, "at %.60q is not an instant (ms, or RFC 3339 as %s), a position in the log (seq:17, seq:17.3) or the position of a result (17.0, 1:17.0)", at, now.UTC().Format(time.RFC3339))
 	}
 	m.text = fmt.Sprintf("instant %d (%s)", m.time, time.UnixMilli(m.time).UTC().Format(time.RFC3339Nano))
 	if m.time > now.UnixMilli() {
@@ -55,7 +60,7 @@ func understand(t Target, partitions uint32, now time.Time) (*moment, error) {
 
 func understandPlaces(at string, partitions uint32) (*moment, error) {
 	m := &moment{text: at}
-	for one := range strings.SplitSeq(strings.TrimPrefix(at, seqPrefix), ",") {
+	for one := range strings.SplitSeq(at, ",") {
 		p, err := scratch.ParsePosition(strings.TrimSpace(one))
 		if err != nil {
 			return nil, failure(control.CodeInvalid, "at %q: %v", at, err)
@@ -63,9 +68,38 @@ func understandPlaces(at string, partitions uint32) (*moment, error) {
 		m.places = append(m.places, p)
 	}
 	if len(m.places) != int(partitions) {
-		return nil, failure(control.CodeInvalid, "at %q names %d places, and the app has %d partitions: name one for each, as in seq:17,9.3", at, len(m.places), partitions)
+		return nil, failure(control.CodeInvalid, "at %q names %d positions, and the app has %d partitions: name one for each, as in seq:17,9.3", at, len(m.places), partitions)
 	}
 	return m, nil
+}
+
+// understandResults reads positions of results as they stand in Ef-Position, each maybe
+// with its generation in front; false if at is something else.
+func understandResults(at string, partitions uint32) (*moment, bool, error) {
+	m := &moment{text: "result " + at}
+	for one := range strings.SplitSeq(at, ",") {
+		one = strings.TrimSpace(one)
+		if !strings.Contains(one, ".") {
+			return nil, false, nil
+		}
+		generation := uint64(0)
+		if !strings.Contains(one, ":") {
+			one = "1:" + one // Parse wants one
+		} else {
+			generation = 1
+		}
+		r, err := place.Parse(one)
+		if err != nil {
+			return nil, false, nil
+		}
+		r.Generation *= generation // 0: the app's own
+		m.results = append(m.results, r)
+		m.places = append(m.places, scratch.Position{Sequence: r.Seq, Event: 1})
+	}
+	if len(m.results) != int(partitions) {
+		return nil, true, failure(control.CodeInvalid, "at %q names %d results, and the app has %d partitions: name one for each, as in 17.0,9.3", at, len(m.results), partitions)
+	}
+	return m, true, nil
 }
 
 // of returns the target of one partition, of which the log ends at last.

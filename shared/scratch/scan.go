@@ -29,7 +29,10 @@ func Scan(ctx context.Context, log Log, plan *siddhiql.Plan, from Position, to T
 		if err != nil {
 			return done, fmt.Errorf("log sequence %d: %w", record.Seq, err)
 		}
-		rows, whole := before(f, plan.Playback, record.Seq, to)
+		rows, whole, err := before(f, plan.Playback, record.Seq, to)
+		if err != nil {
+			return done, fmt.Errorf("log sequence %d: %w", record.Seq, err)
+		}
 		if rows == 0 && !whole {
 			done.Reached = true
 			return done, nil
@@ -46,16 +49,16 @@ func Scan(ctx context.Context, log Log, plan *siddhiql.Plan, from Position, to T
 }
 
 // before counts the events of a frame up to the target, as engine.Task.ApplyUntil does.
-func before(f *frame.Frame, playback bool, seq uint64, to Target) (rows uint64, whole bool) {
+func before(f *frame.Frame, playback bool, seq uint64, to Target) (rows uint64, whole bool, err error) {
 	all := uint64(f.Rows())
 	if !to.Timed {
 		if seq == to.Sequence && to.Event > 0 {
-			return min(to.Event, all), false
+			return to.Event, false, holds(f, to.Event)
 		}
-		return all, true
+		return all, true, nil
 	}
 	if f.Kind != frame.Events {
-		return 0, playback || f.Stamp <= to.Time
+		return 0, playback || f.Stamp <= to.Time, nil
 	}
 	next := make([]int, len(f.Blocks))
 	for i := range f.Runs {
@@ -68,10 +71,32 @@ func before(f *frame.Frame, playback bool, seq uint64, to Target) (rows uint64, 
 		for ; next[run.Block] < end; next[run.Block] += size {
 			at := engine.TimeOf(&f.Blocks[run.Block], next[run.Block], next[run.Block]+size, playback)
 			if at > to.Time {
-				return rows, false
+				return rows, false, nil
 			}
 			rows += uint64(size)
 		}
 	}
-	return rows, playback || f.Stamp <= to.Time
+	return rows, playback || f.Stamp <= to.Time, nil
+}
+
+// ErrNoEvent is returned for a position that names an event which its frame does not
+// hold, or one in the middle of a chunk. Name another position.
+var ErrNoEvent = errors.New("no such event")
+
+// holds checks that a state after an event of a frame exists.
+func holds(f *frame.Frame, event uint64) error {
+	if all := uint64(f.Rows()); event > all {
+		return fmt.Errorf("%w: the frame holds %d events, and event %d was asked for", ErrNoEvent, all, event)
+	}
+	before := uint64(0)
+	for i := range f.Runs {
+		run := &f.Runs[i]
+		end := before + uint64(run.Rows)
+		if run.Chunk && before < event && event < end {
+			return fmt.Errorf("%w: events %d to %d arrived together, and event %d is one of them; ask for %d, or for %d to have all of them",
+				ErrNoEvent, before+1, end, event, before, end)
+		}
+		before = end
+	}
+	return nil
 }

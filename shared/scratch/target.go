@@ -16,16 +16,21 @@ type Position struct {
 	Event uint64 `json:"event,omitempty"`
 }
 
-// String returns "17", or "17.3" behind the third event.
+// Prefix marks the text of a log position. The position of a result looks alike
+// otherwise, and counts other things: rows from 0, not events from 1.
+const Prefix = "seq:"
+
+// String returns "seq:17", or "seq:17.3" after the third event.
 func (p Position) String() string {
 	if p.Event == 0 {
-		return strconv.FormatUint(p.Sequence, 10)
+		return Prefix + strconv.FormatUint(p.Sequence, 10)
 	}
-	return fmt.Sprintf("%d.%d", p.Sequence, p.Event)
+	return fmt.Sprintf("%s%d.%d", Prefix, p.Sequence, p.Event)
 }
 
-// ParsePosition reads what String writes.
+// ParsePosition reads what String writes. The prefix may be missing.
 func ParsePosition(text string) (p Position, err error) {
+	text = strings.TrimPrefix(text, Prefix)
 	sequence, event, dotted := strings.Cut(text, ".")
 	if p.Sequence, err = strconv.ParseUint(sequence, 10, 64); err == nil && dotted {
 		p.Event, err = strconv.ParseUint(event, 10, 64)
@@ -34,7 +39,7 @@ func ParsePosition(text string) (p Position, err error) {
 		}
 	}
 	if err != nil {
-		return Position{}, fmt.Errorf("%.40q is no place in a log, such as 17, or 17.3 behind the third event of that frame", text)
+		return Position{}, fmt.Errorf("%.40q is no position in a log; write seq:17, or seq:17.3 for the third event of that frame", text)
 	}
 	return p, nil
 }

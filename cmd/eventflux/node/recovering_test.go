@@ -269,7 +269,7 @@ func TestRestoreOfAnApp(t *testing.T) {
 		t.Errorf("%+v", at)
 	}
 	c.refused(c.whole(recovery.Target{At: "seq:100000"}), "the log ends at")
-	c.refused(c.whole(recovery.Target{At: "tomorrow"}), "neither an instant")
+	c.refused(c.whole(recovery.Target{At: "tomorrow"}), "is not an instant")
 	c.refused(c.whole(recovery.Target{To: 77}), "no checkpoint 77")
 }
 
