@@ -10,6 +10,7 @@ import (
 
 	"eventflux/cmd/eventflux/replay"
 	"eventflux/shared/compress"
+	"eventflux/shared/config"
 	"eventflux/shared/siddhiql"
 )
 
@@ -18,6 +19,7 @@ func newReplayCommand() *cobra.Command {
 	var until int64
 	var opt replay.Options
 	var codec string
+	memory := config.Size(replay.MemoryMaxDefault).String()
 	cmd := &cobra.Command{
 		Use:   "replay APP.siddhi… --events FILE|-",
 		Short: "Run apps offline over events in a file",
@@ -50,9 +52,16 @@ the checkpoint, and the log behind it has the events.`,
 				opt.Until = &until
 			}
 			if from != "" {
+				size, err := config.ParseSize(memory)
+				if err != nil {
+					return usagef("--memory-max: %w", err)
+				}
+				opt.MemoryMax = uint64(size)
 				return replayExport(cmd, from, opt)
 			}
 			switch {
+			case cmd.Flags().Changed("memory-max"):
+				return usagef("--memory-max goes with --from")
 			case events == "":
 				return usagef("--events FILE is missing; --events - reads the standard input")
 			case (opt.Stream == "") != (opt.TimeAttr == ""):
@@ -77,6 +86,7 @@ the checkpoint, and the log behind it has the events.`,
 	f.StringVar(&codec, "codec", "auto", "how that state is compressed: none, lz4, snappy, zstd or auto")
 	f.BoolVar(&opt.Incremental, "incremental", false, "take out changes behind a base, and merge them every few steps")
 	f.BoolVar(&opt.Digests, "digest", false, "print the digest of each component's state at the end")
+	f.StringVar(&memory, "memory-max", memory, "memory that --from may take: an export from elsewhere can be small and hold much")
 	f.StringVar(&opt.TimeAttr, "ts", "", "attribute of plain events that has their time (ms)")
 	return cmd
 }

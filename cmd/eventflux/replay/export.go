@@ -26,7 +26,8 @@ import (
 
 // RunExport replays an export: it loads the checkpoint that is in the file, applies the
 // log behind it, and writes each row as Run does. Nothing is written of a file that is
-// damaged. Of the options it follows Until and Digests.
+// damaged. Of the options it follows
+// Until, Digests and MemoryMax.
 func RunExport(ctx context.Context, file string, out io.Writer, opt Options) error {
 	x, err := openExport(ctx, file)
 	if err != nil {
@@ -152,6 +153,8 @@ func frameName(name string) (p int, seq uint64, err error) {
 
 // replay replays one partition after the other.
 func (x *exported) replay(ctx context.Context, out *bufio.Writer, opt Options) error {
+	limit := newHeapLimit(opt.MemoryMax)
+	objects := bounded{x.store, limit}
 	w := &rowWriter{out: out}
 	for _, q := range x.plan.Queries {
 		w.heads = append(w.heads, newHead(q))
@@ -166,7 +169,7 @@ func (x *exported) replay(ctx context.Context, out *bufio.Writer, opt Options) e
 		from := uint64(0)
 		if x.manifest != nil {
 			part := &x.manifest.Partitions[p]
-			if err := t.Load(ctx, x.store, part, x.manifest.Epoch, 2); err != nil {
+			if err := t.Load(ctx, objects, part, x.manifest.Epoch, 2); err != nil {
 				return err
 			}
 			from = part.Log.Sequence
@@ -176,7 +179,7 @@ func (x *exported) replay(ctx context.Context, out *bufio.Writer, opt Options) e
 		}
 		to := scratch.Target{Position: scratch.Position{Sequence: max(x.info.Logs[p].To, from)}}
 		watch := scratch.Watch{Step: func(_ uint64, _ *frame.Frame, s engine.Step) { w.step(t, s) }}
-		if _, err := t.Replay(ctx, &partitionLog{frames, p}, to, watch); err != nil {
+		if _, err := t.Replay(ctx, &partitionLog{frames, p, limit}, to, watch); err != nil {
 			return err
 		}
 		if opt.Until != nil {
@@ -288,7 +291,8 @@ func (x *exported) frames(ctx context.Context) (*frameStream, func()) {
 // partitionLog is the frames of one partition; all of them stand together in the file.
 type partitionLog struct {
 	*frameStream
-	p int
+	p     int
+	limit *heapLimit
 }
 
 // Next implements scratch.Log.
@@ -306,6 +310,9 @@ func (l *partitionLog) Next(context.Context) (wal.Record, error) {
 	}
 	if s.first.partition != l.p {
 		return wal.Record{}, io.EOF
+	}
+	if err := l.limit.check(); err != nil {
+		return wal.Record{}, err
 	}
 	r := s.first.record
 	s.first = nil

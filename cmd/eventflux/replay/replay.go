@@ -35,6 +35,8 @@ type Options struct {
 	Incremental bool
 	// Digests writes the digest of every component at the end.
 	Digests bool
+	// MemoryMax bounds the memory of the process while an export is replayed, in bytes.
+	MemoryMax uint64
 	// Live writes what a line causes before the next one is read.
 	Live bool
 }
