@@ -24,10 +24,11 @@ type coordinator struct {
 
 	phase    phase
 	epoch    state.Epoch
-	reason   string    // why it is aborted
-	whole    bool      // and the next one is to be whole
-	opened   time.Time // of the epoch at hand
-	ended    time.Time // of the one before
+	reason   string        // why it is aborted
+	whole    bool          // and the next one is to be whole
+	opened   time.Time     // of the epoch at hand
+	ended    time.Time     // of the one before
+	lag      time.Duration // the largest that a task had with the epoch at hand, within the timeout
 	owned    map[uint32]uint64
 	parts    map[uint32]*checkpoint.Partition
 	waiting  []answerID // tasks that have prepared the epoch
@@ -67,7 +68,12 @@ type message struct {
 	place  uint32                // attached: the partition
 	owned  map[uint32]uint64     // go: the assignments
 	held   bool                  // go, released
+	lag    time.Duration         // tick: the largest that a task of the app has
 }
+
+// A task comes to a barrier once it has applied what its log held before. So an epoch gets
+// this many times the lag besides the timeout: the lag is an estimate.
+const lagTimes = 2
 
 // The kinds of messages.
 const (
@@ -194,7 +200,9 @@ func (c *coordinator) tick(m message) []effect {
 			return c.open(m.now)
 		}
 	case collecting:
-		if m.now.Sub(c.opened) >= c.timeout {
+		if waited := m.now.Sub(c.opened); waited < c.timeout {
+			c.lag = max(c.lag, m.lag)
+		} else if waited >= c.timeout+lagTimes*c.lag {
 			return c.abort(reasonLate + c.missing())
 		}
 	case paused:
@@ -214,7 +222,7 @@ func (c *coordinator) open(now time.Time) []effect {
 			return nil
 		}
 	}
-	c.phase, c.epoch, c.opened = opening, c.epoch+1, now
+	c.phase, c.epoch, c.opened, c.lag = opening, c.epoch+1, now, 0
 	c.parts, c.waiting, c.reason = map[uint32]*checkpoint.Partition{}, nil, ""
 	c.whole = false
 	c.triggers, c.later = append(c.triggers, c.later...), nil

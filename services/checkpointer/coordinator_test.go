@@ -51,7 +51,8 @@ func (s *script) run(t *testing.T, d *datadriven.TestData) string {
 		}
 		s.now = s.now.Add(wait)
 	}
-	m := message{now: s.now, reason: reason, gone: d.HasArg("gone")}
+	lag := time.Duration(arg("lag", 0)) * time.Second
+	m := message{lag: lag, now: s.now, reason: reason, gone: d.HasArg("gone")}
 	switch d.Cmd {
 	case "lead":
 		a := &appState{App: control.App{Name: "app", Partitions: uint32(arg("partitions", 1))}, Newest: state.Epoch(arg("newest", 0)), Tasks: map[uint32]control.Owner{}}

@@ -112,13 +112,14 @@ func (l *leader) run(ctx context.Context) {
 		case m := <-l.messages:
 			l.handle(ctx, m)
 		case <-tick.C:
-			l.processors.stayAwake(time.Now())
+			now := time.Now()
+			l.processors.stayAwake(now)
 			for name, c := range l.apps {
 				if l.s.cfg.FSM.gone(name) {
 					l.drop(name)
 					continue
 				}
-				l.do(ctx, name, c.step(message{kind: msgTick, now: time.Now()}))
+				l.do(ctx, name, c.step(message{kind: msgTick, now: now, lag: l.processors.lag(name, now)}))
 			}
 		}
 	}

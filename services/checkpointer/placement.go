@@ -180,7 +180,8 @@ type processor struct {
 	former      []string // incarnations under the same name, the last ones
 	seen        time.Time
 	leaving     bool
-	tasks       map[slot]string // state
+	tasks       map[slot]string          // state
+	lags        map[string]time.Duration // by app: the largest of its tasks
 }
 
 const formerKept = 8
@@ -224,10 +225,24 @@ func (p *processors) hear(r *control.HeartbeatRequest, now time.Time) error {
 	}
 	known.seen, known.leaving = now, r.Leaving
 	known.tasks = make(map[slot]string, len(r.Tasks))
+	known.lags = map[string]time.Duration{}
 	for _, t := range r.Tasks {
 		known.tasks[slot{t.App, t.Partition}] = t.State
+		known.lags[t.App] = max(known.lags[t.App], time.Duration(t.LagMillis)*time.Millisecond)
 	}
 	return nil
+}
+
+// lag returns the largest lag that a processor has told of a task of an app.
+func (p *processors) lag(app string, now time.Time) (most time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, k := range p.of {
+		if now.Sub(k.seen) <= control.HeartbeatTimeout {
+			most = max(most, k.lags[app])
+		}
+	}
+	return most
 }
 
 // alive returns the processors that have been heard of lately. The others may be dead;

@@ -21,6 +21,8 @@ const (
 	overloaded     errCode = 20005
 	unknownOutcome errCode = 20006
 	logFailed      errCode = 20007
+	lagging        errCode = 20008
+	overLimit      errCode = 20009
 )
 
 // code returns the class, as HTTP has it.
@@ -93,7 +95,8 @@ func mustJSON(v any) []byte {
 // refuse tells the publisher why nothing of a message was taken.
 func (s *Service) refuse(m *nats.Msg, p *problem) {
 	if m.Reply == "" {
-		if p.code == overloaded {
+		switch p.code {
+		case overloaded, lagging, overLimit:
 			s.counters.dropped.note(p.text)
 		}
 		return
@@ -169,6 +172,12 @@ func (s *Service) full(r *route) *problem {
 	}
 	s.counters.overload.note(text)
 	return &problem{overloaded, text}
+}
+
+// slow counts a message that is not taken since a task cannot keep up, and returns p.
+func (s *Service) slow(p *problem) *problem {
+	s.counters.slow.note(p.text)
+	return p
 }
 
 // health returns the trouble of the first log of the route that has any.

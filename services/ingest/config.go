@@ -39,6 +39,10 @@ type Config struct {
 	// times as much if publishers send nothing but headers, and 8 MiB for each partition
 	// of another app whose results are read.
 	MemoryMax int64
+	// LagMax bounds how long a task may need for what its log holds (ingest.lag_max):
+	// beyond it, events for the log are refused, and those of other apps wait. Zero is no
+	// bound.
+	LagMax time.Duration
 	// Codec of the frames; zero is shared/wal's default.
 	Codec compress.Codec
 	// Durability is what the server was found to do. It is reported, not enforced.
@@ -93,6 +97,9 @@ func (cfg *Config) check() error {
 	}
 	if cfg.MemoryMax < 0 {
 		wrong("ingest.memory_max is %d bytes, want more than 0", cfg.MemoryMax)
+	}
+	if cfg.LagMax < 0 {
+		wrong("ingest.lag_max is %s, want 0 or more", cfg.LagMax)
 	}
 	if cfg.StopTimeout < 0 {
 		wrong("stop timeout is %s, want more than 0", cfg.StopTimeout)

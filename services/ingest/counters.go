@@ -18,6 +18,7 @@ type counters struct {
 	refused    tally // events, and messages that were refused as a whole
 	unknown    tally // messages for streams that do not exist
 	overload   tally // messages refused because too much waits
+	slow       tally // messages refused because a task is too far behind, or over a limit
 	dropped    tally // messages lost without an answer, as none was asked for or we were too slow
 	failed     tally // messages whose events are not known to be durable
 	unanswered tally // answers that could not be sent
@@ -26,7 +27,7 @@ type counters struct {
 	reasons [reasonsMax]atomic.Uint64 // messages not taken, and events, by errCode
 }
 
-const reasonsMax = 8
+const reasonsMax = 9
 
 // refusedFor counts a message, or an event, that was not taken.
 func (c *counters) refusedFor(code errCode) { c.reasons[code-unknownStream].Add(1) }
@@ -65,6 +66,7 @@ func (s *Service) watch(ctx context.Context, intakes []*intake) {
 			for _, in := range intakes {
 				in.look()
 			}
+			s.forgetFlow(time.Now())
 			s.logCounters(false)
 		}
 	}
@@ -81,6 +83,7 @@ func (s *Service) logCounters(atOnce bool) {
 		{"events refused", &c.refused},
 		{"messages for streams that do not exist", &c.unknown},
 		{"messages refused as ingest is full", &c.overload},
+		{"messages refused as a task cannot keep up", &c.slow},
 		{"messages dropped", &c.dropped},
 		{"messages not known to be durable", &c.failed},
 		{"answers not sent", &c.unanswered},

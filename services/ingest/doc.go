@@ -35,6 +35,8 @@
 //	20005     503   too many bytes wait to be durable                    yes, later
 //	20006     503   ingest ended before it was known what is durable     yes
 //	20007     503   the log cannot be written                            yes, once repaired
+//	20008     503   a task is too far behind its log (ingest.lag_max)    yes, later
+//	20009     503   a task is over one of its limits                     yes, later
 //
 // # Results as input
 //

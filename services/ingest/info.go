@@ -16,13 +16,15 @@ type Info struct {
 	BytesWaiting    int64        `json:"bytes_waiting"`
 	BytesWaitingMax int64        `json:"bytes_waiting_max"`
 	EventBytesMax   int          `json:"event_bytes_max"`
-	Accepted        uint64       `json:"accepted"`   // events handed to a log; each app that reads them counts
-	Refused         uint64       `json:"refused"`    // events not accepted; each app that would read them counts
-	Unknown         uint64       `json:"unknown"`    // messages for streams that do not exist
-	Overload        uint64       `json:"overload"`   // messages refused because too much waits
-	Dropped         uint64       `json:"dropped"`    // messages lost whose publishers asked for no answer, or got none
-	Failed          uint64       `json:"failed"`     // messages not known to be durable
-	Unanswered      uint64       `json:"unanswered"` // answers that could not be sent
+	Accepted        uint64       `json:"accepted"`         // events handed to a log; each app that reads them counts
+	Refused         uint64       `json:"refused"`          // events not accepted; each app that would read them counts
+	Unknown         uint64       `json:"unknown"`          // messages for streams that do not exist
+	Overload        uint64       `json:"overload"`         // messages refused because too much waits
+	Slow            uint64       `json:"slow"`             // messages refused because a task is too far behind, or over a limit
+	Closed          []string     `json:"closed,omitempty"` // logs whose tasks take no events now, and why
+	Dropped         uint64       `json:"dropped"`          // messages lost whose publishers asked for no answer, or got none
+	Failed          uint64       `json:"failed"`           // messages not known to be durable
+	Unanswered      uint64       `json:"unanswered"`       // answers that could not be sent
 	DeadLost        uint64       `json:"dead_letters_lost"`
 	Stalled         []string     `json:"stalled,omitempty"` // logs that take no frames, since when and why
 	Streams         []InfoStream `json:"streams"`
@@ -67,6 +69,7 @@ func (s *Service) Info() Info {
 		EventBytesMax:   s.cfg.EventBytesMax,
 		Unknown:         c.unknown.n.Load(),
 		Overload:        c.overload.n.Load(),
+		Slow:            c.slow.n.Load(),
 		Dropped:         c.dropped.n.Load(),
 		Failed:          c.failed.n.Load(),
 		Unanswered:      c.unanswered.n.Load(),
@@ -76,6 +79,9 @@ func (s *Service) Info() Info {
 	for _, l := range s.logs {
 		if err := l.writer.Health(); err != nil {
 			info.Stalled = append(info.Stalled, err.Error())
+		}
+		if p := l.closed(s.cfg.LagMax); p != nil {
+			info.Closed = append(info.Closed, p.text)
 		}
 	}
 	for _, src := range s.sources {

@@ -158,6 +158,9 @@ func (in *intake) take(m *nats.Msg, r *route) *problem {
 	case s.counters.waiting.Load() >= s.cfg.MemoryMax:
 		return s.full(r) // before any work is done for it
 	}
+	if p := r.allClosed(s.cfg.LagMax); p != nil { // so is this
+		return s.slow(p)
+	}
 	in.arrived = max(in.arrived, s.cfg.Now())
 	in.letter = letter{ts: in.arrived}
 	if m.Header != nil {
@@ -169,6 +172,9 @@ func (in *intake) take(m *nats.Msg, r *route) *problem {
 	refused := in.decode(m, r)
 	if p := in.spread(r); p != nil {
 		return in.refuseAll(r, p)
+	}
+	if p := in.cannot(); p != nil {
+		return s.slow(p)
 	}
 	if !s.reserve(in.cost, s.cfg.MemoryMax) {
 		return s.full(r)

@@ -19,6 +19,7 @@ const loopMax = time.Minute
 var reasons = map[errCode]string{
 	unknownStream: "unknown_stream", tooLarge: "too_large", badHeader: "bad_header", eventsRefused: "bad_event",
 	overloaded: "overloaded", unknownOutcome: "unknown_outcome", logFailed: "log_failed",
+	lagging: "lagging", overLimit: "over_limit",
 }
 
 // newAppended measures what publishers wait for: from the sending of a frame until it
@@ -66,7 +67,7 @@ func (s *Service) streamTable() prometheus.Collector {
 
 func (s *Service) reasonTable() prometheus.Collector {
 	all := make([]errCode, 0, len(reasons))
-	for code := unknownStream; code <= logFailed; code++ {
+	for code := unknownStream; code <= overLimit; code++ {
 		all = append(all, code)
 	}
 	return metric.NewTable([]string{"reason"},
@@ -90,6 +91,8 @@ func (s *Service) logTable() prometheus.Collector {
 			func(l **log) float64 { return float64((*l).writer.Stats().Repeats) }),
 		metric.Gauge("eventflux_log_pending_bytes", "Events that wait to be sent to the log, as bytes in memory.",
 			func(l **log) float64 { return float64((*l).writer.Stats().Pending) }),
+		metric.Gauge("eventflux_log_closed", "1 while events are refused because the log's task is too far behind (ingest.lag_max), or over one of its limits, else 0.",
+			func(l **log) float64 { return metric.Bool((*l).closed(s.cfg.LagMax) != nil) }),
 		metric.Gauge("eventflux_log_stalled", "1 while the log takes no frames, else 0.",
 			func(l **log) float64 { return metric.Bool((*l).writer.Health() != nil) }))
 }

@@ -37,6 +37,7 @@ type log struct {
 	stream string // of JetStream
 	prefix []byte // of the answer to a publisher, up to the sequence
 	writer *wal.Writer
+	flow   flow
 }
 
 // newSources returns the sources of all plans and their logs, which have no

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"eventflux/shared/bus"
+	"eventflux/shared/control"
 	"eventflux/shared/obs"
 	"eventflux/shared/wal"
 )
@@ -54,8 +55,11 @@ func New(cfg Config) (*Service, error) {
 	for _, l := range s.logs {
 		took := s.appended.WithLabelValues(l.app, decimal(l.part))
 		l.writer, err = wal.NewWriter(wal.WriterConfig{
-			Acknowledged: func(d time.Duration) { took.Observe(d.Seconds()) },
-			Conn:         cfg.LogConn, App: l.app, Partition: l.part, Codec: cfg.Codec, Log: cfg.Log,
+			Acknowledged: func(seq uint64, d time.Duration) {
+				l.flow.end.Store(seq)
+				took.Observe(d.Seconds())
+			},
+			Conn: cfg.LogConn, App: l.app, Partition: l.part, Codec: cfg.Codec, Log: cfg.Log,
 			PendingBytesMax: math.MaxInt, // MemoryMax bounds all logs together
 		})
 		if err != nil {
@@ -113,6 +117,11 @@ func (s *Service) serve(ctx context.Context, intakes []*intake) error {
 	if err != nil {
 		return err
 	}
+	reports, err := control.SubscribeFlow(s.cfg.Conn, s.hearFlow)
+	if err != nil {
+		return errors.Join(fmt.Errorf("ingest: %w", err), info.Stop())
+	}
+	defer func() { _ = reports.Unsubscribe() }() // the connection may be gone already
 	if err := s.cfg.Conn.Flush(); err != nil && ctx.Err() == nil {
 		return errors.Join(fmt.Errorf("ingest: subscribe: %w", err), info.Stop())
 	}

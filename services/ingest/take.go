@@ -32,6 +32,9 @@ func (f *follower) take(ctx context.Context, m *nats.Msg) error {
 		return nil
 	}
 	f.dropKnown(at)
+	if err := f.opened(ctx); err != nil {
+		return err
+	}
 	if err := f.room(ctx, in.cost); err != nil {
 		return err
 	}

@@ -50,8 +50,13 @@ func (s *Service) follow(ctx context.Context) error {
 // answer says.
 func (s *Service) heartbeat(ctx context.Context) error {
 	r := control.HeartbeatRequest{Processor: s.cfg.ID, Incarnation: s.incarnation, Leaving: s.leaving.Load()}
-	for _, t := range s.all() {
-		r.Tasks = append(r.Tasks, control.TaskReport{App: t.as.App, Partition: t.as.Partition, State: string(t.status.is())})
+	for now, all := time.Now(), s.all(); len(all) > 0; all = all[1:] {
+		t := all[0]
+		report := control.TaskReport{App: t.as.App, Partition: t.as.Partition, State: string(t.status.is())}
+		if f, ok := t.flow(now); ok {
+			report.LagMillis = f.Lag(0).Milliseconds()
+		}
+		r.Tasks = append(r.Tasks, report)
 	}
 	limited, cancel := context.WithTimeout(ctx, heartbeatWait)
 	defer cancel()

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"eventflux/shared/bus"
+	"eventflux/shared/control"
 	"eventflux/shared/metric"
 	"eventflux/shared/obs"
 )
@@ -87,6 +88,10 @@ func (o *observer) taskTable() prometheus.Collector {
 		metric.Gauge("eventflux_task_lag_events", "Events in those frames, estimated from the mean of the frames applied.", (*row).lagEvents),
 		metric.Gauge("eventflux_task_lag_seconds", "For how long the oldest frame that is not applied yet has been in the log; 0 if there is none.",
 			func(r *row) float64 { return r.lagSeconds }),
+		metric.Gauge("eventflux_task_lag_bytes", "Bytes of those frames, estimated from the frames applied of late.", (*row).lagBytes),
+		metric.Gauge("eventflux_task_catch_up_seconds", "Time that the task needs to apply those frames, at its pace of late; ingest refuses events above ingest.lag_max.", (*row).catchUp),
+		metric.Gauge("eventflux_task_over_limit", "1 while the task is over one of its limits and takes no events, else 0.",
+			func(r *row) float64 { return metric.Bool(r.Over != "") }),
 		metric.Gauge("eventflux_task_replay_frames", "Frames that the log had behind the checkpoint when the task began: the replay distance.",
 			count(func(r *row) uint64 { return r.ReplayFrames })),
 		metric.Gauge("eventflux_task_restore_seconds", "Time from the start of the task until its state was restored.", func(r *row) float64 { return r.RestoreSeconds }),
@@ -140,6 +145,13 @@ func (r *observed) lagEvents() float64 {
 		mean = float64(r.Events) / float64(r.Frames)
 	}
 	return math.Round(mean * float64(r.lagFrames()))
+}
+
+func (r *observed) lagBytes() float64 { return math.Round(r.frameBytes * float64(r.lagFrames())) }
+
+func (r *observed) catchUp() float64 {
+	f := control.Flow{Applied: r.Applied, LogEnd: r.LogEnd, FrameTime: r.frameTime, Busy: r.busy}
+	return f.Lag(0).Seconds()
 }
 
 // tasks returns how the tasks are, with the ends of their logs as the server has them

@@ -101,6 +101,11 @@ func (s *Service) Run(ctx context.Context) error {
 	defer func() { _ = info.Stop() }() // the connection may be gone already
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	reporting, stop := context.WithCancel(ctx)
+	var reports sync.WaitGroup
+	defer reports.Wait()
+	defer stop()
+	reports.Go(func() { s.reportFlow(reporting) })
 	if s.cfg.Control != nil {
 		err = s.follow(ctx)
 	} else {

@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go/micro"
 
 	"eventflux/shared/bus"
+	"eventflux/shared/control"
 	"eventflux/shared/engine"
 )
 
@@ -61,6 +62,10 @@ type status struct {
 	tail   atomic.Uint64 // the log's last sequence, as far as the task knows
 	atHand atomic.Int64  // when the server stored the frame that is being applied, ms; 0: none is
 	replay atomic.Uint64 // frames behind the checkpoint at the takeover
+
+	owner atomic.Bool            // the task has its partition, and does not stand by
+	pace  pace                   // what frames cost
+	over  atomic.Pointer[string] // why the task takes no events; nil: it takes them
 
 	restoring atomic.Int64 // how long the start took until the log could be replayed, ns
 	replaying atomic.Int64 // and the replay after it, ns; 0 until it is over
@@ -152,7 +157,17 @@ type TaskInfo struct {
 	LineageMismatches uint64 `json:"lineage_mismatches"`
 	RestoreMismatches uint64 `json:"restore_mismatches"`
 
-	atHand time.Time // when the server stored the frame that is being applied; zero: none is
+	// LagSeconds is how long the task needs for what its log holds, at its pace of late;
+	// ingest bounds it by ingest.lag_max. LagBytes estimates that part of the log.
+	LagSeconds float64 `json:"lag_seconds"`
+	LagBytes   int64   `json:"lag_bytes"`
+	// Over says why the task takes no events, being over one of its limits.
+	Over string `json:"over,omitempty"`
+
+	atHand     time.Time     // when the server stored the frame that is being applied; zero: none is
+	frameTime  time.Duration // mean of the frames applied of late
+	busy       time.Duration // at the frame that is being applied
+	frameBytes float64
 }
 
 // Alive reports whether the task applies frames, or is about to.
@@ -193,6 +208,14 @@ func (t *task) info() TaskInfo {
 		Frames: s.frames.Load(), LogEnd: max(s.tail.Load(), s.applied.Load()), ReplayFrames: s.replay.Load(),
 		RestoreSeconds: seconds(&s.restoring), ReplaySeconds: seconds(&s.replaying),
 		LineageMismatches: s.lineage.Load(), RestoreMismatches: s.damaged.Load(),
+	}
+	f := control.Flow{Applied: info.Applied, LogEnd: info.LogEnd}
+	var bytes float64
+	f.FrameTime, bytes, f.Busy = s.pace.look(time.Now())
+	info.LagSeconds, info.LagBytes = f.Lag(0).Seconds(), int64(bytes*float64(info.LogEnd-info.Applied))
+	info.frameTime, info.frameBytes, info.busy = f.FrameTime, bytes, f.Busy
+	if over := s.over.Load(); over != nil {
+		info.Over = *over
 	}
 	if ms := s.atHand.Load(); ms != 0 {
 		info.atHand = time.UnixMilli(ms)

@@ -166,6 +166,8 @@ func (t *task) try(ctx context.Context) (err error) {
 	if err := t.checkTail(ctx, t.reader.Tail(), emit.last); err != nil {
 		return err
 	}
+	t.status.owner.Store(true)
+	defer t.status.owner.Store(false)
 	t.log.Info("task took over", "checkpoint", t.status.restored.Load(), "from", t.reader.Position(), "log_end", t.reader.Tail())
 	t.progress.replay(t.reader)
 	t.status.set(stateReplaying, nil)
@@ -230,6 +232,8 @@ func (t *task) consume(ctx context.Context) error {
 			}
 			return t.hold(ctx)
 		}
+		since := time.Now()
+		idle := t.reader.AtTail()
 		record, more, err := t.next(ctx)
 		if err != nil {
 			return err
@@ -238,6 +242,10 @@ func (t *task) consume(ctx context.Context) error {
 			t.box.flush(ctx)
 			return nil
 		}
+		if idle {
+			since = time.Now()
+		}
+		t.status.pace.begin(since)
 		t.settle()
 		t.status.tail.Store(t.reader.Tail())
 		t.status.atHand.Store(record.Time.UnixMilli())
@@ -249,6 +257,7 @@ func (t *task) consume(ctx context.Context) error {
 			return err
 		}
 		t.status.atHand.Store(0)
+		t.status.pace.end(time.Now(), len(record.Data))
 	}
 }
 

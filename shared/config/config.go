@@ -77,6 +77,8 @@ type WAL struct {
 type Ingest struct {
 	EventBytesMax Size
 	MemoryMax     Size // of events that wait until they are durable
+	// LagMax is how long a task may need for what its log holds.
+	LagMax time.Duration
 }
 
 // Dedup has the settings of the recognition of repeated message ids.

@@ -71,6 +71,8 @@ func settings(c *Config) []setting {
 			&c.Ingest.EventBytesMax, sizeBetween(eventBytesMin, eventBytesMax)),
 		sizeRow("ingest.memory_max", 64<<20, "events that may wait until they are durable, taken together",
 			&c.Ingest.MemoryMax, sizeAtLeast(memoryMin)),
+		durationRow("ingest.lag_max", 10*time.Second, "time that a task may need for what its log holds: beyond it, events for it are refused until it has caught up",
+			&c.Ingest.LagMax),
 		durationRow("dedup.window", 2*time.Minute, "how long a message id is remembered, in log time, by apps that are deployed from now on", &c.Dedup.Window),
 		durationRow("checkpoint.interval", 10*time.Second, "time from one checkpoint of an app to the next", &c.Checkpoint.Interval),
 		durationRow("checkpoint.timeout", time.Minute, "time after which a checkpoint that is not complete is given up", &c.Checkpoint.Timeout),

@@ -112,6 +112,8 @@ type TaskReport struct {
 	App       string `json:"app"`
 	Partition uint32 `json:"partition"`
 	State     string `json:"state"`
+	// LagMillis is how long the task needs for what its log holds; 0 of a standby.
+	LagMillis int64 `json:"lag_ms,omitempty"`
 }
 
 // HeartbeatTimeout is after how much silence a processor is taken for dead. It should

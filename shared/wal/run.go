@@ -78,7 +78,7 @@ func (w *Writer) loop(ctx context.Context, c carrier) (unsent *group, err error)
 		}
 		current.seq = seq
 		if w.cfg.Acknowledged != nil {
-			w.cfg.Acknowledged(time.Since(begun))
+			w.cfg.Acknowledged(seq, time.Since(begun))
 		}
 		written, current = current, ahead
 	}

@@ -44,9 +44,9 @@ type WriterConfig struct {
 	// AttemptTimeout is how long an answer is waited for before the frame is sent
 	// again; zero is 1 s. It doubles with each attempt, up to four times.
 	AttemptTimeout time.Duration
-	// Acknowledged is told, once for each frame, how long it took from its sending to
+	// Acknowledged is told, once for each frame, its log sequence and how long it took from its sending to
 	// its being durable; nil for nobody. It must be quick.
-	Acknowledged func(time.Duration)
+	Acknowledged func(seq uint64, took time.Duration)
 	// Log takes a line when the server stops to take frames, and one when it takes
 	// them again; nil is slog.Default.
 	Log *slog.Logger

@@ -249,6 +249,9 @@ func (p *patient) checkIngest(_ context.Context, r *report) {
 		for _, log := range i.Stalled {
 			r.add(Error, in.who, "see that the disk of the NATS server has room; if it had none, make room and restart the server (eventflux run itself): it takes nothing more until then", "publishers are not answered: %s", log)
 		}
+		for _, log := range i.Closed {
+			r.add(Warning, in.who, "publish more slowly, or again once the task has caught up; eventflux doctor says what slows it", "events are refused: %s", log)
+		}
 		if i.Failed > 0 {
 			r.add(Warning, in.who, "publishers must publish again, with the same Nats-Msg-Id; the service's log has the reasons", "%d messages are not known to be durable", i.Failed)
 		}

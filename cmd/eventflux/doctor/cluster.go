@@ -124,6 +124,9 @@ func (p *patient) checkTasks(_ context.Context, r *report) {
 	r.fine("apps", "all %d partitions of %d apps run", n, len(p.apps))
 }
 
+// lagWarning is from how many seconds of lag on doctor warns.
+const lagWarning = 3
+
 func (p *patient) checkTask(r *report, a *control.App, part uint32) {
 	at := partition(a.Name, part)
 	owner := slices.IndexFunc(a.Owners, func(o control.Owner) bool { return o.Partition == part })
@@ -145,6 +148,13 @@ func (p *patient) checkTask(r *report, a *control.App, part uint32) {
 					"its task on %s has halted: %s", by, t.Error)
 			} else if t.Error != "" {
 				r.add(Warning, at, "see that NATS and the store can be reached from "+by, "its task on %s is %s: %s", by, t.State, t.Error)
+			}
+			switch {
+			case t.Over != "":
+				r.add(Error, at, "do what the reason says; its publishers get an error until then, and other apps go on", "its task on %s takes no events: %s", by, t.Over)
+			case t.LagSeconds >= lagWarning:
+				r.add(Warning, at, "publishers are refused above ingest.lag_max; raise @app:partitions, give the processor more of the machine, or pack results: @sink(pack='ndjson')",
+					"its task on %s needs %.0f s for what its log holds (%d frames, about %d bytes)", by, t.LagSeconds, t.LogEnd-min(t.Applied, t.LogEnd), t.LagBytes)
 			}
 			if t.Unusable > 0 {
 				r.add(Error, at, "eventflux checkpoint verify "+a.Name+" names the damage; look at the store's disk. A new checkpoint is whole: eventflux checkpoint trigger "+a.Name,

@@ -372,6 +372,12 @@ func TestFaults(t *testing.T) {
 			},
 			check: "ingest", severity: doctor.Warning, meaning: "95 % of what may wait",
 		},
+		"a task cannot keep up": {
+			fault: func(w *ward) {
+				w.announce("ingest", "1.2.3", nil, ingest.Info{Time: time.Now(), Closed: []string{"app w, partition 0 is 12s behind its log"}})
+			},
+			check: "ingest", severity: doctor.Warning, meaning: "12s behind its log",
+		},
 		"a log takes nothing": {
 			fault: func(w *ward) {
 				w.announce("ingest", "1.2.3", nil, ingest.Info{Time: time.Now(), Stalled: []string{"log of w/0 takes no frames"}})

@@ -182,7 +182,7 @@ func (n *Node) ingest(ctx context.Context, events, logs *nats.Conn, plans []*sid
 	}
 	in, err := ingest.New(ingest.Config{
 		Conn: events, LogConn: logs, Plans: plans, Durability: n.durability,
-		EventBytesMax: int(n.cfg.Ingest.EventBytesMax), MemoryMax: int64(n.cfg.Ingest.MemoryMax),
+		EventBytesMax: int(n.cfg.Ingest.EventBytesMax), MemoryMax: int64(n.cfg.Ingest.MemoryMax), LagMax: n.cfg.Ingest.LagMax,
 		Version: n.self.Version, Log: n.log, Now: func() int64 { return faultpoint.Now().UnixMilli() },
 	})
 	if err != nil {

@@ -1,0 +1,104 @@
+package ingest
+
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"eventflux/shared/control"
+)
+
+// flow is what is known of the task that applies a log: whether it can take more.
+type flow struct {
+	report atomic.Pointer[heard] // nil: nothing is known, and events are taken
+	end    atomic.Uint64         // of the log, as far as this process has written it
+}
+
+// heard is a report with the time at which it came.
+type heard struct {
+	control.Flow
+	at time.Time
+}
+
+// hearFlow keeps a report for the log that it is about.
+func (s *Service) hearFlow(f control.Flow) {
+	for _, l := range s.logs {
+		if l.app == f.App && l.part == f.Partition {
+			l.flow.report.Store(&heard{f, time.Now()})
+		}
+	}
+}
+
+// forgetFlow drops reports that are too old to say anything: whether the task is slow,
+// or is about to be run by another processor, is not known then.
+func (s *Service) forgetFlow(now time.Time) {
+	for _, l := range s.logs {
+		if r := l.flow.report.Load(); r != nil && now.Sub(r.at) > control.FlowSilence {
+			l.flow.report.CompareAndSwap(r, nil)
+		}
+	}
+}
+
+// closed returns why the task of the log takes no events now; nil if it takes them.
+func (l *log) closed(lagMax time.Duration) *problem {
+	r := l.flow.report.Load()
+	if r == nil {
+		return nil
+	}
+	if r.Over != "" {
+		return &problem{overLimit, fmt.Sprintf("app %s, partition %d is over its limit: %s; publish again later", l.app, l.part, r.Over)}
+	}
+	if lag := r.Lag(l.flow.end.Load()); lagMax > 0 && lag > lagMax {
+		return &problem{lagging, fmt.Sprintf("app %s, partition %d is %s behind its log, limit %s (ingest.lag_max); publish again later",
+			l.app, l.part, lag.Round(100*time.Millisecond), lagMax)}
+	}
+	return nil
+}
+
+// cannot returns why one of the logs that the message is for takes no events now.
+// A message goes to all of its logs or to none.
+func (in *intake) cannot() *problem {
+	for i := range in.sends {
+		if p := in.sends[i].log.closed(in.s.cfg.LagMax); p != nil {
+			return p
+		}
+	}
+	return nil
+}
+
+// allClosed is closed before the rows of the message are known: it returns a problem only
+// if no log of a source takes events, wherever the rows go.
+func (r *route) allClosed(lagMax time.Duration) *problem {
+	for i := range r.lanes {
+		for _, t := range r.lanes[i].targets {
+			var p *problem
+			for _, l := range t.logs {
+				if p = l.closed(lagMax); p == nil {
+					break
+				}
+			}
+			if p != nil {
+				return p
+			}
+		}
+	}
+	return nil
+}
+
+// opened waits until all logs of the result take events.
+func (f *follower) opened(ctx context.Context) error {
+	if f.in.cannot() == nil {
+		return nil
+	}
+	ticker := time.NewTicker(roomLookEvery)
+	defer ticker.Stop()
+	for f.in.cannot() != nil {
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	return nil
+}
