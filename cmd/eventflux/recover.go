@@ -20,7 +20,7 @@ func newRecoverCommand() *cobra.Command {
 	var r recovery.RestoreRequest
 	var to uint64
 	var at string
-	var hold, fork, release, adopt bool
+	var hold, fork, release, adopt, logs bool
 	cmd := a.add(&cobra.Command{
 		Use: "recover [APP]", Short: "Take an app back to a checkpoint or an instant",
 		Long: `Takes the state of an app back to a checkpoint, an instant or a place in its log, and
@@ -39,11 +39,17 @@ same app to a new cluster over that store, and it goes on with the state of the 
 sound checkpoint, or that of --to. Events since that checkpoint have to be published
 again.
 
+--log is for one process that does not start since the files of its log are damaged. It
+works on the data folder while the process is stopped: it makes the settings of JetStream
+streams again, accepts logs that were restored from an older copy, and takes damaged
+records out. What follows them stays. It prints what is missing.
+
 --dry-run says what would be done, what it costs and what would be refused. APP may be
 left out if one app is deployed.`,
 		Example: `  eventflux recover Flights --at 2026-03-01T12:00:00Z --dry-run
   eventflux recover Flights --to 41 --verify full
-  eventflux recover Flights --at seq:1207.3 --components airport --hold`,
+  eventflux recover Flights --at seq:1207.3 --components airport --hold
+  eventflux recover --log --data /var/lib/eventflux`,
 		Args: upToArgs(0, "APP"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			given := cmd.Flags().Changed
@@ -52,6 +58,12 @@ left out if one app is deployed.`,
 				return usagef("--to 0 is no checkpoint; eventflux checkpoint ls lists them")
 			case given("at") && at == "":
 				return usagef("--at is empty; leave it out to go to the end of the log")
+			case logs && (len(args) > 0 || at != "" || to > 0 || hold || fork || release || adopt || r.DryRun || len(r.Components) > 0):
+				return usagef("--log works on the data folder of a stopped process: only --data and --json go with it")
+			case logs:
+				return recoverLogs(cmd, &a)
+			case given("data"):
+				return usagef("--data goes with --log; other recoveries ask the running services")
 			case adopt && (at != "" || hold || fork || release || r.DryRun || len(r.Components) > 0):
 				return usagef("--adopt takes all state of a checkpoint: only --to goes with it")
 			case adopt:
@@ -82,6 +94,8 @@ left out if one app is deployed.`,
 	f.BoolVar(&hold, "hold", false, "wait at the target, until --release")
 	f.BoolVar(&release, "release", false, "let an app go on that waits")
 	f.BoolVar(&adopt, "adopt", false, "take the state that a lost cluster has left in the store")
+	f.BoolVar(&logs, "log", false, "repair the log's files of a process that is stopped")
+	f.String("data", "data", "with --log, the process's data folder")
 	f.BoolVar(&fork, "fork", false, "go on from the newest checkpoint with the state of the target")
 	f.BoolVar(&r.DryRun, "dry-run", false, "only say what would be done")
 	f.IntVar(&r.Parallel, "parallel", 0, "blocks that are fetched and decoded at once; 0 as configured")

@@ -15,6 +15,7 @@ import (
 	"eventflux/shared/control"
 	"eventflux/shared/store"
 	"eventflux/shared/trace"
+	"eventflux/shared/witness"
 )
 
 // Config says what a checkpointer works with.
@@ -40,6 +41,8 @@ type Config struct {
 	Grace time.Duration
 	// Lease is how long a merger works before it has to ask again; zero is leaseTime.
 	Lease time.Duration
+	// Witness keeps the last frame of each log that was acknowledged; nil keeps none.
+	Witness *witness.Folder
 	// Standby has a second processor ready for each partition.
 	Standby bool
 	Self    *control.Self

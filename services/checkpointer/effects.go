@@ -20,6 +20,7 @@ import (
 	"eventflux/shared/state"
 	"eventflux/shared/store"
 	"eventflux/shared/wal"
+	"eventflux/shared/witness"
 )
 
 // do does what a coordinator wants done. What takes time is done beside the loop, and
@@ -194,6 +195,7 @@ type barrierWriters struct {
 	ctx    context.Context
 	cancel context.CancelFunc
 	conn   *nats.Conn
+	ends   *witness.Folder
 	log    *slog.Logger
 	mu     sync.Mutex
 	group  sync.WaitGroup
@@ -205,9 +207,9 @@ type barrierWriter struct {
 	end context.CancelFunc
 }
 
-func (b *barrierWriters) open(ctx context.Context, conn *nats.Conn, log *slog.Logger) {
+func (b *barrierWriters) open(ctx context.Context, conn *nats.Conn, ends *witness.Folder, log *slog.Logger) {
 	b.ctx, b.cancel = context.WithCancel(ctx)
-	b.conn, b.log, b.of = conn, log, map[string]barrierWriter{}
+	b.conn, b.ends, b.log, b.of = conn, ends, log, map[string]barrierWriter{}
 }
 
 // close ends all writers; from then on there are no others.
@@ -259,7 +261,7 @@ func (b *barrierWriters) append(app string, p uint32, now int64, cut frame.Cut, 
 	stream := bus.WALStream(app, p)
 	w, ok := b.of[stream]
 	if !ok {
-		writer, err := wal.NewWriter(wal.WriterConfig{Conn: b.conn, App: app, Partition: p, Log: b.log})
+		writer, err := wal.NewWriter(wal.WriterConfig{Conn: b.conn, App: app, Partition: p, Witness: b.ends, Log: b.log})
 		if err != nil {
 			return err
 		}

@@ -87,7 +87,7 @@ func (l *leader) clock() time.Time { return l.wall.Add(time.Since(l.began)) }
 func (l *leader) run(ctx context.Context) {
 	defer l.work.Wait()
 	defer close(l.done)
-	l.barriers.open(ctx, l.s.cfg.Conn, l.log)
+	l.barriers.open(ctx, l.s.cfg.Conn, l.s.cfg.Witness, l.log)
 	defer l.barriers.close()
 	l.work.Go(func() { l.keepProjecting(ctx) })
 	l.work.Go(func() { l.projectCheckpoints(ctx) })

@@ -89,6 +89,11 @@ func (l *leader) carryOutRemoval(ctx context.Context, app string) error {
 		return err
 	}
 	defer done()
+	for p := range a.Partitions { // first: a log that is gone on purpose is no loss
+		if err := l.s.cfg.Witness.Remove(bus.WALStream(app, p)); err != nil {
+			return err
+		}
+	}
 	for _, name := range bus.AppStreams(app, a.Partitions) {
 		if err := l.s.js.DeleteStream(ctx, name); err != nil && !errors.Is(err, jetstream.ErrStreamNotFound) {
 			return fmt.Errorf("delete stream %s: %w", name, err)

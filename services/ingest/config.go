@@ -12,6 +12,7 @@ import (
 	"eventflux/shared/compress"
 	"eventflux/shared/siddhiql"
 	"eventflux/shared/subject"
+	"eventflux/shared/witness"
 )
 
 const (
@@ -52,6 +53,8 @@ type Config struct {
 	// StopTimeout is how long a stop waits for what was accepted to become durable;
 	// zero is 10 s.
 	StopTimeout time.Duration
+	// Witness keeps the last frame of each log that was acknowledged; nil keeps none.
+	Witness *witness.Folder
 	// Log is where trouble goes; nil is slog.Default.
 	Log *slog.Logger
 	// Now returns the time in ms since the Unix epoch; nil is the machine's clock.

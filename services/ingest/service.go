@@ -59,7 +59,7 @@ func New(cfg Config) (*Service, error) {
 				l.flow.end.Store(seq)
 				took.Observe(d.Seconds())
 			},
-			Conn: cfg.LogConn, App: l.app, Partition: l.part, Codec: cfg.Codec, Log: cfg.Log,
+			Conn: cfg.LogConn, App: l.app, Partition: l.part, Codec: cfg.Codec, Log: cfg.Log, Witness: cfg.Witness,
 			PendingBytesMax: math.MaxInt, // MemoryMax bounds all logs together
 		})
 		if err != nil {

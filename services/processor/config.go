@@ -16,6 +16,7 @@ import (
 	"eventflux/shared/store"
 	"eventflux/shared/subject"
 	"eventflux/shared/trace"
+	"eventflux/shared/witness"
 )
 
 // Config says what a processor works with.
@@ -53,6 +54,8 @@ type Config struct {
 	Metadata map[string]string
 	// Tracer follows checkpoints and restores; the zero value follows none.
 	Tracer trace.Tracer
+	// Witness keeps the last frame of each log that was acknowledged; nil keeps none.
+	Witness *witness.Folder
 	// Log is where halts and takeovers go; nil is slog.Default.
 	Log *slog.Logger
 }

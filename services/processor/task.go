@@ -201,7 +201,7 @@ func (t *task) open(ctx context.Context) error {
 	if _, err := bus.FindOut(ctx, t.service.js, t.plan.Name, t.partition); err != nil {
 		return err
 	}
-	t.ticks, err = wal.NewWriter(wal.WriterConfig{Conn: t.nc, App: t.plan.Name, Partition: t.partition, Log: t.log})
+	t.ticks, err = wal.NewWriter(wal.WriterConfig{Conn: t.nc, App: t.plan.Name, Partition: t.partition, Witness: t.service.cfg.Witness, Log: t.log})
 	return err
 }
 

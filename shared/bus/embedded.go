@@ -48,6 +48,9 @@ type EmbeddedConfig struct {
 	Name string
 	// Log is where the server's log goes; nil is slog.Default.
 	Log *slog.Logger
+	// Before runs when the folder is locked and the server has not opened its files; nil runs
+	// nothing. With its error nothing is started.
+	Before func() error
 }
 
 // Embedded is a NATS server with JetStream in this process.
@@ -75,6 +78,11 @@ func OpenEmbedded(cfg EmbeddedConfig) (*Embedded, error) {
 		log = slog.Default()
 	}
 	e := &Embedded{log: &serverLog{log: log}, lock: lock, own: own}
+	if cfg.Before != nil {
+		if err := cfg.Before(); err != nil {
+			return nil, errors.Join(err, e.Close())
+		}
+	}
 	if err := e.start(opts); err != nil {
 		return nil, errors.Join(fmt.Errorf("embedded NATS in %s: %w", cfg.Dir, err), e.Close())
 	}
@@ -208,6 +216,16 @@ func (e *Embedded) Close() error {
 	lock := e.lock
 	e.lock = nil
 	return lock.Close() // this also unlocks
+}
+
+// LockFolder locks the folder of a server that does not run. It fails with an ErrInUse
+// where one does.
+func LockFolder(dir string) (unlock func(), err error) {
+	f, err := lockDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	return func() { _ = f.Close() }, nil // this also unlocks
 }
 
 func lockDir(dir string) (*os.File, error) {

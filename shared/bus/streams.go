@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -39,6 +41,32 @@ const (
 // ErrNoStream is returned when a stream of an app is not there. Wait: the checkpointers
 // make it, and nobody else may.
 var ErrNoStream = errors.New("it is not there; the checkpointers make it when they deploy the app, and look for it once a minute")
+
+// StreamConfigOf returns the settings that EnsureApp gives a stream of that name. ok is
+// false for a stream that is none of an app.
+func StreamConfigOf(name string, l StreamLimits) (cfg jetstream.StreamConfig, ok bool) {
+	if app, ok := strings.CutPrefix(name, "EFD_"); ok && CheckName(app) == nil {
+		return dlqConfig(app, StreamLimits{Replicas: l.Replicas}), true
+	}
+	kind, rest, _ := strings.Cut(name, "_")
+	cut := strings.LastIndexByte(rest, '_')
+	if cut < 0 || kind != "EFW" && kind != "EFO" {
+		return cfg, false
+	}
+	app := rest[:cut]
+	p, err := strconv.ParseUint(rest[cut+1:], 10, 32)
+	if err != nil || decimal(uint32(p)) != rest[cut+1:] || CheckName(app) != nil {
+		return cfg, false
+	}
+	if kind == "EFW" {
+		return walConfig(app, uint32(p), l), true
+	}
+	return outConfig(app, uint32(p), StreamLimits{Replicas: l.Replicas}), true
+}
+
+// StreamDifferences lists the settings of a stream that differ from those wanted and under
+// which its promises do not hold.
+func StreamDifferences(have, want jetstream.StreamConfig) []string { return differences(have, want) }
 
 // StreamLimits are the settings of a JetStream stream that an operator may
 // choose, and change later: an existing stream is updated to them.

@@ -87,7 +87,7 @@ func (a *attempts) await(ctx context.Context) (uint64, error) {
 			return 0, a.sendErr
 		}
 		if a.sendErr != nil {
-			a.trouble(a.sendErr)
+			a.w.trouble(a.sendErr)
 			timer.Reset(a.backOff())
 			a.sendErr = nil
 		}
@@ -99,22 +99,22 @@ func (a *attempts) await(ctx context.Context) (uint64, error) {
 				return 0, err
 			case err != nil:
 				a.refused = true
-				a.trouble(err)
+				a.w.trouble(err)
 				timer.Reset(a.backOff())
 			case seq > 0:
-				a.recovered()
+				a.w.passed()
 				return seq, nil
 			}
 		case s := <-a.status:
 			if s == nats.RECONNECTING {
 				a.down = true
-				a.trouble(nats.ErrDisconnected)
+				a.w.trouble(nats.ErrDisconnected)
 			} else if s == nats.CONNECTED && a.down {
 				a.repeat(timer)
 			}
 		case <-timer.C:
 			if !a.down && !a.refused {
-				a.trouble(fmt.Errorf("no answer to attempt %d: %w", a.tries, nats.ErrTimeout))
+				a.w.trouble(fmt.Errorf("no answer to attempt %d: %w", a.tries, nats.ErrTimeout))
 			}
 			a.repeat(timer)
 		case <-ctx.Done():
@@ -177,9 +177,8 @@ func (a *attempts) read(m *nats.Msg) (uint64, error) {
 	return ack.Seq, nil
 }
 
-// trouble notes that the frame in flight is not acknowledged, and why.
-func (a *attempts) trouble(err error) {
-	w := a.w
+// trouble notes that nothing is acknowledged, and why.
+func (w *Writer) trouble(err error) {
 	w.mu.Lock()
 	first := w.stalled.err == nil
 	if first {
@@ -192,13 +191,13 @@ func (a *attempts) trouble(err error) {
 	}
 }
 
-func (a *attempts) recovered() {
-	w := a.w
+// passed notes that there is no trouble any more.
+func (w *Writer) passed() {
 	w.mu.Lock()
 	was := w.stalled
 	w.stalled = stall{}
 	w.mu.Unlock()
 	if was.err != nil {
-		w.cfg.Log.Info("the log takes frames again", "app", w.cfg.App, "partition", w.cfg.Partition, "after", time.Since(was.since), "attempts", a.tries)
+		w.cfg.Log.Info("the log takes frames again", "app", w.cfg.App, "partition", w.cfg.Partition, "after", time.Since(was.since))
 	}
 }

@@ -37,7 +37,10 @@ func (w *Writer) Run(ctx context.Context) error {
 		return err
 	}
 	defer a.close()
-	unsent, err := w.loop(ctx, a)
+	var unsent *group
+	if err = w.openWitness(ctx); err == nil {
+		unsent, err = w.loop(ctx, a)
+	}
 	if err == nil {
 		w.end(unsent, ErrClosed)
 		return nil
@@ -77,6 +80,11 @@ func (w *Writer) loop(ctx context.Context, c carrier) (unsent *group, err error)
 			return ahead, err
 		}
 		current.seq = seq
+		if err := w.acknowledged(ctx, current); err != nil {
+			current.notify(0, fmt.Errorf("%w: %w", ErrUnknown, err))
+			w.recycle(current)
+			return ahead, err
+		}
 		if w.cfg.Acknowledged != nil {
 			w.cfg.Acknowledged(seq, time.Since(begun))
 		}

@@ -16,6 +16,7 @@ import (
 	"eventflux/shared/compress"
 	"eventflux/shared/frame"
 	"eventflux/shared/subject"
+	"eventflux/shared/witness"
 )
 
 const (
@@ -47,6 +48,9 @@ type WriterConfig struct {
 	// Acknowledged is told, once for each frame, its log sequence and how long it took from its sending to
 	// its being durable; nil for nobody. It must be quick.
 	Acknowledged func(seq uint64, took time.Duration)
+	// Witness keeps the last frame that was acknowledged, outside the log; nil keeps none.
+	// With it the writer refuses a log that has lost its end.
+	Witness *witness.Folder
 	// Log takes a line when the server stops to take frames, and one when it takes
 	// them again; nil is slog.Default.
 	Log *slog.Logger
@@ -82,6 +86,10 @@ type Writer struct {
 	writer uint64
 	number uint64 // the last frame's
 	crc    uint32
+
+	witness *witness.Log // nil: none is kept
+	last    uint64       // the last sequence that was acknowledged
+	blind   error        // why the witness does not keep the last frame
 }
 
 // Stats counts what a writer has done.

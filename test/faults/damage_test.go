@@ -19,10 +19,10 @@ const (
 	frames     = 40 // one event each
 )
 
-// TestDamagedLog damages the log of an app on the disk while nothing runs. What
-// the NATS server makes of that differs: it skips a record, or forgets all behind
-// it. Either way the task must halt and say so, at this start and the next ones,
-// whatever is published meanwhile; nothing is skipped, and nothing repeated.
+// TestDamagedLog damages the log of an app on the disk while nothing runs. Alone, the NATS
+// server would skip a record, or forget all that follows it. The start leaves a hole where
+// the damage is. So the task must halt and name it, at this start and the next ones, whatever
+// is published in the meantime; nothing is skipped, and nothing repeated.
 func TestDamagedLog(t *testing.T) {
 	const middle = frames / 2
 	for _, c := range []struct {
@@ -33,12 +33,12 @@ func TestDamagedLog(t *testing.T) {
 		says   []string
 	}{
 		{"bit flipped", flipBit, true, middle, []string{"sequence", "missing"}},
-		{"bit flipped, index lost", flipBit, false, 1, []string{"lost its tail", "ends at 19", "results of 40"}},
+		{"bit flipped, index lost", flipBit, false, middle, []string{"sequence 21 follows 19", "1 records are missing"}},
 		{"truncated", truncate, true, middle, []string{"sequence", "missing"}},
-		{"truncated, index lost", truncate, false, 1, []string{"lost its tail", "ends at 19", "results of 40"}},
+		{"truncated, index lost", truncate, false, middle, []string{"sequence 41 follows 19", "21 records are missing"}},
 		{"zero-filled tail", zeroTail, true, middle, []string{"sequence", "missing"}},
-		{"zero-filled tail, index lost", zeroTail, false, 1, []string{"lost its tail", "ends at 19", "results of 40"}},
-		{"gone", remove, false, 1, []string{"lost its tail", "ends at 0", "results of 40"}},
+		{"zero-filled tail, index lost", zeroTail, false, middle, []string{"sequence 41 follows 19", "21 records are missing"}},
+		{"gone", remove, false, 1, []string{"sequence 1 was asked for", "begins at 41"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -76,6 +76,45 @@ func TestDamagedLog(t *testing.T) {
 				if after := storedOf(t, data, "A"); fmt.Sprint(after) != fmt.Sprint(before) {
 					t.Fatalf("results are %v, before the damage %v", after, before)
 				}
+			}
+		})
+	}
+}
+
+// TestDamagedLogWithoutResults is for a log of which only the witness knows what was there: no
+// result is out and no checkpoint is made when the log is damaged.
+func TestDamagedLogWithoutResults(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		damage func(t *testing.T, msgs string)
+		says   string
+	}{
+		{"bit flipped", flipBit, "sequence 21 follows 19, so 1 records are missing"},
+		{"truncated", truncate, "sequence 41 follows 19, so 21 records are missing"},
+		{"gone", remove, "the log begins at 41"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			app := write(t, "b.siddhi", `@app:name('B') define stream S (v long, t string); from S#window.lengthBatch(50) select sum(v) as v insert into Out;`)
+			other := write(t, "other.siddhi", otherApp)
+			data := t.TempDir()
+			p := serving(t, data, app, other, "--checkpoint.interval=1h")
+			nc := p.connect()
+			for i := range frames {
+				publish(t, nc, "S", fmt.Sprintf(`{"v":%d,"t":"%s%d"}`, i, marker, i+1))
+			}
+			p.signal(syscall.SIGKILL)
+			p.end()
+			c.damage(t, filepath.Join(data, "nats", "jetstream", "$G", "streams", "EFW_B_0", "msgs"))
+			for round := range 2 {
+				p = serving(t, data, app, other)
+				checkHalted(t, p, "B", map[bool]int{true: 1, false: frames / 2}[c.name == "gone"], c.says)
+				checkGoesOn(t, p, "Other", "O", `{"v":2}`, "out.Other.OtherOut.0")
+				if round == 0 && !strings.Contains(p.log.String(), "JetStream stream EFW_B_0") {
+					t.Errorf("the log of the start does not name the stream:\n%s", p.log.String())
+				}
+				publish(t, p.connect(), "S", `{"v":1,"t":"later"}`)
+				p.stop()
 			}
 		})
 	}

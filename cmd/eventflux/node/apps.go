@@ -52,7 +52,7 @@ func (n *Node) newProcessor(ctx context.Context) (*processor.Service, error) {
 	return processor.New(processor.Config{
 		Conn: nc, ID: id, BatchMessagesMax: batch,
 		Version: n.self.Version, Control: n.control, Store: n.store, Compression: choice,
-		FullEvery: n.cfg.Checkpoint.FullEvery, Workers: n.cfg.Recovery.Workers,
+		FullEvery: n.cfg.Checkpoint.FullEvery, Workers: n.cfg.Recovery.Workers, Witness: n.witness,
 		Tracer: n.seen.exporter.Tracer(),
 		Metadata: map[string]string{
 			"processor": id, "durability": n.durability.String(), "guarantee": n.durability.Guarantee(), "nats": n.natsKind(),
@@ -183,7 +183,7 @@ func (n *Node) ingest(ctx context.Context, events, logs *nats.Conn, plans []*sid
 	in, err := ingest.New(ingest.Config{
 		Conn: events, LogConn: logs, Plans: plans, Durability: n.durability,
 		EventBytesMax: int(n.cfg.Ingest.EventBytesMax), MemoryMax: int64(n.cfg.Ingest.MemoryMax), LagMax: n.cfg.Ingest.LagMax,
-		Version: n.self.Version, Log: n.log, Now: func() int64 { return faultpoint.Now().UnixMilli() },
+		Version: n.self.Version, Witness: n.witness, Log: n.log, Now: func() int64 { return faultpoint.Now().UnixMilli() },
 	})
 	if err != nil {
 		return err

@@ -227,8 +227,14 @@ func TestLostOutputTail(t *testing.T) {
 	c.end()
 }
 
-// A log that is not the one that the checkpoint was cut from is refused.
+// A log that is not the one that the checkpoint was cut from is refused. With the witness of
+// its end, the start knows that frames are missing; without it, that it is another stream.
 func TestForeignLog(t *testing.T) {
+	t.Run("with its witness", func(t *testing.T) { testForeignLog(t, false, "the log begins at 22") })
+	t.Run("without", func(t *testing.T) { testForeignLog(t, true, "another stream") })
+}
+
+func testForeignLog(t *testing.T, blind bool, says string) {
 	c := newChain(t, windowApp)
 	c.start()
 	c.publishAll(0, 20)
@@ -259,8 +265,13 @@ func TestForeignLog(t *testing.T) {
 	if err := srv.Close(); err != nil {
 		t.Fatal(err)
 	}
+	if blind {
+		if err := os.Remove(filepath.Join(c.cfg.Data, witnessFolder, before.Name)); err != nil {
+			t.Fatal(err)
+		}
+	}
 	c.start()
-	if got := c.task("halted"); !strings.Contains(got.Error, "another stream") {
+	if got := c.task("halted"); !strings.Contains(got.Error, says) {
 		t.Errorf("the task says %q", got.Error)
 	}
 	c.end()

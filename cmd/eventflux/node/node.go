@@ -31,6 +31,8 @@ import (
 	"eventflux/shared/control"
 	"eventflux/shared/siddhiql"
 	"eventflux/shared/store"
+	"eventflux/shared/streamfiles"
+	"eventflux/shared/witness"
 )
 
 // drainTimeout bounds how long a stop waits for results; what is missing then
@@ -55,6 +57,9 @@ type Node struct {
 	log        *slog.Logger
 	durability bus.Durability
 	server     *bus.Embedded // nil: external
+	witness    *witness.Folder
+	syncing    part                  // of witness
+	damage     []streamfiles.Finding // of the embedded server's files
 	conns      []*nats.Conn
 	store      store.Store
 	raft       *consensus.Node
@@ -92,7 +97,7 @@ func (n *Node) open(ctx context.Context) (err error) {
 	}
 	if n.cfg.NATS.URL == "" {
 		err = n.embed()
-	} else {
+	} else if err = n.openWitness(); err == nil {
 		err = n.checkExternal(ctx)
 	}
 	if err != nil {
@@ -144,10 +149,13 @@ func (n *Node) embed() (err error) {
 	if err := checkFolder(n.cfg.Data); err != nil {
 		return err
 	}
+	if err := n.openWitness(); err != nil {
+		return err
+	}
 	n.warnOfAccess()
 	n.server, err = bus.OpenEmbedded(bus.EmbeddedConfig{
-		Dir: filepath.Join(n.cfg.Data, "nats"), Listen: n.cfg.Listen, Durability: n.durability,
-		Access: access(n.cfg), Log: n.log,
+		Dir: filepath.Join(n.cfg.Data, natsFolder), Listen: n.cfg.Listen, Durability: n.durability,
+		Access: access(n.cfg), Before: n.checkFiles, Log: n.log,
 	})
 	if errors.Is(err, bus.ErrInUse) {
 		return fmt.Errorf("%w; stop the other process, or choose another folder with --data and another address with --listen", err)
@@ -318,6 +326,7 @@ func (n *Node) Close() error {
 	if n.server != nil {
 		errs = append(errs, n.server.Close())
 	}
+	errs = append(errs, n.syncing.stop(), n.witness.Close())
 	return errors.Join(errs...)
 }
 
