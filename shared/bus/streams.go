@@ -45,7 +45,7 @@ var ErrNoStream = errors.New("it is not there; the checkpointers make it when th
 // StreamConfigOf returns the settings that EnsureApp gives a stream of that name. ok is
 // false for a stream that is none of an app.
 func StreamConfigOf(name string, l StreamLimits) (cfg jetstream.StreamConfig, ok bool) {
-	if app, ok := strings.CutPrefix(name, "EFD_"); ok && CheckName(app) == nil {
+	if app, ok := strings.CutPrefix(name, "EFD_"); ok && subject.CheckName(app) == nil {
 		return dlqConfig(app, StreamLimits{Replicas: l.Replicas}), true
 	}
 	kind, rest, _ := strings.Cut(name, "_")
@@ -55,7 +55,7 @@ func StreamConfigOf(name string, l StreamLimits) (cfg jetstream.StreamConfig, ok
 	}
 	app := rest[:cut]
 	p, err := strconv.ParseUint(rest[cut+1:], 10, 32)
-	if err != nil || decimal(uint32(p)) != rest[cut+1:] || CheckName(app) != nil {
+	if err != nil || decimal(uint32(p)) != rest[cut+1:] || subject.CheckName(app) != nil {
 		return cfg, false
 	}
 	if kind == "EFW" {
