@@ -34,7 +34,9 @@ the same. A line is one of
                                                    reset drops the apps with their
                                                    memory, restore loads what was kept
 
-with "event_ts" (ms, or a list) where an event's own timestamp is not its arrival.
+with "event_ts" (ms, or a list) where an event's own time is not its arrival. An app on
+arrival time takes an own time after the arrival as that of the arrival. In a playback
+app "event_ts", or the attribute of @source(timestamp=), drives the clock, else "ts".
 With --stream and --ts every line is a plain event instead, such as eventflux
 publish sends.
 
@@ -120,7 +122,7 @@ func replayFiles(cmd *cobra.Command, files []string, events string, opt replay.O
 		return err
 	}
 	defer in.Close()
-	opt.Live = events == "-"
+	opt.Live, opt.Notes = events == "-", cmd.ErrOrStderr()
 	err = replay.Run(plans, name, in, cmd.OutOrStdout(), opt)
 	var bad *replay.LineError
 	if errors.As(err, &bad) {

@@ -34,6 +34,7 @@ func Registry(components []Component) *state.Registry {
 const (
 	clockVersion     = "1.0.0"
 	keysVersion      = "1.0.0"
+	reorderVersion   = "1.0.0"
 	aggregateVersion = "1.0.0"
 	taskVersion      = "1.0.0"
 )
@@ -42,6 +43,9 @@ const (
 // can be loaded.
 func (e *Engine) Components() []Component {
 	list := []Component{component("clock", "clock", clockVersion, state.Hot, nil, clockSource{fieldsSource{"clock", e.clockFields}, e})}
+	if e.reorder != nil {
+		list = append(list, component("reorder", "reorder", reorderVersion, state.Warm, nil, e.reorder))
+	}
 	for _, b := range e.blocks {
 		list = append(list, component(blockID(b.id), "partition/keys", keysVersion, state.Cold, []string{"clock"}, keysSource{b}))
 	}

@@ -26,6 +26,13 @@ type Engine struct {
 	row    row // of the input, for expressions
 	outRow row // of the output, for having
 	rows   []window.Row
+
+	reorder    *window.Reorder // nil: events are applied in the order in which they come
+	faults     []*event.Batch  // by stream: late events for its fault stream, or nil
+	late       []Late
+	lateRows   []*event.Batch // by stream: the rows of late
+	outOfOrder uint64
+	lateEvents uint64
 }
 
 // subscriber reads a stream. The chunk is the caller's, and is not changed.
@@ -52,6 +59,9 @@ func New(plan *siddhiql.Plan) (*Engine, error) {
 		e.queries = append(e.queries, newQuery(e, p))
 	}
 	e.subscribe()
+	if plan.Lateness != siddhiql.LatenessOff {
+		e.orderEvents()
+	}
 	return e, nil
 }
 
@@ -106,12 +116,31 @@ func (e *Engine) Clock() int64 { return e.env.Now }
 // attribute is null.
 func (e *Engine) Dropped() uint64 { return e.env.Dropped }
 
-// Advance lets time pass to ms now: every timer due by then goes off, at its own
-// time, in the order of due times. The clock never goes back.
+// Advance lets time pass to ms now, which moves the input clock, and with lateness the
+// clock that much less: every timer due by then goes off, at its own time, in the order
+// of due times, and every event that waits is applied when its time has come. The clock
+// never goes back.
 func (e *Engine) Advance(now int64) {
+	if e.reorder != nil {
+		now = before(e.reorder.Come(now), e.plan.Lateness)
+	}
+	e.advance(now)
+}
+
+// advance moves the clock to ms now. An event that waits comes before timers that are due
+// after its time, and after those that are due at the same.
+func (e *Engine) advance(now int64) {
 	now = max(now, e.env.Now)
 	for {
 		t := e.timers.next()
+		if e.reorder != nil {
+			if at, ok := e.reorder.Next(); ok && at <= now && (t == nil || t.at > at) {
+				e.env.Now = max(e.env.Now, at)
+				stream, b, from, to := e.reorder.Take()
+				e.deliver(stream, b, from, to)
+				continue
+			}
+		}
 		if t == nil || t.at > now {
 			break
 		}
@@ -122,6 +151,9 @@ func (e *Engine) Advance(now int64) {
 		due.memory.fire()
 	}
 	e.env.Now = now
+	if e.reorder != nil {
+		e.reorder.Passed(now)
+	}
 }
 
 // NextTimer returns when the next timer is due, in ms; false if none is pending.
@@ -136,17 +168,26 @@ func (e *Engine) NextTimer() (int64, bool) {
 // In playback the largest timestamp among them is the time, and now is ignored.
 func (e *Engine) Send(stream *siddhiql.Stream, b *event.Batch, from, to int, now int64) {
 	if e.plan.Playback {
-		now = b.TS[from]
-		for _, ts := range b.TS[from+1 : to] {
-			now = max(now, ts)
+		now = window.Latest(b, from, to)
+		if e.reorder != nil {
+			e.enter(stream, b, from, to, now)
+			return
+		}
+		if now < e.env.Now {
+			e.outOfOrder += uint64(to - from)
 		}
 	}
 	if now > e.env.Now || len(e.timers.Heap) > 0 {
-		e.Advance(now)
+		e.advance(now)
 	}
+	e.deliver(stream.ID, b, from, to)
+}
+
+// deliver passes a chunk to those who read the stream.
+func (e *Engine) deliver(stream int, b *event.Batch, from, to int) {
 	e.work.begin()
 	e.rows = refer(e.rows[:0], b, from, to)
-	for _, s := range e.streams[stream.ID] {
+	for _, s := range e.streams[stream] {
 		s.receive(e.rows)
 	}
 }
@@ -198,4 +239,5 @@ func (e *Engine) ResetOutputs() {
 		}
 	}
 	e.outputs = e.outputs[:0]
+	e.resetLate()
 }

@@ -23,7 +23,8 @@ import (
 //	time to=MS       time passes
 //	next             prints when the next timer is due
 //
-// Rows are printed as "query kind ts [values]", and a rule ends each chunk.
+// Rows are printed as "query kind ts [values]", and a rule ends each chunk; late events
+// that no query reads as "late stream ts [values]".
 func TestScripts(t *testing.T) {
 	datadriven.Walk(t, "testdata/scripts", func(t *testing.T, path string) {
 		var s *script
@@ -126,6 +127,9 @@ func (s *script) rows() string {
 			}
 			out.WriteByte('\n')
 		}
+	}
+	for _, l := range s.engine.Late() {
+		fmt.Fprintf(&out, "late %s %d %s at %d\n", l.Stream.Name, l.Rows.TS[l.Row], rowjson.AppendArray(nil, l.Rows, l.Row), l.Clock)
 	}
 	s.engine.ResetOutputs()
 	return out.String()

@@ -61,14 +61,14 @@ func (t *Task) Apply(seq uint64, f *frame.Frame) (done Applied, err error) {
 	}
 	defer t.caught(&err)
 	t.work.beginFrame()
-	t.stamp = max(t.stamp, f.Stamp)
 	switch f.Kind {
 	case frame.Events:
 		t.apply(f, &done)
 	case frame.Tick, frame.Barrier:
-	}
-	if !t.plan.Playback {
-		t.Advance(t.stamp)
+		t.stamp = max(t.stamp, f.Stamp)
+		if !t.plan.Playback {
+			t.Advance(t.stamp)
+		}
 	}
 	return done, nil
 }
@@ -91,40 +91,77 @@ func (t *Task) bind(f *frame.Frame) error {
 	return nil
 }
 
+// apply applies the events of a frame. Each chunk moves the clock by itself, a repeated one
+// too: how events are divided into frames makes no difference.
 func (t *Task) apply(f *frame.Frame, done *Applied) {
+	events := uint64(0) // of the frame so far
 	for i := range f.Runs {
 		run := &f.Runs[i]
 		block := &f.Blocks[run.Block]
 		from := t.next[run.Block]
-		to := from + run.Rows
-		t.next[run.Block] = to
-		stamps := block.Stamps()
-		if run.ID != "" && t.seen(t.blocks[run.Block].ID, run.ID, stamps[from]) {
-			done.Duplicates++
-			continue
-		}
-		done.Events += run.Rows
+		end := from + run.Rows
+		t.next[run.Block] = end
+		size := 1
 		if run.Chunk {
-			t.Send(t.blocks[run.Block], block.Batch, from, to, stamps[from])
-			continue
+			size = run.Rows
 		}
-		for row := from; row < to; row++ {
-			t.Send(t.blocks[run.Block], block.Batch, row, row+1, stamps[row])
+		stream := t.blocks[run.Block]
+		stamps := block.Stamps()
+		for first := from; first < end; first += size {
+			now := t.arrive(stamps[first : first+size])
+			if first == from && run.ID != "" && t.seen(stream.ID, run.ID) {
+				done.Duplicates++
+				t.skip(stamps[from:end])
+				break
+			}
+			t.Send(stream, block.Batch, first, first+size, now)
+			t.number(events+uint64(first-from)+1, size)
+			done.Events += size
 		}
+		events += uint64(run.Rows)
+	}
+}
+
+// arrive takes in the arrival stamps of a chunk and returns the largest.
+func (t *Task) arrive(stamps []int64) int64 {
+	now := stamps[0]
+	for _, stamp := range stamps[1:] {
+		now = max(now, stamp)
+	}
+	t.stamp = max(t.stamp, now)
+	return now
+}
+
+// skip lets time pass for repeated events: they have arrived all the same.
+func (t *Task) skip(stamps []int64) {
+	if now := t.arrive(stamps); !t.plan.Playback {
+		t.Advance(now)
+	}
+}
+
+// number numbers the late events of a chunk that was just sent, whose first event is
+// number first of its frame.
+func (t *Task) number(first uint64, size int) {
+	n := len(t.late)
+	if n == 0 || t.late[n-1].Event > 0 {
+		return
+	}
+	for i := range size {
+		t.late[n-size+i].Event = first + uint64(i)
 	}
 }
 
 // seen reports whether a message with the id was applied to the stream before, and
-// remembers it if it was not.
-func (t *Task) seen(stream int, id string, stamp int64) bool {
+// remembers it if it was not. Ids age by the largest arrival stamp.
+func (t *Task) seen(stream int, id string) bool {
 	if l := t.links[stream]; l != nil {
 		if seen, ok := l.seen(id); ok {
 			return seen
 		}
 	}
 	ids := t.ids[stream]
-	ids.forget(stamp)
-	return ids.seen(id, stamp)
+	ids.forget(t.stamp)
+	return ids.seen(id, t.stamp)
 }
 
 // NextTick returns the ms at which a tick is needed if the log stays idle; false

@@ -1,9 +1,12 @@
 package engine
 
 import (
+	"slices"
+
 	"eventflux/shared/event"
 	"eventflux/shared/frame"
 	"eventflux/shared/siddhiql"
+	"eventflux/shared/window"
 )
 
 // Until says where in a frame to stop, and who looks on. The zero value applies all of
@@ -57,11 +60,9 @@ func (t *Task) ApplyUntil(seq uint64, f *frame.Frame, u *Until) (done Reached, e
 	}
 	defer t.caught(&err)
 	t.work.beginFrame()
-	if f.Kind == frame.Events && !t.applyUntil(f, u, &done) {
+	if f.Kind == frame.Events {
+		done.Whole = t.applyUntil(f, u, &done)
 		return done, nil
-	}
-	if u.Timed && !t.plan.Playback && f.Stamp > u.Time {
-		return done, nil // time passes after the last event, and by then it is over
 	}
 	t.stamp = max(t.stamp, f.Stamp)
 	if !t.plan.Playback {
@@ -88,20 +89,19 @@ func (t *Task) first(f *frame.Frame) int64 {
 }
 
 func (t *Task) timeOf(b *frame.Block, from, to int) int64 {
-	return TimeOf(b, from, to, t.plan.Playback)
+	return TimeOf(b, from, to, t.plan)
 }
 
-// TimeOf returns the ms at which the rows [from, to) of a block arrive together: in
-// playback by their own timestamps.
-func TimeOf(b *frame.Block, from, to int, playback bool) int64 {
-	if !playback {
-		return b.Stamps()[from]
+// TimeOf returns the ms to which the rows [from, to) of a block, which arrive together,
+// move the app's clock: in playback it is by their own timestamps.
+func TimeOf(b *frame.Block, from, to int, plan *siddhiql.Plan) int64 {
+	switch {
+	case !plan.Playback:
+		return slices.Max(b.Stamps()[from:to])
+	case plan.Lateness == siddhiql.LatenessOff:
+		return window.Latest(b.Batch, from, to)
 	}
-	now := b.Batch.TS[from]
-	for _, ts := range b.Batch.TS[from+1 : to] {
-		now = max(now, ts)
-	}
-	return now
+	return before(window.Latest(b.Batch, from, to), plan.Lateness)
 }
 
 // applyUntil returns false if it stopped before the end of the frame.
@@ -121,9 +121,10 @@ func (t *Task) applyUntil(f *frame.Frame, u *Until, done *Reached) bool {
 			if u.Event > 0 && done.Rows+uint64(size) > u.Event || u.Timed && t.timeOf(block, from, from+size) > u.Time {
 				return false
 			}
+			t.arrive(block.Stamps()[from : from+size])
 			if !known { // one id for all rows of the run
 				known = true
-				duplicate = run.ID != "" && t.seen(t.blocks[run.Block].ID, run.ID, block.Stamps()[from])
+				duplicate = run.ID != "" && t.seen(t.blocks[run.Block].ID, run.ID)
 				if duplicate {
 					done.Duplicates++
 				}
@@ -135,19 +136,20 @@ func (t *Task) applyUntil(f *frame.Frame, u *Until, done *Reached) bool {
 }
 
 func (t *Task) step(run *frame.Run, block *frame.Block, from, to int, duplicate bool, u *Until, done *Reached) {
-	stamps := block.Stamps()
-	for _, stamp := range stamps[from:to] {
-		t.stamp = max(t.stamp, stamp)
-	}
 	first := done.Rows + 1
 	done.Rows += uint64(to - from)
 	stream := t.blocks[run.Block]
+	now := t.timeOf(block, from, to)
+	// Send would let time pass as well, but not by itself. With lateness, time passes after
+	// the event was taken in.
+	switch {
+	case duplicate && !t.plan.Playback, !duplicate && u.Step != nil && t.reorder == nil:
+		t.pass(now, u)
+	}
 	if !duplicate {
 		done.Events += to - from
-		if u.Step != nil { // Send would let time pass as well, but not by itself
-			t.pass(t.timeOf(block, from, to), u)
-		}
-		t.Send(stream, block.Batch, from, to, stamps[from])
+		t.Send(stream, block.Batch, from, to, now)
+		t.number(first, to-from)
 	}
 	if u.Step != nil {
 		u.Step(Step{Event: first, Stream: stream, Batch: block.Batch, From: from, To: to, Duplicate: duplicate})

@@ -29,7 +29,7 @@ func Scan(ctx context.Context, log Log, plan *siddhiql.Plan, from Position, to T
 		if err != nil {
 			return done, fmt.Errorf("log sequence %d: %w", record.Seq, err)
 		}
-		rows, whole, err := before(f, plan.Playback, record.Seq, to)
+		rows, whole, err := before(f, plan, record.Seq, to)
 		if err != nil {
 			return done, fmt.Errorf("log sequence %d: %w", record.Seq, err)
 		}
@@ -49,7 +49,7 @@ func Scan(ctx context.Context, log Log, plan *siddhiql.Plan, from Position, to T
 }
 
 // before counts the events of a frame up to the target, as engine.Task.ApplyUntil does.
-func before(f *frame.Frame, playback bool, seq uint64, to Target) (rows uint64, whole bool, err error) {
+func before(f *frame.Frame, plan *siddhiql.Plan, seq uint64, to Target) (rows uint64, whole bool, err error) {
 	all := uint64(f.Rows())
 	if !to.Timed {
 		if seq == to.Sequence && to.Event > 0 {
@@ -58,7 +58,7 @@ func before(f *frame.Frame, playback bool, seq uint64, to Target) (rows uint64, 
 		return all, true, nil
 	}
 	if f.Kind != frame.Events {
-		return 0, playback || f.Stamp <= to.Time, nil
+		return 0, plan.Playback || f.Stamp <= to.Time, nil
 	}
 	next := make([]int, len(f.Blocks))
 	for i := range f.Runs {
@@ -69,14 +69,14 @@ func before(f *frame.Frame, playback bool, seq uint64, to Target) (rows uint64, 
 		}
 		end := next[run.Block] + run.Rows
 		for ; next[run.Block] < end; next[run.Block] += size {
-			at := engine.TimeOf(&f.Blocks[run.Block], next[run.Block], next[run.Block]+size, playback)
+			at := engine.TimeOf(&f.Blocks[run.Block], next[run.Block], next[run.Block]+size, plan)
 			if at > to.Time {
 				return rows, false, nil
 			}
 			rows += uint64(size)
 		}
 	}
-	return rows, playback || f.Stamp <= to.Time, nil
+	return rows, true, nil
 }
 
 // ErrNoEvent is returned for a position that names an event which its frame does not

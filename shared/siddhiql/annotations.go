@@ -29,8 +29,8 @@ var annotations = map[string]annotationSpec{
 	"app:name":        {on: []element{onApp}},
 	"app:description": {on: []element{onApp}}, // for people: it has no effect
 	"app:partitions":  {on: []element{onApp}},
-	"app:playback":    {on: []element{onApp}},
-	"source":          {on: []element{onStream}, keys: []string{"subject"}, repeats: true},
+	"app:playback":    {on: []element{onApp}, keys: []string{"lateness", "ahead", "idle.time", "increment"}},
+	"source":          {on: []element{onStream}, keys: []string{"subject", "timestamp"}, repeats: true},
 	"sink":            {on: []element{onStream, onQuery, onPartition}, keys: []string{"stream", "pack", "publish"}, repeats: true},
 	"info":            {on: []element{onQuery}, keys: []string{"name"}},
 	"purge":           {on: []element{onPartition}, keys: []string{"enable", "idle.period", "interval"}},

@@ -48,18 +48,25 @@ type AttrDef struct {
 	Type event.Type
 }
 
-// StreamRef names a stream, or with Inner a partition's own: #name.
+// StreamRef names a stream. With Inner it is a partition's own, #name; with Fault it
+// is the stream of the events of name that could not be applied, !name.
 type StreamRef struct {
 	Pos   Pos
 	Inner bool
+	Fault bool
 	Name  string
 }
 
-func (r StreamRef) String() string {
-	if r.Inner {
-		return "#" + r.Name
+func (r StreamRef) String() string { return r.sign() + r.Name }
+
+func (r StreamRef) sign() string {
+	switch {
+	case r.Inner:
+		return "#"
+	case r.Fault:
+		return faultSign
 	}
-	return r.Name
+	return ""
 }
 
 // QueryDef is a `from … select … insert into …`.
@@ -121,7 +128,7 @@ type KeyDef struct {
 	Pos    Pos
 	Value  Node
 	Ranges []*RangeDef
-	Stream Name
+	Stream StreamRef // never an inner one
 }
 
 // RangeDef is one `cond as 'label'`.

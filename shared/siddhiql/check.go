@@ -45,9 +45,10 @@ func check(app *App, r *report, by rules) (*Plan, error) {
 	c := &checker{
 		report:    r,
 		rules:     by,
-		plan:      &Plan{Partitions: 1},
+		plan:      &Plan{Partitions: 1, Lateness: LatenessOff, Ahead: aheadDefault},
 		functions: functionTable(),
 		outer:     map[string]*known{},
+		faults:    map[string]*known{},
 		later:     map[string]Pos{},
 		names:     map[string]Pos{},
 		feeds:     map[*Stream][]*Stream{},
@@ -106,6 +107,7 @@ type checker struct {
 	functions map[string]Function
 	outer     map[string]*known
 	inner     map[string]*known // of the partition at hand
+	faults    map[string]*known // `!name`, by name; only those that are read
 	block     int               // the partition at hand, or -1
 	later     map[string]Pos    // streams that queries insert into
 	names     map[string]Pos    // of queries
@@ -130,7 +132,7 @@ func (c *checker) definition(d *StreamDef) {
 		c.errorf(d.Name.Pos, "stream %s is defined twice: first at %s", tick(name), first.at)
 		return
 	}
-	s := &Stream{ID: len(c.plan.Streams), Name: name, Schema: c.schema(d), Defined: true, Block: -1, Subject: "events." + name}
+	s := &Stream{ID: len(c.plan.Streams), Name: name, Schema: c.schema(d), Defined: true, Block: -1, TimeAttr: -1, Subject: "events." + name}
 	c.plan.Streams = append(c.plan.Streams, s)
 	c.outer[name] = &known{stream: s, at: d.Name.Pos}
 	c.streamAnnotations(d, s)
@@ -157,7 +159,7 @@ func (c *checker) schema(d *StreamDef) *event.Schema {
 // collectTargets notes which streams queries will define, for better messages.
 func (c *checker) collectTargets(app *App) {
 	for _, q := range queriesOf(app) {
-		if _, taken := c.later[q.Target.Name]; !taken && !q.Target.Inner {
+		if _, taken := c.later[q.Target.Name]; !taken && !q.Target.Inner && !q.Target.Fault {
 			c.later[q.Target.Name] = q.Pos
 		}
 	}
@@ -181,6 +183,9 @@ func (c *checker) find(r StreamRef) *known {
 	if r.Inner && c.block < 0 {
 		c.errorf(r.Pos, "inner stream %s outside a partition: it exists only between `begin` and `end`", tick(r.String()))
 		return nil
+	}
+	if r.Fault {
+		return c.fault(r)
 	}
 	if k := c.space(r.Inner)[r.Name]; k != nil {
 		return k
@@ -226,11 +231,12 @@ func (c *checker) partition(d *PartitionDef) {
 	c.partitionAnnotations(d, b)
 	keyed := map[string]Pos{}
 	for _, k := range d.Keys {
-		if first, taken := keyed[k.Stream.Text]; taken {
-			c.errorf(k.Stream.Pos, "stream %s has two keys in this partition: first at %s", tick(k.Stream.Text), first)
+		name := k.Stream.String()
+		if first, taken := keyed[name]; taken {
+			c.errorf(k.Stream.Pos, "stream %s has two keys in this partition: first at %s", tick(name), first)
 			continue
 		}
-		keyed[k.Stream.Text] = k.Stream.Pos
+		keyed[name] = k.Stream.Pos
 		c.partitionKey(b, k)
 	}
 	c.block, c.inner = b.ID, map[string]*known{}
@@ -243,11 +249,11 @@ func (c *checker) partition(d *PartitionDef) {
 }
 
 func (c *checker) partitionKey(b *Partition, d *KeyDef) {
-	source := c.find(StreamRef{Pos: d.Stream.Pos, Name: d.Stream.Text})
+	source := c.find(d.Stream)
 	if source == nil || source.broken {
 		return
 	}
-	s := &scope{schema: source.stream.Schema, stream: StreamRef{Name: d.Stream.Text}, clause: "a partition key"}
+	s := &scope{schema: source.stream.Schema, stream: d.Stream, clause: "a partition key"}
 	k := PartitionKey{Stream: source.stream}
 	if d.Value != nil {
 		k.Value = c.expr(d.Value, s)

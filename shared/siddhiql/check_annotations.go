@@ -36,8 +36,7 @@ func (c *checker) appAnnotations(list []*Annotation) {
 		case "app:partitions":
 			c.appPartitions(a)
 		case "app:playback":
-			c.plan.Playback = true
-			c.elems(a, annotations["app:playback"].keys...)
+			c.playback(a)
 		}
 	}
 }
@@ -138,9 +137,14 @@ func (c *checker) source(a *Annotation, s *Stream) {
 	if !good {
 		return
 	}
+	if e := elems["timestamp"]; e != nil {
+		c.timestamp(e, s)
+	}
 	e := elems["subject"]
 	if e == nil {
-		c.errorf(a.Pos, "`@source` names no subject: write `@source(subject='…')`, or leave it out for `%s`", s.Subject)
+		if elems["timestamp"] == nil {
+			c.errorf(a.Pos, "`@source` names no subject: write `@source(subject='…')`, or leave it out for `%s`", s.Subject)
+		}
 		return
 	}
 	if err := subject.CheckSource(e.Value, c.plan.Name, c.inboxes...); err != nil {

@@ -221,6 +221,10 @@ func (c *checker) rowCount(n Node, clause string, absent int64) int64 {
 // target resolves the stream that a query inserts into, or defines it.
 func (c *checker) target(d *QueryDef, q *Query, out []event.Attr) {
 	broken := slices.ContainsFunc(out, func(a event.Attr) bool { return a.Type == 0 })
+	if d.Target.Fault {
+		c.errorf(d.Target.Pos, "a query inserts into %s, but only events that could not be applied go there: expected a stream of another name", tick(d.Target.String()))
+		return
+	}
 	if d.Target.Inner && c.block < 0 {
 		c.find(d.Target) // says why not
 		return
@@ -239,7 +243,7 @@ func (c *checker) target(d *QueryDef, q *Query, out []event.Attr) {
 
 // implicit defines a stream by the first query into it.
 func (c *checker) implicit(r StreamRef, out []event.Attr, broken bool) *known {
-	s := &Stream{ID: len(c.plan.Streams), Name: r.Name, Schema: &event.Schema{Name: r.Name, Attrs: out}, Block: -1}
+	s := &Stream{ID: len(c.plan.Streams), Name: r.Name, Schema: &event.Schema{Name: r.Name, Attrs: out}, Block: -1, TimeAttr: -1}
 	if r.Inner {
 		s.Block = c.block
 	}

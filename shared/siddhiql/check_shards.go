@@ -22,6 +22,7 @@ func (c *checker) shards(app *App) {
 			blocks++
 		}
 	}
+	c.faultKeys()
 }
 
 // shardKeys takes the keys of a block as the keys of its streams.
@@ -45,16 +46,20 @@ func (c *checker) shardKeys(b *Partition) {
 func (c *checker) shardReads(d *PartitionDef) {
 	keyed := map[string]bool{}
 	for _, k := range d.Keys {
-		keyed[k.Stream.Text] = true
+		keyed[k.Stream.String()] = true
 	}
 	for _, q := range d.Queries {
 		r := q.Source
-		switch k := c.outer[r.Name]; {
+		k := c.outer[r.Name]
+		if r.Fault {
+			k = c.faults[r.Name]
+		}
+		switch {
 		case r.Inner || k == nil:
 		case k.target:
 			c.errorf(r.Pos, "stream %s is filled by a query, but what one of the app's %d partitions yields cannot reach another: expected an inner stream, such as `#%s`", tick(r.Name), c.plan.Partitions, r.Name)
-		case !keyed[r.Name]:
-			c.errorf(r.Pos, "stream %s has no key in this partition, so every one of the app's %d partitions would need all its events: expected `… of %s` in `partition with`", tick(r.Name), c.plan.Partitions, r.Name)
+		case !keyed[r.String()]:
+			c.errorf(r.Pos, "stream %s has no key in this partition, so every one of the app's %d partitions would need all its events: expected `… of %s` in `partition with`", tick(r.String()), c.plan.Partitions, r)
 		}
 	}
 }

@@ -94,7 +94,9 @@ func drawLiteral(t *rapid.T) *Literal {
 }
 
 func drawStreamRef(t *rapid.T) StreamRef {
-	return StreamRef{Name: drawName(t), Inner: rapid.Bool().Draw(t, "inner")}
+	r := StreamRef{Name: drawName(t), Inner: rapid.Bool().Draw(t, "inner")}
+	r.Fault = !r.Inner && rapid.Bool().Draw(t, "fault")
+	return r
 }
 
 func drawQuery(t *rapid.T) *QueryDef {
@@ -136,8 +138,8 @@ func drawApp(t *rapid.T) *App {
 			continue
 		}
 		d := &PartitionDef{Queries: []*QueryDef{drawQuery(t)}}
-		d.Keys = append(d.Keys, &KeyDef{Value: drawNode(t, 2), Stream: Name{Text: drawName(t)}})
-		d.Keys = append(d.Keys, &KeyDef{Stream: Name{Text: drawName(t)}, Ranges: []*RangeDef{
+		d.Keys = append(d.Keys, &KeyDef{Value: drawNode(t, 2), Stream: StreamRef{Name: drawName(t), Fault: rapid.Bool().Draw(t, "fault")}})
+		d.Keys = append(d.Keys, &KeyDef{Stream: StreamRef{Name: drawName(t)}, Ranges: []*RangeDef{
 			{Cond: drawNode(t, 2), Label: "low"}, {Cond: drawNode(t, 2), Label: "it's"},
 		}})
 		app.Elements = append(app.Elements, d)

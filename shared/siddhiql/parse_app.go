@@ -239,7 +239,7 @@ func (p *parser) key() *KeyDef {
 	if isPunct(p.peek(), "#") {
 		p.fail(p.peek().pos, "an inner stream has no key of its own: it belongs to its partition")
 	}
-	k.Stream = p.name("the name of a stream")
+	k.Stream = p.streamRef("the name of a stream")
 	return k
 }
 

@@ -31,11 +31,8 @@ func (p *parser) query(annotations []*Annotation) *QueryDef {
 // noPattern refuses what only patterns begin with.
 func (p *parser) noPattern() {
 	t, next := p.peek(), p.ahead(1)
-	switch {
-	case isWord(t, "every") && (isPunct(next, "(") || isPunct(p.ahead(2), "=")), isPunct(t, "("):
+	if isWord(t, "every") && (isPunct(next, "(") || isPunct(p.ahead(2), "=")) || isPunct(t, "(") {
 		p.fail(t.pos, "found %s: patterns and sequences are outside the language here; expected the stream to read", describe(t))
-	case isPunct(t, "!"):
-		p.fail(t.pos, "found `!`: fault streams are outside the language here; expected the stream to read")
 	}
 }
 
@@ -51,6 +48,7 @@ func isClause(t token) bool {
 func (p *parser) streamRef(what string) StreamRef {
 	r := StreamRef{Pos: p.peek().pos}
 	r.Inner = p.acceptPunct("#")
+	r.Fault = !r.Inner && p.acceptPunct(faultSign)
 	r.Name = p.name(what).Text
 	return r
 }

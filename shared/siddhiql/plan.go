@@ -15,9 +15,19 @@ type Plan struct {
 	// (@app:partitions, default 1).
 	Partitions int
 	Playback   bool // @app:playback: events' own timestamps drive the clock
-	Streams    []*Stream
-	Queries    []*Query     // in the order written, those inside partitions among them
-	Blocks     []*Partition // the `partition with` blocks, in the order written
+	// Lateness is how long an event may come after later ones in a playback app, in ms,
+	// and still be applied in the order of time; LatenessOff: events are applied in the
+	// order in which they arrive.
+	Lateness int64
+	// Ahead is how far the own time of an event may lie after the wall clock of ingest in
+	// a playback app, in ms.
+	Ahead int64
+	// While no event comes for Idle ms of wall clock, a tick moves the input clock of a
+	// playback app on by Increment ms. Both are 0 if that is off.
+	Idle, Increment int64
+	Streams         []*Stream
+	Queries         []*Query     // in the order written, those inside partitions among them
+	Blocks          []*Partition // the `partition with` blocks, in the order written
 }
 
 // Stream returns the stream called name (never an inner one), or nil.
@@ -41,7 +51,13 @@ type Stream struct {
 	// Subject is where events are published: @source(subject='…') or
 	// "events.<Name>". "" for streams that are not defined.
 	Subject string
-	Sink    Sink
+	// TimeAttr is the attribute that has the events' own time, of type long in ms; -1:
+	// none has (@source(timestamp='…')).
+	TimeAttr int
+	// Fault is the stream !name of the events that could not be applied; nil if no query
+	// reads it. It has the attributes of this stream, then faultAttr.
+	Fault *Stream
+	Sink  Sink
 	// ShardKey tells which partition of an app with several an event of the
 	// stream belongs to: the text of this value. nil where Partitions is 1, and
 	// for streams that no partition block has a key for: no query reads those.

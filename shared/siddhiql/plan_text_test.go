@@ -10,11 +10,21 @@ import (
 // planText prints a plan so that a person can review it.
 func planText(p *Plan) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "app %q partitions=%d playback=%v\n", p.Name, p.Partitions, p.Playback)
+	fmt.Fprintf(&b, "app %q partitions=%d playback=%v", p.Name, p.Partitions, p.Playback)
+	if p.Lateness != LatenessOff || p.Ahead != aheadDefault || p.Idle != 0 {
+		fmt.Fprintf(&b, " lateness=%d ahead=%d idle=%d increment=%d", p.Lateness, p.Ahead, p.Idle, p.Increment)
+	}
+	b.WriteByte('\n')
 	for _, s := range p.Streams {
 		fmt.Fprintf(&b, "stream %d %s", s.ID, schemaText(s))
 		if s.Defined {
 			b.WriteString(" defined subject=" + s.Subject)
+		}
+		if s.TimeAttr >= 0 {
+			fmt.Fprintf(&b, " time=%s", s.Schema.Attrs[s.TimeAttr].Name)
+		}
+		if s.Fault != nil {
+			fmt.Fprintf(&b, " fault=%d", s.Fault.ID)
 		}
 		if s.Block >= 0 {
 			fmt.Fprintf(&b, " block=%d", s.Block)

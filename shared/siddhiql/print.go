@@ -98,10 +98,7 @@ func (a *Annotation) print(p *printer) {
 }
 
 func (r StreamRef) print(p *printer) {
-	if r.Inner {
-		p.write("#")
-	}
-	p.write(quoteName(r.Name))
+	p.write(r.sign(), quoteName(r.Name))
 }
 
 func (q *QueryDef) print(p *printer) {
@@ -202,7 +199,8 @@ func (k *KeyDef) print(p *printer) {
 		r.Cond.print(p)
 		p.write(" as ", quoteString(r.Label))
 	}
-	p.write(" of ", quoteName(k.Stream.Text))
+	p.write(" of ")
+	k.Stream.print(p)
 }
 
 func (p *printer) nodes(list []Node) {

@@ -46,22 +46,34 @@ func GenApp(t *rapid.T, o Options) string {
 		{name: "T", attrs: append(slices.Clone(plain), genAttr{name: "o", typ: "object", exact: true}), block: -1, defined: true},
 		{name: "U", attrs: plain, block: -1, defined: true},
 	}
+	text := g.time()
 	body := g.several("queries", 3, func(int) string {
 		if !o.NoPartitions && g.chance("partition", 35) {
 			return g.partition()
 		}
 		return g.query(nil, nil)
 	})
-	text := ""
-	if !o.NoPlayback && g.chance("playback", 20) {
-		text = "@app:playback\n"
-	}
 	for _, s := range g.streams {
 		if s.defined && s.used {
 			text += fmt.Sprintf("define stream %s (%s);\n", s.name, s.shape())
 		}
 	}
 	return text + strings.Join(body, ";\n") + ";\n"
+}
+
+// time draws what drives the clock. With lateness, queries may read late events.
+func (g *generator) time() string {
+	if g.opts.NoPlayback || !g.chance("playback", 30) {
+		return ""
+	}
+	if !g.chance("lateness", 60) {
+		return "@app:playback\n"
+	}
+	for _, s := range slices.Clone(g.streams) {
+		attrs := append(slices.Clone(s.attrs), genAttr{name: "_error", typ: "object", exact: true})
+		g.streams = append(g.streams, &genStream{name: "!" + s.name, attrs: attrs, block: -1, faults: s})
+	}
+	return fmt.Sprintf("@app:playback(lateness='%d millisec')\n", pick(g, "ms", 0, 3, 8, 20, 70))
 }
 
 type generator struct {
@@ -78,6 +90,15 @@ type genStream struct {
 	block   int // of an inner stream, else -1
 	defined bool
 	used    bool
+	faults  *genStream // of a fault stream: whose late events it has
+}
+
+// use notes that a query reads the stream.
+func (s *genStream) use() {
+	s.used = true
+	if s.faults != nil {
+		s.faults.used = true
+	}
 }
 
 // genAttr is an attribute.
@@ -168,7 +189,7 @@ func (g *generator) partition() string {
 }
 
 func (g *generator) partitionKey(s *genStream) string {
-	s.used = true
+	s.use()
 	e := &exprs{generator: g, attrs: s.attrs}
 	form := pick(g, "key", "attr", "attr", "expr", "ranges")
 	if form == "attr" && len(e.plain()) == 0 {
@@ -205,7 +226,7 @@ func (g *generator) query(source *genStream, block *int) string {
 	if source == nil {
 		source = pick(g, "source", g.readable(-1)...)
 	}
-	source.used = true
+	source.use()
 	e := &exprs{generator: g, attrs: source.attrs}
 	var b strings.Builder
 	fmt.Fprintf(&b, "from %s", source.name)
@@ -230,7 +251,7 @@ func (g *generator) query(source *genStream, block *int) string {
 func (g *generator) target(source *genStream, block *int, out []genAttr) string {
 	var fitting []*genStream
 	for _, s := range g.streams[slices.Index(g.streams, source)+1:] {
-		if s.shape() == shape(out) && (s.block < 0 || block != nil && s.block == *block) {
+		if s.faults == nil && s.shape() == shape(out) && (s.block < 0 || block != nil && s.block == *block) {
 			fitting = append(fitting, s)
 		}
 	}

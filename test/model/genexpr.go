@@ -22,7 +22,7 @@ type exprs struct {
 // ref writes an attribute.
 func (e *exprs) ref(a genAttr) string {
 	if e.from != "" && e.chance("stream name", 10) {
-		return e.from + "." + a.name
+		return strings.TrimPrefix(e.from, "!") + "." + a.name
 	}
 	return a.name
 }

@@ -34,6 +34,11 @@ type Model struct {
 	blocks []*block
 	rows   []Row
 	chunks int
+
+	// Of an app with lateness:
+	input   int64     // the largest time that came
+	waiting []waiting // events whose time the clock has not reached
+	came    int
 }
 
 // timer calls a window when the clock reaches due.
@@ -45,7 +50,7 @@ type timer struct {
 
 // New returns the app before its first event.
 func New(plan *siddhiql.Plan) *Model {
-	m := &Model{plan: plan, clock: math.MinInt64, global: map[int]*running{}}
+	m := &Model{plan: plan, clock: math.MinInt64, input: math.MinInt64, global: map[int]*running{}}
 	for _, q := range plan.Queries {
 		if q.Block < 0 {
 			m.global[q.ID] = newRunning(m, q, nil)
@@ -67,6 +72,10 @@ func (m *Model) Rows() []Row {
 // Send lets one chunk arrive. The clock moves first (1.6): to now, or under
 // playback to the largest own timestamp of the chunk (1.5).
 func (m *Model) Send(stream string, events []Event, now int64) {
+	if m.plan.Lateness >= 0 {
+		m.come(m.plan.Stream(stream), events)
+		return
+	}
 	if m.plan.Playback {
 		now = m.clock
 		for _, e := range events {
@@ -74,17 +83,26 @@ func (m *Model) Send(stream string, events []Event, now int64) {
 		}
 	}
 	m.Advance(now)
+	m.arrive(m.plan.Stream(stream), events)
+}
+
+// arrive gives events to those who read the stream.
+func (m *Model) arrive(s *siddhiql.Stream, events []Event) {
 	chunk := make([]item, len(events))
 	for i, e := range events {
 		chunk[i] = item{kind: current, ts: e.TS, values: e.Values}
 	}
-	m.deliver(m.plan.Stream(stream), chunk, nil)
+	m.deliver(s, chunk, nil)
 }
 
 // Advance moves the clock from due time to due time and then to now (1.5 do:). It
 // never goes back, so a timer that was scheduled for the past fires with the
 // clock as it is.
 func (m *Model) Advance(now int64) {
+	if m.plan.Lateness >= 0 {
+		m.pass(now)
+		return
+	}
 	target := max(m.clock, now)
 	for {
 		t, ok := m.takeTimer(target)

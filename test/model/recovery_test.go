@@ -277,6 +277,7 @@ func (h *history) stoppedAt(t *rapid.T, instant int64) snapshots {
 			for _, ev := range s.Events {
 				at = max(at, ev.TS)
 			}
+			at -= max(h.plan.Lateness, 0) // the clock is behind by as much
 		}
 		if at > instant {
 			break

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 
@@ -35,6 +36,9 @@ type app struct {
 	vault  *vault
 	inputs map[string]*input
 	heads  []head // by query
+
+	clamped uint64       // events whose own time was after their arrival
+	times   engine.Times // of the engines before this one
 }
 
 // input reads the events of one stream of one app.
@@ -112,7 +116,7 @@ func (p *player) play(text []byte) error {
 	}
 	for _, a := range p.apps {
 		if in := a.inputs[l.stream]; in != nil {
-			if err := in.read(l); err != nil {
+			if err := a.read(in, l); err != nil {
 				return err
 			}
 		}
@@ -173,6 +177,7 @@ func (p *player) restart() error {
 
 // reset makes the app anew, without memory.
 func (a *app) reset() (err error) {
+	a.times = a.outOfOrder()
 	if a.engine, err = engine.New(a.plan); err != nil {
 		return err
 	}
@@ -188,8 +193,9 @@ func (a *app) restore() error {
 	return a.vault.restore()
 }
 
-// read decodes the rows of l.
-func (in *input) read(l *line) error {
+// read decodes the rows of l. In an app on arrival time the own time of an event is at
+// most that of its arrival, as ingest has it.
+func (a *app) read(in *input, l *line) error {
 	in.batch.Reset()
 	for i, row := range l.rows {
 		err := in.decoder.Values(in.batch, row, l.timestamp(i))
@@ -198,12 +204,21 @@ func (in *input) read(l *line) error {
 		} else if err != nil {
 			return fmt.Errorf("stream %s: %w", l.stream, err)
 		}
+		ts := &in.batch.TS[i]
+		if at := in.stream.TimeAttr; at >= 0 && !in.batch.Cols[at].IsNull(i) {
+			*ts = in.batch.Cols[at].Ints[i]
+		}
+		if !a.plan.Playback && *ts > l.ts {
+			*ts = l.ts
+			a.clamped++
+		}
 	}
 	return nil
 }
 
 // send lets the line's rows arrive at one app; in is nil where it does not read
-// the stream. Time passes first, so that timers count as before the line.
+// the stream. Time passes first, so that timers count as before the line; with lateness
+// it passes after the rows were taken in.
 func (p *player) send(a *app, in *input) error {
 	if in == nil || in.batch.Len() == 0 {
 		if a.plan.Playback {
@@ -215,8 +230,10 @@ func (p *player) send(a *app, in *input) error {
 	if a.plan.Playback {
 		now = slices.Max(in.batch.TS)
 	}
-	if err := p.pass(a, now); err != nil {
-		return err
+	if a.plan.Lateness == siddhiql.LatenessOff {
+		if err := p.pass(a, now); err != nil {
+			return err
+		}
 	}
 	return p.try(a, p.input+1, func() { a.engine.Send(in.stream, in.batch, 0, in.batch.Len(), now) })
 }
@@ -264,6 +281,32 @@ func (p *player) known(stream string) error {
 		return errors.New("no app defines a stream")
 	}
 	return fmt.Errorf("no app defines stream %q; there is %s", stream, strings.Join(names, ", "))
+}
+
+// outOfOrder returns what the app's engines have counted.
+func (a *app) outOfOrder() engine.Times {
+	all := a.times
+	if a.engine != nil {
+		t := a.engine.Times()
+		all.OutOfOrder, all.Late, all.Waiting = all.OutOfOrder+t.OutOfOrder, all.Late+t.Late, t.Waiting
+	}
+	return all
+}
+
+// notes says which events were not applied as their own time asks for.
+func (p *player) notes(to io.Writer) {
+	for _, a := range p.apps {
+		say := func(n uint64, what, text string) {
+			if n > 0 {
+				fmt.Fprintf(to, "app %q: %s: %d; %s\n", a.plan.Name, what, n, text)
+			}
+		}
+		t := a.outOfOrder()
+		say(a.clamped, "events with a time after their arrival", "the time of arrival was taken instead")
+		say(t.OutOfOrder, "events out of order", "@app:playback(lateness='…') applies events in the order of time")
+		say(t.Late, "late events", "a query reads them from !<Stream>; a longer lateness has fewer")
+		say(t.Waiting, "events that still wait for a later one", "--until lets time pass")
+	}
 }
 
 // write writes what an app has emitted, as caused by event line number input.

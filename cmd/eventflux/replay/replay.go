@@ -39,6 +39,9 @@ type Options struct {
 	MemoryMax uint64
 	// Live writes what a line causes before the next one is read.
 	Live bool
+	// Notes is told at the end which events were not applied as their own time asks for;
+	// nil: nobody is.
+	Notes io.Writer
 }
 
 // LineError is a line that was refused. Lines before it have been applied, and
@@ -63,7 +66,11 @@ func Run(plans []*siddhiql.Plan, name string, in io.Reader, out io.Writer, opt O
 		return err
 	}
 	// What was written before an error stays: it is the output of the lines before.
-	return errors.Join(p.playAll(name, in, opt), w.Flush())
+	err = errors.Join(p.playAll(name, in, opt), w.Flush())
+	if opt.Notes != nil {
+		p.notes(opt.Notes)
+	}
+	return err
 }
 
 func (p *player) playAll(name string, in io.Reader, opt Options) error {

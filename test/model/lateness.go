@@ -1,0 +1,87 @@
+package model
+
+import (
+	"encoding/json"
+	"fmt"
+	"math"
+
+	"eventflux/shared/siddhiql"
+)
+
+// waiting is a chunk that waits for its time: the largest of its events'.
+type waiting struct {
+	stream *siddhiql.Stream
+	events []Event
+	time   int64
+	came   int // its number in the order in which chunks came
+}
+
+// come takes in a chunk of an app with lateness. It is judged against the clock as it
+// stands; then it waits; then the clock moves to the input clock less the lateness.
+func (m *Model) come(s *siddhiql.Stream, events []Event) {
+	time := int64(math.MinInt64)
+	for _, e := range events {
+		time = max(time, e.TS)
+	}
+	if time < m.clock {
+		m.tooLate(s, events)
+		return
+	}
+	m.came++
+	m.waiting = append(m.waiting, waiting{s, events, time, m.came})
+	m.pass(time)
+}
+
+// pass moves the input clock, and the clock with it. Timers and events have their turn
+// in the order of time; of the same time, timers come first, then events as they came.
+func (m *Model) pass(time int64) {
+	m.input = max(m.input, time)
+	target := max(m.clock, m.input-m.plan.Lateness)
+	for {
+		next := m.nextWaiting(target)
+		until := target
+		if next >= 0 {
+			until = m.waiting[next].time
+		}
+		if t, ok := m.takeTimer(until); ok {
+			m.clock = max(m.clock, t.due)
+			t.run.fire(t)
+			continue
+		}
+		if next < 0 {
+			break
+		}
+		w := m.waiting[next]
+		m.waiting = append(m.waiting[:next:next], m.waiting[next+1:]...)
+		m.clock = max(m.clock, w.time)
+		m.arrive(w.stream, w.events)
+	}
+	m.clock = target
+}
+
+// nextWaiting returns which chunk leaves first up to a time, or -1.
+func (m *Model) nextWaiting(target int64) int {
+	best := -1
+	for i, w := range m.waiting {
+		if w.time > target {
+			continue
+		}
+		if best < 0 || w.time < m.waiting[best].time || w.time == m.waiting[best].time && w.came < m.waiting[best].came {
+			best = i
+		}
+	}
+	return best
+}
+
+// tooLate gives late events to the fault stream, if a query reads it.
+func (m *Model) tooLate(s *siddhiql.Stream, events []Event) {
+	if s.Fault == nil {
+		return
+	}
+	var late []Event
+	for _, e := range events {
+		reason := fmt.Sprintf(`"late: the event's time %d is before the app's clock %d"`, e.TS, m.clock)
+		late = append(late, Event{TS: e.TS, Values: append(append([]any{}, e.Values...), json.RawMessage(reason))})
+	}
+	m.arrive(s.Fault, late)
+}
