@@ -322,7 +322,7 @@ func (l *links) Items(visit func(state.Item)) bool {
 	}
 	slices.Sort(subjects)
 	for _, subject := range subjects {
-		visit(state.Item{Key: subject, Entry: []byte(subject), Value: asJSON(l.newest[subject].String())})
+		visit(state.Item{Key: subject, Entry: []byte(subject), Value: asJSON(l.newest[subject].at.String())})
 	}
 	return true
 }

@@ -13,13 +13,20 @@ import (
 // after it was applied before, however long ago: unlike a table of ids it forgets
 // nothing, and the log may be trimmed.
 type links struct {
-	newest  map[string]place.Place // by subject
-	changed map[string]struct{}
+	newest  map[string]*newestResult // by subject
+	changed []*newestResult          // since the last Changed, each once
 }
 
-func newLinks() *links {
-	return &links{newest: map[string]place.Place{}, changed: map[string]struct{}{}}
+// newestResult is the newest result of a subject that was applied. Maps hold it by
+// pointer: Go replaces the key of a map when it assigns to a key that exists, so that
+// an assignment by a text of the decoder would make the key that text.
+type newestResult struct {
+	subject string
+	at      place.Place
+	changed bool
 }
+
+func newLinks() *links { return &links{newest: map[string]*newestResult{}} }
 
 // linked reports whether events of the subject are results of another app.
 func linked(subject string) bool { return strings.HasPrefix(subject, "out.") }
@@ -31,20 +38,29 @@ func (l *links) seen(id string) (seen, ok bool) {
 	if !ok {
 		return false, false
 	}
-	if !at.After(l.newest[subject]) {
+	newest := l.newest[subject]
+	if newest == nil {
+		newest = &newestResult{subject: strings.Clone(subject)} // the id is the decoder's
+		l.newest[newest.subject] = newest
+	}
+	if !at.After(newest.at) {
 		return true, true
 	}
-	l.newest[subject] = at
-	l.changed[subject] = struct{}{}
+	newest.at = at
+	if !newest.changed {
+		newest.changed = true
+		l.changed = append(l.changed, newest)
+	}
 	return false, true
 }
 
 // Changed implements state.Source.
 func (l *links) Changed(visit func(key []byte)) {
-	for subject := range l.changed {
-		visit([]byte(subject))
+	for _, n := range l.changed {
+		visit([]byte(n.subject))
+		n.changed = false
 	}
-	clear(l.changed)
+	l.changed = l.changed[:0]
 }
 
 // Keys implements state.Source.
@@ -56,11 +72,11 @@ func (l *links) Keys(visit func(key []byte)) {
 
 // Append implements state.Source.
 func (l *links) Append(dst, key []byte) ([]byte, bool) {
-	at, ok := l.newest[string(key)]
-	if !ok {
+	n := l.newest[string(key)]
+	if n == nil {
 		return dst, false
 	}
-	return window.WriteFields(dst, func(f *window.Fields) { placeFields(f, &at) }), true
+	return window.WriteFields(dst, func(f *window.Fields) { placeFields(f, &n.at) }), true
 }
 
 func placeFields(f *window.Fields, at *place.Place) {
@@ -78,11 +94,11 @@ func (l *links) Put(key, value []byte) error {
 	if len(key) == 0 {
 		return fmt.Errorf("links: a result without a subject")
 	}
-	var at place.Place
-	if err := window.ReadFields(value, func(f *window.Fields) { placeFields(f, &at) }); err != nil {
+	n := &newestResult{subject: string(key)}
+	if err := window.ReadFields(value, func(f *window.Fields) { placeFields(f, &n.at) }); err != nil {
 		return fmt.Errorf("links: subject %q: %w", key, err)
 	}
-	l.newest[string(key)] = at
+	l.newest[n.subject] = n
 	return nil
 }
 

@@ -1,7 +1,9 @@
 package engine
 
 import (
+	"slices"
 	"testing"
+	"unsafe"
 
 	"pgregory.net/rapid"
 
@@ -18,6 +20,41 @@ func TestLinksState(t *testing.T) {
 			at := place.Place{Generation: 1, Seq: rapid.Uint64Range(1, 20).Draw(t, "seq"), Ordinal: rapid.Uint64Range(0, 3).Draw(t, "ordinal")}
 			s.(*links).seen(place.ID(subject, at))
 		})
+}
+
+// The memory of an id belongs to the decoder, which uses it again for the next frame.
+func TestLinksKeepNothingOfAnID(t *testing.T) {
+	l := newLinks()
+	var buf []byte
+	seen := func(id string) bool {
+		buf = append(buf[:0], id...)
+		seen, ok := l.seen(unsafe.String(unsafe.SliceData(buf), len(buf)))
+		if !ok {
+			t.Fatalf("%s is no id of a result", id)
+		}
+		return seen
+	}
+	buf = make([]byte, 0, 64)
+	for _, step := range []struct {
+		id   string
+		seen bool
+	}{
+		{"out.a.S.0:1:17.0", false},
+		{"out.a.S.0:1:18.0", false}, // assigns to a key that is there
+		{"out.b.S.0:1:99.0", false},
+		{"out.a.S.0:1:18.0", true},
+		{"out.b.S.0:1:98.0", true},
+		{"out.a.S.0:1:19.0", false},
+	} {
+		if got := seen(step.id); got != step.seen {
+			t.Errorf("%s: seen %v", step.id, got)
+		}
+	}
+	var changed []string
+	l.Changed(func(key []byte) { changed = append(changed, string(key)) })
+	if want := []string{"out.a.S.0", "out.b.S.0"}; !slices.Equal(changed, want) {
+		t.Errorf("changed: %q, want %q", changed, want)
+	}
 }
 
 // A result counts once, although the log that had it was trimmed and its id forgotten.

@@ -3,6 +3,7 @@ package engine
 import (
 	"eventflux/shared/aggregate"
 	"eventflux/shared/event"
+	"eventflux/shared/scribble"
 	"eventflux/shared/siddhiql"
 	"eventflux/shared/window"
 )
@@ -226,6 +227,7 @@ next:
 func (r *row) at(in *window.Row, now int64) {
 	r.b, r.i, r.ts, r.now = in.B, int(in.I), in.TS, now
 	if len(r.text) > 0 {
+		scribble.Bytes(r.text)
 		r.text = r.text[:0]
 	}
 }

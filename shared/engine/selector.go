@@ -6,6 +6,7 @@ import (
 
 	"eventflux/shared/aggregate"
 	"eventflux/shared/event"
+	"eventflux/shared/scribble"
 	"eventflux/shared/siddhiql"
 	"eventflux/shared/window"
 )
@@ -172,6 +173,7 @@ func (x *selector) write(r *row, dst *event.Batch, ts int64) {
 func (x *selector) having(b *event.Batch) bool {
 	e := x.q.e
 	r := &e.outRow
+	scribble.Bytes(r.text)
 	r.b, r.i, r.ts, r.now, r.text = b, b.Len()-1, e.row.ts, e.row.now, r.text[:0]
 	return x.q.having(r)
 }

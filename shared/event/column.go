@@ -3,6 +3,8 @@ package event
 import (
 	"encoding/binary"
 	"unsafe"
+
+	"eventflux/shared/scribble"
 )
 
 // Column holds the values of one attribute for the rows of a batch. Which slice
@@ -182,6 +184,7 @@ func (c *Column) setNull(i int) {
 func (c *Column) Truncate(n int) {
 	switch c.Type.Class() {
 	case Reals:
+		scribble.Numbers(c.Floats[n:])
 		c.Floats = c.Floats[:n]
 	case Texts:
 		c.Ends = c.Ends[:n]
@@ -189,8 +192,10 @@ func (c *Column) Truncate(n int) {
 		if n > 0 {
 			end = int(c.Ends[n-1])
 		}
+		scribble.Bytes(c.Bytes[end:])
 		c.Bytes = c.Bytes[:end]
 	default:
+		scribble.Numbers(c.Ints[n:])
 		c.Ints = c.Ints[:n]
 	}
 	if !c.hasNulls {

@@ -1,4 +1,4 @@
-//go:build !race
+//go:build !race && !scribble
 
 // Under the race detector pools drop what they are given, at random.
 

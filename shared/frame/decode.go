@@ -5,6 +5,7 @@ import (
 	"unsafe"
 
 	"eventflux/shared/compress"
+	"eventflux/shared/scribble"
 )
 
 // Decoder decodes frames into memory that it uses again. The zero value is ready;
@@ -20,6 +21,7 @@ type Decoder struct {
 	left    []int // rows of each block that no run has consumed yet
 	shapes  map[string]*shape
 	current []*shape // those that the frame has
+	lent    []byte   // the copy of a frame that is decoded where scribbling is on
 }
 
 // Decode returns the frame that src holds and nothing else. It is valid until the
@@ -32,6 +34,11 @@ type Decoder struct {
 // again after an error.
 func (d *Decoder) Decode(src []byte) (*Frame, error) {
 	d.release()
+	if scribble.On {
+		d.lent = append(d.lent[:0], src...)
+		src = d.lent
+		defer scribble.Bytes(src)
+	}
 	e, err := open(src)
 	if err != nil {
 		return nil, err
@@ -70,6 +77,12 @@ func (d *Decoder) release() {
 	d.current = d.current[:0]
 	d.texts = d.texts[:0]
 	f := &d.frame
+	if scribble.On {
+		for i := range f.Runs { // d.texts may have moved since the first of them
+			scribble.Bytes(unsafe.Slice(unsafe.StringData(f.Runs[i].ID), len(f.Runs[i].ID)))
+			scribble.Bytes(unsafe.Slice(unsafe.StringData(f.Runs[i].Header), len(f.Runs[i].Header)))
+		}
+	}
 	clear(f.Blocks)
 	f.Blocks, f.Runs, f.Cut = f.Blocks[:0], f.Runs[:0], Cut{}
 }
@@ -83,6 +96,7 @@ func (d *Decoder) payload(e *envelope) ([]byte, error) {
 		}
 		return e.payload, nil
 	}
+	scribble.Bytes(d.raw)
 	raw, err := e.codec.Decompress(d.raw[:0], e.payload, e.rawLen)
 	if err != nil {
 		return nil, corrupt(headerBytes+len(e.app), "payload: %v", err)

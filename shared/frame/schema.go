@@ -2,6 +2,7 @@ package frame
 
 import (
 	"eventflux/shared/event"
+	"eventflux/shared/scribble"
 )
 
 // schemasMax bounds what a decoder remembers. An app has a few dozen streams; a
@@ -35,6 +36,9 @@ func (s *shape) release() {
 	for i := range s.used {
 		if b := &s.blocks[i]; cap(b.Arrived)*8+b.Batch.Bytes() > spareBytesMax {
 			*b = Block{Batch: event.NewBatch(s.schema)}
+		} else if scribble.On {
+			b.Batch.Reset()
+			scribble.Numbers(b.Arrived)
 		}
 	}
 	s.used = 0

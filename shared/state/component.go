@@ -7,6 +7,8 @@ import (
 
 	"github.com/Masterminds/semver/v3"
 	"golang.org/x/sync/errgroup"
+
+	"eventflux/shared/scribble"
 )
 
 // Component makes a Holder of a Source. It takes from the source what changed and
@@ -267,7 +269,12 @@ func (c *Component) putPiece(stored *semver.Version, path []Migration, h *Hashed
 	for _, e := range h.entries {
 		now, err := migrate(c.source, &c.info, stored, path, e)
 		if err == nil {
-			err = c.source.Put(now.Key, now.Value)
+			key, value := scribble.Lend(now.Key), scribble.Lend(now.Value)
+			err = c.source.Put(key, value)
+			if scribble.On {
+				scribble.Bytes(key)
+				scribble.Bytes(value)
+			}
 		}
 		if err != nil {
 			return &EntryError{c.info.ID, e.Key, err}

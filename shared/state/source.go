@@ -7,7 +7,7 @@ package state
 // Source is how the code of one component shows its state. A Component makes a
 // Holder of it.
 //
-// Keys and values are bytes; a key belongs to the callee during the call only.
+// Keys and values are bytes; they belong to the callee during the call only.
 type Source interface {
 	// Changed calls visit with the key of every entry that was put, changed or
 	// dropped since Changed was called before, or since the last Ready. A key may

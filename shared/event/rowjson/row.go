@@ -11,6 +11,7 @@ import (
 	"github.com/go-faster/jx"
 
 	"eventflux/shared/event"
+	"eventflux/shared/scribble"
 )
 
 // objectRow appends the values of raw, valid JSON, to the columns of b. When it
@@ -122,6 +123,7 @@ func (d *Decoder) field(b *event.Batch, i int) *RowError {
 		}
 		d.text = text
 		c.AppendText(view(text))
+		scribble.Bytes(text)
 		return nil
 	}
 	raw, err := d.json.Raw()

@@ -1,0 +1,6 @@
+//go:build race || scribble
+
+package scribble
+
+// On reports whether this build scribbles.
+const On = true
