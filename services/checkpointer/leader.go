@@ -227,9 +227,12 @@ func (l *leader) keepProjecting(ctx context.Context) {
 func (l *leader) project(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, decideTimeout)
 	defer cancel()
-	bucket, err := l.bucket(ctx)
+	bucket, err := l.bucket(ctx, bus.ClusterBucket, "the state of the cluster, as Raft has it")
 	if err != nil {
-		return fmt.Errorf("bucket %s: %w", bus.ClusterBucket, err)
+		return err
+	}
+	if _, err := l.bucket(ctx, bus.LinksBucket, "which process reads the results of other apps for a source, and how far it has come"); err != nil {
+		return err
 	}
 	want := map[string]bool{}
 	for _, a := range l.s.cfg.FSM.apps() {
@@ -238,7 +241,8 @@ func (l *leader) project(ctx context.Context) error {
 		}
 		key := bus.ClusterKey("app", a.Name)
 		want[key] = true
-		if have, err := bucket.Get(ctx, key); err == nil && same(have.Value(), &a.App) {
+		// A bucket's own Get may be answered by a replica that lacks what a former leader wrote last.
+		if have, err := bus.LastStored(ctx, l.s.cfg.Conn, "KV_"+bus.ClusterBucket, "$KV."+bus.ClusterBucket+"."+key); err == nil && same(have.Data, &a.App) {
 			continue
 		}
 		a.Owners, a.Checkpoint = nil, 0 // they change all the time; ask for them
@@ -265,20 +269,21 @@ func (l *leader) project(ctx context.Context) error {
 	return nil
 }
 
-// bucket returns the cluster's bucket, and makes it where it is missing.
-func (l *leader) bucket(ctx context.Context) (jetstream.KeyValue, error) {
-	want := jetstream.KeyValueConfig{
-		Bucket: bus.ClusterBucket, Description: "the state of the cluster, as Raft has it",
-		Replicas: max(l.s.cfg.Streams.Replicas, 1),
-	}
-	bucket, err := l.s.js.KeyValue(ctx, bus.ClusterBucket)
+// bucket returns a bucket of the cluster, and makes it where it is missing.
+func (l *leader) bucket(ctx context.Context, name, description string) (jetstream.KeyValue, error) {
+	want := jetstream.KeyValueConfig{Bucket: name, Description: description, Replicas: max(l.s.cfg.Streams.Replicas, 1)}
+	bucket, err := l.s.js.KeyValue(ctx, name)
 	if err != nil {
-		return l.s.js.CreateOrUpdateKeyValue(ctx, want)
+		bucket, err = l.s.js.CreateOrUpdateKeyValue(ctx, want)
+	} else if have, asked := bucket.Status(ctx); asked != nil {
+		err = asked
+	} else if have.Config().Replicas != want.Replicas {
+		bucket, err = l.s.js.UpdateKeyValue(ctx, want)
 	}
-	if have, err := bucket.Status(ctx); err != nil || have.Config().Replicas == want.Replicas {
-		return bucket, err
+	if err != nil {
+		return nil, fmt.Errorf("bucket %s: %w", name, err)
 	}
-	return l.s.js.UpdateKeyValue(ctx, want)
+	return bucket, nil
 }
 
 // drop forgets the coordinator of an app that is gone. Whoever waits for a checkpoint

@@ -342,7 +342,7 @@ func (l *leader) projectCheckpoints(ctx context.Context) {
 func (l *leader) projectedBefore(ctx context.Context) (map[string]uint64, error) {
 	ctx, cancel := context.WithTimeout(ctx, decideTimeout)
 	defer cancel()
-	bucket, err := l.bucket(ctx)
+	bucket, err := l.s.js.KeyValue(ctx, bus.ClusterBucket)
 	if err != nil {
 		return nil, err
 	}

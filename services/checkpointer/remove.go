@@ -99,6 +99,9 @@ func (l *leader) carryOutRemoval(ctx context.Context, app string) error {
 			return fmt.Errorf("delete stream %s: %w", name, err)
 		}
 	}
+	if err := l.forgetLinks(ctx, app); err != nil {
+		return err
+	}
 	var manifests []string
 	if err := l.s.cfg.Store.List(ctx, "apps/"+app+"/checkpoints/", func(o store.Object) error {
 		manifests = append(manifests, o.Name)
@@ -114,4 +117,20 @@ func (l *leader) carryOutRemoval(ctx context.Context, app string) error {
 	_, err = l.propose(ctx, &command{Kind: kindForget, App: app})
 	l.projectSoon()
 	return err
+}
+
+// forgetLinks deletes what the removed app had read of the results of other apps: an app
+// that is deployed under its name reads them all.
+func (l *leader) forgetLinks(ctx context.Context, app string) error {
+	links, err := l.s.js.Stream(ctx, "KV_"+bus.LinksBucket)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		return nil
+	}
+	if err == nil {
+		err = links.Purge(ctx, jetstream.WithPurgeSubject("$KV."+bus.LinksBucket+"."+bus.LinkKeys(app)))
+	}
+	if err != nil {
+		return fmt.Errorf("bucket %s: forget the sources of app %s: %w", bus.LinksBucket, app, err)
+	}
+	return nil
 }

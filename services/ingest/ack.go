@@ -21,12 +21,13 @@ type ack struct {
 	buf     []byte
 }
 
-// answerTo is who waits for an answer: a publisher, the server for a result of
-// another app, or nobody.
+// answerTo is who waits for an answer: a publisher, the follower of a result of another
+// app, or nobody.
 type answerTo struct {
 	reply    string
 	tail     []byte    // of the answer, behind the sequence; nil: nothing was refused
-	follower *follower // of the result
+	progress *progress // of the follower
+	round    int       // in which the result was appended
 }
 
 // laterAck is an ack as the second and further appends of a message see it.
@@ -57,8 +58,8 @@ func (a *ack) settle(err error) {
 	}
 	a.s.counters.waiting.Add(-a.cost)
 	switch failure := a.failure.Load(); {
-	case a.to.follower != nil:
-		a.to.follower.settled(a.to.reply, failure == nil)
+	case a.to.progress != nil:
+		a.to.progress.settled(a.to.round, failure)
 	case failure != nil:
 		a.fail(*failure)
 	case a.to.reply != "":

@@ -42,19 +42,18 @@
 //
 // A source on out.<app>.<Stream>.<p>, or on out.<app>.<Stream>.* for all
 // partitions, has the results of another app for events. They are not subscribed
-// to, but read from that app's JetStream streams by a durable consumer for each
-// (app, stream, partition of the other app), and acknowledged once they are in
-// the logs, so that none is lost:
+// to, but read from that app's JetStream streams, by a follower for each (app, stream,
+// partition of the other app):
 //
 //	EFO_first_0 ──▶ follower ──▶ decode ──▶ split by key ──▶ log of app next, partition 0
-//	     ▲                                       └─────────▶ log of app next, partition 1
-//	     └── acknowledged ────────────────────── durable in all ────┘
+//	                    │                        └─────────▶ log of app next, partition 1
+//	EF_LINKS ◀── position: durable in all, and lease of the source
 //
 // And each counts once. A result carries its place in its partition's history
 // (generation, log sequence, ordinal), and has it in the log too, as the message id
-// <subject>:<generation>:<sequence>.<ordinal>. After a start, the logs themselves
-// tell which results they have, however long the stop was and whatever was
-// acknowledged. The task, which keeps the newest place of each subject, is a second line.
+// <subject>:<generation>:<sequence>.<ordinal>. At each start of reading, the logs
+// themselves tell which results they have. The task, which keeps the newest place of each
+// subject, is a second line.
 //
 //   - Results of one partition are in each log in their order. Those of several
 //     partitions are mixed as they come.
@@ -65,12 +64,11 @@
 //     repeat dead letters.
 //   - Where memory or a log is full, results stay where they are. They take at most
 //     half of the memory, and leave the rest to publishers.
-//   - Several processes read by the same consumer: one at a time, until another one
-//     resets it. What two of them append is in the log twice, and the task takes each
-//     place once.
+//   - One process reads for a source at a time, by a lease. If two do all the same, what
+//     they append is in the log twice, and the task takes each place once.
 //
 // Read config.go, service.go, then in the order of a message's way: routes.go and
 // subject.go, intake.go, headers.go, append.go, ack.go, answer.go, deadletter.go;
-// of a result's way: link.go, follower.go, place.go, history.go, take.go;
+// of a result's way: link.go, lease.go, follower.go, place.go, history.go, take.go, progress.go;
 // counters.go and info.go tell operators what happened.
 package ingest

@@ -17,17 +17,8 @@ import (
 )
 
 const (
-	unackedMax = 8192 // results of a partition that are on their way into the logs
-
-	// A result that was delivered and not acknowledged is on its way into a log
-	// that is stuck: to have it again would not help. Lost acknowledgements are the
-	// only reason to repeat, and cost nothing but that.
-	ackWait = 10 * time.Minute
-
-	// consumerIdle is after how long the server forgets a consumer that nobody reads by:
-	// that of an app which was removed, as this end is not told apart from others. Should
-	// ingest come back later, the logs know what they have.
-	consumerIdle = 24 * time.Hour
+	// consumerIdle is after how long the server forgets a consumer that nobody reads by.
+	consumerIdle = time.Minute
 
 	fetchMessages  = 4096
 	fetchBytes     = 8 << 20 // the largest message must fit
@@ -37,16 +28,13 @@ const (
 
 // follower reads the results of one partition of another app for one source.
 //
-// A durable consumer remembers what is in the logs, but exactness does not rest
-// on it: a crash loses acknowledgements, and the task's table of message ids
-// forgets within minutes of log time, which runs on to the present with the first
-// event or tick after however long a stop. The log itself knows what it has: each
-// result is in it under its place, so a follower that starts looks up the newest
-// place in each log (history.go), and appends what comes after it.
+// Where to read on is in the record of the source (lease.go). The log itself knows what it
+// has: each result is in it under its place, so at each start of reading the follower looks
+// up the newest place in each log (history.go), and appends what comes after it. The
+// consumer knows nothing: it is made for each reading, in the server's memory.
 //
-// That is right only while results come in order without a gap. So each reading
-// starts with a reset of the consumer, which then counts its deliveries from 1,
-// and ends when a number is missing.
+// That is right only while results come in order without a gap. So each reading ends when a
+// number of a delivery is missing.
 type follower struct {
 	link      *link
 	s         *Service
@@ -55,15 +43,13 @@ type follower struct {
 	subject   string
 	consumer  string
 
-	in      *intake
-	route   *route
-	looked  bool
-	newest  []place.Place // by log: the last result in it, or on its way there
-	handled uint64        // sequence in the stream of the last result that was handled
-	made    time.Time
-
-	flight atomic.Int64  // results that are on their way into the logs
-	landed chan struct{} // told when there are none
+	in       *intake
+	route    *route
+	progress *progress // link.mu guards the pointer where others read it
+	former   *progress // of the former reading; nil: there is none
+	looked   bool
+	newest   []place.Place // by log: the last result in it, or on its way there
+	made     time.Time     // when the stream was created
 
 	taken, repeated atomic.Uint64 // results
 	mu              sync.Mutex
@@ -74,7 +60,7 @@ func newFollower(l *link, p uint32) *follower {
 	f := &follower{
 		link: l, s: l.s, partition: p,
 		stream: bus.OutStream(l.results.app, p), subject: bus.OutSubject(l.results.app, l.results.stream, p),
-		in: &intake{s: l.s}, newest: make([]place.Place, len(l.source.logs)), landed: make(chan struct{}, 1),
+		in: &intake{s: l.s}, newest: make([]place.Place, len(l.source.logs)),
 		trouble: "starting",
 	}
 	f.consumer = consumerName(l.source.app.Name, l.source.stream.Name, f.subject)
@@ -90,17 +76,30 @@ func consumerName(app, stream, subject string) string {
 	return fmt.Sprintf("EFI_%s_%016x", app, h.Sum64())
 }
 
+// start has the follower read on from a position. It does not run. The caller holds
+// link.mu.
+func (f *follower) start(from position) {
+	f.former, f.progress = f.progress, newProgress(from)
+}
+
+// restart is start for a follower that runs.
+func (f *follower) restart(from position) {
+	f.link.mu.Lock()
+	defer f.link.mu.Unlock()
+	f.start(from)
+}
+
 // run reads until ctx ends, again and again: a stream that does not exist yet is
 // waited for.
 func (f *follower) run(ctx context.Context) {
 	for wait := linkWaitMin; ; wait = min(2*wait, linkWaitMax) {
-		before := f.handled
+		before := f.taken.Load()
 		err := f.read(ctx)
 		if ctx.Err() != nil {
 			return
 		}
 		f.tell(err)
-		if f.handled != before {
+		if f.taken.Load() != before {
 			wait = linkWaitMin
 		}
 		select {
@@ -108,6 +107,7 @@ func (f *follower) run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
+		f.restart(f.progress.position())
 	}
 }
 
@@ -136,12 +136,18 @@ func (f *follower) tell(err error) {
 func (f *follower) read(ctx context.Context) error {
 	ctx, cancel := f.connected(ctx)
 	defer cancel()
+	if f.former != nil { // what is on its way would not be found in the logs
+		if err := f.former.await(ctx); err != nil {
+			return err
+		}
+	}
 	messages, err := f.open(ctx)
 	if err != nil {
 		return err
 	}
 	defer messages.Stop()
 	f.tell(nil)
+	f.looked = false
 	for delivery := uint64(1); ; delivery++ {
 		m, err := messages.Next(jetstream.NextContext(ctx))
 		if err != nil {
@@ -154,69 +160,59 @@ func (f *follower) read(ctx context.Context) error {
 		if meta.Sequence.Consumer != delivery {
 			return fmt.Errorf("read %s: delivery %d after %d: some were lost on the way, or another process reads as %s", f.stream, meta.Sequence.Consumer, delivery-1, f.consumer)
 		}
+		if err := f.progress.failed(); err != nil {
+			return fmt.Errorf("append results of %s: %w", f.stream, err)
+		}
 		if err := f.handle(ctx, m, meta); err != nil {
 			return err
 		}
 	}
 }
 
-// handle takes the message, unless it was taken.
+// handle appends the result to the logs that lack it.
 func (f *follower) handle(ctx context.Context, m jetstream.Msg, meta *jetstream.MsgMetadata) error {
-	if meta.Sequence.Stream <= f.handled {
-		if f.flight.Load() == 0 { // it is durable; its acknowledgement was lost
-			f.ack(m.Reply())
-		}
-		return nil
-	}
 	if !f.looked {
 		if err := f.look(ctx, meta.Timestamp); err != nil {
 			return err
 		}
 		f.looked = true
 	}
-	if err := f.take(ctx, &nats.Msg{Subject: m.Subject(), Reply: m.Reply(), Header: m.Headers(), Data: m.Data()}); err != nil {
+	if err := f.take(ctx, &nats.Msg{Subject: m.Subject(), Header: m.Headers(), Data: m.Data()}); err != nil {
 		return err
 	}
-	f.handled = meta.Sequence.Stream
+	f.progress.handle(position{Created: f.made, Sequence: meta.Sequence.Stream, Place: placeText(m.Headers())})
 	return nil
 }
 
-// open sets the consumer to the first result that is not known to be in the logs.
+// open makes a consumer that starts at the first result that is not known to be in the
+// logs. One that is there belongs to a reading that has ended, or to a process that lost
+// the lease: its reading ends now. Its state would say nothing anyway.
 func (f *follower) open(ctx context.Context) (jetstream.MessagesContext, error) {
-	if err := f.await(ctx); err != nil {
-		return nil, err
-	}
 	ask, cancel := context.WithTimeout(ctx, linkAskTimeout)
 	defer cancel()
 	stream, err := f.s.js.Stream(ask, f.stream)
 	if err != nil {
 		return nil, fmt.Errorf("JetStream stream %s: %w", f.stream, err)
 	}
-	if info := stream.CachedInfo(); !info.Created.Equal(f.made) {
-		f.made, f.handled = info.Created, 0 // its sequences are others than before
+	from, err := f.from(ask, stream.CachedInfo())
+	if err != nil {
+		return nil, err
 	}
-	consumer, err := stream.CreateOrUpdateConsumer(ask, jetstream.ConsumerConfig{
-		Durable:       f.consumer,
+	if err := f.s.js.DeleteConsumer(ask, f.stream, f.consumer); err != nil && !errors.Is(err, jetstream.ErrConsumerNotFound) {
+		return nil, fmt.Errorf("delete consumer %s of %s: %w", f.consumer, f.stream, err)
+	}
+	consumer, err := stream.CreateConsumer(ask, jetstream.ConsumerConfig{
+		Name:          f.consumer,
 		Description:   fmt.Sprintf("results for stream %s of app %s", f.link.source.stream.Name, f.link.source.app.Name),
-		DeliverPolicy: jetstream.DeliverAllPolicy,
-		AckPolicy:     jetstream.AckExplicitPolicy,
-		AckWait:       ackWait,
-		MaxDeliver:    -1,
-		MaxAckPending: unackedMax,
+		DeliverPolicy: jetstream.DeliverByStartSequencePolicy,
+		OptStartSeq:   from,
+		AckPolicy:     jetstream.AckNonePolicy,
 		FilterSubject: f.subject,
 
-		InactiveThreshold: consumerIdle,
+		MemoryStorage: true, Replicas: 1, InactiveThreshold: consumerIdle,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("consumer %s of %s: %w", f.consumer, f.stream, err)
-	}
-	if f.handled > 0 {
-		_, err = f.s.js.ResetConsumerToSequence(ask, f.stream, f.consumer, f.handled+1)
-	} else {
-		_, err = f.s.js.ResetConsumer(ask, f.stream, f.consumer)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("reset consumer %s of %s, which takes a server of version 2.14 or newer: %w", f.consumer, f.stream, err)
 	}
 	messages, err := consumer.Messages(
 		jetstream.PullMaxMessagesWithBytesLimit(fetchMessages, fetchBytes),
@@ -229,10 +225,33 @@ func (f *follower) open(ctx context.Context) (jetstream.MessagesContext, error) 
 	return messages, nil
 }
 
+// from returns the sequence of the first result that is not known to be in the logs. A
+// position counts only if the stream still has that result at its sequence, or has trimmed
+// it: a stream that lost its end uses sequences again.
+func (f *follower) from(ctx context.Context, info *jetstream.StreamInfo) (uint64, error) {
+	f.made = info.Created
+	at := f.progress.position()
+	switch {
+	case at.Sequence == 0 || !at.Created.Equal(info.Created) || at.Sequence > info.State.LastSeq:
+		return 1, nil
+	case at.Sequence < info.State.FirstSeq:
+		return at.Sequence + 1, nil
+	}
+	m, err := bus.StoredAt(ctx, f.s.cfg.Conn, f.stream, at.Sequence)
+	if err != nil {
+		return 0, fmt.Errorf("read result %d of %s: %w", at.Sequence, f.stream, err)
+	}
+	if m.Subject != f.subject || placeText(m.Header) != at.Place {
+		f.link.log("the stream of results is not as it was; reading it from its first result on", "jetstream", f.stream, "sequence", at.Sequence, "expected", at.Place)
+		return 1, nil
+	}
+	return at.Sequence + 1, nil
+}
+
 var errDisconnected = errors.New("the connection was lost")
 
-// connected returns a context that ends with the connection. What was on its way
-// then would only come again after ackWait.
+// connected returns a context that ends with the connection. What was on its way then
+// does not come again.
 func (f *follower) connected(ctx context.Context) (context.Context, context.CancelFunc) {
 	ctx, lose := context.WithCancelCause(ctx)
 	nc := f.s.cfg.Conn

@@ -25,6 +25,7 @@ const (
 // to come was stored at since: neither it nor a later one can be in a frame that
 // is older.
 func (f *follower) look(ctx context.Context, since time.Time) error {
+	clear(f.newest)
 	for i, l := range f.link.source.logs {
 		if err := f.lookInto(ctx, l, since.Add(-skewMax), &f.newest[i]); err != nil {
 			return fmt.Errorf("look for known results in %s: %w", l.stream, err)

@@ -81,11 +81,46 @@ func newLinks(s *Service) ([]*link, error) {
 // linked reports whether the source reads results.
 func (s *source) linked() bool { return strings.HasPrefix(s.stream.Subject, resultsPrefix) }
 
-// run reads until ctx ends. It looks for partitions from time to time: the other
-// app may be deployed later, or get more of them.
+// run reads until ctx ends, whenever no other process does.
 func (l *link) run(ctx context.Context) {
+	for wait := linkWaitMin; ; wait = min(2*wait, linkWaitMax) {
+		lease, err := l.acquire(ctx)
+		if err == nil {
+			wait = linkWaitMin
+			err = l.hold(ctx, lease)
+		}
+		if ctx.Err() != nil {
+			return
+		}
+		l.tell(nil, err)
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// hold reads until ctx ends or the lease is lost.
+func (l *link) hold(ctx context.Context, lease *lease) error {
+	ctx, lose := context.WithCancelCause(ctx)
+	defer lose(nil)
 	var group sync.WaitGroup
-	defer group.Wait()
+	group.Go(func() {
+		if err := lease.keep(ctx); err != nil {
+			lose(fmt.Errorf("keep the lease: %w", err))
+		}
+	})
+	l.start(ctx, lease, &group)
+	group.Wait()
+	lease.release()
+	return context.Cause(ctx)
+}
+
+// start starts a follower for each partition. It looks for partitions from time to time:
+// the other app may be deployed later, or get more of them.
+func (l *link) start(ctx context.Context, lease *lease, group *sync.WaitGroup) {
+	started := map[uint32]bool{}
 	for wait := linkWaitMin; ; wait = min(2*wait, linkWaitMax) {
 		partitions, err := l.partitions(ctx)
 		if ctx.Err() != nil {
@@ -93,12 +128,14 @@ func (l *link) run(ctx context.Context) {
 		}
 		l.tell(partitions, err)
 		for _, p := range partitions {
-			if f := l.follow(p); f != nil {
+			if !started[p] {
+				started[p] = true
+				f := l.follow(p, lease)
 				group.Go(func() { f.run(ctx) })
 			}
 		}
 		if !l.results.all {
-			return // group.Wait goes on
+			return
 		}
 		select {
 		case <-time.After(wait):
@@ -130,15 +167,17 @@ func (l *link) partitions(ctx context.Context) ([]uint32, error) {
 	return found, nil
 }
 
-// follow returns the follower of a partition, or nil if there is one already.
-func (l *link) follow(p uint32) *follower {
+// follow returns the follower of a partition, which reads on from where the lease says.
+func (l *link) follow(p uint32, lease *lease) *follower {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if slices.ContainsFunc(l.followers, func(f *follower) bool { return f.partition == p }) {
-		return nil
+	i := slices.IndexFunc(l.followers, func(f *follower) bool { return f.partition == p })
+	if i < 0 {
+		i = len(l.followers)
+		l.followers = append(l.followers, newFollower(l, p))
 	}
-	f := newFollower(l, p)
-	l.followers = append(l.followers, f)
+	f := l.followers[i]
+	f.start(lease.record.Positions[p])
 	return f
 }
 

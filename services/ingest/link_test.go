@@ -1,6 +1,7 @@
 package ingest
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -52,21 +53,47 @@ func (r *rig) outStream(partition uint32) jetstream.Stream {
 	return s
 }
 
-// acked returns once all results of a partition are acknowledged.
+// acked returns once all results of a partition are known to be in the logs.
 func (r *rig) acked(partition uint32) {
 	r.t.Helper()
 	ctx := within(r.t)
-	last := r.outStream(partition).CachedInfo().State.LastSeq
-	name := consumerName("next", "In", bus.OutSubject("first", "Mid", partition))
+	info := r.outStream(partition).CachedInfo()
+	log, err := r.js.Stream(ctx, bus.WALStream("next", 0))
+	if err != nil {
+		r.t.Fatal(err)
+	}
 	for {
-		info, err := r.consumer(partition, name)
-		switch {
-		case err == nil && info.AckFloor.Stream == last && info.NumAckPending == 0:
+		got, err := r.record()
+		if at := got.Positions[partition]; err == nil && got.Log.Equal(log.CachedInfo().Created) && at.Sequence == info.State.LastSeq && at.Created.Equal(info.Created) {
 			return
-		case ctx.Err() != nil:
-			r.t.Fatalf("partition %d: %+v, %v; service: %+v", partition, info, err, r.svc.Info().Streams)
+		}
+		if ctx.Err() != nil {
+			r.t.Fatalf("partition %d: %+v, %v; service: %+v", partition, got, err, r.svc.Info().Streams)
 		}
 	}
+}
+
+// recordKey is where the record of the reading app's source is.
+func (r *rig) recordKey() string {
+	src := r.svc.links[0].source
+	return bus.LinkKey("next", "In", src.stream.Subject)
+}
+
+func (r *rig) links() jetstream.KeyValue {
+	r.t.Helper()
+	kv, err := r.js.KeyValue(within(r.t), bus.LinksBucket)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return kv
+}
+
+func (r *rig) record() (record, error) {
+	entry, err := r.links().Get(within(r.t), r.recordKey())
+	if err != nil {
+		return record{}, err
+	}
+	return parseRecord(entry.Value())
 }
 
 func (r *rig) consumer(partition uint32, name string) (*jetstream.ConsumerInfo, error) {
@@ -108,8 +135,9 @@ func TestResultsOfAnotherApp(t *testing.T) {
 	if info := r.resultsAre("reading"); info.Taken != 5 || info.Repeated != 0 {
 		t.Errorf("%+v", info)
 	}
-	// What nobody reads by any more, as the reading app was removed, must not stay for ever.
-	if c, err := r.consumer(0, consumerName("next", "In", "out.first.Mid.0")); err != nil || c.Config.InactiveThreshold != consumerIdle {
+	// What nobody reads by any more, as the reading app was removed, must not stay for ever,
+	// and has no file that could be damaged.
+	if c, err := r.consumer(0, consumerName("next", "In", "out.first.Mid.0")); err != nil || c.Config.InactiveThreshold != consumerIdle || !c.Config.MemoryStorage {
 		t.Errorf("%+v, %v", c, err)
 	}
 	r.end()
@@ -157,9 +185,7 @@ func TestEveryResultOnceWhateverStops(t *testing.T) {
 			}
 			if i == stopAt {
 				r.end()
-				for p := range uint32(partitions) {
-					r.forget(p, random.IntN(3))
-				}
+				r.forget(random)
 				now.Add(24 * time.Hour.Milliseconds())
 				r.begin(change, splitApp)
 			}
@@ -194,19 +220,52 @@ func TestEveryResultOnceWhateverStops(t *testing.T) {
 	}
 }
 
-// forget makes the server lose what was acknowledged: some of it, or all.
-func (r *rig) forget(partition uint32, how int) {
+// forget harms what is known of how far results were read: the record is lost, damaged, old,
+// or that of another app, or a consumer stands in the way.
+func (r *rig) forget(random *rand.Rand) {
 	r.t.Helper()
-	stream, name := bus.OutStream("first", partition), consumerName("next", "In", bus.OutSubject("first", "Mid", partition))
-	info, err := r.consumer(partition, name)
+	put := func(value []byte) {
+		if _, err := r.links().Put(within(r.t), r.recordKey(), value); err != nil {
+			r.t.Fatal(err)
+		}
+	}
+	was, err := r.links().Get(within(r.t), r.recordKey())
 	if err != nil {
 		return // ingest ended before it had begun to read
 	}
-	switch how {
+	got, err := parseRecord(was.Value())
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	switch random.IntN(6) {
 	case 0:
-		err = r.js.DeleteConsumer(within(r.t), stream, name)
+		if err := r.links().Delete(within(r.t), r.recordKey()); err != nil {
+			r.t.Fatal(err)
+		}
 	case 1:
-		_, err = r.js.ResetConsumerToSequence(within(r.t), stream, name, info.AckFloor.Stream/2+1)
+		flipped := slices.Clone(was.Value())
+		flipped[random.IntN(len(flipped))] ^= 1 << random.IntN(8)
+		put(flipped)
+	case 2:
+		got.Positions = map[uint32]position{}
+		r.putRecord(got)
+	case 3:
+		got.Log = got.Log.Add(time.Second)
+		r.putRecord(got)
+	case 4: // the stream lost its end, and its sequences were used again
+		for p, at := range got.Positions {
+			at.Place = "1:1000000.0"
+			got.Positions[p] = at
+		}
+		r.putRecord(got)
+	}
+}
+
+func (r *rig) putRecord(of record) {
+	r.t.Helper()
+	value, err := of.encode()
+	if err == nil {
+		_, err = r.links().Put(within(r.t), r.recordKey(), value)
 	}
 	if err != nil {
 		r.t.Fatal(err)
@@ -254,9 +313,9 @@ func TestResultThatOneLogHas(t *testing.T) {
 	for len(r.logged("next", 0)) == 0 && within(t).Err() == nil {
 	}
 	r.end()
-	info, err := r.consumer(0, consumerName("next", "In", "out.first.Mid.0"))
-	if err != nil || info.AckFloor.Stream != 0 || len(r.logged("next", 1)) != 0 {
-		t.Fatalf("before the second start: %+v, %v", info, err)
+	got, err := r.record()
+	if err != nil || got.Positions[0].Sequence != 0 || len(r.logged("next", 1)) != 0 {
+		t.Fatalf("before the second start: %+v, %v", got, err)
 	}
 	r.begin(short, splitApp) // lifts the limit
 	r.acked(0)
@@ -298,8 +357,8 @@ func TestResultsWaitWhileTheLogIsFull(t *testing.T) {
 	}
 }
 
-// Whatever takes deliveries away is noticed, and reading begins anew behind what
-// was handled.
+// Whatever takes deliveries away is noticed, and reading starts again after what was
+// handled.
 func TestDeliveriesThatAreLost(t *testing.T) {
 	r := start(t, nil, nextApp)
 	r.outStream(0)
@@ -310,11 +369,6 @@ func TestDeliveriesThatAreLost(t *testing.T) {
 			n++
 			r.result(0, n, fmt.Sprintf(`{"n":%d}`, n))
 		}
-	}
-	results(50)
-	r.acked(0)
-	if _, err := r.js.ResetConsumerToSequence(within(t), "EFO_first_0", name, 1); err != nil {
-		t.Fatal(err)
 	}
 	results(50)
 	r.acked(0)
@@ -408,5 +462,115 @@ func TestPlacesOfResults(t *testing.T) {
 				t.Errorf("%s after %s: %v", a, b, p.After(q))
 			}
 		}
+	}
+}
+
+// An app that is deployed under the name of one that was removed gets all results there
+// are, the earlier ones as well.
+func TestReaderThatIsDeployedAgain(t *testing.T) {
+	r := start(t, nil, nextApp)
+	r.outStream(0)
+	for i := 1; i <= 5; i++ {
+		r.result(0, i, fmt.Sprintf(`{"n":%d}`, i))
+	}
+	r.acked(0)
+	r.end()
+	for _, name := range bus.AppStreams("next", 1) {
+		if err := r.js.DeleteStream(within(t), name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r.begin(nil, nextApp)
+	r.acked(0)
+	if got := r.numbers("next", 0)["out.first.Mid.0"]; !slices.Equal(got, []int{1, 2, 3, 4, 5}) {
+		t.Error(got)
+	}
+}
+
+// A second process waits while the first one reads, and takes over once the first one has
+// written nothing for some beats. The first one then stops.
+func TestOneProcessReads(t *testing.T) {
+	r := start(t, nil, nextApp)
+	r.outStream(0)
+	for i := 1; i <= 5; i++ {
+		r.result(0, i, fmt.Sprintf(`{"n":%d}`, i))
+	}
+	r.acked(0)
+	first := r.svc
+	stop, done := r.stop, r.done
+	r.done = make(chan error, 1)
+	r.begin(nil, nextApp)
+	if info := r.resultsAre("waiting"); !strings.Contains(info.Reason, first.id) {
+		t.Errorf("%+v", info)
+	}
+	for i := 6; i <= 10; i++ {
+		r.result(0, i, fmt.Sprintf(`{"n":%d}`, i))
+	}
+	r.acked(0)
+	if got, err := r.record(); err != nil || got.Owner != first.id {
+		t.Errorf("%+v, %v", got, err)
+	}
+	// A third one, that died, took the lease: both notice, and one of them reads on.
+	got, err := r.record()
+	if err != nil {
+		t.Fatal(err)
+	}
+	got.Owner = "a process that died"
+	r.putRecord(got)
+	for i := 11; i <= 15; i++ {
+		r.result(0, i, fmt.Sprintf(`{"n":%d}`, i))
+	}
+	r.acked(0)
+	if got, err := r.record(); err != nil || got.Owner != first.id && got.Owner != r.svc.id {
+		t.Errorf("%+v, %v", got, err)
+	}
+	stop()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	r.result(0, 16, `{"n":16}`)
+	r.acked(0)
+	want := make([]int, 16)
+	for i := range want {
+		want[i] = i + 1
+	}
+	if got := r.numbers("next", 0)["out.first.Mid.0"]; !slices.Equal(got, want) {
+		t.Error(got)
+	}
+}
+
+// A position is durable only when all results before it are, in whatever order they end.
+func TestProgress(t *testing.T) {
+	at := func(n uint64) position { return position{Sequence: n} }
+	p := newProgress(at(7))
+	check := func(want uint64) {
+		t.Helper()
+		if got := p.position(); got.Sequence != want {
+			t.Errorf("position %d, want %d", got.Sequence, want)
+		}
+	}
+	check(7)
+	a := p.started()
+	p.handle(at(8))
+	check(7)
+	b := p.started()
+	p.handle(at(9))
+	check(7)
+	p.settled(b, nil)
+	check(7) // 8 is not durable
+	c := p.started()
+	p.handle(at(10))
+	p.settled(a, nil)
+	check(8) // the mark when it was looked at first
+	check(8)
+	p.settled(c, nil)
+	check(10)
+	d := p.started()
+	p.handle(at(11))
+	err := errors.New("the log has ended")
+	p.settled(d, &err)
+	check(10)
+	if p.failed() == nil {
+		t.Error("no failure")
 	}
 }

@@ -82,6 +82,9 @@ func startAt(t testing.TB, d bus.Durability, change func(*Config), apps ...strin
 		t.Fatal(err)
 	}
 	t.Cleanup(r.js.CleanupPublisher)
+	if _, err := r.js.CreateKeyValue(within(t), jetstream.KeyValueConfig{Bucket: bus.LinksBucket}); err != nil {
+		t.Fatal(err)
+	}
 	r.begin(change, apps...)
 	t.Cleanup(func() { r.end() })
 	return r
@@ -106,9 +109,11 @@ func (r *rig) begin(change func(*Config), apps ...string) {
 	if r.svc, err = New(cfg); err != nil {
 		r.t.Fatal(err)
 	}
+	r.svc.leaseBeat = 20 * time.Millisecond
 	ctx, cancel := context.WithCancel(context.Background())
 	r.stop = cancel
-	go func() { r.done <- r.svc.Run(ctx) }()
+	svc, done := r.svc, r.done
+	go func() { done <- svc.Run(ctx) }()
 	select {
 	case <-r.svc.Ready():
 	case err := <-r.done:

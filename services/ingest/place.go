@@ -8,11 +8,14 @@ import (
 	"eventflux/shared/place"
 )
 
+// placeText is the place of a result as its headers have it, right or wrong.
+func placeText(h nats.Header) string { return h.Get(headerGeneration) + ":" + h.Get(headerPosition) }
+
 // readResult takes the headers of a result of another app. Ef-Kind is left aside:
 // a row that expired there is an event here.
 func (l *letter) readResult(m *nats.Msg) (p place.Place, err error) {
 	h := m.Header
-	if p, err = place.Parse(h.Get(headerGeneration) + ":" + h.Get(headerPosition)); err != nil {
+	if p, err = place.Parse(placeText(h)); err != nil {
 		return p, fmt.Errorf("headers %s and %s: %w", headerGeneration, headerPosition, err)
 	}
 	if text := h.Get(headerTimestamp); text != "" {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nuid"
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 
@@ -20,19 +21,21 @@ import (
 
 // Service accepts events for a set of apps.
 type Service struct {
-	cfg      Config
-	sources  []*source
-	logs     []*log
-	links    []*link
-	js       jetstream.JetStream // of links
-	patterns []string
-	listing  string // the streams that exist
-	dead     *deadLetters
-	counters counters
-	appended *prometheus.HistogramVec
-	beat     obs.Beat // of watch
-	acks     sync.Pool
-	ready    chan struct{}
+	cfg       Config
+	sources   []*source
+	logs      []*log
+	links     []*link
+	js        jetstream.JetStream // of links
+	patterns  []string
+	listing   string // the streams that exist
+	dead      *deadLetters
+	counters  counters
+	appended  *prometheus.HistogramVec
+	beat      obs.Beat // of watch
+	acks      sync.Pool
+	id        string // of this run of the process, in leases
+	leaseBeat time.Duration
+	ready     chan struct{}
 }
 
 // New checks cfg and returns a service, which does nothing before Run.
@@ -41,7 +44,7 @@ func New(cfg Config) (*Service, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Service{cfg: cfg, ready: make(chan struct{})}
+	s := &Service{cfg: cfg, ready: make(chan struct{}), id: nuid.Next(), leaseBeat: leaseBeat}
 	s.sources, s.logs = newSources(cfg.Plans)
 	s.patterns, s.listing = patterns(s.sources), listing(s.sources)
 	if s.js, err = jetstream.New(cfg.Conn); err != nil {

@@ -12,8 +12,6 @@ import (
 
 const roomLookEvery = 5 * time.Millisecond
 
-var ackBody = []byte("+ACK")
-
 // take appends a result to the logs that lack it. What can never be an event is a
 // dead letter, and done with. It waits while memory is full, and returns only
 // ctx's error: then nothing was taken.
@@ -44,7 +42,7 @@ func (f *follower) take(ctx context.Context, m *nats.Msg) error {
 	for i := range in.sends {
 		f.newest[in.sends[i].log.part] = at
 	}
-	f.commit(m.Reply)
+	f.commit()
 	return nil
 }
 
@@ -53,7 +51,6 @@ func (f *follower) refuse(m *nats.Msg, err error) {
 	f.s.counters.refusedFor(badHeader)
 	f.in.refuseAll(f.route, &problem{badHeader, err.Error()})
 	f.in.buryAll(m, f.route, err)
-	f.ack(m.Reply)
 }
 
 // dropKnown leaves out the appends to logs that have this result, or a later one
@@ -95,45 +92,15 @@ func (f *follower) room(ctx context.Context, cost int64) error {
 	}
 }
 
-// commit makes the appends, and has the result acknowledged once all are durable.
-func (f *follower) commit(reply string) {
+// commit makes the appends. The follower's position moves behind the result once all of
+// them are durable.
+func (f *follower) commit() {
 	f.taken.Add(1)
 	if len(f.in.sends) == 0 {
-		f.ack(reply)
 		return
 	}
 	l := &f.route.lanes[0]
 	l.targets[0].accepted.Add(uint64(l.accepted))
-	f.flight.Add(1)
-	f.in.append(f.s.newAck(answerTo{reply: reply, follower: f}, f.in.cost, f.in.sends[0].log, len(f.in.sends)))
-}
-
-// settled takes the outcome of a result's appends. One that is not known to be
-// durable is not acknowledged, and comes again after the next start.
-func (f *follower) settled(reply string, durable bool) {
-	if durable {
-		f.ack(reply)
-	}
-	if f.flight.Add(-1) == 0 {
-		select {
-		case f.landed <- struct{}{}:
-		default:
-		}
-	}
-}
-
-// ack tells the server that a result is done with. If that fails the result comes
-// again, and is known.
-func (f *follower) ack(reply string) { _ = f.s.cfg.Conn.Publish(reply, ackBody) }
-
-// await returns once no result is on its way into the logs.
-func (f *follower) await(ctx context.Context) error {
-	for f.flight.Load() > 0 {
-		select {
-		case <-f.landed:
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
-	}
-	return nil
+	p := f.progress
+	f.in.append(f.s.newAck(answerTo{progress: p, round: p.started()}, f.in.cost, f.in.sends[0].log, len(f.in.sends)))
 }

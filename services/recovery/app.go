@@ -98,14 +98,12 @@ func (l *logState) whole() bool { return l.first <= 1 }
 // newestResults returns the place of the newest result of each stream of a partition.
 func (s *Service) newestResults(ctx context.Context, plan *siddhiql.Plan, p uint32) (map[string]place.Place, error) {
 	name := bus.OutStream(plan.Name, p)
-	stream, err := s.js.Stream(ctx, name)
-	if errors.Is(err, jetstream.ErrStreamNotFound) {
+	if _, err := s.js.Stream(ctx, name); errors.Is(err, jetstream.ErrStreamNotFound) {
 		return nil, nil
-	}
-	if err != nil {
+	} else if err != nil {
 		return nil, fmt.Errorf("output stream %s: %w", name, err)
 	}
-	newest, err := fencedResults(ctx, stream, plan.Name, p)
+	newest, err := s.fencedResults(ctx, plan.Name, p)
 	if err != nil {
 		return nil, fmt.Errorf("newest fence of output stream %s: %w", name, err)
 	}
@@ -116,12 +114,12 @@ func (s *Service) newestResults(ctx context.Context, plan *siddhiql.Plan, p uint
 			continue
 		}
 		looked[target.Name] = true
-		m, err := stream.GetLastMsgForSubject(ctx, bus.OutSubject(plan.Name, target.Name, p))
-		if errors.Is(err, jetstream.ErrMsgNotFound) {
-			continue
-		}
+		m, err := bus.LastStored(ctx, s.cfg.Conn, name, bus.OutSubject(plan.Name, target.Name, p))
 		if err != nil {
 			return nil, fmt.Errorf("newest result of %s in output stream %s: %w", target.Name, name, err)
+		}
+		if m.Seq == 0 {
+			continue
 		}
 		at, err := place.Parse(m.Header.Get("Ef-Generation") + ":" + m.Header.Get("Ef-Position"))
 		if err != nil {
@@ -136,14 +134,11 @@ func (s *Service) newestResults(ctx context.Context, plan *siddhiql.Plan, p uint
 
 // fencedResults returns the places that the newest fence has: they stay where results
 // were purged.
-func fencedResults(ctx context.Context, stream jetstream.Stream, app string, p uint32) (map[string]place.Place, error) {
+func (s *Service) fencedResults(ctx context.Context, app string, p uint32) (map[string]place.Place, error) {
 	newest := map[string]place.Place{}
-	m, err := stream.GetLastMsgForSubject(ctx, bus.FenceSubject(app, p))
-	if errors.Is(err, jetstream.ErrMsgNotFound) {
-		return newest, nil
-	}
-	if err != nil {
-		return nil, err
+	m, err := bus.LastStored(ctx, s.cfg.Conn, bus.OutStream(app, p), bus.FenceSubject(app, p))
+	if err != nil || m.Seq == 0 {
+		return newest, err
 	}
 	var fence struct {
 		Generation uint64            `json:"generation"`

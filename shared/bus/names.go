@@ -2,6 +2,7 @@ package bus
 
 import (
 	"encoding/hex"
+	"hash/fnv"
 	"strconv"
 	"strings"
 )
@@ -83,5 +84,19 @@ func ClusterKey(what, app string) string {
 
 // ClusterKeys matches ClusterKey for every app.
 func ClusterKeys(what string) string { return what + ".*" }
+
+// LinksBucket is the KV bucket where ingest keeps, for each source that reads results of
+// another app, which process reads them and how far it has come. The checkpointers make it.
+const LinksBucket = "EF_LINKS"
+
+// LinkKey names what the bucket has of one source of an app.
+func LinkKey(app, stream, subject string) string {
+	h := fnv.New64a()
+	_, _ = h.Write([]byte(stream + "\x00" + subject)) // never fails
+	return ClusterKey("link", app) + "." + strconv.FormatUint(h.Sum64(), 16)
+}
+
+// LinkKeys matches LinkKey for all sources of an app.
+func LinkKeys(app string) string { return ClusterKey("link", app) + ".*" }
 
 func decimal(p uint32) string { return strconv.FormatUint(uint64(p), 10) }

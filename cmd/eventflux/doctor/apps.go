@@ -27,7 +27,7 @@ func (p *patient) checkStreams(_ context.Context, r *report) {
 	if p.appsErr != nil {
 		return
 	}
-	wanted := map[string]bool{"KV_" + bus.ClusterBucket: true}
+	wanted := map[string]bool{"KV_" + bus.ClusterBucket: true, "KV_" + bus.LinksBucket: true}
 	for _, a := range p.apps {
 		for part := range a.Partitions {
 			p.checkStream(r, wanted, bus.WALStream(a.Name, part), "events cannot be accepted, or their log is lost",

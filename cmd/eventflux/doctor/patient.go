@@ -253,7 +253,7 @@ func (p *patient) lookAtStreams(ctx context.Context) error {
 }
 
 func isOurs(name string) bool {
-	for _, prefix := range []string{"EFW_", "EFO_", "EFD_", "KV_" + bus.ClusterBucket} {
+	for _, prefix := range []string{"EFW_", "EFO_", "EFD_", "KV_" + bus.ClusterBucket, "KV_" + bus.LinksBucket} {
 		if strings.HasPrefix(name, prefix) {
 			return true
 		}

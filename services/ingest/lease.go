@@ -1,0 +1,208 @@
+package ingest
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"eventflux/shared/bus"
+)
+
+const (
+	// leaseBeat is how often the process that reads for a source writes the source's record.
+	leaseBeat = 500 * time.Millisecond
+	// leaseBeatsMax is how many beats in a row may fail to come before another process
+	// takes the lease. No clocks are compared: whoever waits sees the record stay as it is.
+	leaseBeatsMax = 6
+)
+
+var errLeaseLost = errors.New("another process has taken over")
+
+// record is what the bucket EF_LINKS has for each source that reads results of another
+// app. It is two things at once. It is a lease: its owner writes it with each beat, and
+// nobody else reads results for the source meanwhile. And it says from where to read on.
+// Results do not depend on either: the task recognises results that are in its log twice,
+// and without a record reading starts at the first result.
+type record struct {
+	Owner string `json:"owner"` // "": nobody
+	// Log is when the source's first log was created. A record of an app that was removed
+	// says nothing to one that was deployed under its name.
+	Log       time.Time           `json:"log"`
+	Positions map[uint32]position `json:"positions"` // by partition of the other app
+}
+
+// encode puts a checksum in front of the record.
+func (r *record) encode() ([]byte, error) {
+	data, err := json.Marshal(r)
+	if err != nil {
+		return nil, err
+	}
+	return fmt.Appendf(nil, "%08x %s", crc32.ChecksumIEEE(data), data), nil
+}
+
+func parseRecord(value []byte) (record, error) {
+	sum, data, _ := strings.Cut(string(value), " ")
+	want, err := strconv.ParseUint(sum, 16, 32)
+	if err != nil || uint32(want) != crc32.ChecksumIEEE([]byte(data)) {
+		return record{}, errors.New("its checksum is wrong")
+	}
+	var r record
+	err = json.Unmarshal([]byte(data), &r)
+	return r, err
+}
+
+// lease is the record of a source while this process owns it.
+type lease struct {
+	link     *link
+	bucket   jetstream.KeyValue
+	key      string
+	revision uint64
+	record   record
+}
+
+// acquire waits until no other process reads for the source, and returns the lease.
+func (l *link) acquire(ctx context.Context) (*lease, error) {
+	ask, cancel := context.WithTimeout(ctx, linkAskTimeout)
+	defer cancel()
+	bucket, err := l.s.js.KeyValue(ask, bus.LinksBucket)
+	if err != nil {
+		return nil, fmt.Errorf("bucket %s, which the checkpointers make: %w", bus.LinksBucket, err)
+	}
+	log, err := l.s.js.Stream(ask, l.source.logs[0].stream)
+	if err != nil {
+		return nil, fmt.Errorf("log %s: %w", l.source.logs[0].stream, err)
+	}
+	one := &lease{link: l, bucket: bucket, key: bus.LinkKey(l.source.app.Name, l.source.stream.Name, l.source.stream.Subject)}
+	if err := one.await(ctx); err != nil {
+		return nil, err
+	}
+	if created := log.CachedInfo().Created; !one.record.Log.Equal(created) {
+		one.record = record{Log: created}
+	}
+	one.record.Owner = l.s.id
+	if one.record.Positions == nil {
+		one.record.Positions = map[uint32]position{}
+	}
+	return one, one.write(ctx)
+}
+
+// await returns once the record has no owner, or one that has stopped writing it.
+func (o *lease) await(ctx context.Context) error {
+	ticker := time.NewTicker(o.link.s.leaseBeat)
+	defer ticker.Stop()
+	for same := 0; ; same++ {
+		before := o.revision
+		if err := o.read(ctx); err != nil {
+			return err
+		}
+		if o.revision != before {
+			same = 0
+		}
+		if o.record.Owner == "" || o.record.Owner == o.link.s.id || same >= leaseBeatsMax {
+			return nil
+		}
+		o.link.tell(nil, fmt.Errorf("process %s reads them for this source", o.record.Owner))
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// read reads the record. One that is missing or damaged has no owner.
+func (o *lease) read(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, linkAskTimeout)
+	defer cancel()
+	entry, err := o.bucket.Get(ctx, o.key)
+	if errors.Is(err, jetstream.ErrKeyNotFound) {
+		o.revision, o.record = 0, record{}
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("bucket %s: get %s: %w", bus.LinksBucket, o.key, err)
+	}
+	r, err := parseRecord(entry.Value())
+	if err != nil {
+		o.link.s.cfg.Log.Warn("the record of a source is damaged; its results are read from the first one on",
+			"app", o.link.source.app.Name, "stream", o.link.source.stream.Name, "bucket", bus.LinksBucket, "key", o.key, "reason", err)
+	}
+	o.revision, o.record = entry.Revision(), r
+	return nil
+}
+
+// write writes the record, if it is as this process wrote it last.
+func (o *lease) write(ctx context.Context) error {
+	value, err := o.record.encode()
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, linkAskTimeout)
+	defer cancel()
+	var revision uint64
+	if o.revision == 0 {
+		revision, err = o.bucket.Create(ctx, o.key, value) // Update refuses a key that was deleted
+	} else {
+		revision, err = o.bucket.Update(ctx, o.key, value, o.revision)
+	}
+	if errors.Is(err, jetstream.ErrKeyExists) {
+		return errLeaseLost
+	}
+	if err != nil {
+		return fmt.Errorf("bucket %s: put %s: %w", bus.LinksBucket, o.key, err)
+	}
+	o.revision = revision
+	return nil
+}
+
+// keep writes the record with each beat until ctx ends or the lease is lost.
+func (o *lease) keep(ctx context.Context) error {
+	ticker := time.NewTicker(o.link.s.leaseBeat)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return nil
+		}
+		o.note()
+		if err := o.write(ctx); err != nil {
+			return err // also if the outcome is unknown: then the revision is
+		}
+	}
+}
+
+// note takes over how far the followers have come.
+func (o *lease) note() {
+	o.link.mu.Lock()
+	defer o.link.mu.Unlock()
+	for _, f := range o.link.followers {
+		if p := f.progress.position(); p.Sequence > 0 {
+			o.record.Positions[f.partition] = p
+		}
+	}
+}
+
+// release gives the lease up, after what was appended has become durable, or a beat.
+func (o *lease) release() {
+	ctx, cancel := context.WithTimeout(context.Background(), o.link.s.leaseBeat)
+	defer cancel()
+	o.link.mu.Lock()
+	followers := o.link.followers
+	o.link.mu.Unlock()
+	for _, f := range followers {
+		_ = f.progress.await(ctx) // the record then says what is durable
+	}
+	o.note()
+	o.record.Owner = ""
+	if err := o.write(ctx); err != nil {
+		o.link.s.cfg.Log.Debug("give up the lease of a source; it ends by itself", "key", o.key, "err", err)
+	}
+}
