@@ -279,7 +279,7 @@ func (e *emitter) landed(ctx context.Context, messages []message) (int, error) {
 	}
 	landed := int(min(end-e.last, uint64(len(messages))))
 	at := e.last + uint64(landed)
-	found, err := getMessage(ctx, e.nc, e.stream, map[string]any{"seq": at})
+	found, err := messageAt(ctx, e.nc, e.stream, at)
 	switch {
 	case err != nil:
 		return 0, fmt.Errorf("%w: %w", errNoLeader, err)

@@ -7,6 +7,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"eventflux/shared/bus"
 )
 
 // stored is a message of a JetStream stream; seq 0 stands for none.
@@ -34,38 +36,14 @@ func lastSequence(ctx context.Context, nc *nats.Conn, stream string) (uint64, er
 
 // lastMessage returns the last message on subject, which may have wildcards.
 func lastMessage(ctx context.Context, nc *nats.Conn, stream, subject string) (stored, error) {
-	return getMessage(ctx, nc, stream, map[string]any{"last_by_subj": subject})
+	m, err := bus.LastStored(ctx, nc, stream, subject)
+	return stored{m.Seq, m.Subject, m.Header, m.Data}, err
 }
 
-// getMessage reads one message. It asks the stream's leader: a direct get may be
-// answered by a replica that does not have the end of the stream yet.
-func getMessage(ctx context.Context, nc *nats.Conn, stream string, which map[string]any) (stored, error) {
-	const codeNoMessage = 10037
-	var found struct {
-		Error   *jetstream.APIError `json:"error"`
-		Message struct {
-			Subject string `json:"subject"`
-			Seq     uint64 `json:"seq"`
-			Header  []byte `json:"hdrs"`
-			Data    []byte `json:"data"`
-		} `json:"message"`
-	}
-	if err := ask(ctx, nc, "STREAM.MSG.GET."+stream, which, &found); err != nil {
-		return stored{}, err
-	}
-	if e := found.Error; e != nil {
-		if e.ErrorCode == codeNoMessage {
-			return stored{}, nil
-		}
-		return stored{}, e
-	}
-	m := stored{seq: found.Message.Seq, subject: found.Message.Subject, data: found.Message.Data}
-	if len(found.Message.Header) == 0 {
-		return m, nil
-	}
-	var err error
-	m.header, err = nats.DecodeHeadersMsg(found.Message.Header)
-	return m, err
+// messageAt returns the message at a sequence.
+func messageAt(ctx context.Context, nc *nats.Conn, stream string, seq uint64) (stored, error) {
+	m, err := bus.StoredAt(ctx, nc, stream, seq)
+	return stored{m.Seq, m.Subject, m.Header, m.Data}, err
 }
 
 // ask sends a request of JetStream's API and decodes the answer.
