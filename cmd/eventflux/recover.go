@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -44,6 +46,10 @@ works on the data folder while the process is stopped: it makes the settings of 
 streams again, accepts logs that were restored from an older copy, and takes damaged
 records out. What follows them stays. It prints what is missing.
 
+--skip is for a log that holds what is no record of the app, so that its task halts: the app
+goes on in a new generation that passes over it. A record that the app can apply is not
+passed over, and neither is one that records after it refer to.
+
 --dry-run says what would be done, what it costs and what would be refused. APP may be
 left out if one app is deployed.`,
 		Example: `  eventflux recover Flights --at 2026-03-01T12:00:00Z --dry-run
@@ -58,12 +64,14 @@ left out if one app is deployed.`,
 				return usagef("--to 0 is no checkpoint; eventflux checkpoint ls lists them")
 			case given("at") && at == "":
 				return usagef("--at is empty; leave it out to go to the end of the log")
-			case logs && (len(args) > 0 || at != "" || to > 0 || hold || fork || release || adopt || r.DryRun || len(r.Components) > 0):
+			case logs && (len(args) > 0 || at != "" || to > 0 || hold || fork || release || adopt || r.DryRun || len(r.Skip) > 0 || len(r.Components) > 0):
 				return usagef("--log works on the data folder of a stopped process: only --data and --json go with it")
 			case logs:
 				return recoverLogs(cmd, &a)
 			case given("data"):
 				return usagef("--data goes with --log; other recoveries ask the running services")
+			case len(r.Skip) > 0 && (to > 0 || at != "" || fork || release || adopt || len(r.Components) > 0):
+				return usagef("--skip goes on at the records that are passed over, with all state: only --hold, --verify, --parallel and --dry-run go with it")
 			case adopt && (at != "" || hold || fork || release || r.DryRun || len(r.Components) > 0):
 				return usagef("--adopt takes all state of a checkpoint: only --to goes with it")
 			case adopt:
@@ -97,6 +105,7 @@ left out if one app is deployed.`,
 	f.BoolVar(&logs, "log", false, "repair the log's files of a process that is stopped")
 	f.String("data", "data", "with --log, the process's data folder")
 	f.BoolVar(&fork, "fork", false, "go on from the newest checkpoint with the state of the target")
+	f.StringSliceVar(&r.Skip, "skip", nil, "pass over records of the log that cannot be applied, such as 17, or 2/17 in partition 2")
 	f.BoolVar(&r.DryRun, "dry-run", false, "only say what would be done")
 	f.IntVar(&r.Parallel, "parallel", 0, "blocks that are fetched and decoded at once; 0 as configured")
 	return cmd
@@ -178,6 +187,11 @@ func printPlan(w io.Writer, p *recovery.Plan) {
 		}
 		fmt.Fprintf(w, "  partition %d: replays the log from %d to %s: %s%d frames, %d events, %s; the log ends at %d\n",
 			part.Partition, part.Barrier+1, part.Target, about, part.Frames, part.Events, bytesText(part.Bytes), part.LogEnd)
+	}
+	for _, part := range slices.Sorted(maps.Keys(p.Skipped)) {
+		for _, s := range p.Skipped[part] {
+			fmt.Fprintf(w, "  passes over record %d of partition %d: %s\n", s.Sequence, part, s.Reason)
+		}
 	}
 	for _, c := range p.Components {
 		if c.Role != "all" || p.Onto > 0 {

@@ -1,6 +1,7 @@
 package checkpointer
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -232,6 +233,18 @@ func (l *leader) manifestOf(ctx context.Context, r *control.RestoreRequest) (*ch
 			return nil, failure(control.CodeInvalid, "partition %d cannot start at %d of its log: it is before the barrier of checkpoint %d, or there is no such partition", start.Partition, start.Sequence, k.Epoch)
 		}
 		m.Partitions[start.Partition].Start = &checkpoint.Start{Sequence: start.Sequence, Event: start.Event}
+	}
+	for p, skipped := range r.Skipped {
+		if int(p) >= len(m.Partitions) {
+			return nil, failure(control.CodeInvalid, "app %s has no partition %d", r.App, p)
+		}
+		part := &m.Partitions[p]
+		part.Skipped = append(part.Skipped, skipped...)
+		slices.SortFunc(part.Skipped, func(a, b checkpoint.Skipped) int { return cmp.Compare(a.Sequence, b.Sequence) })
+		part.Skipped = slices.Compact(part.Skipped)
+		if what := part.Wrong(); what != "" {
+			return nil, failure(control.CodeInvalid, "partition %d: %s", p, what)
+		}
 	}
 	for p, components := range r.Components {
 		if int(p) >= len(m.Partitions) {

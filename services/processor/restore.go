@@ -145,7 +145,7 @@ func (t *task) restoreFrom(ctx context.Context, attached control.Attached, ref c
 		t.saver.chains[part.Components[i].ID] = part.Components[i].Runs
 	}
 	t.startAt(part)
-	return t.openBehind(ctx, &part.Log)
+	return t.openBehind(ctx, part)
 }
 
 // startAt takes in where the generation begins.
@@ -199,7 +199,12 @@ func (t *task) checkOutput(part *checkpoint.Partition) error {
 }
 
 // openBehind opens the log at a barrier, and checks that it is the barrier.
-func (t *task) openBehind(ctx context.Context, l *checkpoint.Lineage) (err error) {
-	t.reader, err = lineage.OpenBehind(ctx, t.logReader(), t.created, l)
-	return err
+func (t *task) openBehind(ctx context.Context, part *checkpoint.Partition) (err error) {
+	if t.reader, err = lineage.OpenBehind(ctx, t.logReader(), t.created, part); err != nil {
+		return err
+	}
+	for _, s := range part.Skipped {
+		t.log.Warn("the task passes over a record of the log, as recover --skip had it", "sequence", s.Sequence, "reason", s.Reason)
+	}
+	return nil
 }

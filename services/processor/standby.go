@@ -10,6 +10,7 @@ import (
 	"eventflux/shared/bus"
 	"eventflux/shared/checkpoint"
 	"eventflux/shared/control"
+	"eventflux/shared/engine"
 	"eventflux/shared/frame"
 	"eventflux/shared/state"
 	"eventflux/shared/wal"
@@ -151,6 +152,10 @@ func (t *task) restoreStandby(ctx context.Context, attached control.Attached) er
 // applyStandby is apply with results that are kept.
 func (t *task) applyStandby(ctx context.Context, record wal.Record) (err error) {
 	defer caught(record.Seq, &err)
+	if record.Skipped {
+		t.status.count(record.Seq, engine.Applied{}, 0, t.core.Dropped())
+		return nil
+	}
 	f, done, err := t.applyFrame(record)
 	if err != nil {
 		return err

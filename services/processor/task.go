@@ -265,6 +265,10 @@ func (t *task) consume(ctx context.Context) error {
 // other: the state may be half changed, but nothing durable is.
 func (t *task) apply(ctx context.Context, record wal.Record) (err error) {
 	defer caught(record.Seq, &err)
+	if record.Skipped {
+		t.status.count(record.Seq, engine.Applied{}, 0, t.core.Dropped())
+		return nil
+	}
 	f, done, err := t.applyFrame(record)
 	if err != nil {
 		return err

@@ -93,6 +93,8 @@ type Plan struct {
 	Partitions []PlanPartition `json:"partitions"`
 	// DedupWindow is what tasks are rebuilt with, ms.
 	DedupWindow int64 `json:"dedup_window_ms"`
+	// Skipped are the records that the app passes over from now on, by partition.
+	Skipped map[uint32][]checkpoint.Skipped `json:"skipped,omitempty"`
 	// Runs and Objects are what is read, Bytes as stored, RawBytes uncompressed.
 	Runs     int   `json:"runs"`
 	Objects  int   `json:"objects"`
@@ -145,6 +147,9 @@ type RestoreRequest struct {
 	// with the same one the app begins one generation at most. "" is always another one.
 	ID     string `json:"id,omitempty"`
 	DryRun bool   `json:"dry_run,omitempty"`
+	// Skip names records that cannot be applied, such as "17", or "2/17" in partition 2:
+	// the app goes on in a new generation and passes over them.
+	Skip []string `json:"skip,omitempty"`
 	// Parallel is how many workers load; 0: as configured.
 	Parallel int `json:"parallel,omitempty"`
 }

@@ -271,7 +271,7 @@ func (h *history) checkLog(ctx context.Context, part *checkpoint.Partition) erro
 		return unusablef("log %s was trimmed: it begins at %d, and the barrier was at %d", l.Stream, log.first, l.Sequence)
 	}
 	if !log.created.Equal(l.Created) || log.last < l.Sequence {
-		r, err := lineage.OpenBehind(ctx, h.s.reader(h.plan.Name, part.Partition), log.created, l)
+		r, err := lineage.OpenBehind(ctx, h.s.reader(h.plan.Name, part.Partition), log.created, part)
 		if err == nil {
 			r.Close() // it has grown since
 			return nil
@@ -310,7 +310,7 @@ func (h *history) openLog(ctx context.Context, c *chosen, p uint32, end uint64) 
 	var r *wal.Reader
 	var err error
 	if part := c.part(p); part != nil {
-		r, err = lineage.OpenBehind(ctx, cfg, h.logs[p].created, &part.Log)
+		r, err = lineage.OpenBehind(ctx, cfg, h.logs[p].created, part)
 	} else {
 		r, err = wal.OpenReader(ctx, cfg)
 	}

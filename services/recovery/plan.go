@@ -27,16 +27,28 @@ type course struct {
 	scope  scope
 	look   bool // nothing is restored
 	plan   *Plan
-	others []control.CheckpointRef // that may serve if from does not, newest first
+	// skipped are the records that are passed over besides those that the checkpoint names,
+	// by partition.
+	skipped map[uint32][]checkpoint.Skipped
+	others  []control.CheckpointRef // that may serve if from does not, newest first
 }
 
-// plan answers VerbPlan.
-func (s *Service) plan(ctx context.Context, r *PlanRequest) (any, error) {
-	c, err := s.chart(ctx, r)
+// plan answers VerbPlan, and a VerbRestore that is only to say what it would do.
+func (s *Service) plan(ctx context.Context, r *RestoreRequest) (any, error) {
+	c, err := s.chartRestore(ctx, r)
 	if err != nil {
 		return nil, err
 	}
 	return c.plan, nil
+}
+
+// chartRestore makes the plan of a restore: of one that passes over records, or of any
+// other.
+func (s *Service) chartRestore(ctx context.Context, r *RestoreRequest) (*course, error) {
+	if len(r.Skip) > 0 {
+		return s.chartSkip(ctx, r)
+	}
+	return s.chart(ctx, &r.PlanRequest)
 }
 
 // chart makes a plan. One that is refused says so in it; an error means that it could
@@ -81,6 +93,7 @@ func (c *course) settle(ctx context.Context, refs []control.CheckpointRef) error
 	if c.from == nil {
 		return nil // and the plan says why
 	}
+	c.from = c.from.skipping(c.skipped)
 	if c.from.manifest == nil && !c.scope.partial() && !c.look {
 		next := c.insteadOf(ctx, 0)
 		if len(c.h.refs) == 0 {
@@ -206,7 +219,7 @@ func (c *course) describe(ctx context.Context) error {
 	p := c.plan
 	p.Checkpoint, p.Generation, p.Time = c.from.epoch(), c.from.ref.Generation, c.from.ref.Time
 	p.Components, p.Warnings = c.scope.describe(c.h)
-	p.DedupWindow = c.h.app.DedupWindow
+	p.DedupWindow, p.Skipped = c.h.app.DedupWindow, c.skipped
 	if damaged, err := c.measureStore(ctx); err != nil {
 		return err
 	} else if damaged != "" {

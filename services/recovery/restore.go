@@ -22,7 +22,7 @@ func (s *Service) startRestore(ctx, life context.Context, work *sync.WaitGroup, 
 		return nil, failure(control.CodeInvalid, "parallel is %d, want 1 or more, or 0 as configured", r.Parallel)
 	}
 	if r.DryRun {
-		return s.plan(ctx, &r.PlanRequest)
+		return s.plan(ctx, r)
 	}
 	if err := r.complete(); err != nil {
 		return nil, err
@@ -35,7 +35,7 @@ func (s *Service) startRestore(ctx, life context.Context, work *sync.WaitGroup, 
 // restore plans, verifies, and has the checkpointer do it.
 func (s *Service) restore(ctx context.Context, r *RestoreRequest, j *job) (*RestoreResult, error) {
 	j.enter(phasePlan)
-	c, err := s.chart(ctx, &r.PlanRequest)
+	c, err := s.chartRestore(ctx, r)
 	if err != nil {
 		return nil, err
 	}
@@ -106,6 +106,7 @@ func (c *course) request(ctx context.Context, j *job, workers int) (*control.Res
 	if r.After == AfterFork {
 		r.After = control.Resume
 	}
+	r.Skipped = c.plan.Skipped
 	if !c.scope.partial() {
 		if c.target.epoch > 0 {
 			return r, nil

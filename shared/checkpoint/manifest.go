@@ -40,6 +40,9 @@ type Partition struct {
 	// Start is where the generation begins, if that is behind the barrier: the log up to
 	// it is applied without results.
 	Start *Start `json:"start,omitempty"`
+	// Skipped names the records of the log behind the barrier that readers pass over, in
+	// order. Only the first manifest of a generation has any.
+	Skipped []Skipped `json:"skipped,omitempty"`
 	// Clock is the task's time at the barrier, in ms.
 	Clock  int64  `json:"clock"`
 	Output Output `json:"output"`
@@ -62,6 +65,14 @@ type Start struct {
 	Sequence uint64 `json:"sequence"`
 	// Event is the number of the event in its frame, from 1; 0: all of the frame.
 	Event uint64 `json:"event,omitempty"`
+}
+
+// Skipped is a record of a log that could not be applied, and that an operator had passed
+// over.
+type Skipped struct {
+	Sequence uint64 `json:"sequence"`
+	SHA256   string `json:"sha256"` // of its bytes, in hexadecimal
+	Reason   string `json:"reason"` // why it could not be applied
 }
 
 // ID is the random number of a barrier, in hexadecimal in JSON.

@@ -36,9 +36,25 @@ func sampleManifest() *Manifest {
 	}
 }
 
+// skippingManifest is of format 2.
+func skippingManifest() *Manifest {
+	m := sampleManifest()
+	m.Partitions[0].Skipped = []Skipped{
+		{Sequence: 101, SHA256: strings.Repeat("ef", 32), Reason: "it is no frame"},
+		{Sequence: 104, SHA256: strings.Repeat("01", 32), Reason: "it is of another log"},
+	}
+	return m
+}
+
 func TestManifestGolden(t *testing.T) {
-	const file = "testdata/manifest-1.json"
-	data, err := sampleManifest().Encode()
+	for file, m := range map[string]*Manifest{"testdata/manifest-1.json": sampleManifest(), "testdata/manifest-2.json": skippingManifest()} {
+		t.Run(file, func(t *testing.T) { checkManifestGolden(t, file, m) })
+	}
+}
+
+func checkManifestGolden(t *testing.T, file string, sample *Manifest) {
+	t.Helper()
+	data, err := sample.Encode()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -79,26 +95,40 @@ func TestEditedManifestIsRefused(t *testing.T) {
 		}
 	}
 	for what, edit := range map[string]func(*Manifest){
-		"no epoch":           func(m *Manifest) { m.Epoch = 0 },
-		"partitions":         func(m *Manifest) { m.Partitions[0].Partition = 1 },
-		"chain without base": func(m *Manifest) { c := &m.Partitions[0].Components[0]; c.Runs = c.Runs[1:] },
-		"order":              func(m *Manifest) { c := m.Partitions[0].Components; c[0], c[1] = c[1], c[0] },
-		"version":            func(m *Manifest) { m.Partitions[0].Components[0].Version = "1" },
-		"run name":           func(m *Manifest) { m.Partitions[0].Components[0].Runs[0].Name = "../../etc" },
+		"no epoch":                   func(m *Manifest) { m.Epoch = 0 },
+		"partitions":                 func(m *Manifest) { m.Partitions[0].Partition = 1 },
+		"chain without base":         func(m *Manifest) { c := &m.Partitions[0].Components[0]; c.Runs = c.Runs[1:] },
+		"order":                      func(m *Manifest) { c := m.Partitions[0].Components; c[0], c[1] = c[1], c[0] },
+		"version":                    func(m *Manifest) { m.Partitions[0].Components[0].Version = "1" },
+		"skipped before the barrier": func(m *Manifest) { m.Partitions[0].Skipped = []Skipped{{99, strings.Repeat("ef", 32), "x"}} },
+		"skipped twice": func(m *Manifest) {
+			s := Skipped{100, strings.Repeat("ef", 32), "x"}
+			m.Partitions[0].Skipped = []Skipped{s, s}
+		},
+		"skipped without hash":   func(m *Manifest) { m.Partitions[0].Skipped = []Skipped{{100, "", "x"}} },
+		"skipped without reason": func(m *Manifest) { m.Partitions[0].Skipped = []Skipped{{100, strings.Repeat("ef", 32), ""}} },
+		"run name":               func(m *Manifest) { m.Partitions[0].Components[0].Runs[0].Name = "../../etc" },
 	} {
 		m := sampleManifest()
 		edit(m)
 		if _, err := m.Encode(); err == nil {
 			t.Errorf("%s: written", what)
 		}
-		m.Format = manifestFormat
+		m.Format = m.format()
 		m.Digest, _ = m.sum()
 		data, _ := m.json()
 		if _, err := DecodeManifest("m", data); !errors.Is(err, ErrCorrupt) {
 			t.Errorf("%s: %v", what, err)
 		}
 	}
-	if _, err := DecodeManifest("m", []byte(`{"format":2}`)); !errors.Is(err, ErrVersion) {
+	m := skippingManifest()
+	m.Format = 1 // an older program must not read it as if nothing was passed over
+	m.Digest, _ = m.sum()
+	data, _ := m.json()
+	if _, err := DecodeManifest("m", data); !errors.Is(err, ErrCorrupt) {
+		t.Errorf("format 2 as 1: %v", err)
+	}
+	if _, err := DecodeManifest("m", []byte(`{"format":3}`)); !errors.Is(err, ErrVersion) {
 		t.Errorf("a newer format: %v", err)
 	}
 }

@@ -16,7 +16,19 @@ import (
 	"eventflux/shared/store"
 )
 
-const manifestFormat = 1
+// manifestFormat is the newest format. Format 2 adds Skipped; a manifest without any is
+// written in format 1.
+const manifestFormat = 2
+
+// format returns that in which a manifest is written.
+func (m *Manifest) format() int {
+	for i := range m.Partitions {
+		if len(m.Partitions[i].Skipped) > 0 {
+			return 2
+		}
+	}
+	return 1
+}
 
 // ManifestName is the name of a checkpoint's manifest in the store.
 func ManifestName(app string, epoch state.Epoch) string {
@@ -43,7 +55,7 @@ func EpochOf(name string) (state.Epoch, bool) {
 // Encode returns the manifest as JSON, sets its format and digest, and refuses what
 // DecodeManifest would.
 func (m *Manifest) Encode() ([]byte, error) {
-	m.Format = manifestFormat
+	m.Format = m.format()
 	if what := m.wrong(); what != "" {
 		return nil, fmt.Errorf("manifest of checkpoint %d of app %s: %s", m.Epoch, m.App, what)
 	}
@@ -88,8 +100,8 @@ func DecodeManifest(object string, data []byte) (*Manifest, error) {
 	if err := d.Decode(m); err != nil {
 		return nil, corrupt(object, int(d.InputOffset()), "%v", err)
 	}
-	if m.Format != manifestFormat {
-		return nil, corrupt(object, -1, "format %d", m.Format)
+	if m.Format != m.format() {
+		return nil, corrupt(object, -1, "format %d, its content is of format %d", m.Format, m.format())
 	}
 	sum, err := m.sum()
 	if err != nil || sum != m.Digest {
@@ -142,6 +154,14 @@ func (p *Partition) Wrong() string {
 	if p.Log.Sequence == 0 || p.Log.ID == (ID{}) || p.Log.Stream == "" {
 		return fmt.Sprintf("a barrier at sequence %d of log %q with id %s", p.Log.Sequence, p.Log.Stream, p.Log.ID)
 	}
+	for i, s := range p.Skipped {
+		switch {
+		case s.Sequence <= p.Log.Sequence || i > 0 && s.Sequence <= p.Skipped[i-1].Sequence:
+			return fmt.Sprintf("sequence %d is passed over, which does not follow the one before", s.Sequence)
+		case !isSHA256(s.SHA256) || s.Reason == "":
+			return fmt.Sprintf("sequence %d is passed over with hash %q and reason %q", s.Sequence, s.SHA256, s.Reason)
+		}
+	}
 	for i := range p.Components {
 		c := &p.Components[i]
 		if i > 0 && c.ID <= p.Components[i-1].ID {
@@ -154,6 +174,10 @@ func (p *Partition) Wrong() string {
 	return ""
 }
 
+func isSHA256(text string) bool {
+	return len(text) == 2*sha256.Size && strings.Trim(text, "0123456789abcdef") == ""
+}
+
 func (c *Component) wrong() string {
 	if c.ID == "" || c.Type == "" || c.Digest == (state.Digest{}) {
 		return "no id, type or digest"
@@ -164,7 +188,7 @@ func (c *Component) wrong() string {
 	for i := range c.Runs {
 		r := &c.Runs[i]
 		switch {
-		case len(r.Name) != 2*sha256.Size || strings.Trim(r.Name, "0123456789abcdef") != "":
+		case !isSHA256(r.Name):
 			return fmt.Sprintf("run %q is not named by a hash", r.Name)
 		case (i == 0) != (r.Kind == Base) || (i > 0) != (r.Kind == Delta):
 			return fmt.Sprintf("a %s in place %d of a chain", r.Kind, i)

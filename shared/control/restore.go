@@ -40,6 +40,9 @@ type RestoreRequest struct {
 	// Starts has, for partitions that are to go on at a later place than the
 	// checkpoint's barrier, that place: the log up to it is applied without results.
 	Starts []Start `json:"starts,omitempty"`
+	// Skipped names records that readers of the logs behind the checkpoint pass over, by
+	// partition, besides those that the checkpoint names already.
+	Skipped map[uint32][]checkpoint.Skipped `json:"skipped,omitempty"`
 	// Components replace those of the checkpoint, by partition. Their runs are in the
 	// store.
 	Components map[uint32][]checkpoint.Component `json:"components,omitempty"`

@@ -28,14 +28,15 @@ func (e *Error) Error() string {
 
 const timeFormat = "2006-01-02T15:04:05.000000000Z"
 
-// OpenBehind opens a log behind a checkpoint's barrier, and checks that the barrier is
-// there. created is when the server made the log's stream; cfg.From does not matter. It
+// OpenBehind opens the log of a partition behind a checkpoint's barrier, and checks that
+// the barrier is there. The reader passes over what the checkpoint says. created is when the server made the log's stream; cfg.From does not matter. It
 // fails with an *Error, with a *wal.TrimmedError, or with what keeps it from knowing.
-func OpenBehind(ctx context.Context, cfg wal.ReaderConfig, created time.Time, l *checkpoint.Lineage) (*wal.Reader, error) {
+func OpenBehind(ctx context.Context, cfg wal.ReaderConfig, created time.Time, part *checkpoint.Partition) (*wal.Reader, error) {
+	l := &part.Log
 	if !created.Equal(l.Created) {
 		return nil, Another(l, created)
 	}
-	cfg.From = l.Sequence
+	cfg.From, cfg.Skip = l.Sequence, SkipOf(part)
 	r, err := wal.OpenReader(ctx, cfg)
 	var lost *wal.LostTailError
 	if errors.As(err, &lost) {
@@ -49,6 +50,18 @@ func OpenBehind(ctx context.Context, cfg wal.ReaderConfig, created time.Time, l 
 		return nil, err
 	}
 	return r, nil
+}
+
+// SkipOf returns the records that readers of the log behind a checkpoint pass over.
+func SkipOf(part *checkpoint.Partition) wal.Skip {
+	if len(part.Skipped) == 0 {
+		return nil
+	}
+	skip := wal.Skip{}
+	for _, s := range part.Skipped {
+		skip[s.Sequence] = s.SHA256
+	}
+	return skip
 }
 
 // Another returns the *Error for a log whose stream was made at another time.

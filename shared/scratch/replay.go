@@ -41,6 +41,27 @@ type Watch struct {
 	Step func(seq uint64, f *frame.Frame, s engine.Step)
 }
 
+// RecordError says that a record of the log cannot be applied.
+type RecordError struct {
+	Sequence uint64
+	Err      error
+}
+
+func (e *RecordError) Error() string { return fmt.Sprintf("log sequence %d: %v", e.Sequence, e.Err) }
+func (e *RecordError) Unwrap() error { return e.Err }
+
+// Try applies a record and returns why that does not work, a panic included. After an
+// error the task must not be used any more.
+func (t *Task) Try(record wal.Record) (err error) {
+	defer func() {
+		if cause := recover(); cause != nil {
+			err = fmt.Errorf("panic: %v", cause)
+		}
+	}()
+	_, err = t.one(record, Target{Position: Position{Sequence: record.Seq}}, Watch{}, &Done{})
+	return err
+}
+
 // Done says what a replay was.
 type Done struct {
 	// At is the place that was reached. At an instant it is the last event before it.
@@ -74,7 +95,7 @@ func (t *Task) Replay(ctx context.Context, log Log, to Target, w Watch) (Done, e
 			return done, context.Cause(ctx)
 		}
 		if err != nil {
-			return done, fmt.Errorf("log sequence %d: %w", record.Seq, err)
+			return done, &RecordError{record.Seq, err}
 		}
 		if !more {
 			done.Reached = true
@@ -108,6 +129,10 @@ func (t *Task) Advance(to int64) error {
 func (t *Task) one(record wal.Record, to Target, w Watch, done *Done) (bool, error) {
 	if record.Seq != t.at.Sequence+1 || t.at.Event > 0 {
 		return false, fmt.Errorf("it does not follow %s", t.at)
+	}
+	if record.Skipped {
+		t.at = Position{Sequence: record.Seq}
+		return to.Timed || t.at.Compare(to.Position) < 0, nil
 	}
 	f, err := t.decoder.Decode(record.Data)
 	if err != nil {

@@ -25,6 +25,10 @@ func Scan(ctx context.Context, log Log, plan *siddhiql.Plan, from Position, to T
 		if err != nil {
 			return done, err
 		}
+		if record.Skipped {
+			done.At = Position{Sequence: record.Seq}
+			continue
+		}
 		f, err := d.Decode(record.Data)
 		if err != nil {
 			return done, fmt.Errorf("log sequence %d: %w", record.Seq, err)

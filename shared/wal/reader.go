@@ -2,6 +2,8 @@ package wal
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"log/slog"
 	"sync/atomic"
@@ -17,6 +19,27 @@ type Record struct {
 	// Time is when the server stored it. It is for people: nothing that decides
 	// may depend on it.
 	Time time.Time
+	// Skipped says that the record is passed over: ReaderConfig.Skip has it.
+	Skipped bool
+}
+
+// Skip names records that readers pass over, by sequence, with the SHA-256 of their bytes
+// in hexadecimal. nil names none.
+type Skip map[uint64]string
+
+// Mark sets Skipped in a record that is named. It fails if the record there is another one
+// than that which was to be passed over.
+func (s Skip) Mark(r *Record) error {
+	want, ok := s[r.Seq]
+	if !ok {
+		return nil
+	}
+	sum := sha256.Sum256(r.Data)
+	if got := hex.EncodeToString(sum[:]); got != want {
+		return fmt.Errorf("log sequence %d is to be passed over, but holds another record: its SHA-256 is %s, and %s was to be passed over; the log was rewritten, restore it from a copy", r.Seq, got, want)
+	}
+	r.Skipped = true
+	return nil
 }
 
 // ReaderConfig says what to read.
@@ -25,6 +48,8 @@ type ReaderConfig struct {
 	Stream string
 	// From is the first sequence to return; 1 is the log's very beginning.
 	From uint64
+	// Skip names records that are passed over.
+	Skip Skip
 	// Log takes a line when reading has to start over; nil is slog.Default.
 	Log *slog.Logger
 }
@@ -33,6 +58,7 @@ type ReaderConfig struct {
 // methods must not be called concurrently.
 type Reader struct {
 	records chan Record
+	skip    Skip
 	next    uint64        // the sequence that Next returns
 	tail    atomic.Uint64 // the log's last sequence, as far as is known
 
@@ -51,7 +77,7 @@ func OpenReader(ctx context.Context, cfg ReaderConfig) (*Reader, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.Default()
 	}
-	r := &Reader{records: make(chan Record, recordsAheadMax), next: cfg.From, ended: make(chan struct{})}
+	r := &Reader{records: make(chan Record, recordsAheadMax), skip: cfg.Skip, next: cfg.From, ended: make(chan struct{})}
 	// The reader lives on after ctx, which is only for the opening.
 	var life context.Context
 	life, r.cancel = context.WithCancel(context.WithoutCancel(ctx))
@@ -73,25 +99,30 @@ func OpenReader(ctx context.Context, cfg ReaderConfig) (*Reader, error) {
 func (r *Reader) Next(ctx context.Context) (Record, error) {
 	select {
 	case rec := <-r.records:
-		r.next = rec.Seq + 1
-		return rec, nil
+		return r.take(rec)
 	default:
 	}
 	select {
 	case rec := <-r.records:
-		r.next = rec.Seq + 1
-		return rec, nil
+		return r.take(rec)
 	case <-ctx.Done():
 		return Record{}, ctx.Err()
 	case <-r.ended:
 	}
 	select { // what was read before the trouble comes first
 	case rec := <-r.records:
-		r.next = rec.Seq + 1
-		return rec, nil
+		return r.take(rec)
 	default:
 		return Record{}, r.err
 	}
+}
+
+func (r *Reader) take(rec Record) (Record, error) {
+	if err := r.skip.Mark(&rec); err != nil {
+		return Record{}, err
+	}
+	r.next = rec.Seq + 1
+	return rec, nil
 }
 
 // Position returns the sequence that Next will return.

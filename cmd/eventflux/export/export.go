@@ -246,5 +246,5 @@ func openLog(ctx context.Context, cfg wal.ReaderConfig, m *checkpoint.Manifest, 
 	if err != nil {
 		return nil, fmt.Errorf("log %s: %w", cfg.Stream, err)
 	}
-	return lineage.OpenBehind(ctx, cfg, stream.CachedInfo().Created, &m.Partitions[p].Log)
+	return lineage.OpenBehind(ctx, cfg, stream.CachedInfo().Created, &m.Partitions[p])
 }

@@ -16,6 +16,7 @@ import (
 	"eventflux/shared/engine"
 	"eventflux/shared/export"
 	"eventflux/shared/frame"
+	"eventflux/shared/lineage"
 	"eventflux/shared/scratch"
 	"eventflux/shared/siddhiql"
 	"eventflux/shared/state"
@@ -167,19 +168,20 @@ func (x *exported) replay(ctx context.Context, out *bufio.Writer, opt Options) e
 			return err
 		}
 		from := uint64(0)
+		var skip wal.Skip
 		if x.manifest != nil {
 			part := &x.manifest.Partitions[p]
 			if err := t.Load(ctx, objects, part, x.manifest.Epoch, 2); err != nil {
 				return err
 			}
-			from = part.Log.Sequence
+			from, skip = part.Log.Sequence, lineage.SkipOf(part)
 		}
 		if from+1 != x.info.Logs[p].From {
 			return corruptExport("the log of partition %d begins at %d, and the checkpoint was cut at %d", p, x.info.Logs[p].From, from)
 		}
 		to := scratch.Target{Position: scratch.Position{Sequence: max(x.info.Logs[p].To, from)}}
 		watch := scratch.Watch{Step: func(_ uint64, _ *frame.Frame, s engine.Step) { w.step(t, s) }}
-		if _, err := t.Replay(ctx, &partitionLog{frames, p, limit}, to, watch); err != nil {
+		if _, err := t.Replay(ctx, &partitionLog{frames, p, limit, skip}, to, watch); err != nil {
 			return err
 		}
 		if opt.Until != nil {
@@ -293,6 +295,7 @@ type partitionLog struct {
 	*frameStream
 	p     int
 	limit *heapLimit
+	skip  wal.Skip
 }
 
 // Next implements scratch.Log.
@@ -316,5 +319,6 @@ func (l *partitionLog) Next(context.Context) (wal.Record, error) {
 	}
 	r := s.first.record
 	s.first = nil
-	return r, nil
+	err := l.skip.Mark(&r)
+	return r, err
 }

@@ -1,0 +1,194 @@
+package recovery
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	"eventflux/shared/checkpoint"
+	"eventflux/shared/control"
+	"eventflux/shared/scratch"
+)
+
+// reasonMax bounds the reason that a manifest keeps for a record that is passed over.
+const reasonMax = 500
+
+// chartSkip makes the plan of a restore that passes over records. Each must be one that the
+// app cannot apply, and the app must be able to apply all that follows: a record that was
+// appended by the app's own services cannot be missed, since the ones after it refer to it.
+func (s *Service) chartSkip(ctx context.Context, r *RestoreRequest) (*course, error) {
+	if err := r.complete(); err != nil {
+		return nil, err
+	}
+	if r.To > 0 || r.At != "" || len(r.Components) > 0 || r.After == AfterFork {
+		return nil, failure(control.CodeInvalid, "skip goes on at the records that are passed over, with all state: no target, components or fork go with it")
+	}
+	h, err := s.look(ctx, r.App)
+	if err != nil {
+		return nil, err
+	}
+	skip, err := parseSkip(r.Skip, h.app.Partitions)
+	if err != nil {
+		return nil, err
+	}
+	c := &course{
+		h: h, target: &moment{text: "the records before " + strings.Join(r.Skip, ", ")},
+		plan: &Plan{App: r.App, Verify: r.Verify, After: r.After},
+	}
+	c.plan.Target = c.target.text
+	if c.scope, err = h.scope(nil, r.After); err != nil {
+		return nil, err
+	}
+	for p := range h.logs {
+		at := h.logs[p].last
+		if list := skip[uint32(p)]; len(list) > 0 {
+			at = list[0] - 1
+		}
+		c.target.places = append(c.target.places, scratch.Position{Sequence: at})
+	}
+	for refs := h.refs; ; refs = c.others {
+		from, others, err := c.choose(ctx, &moment{places: c.target.places, text: c.target.text}, refs)
+		if err != nil || from == nil {
+			return c, err
+		}
+		c.others = others
+		if from.manifest == nil {
+			c.refuse(fmt.Sprintf("a restore loads a checkpoint, and app %s has none before the records", r.App), "eventflux checkpoint ls "+r.App)
+			return c, nil
+		}
+		done, err := s.rebuilding(ctx)
+		if err != nil {
+			return nil, err
+		}
+		c.skipped, err = c.judge(ctx, from, skip)
+		done()
+		if errors.Is(err, checkpoint.ErrCorrupt) && c.plan.Refused == "" {
+			c.passOver(from.epoch(), err.Error())
+			continue
+		}
+		if err != nil || c.plan.Refused != "" {
+			return c, err
+		}
+		return c, c.settle(ctx, refs)
+	}
+}
+
+// parseSkip reads sequences, each maybe with its partition in front, and returns them
+// sorted, by partition.
+func parseSkip(texts []string, partitions uint32) (map[uint32][]uint64, error) {
+	skip := map[uint32][]uint64{}
+	for _, text := range texts {
+		partition, sequence, ok := strings.Cut(text, "/")
+		if !ok {
+			partition, sequence = "0", text
+		}
+		p, err := strconv.ParseUint(partition, 10, 32)
+		seq, wrong := strconv.ParseUint(strings.TrimPrefix(sequence, scratch.Prefix), 10, 64)
+		switch {
+		case err != nil || wrong != nil || seq == 0:
+			return nil, failure(control.CodeInvalid, "skip %.40q is no sequence of a log, such as 17, or 2/17 in partition 2", text)
+		case p >= uint64(partitions):
+			return nil, failure(control.CodeInvalid, "skip %.40q: the partitions are 0 to %d", text, partitions-1)
+		case !ok && partitions > 1:
+			return nil, failure(control.CodeInvalid, "skip %.40q: the app has %d partitions; name one of them, such as 0/%s", text, partitions, text)
+		}
+		skip[uint32(p)] = append(skip[uint32(p)], seq)
+	}
+	for p, list := range skip {
+		slices.Sort(list)
+		skip[p] = slices.Compact(list)
+	}
+	return skip, nil
+}
+
+// judge finds out why each record cannot be applied, and that the logs can be applied
+// without them. It refuses the plan where that is not so.
+func (c *course) judge(ctx context.Context, from *chosen, skip map[uint32][]uint64) (map[uint32][]checkpoint.Skipped, error) {
+	all := map[uint32][]checkpoint.Skipped{}
+	for _, p := range slices.Sorted(maps.Keys(skip)) {
+		for _, seq := range skip[p] {
+			if seq > c.h.logs[p].last {
+				c.refuse(fmt.Sprintf("the log of partition %d ends at %d, and record %d was to be passed over", p, c.h.logs[p].last, seq), "eventflux doctor")
+				return nil, nil
+			}
+			one, err := c.h.try(ctx, from.skipping(all), p, seq)
+			if err != nil || one == nil {
+				return nil, c.judged(p, seq, err)
+			}
+			all[p] = append(all[p], *one)
+		}
+		t, err := c.h.load(ctx, from, p, &effort{workers: c.h.s.cfg.Workers})
+		if err != nil {
+			return nil, err
+		}
+		end := scratch.Target{Position: scratch.Position{Sequence: c.h.logs[p].last}}
+		if err := c.h.replay(ctx, from.skipping(all), p, t, end, &effort{}); err != nil {
+			return nil, c.judged(p, c.h.logs[p].last, err)
+		}
+	}
+	return all, nil
+}
+
+// judged refuses the plan where a record is sound (no error), or another one is not.
+func (c *course) judged(p uint32, seq uint64, err error) error {
+	app := c.h.plan.Name
+	if err == nil {
+		c.refuse(fmt.Sprintf("nothing is wrong with record %d of partition %d: the app can apply it", seq, p), "eventflux doctor")
+		return nil
+	}
+	wrong, ok := errors.AsType[*scratch.RecordError](err)
+	if !ok {
+		return err
+	}
+	c.refuse(fmt.Sprintf("record %d of partition %d cannot be applied either: %v. If services of the app wrote a record that is passed over, those after it cannot do without it, and only a copy of the log helps",
+		wrong.Sequence, p, wrong.Err), fmt.Sprintf("eventflux recover %s --skip … with %d/%d as well, if that is foreign too", app, p, wrong.Sequence))
+	return nil
+}
+
+// try applies the log up to a record, and then the record. It returns nil if that works.
+func (h *history) try(ctx context.Context, from *chosen, p uint32, seq uint64) (*checkpoint.Skipped, error) {
+	t, err := h.load(ctx, from, p, &effort{workers: h.s.cfg.Workers})
+	if err != nil {
+		return nil, err
+	}
+	log, done, err := h.openLog(ctx, from, p, seq)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	if _, err := t.Replay(ctx, log, scratch.Target{Position: scratch.Position{Sequence: seq - 1}}, scratch.Watch{}); err != nil {
+		return nil, err
+	}
+	record, err := log.Next(ctx)
+	if err != nil {
+		return nil, err
+	}
+	wrong := t.Try(record)
+	if wrong == nil {
+		return nil, nil
+	}
+	reason := wrong.Error()
+	if len(reason) > reasonMax {
+		reason = reason[:reasonMax] + "…"
+	}
+	return &checkpoint.Skipped{Sequence: seq, SHA256: checkpoint.SHA256(record.Data), Reason: strings.ToValidUTF8(reason, "�")}, nil
+}
+
+// skipping returns the checkpoint with records that readers of the logs behind it pass
+// over.
+func (c *chosen) skipping(skipped map[uint32][]checkpoint.Skipped) *chosen {
+	if len(skipped) == 0 || c.manifest == nil {
+		return c
+	}
+	m := *c.manifest
+	m.Partitions = slices.Clone(m.Partitions)
+	for p, list := range skipped {
+		part := &m.Partitions[p]
+		part.Skipped = slices.Concat(part.Skipped, list)
+	}
+	return &chosen{c.ref, &m}
+}
