@@ -55,6 +55,7 @@ var demands = [...]string{
 // letter is what a message says besides its payload.
 type letter struct {
 	ts    int64 // of its rows
+	timed bool  // the message says so; else it is the time of arrival
 	chunk bool
 	id    string
 	trace string // headers to be forwarded, as lines of a NATS header
@@ -80,6 +81,7 @@ func (l *letter) read(m *nats.Msg) error {
 		if l.ts, err = parseTimestamp(text); err != nil {
 			return err
 		}
+		l.timed = true
 	}
 	switch text := h.Get(headerChunk); text {
 	case "", "0":

@@ -39,7 +39,10 @@ type InfoStream struct {
 	Attributes []InfoAttribute `json:"attributes"`
 	Accepted   uint64          `json:"accepted"`
 	Refused    uint64          `json:"refused"`
-	Results    []InfoResults   `json:"results,omitempty"` // where the subject has those of another app
+	Clamped    uint64          `json:"clamped,omitempty"`  // of the accepted: taken as of their arrival, which was before their own time
+	Ahead      uint64          `json:"ahead,omitempty"`    // of the refused: their time was too far ahead
+	Timeless   uint64          `json:"timeless,omitempty"` // of the refused: they had no time, and the app goes by it
+	Results    []InfoResults   `json:"results,omitempty"`  // where the subject has those of another app
 }
 
 // InfoResults is a JetStream stream that a stream's events come from.
@@ -88,6 +91,7 @@ func (s *Service) Info() Info {
 		one := InfoStream{
 			App: src.app.Name, Stream: src.stream.Name, Subject: src.stream.Subject, Partitions: src.app.Partitions,
 			Accepted: src.accepted.Load(), Refused: src.refused.Load(),
+			Clamped: src.clamped.Load(), Ahead: src.ahead.Load(), Timeless: src.timeless.Load(),
 		}
 		for _, a := range src.stream.Schema.Attrs {
 			one.Attributes = append(one.Attributes, InfoAttribute{a.Name, a.Type.String()})

@@ -57,11 +57,13 @@ type lane struct {
 	refused  []rowjson.Refused
 }
 
-// reader decodes rows of one definition.
+// reader decodes rows of one definition, which get their time in the same way.
 type reader struct {
-	schema  *event.Schema
-	decoder *rowjson.Decoder
-	batch   *event.Batch
+	schema   *event.Schema
+	clocking clocking
+	decoder  *rowjson.Decoder
+	batch    *event.Batch
+	clocked  clocked // of the message at hand
 }
 
 // target is a source with what it takes to spread its rows over partitions.
@@ -192,8 +194,12 @@ func (in *intake) decode(m *nats.Msg, r *route) (refused bool) {
 	for i := range r.lanes {
 		l := &r.lanes[i]
 		l.batch.Reset()
+		l.clocked = clocked{}
 		l.accepted, l.refused = l.decoder.Rows(l.batch, m.Data, in.letter.ts)
 		refused = refused || l.refused != nil
+		for _, t := range l.targets {
+			l.clocked.countIn(&t.timed)
+		}
 	}
 	return refused
 }
@@ -226,7 +232,7 @@ func (in *intake) route(subject string) *route {
 }
 
 func (in *intake) lane(sources []*source) lane {
-	l := lane{reader: in.reader(sources[0].stream.Schema)}
+	l := lane{reader: in.reader(sources[0])}
 	for _, s := range sources {
 		t := &target{source: s}
 		if len(s.logs) > 1 {
@@ -240,13 +246,15 @@ func (in *intake) lane(sources []*source) lane {
 	return l
 }
 
-func (in *intake) reader(s *event.Schema) *reader {
+func (in *intake) reader(src *source) *reader {
+	s, by := src.stream.Schema, clockingOf(src.app, src.stream)
 	for _, r := range in.readers {
-		if sameDefinition(r.schema, s) {
+		if sameDefinition(r.schema, s) && r.clocking == by {
 			return r
 		}
 	}
-	r := &reader{schema: s, decoder: rowjson.NewDecoder(s), batch: event.NewBatch(s)}
+	r := &reader{schema: s, clocking: by, decoder: rowjson.NewDecoder(s), batch: event.NewBatch(s)}
+	r.decoder.Check(func(b *event.Batch) *rowjson.RowError { return in.clock(r, b) })
 	in.readers = append(in.readers, r)
 	return r
 }

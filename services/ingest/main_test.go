@@ -40,6 +40,7 @@ type rig struct {
 
 	stop context.CancelFunc
 	done chan error
+	read map[string]uint64 // by app: the last frame that newTimes has read
 }
 
 func plans(t testing.TB, apps ...string) []*siddhiql.Plan {

@@ -62,7 +62,13 @@ func (s *Service) streamTable() prometheus.Collector {
 		metric.Counter("eventflux_ingest_accepted_events_total", "Events handed to the logs of an app.",
 			func(src **source) float64 { return float64((*src).accepted.Load()) }),
 		metric.Counter("eventflux_ingest_refused_events_total", "Events refused; a message that is refused as a whole counts as one.",
-			func(src **source) float64 { return float64((*src).refused.Load()) }))
+			func(src **source) float64 { return float64((*src).refused.Load()) }),
+		metric.Counter("eventflux_ingest_clamped_events_total", "Events whose own time was after their arrival, and was taken as that of the arrival.",
+			func(src **source) float64 { return float64((*src).clamped.Load()) }),
+		metric.Counter("eventflux_ingest_ahead_events_total", "Events refused because their time was further ahead than @app:playback(ahead='…') allows.",
+			func(src **source) float64 { return float64((*src).timed.ahead.Load()) }),
+		metric.Counter("eventflux_ingest_timeless_events_total", "Events refused because they had no time, which drives the clock of a playback app.",
+			func(src **source) float64 { return float64((*src).timeless.Load()) }))
 }
 
 func (s *Service) reasonTable() prometheus.Collector {

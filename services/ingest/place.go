@@ -22,6 +22,7 @@ func (l *letter) readResult(m *nats.Msg) (p place.Place, err error) {
 		if l.ts, err = parseTimestamp(text); err != nil {
 			return p, err
 		}
+		l.timed = true
 	}
 	l.id, l.trace = place.ID(m.Subject, p), trace(h)
 	return p, nil

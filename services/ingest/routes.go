@@ -28,6 +28,7 @@ type source struct {
 	dead   string // subject of dead letters
 
 	accepted, refused atomic.Uint64 // events
+	timed
 }
 
 // log is the log of a partition.
@@ -100,7 +101,9 @@ func readersOf(sources []*source, to string) [][]*source {
 		if !subject.Covers(s.stream.Subject, to) {
 			continue
 		}
-		i := slices.IndexFunc(lanes, func(l []*source) bool { return sameDefinition(l[0].stream.Schema, s.stream.Schema) })
+		i := slices.IndexFunc(lanes, func(l []*source) bool {
+			return sameDefinition(l[0].stream.Schema, s.stream.Schema) && clockingOf(l[0].app, l[0].stream) == clockingOf(s.app, s.stream)
+		})
 		if i < 0 {
 			lanes = append(lanes, []*source{s})
 		} else {

@@ -24,6 +24,8 @@ type Decoder struct {
 	order  []int    // of the attributes in the last row that the library read
 	json   *jx.Decoder
 
+	check  func(b *event.Batch) *RowError // of the last row of b; nil: every row will do
+
 	// Of the message at hand:
 	src      []byte
 	sound    bool // src is valid UTF-8
@@ -50,6 +52,23 @@ func NewDecoder(s *event.Schema) *Decoder {
 		d.order = append(d.order, i)
 	}
 	return d
+}
+
+// Check has every further row judged, once it is read, by a function that may change the
+// row's timestamp, the last of the batch. The row is refused if it returns an error.
+func (d *Decoder) Check(check func(b *event.Batch) *RowError) { d.check = check }
+
+// accept ends a row, of which b has the values.
+func (d *Decoder) accept(b *event.Batch, ts int64) *RowError {
+	b.TS = append(b.TS, ts)
+	if d.check == nil {
+		return nil
+	}
+	err := d.check(b)
+	if err != nil {
+		b.Truncate(len(b.TS) - 1)
+	}
+	return err
 }
 
 // Rows appends the rows of payload to b, a batch of the decoder's schema, each
@@ -174,8 +193,7 @@ func (d *Decoder) row(b *event.Batch, p int, ts int64, isArray bool) (int, *RowE
 	before := b.Len()
 	if d.sound {
 		if end, ok := d.fastRow(b, p, isArray); ok {
-			b.TS = append(b.TS, ts)
-			return end, nil
+			return end, d.accept(b, ts)
 		}
 		b.Truncate(before)
 	}
@@ -192,8 +210,7 @@ func (d *Decoder) row(b *event.Batch, p int, ts int64, isArray bool) (int, *RowE
 		b.Truncate(before)
 		return p + len(raw), err
 	}
-	b.TS = append(b.TS, ts)
-	return p + len(raw), nil
+	return p + len(raw), d.accept(b, ts)
 }
 
 // value returns the text of the JSON value at p, a position without white space.

@@ -33,6 +33,7 @@ const (
 	Unknown    Problem = "unknown"   // an attribute that the schema lacks
 	Missing    Problem = "missing"   // an attribute of the schema that the row lacks
 	Duplicate  Problem = "duplicate" // an attribute that the row has twice
+	Ahead      Problem = "ahead"     // its time is too far ahead of the clock
 	TooMany    Problem = "too_many"  // the message has too many refused rows to go on
 )
 
@@ -57,7 +58,12 @@ func (e *RowError) Error() string {
 			return fmt.Sprintf("unknown attribute %q (did you mean %q?)", e.Attr, e.Expected)
 		}
 		return fmt.Sprintf("unknown attribute %q", e.Attr)
+	case Ahead:
+		return "the time " + e.Found + " is too far ahead: expected " + e.Expected
 	case Missing:
+		if e.Found != "" {
+			break
+		}
 		return fmt.Sprintf("missing attribute %q: expected %s; write null where there is no value", e.Attr, e.Expected)
 	case Duplicate:
 		return fmt.Sprintf("duplicate attribute %q", e.Attr)

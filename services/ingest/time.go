@@ -1,0 +1,97 @@
+package ingest
+
+import (
+	"fmt"
+	"math"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"eventflux/shared/event"
+	"eventflux/shared/event/rowjson"
+	"eventflux/shared/siddhiql"
+)
+
+// clocking says what own time the events of a source have. In an app on arrival time it
+// is at most the time of arrival. In a playback app, which it drives, every event must
+// have one, and it is at most a while ahead of the time of arrival.
+type clocking struct {
+	playback bool
+	ahead    int64 // ms
+	attr     int   // that has the time; -1: the header has
+}
+
+func clockingOf(app *siddhiql.Plan, s *siddhiql.Stream) clocking {
+	c := clocking{playback: app.Playback, attr: s.TimeAttr}
+	if c.playback {
+		c.ahead = app.Ahead
+	}
+	return c
+}
+
+// timed counts events of a source by what became of their time.
+type timed struct {
+	clamped  atomic.Uint64 // taken as of their arrival, which was before their own time
+	ahead    atomic.Uint64 // refused, as they were too far ahead
+	timeless atomic.Uint64 // refused, as they had no time
+}
+
+// clocked counts the same for the message that is handled.
+type clocked struct {
+	clamped, ahead, timeless uint64
+}
+
+func (c *clocked) countIn(t *timed) {
+	if *c != (clocked{}) {
+		t.clamped.Add(c.clamped)
+		t.ahead.Add(c.ahead)
+		t.timeless.Add(c.timeless)
+	}
+}
+
+// clock gives the last row of b its own time, or says why the row is refused.
+func (in *intake) clock(r *reader, b *event.Batch) *rowjson.RowError {
+	c := r.clocking
+	row := b.Len() - 1
+	ms, own := in.letter.ts, in.letter.timed
+	if c.attr >= 0 && !b.Cols[c.attr].IsNull(row) {
+		ms, own = b.Cols[c.attr].Ints[row], true
+		if ms < timestampMin || ms > timestampMax {
+			return &rowjson.RowError{
+				Problem: rowjson.OutOfRange, Attr: b.Schema.Attrs[c.attr].Name,
+				Expected: "ms since 1970 in the years 1 to 9999 as the event's time", Found: strconv.FormatInt(ms, 10),
+			}
+		}
+	}
+	switch {
+	case !c.playback && ms > in.arrived:
+		ms = in.arrived
+		r.clocked.clamped++
+	case c.playback && !own:
+		r.clocked.timeless++
+		e := &rowjson.RowError{Problem: rowjson.Missing, Expected: "the event's time in the header " + headerTimestamp + ", as it drives the clock of this app", Found: "none"}
+		if c.attr >= 0 {
+			e.Attr = b.Schema.Attrs[c.attr].Name
+			e.Expected = "the event's time in ms here, or in the header " + headerTimestamp + ", as it drives the clock of this app"
+		}
+		return e
+	case c.playback && ms > limitOf(in.arrived, c.ahead):
+		r.clocked.ahead++
+		return &rowjson.RowError{
+			Problem: rowjson.Ahead,
+			Expected: fmt.Sprintf("a time at most %s ahead of the clock of ingest, %d (ahead of @app:playback)",
+				time.Duration(min(c.ahead, math.MaxInt64/int64(time.Millisecond)))*time.Millisecond, in.arrived),
+			Found: strconv.FormatInt(ms, 10),
+		}
+	}
+	b.TS[row] = ms
+	return nil
+}
+
+// limitOf returns ms and a span later, or the last ms of all.
+func limitOf(ms, span int64) int64 {
+	if ms > math.MaxInt64-span {
+		return math.MaxInt64
+	}
+	return ms + span
+}
