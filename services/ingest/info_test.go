@@ -17,7 +17,7 @@ func TestInfo(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := `"accepted":2,"refused":1,"unknown":0,"overload":0,"dropped":0,"failed":0,"unanswered":0,"dead_letters_lost":0,` +
+	want := `"accepted":2,"refused":1,"unknown":0,"overload":0,"slow":0,"dropped":0,"failed":0,"unanswered":0,"dead_letters_lost":0,` +
 		`"streams":[{"app":"a","stream":"Flights","subject":"events.Flights","partitions":1,` +
 		`"attributes":[{"name":"origin","type":"string"},{"name":"delay","type":"int"}],"accepted":2,"refused":1}]}`
 	if !strings.HasSuffix(string(m.Data), want) {

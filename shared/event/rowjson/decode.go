@@ -24,7 +24,7 @@ type Decoder struct {
 	order  []int    // of the attributes in the last row that the library read
 	json   *jx.Decoder
 
-	check  func(b *event.Batch) *RowError // of the last row of b; nil: every row will do
+	check func(b *event.Batch) *RowError // of the last row of b; nil: every row will do
 
 	// Of the message at hand:
 	src      []byte
