@@ -15,7 +15,7 @@ import (
 
 func newAppCommand() *cobra.Command {
 	return newGroup("app", "Work with apps", newAppCheckCommand(), newAppDeployCommand(),
-		newAppListCommand(), newAppShowCommand(), newAppRemoveCommand())
+		newAppListCommand(), newAppShowCommand(), newAppResumeCommand(), newAppRemoveCommand())
 }
 
 // app is an app's file and what it means.

@@ -54,6 +54,9 @@ func newAppListCommand() *cobra.Command {
 					fmt.Fprintf(t, "%s\t%d\t%d\t%d\t%s\n", d.Name, d.Partitions, d.Generation, d.Checkpoint, d.Deployed.Local().Format(time.DateTime))
 				}
 				_ = t.Flush()
+				for i := range l.Apps {
+					printQuarantine(w, &l.Apps[i], "")
+				}
 			})
 			return err
 		},
@@ -74,11 +77,41 @@ func newAppShowCommand() *cobra.Command {
 					}
 					fmt.Fprintf(w, "-- partition %d: %s, by processor %s, assignment %d\n", o.Partition, state, o.Processor, o.Assignment)
 				}
+				printQuarantine(w, d, "-- ")
 				fmt.Fprintln(w, d.Text)
 			})
 			return err
 		},
 	}, 10*time.Second)
+}
+
+// printQuarantine says which partitions of an app no processor runs, and how they are
+// released.
+func printQuarantine(w io.Writer, a *control.App, prefix string) {
+	for _, d := range a.Deaths {
+		if d.Quarantined() {
+			fmt.Fprintf(w, "%sapp %s, partition %d is in quarantine: %d processes died while they applied log sequence %d; release it with: eventflux app resume %[2]s\n",
+				prefix, a.Name, d.Partition, d.Count, d.Sequence)
+		}
+	}
+}
+
+func newAppResumeCommand() *cobra.Command {
+	var a asking
+	return a.add(&cobra.Command{
+		Use: "resume APP", Short: "Run the partitions of an app again that are in quarantine",
+		Long: `A partition goes into quarantine when three processes in a row died while they applied
+the same frame of its log. No processor runs it then, and its events wait in the log.
+This command has it run again: for example with more memory, or with a version that is
+corrected. If the frame ends three more processes, the partition is in quarantine again.`,
+		Args: exactArgs("APP"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			_, err := ask(cmd, &a, control.VerbResume, control.AppRequest{App: args[0]}, func(w io.Writer, d *control.App) {
+				fmt.Fprintf(w, "no partition of app %s is in quarantine\n", d.Name)
+			})
+			return err
+		},
+	}, 30*time.Second)
 }
 
 func newAppRemoveCommand() *cobra.Command {

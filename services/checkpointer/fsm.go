@@ -64,6 +64,8 @@ type command struct {
 	Reason    string          `json:"reason,omitempty"`
 	Epochs    []state.Epoch   `json:"epochs,omitempty"`
 	Restore   *restoredAs     `json:"restore,omitempty"` // of open: the request that it carries out
+	Died      *control.Died   `json:"died,omitempty"`    // of died: the frames of one app
+	Passed    []control.Death `json:"passed,omitempty"`  // of passed: what tasks have got past
 }
 
 // The kinds of commands. They are durable. One that does something else needs a kind of its
@@ -81,6 +83,9 @@ const (
 	kindAbort    = "abort"
 	kindRetire   = "retire"
 	kindSwap     = "swap"
+	kindDied     = "died"   // a process died while tasks applied frames
+	kindPassed   = "passed" // tasks have applied those frames since
+	kindResume   = "resume" // what is in quarantine is run again
 )
 
 // refusal is the answer to a command that does not fit what was agreed on before. It
@@ -141,12 +146,22 @@ func (f *FSM) Apply(log *raft.Log) any {
 		return nil
 	case kindSwap:
 		return app.swap(&c, log.Index)
+	case kindDied:
+		app.died(c.Died)
+		return nil
+	case kindPassed:
+		app.passed(c.Passed)
+		return nil
+	case kindResume:
+		app.Deaths = nil
+		return nil
 	}
 	panic(fmt.Sprintf("checkpointer: command %q was read, and is not known", c.Kind))
 }
 
 var kinds = []string{
 	kindDeploy, kindRemove, kindForget, kindPlace, kindAttach, kindOpen, kindPrepared, kindCommit, kindRelease, kindAbort, kindRetire, kindSwap,
+	kindDied, kindPassed, kindResume,
 }
 
 // read decodes a command. It fails if a newer version may have proposed it, or if there is

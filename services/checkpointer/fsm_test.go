@@ -192,6 +192,9 @@ func everyKind() []*command {
 	attach := func(p uint32) *command {
 		return &command{Kind: kindAttach, App: "a", Owner: &control.Owner{Partition: p, Owner: fmt.Sprintf("o%d", p), Processor: "p1"}}
 	}
+	died := func(by string, p uint32, seq uint64) *command {
+		return &command{Kind: kindDied, App: "a", Died: &control.Died{Incarnation: by, Frames: []control.AtWork{{App: "a", Index: 1, Partition: p, Sequence: seq}}}}
+	}
 	return []*command{
 		deploy("a"), deploy("gone"), deploy("going"),
 		{Kind: kindPlace, App: "a", Partition: 0, Processor: "p1"},
@@ -215,5 +218,8 @@ func everyKind() []*command {
 		{Kind: kindRemove, App: "gone"},
 		{Kind: kindForget, App: "gone"},
 		{Kind: kindRemove, App: "going"},
+		died("p1-1", 0, 9), died("p1-1", 1, 12), died("p1-2", 1, 12), died("p1-3", 1, 12),
+		{Kind: kindPassed, App: "a", Passed: []control.Death{{Partition: 0, Sequence: 9, Count: 1, Incarnation: "p1-1"}}},
+		{Kind: kindResume, App: "going"},
 	}
 }

@@ -182,6 +182,7 @@ func (a *appState) commit(c *command, index uint64) any {
 	case a.Generation:
 	case a.Generation + 1: // whoever ran the app before has no say any more
 		a.Generation, a.Held, a.Tasks = c.Commit.Generation, c.Commit.Held, map[uint32]control.Owner{}
+		a.Deaths = nil // where it goes on, it may not come to those frames
 	default:
 		return refuse(control.CodeFenced, "checkpoint %d of app %s is of generation %d, the app has %d", c.Commit.Epoch, a.Name, c.Commit.Generation, a.Generation)
 	}
@@ -310,6 +311,7 @@ func (a *appState) clone() *appState {
 	}
 	c.Places = maps.Clone(a.Places)
 	c.Committed, c.Aborted = slices.Clone(a.Committed), slices.Clone(a.Aborted)
+	c.Deaths = slices.Clone(a.Deaths)
 	c.Kept, c.Restores = slices.Clone(a.Kept), slices.Clone(a.Restores)
 	if a.Open != nil {
 		open := *a.Open

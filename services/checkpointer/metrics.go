@@ -173,7 +173,14 @@ func (s *Service) appTable() prometheus.Collector {
 		metric.Gauge("eventflux_checkpoint_retained", "Checkpoints that are retained.", func(r *appRow) float64 { return float64(len(r.Committed)) }),
 		metric.Counter("eventflux_checkpoint_trimmed_frames_total", "Frames dropped from the logs, below the oldest checkpoint.", func(r *appRow) float64 { return float64(r.trimmed) }),
 		metric.Gauge("eventflux_app_partitions", "Partitions of the app.", func(r *appRow) float64 { return float64(r.Partitions) }),
-		metric.Gauge("eventflux_app_running_partitions", "Partitions whose tasks run and have caught up with their logs.", func(r *appRow) float64 { return float64(r.running) }))
+		metric.Gauge("eventflux_app_running_partitions", "Partitions whose tasks run and have caught up with their logs.", func(r *appRow) float64 { return float64(r.running) }),
+		metric.Gauge("eventflux_app_quarantined_partitions", "Partitions that no processor runs, since three processes in a row died of the same frame.",
+			func(r *appRow) (n float64) {
+				for i := range r.Deaths {
+					n += metric.Bool(r.Deaths[i].Quarantined())
+				}
+				return n
+			}))
 }
 
 func (s *Service) abortTable() prometheus.Collector {

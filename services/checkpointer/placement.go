@@ -319,7 +319,7 @@ func (p *processors) runs(app string, now time.Time) bool {
 }
 
 // heartbeat answers a processor with what it is to run.
-func (s *Service) heartbeat(_ context.Context, l *leader, r *control.HeartbeatRequest) (any, error) {
+func (s *Service) heartbeat(ctx context.Context, l *leader, r *control.HeartbeatRequest) (any, error) {
 	if r.Processor == "" || r.Incarnation == "" {
 		return nil, failure(control.CodeInvalid, "a heartbeat of processor %q, incarnation %q; neither is ever empty", r.Processor, r.Incarnation)
 	}
@@ -327,15 +327,25 @@ func (s *Service) heartbeat(_ context.Context, l *leader, r *control.HeartbeatRe
 	if err := l.processors.hear(r, now); err != nil {
 		return nil, err
 	}
+	if err := l.hearDeaths(ctx, r); err != nil {
+		return nil, err
+	}
 	l.replace()
 	able, _, settled := l.processors.alive(now)
 	answer := control.Heartbeat{Assigned: []control.Assigned{}, Alone: settled && len(able) == 0}
 	for _, a := range s.cfg.FSM.apps() {
 		for p := range a.Partitions {
+			var suspect uint64
+			if d := a.death(p); d != nil {
+				if d.Quarantined() {
+					continue
+				}
+				suspect = d.Sequence
+			}
 			standby := a.Places[p] != r.Processor && l.standbys.get(slot{a.Name, p}) == r.Processor
 			if a.Places[p] == r.Processor || standby {
 				answer.Assigned = append(answer.Assigned, control.Assigned{
-					App: a.Name, Partition: p, Index: a.Index, Generation: a.Generation, Held: a.Held, Standby: standby,
+					App: a.Name, Partition: p, Index: a.Index, Generation: a.Generation, Held: a.Held, Standby: standby, Suspect: suspect,
 				})
 			}
 		}
@@ -370,7 +380,9 @@ func (l *leader) keepPlacing(ctx context.Context) {
 				continue
 			}
 			for p := range a.Partitions {
-				slots[slot{a.Name, p}] = a.Places[p]
+				if !a.quarantined(p) {
+					slots[slot{a.Name, p}] = a.Places[p]
+				}
 			}
 		}
 		l.processors.stayAwake(time.Now()) // before it draws a conclusion

@@ -36,6 +36,7 @@ func (s *Service) verbs() map[string]verb {
 		control.VerbRestore:     {false, typed(s.restore)},
 		control.VerbAdopt:       {false, typed(s.adopt)},
 		control.VerbRelease:     {false, typed(s.release)},
+		control.VerbResume:      {false, typed(s.resume)},
 		control.VerbHeartbeat:   {false, typed(s.heartbeat)},
 		control.VerbAttach:      {false, typed(s.attach)},
 		control.VerbPrepared:    {false, typed(s.prepared)},

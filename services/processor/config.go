@@ -48,6 +48,9 @@ type Config struct {
 	// Workers is how many blocks are fetched or stored at once; zero is the number of
 	// cores.
 	Workers int
+	// Work is the file in which the process notes what its tasks are at, for the next
+	// process to know if this one dies of it; empty for none.
+	Work string
 	// Version of the binary, a semver, for the service's info.
 	Version string
 	// Metadata of the service's info, such as the durability profile.

@@ -49,10 +49,10 @@ func (s *Service) follow(ctx context.Context) error {
 // heartbeat tells the checkpointer how the tasks are, and starts and stops what its
 // answer says.
 func (s *Service) heartbeat(ctx context.Context) error {
-	r := control.HeartbeatRequest{Processor: s.cfg.ID, Incarnation: s.incarnation, Leaving: s.leaving.Load()}
+	r := control.HeartbeatRequest{Processor: s.cfg.ID, Incarnation: s.incarnation, Leaving: s.leaving.Load(), Died: s.died}
 	for now, all := time.Now(), s.all(); len(all) > 0; all = all[1:] {
 		t := all[0]
-		report := control.TaskReport{App: t.as.App, Partition: t.as.Partition, State: string(t.status.is())}
+		report := control.TaskReport{App: t.as.App, Partition: t.as.Partition, State: string(t.status.is()), Applied: t.status.applied.Load()}
 		if f, ok := t.flow(now); ok {
 			report.LagMillis = f.Lag(0).Milliseconds()
 		}
@@ -75,6 +75,7 @@ func (s *Service) heartbeat(ctx context.Context) error {
 		return nil
 	}
 	s.heard.Now()
+	s.openWork()
 	s.adopt(ctx, answer.Assigned)
 	if r.Leaving && (len(answer.Assigned) == 0 && len(s.all()) == 0 || answer.Alone) {
 		s.leave()
@@ -97,6 +98,10 @@ func (s *Service) adopt(ctx context.Context, assigned []control.Assigned) {
 		if still && t.as.Standby && !as.Standby && t.status.is() == stateStandby {
 			t.promote()
 			t.as.Standby = false
+		}
+		if still {
+			t.suspect.Store(as.Suspect)
+			t.as.Suspect = as.Suspect
 		}
 		if still && as == t.as && t.status.is() != stateFenced {
 			keeps[at] = true

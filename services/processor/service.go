@@ -29,6 +29,11 @@ type Service struct {
 	mu    sync.Mutex
 	tasks map[slot]*assignedTask
 
+	died       *control.Died // what an earlier process was at when it died; until it is told
+	work       *workFile     // what this one is at; nil before that, or without a file
+	workFailed atomic.Bool   // it is said
+	frames     sync.RWMutex  // held while a frame is applied; alone for a suspected one
+
 	running context.Context // ends when tasks are to end at the end of their logs
 	drain   context.CancelFunc
 	leaving atomic.Bool
@@ -94,6 +99,8 @@ func New(cfg Config) (*Service, error) {
 func (s *Service) Run(ctx context.Context) error {
 	defer close(s.ended)
 	defer s.drain()
+	s.readWork()
+	defer s.closeWork()
 	info, err := s.announce()
 	if err != nil {
 		return fmt.Errorf("processor: %w", err)
@@ -138,6 +145,10 @@ func (s *Service) runAll(ctx context.Context) {
 func (s *Service) start(ctx context.Context, a app, as control.Assigned) {
 	ctx, cancel := context.WithCancel(ctx)
 	t := &assignedTask{task: newTask(s, a, as.Partition), as: as, cancel: cancel, ended: make(chan struct{})}
+	t.suspect.Store(as.Suspect)
+	if s.work != nil {
+		s.noted(s.work.add(as))
+	}
 	if as.Standby {
 		t.standby = newStandby()
 		t.promote = t.standby.promote
@@ -156,6 +167,9 @@ func (s *Service) start(ctx context.Context, a app, as control.Assigned) {
 // forget drops a task that has ended.
 func (s *Service) forget(t *assignedTask) {
 	s.emitted.DeleteLabelValues(t.as.App, decimal(t.as.Partition))
+	if s.work != nil {
+		s.noted(s.work.remove(slot{t.as.App, t.as.Partition}))
+	}
 	s.mu.Lock()
 	delete(s.tasks, slot{t.as.App, t.as.Partition})
 	s.mu.Unlock()

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"math"
 	"runtime/debug"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -33,6 +34,7 @@ type task struct {
 	owner     string // this incarnation, for people who read fences
 	log       *slog.Logger
 	status    status
+	suspect   atomic.Uint64 // sequence of a frame of which a process may have died; 0: none
 
 	// Of one run.
 	generation checkpoint.Generation
@@ -294,6 +296,7 @@ func caught(seq uint64, err *error) {
 
 // applyFrame applies one frame; its results are the engine's.
 func (t *task) applyFrame(record wal.Record) (f *frame.Frame, done engine.Applied, err error) {
+	defer t.service.working(t, record.Seq)()
 	if f, err = t.decoder.Decode(record.Data); err == nil {
 		if record.Seq == t.start.Sequence && t.start.Event > 0 {
 			done, err = t.applyStart(record.Seq, f)

@@ -76,6 +76,9 @@ type App struct {
 	Held bool `json:"held,omitempty"`
 	// Removing says that the app is on its way out.
 	Removing bool `json:"removing,omitempty"`
+	// Deaths are the frames that were being applied when a process died, and that no task
+	// has got past since.
+	Deaths []Death `json:"deaths,omitempty"`
 	// Owners has the owner of each partition that a task is attached to.
 	Owners []Owner `json:"owners,omitempty"`
 }
@@ -105,7 +108,40 @@ type HeartbeatRequest struct {
 	// Leaving says that it wants to give up what it runs.
 	Leaving bool         `json:"leaving,omitempty"`
 	Tasks   []TaskReport `json:"tasks,omitempty"`
+	// Died is what an earlier process under this name was doing when it died.
+	Died *Died `json:"died,omitempty"`
 }
+
+// Died says which frames the tasks of a process were applying when it died.
+type Died struct {
+	Incarnation string   `json:"incarnation"` // of the process that died
+	Frames      []AtWork `json:"frames"`
+}
+
+// AtWork is a frame that a task was applying.
+type AtWork struct {
+	App       string `json:"app"`
+	Index     uint64 `json:"index"` // of the app's deployment
+	Partition uint32 `json:"partition"`
+	Sequence  uint64 `json:"sequence"` // in the log
+}
+
+// Death is a frame that was being applied when its process died.
+type Death struct {
+	Partition uint32 `json:"partition"`
+	Sequence  uint64 `json:"sequence"`
+	// Count is how many processes in a row died of this frame.
+	Count int `json:"count"`
+	// Incarnation is the last of them.
+	Incarnation string `json:"incarnation"`
+}
+
+// QuarantineAfter is how many processes may die of a frame before its partition is run by
+// none.
+const QuarantineAfter = 3
+
+// Quarantined reports whether the partition of the frame is run by no processor.
+func (d *Death) Quarantined() bool { return d.Count >= QuarantineAfter }
 
 // TaskReport is how a task is.
 type TaskReport struct {
@@ -114,6 +150,8 @@ type TaskReport struct {
 	State     string `json:"state"`
 	// LagMillis is how long the task needs for what its log holds; 0 of a standby.
 	LagMillis int64 `json:"lag_ms,omitempty"`
+	// Applied is the log sequence of the newest frame applied.
+	Applied uint64 `json:"applied,omitempty"`
 }
 
 // HeartbeatTimeout is after how much silence a processor is taken for dead. It should
@@ -141,6 +179,9 @@ type Assigned struct {
 	Held       bool                  `json:"held,omitempty"`
 	// Standby: another processor runs it. Apply its log, emit nothing, and be ready.
 	Standby bool `json:"standby,omitempty"`
+	// Suspect is the log sequence of a frame of which a process may have died: the task
+	// applies it while no other task of its process applies one. 0: there is none.
+	Suspect uint64 `json:"suspect,omitempty"`
 }
 
 // DigestsRequest is the state of a standby at a barrier.

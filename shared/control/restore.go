@@ -14,6 +14,7 @@ import (
 const (
 	VerbRestore = "restore" // RestoreRequest → Restored
 	VerbRelease = "release" // AppRequest → App
+	VerbResume  = "resume"  // AppRequest → App
 	VerbAdopt   = "adopt"   // AdoptRequest → Restored
 )
 
@@ -75,6 +76,12 @@ type Restored struct {
 func (c *Client) Restore(ctx context.Context, r RestoreRequest) (a Restored, err error) {
 	r.ID = cmp.Or(r.ID, nuid.Next())
 	err = c.Do(ctx, VerbRestore, r, &a)
+	return a, err
+}
+
+// Resume has the partitions of an app run again that are in quarantine.
+func (c *Client) Resume(ctx context.Context, r AppRequest) (a App, err error) {
+	err = c.Do(ctx, VerbResume, r, &a)
 	return a, err
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 
 	"eventflux/shared/bus"
@@ -129,6 +130,17 @@ const lagWarning = 3
 
 func (p *patient) checkTask(r *report, a *control.App, part uint32) {
 	at := partition(a.Name, part)
+	for _, d := range a.Deaths {
+		if d.Partition == part && d.Quarantined() {
+			r.add(Error, at, "see what the logs of those processes end with; correct that, or give them more memory; then eventflux app resume "+a.Name,
+				"it is in quarantine: %d processes died while they applied log sequence %d. Its events wait in the log", d.Count, d.Sequence)
+			return
+		}
+		if d.Partition == part {
+			r.add(Warning, at, "see what the log of that process ends with; after "+strconv.Itoa(control.QuarantineAfter)+" deaths the partition is in quarantine",
+				"%d processes died while they applied log sequence %d", d.Count, d.Sequence)
+		}
+	}
 	owner := slices.IndexFunc(a.Owners, func(o control.Owner) bool { return o.Partition == part })
 	if owner < 0 {
 		r.add(Error, at, "start a processor: eventflux serve --services processor; its log says what keeps it from the partition", "no processor runs it: its events wait in the log")

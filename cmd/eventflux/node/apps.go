@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"time"
@@ -50,7 +51,7 @@ func (n *Node) newProcessor(ctx context.Context) (*processor.Service, error) {
 		return nil, err
 	}
 	return processor.New(processor.Config{
-		Conn: nc, ID: id, BatchMessagesMax: batch,
+		Conn: nc, ID: id, BatchMessagesMax: batch, Work: filepath.Join(n.cfg.Data, "processor", id+".work"),
 		Version: n.self.Version, Control: n.control, Store: n.store, Compression: choice,
 		FullEvery: n.cfg.Checkpoint.FullEvery, Workers: n.cfg.Recovery.Workers, Witness: n.witness,
 		Tracer: n.seen.exporter.Tracer(),

@@ -1,0 +1,147 @@
+package checkpointer
+
+import (
+	"cmp"
+	"context"
+	"slices"
+
+	"eventflux/shared/control"
+)
+
+// A frame that ends the process of its task would end the next process as well, and with
+// each of them all tasks that it runs. So a processor notes which frames its tasks apply
+// (services/processor), and tells the leader after a death. The leader counts deaths of
+// the same frame in Raft, which outlives a process that is all of the cluster:
+//
+//	                died at frame F                died at F            died at F
+//	not suspected ──────────────────▶ suspect, 1 ───────────▶ suspect, 2 ──────▶ quarantined
+//	      ▲                               │                       │                  │
+//	      └──────────── passed F ─────────┴───────────────────────┘◀──── resume ─────┘
+//
+// Several tasks may have been at work when a process died. A suspected frame is applied
+// while no other is: so the second death, and the third, blame one task alone.
+
+// died counts the deaths of frames. A report that was counted changes nothing.
+func (a *appState) died(d *control.Died) {
+	for _, f := range d.Frames {
+		if f.Index != a.Index || f.Partition >= a.Partitions {
+			continue // of an app that had the name before
+		}
+		i, known := slices.BinarySearchFunc(a.Deaths, f.Partition, func(d control.Death, p uint32) int { return cmp.Compare(d.Partition, p) })
+		if !known {
+			a.Deaths = slices.Insert(a.Deaths, i, control.Death{Partition: f.Partition})
+		}
+		x := &a.Deaths[i]
+		switch {
+		case x.Incarnation == d.Incarnation || x.Quarantined():
+			continue
+		case x.Sequence == f.Sequence:
+			x.Count++
+		default:
+			x.Sequence, x.Count = f.Sequence, 1
+		}
+		x.Incarnation = d.Incarnation
+	}
+}
+
+// passed drops frames that are not suspected any more.
+func (a *appState) passed(frames []control.Death) {
+	a.Deaths = slices.DeleteFunc(a.Deaths, func(d control.Death) bool { return slices.Contains(frames, d) })
+}
+
+// death returns what is known of deaths of a partition; nil for nothing.
+func (a *appState) death(partition uint32) *control.Death {
+	for i := range a.Deaths {
+		if a.Deaths[i].Partition == partition {
+			return &a.Deaths[i]
+		}
+	}
+	return nil
+}
+
+// quarantined reports whether no processor is to run a partition.
+func (a *appState) quarantined(partition uint32) bool {
+	d := a.death(partition)
+	return d != nil && d.Quarantined()
+}
+
+// hearDeaths takes in what a heartbeat says of deaths, and of frames that were survived.
+// Nothing is assigned to a processor before its report is agreed on.
+func (l *leader) hearDeaths(ctx context.Context, r *control.HeartbeatRequest) error {
+	changed := false
+	if r.Died != nil {
+		byApp := map[string][]control.AtWork{}
+		for _, f := range r.Died.Frames {
+			byApp[f.App] = append(byApp[f.App], f)
+		}
+		for app, frames := range byApp {
+			a := l.s.cfg.FSM.app(app)
+			if a == nil || a.Removing {
+				continue
+			}
+			if _, err := l.propose(ctx, &command{Kind: kindDied, App: app, Died: &control.Died{Incarnation: r.Died.Incarnation, Frames: frames}}); err != nil {
+				return err
+			}
+			changed = true
+			l.sayDeaths(app, frames)
+		}
+	}
+	passed := map[string][]control.Death{}
+	for _, t := range r.Tasks {
+		if t.Applied == 0 {
+			continue
+		}
+		a := l.s.cfg.FSM.app(t.App)
+		if a == nil {
+			continue
+		}
+		if d := a.death(t.Partition); d != nil && !d.Quarantined() && t.Applied >= d.Sequence {
+			passed[t.App] = append(passed[t.App], *d)
+		}
+	}
+	for app, frames := range passed {
+		if _, err := l.propose(ctx, &command{Kind: kindPassed, App: app, Passed: frames}); err != nil {
+			return err
+		}
+		changed = true
+	}
+	if changed {
+		return l.project(ctx)
+	}
+	return nil
+}
+
+// sayDeaths logs what was counted.
+func (l *leader) sayDeaths(app string, frames []control.AtWork) {
+	a := l.s.cfg.FSM.app(app)
+	if a == nil {
+		return
+	}
+	for _, f := range frames {
+		d := a.death(f.Partition)
+		switch {
+		case d == nil:
+		case d.Quarantined():
+			l.log.Error("partition is in quarantine: no processor runs it", "app", app, "partition", d.Partition, "sequence", d.Sequence,
+				"deaths", d.Count, "release", "eventflux app resume "+app)
+		default:
+			l.log.Warn("a processor died while it applied a frame", "app", app, "partition", d.Partition, "sequence", d.Sequence, "deaths", d.Count)
+		}
+	}
+}
+
+// resume has an app's partitions run again that are in quarantine.
+func (s *Service) resume(ctx context.Context, l *leader, r *control.AppRequest) (any, error) {
+	if _, err := s.known(r.App); err != nil {
+		return nil, err
+	}
+	if _, err := l.propose(ctx, &command{Kind: kindResume, App: r.App}); err != nil {
+		return nil, err
+	}
+	l.replace()
+	l.nudge()
+	if err := l.project(ctx); err != nil {
+		return nil, err
+	}
+	return s.app(ctx, l, r)
+}
