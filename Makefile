@@ -8,7 +8,7 @@ TOOL     := $(GO) tool -modfile=tools/go.mod
 # The race detector needs a C compiler. Where there is none, Go turns cgo off.
 RACE     := $(if $(filter 1,$(shell $(GO) env CGO_ENABLED)),-race)
 
-.PHONY: help build run test redis lint bench fuzz faults fault-test chain-test compose-test
+.PHONY: help build run test redis lint bench fuzz faults fault-test corruption chain-test compose-test
 
 help: ## Show the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1	\2/p' $(MAKEFILE_LIST)
@@ -58,6 +58,9 @@ fault-test: redis ## Have a whole cluster go through random troubles under load,
 
 chain-test: ## Kill two processes in turns under load, with a chain of two apps, for ten minutes
 	$(GO) test -timeout 40m -count 1 -v ./test/faults -run 'TestChainIsKilledInTurns$$' -duration 10m
+
+corruption: ## Damage every kind of file in a data folder in 40 places, and see what comes of it (hours)
+	$(GO) test -timeout 0 -count 1 -v ./test/corruption -positions 40
 
 compose-test: ## Run deploy/compose.yaml in containers, and kill each of them (needs Docker)
 	$(GO) test -tags compose -timeout 40m -count 1 -v ./test/compose

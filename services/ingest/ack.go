@@ -21,13 +21,13 @@ type ack struct {
 	buf     []byte
 }
 
-// answerTo is who waits for an answer: a publisher, the follower of a result of another
-// app, or nobody.
+// answerTo is who waits for an answer, if anyone: a publisher, or the follower of a result
+// of another app.
 type answerTo struct {
 	reply    string
 	tail     []byte    // of the answer, behind the sequence; nil: nothing was refused
 	progress *progress // of the follower
-	round    int       // in which the result was appended
+	round    int       // of the append
 }
 
 // laterAck is an ack as the second and further appends of a message see it.

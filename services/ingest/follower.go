@@ -17,7 +17,7 @@ import (
 )
 
 const (
-	// consumerIdle is after how long the server forgets a consumer that nobody reads by.
+	// The server forgets a consumer that no process reads by for consumerIdle.
 	consumerIdle = time.Minute
 
 	fetchMessages  = 4096
@@ -250,8 +250,8 @@ func (f *follower) from(ctx context.Context, info *jetstream.StreamInfo) (uint64
 
 var errDisconnected = errors.New("the connection was lost")
 
-// connected returns a context that ends with the connection. What was on its way then
-// does not come again.
+// connected returns a context that ends with the connection: the server does not repeat
+// results that were on their way.
 func (f *follower) connected(ctx context.Context) (context.Context, context.CancelFunc) {
 	ctx, lose := context.WithCancelCause(ctx)
 	nc := f.s.cfg.Conn

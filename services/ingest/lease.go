@@ -19,19 +19,19 @@ const (
 	// leaseBeat is how often the process that reads for a source writes the source's record.
 	leaseBeat = 500 * time.Millisecond
 	// leaseBeatsMax is how many beats in a row may fail to come before another process
-	// takes the lease. No clocks are compared: whoever waits sees the record stay as it is.
+	// takes the lease. No clocks are compared: the process that waits sees the same revision.
 	leaseBeatsMax = 6
 )
 
 var errLeaseLost = errors.New("another process has taken over")
 
 // record is what the bucket EF_LINKS has for each source that reads results of another
-// app. It is two things at once. It is a lease: its owner writes it with each beat, and
-// nobody else reads results for the source meanwhile. And it says from where to read on.
+// app. It is two things at once. It is a lease: while its owner writes it with each beat, no
+// other process reads results for the source. And it says from where to read on.
 // Results do not depend on either: the task recognises results that are in its log twice,
 // and without a record reading starts at the first result.
 type record struct {
-	Owner string `json:"owner"` // "": nobody
+	Owner string `json:"owner"` // "": none
 	// Log is when the source's first log was created. A record of an app that was removed
 	// says nothing to one that was deployed under its name.
 	Log       time.Time           `json:"log"`

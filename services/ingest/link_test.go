@@ -135,8 +135,7 @@ func TestResultsOfAnotherApp(t *testing.T) {
 	if info := r.resultsAre("reading"); info.Taken != 5 || info.Repeated != 0 {
 		t.Errorf("%+v", info)
 	}
-	// What nobody reads by any more, as the reading app was removed, must not stay for ever,
-	// and has no file that could be damaged.
+	// The server forgets the consumer of an app that was removed, and keeps no file of it.
 	if c, err := r.consumer(0, consumerName("next", "In", "out.first.Mid.0")); err != nil || c.Config.InactiveThreshold != consumerIdle || !c.Config.MemoryStorage {
 		t.Errorf("%+v, %v", c, err)
 	}
@@ -221,7 +220,7 @@ func TestEveryResultOnceWhateverStops(t *testing.T) {
 }
 
 // forget harms what is known of how far results were read: the record is lost, damaged, old,
-// or that of another app, or a consumer stands in the way.
+// or belongs to another app.
 func (r *rig) forget(random *rand.Rand) {
 	r.t.Helper()
 	put := func(value []byte) {

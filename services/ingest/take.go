@@ -92,7 +92,7 @@ func (f *follower) room(ctx context.Context, cost int64) error {
 	}
 }
 
-// commit makes the appends. The follower's position moves behind the result once all of
+// commit makes the appends. The follower's position moves past the result once all of
 // them are durable.
 func (f *follower) commit() {
 	f.taken.Add(1)

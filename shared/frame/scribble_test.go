@@ -9,7 +9,7 @@ import (
 	"eventflux/shared/frame"
 )
 
-// Tests rely on this: whoever keeps memory of a decoded frame finds it overwritten.
+// Tests rely on this: code that keeps memory of a decoded frame finds it overwritten.
 func TestDecoderScribbles(t *testing.T) {
 	f := everything()
 	var encoder frame.Encoder

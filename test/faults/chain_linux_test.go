@@ -15,8 +15,8 @@ import (
 	"eventflux/shared/control"
 )
 
-// TestChainIsKilledInTurns runs two apps, of which one reads the results of the other, in
-// two processes that each have an ingest and a processor. Under load it kills one process
+// TestChainIsKilledInTurns runs two processes that each have an ingest and a processor. They
+// run two apps, and the second app reads the results of the first. Under load it kills one process
 // after the other, at random moments. The outputs of both apps are those of a replay. The
 // long form runs for ten minutes: -duration 10m.
 func TestChainIsKilledInTurns(t *testing.T) {
@@ -87,7 +87,7 @@ func TestChainIsKilledInTurns(t *testing.T) {
 	if n := len(want["out.First.Mid.0"]); n != acked*perMessage || len(want["out.Second.Out.0"]) != n {
 		t.Fatalf("replay gives %d and %d results of %d events", n, len(want["out.Second.Out.0"]), acked*perMessage)
 	}
-	untimed := func(all results) results { // the clock is that of arrival
+	untimed := func(all results) results { // arrival drives the clock
 		for _, rows := range all {
 			for i := range rows {
 				rows[i].ts = 0
