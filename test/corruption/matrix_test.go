@@ -115,7 +115,7 @@ func TestMatrix(t *testing.T) {
 				table[c.kind] = map[class]int{}
 			}
 			table[c.kind][r.class]++
-			if why, known := open[c.kind+", "+damages[c.damage].name]; r.class.fails() && known {
+			if why, known := open[c.kind]; r.class.fails() && known {
 				t.Logf("%s: %s of %s: %s (known: %s)", r.class, c, what, r.why, why)
 			} else if r.class.fails() {
 				t.Errorf("%s: %s of %s: %s", r.class, c, what, r.why)
