@@ -20,6 +20,9 @@ const (
 	readyTimeout    = 30 * time.Second // a large store is read before the server is ready
 )
 
+// EmbeddedName is the name of an embedded server that is given none.
+const EmbeddedName = "eventflux"
+
 // BatchMessagesMax is how many messages an embedded server takes in an atomic
 // batch; the default of servers is 1,000. What each batch costs in syncs, however
 // small it is, is a quarter of the work at 1,000 messages.
@@ -107,7 +110,7 @@ func (cfg EmbeddedConfig) options() (*server.Options, *server.User, error) {
 	}
 	opts.JetStreamLimits.MaxBatchSize = BatchMessagesMax
 	if opts.ServerName == "" {
-		opts.ServerName = "eventflux"
+		opts.ServerName = EmbeddedName
 	}
 	switch {
 	case cfg.Durability == 0:

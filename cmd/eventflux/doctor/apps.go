@@ -52,7 +52,7 @@ func (p *patient) checkStream(r *report, wanted map[string]bool, name, lost stri
 	wanted[name] = true
 	s := p.streams[name]
 	if s == nil {
-		r.add(Error, name, "start the checkpointers: they make what is missing. If it was there before, see 'NATS is lost' in docs/operations.md", "it is not there, or has no leader: %s", lost)
+		r.add(Error, name, p.fix("restart eventflux run: it makes what is missing", "start the checkpointers: they make what is missing")+". If it was there before, see 'NATS is lost' in docs/operations.md", "it is not there, or has no leader: %s", lost)
 		return
 	}
 	for _, d := range differences(s.config) {
@@ -70,7 +70,7 @@ func (p *patient) checkStream(r *report, wanted map[string]bool, name, lost stri
 			severity = Error
 		}
 		if used > usedWarning {
-			r.add(severity, name, "raise wal.bytes_max at the checkpointers, or keep less: retention.span and retention.checkpoints",
+			r.add(severity, name, "raise wal.bytes_max"+p.fix(" and restart eventflux run", " at the checkpointers")+", or keep less: retention.span and retention.checkpoints",
 				"it holds %.0f %% of the %s that it may: when it is full it takes no more", 100*used, config.Size(most).Rounded())
 		}
 	}
@@ -116,7 +116,7 @@ func (p *patient) checkReplicas(_ context.Context, r *report) {
 		}
 		clustered = true
 		if s.cluster.Leader == "" {
-			r.add(Error, name, "bring the NATS servers back that hold it: nats stream info "+name, "it has no leader: nothing can be written to it")
+			r.add(Error, name, p.fix("restart eventflux run: its log says what is wrong with the stream", "bring the NATS servers back that hold it: nats stream info "+name), "it has no leader: nothing can be written to it")
 		}
 		for _, replica := range s.cluster.Replicas {
 			if replica.Offline || !replica.Current {

@@ -11,8 +11,6 @@ import (
 	"eventflux/shared/control"
 )
 
-const nextService = "eventflux serve --services %s"
-
 func (p *patient) checkServices(_ context.Context, r *report) {
 	for _, s := range []struct {
 		name     string
@@ -26,7 +24,7 @@ func (p *patient) checkServices(_ context.Context, r *report) {
 		{"recovery", Warning, "no app can be taken back, and no state be looked at"},
 	} {
 		if p.count(s.name) == 0 {
-			r.add(s.severity, s.name, strings.Replace(nextService, "%s", s.name, 1), "none runs: %s", s.without)
+			r.add(s.severity, s.name, p.fix("restart eventflux run, and look at its log for why this service ended", "eventflux serve --services "+s.name), "none runs: %s", s.without)
 		}
 	}
 	r.fine("services", "%d checkpointers, %d processors and %d of ingest run", p.count("checkpointer"), p.count("processor"), p.count("ingest"))
@@ -71,7 +69,8 @@ func (p *patient) checkLeader(_ context.Context, r *report) {
 	if p.count("checkpointer") == 0 {
 		return // checkServices says so
 	}
-	const fix = "start the members that are missing: eventflux serve --services checkpointer, with the raft.id and data of each; then eventflux checkpointer status"
+	fix := p.fix("look at the log of eventflux run for what keeps the checkpointer from leading; if there is no sign of it, restart eventflux run",
+		"start the members that are missing: eventflux serve --services checkpointer, with the raft.id and data of each; then eventflux checkpointer status")
 	leaders := map[string]bool{}
 	known := map[string]control.Peer{}
 	voters := 0
@@ -143,7 +142,8 @@ func (p *patient) checkTask(r *report, a *control.App, part uint32) {
 	}
 	owner := slices.IndexFunc(a.Owners, func(o control.Owner) bool { return o.Partition == part })
 	if owner < 0 {
-		r.add(Error, at, "start a processor: eventflux serve --services processor; its log says what keeps it from the partition", "no processor runs it: its events wait in the log")
+		r.add(Error, at, p.fix("wait for some seconds while it starts; then look at the log of eventflux run for what keeps it from the partition",
+			"start a processor: eventflux serve --services processor; its log says what keeps it from the partition"), "no processor runs it: its events wait in the log")
 		return
 	}
 	by := a.Owners[owner].Processor
@@ -156,10 +156,10 @@ func (p *patient) checkTask(r *report, a *control.App, part uint32) {
 				continue
 			}
 			if t.State == "halted" {
-				r.add(Error, at, "do what the reason says; then restart processor "+by+", or have it run elsewhere. docs/operations.md, 'a task halts', has each reason",
+				r.add(Error, at, "do what the reason says; then "+p.fix("restart eventflux run", "restart processor "+by+", or have it run elsewhere")+". docs/operations.md, 'a task halts', has each reason",
 					"its task on %s has halted: %s", by, t.Error)
 			} else if t.Error != "" {
-				r.add(Warning, at, "see that NATS and the store can be reached from "+by, "its task on %s is %s: %s", by, t.State, t.Error)
+				r.add(Warning, at, p.fix("see that the disk has room and, if store.url names one, that the store answers", "see that NATS and the store can be reached from "+by), "its task on %s is %s: %s", by, t.State, t.Error)
 			}
 			switch {
 			case t.Over != "":

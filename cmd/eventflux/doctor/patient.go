@@ -299,6 +299,15 @@ func (p *patient) newest(ctx context.Context, app string) (*checkpoint.Manifest,
 	return &m, nil
 }
 
+// fix returns the advice that works in the mode that runs: one process with a NATS server
+// of its own, or a cluster of services.
+func (p *patient) fix(single, cluster string) string {
+	if p.embedded() {
+		return single
+	}
+	return cluster
+}
+
 // count returns how many processes run a service.
 func (p *patient) count(service string) (n int) {
 	for _, s := range p.services {

@@ -39,7 +39,8 @@ func (p *patient) checkServer(ctx context.Context, r *report) {
 	defer cancel()
 	account, err := p.js.AccountInfo(limited)
 	if err != nil {
-		r.add(Error, url, "switch JetStream on: jetstream { store_dir: … } in the configuration of the servers, and for the account", "JetStream does not answer: %v; there is no log without it", err)
+		r.add(Error, url, p.fix("restart eventflux run: its log says why JetStream is off, most often a disk without room",
+			"switch JetStream on: jetstream { store_dir: … } in the configuration of the servers, and for the account"), "JetStream does not answer: %v; there is no log without it", err)
 		return
 	}
 	if most := account.Limits.MaxStore; most > 0 {
@@ -99,8 +100,12 @@ func (p *patient) checkSync(ctx context.Context, r *report) {
 	r.fine("NATS", "%d servers were asked and sync as %s demands%s", len(servers), profile, p.beyond())
 }
 
-// embedded reports whether the NATS server is built into a service.
+// embedded reports whether the NATS server is built into a service. Before the services of
+// the process answer, its name tells.
 func (p *patient) embedded() bool {
+	if p.Conn.ConnectedServerName() == bus.EmbeddedName {
+		return true
+	}
 	for _, s := range p.services {
 		if s.Metadata["nats"] == "embedded" {
 			return true
@@ -114,7 +119,8 @@ func (p *patient) embedded() bool {
 func (p *patient) checkSubscribers(_ context.Context, r *report) {
 	for _, s := range p.subscribers {
 		if overlaps(s.Subject, "ef.wal.>") && s.Subject != ">" || overlaps(s.Subject, "ef.fence.>") && s.Subject != ">" {
-			r.add(Error, s.Client, "end that client, and allow ef.wal.> and ef.fence.> to the services alone (permissions of the NATS users)",
+			r.add(Error, s.Client, p.fix("end that client: whoever is let in may read and write everything",
+				"end that client, and allow ef.wal.> and ef.fence.> to the services alone (permissions of the NATS users)"),
 				"it subscribes to %s on core NATS: it gets every frame as it is published, and an answer of it would count as the log's. Read logs by JetStream", s.Subject)
 		}
 		if s.Subject == ">" {
