@@ -22,7 +22,7 @@ func newRecoverCommand() *cobra.Command {
 	var r recovery.RestoreRequest
 	var to uint64
 	var at string
-	var hold, fork, release, adopt, logs bool
+	var hold, fork, release, adopt, logs, acceptLoss bool
 	cmd := a.add(&cobra.Command{
 		Use: "recover [APP]", Short: "Take an app back to a checkpoint or an instant",
 		Long: `Takes the state of an app back to a checkpoint, an instant or a place in its log, and
@@ -44,7 +44,8 @@ again.
 --log is for one process that does not start since the files of its log are damaged. It
 works on the data folder while the process is stopped: it makes the settings of JetStream
 streams again, accepts logs that were restored from an older copy, and takes damaged
-records out. What follows them stays. It prints what is missing.
+records out. What follows them stays. It prints what is missing. With --accept-loss the apps go
+on without it: a tick that changes nothing stands in the place of each lost frame.
 
 --skip is for a log that holds what is no record of the app, so that its task halts: the app
 goes on in a new generation that passes over it. A record that the app can apply is not
@@ -65,11 +66,11 @@ left out if one app is deployed.`,
 			case given("at") && at == "":
 				return usagef("--at is empty; leave it out to go to the end of the log")
 			case logs && (len(args) > 0 || at != "" || to > 0 || hold || fork || release || adopt || r.DryRun || len(r.Skip) > 0 || len(r.Components) > 0):
-				return usagef("--log works on the data folder of a stopped process: only --data and --json go with it")
+				return usagef("--log works on the data folder of a stopped process: only --data, --accept-loss and --json go with it")
 			case logs:
-				return recoverLogs(cmd, &a)
-			case given("data"):
-				return usagef("--data goes with --log; other recoveries ask the running services")
+				return recoverLogs(cmd, &a, acceptLoss)
+			case given("data") || acceptLoss:
+				return usagef("--data and --accept-loss go with --log; other recoveries ask the running services")
 			case len(r.Skip) > 0 && (to > 0 || at != "" || fork || release || adopt || len(r.Components) > 0):
 				return usagef("--skip goes on at the records that are passed over, with all state: only --hold, --verify, --parallel and --dry-run go with it")
 			case adopt && (at != "" || hold || fork || release || r.DryRun || len(r.Components) > 0):
@@ -103,6 +104,7 @@ left out if one app is deployed.`,
 	f.BoolVar(&release, "release", false, "let an app go on that waits")
 	f.BoolVar(&adopt, "adopt", false, "take the state that a lost cluster has left in the store")
 	f.BoolVar(&logs, "log", false, "repair the log's files of a process that is stopped")
+	f.BoolVar(&acceptLoss, "accept-loss", false, "with --log, go on without the frames that are lost")
 	f.String("data", "data", "with --log, the process's data folder")
 	f.BoolVar(&fork, "fork", false, "go on from the newest checkpoint with the state of the target")
 	f.StringSliceVar(&r.Skip, "skip", nil, "pass over records of the log that cannot be applied, such as 17, or 2/17 in partition 2")

@@ -11,12 +11,12 @@ import (
 )
 
 // recoverLogs repairs the files of a data folder whose process does not run.
-func recoverLogs(cmd *cobra.Command, a *asking) error {
+func recoverLogs(cmd *cobra.Command, a *asking, acceptLoss bool) error {
 	cfg, err := loadConfig(cmd)
 	if err != nil {
 		return err
 	}
-	report, err := node.RecoverLogs(cfg)
+	report, err := node.RecoverLogs(cfg, acceptLoss)
 	if err != nil {
 		return err
 	}
@@ -32,5 +32,11 @@ func printDamage(w io.Writer, data string, found []streamfiles.Finding) {
 		fmt.Fprintf(w, "the streams in %s are whole: nothing was changed\n", data)
 		return
 	}
-	fmt.Fprintln(w, "the next start of eventflux goes on with the streams as they are now; a task that needs a missing sequence halts, and names it")
+	for i := range found {
+		if found[i].Lost() && !found[i].Accepted {
+			fmt.Fprintf(w, "a task that needs a missing sequence halts; restore the files from a copy, or go on without what is lost: eventflux recover --log --accept-loss --data %s\n", data)
+			return
+		}
+	}
+	fmt.Fprintln(w, "the next start of eventflux goes on with the streams as they are now")
 }

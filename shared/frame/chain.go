@@ -3,6 +3,7 @@ package frame
 import (
 	"cmp"
 	"fmt"
+	"math"
 	"slices"
 )
 
@@ -10,6 +11,10 @@ import (
 // a process. The writer that was silent longest is forgotten; if it ever wrote
 // again, that would be refused and not be taken for new.
 const writersMax = 4096
+
+// LostWriter is the writer of a frame that stands in the place of a lost one, after an operator
+// has accepted the loss: a tick that moves no clock. No process writes under this number.
+const LostWriter = math.MaxUint64
 
 // Verdict says what a task does with a  The zero value is invalid.
 type Verdict uint8
@@ -83,10 +88,21 @@ func (c *Chain) Check(seq uint64, h *Header, crc uint32) (Verdict, error) {
 	if h.App != c.app || h.Partition != c.partition {
 		return fail("it belongs to the log of %s/%d, and this is the log of %s/%d", h.App, h.Partition, c.app, c.partition)
 	}
+	if h.Writer == LostWriter {
+		if h.Kind != Tick {
+			return fail("a frame of kind %s in the place of a lost one", h.Kind)
+		}
+		c.writers[LostWriter] = Entry{Writer: LostWriter, Number: 1, CRC: crc, Seq: seq}
+		return Apply, nil
+	}
 	last, known := c.writers[h.Writer]
+	// Frames of any writer may be among the lost ones, all of a writer's first ones too.
+	lost := c.writers[LostWriter].Seq
 	switch {
 	case h.Writer == 0 || h.Number == 0:
 		return fail("neither a writer nor a number is ever 0")
+	case known && h.Number > last.Number+1 && last.Seq < lost:
+	case !known && h.Number != 1 && lost > 0:
 	case !known && h.Number != 1:
 		return fail("the writer is unknown, so %d frames before it are missing", h.Number-1)
 	case known && h.Number == last.Number && crc != last.CRC:
@@ -108,7 +124,7 @@ func (c *Chain) Check(seq uint64, h *Header, crc uint32) (Verdict, error) {
 func (c *Chain) forgetOldest() {
 	var oldest Entry
 	for _, e := range c.writers { // the order does not matter: sequences differ
-		if oldest.Writer == 0 || e.Seq < oldest.Seq {
+		if e.Writer != LostWriter && (oldest.Writer == 0 || e.Seq < oldest.Seq) {
 			oldest = e
 		}
 	}

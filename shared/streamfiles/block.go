@@ -186,6 +186,20 @@ func (b *block) torn(at int) bool {
 	return size > len(rest) && size <= recordBytesMax
 }
 
+// appendMessage appends a message without a header.
+func (b *block) appendMessage(dst []byte, seq uint64, stamp int64, subject string, data []byte) []byte {
+	at := len(dst)
+	dst = binary.LittleEndian.AppendUint32(dst, uint32(recordBytesMin+len(subject)+len(data)))
+	dst = binary.LittleEndian.AppendUint64(dst, seq)
+	dst = binary.LittleEndian.AppendUint64(dst, uint64(stamp))
+	dst = binary.LittleEndian.AppendUint16(dst, uint16(len(subject)))
+	dst = append(append(dst, subject...), data...)
+	b.hash.Reset()
+	_, _ = b.hash.Write(dst[at+4 : at+20])
+	_, _ = b.hash.Write(dst[at+headBytes:])
+	return b.hash.Sum(dst)
+}
+
 // appendTombstone appends the record by which a server remembers that a sequence was used.
 func (b *block) appendTombstone(dst []byte, seq uint64, stamp int64) []byte {
 	at := len(dst)

@@ -32,6 +32,9 @@ type Config struct {
 	Boot uint64
 	// Rebuild has settings made again that are lost. Without it they are a *MetaError.
 	Rebuild bool
+	// AcceptLoss puts a frame that changes nothing in the place of each one that a log lacks,
+	// so that its app goes on without them.
+	AcceptLoss bool
 	// Within bounds the reading of results, in order to start in time. Logs are read in any
 	// case. Zero is no bound.
 	Within time.Duration
@@ -66,6 +69,8 @@ type Finding struct {
 	What  string `json:"what"`
 	// Original is where the file as it was is kept.
 	Original string `json:"original,omitempty"`
+	// Accepted says that an operator has accepted the loss.
+	Accepted bool `json:"accepted,omitempty"`
 }
 
 // String says all of it in one line.
@@ -81,6 +86,9 @@ func (f *Finding) String() string {
 		fmt.Fprintf(&b, "; sequence %d is missing", f.First)
 	case f.First > 0:
 		fmt.Fprintf(&b, "; sequences %d to %d are missing", f.First, f.Last)
+	}
+	if f.Accepted {
+		b.WriteString(", which was accepted: the app goes on without them")
 	}
 	if f.Original != "" {
 		fmt.Fprintf(&b, "; the original is kept as %s", f.Original)
@@ -224,6 +232,7 @@ func (c *checker) keepOld(old []Finding, folders []*folder) {
 				return n.Stream == f.Stream && n.First == f.First && n.Last == f.Last && n.Kind == KindGap
 			})
 		}
+		f.Accepted = f.Accepted || c.AcceptLoss && s.log
 		c.report.Old = append(c.report.Old, f)
 	}
 }

@@ -395,6 +395,79 @@ func TestHugeSequence(t *testing.T) {
 	checkHole(t, dir, walStream, messages, messages)
 }
 
+// Once a loss is accepted, the log has no hole any more: frames that change nothing stand in
+// the place of the lost ones, whether or not the process ran since.
+func TestAcceptLoss(t *testing.T) {
+	for name, lose := range map[string]func(t *testing.T, dir string){
+		"a record": func(t *testing.T, dir string) {
+			file := filepath.Join(dir, "msgs", "1.blk")
+			buf, err := os.ReadFile(file)
+			must(t, err)
+			at, _ := recordOf(t, walStream, buf, 20)
+			flip(t, file, at+40)
+		},
+		"the end": func(t *testing.T, dir string) {
+			file := filepath.Join(dir, "msgs", "1.blk")
+			buf, err := os.ReadFile(file)
+			must(t, err)
+			at, _ := recordOf(t, walStream, buf, 20)
+			must(t, os.Truncate(file, int64(at)))
+		},
+		"the last record": func(t *testing.T, dir string) {
+			file := filepath.Join(dir, "msgs", "1.blk")
+			buf, err := os.ReadFile(file)
+			must(t, err)
+			flip(t, file, len(buf)-1)
+		},
+		"all": func(t *testing.T, dir string) { must(t, os.RemoveAll(dir)) },
+	} {
+		for _, ran := range []int{0, 1, 2} {
+			if name == "all" && ran == 2 {
+				continue // what is left looks like a log that was trimmed
+			}
+			t.Run(fmt.Sprintf("%s, %d starts before", name, ran), func(t *testing.T) {
+				dir, end := filled(t, true)
+				lose(t, streamDir(dir, walStream))
+				cfg := config(t, dir, end)
+				want := uint64(messages)
+				for i := range ran {
+					_, err := Check(cfg)
+					must(t, err)
+					running(t, dir, func(ctx context.Context, js jetstream.JetStream) {
+						for ; i > 0 && want < messages+5; want++ { // frames follow the hole
+							_, err := js.Publish(ctx, bus.WALSubject("A", 0), body(int(want)+1))
+							must(t, err)
+						}
+					})
+				}
+				cfg.AcceptLoss, cfg.Rebuild = true, true
+				report, err := Check(cfg)
+				must(t, err)
+				for _, f := range slices.Concat(report.Old, report.New) {
+					if f.Lost() && !f.Accepted {
+						t.Errorf("not accepted: %+v", f)
+					}
+				}
+				running(t, dir, func(ctx context.Context, js jetstream.JetStream) {
+					seqs, last := sequences(t, ctx, js, walStream)
+					if uint64(len(seqs)) != want || seqs[0] != 1 || last != want {
+						t.Fatalf("%d messages from %d to %d, want %d", len(seqs), seqs[0], last, want)
+					}
+				})
+				cfg.AcceptLoss, cfg.Rebuild = false, false
+				if e, ok := report.Ends[walStream]; ok {
+					cfg.Ends[walStream] = e
+				}
+				report, err = Check(cfg)
+				must(t, err)
+				if len(report.New) > 0 {
+					t.Errorf("after it: %+v", report)
+				}
+			})
+		}
+	}
+}
+
 func flip(t *testing.T, file string, at int) {
 	t.Helper()
 	data, err := os.ReadFile(file)

@@ -108,8 +108,8 @@ func syncDir(dir string) error {
 // addTombstone adds a block that says which sequence was used last, as the server itself
 // does where its index tells it.
 func (c *checker) addTombstone(s *folder, seq uint64) error {
-	index := s.index + 1
-	b, err := newBlock(s.name, index, nil)
+	s.index++
+	b, err := newBlock(s.name, s.index, nil)
 	if err != nil {
 		return err
 	}
@@ -117,7 +117,7 @@ func (c *checker) addTombstone(s *folder, seq uint64) error {
 	if stamp == 0 {
 		stamp = c.now.UnixNano()
 	}
-	return writeFile(filepath.Join(s.msgs, strconv.FormatUint(uint64(index), 10)+blockSuffix), b.appendTombstone(nil, seq, stamp))
+	return writeFile(s.block(s.index), b.appendTombstone(nil, seq, stamp))
 }
 
 // ReadReport returns what checks have found that is still so.

@@ -46,11 +46,16 @@ type folder struct {
 	end     *witness.End
 	endSeen bool
 	endCRC  uint32
+	holes   []hole
 	changed bool // a block is not what the server's index says
 }
 
 // hole is a range of sequences that are missing.
-type hole struct{ first, last uint64 }
+type hole struct {
+	first, last uint64
+	stamp       int64  // of the message before
+	index       uint32 // of the block that has the message after; 0: there is none
+}
 
 func (c *checker) newFolder(account, name string) *folder {
 	s := &folder{name: name, dir: filepath.Join(c.Dir, "jetstream", account, "streams", name)}
@@ -86,6 +91,11 @@ func (c *checker) checkStream(s *folder) error {
 	}
 	if err := c.checkEnd(s); err != nil {
 		return err
+	}
+	if c.AcceptLoss && s.log {
+		if err := c.fill(s); err != nil {
+			return err
+		}
 	}
 	if !s.changed {
 		return nil
@@ -153,7 +163,7 @@ func (c *checker) checkBlocks(s *folder) error {
 }
 
 func (c *checker) checkBlock(s *folder, index uint32, newest bool) error {
-	file := filepath.Join(s.msgs, strconv.FormatUint(uint64(index), 10)+blockSuffix)
+	file := s.block(index)
 	buf, err := readBounded(file, blockBytesMax)
 	if err != nil {
 		return fmt.Errorf("JetStream stream %s: %w", s.name, err)
@@ -215,7 +225,8 @@ func (s *folder) visit(r *record) bool {
 		return false
 	}
 	if s.last > 0 && r.seq > s.last+1 {
-		s.gaps = append(s.gaps, hole{s.last + 1, r.seq - 1})
+		h := hole{s.last + 1, r.seq - 1, s.stamp, s.index}
+		s.gaps, s.holes = append(s.gaps, h), append(s.holes, h)
 	}
 	if s.first == 0 {
 		s.first = r.seq
@@ -273,9 +284,12 @@ func (c *checker) checkEnd(s *folder) error {
 		return nil
 	}
 	s.changed = true
-	if err := c.addTombstone(s, e.Seq); err != nil {
-		return err
+	if !c.AcceptLoss {
+		if err := c.addTombstone(s, e.Seq); err != nil {
+			return err
+		}
 	}
+	s.used = e.Seq
 	c.found(f)
 	return nil
 }

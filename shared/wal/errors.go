@@ -34,7 +34,7 @@ type GapError struct {
 }
 
 func (e *GapError) Error() string {
-	return fmt.Sprintf("log %s: sequence %d follows %d, so %d records are missing; restore from a checkpoint behind the gap or from another copy of the log",
+	return fmt.Sprintf("log %s: sequence %d follows %d, so %d records are missing; restore the log from a copy, or go on without them: in one process, stop it and run eventflux recover --log --accept-loss",
 		e.Stream, e.Got, e.Expected-1, e.Got-e.Expected)
 }
 

@@ -155,7 +155,7 @@ func newWriterID() uint64 {
 	var b [8]byte
 	for {
 		_, _ = rand.Read(b[:]) // never fails
-		if id := binary.LittleEndian.Uint64(b[:]); id != 0 {
+		if id := binary.LittleEndian.Uint64(b[:]); id != 0 && id != frame.LostWriter {
 			return id
 		}
 	}

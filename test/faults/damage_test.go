@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -116,6 +117,21 @@ func TestDamagedLogWithoutResults(t *testing.T) {
 				publish(t, p.connect(), "S", `{"v":1,"t":"later"}`)
 				p.stop()
 			}
+			if c.name == "gone" {
+				return // nothing is left to go on with
+			}
+			// An operator accepts the loss, and the app goes on with what is left.
+			out, err := exec.Command(binary, "recover", "--log", "--accept-loss", "--data", data).CombinedOutput()
+			if err != nil || !strings.Contains(string(out), "EFW_B_0") || !strings.Contains(string(out), "accepted") {
+				t.Fatalf("recover --log: %v\n%s", err, out)
+			}
+			p = serving(t, data, app, other)
+			for range 60 { // one window, whatever was lost
+				publish(t, p.connect(), "S", `{"v":1,"t":"after"}`)
+			}
+			awaitResults(t, p.connect(), "B", 1)
+			awaitState(t, p, "B", "running")
+			p.stop()
 		})
 	}
 }

@@ -50,7 +50,7 @@ func (n *Node) openWitness() (err error) {
 
 // checkFiles checks the files of the embedded server before it starts.
 func (n *Node) checkFiles() error {
-	report, err := checkStreams(n.cfg, n.durability, n.witness, false)
+	report, err := checkStreams(n.cfg, n.durability, n.witness, repair{})
 	if report != nil {
 		for i := range report.New {
 			n.log.Error("damaged file of JetStream", "stream", report.New[i].Stream, "kind", string(report.New[i].Kind), "finding", report.New[i].String())
@@ -71,9 +71,15 @@ func (n *Node) checkFiles() error {
 	return err
 }
 
-// checkStreams checks the files of JetStream in a data folder of which the server does not
-// run. What ends may be is brought in line with what was accepted.
-func checkStreams(cfg *config.Config, durability bus.Durability, ends *witness.Folder, rebuild bool) (*streamfiles.Report, error) {
+// repair says what an operator has asked for.
+type repair struct {
+	rebuild    bool // settings, and the witness
+	acceptLoss bool
+}
+
+// checkStreams checks the files of JetStream in a data folder whose server does not run. It
+// then sets the witness to what was accepted.
+func checkStreams(cfg *config.Config, durability bus.Durability, ends *witness.Folder, r repair) (*streamfiles.Report, error) {
 	all, damaged, err := ends.Ends()
 	if err != nil {
 		return nil, err
@@ -81,7 +87,7 @@ func checkStreams(cfg *config.Config, durability bus.Durability, ends *witness.F
 	report, err := streamfiles.Check(streamfiles.Config{
 		Dir: filepath.Join(cfg.Data, natsFolder), Aside: filepath.Join(cfg.Data, damagedFolder), Ends: all,
 		Limits:  bus.StreamLimits{BytesMax: int64(cfg.WAL.BytesMax), Replicas: cfg.NATS.Replicas},
-		MayLose: durability != bus.Durable, Boot: witness.Boot(), Rebuild: rebuild, Within: checkWithin,
+		MayLose: durability != bus.Durable, Boot: witness.Boot(), Rebuild: r.rebuild, AcceptLoss: r.acceptLoss, Within: checkWithin,
 	})
 	if report == nil {
 		return nil, err
@@ -99,8 +105,9 @@ func checkStreams(cfg *config.Config, durability bus.Durability, ends *witness.F
 }
 
 // RecoverLogs makes the settings of JetStream streams again that are lost, and accepts logs
-// that are not those that were acknowledged. The process of the data folder must not run.
-func RecoverLogs(cfg *config.Config) (*streamfiles.Report, error) {
+// that are not those that were acknowledged. With acceptLoss it also closes the holes in logs,
+// so that apps go on without what was lost. The process of the data folder must not run.
+func RecoverLogs(cfg *config.Config, acceptLoss bool) (*streamfiles.Report, error) {
 	durability, err := bus.ParseDurability(string(cfg.WAL.Durability))
 	if err != nil {
 		return nil, err
@@ -120,6 +127,6 @@ func RecoverLogs(cfg *config.Config) (*streamfiles.Report, error) {
 	if err != nil {
 		return nil, err
 	}
-	report, err := checkStreams(cfg, durability, ends, true)
+	report, err := checkStreams(cfg, durability, ends, repair{rebuild: true, acceptLoss: acceptLoss})
 	return report, errors.Join(err, ends.Close())
 }
