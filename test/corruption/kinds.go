@@ -11,6 +11,7 @@ var kinds = []struct {
 	{"format of the folder", regexp.MustCompile(`^eventflux\.json$`)},
 	{"lock of the folder", regexp.MustCompile(`^nats/lock$`)},
 	{"witness of a log", regexp.MustCompile(`^witness/EFW_[^/]+$`)},
+	{"work of a processor", regexp.MustCompile(`^processor/[^/]+\.work$`)},
 	{"Raft: log", regexp.MustCompile(`^raft/log\.db$`)},
 	{"Raft: snapshot", regexp.MustCompile(`^raft/snapshots/`)},
 	{"log: block", inStream(`EFW_[^/]+`, `msgs/\d+\.blk`)},
