@@ -34,7 +34,7 @@ func (t *task) cut(ctx context.Context, seq uint64, f *frame.Frame) error {
 			Stream: bus.WALStream(t.plan.Name, t.partition), Created: t.created,
 			Sequence: seq, ID: f.Cut.ID, CRC: f.CRC,
 		},
-		clock: t.core.Clock(), mark: t.box.mark(), positions: map[string]string{},
+		clock: t.core.Clock(), mark: t.box.mark(), late: t.late.mark(), positions: map[string]string{},
 	}
 	bytes := int64(0)
 	for _, h := range s.holders {

@@ -34,12 +34,23 @@ type message struct {
 	at         position // of its last row
 	kind       window.Kind
 	ts         int64
+	clock      int64 // of a dead letter: the app's clock when it came
 }
 
 // pile is a number of messages that go together.
 type pile struct {
 	bytes    []byte
 	messages []message
+}
+
+// appendAll appends copies of the messages of another pile.
+func (p *pile) appendAll(o *pile) {
+	for _, m := range o.messages {
+		start := len(p.bytes)
+		p.bytes = append(p.bytes, o.bytes[m.start:m.end]...)
+		m.start, m.end = start, len(p.bytes)
+		p.messages = append(p.messages, m)
+	}
 }
 
 func (p *pile) reset() {

@@ -61,6 +61,7 @@ type part struct {
 	lineage   checkpoint.Lineage
 	clock     int64
 	mark      uint64            // messages in the outbox up to the barrier
+	late      uint64            // and dead letters
 	positions map[string]string // of the newest result of each stream
 	begun     time.Time         // when the task began to cut
 	pause     time.Duration     // how long that took
@@ -227,6 +228,9 @@ func (s *saver) store(ctx context.Context, p *part, spans *trace.Steps) (*checkp
 	spans.Next("results durable")
 	if !s.task.box.reached(ctx, p.mark) {
 		return nil, nil, fmt.Errorf("results up to the barrier are not durable: %w", context.Cause(ctx))
+	}
+	if !s.task.late.reached(ctx, p.late) {
+		return nil, nil, fmt.Errorf("dead letters up to the barrier are not durable: %w", context.Cause(ctx))
 	}
 	stream := bus.OutStream(s.task.plan.Name, s.task.partition)
 	last, err := lastSequence(ctx, s.task.nc, stream)

@@ -38,8 +38,24 @@ type standby struct {
 	bytes    int
 	looked   time.Time
 
+	// Dead letters of frames that no committed checkpoint is known to cover: the owner may
+	// not have stored them.
+	late     []*pile
+	barriers []barrier
+	asked    time.Time // for the newest committed checkpoint
+
 	reports sync.WaitGroup
 }
+
+// barrier is where the log was cut for a checkpoint.
+type barrier struct {
+	epoch state.Epoch
+	seq   uint64
+}
+
+// askEvery is how often a standby that keeps dead letters asks which checkpoint is
+// committed.
+const askEvery = 2 * time.Second
 
 func newStandby() *standby { return &standby{promoted: make(chan struct{})} }
 
@@ -50,6 +66,7 @@ func (t *task) standBy(ctx context.Context) error {
 	s := t.standby
 	s.ready = false
 	s.kept, s.messages, s.bytes = nil, 0, 0
+	s.late, s.barriers = nil, nil
 	ctx, cancel := context.WithCancel(ctx)
 	defer s.reports.Wait()
 	defer cancel()
@@ -162,10 +179,15 @@ func (t *task) applyStandby(ctx context.Context, record wal.Record) (err error) 
 	}
 	p := &pile{}
 	t.renderer.renderInto(p, t.core.Engine, record.Seq, t.last)
+	late := &pile{}
+	t.appendLate(late, record.Seq, t.core.Late())
 	t.core.ResetOutputs()
 	t.status.count(record.Seq, done, 0, t.core.Dropped())
+	t.status.setTimes(t.core.Times())
 	t.standby.keep(p)
+	t.standby.keepLate(late)
 	if f.Kind == frame.Barrier && !done.Repeated {
+		t.standby.barriers = append(t.standby.barriers, barrier{state.Epoch(f.Cut.Epoch), record.Seq})
 		t.reportDigests(ctx, f.Cut)
 	}
 	return nil
@@ -179,11 +201,54 @@ func (s *standby) keep(p *pile) {
 	}
 }
 
+func (s *standby) keepLate(p *pile) {
+	if len(p.messages) > 0 {
+		s.late = append(s.late, p)
+		s.messages += len(p.messages)
+		s.bytes += len(p.bytes)
+	}
+}
+
+// forgetLate forgets the dead letters that a committed checkpoint covers.
+func (t *task) forgetLate(ctx context.Context) error {
+	s := t.standby
+	if len(s.late) == 0 || time.Since(s.asked) < askEvery {
+		if len(s.late) == 0 {
+			s.barriers = s.barriers[:0]
+		}
+		return nil
+	}
+	s.asked = time.Now()
+	list, err := t.service.cfg.Control.Checkpoints(ctx, control.AppRequest{App: t.plan.Name})
+	if err != nil {
+		return fmt.Errorf("list checkpoints: %w", err)
+	}
+	committed := state.Epoch(0)
+	for _, k := range list.Checkpoints {
+		if k.State == "committed" && max(k.Generation, 1) == t.generation {
+			committed = max(committed, k.Epoch)
+		}
+	}
+	covered := uint64(0) // all before a barrier, too, whose own epoch was aborted
+	for len(s.barriers) > 0 && s.barriers[0].epoch <= committed {
+		covered, s.barriers = s.barriers[0].seq, s.barriers[1:]
+	}
+	for len(s.late) > 0 && s.late[0].messages[0].at.seq <= covered {
+		s.messages -= len(s.late[0].messages)
+		s.bytes -= len(s.late[0].bytes)
+		s.late = s.late[1:]
+	}
+	return nil
+}
+
 // makeRoom forgets results that are in the output stream, and waits while too many are
 // not.
 func (t *task) makeRoom(ctx context.Context) error {
 	s := t.standby
 	for {
+		if err := t.forgetLate(ctx); err != nil {
+			return err
+		}
 		full := s.messages > keptMessagesMax || s.bytes > keptBytesMax
 		if !full && (len(s.kept) == 0 || time.Since(s.looked) < lookEvery) {
 			return nil
@@ -252,6 +317,11 @@ func (t *task) putOut(ctx context.Context) error {
 			}
 		})
 		if !open {
+			return context.Cause(ctx)
+		}
+	}
+	for _, kept := range t.standby.late {
+		if !t.late.fill(ctx, func(p *pile) { p.appendAll(kept) }) {
 			return context.Cause(ctx)
 		}
 	}

@@ -46,6 +46,11 @@ type status struct {
 	results    atomic.Uint64 // rows handed to the output stream
 	dropped    atomic.Uint64 // rows that a window could not take
 
+	late        atomic.Uint64 // events that came when the clock had passed their time
+	outOfOrder  atomic.Uint64 // events applied after one of a later time
+	waiting     atomic.Uint64 // events that wait for their time now
+	deadLetters atomic.Uint64
+
 	generation atomic.Uint64
 	restored   atomic.Uint64 // epoch of the checkpoint that the task began with
 	unusable   atomic.Uint64 // newer checkpoints that were passed over, since the process began
@@ -103,6 +108,12 @@ func (s *status) count(seq uint64, done engine.Applied, results int, dropped uin
 	}
 }
 
+func (s *status) setTimes(t engine.Times) {
+	s.late.Store(t.Late)
+	s.outOfOrder.Store(t.OutOfOrder)
+	s.waiting.Store(t.Waiting)
+}
+
 // TaskInfo is a task as ef.processor.tasks lists it.
 type TaskInfo struct {
 	App       string `json:"app"`
@@ -122,6 +133,14 @@ type TaskInfo struct {
 	// Dropped counts the rows that a window could not take, because they came too
 	// late or lack the time by which it goes.
 	Dropped uint64 `json:"dropped"`
+	// Late counts the events since the start that came when the app's clock had passed
+	// their time, DeadLetters those of them that no query asks for. OutOfOrder counts the
+	// events that were applied after one of a later time, in an app without lateness.
+	Late        uint64 `json:"late"`
+	DeadLetters uint64 `json:"dead_letters"`
+	OutOfOrder  uint64 `json:"out_of_order"`
+	// Waiting is how many events wait now for the clock to reach their time.
+	Waiting uint64 `json:"waiting"`
 	// Repeated counts the frames that their writer had appended before.
 	Repeated uint64 `json:"repeated_frames"`
 	// Restored is the epoch of the checkpoint that the task began with; 0: none.
@@ -201,7 +220,8 @@ func (t *task) info() TaskInfo {
 	info := TaskInfo{
 		App: t.plan.Name, Partition: t.partition, State: string(s.phase),
 		Applied: s.applied.Load(), Events: s.events.Load(), Results: s.results.Load(),
-		Duplicates: s.duplicates.Load(), Dropped: s.dropped.Load(), Repeated: s.repeated.Load(),
+		Duplicates: s.duplicates.Load(), Dropped: s.dropped.Load(),
+		Late: s.late.Load(), DeadLetters: s.deadLetters.Load(), OutOfOrder: s.outOfOrder.Load(), Waiting: s.waiting.Load(), Repeated: s.repeated.Load(),
 		Generation: s.generation.Load(), Restored: s.restored.Load(), Unusable: s.unusable.Load(), Checkpoint: s.committed.Load(),
 		Promoted: s.promoted.Load(), Mismatches: s.mismatches.Load(),
 		PauseSeconds: seconds(&s.pause), SaveSeconds: seconds(&s.saved), StateBytes: s.bytes.Load(),

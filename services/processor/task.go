@@ -46,6 +46,7 @@ type task struct {
 	ticked     int64 // stamp of the newest tick that was appended
 	renderer   *renderer
 	box        *outbox
+	late       *outbox          // of dead letters
 	last       []position       // of the newest result of the generation on each stream at the takeover
 	newest     uint64           // log sequence of the newest result of any generation
 	start      checkpoint.Start // of the generation: no results up to there; zero: none
@@ -97,7 +98,7 @@ func (t *task) run(ctx context.Context) {
 
 // release gives the memory of a task back that has ended. A halted one stays listed.
 func (t *task) release() {
-	t.core, t.renderer, t.box, t.saver, t.reader, t.ticks = nil, nil, nil, nil, nil, nil
+	t.core, t.renderer, t.box, t.late, t.saver, t.reader, t.ticks = nil, nil, nil, nil, nil, nil, nil
 	t.decoder = frame.Decoder{}
 }
 
@@ -153,7 +154,7 @@ func (t *task) try(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	t.last, t.box = last, newOutbox()
+	t.last, t.box, t.late = last, newOutbox(), newOutbox()
 	if t.standby != nil {
 		err = t.takePromotion(ctx, attached)
 	} else {
@@ -174,9 +175,14 @@ func (t *task) try(ctx context.Context) (err error) {
 	t.progress.replay(t.reader)
 	t.status.set(stateReplaying, nil)
 
+	letters, err := newLetters(t.nc, t.plan.Name, t.partition, t.generation, t.log)
+	if err != nil {
+		return err
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return emit.run(ctx, t.box) })
+	group.Go(func() error { return letters.run(ctx, t.late) })
 	group.Go(func() error { return t.ticks.Run(ctx) })
 	if t.saver != nil {
 		group.Go(func() error { return t.saver.run(ctx) })
@@ -242,6 +248,7 @@ func (t *task) consume(ctx context.Context) error {
 		}
 		if !more {
 			t.box.flush(ctx)
+			t.late.flush(ctx)
 			return nil
 		}
 		if idle {
@@ -276,8 +283,10 @@ func (t *task) apply(ctx context.Context, record wal.Record) (err error) {
 		return err
 	}
 	results, open := t.renderer.render(ctx, t.box, t.core.Engine, record.Seq, t.last)
+	open = t.bury(ctx, record.Seq) && open
 	t.core.ResetOutputs()
 	t.status.count(record.Seq, done, results, t.core.Dropped())
+	t.status.setTimes(t.core.Times())
 	if !open {
 		return context.Cause(ctx) // the emitter has ended, and says why
 	}

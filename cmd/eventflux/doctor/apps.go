@@ -9,6 +9,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"eventflux/services/ingest"
 	"eventflux/shared/bus"
 	"eventflux/shared/checkpoint"
 	"eventflux/shared/config"
@@ -262,6 +263,7 @@ func (p *patient) checkIngest(_ context.Context, r *report) {
 			r.add(Warning, in.who, "see that the EFD_ streams take messages: nats stream ls", "%d refused events could not be kept as dead letters", i.DeadLost)
 		}
 		for _, s := range i.Streams {
+			checkTimes(r, &s)
 			for _, from := range s.Results {
 				if from.State == "waiting" {
 					r.add(Warning, s.App+" "+s.Stream, "deploy the app whose results it reads, or wait for it", "results of another app cannot be read: %s", from.Reason)
@@ -270,6 +272,20 @@ func (p *patient) checkIngest(_ context.Context, r *report) {
 		}
 	}
 	r.fine("ingest", "nothing was lost or had to wait")
+}
+
+// checkTimes asks whether publishers give events times that the app cannot use.
+func checkTimes(r *report, s *ingest.InfoStream) {
+	who := s.App + " " + s.Stream
+	if s.Clamped > 0 {
+		r.add(Warning, who, "see that the publishers' clocks are right, and that Ef-Timestamp is in ms", "%d events had a time after their arrival; the time of their arrival was taken instead", s.Clamped)
+	}
+	if s.Ahead > 0 {
+		r.add(Warning, who, "see that the publishers' clocks are right; or raise ahead of @app:playback", "%d events were refused, as their time is too far ahead", s.Ahead)
+	}
+	if s.Timeless > 0 {
+		r.add(Warning, who, "publish them with the header Ef-Timestamp, or name the attribute that has the time: @source(timestamp='…')", "%d events were refused, as they have no time and the app goes by it", s.Timeless)
+	}
 }
 
 func sortedNames(streams map[string]*stream) []string {

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 
+	"eventflux/services/processor"
 	"eventflux/shared/bus"
 	"eventflux/shared/control"
 )
@@ -168,6 +169,7 @@ func (p *patient) checkTask(r *report, a *control.App, part uint32) {
 				r.add(Warning, at, "publishers are refused above ingest.lag_max; raise @app:partitions, give the processor more of the machine, or pack results: @sink(pack='ndjson')",
 					"its task on %s needs %.0f s for what its log holds (%d frames, about %d bytes)", by, t.LagSeconds, t.LogEnd-min(t.Applied, t.LogEnd), t.LagBytes)
 			}
+			checkOrder(r, at, &t)
 			if t.Unusable > 0 {
 				r.add(Error, at, "eventflux checkpoint verify "+a.Name+" names the damage; look at the store's disk. A new checkpoint is whole: eventflux checkpoint trigger "+a.Name,
 					"at its last start %d checkpoints could not be used, and an older one was", t.Unusable)
@@ -177,5 +179,18 @@ func (p *patient) checkTask(r *report, a *control.App, part uint32) {
 	}
 	if a.Owners[owner].State == "" {
 		r.add(Warning, at, "wait some seconds; if it stays, look at the log of "+by, "processor %s, which has it, has not been heard of; another one takes over if there is one", by)
+	}
+}
+
+// checkOrder asks whether events are applied as their own times ask for.
+func checkOrder(r *report, at string, t *processor.TaskInfo) {
+	if t.OutOfOrder > 0 {
+		r.add(Warning, at, "have events applied in the order of time: @app:playback(lateness='…')", "%d events came after one of a later time and were applied as they came", t.OutOfOrder)
+	}
+	if t.DeadLetters > 0 {
+		r.add(Warning, at, "raise lateness of @app:playback, or read the events from !<Stream>; they are in stream "+bus.DLQStream(t.App), "%d events came too late and are dead letters", t.DeadLetters)
+	}
+	if t.Dropped > 0 {
+		r.add(Warning, at, "see that the attribute by which the window goes is not null; a longer latency of a session takes later rows", "windows could not take %d rows", t.Dropped)
 	}
 }

@@ -1,0 +1,154 @@
+package processor
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"eventflux/shared/bus"
+	"eventflux/shared/checkpoint"
+	"eventflux/shared/engine"
+	"eventflux/shared/event/rowjson"
+)
+
+// Events that a task cannot apply and that no query asks for are dead letters. They are
+// outputs of their frame: durable before a checkpoint that covers the frame is prepared. A
+// crash may repeat them under the same id, of which JetStream keeps one for a while.
+
+// lettersWindow is how many dead letters are on their way at the same time.
+const lettersWindow = 256
+
+const headerReason = "Ef-Reason"
+
+// letters appends a task's dead letters to the app's stream of them.
+type letters struct {
+	js         jetstream.JetStream
+	app        string
+	partition  uint32
+	generation checkpoint.Generation
+	log        *slog.Logger
+}
+
+func newLetters(nc *nats.Conn, app string, partition uint32, generation checkpoint.Generation, log *slog.Logger) (*letters, error) {
+	js, err := jetstream.New(nc, jetstream.WithPublishAsyncMaxPending(lettersWindow), jetstream.WithPublishAsyncTimeout(publishTimeout))
+	if err != nil {
+		return nil, fmt.Errorf("dead letters: %w", err)
+	}
+	return &letters{js: js, app: app, partition: partition, generation: generation, log: log}, nil
+}
+
+// run stores what the box holds until ctx ends, which is no error. It tries again for as
+// long as it takes: the checkpoint that waits for a dead letter waits as long.
+func (l *letters) run(ctx context.Context, box *outbox) error {
+	defer l.js.CleanupPublisher()
+	defer box.close()
+	for {
+		p := box.take(ctx)
+		if p == nil {
+			return nil
+		}
+		for rest := p.messages; len(rest) > 0; {
+			n := min(len(rest), lettersWindow)
+			if !l.store(ctx, p.bytes, rest[:n]) {
+				return nil
+			}
+			rest = rest[n:]
+		}
+		box.sent(p)
+	}
+}
+
+// store makes dead letters durable; false if ctx ends before.
+func (l *letters) store(ctx context.Context, bytes []byte, messages []message) bool {
+	warned := false
+	for wait := retryWait; ; wait = min(2*wait, retryWaitMax) {
+		failed, err := l.publish(ctx, bytes, messages)
+		if len(failed) == 0 {
+			return true
+		}
+		if ctx.Err() != nil {
+			return false
+		}
+		if !warned {
+			warned = true
+			l.log.Warn("dead letters are not taken, and no checkpoint is made before they are; see that stream "+bus.DLQStream(l.app)+" takes messages",
+				"dead_letters", len(failed), "err", err)
+		}
+		messages = failed
+		select {
+		case <-ctx.Done():
+			return false
+		case <-time.After(wait):
+		}
+	}
+}
+
+// publish sends dead letters once and returns those that are not known to be durable.
+func (l *letters) publish(ctx context.Context, bytes []byte, messages []message) (failed []message, err error) {
+	futures := make([]jetstream.PubAckFuture, len(messages))
+	for i := range messages {
+		future, e := l.js.PublishMsgAsync(l.letter(bytes, &messages[i]))
+		if e != nil {
+			failed, err = append(failed, messages[i]), e
+			continue
+		}
+		futures[i] = future
+	}
+	for i, future := range futures {
+		if future == nil {
+			continue
+		}
+		select {
+		case <-future.Ok():
+		case e := <-future.Err():
+			failed, err = append(failed, messages[i]), e
+		case <-ctx.Done():
+			return messages, ctx.Err()
+		}
+	}
+	return failed, err
+}
+
+// letter makes the message of a late event.
+func (l *letters) letter(bytes []byte, m *message) *nats.Msg {
+	msg := nats.NewMsg(m.subject)
+	msg.Data = bytes[m.start:m.end]
+	msg.Header.Set(jetstream.MsgIDHeader, fmt.Sprintf("%s.%d:%d:%s", l.app, l.partition, l.generation, m.at))
+	msg.Header.Set(headerReason, engine.LateReason(m.ts, m.clock))
+	msg.Header.Set(headerTimestamp, strconv.FormatInt(m.ts, 10))
+	return msg
+}
+
+// appendLate appends the late events of frame seq to a pile, without those that belong to
+// the generation before. Their positions are those of events, from 1.
+func (t *task) appendLate(p *pile, seq uint64, late []engine.Late) {
+	for _, e := range late {
+		if seq < t.start.Sequence || seq == t.start.Sequence && (t.start.Event == 0 || e.Event <= t.start.Event) {
+			continue
+		}
+		start := len(p.bytes)
+		p.bytes = rowjson.AppendObject(p.bytes, e.Rows, e.Row)
+		p.messages = append(p.messages, message{
+			subject: bus.DLQSubject(t.plan.Name, e.Stream.Name), start: start, end: len(p.bytes),
+			at: position{seq, e.Event}, ts: e.Rows.TS[e.Row], clock: e.Clock,
+		})
+	}
+}
+
+// bury hands on the dead letters of frame seq; false if none are stored any more.
+func (t *task) bury(ctx context.Context, seq uint64) bool {
+	late := t.core.Late()
+	if len(late) == 0 {
+		return true
+	}
+	return t.late.fill(ctx, func(p *pile) {
+		before := len(p.messages)
+		t.appendLate(p, seq, late)
+		t.status.deadLetters.Add(uint64(len(p.messages) - before))
+	})
+}

@@ -1,0 +1,73 @@
+package processor
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"eventflux/shared/bus"
+)
+
+const lateApp = `@app:name('late') @app:playback(lateness='5 sec') define stream S (k string, v int);
+from S select k, v insert into Out;`
+
+// TestLateEventsAreDeadLetters sends events that come too late: each is a dead letter with
+// an id that is the same after a replay, and the others are applied in order.
+func TestLateEventsAreDeadLetters(t *testing.T) {
+	r := newRig(t, lateApp)
+	for i, at := range []int64{100_000, 97_000, 94_999, 101_000, 20_000, 200_000} {
+		r.send("S", at, "", "a", i)
+	}
+	wantLate := []string{
+		`dlq.late.S late.0:1:3.1 94999 "late: the event's time 94999 is before the app's clock 95000" {"k":"a","v":2}`,
+		`dlq.late.S late.0:1:5.1 20000 "late: the event's time 20000 is before the app's clock 96000" {"k":"a","v":4}`,
+	}
+	wantResults := []string{
+		`out.late.Out.0 6.0 current 97000 {"k":"a","v":1}`,
+		`out.late.Out.0 6.1 current 100000 {"k":"a","v":0}`,
+		`out.late.Out.0 6.2 current 101000 {"k":"a","v":3}`,
+	}
+	for range 2 { // the second time from the beginning of the log again
+		info := r.drained()
+		if info.Late != 2 || info.DeadLetters != 2 || info.Waiting != 1 || info.OutOfOrder != 0 {
+			t.Errorf("late %d, dead letters %d, waiting %d, out of order %d", info.Late, info.DeadLetters, info.Waiting, info.OutOfOrder)
+		}
+		if got := r.deadLetters(); !slices.Equal(got, wantLate) {
+			t.Errorf("dead letters %q, want %q", got, wantLate)
+		}
+		if got := r.results(); !slices.Equal(got, wantResults) {
+			t.Errorf("results %q, want %q", got, wantResults)
+		}
+	}
+}
+
+// TestDeadLettersWaitForTheirStream has no stream for dead letters at first: none is lost.
+func TestDeadLettersWaitForTheirStream(t *testing.T) {
+	r := newRig(t, lateApp)
+	must(t, r.js.DeleteStream(r.within(), bus.DLQStream("late")))
+	r.send("S", 100_000, "", "a", 1)
+	r.send("S", 10_000, "", "a", 2)
+	s, stop := r.start()
+	defer stop()
+	r.eventually("the late event is applied", func() bool { return r.info(s).DeadLetters == 1 })
+	r.ensure()
+	r.eventually("the dead letter is stored", func() bool { return len(r.deadLetters()) == 1 })
+}
+
+// deadLetters returns the dead letters as lines: "subject id ts reason payload".
+func (r *rig) deadLetters() (lines []string) {
+	r.t.Helper()
+	stream, err := r.js.Stream(r.within(), bus.DLQStream(r.plan.Name))
+	must(r.t, err)
+	info, err := stream.Info(r.within())
+	must(r.t, err)
+	for seq := info.State.FirstSeq; info.State.Msgs > 0 && seq <= info.State.LastSeq; seq++ {
+		m, err := stream.GetMsg(r.within(), seq)
+		must(r.t, err)
+		lines = append(lines, fmt.Sprintf("%s %s %s %q %s", m.Subject, m.Header.Get(jetstream.MsgIDHeader),
+			m.Header.Get(headerTimestamp), m.Header.Get(headerReason), m.Data))
+	}
+	return lines
+}
