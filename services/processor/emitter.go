@@ -17,6 +17,8 @@ import (
 
 	"eventflux/shared/checkpoint"
 	"eventflux/shared/faultpoint"
+	"eventflux/shared/output"
+	"eventflux/shared/place"
 	"eventflux/shared/window"
 )
 
@@ -53,11 +55,15 @@ const (
 
 // Headers of results.
 const (
-	headerPosition   = "Ef-Position"
-	headerKind       = "Ef-Kind"
-	headerTimestamp  = "Ef-Timestamp"
-	headerGeneration = "Ef-Generation"
+	headerPosition   = output.HeaderPosition
+	headerKind       = output.HeaderKind
+	headerTimestamp  = output.HeaderTimestamp
+	headerGeneration = output.HeaderGeneration
 )
+
+// recordEvery is after how many results the emitter writes a fence with the record of the
+// newest ones. The next start reads what comes after it.
+const recordEvery = 20_000
 
 // emitter appends messages to an output stream, of which it is the only writer:
 // every publish names the sequence before it, so that a former owner's fails.
@@ -71,12 +77,23 @@ type emitter struct {
 	refused prometheus.Counter  // of what the stream refused, since there is another owner
 	msg     nats.Msg            // scratch
 	after   time.Duration       // resendAfter, but in tests
+
+	generation checkpoint.Generation
+	newest     []place.Place // by stream of the plan: the newest result that is in the stream
+	any        place.Place   // the newest of all
+	ahead      []place.Place // scratch: newest, with what is being sent
+	previous   []byte        // scratch
+
+	fence      func(newest []place.Place, any place.Place, through uint64) ([]byte, error) // nil: none is written
+	fenced     string                                                                      // its subject
+	unrecorded int                                                                         // results since the newest fence
 }
 
 func newEmitter(nc *nats.Conn, stream string, last uint64, generation checkpoint.Generation, most int, log *slog.Logger) *emitter {
-	e := &emitter{nc: nc, stream: stream, last: last, max: most, log: log, after: resendAfter}
+	e := &emitter{nc: nc, stream: stream, last: last, max: most, log: log, after: resendAfter, generation: generation}
 	e.msg.Header = nats.Header{
-		headerPosition: {""}, headerKind: {""}, headerTimestamp: {""}, headerGeneration: {strconv.FormatUint(uint64(generation), 10)},
+		output.HeaderPrevious: {""},
+		headerPosition:        {""}, headerKind: {""}, headerTimestamp: {""}, headerGeneration: {strconv.FormatUint(uint64(generation), 10)},
 	}
 	return e
 }
@@ -98,9 +115,31 @@ func (e *emitter) run(ctx context.Context, box *outbox) error {
 				return err
 			}
 			rest = rest[n:]
+			if e.unrecorded >= recordEvery && e.fence != nil {
+				if err := e.record(ctx); err != nil {
+					if ctx.Err() != nil {
+						return nil
+					}
+					return err
+				}
+			}
 		}
 		box.sent(p)
 	}
+}
+
+// record writes a fence with the record of the newest results.
+func (e *emitter) record(ctx context.Context) error {
+	data, err := e.fence(e.newest, e.any, e.last)
+	if err != nil {
+		return err
+	}
+	record := message{subject: e.fenced, end: len(data), stream: fenceStream, at: position{seq: e.last}}
+	if _, err := e.send(ctx, data, []message{record}); err != nil {
+		return err
+	}
+	e.unrecorded = 0
+	return nil
 }
 
 // batchLength returns how many messages to send at once, at most the given number:
@@ -175,6 +214,13 @@ func (e *emitter) sent(messages []message, since time.Time) int {
 	if !since.IsZero() {
 		e.log.Info("results are taken again", "stream", e.stream, "after", time.Since(since))
 	}
+	for i := range messages {
+		if m := &messages[i]; m.stream != fenceStream {
+			e.any = e.placeOf(m)
+			e.newest[m.stream] = e.any
+			e.unrecorded++
+		}
+	}
 	e.last += uint64(len(messages))
 	return len(messages)
 }
@@ -194,9 +240,11 @@ func (e *emitter) publish(ctx context.Context, within time.Duration, bytes []byt
 		delete(h, "Nats-Batch-Sequence")
 		delete(h, "Nats-Batch-Commit")
 	}()
-	last := len(messages) - 1
+	last, before := len(messages)-1, e.any
+	e.ahead = append(e.ahead[:0], e.newest...)
 	for i := range messages {
 		e.fill(bytes, &messages[i])
+		before = e.link(&messages[i], before)
 		if batch {
 			h["Nats-Batch-Sequence"][0] = strconv.Itoa(i + 1)
 		}
@@ -230,6 +278,23 @@ func (e *emitter) fill(bytes []byte, m *message) {
 	if m.kind == window.Expired {
 		h[headerKind][0] = "expired"
 	}
+}
+
+// link says in the header of a message which results come before it, before being the newest
+// of all, and returns the newest with it.
+func (e *emitter) link(m *message, before place.Place) place.Place {
+	if m.stream == fenceStream {
+		delete(e.msg.Header, output.HeaderPrevious)
+		return before
+	}
+	e.previous = output.Previous{Same: e.ahead[m.stream], Any: before}.Append(e.previous[:0])
+	e.msg.Header[output.HeaderPrevious] = []string{string(e.previous)}
+	e.ahead[m.stream] = e.placeOf(m)
+	return e.ahead[m.stream]
+}
+
+func (e *emitter) placeOf(m *message) place.Place {
+	return place.Place{Generation: uint64(e.generation), Seq: m.at.seq, Ordinal: m.at.ordinal}
 }
 
 // hasCode reports whether err is one of JetStream's with one of the codes.

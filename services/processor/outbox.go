@@ -30,12 +30,16 @@ func (p position) after(o position) bool {
 // pile's bytes.
 type message struct {
 	subject    string
+	stream     int // of the plan, or fenceStream
 	start, end int
 	at         position // of its last row
 	kind       window.Kind
 	ts         int64
 	clock      int64 // of a dead letter: the app's clock when it came
 }
+
+// fenceStream is the stream of a message that is no result.
+const fenceStream = -1
 
 // pile is a number of messages that go together.
 type pile struct {

@@ -103,7 +103,7 @@ func (r *renderer) chunk(p *pile, e *engine.Engine, o engine.Output, at position
 				start := len(p.bytes)
 				p.bytes = rowjson.AppendObject(p.bytes, rows, i)
 				p.messages = append(p.messages, message{
-					subject: r.subjects[target.ID], start: start, end: len(p.bytes),
+					subject: r.subjects[target.ID], stream: target.ID, start: start, end: len(p.bytes),
 					at: at, kind: kinds[i], ts: rows.TS[i],
 				})
 				r.newest[target.ID] = at
@@ -132,7 +132,7 @@ func (r *renderer) closePack(p *pile, stream int) {
 	start := len(p.bytes)
 	p.bytes = append(p.bytes, open.lines...)
 	p.messages = append(p.messages, message{
-		subject: r.subjects[stream], start: start, end: len(p.bytes),
+		subject: r.subjects[stream], stream: stream, start: start, end: len(p.bytes),
 		at: open.at, kind: open.kind, ts: open.ts,
 	})
 	r.newest[stream] = open.at

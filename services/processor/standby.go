@@ -12,6 +12,7 @@ import (
 	"eventflux/shared/control"
 	"eventflux/shared/engine"
 	"eventflux/shared/frame"
+	"eventflux/shared/output"
 	"eventflux/shared/state"
 	"eventflux/shared/wal"
 )
@@ -253,7 +254,7 @@ func (t *task) makeRoom(ctx context.Context) error {
 		if !full && (len(s.kept) == 0 || time.Since(s.looked) < lookEvery) {
 			return nil
 		}
-		newest, err := t.newestResults(ctx)
+		newest, err := t.newestResult(ctx)
 		if err != nil {
 			return err
 		}
@@ -274,28 +275,31 @@ func (t *task) makeRoom(ctx context.Context) error {
 	}
 }
 
-// newestResults returns the position of the newest result on each subject.
-func (t *task) newestResults(ctx context.Context) (map[string]position, error) {
-	newest := map[string]position{}
-	for _, s := range published(t.plan) {
-		at, generation, err := t.newestResult(ctx, bus.OutStream(t.plan.Name, t.partition), s)
-		if err != nil {
-			return nil, err
-		}
-		if generation == t.generation {
-			newest[t.renderer.subjects[s.ID]] = at
-		}
+// newestResult returns the log sequence of the frame that the newest result of the
+// generation in the output stream follows from; 0 for none.
+func (t *task) newestResult(ctx context.Context) (uint64, error) {
+	stream := bus.OutStream(t.plan.Name, t.partition)
+	m, err := lastMessage(ctx, t.nc, stream, bus.OutSubjects(t.plan.Name, t.partition))
+	if err != nil {
+		return 0, fmt.Errorf("last result of output stream %s: %w", stream, err)
 	}
-	return newest, nil
+	if m.seq == 0 {
+		return 0, nil
+	}
+	at, err := output.ReadPlace(m.header)
+	if err != nil {
+		return 0, fmt.Errorf("result %d of output stream %s: %w", m.seq, stream, err)
+	}
+	if at.Generation != uint64(t.generation) {
+		return 0, nil
+	}
+	return at.Seq, nil
 }
 
-func covered(p *pile, newest map[string]position) bool {
-	for _, m := range p.messages {
-		if m.at.after(newest[m.subject]) {
-			return false
-		}
-	}
-	return true
+// covered reports whether all of a pile is in the output stream, as the results of a later
+// frame are.
+func covered(p *pile, newest uint64) bool {
+	return p.messages[len(p.messages)-1].at.seq < newest
 }
 
 // putOut hands on the results that the output stream lacks.

@@ -21,17 +21,28 @@ type stored struct {
 
 // lastSequence returns the sequence of a stream's last message, purged or not.
 func lastSequence(ctx context.Context, nc *nats.Conn, stream string) (uint64, error) {
+	state, err := streamState(ctx, nc, stream)
+	return state.LastSeq, err
+}
+
+// firstSequence returns the sequence of a stream's first message that is left.
+func firstSequence(ctx context.Context, nc *nats.Conn, stream string) (uint64, error) {
+	state, err := streamState(ctx, nc, stream)
+	return state.FirstSeq, err
+}
+
+func streamState(ctx context.Context, nc *nats.Conn, stream string) (jetstream.StreamState, error) {
 	var info struct {
 		Error *jetstream.APIError   `json:"error"`
 		State jetstream.StreamState `json:"state"`
 	}
 	if err := ask(ctx, nc, "STREAM.INFO."+stream, nil, &info); err != nil {
-		return 0, err
+		return jetstream.StreamState{}, err
 	}
 	if info.Error != nil {
-		return 0, info.Error
+		return jetstream.StreamState{}, info.Error
 	}
-	return info.State.LastSeq, nil
+	return info.State, nil
 }
 
 // lastMessage returns the last message on subject, which may have wildcards.

@@ -13,58 +13,133 @@ import (
 
 	"eventflux/shared/bus"
 	"eventflux/shared/checkpoint"
+	"eventflux/shared/output"
+	"eventflux/shared/place"
 	"eventflux/shared/siddhiql"
 )
 
-// fence is the content of a fence message: who took over, and the position of the
-// newest result on each subject at that time. Positions are kept here too so that
-// they survive where an operator has purged results.
-type fence struct {
-	Owner     string            `json:"owner"`
-	Plan      string            `json:"plan"` // digest of the app
-	Positions map[string]string `json:"positions"`
-	// Generation is that of the positions.
-	Generation checkpoint.Generation `json:"generation"`
-}
-
 // takeOver shuts out former owners of a partition's output stream. It returns the
 // position of the newest result of the generation on each stream of the plan, and an
-// emitter that goes on behind the fence.
+// emitter that goes on after the fence.
+//
+// It writes two fences. The first shuts former owners out, and has the record of the fence
+// before it, if there is one. Then what came after that record is read, which is bounded
+// (recordEvery) and shows whether results are missing; the second fence has the record of it
+// all.
 func (t *task) takeOver(ctx context.Context) ([]position, *emitter, error) {
 	stream := bus.OutStream(t.plan.Name, t.partition)
+	record, fence, err := t.shutOut(ctx, stream)
+	if err != nil {
+		return nil, nil, err
+	}
+	if record == nil {
+		record, err = t.lookUp(ctx, stream, fence)
+	} else {
+		record, err = t.readOn(ctx, stream, record, fence)
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	end, err := t.publishFence(ctx, output.NewFence(t.owner, t.plan.Digest, t.generation, *record), fence)
+	if hasCode(err, codeWrongLastSequence, codeWrongLastSequenceConstant) {
+		return nil, nil, fmt.Errorf("fence output stream %s: %w", stream, errFenced)
+	}
+	if err != nil {
+		return nil, nil, fmt.Errorf("fence output stream %s: %w", stream, err)
+	}
+	emit := newEmitter(t.nc, stream, end, t.generation, t.service.cfg.BatchMessagesMax, t.log)
+	emit.took = t.service.emitted.WithLabelValues(t.plan.Name, decimal(t.partition))
+	emit.refused = t.service.refused.WithLabelValues(refusedResults)
+	emit.newest, emit.any = make([]place.Place, len(t.plan.Streams)), record.Last
+	last := make([]position, len(t.plan.Streams))
+	t.out, t.newest = outEnd{of: make([]position, len(t.plan.Streams))}, 0
+	for _, s := range published(t.plan) {
+		at := record.Newest[s.Name]
+		emit.newest[s.ID] = at
+		t.newest = max(t.newest, at.Seq)
+		t.out.add(s.ID, position{at.Seq, at.Ordinal}, checkpoint.Generation(at.Generation))
+		if at.Generation == uint64(t.generation) {
+			last[s.ID] = position{at.Seq, at.Ordinal}
+		}
+	}
+	emit.fenced = bus.FenceSubject(t.plan.Name, t.partition)
+	emit.fence = func(newest []place.Place, last place.Place, through uint64) ([]byte, error) {
+		r := output.Record{Newest: map[string]place.Place{}, Last: last, Through: through}
+		for _, s := range published(t.plan) {
+			r.Newest[s.Name] = newest[s.ID]
+		}
+		return json.Marshal(output.NewFence(t.owner, t.plan.Digest, t.generation, r))
+	}
+	t.recorded = record.Through
+	return last, emit, nil
+}
+
+// shutOut writes a fence after the newest message, and returns its sequence and the record
+// that the stream had; nil if it has none.
+func (t *task) shutOut(ctx context.Context, stream string) (*output.Record, uint64, error) {
 	for {
 		end, err := lastSequence(ctx, t.nc, stream)
 		if err != nil {
-			return nil, nil, fmt.Errorf("end of output stream %s: %w", stream, err)
+			return nil, 0, fmt.Errorf("end of output stream %s: %w", stream, err)
 		}
-		last, err := t.positions(ctx, stream)
+		former, seq, err := t.lastFence(ctx, stream)
 		if err != nil {
-			return nil, nil, err
+			return nil, 0, err
 		}
-		err = t.publishFence(ctx, end, last)
+		known, ok, err := former.Record()
+		if err != nil {
+			return nil, 0, fmt.Errorf("fence %d of output stream %s: %w", seq, stream, err)
+		}
+		next := output.NewFence(t.owner, t.plan.Digest, t.generation, known)
+		if !ok {
+			next = output.Fence{Owner: t.owner, Plan: t.plan.Digest, Generation: t.generation, Positions: former.Positions}
+			if former.Generation != t.generation {
+				next.Positions = map[string]string{}
+			}
+		}
+		fence, err := t.publishFence(ctx, next, end)
 		if hasCode(err, codeWrongLastSequence, codeWrongLastSequenceConstant) {
 			continue // somebody still writes: read again what they wrote
 		}
 		if err != nil {
-			return nil, nil, fmt.Errorf("fence output stream %s: %w", stream, err)
+			return nil, 0, fmt.Errorf("fence output stream %s: %w", stream, err)
 		}
-		emit := newEmitter(t.nc, stream, end+1, t.generation, t.service.cfg.BatchMessagesMax, t.log)
-		emit.took = t.service.emitted.WithLabelValues(t.plan.Name, decimal(t.partition))
-		emit.refused = t.service.refused.WithLabelValues(refusedResults)
-		return last, emit, nil
+		if !ok {
+			return nil, fence, nil
+		}
+		return &known, fence, nil
 	}
 }
 
-func (t *task) publishFence(ctx context.Context, last uint64, positions []position) error {
-	f := fence{Owner: t.owner, Plan: t.plan.Digest, Positions: map[string]string{}, Generation: t.generation}
-	for s, p := range positions {
-		if p.seq > 0 {
-			f.Positions[t.plan.Streams[s].Name] = p.String()
-		}
+// lastFence returns the newest fence and its sequence; 0 for none. It fails if this task
+// may not follow it.
+func (t *task) lastFence(ctx context.Context, stream string) (f output.Fence, seq uint64, err error) {
+	m, err := lastMessage(ctx, t.nc, stream, bus.FenceSubject(t.plan.Name, t.partition))
+	if err != nil {
+		return f, 0, fmt.Errorf("last fence of output stream %s: %w", stream, err)
 	}
+	if m.seq == 0 {
+		return f, 0, nil
+	}
+	if f, err = output.ParseFence(m.data); err != nil {
+		return f, 0, fmt.Errorf("fence %d of output stream %s: %w", m.seq, stream, err)
+	}
+	// Another text gives other results, and the log is replayed from its beginning:
+	// they would get the positions of results that are out already.
+	if f.Plan != "" && f.Plan != t.plan.Digest {
+		return f, 0, fmt.Errorf("app %q has changed since its log was begun: its results would not follow those in %s; run the former text, or deploy the changed one under another @app:name", t.plan.Name, stream)
+	}
+	if f.Generation > t.generation {
+		return f, 0, fmt.Errorf("%w: fence %d of output stream %s is of generation %d, this task's is %d", errFenced, m.seq, stream, f.Generation, t.generation)
+	}
+	return f, m.seq, nil
+}
+
+// publishFence writes a fence after sequence last and returns its own.
+func (t *task) publishFence(ctx context.Context, f output.Fence, last uint64) (uint64, error) {
 	data, err := json.Marshal(f)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	msg := &nats.Msg{
 		Subject: bus.FenceSubject(t.plan.Name, t.partition), Data: data,
@@ -74,62 +149,49 @@ func (t *task) publishFence(ctx context.Context, last uint64, positions []positi
 	defer cancel()
 	answer, err := t.nc.RequestMsgWithContext(ctx, msg)
 	if err != nil {
-		return err
+		return 0, err
 	}
-	return ackError(answer.Data)
+	return last + 1, ackError(answer.Data)
 }
 
-// positions reads the position of the newest result of the task's generation on each
-// stream, and notes in t.newest the log sequence of the newest of any.
-func (t *task) positions(ctx context.Context, stream string) ([]position, error) {
-	last := make([]position, len(t.plan.Streams))
-	fenced, err := lastMessage(ctx, t.nc, stream, bus.FenceSubject(t.plan.Name, t.partition))
+// lookUp makes the record of an output stream that has none, since it is new or a release
+// before 1.0 has written it: it looks up the newest result of each stream. fence is the
+// sequence of the first fence of this start.
+func (t *task) lookUp(ctx context.Context, stream string, fence uint64) (*output.Record, error) {
+	former, _, err := t.lastFence(ctx, stream) // this task's own, with the positions of the one before
 	if err != nil {
-		return nil, fmt.Errorf("last fence of output stream %s: %w", stream, err)
+		return nil, err
 	}
-	var f fence
-	if fenced.seq > 0 {
-		if err := json.Unmarshal(fenced.data, &f); err != nil {
-			return nil, fmt.Errorf("fence %d of output stream %s: %w", fenced.seq, stream, err)
-		}
-	}
-	// Another text gives other results, and the log is replayed from its beginning:
-	// they would get the positions of results that are out already.
-	if f.Plan != "" && f.Plan != t.plan.Digest {
-		return nil, fmt.Errorf("app %q has changed since its log was begun: its results would not follow those in %s; run the former text, or deploy the changed one under another @app:name", t.plan.Name, stream)
-	}
-	if f.Generation > t.generation {
-		return nil, fmt.Errorf("%w: fence %d of output stream %s is of generation %d, this task's is %d", errFenced, fenced.seq, stream, f.Generation, t.generation)
-	}
-	t.newest = 0
-	out := outEnd{of: make([]position, len(t.plan.Streams))}
+	r := &output.Record{Newest: map[string]place.Place{}, Through: fence}
+	newest := uint64(0)
 	for _, s := range published(t.plan) {
-		at, generation, err := t.newestResult(ctx, stream, s)
+		m, err := lastMessage(ctx, t.nc, stream, bus.OutSubject(t.plan.Name, s.Name, t.partition))
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("last result of %s in output stream %s: %w", s.Name, stream, err)
 		}
-		t.newest = max(t.newest, at.seq)
-		out.add(s.ID, at, generation)
-		if generation < t.generation {
-			at = position{}
-		}
-		if f.Generation < t.generation {
-			last[s.ID] = at
-			continue
-		}
-		if text := f.Positions[s.Name]; text != "" {
-			before, err := parsePosition(text)
-			if err != nil {
-				return nil, fmt.Errorf("fence %d of output stream %s: %w", fenced.seq, stream, err)
+		var at place.Place
+		if m.seq > 0 {
+			if at, err = output.ReadPlace(m.header); err != nil {
+				return nil, fmt.Errorf("result %d of output stream %s: %w", m.seq, stream, err)
 			}
-			if before.after(at) {
+			if m.seq > newest {
+				newest, r.Last = m.seq, at
+			}
+		}
+		if text := former.Positions[s.Name]; text != "" { // results may have been purged
+			before, err := place.Parse(fmt.Sprintf("%d:%s", t.generation, text))
+			if err != nil {
+				return nil, fmt.Errorf("fence of output stream %s: %w", stream, err)
+			}
+			if before.After(at) {
 				at = before
 			}
 		}
-		last[s.ID] = at
+		if at != (place.Place{}) {
+			r.Newest[s.Name] = at
+		}
 	}
-	t.out = out
-	return last, nil
+	return r, nil
 }
 
 // outEnd is how far results are out, as the newest generation that has some put them out:
@@ -164,27 +226,6 @@ func (o *outEnd) before(stream int, end position) position {
 		return next
 	}
 	return end
-}
-
-// newestResult returns the position and the generation of the newest result of s in the
-// output stream.
-func (t *task) newestResult(ctx context.Context, stream string, s *siddhiql.Stream) (position, checkpoint.Generation, error) {
-	m, err := lastMessage(ctx, t.nc, stream, bus.OutSubject(t.plan.Name, s.Name, t.partition))
-	if err != nil {
-		return position{}, 0, fmt.Errorf("last result of %s in output stream %s: %w", s.Name, stream, err)
-	}
-	if m.seq == 0 {
-		return position{}, t.generation, nil
-	}
-	at, err := parsePosition(m.header.Get(headerPosition))
-	if err != nil {
-		return position{}, 0, fmt.Errorf("result %d of output stream %s: header %s: %w", m.seq, stream, headerPosition, err)
-	}
-	generation, err := strconv.ParseUint(m.header.Get(headerGeneration), 10, 64)
-	if err != nil {
-		return position{}, 0, fmt.Errorf("result %d of output stream %s: header %s: %w", m.seq, stream, headerGeneration, err)
-	}
-	return at, checkpoint.Generation(generation), nil
 }
 
 // published returns the streams whose rows go to the output stream.

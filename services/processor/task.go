@@ -52,6 +52,7 @@ type task struct {
 	start      checkpoint.Start // of the generation: no results up to there; zero: none
 	ahead      bool             // the start is behind the barrier of the checkpoint
 	out        outEnd           // at the takeover; zero for a standby
+	recorded   uint64           // sequence of the output stream up to which the takeover had a record
 	held       bool             // the task stops there
 	end        *uint64          // the log's last sequence when the task was told to drain
 	saver      *saver           // nil without checkpoints
@@ -184,6 +185,7 @@ func (t *task) try(ctx context.Context) (err error) {
 	group.Go(func() error { return emit.run(ctx, t.box) })
 	group.Go(func() error { return letters.run(ctx, t.late) })
 	group.Go(func() error { return t.ticks.Run(ctx) })
+	group.Go(func() error { return t.checkResults(ctx) })
 	if t.saver != nil {
 		group.Go(func() error { return t.saver.run(ctx) })
 	}

@@ -1,0 +1,153 @@
+package processor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"eventflux/shared/bus"
+	"eventflux/shared/output"
+	"eventflux/shared/place"
+)
+
+// missingError says that results of the generation are not in the output stream, and others
+// come after them. Stop: what is missing cannot be put into its place any more.
+type missingError struct {
+	app, stream string
+	from, to    uint64 // sequences without a message; from 0: none
+	cause       error
+}
+
+func (e *missingError) Error() string {
+	where := "no sequence is free in front of it: the messages were lost before others got theirs"
+	if e.from > 0 {
+		where = fmt.Sprintf("the server gives no message %d", e.from)
+		if e.to > e.from {
+			where = fmt.Sprintf("the server gives no messages %d to %d", e.from, e.to)
+		}
+	}
+	return fmt.Sprintf("output stream %s: %s (%s). Go back to a checkpoint before it, and its results come again in a new generation: eventflux recover %s --to EPOCH; eventflux checkpoint ls %s lists them. The newest checkpoint goes on without what is missing",
+		e.stream, e.cause, where, e.app, e.app)
+}
+
+func (e *missingError) Unwrap() error { return e.cause }
+
+// scan checks that results follow on in a part of the output stream. What is missing in
+// former generations is past help, and only logged.
+type scan struct {
+	t       *task
+	stream  string
+	checker *output.Checker
+	next    uint64    // sequence
+	gap     [2]uint64 // the last sequences without a message
+	logged  bool
+}
+
+func (s *scan) see(seq uint64, subject string, h nats.Header) error {
+	if seq > s.next && s.next > 0 {
+		s.gap = [2]uint64{s.next, seq - 1}
+	}
+	s.next = seq + 1
+	if subject == bus.FenceSubject(s.t.plan.Name, s.t.partition) {
+		return nil
+	}
+	err := s.checker.Next(subject, h)
+	var missing *output.MissingError
+	if !errors.As(err, &missing) {
+		return err
+	}
+	err = &missingError{s.t.plan.Name, s.stream, s.gap[0], s.gap[1], err}
+	if missing.Next.Generation >= uint64(s.t.generation) && missing.Seen.Generation >= uint64(s.t.generation) {
+		return err
+	}
+	if !s.logged {
+		s.logged = true
+		s.t.log.Error("results of a former generation are missing; the task goes on", "err", err)
+	}
+	s.checker.Seen(subject, missing.Next)
+	return nil
+}
+
+// readOn reads the output stream from a record up to the fence of this start, and returns
+// the record of it all. Results that are missing at the end are not in it: they come again,
+// as a replay gives them.
+func (t *task) readOn(ctx context.Context, stream string, r *output.Record, fence uint64) (*output.Record, error) {
+	first, err := firstSequence(ctx, t.nc, stream)
+	if err != nil {
+		return nil, fmt.Errorf("begin of output stream %s: %w", stream, err)
+	}
+	trimmed := first > r.Through+1 // by hand: trimming never passes the newest record
+	subjects := map[string]string{}
+	s := &scan{t: t, stream: stream, checker: &output.Checker{Whole: true}, next: r.Through + 1}
+	for _, p := range published(t.plan) {
+		subject := bus.OutSubject(t.plan.Name, p.Name, t.partition)
+		subjects[subject] = p.Name
+		if at, ok := r.Newest[p.Name]; ok && !trimmed {
+			s.checker.Seen(subject, at)
+		}
+	}
+	if s.checker.SeenLast(r.Last); trimmed {
+		s.checker.SeenLast(place.Place{})
+	}
+	end := max(s.next, first)
+	err = output.Scan(ctx, t.service.js, stream, r.Through+1, fence, func(seq uint64, subject string, h nats.Header) error {
+		if seq < fence {
+			end = seq + 1
+		}
+		return s.see(seq, subject, h)
+	})
+	if err != nil {
+		return nil, err
+	}
+	if s.next != fence+1 {
+		return nil, fmt.Errorf("%w: output stream %s does not give fence %d, which was just written", nats.ErrTimeout, stream, fence)
+	}
+	if end < fence {
+		t.log.Error("the server does not give the last messages; results among them come again", "stream", stream, "from", end, "to", fence-1)
+	}
+	next := &output.Record{Newest: r.Newest, Last: s.checker.Last(), Through: fence}
+	for subject, at := range s.checker.All() {
+		if name := subjects[subject]; name != "" {
+			next.Newest[name] = at
+		}
+	}
+	return next, nil
+}
+
+// Results are checked beside the task at this rate at most.
+const (
+	checkedAtOnce = 1000
+	checkEvery    = 20 * time.Millisecond
+)
+
+// checkResults checks the results of the output stream before what the takeover has read,
+// beside the task. It fails if some of the task's generation are missing.
+func (t *task) checkResults(ctx context.Context) error {
+	stream := bus.OutStream(t.plan.Name, t.partition)
+	s := &scan{t: t, stream: stream, checker: &output.Checker{}}
+	pace := time.NewTicker(checkEvery)
+	defer pace.Stop()
+	seen := 0
+	err := output.Scan(ctx, t.service.js, stream, 1, t.recorded, func(seq uint64, subject string, h nats.Header) error {
+		if seen++; seen%checkedAtOnce == 0 {
+			select {
+			case <-pace.C:
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+		return s.see(seq, subject, h)
+	})
+	var missing *missingError
+	switch {
+	case ctx.Err() != nil, err == nil:
+		return nil
+	case errors.As(err, &missing):
+		return err
+	}
+	t.log.Warn("results not checked; the next start does it", "stream", stream, "err", err)
+	return nil
+}

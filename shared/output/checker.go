@@ -1,0 +1,95 @@
+package output
+
+import (
+	"fmt"
+	"iter"
+	"maps"
+
+	"github.com/nats-io/nats.go"
+
+	"eventflux/shared/place"
+)
+
+// Checker finds results that are missing among those that a reader gets in the order of
+// the output stream, from all of its subjects or from one. Results at the front may have
+// been trimmed: the first one of a subject is taken as it comes, unless Seen says what was
+// before. Results without HeaderPrevious, which releases before 1.0 have written, are not
+// checked. A Checker belongs to one goroutine. The zero value is ready for use.
+type Checker struct {
+	// Whole says that the reader gets the results of all subjects, and so finds that the
+	// last one of a subject is missing at the next one of any.
+	Whole bool
+
+	of  map[string]place.Place // by subject: the newest
+	any place.Place            // the newest of all; zero: it is not known
+}
+
+// MissingError says that results are not in the output stream, or that the server cannot
+// read them.
+type MissingError struct {
+	Subject string
+	Next    place.Place // the result that was read
+	Before  place.Place // which follows that one
+	Seen    place.Place // and not this one, the newest that the reader has seen
+}
+
+func (e *MissingError) Error() string {
+	return fmt.Sprintf("results are missing: %s on %s follows %s, and the newest before it is %s", e.Next, e.Subject, e.Before, e.Seen)
+}
+
+// Seen says that the reader has had a result, such as by an earlier reading.
+func (c *Checker) Seen(subject string, at place.Place) {
+	if c.of == nil {
+		c.of = map[string]place.Place{}
+	}
+	c.of[subject], c.any = at, at
+}
+
+// SeenLast says which result was the last of all.
+func (c *Checker) SeenLast(at place.Place) { c.any = at }
+
+// Last returns the last result of all; the zero place for none.
+func (c *Checker) Last() place.Place { return c.any }
+
+// All returns the newest result of each subject.
+func (c *Checker) All() iter.Seq2[string, place.Place] { return maps.All(c.of) }
+
+// Next takes the next result. It returns a *MissingError if some are missing before it;
+// then the result was not seen. A result that comes again is fine.
+func (c *Checker) Next(subject string, h nats.Header) error {
+	at, err := ReadPlace(h)
+	if err != nil {
+		return fmt.Errorf("result on %s: %w", subject, err)
+	}
+	text := h.Get(HeaderPrevious)
+	if text == "" {
+		c.Seen(subject, at)
+		return nil
+	}
+	previous, err := ParsePrevious(text)
+	if err != nil {
+		return fmt.Errorf("result %s on %s: %w", at, subject, err)
+	}
+	seen, known := c.of[subject]
+	switch {
+	case known && !at.After(seen):
+		return nil
+	case known && seen != previous.Same:
+		return &MissingError{subject, at, previous.Same, seen}
+	case c.Whole && c.any != place.Place{} && c.any != previous.Any:
+		return &MissingError{subject, at, previous.Any, c.any}
+	}
+	c.Seen(subject, at)
+	return nil
+}
+
+// End compares what was read so far with the newest results as a fence knows them, by
+// subject. It returns a *MissingError if the fence knows a newer one.
+func (c *Checker) End(newest map[string]place.Place) error {
+	for subject, at := range newest {
+		if seen, known := c.of[subject]; known && at.After(seen) {
+			return &MissingError{subject, at, at, seen}
+		}
+	}
+	return nil
+}
