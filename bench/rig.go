@@ -44,7 +44,7 @@ func (b *bench) deployWith(ctx context.Context, app string, set func(*config.Con
 	cfg := config.Default()
 	cfg.Data, cfg.Listen = d.dir, "127.0.0.1:0"
 	set(cfg)
-	if d.node, err = node.Open(ctx, cfg, node.Services, []string{text}, "0.0.0-bench", d.log); err != nil {
+	if d.node, err = node.Open(ctx, cfg, node.Services, []string{text}, "1.0.0-bench", d.log); err != nil {
 		return nil, errors.Join(err, os.RemoveAll(d.dir))
 	}
 	var running context.Context

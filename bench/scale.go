@@ -256,7 +256,7 @@ func (n *nodes) start(ctx context.Context, id string, services ...string) error 
 	cfg.Store.URL = "file:" + filepath.Join(n.dir, "store")
 	cfg.WAL.Durability = config.Fast // what the server does was set when it was made
 	cfg.Processor.ID = id
-	one, err := node.Open(ctx, cfg, services, nil, "0.0.0-bench", n.b.log())
+	one, err := node.Open(ctx, cfg, services, nil, "1.0.0-bench", n.b.log())
 	if err != nil {
 		return err
 	}
@@ -311,7 +311,7 @@ func (b *bench) scaleApps(ctx context.Context) (t table, err error) {
 	cfg := config.Default()
 	cfg.Data, cfg.Listen = dir, "127.0.0.1:0"
 	start := time.Now()
-	n, err := node.Open(ctx, cfg, node.Services, texts, "0.0.0-bench", b.log())
+	n, err := node.Open(ctx, cfg, node.Services, texts, "1.0.0-bench", b.log())
 	if err != nil {
 		return t, errors.Join(err, os.RemoveAll(dir))
 	}

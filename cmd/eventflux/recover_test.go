@@ -35,7 +35,7 @@ func startNode(t *testing.T, app string) *liveNode {
 	cfg.Data, cfg.Listen, cfg.WAL.Durability = t.TempDir(), "127.0.0.1:0", "fast"
 	cfg.Checkpoint.Interval, cfg.Log.Level = time.Hour, slog.LevelError
 	ctx, stop := context.WithCancel(context.Background())
-	n, err := node.Open(ctx, cfg, node.Services, []string{app}, "0.0.1", slog.New(slog.DiscardHandler))
+	n, err := node.Open(ctx, cfg, node.Services, []string{app}, "1.0.0", slog.New(slog.DiscardHandler))
 	if err != nil {
 		stop()
 		t.Fatal(err)

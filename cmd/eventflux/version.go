@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"eventflux/shared/control"
 )
 
 // release is the version that the linker was given, as v1.2.3 or 1.2.3:
@@ -49,7 +51,7 @@ func readVersion() version {
 	if !ok {
 		return v
 	}
-	v.Version = info.Main.Version
+	v.Version = untagged(info.Main.Version)
 	if release != "" {
 		v.Version = "v" + strings.TrimPrefix(release, "v")
 	}
@@ -66,13 +68,22 @@ func readVersion() version {
 	return v
 }
 
+// untagged gives a build without a tag of the repository the major version of its source:
+// Go calls it v0.0.0-DATE-REVISION, which says nothing of what it reads and writes.
+func untagged(v string) string {
+	if rest, ok := strings.CutPrefix(v, "v0.0.0-"); ok {
+		return fmt.Sprintf("v%d.0.0-0.%s", control.MajorVersion, rest)
+	}
+	return v
+}
+
 // semver returns the version for the NATS service registry, which takes only
 // semantic versions.
 func (v version) semver() string {
 	if text, ok := strings.CutPrefix(v.Version, "v"); ok && text != "" {
 		return text
 	}
-	return "0.0.0-devel"
+	return fmt.Sprintf("%d.0.0-devel", control.MajorVersion)
 }
 
 func printVersion(w io.Writer, v version, asJSON bool) error {

@@ -13,6 +13,7 @@ import (
 	"eventflux/services/checkpointer/consensus"
 	"eventflux/shared/bus"
 	"eventflux/shared/control"
+	"eventflux/shared/engine"
 	"eventflux/shared/store"
 	"eventflux/shared/trace"
 	"eventflux/shared/witness"
@@ -31,8 +32,8 @@ type Config struct {
 	// RetentionSpan, with the log behind them.
 	RetentionCheckpoints int
 	RetentionSpan        time.Duration
-	// DedupWindow is that of apps that are deployed from now on.
-	DedupWindow time.Duration
+	// Settings are those of apps that are deployed from now on.
+	Settings engine.Settings
 	// Streams are the limits of apps' streams: how large each log may be, and how many
 	// copies each stream has, and the cluster's bucket.
 	Streams bus.StreamLimits
@@ -73,9 +74,7 @@ func (c *Config) check() error {
 	if c.Interval <= 0 || c.Timeout <= 0 {
 		errs = append(errs, fmt.Errorf("checkpoint.interval is %s and checkpoint.timeout %s, both must be positive", c.Interval, c.Timeout))
 	}
-	if c.DedupWindow < time.Millisecond {
-		errs = append(errs, fmt.Errorf("dedup.window is %s, want 1ms or more", c.DedupWindow))
-	}
+	errs = append(errs, c.Settings.Check())
 	if c.RetentionCheckpoints < 1 || c.RetentionSpan < 0 {
 		errs = append(errs, fmt.Errorf("retention.checkpoints is %d, want 1 or more, and retention.span %s, want 0 or more", c.RetentionCheckpoints, c.RetentionSpan))
 	}

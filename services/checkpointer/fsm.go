@@ -86,6 +86,7 @@ const (
 	kindDied     = "died"   // a process died while tasks applied frames
 	kindPassed   = "passed" // tasks have applied those frames since
 	kindResume   = "resume" // what is in quarantine is run again
+	kindTakeOver = "takeover" // of an app of major version 0
 )
 
 // refusal is the answer to a command that does not fit what was agreed on before. It
@@ -155,12 +156,14 @@ func (f *FSM) Apply(log *raft.Log) any {
 	case kindResume:
 		app.Deaths = nil
 		return nil
+	case kindTakeOver:
+		return app.takeOver(&c)
 	}
 	panic(fmt.Sprintf("checkpointer: command %q was read, and is not known", c.Kind))
 }
 
 var kinds = []string{
-	kindDeploy, kindRemove, kindForget, kindPlace, kindAttach, kindOpen, kindPrepared, kindCommit, kindRelease, kindAbort, kindRetire, kindSwap,
+	kindDeploy, kindRemove, kindForget, kindPlace, kindAttach, kindOpen, kindPrepared, kindCommit, kindRelease, kindAbort, kindRetire, kindSwap, kindTakeOver,
 	kindDied, kindPassed, kindResume,
 }
 
@@ -220,6 +223,7 @@ func (f *FSM) Snapshot() (raft.FSMSnapshot, error) {
 	if f.err != nil {
 		return nil, f.err
 	}
+	f.data.Format = f.data.format()
 	data, err := json.Marshal(f.data)
 	return snapshot(data), err
 }
@@ -252,8 +256,8 @@ func readMachine(data []byte) (*machine, error) {
 	if err := json.Unmarshal(data, &is); err != nil {
 		return nil, err
 	}
-	if is.Format != machineFormat {
-		return nil, fmt.Errorf("it has format %d, known is %d; run the version that wrote it or a newer one", is.Format, machineFormat)
+	if is.Format < 1 || is.Format > machineFormat {
+		return nil, fmt.Errorf("it has format %d, known are 1 to %d; run the version that wrote it or a newer one", is.Format, machineFormat)
 	}
 	if err := strictly(data, &m); err != nil {
 		return nil, fmt.Errorf("not all of it is known to this version: %w; run the version that wrote it or a newer one", err)

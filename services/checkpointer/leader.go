@@ -49,6 +49,7 @@ type leader struct {
 	opened   sync.Map  // opened, by app
 	barriers barrierWriters
 	spans    spans
+	looking  chan struct{} // has a message when keepStreams is to look at once
 	tidying  sync.Mutex
 	swapping sync.Mutex
 	sweeps   sweeps
@@ -70,8 +71,8 @@ func newLeader(s *Service, term uint64) *leader {
 	return &leader{
 		wall: wall, began: time.Now(),
 		sweeps:  newSweeps(wall.Add(-grace)),
-		changed: make(chan struct{}, 1),
-		s:       s, term: checkpoint.Term(term), log: s.cfg.Log.With("term", term),
+		changed: make(chan struct{}, 1), looking: make(chan struct{}, 1),
+		s: s, term: checkpoint.Term(term), log: s.cfg.Log.With("term", term),
 		messages: make(chan loopMessage, 64), done: make(chan struct{}),
 		apps: map[string]*coordinator{}, answers: map[answerID]chan control.Outcome{},
 		processors: newProcessors(time.Now()), placing: make(chan struct{}, 1),

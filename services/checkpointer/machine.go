@@ -21,7 +21,19 @@ type machine struct {
 	Removed checkpoint.Generation `json:"removed_generation,omitempty"`
 }
 
-const machineFormat = 1
+// machineFormat is that of snapshots that know an app with a semantics level.
+const machineFormat = 2
+
+// format is 1 as long as version 0.x knows all that is there: it can be started again over
+// data that could not be taken over.
+func (m *machine) format() int {
+	for _, a := range m.Apps {
+		if a.Level > 0 {
+			return machineFormat
+		}
+	}
+	return 1
+}
 
 // appState is what is known of an app.
 type appState struct {
@@ -98,6 +110,16 @@ func (m *machine) deploy(c *command, index uint64) any {
 	app.First = max(c.Deploy.First, m.Removed+1)
 	app.Generation, app.Base, app.Deployed, app.Index = app.First, c.Epoch, c.Time, index
 	m.Apps[c.App] = app
+	return nil
+}
+
+// takeOver gives an app of major version 0 its version and semantics level.
+func (a *appState) takeOver(c *command) any {
+	if a.Level > 0 || a.Removing {
+		return nil
+	}
+	d := c.Deploy
+	a.Version, a.Level, a.Build, a.Stamp, a.After = d.Version, d.Level, d.Build, d.Stamp, d.After
 	return nil
 }
 

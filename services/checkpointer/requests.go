@@ -15,6 +15,8 @@ import (
 	"eventflux/shared/bus"
 	"eventflux/shared/checkpoint"
 	"eventflux/shared/control"
+	"eventflux/shared/engine"
+	"eventflux/shared/frame"
 	"eventflux/shared/siddhiql"
 	"eventflux/shared/state"
 	"eventflux/shared/store"
@@ -133,7 +135,13 @@ func (s *Service) deploy(ctx context.Context, l *leader, r *control.DeployReques
 	if err != nil {
 		return nil, failure(control.CodeUnavailable, "ask the store for older checkpoints of app %s: %v", plan.Name, err)
 	}
-	app := &control.App{Name: plan.Name, Plan: plan.Digest, Partitions: uint32(plan.Partitions), Text: r.Text, DedupWindow: s.cfg.DedupWindow.Milliseconds()}
+	app := &control.App{
+		Name: plan.Name, Plan: plan.Digest, Partitions: uint32(plan.Partitions), Text: r.Text, Settings: s.cfg.Settings,
+		Version: 1, Level: engine.Level, Build: s.cfg.Self.Version, Stamp: s.cfg.Now().UnixMilli(),
+	}
+	if err := s.checkFrame(app); err != nil {
+		return nil, err
+	}
 	app.First, err = s.firstGeneration(ctx, head)
 	if errors.Is(err, checkpoint.ErrVersion) {
 		return nil, failure(control.CodeInvalid, "the store has checkpoints of app %s, and this version cannot tell where they end: %v", plan.Name, err)
@@ -145,9 +153,9 @@ func (s *Service) deploy(ctx context.Context, l *leader, r *control.DeployReques
 	if err := l.deploy(ctx, &command{Kind: kindDeploy, App: app.Name, Deploy: app, Time: s.cfg.Now(), Epoch: state.Epoch(head.Epoch), Term: checkpoint.Term(head.Term)}); err != nil {
 		return nil, err
 	}
-	if has := s.cfg.FSM.app(app.Name); has != nil && has.DedupWindow != app.DedupWindow {
-		s.cfg.Log.Warn("the app keeps the dedup.window that it was deployed with", "app", app.Name,
-			"has", time.Duration(has.DedupWindow)*time.Millisecond, "configured", s.cfg.DedupWindow)
+	if has := s.cfg.FSM.app(app.Name); has != nil && has.Settings != app.Settings {
+		s.cfg.Log.Warn("the app keeps the settings that it was deployed with", "app", app.Name,
+			"has", has.Settings.JSON(), "configured", app.Settings.JSON())
 	}
 	if err := l.project(ctx); err != nil {
 		return nil, err
@@ -172,6 +180,18 @@ func deployable(text, inbox string, fsm *FSM) (*siddhiql.Plan, error) {
 		return nil, err
 	}
 	return old, nil
+}
+
+// checkFrame refuses an app whose deploy frame no log could take.
+func (s *Service) checkFrame(app *control.App) error {
+	data, err := deployment(app).Frame(0)
+	if err != nil {
+		return failure(control.CodeTooLarge, "the text of app %s has %d bytes, limit %d: %v; split the app", app.Name, len(app.Text), frame.AppBytesMax, err)
+	}
+	if limit := s.cfg.Conn.MaxPayload(); int64(len(data)) > limit {
+		return failure(control.CodeTooLarge, "the deploy frame of app %s takes %d bytes, and the NATS server takes messages of %d; split the app, or raise the server's max_payload", app.Name, len(data), limit)
+	}
+	return nil
 }
 
 // firstGeneration is behind that of the newest checkpoint which the store has of an app

@@ -32,6 +32,8 @@ type Service struct {
 	tally tally
 	beat  obs.Beat // of the leader's loop
 
+	refused chan error // has one if the data of a version 0.x cannot be taken over
+
 	mu     sync.Mutex
 	leader *leader // nil while another member leads
 }
@@ -54,11 +56,12 @@ func New(cfg Config) (*Service, error) {
 	if err != nil {
 		return nil, fmt.Errorf("checkpointer: %w", err)
 	}
-	return &Service{cfg: cfg, js: js, desk: control.NewDesk(cfg.Conn, requestsMax, requestBytesMax, cfg.Log)}, nil
+	return &Service{cfg: cfg, js: js, refused: make(chan error, 1), desk: control.NewDesk(cfg.Conn, requestsMax, requestBytesMax, cfg.Log)}, nil
 }
 
 // Run answers requests and, while it leads, makes checkpoints, until ctx ends. An error
-// means that the group has agreed on something which this version does not know.
+// means that the group has agreed on something which this version does not know, or that
+// it leads over data of major version 0 which it cannot take over.
 func (s *Service) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	var requests sync.WaitGroup
@@ -83,6 +86,9 @@ func (s *Service) Run(ctx context.Context) error {
 		case <-s.cfg.FSM.Halted():
 			err = fmt.Errorf("checkpointer: %w", s.cfg.FSM.Err())
 			more = false
+		case err = <-s.refused:
+			err = fmt.Errorf("checkpointer: %w", err)
+			more = false
 		case <-ctx.Done():
 			more = false
 		}
@@ -99,10 +105,16 @@ func (s *Service) Run(ctx context.Context) error {
 func (s *Service) lead(ctx context.Context, group *sync.WaitGroup, l consensus.Leadership) context.CancelFunc {
 	ctx, cancel := context.WithCancel(ctx)
 	leader := newLeader(s, l.Term)
-	s.setLeader(leader)
-	s.cfg.Log.Info("this checkpointer leads", "term", l.Term)
 	group.Go(func() {
+		if err := leader.takeOver(ctx); err != nil {
+			if ctx.Err() == nil {
+				s.refused <- err // there is room: the service ends with the first
+			}
+			return
+		}
+		s.setLeader(leader)
 		defer s.setLeader(nil)
+		s.cfg.Log.Info("this checkpointer leads", "term", l.Term)
 		leader.run(ctx)
 	})
 	return cancel

@@ -19,6 +19,7 @@ import (
 	"eventflux/shared/bus"
 	"eventflux/shared/checkpoint"
 	"eventflux/shared/control"
+	"eventflux/shared/engine"
 	"eventflux/shared/frame"
 	"eventflux/shared/state"
 	"eventflux/shared/store"
@@ -91,7 +92,7 @@ func newRig(t *testing.T) *rig {
 	must(t, err)
 	t.Cleanup(func() { must(t, node.Close(context.Background())) })
 	r.s, err = New(Config{
-		Conn: r.nc, Store: r.put, Raft: node, FSM: r.fsm, Interval: time.Hour, Timeout: time.Minute, DedupWindow: time.Minute,
+		Conn: r.nc, Store: r.put, Raft: node, FSM: r.fsm, Interval: time.Hour, Timeout: time.Minute, Settings: engine.Settings{DedupWindow: 60_000},
 		RetentionCheckpoints: 3, Streams: bus.StreamLimits{BytesMax: 8 << 20}, Self: &control.Self{Version: thisVersion},
 		Log: slog.New(slog.NewTextHandler(&r.said, nil)),
 	})

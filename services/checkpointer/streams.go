@@ -8,13 +8,21 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"golang.org/x/sync/errgroup"
+
 	"eventflux/shared/bus"
 	"eventflux/shared/control"
+	"eventflux/shared/faultpoint"
+	"eventflux/shared/frame"
+	"eventflux/shared/wal"
 )
 
 // streamsEvery is how often the leader looks whether the streams of all apps are there.
 // Only a loss takes one away, and whoever needs it waits that long.
 const streamsEvery = time.Minute
+
+// startedAtOnce is how many logs of an app get their deploy frame at the same time.
+const startedAtOnce = 8
 
 // turn waits until nobody else makes or deletes the streams of an app: what one of them
 // made, the other would delete, or leave behind. The caller calls done.
@@ -29,8 +37,10 @@ func (l *leader) turn(ctx context.Context, app string) (done func(), err error) 
 	}
 }
 
-// deploy makes an app's streams and then has Raft know the app: whoever hears of it finds
-// them. What a leader leaves that dies between the two, the next request takes over.
+// deploy makes an app's streams, has Raft know the app, and appends the deploy frame to
+// each log, which takes no other frame before. If a leader dies before Raft knows the app,
+// nothing was deployed, and the next request finds the streams. Later, whoever leads
+// completes it.
 func (l *leader) deploy(ctx context.Context, c *command) error {
 	done, err := l.turn(ctx, c.App)
 	if err != nil {
@@ -43,8 +53,59 @@ func (l *leader) deploy(ctx context.Context, c *command) error {
 			return failure(streamsCode(err), "make the streams of app %s: %v", c.App, err)
 		}
 	}
-	_, err = l.propose(ctx, c)
-	return err
+	faultpoint.Reach(faultpoint.DeployStreams)
+	if _, err = l.propose(ctx, c); err != nil {
+		return err
+	}
+	faultpoint.Reach(faultpoint.DeployRaft)
+	if err := l.startLogs(ctx, c.App); err != nil {
+		l.lookSoon()
+		return failure(control.CodeUnavailable, "app %s is deployed, and its logs do not have their deploy frames yet: %v; the checkpointers complete it", c.App, err)
+	}
+	faultpoint.Reach(faultpoint.DeployDone)
+	return nil
+}
+
+// startLogs appends the deploy frame to those logs of an app that do not have it. It is
+// the caller's turn.
+func (l *leader) startLogs(ctx context.Context, app string) error {
+	a := l.s.cfg.FSM.app(app)
+	if a == nil || a.Removing {
+		return nil
+	}
+	return errors.Join(l.startEach(ctx, &a.App)...)
+}
+
+// startEach returns what came of each partition.
+func (l *leader) startEach(ctx context.Context, a *control.App) []error {
+	d := deployment(a)
+	errs := make([]error, a.Partitions)
+	var group errgroup.Group
+	group.SetLimit(startedAtOnce)
+	for p := range a.Partitions {
+		group.Go(func() error {
+			errs[p] = d.Deploy(ctx, l.s.js, p)
+			return nil
+		})
+	}
+	_ = group.Wait() // errs has them all
+	return errs
+}
+
+// deployment is what the deploy frames of an app say.
+func deployment(a *control.App) *wal.Deployment {
+	return &wal.Deployment{
+		App: a.Name, Stamp: a.Stamp, After: a.After,
+		Version: frame.Version{Number: a.Version, Level: a.Level, Build: a.Build, Settings: a.Settings.JSON(), Text: a.Text},
+	}
+}
+
+// lookSoon has keepStreams look at once.
+func (l *leader) lookSoon() {
+	select {
+	case l.looking <- struct{}{}:
+	default:
+	}
 }
 
 // streamsCode tells what JetStream refuses from what it cannot do just now.
@@ -82,9 +143,16 @@ func (l *leader) keepStreams(ctx context.Context) {
 			wait, retry = retry, min(2*retry, streamsEvery)
 			l.log.Warn("look after the streams of apps; trying again", "in", wait, "err", err)
 		}
-		if !pauseFor(ctx, wait) {
+		timer := time.NewTimer(wait)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
 			return
+		case <-l.looking:
+			clear(sure)
+		case <-timer.C:
 		}
+		timer.Stop()
 	}
 }
 
@@ -125,5 +193,8 @@ func (l *leader) remakeStreams(ctx context.Context, app string) error {
 	if a == nil || a.Removing {
 		return nil
 	}
-	return l.makeStreams(ctx, app, a.Partitions)
+	if err := l.makeStreams(ctx, app, a.Partitions); err != nil {
+		return err
+	}
+	return l.startLogs(ctx, app)
 }

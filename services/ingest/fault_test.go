@@ -265,9 +265,7 @@ func TestStreamsThatAreNotThere(t *testing.T) {
 		if _, err := r.js.Stream(within(t), name); !errors.Is(err, jetstream.ErrStreamNotFound) {
 			t.Errorf("%s is there: %v", name, err)
 		}
-		if _, err := bus.EnsureApp(within(t), r.js, "a", 1, bus.StreamLimits{}); err != nil {
-			t.Fatal(err)
-		}
+		ensureApp(t, r.js, "a", 1)
 	}
 }
 

@@ -91,13 +91,24 @@ func startAt(t testing.TB, d bus.Durability, change func(*Config), apps ...strin
 	return r
 }
 
+// ensureApp makes the streams of an app, with logs that are open and empty.
+func ensureApp(t testing.TB, js jetstream.JetStream, app string, partitions uint32) {
+	t.Helper()
+	if _, err := bus.EnsureApp(within(t), js, app, partitions, bus.StreamLimits{}); err != nil {
+		t.Fatal(err)
+	}
+	for p := range partitions {
+		if err := bus.OpenWAL(within(t), js, app, p); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // begin runs a service. The one before has ended.
 func (r *rig) begin(change func(*Config), apps ...string) {
 	r.t.Helper()
 	for _, p := range plans(r.t, apps...) {
-		if _, err := bus.EnsureApp(within(r.t), r.js, p.Name, uint32(p.Partitions), bus.StreamLimits{}); err != nil {
-			r.t.Fatal(err)
-		}
+		ensureApp(r.t, r.js, p.Name, uint32(p.Partitions))
 	}
 	cfg := Config{
 		Conn: connect(r.t, r.srv), LogConn: connect(r.t, r.srv), Plans: plans(r.t, apps...), Version: "0.1.0", Log: quiet,

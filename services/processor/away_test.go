@@ -28,15 +28,14 @@ func TestTaskWaitsForTheServer(t *testing.T) {
 	must(t, err)
 	plan, err := siddhiql.Compile(sums)
 	must(t, err)
-	_, err = bus.EnsureApp(ctx, js, plan.Name, 1, bus.StreamLimits{})
-	must(t, err)
+	deployLog(ctx, t, js, sums)
 	must(t, srv.Close())
 
-	s, err := New(Config{Conn: nc, Apps: []*siddhiql.Plan{plan}, DedupWindow: time.Minute, Version: "0.0.1", Log: quiet})
+	s, err := New(Config{Conn: nc, Apps: []*siddhiql.Plan{plan}, Settings: settings, Version: "1.0.0", Log: quiet})
 	must(t, err)
 	running, stop := context.WithCancel(context.Background())
 	ended := make(chan struct{})
-	s.start(running, app{plan, 60_000}, control.Assigned{App: plan.Name})
+	s.start(running, app{plan, settings}, control.Assigned{App: plan.Name})
 	go func() { defer close(ended); <-s.all()[0].ended }()
 	defer func() { stop(); <-ended }()
 	r := &rig{t: t}

@@ -5,13 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"eventflux/shared/compress"
 	"eventflux/shared/control"
+	"eventflux/shared/engine"
 	"eventflux/shared/siddhiql"
 	"eventflux/shared/store"
 	"eventflux/shared/subject"
@@ -29,8 +29,8 @@ type Config struct {
 	// Apps are run with every partition where there is no Control; else the
 	// checkpointer says what to run.
 	Apps []*siddhiql.Plan
-	// DedupWindow is how long tasks of Apps remember a message id, in log time.
-	DedupWindow time.Duration
+	// Settings are those of Apps.
+	Settings engine.Settings
 	// BatchMessagesMax is the server's limit of an atomic batch; zero is 1,000, the
 	// default of servers.
 	BatchMessagesMax int
@@ -87,8 +87,8 @@ func (c *Config) check() error {
 	if c.Conn == nil {
 		errs = append(errs, errors.New("no connection to NATS"))
 	}
-	if c.Control == nil && c.DedupWindow < time.Millisecond {
-		errs = append(errs, fmt.Errorf("dedup.window is %s, want 1ms or more", c.DedupWindow))
+	if c.Control == nil {
+		errs = append(errs, c.Settings.Check())
 	}
 	if c.BatchMessagesMax < 0 {
 		errs = append(errs, fmt.Errorf("atomic batches of %d messages, expected a positive number", c.BatchMessagesMax))

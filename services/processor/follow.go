@@ -8,6 +8,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"eventflux/shared/control"
+	"eventflux/shared/engine"
 	"eventflux/shared/faultpoint"
 	"eventflux/shared/siddhiql"
 )
@@ -135,8 +136,8 @@ func (s *Service) adopt(ctx context.Context, assigned []control.Assigned) {
 
 // app is what tasks run.
 type app struct {
-	plan   *siddhiql.Plan
-	window int64 // for which message ids are remembered, ms
+	plan     *siddhiql.Plan
+	settings engine.Settings
 }
 
 // app returns that of an assignment.
@@ -151,7 +152,7 @@ func (s *Service) app(ctx context.Context, as control.Assigned) (app, error) {
 		return app{}, errors.New("it was deployed anew")
 	}
 	plan, err := siddhiql.CompileDeployed(deployed.Text)
-	return app{plan, deployed.DedupWindow}, err
+	return app{plan, deployed.Settings}, err
 }
 
 // leave says that there is nothing left to give up.

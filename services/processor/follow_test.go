@@ -68,7 +68,7 @@ func (l *leader) Failed(context.Context, control.FailedRequest) (control.Outcome
 // newLeader returns one that has the rig's app run from the beginning.
 func newLeader(r *rig) *leader {
 	return &leader{
-		app:      control.App{Name: r.plan.Name, Plan: r.plan.Digest, Partitions: 1, Text: sums, DedupWindow: 60_000},
+		app:      control.App{Name: r.plan.Name, Plan: r.plan.Digest, Partitions: 1, Text: sums, Settings: settings},
 		attached: control.Attached{Generation: 1, First: true, Assignment: 1}, prepared: make(chan checkpoint.Partition, 1),
 	}
 }
@@ -83,7 +83,7 @@ func (a appended) Committed(_ uint64, err error) { a <- err }
 func TestPromotedWithoutState(t *testing.T) {
 	r := newRig(t, sums)
 	l := newLeader(r)
-	cfg := Config{Conn: r.nc, ID: "p", Version: "0.0.1", Log: quiet, Control: l, Store: memory.New()}
+	cfg := Config{Conn: r.nc, ID: "p", Version: "1.0.0", Log: quiet, Control: l, Store: memory.New()}
 	s, err := New(cfg)
 	must(t, err)
 	ctx, cancel := context.WithCancel(context.Background())
@@ -119,7 +119,7 @@ func TestPromotedWithoutState(t *testing.T) {
 	l.mu.Unlock()
 	s, err = New(cfg)
 	must(t, err)
-	again := newTask(s, app{r.plan, 60_000}, 0)
+	again := newTask(s, app{r.plan, settings}, 0)
 	again.standby = newStandby()
 	again.standby.promote()
 	ctx, cancel = context.WithCancel(context.Background())
@@ -168,7 +168,7 @@ func TestTaskThatDoesNotEnd(t *testing.T) {
 	r := newRig(t, sums)
 	l := newLeader(r)
 	disk := &stuck{Store: memory.New(), reached: make(chan struct{}), pass: make(chan struct{})}
-	s, err := New(Config{Conn: r.nc, ID: "p", Version: "0.0.1", Log: quiet, Control: l, Store: disk})
+	s, err := New(Config{Conn: r.nc, ID: "p", Version: "1.0.0", Log: quiet, Control: l, Store: disk})
 	must(t, err)
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)

@@ -25,7 +25,7 @@ func TestLostTailHalts(t *testing.T) {
 	for range 3 {
 		s, stop := r.start()
 		r.eventually("the task has halted", func() bool { return r.info(s).State == string(stateHalted) })
-		for _, text := range []string{"EFW_sums_0 ends at 0", "results of 5", "lost its tail"} {
+		for _, text := range []string{"EFW_sums_0 ends at 1", "results of 6", "lost its tail"} {
 			if info := r.info(s); !strings.Contains(info.Error, text) {
 				t.Errorf("halted with %q, want %q in it", info.Error, text)
 			}
@@ -48,7 +48,7 @@ func TestLostTailHalts(t *testing.T) {
 	mark, err := out.GetLastMsgForSubject(r.within(), bus.FenceSubject("sums", 0))
 	must(t, err)
 	must(t, out.DeleteMsg(r.within(), mark.Sequence))
-	if info := r.drained(); info.State != string(stateDrained) || info.Applied != 5 {
+	if info := r.drained(); info.State != string(stateDrained) || info.Applied != 6 {
 		t.Errorf("after the log was restored: %+v", info)
 	}
 	if after := len(r.results()); after != before {

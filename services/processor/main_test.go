@@ -13,7 +13,9 @@ import (
 	"go.uber.org/goleak"
 
 	"eventflux/shared/bus"
+	"eventflux/shared/engine"
 	"eventflux/shared/event"
+	"eventflux/shared/frame"
 	"eventflux/shared/siddhiql"
 	"eventflux/shared/wal"
 )
@@ -24,6 +26,7 @@ var quiet = slog.New(slog.DiscardHandler)
 
 // rig is a server with the streams of one app, and a writer of its log.
 type rig struct {
+	text string
 	t    testing.TB
 	plan *siddhiql.Plan
 	srv  *bus.Embedded
@@ -40,7 +43,7 @@ func newRig(t testing.TB, app string) *rig {
 	srv, err := bus.OpenEmbedded(bus.EmbeddedConfig{Dir: t.TempDir(), Log: quiet})
 	must(t, err)
 	t.Cleanup(func() { must(t, srv.Close()) })
-	r := &rig{t: t, plan: plan, srv: srv}
+	r := &rig{t: t, text: app, plan: plan, srv: srv}
 	r.nc = r.connect()
 	r.js, err = jetstream.New(r.nc)
 	must(t, err)
@@ -52,8 +55,20 @@ func newRig(t testing.TB, app string) *rig {
 // ensure makes the app's streams, as a checkpointer does.
 func (r *rig) ensure() {
 	r.t.Helper()
-	_, err := bus.EnsureApp(r.within(), r.js, r.plan.Name, 1, bus.StreamLimits{})
-	must(r.t, err)
+	deployLog(r.within(), r.t, r.js, r.text)
+}
+
+var settings = engine.Settings{DedupWindow: 120_000}
+
+// deployLog makes the streams of an app, with the deploy frame at sequence 1.
+func deployLog(ctx context.Context, t testing.TB, js jetstream.JetStream, text string) {
+	t.Helper()
+	plan, err := siddhiql.Compile(text)
+	must(t, err)
+	_, err = bus.EnsureApp(ctx, js, plan.Name, 1, bus.StreamLimits{})
+	must(t, err)
+	d := wal.Deployment{App: plan.Name, Stamp: 1, Version: frame.Version{Number: 1, Level: engine.Level, Build: "1.0.0", Settings: settings.JSON(), Text: text}}
+	must(t, d.Deploy(ctx, js, 0))
 }
 
 func (r *rig) connect() *nats.Conn {
@@ -109,7 +124,7 @@ func (r *rig) start() (s *Service, stop func()) {
 	r.t.Helper()
 	s, err := New(Config{
 		Conn: r.nc, Apps: []*siddhiql.Plan{r.plan}, BatchMessagesMax: r.most,
-		DedupWindow: 2 * time.Minute, Version: "0.0.1", Log: quiet,
+		Settings: settings, Version: "1.0.0", Log: quiet,
 	})
 	must(r.t, err)
 	ctx, cancel := context.WithCancel(context.Background())

@@ -24,9 +24,9 @@ func TestResultsHavePositions(t *testing.T) {
 	r.send("S", 1001, "", "b", 7)
 	r.drained()
 	want := []string{
-		`out.sums.Out.0 1.0 current 1000 {"k":"a","total":1}`,
-		`out.sums.Out.0 2.0 current 1001 {"k":"b","total":8}`,
-		`out.sums.Big.0 2.1 current 1001 {"k":"b","v":7}`,
+		`out.sums.Out.0 2.0 current 1000 {"k":"a","total":1}`,
+		`out.sums.Out.0 3.0 current 1001 {"k":"b","total":8}`,
+		`out.sums.Big.0 3.1 current 1001 {"k":"b","v":7}`,
 	}
 	if got := r.results(); !slices.Equal(got, want) {
 		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
@@ -75,13 +75,13 @@ from S[v > 5] select k, v insert into Big;`
 	}
 }
 
-// copyLog gives the second rig the log of the first, byte for byte.
+// copyLog gives the second rig the log of the first behind the deploy frame, byte for byte.
 func copyLog(t *testing.T, from, to *rig) {
 	stream, err := from.js.Stream(from.within(), bus.WALStream(from.plan.Name, 0))
 	must(t, err)
 	info, err := stream.Info(from.within())
 	must(t, err)
-	for seq := info.State.FirstSeq; seq <= info.State.LastSeq; seq++ {
+	for seq := info.State.FirstSeq + 1; seq <= info.State.LastSeq; seq++ {
 		m, err := stream.GetMsg(from.within(), seq)
 		must(t, err)
 		_, err = to.js.Publish(to.within(), m.Subject, m.Data)
@@ -155,22 +155,22 @@ func TestDamageHalts(t *testing.T) {
 		"no frame": {func(t *testing.T, r *rig) {
 			_, err := r.js.Publish(r.within(), bus.WALSubject("sums", 0), []byte("hello"))
 			must(t, err)
-		}, "log sequence 2: "},
+		}, "log sequence 3: "},
 		"zeros": {func(t *testing.T, r *rig) {
 			_, err := r.js.Publish(r.within(), bus.WALSubject("sums", 0), make([]byte, 4096))
 			must(t, err)
-		}, "log sequence 2: "},
+		}, "log sequence 3: "},
 		"flipped bit": {func(t *testing.T, r *rig) {
-			republish(t, r, 1, func(b []byte) { b[len(b)/2] ^= 1 })
-		}, "log sequence 2: "},
+			republish(t, r, 2, func(b []byte) { b[len(b)/2] ^= 1 })
+		}, "log sequence 3: "},
 		"lost frame": {func(t *testing.T, r *rig) {
 			lost := newRig(t, sums)
 			lost.send("S", 1000, "", "a", 1)
 			lost.send("S", 1000, "", "a", 2)
-			m := get(t, lost, 2)
+			m := get(t, lost, 3)
 			_, err := r.js.Publish(r.within(), bus.WALSubject("sums", 0), m)
 			must(t, err)
-		}, "log sequence 2: "},
+		}, "log sequence 3: "},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -99,7 +99,7 @@ func (t *task) checkRetained(ctx context.Context, ref control.CheckpointRef) err
 
 // begin makes the task with an empty memory.
 func (t *task) begin(attached control.Attached) (err error) {
-	if t.core, err = engine.NewTask(t.plan, t.partition, t.window); err != nil {
+	if t.core, err = engine.NewTask(t.plan, t.partition, t.settings); err != nil {
 		return err
 	}
 	t.saver = nil

@@ -30,7 +30,7 @@ type task struct {
 	nc        *nats.Conn
 	plan      *siddhiql.Plan
 	partition uint32
-	window    int64  // for which message ids are remembered, ms
+	settings  engine.Settings
 	owner     string // this incarnation, for people who read fences
 	log       *slog.Logger
 	status    status
@@ -62,7 +62,7 @@ type task struct {
 
 func newTask(s *Service, a app, partition uint32) *task {
 	t := &task{
-		service: s, nc: s.cfg.Conn, plan: a.plan, window: a.window, partition: partition, owner: nuid.Next(),
+		service: s, nc: s.cfg.Conn, plan: a.plan, settings: a.settings, partition: partition, owner: nuid.Next(),
 		log: s.cfg.Log.With("app", a.plan.Name, "partition", partition),
 	}
 	t.status.changed = s.tell

@@ -6,6 +6,7 @@ import (
 
 	"eventflux/shared/checkpoint"
 	"eventflux/shared/control"
+	"eventflux/shared/engine"
 	"eventflux/shared/scratch"
 	"eventflux/shared/state"
 )
@@ -91,8 +92,8 @@ type Plan struct {
 	Onto       state.Epoch     `json:"onto,omitempty"`
 	Components []PlanComponent `json:"components"`
 	Partitions []PlanPartition `json:"partitions"`
-	// DedupWindow is what tasks are rebuilt with, ms.
-	DedupWindow int64 `json:"dedup_window_ms"`
+	// Settings are those of the deployment, which tasks are rebuilt with.
+	engine.Settings
 	// Skipped are the records that the app passes over from now on, by partition.
 	Skipped map[uint32][]checkpoint.Skipped `json:"skipped,omitempty"`
 	// Runs and Objects are what is read, Bytes as stored, RawBytes uncompressed.

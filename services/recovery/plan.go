@@ -219,7 +219,7 @@ func (c *course) describe(ctx context.Context) error {
 	p := c.plan
 	p.Checkpoint, p.Generation, p.Time = c.from.epoch(), c.from.ref.Generation, c.from.ref.Time
 	p.Components, p.Warnings = c.scope.describe(c.h)
-	p.DedupWindow, p.Skipped = c.h.app.DedupWindow, c.skipped
+	p.Settings, p.Skipped = c.h.app.Settings, c.skipped
 	if damaged, err := c.measureStore(ctx); err != nil {
 		return err
 	} else if damaged != "" {

@@ -102,7 +102,7 @@ func (h *history) rebuild(ctx context.Context, from *chosen, to func(p uint32) s
 }
 
 func (h *history) load(ctx context.Context, from *chosen, p uint32, e *effort) (*scratch.Task, error) {
-	t, err := scratch.New(h.plan, p, h.app.DedupWindow)
+	t, err := scratch.New(h.plan, p, h.app.Settings)
 	if err != nil {
 		return nil, err
 	}

@@ -37,7 +37,7 @@ func (s *scope) partial() bool { return !s.all }
 
 // scope resolves names of components, and what these depend on.
 func (h *history) scope(names []string, after string) (scope, error) {
-	task, err := scratch.New(h.plan, 0, h.app.DedupWindow)
+	task, err := scratch.New(h.plan, 0, h.app.Settings)
 	if err != nil {
 		return scope{}, err
 	}

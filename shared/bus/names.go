@@ -15,6 +15,10 @@ func WALStream(app string, p uint32) string { return "EFW_" + app + "_" + decima
 // WALSubject is the one subject of WALStream.
 func WALSubject(app string, p uint32) string { return "ef.wal." + app + "." + decimal(p) }
 
+// DeploySubject takes the deploy frame of partition p of app. It is the one subject of
+// WALStream until that frame is there, so that no other frame can come before it.
+func DeploySubject(app string, p uint32) string { return "ef.deploy." + app + "." + decimal(p) }
+
 // OutStream names the JetStream stream with the results of partition p of app.
 func OutStream(app string, p uint32) string { return "EFO_" + app + "_" + decimal(p) }
 

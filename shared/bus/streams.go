@@ -68,6 +68,15 @@ func StreamConfigOf(name string, l StreamLimits) (cfg jetstream.StreamConfig, ok
 // which its promises do not hold.
 func StreamDifferences(have, want jetstream.StreamConfig) []string { return differences(have, want) }
 
+// closedError is an ErrNoStream too: a log without its deploy frame is as good as not there.
+type closedError struct{ stream string }
+
+func (e *closedError) Error() string {
+	return fmt.Sprintf("JetStream stream %s takes no frames yet: the checkpointers append its deploy frame first", e.stream)
+}
+
+func (e *closedError) Is(target error) bool { return target == ErrNoStream }
+
 // StreamLimits are the settings of a JetStream stream that an operator may
 // choose, and change later: an existing stream is updated to them.
 type StreamLimits struct {
@@ -82,6 +91,11 @@ type StreamLimits struct {
 type IncompatibleError struct {
 	Stream      string
 	Differences []string // "discard is old, want new"
+	have        jetstream.StreamConfig
+}
+
+func (e *IncompatibleError) closed(app string, p uint32) bool {
+	return len(e.Differences) == 1 && WALClosed(e.have, app, p)
 }
 
 func (e *IncompatibleError) Error() string {
@@ -99,25 +113,36 @@ func AppStreams(app string, partitions uint32) []string {
 }
 
 // EnsureApp creates those of an app's streams that are missing, and returns their names,
-// also of those it had come to before an error. BytesMax is the limit of each log.
+// also of those it had come to before an error. BytesMax is the limit of each log. A log
+// that it creates takes only a deploy frame until OpenWAL has opened it.
 func EnsureApp(ctx context.Context, js jetstream.JetStream, app string, partitions uint32, l StreamLimits) (made []string, err error) {
 	copies := StreamLimits{Replicas: l.Replicas}
 	wanted := []jetstream.StreamConfig{dlqConfig(app, copies)}
 	for p := range partitions {
-		wanted = append(wanted, walConfig(app, p, l), outConfig(app, p, copies))
+		wanted = append(wanted, outConfig(app, p, copies))
 	}
 	var mu sync.Mutex
 	var group errgroup.Group
 	group.SetLimit(ensuredAtOnce)
+	makeOne := func(want jetstream.StreamConfig) error {
+		_, created, err := ensure(ctx, js, app, want)
+		if created {
+			mu.Lock()
+			made = append(made, want.Name)
+			mu.Unlock()
+		}
+		return err
+	}
 	for _, want := range wanted {
+		group.Go(func() error { return makeOne(want) })
+	}
+	for p := range partitions {
 		group.Go(func() error {
-			_, created, err := ensure(ctx, js, app, want)
-			if created {
-				mu.Lock()
-				made = append(made, want.Name)
-				mu.Unlock()
+			want := walConfig(app, p, l)
+			if _, err := FindWAL(ctx, js, app, p); errors.Is(err, ErrNoStream) {
+				want.Subjects = []string{DeploySubject(app, p)}
 			}
-			return err
+			return makeOne(want)
 		})
 	}
 	err = group.Wait()
@@ -135,9 +160,34 @@ func EnsureWAL(ctx context.Context, js jetstream.JetStream, app string, p uint32
 	return stream, err
 }
 
-// FindWAL returns the stream of a partition's log, or an ErrNoStream.
+// FindWAL returns the stream of a partition's log, or an ErrNoStream, also for a log
+// that has no deploy frame yet.
 func FindWAL(ctx context.Context, js jetstream.JetStream, app string, p uint32) (jetstream.Stream, error) {
-	return find(ctx, js, app, walConfig(app, p, StreamLimits{}))
+	stream, err := find(ctx, js, app, walConfig(app, p, StreamLimits{}))
+	var other *IncompatibleError
+	if errors.As(err, &other) && other.closed(app, p) {
+		return nil, &closedError{WALStream(app, p)}
+	}
+	return stream, err
+}
+
+// OpenWAL lets a log take all frames, behind its deploy frame.
+func OpenWAL(ctx context.Context, js jetstream.JetStream, app string, p uint32) error {
+	stream, err := js.Stream(ctx, WALStream(app, p))
+	if err != nil {
+		return fmt.Errorf("JetStream stream %s: %w", WALStream(app, p), err)
+	}
+	cfg := stream.CachedInfo().Config
+	cfg.Subjects = []string{WALSubject(app, p)}
+	if _, err := js.UpdateStream(ctx, cfg); err != nil {
+		return fmt.Errorf("JetStream stream %s: open: %w", WALStream(app, p), err)
+	}
+	return nil
+}
+
+// WALClosed reports whether the log of a partition takes only a deploy frame.
+func WALClosed(have jetstream.StreamConfig, app string, p uint32) bool {
+	return slices.Equal(have.Subjects, []string{DeploySubject(app, p)})
 }
 
 func walConfig(app string, p uint32, l StreamLimits) jetstream.StreamConfig {
@@ -242,7 +292,7 @@ func find(ctx context.Context, js jetstream.JetStream, app string, want jetstrea
 		return nil, fmt.Errorf("JetStream stream %s: %w", want.Name, err)
 	}
 	if diff := differences(stream.CachedInfo().Config, want); len(diff) > 0 {
-		return nil, &IncompatibleError{Stream: want.Name, Differences: diff}
+		return nil, &IncompatibleError{Stream: want.Name, Differences: diff, have: stream.CachedInfo().Config}
 	}
 	return stream, nil
 }

@@ -146,10 +146,21 @@ func TestStreamsOfAnApp(t *testing.T) {
 		}
 	}
 	ensure(StreamLimits{BytesMax: 1 << 20}, gone)
+	ensure(StreamLimits{BytesMax: 1 << 20}, nil) // a closed log is as it should be
 	for p := range uint32(5) {
+		if _, err := FindWAL(within(t), js, "app", p); !errors.Is(err, ErrNoStream) || !strings.Contains(err.Error(), "takes no frames yet") {
+			t.Errorf("closed log %d: %v", p, err)
+		}
+		if err := OpenWAL(within(t), js, "app", p); err != nil {
+			t.Error(err)
+		}
 		s, err := FindWAL(within(t), js, "app", p)
 		if err != nil || s.CachedInfo().Config.MaxBytes != 1<<20 {
 			t.Errorf("log %d: %+v, %v", p, s, err)
 		}
+	}
+	ensure(StreamLimits{BytesMax: 1 << 20}, nil) // and stays open
+	if _, err := FindWAL(within(t), js, "app", 0); err != nil {
+		t.Error(err)
 	}
 }

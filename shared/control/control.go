@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"eventflux/shared/checkpoint"
+	"eventflux/shared/engine"
 	"eventflux/shared/state"
 )
 
@@ -62,9 +63,21 @@ type App struct {
 	Index uint64 `json:"index"`
 	// Text is only in answers to VerbApp and VerbDeploy, and in the cluster's bucket.
 	Text string `json:"text,omitempty"`
-	// DedupWindow is how long its tasks remember a message id, ms of the log's time. Which
-	// events count is a function of it and the log, so it never changes.
-	DedupWindow int64 `json:"dedup_window_ms"`
+	// Settings are what Apply reads: fixed here, since results are a function of them and
+	// the log.
+	engine.Settings
+	// Version counts the texts that the app was deployed with, from 1. Level is the
+	// semantics level of that version, and Build the version of the program that deployed
+	// it. All are 0 and empty for an app of a release of major version 0, until the leader
+	// has taken it over.
+	Version uint32 `json:"version,omitempty"`
+	Level   uint32 `json:"level,omitempty"`
+	Build   string `json:"build,omitempty"`
+	// Stamp is the instant of the deployment in ms, as the deploy frame of each log has it.
+	Stamp int64 `json:"stamp_ms,omitempty"`
+	// After has, by partition, the sequence that the deploy frame follows, for an app that
+	// was taken over. Otherwise it is the first frame of each log.
+	After []uint64 `json:"deployed_after,omitempty"`
 	// Base is the newest epoch that the store had of an app of this name when it was
 	// deployed, and First the generation that it began with: later than any that the store
 	// tells of.

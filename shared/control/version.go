@@ -34,6 +34,10 @@ type Self struct {
 	met sync.Map // name and version of those that were said
 }
 
+// MajorVersion is that of this source. It reads what 0.x wrote, and takes over its apps
+// where checkpoints cover their logs; versions that differ in it do not work together.
+const MajorVersion = 1
+
 // Major returns the major version, within which all versions work together. That is so for
 // 0 as well, of which semantic versioning promises nothing.
 func Major(version string) (uint64, error) {

@@ -120,6 +120,7 @@ func (t *Task) Components() []Component {
 	list := append(t.Engine.Components(),
 		component("log/stamp", "log/stamp", taskVersion, state.Hot, nil,
 			stampSource{fieldsSource{"stamp", func(f *window.Fields) { f.Int(&t.stamp) }}, t}),
+		component("log/version", "log/version", taskVersion, state.Hot, nil, newVersionSource(t)),
 		component("log/writers", "log/writers", taskVersion, state.Hot, nil, newWritersSource(t.chain)),
 	)
 	for i, s := range t.plan.Streams {

@@ -150,11 +150,24 @@ func goldenPlan(tb testing.TB) *siddhiql.Plan {
 
 func newGoldenTask(tb testing.TB, plan *siddhiql.Plan) *engine.Task {
 	tb.Helper()
-	task, err := engine.NewTask(plan, 0, 60_000)
+	task, err := engine.NewTask(plan, 0, goldenSettings)
 	if err != nil {
 		tb.Fatal(err)
 	}
+	if _, err := task.Apply(0, deployOf(plan, goldenApp)); err != nil {
+		tb.Fatal(err)
+	}
 	return task
+}
+
+var goldenSettings = engine.Settings{DedupWindow: 60_000}
+
+// deployOf returns the deploy frame of an app, which is older than all events.
+func deployOf(plan *siddhiql.Plan, text string) *frame.Frame {
+	return &frame.Frame{
+		Header: frame.Header{App: plan.Name, Kind: frame.Deploy, Writer: 1 << 60, Number: 1, Stamp: 1_000},
+		Deploy: frame.Version{Number: 1, Level: engine.Level, Build: "1.0.0", Settings: goldenSettings.JSON(), Text: text},
+	}
 }
 
 // applyGolden applies frames and returns what comes out.

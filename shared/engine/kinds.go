@@ -8,8 +8,10 @@ import "strings"
 func BoundToLog(typ string) bool { return strings.HasPrefix(typ, "log/") }
 
 // OfOneLog reports whether a component of the type fits one log alone: it knows who wrote
-// which frame of it, and the stamps there. Other logs do not follow on.
-func OfOneLog(typ string) bool { return typ == "log/writers" || typ == "log/stamp" }
+// which frame of it, the stamps there, and which version of the app they are for. Other logs do not follow on.
+func OfOneLog(typ string) bool {
+	return typ == "log/writers" || typ == "log/stamp" || typ == "log/version"
+}
 
 // OnlyGrows reports whether a newer state of a component of the type serves all that
 // depend on it as well as an older one: the clock, and the list of partition keys.

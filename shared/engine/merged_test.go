@@ -75,7 +75,7 @@ func TestMergedIsUnmerged(t *testing.T) {
 		part.Components = append(part.Components, c)
 	}
 	for _, h := range holders.List() {
-		if !types[h.Info().Type] {
+		if !types[h.Info().Type] && h.Info().Type != "log/version" { // only an upgrade changes it
 			t.Errorf("no chain of a %s had deltas to be merged", h.Info().Type)
 		}
 	}

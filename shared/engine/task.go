@@ -11,12 +11,15 @@ import (
 // by one and holds everything that decides what the next one does.
 type Task struct {
 	*Engine
-	chain  *frame.Chain
-	ids    []*dedup // by stream: each has its own message ids
-	links  []*links // by stream: nil for those that do not read results
-	stamp  int64    // the largest arrival stamp in the log so far
-	next   []int    // by block of the frame at hand: its first row not yet applied
-	blocks []*siddhiql.Stream
+	partition uint32
+	settings  Settings
+	version   inForce
+	chain     *frame.Chain
+	ids       []*dedup // by stream: each has its own message ids
+	links     []*links // by stream: nil for those that do not read results
+	stamp     int64    // the largest arrival stamp in the log so far
+	next      []int    // by block of the frame at hand: its first row not yet applied
+	blocks    []*siddhiql.Stream
 }
 
 // Applied says what became of a frame.
@@ -29,17 +32,16 @@ type Applied struct {
 	Events int
 }
 
-// NewTask returns the task of one partition with an empty memory. Of the
-// messages published to a stream with the same id, one is applied within
-// dedupWindow ms of the log's time.
-func NewTask(plan *siddhiql.Plan, partition uint32, dedupWindow int64) (*Task, error) {
+// NewTask returns the task of one partition with an empty memory. The settings are those
+// of the deployment.
+func NewTask(plan *siddhiql.Plan, partition uint32, settings Settings) (*Task, error) {
 	e, err := New(plan)
 	if err != nil {
 		return nil, err
 	}
-	t := &Task{Engine: e, chain: frame.NewChain(plan.Name, partition), ids: make([]*dedup, len(plan.Streams)), links: make([]*links, len(plan.Streams))}
+	t := &Task{Engine: e, partition: partition, settings: settings, chain: frame.NewChain(plan.Name, partition), ids: make([]*dedup, len(plan.Streams)), links: make([]*links, len(plan.Streams))}
 	for i := range t.ids {
-		t.ids[i] = newDedup(dedupWindow)
+		t.ids[i] = newDedup(settings.DedupWindow)
 		if linked(plan.Streams[i].Subject) {
 			t.links[i] = newLinks()
 		}
@@ -49,28 +51,51 @@ func NewTask(plan *siddhiql.Plan, partition uint32, dedupWindow int64) (*Task, e
 
 // Apply applies the frame at sequence seq of the task's log. What follows from it is in Outputs
 // until ResetOutputs. After an error the task must not be used again: the log is
-// damaged, was written for another app, or asks for more than the app's limits allow (a
-// *LimitError), and the error says which. ErrInterrupted says that Interrupt was called.
+// damaged, was written for another app, needs another build (ErrLevel), or asks for more
+// than the app's limits allow (a *LimitError), and the error says which. ErrInterrupted
+// says that Interrupt was called.
 func (t *Task) Apply(seq uint64, f *frame.Frame) (done Applied, err error) {
-	verdict, err := t.chain.Check(seq, &f.Header, f.CRC)
-	if err != nil || verdict == frame.Duplicate {
-		return Applied{Repeated: verdict == frame.Duplicate}, err
-	}
-	if err := t.bind(f); err != nil {
-		return Applied{}, err
+	if fresh, err := t.check(seq, f); err != nil || !fresh {
+		return Applied{Repeated: !fresh && err == nil}, err
 	}
 	defer t.caught(&err)
 	t.work.beginFrame()
-	switch f.Kind {
-	case frame.Events:
+	if f.Kind == frame.Events {
 		t.apply(f, &done)
-	case frame.Tick, frame.Barrier:
-		t.stamp = max(t.stamp, f.Stamp)
-		if !t.plan.Playback {
-			t.Advance(t.stamp)
-		}
+		return done, nil
+	}
+	t.stamp = max(t.stamp, f.Stamp)
+	if now, moves := t.moves(f); moves {
+		t.Advance(now)
 	}
 	return done, nil
+}
+
+// check looks at a frame before anything of it is applied. It returns false for a frame
+// that the log has before.
+func (t *Task) check(seq uint64, f *frame.Frame) (fresh bool, err error) {
+	if f.Kind == frame.Deploy {
+		// It belongs to no chain: its number says whether it is a repetition.
+		return t.deploy(f)
+	}
+	if err := t.admit(f); err != nil {
+		return false, err
+	}
+	verdict, err := t.chain.Check(seq, &f.Header, f.CRC)
+	if err != nil || verdict == frame.Duplicate {
+		return false, err
+	}
+	return true, t.bind(f)
+}
+
+// moves returns the time that a frame moves the clock to behind its events; false if it
+// moves none. A tick may have a clock of its own. Otherwise stamps drive the clock, or, in
+// playback, events alone.
+func (t *Task) moves(f *frame.Frame) (int64, bool) {
+	if f.HasClock {
+		return f.Clock, true
+	}
+	return t.stamp, !t.plan.Playback
 }
 
 // bind finds the streams of the frame's blocks. It refuses frames that do not fit

@@ -51,12 +51,8 @@ func (t *Task) ApplyUntil(seq uint64, f *frame.Frame, u *Until) (done Reached, e
 	if u.Timed && t.first(f) > u.Time {
 		return Reached{}, nil
 	}
-	verdict, err := t.chain.Check(seq, &f.Header, f.CRC)
-	if err != nil || verdict == frame.Duplicate {
-		return Reached{Applied: Applied{Repeated: verdict == frame.Duplicate}, Whole: true}, err
-	}
-	if err := t.bind(f); err != nil {
-		return Reached{}, err
+	if fresh, err := t.check(seq, f); err != nil || !fresh {
+		return Reached{Applied: Applied{Repeated: !fresh && err == nil}, Whole: true}, err
 	}
 	defer t.caught(&err)
 	t.work.beginFrame()
@@ -65,8 +61,8 @@ func (t *Task) ApplyUntil(seq uint64, f *frame.Frame, u *Until) (done Reached, e
 		return done, nil
 	}
 	t.stamp = max(t.stamp, f.Stamp)
-	if !t.plan.Playback {
-		t.pass(t.stamp, u)
+	if now, moves := t.moves(f); moves {
+		t.pass(now, u)
 	}
 	done.Whole = true
 	return done, nil
@@ -74,6 +70,9 @@ func (t *Task) ApplyUntil(seq uint64, f *frame.Frame, u *Until) (done Reached, e
 
 // first returns the time of the first that happens in a frame.
 func (t *Task) first(f *frame.Frame) int64 {
+	if f.HasClock {
+		return f.Clock
+	}
 	if f.Kind != frame.Events {
 		if t.plan.Playback {
 			return t.Clock() // it does not move the clock

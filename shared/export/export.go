@@ -12,6 +12,8 @@ import (
 	"hash"
 	"hash/crc32"
 	"io"
+
+	"eventflux/shared/engine"
 )
 
 // Kind says what a record is. The zero value is invalid. The numbers are durable.
@@ -62,14 +64,14 @@ func (e *CorruptError) Is(target error) bool { return target == ErrCorrupt }
 
 // Info says what is in a file.
 type Info struct {
-	App         string `json:"app"`
-	Plan        string `json:"plan"`               // digest of the app's text
-	Checkpoint  uint64 `json:"checkpoint"`         // 0: none, the log begins at its beginning
-	DedupWindow int64  `json:"dedup_window_ms"`    // of the tasks
-	Version     string `json:"version"`            // of the program that wrote it
-	Logs        []Log  `json:"logs"`               // by partition
-	Made        string `json:"made"`               // RFC 3339
-	Manifest    string `json:"manifest,omitempty"` // its name in the store
+	App             string `json:"app"`
+	Plan            string `json:"plan"`       // digest of the app's text
+	Checkpoint      uint64 `json:"checkpoint"` // 0: none, the log begins at its beginning
+	engine.Settings        // of the deployment
+	Version         string `json:"version"`            // of the program that wrote it
+	Logs            []Log  `json:"logs"`               // by partition
+	Made            string `json:"made"`               // RFC 3339
+	Manifest        string `json:"manifest,omitempty"` // its name in the store
 }
 
 // Log is what a file has of the log of a partition: the frames From to To, none if To is

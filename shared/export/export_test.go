@@ -7,12 +7,14 @@ import (
 	"io"
 	"os"
 	"testing"
+
+	"eventflux/shared/engine"
 )
 
 // sample is a small file with a record of each kind.
 func sample(t testing.TB) []byte {
 	var b bytes.Buffer
-	w, err := NewWriter(&b, &Info{App: "a", Plan: "p", Checkpoint: 7, DedupWindow: 1000, Version: "1.0.0", Logs: []Log{{8, 9}}, Made: "2026-01-02T03:04:05Z"})
+	w, err := NewWriter(&b, &Info{App: "a", Plan: "p", Checkpoint: 7, Settings: engine.Settings{DedupWindow: 1000}, Version: "1.0.0", Logs: []Log{{8, 9}}, Made: "2026-01-02T03:04:05Z"})
 	if err != nil {
 		t.Fatal(err)
 	}

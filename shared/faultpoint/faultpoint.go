@@ -51,6 +51,14 @@ const (
 	RestoreDone   Point = "restore.done"   // the generation has begun, and nobody knows
 )
 
+// The steps of a leader that deploys an app, or takes one over from major version 0.
+const (
+	DeployStreams Point = "deploy.streams" // the streams are there, and Raft does not know the app
+	DeployRaft    Point = "deploy.raft"    // it does, and no log has its deploy frame
+	DeployFrame   Point = "deploy.frame"   // of each partition: the log has it, and takes no others yet
+	DeployDone    Point = "deploy.done"    // all logs are open, and nobody knows
+)
+
 // The steps of a merger.
 const (
 	MergeBefore Point = "merge.before" // chains are picked
@@ -116,6 +124,7 @@ var (
 	OfFile    = []Point{FileWritten, FileCommitted}
 	OfSwap    = []Point{SwapBefore, SwapStored, SwapDone}
 	OfRestore = []Point{RestorePaused, RestoreOpen, RestoreUsed, RestoreStored, RestoreDone}
+	OfDeploy  = []Point{DeployStreams, DeployRaft, DeployFrame, DeployDone}
 	OfLoad    = []Point{LoadBefore, LoadDone}
 	OfMerger  = []Point{MergeBefore, MergeChain, MergeDone, MergeKnown, SweepBefore, SweepEach, SweepDone}
 	OfJob     = []Point{JobPlanned, JobVerified, JobRebuilt, JobStored, JobAsked, JobKnown}

@@ -62,8 +62,8 @@ func TestSurroundingsThatAreWrong(t *testing.T) {
 		{"two frames", func(s []byte) []byte { return append(s, s...) }, frame.ErrCorrupt, "behind the frame"},
 		{"another magic", func(s []byte) []byte { copy(s, "EFRN"); return reseal(s) }, frame.ErrCorrupt, `begins with "EFRN"`},
 		{"version 0", func(s []byte) []byte { s[4] = 0; return reseal(s) }, frame.ErrCorrupt, "version 0"},
-		{"a newer version", func(s []byte) []byte { s[4] = 2; return reseal(s) }, frame.ErrVersion, "format version 2, known is 1"},
-		{"an altered version", func(s []byte) []byte { s[4] = 2; return s }, frame.ErrCorrupt, "CRC32C"},
+		{"a newer version", func(s []byte) []byte { s[4] = 3; return reseal(s) }, frame.ErrVersion, "format version 3, known are 1 to 2"},
+		{"an altered version", func(s []byte) []byte { s[4] = 1; return s }, frame.ErrCorrupt, "CRC32C"},
 		{"kind 0", func(s []byte) []byte { s[5] = 0; return reseal(s) }, frame.ErrCorrupt, "kind 0"},
 		{"an unknown kind", func(s []byte) []byte { s[5] = 77; return reseal(s) }, frame.ErrVersion, "kind 77 is not known; a newer version"},
 		{"codec 0", func(s []byte) []byte { s[6] = 0; return reseal(s) }, frame.ErrCorrupt, "codec 0"},
@@ -196,7 +196,26 @@ func TestPayloadsThatAreWrong(t *testing.T) {
 	}
 }
 
+// Version 1 of the format has neither deploy frames nor clocks of ticks.
+func TestVersion1(t *testing.T) {
+	var decoder frame.Decoder
+	old := func(f *frame.Frame) error {
+		src := encode(t, f, compress.None)
+		src[4] = 1
+		_, err := decoder.Decode(reseal(src))
+		return err
+	}
+	wantError(t, old(deploy()), frame.ErrVersion, "a frame of kind 4 is not known")
+	wantError(t, old(clock()), frame.ErrCorrupt, "8 bytes behind")
+	for _, f := range []*frame.Frame{tick(), barrier(), example()} {
+		if err := old(f); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 func TestControlFramesThatAreWrong(t *testing.T) {
+	version := unhex(t, "01 01 0131 027b7d 0178")
 	cut := unhex(t, "0c00000000000000 0300000000000000 0102030405060708090a0b0c0d0e0f10")
 	tests := []struct {
 		name    string
@@ -204,7 +223,19 @@ func TestControlFramesThatAreWrong(t *testing.T) {
 		payload []byte
 		says    string
 	}{
-		{"a tick with a payload", frame.Tick, []byte{0}, "1 bytes behind"},
+		{"a tick with a short clock", frame.Tick, []byte{0}, "8 bytes are declared, 1 remain"},
+		{"a tick with more than a clock", frame.Tick, make([]byte, 9), "1 bytes behind"},
+		{"a deploy frame without content", frame.Deploy, nil, "no number in its shortest form"},
+		{"version 0 of an app", frame.Deploy, append([]byte{0}, version[1:]...), "0 as the number of an app's version"},
+		{"a version over 32 bits", frame.Deploy, append(unhex(t, "8080808010"), version[1:]...), "4294967296 as the number of an app's version"},
+		{"level 0", frame.Deploy, append([]byte{1, 0}, version[2:]...), "0 as a semantics level"},
+		{"no build", frame.Deploy, []byte{1, 1, 0}, "0 bytes of a build's name"},
+		{"no settings", frame.Deploy, unhex(t, "01 01 0131 00"), "0 bytes of settings"},
+		{"settings over the limit", frame.Deploy, unhex(t, "01 01 0131 818004"), "65537 bytes of settings"},
+		{"no text", frame.Deploy, unhex(t, "01 01 0131 027b7d 00"), "0 bytes of an app's text"},
+		{"a text over the limit", frame.Deploy, unhex(t, "01 01 0131 027b7d 818040"), "1048577 bytes of an app's text"},
+		{"a text that is cut", frame.Deploy, version[:len(version)-1], "1 bytes are declared, 0 remain"},
+		{"more than a text", frame.Deploy, append(slices.Clone(version), 0), "1 bytes behind"},
 		{"a barrier without", frame.Barrier, nil, "32 bytes are declared"},
 		{"a short barrier", frame.Barrier, cut[:31], "32 bytes are declared, 31 remain"},
 		{"a long barrier", frame.Barrier, append(slices.Clone(cut), 0), "1 bytes behind"},
@@ -300,6 +331,20 @@ func TestEncoderRefuses(t *testing.T) {
 		{"a first frame after another", func(f *frame.Frame) { f.Number, f.Prev = 1, 5 }, frame.ErrInvalid, "first frame"},
 		{"a tick with events", func(f *frame.Frame) { f.Kind = frame.Tick }, frame.ErrInvalid, "a tick has no events"},
 		{"events with a cut", func(f *frame.Frame) { f.Cut.Epoch = 1 }, frame.ErrInvalid, "cut"},
+		{"events with a version", func(f *frame.Frame) { f.Deploy.Level = 1 }, frame.ErrInvalid, "content of a deploy frame"},
+		{"events with a clock", func(f *frame.Frame) { f.HasClock = true }, frame.ErrInvalid, "clock of its own"},
+		{"a clock that is not announced", func(f *frame.Frame) { *f = *tick(); f.Clock = 1 }, frame.ErrInvalid, "clock of its own"},
+		{"version 0 of an app", func(f *frame.Frame) { *f = *deploy(); f.Deploy.Number = 0 }, frame.ErrInvalid, "version 0"},
+		{"level 0", func(f *frame.Frame) { *f = *deploy(); f.Deploy.Level = 0 }, frame.ErrInvalid, "semantics level 0"},
+		{"no build", func(f *frame.Frame) { *f = *deploy(); f.Deploy.Build = "" }, frame.ErrInvalid, "build of 0 bytes"},
+		{"long settings", func(f *frame.Frame) {
+			*f = *deploy()
+			f.Deploy.Settings = strings.Repeat("x", frame.SettingsBytesMax+1)
+		}, frame.ErrTooLarge, "settings of 65537 bytes"},
+		{"a long text", func(f *frame.Frame) {
+			*f = *deploy()
+			f.Deploy.Text = strings.Repeat("x", frame.AppBytesMax+1)
+		}, frame.ErrTooLarge, "app text of 1048577 bytes"},
 		{"a barrier without a cut", func(f *frame.Frame) { *f = *barrier(); f.Cut.Epoch = 0 }, frame.ErrInvalid, "epoch 0"},
 		{"no blocks", func(f *frame.Frame) { f.Blocks = nil }, frame.ErrInvalid, "0 blocks"},
 		{"too many blocks", func(f *frame.Frame) { f.Blocks = make([]frame.Block, frame.BlocksMax+1) }, frame.ErrTooLarge, "4097 blocks"},

@@ -2,6 +2,7 @@ package frame
 
 import (
 	"encoding/binary"
+	"math"
 	"unsafe"
 
 	"eventflux/shared/compress"
@@ -59,6 +60,12 @@ func (d *Decoder) Decode(src []byte) (*Frame, error) {
 		d.events(&r)
 	case Barrier:
 		f.Cut = readCut(&r)
+	case Deploy:
+		f.Deploy = readVersion(&r)
+	case Tick:
+		if f.HasClock = e.version > 1 && r.rest() > 0; f.HasClock {
+			f.Clock = r.int64()
+		}
 	}
 	if r.err == nil && r.rest() > 0 {
 		r.fail("%d bytes behind the payload's end", r.rest())
@@ -84,7 +91,8 @@ func (d *Decoder) release() {
 		}
 	}
 	clear(f.Blocks)
-	f.Blocks, f.Runs, f.Cut = f.Blocks[:0], f.Runs[:0], Cut{}
+	f.Blocks, f.Runs, f.Cut, f.Deploy = f.Blocks[:0], f.Runs[:0], Cut{}, Version{}
+	f.HasClock, f.Clock = false, 0
 }
 
 // payload returns the raw payload: src's own bytes where they are not compressed,
@@ -115,6 +123,18 @@ func readCut(r *reader) Cut {
 		r.fail("barrier with epoch %d, term %d, id %x; none of them can be zero", c.Epoch, c.Term, c.ID)
 	}
 	return c
+}
+
+// readVersion copies the texts: there are few of them, and their readers keep them.
+func readVersion(r *reader) Version {
+	v := Version{
+		Number: uint32(r.count("as the number of an app's version", 1, math.MaxUint32)),
+		Level:  uint32(r.count("as a semantics level", 1, math.MaxUint32)),
+	}
+	v.Build = string(r.bytes(r.count("bytes of a build's name", 1, NameBytesMax)))
+	v.Settings = string(r.bytes(r.count("bytes of settings", 1, SettingsBytesMax)))
+	v.Text = string(r.bytes(r.count("bytes of an app's text", 1, AppBytesMax)))
+	return v
 }
 
 func (d *Decoder) events(r *reader) {

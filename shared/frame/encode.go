@@ -74,14 +74,43 @@ func (e *Encoder) payload(dst []byte, f *Frame) ([]byte, error) {
 	if f.Kind != Barrier && f.Cut != (Cut{}) {
 		return dst, fmt.Errorf("%w: %s frame with a barrier's cut", ErrInvalid, f.Kind)
 	}
+	if f.Kind != Deploy && f.Deploy != (Version{}) {
+		return dst, fmt.Errorf("%w: %s frame with the content of a deploy frame", ErrInvalid, f.Kind)
+	}
+	if f.HasClock && f.Kind != Tick || !f.HasClock && f.Clock != 0 {
+		return dst, fmt.Errorf("%w: %s frame with a clock of its own (%d); only a tick has one, with HasClock", ErrInvalid, f.Kind, f.Clock)
+	}
 	switch f.Kind {
 	case Events:
 		return e.events(dst, f)
 	case Barrier:
 		return appendCut(dst, f.Cut)
-	default:
-		return dst, nil
+	case Deploy:
+		return appendVersion(dst, &f.Deploy)
+	case Tick:
+		if f.HasClock {
+			dst = binary.LittleEndian.AppendUint64(dst, uint64(f.Clock))
+		}
 	}
+	return dst, nil
+}
+
+func appendVersion(dst []byte, v *Version) ([]byte, error) {
+	if v.Number == 0 || v.Level == 0 {
+		return dst, fmt.Errorf("%w: deploy frame with version %d and semantics level %d; both start at 1", ErrInvalid, v.Number, v.Level)
+	}
+	dst = binary.AppendUvarint(dst, uint64(v.Number))
+	dst = binary.AppendUvarint(dst, uint64(v.Level))
+	for _, part := range []struct {
+		name, text string
+		limit      int
+	}{{"build", v.Build, NameBytesMax}, {"settings", v.Settings, SettingsBytesMax}, {"app text", v.Text, AppBytesMax}} {
+		if part.text == "" || len(part.text) > part.limit {
+			return dst, fmt.Errorf("%w: deploy frame with %s of %d bytes, allowed are 1 to %d", tooLargeIf(part.text != ""), part.name, len(part.text), part.limit)
+		}
+		dst = append(binary.AppendUvarint(dst, uint64(len(part.text))), part.text...)
+	}
+	return dst, nil
 }
 
 func appendCut(dst []byte, c Cut) ([]byte, error) {

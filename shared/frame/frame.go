@@ -36,6 +36,10 @@ const (
 	NameBytesMax = 255
 	// TextBytesMax is the limit of a run's message id, and of its header.
 	TextBytesMax = 64 << 10
+	// AppBytesMax is the limit of the text of an app, and SettingsBytesMax that of its
+	// settings, in a deploy frame.
+	AppBytesMax      = 1 << 20
+	SettingsBytesMax = 64 << 10
 )
 
 // Kind says what a frame is. The zero value is invalid, so that a zero-filled
@@ -50,9 +54,12 @@ const (
 	Tick Kind = 2
 	// Barrier cuts the log for a checkpoint: Frame.Cut.
 	Barrier Kind = 3
+	// Deploy starts a version of the app: Frame.Deploy. It is the first frame of a log.
+	// Version 1 of the format does not have it.
+	Deploy Kind = 4
 )
 
-var kindNames = [...]string{Events: "events", Tick: "tick", Barrier: "barrier"}
+var kindNames = [...]string{Events: "events", Tick: "tick", Barrier: "barrier", Deploy: "deploy"}
 
 // String returns the kind's name.
 func (k Kind) String() string {
@@ -63,7 +70,7 @@ func (k Kind) String() string {
 }
 
 // Valid reports whether k is one of the kinds above.
-func (k Kind) Valid() bool { return k >= Events && k <= Barrier }
+func (k Kind) Valid() bool { return k >= Events && k <= Deploy }
 
 // Header is what every frame has.
 type Header struct {
@@ -79,7 +86,8 @@ type Header struct {
 	// Prev is the CRC of the writer's previous frame, 0 for number 1.
 	Prev uint32
 	// Stamp is in ms since the Unix epoch: the largest arrival stamp in the frame;
-	// a tick's time; what a barrier's writer took for the time.
+	// a tick's time; what a barrier's writer took for the time; the instant of the
+	// deployment, which is the same in all partitions.
 	Stamp int64
 }
 
@@ -124,6 +132,22 @@ type Cut struct {
 	ID [16]byte
 }
 
+// Version is what a deploy frame says: which version of the app starts behind it, and by
+// which rules it is applied.
+type Version struct {
+	// Number is that of the app's version, from 1.
+	Number uint32
+	// Level is the semantics level: what the engine makes of a frame, from 1.
+	Level uint32
+	// Build is the program's version that deployed the app, for a build that lacks the
+	// level and has to name one that has it.
+	Build string
+	// Settings are the deployment's, as JSON. shared/engine says which there are.
+	Settings string
+	// Text is the app's.
+	Text string
+}
+
 // Frame is one record of the log.
 type Frame struct {
 	Header
@@ -132,6 +156,11 @@ type Frame struct {
 	Blocks []Block
 	// Cut is a barrier's content, and zero in frames of other kinds.
 	Cut Cut
+	// Deploy is a deploy frame's content, and zero in frames of other kinds.
+	Deploy Version
+	// HasClock says that a tick moves the clock to Clock, in ms, and not to its stamp.
+	HasClock bool
+	Clock    int64
 	// CRC is the checksum of the frame as encoded; Append and Decode set it. It is
 	// the Prev of the writer's next frame.
 	CRC uint32

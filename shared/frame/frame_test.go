@@ -18,6 +18,8 @@ func frames(t testing.TB) map[string]*frame.Frame {
 		"everything": everything(),
 		"tick":       tick(),
 		"barrier":    barrier(),
+		"clock":      clock(),
+		"deploy":     deploy(),
 	}
 }
 

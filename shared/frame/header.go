@@ -12,7 +12,8 @@ import (
 // places in every version, so that a changed version number is told from a newer
 // one.
 const (
-	version = 1
+	version    = 2 // that is written
+	versionMin = 1 // that is still read
 
 	offsetVersion   = 4
 	offsetKind      = 5
@@ -38,6 +39,7 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 // version, kind and codec are known.
 type envelope struct {
 	header  Header // without App, so that reading it takes no memory
+	version uint8
 	app     []byte
 	codec   compress.Codec
 	rawLen  int
@@ -62,13 +64,14 @@ func open(src []byte) (envelope, error) {
 	if err := checkWhole(src); err != nil {
 		return envelope{}, err
 	}
-	if v := src[offsetVersion]; v != version {
-		if v == 0 {
-			return envelope{}, corrupt(offsetVersion, "version 0")
-		}
-		return envelope{}, fmt.Errorf("%w: format version %d, known is %d; read it with the version that wrote it or a newer one", ErrVersion, v, version)
+	v := src[offsetVersion]
+	if v == 0 {
+		return envelope{}, corrupt(offsetVersion, "version 0")
 	}
-	e := envelope{codec: compress.Codec(src[offsetCodec]), crc: crcOf(src)}
+	if v > version {
+		return envelope{}, fmt.Errorf("%w: format version %d, known are %d to %d; read it with the version that wrote it or a newer one", ErrVersion, v, versionMin, version)
+	}
+	e := envelope{version: v, codec: compress.Codec(src[offsetCodec]), crc: crcOf(src)}
 	e.header = Header{
 		Kind:      Kind(src[offsetKind]),
 		Partition: binary.LittleEndian.Uint32(src[offsetPartition:]),
@@ -81,7 +84,7 @@ func open(src []byte) (envelope, error) {
 	switch h := &e.header; {
 	case h.Kind == 0:
 		return e, corrupt(offsetKind, "kind 0")
-	case !h.Kind.Valid():
+	case !h.Kind.Valid(), v < 2 && h.Kind > Barrier:
 		return e, fmt.Errorf("%w: a frame of kind %d is not known; a newer version may have written it", ErrVersion, uint8(h.Kind))
 	case e.codec == 0:
 		return e, corrupt(offsetCodec, "codec 0")

@@ -43,7 +43,7 @@ func drawFrame(t *rapid.T) *frame.Frame {
 	f := &frame.Frame{Header: frame.Header{
 		App:       rapid.StringMatching(`[A-Z][a-z]{0,12}`).Draw(t, "app"),
 		Partition: rapid.Uint32().Draw(t, "partition"),
-		Kind:      rapid.SampledFrom([]frame.Kind{frame.Events, frame.Events, frame.Events, frame.Tick, frame.Barrier}).Draw(t, "kind"),
+		Kind:      rapid.SampledFrom([]frame.Kind{frame.Events, frame.Events, frame.Events, frame.Tick, frame.Barrier, frame.Deploy}).Draw(t, "kind"),
 		Writer:    rapid.Uint64Min(1).Draw(t, "writer"),
 		Number:    rapid.Uint64Min(1).Draw(t, "number"),
 		Stamp:     rapid.Int64().Draw(t, "stamp"),
@@ -57,6 +57,16 @@ func drawFrame(t *rapid.T) *frame.Frame {
 			f.Blocks = append(f.Blocks, drawBlock(t, i))
 		}
 		f.Runs = drawRuns(t, f.Blocks)
+	case frame.Tick:
+		if f.HasClock = rapid.Bool().Draw(t, "own clock"); f.HasClock {
+			f.Clock = rapid.Int64().Draw(t, "clock")
+		}
+	case frame.Deploy:
+		f.Deploy = frame.Version{
+			Number: rapid.Uint32Min(1).Draw(t, "version"), Level: rapid.Uint32Min(1).Draw(t, "level"),
+			Build:    rapid.StringN(1, 20, frame.NameBytesMax).Draw(t, "build"),
+			Settings: rapid.StringN(1, 50, -1).Draw(t, "settings"), Text: rapid.StringN(1, 300, -1).Draw(t, "text"),
+		}
 	case frame.Barrier:
 		f.Cut = frame.Cut{Epoch: rapid.Uint64Min(1).Draw(t, "epoch"), Term: rapid.Uint64Min(1).Draw(t, "term")}
 		f.Cut.ID[rapid.IntRange(0, 15).Draw(t, "id at")] = 1

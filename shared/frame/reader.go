@@ -53,6 +53,14 @@ func (r *reader) bytes(n int) []byte {
 	return b
 }
 
+func (r *reader) int64() int64 {
+	b := r.bytes(8)
+	if r.err != nil {
+		return 0
+	}
+	return int64(binary.LittleEndian.Uint64(b))
+}
+
 func (r *reader) uvarint() uint64 {
 	v, n := binary.Uvarint(r.src[r.pos:])
 	if n <= 0 || n > 1 && r.src[r.pos+n-1] == 0 {

@@ -125,11 +125,29 @@ func barrier() *frame.Frame {
 	return &frame.Frame{Header: header(frame.Barrier), Cut: frame.Cut{Epoch: 12, Term: 3, ID: [16]byte{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16}}}
 }
 
+// clock is a tick that moves the clock to another time than its stamp.
+func clock() *frame.Frame {
+	return &frame.Frame{Header: header(frame.Tick), HasClock: true, Clock: -1_500}
+}
+
+func deploy() *frame.Frame {
+	return &frame.Frame{Header: header(frame.Deploy), Deploy: frame.Version{
+		Number: 1, Level: 1, Build: "1.0.0", Settings: `{"dedup_window_ms":120000}`,
+		Text: "@app:name('Trades')\ndefine stream S (v long);\nfrom S select v insert into Out;\n",
+	}}
+}
+
 // describe writes all that a frame says, so that frames can be compared and a
 // difference read. NaNs are equal if their bits are.
 func describe(f *frame.Frame) string {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "%+v\ncut %+v\n", f.Header, f.Cut)
+	if f.HasClock {
+		fmt.Fprintf(&b, "clock %d\n", f.Clock)
+	}
+	if f.Kind == frame.Deploy {
+		fmt.Fprintf(&b, "deploy %+v\n", f.Deploy)
+	}
 	for _, run := range f.Runs {
 		fmt.Fprintf(&b, "run %+v\n", run)
 	}

@@ -40,7 +40,7 @@ func benchState(b *testing.B) (*siddhiql.Plan, store.Store, *checkpoint.Partitio
 	if err != nil {
 		b.Fatal(err)
 	}
-	task, err := engine.NewTask(plan, 0, 1000)
+	task, err := engine.NewTask(plan, 0, engine.Settings{DedupWindow: 1000})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -174,7 +174,7 @@ func BenchmarkRecovery(b *testing.B) {
 }
 
 func load(b *testing.B, plan *siddhiql.Plan, s store.Store, part *checkpoint.Partition, workers int) {
-	t, err := scratch.New(plan, 0, 1000)
+	t, err := scratch.New(plan, 0, engine.Settings{DedupWindow: 1000})
 	if err == nil {
 		err = t.Load(b.Context(), s, part, state.Epoch(1), workers)
 	}

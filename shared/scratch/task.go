@@ -28,9 +28,9 @@ type Task struct {
 }
 
 // New returns the task of one partition with an empty memory, at the beginning of its
-// log. dedupWindow is that of the live task, in ms.
-func New(plan *siddhiql.Plan, partition uint32, dedupWindow int64) (*Task, error) {
-	core, err := engine.NewTask(plan, partition, dedupWindow)
+// log. The settings are those of the deployment.
+func New(plan *siddhiql.Plan, partition uint32, settings engine.Settings) (*Task, error) {
+	core, err := engine.NewTask(plan, partition, settings)
 	if err != nil {
 		return nil, err
 	}

@@ -104,8 +104,11 @@ func TestOnlyTheCheckpointerEmptiesLogs(t *testing.T) {
 	defer cancel()
 	_, err = bus.EnsureApp(ctx, js, "A", 1, bus.StreamLimits{})
 	must(t, err)
-	const frames = 3
-	for range frames {
+	_, err = nc.RequestWithContext(ctx, bus.DeploySubject("A", 0), []byte("frame"))
+	must(t, err)
+	must(t, bus.OpenWAL(ctx, js, "A", 0))
+	const frames = 4
+	for range frames - 1 {
 		_, err := nc.RequestWithContext(ctx, bus.WALSubject("A", 0), []byte("frame"))
 		must(t, err)
 	}

@@ -23,6 +23,7 @@ import (
 	"eventflux/shared/bus"
 	"eventflux/shared/checkpoint"
 	"eventflux/shared/control"
+	"eventflux/shared/engine"
 	"eventflux/shared/state"
 	"eventflux/shared/store"
 	"eventflux/test/program"
@@ -83,7 +84,7 @@ func newRig(t testing.TB, o options) *rig {
 	r.nc, err = bus.Connect(r.within(), bus.ConnectConfig{Embedded: srv, Log: quiet})
 	must(t, err)
 	t.Cleanup(r.nc.Close)
-	self := &control.Self{Version: "0.0.1"}
+	self := &control.Self{Version: "1.0.0"}
 	fsm, err := checkpointer.NewFSM(self.Version)
 	must(t, err)
 	raft, err := consensus.Open(consensus.Config{ID: "single", Dir: t.TempDir(), FSM: fsm, NoSync: true, Log: quiet})
@@ -94,7 +95,7 @@ func newRig(t testing.TB, o options) *rig {
 		leader = o.store
 	}
 	service, err := checkpointer.New(checkpointer.Config{
-		Conn: r.nc, Store: leader, Raft: raft, FSM: fsm, Interval: time.Hour, Timeout: time.Minute, DedupWindow: time.Minute,
+		Conn: r.nc, Store: leader, Raft: raft, FSM: fsm, Interval: time.Hour, Timeout: time.Minute, Settings: engine.Settings{DedupWindow: 60_000},
 		RetentionCheckpoints: o.retain, RetentionSpan: time.Microsecond, Grace: o.grace, Self: self, Log: quiet, Now: o.now,
 	})
 	must(t, err)
@@ -163,7 +164,7 @@ func (r *rig) merger(s store.Store) *merger.Service {
 	r.t.Helper()
 	m, err := merger.New(merger.Config{
 		Conn: r.nc, Control: r.client, Store: s, Interval: time.Hour, ChainMax: 3, DeltaRatio: 0.5,
-		SweepEvery: time.Nanosecond, Workers: 2, Version: "0.0.1", Log: quiet,
+		SweepEvery: time.Nanosecond, Workers: 2, Version: "1.0.0", Log: quiet,
 	})
 	must(r.t, err)
 	return m

@@ -48,7 +48,7 @@ func drawHistory(t *rapid.T, o Options) *history {
 		t.Fatalf("a valid app is refused: %v\n%s", err, h.app)
 	}
 	w := &logWriter{t: t, h: h, stamp: 1}
-	w.live, err = engine.NewTask(h.plan, 0, dedupWindow)
+	w.live, err = engine.NewTask(h.plan, 0, settings)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -59,6 +59,9 @@ func drawHistory(t *rapid.T, o Options) *history {
 			w.freezers = append(w.freezers, source)
 		}
 	}
+	w.put(&frame.Frame{Header: frame.Header{Kind: frame.Deploy, Stamp: 1}, Deploy: frame.Version{
+		Number: 1, Level: engine.Level, Build: "1.0.0", Settings: settings.JSON(), Text: h.app,
+	}})
 	for _, s := range GenInput(t, h.plan) {
 		switch {
 		case s.Stream == "" && h.plan.Playback:
@@ -84,7 +87,7 @@ func drawHistory(t *rapid.T, o Options) *history {
 	return h
 }
 
-const dedupWindow = 120_000
+var settings = engine.Settings{DedupWindow: 120_000}
 
 type logWriter struct {
 	t        *rapid.T
@@ -140,14 +143,20 @@ func (w *logWriter) flush() {
 }
 
 func (w *logWriter) put(f *frame.Frame) {
-	w.number++
-	f.App, f.Writer, f.Number, f.Prev = "m", 1, w.number, w.crc
+	f.App, f.Writer, f.Number, f.Prev = "m", 1, w.number+1, w.crc
+	if f.Kind == frame.Deploy { // the writer's only frame
+		f.Writer = 2
+	} else {
+		w.number++
+	}
 	w.stamp = max(w.stamp, f.Stamp)
 	data, err := new(frame.Encoder).Append(nil, f, compress.LZ4)
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	w.crc = f.CRC
+	if f.Kind != frame.Deploy {
+		w.crc = f.CRC
+	}
 	w.h.log = append(w.h.log, wal.Record{Seq: uint64(len(w.h.log)) + 1, Data: data})
 	read, err := new(frame.Decoder).Decode(data)
 	if err != nil {
@@ -234,7 +243,7 @@ func (r *records) Next(context.Context) (wal.Record, error) {
 // rebuild returns a scratch task behind a checkpoint (-1: at the beginning), and the log
 // behind it.
 func (h *history) rebuild(t *rapid.T, from int) (*scratch.Task, scratch.Log) {
-	task, err := scratch.New(h.plan, 0, dedupWindow)
+	task, err := scratch.New(h.plan, 0, settings)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -89,7 +89,7 @@ func (x *exporter) write(ctx context.Context, out io.Writer) error {
 	}
 	x.sum.Checkpoint = x.plan.Checkpoint
 	info := &export.Info{
-		App: app.Name, Plan: app.Plan, Checkpoint: uint64(x.plan.Checkpoint), DedupWindow: x.plan.DedupWindow,
+		App: app.Name, Plan: app.Plan, Checkpoint: uint64(x.plan.Checkpoint), Settings: x.plan.Settings,
 		Version: x.opt.Version, Made: time.Now().UTC().Format(time.RFC3339),
 	}
 	for _, p := range x.plan.Partitions {

@@ -18,6 +18,7 @@ import (
 	"eventflux/shared/bus"
 	"eventflux/shared/compress"
 	"eventflux/shared/control"
+	"eventflux/shared/engine"
 	"eventflux/shared/faultpoint"
 	"eventflux/shared/store/measured"
 	"eventflux/shared/store/stores"
@@ -60,9 +61,9 @@ func (n *Node) openCheckpointer(ctx context.Context) (err error) {
 		Conn: own, Store: n.store, Raft: n.raft, FSM: n.fsm,
 		Interval: n.cfg.Checkpoint.Interval, Timeout: n.cfg.Checkpoint.Timeout,
 		RetentionCheckpoints: n.cfg.Retention.Checkpoints, RetentionSpan: n.cfg.Retention.Span,
-		Streams:     bus.StreamLimits{BytesMax: int64(n.cfg.WAL.BytesMax), Replicas: n.cfg.NATS.Replicas},
-		DedupWindow: n.cfg.Dedup.Window, Witness: n.witness,
-		Standby: n.cfg.Processor.Standby == "on", Grace: faultpoint.Span("grace"), Lease: faultpoint.Span("lease"),
+		Streams:  bus.StreamLimits{BytesMax: int64(n.cfg.WAL.BytesMax), Replicas: n.cfg.NATS.Replicas},
+		Settings: engine.Settings{DedupWindow: n.cfg.Dedup.Window.Milliseconds()}, Witness: n.witness,
+		Standby:  n.cfg.Processor.Standby == "on", Grace: faultpoint.Span("grace"), Lease: faultpoint.Span("lease"),
 		Self: n.self, Log: n.log, Now: faultpoint.Now, Tracer: n.seen.exporter.Tracer(),
 	})
 	if err == nil {

@@ -80,7 +80,7 @@ func (c *cluster) start(id string, services ...string) *member {
 	if c.set != nil {
 		c.set(cfg)
 	}
-	n, err := Open(c.within(), cfg, services, nil, "0.0.1", slog.New(slog.DiscardHandler))
+	n, err := Open(c.within(), cfg, services, nil, "1.0.0", slog.New(slog.DiscardHandler))
 	if err != nil {
 		c.t.Fatal(err)
 	}
@@ -417,7 +417,7 @@ func TestRemoveApp(t *testing.T) {
 func TestCheckpointerOfAnotherMajor(t *testing.T) {
 	c := newCluster(t)
 	other, err := micro.AddService(c.nc, micro.Config{
-		Name: bus.ServiceName(control.Service), Version: "1.4.0", Metadata: map[string]string{"raft_id": "c7"},
+		Name: bus.ServiceName(control.Service), Version: "2.4.0", Metadata: map[string]string{"raft_id": "c7"},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -426,7 +426,7 @@ func TestCheckpointerOfAnotherMajor(t *testing.T) {
 	m := c.start("", "checkpointer")
 	err = <-m.done
 	m.done <- nil
-	if control.Code(err) != control.CodeVersion || !strings.Contains(err.Error(), "checkpointer c7 has version 1.4.0") {
+	if control.Code(err) != control.CodeVersion || !strings.Contains(err.Error(), "checkpointer c7 has version 2.4.0") {
 		t.Errorf("%v", err)
 	}
 }

@@ -57,7 +57,7 @@ func (c *chain) within() context.Context {
 
 func (c *chain) start() {
 	c.t.Helper()
-	n, err := Open(c.within(), c.cfg, Services, c.apps, "0.0.1", slog.New(slog.DiscardHandler))
+	n, err := Open(c.within(), c.cfg, Services, c.apps, "1.0.0", slog.New(slog.DiscardHandler))
 	if err != nil {
 		c.t.Fatal(err)
 	}

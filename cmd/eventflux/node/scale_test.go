@@ -81,7 +81,7 @@ func TestHundredApps(t *testing.T) {
 	cfg := config.Default()
 	cfg.Data, cfg.Listen, cfg.WAL.Durability = t.TempDir(), "127.0.0.1:0", "fast"
 	for round := 1; round <= 2; round++ {
-		n, err := Open(t.Context(), cfg, Services, texts, "0.0.1", slog.New(slog.DiscardHandler))
+		n, err := Open(t.Context(), cfg, Services, texts, "1.0.0", slog.New(slog.DiscardHandler))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -25,7 +25,7 @@ func (c *cluster) traced(id string, spans sdktrace.SpanExporter, services ...str
 	cfg := config.Default()
 	cfg.Data, cfg.NATS.URL, cfg.WAL.Durability = c.t.TempDir(), c.srv.URL(), "fast"
 	cfg.Store.URL, cfg.Processor.ID, cfg.Checkpoint.Interval = "file:"+c.dir, id, time.Hour
-	n := &Node{cfg: cfg, services: services, self: &control.Self{Version: "0.0.1"}, log: slog.New(slog.DiscardHandler)}
+	n := &Node{cfg: cfg, services: services, self: &control.Self{Version: "1.0.0"}, log: slog.New(slog.DiscardHandler)}
 	n.seen.exporter = obs.NewExporter(sdktrace.WithSyncer(spans))
 	if err := n.open(c.within()); err != nil {
 		c.t.Fatal(err)

@@ -163,7 +163,7 @@ func (x *exported) replay(ctx context.Context, out *bufio.Writer, opt Options) e
 	frames, stop := x.frames(ctx)
 	defer stop()
 	for p := range x.info.Logs {
-		t, err := scratch.New(x.plan, uint32(p), x.info.DedupWindow)
+		t, err := scratch.New(x.plan, uint32(p), x.info.Settings)
 		if err != nil {
 			return err
 		}
