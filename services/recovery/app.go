@@ -235,6 +235,9 @@ func (h *history) current(ctx context.Context, ref control.CheckpointRef) (now c
 // checkBehind refuses a checkpoint whose log tail or results are not there.
 func (h *history) checkBehind(ctx context.Context, c *chosen) error {
 	for p := range h.app.Partitions {
+		if h.app.After != nil && c.part(p).Log.Sequence < h.app.After[p] {
+			return unusablef("partition %d: version 0.x wrote the log behind it, up to %d, and only version 0.x replays that", p, h.app.After[p])
+		}
 		if err := h.checkResults(c, p); err != nil {
 			return err
 		}
