@@ -83,9 +83,9 @@ const (
 	kindAbort    = "abort"
 	kindRetire   = "retire"
 	kindSwap     = "swap"
-	kindDied     = "died"   // a process died while tasks applied frames
-	kindPassed   = "passed" // tasks have applied those frames since
-	kindResume   = "resume" // what is in quarantine is run again
+	kindDied     = "died"     // a process died while tasks applied frames
+	kindPassed   = "passed"   // tasks have applied those frames since
+	kindResume   = "resume"   // what is in quarantine is run again
 	kindTakeOver = "takeover" // of an app of major version 0
 )
 

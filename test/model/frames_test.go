@@ -50,7 +50,7 @@ func TestFramesDoNotShow(t *testing.T) {
 			}
 			all = append(all, a)
 		}
-		once, again := divided(t, plan, all), divided(t, plan, all)
+		once, again := divided(t, plan, app, all), divided(t, plan, app, all)
 		if once != again {
 			for i, line := range strings.Split(once, "\n") {
 				if other := strings.Split(again, "\n"); i >= len(other) || other[i] != line {
@@ -62,10 +62,15 @@ func TestFramesDoNotShow(t *testing.T) {
 }
 
 // divided applies messages in frames of some of them, and tells what comes of it.
-func divided(t *rapid.T, plan *siddhiql.Plan, all []arrival) string {
-	const window = 25 // ms for which ids are remembered
-	task, err := engine.NewTask(plan, 0, window)
+func divided(t *rapid.T, plan *siddhiql.Plan, app string, all []arrival) string {
+	settings := engine.Settings{DedupWindow: 25}
+	task, err := engine.NewTask(plan, 0, settings)
 	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := task.Apply(0, &frame.Frame{Header: frame.Header{App: plan.Name, Kind: frame.Deploy}, Deploy: frame.Version{
+		Number: 1, Level: engine.Level, Build: "1.0.0", Settings: settings.JSON(), Text: app,
+	}}); err != nil {
 		t.Fatal(err)
 	}
 	holders := engine.Registry(task.Components())

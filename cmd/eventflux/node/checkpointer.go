@@ -63,7 +63,7 @@ func (n *Node) openCheckpointer(ctx context.Context) (err error) {
 		RetentionCheckpoints: n.cfg.Retention.Checkpoints, RetentionSpan: n.cfg.Retention.Span,
 		Streams:  bus.StreamLimits{BytesMax: int64(n.cfg.WAL.BytesMax), Replicas: n.cfg.NATS.Replicas},
 		Settings: engine.Settings{DedupWindow: n.cfg.Dedup.Window.Milliseconds()}, Witness: n.witness,
-		Standby:  n.cfg.Processor.Standby == "on", Grace: faultpoint.Span("grace"), Lease: faultpoint.Span("lease"),
+		Standby: n.cfg.Processor.Standby == "on", Grace: faultpoint.Span("grace"), Lease: faultpoint.Span("lease"),
 		Self: n.self, Log: n.log, Now: faultpoint.Now, Tracer: n.seen.exporter.Tracer(),
 	})
 	if err == nil {

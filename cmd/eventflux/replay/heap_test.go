@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"eventflux/shared/compress"
+	"eventflux/shared/engine"
 	"eventflux/shared/event"
 	"eventflux/shared/export"
 	"eventflux/shared/frame"
@@ -24,9 +25,9 @@ func TestSmallExportsDoNotTakeAllMemory(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const frames, rows = 64, 100_000
+	const frames, rows = 65, 100_000 // the deploy frame and 64 of events
 	var file bytes.Buffer
-	w, err := export.NewWriter(&file, &export.Info{App: plan.Name, Plan: plan.Digest, DedupWindow: 1000, Version: "1.0.0", Logs: []export.Log{{From: 1, To: frames}}})
+	w, err := export.NewWriter(&file, &export.Info{App: plan.Name, Plan: plan.Digest, Settings: engine.Settings{DedupWindow: 1000}, Version: "1.0.0", Logs: []export.Log{{From: 1, To: frames}}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -45,14 +46,21 @@ func TestSmallExportsDoNotTakeAllMemory(t *testing.T) {
 	before := uint32(0)
 	for seq := uint64(1); seq <= frames; seq++ {
 		f := &frame.Frame{
-			Header: frame.Header{App: plan.Name, Writer: 1, Number: seq, Prev: before, Kind: frame.Events, Stamp: 1000},
+			Header: frame.Header{App: plan.Name, Writer: 1, Number: max(seq-1, 1), Prev: before, Kind: frame.Events, Stamp: 1000},
 			Blocks: []frame.Block{{Batch: batch}}, Runs: []frame.Run{{Rows: rows}},
+		}
+		if seq == 1 {
+			f = &frame.Frame{Header: frame.Header{App: plan.Name, Writer: 2, Number: 1, Kind: frame.Deploy}, Deploy: frame.Version{
+				Number: 1, Level: engine.Level, Build: "1.0.0", Settings: engine.Settings{DedupWindow: 1000}.JSON(), Text: text,
+			}}
 		}
 		data, err := enc.Append(nil, f, compress.Zstd)
 		if err != nil {
 			t.Fatal(err)
 		}
-		before = f.CRC
+		if seq > 1 {
+			before = f.CRC
+		}
 		if err := w.Add(export.KindFrame, fmt.Sprintf("0/%d", seq), data); err != nil {
 			t.Fatal(err)
 		}
