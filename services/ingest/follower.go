@@ -47,6 +47,7 @@ type follower struct {
 	route    *route
 	progress *progress // link.mu guards the pointer where others read it
 	former   *progress // of the former reading; nil: there is none
+	missing  missing
 	looked   bool
 	newest   []place.Place // by log: the last result in it, or on its way there
 	made     time.Time     // when the stream was created
@@ -177,6 +178,9 @@ func (f *follower) handle(ctx context.Context, m jetstream.Msg, meta *jetstream.
 		}
 		f.looked = true
 	}
+	if f.isMissing(m) {
+		return nil
+	}
 	if err := f.take(ctx, &nats.Msg{Subject: m.Subject(), Header: m.Headers(), Data: m.Data()}); err != nil {
 		return err
 	}
@@ -198,6 +202,7 @@ func (f *follower) open(ctx context.Context) (jetstream.MessagesContext, error) 
 	if err != nil {
 		return nil, err
 	}
+	f.missing = f.missingFrom(from)
 	if err := f.s.js.DeleteConsumer(ask, f.stream, f.consumer); err != nil && !errors.Is(err, jetstream.ErrConsumerNotFound) {
 		return nil, fmt.Errorf("delete consumer %s of %s: %w", f.consumer, f.stream, err)
 	}

@@ -71,6 +71,7 @@ func Examine(ctx context.Context, cfg Config) ([]Finding, error) {
 		{"replicas", p.checkReplicas},
 		{"checkpoints", p.checkCheckpoints},
 		{"logs", p.checkLogs},
+		{"results", p.checkResults},
 		{"ingest", p.checkIngest},
 		{"clocks", p.checkClocks},
 		{"store", p.checkStore},

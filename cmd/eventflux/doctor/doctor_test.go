@@ -195,7 +195,7 @@ func TestNothingIsWrong(t *testing.T) {
 	}
 	for _, name := range []string{
 		"server", "sync", "subscribers", "services", "versions", "leader", "tasks", "texts", "streams",
-		"replicas", "checkpoints", "logs", "ingest", "clocks", "store",
+		"replicas", "checkpoints", "logs", "results", "ingest", "clocks", "store",
 	} {
 		if !checks[name] {
 			t.Errorf("%s says nothing", name)
@@ -377,6 +377,20 @@ func TestFaults(t *testing.T) {
 				w.announce("ingest", "1.2.3", nil, ingest.Info{Time: time.Now(), Closed: []string{"app w, partition 0 is 12s behind its log"}})
 			},
 			check: "ingest", severity: doctor.Warning, meaning: "12s behind its log",
+		},
+		"results are missing": {
+			fault: func(w *ward) {
+				for _, one := range [][2]string{{"700.0", "0:0.0"}, {"900.0", "1:800.0"}} {
+					m := nats.NewMsg(bus.OutSubject("w", "Missing", 0))
+					m.Header.Set("Ef-Generation", "1")
+					m.Header.Set("Ef-Position", one[0])
+					m.Header.Set("Ef-Previous", one[1])
+					if _, err := w.js.PublishMsg(w.t.Context(), m); err != nil {
+						w.t.Fatal(err)
+					}
+				}
+			},
+			check: "results", severity: doctor.Error, meaning: "1:900.0 on out.w.Missing.0 follows 1:800.0",
 		},
 		"a log takes nothing": {
 			fault: func(w *ward) {
