@@ -9,12 +9,14 @@ import (
 	"eventflux/shared/event"
 )
 
-// What version 1 writes, byte by byte. It stands in checkpoints: whatever a later
+// What version 1.1 writes, byte by byte. It stands in checkpoints: whatever a later
 // version writes, it has to read these.
 func TestGoldenStates(t *testing.T) {
 	ints := []aggregate.Value{{Int: 3}, {Int: -300}, {Null: true}, {Int: 3}}
 	reals := []aggregate.Value{{Real: 1e17}, {Real: 1}, {Null: true}, {Real: -.5}}
 	odd := []aggregate.Value{{Real: math.Inf(1)}, {Real: math.NaN()}, {Real: math.Inf(1)}}
+	wide := []aggregate.Value{{Real: 1e300}, {Real: 1}, {Real: -3e-300}}
+	huge := []aggregate.Value{{Real: -1.5e308}, {Real: -1.5e308}}
 	texts := []aggregate.Value{{Text: "b"}, {Text: ""}, {Null: true}, {Text: "é"}, {Text: "b"}}
 	tests := []struct {
 		name string
@@ -26,6 +28,8 @@ func TestGoldenStates(t *testing.T) {
 		{"sum", event.Long, ints, "06cb04"},
 		{"sum", event.Double, reals, "060300a0d88557347643000000000000e03f"},
 		{"sum", event.Double, odd, "0604020400"},
+		{"sum", event.Double, wide, "06080041808080c00ecbd4b88b04ebfefdff0fffffffff0fffffffff0fffffffff0fffffffff0fffffffff0fffffffff0fffffffff0fffffffff0fffffffff0fffffffff0fffffffff0fffffffff0fffffffff0fffffffff0fffffffff0fffffffff0fffffffff0fffffffff0fffffffff0fffffffff0fffffffff0fffffffff0fffffffff0fffffffff0fffffffff0fffffffff0fffffffff0fffffffff0fffff0f0000000000000000000000000000000000000000000000000000000000f0ac878002f2a1fe02"},
+		{"sum", event.Double, huge, "04184002bcd6e19105dbd91a"},
 		{"avg", event.Int, ints, "060100000000006072c0"},
 		{"avg", event.Double, reals, "060300a0d88557347643000000000000e03f"},
 		{"min", event.Long, ints, "02d70401af0202"},

@@ -154,22 +154,15 @@ func TestLoadedStateGoesOnAlike(t *testing.T) {
 	}
 }
 
-// Groups with the same values have the same bytes, however they came by them. Sums
-// of doubles are left out: their bits depend on the order.
+// Groups with the same values have the same bytes, in whatever order they came, and
+// whatever else was there.
 func TestStateDoesNotTellItsHistory(t *testing.T) {
 	for _, test := range stateful {
-		if test.arg == event.Double && (test.name == "sum" || test.name == "avg") {
-			continue
-		}
 		t.Run(test.name+" "+test.arg.String(), func(t *testing.T) {
 			rapid.Check(t, func(rt *rapid.T) {
 				var rows []aggregate.Value
 				for range rapid.SampledFrom([]int{0, 1, 5, 400}).Draw(rt, "rows") {
-					v := drawValue(rt, test.arg)
-					if test.name == "avg" { // sums that are exact in any order
-						v.Int %= 1 << 20
-					}
-					rows = append(rows, v)
+					rows = append(rows, drawValue(rt, test.arg))
 				}
 				one, other := newAggregate(t, test.name, test.arg), newAggregate(t, test.name, test.arg)
 				for i := range rows {
@@ -225,7 +218,14 @@ func TestWrongStateIsRefused(t *testing.T) {
 		{"sum", event.Long, "\x00\x00", "an empty sum"},
 		{"sum", event.Long, "\x02", "expected a varint"},
 		{"sum", event.Double, "\x00\x00", "parts 0 of 0 values"},
-		{"sum", event.Double, "\x02\x08", "parts 1000"},
+		{"sum", event.Double, "\x02\x20", "parts 100000"},
+		{"sum", event.Double, "\x02\x09", "parts 1001"},
+		{"sum", event.Double, "\x02\x11", "parts 10001"},
+		{"sum", event.Double, "\x02\x08\x40\x08\x01", "8 digits from 64 on"},
+		{"sum", event.Double, "\x02\x08\x00\x00", "0 digits from 0 on"},
+		{"sum", event.Double, "\x02\x08\x00\x02\x00\x01", "digit 0 of a sum is 0"},
+		{"avg", event.Double, "\x02\x08\x00\x01\xff\xff\xff\xff\x1f", "digit 0 of a sum is 8589934591"},
+		{"avg", event.Double, "\x02\x18\x00\x01\x01", "two doubles hold"},
 		{"sum", event.Double, "\x02\x01\x00\x00\x00\x00\x00\x00\x00\x00", "a part of a sum that is 0"},
 		{"sum", event.Double, "\x02\x01\x03\x00\x00\x00\x00\x00\xf8\xff", "a part of a sum that is fff8000000000003"},
 		{"avg", event.Double, "\x02\x01\x00\x00", "6 bytes are missing"},
@@ -258,6 +258,11 @@ func TestWrongStateIsRefused(t *testing.T) {
 	}
 }
 
+// version10 reports whether version 1.0 of an aggregator wrote a state otherwise.
+func version10(name string, arg event.Type) bool {
+	return name == "avg" || name == "sum" && arg == event.Double
+}
+
 // FuzzLoadState loads any bytes into any aggregator: an error, or the one form of
 // a state that can be used.
 func FuzzLoadState(f *testing.F) {
@@ -276,7 +281,16 @@ func FuzzLoadState(f *testing.F) {
 		if err := a.LoadState(1, src); err != nil {
 			return
 		}
-		if again := a.AppendState(nil, 1); !bytes.Equal(again, src) {
+		again := a.AppendState(nil, 1)
+		if !bytes.Equal(again, src) && version10(test.name, test.arg) {
+			// Version 1.0 had two doubles that are not the nearest: they have one form from now on.
+			src = again
+			if err := a.LoadState(1, src); err != nil {
+				t.Fatalf("%s %s: %x: %v", test.name, test.arg, src, err)
+			}
+			again = a.AppendState(nil, 1)
+		}
+		if !bytes.Equal(again, src) {
 			t.Fatalf("%s %s: %x became %x", test.name, test.arg, src, again)
 		}
 		value := []aggregate.Value{{Int: 1, Real: 1, Text: "x"}}

@@ -1,10 +1,6 @@
 package aggregate
 
-import (
-	"math"
-
-	"eventflux/shared/event"
-)
+import "eventflux/shared/event"
 
 func init() {
 	Register(Spec{
@@ -134,94 +130,10 @@ func (a *average) Result(slot int, out *Value) {
 		out.Real = 0
 		return
 	}
-	out.Real = g.total() / float64(g.n)
+	out.Real = g.mean()
 }
 
 func (a *average) Clear(slot int) {
 	a.groups = grow(a.groups, slot)
 	a.groups[slot] = realTotal{}
-}
-
-// realTotal is a sum of doubles with Neumaier's compensation (A. Neumaier,
-// Rundungsfehleranalyse einiger Verfahren zur Summation endlicher Summen, 1974),
-// so that a huge value that came and went takes no digits with it. Values that
-// are not finite are only counted: subtracted from a sum, they would stay in it.
-type realTotal struct {
-	sum, lost float64
-	n         int64
-	odd       *oddCounts // nil: all values were finite
-}
-
-type oddCounts struct{ nan, above, below int64 }
-
-func (t *realTotal) add(v float64) {
-	t.n++
-	if v-v != 0 { // NaN or infinite
-		t.count(v, 1)
-		return
-	}
-	t.accumulate(v)
-}
-
-func (t *realTotal) remove(v float64) {
-	t.n--
-	if v-v != 0 {
-		t.count(v, -1)
-		return
-	}
-	if t.n == 0 {
-		t.sum, t.lost = 0, 0
-		return
-	}
-	t.accumulate(-v)
-}
-
-func (t *realTotal) accumulate(v float64) {
-	s := t.sum + v
-	if math.Abs(t.sum) >= math.Abs(v) {
-		t.lost += (t.sum - s) + v
-	} else {
-		t.lost += (v - s) + t.sum
-	}
-	t.sum = s
-}
-
-func (t *realTotal) count(v float64, by int64) {
-	if t.odd == nil {
-		t.odd = &oddCounts{}
-	}
-	switch {
-	case math.IsNaN(v):
-		t.odd.nan += by
-	case v > 0:
-		t.odd.above += by
-	default:
-		t.odd.below += by
-	}
-	if *t.odd == (oddCounts{}) {
-		t.odd = nil
-	}
-	if t.n == 0 {
-		t.sum, t.lost = 0, 0
-	}
-}
-
-func (t *realTotal) total() float64 {
-	if t.odd != nil {
-		switch o := *t.odd; {
-		case o.nan > 0 || o.above > 0 && o.below > 0:
-			return math.NaN()
-		case o.above > 0:
-			return math.Inf(1)
-		case o.below > 0:
-			return math.Inf(-1)
-		}
-	}
-	switch {
-	case t.sum != t.sum:
-		return math.NaN() // always the same one, whatever the processor yields
-	case t.sum-t.sum != 0: // finite values whose sum is none
-		return t.sum
-	}
-	return t.sum + t.lost
 }

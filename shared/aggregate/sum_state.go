@@ -53,44 +53,78 @@ func (a *average) LoadState(slot int, src []byte) error {
 
 // The parts of a sum of doubles that are written if they are not 0.
 const (
-	sumPart  = 1 << iota // 8 bytes
-	lostPart             // 8 bytes
-	oddPart              // three varints: NaN, above, below
-	allParts = sumPart | lostPart | oddPart
+	hiPart       = 1 << iota // 8 bytes
+	loPart                   // 8 bytes
+	oddPart                  // three varints: NaN, above, below
+	digitsPart               // varints: the first digit, how many, the digits
+	negativePart             // the digits are of a negative number
+	allParts     = hiPart | loPart | oddPart | digitsPart | negativePart
 )
 
 // appendState writes the number of values, which parts follow, and the parts.
-// Sum and compensation keep every bit: what comes next is added to both.
 func (t *realTotal) appendState(dst []byte) []byte {
+	m := t.more
+	if m == nil {
+		m = &moreTotal{}
+	}
+	var size digits
 	parts := byte(0)
-	if math.Float64bits(t.sum) != 0 {
-		parts |= sumPart
+	if t.hi != 0 {
+		parts |= hiPart
 	}
-	if math.Float64bits(t.lost) != 0 {
-		parts |= lostPart
+	if t.lo != 0 {
+		parts |= loPart
 	}
-	if t.odd != nil {
+	if m.nan != 0 || m.above != 0 || m.below != 0 {
 		parts |= oddPart
+	}
+	if m.wide {
+		parts |= digitsPart
+		if size = *m.digits; size[digitCount-1] < 0 {
+			parts |= negativePart
+			size.negate()
+		}
 	}
 	if parts == 0 && t.n == 0 {
 		return dst
 	}
 	dst = append(binary.AppendVarint(dst, t.n), parts)
-	if parts&sumPart != 0 {
-		dst = appendFloat(dst, t.sum)
+	if parts&hiPart != 0 {
+		dst = appendFloat(dst, t.hi)
 	}
-	if parts&lostPart != 0 {
-		dst = appendFloat(dst, t.lost)
+	if parts&loPart != 0 {
+		dst = appendFloat(dst, t.lo)
 	}
-	if t.odd != nil {
-		dst = binary.AppendVarint(dst, t.odd.nan)
-		dst = binary.AppendVarint(dst, t.odd.above)
-		dst = binary.AppendVarint(dst, t.odd.below)
+	if parts&oddPart != 0 {
+		dst = binary.AppendVarint(dst, m.nan)
+		dst = binary.AppendVarint(dst, m.above)
+		dst = binary.AppendVarint(dst, m.below)
+	}
+	if parts&digitsPart != 0 {
+		dst = size.appendState(dst)
 	}
 	return dst
 }
 
-// load replaces an empty total by what appendState wrote.
+// appendState writes a number that is not negative, without the zeros at both ends.
+func (d *digits) appendState(dst []byte) []byte {
+	first, end := 0, digitCount
+	for d[first] == 0 {
+		first++
+	}
+	for d[end-1] == 0 {
+		end--
+	}
+	dst = append(dst, byte(first), byte(end-first))
+	for _, digit := range d[first:end] {
+		dst = binary.AppendUvarint(dst, uint64(digit))
+	}
+	return dst
+}
+
+// load replaces an empty total by what appendState wrote. Version 1.0 of the state has two
+// doubles, the sum and its compensation, where 1.1 has hi and lo: both mean their exact sum.
+// In version 1.0 a sum can have overflowed; it stays so until it is empty.
 func (t *realTotal) load(src []byte, name string) error {
 	if len(src) == 0 {
 		return nil
@@ -98,26 +132,66 @@ func (t *realTotal) load(src []byte, name string) error {
 	r := readState(src)
 	n, parts := r.varint(), r.byte()
 	got := realTotal{n: n}
-	if parts&^allParts != 0 || parts == 0 && n == 0 {
+	wide := parts&digitsPart != 0
+	if parts&^allParts != 0 || parts == 0 && n == 0 || wide && parts&(hiPart|loPart) != 0 || !wide && parts&negativePart != 0 {
 		r.fail("parts %b of %d values", parts, n)
 	}
-	if parts&sumPart != 0 {
-		got.sum = r.part()
+	var hi, lo float64
+	if parts&hiPart != 0 {
+		hi = r.part()
 	}
-	if parts&lostPart != 0 {
-		got.lost = r.part()
+	if parts&loPart != 0 {
+		lo = r.part()
 	}
 	if parts&oddPart != 0 {
-		got.odd = &oddCounts{nan: r.varint(), above: r.varint(), below: r.varint()}
-		if *got.odd == (oddCounts{}) {
+		m := got.moreOf()
+		m.nan, m.above, m.below = r.varint(), r.varint(), r.varint()
+		if *m == (moreTotal{}) {
 			r.fail("counts of values that are not finite, all 0")
 		}
+	}
+	switch {
+	case wide:
+		got.loadDigits(r, parts&negativePart != 0)
+	case hi-hi != 0:
+		got.hi = hi
+	case lo-lo != 0:
+		got.hi = lo
+	default:
+		got.change(hi, hi, 1)
+		got.change(lo, lo, 1)
 	}
 	if err := r.end(name); err != nil {
 		return err
 	}
 	*t = got
 	return nil
+}
+
+func (t *realTotal) loadDigits(r *stateBytes, negative bool) {
+	d := &digits{}
+	first, count := int(r.byte()), int(r.byte())
+	if count == 0 || first+count > digitCount {
+		r.fail("%d digits from %d on", count, first)
+		return
+	}
+	for i := range count {
+		digit := r.uvarint()
+		if digit > digitMask || digit == 0 && (i == 0 || i == count-1) {
+			r.fail("digit %d of a sum is %d", i, digit)
+			return
+		}
+		d[first+i] = int64(digit)
+	}
+	if negative {
+		d.negate()
+	}
+	if _, _, ok := d.narrow(); ok {
+		r.fail("digits of a sum that two doubles hold")
+		return
+	}
+	m := t.moreOf()
+	m.digits, m.wide = d, true
 }
 
 // part reads a double that appendState writes: neither 0 nor a second form of NaN.

@@ -52,6 +52,7 @@ type Output struct {
 // that this binary does not have.
 func New(plan *siddhiql.Plan) (*Engine, error) {
 	e := &Engine{plan: plan, streams: make([][]subscriber, len(plan.Streams)), work: newWork()}
+	e.env.Now = window.NoTime
 	for _, p := range plan.Queries {
 		if err := known(p); err != nil {
 			return nil, err
@@ -109,8 +110,13 @@ func (e *Engine) subscribe() {
 	}
 }
 
-// Clock returns the engine's time in ms.
-func (e *Engine) Clock() int64 { return e.env.Now }
+// Clock returns the engine's time in ms; 0 before time begins.
+func (e *Engine) Clock() int64 {
+	if e.env.Now == window.NoTime {
+		return 0
+	}
+	return e.env.Now
+}
 
 // Dropped counts the rows that a window could not take, such as those whose time
 // attribute is null.

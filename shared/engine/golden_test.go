@@ -235,7 +235,7 @@ func loadGolden(tb testing.TB, task *engine.Task, states map[string][]byte) *sta
 	return registry
 }
 
-// State that version 1.0.0 of every component wrote is read for ever, and what
+// State that this version of every component wrote is read for ever, and what
 // follows is what would have followed without a restart. A golden file is written
 // once, with -rewrite-golden, and then kept.
 func TestGoldenStates(t *testing.T) {
@@ -269,6 +269,33 @@ func TestGoldenStates(t *testing.T) {
 	want := applyGolden(t, left, frames[goldenCut:], goldenCut)
 	if got := applyGolden(t, loaded, frames[goldenCut:], goldenCut); got != want {
 		t.Errorf("behind the golden state comes\n%s\nwant\n%s", got, want)
+	}
+}
+
+// State that version 1.0.0 of every component wrote, which is that of EventFlux 0.x, is
+// loaded, and has the form of this version from then on.
+func TestStatesOfVersion10AreLoaded(t *testing.T) {
+	plan := goldenPlan(t)
+	frames := goldenInput(t, plan)
+	loaded, again := newGoldenTask(t, plan), newGoldenTask(t, plan)
+	states := map[string][]byte{}
+	for _, c := range loaded.Components() {
+		data, err := os.ReadFile(filepath.Join("testdata", "golden-1.0", strings.ReplaceAll(c.ID, "/", ".")+".state"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		states[c.ID] = data
+	}
+	for _, h := range loadGolden(t, loaded, states).List() {
+		states[h.Info().ID] = goldenBytes(t, h)
+	}
+	loadGolden(t, again, states)
+	want := applyGolden(t, loaded, frames[goldenCut:], goldenCut)
+	if !strings.Contains(want, "\n3 ") {
+		t.Error("nothing comes of the query with the window time")
+	}
+	if got := applyGolden(t, again, frames[goldenCut:], goldenCut); got != want {
+		t.Errorf("behind the state of 1.0 comes\n%s\nand after another restart\n%s", want, got)
 	}
 }
 

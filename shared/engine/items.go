@@ -10,11 +10,14 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/Masterminds/semver/v3"
+
 	"eventflux/shared/event"
 	"eventflux/shared/event/rowjson"
 	"eventflux/shared/frame"
 	"eventflux/shared/siddhiql"
 	"eventflux/shared/state"
+	"eventflux/shared/window"
 )
 
 // What components tell people of themselves; see state.Lister. In a partition the name
@@ -261,9 +264,25 @@ type clockSource struct {
 	e *Engine
 }
 
+// Reset implements state.Source.
+func (c clockSource) Reset() {
+	c.fieldsSource.Reset()
+	c.e.env.Now = window.NoTime
+}
+
+// Migrate implements state.Migrator. In version 1.0 a clock that had not begun stood at 0.
+func (c clockSource) Migrate(_ *semver.Version, key, value []byte) (newKey, newValue []byte, err error) {
+	if len(value) == 0 || value[0] != 0 {
+		return key, value, nil
+	}
+	now := int64(window.NoTime)
+	begin := window.WriteFields(nil, func(f *window.Fields) { f.Int(&now) })
+	return key, append(begin, value[1:]...), nil
+}
+
 // Items implements state.Lister.
 func (c clockSource) Items(visit func(state.Item)) bool {
-	visit(state.Item{Key: "clock", Entry: []byte(c.name), Value: fmt.Appendf(nil, `{"ms":%d,"dropped":%d,"chunks":%d}`, c.e.env.Now, c.e.env.Dropped, c.e.chunks)})
+	visit(state.Item{Key: "clock", Entry: []byte(c.name), Value: fmt.Appendf(nil, `{"ms":%d,"dropped":%d,"chunks":%d}`, c.e.Clock(), c.e.env.Dropped, c.e.chunks)})
 	return true
 }
 

@@ -75,7 +75,7 @@ func (t *Task) first(f *frame.Frame) int64 {
 	}
 	if f.Kind != frame.Events {
 		if t.plan.Playback {
-			return t.Clock() // it does not move the clock
+			return t.env.Now // it does not move the clock
 		}
 		return f.Stamp
 	}

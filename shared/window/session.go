@@ -146,7 +146,7 @@ func (w *sessions) put(r Row) bool {
 		w.append(now.last(), w.pool.put(r))
 		now.start = r.TS
 		w.merge(k)
-	case before != nil && r.TS >= before.start-w.gap && (now != nil || r.TS <= before.end):
+	case before != nil && r.TS >= before.start-w.gap && (now != nil || r.TS < before.end):
 		w.append(&before.onTime, w.pool.put(r))
 		before.start = min(before.start, r.TS)
 		w.extend(before, r.TS)

@@ -1,14 +1,14 @@
 package window
 
 import (
+	"encoding/binary"
 	"fmt"
-	"math"
 )
 
 func init() {
 	Register(Spec{
 		Name:    "time",
-		Version: "1.0.0",
+		Version: "1.1.0",
 		Usage:   "time(span time)",
 		Check: func(p []Param) error {
 			if err := arity(p, 1, 1); err != nil {
@@ -21,136 +21,242 @@ func init() {
 }
 
 func newTime(c Config) Window {
-	w := &timeWindow{env: c.Env, span: c.Params[0].Int, queue: NewQueue(c, blockRowsMax/2)}
+	w := &timeWindow{env: c.Env, span: c.Params[0].Int, queue: NewQueue(c, blockRowsMax/2), late: newLateRows(c)}
 	w.queue.tagged = true
-	w.Kept = NewKept(w.env, &w.queue, func(f *Fields) {
-		f.Bool(&w.any)
-		f.Int(&w.last)
-		w.overdueFields(f)
-	})
+	w.Kept = NewKept(w.env, &w.queue, w.fields)
 	return w
 }
 
-// timeWindow keeps rows for span ms by their own timestamps: a row lives in
-// [TS, TS+span). Rows leave in the order in which they came, so one that is older
-// than a row before it waits for that one.
+// timeWindow keeps rows for span ms by their own timestamps, in whatever order they come:
+// a row lives in [TS, TS+span). Rows that come in the order of their timestamps are in the
+// queue. A row that is older than the last of the queue is in late. The first row of each
+// timestamp has the number of a timer beside it; of two rows that leave at the same ms, the
+// one in the queue came first.
 type timeWindow struct {
 	Kept
 	env   *Env
 	span  int64
 	queue Queue
-	last  int64 // the latest time for which a timer was asked
-	any   bool
-	next  uint64 // no row before this one has a timer that is still to come
-	// overdue are the timers whose rows have left before they went off, because
-	// another row came at that very moment. They still go off, and may find rows.
-	overdue []timer
-	chunk   []Row
-}
-
-type timer struct {
-	at  int64
-	seq uint64
+	late  lateRows
+	old   bool // what is being loaded is of version 1.0
+	chunk []Row
 }
 
 func (w *timeWindow) Add(in []Row, emit Emit) {
-	w.queue.Settle()
+	w.settle()
 	w.chunk = w.chunk[:0]
 	for _, r := range in {
-		w.expire(0)
+		w.expire()
 		w.chunk = append(w.chunk, r)
-		w.queue.pushTagged(r, w.schedule(r))
+		w.push(r, 0)
 	}
 	emit(w.chunk)
 }
 
-// schedule returns the number of the row's timer, or 0 if it needs none: one that
-// is due no later than one before it finds its row gone.
-func (w *timeWindow) schedule(r Row) uint64 {
-	if at := later(r.TS, w.span); !w.any || at > w.last {
-		w.last, w.any = at, true
-		return w.env.NextSeq()
-	}
-	return 0
+func (w *timeWindow) settle() {
+	w.queue.Settle()
+	w.late.settle()
 }
 
-// expire lets the rows leave that are due. fired is the timer that has gone off;
-// those of other rows that leave are still to come.
-func (w *timeWindow) expire(fired uint64) {
+// push keeps a row. seq is the number of its timer, if it has one already.
+func (w *timeWindow) push(r Row, seq uint64) {
 	q := &w.queue
-	for q.Len() > 0 {
-		at := later(q.Row(q.Head(), Expired).TS, w.span)
-		if at > w.env.Now {
-			return
-		}
-		if seq := q.tag(q.Head()); seq != 0 && seq != fired {
-			w.overdue = append(w.overdue, timer{at, seq})
-		}
-		w.chunk = q.expire(w.chunk, w.env.Now)
+	last := r.TS - 1
+	if q.Len() > 0 {
+		last = q.Row(q.Tail()-1, Current).TS
+	}
+	switch {
+	case r.TS == last && q.Len() > 0:
+		q.pushTagged(r, 0)
+		return
+	case seq == 0:
+		seq = w.env.NextSeq()
+	}
+	if q.Len() > 0 && r.TS < last {
+		w.late.push(r, w.due(r.TS), seq)
+	} else {
+		q.pushTagged(r, seq)
 	}
 }
 
-// Due returns the first timer. They are in order: each is later than all that
-// were asked for before it.
-func (w *timeWindow) Due() (int64, uint64, bool) {
-	if len(w.overdue) > 0 {
-		return w.overdue[0].at, w.overdue[0].seq, true
-	}
-	for w.next = max(w.next, w.queue.Head()); w.next < w.queue.Tail(); w.next++ {
-		if seq := w.queue.tag(w.next); seq != 0 {
-			return later(w.queue.Row(w.next, Expired).TS, w.span), seq, true
+// due returns when a row of that timestamp leaves.
+func (w *timeWindow) due(ts int64) int64 { return later(ts, w.span) }
+
+// expire lets the rows leave that are due, in the order in which they are.
+func (w *timeWindow) expire() {
+	q := &w.queue
+	for {
+		row, late, ok := w.first()
+		switch {
+		case !ok || row > w.env.Now:
+			return
+		case late:
+			w.chunk = append(w.chunk, w.late.pop(w.env.Now))
+		default:
+			w.chunk = q.expire(w.chunk, w.env.Now)
 		}
 	}
-	return 0, 0, false
+}
+
+// first returns when the first row leaves, and whether it is a late one; false for none.
+func (w *timeWindow) first() (at int64, late, ok bool) {
+	if ok = w.queue.Len() > 0; ok {
+		at = w.due(w.queue.Row(w.queue.Head(), Expired).TS)
+	}
+	if l := w.late.heap; len(l) > 0 && (!ok || l[0].at < at) {
+		return l[0].at, true, true
+	}
+	return at, false, ok
+}
+
+func (w *timeWindow) Due() (int64, uint64, bool) {
+	at, late, ok := w.first()
+	switch {
+	case !ok:
+		return 0, 0, false
+	case late:
+		return at, w.late.rows[w.late.heap[0].number].seq, true
+	}
+	return at, w.queue.tag(w.queue.Head()), true
 }
 
 func (w *timeWindow) Fire(emit Emit) {
-	w.queue.Settle()
-	_, seq, _ := w.Due()
-	if len(w.overdue) > 0 {
-		w.overdue = w.overdue[:copy(w.overdue, w.overdue[1:])]
-	}
+	w.settle()
 	w.chunk = w.chunk[:0]
-	w.expire(seq)
+	w.expire()
 	if len(w.chunk) > 0 {
 		emit(w.chunk)
 	}
 }
 
-// Ready implements state.Source. A timer is asked for where it is later than all
-// before it; if that were not so, one would go off again and again.
+// fields are those of the window beside its queue. Version 1.0 has more of them: the last
+// time that a timer was asked for, and timers whose rows had left. Nothing needs those.
+func (w *timeWindow) fields(f *Fields) {
+	f.Uint(&w.late.next)
+	if !f.reading || len(f.bytes) == 0 {
+		return
+	}
+	w.old, w.late.next = true, 0
+	var number int64
+	n := 0
+	f.Int(&number)
+	f.Count(&n)
+	for ; n > 0 && f.err == nil; n-- {
+		f.Int(&number)
+		f.Int(&number)
+	}
+}
+
+const keyLate = 'l'
+
+func lateKey(dst []byte, number uint64) []byte {
+	return binary.BigEndian.AppendUint64(append(dst, keyLate), number)
+}
+
+// Changed implements state.Source.
+func (w *timeWindow) Changed(visit func(key []byte)) {
+	w.Kept.Changed(visit)
+	var key [9]byte
+	if !w.late.tracked {
+		for _, l := range w.late.heap {
+			visit(lateKey(key[:0], l.number))
+		}
+	}
+	for _, number := range w.late.touched {
+		visit(lateKey(key[:0], number))
+	}
+	w.late.touched, w.late.tracked = w.late.touched[:0], true
+}
+
+// Keys implements state.Source.
+func (w *timeWindow) Keys(visit func(key []byte)) {
+	w.Kept.Keys(visit)
+	var key [9]byte
+	for i := range w.late.heap {
+		visit(lateKey(key[:0], w.late.heap[i].number))
+	}
+}
+
+// Append implements state.Source. The entry of a late row is the number of its timer and
+// the row.
+func (w *timeWindow) Append(dst, key []byte) ([]byte, bool) {
+	if len(key) != 9 || key[0] != keyLate {
+		return w.Kept.Append(dst, key)
+	}
+	r, ok := w.late.rows[binary.BigEndian.Uint64(key[1:])]
+	if !ok {
+		return dst, false
+	}
+	return w.late.pool.append(binary.AppendUvarint(dst, r.seq), w.env, []int32{r.place}), true
+}
+
+// Reset implements state.Source.
+func (w *timeWindow) Reset() {
+	w.old = false
+	w.late.reset()
+	w.Kept.Reset()
+}
+
+// Put implements state.Source.
+func (w *timeWindow) Put(key, value []byte) error {
+	if len(key) != 9 || key[0] != keyLate {
+		return w.Kept.Put(key, value)
+	}
+	w.loaded.Lock() // others may put at the same time
+	defer w.loaded.Unlock()
+	f := Fields{bytes: value, reading: true}
+	var seq uint64
+	f.Uint(&seq)
+	if f.err != nil {
+		return fmt.Errorf("window time: late row: %w", f.err)
+	}
+	places, rest, err := w.late.pool.read(f.bytes, w.env, 1)
+	if err != nil || len(places) != 1 || len(rest) > 0 {
+		return fmt.Errorf("window time: late row: %d rows, %d bytes behind them: %w", len(places), len(rest), err)
+	}
+	w.late.insert(binary.BigEndian.Uint64(key[1:]), w.due(w.late.pool.rows.TS[places[0]]), lateRow{seq, places[0]})
+	return nil
+}
+
+// Ready implements state.Source.
 func (w *timeWindow) Ready() error {
 	if err := w.Kept.Ready(); err != nil {
 		return err
 	}
-	q := &w.queue
-	latest := int64(math.MinInt64)
-	for n := q.Head(); n < q.Tail(); n++ {
-		at := later(q.Row(n, Expired).TS, w.span)
-		if !w.any || at > w.last || q.tag(n) != 0 && at <= latest && n > q.Head() {
-			return fmt.Errorf("window time: row %d is due at %d, and the timers before it at %d, the last at %d", n, at, latest, w.last)
-		}
-		latest = max(latest, at)
+	if w.old {
+		w.order()
 	}
-	for i := 1; i < len(w.overdue); i++ {
-		if w.overdue[i].at < w.overdue[i-1].at {
-			return fmt.Errorf("window time: a timer due at %d follows one due at %d", w.overdue[i].at, w.overdue[i-1].at)
+	w.late.touched, w.late.tracked = nil, true
+	q := &w.queue
+	for n := q.Head() + 1; n < q.Tail(); n++ {
+		if before, ts := q.Row(n-1, Expired).TS, q.Row(n, Expired).TS; ts < before || (ts == before) != (q.tag(n) == 0) {
+			return fmt.Errorf("window time: row %d of %d ms with the timer %d follows one of %d ms", n, ts, q.tag(n), before)
+		}
+	}
+	if q.Len() > 0 && q.tag(q.Head()) == 0 {
+		return fmt.Errorf("window time: row %d has no timer", q.Head())
+	}
+	for number, r := range w.late.rows {
+		if number >= w.late.next || r.seq == 0 {
+			return fmt.Errorf("window time: late row %d with the timer %d; the next is %d", number, r.seq, w.late.next)
 		}
 	}
 	return nil
 }
 
-func (w *timeWindow) overdueFields(f *Fields) {
-	n := len(w.overdue)
-	f.Count(&n)
-	if f.reading {
-		w.overdue, w.next = nil, 0
+// order takes the rows of version 1.0, which left in the order in which they came. A row
+// without a timer was late, or as old as the one before it: any number does for its timer.
+func (w *timeWindow) order() {
+	w.old = false
+	old := w.queue
+	size := uint64(1) << old.shift
+	first := (old.head + size - 1) &^ (size - 1) // where a block begins
+	w.queue = Queue{schema: old.schema, used: old.used, shift: old.shift, tagged: true, head: first, tail: first}
+	for n := old.Head(); n < old.Tail(); n++ {
+		w.push(old.Row(n, Current), max(old.tag(n), 1))
 	}
-	for i := 0; i < n && f.err == nil; i++ {
-		if f.reading {
-			w.overdue = append(w.overdue, timer{})
-		}
-		f.Int(&w.overdue[i].at)
-		f.Uint(&w.overdue[i].seq)
-	}
+	w.Kept.head, w.Kept.tail = w.queue.head, w.queue.tail
 }
+
+// Bytes implements state.Source.
+func (w *timeWindow) Bytes() int64 { return w.Kept.Bytes() + w.late.bytes() }

@@ -4,6 +4,8 @@
 package window
 
 import (
+	"math"
+
 	"eventflux/shared/event"
 	"eventflux/shared/state"
 )
@@ -29,9 +31,13 @@ type Row struct {
 	Kind Kind
 }
 
+// NoTime is the clock before time begins. Times before 1970 are negative, and later.
+const NoTime = math.MinInt64
+
 // Env is what a task shares with its windows.
 type Env struct {
-	// Now is the task's clock in ms. It never goes back.
+	// Now is the task's clock in ms. It never goes back. Before the first event or tick it
+	// is NoTime.
 	Now int64
 	// Dropped counts the rows that a window could not take, such as those without
 	// the time that they are to be ordered by.

@@ -3,6 +3,8 @@ package model
 import (
 	"fmt"
 	"math"
+	"math/big"
+	"slices"
 
 	"eventflux/shared/event"
 	"eventflux/shared/siddhiql"
@@ -66,57 +68,66 @@ func (s *sumLong) result() any {
 	return s.total
 }
 
-// sumDouble is compensated after Neumaier, and exactly zero when it is empty.
-type sumDouble struct {
-	total, lost float64
-	n           int64
-}
+// sumDouble is the exact sum of the values that are there, rounded once. Values that are
+// not finite decide it.
+type sumDouble struct{ values []float64 }
 
 func (s *sumDouble) add(v any) {
 	if v != nil {
-		s.put(toDouble(v))
-		s.n++
+		s.values = append(s.values, toDouble(v))
 	}
 }
 
 func (s *sumDouble) remove(v any) {
-	if v != nil {
-		s.put(-toDouble(v))
-		s.n--
+	if v == nil {
+		return
 	}
-	if s.n == 0 {
-		s.total, s.lost = 0, 0
+	bits := math.Float64bits(toDouble(v))
+	if i := slices.IndexFunc(s.values, func(o float64) bool { return math.Float64bits(o) == bits }); i >= 0 {
+		s.values = slices.Delete(s.values, i, i+1)
 	}
 }
 
-func (s *sumDouble) put(v float64) {
-	t := s.total + v
-	if math.Abs(s.total) >= math.Abs(v) {
-		s.lost += (s.total - t) + v
-	} else {
-		s.lost += (v - t) + s.total
+// exact returns the sum divided by 2^scale.
+func (s *sumDouble) exact(scale int) float64 {
+	sum := new(big.Float).SetPrec(2200)
+	odd := 0.0
+	for _, v := range s.values {
+		if v-v != 0 {
+			odd += v
+			continue
+		}
+		sum.Add(sum, new(big.Float).SetFloat64(v))
 	}
-	s.total = t
+	if odd != 0 { // infinite, or NaN
+		return odd
+	}
+	total, _ := sum.SetMantExp(sum, -scale).Float64()
+	return total
 }
 
 func (s *sumDouble) result() any {
-	if s.n == 0 {
+	if len(s.values) == 0 {
 		return nil
 	}
-	return s.total + s.lost
+	return s.exact(0)
 }
 
-// avg is the sum in double, for longs as well, by the count.
+// avg is the sum in double, for longs as well, by the count. It does not overflow.
 type avg struct{ sum sumDouble }
 
 func (a *avg) add(v any)    { a.sum.add(v) }
 func (a *avg) remove(v any) { a.sum.remove(v) }
 
 func (a *avg) result() any {
-	if a.sum.n == 0 {
+	if len(a.sum.values) == 0 {
 		return nil
 	}
-	return (a.sum.total + a.sum.lost) / float64(a.sum.n)
+	n := float64(len(a.sum.values))
+	if total := a.sum.exact(0); !math.IsInf(total, 0) || math.IsInf(a.sum.exact(64), 0) {
+		return total / n
+	}
+	return math.Ldexp(a.sum.exact(64)/n, 64)
 }
 
 // extreme is min (sign -1) or max (sign 1) over a multiset (correction 1).

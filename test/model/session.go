@@ -81,7 +81,7 @@ func (w *sessions) place(x item) (left []item, accepted bool) {
 		k.now.merged = append(k.now.merged, x)
 		k.now.start = x.ts
 		w.merge(k)
-	case k.previous != nil && x.ts >= k.previous.start-w.gap && (k.now != nil || x.ts <= k.previous.end):
+	case k.previous != nil && x.ts >= k.previous.start-w.gap && (k.now != nil || x.ts < k.previous.end):
 		k.previous.onTime = append(k.previous.onTime, x)
 		k.previous.start = min(k.previous.start, x.ts)
 		w.extend(k.previous, x.ts)

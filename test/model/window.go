@@ -2,6 +2,7 @@ package model
 
 import (
 	"fmt"
+	"slices"
 
 	"eventflux/shared/event"
 	"eventflux/shared/siddhiql"
@@ -160,10 +161,8 @@ func (w *lengthBatch) fire(int64, int) [][]item { return nil }
 // timeWindow is 5.3.
 type timeWindow struct {
 	*environment
-	period  int64
-	rows    []item
-	latest  int64 // own timestamp of the event that the last timer was scheduled for
-	started bool
+	period int64
+	rows   []item // by own timestamp, then as they came
 }
 
 func (w *timeWindow) add(chunk []item) [][]item {
@@ -171,18 +170,28 @@ func (w *timeWindow) add(chunk []item) [][]item {
 	for _, x := range chunk {
 		out = append(out, w.expire()...)
 		out = append(out, x)
-		w.rows = append(w.rows, x)
-		if !w.started || x.ts > w.latest {
-			w.started, w.latest = true, x.ts
-			w.schedule(x.ts + w.period)
-		}
+		w.keep(x)
 	}
 	return one(out)
 }
 
+// keep puts a row behind those that are as old or older. A row that is as old as the
+// youngest needs no timer of its own.
+func (w *timeWindow) keep(x item) {
+	at := len(w.rows)
+	for at > 0 && w.rows[at-1].ts > x.ts {
+		at--
+	}
+	w.rows = slices.Insert(w.rows, at, x)
+	if at == len(w.rows)-1 && at > 0 && w.rows[at-1].ts == x.ts {
+		return
+	}
+	w.schedule(x.ts + w.period)
+}
+
 func (w *timeWindow) fire(int64, int) [][]item { return one(w.expire()) }
 
-// expire stops at the first event that is not due.
+// expire lets all events go that are due, in the order of their own times.
 func (w *timeWindow) expire() []item {
 	var out []item
 	for len(w.rows) > 0 && w.rows[0].ts+w.period <= w.now() {
