@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
-	"slices"
 	"time"
 
 	"eventflux/shared/bus"
@@ -61,7 +60,6 @@ func (n *Node) checkFiles() error {
 		if len(report.Unread) > 0 {
 			n.log.Info("results were not read to their end before the start, since there are many", "streams", report.Unread)
 		}
-		n.damage = slices.Concat(report.Old, report.New)
 	}
 	var meta *streamfiles.MetaError
 	var other *streamfiles.OtherLogError

@@ -31,7 +31,6 @@ import (
 	"eventflux/shared/control"
 	"eventflux/shared/siddhiql"
 	"eventflux/shared/store"
-	"eventflux/shared/streamfiles"
 	"eventflux/shared/witness"
 )
 
@@ -58,8 +57,9 @@ type Node struct {
 	durability bus.Durability
 	server     *bus.Embedded // nil: external
 	witness    *witness.Folder
-	syncing    part                  // of witness
-	damage     []streamfiles.Finding // of the embedded server's files
+	syncing    part // of witness
+	scrubbed   scrubbed
+	scrubbing  part // of the embedded server's files
 	conns      []*nats.Conn
 	store      store.Store
 	raft       *consensus.Node
@@ -163,6 +163,8 @@ func (n *Node) embed() (err error) {
 	if err != nil {
 		return err
 	}
+	n.seen.metrics.MustRegister(n.scrubTable())
+	n.scrubbing = start(n.scrub)
 	return markFolder(n.cfg.Data)
 }
 
@@ -323,6 +325,7 @@ func (n *Node) Close() error {
 	if n.store != nil {
 		errs = append(errs, n.store.Close())
 	}
+	errs = append(errs, n.scrubbing.stop())
 	if n.server != nil {
 		errs = append(errs, n.server.Close())
 	}
