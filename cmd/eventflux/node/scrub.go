@@ -72,27 +72,16 @@ func scrubFix(stream string) string {
 	return "check the disk; what the stream holds there cannot be read any more, and the next start leaves a hole there"
 }
 
-// scrubTable has the metrics of damage.
+// scrubTable has the metric of damage.
 func (n *Node) scrubTable() prometheus.Collector {
-	type row struct {
-		stream string
-		count  int
-	}
-	return metric.NewTable([]string{"stream"},
-		func(r *row) []string { return []string{r.stream} },
-		func() (rows []row) {
+	return metric.NewTable(nil,
+		func(*int) []string { return nil },
+		func() []int {
 			s := &n.scrubbed
 			s.mu.Lock()
 			defer s.mu.Unlock()
-			counts := map[string]int{}
-			for _, f := range s.found {
-				counts[f.Stream]++
-			}
-			for stream, count := range counts {
-				rows = append(rows, row{stream, count})
-			}
-			return rows
+			return []int{len(s.found)}
 		},
 		metric.Gauge("eventflux_damaged_records", "Records in the embedded server's files that cannot be read, as the newest scrub found.",
-			func(r *row) float64 { return float64(r.count) }))
+			func(count *int) float64 { return float64(*count) }))
 }
