@@ -2,6 +2,7 @@ package ingest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -17,6 +18,7 @@ const (
 	// skewMax is by how much the clocks of servers may differ that stamp results
 	// and frames.
 	skewMax          = 10 * time.Second
+	lookAgainMax     = 5
 	finderIdle       = time.Minute // then the server forgets it by itself
 	lookFrameTimeout = 30 * time.Second
 )
@@ -27,7 +29,12 @@ const (
 func (f *follower) look(ctx context.Context, since time.Time) error {
 	clear(f.newest)
 	for i, l := range f.link.source.logs {
-		if err := f.lookInto(ctx, l, since.Add(-skewMax), &f.newest[i]); err != nil {
+		err := f.lookInto(ctx, l, since.Add(-skewMax), &f.newest[i])
+		var trimmed *wal.TrimmedError
+		for n := 0; errors.As(err, &trimmed) && n < lookAgainMax; n++ { // while it was being read
+			err = f.lookInto(ctx, l, since.Add(-skewMax), &f.newest[i])
+		}
+		if err != nil {
 			return fmt.Errorf("look for known results in %s: %w", l.stream, err)
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"eventflux/shared/bus"
@@ -19,8 +20,10 @@ const (
 	// leaseBeat is how often the process that reads for a source writes the source's record.
 	leaseBeat = 500 * time.Millisecond
 	// leaseBeatsMax is how many beats in a row may fail to come before another process
-	// takes the lease. No clocks are compared: the process that waits sees the same revision.
+	// takes the lease, if the owner is still connected. No clocks are compared: the process that waits sees the same revision.
 	leaseBeatsMax = 6
+	// goneTimeout is how long a process waits for NATS to say that the owner is gone.
+	goneTimeout = leaseBeat
 )
 
 var errLeaseLost = errors.New("another process has taken over")
@@ -105,7 +108,7 @@ func (o *lease) await(ctx context.Context) error {
 		if o.revision != before {
 			same = 0
 		}
-		if o.record.Owner == "" || o.record.Owner == o.link.s.id || same >= leaseBeatsMax {
+		if o.record.Owner == "" || o.record.Owner == o.link.s.id || same >= leaseBeatsMax || o.link.s.gone(ctx, o.record.Owner) {
 			return nil
 		}
 		o.link.tell(nil, fmt.Errorf("process %s reads them for this source", o.record.Owner))
@@ -116,6 +119,19 @@ func (o *lease) await(ctx context.Context) error {
 		}
 	}
 }
+
+// gone reports whether NATS knows that a process has no connection any more. Each process
+// subscribes to a subject of its own and never answers there, so the only answer is that
+// there are no responders.
+func (s *Service) gone(ctx context.Context, owner string) bool {
+	ctx, cancel := context.WithTimeout(ctx, goneTimeout)
+	defer cancel()
+	_, err := s.cfg.Conn.RequestWithContext(ctx, readerSubject(owner), nil)
+	return errors.Is(err, nats.ErrNoResponders)
+}
+
+// readerSubject is the subject that a process subscribes to for as long as it lives.
+func readerSubject(owner string) string { return bus.ServiceSubject("ingest", "reader."+owner) }
 
 // read reads the record. One that is missing or damaged has no owner.
 func (o *lease) read(ctx context.Context) error {

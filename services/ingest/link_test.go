@@ -12,6 +12,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nuid"
 
 	"eventflux/shared/bus"
 	"eventflux/shared/frame"
@@ -509,7 +510,7 @@ func TestOneProcessReads(t *testing.T) {
 	if got, err := r.record(); err != nil || got.Owner != first.id {
 		t.Errorf("%+v, %v", got, err)
 	}
-	// A third one, that died, took the lease: both notice, and one of them reads on.
+	// A third one, which died, took the lease: both notice, and one of them reads on.
 	got, err := r.record()
 	if err != nil {
 		t.Fatal(err)
@@ -535,6 +536,21 @@ func TestOneProcessReads(t *testing.T) {
 	}
 	if got := r.numbers("next", 0)["out.first.Mid.0"]; !slices.Equal(got, want) {
 		t.Error(got)
+	}
+}
+
+// A process that is connected and has stopped writing keeps the lease for some beats. One
+// that NATS does not know any more loses it at once.
+func TestOwnerThatIsGone(t *testing.T) {
+	r := start(t, nil, nextApp)
+	r.outStream(0)
+	if r.svc.gone(within(t), r.svc.id) {
+		t.Error("the process itself is gone")
+	}
+	for ctx := within(t); !r.svc.gone(ctx, nuid.Next()); { // the server may be slow to answer
+		if ctx.Err() != nil {
+			t.Fatal("a process that died is there")
+		}
 	}
 }
 

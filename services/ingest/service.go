@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/nats-io/nuid"
 	"github.com/prometheus/client_golang/prometheus"
@@ -125,6 +126,11 @@ func (s *Service) serve(ctx context.Context, intakes []*intake) error {
 		return errors.Join(fmt.Errorf("ingest: %w", err), info.Stop())
 	}
 	defer func() { _ = reports.Unsubscribe() }() // the connection may be gone already
+	alive, err := s.cfg.Conn.Subscribe(readerSubject(s.id), func(*nats.Msg) {})
+	if err != nil {
+		return errors.Join(fmt.Errorf("ingest: subscribe: %w", err), info.Stop())
+	}
+	defer func() { _ = alive.Unsubscribe() }()
 	if err := s.cfg.Conn.Flush(); err != nil && ctx.Err() == nil {
 		return errors.Join(fmt.Errorf("ingest: subscribe: %w", err), info.Stop())
 	}

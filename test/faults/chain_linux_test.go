@@ -12,7 +12,9 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"eventflux/shared/bus"
 	"eventflux/shared/control"
+	"eventflux/test/program"
 )
 
 // TestChainIsKilledInTurns runs two processes that each have an ingest and a processor. They
@@ -95,11 +97,20 @@ func TestChainIsKilledInTurns(t *testing.T) {
 		}
 		return all
 	}
-	var got results
-	eventually(t, "all results are out", func() bool {
-		got = c.results()
-		return len(got["out.First.Mid.0"]) >= acked*perMessage && len(got["out.Second.Out.0"]) >= acked*perMessage
+	last := fmt.Sprintf(`{"n":%d,`, acked*perMessage-1)
+	program.Eventually(t, 10*patience, "the last event has a result of both apps", func() bool {
+		for name, subject := range map[string]string{"First": "out.First.Mid.0", "Second": "out.Second.Out.0"} {
+			m, err := bus.LastStored(c.within(patience), c.nc, bus.OutStream(name, 0), subject)
+			if err != nil || !strings.HasPrefix(string(m.Data), last) {
+				return false
+			}
+		}
+		return true
 	})
+	got := results{}
+	for name := range c.apps {
+		readStream(c.within(10*patience), t, c.js, bus.OutStream(name, 0), got)
+	}
 	checkSame(t, untimed(got), untimed(want))
 	t.Logf("%d kills, %d events, %d requests published again", kills, acked*perMessage, again)
 	for _, p := range slices.Backward(processes) {
