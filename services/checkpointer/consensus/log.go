@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"runtime/debug"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -40,13 +41,30 @@ const (
 // restoreEntry is what to do about one that is damaged.
 const restoreEntry = "restore the folder from another member of the group"
 
-func openLog(path string, noSync bool) (*logStore, error) {
+// restoreLog is what to do about a database that is damaged.
+const restoreLog = "restore the whole data folder from a copy; in a group of three, remove the raft folder of this member, and the others send it their state; a single process without a copy starts again with the folders raft and nats moved away and the store kept, and then eventflux recover APP --adopt goes on from the newest checkpoint of each app"
+
+// openLog opens the database. A damaged one is an error that names the file: bbolt panics,
+// or faults in a file that is shorter than its pages say.
+func openLog(path string, noSync bool) (s *logStore, err error) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() {
+		if cause := recover(); cause != nil {
+			s, err = nil, fmt.Errorf("the Raft database %s is damaged: %v; %s", path, cause, restoreLog)
+		}
+	}()
 	db, err := bbolt.Open(path, 0o640, &bbolt.Options{Timeout: lockWait, NoSync: noSync, FreelistType: bbolt.FreelistMapType})
 	if errors.Is(err, berrors.ErrTimeout) {
 		return nil, fmt.Errorf("%s is used by another process; stop it, or choose another folder with --data", path)
 	}
+	if errors.Is(err, berrors.ErrInvalid) || errors.Is(err, berrors.ErrChecksum) || errors.Is(err, berrors.ErrVersionMismatch) {
+		return nil, fmt.Errorf("the Raft database %s is damaged: %w; %s", path, err, restoreLog)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", path, err)
+	}
+	if err := checkPages(db); err != nil {
+		return nil, errors.Join(fmt.Errorf("open %s: %w", path, err), db.Close())
 	}
 	err = db.Update(func(tx *bbolt.Tx) error {
 		_, err := tx.CreateBucketIfNotExists(bucketLog)
@@ -57,6 +75,20 @@ func openLog(path string, noSync bool) (*logStore, error) {
 		return nil, errors.Join(fmt.Errorf("prepare %s: %w", path, err), db.Close())
 	}
 	return &logStore{db}, nil
+}
+
+// checkPages reads every page that is in use, so that a damaged one is met here and not
+// in a goroutine of Raft.
+func checkPages(db *bbolt.DB) error {
+	return db.View(func(tx *bbolt.Tx) error {
+		return tx.ForEach(func(_ []byte, bucket *bbolt.Bucket) error {
+			sum := uint32(0)
+			return bucket.ForEach(func(key, value []byte) error {
+				sum = crc32.Update(crc32.Update(sum, castagnoli, key), castagnoli, value)
+				return nil
+			})
+		})
+	})
 }
 
 func (s *logStore) close() error { return s.db.Close() }
