@@ -59,6 +59,10 @@ fault-test: redis ## Have a whole cluster go through random troubles under load,
 chain-test: ## Kill two processes in turns under load, with a chain of two apps, for ten minutes
 	$(GO) test -timeout 40m -count 1 -v ./test/faults -run 'TestChainIsKilledInTurns$$' -duration 10m
 
+.PHONY: overload-test
+overload-test: ## Publish for five minutes faster than a task can apply
+	$(GO) test -timeout 20m -count 1 -v ./test/faults -run 'TestOverload$$' -overload 5m
+
 corruption: ## Damage every kind of file in a data folder in 40 places, and see what comes of it (hours)
 	$(GO) test -timeout 0 -count 1 -v ./test/corruption -positions 40
 
