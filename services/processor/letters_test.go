@@ -3,11 +3,13 @@ package processor
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/nats-io/nats.go/jetstream"
 
 	"eventflux/shared/bus"
+	"eventflux/shared/frame"
 )
 
 const lateApp = `@app:name('late') @app:playback(lateness='5 sec') define stream S (k string, v int);
@@ -21,13 +23,13 @@ func TestLateEventsAreDeadLetters(t *testing.T) {
 		r.send("S", at, "", "a", i)
 	}
 	wantLate := []string{
-		`dlq.late.S late.0:1:3.1 94999 "late: the event's time 94999 is before the app's clock 95000" {"k":"a","v":2}`,
-		`dlq.late.S late.0:1:5.1 20000 "late: the event's time 20000 is before the app's clock 96000" {"k":"a","v":4}`,
+		`dlq.late.S late.0:1:4.1 94999 "late: the event's time 94999 is before the app's clock 95000" {"k":"a","v":2}`,
+		`dlq.late.S late.0:1:6.1 20000 "late: the event's time 20000 is before the app's clock 96000" {"k":"a","v":4}`,
 	}
 	wantResults := []string{
-		`out.late.Out.0 6.0 current 97000 {"k":"a","v":1}`,
-		`out.late.Out.0 6.1 current 100000 {"k":"a","v":0}`,
-		`out.late.Out.0 6.2 current 101000 {"k":"a","v":3}`,
+		`out.late.Out.0 7.0 current 97000 {"k":"a","v":1}`,
+		`out.late.Out.0 7.1 current 100000 {"k":"a","v":0}`,
+		`out.late.Out.0 7.2 current 101000 {"k":"a","v":3}`,
 	}
 	for range 2 { // the second time from the beginning of the log again
 		info := r.drained()
@@ -70,4 +72,47 @@ func (r *rig) deadLetters() (lines []string) {
 			m.Header.Get(headerTimestamp), m.Header.Get(headerReason), m.Data))
 	}
 	return lines
+}
+
+// TestIdleTimeMovesTheClock lets no event come: after idle.time the clock moves on, event
+// or no event that waits, and never before the first event.
+func TestIdleTimeMovesTheClock(t *testing.T) {
+	for name, lateness := range map[string]string{"lateness": "lateness='5 sec', ", "no lateness": ""} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t, `@app:name('idle') @app:playback(`+lateness+`idle.time='20 millisec', increment='3 sec') define stream S (k string, v int);
+from S#window.time(10 sec) select v insert all events into Out;`)
+			s, stop := r.start()
+			defer stop()
+			r.eventually("the task runs", func() bool { return r.info(s).State == string(stateRunning) })
+			before := r.info(s).LogEnd
+			r.send("S", 100_000, "", "a", 1)
+			r.eventually("the event came and went", func() bool { return len(r.results()) == 2 })
+			want := []string{`out.idle.Out.0 current 100000`, `out.idle.Out.0 expired 110000`}
+			for i, line := range r.results() {
+				f := strings.Fields(line)
+				if got := strings.Join([]string{f[0], f[2], f[3]}, " "); got != want[i] {
+					t.Errorf("result %d: %s, want %s", i, got, want[i])
+				}
+			}
+			if seq := r.first(); seq != before+1 {
+				t.Errorf("the first event is frame %d, behind %d: the clock moved before it", seq, before)
+			}
+		})
+	}
+}
+
+// first returns the sequence of the first frame with events.
+func (r *rig) first() uint64 {
+	r.t.Helper()
+	stream, err := r.js.Stream(r.within(), bus.WALStream(r.plan.Name, 0))
+	must(r.t, err)
+	for seq := uint64(1); ; seq++ {
+		m, err := stream.GetMsg(r.within(), seq)
+		must(r.t, err)
+		f, err := new(frame.Decoder).Decode(m.Data)
+		must(r.t, err)
+		if f.Kind == frame.Events {
+			return seq
+		}
+	}
 }

@@ -43,7 +43,8 @@ type task struct {
 	decoder    frame.Decoder
 	reader     *wal.Reader
 	ticks      *wal.Writer
-	ticked     int64 // stamp of the newest tick that was appended
+	ticked     int64     // stamp of the newest tick that was appended
+	quiet      time.Time // since when no event has come, with idle.time; zero: it is not known
 	renderer   *renderer
 	box        *outbox
 	late       *outbox          // of dead letters
@@ -292,6 +293,9 @@ func (t *task) apply(ctx context.Context, record wal.Record) (err error) {
 	if !open {
 		return context.Cause(ctx) // the emitter has ended, and says why
 	}
+	if f.Kind == frame.Events && t.plan.Idle > 0 {
+		t.quiet = faultpoint.Now()
+	}
 	if f.Kind == frame.Barrier && !done.Repeated {
 		return t.cut(ctx, record.Seq, f)
 	}
@@ -410,6 +414,12 @@ var errIdle = errors.New("nothing came")
 func (t *task) await(ctx context.Context) (wal.Record, error) {
 	wait, cancel := context.WithCancel(ctx)
 	defer cancel()
+	if left, err := t.idle(); err != nil {
+		return wal.Record{}, err
+	} else if left > 0 {
+		timer := time.AfterFunc(left, cancel)
+		defer timer.Stop()
+	}
 	if due, ok := t.core.NextTick(); ok && due > t.ticked {
 		now := faultpoint.Now().UnixMilli()
 		if due <= now {
@@ -432,6 +442,33 @@ func (t *task) await(ctx context.Context) (wal.Record, error) {
 	}
 	return record, err
 }
+
+// idle appends a tick that moves the input clock of a playback app on if no event has come
+// for its idle.time. It returns after how long to ask again, or 0 for not before the next
+// event.
+func (t *task) idle() (time.Duration, error) {
+	if t.plan.Idle == 0 {
+		return 0, nil
+	}
+	input, began := t.core.Input()
+	if !began || input > math.MaxInt64-t.plan.Increment {
+		return 0, nil
+	}
+	now, span := faultpoint.Now(), time.Duration(min(t.plan.Idle, idleMax))*time.Millisecond
+	if t.quiet.IsZero() {
+		t.quiet = now
+	}
+	if now.Sub(t.quiet) >= span {
+		if err := t.ticks.AppendClock(now.UnixMilli(), input+t.plan.Increment, nil); err != nil {
+			return 0, fmt.Errorf("append tick: %w", err)
+		}
+		t.quiet = now
+	}
+	return span - now.Sub(t.quiet), nil
+}
+
+// idleMax is the longest idle.time that can be waited for, ms.
+const idleMax = math.MaxInt64 / int64(time.Millisecond)
 
 // drained reports whether the task is to drain and has applied all that its log
 // held when it was told.

@@ -137,12 +137,14 @@ func (e *Engine) Times() Times {
 	return t
 }
 
-// Input returns the input clock in ms: the largest time that drove the app. Without
-// lateness it is the clock.
-func (e *Engine) Input() int64 {
+// Input returns the input clock in ms: the largest time that drove the app. It is false
+// before the first event. Without lateness it is the clock.
+func (e *Engine) Input() (ms int64, began bool) {
 	if e.reorder == nil {
-		return e.env.Now
+		return e.env.Now, e.began()
 	}
-	ms, _ := e.reorder.Input()
-	return ms
+	return e.reorder.Input()
 }
+
+// began reports whether the clock has moved.
+func (e *Engine) began() bool { return e.env.Now != 0 && e.env.Now != math.MinInt64 }

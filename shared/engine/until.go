@@ -71,7 +71,7 @@ func (t *Task) ApplyUntil(seq uint64, f *frame.Frame, u *Until) (done Reached, e
 // first returns the time of the first that happens in a frame.
 func (t *Task) first(f *frame.Frame) int64 {
 	if f.HasClock {
-		return f.Clock
+		return ClockAt(f.Clock, t.plan)
 	}
 	if f.Kind != frame.Events {
 		if t.plan.Playback {
@@ -94,13 +94,18 @@ func (t *Task) timeOf(b *frame.Block, from, to int) int64 {
 // TimeOf returns the ms to which the rows [from, to) of a block, which arrive together,
 // move the app's clock: in playback it is by their own timestamps.
 func TimeOf(b *frame.Block, from, to int, plan *siddhiql.Plan) int64 {
-	switch {
-	case !plan.Playback:
+	if !plan.Playback {
 		return slices.Max(b.Stamps()[from:to])
-	case plan.Lateness == siddhiql.LatenessOff:
-		return window.Latest(b.Batch, from, to)
 	}
-	return before(window.Latest(b.Batch, from, to), plan.Lateness)
+	return ClockAt(window.Latest(b.Batch, from, to), plan)
+}
+
+// ClockAt returns the app's clock when the input clock has come to ms.
+func ClockAt(ms int64, plan *siddhiql.Plan) int64 {
+	if plan.Lateness == siddhiql.LatenessOff {
+		return ms
+	}
+	return before(ms, plan.Lateness)
 }
 
 // applyUntil returns false if it stopped before the end of the frame.

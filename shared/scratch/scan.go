@@ -62,7 +62,7 @@ func before(f *frame.Frame, plan *siddhiql.Plan, seq uint64, to Target) (rows ui
 		return all, true, nil
 	}
 	if f.HasClock {
-		return 0, f.Clock <= to.Time, nil
+		return 0, engine.ClockAt(f.Clock, plan) <= to.Time, nil
 	}
 	if f.Kind != frame.Events {
 		return 0, plan.Playback || f.Stamp <= to.Time, nil

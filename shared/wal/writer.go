@@ -202,6 +202,11 @@ func (w *Writer) AppendTick(stamp int64, done Committed) error {
 	return w.appendAlone(frame.Frame{Header: frame.Header{Kind: frame.Tick, Stamp: stamp}}, done)
 }
 
+// AppendClock appends a tick of the given stamp that moves the clock to ms clock.
+func (w *Writer) AppendClock(stamp, clock int64, done Committed) error {
+	return w.appendAlone(frame.Frame{Header: frame.Header{Kind: frame.Tick, Stamp: stamp}, HasClock: true, Clock: clock}, done)
+}
+
 // AppendBarrier appends a barrier of the given stamp in ms.
 func (w *Writer) AppendBarrier(stamp int64, cut frame.Cut, done Committed) error {
 	if cut.Epoch == 0 || cut.Term == 0 || cut.ID == [16]byte{} {
@@ -219,6 +224,7 @@ func (w *Writer) appendAlone(f frame.Frame, done Committed) error {
 	w.seal()
 	w.stamp = max(w.stamp, f.Stamp)
 	w.open.frame.Kind, w.open.frame.Cut, w.open.frame.Stamp = f.Kind, f.Cut, w.stamp
+	w.open.frame.HasClock, w.open.frame.Clock = f.HasClock, f.Clock
 	w.grow(messageBytesMin)
 	if done != nil {
 		w.open.done = append(w.open.done, done)

@@ -65,7 +65,11 @@ func drawHistory(t *rapid.T, o Options) *history {
 	for _, s := range GenInput(t, h.plan) {
 		switch {
 		case s.Stream == "" && h.plan.Playback:
-			continue // time does not pass without events
+			if len(h.steps) == 0 {
+				continue // no time passes before the first event
+			}
+			w.flush()
+			w.put(&frame.Frame{Header: frame.Header{Kind: frame.Tick, Stamp: w.stamp}, HasClock: true, Clock: s.Now})
 		case s.Stream == "":
 			w.flush()
 			w.put(&frame.Frame{Header: frame.Header{Kind: frame.Tick, Stamp: s.Now}})
@@ -282,7 +286,9 @@ func (h *history) stoppedAt(t *rapid.T, instant int64) snapshots {
 	for _, s := range h.steps {
 		at := s.Now
 		if h.plan.Playback {
-			at = s.Events[0].TS
+			if len(s.Events) > 0 {
+				at = s.Events[0].TS
+			}
 			for _, ev := range s.Events {
 				at = max(at, ev.TS)
 			}
