@@ -197,6 +197,7 @@ func (c *checker) purge(a *Annotation, b *Partition) {
 	if !c.strict {
 		c = &checker{report: &report{}, rules: rules{strict: true}}
 	}
+	c.errorf(a.Pos, "`@purge` has no effect in this version, and keys stay: leave it out")
 	elems, good := c.elems(a, annotations["purge"].keys...)
 	if !good {
 		return

@@ -42,10 +42,19 @@ type lexer struct {
 
 // scan returns all tokens of text, the last one being the end of the text.
 func scan(text string, r *report) []token {
-	l := &lexer{report: r, text: strings.TrimPrefix(text, "\ufeff"), line: 1, column: 1}
+	l := &lexer{report: r, text: unixLines(strings.TrimPrefix(text, "\ufeff")), line: 1, column: 1}
 	for l.next() {
 	}
 	return l.tokens
+}
+
+// unixLines makes line ends LF where the text has no other than CR, as files of old
+// programs do. In other texts CR is white space.
+func unixLines(text string) string {
+	if strings.Contains(text, "\n") {
+		return text
+	}
+	return strings.ReplaceAll(text, "\r", "\n")
 }
 
 func (l *lexer) pos() Pos { return Pos{Line: l.line, Column: l.column} }
@@ -79,7 +88,7 @@ func (l *lexer) next() bool {
 	case c == ' ' || c == '\t' || c == '\r' || c == '\n' || c == '\f':
 		l.take(1)
 	case strings.HasPrefix(rest, "--"):
-		l.take(untilOr(rest, "\n", len(rest)))
+		l.take(lineLength(rest))
 	case strings.HasPrefix(rest, "/*"):
 		l.comment(pos, rest)
 	case isLetter(c):
@@ -94,6 +103,14 @@ func (l *lexer) next() bool {
 		l.punctuation(pos, rest)
 	}
 	return true
+}
+
+// lineLength returns how many bytes of s come before the end of its first line.
+func lineLength(s string) int {
+	if i := strings.IndexAny(s, "\r\n"); i >= 0 {
+		return i
+	}
+	return len(s)
 }
 
 // untilOr returns where sep begins in s, or otherwise.

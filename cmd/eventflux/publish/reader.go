@@ -1,8 +1,6 @@
 package publish
 
 import (
-	"bufio"
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -10,10 +8,12 @@ import (
 
 	"github.com/go-faster/jx"
 	"github.com/nats-io/nats.go"
+
+	"eventflux/cmd/eventflux/lines"
+	"eventflux/shared/event/rowjson"
 )
 
 const (
-	lineBytesMax   = 64 << 20
 	batchBytesMax  = 256 << 10 // of several events; more in a message makes nothing faster
 	headerBytesMax = 4 << 10   // that a message's headers may take of its payload
 )
@@ -38,7 +38,7 @@ func (e *lineError) Error() string { return fmt.Sprintf("line %d: %v", e.line, e
 
 // reader makes messages of lines.
 type reader struct {
-	lines  *bufio.Scanner
+	lines  *lines.Scanner
 	opt    Options
 	limit  int // bytes of a message
 	number int
@@ -48,9 +48,7 @@ type reader struct {
 }
 
 func newReader(in io.Reader, opt Options, payloadMax int64) *reader {
-	s := bufio.NewScanner(in)
-	s.Buffer(make([]byte, 0, 64<<10), lineBytesMax)
-	return &reader{lines: s, opt: opt, limit: int(payloadMax) - headerBytesMax}
+	return &reader{lines: lines.New(in), opt: opt, limit: int(payloadMax) - headerBytesMax}
 }
 
 // next returns the next message, io.EOF after the last, or a *lineError for a
@@ -66,6 +64,14 @@ func (r *reader) next() (*message, error) {
 		}
 		if len(text) > r.limit && m.events() == 0 {
 			return nil, &lineError{r.number, size, fmt.Errorf("has %d bytes; the server takes %d", len(text), r.limit)}
+		}
+		if err := lines.One(text); err != nil {
+			if m.events() == 0 {
+				return nil, &lineError{r.number, size, err}
+			}
+			r.held, r.heldBytes = append(r.held[:0], text...), size
+			r.number--
+			break
 		}
 		if m.events() > 0 && len(m.msg.Data)+1+len(text) > min(r.limit, batchBytesMax) {
 			r.held, r.heldBytes = append(r.held[:0], text...), size
@@ -88,15 +94,12 @@ func (r *reader) line() (text []byte, size int64, err error) {
 	if r.held != nil {
 		text, size = r.held, r.heldBytes
 		r.held = nil
-		r.number++
+		r.number = r.lines.Number()
 		return text, size, nil
 	}
-	for r.lines.Scan() {
-		r.number++
-		size += int64(len(r.lines.Bytes())) + 1
-		if text = bytes.TrimSpace(r.lines.Bytes()); len(text) > 0 {
-			return text, size, nil
-		}
+	if r.lines.Scan() {
+		r.number = r.lines.Number()
+		return r.lines.Text(), r.lines.Read(), nil
 	}
 	if err := r.lines.Err(); err != nil {
 		return nil, 0, fmt.Errorf("read line %d: %w", r.number+1, err)
@@ -108,13 +111,13 @@ func (r *reader) line() (text []byte, size int64, err error) {
 func (r *reader) setHeaders(m *message) (err error) {
 	id := r.opt.IDPrefix + "-" + strconv.Itoa(m.lines[0])
 	if r.opt.IDAttr != "" {
-		if id, err = attribute(m.msg.Data, r.opt.IDAttr); err != nil {
+		if id, err = attribute(m.msg.Data, r.opt.IDAttr, false); err != nil {
 			return &lineError{m.lines[0], m.bytes, err}
 		}
 	}
 	m.msg.Header.Set(nats.MsgIdHdr, id)
 	if r.opt.TimeAttr != "" {
-		ts, err := attribute(m.msg.Data, r.opt.TimeAttr)
+		ts, err := attribute(m.msg.Data, r.opt.TimeAttr, true)
 		if err != nil {
 			return &lineError{m.lines[0], m.bytes, err}
 		}
@@ -126,17 +129,27 @@ func (r *reader) setHeaders(m *message) (err error) {
 	return nil
 }
 
-// attribute returns the string or number that an event, an object, has for attr.
-func attribute(object []byte, attr string) (string, error) {
+// attribute returns the string or number that an event, an object, has for attr. The number
+// of a time is a whole one, as replay reads it: 3.0 is 3.
+func attribute(object []byte, attr string, isTime bool) (string, error) {
 	value := ""
 	err := jx.DecodeBytes(object).ObjBytes(func(d *jx.Decoder, key []byte) (err error) {
 		if string(key) != attr {
 			return d.Skip()
 		}
-		if d.Next() == jx.Number {
+		switch d.Next() {
+		case jx.Null:
+			return errors.New("it is null")
+		case jx.Number:
 			n, err := d.Num()
-			value = n.String()
-			return err
+			if value = n.String(); err != nil || !isTime {
+				return err
+			}
+			ms, ok := rowjson.Long([]byte(value))
+			if value = strconv.FormatInt(ms, 10); !ok {
+				return fmt.Errorf("%s is no whole number of ms", n)
+			}
+			return nil
 		}
 		value, err = d.Str()
 		return err

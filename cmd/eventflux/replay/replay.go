@@ -5,17 +5,15 @@ package replay
 
 import (
 	"bufio"
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 
+	"eventflux/cmd/eventflux/lines"
 	"eventflux/shared/compress"
 	"eventflux/shared/siddhiql"
 )
-
-const lineBytesMax = 64 << 20
 
 // Options say how the lines are to be read.
 type Options struct {
@@ -74,17 +72,10 @@ func Run(plans []*siddhiql.Plan, name string, in io.Reader, out io.Writer, opt O
 }
 
 func (p *player) playAll(name string, in io.Reader, opt Options) error {
-	lines := bufio.NewScanner(in)
-	lines.Buffer(make([]byte, 0, 64<<10), lineBytesMax)
-	number := 0
-	for lines.Scan() {
-		number++
-		text := bytes.TrimSpace(lines.Bytes())
-		if len(text) == 0 {
-			continue
-		}
-		if err := p.play(text); err != nil {
-			return &LineError{File: name, Line: number, Err: err}
+	input := lines.New(in)
+	for input.Scan() {
+		if err := p.play(input.Text()); err != nil {
+			return &LineError{File: name, Line: input.Number(), Err: err}
 		}
 		if opt.Live {
 			if err := p.out.Flush(); err != nil {
@@ -92,8 +83,8 @@ func (p *player) playAll(name string, in io.Reader, opt Options) error {
 			}
 		}
 	}
-	if err := lines.Err(); errors.Is(err, bufio.ErrTooLong) {
-		return &LineError{File: name, Line: number + 1, Err: fmt.Errorf("is longer than %d MiB; split it", lineBytesMax>>20)}
+	if err := input.Err(); errors.Is(err, bufio.ErrTooLong) {
+		return &LineError{File: name, Line: input.Number() + 1, Err: fmt.Errorf("is longer than %d MiB; split it", lines.BytesMax>>20)}
 	} else if err != nil {
 		return fmt.Errorf("read %s: %w", name, err)
 	}

@@ -9,6 +9,13 @@ import (
 	"eventflux/shared/event"
 )
 
+// Long returns the whole number that a JSON number stands for, as an attribute of type long
+// takes it: 3.0 is 3. It is false for a fraction and for what 64 bits cannot hold.
+func Long(text []byte) (int64, bool) {
+	v, problem := integer(text, event.Long)
+	return v, problem == ""
+}
+
 // integer returns the whole number that text, a valid JSON number, stands for.
 // It never goes through a float, so that all 64 bits are exact. The problem is
 // WrongType where text has a fraction, and OutOfRange where it exceeds the type.
