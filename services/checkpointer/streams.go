@@ -124,7 +124,7 @@ func (l *leader) makeStreams(ctx context.Context, app string, partitions uint32)
 	if a := l.s.cfg.FSM.app(app); a != nil && len(a.Tasks)+len(a.Committed) > 0 {
 		for _, name := range made {
 			// Tasks notice what they miss, and halt; a log is never taken for another one.
-			l.log.Error("a stream was gone that tasks have worked with; it is made anew, without what was in it", "app", app, "jetstream", name)
+			l.log.Error("the server did not have a stream that tasks have worked with; it was made again. What its folder still held is in it, if there was any: then meta.inf or meta.sum there was damaged, and a task with a checkpoint halts since the stream has another time of creation", "app", app, "jetstream", name)
 		}
 	}
 	return err
