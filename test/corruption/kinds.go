@@ -12,6 +12,7 @@ var kinds = []struct {
 	{"lock of the folder", regexp.MustCompile(`^nats/lock$`)},
 	{"witness of a log", regexp.MustCompile(`^witness/EFW_[^/]+$`)},
 	{"work of a processor", regexp.MustCompile(`^processor/[^/]+\.work$`)},
+	{"copy of a damaged file", regexp.MustCompile(`^damaged/`)},
 	{"Raft: log", regexp.MustCompile(`^raft/log\.db$`)},
 	{"Raft: snapshot", regexp.MustCompile(`^raft/snapshots/`)},
 	{"log: block", inStream(`EFW_[^/]+`, `msgs/\d+\.blk`)},
