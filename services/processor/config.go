@@ -48,6 +48,9 @@ type Config struct {
 	// Workers is how many blocks are fetched or stored at once; zero is the number of
 	// cores.
 	Workers int
+	// StateBytesMax is the memory that the state of a task may take, as it is estimated.
+	// Above it the task goes on, and its app takes no events; 0 for no limit.
+	StateBytesMax int64
 	// Work is the file in which the process notes what its tasks are at, for the next
 	// process to know if this one dies of it; empty for none.
 	Work string

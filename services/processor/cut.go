@@ -56,7 +56,7 @@ func (t *task) cut(ctx context.Context, seq uint64, f *frame.Frame) error {
 	s.epoch, s.term, s.frozen, s.thawed = epoch, p.term, p, time.Now()
 	p.begun, p.pause = begun, time.Since(begun)
 	t.status.pause.Store(int64(p.pause))
-	t.status.bytes.Store(bytes)
+	t.sized(bytes)
 	return nil
 }
 

@@ -1,9 +1,13 @@
 package processor
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"testing"
+	"time"
+
+	"eventflux/shared/store/memory"
 )
 
 // doubling is an app in which each pair of queries makes two rows of one.
@@ -35,4 +39,41 @@ func TestEndlessEventHaltsItsApp(t *testing.T) {
 	if got := r.results(); len(got) > 0 {
 		t.Errorf("results: %q", got)
 	}
+}
+
+const lately = `@app:name('lately') define stream S (k string);
+from S#window.time(2 sec) select k insert into Out;`
+
+// A task whose state takes more memory than it may says so while it goes on, and is back
+// by itself when the state has shrunk.
+func TestStateOverItsLimit(t *testing.T) {
+	r := newRig(t, lately)
+	l := newLeader(r)
+	l.app.Text = lately
+	s, err := New(Config{Conn: r.nc, ID: "p", Version: "0.0.1", Log: quiet, Control: l, Store: memory.New(), StateBytesMax: 300_000})
+	must(t, err)
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- s.Run(ctx) }()
+	over := func() string {
+		if all := s.Tasks(); len(all) == 1 {
+			return all[0].Over
+		}
+		return ""
+	}
+	last := uint64(0)
+	r.eventually("the task is over its limit", func() bool {
+		last = r.send("S", time.Now().UnixMilli(), "", strings.Repeat("k", 20_000))
+		return over() != ""
+	})
+	if got := over(); !strings.Contains(got, "300000 bytes") || !strings.Contains(got, "processor.state_bytes_max") {
+		t.Errorf("it says %q", got)
+	}
+	r.eventually("what is in the log is applied", func() bool { return s.Tasks()[0].Applied >= last })
+	r.eventually("it takes events again", func() bool { return over() == "" })
+	if info := s.Tasks()[0]; !info.Alive() {
+		t.Errorf("%+v", info)
+	}
+	cancel()
+	must(t, <-ended)
 }

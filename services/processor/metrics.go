@@ -115,7 +115,7 @@ func (o *observer) taskTable() prometheus.Collector {
 			count(func(r *row) uint64 { return r.LineageMismatches })),
 		metric.Counter("eventflux_task_digest_mismatches_total", "Times that a state was not what its digest says: of a checkpoint that was restored, or of a standby beside its owner.",
 			count(func(r *row) uint64 { return r.RestoreMismatches + r.Mismatches })),
-		metric.Gauge("eventflux_task_state_bytes", "Memory of the state at the newest barrier, estimated.", func(r *row) float64 { return float64(r.StateBytes) }),
+		metric.Gauge("eventflux_task_state_bytes", "Memory of the state, estimated; ingest refuses events above processor.state_bytes_max.", func(r *row) float64 { return float64(r.StateBytes) }),
 		metric.Gauge("eventflux_task_barrier_pause_seconds", "For how long the newest barrier kept the task from the next frame.", func(r *row) float64 { return r.PauseSeconds }),
 		metric.Gauge("eventflux_task_save_seconds", "For how long the state of the newest barrier was being stored, beside the task.", func(r *row) float64 { return r.SaveSeconds }))
 }

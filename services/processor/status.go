@@ -59,7 +59,7 @@ type status struct {
 	mismatches atomic.Uint64 // barriers at which a standby's state was not the owner's
 	pause      atomic.Int64  // of the task at the newest barrier, ns
 	saved      atomic.Int64  // how long the newest part took to be durable, ns
-	bytes      atomic.Int64  // of the state at the newest barrier, estimated
+	bytes      atomic.Int64  // of the state, estimated
 	lineage    atomic.Uint64 // logs that were not the one of the checkpoint
 	damaged    atomic.Uint64 // checkpoints whose state was another than was cut
 
@@ -158,7 +158,7 @@ type TaskInfo struct {
 	// SaveSeconds how long its state took to be durable beside the task.
 	PauseSeconds float64 `json:"barrier_pause_seconds"`
 	SaveSeconds  float64 `json:"save_seconds"`
-	// StateBytes estimates the memory of the state at the newest barrier.
+	// StateBytes estimates the memory of the state.
 	StateBytes int64 `json:"state_bytes"`
 	// Frames counts those applied since the start.
 	Frames uint64 `json:"frames"`

@@ -59,6 +59,7 @@ type task struct {
 	saver      *saver           // nil without checkpoints
 	standby    *standby         // nil for the partition's own task
 	progress   *progress
+	measured   time.Time // when the memory of the state was estimated last
 }
 
 func newTask(s *Service, a app, partition uint32) *task {
@@ -231,6 +232,7 @@ func (t *task) logReader() wal.ReaderConfig {
 // consume applies frame after frame. It returns nil when the task has drained.
 func (t *task) consume(ctx context.Context) error {
 	defer context.AfterFunc(ctx, t.core.Interrupt)()
+	t.measure()
 	for {
 		if t.reader.AtTail() {
 			t.progress.end(nil)
@@ -265,6 +267,7 @@ func (t *task) consume(ctx context.Context) error {
 			return err
 		}
 		t.settleSoon()
+		t.measureSoon()
 		if _, err := t.thaw(ctx); err != nil {
 			return err
 		}

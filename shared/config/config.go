@@ -125,6 +125,8 @@ type Recovery struct {
 type Processor struct {
 	ID      string // unique in the cluster; "" for the name of the host
 	Standby string // on or off
+	// StateBytesMax is the memory that the state of a task may take; 0 for any.
+	StateBytesMax Size
 }
 
 // Raft says who this checkpointer is, and with whom it makes a group.

@@ -90,6 +90,8 @@ func settings(c *Config) []setting {
 		stringRow("processor.id", "", "name of this processor in the cluster, which it keeps over restarts; empty for the name of the host", &c.Processor.ID, anyText),
 		stringRow("processor.standby", "off", "whether a second processor is kept ready for each partition, which the checkpointer decides: on or off",
 			&c.Processor.Standby, oneOf("on", "off")),
+		sizeRow("processor.state_bytes_max", 2<<30, "memory that the state of one partition may take, estimated: above it, events for it are refused until it takes less; 0 for no limit",
+			&c.Processor.StateBytesMax, anySize),
 		stringRow("raft.id", "", "name of this checkpointer in its group; empty in a group of one", &c.Raft.ID, anyText),
 		stringRow("raft.listen", "", "address for the other checkpointers; empty in a group of one", &c.Raft.Listen, emptyOr(hostPort)),
 		stringRow("raft.peers", "", "all checkpointers of the group, id=host:port with commas between; empty for a group of one", &c.Raft.Peers, raftPeers),

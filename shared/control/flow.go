@@ -43,7 +43,7 @@ type Flow struct {
 	FrameTime time.Duration `json:"frame_ns"`
 	// Busy is for how long the task has been at the frame after Applied, ns.
 	Busy time.Duration `json:"busy_ns,omitempty"`
-	// StateBytes estimates the memory of the task's state at the newest barrier.
+	// StateBytes estimates the memory of the task's state.
 	StateBytes int64 `json:"state_bytes"`
 	// Over says why the task is over one of its limits and takes no events; empty if it is
 	// not.

@@ -345,10 +345,17 @@ func (s *memory) checkParts(n int, a aggregate.Parted) error {
 func (c aggregateSource) Bytes() int64 {
 	const perGroup = 64 // a key, and a few numbers for each aggregator
 	return c.q.estimate(func(s *memory) int64 {
-		groups := int64(1)
+		groups, keys := int64(1), int64(0)
 		if s.groups != nil {
 			groups = int64(len(s.groups.keys) - len(s.groups.free))
+			keys = s.groups.keyBytes()
 		}
-		return groups * perGroup * int64(len(s.aggs))
+		n := groups*perGroup*int64(len(s.aggs)) + keys
+		for _, a := range s.aggs {
+			if sized, ok := a.(aggregate.Sized); ok {
+				n += sized.Bytes()
+			}
+		}
+		return n
 	})
 }

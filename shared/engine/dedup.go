@@ -17,6 +17,7 @@ type dedup struct {
 	ids        map[string]struct{}
 	blocks     [][]stampedID // blocks[0] holds number head, or will
 	head, tail uint64
+	bytes      int64 // of the ids
 	arena      strings.Builder
 
 	shownHead, shownTail uint64 // as of the last Changed
@@ -41,6 +42,7 @@ func (d *dedup) seen(id string, at int64) bool {
 		return true
 	}
 	id = d.keep(id)
+	d.bytes += int64(len(id))
 	d.ids[id] = struct{}{}
 	i := int(d.tail/dedupBlock - d.head/dedupBlock)
 	if i == len(d.blocks) {
@@ -72,6 +74,7 @@ func (d *dedup) forget(now int64) {
 			return
 		}
 		delete(d.ids, first.id)
+		d.bytes -= int64(len(first.id))
 		d.head++
 		if d.head%dedupBlock == 0 {
 			d.blocks = d.blocks[:copy(d.blocks, d.blocks[1:])]
@@ -190,6 +193,7 @@ func (d *dedup) Ready() error {
 		for n, x := range block {
 			if first+uint64(n) >= d.head {
 				d.ids[x.id] = struct{}{}
+				d.bytes += int64(len(x.id))
 			}
 		}
 	}
@@ -204,5 +208,5 @@ func (d *dedup) Ready() error {
 // Bytes implements state.Source.
 func (d *dedup) Bytes() int64 {
 	const perID = 64
-	return int64(d.tail-d.head) * perID
+	return int64(d.tail-d.head)*perID + d.bytes
 }

@@ -172,6 +172,18 @@ func (q *query) measure() {
 	}
 }
 
+// keyBytes estimates the memory of the texts that are keys.
+func (g *groups) keyBytes() (n int64) {
+	const some = 256
+	step := len(g.keys)/some + 1
+	asked := 0
+	for i := 0; i < len(g.keys); i += step {
+		n += int64(len(g.keys[i].text))
+		asked++
+	}
+	return n * int64(len(g.keys)) / int64(max(asked, 1))
+}
+
 // windowKeys returns the attributes by whose texts a window keeps rows apart.
 func windowKeys(w *siddhiql.Window, isText func(attr int) bool) (keys []int) {
 	spec, _ := window.Lookup(w.Name)

@@ -51,7 +51,7 @@ func (n *Node) newProcessor(ctx context.Context) (*processor.Service, error) {
 		return nil, err
 	}
 	return processor.New(processor.Config{
-		Conn: nc, ID: id, BatchMessagesMax: batch, Work: filepath.Join(n.cfg.Data, "processor", id+".work"),
+		Conn: nc, ID: id, BatchMessagesMax: batch, StateBytesMax: int64(n.cfg.Processor.StateBytesMax), Work: filepath.Join(n.cfg.Data, "processor", id+".work"),
 		Version: n.self.Version, Control: n.control, Store: n.store, Compression: choice,
 		FullEvery: n.cfg.Checkpoint.FullEvery, Workers: n.cfg.Recovery.Workers, Witness: n.witness,
 		Tracer: n.seen.exporter.Tracer(),

@@ -1,0 +1,51 @@
+package processor
+
+import (
+	"fmt"
+	"time"
+)
+
+// The memory of the state is estimated this often while frames are applied. That takes
+// some ten microseconds: sources look at some of what they hold.
+const measureEvery = 200 * time.Millisecond
+
+// A task that was over its limit takes events again when it is below it by one part in
+// reliefShare: so publishers are not refused and taken by turns.
+const reliefShare = 20
+
+func (t *task) measureSoon() {
+	if time.Since(t.measured) >= measureEvery {
+		t.measure()
+	}
+}
+
+// measure estimates the memory that the state takes.
+func (t *task) measure() {
+	if t.saver == nil {
+		return
+	}
+	bytes := int64(0)
+	for _, h := range t.saver.holders {
+		bytes += h.Bytes()
+	}
+	t.sized(bytes)
+}
+
+// sized takes in how much memory the state takes. Above the limit ingest refuses events
+// for the partition; what is in the log is applied all the same, since time that passes
+// there may be what makes the state smaller.
+func (t *task) sized(bytes int64) {
+	t.measured = time.Now()
+	t.status.bytes.Store(bytes)
+	limit := t.service.cfg.StateBytesMax
+	over := t.status.over.Load() != nil
+	switch {
+	case limit > 0 && bytes > limit && !over:
+		why := fmt.Sprintf("its state takes more than %d bytes of memory (processor.state_bytes_max)", limit)
+		t.status.setOver(why)
+		t.log.Error("task is over its limit; its publishers get an error, and other tasks go on", "bytes", bytes, "limit", limit)
+	case over && (limit == 0 || bytes <= limit-limit/reliefShare):
+		t.status.setOver("")
+		t.log.Info("task is below its limit again and takes events", "bytes", bytes, "limit", limit)
+	}
+}
