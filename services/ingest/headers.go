@@ -8,7 +8,6 @@ import (
 
 	"github.com/nats-io/nats.go"
 
-	"eventflux/shared/frame"
 )
 
 // Headers of input. Of dead letters, Ef-Timestamp is the publisher's own again.
@@ -73,8 +72,8 @@ func (l *letter) read(m *nats.Msg) error {
 			return fmt.Errorf("header %s: ingest cannot promise it; publish without it", name)
 		}
 	}
-	if len(l.id) > frame.TextBytesMax {
-		return fmt.Errorf("header %s: %d bytes, limit %d", headerID, len(l.id), frame.TextBytesMax)
+	if len(l.id) > keyBytesMax {
+		return fmt.Errorf("header %s: %d bytes, limit %d", headerID, len(l.id), keyBytesMax)
 	}
 	var err error
 	if text := h.Get(headerTimestamp); text != "" {

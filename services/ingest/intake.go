@@ -64,6 +64,7 @@ type reader struct {
 	decoder  *rowjson.Decoder
 	batch    *event.Batch
 	clocked  clocked // of the message at hand
+	keys     string  // as of its sources
 }
 
 // target is a source with what it takes to spread its rows over partitions.
@@ -249,12 +250,17 @@ func (in *intake) lane(sources []*source) lane {
 func (in *intake) reader(src *source) *reader {
 	s, by := src.stream.Schema, clockingOf(src.app, src.stream)
 	for _, r := range in.readers {
-		if sameDefinition(r.schema, s) && r.clocking == by {
+		if sameDefinition(r.schema, s) && r.clocking == by && r.keys == src.keys {
 			return r
 		}
 	}
-	r := &reader{schema: s, clocking: by, decoder: rowjson.NewDecoder(s), batch: event.NewBatch(s)}
-	r.decoder.Check(func(b *event.Batch) *rowjson.RowError { return in.clock(r, b) })
+	r := &reader{schema: s, clocking: by, keys: src.keys, decoder: rowjson.NewDecoder(s), batch: event.NewBatch(s)}
+	r.decoder.Check(func(b *event.Batch) *rowjson.RowError {
+		if err := r.keysFit(b); err != nil {
+			return err
+		}
+		return in.clock(r, b)
+	})
 	in.readers = append(in.readers, r)
 	return r
 }

@@ -1,6 +1,7 @@
 package ingest
 
 import (
+	"eventflux/shared/engine"
 	"fmt"
 	"slices"
 	"strings"
@@ -27,6 +28,8 @@ type source struct {
 	logs   []*log // by partition
 	dead   string // subject of dead letters
 
+	keys string // attributes that are keys in the app, each as a letter
+
 	accepted, refused atomic.Uint64 // events
 	timed
 }
@@ -51,9 +54,10 @@ func newSources(plans []*siddhiql.Plan) (sources []*source, logs []*log) {
 			own[i] = &log{app: p.Name, part: uint32(i), stream: name, prefix: answerPrefix(name)}
 		}
 		logs = append(logs, own...)
+		keys := engine.KeyTexts(p)
 		for _, s := range p.Streams {
 			if isInput(s) {
-				sources = append(sources, &source{app: p, stream: s, logs: own, dead: bus.DLQSubject(p.Name, s.Name)})
+				sources = append(sources, &source{app: p, stream: s, logs: own, dead: bus.DLQSubject(p.Name, s.Name), keys: letters(keys[s.ID])})
 			}
 		}
 	}
@@ -102,7 +106,7 @@ func readersOf(sources []*source, to string) [][]*source {
 			continue
 		}
 		i := slices.IndexFunc(lanes, func(l []*source) bool {
-			return sameDefinition(l[0].stream.Schema, s.stream.Schema) && clockingOf(l[0].app, l[0].stream) == clockingOf(s.app, s.stream)
+			return sameDefinition(l[0].stream.Schema, s.stream.Schema) && clockingOf(l[0].app, l[0].stream) == clockingOf(s.app, s.stream) && l[0].keys == s.keys
 		})
 		if i < 0 {
 			lanes = append(lanes, []*source{s})

@@ -1,0 +1,36 @@
+package ingest
+
+import (
+	"fmt"
+
+	"eventflux/shared/engine"
+	"eventflux/shared/event"
+	"eventflux/shared/event/rowjson"
+)
+
+// letters writes attributes as a string, which can be compared.
+func letters(attrs []int) string {
+	letters := make([]rune, len(attrs))
+	for i, a := range attrs {
+		letters[i] = rune(a)
+	}
+	return string(letters)
+}
+
+// keyBytesMax is the longest text that may be a key; a message id is one, too.
+var keyBytesMax = int(engine.DefaultLimits().KeyBytes)
+
+// keysFit refuses the last row of b if a text of it is too long for the key that it
+// becomes in the app: its task would halt.
+func (r *reader) keysFit(b *event.Batch) *rowjson.RowError {
+	row := b.Len() - 1
+	for _, a := range r.keys {
+		if n := b.Cols[a].TextBytes(row); n > keyBytesMax {
+			return &rowjson.RowError{
+				Problem: rowjson.OutOfRange, Attr: b.Schema.Attrs[a].Name,
+				Expected: fmt.Sprintf("at most %d bytes, as it is a key", keyBytesMax), Found: fmt.Sprintf("%d bytes", n),
+			}
+		}
+	}
+	return nil
+}
