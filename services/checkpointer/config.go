@@ -34,6 +34,9 @@ type Config struct {
 	RetentionSpan        time.Duration
 	// Settings are those of apps that are deployed from now on.
 	Settings engine.Settings
+	// AppsMax and PartitionsMax bound how many apps may be deployed, and how many
+	// partitions each may have; 0 for no limit.
+	AppsMax, PartitionsMax int
 	// Streams are the limits of apps' streams: how large each log may be, and how many
 	// copies each stream has, and the cluster's bucket.
 	Streams bus.StreamLimits

@@ -1,6 +1,7 @@
 package checkpointer
 
 import (
+	"strings"
 	"testing"
 
 	"eventflux/shared/control"
@@ -51,6 +52,27 @@ func TestDeathsAreCounted(t *testing.T) {
 	if !a.quarantined(1) || a.death(1).Sequence != 9 {
 		t.Fatalf("what is in quarantine stays there: %+v", a.Deaths)
 	}
+}
+
+// The numbers of apps and partitions are bounded at the deploy, and no app that is there
+// is refused again.
+func TestAppsAndPartitionsAreBounded(t *testing.T) {
+	r := newRig(t)
+	r.s.cfg.AppsMax, r.s.cfg.PartitionsMax = 2, 3
+	deploy := func(app string, partitions int) error {
+		_, err := r.ctl.Deploy(r.within(), control.DeployRequest{Text: textOf(app, partitions)})
+		return err
+	}
+	must(t, deploy("a", 3))
+	if err := deploy("b", 4); control.Code(err) != control.CodeInvalid || !strings.Contains(err.Error(), "limits.partitions_max") {
+		t.Errorf("four partitions: %v", err)
+	}
+	must(t, deploy("b", 1))
+	if err := deploy("c", 1); control.Code(err) != control.CodeInvalid || !strings.Contains(err.Error(), "limits.apps_max") {
+		t.Errorf("three apps: %v", err)
+	}
+	r.s.cfg.PartitionsMax = 1
+	must(t, deploy("a", 3))
 }
 
 // A partition in quarantine is assigned to nobody, other partitions are, and a request

@@ -149,6 +149,9 @@ func (s *Service) deploy(ctx context.Context, l *leader, r *control.DeployReques
 	if err != nil {
 		return nil, failure(control.CodeUnavailable, "look at the checkpoints that the store has of app %s: %v", plan.Name, err)
 	}
+	if err := s.withinLimits(plan); err != nil {
+		return nil, err
+	}
 	// Epochs go on where the store has them, should the app have been there before.
 	if err := l.deploy(ctx, &command{Kind: kindDeploy, App: app.Name, Deploy: app, Time: s.cfg.Now(), Epoch: state.Epoch(head.Epoch), Term: checkpoint.Term(head.Term)}); err != nil {
 		return nil, err
@@ -163,6 +166,22 @@ func (s *Service) deploy(ctx context.Context, l *leader, r *control.DeployReques
 	l.tell(loopMessage{app: app.Name})
 	l.replace()
 	return s.app(ctx, l, &control.AppRequest{App: app.Name})
+}
+
+// withinLimits refuses an app that is too many, or has too many partitions. One that is
+// deployed stays.
+func (s *Service) withinLimits(plan *siddhiql.Plan) error {
+	apps := s.cfg.FSM.apps()
+	if slices.ContainsFunc(apps, func(a *appState) bool { return a.Name == plan.Name }) {
+		return nil
+	}
+	if most := s.cfg.AppsMax; most > 0 && len(apps) >= most {
+		return failure(control.CodeInvalid, "%d apps are deployed, limit %d (limits.apps_max at the checkpointers); remove one with eventflux app rm, or raise the limit", len(apps), most)
+	}
+	if most := s.cfg.PartitionsMax; most > 0 && plan.Partitions > most {
+		return failure(control.CodeInvalid, "app %s has %d partitions, limit %d (limits.partitions_max at the checkpointers); take fewer in @app:partitions, or raise the limit", plan.Name, plan.Partitions, most)
+	}
+	return nil
 }
 
 // deployable compiles a text that is to be deployed. The text of an app that is deployed

@@ -31,6 +31,9 @@ type Config struct {
 	LogConn *nats.Conn
 	// Plans are the apps whose streams are served. Their names differ.
 	Plans []*siddhiql.Plan
+	// KeyBytesMax has, by app, the longest text that may be a key in it
+	// (limits.key_bytes_max of its deployment); the default where it has none.
+	KeyBytesMax map[string]int64
 	// EventBytesMax is the limit of a message's payload (ingest.event_bytes_max);
 	// zero is 1 MiB.
 	EventBytesMax int

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
-
 )
 
 // Headers of input. Of dead letters, Ef-Timestamp is the publisher's own again.
@@ -72,8 +71,8 @@ func (l *letter) read(m *nats.Msg) error {
 			return fmt.Errorf("header %s: ingest cannot promise it; publish without it", name)
 		}
 	}
-	if len(l.id) > keyBytesMax {
-		return fmt.Errorf("header %s: %d bytes, limit %d", headerID, len(l.id), keyBytesMax)
+	if len(l.id) > idBytesMax {
+		return fmt.Errorf("header %s: %d bytes, limit %d", headerID, len(l.id), idBytesMax)
 	}
 	var err error
 	if text := h.Get(headerTimestamp); text != "" {

@@ -65,6 +65,7 @@ type reader struct {
 	batch    *event.Batch
 	clocked  clocked // of the message at hand
 	keys     string  // as of its sources
+	keyMax   int
 }
 
 // target is a source with what it takes to spread its rows over partitions.
@@ -250,11 +251,11 @@ func (in *intake) lane(sources []*source) lane {
 func (in *intake) reader(src *source) *reader {
 	s, by := src.stream.Schema, clockingOf(src.app, src.stream)
 	for _, r := range in.readers {
-		if sameDefinition(r.schema, s) && r.clocking == by && r.keys == src.keys {
+		if sameDefinition(r.schema, s) && r.clocking == by && r.keys == src.keys && r.keyMax == src.keyMax {
 			return r
 		}
 	}
-	r := &reader{schema: s, clocking: by, keys: src.keys, decoder: rowjson.NewDecoder(s), batch: event.NewBatch(s)}
+	r := &reader{schema: s, clocking: by, keys: src.keys, keyMax: src.keyMax, decoder: rowjson.NewDecoder(s), batch: event.NewBatch(s)}
 	r.decoder.Check(func(b *event.Batch) *rowjson.RowError {
 		if err := r.keysFit(b); err != nil {
 			return err

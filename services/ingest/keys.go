@@ -17,18 +17,23 @@ func letters(attrs []int) string {
 	return string(letters)
 }
 
-// keyBytesMax is the longest text that may be a key; a message id is one, too.
-var keyBytesMax = int(engine.DefaultLimits().KeyBytes)
+// idBytesMax is the longest message id: tasks keep it as they keep keys.
+const idBytesMax = 4 << 10
+
+// keyMaxOf returns the longest text that may be a key in an app.
+func (cfg *Config) keyMaxOf(app string) int {
+	return int(engine.Limits{KeyBytes: cfg.KeyBytesMax[app]}.OrDefault().KeyBytes)
+}
 
 // keysFit refuses the last row of b if a text of it is too long for the key that it
 // becomes in the app: its task would halt.
 func (r *reader) keysFit(b *event.Batch) *rowjson.RowError {
 	row := b.Len() - 1
 	for _, a := range r.keys {
-		if n := b.Cols[a].TextBytes(row); n > keyBytesMax {
+		if n := b.Cols[a].TextBytes(row); n > r.keyMax {
 			return &rowjson.RowError{
 				Problem: rowjson.OutOfRange, Attr: b.Schema.Attrs[a].Name,
-				Expected: fmt.Sprintf("at most %d bytes, as it is a key", keyBytesMax), Found: fmt.Sprintf("%d bytes", n),
+				Expected: fmt.Sprintf("at most %d bytes, as it is a key (limits.key_bytes_max)", r.keyMax), Found: fmt.Sprintf("%d bytes", n),
 			}
 		}
 	}

@@ -28,7 +28,8 @@ type source struct {
 	logs   []*log // by partition
 	dead   string // subject of dead letters
 
-	keys string // attributes that are keys in the app, each as a letter
+	keys   string // attributes that are keys in the app, each as a letter
+	keyMax int    // bytes of the longest
 
 	accepted, refused atomic.Uint64 // events
 	timed
@@ -106,7 +107,7 @@ func readersOf(sources []*source, to string) [][]*source {
 			continue
 		}
 		i := slices.IndexFunc(lanes, func(l []*source) bool {
-			return sameDefinition(l[0].stream.Schema, s.stream.Schema) && clockingOf(l[0].app, l[0].stream) == clockingOf(s.app, s.stream) && l[0].keys == s.keys
+			return sameDefinition(l[0].stream.Schema, s.stream.Schema) && clockingOf(l[0].app, l[0].stream) == clockingOf(s.app, s.stream) && l[0].keys == s.keys && l[0].keyMax == s.keyMax
 		})
 		if i < 0 {
 			lanes = append(lanes, []*source{s})

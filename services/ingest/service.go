@@ -47,6 +47,9 @@ func New(cfg Config) (*Service, error) {
 	}
 	s := &Service{cfg: cfg, ready: make(chan struct{}), id: nuid.Next(), leaseBeat: leaseBeat}
 	s.sources, s.logs = newSources(cfg.Plans)
+	for _, src := range s.sources {
+		src.keyMax = cfg.keyMaxOf(src.app.Name)
+	}
 	s.patterns, s.listing = patterns(s.sources), listing(s.sources)
 	if s.js, err = jetstream.New(cfg.Conn); err != nil {
 		return nil, fmt.Errorf("ingest: %w", err)

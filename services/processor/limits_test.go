@@ -31,7 +31,7 @@ func TestEndlessEventHaltsItsApp(t *testing.T) {
 	defer stop()
 	r.eventually("the task has halted", func() bool { return r.info(s).State == string(stateHalted) })
 	info := r.info(s)
-	for _, want := range []string{"log sequence 1: query ", "rows follow from one event", "limits.event_rows_max", "nothing of this frame was published"} {
+	for _, want := range []string{"log sequence 2: query ", "rows follow from one event", "limits.event_rows_max", "nothing of this frame was published"} {
 		if !strings.Contains(info.Error, want) {
 			t.Errorf("halted with %q, want %q in it", info.Error, want)
 		}

@@ -334,7 +334,7 @@ func (t *task) applyFrame(record wal.Record) (f *frame.Frame, done engine.Applie
 
 // pastLimit says how an app goes on that asks for more than its limits allow.
 func pastLimit(app string) string {
-	return fmt.Sprintf("change the app or raise the limit, and deploy it again: eventflux app rm %[1]s, then eventflux app deploy", app)
+	return fmt.Sprintf("eventflux recover %[1]s --skip SEQ goes on without the frame; else change the app or raise the limit, and deploy it again: eventflux app rm %[1]s, then eventflux app deploy", app)
 }
 
 // applyStart applies the frame in which the generation begins: it has results only of

@@ -26,6 +26,7 @@ type Config struct {
 	WAL        WAL
 	Ingest     Ingest
 	Dedup      Dedup
+	Limits     Limits
 	Checkpoint Checkpoint
 	Store      Store
 	Retention  Retention
@@ -127,6 +128,13 @@ type Processor struct {
 	Standby string // on or off
 	// StateBytesMax is the memory that the state of a task may take; 0 for any.
 	StateBytesMax Size
+}
+
+// Limits bound what apps may ask for. Checkpointers fix the first four in each deployment.
+type Limits struct {
+	EventRowsMax, FrameRowsMax int
+	FrameBytesMax, KeyBytesMax Size
+	AppsMax, PartitionsMax     int
 }
 
 // Raft says who this checkpointer is, and with whom it makes a group.

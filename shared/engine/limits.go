@@ -17,14 +17,15 @@ import (
 type Limits struct {
 	// EventRows is how many rows of all queries together may follow from one event, one
 	// chunk of events or one timer.
-	EventRows int64
+	EventRows int64 `json:"event_rows_max,omitempty"`
 	// FrameRows and FrameBytes are how many rows may follow from one frame of the log,
 	// and the bytes that they take in memory. They wait there until the whole frame is
 	// applied.
-	FrameRows, FrameBytes int64
+	FrameRows  int64 `json:"frame_rows_max,omitempty"`
+	FrameBytes int64 `json:"frame_bytes_max,omitempty"`
 	// KeyBytes is the longest text that may be a key: of a partition, a group, a
 	// session, or a value that distinctCount tells apart.
-	KeyBytes int64
+	KeyBytes int64 `json:"key_bytes_max,omitempty"`
 }
 
 // DefaultLimits are those of a deployment that names no others.
@@ -32,7 +33,8 @@ func DefaultLimits() Limits {
 	return Limits{EventRows: 1_000_000, FrameRows: 16_000_000, FrameBytes: 1 << 30, KeyBytes: 4 << 10}
 }
 
-func (l Limits) orDefault() Limits {
+// OrDefault returns the limits with the default in the place of each that is 0.
+func (l Limits) OrDefault() Limits {
 	d := DefaultLimits()
 	return Limits{
 		EventRows: cmp.Or(l.EventRows, d.EventRows), FrameRows: cmp.Or(l.FrameRows, d.FrameRows),
@@ -110,7 +112,7 @@ func (w *work) step(rows int) {
 
 // Limit sets the app's limits, before the first row. Where one is 0, the default counts.
 func (e *Engine) Limit(l Limits) {
-	e.work.limits = l.orDefault()
+	e.work.limits = l.OrDefault()
 	e.work.beginFrame()
 }
 

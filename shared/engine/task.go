@@ -39,6 +39,7 @@ func NewTask(plan *siddhiql.Plan, partition uint32, settings Settings) (*Task, e
 	if err != nil {
 		return nil, err
 	}
+	e.Limit(settings.Limits)
 	t := &Task{Engine: e, partition: partition, settings: settings, chain: frame.NewChain(plan.Name, partition), ids: make([]*dedup, len(plan.Streams)), links: make([]*links, len(plan.Streams))}
 	for i := range t.ids {
 		t.ids[i] = newDedup(settings.DedupWindow)

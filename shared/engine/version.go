@@ -35,6 +35,7 @@ type Settings struct {
 	// DedupWindow is how long a task remembers a message id, in ms of the log's time: of
 	// the messages published to a stream with the same id, one is applied within it.
 	DedupWindow int64 `json:"dedup_window_ms"`
+	Limits
 }
 
 // Check names the setting that no deployment may have.

@@ -182,7 +182,7 @@ func (n *Node) ingest(ctx context.Context, events, logs *nats.Conn, plans []*sid
 		return nil
 	}
 	in, err := ingest.New(ingest.Config{
-		Conn: events, LogConn: logs, Plans: plans, Durability: n.durability,
+		Conn: events, LogConn: logs, Plans: plans, KeyBytesMax: n.keyBytes, Durability: n.durability,
 		EventBytesMax: int(n.cfg.Ingest.EventBytesMax), MemoryMax: int64(n.cfg.Ingest.MemoryMax), LagMax: n.cfg.Ingest.LagMax,
 		Version: n.self.Version, Witness: n.witness, Log: n.log, Now: func() int64 { return faultpoint.Now().UnixMilli() },
 	})
@@ -259,6 +259,8 @@ func (n *Node) deployed(ctx context.Context) (plans []*siddhiql.Plan, known map[
 		return nil, nil, err
 	}
 	known = map[string]uint64{}
+	keys := map[string]int64{}
+	defer func() { n.keyBytes = keys }()
 	for _, a := range list.Apps {
 		if a.Removing {
 			continue
@@ -275,6 +277,7 @@ func (n *Node) deployed(ctx context.Context) (plans []*siddhiql.Plan, known map[
 			return nil, nil, err
 		}
 		plans = append(plans, plan)
+		keys[a.Name] = full.Settings.OrDefault().KeyBytes
 		known[bus.ClusterKey("app", a.Name)] = full.Index
 	}
 	return plans, known, nil

@@ -61,8 +61,11 @@ func (n *Node) openCheckpointer(ctx context.Context) (err error) {
 		Conn: own, Store: n.store, Raft: n.raft, FSM: n.fsm,
 		Interval: n.cfg.Checkpoint.Interval, Timeout: n.cfg.Checkpoint.Timeout,
 		RetentionCheckpoints: n.cfg.Retention.Checkpoints, RetentionSpan: n.cfg.Retention.Span,
-		Streams:  bus.StreamLimits{BytesMax: int64(n.cfg.WAL.BytesMax), Replicas: n.cfg.NATS.Replicas},
-		Settings: engine.Settings{DedupWindow: n.cfg.Dedup.Window.Milliseconds()}, Witness: n.witness,
+		Streams: bus.StreamLimits{BytesMax: int64(n.cfg.WAL.BytesMax), Replicas: n.cfg.NATS.Replicas},
+		Settings: engine.Settings{DedupWindow: n.cfg.Dedup.Window.Milliseconds(), Limits: engine.Limits{
+			EventRows: int64(n.cfg.Limits.EventRowsMax), FrameRows: int64(n.cfg.Limits.FrameRowsMax),
+			FrameBytes: int64(n.cfg.Limits.FrameBytesMax), KeyBytes: int64(n.cfg.Limits.KeyBytesMax),
+		}}, AppsMax: n.cfg.Limits.AppsMax, PartitionsMax: n.cfg.Limits.PartitionsMax, Witness: n.witness,
 		Standby: n.cfg.Processor.Standby == "on", Grace: faultpoint.Span("grace"), Lease: faultpoint.Span("lease"),
 		Self: n.self, Log: n.log, Now: faultpoint.Now, Tracer: n.seen.exporter.Tracer(),
 	})
