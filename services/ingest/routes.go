@@ -1,13 +1,13 @@
 package ingest
 
 import (
-	"eventflux/shared/engine"
 	"fmt"
 	"slices"
 	"strings"
 	"sync/atomic"
 
 	"eventflux/shared/bus"
+	"eventflux/shared/engine"
 	"eventflux/shared/event"
 	"eventflux/shared/siddhiql"
 	"eventflux/shared/subject"
