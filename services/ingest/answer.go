@@ -23,6 +23,7 @@ const (
 	logFailed      errCode = 20007
 	lagging        errCode = 20008
 	overLimit      errCode = 20009
+	appUnavailable errCode = 20010
 )
 
 // code returns the class, as HTTP has it.
@@ -95,8 +96,7 @@ func mustJSON(v any) []byte {
 // refuse tells the publisher why nothing of a message was taken.
 func (s *Service) refuse(m *nats.Msg, p *problem) {
 	if m.Reply == "" {
-		switch p.code {
-		case overloaded, lagging, overLimit:
+		if p.code.code() == 503 {
 			s.counters.dropped.note(p.text)
 		}
 		return
@@ -163,12 +163,11 @@ func (s *Service) reserve(cost, limit int64) bool {
 	return true
 }
 
-// full says that too much waits, and what the logs have to say about it.
-func (s *Service) full(r *route) *problem {
-	text := fmt.Sprintf("ingest is full: %d bytes wait to be durable, limit %d (ingest.memory_max); publish again later",
-		s.counters.waiting.Load(), s.cfg.MemoryMax)
-	if err := r.health(); err != nil {
-		text += "; " + err.Error()
+// full is the problem that there is no room, with the trouble that a log has.
+func (s *Service) full(what string, trouble error) *problem {
+	text := fmt.Sprintf("ingest is full: %s, limit %d (ingest.memory_max); publish again later", what, s.cfg.MemoryMax)
+	if trouble != nil {
+		text += "; " + trouble.Error()
 	}
 	s.counters.overload.note(text)
 	return &problem{overloaded, text}
@@ -185,7 +184,7 @@ func (r *route) health() error {
 	for i := range r.lanes {
 		for _, t := range r.lanes[i].targets {
 			for _, l := range t.logs {
-				if err := l.writer.Health(); err != nil {
+				if err := l.health(); err != nil {
 					return err
 				}
 			}

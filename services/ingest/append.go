@@ -97,7 +97,7 @@ func (in *intake) cut(l *log, b *event.Batch, from, to int) *problem {
 			}
 			return in.cut(l, b, middle, to)
 		}
-		if limit := l.writer.MessageBytesMax(); size > limit {
+		if limit := l.writer.Load().MessageBytesMax(); size > limit {
 			return &problem{tooLarge, fmt.Sprintf(
 				"%d events take %d bytes, and a frame of the log takes %d; split the message, or publish it without %s and %s",
 				to-from, size, limit, headerID, headerChunk)}
@@ -133,7 +133,7 @@ func (in *intake) append(a *ack) {
 		if i == 0 {
 			done = a
 		}
-		if err := in.sends[i].log.writer.Append(&in.sends[i].msg, done); err != nil {
+		if err := in.sends[i].log.writer.Load().Append(&in.sends[i].msg, done); err != nil {
 			done.Committed(0, err) // the log has ended
 		}
 	}

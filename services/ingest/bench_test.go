@@ -51,7 +51,7 @@ func BenchmarkIngest(b *testing.B) {
 			events := float64(info.Accepted)
 			b.ReportMetric(events/b.Elapsed().Seconds(), "events/s")
 			b.ReportMetric(100*events/float64(b.N*c.perMessage), "%kept")
-			if s := r.svc.logs[0].writer.Stats(); s.Frames > 0 {
+			if s := r.svc.all()[0].logs[0].stats(); s.Frames > 0 {
 				b.ReportMetric(float64(s.Rows)/float64(s.Frames), "events/frame")
 			}
 		})

@@ -1,6 +1,7 @@
 package ingest
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -29,19 +30,22 @@ type Config struct {
 	// faster by far under load: on a shared one, the answer to a frame waits behind
 	// all events that the server has sent before it.
 	LogConn *nats.Conn
-	// Plans are the apps whose streams are served. Their names differ.
-	Plans []*siddhiql.Plan
-	// KeyBytesMax has, by app, the longest text that may be a key in it
-	// (limits.key_bytes_max of its deployment); the default where it has none.
-	KeyBytesMax map[string]int64
+	// Gate is at Conn, as its bus.ConnectConfig.BeforeRead; nil if none is: then the client
+	// library drops messages that come faster than they can be looked at.
+	Gate *Gate
+	// Await returns once events may be written to the logs of an app, or with ctx's error.
+	// empty says that no event was ever in them. tell says why that takes a while. nil: they
+	// may at once.
+	Await func(ctx context.Context, app string, empty bool, tell func(reason string)) error
+	// Changed is told that Service.Apps has changed; nil for nobody. It must be quick.
+	Changed func()
 	// EventBytesMax is the limit of a message's payload (ingest.event_bytes_max);
 	// zero is 1 MiB.
 	EventBytesMax int
 	// MemoryMax bounds the rows that wait until they are durable, as bytes in
-	// memory, for all logs together (ingest.memory_max); zero is 64 MiB. What the
-	// server has sent and is not handled yet may take a quarter as much again, or four
-	// times as much if publishers send nothing but headers, and 8 MiB for each partition
-	// of another app whose results are read.
+	// memory, for all logs together (ingest.memory_max); zero is 64 MiB. Messages that
+	// are not handled yet may take as much again, and results of other apps 8 MiB for each
+	// partition that is read.
 	MemoryMax int64
 	// LagMax bounds how long a task may need for what its log holds (ingest.lag_max):
 	// beyond it, events for the log are refused, and those of other apps wait. Zero is no
@@ -68,6 +72,9 @@ type Config struct {
 func (cfg Config) withDefaults() (Config, error) {
 	if cfg.LogConn == nil {
 		cfg.LogConn = cfg.Conn
+	}
+	if cfg.Gate == nil {
+		cfg.Gate = &Gate{}
 	}
 	if cfg.EventBytesMax == 0 {
 		cfg.EventBytesMax = eventBytesDefault
@@ -113,28 +120,13 @@ func (cfg *Config) check() error {
 	if !cfg.Durability.Valid() {
 		wrong("unknown %s", cfg.Durability)
 	}
-	names := map[string]bool{}
-	for _, p := range cfg.Plans {
-		if names[p.Name] {
-			wrong("two apps are called %s; rename one with @app:name", p.Name)
-		}
-		names[p.Name] = true
-		if err := checkPlan(p, inboxOf(cfg.Conn)); err != nil {
-			wrong("app %s: %w", p.Name, err)
-		}
-	}
 	return errors.Join(problems...)
 }
 
 // inboxOf returns the first tokens of the subjects where the service gets its answers.
-func inboxOf(conn *nats.Conn) string {
-	if conn == nil {
-		return ""
-	}
-	return conn.Opts.InboxPrefix
-}
+func inboxOf(conn *nats.Conn) string { return conn.Opts.InboxPrefix }
 
-// checkPlan refuses an app that cannot be served.
+// checkPlan returns why an app cannot be served, if it cannot.
 func checkPlan(p *siddhiql.Plan, inbox string) error {
 	if err := subject.CheckName(p.Name); err != nil {
 		return err

@@ -2,12 +2,16 @@ package ingest
 
 import (
 	"context"
+	"fmt"
 	"sync/atomic"
 	"time"
+
+	"github.com/nats-io/nats.go"
 )
 
 const (
 	watchEvery = time.Second
+	readyAfter = time.Minute      // an app that takes longer to start holds nobody back
 	logEvery   = 10 * time.Second // for each kind of trouble
 )
 
@@ -15,19 +19,20 @@ const (
 type counters struct {
 	waiting atomic.Int64 // bytes that are accepted and not known to be durable
 
-	refused    tally // events, and messages that were refused as a whole
-	unknown    tally // messages for streams that do not exist
-	overload   tally // messages refused because too much waits
-	slow       tally // messages refused because a task is too far behind, or over a limit
-	dropped    tally // messages lost without an answer, as none was asked for or we were too slow
-	failed     tally // messages whose events are not known to be durable
-	unanswered tally // answers that could not be sent
-	deadLost   tally // dead letters that were not stored
+	refused     tally // events, and messages that were refused as a whole
+	unknown     tally // messages for streams that do not exist
+	overload    tally // messages refused because too much waits
+	slow        tally // messages refused because a task is too far behind, or over a limit
+	unavailable tally // messages refused because an app takes none at the moment
+	dropped     tally // messages lost without an answer, as none was asked for or we were too slow
+	failed      tally // messages whose events are not known to be durable
+	unanswered  tally // answers that could not be sent
+	deadLost    tally // dead letters that were not stored
 
 	reasons [reasonsMax]atomic.Uint64 // messages not taken, and events, by errCode
 }
 
-const reasonsMax = 9
+const reasonsMax = 10
 
 // refusedFor counts a message, or an event, that was not taken.
 func (c *counters) refusedFor(code errCode) { c.reasons[code-unknownStream].Add(1) }
@@ -52,22 +57,36 @@ func (t *tally) add(n uint64, text string) {
 	t.n.Add(n)
 }
 
-// watch logs trouble until ctx ends.
-func (s *Service) watch(ctx context.Context, intakes []*intake) {
+// watch logs trouble until ctx ends, and tells that apps are served.
+func (s *Service) watch(ctx context.Context) error {
 	ticker := time.NewTicker(watchEvery)
 	defer ticker.Stop()
 	defer s.beat.Stop()
+	ready, started := false, time.Now()
+	tellReady := func() {
+		if !ready && (s.settled() || time.Since(started) > readyAfter) {
+			ready = true
+			close(s.ready)
+		}
+	}
 	for {
 		s.beat.Now()
 		select {
 		case <-ctx.Done():
-			return
-		case <-ticker.C:
-			for _, in := range intakes {
-				in.look()
+			return nil
+		case <-s.news:
+			tellReady()
+			if s.cfg.Changed != nil {
+				s.cfg.Changed()
 			}
+		case <-ticker.C:
+			tellReady()
+			s.listener.look()
 			s.forgetFlow(time.Now())
 			s.logCounters(false)
+			if s.cfg.Conn.IsClosed() || s.cfg.LogConn.IsClosed() {
+				return fmt.Errorf("ingest: %w", nats.ErrConnectionClosed)
+			}
 		}
 	}
 }
@@ -84,6 +103,7 @@ func (s *Service) logCounters(atOnce bool) {
 		{"messages for streams that do not exist", &c.unknown},
 		{"messages refused as ingest is full", &c.overload},
 		{"messages refused as a task cannot keep up", &c.slow},
+		{"messages refused as an app takes none at the moment", &c.unavailable},
 		{"messages dropped", &c.dropped},
 		{"messages not known to be durable", &c.failed},
 		{"answers not sent", &c.unanswered},

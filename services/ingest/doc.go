@@ -37,6 +37,25 @@
 //	20007     503   the log cannot be written                            yes, once repaired
 //	20008     503   a task is too far behind its log (ingest.lag_max)    yes, later
 //	20009     503   a task is over one of its limits                     yes, later
+//	20010     503   an app that reads the subject takes no events now;   yes, later
+//	                no app has the message
+//
+// # Apps
+//
+// Apps come and go while the service runs (Service.Serve). Each is a unit of its own, with
+// its writers and followers:
+//
+//	            streams found,         subscribed
+//	starting ── logs may be written ──────────────▶ serving
+//	    │               ▲                              │ a log cannot be written
+//	    │ trouble       │ tries again                  │
+//	    └────────────▶ waiting ◀───────────────────────┘
+//
+//	left out: its name or a subject can never be served
+//
+// An app that waits gets no events, and neither does any other app that reads the same
+// subject: the publisher gets error 20010 and repeats the message for all of them. An app
+// that is left out counts as not deployed.
 //
 // # Results as input
 //
@@ -67,8 +86,8 @@
 //   - One process reads for a source at a time, by a lease. If two do all the same, what
 //     they append is in the log twice, and the task takes each place once.
 //
-// Read config.go, service.go, then in the order of a message's way: routes.go and
-// subject.go, intake.go, headers.go, append.go, ack.go, answer.go, deadletter.go;
+// Read config.go, service.go, unit.go, then in the order of a message's way: listener.go and
+// queue.go, routes.go and subject.go, intake.go, flow.go, headers.go, append.go, ack.go, answer.go, deadletter.go;
 // of a result's way: link.go, lease.go, follower.go, place.go, history.go, take.go, progress.go;
 // counters.go and info.go tell operators what happened.
 package ingest

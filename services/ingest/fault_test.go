@@ -227,63 +227,6 @@ func TestStopWhileTheLogIsFull(t *testing.T) {
 	}
 }
 
-// Where another stream answers for the log, going on would write events where no
-// task reads them.
-func TestLogThatAnotherStreamTook(t *testing.T) {
-	r := start(t, nil, flightsApp)
-	if err := r.js.DeleteStream(within(t), "EFW_a_0"); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := r.js.CreateStream(within(t), jetstream.StreamConfig{Name: "THIEF", Subjects: []string{"ef.wal.a.0"}}); err != nil {
-		t.Fatal(err)
-	}
-	ack := r.ask("events.Flights", `{"origin":"a","delay":1}`)
-	if ack.Error == nil || ack.Error.ErrCode != unknownOutcome {
-		t.Errorf("%+v", ack)
-	}
-	if err := <-r.done; err == nil || !strings.Contains(err.Error(), "THIEF") {
-		t.Errorf("ended with %v", err)
-	}
-	r.stop()
-	r.stop = nil
-}
-
-// Nobody but the checkpointer makes a stream: without one, ingest does not begin.
-func TestStreamsThatAreNotThere(t *testing.T) {
-	r := start(t, nil, flightsApp)
-	for _, name := range []string{"EFW_a_0", "EFD_a"} {
-		if err := r.js.DeleteStream(within(t), name); err != nil {
-			t.Fatal(err)
-		}
-		s, err := New(Config{Conn: connect(t, r.srv), Plans: plans(t, flightsApp), Version: "0.1.0", Log: quiet})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := s.Run(within(t)); !errors.Is(err, bus.ErrNoStream) || !strings.Contains(err.Error(), name) {
-			t.Errorf("without %s: %v", name, err)
-		}
-		if _, err := r.js.Stream(within(t), name); !errors.Is(err, jetstream.ErrStreamNotFound) {
-			t.Errorf("%s is there: %v", name, err)
-		}
-		ensureApp(t, r.js, "a", 1)
-	}
-}
-
-func TestStreamsThatCannotBe(t *testing.T) {
-	r := start(t, nil, flightsApp)
-	if _, err := r.js.CreateStream(within(t), jetstream.StreamConfig{Name: "EFW_z_0", Subjects: []string{"foreign"}}); err != nil {
-		t.Fatal(err)
-	}
-	s, err := New(Config{Conn: connect(t, r.srv), Plans: plans(t, strings.Replace(flightsApp, "'a'", "'z'", 1)), Version: "0.1.0", Log: quiet})
-	if err != nil {
-		t.Fatal(err)
-	}
-	var incompatible *bus.IncompatibleError
-	if err := s.Run(within(t)); !errors.As(err, &incompatible) {
-		t.Errorf("%v", err)
-	}
-}
-
 // The server goes and comes back: ingest goes on by itself.
 func TestServerRestart(t *testing.T) {
 	r := start(t, nil, flightsApp)

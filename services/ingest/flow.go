@@ -23,19 +23,19 @@ type heard struct {
 
 // hearFlow keeps a report for the log that it is about.
 func (s *Service) hearFlow(f control.Flow) {
-	for _, l := range s.logs {
-		if l.app == f.App && l.part == f.Partition {
-			l.flow.report.Store(&heard{f, time.Now()})
-		}
+	if u := s.unit(f.App); u != nil && int(f.Partition) < len(u.logs) {
+		u.logs[f.Partition].flow.report.Store(&heard{f, time.Now()})
 	}
 }
 
 // forgetFlow drops reports that are too old to say anything: whether the task is slow,
 // or is about to be run by another processor, is not known then.
 func (s *Service) forgetFlow(now time.Time) {
-	for _, l := range s.logs {
-		if r := l.flow.report.Load(); r != nil && now.Sub(r.at) > control.FlowSilence {
-			l.flow.report.CompareAndSwap(r, nil)
+	for _, u := range s.all() {
+		for _, l := range u.logs {
+			if r := l.flow.report.Load(); r != nil && now.Sub(r.at) > control.FlowSilence {
+				l.flow.report.CompareAndSwap(r, nil)
+			}
 		}
 	}
 }

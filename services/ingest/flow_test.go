@@ -33,7 +33,7 @@ func TestClosedByFlow(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			c.report.App, c.report.Partition = "a", 1
 			other, l := &log{app: "a"}, &log{app: "a", part: 1}
-			s := &Service{cfg: Config{LagMax: c.lagMax}, logs: []*log{other, l}}
+			s := &Service{cfg: Config{LagMax: c.lagMax}, units: map[string]*unit{"a": {name: "a", logs: []*log{other, l}}}}
 			s.hearFlow(c.report)
 			l.flow.end.Store(c.end)
 			s.forgetFlow(time.Now().Add(c.silence))
@@ -63,7 +63,8 @@ func TestBackpressure(t *testing.T) {
 		if err := control.PublishFlow(r.pub, control.FlowReport{Tasks: []control.Flow{f}}); err != nil {
 			t.Fatal(err)
 		}
-		for r.svc.logs[0].flow.report.Load() == nil || r.svc.logs[0].flow.report.Load().Flow != f {
+		l := r.svc.unit("a").logs[0]
+		for l.flow.report.Load() == nil || l.flow.report.Load().Flow != f {
 			if err := r.pub.FlushWithContext(within(t)); err != nil {
 				t.Fatal(err)
 			}

@@ -61,7 +61,7 @@ func newFollower(l *link, p uint32) *follower {
 	f := &follower{
 		link: l, s: l.s, partition: p,
 		stream: bus.OutStream(l.results.app, p), subject: bus.OutSubject(l.results.app, l.results.stream, p),
-		in: &intake{s: l.s}, newest: make([]place.Place, len(l.source.logs)),
+		in: newIntake(l.s), newest: make([]place.Place, len(l.source.logs)),
 		trouble: "starting",
 	}
 	f.consumer = consumerName(l.source.app.Name, l.source.stream.Name, f.subject)

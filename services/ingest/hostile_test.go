@@ -275,7 +275,7 @@ func TestDeadLettersThatPileUp(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	in := &intake{s: &Service{}}
+	in := newIntake(&Service{})
 	bomb := nats.NewMsg("events.Flights")
 	bomb.Header.Set(headerID, strings.Repeat("x", traceBytesMax))
 	bomb.Header.Set(headerTimestamp, strings.Repeat("y", traceBytesMax))

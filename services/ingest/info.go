@@ -22,11 +22,13 @@ type Info struct {
 	Overload        uint64       `json:"overload"`         // messages refused because too much waits
 	Slow            uint64       `json:"slow"`             // messages refused because a task is too far behind, or over a limit
 	Closed          []string     `json:"closed,omitempty"` // logs whose tasks take no events now, and why
+	Unavailable     uint64       `json:"unavailable"`      // messages refused because an app takes none at the moment
 	Dropped         uint64       `json:"dropped"`          // messages lost whose publishers asked for no answer, or got none
 	Failed          uint64       `json:"failed"`           // messages not known to be durable
 	Unanswered      uint64       `json:"unanswered"`       // answers that could not be sent
 	DeadLost        uint64       `json:"dead_letters_lost"`
 	Stalled         []string     `json:"stalled,omitempty"` // logs that take no frames, since when and why
+	Apps            []AppState   `json:"apps"`
 	Streams         []InfoStream `json:"streams"`
 }
 
@@ -73,21 +75,32 @@ func (s *Service) Info() Info {
 		Unknown:         c.unknown.n.Load(),
 		Overload:        c.overload.n.Load(),
 		Slow:            c.slow.n.Load(),
+		Unavailable:     c.unavailable.n.Load(),
 		Dropped:         c.dropped.n.Load(),
 		Failed:          c.failed.n.Load(),
 		Unanswered:      c.unanswered.n.Load(),
 		DeadLost:        c.deadLost.n.Load(),
 		Streams:         []InfoStream{},
+		Apps:            s.Apps(),
 	}
-	for _, l := range s.logs {
-		if err := l.writer.Health(); err != nil {
+	for _, u := range s.all() {
+		info.add(u, s.cfg.LagMax)
+	}
+	return info
+}
+
+// add adds what is to be told of an app.
+func (info *Info) add(u *unit, lagMax time.Duration) {
+	for _, l := range u.logs {
+		if err := l.health(); err != nil {
 			info.Stalled = append(info.Stalled, err.Error())
 		}
-		if p := l.closed(s.cfg.LagMax); p != nil {
+		if p := l.closed(lagMax); p != nil {
 			info.Closed = append(info.Closed, p.text)
 		}
 	}
-	for _, src := range s.sources {
+	links := u.linked()
+	for _, src := range u.sources {
 		one := InfoStream{
 			App: src.app.Name, Stream: src.stream.Name, Subject: src.stream.Subject, Partitions: src.app.Partitions,
 			Accepted: src.accepted.Load(), Refused: src.refused.Load(),
@@ -96,7 +109,7 @@ func (s *Service) Info() Info {
 		for _, a := range src.stream.Schema.Attrs {
 			one.Attributes = append(one.Attributes, InfoAttribute{a.Name, a.Type.String()})
 		}
-		for _, l := range s.links {
+		for _, l := range links {
 			if l.source == src {
 				one.Results = l.info()
 			}
@@ -105,7 +118,6 @@ func (s *Service) Info() Info {
 		info.Refused += one.Refused
 		info.Streams = append(info.Streams, one)
 	}
-	return info
 }
 
 // info tells how the reading goes.

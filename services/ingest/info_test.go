@@ -17,8 +17,8 @@ func TestInfo(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := `"accepted":2,"refused":1,"unknown":0,"overload":0,"slow":0,"dropped":0,"failed":0,"unanswered":0,"dead_letters_lost":0,` +
-		`"streams":[{"app":"a","stream":"Flights","subject":"events.Flights","partitions":1,` +
+	want := `"accepted":2,"refused":1,"unknown":0,"overload":0,"slow":0,"unavailable":0,"dropped":0,"failed":0,"unanswered":0,"dead_letters_lost":0,` +
+		`"apps":[{"app":"a","index":1,"state":"serving"}],"streams":[{"app":"a","stream":"Flights","subject":"events.Flights","partitions":1,` +
 		`"attributes":[{"name":"origin","type":"string"},{"name":"delay","type":"int"}],"accepted":2,"refused":1}]}`
 	if !strings.HasSuffix(string(m.Data), want) {
 		t.Errorf("%s", m.Data)
@@ -46,20 +46,14 @@ func TestConfigIsChecked(t *testing.T) {
 		{"ingest.memory_max", func(c *Config) { c.MemoryMax = -1 }},
 		{"stop timeout", func(c *Config) { c.StopTimeout = -1 }},
 		{"durability(9)", func(c *Config) { c.Durability = 9 }},
-		{"two apps are called a", func(c *Config) { c.Plans = append(c.Plans, c.Plans...) }},
-		{"the name is empty", func(c *Config) { c.Plans[0].Name = "" }},
-		{"0 partitions", func(c *Config) { c.Plans[0].Partitions = 0 }},
-		{"no key", func(c *Config) { c.Plans[0].Partitions = 2 }},
-		{"own results", func(c *Config) { c.Plans[0].Streams[0].Subject = "out.a.Out.0" }},
-		{"starts with a wildcard", func(c *Config) { c.Plans[0].Streams[0].Subject = "*.x" }},
 	} {
-		cfg := Config{Conn: r.pub, Plans: plans(t, flightsApp), Version: "0.1.0"}
+		cfg := Config{Conn: r.pub, Version: "0.1.0"}
 		c.change(&cfg)
 		if _, err := New(cfg); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%v, want %q", err, c.want)
 		}
 	}
-	s, err := New(Config{Conn: r.pub, Plans: plans(t, flightsApp), Version: "devel", Log: quiet})
+	s, err := New(Config{Conn: r.pub, Version: "devel", Log: quiet})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -75,9 +69,4 @@ func TestPatternsOfSubscriptions(t *testing.T) {
 	}
 	kept := patterns(all)
 	equal(t, "patterns", kept, []string{"events.>", "a", "b.*", "z.>"})
-	for subject, want := range map[string]string{"events.X": "events.>", "b.c": "b.*", "z.1.q": "z.>", "other": ""} {
-		if got := owner(kept, subject); got != want {
-			t.Errorf("%s is handled by %q, want %q", subject, got, want)
-		}
-	}
 }

@@ -1,9 +1,8 @@
 package ingest
 
 import (
-	"context"
 	"fmt"
-	"time"
+	"slices"
 
 	"github.com/nats-io/nats.go"
 
@@ -12,32 +11,20 @@ import (
 	"eventflux/shared/event/rowjson"
 )
 
-const (
-	queueGroup = "ef-ingest" // processes of one cluster share the work of a pattern
-	routesMax  = 4096        // subjects under a wildcard that are remembered
-	pendingMax = 1 << 20     // messages that the client library keeps for us
-	// pendingPart is the part of MemoryMax that these may take in bytes of the wire. The
-	// library has read their headers by then: a message that is nothing but headers
-	// takes fifteen times its bytes.
-	pendingPart = 4
+// routesMax is how many subjects under a wildcard are remembered.
+const routesMax = 4096
 
-	drainLookEvery = 10 * time.Millisecond // the library looks every 100 ms
-)
-
-// intake handles the messages of one subscription, in one goroutine, so that
-// neither order nor memory is shared. All its scratch is used again.
+// intake turns messages into appends. It belongs to one goroutine at a time, and uses all
+// its memory again.
 type intake struct {
 	s       *Service
-	pattern string
-	sub     *nats.Subscription
-	closed  chan struct{}
-
+	table   *table // that routes, targets and readers are for
 	routes  map[string]*route
+	targets map[*source]*target
 	readers []*reader
 	arrived int64 // never runs back
-	dropped int   // by the client library, as of the last look
 
-	// Of the message at hand:
+	// Of the message that is handled:
 	letter letter
 	sends  []send
 	cost   int64
@@ -68,6 +55,10 @@ type reader struct {
 	keyMax   int
 }
 
+func newIntake(s *Service) *intake {
+	return &intake{s: s, routes: map[string]*route{}, targets: map[*source]*target{}}
+}
+
 // target is a source with what it takes to spread its rows over partitions.
 type target struct {
 	*source
@@ -75,76 +66,18 @@ type target struct {
 	parts []*event.Batch // rows of the message at hand by partition
 }
 
-// openIntakes subscribes to all patterns.
-func (s *Service) openIntakes() ([]*intake, error) {
-	var all []*intake
-	for _, p := range s.patterns {
-		in := &intake{s: s, pattern: p, closed: make(chan struct{}), routes: map[string]*route{}}
-		queue := queueGroup
-		if p != inputs {
-			// NATS takes subscriptions of one queue name for one group even where their
-			// patterns differ, and would choose between overlapping ones at random.
-			queue += "." + p
-		}
-		sub, err := s.cfg.Conn.QueueSubscribe(p, queue, in.handle)
-		if err != nil {
-			return all, fmt.Errorf("ingest: subscribe to %s: %w", p, err)
-		}
-		sub.SetClosedHandler(func(string) { close(in.closed) })
-		in.sub = sub
-		all = append(all, in)
-		if err := sub.SetPendingLimits(pendingMax, int(s.cfg.MemoryMax)/pendingPart+s.cfg.EventBytesMax); err != nil {
-			return all, fmt.Errorf("ingest: subscribe to %s: %w", p, err)
-		}
-	}
-	return all, nil
-}
-
-// drain ends the subscription once all that the server has delivered is handled.
-func (in *intake) drain(ctx context.Context) {
-	ticker := time.NewTicker(drainLookEvery)
-	defer ticker.Stop()
-	err := in.sub.Drain()
-	for err == nil {
-		in.look() // a closed subscription no longer tells
-		select {
-		case <-in.closed:
-			return
-		case <-ticker.C:
-		case <-ctx.Done():
-			err = ctx.Err()
-		}
-	}
-	in.s.cfg.Log.Warn("ingest stops with events unhandled; their publishers get no answer", "subject", in.pattern, "err", err)
-	_ = in.sub.Unsubscribe() // fails only where the connection is closed, which ends it as well
-	<-in.closed
-}
-
-// look counts what the client library has thrown away since the last look.
-func (in *intake) look() {
-	n, err := in.sub.Dropped()
-	if err == nil && n > in.dropped {
-		in.s.counters.dropped.add(uint64(n-in.dropped), "events arrive faster than they are handled; publish with a reply subject, and wait for the answers")
-		in.dropped = n
-	}
-}
-
-// handle takes one message. It never blocks on the logs.
-func (in *intake) handle(m *nats.Msg) {
-	r, ok := in.routes[m.Subject]
-	if !ok {
-		r = in.route(m.Subject)
-	}
-	if r == nil {
-		return // another intake has it
-	}
-	if m.Reply != "" && !in.s.answerable(m.Reply) {
-		in.s.counters.unanswered.note(fmt.Sprintf("%.100q is no subject for answers; publish with an inbox", m.Reply))
+// handle handles one message of a publisher. It never waits for the logs.
+func (s *Service) handle(m *nats.Msg) {
+	s.handling.Lock()
+	defer s.handling.Unlock()
+	in := s.intake
+	if m.Reply != "" && !s.answerable(m.Reply) {
+		s.counters.unanswered.note(fmt.Sprintf("%.100q is no subject for answers; publish with an inbox", m.Reply))
 		m.Reply = "" // the events count all the same
 	}
-	if problem := in.take(m, r); problem != nil {
-		in.s.counters.refusedFor(problem.code)
-		in.s.refuse(m, problem)
+	if problem := in.take(m, in.route(m.Subject)); problem != nil {
+		s.counters.refusedFor(problem.code)
+		s.refuse(m, problem)
 	}
 }
 
@@ -155,15 +88,20 @@ func (in *intake) take(m *nats.Msg, r *route) *problem {
 	switch {
 	case len(r.lanes) == 0:
 		s.counters.unknown.note(m.Subject)
-		return &problem{unknownStream, "no deployed app reads " + m.Subject + "; " + s.listing}
+		return &problem{unknownStream, "no deployed app reads " + m.Subject + "; " + in.table.listing}
 	case len(m.Data) > s.cfg.EventBytesMax:
 		return in.refuseAll(r, &problem{tooLarge, fmt.Sprintf(
 			"message of %d bytes, limit %d (ingest.event_bytes_max); split it if it holds several events", len(m.Data), s.cfg.EventBytesMax)})
-	case s.counters.waiting.Load() >= s.cfg.MemoryMax:
-		return s.full(r) // before any work is done for it
 	}
-	if p := r.allClosed(s.cfg.LagMax); p != nil { // so is this
+	if p := r.unavailable(); p != nil {
+		s.counters.unavailable.note(p.text)
+		return p
+	}
+	if p := r.allClosed(s.cfg.LagMax); p != nil {
 		return s.slow(p)
+	}
+	if waiting := s.counters.waiting.Load(); waiting >= s.cfg.MemoryMax { // before any work is done for it
+		return s.full(fmt.Sprintf("%d bytes wait to be durable", waiting), r.health())
 	}
 	in.arrived = max(in.arrived, s.cfg.Now())
 	in.letter = letter{ts: in.arrived}
@@ -181,7 +119,7 @@ func (in *intake) take(m *nats.Msg, r *route) *problem {
 		return s.slow(p)
 	}
 	if !s.reserve(in.cost, s.cfg.MemoryMax) {
-		return s.full(r)
+		return s.full(fmt.Sprintf("%d bytes wait to be durable", s.counters.waiting.Load()), r.health())
 	}
 	if refused {
 		in.bury(m, r)
@@ -217,35 +155,77 @@ func (in *intake) refuseAll(r *route, p *problem) *problem {
 	return p
 }
 
-// route finds out where a subject goes: nil if another intake has it.
+// route finds out where a subject goes.
 func (in *intake) route(subject string) *route {
+	if t := in.s.table.Load(); t != in.table {
+		in.use(t)
+	}
+	r, ok := in.routes[subject]
+	if ok {
+		return r
+	}
 	if len(in.routes) >= routesMax {
 		clear(in.routes)
 	}
-	var r *route
-	if owner(in.s.patterns, subject) == in.pattern {
-		r = &route{}
-		for _, sources := range readersOf(in.s.sources, subject) {
-			r.lanes = append(r.lanes, in.lane(sources))
-		}
+	r = &route{}
+	for _, sources := range readersOf(in.table.sources, subject) {
+		r.lanes = append(r.lanes, in.lane(sources))
 	}
 	in.routes[subject] = r
 	return r
 }
 
+// use takes over another table, and keeps what is as it was.
+func (in *intake) use(t *table) {
+	in.table = t
+	clear(in.routes)
+	for src := range in.targets {
+		if !slices.Contains(t.sources, src) {
+			delete(in.targets, src)
+		}
+	}
+	in.readers = slices.DeleteFunc(in.readers, func(r *reader) bool {
+		return !slices.ContainsFunc(t.sources, func(src *source) bool {
+			return sameDefinition(r.schema, src.stream.Schema) && r.clocking == clockingOf(src.app, src.stream) && r.keys == src.keys && r.keyMax == src.keyMax
+		})
+	})
+}
+
+// unavailable returns the problem that an app which reads the subject takes nothing at the
+// moment. Nobody gets the message then: the publisher repeats it for all of them.
+func (r *route) unavailable() *problem {
+	for i := range r.lanes {
+		for _, t := range r.lanes[i].targets {
+			if u := t.unit; u.refusing != "" {
+				return &problem{appUnavailable, fmt.Sprintf("app %s takes no events at the moment: %s; publish again later", u.name, u.refusing)}
+			}
+		}
+	}
+	return nil
+}
+
 func (in *intake) lane(sources []*source) lane {
 	l := lane{reader: in.reader(sources[0])}
 	for _, s := range sources {
-		t := &target{source: s}
-		if len(s.logs) > 1 {
-			t.key = engine.NewShardKey(s.stream)
-			for range s.logs {
-				t.parts = append(t.parts, event.NewBatch(l.schema))
-			}
-		}
-		l.targets = append(l.targets, t)
+		l.targets = append(l.targets, in.target(s))
 	}
 	return l
+}
+
+// target returns the target of a source, which has its batches of rows by partition.
+func (in *intake) target(s *source) *target {
+	if t := in.targets[s]; t != nil {
+		return t
+	}
+	t := &target{source: s}
+	if len(s.logs) > 1 {
+		t.key = engine.NewShardKey(s.stream)
+		for range s.logs {
+			t.parts = append(t.parts, event.NewBatch(s.stream.Schema))
+		}
+	}
+	in.targets[s] = t
+	return t
 }
 
 func (in *intake) reader(src *source) *reader {

@@ -21,8 +21,8 @@ func letters(attrs []int) string {
 const idBytesMax = 4 << 10
 
 // keyMaxOf returns the longest text that may be a key in an app.
-func (cfg *Config) keyMaxOf(app string) int {
-	return int(engine.Limits{KeyBytes: cfg.KeyBytesMax[app]}.OrDefault().KeyBytes)
+func keyMaxOf(a App) int {
+	return int(engine.Limits{KeyBytes: a.KeyBytesMax}.OrDefault().KeyBytes)
 }
 
 // keysFit refuses the last row of b if a text of it is too long for the key that it

@@ -40,7 +40,7 @@ func TestBatchLargerThanAFrame(t *testing.T) {
 	}
 }
 
-// What the client library throws away because we are slow is counted.
+// Messages for which there is no room are counted, if their publishers asked for no answer.
 func TestMessagesThatArriveTooFast(t *testing.T) {
 	gate := make(chan struct{})
 	r := start(t, func(c *Config) {

@@ -62,10 +62,10 @@ func parseResults(subject string) (results, error) {
 	return r, nil
 }
 
-// newLinks returns the links of the sources that read results.
-func newLinks(s *Service) ([]*link, error) {
+// newLinks returns the links of those sources that read results.
+func newLinks(s *Service, sources []*source) ([]*link, error) {
 	var links []*link
-	for _, src := range s.sources {
+	for _, src := range sources {
 		if !src.linked() {
 			continue
 		}

@@ -76,7 +76,7 @@ func (r *rig) acked(partition uint32) {
 
 // recordKey is where the record of the reading app's source is.
 func (r *rig) recordKey() string {
-	src := r.svc.links[0].source
+	src := r.svc.unit("next").sources[0]
 	return bus.LinkKey("next", "In", src.stream.Subject)
 }
 

@@ -37,6 +37,8 @@ type rig struct {
 	svc *Service
 	pub *nats.Conn
 	js  jetstream.JetStream
+	// index is that of the newest deployment.
+	index uint64
 
 	stop context.CancelFunc
 	done chan error
@@ -104,24 +106,33 @@ func ensureApp(t testing.TB, js jetstream.JetStream, app string, partitions uint
 	}
 }
 
-// begin runs a service. The one before has ended.
+// begin runs a service for the apps, whose streams it makes. The one before has ended.
 func (r *rig) begin(change func(*Config), apps ...string) {
 	r.t.Helper()
-	for _, p := range plans(r.t, apps...) {
-		ensureApp(r.t, r.js, p.Name, uint32(p.Partitions))
+	r.again(change, r.deploy(apps...)...)
+}
+
+// again runs a service for apps as they are.
+func (r *rig) again(change func(*Config), apps ...App) {
+	r.t.Helper()
+	gate := &Gate{}
+	events, err := bus.Connect(within(r.t), bus.ConnectConfig{URL: r.srv.URL(), Log: quiet, BeforeRead: gate.Wait})
+	if err != nil {
+		r.t.Fatal(err)
 	}
+	r.t.Cleanup(events.Close)
 	cfg := Config{
-		Conn: connect(r.t, r.srv), LogConn: connect(r.t, r.srv), Plans: plans(r.t, apps...), Version: "0.1.0", Log: quiet,
+		Conn: events, Gate: gate, LogConn: connect(r.t, r.srv), Version: "0.1.0", Log: quiet,
 		Durability: r.at.Durability, Now: func() int64 { return arrival },
 	}
 	if change != nil {
 		change(&cfg)
 	}
-	var err error
 	if r.svc, err = New(cfg); err != nil {
 		r.t.Fatal(err)
 	}
 	r.svc.leaseBeat = 20 * time.Millisecond
+	r.svc.Serve(apps)
 	ctx, cancel := context.WithCancel(context.Background())
 	r.stop = cancel
 	svc, done := r.svc, r.done
@@ -132,6 +143,32 @@ func (r *rig) begin(change func(*Config), apps ...string) {
 		cancel()
 		r.t.Fatal(err)
 	}
+}
+
+// deploy makes the streams of apps, as a checkpointer does.
+func (r *rig) deploy(apps ...string) (all []App) {
+	r.t.Helper()
+	for _, p := range plans(r.t, apps...) {
+		ensureApp(r.t, r.js, p.Name, uint32(p.Partitions))
+		r.index++
+		all = append(all, App{Name: p.Name, Index: r.index, Plan: p})
+	}
+	return all
+}
+
+// state waits until an app is in that state, and returns why.
+func (r *rig) state(app string, want State) string {
+	r.t.Helper()
+	var a AppState
+	for ctx := within(r.t); ctx.Err() == nil; <-time.After(time.Millisecond) {
+		if u := r.svc.unit(app); u != nil {
+			if a = u.appState(); a.State == want {
+				return a.Reason
+			}
+		}
+	}
+	r.t.Fatalf("app %s is %+v, want %s", app, a, want)
+	return ""
 }
 
 // restart stops the server and starts it again on its files and its address.

@@ -19,7 +19,7 @@ const loopMax = time.Minute
 var reasons = map[errCode]string{
 	unknownStream: "unknown_stream", tooLarge: "too_large", badHeader: "bad_header", eventsRefused: "bad_event",
 	overloaded: "overloaded", unknownOutcome: "unknown_outcome", logFailed: "log_failed",
-	lagging: "lagging", overLimit: "over_limit",
+	lagging: "lagging", appUnavailable: "app_unavailable", overLimit: "over_limit",
 }
 
 // newAppended measures what publishers wait for: from the sending of a frame until it
@@ -35,7 +35,7 @@ func decimal(p uint32) string { return strconv.FormatUint(uint64(p), 10) }
 
 // Collectors returns the metrics of the service.
 func (s *Service) Collectors() []prometheus.Collector {
-	return []prometheus.Collector{s.appended, s.wholeTable(), s.streamTable(), s.reasonTable(), s.logTable(), s.resultTable()}
+	return []prometheus.Collector{s.appended, s.wholeTable(), s.appTable(), s.streamTable(), s.reasonTable(), s.logTable(), s.resultTable()}
 }
 
 func (s *Service) wholeTable() prometheus.Collector {
@@ -48,6 +48,8 @@ func (s *Service) wholeTable() prometheus.Collector {
 			func(*struct{}) float64 { return float64(c.waiting.Load()) }),
 		metric.Gauge("eventflux_ingest_waiting_limit_bytes", "Bound of eventflux_ingest_waiting_bytes (ingest.memory_max).",
 			func(*struct{}) float64 { return float64(s.cfg.MemoryMax) }),
+		metric.Gauge("eventflux_ingest_queued_bytes", "Messages that wait to be handled, as bytes in memory; bounded by eventflux_ingest_waiting_limit_bytes, too.",
+			func(*struct{}) float64 { return float64(s.listener.queue.bytes.Load()) }),
 		metric.Counter("eventflux_ingest_dropped_messages_total", "Messages lost whose publishers asked for no answer, or got none.", count(&c.dropped)),
 		metric.Counter("eventflux_ingest_unanswered_messages_total", "Answers to publishers that could not be sent.", count(&c.unanswered)),
 		metric.Counter("eventflux_ingest_dead_letters_total", "Refused events, and messages, handed to the dead-letter streams.",
@@ -55,10 +57,21 @@ func (s *Service) wholeTable() prometheus.Collector {
 		metric.Counter("eventflux_ingest_dead_letters_lost_total", "Dead letters that were not stored.", count(&c.deadLost)))
 }
 
+func (s *Service) appTable() prometheus.Collector {
+	return metric.NewTable([]string{"app"}, func(a *AppState) []string { return []string{a.App} }, s.Apps,
+		metric.Gauge("eventflux_ingest_app_serving", "1 while events for the app are accepted, else 0.",
+			func(a *AppState) float64 { return metric.Bool(a.State == Serving) }))
+}
+
 func (s *Service) streamTable() prometheus.Collector {
 	return metric.NewTable([]string{"app", "stream"},
 		func(src **source) []string { return []string{(*src).app.Name, (*src).stream.Name} },
-		func() []*source { return s.sources },
+		func() (all []*source) {
+			for _, u := range s.all() {
+				all = append(all, u.sources...)
+			}
+			return all
+		},
 		metric.Counter("eventflux_ingest_accepted_events_total", "Events handed to the logs of an app.",
 			func(src **source) float64 { return float64((*src).accepted.Load()) }),
 		metric.Counter("eventflux_ingest_refused_events_total", "Events refused; a message that is refused as a whole counts as one.",
@@ -73,7 +86,7 @@ func (s *Service) streamTable() prometheus.Collector {
 
 func (s *Service) reasonTable() prometheus.Collector {
 	all := make([]errCode, 0, len(reasons))
-	for code := unknownStream; code <= overLimit; code++ {
+	for code := unknownStream; code <= appUnavailable; code++ {
 		all = append(all, code)
 	}
 	return metric.NewTable([]string{"reason"},
@@ -86,21 +99,26 @@ func (s *Service) reasonTable() prometheus.Collector {
 func (s *Service) logTable() prometheus.Collector {
 	return metric.NewTable([]string{"app", "partition"},
 		func(l **log) []string { return []string{(*l).app, decimal((*l).part)} },
-		func() []*log { return s.logs },
+		func() (all []*log) {
+			for _, u := range s.all() {
+				all = append(all, u.logs...)
+			}
+			return all
+		},
 		metric.Counter("eventflux_log_appended_frames_total", "Frames that are durable in the log.",
-			func(l **log) float64 { return float64((*l).writer.Stats().Frames) }),
+			func(l **log) float64 { return float64((*l).stats().Frames) }),
 		metric.Counter("eventflux_log_appended_events_total", "Events in those frames.",
-			func(l **log) float64 { return float64((*l).writer.Stats().Rows) }),
+			func(l **log) float64 { return float64((*l).stats().Rows) }),
 		metric.Counter("eventflux_log_appended_bytes_total", "Bytes of those frames, as encoded.",
-			func(l **log) float64 { return float64((*l).writer.Stats().Bytes) }),
+			func(l **log) float64 { return float64((*l).stats().Bytes) }),
 		metric.Counter("eventflux_log_repeated_frames_total", "Frames sent again because their outcome was not known.",
-			func(l **log) float64 { return float64((*l).writer.Stats().Repeats) }),
+			func(l **log) float64 { return float64((*l).stats().Repeats) }),
 		metric.Gauge("eventflux_log_pending_bytes", "Events that wait to be sent to the log, as bytes in memory.",
-			func(l **log) float64 { return float64((*l).writer.Stats().Pending) }),
+			func(l **log) float64 { return float64((*l).stats().Pending) }),
 		metric.Gauge("eventflux_log_closed", "1 while events are refused because the log's task is too far behind (ingest.lag_max), or over one of its limits, else 0.",
 			func(l **log) float64 { return metric.Bool((*l).closed(s.cfg.LagMax) != nil) }),
 		metric.Gauge("eventflux_log_stalled", "1 while the log takes no frames, else 0.",
-			func(l **log) float64 { return metric.Bool((*l).writer.Health() != nil) }))
+			func(l **log) float64 { return metric.Bool((*l).health() != nil) }))
 }
 
 func (s *Service) resultTable() prometheus.Collector {
@@ -112,9 +130,11 @@ func (s *Service) resultTable() prometheus.Collector {
 		func(r *row) []string { return []string{r.app, r.stream, r.JetStream} },
 		func() []row {
 			var rows []row
-			for _, l := range s.links {
-				for _, r := range l.info() {
-					rows = append(rows, row{r, l.source.app.Name, l.source.stream.Name})
+			for _, u := range s.all() {
+				for _, l := range u.linked() {
+					for _, r := range l.info() {
+						rows = append(rows, row{r, l.source.app.Name, l.source.stream.Name})
+					}
 				}
 			}
 			return rows
@@ -132,9 +152,24 @@ func (s *Service) Checks() []obs.Check {
 	return []obs.Check{
 		{Name: "ingest loop", Ask: func() error { return s.beat.Check(loopMax) }},
 		{Name: "logs", Of: obs.Ready, Ask: func() error {
-			for _, l := range s.logs {
-				if err := l.writer.Health(); err != nil {
-					return fmt.Errorf("events are not accepted: %w", err)
+			for _, u := range s.all() {
+				for _, l := range u.logs {
+					if err := l.health(); err != nil {
+						return fmt.Errorf("events are not accepted: %w", err)
+					}
+				}
+			}
+			return nil
+		}},
+		{Name: "apps", Of: obs.Ready, Ask: func() error {
+			for _, a := range s.Apps() {
+				switch a.State {
+				case Starting:
+					return fmt.Errorf("app %s is starting: %s", a.App, a.Reason)
+				case Waiting:
+					return fmt.Errorf("events for app %s are refused until this is over: %s", a.App, a.Reason)
+				case LeftOut:
+					return fmt.Errorf("app %s is left out: %s; remove it with eventflux app rm", a.App, a.Reason)
 				}
 			}
 			return nil

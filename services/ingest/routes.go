@@ -6,8 +6,6 @@ import (
 	"strings"
 	"sync/atomic"
 
-	"eventflux/shared/bus"
-	"eventflux/shared/engine"
 	"eventflux/shared/event"
 	"eventflux/shared/siddhiql"
 	"eventflux/shared/subject"
@@ -20,10 +18,28 @@ const inputs = "events.>"
 // namedMax is how many streams an error lists.
 const namedMax = 100
 
+// table says where messages go. It never changes: another one replaces it when the apps
+// that are served change.
+type table struct {
+	sources  []*source // by app and in the order of its definitions
+	patterns []string  // to subscribe to
+	listing  string    // the streams that exist
+}
+
+func newTable(units []*unit) *table {
+	t := &table{}
+	for _, u := range units {
+		t.sources = append(t.sources, u.sources...)
+	}
+	t.patterns, t.listing = patterns(t.sources), listing(t.sources)
+	return t
+}
+
 // source is a stream of an app that events are published to, or that has the
 // results of another app for events.
 type source struct {
 	app    *siddhiql.Plan
+	unit   *unit // of the app
 	stream *siddhiql.Stream
 	logs   []*log // by partition
 	dead   string // subject of dead letters
@@ -41,28 +57,10 @@ type log struct {
 	part   uint32
 	stream string // of JetStream
 	prefix []byte // of the answer to a publisher, up to the sequence
-	writer *wal.Writer
+	// writer is nil before the first events can be accepted. Whoever appends holds
+	// Service.handling, or ends before the unit replaces it.
+	writer atomic.Pointer[wal.Writer]
 	flow   flow
-}
-
-// newSources returns the sources of all plans and their logs, which have no
-// writers yet, in a fixed order.
-func newSources(plans []*siddhiql.Plan) (sources []*source, logs []*log) {
-	for _, p := range plans {
-		own := make([]*log, p.Partitions)
-		for i := range own {
-			name := bus.WALStream(p.Name, uint32(i))
-			own[i] = &log{app: p.Name, part: uint32(i), stream: name, prefix: answerPrefix(name)}
-		}
-		logs = append(logs, own...)
-		keys := engine.KeyTexts(p)
-		for _, s := range p.Streams {
-			if isInput(s) {
-				sources = append(sources, &source{app: p, stream: s, logs: own, dead: bus.DLQSubject(p.Name, s.Name), keys: letters(keys[s.ID])})
-			}
-		}
-	}
-	return sources, logs
 }
 
 // patterns returns what must be subscribed to: events.>, and each subject of the
@@ -85,17 +83,6 @@ func patterns(sources []*source) []string {
 		}
 	}
 	return kept
-}
-
-// owner returns the pattern whose subscription handles a subject: where several
-// match, NATS delivers the message to each, and the publisher must get one answer.
-func owner(patterns []string, to string) string {
-	for _, p := range patterns {
-		if subject.Covers(p, to) {
-			return p
-		}
-	}
-	return ""
 }
 
 // readersOf returns the sources that a message on the subject to is for, those of the

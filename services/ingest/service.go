@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
+	"slices"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -14,21 +16,16 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 
-	"eventflux/shared/bus"
 	"eventflux/shared/control"
 	"eventflux/shared/obs"
-	"eventflux/shared/wal"
 )
 
-// Service accepts events for a set of apps.
+// Service accepts events for a set of apps, which may change while it runs.
 type Service struct {
 	cfg       Config
-	sources   []*source
-	logs      []*log
-	links     []*link
 	js        jetstream.JetStream // of links
-	patterns  []string
-	listing   string // the streams that exist
+	logJS     jetstream.JetStream // of the logs and dead letters
+	listener  *listener
 	dead      *deadLetters
 	counters  counters
 	appended  *prometheus.HistogramVec
@@ -37,89 +34,182 @@ type Service struct {
 	id        string // of this run of the process, in leases
 	leaseBeat time.Duration
 	ready     chan struct{}
+	news      chan struct{} // the state of an app has changed
+
+	// table is replaced under changing.
+	table atomic.Pointer[table]
+	// handling is held while a message of a publisher is handled. It guards intake, and
+	// whether units refuse.
+	handling sync.Mutex
+	intake   *intake
+
+	// changing is held while the apps, the table and the subscriptions change.
+	changing sync.Mutex
+	taking   context.Context // ends when no more results of other apps are taken; nil before Run
+	work     context.Context // ends when nothing more is made durable
+	running  sync.WaitGroup  // units
+
+	mu    sync.Mutex // guards units
+	units map[string]*unit
 }
 
-// New checks cfg and returns a service, which does nothing before Run.
+// New checks cfg and returns a service without apps, which does nothing before Run.
 func New(cfg Config) (*Service, error) {
 	cfg, err := cfg.withDefaults()
 	if err != nil {
 		return nil, err
 	}
-	s := &Service{cfg: cfg, ready: make(chan struct{}), id: nuid.Next(), leaseBeat: leaseBeat}
-	s.sources, s.logs = newSources(cfg.Plans)
-	for _, src := range s.sources {
-		src.keyMax = cfg.keyMaxOf(src.app.Name)
-	}
-	s.patterns, s.listing = patterns(s.sources), listing(s.sources)
+	s := &Service{cfg: cfg, ready: make(chan struct{}), news: make(chan struct{}, 1), units: map[string]*unit{}, id: nuid.Next(), leaseBeat: leaseBeat}
 	if s.js, err = jetstream.New(cfg.Conn); err != nil {
 		return nil, fmt.Errorf("ingest: %w", err)
 	}
-	if s.links, err = newLinks(s); err != nil {
+	if s.logJS, err = jetstream.New(cfg.LogConn); err != nil {
 		return nil, fmt.Errorf("ingest: %w", err)
 	}
 	s.acks.New = func() any { return &ack{s: s} }
 	s.appended = newAppended()
-	for _, l := range s.logs {
-		took := s.appended.WithLabelValues(l.app, decimal(l.part))
-		l.writer, err = wal.NewWriter(wal.WriterConfig{
-			Acknowledged: func(seq uint64, d time.Duration) {
-				l.flow.end.Store(seq)
-				took.Observe(d.Seconds())
-			},
-			Conn: cfg.LogConn, App: l.app, Partition: l.part, Codec: cfg.Codec, Log: cfg.Log, Witness: cfg.Witness,
-			PendingBytesMax: math.MaxInt, // MemoryMax bounds all logs together
-		})
-		if err != nil {
-			return nil, fmt.Errorf("ingest: %w", err)
-		}
-	}
+	s.intake = newIntake(s)
+	s.listener = newListener(s)
+	s.table.Store(newTable(nil))
 	s.dead, err = newDeadLetters(cfg.LogConn, &s.counters)
 	return s, err
 }
 
-// Ready is closed once events are accepted.
+// Ready is closed once the service runs and each app that Serve was told of before Run is
+// served, or it is known why not; after a minute in any case.
 func (s *Service) Ready() <-chan struct{} { return s.ready }
 
-// Run accepts events until ctx ends, then stops: what the server has delivered is
-// handled, made durable and answered, for at most the stop timeout. It returns
-// nil, or why it could not start or go on: a bus.ErrNoStream if a stream of an app is not
-// there. It may be called once.
-func (s *Service) Run(ctx context.Context) error {
-	if err := s.findStreams(ctx); err != nil {
-		if ctx.Err() != nil {
-			return nil // stopped before it had begun
-		}
-		return err
+// Serve serves these apps from now on, and no others. It returns at once; Apps tells how
+// each one is. Apps that stay are served without interruption. An app that is new to a
+// running service gets events from when it is ready for them. An app that the service
+// starts with has been served before: until it is ready, its publishers get an error, and
+// no other app gets the events that it lacks.
+func (s *Service) Serve(apps []App) {
+	s.changing.Lock()
+	defer s.changing.Unlock()
+	gone := map[string]*unit{}
+	for _, u := range s.all() {
+		gone[u.name] = u
 	}
+	var added []*unit
+	for _, a := range apps {
+		before := gone[a.Name]
+		if before != nil && before.index == a.Index {
+			delete(gone, a.Name)
+			continue
+		}
+		u := newUnit(s, a)
+		u.joined = s.taking == nil && u.problem == nil
+		if before != nil && s.taking != nil {
+			u.before = before.ended
+		}
+		added = append(added, u)
+	}
+	s.mu.Lock()
+	for name := range gone {
+		delete(s.units, name)
+	}
+	for _, u := range added {
+		s.units[u.name] = u
+	}
+	s.mu.Unlock()
+	if len(gone) > 0 && s.taking != nil {
+		if err := s.reroute(s.taking); err != nil && s.taking.Err() == nil {
+			s.cfg.Log.Warn("ingest stays subscribed to subjects that no app reads, until apps change again", "err", err)
+		}
+	}
+	for _, u := range gone {
+		u.removed.Store(true)
+		u.cancel()
+	}
+	for _, u := range added {
+		s.start(u)
+	}
+	s.tell()
+}
+
+// start runs a unit, if the service runs. The caller holds changing.
+func (s *Service) start(u *unit) {
+	if s.taking == nil {
+		return
+	}
+	ctx, cancel := context.WithCancel(s.work)
+	u.cancel = cancel
+	s.running.Go(func() { u.run(ctx) })
+}
+
+// unit returns the unit of an app, or nil.
+func (s *Service) unit(app string) *unit {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.units[app]
+}
+
+// all returns the units by the names of their apps.
+func (s *Service) all() []*unit {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	all := make([]*unit, 0, len(s.units))
+	for _, u := range s.units {
+		all = append(all, u)
+	}
+	slices.SortFunc(all, func(a, b *unit) int { return strings.Compare(a.name, b.name) })
+	return all
+}
+
+// reroute has messages go to the units that have joined, and returns once the server
+// knows the subscriptions. The caller holds changing.
+func (s *Service) reroute(ctx context.Context) error {
+	t := newTable(slices.DeleteFunc(s.all(), func(u *unit) bool { return !u.joined }))
+	s.handling.Lock() // the message that is handled is for the table before
+	s.table.Store(t)
+	s.handling.Unlock()
+	return s.listener.listen(ctx, t.patterns)
+}
+
+// tell says that the state of an app has changed.
+func (s *Service) tell() {
+	select {
+	case s.news <- struct{}{}:
+	default:
+	}
+}
+
+// Run accepts events until ctx ends, then stops: what the server has delivered is
+// handled, made durable and answered, for at most the stop timeout. It returns nil, or why
+// it could not start or go on. It may be called once.
+func (s *Service) Run(ctx context.Context) error {
 	// What is accepted outlives ctx, until it is durable.
 	work, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
-	ctx, fail := context.WithCancelCause(ctx)
-	defer fail(nil)
-
+	letters, giveUp := context.WithCancel(context.WithoutCancel(ctx))
 	var group errgroup.Group
-	for _, l := range s.logs {
-		group.Go(func() error {
-			err := l.writer.Run(work)
-			if err != nil {
-				fail(err) // no event can be accepted for one app alone
-			}
-			return err
-		})
-	}
-	group.Go(func() error { return s.dead.run(work) })
-
-	intakes, err := s.openIntakes()
-	if err == nil {
-		err = s.serve(ctx, intakes)
-	}
-	s.stop(intakes)
-	cancel()
+	group.Go(func() error { return s.dead.run(letters) })
+	taking, end := context.WithCancel(ctx)
+	s.listener.begin()
+	err := s.serve(ctx, taking, work)
+	end()
+	s.stop(cancel)
+	giveUp()
 	return errors.Join(err, group.Wait())
 }
 
+// begin subscribes, and starts the units that are there.
+func (s *Service) begin(taking, work context.Context) {
+	s.changing.Lock()
+	defer s.changing.Unlock()
+	s.taking, s.work = taking, work
+	if err := s.reroute(taking); err != nil && taking.Err() == nil {
+		s.cfg.Log.Warn("NATS does not confirm the subscriptions; they are made once it can be reached", "err", err)
+	}
+	for _, u := range s.all() {
+		s.start(u)
+	}
+	s.tell()
+}
+
 // serve is the time between start and stop.
-func (s *Service) serve(ctx context.Context, intakes []*intake) error {
+func (s *Service) serve(ctx, taking, work context.Context) error {
 	info, err := s.openInfo()
 	if err != nil {
 		return err
@@ -129,57 +219,28 @@ func (s *Service) serve(ctx context.Context, intakes []*intake) error {
 		return errors.Join(fmt.Errorf("ingest: %w", err), info.Stop())
 	}
 	defer func() { _ = reports.Unsubscribe() }() // the connection may be gone already
+	// Other processes take a lease over once nobody listens here, so this comes first.
 	alive, err := s.cfg.Conn.Subscribe(readerSubject(s.id), func(*nats.Msg) {})
 	if err != nil {
 		return errors.Join(fmt.Errorf("ingest: subscribe: %w", err), info.Stop())
 	}
 	defer func() { _ = alive.Unsubscribe() }()
-	if err := s.cfg.Conn.Flush(); err != nil && ctx.Err() == nil {
-		return errors.Join(fmt.Errorf("ingest: subscribe: %w", err), info.Stop())
-	}
-	close(s.ready)
-	var links sync.WaitGroup
-	for _, l := range s.links {
-		links.Go(func() { l.run(ctx) })
-	}
-	s.watch(ctx, intakes)
-	links.Wait() // what they have appended is made durable and acknowledged by stop
-	return info.Stop()
-}
-
-// findStreams looks for the logs and the dead letters' streams.
-func (s *Service) findStreams(ctx context.Context) error {
-	js, err := jetstream.New(s.cfg.LogConn)
-	if err != nil {
-		return fmt.Errorf("ingest: %w", err)
-	}
-	for _, l := range s.logs {
-		if _, err := bus.FindWAL(ctx, js, l.app, l.part); err != nil {
-			return fmt.Errorf("ingest: log of %s/%d: %w", l.app, l.part, err)
-		}
-	}
-	for _, p := range s.cfg.Plans {
-		if _, err := bus.FindDLQ(ctx, js, p.Name); err != nil {
-			return fmt.Errorf("ingest: dead letters of %s: %w", p.Name, err)
-		}
-	}
-	return nil
+	s.begin(taking, work)
+	return errors.Join(s.watch(ctx), info.Stop())
 }
 
 // stop ends intake, and waits until what was accepted is durable and answered.
-func (s *Service) stop(intakes []*intake) {
-	ctx, cancel := context.WithTimeout(context.Background(), s.cfg.StopTimeout)
-	defer cancel()
-	for _, in := range intakes {
-		in.drain(ctx)
-	}
-	var group errgroup.Group
-	for _, l := range s.logs {
-		group.Go(func() error { return l.writer.Close(ctx) })
-	}
-	err := errors.Join(group.Wait(), s.dead.close(ctx), s.cfg.Conn.FlushWithContext(ctx))
+func (s *Service) stop(cancel context.CancelFunc) {
+	ctx, done := context.WithTimeout(context.Background(), s.cfg.StopTimeout)
+	defer done()
+	s.changing.Lock()
+	err := s.listener.end(ctx)
+	s.changing.Unlock()
+	cancel() // units close their logs
+	s.running.Wait()
+	err = errors.Join(err, s.dead.close(ctx), s.cfg.Conn.FlushWithContext(ctx))
 	if err != nil {
-		s.cfg.Log.Warn("ingest stops before all is durable; publishers without an answer must repeat",
+		s.cfg.Log.Warn("ingest stops before everything is durable; publishers without an answer must repeat",
 			"bytes_waiting", s.counters.waiting.Load(), "err", err)
 	}
 	s.logCounters(true)

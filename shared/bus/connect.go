@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -46,6 +47,9 @@ type ConnectConfig struct {
 	Inbox string
 	// Log is where the connection's ups and downs go; nil is slog.Default.
 	Log *slog.Logger
+	// BeforeRead is called before each read from the server, of at most ReadBytesMax. While
+	// it waits, the server waits, too. nil for none.
+	BeforeRead func()
 	// Changed is told when the connection is lost and when it is there again; nil for
 	// nobody. It must be quick.
 	Changed func(connected bool)
@@ -143,8 +147,15 @@ func (cfg *ConnectConfig) options() ([]nats.Option, error) {
 			log.Error("NATS connection", "subject", subject, "err", err)
 		}),
 	}
-	if cfg.Embedded != nil {
+	switch {
+	case cfg.Embedded != nil && cfg.BeforeRead != nil:
+		opts = append(opts, nats.InProcessServer(pacedServer{cfg.Embedded, cfg.BeforeRead}))
+	case cfg.Embedded != nil:
 		opts = append(opts, nats.InProcessServer(cfg.Embedded))
+	case cfg.BeforeRead != nil:
+		opts = append(opts, nats.SetCustomDialer(pacedDialer{net.Dialer{Timeout: dialTimeout}, cfg.BeforeRead}))
+	}
+	if cfg.Embedded != nil {
 		if own := cfg.Embedded.own; own != nil {
 			opts = append(opts, nats.UserInfo(own.Username, own.Password))
 		}

@@ -37,6 +37,7 @@ func (w *Writer) Run(ctx context.Context) error {
 		return err
 	}
 	defer a.close()
+	close(w.runs)
 	var unsent *group
 	if err = w.openWitness(ctx); err == nil {
 		unsent, err = w.loop(ctx, a)

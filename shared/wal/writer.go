@@ -67,6 +67,7 @@ type Writer struct {
 	messageBytesMax int
 
 	wake chan struct{} // there is something to write, or to end
+	runs chan struct{} // closed once Run writes
 	done chan struct{} // Run has ended
 
 	mu      sync.Mutex
@@ -142,6 +143,7 @@ func NewWriter(cfg WriterConfig) (*Writer, error) {
 		subject:         bus.WALSubject(cfg.App, cfg.Partition),
 		stream:          bus.WALStream(cfg.App, cfg.Partition),
 		wake:            make(chan struct{}, 1),
+		runs:            make(chan struct{}),
 		done:            make(chan struct{}),
 		open:            &group{},
 		writer:          newWriterID(),
@@ -163,6 +165,10 @@ func newWriterID() uint64 {
 
 // ID returns the writer's id, as its frames carry it.
 func (w *Writer) ID() uint64 { return w.writer }
+
+// Runs is closed once Run writes what is appended. Close fails what a writer took that
+// never ran.
+func (w *Writer) Runs() <-chan struct{} { return w.runs }
 
 // Append takes a copy of the message's rows. done, if not nil, is told when they
 // are durable, or that they are not. An error means that nothing was taken, and

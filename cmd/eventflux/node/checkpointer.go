@@ -199,9 +199,14 @@ func (n *Node) connectOwn(ctx context.Context, name string) (*nats.Conn, error) 
 
 // connect connects to the node's NATS. The connection is the caller's to close.
 func (n *Node) connect(ctx context.Context, name string) (*nats.Conn, error) {
+	return n.connectPaced(ctx, name, nil)
+}
+
+// connectPaced is connect, with bus.ConnectConfig's BeforeRead.
+func (n *Node) connectPaced(ctx context.Context, name string, beforeRead func()) (*nats.Conn, error) {
 	seen, c := &connection{name: name}, n.cfg.NATS
 	nc, err := bus.Connect(ctx, bus.ConnectConfig{
-		URL: c.URL, Embedded: n.server, Name: name, Log: n.log, Changed: seen.changed,
+		URL: c.URL, Embedded: n.server, Name: name, Log: n.log, Changed: seen.changed, BeforeRead: beforeRead,
 		User: c.User, PasswordFile: c.PasswordFile, NKeyFile: c.NKey, CAFile: c.CA, CertFile: c.Cert, KeyFile: c.Key, Inbox: c.Inbox,
 	})
 	if err == nil {

@@ -68,7 +68,6 @@ type Node struct {
 	checkpoint *checkpointer.Service // nil where this node runs none
 	merger     *merger.Service       // the same
 	recovery   *recovery.Service     // the same
-	keyBytes   map[string]int64      // by app: the longest text that may be a key
 	skipLast   bool                  // tests: stop without a last checkpoint, as a kill does
 	seen       observed
 }

@@ -1,0 +1,188 @@
+package ingest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+)
+
+// queueGroup is the one queue group of all subscriptions of all processes. Of the
+// subscriptions of a group, NATS delivers a message to exactly one, even where their
+// subjects overlap. So subscriptions come and go while messages arrive, and each message
+// is still handled once.
+const queueGroup = "ef-ingest"
+
+// subscribeTimeout is how long the server may take to confirm subscriptions.
+const subscribeTimeout = 5 * time.Second
+
+// listener takes messages from the server. Two goroutines handle them: the first answers
+// at once those for which there is no room, so that the connection is read as fast as it
+// delivers; the second does the work for the others.
+//
+//	subscriptions ──▶ arriving ──▶ sort ──▶ queue ──▶ work ──▶ intake
+//	                     │           └── full ──▶ error 503
+//	                     └── Gate: the server waits
+type listener struct {
+	s        *Service
+	arriving chan *nats.Msg // of all subscriptions, in the order of the connection
+	queue    *queue
+	sorted   chan struct{} // closed when sort is to end
+	ended    sync.WaitGroup
+
+	mu      sync.Mutex // guards subs
+	subs    map[string]*nats.Subscription
+	dropped int // by the client library, of subscriptions that are gone
+	told    int // dropped messages that were counted
+}
+
+func newListener(s *Service) *listener {
+	return &listener{
+		s: s, arriving: make(chan *nats.Msg, arrivingMax), queue: newQueue(s.cfg.MemoryMax),
+		sorted: make(chan struct{}), subs: map[string]*nats.Subscription{},
+	}
+}
+
+// begin starts to handle what arrives.
+func (l *listener) begin() {
+	l.s.cfg.Gate.begin(func() int { return len(l.arriving) })
+	l.ended.Go(l.sort)
+	l.ended.Go(l.work)
+}
+
+// sort puts what arrives into the queue. It never waits for the work.
+func (l *listener) sort() {
+	defer l.queue.close()
+	defer l.s.cfg.Gate.end()
+	for {
+		select {
+		case m := <-l.arriving:
+			l.admit(m)
+			continue
+		default:
+		}
+		l.s.cfg.Gate.seen()
+		select {
+		case m := <-l.arriving:
+			l.admit(m)
+		case <-l.sorted:
+			if len(l.arriving) == 0 {
+				return
+			}
+		}
+	}
+}
+
+func (l *listener) admit(m *nats.Msg) {
+	if !l.queue.put(m) {
+		l.s.refuse(m, l.s.full(fmt.Sprintf("%d bytes of messages wait to be handled", l.queue.bytes.Load()), nil))
+	}
+}
+
+// work handles the messages of the queue, one after the other.
+func (l *listener) work() {
+	var batch []*nats.Msg
+	for {
+		if batch = l.queue.take(batch); batch == nil {
+			return
+		}
+		for i, m := range batch {
+			l.s.handle(m)
+			l.queue.handled(m)
+			batch[i] = nil
+		}
+	}
+}
+
+// listen subscribes to the patterns, and returns once the server knows. Subscriptions to
+// other subjects end, beside. New ones are there before old ones go, so that no message
+// finds nobody.
+func (l *listener) listen(ctx context.Context, patterns []string) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var errs []error
+	for _, p := range patterns {
+		if l.subs[p] != nil {
+			continue
+		}
+		sub, err := l.s.cfg.Conn.ChanQueueSubscribe(p, queueGroup, l.arriving)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("subscribe to %s: %w", p, err))
+			continue
+		}
+		l.subs[p] = sub
+	}
+	ctx, cancel := context.WithTimeout(ctx, subscribeTimeout)
+	defer cancel()
+	if err := l.s.cfg.Conn.FlushWithContext(ctx); err != nil {
+		errs = append(errs, fmt.Errorf("subscribe: %w", err))
+	}
+	for p, sub := range l.subs {
+		if !slices.Contains(patterns, p) {
+			l.leave(p, sub)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// leave ends a subscription once all that the server has delivered has arrived. The
+// caller holds mu.
+func (l *listener) leave(pattern string, sub *nats.Subscription) (closed chan struct{}) {
+	delete(l.subs, pattern)
+	n, _ := sub.Dropped()
+	l.dropped += n
+	closed = make(chan struct{})
+	ended := sync.OnceFunc(func() { close(closed) })
+	sub.SetClosedHandler(func(string) { ended() })
+	if err := sub.Drain(); err != nil {
+		_ = sub.Unsubscribe() // fails as well if the connection is closed, which ends it
+		ended()
+	}
+	return closed
+}
+
+// end ends all subscriptions, and returns once what the server has delivered is handled,
+// or with ctx's error.
+func (l *listener) end(ctx context.Context) error {
+	l.mu.Lock()
+	var closed []chan struct{}
+	for p, sub := range l.subs {
+		closed = append(closed, l.leave(p, sub))
+	}
+	l.mu.Unlock()
+	var err error
+	for _, c := range closed {
+		select {
+		case <-c:
+		case <-ctx.Done():
+			err = ctx.Err()
+		}
+	}
+	close(l.sorted)
+	l.ended.Wait() // neither sort nor work ever waits for the server
+	l.look()
+	if err != nil {
+		return fmt.Errorf("the server did not confirm the end of the subscriptions; publishers may be without an answer: %w", err)
+	}
+	return nil
+}
+
+// look counts what the client library has thrown away since the last look: nothing, if
+// the Gate is at the connection.
+func (l *listener) look() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	all := l.dropped
+	for _, sub := range l.subs {
+		n, _ := sub.Dropped()
+		all += n
+	}
+	if n := all - l.told; n > 0 {
+		l.s.counters.dropped.add(uint64(n), "events arrive faster than they are looked at; publish with a reply subject, and wait for the answers")
+		l.told = all
+	}
+}

@@ -1,0 +1,362 @@
+package ingest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"eventflux/shared/bus"
+	"eventflux/shared/engine"
+	"eventflux/shared/siddhiql"
+	"eventflux/shared/wal"
+)
+
+const (
+	unitWaitMin = 100 * time.Millisecond // between two attempts to serve an app
+	unitWaitMax = 5 * time.Second
+	// findAtOnce is how many streams of an app are looked for at a time.
+	findAtOnce  = 8
+	findTimeout = 5 * time.Second
+)
+
+// App is an app to be served.
+type App struct {
+	Name string
+	// Index is the Raft index of its deployment: another deployment under the same name
+	// has another one.
+	Index uint64
+	Plan  *siddhiql.Plan
+	// KeyBytesMax is the longest text that may be a key in the app (limits.key_bytes_max of
+	// its deployment); zero is the default.
+	KeyBytesMax int64
+	// Problem is why there is no plan; then the app is left out.
+	Problem error
+}
+
+// State is how an app is served.
+type State string
+
+// The states.
+const (
+	Starting State = "starting" // its logs are looked at
+	Serving  State = "serving"  // its events are accepted
+	Waiting  State = "waiting"  // its events are refused until its trouble is over
+	LeftOut  State = "left out" // it can never be served as it is, and its events are nobody's
+)
+
+// AppState is how an app is served, and why.
+type AppState struct {
+	App    string `json:"app"`
+	Index  uint64 `json:"index"` // of its deployment
+	State  State  `json:"state"`
+	Reason string `json:"reason,omitempty"` // of waiting and left out, and of a start that takes long
+}
+
+// unit serves one app: its logs, their writers, and the links that feed it. Trouble of a
+// unit stays its own. A unit that cannot serve refuses the events for its app and tries
+// again.
+type unit struct {
+	s       *Service
+	name    string
+	index   uint64
+	plan    *siddhiql.Plan
+	problem error // why it can never be served
+
+	logs    []*log // by partition
+	sources []*source
+
+	before  chan struct{} // closed when the unit of the former deployment has ended; nil: there was none
+	cancel  context.CancelFunc
+	ended   chan struct{}
+	removed atomic.Bool // the app is gone
+
+	joined   bool   // the table has its sources; Service.changing guards it
+	refusing string // why no events are taken, "" if they are; Service.handling guards it
+
+	mu     sync.Mutex // guards what follows
+	state  State
+	reason string
+	links  []*link
+}
+
+func newUnit(s *Service, a App) *unit {
+	u := &unit{
+		s: s, name: a.Name, index: a.Index, plan: a.Plan, problem: a.Problem,
+		cancel: func() {}, ended: make(chan struct{}), state: Starting, refusing: "it is starting",
+	}
+	if u.problem == nil {
+		u.problem = checkPlan(a.Plan, inboxOf(s.cfg.Conn))
+	}
+	if u.problem != nil {
+		u.state, u.reason = LeftOut, u.problem.Error()
+		return u
+	}
+	for p := range uint32(a.Plan.Partitions) {
+		name := bus.WALStream(a.Name, p)
+		u.logs = append(u.logs, &log{app: a.Name, part: p, stream: name, prefix: answerPrefix(name)})
+	}
+	keys := engine.KeyTexts(a.Plan)
+	for _, stream := range a.Plan.Streams {
+		if isInput(stream) {
+			u.sources = append(u.sources, &source{
+				app: a.Plan, unit: u, stream: stream, logs: u.logs, dead: bus.DLQSubject(a.Name, stream.Name),
+				keys: letters(keys[stream.ID]), keyMax: keyMaxOf(a),
+			})
+		}
+	}
+	return u
+}
+
+// run serves the app until ctx ends, again and again.
+func (u *unit) run(ctx context.Context) {
+	defer close(u.ended)
+	if u.before != nil {
+		<-u.before
+	}
+	if u.problem != nil {
+		u.s.cfg.Log.Error("an app is left out, as ingest cannot serve it; the others are served", "app", u.name, "reason", u.problem)
+		<-ctx.Done()
+		return
+	}
+	for wait := unitWaitMin; ; wait = min(2*wait, unitWaitMax) {
+		served, err := u.serve(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		u.tell(Waiting, err.Error())
+		if served {
+			wait = unitWaitMin
+		}
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// serve serves the app until ctx ends, or until one of its logs cannot be written. It
+// reports whether events were accepted.
+func (u *unit) serve(ctx context.Context) (served bool, err error) {
+	empty, err := u.findStreams(ctx)
+	if err != nil {
+		return false, err
+	}
+	if await := u.s.cfg.Await; await != nil {
+		if err := await(ctx, u.name, empty, func(reason string) { u.tell(Starting, reason) }); err != nil {
+			return false, err
+		}
+	}
+	// What is accepted outlives ctx, until it is durable.
+	work, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	var writers sync.WaitGroup
+	defer writers.Wait()
+	defer cancel()
+	ctx, fail := context.WithCancelCause(ctx)
+	defer fail(nil)
+	for _, l := range u.logs {
+		w, err := u.newWriter(l)
+		if err != nil {
+			return false, err
+		}
+		l.writer.Store(w)
+	}
+	for _, l := range u.logs {
+		writers.Go(func() {
+			if err := l.writer.Load().Run(work); err != nil {
+				fail(err)
+			}
+		})
+	}
+	for _, l := range u.logs {
+		select {
+		case <-l.writer.Load().Runs():
+		case <-ctx.Done():
+		}
+	}
+	if err := u.accept(ctx); err != nil {
+		return false, errors.Join(err, u.closeLogs())
+	}
+	u.tell(Serving, "")
+	u.follow(ctx)
+	<-ctx.Done()
+	err = context.Cause(ctx)
+	u.refuse(err)
+	return true, errors.Join(err, u.closeLogs())
+}
+
+// accept has the app's events come.
+func (u *unit) accept(ctx context.Context) error {
+	u.s.changing.Lock()
+	defer u.s.changing.Unlock()
+	if ctx.Err() != nil || u.s.taking.Err() != nil {
+		return context.Canceled
+	}
+	u.s.handling.Lock()
+	u.refusing = ""
+	u.s.handling.Unlock()
+	u.joined = true
+	if err := u.s.reroute(ctx); err != nil {
+		u.refuse(err)
+		return err
+	}
+	return nil
+}
+
+// refuse has the app's publishers get an error. No message is on its way to the logs when
+// it returns.
+func (u *unit) refuse(why error) {
+	u.s.handling.Lock()
+	defer u.s.handling.Unlock()
+	u.refusing = why.Error()
+}
+
+// follow reads the results of other apps until ctx ends, or intake.
+func (u *unit) follow(ctx context.Context) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer context.AfterFunc(u.s.taking, cancel)()
+	defer cancel()
+	links, err := newLinks(u.s, u.sources)
+	if err != nil {
+		panic(err) // checkPlan has parsed the subjects
+	}
+	u.mu.Lock()
+	u.links = links
+	u.mu.Unlock()
+	var all sync.WaitGroup
+	for _, l := range links {
+		all.Go(func() { l.run(ctx) })
+	}
+	all.Wait()
+}
+
+// closeLogs returns once what was appended is durable, or the stop timeout is over.
+func (u *unit) closeLogs() error {
+	ctx, cancel := context.WithTimeout(context.Background(), u.s.cfg.StopTimeout)
+	defer cancel()
+	var group errgroup.Group
+	for _, l := range u.logs {
+		group.Go(func() error { return l.writer.Load().Close(ctx) })
+	}
+	err := group.Wait()
+	if err != nil {
+		u.s.cfg.Log.Warn("an app's logs close before everything is durable; publishers without an answer must repeat", "app", u.name, "err", err)
+	}
+	return err
+}
+
+func (u *unit) newWriter(l *log) (*wal.Writer, error) {
+	took := u.s.appended.WithLabelValues(l.app, decimal(l.part))
+	return wal.NewWriter(wal.WriterConfig{
+		Acknowledged: func(seq uint64, d time.Duration) {
+			l.flow.end.Store(seq)
+			took.Observe(d.Seconds())
+		},
+		Conn: u.s.cfg.LogConn, App: l.app, Partition: l.part, Codec: u.s.cfg.Codec, Log: u.s.cfg.Log, Witness: u.s.cfg.Witness,
+		PendingBytesMax: math.MaxInt, // MemoryMax bounds all logs together
+	})
+}
+
+// findStreams looks for the logs and the dead letters' stream, and reports whether the
+// logs have never had an event.
+func (u *unit) findStreams(ctx context.Context) (empty bool, err error) {
+	var used atomic.Bool
+	ctx, cancel := context.WithTimeout(ctx, findTimeout*time.Duration(1+len(u.logs)/findAtOnce))
+	defer cancel()
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(findAtOnce)
+	for _, l := range u.logs {
+		group.Go(func() error {
+			stream, err := bus.FindWAL(ctx, u.s.logJS, l.app, l.part)
+			if err != nil {
+				return fmt.Errorf("log of %s/%d: %w", l.app, l.part, err)
+			}
+			if stream.CachedInfo().State.LastSeq > 1 { // the first is the deploy frame
+				used.Store(true)
+			}
+			return nil
+		})
+	}
+	group.Go(func() error {
+		if _, err := bus.FindDLQ(ctx, u.s.logJS, u.name); err != nil {
+			return fmt.Errorf("dead letters of %s: %w", u.name, err)
+		}
+		return nil
+	})
+	err = group.Wait()
+	return !used.Load(), err
+}
+
+// tell notes how the app is served, and logs trouble that is news.
+func (u *unit) tell(state State, reason string) {
+	u.mu.Lock()
+	before, news := u.reason, u.state != state || u.reason != reason
+	u.state, u.reason = state, reason
+	u.mu.Unlock()
+	if !news {
+		return
+	}
+	switch {
+	case state == Waiting || state == Starting:
+		u.s.cfg.Log.Warn("events for an app are refused; trying again", "app", u.name, "reason", reason)
+	case state == Serving && before != "":
+		u.s.cfg.Log.Info("events for an app are accepted", "app", u.name)
+	}
+	if state != Serving {
+		u.refuse(errors.New(reason))
+	}
+	u.s.tell()
+}
+
+// health returns the trouble of the log's writer.
+func (l *log) health() error {
+	if w := l.writer.Load(); w != nil {
+		return w.Health()
+	}
+	return nil
+}
+
+func (l *log) stats() wal.Stats {
+	if w := l.writer.Load(); w != nil {
+		return w.Stats()
+	}
+	return wal.Stats{}
+}
+
+// linked returns the links that feed the app.
+func (u *unit) linked() []*link {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.links
+}
+
+func (u *unit) appState() AppState {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return AppState{App: u.name, Index: u.index, State: u.state, Reason: u.reason}
+}
+
+// Apps tells how each app is served, by name.
+func (s *Service) Apps() []AppState {
+	all := []AppState{}
+	for _, u := range s.all() {
+		all = append(all, u.appState())
+	}
+	return all
+}
+
+// settled reports whether it is known of each app whether it is served.
+func (s *Service) settled() bool {
+	for _, u := range s.all() {
+		if u.appState().State == Starting {
+			return false
+		}
+	}
+	return true
+}
