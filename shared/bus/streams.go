@@ -140,7 +140,7 @@ func EnsureApp(ctx context.Context, js jetstream.JetStream, app string, partitio
 		group.Go(func() error {
 			want := walConfig(app, p, l)
 			if _, err := FindWAL(ctx, js, app, p); errors.Is(err, ErrNoStream) {
-				want.Subjects = []string{DeploySubject(app, p)}
+				want = ClosedWALConfig(want)
 			}
 			return makeOne(want)
 		})
@@ -188,6 +188,13 @@ func OpenWAL(ctx context.Context, js jetstream.JetStream, app string, p uint32) 
 // WALClosed reports whether the log of a partition takes only a deploy frame.
 func WALClosed(have jetstream.StreamConfig, app string, p uint32) bool {
 	return slices.Equal(have.Subjects, []string{DeploySubject(app, p)})
+}
+
+// ClosedWALConfig returns the settings that the log with these has until its deploy frame
+// is there: that of DeploySubject is the one subject.
+func ClosedWALConfig(open jetstream.StreamConfig) jetstream.StreamConfig {
+	open.Subjects = []string{"ef.deploy." + strings.TrimPrefix(open.Subjects[0], "ef.wal.")}
+	return open
 }
 
 func walConfig(app string, p uint32, l StreamLimits) jetstream.StreamConfig {

@@ -67,7 +67,7 @@ func TestOneRecordIsMissing(t *testing.T) {
 			b, err := newBlock(stream, 1, flipped)
 			must(t, err)
 			var cut [][2]int
-			s := &folder{}
+			s := &folder{log: stream == walStream}
 			s.want, _ = bus.StreamConfigOf(stream, bus.StreamLimits{})
 			b.accepts = s.accepts
 			b.walk(func(*record) {}, func(d damage) { cut = append(cut, [2]int{d.from, d.to}) })

@@ -61,8 +61,15 @@ func filled(t *testing.T, killed bool) (dir string, end witness.End) {
 		_, err := bus.EnsureApp(ctx, js, "A", 1, bus.StreamLimits{})
 		must(t, err)
 		for i := range messages {
-			_, err := js.Publish(ctx, bus.WALSubject("A", 0), body(i+1))
+			subject := bus.WALSubject("A", 0)
+			if i == 0 { // a log begins with its deploy frame
+				subject = bus.DeploySubject("A", 0)
+			}
+			_, err := js.Publish(ctx, subject, body(i+1))
 			must(t, err)
+			if i == 0 {
+				must(t, bus.OpenWAL(ctx, js, "A", 0))
+			}
 			m := nats.NewMsg(bus.OutSubject("A", "Out", 0))
 			m.Header.Set("Ef-Position", fmt.Sprintf("%d.0", i+1))
 			m.Data = fmt.Appendf(nil, `{"n":%d}`, i+1)

@@ -240,7 +240,8 @@ func (s *folder) visit(r *record) bool {
 
 // accepts reports whether a message of the stream can have a subject.
 func (s *folder) accepts(subject []byte) bool {
-	return slices.ContainsFunc(s.want.Subjects, func(pattern string) bool { return matches(pattern, subject) })
+	accepts := func(pattern string) bool { return matches(pattern, subject) }
+	return slices.ContainsFunc(s.want.Subjects, accepts) || s.log && slices.ContainsFunc(bus.ClosedWALConfig(s.want).Subjects, accepts)
 }
 
 func matches(pattern string, subject []byte) bool {
