@@ -3,6 +3,8 @@ package main
 import (
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -65,7 +67,8 @@ func runNode(cmd *cobra.Command, cfg *config.Config, services, texts []string) e
 	if err != nil {
 		return err
 	}
-	err = n.Run(ctx, func(plans []*siddhiql.Plan) { greet(cmd.OutOrStdout(), n, cfg, plans) })
+	g := &greeter{out: cmd.OutOrStdout(), known: map[string]string{}}
+	err = n.Run(ctx, func(plans []*siddhiql.Plan) { g.greet(n, cfg, plans) })
 	if closing := n.Close(); err == nil {
 		err = closing
 	}
@@ -89,23 +92,51 @@ func checkNames(apps []app) error {
 	return nil
 }
 
-// greet says what runs, and how to use it.
-func greet(w io.Writer, n *node.Node, cfg *config.Config, apps []*siddhiql.Plan) {
-	where := "data in " + cfg.Data
-	if cfg.NATS.URL != "" {
-		where = "external"
+// greeter says what runs, and how to use it: everything at the start, and then what has
+// changed.
+type greeter struct {
+	out   io.Writer
+	known map[string]string // digests of the apps that were named, by name
+	begun bool
+}
+
+func (g *greeter) greet(n *node.Node, cfg *config.Config, apps []*siddhiql.Plan) {
+	if !g.begun {
+		where := "data in " + cfg.Data
+		if cfg.NATS.URL != "" {
+			where = "external"
+		}
+		fmt.Fprintf(g.out, "NATS on %s (%s)\n", secret.URL(n.URL()), where)
+		fmt.Fprintf(g.out, "durability %s: %s\n", n.Durability(), n.Durability().Guarantee())
 	}
-	fmt.Fprintf(w, "NATS on %s (%s)\n", secret.URL(n.URL()), where)
-	fmt.Fprintf(w, "durability %s: %s\n", n.Durability(), n.Durability().Guarantee())
+	g.changes(apps)
+	if !g.begun {
+		g.begun = true
+		fmt.Fprintln(g.out, "ready; Ctrl-C ends it")
+	}
+}
+
+// changes names the apps that are new, and those that are gone.
+func (g *greeter) changes(apps []*siddhiql.Plan) {
+	now := map[string]string{}
 	for _, p := range apps {
-		fmt.Fprintf(w, "app %s\n", p.Name)
+		now[p.Name] = p.Digest
+		if g.known[p.Name] == p.Digest {
+			continue
+		}
+		fmt.Fprintf(g.out, "app %s\n", p.Name)
 		for _, s := range p.Streams {
 			if s.Defined && s.Subject != "" {
-				fmt.Fprintf(w, "  publish to   %s\n", s.Subject)
+				fmt.Fprintf(g.out, "  publish to   %s\n", s.Subject)
 			}
 		}
-		fmt.Fprintf(w, "  results on   out.%s.>\n", p.Name)
-		fmt.Fprintf(w, "  refused on   %s\n", bus.DLQSubjects(p.Name))
+		fmt.Fprintf(g.out, "  results on   out.%s.>\n", p.Name)
+		fmt.Fprintf(g.out, "  refused on   %s\n", bus.DLQSubjects(p.Name))
 	}
-	fmt.Fprintln(w, "ready; Ctrl-C ends it")
+	for _, name := range slices.Sorted(maps.Keys(g.known)) {
+		if now[name] == "" {
+			fmt.Fprintf(g.out, "app %s takes no events any more\n", name)
+		}
+	}
+	g.known = now
 }

@@ -236,7 +236,11 @@ func (n *Node) awaitTasks(ctx context.Context, app string, empty bool, tell func
 		}
 		select {
 		case <-said:
-			tell("no processor has looked at the log of " + missing + "; start one with eventflux serve --services processor")
+			next := "; start one with eventflux serve --services processor"
+			if n.runs("processor") {
+				next = " yet: it loads the newest checkpoint, and then it will"
+			}
+			tell("no processor has looked at the log of " + missing + next)
 		default:
 		}
 		select {
