@@ -24,8 +24,8 @@ func TestDoctorCommand(t *testing.T) {
 		t.Errorf("exit %d, %s", code, stderr)
 	}
 	for _, line := range []string{
-		"error    services     processor: none runs: no events are applied; those that are accepted wait in the logs\n                      fix: eventflux serve --services processor\n",
-		"3 errors, 2 warnings, 2 not known, ",
+		"error    services     processor: none runs: no events are applied; those that are accepted wait in the logs\n                      fix: restart eventflux run, and look at its log for why this service ended\n",
+		"3 errors, 2 warnings, 1 not known, ",
 	} {
 		if !strings.Contains(stdout, line) {
 			t.Errorf("not %q in\n%s", line, stdout)
