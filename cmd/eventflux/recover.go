@@ -139,7 +139,7 @@ func adoptState(cmd *cobra.Command, a *asking, app string, epoch state.Epoch) er
 			return err
 		}
 		client := newClient(nc)
-		o, err := client.Trigger(ctx, control.AppRequest{App: app})
+		o, err := firstCheckpoint(ctx, client, app, adoptWait)
 		if err != nil {
 			return err
 		}
@@ -155,6 +155,22 @@ func adoptState(cmd *cobra.Command, a *asking, app string, epoch state.Epoch) er
 	return a.show(cmd, done, func(w io.Writer) {
 		fmt.Fprintf(w, "app %s goes on with the state of checkpoint %d of the former cluster, as checkpoint %d, in generation %d\n", app, done.Adopted, done.Epoch, done.Generation)
 	})
+}
+
+// adoptWait bounds how long --adopt waits for the checkpoint that it starts from. The app
+// was deployed a moment ago, so its tasks need seconds.
+const adoptWait = time.Minute
+
+// firstCheckpoint triggers the checkpoint that an adoption starts from. An app whose tasks
+// have halted makes none.
+func firstCheckpoint(ctx context.Context, client *control.Client, app string, wait time.Duration) (control.Outcome, error) {
+	waiting, cancel := context.WithTimeout(ctx, wait)
+	defer cancel()
+	o, err := client.Trigger(waiting, control.AppRequest{App: app})
+	if err != nil && waiting.Err() != nil && ctx.Err() == nil {
+		err = fmt.Errorf("app %s made no checkpoint in %s, and --adopt needs one: %w; eventflux doctor says what keeps its tasks from running. If NATS or its streams were lost, start with an empty NATS and an empty raft folder over the same store, deploy the app, and try again", app, wait, err)
+	}
+	return o, err
 }
 
 func planRecovery(cmd *cobra.Command, a *asking, r *recovery.RestoreRequest) error {

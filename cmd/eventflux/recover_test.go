@@ -31,11 +31,16 @@ type liveNode struct {
 
 func startNode(t *testing.T, app string) *liveNode {
 	t.Helper()
+	return startNodeOf(t, node.Services, app)
+}
+
+func startNodeOf(t *testing.T, services []string, app string) *liveNode {
+	t.Helper()
 	cfg := config.Default()
 	cfg.Data, cfg.Listen, cfg.WAL.Durability = t.TempDir(), "127.0.0.1:0", "fast"
 	cfg.Checkpoint.Interval, cfg.Log.Level = time.Hour, slog.LevelError
 	ctx, stop := context.WithCancel(context.Background())
-	n, err := node.Open(ctx, cfg, node.Services, []string{app}, "1.0.0", slog.New(slog.DiscardHandler))
+	n, err := node.Open(ctx, cfg, services, []string{app}, "1.0.0", slog.New(slog.DiscardHandler))
 	if err != nil {
 		stop()
 		t.Fatal(err)
@@ -173,5 +178,16 @@ func TestExportRunsAnywhere(t *testing.T) {
 		if stdout, stderr, code := run("replay --from "+file, ""); code != 1 || stdout != "" || !strings.Contains(stderr, "corrupt export") {
 			t.Errorf("exit %d, %q, %q", code, stdout, stderr)
 		}
+	}
+}
+
+// An adoption that cannot start ends with a reason. Here the app has no task.
+func TestAdoptDoesNotHang(t *testing.T) {
+	s := startNodeOf(t, []string{"checkpointer"}, sumsApp)
+	client := newClient(s.nc)
+	_, err := firstCheckpoint(s.within(), client, "sums", 200*time.Millisecond)
+	if err == nil || !strings.Contains(err.Error(), "app sums made no checkpoint in 200ms") ||
+		!strings.Contains(err.Error(), "0 of 1 partitions of app sums have a task") || !strings.Contains(err.Error(), "eventflux doctor") {
+		t.Errorf("%v", err)
 	}
 }

@@ -45,23 +45,35 @@ var ErrNoStream = errors.New("it is not there; the checkpointers make it when th
 // StreamConfigOf returns the settings that EnsureApp gives a stream of that name. ok is
 // false for a stream that is none of an app.
 func StreamConfigOf(name string, l StreamLimits) (cfg jetstream.StreamConfig, ok bool) {
-	if app, ok := strings.CutPrefix(name, "EFD_"); ok && subject.CheckName(app) == nil {
+	kind, app, p, ok := parseStream(name)
+	switch {
+	case !ok:
+		return cfg, false
+	case kind == "EFD":
 		return dlqConfig(app, StreamLimits{Replicas: l.Replicas}), true
+	case kind == "EFW":
+		return walConfig(app, p, l), true
 	}
-	kind, rest, _ := strings.Cut(name, "_")
-	cut := strings.LastIndexByte(rest, '_')
+	return outConfig(app, p, StreamLimits{Replicas: l.Replicas}), true
+}
+
+// parseStream splits the name of an app's stream. ok is false for other streams.
+func parseStream(name string) (kind, app string, p uint32, ok bool) {
+	kind, app, _ = strings.Cut(name, "_")
+	if kind == "EFD" {
+		return kind, app, 0, subject.CheckName(app) == nil
+	}
+	cut := strings.LastIndexByte(app, '_')
 	if cut < 0 || kind != "EFW" && kind != "EFO" {
-		return cfg, false
+		return "", "", 0, false
 	}
-	app := rest[:cut]
-	p, err := strconv.ParseUint(rest[cut+1:], 10, 32)
-	if err != nil || decimal(uint32(p)) != rest[cut+1:] || subject.CheckName(app) != nil {
-		return cfg, false
+	digits := app[cut+1:]
+	app = app[:cut]
+	n, err := strconv.ParseUint(digits, 10, 32)
+	if err != nil || decimal(uint32(n)) != digits || subject.CheckName(app) != nil {
+		return "", "", 0, false
 	}
-	if kind == "EFW" {
-		return walConfig(app, uint32(p), l), true
-	}
-	return outConfig(app, uint32(p), StreamLimits{Replicas: l.Replicas}), true
+	return kind, app, uint32(n), true
 }
 
 // StreamDifferences lists the settings of a stream that differ from those wanted and under

@@ -45,6 +45,7 @@ func (n *Node) openCheckpointer(ctx context.Context) (err error) {
 		return err
 	}
 	raft := n.raftConfig()
+	raft.Found = func() (bool, error) { return n.foundGroup(ctx, raft.Dir) }
 	if n.cfg.NATS.URL != "" {
 		if err := n.meet(ctx, &raft); err != nil {
 			return err

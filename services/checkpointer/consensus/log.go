@@ -42,7 +42,7 @@ const (
 const restoreEntry = "restore the folder from another member of the group"
 
 // restoreLog is what to do about a database that is damaged.
-const restoreLog = "restore the whole data folder from a copy; in a group of three, remove the raft folder of this member, and the others send it their state; a single process without a copy starts again with the folders raft and nats moved away and the store kept, and then eventflux recover APP --adopt goes on from the newest checkpoint of each app"
+const restoreLog = "restore the whole data folder from a copy; in a group of three, remove the raft folder of this member, and the others send it their state; a single process without a copy starts again with the folders raft, nats and witness moved away and the store kept, and then eventflux recover APP --adopt goes on from the newest checkpoint of each app"
 
 // openLog opens the database. A damaged one is an error that names the file: bbolt panics,
 // or faults in a file that is shorter than its pages say.

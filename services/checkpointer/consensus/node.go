@@ -70,7 +70,10 @@ type Config struct {
 	// Join says that there is a group already: an empty Dir waits for its log, instead of
 	// beginning another one.
 	Join bool
-	FSM  raft.FSM
+	// Found is asked before a member without any state starts a new group. join has it wait
+	// for the log of a group that exists; an error ends Open. nil always starts the group.
+	Found func() (join bool, err error)
+	FSM   raft.FSM
 	// NoSync leaves it to the system when the log goes to the disk, so that a power loss
 	// may take what was agreed on: for long tests of other things.
 	NoSync bool
@@ -219,8 +222,19 @@ func (n *Node) raftConfig(logger hclog.Logger) *raft.Config {
 // bootstrap writes the first members into an empty folder.
 func (n *Node) bootstrap(conf *raft.Config, snapshots raft.SnapshotStore) error {
 	has, err := raft.HasExistingState(n.log, n.log, snapshots)
-	if err != nil || has || n.cfg.Join {
+	if err != nil {
 		return err
+	}
+	if has {
+		return n.checkLog(snapshots)
+	}
+	if n.cfg.Join {
+		return nil
+	}
+	if n.cfg.Found != nil {
+		if join, err := n.cfg.Found(); err != nil || join {
+			return err
+		}
 	}
 	peers := n.cfg.Peers
 	if len(peers) == 0 {
@@ -231,6 +245,23 @@ func (n *Node) bootstrap(conf *raft.Config, snapshots raft.SnapshotStore) error 
 		servers = append(servers, raft.Server{ID: raft.ServerID(p.ID), Address: raft.ServerAddress(p.Address)})
 	}
 	return raft.BootstrapCluster(conf, n.log, n.log, snapshots, n.transport, raft.Configuration{Servers: servers})
+}
+
+// checkLog refuses an empty log beside snapshots: a member stores its term before it takes
+// its first snapshot, so the log was lost, and with it all that the snapshots lack.
+func (n *Node) checkLog(snapshots raft.SnapshotStore) error {
+	list, err := snapshots.List()
+	if err != nil || len(list) == 0 {
+		return err
+	}
+	last, err := n.log.LastIndex()
+	if err != nil || last > 0 {
+		return err
+	}
+	if _, err := n.log.Get([]byte("CurrentTerm")); !errors.Is(err, errKeyNotFound) {
+		return err
+	}
+	return fmt.Errorf("the Raft database %s is empty, and there are snapshots of %d entries: what was decided since is lost; %s", filepath.Join(n.cfg.Dir, "log.db"), list[0].Index, restoreLog)
 }
 
 // compare warns where the configured peers are not those that the group has: they may

@@ -6,6 +6,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"time"
 
 	"eventflux/shared/store"
@@ -42,7 +44,10 @@ func (s *Store) checkFormat() error {
 		return err
 	}
 	if string(there) != format {
-		return fmt.Errorf("its format is %.20q, and this version knows %q; run the version of eventflux that wrote it, or choose another folder", there, format)
+		if _, err := strconv.ParseUint(strings.TrimSpace(string(there)), 10, 32); err != nil {
+			return fmt.Errorf("%s is damaged: it has %.20q in place of a number; write the line %q into it, unless another version of eventflux wrote the folder", path, there, strings.TrimSpace(format))
+		}
+		return fmt.Errorf("its format in %s is %.20q, and this version knows %q; run the version of eventflux that wrote it, or choose another folder", path, there, format)
 	}
 	return nil
 }

@@ -15,7 +15,6 @@ package file
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -33,6 +32,7 @@ import (
 type Store struct {
 	dir    string
 	disk   disk
+	log    *slog.Logger
 	strays []string
 	opened bool // the folder was there
 }
@@ -57,7 +57,7 @@ func Open(dir string, log *slog.Logger) (*Store, error) {
 	if log == nil {
 		log = slog.Default()
 	}
-	s := &Store{dir: dir, disk: realDisk{}}
+	s := &Store{dir: dir, disk: realDisk{}, log: log}
 	for _, folder := range []string{tempFolder, headFolder} {
 		if err := s.makeFolder(filepath.Join(dir, folder)); err != nil {
 			return nil, fmt.Errorf("store %s: %w", dir, full(err))
@@ -218,7 +218,12 @@ func (s *Store) List(ctx context.Context, prefix string, visit func(store.Object
 // walk calls visit with each file outside of tmp and heads, and the name of the object
 // that it is; "" for none.
 func (s *Store) walk(visit func(name string, entry fs.DirEntry) error) error {
-	return filepath.WalkDir(s.dir, func(path string, entry fs.DirEntry, err error) error {
+	return s.walkIn(s.dir, visit)
+}
+
+// walkIn is walk for the files in one folder. A folder that is missing has none.
+func (s *Store) walkIn(dir string, visit func(name string, entry fs.DirEntry) error) error {
+	return filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil // deleted meanwhile
 		}
@@ -297,7 +302,7 @@ func (s *Store) Commit(ctx context.Context, c store.Commit) error {
 }
 
 func (s *Store) commit(c *store.Commit) error {
-	unlock, err := s.disk.lock(s.headPath(c.App)+".lock", true)
+	unlock, err := s.lockHead(c.App)
 	if err != nil {
 		return err
 	}
@@ -319,19 +324,7 @@ func (s *Store) commit(c *store.Commit) error {
 		}
 		faultpoint.Reach(faultpoint.FileCommitted)
 	}
-	data, err := json.Marshal(next)
-	if err != nil {
-		return err
-	}
-	temp, err := s.disk.write(filepath.Join(s.dir, tempFolder), append(data, '\n'))
-	if err != nil {
-		return err
-	}
-	if err := s.disk.rename(temp, s.headPath(c.App)); err != nil {
-		s.disk.remove(temp)
-		return err
-	}
-	return s.disk.syncFolder(filepath.Join(s.dir, headFolder))
+	return s.writeHead(c.App, next)
 }
 
 func (s *Store) putManifest(c *store.Commit) error {
@@ -347,30 +340,6 @@ func (s *Store) putManifest(c *store.Commit) error {
 		return fmt.Errorf("%s: %w with another content", c.Name, store.ErrExists)
 	}
 	return nil
-}
-
-func (s *Store) headPath(app string) string { return filepath.Join(s.dir, headFolder, app+".json") }
-
-// Head implements store.Store.
-func (s *Store) Head(ctx context.Context, app string) (store.Head, error) {
-	if err := errors.Join(store.CheckApp(app), ctx.Err()); err != nil {
-		return store.Head{}, err
-	}
-	return s.head(app)
-}
-
-func (s *Store) head(app string) (h store.Head, err error) {
-	data, err := os.ReadFile(s.headPath(app))
-	if errors.Is(err, fs.ErrNotExist) {
-		return h, nil
-	}
-	if err != nil {
-		return h, fmt.Errorf("head of app %s: %w", app, err)
-	}
-	if err := json.Unmarshal(data, &h); err != nil {
-		return h, fmt.Errorf("head of app %s: %s is damaged: %w; remove the file, and the next commit writes it anew", app, s.headPath(app), err)
-	}
-	return h, nil
 }
 
 // Close implements store.Store.

@@ -236,11 +236,11 @@ func TestFormat(t *testing.T) {
 	if data, err := os.ReadFile(mark); err != nil || string(data) != "1\n" {
 		t.Fatalf("%q, %v", data, err)
 	}
-	for _, other := range []string{"2\n", ""} {
+	for other, want := range map[string]string{"2\n": "run the version of eventflux that wrote it", "": "is damaged", "\x00": "is damaged", "q\n": "is damaged"} {
 		if err := os.WriteFile(mark, []byte(other), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := Open(dir, quiet); err == nil || !strings.Contains(err.Error(), "run the version of eventflux that wrote it") {
+		if _, err := Open(dir, quiet); err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), mark) {
 			t.Errorf("format %q: %v", other, err)
 		}
 	}
