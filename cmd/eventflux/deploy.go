@@ -19,7 +19,8 @@ func newAppDeployCommand() *cobra.Command {
 		Use: "deploy FILE", Short: "Deploy an app to running services",
 		Long: `Checks the app and hands it to the checkpointer, from where every service learns of it.
 The same text again changes nothing. Another text under the name of a deployed app is
-refused: its results would not follow those that are out.`,
+refused: its results would not follow those that are out. If another app reads the same
+subject by another definition, the app is deployed, and the command prints a warning.`,
 		Example: `  eventflux app deploy examples/flights.siddhi`,
 		Args:    exactArgs("FILE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -34,8 +35,11 @@ refused: its results would not follow those that are out.`,
 			if err != nil {
 				return err
 			}
-			_, err = ask(cmd, &a, control.VerbDeploy, control.DeployRequest{Text: string(text)}, func(w io.Writer, d *control.App) {
+			_, err = ask(cmd, &a, control.VerbDeploy, control.DeployRequest{Text: string(text)}, func(w io.Writer, d *control.Deployed) {
 				fmt.Fprintf(w, "app %s is deployed: %d partitions, generation %d\n", d.Name, d.Partitions, d.Generation)
+				for _, text := range d.Warnings {
+					fmt.Fprintln(w, "warning: "+text)
+				}
 			})
 			return err
 		},

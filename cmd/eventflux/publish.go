@@ -98,6 +98,8 @@ func publishFile(cmd *cobra.Command, file string, server endpoint, wait time.Dur
 		return fmt.Errorf("publish %s: %w", name, err)
 	case result.Refused > 0:
 		return fmt.Errorf("%d events of %s were refused", result.Refused, name)
+	case result.Partly > 0:
+		return fmt.Errorf("%d events of %s were refused by some of the apps that read them; the other apps have them", result.Partly, name)
 	}
 	return nil
 }

@@ -165,7 +165,12 @@ func (s *Service) deploy(ctx context.Context, l *leader, r *control.DeployReques
 	}
 	l.tell(loopMessage{app: app.Name})
 	l.replace()
-	return s.app(ctx, l, &control.AppRequest{App: app.Name})
+	a, err := s.known(app.Name)
+	if err != nil {
+		return nil, err
+	}
+	s.addStates(l, a)
+	return control.Deployed{App: a.App, Warnings: conflicts(plan, s.cfg.FSM.apps())}, nil
 }
 
 // withinLimits refuses an app that is too many, or has too many partitions. One that is

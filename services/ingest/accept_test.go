@@ -114,16 +114,16 @@ func TestTwoAppsReadOneSubject(t *testing.T) {
 		t.Fatalf("%+v", ack)
 	}
 	for app, want := range map[string]string{"a": `Flights +0 ["x",1]`, "b": `Flights +0 ["x",1]`, "c": `Delays +0 ["x",1]`} {
-		equal(t, app, r.logged(app, 0), []string{want})
+		equal(t, app, withoutIDs(r.logged(app, 0)), []string{want})
 	}
 	ack := r.ask("events.Flights", `[{"origin":"y","delay":1.5},{"origin":"z","delay":2}]`)
-	if ack.Error == nil || ack.Stream != "EFW_a_0" || ack.Accepted != 1 || ack.RejectedCount != 1 || len(ack.Rejected) != 2 ||
+	if ack.Error != nil || ack.Stream != "EFW_a_0" || ack.RejectedCount != 1 || len(ack.Rejected) != 2 ||
 		ack.Rejected[0].App != "a" || ack.Rejected[1].App != "b" || ack.Rejected[1].Index != 0 {
 		t.Fatalf("%+v", ack)
 	}
 	r.end()
-	equal(t, "a", r.logged("a", 0)[1:], []string{`Flights +0 ["z",2]`})
-	equal(t, "c", r.logged("c", 0)[1:], []string{`Delays +0 ["y",1.5] ["z",2]`})
+	equal(t, "a", withoutIDs(r.logged("a", 0)[1:]), []string{`Flights +0 ["z",2]`})
+	equal(t, "c", withoutIDs(r.logged("c", 0)[1:]), []string{`Delays +0 ["y",1.5] ["z",2]`})
 	if a, b, c := len(r.dead("a")), len(r.dead("b")), len(r.dead("c")); a != 1 || b != 1 || c != 0 {
 		t.Errorf("%d, %d and %d dead letters", a, b, c)
 	}
@@ -150,8 +150,8 @@ func TestSubjectsWithWildcards(t *testing.T) {
 		}
 	}
 	r.end()
-	equal(t, "a", r.logged("a", 0), []string{`New +0 [0]`, `New +0 [1]`})
-	equal(t, "b", r.logged("b", 0), []string{`Eu +0 [0]`, `Eu +0 [2]`})
+	equal(t, "a", withoutIDs(r.logged("a", 0)), []string{`New +0 [0]`, `New +0 [1]`})
+	equal(t, "b", withoutIDs(r.logged("b", 0)), []string{`Eu +0 [0]`, `Eu +0 [2]`})
 	equal(t, "c", r.logged("c", 0), []string{`Any +0 [3]`})
 	if n, _, err := sub.Pending(); err != nil || n > 0 {
 		t.Errorf("%d answers more, %v", n, err)

@@ -2,6 +2,7 @@ package ingest
 
 import (
 	"errors"
+	"slices"
 	"strconv"
 	"sync/atomic"
 
@@ -18,6 +19,7 @@ type ack struct {
 	seq     uint64       // set before left reaches zero
 	left    atomic.Int32 // appends whose outcome is not known
 	failure atomic.Pointer[error]
+	parts   []part // one for each append, where several apps read the subject; else empty
 	buf     []byte
 }
 
@@ -26,6 +28,8 @@ type ack struct {
 type answerTo struct {
 	reply    string
 	tail     []byte    // of the answer, behind the sequence; nil: nothing was refused
+	outcome  *outcome  // the tail as a value, where several apps read the subject
+	id       string    // with which a repeated message counts once; "" if the logs have none
 	progress *progress // of the follower
 	round    int       // of the append
 }
@@ -33,11 +37,36 @@ type answerTo struct {
 // laterAck is an ack as the second and further appends of a message see it.
 type laterAck ack
 
+// part is an ack as one append sees it, where the answer has to say which apps have the
+// message.
+type part struct {
+	of     *ack
+	app    string
+	failed bool // set before the ack settles
+}
+
 func (s *Service) newAck(to answerTo, cost int64, first *log, appends int) *ack {
 	a := s.acks.Get().(*ack)
 	a.to, a.cost, a.first, a.seq = to, cost, first, 0
+	a.parts = a.parts[:0]
 	a.left.Store(int32(appends))
 	return a
+}
+
+// tellApart has the ack remember which apps the appends fail for.
+func (a *ack) tellApart(sends []send) {
+	for i := range sends {
+		a.parts = append(a.parts, part{of: a, app: sends[i].log.app})
+	}
+}
+
+// Committed takes the outcome of the append.
+func (p *part) Committed(seq uint64, err error) {
+	p.failed = err != nil
+	if p == &p.of.parts[0] {
+		p.of.seq = seq
+	}
+	p.of.settle(err)
 }
 
 // Committed takes the outcome of the first append.
@@ -67,6 +96,7 @@ func (a *ack) settle(err error) {
 	}
 	a.failure.Store(nil)
 	a.to, a.first = answerTo{}, nil
+	clear(a.parts)
 	a.s.acks.Put(a)
 }
 
@@ -91,11 +121,48 @@ func (a *ack) fail(err error) {
 	if errors.Is(err, wal.ErrUnknown) || errors.Is(err, wal.ErrClosed) {
 		p = &problem{unknownOutcome, err.Error() + "; publish again, with the same " + headerID + " to have it counted once"}
 	}
+	if len(a.parts) > 0 {
+		p.text = err.Error() + "; " + a.repeat()
+	}
 	a.s.counters.refusedFor(p.code)
 	a.s.counters.failed.note(p.text)
 	if a.to.reply == "" {
 		a.s.counters.dropped.note(p.text)
 		return
 	}
-	a.s.respond(a.to.reply, p.json())
+	if len(a.parts) == 0 {
+		a.s.respond(a.to.reply, p.json())
+		return
+	}
+	answer := partial{Error: p.error(), Accepted: a.accepted(), ID: a.to.id}
+	if o := a.to.outcome; o != nil {
+		answer.Count, answer.Rejected = o.Count, o.Rejected
+	}
+	a.s.respond(a.to.reply, mustJSON(&answer))
+}
+
+// repeat says how the publisher repeats a message that some apps may have.
+func (a *ack) repeat() string {
+	if a.to.id == "" {
+		return "publish again; the apps that have it will count it twice, since a message of this size has an id only if the publisher sets " + headerID
+	}
+	return "publish again with the id of this answer as " + headerID + ", and each app counts it once"
+}
+
+// accepted returns the apps that have all their events of the message durably, in the order
+// of the appends.
+func (a *ack) accepted() []string {
+	var failed []string
+	for i := range a.parts {
+		if a.parts[i].failed {
+			failed = append(failed, a.parts[i].app)
+		}
+	}
+	apps := []string{}
+	for i := range a.parts {
+		if app := a.parts[i].app; !slices.Contains(failed, app) && !slices.Contains(apps, app) {
+			apps = append(apps, app)
+		}
+	}
+	return apps
 }

@@ -60,28 +60,43 @@ type answerError struct {
 
 // rejection is a refused event of a message.
 type rejection struct {
-	Index  int    `json:"index"`         // in the message, from 0
-	App    string `json:"app,omitempty"` // where several read the subject
-	Reason string `json:"reason"`
+	Index int    `json:"index"`         // in the message, from 0
+	App   string `json:"app,omitempty"` // where several sources read the subject
+	// Code and Text say why, where several apps read the subject; Reason does where one app does.
+	Code   int    `json:"code,omitempty"`
+	Text   string `json:"text,omitempty"`
+	Reason string `json:"reason,omitempty"`
 }
 
-// outcome is what an answer has behind stream and sequence where events were
-// refused.
+// outcome is what an answer has behind stream and sequence where events were refused. If
+// at least one app took each event, it has neither Error nor Accepted.
 type outcome struct {
+	Error    *answerError `json:"error,omitempty"`
+	Accepted *int         `json:"accepted,omitempty"` // events that every app took
+	Count    int          `json:"rejected_count"`     // events that at least one app refused
+	Rejected []rejection  `json:"rejected"`           // the first of them
+}
+
+// partial is an error after which the publisher repeats the message, where several apps
+// read the subject.
+type partial struct {
 	Error    answerError `json:"error"`
-	Accepted int         `json:"accepted"` // events that every app took
-	Count    int         `json:"rejected_count"`
-	Rejected []rejection `json:"rejected"` // the first of them
+	Accepted []string    `json:"accepted"` // apps that have it durably
+	ID       string      `json:"id,omitempty"`
+	Count    int         `json:"rejected_count,omitempty"`
+	Rejected []rejection `json:"rejected,omitempty"`
 }
 
 func answerPrefix(stream string) []byte {
 	return fmt.Appendf(nil, `{"stream":%q,"seq":`, stream)
 }
 
+func (p *problem) error() answerError { return answerError{p.code.code(), p.code, p.text} }
+
 func (p *problem) json() []byte {
 	return mustJSON(struct {
 		Error answerError `json:"error"`
-	}{answerError{p.code.code(), p.code, p.text}})
+	}{p.error()})
 }
 
 // mustJSON encodes a value that always can be.
@@ -93,12 +108,17 @@ func mustJSON(v any) []byte {
 	return data
 }
 
-// refuse tells the publisher why nothing of a message was taken.
-func (s *Service) refuse(m *nats.Msg, p *problem) {
+// refuse tells the publisher why nothing of a message was taken. several says that more
+// than one app reads the subject.
+func (s *Service) refuse(m *nats.Msg, p *problem, several bool) {
 	if m.Reply == "" {
 		if p.code.code() == 503 {
 			s.counters.dropped.note(p.text)
 		}
+		return
+	}
+	if several && p.code.code() == 503 {
+		s.respond(m.Reply, mustJSON(&partial{Error: p.error(), Accepted: []string{}}))
 		return
 	}
 	s.respond(m.Reply, p.json())
@@ -119,36 +139,79 @@ func (s *Service) respond(reply string, data []byte) {
 	}
 }
 
-// refusals returns the rest of an answer behind its sequence, from a comma on.
-func refusals(r *route) []byte {
-	var o outcome
+// refusals returns what an answer says of the events that were refused.
+func refusals(r *route) *outcome {
+	o := &outcome{}
 	var described []string
-	distinct, rows := map[int]bool{}, 0
+	targets, rows := 0, 0
 	for i := range r.lanes {
 		l := &r.lanes[i]
-		rows = max(rows, l.accepted+len(l.refused))
+		targets, rows = targets+len(l.targets), max(rows, l.rows())
+	}
+	refused := make([]int, rows) // how many of the targets do not have an event, by its index
+	refuse := func(t *target, index int, p *problem) {
+		one := rejection{Index: index, Reason: p.text}
+		if targets > 1 {
+			one.App = t.app.Name
+		}
+		if r.several {
+			one.Code, one.Text, one.Reason = p.code.code(), p.text, ""
+		}
+		refused[index]++
+		if len(o.Rejected) < rejectedMax {
+			o.Rejected = append(o.Rejected, one)
+		}
+	}
+	for i := range r.lanes {
+		l := &r.lanes[i]
+		bad := map[int]bool{}
 		for _, row := range l.refused {
-			distinct[row.Index] = true
+			bad[row.Index] = true
 			for _, t := range l.targets {
-				one := rejection{Index: row.Index, Reason: row.Err.Error()}
-				if len(r.lanes) > 1 || len(l.targets) > 1 {
-					one.App = t.app.Name
-				}
-				if len(o.Rejected) < rejectedMax {
-					o.Rejected = append(o.Rejected, one)
-				}
+				refuse(t, row.Index, &problem{eventsRefused, row.Err.Error()})
 			}
 			if len(described) < describedMax {
 				described = append(described, fmt.Sprintf("event %d: %s", row.Index, row.Err))
 			}
 		}
+		for _, t := range l.targets {
+			for index := 0; t.problem != nil && index < l.rows(); index++ {
+				if !bad[index] {
+					refuse(t, index, t.problem)
+				}
+			}
+		}
+		for index := l.rows(); index < rows; index++ { // not read after too many wrong events
+			refused[index] += len(l.targets)
+		}
 	}
-	o.Count, o.Accepted = len(distinct), rows-len(distinct)
+	nobodys := 0 // events that no app took
+	for _, n := range refused {
+		if n > 0 {
+			o.Count++
+		}
+		if n == targets {
+			nobodys++
+		}
+	}
+	if r.several && nobodys == 0 {
+		return o
+	}
 	if o.Count > describedMax {
 		described = append(described, "…")
 	}
-	o.Error = answerError{eventsRefused.code(), eventsRefused, fmt.Sprintf("%d of %d events refused: %s", o.Count, rows, strings.Join(described, "; "))}
-	tail := mustJSON(&o)
+	accepted := rows - o.Count
+	o.Accepted = &accepted
+	o.Error = &answerError{eventsRefused.code(), eventsRefused, fmt.Sprintf("%d of %d events refused: %s", o.Count, rows, strings.Join(described, "; "))}
+	return o
+}
+
+// rows is how many rows of the message were read.
+func (l *lane) rows() int { return l.accepted + len(l.refused) }
+
+// tail returns the rest of an answer behind its sequence, from a comma on.
+func (o *outcome) tail() []byte {
+	tail := mustJSON(o)
 	tail[0] = ','
 	return tail
 }

@@ -2,6 +2,7 @@ package ingest
 
 import (
 	"fmt"
+	"strconv"
 
 	"github.com/nats-io/nats.go"
 
@@ -19,22 +20,56 @@ type send struct {
 	msg wal.Message
 }
 
+// spreadWithID is spread of a message for which the publisher waits. If several apps read
+// the subject, the message gets an id unless it has one: if only some of the logs take it,
+// the publisher repeats it with this id, and each app counts it once. A message with an id
+// stays in one piece for each log. One that is too large for that goes without an id.
+func (in *intake) spreadWithID(m *nats.Msg, r *route) (short bool, p *problem) {
+	if !r.several || m.Reply == "" || in.letter.id != "" {
+		return in.spread(r)
+	}
+	in.letter.id = in.nextID()
+	if short, p = in.spread(r); short || p != nil {
+		in.letter.id = ""
+		return in.spread(r)
+	}
+	return short, p
+}
+
+// nextID returns an id that no other message has.
+func (in *intake) nextID() string {
+	in.ids++
+	var text [32]byte
+	return string(strconv.AppendUint(append(text[:0], in.idStart...), in.ids, 36))
+}
+
 // spread works out all appends for the rows in the lanes, and what they cost.
-// Nothing is appended before it is known that all can be.
-func (in *intake) spread(r *route) *problem {
+// Nothing is appended before it is known that all can be. If several apps read the
+// subject, and the logs of some can never take the message, these are left out, and short
+// is true. A problem is one of all apps.
+func (in *intake) spread(r *route) (short bool, p *problem) {
 	in.sends, in.cost = in.sends[:0], 0
 	for i := range r.lanes {
 		l := &r.lanes[i]
-		if l.accepted == 0 {
-			continue
-		}
 		for _, t := range l.targets {
-			if p := in.spreadOne(l.batch, t); p != nil {
-				return p
+			t.problem = nil
+			if l.accepted == 0 {
+				continue
 			}
+			sends, cost := len(in.sends), in.cost
+			if t.problem = in.spreadOne(l.batch, t); t.problem == nil {
+				continue
+			}
+			if short, p = true, t.problem; !r.several {
+				return false, p
+			}
+			in.sends, in.cost = in.sends[:sends], cost
 		}
 	}
-	return nil
+	if len(in.sends) > 0 {
+		return short, nil
+	}
+	return false, p
 }
 
 func (in *intake) spreadOne(b *event.Batch, t *target) *problem {
@@ -110,27 +145,38 @@ func (in *intake) cut(l *log, b *event.Batch, from, to int) *problem {
 
 // commit appends what spread has worked out, and arranges for the answer.
 func (in *intake) commit(m *nats.Msg, r *route, refused bool) {
-	var tail []byte
+	to := answerTo{reply: m.Reply, id: in.letter.id}
 	if refused {
-		tail = refusals(r)
+		to.outcome = refusals(r)
+		to.tail = to.outcome.tail()
 	}
 	if len(in.sends) == 0 {
-		in.s.answerRefused(m.Reply, tail)
+		in.s.answerRefused(m.Reply, to.tail)
 		return
 	}
 	for i := range r.lanes {
 		for _, t := range r.lanes[i].targets {
-			t.accepted.Add(uint64(r.lanes[i].accepted))
+			if t.problem == nil {
+				t.accepted.Add(uint64(r.lanes[i].accepted))
+			}
 		}
 	}
-	in.append(in.s.newAck(answerTo{reply: m.Reply, tail: tail}, in.cost, in.sends[0].log, len(in.sends)))
+	a := in.s.newAck(to, in.cost, in.sends[0].log, len(in.sends))
+	if r.several {
+		a.tellApart(in.sends)
+	}
+	in.append(a)
 }
 
 // append makes the appends, whose outcomes a is told.
 func (in *intake) append(a *ack) {
+	several := len(a.parts) > 0 // a is not ours any more after the last append
 	for i := range in.sends {
 		var done wal.Committed = (*laterAck)(a)
-		if i == 0 {
+		switch {
+		case several:
+			done = &a.parts[i]
+		case i == 0:
 			done = a
 		}
 		if err := in.sends[i].log.writer.Load().Append(&in.sends[i].msg, done); err != nil {

@@ -127,7 +127,8 @@ func (d *deadLetters) close(ctx context.Context) error {
 	}
 }
 
-// bury makes dead letters of the rows that were refused.
+// bury makes dead letters of the rows that were refused, and of a message that is too large
+// for the logs of one of the apps.
 func (in *intake) bury(m *nats.Msg, r *route) {
 	for i := range r.lanes {
 		l := &r.lanes[i]
@@ -137,6 +138,14 @@ func (in *intake) bury(m *nats.Msg, r *route) {
 			for _, t := range l.targets {
 				t.refused.Add(1)
 				in.s.dead.add(in.deadLetter(m, t.dead, row))
+			}
+		}
+		for _, t := range l.targets {
+			if p := t.problem; p != nil {
+				in.s.counters.refusedFor(p.code)
+				in.s.counters.refused.note(p.text)
+				t.refused.Add(uint64(l.accepted))
+				in.s.dead.add(in.deadLetter(m, t.dead, rowjson.Refused{End: len(m.Data), Err: errors.New(p.text)}))
 			}
 		}
 	}

@@ -6,6 +6,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/nats-io/nats.go"
+
 	"eventflux/shared/control"
 )
 
@@ -62,6 +64,21 @@ func (in *intake) cannot() *problem {
 	for i := range in.sends {
 		if p := in.sends[i].log.closed(in.s.cfg.LagMax); p != nil {
 			return p
+		}
+	}
+	return nil
+}
+
+// stalled returns why one of the logs that the message is for cannot be written now, if
+// several apps read the subject and the publisher waits: it repeats the message for all of
+// them, and no app has it before.
+func (in *intake) stalled(m *nats.Msg, r *route) *problem {
+	if !r.several || m.Reply == "" {
+		return nil
+	}
+	for i := range in.sends {
+		if err := in.sends[i].log.health(); err != nil {
+			return &problem{appUnavailable, fmt.Sprintf("app %s takes no events at the moment: %s; publish again later", in.sends[i].log.app, err)}
 		}
 	}
 	return nil

@@ -1,6 +1,7 @@
 package ingest
 
 import (
+	"crypto/rand"
 	"fmt"
 	"slices"
 
@@ -14,6 +15,9 @@ import (
 // routesMax is how many subjects under a wildcard are remembered.
 const routesMax = 4096
 
+// idStartChars is so long that no two processes choose the same: 60 bits.
+const idStartChars = 12
+
 // intake turns messages into appends. It belongs to one goroutine at a time, and uses all
 // its memory again.
 type intake struct {
@@ -22,7 +26,9 @@ type intake struct {
 	routes  map[string]*route
 	targets map[*source]*target
 	readers []*reader
-	arrived int64 // never runs back
+	arrived int64  // never runs back
+	idStart string // of the ids that messages get; random
+	ids     uint64 // how many were given
 
 	// Of the message that is handled:
 	letter letter
@@ -32,7 +38,8 @@ type intake struct {
 
 // route is where messages of one subject go.
 type route struct {
-	lanes []lane
+	lanes   []lane
+	several bool // more than one app reads the subject
 }
 
 // lane is a definition, and the sources that have it.
@@ -56,7 +63,7 @@ type reader struct {
 }
 
 func newIntake(s *Service) *intake {
-	return &intake{s: s, routes: map[string]*route{}, targets: map[*source]*target{}}
+	return &intake{s: s, routes: map[string]*route{}, targets: map[*source]*target{}, idStart: rand.Text()[:idStartChars]}
 }
 
 // target is a source with what it takes to spread its rows over partitions.
@@ -64,6 +71,8 @@ type target struct {
 	*source
 	key   func(b *event.Batch, row int) (string, bool)
 	parts []*event.Batch // rows of the message at hand by partition
+	// problem is why the logs can never take the rows of the message; nil if they can.
+	problem *problem
 }
 
 // handle handles one message of a publisher. It never waits for the logs.
@@ -75,9 +84,10 @@ func (s *Service) handle(m *nats.Msg) {
 		s.counters.unanswered.note(fmt.Sprintf("%.100q is no subject for answers; publish with an inbox", m.Reply))
 		m.Reply = "" // the events count all the same
 	}
-	if problem := in.take(m, in.route(m.Subject)); problem != nil {
+	r := in.route(m.Subject)
+	if problem := in.take(m, r); problem != nil {
 		s.counters.refusedFor(problem.code)
-		s.refuse(m, problem)
+		s.refuse(m, problem, r.several)
 	}
 }
 
@@ -112,12 +122,18 @@ func (in *intake) take(m *nats.Msg, r *route) *problem {
 		}
 	}
 	refused := in.decode(m, r)
-	if p := in.spread(r); p != nil {
+	short, p := in.spreadWithID(m, r)
+	if p != nil {
 		return in.refuseAll(r, p)
 	}
 	if p := in.cannot(); p != nil {
 		return s.slow(p)
 	}
+	if p := in.stalled(m, r); p != nil {
+		s.counters.unavailable.note(p.text)
+		return p
+	}
+	refused = refused || short
 	if !s.reserve(in.cost, s.cfg.MemoryMax) {
 		return s.full(fmt.Sprintf("%d bytes wait to be durable", s.counters.waiting.Load()), r.health())
 	}
@@ -170,6 +186,7 @@ func (in *intake) route(subject string) *route {
 	r = &route{}
 	for _, sources := range readersOf(in.table.sources, subject) {
 		r.lanes = append(r.lanes, in.lane(sources))
+		r.several = r.several || slices.ContainsFunc(sources, func(src *source) bool { return src.unit != r.lanes[0].targets[0].unit })
 	}
 	in.routes[subject] = r
 	return r

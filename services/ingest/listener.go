@@ -79,7 +79,7 @@ func (l *listener) sort() {
 
 func (l *listener) admit(m *nats.Msg) {
 	if !l.queue.put(m) {
-		l.s.refuse(m, l.s.full(fmt.Sprintf("%d bytes of messages wait to be handled", l.queue.bytes.Load()), nil))
+		l.s.refuse(m, l.s.full(fmt.Sprintf("%d bytes of messages wait to be handled", l.queue.bytes.Load()), nil), false)
 	}
 }
 

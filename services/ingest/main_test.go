@@ -3,6 +3,7 @@ package ingest
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -220,9 +221,24 @@ type reply struct {
 	Stream        string
 	Seq           uint64
 	Error         *answerError
-	Accepted      int
+	Accepted      int      `json:"-"` // events
+	Apps          []string `json:"-"` // that accepted the message, in an error 503
+	ID            string
 	Rejected      []rejection
 	RejectedCount int `json:"rejected_count"`
+}
+
+// UnmarshalJSON reads an answer, in which accepted is a number or a list.
+func (r *reply) UnmarshalJSON(data []byte) error {
+	type plain reply
+	var also struct{ Accepted json.RawMessage }
+	if err := errors.Join(json.Unmarshal(data, (*plain)(r)), json.Unmarshal(data, &also)); err != nil || also.Accepted == nil {
+		return err
+	}
+	if also.Accepted[0] == '[' {
+		return json.Unmarshal(also.Accepted, &r.Apps)
+	}
+	return json.Unmarshal(also.Accepted, &r.Accepted)
 }
 
 // ask publishes with a reply subject. headers are names and values in turns.

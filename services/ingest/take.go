@@ -25,7 +25,7 @@ func (f *follower) take(ctx context.Context, m *nats.Msg) error {
 		return nil
 	}
 	refused := in.decode(m, r)
-	if p := in.spread(r); p != nil {
+	if _, p := in.spread(r); p != nil {
 		f.refuse(m, errors.New(p.text))
 		return nil
 	}

@@ -46,7 +46,10 @@ func TestOwnTimes(t *testing.T) {
 		answer := r.ask("t.in", fmt.Sprintf(`{"v":1,"t":%s}`, c.attr), c.headers...)
 		refused := ""
 		if answer.Error != nil {
-			refused = fmt.Sprintf("%+v %+v", answer.Error, answer)
+			t.Errorf("%s: %+v, and an app has the event", c.name, answer.Error)
+		}
+		for _, one := range answer.Rejected {
+			refused += one.App + ": " + one.Text + "\n"
 		}
 		for _, text := range c.texts {
 			if !strings.Contains(refused, text) {

@@ -149,9 +149,9 @@ func (c *Client) Status(ctx context.Context) (s Status, err error) {
 }
 
 // Deploy makes an app known.
-func (c *Client) Deploy(ctx context.Context, r DeployRequest) (a App, err error) {
-	err = c.Do(ctx, VerbDeploy, r, &a)
-	return a, err
+func (c *Client) Deploy(ctx context.Context, r DeployRequest) (d Deployed, err error) {
+	err = c.Do(ctx, VerbDeploy, r, &d)
+	return d, err
 }
 
 // Apps lists the deployed apps.

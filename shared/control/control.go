@@ -12,7 +12,7 @@ import (
 // a request and an answer below. Errors come as those of NATS services do, with one
 // of the codes.
 const (
-	VerbDeploy      = "deploy"      // DeployRequest → App
+	VerbDeploy      = "deploy"      // DeployRequest → Deployed
 	VerbApps        = "apps"        // nothing → AppList
 	VerbApp         = "app"         // AppRequest → App, with its text
 	VerbRemove      = "remove"      // AppRequest → App
@@ -44,6 +44,14 @@ const (
 // an app that is deployed is CodeInvalid.
 type DeployRequest struct {
 	Text string `json:"text"`
+}
+
+// Deployed is the app that was deployed, or confirmed.
+type Deployed struct {
+	App
+	// Warnings say which streams of other apps are read from the same subject by another
+	// definition, so that one app refuses events that another one takes.
+	Warnings []string `json:"warnings,omitempty"`
 }
 
 // AppRequest names an app.

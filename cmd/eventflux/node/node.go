@@ -285,8 +285,12 @@ func (n *Node) serve(ctx context.Context, checkpoints part, ready func([]*siddhi
 func (n *Node) deployOwn(ctx context.Context, checkpoints part) error {
 	deploying := start(func(ctx context.Context) error {
 		for _, text := range n.texts {
-			if _, err := n.control.Deploy(ctx, control.DeployRequest{Text: text}); err != nil {
+			d, err := n.control.Deploy(ctx, control.DeployRequest{Text: text})
+			if err != nil {
 				return fmt.Errorf("deploy: %w", err)
+			}
+			for _, text := range d.Warnings {
+				n.log.Warn("apps read the same subject by different definitions", "app", d.Name, "conflict", text)
 			}
 		}
 		return nil

@@ -2,6 +2,7 @@ package publish
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strconv"
@@ -181,6 +182,13 @@ func (f *flight) answer(m *nats.Msg) {
 // settle counts the events of an answered message.
 func (f *flight) settle(e *entry, r reply, why string) {
 	switch {
+	case r.Error == nil && len(r.Rejected) > 0: // at least one app took each event
+		for _, one := range r.Rejected {
+			f.observer.Refused(e.line(one.Index), one.why())
+		}
+		f.result.Accepted += e.events()
+		f.result.Partly += r.RejectedCount
+		return
 	case r.Error == nil:
 		f.result.Accepted += e.events()
 		if r.Duplicate {
@@ -197,18 +205,22 @@ func (f *flight) settle(e *entry, r reply, why string) {
 	for _, one := range r.Rejected {
 		if !listed[one.Index] {
 			listed[one.Index] = true
-			// A line that holds several events stands for all of them.
-			f.refuse(e.lines[min(max(one.Index, 0), e.events()-1)], one.Reason)
+			f.refuse(e.line(one.Index), one.why())
 		}
 	}
 	if more := r.RejectedCount - len(listed); more > 0 {
 		f.result.Refused += more
 		f.observer.Refused(e.lines[0], fmt.Sprintf("%d more events of the message from this line on", more))
 	}
-	if r.Accepted != nil {
-		f.result.Accepted += *r.Accepted
+	var accepted int
+	if json.Unmarshal(r.Accepted, &accepted) == nil {
+		f.result.Accepted += accepted
 	}
 }
+
+// line returns the line of the event at that index of the message. A line that holds several
+// events stands for all of them.
+func (e *entry) line(index int) int { return e.lines[min(max(index, 0), e.events()-1)] }
 
 func (f *flight) refuse(line int, why string) {
 	f.result.Refused++

@@ -42,11 +42,12 @@ type Result struct {
 	Accepted  int // Duplicate ones among them
 	Duplicate int // sent before, and recognized by their message id
 	Refused   int
+	Partly    int // accepted, and refused by some of the apps that read the stream
 }
 
 // Observer is told what happens, by one goroutine at a time.
 type Observer interface {
-	// Refused is called for every event that was refused.
+	// Refused is called for every event that was refused, by all or by one of the apps.
 	Refused(line int, reason string)
 	// Answered is called with the running total whenever a message was answered,
 	// and with the bytes of the input that are done with.

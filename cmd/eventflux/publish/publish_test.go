@@ -24,6 +24,8 @@ var answers = map[string]string{
 	"header":  `{"error":{"code":400,"err_code":20003,"description":"Ef-Timestamp is no time"}}`,
 	"part":    `{"stream":"EFW_a_0","seq":1,"error":{"code":400,"err_code":20004,"description":"1 of 2 events refused"},"accepted":1,"rejected_count":1,"rejected":[{"index":1,"app":"a","reason":"unknown attribute \"b\""},{"index":1,"app":"b","reason":"the same"}]}`,
 	"many":    `{"error":{"code":400,"err_code":20004,"description":"3 of 3 events refused"},"accepted":0,"rejected_count":3,"rejected":[{"index":0,"reason":"the first"}]}`,
+	"one":     `{"stream":"EFW_a_0","seq":1,"rejected_count":1,"rejected":[{"index":1,"app":"b","code":400,"text":"n: expected int"}]}`,
+	"notyet":  `{"error":{"code":503,"err_code":20006,"description":"the log ended"},"accepted":["a"],"id":"x"}`,
 	"nowhere": `{"error":{"code":404,"err_code":20001,"description":"no app reads events.S; there is events.T"}}`,
 	"silent":  ``,
 	"junk":    `<html>`,

@@ -11,12 +11,14 @@ import (
 // reply is JetStream's PubAck, with what ingest adds to it where events of the
 // message are refused. The package comment of services/ingest is the contract.
 type reply struct {
-	Stream        string      `json:"stream"`
-	Duplicate     bool        `json:"duplicate"`
-	Error         *replyError `json:"error"`
-	Accepted      *int        `json:"accepted"`
-	RejectedCount int         `json:"rejected_count"`
-	Rejected      []rejection `json:"rejected"` // the first of them
+	Stream    string      `json:"stream"`
+	Duplicate bool        `json:"duplicate"`
+	Error     *replyError `json:"error"`
+	// Accepted is a number of events, and the names of apps in an error after which the
+	// message is repeated.
+	Accepted      json.RawMessage `json:"accepted"`
+	RejectedCount int             `json:"rejected_count"`
+	Rejected      []rejection     `json:"rejected"` // the first of them
 }
 
 type replyError struct {
@@ -25,10 +27,20 @@ type replyError struct {
 }
 
 // rejection is a refused event of the message; Index counts from 0. Where several
-// apps read the stream, an event can be listed for each.
+// apps read the stream, an event can be listed for each, with a Text instead of a Reason.
 type rejection struct {
 	Index  int    `json:"index"`
+	App    string `json:"app"`
+	Text   string `json:"text"`
 	Reason string `json:"reason"`
+}
+
+// why says which app refuses the event, if several read the stream, and why.
+func (r *rejection) why() string {
+	if r.Text == "" {
+		return r.Reason
+	}
+	return "app " + r.App + ": " + r.Text
 }
 
 // verdict is what an answer means for the message.

@@ -1,0 +1,80 @@
+package checkpointer
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"eventflux/shared/event"
+	"eventflux/shared/siddhiql"
+	"eventflux/shared/subject"
+)
+
+// conflictsMax is how many conflicts are told one by one.
+const conflictsMax = 20
+
+// conflicts says which streams of deployed apps are read from the same subjects as those of
+// the plan, by another definition: an event that fits one of them is refused by the other.
+// An app whose text does not compile any more is passed over, since ingest leaves it out.
+func conflicts(plan *siddhiql.Plan, apps []*appState) (warnings []string) {
+	more := 0
+	for _, a := range apps {
+		if a.Name == plan.Name || a.Removing {
+			continue
+		}
+		other, err := siddhiql.CompileDeployed(a.Text)
+		if err != nil {
+			continue
+		}
+		for _, mine := range inputs(plan) {
+			for _, its := range inputs(other) {
+				difference := differ(mine.Schema, its.Schema)
+				if difference == "" || !subject.Overlap(mine.Subject, its.Subject) {
+					continue
+				}
+				if len(warnings) == conflictsMax {
+					more++
+					continue
+				}
+				warnings = append(warnings, fmt.Sprintf(
+					"stream %s (subject %s) and stream %s of app %s (subject %s) get the same events by different definitions: %s; an event that only one of them fits is refused by the other, and its publisher is told; use the same attributes in both, or another subject",
+					mine.Schema, mine.Subject, its.Schema, other.Name, its.Subject, difference))
+			}
+		}
+	}
+	if more > 0 {
+		warnings = append(warnings, fmt.Sprintf("and %d more conflicts with streams of other apps", more))
+	}
+	return warnings
+}
+
+// inputs returns the streams of a plan that events are published to.
+func inputs(plan *siddhiql.Plan) (streams []*siddhiql.Stream) {
+	for _, s := range plan.Streams {
+		if s.Defined && s.Block < 0 && s.Subject != "" && !strings.HasPrefix(s.Subject, "out.") {
+			streams = append(streams, s)
+		}
+	}
+	return streams
+}
+
+// differ says in which attributes two schemas differ, "" if in none. Their order does not
+// matter to events, which name them.
+func differ(mine, its *event.Schema) string {
+	var all []string
+	for _, a := range mine.Attrs {
+		i := slices.IndexFunc(its.Attrs, func(b event.Attr) bool { return b.Name == a.Name })
+		switch {
+		case i < 0:
+			all = append(all, fmt.Sprintf("only the first has %s", a.Name))
+		case its.Attrs[i].Type != a.Type:
+			all = append(all, fmt.Sprintf("%s is %s in the first and %s in the second", a.Name, a.Type, its.Attrs[i].Type))
+		}
+	}
+	for _, b := range its.Attrs {
+		if !slices.ContainsFunc(mine.Attrs, func(a event.Attr) bool { return a.Name == b.Name }) {
+			all = append(all, fmt.Sprintf("only the second has %s", b.Name))
+		}
+	}
+	return strings.Join(all, ", ")
+}
