@@ -10,12 +10,13 @@ import (
 	"eventflux/shared/subject"
 )
 
-// conflictsMax is how many conflicts are told one by one.
+// conflictsMax is how many conflicts are listed one by one.
 const conflictsMax = 20
 
 // conflicts says which streams of deployed apps are read from the same subjects as those of
-// the plan, by another definition: an event that fits one of them is refused by the other.
-// An app whose text does not compile any more is passed over, since ingest leaves it out.
+// the plan, by another definition: if an event fits only one of them, the app of the other
+// refuses it. An app whose text does not compile any more has no conflicts, since ingest
+// leaves it out.
 func conflicts(plan *siddhiql.Plan, apps []*appState) (warnings []string) {
 	more := 0
 	for _, a := range apps {
@@ -37,7 +38,7 @@ func conflicts(plan *siddhiql.Plan, apps []*appState) (warnings []string) {
 					continue
 				}
 				warnings = append(warnings, fmt.Sprintf(
-					"stream %s (subject %s) and stream %s of app %s (subject %s) get the same events by different definitions: %s; an event that only one of them fits is refused by the other, and its publisher is told; use the same attributes in both, or another subject",
+					"stream %s (subject %s) and stream %s of app %s (subject %s) get the same events by different definitions: %s; if an event fits only one of them, the app of the other refuses it; use the same attributes in both, or another subject",
 					mine.Schema, mine.Subject, its.Schema, other.Name, its.Subject, difference))
 			}
 		}
@@ -58,8 +59,8 @@ func inputs(plan *siddhiql.Plan) (streams []*siddhiql.Stream) {
 	return streams
 }
 
-// differ says in which attributes two schemas differ, "" if in none. Their order does not
-// matter to events, which name them.
+// differ lists the attributes that two schemas do not share; "" if they share all. Their
+// order does not matter, since events name them.
 func differ(mine, its *event.Schema) string {
 	var all []string
 	for _, a := range mine.Attrs {

@@ -29,7 +29,7 @@ type answerTo struct {
 	reply    string
 	tail     []byte    // of the answer, behind the sequence; nil: nothing was refused
 	outcome  *outcome  // the tail as a value, where several apps read the subject
-	id       string    // with which a repeated message counts once; "" if the logs have none
+	id       string    // for a repeat that counts once; "" if the logs have none
 	progress *progress // of the follower
 	round    int       // of the append
 }

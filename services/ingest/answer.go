@@ -209,7 +209,7 @@ func refusals(r *route) *outcome {
 // rows is how many rows of the message were read.
 func (l *lane) rows() int { return l.accepted + len(l.refused) }
 
-// tail returns the rest of an answer behind its sequence, from a comma on.
+// tail returns the rest of an answer after its sequence, from a comma on.
 func (o *outcome) tail() []byte {
 	tail := mustJSON(o)
 	tail[0] = ','

@@ -20,8 +20,8 @@ type send struct {
 	msg wal.Message
 }
 
-// spreadWithID is spread of a message for which the publisher waits. If several apps read
-// the subject, the message gets an id unless it has one: if only some of the logs take it,
+// spreadWithID is spread for a message of a publisher. If several apps read the subject and
+// the publisher waits for an answer, the message gets an id unless it has one: if only some of the logs take it,
 // the publisher repeats it with this id, and each app counts it once. A message with an id
 // stays in one piece for each log. One that is too large for that goes without an id.
 func (in *intake) spreadWithID(m *nats.Msg, r *route) (short bool, p *problem) {

@@ -13,11 +13,15 @@
 //
 //   - An answer without an error: all events of the message are in the logs, and
 //     survive what the durability profile says.
+//     If several apps read the subject, "rejected" lists what some of them
+//     refused for good: each event is durable in at least one app.
 //   - An answer with an error of class 400: the events it lists are in no log (of
 //     the app it names), are dead letters, and will be refused again. The others
 //     of the message are durable; "accepted" tells how many.
 //   - An answer with another error, or none: repeat the message. With the same
-//     Nats-Msg-Id it counts once.
+//     Nats-Msg-Id it counts once. If several apps read the subject, "accepted"
+//     lists those that have the message. If there are any, "id" is the Nats-Msg-Id
+//     for the repeat, also if the publisher gave none.
 //   - Events of one publisher are in each log in the order in which they were
 //     published.
 //   - A publisher without a reply subject is told nothing, and what cannot be

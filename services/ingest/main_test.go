@@ -228,7 +228,7 @@ type reply struct {
 	RejectedCount int `json:"rejected_count"`
 }
 
-// UnmarshalJSON reads an answer, in which accepted is a number or a list.
+// UnmarshalJSON reads an answer, where accepted is a number or a list.
 func (r *reply) UnmarshalJSON(data []byte) error {
 	type plain reply
 	var also struct{ Accepted json.RawMessage }
