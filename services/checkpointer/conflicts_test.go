@@ -18,10 +18,14 @@ func TestDeployWarnsOfConflicts(t *testing.T) {
 		{"@app:name('first') define stream S (k string, n int); from S select k insert into O;", nil},
 		{"@app:name('same') define stream S (n int, k string); from S select k insert into O;", nil},
 		{"@app:name('elsewhere') @source(subject='other.x') define stream S (k string); from S select k insert into O;", nil},
-		{"@app:name('narrow') define stream S (k string); from S select k insert into O;",
-			[]string{"of app first (subject events.S) get the same events by different definitions: only the second has n;", "of app same"}},
-		{"@app:name('wild') @source(subject='other.>') define stream W (k long, x bool); from W select k insert into O;",
-			[]string{"of app elsewhere (subject other.x) get the same events by different definitions: k is long in the first and string in the second, only the first has x;"}},
+		{
+			"@app:name('narrow') define stream S (k string); from S select k insert into O;",
+			[]string{"of app first (subject events.S) get the same events by different definitions: only the second has n;", "of app same"},
+		},
+		{
+			"@app:name('wild') @source(subject='other.>') define stream W (k long, x bool); from W select k insert into O;",
+			[]string{"of app elsewhere (subject other.x) get the same events by different definitions: k is long in the first and string in the second, only the first has x;"},
+		},
 		{"@app:name('results') @source(subject='out.first.O.0') define stream R (k long); from R select k insert into P;", nil},
 		{"@app:name('results2') @source(subject='out.first.O.*') define stream R (k bool); from R select k insert into P;", nil},
 		// The same text again: it is as deployed, and so is the conflict.
