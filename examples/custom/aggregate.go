@@ -48,6 +48,9 @@ func (a *spread) Result(slot int, out *aggregate.Value) {
 	out.Real -= least.Real
 }
 
+// Empty says that a group is at its start, where it need not be kept.
+func (a *spread) Empty(slot int) bool { return a.most.Empty(slot) }
+
 func (a *spread) Clear(slot int) {
 	a.least.Clear(slot)
 	a.most.Clear(slot)

@@ -70,3 +70,6 @@ func (w *hopping) hop(emit window.Emit) {
 // Due and Fire are for windows that wait for the clock; this one does not.
 func (w *hopping) Due() (int64, uint64, bool) { return 0, 0, false }
 func (w *hopping) Fire(window.Emit)           {}
+
+// Empty says that a new window would do the same: the key of a partition is not kept for it.
+func (w *hopping) Empty() bool { return w.queue.Len() == 0 && w.since == 0 }

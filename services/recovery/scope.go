@@ -138,6 +138,19 @@ func (s *scope) need(part map[string]*scoped, id string) {
 		}
 		part[other] = &scoped{role: roleDependency, note: id + " needs it"}
 		s.need(part, other)
+		if engine.BindsAll(s.info(other).Type) {
+			s.needed(part, other)
+		}
+	}
+}
+
+// needed pulls in what depends on a component.
+func (s *scope) needed(part map[string]*scoped, id string) {
+	for _, info := range s.infos {
+		if part[info.ID] == nil && slices.Contains(info.DependsOn, id) {
+			part[info.ID] = &scoped{role: roleDependency, note: "it has the same keys: " + id}
+			s.need(part, info.ID)
+		}
 	}
 }
 

@@ -18,6 +18,9 @@ type Aggregate interface {
 	Remove(slot int, args []Value)
 	// Result writes the group's present value.
 	Result(slot int, out *Value)
+	// Empty reports whether the slot is as it was before its first row. It costs no time
+	// for the rows of the group.
+	Empty(slot int) bool
 	// Clear empties the slot.
 	Clear(slot int)
 	// AppendState appends the slot's state to dst; an empty slot has no bytes. Equal

@@ -69,3 +69,9 @@ func (a *count) LoadState(slot int, src []byte) error {
 	a.n[slot] = n
 	return nil
 }
+
+// Empty implements Aggregate.
+func (a *count) Empty(slot int) bool {
+	a.n = grow(a.n, slot)
+	return a.n[slot] == 0
+}

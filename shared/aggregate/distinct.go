@@ -166,3 +166,9 @@ func (a *distinct) LoadPart(slot int, name, src []byte) error {
 	a.counts[slot].live += int64(len(items))
 	return nil
 }
+
+// Empty implements Aggregate.
+func (a *distinct) Empty(slot int) bool {
+	a.counts = grow(a.counts, slot)
+	return a.counts[slot] == (counts{})
+}

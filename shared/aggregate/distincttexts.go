@@ -315,3 +315,8 @@ func (a *distinctTexts) CheckParts(slot int) error {
 	}
 	return a.parts.CheckParts(slot)
 }
+
+// Empty implements Aggregate.
+func (a *distinctTexts) Empty(slot int) bool {
+	return a.group(slot).counts == (counts{})
+}

@@ -122,3 +122,9 @@ func (a *extreme) LoadPart(slot int, name, src []byte) error {
 	}
 	return nil
 }
+
+// Empty implements Aggregate.
+func (a *extreme) Empty(slot int) bool {
+	_, _, some := a.ends(slot)
+	return !some
+}

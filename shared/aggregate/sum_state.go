@@ -203,3 +203,21 @@ func (r *stateBytes) part() float64 {
 	}
 	return v
 }
+
+// Empty implements Aggregate.
+func (a *intSum) Empty(slot int) bool {
+	a.groups = grow(a.groups, slot)
+	return a.groups[slot] == (intTotal{})
+}
+
+// Empty implements Aggregate.
+func (a *realSum) Empty(slot int) bool {
+	var state [64]byte
+	return len(a.AppendState(state[:0], slot)) == 0
+}
+
+// Empty implements Aggregate.
+func (a *average) Empty(slot int) bool {
+	var state [64]byte
+	return len(a.AppendState(state[:0], slot)) == 0
+}

@@ -3,6 +3,7 @@ package engine
 import (
 	"encoding/binary"
 	"fmt"
+	"math"
 
 	"eventflux/shared/aggregate"
 )
@@ -21,18 +22,21 @@ const (
 
 // Changed implements state.Source.
 func (c aggregateSource) Changed(visit func(key []byte)) {
+	c.q.touched[aggregates].drain(func(s *memory) { c.changed(s, visit) }, visit)
+}
+
+// changed calls visit with the keys of a memory's entries that have changed.
+func (c aggregateSource) changed(s *memory, visit func(key []byte)) {
 	var scratch []byte
-	c.q.touched[aggregates].drain(func(s *memory) {
-		c.changedBeside(s, visit)
-		if s.groups == nil {
-			visit(append(s.prefix(scratch[:0]), ungrouped...))
-			return
-		}
-		s.groups.changed(func(key []byte) {
-			scratch = append(s.prefix(scratch[:0]), key...)
-			visit(scratch)
-		}, s.partsTo(visit))
-	})
+	c.changedBeside(s, visit)
+	if s.groups == nil {
+		visit(append(s.prefix(scratch[:0]), ungrouped...))
+		return
+	}
+	s.groups.changed(func(key []byte) {
+		scratch = append(s.prefix(scratch[:0]), key...)
+		visit(scratch)
+	}, s.partsTo(visit))
 }
 
 // changedBeside calls visit with the keys of a memory's parts that have changed.
@@ -72,19 +76,34 @@ func (s *memory) keepParts() {
 
 // Keys implements state.Source.
 func (c aggregateSource) Keys(visit func(key []byte)) {
+	c.q.each(func(s *memory) { c.keys(s, visit) })
+}
+
+func (c aggregateSource) keys(s *memory, visit func(key []byte)) {
 	var scratch []byte
-	c.q.each(func(s *memory) {
-		parts := s.partsTo(visit)
-		if s.groups == nil {
-			visit(append(s.prefix(scratch[:0]), ungrouped...))
-			parts(0)
-			return
+	parts := s.partsTo(visit)
+	if s.groups == nil {
+		visit(append(s.prefix(scratch[:0]), ungrouped...))
+		parts(0)
+		return
+	}
+	s.groups.each(func(slot int, key []byte) {
+		scratch = append(s.prefix(scratch[:0]), key...)
+		visit(scratch)
+		parts(slot)
+	})
+}
+
+// end takes the entries of a memory away that ends. If its groups are frozen, they are
+// told before.
+func (c aggregateSource) end(s *memory) {
+	c.q.touched[aggregates].remove(s, func(visit func(key []byte)) {
+		if g := s.groups; g != nil && g.frozen.tell != nil {
+			f := &c.q.freezing
+			g.thaw(math.MaxInt, func(key []byte) { f.tell(append(s.prefix(f.key[:0]), key...), nil, false) })
 		}
-		s.groups.each(func(slot int, key []byte) {
-			scratch = append(s.prefix(scratch[:0]), key...)
-			visit(scratch)
-			parts(slot)
-		})
+		c.changed(s, visit)
+		c.keys(s, visit)
 	})
 }
 
@@ -316,6 +335,7 @@ func (s *memory) putPart(key, value []byte) error {
 // Ready implements state.Source.
 func (c aggregateSource) Ready() (err error) {
 	c.q.each(func(s *memory) {
+		s.shown[aggregates] = true
 		for n, a := range s.parted {
 			if a != nil && err == nil {
 				err = s.checkParts(n, a)

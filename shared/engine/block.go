@@ -15,18 +15,30 @@ type block struct {
 	id      int // in the order written
 	queries []*query
 	byKey   map[string]*instance
-	all     []*instance // in the order in which their keys came
-	shown   int         // all[:shown] were told to be there
-	frozen  int         // all[shown:frozen] are to be told to tell
-	tell    tellFn
-	readers []*reader // one for each outer stream that a query of the block reads
+	all     []*instance // in the order in which their keys came; nil: it has ended
+	readers []*reader   // one for each outer stream that a query of the block reads
+	touched touches     // of the keys
+	tell    tellFn      // while keys are frozen
+
+	period  int64 // ms after its last event at which a key is forgotten (@purge); 0: never
+	lasting bool  // a key that was seen once makes a difference: a stream goes to all of them
+	idle    int   // instances that are idle
+	counted bool  // idle is right; it is not after loading
 }
 
 // instance is what the queries of a block remember of one key.
 type instance struct {
+	block    *block
 	key      string
-	place    int       // in block.all
+	place    uint64    // orders the instances of a block: larger than of all that were there
+	at       int       // in block.all
 	memories []*memory // by index in block.queries
+	last     int64     // when the last event of the key came, ms of the app's clock, if dated
+	dated    bool      // with @purge, or if it was stored so
+	awaited  bool      // a timer of the key is in the heap
+	used     bool      // it is in Engine.used
+	idle     bool      // it is as a new one would be
+	gone     bool      // it has ended
 }
 
 // reader passes one stream to the queries of a block that read it.
@@ -44,7 +56,7 @@ type reader struct {
 type keyFn func(*row) (string, bool)
 
 func newBlock(e *Engine, plan *siddhiql.Partition) *block {
-	b := &block{e: e, id: plan.ID, byKey: map[string]*instance{}}
+	b := &block{e: e, id: plan.ID, byKey: map[string]*instance{}, period: plan.IdlePeriod, touched: touches{part: partitionKeys, round: 1}}
 	for i, p := range plan.Queries {
 		q := e.queries[p.ID]
 		q.block, q.place = b, i
@@ -58,6 +70,7 @@ func newBlock(e *Engine, plan *siddhiql.Partition) *block {
 		if r == nil {
 			r = &reader{block: b, stream: p.Source, keys: keysOf(plan, p.Source)}
 			b.readers = append(b.readers, r)
+			b.lasting = b.lasting || r.keys == nil
 		}
 		r.queries = append(r.queries, i)
 	}
@@ -106,9 +119,7 @@ func (b *block) innerReaders(s *siddhiql.Stream) []int {
 // to the queries of that key's instance before the next run.
 func (r *reader) receive(chunk []window.Row) {
 	if r.keys == nil {
-		for _, in := range r.block.all {
-			r.pass(in, chunk)
-		}
+		r.block.each(func(in *instance) { r.pass(in, chunk) })
 		return
 	}
 	var current *instance
@@ -142,6 +153,10 @@ func (r *reader) receive(chunk []window.Row) {
 }
 
 func (r *reader) pass(home *instance, chunk []window.Row) {
+	home.use()
+	if r.keys != nil && r.block.period > 0 {
+		r.block.came(home)
+	}
 	for _, n := range r.queries {
 		home.memories[n].receive(chunk)
 	}
@@ -150,12 +165,16 @@ func (r *reader) pass(home *instance, chunk []window.Row) {
 // instance makes the instance of a new key.
 func (b *block) instance(key string) *instance {
 	key = strings.Clone(key)
-	in := &instance{key: key, place: len(b.all), memories: make([]*memory, len(b.queries))}
+	in := &instance{block: b, key: key, at: len(b.all), memories: make([]*memory, len(b.queries))}
+	if n := len(b.all); n > 0 {
+		in.place = b.all[n-1].place + 1
+	}
 	for i, q := range b.queries {
 		in.memories[i] = q.newMemory(in)
 	}
 	b.byKey[key] = in
 	b.all = append(b.all, in)
+	b.touched.touch(in.memories[0])
 	return in
 }
 

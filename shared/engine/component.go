@@ -33,7 +33,7 @@ func Registry(components []Component) *state.Registry {
 // Schema versions of what the engine itself keeps.
 const (
 	clockVersion     = "1.1.0"
-	keysVersion      = "1.0.0"
+	keysVersion      = "1.1.0"
 	reorderVersion   = "1.0.0"
 	aggregateVersion = "1.1.0"
 	taskVersion      = "1.0.0"

@@ -22,6 +22,8 @@ type Engine struct {
 	outputs []Output
 	chunks  uint64
 	work    work
+	used    []*instance // to which something came since the last settle
+	undated bool        // keys were loaded without the time of their last event
 
 	row    row // of the input, for expressions
 	outRow row // of the output, for having
@@ -136,6 +138,9 @@ func (e *Engine) Advance(now int64) {
 // advance moves the clock to ms now. An event that waits comes before timers that are due
 // after its time, and after those that are due at the same.
 func (e *Engine) advance(now int64) {
+	if e.undated {
+		e.date()
+	}
 	now = max(now, e.env.Now)
 	for {
 		t := e.timers.next()
@@ -152,9 +157,15 @@ func (e *Engine) advance(now int64) {
 		}
 		due := e.timers.Pop()
 		e.env.Now = max(e.env.Now, due.at)
+		if due.key != nil {
+			due.key.awaited = false
+			due.key.block.end(due.key)
+			continue
+		}
 		e.work.begin()
 		e.work.step(0)
 		due.memory.fire()
+		e.settle()
 	}
 	e.env.Now = now
 	if e.reorder != nil {
@@ -191,11 +202,15 @@ func (e *Engine) Send(stream *siddhiql.Stream, b *event.Batch, from, to int, now
 
 // deliver passes a chunk to those who read the stream.
 func (e *Engine) deliver(stream int, b *event.Batch, from, to int) {
+	if e.undated {
+		e.date()
+	}
 	e.work.begin()
 	e.rows = refer(e.rows[:0], b, from, to)
 	for _, s := range e.streams[stream] {
 		s.receive(e.rows)
 	}
+	e.settle()
 }
 
 // refer appends references to the rows [from, to) of b, as current rows.

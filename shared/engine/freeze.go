@@ -91,7 +91,7 @@ func (c aggregateSource) Thaw(n int) bool {
 				return true
 			}
 			f.melting = f.melting[:last]
-		} else if !c.q.touched[aggregates].thaw() {
+		} else if !c.q.touched[aggregates].thaw(func(key []byte) { f.tell(key, nil, false) }) {
 			f.tell = nil
 			return false
 		}
@@ -146,6 +146,7 @@ var (
 
 // Freeze implements state.Freezer.
 func (c windowsOfKeys) Freeze(tell tellFn) {
+	c.q.tellWindow = tell
 	var keys, scratch, value []byte
 	c.q.touched[windows].freeze(func(s *memory) {
 		keys = keys[:0]
@@ -165,26 +166,31 @@ func (c windowsOfKeys) Freeze(tell tellFn) {
 // Thaw implements state.Freezer.
 func (c windowsOfKeys) Thaw(n int) bool {
 	for ; n > 0; n-- {
-		if !c.q.touched[windows].thaw() {
+		if !c.q.touched[windows].thaw(func(key []byte) { c.q.tellWindow(key, nil, false) }) {
+			c.q.tellWindow = nil
 			return false
 		}
 	}
 	return true
 }
 
-// Freeze implements state.Freezer. What is in the list of keys stays as it is.
-func (c keysSource) Freeze(tell tellFn) { c.b.frozen, c.b.tell = len(c.b.all), tell }
+// Freeze implements state.Freezer.
+func (c keysSource) Freeze(tell tellFn) {
+	c.b.tell = tell
+	var value []byte
+	c.b.touched.freeze(func(s *memory) {
+		value = c.b.appendKey(value[:0], s.home)
+		tell([]byte(s.home.key), value, true)
+	})
+}
 
 // Thaw implements state.Freezer.
 func (c keysSource) Thaw(n int) bool {
-	b := c.b
-	var key, value []byte
-	for ; n > 0 && b.shown < b.frozen; n-- {
-		home := b.all[b.shown]
-		b.shown++
-		key = append(key[:0], home.key...)
-		value = appendPlace(value[:0], home)
-		b.tell(key, value, true)
+	for ; n > 0; n-- {
+		if !c.b.touched.thaw(func(key []byte) { c.b.tell(key, nil, false) }) {
+			c.b.tell = nil
+			return false
+		}
 	}
-	return b.shown < b.frozen
+	return true
 }

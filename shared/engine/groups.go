@@ -227,8 +227,7 @@ func (g *groups) reset(clear func(slot int)) {
 // sweep forgets the groups without rows once there are many of them: it calls clear
 // for each, then cleared, and only then are their slots free.
 func (g *groups) sweep(clear func(slot int), cleared func()) {
-	live := len(g.keys) - len(g.free) - g.idle
-	if g.idle <= live+idleMax {
+	if g.idle <= g.live()+idleMax {
 		return
 	}
 	kept := g.touched[:0]
@@ -259,6 +258,9 @@ func (g *groups) sweep(clear func(slot int), cleared func()) {
 	}
 	g.idle = 0
 }
+
+// live returns the number of groups that have rows.
+func (g *groups) live() int { return len(g.keys) - len(g.free) - g.idle }
 
 // forget frees a slot. Words stay in their table until it is built anew.
 func (g *groups) forget(s int32) {

@@ -239,9 +239,13 @@ func namesOf(text string, by []int, attrs []event.Attr) string {
 
 // Items implements state.Lister: the partition keys in the order in which they came.
 func (c keysSource) Items(visit func(state.Item)) bool {
-	for _, home := range c.b.all {
-		visit(state.Item{Key: state.ItemName(home.key), Entry: []byte(home.key), Value: asJSON(map[string]int{"place": home.place})})
-	}
+	c.b.each(func(home *instance) {
+		value := map[string]any{"place": home.place}
+		if home.dated {
+			value["last"] = home.last
+		}
+		visit(state.Item{Key: state.ItemName(home.key), Entry: []byte(home.key), Value: asJSON(value)})
+	})
 	return true
 }
 

@@ -14,5 +14,10 @@ func OfOneLog(typ string) bool {
 }
 
 // OnlyGrows reports whether a newer state of a component of the type serves all that
-// depend on it as well as an older one: the clock, and the list of partition keys.
-func OnlyGrows(typ string) bool { return typ == "clock" || typ == "partition/keys" }
+// depend on it as well as an older one: the clock.
+func OnlyGrows(typ string) bool { return typ == "clock" }
+
+// BindsAll reports whether all components that depend on one of the type belong to the
+// same moment: the list of partition keys, since what they remember of a key comes and
+// goes with it.
+func BindsAll(typ string) bool { return typ == "partition/keys" }

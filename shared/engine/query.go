@@ -32,14 +32,15 @@ type query struct {
 	windowKeys []int  // attributes of the source by which the window keeps rows apart
 	keyed      []bool // by aggregator: it keeps its arguments, and they are texts
 
-	out      *event.Batch // rows emitted since the outputs were last taken
-	kinds    []window.Kind
-	sel      selector
-	memories []*memory  // outside partitions: the one
-	block    *block     // of the partition, or nil
-	place    int        // in the block's queries
-	touched  [2]touches // of windows and of aggregates
-	freezing freezing   // of aggregates
+	out        *event.Batch // rows emitted since the outputs were last taken
+	kinds      []window.Kind
+	sel        selector
+	memories   []*memory  // outside partitions: the one
+	block      *block     // of the partition, or nil
+	place      int        // in the block's queries
+	touched    [2]touches // of windows and of aggregates
+	freezing   freezing   // of aggregates
+	tellWindow tellFn     // while windows of keys are frozen
 
 	subs  []subscriber // of the stream it inserts into, if that is not an inner one
 	inner []int        // of the inner stream it inserts into: memories of the instance
@@ -66,7 +67,9 @@ type memory struct {
 	due    int64 // the timer that stands in the engine's heap, if timed
 	seq    uint64
 	timed  bool
-	rounds [2]uint32 // of q.touched, in which it is listed; 0: it is not
+	rounds [parts]uint32 // of its touches, in which it is listed; 0: it is not
+	listed [parts]int32  // where, if it is in this round
+	shown  [parts]bool   // entries of the part were shown: when it ends, they have gone
 	emit   window.Emit
 	in     []window.Row
 }
@@ -173,6 +176,9 @@ func (s *memory) receive(chunk []window.Row) {
 func (s *memory) fire() {
 	s.touch()
 	s.timed = false
+	if s.home != nil {
+		s.home.use()
+	}
 	s.win.Fire(s.emit)
 	s.reschedule()
 }

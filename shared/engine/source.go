@@ -1,10 +1,13 @@
 package engine
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"math"
+	"slices"
+
+	"github.com/Masterminds/semver/v3"
 
 	"eventflux/shared/state"
 	"eventflux/shared/window"
@@ -49,9 +52,7 @@ func (q *query) each(visit func(*memory)) {
 		visit(q.memories[0])
 		return
 	}
-	for _, home := range q.block.all {
-		visit(home.memories[q.place])
-	}
+	q.block.each(func(home *instance) { visit(home.memories[q.place]) })
 }
 
 // estimate adds up what is told of the query's memories.
@@ -59,30 +60,43 @@ func (q *query) estimate(of func(*memory) int64) int64 {
 	if q.block == nil {
 		return of(q.memories[0])
 	}
-	return estimate(q.block.all, func(home *instance) int64 { return of(home.memories[q.place]) })
+	return q.block.estimate(func(home *instance) int64 { return of(home.memories[q.place]) })
 }
 
 // estimate adds up what is told of some of many, and takes the others to be as they
 // are: it is asked for at barriers.
-func estimate(all []*instance, of func(*instance) int64) (n int64) {
+func (b *block) estimate(of func(*instance) int64) (n int64) {
 	const some = 256
-	every := len(all)/some + 1
+	every := len(b.all)/some + 1
 	asked := int64(0)
-	for i := 0; i < len(all); i += every {
-		n += of(all[i])
-		asked++
+	for i := 0; i < len(b.all); i += every {
+		if home := b.all[i]; home != nil {
+			n += of(home)
+			asked++
+		}
 	}
-	return n / max(asked, 1) * int64(len(all))
+	return n / max(asked, 1) * int64(len(b.byKey))
 }
 
 // Changed implements state.Source.
 func (c windowSource) Changed(visit func(key []byte)) {
+	c.q.touched[windows].drain(func(s *memory) { s.win.Changed(s.prefixed(visit)) }, visit)
+}
+
+// prefixed returns what calls visit with keys behind the memory's prefix.
+func (s *memory) prefixed(visit func(key []byte)) func(key []byte) {
 	var scratch []byte
-	c.q.touched[windows].drain(func(s *memory) {
-		s.win.Changed(func(key []byte) {
-			scratch = append(s.prefix(scratch[:0]), key...)
-			visit(scratch)
-		})
+	return func(key []byte) {
+		scratch = append(s.prefix(scratch[:0]), key...)
+		visit(scratch)
+	}
+}
+
+// end takes the entries of a memory away that ends.
+func (c windowSource) end(s *memory) {
+	c.q.touched[windows].remove(s, func(visit func(key []byte)) {
+		s.win.Changed(s.prefixed(visit))
+		s.win.Keys(s.prefixed(visit))
 	})
 }
 
@@ -149,6 +163,7 @@ func (c windowSource) Ready() error {
 			errs = append(errs, err)
 			return
 		}
+		s.shown[windows] = true
 		// Windows of other queries may be loaded at the same time.
 		s.q.e.loading.Lock()
 		defer s.q.e.loading.Unlock()
@@ -168,17 +183,12 @@ type keysSource struct{ b *block }
 
 // Changed implements state.Source.
 func (c keysSource) Changed(visit func(key []byte)) {
-	for _, home := range c.b.all[c.b.shown:] {
-		visit([]byte(home.key))
-	}
-	c.b.shown = len(c.b.all)
+	c.b.touched.drain(func(s *memory) { visit([]byte(s.home.key)) }, visit)
 }
 
 // Keys implements state.Source.
 func (c keysSource) Keys(visit func(key []byte)) {
-	for _, home := range c.b.all {
-		visit([]byte(home.key))
-	}
+	c.b.each(func(home *instance) { visit([]byte(home.key)) })
 }
 
 // Append implements state.Source.
@@ -187,55 +197,85 @@ func (c keysSource) Append(dst, key []byte) ([]byte, bool) {
 	if home == nil {
 		return dst, false
 	}
-	return appendPlace(dst, home), true
+	return c.b.appendKey(dst, home), true
 }
 
-func appendPlace(dst []byte, home *instance) []byte {
-	return binary.AppendUvarint(dst, uint64(home.place))
+// appendKey appends the value of a key's entry: its place, and when its last event came if
+// that is known.
+func (b *block) appendKey(dst []byte, home *instance) []byte {
+	dst = binary.AppendUvarint(dst, home.place)
+	if home.dated {
+		dst = binary.AppendVarint(dst, home.last)
+	}
+	return dst
 }
 
 // Reset implements state.Source. What the instances remembered goes with them,
 // timers and changes included.
 func (c keysSource) Reset() {
-	for _, home := range c.b.all {
+	b := c.b
+	b.each(func(home *instance) {
+		home.gone = true
 		for _, s := range home.memories {
 			s.timed = false
 		}
-	}
-	for _, q := range c.b.queries {
+	})
+	none := func([]byte) {}
+	for _, q := range b.queries {
 		for part := range q.touched {
-			q.touched[part].drain(func(*memory) {})
+			q.touched[part].drain(func(*memory) {}, none)
 		}
 	}
-	c.b.byKey, c.b.all, c.b.shown = map[string]*instance{}, nil, 0
+	b.touched.drain(func(*memory) {}, none)
+	b.byKey, b.all, b.idle, b.counted = map[string]*instance{}, nil, 0, false
+}
+
+// Migrate implements state.Migrator. Version 1.0 had no time of a key's last event, which
+// may be missing in 1.1 too.
+func (c keysSource) Migrate(_ *semver.Version, key, value []byte) (newKey, newValue []byte, err error) {
+	return key, value, nil
 }
 
 // Put implements state.Source.
 func (c keysSource) Put(key, value []byte) error {
 	place, n := binary.Uvarint(value)
-	if n <= 0 || n != len(value) || place > math.MaxInt32 || c.b.byKey[string(key)] != nil {
+	if n <= 0 || place > 1<<62 || c.b.byKey[string(key)] != nil {
 		return fmt.Errorf("partition key %q is there twice, or has no place", key)
 	}
-	c.b.instance(string(key)).place = int(place)
+	var last int64
+	value = value[n:]
+	dated := len(value) > 0
+	if dated {
+		if last, n = binary.Varint(value); n != len(value) {
+			return fmt.Errorf("partition key %q: the time of its last event is no number", key)
+		}
+	}
+	home := c.b.instance(string(key))
+	home.place, home.last, home.dated = place, last, dated
 	return nil
 }
 
 // Ready implements state.Source.
 func (c keysSource) Ready() error {
-	ordered := make([]*instance, len(c.b.all))
-	for _, home := range c.b.all {
-		if home.place >= len(ordered) || ordered[home.place] != nil {
-			return fmt.Errorf("partition key %q: place %d of %d", home.key, home.place, len(ordered))
+	b := c.b
+	slices.SortFunc(b.all, func(x, y *instance) int { return cmp.Compare(x.place, y.place) })
+	for i, home := range b.all {
+		if i > 0 && home.place == b.all[i-1].place {
+			return fmt.Errorf("partition keys %q and %q have the same place %d", b.all[i-1].key, home.key, home.place)
 		}
-		ordered[home.place] = home
+		home.at = i
+		home.memories[0].shown[partitionKeys] = true
+		b.e.loading.Lock() // other components may be loaded at the same time
+		b.await(home)
+		b.e.undated = b.e.undated || !home.dated
+		b.e.loading.Unlock()
 	}
-	c.b.all, c.b.shown = ordered, len(ordered)
 	return nil
 }
 
 // Bytes implements state.Source.
 func (c keysSource) Bytes() int64 {
-	return estimate(c.b.all, func(home *instance) int64 { return int64(len(home.key)) + 8 })
+	return c.b.estimate(func(home *instance) int64 { return int64(len(home.key)) + 16 })
 }
 
 // fieldsSource is a component of a few numbers, one entry.

@@ -1,9 +1,12 @@
 package engine
 
-// The parts of a memory that are states of their own.
+// The parts of a memory that are states of their own. The key of an instance stands
+// with the first of its memories.
 const (
 	windows = iota
 	aggregates
+	partitionKeys
+	parts
 )
 
 // touches lists the memories of a query of which a part may have changed. When it is
@@ -15,6 +18,10 @@ type touches struct {
 	list   []*memory // those of this round, each once
 	frozen []*memory // those of the round before that may not be told yet
 	tell   func(*memory)
+
+	// Keys of entries that went away with their memories, each with its length: in this
+	// round, and in the round before.
+	gone, frozenGone []byte
 }
 
 // touch notes that the memory is about to change.
@@ -25,31 +32,33 @@ func (s *memory) touch() {
 }
 
 func (s *memory) list() {
-	for part := range s.rounds {
-		if t := &s.q.touched[part]; s.rounds[part] != t.round {
-			t.add(s)
-		}
+	for part := range s.q.touched {
+		s.q.touched[part].touch(s)
 	}
 }
 
-func (t *touches) add(s *memory) {
-	t.melt(s)
-	s.rounds[t.part] = t.round
-	t.list = append(t.list, s)
+func (t *touches) touch(s *memory) {
+	if s.rounds[t.part] != t.round {
+		t.melt(s)
+		s.rounds[t.part], s.listed[t.part] = t.round, int32(len(t.list))
+		t.list = append(t.list, s)
+	}
 }
 
 // melt tells a memory that is frozen.
 func (t *touches) melt(s *memory) {
 	if round := &s.rounds[t.part]; t.tell != nil && *round == t.round-1 {
-		*round = 0
+		*round, s.shown[t.part] = 0, true
 		t.tell(s)
 	}
 }
 
 // drain empties the list. Nothing is frozen.
-func (t *touches) drain(visit func(*memory)) {
+func (t *touches) drain(visit func(*memory), gone func(key []byte)) {
+	eachKey(t.gone, gone)
+	t.gone = t.gone[:0]
 	for _, s := range t.list {
-		s.rounds[t.part] = 0
+		s.rounds[t.part], s.shown[t.part] = 0, true
 		visit(s)
 	}
 	clear(t.list)
@@ -59,15 +68,22 @@ func (t *touches) drain(visit func(*memory)) {
 // freeze freezes what is listed. Nothing was frozen.
 func (t *touches) freeze(tell func(*memory)) {
 	t.frozen, t.list = t.list, t.frozen[:0]
+	t.frozenGone, t.gone = t.gone, t.frozenGone[:0]
 	t.tell = tell
 	t.round++
 }
 
-// thaw has one more memory told; false if there is none.
-func (t *touches) thaw() bool {
+// thaw has one more memory told, or one more key that has gone; false if there is none.
+func (t *touches) thaw(gone func(key []byte)) bool {
+	if len(t.frozenGone) > 0 {
+		var key []byte
+		key, t.frozenGone = firstKey(t.frozenGone)
+		gone(key)
+		return true
+	}
 	last := len(t.frozen) - 1
 	if last < 0 {
-		t.tell = nil
+		t.tell, t.frozenGone = nil, nil
 		return false
 	}
 	s := t.frozen[last]
@@ -75,4 +91,24 @@ func (t *touches) thaw() bool {
 	t.frozen = t.frozen[:last]
 	t.melt(s)
 	return true
+}
+
+// remove takes a memory away that ends. If any of its entries were shown, entries calls
+// its argument with the keys of all that there are or were.
+func (t *touches) remove(s *memory, entries func(visit func(key []byte))) {
+	t.melt(s)
+	if s.rounds[t.part] == t.round {
+		at, last := s.listed[t.part], len(t.list)-1
+		other := t.list[last]
+		t.list[at], other.listed[t.part] = other, at
+		t.list[last] = nil
+		t.list = t.list[:last]
+	}
+	s.rounds[t.part] = 0
+	if s.shown[t.part] {
+		entries(func(key []byte) {
+			start := len(t.gone)
+			t.gone = lengthBefore(append(t.gone, key...), start)
+		})
+	}
 }

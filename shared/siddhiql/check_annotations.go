@@ -197,7 +197,6 @@ func (c *checker) purge(a *Annotation, b *Partition) {
 	if !c.strict {
 		c = &checker{report: &report{}, rules: rules{strict: true}}
 	}
-	c.errorf(a.Pos, "`@purge` has no effect in this version, and keys stay: leave it out")
 	elems, good := c.elems(a, annotations["purge"].keys...)
 	if !good {
 		return

@@ -73,3 +73,6 @@ func (w *externalTime) Add(in []Row, emit Emit) {
 		emit(w.chunk)
 	}
 }
+
+// Empty implements Window.
+func (w *externalTime) Empty() bool { return w.queue.Len() == 0 }

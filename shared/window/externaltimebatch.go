@@ -213,3 +213,6 @@ func (w *externalTimeBatch) expireTimeout(emit Emit) {
 	w.flushed = true
 	w.due = later(w.due, w.timeout)
 }
+
+// Empty implements Window. A batch that was begun once decides where all that follow begin.
+func (w *externalTimeBatch) Empty() bool { return !w.begun }

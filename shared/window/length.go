@@ -53,3 +53,6 @@ type untimed struct{}
 
 func (untimed) Due() (int64, uint64, bool) { return 0, 0, false }
 func (untimed) Fire(Emit)                  {}
+
+// Empty implements Window.
+func (w *length) Empty() bool { return w.queue.Len() == 0 }

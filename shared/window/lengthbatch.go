@@ -138,3 +138,6 @@ func (b *batch) flush(chunk []Row, now int64, keep bool) []Row {
 	}
 	return chunk
 }
+
+// Empty implements Window.
+func (w *lengthBatch) Empty() bool { return w.batch.queue.Len() == 0 && w.seen == 0 }

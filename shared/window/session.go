@@ -370,3 +370,6 @@ func (w *sessions) each(yield func(*session) bool) {
 		}
 	}
 }
+
+// Empty implements Window.
+func (w *sessions) Empty() bool { return len(w.all) == 0 }

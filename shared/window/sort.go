@@ -157,3 +157,6 @@ func (w *sorted) compare(a, b int32) int {
 	}
 	return 0
 }
+
+// Empty implements Window.
+func (w *sorted) Empty() bool { return w.came == 0 }

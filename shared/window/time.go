@@ -260,3 +260,6 @@ func (w *timeWindow) order() {
 
 // Bytes implements state.Source.
 func (w *timeWindow) Bytes() int64 { return w.Kept.Bytes() + w.late.bytes() }
+
+// Empty implements Window.
+func (w *timeWindow) Empty() bool { return w.queue.Len() == 0 && len(w.late.heap) == 0 }

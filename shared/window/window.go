@@ -74,4 +74,7 @@ type Window interface {
 	Due() (at int64, seq uint64, ok bool)
 	// Fire is called when the clock has reached Due.
 	Fire(emit Emit)
+	// Empty reports whether a new window would do the same from now on: it has no rows,
+	// and remembers nothing of those it had. It costs no time for rows.
+	Empty() bool
 }

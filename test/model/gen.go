@@ -185,7 +185,11 @@ func (g *generator) partition() string {
 		}
 		return "  " + strings.ReplaceAll(g.query(source, &block), "\n", "\n  ")
 	})
-	return fmt.Sprintf("partition with (%s) begin\n%s;\nend", strings.Join(keys, ", "), strings.Join(queries, ";\n"))
+	purge := ""
+	if g.chance("purge", 40) {
+		purge = fmt.Sprintf("@purge(enable='true', interval='1 sec', idle.period='%d millisec')\n", pick(g, "idle period", 20, 70, 3, 500))
+	}
+	return fmt.Sprintf("%spartition with (%s) begin\n%s;\nend", purge, strings.Join(keys, ", "), strings.Join(queries, ";\n"))
 }
 
 func (g *generator) partitionKey(s *genStream) string {

@@ -45,7 +45,7 @@ func (m *Model) pass(time int64) {
 		}
 		if t, ok := m.takeTimer(until); ok {
 			m.clock = max(m.clock, t.due)
-			t.run.fire(t)
+			t.fire()
 			continue
 		}
 		if next < 0 {

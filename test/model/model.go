@@ -41,11 +41,21 @@ type Model struct {
 	came    int
 }
 
-// timer calls a window when the clock reaches due.
+// timer calls a window when the clock reaches due, or forgets a key of a block.
 type timer struct {
-	due int64
-	seq int
-	run *running
+	due   int64
+	seq   int
+	run   *running
+	block *block
+	key   string
+}
+
+func (t timer) fire() {
+	if t.block != nil {
+		t.block.forget(t.key)
+		return
+	}
+	t.run.fire(t)
 }
 
 // New returns the app before its first event.
@@ -110,13 +120,13 @@ func (m *Model) Advance(now int64) {
 			break
 		}
 		m.clock = max(m.clock, t.due)
-		t.run.fire(t)
+		t.fire()
 	}
 	m.clock = target
 }
 
 // takeTimer removes the first timer that is due at the target: by due time, then
-// by query, then first in, first out (1.5, 1.7).
+// by query, then first in, first out (1.5, 1.7). Keys are forgotten behind all windows.
 func (m *Model) takeTimer(target int64) (timer, bool) {
 	best := -1
 	for i, t := range m.timers {
@@ -124,12 +134,30 @@ func (m *Model) takeTimer(target int64) (timer, bool) {
 			best = i
 		}
 	}
+	if forget, ok := m.nextForgotten(target); ok && (best < 0 || forget.due < m.timers[best].due) {
+		return forget, true
+	}
 	if best < 0 {
 		return timer{}, false
 	}
 	t := m.timers[best]
 	m.timers = append(m.timers[:best], m.timers[best+1:]...)
 	return t, true
+}
+
+// nextForgotten returns when @purge forgets the first key, if it does up to the target.
+func (m *Model) nextForgotten(target int64) (first timer, found bool) {
+	for _, b := range m.blocks {
+		if b.plan.IdlePeriod == 0 {
+			continue
+		}
+		for _, in := range b.instances {
+			if due := in.last + b.plan.IdlePeriod; due <= target && (!found || due < first.due) {
+				first, found = timer{due: due, block: b, key: in.key}, true
+			}
+		}
+	}
+	return first, found
 }
 
 func (t timer) before(o timer) bool {

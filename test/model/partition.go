@@ -17,6 +17,7 @@ type block struct {
 type instance struct {
 	key     string
 	queries []*running // in the order written
+	last    int64      // when its last event came, by the clock
 }
 
 // receive hands a chunk of a stream outside to the instances.
@@ -39,7 +40,9 @@ func (b *block) receive(s *siddhiql.Stream, chunk []item) {
 			run = append(run, keyed[to].event)
 			to++
 		}
-		b.instance(keyed[from].key).receive(s, run)
+		in := b.instance(keyed[from].key)
+		in.last = b.m.clock
+		in.receive(s, run)
 		from = to
 	}
 }
@@ -90,6 +93,17 @@ func (b *block) instance(key string) *instance {
 	}
 	b.instances = append(b.instances, in)
 	return in
+}
+
+// forget drops all that there is of a key.
+func (b *block) forget(key string) {
+	b.instances = slices.DeleteFunc(slices.Clone(b.instances), func(in *instance) bool {
+		if in.key != key {
+			return false
+		}
+		b.m.timers = slices.DeleteFunc(b.m.timers, func(t timer) bool { return t.run.in == in })
+		return true
+	})
 }
 
 // receive gives a chunk to the instance's queries over the stream.

@@ -1,0 +1,193 @@
+package engine
+
+import "math"
+
+// Keys of partitions end in two ways. An idle one, whose windows are empty and whose
+// aggregates are at their start, does what a new one would do, and ends without a trace.
+// @purge forgets a key some time after its last event, with all that it remembers. An
+// instance ends between two chunks or timers, when nothing is at work in it.
+
+// idleKeys is how many idle instances of a block are kept, beyond as many as are not
+// idle: many keys come back with the next event. It is a variable for tests.
+var idleKeys = 1024
+
+// each calls visit with the instances of a block in the order in which their keys came.
+// Those that visit makes are not among them.
+func (b *block) each(visit func(*instance)) {
+	for _, home := range b.all {
+		if home != nil {
+			visit(home)
+		}
+	}
+}
+
+// use notes that something comes to an instance.
+func (in *instance) use() {
+	if !in.used {
+		in.used = true
+		in.block.e.used = append(in.block.e.used, in)
+	}
+}
+
+// settle ends a chunk, or a timer: what was used may be idle now.
+func (e *Engine) settle() {
+	if len(e.used) == 0 {
+		return
+	}
+	for _, in := range e.used {
+		in.used = false
+		if b := in.block; !b.lasting && b.counted {
+			b.note(in)
+		}
+	}
+	clear(e.used)
+	e.used = e.used[:0]
+	for _, b := range e.blocks {
+		if !b.lasting {
+			b.sweep()
+		}
+	}
+}
+
+// note keeps the number of idle instances right.
+func (b *block) note(in *instance) {
+	if idle := in.isNew(); idle != in.idle {
+		in.idle = idle
+		if idle {
+			b.idle++
+		} else {
+			b.idle--
+		}
+	}
+}
+
+// sweep ends the idle instances once there are many of them.
+func (b *block) sweep() {
+	if !b.counted {
+		b.counted = true
+		b.each(b.note)
+	}
+	if b.idle <= len(b.byKey)-b.idle+idleKeys {
+		return
+	}
+	b.each(func(in *instance) {
+		if in.idle {
+			b.end(in)
+		}
+	})
+}
+
+// isNew reports whether a new instance would do the same from now on.
+func (in *instance) isNew() bool {
+	for _, s := range in.memories {
+		if s.win != nil && !s.win.Empty() {
+			return false
+		}
+	}
+	for _, s := range in.memories {
+		switch {
+		case s.groups != nil:
+			if s.groups.live() > 0 {
+				return false
+			}
+		default:
+			for _, a := range s.aggs {
+				if !a.Empty(0) {
+					return false
+				}
+			}
+		}
+	}
+	return true
+}
+
+// end ends an instance: its entries go away, and nothing keeps its memory.
+func (b *block) end(in *instance) {
+	timers := 0
+	b.touched.remove(in.memories[0], func(visit func(key []byte)) { visit([]byte(in.key)) })
+	for i, q := range b.queries {
+		s := in.memories[i]
+		windowSource{q}.end(s)
+		aggregateSource{q}.end(s)
+		if s.timed {
+			s.timed = false
+			timers++
+		}
+	}
+	if in.awaited {
+		timers++
+	}
+	if in.idle {
+		b.idle--
+	}
+	in.gone, in.idle = true, false
+	delete(b.byKey, in.key)
+	b.all[in.at] = nil
+	b.compact()
+	b.e.timers.end(timers)
+}
+
+// compact keeps the last instance at the end of the list, and the list as long as the
+// number of instances asks for.
+func (b *block) compact() {
+	n := len(b.all)
+	for n > 0 && b.all[n-1] == nil {
+		n--
+	}
+	b.all = b.all[:n]
+	const few = 64
+	if n <= 2*len(b.byKey)+few {
+		return
+	}
+	all := make([]*instance, 0, len(b.byKey))
+	for _, home := range b.all {
+		if home != nil {
+			home.at = len(all)
+			all = append(all, home)
+		}
+	}
+	b.all = all
+}
+
+// came notes an event of the key, from which on @purge counts.
+func (b *block) came(in *instance) {
+	if now := b.e.env.Now; now != in.last || !in.dated {
+		b.touched.touch(in.memories[0])
+		in.last, in.dated = now, true
+		b.await(in)
+	}
+}
+
+// date gives the keys that were stored without the time of their last event, by an app
+// without @purge, the clock at which they were loaded: before it moves.
+func (e *Engine) date() {
+	e.undated = false
+	for _, b := range e.blocks {
+		if b.period == 0 {
+			continue
+		}
+		b.each(func(in *instance) {
+			if !in.dated {
+				b.came(in)
+			}
+		})
+	}
+}
+
+// await asks for the timer at which @purge forgets a key, unless one of it is in the heap
+// already: that one is put off when it comes up.
+func (b *block) await(in *instance) {
+	if at, ok := in.forgetAt(); ok && !in.awaited {
+		in.awaited = true
+		b.e.timers.Push(pending{at: at, query: behindQueries, seq: in.place, key: in})
+	}
+}
+
+// forgetAt returns when @purge forgets the key, ms of the app's clock; false for never.
+func (in *instance) forgetAt() (int64, bool) {
+	period := in.block.period
+	if period == 0 || !in.dated || in.last > math.MaxInt64-period {
+		return 0, false
+	}
+	return in.last + period, true
+}
