@@ -15,12 +15,12 @@ type block struct {
 	id      int // in the order written
 	queries []*query
 	byKey   map[string]*instance
-	all     []*instance // in the order in which their keys came; nil: it has ended
+	all     []*instance // in the order of arrival of their keys; nil: it has ended
 	readers []*reader   // one for each outer stream that a query of the block reads
 	touched touches     // of the keys
 	tell    tellFn      // while keys are frozen
 
-	period  int64 // ms after its last event at which a key is forgotten (@purge); 0: never
+	period  int64 // @purge forgets a key so many ms after its last event; 0: never
 	lasting bool  // a key that was seen once makes a difference: a stream goes to all of them
 	idle    int   // instances that are idle
 	counted bool  // idle is right; it is not after loading

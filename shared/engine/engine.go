@@ -22,7 +22,7 @@ type Engine struct {
 	outputs []Output
 	chunks  uint64
 	work    work
-	used    []*instance // to which something came since the last settle
+	used    []*instance // they received something since the last settle
 	undated bool        // keys were loaded without the time of their last event
 
 	row    row // of the input, for expressions

@@ -11,7 +11,7 @@ import "math"
 // idle: many keys come back with the next event. It is a variable for tests.
 var idleKeys = 1024
 
-// each calls visit with the instances of a block in the order in which their keys came.
+// each calls visit with the instances of a block, ordered by the arrival of their keys.
 // Those that visit makes are not among them.
 func (b *block) each(visit func(*instance)) {
 	for _, home := range b.all {
@@ -149,7 +149,7 @@ func (b *block) compact() {
 	b.all = all
 }
 
-// came notes an event of the key, from which on @purge counts.
+// came notes an event of the key: @purge counts from the last one.
 func (b *block) came(in *instance) {
 	if now := b.e.env.Now; now != in.last || !in.dated {
 		b.touched.touch(in.memories[0])
@@ -159,7 +159,7 @@ func (b *block) came(in *instance) {
 }
 
 // date gives the keys that were stored without the time of their last event, by an app
-// without @purge, the clock at which they were loaded: before it moves.
+// without @purge, the clock as it was loaded: it runs before the clock moves.
 func (e *Engine) date() {
 	e.undated = false
 	for _, b := range e.blocks {
@@ -174,7 +174,7 @@ func (e *Engine) date() {
 	}
 }
 
-// await asks for the timer at which @purge forgets a key, unless one of it is in the heap
+// await asks for the timer of @purge for a key, unless one of it is in the heap
 // already: that one is put off when it comes up.
 func (b *block) await(in *instance) {
 	if at, ok := in.forgetAt(); ok && !in.awaited {

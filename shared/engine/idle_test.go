@@ -140,8 +140,8 @@ const idleApp = `define stream S (k string, t long);
   from #A select k, n, least, d insert into O;
 end`
 
-// A key that ended while it was idle, and one that did not, give the same rows; changes
-// and what is told while the state is frozen make up for all that went away.
+// A key that ended while it was idle, and one that did not, give the same rows; the
+// changes, and a frozen state, delete the entries of all keys that went away.
 func TestIdleKeysLeaveNoTrace(t *testing.T) {
 	for _, purge := range []string{"", "@purge(enable='true', idle.period='60 millisec')"} {
 		for _, window := range []string{"session(20 millisec)", "time(30 millisec)", "length(2)", "timeBatch(20 millisec)", "sort(3, t)", "session(20 millisec, k)"} {

@@ -83,7 +83,7 @@ func (c windowSource) Changed(visit func(key []byte)) {
 	c.q.touched[windows].drain(func(s *memory) { s.win.Changed(s.prefixed(visit)) }, visit)
 }
 
-// prefixed returns what calls visit with keys behind the memory's prefix.
+// prefixed returns a function that calls visit with keys, the memory's prefix in front.
 func (s *memory) prefixed(visit func(key []byte)) func(key []byte) {
 	var scratch []byte
 	return func(key []byte) {

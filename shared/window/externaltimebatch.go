@@ -214,5 +214,5 @@ func (w *externalTimeBatch) expireTimeout(emit Emit) {
 	w.due = later(w.due, w.timeout)
 }
 
-// Empty implements Window. A batch that was begun once decides where all that follow begin.
+// Empty implements Window. The first row decides the boundaries of all batches.
 func (w *externalTimeBatch) Empty() bool { return !w.begun }

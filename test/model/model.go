@@ -126,7 +126,7 @@ func (m *Model) Advance(now int64) {
 }
 
 // takeTimer removes the first timer that is due at the target: by due time, then
-// by query, then first in, first out (1.5, 1.7). Keys are forgotten behind all windows.
+// by query, then first in, first out (1.5, 1.7). Windows go before keys that are forgotten.
 func (m *Model) takeTimer(target int64) (timer, bool) {
 	best := -1
 	for i, t := range m.timers {
