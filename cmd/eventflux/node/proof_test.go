@@ -58,6 +58,7 @@ func (w *forgetful) Changed(visit func(key []byte)) {
 
 func (w *forgetful) Due() (int64, uint64, bool) { return 0, 0, false }
 func (w *forgetful) Fire(window.Emit)           {}
+func (w *forgetful) Empty() bool                { return w.came == 0 }
 
 // A component that does not tell of all its changes makes checkpoints that agree with
 // themselves, and that nothing but a replay finds out.
