@@ -439,7 +439,7 @@ func TestRecoveryOfPartitions(t *testing.T) {
 		t.Errorf("%+v, %v", diff, err)
 	}
 	at, _ := c.restore(recovery.RestoreRequest{PlanRequest: recovery.PlanRequest{App: "w", Target: recovery.Target{To: first}, Components: []string{one}}})
-	if r := asked.last(); at.State != "done" || len(r.Components) != 1 || len(r.Components[home]) != 2 { // the window that it aggregates is pulled in
+	if r := asked.last(); at.State != "done" || len(r.Components) != 1 || len(r.Components[home]) != 3 { // the window that it aggregates is pulled in, and the keys of both
 		t.Errorf("%+v, %+v", at, r)
 	}
 	c.refused(c.whole(recovery.Target{At: "seq:3"}), "3 partitions")
