@@ -20,7 +20,7 @@ run: build ## Start everything and watch an app work on real flights; Ctrl-C end
 	@bash examples/run.sh
 
 test: lint redis ## Lint, and run all tests
-	$(GO) test $(RACE) -timeout 9m ./...
+	$(GO) test $(RACE) -timeout 40m ./...
 	$(GO) test -run NoAlloc ./shared/compress ./shared/frame # the race detector makes pools allocate
 
 redis: ## Install redis-server where it is missing: tests start it
