@@ -230,7 +230,7 @@ func TestLostOutputTail(t *testing.T) {
 // A log that is not the one that the checkpoint was cut from is refused. With the witness of
 // its end, the start knows that frames are missing; without it, that it is another stream.
 func TestForeignLog(t *testing.T) {
-	t.Run("with its witness", func(t *testing.T) { testForeignLog(t, false, "the log begins at 22") })
+	t.Run("with its witness", func(t *testing.T) { testForeignLog(t, false, "the log begins at 23") })
 	t.Run("without", func(t *testing.T) { testForeignLog(t, true, "another stream") })
 }
 
