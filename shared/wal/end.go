@@ -68,6 +68,11 @@ func (w *Writer) compareEnd(ctx context.Context, js jetstream.JetStream) error {
 		return err
 	}
 	end := w.witness.End()
+	// Other writers of this process append at the same time. So the log is looked at once more, after
+	// its witness: all that the witness has was in the log before.
+	if info, err = stream.Info(ctx); err != nil {
+		return err
+	}
 	switch {
 	case end.Seq > info.State.LastSeq:
 		return &LostTailError{Stream: w.stream, Wanted: end.Seq, Last: info.State.LastSeq}

@@ -143,3 +143,46 @@ func TestWriterNoticesSequencesUsedAgain(t *testing.T) {
 		t.Fatal("the writer goes on")
 	}
 }
+
+// A writer that starts while another one of the process appends takes what that has
+// acknowledged in between for no loss.
+func TestWriterStartsBesideAnother(t *testing.T) {
+	nc := startNode(t, bus.Fast).connect()
+	folder, err := witness.Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer folder.Close()
+	ensureWAL(t, nc, bus.StreamLimits{})
+	busy := newWriter(t, WriterConfig{Conn: nc, Witness: folder})
+	ended, stop := make(chan error, 2), make(chan struct{})
+	go func() { ended <- busy.Run(within(t)) }()
+	go func() {
+		for {
+			select {
+			case <-stop:
+				ended <- nil
+				return
+			default:
+			}
+			f, err := busy.AppendFuture(all(alerts("x"), 1))
+			if err == nil {
+				_, err = f.Wait(within(t))
+			}
+			if err != nil {
+				ended <- err
+				return
+			}
+		}
+	}()
+	for range 200 {
+		w := newWriter(t, WriterConfig{Conn: nc, Witness: folder})
+		if err := w.openWitness(within(t)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	close(stop)
+	if err := errors.Join(busy.Close(within(t)), <-ended, <-ended); err != nil {
+		t.Error(err)
+	}
+}
