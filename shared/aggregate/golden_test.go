@@ -28,7 +28,7 @@ func TestGoldenStates(t *testing.T) {
 		{"sum", event.Long, ints, "06cb04"},
 		{"sum", event.Double, reals, "060300a0d88557347643000000000000e03f"},
 		{"sum", event.Double, odd, "0604020400"},
-		{"sum", event.Double, wide, "06080041808080c00ecbd4b88b04ebfefdff0fffffffff0fffffffff0fffffffff0fffffffff0fffffffff0fffffffff0fffffffff0fffffffff0fffffffff0fffffffff0fffffffff0fffffffff0fffffffff0fffffffff0fffffffff0fffffffff0fffffffff0fffffffff0fffffffff0fffffffff0fffffffff0fffffffff0fffffffff0fffffffff0fffffffff0fffffffff0fffffffff0fffffffff0fffff0f0000000000000000000000000000000000000000000000000000000000f0ac878002f2a1fe02"},
+		{"sum", event.Double, wide, "06080041808080c00ecbd4b88b04ebfefdff0fffffffff0fffffffff0fffffffff0fffffffff0fffffffff0fffffffff0fffffffff0fffffffff0fffffffff0fffffffff0fffffffff0fffffffff0fffffffff0fffffffff0fffffffff0fffffffff0fffffffff0fffffffff0fffffffff0fffffffff0fffffffff0fffffffff0fffffffff0fffffffff0fffffffff0fffffffff0fffffffff0fffffffff0fffffffff0fffffffff0fffff0f0000000000000000000000000000000000000000000000000000000000f0ac878002f2a1fe02"},
 		{"sum", event.Double, huge, "04184002bcd6e19105dbd91a"},
 		{"avg", event.Int, ints, "060100000000006072c0"},
 		{"avg", event.Double, reals, "060300a0d88557347643000000000000e03f"},
