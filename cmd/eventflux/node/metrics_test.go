@@ -2,6 +2,7 @@ package node
 
 import (
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"net/http"
@@ -325,7 +326,8 @@ func TestHealth(t *testing.T) {
 		}
 	}
 	c.kill()
-	if err := os.RemoveAll(c.cfg.Data + "/nats"); err != nil {
+	// With its witness, the start would know that the log is lost, and not that it is another.
+	if err := errors.Join(os.RemoveAll(c.cfg.Data+"/nats"), os.RemoveAll(c.cfg.Data+"/witness")); err != nil {
 		t.Fatal(err)
 	}
 	c.start()
