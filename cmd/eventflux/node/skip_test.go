@@ -60,11 +60,11 @@ func TestForeignRecordIsPassedOver(t *testing.T) {
 	if s := result.Plan.Skipped[0][0]; s.Sequence != foreign || s.Reason == "" {
 		t.Errorf("passed over: %+v", s)
 	}
-	all := c.rows("w", 30) // none came twice
-	c.kill()               // the generation has no checkpoint but its first
+	c.rows("w", 30) // none came twice
+	c.kill()        // the generation has no checkpoint but its first
 	c.start()
 	c.publishBatch(30, 40)
-	all = c.rows("w", 40)
+	c.rows("w", 40)
 	c.node.skipLast = true
 
 	// An export behind the first checkpoint of the generation holds the foreign record.
@@ -95,7 +95,7 @@ func TestForeignRecordIsPassedOver(t *testing.T) {
 	c.start()
 	defer c.end()
 	c.publishBatch(40, 50)
-	all = c.rows("w", 50)
+	all := c.rows("w", 50)
 
 	undisturbed := newChain(t, windowApp)
 	undisturbed.start()
