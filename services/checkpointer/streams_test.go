@@ -107,7 +107,7 @@ func TestNewLeaderMakesWhatIsMissing(t *testing.T) {
 	resign()
 	<-ended
 	for _, name := range []string{"EFW_app_1", "EFD_app"} {
-		if said := r.said.String(); strings.Count(said, "a stream was gone") != 2 || !strings.Contains(said, "jetstream="+name) {
+		if said := r.said.String(); strings.Count(said, "it was made again") != 2 || !strings.Contains(said, "jetstream="+name) {
 			t.Errorf("nothing is said of %s:\n%s", name, said)
 		}
 	}
