@@ -151,10 +151,10 @@ func (h *history) replay(l line) *replayed {
 				chunk = at.message
 				lines++
 				rows := m.rows[at.row:min(len(m.rows), at.row+p.to-id)]
-				fmt.Fprintf(&text, `{"stream":"Trades","ts":%d,"event_ts":%d,"rows":[%s]}`+"\n", at.message, m.ts, strings.Join(rows, ","))
+				fmt.Fprintf(&text, `{"stream":"Trades","ts":%d,"event_ts":%d,"rows":[%s]}`+"\n", firstLine+at.message, m.ts, strings.Join(rows, ","))
 			default:
 				lines++
-				fmt.Fprintf(&text, `{"stream":"Trades","ts":%d,"event_ts":%d,"data":%s}`+"\n", at.message, m.ts, m.rows[at.row])
+				fmt.Fprintf(&text, `{"stream":"Trades","ts":%d,"event_ts":%d,"data":%s}`+"\n", firstLine+at.message, m.ts, m.rows[at.row])
 			}
 			r.lineOf[id] = lines
 		}

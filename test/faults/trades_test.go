@@ -23,6 +23,7 @@ type message struct {
 
 const (
 	firstTrade = 1_000_000_000_000 // ms
+	firstLine  = 2_000_000_000_000 // ms; events arrive after they happen
 	symbols    = 12
 )
 
@@ -83,11 +84,11 @@ func replayLines(messages []message) string {
 	var b strings.Builder
 	for i, m := range messages {
 		if m.chunk {
-			fmt.Fprintf(&b, `{"stream":"Trades","ts":%d,"event_ts":%d,"rows":[%s]}`+"\n", i, m.ts, strings.Join(m.rows, ","))
+			fmt.Fprintf(&b, `{"stream":"Trades","ts":%d,"event_ts":%d,"rows":[%s]}`+"\n", firstLine+i, m.ts, strings.Join(m.rows, ","))
 			continue
 		}
 		for _, row := range m.rows {
-			fmt.Fprintf(&b, `{"stream":"Trades","ts":%d,"event_ts":%d,"data":%s}`+"\n", i, m.ts, row)
+			fmt.Fprintf(&b, `{"stream":"Trades","ts":%d,"event_ts":%d,"data":%s}`+"\n", firstLine+i, m.ts, row)
 		}
 	}
 	return b.String()

@@ -80,7 +80,9 @@ func Open(ctx context.Context, cfg *config.Config, services, texts []string, ver
 	n := &Node{cfg: cfg, services: services, texts: texts, log: log}
 	n.self = &control.Self{Version: version, Name: n.name(), Log: log}
 	if err := n.open(ctx); err != nil {
-		return nil, errors.Join(err, n.Close())
+		err = errors.Join(err, n.Close())
+		_ = os.Remove(filepath.Join(cfg.Data, witnessFolder)) // it stays unless it is empty, as after a first start that is refused
+		return nil, err
 	}
 	return n, nil
 }
