@@ -158,12 +158,16 @@ func (in *intake) tell(ready func([]*siddhiql.Plan)) {
 	ready(plans)
 }
 
-// sync has the service serve the deployed apps. It returns only ctx's error.
+// sync has the service serve the deployed apps. It returns ctx's error, or that the cluster
+// has another major version.
 func (in *intake) sync(ctx context.Context) error {
 	apps, err := in.deployed(ctx)
 	for err != nil {
 		if ctx.Err() != nil {
 			return ctx.Err()
+		}
+		if control.Code(err) == control.CodeVersion {
+			return err // no later try changes that
 		}
 		in.n.log.Warn("list the deployed apps; trying again", "err", err)
 		select {
