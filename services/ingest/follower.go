@@ -202,7 +202,7 @@ func (f *follower) open(ctx context.Context) (jetstream.MessagesContext, error) 
 	if err != nil {
 		return nil, err
 	}
-	f.missing = f.missingFrom(from)
+	f.missing = f.missingFrom(from, stream.CachedInfo().State.FirstSeq)
 	if err := f.s.js.DeleteConsumer(ask, f.stream, f.consumer); err != nil && !errors.Is(err, jetstream.ErrConsumerNotFound) {
 		return nil, fmt.Errorf("delete consumer %s of %s: %w", f.consumer, f.stream, err)
 	}

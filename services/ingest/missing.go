@@ -18,9 +18,11 @@ type missing struct {
 	passed     uint64 // results
 }
 
-// missingFrom is for a reading that starts at a sequence.
-func (f *follower) missingFrom(from uint64) missing {
+// missingFrom is for a reading that starts at a sequence of a stream whose first message is
+// at another one.
+func (f *follower) missingFrom(from, first uint64) missing {
 	var m missing
+	m.checker.Untrimmed = from <= 1 && first <= 1
 	if at := f.progress.position(); at.Sequence > 0 && at.Sequence+1 == from {
 		if seen, err := place.Parse(at.Place); err == nil {
 			m.checker.Seen(f.subject, seen)

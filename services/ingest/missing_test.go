@@ -5,6 +5,31 @@ import (
 	"testing"
 )
 
+// waitsForMissing waits until the app waits for results that are missing.
+func (r *rig) waitsForMissing() InfoResults {
+	r.t.Helper()
+	for {
+		got := r.resultsAre("waiting")
+		if strings.Contains(got.Reason, "results are missing: ") {
+			return got
+		}
+		// The follower looked before there was a stream, and looks again.
+	}
+}
+
+// The first result of a stream that was never trimmed follows none.
+func TestMissingFirstResultIsWaitedFor(t *testing.T) {
+	r := start(t, nil, nextApp)
+	r.outStream(0)
+	r.result(0, 2, `{"n":2}`, "Ef-Previous", "1:1.0")
+	if got := r.waitsForMissing(); !strings.Contains(got.Reason, "1:2.0 on out.first.Mid.0 follows 1:1.0, and none is before it") {
+		t.Fatalf("%+v", got)
+	}
+	if log := r.logged("next", 0); len(log) > 0 {
+		t.Errorf("the log has %v", log)
+	}
+}
+
 // An app does not compute on without results that the stream has lost: it waits until they
 // come again in a new generation.
 func TestMissingResultsAreWaitedFor(t *testing.T) {
@@ -13,11 +38,7 @@ func TestMissingResultsAreWaitedFor(t *testing.T) {
 	r.result(0, 1, `{"n":1}`, "Ef-Previous", "0:0.0")
 	r.result(0, 3, `{"n":3}`, "Ef-Previous", "1:2.0") // where is 2?
 	r.result(0, 4, `{"n":4}`, "Ef-Previous", "1:3.0")
-	got := r.resultsAre("waiting")
-	for strings.Contains(got.Reason, "stream not found") { // the follower looked before there was one
-		got = r.resultsAre("waiting")
-	}
-	if !strings.Contains(got.Reason, "results are missing: 1:3.0 on out.first.Mid.0 follows 1:2.0") ||
+	if got := r.waitsForMissing(); !strings.Contains(got.Reason, "1:3.0 on out.first.Mid.0 follows 1:2.0") ||
 		!strings.Contains(got.Reason, "eventflux recover first --to") {
 		t.Fatalf("%+v", got)
 	}

@@ -38,7 +38,7 @@ const twoResultStreams = `@app:name('a') define stream S (v long);
 func TestMissingResultHalts(t *testing.T) {
 	// Ten results come before the newest record, and ten after it.
 	for name, lost := range map[string]int{
-		"in the middle, before the record": 3, "the newest before the record": 9,
+		"the first": 0, "the first of its stream": 1, "in the middle, before the record": 3, "the newest before the record": 9,
 		"the first after the record": 10, "in the middle, after the record": 14, "the last of its stream": 18,
 	} {
 		t.Run(name, func(t *testing.T) {

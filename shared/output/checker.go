@@ -13,12 +13,15 @@ import (
 // Checker finds results that are missing among those that a reader gets in the order of
 // the output stream, from all of its subjects or from one. Results at the front may have
 // been trimmed: the first one of a subject is taken as it comes, unless Seen says what was
-// before. Results without HeaderPrevious, which releases before 1.0 have written, are not
+// before, or Untrimmed that nothing was. Results without HeaderPrevious, which releases before 1.0 have written, are not
 // checked. A Checker belongs to one goroutine. The zero value is ready for use.
 type Checker struct {
 	// Whole says that the reader gets the results of all subjects, and so finds that the
 	// last one of a subject is missing at the next one of any.
 	Whole bool
+	// Untrimmed says that the reader starts at the first message that the stream ever had:
+	// no result comes before the first one of a subject.
+	Untrimmed bool
 
 	of  map[string]place.Place // by subject: the newest
 	any place.Place            // the newest of all; zero: it is not known
@@ -34,7 +37,11 @@ type MissingError struct {
 }
 
 func (e *MissingError) Error() string {
-	return fmt.Sprintf("results are missing: %s on %s follows %s, and the newest before it is %s", e.Next, e.Subject, e.Before, e.Seen)
+	newest := "the newest before it is " + e.Seen.String()
+	if e.Seen == (place.Place{}) {
+		newest = "none is before it"
+	}
+	return fmt.Sprintf("results are missing: %s on %s follows %s, and %s", e.Next, e.Subject, e.Before, newest)
 }
 
 // Seen says that the reader has had a result, such as by an earlier reading.
@@ -74,22 +81,11 @@ func (c *Checker) Next(subject string, h nats.Header) error {
 	switch {
 	case known && !at.After(seen):
 		return nil
-	case known && seen != previous.Same:
+	case (known || c.Untrimmed) && seen != previous.Same:
 		return &MissingError{subject, at, previous.Same, seen}
-	case c.Whole && c.any != place.Place{} && c.any != previous.Any:
+	case c.Whole && (c.Untrimmed || c.any != place.Place{}) && c.any != previous.Any:
 		return &MissingError{subject, at, previous.Any, c.any}
 	}
 	c.Seen(subject, at)
-	return nil
-}
-
-// End compares what was read so far with the newest results as a fence knows them, by
-// subject. It returns a *MissingError if the fence knows a newer one.
-func (c *Checker) End(newest map[string]place.Place) error {
-	for subject, at := range newest {
-		if seen, known := c.of[subject]; known && at.After(seen) {
-			return &MissingError{subject, at, at, seen}
-		}
-	}
 	return nil
 }

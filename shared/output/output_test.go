@@ -28,12 +28,18 @@ func header(step string) (string, nats.Header) {
 func TestChecker(t *testing.T) {
 	for name, c := range map[string]struct {
 		all   bool
+		first bool   // the reader starts at the first message there ever was
 		seen  string // "subject place"
 		steps []string
 		want  string // the place after which results are missing; "": none are
 	}{
 		"in order":                         {steps: []string{"a 1:1.0 0:0.0", "a 1:1.1 1:1.0", "a 1:5.0 1:1.1"}},
 		"the front was trimmed":            {steps: []string{"a 1:7.0 1:6.0", "a 1:8.0 1:7.0"}},
+		"nothing was trimmed":              {first: true, steps: []string{"a 1:7.0 0:0.0", "b 1:7.1 0:0.0 1:7.0", "a 1:8.0 1:7.0 1:7.1"}},
+		"the very first is missing":        {first: true, steps: []string{"a 1:7.0 1:6.0"}, want: "0:0.0"},
+		"the first of another subject":     {first: true, steps: []string{"a 1:1.0 0:0.0", "b 1:8.0 1:7.0"}, want: "0:0.0"},
+		"only the first of any":            {first: true, all: true, steps: []string{"b 1:1.1 0:0.0 1:1.0"}, want: "0:0.0"},
+		"old results from the first on":    {first: true, steps: []string{"a 1:1.0 -", "a 1:10.0 1:1.0"}},
 		"one is missing":                   {steps: []string{"a 1:1.0 0:0.0", "a 1:5.0 1:1.1"}, want: "1:1.0"},
 		"the first is missing":             {seen: "a 1:1.0", steps: []string{"a 1:5.0 1:1.1"}, want: "1:1.0"},
 		"read on":                          {seen: "a 1:1.1", steps: []string{"a 1:5.0 1:1.1"}},
@@ -47,7 +53,7 @@ func TestChecker(t *testing.T) {
 		"one of two subjects is read":      {steps: []string{"a 1:1.0 0:0.0", "a 1:3.1 1:1.0 1:2.0"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			checker := Checker{Whole: c.all}
+			checker := Checker{Whole: c.all, Untrimmed: c.first}
 			if c.seen != "" {
 				subject, text, _ := strings.Cut(c.seen, " ")
 				at, err := place.Parse(text)
@@ -70,19 +76,6 @@ func TestChecker(t *testing.T) {
 				t.Fatalf("error %v, want results missing after %s", err, c.want)
 			}
 		})
-	}
-}
-
-// What a fence knows is in the stream.
-func TestCheckerAtTheEnd(t *testing.T) {
-	var c Checker
-	c.Seen("a", place.Place{Generation: 1, Seq: 4})
-	if err := c.End(map[string]place.Place{"a": {Generation: 1, Seq: 4}, "b": {Generation: 1, Seq: 9}}); err != nil {
-		t.Errorf("nothing is missing: %v", err)
-	}
-	var missing *MissingError
-	if err := c.End(map[string]place.Place{"a": {Generation: 1, Seq: 4, Ordinal: 1}}); !errors.As(err, &missing) {
-		t.Errorf("the end is missing: %v", err)
 	}
 }
 

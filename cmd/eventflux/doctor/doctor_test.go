@@ -392,6 +392,18 @@ func TestFaults(t *testing.T) {
 			},
 			check: "results", severity: doctor.Error, meaning: "1:900.0 on out.w.Missing.0 follows 1:800.0",
 		},
+		"the front of the results is gone": {
+			fault: func(w *ward) {
+				s, err := w.js.Stream(w.t.Context(), bus.OutStream("w", 0))
+				if err == nil {
+					err = s.Purge(w.t.Context(), jetstream.WithPurgeSequence(2))
+				}
+				if err != nil {
+					w.t.Fatal(err)
+				}
+			},
+			check: "results", severity: doctor.Warning, meaning: "the stream begins at message 2",
+		},
 		"a log takes nothing": {
 			fault: func(w *ward) {
 				w.announce("ingest", "1.2.3", nil, ingest.Info{Time: time.Now(), Stalled: []string{"log of w/0 takes no frames"}})

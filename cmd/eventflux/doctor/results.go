@@ -26,12 +26,20 @@ func (p *patient) checkResults(ctx context.Context, r *report) {
 		for part := range a.Partitions {
 			name := bus.OutStream(a.Name, part)
 			s := p.streams[name]
-			if s == nil || s.state.Msgs == 0 {
+			if s == nil {
 				continue // checkStreams says so
+			}
+			expire := s.config.MaxAge > 0 && time.Since(s.created) > s.config.MaxAge
+			if s.state.FirstSeq > 1 && !expire {
+				r.add(Warning, name, "if nobody removed them, go back to a checkpoint before them: eventflux recover "+a.Name+" --to EPOCH; eventflux checkpoint ls "+a.Name+" lists them",
+					"the stream begins at message %d: those before it were removed by hand, or NATS lost them. EventFlux removes none", s.state.FirstSeq)
+			}
+			if s.state.Msgs == 0 {
+				continue
 			}
 			from := max(s.state.FirstSeq, s.state.LastSeq-min(s.state.LastSeq, resultsMax)+1)
 			fences := bus.FenceSubject(a.Name, part)
-			var checker output.Checker
+			checker := output.Checker{Untrimmed: from <= 1}
 			limited, cancel := context.WithTimeout(ctx, resultsTimeout)
 			read := from
 			err := output.Scan(limited, p.js, name, from, s.state.LastSeq, func(seq uint64, subject string, h nats.Header) error {
