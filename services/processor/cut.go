@@ -47,7 +47,7 @@ func (t *task) cut(ctx context.Context, seq uint64, f *frame.Frame) error {
 		bytes += h.Bytes()
 		faultpoint.Reach(faultpoint.CutHalf)
 	}
-	for _, stream := range published(t.plan) {
+	for _, stream := range t.plan.Published() {
 		if at := t.renderer.newest[stream.ID]; at.seq > 0 {
 			p.positions[stream.Name] = at.String()
 		}

@@ -74,45 +74,36 @@ func (s *scan) see(seq uint64, subject string, h nats.Header) error {
 // readOn reads the output stream from a record up to the fence of this start, and returns
 // the record of it all. Results that are missing at the end are not in it: they come again,
 // as a replay gives them.
-func (t *task) readOn(ctx context.Context, stream string, r *output.Record, fence uint64) (*output.Record, error) {
+func (t *task) readOn(ctx context.Context, stream string, r output.Record, fence uint64) (output.Record, error) {
 	first, err := firstSequence(ctx, t.nc, stream)
 	if err != nil {
-		return nil, fmt.Errorf("begin of output stream %s: %w", stream, err)
+		return output.Record{}, fmt.Errorf("begin of output stream %s: %w", stream, err)
 	}
 	trimmed := first > r.Through+1 // by hand: trimming never passes the newest record
-	subjects := map[string]string{}
-	s := &scan{t: t, stream: stream, checker: &output.Checker{Whole: true}, next: r.Through + 1}
-	for _, p := range published(t.plan) {
-		subject := bus.OutSubject(t.plan.Name, p.Name, t.partition)
-		subjects[subject] = p.Name
+	s := &scan{t: t, stream: stream, checker: &output.Checker{Whole: true, Untrimmed: !trimmed}, next: r.Through + 1}
+	for _, p := range t.plan.Published() {
 		if at, ok := r.Newest[p.Name]; ok && !trimmed {
-			s.checker.Seen(subject, at)
+			s.checker.Seen(bus.OutSubject(t.plan.Name, p.Name, t.partition), at)
 		}
 	}
 	if s.checker.SeenLast(r.Last); trimmed {
 		s.checker.SeenLast(place.Place{})
 	}
 	end := max(s.next, first)
-	err = output.Scan(ctx, t.service.js, stream, r.Through+1, fence, func(seq uint64, subject string, h nats.Header) error {
+	next, err := t.results().ReadOn(ctx, t.service.js, r, fence, func(seq uint64, subject string, h nats.Header) error {
 		if seq < fence {
 			end = seq + 1
 		}
 		return s.see(seq, subject, h)
 	})
 	if err != nil {
-		return nil, err
+		return output.Record{}, err
 	}
 	if s.next != fence+1 {
-		return nil, fmt.Errorf("%w: output stream %s does not give fence %d, which was just written", nats.ErrTimeout, stream, fence)
+		return output.Record{}, fmt.Errorf("%w: output stream %s does not give fence %d, which was just written", nats.ErrTimeout, stream, fence)
 	}
 	if end < fence {
 		t.log.Error("the server does not give the last messages; results among them come again", "stream", stream, "from", end, "to", fence-1)
-	}
-	next := &output.Record{Newest: r.Newest, Last: s.checker.Last(), Through: fence}
-	for subject, at := range s.checker.All() {
-		if name := subjects[subject]; name != "" {
-			next.Newest[name] = at
-		}
 	}
 	return next, nil
 }

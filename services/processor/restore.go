@@ -181,7 +181,7 @@ func passOver(err error) error {
 // checkOutput refuses a checkpoint that covers results which the output stream has
 // lost: they come again by an older one.
 func (t *task) checkOutput(part *checkpoint.Partition) error {
-	for _, s := range published(t.plan) {
+	for _, s := range t.plan.Published() {
 		text := part.Output.Positions[s.Name]
 		if text == "" {
 			continue

@@ -15,7 +15,6 @@ import (
 	"eventflux/shared/checkpoint"
 	"eventflux/shared/output"
 	"eventflux/shared/place"
-	"eventflux/shared/siddhiql"
 )
 
 // takeOver shuts out former owners of a partition's output stream. It returns the
@@ -28,19 +27,22 @@ import (
 // all.
 func (t *task) takeOver(ctx context.Context) ([]position, *emitter, error) {
 	stream := bus.OutStream(t.plan.Name, t.partition)
-	record, fence, err := t.shutOut(ctx, stream)
+	former, fence, err := t.shutOut(ctx, stream)
 	if err != nil {
 		return nil, nil, err
 	}
-	if record == nil {
-		record, err = t.lookUp(ctx, stream, fence)
+	var record output.Record
+	if known, ok, wrong := former.Record(); wrong != nil {
+		err = fmt.Errorf("fence of output stream %s: %w", stream, wrong)
+	} else if ok {
+		record, err = t.readOn(ctx, stream, known, fence)
 	} else {
-		record, err = t.readOn(ctx, stream, record, fence)
+		record, err = t.results().LookUp(ctx, t.nc, former, fence)
 	}
 	if err != nil {
 		return nil, nil, err
 	}
-	end, err := t.publishFence(ctx, output.NewFence(t.owner, t.plan.Digest, t.generation, *record), fence)
+	end, err := t.publishFence(ctx, output.NewFence(t.owner, t.plan.Digest, t.generation, record), fence)
 	if hasCode(err, codeWrongLastSequence, codeWrongLastSequenceConstant) {
 		return nil, nil, fmt.Errorf("fence output stream %s: %w", stream, errFenced)
 	}
@@ -53,7 +55,7 @@ func (t *task) takeOver(ctx context.Context) ([]position, *emitter, error) {
 	emit.newest, emit.any = make([]place.Place, len(t.plan.Streams)), record.Last
 	last := make([]position, len(t.plan.Streams))
 	t.out, t.newest = outEnd{of: make([]position, len(t.plan.Streams))}, 0
-	for _, s := range published(t.plan) {
+	for _, s := range t.plan.Published() {
 		at := record.Newest[s.Name]
 		emit.newest[s.ID] = at
 		t.newest = max(t.newest, at.Seq)
@@ -65,7 +67,7 @@ func (t *task) takeOver(ctx context.Context) ([]position, *emitter, error) {
 	emit.fenced = bus.FenceSubject(t.plan.Name, t.partition)
 	emit.fence = func(newest []place.Place, last place.Place, through uint64) ([]byte, error) {
 		r := output.Record{Newest: map[string]place.Place{}, Last: last, Through: through}
-		for _, s := range published(t.plan) {
+		for _, s := range t.plan.Published() {
 			r.Newest[s.Name] = newest[s.ID]
 		}
 		return json.Marshal(output.NewFence(t.owner, t.plan.Digest, t.generation, r))
@@ -74,21 +76,21 @@ func (t *task) takeOver(ctx context.Context) ([]position, *emitter, error) {
 	return last, emit, nil
 }
 
-// shutOut writes a fence after the newest message, and returns its sequence and the record
-// that the stream had; nil if it has none.
-func (t *task) shutOut(ctx context.Context, stream string) (*output.Record, uint64, error) {
+// shutOut writes a fence after the newest message. It returns the fence before it, and the
+// sequence of its own.
+func (t *task) shutOut(ctx context.Context, stream string) (former output.Fence, fence uint64, err error) {
 	for {
 		end, err := lastSequence(ctx, t.nc, stream)
 		if err != nil {
-			return nil, 0, fmt.Errorf("end of output stream %s: %w", stream, err)
+			return former, 0, fmt.Errorf("end of output stream %s: %w", stream, err)
 		}
 		former, seq, err := t.lastFence(ctx, stream)
 		if err != nil {
-			return nil, 0, err
+			return former, 0, err
 		}
 		known, ok, err := former.Record()
 		if err != nil {
-			return nil, 0, fmt.Errorf("fence %d of output stream %s: %w", seq, stream, err)
+			return former, 0, fmt.Errorf("fence %d of output stream %s: %w", seq, stream, err)
 		}
 		next := output.NewFence(t.owner, t.plan.Digest, t.generation, known)
 		if !ok {
@@ -102,27 +104,20 @@ func (t *task) shutOut(ctx context.Context, stream string) (*output.Record, uint
 			continue // somebody still writes: read again what they wrote
 		}
 		if err != nil {
-			return nil, 0, fmt.Errorf("fence output stream %s: %w", stream, err)
+			return former, 0, fmt.Errorf("fence output stream %s: %w", stream, err)
 		}
-		if !ok {
-			return nil, fence, nil
-		}
-		return &known, fence, nil
+		return former, fence, nil
 	}
 }
+
+// results is the output stream of the task's partition.
+func (t *task) results() output.Partition { return output.Of(t.plan, t.partition) }
 
 // lastFence returns the newest fence and its sequence; 0 for none. It fails if this task
 // may not follow it.
 func (t *task) lastFence(ctx context.Context, stream string) (f output.Fence, seq uint64, err error) {
-	m, err := lastMessage(ctx, t.nc, stream, bus.FenceSubject(t.plan.Name, t.partition))
-	if err != nil {
-		return f, 0, fmt.Errorf("last fence of output stream %s: %w", stream, err)
-	}
-	if m.seq == 0 {
-		return f, 0, nil
-	}
-	if f, err = output.ParseFence(m.data); err != nil {
-		return f, 0, fmt.Errorf("fence %d of output stream %s: %w", m.seq, stream, err)
+	if f, seq, err = t.results().Fence(ctx, t.nc); err != nil || seq == 0 {
+		return f, 0, err
 	}
 	// Another text gives other results, and the log is replayed from its beginning:
 	// they would get the positions of results that are out already.
@@ -130,9 +125,9 @@ func (t *task) lastFence(ctx context.Context, stream string) (f output.Fence, se
 		return f, 0, fmt.Errorf("app %q has changed since its log was begun: its results would not follow those in %s; run the former text, or deploy the changed one under another @app:name", t.plan.Name, stream)
 	}
 	if f.Generation > t.generation {
-		return f, 0, fmt.Errorf("%w: fence %d of output stream %s is of generation %d, this task's is %d", errFenced, m.seq, stream, f.Generation, t.generation)
+		return f, 0, fmt.Errorf("%w: fence %d of output stream %s is of generation %d, this task's is %d", errFenced, seq, stream, f.Generation, t.generation)
 	}
-	return f, m.seq, nil
+	return f, seq, nil
 }
 
 // publishFence writes a fence after sequence last and returns its own.
@@ -152,46 +147,6 @@ func (t *task) publishFence(ctx context.Context, f output.Fence, last uint64) (u
 		return 0, err
 	}
 	return last + 1, ackError(answer.Data)
-}
-
-// lookUp makes the record of an output stream that has none, since it is new or a release
-// before 1.0 has written it: it looks up the newest result of each stream. fence is the
-// sequence of the first fence of this start.
-func (t *task) lookUp(ctx context.Context, stream string, fence uint64) (*output.Record, error) {
-	former, _, err := t.lastFence(ctx, stream) // this task's own, with the positions of the one before
-	if err != nil {
-		return nil, err
-	}
-	r := &output.Record{Newest: map[string]place.Place{}, Through: fence}
-	newest := uint64(0)
-	for _, s := range published(t.plan) {
-		m, err := lastMessage(ctx, t.nc, stream, bus.OutSubject(t.plan.Name, s.Name, t.partition))
-		if err != nil {
-			return nil, fmt.Errorf("last result of %s in output stream %s: %w", s.Name, stream, err)
-		}
-		var at place.Place
-		if m.seq > 0 {
-			if at, err = output.ReadPlace(m.header); err != nil {
-				return nil, fmt.Errorf("result %d of output stream %s: %w", m.seq, stream, err)
-			}
-			if m.seq > newest {
-				newest, r.Last = m.seq, at
-			}
-		}
-		if text := former.Positions[s.Name]; text != "" { // results may have been purged
-			before, err := place.Parse(fmt.Sprintf("%d:%s", t.generation, text))
-			if err != nil {
-				return nil, fmt.Errorf("fence of output stream %s: %w", stream, err)
-			}
-			if before.After(at) {
-				at = before
-			}
-		}
-		if at != (place.Place{}) {
-			r.Newest[s.Name] = at
-		}
-	}
-	return r, nil
 }
 
 // outEnd is how far results are out, as the newest generation that has some put them out:
@@ -226,19 +181,6 @@ func (o *outEnd) before(stream int, end position) position {
 		return next
 	}
 	return end
-}
-
-// published returns the streams whose rows go to the output stream.
-func published(plan *siddhiql.Plan) []*siddhiql.Stream {
-	var streams []*siddhiql.Stream
-	seen := make([]bool, len(plan.Streams))
-	for _, q := range plan.Queries {
-		if s := q.Target; s.Block < 0 && !s.Sink.Off && !seen[s.ID] {
-			seen[s.ID] = true
-			streams = append(streams, s)
-		}
-	}
-	return streams
 }
 
 func parsePosition(text string) (position, error) {

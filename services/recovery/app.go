@@ -2,7 +2,6 @@ package recovery
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -13,6 +12,7 @@ import (
 	"eventflux/shared/checkpoint"
 	"eventflux/shared/control"
 	"eventflux/shared/lineage"
+	"eventflux/shared/output"
 	"eventflux/shared/place"
 	"eventflux/shared/scratch"
 	"eventflux/shared/siddhiql"
@@ -98,61 +98,14 @@ func (l *logState) whole() bool { return l.first <= 1 }
 // newestResults returns the place of the newest result of each stream of a partition.
 func (s *Service) newestResults(ctx context.Context, plan *siddhiql.Plan, p uint32) (map[string]place.Place, error) {
 	name := bus.OutStream(plan.Name, p)
-	if _, err := s.js.Stream(ctx, name); errors.Is(err, jetstream.ErrStreamNotFound) {
+	stream, err := s.js.Stream(ctx, name)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		return nil, nil
-	} else if err != nil {
+	}
+	if err != nil {
 		return nil, fmt.Errorf("output stream %s: %w", name, err)
 	}
-	newest, err := s.fencedResults(ctx, plan.Name, p)
-	if err != nil {
-		return nil, fmt.Errorf("newest fence of output stream %s: %w", name, err)
-	}
-	looked := map[string]bool{}
-	for _, q := range plan.Queries {
-		target := q.Target
-		if looked[target.Name] || target.Block >= 0 || target.Sink.Off {
-			continue
-		}
-		looked[target.Name] = true
-		m, err := bus.LastStored(ctx, s.cfg.Conn, name, bus.OutSubject(plan.Name, target.Name, p))
-		if err != nil {
-			return nil, fmt.Errorf("newest result of %s in output stream %s: %w", target.Name, name, err)
-		}
-		if m.Seq == 0 {
-			continue
-		}
-		at, err := place.Parse(m.Header.Get("Ef-Generation") + ":" + m.Header.Get("Ef-Position"))
-		if err != nil {
-			return nil, fmt.Errorf("newest result of %s in output stream %s: %w", target.Name, name, err)
-		}
-		if at.After(newest[target.Name]) {
-			newest[target.Name] = at
-		}
-	}
-	return newest, nil
-}
-
-// fencedResults returns the places that the newest fence has: they stay where results
-// were purged.
-func (s *Service) fencedResults(ctx context.Context, app string, p uint32) (map[string]place.Place, error) {
-	newest := map[string]place.Place{}
-	m, err := bus.LastStored(ctx, s.cfg.Conn, bus.OutStream(app, p), bus.FenceSubject(app, p))
-	if err != nil || m.Seq == 0 {
-		return newest, err
-	}
-	var fence struct {
-		Generation uint64            `json:"generation"`
-		Positions  map[string]string `json:"positions"`
-	}
-	if err := json.Unmarshal(m.Data, &fence); err != nil {
-		return nil, err
-	}
-	for name, text := range fence.Positions {
-		if at, err := place.Parse(fmt.Sprintf("%d:%s", max(fence.Generation, 1), text)); err == nil {
-			newest[name] = at
-		}
-	}
-	return newest, nil
+	return output.Of(plan, p).Newest(ctx, s.cfg.Conn, s.js, stream.CachedInfo().State.LastSeq)
 }
 
 // chosen is a checkpoint with its manifest; the zero value stands for none, and a replay

@@ -2,8 +2,6 @@ package output
 
 import (
 	"fmt"
-	"iter"
-	"maps"
 
 	"github.com/nats-io/nats.go"
 
@@ -13,14 +11,14 @@ import (
 // Checker finds results that are missing among those that a reader gets in the order of
 // the output stream, from all of its subjects or from one. Results at the front may have
 // been trimmed: the first one of a subject is taken as it comes, unless Seen says what was
-// before, or Untrimmed that nothing was. Results without HeaderPrevious, which releases before 1.0 have written, are not
+// before, or Untrimmed that all is there. Results without HeaderPrevious, which releases before 1.0 have written, are not
 // checked. A Checker belongs to one goroutine. The zero value is ready for use.
 type Checker struct {
 	// Whole says that the reader gets the results of all subjects, and so finds that the
 	// last one of a subject is missing at the next one of any.
 	Whole bool
-	// Untrimmed says that the reader starts at the first message that the stream ever had:
-	// no result comes before the first one of a subject.
+	// Untrimmed says that the stream still has all messages from where the reader starts:
+	// from the first one ever, or from those on that Seen was told of.
 	Untrimmed bool
 
 	of  map[string]place.Place // by subject: the newest
@@ -54,12 +52,6 @@ func (c *Checker) Seen(subject string, at place.Place) {
 
 // SeenLast says which result was the last of all.
 func (c *Checker) SeenLast(at place.Place) { c.any = at }
-
-// Last returns the last result of all; the zero place for none.
-func (c *Checker) Last() place.Place { return c.any }
-
-// All returns the newest result of each subject.
-func (c *Checker) All() iter.Seq2[string, place.Place] { return maps.All(c.of) }
 
 // Next takes the next result. It returns a *MissingError if some are missing before it;
 // then the result was not seen. A result that comes again is fine.

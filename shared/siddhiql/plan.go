@@ -40,6 +40,19 @@ func (p *Plan) Stream(name string) *Stream {
 	return nil
 }
 
+// Published returns the streams whose rows go to the output stream.
+func (p *Plan) Published() []*Stream {
+	var streams []*Stream
+	seen := make([]bool, len(p.Streams))
+	for _, q := range p.Queries {
+		if s := q.Target; s.Block < 0 && !s.Sink.Off && !seen[s.ID] {
+			seen[s.ID] = true
+			streams = append(streams, s)
+		}
+	}
+	return streams
+}
+
 // Stream is a stream of an app. Defined ones come first, in the order of their
 // definitions; implicit ones follow in the order of the queries that define them.
 type Stream struct {
