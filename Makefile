@@ -21,7 +21,7 @@ run: build ## Start everything and watch an app work on real flights; Ctrl-C end
 
 test: lint redis ## Lint, and run all tests
 	$(GO) test $(RACE) -timeout 40m ./...
-	$(GO) test -run NoAlloc ./shared/compress ./shared/frame # the race detector makes pools allocate
+	$(GO) test -run NoAlloc ./shared/state/compress ./shared/lang/frame # the race detector makes pools allocate
 
 redis: ## Install redis-server where it is missing: tests start it
 	@bash tools/redis.sh
@@ -33,7 +33,7 @@ lint: ## Check format, vet and staticcheck
 	fi
 	$(GO) vet ./...
 	$(GO) vet -tags compose ./test/compose
-	$(GO) vet -tags faultpoints ./shared/faultpoint
+	$(GO) vet -tags faultpoints ./shared/testing/faultpoint
 	$(TOOL) staticcheck ./...
 
 bench: ## Measure everything beside its limits, and write bench/RESULTS.md (about 15 minutes)

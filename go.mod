@@ -1,4 +1,4 @@
-module eventflux
+module github.com/eventflux/eventflux
 
 go 1.26.0
 

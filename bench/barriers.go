@@ -14,10 +14,10 @@ import (
 
 	"github.com/nats-io/nats.go"
 
-	"eventflux/services/processor"
-	"eventflux/shared/bus"
-	"eventflux/shared/config"
-	"eventflux/shared/control"
+	"github.com/eventflux/eventflux/services/processor"
+	"github.com/eventflux/eventflux/shared/control"
+	"github.com/eventflux/eventflux/shared/log/natsconn"
+	"github.com/eventflux/eventflux/shared/ops/config"
 )
 
 const (
@@ -148,7 +148,7 @@ func (b *bench) feed(ctx context.Context, c *covered, interval time.Duration) (*
 		return nil, errors.Join(err, d.close())
 	}
 	f.control.Conn = f.nc
-	p, err := newPublisher(f.nc, bus.WALStream(appName, 0))
+	p, err := newPublisher(f.nc, natsconn.WALStream(appName, 0))
 	if err != nil {
 		return nil, errors.Join(err, d.close())
 	}
@@ -183,7 +183,7 @@ func (f *feeder) caughtUp(ctx context.Context, events uint64) error {
 }
 
 func (f *feeder) task(ctx context.Context) (info processor.TaskInfo, err error) {
-	m, err := f.nc.RequestWithContext(ctx, bus.ServiceSubject("processor", "tasks"), nil)
+	m, err := f.nc.RequestWithContext(ctx, natsconn.ServiceSubject("processor", "tasks"), nil)
 	if err != nil {
 		return info, err
 	}

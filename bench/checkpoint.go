@@ -8,7 +8,7 @@ import (
 
 // runCheckpoint measures runs of state, beside what each of their bytes needs at least.
 func runCheckpoint(ctx context.Context, b *bench) ([]table, error) {
-	all, err := b.gobench(ctx, "./shared/checkpoint", "^BenchmarkRun$", "-benchtime", "200ms")
+	all, err := b.gobench(ctx, "./shared/state/checkpoint", "^BenchmarkRun$", "-benchtime", "200ms")
 	if err != nil {
 		return nil, err
 	}

@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"strings"
 
-	"eventflux/shared/compress"
+	"github.com/eventflux/eventflux/shared/state/compress"
 )
 
 // autoKinds are the data that Auto is measured on, by their names in the benchmark.
@@ -26,7 +26,7 @@ func runAuto(ctx context.Context, b *bench) ([]table, error) {
 		names = append(names, k.bench)
 	}
 	pattern := fmt.Sprintf("^BenchmarkAutoOverhead$/^(hot|cold)$/^(%s)$/^(%s)$", strings.Join(names, "|"), strings.Join(autoSizes, "|"))
-	all, err := b.gobench(ctx, "./shared/compress", pattern, "-benchtime", "30ms")
+	all, err := b.gobench(ctx, "./shared/state/compress", pattern, "-benchtime", "30ms")
 	if err != nil {
 		return nil, err
 	}

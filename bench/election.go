@@ -18,8 +18,8 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"eventflux/shared/bus"
-	"eventflux/shared/control"
+	"github.com/eventflux/eventflux/shared/control"
+	"github.com/eventflux/eventflux/shared/log/natsconn"
 )
 
 const (
@@ -277,7 +277,7 @@ func (e *election) listen(nc *nats.Conn, inbox string) error {
 	}
 	// A result that is sent again was not taken: only the next one says that it is.
 	var newest string
-	if _, err := nc.Subscribe(bus.OutSubject(appName, "Heard", 0), func(m *nats.Msg) {
+	if _, err := nc.Subscribe(natsconn.OutSubject(appName, "Heard", 0), func(m *nats.Msg) {
 		if at := m.Header.Get("Ef-Position"); at != newest {
 			newest = at
 			e.saw(sawResult)
@@ -305,7 +305,7 @@ func (e *election) feed(ctx context.Context, nc *nats.Conn, inbox string) {
 		}
 		// Either fails while the server is away; then the others' do not.
 		_ = nc.PublishRequest(rowsSubject, inbox+".ack", []byte(`{"k":1}`))
-		_ = nc.PublishRequest(jetstream.DefaultAPIPrefix+"STREAM.INFO."+bus.WALStream(appName, 0), inbox+".info", nil)
+		_ = nc.PublishRequest(jetstream.DefaultAPIPrefix+"STREAM.INFO."+natsconn.WALStream(appName, 0), inbox+".info", nil)
 	}
 }
 
@@ -352,7 +352,7 @@ func (e *election) calm(ctx context.Context) (int, error) {
 	for {
 		for _, nc := range e.conns {
 			limited, cancel := context.WithTimeout(ctx, time.Second)
-			m, err := nc.RequestWithContext(limited, jetstream.DefaultAPIPrefix+"STREAM.INFO."+bus.WALStream(appName, 0), nil)
+			m, err := nc.RequestWithContext(limited, jetstream.DefaultAPIPrefix+"STREAM.INFO."+natsconn.WALStream(appName, 0), nil)
 			cancel()
 			if ctx.Err() != nil {
 				return 0, ctx.Err()

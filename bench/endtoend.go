@@ -13,7 +13,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
-	"eventflux/shared/bus"
+	"github.com/eventflux/eventflux/shared/log/natsconn"
 )
 
 const (
@@ -193,7 +193,7 @@ func (c *flow) publisher(nc *nats.Conn) (publishFunc, error) {
 	if c.jetStream {
 		return byJetStream(nc, c.window)
 	}
-	p, err := newPublisher(nc, bus.WALStream(appName, 0))
+	p, err := newPublisher(nc, natsconn.WALStream(appName, 0))
 	if err != nil {
 		return nil, err
 	}

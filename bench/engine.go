@@ -5,14 +5,14 @@ import (
 	"runtime"
 	"testing"
 
-	"eventflux/shared/event"
+	"github.com/eventflux/eventflux/shared/lang/event"
 )
 
 const jvm = "Siddhi "
 
 // runEngine measures queries over decoded batches, in one goroutine.
 func runEngine(ctx context.Context, b *bench) ([]table, error) {
-	all, err := b.gobench(ctx, "./shared/engine", "^BenchmarkEngine$")
+	all, err := b.gobench(ctx, "./shared/lang/engine", "^BenchmarkEngine$")
 	if err != nil {
 		return nil, err
 	}

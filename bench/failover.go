@@ -12,9 +12,9 @@ import (
 
 	"github.com/nats-io/nats.go"
 
-	"eventflux/services/processor"
-	"eventflux/shared/bus"
-	"eventflux/shared/control"
+	"github.com/eventflux/eventflux/services/processor"
+	"github.com/eventflux/eventflux/shared/control"
+	"github.com/eventflux/eventflux/shared/log/natsconn"
 )
 
 const (
@@ -153,7 +153,7 @@ func (b *bench) fillRows(ctx context.Context, nc *nats.Conn) error {
 	if err := (&killed{b: b}).hear(ctx, nc); err != nil {
 		return err
 	}
-	p, err := newPublisher(nc, bus.WALStream(appName, 0))
+	p, err := newPublisher(nc, natsconn.WALStream(appName, 0))
 	if err != nil {
 		return err
 	}
@@ -196,7 +196,7 @@ func (o *owners) await(ctx context.Context) (owner string, err error) {
 	}
 	defer func() { _ = sub.Unsubscribe() }()
 	for states := map[string]string{}; ; {
-		if err := o.nc.PublishRequest(bus.ServiceSubject("processor", "tasks"), sub.Subject, nil); err != nil {
+		if err := o.nc.PublishRequest(natsconn.ServiceSubject("processor", "tasks"), sub.Subject, nil); err != nil {
 			return "", err
 		}
 		for range 2 {
@@ -242,7 +242,7 @@ type sighting struct {
 
 func watchPartition(nc *nats.Conn) (*partitionSight, error) {
 	s := &partitionSight{now: &sighting{}}
-	if _, err := nc.Subscribe(bus.FenceSubject(appName, 0), func(*nats.Msg) {
+	if _, err := nc.Subscribe(natsconn.FenceSubject(appName, 0), func(*nats.Msg) {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		if s.now.fenceAt.IsZero() {
@@ -251,7 +251,7 @@ func watchPartition(nc *nats.Conn) (*partitionSight, error) {
 	}); err != nil {
 		return nil, err
 	}
-	_, err := nc.Subscribe(bus.OutSubject(appName, "Heard", 0), func(*nats.Msg) {
+	_, err := nc.Subscribe(natsconn.OutSubject(appName, "Heard", 0), func(*nats.Msg) {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		if s.now.resultAt.IsZero() && !s.now.fenceAt.IsZero() && s.now.result != nil {

@@ -6,9 +6,9 @@ import (
 	"os"
 	"path/filepath"
 
-	"eventflux/shared/event"
-	"eventflux/shared/event/rowjson"
-	"eventflux/shared/siddhiql"
+	"github.com/eventflux/eventflux/shared/lang/event"
+	"github.com/eventflux/eventflux/shared/lang/event/rowjson"
+	"github.com/eventflux/eventflux/shared/lang/siddhiql"
 )
 
 // flightsStream is the definition that the real flights have, in every app here.

@@ -4,7 +4,7 @@ import "context"
 
 // runJSON measures how fast events become columns, in one goroutine.
 func runJSON(ctx context.Context, b *bench) ([]table, error) {
-	all, err := b.gobench(ctx, "./shared/event/rowjson", "^BenchmarkDecode(Flights|FlightsLibrary|OneFlight|EncodingJSON)$")
+	all, err := b.gobench(ctx, "./shared/lang/event/rowjson", "^BenchmarkDecode(Flights|FlightsLibrary|OneFlight|EncodingJSON)$")
 	if err != nil {
 		return nil, err
 	}

@@ -12,8 +12,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 
-	"eventflux/shared/bus"
-	"eventflux/shared/control"
+	"github.com/eventflux/eventflux/shared/control"
+	"github.com/eventflux/eventflux/shared/log/natsconn"
 )
 
 const (
@@ -117,7 +117,7 @@ func (k *killed) connect(ctx context.Context) (*nats.Conn, error) {
 
 // hear publishes an event until it is accepted, and waits for its result.
 func (k *killed) hear(ctx context.Context, nc *nats.Conn) error {
-	heard, err := nc.SubscribeSync(bus.OutSubject(appName, "Heard", 0))
+	heard, err := nc.SubscribeSync(natsconn.OutSubject(appName, "Heard", 0))
 	if err != nil {
 		return err
 	}
@@ -152,7 +152,7 @@ func (k *killed) fill(ctx context.Context) (int64, error) {
 	if err := k.hear(ctx, nc); err != nil {
 		return 0, err
 	}
-	p, err := newPublisher(nc, bus.WALStream(appName, 0))
+	p, err := newPublisher(nc, natsconn.WALStream(appName, 0))
 	if err != nil {
 		return 0, err
 	}

@@ -13,7 +13,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"eventflux/shared/bus"
+	"github.com/eventflux/eventflux/shared/log/natsconn"
 )
 
 const (
@@ -161,17 +161,17 @@ func (b *bench) latencyOnce(ctx context.Context) (heard, read, acked quantiles, 
 		return heard, read, acked, err
 	}
 	results, stored := newStopwatch(latencyEvents), newStopwatch(latencyEvents)
-	if _, err := from.Subscribe(bus.OutSubject(appName, "Out", 0), func(m *nats.Msg) { results.end(eventNumber(m.Data)) }); err != nil {
+	if _, err := from.Subscribe(natsconn.OutSubject(appName, "Out", 0), func(m *nats.Msg) { results.end(eventNumber(m.Data)) }); err != nil {
 		return heard, read, acked, err
 	}
 	js, err := jetstream.New(from)
 	if err != nil {
 		return heard, read, acked, err
 	}
-	if _, err := bus.EnsureOut(ctx, js, appName, 0, bus.StreamLimits{}); err != nil {
+	if _, err := natsconn.EnsureOut(ctx, js, appName, 0, natsconn.StreamLimits{}); err != nil {
 		return heard, read, acked, err
 	}
-	consumer, err := js.OrderedConsumer(ctx, bus.OutStream(appName, 0), jetstream.OrderedConsumerConfig{})
+	consumer, err := js.OrderedConsumer(ctx, natsconn.OutStream(appName, 0), jetstream.OrderedConsumerConfig{})
 	if err != nil {
 		return heard, read, acked, err
 	}
@@ -205,7 +205,7 @@ func (b *bench) bareLatency(ctx context.Context) (quantiles, error) {
 		if _, err := limitFor(ctx, nc); err != nil {
 			return 0, err
 		}
-		acks, err := timeAcks(ctx, nc, bus.OutSubject(appName, "Out", 0), nil)
+		acks, err := timeAcks(ctx, nc, natsconn.OutSubject(appName, "Out", 0), nil)
 		if err != nil {
 			return 0, err
 		}

@@ -12,7 +12,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/nats-io/nuid"
 
-	"eventflux/shared/bus"
+	"github.com/eventflux/eventflux/shared/log/natsconn"
 )
 
 const (
@@ -120,7 +120,7 @@ func limitFor(ctx context.Context, nc *nats.Conn) (jetstream.JetStream, error) {
 		return nil, err
 	}
 	_, err = js.CreateStream(ctx, jetstream.StreamConfig{
-		Name: limitStream, Subjects: []string{bus.OutSubjects(appName, 0)},
+		Name: limitStream, Subjects: []string{natsconn.OutSubjects(appName, 0)},
 		Storage: jetstream.FileStorage, AllowAtomicPublish: true,
 	})
 	return js, err
@@ -147,7 +147,7 @@ func storeRows(ctx context.Context, s *server) (float64, error) {
 
 func storeBatch(ctx context.Context, nc *nats.Conn, number int) error {
 	m := &nats.Msg{
-		Subject: bus.OutSubject(appName, "Out", 0),
+		Subject: natsconn.OutSubject(appName, "Out", 0),
 		Data:    []byte(`{"origin":"ATL","delay":12,"mean":11.120000000000001}`),
 		Header: nats.Header{
 			"Ef-Position": {""}, "Ef-Kind": {"current"}, "Ef-Timestamp": {"978310020000"}, "Ef-Generation": {"1"},
@@ -203,6 +203,6 @@ func storeEach(ctx context.Context, s *server, lines [][]byte) (float64, error) 
 		return 0, err
 	}
 	start := time.Now()
-	err = pub.publish(ctx, bus.OutSubject(appName, "Out", 0), lines, n, 4096)
+	err = pub.publish(ctx, natsconn.OutSubject(appName, "Out", 0), lines, n, 4096)
 	return n / time.Since(start).Seconds(), err
 }

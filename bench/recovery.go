@@ -11,7 +11,7 @@ const recoveryGoal = 200
 // runRecovery measures loading a checkpoint, beside reading and decompressing the same
 // objects and nothing else.
 func runRecovery(ctx context.Context, b *bench) ([]table, error) {
-	all, err := b.gobench(ctx, "./shared/scratch", "^BenchmarkRecovery$", "-benchtime", "5x")
+	all, err := b.gobench(ctx, "./shared/log/rebuild", "^BenchmarkRecovery$", "-benchtime", "5x")
 	if err != nil {
 		return nil, err
 	}

@@ -9,7 +9,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"eventflux/shared/bus"
+	"github.com/eventflux/eventflux/shared/log/natsconn"
 )
 
 // results reads the rows of a stream from the output stream as they come.
@@ -29,11 +29,11 @@ func readResults(ctx context.Context, nc *nats.Conn, stream string, packed bool)
 		return nil, err
 	}
 	// The app makes it too, but may not have come to that yet.
-	if _, err := bus.EnsureOut(ctx, js, appName, 0, bus.StreamLimits{}); err != nil {
+	if _, err := natsconn.EnsureOut(ctx, js, appName, 0, natsconn.StreamLimits{}); err != nil {
 		return nil, err
 	}
-	consumer, err := js.OrderedConsumer(ctx, bus.OutStream(appName, 0), jetstream.OrderedConsumerConfig{
-		FilterSubjects: []string{bus.OutSubject(appName, stream, 0)},
+	consumer, err := js.OrderedConsumer(ctx, natsconn.OutStream(appName, 0), jetstream.OrderedConsumerConfig{
+		FilterSubjects: []string{natsconn.OutSubject(appName, stream, 0)},
 	})
 	if err != nil {
 		return nil, err

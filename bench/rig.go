@@ -9,10 +9,10 @@ import (
 
 	"github.com/nats-io/nats.go"
 
-	"eventflux/cmd/eventflux/node"
-	"eventflux/shared/bus"
-	"eventflux/shared/config"
-	"eventflux/shared/siddhiql"
+	"github.com/eventflux/eventflux/cli/node"
+	"github.com/eventflux/eventflux/shared/lang/siddhiql"
+	"github.com/eventflux/eventflux/shared/log/natsconn"
+	"github.com/eventflux/eventflux/shared/ops/config"
 )
 
 const appName = "bench"
@@ -71,7 +71,7 @@ func (d *deployment) close() error {
 
 // connect returns a connection over loopback TCP, as another process would have.
 func (d *deployment) connect(ctx context.Context, name string) (*nats.Conn, error) {
-	nc, err := bus.Connect(ctx, bus.ConnectConfig{URL: d.node.URL(), Name: name, Log: d.log})
+	nc, err := natsconn.Connect(ctx, natsconn.ConnectConfig{URL: d.node.URL(), Name: name, Log: d.log})
 	if err == nil {
 		d.conns = append(d.conns, nc)
 	}
@@ -85,7 +85,7 @@ func (b *bench) log() *slog.Logger {
 
 // server is an embedded server without any app, for limits and peers.
 type server struct {
-	*bus.Embedded
+	*natsconn.Embedded
 	dir string
 	log *slog.Logger
 	all []*nats.Conn
@@ -97,7 +97,7 @@ func (b *bench) openServer() (*server, error) {
 		return nil, err
 	}
 	s := &server{dir: dir, log: b.log()}
-	s.Embedded, err = bus.OpenEmbedded(bus.EmbeddedConfig{Dir: dir, Listen: "127.0.0.1:0", Durability: bus.Durable, Log: s.log})
+	s.Embedded, err = natsconn.OpenEmbedded(natsconn.EmbeddedConfig{Dir: dir, Listen: "127.0.0.1:0", Durability: natsconn.Durable, Log: s.log})
 	if err != nil {
 		return nil, errors.Join(err, os.RemoveAll(dir))
 	}
@@ -106,11 +106,11 @@ func (b *bench) openServer() (*server, error) {
 
 // connect returns a connection over loopback TCP, or one inside the process.
 func (s *server) connect(ctx context.Context, inside bool) (*nats.Conn, error) {
-	cfg := bus.ConnectConfig{URL: s.URL(), Log: s.log}
+	cfg := natsconn.ConnectConfig{URL: s.URL(), Log: s.log}
 	if inside {
 		cfg.Embedded = s.Embedded
 	}
-	nc, err := bus.Connect(ctx, cfg)
+	nc, err := natsconn.Connect(ctx, cfg)
 	if err == nil {
 		s.all = append(s.all, nc)
 	}

@@ -17,11 +17,11 @@ import (
 
 	"github.com/nats-io/nats.go"
 
-	"eventflux/cmd/eventflux/node"
-	"eventflux/shared/bus"
-	"eventflux/shared/config"
-	"eventflux/shared/control"
-	"eventflux/shared/siddhiql"
+	"github.com/eventflux/eventflux/cli/node"
+	"github.com/eventflux/eventflux/shared/control"
+	"github.com/eventflux/eventflux/shared/lang/siddhiql"
+	"github.com/eventflux/eventflux/shared/log/natsconn"
+	"github.com/eventflux/eventflux/shared/ops/config"
 )
 
 const (
@@ -329,7 +329,7 @@ func (b *bench) scaleApps(ctx context.Context) (t table, err error) {
 		return t, fmt.Errorf("ended before all was ready: %w", failed)
 	}
 	deploy := time.Since(start)
-	nc, err := bus.Connect(ctx, bus.ConnectConfig{URL: n.URL(), Log: slog.New(slog.DiscardHandler)})
+	nc, err := natsconn.Connect(ctx, natsconn.ConnectConfig{URL: n.URL(), Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		return t, err
 	}
@@ -367,7 +367,7 @@ func eachAnswers(ctx context.Context, nc *nats.Conn) error {
 	}
 	defer func() { _ = sub.Unsubscribe() }()
 	for i := range manyApps {
-		if _, err := nc.RequestWithContext(ctx, bus.InputSubject(fmt.Sprint("S", i)), []byte(`{"k":"a","v":1}`)); err != nil {
+		if _, err := nc.RequestWithContext(ctx, natsconn.InputSubject(fmt.Sprint("S", i)), []byte(`{"k":"a","v":1}`)); err != nil {
 			return fmt.Errorf("event of app %d: %w", i, err)
 		}
 	}

@@ -6,7 +6,7 @@ import (
 	"strconv"
 	"strings"
 
-	"eventflux/shared/compress"
+	"github.com/eventflux/eventflux/shared/state/compress"
 )
 
 // sizeSample is a state whose size is measured with each codec.
@@ -38,7 +38,7 @@ func sizeSamples(flightLines float64) []sizeSample {
 
 // runSizes measures whole states as they are stored, and what their codecs cost.
 func runSizes(ctx context.Context, b *bench) ([]table, error) {
-	all, err := b.gobench(ctx, "./shared/engine", "^BenchmarkSizes$", "-benchtime", "50ms")
+	all, err := b.gobench(ctx, "./shared/lang/engine", "^BenchmarkSizes$", "-benchtime", "50ms")
 	if err != nil {
 		return nil, err
 	}
@@ -100,7 +100,7 @@ var stateHolders = []string{
 // runState measures each state holder, beside a copy of the bytes that it makes.
 func runState(ctx context.Context, b *bench) ([]table, error) {
 	// A fixed number of rounds, because most of a round of delta is not timed.
-	all, err := b.gobench(ctx, "./shared/engine", "^BenchmarkState$", "-benchtime", "50x")
+	all, err := b.gobench(ctx, "./shared/lang/engine", "^BenchmarkState$", "-benchtime", "50x")
 	if err != nil {
 		return nil, err
 	}

@@ -4,7 +4,7 @@ import "context"
 
 // runWAL measures appends that are synced to disk before they are acknowledged.
 func runWAL(ctx context.Context, b *bench) ([]table, error) {
-	all, err := b.gobench(ctx, "./shared/wal", "^BenchmarkWAL$/^(nats|file)$")
+	all, err := b.gobench(ctx, "./shared/log/wal", "^BenchmarkWAL$/^(nats|file)$")
 	if err != nil {
 		return nil, err
 	}

@@ -1,88 +1,10 @@
-// Command eventflux is the one binary: its commands, and how they wire the
-// services together. What the commands do is left to the packages they call.
+// Command eventflux is the whole product in one binary: the services and the command line.
 package main
 
 import (
-	"context"
-	"errors"
-	"fmt"
-	"io"
 	"os"
-	"os/signal"
-	"syscall"
 
-	"github.com/spf13/cobra"
-
-	"eventflux/shared/secret"
-	"eventflux/shared/terminal"
+	"github.com/eventflux/eventflux/cli"
 )
 
-// Exit codes of every command.
-const (
-	exitOK     = 0
-	exitFailed = 1 // it was tried and did not work
-	exitUsage  = 2 // nothing was tried: the command line or a setting is wrong
-)
-
-func main() {
-	os.Exit(Main(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
-}
-
-// Main runs the command line args, without the program's name, and returns its
-// exit code.
-func Main(args []string, in io.Reader, out, errOut io.Writer) int {
-	out, errOut = terminal.For(out), terminal.For(errOut)
-	defer flush(out, errOut)
-	started := false
-	root := newRootCommand(func() { started = true })
-	root.SetArgs(args)
-	root.SetIn(in)
-	root.SetOut(out)
-	root.SetErr(errOut)
-	cmd, err := root.ExecuteC()
-	if err == nil {
-		return exitOK
-	}
-	var reported reportedError
-	if !errors.As(err, &reported) {
-		fmt.Fprintf(errOut, "eventflux: %v\n", secret.Error(err))
-	}
-	var usage usageError
-	if started && !errors.As(err, &usage) {
-		return exitFailed
-	}
-	fmt.Fprintf(errOut, "Run '%s --help' to see how it is used.\n", cmd.CommandPath())
-	return exitUsage
-}
-
-// flush writes what terminals have kept back.
-func flush(writers ...io.Writer) {
-	for _, w := range writers {
-		if w, ok := w.(*terminal.Writer); ok {
-			_ = w.Flush() // the terminal is gone; nobody is there to be told
-		}
-	}
-}
-
-// interruptible returns a context that SIGINT and SIGTERM end, for commands that
-// then end in order. A second signal ends the process. Commands that do without
-// are ended by the first one.
-func interruptible(cmd *cobra.Command) (ctx context.Context, stop func()) {
-	ctx, stop = signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM)
-	context.AfterFunc(ctx, stop) // from now on signals have their default effect
-	return ctx, stop
-}
-
-// usageError is a command line, or a setting, that makes no sense.
-type usageError struct{ error }
-
-func (e usageError) Unwrap() error { return e.error }
-
-func usagef(format string, args ...any) error {
-	return usageError{fmt.Errorf(format, args...)}
-}
-
-// reportedError is one whose text stands on the error output already.
-type reportedError struct{ error }
-
-func (e reportedError) Unwrap() error { return e.error }
+func main() { os.Exit(cli.Main(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) }

@@ -4,8 +4,8 @@ import (
 	"encoding/binary"
 	"errors"
 
-	"eventflux/shared/aggregate"
-	"eventflux/shared/event"
+	"github.com/eventflux/eventflux/shared/lang/aggregate"
+	"github.com/eventflux/eventflux/shared/lang/event"
 )
 
 func init() {

@@ -4,9 +4,9 @@ import (
 	"strings"
 	"testing"
 
-	"eventflux/cmd/eventflux/replay"
-	_ "eventflux/examples/custom"
-	"eventflux/shared/siddhiql"
+	"github.com/eventflux/eventflux/cli/replay"
+	_ "github.com/eventflux/eventflux/examples/custom"
+	"github.com/eventflux/eventflux/shared/lang/siddhiql"
 )
 
 const app = `define stream Quakes (place string, mag double);

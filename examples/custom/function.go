@@ -3,12 +3,12 @@ package custom
 import (
 	"errors"
 
-	"eventflux/shared/event"
-	"eventflux/shared/scalar"
+	"github.com/eventflux/eventflux/shared/lang/event"
+	"github.com/eventflux/eventflux/shared/lang/function"
 )
 
 func init() {
-	scalar.Register(scalar.Spec{
+	function.Register(function.Spec{
 		Name:  "clamp",
 		Usage: "clamp(x double, low double, high double)",
 		Result: func(args []event.Type) (event.Type, error) {
@@ -17,7 +17,7 @@ func init() {
 			}
 			return event.Double, nil
 		},
-		Eval: func(args []scalar.Value, out *scalar.Value) {
+		Eval: func(args []function.Value, out *function.Value) {
 			if args[0].Null || args[1].Null || args[2].Null {
 				out.Null = true
 				return

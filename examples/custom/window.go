@@ -7,8 +7,8 @@ package custom
 import (
 	"errors"
 
-	"eventflux/shared/event"
-	"eventflux/shared/window"
+	"github.com/eventflux/eventflux/shared/lang/event"
+	"github.com/eventflux/eventflux/shared/lang/window"
 )
 
 func init() {

@@ -6,11 +6,11 @@ import (
 	"fmt"
 	"slices"
 
-	"eventflux/shared/checkpoint"
-	"eventflux/shared/control"
-	"eventflux/shared/engine"
-	"eventflux/shared/state"
-	"eventflux/shared/store"
+	"github.com/eventflux/eventflux/shared/control"
+	"github.com/eventflux/eventflux/shared/lang/engine"
+	"github.com/eventflux/eventflux/shared/state"
+	"github.com/eventflux/eventflux/shared/state/checkpoint"
+	"github.com/eventflux/eventflux/shared/state/store"
 )
 
 func (s *Service) adopt(ctx context.Context, l *leader, r *control.AdoptRequest) (any, error) {

@@ -10,13 +10,13 @@ import (
 
 	"github.com/nats-io/nats.go"
 
-	"eventflux/services/checkpointer/consensus"
-	"eventflux/shared/bus"
-	"eventflux/shared/control"
-	"eventflux/shared/engine"
-	"eventflux/shared/store"
-	"eventflux/shared/trace"
-	"eventflux/shared/witness"
+	"github.com/eventflux/eventflux/services/checkpointer/consensus"
+	"github.com/eventflux/eventflux/shared/control"
+	"github.com/eventflux/eventflux/shared/lang/engine"
+	"github.com/eventflux/eventflux/shared/log/natsconn"
+	"github.com/eventflux/eventflux/shared/log/witness"
+	"github.com/eventflux/eventflux/shared/ops/trace"
+	"github.com/eventflux/eventflux/shared/state/store"
 )
 
 // Config says what a checkpointer works with.
@@ -39,7 +39,7 @@ type Config struct {
 	AppsMax, PartitionsMax int
 	// Streams are the limits of apps' streams: how large each log may be, and how many
 	// copies each stream has, and the cluster's bucket.
-	Streams bus.StreamLimits
+	Streams natsconn.StreamLimits
 	// Grace is how long an object that nothing refers to is left alone, and for how long
 	// a merge may take if sweeps are made meanwhile; zero is sweepGrace.
 	Grace time.Duration

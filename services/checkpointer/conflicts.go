@@ -5,9 +5,9 @@ import (
 	"slices"
 	"strings"
 
-	"eventflux/shared/event"
-	"eventflux/shared/siddhiql"
-	"eventflux/shared/subject"
+	"github.com/eventflux/eventflux/shared/lang/event"
+	"github.com/eventflux/eventflux/shared/lang/siddhiql"
+	"github.com/eventflux/eventflux/shared/lang/subject"
 )
 
 // conflictsMax is how many conflicts are listed one by one.

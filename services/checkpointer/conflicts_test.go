@@ -4,7 +4,7 @@ import (
 	"strings"
 	"testing"
 
-	"eventflux/shared/control"
+	"github.com/eventflux/eventflux/shared/control"
 )
 
 // The answer to a deploy warns of streams of other apps that read the same subject by

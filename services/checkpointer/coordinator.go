@@ -3,9 +3,9 @@ package checkpointer
 import (
 	"time"
 
-	"eventflux/shared/checkpoint"
-	"eventflux/shared/control"
-	"eventflux/shared/state"
+	"github.com/eventflux/eventflux/shared/control"
+	"github.com/eventflux/eventflux/shared/state"
+	"github.com/eventflux/eventflux/shared/state/checkpoint"
 )
 
 // coordinator leads the checkpoints of one app while its process leads the group. It

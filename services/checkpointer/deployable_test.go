@@ -7,8 +7,8 @@ import (
 
 	"github.com/hashicorp/raft"
 
-	"eventflux/shared/control"
-	"eventflux/shared/siddhiql"
+	"github.com/eventflux/eventflux/shared/control"
+	"github.com/eventflux/eventflux/shared/lang/siddhiql"
 )
 
 // A text that was deployed is accepted again, also if rules that came later refuse it. The

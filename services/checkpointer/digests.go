@@ -4,8 +4,8 @@ import (
 	"context"
 	"slices"
 
-	"eventflux/shared/checkpoint"
-	"eventflux/shared/control"
+	"github.com/eventflux/eventflux/shared/control"
+	"github.com/eventflux/eventflux/shared/state/checkpoint"
 )
 
 // digests compares the state of a standby at a barrier with the checkpoint that was

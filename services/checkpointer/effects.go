@@ -11,16 +11,16 @@ import (
 
 	"github.com/nats-io/nats.go"
 
-	"eventflux/services/checkpointer/consensus"
-	"eventflux/shared/bus"
-	"eventflux/shared/checkpoint"
-	"eventflux/shared/control"
-	"eventflux/shared/faultpoint"
-	"eventflux/shared/frame"
-	"eventflux/shared/state"
-	"eventflux/shared/store"
-	"eventflux/shared/wal"
-	"eventflux/shared/witness"
+	"github.com/eventflux/eventflux/services/checkpointer/consensus"
+	"github.com/eventflux/eventflux/shared/control"
+	"github.com/eventflux/eventflux/shared/lang/frame"
+	"github.com/eventflux/eventflux/shared/log/natsconn"
+	"github.com/eventflux/eventflux/shared/log/wal"
+	"github.com/eventflux/eventflux/shared/log/witness"
+	"github.com/eventflux/eventflux/shared/state"
+	"github.com/eventflux/eventflux/shared/state/checkpoint"
+	"github.com/eventflux/eventflux/shared/state/store"
+	"github.com/eventflux/eventflux/shared/testing/faultpoint"
 )
 
 // do does what a coordinator wants done. What takes time is done beside the loop, and
@@ -226,7 +226,7 @@ func (b *barrierWriters) health(app string, partitions uint32) error {
 	defer b.mu.Unlock()
 	var errs []error
 	for p := range partitions {
-		if w, ok := b.of[bus.WALStream(app, p)]; ok {
+		if w, ok := b.of[natsconn.WALStream(app, p)]; ok {
 			errs = append(errs, w.Health())
 		}
 	}
@@ -239,9 +239,9 @@ func (b *barrierWriters) drop(app string, partitions uint32) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for p := range partitions {
-		if w, ok := b.of[bus.WALStream(app, p)]; ok {
+		if w, ok := b.of[natsconn.WALStream(app, p)]; ok {
 			w.end()
-			delete(b.of, bus.WALStream(app, p))
+			delete(b.of, natsconn.WALStream(app, p))
 		}
 	}
 }
@@ -258,7 +258,7 @@ func (b *barrierWriters) append(app string, p uint32, now int64, cut frame.Cut, 
 	if err := b.ctx.Err(); err != nil {
 		return err
 	}
-	stream := bus.WALStream(app, p)
+	stream := natsconn.WALStream(app, p)
 	w, ok := b.of[stream]
 	if !ok {
 		writer, err := wal.NewWriter(wal.WriterConfig{Conn: b.conn, App: app, Partition: p, Witness: b.ends, Log: b.log})

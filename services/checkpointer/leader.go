@@ -10,9 +10,9 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
-	"eventflux/shared/bus"
-	"eventflux/shared/checkpoint"
-	"eventflux/shared/control"
+	"github.com/eventflux/eventflux/shared/control"
+	"github.com/eventflux/eventflux/shared/log/natsconn"
+	"github.com/eventflux/eventflux/shared/state/checkpoint"
 )
 
 const (
@@ -217,7 +217,7 @@ func (l *leader) keepProjecting(ctx context.Context) {
 		if err == nil || ctx.Err() != nil {
 			return
 		}
-		l.log.Warn("write the cluster's bucket; trying again", "bucket", bus.ClusterBucket, "err", err)
+		l.log.Warn("write the cluster's bucket; trying again", "bucket", natsconn.ClusterBucket, "err", err)
 		if !pauseFor(ctx, projectRetry) {
 			return
 		}
@@ -228,11 +228,11 @@ func (l *leader) keepProjecting(ctx context.Context) {
 func (l *leader) project(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, decideTimeout)
 	defer cancel()
-	bucket, err := l.bucket(ctx, bus.ClusterBucket, "the state of the cluster, as Raft has it")
+	bucket, err := l.bucket(ctx, natsconn.ClusterBucket, "the state of the cluster, as Raft has it")
 	if err != nil {
 		return err
 	}
-	if _, err := l.bucket(ctx, bus.LinksBucket, "which process reads the results of other apps for a source, and how far it has come"); err != nil {
+	if _, err := l.bucket(ctx, natsconn.LinksBucket, "which process reads the results of other apps for a source, and how far it has come"); err != nil {
 		return err
 	}
 	want := map[string]bool{}
@@ -240,10 +240,10 @@ func (l *leader) project(ctx context.Context) error {
 		if a.Removing {
 			continue
 		}
-		key := bus.ClusterKey("app", a.Name)
+		key := natsconn.ClusterKey("app", a.Name)
 		want[key] = true
 		// A bucket's own Get may be answered by a replica that lacks what a former leader wrote last.
-		if have, err := bus.LastStored(ctx, l.s.cfg.Conn, "KV_"+bus.ClusterBucket, "$KV."+bus.ClusterBucket+"."+key); err == nil && same(have.Data, &a.App) {
+		if have, err := natsconn.LastStored(ctx, l.s.cfg.Conn, "KV_"+natsconn.ClusterBucket, "$KV."+natsconn.ClusterBucket+"."+key); err == nil && same(have.Data, &a.App) {
 			continue
 		}
 		a.Owners, a.Checkpoint = nil, 0 // they change all the time; ask for them
@@ -252,19 +252,19 @@ func (l *leader) project(ctx context.Context) error {
 			return err
 		}
 		if _, err := bucket.Put(ctx, key, data); err != nil {
-			return fmt.Errorf("bucket %s: put %s: %w", bus.ClusterBucket, key, err)
+			return fmt.Errorf("bucket %s: put %s: %w", natsconn.ClusterBucket, key, err)
 		}
 	}
-	keys, err := bucket.ListKeysFiltered(ctx, bus.ClusterKeys("app"))
+	keys, err := bucket.ListKeysFiltered(ctx, natsconn.ClusterKeys("app"))
 	if err != nil {
-		return fmt.Errorf("bucket %s: %w", bus.ClusterBucket, err)
+		return fmt.Errorf("bucket %s: %w", natsconn.ClusterBucket, err)
 	}
 	for key := range keys.Keys() {
 		if want[key] {
 			continue
 		}
 		if err := bucket.Delete(ctx, key); err != nil {
-			return fmt.Errorf("bucket %s: delete %s: %w", bus.ClusterBucket, key, err)
+			return fmt.Errorf("bucket %s: delete %s: %w", natsconn.ClusterBucket, key, err)
 		}
 	}
 	return nil

@@ -5,9 +5,9 @@ import (
 	"slices"
 	"time"
 
-	"eventflux/shared/checkpoint"
-	"eventflux/shared/control"
-	"eventflux/shared/state"
+	"github.com/eventflux/eventflux/shared/control"
+	"github.com/eventflux/eventflux/shared/state"
+	"github.com/eventflux/eventflux/shared/state/checkpoint"
 )
 
 // machine is the state as snapshots have it.

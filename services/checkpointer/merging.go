@@ -11,13 +11,13 @@ import (
 	"sync"
 	"time"
 
-	"eventflux/services/checkpointer/consensus"
-	"eventflux/shared/bus"
-	"eventflux/shared/checkpoint"
-	"eventflux/shared/control"
-	"eventflux/shared/faultpoint"
-	"eventflux/shared/state"
-	"eventflux/shared/store"
+	"github.com/eventflux/eventflux/services/checkpointer/consensus"
+	"github.com/eventflux/eventflux/shared/control"
+	"github.com/eventflux/eventflux/shared/log/natsconn"
+	"github.com/eventflux/eventflux/shared/state"
+	"github.com/eventflux/eventflux/shared/state/checkpoint"
+	"github.com/eventflux/eventflux/shared/state/store"
+	"github.com/eventflux/eventflux/shared/testing/faultpoint"
 )
 
 // leaseTime is how long a merger works before it has to ask again.
@@ -328,7 +328,7 @@ func (l *leader) projectCheckpoints(ctx context.Context) {
 			err = l.projectNewest(ctx, sent)
 		}
 		if err != nil && ctx.Err() == nil {
-			l.log.Debug("write the newest checkpoints into the cluster's bucket; trying again", "bucket", bus.ClusterBucket, "err", err)
+			l.log.Debug("write the newest checkpoints into the cluster's bucket; trying again", "bucket", natsconn.ClusterBucket, "err", err)
 			if !pauseFor(ctx, projectRetry) {
 				return
 			}
@@ -342,7 +342,7 @@ func (l *leader) projectCheckpoints(ctx context.Context) {
 func (l *leader) projectedBefore(ctx context.Context) (map[string]uint64, error) {
 	ctx, cancel := context.WithTimeout(ctx, decideTimeout)
 	defer cancel()
-	bucket, err := l.s.js.KeyValue(ctx, bus.ClusterBucket)
+	bucket, err := l.s.js.KeyValue(ctx, natsconn.ClusterBucket)
 	if err != nil {
 		return nil, err
 	}
@@ -360,7 +360,7 @@ func (l *leader) projectedBefore(ctx context.Context) (map[string]uint64, error)
 func (l *leader) projectNewest(ctx context.Context, sent map[string]uint64) error {
 	ctx, cancel := context.WithTimeout(ctx, decideTimeout)
 	defer cancel()
-	bucket, err := l.s.js.KeyValue(ctx, bus.ClusterBucket)
+	bucket, err := l.s.js.KeyValue(ctx, natsconn.ClusterBucket)
 	if err != nil {
 		return err
 	}

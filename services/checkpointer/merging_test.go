@@ -4,7 +4,7 @@ import (
 	"testing"
 	"time"
 
-	"eventflux/shared/control"
+	"github.com/eventflux/eventflux/shared/control"
 )
 
 // A sweep spares what the merge of a swap under way has put, and a swap is refused

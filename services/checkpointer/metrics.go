@@ -12,9 +12,9 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"eventflux/shared/control"
-	"eventflux/shared/metric"
-	"eventflux/shared/obs"
+	"github.com/eventflux/eventflux/shared/control"
+	"github.com/eventflux/eventflux/shared/ops/metric"
+	"github.com/eventflux/eventflux/shared/ops/obs"
 )
 
 // Why epochs are aborted, as the reasons that people read begin.

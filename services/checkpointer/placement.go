@@ -9,7 +9,7 @@ import (
 	"sync"
 	"time"
 
-	"eventflux/shared/control"
+	"github.com/eventflux/eventflux/shared/control"
 )
 
 const (

@@ -10,7 +10,7 @@ import (
 
 	"pgregory.net/rapid"
 
-	"eventflux/shared/control"
+	"github.com/eventflux/eventflux/shared/control"
 )
 
 // Whatever comes and goes: every partition runs somewhere, none has two more than

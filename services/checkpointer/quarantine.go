@@ -5,7 +5,7 @@ import (
 	"context"
 	"slices"
 
-	"eventflux/shared/control"
+	"github.com/eventflux/eventflux/shared/control"
 )
 
 // A frame that ends the process of its task would end the next process as well, and with

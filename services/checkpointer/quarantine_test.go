@@ -4,7 +4,7 @@ import (
 	"strings"
 	"testing"
 
-	"eventflux/shared/control"
+	"github.com/eventflux/eventflux/shared/control"
 )
 
 // Three processes in a row that die of one frame put its partition into quarantine. A death

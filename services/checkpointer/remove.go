@@ -8,9 +8,9 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
-	"eventflux/shared/bus"
-	"eventflux/shared/control"
-	"eventflux/shared/store"
+	"github.com/eventflux/eventflux/shared/control"
+	"github.com/eventflux/eventflux/shared/log/natsconn"
+	"github.com/eventflux/eventflux/shared/state/store"
 )
 
 const (
@@ -90,11 +90,11 @@ func (l *leader) carryOutRemoval(ctx context.Context, app string) error {
 	}
 	defer done()
 	for p := range a.Partitions { // first: a log that is gone on purpose is no loss
-		if err := l.s.cfg.Witness.Remove(bus.WALStream(app, p)); err != nil {
+		if err := l.s.cfg.Witness.Remove(natsconn.WALStream(app, p)); err != nil {
 			return err
 		}
 	}
-	for _, name := range bus.AppStreams(app, a.Partitions) {
+	for _, name := range natsconn.AppStreams(app, a.Partitions) {
 		if err := l.s.js.DeleteStream(ctx, name); err != nil && !errors.Is(err, jetstream.ErrStreamNotFound) {
 			return fmt.Errorf("delete stream %s: %w", name, err)
 		}
@@ -122,15 +122,15 @@ func (l *leader) carryOutRemoval(ctx context.Context, app string) error {
 // forgetLinks deletes what the removed app had read of the results of other apps: an app
 // that is deployed under its name reads them all.
 func (l *leader) forgetLinks(ctx context.Context, app string) error {
-	links, err := l.s.js.Stream(ctx, "KV_"+bus.LinksBucket)
+	links, err := l.s.js.Stream(ctx, "KV_"+natsconn.LinksBucket)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		return nil
 	}
 	if err == nil {
-		err = links.Purge(ctx, jetstream.WithPurgeSubject("$KV."+bus.LinksBucket+"."+bus.LinkKeys(app)))
+		err = links.Purge(ctx, jetstream.WithPurgeSubject("$KV."+natsconn.LinksBucket+"."+natsconn.LinkKeys(app)))
 	}
 	if err != nil {
-		return fmt.Errorf("bucket %s: forget the sources of app %s: %w", bus.LinksBucket, app, err)
+		return fmt.Errorf("bucket %s: forget the sources of app %s: %w", natsconn.LinksBucket, app, err)
 	}
 	return nil
 }

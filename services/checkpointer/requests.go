@@ -11,16 +11,16 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/micro"
 
-	"eventflux/services/checkpointer/consensus"
-	"eventflux/shared/bus"
-	"eventflux/shared/checkpoint"
-	"eventflux/shared/control"
-	"eventflux/shared/engine"
-	"eventflux/shared/frame"
-	"eventflux/shared/siddhiql"
-	"eventflux/shared/state"
-	"eventflux/shared/store"
-	"eventflux/shared/subject"
+	"github.com/eventflux/eventflux/services/checkpointer/consensus"
+	"github.com/eventflux/eventflux/shared/control"
+	"github.com/eventflux/eventflux/shared/lang/engine"
+	"github.com/eventflux/eventflux/shared/lang/frame"
+	"github.com/eventflux/eventflux/shared/lang/siddhiql"
+	"github.com/eventflux/eventflux/shared/lang/subject"
+	"github.com/eventflux/eventflux/shared/log/natsconn"
+	"github.com/eventflux/eventflux/shared/state"
+	"github.com/eventflux/eventflux/shared/state/checkpoint"
+	"github.com/eventflux/eventflux/shared/state/store"
 )
 
 // verb answers one kind of request.
@@ -97,7 +97,7 @@ func (s *Service) passOn(r micro.Request, name string, may bool) error {
 		return failure(control.CodeUnavailable, "no checkpointer leads just now; try again")
 	}
 	on := &nats.Msg{
-		Subject: bus.ServiceSubject(control.Service, "node."+leader+"."+name),
+		Subject: natsconn.ServiceSubject(control.Service, "node."+leader+"."+name),
 		Reply:   r.Reply(), Header: nats.Header(r.Headers()), Data: r.Data(),
 	}
 	if err := s.cfg.Conn.PublishMsg(on); err != nil {

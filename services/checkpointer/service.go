@@ -11,11 +11,11 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/nats-io/nats.go/micro"
 
-	"eventflux/services/checkpointer/consensus"
-	"eventflux/shared/bus"
-	"eventflux/shared/control"
-	"eventflux/shared/obs"
-	"eventflux/shared/trace"
+	"github.com/eventflux/eventflux/services/checkpointer/consensus"
+	"github.com/eventflux/eventflux/shared/control"
+	"github.com/eventflux/eventflux/shared/log/natsconn"
+	"github.com/eventflux/eventflux/shared/ops/obs"
+	"github.com/eventflux/eventflux/shared/ops/trace"
 )
 
 const (
@@ -136,18 +136,18 @@ func (s *Service) leading() *leader {
 // announce makes the service known to the NATS service registry and takes requests.
 func (s *Service) announce(ctx context.Context, group *sync.WaitGroup) (micro.Service, error) {
 	info, err := micro.AddService(s.cfg.Conn, micro.Config{
-		Name: bus.ServiceName(control.Service), Version: s.cfg.Self.Version,
+		Name: natsconn.ServiceName(control.Service), Version: s.cfg.Self.Version,
 		Description:  "keeps apps, orders barriers and commits checkpoints",
-		Metadata:     bus.Where(map[string]string{"raft_id": s.cfg.Raft.ID()}),
+		Metadata:     natsconn.Where(map[string]string{"raft_id": s.cfg.Raft.ID()}),
 		StatsHandler: func(*micro.Endpoint) any { return s.cfg.Raft.Status() },
 	})
 	if err != nil {
 		return nil, fmt.Errorf("announce service: %w", err)
 	}
 	for verb := range s.verbs() {
-		own := bus.ServiceSubject(control.Service, "node."+s.cfg.Raft.ID()+"."+verb)
+		own := natsconn.ServiceSubject(control.Service, "node."+s.cfg.Raft.ID()+"."+verb)
 		err := errors.Join(
-			info.AddEndpoint(verb, s.endpoint(ctx, group, verb, true), micro.WithEndpointSubject(bus.ServiceSubject(control.Service, verb))),
+			info.AddEndpoint(verb, s.endpoint(ctx, group, verb, true), micro.WithEndpointSubject(natsconn.ServiceSubject(control.Service, verb))),
 			info.AddEndpoint("node-"+verb, s.endpoint(ctx, group, verb, false), micro.WithEndpointSubject(own), micro.WithEndpointQueueGroupDisabled()),
 		)
 		if err != nil {

@@ -15,15 +15,15 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/nats-io/nats.go/micro"
 
-	"eventflux/services/checkpointer/consensus"
-	"eventflux/shared/bus"
-	"eventflux/shared/checkpoint"
-	"eventflux/shared/control"
-	"eventflux/shared/engine"
-	"eventflux/shared/frame"
-	"eventflux/shared/state"
-	"eventflux/shared/store"
-	"eventflux/shared/store/memory"
+	"github.com/eventflux/eventflux/services/checkpointer/consensus"
+	"github.com/eventflux/eventflux/shared/control"
+	"github.com/eventflux/eventflux/shared/lang/engine"
+	"github.com/eventflux/eventflux/shared/lang/frame"
+	"github.com/eventflux/eventflux/shared/log/natsconn"
+	"github.com/eventflux/eventflux/shared/state"
+	"github.com/eventflux/eventflux/shared/state/checkpoint"
+	"github.com/eventflux/eventflux/shared/state/store"
+	"github.com/eventflux/eventflux/shared/state/store/memory"
 )
 
 var quiet = slog.New(slog.DiscardHandler)
@@ -78,11 +78,11 @@ func (g *gate) Commit(ctx context.Context, c store.Commit) error {
 
 func newRig(t *testing.T) *rig {
 	t.Helper()
-	srv, err := bus.OpenEmbedded(bus.EmbeddedConfig{Dir: t.TempDir(), Durability: bus.Fast, Log: quiet})
+	srv, err := natsconn.OpenEmbedded(natsconn.EmbeddedConfig{Dir: t.TempDir(), Durability: natsconn.Fast, Log: quiet})
 	must(t, err)
 	t.Cleanup(func() { must(t, srv.Close()) })
 	r := &rig{t: t, fsm: newFSM(t), put: &gate{Store: memory.New()}}
-	r.nc, err = bus.Connect(r.within(), bus.ConnectConfig{Embedded: srv, Log: quiet})
+	r.nc, err = natsconn.Connect(r.within(), natsconn.ConnectConfig{Embedded: srv, Log: quiet})
 	must(t, err)
 	t.Cleanup(r.nc.Close)
 	r.js, err = jetstream.New(r.nc)
@@ -93,7 +93,7 @@ func newRig(t *testing.T) *rig {
 	t.Cleanup(func() { must(t, node.Close(context.Background())) })
 	r.s, err = New(Config{
 		Conn: r.nc, Store: r.put, Raft: node, FSM: r.fsm, Interval: time.Hour, Timeout: time.Minute, Settings: engine.Settings{DedupWindow: 60_000},
-		RetentionCheckpoints: 3, Streams: bus.StreamLimits{BytesMax: 8 << 20}, Self: &control.Self{Version: thisVersion},
+		RetentionCheckpoints: 3, Streams: natsconn.StreamLimits{BytesMax: 8 << 20}, Self: &control.Self{Version: thisVersion},
 		Log: slog.New(slog.NewTextHandler(&r.said, nil)),
 	})
 	must(t, err)
@@ -195,9 +195,9 @@ func (r *rig) open(app string) *openEpoch {
 		if a.Open == nil {
 			continue
 		}
-		log, err := r.js.Stream(ctx, bus.WALStream(app, 0))
+		log, err := r.js.Stream(ctx, natsconn.WALStream(app, 0))
 		must(r.t, err)
-		m, err := log.GetLastMsgForSubject(ctx, bus.WALSubject(app, 0))
+		m, err := log.GetLastMsgForSubject(ctx, natsconn.WALSubject(app, 0))
 		if errors.Is(err, jetstream.ErrMsgNotFound) {
 			continue
 		}
@@ -217,7 +217,7 @@ func (r *rig) open(app string) *openEpoch {
 func preparedRequest(app string, o *openEpoch, p uint32, assignment uint64) control.PreparedRequest {
 	return control.PreparedRequest{App: app, Epoch: o.Epoch, Term: o.Term, Partition: checkpoint.Partition{
 		Partition: p, Assignment: assignment,
-		Log:    checkpoint.Lineage{Stream: bus.WALStream(app, p), Sequence: 1, ID: o.ID},
+		Log:    checkpoint.Lineage{Stream: natsconn.WALStream(app, p), Sequence: 1, ID: o.ID},
 		Output: checkpoint.Output{Positions: map[string]string{}},
 	}}
 }
@@ -278,7 +278,7 @@ func TestRepeatedRequestsTakeNoRoom(t *testing.T) {
 	data, err := json.Marshal(preparedRequest("app", o, 0, assigned[0]))
 	must(t, err)
 	for i := range 2 * requestsMax {
-		must(t, r.nc.PublishRequest(bus.ServiceSubject(control.Service, control.VerbPrepared), inbox, data))
+		must(t, r.nc.PublishRequest(natsconn.ServiceSubject(control.Service, control.VerbPrepared), inbox, data))
 		if i == 0 {
 			continue
 		}

@@ -7,7 +7,7 @@ import (
 
 	"go.opentelemetry.io/otel/attribute"
 
-	"eventflux/shared/trace"
+	"github.com/eventflux/eventflux/shared/ops/trace"
 )
 
 // spans are the traces of the epochs that are under way, one for each app.

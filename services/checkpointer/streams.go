@@ -10,11 +10,11 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"eventflux/shared/bus"
-	"eventflux/shared/control"
-	"eventflux/shared/faultpoint"
-	"eventflux/shared/frame"
-	"eventflux/shared/wal"
+	"github.com/eventflux/eventflux/shared/control"
+	"github.com/eventflux/eventflux/shared/lang/frame"
+	"github.com/eventflux/eventflux/shared/log/natsconn"
+	"github.com/eventflux/eventflux/shared/log/wal"
+	"github.com/eventflux/eventflux/shared/testing/faultpoint"
 )
 
 // streamsEvery is how often the leader looks whether the streams of all apps are there.
@@ -110,9 +110,9 @@ func (l *leader) lookSoon() {
 
 // streamsCode tells what JetStream refuses from what it cannot do just now.
 func streamsCode(err error) string {
-	var other *bus.IncompatibleError
+	var other *natsconn.IncompatibleError
 	var answer jetstream.JetStreamError
-	if errors.As(err, &other) || errors.As(err, &answer) && answer.APIError() != nil && !bus.Passing(err) {
+	if errors.As(err, &other) || errors.As(err, &answer) && answer.APIError() != nil && !natsconn.Passing(err) {
 		return control.CodeInvalid
 	}
 	return control.CodeUnavailable
@@ -120,7 +120,7 @@ func streamsCode(err error) string {
 
 // makeStreams makes sure of an app's streams and their limits. It is the caller's turn.
 func (l *leader) makeStreams(ctx context.Context, app string, partitions uint32) error {
-	made, err := bus.EnsureApp(ctx, l.s.js, app, partitions, l.s.cfg.Streams)
+	made, err := natsconn.EnsureApp(ctx, l.s.js, app, partitions, l.s.cfg.Streams)
 	if a := l.s.cfg.FSM.app(app); a != nil && len(a.Tasks)+len(a.Committed) > 0 {
 		for _, name := range made {
 			// Tasks notice what they miss, and halt; a log is never taken for another one.
@@ -170,7 +170,7 @@ func (l *leader) lookAfterStreams(ctx context.Context, sure map[string]bool) err
 	var errs []error
 	for _, a := range l.s.cfg.FSM.apps() {
 		missing := !sure[a.Name]
-		for _, name := range bus.AppStreams(a.Name, a.Partitions) {
+		for _, name := range natsconn.AppStreams(a.Name, a.Partitions) {
 			missing = missing || !there[name]
 		}
 		if a.Removing || !missing {

@@ -10,8 +10,8 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
-	"eventflux/shared/bus"
-	"eventflux/shared/control"
+	"github.com/eventflux/eventflux/shared/control"
+	"github.com/eventflux/eventflux/shared/log/natsconn"
 )
 
 // there lists the streams of apps.
@@ -31,7 +31,7 @@ func (r *rig) there() (all []string) {
 // hasAll compares what is there with the streams of an app.
 func (r *rig) hasAll(app string, partitions uint32) {
 	r.t.Helper()
-	want := bus.AppStreams(app, partitions)
+	want := natsconn.AppStreams(app, partitions)
 	slices.Sort(want)
 	if have := r.there(); !slices.Equal(have, want) {
 		r.t.Errorf("the streams are %v, want %v", have, want)
@@ -44,7 +44,7 @@ func TestDeployMakesTheStreams(t *testing.T) {
 	_, err := r.ctl.Deploy(r.within(), control.DeployRequest{Text: textOf("app", 3)})
 	must(t, err)
 	r.hasAll("app", 3)
-	log, err := bus.FindWAL(r.within(), r.js, "app", 2)
+	log, err := natsconn.FindWAL(r.within(), r.js, "app", 2)
 	must(t, err)
 	if n := log.CachedInfo().Config.MaxBytes; n != 8<<20 {
 		t.Errorf("the log takes %d bytes", n)
@@ -85,7 +85,7 @@ func TestRefusedDeployMakesNoStreams(t *testing.T) {
 func TestNewLeaderMakesWhatIsMissing(t *testing.T) {
 	r := newRig(t)
 	r.run("app", 2)
-	_, err := bus.EnsureWAL(r.within(), r.js, "app", 0, bus.StreamLimits{BytesMax: 1 << 20})
+	_, err := natsconn.EnsureWAL(r.within(), r.js, "app", 0, natsconn.StreamLimits{BytesMax: 1 << 20})
 	must(t, err)
 	for _, name := range []string{"EFW_app_1", "EFD_app"} {
 		must(t, r.js.DeleteStream(r.within(), name))
@@ -96,7 +96,7 @@ func TestNewLeaderMakesWhatIsMissing(t *testing.T) {
 	go func() { defer close(ended); next.run(ctx) }()
 	defer func() { resign(); <-ended }()
 	made := func() bool {
-		log, err := bus.FindWAL(r.within(), r.js, "app", 0)
+		log, err := natsconn.FindWAL(r.within(), r.js, "app", 0)
 		must(t, err)
 		return log.CachedInfo().Config.MaxBytes == 8<<20 && len(r.there()) == 5
 	}
@@ -152,7 +152,7 @@ func TestStreamsAreMadeOrDeletedInTurn(t *testing.T) {
 func TestWhyStreamsCannotBeMade(t *testing.T) {
 	for want, errs := range map[string][]error{
 		control.CodeUnavailable: {errors.New("nats: timeout"), &jetstream.APIError{Code: 503, ErrorCode: 10008}, &jetstream.APIError{Code: 400, ErrorCode: 10005}},
-		control.CodeInvalid:     {&bus.IncompatibleError{}, &jetstream.APIError{Code: 500, ErrorCode: 10047}},
+		control.CodeInvalid:     {&natsconn.IncompatibleError{}, &jetstream.APIError{Code: 500, ErrorCode: 10047}},
 	} {
 		for _, err := range errs {
 			if code := streamsCode(err); code != want {

@@ -7,12 +7,12 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
-	"eventflux/shared/bus"
-	"eventflux/shared/checkpoint"
-	"eventflux/shared/control"
-	"eventflux/shared/engine"
-	"eventflux/shared/frame"
-	"eventflux/shared/wal"
+	"github.com/eventflux/eventflux/shared/control"
+	"github.com/eventflux/eventflux/shared/lang/engine"
+	"github.com/eventflux/eventflux/shared/lang/frame"
+	"github.com/eventflux/eventflux/shared/log/natsconn"
+	"github.com/eventflux/eventflux/shared/log/wal"
+	"github.com/eventflux/eventflux/shared/state/checkpoint"
 )
 
 // errUncovered says that data of major version 0 cannot be taken over as it is.
@@ -94,7 +94,7 @@ func (l *leader) covered(ctx context.Context, a *appState) ([]uint64, error) {
 	}
 	frames := false
 	for p := range a.Partitions {
-		stream, err := l.s.js.Stream(ctx, bus.WALStream(a.Name, p))
+		stream, err := l.s.js.Stream(ctx, natsconn.WALStream(a.Name, p))
 		if errors.Is(err, jetstream.ErrStreamNotFound) {
 			continue
 		}

@@ -8,10 +8,10 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
-	"eventflux/shared/bus"
-	"eventflux/shared/checkpoint"
-	"eventflux/shared/faultpoint"
-	"eventflux/shared/state"
+	"github.com/eventflux/eventflux/shared/log/natsconn"
+	"github.com/eventflux/eventflux/shared/state"
+	"github.com/eventflux/eventflux/shared/state/checkpoint"
+	"github.com/eventflux/eventflux/shared/testing/faultpoint"
 )
 
 // tidy does what a new checkpoint allows: it retires those that retention does not keep,
@@ -79,16 +79,16 @@ func (l *leader) trim(ctx context.Context, app string) error {
 		for _, k := range a.Committed {
 			first = min(first, k.Barriers[p])
 		}
-		stream, err := l.s.js.Stream(ctx, bus.WALStream(app, p))
+		stream, err := l.s.js.Stream(ctx, natsconn.WALStream(app, p))
 		if err != nil {
-			return fmt.Errorf("trim %s: %w", bus.WALStream(app, p), err)
+			return fmt.Errorf("trim %s: %w", natsconn.WALStream(app, p), err)
 		}
 		if stream.CachedInfo().State.FirstSeq >= first {
 			continue
 		}
 		faultpoint.Reach(faultpoint.TrimBefore)
 		if err := stream.Purge(ctx, jetstream.WithPurgeSequence(first)); err != nil {
-			return fmt.Errorf("trim %s below %d: %w", bus.WALStream(app, p), first, err)
+			return fmt.Errorf("trim %s below %d: %w", natsconn.WALStream(app, p), first, err)
 		}
 		l.s.tally.trimmed(app, first-max(stream.CachedInfo().State.FirstSeq, 1))
 		faultpoint.Reach(faultpoint.TrimDone)

@@ -5,8 +5,8 @@ import (
 	"testing"
 	"time"
 
-	"eventflux/shared/control"
-	"eventflux/shared/state"
+	"github.com/eventflux/eventflux/shared/control"
+	"github.com/eventflux/eventflux/shared/state"
 )
 
 // Retention keeps the newest checkpoints and those of a span of time, whatever is done to

@@ -9,9 +9,9 @@ import (
 	"github.com/hashicorp/raft"
 	"pgregory.net/rapid"
 
-	"eventflux/shared/checkpoint"
-	"eventflux/shared/control"
-	"eventflux/shared/state"
+	"github.com/eventflux/eventflux/shared/control"
+	"github.com/eventflux/eventflux/shared/state"
+	"github.com/eventflux/eventflux/shared/state/checkpoint"
 )
 
 // apply commits a command in Raft, and notes decisions.

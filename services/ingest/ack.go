@@ -6,7 +6,7 @@ import (
 	"strconv"
 	"sync/atomic"
 
-	"eventflux/shared/wal"
+	"github.com/eventflux/eventflux/shared/log/wal"
 )
 
 // ack answers a message once all its appends are durable. It belongs to the pool

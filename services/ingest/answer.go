@@ -7,7 +7,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
-	"eventflux/shared/wal"
+	"github.com/eventflux/eventflux/shared/log/wal"
 )
 
 // errCode is the err_code of an answer; doc.go has the table.

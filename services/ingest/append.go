@@ -6,8 +6,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 
-	"eventflux/shared/event"
-	"eventflux/shared/wal"
+	"github.com/eventflux/eventflux/shared/lang/event"
+	"github.com/eventflux/eventflux/shared/log/wal"
 )
 
 // pieceBytesMax is where the rows of a large message are cut into several

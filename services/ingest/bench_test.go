@@ -11,7 +11,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"eventflux/shared/bus"
+	"github.com/eventflux/eventflux/shared/log/natsconn"
 )
 
 const benchApp = `@app:name('a') define stream Flights (time long, origin string, destination string, delay int, distance int);
@@ -22,16 +22,16 @@ func BenchmarkIngest(b *testing.B) {
 	lines := flightLines(b)
 	for _, c := range []struct {
 		name       string
-		durability bus.Durability
+		durability natsconn.Durability
 		perMessage int
 		publish    func(*testing.B, *rig, [][]byte)
 	}{
-		{"durable/1/silent", bus.Durable, 1, publishSilent},
-		{"durable/1/acked", bus.Durable, 1, publishAcked},
-		{"durable/1/jetstream", bus.Durable, 1, publishJetStream},
-		{"durable/100/acked", bus.Durable, 100, publishAcked},
-		{"durable/100/silent", bus.Durable, 100, publishSilent},
-		{"fast/1/acked", bus.Fast, 1, publishAcked},
+		{"durable/1/silent", natsconn.Durable, 1, publishSilent},
+		{"durable/1/acked", natsconn.Durable, 1, publishAcked},
+		{"durable/1/jetstream", natsconn.Durable, 1, publishJetStream},
+		{"durable/100/acked", natsconn.Durable, 100, publishAcked},
+		{"durable/100/silent", natsconn.Durable, 100, publishSilent},
+		{"fast/1/acked", natsconn.Fast, 1, publishAcked},
 	} {
 		b.Run(c.name, func(b *testing.B) {
 			r := startAt(b, c.durability, func(cfg *Config) { cfg.Now = nil }, benchApp)
@@ -131,7 +131,7 @@ func publishJetStream(b *testing.B, r *rig, messages [][]byte) {
 
 // The results of another app, a row each, from its stream into the log.
 func BenchmarkResults(b *testing.B) {
-	for _, d := range []bus.Durability{bus.Durable, bus.Fast} {
+	for _, d := range []natsconn.Durability{natsconn.Durable, natsconn.Fast} {
 		b.Run(d.String(), func(b *testing.B) {
 			r := start(b, nil, nextApp)
 			r.end()

@@ -9,11 +9,11 @@ import (
 
 	"github.com/nats-io/nats.go"
 
-	"eventflux/shared/bus"
-	"eventflux/shared/compress"
-	"eventflux/shared/siddhiql"
-	"eventflux/shared/subject"
-	"eventflux/shared/witness"
+	"github.com/eventflux/eventflux/shared/lang/siddhiql"
+	"github.com/eventflux/eventflux/shared/lang/subject"
+	"github.com/eventflux/eventflux/shared/log/natsconn"
+	"github.com/eventflux/eventflux/shared/log/witness"
+	"github.com/eventflux/eventflux/shared/state/compress"
 )
 
 const (
@@ -30,7 +30,7 @@ type Config struct {
 	// faster by far under load: on a shared one, the answer to a frame waits behind
 	// all events that the server has sent before it.
 	LogConn *nats.Conn
-	// Gate is at Conn, as its bus.ConnectConfig.BeforeRead; nil if none is: then the client
+	// Gate is at Conn, as its natsconn.ConnectConfig.BeforeRead; nil if none is: then the client
 	// library drops messages that come faster than they can be looked at.
 	Gate *Gate
 	// Await returns once events may be written to the logs of an app, or with ctx's error.
@@ -51,10 +51,10 @@ type Config struct {
 	// beyond it, events for the log are refused, and those of other apps wait. Zero is no
 	// bound.
 	LagMax time.Duration
-	// Codec of the frames; zero is shared/wal's default.
+	// Codec of the frames; zero is shared/log/wal's default.
 	Codec compress.Codec
 	// Durability is what the server was found to do. It is reported, not enforced.
-	Durability bus.Durability
+	Durability natsconn.Durability
 	// Version of the program, as in semantic versioning.
 	Version string
 	// StopTimeout is how long a stop waits for what was accepted to become durable;
@@ -86,7 +86,7 @@ func (cfg Config) withDefaults() (Config, error) {
 		cfg.StopTimeout = stopDefault
 	}
 	if cfg.Durability == 0 {
-		cfg.Durability = bus.Durable
+		cfg.Durability = natsconn.Durable
 	}
 	if cfg.Log == nil {
 		cfg.Log = slog.Default()

@@ -13,7 +13,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"eventflux/shared/event/rowjson"
+	"github.com/eventflux/eventflux/shared/lang/event/rowjson"
 )
 
 const (

@@ -2,7 +2,7 @@
 // of the apps that read them. A publisher is answered once its events are durable
 // in the log of every such app, in the form of JetStream's PubAck, so that any
 // client's JetStream publish works unchanged. What the events then cause is
-// services/processor's business; how frames are written is shared/wal's.
+// services/processor's business; how frames are written is shared/log/wal's.
 //
 //	events.Flights ──▶ intake ──▶ decode ──▶ split by key ──▶ log of app a, partition 0
 //	                     │          │                    └──▶ log of app b, partition 3

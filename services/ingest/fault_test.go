@@ -12,8 +12,8 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"eventflux/shared/bus"
-	"eventflux/shared/frame"
+	"github.com/eventflux/eventflux/shared/lang/frame"
+	"github.com/eventflux/eventflux/shared/log/natsconn"
 )
 
 // answers collects the answers to numbered messages.
@@ -82,7 +82,7 @@ func (r *rig) delays() map[int]int {
 // limitLog sets the size at which the log of an app takes no more; 0 for no limit.
 func (r *rig) limitLog(app string, bytes int64) {
 	r.t.Helper()
-	if _, err := bus.EnsureWAL(within(r.t), r.js, app, 0, bus.StreamLimits{BytesMax: bytes}); err != nil {
+	if _, err := natsconn.EnsureWAL(within(r.t), r.js, app, 0, natsconn.StreamLimits{BytesMax: bytes}); err != nil {
 		r.t.Fatal(err)
 	}
 }

@@ -5,7 +5,7 @@ import (
 	"testing"
 	"time"
 
-	"eventflux/shared/control"
+	"github.com/eventflux/eventflux/shared/control"
 )
 
 // Whether a log takes events is what its task last said, and what was appended since. After

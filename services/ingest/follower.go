@@ -12,8 +12,8 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"eventflux/shared/bus"
-	"eventflux/shared/place"
+	"github.com/eventflux/eventflux/shared/lang/result"
+	"github.com/eventflux/eventflux/shared/log/natsconn"
 )
 
 const (
@@ -49,8 +49,8 @@ type follower struct {
 	former   *progress // of the former reading; nil: there is none
 	missing  missing
 	looked   bool
-	newest   []place.Place // by log: the last result in it, or on its way there
-	made     time.Time     // when the stream was created
+	newest   []result.Position // by log: the last result in it, or on its way there
+	made     time.Time         // when the stream was created
 
 	taken, repeated atomic.Uint64 // results
 	mu              sync.Mutex
@@ -60,8 +60,8 @@ type follower struct {
 func newFollower(l *link, p uint32) *follower {
 	f := &follower{
 		link: l, s: l.s, partition: p,
-		stream: bus.OutStream(l.results.app, p), subject: bus.OutSubject(l.results.app, l.results.stream, p),
-		in: newIntake(l.s), newest: make([]place.Place, len(l.source.logs)),
+		stream: natsconn.OutStream(l.results.app, p), subject: natsconn.OutSubject(l.results.app, l.results.stream, p),
+		in: newIntake(l.s), newest: make([]result.Position, len(l.source.logs)),
 		trouble: "starting",
 	}
 	f.consumer = consumerName(l.source.app.Name, l.source.stream.Name, f.subject)
@@ -242,7 +242,7 @@ func (f *follower) from(ctx context.Context, info *jetstream.StreamInfo) (uint64
 	case at.Sequence < info.State.FirstSeq:
 		return at.Sequence + 1, nil
 	}
-	m, err := bus.StoredAt(ctx, f.s.cfg.Conn, f.stream, at.Sequence)
+	m, err := natsconn.StoredAt(ctx, f.s.cfg.Conn, f.stream, at.Sequence)
 	if err != nil {
 		return 0, fmt.Errorf("read result %d of %s: %w", at.Sequence, f.stream, err)
 	}

@@ -9,9 +9,9 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
-	"eventflux/shared/frame"
-	"eventflux/shared/place"
-	"eventflux/shared/wal"
+	"github.com/eventflux/eventflux/shared/lang/frame"
+	"github.com/eventflux/eventflux/shared/lang/result"
+	"github.com/eventflux/eventflux/shared/log/wal"
 )
 
 const (
@@ -41,7 +41,7 @@ func (f *follower) look(ctx context.Context, since time.Time) error {
 	return nil
 }
 
-func (f *follower) lookInto(ctx context.Context, l *log, since time.Time, newest *place.Place) error {
+func (f *follower) lookInto(ctx context.Context, l *log, since time.Time, newest *result.Position) error {
 	first, last, err := f.span(ctx, l, since)
 	if err != nil || first > last {
 		return err
@@ -60,7 +60,7 @@ func (f *follower) lookInto(ctx context.Context, l *log, since time.Time, newest
 	return nil
 }
 
-func (f *follower) lookIntoNext(ctx context.Context, reader *wal.Reader, decoder *frame.Decoder, newest *place.Place) error {
+func (f *follower) lookIntoNext(ctx context.Context, reader *wal.Reader, decoder *frame.Decoder, newest *result.Position) error {
 	ctx, cancel := context.WithTimeout(ctx, lookFrameTimeout)
 	defer cancel()
 	record, err := reader.Next(ctx)
@@ -78,7 +78,7 @@ func (f *follower) lookIntoNext(ctx context.Context, reader *wal.Reader, decoder
 			continue
 		}
 		// Publishers may choose any id, so one that only looks like ours is no error.
-		if at, err := place.Parse(text); err == nil && at.After(*newest) {
+		if at, err := result.Parse(text); err == nil && at.After(*newest) {
 			*newest = at
 		}
 	}

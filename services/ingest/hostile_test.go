@@ -14,7 +14,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
-	"eventflux/shared/event/rowjson"
+	"github.com/eventflux/eventflux/shared/lang/event/rowjson"
 )
 
 // hostile is what a publisher sends that means harm, and what becomes of it.

@@ -6,7 +6,7 @@ import (
 
 	"github.com/nats-io/nats.go/micro"
 
-	"eventflux/shared/bus"
+	"github.com/eventflux/eventflux/shared/log/natsconn"
 )
 
 // Info is the answer to ef.ingest.streams.
@@ -146,12 +146,12 @@ func (l *link) info() []InfoResults {
 // openInfo registers the service.
 func (s *Service) openInfo() (micro.Service, error) {
 	svc, err := micro.AddService(s.cfg.Conn, micro.Config{
-		Name:        bus.ServiceName("ingest"),
+		Name:        natsconn.ServiceName("ingest"),
 		Version:     s.cfg.Version,
 		Description: "accepts events and appends them to the logs of apps",
 		// Each process of the service tells, while an endpoint is answered by one of them.
 		StatsHandler: func(*micro.Endpoint) any { return s.Info() },
-		Metadata: bus.Where(map[string]string{
+		Metadata: natsconn.Where(map[string]string{
 			"durability": s.cfg.Durability.String(),
 			"guarantee":  s.cfg.Durability.Guarantee(),
 		}),
@@ -160,7 +160,7 @@ func (s *Service) openInfo() (micro.Service, error) {
 		return nil, fmt.Errorf("ingest: register the service: %w", err)
 	}
 	streams := micro.HandlerFunc(func(r micro.Request) { _ = r.RespondJSON(s.Info()) }) // micro counts what fails
-	if err := svc.AddEndpoint("streams", streams, micro.WithEndpointSubject(bus.ServiceSubject("ingest", "streams"))); err != nil {
+	if err := svc.AddEndpoint("streams", streams, micro.WithEndpointSubject(natsconn.ServiceSubject("ingest", "streams"))); err != nil {
 		_ = svc.Stop()
 		return nil, fmt.Errorf("ingest: register the service: %w", err)
 	}

@@ -7,7 +7,7 @@ import (
 
 	"github.com/nats-io/nats.go/micro"
 
-	"eventflux/shared/siddhiql"
+	"github.com/eventflux/eventflux/shared/lang/siddhiql"
 )
 
 func TestInfo(t *testing.T) {

@@ -7,9 +7,9 @@ import (
 
 	"github.com/nats-io/nats.go"
 
-	"eventflux/shared/engine"
-	"eventflux/shared/event"
-	"eventflux/shared/event/rowjson"
+	"github.com/eventflux/eventflux/shared/lang/engine"
+	"github.com/eventflux/eventflux/shared/lang/event"
+	"github.com/eventflux/eventflux/shared/lang/event/rowjson"
 )
 
 // routesMax is how many subjects under a wildcard are remembered.

@@ -3,9 +3,9 @@ package ingest
 import (
 	"fmt"
 
-	"eventflux/shared/engine"
-	"eventflux/shared/event"
-	"eventflux/shared/event/rowjson"
+	"github.com/eventflux/eventflux/shared/lang/engine"
+	"github.com/eventflux/eventflux/shared/lang/event"
+	"github.com/eventflux/eventflux/shared/lang/event/rowjson"
 )
 
 // letters writes attributes as a string, which can be compared.

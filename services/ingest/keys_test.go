@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"eventflux/shared/event"
+	"github.com/eventflux/eventflux/shared/lang/event"
 )
 
 // A text that is too long for the key that it becomes is refused with its attribute named.

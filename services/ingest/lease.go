@@ -13,7 +13,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"eventflux/shared/bus"
+	"github.com/eventflux/eventflux/shared/log/natsconn"
 )
 
 const (
@@ -74,15 +74,15 @@ type lease struct {
 func (l *link) acquire(ctx context.Context) (*lease, error) {
 	ask, cancel := context.WithTimeout(ctx, linkAskTimeout)
 	defer cancel()
-	bucket, err := l.s.js.KeyValue(ask, bus.LinksBucket)
+	bucket, err := l.s.js.KeyValue(ask, natsconn.LinksBucket)
 	if err != nil {
-		return nil, fmt.Errorf("bucket %s, which the checkpointers make: %w", bus.LinksBucket, err)
+		return nil, fmt.Errorf("bucket %s, which the checkpointers make: %w", natsconn.LinksBucket, err)
 	}
 	log, err := l.s.js.Stream(ask, l.source.logs[0].stream)
 	if err != nil {
 		return nil, fmt.Errorf("log %s: %w", l.source.logs[0].stream, err)
 	}
-	one := &lease{link: l, bucket: bucket, key: bus.LinkKey(l.source.app.Name, l.source.stream.Name, l.source.stream.Subject)}
+	one := &lease{link: l, bucket: bucket, key: natsconn.LinkKey(l.source.app.Name, l.source.stream.Name, l.source.stream.Subject)}
 	if err := one.await(ctx); err != nil {
 		return nil, err
 	}
@@ -131,7 +131,7 @@ func (s *Service) gone(ctx context.Context, owner string) bool {
 }
 
 // readerSubject is the subject that a process subscribes to for as long as it lives.
-func readerSubject(owner string) string { return bus.ServiceSubject("ingest", "reader."+owner) }
+func readerSubject(owner string) string { return natsconn.ServiceSubject("ingest", "reader."+owner) }
 
 // read reads the record. One that is missing or damaged has no owner.
 func (o *lease) read(ctx context.Context) error {
@@ -143,12 +143,12 @@ func (o *lease) read(ctx context.Context) error {
 		return nil
 	}
 	if err != nil {
-		return fmt.Errorf("bucket %s: get %s: %w", bus.LinksBucket, o.key, err)
+		return fmt.Errorf("bucket %s: get %s: %w", natsconn.LinksBucket, o.key, err)
 	}
 	r, err := parseRecord(entry.Value())
 	if err != nil {
 		o.link.s.cfg.Log.Warn("the record of a source is damaged; its results are read from the first one on",
-			"app", o.link.source.app.Name, "stream", o.link.source.stream.Name, "bucket", bus.LinksBucket, "key", o.key, "reason", err)
+			"app", o.link.source.app.Name, "stream", o.link.source.stream.Name, "bucket", natsconn.LinksBucket, "key", o.key, "reason", err)
 	}
 	o.revision, o.record = entry.Revision(), r
 	return nil
@@ -172,7 +172,7 @@ func (o *lease) write(ctx context.Context) error {
 		return errLeaseLost
 	}
 	if err != nil {
-		return fmt.Errorf("bucket %s: put %s: %w", bus.LinksBucket, o.key, err)
+		return fmt.Errorf("bucket %s: put %s: %w", natsconn.LinksBucket, o.key, err)
 	}
 	o.revision = revision
 	return nil

@@ -8,7 +8,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"eventflux/shared/frame"
+	"github.com/eventflux/eventflux/shared/lang/frame"
 )
 
 // A batch beyond what a frame takes is cut, unless it must stay in one piece.

@@ -12,7 +12,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
-	"eventflux/shared/bus"
+	"github.com/eventflux/eventflux/shared/log/natsconn"
 )
 
 // resultsPrefix begins the subjects of results.
@@ -55,7 +55,7 @@ func parseResults(subject string) (results, error) {
 	r := results{app: tokens[1], stream: tokens[2], all: tokens[3] == "*"}
 	if !r.all {
 		p, err := strconv.ParseUint(tokens[3], 10, 32)
-		if r.partition = uint32(p); err != nil || bus.OutSubject(r.app, r.stream, r.partition) != subject {
+		if r.partition = uint32(p); err != nil || natsconn.OutSubject(r.app, r.stream, r.partition) != subject {
 			return bad()
 		}
 	}
@@ -156,7 +156,7 @@ func (l *link) partitions(ctx context.Context) ([]uint32, error) {
 	names := l.s.js.StreamNames(ctx, jetstream.WithStreamListSubject(l.source.stream.Subject))
 	for name := range names.Name() {
 		p, err := strconv.ParseUint(name[strings.LastIndexByte(name, '_')+1:], 10, 32)
-		if err == nil && name == bus.OutStream(l.results.app, uint32(p)) {
+		if err == nil && name == natsconn.OutStream(l.results.app, uint32(p)) {
 			found = append(found, uint32(p))
 		}
 	}

@@ -14,9 +14,9 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/nats-io/nuid"
 
-	"eventflux/shared/bus"
-	"eventflux/shared/frame"
-	"eventflux/shared/place"
+	"github.com/eventflux/eventflux/shared/lang/frame"
+	"github.com/eventflux/eventflux/shared/lang/result"
+	"github.com/eventflux/eventflux/shared/log/natsconn"
 )
 
 const (
@@ -29,7 +29,7 @@ const (
 // are further ones, or "" for the standard ones of that name to be left out.
 func (r *rig) result(partition uint32, seq int, payload string, headers ...string) {
 	r.t.Helper()
-	m := nats.NewMsg(bus.OutSubject("first", "Mid", partition))
+	m := nats.NewMsg(natsconn.OutSubject("first", "Mid", partition))
 	m.Data = []byte(payload)
 	m.Header = nats.Header{
 		"Ef-Position": {fmt.Sprint(seq, ".0")}, "Ef-Generation": {"1"}, "Ef-Kind": {"current"}, "Ef-Timestamp": {fmt.Sprint(seq)},
@@ -47,7 +47,7 @@ func (r *rig) result(partition uint32, seq int, payload string, headers ...strin
 
 func (r *rig) outStream(partition uint32) jetstream.Stream {
 	r.t.Helper()
-	s, err := bus.EnsureOut(within(r.t), r.js, "first", partition, bus.StreamLimits{})
+	s, err := natsconn.EnsureOut(within(r.t), r.js, "first", partition, natsconn.StreamLimits{})
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -59,7 +59,7 @@ func (r *rig) acked(partition uint32) {
 	r.t.Helper()
 	ctx := within(r.t)
 	info := r.outStream(partition).CachedInfo()
-	log, err := r.js.Stream(ctx, bus.WALStream("next", 0))
+	log, err := r.js.Stream(ctx, natsconn.WALStream("next", 0))
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -77,12 +77,12 @@ func (r *rig) acked(partition uint32) {
 // recordKey is where the record of the reading app's source is.
 func (r *rig) recordKey() string {
 	src := r.svc.unit("next").sources[0]
-	return bus.LinkKey("next", "In", src.stream.Subject)
+	return natsconn.LinkKey("next", "In", src.stream.Subject)
 }
 
 func (r *rig) links() jetstream.KeyValue {
 	r.t.Helper()
-	kv, err := r.js.KeyValue(within(r.t), bus.LinksBucket)
+	kv, err := r.js.KeyValue(within(r.t), natsconn.LinksBucket)
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -98,7 +98,7 @@ func (r *rig) record() (record, error) {
 }
 
 func (r *rig) consumer(partition uint32, name string) (*jetstream.ConsumerInfo, error) {
-	c, err := r.js.Consumer(within(r.t), bus.OutStream("first", partition), name)
+	c, err := r.js.Consumer(within(r.t), natsconn.OutStream("first", partition), name)
 	if err != nil {
 		return nil, err
 	}
@@ -277,7 +277,7 @@ func (r *rig) numbers(app string, partition uint32) map[string][]int {
 	r.t.Helper()
 	all := map[string][]int{}
 	var dec frame.Decoder
-	r.messages(bus.WALStream(app, partition), func(m *jetstream.RawStreamMsg) {
+	r.messages(natsconn.WALStream(app, partition), func(m *jetstream.RawStreamMsg) {
 		f, err := dec.Decode(m.Data)
 		if err != nil {
 			r.t.Fatal(err)
@@ -301,7 +301,7 @@ func TestResultThatOneLogHas(t *testing.T) {
 	short := func(c *Config) { c.StopTimeout = 200 * time.Millisecond }
 	r := start(t, short, splitApp)
 	r.outStream(0)
-	if _, err := bus.EnsureWAL(within(t), r.js, "next", 1, bus.StreamLimits{BytesMax: 1}); err != nil {
+	if _, err := natsconn.EnsureWAL(within(t), r.js, "next", 1, natsconn.StreamLimits{BytesMax: 1}); err != nil {
 		t.Fatal(err)
 	}
 	keys := map[uint32]string{}
@@ -447,18 +447,18 @@ func TestPartitionsThatComeLater(t *testing.T) {
 
 func TestPlacesOfResults(t *testing.T) {
 	for _, text := range []string{"", "1", "1:2", "1:2.", "1:.3", ":2.3", "0:2.3", "1:0.3", "1:2.3.4", "-1:2.3", "1:2.x", "18446744073709551616:1.1"} {
-		if p, err := place.Parse(text); err == nil {
+		if p, err := result.Parse(text); err == nil {
 			t.Errorf("%q is %v", text, p)
 		}
 	}
 	ordered := []string{"1:1.0", "1:1.1", "1:2.0", "1:10.0", "2:1.0"}
 	for i, a := range ordered {
 		for j, b := range ordered {
-			p, err := place.Parse(a)
+			p, err := result.Parse(a)
 			if err != nil || p.String() != a {
 				t.Errorf("%s: %v, %v", a, p, err)
 			}
-			if q, _ := place.Parse(b); p.After(q) != (i > j) {
+			if q, _ := result.Parse(b); p.After(q) != (i > j) {
 				t.Errorf("%s after %s: %v", a, b, p.After(q))
 			}
 		}
@@ -475,7 +475,7 @@ func TestReaderThatIsDeployedAgain(t *testing.T) {
 	}
 	r.acked(0)
 	r.end()
-	for _, name := range bus.AppStreams("next", 1) {
+	for _, name := range natsconn.AppStreams("next", 1) {
 		if err := r.js.DeleteStream(within(t), name); err != nil {
 			t.Fatal(err)
 		}

@@ -15,10 +15,10 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"go.uber.org/goleak"
 
-	"eventflux/shared/bus"
-	"eventflux/shared/event/rowjson"
-	"eventflux/shared/frame"
-	"eventflux/shared/siddhiql"
+	"github.com/eventflux/eventflux/shared/lang/event/rowjson"
+	"github.com/eventflux/eventflux/shared/lang/frame"
+	"github.com/eventflux/eventflux/shared/lang/siddhiql"
+	"github.com/eventflux/eventflux/shared/log/natsconn"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -33,8 +33,8 @@ const (
 // rig is a service on a server of its own, and a publisher.
 type rig struct {
 	t   testing.TB
-	at  bus.EmbeddedConfig
-	srv *bus.Embedded
+	at  natsconn.EmbeddedConfig
+	srv *natsconn.Embedded
 	svc *Service
 	pub *nats.Conn
 	js  jetstream.JetStream
@@ -62,16 +62,16 @@ func plans(t testing.TB, apps ...string) []*siddhiql.Plan {
 // start runs a service for the apps, and makes their streams first; change may alter its configuration.
 func start(t testing.TB, change func(*Config), apps ...string) *rig {
 	t.Helper()
-	return startAt(t, bus.Fast, change, apps...)
+	return startAt(t, natsconn.Fast, change, apps...)
 }
 
-func startAt(t testing.TB, d bus.Durability, change func(*Config), apps ...string) *rig {
+func startAt(t testing.TB, d natsconn.Durability, change func(*Config), apps ...string) *rig {
 	t.Helper()
 	r := &rig{
 		t: t, done: make(chan error, 1),
-		at: bus.EmbeddedConfig{Dir: t.TempDir(), Listen: "127.0.0.1:0", Durability: d, Log: quiet},
+		at: natsconn.EmbeddedConfig{Dir: t.TempDir(), Listen: "127.0.0.1:0", Durability: d, Log: quiet},
 	}
-	srv, err := bus.OpenEmbedded(r.at)
+	srv, err := natsconn.OpenEmbedded(r.at)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -86,7 +86,7 @@ func startAt(t testing.TB, d bus.Durability, change func(*Config), apps ...strin
 		t.Fatal(err)
 	}
 	t.Cleanup(r.js.CleanupPublisher)
-	if _, err := r.js.CreateKeyValue(within(t), jetstream.KeyValueConfig{Bucket: bus.LinksBucket}); err != nil {
+	if _, err := r.js.CreateKeyValue(within(t), jetstream.KeyValueConfig{Bucket: natsconn.LinksBucket}); err != nil {
 		t.Fatal(err)
 	}
 	r.begin(change, apps...)
@@ -97,11 +97,11 @@ func startAt(t testing.TB, d bus.Durability, change func(*Config), apps ...strin
 // ensureApp makes the streams of an app, with logs that are open and empty.
 func ensureApp(t testing.TB, js jetstream.JetStream, app string, partitions uint32) {
 	t.Helper()
-	if _, err := bus.EnsureApp(within(t), js, app, partitions, bus.StreamLimits{}); err != nil {
+	if _, err := natsconn.EnsureApp(within(t), js, app, partitions, natsconn.StreamLimits{}); err != nil {
 		t.Fatal(err)
 	}
 	for p := range partitions {
-		if err := bus.OpenWAL(within(t), js, app, p); err != nil {
+		if err := natsconn.OpenWAL(within(t), js, app, p); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -117,7 +117,7 @@ func (r *rig) begin(change func(*Config), apps ...string) {
 func (r *rig) again(change func(*Config), apps ...App) {
 	r.t.Helper()
 	gate := &Gate{}
-	events, err := bus.Connect(within(r.t), bus.ConnectConfig{URL: r.srv.URL(), Log: quiet, BeforeRead: gate.Wait})
+	events, err := natsconn.Connect(within(r.t), natsconn.ConnectConfig{URL: r.srv.URL(), Log: quiet, BeforeRead: gate.Wait})
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -179,7 +179,7 @@ func (r *rig) restart() {
 	if err := r.srv.Close(); err != nil {
 		r.t.Fatal(err)
 	}
-	srv, err := bus.OpenEmbedded(r.at)
+	srv, err := natsconn.OpenEmbedded(r.at)
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -199,9 +199,9 @@ func (r *rig) end() {
 	}
 }
 
-func connect(t testing.TB, srv *bus.Embedded) *nats.Conn {
+func connect(t testing.TB, srv *natsconn.Embedded) *nats.Conn {
 	t.Helper()
-	nc, err := bus.Connect(within(t), bus.ConnectConfig{URL: srv.URL(), Log: quiet})
+	nc, err := natsconn.Connect(within(t), natsconn.ConnectConfig{URL: srv.URL(), Log: quiet})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -266,7 +266,7 @@ func (r *rig) logged(app string, partition uint32) []string {
 	r.t.Helper()
 	var lines []string
 	var dec frame.Decoder
-	r.messages(bus.WALStream(app, partition), func(m *jetstream.RawStreamMsg) {
+	r.messages(natsconn.WALStream(app, partition), func(m *jetstream.RawStreamMsg) {
 		f, err := dec.Decode(m.Data)
 		if err != nil {
 			r.t.Fatal(err)
@@ -328,7 +328,7 @@ func (r *rig) dead(app string) []string {
 	r.t.Helper()
 	added := []string{"Nats-Stream", "Nats-Subject", "Nats-Sequence", "Nats-Time-Stamp"} // by the server as it answers
 	var lines []string
-	r.messages(bus.DLQStream(app), func(m *jetstream.RawStreamMsg) {
+	r.messages(natsconn.DLQStream(app), func(m *jetstream.RawStreamMsg) {
 		var names []string
 		for name := range m.Header {
 			if !slices.Contains(added, name) {

@@ -7,8 +7,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"eventflux/shared/metric"
-	"eventflux/shared/obs"
+	"github.com/eventflux/eventflux/shared/ops/metric"
+	"github.com/eventflux/eventflux/shared/ops/obs"
 )
 
 // loopMax is after how long the service's loop, which looks at counters once a second,

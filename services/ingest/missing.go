@@ -6,8 +6,8 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
-	"eventflux/shared/output"
-	"eventflux/shared/place"
+	"github.com/eventflux/eventflux/shared/lang/result"
+	"github.com/eventflux/eventflux/shared/log/output"
 )
 
 // missing finds results that the output stream of the other app has lost. What comes after
@@ -24,7 +24,7 @@ func (f *follower) missingFrom(from, first uint64) missing {
 	var m missing
 	m.checker.Untrimmed = from <= 1 && first <= 1
 	if at := f.progress.position(); at.Sequence > 0 && at.Sequence+1 == from {
-		if seen, err := place.Parse(at.Place); err == nil {
+		if seen, err := result.Parse(at.Place); err == nil {
 			m.checker.Seen(f.subject, seen)
 		}
 	}

@@ -5,7 +5,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
-	"eventflux/shared/place"
+	"github.com/eventflux/eventflux/shared/lang/result"
 )
 
 // placeText is the place of a result as its headers have it, right or wrong.
@@ -13,9 +13,9 @@ func placeText(h nats.Header) string { return h.Get(headerGeneration) + ":" + h.
 
 // readResult takes the headers of a result of another app. Ef-Kind is left aside:
 // a row that expired there is an event here.
-func (l *letter) readResult(m *nats.Msg) (p place.Place, err error) {
+func (l *letter) readResult(m *nats.Msg) (p result.Position, err error) {
 	h := m.Header
-	if p, err = place.Parse(placeText(h)); err != nil {
+	if p, err = result.Parse(placeText(h)); err != nil {
 		return p, fmt.Errorf("headers %s and %s: %w", headerGeneration, headerPosition, err)
 	}
 	if text := h.Get(headerTimestamp); text != "" {
@@ -24,6 +24,6 @@ func (l *letter) readResult(m *nats.Msg) (p place.Place, err error) {
 		}
 		l.timed = true
 	}
-	l.id, l.trace = place.ID(m.Subject, p), trace(h)
+	l.id, l.trace = result.ID(m.Subject, p), trace(h)
 	return p, nil
 }

@@ -8,7 +8,7 @@ import (
 )
 
 const (
-	// readsMax is how many reads of at most bus.ReadBytesMax may come from the server
+	// readsMax is how many reads of at most natsconn.ReadBytesMax may come from the server
 	// before their messages have been looked at.
 	readsMax = 16
 	// arrivingMax is more than so many reads can hold: the shortest message takes 13 bytes
@@ -22,7 +22,7 @@ const (
 )
 
 // Gate slows the NATS server down to the speed at which messages are looked at, so that
-// the client library never has to throw one away. Its Wait is bus.ConnectConfig's
+// the client library never has to throw one away. Its Wait is natsconn.ConnectConfig's
 // BeforeRead of the connection that takes the events. The zero value lets all pass.
 type Gate struct {
 	mu     sync.Mutex

@@ -6,10 +6,10 @@ import (
 	"strings"
 	"sync/atomic"
 
-	"eventflux/shared/event"
-	"eventflux/shared/siddhiql"
-	"eventflux/shared/subject"
-	"eventflux/shared/wal"
+	"github.com/eventflux/eventflux/shared/lang/event"
+	"github.com/eventflux/eventflux/shared/lang/siddhiql"
+	"github.com/eventflux/eventflux/shared/lang/subject"
+	"github.com/eventflux/eventflux/shared/log/wal"
 )
 
 // inputs is the default subject of every stream.

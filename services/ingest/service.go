@@ -16,8 +16,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 
-	"eventflux/shared/control"
-	"eventflux/shared/obs"
+	"github.com/eventflux/eventflux/shared/control"
+	"github.com/eventflux/eventflux/shared/ops/obs"
 )
 
 // Service accepts events for a set of apps, which may change while it runs.

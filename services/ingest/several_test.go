@@ -10,11 +10,11 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
-	"eventflux/shared/bus"
-	"eventflux/shared/control"
-	"eventflux/shared/engine"
-	"eventflux/shared/frame"
-	"eventflux/shared/wal"
+	"github.com/eventflux/eventflux/shared/control"
+	"github.com/eventflux/eventflux/shared/lang/engine"
+	"github.com/eventflux/eventflux/shared/lang/frame"
+	"github.com/eventflux/eventflux/shared/log/natsconn"
+	"github.com/eventflux/eventflux/shared/log/wal"
 )
 
 const (
@@ -51,7 +51,7 @@ func (r *rig) counted(text string) (events int) {
 		r.t.Fatal(err)
 	}
 	apply(0, data) // the logs of these tests lack it
-	r.messages(bus.WALStream(plan.Name, 0), func(m *jetstream.RawStreamMsg) { apply(m.Sequence, m.Data) })
+	r.messages(natsconn.WALStream(plan.Name, 0), func(m *jetstream.RawStreamMsg) { apply(m.Sequence, m.Data) })
 	return events
 }
 

@@ -7,7 +7,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
-	"eventflux/shared/place"
+	"github.com/eventflux/eventflux/shared/lang/result"
 )
 
 const roomLookEvery = 5 * time.Millisecond
@@ -55,7 +55,7 @@ func (f *follower) refuse(m *nats.Msg, err error) {
 
 // dropKnown leaves out the appends to logs that have this result, or a later one
 // and so all before it.
-func (f *follower) dropKnown(at place.Place) {
+func (f *follower) dropKnown(at result.Position) {
 	in := f.in
 	kept := in.sends[:0]
 	for _, one := range in.sends {

@@ -7,9 +7,9 @@ import (
 	"sync/atomic"
 	"time"
 
-	"eventflux/shared/event"
-	"eventflux/shared/event/rowjson"
-	"eventflux/shared/siddhiql"
+	"github.com/eventflux/eventflux/shared/lang/event"
+	"github.com/eventflux/eventflux/shared/lang/event/rowjson"
+	"github.com/eventflux/eventflux/shared/lang/siddhiql"
 )
 
 // clocking says what own time the events of a source have. In an app on arrival time it

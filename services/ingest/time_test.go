@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"eventflux/shared/frame"
+	"github.com/eventflux/eventflux/shared/lang/frame"
 )
 
 const (

@@ -11,10 +11,10 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"eventflux/shared/bus"
-	"eventflux/shared/engine"
-	"eventflux/shared/siddhiql"
-	"eventflux/shared/wal"
+	"github.com/eventflux/eventflux/shared/lang/engine"
+	"github.com/eventflux/eventflux/shared/lang/siddhiql"
+	"github.com/eventflux/eventflux/shared/log/natsconn"
+	"github.com/eventflux/eventflux/shared/log/wal"
 )
 
 const (
@@ -98,14 +98,14 @@ func newUnit(s *Service, a App) *unit {
 		return u
 	}
 	for p := range uint32(a.Plan.Partitions) {
-		name := bus.WALStream(a.Name, p)
+		name := natsconn.WALStream(a.Name, p)
 		u.logs = append(u.logs, &log{app: a.Name, part: p, stream: name, prefix: answerPrefix(name)})
 	}
 	keys := engine.KeyTexts(a.Plan)
 	for _, stream := range a.Plan.Streams {
 		if isInput(stream) {
 			u.sources = append(u.sources, &source{
-				app: a.Plan, unit: u, stream: stream, logs: u.logs, dead: bus.DLQSubject(a.Name, stream.Name),
+				app: a.Plan, unit: u, stream: stream, logs: u.logs, dead: natsconn.DLQSubject(a.Name, stream.Name),
 				keys: letters(keys[stream.ID]), keyMax: keyMaxOf(a),
 			})
 		}
@@ -273,7 +273,7 @@ func (u *unit) findStreams(ctx context.Context) (empty bool, err error) {
 	group.SetLimit(findAtOnce)
 	for _, l := range u.logs {
 		group.Go(func() error {
-			stream, err := bus.FindWAL(ctx, u.s.logJS, l.app, l.part)
+			stream, err := natsconn.FindWAL(ctx, u.s.logJS, l.app, l.part)
 			if err != nil {
 				return fmt.Errorf("log of %s/%d: %w", l.app, l.part, err)
 			}
@@ -284,7 +284,7 @@ func (u *unit) findStreams(ctx context.Context) (empty bool, err error) {
 		})
 	}
 	group.Go(func() error {
-		if _, err := bus.FindDLQ(ctx, u.s.logJS, u.name); err != nil {
+		if _, err := natsconn.FindDLQ(ctx, u.s.logJS, u.name); err != nil {
 			return fmt.Errorf("dead letters of %s: %w", u.name, err)
 		}
 		return nil

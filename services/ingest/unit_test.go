@@ -9,7 +9,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"eventflux/shared/bus"
+	"github.com/eventflux/eventflux/shared/log/natsconn"
 )
 
 const otherApp = `@app:name('o') @source(subject='other.*') define stream Other (n int); from Other select n insert into Out;`
@@ -55,7 +55,7 @@ func TestStreamsThatAreNotThere(t *testing.T) {
 			t.Fatal(err)
 		}
 		r.again(nil, apps...)
-		if reason := r.state("a", Waiting); !strings.Contains(reason, name) || !strings.Contains(reason, bus.ErrNoStream.Error()) {
+		if reason := r.state("a", Waiting); !strings.Contains(reason, name) || !strings.Contains(reason, natsconn.ErrNoStream.Error()) {
 			t.Errorf("without %s: %s", name, reason)
 		}
 		if ack := r.ask("other.x", `{"n":1}`); ack.Error != nil {
@@ -127,7 +127,7 @@ func TestAppsThatAreLeftOut(t *testing.T) {
 			t.Errorf("%s: health says %v", want, checks[2].Ask())
 		}
 	}
-	if _, err := bus.EnsureDLQ(within(t), r.js, "z", bus.StreamLimits{}); err != nil {
+	if _, err := natsconn.EnsureDLQ(within(t), r.js, "z", natsconn.StreamLimits{}); err != nil {
 		t.Fatal(err)
 	}
 	z := strings.Replace(otherApp, "'o'", "'z'", 1)
@@ -207,7 +207,7 @@ func TestAppsComeAndGo(t *testing.T) {
 		u := r.svc.unit("x")
 		r.svc.Serve([]App{first})
 		<-u.ended
-		for _, name := range bus.AppStreams("x", uint32(app.Plan.Partitions)) {
+		for _, name := range natsconn.AppStreams("x", uint32(app.Plan.Partitions)) {
 			if err := r.js.DeleteStream(within(t), name); err != nil {
 				t.Fatal(err)
 			}
@@ -264,7 +264,7 @@ func TestSubscriptionsEnd(t *testing.T) {
 func TestAnotherDeployment(t *testing.T) {
 	r := start(t, nil, otherApp)
 	for i := range 3 {
-		for _, name := range bus.AppStreams("o", 1+uint32(i)) {
+		for _, name := range natsconn.AppStreams("o", 1+uint32(i)) {
 			if err := r.js.DeleteStream(within(t), name); err != nil && !errors.Is(err, jetstream.ErrStreamNotFound) {
 				t.Fatal(err)
 			}

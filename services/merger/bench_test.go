@@ -7,11 +7,11 @@ import (
 	"math/rand/v2"
 	"testing"
 
-	"eventflux/shared/checkpoint"
-	"eventflux/shared/compress"
-	"eventflux/shared/state"
-	"eventflux/shared/store"
-	"eventflux/shared/store/memory"
+	"github.com/eventflux/eventflux/shared/state"
+	"github.com/eventflux/eventflux/shared/state/checkpoint"
+	"github.com/eventflux/eventflux/shared/state/compress"
+	"github.com/eventflux/eventflux/shared/state/store"
+	"github.com/eventflux/eventflux/shared/state/store/memory"
 )
 
 // A window of 2,048 chunks with 512 rows each, a million rows, of which a fifth is new at

@@ -9,9 +9,9 @@ import (
 
 	"github.com/nats-io/nats.go"
 
-	"eventflux/shared/compress"
-	"eventflux/shared/control"
-	"eventflux/shared/store"
+	"github.com/eventflux/eventflux/shared/control"
+	"github.com/eventflux/eventflux/shared/state/compress"
+	"github.com/eventflux/eventflux/shared/state/store"
 )
 
 // sweepEveryDefault is from one sweep to the next.

@@ -8,12 +8,12 @@ import (
 	"sync/atomic"
 	"time"
 
-	"eventflux/shared/checkpoint"
-	"eventflux/shared/compress"
-	"eventflux/shared/control"
-	"eventflux/shared/faultpoint"
-	"eventflux/shared/state"
-	"eventflux/shared/store"
+	"github.com/eventflux/eventflux/shared/control"
+	"github.com/eventflux/eventflux/shared/state"
+	"github.com/eventflux/eventflux/shared/state/checkpoint"
+	"github.com/eventflux/eventflux/shared/state/compress"
+	"github.com/eventflux/eventflux/shared/state/store"
+	"github.com/eventflux/eventflux/shared/testing/faultpoint"
 )
 
 // mergeApp folds the chains of an app's newest checkpoint that are due. begun is a time

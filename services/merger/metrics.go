@@ -3,9 +3,9 @@ package merger
 import (
 	"github.com/prometheus/client_golang/prometheus"
 
-	"eventflux/shared/control"
-	"eventflux/shared/metric"
-	"eventflux/shared/obs"
+	"github.com/eventflux/eventflux/shared/control"
+	"github.com/eventflux/eventflux/shared/ops/metric"
+	"github.com/eventflux/eventflux/shared/ops/obs"
 )
 
 // Collectors returns the metrics of the service.

@@ -3,7 +3,7 @@ package merger
 import (
 	"fmt"
 
-	"eventflux/shared/checkpoint"
+	"github.com/eventflux/eventflux/shared/state/checkpoint"
 )
 
 // limits say when a chain is folded.

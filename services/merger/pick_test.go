@@ -7,8 +7,8 @@ import (
 
 	"github.com/cockroachdb/datadriven"
 
-	"eventflux/shared/checkpoint"
-	"eventflux/shared/state"
+	"github.com/eventflux/eventflux/shared/state"
+	"github.com/eventflux/eventflux/shared/state/checkpoint"
 )
 
 // TestPicks runs the scripts. Each line of a manifest is the chain of a component, each

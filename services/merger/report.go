@@ -7,9 +7,9 @@ import (
 	"sync"
 	"time"
 
-	"eventflux/shared/checkpoint"
-	"eventflux/shared/control"
-	"eventflux/shared/store"
+	"github.com/eventflux/eventflux/shared/control"
+	"github.com/eventflux/eventflux/shared/state/checkpoint"
+	"github.com/eventflux/eventflux/shared/state/store"
 )
 
 // Chains measures what a merge of an app's newest checkpoint would do.

@@ -13,8 +13,8 @@ import (
 	"github.com/nats-io/nats.go/micro"
 	"github.com/nats-io/nuid"
 
-	"eventflux/shared/bus"
-	"eventflux/shared/control"
+	"github.com/eventflux/eventflux/shared/control"
+	"github.com/eventflux/eventflux/shared/log/natsconn"
 )
 
 const (
@@ -194,7 +194,7 @@ func (s *Service) watch(ctx context.Context) {
 	for ctx.Err() == nil {
 		err := s.watchOnce(ctx)
 		if err != nil && ctx.Err() == nil {
-			s.log.Debug("watch the cluster's bucket; trying again", "bucket", bus.ClusterBucket, "err", err)
+			s.log.Debug("watch the cluster's bucket; trying again", "bucket", natsconn.ClusterBucket, "err", err)
 		}
 		select {
 		case <-ctx.Done():
@@ -204,7 +204,7 @@ func (s *Service) watch(ctx context.Context) {
 }
 
 func (s *Service) watchOnce(ctx context.Context) error {
-	bucket, err := s.js.KeyValue(ctx, bus.ClusterBucket)
+	bucket, err := s.js.KeyValue(ctx, natsconn.ClusterBucket)
 	if err != nil {
 		return err
 	}
@@ -249,9 +249,9 @@ func (s *Service) Status() control.MergerStatus {
 // announce makes the service known to the NATS service registry and takes requests.
 func (s *Service) announce(ctx context.Context, group *sync.WaitGroup) (micro.Service, error) {
 	info, err := micro.AddService(s.cfg.Conn, micro.Config{
-		Name: bus.ServiceName(control.MergerService), Version: s.cfg.Version,
+		Name: natsconn.ServiceName(control.MergerService), Version: s.cfg.Version,
 		Description:  "folds chains of runs, and deletes what nothing refers to",
-		Metadata:     bus.Where(map[string]string{"merger_id": s.id}),
+		Metadata:     natsconn.Where(map[string]string{"merger_id": s.id}),
 		StatsHandler: func(*micro.Endpoint) any { return s.Status() },
 	})
 	if err != nil {
@@ -261,7 +261,7 @@ func (s *Service) announce(ctx context.Context, group *sync.WaitGroup) (micro.Se
 		control.VerbMergerStatus: func(r micro.Request) error { return r.RespondJSON(s.Status()) },
 		control.VerbChains:       func(r micro.Request) error { return s.answerChains(ctx, r) },
 	} {
-		err := info.AddEndpoint(verb, s.desk.Handler(group, answer), micro.WithEndpointSubject(bus.ServiceSubject(control.MergerService, verb)))
+		err := info.AddEndpoint(verb, s.desk.Handler(group, answer), micro.WithEndpointSubject(natsconn.ServiceSubject(control.MergerService, verb)))
 		if err != nil {
 			_ = info.Stop()
 			return nil, fmt.Errorf("announce endpoint %s: %w", verb, err)

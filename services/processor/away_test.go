@@ -8,20 +8,20 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
-	"eventflux/shared/bus"
-	"eventflux/shared/control"
-	"eventflux/shared/siddhiql"
+	"github.com/eventflux/eventflux/shared/control"
+	"github.com/eventflux/eventflux/shared/lang/siddhiql"
+	"github.com/eventflux/eventflux/shared/log/natsconn"
 )
 
 // A task that starts while the server is away begins again until it is there.
 func TestTaskWaitsForTheServer(t *testing.T) {
-	cfg := bus.EmbeddedConfig{Dir: t.TempDir(), Listen: "127.0.0.1:0", Log: quiet}
-	srv, err := bus.OpenEmbedded(cfg)
+	cfg := natsconn.EmbeddedConfig{Dir: t.TempDir(), Listen: "127.0.0.1:0", Log: quiet}
+	srv, err := natsconn.OpenEmbedded(cfg)
 	must(t, err)
 	cfg.Listen = strings.TrimPrefix(srv.URL(), "nats://")
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
-	nc, err := bus.Connect(ctx, bus.ConnectConfig{URL: srv.URL(), Log: quiet})
+	nc, err := natsconn.Connect(ctx, natsconn.ConnectConfig{URL: srv.URL(), Log: quiet})
 	must(t, err)
 	defer nc.Close()
 	js, err := jetstream.New(nc)
@@ -43,7 +43,7 @@ func TestTaskWaitsForTheServer(t *testing.T) {
 	if info := s.Tasks()[0]; info.State != string(stateStarting) {
 		t.Errorf("state %s, want %s; error %s", info.State, stateStarting, info.Error)
 	}
-	srv, err = bus.OpenEmbedded(cfg)
+	srv, err = natsconn.OpenEmbedded(cfg)
 	must(t, err)
 	defer func() { must(t, srv.Close()) }()
 	r.eventually("the task runs", func() bool { return s.Tasks()[0].State == string(stateRunning) })

@@ -9,19 +9,19 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"eventflux/shared/compress"
-	"eventflux/shared/control"
-	"eventflux/shared/engine"
-	"eventflux/shared/siddhiql"
-	"eventflux/shared/store"
-	"eventflux/shared/subject"
-	"eventflux/shared/trace"
-	"eventflux/shared/witness"
+	"github.com/eventflux/eventflux/shared/control"
+	"github.com/eventflux/eventflux/shared/lang/engine"
+	"github.com/eventflux/eventflux/shared/lang/siddhiql"
+	"github.com/eventflux/eventflux/shared/lang/subject"
+	"github.com/eventflux/eventflux/shared/log/witness"
+	"github.com/eventflux/eventflux/shared/ops/trace"
+	"github.com/eventflux/eventflux/shared/state/compress"
+	"github.com/eventflux/eventflux/shared/state/store"
 )
 
 // Config says what a processor works with.
 type Config struct {
-	// Conn must not buffer while it is disconnected; those of bus.Connect do not.
+	// Conn must not buffer while it is disconnected; those of natsconn.Connect do not.
 	Conn *nats.Conn
 	// ID is the processor's name in the cluster, which it keeps over restarts; it is
 	// needed with Control.

@@ -6,11 +6,11 @@ import (
 	"fmt"
 	"time"
 
-	"eventflux/shared/bus"
-	"eventflux/shared/checkpoint"
-	"eventflux/shared/faultpoint"
-	"eventflux/shared/frame"
-	"eventflux/shared/state"
+	"github.com/eventflux/eventflux/shared/lang/frame"
+	"github.com/eventflux/eventflux/shared/log/natsconn"
+	"github.com/eventflux/eventflux/shared/state"
+	"github.com/eventflux/eventflux/shared/state/checkpoint"
+	"github.com/eventflux/eventflux/shared/testing/faultpoint"
 )
 
 // cut is where a barrier cuts the log: the state as it is now becomes the task's part
@@ -31,7 +31,7 @@ func (t *task) cut(ctx context.Context, seq uint64, f *frame.Frame) error {
 	p := &part{
 		epoch: epoch, term: checkpoint.Term(f.Cut.Term), since: s.committed, chains: s.chains,
 		lineage: checkpoint.Lineage{
-			Stream: bus.WALStream(t.plan.Name, t.partition), Created: t.created,
+			Stream: natsconn.WALStream(t.plan.Name, t.partition), Created: t.created,
 			Sequence: seq, ID: f.Cut.ID, CRC: f.CRC,
 		},
 		clock: t.core.Clock(), mark: t.box.mark(), late: t.late.mark(), positions: map[string]string{},

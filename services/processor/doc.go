@@ -2,7 +2,7 @@
 // applies its frames, and appends what follows to the partition's output stream,
 // every result once, whatever dies when.
 //
-// How that is: a task is a function of its log (shared/engine), so a replay
+// How that is: a task is a function of its log (shared/lang/engine), so a replay
 // gives the same results at the same positions. A task that takes over first
 // appends a fence to the output stream, which makes whatever a former owner still
 // sends fail; then it reads the position of the last result, replays the log, and

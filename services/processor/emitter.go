@@ -15,11 +15,11 @@ import (
 	"github.com/nats-io/nuid"
 	"github.com/prometheus/client_golang/prometheus"
 
-	"eventflux/shared/checkpoint"
-	"eventflux/shared/faultpoint"
-	"eventflux/shared/output"
-	"eventflux/shared/place"
-	"eventflux/shared/window"
+	"github.com/eventflux/eventflux/shared/lang/result"
+	"github.com/eventflux/eventflux/shared/lang/window"
+	"github.com/eventflux/eventflux/shared/log/output"
+	"github.com/eventflux/eventflux/shared/state/checkpoint"
+	"github.com/eventflux/eventflux/shared/testing/faultpoint"
 )
 
 // errFenced is returned when another owner of the partition has taken over. Stop;
@@ -79,14 +79,14 @@ type emitter struct {
 	after   time.Duration       // resendAfter, but in tests
 
 	generation checkpoint.Generation
-	newest     []place.Place // by stream of the plan: the newest result that is in the stream
-	any        place.Place   // the newest of all
-	ahead      []place.Place // scratch: newest, with what is being sent
-	previous   []byte        // scratch
+	newest     []result.Position // by stream of the plan: the newest result that is in the stream
+	any        result.Position   // the newest of all
+	ahead      []result.Position // scratch: newest, with what is being sent
+	previous   []byte            // scratch
 
-	fence      func(newest []place.Place, any place.Place, through uint64) ([]byte, error) // nil: none is written
-	fenced     string                                                                      // its subject
-	unrecorded int                                                                         // results since the newest fence
+	fence      func(newest []result.Position, any result.Position, through uint64) ([]byte, error) // nil: none is written
+	fenced     string                                                                              // its subject
+	unrecorded int                                                                                 // results since the newest fence
 }
 
 func newEmitter(nc *nats.Conn, stream string, last uint64, generation checkpoint.Generation, most int, log *slog.Logger) *emitter {
@@ -282,7 +282,7 @@ func (e *emitter) fill(bytes []byte, m *message) {
 
 // link says in the header of a message which results come before it, before being the newest
 // of all, and returns the newest with it.
-func (e *emitter) link(m *message, before place.Place) place.Place {
+func (e *emitter) link(m *message, before result.Position) result.Position {
 	if m.stream == fenceStream {
 		delete(e.msg.Header, output.HeaderPrevious)
 		return before
@@ -293,8 +293,8 @@ func (e *emitter) link(m *message, before place.Place) place.Place {
 	return e.ahead[m.stream]
 }
 
-func (e *emitter) placeOf(m *message) place.Place {
-	return place.Place{Generation: uint64(e.generation), Seq: m.at.seq, Ordinal: m.at.ordinal}
+func (e *emitter) placeOf(m *message) result.Position {
+	return result.Position{Generation: uint64(e.generation), Seq: m.at.seq, Ordinal: m.at.ordinal}
 }
 
 // hasCode reports whether err is one of JetStream's with one of the codes.

@@ -5,9 +5,9 @@ import (
 	"strings"
 	"testing"
 
-	"eventflux/shared/bus"
-	"eventflux/shared/event"
-	"eventflux/shared/wal"
+	"github.com/eventflux/eventflux/shared/lang/event"
+	"github.com/eventflux/eventflux/shared/log/natsconn"
+	"github.com/eventflux/eventflux/shared/log/wal"
 )
 
 // Few messages go one by one, many as atomic batches within the server's limit.
@@ -38,13 +38,13 @@ func TestBatchLength(t *testing.T) {
 // An embedded server takes batches of the size that it is said to take, and what
 // is left over goes one by one. Where larger ones are tried, they are made smaller.
 func TestManyResultsOfOneFrame(t *testing.T) {
-	for _, most := range []int{0, bus.BatchMessagesMax, 4 * bus.BatchMessagesMax} {
+	for _, most := range []int{0, natsconn.BatchMessagesMax, 4 * natsconn.BatchMessagesMax} {
 		t.Run(fmt.Sprint(most), func(t *testing.T) { manyResults(t, most) })
 	}
 }
 
 func manyResults(t *testing.T, most int) {
-	const rows = bus.BatchMessagesMax + 3
+	const rows = natsconn.BatchMessagesMax + 3
 	r := newRig(t, `@app:name('a') define stream S (v long); from S select v insert into Out;`)
 	r.most = most
 	b := event.NewBatch(r.plan.Stream("S").Schema)

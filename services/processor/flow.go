@@ -5,7 +5,7 @@ import (
 	"sync"
 	"time"
 
-	"eventflux/shared/control"
+	"github.com/eventflux/eventflux/shared/control"
 )
 
 // paceSpan is how much time of work the mean cost of a frame is taken over, about.

@@ -7,10 +7,10 @@ import (
 
 	"github.com/nats-io/nats.go"
 
-	"eventflux/shared/control"
-	"eventflux/shared/engine"
-	"eventflux/shared/faultpoint"
-	"eventflux/shared/siddhiql"
+	"github.com/eventflux/eventflux/shared/control"
+	"github.com/eventflux/eventflux/shared/lang/engine"
+	"github.com/eventflux/eventflux/shared/lang/siddhiql"
+	"github.com/eventflux/eventflux/shared/testing/faultpoint"
 )
 
 const (

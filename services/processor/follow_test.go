@@ -8,12 +8,12 @@ import (
 	"testing"
 	"time"
 
-	"eventflux/shared/bus"
-	"eventflux/shared/checkpoint"
-	"eventflux/shared/control"
-	"eventflux/shared/frame"
-	"eventflux/shared/store"
-	"eventflux/shared/store/memory"
+	"github.com/eventflux/eventflux/shared/control"
+	"github.com/eventflux/eventflux/shared/lang/frame"
+	"github.com/eventflux/eventflux/shared/log/natsconn"
+	"github.com/eventflux/eventflux/shared/state/checkpoint"
+	"github.com/eventflux/eventflux/shared/state/store"
+	"github.com/eventflux/eventflux/shared/state/store/memory"
 )
 
 // leader is a checkpointer with one app, which one processor runs.
@@ -125,7 +125,7 @@ func TestPromotedWithoutState(t *testing.T) {
 	ctx, cancel = context.WithCancel(context.Background())
 	go func() { ended <- again.try(ctx) }()
 	of := func() (places []string) {
-		stream, err := r.js.Stream(r.within(), bus.OutStream(r.plan.Name, 0))
+		stream, err := r.js.Stream(r.within(), natsconn.OutStream(r.plan.Name, 0))
 		must(t, err)
 		for seq := uint64(1); seq <= stream.CachedInfo().State.LastSeq; seq++ {
 			m, err := stream.GetMsg(r.within(), seq)

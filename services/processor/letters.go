@@ -10,10 +10,10 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"eventflux/shared/bus"
-	"eventflux/shared/checkpoint"
-	"eventflux/shared/engine"
-	"eventflux/shared/event/rowjson"
+	"github.com/eventflux/eventflux/shared/lang/engine"
+	"github.com/eventflux/eventflux/shared/lang/event/rowjson"
+	"github.com/eventflux/eventflux/shared/log/natsconn"
+	"github.com/eventflux/eventflux/shared/state/checkpoint"
 )
 
 // Events that a task cannot apply and that no query asks for are dead letters. They are
@@ -76,7 +76,7 @@ func (l *letters) store(ctx context.Context, bytes []byte, messages []message) b
 		}
 		if !warned {
 			warned = true
-			l.log.Warn("dead letters are not taken, and no checkpoint is made before they are; see that stream "+bus.DLQStream(l.app)+" takes messages",
+			l.log.Warn("dead letters are not taken, and no checkpoint is made before they are; see that stream "+natsconn.DLQStream(l.app)+" takes messages",
 				"dead_letters", len(failed), "err", err)
 		}
 		messages = failed
@@ -134,7 +134,7 @@ func (t *task) appendLate(p *pile, seq uint64, late []engine.Late) {
 		start := len(p.bytes)
 		p.bytes = rowjson.AppendObject(p.bytes, e.Rows, e.Row)
 		p.messages = append(p.messages, message{
-			subject: bus.DLQSubject(t.plan.Name, e.Stream.Name), start: start, end: len(p.bytes),
+			subject: natsconn.DLQSubject(t.plan.Name, e.Stream.Name), start: start, end: len(p.bytes),
 			at: position{seq, e.Event}, ts: e.Rows.TS[e.Row], clock: e.Clock,
 		})
 	}

@@ -8,8 +8,8 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
-	"eventflux/shared/bus"
-	"eventflux/shared/frame"
+	"github.com/eventflux/eventflux/shared/lang/frame"
+	"github.com/eventflux/eventflux/shared/log/natsconn"
 )
 
 const lateApp = `@app:name('late') @app:playback(lateness='5 sec') define stream S (k string, v int);
@@ -48,7 +48,7 @@ func TestLateEventsAreDeadLetters(t *testing.T) {
 // TestDeadLettersWaitForTheirStream has no stream for dead letters at first: none is lost.
 func TestDeadLettersWaitForTheirStream(t *testing.T) {
 	r := newRig(t, lateApp)
-	must(t, r.js.DeleteStream(r.within(), bus.DLQStream("late")))
+	must(t, r.js.DeleteStream(r.within(), natsconn.DLQStream("late")))
 	r.send("S", 100_000, "", "a", 1)
 	r.send("S", 10_000, "", "a", 2)
 	s, stop := r.start()
@@ -61,7 +61,7 @@ func TestDeadLettersWaitForTheirStream(t *testing.T) {
 // deadLetters returns the dead letters as lines: "subject id ts reason payload".
 func (r *rig) deadLetters() (lines []string) {
 	r.t.Helper()
-	stream, err := r.js.Stream(r.within(), bus.DLQStream(r.plan.Name))
+	stream, err := r.js.Stream(r.within(), natsconn.DLQStream(r.plan.Name))
 	must(r.t, err)
 	info, err := stream.Info(r.within())
 	must(r.t, err)
@@ -104,7 +104,7 @@ from S#window.time(10 sec) select v insert all events into Out;`)
 // first returns the sequence of the first frame with events.
 func (r *rig) first() uint64 {
 	r.t.Helper()
-	stream, err := r.js.Stream(r.within(), bus.WALStream(r.plan.Name, 0))
+	stream, err := r.js.Stream(r.within(), natsconn.WALStream(r.plan.Name, 0))
 	must(r.t, err)
 	for seq := uint64(1); ; seq++ {
 		m, err := stream.GetMsg(r.within(), seq)

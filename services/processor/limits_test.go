@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"eventflux/shared/store/memory"
+	"github.com/eventflux/eventflux/shared/state/store/memory"
 )
 
 // doubling is an app in which each pair of queries makes two rows of one.

@@ -9,7 +9,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"eventflux/shared/bus"
+	"github.com/eventflux/eventflux/shared/log/natsconn"
 )
 
 // lostTailError says that the log ends before a frame whose results are in the
@@ -40,8 +40,8 @@ type mark struct {
 
 // checkMark returns an error if a former owner found that the log lost its tail.
 func (t *task) checkMark(ctx context.Context) error {
-	stream := bus.OutStream(t.plan.Name, t.partition)
-	fenced, err := lastMessage(ctx, t.nc, stream, bus.FenceSubject(t.plan.Name, t.partition))
+	stream := natsconn.OutStream(t.plan.Name, t.partition)
+	fenced, err := lastMessage(ctx, t.nc, stream, natsconn.FenceSubject(t.plan.Name, t.partition))
 	if err != nil {
 		return fmt.Errorf("last fence of output stream %s: %w", stream, err)
 	}
@@ -65,7 +65,7 @@ func (t *task) checkTail(ctx context.Context, end, fence uint64) error {
 	if t.newest <= end {
 		return nil
 	}
-	lost := &lostTailError{Log: bus.WALStream(t.plan.Name, t.partition), End: end, Results: t.newest, mark: fence + 1}
+	lost := &lostTailError{Log: natsconn.WALStream(t.plan.Name, t.partition), End: end, Results: t.newest, mark: fence + 1}
 	if err := t.publishMark(ctx, lost, fence); err != nil {
 		lost.mark = 0
 		return fmt.Errorf("%w; %w", lost, err)
@@ -79,7 +79,7 @@ func (t *task) publishMark(ctx context.Context, lost *lostTailError, fence uint6
 		return err
 	}
 	msg := &nats.Msg{
-		Subject: bus.FenceSubject(t.plan.Name, t.partition), Data: data,
+		Subject: natsconn.FenceSubject(t.plan.Name, t.partition), Data: data,
 		Header: nats.Header{jetstream.ExpectedLastSeqHeader: {strconv.FormatUint(fence, 10)}},
 	}
 	ctx, cancel := context.WithTimeout(ctx, publishTimeout)

@@ -7,7 +7,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
-	"eventflux/shared/bus"
+	"github.com/eventflux/eventflux/shared/log/natsconn"
 )
 
 // A log that is shorter than its results say halts the task, at every start until
@@ -20,7 +20,7 @@ func TestLostTailHalts(t *testing.T) {
 	copyLog(t, r, copied)
 	r.drained()
 	before := len(r.results())
-	must(t, r.js.DeleteStream(r.within(), bus.WALStream("sums", 0)))
+	must(t, r.js.DeleteStream(r.within(), natsconn.WALStream("sums", 0)))
 	r.ensure()
 	for range 3 {
 		s, stop := r.start()
@@ -40,12 +40,12 @@ func TestLostTailHalts(t *testing.T) {
 	}
 
 	// The way back that the error tells.
-	must(t, r.js.DeleteStream(r.within(), bus.WALStream("sums", 0)))
+	must(t, r.js.DeleteStream(r.within(), natsconn.WALStream("sums", 0)))
 	r.ensure()
 	copyLog(t, copied, r)
-	out, err := r.js.Stream(r.within(), bus.OutStream("sums", 0))
+	out, err := r.js.Stream(r.within(), natsconn.OutStream("sums", 0))
 	must(t, err)
-	mark, err := out.GetLastMsgForSubject(r.within(), bus.FenceSubject("sums", 0))
+	mark, err := out.GetLastMsgForSubject(r.within(), natsconn.FenceSubject("sums", 0))
 	must(t, err)
 	must(t, out.DeleteMsg(r.within(), mark.Sequence))
 	if info := r.drained(); info.State != string(stateDrained) || info.Applied != 6 {
@@ -60,7 +60,7 @@ func TestLostTailHalts(t *testing.T) {
 func TestTaskWaitsForItsStreams(t *testing.T) {
 	r := newRig(t, sums)
 	r.send("S", 1000, "", "a", 1)
-	for _, name := range []string{bus.OutStream("sums", 0), bus.WALStream("sums", 0)} {
+	for _, name := range []string{natsconn.OutStream("sums", 0), natsconn.WALStream("sums", 0)} {
 		must(t, r.js.DeleteStream(r.within(), name))
 		s, stop := r.start()
 		r.eventually("the task waits for "+name, func() bool {

@@ -12,12 +12,12 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"go.uber.org/goleak"
 
-	"eventflux/shared/bus"
-	"eventflux/shared/engine"
-	"eventflux/shared/event"
-	"eventflux/shared/frame"
-	"eventflux/shared/siddhiql"
-	"eventflux/shared/wal"
+	"github.com/eventflux/eventflux/shared/lang/engine"
+	"github.com/eventflux/eventflux/shared/lang/event"
+	"github.com/eventflux/eventflux/shared/lang/frame"
+	"github.com/eventflux/eventflux/shared/lang/siddhiql"
+	"github.com/eventflux/eventflux/shared/log/natsconn"
+	"github.com/eventflux/eventflux/shared/log/wal"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -29,7 +29,7 @@ type rig struct {
 	text string
 	t    testing.TB
 	plan *siddhiql.Plan
-	srv  *bus.Embedded
+	srv  *natsconn.Embedded
 	nc   *nats.Conn
 	js   jetstream.JetStream
 	log  *wal.Writer
@@ -40,7 +40,7 @@ func newRig(t testing.TB, app string) *rig {
 	t.Helper()
 	plan, err := siddhiql.Compile(app)
 	must(t, err)
-	srv, err := bus.OpenEmbedded(bus.EmbeddedConfig{Dir: t.TempDir(), Log: quiet})
+	srv, err := natsconn.OpenEmbedded(natsconn.EmbeddedConfig{Dir: t.TempDir(), Log: quiet})
 	must(t, err)
 	t.Cleanup(func() { must(t, srv.Close()) })
 	r := &rig{t: t, text: app, plan: plan, srv: srv}
@@ -65,7 +65,7 @@ func deployLog(ctx context.Context, t testing.TB, js jetstream.JetStream, text s
 	t.Helper()
 	plan, err := siddhiql.Compile(text)
 	must(t, err)
-	_, err = bus.EnsureApp(ctx, js, plan.Name, 1, bus.StreamLimits{})
+	_, err = natsconn.EnsureApp(ctx, js, plan.Name, 1, natsconn.StreamLimits{})
 	must(t, err)
 	d := wal.Deployment{App: plan.Name, Stamp: 1, Version: frame.Version{Number: 1, Level: engine.Level, Build: "1.0.0", Settings: settings.JSON(), Text: text}}
 	must(t, d.Deploy(ctx, js, 0))
@@ -73,7 +73,7 @@ func deployLog(ctx context.Context, t testing.TB, js jetstream.JetStream, text s
 
 func (r *rig) connect() *nats.Conn {
 	r.t.Helper()
-	nc, err := bus.Connect(r.within(), bus.ConnectConfig{Embedded: r.srv, Log: quiet})
+	nc, err := natsconn.Connect(r.within(), natsconn.ConnectConfig{Embedded: r.srv, Log: quiet})
 	must(r.t, err)
 	r.t.Cleanup(nc.Close)
 	return nc
@@ -154,7 +154,7 @@ func (r *rig) drained() TaskInfo {
 // results returns the output stream as lines: "subject position kind ts payload".
 func (r *rig) results() []string {
 	r.t.Helper()
-	stream, err := r.js.Stream(r.within(), bus.OutStream(r.plan.Name, 0))
+	stream, err := r.js.Stream(r.within(), natsconn.OutStream(r.plan.Name, 0))
 	must(r.t, err)
 	info, err := stream.Info(r.within())
 	must(r.t, err)
@@ -165,7 +165,7 @@ func (r *rig) results() []string {
 			continue // deleted by hand
 		}
 		must(r.t, err)
-		if m.Subject == bus.FenceSubject(r.plan.Name, 0) {
+		if m.Subject == natsconn.FenceSubject(r.plan.Name, 0) {
 			continue
 		}
 		lines = append(lines, fmt.Sprintf("%s %s %s %s %s", m.Subject,

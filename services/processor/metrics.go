@@ -11,10 +11,10 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 
-	"eventflux/shared/bus"
-	"eventflux/shared/control"
-	"eventflux/shared/metric"
-	"eventflux/shared/obs"
+	"github.com/eventflux/eventflux/shared/control"
+	"github.com/eventflux/eventflux/shared/log/natsconn"
+	"github.com/eventflux/eventflux/shared/ops/metric"
+	"github.com/eventflux/eventflux/shared/ops/obs"
 )
 
 const (
@@ -169,7 +169,7 @@ func (o *observer) tasks() []observed {
 	for i := range infos {
 		group.Go(func() error {
 			t := &infos[i]
-			if end, err := lastSequence(ctx, o.s.cfg.Conn, bus.WALStream(t.App, t.Partition)); err == nil {
+			if end, err := lastSequence(ctx, o.s.cfg.Conn, natsconn.WALStream(t.App, t.Partition)); err == nil {
 				t.LogEnd = max(t.LogEnd, end)
 			}
 			return nil // without an answer, what the task knows has to do

@@ -8,9 +8,9 @@ import (
 
 	"github.com/nats-io/nats.go"
 
-	"eventflux/shared/bus"
-	"eventflux/shared/output"
-	"eventflux/shared/place"
+	"github.com/eventflux/eventflux/shared/lang/result"
+	"github.com/eventflux/eventflux/shared/log/natsconn"
+	"github.com/eventflux/eventflux/shared/log/output"
 )
 
 // missingError says that results of the generation are not in the output stream, and others
@@ -51,7 +51,7 @@ func (s *scan) see(seq uint64, subject string, h nats.Header) error {
 		s.gap = [2]uint64{s.next, seq - 1}
 	}
 	s.next = seq + 1
-	if subject == bus.FenceSubject(s.t.plan.Name, s.t.partition) {
+	if subject == natsconn.FenceSubject(s.t.plan.Name, s.t.partition) {
 		return nil
 	}
 	err := s.checker.Next(subject, h)
@@ -83,11 +83,11 @@ func (t *task) readOn(ctx context.Context, stream string, r output.Record, fence
 	s := &scan{t: t, stream: stream, checker: &output.Checker{Whole: true, Untrimmed: !trimmed}, next: r.Through + 1}
 	for _, p := range t.plan.Published() {
 		if at, ok := r.Newest[p.Name]; ok && !trimmed {
-			s.checker.Seen(bus.OutSubject(t.plan.Name, p.Name, t.partition), at)
+			s.checker.Seen(natsconn.OutSubject(t.plan.Name, p.Name, t.partition), at)
 		}
 	}
 	if s.checker.SeenLast(r.Last); trimmed {
-		s.checker.SeenLast(place.Place{})
+		s.checker.SeenLast(result.Position{})
 	}
 	end := max(s.next, first)
 	next, err := t.results().ReadOn(ctx, t.service.js, r, fence, func(seq uint64, subject string, h nats.Header) error {
@@ -117,7 +117,7 @@ const (
 // checkResults checks the results of the output stream before what the takeover has read,
 // beside the task. It fails if some of the task's generation are missing.
 func (t *task) checkResults(ctx context.Context) error {
-	stream := bus.OutStream(t.plan.Name, t.partition)
+	stream := natsconn.OutStream(t.plan.Name, t.partition)
 	first, err := firstSequence(ctx, t.nc, stream)
 	if err != nil && ctx.Err() == nil {
 		t.log.Warn("results not checked; the next start does it", "stream", stream, "err", err)

@@ -6,22 +6,22 @@ import (
 	"strings"
 	"testing"
 
-	"eventflux/shared/bus"
-	"eventflux/shared/event"
-	"eventflux/shared/wal"
+	"github.com/eventflux/eventflux/shared/lang/event"
+	"github.com/eventflux/eventflux/shared/log/natsconn"
+	"github.com/eventflux/eventflux/shared/log/wal"
 )
 
 // results that the server does not give any more: a message that is deleted is, for who reads
 // the stream, what a damaged one is.
 func (r *rig) lose(results ...int) {
 	r.t.Helper()
-	stream, err := r.js.Stream(r.within(), bus.OutStream(r.plan.Name, 0))
+	stream, err := r.js.Stream(r.within(), natsconn.OutStream(r.plan.Name, 0))
 	must(r.t, err)
 	var sequences []uint64
 	for seq := stream.CachedInfo().State.FirstSeq; seq <= stream.CachedInfo().State.LastSeq; seq++ {
 		m, err := stream.GetMsg(r.within(), seq)
 		must(r.t, err)
-		if m.Subject != bus.FenceSubject(r.plan.Name, 0) {
+		if m.Subject != natsconn.FenceSubject(r.plan.Name, 0) {
 			sequences = append(sequences, seq)
 		}
 	}
@@ -90,7 +90,7 @@ func TestRecordsBoundWhatAStartReads(t *testing.T) {
 	r := newRig(t, twoResultStreams)
 	task := &task{nc: r.nc, plan: r.plan, generation: 1, log: quiet}
 	record := func() uint64 {
-		f, _, err := task.lastFence(context.Background(), bus.OutStream("a", 0))
+		f, _, err := task.lastFence(context.Background(), natsconn.OutStream("a", 0))
 		must(t, err)
 		return f.Through
 	}
@@ -115,7 +115,7 @@ func TestRecordsBoundWhatAStartReads(t *testing.T) {
 		t.Errorf("the record is of %d, and was of %d", got, before)
 	}
 	r.drained()
-	stream, err := r.js.Stream(r.within(), bus.OutStream("a", 0))
+	stream, err := r.js.Stream(r.within(), natsconn.OutStream("a", 0))
 	must(t, err)
 	// Fences: two of each of two starts, and one record.
 	if got := stream.CachedInfo().State.LastSeq - 5; got != recordEvery+1000 {

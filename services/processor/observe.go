@@ -7,10 +7,10 @@ import (
 
 	"go.opentelemetry.io/otel/attribute"
 
-	"eventflux/shared/checkpoint"
-	"eventflux/shared/lineage"
-	"eventflux/shared/trace"
-	"eventflux/shared/wal"
+	"github.com/eventflux/eventflux/shared/log/lineage"
+	"github.com/eventflux/eventflux/shared/log/wal"
+	"github.com/eventflux/eventflux/shared/ops/trace"
+	"github.com/eventflux/eventflux/shared/state/checkpoint"
 )
 
 // progress follows a task from its start until it has caught up with its log: as spans, and

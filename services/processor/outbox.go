@@ -4,7 +4,7 @@ import (
 	"context"
 	"sync"
 
-	"eventflux/shared/window"
+	"github.com/eventflux/eventflux/shared/lang/window"
 )
 
 // Limits of an outbox: what a task may be ahead of what the output stream holds.

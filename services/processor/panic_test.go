@@ -5,8 +5,8 @@ import (
 	"strings"
 	"testing"
 
-	"eventflux/shared/bus"
-	"eventflux/shared/wal"
+	"github.com/eventflux/eventflux/shared/log/natsconn"
+	"github.com/eventflux/eventflux/shared/log/wal"
 )
 
 // A panic while a frame is applied is an error of that task, be it the owner or a standby:
@@ -14,7 +14,7 @@ import (
 func TestPanicIsAnErrorOfItsTask(t *testing.T) {
 	r := newRig(t, sums)
 	seq := r.send("S", 1000, "", "a", 1)
-	log, err := r.js.Stream(r.within(), bus.WALStream(r.plan.Name, 0))
+	log, err := r.js.Stream(r.within(), natsconn.WALStream(r.plan.Name, 0))
 	must(t, err)
 	m, err := log.GetMsg(r.within(), seq)
 	must(t, err)

@@ -9,8 +9,8 @@ import (
 	"testing"
 	"time"
 
-	"eventflux/shared/bus"
-	"eventflux/shared/siddhiql"
+	"github.com/eventflux/eventflux/shared/lang/siddhiql"
+	"github.com/eventflux/eventflux/shared/log/natsconn"
 )
 
 const sums = `@app:name('sums')
@@ -77,7 +77,7 @@ from S[v > 5] select k, v insert into Big;`
 
 // copyLog gives the second rig the log of the first behind the deploy frame, byte for byte.
 func copyLog(t *testing.T, from, to *rig) {
-	stream, err := from.js.Stream(from.within(), bus.WALStream(from.plan.Name, 0))
+	stream, err := from.js.Stream(from.within(), natsconn.WALStream(from.plan.Name, 0))
 	must(t, err)
 	info, err := stream.Info(from.within())
 	must(t, err)
@@ -153,11 +153,11 @@ func TestDamageHalts(t *testing.T) {
 		want   string
 	}{
 		"no frame": {func(t *testing.T, r *rig) {
-			_, err := r.js.Publish(r.within(), bus.WALSubject("sums", 0), []byte("hello"))
+			_, err := r.js.Publish(r.within(), natsconn.WALSubject("sums", 0), []byte("hello"))
 			must(t, err)
 		}, "log sequence 3: "},
 		"zeros": {func(t *testing.T, r *rig) {
-			_, err := r.js.Publish(r.within(), bus.WALSubject("sums", 0), make([]byte, 4096))
+			_, err := r.js.Publish(r.within(), natsconn.WALSubject("sums", 0), make([]byte, 4096))
 			must(t, err)
 		}, "log sequence 3: "},
 		"flipped bit": {func(t *testing.T, r *rig) {
@@ -168,7 +168,7 @@ func TestDamageHalts(t *testing.T) {
 			lost.send("S", 1000, "", "a", 1)
 			lost.send("S", 1000, "", "a", 2)
 			m := get(t, lost, 3)
-			_, err := r.js.Publish(r.within(), bus.WALSubject("sums", 0), m)
+			_, err := r.js.Publish(r.within(), natsconn.WALSubject("sums", 0), m)
 			must(t, err)
 		}, "log sequence 3: "},
 	}
@@ -189,7 +189,7 @@ func TestDamageHalts(t *testing.T) {
 
 func get(t *testing.T, r *rig, seq uint64) []byte {
 	t.Helper()
-	stream, err := r.js.Stream(r.within(), bus.WALStream(r.plan.Name, 0))
+	stream, err := r.js.Stream(r.within(), natsconn.WALStream(r.plan.Name, 0))
 	must(t, err)
 	m, err := stream.GetMsg(r.within(), seq)
 	must(t, err)
@@ -200,7 +200,7 @@ func republish(t *testing.T, r *rig, seq uint64, change func([]byte)) {
 	t.Helper()
 	data := get(t, r, seq)
 	change(data)
-	_, err := r.js.Publish(r.within(), bus.WALSubject(r.plan.Name, 0), data)
+	_, err := r.js.Publish(r.within(), natsconn.WALSubject(r.plan.Name, 0), data)
 	must(t, err)
 }
 

@@ -4,12 +4,12 @@ import (
 	"context"
 	"slices"
 
-	"eventflux/shared/bus"
-	"eventflux/shared/engine"
-	"eventflux/shared/event"
-	"eventflux/shared/event/rowjson"
-	"eventflux/shared/siddhiql"
-	"eventflux/shared/window"
+	"github.com/eventflux/eventflux/shared/lang/engine"
+	"github.com/eventflux/eventflux/shared/lang/event"
+	"github.com/eventflux/eventflux/shared/lang/event/rowjson"
+	"github.com/eventflux/eventflux/shared/lang/siddhiql"
+	"github.com/eventflux/eventflux/shared/lang/window"
+	"github.com/eventflux/eventflux/shared/log/natsconn"
 )
 
 // Limits of a packed message. It also ends with its frame, and where rows of
@@ -45,7 +45,7 @@ func newRenderer(plan *siddhiql.Plan, partition uint32, last []position) *render
 	}
 	for _, q := range plan.Queries {
 		if s := q.Target; s.Block < 0 && !s.Sink.Off {
-			r.subjects[s.ID] = bus.OutSubject(plan.Name, s.Name, partition)
+			r.subjects[s.ID] = natsconn.OutSubject(plan.Name, s.Name, partition)
 		}
 	}
 	return r

@@ -17,7 +17,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
-	"eventflux/shared/place"
+	"github.com/eventflux/eventflux/shared/lang/result"
 )
 
 // Results whose publish got no answer, or a bad one, are sent again as they were until the
@@ -83,7 +83,7 @@ func TestResend(t *testing.T) {
 			})
 			e := newEmitter(nc, "EFO_a_0", 7, 1, batchMessagesDefault, quiet)
 			e.after = 2 * time.Second // a busy machine answers within that
-			e.newest = make([]place.Place, 1)
+			e.newest = make([]result.Position, 1)
 			e.refused = prometheus.NewCounter(prometheus.CounterOpts{Name: "refused"})
 			ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 			defer cancel()
@@ -180,7 +180,7 @@ func TestResendSeesTheMiddleOfItsBatch(t *testing.T) {
 			})
 			e := newEmitter(nc, "EFO_a_0", 7, 1, batchMessagesDefault, quiet)
 			e.after = 2 * time.Second // a busy machine answers within that
-			e.newest = make([]place.Place, 1)
+			e.newest = make([]result.Position, 1)
 			e.refused = prometheus.NewCounter(prometheus.CounterOpts{Name: "refused"})
 			messages := make([]message, results)
 			for i := range messages {

@@ -10,14 +10,14 @@ import (
 	"go.opentelemetry.io/otel/attribute"
 	"golang.org/x/sync/errgroup"
 
-	"eventflux/shared/bus"
-	"eventflux/shared/checkpoint"
-	"eventflux/shared/compress"
-	"eventflux/shared/control"
-	"eventflux/shared/faultpoint"
-	"eventflux/shared/frame"
-	"eventflux/shared/state"
-	"eventflux/shared/trace"
+	"github.com/eventflux/eventflux/shared/control"
+	"github.com/eventflux/eventflux/shared/lang/frame"
+	"github.com/eventflux/eventflux/shared/log/natsconn"
+	"github.com/eventflux/eventflux/shared/ops/trace"
+	"github.com/eventflux/eventflux/shared/state"
+	"github.com/eventflux/eventflux/shared/state/checkpoint"
+	"github.com/eventflux/eventflux/shared/state/compress"
+	"github.com/eventflux/eventflux/shared/testing/faultpoint"
 )
 
 const fullEveryDefault = 10
@@ -232,7 +232,7 @@ func (s *saver) store(ctx context.Context, p *part, spans *trace.Steps) (*checkp
 	if !s.task.late.reached(ctx, p.late) {
 		return nil, nil, fmt.Errorf("dead letters up to the barrier are not durable: %w", context.Cause(ctx))
 	}
-	stream := bus.OutStream(s.task.plan.Name, s.task.partition)
+	stream := natsconn.OutStream(s.task.plan.Name, s.task.partition)
 	last, err := lastSequence(ctx, s.task.nc, stream)
 	if err != nil {
 		return nil, nil, fmt.Errorf("end of output stream %s: %w", stream, err)

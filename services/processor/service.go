@@ -14,9 +14,9 @@ import (
 	"github.com/nats-io/nuid"
 	"github.com/prometheus/client_golang/prometheus"
 
-	"eventflux/shared/control"
-	"eventflux/shared/obs"
-	"eventflux/shared/trace"
+	"github.com/eventflux/eventflux/shared/control"
+	"github.com/eventflux/eventflux/shared/ops/obs"
+	"github.com/eventflux/eventflux/shared/ops/trace"
 )
 
 // Service runs the tasks that are assigned to it.

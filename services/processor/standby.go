@@ -7,14 +7,14 @@ import (
 	"sync"
 	"time"
 
-	"eventflux/shared/bus"
-	"eventflux/shared/checkpoint"
-	"eventflux/shared/control"
-	"eventflux/shared/engine"
-	"eventflux/shared/frame"
-	"eventflux/shared/output"
-	"eventflux/shared/state"
-	"eventflux/shared/wal"
+	"github.com/eventflux/eventflux/shared/control"
+	"github.com/eventflux/eventflux/shared/lang/engine"
+	"github.com/eventflux/eventflux/shared/lang/frame"
+	"github.com/eventflux/eventflux/shared/log/natsconn"
+	"github.com/eventflux/eventflux/shared/log/output"
+	"github.com/eventflux/eventflux/shared/log/wal"
+	"github.com/eventflux/eventflux/shared/state"
+	"github.com/eventflux/eventflux/shared/state/checkpoint"
 )
 
 // What a standby may be ahead of the output stream: beyond it waits.
@@ -129,7 +129,7 @@ func (t *task) openStandby(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("list checkpoints: %w", err)
 	}
-	log, err := bus.FindWAL(ctx, t.service.js, t.plan.Name, t.partition)
+	log, err := natsconn.FindWAL(ctx, t.service.js, t.plan.Name, t.partition)
 	if err != nil {
 		return err
 	}
@@ -278,8 +278,8 @@ func (t *task) makeRoom(ctx context.Context) error {
 // newestResult returns the log sequence of the frame that the newest result of the
 // generation in the output stream follows from; 0 for none.
 func (t *task) newestResult(ctx context.Context) (uint64, error) {
-	stream := bus.OutStream(t.plan.Name, t.partition)
-	m, err := lastMessage(ctx, t.nc, stream, bus.OutSubjects(t.plan.Name, t.partition))
+	stream := natsconn.OutStream(t.plan.Name, t.partition)
+	m, err := lastMessage(ctx, t.nc, stream, natsconn.OutSubjects(t.plan.Name, t.partition))
 	if err != nil {
 		return 0, fmt.Errorf("last result of output stream %s: %w", stream, err)
 	}

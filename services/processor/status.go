@@ -11,9 +11,9 @@ import (
 
 	"github.com/nats-io/nats.go/micro"
 
-	"eventflux/shared/bus"
-	"eventflux/shared/control"
-	"eventflux/shared/engine"
+	"github.com/eventflux/eventflux/shared/control"
+	"github.com/eventflux/eventflux/shared/lang/engine"
+	"github.com/eventflux/eventflux/shared/log/natsconn"
 )
 
 // phase is where a task is on its way; see the picture in doc.go.
@@ -253,7 +253,7 @@ func seconds(ns *atomic.Int64) float64 { return time.Duration(ns.Load()).Seconds
 func (s *Service) announce() (micro.Service, error) {
 	const name = "processor"
 	info, err := micro.AddService(s.cfg.Conn, micro.Config{
-		Name: bus.ServiceName(name), Version: s.cfg.Version, Metadata: bus.Where(s.cfg.Metadata),
+		Name: natsconn.ServiceName(name), Version: s.cfg.Version, Metadata: natsconn.Where(s.cfg.Metadata),
 		Description:  "runs the tasks of apps",
 		StatsHandler: func(*micro.Endpoint) any { return s.Tasks() },
 	})
@@ -261,7 +261,7 @@ func (s *Service) announce() (micro.Service, error) {
 		return nil, fmt.Errorf("announce service: %w", err)
 	}
 	err = info.AddEndpoint("tasks", micro.HandlerFunc(s.answerTasks),
-		micro.WithEndpointSubject(bus.ServiceSubject(name, "tasks")),
+		micro.WithEndpointSubject(natsconn.ServiceSubject(name, "tasks")),
 		micro.WithEndpointQueueGroupDisabled())
 	if err != nil {
 		_ = info.Stop()

@@ -8,7 +8,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"eventflux/shared/bus"
+	"github.com/eventflux/eventflux/shared/log/natsconn"
 )
 
 // stored is a message of a JetStream stream; seq 0 stands for none.
@@ -47,13 +47,13 @@ func streamState(ctx context.Context, nc *nats.Conn, stream string) (jetstream.S
 
 // lastMessage returns the last message on subject, which may have wildcards.
 func lastMessage(ctx context.Context, nc *nats.Conn, stream, subject string) (stored, error) {
-	m, err := bus.LastStored(ctx, nc, stream, subject)
+	m, err := natsconn.LastStored(ctx, nc, stream, subject)
 	return stored{m.Seq, m.Subject, m.Header, m.Data}, err
 }
 
 // messageAt returns the message at a sequence.
 func messageAt(ctx context.Context, nc *nats.Conn, stream string, seq uint64) (stored, error) {
-	m, err := bus.StoredAt(ctx, nc, stream, seq)
+	m, err := natsconn.StoredAt(ctx, nc, stream, seq)
 	return stored{m.Seq, m.Subject, m.Header, m.Data}, err
 }
 

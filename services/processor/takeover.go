@@ -11,10 +11,10 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"eventflux/shared/bus"
-	"eventflux/shared/checkpoint"
-	"eventflux/shared/output"
-	"eventflux/shared/place"
+	"github.com/eventflux/eventflux/shared/lang/result"
+	"github.com/eventflux/eventflux/shared/log/natsconn"
+	"github.com/eventflux/eventflux/shared/log/output"
+	"github.com/eventflux/eventflux/shared/state/checkpoint"
 )
 
 // takeOver shuts out former owners of a partition's output stream. It returns the
@@ -26,7 +26,7 @@ import (
 // (recordEvery) and shows whether results are missing; the second fence has the record of it
 // all.
 func (t *task) takeOver(ctx context.Context) ([]position, *emitter, error) {
-	stream := bus.OutStream(t.plan.Name, t.partition)
+	stream := natsconn.OutStream(t.plan.Name, t.partition)
 	former, fence, err := t.shutOut(ctx, stream)
 	if err != nil {
 		return nil, nil, err
@@ -52,7 +52,7 @@ func (t *task) takeOver(ctx context.Context) ([]position, *emitter, error) {
 	emit := newEmitter(t.nc, stream, end, t.generation, t.service.cfg.BatchMessagesMax, t.log)
 	emit.took = t.service.emitted.WithLabelValues(t.plan.Name, decimal(t.partition))
 	emit.refused = t.service.refused.WithLabelValues(refusedResults)
-	emit.newest, emit.any = make([]place.Place, len(t.plan.Streams)), record.Last
+	emit.newest, emit.any = make([]result.Position, len(t.plan.Streams)), record.Last
 	last := make([]position, len(t.plan.Streams))
 	t.out, t.newest = outEnd{of: make([]position, len(t.plan.Streams))}, 0
 	for _, s := range t.plan.Published() {
@@ -64,9 +64,9 @@ func (t *task) takeOver(ctx context.Context) ([]position, *emitter, error) {
 			last[s.ID] = position{at.Seq, at.Ordinal}
 		}
 	}
-	emit.fenced = bus.FenceSubject(t.plan.Name, t.partition)
-	emit.fence = func(newest []place.Place, last place.Place, through uint64) ([]byte, error) {
-		r := output.Record{Newest: map[string]place.Place{}, Last: last, Through: through}
+	emit.fenced = natsconn.FenceSubject(t.plan.Name, t.partition)
+	emit.fence = func(newest []result.Position, last result.Position, through uint64) ([]byte, error) {
+		r := output.Record{Newest: map[string]result.Position{}, Last: last, Through: through}
 		for _, s := range t.plan.Published() {
 			r.Newest[s.Name] = newest[s.ID]
 		}
@@ -137,7 +137,7 @@ func (t *task) publishFence(ctx context.Context, f output.Fence, last uint64) (u
 		return 0, err
 	}
 	msg := &nats.Msg{
-		Subject: bus.FenceSubject(t.plan.Name, t.partition), Data: data,
+		Subject: natsconn.FenceSubject(t.plan.Name, t.partition), Data: data,
 		Header: nats.Header{jetstream.ExpectedLastSeqHeader: {strconv.FormatUint(last, 10)}},
 	}
 	ctx, cancel := context.WithTimeout(ctx, publishTimeout)

@@ -15,13 +15,13 @@ import (
 	"github.com/nats-io/nuid"
 	"golang.org/x/sync/errgroup"
 
-	"eventflux/shared/bus"
-	"eventflux/shared/checkpoint"
-	"eventflux/shared/engine"
-	"eventflux/shared/faultpoint"
-	"eventflux/shared/frame"
-	"eventflux/shared/siddhiql"
-	"eventflux/shared/wal"
+	"github.com/eventflux/eventflux/shared/lang/engine"
+	"github.com/eventflux/eventflux/shared/lang/frame"
+	"github.com/eventflux/eventflux/shared/lang/siddhiql"
+	"github.com/eventflux/eventflux/shared/log/natsconn"
+	"github.com/eventflux/eventflux/shared/log/wal"
+	"github.com/eventflux/eventflux/shared/state/checkpoint"
+	"github.com/eventflux/eventflux/shared/testing/faultpoint"
 )
 
 // task runs one partition of one app.
@@ -112,13 +112,13 @@ func unavailable(err error) bool {
 	for _, passing := range []error{
 		nats.ErrTimeout, nats.ErrNoResponders, nats.ErrDisconnected, nats.ErrConnectionReconnecting,
 		nats.ErrReconnectBufExceeded, // nothing is buffered while there is no connection
-		jetstream.ErrNoStreamResponse, context.DeadlineExceeded, errStoreAway, errOvertaken, bus.ErrNoStream,
+		jetstream.ErrNoStreamResponse, context.DeadlineExceeded, errStoreAway, errOvertaken, natsconn.ErrNoStream,
 	} {
 		if errors.Is(err, passing) {
 			return true
 		}
 	}
-	return bus.Passing(err)
+	return natsconn.Passing(err)
 }
 
 // try opens what the task needs and runs its parts; it returns why it ended.
@@ -205,12 +205,12 @@ func (t *task) try(ctx context.Context) (err error) {
 
 // open makes what a run needs, and looks for the streams.
 func (t *task) open(ctx context.Context) error {
-	log, err := bus.FindWAL(ctx, t.service.js, t.plan.Name, t.partition)
+	log, err := natsconn.FindWAL(ctx, t.service.js, t.plan.Name, t.partition)
 	if err != nil {
 		return err
 	}
 	t.created = log.CachedInfo().Created
-	if _, err := bus.FindOut(ctx, t.service.js, t.plan.Name, t.partition); err != nil {
+	if _, err := natsconn.FindOut(ctx, t.service.js, t.plan.Name, t.partition); err != nil {
 		return err
 	}
 	t.ticks, err = wal.NewWriter(wal.WriterConfig{Conn: t.nc, App: t.plan.Name, Partition: t.partition, Witness: t.service.cfg.Witness, Log: t.log})
@@ -226,7 +226,7 @@ func (t *task) openLog(ctx context.Context, from uint64) (err error) {
 }
 
 func (t *task) logReader() wal.ReaderConfig {
-	return wal.ReaderConfig{JS: t.service.js, Stream: bus.WALStream(t.plan.Name, t.partition), Log: t.log}
+	return wal.ReaderConfig{JS: t.service.js, Stream: natsconn.WALStream(t.plan.Name, t.partition), Log: t.log}
 }
 
 // consume applies frame after frame. It returns nil when the task has drained.
@@ -480,7 +480,7 @@ func (t *task) drained(ctx context.Context) (bool, error) {
 		return false, nil
 	}
 	if t.end == nil {
-		end, err := lastSequence(ctx, t.nc, bus.WALStream(t.plan.Name, t.partition))
+		end, err := lastSequence(ctx, t.nc, natsconn.WALStream(t.plan.Name, t.partition))
 		if err != nil {
 			return false, fmt.Errorf("end of the log: %w", err)
 		}

@@ -11,7 +11,7 @@ import (
 	"path/filepath"
 	"sync"
 
-	"eventflux/shared/control"
+	"github.com/eventflux/eventflux/shared/control"
 )
 
 // workFile notes which frames the tasks of a process are applying, so that the next

@@ -8,8 +8,8 @@ import (
 	"testing"
 	"time"
 
-	"eventflux/shared/control"
-	"eventflux/shared/store/memory"
+	"github.com/eventflux/eventflux/shared/control"
+	"github.com/eventflux/eventflux/shared/state/store/memory"
 )
 
 // What a process noted before it died is what the next one reads; a process that ends by

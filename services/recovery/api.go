@@ -4,11 +4,11 @@ import (
 	"encoding/json"
 	"time"
 
-	"eventflux/shared/checkpoint"
-	"eventflux/shared/control"
-	"eventflux/shared/engine"
-	"eventflux/shared/scratch"
-	"eventflux/shared/state"
+	"github.com/eventflux/eventflux/shared/control"
+	"github.com/eventflux/eventflux/shared/lang/engine"
+	"github.com/eventflux/eventflux/shared/log/rebuild"
+	"github.com/eventflux/eventflux/shared/state"
+	"github.com/eventflux/eventflux/shared/state/checkpoint"
 )
 
 // ServiceName is the service's name in subjects: ef.recovery.<verb>.
@@ -131,7 +131,7 @@ type PlanPartition struct {
 	// Barrier is the log sequence behind which the replay begins, Target where it ends,
 	// LogEnd the last that is there.
 	Barrier uint64           `json:"barrier"`
-	Target  scratch.Position `json:"target"`
+	Target  rebuild.Position `json:"target"`
 	LogEnd  uint64           `json:"log_end"`
 	Clock   int64            `json:"clock"` // at the barrier, ms
 	Frames  uint64           `json:"frames"`
@@ -214,7 +214,7 @@ type State struct {
 // StatePartition is the content of a component in one partition.
 type StatePartition struct {
 	Partition uint32           `json:"partition"`
-	At        scratch.Position `json:"at"`
+	At        rebuild.Position `json:"at"`
 	Clock     int64            `json:"clock"` // ms
 	Digest    state.Digest     `json:"digest"`
 	Entries   int              `json:"entries"`
@@ -276,7 +276,7 @@ type Change struct {
 type Cause struct {
 	Partition uint32           `json:"partition"`
 	Component string           `json:"component"`
-	At        scratch.Position `json:"at"`
+	At        rebuild.Position `json:"at"`
 	Frame     string           `json:"frame"` // its kind
 	// Stream and Events are what arrived; none: time that passed.
 	Stream string            `json:"stream,omitempty"`

@@ -8,16 +8,16 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
-	"eventflux/shared/bus"
-	"eventflux/shared/checkpoint"
-	"eventflux/shared/control"
-	"eventflux/shared/lineage"
-	"eventflux/shared/output"
-	"eventflux/shared/place"
-	"eventflux/shared/scratch"
-	"eventflux/shared/siddhiql"
-	"eventflux/shared/state"
-	"eventflux/shared/wal"
+	"github.com/eventflux/eventflux/shared/control"
+	"github.com/eventflux/eventflux/shared/lang/result"
+	"github.com/eventflux/eventflux/shared/lang/siddhiql"
+	"github.com/eventflux/eventflux/shared/log/lineage"
+	"github.com/eventflux/eventflux/shared/log/natsconn"
+	"github.com/eventflux/eventflux/shared/log/output"
+	"github.com/eventflux/eventflux/shared/log/rebuild"
+	"github.com/eventflux/eventflux/shared/log/wal"
+	"github.com/eventflux/eventflux/shared/state"
+	"github.com/eventflux/eventflux/shared/state/checkpoint"
 )
 
 // history is what an app can be rebuilt from, as it was when it was looked at.
@@ -27,7 +27,7 @@ type history struct {
 	plan  *siddhiql.Plan
 	refs  []control.CheckpointRef // committed, newest first
 	logs  []logState              // by partition
-	newer []map[string]place.Place
+	newer []map[string]result.Position
 }
 
 // logState is the log of a partition.
@@ -77,7 +77,7 @@ func (s *Service) look(ctx context.Context, app string) (*history, error) {
 }
 
 func (s *Service) lookAtLog(ctx context.Context, app string, p uint32) (logState, error) {
-	name := bus.WALStream(app, p)
+	name := natsconn.WALStream(app, p)
 	stream, err := s.js.Stream(ctx, name)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		return logState{}, nil // it has no frame yet
@@ -96,8 +96,8 @@ func (s *Service) lookAtLog(ctx context.Context, app string, p uint32) (logState
 func (l *logState) whole() bool { return l.first <= 1 }
 
 // newestResults returns the place of the newest result of each stream of a partition.
-func (s *Service) newestResults(ctx context.Context, plan *siddhiql.Plan, p uint32) (map[string]place.Place, error) {
-	name := bus.OutStream(plan.Name, p)
+func (s *Service) newestResults(ctx context.Context, plan *siddhiql.Plan, p uint32) (map[string]result.Position, error) {
+	name := natsconn.OutStream(plan.Name, p)
 	stream, err := s.js.Stream(ctx, name)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		return nil, nil
@@ -205,7 +205,7 @@ func (h *history) checkBehind(ctx context.Context, c *chosen) error {
 func (h *history) checkResults(c *chosen, p uint32) error {
 	part := c.part(p)
 	for stream, text := range part.Output.Positions {
-		covered, err := place.Parse(fmt.Sprintf("%d:%s", generationOf(c.manifest), text))
+		covered, err := result.Parse(fmt.Sprintf("%d:%s", generationOf(c.manifest), text))
 		if err != nil {
 			return unusablef("partition %d: %v", p, err)
 		}
@@ -254,11 +254,11 @@ func asUnusable(err error) error {
 }
 
 func (s *Service) reader(app string, p uint32) wal.ReaderConfig {
-	return wal.ReaderConfig{JS: s.js, Stream: bus.WALStream(app, p), From: 1, Log: s.cfg.Log}
+	return wal.ReaderConfig{JS: s.js, Stream: natsconn.WALStream(app, p), From: 1, Log: s.cfg.Log}
 }
 
 // openLog opens the log of a partition behind a checkpoint, up to a sequence.
-func (h *history) openLog(ctx context.Context, c *chosen, p uint32, end uint64) (scratch.Log, func(), error) {
+func (h *history) openLog(ctx context.Context, c *chosen, p uint32, end uint64) (rebuild.Log, func(), error) {
 	cfg := h.s.reader(h.plan.Name, p)
 	if h.logs[p].stream == nil {
 		return nothing{}, func() {}, nil
@@ -273,5 +273,5 @@ func (h *history) openLog(ctx context.Context, c *chosen, p uint32, end uint64) 
 	if err != nil {
 		return nil, nil, asUnusable(err)
 	}
-	return scratch.Bounded(r, end), r.Close, nil
+	return rebuild.Bounded(r, end), r.Close, nil
 }

@@ -6,12 +6,12 @@ import (
 	"encoding/hex"
 	"encoding/json"
 
-	"eventflux/shared/control"
-	"eventflux/shared/engine"
-	"eventflux/shared/event/rowjson"
-	"eventflux/shared/frame"
-	"eventflux/shared/scratch"
-	"eventflux/shared/state"
+	"github.com/eventflux/eventflux/shared/control"
+	"github.com/eventflux/eventflux/shared/lang/engine"
+	"github.com/eventflux/eventflux/shared/lang/event/rowjson"
+	"github.com/eventflux/eventflux/shared/lang/frame"
+	"github.com/eventflux/eventflux/shared/log/rebuild"
+	"github.com/eventflux/eventflux/shared/state"
 )
 
 const changesDefault = 100
@@ -149,7 +149,7 @@ func (d *differ) damaged(err error, c *chosen) error {
 }
 
 // component compares the entries of one component, and says what changed by its items.
-func (d *differ) component(before, after *scratch.Task, id string) (*ComponentDiff, []explains, error) {
+func (d *differ) component(before, after *rebuild.Task, id string) (*ComponentDiff, []explains, error) {
 	old, err := before.Entries(id)
 	if err != nil {
 		return nil, nil, err
@@ -208,7 +208,7 @@ func compare(old, now []state.Entry, visit func(was, is *state.Entry)) {
 }
 
 // items lists the items that changed. One may be stored in several entries.
-func (d *differ) items(c *ComponentDiff, id string, before, after *scratch.Task, old, now []state.Entry) ([]explains, error) {
+func (d *differ) items(c *ComponentDiff, id string, before, after *rebuild.Task, old, now []state.Entry) ([]explains, error) {
 	var asked []explains
 	was := map[string]json.RawMessage{}
 	var order []string
@@ -254,7 +254,7 @@ func (d *differ) add(c *ComponentDiff, change Change) {
 
 // explain replays from the older checkpoint to the newer one, and notes each step that
 // changed an entry that was asked about.
-func (d *differ) explain(ctx context.Context, p uint32, t *scratch.Task, asked []explains) error {
+func (d *differ) explain(ctx context.Context, p uint32, t *rebuild.Task, asked []explains) error {
 	if err := d.h.checkLog(ctx, d.a.part(p)); err != nil {
 		return failure(control.CodeInvalid, "the events cannot be looked up: %v; next: eventflux checkpoint ls %s", err, d.h.plan.Name)
 	}
@@ -262,8 +262,8 @@ func (d *differ) explain(ctx context.Context, p uint32, t *scratch.Task, asked [
 	for _, x := range asked {
 		watch.values = append(watch.values, watch.value(x))
 	}
-	e := &effort{workers: 1, watch: func(uint32, *scratch.Task) scratch.Watch { return scratch.Watch{Step: watch.step} }}
-	to := scratch.Target{Position: scratch.Position{Sequence: d.b.barrier(p)}}
+	e := &effort{workers: 1, watch: func(uint32, *rebuild.Task) rebuild.Watch { return rebuild.Watch{Step: watch.step} }}
+	to := rebuild.Target{Position: rebuild.Position{Sequence: d.b.barrier(p)}}
 	return d.h.replay(ctx, d.a, p, t, to, e)
 }
 
@@ -271,7 +271,7 @@ func (d *differ) explain(ctx context.Context, p uint32, t *scratch.Task, asked [
 type watcher struct {
 	d      *differ
 	p      uint32
-	t      *scratch.Task
+	t      *rebuild.Task
 	asked  []explains
 	values []json.RawMessage // nil: there is none
 }
@@ -302,7 +302,7 @@ func (w *watcher) value(x explains) json.RawMessage {
 }
 
 func (w *watcher) note(c Cause, seq uint64, f *frame.Frame, s engine.Step) {
-	c.At, c.Clock = scratch.Position{Sequence: seq}, w.t.Core.Clock()
+	c.At, c.Clock = rebuild.Position{Sequence: seq}, w.t.Core.Clock()
 	if f != nil {
 		c.Frame = f.Kind.String()
 	}

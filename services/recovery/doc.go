@@ -2,7 +2,7 @@
 // which checkpoint leads to an instant and what that costs, whether a checkpoint is what
 // its log gives, what state was or is, what changed and by which events.
 //
-// It decides nothing by itself. It rebuilds tasks beside the live ones (shared/scratch),
+// It decides nothing by itself. It rebuilds tasks beside the live ones (shared/log/rebuild),
 // reads logs, results and the store, and asks the checkpointer to make it so: a restore
 // is a checkpoint that tasks load, in a new generation of the app.
 //

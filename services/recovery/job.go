@@ -13,9 +13,9 @@ import (
 
 	"github.com/nats-io/nats.go/micro"
 
-	"eventflux/shared/bus"
-	"eventflux/shared/control"
-	"eventflux/shared/subject"
+	"github.com/eventflux/eventflux/shared/control"
+	"github.com/eventflux/eventflux/shared/lang/subject"
+	"github.com/eventflux/eventflux/shared/log/natsconn"
 )
 
 // Phases of a job.
@@ -230,7 +230,7 @@ func (j *job) publish() {
 	at := j.show()
 	data, err := json.Marshal(at)
 	if err == nil {
-		err = j.s.cfg.Conn.Publish(bus.JobSubject(at.Job), data)
+		err = j.s.cfg.Conn.Publish(natsconn.JobSubject(at.Job), data)
 	}
 	if err != nil {
 		j.s.cfg.Log.Debug("progress of a recovery job not published", "job", at.Job, "err", err)
@@ -255,7 +255,7 @@ func (s *Service) job(ctx context.Context, r micro.Request) error {
 		}
 		return r.RespondJSON(at)
 	}
-	subject := bus.ServiceSubject(ServiceName, "node."+owner+"."+VerbJob)
+	subject := natsconn.ServiceSubject(ServiceName, "node."+owner+"."+VerbJob)
 	ctx, cancel := context.WithTimeout(ctx, passOnTimeout)
 	defer cancel()
 	answer, err := s.cfg.Conn.RequestWithContext(ctx, subject, r.Data())

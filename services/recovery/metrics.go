@@ -3,8 +3,8 @@ package recovery
 import (
 	"github.com/prometheus/client_golang/prometheus"
 
-	"eventflux/shared/metric"
-	"eventflux/shared/obs"
+	"github.com/eventflux/eventflux/shared/ops/metric"
+	"github.com/eventflux/eventflux/shared/ops/obs"
 )
 
 // jobCount is how many jobs of a kind there were.

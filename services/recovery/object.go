@@ -9,8 +9,8 @@ import (
 
 	"github.com/nats-io/nats.go/micro"
 
-	"eventflux/shared/control"
-	"eventflux/shared/store"
+	"github.com/eventflux/eventflux/shared/control"
+	"github.com/eventflux/eventflux/shared/state/store"
 )
 
 // HeaderBytes is the size of the whole object in answers to VerbObject.

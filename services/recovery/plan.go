@@ -12,10 +12,10 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"eventflux/shared/checkpoint"
-	"eventflux/shared/control"
-	"eventflux/shared/scratch"
-	"eventflux/shared/state"
+	"github.com/eventflux/eventflux/shared/control"
+	"github.com/eventflux/eventflux/shared/log/rebuild"
+	"github.com/eventflux/eventflux/shared/state"
+	"github.com/eventflux/eventflux/shared/state/checkpoint"
 )
 
 // course is a plan that can be carried out.
@@ -242,7 +242,7 @@ func (c *course) checkOnto() {
 	for i := range c.plan.Partitions {
 		part := &c.plan.Partitions[i]
 		cut := c.onto.part(part.Partition)
-		ahead := part.Target.Compare(scratch.Position{Sequence: cut.Log.Sequence}) > 0
+		ahead := part.Target.Compare(rebuild.Position{Sequence: cut.Log.Sequence}) > 0
 		if !part.Exact && c.target.timed {
 			ahead = cut.Clock <= c.target.time
 		}
@@ -342,7 +342,7 @@ func (c *course) toWholeFrame() string {
 	for p, at := range c.target.places {
 		frames[p] = strconv.FormatUint(at.Sequence, 10)
 	}
-	return fmt.Sprintf("eventflux recover %s --at %s%s", c.h.plan.Name, scratch.Prefix, strings.Join(frames, ","))
+	return fmt.Sprintf("eventflux recover %s --at %s%s", c.h.plan.Name, rebuild.Prefix, strings.Join(frames, ","))
 }
 
 func (c *course) measureLog(ctx context.Context, p uint32) (PlanPartition, error) {
@@ -356,7 +356,7 @@ func (c *course) measureLog(ctx context.Context, p uint32) (PlanPartition, error
 	if !to.Timed && to.Sequence > log.last {
 		return out, unusablef("partition %d: the log ends at %d, and %s was asked for", p, log.last, to)
 	}
-	if !to.Timed && to.Compare(scratch.Position{Sequence: out.Barrier}) <= 0 {
+	if !to.Timed && to.Compare(rebuild.Position{Sequence: out.Barrier}) <= 0 {
 		return out, nil
 	}
 	frames, done, err := c.h.openLog(ctx, c.from, p, log.last)
@@ -366,12 +366,12 @@ func (c *course) measureLog(ctx context.Context, p uint32) (PlanPartition, error
 	defer done()
 	scanning, cancel := context.WithTimeout(ctx, scanFor)
 	defer cancel()
-	d, err := scratch.Scan(scanning, frames, c.h.plan, scratch.Position{Sequence: out.Barrier}, to)
+	d, err := rebuild.Scan(scanning, frames, c.h.plan, rebuild.Position{Sequence: out.Barrier}, to)
 	if err != nil && scanning.Err() != nil && ctx.Err() == nil {
 		c.extrapolate(&out, log, d, to)
 		return out, nil
 	}
-	if errors.Is(err, scratch.ErrNoEvent) {
+	if errors.Is(err, rebuild.ErrNoEvent) {
 		return out, &unusable{why: fmt.Sprintf("partition %d: %v", p, err), next: c.toWholeFrame()}
 	}
 	if err != nil {
@@ -382,7 +382,7 @@ func (c *course) measureLog(ctx context.Context, p uint32) (PlanPartition, error
 }
 
 // extrapolate estimates what was not read by what was, as if all of the log was alike.
-func (c *course) extrapolate(out *PlanPartition, log *logState, d scratch.Done, to scratch.Target) {
+func (c *course) extrapolate(out *PlanPartition, log *logState, d rebuild.Done, to rebuild.Target) {
 	out.Exact = false
 	all := log.last - out.Barrier // an instant may be anywhere in it
 	if !to.Timed {

@@ -9,12 +9,12 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"eventflux/shared/checkpoint"
-	"eventflux/shared/control"
-	"eventflux/shared/engine"
-	"eventflux/shared/frame"
-	"eventflux/shared/scratch"
-	"eventflux/shared/store"
+	"github.com/eventflux/eventflux/shared/control"
+	"github.com/eventflux/eventflux/shared/lang/engine"
+	"github.com/eventflux/eventflux/shared/lang/frame"
+	"github.com/eventflux/eventflux/shared/log/rebuild"
+	"github.com/eventflux/eventflux/shared/state/checkpoint"
+	"github.com/eventflux/eventflux/shared/state/store"
 )
 
 // effort is how a rebuild is done, and who is told how far it is.
@@ -27,7 +27,7 @@ type effort struct {
 	bytesTotal  atomic.Int64
 	framesTotal atomic.Uint64
 	phase       func(name string) // nil: nobody is told
-	watch       func(p uint32, t *scratch.Task) scratch.Watch
+	watch       func(p uint32, t *rebuild.Task) rebuild.Watch
 	only        int // the only partition that is wanted, if alone
 	alone       bool
 	replayed    atomic.Uint64 // events
@@ -70,8 +70,8 @@ func (e *effort) enter(phase string) {
 
 // rebuild makes scratch tasks, by partition, at a target: nil for those not wanted. The
 // targets are told apart by partition.
-func (h *history) rebuild(ctx context.Context, from *chosen, to func(p uint32) scratch.Target, e *effort) ([]*scratch.Task, error) {
-	tasks := make([]*scratch.Task, h.app.Partitions)
+func (h *history) rebuild(ctx context.Context, from *chosen, to func(p uint32) rebuild.Target, e *effort) ([]*rebuild.Task, error) {
+	tasks := make([]*rebuild.Task, h.app.Partitions)
 	e.enter(phaseLoad)
 	begun := time.Now()
 	for p := range tasks {
@@ -101,8 +101,8 @@ func (h *history) rebuild(ctx context.Context, from *chosen, to func(p uint32) s
 	return tasks, nil
 }
 
-func (h *history) load(ctx context.Context, from *chosen, p uint32, e *effort) (*scratch.Task, error) {
-	t, err := scratch.New(h.plan, p, h.app.Settings)
+func (h *history) load(ctx context.Context, from *chosen, p uint32, e *effort) (*rebuild.Task, error) {
+	t, err := rebuild.New(h.plan, p, h.app.Settings)
 	if err != nil {
 		return nil, err
 	}
@@ -121,7 +121,7 @@ func (h *history) load(ctx context.Context, from *chosen, p uint32, e *effort) (
 	return t, nil
 }
 
-func (h *history) replay(ctx context.Context, from *chosen, p uint32, t *scratch.Task, to scratch.Target, e *effort) error {
+func (h *history) replay(ctx context.Context, from *chosen, p uint32, t *rebuild.Task, to rebuild.Target, e *effort) error {
 	if !to.Timed && to.Compare(t.Position()) <= 0 {
 		return nil
 	}
@@ -130,7 +130,7 @@ func (h *history) replay(ctx context.Context, from *chosen, p uint32, t *scratch
 		return fmt.Errorf("partition %d: %w", p, err)
 	}
 	defer done()
-	w := scratch.Watch{}
+	w := rebuild.Watch{}
 	if e.watch != nil {
 		w = e.watch(p, t)
 	}
@@ -154,12 +154,12 @@ func (h *history) replay(ctx context.Context, from *chosen, p uint32, t *scratch
 
 // carryOut rebuilds what a plan says. Where the checkpoint turns out to be damaged, it
 // makes do with the one before.
-func (c *course) carryOut(ctx context.Context, e *effort) ([]*scratch.Task, error) {
+func (c *course) carryOut(ctx context.Context, e *effort) ([]*rebuild.Task, error) {
 	for {
 		if c.plan.Refused != "" {
 			return nil, c.refusal()
 		}
-		tasks, err := c.h.rebuild(ctx, c.from, func(p uint32) scratch.Target { return c.target.of(p, c.from, c.h.logs[p].last) }, e)
+		tasks, err := c.h.rebuild(ctx, c.from, func(p uint32) rebuild.Target { return c.target.of(p, c.from, c.h.logs[p].last) }, e)
 		if !errors.Is(err, checkpoint.ErrCorrupt) || c.from.manifest == nil {
 			return tasks, err
 		}

@@ -8,11 +8,11 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"eventflux/shared/checkpoint"
-	"eventflux/shared/control"
-	"eventflux/shared/faultpoint"
-	"eventflux/shared/scratch"
-	"eventflux/shared/state"
+	"github.com/eventflux/eventflux/shared/control"
+	"github.com/eventflux/eventflux/shared/log/rebuild"
+	"github.com/eventflux/eventflux/shared/state"
+	"github.com/eventflux/eventflux/shared/state/checkpoint"
+	"github.com/eventflux/eventflux/shared/testing/faultpoint"
 )
 
 // startRestore answers VerbRestore: with a job, or with the plan if it is only wanted to
@@ -143,18 +143,18 @@ func (c *course) request(ctx context.Context, j *job, workers int) (*control.Res
 }
 
 // exact is the place of the target, which the plan may have only estimated.
-func (c *course) exact(ctx context.Context, part *PlanPartition) (scratch.Position, error) {
+func (c *course) exact(ctx context.Context, part *PlanPartition) (rebuild.Position, error) {
 	to := c.target.of(part.Partition, c.from, part.LogEnd)
 	if part.Exact || !to.Timed && to.Event == 0 {
 		return part.Target, nil
 	}
 	log, done, err := c.h.openLog(ctx, c.from, part.Partition, part.LogEnd)
 	if err != nil {
-		return scratch.Position{}, err
+		return rebuild.Position{}, err
 	}
 	defer done()
-	d, err := scratch.Scan(ctx, log, c.h.plan, scratch.Position{Sequence: part.Barrier}, to)
-	if errors.Is(err, scratch.ErrNoEvent) {
+	d, err := rebuild.Scan(ctx, log, c.h.plan, rebuild.Position{Sequence: part.Barrier}, to)
+	if errors.Is(err, rebuild.ErrNoEvent) {
 		c.refuse(fmt.Sprintf("partition %d: %v", part.Partition, err), c.toWholeFrame())
 		return d.At, c.refusal()
 	}
@@ -163,7 +163,7 @@ func (c *course) exact(ctx context.Context, part *PlanPartition) (scratch.Positi
 
 // store stores the components that are replaced, as bases of the checkpoint into which
 // they go.
-func (c *course) store(ctx context.Context, tasks []*scratch.Task, workers int) (map[uint32][]checkpoint.Component, error) {
+func (c *course) store(ctx context.Context, tasks []*rebuild.Task, workers int) (map[uint32][]checkpoint.Component, error) {
 	stored := map[uint32][]checkpoint.Component{}
 	group, storing := errgroup.WithContext(ctx)
 	group.SetLimit(workers)

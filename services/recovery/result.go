@@ -5,12 +5,12 @@ import (
 	"errors"
 	"fmt"
 
-	"eventflux/shared/checkpoint"
-	"eventflux/shared/control"
-	"eventflux/shared/engine"
-	"eventflux/shared/frame"
-	"eventflux/shared/place"
-	"eventflux/shared/scratch"
+	"github.com/eventflux/eventflux/shared/control"
+	"github.com/eventflux/eventflux/shared/lang/engine"
+	"github.com/eventflux/eventflux/shared/lang/frame"
+	"github.com/eventflux/eventflux/shared/lang/result"
+	"github.com/eventflux/eventflux/shared/log/rebuild"
+	"github.com/eventflux/eventflux/shared/state/checkpoint"
 )
 
 // locateResults finds the event that brought each result of the target about, by replay:
@@ -47,26 +47,26 @@ func (c *course) locateResults(ctx context.Context) error {
 // locateResult returns the position after the event that made a task put out a result: all
 // of the frame, if the result came with the time that passed after its last event. The
 // error is an *unusable if the log has no such result.
-func (h *history) locateResult(ctx context.Context, from *chosen, p uint32, r place.Place) (scratch.Position, error) {
+func (h *history) locateResult(ctx context.Context, from *chosen, p uint32, r result.Position) (rebuild.Position, error) {
 	if r.Seq > h.logs[p].last {
-		return scratch.Position{}, unusablef("partition %d: the log ends at %d, and a result of frame %d was asked for", p, h.logs[p].last, r.Seq)
+		return rebuild.Position{}, unusablef("partition %d: the log ends at %d, and a result of frame %d was asked for", p, h.logs[p].last, r.Seq)
 	}
 	t, err := h.load(ctx, from, p, &effort{workers: h.s.cfg.Workers})
 	if err != nil {
-		return scratch.Position{}, err
+		return rebuild.Position{}, err
 	}
 	log, done, err := h.openLog(ctx, from, p, r.Seq)
 	if err != nil {
-		return scratch.Position{}, fmt.Errorf("partition %d: %w", p, err)
+		return rebuild.Position{}, fmt.Errorf("partition %d: %w", p, err)
 	}
 	defer done()
-	if _, err := t.Replay(ctx, log, scratch.Target{Position: scratch.Position{Sequence: r.Seq - 1}}, scratch.Watch{}); err != nil {
-		return scratch.Position{}, fmt.Errorf("replay partition %d to frame %d: %w", p, r.Seq, err)
+	if _, err := t.Replay(ctx, log, rebuild.Target{Position: rebuild.Position{Sequence: r.Seq - 1}}, rebuild.Watch{}); err != nil {
+		return rebuild.Position{}, fmt.Errorf("replay partition %d to frame %d: %w", p, r.Seq, err)
 	}
 	var rows, event uint64 // so far in the frame
-	at, found := scratch.Position{Sequence: r.Seq}, false
+	at, found := rebuild.Position{Sequence: r.Seq}, false
 	waits := false // the result came with time that passed, maybe before an event
-	watch := scratch.Watch{Step: func(_ uint64, _ *frame.Frame, s engine.Step) {
+	watch := rebuild.Watch{Step: func(_ uint64, _ *frame.Frame, s engine.Step) {
 		if s.Event > 0 {
 			event = s.Event + uint64(s.To-s.From) - 1
 		}
@@ -81,8 +81,8 @@ func (h *history) locateResult(ctx context.Context, from *chosen, p uint32, r pl
 			}
 		}
 	}}
-	if _, err := t.Replay(ctx, log, scratch.Target{Position: scratch.Position{Sequence: r.Seq}}, watch); err != nil {
-		return scratch.Position{}, fmt.Errorf("replay frame %d of partition %d: %w", r.Seq, p, err)
+	if _, err := t.Replay(ctx, log, rebuild.Target{Position: rebuild.Position{Sequence: r.Seq}}, watch); err != nil {
+		return rebuild.Position{}, fmt.Errorf("replay frame %d of partition %d: %w", r.Seq, p, err)
 	}
 	if !found {
 		return at, unusablef("partition %d: frame %d gives %d result rows, and row %d was asked for (rows are counted from 0)", p, r.Seq, rows, r.Ordinal)

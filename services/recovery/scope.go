@@ -6,10 +6,10 @@ import (
 	"strconv"
 	"strings"
 
-	"eventflux/shared/control"
-	"eventflux/shared/engine"
-	"eventflux/shared/scratch"
-	"eventflux/shared/state"
+	"github.com/eventflux/eventflux/shared/control"
+	"github.com/eventflux/eventflux/shared/lang/engine"
+	"github.com/eventflux/eventflux/shared/log/rebuild"
+	"github.com/eventflux/eventflux/shared/state"
 )
 
 // scope is which components are taken to the target.
@@ -37,7 +37,7 @@ func (s *scope) partial() bool { return !s.all }
 
 // scope resolves names of components, and what these depend on.
 func (h *history) scope(names []string, after string) (scope, error) {
-	task, err := scratch.New(h.plan, 0, h.app.Settings)
+	task, err := rebuild.New(h.plan, 0, h.app.Settings)
 	if err != nil {
 		return scope{}, err
 	}

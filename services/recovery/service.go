@@ -13,8 +13,8 @@ import (
 	"github.com/nats-io/nats.go/micro"
 	"github.com/nats-io/nuid"
 
-	"eventflux/shared/bus"
-	"eventflux/shared/control"
+	"github.com/eventflux/eventflux/shared/control"
+	"github.com/eventflux/eventflux/shared/log/natsconn"
 )
 
 const (
@@ -77,9 +77,9 @@ func (s *Service) Run(ctx context.Context) error {
 // Whoever of several such services is free answers; only of its jobs each knows alone.
 func (s *Service) announce(ctx context.Context, work *sync.WaitGroup) (micro.Service, error) {
 	info, err := micro.AddService(s.cfg.Conn, micro.Config{
-		Name: bus.ServiceName(ServiceName), Version: s.cfg.Version,
+		Name: natsconn.ServiceName(ServiceName), Version: s.cfg.Version,
 		Description: "plans and makes recoveries, verifies checkpoints, and shows state of any instant",
-		Metadata:    bus.Where(nil),
+		Metadata:    natsconn.Where(nil),
 	})
 	if err != nil {
 		return nil, fmt.Errorf("announce service: %w", err)
@@ -89,9 +89,9 @@ func (s *Service) announce(ctx context.Context, work *sync.WaitGroup) (micro.Ser
 	}
 	var errs []error
 	for name, v := range s.verbs(ctx, work) {
-		errs = append(errs, info.AddEndpoint(name, endpoint(v), micro.WithEndpointSubject(bus.ServiceSubject(ServiceName, name))))
+		errs = append(errs, info.AddEndpoint(name, endpoint(v), micro.WithEndpointSubject(natsconn.ServiceSubject(ServiceName, name))))
 	}
-	own := bus.ServiceSubject(ServiceName, "node."+s.id+"."+VerbJob)
+	own := natsconn.ServiceSubject(ServiceName, "node."+s.id+"."+VerbJob)
 	errs = append(errs, info.AddEndpoint("node-"+VerbJob, endpoint(answering(s.ownJob)),
 		micro.WithEndpointSubject(own), micro.WithEndpointQueueGroupDisabled()))
 	if err := errors.Join(errs...); err != nil {

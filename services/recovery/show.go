@@ -6,9 +6,9 @@ import (
 	"encoding/json"
 	"fmt"
 
-	"eventflux/shared/control"
-	"eventflux/shared/scratch"
-	"eventflux/shared/state"
+	"github.com/eventflux/eventflux/shared/control"
+	"github.com/eventflux/eventflux/shared/log/rebuild"
+	"github.com/eventflux/eventflux/shared/state"
 )
 
 const (
@@ -58,7 +58,7 @@ func (s *Service) state(ctx context.Context, r *StateRequest) (any, error) {
 }
 
 // show lists what a component has, as far as it has room.
-func show(t *scratch.Task, id string, r *StateRequest, room *int) (*StatePartition, error) {
+func show(t *rebuild.Task, id string, r *StateRequest, room *int) (*StatePartition, error) {
 	entries, err := t.Entries(id)
 	if err != nil {
 		return nil, err
@@ -83,7 +83,7 @@ func show(t *scratch.Task, id string, r *StateRequest, room *int) (*StatePartiti
 }
 
 // eachItem visits what a component tells of itself, or its entries in hexadecimal.
-func eachItem(t *scratch.Task, id string, entries []state.Entry, visit func(state.Item)) error {
+func eachItem(t *rebuild.Task, id string, entries []state.Entry, visit func(state.Item)) error {
 	told, err := t.Items(id, visit)
 	if told || err != nil {
 		return err

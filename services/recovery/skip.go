@@ -9,9 +9,9 @@ import (
 	"strconv"
 	"strings"
 
-	"eventflux/shared/checkpoint"
-	"eventflux/shared/control"
-	"eventflux/shared/scratch"
+	"github.com/eventflux/eventflux/shared/control"
+	"github.com/eventflux/eventflux/shared/log/rebuild"
+	"github.com/eventflux/eventflux/shared/state/checkpoint"
 )
 
 // reasonMax bounds the reason that a manifest keeps for a record that is passed over.
@@ -48,7 +48,7 @@ func (s *Service) chartSkip(ctx context.Context, r *RestoreRequest) (*course, er
 		if list := skip[uint32(p)]; len(list) > 0 {
 			at = list[0] - 1
 		}
-		c.target.places = append(c.target.places, scratch.Position{Sequence: at})
+		c.target.places = append(c.target.places, rebuild.Position{Sequence: at})
 	}
 	for refs := h.refs; ; refs = c.others {
 		from, others, err := c.choose(ctx, &moment{places: c.target.places, text: c.target.text}, refs)
@@ -87,7 +87,7 @@ func parseSkip(texts []string, partitions uint32) (map[uint32][]uint64, error) {
 			partition, sequence = "0", text
 		}
 		p, err := strconv.ParseUint(partition, 10, 32)
-		seq, wrong := strconv.ParseUint(strings.TrimPrefix(sequence, scratch.Prefix), 10, 64)
+		seq, wrong := strconv.ParseUint(strings.TrimPrefix(sequence, rebuild.Prefix), 10, 64)
 		switch {
 		case err != nil || wrong != nil || seq == 0:
 			return nil, failure(control.CodeInvalid, "skip %.40q is no sequence of a log, such as 17, or 2/17 in partition 2", text)
@@ -125,7 +125,7 @@ func (c *course) judge(ctx context.Context, from *chosen, skip map[uint32][]uint
 		if err != nil {
 			return nil, err
 		}
-		end := scratch.Target{Position: scratch.Position{Sequence: c.h.logs[p].last}}
+		end := rebuild.Target{Position: rebuild.Position{Sequence: c.h.logs[p].last}}
 		if err := c.h.replay(ctx, from.skipping(all), p, t, end, &effort{}); err != nil {
 			return nil, c.judged(p, c.h.logs[p].last, err)
 		}
@@ -140,7 +140,7 @@ func (c *course) judged(p uint32, seq uint64, err error) error {
 		c.refuse(fmt.Sprintf("nothing is wrong with record %d of partition %d: the app can apply it", seq, p), "eventflux doctor")
 		return nil
 	}
-	wrong, ok := errors.AsType[*scratch.RecordError](err)
+	wrong, ok := errors.AsType[*rebuild.RecordError](err)
 	if !ok {
 		return err
 	}
@@ -160,7 +160,7 @@ func (h *history) try(ctx context.Context, from *chosen, p uint32, seq uint64) (
 		return nil, err
 	}
 	defer done()
-	if _, err := t.Replay(ctx, log, scratch.Target{Position: scratch.Position{Sequence: seq - 1}}, scratch.Watch{}); err != nil {
+	if _, err := t.Replay(ctx, log, rebuild.Target{Position: rebuild.Position{Sequence: seq - 1}}, rebuild.Watch{}); err != nil {
 		return nil, err
 	}
 	record, err := log.Next(ctx)

@@ -8,11 +8,11 @@ import (
 	"strings"
 	"time"
 
-	"eventflux/shared/control"
-	"eventflux/shared/place"
-	"eventflux/shared/scratch"
-	"eventflux/shared/state"
-	"eventflux/shared/wal"
+	"github.com/eventflux/eventflux/shared/control"
+	"github.com/eventflux/eventflux/shared/lang/result"
+	"github.com/eventflux/eventflux/shared/log/rebuild"
+	"github.com/eventflux/eventflux/shared/log/wal"
+	"github.com/eventflux/eventflux/shared/state"
 )
 
 // moment is a target that was understood.
@@ -20,10 +20,10 @@ type moment struct {
 	epoch  state.Epoch        // a checkpoint; 0: none
 	timed  bool               // an instant
 	time   int64              // ms
-	places []scratch.Position // by partition
+	places []rebuild.Position // by partition
 	// results are the results after which the target lies, by partition; nil for none. Until
 	// they are located, places name the first event of their frames.
-	results []place.Place
+	results []result.Position
 	text    string
 }
 
@@ -37,7 +37,7 @@ func understand(t Target, partitions uint32, now time.Time) (*moment, error) {
 		return &moment{epoch: t.To, text: fmt.Sprintf("checkpoint %d", t.To)}, nil
 	case at == "":
 		return &moment{text: "latest"}, nil
-	case strings.HasPrefix(at, scratch.Prefix):
+	case strings.HasPrefix(at, rebuild.Prefix):
 		return understandPlaces(at, partitions)
 	}
 	if m, ok, err := understandResults(at, partitions); ok {
@@ -61,7 +61,7 @@ func understand(t Target, partitions uint32, now time.Time) (*moment, error) {
 func understandPlaces(at string, partitions uint32) (*moment, error) {
 	m := &moment{text: at}
 	for one := range strings.SplitSeq(at, ",") {
-		p, err := scratch.ParsePosition(strings.TrimSpace(one))
+		p, err := rebuild.ParsePosition(strings.TrimSpace(one))
 		if err != nil {
 			return nil, failure(control.CodeInvalid, "at %q: %v", at, err)
 		}
@@ -88,13 +88,13 @@ func understandResults(at string, partitions uint32) (*moment, bool, error) {
 		} else {
 			generation = 1
 		}
-		r, err := place.Parse(one)
+		r, err := result.Parse(one)
 		if err != nil {
 			return nil, false, nil
 		}
 		r.Generation *= generation // 0: the app's own
 		m.results = append(m.results, r)
-		m.places = append(m.places, scratch.Position{Sequence: r.Seq, Event: 1})
+		m.places = append(m.places, rebuild.Position{Sequence: r.Seq, Event: 1})
 	}
 	if len(m.results) != int(partitions) {
 		return nil, true, failure(control.CodeInvalid, "at %q names %d results, and the app has %d partitions: name one for each, as in 17.0,9.3", at, len(m.results), partitions)
@@ -103,16 +103,16 @@ func understandResults(at string, partitions uint32) (*moment, bool, error) {
 }
 
 // of returns the target of one partition, of which the log ends at last.
-func (m *moment) of(p uint32, c *chosen, last uint64) scratch.Target {
+func (m *moment) of(p uint32, c *chosen, last uint64) rebuild.Target {
 	switch {
 	case m.timed:
-		return scratch.Target{Timed: true, Time: m.time}
+		return rebuild.Target{Timed: true, Time: m.time}
 	case m.places != nil:
-		return scratch.Target{Position: m.places[p]}
+		return rebuild.Target{Position: m.places[p]}
 	case m.epoch > 0:
-		return scratch.Target{Position: scratch.Position{Sequence: c.barrier(p)}}
+		return rebuild.Target{Position: rebuild.Position{Sequence: c.barrier(p)}}
 	}
-	return scratch.Target{Position: scratch.Position{Sequence: last}}
+	return rebuild.Target{Position: rebuild.Position{Sequence: last}}
 }
 
 // before reports whether a checkpoint is at or before the moment; why tells of what is not.
@@ -122,7 +122,7 @@ func (m *moment) before(c *chosen) (ok bool, why string) {
 		switch {
 		case m.timed && part.Clock > m.time:
 			return false, fmt.Sprintf("it is newer than the target: the clock of partition %d was at %d", i, part.Clock)
-		case m.places != nil && (scratch.Position{Sequence: part.Log.Sequence}).Compare(m.places[i]) > 0:
+		case m.places != nil && (rebuild.Position{Sequence: part.Log.Sequence}).Compare(m.places[i]) > 0:
 			return false, fmt.Sprintf("it is newer than the target: its barrier is at %d of partition %d", part.Log.Sequence, i)
 		}
 	}

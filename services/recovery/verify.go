@@ -8,10 +8,10 @@ import (
 	"strings"
 	"sync"
 
-	"eventflux/shared/checkpoint"
-	"eventflux/shared/control"
-	"eventflux/shared/scratch"
-	"eventflux/shared/state"
+	"github.com/eventflux/eventflux/shared/control"
+	"github.com/eventflux/eventflux/shared/log/rebuild"
+	"github.com/eventflux/eventflux/shared/state"
+	"github.com/eventflux/eventflux/shared/state/checkpoint"
 )
 
 // startVerify answers VerbVerify: with a job.
@@ -229,9 +229,9 @@ func (h *history) proveFrom(ctx context.Context, before, one *chosen, e *effort,
 		e.framesTotal.Add(one.barrier(p) - before.barrier(p))
 	}
 	for p := range h.app.Partitions { // one after the other: each holds its state twice
-		to := scratch.Target{Position: scratch.Position{Sequence: one.barrier(p)}}
+		to := rebuild.Target{Position: rebuild.Position{Sequence: one.barrier(p)}}
 		e.alone, e.only = true, int(p)
-		tasks, err := h.rebuild(ctx, before, func(uint32) scratch.Target { return to }, e)
+		tasks, err := h.rebuild(ctx, before, func(uint32) rebuild.Target { return to }, e)
 		if err != nil {
 			return err
 		}

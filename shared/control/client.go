@@ -11,8 +11,8 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/micro"
 
-	"eventflux/shared/bus"
-	"eventflux/shared/checkpoint"
+	"github.com/eventflux/eventflux/shared/log/natsconn"
+	"github.com/eventflux/eventflux/shared/state/checkpoint"
 )
 
 // Service is the checkpointer's name in subjects: ef.checkpointer.<verb>.
@@ -73,7 +73,7 @@ func (c *Client) Ask(ctx context.Context, service, verb string, request, answer 
 			return fmt.Errorf("%s: %w", verb, err)
 		}
 	}
-	subject := bus.ServiceSubject(service, verb)
+	subject := natsconn.ServiceSubject(service, verb)
 	var last error
 	for wait := retryWait; ; wait = min(2*wait, retryWaitMax) {
 		err := c.try(ctx, subject, data, answer)
@@ -144,7 +144,7 @@ func (c *Client) try(ctx context.Context, subject string, data []byte, answer an
 
 // Status asks whichever checkpointer answers, and only once.
 func (c *Client) Status(ctx context.Context) (s Status, err error) {
-	err = c.try(ctx, bus.ServiceSubject(Service, VerbStatus), nil, &s)
+	err = c.try(ctx, natsconn.ServiceSubject(Service, VerbStatus), nil, &s)
 	return s, err
 }
 

@@ -3,12 +3,12 @@ package control
 import (
 	"time"
 
-	"eventflux/shared/checkpoint"
-	"eventflux/shared/engine"
-	"eventflux/shared/state"
+	"github.com/eventflux/eventflux/shared/lang/engine"
+	"github.com/eventflux/eventflux/shared/state"
+	"github.com/eventflux/eventflux/shared/state/checkpoint"
 )
 
-// The verbs: the request goes to bus.ServiceSubject("checkpointer", verb). Each has
+// The verbs: the request goes to natsconn.ServiceSubject("checkpointer", verb). Each has
 // a request and an answer below. Errors come as those of NATS services do, with one
 // of the codes.
 const (

@@ -11,7 +11,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/micro"
 
-	"eventflux/shared/bus"
+	"github.com/eventflux/eventflux/shared/log/natsconn"
 )
 
 // Desk takes the requests of a service: so many at once, none that is too large, and none
@@ -34,7 +34,7 @@ func NewDesk(conn *nats.Conn, requestsMax, bytesMax int, log *slog.Logger) *Desk
 // ran out and as CodeInternal.
 func (d *Desk) Handler(group *sync.WaitGroup, answer func(micro.Request) error) micro.Handler {
 	return micro.HandlerFunc(func(r micro.Request) {
-		if !bus.Answerable(r.Reply()) {
+		if !natsconn.Answerable(r.Reply()) {
 			d.log.Warn("ignored a request whose answer would go where nobody waits for one", "request", r.Subject(), "reply", r.Reply())
 			return
 		}

@@ -13,7 +13,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/micro"
 
-	"eventflux/shared/control"
+	"github.com/eventflux/eventflux/shared/control"
 )
 
 // desk is one for requests of up to 40 bytes, which answers on "ask".

@@ -7,7 +7,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/micro"
 
-	"eventflux/shared/bus"
+	"github.com/eventflux/eventflux/shared/log/natsconn"
 )
 
 // A checkpointer that is frozen, or cut off, still gets its share of the requests until
@@ -17,14 +17,14 @@ import (
 const hedgeWait = 200 * time.Millisecond
 
 var hedged = map[string]time.Duration{ // by subject: what the wait is multiplied with
-	bus.ServiceSubject(Service, VerbHeartbeat):   1,
-	bus.ServiceSubject(Service, VerbAttach):      2,
-	bus.ServiceSubject(Service, VerbPrepared):    2,
-	bus.ServiceSubject(Service, VerbFailed):      2,
-	bus.ServiceSubject(Service, VerbApps):        2,
-	bus.ServiceSubject(Service, VerbApp):         2,
-	bus.ServiceSubject(Service, VerbCheckpoints): 2,
-	bus.ServiceSubject(Service, VerbCheckpoint):  2,
+	natsconn.ServiceSubject(Service, VerbHeartbeat):   1,
+	natsconn.ServiceSubject(Service, VerbAttach):      2,
+	natsconn.ServiceSubject(Service, VerbPrepared):    2,
+	natsconn.ServiceSubject(Service, VerbFailed):      2,
+	natsconn.ServiceSubject(Service, VerbApps):        2,
+	natsconn.ServiceSubject(Service, VerbApp):         2,
+	natsconn.ServiceSubject(Service, VerbCheckpoints): 2,
+	natsconn.ServiceSubject(Service, VerbCheckpoint):  2,
 }
 
 type reply struct {

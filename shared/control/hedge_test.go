@@ -5,8 +5,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 
-	"eventflux/shared/bus"
-	"eventflux/shared/control"
+	"github.com/eventflux/eventflux/shared/control"
+	"github.com/eventflux/eventflux/shared/log/natsconn"
 )
 
 // Of the members of a group NATS chooses one at random for each request, so that a frozen
@@ -14,7 +14,7 @@ import (
 func TestFrozenCheckpointer(t *testing.T) {
 	nc := connect(t)
 	asked := 0 // by the connection's one goroutine for the subscription
-	_, err := nc.Subscribe(bus.ServiceSubject(control.Service, control.VerbApps), func(m *nats.Msg) {
+	_, err := nc.Subscribe(natsconn.ServiceSubject(control.Service, control.VerbApps), func(m *nats.Msg) {
 		if asked++; asked > 2 {
 			_ = m.Respond([]byte(`{"apps":[{"name":"a"}]}`))
 		}

@@ -4,8 +4,8 @@ import (
 	"context"
 	"time"
 
-	"eventflux/shared/checkpoint"
-	"eventflux/shared/state"
+	"github.com/eventflux/eventflux/shared/state"
+	"github.com/eventflux/eventflux/shared/state/checkpoint"
 )
 
 // What mergers ask of the checkpointer.

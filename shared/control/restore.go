@@ -6,8 +6,8 @@ import (
 
 	"github.com/nats-io/nuid"
 
-	"eventflux/shared/checkpoint"
-	"eventflux/shared/state"
+	"github.com/eventflux/eventflux/shared/state"
+	"github.com/eventflux/eventflux/shared/state/checkpoint"
 )
 
 // The verbs of restores.

@@ -10,8 +10,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 
-	"eventflux/shared/bus"
-	"eventflux/shared/control"
+	"github.com/eventflux/eventflux/shared/control"
+	"github.com/eventflux/eventflux/shared/log/natsconn"
 )
 
 func TestMeet(t *testing.T) {
@@ -63,7 +63,7 @@ func TestMeet(t *testing.T) {
 // A client tells who it is, learns who answers, and does not take the answer of one with
 // another major version.
 func TestAnswersOfOtherVersions(t *testing.T) {
-	srv, err := bus.OpenEmbedded(bus.EmbeddedConfig{Dir: t.TempDir(), Listen: "127.0.0.1:0", Durability: bus.Fast, Log: slog.New(slog.DiscardHandler)})
+	srv, err := natsconn.OpenEmbedded(natsconn.EmbeddedConfig{Dir: t.TempDir(), Listen: "127.0.0.1:0", Durability: natsconn.Fast, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -79,7 +79,7 @@ func TestAnswersOfOtherVersions(t *testing.T) {
 	defer nc.Close()
 	asked := make(chan nats.Header, 10)
 	answer := "1.4.0"
-	_, err = nc.Subscribe(bus.ServiceSubject(control.Service, "*"), func(m *nats.Msg) {
+	_, err = nc.Subscribe(natsconn.ServiceSubject(control.Service, "*"), func(m *nats.Msg) {
 		asked <- m.Header
 		from := &control.Self{Version: answer, Name: "checkpointer c2"}
 		_ = m.RespondMsg(&nats.Msg{Header: from.Headers(), Data: []byte(`{"apps":[{"name":"a","later":1}],"assigned":[],"later":{}}`)})

@@ -7,7 +7,7 @@ import (
 	"sync"
 	"testing"
 
-	"eventflux/shared/state"
+	"github.com/eventflux/eventflux/shared/state"
 )
 
 // totals is a source as cheap as one can be, so that what is measured is the

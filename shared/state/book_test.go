@@ -8,8 +8,8 @@ import (
 	"github.com/Masterminds/semver/v3"
 	"pgregory.net/rapid"
 
-	"eventflux/shared/state"
-	"eventflux/shared/state/statetest"
+	"github.com/eventflux/eventflux/shared/state"
+	"github.com/eventflux/eventflux/shared/testing/statetest"
 )
 
 // book is a source that anyone can check by reading: lines under their keys.

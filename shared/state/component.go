@@ -8,7 +8,7 @@ import (
 	"github.com/Masterminds/semver/v3"
 	"golang.org/x/sync/errgroup"
 
-	"eventflux/shared/scribble"
+	"github.com/eventflux/eventflux/shared/testing/scribble"
 )
 
 // Component makes a Holder of a Source. It takes from the source what changed and

@@ -6,7 +6,7 @@ import (
 	"sync"
 	"testing"
 
-	"eventflux/shared/state"
+	"github.com/eventflux/eventflux/shared/state"
 )
 
 // show tells changes in a form that a person reads.

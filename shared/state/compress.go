@@ -4,7 +4,7 @@ import (
 	"errors"
 	"fmt"
 
-	"eventflux/shared/compress"
+	"github.com/eventflux/eventflux/shared/state/compress"
 )
 
 // CompressState returns data in an envelope that says how it is compressed, and is

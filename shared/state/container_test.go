@@ -13,8 +13,8 @@ import (
 	"strings"
 	"testing"
 
-	"eventflux/shared/compress"
-	"eventflux/shared/state"
+	"github.com/eventflux/eventflux/shared/state"
+	"github.com/eventflux/eventflux/shared/state/compress"
 )
 
 var rewrite = flag.Bool("rewrite", false, "write golden files that are not there yet")

@@ -7,7 +7,7 @@ import (
 
 	"pgregory.net/rapid"
 
-	"eventflux/shared/state"
+	"github.com/eventflux/eventflux/shared/state"
 )
 
 // The digest stands in checkpoints: it must never change for the same entries.

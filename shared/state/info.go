@@ -5,7 +5,7 @@ import (
 
 	"github.com/Masterminds/semver/v3"
 
-	"eventflux/shared/compress"
+	"github.com/eventflux/eventflux/shared/state/compress"
 )
 
 // Info says who a component is.

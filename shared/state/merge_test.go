@@ -7,7 +7,7 @@ import (
 
 	"pgregory.net/rapid"
 
-	"eventflux/shared/state"
+	"github.com/eventflux/eventflux/shared/state"
 )
 
 // Merge is what maps do.

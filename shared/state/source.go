@@ -1,7 +1,7 @@
 // Package state is what components of an app share so that their state can be
 // taken out, proved equal, and put back: entries of (key, value), changes since
 // an epoch, digests, versions. What is in an entry only its component knows; where
-// entries are stored is left to shared/checkpoint.
+// entries are stored is left to shared/state/checkpoint.
 package state
 
 // Source is how the code of one component shows its state. A Component makes a

@@ -7,7 +7,7 @@ import (
 
 	"github.com/Masterminds/semver/v3"
 
-	"eventflux/shared/state"
+	"github.com/eventflux/eventflux/shared/state"
 )
 
 // upgraded is a book whose lines were in small letters up to 2.1.

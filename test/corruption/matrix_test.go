@@ -17,7 +17,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
-	"eventflux/test/program"
+	"github.com/eventflux/eventflux/test/program"
 )
 
 var (

@@ -11,7 +11,7 @@ import (
 
 	yaml "go.yaml.in/yaml/v3"
 
-	"eventflux/cmd/eventflux/certs"
+	"github.com/eventflux/eventflux/cli/certs"
 )
 
 // Every container runs with as little as it needs: no root, no way to write but its

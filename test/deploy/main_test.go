@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"eventflux/test/program"
+	"github.com/eventflux/eventflux/test/program"
 )
 
 // root is the repository's.

@@ -12,8 +12,8 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 
-	"eventflux/cmd/eventflux/certs"
-	"eventflux/test/program"
+	"github.com/eventflux/eventflux/cli/certs"
+	"github.com/eventflux/eventflux/test/program"
 )
 
 // keys makes the keys of a cluster and returns their folder.

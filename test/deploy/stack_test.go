@@ -18,8 +18,8 @@ import (
 
 	yaml "go.yaml.in/yaml/v3"
 
-	"eventflux/cmd/eventflux/node"
-	"eventflux/test/program"
+	"github.com/eventflux/eventflux/cli/node"
+	"github.com/eventflux/eventflux/test/program"
 )
 
 // composeFile is what the tests read of a compose file.

@@ -17,8 +17,8 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nkeys"
 
-	"eventflux/shared/bus"
-	"eventflux/shared/pki"
+	"github.com/eventflux/eventflux/shared/log/natsconn"
+	"github.com/eventflux/eventflux/shared/ops/pki"
 )
 
 // reissue replaces a server's certificate by one of an authority that is valid for so
@@ -40,12 +40,12 @@ func authority(t *testing.T) *pki.Authority {
 }
 
 // connect connects as a service does, for a second.
-func connect(t *testing.T, url string, cfg bus.ConnectConfig) error {
+func connect(t *testing.T, url string, cfg natsconn.ConnectConfig) error {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
 	cfg.URL, cfg.Log = url, slog.New(slog.DiscardHandler)
-	nc, err := bus.Connect(ctx, cfg)
+	nc, err := natsconn.Connect(ctx, cfg)
 	if err == nil {
 		nc.Close()
 	}
@@ -71,7 +71,7 @@ func TestWrongKey(t *testing.T) {
 		{"a stranger's key", wrong, "Authorization Violation"},
 		{"no key", "", "Authorization Violation"},
 	} {
-		err := connect(t, "tls://"+srv.listen(), bus.ConnectConfig{CAFile: ca, NKeyFile: c.key})
+		err := connect(t, "tls://"+srv.listen(), natsconn.ConnectConfig{CAFile: ca, NKeyFile: c.key})
 		if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(strings.ToLower(err.Error()), strings.ToLower(c.want))) {
 			t.Errorf("%s: %v", c.name, err)
 		}
@@ -106,7 +106,7 @@ func TestWrongServer(t *testing.T) {
 		reissue(t, secrets, c.host, ca, c.valid)
 		srv := alone(t, secrets)
 		for _, scheme := range []string{"tls://", "nats://"} {
-			err := connect(t, scheme+srv.listen(), bus.ConnectConfig{
+			err := connect(t, scheme+srv.listen(), natsconn.ConnectConfig{
 				CAFile: filepath.Join(secrets, "ingest/ca.crt"), NKeyFile: filepath.Join(secrets, "ingest/user.nk"),
 			})
 			if err == nil || !strings.Contains(err.Error(), c.want) {
@@ -136,7 +136,7 @@ func TestNoTLSOnTheOtherSide(t *testing.T) {
 			_ = c.Close()
 		}
 	}()
-	err = connect(t, "nats://"+l.Addr().String(), bus.ConnectConfig{
+	err = connect(t, "nats://"+l.Addr().String(), natsconn.ConnectConfig{
 		CAFile: filepath.Join(secrets, "ingest/ca.crt"), NKeyFile: filepath.Join(secrets, "ingest/user.nk"),
 	})
 	if err == nil {

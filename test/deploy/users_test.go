@@ -12,8 +12,8 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"eventflux/cmd/eventflux/certs"
-	"eventflux/shared/bus"
+	"github.com/eventflux/eventflux/cli/certs"
+	"github.com/eventflux/eventflux/shared/log/natsconn"
 )
 
 // TestUsers asks for every user whether it may do something, and compares with a table
@@ -102,14 +102,14 @@ func TestOnlyTheCheckpointerEmptiesLogs(t *testing.T) {
 	must(t, err)
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	_, err = bus.EnsureApp(ctx, js, "A", 1, bus.StreamLimits{})
+	_, err = natsconn.EnsureApp(ctx, js, "A", 1, natsconn.StreamLimits{})
 	must(t, err)
-	_, err = nc.RequestWithContext(ctx, bus.DeploySubject("A", 0), []byte("frame"))
+	_, err = nc.RequestWithContext(ctx, natsconn.DeploySubject("A", 0), []byte("frame"))
 	must(t, err)
-	must(t, bus.OpenWAL(ctx, js, "A", 0))
+	must(t, natsconn.OpenWAL(ctx, js, "A", 0))
 	const frames = 4
 	for range frames - 1 {
-		_, err := nc.RequestWithContext(ctx, bus.WALSubject("A", 0), []byte("frame"))
+		_, err := nc.RequestWithContext(ctx, natsconn.WALSubject("A", 0), []byte("frame"))
 		must(t, err)
 	}
 	left := func() uint64 {
@@ -117,7 +117,7 @@ func TestOnlyTheCheckpointerEmptiesLogs(t *testing.T) {
 		must(t, err)
 		return log.CachedInfo().State.Msgs
 	}
-	log, err := bus.FindWAL(ctx, js, "A", 0)
+	log, err := natsconn.FindWAL(ctx, js, "A", 0)
 	must(t, err)
 	emptied := log.CachedInfo().Config
 	emptied.Discard, emptied.MaxMsgs = jetstream.DiscardOld, 1

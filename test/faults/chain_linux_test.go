@@ -12,9 +12,9 @@ import (
 
 	"github.com/nats-io/nats.go"
 
-	"eventflux/shared/bus"
-	"eventflux/shared/control"
-	"eventflux/test/program"
+	"github.com/eventflux/eventflux/shared/control"
+	"github.com/eventflux/eventflux/shared/log/natsconn"
+	"github.com/eventflux/eventflux/test/program"
 )
 
 // TestChainIsKilledInTurns runs two processes that each have an ingest and a processor. They
@@ -100,7 +100,7 @@ func TestChainIsKilledInTurns(t *testing.T) {
 	last := fmt.Sprintf(`{"n":%d,`, acked*perMessage-1)
 	program.Eventually(t, 10*patience, "the last event has a result of both apps", func() bool {
 		for name, subject := range map[string]string{"First": "out.First.Mid.0", "Second": "out.Second.Out.0"} {
-			m, err := bus.LastStored(c.within(patience), c.nc, bus.OutStream(name, 0), subject)
+			m, err := natsconn.LastStored(c.within(patience), c.nc, natsconn.OutStream(name, 0), subject)
 			if err != nil || !strings.HasPrefix(string(m.Data), last) {
 				return false
 			}
@@ -109,7 +109,7 @@ func TestChainIsKilledInTurns(t *testing.T) {
 	})
 	got := results{}
 	for name := range c.apps {
-		readStream(c.within(10*patience), t, c.js, bus.OutStream(name, 0), got)
+		readStream(c.within(10*patience), t, c.js, natsconn.OutStream(name, 0), got)
 	}
 	checkSame(t, untimed(got), untimed(want))
 	t.Logf("%d kills, %d events, %d requests published again", kills, acked*perMessage, again)

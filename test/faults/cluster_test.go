@@ -19,11 +19,11 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"eventflux/shared/bus"
-	"eventflux/shared/checkpoint"
-	"eventflux/shared/control"
-	"eventflux/shared/state"
-	"eventflux/test/program"
+	"github.com/eventflux/eventflux/shared/control"
+	"github.com/eventflux/eventflux/shared/log/natsconn"
+	"github.com/eventflux/eventflux/shared/state"
+	"github.com/eventflux/eventflux/shared/state/checkpoint"
+	"github.com/eventflux/eventflux/test/program"
 )
 
 // cluster is a NATS server in the test's own process, with a process for each service.
@@ -66,7 +66,7 @@ func newClusterOf(t *testing.T, program string, members int, settings ...string)
 
 func newClusterAs(t *testing.T, program string, members int, rules []string, settings ...string) *cluster {
 	t.Helper()
-	srv, err := bus.OpenEmbedded(bus.EmbeddedConfig{Dir: t.TempDir(), Listen: "127.0.0.1:0", Durability: bus.Fast, Log: slog.New(slog.DiscardHandler)})
+	srv, err := natsconn.OpenEmbedded(natsconn.EmbeddedConfig{Dir: t.TempDir(), Listen: "127.0.0.1:0", Durability: natsconn.Fast, Log: slog.New(slog.DiscardHandler)})
 	must(t, err)
 	t.Cleanup(func() { must(t, srv.Close()) })
 	c := &cluster{
@@ -162,7 +162,7 @@ func (c *cluster) within(d time.Duration) context.Context {
 
 // status asks one member; nil if it does not answer.
 func (c *cluster) status(id string) *control.Status {
-	m, err := c.nc.Request(bus.ServiceSubject(control.Service, "node."+id+"."+control.VerbStatus), nil, time.Second)
+	m, err := c.nc.Request(natsconn.ServiceSubject(control.Service, "node."+id+"."+control.VerbStatus), nil, time.Second)
 	if err != nil {
 		return nil
 	}
@@ -260,7 +260,7 @@ func (c *cluster) results() results {
 	all := results{}
 	for name, partitions := range c.apps {
 		for p := range partitions {
-			readStream(c.within(patience), c.t, c.js, bus.OutStream(name, uint32(p)), all)
+			readStream(c.within(patience), c.t, c.js, natsconn.OutStream(name, uint32(p)), all)
 		}
 	}
 	return all
@@ -271,7 +271,7 @@ func (c *cluster) resultCount() (n uint64) {
 	c.t.Helper()
 	for name, partitions := range c.apps {
 		for p := range partitions {
-			s, err := c.js.Stream(c.within(patience), bus.OutStream(name, uint32(p)))
+			s, err := c.js.Stream(c.within(patience), natsconn.OutStream(name, uint32(p)))
 			must(c.t, err)
 			n += s.CachedInfo().State.Msgs
 		}

@@ -13,7 +13,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
-	"eventflux/shared/bus"
+	"github.com/eventflux/eventflux/shared/log/natsconn"
 )
 
 const (
@@ -145,7 +145,7 @@ func awaitResults(t *testing.T, nc *nats.Conn, app string, n uint64) {
 	js, err := nc.JetStream()
 	must(t, err)
 	for deadline := time.Now().Add(patience); ; {
-		info, err := js.StreamInfo(bus.OutStream(app, 0), &nats.StreamInfoRequest{SubjectsFilter: bus.OutSubjects(app, 0)})
+		info, err := js.StreamInfo(natsconn.OutStream(app, 0), &nats.StreamInfoRequest{SubjectsFilter: natsconn.OutSubjects(app, 0)})
 		must(t, err)
 		var got uint64
 		for _, messages := range info.State.Subjects {

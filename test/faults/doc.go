@@ -1,7 +1,7 @@
 // Package faults runs the real binary as a process of its own, or several of them as a
 // cluster, and lets go wrong what can: kills at random moments and at each step of a
 // checkpoint, a merge and a restore, stops, frozen leaders, wrong starts, damaged, full and
-// missing disks, clocks that are set. The steps are the points of shared/faultpoint, which
+// missing disks, clocks that are set. The steps are the points of shared/testing/faultpoint, which
 // the binary under test is built with.
 // Whatever happens, the output streams must hold what `eventflux replay` makes of
 // the same events offline, each result once and in order; where that cannot be,

@@ -13,9 +13,9 @@ import (
 
 	"github.com/nats-io/nats.go"
 
-	"eventflux/shared/bus"
-	"eventflux/shared/control"
-	"eventflux/shared/faultpoint"
+	"github.com/eventflux/eventflux/shared/control"
+	"github.com/eventflux/eventflux/shared/log/natsconn"
+	"github.com/eventflux/eventflux/shared/testing/faultpoint"
 )
 
 // TestProcessorDies kills one of two processors, again and again, while events are
@@ -101,7 +101,7 @@ func TestStandbyIsOvertaken(t *testing.T) {
 // logOf returns the first and the last sequence of an app's first log.
 func (c *cluster) logOf(app string) (first, last uint64) {
 	c.t.Helper()
-	s, err := c.js.Stream(c.within(patience), bus.WALStream(app, 0))
+	s, err := c.js.Stream(c.within(patience), natsconn.WALStream(app, 0))
 	must(c.t, err)
 	return s.CachedInfo().State.FirstSeq, s.CachedInfo().State.LastSeq
 }

@@ -13,9 +13,9 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"eventflux/shared/bus"
-	"eventflux/shared/control"
-	"eventflux/test/program"
+	"github.com/eventflux/eventflux/shared/control"
+	"github.com/eventflux/eventflux/shared/log/natsconn"
+	"github.com/eventflux/eventflux/test/program"
 )
 
 // fleet is a whole cluster as it would be deployed: three NATS servers with three copies
@@ -322,7 +322,7 @@ func (f *fleet) outputs() uint64 {
 	var n uint64
 	for name, partitions := range f.apps {
 		for p := range partitions {
-			if s, err := f.js.Stream(f.within(3*time.Second), bus.OutStream(name, uint32(p))); err == nil {
+			if s, err := f.js.Stream(f.within(3*time.Second), natsconn.OutStream(name, uint32(p))); err == nil {
 				n += s.CachedInfo().State.Msgs
 			}
 		}

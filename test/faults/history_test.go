@@ -16,15 +16,15 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
-	"eventflux/services/recovery"
-	"eventflux/shared/bus"
-	"eventflux/shared/checkpoint"
-	"eventflux/shared/control"
-	"eventflux/shared/state"
+	"github.com/eventflux/eventflux/services/recovery"
+	"github.com/eventflux/eventflux/shared/control"
+	"github.com/eventflux/eventflux/shared/log/natsconn"
+	"github.com/eventflux/eventflux/shared/state"
+	"github.com/eventflux/eventflux/shared/state/checkpoint"
 )
 
 // each is the stream with a row for each event or chunk, which begins with the event's number.
-var each = bus.OutSubject(restored, "PerSymbol", 0)
+var each = natsconn.OutSubject(restored, "PerSymbol", 0)
 
 // history knows how the generations of the app came about, and so what their results are.
 type history struct {
@@ -177,7 +177,7 @@ type outOf map[checkpoint.Generation]map[string][]placed
 func (h *history) results() outOf {
 	h.t.Helper()
 	ctx := h.c.within(4 * patience)
-	stream, err := h.c.js.Stream(ctx, bus.OutStream(restored, 0))
+	stream, err := h.c.js.Stream(ctx, natsconn.OutStream(restored, 0))
 	must(h.t, err)
 	end := stream.CachedInfo().State.LastSeq
 	consumer, err := stream.OrderedConsumer(ctx, jetstream.OrderedConsumerConfig{})
@@ -237,7 +237,7 @@ func (h *history) awaitResults(messages int) {
 	h.t.Helper()
 	last := h.messages[messages-1].events - 1
 	eventually(h.t, fmt.Sprintf("event %d has results", last), func() bool {
-		s, err := h.c.js.Stream(h.c.within(patience), bus.OutStream(restored, 0))
+		s, err := h.c.js.Stream(h.c.within(patience), natsconn.OutStream(restored, 0))
 		must(h.t, err)
 		m, err := s.GetLastMsgForSubject(h.c.within(patience), each)
 		if errors.Is(err, jetstream.ErrMsgNotFound) {
@@ -411,7 +411,7 @@ func (h *history) resolve(o *origin, frames []frameAt, got []placed) (first int)
 			o.state[subject] = l
 		}
 		subject := map[string]string{"sliding": "Recent", "tumbling": "Busiest"}[o.ask.Components[0]]
-		subject = bus.OutSubject(restored, subject, 0)
+		subject = natsconn.OutSubject(restored, subject, 0)
 		o.state[subject] = from.of(subject).forked(behind(frames, o.ask.place), first)
 	default:
 		o.state = from.state
@@ -453,7 +453,7 @@ func (h *history) compare(g checkpoint.Generation, o *origin, first, end int, go
 	h.t.Helper()
 	x := &extent{origin: o, first: first, frame: lastFrame(got), from: map[string]int{}, to: map[string]int{}}
 	for _, name := range []string{"Large", "Recent", "Busiest", "PerSymbol", "Cheap", "CheapMean"} {
-		subject := bus.OutSubject(restored, name, 0)
+		subject := natsconn.OutSubject(restored, name, 0)
 		r := h.replay(o.of(subject))
 		upTo := func(event int) int { // results of the events before it
 			line, known := r.lineOf[event-1]

@@ -11,7 +11,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
-	"eventflux/shared/store/redis/redistest"
+	"github.com/eventflux/eventflux/shared/testing/redistest"
 )
 
 // TestKill kills the process at random moments while events are published, and

@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"eventflux/shared/faultpoint"
+	"github.com/eventflux/eventflux/shared/testing/faultpoint"
 )
 
 // often makes checkpoints all the time, and keeps few.

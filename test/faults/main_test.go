@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"eventflux/test/program"
+	"github.com/eventflux/eventflux/test/program"
 )
 
 // What makes the long form.

@@ -12,7 +12,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"eventflux/shared/bus"
+	"github.com/eventflux/eventflux/shared/log/natsconn"
 )
 
 var overload = flag.Duration("overload", 3*time.Second, "how long more events are published than a task can apply")
@@ -124,7 +124,7 @@ func onceEach(t *testing.T, nc *nats.Conn, events uint64) {
 	t.Helper()
 	js, err := jetstream.New(nc)
 	must(t, err)
-	consumer, err := js.OrderedConsumer(t.Context(), bus.OutStream("flood", 0), jetstream.OrderedConsumerConfig{FilterSubjects: []string{"out.flood.Out.0"}})
+	consumer, err := js.OrderedConsumer(t.Context(), natsconn.OutStream("flood", 0), jetstream.OrderedConsumerConfig{FilterSubjects: []string{"out.flood.Out.0"}})
 	must(t, err)
 	messages, err := consumer.Messages()
 	must(t, err)

@@ -15,13 +15,13 @@ import (
 
 	"github.com/nats-io/nuid"
 
-	"eventflux/services/recovery"
-	"eventflux/shared/bus"
-	"eventflux/shared/checkpoint"
-	"eventflux/shared/control"
-	"eventflux/shared/faultpoint"
-	"eventflux/shared/state"
-	"eventflux/shared/store/file"
+	"github.com/eventflux/eventflux/services/recovery"
+	"github.com/eventflux/eventflux/shared/control"
+	"github.com/eventflux/eventflux/shared/log/natsconn"
+	"github.com/eventflux/eventflux/shared/state"
+	"github.com/eventflux/eventflux/shared/state/checkpoint"
+	"github.com/eventflux/eventflux/shared/state/store/file"
+	"github.com/eventflux/eventflux/shared/testing/faultpoint"
 )
 
 // restored is the app that is taken back. Its results follow from the order of events
@@ -202,7 +202,7 @@ func (h *havoc) request(stores bool) request {
 	}}}
 	epoch, barrier := h.history.someCheckpoint(h.rnd)
 	place := barrier + 1 + uint64(h.rnd.IntN(placesAhead))
-	log, err := h.js.Stream(h.within(patience), bus.WALStream(restored, 0))
+	log, err := h.js.Stream(h.within(patience), natsconn.WALStream(restored, 0))
 	must(h.t, err)
 	place = min(place, log.CachedInfo().State.LastSeq)
 	what := h.rnd.IntN(8)
@@ -425,7 +425,7 @@ func (h *havoc) checkBounds() {
 	})
 	oldest := h.history.oldestBarrier() // the next checkpoint makes it a later one
 	eventually(h.t, "the log is trimmed", func() bool {
-		log, err := h.js.Stream(h.within(patience), bus.WALStream(restored, 0))
+		log, err := h.js.Stream(h.within(patience), natsconn.WALStream(restored, 0))
 		must(h.t, err)
 		return log.CachedInfo().State.FirstSeq >= oldest
 	})

@@ -17,7 +17,7 @@ import (
 	"github.com/go-faster/jx"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"eventflux/shared/bus"
+	"github.com/eventflux/eventflux/shared/log/natsconn"
 )
 
 // row is a result.
@@ -118,7 +118,7 @@ func stored(t *testing.T, data string) results {
 	within(t, data, func(ctx context.Context, js jetstream.JetStream) {
 		for name, partitions := range logs {
 			for p := range partitions {
-				readStream(ctx, t, js, bus.OutStream(name, uint32(p)), all)
+				readStream(ctx, t, js, natsconn.OutStream(name, uint32(p)), all)
 			}
 		}
 	})
@@ -130,7 +130,7 @@ func storedOf(t *testing.T, data, name string) results {
 	t.Helper()
 	all := results{}
 	within(t, data, func(ctx context.Context, js jetstream.JetStream) {
-		readStream(ctx, t, js, bus.OutStream(name, 0), all)
+		readStream(ctx, t, js, natsconn.OutStream(name, 0), all)
 	})
 	return all
 }
@@ -138,12 +138,12 @@ func storedOf(t *testing.T, data, name string) results {
 // within opens a data folder that no process uses.
 func within(t *testing.T, data string, do func(context.Context, jetstream.JetStream)) {
 	t.Helper()
-	srv, err := bus.OpenEmbedded(bus.EmbeddedConfig{Dir: filepath.Join(data, "nats"), Log: slog.New(slog.DiscardHandler)})
+	srv, err := natsconn.OpenEmbedded(natsconn.EmbeddedConfig{Dir: filepath.Join(data, "nats"), Log: slog.New(slog.DiscardHandler)})
 	must(t, err)
 	defer func() { must(t, srv.Close()) }()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	nc, err := bus.Connect(ctx, bus.ConnectConfig{Embedded: srv, Log: slog.New(slog.DiscardHandler)})
+	nc, err := natsconn.Connect(ctx, natsconn.ConnectConfig{Embedded: srv, Log: slog.New(slog.DiscardHandler)})
 	must(t, err)
 	defer nc.Close()
 	js, err := jetstream.New(nc)

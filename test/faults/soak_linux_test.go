@@ -13,7 +13,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
-	"eventflux/shared/bus"
+	"github.com/eventflux/eventflux/shared/log/natsconn"
 )
 
 // TestCluster has a whole cluster go through troubles at random, under load. Afterwards
@@ -145,7 +145,7 @@ func (f *fleet) awaitAll(want results) {
 		got = results{}
 		for name, partitions := range f.apps {
 			for p := range partitions {
-				readStream(f.within(2*time.Minute), f.t, f.js, bus.OutStream(name, uint32(p)), got)
+				readStream(f.within(2*time.Minute), f.t, f.js, natsconn.OutStream(name, uint32(p)), got)
 			}
 		}
 		f.say("%d of %d results are there", got.count(), want.count())

@@ -9,9 +9,9 @@ import (
 
 	"github.com/nats-io/nats.go"
 
-	"eventflux/shared/checkpoint"
-	"eventflux/shared/faultpoint"
-	"eventflux/shared/frame"
+	"github.com/eventflux/eventflux/shared/lang/frame"
+	"github.com/eventflux/eventflux/shared/state/checkpoint"
+	"github.com/eventflux/eventflux/shared/testing/faultpoint"
 )
 
 // TestStaleLeader stops a leader for so long that another one leads, and lets it go on

@@ -16,14 +16,14 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
-	"eventflux/shared/bus"
-	"eventflux/shared/checkpoint"
-	"eventflux/shared/control"
-	"eventflux/shared/faultpoint"
-	"eventflux/shared/state"
-	"eventflux/shared/store"
-	"eventflux/shared/store/file"
-	"eventflux/shared/store/redis/redistest"
+	"github.com/eventflux/eventflux/shared/control"
+	"github.com/eventflux/eventflux/shared/log/natsconn"
+	"github.com/eventflux/eventflux/shared/state"
+	"github.com/eventflux/eventflux/shared/state/checkpoint"
+	"github.com/eventflux/eventflux/shared/state/store"
+	"github.com/eventflux/eventflux/shared/state/store/file"
+	"github.com/eventflux/eventflux/shared/testing/faultpoint"
+	"github.com/eventflux/eventflux/shared/testing/redistest"
 )
 
 // TestKillAtSteps kills the process at the steps of a checkpoint, and now and then at any
@@ -186,7 +186,7 @@ func checkLogs(ctx context.Context, t *testing.T, p *process) {
 		for part := range partitions {
 			var messages uint64
 			eventually(t, fmt.Sprintf("log %d of %s is trimmed", part, name), func() bool {
-				s, err := js.Stream(ctx, bus.WALStream(name, uint32(part)))
+				s, err := js.Stream(ctx, natsconn.WALStream(name, uint32(part)))
 				if err != nil {
 					t.Fatalf("%v; the log has %d messages", err, messages)
 				}

@@ -10,9 +10,9 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
-	"eventflux/shared/bus"
-	"eventflux/shared/control"
-	"eventflux/shared/faultpoint"
+	"github.com/eventflux/eventflux/shared/control"
+	"github.com/eventflux/eventflux/shared/log/natsconn"
+	"github.com/eventflux/eventflux/shared/testing/faultpoint"
 )
 
 // TestStoreFails takes the store away while events are published, in part and as a whole.
@@ -87,19 +87,19 @@ func TestStoreFails(t *testing.T) {
 			eventually(t, f.name+": an epoch is aborted", func() bool { _, now := newest(); return now > aborted })
 		}
 		before, _ := newest()
-		results := messagesIn(bus.OutStream("Shapes", 0)).Msgs
+		results := messagesIn(natsconn.OutStream("Shapes", 0)).Msgs
 		must(t, pub.run(p.url(), len(messages)*(2*i+2)/(2*len(faults)), 16))
-		eventually(t, f.name+": results come on", func() bool { return messagesIn(bus.OutStream("Shapes", 0)).Msgs > results+50 })
+		eventually(t, f.name+": results come on", func() bool { return messagesIn(natsconn.OutStream("Shapes", 0)).Msgs > results+50 })
 		if now, _ := newest(); now.Epoch != before.Epoch {
 			t.Errorf("%s: checkpoint %d was made", f.name, now.Epoch)
 		}
-		log := messagesIn(bus.WALStream("Shapes", 0))
+		log := messagesIn(natsconn.WALStream("Shapes", 0))
 		f.back()
 		commitsGoOn()
 		if log.Msgs < 100 {
 			t.Errorf("%s: the log had only %d messages", f.name, log.Msgs)
 		}
-		eventually(t, f.name+": the log is trimmed", func() bool { return messagesIn(bus.WALStream("Shapes", 0)).FirstSeq > log.LastSeq })
+		eventually(t, f.name+": the log is trimmed", func() bool { return messagesIn(natsconn.WALStream("Shapes", 0)).FirstSeq > log.LastSeq })
 	}
 	if strings.Contains(p.log.String(), "task halted") {
 		t.Error("a task has halted")

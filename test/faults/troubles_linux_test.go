@@ -8,7 +8,7 @@ import (
 	"syscall"
 	"time"
 
-	"eventflux/shared/faultpoint"
+	"github.com/eventflux/eventflux/shared/testing/faultpoint"
 )
 
 // trouble is something that goes wrong for a while.

@@ -21,9 +21,9 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
-	"eventflux/services/checkpointer"
-	"eventflux/services/checkpointer/consensus"
-	"eventflux/test/program"
+	"github.com/eventflux/eventflux/services/checkpointer"
+	"github.com/eventflux/eventflux/services/checkpointer/consensus"
+	"github.com/eventflux/eventflux/test/program"
 )
 
 const (

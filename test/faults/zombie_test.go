@@ -10,8 +10,8 @@ import (
 	"testing"
 	"time"
 
-	"eventflux/shared/faultpoint"
-	"eventflux/test/program"
+	"github.com/eventflux/eventflux/shared/testing/faultpoint"
+	"github.com/eventflux/eventflux/test/program"
 )
 
 // TestZombie stops a processor that is about to write, until another one has taken its

@@ -7,8 +7,8 @@ import (
 	"testing"
 	"time"
 
-	"eventflux/shared/store"
-	"eventflux/shared/store/memory"
+	"github.com/eventflux/eventflux/shared/state/store"
+	"github.com/eventflux/eventflux/shared/state/store/memory"
 )
 
 var errKilled = errors.New("killed")

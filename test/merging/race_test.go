@@ -9,12 +9,12 @@ import (
 	"testing"
 	"time"
 
-	"eventflux/services/merger"
-	"eventflux/shared/checkpoint"
-	"eventflux/shared/control"
-	"eventflux/shared/state"
-	"eventflux/shared/store"
-	"eventflux/shared/store/memory"
+	"github.com/eventflux/eventflux/services/merger"
+	"github.com/eventflux/eventflux/shared/control"
+	"github.com/eventflux/eventflux/shared/state"
+	"github.com/eventflux/eventflux/shared/state/checkpoint"
+	"github.com/eventflux/eventflux/shared/state/store"
+	"github.com/eventflux/eventflux/shared/state/store/memory"
 )
 
 // gate is a store as a merger has it that does one operation for each token.

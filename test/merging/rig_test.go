@@ -17,16 +17,16 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"go.uber.org/goleak"
 
-	"eventflux/services/checkpointer"
-	"eventflux/services/checkpointer/consensus"
-	"eventflux/services/merger"
-	"eventflux/shared/bus"
-	"eventflux/shared/checkpoint"
-	"eventflux/shared/control"
-	"eventflux/shared/engine"
-	"eventflux/shared/state"
-	"eventflux/shared/store"
-	"eventflux/test/program"
+	"github.com/eventflux/eventflux/services/checkpointer"
+	"github.com/eventflux/eventflux/services/checkpointer/consensus"
+	"github.com/eventflux/eventflux/services/merger"
+	"github.com/eventflux/eventflux/shared/control"
+	"github.com/eventflux/eventflux/shared/lang/engine"
+	"github.com/eventflux/eventflux/shared/log/natsconn"
+	"github.com/eventflux/eventflux/shared/state"
+	"github.com/eventflux/eventflux/shared/state/checkpoint"
+	"github.com/eventflux/eventflux/shared/state/store"
+	"github.com/eventflux/eventflux/test/program"
 )
 
 var (
@@ -78,10 +78,10 @@ func newRig(t testing.TB, o options) *rig {
 		}
 	})
 	r := &rig{t: t, random: rand.New(rand.NewPCG(n, 1)), store: o.store, want: map[state.Epoch]state.Digest{}}
-	srv, err := bus.OpenEmbedded(bus.EmbeddedConfig{Dir: t.TempDir(), Durability: bus.Fast, Log: quiet})
+	srv, err := natsconn.OpenEmbedded(natsconn.EmbeddedConfig{Dir: t.TempDir(), Durability: natsconn.Fast, Log: quiet})
 	must(t, err)
 	t.Cleanup(func() { must(t, srv.Close()) })
-	r.nc, err = bus.Connect(r.within(), bus.ConnectConfig{Embedded: srv, Log: quiet})
+	r.nc, err = natsconn.Connect(r.within(), natsconn.ConnectConfig{Embedded: srv, Log: quiet})
 	must(t, err)
 	t.Cleanup(r.nc.Close)
 	self := &control.Self{Version: "1.0.0"}
@@ -105,7 +105,7 @@ func newRig(t testing.TB, o options) *rig {
 	must(t, err)
 	js, err := jetstream.New(r.nc)
 	must(t, err)
-	_, err = bus.EnsureWAL(r.within(), js, app, 0, bus.StreamLimits{})
+	_, err = natsconn.EnsureWAL(r.within(), js, app, 0, natsconn.StreamLimits{})
 	must(t, err)
 	r.run(r.beat)
 	r.eventually("the partition is given to the processor", func() bool {
@@ -290,7 +290,7 @@ func (r *rig) open() control.CheckpointInfo {
 	for {
 		if time.Since(asked) > time.Second {
 			asked = time.Now()
-			must(r.t, r.nc.PublishRequest(bus.ServiceSubject(control.Service, control.VerbTrigger), "nobody", []byte(`{"app":"`+app+`"}`)))
+			must(r.t, r.nc.PublishRequest(natsconn.ServiceSubject(control.Service, control.VerbTrigger), "nobody", []byte(`{"app":"`+app+`"}`)))
 		}
 		var list control.CheckpointList
 		must(r.t, r.client.Do(ctx, control.VerbCheckpoints, control.AppRequest{App: app}, &list))
@@ -336,7 +336,7 @@ func (t *task) store(epoch state.Epoch) (*checkpoint.Partition, []checkpoint.Run
 		chain = []checkpoint.Run{}
 	}
 	return &checkpoint.Partition{
-		Assignment: t.assignment, Log: checkpoint.Lineage{Stream: bus.WALStream(app, 0), Sequence: 1, ID: checkpoint.ID{1}},
+		Assignment: t.assignment, Log: checkpoint.Lineage{Stream: natsconn.WALStream(app, 0), Sequence: 1, ID: checkpoint.ID{1}},
 		Components: []checkpoint.Component{{ID: "table", Type: "table", Version: "1.0.0", Digest: t.holder.Digest(), Runs: chain}},
 	}, chain, nil
 }

@@ -9,12 +9,12 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
-	"eventflux/services/merger"
-	"eventflux/shared/bus"
-	"eventflux/shared/checkpoint"
-	"eventflux/shared/control"
-	"eventflux/shared/store"
-	"eventflux/shared/store/memory"
+	"github.com/eventflux/eventflux/services/merger"
+	"github.com/eventflux/eventflux/shared/control"
+	"github.com/eventflux/eventflux/shared/log/natsconn"
+	"github.com/eventflux/eventflux/shared/state/checkpoint"
+	"github.com/eventflux/eventflux/shared/state/store"
+	"github.com/eventflux/eventflux/shared/state/store/memory"
 )
 
 // Of two mergers that run one works, and it hears of commits by the cluster's bucket.
@@ -41,7 +41,7 @@ func TestRunningMergers(t *testing.T) {
 	want := r.live().Checkpoints[0]
 	js, err := jetstream.New(r.nc)
 	must(t, err)
-	bucket, err := js.KeyValue(ctx, bus.ClusterBucket)
+	bucket, err := js.KeyValue(ctx, natsconn.ClusterBucket)
 	must(t, err)
 	for tick := time.NewTicker(time.Millisecond); ; <-tick.C {
 		var got control.ProjectedCheckpoint

@@ -4,11 +4,11 @@ import (
 	"testing"
 	"time"
 
-	"eventflux/shared/store"
-	"eventflux/shared/store/file"
-	"eventflux/shared/store/memory"
-	"eventflux/shared/store/redis"
-	"eventflux/shared/store/redis/redistest"
+	"github.com/eventflux/eventflux/shared/state/store"
+	"github.com/eventflux/eventflux/shared/state/store/file"
+	"github.com/eventflux/eventflux/shared/state/store/memory"
+	"github.com/eventflux/eventflux/shared/state/store/redis"
+	"github.com/eventflux/eventflux/shared/testing/redistest"
 )
 
 // TestSoak makes checkpoints while a merger works: every one that is retained can be

@@ -6,8 +6,8 @@ import (
 	"math/big"
 	"slices"
 
-	"eventflux/shared/event"
-	"eventflux/shared/siddhiql"
+	"github.com/eventflux/eventflux/shared/lang/event"
+	"github.com/eventflux/eventflux/shared/lang/siddhiql"
 )
 
 // aggregator is one aggregator of one group (6).

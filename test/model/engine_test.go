@@ -8,10 +8,10 @@ import (
 	"strings"
 	"testing"
 
-	"eventflux/shared/engine"
-	"eventflux/shared/event"
-	"eventflux/shared/siddhiql"
-	"eventflux/shared/window"
+	"github.com/eventflux/eventflux/shared/lang/engine"
+	"github.com/eventflux/eventflux/shared/lang/event"
+	"github.com/eventflux/eventflux/shared/lang/siddhiql"
+	"github.com/eventflux/eventflux/shared/lang/window"
 
 	"pgregory.net/rapid"
 )

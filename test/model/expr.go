@@ -4,8 +4,8 @@ import (
 	"fmt"
 	"math"
 
-	"eventflux/shared/event"
-	"eventflux/shared/siddhiql"
+	"github.com/eventflux/eventflux/shared/lang/event"
+	"github.com/eventflux/eventflux/shared/lang/siddhiql"
 )
 
 // scope is the row that an expression is evaluated over (3).

@@ -3,8 +3,8 @@ package model
 import (
 	"slices"
 
-	"eventflux/shared/event"
-	"eventflux/shared/window"
+	"github.com/eventflux/eventflux/shared/lang/event"
+	"github.com/eventflux/eventflux/shared/lang/window"
 )
 
 // externalTime is 5.5.

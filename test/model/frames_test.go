@@ -7,12 +7,12 @@ import (
 	"strings"
 	"testing"
 
-	"eventflux/shared/compress"
-	"eventflux/shared/engine"
-	"eventflux/shared/event"
-	"eventflux/shared/frame"
-	"eventflux/shared/siddhiql"
-	"eventflux/shared/state"
+	"github.com/eventflux/eventflux/shared/lang/engine"
+	"github.com/eventflux/eventflux/shared/lang/event"
+	"github.com/eventflux/eventflux/shared/lang/frame"
+	"github.com/eventflux/eventflux/shared/lang/siddhiql"
+	"github.com/eventflux/eventflux/shared/state"
+	"github.com/eventflux/eventflux/shared/state/compress"
 
 	"pgregory.net/rapid"
 )

@@ -3,7 +3,7 @@ package model
 import (
 	"testing"
 
-	"eventflux/shared/siddhiql"
+	"github.com/eventflux/eventflux/shared/lang/siddhiql"
 
 	"pgregory.net/rapid"
 )

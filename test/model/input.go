@@ -3,8 +3,8 @@ package model
 import (
 	"encoding/json"
 
-	"eventflux/shared/event"
-	"eventflux/shared/siddhiql"
+	"github.com/eventflux/eventflux/shared/lang/event"
+	"github.com/eventflux/eventflux/shared/lang/siddhiql"
 
 	"pgregory.net/rapid"
 )

@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"math"
 
-	"eventflux/shared/siddhiql"
+	"github.com/eventflux/eventflux/shared/lang/siddhiql"
 )
 
 // waiting is a chunk that waits for its time: the largest of its events'.

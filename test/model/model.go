@@ -3,7 +3,7 @@ package model
 import (
 	"math"
 
-	"eventflux/shared/siddhiql"
+	"github.com/eventflux/eventflux/shared/lang/siddhiql"
 )
 
 // Event is one event of a stream: its own timestamp in ms, and a value for each

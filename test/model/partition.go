@@ -3,7 +3,7 @@ package model
 import (
 	"slices"
 
-	"eventflux/shared/siddhiql"
+	"github.com/eventflux/eventflux/shared/lang/siddhiql"
 )
 
 // block is a `partition with` block: one instance of its queries for each key (7).

@@ -1,6 +1,6 @@
 package model
 
-import "eventflux/shared/siddhiql"
+import "github.com/eventflux/eventflux/shared/lang/siddhiql"
 
 // kind says what an item of a chunk means.
 type kind int

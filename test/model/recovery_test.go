@@ -12,17 +12,17 @@ import (
 	"strings"
 	"testing"
 
-	"eventflux/shared/checkpoint"
-	"eventflux/shared/compress"
-	"eventflux/shared/engine"
-	"eventflux/shared/event"
-	"eventflux/shared/frame"
-	"eventflux/shared/scratch"
-	"eventflux/shared/siddhiql"
-	"eventflux/shared/state"
-	"eventflux/shared/store"
-	"eventflux/shared/store/memory"
-	"eventflux/shared/wal"
+	"github.com/eventflux/eventflux/shared/lang/engine"
+	"github.com/eventflux/eventflux/shared/lang/event"
+	"github.com/eventflux/eventflux/shared/lang/frame"
+	"github.com/eventflux/eventflux/shared/lang/siddhiql"
+	"github.com/eventflux/eventflux/shared/log/rebuild"
+	"github.com/eventflux/eventflux/shared/log/wal"
+	"github.com/eventflux/eventflux/shared/state"
+	"github.com/eventflux/eventflux/shared/state/checkpoint"
+	"github.com/eventflux/eventflux/shared/state/compress"
+	"github.com/eventflux/eventflux/shared/state/store"
+	"github.com/eventflux/eventflux/shared/state/store/memory"
 
 	"pgregory.net/rapid"
 )
@@ -32,7 +32,7 @@ type history struct {
 	plan        *siddhiql.Plan
 	app         string
 	steps       []Step // those that are in the log
-	places      []scratch.Position
+	places      []rebuild.Position
 	log         []wal.Record
 	store       store.Store
 	checkpoints []checkpoint.Partition // in order
@@ -131,11 +131,11 @@ func (w *logWriter) add(s Step) {
 }
 
 // place is where the step that was added last ends.
-func (w *logWriter) place(s Step) scratch.Position {
+func (w *logWriter) place(s Step) rebuild.Position {
 	if s.Stream == "" {
-		return scratch.Position{Sequence: uint64(len(w.h.log))}
+		return rebuild.Position{Sequence: uint64(len(w.h.log))}
 	}
-	return scratch.Position{Sequence: uint64(len(w.h.log)) + 1, Event: w.rows}
+	return rebuild.Position{Sequence: uint64(len(w.h.log)) + 1, Event: w.rows}
 }
 
 func (w *logWriter) flush() {
@@ -246,8 +246,8 @@ func (r *records) Next(context.Context) (wal.Record, error) {
 
 // rebuild returns a scratch task behind a checkpoint (-1: at the beginning), and the log
 // behind it.
-func (h *history) rebuild(t *rapid.T, from int) (*scratch.Task, scratch.Log) {
-	task, err := scratch.New(h.plan, 0, settings)
+func (h *history) rebuild(t *rapid.T, from int) (*rebuild.Task, rebuild.Log) {
+	task, err := rebuild.New(h.plan, 0, settings)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -262,7 +262,7 @@ func (h *history) rebuild(t *rapid.T, from int) (*scratch.Task, scratch.Log) {
 }
 
 // operators are the entries of the components that are the engine's.
-func (h *history) operators(t *rapid.T, task *scratch.Task) snapshots {
+func (h *history) operators(t *rapid.T, task *rebuild.Task) snapshots {
 	all := snapshots{}
 	for _, info := range task.Infos() {
 		if strings.HasPrefix(info.Type, "log/") {
@@ -333,23 +333,23 @@ func TestStateAsOfAnyInstant(t *testing.T) {
 		}
 		from := rapid.IntRange(-1, len(h.checkpoints)-1).Draw(t, "checkpoint")
 		task, log := h.rebuild(t, from)
-		least, first := int64(0), scratch.Position{}
+		least, first := int64(0), rebuild.Position{}
 		if from >= 0 {
-			least, first = h.checkpoints[from].Clock, scratch.Position{Sequence: h.checkpoints[from].Log.Sequence}
+			least, first = h.checkpoints[from].Clock, rebuild.Position{Sequence: h.checkpoints[from].Log.Sequence}
 		}
-		watch := scratch.Watch{}
+		watch := rebuild.Watch{}
 		if rapid.Bool().Draw(t, "watched") {
 			watch.Step = func(uint64, *frame.Frame, engine.Step) {}
 		}
 		if rapid.Bool().Draw(t, "by time") {
 			instant := rapid.Int64Range(least, max(least, h.steps[len(h.steps)-1].Now+50)).Draw(t, "instant")
-			done, err := task.Replay(context.Background(), log, scratch.Target{Timed: true, Time: instant}, watch)
+			done, err := task.Replay(context.Background(), log, rebuild.Target{Timed: true, Time: instant}, watch)
 			if err != nil {
 				t.Fatalf("%s%s%v", h.app, printSteps(h.steps), err)
 			}
 			if done.At.Event == 0 { // what says how far the log was read is of that place
 				other, log := h.rebuild(t, -1)
-				if _, err := other.Replay(context.Background(), log, scratch.Target{Position: done.At}, scratch.Watch{}); err != nil {
+				if _, err := other.Replay(context.Background(), log, rebuild.Target{Position: done.At}, rebuild.Watch{}); err != nil {
 					t.Fatal(err)
 				}
 				for id, want := range other.Digests() {
@@ -367,7 +367,7 @@ func TestStateAsOfAnyInstant(t *testing.T) {
 		if h.places[n].Compare(first) <= 0 {
 			return
 		}
-		done, err := task.Replay(context.Background(), log, scratch.Target{Position: h.places[n]}, watch)
+		done, err := task.Replay(context.Background(), log, rebuild.Target{Position: h.places[n]}, watch)
 		if err != nil || !done.Reached {
 			t.Fatalf("%s%s%+v, %v", h.app, printSteps(h.steps), done, err)
 		}
@@ -392,16 +392,16 @@ func TestHonestCheckpointsAreProved(t *testing.T) {
 	})
 }
 
-func (h *history) prove(t *rapid.T, from int, part *checkpoint.Partition) []scratch.Difference {
+func (h *history) prove(t *rapid.T, from int, part *checkpoint.Partition) []rebuild.Difference {
 	task, log := h.rebuild(t, from)
-	_, err := task.Replay(context.Background(), log, scratch.Target{Position: scratch.Position{Sequence: part.Log.Sequence}}, scratch.Watch{})
+	_, err := task.Replay(context.Background(), log, rebuild.Target{Position: rebuild.Position{Sequence: part.Log.Sequence}}, rebuild.Watch{})
 	if err != nil {
 		t.Fatalf("%s%s%v", h.app, printSteps(h.steps), err)
 	}
 	found, err := task.Compare(context.Background(), h.store, part, 2)
 	var wrong *checkpoint.CorruptError
 	if errors.As(err, &wrong) {
-		return []scratch.Difference{{What: err.Error()}}
+		return []rebuild.Difference{{What: err.Error()}}
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -486,7 +486,7 @@ func TestItemsAreFound(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		h := drawHistory(t, Options{Windows: known(Windows...)})
 		task, log := h.rebuild(t, rapid.IntRange(-1, len(h.checkpoints)-1).Draw(t, "checkpoint"))
-		if _, err := task.Replay(context.Background(), log, scratch.Target{Position: scratch.Position{Sequence: uint64(len(h.log))}}, scratch.Watch{}); err != nil {
+		if _, err := task.Replay(context.Background(), log, rebuild.Target{Position: rebuild.Position{Sequence: uint64(len(h.log))}}, rebuild.Watch{}); err != nil {
 			t.Fatal(err)
 		}
 		for _, info := range task.Infos() {

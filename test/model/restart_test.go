@@ -6,8 +6,8 @@ import (
 	"slices"
 	"testing"
 
-	"eventflux/shared/engine"
-	"eventflux/shared/siddhiql"
+	"github.com/eventflux/eventflux/shared/lang/engine"
+	"github.com/eventflux/eventflux/shared/lang/siddhiql"
 
 	"pgregory.net/rapid"
 )

@@ -7,8 +7,8 @@ import (
 	"strings"
 	"testing"
 
-	"eventflux/shared/event"
-	"eventflux/shared/siddhiql"
+	"github.com/eventflux/eventflux/shared/lang/event"
+	"github.com/eventflux/eventflux/shared/lang/siddhiql"
 
 	"github.com/cockroachdb/datadriven"
 )

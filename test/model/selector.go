@@ -5,7 +5,7 @@ import (
 	"slices"
 	"strings"
 
-	"eventflux/shared/siddhiql"
+	"github.com/eventflux/eventflux/shared/lang/siddhiql"
 )
 
 // selector is section 4: select, group by, having, order by, limit and offset.

@@ -4,7 +4,7 @@ import (
 	"cmp"
 	"slices"
 
-	"eventflux/shared/window"
+	"github.com/eventflux/eventflux/shared/lang/window"
 )
 
 // sessions is the window session, 5.7.

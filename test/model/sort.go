@@ -3,7 +3,7 @@ package model
 import (
 	"strings"
 
-	"eventflux/shared/window"
+	"github.com/eventflux/eventflux/shared/lang/window"
 )
 
 // sorted is the window sort, 5.8.

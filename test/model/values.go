@@ -10,7 +10,7 @@ import (
 	"strings"
 	"unicode/utf16"
 
-	"eventflux/shared/event"
+	"github.com/eventflux/eventflux/shared/lang/event"
 )
 
 // toInt, toLong, toFloat and toDouble are Java's promotions and narrowings of

@@ -4,8 +4,8 @@ import (
 	"fmt"
 	"slices"
 
-	"eventflux/shared/event"
-	"eventflux/shared/siddhiql"
+	"github.com/eventflux/eventflux/shared/lang/event"
+	"github.com/eventflux/eventflux/shared/lang/siddhiql"
 )
 
 // keeper is a window, section 5: what comes in as a chunk goes out as some chunks.

@@ -36,7 +36,7 @@ func Main(m *testing.M, binary *string, flags ...string) int {
 // Build builds the program into a file, with flags of go build.
 func Build(file string, flags ...string) error {
 	args := append([]string{"build", "-o", file}, flags...)
-	out, err := exec.Command("go", append(args, "eventflux/cmd/eventflux")...).CombinedOutput()
+	out, err := exec.Command("go", append(args, "github.com/eventflux/eventflux/cmd/eventflux")...).CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("%w\n%s", err, out)
 	}

@@ -14,8 +14,8 @@ import (
 	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/raft"
 
-	"eventflux/shared/checkpoint"
-	"eventflux/shared/control"
+	"github.com/eventflux/eventflux/shared/control"
+	"github.com/eventflux/eventflux/shared/state/checkpoint"
 )
 
 // dialTimeout is how long a member may take to say that it is there.

@@ -16,7 +16,7 @@ import (
 	"github.com/hashicorp/raft"
 	"go.uber.org/goleak"
 
-	"eventflux/shared/control"
+	"github.com/eventflux/eventflux/shared/control"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }

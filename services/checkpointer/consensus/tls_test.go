@@ -18,7 +18,7 @@ import (
 
 	"github.com/hashicorp/raft"
 
-	"eventflux/shared/pki"
+	"github.com/eventflux/eventflux/shared/ops/pki"
 )
 
 // authority signs the certificates of a test.

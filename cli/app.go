@@ -1,0 +1,234 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/eventflux/eventflux/shared/lang/siddhiql"
+)
+
+func newAppCommand() *cobra.Command {
+	return newGroup("app", "Work with apps", newAppCheckCommand(), newAppDeployCommand(),
+		newAppListCommand(), newAppShowCommand(), newAppResumeCommand(), newAppRemoveCommand())
+}
+
+// app is an app's file and what it means.
+type app struct {
+	file string
+	text string
+	plan *siddhiql.Plan
+}
+
+// checkedFile is what `app check` finds in one file.
+type checkedFile struct {
+	File       string         `json:"file"`
+	App        string         `json:"app,omitempty"`
+	Partitions int            `json:"partitions,omitempty"`
+	Streams    []streamInfo   `json:"streams,omitempty"`
+	Queries    []queryInfo    `json:"queries,omitempty"`
+	Errors     []checkProblem `json:"errors,omitempty"`
+}
+
+type streamInfo struct {
+	Name       string `json:"name"`
+	Definition string `json:"definition"`
+	Subject    string `json:"subject,omitempty"` // where events are published
+	Results    string `json:"results,omitempty"` // where its rows come out
+}
+
+type queryInfo struct {
+	Name string `json:"name,omitempty"`
+	From string `json:"from"`
+	Into string `json:"into"`
+}
+
+type checkProblem struct {
+	Line    int    `json:"line,omitempty"`
+	Column  int    `json:"column,omitempty"`
+	Message string `json:"message"`
+}
+
+func newAppCheckCommand() *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "check FILE…",
+		Short: "Check apps without running them",
+		Long: `Checks apps and prints all their errors as file:line:column: message, or what the
+apps read and write.`,
+		Args: someArgs("FILE"),
+		RunE: func(cmd *cobra.Command, files []string) error {
+			if asJSON {
+				return checkAsJSON(cmd.OutOrStdout(), files)
+			}
+			apps, err := loadApps(cmd.ErrOrStderr(), files)
+			for _, a := range apps {
+				printSummary(cmd.OutOrStdout(), describe(a))
+			}
+			return err
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return cmd
+}
+
+// loadApps reads and checks apps, as a deploy does. All errors of all files go to errOut;
+// the apps that are sound are returned in any case.
+func loadApps(errOut io.Writer, files []string, inboxes ...string) ([]app, error) {
+	var apps []app
+	var failed []string
+	for _, file := range files {
+		text, plan, err := compileFile(file, inboxes...)
+		if err != nil {
+			failed = append(failed, file)
+			fmt.Fprintln(errOut, inFile(file, err))
+			continue
+		}
+		apps = append(apps, app{file, text, plan})
+	}
+	if len(failed) > 0 {
+		return apps, reportedError{fmt.Errorf("refused: %s", strings.Join(failed, ", "))}
+	}
+	return apps, nil
+}
+
+func compileFile(file string, inboxes ...string) (text string, plan *siddhiql.Plan, err error) {
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return "", nil, err
+	}
+	plan, err = siddhiql.Compile(string(data), inboxes...)
+	return string(data), plan, err
+}
+
+// loadKnownApps reads apps that may be deployed already, or were in an earlier release. It
+// also takes those that only a deploy refuses, and leaves them to their user.
+func loadKnownApps(errOut io.Writer, files []string) (apps []app, refused error) {
+	var failed []string
+	for _, file := range files {
+		text, plan, err := compileFile(file)
+		if err != nil {
+			if old, oldErr := siddhiql.CompileDeployed(text); oldErr == nil {
+				plan = old
+				refused = errors.Join(refused, errors.New(inFile(file, err)))
+				err = nil
+			}
+		}
+		if err != nil {
+			failed = append(failed, file)
+			fmt.Fprintln(errOut, inFile(file, err))
+			continue
+		}
+		apps = append(apps, app{file, text, plan})
+	}
+	if len(failed) > 0 {
+		return nil, reportedError{fmt.Errorf("refused: %s", strings.Join(failed, ", "))}
+	}
+	return apps, refused
+}
+
+// inFile writes err with the file that it is about, one problem to a line.
+func inFile(file string, err error) string {
+	var list siddhiql.ErrorList
+	if errors.As(err, &list) {
+		return list.In(file)
+	}
+	var path *os.PathError
+	if errors.As(err, &path) {
+		return fmt.Sprintf("%s: %s: %v", file, path.Op, path.Err)
+	}
+	return fmt.Sprintf("%s: %v", file, err)
+}
+
+func checkAsJSON(w io.Writer, files []string) error {
+	var failed []string
+	list := make([]checkedFile, 0, len(files))
+	for _, file := range files {
+		text, plan, err := compileFile(file)
+		if err == nil {
+			list = append(list, describe(app{file, text, plan}))
+			continue
+		}
+		failed = append(failed, file)
+		list = append(list, checkedFile{File: file, Errors: problems(err)})
+	}
+	if err := printJSON(w, list); err != nil {
+		return err
+	}
+	if len(failed) > 0 {
+		return fmt.Errorf("refused: %s", strings.Join(failed, ", "))
+	}
+	return nil
+}
+
+func problems(err error) []checkProblem {
+	var list siddhiql.ErrorList
+	if !errors.As(err, &list) {
+		return []checkProblem{{Message: err.Error()}}
+	}
+	problems := make([]checkProblem, len(list))
+	for i, e := range list {
+		problems[i] = checkProblem{Line: e.Pos.Line, Column: e.Pos.Column, Message: e.Msg}
+	}
+	return problems
+}
+
+func describe(a app) checkedFile {
+	d := checkedFile{File: a.file, App: a.plan.Name, Partitions: a.plan.Partitions}
+	for _, s := range a.plan.Streams {
+		if s.Block < 0 {
+			d.Streams = append(d.Streams, streamInfo{s.Name, s.Schema.String(), s.Subject, results(a.plan, s)})
+		}
+	}
+	for _, q := range a.plan.Queries {
+		d.Queries = append(d.Queries, queryInfo{q.Name, streamName(q.Source), streamName(q.Target)})
+	}
+	return d
+}
+
+// results returns the subjects on which what queries insert into a stream comes
+// out, or "" where that is not published.
+func results(plan *siddhiql.Plan, s *siddhiql.Stream) string {
+	into := slices.ContainsFunc(plan.Queries, func(q *siddhiql.Query) bool { return q.Target == s })
+	if !into || s.Sink.Off || plan.Name == "" {
+		return ""
+	}
+	return fmt.Sprintf("out.%s.%s.*", plan.Name, s.Name)
+}
+
+func printSummary(w io.Writer, d checkedFile) {
+	name := d.App
+	if name == "" {
+		name = "app without a name"
+	}
+	fmt.Fprintf(w, "%s: %s is sound\n", d.File, name)
+	for _, s := range d.Streams {
+		fmt.Fprintf(w, "  stream %s\n", s.Definition)
+		if s.Subject != "" {
+			fmt.Fprintf(w, "    events are published to %s\n", s.Subject)
+		}
+		if s.Results != "" {
+			fmt.Fprintf(w, "    results come on %s\n", s.Results)
+		}
+	}
+	for i, q := range d.Queries {
+		name := q.Name
+		if name == "" {
+			name = fmt.Sprintf("%d", i+1)
+		}
+		fmt.Fprintf(w, "  query %s: %s → %s\n", name, q.From, q.Into)
+	}
+}
+
+// streamName writes an inner stream as the language does.
+func streamName(s *siddhiql.Stream) string {
+	if s.Block >= 0 {
+		return "#" + s.Name
+	}
+	return s.Name
+}

@@ -1,0 +1,27 @@
+package cli
+
+import (
+	"testing"
+	"time"
+
+	"github.com/eventflux/eventflux/services/recovery"
+	"github.com/eventflux/eventflux/shared/control"
+)
+
+// What would begin anew is asked once, for as long as the command waits.
+func TestAskedOnce(t *testing.T) {
+	for _, c := range []struct {
+		service string
+		once    bool
+		want    time.Duration
+	}{
+		{control.Service, false, 0}, // repeated, as clients do by themselves
+		{control.Service, true, time.Hour},
+		{recovery.ServiceName, false, time.Hour},
+	} {
+		a := asking{timeout: time.Hour, once: c.once}
+		if got := a.client(nil, c.service).Attempt; got != c.want {
+			t.Errorf("%+v: %s", c, got)
+		}
+	}
+}

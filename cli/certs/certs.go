@@ -1,0 +1,269 @@
+// Package certs makes what the processes of a cluster prove themselves with: an
+// authority for development, certificates of servers and of checkpointers, an nkey for
+// each user of NATS, and a password for the store. Each role gets a folder of its own,
+// so that a container needs no more than what is its own. What users may do is said in
+// deploy/nats/auth.conf.
+package certs
+
+import (
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/hex"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nkeys"
+
+	"github.com/eventflux/eventflux/shared/ops/pki"
+)
+
+// Users are those that deploy/nats/auth.conf knows.
+var Users = []string{
+	"checkpointer", "ingest", "processor", "merger", "recovery",
+	"operator", "publisher", "subscriber", "reader",
+}
+
+// storeUsers read and write the store of checkpoints.
+var storeUsers = []string{"checkpointer", "processor", "merger", "recovery"}
+
+// Names of files.
+const (
+	caFile       = "ca.crt"
+	certFile     = "tls.crt"
+	keyFile      = "tls.key"
+	seedFile     = "user.nk"
+	keysFile     = "keys.conf"
+	serversFile  = "servers.conf"
+	aclFile      = "users.acl"
+	passwordFile = "store.password"
+
+	authority = "authority" // the folder of the authority itself
+)
+
+// ErrExists is returned where there are keys already: whatever runs with them would
+// be shut out by new ones.
+var ErrExists = errors.New("there are keys already")
+
+// Config says for whom keys are made.
+type Config struct {
+	Dir           string   // made if missing
+	Servers       int      // of NATS, called nats-1 and so on
+	Checkpointers int      // called checkpointer-1 and so on, which are their Raft ids
+	Hosts         []string // further names and addresses under which NATS and Redis are reached
+	Valid         time.Duration
+}
+
+// maker makes files, until one cannot be made.
+type maker struct {
+	cfg   Config
+	until time.Time
+	ca    *pki.Authority
+	root  pki.Pair
+	err   error
+}
+
+// Make makes all keys. The authority's certificate is written last: where it is, the
+// others are.
+func Make(cfg Config) error {
+	if err := cfg.check(); err != nil {
+		return err
+	}
+	m := &maker{cfg: cfg, until: time.Now().Add(cfg.Valid)}
+	if m.ca, m.err = pki.NewAuthority("EventFlux development authority", m.until); m.err != nil {
+		return m.err
+	}
+	if m.root, m.err = m.ca.Pair(); m.err != nil {
+		return m.err
+	}
+	keys := m.users()
+	password := m.password()
+	servers := numbered("nats", cfg.Servers)
+	var certificates [][]byte
+	for _, name := range servers {
+		certificates = append(certificates, m.certificate(name, append([]string{"localhost", "127.0.0.1", "::1"}, cfg.Hosts...)))
+		m.public(name, keysFile, []byte(keys))
+	}
+	for _, name := range servers {
+		m.public(name, serversFile, []byte(pins(certificates)))
+	}
+	for _, name := range numbered("checkpointer", cfg.Checkpointers) {
+		m.certificate(name, nil)
+	}
+	m.certificate("redis", append([]string{"localhost", "127.0.0.1", "::1"}, cfg.Hosts...))
+	m.secret("redis", aclFile, []byte(acl(password)))
+	m.secret(authority, keyFile, m.root.Key)
+	m.public(authority, certFile, m.root.Cert)
+	return m.err
+}
+
+// Made reports whether the folder has all that Make makes.
+func Made(dir string) bool {
+	_, err := os.Stat(filepath.Join(dir, authority, certFile))
+	return err == nil
+}
+
+func (c *Config) check() error {
+	if c.Dir == "" || c.Servers < 1 || c.Checkpointers < 1 || c.Valid <= 0 {
+		return errors.New("keys need a folder, one server and one checkpointer at least, and a time for which they are valid")
+	}
+	entries, err := os.ReadDir(c.Dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	for _, e := range entries {
+		if e.IsDir() && c.role(e.Name()) {
+			return fmt.Errorf("%w: %s has %s; choose another folder, or delete this one and start everything anew", ErrExists, c.Dir, e.Name())
+		}
+	}
+	return nil
+}
+
+// role reports whether a folder is one that Make makes.
+func (c *Config) role(name string) bool {
+	if strings.HasPrefix(name, "nats-") || strings.HasPrefix(name, "checkpointer-") || name == "redis" || name == authority {
+		return true
+	}
+	for _, u := range Users {
+		if u == name {
+			return true
+		}
+	}
+	return false
+}
+
+func numbered(name string, n int) []string {
+	names := make([]string, n)
+	for i := range names {
+		names[i] = fmt.Sprintf("%s-%d", name, i+1)
+	}
+	return names
+}
+
+// users makes an nkey for each user, and returns the public keys as the configuration
+// of NATS has them. The checkpointers are one user, with a folder for each of them.
+func (m *maker) users() string {
+	var b strings.Builder
+	b.WriteString("# The public keys of the users in auth.conf. Their seeds are with their owners.\n")
+	for _, user := range Users {
+		pair, err := nkeys.CreateUser()
+		if err != nil {
+			m.fail(err)
+			continue
+		}
+		public, err := pair.PublicKey()
+		m.fail(err)
+		seed, err := pair.Seed()
+		m.fail(err)
+		fmt.Fprintf(&b, "%s: %s\n", Variable(user), public)
+		for _, folder := range m.folders(user) {
+			m.secret(folder, seedFile, append(seed, '\n'))
+			m.public(folder, caFile, m.root.Cert)
+		}
+		pair.Wipe()
+	}
+	return b.String()
+}
+
+// folders are those of a user's processes.
+func (m *maker) folders(user string) []string {
+	if user == "checkpointer" {
+		return numbered(user, m.cfg.Checkpointers)
+	}
+	return []string{user}
+}
+
+// Variable is what auth.conf calls the public key of a user.
+func Variable(user string) string { return strings.ToUpper(user) + "_KEY" }
+
+// password makes the password of the store and gives it to those who use it.
+func (m *maker) password() string {
+	raw := make([]byte, 32)
+	_, _ = rand.Read(raw) // never fails
+	password := hex.EncodeToString(raw)
+	for _, user := range storeUsers {
+		for _, folder := range m.folders(user) {
+			m.secret(folder, passwordFile, []byte(password+"\n"))
+		}
+	}
+	return password
+}
+
+// acl lets one user do what the store does with its own keys (docs/formats/store.md),
+// and nobody else anything. Redis keeps only the password's hash. Nobody can be the user
+// default, whose rights Redis asks for when it reads transactions back from its own log.
+func acl(password string) string {
+	sum := sha256.Sum256([]byte(password))
+	return "user default off ~* &* +@all\n" +
+		"user eventflux on #" + hex.EncodeToString(sum[:]) + " resetchannels ~eventflux:*" +
+		" +eval +evalsha +script|load +hset +hmget +hget +get +set +setnx +exists +unlink +pexpire +pttl +persist" +
+		" +time +scan +wait +info +config|get +ping +hello +client|setname +acl|dryrun +command\n"
+}
+
+// pins has servers of NATS let in each other, and nobody else: the same authority signs
+// for checkpointers and Redis, and a server may do whatever any user may. A certificate
+// is known by its key, so one that is renewed for the same key stays known.
+func pins(certificates [][]byte) string {
+	var b strings.Builder
+	b.WriteString("# The keys of the servers' certificates, as SHA-256 of each.\npinned_certs: [\n")
+	for _, data := range certificates {
+		block, _ := pem.Decode(data)
+		if block == nil {
+			continue // it could not be made, which is known
+		}
+		if c, err := x509.ParseCertificate(block.Bytes); err == nil {
+			fmt.Fprintf(&b, "  \"%x\"\n", sha256.Sum256(c.RawSubjectPublicKeyInfo))
+		}
+	}
+	b.WriteString("]\n")
+	return b.String()
+}
+
+// certificate makes one, for a process that is called name, and gives it the
+// authority's own.
+func (m *maker) certificate(name string, hosts []string) []byte {
+	pair, err := m.ca.Issue(name, hosts, m.until)
+	m.fail(err)
+	m.secret(name, keyFile, pair.Key)
+	m.public(name, certFile, pair.Cert)
+	m.public(name, caFile, m.root.Cert)
+	return pair.Cert
+}
+
+// secret writes what only its owner may read, public what anybody may.
+func (m *maker) secret(folder, name string, data []byte) { m.write(folder, name, data, 0o600) }
+func (m *maker) public(folder, name string, data []byte) { m.write(folder, name, data, 0o644) }
+
+func (m *maker) write(folder, name string, data []byte, mode fs.FileMode) {
+	if m.err != nil {
+		return
+	}
+	dir := filepath.Join(m.cfg.Dir, folder)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		m.fail(err)
+		return
+	}
+	path := filepath.Join(dir, name)
+	if _, err := os.Stat(path); err == nil && mode == 0o644 {
+		return // the authority's certificate, which several of a folder's owners need
+	}
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, mode)
+	if err != nil {
+		m.fail(err)
+		return
+	}
+	_, err = f.Write(data)
+	m.fail(errors.Join(err, f.Sync(), f.Close()))
+}
+
+func (m *maker) fail(err error) {
+	if m.err == nil {
+		m.err = err
+	}
+}

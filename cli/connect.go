@@ -1,0 +1,98 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/eventflux/eventflux/shared/control"
+	"github.com/eventflux/eventflux/shared/log/natsconn"
+	"github.com/eventflux/eventflux/shared/ops/config"
+	"github.com/eventflux/eventflux/shared/ops/secret"
+)
+
+// endpoint is where and as whom a command connects.
+type endpoint struct {
+	url   string
+	flags *pflag.FlagSet
+}
+
+// addServerFlags adds the flags of commands that are clients of a server. Who they are
+// is said by the settings of services, in the environment or as flags.
+func addServerFlags(f *pflag.FlagSet, s *endpoint, wait *time.Duration) {
+	addServerFlag(f, s, wait)
+	config.AddClientFlags(f)
+}
+
+// addServerFlag is addServerFlags for commands that have the flags of all settings.
+func addServerFlag(f *pflag.FlagSet, s *endpoint, wait *time.Duration) {
+	s.flags = f
+	f.StringVar(&s.url, "server", "", "NATS server (default that of nats.url, or "+nats.DefaultURL+")")
+	f.DurationVar(wait, "wait", 0, "how long to wait for the server to come up")
+}
+
+// connected calls work with a connection, until the command is interrupted.
+func connected(cmd *cobra.Command, s endpoint, wait time.Duration, work func(context.Context, *nats.Conn) error) error {
+	ctx, stop := interruptible(cmd)
+	defer stop()
+	nc, err := connect(ctx, s, wait)
+	if err != nil {
+		return err
+	}
+	defer nc.Close()
+	return work(ctx, nc)
+}
+
+// connect connects as a client that stays connected while it can. It tries for as
+// long as wait says, and once at least.
+func connect(ctx context.Context, s endpoint, wait time.Duration) (*nats.Conn, error) {
+	cfg, err := config.Load(s.flags, os.Environ())
+	if err != nil {
+		return nil, usagef("the configuration is refused:\n%w", err)
+	}
+	at := s.url
+	if at == "" {
+		at = cfg.NATS.URL
+	}
+	if at == "" {
+		at = nats.DefaultURL
+	}
+	who := natsconn.ConnectConfig{
+		User: cfg.NATS.User, PasswordFile: cfg.NATS.PasswordFile, NKeyFile: cfg.NATS.NKey, CAFile: cfg.NATS.CA, CertFile: cfg.NATS.Cert, KeyFile: cfg.NATS.Key, Inbox: cfg.NATS.Inbox,
+	}
+	identity, err := who.Identity()
+	if err != nil {
+		return nil, fmt.Errorf("connect to %s: %w", secret.URL(at), err)
+	}
+	opts := append(identity, nats.Name("eventflux"), nats.MaxReconnects(-1),
+		// What is sent without a connection is repeated by its sender, and not
+		// flushed a second time by the client.
+		nats.ReconnectBufSize(-1))
+	ctx, cancel := context.WithTimeout(ctx, wait)
+	defer cancel()
+	for {
+		nc, err := nats.Connect(at, opts...)
+		if err == nil {
+			return nc, nil
+		}
+		select {
+		case <-ctx.Done():
+			if errors.Is(err, nats.ErrNoServers) {
+				err = fmt.Errorf("%w; start a server with 'eventflux run APP.siddhi', or name one with --server", err)
+			}
+			return nil, fmt.Errorf("connect to %s: %w", secret.URL(at), err)
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}
+
+// newClient returns what asks services, and tells them which version asks.
+func newClient(nc *nats.Conn) *control.Client {
+	return &control.Client{Conn: nc, Self: &control.Self{Version: readVersion().semver(), Name: "the eventflux command"}}
+}

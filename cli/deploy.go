@@ -1,0 +1,143 @@
+package cli
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/eventflux/eventflux/shared/control"
+	"github.com/eventflux/eventflux/shared/log/natsconn"
+)
+
+func newAppDeployCommand() *cobra.Command {
+	var a asking
+	return a.add(&cobra.Command{
+		Use: "deploy FILE", Short: "Deploy an app to running services",
+		Long: `Checks the app and hands it to the checkpointer, from where every service learns of it.
+The same text again changes nothing. Another text under the name of a deployed app is
+refused: its results would not follow those that are out. If another app reads the same
+subject by another definition, the app is deployed, and the command prints a warning.`,
+		Example: `  eventflux app deploy examples/flights.siddhi`,
+		Args:    exactArgs("FILE"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			apps, err := loadApps(cmd.ErrOrStderr(), args)
+			if err != nil {
+				return err
+			}
+			if err := checkNames(apps); err != nil {
+				return err
+			}
+			text, err := os.ReadFile(args[0])
+			if err != nil {
+				return err
+			}
+			_, err = ask(cmd, &a, control.VerbDeploy, control.DeployRequest{Text: string(text)}, func(w io.Writer, d *control.Deployed) {
+				fmt.Fprintf(w, "app %s is deployed: %d partitions, generation %d\n", d.Name, d.Partitions, d.Generation)
+				for _, text := range d.Warnings {
+					fmt.Fprintln(w, "warning: "+text)
+				}
+			})
+			return err
+		},
+	}, 10*time.Second)
+}
+
+func newAppListCommand() *cobra.Command {
+	var a asking
+	return a.add(&cobra.Command{
+		Use: "ls", Short: "List the deployed apps", Args: exactArgs(),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			_, err := ask(cmd, &a, control.VerbApps, nil, func(w io.Writer, l *control.AppList) {
+				t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+				fmt.Fprintln(t, "APP\tPARTITIONS\tGENERATION\tCHECKPOINT\tDEPLOYED")
+				for _, d := range l.Apps {
+					fmt.Fprintf(t, "%s\t%d\t%d\t%d\t%s\n", d.Name, d.Partitions, d.Generation, d.Checkpoint, d.Deployed.Local().Format(time.DateTime))
+				}
+				_ = t.Flush()
+				for i := range l.Apps {
+					printQuarantine(w, &l.Apps[i], "")
+				}
+			})
+			return err
+		},
+	}, 10*time.Second)
+}
+
+func newAppShowCommand() *cobra.Command {
+	var a asking
+	return a.add(&cobra.Command{
+		Use: "show APP", Short: "Show a deployed app: its text, its checkpoint, who runs it", Args: exactArgs("APP"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			_, err := ask(cmd, &a, control.VerbApp, control.AppRequest{App: args[0]}, func(w io.Writer, d *control.App) {
+				fmt.Fprintf(w, "-- app %s, generation %d, deployed %s, newest checkpoint %d\n", d.Name, d.Generation, d.Deployed.Local().Format(time.RFC3339), d.Checkpoint)
+				for _, o := range d.Owners {
+					state := o.State
+					if state == "" {
+						state = "not heard of"
+					}
+					fmt.Fprintf(w, "-- partition %d: %s, by processor %s, assignment %d\n", o.Partition, state, o.Processor, o.Assignment)
+				}
+				printQuarantine(w, d, "-- ")
+				fmt.Fprintln(w, d.Text)
+			})
+			return err
+		},
+	}, 10*time.Second)
+}
+
+// printQuarantine says which partitions of an app no processor runs, and how they are
+// released.
+func printQuarantine(w io.Writer, a *control.App, prefix string) {
+	for _, d := range a.Deaths {
+		if d.Quarantined() {
+			fmt.Fprintf(w, "%sapp %s, partition %d is in quarantine: %d processes died while they applied log sequence %d; release it with: eventflux app resume %[2]s\n",
+				prefix, a.Name, d.Partition, d.Count, d.Sequence)
+		}
+	}
+}
+
+func newAppResumeCommand() *cobra.Command {
+	var a asking
+	return a.add(&cobra.Command{
+		Use: "resume APP", Short: "Run the partitions of an app again that are in quarantine",
+		Long: `A partition goes into quarantine when three processes in a row died while they applied
+the same frame of its log. No processor runs it then, and its events wait in the log.
+This command has it run again: for example with more memory, or with a version that is
+corrected. If the frame ends three more processes, the partition is in quarantine again.`,
+		Args: exactArgs("APP"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			_, err := ask(cmd, &a, control.VerbResume, control.AppRequest{App: args[0]}, func(w io.Writer, d *control.App) {
+				fmt.Fprintf(w, "no partition of app %s is in quarantine\n", d.Name)
+			})
+			return err
+		},
+	}, 30*time.Second)
+}
+
+func newAppRemoveCommand() *cobra.Command {
+	var a asking
+	var yes bool
+	cmd := a.add(&cobra.Command{
+		Use: "rm APP", Short: "Remove an app with its log, its results and its checkpoints",
+		Long: `Stops the app and deletes its log, its results, the events that it refused, and its
+checkpoints. There is no way back: without --yes it only says what would go.`,
+		Example: `  eventflux app rm Flights --yes`,
+		Args:    exactArgs("APP"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if !yes {
+				return fmt.Errorf("this would delete app %s for ever: its log (EFW_%[1]s_*), its results (EFO_%[1]s_*), the events that it refused (%s) and its checkpoints; repeat it with --yes",
+					args[0], natsconn.DLQStream(args[0]))
+			}
+			_, err := ask(cmd, &a, control.VerbRemove, control.AppRequest{App: args[0]}, func(w io.Writer, d *control.App) {
+				fmt.Fprintf(w, "app %s is removed\n", d.Name)
+			})
+			return err
+		},
+	}, 30*time.Second)
+	cmd.Flags().BoolVar(&yes, "yes", false, "do it")
+	return cmd
+}

@@ -1,0 +1,172 @@
+package cli
+
+import (
+	"io"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/spf13/cobra"
+
+	"github.com/eventflux/eventflux/shared/lang/aggregate"
+	"github.com/eventflux/eventflux/shared/lang/siddhiql"
+	"github.com/eventflux/eventflux/shared/lang/window"
+)
+
+var (
+	inlineCommand   = regexp.MustCompile("`(eventflux [^`]+)`")
+	fencedBlock     = regexp.MustCompile("(?s)```.*?\n```")
+	indentedCommand = regexp.MustCompile(`(?m)^(?:    |  |\$ )(?:bin/)?(eventflux .*)$`)
+)
+
+// Every command line in the pages, in the help and in the alerts is one that the program
+// takes: the command is there, and so are its flags and arguments.
+func TestCommandsInPagesExist(t *testing.T) {
+	unsetSettings(t)
+	t.Chdir(repository)
+	pages, err := filepath.Glob("docs/*.md")
+	if err != nil || len(pages) == 0 {
+		t.Fatal(pages, err)
+	}
+	pages = append(pages, "README.md", "deploy/prometheus/alerts.yml", "examples/flights.siddhi", "examples/earthquakes.siddhi")
+	found := 0
+	for _, page := range pages {
+		text, err := os.ReadFile(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, line := range indentedCommand.FindAllStringSubmatch(string(text), -1) {
+			found++
+			checkCommand(t, page, line[1], true)
+		}
+		prose := fencedBlock.ReplaceAllString(string(text), "")
+		for _, line := range inlineCommand.FindAllStringSubmatch(prose, -1) {
+			found++
+			checkCommand(t, page, line[1], false)
+		}
+	}
+	if found < 50 {
+		t.Errorf("only %d commands were found in the pages", found)
+	}
+	var walk func(*cobra.Command)
+	walk = func(c *cobra.Command) {
+		for line := range strings.Lines(c.Example) {
+			checkCommand(t, c.CommandPath()+" --help", strings.TrimSpace(line), true)
+		}
+		for _, inner := range c.Commands() {
+			walk(inner)
+		}
+	}
+	walk(newRootCommand(func() {}))
+}
+
+const languagePage = "docs/language.md"
+
+// The apps on the page about the language are sound, and it has every window, aggregator
+// and function with the parameters that they take.
+func TestLanguagePage(t *testing.T) {
+	t.Chdir(repository)
+	text, err := os.ReadFile(languagePage)
+	if err != nil {
+		t.Fatal(err)
+	}
+	apps := 0
+	for _, page := range []string{"README.md", languagePage} {
+		text, err := os.ReadFile(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, part := range strings.Split(string(text), "```") {
+			app, ok := strings.CutPrefix(part, "sql\n")
+			if !ok || i%2 == 0 {
+				continue
+			}
+			apps++
+			if _, err := siddhiql.Compile(app); err != nil {
+				t.Errorf("%s: %v\n%s", page, err, app)
+			}
+		}
+	}
+	if apps < 3 {
+		t.Errorf("%d apps", apps)
+	}
+	var usages []string
+	for _, name := range window.Names() {
+		spec, _ := window.Lookup(name)
+		usages = append(usages, spec.Usage)
+	}
+	for _, name := range aggregate.Names() {
+		spec, _ := aggregate.Lookup(name)
+		usages = append(usages, spec.Usage)
+	}
+	for _, f := range siddhiql.Functions() {
+		if !strings.HasPrefix(f.Name, "instanceOf") {
+			usages = append(usages, f.Usage)
+		}
+	}
+	for _, usage := range usages {
+		if !strings.Contains(strings.ReplaceAll(string(text), `\|`, "|"), "`"+usage+"`") {
+			t.Errorf("%s does not have `%s`", languagePage, usage)
+		}
+	}
+}
+
+// checkCommand parses a command line without running it. In prose a command is also
+// mentioned without what it needs.
+func checkCommand(t *testing.T, page, line string, whole bool) {
+	t.Helper()
+	words := shellWords(line)[1:]
+	root := newRootCommand(func() {})
+	root.SetOut(io.Discard)
+	cmd, rest, err := root.Find(words)
+	if err == nil {
+		err = cmd.ParseFlags(rest)
+	}
+	if err != nil {
+		t.Errorf("%s: %s: %v", page, line, err)
+		return
+	}
+	args := cmd.Flags().Args()
+	if cmd.HasSubCommands() && (whole || len(args) > 0) {
+		t.Errorf("%s: %s: there is no such command", page, line)
+	}
+	if whole || len(args) > 0 {
+		if err := cmd.ValidateArgs(args); err != nil {
+			t.Errorf("%s: %s: %v", page, line, err)
+		}
+	}
+}
+
+// shellWords splits a line as a shell does, up to a comment or a pipe.
+func shellWords(line string) (words []string) {
+	var word strings.Builder
+	in, begun := rune(0), false
+	end := func() {
+		if begun {
+			words = append(words, word.String())
+		}
+		word.Reset()
+		begun = false
+	}
+	for _, r := range line {
+		switch {
+		case in != 0 && r == in:
+			in = 0
+		case in != 0:
+			word.WriteRune(r)
+		case r == '\'' || r == '"':
+			in, begun = r, true
+		case r == ' ':
+			end()
+		case (r == '#' || r == '|') && !begun:
+			return words
+		default:
+			word.WriteRune(r)
+			begun = true
+		}
+	}
+	end()
+	return words
+}

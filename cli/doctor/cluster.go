@@ -1,0 +1,196 @@
+package doctor
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/eventflux/eventflux/services/processor"
+	"github.com/eventflux/eventflux/shared/control"
+	"github.com/eventflux/eventflux/shared/log/natsconn"
+)
+
+func (p *patient) checkServices(_ context.Context, r *report) {
+	for _, s := range []struct {
+		name     string
+		severity Severity
+		without  string
+	}{
+		{"checkpointer", Error, "no app can be deployed, no checkpoint made, and no partition taken over"},
+		{"processor", Error, "no events are applied; those that are accepted wait in the logs"},
+		{"ingest", Error, "no events are accepted; one that waits for processors to take over each log does not count"},
+		{"merger", Warning, "nobody folds chains and sweeps the store, which grows"},
+		{"recovery", Warning, "no app can be taken back, and no state be looked at"},
+	} {
+		if p.count(s.name) == 0 {
+			r.add(s.severity, s.name, p.fix("restart eventflux run, and look at its log for why this service ended", "eventflux serve --services "+s.name), "none runs: %s", s.without)
+		}
+	}
+	r.fine("services", "%d checkpointers, %d processors and %d of ingest run", p.count("checkpointer"), p.count("processor"), p.count("ingest"))
+}
+
+func (p *patient) checkVersions(_ context.Context, r *report) {
+	by := map[string][]string{}
+	majors := map[uint64]bool{}
+	for _, s := range p.services {
+		by[s.Version] = append(by[s.Version], natsconn.Place(&s))
+		if major, err := control.Major(s.Version); err == nil {
+			majors[major] = true
+		}
+	}
+	versions := slices.Sorted(maps.Keys(by))
+	switch len(versions) {
+	case 0:
+		return // checkServices says so
+	case 1:
+		r.fine("services", "all have version %s", strings.Join(versions, ""))
+		return
+	}
+	if len(majors) > 1 {
+		r.add(Error, "services", "stop those of the version that is not to be there; docs/operations.md, Rolling upgrade, tells how to go from one major version to the next",
+			"they have versions that differ in the first number: %s. Checkpointers refuse all that differ from them", grouped(by))
+		return
+	}
+	r.add(Warning, "services", "finish the upgrade; docs/operations.md, Rolling upgrade, has the order", "they have several versions: %s. That works, for as long as an upgrade takes", grouped(by))
+}
+
+// grouped writes which services have a value.
+func grouped(by map[string][]string) string {
+	var list []string
+	for _, v := range slices.Sorted(maps.Keys(by)) {
+		slices.Sort(by[v])
+		list = append(list, v+" ("+strings.Join(slices.Compact(by[v]), ", ")+")")
+	}
+	return strings.Join(list, ", ")
+}
+
+func (p *patient) checkLeader(_ context.Context, r *report) {
+	if p.count("checkpointer") == 0 {
+		return // checkServices says so
+	}
+	fix := p.fix("look at the log of eventflux run for what keeps the checkpointer from leading; if there is no sign of it, restart eventflux run",
+		"start the members that are missing: eventflux serve --services checkpointer, with the raft.id and data of each; then eventflux checkpointer status")
+	leaders := map[string]bool{}
+	known := map[string]control.Peer{}
+	voters := 0
+	for _, m := range p.members {
+		if m.status.Leader != "" {
+			leaders[m.status.Leader] = true
+		}
+		for _, peer := range m.status.Peers {
+			known[peer.ID] = peer
+		}
+	}
+	for _, peer := range known {
+		if peer.Voter {
+			voters++
+		}
+	}
+	if len(leaders) == 0 {
+		r.add(Error, "checkpointer", fix, "nobody leads, with %d of %d voters there: no checkpoints are made and no partition can be taken over; tasks that run go on", len(p.members), voters)
+		return
+	}
+	for _, id := range slices.Sorted(maps.Keys(known)) {
+		if !slices.ContainsFunc(p.members, func(m memberSays) bool { return m.status.ID == id }) {
+			r.add(Warning, "checkpointer "+id, fix+"; or, if it is gone for good, eventflux checkpointer remove "+id,
+				"the member at %s does not answer; %d of %d voters must be up", known[id].Address, voters/2+1, voters)
+		}
+	}
+	if voters > 1 && voters%2 == 0 {
+		r.add(Warning, "checkpointer", "add a member, or remove one (eventflux checkpointer add|remove): three or five", "the group has %d voters, which survives no more failures than %d do", voters, voters-1)
+	}
+	r.fine("checkpointer", "%s leads a group of %d", strings.Join(slices.Sorted(maps.Keys(leaders)), ", "), len(known))
+}
+
+// checkTasks asks whether every partition runs.
+func (p *patient) checkTasks(_ context.Context, r *report) {
+	if p.appsErr != nil {
+		if p.count("checkpointer") > 0 {
+			r.add(Unknown, "apps", "see the findings about the leader", "the checkpointer does not say which apps there are: %v", p.appsErr)
+		}
+		return
+	}
+	n := 0
+	for _, a := range p.apps {
+		if a.Held {
+			r.add(Warning, a.Name, "eventflux recover "+a.Name+" --release lets it go on", "it is held where it was restored: no events are applied, and the log grows")
+		}
+		for part := range a.Partitions {
+			n++
+			p.checkTask(r, &a, part)
+		}
+	}
+	r.fine("apps", "all %d partitions of %d apps run", n, len(p.apps))
+}
+
+// lagWarning is from how many seconds of lag on doctor warns.
+const lagWarning = 3
+
+func (p *patient) checkTask(r *report, a *control.App, part uint32) {
+	at := partition(a.Name, part)
+	for _, d := range a.Deaths {
+		if d.Partition == part && d.Quarantined() {
+			r.add(Error, at, "see what the logs of those processes end with; correct that, or give them more memory; then eventflux app resume "+a.Name,
+				"it is in quarantine: %d processes died while they applied log sequence %d. Its events wait in the log", d.Count, d.Sequence)
+			return
+		}
+		if d.Partition == part {
+			r.add(Warning, at, "see what the log of that process ends with; after "+strconv.Itoa(control.QuarantineAfter)+" deaths the partition is in quarantine",
+				"%d processes died while they applied log sequence %d", d.Count, d.Sequence)
+		}
+	}
+	owner := slices.IndexFunc(a.Owners, func(o control.Owner) bool { return o.Partition == part })
+	if owner < 0 {
+		r.add(Error, at, p.fix("wait for some seconds while it starts; then look at the log of eventflux run for what keeps it from the partition",
+			"start a processor: eventflux serve --services processor; its log says what keeps it from the partition"), "no processor runs it: its events wait in the log")
+		return
+	}
+	by := a.Owners[owner].Processor
+	for _, pr := range p.processors {
+		if pr.who != "processor "+by {
+			continue
+		}
+		for _, t := range pr.tasks {
+			if t.App != a.Name || t.Partition != part {
+				continue
+			}
+			if t.State == "halted" {
+				r.add(Error, at, "do what the reason says; then "+p.fix("restart eventflux run", "restart processor "+by+", or have it run elsewhere")+". docs/operations.md, 'a task halts', has each reason",
+					"its task on %s has halted: %s", by, t.Error)
+			} else if t.Error != "" {
+				r.add(Warning, at, p.fix("see that the disk has room and, if store.url names one, that the store answers", "see that NATS and the store can be reached from "+by), "its task on %s is %s: %s", by, t.State, t.Error)
+			}
+			switch {
+			case t.Over != "":
+				r.add(Error, at, "do what the reason says; its publishers get an error until then, and other apps go on", "its task on %s takes no events: %s", by, t.Over)
+			case t.LagSeconds >= lagWarning:
+				r.add(Warning, at, "publishers are refused above ingest.lag_max; raise @app:partitions, give the processor more of the machine, or pack results: @sink(pack='ndjson')",
+					"its task on %s needs %.0f s for what its log holds (%d frames, about %d bytes)", by, t.LagSeconds, t.LogEnd-min(t.Applied, t.LogEnd), t.LagBytes)
+			}
+			checkOrder(r, at, &t)
+			if t.Unusable > 0 {
+				r.add(Error, at, "eventflux checkpoint verify "+a.Name+" names the damage; look at the store's disk. A new checkpoint is whole: eventflux checkpoint trigger "+a.Name,
+					"at its last start %d checkpoints could not be used, and an older one was", t.Unusable)
+			}
+			return
+		}
+	}
+	if a.Owners[owner].State == "" {
+		r.add(Warning, at, "wait some seconds; if it stays, look at the log of "+by, "processor %s, which has it, has not been heard of; another one takes over if there is one", by)
+	}
+}
+
+// checkOrder asks whether events are applied as their own times ask for.
+func checkOrder(r *report, at string, t *processor.TaskInfo) {
+	if t.OutOfOrder > 0 {
+		r.add(Warning, at, "have events applied in the order of time: @app:playback(lateness='…')", "%d events came after one of a later time and were applied as they came", t.OutOfOrder)
+	}
+	if t.DeadLetters > 0 {
+		r.add(Warning, at, "raise lateness of @app:playback, or read the events from !<Stream>; they are in stream "+natsconn.DLQStream(t.App), "%d events came too late and are dead letters", t.DeadLetters)
+	}
+	if t.Dropped > 0 {
+		r.add(Warning, at, "see that the attribute by which the window goes is not null; a longer latency of a session takes later rows", "windows could not take %d rows", t.Dropped)
+	}
+}

@@ -1,0 +1,180 @@
+package doctor_test
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/eventflux/eventflux/cli/doctor"
+	"github.com/eventflux/eventflux/shared/log/natsconn"
+	"github.com/eventflux/eventflux/shared/ops/config"
+)
+
+// What an ordinary connection is told of a cluster is said, and what it is not told.
+func TestCluster(t *testing.T) {
+	c := startCluster(t, 3)
+	c.ensure("w", 1)
+	told := ", in cluster c of 3 servers: n0, n1, n2"
+	synced := "ok sync NATS: 3 servers were asked and sync as durable demands"
+	nobody := "ok subscribers ef.wal.>: nobody subscribes to a log on core NATS"
+	oneCopy := "warning replicas EFW_w_0: it has one copy in cluster c: with its server the app stops, and with its disk the data are gone | set nats.replicas to 3 at all checkpointers"
+
+	// All servers are given, so that none has to be learnt from INFO.
+	c.finds("app", c.urls(), c.monitors(), told, oneCopy, synced, nobody)
+	c.finds("app", c.urls()[:1], nil, told, oneCopy,
+		"unknown sync NATS: whether a server syncs before it acknowledges is not told to ordinary clients, and was not told at a monitoring port by any NATS server", nobody)
+	c.finds("app", c.urls(), c.monitors()[:1], told, "at a monitoring port by 2 of 3 NATS servers", nobody)
+
+	// With a copy on each server, those are known by the stream where they do not tell.
+	c.ensure("w", 3)
+	seen := ", in cluster c. This connection is not told which servers that has; seen are n0, n1, n2"
+	copies := "ok replicas streams: all have copies on several servers"
+	more := "; whether the cluster has more servers is not told"
+	c.finds("app", c.urls(), c.monitors(), told, copies, synced, nobody)
+	c.finds("restricted", c.urls(), c.monitors(), seen, copies, synced+more, nobody+more)
+	c.finds("restricted", c.urls(), c.monitors()[:2], seen, copies,
+		"at a monitoring port by 1 of 3 NATS servers", "subscribes to the logs on core NATS was not told by 1 of 3 NATS servers")
+	c.finds("restricted", c.urls()[1:], nil, seen, copies,
+		"at a monitoring port by any NATS server", "subscribes to the logs on core NATS was not told by any NATS server")
+
+	// A subscriber is found wherever it is.
+	other := c.connect("app", c.urls()[2:])
+	if _, err := other.SubscribeSync("ef.wal.w.0"); err != nil {
+		t.Fatal(err)
+	}
+	if err := other.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	c.finds("app", c.urls()[:1], nil, "it subscribes to ef.wal.w.0 on core NATS")
+	c.finds("restricted", c.urls()[:1], c.monitors(), "it subscribes to ef.wal.w.0 on core NATS")
+}
+
+// One server is no cluster.
+func TestNoCluster(t *testing.T) {
+	w := open(t, nil)
+	none := "ok replicas streams: there are none"
+	if found := text(w.examine()); !strings.Contains(found, none) || strings.Contains(found, "cluster") {
+		t.Errorf("not %q in\n%s", none, found)
+	}
+	if _, err := natsconn.EnsureWAL(w.within(), w.js, "w", 0, natsconn.StreamLimits{}); err != nil {
+		t.Fatal(err)
+	}
+	one := "ok replicas streams: JetStream is no cluster here, so there is one copy of each"
+	if found := text(w.examine()); !strings.Contains(found, one) {
+		t.Errorf("not %q in\n%s", one, found)
+	}
+}
+
+// cluster has servers that are one cluster, and the users app and restricted, who may not
+// ask for what servers tell of themselves.
+type cluster struct {
+	t       *testing.T
+	servers []*server.Server
+}
+
+func startCluster(t *testing.T, n int) *cluster {
+	t.Helper()
+	c := &cluster{t: t}
+	routes := "nats://127.0.0.1:1" // nobody yet: the others come
+	for i := range n {
+		srv := start(t, &server.Options{
+			ServerName: fmt.Sprint("n", i), Host: "127.0.0.1", Port: -1, HTTPHost: "127.0.0.1", HTTPPort: -1, NoSigs: true, NoLog: true,
+			JetStream: true, StoreDir: t.TempDir(), JetStreamMaxStore: 64 << 20, JetStreamMaxMemory: 1 << 20, SyncAlways: true,
+			Cluster: server.ClusterOpts{Name: "c", Host: "127.0.0.1", Port: -1}, Routes: server.RoutesFromStr(routes),
+			Users: []*server.User{
+				{Username: "app", Password: "pw"},
+				{Username: "restricted", Password: "pw", Permissions: &server.Permissions{
+					Publish: &server.SubjectPermission{Deny: []string{"$SYS.>"}},
+				}},
+			},
+		})
+		if i == 0 {
+			routes = fmt.Sprintf("nats://%s", srv.ClusterAddr())
+		}
+		c.servers = append(c.servers, srv)
+	}
+	return c
+}
+
+func (c *cluster) urls() (all []string) {
+	for _, srv := range c.servers {
+		all = append(all, srv.ClientURL())
+	}
+	return all
+}
+
+func (c *cluster) monitors() (all []string) {
+	for _, srv := range c.servers {
+		all = append(all, "http://"+srv.MonitorAddr().String())
+	}
+	return all
+}
+
+func (c *cluster) connect(user string, urls []string) *nats.Conn {
+	c.t.Helper()
+	nc, err := nats.Connect(strings.Join(urls, ","), nats.UserInfo(user, "pw"), nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}))
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	c.t.Cleanup(nc.Close)
+	return nc
+}
+
+// ensure makes the log of an app, or changes how many copies it has, and returns when all
+// of them are up to date.
+func (c *cluster) ensure(app string, replicas int) {
+	c.t.Helper()
+	js, err := jetstream.New(c.connect("app", c.urls()))
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	for {
+		attempt, cancel := context.WithTimeout(ctx, time.Second)
+		s, err := natsconn.EnsureWAL(attempt, js, app, 0, natsconn.StreamLimits{Replicas: replicas})
+		if err == nil && current(attempt, s, replicas) {
+			cancel()
+			return
+		}
+		cancel()
+		select {
+		case <-ctx.Done():
+			c.t.Fatal(err)
+		case <-time.After(100 * time.Millisecond): // they elect
+		}
+	}
+}
+
+func current(ctx context.Context, s jetstream.Stream, replicas int) bool {
+	info, err := s.Info(ctx)
+	return err == nil && info.Cluster.Leader != "" && len(info.Cluster.Replicas) == replicas-1 &&
+		!slices.ContainsFunc(info.Cluster.Replicas, func(p *jetstream.PeerInfo) bool { return !p.Current })
+}
+
+// finds examines the cluster as a user does who is given some of the servers' URLs.
+func (c *cluster) finds(user string, urls, monitors []string, want ...string) {
+	c.t.Helper()
+	nc := c.connect(user, urls)
+	defer nc.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	cfg := config.Default()
+	cfg.WAL.Durability, cfg.NATS.Monitor = "durable", strings.Join(monitors, ",")
+	found, err := doctor.Examine(ctx, doctor.Config{Conn: nc, Settings: cfg})
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	for _, line := range want {
+		if !strings.Contains(text(found), line) {
+			c.t.Errorf("%s, %d URLs, %d monitors: not %q in\n%s", user, len(urls), len(monitors), line, text(found))
+		}
+	}
+}

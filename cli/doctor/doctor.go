@@ -1,0 +1,104 @@
+// Package doctor examines a running EventFlux and the NATS below it, and says what is
+// wrong, what it means and what to do. It changes nothing. What the services themselves
+// check, and refuse to start without, is not its only business: much goes wrong later.
+//
+// Read doctor.go, then patient.go (what is asked for once), then servers.go, cluster.go,
+// apps.go, clocks.go and store.go, which have the checks.
+package doctor
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/eventflux/eventflux/shared/control"
+	"github.com/eventflux/eventflux/shared/ops/config"
+)
+
+// Severity says what a finding is.
+type Severity string
+
+// The severities. An Error is a broken promise, or one about to break: act now. A
+// Warning will become one. Unknown is what could not be looked at.
+const (
+	OK      Severity = "ok"
+	Unknown Severity = "unknown"
+	Warning Severity = "warning"
+	Error   Severity = "error"
+)
+
+// Finding is one thing that was found.
+type Finding struct {
+	Severity Severity `json:"severity"`
+	Check    string   `json:"check"`   // which of the checks it is of
+	Subject  string   `json:"subject"` // what it is about: a stream, an app, a service
+	Meaning  string   `json:"meaning"` // what was found, and what follows from it
+	Fix      string   `json:"fix,omitempty"`
+}
+
+// Config says whom to examine.
+type Config struct {
+	Conn     *nats.Conn
+	Settings *config.Config // as the services have them
+}
+
+// Examine makes all checks, and returns what they found in their order. An error means
+// that NATS could not be asked.
+func Examine(ctx context.Context, cfg Config) ([]Finding, error) {
+	js, err := jetstream.New(cfg.Conn)
+	if err != nil {
+		return nil, err
+	}
+	p := &patient{Config: cfg, js: js, control: &control.Client{Conn: cfg.Conn}}
+	if err := p.look(ctx); err != nil {
+		return nil, err
+	}
+	for _, check := range []struct {
+		name string
+		run  func(context.Context, *report)
+	}{
+		{"server", p.checkServer},
+		{"sync", p.checkSync},
+		{"subscribers", p.checkSubscribers},
+		{"services", p.checkServices},
+		{"versions", p.checkVersions},
+		{"leader", p.checkLeader},
+		{"tasks", p.checkTasks},
+		{"texts", p.checkTexts},
+		{"streams", p.checkStreams},
+		{"replicas", p.checkReplicas},
+		{"checkpoints", p.checkCheckpoints},
+		{"logs", p.checkLogs},
+		{"results", p.checkResults},
+		{"ingest", p.checkIngest},
+		{"clocks", p.checkClocks},
+		{"store", p.checkStore},
+	} {
+		r := &report{check: check.name}
+		check.run(ctx, r)
+		if ctx.Err() != nil {
+			return p.findings, ctx.Err()
+		}
+		p.findings = append(p.findings, r.findings...)
+	}
+	return p.findings, nil
+}
+
+// report collects what one check finds.
+type report struct {
+	check    string
+	findings []Finding
+}
+
+func (r *report) add(s Severity, subject, fix, meaning string, args ...any) {
+	r.findings = append(r.findings, Finding{s, r.check, subject, fmt.Sprintf(meaning, args...), fix})
+}
+
+// fine says that all is well, unless something was found that is not.
+func (r *report) fine(subject, meaning string, args ...any) {
+	if len(r.findings) == 0 {
+		r.add(OK, subject, "", meaning, args...)
+	}
+}

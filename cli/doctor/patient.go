@@ -1,0 +1,319 @@
+package doctor
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nats.go/micro"
+
+	"github.com/eventflux/eventflux/services/ingest"
+	"github.com/eventflux/eventflux/services/processor"
+	"github.com/eventflux/eventflux/shared/control"
+	"github.com/eventflux/eventflux/shared/log/natsconn"
+	"github.com/eventflux/eventflux/shared/state/checkpoint"
+)
+
+const askTimeout = 5 * time.Second
+
+// patient is what is examined, and what is known of it before the checks.
+type patient struct {
+	Config
+	js       jetstream.JetStream
+	control  *control.Client
+	findings []Finding
+
+	services   []micro.Info
+	processors []processorSays
+	intakes    []intakeSays
+	members    []memberSays
+	apps       []control.App
+	appsErr    error
+	streams    map[string]*stream
+
+	servers     []string // of NATS: the names of those that are seen, or that streams are on
+	serversTold bool     // those are all that are up
+	subscribers []natsconn.Subscriber
+	unheard     string // of which servers the subscribers are not known; "" for none
+}
+
+// heard is when something was said, by the clock of who said it and by ours.
+type heard struct {
+	who      string
+	theirs   time.Time
+	from, to time.Time // ours, of asking and hearing
+}
+
+type processorSays struct {
+	heard
+	tasks []processor.TaskInfo
+}
+
+type intakeSays struct {
+	heard
+	info ingest.Info
+}
+
+type memberSays struct {
+	heard
+	status control.Status
+}
+
+// stream is a JetStream stream of the product, as its leader tells.
+type stream struct {
+	heard
+	config  jetstream.StreamConfig
+	created time.Time
+	state   jetstream.StreamState
+	cluster *jetstream.ClusterInfo
+}
+
+// look asks everybody.
+func (p *patient) look(ctx context.Context) (err error) {
+	if p.services, err = natsconn.Services(ctx, p.Conn); err != nil {
+		return err
+	}
+	if err := errors.Join(p.lookAtProcessors(ctx), p.lookAtIntakes(ctx), p.lookAtMembers(ctx)); err != nil {
+		return err
+	}
+	p.lookAtApps(ctx)
+	if err := p.lookAtStreams(ctx); err != nil {
+		return err
+	}
+	return p.lookAtServers(ctx)
+}
+
+// lookAtServers learns which NATS servers there are, as far as this connection is told.
+// Those that it finds in INFO, or was given, are not all: servers may keep themselves from
+// being advertised.
+func (p *patient) lookAtServers(ctx context.Context) (err error) {
+	p.servers = append(p.servers, p.Conn.ConnectedServerName())
+	for _, s := range p.streams {
+		if s.cluster == nil {
+			continue
+		}
+		p.servers = append(p.servers, s.cluster.Leader)
+		for _, replica := range s.cluster.Replicas {
+			p.servers = append(p.servers, replica.Name)
+		}
+	}
+	var names []string
+	p.subscribers, names, err = natsconn.SubscribersOverNATS(ctx, p.Conn)
+	p.serversTold = err == nil
+	p.servers = append(p.servers, names...)
+	slices.Sort(p.servers)
+	p.servers = slices.DeleteFunc(slices.Compact(p.servers), func(name string) bool { return name == "" })
+	if !errors.Is(err, natsconn.ErrSubscribersUnknown) {
+		return err
+	}
+	told := overHTTP(ctx, p, natsconn.SubscribersOverHTTP)
+	p.subscribers, p.unheard = slices.Concat(told...), p.others(len(told))
+	return nil
+}
+
+// overHTTP asks the servers whose monitoring ports are named, and returns what those say
+// that answer.
+func overHTTP[T any](ctx context.Context, p *patient, ask func(context.Context, string) (T, error)) (told []T) {
+	for url := range strings.SplitSeq(p.Settings.NATS.Monitor, ",") {
+		if url == "" {
+			continue // none is named
+		}
+		limited, cancel := context.WithTimeout(ctx, askTimeout)
+		if answer, err := ask(limited, url); err == nil {
+			told = append(told, answer)
+		}
+		cancel()
+	}
+	return told
+}
+
+// others says how many servers are left when some have answered at their monitoring ports;
+// "" for none.
+func (p *patient) others(answered int) string {
+	switch of := len(p.servers); {
+	case answered == 0:
+		return "any NATS server"
+	case answered < of:
+		return fmt.Sprintf("%d of %d NATS servers", of-answered, of)
+	}
+	return ""
+}
+
+// beyond says that there may be servers of which this connection is not told.
+func (p *patient) beyond() string {
+	if p.serversTold || p.Conn.ConnectedClusterName() == "" {
+		return ""
+	}
+	return "; whether the cluster has more servers is not told"
+}
+
+func (p *patient) lookAtApps(ctx context.Context) {
+	if p.count(control.Service) == 0 {
+		p.appsErr = errors.New("there is none")
+		return // it would be waited for
+	}
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	list, err := p.control.Apps(ctx)
+	p.apps, p.appsErr = list.Apps, err
+}
+
+func (p *patient) lookAtProcessors(ctx context.Context) error {
+	from := time.Now()
+	answers, err := natsconn.Answers(ctx, p.Conn, natsconn.ServiceSubject("processor", "tasks"), nil)
+	if err != nil {
+		return err
+	}
+	for _, m := range answers {
+		var says struct {
+			Processor string               `json:"processor"`
+			Time      time.Time            `json:"time"`
+			Tasks     []processor.TaskInfo `json:"tasks"`
+		}
+		if json.Unmarshal(m.Data, &says) == nil {
+			p.processors = append(p.processors, processorSays{heard{"processor " + says.Processor, says.Time, from, time.Now()}, says.Tasks})
+		}
+	}
+	return nil
+}
+
+func (p *patient) lookAtIntakes(ctx context.Context) error {
+	from := time.Now()
+	answers, err := natsconn.Answers(ctx, p.Conn, "$SRV.STATS."+natsconn.ServiceName("ingest"), nil)
+	if err != nil {
+		return err
+	}
+	for _, m := range answers {
+		var says micro.Stats
+		if json.Unmarshal(m.Data, &says) != nil || len(says.Endpoints) == 0 {
+			continue
+		}
+		one := intakeSays{heard: heard{who: "ingest " + says.ID, from: from, to: time.Now()}}
+		if json.Unmarshal(says.Endpoints[0].Data, &one.info) == nil {
+			one.theirs = one.info.Time
+			p.intakes = append(p.intakes, one)
+		}
+	}
+	return nil
+}
+
+func (p *patient) lookAtMembers(ctx context.Context) error {
+	for _, s := range p.services {
+		id := s.Metadata["raft_id"]
+		if s.Name != natsconn.ServiceName(control.Service) || id == "" {
+			continue
+		}
+		limited, cancel := context.WithTimeout(ctx, askTimeout)
+		from := time.Now()
+		m, err := p.Conn.RequestWithContext(limited, natsconn.ServiceSubject(control.Service, "node."+id+"."+control.VerbStatus), nil)
+		cancel()
+		if err != nil {
+			continue // checkLeader says who is missing
+		}
+		one := memberSays{heard: heard{who: "checkpointer " + id, from: from, to: time.Now()}}
+		if json.Unmarshal(m.Data, &one.status) == nil {
+			one.theirs = one.status.Time
+			p.members = append(p.members, one)
+		}
+	}
+	return nil
+}
+
+// lookAtStreams asks for all JetStream streams of the product, whose apps may be gone.
+func (p *patient) lookAtStreams(ctx context.Context) error {
+	p.streams = map[string]*stream{}
+	limited, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	var names []string
+	list := p.js.StreamNames(limited)
+	for name := range list.Name() {
+		if isOurs(name) {
+			names = append(names, name)
+		}
+	}
+	if err := list.Err(); err != nil && !errors.Is(err, jetstream.ErrEndOfData) {
+		if errors.Is(err, nats.ErrNoResponders) || errors.Is(err, jetstream.ErrJetStreamNotEnabled) {
+			return nil // checkServer says so
+		}
+		return fmt.Errorf("list JetStream streams: %w", err)
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		if s := p.lookAtStream(ctx, name); s != nil {
+			p.streams[name] = s
+		}
+	}
+	return nil
+}
+
+func isOurs(name string) bool {
+	for _, prefix := range []string{"EFW_", "EFO_", "EFD_", "KV_" + natsconn.ClusterBucket, "KV_" + natsconn.LinksBucket} {
+		if strings.HasPrefix(name, prefix) {
+			return true
+		}
+	}
+	return false
+}
+
+// lookAtStream returns nil for a stream that has gone, or does not answer.
+func (p *patient) lookAtStream(ctx context.Context, name string) *stream {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	from := time.Now()
+	m, err := p.Conn.RequestWithContext(ctx, jetstream.DefaultAPIPrefix+"STREAM.INFO."+name, nil)
+	if err != nil {
+		return nil
+	}
+	var says struct {
+		jetstream.StreamInfo
+		Time  time.Time           `json:"ts"`
+		Error *jetstream.APIError `json:"error"`
+	}
+	if json.Unmarshal(m.Data, &says) != nil || says.Error != nil {
+		return nil
+	}
+	who := "NATS server"
+	if says.Cluster != nil && says.Cluster.Leader != "" {
+		who += " " + says.Cluster.Leader
+	}
+	return &stream{
+		heard:  heard{who, says.Time, from, time.Now()},
+		config: says.Config, created: says.Created, state: says.State, cluster: says.Cluster,
+	}
+}
+
+// newest returns the manifest of an app's newest checkpoint.
+func (p *patient) newest(ctx context.Context, app string) (*checkpoint.Manifest, error) {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	m, err := p.control.Checkpoint(ctx, control.CheckpointRequest{App: app})
+	if err != nil {
+		return nil, err
+	}
+	return &m, nil
+}
+
+// fix returns the advice that works in the mode that runs: one process with a NATS server
+// of its own, or a cluster of services.
+func (p *patient) fix(single, cluster string) string {
+	if p.embedded() {
+		return single
+	}
+	return cluster
+}
+
+// count returns how many processes run a service.
+func (p *patient) count(service string) (n int) {
+	for _, s := range p.services {
+		if s.Name == natsconn.ServiceName(service) {
+			n++
+		}
+	}
+	return n
+}

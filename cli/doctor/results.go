@@ -1,0 +1,66 @@
+package doctor
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/eventflux/eventflux/shared/log/natsconn"
+	"github.com/eventflux/eventflux/shared/log/output"
+)
+
+// Of each output stream, as many of the newest messages are checked, for as long.
+const (
+	resultsMax     = 1_000_000
+	resultsTimeout = 10 * time.Second
+)
+
+// checkResults reads the output streams, and asks whether results are missing in them.
+func (p *patient) checkResults(ctx context.Context, r *report) {
+	if p.appsErr != nil {
+		return
+	}
+	for _, a := range p.apps {
+		for part := range a.Partitions {
+			name := natsconn.OutStream(a.Name, part)
+			s := p.streams[name]
+			if s == nil {
+				continue // checkStreams says so
+			}
+			expire := s.config.MaxAge > 0 && time.Since(s.created) > s.config.MaxAge
+			if s.state.FirstSeq > 1 && !expire {
+				r.add(Warning, name, "if nobody removed them, go back to a checkpoint before them: eventflux recover "+a.Name+" --to EPOCH; eventflux checkpoint ls "+a.Name+" lists them",
+					"the stream begins at message %d: those before it were removed by hand, or NATS lost them. EventFlux removes none", s.state.FirstSeq)
+			}
+			if s.state.Msgs == 0 {
+				continue
+			}
+			from := max(s.state.FirstSeq, s.state.LastSeq-min(s.state.LastSeq, resultsMax)+1)
+			fences := natsconn.FenceSubject(a.Name, part)
+			checker := output.Checker{Untrimmed: from <= 1}
+			limited, cancel := context.WithTimeout(ctx, resultsTimeout)
+			read := from
+			err := output.Scan(limited, p.js, name, from, s.state.LastSeq, func(seq uint64, subject string, h nats.Header) error {
+				read = seq
+				if subject == fences {
+					return nil
+				}
+				return checker.Next(subject, h)
+			})
+			cancel()
+			var missing *output.MissingError
+			switch {
+			case errors.As(err, &missing):
+				r.add(Error, name, "go back to a checkpoint before it: eventflux recover "+a.Name+" --to EPOCH; eventflux checkpoint ls "+a.Name+" lists them",
+					"message %d: %v", read, missing)
+			case errors.Is(err, context.DeadlineExceeded):
+				r.add(Warning, name, "the processors check all of them after each start; look for 'results are missing' in their logs", "not all results could be checked within %s: those from %d to %d were, and the stream ends at %d", resultsTimeout, from, read, s.state.LastSeq)
+			case err != nil && ctx.Err() == nil:
+				r.add(Warning, name, "see that this user may read the stream, and that NATS has a leader for it", "results could not be checked: %v", err)
+			}
+		}
+	}
+	r.fine("results", "none is missing in the output streams, as far back as the newest %d messages of each", resultsMax)
+}

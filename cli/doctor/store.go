@@ -1,0 +1,110 @@
+package doctor
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/eventflux/eventflux/shared/state/store/stores"
+)
+
+const freeWarning, freeError = 0.15, 0.05
+
+// checkStore looks at the store of checkpoints from here, if it is known where that is.
+func (p *patient) checkStore(ctx context.Context, r *report) {
+	url := p.Settings.Store.URL
+	if url == "" && !p.isDefault("data") {
+		url = "file:" + filepath.Join(p.Settings.Data, "checkpoints")
+	}
+	if url == "" {
+		r.add(Unknown, "store.url", "name the store as the services do, with --store.url, or their folder with --data", "the store was not looked at from here; that the newest checkpoints can be read, the checkpointer says")
+		return
+	}
+	if dir, ok := strings.CutPrefix(url, "file:"); ok {
+		checkFolder(r, strings.TrimPrefix(dir, "//"))
+		return
+	}
+	kind, _, _ := strings.Cut(url, ":") // not the rest: it may hold a password
+	limited, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	warnings := &warnings{}
+	s, err := stores.Open(limited, url, slog.New(warnings))
+	if err != nil {
+		r.add(Error, kind, "start it, or correct store.url", "the store does not answer: %v. Checkpoints are aborted, and no task can start", err)
+		return
+	}
+	defer func() { _ = s.Close() }() // nothing was written
+	for _, text := range warnings.texts {
+		r.add(Warning, kind, "set it in the configuration of Redis, and by CONFIG SET at once", "%s", text)
+	}
+	for _, a := range p.apps {
+		head, err := s.Head(limited, a.Name)
+		switch {
+		case err != nil:
+			r.add(Error, kind, "see that it is up and its disk is sound", "the newest checkpoint of %s cannot be asked for: %v", a.Name, err)
+		case head.Epoch < uint64(a.Checkpoint):
+			r.add(Error, kind, "restore the store from a copy, or see 'the store is lost' in docs/operations.md", "it has checkpoint %d of %s for the newest, and the checkpointer knows of %d: it lost what was committed", head.Epoch, a.Name, a.Checkpoint)
+		}
+	}
+	r.fine(kind, "the store answers, and has the newest checkpoints")
+}
+
+// warnings keeps what a store warns of when it is opened.
+type warnings struct {
+	slog.Handler
+	texts []string
+}
+
+// Enabled implements slog.Handler.
+func (*warnings) Enabled(_ context.Context, l slog.Level) bool { return l >= slog.LevelWarn }
+
+// Handle implements slog.Handler.
+func (w *warnings) Handle(_ context.Context, r slog.Record) error {
+	text := r.Message
+	r.Attrs(func(a slog.Attr) bool {
+		text += fmt.Sprintf(" (%s %s)", a.Key, a.Value)
+		return true
+	})
+	w.texts = append(w.texts, text)
+	return nil
+}
+
+// WithAttrs implements slog.Handler.
+func (w *warnings) WithAttrs([]slog.Attr) slog.Handler { return w }
+
+// WithGroup implements slog.Handler.
+func (w *warnings) WithGroup(string) slog.Handler { return w }
+
+// checkFolder looks at a store of files. It does not open it: that would clean up
+// behind writers that it takes for dead.
+func checkFolder(r *report, dir string) {
+	if info, err := os.Stat(dir); err != nil || !info.IsDir() {
+		r.add(Error, dir, "mount the folder, or correct store.url", "the folder of the store is not here: %v", err)
+		return
+	}
+	d, err := diskOf(dir)
+	if err != nil {
+		r.add(Unknown, dir, "", "its disk was not looked at: %v", err)
+		return
+	}
+	if d.volatile {
+		r.add(Error, dir, "choose a folder on a disk with store.url", "it is in memory: a restart of the machine loses all checkpoints, and the logs below them are trimmed")
+	}
+	severity := Warning
+	if d.free < freeError {
+		severity = Error
+	}
+	if d.free < freeWarning {
+		r.add(severity, dir, "make room, or keep less: retention.checkpoints and retention.span", "%.0f %% of its disk are free: when it is full, checkpoints are aborted", 100*d.free)
+	}
+	r.fine(dir, "it is on a disk, of which %.0f %% are free", 100*d.free)
+}
+
+// disk is what is known of a file system.
+type disk struct {
+	free     float64 // part of it
+	volatile bool    // in memory
+}

@@ -1,0 +1,115 @@
+package node
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/eventflux/eventflux/shared/control"
+)
+
+// A cluster that was lost with its logs goes on from the store alone: the app has the
+// state of the newest sound checkpoint, and what is published again follows on.
+func TestAdoptFromTheStoreAlone(t *testing.T) {
+	want := undisturbed(t, 120, 120)
+	c := newChain(t, windowApp)
+	c.cfg.Store.URL = "file:" + filepath.Join(t.TempDir(), "checkpoints")
+	c.start()
+	c.publishAll(0, 60)
+	c.trigger("w")
+	c.publishAll(60, 80)
+	second := c.trigger("w")
+	c.publishAll(80, 90)
+	// Each start is a leadership of its own, which the new group knows nothing of.
+	for range 3 {
+		c.kill()
+		c.start()
+	}
+	c.kill()
+	// NATS and Raft are lost.
+	if err := os.RemoveAll(c.cfg.Data); err != nil {
+		t.Fatal(err)
+	}
+	c.start()
+	if _, err := c.node.control.Adopt(c.within(), control.AdoptRequest{App: "w", Epoch: 99}); control.Code(err) != control.CodeNotFound {
+		t.Errorf("an epoch that is not there: %v", err)
+	}
+	c.trigger("w")
+	done, err := c.node.control.Adopt(c.within(), control.AdoptRequest{App: "w"})
+	if err != nil || done.Adopted != second || done.Generation != 3 || done.Epoch <= second {
+		t.Fatalf("%+v, %v; want checkpoint %d in generation 3", done, err, second)
+	}
+	c.publishAll(80, 110)
+	c.kill() // it is as durable as any other
+	c.start()
+	c.publishAll(110, 120)
+	if got := c.rows("w", 40); !slices.Equal(got, want[80:]) {
+		t.Errorf("results\n%q, want\n%q", got, want[80:])
+	}
+	c.end()
+}
+
+// Where the newest checkpoint of the former cluster is damaged, the one before is taken.
+func TestAdoptPassesOverDamage(t *testing.T) {
+	c := newChain(t, windowApp)
+	c.cfg.Store.URL = "file:" + filepath.Join(t.TempDir(), "checkpoints")
+	c.start()
+	c.publishAll(0, 60)
+	first := c.trigger("w")
+	c.publishAll(60, 80)
+	second := c.trigger("w")
+	c.kill()
+	_, m := c.manifest(second)
+	for _, k := range m.Partitions[0].Components {
+		if k.ID == "query1/window" {
+			name := k.Runs[len(k.Runs)-1].Name
+			flip(t, filepath.Join(c.cfg.Store.URL[len("file:"):], "runs", name[:2], name))
+		}
+	}
+	if err := os.RemoveAll(c.cfg.Data); err != nil {
+		t.Fatal(err)
+	}
+	c.start()
+	c.trigger("w")
+	done, err := c.node.control.Adopt(c.within(), control.AdoptRequest{App: "w"})
+	if err != nil || done.Adopted != first {
+		t.Errorf("%+v, %v; want checkpoint %d", done, err, first)
+	}
+	c.end()
+}
+
+// A checkpoint of the former cluster that a later version wrote is not passed over for an
+// older one: whoever wants that has to say so.
+func TestAdoptRefusesLaterVersions(t *testing.T) {
+	c := newChain(t, windowApp)
+	c.cfg.Store.URL = "file:" + filepath.Join(t.TempDir(), "checkpoints")
+	c.start()
+	c.publishAll(0, 60)
+	first := c.trigger("w")
+	c.publishAll(60, 80)
+	second := c.trigger("w")
+	c.kill()
+	if err := os.RemoveAll(c.cfg.Data); err != nil {
+		t.Fatal(err)
+	}
+	c.start()
+	c.trigger("w")
+	file, m := c.manifest(second)
+	if m.Format != 1 {
+		t.Fatalf("the manifest has format %d", m.Format)
+	}
+	if err := os.WriteFile(file, []byte(`{"format":3}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, err := c.node.control.Adopt(c.within(), control.AdoptRequest{App: "w"})
+	if control.Code(err) != control.CodeInvalid || !strings.Contains(err.Error(), "format 3, known is 2") || !strings.Contains(err.Error(), "--adopt --to EPOCH") {
+		t.Errorf("the newest one is of a later version: %v", err)
+	}
+	done, err := c.node.control.Adopt(c.within(), control.AdoptRequest{App: "w", Epoch: first})
+	if err != nil || done.Adopted != first {
+		t.Errorf("the one before, asked for: %+v, %v", done, err)
+	}
+	c.end()
+}

@@ -1,0 +1,327 @@
+package node
+
+import (
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/eventflux/eventflux/services/processor"
+	"github.com/eventflux/eventflux/shared/control"
+	"github.com/eventflux/eventflux/shared/log/natsconn"
+	"github.com/eventflux/eventflux/shared/ops/config"
+	"github.com/eventflux/eventflux/shared/state"
+	"github.com/eventflux/eventflux/shared/state/checkpoint"
+)
+
+const windowApp = `@app:name('w') define stream S (k string, v int);
+	from S#length(50) select k, sum(v) as total, max(v) as most insert into Out;`
+
+// newChain returns a node that makes a checkpoint only when it is asked.
+func newChain(t *testing.T, apps ...string) *chain {
+	c := &chain{t: t, cfg: config.Default(), apps: apps}
+	c.cfg.Data, c.cfg.Listen, c.cfg.WAL.Durability = t.TempDir(), "127.0.0.1:0", "fast"
+	c.cfg.Checkpoint.Interval, c.cfg.Log.Level = time.Hour, slog.LevelError
+	return c
+}
+
+func (c *chain) trigger(app string) state.Epoch {
+	c.t.Helper()
+	o, err := c.node.control.Trigger(c.within(), control.AppRequest{App: app})
+	if err != nil || !o.Committed {
+		c.t.Fatalf("trigger: %+v, %v", o, err)
+	}
+	return o.Epoch
+}
+
+// task waits until the task of app w is in the state, and returns what is known of it.
+func (c *chain) task(want string) (found processor.TaskInfo) {
+	c.t.Helper()
+	var list struct{ Tasks []processor.TaskInfo }
+	for ctx := c.within(); ctx.Err() == nil; <-time.After(2 * time.Millisecond) {
+		m, err := c.nc.RequestWithContext(ctx, "ef.processor.tasks", nil)
+		if err != nil {
+			c.t.Fatal(err)
+		}
+		if err := json.Unmarshal(m.Data, &list); err != nil {
+			c.t.Fatal(err)
+		}
+		if len(list.Tasks) == 0 {
+			continue // it is not assigned yet
+		}
+		if found = list.Tasks[0]; found.State == want {
+			return found
+		}
+	}
+	c.t.Fatalf("the task is %+v, want %s", found, want)
+	return found
+}
+
+func (c *chain) publishAll(from, to int) {
+	c.t.Helper()
+	for i := from; i < to; i++ {
+		c.publish(i)
+	}
+}
+
+// manifest reads a retained checkpoint as the store has it.
+func (c *chain) manifest(epoch state.Epoch) (file string, m *checkpoint.Manifest) {
+	c.t.Helper()
+	folder := filepath.Join(c.cfg.Data, "checkpoints")
+	if c.cfg.Store.URL != "" {
+		folder = strings.TrimPrefix(c.cfg.Store.URL, "file:")
+	}
+	file = filepath.Join(folder, checkpoint.ManifestName("w", epoch))
+	data, err := os.ReadFile(file)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	if m, err = checkpoint.DecodeManifest(file, data); err != nil {
+		c.t.Fatal(err)
+	}
+	return file, m
+}
+
+// runFile is the file of the newest run of a component.
+func (c *chain) runFile(epoch state.Epoch, component string) string {
+	c.t.Helper()
+	_, m := c.manifest(epoch)
+	for _, k := range m.Partitions[0].Components {
+		if k.ID == component {
+			name := k.Runs[len(k.Runs)-1].Name
+			return filepath.Join(c.cfg.Data, "checkpoints", "runs", name[:2], name)
+		}
+	}
+	c.t.Fatalf("checkpoint %d has no component %s", epoch, component)
+	return ""
+}
+
+// kill ends the node without a last checkpoint.
+func (c *chain) kill() {
+	c.t.Helper()
+	c.nc.Close()
+	c.node.skipLast = true
+	c.stop()
+	if err := <-c.done; err != nil {
+		c.t.Fatal("stop:", err)
+	}
+	if err := c.node.Close(); err != nil {
+		c.t.Fatal("stop:", err)
+	}
+}
+
+// undisturbed is what the app puts out when nothing happens.
+func undisturbed(t *testing.T, events, rows int) []string {
+	c := newChain(t, windowApp)
+	c.start()
+	c.publishAll(0, events)
+	want := c.rows("w", rows)
+	c.end()
+	return want
+}
+
+// A restart begins at the newest checkpoint, whatever was trimmed below it.
+func TestRestartFromCheckpoint(t *testing.T) {
+	want := undisturbed(t, 300, 300)
+	c := newChain(t, windowApp)
+	c.cfg.Retention.Checkpoints, c.cfg.Retention.Span = 1, time.Millisecond
+	c.start()
+	c.publishAll(0, 200)
+	c.trigger("w")
+	second := c.trigger("w")
+	c.publishAll(200, 250)
+	c.kill()
+	c.start()
+	if got := c.task("running"); got.Restored != uint64(second) || got.Events > 50 {
+		t.Errorf("restored %d and applied %d events; want checkpoint %d and the 50 behind it", got.Restored, got.Events, second)
+	}
+	log, err := c.js.Stream(c.within(), natsconn.WALStream("w", 0))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s := log.CachedInfo().State; s.FirstSeq < 200 {
+		t.Errorf("the log begins at %d", s.FirstSeq)
+	}
+	c.publishAll(250, 300)
+	if got := c.rows("w", 300); !slices.Equal(got, want) {
+		t.Error("other results than without a restart")
+	}
+	c.end()
+}
+
+// A newest checkpoint that is damaged is passed over, and that is said.
+func TestDamagedCheckpoint(t *testing.T) {
+	want := undisturbed(t, 150, 150)
+	for name, damage := range map[string]func(*chain, state.Epoch){
+		"bit in a run": func(c *chain, e state.Epoch) { flip(t, c.runFile(e, "query1/window")) },
+		"run gone":     func(c *chain, e state.Epoch) { removeFile(t, c.runFile(e, "query1/window")) },
+		"manifest":     func(c *chain, e state.Epoch) { file, _ := c.manifest(e); flip(t, file) },
+		"no manifest":  func(c *chain, e state.Epoch) { file, _ := c.manifest(e); removeFile(t, file) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := newChain(t, windowApp)
+			c.start()
+			c.publishAll(0, 70)
+			first := c.trigger("w")
+			c.publishAll(70, 100)
+			second := c.trigger("w")
+			damage(c, second)
+			var report control.VerifyReport
+			if err := c.node.control.Do(c.within(), control.VerbVerify, control.CheckpointRequest{App: "w"}, &report); err != nil || report.Sound || len(report.Problems) == 0 {
+				t.Errorf("verify: %+v, %v", report, err)
+			}
+			c.kill()
+			c.start()
+			if got := c.task("running"); got.Restored != uint64(first) || got.Unusable != 1 {
+				t.Errorf("restored %d and passed over %d; want checkpoint %d and 1", got.Restored, got.Unusable, first)
+			}
+			c.publishAll(100, 150)
+			c.trigger("w") // the next one is whole again
+			if err := c.node.control.Do(c.within(), control.VerbVerify, control.CheckpointRequest{App: "w"}, &report); err != nil || !report.Sound {
+				t.Errorf("verify the next: %+v, %v", report, err)
+			}
+			if got := c.rows("w", 150); !slices.Equal(got, want) {
+				t.Error("other results than without damage")
+			}
+			c.end()
+		})
+	}
+}
+
+// An output stream that lost its tail is completed from an earlier checkpoint.
+func TestLostOutputTail(t *testing.T) {
+	want := undisturbed(t, 120, 120)
+	c := newChain(t, windowApp)
+	c.start()
+	c.publishAll(0, 40)
+	first := c.trigger("w")
+	c.publishAll(40, 100)
+	c.rows("w", 100)
+	c.trigger("w")
+	// The results of the last 30 events get lost, the fence before them stays.
+	out, err := c.js.Stream(c.within(), natsconn.OutStream("w", 0))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for seq := out.CachedInfo().State.LastSeq; seq > out.CachedInfo().State.LastSeq-30; seq-- {
+		if err := out.DeleteMsg(c.within(), seq); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c.kill()
+	c.start()
+	if got := c.task("running"); got.Restored != uint64(first) {
+		t.Errorf("restored %d, want checkpoint %d", got.Restored, first)
+	}
+	c.publishAll(100, 120)
+	if got := c.rows("w", 120); !slices.Equal(got, want) {
+		t.Error("other results than without the loss")
+	}
+	c.end()
+}
+
+// A log that is not the one that the checkpoint was cut from is refused. With the witness of
+// its end, the start knows that frames are missing; without it, that it is another stream.
+func TestForeignLog(t *testing.T) {
+	t.Run("with its witness", func(t *testing.T) { testForeignLog(t, false, "the log begins at 23") })
+	t.Run("without", func(t *testing.T) { testForeignLog(t, true, "another stream") })
+}
+
+func testForeignLog(t *testing.T, blind bool, says string) {
+	c := newChain(t, windowApp)
+	c.start()
+	c.publishAll(0, 20)
+	c.trigger("w")
+	log, err := c.js.Stream(c.within(), natsconn.WALStream("w", 0))
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := log.CachedInfo().Config
+	c.kill()
+	// Another one in its place, of the same length.
+	srv, err := natsconn.OpenEmbedded(natsconn.EmbeddedConfig{Dir: filepath.Join(c.cfg.Data, "nats"), Listen: "127.0.0.1:0", Durability: natsconn.Fast, Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	nc, err := natsconn.Connect(c.within(), natsconn.ConnectConfig{Embedded: srv, Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	js, err := jetstream.New(nc)
+	if err == nil {
+		err = js.DeleteStream(c.within(), before.Name)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	nc.Close()
+	if err := srv.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if blind {
+		if err := os.Remove(filepath.Join(c.cfg.Data, witnessFolder, before.Name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c.start()
+	if got := c.task("halted"); !strings.Contains(got.Error, says) {
+		t.Errorf("the task says %q", got.Error)
+	}
+	c.end()
+}
+
+// An app is deployed to a node that runs, and is there after a restart.
+func TestDeployWhileRunning(t *testing.T) {
+	c := newChain(t, windowApp)
+	c.start()
+	const other = `@app:name('a') define stream O (v int); from O select v insert into Out;`
+	if _, err := c.node.control.Deploy(c.within(), control.DeployRequest{Text: other}); err != nil {
+		t.Fatal(err)
+	}
+	publish := func(v int) {
+		t.Helper()
+		for ctx := c.within(); ; <-time.After(5 * time.Millisecond) {
+			_, err := c.js.Publish(ctx, "events.O", fmt.Appendf(nil, `{"v":%d}`, v))
+			if err == nil {
+				return
+			}
+			if ctx.Err() != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	publish(1)
+	c.end()
+	c.start()
+	publish(2)
+	if got := c.rows("a", 2); !slices.Equal(got, []string{`{"v":1}`, `{"v":2}`}) {
+		t.Errorf("%q", got)
+	}
+	c.end()
+}
+
+func flip(t *testing.T, file string) {
+	t.Helper()
+	data, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	data[len(data)/2] ^= 1
+	if err := os.WriteFile(file, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func removeFile(t *testing.T, file string) {
+	t.Helper()
+	if err := os.Remove(file); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -1,0 +1,307 @@
+package node
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/eventflux/eventflux/services/ingest"
+	"github.com/eventflux/eventflux/shared/control"
+	"github.com/eventflux/eventflux/shared/lang/siddhiql"
+	"github.com/eventflux/eventflux/shared/log/natsconn"
+	"github.com/eventflux/eventflux/shared/testing/faultpoint"
+)
+
+// resyncEvery is how often intake lists the apps even if nothing tells of a change.
+const resyncEvery = 30 * time.Second
+
+// intake runs the ingest service of the node and keeps it informed of the deployed apps.
+type intake struct {
+	n       *Node
+	svc     *ingest.Service
+	changed chan struct{} // the state of an app
+	known   map[string]ingest.App
+	told    bool // ready has been called for known
+}
+
+// ingestAll accepts events of all deployed apps until ctx ends. ready is called once it is
+// known of each app whether its events are accepted, and again when the apps have changed.
+func (n *Node) ingestAll(ctx context.Context, ready func([]*siddhiql.Plan)) error {
+	in := &intake{n: n, changed: make(chan struct{}, 1), known: map[string]ingest.App{}}
+	changes, err := n.watchApps(ctx)
+	if err != nil {
+		return ignoreEnd(ctx, err)
+	}
+	defer changes.Stop()
+	closeConns, err := in.open(ctx)
+	if err != nil {
+		return ignoreEnd(ctx, err)
+	}
+	defer closeConns()
+	defer n.watch(in.svc)()
+	if err := in.sync(ctx); err != nil {
+		return ignoreEnd(ctx, err)
+	}
+	serving := start(in.svc.Run)
+	select {
+	case <-in.svc.Ready():
+	case err := <-serving.ended:
+		return err
+	case <-ctx.Done():
+		return serving.stop()
+	}
+	n.seen.serving.Store(true)
+	defer n.seen.serving.Store(false)
+	resync := time.NewTicker(resyncEvery)
+	defer resync.Stop()
+	for {
+		in.tell(ready)
+		select {
+		case <-ctx.Done():
+			return serving.stop()
+		case err := <-serving.ended:
+			return err
+		case <-in.changed:
+			continue
+		case e, open := <-changes.Updates():
+			if !open {
+				changes = closedWatcher{changes} // the ticker is left
+				continue
+			}
+			if e == nil || !in.concerns(e) {
+				continue
+			}
+		case <-resync.C:
+		}
+		if err := in.sync(ctx); err != nil {
+			return errors.Join(ignoreEnd(ctx, err), serving.stop())
+		}
+	}
+}
+
+// concerns reports whether an entry of the cluster's bucket tells of an app that is not
+// known, or of the end of one that is. Most tell of checkpoints.
+func (in *intake) concerns(e jetstream.KeyValueEntry) bool {
+	if !strings.HasPrefix(e.Key(), "app.") {
+		return false
+	}
+	var a control.App
+	if e.Operation() != jetstream.KeyValuePut || json.Unmarshal(e.Value(), &a) != nil {
+		return true
+	}
+	known, ok := in.known[a.Name]
+	return !ok || known.Index != a.Index || a.Removing
+}
+
+// closedWatcher is a watcher that never tells anything again.
+type closedWatcher struct{ jetstream.KeyWatcher }
+
+func (closedWatcher) Updates() <-chan jetstream.KeyValueEntry { return nil }
+
+// open makes the service, and its connections. Events have one of their own, so that the
+// answers to publishers do not wait for what goes to the logs.
+func (in *intake) open(ctx context.Context) (closeConns func(), err error) {
+	n := in.n
+	gate := &ingest.Gate{}
+	events, err := n.connectPaced(ctx, "eventflux ingest", gate.Wait)
+	if err != nil {
+		return nil, err
+	}
+	logs, err := n.connect(ctx, "eventflux ingest log")
+	if err != nil {
+		events.Close()
+		return nil, err
+	}
+	closeConns = func() {
+		events.Close()
+		logs.Close()
+	}
+	in.svc, err = ingest.New(ingest.Config{
+		Conn: events, Gate: gate, LogConn: logs, Durability: n.durability,
+		EventBytesMax: int(n.cfg.Ingest.EventBytesMax), MemoryMax: int64(n.cfg.Ingest.MemoryMax), LagMax: n.cfg.Ingest.LagMax,
+		Version: n.self.Version, Witness: n.witness, Log: n.log, Now: func() int64 { return faultpoint.Now().UnixMilli() },
+		Await: n.awaitTasks,
+		Changed: func() {
+			select {
+			case in.changed <- struct{}{}:
+			default:
+			}
+		},
+	})
+	if err != nil {
+		closeConns()
+	}
+	return closeConns, err
+}
+
+// tell calls ready with the apps whose events are accepted, once it is known of all.
+func (in *intake) tell(ready func([]*siddhiql.Plan)) {
+	if in.told {
+		return
+	}
+	var plans []*siddhiql.Plan
+	for _, a := range in.svc.Apps() {
+		switch a.State {
+		case ingest.Starting:
+			return
+		case ingest.Serving:
+			plans = append(plans, in.known[a.App].Plan)
+		}
+	}
+	in.told = true
+	ready(plans)
+}
+
+// sync has the service serve the deployed apps. It returns ctx's error, or that the cluster
+// has another major version.
+func (in *intake) sync(ctx context.Context) error {
+	apps, err := in.deployed(ctx)
+	for err != nil {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if control.Code(err) == control.CodeVersion {
+			return err // no later try changes that
+		}
+		in.n.log.Warn("list the deployed apps; trying again", "err", err)
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(10 * lookEvery):
+		}
+		apps, err = in.deployed(ctx)
+	}
+	known := map[string]ingest.App{}
+	for _, a := range apps {
+		in.told = in.told && in.known[a.Name].Index == a.Index
+		known[a.Name] = a
+	}
+	in.told = in.told && len(known) == len(in.known)
+	in.known = known
+	in.svc.Serve(apps)
+	return nil
+}
+
+// deployed returns the deployed apps. It asks only for the texts of those that it does
+// not know.
+func (in *intake) deployed(ctx context.Context) (apps []ingest.App, err error) {
+	list, err := in.n.control.Apps(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, a := range list.Apps {
+		if a.Removing {
+			continue
+		}
+		if known, ok := in.known[a.Name]; ok && known.Index == a.Index {
+			apps = append(apps, known)
+			continue
+		}
+		full, err := in.n.control.App(ctx, control.AppRequest{App: a.Name})
+		if control.Code(err) == control.CodeNotFound {
+			continue // removed meanwhile
+		}
+		if err != nil {
+			return nil, err
+		}
+		app := ingest.App{Name: a.Name, Index: full.Index, KeyBytesMax: full.Settings.OrDefault().KeyBytes}
+		if app.Plan, err = siddhiql.CompileDeployed(full.Text); err != nil {
+			app.Problem = fmt.Errorf("its text cannot be read by this version: %w", err)
+		}
+		apps = append(apps, app)
+	}
+	return apps, nil
+}
+
+// awaitTasks waits until a task has looked at each log of an app, and halted or not.
+// Before, new frames could take the sequences of lost ones, and hide the loss. An app that
+// was deployed a moment ago has nothing to lose, and is not waited for.
+func (n *Node) awaitTasks(ctx context.Context, app string, empty bool, tell func(string)) error {
+	said := time.After(sayAfter)
+	for {
+		list, err := n.control.Apps(ctx)
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		missing := "the checkpointer does not answer"
+		if err == nil {
+			if empty && neverRan(list.Apps, app) {
+				return nil
+			}
+			if missing = missingTask(list.Apps, app); missing == "" {
+				return nil
+			}
+		}
+		select {
+		case <-said:
+			next := "; start one with eventflux serve --services processor"
+			if n.runs("processor") {
+				next = " yet: it loads the newest checkpoint, and then it will"
+			}
+			tell("no processor has looked at the log of " + missing + next)
+		default:
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(lookEvery):
+		}
+	}
+}
+
+// neverRan reports whether no task of the app has ever run.
+func neverRan(apps []control.App, app string) bool {
+	i := slices.IndexFunc(apps, func(a control.App) bool { return a.Name == app })
+	return i >= 0 && len(apps[i].Owners) == 0 && apps[i].Checkpoint == 0
+}
+
+// missingTask names a partition of the app that no task has taken over, or "".
+func missingTask(apps []control.App, app string) string {
+	for _, a := range apps {
+		if a.Name != app {
+			continue
+		}
+		looked := map[uint32]bool{}
+		for _, o := range a.Owners {
+			looked[o.Partition] = o.State != "" && o.State != "starting"
+		}
+		for p := range a.Partitions {
+			if !looked[p] {
+				return fmt.Sprintf("%s, partition %d", app, p)
+			}
+		}
+		return ""
+	}
+	return app // it is being removed
+}
+
+// watchApps waits until there is a cluster to be watched, and tells when apps change.
+func (n *Node) watchApps(ctx context.Context) (jetstream.KeyWatcher, error) {
+	js, err := jetstream.New(n.control.Conn)
+	if err != nil {
+		return nil, err
+	}
+	for {
+		bucket, err := js.KeyValue(ctx, natsconn.ClusterBucket)
+		if err == nil {
+			var watch jetstream.KeyWatcher
+			if watch, err = bucket.Watch(ctx, natsconn.ClusterKeys("app")); err == nil {
+				return watch, nil
+			}
+		}
+		if !errors.Is(err, jetstream.ErrBucketNotFound) && ctx.Err() == nil {
+			n.log.Warn("look at the cluster's bucket; trying again", "bucket", natsconn.ClusterBucket, "err", err)
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(10 * lookEvery):
+		}
+	}
+}

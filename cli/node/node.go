@@ -1,0 +1,368 @@
+// Package node runs services of EventFlux in one process: all of them with an embedded
+// NATS server, or some with an external one. What each of them does is left to its
+// package.
+//
+//	data folder ──▶ NATS ──▶ checkpointer ──▶ processor ──▶ ingest ──▶ serving
+//	                                                                      │ stop
+//	closed ◀── NATS ◀── checkpointer ◀── processor drained ◀── last ◀── ingest ended
+//	                                                         checkpoint
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/eventflux/eventflux/services/checkpointer"
+	"github.com/eventflux/eventflux/services/checkpointer/consensus"
+	"github.com/eventflux/eventflux/services/merger"
+	"github.com/eventflux/eventflux/services/processor"
+	"github.com/eventflux/eventflux/services/recovery"
+	"github.com/eventflux/eventflux/shared/control"
+	"github.com/eventflux/eventflux/shared/lang/siddhiql"
+	"github.com/eventflux/eventflux/shared/log/natsconn"
+	"github.com/eventflux/eventflux/shared/log/witness"
+	"github.com/eventflux/eventflux/shared/ops/config"
+	"github.com/eventflux/eventflux/shared/state/store"
+)
+
+// drainTimeout bounds how long a stop waits for results; what is missing then
+// comes with the next start.
+const drainTimeout = 30 * time.Second
+
+// raftStopTimeout bounds how long a stop waits for another leader.
+const raftStopTimeout = 5 * time.Second
+
+// monitorTimeout bounds how long a server may take to tell how it syncs.
+const monitorTimeout = 5 * time.Second
+
+// Services are those that a node can run.
+var Services = []string{"checkpointer", "merger", "processor", "ingest", "recovery"}
+
+// Node is some of the services in one process, or all.
+type Node struct {
+	cfg        *config.Config
+	services   []string
+	texts      []string // of the apps that the node was started with
+	self       *control.Self
+	log        *slog.Logger
+	durability natsconn.Durability
+	server     *natsconn.Embedded // nil: external
+	witness    *witness.Folder
+	syncing    part // of witness
+	scrubbed   scrubbed
+	scrubbing  part // of the embedded server's files
+	conns      []*nats.Conn
+	store      store.Store
+	raft       *consensus.Node
+	fsm        *checkpointer.FSM
+	control    *control.Client
+	checkpoint *checkpointer.Service // nil where this node runs none
+	merger     *merger.Service       // the same
+	recovery   *recovery.Service     // the same
+	skipLast   bool                  // tests: stop without a last checkpoint, as a kill does
+	seen       observed
+}
+
+// Open opens the data folder and connects to NATS, and starts an embedded server
+// first unless an external one is configured. No events are accepted before Run.
+// services are some of Services. texts are those of apps that are deployed if they are
+// not yet; version is a semver.
+func Open(ctx context.Context, cfg *config.Config, services, texts []string, version string, log *slog.Logger) (*Node, error) {
+	n := &Node{cfg: cfg, services: services, texts: texts, log: log}
+	n.self = &control.Self{Version: version, Name: n.name(), Log: log}
+	if err := n.open(ctx); err != nil {
+		err = errors.Join(err, n.Close())
+		_ = os.Remove(filepath.Join(cfg.Data, witnessFolder)) // it stays unless it is empty, as after a first start that is refused
+		return nil, err
+	}
+	return n, nil
+}
+
+func (n *Node) open(ctx context.Context) (err error) {
+	if err := n.observe(ctx); err != nil {
+		return err
+	}
+	if n.durability, err = natsconn.ParseDurability(string(n.cfg.WAL.Durability)); err != nil {
+		return err
+	}
+	if err := checkAccess(n.cfg); err != nil {
+		return err
+	}
+	if n.cfg.NATS.URL == "" {
+		err = n.embed()
+	} else if err = n.openWitness(); err == nil {
+		err = n.checkExternal(ctx)
+	}
+	if err != nil {
+		return err
+	}
+	nc, err := n.connectOwn(ctx, "eventflux control")
+	if err != nil {
+		return err
+	}
+	n.control = &control.Client{Conn: nc, Self: n.self}
+	if n.runs("checkpointer") || n.runs("merger") || n.runs("processor") || n.runs("recovery") {
+		if err := n.openStore(ctx); err != nil {
+			return err
+		}
+	}
+	if n.runs("checkpointer") {
+		if err := n.openCheckpointer(ctx); err != nil {
+			return err
+		}
+	}
+	if n.runs("merger") {
+		if err := n.openMerger(ctx); err != nil {
+			return err
+		}
+	}
+	if n.runs("recovery") {
+		return n.openRecovery(ctx)
+	}
+	return nil
+}
+
+// name is what others know this process by.
+func (n *Node) name() string {
+	own := n.cfg.Raft.ID
+	if n.runs("processor") {
+		own, _ = n.processorID() // it fails again where it matters
+	}
+	if own == "" {
+		own, _ = os.Hostname()
+	}
+	return strings.TrimSpace(strings.Join(n.services, ",") + " " + own)
+}
+
+// runs reports whether a service is among the node's.
+func (n *Node) runs(service string) bool { return slices.Contains(n.services, service) }
+
+// embed starts the NATS server on the data folder.
+func (n *Node) embed() (err error) {
+	if err := checkFolder(n.cfg.Data); err != nil {
+		return err
+	}
+	if err := n.openWitness(); err != nil {
+		return err
+	}
+	n.warnOfAccess()
+	n.server, err = natsconn.OpenEmbedded(natsconn.EmbeddedConfig{
+		Dir: filepath.Join(n.cfg.Data, natsFolder), Listen: n.cfg.Listen, Durability: n.durability,
+		Access: access(n.cfg), Before: n.checkFiles, Log: n.log,
+	})
+	if errors.Is(err, natsconn.ErrInUse) {
+		return fmt.Errorf("%w; stop the other process, or choose another folder with --data and another address with --listen", err)
+	}
+	if err != nil {
+		return err
+	}
+	n.seen.metrics.MustRegister(n.scrubTable())
+	n.scrubbing = start(n.scrub)
+	return markFolder(n.cfg.Data)
+}
+
+// checkExternal refuses an external server of which it is not known that it syncs
+// as the durability profile promises.
+func (n *Node) checkExternal(ctx context.Context) error {
+	if n.durability == natsconn.Fast {
+		return nil
+	}
+	nc, err := n.connect(ctx, "eventflux check")
+	if err != nil {
+		return err
+	}
+	defer nc.Close()
+	servers, err := n.syncOf(ctx, nc)
+	if err != nil {
+		return fmt.Errorf("wal.durability is %s, which cannot be checked: %w; name the server's monitoring port with nats.monitor, or set wal.durability to fast", n.durability, err)
+	}
+	return natsconn.CheckSync(n.durability, servers)
+}
+
+// syncOf asks the servers how they sync, at their monitoring ports where those are
+// named: a user that may not ask over NATS gets no answer, and the server's log a line.
+func (n *Node) syncOf(ctx context.Context, nc *nats.Conn) (servers []natsconn.ServerSync, err error) {
+	if n.cfg.NATS.Monitor == "" {
+		return natsconn.SyncOverNATS(ctx, nc)
+	}
+	var silent []error
+	for at := range strings.SplitSeq(n.cfg.NATS.Monitor, ",") {
+		ask, cancel := context.WithTimeout(ctx, monitorTimeout)
+		one, err := natsconn.SyncOverHTTP(ask, at)
+		cancel()
+		if err != nil {
+			silent = append(silent, err)
+			continue
+		}
+		servers = append(servers, one)
+	}
+	if len(servers) == 0 {
+		return nil, errors.Join(silent...)
+	}
+	// A service must start while a minority of the servers is down.
+	for _, err := range silent {
+		n.log.Warn("it is not known how one of the NATS servers syncs", "err", err)
+	}
+	return servers, nil
+}
+
+// URL is where clients reach NATS.
+func (n *Node) URL() string {
+	if n.server != nil {
+		return n.server.URL()
+	}
+	return n.cfg.NATS.URL
+}
+
+// Durability is the profile in force.
+func (n *Node) Durability() natsconn.Durability { return n.durability }
+
+// Run serves until ctx ends, and then stops in order: it accepts no more events,
+// makes durable what was accepted, gives its partitions to other processors or makes a
+// last checkpoint, lets the tasks apply the rest, and returns nil. ready is called once
+// the node serves, and again when it serves other apps. An error is why a service ended.
+func (n *Node) Run(ctx context.Context, ready func(plans []*siddhiql.Plan)) error {
+	defer n.seen.serving.Store(false)
+	var checkpoints, recoveries part
+	if n.checkpoint != nil {
+		checkpoints = start(n.runCheckpointer)
+	}
+	if n.recovery != nil {
+		recoveries = start(n.recovery.Run)
+	}
+	var merging part
+	if n.merger != nil {
+		merging = start(n.merger.Run)
+	}
+	err := n.serve(ctx, checkpoints, ready)
+	return errors.Join(err, recoveries.stop(), merging.stop(), checkpoints.stop())
+}
+
+// serve deploys the node's own apps and runs processor and ingest.
+func (n *Node) serve(ctx context.Context, checkpoints part, ready func([]*siddhiql.Plan)) (err error) {
+	if err := n.deployOwn(ctx, checkpoints); err != nil || ctx.Err() != nil {
+		return err
+	}
+	var tasks part
+	var running *processor.Service
+	if n.runs("processor") {
+		if running, err = n.newProcessor(ctx); err != nil {
+			return ignoreEnd(ctx, err)
+		}
+		defer n.watch(running)()
+		tasks = start(running.Run)
+	}
+	var events part
+	if n.runs("ingest") {
+		events = start(func(ctx context.Context) error { return n.ingestAll(ctx, ready) })
+	} else {
+		n.seen.serving.Store(true)
+		ready(nil)
+	}
+	select {
+	case <-ctx.Done():
+	case err = <-checkpoints.ended:
+	case err = <-tasks.ended:
+	case err = <-events.ended:
+	}
+	n.log.Info("stopping")
+	n.seen.serving.Store(false)
+	err = errors.Join(err, events.stop())
+	if running != nil && err == nil {
+		n.retreat(running)
+	}
+	return errors.Join(err, tasks.stop())
+}
+
+// deployOwn deploys the node's own apps. It returns nil if ctx ends before.
+func (n *Node) deployOwn(ctx context.Context, checkpoints part) error {
+	deploying := start(func(ctx context.Context) error {
+		for _, text := range n.texts {
+			d, err := n.control.Deploy(ctx, control.DeployRequest{Text: text})
+			if err != nil {
+				return fmt.Errorf("deploy: %w", err)
+			}
+			for _, text := range d.Warnings {
+				n.log.Warn("apps read the same subject by different definitions", "app", d.Name, "conflict", text)
+			}
+		}
+		return nil
+	})
+	select {
+	case err := <-deploying.ended:
+		return err
+	case err := <-checkpoints.ended: // nobody answers any more
+		_ = deploying.stop()
+		return err
+	case <-ctx.Done():
+		_ = deploying.stop()
+		return nil
+	}
+}
+
+func ignoreEnd(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+// Close closes connections, store and server. Call it when Run has returned.
+func (n *Node) Close() error {
+	var errs []error
+	ctx, cancel := context.WithTimeout(context.Background(), raftStopTimeout)
+	defer cancel()
+	defer n.seen.close(ctx, n.log)
+	if n.raft != nil {
+		errs = append(errs, n.raft.Close(ctx))
+	}
+	for _, nc := range n.conns {
+		nc.Close()
+	}
+	if n.store != nil {
+		errs = append(errs, n.store.Close())
+	}
+	errs = append(errs, n.scrubbing.stop())
+	if n.server != nil {
+		errs = append(errs, n.server.Close())
+	}
+	errs = append(errs, n.syncing.stop(), n.witness.Close())
+	return errors.Join(errs...)
+}
+
+// part is a service that runs.
+type part struct {
+	cancel context.CancelFunc
+	ended  chan error // closed at the end; has the error, if any
+}
+
+// start runs a service until it is stopped. The zero part is one that does nothing.
+func start(run func(context.Context) error) part {
+	ctx, cancel := context.WithCancel(context.Background())
+	p := part{cancel: cancel, ended: make(chan error, 1)}
+	go func() {
+		defer close(p.ended)
+		if err := run(ctx); err != nil {
+			p.ended <- err
+		}
+	}()
+	return p
+}
+
+// stop ends the part and returns its error, unless that was received before.
+func (p part) stop() error {
+	if p.cancel == nil {
+		return nil
+	}
+	p.cancel()
+	return <-p.ended
+}

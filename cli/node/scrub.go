@@ -1,0 +1,87 @@
+package node
+
+import (
+	"context"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/eventflux/eventflux/shared/log/streamfiles"
+	"github.com/eventflux/eventflux/shared/ops/metric"
+)
+
+// scrubEvery is the pause between two scrubs of the embedded server's files.
+const scrubEvery = 10 * time.Minute
+
+// scrubbed is what the newest scrub found.
+type scrubbed struct {
+	mu    sync.Mutex
+	found map[string]streamfiles.Finding // by place
+	known map[string]bool                // places that were logged
+}
+
+// scrub reads the files of the embedded server again and again, until ctx ends. A damaged
+// record of a log does no harm once a checkpoint covers it: the next start leaves a hole in
+// its place, and trimming passes it.
+func (n *Node) scrub(ctx context.Context) error {
+	for {
+		found := map[string]streamfiles.Finding{}
+		err := streamfiles.Scrub(ctx, filepath.Join(n.cfg.Data, natsFolder), func(f streamfiles.Finding) { found[f.String()] = f })
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err != nil {
+			n.log.Warn("the files of JetStream could not be read through; trying again", "in", scrubEvery, "err", err)
+		}
+		n.takeScrub(found, err == nil)
+		select {
+		case <-time.After(scrubEvery):
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// takeScrub logs what is new, and keeps what was found.
+func (n *Node) takeScrub(found map[string]streamfiles.Finding, whole bool) {
+	s := &n.scrubbed
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for place, f := range found {
+		if s.known[place] {
+			continue
+		}
+		if s.known == nil {
+			s.known = map[string]bool{}
+		}
+		s.known[place] = true
+		n.log.Error("damaged record of JetStream", "stream", f.Stream, "finding", place, "fix", scrubFix(f.Stream))
+	}
+	if whole {
+		s.found = found
+	}
+}
+
+// scrubFix says what an operator does about a damaged record of a stream.
+func scrubFix(stream string) string {
+	if streamfiles.IsLog(stream) {
+		return "check the disk. If the app's task has read the record, it does no harm once a checkpoint is made, which happens by itself: the next start leaves a hole there, and the log is trimmed past it. Otherwise the task halts there, and names it"
+	}
+	return "check the disk; what the stream holds there cannot be read any more, and the next start leaves a hole there"
+}
+
+// scrubTable has the metric of damage.
+func (n *Node) scrubTable() prometheus.Collector {
+	return metric.NewTable(nil,
+		func(*int) []string { return nil },
+		func() []int {
+			s := &n.scrubbed
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			return []int{len(s.found)}
+		},
+		metric.Gauge("eventflux_damaged_records", "Records in the embedded server's files that cannot be read, as the newest scrub found.",
+			func(count *int) float64 { return float64(*count) }))
+}

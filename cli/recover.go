@@ -1,0 +1,242 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nuid"
+	"github.com/spf13/cobra"
+
+	"github.com/eventflux/eventflux/services/recovery"
+	"github.com/eventflux/eventflux/shared/control"
+	"github.com/eventflux/eventflux/shared/state"
+)
+
+func newRecoverCommand() *cobra.Command {
+	var a asking
+	var r recovery.RestoreRequest
+	var to uint64
+	var at string
+	var hold, fork, release, adopt, logs, acceptLoss bool
+	cmd := a.add(&cobra.Command{
+		Use: "recover [APP]", Short: "Take an app back to a checkpoint or an instant",
+		Long: `Takes the state of an app back to a checkpoint, an instant or a place in its log, and
+begins a new generation of it there. Without --to and --at the target is the end of the
+log. The newest checkpoint at or before the target that is sound, whose log is there and
+whose results are out, is loaded, and the log is replayed up to the target; what was
+passed over is said.
+
+Afterwards the app follows its log again, and its results from there on come once more, in
+the new generation; with --hold it waits at the target until --release; with --fork it goes
+on from its newest checkpoint with the state of the target, and with --components only with
+theirs, and of what they depend on.
+
+--adopt is for a cluster that was lost with its logs, when its store is left: deploy the
+same app to a new cluster over that store, and it goes on with the state of the newest
+sound checkpoint, or that of --to. Events since that checkpoint have to be published
+again.
+
+--log is for one process that does not start since the files of its log are damaged. It
+works on the data folder while the process is stopped: it makes the settings of JetStream
+streams again, accepts logs that were restored from an older copy, and takes damaged
+records out. What follows them stays. It prints what is missing. With --accept-loss the apps go
+on without it: a tick that changes nothing stands in the place of each lost frame.
+
+--skip is for a log that holds what is no record of the app, so that its task halts: the app
+goes on in a new generation that passes over it. A record that the app can apply is not
+passed over, and neither is one that records after it refer to.
+
+--dry-run says what would be done, what it costs and what would be refused. APP may be
+left out if one app is deployed.`,
+		Example: `  eventflux recover Flights --at 2026-03-01T12:00:00Z --dry-run
+  eventflux recover Flights --to 41 --verify full
+  eventflux recover Flights --at seq:1207.3 --components airport --hold
+  eventflux recover --log --data /var/lib/eventflux`,
+		Args: upToArgs(0, "APP"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			given := cmd.Flags().Changed
+			switch {
+			case given("to") && to == 0: // not the end of the log, which nobody asked for
+				return usagef("--to 0 is no checkpoint; eventflux checkpoint ls lists them")
+			case given("at") && at == "":
+				return usagef("--at is empty; leave it out to go to the end of the log")
+			case logs && (len(args) > 0 || at != "" || to > 0 || hold || fork || release || adopt || r.DryRun || len(r.Skip) > 0 || len(r.Components) > 0):
+				return usagef("--log works on the data folder of a stopped process: only --data, --accept-loss and --json go with it")
+			case logs:
+				return recoverLogs(cmd, &a, acceptLoss)
+			case given("data") || acceptLoss:
+				return usagef("--data and --accept-loss go with --log; other recoveries ask the running services")
+			case len(r.Skip) > 0 && (to > 0 || at != "" || fork || release || adopt || len(r.Components) > 0):
+				return usagef("--skip goes on at the records that are passed over, with all state: only --hold, --verify, --parallel and --dry-run go with it")
+			case adopt && (at != "" || hold || fork || release || r.DryRun || len(r.Components) > 0):
+				return usagef("--adopt takes all state of a checkpoint: only --to goes with it")
+			case adopt:
+				return adoptState(cmd, &a, argument(args, 0), state.Epoch(to))
+			case release:
+				return releaseApp(cmd, &a, argument(args, 0))
+			case hold && fork:
+				return usagef("--hold and --fork: only one of them can follow")
+			case to > 0 && at != "":
+				return usagef("--to and --at: only one of them can be the target")
+			case hold:
+				r.After = recovery.AfterHold
+			case fork:
+				r.After = recovery.AfterFork
+			}
+			r.App, r.To, r.At = argument(args, 0), state.Epoch(to), recovery.At(at)
+			if r.DryRun {
+				return planRecovery(cmd, &a, &r)
+			}
+			return runRecovery(cmd, &a, &r)
+		},
+	}, 24*time.Hour)
+	f := cmd.Flags()
+	f.Uint64Var(&to, "to", 0, "checkpoint to go back to")
+	f.StringVar(&at, "at", "", "instant (RFC 3339 or ms), seq:N or seq:N.EVENT in the log of each partition, or a result as Ef-Position has it")
+	f.StringSliceVar(&r.Components, "components", nil, "only these, such as query1/window, query1 for both of its, or 0/query1 in one partition")
+	f.StringVar(&r.Verify, "verify", recovery.VerifyChecksum, "how the checkpoint is verified first: none, checksum or full")
+	f.BoolVar(&hold, "hold", false, "wait at the target, until --release")
+	f.BoolVar(&release, "release", false, "let an app go on that waits")
+	f.BoolVar(&adopt, "adopt", false, "take the state that a lost cluster has left in the store")
+	f.BoolVar(&logs, "log", false, "repair the log's files of a process that is stopped")
+	f.BoolVar(&acceptLoss, "accept-loss", false, "with --log, go on without the frames that are lost")
+	f.String("data", "data", "with --log, the process's data folder")
+	f.BoolVar(&fork, "fork", false, "go on from the newest checkpoint with the state of the target")
+	f.StringSliceVar(&r.Skip, "skip", nil, "pass over records of the log that cannot be applied, such as 17, or 2/17 in partition 2")
+	f.BoolVar(&r.DryRun, "dry-run", false, "only say what would be done")
+	f.IntVar(&r.Parallel, "parallel", 0, "blocks that are fetched and decoded at once; 0 as configured")
+	return cmd
+}
+
+// releaseApp lets an app go on that was held.
+func releaseApp(cmd *cobra.Command, a *asking, app string) error {
+	var released control.App
+	err := a.connected(cmd, func(ctx context.Context, nc *nats.Conn) (err error) {
+		if err = nameApp(ctx, nc, &app); err == nil {
+			released, err = newClient(nc).Release(ctx, control.AppRequest{App: app})
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return a.show(cmd, released, func(w io.Writer) {
+		fmt.Fprintf(w, "app %s goes on in generation %d\n", released.Name, released.Generation)
+	})
+}
+
+// adoptState gives an app the state that a former cluster has left in the store. It goes
+// into the newest checkpoint, so one is made first.
+func adoptState(cmd *cobra.Command, a *asking, app string, epoch state.Epoch) error {
+	var done control.Restored
+	err := a.connected(cmd, func(ctx context.Context, nc *nats.Conn) (err error) {
+		if err := nameApp(ctx, nc, &app); err != nil {
+			return err
+		}
+		client := newClient(nc)
+		o, err := firstCheckpoint(ctx, client, app, adoptWait)
+		if err != nil {
+			return err
+		}
+		if !o.Committed {
+			return fmt.Errorf("checkpoint %d was aborted: %s", o.Epoch, o.Reason)
+		}
+		done, err = client.Adopt(ctx, control.AdoptRequest{App: app, Epoch: epoch})
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return a.show(cmd, done, func(w io.Writer) {
+		fmt.Fprintf(w, "app %s goes on with the state of checkpoint %d of the former cluster, as checkpoint %d, in generation %d\n", app, done.Adopted, done.Epoch, done.Generation)
+	})
+}
+
+// adoptWait bounds how long --adopt waits for the checkpoint that it starts from. The app
+// was deployed a moment ago, so its tasks need seconds.
+const adoptWait = time.Minute
+
+// firstCheckpoint triggers the checkpoint that an adoption starts from. An app whose tasks
+// have halted makes none.
+func firstCheckpoint(ctx context.Context, client *control.Client, app string, wait time.Duration) (control.Outcome, error) {
+	waiting, cancel := context.WithTimeout(ctx, wait)
+	defer cancel()
+	o, err := client.Trigger(waiting, control.AppRequest{App: app})
+	if err != nil && waiting.Err() != nil && ctx.Err() == nil {
+		err = fmt.Errorf("app %s made no checkpoint in %s, and --adopt needs one: %w; eventflux doctor says what keeps its tasks from running. If NATS or its streams were lost, start with an empty NATS and an empty raft folder over the same store, deploy the app, and try again", app, wait, err)
+	}
+	return o, err
+}
+
+func planRecovery(cmd *cobra.Command, a *asking, r *recovery.RestoreRequest) error {
+	p, err := askRecovery(cmd, a, recovery.VerbRestore, &r.App, r, printPlan)
+	if err == nil && p.Refused != "" {
+		err = fmt.Errorf("%s; next: %s", p.Refused, p.Next)
+	}
+	return err
+}
+
+func printPlan(w io.Writer, p *recovery.Plan) {
+	for _, o := range p.PassedOver {
+		fmt.Fprintf(w, "checkpoint %d is passed over: %s\n", o.Epoch, o.Why)
+	}
+	if p.Refused != "" {
+		return
+	}
+	from := "the beginning of the log"
+	if p.Checkpoint > 0 {
+		from = fmt.Sprintf("checkpoint %d of %s", p.Checkpoint, p.Time.Local().Format(time.RFC3339))
+	}
+	fmt.Fprintf(w, "app %s to %s, from %s, then %s\n", p.App, p.Target, from, p.After)
+	fmt.Fprintf(w, "  reads %d runs in %d objects, %s stored, %s of state\n", p.Runs, p.Objects, bytesText(p.Bytes), bytesText(p.RawBytes))
+	for _, part := range p.Partitions {
+		about := ""
+		if !part.Exact {
+			about = "about "
+		}
+		if part.Exact && part.Frames == 0 {
+			fmt.Fprintf(w, "  partition %d: replays nothing of the log, which ends at %d\n", part.Partition, part.LogEnd)
+			continue
+		}
+		fmt.Fprintf(w, "  partition %d: replays the log from %d to %s: %s%d frames, %d events, %s; the log ends at %d\n",
+			part.Partition, part.Barrier+1, part.Target, about, part.Frames, part.Events, bytesText(part.Bytes), part.LogEnd)
+	}
+	for _, part := range slices.Sorted(maps.Keys(p.Skipped)) {
+		for _, s := range p.Skipped[part] {
+			fmt.Fprintf(w, "  passes over record %d of partition %d: %s\n", s.Sequence, part, s.Reason)
+		}
+	}
+	for _, c := range p.Components {
+		if c.Role != "all" || p.Onto > 0 {
+			fmt.Fprintf(w, "  component %s in partitions %v: %s %s\n", c.ID, c.Partitions, c.Role, c.Note)
+		}
+	}
+	if p.Onto > 0 {
+		fmt.Fprintf(w, "  all else stays as in checkpoint %d\n", p.Onto)
+	}
+	for _, warning := range p.Warnings {
+		fmt.Fprintf(w, "  warning: %s\n", warning)
+	}
+	fmt.Fprintf(w, "  takes about %.1f s (%s), with verification %s\n", p.Seconds, p.Basis, p.Verify)
+}
+
+func runRecovery(cmd *cobra.Command, a *asking, r *recovery.RestoreRequest) error {
+	var result recovery.RestoreResult
+	r.ID = nuid.Next()
+	at, err := runJob(cmd, a, recovery.VerbRestore, &r.App, r, &result)
+	if err != nil {
+		return err
+	}
+	return a.show(cmd, at, func(w io.Writer) {
+		printPlan(w, result.Plan)
+		fmt.Fprintf(w, "done: generation %d of app %s begins with checkpoint %d\n", result.Generation, at.App, result.Epoch)
+		if result.Plan.After == recovery.AfterHold {
+			fmt.Fprintf(w, "it waits there; eventflux recover %s --release lets it go on\n", at.App)
+		}
+	})
+}

@@ -1,0 +1,143 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/eventflux/eventflux/cli/replay"
+	"github.com/eventflux/eventflux/shared/lang/siddhiql"
+	"github.com/eventflux/eventflux/shared/ops/config"
+	"github.com/eventflux/eventflux/shared/state/compress"
+)
+
+func newReplayCommand() *cobra.Command {
+	var events, from string
+	var until int64
+	var opt replay.Options
+	var codec string
+	memory := config.Size(replay.MemoryMaxDefault).String()
+	cmd := &cobra.Command{
+		Use:   "replay APP.siddhi… --events FILE|-",
+		Short: "Run apps offline over events in a file",
+		Long: `Runs apps without a server over lines of events and prints every row that a query
+emits, in order. The lines' own times are the only clock, so the output is always
+the same. A line is one of
+
+  {"stream":"S","ts":1000,"data":[1,"a"]}          one event, or an object by name
+  {"stream":"S","ts":1000,"rows":[[1,"a"],[2,"b"]]} events that arrive together
+  {"ts":2000}                                      time passes
+  {"op":"persist","ts":2000}                       the state is taken out and kept;
+                                                   reset drops the apps with their
+                                                   memory, restore loads what was kept
+
+with "event_ts" (ms, or a list) where an event's own time is not its arrival. An app on
+arrival time takes an own time after the arrival as that of the arrival. In a playback
+app "event_ts", or the attribute of @source(timestamp=), drives the clock, else "ts".
+With --stream and --ts every line is a plain event instead, such as eventflux
+publish sends.
+
+With --from it runs what eventflux checkpoint export has written instead: it begins with
+the checkpoint, and the log behind it has the events.`,
+		Example: `  eventflux replay examples/flights.siddhi --events examples/data/flights.ndjson --stream Flights --ts time`,
+		Args: func(cmd *cobra.Command, files []string) error {
+			if from != "" {
+				return exactArgs()(cmd, files)
+			}
+			return someArgs("APP.siddhi")(cmd, files)
+		},
+		RunE: func(cmd *cobra.Command, files []string) error {
+			if cmd.Flags().Changed("until") {
+				opt.Until = &until
+			}
+			if from != "" {
+				size, err := config.ParseSize(memory)
+				if err != nil {
+					return usagef("--memory-max: %w", err)
+				}
+				opt.MemoryMax = uint64(size)
+				return replayExport(cmd, from, opt)
+			}
+			switch {
+			case cmd.Flags().Changed("memory-max"):
+				return usagef("--memory-max goes with --from")
+			case events == "":
+				return usagef("--events FILE is missing; --events - reads the standard input")
+			case (opt.Stream == "") != (opt.TimeAttr == ""):
+				return usagef("--stream NAME and --ts ATTRIBUTE go together")
+			}
+			if opt.RestartEvery < 0 {
+				return usagef("--restart-every %d: expected a number of lines", opt.RestartEvery)
+			}
+			var err error
+			if opt.Codec, err = compress.ParseChoice(codec); err != nil {
+				return usagef("--codec: %w", err)
+			}
+			return replayFiles(cmd, files, events, opt)
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&events, "events", "", "file with events, - for the standard input")
+	f.StringVar(&from, "from", "", "file that eventflux checkpoint export has written, instead of apps and events")
+	f.Int64Var(&until, "until", 0, "let time pass to this ms at the end")
+	f.StringVar(&opt.Stream, "stream", "", "lines are plain events of this stream")
+	f.IntVar(&opt.RestartEvery, "restart-every", 0, "take all state out after so many event lines, drop the apps, put it back; the output does not change")
+	f.StringVar(&codec, "codec", "auto", "how that state is compressed: none, lz4, snappy, zstd or auto")
+	f.BoolVar(&opt.Incremental, "incremental", false, "take out changes behind a base, and merge them every few steps")
+	f.BoolVar(&opt.Digests, "digest", false, "print the digest of each component's state at the end")
+	f.StringVar(&memory, "memory-max", memory, "memory that --from may take: an export from elsewhere can be small and hold much")
+	f.StringVar(&opt.TimeAttr, "ts", "", "attribute of plain events that has their time (ms)")
+	return cmd
+}
+
+// replayExport replays a checkpoint and the log behind it.
+func replayExport(cmd *cobra.Command, file string, opt replay.Options) error {
+	for _, other := range []string{"events", "stream", "ts", "restart-every", "codec", "incremental"} {
+		if cmd.Flags().Changed(other) {
+			return usagef("--from and --%s do not go together", other)
+		}
+	}
+	ctx, stop := interruptible(cmd)
+	defer stop()
+	return replay.RunExport(ctx, file, cmd.OutOrStdout(), opt)
+}
+
+func replayFiles(cmd *cobra.Command, files []string, events string, opt replay.Options) error {
+	apps, err := loadKnownApps(cmd.ErrOrStderr(), files)
+	if apps == nil {
+		return err
+	}
+	if err != nil {
+		fmt.Fprintf(cmd.ErrOrStderr(), "warning: a deploy refuses this, so it has no effect:\n%v\n", err)
+	}
+	var plans []*siddhiql.Plan
+	for _, a := range apps {
+		plans = append(plans, a.plan)
+	}
+	name, in, err := openInput(cmd, events)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	opt.Live, opt.Notes = events == "-", cmd.ErrOrStderr()
+	err = replay.Run(plans, name, in, cmd.OutOrStdout(), opt)
+	var bad *replay.LineError
+	if errors.As(err, &bad) {
+		fmt.Fprintln(cmd.ErrOrStderr(), err)
+		return reportedError{err}
+	}
+	return err
+}
+
+// openInput opens file for reading, or the standard input for "-". The name is
+// for messages.
+func openInput(cmd *cobra.Command, file string) (name string, in io.ReadCloser, err error) {
+	if file == "-" {
+		return "stdin", io.NopCloser(cmd.InOrStdin()), nil
+	}
+	f, err := os.Open(file)
+	return file, f, err
+}

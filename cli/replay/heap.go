@@ -1,0 +1,56 @@
+package replay
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+	"runtime/metrics"
+
+	"github.com/eventflux/eventflux/shared/state/store"
+)
+
+// MemoryMaxDefault is how much memory an export may take when it is replayed, in bytes.
+const MemoryMaxDefault = 1 << 30
+
+// heapLimit bounds what a file from elsewhere makes of itself: a frame of a hundred bytes may
+// hold a million rows, and a window keeps them all. It looks at the heap before each frame
+// and each object, so a file exceeds the limit by one of those at most.
+type heapLimit struct {
+	max    uint64
+	sample []metrics.Sample
+}
+
+func newHeapLimit(limit uint64) *heapLimit {
+	return &heapLimit{max: limit, sample: []metrics.Sample{{Name: "/memory/classes/heap/objects:bytes"}}}
+}
+
+func (m *heapLimit) used() uint64 {
+	metrics.Read(m.sample)
+	return m.sample[0].Value.Uint64()
+}
+
+// check returns an error if what is in use, without garbage, exceeds the limit.
+func (m *heapLimit) check() error {
+	if m.used() <= m.max {
+		return nil
+	}
+	runtime.GC()
+	if used := m.used(); used > m.max {
+		return fmt.Errorf("it needs more than %d MiB of memory; if you trust where it comes from, allow more with --memory-max", m.max>>20)
+	}
+	return nil
+}
+
+// bounded is a store of which nothing more is read once the limit is exceeded.
+type bounded struct {
+	store.Store
+	limit *heapLimit
+}
+
+// Get implements store.Store.
+func (b bounded) Get(ctx context.Context, name string) ([]byte, error) {
+	if err := b.limit.check(); err != nil {
+		return nil, err
+	}
+	return b.Store.Get(ctx, name)
+}

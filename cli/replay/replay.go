@@ -1,0 +1,115 @@
+// Package replay runs apps offline: lines of events in, lines of rows out, no
+// server, and no clock but the lines' own. The same lines always give the same
+// output. What rows mean is left to shared/lang/engine.
+package replay
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/eventflux/eventflux/cli/lines"
+	"github.com/eventflux/eventflux/shared/lang/siddhiql"
+	"github.com/eventflux/eventflux/shared/state/compress"
+)
+
+// Options say how the lines are to be read.
+type Options struct {
+	// Stream makes every line a plain event of this stream, an object or an array
+	// of its values, which happens at the time in attribute TimeAttr. Without it,
+	// every line says its stream and time itself.
+	Stream   string
+	TimeAttr string
+	// Until lets time pass to this ms at the end, if it is not nil.
+	Until *int64
+	// RestartEvery takes all state out after so many event lines, drops the apps and
+	// puts it back; 0 is never. The output does not change by it.
+	RestartEvery int
+	// Codec compresses what is taken out; the zero value chooses by itself.
+	Codec compress.Choice
+	// Incremental takes out what has changed, behind a base, and merges now and then.
+	Incremental bool
+	// Digests writes the digest of every component at the end.
+	Digests bool
+	// MemoryMax bounds the memory of the process while an export is replayed, in bytes.
+	MemoryMax uint64
+	// Live writes what a line causes before the next one is read.
+	Live bool
+	// Notes is told at the end which events were not applied as their own time asks for;
+	// nil: nobody is.
+	Notes io.Writer
+}
+
+// LineError is a line that was refused. Lines before it have been applied, and
+// what they caused has been written.
+type LineError struct {
+	File string
+	Line int // from 1
+	Err  error
+}
+
+func (e *LineError) Error() string { return fmt.Sprintf("%s:%d: %v", e.File, e.Line, e.Err) }
+
+func (e *LineError) Unwrap() error { return e.Err }
+
+// Run applies the lines of in, which errors call name, to plans and writes each
+// row that one of their queries emits as a line to out, app by app for each line.
+// It stops at the first line that is wrong, with a *LineError.
+func Run(plans []*siddhiql.Plan, name string, in io.Reader, out io.Writer, opt Options) error {
+	w := bufio.NewWriterSize(out, 64<<10)
+	p, err := newPlayer(plans, w, opt)
+	if err != nil {
+		return err
+	}
+	// What was written before an error stays: it is the output of the lines before.
+	err = errors.Join(p.playAll(name, in, opt), w.Flush())
+	if opt.Notes != nil {
+		p.notes(opt.Notes)
+	}
+	return err
+}
+
+func (p *player) playAll(name string, in io.Reader, opt Options) error {
+	input := lines.New(in)
+	for input.Scan() {
+		if err := p.play(input.Text()); err != nil {
+			return &LineError{File: name, Line: input.Number(), Err: err}
+		}
+		if opt.Live {
+			if err := p.out.Flush(); err != nil {
+				return fmt.Errorf("write the output: %w", err)
+			}
+		}
+	}
+	if err := input.Err(); errors.Is(err, bufio.ErrTooLong) {
+		return &LineError{File: name, Line: input.Number() + 1, Err: fmt.Errorf("is longer than %d MiB; split it", lines.BytesMax>>20)}
+	} else if err != nil {
+		return fmt.Errorf("read %s: %w", name, err)
+	}
+	if opt.Until != nil {
+		if err := p.advance(*opt.Until); err != nil {
+			return err
+		}
+	}
+	if opt.Digests {
+		return p.writeDigests()
+	}
+	return nil
+}
+
+// writeDigests writes a line for each component of each app.
+func (p *player) writeDigests() error {
+	enc := json.NewEncoder(p.out)
+	for _, a := range p.apps {
+		for _, h := range a.vault.holders.List() {
+			info := h.Info()
+			err := enc.Encode(digestLine{a.plan.Name, info.ID, info.Type, info.Version.String(), h.Digest()})
+			if err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,188 @@
+package replay
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	"github.com/Masterminds/semver/v3"
+
+	"github.com/eventflux/eventflux/shared/state"
+	"github.com/eventflux/eventflux/shared/state/compress"
+)
+
+// mergeEvery is the number of deltas that are kept behind a base before they are
+// merged into it.
+const mergeEvery = 3
+
+// vault keeps the newest snapshot of one app in memory, as bytes: nothing but
+// bytes goes from one life of the app to the next.
+type vault struct {
+	opt     Options
+	holders *state.Registry
+	epoch   state.Epoch // of the newest snapshot; 0: there is none
+	fresh   bool        // the app began anew, so its changes do not follow the snapshot
+	stored  map[string]*chain
+}
+
+// chain is what is stored of one component: a container of its whole state, or a
+// base and the deltas behind it.
+type chain struct {
+	version *semver.Version
+	whole   []byte
+	base    []byte
+	deltas  [][]byte
+}
+
+// watch tells the vault whose state it is to take.
+func (v *vault) watch(holders *state.Registry) { v.holders, v.fresh = holders, true }
+
+// persist takes a snapshot.
+func (v *vault) persist() error {
+	v.epoch++
+	if v.stored == nil {
+		v.stored = map[string]*chain{}
+	}
+	for _, h := range v.holders.List() {
+		h.Cut(v.epoch)
+		c, err := v.take(h, v.stored[h.Info().ID])
+		if err != nil {
+			return fmt.Errorf("component %s: %w", h.Info().ID, err)
+		}
+		v.stored[h.Info().ID] = c
+		h.Committed(v.epoch)
+	}
+	v.fresh = false
+	return nil
+}
+
+func (v *vault) take(h state.Holder, before *chain) (*chain, error) {
+	c := &chain{version: h.Info().Version}
+	if !v.opt.Incremental {
+		whole, err := state.SerializeState(h)
+		if err != nil {
+			return nil, err
+		}
+		c.whole, err = state.CompressState(whole, v.opt.Codec)
+		return c, err
+	}
+	if before == nil || v.fresh {
+		c.base = v.seal(asChanges(h.Snapshot().Entries()))
+		return c, nil
+	}
+	delta, err := h.Delta(v.epoch - 1)
+	if err != nil {
+		return nil, err
+	}
+	c.base, c.deltas = before.base, append(before.deltas, v.seal(delta.Changes()))
+	if len(c.deltas) < mergeEvery {
+		return c, nil
+	}
+	entries, err := c.entries()
+	c.base, c.deltas = v.seal(asChanges(entries)), nil
+	return c, err
+}
+
+// restore loads the newest snapshot.
+func (v *vault) restore() error {
+	if v.epoch == 0 {
+		return errors.New("nothing was persisted before")
+	}
+	ordered, err := v.holders.Ordered()
+	if err != nil {
+		return err
+	}
+	for _, h := range ordered {
+		if err := v.load(h, v.stored[h.Info().ID]); err != nil {
+			return fmt.Errorf("component %s: %w", h.Info().ID, err)
+		}
+	}
+	v.fresh = false
+	return nil
+}
+
+func (v *vault) load(h state.Holder, c *chain) error {
+	if c.whole == nil {
+		entries, err := c.entries()
+		if err != nil {
+			return err
+		}
+		return h.Load(v.epoch, c.version, 1, state.Hash(entries))
+	}
+	whole, err := state.DecompressState(c.whole)
+	if err != nil {
+		return err
+	}
+	return state.DeserializeState(h, whole)
+}
+
+// entries merges the deltas of a chain into its base.
+func (c *chain) entries() ([]state.Entry, error) {
+	base, err := open(c.base)
+	if err != nil {
+		return nil, fmt.Errorf("base: %w", err)
+	}
+	deltas := make([][]state.Change, len(c.deltas))
+	for i, d := range c.deltas {
+		if deltas[i], err = open(d); err != nil {
+			return nil, fmt.Errorf("delta %d: %w", i+1, err)
+		}
+	}
+	return state.Merge(nil, append([][]state.Change{base}, deltas...)...), nil
+}
+
+func asChanges(entries []state.Entry) []state.Change {
+	changes := make([]state.Change, len(entries))
+	for i, e := range entries {
+		changes[i] = state.Change{Key: e.Key, Value: e.Value}
+	}
+	return changes
+}
+
+// seal writes changes as bytes, compressed.
+func (v *vault) seal(changes []state.Change) []byte {
+	var raw []byte
+	for _, c := range changes {
+		raw = binary.AppendUvarint(raw, uint64(len(c.Key)))
+		raw = append(raw, c.Key...)
+		if c.Deleted {
+			raw = append(raw, 0)
+			continue
+		}
+		raw = binary.AppendUvarint(raw, uint64(len(c.Value))+1)
+		raw = append(raw, c.Value...)
+	}
+	return compress.Seal(nil, raw, v.opt.Codec)
+}
+
+// open reads what seal wrote.
+func open(sealed []byte) ([]state.Change, error) {
+	raw, err := compress.Open(nil, sealed, compress.RawBytesMax)
+	if err != nil {
+		return nil, err
+	}
+	var changes []state.Change
+	for len(raw) > 0 {
+		var c state.Change
+		if c.Key, raw, err = cut(raw, 0); err != nil {
+			return nil, err
+		}
+		if c.Deleted = len(raw) > 0 && raw[0] == 0; c.Deleted {
+			raw = raw[1:]
+		} else if c.Value, raw, err = cut(raw, 1); err != nil {
+			return nil, err
+		}
+		changes = append(changes, c)
+	}
+	return changes, nil
+}
+
+// cut takes bytes off raw whose length, plus more, stands in front of them.
+func cut(raw []byte, more uint64) (part, rest []byte, err error) {
+	size, n := binary.Uvarint(raw)
+	if n <= 0 || size < more || size-more > uint64(len(raw)-n) {
+		return nil, nil, errors.New("changes are cut off")
+	}
+	size -= more
+	return raw[n : n+int(size)], raw[n+int(size):], nil
+}

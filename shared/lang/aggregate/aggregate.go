@@ -1,0 +1,33 @@
+// Package aggregate holds the aggregators of the language. Each keeps its state
+// for many groups at once, by a group's slot; which rows belong to which group
+// is the business of shared/lang/engine.
+package aggregate
+
+import "github.com/eventflux/eventflux/shared/lang/event"
+
+// Value is an argument or a result of an aggregator, typed by Spec.Result and by
+// the arguments' types. A text argument is valid during the call only.
+type Value = event.Value
+
+// Aggregate is one aggregator of one query (and partition key) over all groups.
+// Slots are small numbers that the caller reuses; a slot not seen before is empty.
+type Aggregate interface {
+	// Add takes a row that enters the slot's group.
+	Add(slot int, args []Value)
+	// Remove takes a row that leaves it.
+	Remove(slot int, args []Value)
+	// Result writes the group's present value.
+	Result(slot int, out *Value)
+	// Empty reports whether the slot is as it was before its first row. It costs no time
+	// for the rows of the group.
+	Empty(slot int) bool
+	// Clear empties the slot.
+	Clear(slot int)
+	// AppendState appends the slot's state to dst; an empty slot has no bytes. Equal
+	// states are equal bytes, by whatever way they came about.
+	AppendState(dst []byte, slot int) []byte
+	// LoadState replaces the slot's state by one that AppendState wrote. Bytes that
+	// are wrong are an error, leave the slot empty, and cost no more memory than
+	// their length allows.
+	LoadState(slot int, src []byte) error
+}

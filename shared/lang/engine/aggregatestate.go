@@ -1,0 +1,381 @@
+package engine
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math"
+
+	"github.com/eventflux/eventflux/shared/lang/aggregate"
+)
+
+// aggregateSource is the state of a query's aggregators: an entry for each group,
+// and one for each part of an aggregator that has parts with names. Keys of groups
+// are in groupstate.go.
+type aggregateSource struct{ q *query }
+
+const (
+	// ungrouped is the key of the one group of a query without group by.
+	ungrouped = "u"
+	// keyOfPart begins the key of a part, where a group's has its kind.
+	keyOfPart = 'p'
+)
+
+// Changed implements state.Source.
+func (c aggregateSource) Changed(visit func(key []byte)) {
+	c.q.touched[aggregates].drain(func(s *memory) { c.changed(s, visit) }, visit)
+}
+
+// changed calls visit with the keys of a memory's entries that have changed.
+func (c aggregateSource) changed(s *memory, visit func(key []byte)) {
+	var scratch []byte
+	c.changedBeside(s, visit)
+	if s.groups == nil {
+		visit(append(s.prefix(scratch[:0]), ungrouped...))
+		return
+	}
+	s.groups.changed(func(key []byte) {
+		scratch = append(s.prefix(scratch[:0]), key...)
+		visit(scratch)
+	}, s.partsTo(visit))
+}
+
+// changedBeside calls visit with the keys of a memory's parts that have changed.
+func (c aggregateSource) changedBeside(s *memory, visit func(key []byte)) {
+	eachKey(s.gone, visit)
+	s.gone = s.gone[:0]
+	s.changedParts(visit)
+}
+
+// changedParts calls visit with the keys of the parts that aggregators say have
+// changed.
+func (s *memory) changedParts(visit func(key []byte)) {
+	var scratch []byte
+	for n, a := range s.parted {
+		if a == nil {
+			continue
+		}
+		a.ChangedParts(func(slot int, name []byte) {
+			if s.groups == nil || s.groups.keys[slot].kind != noKey {
+				scratch = s.partKey(scratch[:0], slot, n, name)
+				visit(scratch)
+			}
+		})
+	}
+}
+
+// keepParts keeps the keys of the parts that have changed, before their groups are
+// forgotten and others get their slots.
+func (s *memory) keepParts() {
+	if s.groups.round > 0 {
+		s.changedParts(func(key []byte) {
+			start := len(s.gone)
+			s.gone = lengthBefore(append(s.gone, key...), start)
+		})
+	}
+}
+
+// Keys implements state.Source.
+func (c aggregateSource) Keys(visit func(key []byte)) {
+	c.q.each(func(s *memory) { c.keys(s, visit) })
+}
+
+func (c aggregateSource) keys(s *memory, visit func(key []byte)) {
+	var scratch []byte
+	parts := s.partsTo(visit)
+	if s.groups == nil {
+		visit(append(s.prefix(scratch[:0]), ungrouped...))
+		parts(0)
+		return
+	}
+	s.groups.each(func(slot int, key []byte) {
+		scratch = append(s.prefix(scratch[:0]), key...)
+		visit(scratch)
+		parts(slot)
+	})
+}
+
+// end takes the entries of a memory away that ends. If its groups are frozen, they are
+// told before.
+func (c aggregateSource) end(s *memory) {
+	c.q.touched[aggregates].remove(s, func(visit func(key []byte)) {
+		if g := s.groups; g != nil && g.frozen.tell != nil {
+			f := &c.q.freezing
+			g.thaw(math.MaxInt, func(key []byte) { f.tell(append(s.prefix(f.key[:0]), key...), nil, false) })
+		}
+		c.changed(s, visit)
+		c.keys(s, visit)
+	})
+}
+
+// partsTo returns what calls visit with the keys of a group's parts. It is made once
+// for all groups, most of which have none.
+func (s *memory) partsTo(visit func(key []byte)) func(slot int) {
+	var scratch []byte
+	of, agg := 0, 0
+	one := func(name []byte) {
+		scratch = s.partKey(scratch[:0], of, agg, name)
+		visit(scratch)
+	}
+	return func(slot int) {
+		of = slot
+		for n, a := range s.parted {
+			if a != nil {
+				agg = n
+				a.Parts(slot, one)
+			}
+		}
+	}
+}
+
+// partKey appends the key of a part of an aggregator.
+func (s *memory) partKey(dst []byte, slot, agg int, name []byte) []byte {
+	dst = append(s.prefix(dst), keyOfPart)
+	if s.groups == nil {
+		dst = append(append(dst, byte(len(ungrouped))), ungrouped...)
+	} else {
+		dst = s.groups.keys[slot].append(dst)
+	}
+	return append(binary.AppendUvarint(dst, uint64(agg)), name...)
+}
+
+// splitPartKey takes the key of a part to pieces, behind the partition key.
+func (s *memory) splitPartKey(key []byte) (group []byte, agg aggregate.Parted, name []byte, err error) {
+	size, n := binary.Uvarint(key[1:])
+	if n <= 0 || size > uint64(len(key)-1-n) {
+		return nil, nil, nil, fmt.Errorf("key %q of a part is cut off", key)
+	}
+	group, rest := key[1+n:1+n+int(size)], key[1+n+int(size):]
+	i, n := binary.Uvarint(rest)
+	if n <= 0 || i >= uint64(len(s.parted)) || s.parted[i] == nil || len(rest) == n {
+		return nil, nil, nil, fmt.Errorf("key %q: there is no such part, or no such aggregator", key)
+	}
+	return group, s.parted[i], rest[n:], nil
+}
+
+func isPart(key []byte) bool { return len(key) > 0 && key[0] == keyOfPart }
+
+// Append implements state.Source. The value of a group is the number of its rows
+// and what each aggregator has to say.
+func (c aggregateSource) Append(dst, key []byte) ([]byte, bool) {
+	s, key := c.q.locate(key)
+	if s == nil {
+		return dst, false
+	}
+	if isPart(key) {
+		group, a, name, err := s.splitPartKey(key)
+		if err != nil {
+			return dst, false
+		}
+		slot, _, ok := s.find(group)
+		if !ok {
+			return dst, false
+		}
+		return a.AppendPart(dst, slot, name)
+	}
+	slot, rows, ok := s.find(key)
+	if !ok {
+		return dst, false
+	}
+	return s.appendGroupState(dst, slot, rows), true
+}
+
+func (s *memory) appendGroupState(dst []byte, slot int, rows uint64) []byte {
+	dst = binary.AppendUvarint(dst, rows)
+	for n, a := range s.aggs {
+		start := len(dst)
+		if parted := s.parted[n]; parted != nil {
+			dst, _ = parted.AppendPart(dst, slot, nil)
+		} else {
+			dst = a.AppendState(dst, slot)
+		}
+		dst = lengthBefore(dst, start)
+	}
+	return dst
+}
+
+// find returns the slot of a group that has rows, and how many; 0 without group by.
+func (s *memory) find(group []byte) (slot int, rows uint64, ok bool) {
+	if s.groups == nil {
+		return 0, 0, string(group) == ungrouped
+	}
+	if slot, ok = s.groups.find(group); !ok || s.groups.slots[slot].rows == 0 {
+		return 0, 0, false
+	}
+	return slot, uint64(s.groups.slots[slot].rows), true
+}
+
+// lengthBefore puts the length of dst[start:] in front of it.
+func lengthBefore(dst []byte, start int) []byte {
+	if n := len(dst) - start; n < 0x80 {
+		dst = append(dst, 0)
+		copy(dst[start+1:], dst[start:])
+		dst[start] = byte(n)
+		return dst
+	}
+	var size [binary.MaxVarintLen64]byte
+	n := binary.PutUvarint(size[:], uint64(len(dst)-start))
+	dst = append(dst, size[:n]...)
+	copy(dst[start+n:], dst[start:len(dst)-n])
+	copy(dst[start:], size[:n])
+	return dst
+}
+
+// eachKey calls visit with keys that have their lengths in front.
+func eachKey(list []byte, visit func(key []byte)) {
+	for len(list) > 0 {
+		var key []byte
+		key, list = firstKey(list)
+		visit(key)
+	}
+}
+
+func firstKey(list []byte) (key, rest []byte) {
+	size, n := binary.Uvarint(list)
+	return list[n : n+int(size)], list[n+int(size):]
+}
+
+// Reset implements state.Source.
+func (c aggregateSource) Reset() {
+	c.q.each(func(s *memory) {
+		if s.groups == nil {
+			s.clear(0)
+		} else {
+			s.groups.reset(s.clear)
+			s.groups.forgetAll(s.clear)
+		}
+		for _, a := range s.parted {
+			if a != nil {
+				a.ChangedParts(func(int, []byte) {})
+			}
+		}
+		s.gone = nil
+	})
+}
+
+// Room implements state.Roomy, where the entries are of one memory: mostly of groups, and
+// where they are of parts, each of those has more than a group takes.
+func (c aggregateSource) Room(entries int) {
+	if c.q.block != nil || c.q.memories[0].groups == nil {
+		return
+	}
+	s := c.q.memories[0]
+	s.groups.room(entries)
+	for _, a := range s.aggs {
+		a.Clear(entries - 1) // which makes all slots up to it at once
+	}
+}
+
+// Put implements state.Source.
+func (c aggregateSource) Put(key, value []byte) error {
+	s, key := c.q.locate(key)
+	if s == nil {
+		return fmt.Errorf("key %q has no partition; load the partition keys first", key)
+	}
+	if isPart(key) {
+		return s.putPart(key, value)
+	}
+	rows, n := binary.Uvarint(value)
+	if n <= 0 || rows > 1<<62 || (rows == 0) != (s.groups == nil) {
+		return fmt.Errorf("group %q: a number of rows of %d", key, rows)
+	}
+	slot, err := s.load(key, int64(rows))
+	if err != nil {
+		return err
+	}
+	value = value[n:]
+	for i, a := range s.aggs {
+		size, n := binary.Uvarint(value)
+		if n <= 0 || size > uint64(len(value)-n) {
+			return fmt.Errorf("group %q: aggregator %d is cut off", key, i)
+		}
+		own := value[n : n+int(size)]
+		if parted := s.parted[i]; parted != nil {
+			err = parted.LoadPart(slot, nil, own)
+		} else {
+			err = a.LoadState(slot, own)
+		}
+		if err != nil {
+			return fmt.Errorf("group %q: aggregator %d: %w", key, i, err)
+		}
+		value = value[n+int(size):]
+	}
+	if len(value) > 0 {
+		return fmt.Errorf("group %q: %d bytes are left over", key, len(value))
+	}
+	return nil
+}
+
+// load returns the slot of a group that is being loaded. With no rows it is that of
+// a part, which may come first.
+func (s *memory) load(group []byte, rows int64) (int, error) {
+	if s.groups != nil {
+		return s.groups.load(group, rows)
+	}
+	if string(group) != ungrouped {
+		return 0, fmt.Errorf("key %q, and the query has no groups", group)
+	}
+	return 0, nil
+}
+
+func (s *memory) putPart(key, value []byte) error {
+	group, a, name, err := s.splitPartKey(key)
+	if err != nil {
+		return err
+	}
+	slot, err := s.load(group, 0)
+	if err != nil {
+		return err
+	}
+	if err := a.LoadPart(slot, name, value); err != nil {
+		return fmt.Errorf("group %q: %w", group, err)
+	}
+	return nil
+}
+
+// Ready implements state.Source.
+func (c aggregateSource) Ready() (err error) {
+	c.q.each(func(s *memory) {
+		s.shown[aggregates] = true
+		for n, a := range s.parted {
+			if a != nil && err == nil {
+				err = s.checkParts(n, a)
+			}
+		}
+	})
+	return err
+}
+
+func (s *memory) checkParts(n int, a aggregate.Parted) error {
+	slots := 1
+	if s.groups != nil {
+		slots = len(s.groups.keys)
+	}
+	for slot := range slots {
+		if s.groups != nil && s.groups.keys[slot].kind != noKey && s.groups.slots[slot].rows == 0 {
+			return fmt.Errorf("group %q has parts and no rows", s.groups.keys[slot].encode(nil))
+		}
+		if err := a.CheckParts(slot); err != nil {
+			return fmt.Errorf("aggregator %d: %w", n, err)
+		}
+	}
+	return nil
+}
+
+// Bytes implements state.Source.
+func (c aggregateSource) Bytes() int64 {
+	const perGroup = 64 // a key, and a few numbers for each aggregator
+	return c.q.estimate(func(s *memory) int64 {
+		groups, keys := int64(1), int64(0)
+		if s.groups != nil {
+			groups = int64(len(s.groups.keys) - len(s.groups.free))
+			keys = s.groups.keyBytes()
+		}
+		n := groups*perGroup*int64(len(s.aggs)) + keys
+		for _, a := range s.aggs {
+			if sized, ok := a.(aggregate.Sized); ok {
+				n += sized.Bytes()
+			}
+		}
+		return n
+	})
+}

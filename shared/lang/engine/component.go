@@ -1,0 +1,135 @@
+package engine
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/Masterminds/semver/v3"
+
+	"github.com/eventflux/eventflux/shared/lang/aggregate"
+	"github.com/eventflux/eventflux/shared/lang/window"
+	"github.com/eventflux/eventflux/shared/state"
+)
+
+// Component is one stateful part of an app: who it is, and its state.
+type Component struct {
+	state.Info
+	Source state.Source
+}
+
+// Registry returns holders for components, ready to be listed, cut and loaded.
+// What is in them counts as changed since epoch 0.
+func Registry(components []Component) *state.Registry {
+	r := &state.Registry{}
+	for _, c := range components {
+		if err := r.Add(state.NewComponent(c.Info, c.Source)); err != nil {
+			panic(fmt.Sprintf("engine: %v", err)) // ids are made here
+		}
+	}
+	return r
+}
+
+// Schema versions of what the engine itself keeps.
+const (
+	clockVersion     = "1.1.0"
+	keysVersion      = "1.1.0"
+	reorderVersion   = "1.0.0"
+	aggregateVersion = "1.1.0"
+	taskVersion      = "1.0.0"
+)
+
+// Components returns the stateful parts of the engine, in an order in which they
+// can be loaded.
+func (e *Engine) Components() []Component {
+	list := []Component{component("clock", "clock", clockVersion, state.Hot, nil, clockSource{fieldsSource{"clock", e.clockFields}, e})}
+	if e.reorder != nil {
+		list = append(list, component("reorder", "reorder", reorderVersion, state.Warm, nil, e.reorder))
+	}
+	for _, b := range e.blocks {
+		list = append(list, component(blockID(b.id), "partition/keys", keysVersion, state.Cold, []string{"clock"}, keysSource{b}))
+	}
+	names := e.queryNames()
+	for i, q := range e.queries {
+		depends := []string{"clock"}
+		if q.block != nil {
+			depends = append(depends, blockID(q.block.id))
+		}
+		if w := q.plan.Window; w != nil {
+			var source state.Source = windowSource{q}
+			if q.block != nil {
+				source = windowsOfKeys{windowSource{q}}
+			}
+			list = append(list, component(names[i]+"/window", "window/"+w.Name, q.spec.Version, state.Warm, depends, source))
+		}
+		if len(q.plan.Aggs) > 0 {
+			if q.plan.Window != nil { // it aggregates what is in there
+				depends = append(slices.Clone(depends), names[i]+"/window")
+			}
+			list = append(list, component(names[i]+"/aggregate", aggregateType(q), aggregateVersion, state.Hot, depends, aggregateSource{q}))
+		}
+	}
+	return list
+}
+
+func component(id, typ, version string, access state.Access, depends []string, source state.Source) Component {
+	info := state.Info{ID: id, Type: typ, Version: semver.MustParse(version), Access: access, DependsOn: depends}
+	return Component{Info: info, Source: source}
+}
+
+func (e *Engine) clockFields(f *window.Fields) {
+	e.env.Fields(f)
+	f.Uint(&e.chunks)
+}
+
+func blockID(n int) string { return fmt.Sprintf("partition%d/keys", n+1) }
+
+// aggregateType names the aggregators and the versions of their states: entries
+// of other ones do not fit.
+func aggregateType(q *query) string {
+	names := make([]string, len(q.plan.Aggs))
+	for i, a := range q.plan.Aggs {
+		spec, _ := aggregate.Lookup(a.Name)
+		names[i] = a.Name + "@" + spec.Version
+	}
+	return "aggregate/" + strings.Join(names, ",")
+}
+
+// queryNames returns a name for each query: its own, or query and its number.
+func (e *Engine) queryNames() []string {
+	taken := map[string]bool{}
+	for _, q := range e.queries {
+		taken[q.plan.Name] = true
+	}
+	names := make([]string, len(e.queries))
+	for i, q := range e.queries {
+		if names[i] = q.plan.Name; names[i] != "" {
+			continue
+		}
+		names[i] = fmt.Sprintf("query%d", i+1)
+		for taken[names[i]] {
+			names[i] += "'"
+		}
+	}
+	return names
+}
+
+// Components returns the stateful parts of the task: those of its engine, the
+// writers of its log and the message ids of each of its streams.
+func (t *Task) Components() []Component {
+	list := append(t.Engine.Components(),
+		component("log/stamp", "log/stamp", taskVersion, state.Hot, nil,
+			stampSource{fieldsSource{"stamp", func(f *window.Fields) { f.Int(&t.stamp) }}, t}),
+		component("log/version", "log/version", taskVersion, state.Hot, nil, newVersionSource(t)),
+		component("log/writers", "log/writers", taskVersion, state.Hot, nil, newWritersSource(t.chain)),
+	)
+	for i, s := range t.plan.Streams {
+		if s.Defined {
+			list = append(list, component(s.Name+"/ids", "log/ids", taskVersion, state.Hot, nil, t.ids[i]))
+			if l := t.links[i]; l != nil {
+				list = append(list, component(s.Name+"/links", "log/links", taskVersion, state.Hot, nil, l))
+			}
+		}
+	}
+	return list
+}

@@ -1,0 +1,264 @@
+package engine
+
+import (
+	"fmt"
+	"sync"
+
+	"github.com/eventflux/eventflux/shared/lang/aggregate"
+	"github.com/eventflux/eventflux/shared/lang/event"
+	"github.com/eventflux/eventflux/shared/lang/siddhiql"
+	"github.com/eventflux/eventflux/shared/lang/window"
+)
+
+// Engine runs one app for one partition. It is not safe for concurrent use.
+type Engine struct {
+	plan    *siddhiql.Plan
+	env     window.Env
+	queries []*query
+	blocks  []*block
+	streams []([]subscriber) // by stream: who reads it, in the order written
+	timers  timerHeap
+	loading sync.Mutex // guards timers while state is loaded
+	outputs []Output
+	chunks  uint64
+	work    work
+	used    []*instance // they received something since the last settle
+	undated bool        // keys were loaded without the time of their last event
+
+	row    row // of the input, for expressions
+	outRow row // of the output, for having
+	rows   []window.Row
+
+	reorder    *window.Reorder // nil: events are applied in the order in which they come
+	faults     []*event.Batch  // by stream: late events for its fault stream, or nil
+	late       []Late
+	lateRows   []*event.Batch // by stream: the rows of late
+	outOfOrder uint64
+	lateEvents uint64
+}
+
+// subscriber reads a stream. The chunk is the caller's, and is not changed.
+type subscriber interface {
+	receive(chunk []window.Row)
+}
+
+// Output is a chunk that a query emitted: rows From to To of Rows(Query).
+type Output struct {
+	Query    int32
+	From, To int32
+	Chunk    uint64 // number of the chunk, from 1, over all queries
+	Clock    int64  // the engine's clock at that moment, ms
+}
+
+// New compiles a plan. It fails only on plans that name a window or an aggregator
+// that this binary does not have.
+func New(plan *siddhiql.Plan) (*Engine, error) {
+	e := &Engine{plan: plan, streams: make([][]subscriber, len(plan.Streams)), work: newWork()}
+	e.env.Now = window.NoTime
+	for _, p := range plan.Queries {
+		if err := known(p); err != nil {
+			return nil, err
+		}
+		e.queries = append(e.queries, newQuery(e, p))
+	}
+	e.subscribe()
+	if plan.Lateness != siddhiql.LatenessOff {
+		e.orderEvents()
+	}
+	return e, nil
+}
+
+func known(p *siddhiql.Query) error {
+	if p.Window != nil {
+		if _, ok := window.Lookup(p.Window.Name); !ok {
+			return fmt.Errorf("query %d: window %q is not in this binary", p.ID+1, p.Window.Name)
+		}
+	}
+	for _, a := range p.Aggs {
+		if _, ok := aggregate.Lookup(a.Name); !ok {
+			return fmt.Errorf("query %d: aggregator %q is not in this binary", p.ID+1, a.Name)
+		}
+	}
+	return nil
+}
+
+// subscribe connects streams to their readers in the order in which the app has
+// them. A partition block reads each of its streams once, where its first query
+// stands, whatever the number of queries in it.
+func (e *Engine) subscribe() {
+	e.blocks = make([]*block, len(e.plan.Blocks))
+	blocks := e.blocks
+	for _, q := range e.queries {
+		if q.plan.Block < 0 {
+			id := q.plan.Source.ID
+			q.memories = []*memory{q.newMemory(nil)}
+			e.streams[id] = append(e.streams[id], q.memories[0])
+			continue
+		}
+		if blocks[q.plan.Block] == nil {
+			b := newBlock(e, e.plan.Blocks[q.plan.Block])
+			blocks[q.plan.Block] = b
+			for _, r := range b.readers {
+				e.streams[r.stream.ID] = append(e.streams[r.stream.ID], r)
+			}
+		}
+	}
+	for _, q := range e.queries {
+		if target := q.plan.Target; target.Block < 0 {
+			q.subs = e.streams[target.ID]
+		} else {
+			q.inner = blocks[target.Block].innerReaders(target)
+		}
+	}
+}
+
+// Clock returns the engine's time in ms; 0 before time begins.
+func (e *Engine) Clock() int64 {
+	if e.env.Now == window.NoTime {
+		return 0
+	}
+	return e.env.Now
+}
+
+// Dropped counts the rows that a window could not take, such as those whose time
+// attribute is null.
+func (e *Engine) Dropped() uint64 { return e.env.Dropped }
+
+// Advance lets time pass to ms now, which moves the input clock, and with lateness the
+// clock that much less: every timer due by then goes off, at its own time, in the order
+// of due times, and every event that waits is applied when its time has come. The clock
+// never goes back.
+func (e *Engine) Advance(now int64) {
+	if e.reorder != nil {
+		now = before(e.reorder.Come(now), e.plan.Lateness)
+	}
+	e.advance(now)
+}
+
+// advance moves the clock to ms now. An event that waits comes before timers that are due
+// after its time, and after those that are due at the same.
+func (e *Engine) advance(now int64) {
+	if e.undated {
+		e.date()
+	}
+	now = max(now, e.env.Now)
+	for {
+		t := e.timers.next()
+		if e.reorder != nil {
+			if at, ok := e.reorder.Next(); ok && at <= now && (t == nil || t.at > at) {
+				e.env.Now = max(e.env.Now, at)
+				stream, b, from, to := e.reorder.Take()
+				e.deliver(stream, b, from, to)
+				continue
+			}
+		}
+		if t == nil || t.at > now {
+			break
+		}
+		due := e.timers.Pop()
+		e.env.Now = max(e.env.Now, due.at)
+		if due.key != nil {
+			due.key.awaited = false
+			due.key.block.end(due.key)
+			continue
+		}
+		e.work.begin()
+		e.work.step(0)
+		due.memory.fire()
+		e.settle()
+	}
+	e.env.Now = now
+	if e.reorder != nil {
+		e.reorder.Passed(now)
+	}
+}
+
+// NextTimer returns when the next timer is due, in ms; false if none is pending.
+func (e *Engine) NextTimer() (int64, bool) {
+	if t := e.timers.next(); t != nil {
+		return t.at, true
+	}
+	return 0, false
+}
+
+// Send lets the rows [from, to) of b arrive on a stream as one chunk, at ms now.
+// In playback the largest timestamp among them is the time, and now is ignored.
+func (e *Engine) Send(stream *siddhiql.Stream, b *event.Batch, from, to int, now int64) {
+	if e.plan.Playback {
+		now = window.Latest(b, from, to)
+		if e.reorder != nil {
+			e.enter(stream, b, from, to, now)
+			return
+		}
+		if now < e.env.Now {
+			e.outOfOrder += uint64(to - from)
+		}
+	}
+	if now > e.env.Now || len(e.timers.Heap) > 0 {
+		e.advance(now)
+	}
+	e.deliver(stream.ID, b, from, to)
+}
+
+// deliver passes a chunk to those who read the stream.
+func (e *Engine) deliver(stream int, b *event.Batch, from, to int) {
+	if e.undated {
+		e.date()
+	}
+	e.work.begin()
+	e.rows = refer(e.rows[:0], b, from, to)
+	for _, s := range e.streams[stream] {
+		s.receive(e.rows)
+	}
+	e.settle()
+}
+
+// refer appends references to the rows [from, to) of b, as current rows.
+func refer(rows []window.Row, b *event.Batch, from, to int) []window.Row {
+	for i := from; i < to; i++ {
+		rows = append(rows, window.Row{B: b, TS: b.TS[i], I: int32(i), Kind: window.Current})
+	}
+	return rows
+}
+
+// emitted records rows that a query has put out and passes them to the readers
+// of the stream; each is done with them, and with all that follows from them,
+// before the next one sees them.
+func (e *Engine) emitted(s *memory, from, to int) {
+	q := s.q
+	e.chunks++
+	e.outputs = append(e.outputs, Output{
+		Query: q.id, From: int32(from), To: int32(to), Chunk: e.chunks, Clock: e.env.Now,
+	})
+	if len(q.subs) == 0 && len(q.inner) == 0 {
+		return
+	}
+	q.sel.rows = refer(q.sel.rows[:0], q.out, from, to)
+	for _, sub := range q.subs {
+		sub.receive(q.sel.rows)
+	}
+	for _, n := range q.inner {
+		s.home.memories[n].receive(q.sel.rows)
+	}
+}
+
+// Outputs returns the chunks emitted since ResetOutputs, in order.
+func (e *Engine) Outputs() []Output { return e.outputs }
+
+// Rows returns the rows that a query emitted since ResetOutputs, and their kinds.
+func (e *Engine) Rows(query int) (*event.Batch, []window.Kind) {
+	q := e.queries[query]
+	return q.out, q.kinds
+}
+
+// ResetOutputs forgets the outputs and reuses their memory.
+func (e *Engine) ResetOutputs() {
+	for _, o := range e.outputs {
+		if q := e.queries[o.Query]; len(q.kinds) > 0 {
+			q.out.Reset()
+			q.kinds = q.kinds[:0]
+		}
+	}
+	e.outputs = e.outputs[:0]
+	e.resetLate()
+}

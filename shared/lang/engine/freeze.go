@@ -1,0 +1,196 @@
+package engine
+
+import "github.com/eventflux/eventflux/shared/state"
+
+// What makes sources of many entries a state.Freezer. At a barrier the lists of what
+// has changed are put aside, which takes no time for each. A memory or a group that is
+// in them, and is about to change, is told before. (Copy on write, as it is done where
+// snapshots are taken beside the work: P. Carbone et al., State Management in Apache
+// Flink, 2017.)
+
+// tellFn takes an entry, or that there is none of that key; see state.Freezer.
+type tellFn = func(key, value []byte, there bool)
+
+// frozenGroups are the groups of a memory that were not told yet.
+type frozenGroups struct {
+	slots   []int32
+	dropped []byte         // keys, each with its length
+	tell    func(slot int) // nil: there are none
+}
+
+// freeze freezes the groups that have changed. Nothing was frozen.
+func (g *groups) freeze(tell func(slot int)) {
+	if g.round == 0 {
+		g.round = 1
+		for s := range g.slots {
+			if g.keys[s].kind != noKey && g.slots[s].rows > 0 {
+				g.mark(s)
+			}
+		}
+	}
+	f := &g.frozen
+	f.slots, g.altered = g.altered, f.slots[:0]
+	f.dropped, g.dropped = g.dropped, f.dropped[:0]
+	f.tell = tell
+	g.round++
+}
+
+// melt tells a slot that is frozen.
+func (g *groups) melt(slot int) {
+	x := &g.slots[slot]
+	if g.frozen.tell == nil || x.round != g.round-1 {
+		return
+	}
+	x.round = 0
+	if g.keys[slot].kind != noKey {
+		g.frozen.tell(slot)
+	}
+	x.came = false
+}
+
+// thaw tells about n groups, and reports whether some are left.
+func (g *groups) thaw(n int, gone func(key []byte)) bool {
+	f := &g.frozen
+	for ; n > 0 && len(f.dropped) > 0; n-- {
+		var key []byte
+		key, f.dropped = firstKey(f.dropped)
+		gone(key)
+	}
+	for ; n > 0 && len(f.slots) > 0; n-- {
+		last := len(f.slots) - 1
+		slot := f.slots[last]
+		f.slots = f.slots[:last]
+		g.melt(int(slot))
+	}
+	if n > 0 {
+		f.tell = nil
+	}
+	return n == 0
+}
+
+// freezing is what aggregates are told of while they are frozen.
+type freezing struct {
+	tell       tellFn
+	melting    []*memory // whose groups are frozen
+	key, value []byte
+}
+
+// Freeze implements state.Freezer.
+func (c aggregateSource) Freeze(tell tellFn) {
+	c.q.freezing.tell = tell
+	c.q.touched[aggregates].freeze(c.tell)
+}
+
+// Thaw implements state.Freezer.
+func (c aggregateSource) Thaw(n int) bool {
+	f := &c.q.freezing
+	for ; n > 0; n-- {
+		if last := len(f.melting) - 1; last >= 0 {
+			s := f.melting[last]
+			if s.groups.thaw(n, func(key []byte) { f.tell(append(s.prefix(f.key[:0]), key...), nil, false) }) {
+				return true
+			}
+			f.melting = f.melting[:last]
+		} else if !c.q.touched[aggregates].thaw(func(key []byte) { f.tell(key, nil, false) }) {
+			f.tell = nil
+			return false
+		}
+	}
+	return true
+}
+
+// tell tells what has changed of a memory, but for its groups: they are frozen in turn.
+// Parts are told at once.
+func (c aggregateSource) tell(s *memory) {
+	f := &c.q.freezing
+	c.changedBeside(s, c.tellEntry)
+	if s.groups == nil {
+		f.key = append(s.prefix(f.key[:0]), ungrouped...)
+		c.tellEntry(f.key)
+		return
+	}
+	parts := s.partsTo(c.tellEntry)
+	s.groups.freeze(func(slot int) { c.tellGroup(s, slot, parts) })
+	f.melting = append(f.melting, s)
+}
+
+func (c aggregateSource) tellEntry(key []byte) {
+	f := &c.q.freezing
+	value, ok := c.Append(f.value[:0], key)
+	f.value = value
+	f.tell(key, value, ok)
+}
+
+func (c aggregateSource) tellGroup(s *memory, slot int, parts func(slot int)) {
+	f, x := &c.q.freezing, &s.groups.slots[slot]
+	f.key = s.groups.keys[slot].encode(s.prefix(f.key[:0]))
+	f.value = f.value[:0]
+	if x.rows > 0 {
+		f.value = s.appendGroupState(f.value, slot, uint64(x.rows))
+	}
+	f.tell(f.key, f.value, x.rows > 0)
+	if x.came || x.rows == 0 {
+		parts(slot)
+	}
+}
+
+// windowsOfKeys is the state of the windows of a query in a partition: there are many,
+// and most are small.
+type windowsOfKeys struct{ windowSource }
+
+var (
+	_ state.Freezer = windowsOfKeys{}
+	_ state.Freezer = aggregateSource{}
+	_ state.Freezer = keysSource{}
+)
+
+// Freeze implements state.Freezer.
+func (c windowsOfKeys) Freeze(tell tellFn) {
+	c.q.tellWindow = tell
+	var keys, scratch, value []byte
+	c.q.touched[windows].freeze(func(s *memory) {
+		keys = keys[:0]
+		s.win.Changed(func(key []byte) {
+			start := len(keys)
+			keys = lengthBefore(append(keys, key...), start)
+		})
+		eachKey(keys, func(key []byte) {
+			var ok bool
+			value, ok = s.win.Append(value[:0], key)
+			scratch = append(s.prefix(scratch[:0]), key...)
+			tell(scratch, value, ok)
+		})
+	})
+}
+
+// Thaw implements state.Freezer.
+func (c windowsOfKeys) Thaw(n int) bool {
+	for ; n > 0; n-- {
+		if !c.q.touched[windows].thaw(func(key []byte) { c.q.tellWindow(key, nil, false) }) {
+			c.q.tellWindow = nil
+			return false
+		}
+	}
+	return true
+}
+
+// Freeze implements state.Freezer.
+func (c keysSource) Freeze(tell tellFn) {
+	c.b.tell = tell
+	var value []byte
+	c.b.touched.freeze(func(s *memory) {
+		value = c.b.appendKey(value[:0], s.home)
+		tell([]byte(s.home.key), value, true)
+	})
+}
+
+// Thaw implements state.Freezer.
+func (c keysSource) Thaw(n int) bool {
+	for ; n > 0; n-- {
+		if !c.b.touched.thaw(func(key []byte) { c.b.tell(key, nil, false) }) {
+			c.b.tell = nil
+			return false
+		}
+	}
+	return true
+}

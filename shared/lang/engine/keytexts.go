@@ -1,0 +1,105 @@
+package engine
+
+import (
+	"github.com/eventflux/eventflux/shared/lang/event"
+	"github.com/eventflux/eventflux/shared/lang/siddhiql"
+	"github.com/eventflux/eventflux/shared/lang/window"
+)
+
+// KeyTexts returns, for each stream of an app, the attributes whose texts become keys: of
+// partitions, groups or sessions, or values that an aggregator tells apart. It follows an
+// attribute through the selects of queries, so that ingest can refuse a text that is too
+// long before anything has it. Texts that functions build are not followed.
+func KeyTexts(plan *siddhiql.Plan) [][]int {
+	k := keyTexts{plan: plan, is: make([][]bool, len(plan.Streams))}
+	for i, s := range plan.Streams {
+		k.is[i] = make([]bool, len(s.Schema.Attrs))
+	}
+	for _, b := range plan.Blocks {
+		for _, key := range b.Keys {
+			if key.Value != nil {
+				k.use(key.Stream, key.Value)
+			}
+		}
+	}
+	for _, s := range plan.Streams {
+		if s.ShardKey != nil {
+			k.use(s, s.ShardKey)
+		}
+	}
+	for _, q := range plan.Queries {
+		k.own(q)
+	}
+	for k.changed = true; k.changed; { // an app does not feed itself, so this ends soon
+		k.changed = false
+		for _, q := range plan.Queries {
+			for i, x := range q.Select {
+				if k.is[q.Target.ID][i] {
+					k.use(q.Source, x)
+				}
+			}
+		}
+	}
+	all := make([][]int, len(plan.Streams))
+	for s, attrs := range k.is {
+		for a, is := range attrs {
+			if is {
+				all[s] = append(all[s], a)
+			}
+		}
+	}
+	return all
+}
+
+type keyTexts struct {
+	plan    *siddhiql.Plan
+	is      [][]bool // by stream and attribute
+	changed bool
+}
+
+// own finds the keys of a query itself.
+func (k *keyTexts) own(q *siddhiql.Query) {
+	for _, a := range q.GroupBy {
+		k.mark(q.Source, a)
+	}
+	for _, a := range q.Aggs {
+		for _, x := range a.Args {
+			k.use(q.Source, x)
+		}
+	}
+	if q.Window == nil {
+		return
+	}
+	spec, _ := window.Lookup(q.Window.Name)
+	for _, n := range spec.Keys {
+		if n < len(q.Window.Params) && !q.Window.Params[n].Constant() {
+			k.mark(q.Source, q.Window.Params[n].Attr)
+		}
+	}
+}
+
+// use marks the attributes that may be the text of an expression.
+func (k *keyTexts) use(s *siddhiql.Stream, x siddhiql.Expr) {
+	switch x := x.(type) {
+	case *siddhiql.Attr:
+		k.mark(s, x.Index)
+	case *siddhiql.Call:
+		args := x.Args
+		switch x.Func {
+		case "ifThenElse":
+			args = args[1:] // the first is the condition
+		case "coalesce", "default", "convert", "cast":
+		default:
+			return // it builds a text of its own
+		}
+		for _, a := range args {
+			k.use(s, a)
+		}
+	}
+}
+
+func (k *keyTexts) mark(s *siddhiql.Stream, a int) {
+	if s.Schema.Attrs[a].Holds().Class() == event.Texts && !k.is[s.ID][a] {
+		k.is[s.ID][a], k.changed = true, true
+	}
+}

@@ -1,0 +1,150 @@
+package engine
+
+import (
+	"math"
+	"strconv"
+
+	"github.com/eventflux/eventflux/shared/lang/event"
+	"github.com/eventflux/eventflux/shared/lang/siddhiql"
+	"github.com/eventflux/eventflux/shared/lang/window"
+)
+
+// Late is an event that came too late to be applied in the order of time, and for whose
+// fault stream no query asks.
+type Late struct {
+	Stream *siddhiql.Stream
+	// Rows has the event in row Row, until ResetOutputs.
+	Rows *event.Batch
+	Row  int
+	// Clock is the app's clock when the event came, ms.
+	Clock int64
+	// Event is the number of the event in its frame, from 1. A task sets it.
+	Event uint64
+}
+
+// orderEvents makes the engine apply events in the order of time.
+func (e *Engine) orderEvents() {
+	streams := make([]*event.Schema, len(e.plan.Streams))
+	for i, s := range e.plan.Streams {
+		if s.Defined {
+			streams[i] = s.Schema
+		}
+	}
+	e.reorder = window.NewReorder(streams)
+	e.faults = make([]*event.Batch, len(streams))
+	e.lateRows = make([]*event.Batch, len(streams))
+}
+
+// enter takes a chunk with ms as its time. It is judged against the clock as it is; then
+// it waits for its time; then the clock moves.
+func (e *Engine) enter(stream *siddhiql.Stream, b *event.Batch, from, to int, ms int64) {
+	if _, began := e.reorder.Input(); began && ms < e.env.Now {
+		e.tooLate(stream, b, from, to)
+		return
+	}
+	now := before(e.reorder.Come(ms), e.plan.Lateness)
+	if ms > max(now, e.env.Now) {
+		e.reorder.Add(stream.ID, b, from, to, ms)
+		e.advance(now)
+		return
+	}
+	// Its time has come already: it need not be copied.
+	e.advance(ms)
+	e.deliver(stream.ID, b, from, to)
+	e.advance(now)
+}
+
+// before returns ms less a span that is not negative.
+func before(ms, span int64) int64 {
+	if ms < math.MinInt64+span {
+		return math.MinInt64
+	}
+	return ms - span
+}
+
+// tooLate passes late events on to the fault stream, or keeps them for whoever runs the
+// engine. No time passes.
+func (e *Engine) tooLate(stream *siddhiql.Stream, b *event.Batch, from, to int) {
+	e.lateEvents += uint64(to - from)
+	if f := stream.Fault; f != nil {
+		rows := e.faults[stream.ID]
+		if rows == nil {
+			rows = event.NewBatch(f.Schema)
+			e.faults[stream.ID] = rows
+		}
+		rows.Reset()
+		for i := from; i < to; i++ {
+			e.appendFault(rows, b, i)
+		}
+		e.deliver(f.ID, rows, 0, rows.Len())
+		return
+	}
+	rows := e.lateRows[stream.ID]
+	if rows == nil {
+		rows = event.NewBatch(stream.Schema)
+		e.lateRows[stream.ID] = rows
+	}
+	for i := from; i < to; i++ {
+		rows.AppendRow(b, i)
+		e.late = append(e.late, Late{Stream: stream, Rows: rows, Row: rows.Len() - 1, Clock: e.env.Now})
+	}
+}
+
+// appendFault appends row i of b with the reason why it is not applied.
+func (e *Engine) appendFault(rows, b *event.Batch, i int) {
+	last := len(rows.Cols) - 1
+	for c := range rows.Cols[:last] {
+		rows.Cols[c].AppendFrom(&b.Cols[c], i)
+	}
+	rows.Cols[last].AppendText(strconv.Quote(LateReason(b.TS[i], e.env.Now)))
+	rows.TS = append(rows.TS, b.TS[i])
+}
+
+// LateReason says why an event at ms is late when the clock is at ms clock.
+func LateReason(ms, clock int64) string {
+	return "late: the event's time " + strconv.FormatInt(ms, 10) + " is before the app's clock " + strconv.FormatInt(clock, 10)
+}
+
+// Late returns the late events since ResetOutputs that no query asks for, in the order in
+// which they came.
+func (e *Engine) Late() []Late { return e.late }
+
+func (e *Engine) resetLate() {
+	for _, l := range e.late {
+		l.Rows.Reset()
+	}
+	e.late = e.late[:0]
+}
+
+// Times counts events whose time is not the order in which they came, since the engine
+// was made.
+type Times struct {
+	// OutOfOrder came after an event of a later time and were applied all the same, as
+	// the app has no lateness.
+	OutOfOrder uint64
+	// Late came when the clock had passed their time already.
+	Late uint64
+	// Waiting wait now for the clock to reach their time.
+	Waiting uint64
+}
+
+// Times returns what came out of order.
+func (e *Engine) Times() Times {
+	t := Times{OutOfOrder: e.outOfOrder, Late: e.lateEvents}
+	if e.reorder != nil {
+		t.Waiting = uint64(e.reorder.Rows())
+	}
+	return t
+}
+
+// Input returns the input clock in ms: the largest time that drove the app. It is false
+// before the first event. Without lateness it is the clock.
+func (e *Engine) Input() (ms int64, began bool) {
+	if e.reorder == nil {
+		return e.env.Now, e.began()
+	}
+	return e.reorder.Input()
+}
+
+// began reports whether the clock has moved.
+func (e *Engine) began() bool { return e.env.Now != 0 && e.env.Now != math.MinInt64 }

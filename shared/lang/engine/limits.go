@@ -1,0 +1,242 @@
+package engine
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+	"sync/atomic"
+
+	"github.com/eventflux/eventflux/shared/lang/event"
+	"github.com/eventflux/eventflux/shared/lang/siddhiql"
+	"github.com/eventflux/eventflux/shared/lang/window"
+)
+
+// Limits bound what an app may make of its input. They belong to the deployment: two
+// tasks with the same log and other limits would give other results.
+type Limits struct {
+	// EventRows is how many rows of all queries together may follow from one event, one
+	// chunk of events or one timer.
+	EventRows int64 `json:"event_rows_max,omitempty"`
+	// FrameRows and FrameBytes are how many rows may follow from one frame of the log,
+	// and the bytes that they take in memory. They wait there until the whole frame is
+	// applied.
+	FrameRows  int64 `json:"frame_rows_max,omitempty"`
+	FrameBytes int64 `json:"frame_bytes_max,omitempty"`
+	// KeyBytes is the longest text that may be a key: of a partition, a group, a
+	// session, or a value that distinctCount tells apart.
+	KeyBytes int64 `json:"key_bytes_max,omitempty"`
+}
+
+// DefaultLimits are those of a deployment that names no others.
+func DefaultLimits() Limits {
+	return Limits{EventRows: 1_000_000, FrameRows: 16_000_000, FrameBytes: 1 << 30, KeyBytes: 4 << 10}
+}
+
+// OrDefault returns the limits with the default in the place of each that is 0.
+func (l Limits) OrDefault() Limits {
+	d := DefaultLimits()
+	return Limits{
+		EventRows: cmp.Or(l.EventRows, d.EventRows), FrameRows: cmp.Or(l.FrameRows, d.FrameRows),
+		FrameBytes: cmp.Or(l.FrameBytes, d.FrameBytes), KeyBytes: cmp.Or(l.KeyBytes, d.KeyBytes),
+	}
+}
+
+// LimitError says that a frame needs more than the app's limits allow. The task that
+// returns it is halfway through the frame, and must not be used again.
+type LimitError struct {
+	Query   string // name of the query, with its number
+	What    string // what there is too much of, with the limit
+	Setting string // that has the limit
+}
+
+func (e *LimitError) Error() string {
+	return fmt.Sprintf("%s: %s (setting %s)", e.Query, e.What, e.Setting)
+}
+
+// ErrInterrupted is returned by a task whose work was interrupted.
+var ErrInterrupted = errors.New("interrupted while it applied a frame")
+
+// The settings of the limits, as errors name them.
+const (
+	settingEventRows  = "limits.event_rows_max"
+	settingFrameRows  = "limits.frame_rows_max"
+	settingFrameBytes = "limits.frame_bytes_max"
+	settingKeyBytes   = "limits.key_bytes_max"
+)
+
+// work counts what a frame leads to, and ends it where that is too much. It ends it by a
+// panic with a *LimitError or ErrInterrupted, which Try turns into an error: rows pass
+// through any number of queries, and none of them could go on.
+type work struct {
+	limits    Limits
+	rows      int64 // that the event or timer may still lead to
+	share     int64 // as rows was at its start
+	frameRows int64 // that the frame may still lead to, beside those in rows
+	bytes     int64 // that the frame may still lead to
+	steps     int   // rows since the interrupt was last looked at
+	interrupt *atomic.Bool
+}
+
+// stepsBetween is how many rows a query may take before it looks for an interrupt.
+const stepsBetween = 4096
+
+func newWork() work {
+	w := work{limits: DefaultLimits(), interrupt: &atomic.Bool{}}
+	w.beginFrame()
+	return w
+}
+
+// beginFrame gives a frame its share.
+func (w *work) beginFrame() {
+	w.rows, w.frameRows, w.bytes = 0, w.limits.FrameRows, w.limits.FrameBytes
+	w.begin()
+}
+
+// begin gives an event or a timer its share of what is left for the frame.
+func (w *work) begin() {
+	left := w.frameRows + w.rows
+	w.rows = min(w.limits.EventRows, left)
+	w.share, w.frameRows = w.rows, left-w.rows
+}
+
+// step counts rows that a query takes.
+func (w *work) step(rows int) {
+	if w.steps += rows + 1; w.steps >= stepsBetween {
+		w.steps = 0
+		if w.interrupt.Load() {
+			panic(ErrInterrupted)
+		}
+	}
+}
+
+// Limit sets the app's limits, before the first row. Where one is 0, the default counts.
+func (e *Engine) Limit(l Limits) {
+	e.work.limits = l.OrDefault()
+	e.work.beginFrame()
+}
+
+// BeginFrame says that what comes next counts as one frame. A Task says so itself.
+func (e *Engine) BeginFrame() { e.work.beginFrame() }
+
+// Interrupt ends the frame that is being applied, or the next one, with ErrInterrupted.
+// It may be called from any goroutine.
+func (e *Engine) Interrupt() { e.work.interrupt.Store(true) }
+
+// Try calls do, which sends rows or lets time pass, and returns the *LimitError or
+// ErrInterrupted that ended it. After an error the engine must not be used again.
+func (e *Engine) Try(do func()) (err error) {
+	defer e.caught(&err)
+	do()
+	return nil
+}
+
+// caught turns what ends a frame into an error.
+func (e *Engine) caught(err *error) {
+	switch cause := recover().(type) {
+	case nil:
+	case *LimitError:
+		*err = cause
+	case error:
+		if !errors.Is(cause, ErrInterrupted) {
+			panic(cause)
+		}
+		*err = ErrInterrupted
+	default:
+		panic(cause)
+	}
+}
+
+// outputBytes is what an emitted chunk of one row takes beside the row.
+const outputBytes = 32
+
+// measure finds out what an output row takes, and which texts are keys.
+func (q *query) measure() {
+	p := q.plan
+	isText := func(a int) bool { return p.Source.Schema.Attrs[a].Holds().Class() == event.Texts }
+	for _, a := range p.GroupBy {
+		if isText(a) {
+			q.groupTexts = append(q.groupTexts, a)
+		}
+	}
+	if p.Window != nil {
+		q.windowKeys = windowKeys(p.Window, isText)
+	}
+	for _, a := range p.Aggs {
+		q.keyed = append(q.keyed, slices.ContainsFunc(a.Args, func(x siddhiql.Expr) bool { return x.Holds().Class() == event.Texts }))
+	}
+	q.rowBytes = outputBytes + 8 + 1 // its time and kind
+	for i := range q.out.Cols {
+		if q.out.Cols[i].Type.Class() == event.Texts {
+			q.texts = append(q.texts, i)
+		}
+		q.rowBytes += 8
+	}
+}
+
+// keyBytes estimates the memory of the texts that are keys.
+func (g *groups) keyBytes() (n int64) {
+	const some = 256
+	step := len(g.keys)/some + 1
+	asked := 0
+	for i := 0; i < len(g.keys); i += step {
+		n += int64(len(g.keys[i].text))
+		asked++
+	}
+	return n * int64(len(g.keys)) / int64(max(asked, 1))
+}
+
+// windowKeys returns the attributes by whose texts a window keeps rows apart.
+func windowKeys(w *siddhiql.Window, isText func(attr int) bool) (keys []int) {
+	spec, _ := window.Lookup(w.Name)
+	for _, n := range spec.Keys {
+		if n < len(w.Params) && !w.Params[n].Constant() && isText(w.Params[n].Attr) {
+			keys = append(keys, w.Params[n].Attr)
+		}
+	}
+	return keys
+}
+
+// charge counts the last row of b, which the query has made.
+func (q *query) charge(b *event.Batch, rows int64) {
+	size, last := q.rowBytes, b.Len()-1
+	for _, c := range q.texts {
+		size += int64(b.Cols[c].TextBytes(last))
+	}
+	w := &q.e.work
+	w.rows -= rows
+	w.bytes -= size
+	if w.rows < 0 || w.bytes < 0 {
+		w.exceeded(q)
+	}
+}
+
+func (w *work) exceeded(q *query) {
+	e := &LimitError{Query: q.title()}
+	switch {
+	case w.bytes < 0:
+		e.What, e.Setting = fmt.Sprintf("the rows that follow from one frame take more than %d bytes", w.limits.FrameBytes), settingFrameBytes
+	case w.share < w.limits.EventRows:
+		e.What, e.Setting = fmt.Sprintf("more than %d rows follow from one frame", w.limits.FrameRows), settingFrameRows
+	default:
+		e.What, e.Setting = fmt.Sprintf("more than %d rows follow from one event", w.limits.EventRows), settingEventRows
+	}
+	panic(e)
+}
+
+// checkKey ends the frame if a text is too long to be a key.
+func (q *query) checkKey(what string, text int) {
+	if limit := q.e.work.limits.KeyBytes; int64(text) > limit {
+		panic(&LimitError{
+			Query: q.title(), What: fmt.Sprintf("a %s of %d bytes, limit %d", what, text, limit), Setting: settingKeyBytes,
+		})
+	}
+}
+
+// title names the query for people.
+func (q *query) title() string {
+	if q.plan.Name != "" {
+		return fmt.Sprintf("query %q (number %d of %d)", q.plan.Name, q.id+1, len(q.e.queries))
+	}
+	return fmt.Sprintf("query %d of %d", q.id+1, len(q.e.queries))
+}

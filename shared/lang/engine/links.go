@@ -1,0 +1,115 @@
+package engine
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/eventflux/eventflux/shared/lang/result"
+	"github.com/eventflux/eventflux/shared/lang/window"
+)
+
+// links remembers, for a stream that reads results of another app, the newest
+// result of each subject that was applied. Results come in order, so whatever is not
+// after it was applied before, however long ago: unlike a table of ids it forgets
+// nothing, and the log may be trimmed.
+type links struct {
+	newest  map[string]*newestResult // by subject
+	changed []*newestResult          // since the last Changed, each once
+}
+
+// newestResult is the newest result of a subject that was applied. Maps hold it by
+// pointer: Go replaces the key of a map when it assigns to a key that exists, so that
+// an assignment by a text of the decoder would make the key that text.
+type newestResult struct {
+	subject string
+	at      result.Position
+	changed bool
+}
+
+func newLinks() *links { return &links{newest: map[string]*newestResult{}} }
+
+// linked reports whether events of the subject are results of another app.
+func linked(subject string) bool { return strings.HasPrefix(subject, "out.") }
+
+// seen reports whether the message id is that of a result that was applied before,
+// and remembers it if it was not. Other ids are not ok.
+func (l *links) seen(id string) (seen, ok bool) {
+	subject, at, ok := result.ParseID(id)
+	if !ok {
+		return false, false
+	}
+	newest := l.newest[subject]
+	if newest == nil {
+		newest = &newestResult{subject: strings.Clone(subject)} // the id is the decoder's
+		l.newest[newest.subject] = newest
+	}
+	if !at.After(newest.at) {
+		return true, true
+	}
+	newest.at = at
+	if !newest.changed {
+		newest.changed = true
+		l.changed = append(l.changed, newest)
+	}
+	return false, true
+}
+
+// Changed implements state.Source.
+func (l *links) Changed(visit func(key []byte)) {
+	for _, n := range l.changed {
+		visit([]byte(n.subject))
+		n.changed = false
+	}
+	l.changed = l.changed[:0]
+}
+
+// Keys implements state.Source.
+func (l *links) Keys(visit func(key []byte)) {
+	for subject := range l.newest {
+		visit([]byte(subject))
+	}
+}
+
+// Append implements state.Source.
+func (l *links) Append(dst, key []byte) ([]byte, bool) {
+	n := l.newest[string(key)]
+	if n == nil {
+		return dst, false
+	}
+	return window.WriteFields(dst, func(f *window.Fields) { placeFields(f, &n.at) }), true
+}
+
+func placeFields(f *window.Fields, at *result.Position) {
+	f.Uint(&at.Generation)
+	f.Uint(&at.Seq)
+	f.Uint(&at.Ordinal)
+	f.Require(at.Generation > 0 && at.Seq > 0, "a place of %s", at)
+}
+
+// Reset implements state.Source.
+func (l *links) Reset() { *l = *newLinks() }
+
+// Put implements state.Source.
+func (l *links) Put(key, value []byte) error {
+	if len(key) == 0 {
+		return fmt.Errorf("links: a result without a subject")
+	}
+	n := &newestResult{subject: string(key)}
+	if err := window.ReadFields(value, func(f *window.Fields) { placeFields(f, &n.at) }); err != nil {
+		return fmt.Errorf("links: subject %q: %w", key, err)
+	}
+	l.newest[n.subject] = n
+	return nil
+}
+
+// Ready implements state.Source.
+func (l *links) Ready() error { return nil }
+
+// Bytes implements state.Source.
+func (l *links) Bytes() (n int64) {
+	const perSubject = 96
+	for subject := range l.newest {
+		n += int64(len(subject)) + perSubject
+	}
+	return n
+}

@@ -1,0 +1,239 @@
+package engine
+
+import (
+	"github.com/eventflux/eventflux/shared/lang/aggregate"
+	"github.com/eventflux/eventflux/shared/lang/event"
+	"github.com/eventflux/eventflux/shared/lang/siddhiql"
+	"github.com/eventflux/eventflux/shared/lang/window"
+	"github.com/eventflux/eventflux/shared/testing/scribble"
+)
+
+// query is the compiled form of a siddhiql.Query. What it remembers is in a
+// memory: one for the query, or one for each key of its partition.
+type query struct {
+	e      *Engine
+	plan   *siddhiql.Query
+	id     int32
+	before []cond
+	after  []cond
+	spec   window.Spec
+	used   []int     // attributes that the window must keep
+	args   [][]argFn // by aggregator
+	writes []writeFn // by output attribute
+	having cond
+	// wanted says which kinds of rows are inserted.
+	wanted [window.Reset + 1]bool
+	shape  shape
+
+	rowBytes int64 // of an output row, beside its texts
+	texts    []int // output attributes that are texts
+
+	groupTexts []int  // group by attributes that are texts
+	windowKeys []int  // attributes of the source by which the window keeps rows apart
+	keyed      []bool // by aggregator: it keeps its arguments, and they are texts
+
+	out        *event.Batch // rows emitted since the outputs were last taken
+	kinds      []window.Kind
+	sel        selector
+	memories   []*memory  // outside partitions: the one
+	block      *block     // of the partition, or nil
+	place      int        // in the block's queries
+	touched    [2]touches // of windows and of aggregates
+	freezing   freezing   // of aggregates
+	tellWindow tellFn     // while windows of keys are frozen
+
+	subs  []subscriber // of the stream it inserts into, if that is not an inner one
+	inner []int        // of the inner stream it inserts into: memories of the instance
+}
+
+// shape is the form of a query's output (the compaction of chunks).
+type shape uint8
+
+const (
+	everyRow    shape = iota // no aggregator, no group by: every row comes out
+	lastRow                  // aggregators: the last row of a chunk
+	lastOfGroup              // group by: the last row of each group in a chunk
+)
+
+// memory is what one query remembers, of one partition key if it has any.
+type memory struct {
+	q      *query
+	home   *instance // of the partition key; nil outside partitions
+	win    window.Window
+	aggs   []aggregate.Aggregate
+	parted []aggregate.Parted // those of aggs whose state has parts; the others are nil
+	gone   []byte             // keys of parts that changed before groups were forgotten, each with its length
+	groups *groups
+	due    int64 // the timer that stands in the engine's heap, if timed
+	seq    uint64
+	timed  bool
+	rounds [parts]uint32 // of its touches, in which it is listed; 0: it is not
+	listed [parts]int32  // where, if it is in this round
+	shown  [parts]bool   // entries of the part were shown: when it ends, they have gone
+	emit   window.Emit
+	in     []window.Row
+}
+
+func newQuery(e *Engine, plan *siddhiql.Query) *query {
+	q := &query{e: e, plan: plan, id: int32(plan.ID), out: event.NewBatch(plan.Output)}
+	for part := range q.touched {
+		q.touched[part] = touches{part: part, round: 1}
+	}
+	q.before = compileConds(plan.Before)
+	q.after = compileConds(plan.After)
+	if plan.Window != nil {
+		q.spec, _ = window.Lookup(plan.Window.Name)
+		q.used = usedBehindWindow(plan)
+	}
+	for _, a := range plan.Aggs {
+		args := make([]argFn, len(a.Args))
+		for i, x := range a.Args {
+			args[i] = compileArg(x)
+		}
+		q.args = append(q.args, args)
+	}
+	for _, x := range plan.Select {
+		q.writes = append(q.writes, compileWrite(x))
+	}
+	if plan.Having != nil {
+		q.having = compileCond(plan.Having)
+	}
+	q.wanted[window.Current], q.wanted[window.Expired] = plan.Current, plan.Expired
+	switch {
+	case len(plan.GroupBy) > 0:
+		q.shape = lastOfGroup
+	case len(plan.Aggs) > 0:
+		q.shape = lastRow
+	}
+	q.measure()
+	q.sel.init(q)
+	return q
+}
+
+func compileConds(exprs []siddhiql.Expr) []cond {
+	conds := make([]cond, len(exprs))
+	for i, x := range exprs {
+		conds[i] = compileCond(x)
+	}
+	return conds
+}
+
+// newState returns the empty memory of the query for one partition key.
+func (q *query) newMemory(home *instance) *memory {
+	s := &memory{q: q, home: home}
+	if q.plan.Window != nil {
+		s.win = q.spec.New(window.Config{
+			Env: &q.e.env, Schema: q.plan.Source.Schema,
+			Params: q.plan.Window.Params, Used: q.used, Expired: q.plan.Expired,
+		})
+		s.emit = s.chunk
+	}
+	for _, a := range q.plan.Aggs {
+		spec, _ := aggregate.Lookup(a.Name)
+		types := make([]event.Type, len(a.Args))
+		for i, x := range a.Args {
+			types[i] = read(x)
+		}
+		a := spec.New(types)
+		parted, _ := a.(aggregate.Parted)
+		s.aggs, s.parted = append(s.aggs, a), append(s.parted, parted)
+	}
+	if len(q.plan.GroupBy) > 0 {
+		s.groups = newGroups(q.plan.GroupBy, q.plan.Source.Schema)
+	}
+	s.touch() // its first entries are a change, too
+	return s
+}
+
+// receive takes a chunk of current rows of the query's source.
+func (s *memory) receive(chunk []window.Row) {
+	q := s.q
+	s.touch()
+	if len(q.before) > 0 {
+		s.in = append(s.in[:0], chunk...)
+		if chunk = q.filter(q.before, s.in); len(chunk) == 0 {
+			return
+		}
+	}
+	for _, c := range q.windowKeys {
+		for i := range chunk {
+			q.checkKey("key of the window", chunk[i].B.Cols[c].TextBytes(int(chunk[i].I)))
+		}
+	}
+	if s.win == nil {
+		if len(q.after) > 0 {
+			s.in = append(s.in[:0], chunk...)
+			chunk = s.in
+		}
+		s.chunk(chunk)
+		return
+	}
+	s.win.Add(chunk, s.emit)
+	s.reschedule()
+}
+
+// fire lets the window's timer go off.
+func (s *memory) fire() {
+	s.touch()
+	s.timed = false
+	if s.home != nil {
+		s.home.use()
+	}
+	s.win.Fire(s.emit)
+	s.reschedule()
+}
+
+// reschedule puts the window's next timer into the heap, if it is another one.
+func (s *memory) reschedule() {
+	at, seq, ok := s.win.Due()
+	if !ok || s.timed && s.due == at && s.seq == seq {
+		return
+	}
+	s.due, s.seq, s.timed = at, seq, true
+	s.q.e.timers.Push(pending{at: at, query: s.q.id, seq: seq, memory: s})
+}
+
+// chunk takes a chunk behind the window, and passes on what the query selects.
+func (s *memory) chunk(rows []window.Row) {
+	q := s.q
+	q.e.work.step(len(rows))
+	if len(q.after) > 0 {
+		if rows = q.filter(q.after, rows); len(rows) == 0 {
+			return
+		}
+	}
+	from := q.out.Len()
+	q.sel.run(s, rows)
+	if to := q.out.Len(); to > from {
+		q.e.emitted(s, from, to)
+	}
+}
+
+// filter keeps the rows, in place, for which all conditions hold. A reset is not
+// a row, and passes.
+func (q *query) filter(conds []cond, rows []window.Row) []window.Row {
+	r := &q.e.row
+	kept := rows[:0]
+next:
+	for i := range rows {
+		in := &rows[i]
+		if in.Kind != window.Reset {
+			r.at(in, q.e.env.Now)
+			for _, c := range conds {
+				if !c(r) {
+					continue next
+				}
+			}
+		}
+		kept = append(kept, *in)
+	}
+	return kept
+}
+
+func (r *row) at(in *window.Row, now int64) {
+	r.b, r.i, r.ts, r.now = in.B, int(in.I), in.TS, now
+	if len(r.text) > 0 {
+		scribble.Bytes(r.text)
+		r.text = r.text[:0]
+	}
+}

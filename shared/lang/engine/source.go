@@ -1,0 +1,316 @@
+package engine
+
+import (
+	"cmp"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/Masterminds/semver/v3"
+
+	"github.com/eventflux/eventflux/shared/lang/window"
+	"github.com/eventflux/eventflux/shared/state"
+)
+
+// The state of an engine is made of components. Inside a partition block a key of
+// a component begins with the partition key, so that one component holds the
+// state of all of a query's instances.
+
+// windowSource is the state of a query's windows.
+type windowSource struct{ q *query }
+
+// prefix appends what the keys of the state begin with.
+func (s *memory) prefix(dst []byte) []byte {
+	if s.home == nil {
+		return dst
+	}
+	dst = binary.AppendUvarint(dst, uint64(len(s.home.key)))
+	return append(dst, s.home.key...)
+}
+
+// locate splits a key into the state that it belongs to and the rest; nil if
+// there is none.
+func (q *query) locate(key []byte) (*memory, []byte) {
+	if q.block == nil {
+		return q.memories[0], key
+	}
+	size, n := binary.Uvarint(key)
+	if n <= 0 || size > uint64(len(key)-n) {
+		return nil, nil
+	}
+	home := q.block.byKey[string(key[n:n+int(size)])]
+	if home == nil {
+		return nil, nil
+	}
+	return home.memories[q.place], key[n+int(size):]
+}
+
+// each calls visit with every state of the query.
+func (q *query) each(visit func(*memory)) {
+	if q.block == nil {
+		visit(q.memories[0])
+		return
+	}
+	q.block.each(func(home *instance) { visit(home.memories[q.place]) })
+}
+
+// estimate adds up what is told of the query's memories.
+func (q *query) estimate(of func(*memory) int64) int64 {
+	if q.block == nil {
+		return of(q.memories[0])
+	}
+	return q.block.estimate(func(home *instance) int64 { return of(home.memories[q.place]) })
+}
+
+// estimate adds up what is told of some of many, and takes the others to be as they
+// are: it is asked for at barriers.
+func (b *block) estimate(of func(*instance) int64) (n int64) {
+	const some = 256
+	every := len(b.all)/some + 1
+	asked := int64(0)
+	for i := 0; i < len(b.all); i += every {
+		if home := b.all[i]; home != nil {
+			n += of(home)
+			asked++
+		}
+	}
+	return n / max(asked, 1) * int64(len(b.byKey))
+}
+
+// Changed implements state.Source.
+func (c windowSource) Changed(visit func(key []byte)) {
+	c.q.touched[windows].drain(func(s *memory) { s.win.Changed(s.prefixed(visit)) }, visit)
+}
+
+// prefixed returns a function that calls visit with keys, the memory's prefix in front.
+func (s *memory) prefixed(visit func(key []byte)) func(key []byte) {
+	var scratch []byte
+	return func(key []byte) {
+		scratch = append(s.prefix(scratch[:0]), key...)
+		visit(scratch)
+	}
+}
+
+// end takes the entries of a memory away that ends.
+func (c windowSource) end(s *memory) {
+	c.q.touched[windows].remove(s, func(visit func(key []byte)) {
+		s.win.Changed(s.prefixed(visit))
+		s.win.Keys(s.prefixed(visit))
+	})
+}
+
+// Keys implements state.Source.
+func (c windowSource) Keys(visit func(key []byte)) {
+	var scratch []byte
+	c.q.each(func(s *memory) {
+		s.win.Keys(func(key []byte) {
+			scratch = append(s.prefix(scratch[:0]), key...)
+			visit(scratch)
+		})
+	})
+}
+
+// Append implements state.Source.
+func (c windowSource) Append(dst, key []byte) ([]byte, bool) {
+	s, key := c.q.locate(key)
+	if s == nil {
+		return dst, false
+	}
+	return s.win.Append(dst, key)
+}
+
+// Reset implements state.Source.
+func (c windowSource) Reset() {
+	c.q.each(func(s *memory) {
+		s.win.Reset()
+		s.timed = false
+	})
+}
+
+// PutsAtOnce implements state.Parallel, where windows of this kind do.
+func (c windowSource) PutsAtOnce() (at bool) {
+	c.q.each(func(s *memory) {
+		p, ok := s.win.(state.Parallel)
+		at = ok && p.PutsAtOnce()
+	})
+	return at
+}
+
+// Room implements state.Roomy, where the entries are of one window that does.
+func (c windowSource) Room(entries int) {
+	if c.q.block == nil {
+		if r, ok := c.q.memories[0].win.(state.Roomy); ok {
+			r.Room(entries)
+		}
+	}
+}
+
+// Put implements state.Source.
+func (c windowSource) Put(key, value []byte) error {
+	s, key := c.q.locate(key)
+	if s == nil {
+		return fmt.Errorf("key %q has no partition; load the partition keys first", key)
+	}
+	return s.win.Put(key, value)
+}
+
+// Ready implements state.Source. Timers are asked for anew.
+func (c windowSource) Ready() error {
+	var errs []error
+	c.q.each(func(s *memory) {
+		if err := s.win.Ready(); err != nil {
+			errs = append(errs, err)
+			return
+		}
+		s.shown[windows] = true
+		// Windows of other queries may be loaded at the same time.
+		s.q.e.loading.Lock()
+		defer s.q.e.loading.Unlock()
+		s.reschedule()
+	})
+	return errors.Join(errs...)
+}
+
+// Bytes implements state.Source.
+func (c windowSource) Bytes() int64 {
+	return c.q.estimate(func(s *memory) int64 { return s.win.Bytes() })
+}
+
+// keysSource is the list of a block's partition keys, each with its place in the
+// order in which they came.
+type keysSource struct{ b *block }
+
+// Changed implements state.Source.
+func (c keysSource) Changed(visit func(key []byte)) {
+	c.b.touched.drain(func(s *memory) { visit([]byte(s.home.key)) }, visit)
+}
+
+// Keys implements state.Source.
+func (c keysSource) Keys(visit func(key []byte)) {
+	c.b.each(func(home *instance) { visit([]byte(home.key)) })
+}
+
+// Append implements state.Source.
+func (c keysSource) Append(dst, key []byte) ([]byte, bool) {
+	home := c.b.byKey[string(key)]
+	if home == nil {
+		return dst, false
+	}
+	return c.b.appendKey(dst, home), true
+}
+
+// appendKey appends the value of a key's entry: its place, and when its last event came if
+// that is known.
+func (b *block) appendKey(dst []byte, home *instance) []byte {
+	dst = binary.AppendUvarint(dst, home.place)
+	if home.dated {
+		dst = binary.AppendVarint(dst, home.last)
+	}
+	return dst
+}
+
+// Reset implements state.Source. What the instances remembered goes with them,
+// timers and changes included.
+func (c keysSource) Reset() {
+	b := c.b
+	b.each(func(home *instance) {
+		home.gone = true
+		for _, s := range home.memories {
+			s.timed = false
+		}
+	})
+	none := func([]byte) {}
+	for _, q := range b.queries {
+		for part := range q.touched {
+			q.touched[part].drain(func(*memory) {}, none)
+		}
+	}
+	b.touched.drain(func(*memory) {}, none)
+	b.byKey, b.all, b.idle, b.counted = map[string]*instance{}, nil, 0, false
+}
+
+// Migrate implements state.Migrator. Version 1.0 had no time of a key's last event, which
+// may be missing in 1.1 too.
+func (c keysSource) Migrate(_ *semver.Version, key, value []byte) (newKey, newValue []byte, err error) {
+	return key, value, nil
+}
+
+// Put implements state.Source.
+func (c keysSource) Put(key, value []byte) error {
+	place, n := binary.Uvarint(value)
+	if n <= 0 || place > 1<<62 || c.b.byKey[string(key)] != nil {
+		return fmt.Errorf("partition key %q is there twice, or has no place", key)
+	}
+	var last int64
+	value = value[n:]
+	dated := len(value) > 0
+	if dated {
+		if last, n = binary.Varint(value); n != len(value) {
+			return fmt.Errorf("partition key %q: the time of its last event is no number", key)
+		}
+	}
+	home := c.b.instance(string(key))
+	home.place, home.last, home.dated = place, last, dated
+	return nil
+}
+
+// Ready implements state.Source.
+func (c keysSource) Ready() error {
+	b := c.b
+	slices.SortFunc(b.all, func(x, y *instance) int { return cmp.Compare(x.place, y.place) })
+	for i, home := range b.all {
+		if i > 0 && home.place == b.all[i-1].place {
+			return fmt.Errorf("partition keys %q and %q have the same place %d", b.all[i-1].key, home.key, home.place)
+		}
+		home.at = i
+		home.memories[0].shown[partitionKeys] = true
+		b.e.loading.Lock() // other components may be loaded at the same time
+		b.await(home)
+		b.e.undated = b.e.undated || !home.dated
+		b.e.loading.Unlock()
+	}
+	return nil
+}
+
+// Bytes implements state.Source.
+func (c keysSource) Bytes() int64 {
+	return c.b.estimate(func(home *instance) int64 { return int64(len(home.key)) + 16 })
+}
+
+// fieldsSource is a component of a few numbers, one entry.
+type fieldsSource struct {
+	name   string
+	fields func(*window.Fields)
+}
+
+// Changed implements state.Source.
+func (c fieldsSource) Changed(visit func(key []byte)) { c.Keys(visit) }
+
+// Keys implements state.Source.
+func (c fieldsSource) Keys(visit func(key []byte)) { visit([]byte(c.name)) }
+
+// Append implements state.Source.
+func (c fieldsSource) Append(dst, key []byte) ([]byte, bool) {
+	if string(key) != c.name {
+		return dst, false
+	}
+	return window.WriteFields(dst, c.fields), true
+}
+
+// Reset implements state.Source.
+func (c fieldsSource) Reset() { window.ClearFields(c.fields) }
+
+// Put implements state.Source.
+func (c fieldsSource) Put(key, value []byte) error {
+	if string(key) != c.name {
+		return fmt.Errorf("unknown key %q", key)
+	}
+	return window.ReadFields(value, c.fields)
+}
+
+// Ready implements state.Source.
+func (c fieldsSource) Ready() error { return nil }
+
+// Bytes implements state.Source.
+func (c fieldsSource) Bytes() int64 { return 32 }

@@ -1,0 +1,169 @@
+package engine
+
+import (
+	"slices"
+
+	"github.com/eventflux/eventflux/shared/lang/event"
+	"github.com/eventflux/eventflux/shared/lang/frame"
+	"github.com/eventflux/eventflux/shared/lang/siddhiql"
+	"github.com/eventflux/eventflux/shared/lang/window"
+)
+
+// Until says where in a frame to stop, and who looks on. The zero value applies all of
+// it.
+type Until struct {
+	// Event is the number of the last event that is applied, from 1; 0: all of them, and
+	// the time that passes behind the last.
+	Event uint64
+	// Timed stops before the first event, tick or barrier that comes later than Time,
+	// in ms of the task's clock.
+	Timed bool
+	Time  int64
+	// Step is called after each step, if it is not nil. It may take the outputs, and
+	// must not keep what the step refers to.
+	Step func(Step)
+}
+
+// Step is one chunk of events that was applied, or time that passed before or behind
+// it.
+type Step struct {
+	// Event is the number of the chunk's first event in its frame, from 1; 0: time passed.
+	Event     uint64
+	Stream    *siddhiql.Stream
+	Batch     *event.Batch
+	From, To  int
+	Duplicate bool // its message id was seen before; nothing was done
+}
+
+// Reached says how far a frame was applied.
+type Reached struct {
+	Applied
+	// Rows is the number of events up to where it stopped, duplicates among them.
+	Rows uint64
+	// Whole: all of the frame was applied. Otherwise the next event is past the end.
+	Whole bool
+}
+
+// ApplyUntil is Apply for as much of a frame as u says. Where it stops before the whole
+// frame, the task is as it was at that moment of its life; it must not be given the rest.
+// A frame of which nothing is to be applied leaves no trace.
+func (t *Task) ApplyUntil(seq uint64, f *frame.Frame, u *Until) (done Reached, err error) {
+	if u.Timed && t.first(f) > u.Time {
+		return Reached{}, nil
+	}
+	if fresh, err := t.check(seq, f); err != nil || !fresh {
+		return Reached{Applied: Applied{Repeated: !fresh && err == nil}, Whole: true}, err
+	}
+	defer t.caught(&err)
+	t.work.beginFrame()
+	if f.Kind == frame.Events {
+		done.Whole = t.applyUntil(f, u, &done)
+		return done, nil
+	}
+	t.stamp = max(t.stamp, f.Stamp)
+	if now, moves := t.moves(f); moves {
+		t.pass(now, u)
+	}
+	done.Whole = true
+	return done, nil
+}
+
+// first returns the time of the first that happens in a frame.
+func (t *Task) first(f *frame.Frame) int64 {
+	if f.HasClock {
+		return ClockAt(f.Clock, t.plan)
+	}
+	if f.Kind != frame.Events {
+		if t.plan.Playback {
+			return t.env.Now // it does not move the clock
+		}
+		return f.Stamp
+	}
+	run := &f.Runs[0]
+	to := 1
+	if run.Chunk {
+		to = run.Rows
+	}
+	return t.timeOf(&f.Blocks[run.Block], 0, to)
+}
+
+func (t *Task) timeOf(b *frame.Block, from, to int) int64 {
+	return TimeOf(b, from, to, t.plan)
+}
+
+// TimeOf returns the ms to which the rows [from, to) of a block, which arrive together,
+// move the app's clock: in playback it is by their own timestamps.
+func TimeOf(b *frame.Block, from, to int, plan *siddhiql.Plan) int64 {
+	if !plan.Playback {
+		return slices.Max(b.Stamps()[from:to])
+	}
+	return ClockAt(window.Latest(b.Batch, from, to), plan)
+}
+
+// ClockAt returns the app's clock when the input clock has come to ms.
+func ClockAt(ms int64, plan *siddhiql.Plan) int64 {
+	if plan.Lateness == siddhiql.LatenessOff {
+		return ms
+	}
+	return before(ms, plan.Lateness)
+}
+
+// applyUntil returns false if it stopped before the end of the frame.
+func (t *Task) applyUntil(f *frame.Frame, u *Until, done *Reached) bool {
+	for i := range f.Runs {
+		run := &f.Runs[i]
+		block := &f.Blocks[run.Block]
+		from := t.next[run.Block]
+		end := from + run.Rows
+		t.next[run.Block] = end
+		size := 1
+		if run.Chunk {
+			size = run.Rows
+		}
+		known, duplicate := false, false
+		for ; from < end; from += size {
+			if u.Event > 0 && done.Rows+uint64(size) > u.Event || u.Timed && t.timeOf(block, from, from+size) > u.Time {
+				return false
+			}
+			t.arrive(block.Stamps()[from : from+size])
+			if !known { // one id for all rows of the run
+				known = true
+				duplicate = run.ID != "" && t.seen(t.blocks[run.Block].ID, run.ID)
+				if duplicate {
+					done.Duplicates++
+				}
+			}
+			t.step(run, block, from, from+size, duplicate, u, done)
+		}
+	}
+	return u.Event != done.Rows // what is behind the last event is not wanted
+}
+
+func (t *Task) step(run *frame.Run, block *frame.Block, from, to int, duplicate bool, u *Until, done *Reached) {
+	first := done.Rows + 1
+	done.Rows += uint64(to - from)
+	stream := t.blocks[run.Block]
+	now := t.timeOf(block, from, to)
+	// Send would let time pass as well, but not by itself. With lateness, time passes after
+	// the event was taken in.
+	switch {
+	case duplicate && !t.plan.Playback, !duplicate && u.Step != nil && t.reorder == nil:
+		t.pass(now, u)
+	}
+	if !duplicate {
+		done.Events += to - from
+		t.Send(stream, block.Batch, from, to, now)
+		t.number(first, to-from)
+	}
+	if u.Step != nil {
+		u.Step(Step{Event: first, Stream: stream, Batch: block.Batch, From: from, To: to, Duplicate: duplicate})
+	}
+}
+
+// pass lets time pass, and says so.
+func (t *Task) pass(now int64, u *Until) {
+	t.Advance(now)
+	if u.Step != nil {
+		u.Step(Step{})
+	}
+}

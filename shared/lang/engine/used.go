@@ -1,0 +1,64 @@
+package engine
+
+import (
+	"slices"
+
+	"github.com/eventflux/eventflux/shared/lang/siddhiql"
+)
+
+// usedBehindWindow lists the attributes of a query's source that are read by its
+// window or behind it, in order: what a window need not keep costs no memory, no
+// time and no bytes in a checkpoint.
+func usedBehindWindow(plan *siddhiql.Query) []int {
+	var used []int
+	add := func(attr int) { used = append(used, attr) }
+	for _, p := range plan.Window.Params {
+		if !p.Constant() {
+			add(p.Attr)
+		}
+	}
+	for _, e := range plan.After {
+		eachAttr(e, add)
+	}
+	for _, a := range plan.Aggs {
+		for _, e := range a.Args {
+			eachAttr(e, add)
+		}
+	}
+	for _, e := range plan.Select {
+		eachAttr(e, add)
+	}
+	for _, attr := range plan.GroupBy {
+		add(attr)
+	}
+	slices.Sort(used)
+	return slices.Compact(used)
+}
+
+// eachAttr calls visit for every attribute that e reads.
+func eachAttr(e siddhiql.Expr, visit func(attr int)) {
+	switch e := e.(type) {
+	case *siddhiql.Attr:
+		visit(e.Index)
+	case *siddhiql.Arith:
+		eachAttr(e.L, visit)
+		eachAttr(e.R, visit)
+	case *siddhiql.Compare:
+		eachAttr(e.L, visit)
+		eachAttr(e.R, visit)
+	case *siddhiql.And:
+		eachAttr(e.L, visit)
+		eachAttr(e.R, visit)
+	case *siddhiql.Or:
+		eachAttr(e.L, visit)
+		eachAttr(e.R, visit)
+	case *siddhiql.Not:
+		eachAttr(e.X, visit)
+	case *siddhiql.IsNull:
+		eachAttr(e.X, visit)
+	case *siddhiql.Call:
+		for _, a := range e.Args {
+			eachAttr(a, visit)
+		}
+	}
+}

@@ -1,0 +1,156 @@
+package engine
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/eventflux/eventflux/shared/lang/frame"
+	"github.com/eventflux/eventflux/shared/lang/siddhiql"
+	"github.com/eventflux/eventflux/shared/lang/window"
+	"github.com/eventflux/eventflux/shared/state"
+)
+
+// Level is the semantics level that a deployment gets: the rules by which a task turns
+// frames into state and results. Apps of a release of major version 0 have none, and
+// their logs are never applied.
+//
+// A change of apply that gives another result, another position, another clock or
+// another state for any log needs a new level, and a task must go on applying older
+// levels by their rules. TestGoldenLogs notices such a change. Level 1 is fixed by the
+// release of 1.0.0; until then its golden logs are written again.
+const Level = 1
+
+// ErrLevel says that this build does not have the rules by which a frame is to be
+// applied. Run the build that the error names; do not retry.
+var ErrLevel = errors.New("another build applies this log")
+
+// Settings are those that Apply reads. They are fixed in the deployment and carried by
+// its deploy frame, so that two processors never differ. Whoever makes a task takes them
+// from the deployment as a whole. A missing field means what it meant before the field
+// existed.
+type Settings struct {
+	// DedupWindow is how long a task remembers a message id, in ms of the log's time: of
+	// the messages published to a stream with the same id, one is applied within it.
+	DedupWindow int64 `json:"dedup_window_ms"`
+	Limits
+}
+
+// Check names the setting that no deployment may have.
+func (s Settings) Check() error {
+	if s.DedupWindow < 1 {
+		return fmt.Errorf("dedup.window is %s, want 1ms or more", time.Duration(s.DedupWindow)*time.Millisecond)
+	}
+	return nil
+}
+
+// JSON returns the form that a deploy frame carries.
+func (s Settings) JSON() string {
+	data, err := json.Marshal(s)
+	if err != nil {
+		panic(err) // it has numbers and texts alone
+	}
+	return string(data)
+}
+
+// inForce is what the newest deploy frame says. The zero value is a log without one.
+type inForce struct {
+	number uint64 // of the app's version
+	level  uint64
+	stamp  int64 // of the deployment, ms
+}
+
+// deploy applies a deploy frame. It returns false for a version that is in force or over:
+// a leader may append late what another one has appended.
+func (t *Task) deploy(f *frame.Frame) (bool, error) {
+	v := &f.Deploy
+	if f.App != t.plan.Name || f.Partition != t.partition {
+		return false, fmt.Errorf("the deploy frame belongs to the log of %s/%d, and this is the log of %s/%d", f.App, f.Partition, t.plan.Name, t.partition)
+	}
+	if uint64(v.Number) <= t.version.number {
+		return false, nil
+	}
+	if v.Level != Level {
+		return false, fmt.Errorf("%w: app %q runs at semantics level %d, and this build has level %d; run version %s, which deployed the app, or a newer one", ErrLevel, t.plan.Name, v.Level, Level, v.Build)
+	}
+	plan, err := siddhiql.CompileDeployed(v.Text)
+	if err != nil {
+		return false, fmt.Errorf("the text in the deploy frame is refused: %w", err)
+	}
+	if plan.Digest != t.plan.Digest {
+		return false, fmt.Errorf("the deploy frame has another text of app %q (%s) than the task (%s); the log and the deployment do not belong together", t.plan.Name, plan.Digest, t.plan.Digest)
+	}
+	var s Settings
+	d := json.NewDecoder(bytes.NewReader([]byte(v.Settings)))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&s); err != nil {
+		return false, fmt.Errorf("%w: the settings in the deploy frame are not all known: %w; run version %s, which deployed the app, or a newer one", ErrLevel, err, v.Build)
+	}
+	if s != t.settings {
+		return false, fmt.Errorf("the deploy frame has the settings %s, and the task %s; the log and the deployment do not belong together", v.Settings, t.settings.JSON())
+	}
+	t.version = inForce{number: uint64(v.Number), level: uint64(v.Level), stamp: f.Stamp}
+	return true, nil
+}
+
+// admit refuses a frame before the first deploy frame.
+func (t *Task) admit(f *frame.Frame) error {
+	if t.version.number == 0 {
+		return fmt.Errorf("%w: there is a frame of %s before any deploy frame, so a release of major version 0 wrote it, and no later release applies it; run version 0.x for what lies there", ErrLevel, f.Kind)
+	}
+	if t.version.level != Level {
+		return fmt.Errorf("%w: the state is of semantics level %d, and this build has level %d; run the version that wrote the checkpoint, or a newer one", ErrLevel, t.version.level, Level)
+	}
+	return nil
+}
+
+// Deployed returns the number of the app's version that is in force and the instant of
+// its deployment, in ms; 0 before the first deploy frame.
+func (t *Task) Deployed() (version uint64, stamp int64) { return t.version.number, t.version.stamp }
+
+// versionSource is which version is in force: one entry, or none before the first
+// deploy frame, as in all checkpoints of major version 0.
+type versionSource struct {
+	fieldsSource
+	t *Task
+}
+
+func newVersionSource(t *Task) versionSource {
+	return versionSource{fieldsSource{"version", func(f *window.Fields) {
+		f.Uint(&t.version.number)
+		f.Uint(&t.version.level)
+		f.Require(t.version.number > 0 && t.version.level > 0, "version %d at level %d", t.version.number, t.version.level)
+		f.Int(&t.version.stamp)
+	}}, t}
+}
+
+// Changed implements state.Source.
+func (s versionSource) Changed(visit func(key []byte)) { s.Keys(visit) }
+
+// Keys implements state.Source.
+func (s versionSource) Keys(visit func(key []byte)) {
+	if s.t.version.number > 0 {
+		s.fieldsSource.Keys(visit)
+	}
+}
+
+// Append implements state.Source.
+func (s versionSource) Append(dst, key []byte) ([]byte, bool) {
+	if s.t.version.number == 0 {
+		return dst, false
+	}
+	return s.fieldsSource.Append(dst, key)
+}
+
+// Items implements state.Lister.
+func (s versionSource) Items(visit func(state.Item)) bool {
+	if v := s.t.version; v.number > 0 {
+		visit(state.Item{Key: "version", Entry: []byte(s.name), Value: fmt.Appendf(nil, `{"number":%d,"level":%d,"deployed_ms":%d}`, v.number, v.level, v.stamp)})
+	}
+	return true
+}
+
+// Item implements state.Lister.
+func (s versionSource) Item(key string, _ []byte) (json.RawMessage, bool) { return itemOf(s, key) }

@@ -1,0 +1,251 @@
+package rowjson
+
+import (
+	"bytes"
+	"errors"
+	"unicode/utf8"
+
+	"github.com/go-faster/jx"
+
+	"github.com/eventflux/eventflux/shared/lang/event"
+)
+
+const (
+	depthMax   = 64     // levels of brackets in a row, its own included
+	refusedMax = 10_000 // rows of one message, so that a small message cannot ask for much memory
+)
+
+// Decoder reads rows of one schema. It keeps its memory from call to call, and is
+// not safe for concurrent use.
+type Decoder struct {
+	schema *event.Schema
+	index  map[string]int
+	keys   []string // `"name":` of each attribute
+	order  []int    // of the attributes in the last row that the library read
+	json   *jx.Decoder
+
+	check func(b *event.Batch) *RowError // of the last row of b; nil: every row will do
+
+	// Of the message at hand:
+	src      []byte
+	sound    bool // src is valid UTF-8
+	rows     int  // read so far
+	refusals []Refused
+
+	// Of the row at hand:
+	given []int // attributes, in the order in which they came
+	isSet []bool
+	text  []byte
+}
+
+// NewDecoder returns a decoder of rows of s.
+func NewDecoder(s *event.Schema) *Decoder {
+	d := &Decoder{
+		schema: s,
+		index:  make(map[string]int, len(s.Attrs)),
+		json:   jx.DecodeBytes(nil),
+		isSet:  make([]bool, len(s.Attrs)),
+	}
+	for i, a := range s.Attrs {
+		d.index[a.Name] = i
+		d.keys = append(d.keys, string(appendKey(nil, a.Name)))
+		d.order = append(d.order, i)
+	}
+	return d
+}
+
+// Check has every further row judged, once it is read, by a function that may change the
+// row's timestamp, the last of the batch. The row is refused if it returns an error.
+func (d *Decoder) Check(check func(b *event.Batch) *RowError) { d.check = check }
+
+// accept ends a row, of which b has the values.
+func (d *Decoder) accept(b *event.Batch, ts int64) *RowError {
+	b.TS = append(b.TS, ts)
+	if d.check == nil {
+		return nil
+	}
+	err := d.check(b)
+	if err != nil {
+		b.Truncate(len(b.TS) - 1)
+	}
+	return err
+}
+
+// Rows appends the rows of payload to b, a batch of the decoder's schema, each
+// with timestamp ts (ms). Rows that are refused leave nothing in b. The payload is
+// not kept.
+func (d *Decoder) Rows(b *event.Batch, payload []byte, ts int64) (accepted int, refused []Refused) {
+	d.src, d.sound, d.rows = payload, utf8.Valid(payload), 0
+	before := b.Len()
+	switch p := skipSpace(payload, 0); {
+	case p == len(payload):
+		d.refuse(0, p, emptyMessage())
+	case payload[p] == '[':
+		d.array(b, p+1, ts)
+	default:
+		d.sequence(b, p, ts)
+	}
+	refused = d.refusals
+	d.src, d.refusals = nil, nil
+	return b.Len() - before, refused
+}
+
+// Values appends one row with timestamp ts (ms), given as an array of its values
+// in the order of the schema, or as an object. The error is a *RowError, and then
+// b is as it was.
+func (d *Decoder) Values(b *event.Batch, data []byte, ts int64) error {
+	d.src, d.sound = data, utf8.Valid(data)
+	defer func() { d.src = nil }()
+	p := skipSpace(data, 0)
+	if p == len(data) {
+		return emptyMessage()
+	}
+	end, err := d.row(b, p, ts, data[p] == '[')
+	if err != nil {
+		return err
+	}
+	if p = skipSpace(data, end); p < len(data) {
+		b.Truncate(b.Len() - 1)
+		return malformed("text after the row: " + clip(data[p:]))
+	}
+	return nil
+}
+
+// array reads the elements of an array from p on, after its bracket.
+func (d *Decoder) array(b *event.Batch, p int, ts int64) {
+	src := d.src
+	p = skipSpace(src, p)
+	if p < len(src) && src[p] == ']' {
+		d.refuse(0, p+1, emptyMessage())
+		d.nothingAfter(p + 1)
+		return
+	}
+	for {
+		end, err := d.row(b, p, ts, false)
+		lost := err != nil && err.givesUp()
+		if lost {
+			end = len(src)
+		}
+		if !d.count(p, end, err) || lost {
+			return
+		}
+		p = skipSpace(src, end)
+		switch {
+		case p < len(src) && src[p] == ',':
+			p = skipSpace(src, p+1)
+		case p < len(src) && src[p] == ']':
+			d.nothingAfter(p + 1)
+			return
+		default:
+			d.refuse(p, len(src), malformed(`expected "," or "]" after the row, found `+rest(src[p:])))
+			return
+		}
+	}
+}
+
+// nothingAfter refuses what stands behind an array.
+func (d *Decoder) nothingAfter(p int) {
+	if p = skipSpace(d.src, p); p < len(d.src) {
+		d.refuse(p, len(d.src), malformed("text after the array: "+clip(d.src[p:])))
+	}
+}
+
+// sequence reads one row after another.
+func (d *Decoder) sequence(b *event.Batch, p int, ts int64) {
+	for p < len(d.src) {
+		end, err := d.row(b, p, ts, false)
+		if err != nil && err.givesUp() {
+			end = nextLine(d.src, p)
+		}
+		if !d.count(p, end, err) {
+			return
+		}
+		p = skipSpace(d.src, end)
+	}
+}
+
+// count takes note of the row between start and end, which is refused if err is
+// set, and reports whether to read on.
+func (d *Decoder) count(start, end int, err *RowError) bool {
+	switch {
+	case err == nil:
+		d.rows++
+	case len(d.refusals) == refusedMax:
+		d.refuse(start, len(d.src), &RowError{Problem: TooMany})
+		return false
+	default:
+		d.refuse(start, end, err)
+	}
+	return true
+}
+
+func (d *Decoder) refuse(start, end int, err *RowError) {
+	d.refusals = append(d.refusals, Refused{Index: d.rows, Start: start, End: end, Err: err})
+	d.rows++
+}
+
+// row appends the row that starts at p and returns where it ends. After an error
+// that gives up, the end is not known.
+func (d *Decoder) row(b *event.Batch, p int, ts int64, isArray bool) (int, *RowError) {
+	if p == len(d.src) {
+		return 0, malformed("expected a row, found the end of the message")
+	}
+	before := b.Len()
+	if d.sound {
+		if end, ok := d.fastRow(b, p, isArray); ok {
+			return end, d.accept(b, ts)
+		}
+		b.Truncate(before)
+	}
+	raw, err := d.value(p)
+	if err != nil {
+		return 0, err
+	}
+	if isArray {
+		err = d.valuesRow(b, raw)
+	} else {
+		err = d.objectRow(b, raw)
+	}
+	if err != nil {
+		b.Truncate(before)
+		return p + len(raw), err
+	}
+	return p + len(raw), d.accept(b, ts)
+}
+
+// value returns the text of the JSON value at p, a position without white space.
+func (d *Decoder) value(p int) ([]byte, *RowError) {
+	if tooDeep(d.src[p:]) {
+		return nil, &RowError{Problem: TooDeep, Expected: "at most 64 levels of nesting", Found: "more"}
+	}
+	d.json.ResetBytes(d.src[p:])
+	raw, err := d.json.Raw()
+	if err != nil {
+		return nil, malformed(reason(err))
+	}
+	return raw, nil
+}
+
+// reason returns the innermost text of the library's error.
+func reason(err error) string {
+	for {
+		inner := errors.Unwrap(err)
+		if inner == nil {
+			return err.Error()
+		}
+		err = inner
+	}
+}
+
+func rest(src []byte) string {
+	if len(src) == 0 {
+		return "the end of the message"
+	}
+	return clip(bytes.TrimSpace(src))
+}
+
+func malformed(why string) *RowError { return &RowError{Problem: Malformed, Found: why} }
+
+func emptyMessage() *RowError {
+	return &RowError{Problem: Empty, Expected: "a JSON object, an array of objects, or NDJSON"}
+}

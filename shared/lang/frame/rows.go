@@ -1,0 +1,55 @@
+package frame
+
+import (
+	"encoding/binary"
+	"fmt"
+
+	"github.com/eventflux/eventflux/shared/lang/event"
+)
+
+// AppendRows appends the rows of b, their stamps and the columns listed, in the
+// form that blocks of frames have, but without a schema: whoever reads them knows
+// it. It fails with ErrTooLarge or ErrInvalid, and then returns dst as it was.
+func (e *Encoder) AppendRows(dst []byte, b *event.Batch, cols []int) ([]byte, error) {
+	base, rows := len(dst), b.Len()
+	if rows > RowsMax {
+		return dst, fmt.Errorf("%w: %d rows, limit %d", ErrTooLarge, rows, RowsMax)
+	}
+	dst = binary.AppendUvarint(dst, uint64(rows))
+	if rows == 0 {
+		return dst, nil
+	}
+	dst = appendInts(dst, b.TS, spreadOf(b.TS))
+	for _, i := range cols {
+		var err error
+		if dst, err = e.column(dst, b.Cols[i].Type, &b.Cols[i], rows); err != nil {
+			return dst[:base], fmt.Errorf("attribute %s: %w", b.Schema.Attrs[i].Name, err)
+		}
+	}
+	return dst, nil
+}
+
+// ReadRows reads what AppendRows has written from the front of src into b, which
+// is reset, and returns the bytes behind it. Columns that are not listed stay
+// empty. The rows share no memory with src.
+func (d *Decoder) ReadRows(b *event.Batch, src []byte, cols []int) ([]byte, error) {
+	b.Reset()
+	r := &reader{src: src, budget: DecodedBytesMax}
+	rows := r.count("rows", 0, RowsMax)
+	if rows == 0 || !r.take(cellBytes(rows, len(cols))) {
+		return src[r.pos:], r.err
+	}
+	b.TS = resize(b.TS, rows)
+	r.ints(b.TS)
+	for _, i := range cols {
+		if r.err != nil {
+			break
+		}
+		d.column(r, b.Cols[i].Type, &b.Cols[i], rows)
+	}
+	if r.err != nil {
+		*b = *event.NewBatch(b.Schema) // half of it is read
+		return nil, r.err
+	}
+	return src[r.pos:], nil
+}

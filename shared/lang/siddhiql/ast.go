@@ -1,0 +1,248 @@
+package siddhiql
+
+import "github.com/eventflux/eventflux/shared/lang/event"
+
+// App is the syntax tree of an app's text. Nothing in it is resolved yet: that
+// is Check's business.
+type App struct {
+	Annotations []*Annotation // those of the app: @app:…
+	Streams     []*StreamDef
+	Elements    []Element // queries and partitions, in the order written
+}
+
+// Element is a *QueryDef or a *PartitionDef.
+type Element interface{ print(p *printer) }
+
+// Annotation is @name(elem, …). Letters' case of names is ignored.
+type Annotation struct {
+	Pos   Pos
+	Name  string // such as "app:name" or "info"
+	Elems []*AnnotationElem
+}
+
+// AnnotationElem is 'value', key='value', or an annotation inside another.
+type AnnotationElem struct {
+	Pos    Pos
+	Key    string // "" where there is none
+	Value  string
+	Nested *Annotation
+}
+
+// Name is a name and its place.
+type Name struct {
+	Pos  Pos
+	Text string
+}
+
+// StreamDef is a `define stream`.
+type StreamDef struct {
+	Pos         Pos
+	Annotations []*Annotation
+	Name        Name
+	Attrs       []AttrDef
+}
+
+// AttrDef is one attribute of a definition.
+type AttrDef struct {
+	Name Name
+	Type event.Type
+}
+
+// StreamRef names a stream. With Inner it is a partition's own, #name; with Fault it
+// is the stream of the events of name that could not be applied, !name.
+type StreamRef struct {
+	Pos   Pos
+	Inner bool
+	Fault bool
+	Name  string
+}
+
+func (r StreamRef) String() string { return r.sign() + r.Name }
+
+func (r StreamRef) sign() string {
+	switch {
+	case r.Inner:
+		return "#"
+	case r.Fault:
+		return faultSign
+	}
+	return ""
+}
+
+// QueryDef is a `from … select … insert into …`.
+type QueryDef struct {
+	Pos         Pos
+	Annotations []*Annotation
+	Source      StreamRef
+	Handlers    []*Handler
+	Items       []*Item // none: select *
+	GroupBy     []*Ref
+	Having      Node // nil: none, as in Limit and Offset
+	OrderBy     []*OrderItem
+	Limit       Node
+	Offset      Node
+	Events      Events
+	Target      StreamRef
+}
+
+// Events says which events of a query are inserted.
+type Events uint8
+
+// The events that a query can insert.
+const (
+	CurrentEvents Events = iota
+	ExpiredEvents
+	AllEvents
+)
+
+// Handler is a filter, or a window: then Filter is nil.
+type Handler struct {
+	Pos    Pos
+	Filter Node
+	Window string
+	Params []Node
+}
+
+// Item is one value of a select; As.Text is "" for an attribute that keeps its name.
+type Item struct {
+	Expr Node
+	As   Name
+}
+
+// OrderItem is one attribute of order by.
+type OrderItem struct {
+	Attr *Ref
+	Desc bool
+}
+
+// PartitionDef is a `partition with (…) begin … end`.
+type PartitionDef struct {
+	Pos         Pos
+	Annotations []*Annotation
+	Keys        []*KeyDef
+	Queries     []*QueryDef
+}
+
+// KeyDef is `value of stream` or, with Ranges, `cond as 'label' or … of stream`.
+type KeyDef struct {
+	Pos    Pos
+	Value  Node
+	Ranges []*RangeDef
+	Stream StreamRef // never an inner one
+}
+
+// RangeDef is one `cond as 'label'`.
+type RangeDef struct {
+	Cond  Node
+	Label string
+}
+
+// Node is an expression as written: a *Literal, *Ref, *Binary, *Negation,
+// *NullTest or *Func.
+type Node interface {
+	// At is where the expression begins; for a Binary, where its operator is.
+	At() Pos
+	print(p *printer)
+}
+
+// Literal is a constant. Bools are 0 or 1 in Int; a Float is rounded to 32 bits.
+type Literal struct {
+	Pos  Pos
+	Type event.Type
+	Time bool // a time literal: Type is Long, Int has its ms
+	Int  int64
+	Real float64
+	Text string
+}
+
+// Ref names an attribute, and perhaps the stream that has it.
+type Ref struct {
+	Pos    Pos
+	Inner  bool   // of #Stream
+	Stream string // "" where only the name is written
+	Name   string
+}
+
+// Binary is L Op R.
+type Binary struct {
+	Pos  Pos
+	Op   BinaryOp
+	L, R Node
+}
+
+// Negation is `not X`.
+type Negation struct {
+	Pos Pos
+	X   Node
+}
+
+// NullTest is `X is null`; X is a *Ref or a *Func.
+type NullTest struct {
+	Pos Pos
+	X   Node
+}
+
+// Func is a call of a scalar function or an aggregator.
+type Func struct {
+	Pos  Pos
+	Name string
+	Star bool // count(*): then there are no Args
+	Args []Node
+}
+
+func (n *Literal) At() Pos  { return n.Pos }
+func (n *Ref) At() Pos      { return n.Pos }
+func (n *Binary) At() Pos   { return n.Pos }
+func (n *Negation) At() Pos { return n.Pos }
+func (n *NullTest) At() Pos { return n.Pos }
+func (n *Func) At() Pos     { return n.Pos }
+
+// BinaryOp is an operator between two values.
+type BinaryOp uint8
+
+// The operators, loosest first.
+const (
+	OpOr BinaryOp = iota + 1
+	OpAnd
+	OpEqual
+	OpNotEqual
+	OpLess
+	OpLessEqual
+	OpGreater
+	OpGreaterEqual
+	OpAdd
+	OpSubtract
+	OpMultiply
+	OpDivide
+	OpModulo
+)
+
+// binaryOps gives each operator its text and how tightly it binds.
+var binaryOps = [...]struct {
+	text       string
+	precedence int
+}{
+	OpOr:           {"or", 1},
+	OpAnd:          {"and", 2},
+	OpEqual:        {"==", 3},
+	OpNotEqual:     {"!=", 3},
+	OpLess:         {"<", 4},
+	OpLessEqual:    {"<=", 4},
+	OpGreater:      {">", 4},
+	OpGreaterEqual: {">=", 4},
+	OpAdd:          {"+", 5},
+	OpSubtract:     {"-", 5},
+	OpMultiply:     {"*", 6},
+	OpDivide:       {"/", 6},
+	OpModulo:       {"%", 6},
+}
+
+// What binds tighter than all binary operators.
+const (
+	precedenceNot     = 7
+	precedencePrimary = 8
+)
+
+func (o BinaryOp) String() string { return binaryOps[o].text }
+
+func (o BinaryOp) precedence() int { return binaryOps[o].precedence }

@@ -1,0 +1,326 @@
+package siddhiql
+
+import (
+	"strconv"
+	"strings"
+
+	"github.com/eventflux/eventflux/shared/lang/subject"
+)
+
+const (
+	partitionsMax = 256
+	appNameMax    = 100 // bytes
+)
+
+// pendingSink is a @sink, which can be judged only when all queries are known.
+type pendingSink struct {
+	*Annotation
+	stream string // of the definition that has it, or ""
+}
+
+func is(a *Annotation, name string) bool { return strings.EqualFold(a.Name, name) }
+
+// appAnnotations reads @app:…. At a start, of equal ones the first counts.
+func (c *checker) appAnnotations(list []*Annotation) {
+	c.known(list, onApp)
+	seen := map[string]bool{}
+	for _, a := range list {
+		name := strings.ToLower(a.Name)
+		if seen[name] {
+			continue
+		}
+		seen[name] = true
+		switch name {
+		case "app:name":
+			c.appName(a)
+		case "app:partitions":
+			c.appPartitions(a)
+		case "app:playback":
+			c.playback(a)
+		}
+	}
+}
+
+// value returns the one value of an annotation such as @app:name('X').
+func (c *checker) value(a *Annotation) (v string, at Pos, ok bool) {
+	if len(a.Elems) != 1 || a.Elems[0].Key != "" || a.Elems[0].Nested != nil {
+		c.errorf(a.Pos, "`@%s` takes one value in quotes: write `@%s('…')`", a.Name, a.Name)
+		return "", Pos{}, false
+	}
+	return a.Elems[0].Value, a.Elems[0].Pos, true
+}
+
+func (c *checker) appName(a *Annotation) {
+	name, at, ok := c.value(a)
+	if !ok {
+		return
+	}
+	bad := strings.ContainsFunc(name, func(r rune) bool { return r > 0x7f || !isLetter(byte(r)) && !isDigit(byte(r)) && r != '-' })
+	if bad || name == "" || len(name) > appNameMax {
+		c.errorf(at, "the app's name '%s' becomes part of NATS subjects and of JetStream streams' names: expected 1 to %d letters A-Z, digits, `_` and `-`", shorten(name), appNameMax)
+		return
+	}
+	if name[0] == '-' {
+		c.deployf(at, "the app's name '%s' starts with `-`, which commands read as a flag: expected a letter, a digit or `_` first", shorten(name))
+	}
+	c.plan.Name = name
+}
+
+func (c *checker) appPartitions(a *Annotation) {
+	text, at, ok := c.value(a)
+	if !ok {
+		return
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 1 || n > partitionsMax {
+		c.errorf(at, "found '%s' partitions, expected a whole number from 1 to %d", shorten(text), partitionsMax)
+		return
+	}
+	c.plan.Partitions = n
+}
+
+// elems returns an annotation's elements by key. Other keys than those allowed,
+// and repeated ones, are errors.
+func (c *checker) elems(a *Annotation, allowed ...string) (map[string]*AnnotationElem, bool) {
+	found := map[string]*AnnotationElem{}
+	good := true
+	for _, e := range a.Elems {
+		key := strings.ToLower(e.Key)
+		switch {
+		case e.Nested != nil:
+			c.errorf(e.Pos, "found `@%s` inside `@%s`, expected %s", e.Nested.Name, a.Name, listOf(allowed, "or"))
+		case len(allowed) == 0:
+			c.errorf(e.Pos, "`@%s` takes no settings", a.Name)
+		case key == "":
+			c.errorf(e.Pos, "found '%s' in `@%s`, expected a key before it: %s", shorten(e.Value), a.Name, listOf(allowed, "or"))
+		case !contains(allowed, key):
+			c.errorf(e.Pos, "unknown key %s of `@%s`%s", tick(e.Key), a.Name, didYouMean(e.Key, allowed))
+		case found[key] != nil:
+			c.errorf(e.Pos, "the key %s of `@%s` stands twice", tick(e.Key), a.Name)
+		default:
+			found[key] = e
+			continue
+		}
+		good = false
+	}
+	return found, good
+}
+
+func contains(list []string, s string) bool {
+	for _, v := range list {
+		if v == s {
+			return true
+		}
+	}
+	return false
+}
+
+// streamAnnotations reads the annotations of a definition.
+func (c *checker) streamAnnotations(d *StreamDef, s *Stream) {
+	c.known(d.Annotations, onStream)
+	sourced := false
+	for _, a := range d.Annotations {
+		switch {
+		case is(a, "source") && sourced:
+			c.errorf(a.Pos, "stream %s has two `@source`: expected one subject, which may have wildcards", tick(s.Name))
+		case is(a, "source"):
+			sourced = true
+			c.source(a, s)
+		case is(a, "sink"):
+			c.pending = append(c.pending, pendingSink{a, s.Name})
+		}
+	}
+}
+
+func (c *checker) source(a *Annotation, s *Stream) {
+	elems, good := c.elems(a, annotations["source"].keys...)
+	if !good {
+		return
+	}
+	if e := elems["timestamp"]; e != nil {
+		c.timestamp(e, s)
+	}
+	e := elems["subject"]
+	if e == nil {
+		if elems["timestamp"] == nil {
+			c.errorf(a.Pos, "`@source` names no subject: write `@source(subject='…')`, or leave it out for `%s`", s.Subject)
+		}
+		return
+	}
+	if err := subject.CheckSource(e.Value, c.plan.Name, c.inboxes...); err != nil {
+		c.deployf(e.Pos, "%v", err)
+	}
+	s.Subject = e.Value
+}
+
+// queryAnnotations reads the annotations of a query.
+func (c *checker) queryAnnotations(d *QueryDef, q *Query) {
+	c.known(d.Annotations, onQuery)
+	for _, a := range d.Annotations {
+		switch {
+		case is(a, "sink"):
+			c.pending = append(c.pending, pendingSink{Annotation: a})
+		case is(a, "info"):
+			c.info(a, q)
+		}
+	}
+}
+
+// info reads the query's name.
+func (c *checker) info(a *Annotation, q *Query) {
+	for _, e := range a.Elems {
+		if strings.EqualFold(e.Key, "name") && q.Name == "" {
+			c.queryName(e, q)
+		}
+	}
+	if q.Name == "" && (len(a.Elems) == 0 || a.Elems[0].Key == "") {
+		c.errorf(a.Pos, "`@info` names no query: write `@info(name='…')`")
+	}
+}
+
+// partitionAnnotations reads the annotations of a partition.
+func (c *checker) partitionAnnotations(d *PartitionDef, b *Partition) {
+	c.known(d.Annotations, onPartition)
+	for _, a := range d.Annotations {
+		switch {
+		case is(a, "sink"):
+			c.pending = append(c.pending, pendingSink{Annotation: a})
+		case is(a, "purge"):
+			c.purge(a, b)
+		}
+	}
+}
+
+// purge reads @purge(enable='true', idle.period='1 hour' [, interval='1 min']). A deploy of
+// an earlier release ignored it, so a start takes only what is right.
+func (c *checker) purge(a *Annotation, b *Partition) {
+	if !c.strict {
+		c = &checker{report: &report{}, rules: rules{strict: true}}
+	}
+	elems, good := c.elems(a, annotations["purge"].keys...)
+	if !good {
+		return
+	}
+	enable, idle := elems["enable"], elems["idle.period"]
+	if enable == nil || idle == nil {
+		c.errorf(a.Pos, "`@purge` needs both: write `@purge(enable='true', idle.period='1 hour')`")
+		return
+	}
+	period, good := c.period(idle)
+	if interval := elems["interval"]; interval != nil {
+		_, right := c.period(interval)
+		good = good && right
+	}
+	switch on := strings.ToLower(enable.Value); {
+	case on != "true" && on != "false":
+		c.errorf(enable.Pos, "found enable='%s', expected 'true' or 'false'", shorten(enable.Value))
+	case good && on == "true":
+		b.IdlePeriod = period
+	}
+}
+
+// period reads a time of at least 1 ms, such as '10 sec'.
+func (c *checker) period(e *AnnotationElem) (ms int64, ok bool) {
+	ms, ok = duration(e.Value)
+	if !ok || ms <= 0 {
+		c.errorf(e.Pos, "found %s='%s', expected a time of at least 1 millisecond, such as '10 sec'", e.Key, shorten(e.Value))
+	}
+	return ms, ok && ms > 0
+}
+
+// duration reads a time as the language writes it, in ms.
+func duration(text string) (ms int64, ok bool) {
+	r := &report{}
+	p := &parser{report: r, tokens: scan(text, r)}
+	var n Node
+	ok = p.statement(false, func() { n = p.expression("a time") })
+	l, constant := n.(*Literal)
+	if !ok || !constant || !l.Time || p.peek().kind != tokenEOF || len(r.errs) > 0 {
+		return 0, false
+	}
+	return l.Int, true
+}
+
+func (c *checker) queryName(e *AnnotationElem, q *Query) {
+	first, taken := c.names[e.Value]
+	switch {
+	case e.Value == "":
+		c.errorf(e.Pos, "the query's name is empty")
+	case taken:
+		c.errorf(e.Pos, "two queries are called '%s': first at %s", shorten(e.Value), first)
+	default:
+		c.names[e.Value] = e.Pos
+		if err := subject.CheckLabel(e.Value); err != nil {
+			c.deployf(e.Pos, "the query's name finds its state: %v", err)
+		}
+	}
+	q.Name = e.Value
+}
+
+// sinks applies every @sink, now that it is known which streams have rows.
+func (c *checker) sinks() {
+	seen := map[string]Pos{}
+	for _, p := range c.pending {
+		elems, good := c.elems(p.Annotation, annotations["sink"].keys...)
+		if !good {
+			continue
+		}
+		name, at := p.stream, p.Pos
+		if e := elems["stream"]; e != nil {
+			name, at = e.Value, e.Pos
+		}
+		k := c.sinkStream(name, at)
+		if k == nil {
+			continue
+		}
+		if first, taken := seen[name]; taken {
+			c.errorf(at, "stream %s has two `@sink`: first at %s", tick(name), first)
+			continue
+		}
+		seen[name] = at
+		c.sink(elems, &k.stream.Sink)
+	}
+}
+
+// sinkStream finds the stream that a @sink is about, or says why there is none.
+func (c *checker) sinkStream(name string, at Pos) *known {
+	k := c.outer[name]
+	switch {
+	case name == "":
+		c.errorf(at, "`@sink` here names no stream: write `@sink(stream='…', …)`")
+	case strings.HasPrefix(name, "#"):
+		c.errorf(at, "inner streams such as %s are never published: expected a stream outside partitions", tick(name))
+	case k == nil:
+		c.errorf(at, "unknown stream %s in `@sink`%s", tick(name), didYouMean(name, c.targetNames()))
+	case !k.target:
+		c.errorf(at, "no query inserts into stream %s of `@sink`: there is nothing to publish", tick(name))
+	default:
+		return k
+	}
+	return nil
+}
+
+func (c *checker) targetNames() []string {
+	var names []string
+	for _, s := range c.plan.Streams {
+		if k := c.outer[s.Name]; s.Block < 0 && k != nil && k.target {
+			names = append(names, s.Name)
+		}
+	}
+	return names
+}
+
+func (c *checker) sink(elems map[string]*AnnotationElem, s *Sink) {
+	if e := elems["pack"]; e != nil {
+		s.Packed = strings.EqualFold(e.Value, "ndjson")
+		if !s.Packed {
+			c.errorf(e.Pos, "unknown pack '%s': expected 'ndjson', or no `pack` for one JSON object to a message", shorten(e.Value))
+		}
+	}
+	if e := elems["publish"]; e != nil {
+		s.Off = strings.EqualFold(e.Value, "false")
+		if !s.Off && !strings.EqualFold(e.Value, "true") {
+			c.errorf(e.Pos, "found publish='%s', expected 'true' or 'false'", shorten(e.Value))
+		}
+	}
+}

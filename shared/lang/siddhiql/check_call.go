@@ -1,0 +1,156 @@
+package siddhiql
+
+import (
+	"slices"
+
+	"github.com/eventflux/eventflux/shared/lang/aggregate"
+	"github.com/eventflux/eventflux/shared/lang/event"
+	"github.com/eventflux/eventflux/shared/lang/window"
+)
+
+// call checks a call of a scalar function or an aggregator.
+func (c *checker) call(n *Func, s *scope) Expr {
+	if f, ok := c.functions[n.Name]; ok {
+		return c.scalar(n, f, s)
+	}
+	if spec, ok := aggregate.Lookup(n.Name); ok {
+		return c.aggregator(n, spec, s)
+	}
+	if why, ok := refusedFunctions[n.Name]; ok {
+		c.errorf(n.Pos, "%s is outside the language here: %s", tick(n.Name), why)
+		return nil
+	}
+	if _, ok := window.Lookup(n.Name); ok {
+		c.errorf(n.Pos, "%s is a window, not a function: expected it behind the stream, as in `from %s#window.%s(…)`", tick(n.Name), s.stream, n.Name)
+		return nil
+	}
+	c.errorf(n.Pos, "unknown function %s%s", tick(n.Name), didYouMean(n.Name, c.functionNames()))
+	return nil
+}
+
+func (c *checker) functionNames() []string {
+	names := aggregate.Names()
+	for name := range c.functions {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return names
+}
+
+// args checks arguments; false if one of them is at fault.
+func (c *checker) args(list []Node, s *scope) ([]Expr, bool) {
+	var args []Expr
+	good := true
+	for _, n := range list {
+		e := c.expr(n, s)
+		good = good && e != nil
+		args = append(args, e)
+	}
+	return args, good
+}
+
+func (c *checker) scalar(n *Func, f Function, s *scope) Expr {
+	if n.Star {
+		c.errorf(n.Pos, "`*` stands only in count(*); usage: %s", tick(f.Usage))
+		return nil
+	}
+	nodes, target := n.Args, event.Type(0)
+	if f.typed {
+		if len(nodes) != 2 {
+			c.errorf(n.Pos, "function %s: found %s, expected 2; usage: %s", tick(textOf(n)), count(len(nodes), "argument"), tick(f.Usage))
+			return nil
+		}
+		if target = c.typeName(nodes[1], f); target == 0 {
+			return nil
+		}
+		nodes = nodes[:1]
+	}
+	args, good := c.args(nodes, s)
+	if !good {
+		return nil
+	}
+	t, held, err := f.result(args, target)
+	if err != nil {
+		c.errorf(n.Pos, "function %s: %v; usage: %s", tick(textOf(n)), err, tick(f.Usage))
+		return nil
+	}
+	if held == t {
+		held = 0
+	}
+	return &Call{Func: f.Name, Args: args, T: t, Held: held}
+}
+
+// typeName reads the type that convert and cast are given as a string; 0 after an error.
+func (c *checker) typeName(n Node, f Function) event.Type {
+	l, ok := n.(*Literal)
+	if !ok || l.Type != event.String {
+		c.errorf(start(n), "found %s, but a constant is needed: the type's name in quotes, as in %s", tick(textOf(n)), tick(f.Usage))
+		return 0
+	}
+	t, ok := event.ParseType(l.Text)
+	if !ok {
+		c.errorf(l.Pos, "unknown type '%s'%s", shorten(l.Text), didYouMeanType(l.Text))
+	}
+	return t
+}
+
+func (c *checker) aggregator(n *Func, spec aggregate.Spec, s *scope) Expr {
+	if s.query == nil {
+		c.misplacedAggregator(n, s)
+		return nil
+	}
+	key := textOf(n)
+	if i, ok := s.shared[key]; ok {
+		return &AggResult{Index: i, T: s.query.Aggs[i].Type}
+	}
+	args, good := c.aggregatorArgs(n, s.in("an aggregator's argument"))
+	if !good {
+		return nil
+	}
+	types := make([]event.Type, len(args))
+	for i, a := range args {
+		types[i] = a.Type()
+	}
+	t, err := spec.Result(types)
+	if err != nil {
+		c.errorf(n.Pos, "aggregator %s: %v; usage: %s", tick(key), err, tick(spec.Usage))
+		return nil
+	}
+	i := len(s.query.Aggs)
+	s.query.Aggs = append(s.query.Aggs, Agg{Name: n.Name, Args: args, Type: t})
+	s.shared[key] = i
+	return &AggResult{Index: i, T: t}
+}
+
+// aggregatorArgs checks arguments, where * stands for all attributes.
+func (c *checker) aggregatorArgs(n *Func, s *scope) ([]Expr, bool) {
+	switch {
+	case n.Star && n.Name != "count":
+		c.errorf(n.Pos, "`*` stands only in count(*): expected an attribute in %s", tick(n.Name))
+		return nil, false
+	case n.Star && len(s.schema.Attrs) != 1:
+		c.errorf(n.Pos, "`count(*)` stands for all %d attributes of stream %s, but count takes one at most: write `count()`", len(s.schema.Attrs), tick(s.stream.String()))
+		return nil, false
+	case n.Star:
+		return []Expr{&Attr{Index: 0, Attr: s.schema.Attrs[0]}}, true
+	}
+	args, good := c.args(n.Args, s)
+	for i, a := range args {
+		good = good && c.real(n.Args[i], a) != nil
+	}
+	return args, good
+}
+
+func (c *checker) misplacedAggregator(n *Func, s *scope) {
+	what := tick(textOf(n))
+	switch s.clause {
+	case "having":
+		c.errorf(n.Pos, "aggregator %s in `having`: name it in select, as in `%s as x`, and write `x` here", what, shorten(textOf(n)))
+	case "an aggregator's argument":
+		c.errorf(n.Pos, "aggregator %s inside another one: let a query before this one have it", what)
+	case "a filter":
+		c.errorf(n.Pos, "aggregator %s in a filter, which sees single events: name it in select and use `having`", what)
+	default:
+		c.errorf(n.Pos, "aggregator %s in %s: expected it in select", what, s.clause)
+	}
+}

@@ -1,0 +1,280 @@
+package siddhiql
+
+import (
+	"slices"
+
+	"github.com/eventflux/eventflux/shared/lang/event"
+)
+
+// scope is what an expression can see.
+type scope struct {
+	schema  *event.Schema
+	stream  StreamRef
+	clause  string   // where the expression stands, for messages
+	outputs []string // names that only the select gives
+	input   *scope   // of clauses that see the output: what they do not see
+	// In select only: the query that collects aggregators, and those it has, by
+	// their text: equal calls share one.
+	query  *Query
+	shared map[string]int
+}
+
+// in returns the scope as another clause has it. Aggregators stay with select.
+func (s *scope) in(clause string) *scope {
+	t := *s
+	t.clause, t.query, t.shared = clause, nil, nil
+	return &t
+}
+
+// start returns where an expression begins.
+func start(n Node) Pos {
+	for {
+		b, ok := n.(*Binary)
+		if !ok {
+			return n.At()
+		}
+		n = b.L
+	}
+}
+
+// expr checks an expression; nil after an error.
+func (c *checker) expr(n Node, s *scope) Expr {
+	switch n := n.(type) {
+	case *Literal:
+		return &Const{T: n.Type, Int: n.Int, Real: n.Real, Text: n.Text}
+	case *Ref:
+		return c.ref(n, s)
+	case *Binary:
+		return c.binary(n, s)
+	case *Negation:
+		if x := c.negated(n, s); x != nil {
+			return &Not{X: x}
+		}
+		return nil
+	case *NullTest:
+		if x := c.expr(n.X, s); x != nil {
+			return &IsNull{X: x}
+		}
+		return nil
+	case *Func:
+		return c.call(n, s)
+	}
+	return nil
+}
+
+// condition checks an expression of type bool.
+func (c *checker) condition(n Node, s *scope, what string) Expr {
+	e := c.expr(n, s)
+	switch {
+	case e == nil:
+		return nil
+	case e.Type() != event.Bool:
+		c.errorf(start(n), "%s is %s, but %s takes a condition (bool)", tick(textOf(n)), e.Type(), what)
+		return nil
+	}
+	return c.real(n, e)
+}
+
+// real returns e if its value is what its type says, else nil after an error.
+func (c *checker) real(n Node, e Expr) Expr {
+	if err := realValue(e); err != nil {
+		c.errorf(start(n), "%s: %v", tick(textOf(n)), err)
+		return nil
+	}
+	return e
+}
+
+// negated checks what `not` is before, and explains how tightly that binds.
+func (c *checker) negated(n *Negation, s *scope) Expr {
+	b := c.negations[n]
+	if b == nil {
+		return c.condition(n.X, s, "`not`")
+	}
+	x := c.expr(n.X, s)
+	switch {
+	case x == nil:
+		return nil
+	case x.Type() == event.Bool:
+		return c.real(n.X, x)
+	}
+	c.errorf(n.Pos, "`not` takes a condition (bool), but %s is %s: `not` binds tighter than `%s`, so write `not (%s)`",
+		tick(textOf(n.X)), x.Type(), b.Op, shorten(withoutNot(b, n)))
+	return nil
+}
+
+// withoutNot returns b's text as if the `not` at its beginning were not there.
+func withoutNot(b *Binary, not *Negation) string {
+	bare := *b
+	if b.L == Node(not) {
+		bare.L = not.X
+		return textOf(&bare)
+	}
+	if l, ok := b.L.(*Binary); ok {
+		return withoutNot(l, not) + " " + b.Op.String() + " " + operandText(b.R, b.Op.precedence()+1)
+	}
+	return textOf(b)
+}
+
+func operandText(n Node, precedence int) string {
+	p := &printer{}
+	p.operand(n, precedence)
+	return p.b.String()
+}
+
+func (c *checker) binary(n *Binary, s *scope) Expr {
+	if n.Op >= OpEqual {
+		c.noteNegation(n)
+	}
+	if n.Op == OpOr || n.Op == OpAnd {
+		return c.logical(n, s)
+	}
+	l, r := c.expr(n.L, s), c.expr(n.R, s)
+	if l == nil || r == nil {
+		return nil
+	}
+	if n.Op >= OpAdd {
+		return c.arith(n, l, r)
+	}
+	return c.compare(n, l, r)
+}
+
+// noteNegation remembers which operator a `not` at its beginning was perhaps
+// meant to negate: the outermost one, which is seen first.
+func (c *checker) noteNegation(n *Binary) {
+	for l := n.L; ; {
+		switch x := l.(type) {
+		case *Negation:
+			if c.negations[x] == nil {
+				c.negations[x] = n
+			}
+			return
+		case *Binary:
+			if x.Op < OpEqual {
+				return
+			}
+			l = x.L
+		default:
+			return
+		}
+	}
+}
+
+func (c *checker) logical(n *Binary, s *scope) Expr {
+	what := tick(n.Op.String())
+	l, r := c.condition(n.L, s, what), c.condition(n.R, s, what)
+	switch {
+	case l == nil || r == nil:
+		return nil
+	case n.Op == OpAnd:
+		return &And{L: l, R: r}
+	default:
+		return &Or{L: l, R: r}
+	}
+}
+
+func (c *checker) arith(n *Binary, l, r Expr) Expr {
+	for _, side := range []struct {
+		n Node
+		e Expr
+	}{{n.L, l}, {n.R, r}} {
+		if side.e.Type().Numeric() {
+			continue
+		}
+		hint := ""
+		switch {
+		case side.e.Type() == event.String && n.Op == OpAdd:
+			hint = "; strings cannot be joined here"
+		case side.e.Type() == event.Object:
+			hint = "; to read an object as a number, write `cast(…, 'double')`"
+		}
+		c.errorf(n.Pos, "`%s` takes numbers, but %s is %s%s", n.Op, tick(textOf(side.n)), side.e.Type(), hint)
+		return nil
+	}
+	if c.real(n.L, l) == nil || c.real(n.R, r) == nil {
+		return nil
+	}
+	symbol := ArithOp(n.Op.String()[0])
+	return &Arith{Op: symbol, L: l, R: r, T: promote(l.Type(), r.Type())}
+}
+
+func (c *checker) compare(n *Binary, l, r Expr) Expr {
+	lt, rt := l.Type(), r.Type()
+	ordered := n.Op >= OpLess
+	switch {
+	case lt == event.Object || rt == event.Object:
+		side := n.L
+		if lt != event.Object {
+			side = n.R
+		}
+		c.errorf(n.Pos, "`%s` cannot compare %s, an object: to read it as a value, write `cast(…, 'string')` or the like", n.Op, tick(textOf(side)))
+		return nil
+	case lt != rt && (!lt.Numeric() || !rt.Numeric()):
+		c.errorf(n.Pos, "`%s` cannot compare %s, which is %s, with %s, which is %s: expected two numbers, two strings or two bools",
+			n.Op, tick(textOf(n.L)), lt, tick(textOf(n.R)), rt)
+		return nil
+	case ordered && !lt.Numeric():
+		c.errorf(n.Pos, "`%s` takes numbers, but %s is %s: only `==` and `!=` compare those", n.Op, tick(textOf(n.L)), lt)
+		return nil
+	}
+	if c.real(n.L, l) == nil || c.real(n.R, r) == nil {
+		return nil
+	}
+	return &Compare{Op: CompareOp(n.Op - OpEqual), L: l, R: r}
+}
+
+// ref resolves an attribute.
+func (c *checker) ref(r *Ref, s *scope) Expr {
+	if r.Stream != "" && (r.Stream != s.stream.Name || r.Inner != s.stream.Inner || s.input != nil) {
+		c.foreign(r, s)
+		return nil
+	}
+	i := s.schema.Index(r.Name)
+	if i < 0 {
+		c.unknownAttr(r, s)
+		return nil
+	}
+	if s.schema.Attrs[i].Type == 0 {
+		return nil // its expression, or its definition, was reported
+	}
+	return &Attr{Index: i, Attr: s.schema.Attrs[i]}
+}
+
+// foreign says why an attribute of another stream cannot be seen.
+func (c *checker) foreign(r *Ref, s *scope) {
+	stream := StreamRef{Inner: r.Inner, Name: r.Stream}
+	if s.input != nil {
+		c.errorf(r.Pos, "found %s in `%s`, which sees only what select names: expected one of %s", tick(textOf(r)), s.clause, listOf(attrNames(s.schema), "or"))
+		return
+	}
+	c.errorf(r.Pos, "found %s, but %s reads only the stream %s", tick(stream.String()+"."+r.Name), clauseText(s.clause), tick(s.stream.String()))
+}
+
+// clauseText writes the name of a clause: keywords stand in back-quotes.
+func clauseText(clause string) string {
+	switch clause {
+	case "select", "having", "group by", "order by":
+		return tick(clause)
+	}
+	return clause
+}
+
+func (c *checker) unknownAttr(r *Ref, s *scope) {
+	switch {
+	case s.input != nil && s.input.schema.Index(r.Name) >= 0:
+		c.errorf(r.Pos, "attribute %s is of the input: `%s` sees only what select names, so name it there, too", tick(r.Name), s.clause)
+	case s.input != nil:
+		c.errorf(r.Pos, "%s is not named by select, which is all that `%s` sees%s", tick(r.Name), s.clause, didYouMean(r.Name, attrNames(s.schema)))
+	case slices.Contains(s.outputs, r.Name):
+		c.errorf(r.Pos, "%s is named by select: %s sees only the attributes of stream %s", tick(r.Name), clauseText(s.clause), tick(s.stream.String()))
+	default:
+		c.errorf(r.Pos, "unknown attribute %s of stream %s%s", tick(r.Name), tick(s.stream.String()), didYouMean(r.Name, attrNames(s.schema)))
+	}
+}
+
+func attrNames(s *event.Schema) []string {
+	names := make([]string, len(s.Attrs))
+	for i, a := range s.Attrs {
+		names[i] = a.Name
+	}
+	return names
+}

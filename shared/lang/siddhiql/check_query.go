@@ -1,0 +1,331 @@
+package siddhiql
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/eventflux/eventflux/shared/lang/aggregate"
+	"github.com/eventflux/eventflux/shared/lang/event"
+	"github.com/eventflux/eventflux/shared/lang/window"
+)
+
+// query checks one query and adds it to the plan; nil where its source is not
+// known well enough to go on.
+func (c *checker) query(d *QueryDef) *Query {
+	q := &Query{
+		ID: len(c.plan.Queries), Block: c.block, Pos: d.Pos, Limit: -1,
+		Current: d.Events != ExpiredEvents, Expired: d.Events != CurrentEvents,
+	}
+	c.queryAnnotations(d, q)
+	source := c.find(d.Source)
+	if source == nil || source.broken {
+		c.brokenTarget(d)
+		return nil
+	}
+	q.Source = source.stream
+	in := &scope{schema: q.Source.Schema, stream: d.Source, outputs: outputNames(d)}
+	c.handlers(d, q, in)
+	out := c.selection(d, q, in)
+	c.groupBy(d, q, in)
+	c.outputClauses(d, q, in, out)
+	q.Limit = c.rowCount(d.Limit, "limit", -1)
+	q.Offset = c.rowCount(d.Offset, "offset", 0)
+	c.target(d, q, out)
+	c.plan.Queries = append(c.plan.Queries, q)
+	return q
+}
+
+// outputNames lists what a select calls its values.
+func outputNames(d *QueryDef) []string {
+	var names []string
+	for _, item := range d.Items {
+		if item.As.Text != "" {
+			names = append(names, item.As.Text)
+		}
+	}
+	return names
+}
+
+func (c *checker) handlers(d *QueryDef, q *Query, in *scope) {
+	windows := 0
+	for _, h := range d.Handlers {
+		switch {
+		case h.Filter == nil:
+			windows++
+			if windows > 1 {
+				c.errorf(h.Pos, "a second window, %s: a query has at most one; let a query before this one have the other", tick(h.Window))
+				continue
+			}
+			c.window(h, q, in)
+		case windows == 0:
+			q.Before = append(q.Before, c.condition(h.Filter, in.in("a filter"), "a filter"))
+		default:
+			q.After = append(q.After, c.condition(h.Filter, in.in("a filter"), "a filter"))
+		}
+	}
+}
+
+func (c *checker) window(h *Handler, q *Query, in *scope) {
+	spec, ok := window.Lookup(h.Window)
+	if !ok {
+		c.unknownWindow(h)
+		return
+	}
+	w := &Window{Name: h.Window}
+	for _, n := range h.Params {
+		p, ok := c.param(n, h.Window, in)
+		if !ok {
+			return
+		}
+		w.Params = append(w.Params, p)
+	}
+	if err := spec.Check(w.Params); err != nil {
+		c.errorf(h.Pos, "window %s: %v; usage: %s", tick(windowText(h)), err, tick(spec.Usage))
+		return
+	}
+	q.Window = w
+}
+
+func (c *checker) unknownWindow(h *Handler) {
+	if _, scalar := c.functions[h.Window]; scalar {
+		c.errorf(h.Pos, "%s is a function, not a window: expected it in a filter or a select", tick(h.Window))
+		return
+	}
+	if _, ok := aggregate.Lookup(h.Window); ok {
+		c.errorf(h.Pos, "%s is an aggregator, not a window: expected it in a select", tick(h.Window))
+		return
+	}
+	c.errorf(h.Pos, "unknown window %s%s", tick(h.Window), didYouMean(h.Window, window.Names()))
+}
+
+func windowText(h *Handler) string {
+	texts := make([]string, len(h.Params))
+	for i, n := range h.Params {
+		texts[i] = textOf(n)
+	}
+	return h.Window + "(" + strings.Join(texts, ", ") + ")"
+}
+
+// param turns a window's parameter into a constant or an attribute.
+func (c *checker) param(n Node, name string, in *scope) (window.Param, bool) {
+	switch n := n.(type) {
+	case *Literal:
+		return window.Param{Attr: -1, Type: n.Type, Time: n.Time, Int: n.Int, Real: n.Real, Text: n.Text}, true
+	case *Ref:
+		e := c.ref(n, in.in("a window's parameter"))
+		if e == nil {
+			return window.Param{}, false
+		}
+		a := e.(*Attr)
+		if a.Holds() != a.Type() {
+			c.errorf(n.Pos, "attribute %s of window %s is called %s by cast(), but still is %s: use convert(…, '%s') in the query that fills %s",
+				tick(n.Name), tick(name), a.Type(), a.Holds(), a.Type(), tick(in.stream.String()))
+			return window.Param{}, false
+		}
+		return window.Param{Attr: a.Index, Type: a.Type()}, true
+	}
+	c.errorf(start(n), "%s is computed, but a constant is needed: a window's parameter is a constant or an attribute", tick(textOf(n)))
+	return window.Param{}, false
+}
+
+// selection checks select and returns the attributes of the rows; one whose
+// expression is at fault has type 0.
+func (c *checker) selection(d *QueryDef, q *Query, in *scope) []event.Attr {
+	if len(d.Items) == 0 {
+		q.StarOnly = true
+		for i, a := range in.schema.Attrs {
+			q.Select = append(q.Select, &Attr{Index: i, Attr: a})
+		}
+		return slices.Clone(in.schema.Attrs)
+	}
+	if len(d.Items) > attrsMax {
+		c.errorf(d.Pos, "the query selects %d values: expected at most %d", len(d.Items), attrsMax)
+		return []event.Attr{{Name: itemName(d.Items[0]).Text}}
+	}
+	var out []event.Attr
+	s := in.in("select")
+	s.query, s.shared = q, map[string]int{}
+	taken := map[string]bool{}
+	for _, item := range d.Items {
+		name := itemName(item)
+		if taken[name.Text] {
+			c.errorf(name.Pos, "the output name %s stands twice in this select: give one another name with `as`", tick(name.Text))
+		}
+		taken[name.Text] = true
+		e := c.expr(item.Expr, s)
+		q.Select = append(q.Select, e)
+		out = append(out, outputAttr(name.Text, e))
+	}
+	return out
+}
+
+func itemName(item *Item) Name {
+	if r, plain := item.Expr.(*Ref); plain && item.As.Text == "" {
+		return Name{Pos: r.Pos, Text: r.Name}
+	}
+	return item.As
+}
+
+func outputAttr(name string, e Expr) event.Attr {
+	if e == nil {
+		return event.Attr{Name: name}
+	}
+	a := event.Attr{Name: name, Type: e.Type()}
+	if e.Holds() != e.Type() {
+		a.Held = e.Holds()
+	}
+	return a
+}
+
+func (c *checker) groupBy(d *QueryDef, q *Query, in *scope) {
+	for _, r := range d.GroupBy {
+		if e := c.ref(r, in.in("group by")); e != nil {
+			q.GroupBy = append(q.GroupBy, e.(*Attr).Index)
+		}
+	}
+}
+
+// outputClauses checks having and order by, which see only what select names.
+func (c *checker) outputClauses(d *QueryDef, q *Query, in *scope, out []event.Attr) {
+	s := &scope{schema: &event.Schema{Name: d.Target.Name, Attrs: out}, stream: d.Target, input: in}
+	if d.Having != nil {
+		q.Having = c.condition(d.Having, s.in("having"), "`having`")
+	}
+	for _, o := range d.OrderBy {
+		if e := c.ref(o.Attr, s.in("order by")); e != nil {
+			q.OrderBy = append(q.OrderBy, Order{Attr: e.(*Attr).Index, Desc: o.Desc})
+		}
+	}
+}
+
+// rowCount reads limit or offset: a constant of at least 0.
+func (c *checker) rowCount(n Node, clause string, absent int64) int64 {
+	if n == nil {
+		return absent
+	}
+	l, ok := n.(*Literal)
+	switch {
+	case !ok:
+		c.errorf(start(n), "%s is computed, but a constant is needed: `%s` takes a whole number", tick(textOf(n)), clause)
+	case l.Time || l.Type != event.Int && l.Type != event.Long:
+		c.errorf(l.Pos, "found %s, expected a whole number after `%s`", tick(literalText(l)), clause)
+	case l.Int < 0:
+		c.errorf(l.Pos, "found %s, expected a number of at least 0 after `%s`", tick(literalText(l)), clause)
+	default:
+		return l.Int
+	}
+	return absent
+}
+
+// target resolves the stream that a query inserts into, or defines it.
+func (c *checker) target(d *QueryDef, q *Query, out []event.Attr) {
+	broken := slices.ContainsFunc(out, func(a event.Attr) bool { return a.Type == 0 })
+	if d.Target.Fault {
+		c.errorf(d.Target.Pos, "a query inserts into %s, but only events that could not be applied go there: expected a stream of another name", tick(d.Target.String()))
+		return
+	}
+	if d.Target.Inner && c.block < 0 {
+		c.find(d.Target) // says why not
+		return
+	}
+	k := c.space(d.Target.Inner)[d.Target.Name]
+	switch {
+	case k == nil:
+		k = c.implicit(d.Target, out, broken)
+	case !broken && !k.broken:
+		c.sameShape(d, k, out)
+	}
+	k.target = true
+	q.Target, q.Output = k.stream, k.stream.Schema
+	c.noCycle(d, q)
+}
+
+// implicit defines a stream by the first query into it.
+func (c *checker) implicit(r StreamRef, out []event.Attr, broken bool) *known {
+	s := &Stream{ID: len(c.plan.Streams), Name: r.Name, Schema: &event.Schema{Name: r.Name, Attrs: out}, Block: -1, TimeAttr: -1}
+	if r.Inner {
+		s.Block = c.block
+	}
+	c.plan.Streams = append(c.plan.Streams, s)
+	k := &known{stream: s, at: r.Pos, broken: broken}
+	c.space(r.Inner)[r.Name] = k
+	return k
+}
+
+// brokenTarget notes the stream of a query that was given up.
+func (c *checker) brokenTarget(d *QueryDef) {
+	if d.Target.Inner && c.block < 0 {
+		c.find(d.Target)
+		return
+	}
+	k := c.space(d.Target.Inner)[d.Target.Name]
+	if k == nil {
+		k = c.implicit(d.Target, nil, true)
+	}
+	k.target = true
+}
+
+// sameShape compares what a query yields with the stream it inserts into.
+func (c *checker) sameShape(d *QueryDef, k *known, out []event.Attr) {
+	have := k.stream.Schema.Attrs
+	by := fmt.Sprintf("the query at %s", k.at)
+	if k.stream.Defined {
+		by = fmt.Sprintf("its definition at %s", k.at)
+	}
+	rows := &event.Schema{Name: k.stream.Name, Attrs: out}
+	for i := range min(len(have), len(out)) {
+		h, o := have[i], out[i]
+		switch {
+		case h.Name != o.Name || h.Type != o.Type:
+			c.errorf(d.Target.Pos, "stream %s is %s by %s, but this query yields %s: attribute %d is %s, expected %s",
+				tick(d.Target.String()), tick(k.stream.Schema.String()), by, tick(rows.String()), i+1, tick(o.Name+" "+o.Type.String()), tick(h.Name+" "+h.Type.String()))
+			return
+		case h.Held != o.Held:
+			c.errorf(d.Target.Pos, "attribute %s of stream %s holds %s by %s, but this query inserts %s: cast() only calls it %s; use convert(…, '%s')",
+				tick(o.Name), tick(d.Target.String()), h.Holds(), by, o.Holds(), o.Type, o.Type)
+			return
+		}
+	}
+	if len(have) != len(out) {
+		c.errorf(d.Target.Pos, "stream %s is %s by %s, but this query yields %s: found %s, expected %d",
+			tick(d.Target.String()), tick(k.stream.Schema.String()), by, tick(rows.String()), count(len(out), "attribute"), len(have))
+	}
+}
+
+// noCycle refuses a stream that feeds itself: one event would never end.
+func (c *checker) noCycle(d *QueryDef, q *Query) {
+	c.feeds[q.Source] = append(c.feeds[q.Source], q.Target)
+	path := c.path(q.Target, q.Source, map[*Stream]bool{})
+	if path == nil {
+		return
+	}
+	through := ""
+	if len(path) > 1 {
+		names := make([]string, len(path)-1)
+		for i, s := range path[:len(path)-1] {
+			names[i] = streamText(s)
+		}
+		through = " through " + listOf(names, "and")
+	}
+	c.errorf(d.Target.Pos, "stream %s feeds itself%s: expected queries that lead away from it", tick(streamText(q.Source)), through)
+}
+
+// path returns the streams from one to another along the queries, or nil.
+func (c *checker) path(from, to *Stream, seen map[*Stream]bool) []*Stream {
+	if from == to {
+		return []*Stream{to}
+	}
+	seen[from] = true
+	for _, next := range c.feeds[from] {
+		if seen[next] {
+			continue
+		}
+		if rest := c.path(next, to, seen); rest != nil {
+			return append([]*Stream{from}, rest...)
+		}
+	}
+	return nil
+}
+
+func streamText(s *Stream) string { return StreamRef{Inner: s.Block >= 0, Name: s.Name}.String() }

@@ -1,0 +1,243 @@
+package siddhiql
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/eventflux/eventflux/shared/lang/event"
+	"github.com/eventflux/eventflux/shared/lang/function"
+)
+
+// Function is a scalar function of the language. The checker and the engine
+// share this table: what is not in it does not exist.
+type Function struct {
+	// Name is what apps write, in exactly these letters.
+	Name string
+	// Usage is shown where arguments are wrong.
+	Usage string
+	// typed: the last argument is the name of a type and goes to Call.T.
+	typed bool
+	// result checks the arguments, without a type's name, and returns the type
+	// of the result and the type that it really holds.
+	result func(args []Expr, target event.Type) (t, held event.Type, err error)
+}
+
+// functions is a function, not a variable, so that nobody can change the table.
+func functions() []Function {
+	list := []Function{
+		{Name: "cast", Usage: "cast(x, 'type')", typed: true, result: castResult},
+		{Name: "coalesce", Usage: "coalesce(x, …), all of one type", result: coalesceResult},
+		{Name: "convert", Usage: "convert(x, 'type')", typed: true, result: convertResult},
+		{Name: "currentTimeMillis", Usage: "currentTimeMillis()", result: timeResult},
+		{Name: "default", Usage: "default(x, constant), both of one type", result: defaultResult},
+		{Name: "eventTimestamp", Usage: "eventTimestamp()", result: timeResult},
+		{Name: "ifThenElse", Usage: "ifThenElse(condition bool, a, b), a and b of one type", result: ifThenElseResult},
+		{Name: "maximum", Usage: "maximum(number, …), all of one type", result: extremeResult},
+		{Name: "minimum", Usage: "minimum(number, …), all of one type", result: extremeResult},
+	}
+	for _, class := range []string{"Boolean", "Double", "Float", "Integer", "Long", "String"} {
+		name := "instanceOf" + class
+		list = append(list, Function{Name: name, Usage: name + "(x)", result: instanceResult})
+	}
+	return list
+}
+
+// Functions lists the scalar functions of the language: everything that the
+// Func of a Call can be.
+func Functions() []Function { return functions() }
+
+// functionTable finds the functions by name; the checker makes it once for a text.
+func functionTable() map[string]Function {
+	table := map[string]Function{}
+	for _, name := range function.Names() {
+		spec, _ := function.Lookup(name)
+		table[name] = registered(spec)
+	}
+	for _, f := range functions() {
+		table[f.Name] = f
+	}
+	return table
+}
+
+// registered makes a row of the table for a function of another package.
+func registered(spec function.Spec) Function {
+	return Function{Name: spec.Name, Usage: spec.Usage, result: func(args []Expr, _ event.Type) (t, held event.Type, err error) {
+		types := make([]event.Type, len(args))
+		for i, a := range args {
+			if err := realValue(a); err != nil {
+				return 0, 0, fmt.Errorf("argument %d: %w", i+1, err)
+			}
+			types[i] = a.Type()
+		}
+		t, err = spec.Result(types)
+		return t, t, err
+	}}
+}
+
+// refusedFunctions exist in Siddhi and not here.
+var refusedFunctions = map[string]string{
+	"UUID":       "UUID is not deterministic: a replay would give other results; let the publisher put an id into the event",
+	"createSet":  "sets are no type of the language here; distinctCount counts different values",
+	"sizeOfSet":  "sets are no type of the language here; distinctCount counts different values",
+	"unionSet":   "sets are no type of the language here; distinctCount counts different values",
+	"stdDev":     "the aggregators are sum, avg, min, max, count and distinctCount",
+	"minForever": "min without a window never forgets",
+	"maxForever": "max without a window never forgets",
+}
+
+func argCount(args []Expr, least, most int) error {
+	switch n := len(args); {
+	case least == most && n != least:
+		return fmt.Errorf("found %s, expected %d", count(n, "argument"), least)
+	case n < least:
+		return fmt.Errorf("found %s, expected at least %d", count(n, "argument"), least)
+	case n > most:
+		return fmt.Errorf("found %s, expected at most %d", count(n, "argument"), most)
+	}
+	return nil
+}
+
+const argsMax = 1000 // of functions that take any number
+
+func castResult(args []Expr, target event.Type) (t, held event.Type, err error) {
+	if err := argCount(args, 1, 1); err != nil {
+		return 0, 0, err
+	}
+	held = args[0].Holds()
+	if held == event.Int && target == event.Long {
+		held = event.Long // the one cast that changes the value
+	}
+	return target, held, nil
+}
+
+func convertResult(args []Expr, target event.Type) (t, held event.Type, err error) {
+	if err := argCount(args, 1, 1); err != nil {
+		return 0, 0, err
+	}
+	switch {
+	case target == event.Object:
+		return 0, 0, errors.New("nothing converts to object: expected another type")
+	case args[0].Type() == event.Object && target != event.String:
+		return 0, 0, fmt.Errorf("an object converts only to string: to read it as %s, write cast(…, '%s')", target, target)
+	}
+	return target, target, nil
+}
+
+func coalesceResult(args []Expr, _ event.Type) (t, held event.Type, err error) {
+	if err := argCount(args, 1, argsMax); err != nil {
+		return 0, 0, err
+	}
+	return oneType(args, 1)
+}
+
+func defaultResult(args []Expr, _ event.Type) (t, held event.Type, err error) {
+	if err := argCount(args, 2, 2); err != nil {
+		return 0, 0, err
+	}
+	if _, constant := args[1].(*Const); !constant {
+		return 0, 0, errors.New("argument 2 is not a constant: coalesce takes any values")
+	}
+	return oneType(args, 1)
+}
+
+func ifThenElseResult(args []Expr, _ event.Type) (t, held event.Type, err error) {
+	if err := argCount(args, 3, 3); err != nil {
+		return 0, 0, err
+	}
+	if args[0].Type() != event.Bool {
+		return 0, 0, fmt.Errorf("argument 1 is %s, expected a condition (bool)", args[0].Type())
+	}
+	if err := realValue(args[0]); err != nil {
+		return 0, 0, fmt.Errorf("argument 1: %w", err)
+	}
+	return oneType(args[1:], 2)
+}
+
+func extremeResult(args []Expr, _ event.Type) (t, held event.Type, err error) {
+	if err := argCount(args, 1, argsMax); err != nil {
+		return 0, 0, err
+	}
+	for i, a := range args {
+		if !a.Type().Numeric() {
+			return 0, 0, fmt.Errorf("argument %d is %s, expected a number", i+1, a.Type())
+		}
+		if err := realValue(a); err != nil {
+			return 0, 0, fmt.Errorf("argument %d: %w", i+1, err)
+		}
+	}
+	t, err = sameType(args, 1)
+	return t, t, err
+}
+
+func timeResult(args []Expr, _ event.Type) (t, held event.Type, err error) {
+	return event.Long, event.Long, argCount(args, 0, 0)
+}
+
+func instanceResult(args []Expr, _ event.Type) (t, held event.Type, err error) {
+	return event.Bool, event.Bool, argCount(args, 1, 1)
+}
+
+// sameType checks that all arguments have one type; the first of them is argument
+// number first of the function.
+func sameType(args []Expr, first int) (event.Type, error) {
+	t := args[0].Type()
+	for i, a := range args[1:] {
+		n, u := first+i+1, a.Type()
+		if u == t {
+			continue
+		}
+		hint := ""
+		if t.Numeric() && u.Numeric() {
+			narrow := n
+			if promote(t, u) == u {
+				narrow = first
+			}
+			hint = fmt.Sprintf(": write convert(…, '%s') around argument %d", promote(t, u), narrow)
+		}
+		return 0, fmt.Errorf("argument %d is %s and argument %d is %s, but one type is needed%s", first, t, n, u, hint)
+	}
+	return t, nil
+}
+
+// oneType checks that all arguments have, and really hold, one type.
+func oneType(args []Expr, first int) (t, held event.Type, err error) {
+	if t, err = sameType(args, first); err != nil {
+		return 0, 0, err
+	}
+	held = args[0].Holds()
+	for i, a := range args[1:] {
+		if a.Holds() != held {
+			return 0, 0, fmt.Errorf("arguments %d and %d are called %s, but cast() left a value of type %s in one and of type %s in the other: use convert() instead of cast()", first, first+i+1, t, held, a.Holds())
+		}
+	}
+	return t, held, nil
+}
+
+// promote returns the type in which two numbers meet.
+func promote(a, b event.Type) event.Type { return max(a, b) }
+
+// realValue refuses a value that is not what its type says: cast() only gives it
+// another type's name. Numbers of all types stand for each other, and what an
+// object holds shows only when it is there.
+func realValue(e Expr) error {
+	t, held := e.Type(), e.Holds()
+	if t == held || held == event.Object || t.Numeric() && held.Numeric() {
+		return nil
+	}
+	if t == event.Object {
+		return fmt.Errorf("cast() only calls the value an object, it still is %s: leave the cast out", held)
+	}
+	return fmt.Errorf("cast() only calls the value %s, it still is %s: use convert(…, '%s') instead", t, held, t)
+}
+
+// count writes a number of things.
+func count(n int, thing string) string {
+	switch n {
+	case 0:
+		return "no " + thing
+	case 1:
+		return "1 " + thing
+	default:
+		return fmt.Sprintf("%d %ss", n, thing)
+	}
+}

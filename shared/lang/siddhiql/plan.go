@@ -1,0 +1,257 @@
+package siddhiql
+
+import (
+	"github.com/eventflux/eventflux/shared/lang/event"
+	"github.com/eventflux/eventflux/shared/lang/window"
+)
+
+// Plan is a checked app: every name is resolved, every expression has a type,
+// and whatever the language refuses has been refused. A plan is read-only.
+type Plan struct {
+	// Digest tells apps apart whose text differs in more than comments and layout.
+	Digest string
+	Name   string // of @app:name; "" where the app has none
+	// Partitions is the number of logs, and so of tasks, of the app
+	// (@app:partitions, default 1).
+	Partitions int
+	Playback   bool // @app:playback: events' own timestamps drive the clock
+	// Lateness is how long an event may come after later ones in a playback app, in ms,
+	// and still be applied in the order of time; LatenessOff: events are applied in the
+	// order in which they arrive.
+	Lateness int64
+	// Ahead is how far the own time of an event may lie after the wall clock of ingest in
+	// a playback app, in ms.
+	Ahead int64
+	// While no event comes for Idle ms of wall clock, a tick moves the input clock of a
+	// playback app on by Increment ms. Both are 0 if that is off.
+	Idle, Increment int64
+	Streams         []*Stream
+	Queries         []*Query     // in the order written, those inside partitions among them
+	Blocks          []*Partition // the `partition with` blocks, in the order written
+}
+
+// Stream returns the stream called name (never an inner one), or nil.
+func (p *Plan) Stream(name string) *Stream {
+	for _, s := range p.Streams {
+		if s.Name == name && s.Block < 0 {
+			return s
+		}
+	}
+	return nil
+}
+
+// Published returns the streams whose rows go to the output stream.
+func (p *Plan) Published() []*Stream {
+	var streams []*Stream
+	seen := make([]bool, len(p.Streams))
+	for _, q := range p.Queries {
+		if s := q.Target; s.Block < 0 && !s.Sink.Off && !seen[s.ID] {
+			seen[s.ID] = true
+			streams = append(streams, s)
+		}
+	}
+	return streams
+}
+
+// Stream is a stream of an app. Defined ones come first, in the order of their
+// definitions; implicit ones follow in the order of the queries that define them.
+type Stream struct {
+	ID      int // index in Plan.Streams
+	Name    string
+	Schema  *event.Schema
+	Defined bool // by `define stream`: events can be published to it
+	Block   int  // of an inner stream: index of its partition block; else -1
+	// Subject is where events are published: @source(subject='…') or
+	// "events.<Name>". "" for streams that are not defined.
+	Subject string
+	// TimeAttr is the attribute that has the events' own time, of type long in ms; -1:
+	// none has (@source(timestamp='…')).
+	TimeAttr int
+	// Fault is the stream !name of the events that could not be applied; nil if no query
+	// reads it. It has the attributes of this stream, then faultAttr.
+	Fault *Stream
+	Sink  Sink
+	// ShardKey tells which partition of an app with several an event of the
+	// stream belongs to: the text of this value. nil where Partitions is 1, and
+	// for streams that no partition block has a key for: no query reads those.
+	ShardKey Expr
+}
+
+// Sink says how the rows of a stream are published (@sink).
+type Sink struct {
+	Packed bool // pack='ndjson': many rows to a message
+	Off    bool // publish='false': not at all
+}
+
+// Query is one `from … insert into …`.
+type Query struct {
+	ID       int    // index in Plan.Queries: the query's order
+	Name     string // of @info(name='…'), or ""
+	Block    int    // index in Plan.Blocks, or -1
+	Source   *Stream
+	Before   []Expr  // filters before the window, of type Bool, over Source
+	Window   *Window // nil: none
+	After    []Expr  // filters after the window
+	Aggs     []Agg   // aggregators, in the order in which select has them
+	Select   []Expr  // one for each attribute of Target; may hold *AggResult
+	GroupBy  []int   // attributes of Source
+	Having   Expr    // over Target's attributes, or nil
+	OrderBy  []Order
+	Limit    int64 // rows of a chunk; -1: no limit
+	Offset   int64
+	Current  bool // current events are inserted
+	Expired  bool // expired events are inserted
+	Target   *Stream
+	Output   *event.Schema // the shape of the rows; Target's, with what cast() left behind
+	StarOnly bool          // select *: every attribute of Source as it is
+	Pos      Pos
+}
+
+// Window is a window with its parameters checked.
+type Window struct {
+	Name   string
+	Params []window.Param
+}
+
+// Agg is one aggregator of a query's select.
+type Agg struct {
+	Name string
+	Args []Expr // over Source
+	Type event.Type
+}
+
+// Order is one attribute of order by.
+type Order struct {
+	Attr int // of Target
+	Desc bool
+}
+
+// Partition is one `partition with` block.
+type Partition struct {
+	ID      int
+	Keys    []PartitionKey // one for each partitioned stream
+	Queries []*Query
+	// IdlePeriod is how long after its last event a key is forgotten, in ms of the app's
+	// clock (@purge); 0: never.
+	IdlePeriod int64
+}
+
+// PartitionKey says how events of one stream are told apart: by Value, or by
+// the labels of the Ranges whose conditions hold.
+type PartitionKey struct {
+	Stream *Stream
+	Value  Expr // nil for ranges
+	Ranges []Range
+}
+
+// Range is one `condition as 'label'`.
+type Range struct {
+	Cond  Expr
+	Label string
+}
+
+// Expr is a checked expression: one of *Const, *Attr, *Arith, *Compare, *And,
+// *Or, *Not, *IsNull, *Call, *AggResult.
+type Expr interface {
+	// Type is the static type.
+	Type() event.Type
+	// Holds is the type that values really have: cast() changes only Type.
+	Holds() event.Type
+}
+
+// Const is a literal. Bools are 0 or 1 in Int; a Float is rounded to 32 bits.
+type Const struct {
+	T    event.Type
+	Int  int64
+	Real float64
+	Text string
+}
+
+// Attr is an attribute of the row at hand: of the input, or in having of the
+// output.
+type Attr struct {
+	Index int
+	Attr  event.Attr
+}
+
+// ArithOp is one of + - * / %.
+type ArithOp byte
+
+// Arith is arithmetic in type T, to which both sides are promoted.
+type Arith struct {
+	Op   ArithOp
+	L, R Expr
+	T    event.Type
+}
+
+// CompareOp is a comparison.
+type CompareOp uint8
+
+// The comparisons.
+const (
+	Equal CompareOp = iota
+	NotEqual
+	Less
+	LessEqual
+	Greater
+	GreaterEqual
+)
+
+// Compare compares two numbers of any types, two strings or two bools.
+type Compare struct {
+	Op   CompareOp
+	L, R Expr
+}
+
+// And, Or and Not take null as false; And and Or do not evaluate R where L decides.
+type (
+	And struct{ L, R Expr }
+	Or  struct{ L, R Expr }
+	Not struct{ X Expr }
+)
+
+// IsNull is `x is null`.
+type IsNull struct{ X Expr }
+
+// Call is a call of a scalar function, by its exact name. The target type of
+// convert and cast is in T and not among the arguments.
+type Call struct {
+	Func string
+	Args []Expr
+	T    event.Type
+	Held event.Type // differs from T only after cast
+}
+
+// AggResult is the value of aggregator Index of the query.
+type AggResult struct {
+	Index int
+	T     event.Type
+}
+
+func (e *Const) Type() event.Type     { return e.T }
+func (e *Attr) Type() event.Type      { return e.Attr.Type }
+func (e *Arith) Type() event.Type     { return e.T }
+func (e *Compare) Type() event.Type   { return event.Bool }
+func (e *And) Type() event.Type       { return event.Bool }
+func (e *Or) Type() event.Type        { return event.Bool }
+func (e *Not) Type() event.Type       { return event.Bool }
+func (e *IsNull) Type() event.Type    { return event.Bool }
+func (e *Call) Type() event.Type      { return e.T }
+func (e *AggResult) Type() event.Type { return e.T }
+
+func (e *Const) Holds() event.Type     { return e.T }
+func (e *Attr) Holds() event.Type      { return e.Attr.Holds() }
+func (e *Arith) Holds() event.Type     { return e.T }
+func (e *Compare) Holds() event.Type   { return event.Bool }
+func (e *And) Holds() event.Type       { return event.Bool }
+func (e *Or) Holds() event.Type        { return event.Bool }
+func (e *Not) Holds() event.Type       { return event.Bool }
+func (e *IsNull) Holds() event.Type    { return event.Bool }
+func (e *AggResult) Holds() event.Type { return e.T }
+
+func (e *Call) Holds() event.Type {
+	if e.Held != 0 {
+		return e.Held
+	}
+	return e.T
+}

@@ -1,0 +1,171 @@
+package siddhiql
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/eventflux/eventflux/shared/lang/window"
+)
+
+// planText prints a plan so that a person can review it.
+func planText(p *Plan) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "app %q partitions=%d playback=%v", p.Name, p.Partitions, p.Playback)
+	if p.Lateness != LatenessOff || p.Ahead != aheadDefault || p.Idle != 0 {
+		fmt.Fprintf(&b, " lateness=%d ahead=%d idle=%d increment=%d", p.Lateness, p.Ahead, p.Idle, p.Increment)
+	}
+	b.WriteByte('\n')
+	for _, s := range p.Streams {
+		fmt.Fprintf(&b, "stream %d %s", s.ID, schemaText(s))
+		if s.Defined {
+			b.WriteString(" defined subject=" + s.Subject)
+		}
+		if s.TimeAttr >= 0 {
+			fmt.Fprintf(&b, " time=%s", s.Schema.Attrs[s.TimeAttr].Name)
+		}
+		if s.Fault != nil {
+			fmt.Fprintf(&b, " fault=%d", s.Fault.ID)
+		}
+		if s.Block >= 0 {
+			fmt.Fprintf(&b, " block=%d", s.Block)
+		}
+		if s.Sink != (Sink{}) {
+			fmt.Fprintf(&b, " sink=%+v", s.Sink)
+		}
+		if s.ShardKey != nil {
+			b.WriteString(" shard=" + exprText(s.ShardKey))
+		}
+		b.WriteByte('\n')
+	}
+	for _, k := range p.Blocks {
+		fmt.Fprintf(&b, "block %d", k.ID)
+		for _, key := range k.Keys {
+			fmt.Fprintf(&b, " %s by %s", key.Stream.Name, keyText(key))
+		}
+		fmt.Fprintf(&b, " queries=%d", len(k.Queries))
+		if k.IdlePeriod > 0 {
+			fmt.Fprintf(&b, " idle=%d", k.IdlePeriod)
+		}
+		b.WriteByte('\n')
+	}
+	for _, q := range p.Queries {
+		b.WriteString(queryText(q))
+	}
+	return b.String()
+}
+
+func schemaText(s *Stream) string {
+	text := s.Schema.String()
+	for _, a := range s.Schema.Attrs {
+		if a.Held != 0 {
+			text += fmt.Sprintf(" %s holds %s", a.Name, a.Held)
+		}
+	}
+	return text
+}
+
+func keyText(k PartitionKey) string {
+	if k.Value != nil {
+		return exprText(k.Value)
+	}
+	var parts []string
+	for _, r := range k.Ranges {
+		parts = append(parts, fmt.Sprintf("%s:%s", r.Label, exprText(r.Cond)))
+	}
+	return strings.Join(parts, " | ")
+}
+
+func queryText(q *Query) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "query %d %q block=%d at %s: %s -> %s\n", q.ID, q.Name, q.Block, q.Pos, streamText(q.Source), streamText(q.Target))
+	line := func(what, text string) {
+		if text != "" {
+			fmt.Fprintf(&b, "  %s %s\n", what, text)
+		}
+	}
+	line("before", exprTexts(q.Before))
+	if q.Window != nil {
+		line("window", q.Window.Name+paramTexts(q.Window.Params))
+	}
+	line("after", exprTexts(q.After))
+	for i, a := range q.Aggs {
+		line(fmt.Sprintf("agg %d", i), fmt.Sprintf("%s(%s) %s", a.Name, exprTexts(a.Args), a.Type))
+	}
+	line("select", exprTexts(q.Select))
+	if q.StarOnly {
+		line("star", "only")
+	}
+	if q.GroupBy != nil {
+		line("group", fmt.Sprint(q.GroupBy))
+	}
+	if q.Having != nil {
+		line("having", exprText(q.Having))
+	}
+	if q.OrderBy != nil {
+		line("order", fmt.Sprint(q.OrderBy))
+	}
+	if q.Limit >= 0 || q.Offset > 0 {
+		line("limit", fmt.Sprintf("%d offset %d", q.Limit, q.Offset))
+	}
+	if !q.Current || q.Expired {
+		line("insert", fmt.Sprintf("current=%v expired=%v", q.Current, q.Expired))
+	}
+	return b.String()
+}
+
+func paramTexts(list []window.Param) string {
+	var parts []string
+	for _, p := range list {
+		switch {
+		case !p.Constant():
+			parts = append(parts, fmt.Sprintf("$%d:%s", p.Attr, p.Type))
+		case p.Time:
+			parts = append(parts, fmt.Sprintf("%dms", p.Int))
+		default:
+			parts = append(parts, exprText(&Const{T: p.Type, Int: p.Int, Real: p.Real, Text: p.Text}))
+		}
+	}
+	return "(" + strings.Join(parts, ", ") + ")"
+}
+
+func exprTexts(list []Expr) string {
+	parts := make([]string, len(list))
+	for i, e := range list {
+		parts[i] = exprText(e)
+	}
+	return strings.Join(parts, ", ")
+}
+
+func exprText(e Expr) string {
+	switch e := e.(type) {
+	case *Const:
+		return literalText(&Literal{Type: e.T, Int: e.Int, Real: e.Real, Text: e.Text})
+	case *Attr:
+		return fmt.Sprintf("$%d:%s", e.Index, typesText(e))
+	case *Arith:
+		return fmt.Sprintf("(%s %c %s):%s", exprText(e.L), e.Op, exprText(e.R), e.T)
+	case *Compare:
+		op := []string{"==", "!=", "<", "<=", ">", ">="}[e.Op]
+		return fmt.Sprintf("(%s %s %s)", exprText(e.L), op, exprText(e.R))
+	case *And:
+		return fmt.Sprintf("(%s and %s)", exprText(e.L), exprText(e.R))
+	case *Or:
+		return fmt.Sprintf("(%s or %s)", exprText(e.L), exprText(e.R))
+	case *Not:
+		return "not " + exprText(e.X)
+	case *IsNull:
+		return "null?" + exprText(e.X)
+	case *Call:
+		return fmt.Sprintf("%s(%s):%s", e.Func, exprTexts(e.Args), typesText(e))
+	case *AggResult:
+		return fmt.Sprintf("agg%d:%s", e.Index, e.T)
+	}
+	return "?"
+}
+
+func typesText(e Expr) string {
+	if e.Holds() != e.Type() {
+		return e.Type().String() + "(holds " + e.Holds().String() + ")"
+	}
+	return e.Type().String()
+}

@@ -1,0 +1,123 @@
+package window
+
+import (
+	"math/bits"
+
+	"github.com/eventflux/eventflux/shared/lang/event"
+)
+
+// Sizes of a queue's blocks. A block that is full never changes again, so that
+// it can be stored once; a short window stays small and in the cache.
+const (
+	blockRowsMin = 8
+	blockRowsMax = 512
+)
+
+// Queue keeps copies of rows, of the attributes that are used, in the order in
+// which they came. Each row has a
+// number, one more than the row before, so that it keeps its name while others
+// leave. Rows leave at the front.
+type Queue struct {
+	schema     *event.Schema
+	used       []int
+	shift      uint // a block has 1<<shift rows; it begins at a multiple of that
+	head, tail uint64
+	blocks     []*event.Batch // blocks[0] holds row head
+	retired    []*event.Batch // all left, but references may still point into them
+	spare      *event.Batch
+
+	tagged bool       // rows have a number beside them
+	tags   [][]uint64 // by block
+}
+
+// NewQueue returns an empty queue for the rows of a window, which expects to hold
+// about so many at a time.
+func NewQueue(c Config, expected int64) Queue {
+	rows := min(max(expected, blockRowsMin), blockRowsMax)
+	return Queue{schema: c.Schema, used: c.Used, shift: uint(bits.Len64(uint64(rows - 1)))}
+}
+
+// Len returns the number of rows.
+func (q *Queue) Len() int { return int(q.tail - q.head) }
+
+// Head returns the number of the first row.
+func (q *Queue) Head() uint64 { return q.head }
+
+// Tail returns the number that the next pushed row will have.
+func (q *Queue) Tail() uint64 { return q.tail }
+
+// Settle ends the life of the references to rows that have left. Windows call it
+// when they are called, which is what makes the promise of Row true.
+func (q *Queue) Settle() {
+	for _, b := range q.retired {
+		b.Reset()
+		q.spare = b
+	}
+	q.retired = q.retired[:0]
+}
+
+// Push appends a copy of the row.
+func (q *Queue) Push(r Row) { q.push(r) }
+
+// pushTagged appends a copy of the row with a number beside it.
+func (q *Queue) pushTagged(r Row, tag uint64) {
+	i := q.push(r)
+	q.tags[i] = append(q.tags[i], tag)
+}
+
+func (q *Queue) push(r Row) (block int) {
+	i := int(q.tail>>q.shift - q.head>>q.shift)
+	if i == len(q.blocks) {
+		q.blocks = append(q.blocks, q.block())
+		if q.tagged {
+			q.tags = append(q.tags, nil)
+		}
+	}
+	b := q.blocks[i]
+	b.AppendSome(r.B, int(r.I), q.used)
+	b.TS[len(b.TS)-1] = r.TS
+	q.tail++
+	return i
+}
+
+// tag returns the number beside a row.
+func (q *Queue) tag(number uint64) uint64 {
+	return q.tags[number>>q.shift-q.head>>q.shift][number&(1<<q.shift-1)]
+}
+
+func (q *Queue) block() *event.Batch {
+	if b := q.spare; b != nil {
+		q.spare = nil
+		return b
+	}
+	return event.NewBatch(q.schema)
+}
+
+// Row returns the row of that number, which must be in the queue.
+func (q *Queue) Row(number uint64, kind Kind) Row {
+	b := q.blocks[number>>q.shift-q.head>>q.shift]
+	i := number & (1<<q.shift - 1)
+	return Row{B: b, I: int32(i), TS: b.TS[i], Kind: kind}
+}
+
+// Pop lets the first row leave. References to it stay valid until Settle.
+func (q *Queue) Pop() {
+	q.head++
+	if q.head&(1<<q.shift-1) == 0 {
+		q.retired = append(q.retired, q.blocks[0])
+		n := copy(q.blocks, q.blocks[1:])
+		q.blocks[n] = nil
+		q.blocks = q.blocks[:n]
+		if q.tagged {
+			q.tags = q.tags[:copy(q.tags, q.tags[1:])]
+		}
+	}
+}
+
+// expire appends the first row to chunk as expired at ms now, and lets it leave.
+func (q *Queue) expire(chunk []Row, now int64) []Row {
+	r := q.Row(q.head, Expired)
+	r.TS = now
+	q.Pop()
+	return append(chunk, r)
+}

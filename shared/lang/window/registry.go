@@ -1,0 +1,64 @@
+package window
+
+import (
+	"github.com/eventflux/eventflux/shared/lang/event"
+	"github.com/eventflux/eventflux/shared/lang/registry"
+)
+
+// Param is one parameter of a window as the app's text has it: a constant or an
+// attribute of the window's stream.
+type Param struct {
+	Attr int // index of the attribute, or -1 for a constant
+	Type event.Type
+	Time bool // a time literal such as 5 sec: Type is Long, Int has its ms
+	Int  int64
+	Real float64
+	Text string
+}
+
+// Constant reports whether the parameter is a constant.
+func (p Param) Constant() bool { return p.Attr < 0 }
+
+// Spec is a kind of window that apps can name.
+type Spec struct {
+	// Name is what apps write, in exactly these letters.
+	Name string
+	// Version of the schema of its state, as in semantic versioning.
+	Version string
+	// Usage is shown where parameters are wrong, such as "length(n int)".
+	Usage string
+	// Check refuses wrong parameters. The error says what is wrong with which
+	// one; place and usage are added to it.
+	Check func(params []Param) error
+	// Keys are the parameters, from 0, that name an attribute by which the window keeps
+	// rows apart: each value that it meets is kept.
+	Keys []int
+	// New returns an empty window. It is called with checked parameters, once
+	// for each query and partition key.
+	New func(Config) Window
+}
+
+// Config is what a window is made from.
+type Config struct {
+	Env    *Env
+	Schema *event.Schema // of the rows that it is given
+	Params []Param
+	// Used lists the attributes that are read behind the window or by it. It need
+	// not keep the others.
+	Used []int
+	// Expired is set where the query inserts expired events. Where it is not,
+	// batch windows need not keep the batch that a reset is about to forget.
+	Expired bool
+}
+
+var specs = registry.New[Spec]("window")
+
+// Register makes a kind of window known to all apps. Call it from an init
+// function; it panics on a name that is taken.
+func Register(s Spec) { specs.Register(s.Name, s) }
+
+// Lookup returns the kind of window called name.
+func Lookup(name string) (Spec, bool) { return specs.Lookup(name) }
+
+// Names lists the known kinds of windows, sorted.
+func Names() []string { return specs.Names() }

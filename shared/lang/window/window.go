@@ -1,0 +1,80 @@
+// Package window holds the windows of the language: which rows they keep, and
+// when those expire. A window is a pure data structure: it reads the clock that
+// its task keeps in Env, and never the machine's.
+package window
+
+import (
+	"math"
+
+	"github.com/eventflux/eventflux/shared/lang/event"
+	"github.com/eventflux/eventflux/shared/state"
+)
+
+// Kind says what a row means to the query behind the window.
+type Kind uint8
+
+// A current row has arrived, an expired one has left the window, and a reset
+// tells aggregators to forget everything (it has no row).
+const (
+	Current Kind = iota
+	Expired
+	Reset
+)
+
+// Row refers to row I of batch B. The timestamp is the row's own unless the
+// window has stamped it anew. A reference that a window emits is valid until the
+// window is called next.
+type Row struct {
+	B    *event.Batch
+	TS   int64
+	I    int32
+	Kind Kind
+}
+
+// NoTime is the clock before time begins. Times before 1970 are negative, and later.
+const NoTime = math.MinInt64
+
+// Env is what a task shares with its windows.
+type Env struct {
+	// Now is the task's clock in ms. It never goes back. Before the first event or tick it
+	// is NoTime.
+	Now int64
+	// Dropped counts the rows that a window could not take, such as those without
+	// the time that they are to be ordered by.
+	Dropped uint64
+	seq     uint64
+}
+
+// Fields is the part of a task's state that Env has.
+func (e *Env) Fields(f *Fields) {
+	f.Int(&e.Now)
+	f.Uint(&e.Dropped)
+	f.Uint(&e.seq)
+}
+
+// NextSeq returns a number larger than all before: timers that are due at the
+// same time for the same query fire in the order of these numbers.
+func (e *Env) NextSeq() uint64 {
+	e.seq++
+	return e.seq
+}
+
+// Emit takes one output chunk of a window. The slice is valid during the call; the
+// receiver may shorten and reorder it.
+type Emit func(chunk []Row)
+
+// Window keeps rows of one query (and partition key), and shows them as state.
+type Window interface {
+	state.Source
+	// Add takes an input chunk, all current rows, and emits what follows from
+	// it. Rows are copied if they are kept.
+	Add(chunk []Row, emit Emit)
+	// Due returns when Fire must be called next (the clock reaching that ms) and
+	// the number that orders it among timers of the same ms; false for never.
+	Due() (at int64, seq uint64, ok bool)
+	// Fire is called when the clock has reached Due.
+	Fire(emit Emit)
+	// Empty reports whether a new window would do the same from now on: it has no rows,
+	// and remembers nothing of those it had. It costs no time for rows.
+	Empty() bool
+}

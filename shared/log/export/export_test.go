@@ -1,0 +1,104 @@
+package export
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"testing"
+
+	"github.com/eventflux/eventflux/shared/lang/engine"
+)
+
+// sample is a small file with a record of each kind.
+func sample(t testing.TB) []byte {
+	var b bytes.Buffer
+	w, err := NewWriter(&b, &Info{App: "a", Plan: "p", Checkpoint: 7, Settings: engine.Settings{DedupWindow: 1000}, Version: "1.0.0", Logs: []Log{{8, 9}}, Made: "2026-01-02T03:04:05Z"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range []Record{
+		{KindApp, "", []byte("define stream S (v int);")},
+		{KindManifest, "", []byte("{}")},
+		{KindObject, "runs/00", bytes.Repeat([]byte{1}, 300)},
+		{KindObject, "blocks/01", nil},
+		{KindFrame, "0/8", []byte("eight")},
+		{KindFrame, "0/9", []byte("nine")},
+	} {
+		if err := w.Add(r.Kind, r.Name, r.Data); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+// read returns all records as text, and why it ended.
+func read(data []byte) (lines []string, err error) {
+	r, err := NewReader(bytes.NewReader(data))
+	if err != nil {
+		return nil, err
+	}
+	for {
+		rec, err := r.Next()
+		if errors.Is(err, io.EOF) {
+			return lines, nil
+		}
+		if err != nil {
+			return lines, err
+		}
+		lines = append(lines, fmt.Sprintf("%d %s %s", rec.Kind, rec.Name, rec.Data))
+	}
+}
+
+const golden = "testdata/export-1.efx"
+
+// Files of the first version stay readable for ever.
+func TestGolden(t *testing.T) {
+	want, err := os.ReadFile(golden)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(sample(t), want) {
+		t.Error("what is written is not what was written")
+	}
+	if lines, err := read(want); err != nil || len(lines) != 7 || lines[6] != "5 0/9 nine" {
+		t.Errorf("%q, %v", lines, err)
+	}
+}
+
+// Every bit that flips and every byte that is missing is noticed.
+func TestEveryDamageIsNoticed(t *testing.T) {
+	data := sample(t)
+	for i := range data {
+		for bit := range 8 {
+			bad := bytes.Clone(data)
+			bad[i] ^= 1 << bit
+			if _, err := read(bad); !errors.Is(err, ErrCorrupt) && !(i == len(magic) && errors.Is(err, ErrVersion)) {
+				t.Fatalf("bit %d of byte %d: %v", bit, i, err)
+			}
+		}
+		if _, err := read(data[:i]); !errors.Is(err, ErrCorrupt) {
+			t.Fatalf("cut at %d: %v", i, err)
+		}
+	}
+	if _, err := read(append(bytes.Clone(data), 0)); !errors.Is(err, ErrCorrupt) {
+		t.Errorf("a byte too many: %v", err)
+	}
+}
+
+// Whatever the bytes, reading ends with an error or all of what was written.
+func FuzzRead(f *testing.F) {
+	f.Add(sample(f))
+	f.Add([]byte(magic))
+	f.Add([]byte(magic + "\x01\x01\x00\xff\xff\xff\x1f"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		lines, err := read(data)
+		if err != nil && !errors.Is(err, ErrCorrupt) && !errors.Is(err, ErrVersion) {
+			t.Fatalf("%q, %v", lines, err)
+		}
+	})
+}

@@ -1,0 +1,246 @@
+package natsconn
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+)
+
+const (
+	payloadBytesMax = 8 << 20
+	readyTimeout    = 30 * time.Second // a large store is read before the server is ready
+)
+
+// EmbeddedName is the name of an embedded server that is given none.
+const EmbeddedName = "eventflux"
+
+// BatchMessagesMax is how many messages an embedded server takes in an atomic
+// batch; the default of servers is 1,000. What each batch costs in syncs, however
+// small it is, is a quarter of the work at 1,000 messages.
+const BatchMessagesMax = 4000
+
+// ErrInUse is returned by OpenEmbedded when another process has the folder or
+// the address. Stop that process, or choose another.
+var ErrInUse = errors.New("in use")
+
+// EmbeddedConfig says how to start a server in the process.
+type EmbeddedConfig struct {
+	// Dir is the folder of JetStream's files. It is made if missing, and locked:
+	// two servers on one folder would destroy it.
+	Dir string
+	// Listen is host:port for other processes; port 0 takes a free one, and the
+	// empty string listens nowhere.
+	Listen string
+	// Access says who may connect to Listen.
+	Access Access
+	// Durability says when the server syncs; zero is Durable.
+	Durability Durability
+	// StoreBytesMax bounds JetStream's files; zero is the server's default, 75 %
+	// of what is free on the disk at start.
+	StoreBytesMax int64
+	// Name of the server; empty is "eventflux".
+	Name string
+	// Log is where the server's log goes; nil is slog.Default.
+	Log *slog.Logger
+	// Before runs when the folder is locked and the server has not opened its files; nil runs
+	// nothing. With its error nothing is started.
+	Before func() error
+}
+
+// Embedded is a NATS server with JetStream in this process.
+type Embedded struct {
+	srv  *server.Server
+	log  *serverLog
+	lock *os.File
+	own  *server.User // of connections within the process; nil where they need none
+}
+
+// OpenEmbedded starts a server and returns once JetStream is ready. An address or
+// a folder that another process uses is ErrInUse; whatever else the server
+// regards as fatal is an error as well, and never ends the process.
+func OpenEmbedded(cfg EmbeddedConfig) (*Embedded, error) {
+	opts, own, err := cfg.options()
+	if err != nil {
+		return nil, fmt.Errorf("embedded NATS: %w", err)
+	}
+	lock, err := lockDir(cfg.Dir)
+	if err != nil {
+		return nil, fmt.Errorf("embedded NATS: %w", err)
+	}
+	log := cfg.Log
+	if log == nil {
+		log = slog.Default()
+	}
+	e := &Embedded{log: &serverLog{log: log}, lock: lock, own: own}
+	if cfg.Before != nil {
+		if err := cfg.Before(); err != nil {
+			return nil, errors.Join(err, e.Close())
+		}
+	}
+	if err := e.start(opts); err != nil {
+		return nil, errors.Join(fmt.Errorf("embedded NATS in %s: %w", cfg.Dir, err), e.Close())
+	}
+	return e, nil
+}
+
+func (cfg EmbeddedConfig) options() (*server.Options, *server.User, error) {
+	if cfg.Dir == "" {
+		return nil, nil, errors.New("no folder given for its files")
+	}
+	if cfg.StoreBytesMax < 0 {
+		return nil, nil, fmt.Errorf("limit of its files is %d bytes, want 0 or more", cfg.StoreBytesMax)
+	}
+	opts := &server.Options{
+		ServerName:        cfg.Name,
+		JetStream:         true,
+		StoreDir:          cfg.Dir,
+		JetStreamMaxStore: cfg.StoreBytesMax,
+		MaxPayload:        payloadBytesMax,
+		NoSigs:            true, // or the server handles the process's signals, and exits
+		DontListen:        cfg.Listen == "",
+	}
+	opts.JetStreamLimits.MaxBatchSize = BatchMessagesMax
+	if opts.ServerName == "" {
+		opts.ServerName = EmbeddedName
+	}
+	switch {
+	case cfg.Durability == 0:
+		Durable.apply(opts)
+	case cfg.Durability.Valid():
+		cfg.Durability.apply(opts)
+	default:
+		return nil, nil, fmt.Errorf("unknown %s", cfg.Durability)
+	}
+	if opts.DontListen {
+		return opts, nil, nil
+	}
+	own, err := cfg.Access.apply(opts)
+	if err != nil {
+		return nil, nil, err
+	}
+	return opts, own, listenOn(opts, cfg.Listen)
+}
+
+// listenOn sets the address after having bound it once. The server opens its
+// store before it listens, so it must not find out only then that a server runs
+// there already.
+func listenOn(opts *server.Options, addr string) error {
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return fmt.Errorf("listen address %q: want host:port: %w", addr, err)
+	}
+	probe, err := net.Listen("tcp", addr)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return fmt.Errorf("listen on %s: %w: %w", addr, ErrInUse, err)
+	}
+	if err != nil {
+		return fmt.Errorf("listen on %s: %w", addr, err)
+	}
+	if err := probe.Close(); err != nil {
+		return fmt.Errorf("listen on %s: %w", addr, err)
+	}
+	if opts.Port, err = strconv.Atoi(port); err != nil {
+		return fmt.Errorf("listen address %q: port: %w", addr, err)
+	}
+	if opts.Port == 0 {
+		opts.Port = server.RANDOM_PORT
+	}
+	opts.Host = host
+	return nil
+}
+
+func (e *Embedded) start(opts *server.Options) error {
+	srv, err := server.NewServer(opts)
+	if err != nil {
+		return err
+	}
+	e.srv = srv
+	srv.SetLoggerV2(e.log, false, false, false)
+	srv.Start()
+	if err := e.log.err(); err != nil {
+		return err
+	}
+	if !srv.ReadyForConnections(readyTimeout) {
+		return fmt.Errorf("not ready after %s", readyTimeout)
+	}
+	return e.Health()
+}
+
+// URL returns the address for clients of other processes, or "" if there is none.
+func (e *Embedded) URL() string {
+	if e.srv.Addr() == nil {
+		return ""
+	}
+	return e.srv.ClientURL()
+}
+
+// InProcessConn returns a connection that does not leave the process. It lets
+// nats.go, too, connect by nats.InProcessServer.
+func (e *Embedded) InProcessConn() (net.Conn, error) { return e.srv.InProcessConn() }
+
+// Health returns nil while JetStream works. Once its disk has refused a write, the
+// server switches it off, or takes nothing more for the stream: even if there is room
+// again, until it is started anew.
+func (e *Embedded) Health() error {
+	if err := e.log.err(); err != nil {
+		return fmt.Errorf("NATS server: %w", err)
+	}
+	if !e.srv.JetStreamEnabled() {
+		return errors.New("NATS server: JetStream is off; its log has the reason, most likely the disk")
+	}
+	for _, found := range e.srv.Healthz(&server.HealthzOptions{Details: true}).Errors {
+		// A stream that is being deleted is an error there, too, for a moment.
+		if found.Type == server.HealthzErrorStream && strings.Contains(found.Error, "write error") {
+			return fmt.Errorf("NATS server: %s; see that its disk works and has room, then restart: until then nothing is taken there", found.Error)
+		}
+	}
+	return nil
+}
+
+// Close stops the server, waits until its files are closed and unlocks the
+// folder. Connections to it end; close them first. Calling it again does nothing.
+func (e *Embedded) Close() error {
+	if e.srv != nil {
+		e.srv.Shutdown()
+		e.srv.WaitForShutdown()
+	}
+	if e.lock == nil {
+		return nil
+	}
+	lock := e.lock
+	e.lock = nil
+	return lock.Close() // this also unlocks
+}
+
+// LockFolder locks the folder of a server that does not run. It fails with an ErrInUse
+// where one does.
+func LockFolder(dir string) (unlock func(), err error) {
+	f, err := lockDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	return func() { _ = f.Close() }, nil // this also unlocks
+}
+
+func lockDir(dir string) (*os.File, error) {
+	if err := os.MkdirAll(dir, 0o750); err != nil {
+		return nil, err
+	}
+	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o640)
+	if err != nil {
+		return nil, err
+	}
+	if err := flock(f); err != nil {
+		return nil, errors.Join(fmt.Errorf("folder %s: %w by another process: %w", dir, ErrInUse, err), f.Close())
+	}
+	return f, nil
+}

@@ -1,0 +1,73 @@
+package natsconn
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+const (
+	storedTimeout = 5 * time.Second
+	codeNoMessage = 10037
+)
+
+// Stored is a message of a JetStream stream. Seq 0 stands for none.
+type Stored struct {
+	Seq     uint64
+	Subject string
+	Header  nats.Header
+	Data    []byte
+}
+
+// StoredAt returns the message of a stream at a sequence. Like LastStored it asks the
+// stream's leader. The client library's own calls ask any replica if the stream allows
+// direct gets, and a replica may lack the end of the stream.
+func StoredAt(ctx context.Context, nc *nats.Conn, stream string, seq uint64) (Stored, error) {
+	return getStored(ctx, nc, stream, map[string]any{"seq": seq})
+}
+
+// LastStored returns the last message on a subject, which may have wildcards. It asks the
+// stream's leader.
+func LastStored(ctx context.Context, nc *nats.Conn, stream, subject string) (Stored, error) {
+	return getStored(ctx, nc, stream, map[string]any{"last_by_subj": subject})
+}
+
+func getStored(ctx context.Context, nc *nats.Conn, stream string, which map[string]any) (Stored, error) {
+	request, err := json.Marshal(which)
+	if err != nil {
+		return Stored{}, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, storedTimeout)
+	defer cancel()
+	answer, err := nc.RequestWithContext(ctx, jetstream.DefaultAPIPrefix+"STREAM.MSG.GET."+stream, request)
+	if err != nil {
+		return Stored{}, err
+	}
+	var found struct {
+		Error   *jetstream.APIError `json:"error"`
+		Message struct {
+			Subject string `json:"subject"`
+			Seq     uint64 `json:"seq"`
+			Header  []byte `json:"hdrs"`
+			Data    []byte `json:"data"`
+		} `json:"message"`
+	}
+	if err := json.Unmarshal(answer.Data, &found); err != nil {
+		return Stored{}, fmt.Errorf("answer of the server to STREAM.MSG.GET.%s: %w", stream, err)
+	}
+	if e := found.Error; e != nil {
+		if e.ErrorCode == codeNoMessage {
+			return Stored{}, nil
+		}
+		return Stored{}, e
+	}
+	m := Stored{Seq: found.Message.Seq, Subject: found.Message.Subject, Data: found.Message.Data}
+	if len(found.Message.Header) > 0 {
+		m.Header, err = nats.DecodeHeadersMsg(found.Message.Header)
+	}
+	return m, err
+}

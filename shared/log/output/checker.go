@@ -1,0 +1,83 @@
+package output
+
+import (
+	"fmt"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/eventflux/eventflux/shared/lang/result"
+)
+
+// Checker finds results that are missing among those that a reader gets in the order of
+// the output stream, from all of its subjects or from one. Results at the front may have
+// been trimmed: the first one of a subject is taken as it comes, unless Seen says what was
+// before, or Untrimmed that all is there. Results without HeaderPrevious, which releases before 1.0 have written, are not
+// checked. A Checker belongs to one goroutine. The zero value is ready for use.
+type Checker struct {
+	// Whole says that the reader gets the results of all subjects, and so finds that the
+	// last one of a subject is missing at the next one of any.
+	Whole bool
+	// Untrimmed says that the stream still has all messages from where the reader starts:
+	// from the first one ever, or from those on that Seen was told of.
+	Untrimmed bool
+
+	of  map[string]result.Position // by subject: the newest
+	any result.Position            // the newest of all; zero: it is not known
+}
+
+// MissingError says that results are not in the output stream, or that the server cannot
+// read them.
+type MissingError struct {
+	Subject string
+	Next    result.Position // the result that was read
+	Before  result.Position // which follows that one
+	Seen    result.Position // and not this one, the newest that the reader has seen
+}
+
+func (e *MissingError) Error() string {
+	newest := "the newest before it is " + e.Seen.String()
+	if e.Seen == (result.Position{}) {
+		newest = "none is before it"
+	}
+	return fmt.Sprintf("results are missing: %s on %s follows %s, and %s", e.Next, e.Subject, e.Before, newest)
+}
+
+// Seen says that the reader has had a result, such as by an earlier reading.
+func (c *Checker) Seen(subject string, at result.Position) {
+	if c.of == nil {
+		c.of = map[string]result.Position{}
+	}
+	c.of[subject], c.any = at, at
+}
+
+// SeenLast says which result was the last of all.
+func (c *Checker) SeenLast(at result.Position) { c.any = at }
+
+// Next takes the next result. It returns a *MissingError if some are missing before it;
+// then the result was not seen. A result that comes again is fine.
+func (c *Checker) Next(subject string, h nats.Header) error {
+	at, err := ReadPlace(h)
+	if err != nil {
+		return fmt.Errorf("result on %s: %w", subject, err)
+	}
+	text := h.Get(HeaderPrevious)
+	if text == "" {
+		c.Seen(subject, at)
+		return nil
+	}
+	previous, err := ParsePrevious(text)
+	if err != nil {
+		return fmt.Errorf("result %s on %s: %w", at, subject, err)
+	}
+	seen, known := c.of[subject]
+	switch {
+	case known && !at.After(seen):
+		return nil
+	case (known || c.Untrimmed) && seen != previous.Same:
+		return &MissingError{subject, at, previous.Same, seen}
+	case c.Whole && (c.Untrimmed || c.any != result.Position{}) && c.any != previous.Any:
+		return &MissingError{subject, at, previous.Any, c.any}
+	}
+	c.Seen(subject, at)
+	return nil
+}

@@ -1,0 +1,77 @@
+// Package output defines what a message of an app's output stream says besides its rows:
+// the headers of results, and the fences between them. A Checker finds results that the
+// stream has lost. docs/formats/output.md describes each byte; services/processor writes
+// them.
+package output
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/eventflux/eventflux/shared/lang/result"
+)
+
+// Headers of results.
+const (
+	HeaderPosition   = "Ef-Position"
+	HeaderKind       = "Ef-Kind"
+	HeaderTimestamp  = "Ef-Timestamp"
+	HeaderGeneration = "Ef-Generation"
+	// HeaderPrevious has the place of the result before, as Previous.
+	HeaderPrevious = "Ef-Previous"
+)
+
+// ReadPlace returns where a result stands. Its text came from a server, so anything may
+// be in it.
+func ReadPlace(h nats.Header) (result.Position, error) {
+	return result.Parse(h.Get(HeaderGeneration) + ":" + h.Get(HeaderPosition))
+}
+
+// Previous says which results came before one: the newest on the same result stream, and
+// the newest on any. A reader that has seen others has missed some. The zero place stands
+// for none.
+type Previous struct {
+	Same, Any result.Position
+}
+
+// Append appends the value of HeaderPrevious: both places, or one if they are the same.
+func (p Previous) Append(to []byte) []byte {
+	to = appendPlace(to, p.Same)
+	if p.Any != p.Same {
+		to = appendPlace(append(to, ' '), p.Any)
+	}
+	return to
+}
+
+func appendPlace(to []byte, p result.Position) []byte {
+	to = append(strconv.AppendUint(to, p.Generation, 10), ':')
+	to = append(strconv.AppendUint(to, p.Seq, 10), '.')
+	return strconv.AppendUint(to, p.Ordinal, 10)
+}
+
+// ParsePrevious reads what Append writes.
+func ParsePrevious(text string) (p Previous, err error) {
+	same, others, two := strings.Cut(text, " ")
+	if p.Same, err = parsePlace(same); err != nil {
+		return Previous{}, fmt.Errorf("header %s: %w", HeaderPrevious, err)
+	}
+	if p.Any = p.Same; !two {
+		return p, nil
+	}
+	if p.Any, err = parsePlace(others); err != nil {
+		return Previous{}, fmt.Errorf("header %s: %w", HeaderPrevious, err)
+	}
+	return p, nil
+}
+
+const none = "0:0.0"
+
+func parsePlace(text string) (result.Position, error) {
+	if text == none {
+		return result.Position{}, nil
+	}
+	return result.Parse(text)
+}

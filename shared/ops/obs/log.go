@@ -1,0 +1,34 @@
+// Package obs sets up what operators see of a running process: its log, its metrics and
+// health over HTTP, and where its traces go. What is logged, measured and traced is left
+// to the services.
+package obs
+
+import (
+	"io"
+	"log/slog"
+
+	"github.com/eventflux/eventflux/shared/ops/config"
+	"github.com/eventflux/eventflux/shared/ops/secret"
+)
+
+// NewLogger returns a logger that writes to w what c lets through, in c's format. It
+// masks the secrets of URLs, also those in the errors of libraries. It is safe for
+// concurrent use.
+func NewLogger(w io.Writer, c config.Log) *slog.Logger {
+	w = secret.Writer(w)
+	options := &slog.HandlerOptions{Level: c.Level}
+	if c.Format == config.JSON {
+		return slog.New(slog.NewJSONHandler(w, options))
+	}
+	options.ReplaceAttr = shortTime
+	return slog.New(slog.NewTextHandler(w, options))
+}
+
+// shortTime writes the time to the millisecond: a person reads no nanoseconds. Whoever
+// logs may have given the same name to something else.
+func shortTime(groups []string, a slog.Attr) slog.Attr {
+	if len(groups) == 0 && a.Key == slog.TimeKey && a.Value.Kind() == slog.KindTime {
+		return slog.String(slog.TimeKey, a.Value.Time().Format("2006-01-02T15:04:05.000Z07:00"))
+	}
+	return a
+}

@@ -1,0 +1,139 @@
+// Package trace follows a checkpoint, and a restore, through the services as spans of
+// OpenTelemetry. The trace of a checkpoint has the barrier's random id for its own, so
+// that the leader and all tasks write into one trace and no message has to carry it.
+// Where spans go is shared/ops/obs's business; without a destination they cost nothing.
+package trace
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"time"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/trace"
+	"go.opentelemetry.io/otel/trace/noop"
+)
+
+// Tracer makes spans; see New.
+type Tracer struct{ trace.Tracer }
+
+// New returns a tracer of the provider; nil for one whose spans go nowhere.
+func New(p trace.TracerProvider) Tracer {
+	if p == nil {
+		p = noop.NewTracerProvider()
+	}
+	return Tracer{p.Tracer("eventflux")}
+}
+
+// Off is a tracer whose spans go nowhere.
+func Off() Tracer { return New(nil) }
+
+// rootKey finds, in a context, the ids that the next span without a parent is to have.
+type rootKey struct{}
+
+type root struct {
+	trace trace.TraceID
+	span  trace.SpanID
+}
+
+// rootOf returns the ids of a checkpoint's root span, which all who know the barrier
+// come to alike.
+func rootOf(barrier [16]byte) root {
+	sum := sha256.Sum256(append([]byte("eventflux checkpoint "), barrier[:]...))
+	return root{trace: trace.TraceID(barrier), span: trace.SpanID(sum[:8])}
+}
+
+// Checkpoint begins the root span of a checkpoint; the leader that opens the epoch does
+// it, once.
+func (t Tracer) Checkpoint(ctx context.Context, barrier [16]byte, attrs ...attribute.KeyValue) *Steps {
+	return t.Steps(context.WithValue(ctx, rootKey{}, rootOf(barrier)), "checkpoint", attrs...)
+}
+
+// Within returns a context whose spans are children of the root span of a checkpoint,
+// whichever process has begun that.
+func Within(ctx context.Context, barrier [16]byte) context.Context {
+	r := rootOf(barrier)
+	return trace.ContextWithRemoteSpanContext(ctx, trace.NewSpanContext(trace.SpanContextConfig{
+		TraceID: r.trace, SpanID: r.span, TraceFlags: trace.FlagsSampled, Remote: true,
+	}))
+}
+
+// End ends a span, as failed if err is not nil.
+func End(span trace.Span, err error) {
+	if err != nil {
+		span.SetStatus(codes.Error, err.Error())
+	}
+	span.End()
+}
+
+// Steps are spans one behind the other, below one that spans all of them.
+type Steps struct {
+	tracer Tracer
+	ctx    context.Context
+	whole  trace.Span
+	step   trace.Span
+}
+
+// Steps begins a span of the given name in a trace of its own.
+func (t Tracer) Steps(ctx context.Context, name string, attrs ...attribute.KeyValue) *Steps {
+	ctx, whole := t.Start(ctx, name, trace.WithNewRoot(), trace.WithAttributes(attrs...))
+	return &Steps{tracer: t, ctx: ctx, whole: whole}
+}
+
+// StepsWithin is Steps below the span that ctx has, begun at a time that has passed.
+func (t Tracer) StepsWithin(ctx context.Context, name string, begun time.Time, attrs ...attribute.KeyValue) *Steps {
+	ctx, whole := t.Start(ctx, name, trace.WithTimestamp(begun), trace.WithAttributes(attrs...))
+	return &Steps{tracer: t, ctx: ctx, whole: whole}
+}
+
+// Past is a step that is over.
+func (s *Steps) Past(name string, begun time.Time, took time.Duration, attrs ...attribute.KeyValue) {
+	_, span := s.tracer.Start(s.ctx, name, trace.WithTimestamp(begun), trace.WithAttributes(attrs...))
+	span.End(trace.WithTimestamp(begun.Add(took)))
+}
+
+// Next ends the step at hand and begins another.
+func (s *Steps) Next(name string, attrs ...attribute.KeyValue) {
+	if s.step != nil {
+		s.step.End()
+	}
+	_, s.step = s.tracer.Start(s.ctx, name, trace.WithAttributes(attrs...))
+}
+
+// Set adds to the span of the whole.
+func (s *Steps) Set(attrs ...attribute.KeyValue) { s.whole.SetAttributes(attrs...) }
+
+// End ends the step at hand and the whole, as failed if err is not nil. Again, it does
+// nothing.
+func (s *Steps) End(err error) {
+	if s.whole == nil {
+		return
+	}
+	if s.step != nil {
+		End(s.step, err)
+	}
+	End(s.whole, err)
+	s.whole, s.step = nil, nil
+}
+
+// IDs makes the ids of spans: random ones, but for the root of a checkpoint. It is for
+// the provider (sdk/trace.WithIDGenerator).
+type IDs struct{}
+
+// NewIDs returns the ids of a span without a parent.
+func (IDs) NewIDs(ctx context.Context) (trace.TraceID, trace.SpanID) {
+	if r, ok := ctx.Value(rootKey{}).(root); ok {
+		return r.trace, r.span
+	}
+	var id trace.TraceID
+	_, _ = rand.Read(id[:]) // never fails
+	return id, IDs{}.NewSpanID(ctx, id)
+}
+
+// NewSpanID returns the id of a span within a trace.
+func (IDs) NewSpanID(context.Context, trace.TraceID) (id trace.SpanID) {
+	_, _ = rand.Read(id[:]) // never fails
+	return id
+}

@@ -1,0 +1,183 @@
+package checkpoint
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"fmt"
+	"hash/fnv"
+	"math"
+
+	"github.com/eventflux/eventflux/shared/state"
+)
+
+// Where blocks end depends on the entries alone, so that equal stretches of state give
+// equal blocks, which are stored once. From blockBytesMin on, an entry ends a block
+// with a chance that grows with its size, and blockBytesMax ends it in any case.
+const (
+	blockBytesMin    = 64 << 10
+	blockBytesMiddle = 192 << 10 // on average, behind blockBytesMin
+	blockBytesMax    = 512 << 10
+	// blockRawMax bounds what a reader takes: a block has one entry at least, however
+	// large it is.
+	blockRawMax = 64 << 20
+)
+
+// hash is the SHA-256 of a block's uncompressed bytes, and names it.
+type hash [sha256.Size]byte
+
+func (h hash) String() string { return hex.EncodeToString(h[:]) }
+
+func blockName(h hash) string { return "blocks/" + h.String() }
+
+// blockBuilder puts changes into blocks. A change is
+//
+//	uvarint bytes of the key shared with the one before, uvarint rest, the rest,
+//	uvarint 0 for a deletion, or length of the value + 1 and the value
+type blockBuilder struct {
+	raw     []byte
+	last    []byte
+	entries int
+}
+
+// add appends a change and reports whether the block ends with it.
+func (b *blockBuilder) add(c *state.Change) bool {
+	shared := 0
+	if b.entries > 0 {
+		for shared < len(b.last) && shared < len(c.Key) && b.last[shared] == c.Key[shared] {
+			shared++
+		}
+	}
+	b.raw = binary.AppendUvarint(b.raw, uint64(shared))
+	b.raw = binary.AppendUvarint(b.raw, uint64(len(c.Key)-shared))
+	b.raw = append(b.raw, c.Key[shared:]...)
+	if c.Deleted {
+		b.raw = append(b.raw, 0)
+	} else {
+		b.raw = binary.AppendUvarint(b.raw, uint64(len(c.Value))+1)
+		b.raw = append(b.raw, c.Value...)
+	}
+	b.last = append(b.last[:0], c.Key...)
+	b.entries++
+	switch n := len(b.raw); {
+	case n >= blockBytesMax:
+		return true
+	case n < blockBytesMin:
+		return false
+	}
+	// The entry's own size, as it would be in any block.
+	size := min(len(c.Key)+len(c.Value), blockBytesMiddle)
+	return keyHash(c.Key) < uint32(float64(size)/blockBytesMiddle*math.MaxUint32)
+}
+
+// keyHash spreads keys evenly: FNV-1a with MurmurHash3's finalizer.
+func keyHash(key []byte) uint32 {
+	f := fnv.New32a()
+	_, _ = f.Write(key) // never fails
+	h := f.Sum32()
+	h ^= h >> 16
+	h *= 0x85ebca6b
+	h ^= h >> 13
+	h *= 0xc2b2ae35
+	return h ^ h>>16
+}
+
+// reset begins a block. The one before is given away; this one is likely to be as long.
+func (b *blockBuilder) reset() { b.raw, b.entries = make([]byte, 0, min(len(b.raw), blockBytesMax)), 0 }
+
+// readBlock reads the changes of a block. They share raw's bytes where they can. object
+// names it in errors.
+func readBlock(object string, raw []byte, entries int) ([]state.Change, error) {
+	if entries < 0 || entries > len(raw)/minChangeBytes {
+		return nil, corrupt(object, 0, "%d entries in %d bytes", entries, len(raw))
+	}
+	changes := make([]state.Change, 0, entries)
+	keys := make([]byte, 0, min(len(raw), entries*keyBytesLikely))
+	var last []byte
+	r := &reader{object: object, data: raw}
+	for r.at < len(raw) {
+		at := r.at
+		shared := r.uvarint()
+		if r.err == nil && shared > uint64(len(last)) {
+			r.fail(at, "%d bytes shared with a key of %d", shared, len(last))
+		}
+		rest := r.bytes(r.length())
+		size := r.uvarint()
+		deleted := size == 0
+		var value []byte
+		if !deleted {
+			value = r.bytes(r.bounded(size - 1))
+		}
+		if r.err != nil {
+			return nil, r.err
+		}
+		if len(changes) > 0 && (len(rest) == 0 || shared < uint64(len(last)) && rest[0] <= last[shared]) {
+			return nil, corrupt(object, at, "a key that does not follow the one before")
+		}
+		start := len(keys)
+		keys = append(append(keys, last[:shared]...), rest...)
+		last = keys[start:len(keys):len(keys)]
+		changes = append(changes, state.Change{Key: last, Value: value, Deleted: deleted})
+	}
+	if len(changes) != entries {
+		return nil, corrupt(object, -1, "%d entries, the run says %d", len(changes), entries)
+	}
+	return changes, nil
+}
+
+const (
+	minChangeBytes = 3
+	keyBytesLikely = 16
+)
+
+// reader reads numbers and bytes; the first failure stays.
+type reader struct {
+	object string
+	data   []byte
+	at     int
+	err    error
+}
+
+func (r *reader) fail(at int, format string, args ...any) {
+	if r.err == nil {
+		r.err = &CorruptError{Object: r.object, What: fmt.Sprintf(format, args...), Offset: at}
+	}
+}
+
+func (r *reader) bytes(n int) []byte {
+	if r.err == nil && n > len(r.data)-r.at {
+		r.fail(r.at, "%d bytes are missing", n-(len(r.data)-r.at))
+	}
+	if r.err != nil {
+		return nil
+	}
+	r.at += n
+	return r.data[r.at-n : r.at : r.at]
+}
+
+// uvarint reads a number in its shortest form.
+func (r *reader) uvarint() uint64 {
+	if r.err != nil {
+		return 0
+	}
+	v, n := binary.Uvarint(r.data[r.at:])
+	if n <= 0 || n > 1 && r.data[r.at+n-1] == 0 {
+		r.fail(r.at, "expected a number")
+		return 0
+	}
+	r.at += n
+	return v
+}
+
+// length reads a number of bytes that follow.
+func (r *reader) length() int { return r.bounded(r.uvarint()) }
+
+func (r *reader) bounded(n uint64) int {
+	if r.err == nil && n > uint64(len(r.data)-r.at) {
+		r.fail(r.at, "a length of %d, and %d bytes are left", n, len(r.data)-r.at)
+	}
+	if r.err != nil {
+		return 0
+	}
+	return int(n)
+}

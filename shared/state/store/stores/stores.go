@@ -1,0 +1,51 @@
+// Package stores opens the backend that a URL names.
+package stores
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+
+	"github.com/eventflux/eventflux/shared/state/store"
+	"github.com/eventflux/eventflux/shared/state/store/file"
+	"github.com/eventflux/eventflux/shared/state/store/redis"
+)
+
+// Forms are those of a URL, for a person.
+const Forms = "file:DIR, redis://HOST:PORT/DB or rediss:// (with TLS)"
+
+// Check tells what is wrong with a URL. It never repeats it: it may hold a password.
+func Check(url string) error {
+	switch kind, rest, _ := strings.Cut(url, ":"); kind {
+	case "file":
+		if strings.TrimPrefix(rest, "//") == "" {
+			return errors.New("is not of the form file:DIR")
+		}
+		return nil
+	case "redis", "rediss":
+		_, err := redis.Parse(url)
+		return err
+	}
+	return errors.New("is none of " + Forms)
+}
+
+// Open opens the store at url, as the setting store.url has it.
+func Open(ctx context.Context, url string, log *slog.Logger) (store.Store, error) {
+	switch kind, rest, _ := strings.Cut(url, ":"); kind {
+	case "file":
+		return failable(opened(file.Open(strings.TrimPrefix(rest, "//"), log)))
+	case "redis", "rediss":
+		return failable(opened(redis.Open(ctx, url, log)))
+	}
+	return nil, fmt.Errorf("%w: the URL of the store %w", store.ErrInvalid, Check(url))
+}
+
+// opened keeps a nil pointer from becoming a store that is not nil.
+func opened[S store.Store](s S, err error) (store.Store, error) {
+	if err != nil {
+		return nil, err
+	}
+	return s, nil
+}
