@@ -8,7 +8,7 @@ TOOL     := $(GO) tool -modfile=tools/go.mod
 # The race detector needs a C compiler. Where there is none, Go turns cgo off.
 RACE     := $(if $(filter 1,$(shell $(GO) env CGO_ENABLED)),-race)
 
-.PHONY: help build run test redis lint bench fuzz faults fault-test corruption chain-test compose-test
+.PHONY: help build run test race redis lint bench fuzz faults fault-test corruption chain-test compose-test
 
 help: ## Show the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1	\2/p' $(MAKEFILE_LIST)
@@ -19,9 +19,16 @@ build: ## Build bin/eventflux
 run: build ## Start everything and watch an app work on real flights; Ctrl-C ends it
 	@bash examples/run.sh
 
-test: lint redis ## Lint, and run all tests
-	$(GO) test $(RACE) -timeout 40m ./...
-	$(GO) test -run NoAlloc ./shared/state/compress ./shared/lang/frame # the race detector makes pools allocate
+# Packages with goroutines of their own: make test runs them with the race detector.
+CONCURRENT := ^eventflux/(cli/node|services|shared/(bus|checkpoint|control|obs|state|wal))(/|$$)
+
+test: lint redis ## Lint, and run all tests in their short form; those of packages with goroutines with the race detector
+	$(GO) test -short $(RACE) -timeout 30m $$($(GO) list ./... | grep -E '$(CONCURRENT)')
+	@# ./test/... comes first: it takes the longest.
+	$(GO) test -short -timeout 30m $$($(GO) list ./test/... ./... | grep -vE '$(CONCURRENT)')
+
+race: redis ## Run all tests in their long form with the race detector (about half an hour)
+	$(GO) test $(RACE) -timeout 60m ./...
 
 redis: ## Install redis-server where it is missing: tests start it
 	@bash tools/redis.sh

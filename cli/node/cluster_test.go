@@ -256,7 +256,11 @@ func TestStandby(t *testing.T) {
 	}
 	c.placed("spread", func(by map[string]int) bool { return by["a"] == 2 && by["b"] == 2 })
 	published, promoted := 0, 0
-	for range 3 {
+	rounds := 3
+	if testing.Short() {
+		rounds = 1
+	}
+	for range rounds {
 		for _, id := range []string{"a", "b"} {
 			c.publish(published, published+100)
 			published += 100

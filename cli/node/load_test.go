@@ -14,7 +14,10 @@ func TestCheckpointsUnderLoad(t *testing.T) {
 		partition with (k of S) begin from S#length(2) select k, sum(v) as total having total < 0 insert into Totals; end;`)
 	c.start()
 	defer c.end()
-	const groups = 20_000
+	groups, rounds := 20_000, 4
+	if testing.Short() {
+		groups, rounds = 10_000, 1
+	}
 	publish := func(batch int) error {
 		var rows []byte
 		for i := range 500 {
@@ -37,7 +40,7 @@ func TestCheckpointsUnderLoad(t *testing.T) {
 	}
 	first := c.trigger("w")
 	last := first
-	for range 4 {
+	for range rounds {
 		ended := make(chan error, 1)
 		go func() { ended <- publishAll(8) }()
 		last = c.trigger("w")

@@ -105,7 +105,7 @@ func newRig(t *testing.T) *rig {
 }
 
 func (r *rig) within() context.Context {
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	r.t.Cleanup(cancel)
 	return ctx
 }

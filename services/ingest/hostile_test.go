@@ -194,7 +194,7 @@ func TestFloodOfHarm(t *testing.T) {
 	ok := 0
 	begun := time.Now()
 	for tries := 0; time.Since(begun) < lasting || ok < served; tries++ {
-		if time.Since(begun) > time.Minute {
+		if time.Since(begun) > 5*time.Minute {
 			t.Errorf("others are not served: %d of %d", ok, tries)
 			break
 		}
@@ -252,7 +252,7 @@ func TestHeadersThatPileUp(t *testing.T) {
 	if err := r.pub.Flush(); err != nil {
 		t.Fatal(err)
 	}
-	if err := r.svc.cfg.Conn.FlushTimeout(20 * time.Second); err != nil { // all was delivered to the library
+	if err := r.svc.cfg.Conn.FlushTimeout(time.Minute); err != nil { // all was delivered to the library
 		t.Fatal(err)
 	}
 	grown := heap() - before

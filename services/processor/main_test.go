@@ -92,7 +92,7 @@ func (r *rig) writer() *wal.Writer {
 }
 
 func (r *rig) within() context.Context {
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	r.t.Cleanup(cancel)
 	return ctx
 }
@@ -187,9 +187,9 @@ func (r *rig) eventually(what string, done func() bool) {
 	r.t.Helper()
 	tick := time.NewTicker(2 * time.Millisecond)
 	defer tick.Stop()
-	for deadline := time.Now().Add(20 * time.Second); !done(); <-tick.C {
+	for deadline := time.Now().Add(time.Minute); !done(); <-tick.C {
 		if time.Now().After(deadline) {
-			r.t.Fatalf("waited 20 s until %s", what)
+			r.t.Fatalf("waited a minute until %s", what)
 		}
 	}
 }

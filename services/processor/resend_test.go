@@ -85,7 +85,7 @@ func TestResend(t *testing.T) {
 			e.after = 2 * time.Second // a busy machine answers within that
 			e.newest = make([]result.Position, 1)
 			e.refused = prometheus.NewCounter(prometheus.CounterOpts{Name: "refused"})
-			ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+			ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 			defer cancel()
 			n, err := e.send(ctx, []byte("{}"), []message{{subject: "out.a.S.0", end: 2, at: position{seq: 3}}})
 			if !errors.Is(err, c.err) || err == nil && (n != 1 || e.last != 8) {
@@ -186,7 +186,7 @@ func TestResendSeesTheMiddleOfItsBatch(t *testing.T) {
 			for i := range messages {
 				messages[i] = message{subject: "out.a.S.0", end: 2, at: position{seq: 3, ordinal: uint64(i)}}
 			}
-			ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+			ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 			defer cancel()
 			var err error
 			for rest := messages; len(rest) > 0 && err == nil; {

@@ -41,7 +41,7 @@ func (l *list) Snapshot() (raft.FSMSnapshot, error) { return nil, errors.New("no
 func (l *list) Restore(io.ReadCloser) error         { return errors.New("not needed") }
 
 func within(t testing.TB) context.Context {
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	t.Cleanup(cancel)
 	return ctx
 }
@@ -138,7 +138,7 @@ func groupOf(t *testing.T, n int, change func(*Config)) ([]*Node, []*list) {
 // leaderOf waits until one of the members leads.
 func leaderOf(t *testing.T, nodes []*Node) int {
 	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); <-time.After(10 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); <-time.After(10 * time.Millisecond) {
 		for i, n := range nodes {
 			if n != nil && n.VerifyLeader(within(t)) == nil {
 				return i

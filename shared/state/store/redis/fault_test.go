@@ -264,7 +264,7 @@ func TestSlowLink(t *testing.T) {
 	link := redistest.Link(t, server)
 	s := openAt(t, "redis://"+link.Addr+"?timeout=400ms")
 	must(t, checkpointOf(within(t), openAt(t, server.URL()), 1))
-	link.Slow(3 * time.Second)
+	link.Slow(time.Hour)
 	for what, do := range map[string]func() error{
 		"put":    func() error { return s.Put(within(t), block(1), []byte("x")) },
 		"large":  func() error { return s.Put(within(t), block(2), large(2)) },
@@ -275,11 +275,7 @@ func TestSlowLink(t *testing.T) {
 			return lastStep(t, s, commitOf(1, 2), store.Head{})
 		},
 	} {
-		began := time.Now()
-		err := do()
-		if took := time.Since(began); err == nil || took > 2500*time.Millisecond {
-			t.Errorf("%s took %s and said %v", what, took, err)
-		} else if want := "no answer within 400ms"; !contains(err, want) {
+		if err, want := do(), "no answer within 400ms"; !contains(err, want) {
 			t.Errorf("%s: %v, want %q", what, err, want)
 		}
 	}
