@@ -20,7 +20,7 @@ run: build ## Start everything and watch an app work on real flights; Ctrl-C end
 	@bash examples/run.sh
 
 # Packages with goroutines of their own: make test runs them with the race detector.
-CONCURRENT := ^eventflux/(cli/node|services|shared/(bus|checkpoint|control|obs|state|wal))(/|$$)
+CONCURRENT := /(cli/node|services/.*|shared/(control|log/natsconn|log/wal|ops/obs|state|state/checkpoint))$$
 
 test: lint redis ## Lint, and run all tests in their short form; those of packages with goroutines with the race detector
 	$(GO) test -short $(RACE) -timeout 30m $$($(GO) list ./... | grep -E '$(CONCURRENT)')

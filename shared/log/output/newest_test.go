@@ -38,7 +38,7 @@ func TestNewest(t *testing.T) {
 		must(t, err)
 		return ack.Sequence
 	}
-	result := func(stream string, generation, seq int) uint64 {
+	put := func(stream string, generation, seq int) uint64 {
 		return publish(natsconn.OutSubject("a", stream, 0), nil, nats.Header{HeaderGeneration: {fmt.Sprint(generation)}, HeaderPosition: {fmt.Sprint(seq, ".0")}})
 	}
 	fence := func(f Fence) uint64 {
@@ -58,13 +58,13 @@ func TestNewest(t *testing.T) {
 	}
 	newest("map[]")
 	fence(Fence{Generation: 1, Positions: map[string]string{"Odd": "5.0"}}) // as releases before 1.0 wrote it
-	result("Even", 1, 2)
+	put("Even", 1, 2)
 	newest("map[Even:1:2.0 Odd:1:5.0]")
 	r := Record{Newest: map[string]result.Position{"Even": {Generation: 1, Seq: 2}, "Odd": {Generation: 1, Seq: 5}}, Through: 2}
 	through := fence(NewFence("me", "", 2, r))
 	must(t, stream.Purge(ctx, jetstream.WithPurgeSequence(through)))
 	newest("map[Even:1:2.0 Odd:1:5.0]")
-	result("Even", 2, 7)
+	put("Even", 2, 7)
 	newest("map[Even:2:7.0 Odd:1:5.0]")
 }
 
