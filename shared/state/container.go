@@ -17,7 +17,6 @@ const (
 	containerVersion  = 1
 	containerBytesMin = 1 + crcBytes
 	crcBytes          = 4
-	nameBytesMax      = 255
 	entryBytesMin     = 3 // a length each of shared bytes, key and value
 )
 

@@ -25,13 +25,16 @@ type Info struct {
 	Metadata map[string]string
 }
 
+// NameBytesMax is the length of the longest id or type of a component.
+const NameBytesMax = 255
+
 // check returns what makes an Info unusable.
 func (i *Info) check() error {
 	switch {
-	case i.ID == "" || len(i.ID) > nameBytesMax:
-		return fmt.Errorf("%w: component id %q has %d bytes, allowed are 1 to %d", ErrInvalid, i.ID, len(i.ID), nameBytesMax)
-	case i.Type == "" || len(i.Type) > nameBytesMax:
-		return fmt.Errorf("%w: component %q: type %q has %d bytes, allowed are 1 to %d", ErrInvalid, i.ID, i.Type, len(i.Type), nameBytesMax)
+	case i.ID == "" || len(i.ID) > NameBytesMax:
+		return fmt.Errorf("%w: component id %q has %d bytes, allowed are 1 to %d", ErrInvalid, i.ID, len(i.ID), NameBytesMax)
+	case i.Type == "" || len(i.Type) > NameBytesMax:
+		return fmt.Errorf("%w: component %q: type %q has %d bytes, allowed are 1 to %d", ErrInvalid, i.ID, i.Type, len(i.Type), NameBytesMax)
 	case i.Version == nil:
 		return fmt.Errorf("%w: component %q has no schema version", ErrInvalid, i.ID)
 	}

@@ -87,8 +87,8 @@ func (r *reader) length(size int) int {
 func (r *reader) name() string {
 	at := r.at
 	name := string(r.bytes(r.length(1)))
-	if r.err == nil && (name == "" || len(name) > nameBytesMax) {
-		r.failAt(at, "a name of %d bytes, allowed are 1 to %d", len(name), nameBytesMax)
+	if r.err == nil && (name == "" || len(name) > NameBytesMax) {
+		r.failAt(at, "a name of %d bytes, allowed are 1 to %d", len(name), NameBytesMax)
 	}
 	return name
 }

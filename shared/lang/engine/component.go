@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"crypto/sha256"
 	"fmt"
 	"slices"
 	"strings"
@@ -85,14 +86,18 @@ func (e *Engine) clockFields(f *window.Fields) {
 func blockID(n int) string { return fmt.Sprintf("partition%d/keys", n+1) }
 
 // aggregateType names the aggregators and the versions of their states: entries
-// of other ones do not fit.
+// of other ones do not fit. A list that is too long for a type is named by its digest.
 func aggregateType(q *query) string {
 	names := make([]string, len(q.plan.Aggs))
 	for i, a := range q.plan.Aggs {
 		spec, _ := aggregate.Lookup(a.Name)
 		names[i] = a.Name + "@" + spec.Version
 	}
-	return "aggregate/" + strings.Join(names, ",")
+	typ := "aggregate/" + strings.Join(names, ",")
+	if len(typ) <= state.NameBytesMax {
+		return typ
+	}
+	return fmt.Sprintf("aggregate/%d@sha256:%x", len(names), sha256.Sum256([]byte(typ)))
 }
 
 // queryNames returns a name for each query: its own, or query and its number.
