@@ -247,8 +247,11 @@ func (p *patient) checkIngest(_ context.Context, r *report) {
 		if used := float64(i.BytesWaiting) / float64(max(i.BytesWaitingMax, 1)); used > usedWarning {
 			r.add(Warning, in.who, "see that the logs take frames (eventflux_log_append_seconds); raise ingest.memory_max for bursts", "%.0f %% of what may wait to be durable does: soon publishers are turned away", 100*used)
 		}
+		if i.NoRoom != "" {
+			r.add(Error, in.who, "make room on that disk, or lower disk.reserve; events are taken again by themselves then", "events are refused: %s", i.NoRoom)
+		}
 		for _, log := range i.Stalled {
-			r.add(Error, in.who, "see that the disk of the NATS server has room; if it had none, make room and restart the server (eventflux run itself): it takes nothing more until then", "publishers are not answered: %s", log)
+			r.add(Error, in.who, p.fix("see that the disk of the data folder works and has room; it goes on by itself then", "see that the disk of the NATS server has room; if it had none, make room and restart the server: it takes nothing more until then"), "publishers are not answered: %s", log)
 		}
 		for _, log := range i.Closed {
 			r.add(Warning, in.who, "publish more slowly, or again once the task has caught up; eventflux doctor says what slows it", "events are refused: %s", log)

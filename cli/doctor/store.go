@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/eventflux/eventflux/shared/space"
 	"github.com/eventflux/eventflux/shared/state/store/stores"
 )
 
@@ -85,26 +86,20 @@ func checkFolder(r *report, dir string) {
 		r.add(Error, dir, "mount the folder, or correct store.url", "the folder of the store is not here: %v", err)
 		return
 	}
-	d, err := diskOf(dir)
+	d, err := space.Of(dir)
 	if err != nil {
 		r.add(Unknown, dir, "", "its disk was not looked at: %v", err)
 		return
 	}
-	if d.volatile {
+	if d.Volatile {
 		r.add(Error, dir, "choose a folder on a disk with store.url", "it is in memory: a restart of the machine loses all checkpoints, and the logs below them are trimmed")
 	}
-	severity := Warning
-	if d.free < freeError {
+	free, severity := float64(d.Free)/float64(max(d.Total, 1)), Warning
+	if free < freeError {
 		severity = Error
 	}
-	if d.free < freeWarning {
-		r.add(severity, dir, "make room, or keep less: retention.checkpoints and retention.span", "%.0f %% of its disk are free: when it is full, checkpoints are aborted", 100*d.free)
+	if free < freeWarning {
+		r.add(severity, dir, "make room, or keep less: retention.checkpoints and retention.span", "%.0f %% of its disk are free: when it is full, checkpoints are aborted", 100*free)
 	}
-	r.fine(dir, "it is on a disk, of which %.0f %% are free", 100*d.free)
-}
-
-// disk is what is known of a file system.
-type disk struct {
-	free     float64 // part of it
-	volatile bool    // in memory
+	r.fine(dir, "it is on a disk, of which %.0f %% are free", 100*free)
 }

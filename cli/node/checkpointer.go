@@ -76,13 +76,21 @@ func (n *Node) openCheckpointer(ctx context.Context) (err error) {
 	return err
 }
 
-// runCheckpointer runs the checkpointer until ctx ends, or until it turns out that it must
-// not be in this cluster.
+// runCheckpointer runs the checkpointer until ctx ends, until it turns out that it must not be
+// in this cluster, or until its Raft database is damaged.
 func (n *Node) runCheckpointer(ctx context.Context) error {
-	both, ctx := errgroup.WithContext(ctx)
-	both.Go(func() error { return n.compareVersions(ctx) })
-	both.Go(func() error { return n.checkpoint.Run(ctx) })
-	return both.Wait()
+	all, ctx := errgroup.WithContext(ctx)
+	all.Go(func() error { return n.compareVersions(ctx) })
+	all.Go(func() error { return n.checkpoint.Run(ctx) })
+	all.Go(func() error {
+		select {
+		case err := <-n.raft.Failed():
+			return err
+		case <-ctx.Done():
+			return nil
+		}
+	})
+	return all.Wait()
 }
 
 // compareVersions says which other versions are in the cluster when the checkpointer begins:

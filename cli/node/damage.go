@@ -38,10 +38,9 @@ func (n *Node) openWitness() (err error) {
 		return err
 	}
 	n.syncing = start(func(ctx context.Context) error {
-		err := n.witness.Run(ctx)
-		if err != nil {
-			n.log.Error("the ends of the logs are not brought to the disk any more: see that the disk of the data folder works", "err", err)
-		}
+		n.witness.Run(ctx, func(err error) {
+			n.log.Error("the ends of the logs are not brought to the disk; trying again: see that the disk of the data folder works", "err", err)
+		})
 		return nil
 	})
 	return nil

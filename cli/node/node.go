@@ -58,6 +58,8 @@ type Node struct {
 	server     *natsconn.Embedded // nil: external
 	witness    *witness.Folder
 	syncing    part // of witness
+	room       room
+	looking    part // at the room
 	scrubbed   scrubbed
 	scrubbing  part // of the embedded server's files
 	conns      []*nats.Conn
@@ -77,7 +79,7 @@ type Node struct {
 // services are some of Services. texts are those of apps that are deployed if they are
 // not yet; version is a semver.
 func Open(ctx context.Context, cfg *config.Config, services, texts []string, version string, log *slog.Logger) (*Node, error) {
-	n := &Node{cfg: cfg, services: services, texts: texts, log: log}
+	n := &Node{cfg: cfg, services: services, texts: texts, log: log, room: room{dir: cfg.Data, reserve: uint64(cfg.Disk.Reserve)}}
 	n.self = &control.Self{Version: version, Name: n.name(), Log: log}
 	if err := n.open(ctx); err != nil {
 		err = errors.Join(err, n.Close())
@@ -91,6 +93,8 @@ func (n *Node) open(ctx context.Context) (err error) {
 	if err := n.observe(ctx); err != nil {
 		return err
 	}
+	n.seen.metrics.MustRegister(n.roomTable())
+	n.room.look()
 	if n.durability, err = natsconn.ParseDurability(string(n.cfg.WAL.Durability)); err != nil {
 		return err
 	}
@@ -105,6 +109,7 @@ func (n *Node) open(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	n.looking = start(n.watchRoom)
 	nc, err := n.connectOwn(ctx, "eventflux control")
 	if err != nil {
 		return err
@@ -272,6 +277,7 @@ func (n *Node) serve(ctx context.Context, checkpoints part, ready func([]*siddhi
 	case <-ctx.Done():
 	case err = <-checkpoints.ended:
 	case err = <-tasks.ended:
+	case err = <-n.looking.ended:
 	case err = <-events.ended:
 	}
 	n.log.Info("stopping")
@@ -331,7 +337,7 @@ func (n *Node) Close() error {
 	if n.store != nil {
 		errs = append(errs, n.store.Close())
 	}
-	errs = append(errs, n.scrubbing.stop())
+	errs = append(errs, n.looking.stop(), n.scrubbing.stop())
 	if n.server != nil {
 		errs = append(errs, n.server.Close())
 	}

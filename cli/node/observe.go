@@ -73,6 +73,7 @@ func (n *Node) observe(ctx context.Context) (err error) {
 		}
 		return n.server.Health()
 	}})
+	o.health.Add(obs.Check{Name: "disk", Of: obs.Ready, Ask: func() error { return n.room.err() }})
 	o.health.Add(obs.Check{Name: "NATS connection", Of: obs.Ready, Ask: func() error { return o.connected(0) }})
 	o.health.Add(obs.Check{Name: "services", Of: obs.Ready, Ask: func() error {
 		if !o.serving.Load() {

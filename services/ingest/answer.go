@@ -24,6 +24,7 @@ const (
 	lagging        errCode = 20008
 	overLimit      errCode = 20009
 	appUnavailable errCode = 20010
+	diskFull       errCode = 20011
 )
 
 // code returns the class, as HTTP has it.

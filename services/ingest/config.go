@@ -51,6 +51,9 @@ type Config struct {
 	// beyond it, events for the log are refused, and those of other apps wait. Zero is no
 	// bound.
 	LagMax time.Duration
+	// Room returns why the logs have no room on the disk, and nil if they have; nil: it is not
+	// known. While they have none, events are refused.
+	Room func() error
 	// Codec of the frames; zero is shared/log/wal's default.
 	Codec compress.Codec
 	// Durability is what the server was found to do. It is reported, not enforced.
@@ -81,6 +84,9 @@ func (cfg Config) withDefaults() (Config, error) {
 	}
 	if cfg.MemoryMax == 0 {
 		cfg.MemoryMax = memoryDefault
+	}
+	if cfg.Room == nil {
+		cfg.Room = func() error { return nil }
 	}
 	if cfg.StopTimeout == 0 {
 		cfg.StopTimeout = stopDefault

@@ -29,10 +29,8 @@ type counters struct {
 	unanswered  tally // answers that could not be sent
 	deadLost    tally // dead letters that were not stored
 
-	reasons [reasonsMax]atomic.Uint64 // messages not taken, and events, by errCode
+	reasons [diskFull - unknownStream + 1]atomic.Uint64 // messages not taken, and events, by errCode
 }
-
-const reasonsMax = 10
 
 // refusedFor counts a message, or an event, that was not taken.
 func (c *counters) refusedFor(code errCode) { c.reasons[code-unknownStream].Add(1) }

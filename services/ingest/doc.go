@@ -43,6 +43,7 @@
 //	20009     503   a task is over one of its limits                     yes, later
 //	20010     503   an app that reads the subject takes no events now;   yes, later
 //	                no app has the message
+//	20011     503   the disk of the logs is full (disk.reserve)          yes, later
 //
 // # Apps
 //

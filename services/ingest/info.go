@@ -27,6 +27,7 @@ type Info struct {
 	Failed          uint64       `json:"failed"`           // messages not known to be durable
 	Unanswered      uint64       `json:"unanswered"`       // answers that could not be sent
 	DeadLost        uint64       `json:"dead_letters_lost"`
+	NoRoom          string       `json:"no_room,omitempty"` // why the disk has no room for events
 	Stalled         []string     `json:"stalled,omitempty"` // logs that take no frames, since when and why
 	Apps            []AppState   `json:"apps"`
 	Streams         []InfoStream `json:"streams"`
@@ -82,6 +83,9 @@ func (s *Service) Info() Info {
 		DeadLost:        c.deadLost.n.Load(),
 		Streams:         []InfoStream{},
 		Apps:            s.Apps(),
+	}
+	if err := s.cfg.Room(); err != nil {
+		info.NoRoom = err.Error()
 	}
 	for _, u := range s.all() {
 		info.add(u, s.cfg.LagMax)

@@ -107,6 +107,10 @@ func (in *intake) take(m *nats.Msg, r *route) *problem {
 		s.counters.unavailable.note(p.text)
 		return p
 	}
+	if err := s.cfg.Room(); err != nil {
+		s.counters.overload.note(err.Error())
+		return &problem{diskFull, "no events are taken: " + err.Error() + "; publish again later"}
+	}
 	if p := r.allClosed(s.cfg.LagMax); p != nil {
 		return s.slow(p)
 	}

@@ -18,7 +18,7 @@ const loopMax = time.Minute
 // reasons are the values of the label reason, by errCode.
 var reasons = map[errCode]string{
 	unknownStream: "unknown_stream", tooLarge: "too_large", badHeader: "bad_header", eventsRefused: "bad_event",
-	overloaded: "overloaded", unknownOutcome: "unknown_outcome", logFailed: "log_failed",
+	overloaded: "overloaded", diskFull: "disk_full", unknownOutcome: "unknown_outcome", logFailed: "log_failed",
 	lagging: "lagging", appUnavailable: "app_unavailable", overLimit: "over_limit",
 }
 

@@ -71,11 +71,12 @@ func (f *follower) dropKnown(at result.Position) {
 	in.sends = kept
 }
 
-// room waits until so many bytes may wait to be durable. It leaves one half of
+// room waits until the disk has room and so many bytes may wait to be durable. It leaves one half of
 // the memory to publishers: they are refused when there is none, while results
 // stay where they are.
 func (f *follower) room(ctx context.Context, cost int64) error {
-	if f.s.reserve(cost, f.s.cfg.MemoryMax/2) {
+	admit := func() bool { return f.s.cfg.Room() == nil && f.s.reserve(cost, f.s.cfg.MemoryMax/2) }
+	if admit() {
 		return nil
 	}
 	ticker := time.NewTicker(roomLookEvery)
@@ -86,7 +87,7 @@ func (f *follower) room(ctx context.Context, cost int64) error {
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
-		if f.s.reserve(cost, f.s.cfg.MemoryMax/2) {
+		if admit() {
 			return nil
 		}
 	}

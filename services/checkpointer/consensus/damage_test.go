@@ -1,20 +1,25 @@
 package consensus
 
 import (
+	"bytes"
+	"context"
 	"errors"
+	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/hashicorp/raft"
+	"go.etcd.io/bbolt"
 )
 
 // A damaged database is an error that names the file and the way out. It is never a
 // panic, or a fault that ends the process.
 func TestDamagedDatabaseIsNamed(t *testing.T) {
 	whole := filepath.Join(t.TempDir(), "log.db")
-	s, err := openLog(whole, true)
+	s, err := openLog(whole, true, true, quiet)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -49,7 +54,7 @@ func TestDamagedDatabaseIsNamed(t *testing.T) {
 			if err := os.WriteFile(path, damage(append([]byte(nil), data...)), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			s, err := openLog(path, true)
+			s, err := openLog(path, true, true, quiet)
 			if err == nil {
 				t.Fatal("opened", s.close())
 			}
@@ -58,6 +63,150 @@ func TestDamagedDatabaseIsNamed(t *testing.T) {
 			}
 		})
 	}
+}
+
+// One flipped bit, or a cut, is an error that names the file, or changes nothing that Raft reads.
+// The database has free pages, several terms, and a log whose beginning was removed.
+func TestEachDamagedBitIsNoticed(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "log.db")
+	s, err := openLog(path, true, true, quiet)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range uint64(300) {
+		if err := errors.Join(s.SetUint64(keyTerm, i/100+1), s.Set([]byte("LastVoteCand"), []byte("a"))); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.StoreLog(&raft.Log{Index: i + 1, Term: i/100 + 1, Data: make([]byte, i)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.DeleteRange(1, 200); err != nil {
+		t.Fatal(err)
+	}
+	want := contentOf(t, s)
+	if err := s.close(); err != nil {
+		t.Fatal(err)
+	}
+	whole, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	seed := rand.Uint64()
+	rnd := rand.New(rand.NewPCG(seed, 0))
+	refused := 0
+	for i := range 400 {
+		data := bytes.Clone(whole)
+		what := ""
+		if i%10 == 0 {
+			data = data[:1+rnd.IntN(len(data)-1)]
+			what = fmt.Sprintf("seed %d, cut after %d bytes", seed, len(data))
+		} else {
+			at, bit := rnd.IntN(len(data)), rnd.IntN(8)
+			if i%2 == 0 { // the metas and the first pages have little but structure
+				at = rnd.IntN(64) + rnd.IntN(len(data)/4096)*4096
+			}
+			data[at] ^= 1 << bit
+			what = fmt.Sprintf("seed %d, bit %d of byte %d", seed, bit, at)
+		}
+		if err := os.WriteFile(path, data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		s, err := openLog(path, true, true, quiet)
+		if err != nil {
+			refused++
+			if !strings.Contains(err.Error(), path) || strings.Contains(err.Error(), "another process") {
+				t.Fatalf("%s: %v", what, err)
+			}
+			continue
+		}
+		if s.from != 201 { // a gap, which Node.checkLog compares with the snapshots
+			refused++
+		} else if got := contentOf(t, s); got != want {
+			t.Errorf("%s: not noticed, and Raft reads something else", what)
+		}
+		// Damage to the list of free pages would show when they are used.
+		for i := range uint64(20) {
+			if err := s.StoreLog(&raft.Log{Index: i + 301, Term: 3, Data: make([]byte, 3000)}); err != nil {
+				t.Errorf("%s: write: %v", what, err)
+			}
+		}
+		if err := s.close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if refused == 0 || refused == 400 {
+		t.Errorf("%d of 400 were refused", refused)
+	}
+}
+
+// contentOf is all that Raft reads of a database.
+func contentOf(t *testing.T, s *logStore) string {
+	t.Helper()
+	var b strings.Builder
+	first, err := s.FirstIndex()
+	last, err2 := s.LastIndex()
+	term, err3 := s.GetUint64(keyTerm)
+	vote, err4 := s.Get([]byte("LastVoteCand"))
+	if err := errors.Join(err, err2, err3, err4); err != nil {
+		t.Fatal(err)
+	}
+	fmt.Fprintln(&b, first, last, term, string(vote))
+	for i := first; i <= last; i++ {
+		var l raft.Log
+		if err := s.GetLog(i, &l); err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprintln(&b, l.Index, l.Term, l.Type, len(l.Data), l.AppendedAt)
+	}
+	return b.String()
+}
+
+// A log that does not go on from the newest snapshot lost entries.
+func TestLogHasAGap(t *testing.T) {
+	cfg := Config{ID: "a", Dir: t.TempDir()}
+	n, _ := open(t, cfg)
+	lead(t, n)
+	for range 5 {
+		apply(t, n, "one")
+	}
+	closed(t, n)
+	path := filepath.Join(cfg.Dir, "log.db")
+	s, err := openLog(path, true, true, quiet)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(s.DeleteRange(2, 3), s.close()); err != nil {
+		t.Fatal(err)
+	}
+	n, err = Open(Config{ID: "a", Dir: cfg.Dir, FSM: &list{}, Log: quiet})
+	if err == nil {
+		closed(t, n)
+		t.Fatal("it started without entries 2 and 3")
+	}
+	if !strings.Contains(err.Error(), "lacks the entries 1 to 3") {
+		t.Error(err)
+	}
+}
+
+// Damage that Raft meets while it runs ends the member with a reason, and not the process
+// with a panic.
+func TestDamageWhileItRuns(t *testing.T) {
+	n, _ := open(t, Config{ID: "a", Dir: t.TempDir()})
+	lead(t, n)
+	apply(t, n, "one")
+	// A page that bbolt cannot use: the bucket is gone.
+	if err := n.log.db.Update(func(tx *bbolt.Tx) error { return tx.DeleteBucket(bucketLog) }); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() { _, _, _ = n.Apply(ctx, []byte("two")) }()
+	err := <-n.Failed()
+	cancel()
+	if !strings.Contains(err.Error(), n.log.path) || !strings.Contains(err.Error(), "eventflux recover APP --adopt") {
+		t.Error(err)
+	}
+	closed(t, n)
 }
 
 // A member without state asks before it starts a group: it may not, or joins one.

@@ -1,33 +1,59 @@
 package consensus
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"log/slog"
+	"os"
+	"runtime"
 	"runtime/debug"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/raft"
 	"go.etcd.io/bbolt"
 	berrors "go.etcd.io/bbolt/errors"
+
+	"github.com/eventflux/eventflux/shared/space"
 )
 
 // logStore keeps Raft's log and its few stable values in one bbolt database. Each call
 // that writes is one transaction, which is synced before it returns.
-type logStore struct{ db *bbolt.DB }
+//
+// Raft panics if it cannot read an entry or store its term. So once it runs, a call that
+// cannot succeed does not return: it reports the reason to failed and ends the goroutine of
+// Raft that made it, whose deferred functions run.
+type logStore struct {
+	db    *bbolt.DB
+	path  string
+	log   *slog.Logger
+	alone bool   // no other member can go on in the place of this one
+	from  uint64 // the first entry that was there at the start with all after it; 0 for none
+
+	running atomic.Bool   // Raft makes the calls
+	stopped chan struct{} // closed when Raft is to end
+	failed  chan error    // has the reason why the database cannot be used any more
+	full    atomic.Bool   // the disk refused the newest write
+}
 
 var (
-	_ raft.LogStore    = (*logStore)(nil)
-	_ raft.StableStore = (*logStore)(nil)
+	_ raft.LogStore          = (*logStore)(nil)
+	_ raft.MonotonicLogStore = (*logStore)(nil)
+	_ raft.StableStore       = (*logStore)(nil)
 
 	bucketLog    = []byte("log")
 	bucketStable = []byte("stable")
 
 	castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
+	keyTerm = []byte("CurrentTerm") // as Raft calls it
+
 	// errKeyNotFound has the text by which Raft knows it.
 	errKeyNotFound = errors.New("not found")
+	errVersion     = errors.New("format version")
 )
 
 // An entry is version, type, term, time in ns, length of data, data, extensions, CRC32C.
@@ -36,64 +62,245 @@ const (
 	entryHead     = 1 + 1 + 8 + 8 + 4
 	entryBytesMin = entryHead + 4
 	lockWait      = time.Second
-)
 
-// restoreEntry is what to do about one that is damaged.
-const restoreEntry = "restore the folder from another member of the group"
+	roomWaitMin = 10 * time.Millisecond // between two writes to a full disk
+	roomWaitMax = time.Second
+)
 
 // restoreLog is what to do about a database that is damaged.
 const restoreLog = "restore the whole data folder from a copy; in a group of three, remove the raft folder of this member, and the others send it their state; a single process without a copy starts again with the folders raft, nats and witness moved away and the store kept, and then eventflux recover APP --adopt goes on from the newest checkpoint of each app"
 
-// openLog opens the database. A damaged one is an error that names the file: bbolt panics,
-// or faults in a file that is shorter than its pages say.
-func openLog(path string, noSync bool) (s *logStore, err error) {
+// openLog opens the database and reads all of it. A damaged one is an error that names the
+// file: bbolt panics, or faults in a file that is shorter than its pages say.
+func openLog(path string, noSync, alone bool, log *slog.Logger) (*logStore, error) {
+	s := &logStore{path: path, log: log, alone: alone, stopped: make(chan struct{}), failed: make(chan error, 1)}
+	var file *os.File // for a panic of bbolt.Open, which returns no database to close
+	err := contain(func() (err error) {
+		if err := checkStructure(path); err != nil {
+			return err
+		}
+		s.db, err = bbolt.Open(path, 0o640, &bbolt.Options{
+			Timeout: lockWait, NoSync: noSync, FreelistType: bbolt.FreelistMapType,
+			OpenFile: func(name string, flag int, mode os.FileMode) (f *os.File, err error) {
+				f, err = os.OpenFile(name, flag, mode)
+				file = f
+				return f, err
+			},
+		})
+		if err != nil {
+			return err
+		}
+		if err := s.db.View(s.checkContent); err != nil {
+			return err
+		}
+		return s.db.Update(func(tx *bbolt.Tx) error {
+			_, err := tx.CreateBucketIfNotExists(bucketLog)
+			_, err2 := tx.CreateBucketIfNotExists(bucketStable)
+			return errors.Join(err, err2)
+		})
+	})
+	if err == nil {
+		return s, nil
+	}
+	var damage *damageError
+	switch {
+	case errors.Is(err, berrors.ErrTimeout):
+		err = fmt.Errorf("%s is used by another process; stop it, or choose another folder with --data", path)
+	case errors.As(err, &damage), errors.Is(err, berrors.ErrInvalid), errors.Is(err, berrors.ErrChecksum), errors.Is(err, berrors.ErrVersionMismatch):
+		err = s.damaged(err)
+	default:
+		err = fmt.Errorf("open %s: %w", path, err)
+	}
+	if s.db != nil {
+		err = errors.Join(err, contain(s.db.Close))
+	}
+	if file != nil {
+		_ = file.Close() // for the lock; bbolt has done so, unless it panicked
+	}
+	return nil, err
+}
+
+// damageError is what is wrong with the database.
+type damageError struct{ what string }
+
+func (e *damageError) Error() string { return e.what }
+
+func damagef(format string, args ...any) error { return &damageError{fmt.Sprintf(format, args...)} }
+
+// contain turns a panic of bbolt, or a fault in its file, into an error.
+func contain(do func() error) (err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
 		if cause := recover(); cause != nil {
-			s, err = nil, fmt.Errorf("the Raft database %s is damaged: %v; %s", path, cause, restoreLog)
+			err = damagef("%v", cause)
 		}
 	}()
-	db, err := bbolt.Open(path, 0o640, &bbolt.Options{Timeout: lockWait, NoSync: noSync, FreelistType: bbolt.FreelistMapType})
-	if errors.Is(err, berrors.ErrTimeout) {
-		return nil, fmt.Errorf("%s is used by another process; stop it, or choose another folder with --data", path)
-	}
-	if errors.Is(err, berrors.ErrInvalid) || errors.Is(err, berrors.ErrChecksum) || errors.Is(err, berrors.ErrVersionMismatch) {
-		return nil, fmt.Errorf("the Raft database %s is damaged: %w; %s", path, err, restoreLog)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("open %s: %w", path, err)
-	}
-	if err := checkPages(db); err != nil {
-		return nil, errors.Join(fmt.Errorf("open %s: %w", path, err), db.Close())
-	}
-	err = db.Update(func(tx *bbolt.Tx) error {
-		_, err := tx.CreateBucketIfNotExists(bucketLog)
-		_, err2 := tx.CreateBucketIfNotExists(bucketStable)
-		return errors.Join(err, err2)
-	})
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("prepare %s: %w", path, err), db.Close())
-	}
-	return &logStore{db}, nil
+	return do()
 }
 
-// checkPages reads every page that is in use, so that a damaged one is met here and not
-// in a goroutine of Raft.
-func checkPages(db *bbolt.DB) error {
-	return db.View(func(tx *bbolt.Tx) error {
-		return tx.ForEach(func(_ []byte, bucket *bbolt.Bucket) error {
-			sum := uint32(0)
-			return bucket.ForEach(func(key, value []byte) error {
-				sum = crc32.Update(crc32.Update(sum, castagnoli, key), castagnoli, value)
-				return nil
-			})
-		})
-	})
+func (s *logStore) damaged(err error) error {
+	return fmt.Errorf("the Raft database %s is damaged: %w; %s", s.path, err, restoreLog)
 }
 
-func (s *logStore) close() error { return s.db.Close() }
+// checkContent reads all that Raft will, so that damage is met here and not in a goroutine of
+// Raft: the stable values and every entry.
+func (s *logStore) checkContent(tx *bbolt.Tx) error {
+	if err := checkBuckets(tx); err != nil {
+		return err
+	}
+	term, err := s.checkEntries(tx.Bucket(bucketLog))
+	if err != nil {
+		return err
+	}
+	return checkStable(tx.Bucket(bucketStable), term)
+}
+
+// checkBuckets refuses a database with one of the two buckets, or with another one: a name was
+// damaged. openLog would make it again, and it would be empty.
+func checkBuckets(tx *bbolt.Tx) error {
+	known := 0
+	err := tx.ForEach(func(name []byte, _ *bbolt.Bucket) error {
+		if !bytes.Equal(name, bucketLog) && !bytes.Equal(name, bucketStable) {
+			return damagef("it has an unknown bucket %q", name)
+		}
+		known++
+		return nil
+	})
+	if err == nil && known == 1 {
+		err = damagef("one of the buckets %q and %q is missing", bucketLog, bucketStable)
+	}
+	return err
+}
+
+// checkEntries decodes all entries, and returns the term of the last. Node.checkLog knows
+// whether a snapshot has what is missing before from.
+func (s *logStore) checkEntries(bucket *bbolt.Bucket) (term uint64, err error) {
+	if bucket == nil {
+		return 0, nil
+	}
+	last := uint64(0)
+	err = bucket.ForEach(func(key, value []byte) error {
+		if len(key) != 8 {
+			return damagef("an entry has the key %x", key)
+		}
+		index := binary.BigEndian.Uint64(key)
+		if last == 0 || index != last+1 {
+			s.from = index
+		}
+		var e raft.Log
+		if err := decodeEntry(value, &e); err != nil {
+			return entryError(index, err)
+		}
+		if e.Term < term {
+			return damagef("entry %d is of term %d, and the one before of term %d", index, e.Term, term)
+		}
+		last, term = index, e.Term
+		return nil
+	})
+	return term, err
+}
+
+// entryError says what is wrong with an entry. One of a newer version is not damaged.
+func entryError(index uint64, err error) error {
+	if errors.Is(err, errVersion) {
+		return fmt.Errorf("entry %d: %w", index, err)
+	}
+	return damagef("entry %d: %v", index, err)
+}
+
+// checkStable checks the stable values. No entry is of a term that this member does not know.
+func checkStable(bucket *bbolt.Bucket, newest uint64) error {
+	if bucket == nil {
+		return nil
+	}
+	err := bucket.ForEach(func(key, _ []byte) error {
+		_, err := stableValue(bucket, bytes.TrimPrefix(key, sumPrefix))
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if value := bucket.Get(keyTerm); value == nil && newest > 0 {
+		return damagef("it has entries of term %d, and no current term", newest)
+	} else if value != nil && (len(value) != 8 || binary.BigEndian.Uint64(value) < newest) {
+		return damagef("the current term is %x, and there are entries of term %d", value, newest)
+	}
+	return nil
+}
+
+// stableValue returns a value of Raft, or nil. It has a checksum beside it, unless a version wrote
+// it that kept none.
+func stableValue(bucket *bbolt.Bucket, key []byte) ([]byte, error) {
+	value, sum := bucket.Get(key), bucket.Get(sumKey(key))
+	if sum != nil && !bytes.Equal(sum, sumOf(key, value)) {
+		return nil, damagef("the value %q has a wrong checksum", key)
+	}
+	return value, nil
+}
+
+var sumPrefix = []byte("crc32c ")
+
+func sumKey(key []byte) []byte { return append(bytes.Clone(sumPrefix), key...) }
+
+func sumOf(key, value []byte) []byte {
+	return binary.BigEndian.AppendUint32(nil, crc32.Update(crc32.Checksum(key, castagnoli), castagnoli, value))
+}
+
+// stop ends the calls that wait for room. Raft has been told to end.
+func (s *logStore) stop() { close(s.stopped) }
+
+func (s *logStore) close() error { return contain(s.db.Close) }
+
+func (s *logStore) view(do func(*bbolt.Tx) error) error {
+	return s.end(contain(func() error { return s.db.View(do) }))
+}
+
+// update writes. If the disk is full, a patient call waits for room. Raft would otherwise
+// panic, or elect again and again.
+func (s *logStore) update(patient bool, do func(*bbolt.Tx) error) error {
+	for wait := roomWaitMin; ; wait = min(2*wait, roomWaitMax) {
+		err := contain(func() error { return s.db.Update(do) })
+		full := space.IsFull(err)
+		if s.full.Swap(full) != full {
+			if full {
+				s.log.Error("the disk of the Raft log is full: nothing is deployed and no checkpoint is made until there is room", "file", s.path, "err", err)
+			} else {
+				s.log.Info("the disk of the Raft log has room again", "file", s.path)
+			}
+		}
+		if !full || !patient {
+			return s.end(err)
+		}
+		select {
+		case <-time.After(wait):
+		case <-s.stopped:
+			runtime.Goexit()
+		}
+	}
+}
+
+// end returns err, unless it is damage that Raft meets while it runs.
+func (s *logStore) end(err error) error {
+	var damage *damageError
+	if !errors.As(err, &damage) {
+		return err
+	}
+	err = s.damaged(err)
+	if !s.running.Load() {
+		return err
+	}
+	select {
+	case s.failed <- err:
+	default:
+	}
+	runtime.Goexit()
+	return nil
+}
 
 func indexKey(index uint64) []byte { return binary.BigEndian.AppendUint64(nil, index) }
+
+// IsMonotonic implements raft.MonotonicLogStore: after a snapshot of the leader the log has no gap.
+func (s *logStore) IsMonotonic() bool { return true }
 
 // FirstIndex implements raft.LogStore.
 func (s *logStore) FirstIndex() (uint64, error) { return s.edge((*bbolt.Cursor).First) }
@@ -102,7 +309,7 @@ func (s *logStore) FirstIndex() (uint64, error) { return s.edge((*bbolt.Cursor).
 func (s *logStore) LastIndex() (uint64, error) { return s.edge((*bbolt.Cursor).Last) }
 
 func (s *logStore) edge(seek func(*bbolt.Cursor) ([]byte, []byte)) (index uint64, err error) {
-	err = s.db.View(func(tx *bbolt.Tx) error {
+	err = s.view(func(tx *bbolt.Tx) error {
 		if key, _ := seek(tx.Bucket(bucketLog).Cursor()); key != nil {
 			index = binary.BigEndian.Uint64(key)
 		}
@@ -113,13 +320,19 @@ func (s *logStore) edge(seek func(*bbolt.Cursor) ([]byte, []byte)) (index uint64
 
 // GetLog implements raft.LogStore. A damaged entry is an error that names its index.
 func (s *logStore) GetLog(index uint64, log *raft.Log) error {
-	return s.db.View(func(tx *bbolt.Tx) error {
-		data := tx.Bucket(bucketLog).Get(indexKey(index))
+	return s.view(func(tx *bbolt.Tx) error {
+		bucket := tx.Bucket(bucketLog)
+		data := bucket.Get(indexKey(index))
 		if data == nil {
+			first, _ := bucket.Cursor().First()
+			last, _ := bucket.Cursor().Last()
+			if first != nil && index >= s.from && bytes.Compare(first, indexKey(index)) < 0 && bytes.Compare(indexKey(index), last) < 0 {
+				return damagef("entry %d is missing", index)
+			}
 			return raft.ErrLogNotFound
 		}
 		if err := decodeEntry(data, log); err != nil {
-			return fmt.Errorf("entry %d of the Raft log: %w", index, err)
+			return entryError(index, err)
 		}
 		log.Index = index
 		return nil
@@ -129,9 +342,10 @@ func (s *logStore) GetLog(index uint64, log *raft.Log) error {
 // StoreLog implements raft.LogStore.
 func (s *logStore) StoreLog(log *raft.Log) error { return s.StoreLogs([]*raft.Log{log}) }
 
-// StoreLogs implements raft.LogStore.
+// StoreLogs implements raft.LogStore. Alone, it waits while the disk is full. In a group it
+// fails then, and another member leads.
 func (s *logStore) StoreLogs(logs []*raft.Log) error {
-	return s.db.Update(func(tx *bbolt.Tx) error {
+	return s.update(s.alone, func(tx *bbolt.Tx) error {
 		bucket := tx.Bucket(bucketLog)
 		for _, log := range logs {
 			if err := bucket.Put(indexKey(log.Index), encodeEntry(log)); err != nil {
@@ -144,7 +358,7 @@ func (s *logStore) StoreLogs(logs []*raft.Log) error {
 
 // DeleteRange implements raft.LogStore.
 func (s *logStore) DeleteRange(first, last uint64) error {
-	return s.db.Update(func(tx *bbolt.Tx) error {
+	return s.update(false, func(tx *bbolt.Tx) error {
 		c := tx.Bucket(bucketLog).Cursor()
 		for key, _ := c.Seek(indexKey(first)); key != nil && binary.BigEndian.Uint64(key) <= last; key, _ = c.Next() {
 			if err := c.Delete(); err != nil {
@@ -155,15 +369,21 @@ func (s *logStore) DeleteRange(first, last uint64) error {
 	})
 }
 
-// Set implements raft.StableStore.
+// Set implements raft.StableStore. It waits while the disk is full.
 func (s *logStore) Set(key, value []byte) error {
-	return s.db.Update(func(tx *bbolt.Tx) error { return tx.Bucket(bucketStable).Put(key, value) })
+	return s.update(true, func(tx *bbolt.Tx) error {
+		bucket := tx.Bucket(bucketStable)
+		return errors.Join(bucket.Put(key, value), bucket.Put(sumKey(key), sumOf(key, value)))
+	})
 }
 
 // Get implements raft.StableStore.
 func (s *logStore) Get(key []byte) (value []byte, err error) {
-	err = s.db.View(func(tx *bbolt.Tx) error {
-		found := tx.Bucket(bucketStable).Get(key)
+	err = s.view(func(tx *bbolt.Tx) error {
+		found, err := stableValue(tx.Bucket(bucketStable), key)
+		if err != nil {
+			return err
+		}
 		if found == nil {
 			return errKeyNotFound
 		}
@@ -207,18 +427,18 @@ func encodeEntry(log *raft.Log) []byte {
 
 func decodeEntry(data []byte, log *raft.Log) error {
 	if len(data) < entryBytesMin {
-		return fmt.Errorf("damaged: %d bytes, the shortest has %d; %s", len(data), entryBytesMin, restoreEntry)
+		return fmt.Errorf("%d bytes, the shortest has %d", len(data), entryBytesMin)
 	}
 	body, sum := data[:len(data)-4], binary.BigEndian.Uint32(data[len(data)-4:])
 	if got := crc32.Checksum(body, castagnoli); got != sum {
-		return fmt.Errorf("damaged: CRC32C is %08x, %08x was stored; %s", got, sum, restoreEntry)
+		return fmt.Errorf("CRC32C is %08x, %08x was stored", got, sum)
 	}
 	if body[0] != entryVersion {
-		return fmt.Errorf("format version %d, known is %d; run the version that wrote it or a newer one", body[0], entryVersion)
+		return fmt.Errorf("%w %d, known is %d; run the version that wrote it or a newer one", errVersion, body[0], entryVersion)
 	}
 	size := binary.BigEndian.Uint32(body[entryHead-4:])
 	if uint64(size) > uint64(len(body)-entryHead) {
-		return fmt.Errorf("damaged: %d bytes of data in an entry of %d; %s", size, len(data), restoreEntry)
+		return fmt.Errorf("%d bytes of data in an entry of %d", size, len(data))
 	}
 	*log = raft.Log{Type: raft.LogType(body[1]), Term: binary.BigEndian.Uint64(body[2:])}
 	if at := int64(binary.BigEndian.Uint64(body[10:])); at != 0 {

@@ -141,7 +141,7 @@ func (n *Node) open() (err error) {
 	if err := os.MkdirAll(n.cfg.Dir, 0o750); err != nil {
 		return err
 	}
-	if n.log, err = openLog(filepath.Join(n.cfg.Dir, "log.db"), n.cfg.NoSync); err != nil {
+	if n.log, err = openLog(filepath.Join(n.cfg.Dir, "log.db"), n.cfg.NoSync, n.cfg.Listen == "", n.cfg.Log); err != nil {
 		return err
 	}
 	logger := hclogTo(n.cfg.Log, n.cfg.Listen == "")
@@ -161,6 +161,7 @@ func (n *Node) open() (err error) {
 	if n.raft, err = raft.NewRaft(conf, n.cfg.FSM, n.log, n.log, snapshots, n.transport); err != nil {
 		return err
 	}
+	n.log.running.Store(true)
 	n.joined.Store(n.raft)
 	n.compare()
 	go n.watch.run(n.raft)
@@ -247,22 +248,32 @@ func (n *Node) bootstrap(conf *raft.Config, snapshots raft.SnapshotStore) error 
 	return raft.BootstrapCluster(conf, n.log, n.log, snapshots, n.transport, raft.Configuration{Servers: servers})
 }
 
-// checkLog refuses an empty log beside snapshots: a member stores its term before it takes
-// its first snapshot, so the log was lost, and with it all that the snapshots lack.
+// checkLog refuses a log that does not go on from the newest snapshot: it lost entries, and
+// with them what was decided. A member stores its term before it takes its first snapshot, so a
+// log without a term beside snapshots was lost as a whole.
 func (n *Node) checkLog(snapshots raft.SnapshotStore) error {
 	list, err := snapshots.List()
-	if err != nil || len(list) == 0 {
+	if err != nil {
 		return err
 	}
-	last, err := n.log.LastIndex()
-	if err != nil || last > 0 {
+	newest := uint64(0)
+	if len(list) > 0 {
+		newest = list[0].Index
+	}
+	if n.log.from > newest+1 {
+		return fmt.Errorf("the Raft folder %s lacks the entries %d to %d: the newest snapshot ends at the one, and the log begins after the other; %s", n.cfg.Dir, newest+1, n.log.from-1, restoreLog)
+	}
+	if newest == 0 || n.log.from > 0 {
+		return nil
+	}
+	if _, err := n.log.Get(keyTerm); !errors.Is(err, errKeyNotFound) {
 		return err
 	}
-	if _, err := n.log.Get([]byte("CurrentTerm")); !errors.Is(err, errKeyNotFound) {
-		return err
-	}
-	return fmt.Errorf("the Raft database %s is empty, and there are snapshots of %d entries: what was decided since is lost; %s", filepath.Join(n.cfg.Dir, "log.db"), list[0].Index, restoreLog)
+	return fmt.Errorf("the Raft database %s is empty, and there are snapshots of %d entries: what was decided since is lost; %s", n.log.path, newest, restoreLog)
 }
+
+// Failed tells why the member cannot go on, once it cannot. Close it then.
+func (n *Node) Failed() <-chan error { return n.log.failed }
 
 // compare warns where the configured peers are not those that the group has: they may
 // have been changed by command since.
@@ -350,7 +361,9 @@ func (n *Node) Close(ctx context.Context) error {
 			}
 		}
 		n.drain(ctx)
-		errs = append(errs, n.raft.Shutdown().Error())
+		ended := n.raft.Shutdown()
+		n.log.stop()
+		errs = append(errs, ended.Error())
 		n.watch.stop()
 	}
 	return errors.Join(append(errs, n.release())...)

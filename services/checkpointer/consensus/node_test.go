@@ -239,7 +239,7 @@ func TestMembersThatWouldEndTheGroup(t *testing.T) {
 }
 
 func TestDamagedEntryIsNamed(t *testing.T) {
-	s, err := openLog(t.TempDir()+"/log.db", false)
+	s, err := openLog(t.TempDir()+"/log.db", false, true, quiet)
 	if err != nil {
 		t.Fatal(err)
 	}

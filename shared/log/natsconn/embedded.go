@@ -3,6 +3,7 @@ package natsconn
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net"
 	"os"
@@ -13,6 +14,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
+
+	"github.com/eventflux/eventflux/shared/space"
 )
 
 const (
@@ -44,8 +47,8 @@ type EmbeddedConfig struct {
 	Access Access
 	// Durability says when the server syncs; zero is Durable.
 	Durability Durability
-	// StoreBytesMax bounds JetStream's files; zero is the server's default, 75 %
-	// of what is free on the disk at start.
+	// StoreBytesMax bounds JetStream's files; zero is the size of the disk. The server's
+	// default, 75 % of what is free, would depend on how full the disk was at the start.
 	StoreBytesMax int64
 	// Name of the server; empty is "eventflux".
 	Name string
@@ -56,12 +59,18 @@ type EmbeddedConfig struct {
 	Before func() error
 }
 
+// ErrNoRoom is returned by Health while JetStream takes nothing, since its disk had no room.
+// Once it has, Restart.
+var ErrNoRoom = errors.New("it takes nothing since its disk had no room")
+
 // Embedded is a NATS server with JetStream in this process.
 type Embedded struct {
-	srv  *server.Server
-	log  *serverLog
-	lock *os.File
-	own  *server.User // of connections within the process; nil where they need none
+	srv       *server.Server
+	jetstream server.JetStreamConfig
+	before    func() error
+	log       *serverLog
+	lock      *os.File
+	own       *server.User // of connections within the process; nil where they need none
 }
 
 // OpenEmbedded starts a server and returns once JetStream is ready. An address or
@@ -80,11 +89,15 @@ func OpenEmbedded(cfg EmbeddedConfig) (*Embedded, error) {
 	if log == nil {
 		log = slog.Default()
 	}
-	e := &Embedded{log: &serverLog{log: log}, lock: lock, own: own}
-	if cfg.Before != nil {
-		if err := cfg.Before(); err != nil {
-			return nil, errors.Join(err, e.Close())
-		}
+	e := &Embedded{
+		jetstream: server.JetStreamConfig{StoreDir: opts.StoreDir, MaxStore: opts.JetStreamMaxStore},
+		before:    cfg.Before, log: &serverLog{log: log}, lock: lock, own: own,
+	}
+	if e.before == nil {
+		e.before = func() error { return nil }
+	}
+	if err := e.before(); err != nil {
+		return nil, errors.Join(err, e.Close())
 	}
 	if err := e.start(opts); err != nil {
 		return nil, errors.Join(fmt.Errorf("embedded NATS in %s: %w", cfg.Dir, err), e.Close())
@@ -108,6 +121,9 @@ func (cfg EmbeddedConfig) options() (*server.Options, *server.User, error) {
 		NoSigs:            true, // or the server handles the process's signals, and exits
 		DontListen:        cfg.Listen == "",
 	}
+	if opts.JetStreamMaxStore == 0 {
+		opts.JetStreamMaxStore = sizeOfDisk(cfg.Dir)
+	}
 	opts.JetStreamLimits.MaxBatchSize = BatchMessagesMax
 	if opts.ServerName == "" {
 		opts.ServerName = EmbeddedName
@@ -128,6 +144,22 @@ func (cfg EmbeddedConfig) options() (*server.Options, *server.User, error) {
 		return nil, nil, err
 	}
 	return opts, own, listenOn(opts, cfg.Listen)
+}
+
+// sizeOfDisk returns the size of the disk that has a folder, or will have it; 0 if it is not
+// known.
+func sizeOfDisk(dir string) int64 {
+	for {
+		s, err := space.Of(dir)
+		if err == nil {
+			return int64(s.Total)
+		}
+		parent := filepath.Dir(dir)
+		if parent == dir || !errors.Is(err, fs.ErrNotExist) {
+			return 0
+		}
+		dir = parent
+	}
 }
 
 // listenOn sets the address after having bound it once. The server opens its
@@ -188,22 +220,44 @@ func (e *Embedded) URL() string {
 func (e *Embedded) InProcessConn() (net.Conn, error) { return e.srv.InProcessConn() }
 
 // Health returns nil while JetStream works. Once its disk has refused a write, the
-// server switches it off, or takes nothing more for the stream: even if there is room
-// again, until it is started anew.
+// server switches it off, or takes nothing more for the stream, even if there is room
+// again. If room was all that it lacked, the error is an ErrNoRoom.
 func (e *Embedded) Health() error {
 	if err := e.log.err(); err != nil {
 		return fmt.Errorf("NATS server: %w", err)
 	}
 	if !e.srv.JetStreamEnabled() {
-		return errors.New("NATS server: JetStream is off; its log has the reason, most likely the disk")
+		return fmt.Errorf("NATS server: JetStream is off: %w; it goes on by itself once there is room", ErrNoRoom)
 	}
 	for _, found := range e.srv.Healthz(&server.HealthzOptions{Details: true}).Errors {
 		// A stream that is being deleted is an error there, too, for a moment.
-		if found.Type == server.HealthzErrorStream && strings.Contains(found.Error, "write error") {
-			return fmt.Errorf("NATS server: %s; see that its disk works and has room, then restart: until then nothing is taken there", found.Error)
+		if found.Type != server.HealthzErrorStream || !strings.Contains(found.Error, "write error") {
+			continue
 		}
+		if strings.Contains(found.Error, syscall.ENOSPC.Error()) || strings.Contains(found.Error, syscall.EDQUOT.Error()) {
+			return fmt.Errorf("NATS server: %s: %w; it goes on by itself once there is room", found.Error, ErrNoRoom)
+		}
+		return fmt.Errorf("NATS server: %s; see that its disk works, then restart: until then nothing is taken there", found.Error)
 	}
 	return nil
+}
+
+// Restart closes all files of JetStream, checks them as at the start, and opens them again.
+// Connections stay. fatal is why the files cannot be used; err is why the server could not
+// open them now.
+func (e *Embedded) Restart() (fatal, err error) {
+	if err := e.srv.ShutdownJetStream(); err != nil {
+		return nil, fmt.Errorf("NATS server: stop JetStream: %w", err)
+	}
+	if err := e.before(); err != nil {
+		return err, nil
+	}
+	cfg := e.jetstream
+	if err := e.srv.EnableJetStream(&cfg); err != nil {
+		// Half started, it would count as on.
+		return nil, errors.Join(fmt.Errorf("NATS server: start JetStream: %w", err), e.srv.ShutdownJetStream())
+	}
+	return nil, nil
 }
 
 // Close stops the server, waits until its files are closed and unlocks the

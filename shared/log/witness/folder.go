@@ -143,19 +143,22 @@ func (f *Folder) Remove(stream string) error {
 	return nil
 }
 
-// Run brings the records to the disk, once a second, until ctx ends. It returns an error if
-// the disk refuses them.
-func (f *Folder) Run(ctx context.Context) error {
+// Run brings the records to the disk, once a second, until ctx ends. failed is told once if
+// the disk refuses them, until it has taken them.
+func (f *Folder) Run(ctx context.Context, failed func(error)) {
+	told := false
 	tick := time.NewTicker(syncEvery)
 	defer tick.Stop()
 	for {
 		select {
 		case <-tick.C:
-			if err := f.Sync(); err != nil {
-				return err
+			err := f.Sync()
+			if err != nil && !told {
+				failed(err)
 			}
+			told = err != nil
 		case <-ctx.Done():
-			return nil
+			return
 		}
 	}
 }

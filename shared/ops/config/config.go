@@ -21,6 +21,7 @@ type Config struct {
 	// ConfigFile is the YAML file that was read, "" where none was.
 	ConfigFile string
 
+	Disk       Disk
 	NATS       NATS
 	Server     Server
 	WAL        WAL
@@ -38,6 +39,11 @@ type Config struct {
 	Log        Log
 
 	sources map[string]Source
+}
+
+// Disk says how full the disk of the data folder may become.
+type Disk struct {
+	Reserve Size // free bytes below which no events are taken; 0 for no limit
 }
 
 // NATS says which NATS to use.

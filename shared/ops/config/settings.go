@@ -45,6 +45,8 @@ const (
 func settings(c *Config) []setting {
 	return []setting{
 		stringRow("data", "data", "folder that holds everything durable", &c.Data, notEmpty),
+		sizeRow("disk.reserve", 256<<20, "free bytes of the disk of data that are left to results and checkpoints: below them, the embedded NATS server's events are refused; 0 for none",
+			&c.Disk.Reserve, anySize),
 		stringRow("listen", "127.0.0.1:4222", "address of the embedded NATS server", &c.Listen, hostPort),
 		switchRow("insecure", "whether the embedded NATS server may listen beyond this machine without authentication: on or off", &c.Insecure),
 		stringRow("server.user", "", "user that may connect to the embedded NATS server; empty for none", &c.Server.User, anyText),

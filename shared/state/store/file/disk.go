@@ -7,6 +7,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/eventflux/eventflux/shared/space"
 	"github.com/eventflux/eventflux/shared/state/store"
 )
 
@@ -107,7 +108,7 @@ func (realDisk) lock(path string, alone bool) (func(), error) {
 
 // full makes an error of a disk without space an ErrFull.
 func full(err error) error {
-	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+	if space.IsFull(err) {
 		return fmt.Errorf("%w: %w", store.ErrFull, err)
 	}
 	return err

@@ -1,0 +1,122 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/eventflux/eventflux/shared/log/natsconn"
+	"github.com/eventflux/eventflux/shared/ops/metric"
+	"github.com/eventflux/eventflux/shared/space"
+)
+
+const (
+	roomEvery   = 250 * time.Millisecond // between two looks at the disk
+	serverEvery = 8                      // looks at the disk for each at the embedded server
+	reopenMax   = 30 * time.Second       // at most, between two attempts to open JetStream again
+)
+
+// room watches the disk of the data folder. Below the reserve no events are taken, so that
+// tasks can store the results of those in the log, and checkpoints lead to logs being
+// trimmed. If the disk is full all the same, JetStream gives up, and is opened again once
+// there is room.
+type room struct {
+	dir     string
+	reserve uint64
+	free    atomic.Int64 // -1: not known
+}
+
+// look asks how much is free, and reports whether that is less than the reserve.
+func (r *room) look() (full bool) {
+	s, err := space.Of(r.dir)
+	if err != nil {
+		r.free.Store(-1)
+		return false
+	}
+	r.free.Store(int64(s.Free))
+	return s.Free < r.reserve
+}
+
+// err says that the disk is full.
+func (r *room) err() error {
+	if free := r.free.Load(); free >= 0 && uint64(free) < r.reserve {
+		return fmt.Errorf("the disk of %s is full: %d MiB are free, and disk.reserve keeps %d MiB", r.dir, free>>20, r.reserve>>20)
+	}
+	return nil
+}
+
+// logRoom returns why the logs have no room, as far as this process knows it.
+func (n *Node) logRoom() error {
+	if n.server == nil {
+		return nil
+	}
+	return n.room.err()
+}
+
+// watchRoom looks at the disk until ctx ends. An error says that the files of JetStream cannot
+// be used.
+func (n *Node) watchRoom(ctx context.Context) error {
+	tick := time.NewTicker(roomEvery)
+	defer tick.Stop()
+	var full bool
+	var next time.Time // attempt to open JetStream again
+	wait := time.Second
+	for looks := 0; ; looks++ {
+		if now := n.room.look(); now != full {
+			full, looks = now, 0
+			if full {
+				n.log.Error("no events are taken, since the disk is full; make room", "err", n.room.err())
+			} else {
+				n.log.Info("the disk has room again", "folder", n.room.dir)
+			}
+		}
+		if n.server != nil && !full && looks%serverEvery == 0 && time.Now().After(next) {
+			switch fatal, tried := n.reopenServer(); {
+			case fatal != nil:
+				return fatal
+			case tried:
+				next = time.Now().Add(wait)
+				wait = min(2*wait, reopenMax)
+			default:
+				wait = time.Second
+			}
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// reopenServer opens JetStream again if its disk had no room.
+func (n *Node) reopenServer() (fatal error, tried bool) {
+	why := n.server.Health()
+	if !errors.Is(why, natsconn.ErrNoRoom) {
+		return nil, false
+	}
+	n.log.Warn("the embedded NATS server opens its files again, since the disk has room", "was", why)
+	fatal, err := n.server.Restart()
+	if fatal != nil {
+		return fmt.Errorf("after the disk was full: %w", fatal), true
+	}
+	if err != nil {
+		n.log.Error("the files of the embedded NATS server cannot be opened; trying again", "err", err)
+		return nil, true
+	}
+	n.log.Info("the embedded NATS server goes on", "folder", filepath.Join(n.cfg.Data, natsFolder))
+	return nil, true
+}
+
+func (n *Node) roomTable() prometheus.Collector {
+	return metric.NewTable(nil,
+		func(*int64) []string { return nil },
+		func() []int64 { return []int64{n.room.free.Load()} },
+		metric.Gauge("eventflux_disk_free_bytes", "Free bytes of the disk of the data folder; -1 if they are not known.",
+			func(free *int64) float64 { return float64(*free) }))
+}
