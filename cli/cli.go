@@ -1,5 +1,6 @@
-// Command eventflux is the one binary: its commands, and how they wire the
-// services together. What the commands do is left to the packages they call.
+// Package cli is the command line of eventflux: its commands, and how they start the services
+// in one process. A program of your own that imports windows, functions or aggregators of your
+// own and calls Main is eventflux with those in it; examples/custom is one.
 package cli
 
 import (
@@ -24,13 +25,12 @@ const (
 	exitUsage  = 2 // nothing was tried: the command line or a setting is wrong
 )
 
-func main() {
-	os.Exit(Main(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
-}
+// Main runs the command line of the process and ends the process with its exit code.
+func Main() { os.Exit(execute(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) }
 
-// Main runs the command line args, without the program's name, and returns its
+// execute runs the command line args, without the program's name, and returns its
 // exit code.
-func Main(args []string, in io.Reader, out, errOut io.Writer) int {
+func execute(args []string, in io.Reader, out, errOut io.Writer) int {
 	out, errOut = terminal.For(out), terminal.For(errOut)
 	defer flush(out, errOut)
 	started := false

@@ -15,7 +15,7 @@ import (
 // run runs a command line, with words apart at spaces, as the shell would.
 func run(commandLine, stdin string) (stdout, stderr string, code int) {
 	var out, errOut bytes.Buffer
-	code = Main(strings.Fields(commandLine), strings.NewReader(stdin), &out, &errOut)
+	code = execute(strings.Fields(commandLine), strings.NewReader(stdin), &out, &errOut)
 	return out.String(), errOut.String(), code
 }
 

@@ -16,7 +16,7 @@ func newRootCommand(onStart func()) *cobra.Command {
 		Long: `EventFlux runs apps written in SiddhiQL: events are published to NATS subjects,
 and results are read from NATS subjects.`,
 		SilenceUsage:     true,
-		SilenceErrors:    true, // Main prints them
+		SilenceErrors:    true, // execute prints them
 		PersistentPreRun: func(*cobra.Command, []string) { onStart() },
 	}
 	root.CompletionOptions.HiddenDefaultCmd = true

@@ -62,7 +62,7 @@ func runApps(cmd *cobra.Command, files []string) error {
 func runNode(cmd *cobra.Command, cfg *config.Config, services, texts []string) error {
 	ctx, stop := interruptible(cmd)
 	defer stop()
-	log := obs.NewLogger(cmd.ErrOrStderr(), cfg.Log)
+	log := obs.NewLogger(cmd.ErrOrStderr(), cfg.Log.Level, cfg.Log.Format == config.JSON)
 	n, err := node.Open(ctx, cfg, services, texts, readVersion().semver(), log)
 	if err != nil {
 		return err

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -15,7 +16,7 @@ import (
 
 // release is the version that the linker was given, as v1.2.3 or 1.2.3:
 //
-//	go build -ldflags "-X main.release=v1.2.3" ./cmd/eventflux
+//	go build -ldflags "-X github.com/eventflux/eventflux/cli.release=v1.2.3" ./cmd/eventflux
 //
 // It is for builds that do not know the repository's tags, as those of containers.
 var release string
@@ -51,9 +52,12 @@ func readVersion() version {
 	if !ok {
 		return v
 	}
-	v.Version = untagged(info.Main.Version)
+	v.Version = untagged(moduleVersion(info))
 	if release != "" {
 		v.Version = "v" + strings.TrimPrefix(release, "v")
+	}
+	if info.Main.Path != module { // what follows is of the program that imports this one
+		return v
 	}
 	for _, s := range info.Settings {
 		switch s.Key {
@@ -66,6 +70,23 @@ func readVersion() version {
 		}
 	}
 	return v
+}
+
+// module is the path of the module that this package is part of.
+const module = "github.com/eventflux/eventflux"
+
+// moduleVersion returns the version of eventflux in a build, which may be the program of a
+// user that imports it.
+func moduleVersion(info *debug.BuildInfo) string {
+	for _, dep := range info.Deps {
+		if dep.Path == module {
+			if dep.Replace != nil {
+				return cmp.Or(dep.Replace.Version, "(devel)")
+			}
+			return dep.Version
+		}
+	}
+	return info.Main.Version
 }
 
 // untagged gives a build without a tag of the repository the major version of its source:

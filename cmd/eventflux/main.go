@@ -1,10 +1,6 @@
 // Command eventflux is the whole product in one binary: the services and the command line.
 package main
 
-import (
-	"os"
+import "github.com/eventflux/eventflux/cli"
 
-	"github.com/eventflux/eventflux/cli"
-)
-
-func main() { os.Exit(cli.Main(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) }
+func main() { cli.Main() }

@@ -1,4 +1,4 @@
-package custom_test
+package main
 
 import (
 	"os"

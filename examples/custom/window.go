@@ -1,8 +1,4 @@
-// Package custom shows how a package of your own adds a window, an aggregator and
-// a function to the language. A binary has them once it imports the package:
-//
-//	import _ "example.org/you/custom"
-package custom
+package main
 
 import (
 	"errors"

@@ -7,17 +7,16 @@ import (
 	"io"
 	"log/slog"
 
-	"github.com/eventflux/eventflux/shared/ops/config"
 	"github.com/eventflux/eventflux/shared/ops/secret"
 )
 
-// NewLogger returns a logger that writes to w what c lets through, in c's format. It
-// masks the secrets of URLs, also those in the errors of libraries. It is safe for
-// concurrent use.
-func NewLogger(w io.Writer, c config.Log) *slog.Logger {
+// NewLogger returns a logger that writes records of at least level to w, as JSON or as text
+// for people. It masks the secrets of URLs, also those in the errors of libraries. It is safe
+// for concurrent use.
+func NewLogger(w io.Writer, level slog.Level, json bool) *slog.Logger {
 	w = secret.Writer(w)
-	options := &slog.HandlerOptions{Level: c.Level}
-	if c.Format == config.JSON {
+	options := &slog.HandlerOptions{Level: level}
+	if json {
 		return slog.New(slog.NewJSONHandler(w, options))
 	}
 	options.ReplaceAttr = shortTime

@@ -8,13 +8,12 @@ import (
 	"testing"
 	"time"
 
-	"github.com/eventflux/eventflux/shared/ops/config"
 	"github.com/eventflux/eventflux/shared/ops/obs"
 )
 
 func TestTextIsForAPerson(t *testing.T) {
 	var b strings.Builder
-	log := obs.NewLogger(&b, config.Log{Level: slog.LevelInfo, Format: config.Text})
+	log := obs.NewLogger(&b, slog.LevelInfo, false)
 	log.Debug("not this")
 	log.Info("task started", "app", "Flights")
 	want := regexp.MustCompile(`^time=\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\S* level=INFO msg="task started" app=Flights\n$`)
@@ -25,7 +24,7 @@ func TestTextIsForAPerson(t *testing.T) {
 
 func TestJSONIsOneObjectPerLine(t *testing.T) {
 	var b strings.Builder
-	log := obs.NewLogger(&b, config.Log{Level: slog.LevelWarn, Format: config.JSON})
+	log := obs.NewLogger(&b, slog.LevelWarn, true)
 	log.Info("not this")
 	log.Warn("task halted", "partition", 3)
 	var line struct {
@@ -43,7 +42,7 @@ func TestJSONIsOneObjectPerLine(t *testing.T) {
 // A library that logs how long something took under the name of the time ends nothing.
 func TestTimeOfAnotherKind(t *testing.T) {
 	var b strings.Builder
-	obs.NewLogger(&b, config.Log{Level: slog.LevelInfo, Format: config.Text}).Warn("failed to contact", "time", 250*time.Millisecond)
+	obs.NewLogger(&b, slog.LevelInfo, false).Warn("failed to contact", "time", 250*time.Millisecond)
 	if !strings.HasSuffix(b.String(), `msg="failed to contact" time=250ms`+"\n") {
 		t.Errorf("log is %q", b.String())
 	}
