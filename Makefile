@@ -26,6 +26,7 @@ test: lint redis ## Lint, and run all tests in their short form; those of packag
 	$(GO) test -short $(RACE) -timeout 30m $$($(GO) list ./... | grep -E '$(CONCURRENT)')
 	@# ./test/... comes first: it takes the longest.
 	$(GO) test -short -timeout 30m $$($(GO) list ./test/... ./... | grep -vE '$(CONCURRENT)')
+	cd examples/custom && $(GO) vet ./... && $(GO) test ./...
 
 race: redis ## Run all tests in their long form with the race detector (about half an hour)
 	$(GO) test $(RACE) -timeout 60m ./...
