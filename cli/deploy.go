@@ -1,12 +1,15 @@
 package cli
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"text/tabwriter"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/spf13/cobra"
 
 	"github.com/eventflux/eventflux/shared/control"
@@ -18,6 +21,8 @@ func newAppDeployCommand() *cobra.Command {
 	return a.add(&cobra.Command{
 		Use: "deploy FILE", Short: "Deploy an app to running services",
 		Long: `Checks the app and hands it to the checkpointer, from where every service learns of it.
+Returns when all ingests accept its events and all of its partitions run. If that does
+not come in time, it fails and names what is missing: the app stays deployed.
 The same text again changes nothing. Another text under the name of a deployed app is
 refused: its results would not follow those that are out. If another app reads the same
 subject by another definition, the app is deployed, and the command prints a warning.`,
@@ -35,15 +40,55 @@ subject by another definition, the app is deployed, and the command prints a war
 			if err != nil {
 				return err
 			}
-			_, err = ask(cmd, &a, control.VerbDeploy, control.DeployRequest{Text: string(text)}, func(w io.Writer, d *control.Deployed) {
+			var d control.Deployed
+			err = a.connected(cmd, func(ctx context.Context, nc *nats.Conn) (err error) {
+				client := newClient(nc)
+				if d, err = client.Deploy(ctx, control.DeployRequest{Text: string(text)}); err != nil {
+					return err
+				}
+				return awaitServed(ctx, client, &d.App)
+			})
+			if err != nil {
+				return err
+			}
+			return a.show(cmd, &d, func(w io.Writer) {
 				fmt.Fprintf(w, "app %s is deployed: %d partitions, generation %d\n", d.Name, d.Partitions, d.Generation)
 				for _, text := range d.Warnings {
 					fmt.Fprintln(w, "warning: "+text)
 				}
 			})
-			return err
 		},
-	}, 10*time.Second)
+	}, 30*time.Second)
+}
+
+// servedLookEvery is how often a deploy asks whether the app is served.
+const servedLookEvery = 50 * time.Millisecond
+
+// awaitServed waits until all ingests accept the events of an app and all of its partitions
+// run. a is as the deploy has returned it, and then as it is.
+func awaitServed(ctx context.Context, client *control.Client, a *control.App) error {
+	for len(a.Missing) > 0 {
+		select {
+		case <-time.After(servedLookEvery):
+		case <-ctx.Done():
+			return notServed(a)
+		}
+		now, err := client.App(ctx, control.AppRequest{App: a.Name})
+		switch {
+		case ctx.Err() != nil:
+			return notServed(a)
+		case err != nil:
+			return err
+		case now.Index != a.Index:
+			return fmt.Errorf("app %s was removed and deployed again meanwhile", a.Name)
+		}
+		*a = now
+	}
+	return nil
+}
+
+func notServed(a *control.App) error {
+	return fmt.Errorf("app %s is deployed, and it is not served yet: %s", a.Name, strings.Join(a.Missing, "; "))
 }
 
 func newAppListCommand() *cobra.Command {
@@ -82,6 +127,9 @@ func newAppShowCommand() *cobra.Command {
 					fmt.Fprintf(w, "-- partition %d: %s, by processor %s, assignment %d\n", o.Partition, state, o.Processor, o.Assignment)
 				}
 				printQuarantine(w, d, "-- ")
+				for _, what := range d.Missing {
+					fmt.Fprintln(w, "-- not served yet: "+what)
+				}
 				fmt.Fprintln(w, d.Text)
 			})
 			return err

@@ -20,7 +20,7 @@ func (p *patient) checkServices(_ context.Context, r *report) {
 	}{
 		{"checkpointer", Error, "no app can be deployed, no checkpoint made, and no partition taken over"},
 		{"processor", Error, "no events are applied; those that are accepted wait in the logs"},
-		{"ingest", Error, "no events are accepted; one that waits for processors to take over each log does not count"},
+		{"ingest", Error, "no events are accepted"},
 		{"merger", Warning, "nobody folds chains and sweeps the store, which grows"},
 		{"recovery", Warning, "no app can be taken back, and no state be looked at"},
 	} {

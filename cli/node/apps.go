@@ -21,7 +21,6 @@ const (
 	lastCheckpointTimeout = 20 * time.Second
 
 	lookEvery = 20 * time.Millisecond
-	sayAfter  = 5 * time.Second
 )
 
 func (n *Node) newProcessor(ctx context.Context) (*processor.Service, error) {

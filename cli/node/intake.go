@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -26,6 +25,8 @@ type intake struct {
 	n       *Node
 	svc     *ingest.Service
 	changed chan struct{} // the state of an app
+	news    chan struct{} // the same, for keepReporting
+	number  uint64        // of the last report
 	known   map[string]ingest.App
 	told    bool // ready has been called for known
 }
@@ -33,7 +34,7 @@ type intake struct {
 // ingestAll accepts events of all deployed apps until ctx ends. ready is called once it is
 // known of each app whether its events are accepted, and again when the apps have changed.
 func (n *Node) ingestAll(ctx context.Context, ready func([]*siddhiql.Plan)) error {
-	in := &intake{n: n, changed: make(chan struct{}, 1), known: map[string]ingest.App{}}
+	in := &intake{n: n, changed: make(chan struct{}, 1), news: make(chan struct{}, 1), known: map[string]ingest.App{}}
 	changes, err := n.watchApps(ctx)
 	if err != nil {
 		return ignoreEnd(ctx, err)
@@ -48,7 +49,13 @@ func (n *Node) ingestAll(ctx context.Context, ready func([]*siddhiql.Plan)) erro
 	if err := in.sync(ctx); err != nil {
 		return ignoreEnd(ctx, err)
 	}
+	// Before it takes any event: a deploy waits for all ingests that the leader knows.
+	if err := in.report(ctx); err != nil {
+		return ignoreEnd(ctx, err)
+	}
 	serving := start(in.svc.Run)
+	reporting := start(in.keepReporting)
+	defer func() { _ = reporting.stop() }()
 	select {
 	case <-in.svc.Ready():
 	case err := <-serving.ended:
@@ -126,11 +133,13 @@ func (in *intake) open(ctx context.Context) (closeConns func(), err error) {
 		Conn: events, Gate: gate, LogConn: logs, Durability: n.durability,
 		EventBytesMax: int(n.cfg.Ingest.EventBytesMax), MemoryMax: int64(n.cfg.Ingest.MemoryMax), LagMax: n.cfg.Ingest.LagMax,
 		Version: n.self.Version, Witness: n.witness, Log: n.log, Now: func() int64 { return faultpoint.Now().UnixMilli() },
-		Await: n.awaitTasks, Room: n.logRoom,
+		Room: n.logRoom,
 		Changed: func() {
-			select {
-			case in.changed <- struct{}{}:
-			default:
+			for _, c := range []chan struct{}{in.changed, in.news} {
+				select {
+				case c <- struct{}{}:
+				default:
+				}
 			}
 		},
 	})
@@ -138,6 +147,31 @@ func (in *intake) open(ctx context.Context) (closeConns func(), err error) {
 		closeConns()
 	}
 	return closeConns, err
+}
+
+// keepReporting has the leader know which apps are served, until ctx ends.
+func (in *intake) keepReporting(ctx context.Context) error {
+	tick := time.NewTicker(control.HeartbeatTimeout / 5)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		case <-in.news:
+		}
+		if err := in.report(ctx); err != nil && ctx.Err() == nil {
+			in.n.log.Warn("tell the checkpointer which apps are served; trying again", "err", err)
+		}
+	}
+}
+
+// report tells the leader once which apps are served.
+func (in *intake) report(ctx context.Context) error {
+	in.number++
+	return in.n.control.Serving(ctx, control.ServingRequest{
+		Ingest: in.svc.ID(), Name: in.n.self.Name, Number: in.number, Apps: in.svc.Serving(),
+	})
 }
 
 // tell calls ready with the apps whose events are accepted, once it is known of all.
@@ -217,68 +251,6 @@ func (in *intake) deployed(ctx context.Context) (apps []ingest.App, err error) {
 		apps = append(apps, app)
 	}
 	return apps, nil
-}
-
-// awaitTasks waits until a task has looked at each log of an app, and halted or not.
-// Before, new frames could take the sequences of lost ones, and hide the loss. An app that
-// was deployed a moment ago has nothing to lose, and is not waited for.
-func (n *Node) awaitTasks(ctx context.Context, app string, empty bool, tell func(string)) error {
-	said := time.After(sayAfter)
-	for {
-		list, err := n.control.Apps(ctx)
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		missing := "the checkpointer does not answer"
-		if err == nil {
-			if empty && neverRan(list.Apps, app) {
-				return nil
-			}
-			if missing = missingTask(list.Apps, app); missing == "" {
-				return nil
-			}
-		}
-		select {
-		case <-said:
-			next := "; start one with eventflux serve --services processor"
-			if n.runs("processor") {
-				next = " yet: it loads the newest checkpoint, and then it will"
-			}
-			tell("no processor has looked at the log of " + missing + next)
-		default:
-		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(lookEvery):
-		}
-	}
-}
-
-// neverRan reports whether no task of the app has ever run.
-func neverRan(apps []control.App, app string) bool {
-	i := slices.IndexFunc(apps, func(a control.App) bool { return a.Name == app })
-	return i >= 0 && len(apps[i].Owners) == 0 && apps[i].Checkpoint == 0
-}
-
-// missingTask names a partition of the app that no task has taken over, or "".
-func missingTask(apps []control.App, app string) string {
-	for _, a := range apps {
-		if a.Name != app {
-			continue
-		}
-		looked := map[uint32]bool{}
-		for _, o := range a.Owners {
-			looked[o.Partition] = o.State != "" && o.State != "starting"
-		}
-		for p := range a.Partitions {
-			if !looked[p] {
-				return fmt.Sprintf("%s, partition %d", app, p)
-			}
-		}
-		return ""
-	}
-	return app // it is being removed
 }
 
 // watchApps waits until there is a cluster to be watched, and tells when apps change.

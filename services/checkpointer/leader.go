@@ -37,6 +37,7 @@ type leader struct {
 	last    answerID
 
 	processors *processors
+	ingests    ingests
 	standbys   standbys
 	restores   chan restore
 	placing    chan struct{} // has a message when placements are to be looked at
@@ -76,7 +77,7 @@ func newLeader(s *Service, term uint64) *leader {
 		messages: make(chan loopMessage, 64), done: make(chan struct{}),
 		apps: map[string]*coordinator{}, answers: map[answerID]chan control.Outcome{},
 		processors: newProcessors(time.Now()), placing: make(chan struct{}, 1),
-		restores: make(chan restore), waits: waits{of: map[waitKey]*context.CancelFunc{}},
+		restores: make(chan restore), ingests: ingests{of: map[string]*ingest{}}, waits: waits{of: map[waitKey]*context.CancelFunc{}},
 	}
 }
 

@@ -14,11 +14,12 @@ import (
 )
 
 const (
-	// lingerWait is what ingests have to make durable what they have accepted, and to
-	// stop. One that is stalled for longer, and then writes into the log of an app that
-	// has come back under the name, halts its task: the frames do not begin at 1.
+	// lingerWait is for ingests that have learned of the app and have not told so yet. One
+	// that is stalled for longer, and then writes into the log of an app that has come back
+	// under the name, halts its task: the frames do not begin at 1.
 	lingerWait = time.Second
-	// stopWait is how long tasks may take to stop before the streams under them go.
+	// stopWait is how long tasks may take to stop, and ingests to make durable what they
+	// have accepted, before the streams under them go.
 	stopWait  = 5 * time.Second
 	stopPause = 20 * time.Millisecond
 )
@@ -79,7 +80,7 @@ func (l *leader) carryOutRemoval(ctx context.Context, app string) error {
 	if !pauseFor(ctx, lingerWait) {
 		return ctx.Err()
 	}
-	for end := time.Now().Add(stopWait); l.processors.runs(app, time.Now()) && time.Now().Before(end); {
+	for end := time.Now().Add(stopWait); (l.processors.runs(app, time.Now()) || l.ingests.hold(app, time.Now())) && time.Now().Before(end); {
 		if !pauseFor(ctx, stopPause) {
 			return ctx.Err()
 		}

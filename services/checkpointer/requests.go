@@ -40,6 +40,7 @@ func (s *Service) verbs() map[string]verb {
 		control.VerbRelease:     {false, typed(s.release)},
 		control.VerbResume:      {false, typed(s.resume)},
 		control.VerbHeartbeat:   {false, typed(s.heartbeat)},
+		control.VerbServing:     {false, typed(s.serving)},
 		control.VerbAttach:      {false, typed(s.attach)},
 		control.VerbPrepared:    {false, typed(s.prepared)},
 		control.VerbFailed:      {false, typed(s.failed)},
@@ -170,6 +171,7 @@ func (s *Service) deploy(ctx context.Context, l *leader, r *control.DeployReques
 		return nil, err
 	}
 	s.addStates(l, a)
+	a.Missing = l.missing(a, time.Now())
 	return control.Deployed{App: a.App, Warnings: conflicts(plan, s.cfg.FSM.apps())}, nil
 }
 
@@ -250,6 +252,7 @@ func (s *Service) app(_ context.Context, l *leader, r *control.AppRequest) (any,
 		return nil, err
 	}
 	s.addStates(l, a)
+	a.Missing = l.missing(a, time.Now())
 	return a.App, nil
 }
 

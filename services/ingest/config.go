@@ -1,7 +1,6 @@
 package ingest
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -33,10 +32,6 @@ type Config struct {
 	// Gate is at Conn, as its natsconn.ConnectConfig.BeforeRead; nil if none is: then the client
 	// library drops messages that come faster than they can be looked at.
 	Gate *Gate
-	// Await returns once events may be written to the logs of an app, or with ctx's error.
-	// empty says that no event was ever in them. tell says why that takes a while. nil: they
-	// may at once.
-	Await func(ctx context.Context, app string, empty bool, tell func(reason string)) error
 	// Changed is told that Service.Apps has changed; nil for nobody. It must be quick.
 	Changed func()
 	// EventBytesMax is the limit of a message's payload (ingest.event_bytes_max);

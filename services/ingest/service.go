@@ -49,8 +49,9 @@ type Service struct {
 	work     context.Context // ends when nothing more is made durable
 	running  sync.WaitGroup  // units
 
-	mu    sync.Mutex // guards units
-	units map[string]*unit
+	mu     sync.Mutex // guards what follows
+	units  map[string]*unit
+	ending map[*unit]bool // served no more, and not all that they have accepted is durable yet
 }
 
 // New checks cfg and returns a service without apps, which does nothing before Run.
@@ -59,7 +60,7 @@ func New(cfg Config) (*Service, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Service{cfg: cfg, ready: make(chan struct{}), news: make(chan struct{}, 1), units: map[string]*unit{}, id: nuid.Next(), leaseBeat: leaseBeat}
+	s := &Service{cfg: cfg, ready: make(chan struct{}), news: make(chan struct{}, 1), units: map[string]*unit{}, ending: map[*unit]bool{}, id: nuid.Next(), leaseBeat: leaseBeat}
 	if s.js, err = jetstream.New(cfg.Conn); err != nil {
 		return nil, fmt.Errorf("ingest: %w", err)
 	}
@@ -120,7 +121,7 @@ func (s *Service) Serve(apps []App) {
 	}
 	for _, u := range gone {
 		u.removed.Store(true)
-		u.cancel()
+		s.end(u)
 	}
 	for _, u := range added {
 		s.start(u)
@@ -136,6 +137,24 @@ func (s *Service) start(u *unit) {
 	ctx, cancel := context.WithCancel(s.work)
 	u.cancel = cancel
 	s.running.Go(func() { u.run(ctx) })
+}
+
+// end ends a unit that was started, if the service runs. The caller holds changing.
+func (s *Service) end(u *unit) {
+	if s.taking == nil {
+		return
+	}
+	s.mu.Lock()
+	s.ending[u] = true
+	s.mu.Unlock()
+	u.cancel()
+	s.running.Go(func() {
+		<-u.ended
+		s.mu.Lock()
+		delete(s.ending, u)
+		s.mu.Unlock()
+		s.tell()
+	})
 }
 
 // unit returns the unit of an app, or nil.

@@ -11,9 +11,11 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/eventflux/eventflux/shared/control"
 	"github.com/eventflux/eventflux/shared/lang/engine"
 	"github.com/eventflux/eventflux/shared/lang/siddhiql"
 	"github.com/eventflux/eventflux/shared/log/natsconn"
+	"github.com/eventflux/eventflux/shared/log/output"
 	"github.com/eventflux/eventflux/shared/log/wal"
 )
 
@@ -55,7 +57,7 @@ type AppState struct {
 	App    string `json:"app"`
 	Index  uint64 `json:"index"` // of its deployment
 	State  State  `json:"state"`
-	Reason string `json:"reason,omitempty"` // of waiting and left out, and of a start that takes long
+	Reason string `json:"reason,omitempty"` // of waiting and left out
 }
 
 // unit serves one app: its logs, their writers, and the links that feed it. Trouble of a
@@ -144,14 +146,8 @@ func (u *unit) run(ctx context.Context) {
 // serve serves the app until ctx ends, or until one of its logs cannot be written. It
 // reports whether events were accepted.
 func (u *unit) serve(ctx context.Context) (served bool, err error) {
-	empty, err := u.findStreams(ctx)
-	if err != nil {
+	if err := u.findStreams(ctx); err != nil {
 		return false, err
-	}
-	if await := u.s.cfg.Await; await != nil {
-		if err := await(ctx, u.name, empty, func(reason string) { u.tell(Starting, reason) }); err != nil {
-			return false, err
-		}
 	}
 	// What is accepted outlives ctx, until it is durable.
 	work, cancel := context.WithCancel(context.WithoutCancel(ctx))
@@ -263,22 +259,16 @@ func (u *unit) newWriter(l *log) (*wal.Writer, error) {
 	})
 }
 
-// findStreams looks for the logs and the dead letters' stream, and reports whether the
-// logs have never had an event.
-func (u *unit) findStreams(ctx context.Context) (empty bool, err error) {
-	var used atomic.Bool
+// findStreams looks for the logs and the dead letters' stream.
+func (u *unit) findStreams(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, findTimeout*time.Duration(1+len(u.logs)/findAtOnce))
 	defer cancel()
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(findAtOnce)
 	for _, l := range u.logs {
 		group.Go(func() error {
-			stream, err := natsconn.FindWAL(ctx, u.s.logJS, l.app, l.part)
-			if err != nil {
+			if err := u.findLog(ctx, l); err != nil {
 				return fmt.Errorf("log of %s/%d: %w", l.app, l.part, err)
-			}
-			if stream.CachedInfo().State.LastSeq > 1 { // the first is the deploy frame
-				used.Store(true)
 			}
 			return nil
 		})
@@ -289,8 +279,29 @@ func (u *unit) findStreams(ctx context.Context) (empty bool, err error) {
 		}
 		return nil
 	})
-	err = group.Wait()
-	return !used.Load(), err
+	return group.Wait()
+}
+
+// findLog looks for a log, and compares its end with the newest result. If the log has lost
+// its end, new frames would get the sequences of lost ones and so hide the loss. Therefore
+// nothing is appended before a task has noted it.
+func (u *unit) findLog(ctx context.Context, l *log) error {
+	stream, err := natsconn.FindWAL(ctx, u.s.logJS, l.app, l.part)
+	if err != nil {
+		return err
+	}
+	results, err := output.FindEnd(ctx, u.s.cfg.LogConn, l.app, l.part)
+	if err != nil || results.LossNoted || results.Sequence <= stream.CachedInfo().State.LastSeq {
+		return err
+	}
+	info, err := stream.Info(ctx) // the frame may have come since
+	if err != nil {
+		return err
+	}
+	if end := info.State.LastSeq; end < results.Sequence {
+		return fmt.Errorf("%s ends at sequence %d, and the output stream has results of %d: the log has lost its end; events are refused until the app's task has noted that", l.stream, end, results.Sequence)
+	}
+	return nil
 }
 
 // tell notes how the app is served, and logs trouble that is news.
@@ -303,7 +314,7 @@ func (u *unit) tell(state State, reason string) {
 		return
 	}
 	switch {
-	case state == Waiting || state == Starting:
+	case state == Waiting:
 		u.s.cfg.Log.Warn("events for an app are refused; trying again", "app", u.name, "reason", reason)
 	case state == Serving && before != "":
 		u.s.cfg.Log.Info("events for an app are accepted", "app", u.name)
@@ -347,6 +358,33 @@ func (s *Service) Apps() []AppState {
 	all := []AppState{}
 	for _, u := range s.all() {
 		all = append(all, u.appState())
+	}
+	return all
+}
+
+// ID is unique for each start of the service.
+func (s *Service) ID() string { return s.id }
+
+// Serving tells which apps are served, and those that are not served any more while what
+// they have accepted is not durable yet.
+func (s *Service) Serving() []control.Serving {
+	all := []control.Serving{}
+	s.mu.Lock()
+	for u := range s.ending {
+		if s.units[u.name] == nil {
+			all = append(all, control.Serving{App: u.name, Index: u.index, Why: "it is removed"})
+		}
+	}
+	s.mu.Unlock()
+	for _, a := range s.Apps() {
+		one := control.Serving{App: a.App, Index: a.Index, Accepts: a.State == Serving}
+		if !one.Accepts {
+			one.Why = string(a.State)
+			if a.Reason != "" {
+				one.Why += ": " + a.Reason
+			}
+		}
+		all = append(all, one)
 	}
 	return all
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/eventflux/eventflux/shared/log/natsconn"
+	"github.com/eventflux/eventflux/shared/log/output"
 )
 
 const otherApp = `@app:name('o') @source(subject='other.*') define stream Other (n int); from Other select n insert into Out;`
@@ -277,4 +278,55 @@ func TestAnotherDeployment(t *testing.T) {
 			t.Errorf("deployment %d: %+v", i, ack)
 		}
 	}
+}
+
+// Nothing is appended to a log that has lost its end, before a task has noted that: new
+// frames would get the sequences of lost ones. Other apps are served meanwhile.
+func TestLogThatLostItsEnd(t *testing.T) {
+	r := start(t, nil, flightsApp, otherApp)
+	for i := range 3 {
+		if ack := r.ask("events.Flights", `{"origin":"a","delay":1}`); ack.Error != nil || ack.Seq != uint64(i+1) {
+			t.Fatalf("%+v", ack)
+		}
+	}
+	r.end()
+	store := func(subject, data string, header nats.Header) {
+		t.Helper()
+		if _, err := r.js.PublishMsg(within(t), &nats.Msg{Subject: subject, Data: []byte(data), Header: header}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	result := func(position string) {
+		store(natsconn.OutSubject("a", "Out", 0), "{}", nats.Header{output.HeaderGeneration: {"1"}, output.HeaderPosition: {position}})
+	}
+	fence := func(data string) { store(natsconn.FenceSubject("a", 0), data, nil) }
+	apps := []App{{Name: "a", Index: 1, Plan: plans(t, flightsApp)[0]}, {Name: "o", Index: 2, Plan: plans(t, otherApp)[0]}}
+
+	fence(`{"newest":{"Out":"1:2.0"},"through":1}`)
+	result("3.0")
+	r.again(nil, apps...) // the log holds all that has results
+	r.state("a", Serving)
+	r.end()
+
+	for _, lost := range []func(){
+		func() { result("4.0") },
+		func() { fence(`{"newest":{"Out":"1:4.0"},"through":3}`) },
+	} {
+		lost()
+		r.again(nil, apps...)
+		if reason := r.state("a", Waiting); !strings.Contains(reason, "EFW_a_0 ends at sequence 3") || !strings.Contains(reason, "results of 4") {
+			t.Error(reason)
+		}
+		if ack := r.ask("events.Flights", `{"origin":"a","delay":1}`); ack.Error == nil || ack.Error.ErrCode != appUnavailable {
+			t.Errorf("%+v", ack)
+		}
+		if ack := r.ask("other.x", `{"n":1}`); ack.Error != nil {
+			t.Errorf("another app: %+v", ack)
+		}
+		r.end()
+	}
+
+	fence(`{"lost_tail":{"log":"EFW_a_0","end":3,"results":4}}`)
+	r.again(nil, apps...)
+	r.state("a", Serving)
 }

@@ -172,6 +172,11 @@ func (c *Client) Heartbeat(ctx context.Context, r HeartbeatRequest) (h Heartbeat
 	return h, err
 }
 
+// Serving tells which apps an ingest serves.
+func (c *Client) Serving(ctx context.Context, r ServingRequest) error {
+	return c.Do(ctx, VerbServing, r, nil)
+}
+
 // Attach takes a partition over for a task.
 func (c *Client) Attach(ctx context.Context, r AttachRequest) (a Attached, err error) {
 	err = c.Do(ctx, VerbAttach, r, &a)

@@ -17,6 +17,7 @@ const (
 	VerbApp         = "app"         // AppRequest → App, with its text
 	VerbRemove      = "remove"      // AppRequest → App
 	VerbHeartbeat   = "heartbeat"   // HeartbeatRequest → Heartbeat
+	VerbServing     = "serving"     // ServingRequest → nothing
 	VerbAttach      = "attach"      // AttachRequest → Attached
 	VerbPrepared    = "prepared"    // PreparedRequest → Outcome, once it is known
 	VerbFailed      = "failed"      // FailedRequest → Outcome
@@ -97,6 +98,9 @@ type App struct {
 	Held bool `json:"held,omitempty"`
 	// Removing says that the app is on its way out.
 	Removing bool `json:"removing,omitempty"`
+	// Missing says what the app needs before all ingests accept its events and all of its
+	// partitions run. It is only in answers to VerbApp and VerbDeploy.
+	Missing []string `json:"missing,omitempty"`
 	// Deaths are the frames that were being applied when a process died, and that no task
 	// has got past since.
 	Deaths []Death `json:"deaths,omitempty"`
@@ -203,6 +207,28 @@ type Assigned struct {
 	// Suspect is the log sequence of a frame of which a process may have died: the task
 	// applies it while no other task of its process applies one. 0: there is none.
 	Suspect uint64 `json:"suspect,omitempty"`
+}
+
+// ServingRequest is what an ingest says of itself at its start, when something changes, and
+// several times in a second. One that has not been heard of for HeartbeatTimeout is taken
+// for dead.
+type ServingRequest struct {
+	Ingest string `json:"ingest"` // unique for each start
+	Name   string `json:"name"`   // for people
+	// Number grows with each request: one that comes late changes nothing.
+	Number uint64 `json:"number"`
+	// Apps are all that it serves, is about to serve, or has yet to stop serving.
+	Apps []Serving `json:"apps"`
+}
+
+// Serving is how an ingest serves an app.
+type Serving struct {
+	App   string `json:"app"`
+	Index uint64 `json:"index"` // of the app's deployment
+	// Accepts says that its events are accepted.
+	Accepts bool `json:"accepts"`
+	// Why says why they are not.
+	Why string `json:"why,omitempty"`
 }
 
 // DigestsRequest is the state of a standby at a barrier.

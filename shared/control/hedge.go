@@ -18,6 +18,7 @@ const hedgeWait = 200 * time.Millisecond
 
 var hedged = map[string]time.Duration{ // by subject: what the wait is multiplied with
 	natsconn.ServiceSubject(Service, VerbHeartbeat):   1,
+	natsconn.ServiceSubject(Service, VerbServing):     1,
 	natsconn.ServiceSubject(Service, VerbAttach):      2,
 	natsconn.ServiceSubject(Service, VerbPrepared):    2,
 	natsconn.ServiceSubject(Service, VerbFailed):      2,

@@ -1,0 +1,153 @@
+package checkpointer
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/eventflux/eventflux/shared/control"
+)
+
+// ingests are those that a leader hears of. An ingest tells of itself before it subscribes
+// to anything, so that none takes events unknown to the leader.
+type ingests struct {
+	mu sync.Mutex
+	of map[string]*ingest
+}
+
+type ingest struct {
+	seen   time.Time
+	name   string
+	number uint64
+	apps   map[string]control.Serving
+}
+
+// hear takes in what an ingest says, unless it has said something newer.
+func (in *ingests) hear(r *control.ServingRequest, now time.Time) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	for id, known := range in.of {
+		if now.Sub(known.seen) > control.HeartbeatTimeout {
+			delete(in.of, id)
+		}
+	}
+	if known := in.of[r.Ingest]; known != nil && known.number > r.Number {
+		return
+	}
+	one := &ingest{seen: now, name: r.Name, number: r.Number, apps: map[string]control.Serving{}}
+	for _, a := range r.Apps {
+		one.apps[a.App] = a
+	}
+	in.of[r.Ingest] = one
+}
+
+// alive returns those that have been heard of lately, by name.
+func (in *ingests) alive(now time.Time) (all []*ingest) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	for _, one := range in.of {
+		if now.Sub(one.seen) <= control.HeartbeatTimeout {
+			all = append(all, one)
+		}
+	}
+	slices.SortFunc(all, func(a, b *ingest) int { return cmp.Compare(a.name, b.name) })
+	return all
+}
+
+// hold reports whether any ingest serves an app, or has yet to stop doing so.
+func (in *ingests) hold(app string, now time.Time) bool {
+	return slices.ContainsFunc(in.alive(now), func(one *ingest) bool {
+		_, holds := one.apps[app]
+		return holds
+	})
+}
+
+// serving takes in what an ingest says of itself.
+func (s *Service) serving(_ context.Context, l *leader, r *control.ServingRequest) (any, error) {
+	if r.Ingest == "" {
+		return nil, failure(control.CodeInvalid, "an ingest without an id; it is never empty")
+	}
+	l.ingests.hear(r, time.Now())
+	return struct{}{}, nil
+}
+
+// missing says what an app needs before all ingests accept its events and all of its
+// partitions run; nil for nothing.
+func (l *leader) missing(a *appState, now time.Time) (what []string) {
+	able, _, settled := l.processors.alive(now)
+	if !settled {
+		return []string{"the checkpointer leads since a moment ago and does not know all ingests and processors yet"}
+	}
+	all := l.ingests.alive(now)
+	if len(all) == 0 {
+		what = append(what, "no ingest is there; start one with eventflux serve --services ingest")
+	}
+	for _, one := range all {
+		s, knows := one.apps[a.Name]
+		switch {
+		case !knows || s.Index != a.Index:
+			what = append(what, fmt.Sprintf("ingest %s does not know the app yet", one.name))
+		case !s.Accepts:
+			what = append(what, fmt.Sprintf("ingest %s: %s", one.name, s.Why))
+		}
+	}
+	return append(what, missingTasks(a, len(able))...)
+}
+
+// missingTasks says which partitions do not run, those of one reason together.
+func missingTasks(a *appState, processors int) (what []string) {
+	states := make([]string, a.Partitions)
+	for _, o := range a.Owners {
+		states[o.Partition] = o.State
+	}
+	of := map[string][]uint32{}
+	var reasons []string
+	for p, state := range states {
+		why := ""
+		switch {
+		case a.quarantined(uint32(p)):
+			why = "in quarantine, as three processes died of a frame; eventflux app resume " + a.Name + " runs it again"
+		case state == "" && processors == 0:
+			why = "without a task, as no processor is there; start one with eventflux serve --services processor"
+		case state == "":
+			why = "without a task yet"
+		case state == "starting" || state == "halted" || state == "fenced" || state == "stopped":
+			why = state
+			if state == "halted" {
+				why += "; eventflux doctor says why"
+			}
+		default:
+			continue
+		}
+		if of[why] == nil {
+			reasons = append(reasons, why)
+		}
+		of[why] = append(of[why], uint32(p))
+	}
+	for _, why := range reasons {
+		what = append(what, fmt.Sprintf("%s: %s", partitionsText(of[why]), why))
+	}
+	return what
+}
+
+// partitionsText names some partitions, of which there may be many.
+func partitionsText(all []uint32) string {
+	const namedMax = 5
+	var names []string
+	for _, p := range all[:min(len(all), namedMax)] {
+		names = append(names, strconv.FormatUint(uint64(p), 10))
+	}
+	text := "partition " + names[0]
+	if len(names) > 1 {
+		text = "partitions " + strings.Join(names, ", ")
+	}
+	if more := len(all) - len(names); more > 0 {
+		text += fmt.Sprintf(" and %d more", more)
+	}
+	return text
+}
