@@ -1,6 +1,6 @@
-// Package aggregate holds the aggregators of the language. Each keeps its state
-// for many groups at once, by a group's slot; which rows belong to which group
-// is the business of shared/lang/engine.
+// Package aggregate holds the aggregators of the language. An aggregator keeps its state
+// for many groups at once, by a group's slot. Package engine decides which rows belong to
+// which group.
 package aggregate
 
 import "github.com/eventflux/eventflux/shared/lang/event"
@@ -12,22 +12,21 @@ type Value = event.Value
 // Aggregate is one aggregator of one query (and partition key) over all groups.
 // Slots are small numbers that the caller reuses; a slot not seen before is empty.
 type Aggregate interface {
-	// Add takes a row that enters the slot's group.
+	// Add adds a row that enters the slot's group.
 	Add(slot int, args []Value)
-	// Remove takes a row that leaves it.
+	// Remove removes a row that leaves the group.
 	Remove(slot int, args []Value)
-	// Result writes the group's present value.
+	// Result writes the group's current value.
 	Result(slot int, out *Value)
-	// Empty reports whether the slot is as it was before its first row. It costs no time
-	// for the rows of the group.
+	// Empty reports whether the slot is as it was before its first row. Its cost does not
+	// depend on the number of rows in the group.
 	Empty(slot int) bool
 	// Clear empties the slot.
 	Clear(slot int)
-	// AppendState appends the slot's state to dst; an empty slot has no bytes. Equal
-	// states are equal bytes, by whatever way they came about.
+	// AppendState appends the slot's state to dst; an empty slot has no bytes. Equal states
+	// have equal bytes, whatever their history.
 	AppendState(dst []byte, slot int) []byte
-	// LoadState replaces the slot's state by one that AppendState wrote. Bytes that
-	// are wrong are an error, leave the slot empty, and cost no more memory than
-	// their length allows.
+	// LoadState replaces the slot's state by one that AppendState wrote. Wrong bytes are an
+	// error, leave the slot empty, and cost no more memory than their length allows.
 	LoadState(slot int, src []byte) error
 }

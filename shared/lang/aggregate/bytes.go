@@ -6,9 +6,9 @@ import (
 	"math"
 )
 
-// A slot's state is written without a version: the schema version of the
-// component that holds it, Spec.Version, says how to read it. An empty slot is no
-// bytes at all, and whatever else is there has exactly one form.
+// A slot's state is written without a version: the schema version of the component that
+// holds it, Spec.Version, says how to read it. An empty slot has no bytes, and every other
+// state has exactly one form.
 
 // stateBytes reads what AppendState wrote. The first failure stays.
 type stateBytes struct {
@@ -98,8 +98,7 @@ func (r *stateBytes) float() float64 {
 	return 0
 }
 
-// appendFloat writes all NaNs alike: which one an addition yields is the
-// processor's choice.
+// appendFloat writes all NaNs alike: processors differ in the NaN that an addition yields.
 func appendFloat(dst []byte, v float64) []byte {
 	if v != v {
 		v = math.NaN()
@@ -126,7 +125,7 @@ func appendKey(dst []byte, key, before int64, first bool) []byte {
 	return binary.AppendUvarint(dst, uint64(key)-uint64(before))
 }
 
-// end returns what was wrong, unread bytes included.
+// end returns the first error; unread bytes are one.
 func (r *stateBytes) end(name string) error {
 	if r.err == nil && len(r.rest) > 0 {
 		r.fail("%d bytes too many", len(r.rest))

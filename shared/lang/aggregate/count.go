@@ -22,7 +22,7 @@ func init() {
 	})
 }
 
-// count counts rows, nulls among them.
+// count counts rows, including nulls.
 type count struct{ n []int64 }
 
 func (a *count) Add(slot int, _ []Value) {

@@ -30,14 +30,14 @@ func init() {
 	})
 }
 
-// distinct counts different numbers, null being one.
+// distinct counts different numbers; null is one of them.
 type distinct struct {
 	multiset
 	class  event.Class
 	counts []counts
 }
 
-// counts are of one group.
+// counts are the numbers of one group.
 type counts struct {
 	nulls int64
 	live  int64 // values that are present
@@ -89,8 +89,8 @@ func (a *distinct) Clear(slot int) {
 	a.multiset.Clear(slot)
 }
 
-// AppendState writes the number of nulls, that of different values, and each value
-// in order with its count.
+// AppendState writes the number of nulls, the number of different values, and each value in
+// order with its count.
 func (a *distinct) AppendState(dst []byte, slot int) []byte {
 	a.counts, a.groups = grow(a.counts, slot), grow(a.groups, slot)
 	if a.counts[slot] == (counts{}) {
@@ -109,8 +109,7 @@ func (a *distinct) LoadState(slot int, src []byte) error {
 	return err
 }
 
-// read reads a group or a part of it. Nulls stand in front where the part has no
-// name.
+// read reads a group or a part of it. If the part has no name, its nulls come first.
 func (a *distinct) read(src []byte, nameless bool) (nulls int64, items []item[int64], err error) {
 	r := readState(src)
 	if nameless {

@@ -10,16 +10,16 @@ import (
 	"unicode/utf8"
 )
 
-// distinctTexts counts different texts, null being one.
+// distinctTexts counts different texts; null is one of them.
 type distinctTexts struct {
-	// parts has the texts that are present by their hash, of each group that once
-	// was too large for one part. The others have nothing there.
+	// parts has the present texts by their hash, for each group that was once too large for
+	// one part. It has nothing for the other groups.
 	parts[*textCount]
 	texts []texts
 }
 
-// texts are those of one group. A text that has gone is kept for a while with a
-// count of 0: many come back with the next row, and need not be stored again then.
+// texts are the texts of one group. A text that has gone is kept for a while with a count
+// of 0: many come back with the next row, and need not be stored again.
 type texts struct {
 	counts
 	known map[string]*textCount
@@ -31,11 +31,12 @@ type textCount struct {
 	hash  int64 // 0: not known yet
 }
 
-// goneMax is how many texts that have gone are kept, beyond as many as there are.
+// goneMax is how many texts that have gone are kept, in addition to the number of present
+// ones.
 const goneMax = 64
 
-// key returns the hash of the text. It spreads texts over parts; nobody can choose
-// many that are alike.
+// key returns the hash of the text. It spreads texts over parts. Publishers cannot choose
+// many texts with similar hashes.
 func (c *textCount) key() int64 {
 	if c.hash == 0 {
 		sum := sha256.Sum256([]byte(c.text))
@@ -86,7 +87,7 @@ func (g *texts) know(text string) *textCount {
 	return c
 }
 
-// changedText brings the parts up to date with the count of a text.
+// changedText updates the parts with the count of a text.
 func (a *distinctTexts) changedText(slot int, c *textCount) {
 	n, exists := find(a.groups[slot], c.key())
 	if !exists {
@@ -109,7 +110,7 @@ func (a *distinctTexts) changedText(slot int, c *textCount) {
 	}
 }
 
-// byHash returns the texts that are present.
+// byHash returns the present texts.
 func (g *texts) byHash() []item[*textCount] {
 	items := make([]item[*textCount], 0, g.live)
 	for _, c := range g.known {
@@ -153,7 +154,7 @@ func (a *distinctTexts) Clear(slot int) {
 	a.parts.Clear(slot)
 }
 
-// AppendState writes the number of nulls, that of different texts, and each text in
+// AppendState writes the number of nulls, the number of different texts, and each text in
 // order with its count. Texts that have gone are not part of the state.
 func (a *distinctTexts) AppendState(dst []byte, slot int) []byte {
 	g := a.group(slot)
@@ -173,7 +174,7 @@ func (g *texts) present() []*textCount {
 	return present
 }
 
-// appendTexts writes texts, which it sorts.
+// appendTexts sorts and writes texts.
 func appendTexts(dst []byte, list []*textCount) []byte {
 	slices.SortFunc(list, func(a, b *textCount) int { return strings.Compare(a.text, b.text) })
 	dst = binary.AppendUvarint(dst, uint64(len(list)))
@@ -202,7 +203,7 @@ func (a *distinctTexts) LoadState(slot int, src []byte) error {
 	return nil
 }
 
-// take adds texts that were loaded.
+// take adds loaded texts.
 func (g *texts) take(list []*textCount) error {
 	if g.known == nil {
 		g.known = make(map[string]*textCount, len(list))
@@ -217,8 +218,7 @@ func (g *texts) take(list []*textCount) error {
 	return nil
 }
 
-// readTexts reads a group or a part of it. Nulls stand in front where the part has
-// no name.
+// readTexts reads a group or a part of it. If the part has no name, its nulls come first.
 func readTexts(src []byte, nameless bool) (nulls int64, list []*textCount, err error) {
 	r := readState(src)
 	if nameless {

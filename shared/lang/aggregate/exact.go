@@ -5,10 +5,10 @@ import (
 	"math/bits"
 )
 
-// realTotal is the exact sum of the doubles that are in it. So what leaves takes away what
-// it brought, whatever else is or was there: no digits are lost, and a sum that passed
-// through values beyond the range of double comes back. Values that are not finite are
-// only counted.
+// realTotal is the exact sum of the doubles in it. A value that leaves takes away exactly
+// what it added, whatever other values there are or were: no digits are lost, and a sum
+// that passed through values beyond the range of double comes back. Values that are not
+// finite are only counted.
 //
 // Nearly all sums are two doubles, hi + lo, where hi is the sum rounded to double (T. J.
 // Dekker, A floating-point technique for extending the available precision, 1971). A sum
@@ -44,7 +44,8 @@ func (t *realTotal) remove(v float64) {
 	}
 }
 
-// change adds signed, which is v or -v, to the sum; by counts values that are not finite.
+// change adds signed, which is v or -v, to the sum. If v is not finite, it adds by to the
+// count of such values.
 func (t *realTotal) change(v, signed float64, by int64) {
 	if v-v != 0 { // NaN or infinite
 		t.count(v, by)
@@ -142,7 +143,7 @@ func (t *realTotal) mean() float64 {
 	return sum / float64(t.n)
 }
 
-// canonical makes all NaNs one, whatever the processor yields.
+// canonical turns every NaN into the same one, whatever the processor yields.
 func canonical(v float64) float64 {
 	if v != v {
 		return math.NaN()
@@ -150,7 +151,7 @@ func canonical(v float64) float64 {
 	return v
 }
 
-// odd returns the sum where values that are not finite decide it.
+// odd returns the sum if values that are not finite decide it.
 func (m *moreTotal) odd() (sum float64, ok bool) {
 	switch {
 	case m.nan > 0 || m.above > 0 && m.below > 0:
@@ -194,7 +195,7 @@ func (d *digits) add(v float64) {
 	d.carry(i)
 }
 
-// carry brings the digits from i on into their range.
+// carry brings the digits from i on into range.
 func (d *digits) carry(i int) {
 	for ; i < digitCount-1; i++ {
 		over := d[i] >> digitBits
@@ -243,7 +244,7 @@ func (d *digits) round(scale int) float64 {
 		}
 		return uint64(size[i])
 	}
-	// The 64 highest bits; the last of them tells whether there is more below.
+	// The 64 highest bits; the last of them says whether there are more below.
 	n := bits.Len64(at(top))
 	below := at(top-1)<<digitBits | at(top-2)
 	high := at(top)<<(64-n) | below>>n

@@ -20,8 +20,8 @@ func init() {
 	}
 }
 
-// extreme is min or max. It keeps every value of a group with its count, so that
-// it is right however values leave: first in, first out or in any other order.
+// extreme is min or max. It keeps every value of a group with its count, so that it is
+// right in whatever order values leave.
 type extreme struct {
 	multiset
 	most  bool

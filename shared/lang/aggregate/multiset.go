@@ -5,8 +5,8 @@ import (
 	"math"
 )
 
-// multiset holds numbers, by their order, with how often each is present. It is
-// what min, max and distinctCount remember.
+// multiset holds numbers in order, each with its count. It is the state of min, max and
+// distinctCount.
 type multiset struct{ parts[int64] }
 
 // add counts key once more, and reports whether it is new.
@@ -28,8 +28,8 @@ func (m *multiset) add(slot int, key int64) bool {
 	return true
 }
 
-// remove counts key once less, and reports whether it was the last. A key that is
-// not there is left alone.
+// remove counts key once less, and reports whether it was the last. It ignores a key that
+// is not there.
 func (m *multiset) remove(slot int, key int64) bool {
 	m.groups = grow(m.groups, slot)
 	n, exists := find(m.groups[slot], key)
@@ -89,8 +89,8 @@ func appendItems(dst []byte, items []item[int64], before int64, first bool) []by
 	return dst
 }
 
-// numbers reads what appendAll or appendSome wrote. Keys of reals are refused if no
-// double has them.
+// numbers reads what appendAll or appendSome wrote. It refuses keys of reals that no double
+// has.
 func (m *multiset) numbers(r *stateBytes, reals bool) []item[int64] {
 	items := m.itemsToLoad(r.items(2))
 	before := int64(0)

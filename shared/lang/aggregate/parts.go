@@ -7,19 +7,19 @@ import (
 	"slices"
 )
 
-// partItemsMax is how many items a part has at most. It is what is written where
-// one has changed.
+// partItemsMax is the largest number of items in a part. A change of one item writes its
+// whole part.
 const partItemsMax = 64
 
-// parts holds items by key, for many groups. The items of a group are in parts, in
-// the order of their keys: a part has all the items whose keys begin with certain
-// bits, the fewest by which there are no more than partItemsMax. How a group came
-// about does not show, and one more item or one less changes a part, splits it or
-// joins two. A group of a few items, which most are, is one part and a short slice;
-// a large one costs a search over parts and a short move.
+// parts holds items by key, for many groups. The items of a group are in parts, in key
+// order: a part has all items with keys that share certain leading bits, and has the fewest
+// such bits that keep it within partItemsMax. The history of a group does not show. One
+// item more or less changes a part, splits it or joins two. A group of a few items, as most
+// are, is one part and a short slice; a large one costs a search over parts and a short
+// move.
 type parts[V any] struct {
 	groups  [][]part[V]
-	tracked bool // ChangedParts was called, so what changes from now on is of interest
+	tracked bool // ChangedParts was called, so changes are recorded
 	changed []partName
 	spare   [][]item[V] // memory of parts that have gone
 	loading struct {    // memory for what is loaded: most groups are one part of few items
@@ -28,11 +28,11 @@ type parts[V any] struct {
 	}
 }
 
-// part is one part of a group. Only that of no bits at all can be empty.
+// part is one part of a group. Only a part without leading bits can be empty.
 type part[V any] struct {
 	items []item[V] // by key
 	last  uint64    // the largest key that can be here, as ordered
-	bits  uint8     // how many leading bits of the keys are those of the part
+	bits  uint8     // the number of leading bits that define the part
 	dirty bool      // its name is in changed
 }
 
@@ -46,14 +46,14 @@ func (p *part[V]) has(key int64) bool { return ordered(key)|behind(p.bits) == p.
 // first is the smallest key that can be here, as ordered.
 func (p *part[V]) first() uint64 { return p.last &^ behind(p.bits) }
 
-// item is a value with its key. Where two items have one key, their order is open.
+// item is a value with its key. The order of items with the same key is undefined.
 type item[V any] struct {
 	key   int64
 	value V
 }
 
-// partName tells a part from others: the leading bits of its keys, as they are
-// ordered, and 0 behind them.
+// partName tells a part from others: the leading bits of its keys, in their ordered form,
+// with 0 after them.
 type partName struct {
 	slot  int32
 	bits  uint8
@@ -68,7 +68,7 @@ func sortByKey[V any](items []item[V]) {
 // ordered maps keys to unsigned numbers in the same order.
 func ordered(key int64) uint64 { return uint64(key) ^ 1<<63 }
 
-// behind has a 1 for each bit that is not among the leading ones.
+// behind has a 1 for each bit after the leading ones.
 func behind(leading uint8) uint64 { return ^uint64(0) >> leading }
 
 // alike returns how many leading bits two keys share.
@@ -92,7 +92,7 @@ func find[V any](group []part[V], key int64) (int, bool) {
 	return low, low < len(group) && group[low].has(key)
 }
 
-// search returns the place of the first item of a key, or where it would be.
+// search returns the index of the first item of a key, or where it would be.
 func search[V any](items []item[V], key int64) (int, bool) {
 	low, high := 0, len(items)
 	for low < high {
@@ -106,8 +106,8 @@ func search[V any](items []item[V], key int64) (int, bool) {
 	return low, low < len(items) && items[low].key == key
 }
 
-// touch notes that part n of a slot is another one now, or is about to go. The part
-// without a name is none that is noted.
+// touch notes that part n of a slot has changed, or is about to go. It does not note the
+// part without a name.
 func (x *parts[V]) touch(slot, n int) {
 	if x.tracked {
 		x.note(slot, n)
@@ -135,7 +135,7 @@ func (x *parts[V]) put(slot, n, i int, it item[V]) {
 	}
 }
 
-// begin makes part n, of an item that belongs to none.
+// begin makes part n for an item that belongs to no part.
 func (x *parts[V]) begin(slot, n int, it item[V]) {
 	group := x.groups[slot]
 	p := newPart(append(x.take(), it), gapBits(group, n, it.key), it.key)
@@ -143,8 +143,8 @@ func (x *parts[V]) begin(slot, n int, it item[V]) {
 	x.touch(slot, n)
 }
 
-// gapBits returns the bits of a part that a key between two parts needs, so as to
-// be none of the parts that were split to make those.
+// gapBits returns how many bits a new part needs for a key between two parts, so that it is
+// none of the parts that were split to make those two.
 func gapBits[V any](group []part[V], n int, key int64) uint8 {
 	leading := uint8(0)
 	if n > 0 {
@@ -156,7 +156,7 @@ func gapBits[V any](group []part[V], n int, key int64) uint8 {
 	return leading
 }
 
-// split makes two parts of one that has too many items, unless they have one key.
+// split splits a part that has too many items in two, unless all have one key.
 func (x *parts[V]) split(slot, n int) {
 	items := x.groups[slot][n].items
 	at, leading := cutOf(items)
@@ -171,8 +171,8 @@ func (x *parts[V]) split(slot, n int) {
 	x.touch(slot, n+1)
 }
 
-// cutOf returns where the first bit changes in which items differ, and how many
-// bits that is; 0 if they are of one key.
+// cutOf returns where items first differ in a bit, and how many leading bits there are up
+// to that one; 0 if all have one key.
 func cutOf[V any](items []item[V]) (at int, leading uint8) {
 	first, last := items[0].key, items[len(items)-1].key
 	if first == last {
@@ -196,7 +196,7 @@ func (x *parts[V]) drop(slot, n, i int) {
 	}
 }
 
-// shrink joins part n, which has an item less, with others for as long as it can.
+// shrink joins part n, which has lost an item, with others while possible.
 func (x *parts[V]) shrink(slot, n int) {
 	for {
 		m, joins := besides(x.groups[slot], n)
@@ -219,8 +219,8 @@ func (x *parts[V]) shrink(slot, n int) {
 	}
 }
 
-// besides says whether part n has to be one with all that differs from it in its
-// last bit: part m, or, if m is -1, nothing.
+// besides reports whether part n must join everything that differs from it in its last bit:
+// part m, or nothing if m is -1.
 func besides[V any](group []part[V], n int) (m int, joins bool) {
 	p := &group[n]
 	if p.bits == 0 {
@@ -236,7 +236,7 @@ func besides[V any](group []part[V], n int) (m int, joins bool) {
 	return m, group[m].bits == p.bits && len(p.items)+len(group[m].items) <= partItemsMax
 }
 
-// join puts the items of part n+1 behind those of part n.
+// join appends the items of part n+1 to those of part n.
 func (x *parts[V]) join(slot, n int) {
 	group := x.groups[slot]
 	group[n].items = append(group[n].items, group[n+1].items...)
@@ -247,7 +247,7 @@ func (x *parts[V]) join(slot, n int) {
 // sparesMax is how many parts may come and go in turn without new memory.
 const sparesMax = 8
 
-// take returns memory for the items of a part, and give takes some back.
+// take returns memory for the items of a part; give takes memory back.
 func (x *parts[V]) take() []item[V] {
 	n := len(x.spare)
 	if n == 0 {
@@ -351,7 +351,7 @@ func (x *parts[V]) named(slot int, name []byte) []item[V] {
 	return nil
 }
 
-// append writes the bytes that have the leading bits, and how many those are.
+// append writes the bytes that hold the leading bits, and the number of those bits.
 func (n partName) append(dst []byte) []byte {
 	for i := uint8(0); i < n.bits; i += 8 {
 		dst = append(dst, byte(n.first>>(56-i)))
@@ -419,7 +419,7 @@ func (x *parts[V]) itemsToLoad(n int) []item[V] {
 // pieceMax is how many parts or items are made at once, unless one piece has more.
 const pieceMax = 256
 
-// pieceOf cuts n elements off a slice that is made for several of the groups at once.
+// pieceOf cuts n elements off a slice that is allocated for several groups at once.
 func pieceOf[T any](from *[]T, n, groups int) []T {
 	if n > len(*from) {
 		*from = make([]T, max(n, min(groups, pieceMax)))

@@ -9,11 +9,10 @@ import (
 type Spec struct {
 	// Name is what apps write, in exactly these letters.
 	Name string
-	// Version is the semantic version of what AppendState writes. It stands in every
-	// checkpoint: raise the minor one where older states still load, the major one
-	// where they do not.
+	// Version is the semantic version of what AppendState writes. Every checkpoint holds
+	// it. Raise the minor version if older states still load, the major version if not.
 	Version string
-	// Usage is shown where arguments are wrong, such as "sum(number)".
+	// Usage is shown when arguments are wrong, such as "sum(number)".
 	Usage string
 	// Result checks the arguments' types and returns the type of the result.
 	Result func(args []event.Type) (event.Type, error)
@@ -24,8 +23,8 @@ type Spec struct {
 
 var specs = registry.New[Spec]("aggregator")
 
-// Register makes a kind of aggregator known to all apps. Call it from an init
-// function; it panics on a name that is taken.
+// Register makes a kind of aggregator known to all apps. Call it from an init function; it
+// panics if the name is taken.
 func Register(s Spec) { specs.Register(s.Name, s) }
 
 // Lookup returns the kind of aggregator called name.

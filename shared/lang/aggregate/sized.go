@@ -1,14 +1,14 @@
 package aggregate
 
-// Sized is an Aggregate that tells about how much memory its groups take, beside a fixed
-// size for each group. It looks at some of them, so that it may be asked often.
+// Sized is an Aggregate that estimates how much memory its groups take, besides a fixed
+// size for each group. It looks at a sample of them, so that it may be asked often.
 type Sized interface {
 	Aggregate
 	// Bytes estimates the memory.
 	Bytes() int64
 }
 
-const sizedSome = 256 // groups that are looked at
+const sizedSome = 256 // groups in the sample
 
 // bytes estimates the memory of all items, each of itemBytes.
 func (p *parts[V]) bytes(itemBytes int64) int64 {
@@ -22,7 +22,7 @@ func (p *parts[V]) bytes(itemBytes int64) int64 {
 
 const partBytes = 40
 
-// estimated adds up what some of n groups take, and takes the others to be as they are.
+// estimated adds up the sizes of a sample of n groups and extrapolates to all.
 func estimated(n int, of func(slot int) int64) (sum int64) {
 	step := n/sizedSome + 1
 	asked := 0

@@ -6,8 +6,8 @@ import (
 	"github.com/eventflux/eventflux/shared/lang/event"
 )
 
-// grow returns s with at least slot+1 elements; new ones are zero, which every
-// aggregator takes for an empty group.
+// grow returns s with at least slot+1 elements; new ones are zero, which means an empty
+// group to every aggregator.
 func grow[T any](s []T, slot int) []T {
 	if slot < len(s) {
 		return s
@@ -15,7 +15,7 @@ func grow[T any](s []T, slot int) []T {
 	return append(s, make([]T, slot+1-len(s))...)
 }
 
-// oneNumber accepts one numeric argument and gives the type that result returns.
+// oneNumber accepts one numeric argument and returns the type that result gives it.
 func oneNumber(result func(event.Type) event.Type) func([]event.Type) (event.Type, error) {
 	return func(args []event.Type) (event.Type, error) {
 		if len(args) != 1 {

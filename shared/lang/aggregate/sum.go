@@ -29,8 +29,7 @@ func init() {
 	})
 }
 
-// intSum adds in 64 bits and wraps, so that what is added and removed again
-// leaves nothing behind.
+// intSum adds in 64 bits and wraps, so that adding and removing a value changes nothing.
 type intSum struct{ groups []intTotal }
 
 type intTotal struct{ sum, n int64 }

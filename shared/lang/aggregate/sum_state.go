@@ -123,8 +123,8 @@ func (d *digits) appendState(dst []byte) []byte {
 }
 
 // load replaces an empty total by what appendState wrote. Version 1.0 of the state has two
-// doubles, the sum and its compensation, where 1.1 has hi and lo: both mean their exact sum.
-// In version 1.0 a sum can have overflowed; it stays so until it is empty.
+// doubles, the sum and its compensation, where 1.1 has hi and lo: both mean their exact
+// sum. A sum in version 1.0 may have overflowed; it stays so until it is empty.
 func (t *realTotal) load(src []byte, name string) error {
 	if len(src) == 0 {
 		return nil

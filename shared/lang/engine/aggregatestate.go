@@ -16,7 +16,8 @@ type aggregateSource struct{ q *query }
 const (
 	// ungrouped is the key of the one group of a query without group by.
 	ungrouped = "u"
-	// keyOfPart begins the key of a part, where a group's has its kind.
+	// keyOfPart is the first byte of the key of a part, where the key of a group has its
+	// kind.
 	keyOfPart = 'p'
 )
 
@@ -63,8 +64,8 @@ func (s *memory) changedParts(visit func(key []byte)) {
 	}
 }
 
-// keepParts keeps the keys of the parts that have changed, before their groups are
-// forgotten and others get their slots.
+// keepParts saves the keys of the changed parts, before their groups are forgotten and
+// other groups get their slots.
 func (s *memory) keepParts() {
 	if s.groups.round > 0 {
 		s.changedParts(func(key []byte) {
@@ -94,8 +95,8 @@ func (c aggregateSource) keys(s *memory, visit func(key []byte)) {
 	})
 }
 
-// end takes the entries of a memory away that ends. If its groups are frozen, they are
-// told before.
+// end removes the entries of a memory that ends. If its groups are frozen, it first passes
+// them to tell.
 func (c aggregateSource) end(s *memory) {
 	c.q.touched[aggregates].remove(s, func(visit func(key []byte)) {
 		if g := s.groups; g != nil && g.frozen.tell != nil {
@@ -107,8 +108,8 @@ func (c aggregateSource) end(s *memory) {
 	})
 }
 
-// partsTo returns what calls visit with the keys of a group's parts. It is made once
-// for all groups, most of which have none.
+// partsTo returns a function that calls visit with the keys of a group's parts. It is made
+// once for all groups; most groups have no parts.
 func (s *memory) partsTo(visit func(key []byte)) func(slot int) {
 	var scratch []byte
 	of, agg := 0, 0
@@ -138,7 +139,7 @@ func (s *memory) partKey(dst []byte, slot, agg int, name []byte) []byte {
 	return append(binary.AppendUvarint(dst, uint64(agg)), name...)
 }
 
-// splitPartKey takes the key of a part to pieces, behind the partition key.
+// splitPartKey splits the rest of a part's key, after the partition key.
 func (s *memory) splitPartKey(key []byte) (group []byte, agg aggregate.Parted, name []byte, err error) {
 	size, n := binary.Uvarint(key[1:])
 	if n <= 0 || size > uint64(len(key)-1-n) {
@@ -154,8 +155,8 @@ func (s *memory) splitPartKey(key []byte) (group []byte, agg aggregate.Parted, n
 
 func isPart(key []byte) bool { return len(key) > 0 && key[0] == keyOfPart }
 
-// Append implements state.Source. The value of a group is the number of its rows
-// and what each aggregator has to say.
+// Append implements state.Source. The value of a group is its number of rows and the state
+// of each aggregator.
 func (c aggregateSource) Append(dst, key []byte) ([]byte, bool) {
 	s, key := c.q.locate(key)
 	if s == nil {
@@ -193,7 +194,8 @@ func (s *memory) appendGroupState(dst []byte, slot int, rows uint64) []byte {
 	return dst
 }
 
-// find returns the slot of a group that has rows, and how many; 0 without group by.
+// find returns the slot of a group that has rows, and their number; slot 0 without group
+// by.
 func (s *memory) find(group []byte) (slot int, rows uint64, ok bool) {
 	if s.groups == nil {
 		return 0, 0, string(group) == ungrouped
@@ -252,8 +254,8 @@ func (c aggregateSource) Reset() {
 	})
 }
 
-// Room implements state.Roomy, where the entries are of one memory: mostly of groups, and
-// where they are of parts, each of those has more than a group takes.
+// Room implements state.Roomy, if all entries belong to one memory. Most entries are
+// groups; an entry of a part takes more memory than a group does.
 func (c aggregateSource) Room(entries int) {
 	if c.q.block != nil || c.q.memories[0].groups == nil {
 		return
@@ -305,8 +307,8 @@ func (c aggregateSource) Put(key, value []byte) error {
 	return nil
 }
 
-// load returns the slot of a group that is being loaded. With no rows it is that of
-// a part, which may come first.
+// load returns the slot of a group that is being loaded. Without rows, the entry is a part
+// of the group, which may come first.
 func (s *memory) load(group []byte, rows int64) (int, error) {
 	if s.groups != nil {
 		return s.groups.load(group, rows)

@@ -117,9 +117,8 @@ func realOp(op siddhiql.ArithOp) func(a, b float64) (float64, bool) {
 	}
 }
 
-// compileCompare compiles a comparison. Longs are compared as longs, and a long
-// with a float or double in double. A comparison with null is false, but for !=,
-// which is true.
+// compileCompare compiles a comparison. Longs are compared as longs, and a long with a
+// float or double in double. A comparison with null is false, except !=, which is true.
 func compileCompare(e *siddhiql.Compare) cond {
 	switch lc, rc := class(e.L), class(e.R); {
 	case lc == event.Texts:

@@ -20,24 +20,24 @@ type block struct {
 	touched touches     // of the keys
 	tell    tellFn      // while keys are frozen
 
-	period  int64 // @purge forgets a key so many ms after its last event; 0: never
-	lasting bool  // a key that was seen once makes a difference: a stream goes to all of them
+	period  int64 // @purge forgets a key this many ms after its last event; 0: never
+	lasting bool  // even an idle key makes a difference: a stream goes to all keys
 	idle    int   // instances that are idle
 	counted bool  // idle is right; it is not after loading
 }
 
-// instance is what the queries of a block remember of one key.
+// instance is the state of a block's queries for one key.
 type instance struct {
 	block    *block
 	key      string
-	place    uint64    // orders the instances of a block: larger than of all that were there
+	place    uint64    // orders the instances of a block: larger than in all earlier ones
 	at       int       // in block.all
 	memories []*memory // by index in block.queries
 	last     int64     // when the last event of the key came, ms of the app's clock, if dated
 	dated    bool      // with @purge, or if it was stored so
 	awaited  bool      // a timer of the key is in the heap
 	used     bool      // it is in Engine.used
-	idle     bool      // it is as a new one would be
+	idle     bool      // it acts as a new one would
 	gone     bool      // it has ended
 }
 
@@ -137,7 +137,7 @@ func (r *reader) receive(chunk []window.Row) {
 				r.pass(current, r.run)
 				r.run = r.run[:0]
 			}
-			if home == nil { // only now: what the run before sets off must not reach it
+			if home == nil { // only now: effects of the run before must not reach it
 				if home = r.block.byKey[text]; home == nil { // unless that made it
 					r.block.queries[r.queries[0]].checkKey("partition key", len(text))
 					home = r.block.instance(text)
@@ -178,9 +178,9 @@ func (b *block) instance(key string) *instance {
 	return in
 }
 
-// NewShardKey compiles the key by which events of a stream are spread over the
-// partitions of an app that has several: the text of a value, false for null.
-// The text is valid until the next call.
+// NewShardKey compiles the key that assigns the events of a stream to the partitions of an
+// app that has several: the text of a value, false for null. The text is valid until the
+// next call.
 func NewShardKey(s *siddhiql.Stream) func(b *event.Batch, i int) (string, bool) {
 	key := convertText(s.ShardKey)
 	var r row

@@ -13,14 +13,14 @@ import (
 	"github.com/eventflux/eventflux/shared/state"
 )
 
-// Component is one stateful part of an app: who it is, and its state.
+// Component is one stateful part of an app: its identity, and its state.
 type Component struct {
 	state.Info
 	Source state.Source
 }
 
-// Registry returns holders for components, ready to be listed, cut and loaded.
-// What is in them counts as changed since epoch 0.
+// Registry returns holders for components, ready to be listed, cut and loaded. Their
+// entries count as changed since epoch 0.
 func Registry(components []Component) *state.Registry {
 	r := &state.Registry{}
 	for _, c := range components {
@@ -40,8 +40,7 @@ const (
 	taskVersion      = "1.0.0"
 )
 
-// Components returns the stateful parts of the engine, in an order in which they
-// can be loaded.
+// Components returns the stateful parts of the engine, in an order that allows loading.
 func (e *Engine) Components() []Component {
 	list := []Component{component("clock", "clock", clockVersion, state.Hot, nil, clockSource{fieldsSource{"clock", e.clockFields}, e})}
 	if e.reorder != nil {
@@ -85,8 +84,8 @@ func (e *Engine) clockFields(f *window.Fields) {
 
 func blockID(n int) string { return fmt.Sprintf("partition%d/keys", n+1) }
 
-// aggregateType names the aggregators and the versions of their states: entries
-// of other ones do not fit. A list that is too long for a type is named by its digest.
+// aggregateType names the aggregators and the versions of their states: entries of other
+// aggregators do not fit. A list that is too long for a type is named by its digest.
 func aggregateType(q *query) string {
 	names := make([]string, len(q.plan.Aggs))
 	for i, a := range q.plan.Aggs {
@@ -119,8 +118,8 @@ func (e *Engine) queryNames() []string {
 	return names
 }
 
-// Components returns the stateful parts of the task: those of its engine, the
-// writers of its log and the message ids of each of its streams.
+// Components returns the stateful parts of the task: the parts of its engine, the writers
+// of its log and the message ids of each of its streams.
 func (t *Task) Components() []Component {
 	list := append(t.Engine.Components(),
 		component("log/stamp", "log/stamp", taskVersion, state.Hot, nil,

@@ -8,10 +8,9 @@ import (
 	"github.com/eventflux/eventflux/shared/lang/window"
 )
 
-// dedup remembers the message ids of the last span ms of the log, so that a
-// message that its publisher repeated is applied once. Ids leave in the order in
-// which they came. They are numbered, and kept in blocks that never change once
-// they are full.
+// dedup remembers the message ids of the last span ms of the log, so that a message that
+// its publisher repeated is applied once. Ids leave in order of arrival. They are numbered,
+// and kept in blocks that never change once they are full.
 type dedup struct {
 	span       int64
 	ids        map[string]struct{}

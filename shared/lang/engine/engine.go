@@ -29,7 +29,7 @@ type Engine struct {
 	outRow row // of the output, for having
 	rows   []window.Row
 
-	reorder    *window.Reorder // nil: events are applied in the order in which they come
+	reorder    *window.Reorder // nil: events are applied in order of arrival
 	faults     []*event.Batch  // by stream: late events for its fault stream, or nil
 	late       []Late
 	lateRows   []*event.Batch // by stream: the rows of late
@@ -82,9 +82,9 @@ func known(p *siddhiql.Query) error {
 	return nil
 }
 
-// subscribe connects streams to their readers in the order in which the app has
-// them. A partition block reads each of its streams once, where its first query
-// stands, whatever the number of queries in it.
+// subscribe connects streams to their readers, in the order of the app's text. A partition
+// block reads each of its streams once, at the position of its first query, however many
+// queries it has.
 func (e *Engine) subscribe() {
 	e.blocks = make([]*block, len(e.plan.Blocks))
 	blocks := e.blocks
@@ -112,7 +112,7 @@ func (e *Engine) subscribe() {
 	}
 }
 
-// Clock returns the engine's time in ms; 0 before time begins.
+// Clock returns the engine's time in ms; 0 before the clock starts.
 func (e *Engine) Clock() int64 {
 	if e.env.Now == window.NoTime {
 		return 0
@@ -120,14 +120,13 @@ func (e *Engine) Clock() int64 {
 	return e.env.Now
 }
 
-// Dropped counts the rows that a window could not take, such as those whose time
-// attribute is null.
+// Dropped counts the rows that a window could not accept, such as rows whose time attribute
+// is null.
 func (e *Engine) Dropped() uint64 { return e.env.Dropped }
 
-// Advance lets time pass to ms now, which moves the input clock, and with lateness the
-// clock that much less: every timer due by then goes off, at its own time, in the order
-// of due times, and every event that waits is applied when its time has come. The clock
-// never goes back.
+// Advance moves the input clock to ms now; with lateness, the app's clock lags by that
+// much. Each timer that is due by then fires, at its own time and in order of due times,
+// and each waiting event is applied when its time comes. The clock never goes back.
 func (e *Engine) Advance(now int64) {
 	if e.reorder != nil {
 		now = before(e.reorder.Come(now), e.plan.Lateness)
@@ -135,8 +134,8 @@ func (e *Engine) Advance(now int64) {
 	e.advance(now)
 }
 
-// advance moves the clock to ms now. An event that waits comes before timers that are due
-// after its time, and after those that are due at the same.
+// advance moves the clock to ms now. A waiting event comes before timers that are due later
+// than its time, and after timers that are due at the same time.
 func (e *Engine) advance(now int64) {
 	if e.undated {
 		e.date()
@@ -181,8 +180,8 @@ func (e *Engine) NextTimer() (int64, bool) {
 	return 0, false
 }
 
-// Send lets the rows [from, to) of b arrive on a stream as one chunk, at ms now.
-// In playback the largest timestamp among them is the time, and now is ignored.
+// Send delivers the rows [from, to) of b to a stream as one chunk, at ms now. In playback,
+// the largest of their timestamps is the time, and now is ignored.
 func (e *Engine) Send(stream *siddhiql.Stream, b *event.Batch, from, to int, now int64) {
 	if e.plan.Playback {
 		now = window.Latest(b, from, to)
@@ -200,7 +199,7 @@ func (e *Engine) Send(stream *siddhiql.Stream, b *event.Batch, from, to int, now
 	e.deliver(stream.ID, b, from, to)
 }
 
-// deliver passes a chunk to those who read the stream.
+// deliver passes a chunk to the readers of the stream.
 func (e *Engine) deliver(stream int, b *event.Batch, from, to int) {
 	if e.undated {
 		e.date()
@@ -221,8 +220,8 @@ func refer(rows []window.Row, b *event.Batch, from, to int) []window.Row {
 	return rows
 }
 
-// emitted records rows that a query has put out and passes them to the readers
-// of the stream; each is done with them, and with all that follows from them,
+// emitted records rows that a query has output and passes them to the readers of the
+// stream. Each reader finishes with them, and with everything that follows from them,
 // before the next one sees them.
 func (e *Engine) emitted(s *memory, from, to int) {
 	q := s.q

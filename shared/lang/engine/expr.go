@@ -196,8 +196,8 @@ func compileIsNull(e siddhiql.Expr) cond {
 	}
 }
 
-// read returns the type as which e's values are read: the one they hold, except
-// that an object relabelled by cast() is read as what it was called.
+// read returns the type that e's values are read as: the type that they hold, except that
+// an object relabelled by cast() is read as the type that cast() names.
 func read(e siddhiql.Expr) event.Type {
 	if e.Holds() == event.Object {
 		return e.Type()
@@ -210,7 +210,7 @@ func class(e siddhiql.Expr) event.Class { return read(e).Class() }
 // writeFn appends the value of an expression to a column.
 type writeFn func(*row, *event.Column)
 
-// compileWrite compiles an expression into what writes it to an output column.
+// compileWrite compiles an expression into a function that writes it to an output column.
 func compileWrite(e siddhiql.Expr) writeFn {
 	if a, ok := e.(*siddhiql.Attr); ok {
 		n := a.Index

@@ -2,23 +2,22 @@ package engine
 
 import "github.com/eventflux/eventflux/shared/state"
 
-// What makes sources of many entries a state.Freezer. At a barrier the lists of what
-// has changed are put aside, which takes no time for each. A memory or a group that is
-// in them, and is about to change, is told before. (Copy on write, as it is done where
-// snapshots are taken beside the work: P. Carbone et al., State Management in Apache
-// Flink, 2017.)
+// This file makes sources of many entries a state.Freezer. A barrier sets the lists of
+// changes aside, which takes no time per entry. A memory or a group on these lists is
+// passed to tell before it changes. (This is copy on write, as in systems that take
+// snapshots beside the work: P. Carbone et al., State Management in Apache Flink, 2017.)
 
-// tellFn takes an entry, or that there is none of that key; see state.Freezer.
+// tellFn receives an entry, or that a key has none; see state.Freezer.
 type tellFn = func(key, value []byte, there bool)
 
-// frozenGroups are the groups of a memory that were not told yet.
+// frozenGroups are the frozen groups of a memory that were not passed to tell yet.
 type frozenGroups struct {
 	slots   []int32
 	dropped []byte         // keys, each with its length
 	tell    func(slot int) // nil: there are none
 }
 
-// freeze freezes the groups that have changed. Nothing was frozen.
+// freeze freezes the groups that have changed. Nothing may be frozen before.
 func (g *groups) freeze(tell func(slot int)) {
 	if g.round == 0 {
 		g.round = 1
@@ -35,7 +34,7 @@ func (g *groups) freeze(tell func(slot int)) {
 	g.round++
 }
 
-// melt tells a slot that is frozen.
+// melt passes a slot to tell if it is frozen.
 func (g *groups) melt(slot int) {
 	x := &g.slots[slot]
 	if g.frozen.tell == nil || x.round != g.round-1 {
@@ -48,7 +47,7 @@ func (g *groups) melt(slot int) {
 	x.came = false
 }
 
-// thaw tells about n groups, and reports whether some are left.
+// thaw passes n groups to tell, and reports whether some are left.
 func (g *groups) thaw(n int, gone func(key []byte)) bool {
 	f := &g.frozen
 	for ; n > 0 && len(f.dropped) > 0; n-- {
@@ -68,7 +67,7 @@ func (g *groups) thaw(n int, gone func(key []byte)) bool {
 	return n == 0
 }
 
-// freezing is what aggregates are told of while they are frozen.
+// freezing is the state of a query's aggregates while they are frozen.
 type freezing struct {
 	tell       tellFn
 	melting    []*memory // whose groups are frozen
@@ -99,8 +98,8 @@ func (c aggregateSource) Thaw(n int) bool {
 	return true
 }
 
-// tell tells what has changed of a memory, but for its groups: they are frozen in turn.
-// Parts are told at once.
+// tell reports the changes of a memory, except its groups, which are frozen in turn. Parts
+// are reported at once.
 func (c aggregateSource) tell(s *memory) {
 	f := &c.q.freezing
 	c.changedBeside(s, c.tellEntry)
@@ -134,8 +133,8 @@ func (c aggregateSource) tellGroup(s *memory, slot int, parts func(slot int)) {
 	}
 }
 
-// windowsOfKeys is the state of the windows of a query in a partition: there are many,
-// and most are small.
+// windowsOfKeys is the state of a query's windows in a partition: there are many, and most
+// are small.
 type windowsOfKeys struct{ windowSource }
 
 var (

@@ -24,8 +24,8 @@ func compileAll[F any](args []siddhiql.Expr, compile func(siddhiql.Expr) F) []F 
 	return out
 }
 
-// choose compiles the functions that return one of their arguments; nil if e is
-// none of them.
+// choose compiles the functions that return one of their arguments; nil if e is another
+// function.
 func choose[T any, F value[T]](e *siddhiql.Call, compile func(siddhiql.Expr) F) func(*row) (T, bool) {
 	switch e.Func {
 	case "ifThenElse":
@@ -50,7 +50,7 @@ func choose[T any, F value[T]](e *siddhiql.Call, compile func(siddhiql.Expr) F) 
 	return nil
 }
 
-// extremeOf compiles maximum and minimum; nulls are passed over.
+// extremeOf compiles maximum and minimum, which skip nulls.
 func extremeOf[T int64 | float64, F value[T]](e *siddhiql.Call, compile func(siddhiql.Expr) F) func(*row) (T, bool) {
 	args := compileAll(e.Args, compile)
 	most := e.Func == "maximum"

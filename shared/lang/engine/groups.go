@@ -8,10 +8,10 @@ import (
 	"github.com/eventflux/eventflux/shared/lang/event"
 )
 
-// groups gives each group of a query a slot: a small number that aggregators use
-// as an index. Keys are typed, and null is a group of its own. A group that has
-// lost all its rows is forgotten, but not at once: many come back with the next
-// event, and keeping some of them saves storing their keys again.
+// groups gives each group of a query a slot: a small number that aggregators use as an
+// index. Keys are typed, and null is a group of its own. A group that has lost all its rows
+// is not forgotten at once: many come back with the next event, and keeping some of them
+// saves storing their keys again.
 type groups struct {
 	attrs  []int
 	single event.Class      // of the one attribute, if there is just one
@@ -26,15 +26,15 @@ type groups struct {
 	idle    int     // groups without rows
 	scratch []byte
 
-	round   uint32  // 0: changed was not called yet, and what changes is of no interest
+	round   uint32  // 0: changed was not called yet, and changes do not matter
 	altered []int32 // slots that have changed in this round, each once
-	dropped []byte  // keys that were forgotten behind a change in it, each with its length
+	dropped []byte  // keys forgotten after a change in it, each with its length
 	frozen  frozenGroups
 }
 
 type groupSlot struct {
 	rows   int64  // in the group
-	round  uint32 // the one in which it is in altered; 0: it is not
+	round  uint32 // the round that has it in altered; 0: none
 	listed bool   // it is in touched
 	came   bool   // it had no rows, since it was last in altered
 }
@@ -262,7 +262,7 @@ func (g *groups) sweep(clear func(slot int), cleared func()) {
 // live returns the number of groups that have rows.
 func (g *groups) live() int { return len(g.keys) - len(g.free) - g.idle }
 
-// forget frees a slot. Words stay in their table until it is built anew.
+// forget frees a slot. A word stays in the table until the table is rebuilt.
 func (g *groups) forget(s int32) {
 	if g.round > 0 && g.slots[s].round == g.round {
 		g.dropped = g.keys[s].append(g.dropped)

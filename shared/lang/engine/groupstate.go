@@ -40,10 +40,10 @@ func decodeGroupKey(key []byte) (groupKey, error) {
 	return groupKey{}, fmt.Errorf("group key %q is none", key)
 }
 
-// changed calls visit with the keys of the groups that have changed, those that
-// were forgotten among them: at first with all that there are. It calls whole with
-// the slots of groups that came or went: all that they have has changed, though an
-// aggregator may not know, since a group without rows is not there.
+// changed calls visit with the keys of the groups that have changed, including forgotten
+// ones; the first call visits all groups. It calls whole with the slots of groups that came
+// or went: all their state has changed, though an aggregator may not know, because a group
+// without rows is not stored.
 func (g *groups) changed(visit func(key []byte), whole func(slot int)) {
 	if g.round == 0 {
 		g.round = 1
@@ -95,7 +95,7 @@ func (g *groups) slotOf(k *groupKey) (int, bool) {
 		return int(g.null), g.null >= 0
 	case wordKey:
 		s, ok := g.words.get(k.word)
-		// A word that was forgotten stays in the table until it is built anew.
+		// A forgotten word stays in the table until the table is rebuilt.
 		return int(s), ok && g.keys[s].kind == wordKey && g.keys[s].word == k.word
 	default:
 		s, ok := g.texts[k.text]
@@ -103,13 +103,13 @@ func (g *groups) slotOf(k *groupKey) (int, bool) {
 	}
 }
 
-// room makes room for so many groups, of which there are none.
+// room allocates memory for n groups. There must be none yet.
 func (g *groups) room(n int) {
 	g.keys, g.slots, g.touched = make([]groupKey, 0, n), make([]groupSlot, 0, n), make([]int32, 0, n)
 }
 
-// load makes a group with rows and returns its slot. Without rows, the group need
-// not be new, and its rows may follow.
+// load makes a group with rows and returns its slot. Without rows, the group may already
+// exist, and its rows may follow.
 func (g *groups) load(key []byte, rows int64) (int, error) {
 	k, err := decodeGroupKey(key)
 	if err != nil {

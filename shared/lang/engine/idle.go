@@ -2,17 +2,17 @@ package engine
 
 import "math"
 
-// Keys of partitions end in two ways. An idle one, whose windows are empty and whose
-// aggregates are at their start, does what a new one would do, and ends without a trace.
-// @purge forgets a key some time after its last event, with all that it remembers. An
-// instance ends between two chunks or timers, when nothing is at work in it.
+// Keys of partitions end in two ways. An idle key, whose windows are empty and whose
+// aggregates are at their start, acts as a new one would, and ends without a trace. @purge
+// forgets a key, with all its state, some time after its last event. An instance ends
+// between two chunks or timers, when none of its queries is running.
 
-// idleKeys is how many idle instances of a block are kept, beyond as many as are not
-// idle: many keys come back with the next event. It is a variable for tests.
+// idleKeys is how many idle instances of a block are kept, in addition to as many as are
+// not idle: many keys come back with the next event. It is a variable for tests.
 var idleKeys = 1024
 
-// each calls visit with the instances of a block, ordered by the arrival of their keys.
-// Those that visit makes are not among them.
+// each calls visit with the instances of a block, in the order of arrival of their keys. It
+// leaves out instances that visit makes.
 func (b *block) each(visit func(*instance)) {
 	for _, home := range b.all {
 		if home != nil {
@@ -21,7 +21,7 @@ func (b *block) each(visit func(*instance)) {
 	}
 }
 
-// use notes that something comes to an instance.
+// use notes that an instance receives something.
 func (in *instance) use() {
 	if !in.used {
 		in.used = true
@@ -29,7 +29,7 @@ func (in *instance) use() {
 	}
 }
 
-// settle ends a chunk, or a timer: what was used may be idle now.
+// settle ends a chunk or a timer: instances that were used may be idle now.
 func (e *Engine) settle() {
 	if len(e.used) == 0 {
 		return
@@ -49,7 +49,7 @@ func (e *Engine) settle() {
 	}
 }
 
-// note keeps the number of idle instances right.
+// note updates the number of idle instances.
 func (b *block) note(in *instance) {
 	if idle := in.isNew(); idle != in.idle {
 		in.idle = idle
@@ -101,7 +101,7 @@ func (in *instance) isNew() bool {
 	return true
 }
 
-// end ends an instance: its entries go away, and nothing keeps its memory.
+// end ends an instance: it removes its entries, and nothing keeps its memory.
 func (b *block) end(in *instance) {
 	timers := 0
 	b.touched.remove(in.memories[0], func(visit func(key []byte)) { visit([]byte(in.key)) })
@@ -158,8 +158,8 @@ func (b *block) came(in *instance) {
 	}
 }
 
-// date gives the keys that were stored without the time of their last event, by an app
-// without @purge, the clock as it was loaded: it runs before the clock moves.
+// date sets the time of the last event of keys that an app without @purge stored without
+// it, to the clock as it was loaded. It runs before the clock moves.
 func (e *Engine) date() {
 	e.undated = false
 	for _, b := range e.blocks {
@@ -174,8 +174,8 @@ func (e *Engine) date() {
 	}
 }
 
-// await asks for the timer of @purge for a key, unless one of it is in the heap
-// already: that one is put off when it comes up.
+// await asks for the @purge timer of a key, unless the heap has one already: that one is
+// postponed when it comes up.
 func (b *block) await(in *instance) {
 	if at, ok := in.forgetAt(); ok && !in.awaited {
 		in.awaited = true

@@ -20,8 +20,8 @@ import (
 	"github.com/eventflux/eventflux/shared/state"
 )
 
-// What components tell people of themselves; see state.Lister. In a partition the name
-// of an item begins with the partition key.
+// Items and Item show the state of components to people; see state.Lister. In a partition,
+// the name of an item starts with the partition key.
 
 func (s *memory) itemKey(key string) string {
 	switch {
@@ -106,7 +106,7 @@ func (c aggregateSource) Item(_ string, entry []byte) (json.RawMessage, bool) {
 	return s.appendGroup(nil, c.q.aggregateNames(), slot, s.groups.slots[slot].rows), true
 }
 
-// aggregateNames names the aggregators by the attributes that they are selected as.
+// aggregateNames names the aggregators after the attributes that they are selected as.
 func (q *query) aggregateNames() []string {
 	names := make([]string, len(q.plan.Aggs))
 	taken := map[string]bool{}
@@ -128,8 +128,8 @@ func (q *query) aggregateNames() []string {
 	return names
 }
 
-// appendGroup writes what the aggregators have for a group; rows are left out if they
-// are not counted.
+// appendGroup writes the aggregates of a group, and its number of rows unless that is
+// negative.
 func (s *memory) appendGroup(dst []byte, names []string, slot int, rows int64) []byte {
 	dst = append(dst, '{')
 	if rows >= 0 {
@@ -237,7 +237,7 @@ func namesOf(text string, by []int, attrs []event.Attr) string {
 	return strings.Join(names, ",")
 }
 
-// Items implements state.Lister: the partition keys in the order in which they came.
+// Items implements state.Lister: the partition keys in order of arrival.
 func (c keysSource) Items(visit func(state.Item)) bool {
 	c.b.each(func(home *instance) {
 		value := map[string]any{"place": home.place}
@@ -252,7 +252,7 @@ func (c keysSource) Items(visit func(state.Item)) bool {
 // Item implements state.Lister.
 func (c keysSource) Item(key string, _ []byte) (json.RawMessage, bool) { return itemOf(c, key) }
 
-// itemOf looks an item up where there are few, or where nobody asks twice.
+// itemOf finds an item by listing all, where there are few or lookups are rare.
 func itemOf(l interface{ Items(func(state.Item)) bool }, key string) (found json.RawMessage, ok bool) {
 	l.Items(func(i state.Item) {
 		if i.Key == key {
@@ -274,7 +274,7 @@ func (c clockSource) Reset() {
 	c.e.env.Now = window.NoTime
 }
 
-// Migrate implements state.Migrator. In version 1.0 a clock that had not begun stood at 0.
+// Migrate implements state.Migrator. In version 1.0, 0 meant a clock that had not started.
 func (c clockSource) Migrate(_ *semver.Version, key, value []byte) (newKey, newValue []byte, err error) {
 	if len(value) == 0 || value[0] != 0 {
 		return key, value, nil

@@ -6,10 +6,10 @@ import (
 	"github.com/eventflux/eventflux/shared/lang/window"
 )
 
-// KeyTexts returns, for each stream of an app, the attributes whose texts become keys: of
-// partitions, groups or sessions, or values that an aggregator tells apart. It follows an
-// attribute through the selects of queries, so that ingest can refuse a text that is too
-// long before anything has it. Texts that functions build are not followed.
+// KeyTexts returns, for each stream of an app, the attributes with texts that become keys
+// of partitions, groups or sessions, or values that an aggregator counts as different. It
+// follows an attribute through the selects of queries, so that ingest can refuse a text
+// that is too long before the app sees it. It does not follow texts that functions build.
 func KeyTexts(plan *siddhiql.Plan) [][]int {
 	k := keyTexts{plan: plan, is: make([][]bool, len(plan.Streams))}
 	for i, s := range plan.Streams {
@@ -57,7 +57,7 @@ type keyTexts struct {
 	changed bool
 }
 
-// own finds the keys of a query itself.
+// own finds the keys that a query itself uses.
 func (k *keyTexts) own(q *siddhiql.Query) {
 	for _, a := range q.GroupBy {
 		k.mark(q.Source, a)

@@ -9,11 +9,11 @@ import (
 	"github.com/eventflux/eventflux/shared/lang/window"
 )
 
-// Late is an event that came too late to be applied in the order of time, and for whose
-// fault stream no query asks.
+// Late is an event that came too late to be applied in time order, and no query reads its
+// fault stream.
 type Late struct {
 	Stream *siddhiql.Stream
-	// Rows has the event in row Row, until ResetOutputs.
+	// Rows holds the event in row Row, until ResetOutputs.
 	Rows *event.Batch
 	Row  int
 	// Clock is the app's clock when the event came, ms.
@@ -35,8 +35,8 @@ func (e *Engine) orderEvents() {
 	e.lateRows = make([]*event.Batch, len(streams))
 }
 
-// enter takes a chunk with ms as its time. It is judged against the clock as it is; then
-// it waits for its time; then the clock moves.
+// enter takes a chunk whose time is ms. It compares ms with the current clock, then the
+// chunk waits for its time, then the clock moves.
 func (e *Engine) enter(stream *siddhiql.Stream, b *event.Batch, from, to int, ms int64) {
 	if _, began := e.reorder.Input(); began && ms < e.env.Now {
 		e.tooLate(stream, b, from, to)
@@ -48,13 +48,13 @@ func (e *Engine) enter(stream *siddhiql.Stream, b *event.Batch, from, to int, ms
 		e.advance(now)
 		return
 	}
-	// Its time has come already: it need not be copied.
+	// Its time has come already, so it need not be copied.
 	e.advance(ms)
 	e.deliver(stream.ID, b, from, to)
 	e.advance(now)
 }
 
-// before returns ms less a span that is not negative.
+// before returns ms minus span, or the least int64 on overflow. The span is not negative.
 func before(ms, span int64) int64 {
 	if ms < math.MinInt64+span {
 		return math.MinInt64
@@ -62,8 +62,8 @@ func before(ms, span int64) int64 {
 	return ms - span
 }
 
-// tooLate passes late events on to the fault stream, or keeps them for whoever runs the
-// engine. No time passes.
+// tooLate passes late events to the fault stream, or keeps them for the engine's caller. No
+// time passes.
 func (e *Engine) tooLate(stream *siddhiql.Stream, b *event.Batch, from, to int) {
 	e.lateEvents += uint64(to - from)
 	if f := stream.Fault; f != nil {
@@ -100,13 +100,12 @@ func (e *Engine) appendFault(rows, b *event.Batch, i int) {
 	rows.TS = append(rows.TS, b.TS[i])
 }
 
-// LateReason says why an event at ms is late when the clock is at ms clock.
+// LateReason says why an event with time ms is late when the clock is at ms clock.
 func LateReason(ms, clock int64) string {
 	return "late: the event's time " + strconv.FormatInt(ms, 10) + " is before the app's clock " + strconv.FormatInt(clock, 10)
 }
 
-// Late returns the late events since ResetOutputs that no query asks for, in the order in
-// which they came.
+// Late returns the late events since ResetOutputs that no query reads, in order of arrival.
 func (e *Engine) Late() []Late { return e.late }
 
 func (e *Engine) resetLate() {
@@ -116,19 +115,18 @@ func (e *Engine) resetLate() {
 	e.late = e.late[:0]
 }
 
-// Times counts events whose time is not the order in which they came, since the engine
-// was made.
+// Times counts events that did not arrive in time order, since the engine was made.
 type Times struct {
-	// OutOfOrder came after an event of a later time and were applied all the same, as
-	// the app has no lateness.
+	// OutOfOrder events came after an event with a later time and were applied
+	// nevertheless, because the app has no lateness.
 	OutOfOrder uint64
-	// Late came when the clock had passed their time already.
+	// Late events came when the clock had already passed their time.
 	Late uint64
-	// Waiting wait now for the clock to reach their time.
+	// Waiting events wait for the clock to reach their time.
 	Waiting uint64
 }
 
-// Times returns what came out of order.
+// Times returns the numbers of events that came out of order.
 func (e *Engine) Times() Times {
 	t := Times{OutOfOrder: e.outOfOrder, Late: e.lateEvents}
 	if e.reorder != nil {
@@ -137,8 +135,8 @@ func (e *Engine) Times() Times {
 	return t
 }
 
-// Input returns the input clock in ms: the largest time that drove the app. It is false
-// before the first event. Without lateness it is the clock.
+// Input returns the input clock in ms: the largest time that drove the app; false before
+// the first event. Without lateness it is the app's clock.
 func (e *Engine) Input() (ms int64, began bool) {
 	if e.reorder == nil {
 		return e.env.Now, e.began()

@@ -12,28 +12,28 @@ import (
 	"github.com/eventflux/eventflux/shared/lang/window"
 )
 
-// Limits bound what an app may make of its input. They belong to the deployment: two
-// tasks with the same log and other limits would give other results.
+// Limits bound what an app may produce from its input. They belong to the deployment: two
+// tasks with the same log and different limits would give different results.
 type Limits struct {
 	// EventRows is how many rows of all queries together may follow from one event, one
 	// chunk of events or one timer.
 	EventRows int64 `json:"event_rows_max,omitempty"`
-	// FrameRows and FrameBytes are how many rows may follow from one frame of the log,
-	// and the bytes that they take in memory. They wait there until the whole frame is
-	// applied.
+	// FrameRows and FrameBytes are how many rows may follow from one frame of the log, and
+	// how many bytes of memory they may take. The rows stay in memory until the whole frame
+	// is applied.
 	FrameRows  int64 `json:"frame_rows_max,omitempty"`
 	FrameBytes int64 `json:"frame_bytes_max,omitempty"`
-	// KeyBytes is the longest text that may be a key: of a partition, a group, a
-	// session, or a value that distinctCount tells apart.
+	// KeyBytes is the longest text that may be a key of a partition, a group or a session,
+	// or a value that distinctCount counts.
 	KeyBytes int64 `json:"key_bytes_max,omitempty"`
 }
 
-// DefaultLimits are those of a deployment that names no others.
+// DefaultLimits returns the limits of a deployment that sets none.
 func DefaultLimits() Limits {
 	return Limits{EventRows: 1_000_000, FrameRows: 16_000_000, FrameBytes: 1 << 30, KeyBytes: 4 << 10}
 }
 
-// OrDefault returns the limits with the default in the place of each that is 0.
+// OrDefault replaces each limit that is 0 by its default.
 func (l Limits) OrDefault() Limits {
 	d := DefaultLimits()
 	return Limits{
@@ -43,11 +43,11 @@ func (l Limits) OrDefault() Limits {
 }
 
 // LimitError says that a frame needs more than the app's limits allow. The task that
-// returns it is halfway through the frame, and must not be used again.
+// returns it has applied a part of the frame, and must not be used again.
 type LimitError struct {
 	Query   string // name of the query, with its number
 	What    string // what there is too much of, with the limit
-	Setting string // that has the limit
+	Setting string // the setting of the limit
 }
 
 func (e *LimitError) Error() string {
@@ -65,20 +65,20 @@ const (
 	settingKeyBytes   = "limits.key_bytes_max"
 )
 
-// work counts what a frame leads to, and ends it where that is too much. It ends it by a
-// panic with a *LimitError or ErrInterrupted, which Try turns into an error: rows pass
-// through any number of queries, and none of them could go on.
+// work counts what a frame leads to, and stops the frame when that is too much. It stops it
+// by a panic with a *LimitError or ErrInterrupted, which Try turns into an error: rows pass
+// through any number of queries, and none of them could continue.
 type work struct {
 	limits    Limits
-	rows      int64 // that the event or timer may still lead to
-	share     int64 // as rows was at its start
-	frameRows int64 // that the frame may still lead to, beside those in rows
-	bytes     int64 // that the frame may still lead to
-	steps     int   // rows since the interrupt was last looked at
+	rows      int64 // that the event or timer may still produce
+	share     int64 // the value of rows at its start
+	frameRows int64 // that the frame may still produce, besides those in rows
+	bytes     int64 // that the frame may still produce
+	steps     int   // rows since the last check for an interrupt
 	interrupt *atomic.Bool
 }
 
-// stepsBetween is how many rows a query may take before it looks for an interrupt.
+// stepsBetween is how many rows a query may process between two checks for an interrupt.
 const stepsBetween = 4096
 
 func newWork() work {
@@ -100,7 +100,7 @@ func (w *work) begin() {
 	w.share, w.frameRows = w.rows, left-w.rows
 }
 
-// step counts rows that a query takes.
+// step counts rows that a query receives.
 func (w *work) step(rows int) {
 	if w.steps += rows + 1; w.steps >= stepsBetween {
 		w.steps = 0
@@ -110,13 +110,14 @@ func (w *work) step(rows int) {
 	}
 }
 
-// Limit sets the app's limits, before the first row. Where one is 0, the default counts.
+// Limit sets the app's limits, before the first row. A limit of 0 means the default.
 func (e *Engine) Limit(l Limits) {
 	e.work.limits = l.OrDefault()
 	e.work.beginFrame()
 }
 
-// BeginFrame says that what comes next counts as one frame. A Task says so itself.
+// BeginFrame starts a new frame: the limits of a frame apply to what follows. A Task does
+// this itself.
 func (e *Engine) BeginFrame() { e.work.beginFrame() }
 
 // Interrupt ends the frame that is being applied, or the next one, with ErrInterrupted.
@@ -131,7 +132,7 @@ func (e *Engine) Try(do func()) (err error) {
 	return nil
 }
 
-// caught turns what ends a frame into an error.
+// caught turns the panic that ended a frame into an error.
 func (e *Engine) caught(err *error) {
 	switch cause := recover().(type) {
 	case nil:
@@ -147,10 +148,10 @@ func (e *Engine) caught(err *error) {
 	}
 }
 
-// outputBytes is what an emitted chunk of one row takes beside the row.
+// outputBytes is the memory of an emitted chunk of one row, without the row.
 const outputBytes = 32
 
-// measure finds out what an output row takes, and which texts are keys.
+// measure finds the size of an output row, and the texts that are keys.
 func (q *query) measure() {
 	p := q.plan
 	isText := func(a int) bool { return p.Source.Schema.Attrs[a].Holds().Class() == event.Texts }
@@ -186,7 +187,7 @@ func (g *groups) keyBytes() (n int64) {
 	return n * int64(len(g.keys)) / int64(max(asked, 1))
 }
 
-// windowKeys returns the attributes by whose texts a window keeps rows apart.
+// windowKeys returns the attributes with texts that are keys of a window.
 func windowKeys(w *siddhiql.Window, isText func(attr int) bool) (keys []int) {
 	spec, _ := window.Lookup(w.Name)
 	for _, n := range spec.Keys {

@@ -8,18 +8,18 @@ import (
 	"github.com/eventflux/eventflux/shared/lang/window"
 )
 
-// links remembers, for a stream that reads results of another app, the newest
-// result of each subject that was applied. Results come in order, so whatever is not
-// after it was applied before, however long ago: unlike a table of ids it forgets
-// nothing, and the log may be trimmed.
+// links remembers, for a stream that reads results of another app, the newest applied
+// result of each subject. Results come in order, so a result that is not newer was applied
+// before, however long ago. Unlike a table of ids, links forgets nothing, and the log may
+// be trimmed.
 type links struct {
 	newest  map[string]*newestResult // by subject
 	changed []*newestResult          // since the last Changed, each once
 }
 
-// newestResult is the newest result of a subject that was applied. Maps hold it by
-// pointer: Go replaces the key of a map when it assigns to a key that exists, so that
-// an assignment by a text of the decoder would make the key that text.
+// newestResult is the newest applied result of a subject. Maps hold it by pointer: when Go
+// assigns to an existing key of a map, it replaces the key, so that an assignment by a text
+// of the decoder would make that text the key.
 type newestResult struct {
 	subject string
 	at      result.Position
@@ -31,8 +31,8 @@ func newLinks() *links { return &links{newest: map[string]*newestResult{}} }
 // linked reports whether events of the subject are results of another app.
 func linked(subject string) bool { return strings.HasPrefix(subject, "out.") }
 
-// seen reports whether the message id is that of a result that was applied before,
-// and remembers it if it was not. Other ids are not ok.
+// seen reports whether the message id belongs to a result that was already applied, and
+// remembers it if not. For other ids, ok is false.
 func (l *links) seen(id string) (seen, ok bool) {
 	subject, at, ok := result.ParseID(id)
 	if !ok {

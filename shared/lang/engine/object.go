@@ -9,8 +9,8 @@ import (
 	"github.com/eventflux/eventflux/shared/lang/event"
 )
 
-// An object attribute holds JSON text. cast() may call it a number, a bool or a
-// string, and then it is read as one here: what it is not is null.
+// An object attribute holds JSON text. cast() may call it a number, a bool or a string. It
+// is then read as one here, and a text of another type is null.
 
 // objectType returns the type of the value that the JSON text is, as Java's
 // class of it would be: a whole number is an int where it fits, else a long.

@@ -8,8 +8,8 @@ import (
 	"github.com/eventflux/eventflux/shared/testing/scribble"
 )
 
-// query is the compiled form of a siddhiql.Query. What it remembers is in a
-// memory: one for the query, or one for each key of its partition.
+// query is the compiled form of a siddhiql.Query. Its state is in memories: one for the
+// query, or one for each key of its partition.
 type query struct {
 	e      *Engine
 	plan   *siddhiql.Query
@@ -29,7 +29,7 @@ type query struct {
 	texts    []int // output attributes that are texts
 
 	groupTexts []int  // group by attributes that are texts
-	windowKeys []int  // attributes of the source by which the window keeps rows apart
+	windowKeys []int  // attributes of the source that are keys of the window
 	keyed      []bool // by aggregator: it keeps its arguments, and they are texts
 
 	out        *event.Batch // rows emitted since the outputs were last taken
@@ -55,7 +55,7 @@ const (
 	lastOfGroup              // group by: the last row of each group in a chunk
 )
 
-// memory is what one query remembers, of one partition key if it has any.
+// memory is the state of one query, or in a partition the state for one key.
 type memory struct {
 	q      *query
 	home   *instance // of the partition key; nil outside partitions
@@ -64,12 +64,12 @@ type memory struct {
 	parted []aggregate.Parted // those of aggs whose state has parts; the others are nil
 	gone   []byte             // keys of parts that changed before groups were forgotten, each with its length
 	groups *groups
-	due    int64 // the timer that stands in the engine's heap, if timed
+	due    int64 // its timer in the engine's heap, if timed
 	seq    uint64
 	timed  bool
-	rounds [parts]uint32 // of its touches, in which it is listed; 0: it is not
+	rounds [parts]uint32 // the round of the touches that lists it; 0: none
 	listed [parts]int32  // where, if it is in this round
-	shown  [parts]bool   // entries of the part were shown: when it ends, they have gone
+	shown  [parts]bool   // entries of the part were shown, so its end removes them
 	emit   window.Emit
 	in     []window.Row
 }
@@ -118,7 +118,7 @@ func compileConds(exprs []siddhiql.Expr) []cond {
 	return conds
 }
 
-// newState returns the empty memory of the query for one partition key.
+// newMemory returns the empty memory of the query for one partition key.
 func (q *query) newMemory(home *instance) *memory {
 	s := &memory{q: q, home: home}
 	if q.plan.Window != nil {
@@ -172,7 +172,7 @@ func (s *memory) receive(chunk []window.Row) {
 	s.reschedule()
 }
 
-// fire lets the window's timer go off.
+// fire fires the window's timer.
 func (s *memory) fire() {
 	s.touch()
 	s.timed = false
@@ -183,7 +183,7 @@ func (s *memory) fire() {
 	s.reschedule()
 }
 
-// reschedule puts the window's next timer into the heap, if it is another one.
+// reschedule puts the window's next timer into the heap, unless it is there already.
 func (s *memory) reschedule() {
 	at, seq, ok := s.win.Due()
 	if !ok || s.timed && s.due == at && s.seq == seq {
@@ -193,7 +193,7 @@ func (s *memory) reschedule() {
 	s.q.e.timers.Push(pending{at: at, query: s.q.id, seq: seq, memory: s})
 }
 
-// chunk takes a chunk behind the window, and passes on what the query selects.
+// chunk receives a chunk from the window and passes on what the query selects.
 func (s *memory) chunk(rows []window.Row) {
 	q := s.q
 	q.e.work.step(len(rows))
@@ -209,8 +209,8 @@ func (s *memory) chunk(rows []window.Row) {
 	}
 }
 
-// filter keeps the rows, in place, for which all conditions hold. A reset is not
-// a row, and passes.
+// filter keeps, in place, the rows that meet all conditions. A reset is not a row, and
+// passes.
 func (q *query) filter(conds []cond, rows []window.Row) []window.Row {
 	r := &q.e.row
 	kept := rows[:0]

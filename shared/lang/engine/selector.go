@@ -11,21 +11,21 @@ import (
 	"github.com/eventflux/eventflux/shared/testing/scribble"
 )
 
-// selector turns chunks into output rows: aggregators, select, having, the choice
-// of one row per chunk or group, order by, offset and limit. What it holds is
-// scratch of one chunk; what outlives chunks is in the state.
+// selector turns chunks into output rows: aggregators, select, having, the choice of one
+// row per chunk or group, order by, offset and limit. It holds scratch memory of one chunk;
+// whatever outlives a chunk is in the state.
 type selector struct {
 	q       *query
 	ordered bool // order by, limit or offset decide what comes out
 	vals    [][]aggregate.Value
 	results []aggregate.Value
 
-	stage  *event.Batch // rows that may come out, where not every row surely does
+	stage  *event.Batch // rows that may come out, if some may not
 	kinds  []window.Kind
 	picked []int32 // rows of stage that come out, in order
 
 	chunk int64   // number of chunks seen
-	seen  []int64 // by group's slot: the last chunk in which a row was picked
+	seen  []int64 // by group's slot: the last chunk that picked a row
 	place []int32 // by group's slot: its place in picked
 
 	rows []window.Row // what was emitted, as its readers see it
@@ -127,8 +127,8 @@ func (x *selector) runStaged(s *memory, rows []window.Row) {
 	}
 }
 
-// aggregate feeds a row to the aggregators and returns its group's slot. Their
-// values are only computed where the row may come out.
+// aggregate feeds a row to the aggregators and returns its group's slot. It computes their
+// values only if the row may come out.
 func (x *selector) aggregate(s *memory, r *row, kind window.Kind, results bool) int {
 	slot := 0
 	if s.groups != nil {
@@ -169,7 +169,7 @@ func (x *selector) write(r *row, dst *event.Batch, ts int64) {
 	dst.TS = append(dst.TS, ts)
 }
 
-// having tests the last row of b, of whose attributes alone it knows.
+// having tests the last row of b, and sees only the attributes of b.
 func (x *selector) having(b *event.Batch) bool {
 	e := x.q.e
 	r := &e.outRow
@@ -178,7 +178,7 @@ func (x *selector) having(b *event.Batch) bool {
 	return x.q.having(r)
 }
 
-// pick lets row i of the stage come out, instead of what it displaces.
+// pick makes row i of the stage come out, instead of the row that it displaces.
 func (x *selector) pick(slot int, i int32) {
 	switch x.q.shape {
 	case lastRow:
@@ -199,7 +199,7 @@ func (x *selector) pick(slot int, i int32) {
 	}
 }
 
-// sort orders the picked rows, runs of one kind each by themselves.
+// sort orders the picked rows, each run of one kind by itself.
 func (x *selector) sort() {
 	if len(x.q.plan.OrderBy) == 0 {
 		return

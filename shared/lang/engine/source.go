@@ -13,14 +13,14 @@ import (
 	"github.com/eventflux/eventflux/shared/state"
 )
 
-// The state of an engine is made of components. Inside a partition block a key of
-// a component begins with the partition key, so that one component holds the
-// state of all of a query's instances.
+// The state of an engine is made of components. Inside a partition block, the keys of a
+// component start with the partition key, so that one component holds the state of all
+// instances of a query.
 
 // windowSource is the state of a query's windows.
 type windowSource struct{ q *query }
 
-// prefix appends what the keys of the state begin with.
+// prefix appends the prefix that the memory's keys have in the state.
 func (s *memory) prefix(dst []byte) []byte {
 	if s.home == nil {
 		return dst
@@ -29,8 +29,8 @@ func (s *memory) prefix(dst []byte) []byte {
 	return append(dst, s.home.key...)
 }
 
-// locate splits a key into the state that it belongs to and the rest; nil if
-// there is none.
+// locate splits a key into the memory that it belongs to and the rest; nil if there is no
+// such memory.
 func (q *query) locate(key []byte) (*memory, []byte) {
 	if q.block == nil {
 		return q.memories[0], key
@@ -46,7 +46,7 @@ func (q *query) locate(key []byte) (*memory, []byte) {
 	return home.memories[q.place], key[n+int(size):]
 }
 
-// each calls visit with every state of the query.
+// each calls visit with every memory of the query.
 func (q *query) each(visit func(*memory)) {
 	if q.block == nil {
 		visit(q.memories[0])
@@ -55,7 +55,7 @@ func (q *query) each(visit func(*memory)) {
 	q.block.each(func(home *instance) { visit(home.memories[q.place]) })
 }
 
-// estimate adds up what is told of the query's memories.
+// estimate adds up a size over the query's memories.
 func (q *query) estimate(of func(*memory) int64) int64 {
 	if q.block == nil {
 		return of(q.memories[0])
@@ -63,8 +63,8 @@ func (q *query) estimate(of func(*memory) int64) int64 {
 	return q.block.estimate(func(home *instance) int64 { return of(home.memories[q.place]) })
 }
 
-// estimate adds up what is told of some of many, and takes the others to be as they
-// are: it is asked for at barriers.
+// estimate measures a sample of the instances and extrapolates to all of them, because it
+// runs at barriers.
 func (b *block) estimate(of func(*instance) int64) (n int64) {
 	const some = 256
 	every := len(b.all)/some + 1
@@ -92,7 +92,7 @@ func (s *memory) prefixed(visit func(key []byte)) func(key []byte) {
 	}
 }
 
-// end takes the entries of a memory away that ends.
+// end removes the entries of a memory that ends.
 func (c windowSource) end(s *memory) {
 	c.q.touched[windows].remove(s, func(visit func(key []byte)) {
 		s.win.Changed(s.prefixed(visit))
@@ -128,7 +128,7 @@ func (c windowSource) Reset() {
 	})
 }
 
-// PutsAtOnce implements state.Parallel, where windows of this kind do.
+// PutsAtOnce implements state.Parallel, for windows that implement it.
 func (c windowSource) PutsAtOnce() (at bool) {
 	c.q.each(func(s *memory) {
 		p, ok := s.win.(state.Parallel)
@@ -137,7 +137,7 @@ func (c windowSource) PutsAtOnce() (at bool) {
 	return at
 }
 
-// Room implements state.Roomy, where the entries are of one window that does.
+// Room implements state.Roomy, if the entries belong to a single window that implements it.
 func (c windowSource) Room(entries int) {
 	if c.q.block == nil {
 		if r, ok := c.q.memories[0].win.(state.Roomy); ok {
@@ -155,7 +155,7 @@ func (c windowSource) Put(key, value []byte) error {
 	return s.win.Put(key, value)
 }
 
-// Ready implements state.Source. Timers are asked for anew.
+// Ready implements state.Source. It asks for the timers again.
 func (c windowSource) Ready() error {
 	var errs []error
 	c.q.each(func(s *memory) {
@@ -177,8 +177,8 @@ func (c windowSource) Bytes() int64 {
 	return c.q.estimate(func(s *memory) int64 { return s.win.Bytes() })
 }
 
-// keysSource is the list of a block's partition keys, each with its place in the
-// order in which they came.
+// keysSource is the list of a block's partition keys, each with its place in order of
+// arrival.
 type keysSource struct{ b *block }
 
 // Changed implements state.Source.
@@ -200,8 +200,8 @@ func (c keysSource) Append(dst, key []byte) ([]byte, bool) {
 	return c.b.appendKey(dst, home), true
 }
 
-// appendKey appends the value of a key's entry: its place, and when its last event came if
-// that is known.
+// appendKey appends the value of a key's entry: its place, and the time of its last event
+// if that is known.
 func (b *block) appendKey(dst []byte, home *instance) []byte {
 	dst = binary.AppendUvarint(dst, home.place)
 	if home.dated {
@@ -210,8 +210,8 @@ func (b *block) appendKey(dst []byte, home *instance) []byte {
 	return dst
 }
 
-// Reset implements state.Source. What the instances remembered goes with them,
-// timers and changes included.
+// Reset implements state.Source. The state of the instances goes with them, including
+// timers and changes.
 func (c keysSource) Reset() {
 	b := c.b
 	b.each(func(home *instance) {
@@ -230,8 +230,8 @@ func (c keysSource) Reset() {
 	b.byKey, b.all, b.idle, b.counted = map[string]*instance{}, nil, 0, false
 }
 
-// Migrate implements state.Migrator. Version 1.0 had no time of a key's last event, which
-// may be missing in 1.1 too.
+// Migrate implements state.Migrator. Version 1.0 did not store the time of a key's last
+// event; 1.1 may lack it too.
 func (c keysSource) Migrate(_ *semver.Version, key, value []byte) (newKey, newValue []byte, err error) {
 	return key, value, nil
 }
@@ -278,7 +278,7 @@ func (c keysSource) Bytes() int64 {
 	return c.b.estimate(func(home *instance) int64 { return int64(len(home.key)) + 16 })
 }
 
-// fieldsSource is a component of a few numbers, one entry.
+// fieldsSource is a component of a few numbers, stored as one entry.
 type fieldsSource struct {
 	name   string
 	fields func(*window.Fields)

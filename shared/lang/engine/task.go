@@ -7,8 +7,8 @@ import (
 	"github.com/eventflux/eventflux/shared/lang/siddhiql"
 )
 
-// Task is an app's partition as a function of its log: it takes the frames one
-// by one and holds everything that decides what the next one does.
+// Task runs one partition of an app as a function of its log: it applies the frames one by
+// one and holds everything that decides what the next one does.
 type Task struct {
 	*Engine
 	partition uint32
@@ -18,7 +18,7 @@ type Task struct {
 	ids       []*dedup // by stream: each has its own message ids
 	links     []*links // by stream: nil for those that do not read results
 	stamp     int64    // the largest arrival stamp in the log so far
-	next      []int    // by block of the frame at hand: its first row not yet applied
+	next      []int    // by block of the current frame: its first row not yet applied
 	blocks    []*siddhiql.Stream
 }
 
@@ -32,8 +32,8 @@ type Applied struct {
 	Events int
 }
 
-// NewTask returns the task of one partition with an empty memory. The settings are those
-// of the deployment.
+// NewTask returns the task of one partition with an empty state. The settings are the
+// deployment's.
 func NewTask(plan *siddhiql.Plan, partition uint32, settings Settings) (*Task, error) {
 	e, err := New(plan)
 	if err != nil {
@@ -50,11 +50,11 @@ func NewTask(plan *siddhiql.Plan, partition uint32, settings Settings) (*Task, e
 	return t, nil
 }
 
-// Apply applies the frame at sequence seq of the task's log. What follows from it is in Outputs
-// until ResetOutputs. After an error the task must not be used again: the log is
-// damaged, was written for another app, needs another build (ErrLevel), or asks for more
-// than the app's limits allow (a *LimitError), and the error says which. ErrInterrupted
-// says that Interrupt was called.
+// Apply applies the frame at sequence seq of the task's log. Outputs returns the results
+// until ResetOutputs. After an error the task must not be used again. The error says why:
+// the log is damaged, was written for another app, needs another build (ErrLevel), or asks
+// for more than the app's limits allow (a *LimitError). ErrInterrupted says that Interrupt
+// was called.
 func (t *Task) Apply(seq uint64, f *frame.Frame) (done Applied, err error) {
 	if fresh, err := t.check(seq, f); err != nil || !fresh {
 		return Applied{Repeated: !fresh && err == nil}, err
@@ -72,11 +72,11 @@ func (t *Task) Apply(seq uint64, f *frame.Frame) (done Applied, err error) {
 	return done, nil
 }
 
-// check looks at a frame before anything of it is applied. It returns false for a frame
-// that the log has before.
+// check examines a frame before any of it is applied. It returns false for a frame that the
+// log already had.
 func (t *Task) check(seq uint64, f *frame.Frame) (fresh bool, err error) {
 	if f.Kind == frame.Deploy {
-		// It belongs to no chain: its number says whether it is a repetition.
+		// A deploy frame belongs to no chain: its number says whether it is a repetition.
 		return t.deploy(f)
 	}
 	if err := t.admit(f); err != nil {
@@ -89,9 +89,9 @@ func (t *Task) check(seq uint64, f *frame.Frame) (fresh bool, err error) {
 	return true, t.bind(f)
 }
 
-// moves returns the time that a frame moves the clock to behind its events; false if it
-// moves none. A tick may have a clock of its own. Otherwise stamps drive the clock, or, in
-// playback, events alone.
+// moves returns the time that the clock moves to after the frame's events; false if the
+// frame does not move it. A tick may have a clock of its own. Otherwise stamps drive the
+// clock, or, in playback, only events.
 func (t *Task) moves(f *frame.Frame) (int64, bool) {
 	if f.HasClock {
 		return f.Clock, true
@@ -117,8 +117,8 @@ func (t *Task) bind(f *frame.Frame) error {
 	return nil
 }
 
-// apply applies the events of a frame. Each chunk moves the clock by itself, a repeated one
-// too: how events are divided into frames makes no difference.
+// apply applies the events of a frame. Each chunk moves the clock by itself, even a
+// repeated one: how events are divided into frames makes no difference.
 func (t *Task) apply(f *frame.Frame, done *Applied) {
 	events := uint64(0) // of the frame so far
 	for i := range f.Runs {
@@ -148,7 +148,7 @@ func (t *Task) apply(f *frame.Frame, done *Applied) {
 	}
 }
 
-// arrive takes in the arrival stamps of a chunk and returns the largest.
+// arrive records the arrival stamps of a chunk and returns the largest.
 func (t *Task) arrive(stamps []int64) int64 {
 	now := stamps[0]
 	for _, stamp := range stamps[1:] {
@@ -158,15 +158,15 @@ func (t *Task) arrive(stamps []int64) int64 {
 	return now
 }
 
-// skip lets time pass for repeated events: they have arrived all the same.
+// skip lets time pass for repeated events, because they did arrive.
 func (t *Task) skip(stamps []int64) {
 	if now := t.arrive(stamps); !t.plan.Playback {
 		t.Advance(now)
 	}
 }
 
-// number numbers the late events of a chunk that was just sent, whose first event is
-// number first of its frame.
+// number sets the event numbers of the late events of the chunk that was just sent. The
+// chunk's first event is number first of its frame.
 func (t *Task) number(first uint64, size int) {
 	n := len(t.late)
 	if n == 0 || t.late[n-1].Event > 0 {
@@ -177,8 +177,8 @@ func (t *Task) number(first uint64, size int) {
 	}
 }
 
-// seen reports whether a message with the id was applied to the stream before, and
-// remembers it if it was not. Ids age by the largest arrival stamp.
+// seen reports whether a message with the id was already applied to the stream, and
+// remembers the id if not. Ids age by the largest arrival stamp.
 func (t *Task) seen(stream int, id string) bool {
 	if l := t.links[stream]; l != nil {
 		if seen, ok := l.seen(id); ok {
@@ -190,8 +190,8 @@ func (t *Task) seen(stream int, id string) bool {
 	return ids.seen(id, t.stamp)
 }
 
-// NextTick returns the ms at which a tick is needed if the log stays idle; false
-// if none is. In playback time comes from events alone.
+// NextTick returns when, in ms, a tick is needed if the log stays idle; false if none is.
+// In playback only events move the clock.
 func (t *Task) NextTick() (int64, bool) {
 	if t.plan.Playback {
 		return 0, false

@@ -6,9 +6,9 @@ import (
 	"github.com/eventflux/eventflux/shared/lang/window"
 )
 
-// pending is a timer of a window, or of a partition key. The heap holds at most one live
-// timer of each memory and key; one that is no longer waited for is passed over when it
-// comes up.
+// pending is a timer of a window or of a partition key. The heap holds at most one live
+// timer of each memory and key; a timer that is no longer wanted is skipped when it comes
+// up.
 type pending struct {
 	at     int64
 	query  int32
@@ -17,11 +17,10 @@ type pending struct {
 	key    *instance // that @purge forgets; nil: it is a window's
 }
 
-// behindQueries is where timers of partition keys stand among those of the same ms.
+// behindQueries orders the timers of partition keys after all others of the same ms.
 const behindQueries = math.MaxInt32
 
-// Before orders timers by due time, then by the order of queries, then by the
-// order in which they were asked for.
+// Before orders timers by due time, then by query, then by the order of the requests.
 func (p *pending) Before(o *pending) bool {
 	switch {
 	case p.at != o.at:
@@ -42,10 +41,10 @@ func (p *pending) live() bool {
 	return s.timed && s.due == p.at && s.seq == p.seq
 }
 
-// timerHeap has the timer that is due first in front.
+// timerHeap has the timer that is due first at the front.
 type timerHeap struct {
 	window.Heap[pending, *pending]
-	ended int // about how many timers are those of memories that have ended
+	ended int // about how many timers belong to memories that have ended
 }
 
 // next returns the next live timer without taking it out, or nil.
@@ -64,8 +63,8 @@ func (h *timerHeap) next() *pending {
 	return nil
 }
 
-// end notes that some timers are those of memories that have ended. Once they are many,
-// they are taken out: they would keep the memories until they are due.
+// end notes that n timers belong to memories that have ended. Once there are many, it
+// removes them: otherwise they would keep the memories until they are due.
 func (h *timerHeap) end(n int) {
 	const few = 64
 	h.ended += n
@@ -75,7 +74,7 @@ func (h *timerHeap) end(n int) {
 	h.ended = 0
 	old := h.Heap
 	h.Heap = h.Heap[:0]
-	for i := range old { // one that is pushed takes the place of one that was looked at
+	for i := range old { // a push overwrites only timers that the loop has read
 		if p := old[i]; p.key != nil && !p.key.gone || p.key == nil && p.live() {
 			h.Push(p)
 		}

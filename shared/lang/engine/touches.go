@@ -1,7 +1,7 @@
 package engine
 
-// The parts of a memory that are states of their own. The key of an instance stands
-// with the first of its memories.
+// The parts of a memory that are states of their own. A change of an instance's key is
+// listed under the first of its memories.
 const (
 	windows = iota
 	aggregates
@@ -9,18 +9,18 @@ const (
 	parts
 )
 
-// touches lists the memories of a query of which a part may have changed. When it is
-// frozen, a new round begins. A memory that was listed in the round before is told
-// then as it is: by and by, or just before it changes.
+// touches lists the memories of a query with a part that may have changed. Freezing it
+// starts a new round. The memories of the previous round are then reported as they are:
+// gradually, or just before they change.
 type touches struct {
 	part   int
-	round  uint32    // begins with 1
+	round  uint32    // starts with 1
 	list   []*memory // those of this round, each once
-	frozen []*memory // those of the round before that may not be told yet
+	frozen []*memory // those of the previous round that may not be reported yet
 	tell   func(*memory)
 
 	// Keys of entries that went away with their memories, each with its length: in this
-	// round, and in the round before.
+	// round, and in the previous one.
 	gone, frozenGone []byte
 }
 
@@ -45,7 +45,7 @@ func (t *touches) touch(s *memory) {
 	}
 }
 
-// melt tells a memory that is frozen.
+// melt reports a memory if it is frozen.
 func (t *touches) melt(s *memory) {
 	if round := &s.rounds[t.part]; t.tell != nil && *round == t.round-1 {
 		*round, s.shown[t.part] = 0, true
@@ -53,7 +53,7 @@ func (t *touches) melt(s *memory) {
 	}
 }
 
-// drain empties the list. Nothing is frozen.
+// drain empties the list. Nothing may be frozen.
 func (t *touches) drain(visit func(*memory), gone func(key []byte)) {
 	eachKey(t.gone, gone)
 	t.gone = t.gone[:0]
@@ -65,7 +65,7 @@ func (t *touches) drain(visit func(*memory), gone func(key []byte)) {
 	t.list = t.list[:0]
 }
 
-// freeze freezes what is listed. Nothing was frozen.
+// freeze freezes the listed memories. Nothing may be frozen before.
 func (t *touches) freeze(tell func(*memory)) {
 	t.frozen, t.list = t.list, t.frozen[:0]
 	t.frozenGone, t.gone = t.gone, t.frozenGone[:0]
@@ -73,7 +73,7 @@ func (t *touches) freeze(tell func(*memory)) {
 	t.round++
 }
 
-// thaw has one more memory told, or one more key that has gone; false if there is none.
+// thaw reports one more memory, or one more key that has gone; false if there is none.
 func (t *touches) thaw(gone func(key []byte)) bool {
 	if len(t.frozenGone) > 0 {
 		var key []byte
@@ -93,8 +93,8 @@ func (t *touches) thaw(gone func(key []byte)) bool {
 	return true
 }
 
-// remove takes a memory away that ends. If any of its entries were shown, entries calls
-// its argument with the keys of all that there are or were.
+// remove removes a memory that ends. If any of its entries were shown, entries calls its
+// argument with the keys of all its present and past entries.
 func (t *touches) remove(s *memory, entries func(visit func(key []byte))) {
 	t.melt(s)
 	if s.rounds[t.part] == t.round {

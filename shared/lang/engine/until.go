@@ -9,23 +9,22 @@ import (
 	"github.com/eventflux/eventflux/shared/lang/window"
 )
 
-// Until says where in a frame to stop, and who looks on. The zero value applies all of
-// it.
+// Until says where in a frame to stop, and who observes the steps. The zero value applies
+// the whole frame.
 type Until struct {
-	// Event is the number of the last event that is applied, from 1; 0: all of them, and
-	// the time that passes behind the last.
+	// Event is the number of the last event to apply, from 1; 0: all events, and the time
+	// that passes after the last one.
 	Event uint64
 	// Timed stops before the first event, tick or barrier that comes later than Time,
 	// in ms of the task's clock.
 	Timed bool
 	Time  int64
-	// Step is called after each step, if it is not nil. It may take the outputs, and
-	// must not keep what the step refers to.
+	// Step, if not nil, is called after each step. It may take the outputs, and must not
+	// keep what the step refers to.
 	Step func(Step)
 }
 
-// Step is one chunk of events that was applied, or time that passed before or behind
-// it.
+// Step is one chunk of events that was applied, or time that passed before or after it.
 type Step struct {
 	// Event is the number of the chunk's first event in its frame, from 1; 0: time passed.
 	Event     uint64
@@ -38,15 +37,15 @@ type Step struct {
 // Reached says how far a frame was applied.
 type Reached struct {
 	Applied
-	// Rows is the number of events up to where it stopped, duplicates among them.
+	// Rows is the number of events up to the stop, including duplicates.
 	Rows uint64
-	// Whole: all of the frame was applied. Otherwise the next event is past the end.
+	// Whole: all of the frame was applied. Otherwise the next event is past the limit.
 	Whole bool
 }
 
-// ApplyUntil is Apply for as much of a frame as u says. Where it stops before the whole
-// frame, the task is as it was at that moment of its life; it must not be given the rest.
-// A frame of which nothing is to be applied leaves no trace.
+// ApplyUntil applies as much of a frame as u says. If it stops before the end of the frame,
+// the task has the state of that moment, and must not be given the rest. If u excludes the
+// whole frame, the task does not change.
 func (t *Task) ApplyUntil(seq uint64, f *frame.Frame, u *Until) (done Reached, err error) {
 	if u.Timed && t.first(f) > u.Time {
 		return Reached{}, nil
@@ -68,7 +67,7 @@ func (t *Task) ApplyUntil(seq uint64, f *frame.Frame, u *Until) (done Reached, e
 	return done, nil
 }
 
-// first returns the time of the first that happens in a frame.
+// first returns the time of the first step of a frame.
 func (t *Task) first(f *frame.Frame) int64 {
 	if f.HasClock {
 		return ClockAt(f.Clock, t.plan)
@@ -91,8 +90,8 @@ func (t *Task) timeOf(b *frame.Block, from, to int) int64 {
 	return TimeOf(b, from, to, t.plan)
 }
 
-// TimeOf returns the ms to which the rows [from, to) of a block, which arrive together,
-// move the app's clock: in playback it is by their own timestamps.
+// TimeOf returns the ms that the app's clock moves to when the rows [from, to) of a block
+// arrive together. In playback, their own timestamps decide.
 func TimeOf(b *frame.Block, from, to int, plan *siddhiql.Plan) int64 {
 	if !plan.Playback {
 		return slices.Max(b.Stamps()[from:to])
@@ -100,7 +99,7 @@ func TimeOf(b *frame.Block, from, to int, plan *siddhiql.Plan) int64 {
 	return ClockAt(window.Latest(b.Batch, from, to), plan)
 }
 
-// ClockAt returns the app's clock when the input clock has come to ms.
+// ClockAt returns the app's clock when the input clock is at ms.
 func ClockAt(ms int64, plan *siddhiql.Plan) int64 {
 	if plan.Lateness == siddhiql.LatenessOff {
 		return ms
@@ -136,7 +135,7 @@ func (t *Task) applyUntil(f *frame.Frame, u *Until, done *Reached) bool {
 			t.step(run, block, from, from+size, duplicate, u, done)
 		}
 	}
-	return u.Event != done.Rows // what is behind the last event is not wanted
+	return u.Event != done.Rows // the time after the last event must not pass
 }
 
 func (t *Task) step(run *frame.Run, block *frame.Block, from, to int, duplicate bool, u *Until, done *Reached) {
@@ -144,8 +143,8 @@ func (t *Task) step(run *frame.Run, block *frame.Block, from, to int, duplicate 
 	done.Rows += uint64(to - from)
 	stream := t.blocks[run.Block]
 	now := t.timeOf(block, from, to)
-	// Send would let time pass as well, but not by itself. With lateness, time passes after
-	// the event was taken in.
+	// Send would let time pass as well, but not as a step of its own. With lateness, time
+	// passes after the event is taken in.
 	switch {
 	case duplicate && !t.plan.Playback, !duplicate && u.Step != nil && t.reorder == nil:
 		t.pass(now, u)
@@ -160,7 +159,7 @@ func (t *Task) step(run *frame.Run, block *frame.Block, from, to int, duplicate 
 	}
 }
 
-// pass lets time pass, and says so.
+// pass lets time pass, and reports it as a step.
 func (t *Task) pass(now int64, u *Until) {
 	t.Advance(now)
 	if u.Step != nil {

@@ -6,9 +6,9 @@ import (
 	"github.com/eventflux/eventflux/shared/lang/siddhiql"
 )
 
-// usedBehindWindow lists the attributes of a query's source that are read by its
-// window or behind it, in order: what a window need not keep costs no memory, no
-// time and no bytes in a checkpoint.
+// usedBehindWindow lists, in order, the attributes of a query's source that its window or a
+// later step reads. An attribute that the window need not keep costs no memory, no time and
+// no bytes in a checkpoint.
 func usedBehindWindow(plan *siddhiql.Query) []int {
 	var used []int
 	add := func(attr int) { used = append(used, attr) }

@@ -13,24 +13,23 @@ import (
 	"github.com/eventflux/eventflux/shared/state"
 )
 
-// Level is the semantics level that a deployment gets: the rules by which a task turns
-// frames into state and results. Apps of a release of major version 0 have none, and
-// their logs are never applied.
+// Level is the semantics level of new deployments: the rules that turn frames into state
+// and results. Apps that a release of major version 0 deployed have no level, and their
+// logs are never applied.
 //
-// A change of apply that gives another result, another position, another clock or
-// another state for any log needs a new level, and a task must go on applying older
-// levels by their rules. TestGoldenLogs notices such a change. Level 1 is fixed by the
-// release of 1.0.0; until then its golden logs are written again.
+// A change of apply that gives another result, another position, another clock or another
+// state for any log needs a new level, and a task must continue to apply older levels by
+// their rules. TestGoldenLogs detects such a change. The release of 1.0.0 fixes level 1;
+// until then its golden logs may be rewritten.
 const Level = 1
 
-// ErrLevel says that this build does not have the rules by which a frame is to be
-// applied. Run the build that the error names; do not retry.
+// ErrLevel says that this build lacks the rules to apply a frame. Run the build that the
+// error names; do not retry.
 var ErrLevel = errors.New("another build applies this log")
 
-// Settings are those that Apply reads. They are fixed in the deployment and carried by
-// its deploy frame, so that two processors never differ. Whoever makes a task takes them
-// from the deployment as a whole. A missing field means what it meant before the field
-// existed.
+// Settings are the settings that Apply reads. The deployment fixes them and its deploy
+// frame carries them, so that two processors never differ. A new task gets all of them from
+// the deployment. A missing field means what it meant before the field existed.
 type Settings struct {
 	// DedupWindow is how long a task remembers a message id, in ms of the log's time: of
 	// the messages published to a stream with the same id, one is applied within it.
@@ -38,7 +37,7 @@ type Settings struct {
 	Limits
 }
 
-// Check names the setting that no deployment may have.
+// Check returns an error that names an invalid setting.
 func (s Settings) Check() error {
 	if s.DedupWindow < 1 {
 		return fmt.Errorf("dedup.window is %s, want 1ms or more", time.Duration(s.DedupWindow)*time.Millisecond)
@@ -50,20 +49,20 @@ func (s Settings) Check() error {
 func (s Settings) JSON() string {
 	data, err := json.Marshal(s)
 	if err != nil {
-		panic(err) // it has numbers and texts alone
+		panic(err) // it has only numbers and texts
 	}
 	return string(data)
 }
 
-// inForce is what the newest deploy frame says. The zero value is a log without one.
+// inForce is what the newest deploy frame says. The zero value means that the log has none.
 type inForce struct {
 	number uint64 // of the app's version
 	level  uint64
 	stamp  int64 // of the deployment, ms
 }
 
-// deploy applies a deploy frame. It returns false for a version that is in force or over:
-// a leader may append late what another one has appended.
+// deploy applies a deploy frame. It returns false if that version or a newer one is in
+// force already: a leader may append late what another one has appended.
 func (t *Task) deploy(f *frame.Frame) (bool, error) {
 	v := &f.Deploy
 	if f.App != t.plan.Name || f.Partition != t.partition {
@@ -110,7 +109,7 @@ func (t *Task) admit(f *frame.Frame) error {
 // its deployment, in ms; 0 before the first deploy frame.
 func (t *Task) Deployed() (version uint64, stamp int64) { return t.version.number, t.version.stamp }
 
-// versionSource is which version is in force: one entry, or none before the first
+// versionSource is the state of the version in force: one entry, or none before the first
 // deploy frame, as in all checkpoints of major version 0.
 type versionSource struct {
 	fieldsSource

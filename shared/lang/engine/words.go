@@ -5,11 +5,11 @@ import (
 	"math/rand/v2"
 )
 
-// wordTable maps words to slots: an open-addressed table with linear probing,
-// several times as fast as a map for the short keys that most groups have. Words
-// are spread by multiplication with a random odd number (M. Dietzfelbinger et
-// al., A reliable randomized algorithm for the closest-pair problem, 1997), so
-// that nobody can choose keys that collide. The order of entries never shows.
+// wordTable maps words to slots: an open-addressed table with linear probing, several times
+// as fast as a map for the short keys that most groups have. It spreads words by
+// multiplication with a random odd number (M. Dietzfelbinger et al., A reliable randomized
+// algorithm for the closest-pair problem, 1997), so that publishers cannot choose keys that
+// collide. The order of entries never shows.
 type wordTable struct {
 	entries []wordEntry
 	factor  uint64
@@ -76,7 +76,7 @@ func (t *wordTable) resize(size int) {
 	}
 }
 
-// rebuild makes the table hold the words among keys alone.
+// rebuild makes the table hold only the words among keys.
 func (t *wordTable) rebuild(keys []groupKey) {
 	words := 0
 	for i := range keys {

@@ -9,8 +9,8 @@ import (
 	"github.com/eventflux/eventflux/shared/lang/window"
 )
 
-// writersSource is the chain of frames as state: an entry for each writer. There
-// are few, so all of them are looked at.
+// writersSource is the chain of frames as state: an entry for each writer. There are few,
+// so Changed visits all of them.
 type writersSource struct {
 	chain  *frame.Chain
 	loaded *[]frame.Entry
@@ -54,7 +54,7 @@ func writerFields(f *window.Fields, e *frame.Entry) {
 // Reset implements state.Source.
 func (c writersSource) Reset() {
 	*c.loaded = nil
-	_ = c.chain.Load(nil) // nothing is never too much
+	_ = c.chain.Load(nil) // an empty list always fits
 }
 
 // Put implements state.Source.

@@ -36,9 +36,9 @@ func checkClock(params []Param, i int) error {
 	return nil
 }
 
-// externalTime is a time window whose clock is an attribute: a row expires when
-// a later one comes that is span ms older by that attribute. A late row waits for
-// all before it, and nothing expires without a newer event.
+// externalTime is a time window with an attribute as its clock: a row expires when a row
+// comes that is span ms later by that attribute. A late row waits for all rows before it,
+// and nothing expires without a newer event.
 type externalTime struct {
 	untimed
 	Kept

@@ -66,10 +66,10 @@ func newExternalTimeBatch(c Config) Window {
 	return w
 }
 
-// externalTimeBatch collects rows into batches by an attribute that is the clock.
-// A batch comes out when a row beyond its end arrives, however many periods that
-// row skips. With a timeout it also comes out when the engine's clock has gone on
-// for so long, and again, complete, when there is more in it later.
+// externalTimeBatch collects rows into batches by an attribute that is the clock. A batch
+// comes out when a row past its end arrives, however many periods that row skips. With a
+// timeout it also comes out once the engine's clock has moved on by the timeout. If it
+// grows later, it comes out again, complete.
 type externalTimeBatch struct {
 	Kept
 	env      *Env
@@ -81,7 +81,7 @@ type externalTimeBatch struct {
 	replace  bool // the attribute becomes the end of the batch
 	keep     bool // expired rows are wanted
 
-	batch   batch // the rows emitted before: of the last batch, or of this one if flushed
+	batch   batch // the rows emitted last: of the batch before, or of this one if flushed
 	begun   bool
 	anchor  int64  // boundaries are congruent to it, modulo span
 	end     int64  // of this batch
@@ -120,7 +120,7 @@ func (w *externalTimeBatch) Add(in []Row, emit Emit) {
 	}
 }
 
-// begin fixes the boundaries with the first row. One whose start is null cannot.
+// begin fixes the boundaries with the first row; it cannot if the row's start is null.
 func (w *externalTimeBatch) begin(r Row, t int64) bool {
 	if w.begun {
 		return true
@@ -154,15 +154,15 @@ func (w *externalTimeBatch) arm() {
 	}
 }
 
-// skipIdle moves the timeout over the times at which it had nothing to do.
+// skipIdle moves the timeout past the times when it had nothing to do.
 func (w *externalTimeBatch) skipIdle() {
 	if now := w.env.Now; w.timeout > 0 && w.due <= now {
 		w.due = later(now, w.timeout-(now-w.due)%w.timeout)
 	}
 }
 
-// flush emits the batch: for the first time, [expired rows of the batch before,
-// reset, rows], or again, if more has come, with its own rows expiring first.
+// flush emits the batch. The first time, it emits [expired rows of the batch before, reset,
+// rows]; again, if more rows have come, with its own rows expiring first.
 func (w *externalTimeBatch) flush(emit Emit) {
 	w.chunk = w.chunk[:0]
 	again := w.flushed

@@ -74,15 +74,15 @@ func (f *Fields) Bool(v *bool) {
 	*v = n == 1
 }
 
-// Require refuses what was read unless ok: name fields first, then what is true
-// of them. The error is made of format and args.
+// Require refuses what was read unless ok: name the fields first, then require what must be
+// true of them. The error is made of format and args.
 func (f *Fields) Require(ok bool, format string, args ...any) {
 	if f.reading && f.err == nil && !ok {
 		f.err = fmt.Errorf(format, args...)
 	}
 }
 
-// end returns what was wrong, unread bytes among it.
+// end returns the first error; unread bytes are one.
 func (f *Fields) end() error {
 	if f.err == nil && len(f.bytes) > 0 {
 		return fmt.Errorf("%d bytes are left over", len(f.bytes))

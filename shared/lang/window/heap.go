@@ -21,7 +21,7 @@ func (h *Heap[T, P]) Push(x T) {
 	}
 }
 
-// Pop takes the first element out. The heap must not be empty.
+// Pop removes and returns the first element. The heap must not be empty.
 func (h *Heap[T, P]) Pop() T {
 	t := *h
 	n := len(t) - 1

@@ -11,7 +11,7 @@ import (
 	"github.com/eventflux/eventflux/shared/state"
 )
 
-// Items implements state.Lister: the rows that are in the window, in their order.
+// Items implements state.Lister: the rows in the window, in order.
 func (k *Kept) Items(visit func(state.Item)) bool {
 	q := k.queue
 	for n := q.head; n < q.tail; n++ {
@@ -44,7 +44,7 @@ func rowNumber(key string) (uint64, bool) {
 	return n, ok && err == nil
 }
 
-// appendRow writes a row with those of its attributes that are kept.
+// appendRow writes a row with the attributes that are kept.
 func appendRow(dst []byte, b *event.Batch, i int, used []int) []byte {
 	dst = strconv.AppendInt(append(dst, `{"ts":`...), b.TS[i], 10)
 	dst = append(dst, `,"data":{`...)
@@ -74,7 +74,7 @@ func (w *sorted) Items(visit func(state.Item)) bool {
 	return true
 }
 
-// Item implements state.Lister: the row at that place of the order.
+// Item implements state.Lister: the row at that position of the order.
 func (w *sorted) Item(key string, _ []byte) (json.RawMessage, bool) {
 	n, ok := rowNumber(key)
 	if !ok || n >= uint64(len(w.order)) {
@@ -130,8 +130,7 @@ func (w *sessions) appendKey(k *sessionKey) []byte {
 	return append(value, '}')
 }
 
-// eachRow calls visit with the places of a session's rows in the order in which they
-// will expire.
+// eachRow calls visit with the places of a session's rows, in the order of their expiry.
 func (s *session) eachRow(visit func(place int32)) {
 	for _, r := range s.merged {
 		for _, place := range r.rows {

@@ -9,11 +9,11 @@ import (
 	"github.com/eventflux/eventflux/shared/lang/frame"
 )
 
-// Kept makes the state of a window out of a queue and some fields beside it: an
-// entry for each block of the queue, by the number of its first row, and one for
-// the fields. A full block never changes, so a change costs the last block and
-// the fields, whatever the window holds. Several goroutines may put blocks at the same
-// time: a window with a Put of its own has to allow that, or to say no in PutsAtOnce.
+// Kept is the state of a window that has a queue and some fields: an entry for each block
+// of the queue, by the number of its first row, and one for the fields. A full block never
+// changes, so a change costs the last block and the fields, however large the window is.
+// Several goroutines may put blocks at the same time. A window with a Put of its own must
+// allow that, or return false from PutsAtOnce.
 type Kept struct {
 	env     *Env
 	queue   *Queue
@@ -32,8 +32,8 @@ const (
 // rowNumberMax is a number that no row reaches.
 const rowNumberMax = 1 << 62
 
-// NewKept returns the state of a window that keeps its rows in queue. fields may
-// be nil; it is called at once, for what they are in an empty window.
+// NewKept returns the state of a window that keeps its rows in queue. fields may be nil. It
+// is called at once, for the values in an empty window.
 func NewKept(env *Env, queue *Queue, fields func(*Fields)) Kept {
 	k := Kept{env: env, queue: queue, fields: fields}
 	k.initial = WriteFields(nil, k.visit)
@@ -46,8 +46,8 @@ type codec struct {
 	decoder frame.Decoder
 }
 
-// codecs are those that are not in use: windows of a task that are loaded at the same
-// time have one each.
+// codecs are the unused codecs: windows of a task that are loaded at the same time have one
+// each.
 var codecs = sync.Pool{New: func() any { return &codec{} }}
 
 func blockKey(dst []byte, number uint64) []byte {

@@ -1,14 +1,14 @@
 package window
 
-// lateRows keeps rows that leave in another order than they came in. Each has a number, one
-// more than the row before.
+// lateRows keeps rows that do not leave in the order of their arrival. Each has a number,
+// one more than the row before.
 type lateRows struct {
 	pool    pool
 	heap    Heap[lateTime, *lateTime]
 	rows    map[uint64]lateRow // by number
 	next    uint64             // number of the next row
 	touched []uint64           // numbers of rows that came or went
-	tracked bool               // Changed was called, so what comes and goes is of interest
+	tracked bool               // Changed was called, so changes are recorded
 }
 
 // lateTime is when a row leaves.
@@ -17,7 +17,7 @@ type lateTime struct {
 	number uint64
 }
 
-// Before orders rows by the time at which they leave, then as they came.
+// Before orders rows by the time when they leave, then by arrival.
 func (t *lateTime) Before(o *lateTime) bool {
 	return t.at < o.at || t.at == o.at && t.number < o.number
 }
@@ -44,8 +44,8 @@ func (l *lateRows) insert(number uint64, at int64, r lateRow) {
 	l.heap.Push(lateTime{at, number})
 }
 
-// pop lets the first row leave as expired at ms now. A reference to it stays valid until
-// settle.
+// pop removes the first row and returns it as expired at ms now. A reference to it stays
+// valid until settle.
 func (l *lateRows) pop(now int64) Row {
 	number := l.heap.Pop().number
 	l.touch(number)
@@ -64,7 +64,7 @@ func (l *lateRows) touch(number uint64) {
 	}
 }
 
-// settle ends the life of the references to rows that have left.
+// settle ends the life of references to rows that have left.
 func (l *lateRows) settle() {
 	if l.pool.gone == 0 {
 		return

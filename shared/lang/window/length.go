@@ -48,7 +48,7 @@ func (w *length) Add(in []Row, emit Emit) {
 	emit(w.chunk)
 }
 
-// untimed is the half of a window that never waits for the clock.
+// untimed is embedded by windows that never wait for the clock.
 type untimed struct{}
 
 func (untimed) Due() (int64, uint64, bool) { return 0, 0, false }

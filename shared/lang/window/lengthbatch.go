@@ -81,8 +81,8 @@ func (w *lengthBatch) pass(in []Row, emit Emit) {
 	}
 }
 
-// batch is what batch windows share: the rows of the batch that was emitted
-// last, and behind them those of the batch being collected.
+// batch is what batch windows share: the rows of the batch that was emitted last, followed
+// by the rows of the batch being collected.
 type batch struct {
 	queue Queue
 	mark  uint64 // number of the first row that is being collected
@@ -90,7 +90,7 @@ type batch struct {
 
 func newBatch(c Config, expected int64) batch { return batch{queue: NewQueue(c, expected)} }
 
-// kept is the state of a window that is a batch and some fields.
+// kept returns the state of a window that is a batch and some fields.
 func (b *batch) kept(env *Env, fields func(*Fields)) Kept {
 	return NewKept(env, &b.queue, func(f *Fields) {
 		f.Uint(&b.mark)
@@ -121,9 +121,8 @@ func (b *batch) expireEmitted(chunk []Row, now int64) []Row {
 	return chunk
 }
 
-// flush ends a batch that holds rows: the one before expires, aggregators are
-// reset, and the rows come out. They are kept for their own expiry if that is
-// wanted.
+// flush ends a batch that holds rows: the batch before expires, aggregators are reset, and
+// the rows come out. They are kept for their own expiry if the query wants that.
 func (b *batch) flush(chunk []Row, now int64, keep bool) []Row {
 	chunk = b.expireEmitted(chunk, now)
 	chunk = append(chunk, Row{Kind: Reset})

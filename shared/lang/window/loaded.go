@@ -8,8 +8,8 @@ import (
 	"github.com/eventflux/eventflux/shared/lang/event"
 )
 
-// loadedBlocks are blocks of rows that were put. Each is read into memory of its own,
-// so that several goroutines can put some at the same time.
+// loadedBlocks are the blocks of rows that were put. Each is read into memory of its own,
+// so that several goroutines can put blocks at the same time.
 type loadedBlocks struct {
 	sync.Mutex
 	all []loadedBlock

@@ -2,8 +2,8 @@ package window
 
 import "github.com/eventflux/eventflux/shared/lang/event"
 
-// pool keeps copies of rows that leave in any order. Each is known by its place,
-// which changes only in settle.
+// pool keeps copies of rows that leave in any order. A row is known by its place, which
+// changes only in settle.
 type pool struct {
 	used  []int
 	rows  *event.Batch
@@ -12,7 +12,8 @@ type pool struct {
 	gone  int          // rows that have left and still take a place
 }
 
-// goneMax is how many rows that have left a pool keeps, beyond as many as it has.
+// goneMax is how many rows that have left a pool keeps, in addition to the number of its
+// rows.
 const goneMax = 64
 
 func newPool(c Config) pool {
@@ -27,15 +28,15 @@ func (p *pool) put(r Row) int32 {
 	return int32(n)
 }
 
-// leave lets the row at a place go. References to it stay valid until settle.
+// leave removes a row. References to it stay valid until settle.
 func (p *pool) leave() { p.gone++ }
 
 func (p *pool) row(place int32, kind Kind) Row {
 	return Row{B: p.rows, I: place, TS: p.rows.TS[place], Kind: kind}
 }
 
-// settle ends the life of references to rows that have left. If those are many,
-// each calls visit for every place that is still in use, which it then updates.
+// settle ends the life of references to rows that have left. If those are many, each must
+// call visit for every place that is still in use, and visit updates it.
 func (p *pool) settle(each func(visit func(place *int32))) {
 	if p.gone <= len(p.rows.TS)-p.gone+goneMax {
 		return
@@ -48,7 +49,7 @@ func (p *pool) settle(each func(visit func(place *int32))) {
 	p.rows, p.spare, p.gone = p.spare, p.rows, 0
 }
 
-// append writes the rows at some places, in their order.
+// append writes the rows at the places, in that order.
 func (p *pool) append(dst []byte, env *Env, places []int32) []byte {
 	p.spare.Reset()
 	for _, place := range places {
@@ -62,8 +63,8 @@ func (p *pool) append(dst []byte, env *Env, places []int32) []byte {
 	return c.appendRows(dst, p.spare, p.piece, p.used)
 }
 
-// read adds the rows that append wrote, at most rowsMax, and returns their places,
-// and the bytes behind them.
+// read adds the rows that append wrote, at most rowsMax, and returns their places, and the
+// bytes after them.
 func (p *pool) read(src []byte, env *Env, rowsMax uint64) (places []int32, rest []byte, err error) {
 	first := p.rows.Len()
 	rest, err = readRows(p.rows, p.spare, src, p.used, rowsMax)

@@ -6,21 +6,20 @@ import (
 	"github.com/eventflux/eventflux/shared/lang/event"
 )
 
-// Sizes of a queue's blocks. A block that is full never changes again, so that
-// it can be stored once; a short window stays small and in the cache.
+// Sizes of a queue's blocks. A full block never changes again, so that it can be stored
+// once; a short window stays small and in the cache.
 const (
 	blockRowsMin = 8
 	blockRowsMax = 512
 )
 
-// Queue keeps copies of rows, of the attributes that are used, in the order in
-// which they came. Each row has a
-// number, one more than the row before, so that it keeps its name while others
+// Queue keeps copies of rows, with the attributes that are used, in order of arrival. Each
+// row has a number, one more than the row before, so that it keeps its name while others
 // leave. Rows leave at the front.
 type Queue struct {
 	schema     *event.Schema
 	used       []int
-	shift      uint // a block has 1<<shift rows; it begins at a multiple of that
+	shift      uint // a block has 1<<shift rows; it starts at a multiple of that
 	head, tail uint64
 	blocks     []*event.Batch // blocks[0] holds row head
 	retired    []*event.Batch // all left, but references may still point into them
@@ -30,8 +29,8 @@ type Queue struct {
 	tags   [][]uint64 // by block
 }
 
-// NewQueue returns an empty queue for the rows of a window, which expects to hold
-// about so many at a time.
+// NewQueue returns an empty queue for the rows of a window that expects to hold about
+// expected rows at a time.
 func NewQueue(c Config, expected int64) Queue {
 	rows := min(max(expected, blockRowsMin), blockRowsMax)
 	return Queue{schema: c.Schema, used: c.Used, shift: uint(bits.Len64(uint64(rows - 1)))}
@@ -46,8 +45,8 @@ func (q *Queue) Head() uint64 { return q.head }
 // Tail returns the number that the next pushed row will have.
 func (q *Queue) Tail() uint64 { return q.tail }
 
-// Settle ends the life of the references to rows that have left. Windows call it
-// when they are called, which is what makes the promise of Row true.
+// Settle ends the life of references to rows that have left. Each call of a window starts
+// with it, which keeps the promise of Row.
 func (q *Queue) Settle() {
 	for _, b := range q.retired {
 		b.Reset()
@@ -100,7 +99,7 @@ func (q *Queue) Row(number uint64, kind Kind) Row {
 	return Row{B: b, I: int32(i), TS: b.TS[i], Kind: kind}
 }
 
-// Pop lets the first row leave. References to it stay valid until Settle.
+// Pop removes the first row. References to it stay valid until Settle.
 func (q *Queue) Pop() {
 	q.head++
 	if q.head&(1<<q.shift-1) == 0 {
@@ -114,7 +113,7 @@ func (q *Queue) Pop() {
 	}
 }
 
-// expire appends the first row to chunk as expired at ms now, and lets it leave.
+// expire appends the first row to chunk as expired at ms now, and removes it.
 func (q *Queue) expire(chunk []Row, now int64) []Row {
 	r := q.Row(q.head, Expired)
 	r.TS = now

@@ -5,8 +5,8 @@ import (
 	"github.com/eventflux/eventflux/shared/lang/registry"
 )
 
-// Param is one parameter of a window as the app's text has it: a constant or an
-// attribute of the window's stream.
+// Param is one parameter of a window, as the app's text has it: a constant or an attribute
+// of the window's stream.
 type Param struct {
 	Attr int // index of the attribute, or -1 for a constant
 	Type event.Type
@@ -23,15 +23,15 @@ func (p Param) Constant() bool { return p.Attr < 0 }
 type Spec struct {
 	// Name is what apps write, in exactly these letters.
 	Name string
-	// Version of the schema of its state, as in semantic versioning.
+	// Version is the semantic version of the schema of its state.
 	Version string
-	// Usage is shown where parameters are wrong, such as "length(n int)".
+	// Usage is shown when parameters are wrong, such as "length(n int)".
 	Usage string
-	// Check refuses wrong parameters. The error says what is wrong with which
-	// one; place and usage are added to it.
+	// Check refuses wrong parameters. The error says which parameter is wrong, and why; the
+	// caller adds the position and the usage.
 	Check func(params []Param) error
-	// Keys are the parameters, from 0, that name an attribute by which the window keeps
-	// rows apart: each value that it meets is kept.
+	// Keys are the parameters, from 0, that name a key attribute of the window: the window
+	// keeps every value of it that it meets.
 	Keys []int
 	// New returns an empty window. It is called with checked parameters, once
 	// for each query and partition key.
@@ -43,18 +43,18 @@ type Config struct {
 	Env    *Env
 	Schema *event.Schema // of the rows that it is given
 	Params []Param
-	// Used lists the attributes that are read behind the window or by it. It need
-	// not keep the others.
+	// Used lists the attributes that the window or a later step reads. The window need not
+	// keep the others.
 	Used []int
-	// Expired is set where the query inserts expired events. Where it is not,
-	// batch windows need not keep the batch that a reset is about to forget.
+	// Expired is set if the query inserts expired events. Otherwise batch windows need not
+	// keep the batch that a reset is about to forget.
 	Expired bool
 }
 
 var specs = registry.New[Spec]("window")
 
-// Register makes a kind of window known to all apps. Call it from an init
-// function; it panics on a name that is taken.
+// Register makes a kind of window known to all apps. Call it from an init function; it
+// panics if the name is taken.
 func Register(s Spec) { specs.Register(s.Name, s) }
 
 // Lookup returns the kind of window called name.

@@ -13,15 +13,15 @@ import (
 	"github.com/eventflux/eventflux/shared/state"
 )
 
-// Reorder keeps events until their time has come, so that an app sees events that
-// arrive out of order in the order of time. Events that arrive together are a chunk:
-// they have one time, the largest of their own, and stay together. Chunks leave in the
-// order of their times, and those of the same time in the order in which they came.
+// Reorder keeps events until their time has come, so that an app sees events that arrive
+// out of order in time order. Events that arrive together are a chunk: they have one time,
+// the largest of their own, and stay together. Chunks leave in order of time, and chunks
+// with the same time in order of arrival.
 //
 // The state has an entry for each block of chunks of one stream, by the number of the
-// block, and one for the clocks. A block that is full never changes: which of its
-// chunks wait follows from the clock, and it goes when none does. docs/formats/state.md
-// describes the bytes.
+// block, and one for the clocks. A full block never changes: the clock tells which of its
+// chunks still wait, and the block goes when none does. docs/formats/state.md describes the
+// bytes.
 type Reorder struct {
 	streams []*event.Schema // by stream
 	input   int64           // the largest time that came, ms; noTime before the first
@@ -32,8 +32,7 @@ type Reorder struct {
 	open    []*heldBlock    // by stream: the block that takes the next chunk, or nil
 	rows    int             // that wait
 
-	// Chunks that wait. Most come in the order of time, and wait in run; the others do in
-	// rest.
+	// Chunks that wait. Most come in time order, and wait in run; the others wait in rest.
 	run  []held // run[head:] waits
 	head int
 	rest Heap[held, *held]
@@ -41,19 +40,19 @@ type Reorder struct {
 	retired *heldBlock // its last chunk has left, and may still be read
 	spare   []*event.Batch
 	changed []*heldBlock
-	gone    []uint64 // numbers of blocks that are gone, and were told to be there
+	gone    []uint64 // numbers of blocks that are gone, after Changed reported them
 	loaded  []*heldBlock
 }
 
 // noTime is before all times.
 const noTime = math.MinInt64
 
-// A block is full once it has so many rows, or bytes in memory: more are never stored
-// again for one that comes.
+// A block is full once it has this many rows, or bytes in memory: a new chunk never makes
+// the state store more than this again.
 const (
 	heldRows  = 256
 	heldBytes = 64 << 10
-	// heldRowsMax is what a block can have in all: the last chunk may be a whole frame.
+	// heldRowsMax is the most that a block can have: the last chunk may be a whole frame.
 	heldRowsMax = heldRows + 1<<20
 	spareMax    = 4
 )
@@ -69,7 +68,8 @@ type heldBlock struct {
 	told   bool // by Changed
 }
 
-// heldChunk is the rows of a block from the chunk before it up to end.
+// heldChunk is a chunk in a block: its rows start after the chunk before it, and stop at
+// end.
 type heldChunk struct {
 	came uint64
 	end  int
@@ -83,18 +83,18 @@ type held struct {
 	from, to int32
 }
 
-// Before orders chunks as they leave.
+// Before orders chunks in the order of leaving.
 func (h *held) Before(o *held) bool {
 	return h.time < o.time || h.time == o.time && h.came < o.came
 }
 
-// NewReorder returns one without events. It takes those of the streams with a schema.
+// NewReorder returns a Reorder without events. It takes events of the streams that have a
+// schema.
 func NewReorder(streams []*event.Schema) *Reorder {
 	return &Reorder{streams: streams, input: noTime, clock: noTime, open: make([]*heldBlock, len(streams))}
 }
 
-// Input returns the input clock in ms: the largest time that came. It is false before
-// the first.
+// Input returns the input clock in ms: the largest time that came; false before the first.
 func (r *Reorder) Input() (ms int64, ok bool) { return r.input, r.input != noTime }
 
 // Come moves the input clock to ms, if that is later, and returns it.
@@ -106,7 +106,7 @@ func (r *Reorder) Come(ms int64) int64 {
 // Rows returns the number of events that wait.
 func (r *Reorder) Rows() int { return r.rows }
 
-// Add keeps copies of the rows [from, to) of b, a chunk of a stream with this time.
+// Add keeps copies of the rows [from, to) of b, a chunk of a stream with the given time.
 func (r *Reorder) Add(stream int, b *event.Batch, from, to int, time int64) {
 	r.settle()
 	r.came++
@@ -149,7 +149,7 @@ func (r *Reorder) batch(stream int) *event.Batch {
 	return event.NewBatch(schema)
 }
 
-// wait has a chunk wait.
+// wait adds a chunk that waits.
 func (r *Reorder) wait(h held) {
 	r.rows += int(h.to - h.from)
 	if n := len(r.run); n > r.head && h.time < r.run[n-1].time {
@@ -183,8 +183,8 @@ func (r *Reorder) Next() (ms int64, ok bool) {
 	return 0, false
 }
 
-// Take lets the next chunk leave. There must be one. Its rows are valid until Add or
-// Take is called.
+// Take removes the next chunk. There must be one. Its rows are valid until Add or Take is
+// called.
 func (r *Reorder) Take() (stream int, b *event.Batch, from, to int) {
 	r.settle()
 	h := r.first()
@@ -205,7 +205,7 @@ func (r *Reorder) Take() (stream int, b *event.Batch, from, to int) {
 	return k.stream, k.rows, from, to
 }
 
-// drop lets a block go of which no chunk waits.
+// drop drops a block that no waiting chunk needs.
 func (r *Reorder) drop(k *heldBlock) {
 	i, _ := slices.BinarySearchFunc(r.blocks, k.number, byNumber)
 	r.blocks = slices.Delete(r.blocks, i, i+1)
@@ -228,7 +228,7 @@ func byNumber(k *heldBlock, number uint64) int {
 	return 0
 }
 
-// settle takes back the memory of what has left.
+// settle takes back the memory of a block that has left.
 func (r *Reorder) settle() {
 	k := r.retired
 	if k == nil {
@@ -242,7 +242,7 @@ func (r *Reorder) settle() {
 	k.rows = nil
 }
 
-// Passed says that all chunks up to ms have left.
+// Passed records that all chunks up to ms have left.
 func (r *Reorder) Passed(ms int64) { r.clock = ms }
 
 // Changed implements state.Source.
@@ -440,8 +440,7 @@ func (r *Reorder) Bytes() int64 {
 	return n
 }
 
-// Items implements state.Lister: the events that wait, in the order in which they came
-// to each stream.
+// Items implements state.Lister: the events that wait, in order of arrival for each stream.
 func (r *Reorder) Items(visit func(state.Item)) bool {
 	for _, k := range r.blocks {
 		start := 0
@@ -457,7 +456,7 @@ func (r *Reorder) Items(visit func(state.Item)) bool {
 	return true
 }
 
-// heldKey names an event by the number of its chunk and its place in that.
+// heldKey names an event by the number of its chunk and its index in the chunk.
 func heldKey(came uint64, i int) string {
 	return "event " + strconv.FormatUint(came, 10) + "." + strconv.Itoa(i)
 }

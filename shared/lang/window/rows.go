@@ -7,15 +7,15 @@ import (
 	"github.com/eventflux/eventflux/shared/lang/event"
 )
 
-// Rows are written in pieces that a decoder takes whatever is in them: their
-// number, then pieces until there are so many.
+// Rows are written in pieces that fit a decoder, whatever they hold: first the number of
+// rows, then pieces until there are so many.
 const (
 	pieceRowsMax  = 4096
 	pieceBytesMax = 1 << 20 // of texts, unless one row alone has more
 )
 
-// appendRows writes the rows of b, of the attributes that are used. It copies
-// into spare where one piece is not enough.
+// appendRows writes the rows of b, with the attributes that are used. It copies into spare
+// if one piece is not enough.
 func (c *codec) appendRows(dst []byte, b, spare *event.Batch, used []int) []byte {
 	dst = binary.AppendUvarint(dst, uint64(b.Len()))
 	if b.Len() <= pieceRowsMax && b.Bytes() <= pieceBytesMax {
@@ -52,9 +52,9 @@ func (c *codec) appendPiece(dst []byte, b *event.Batch, used []int) []byte {
 	return dst
 }
 
-// readRows appends to b the rows that appendRows wrote, at most rowsMax. It copies
-// from spare what cannot be read straight into b. It returns the bytes behind them; spare
-// may be nil.
+// readRows appends to b the rows that appendRows wrote, at most rowsMax, and returns the
+// bytes after them. It copies from spare what cannot be read straight into b; spare may be
+// nil.
 func readRows(b, spare *event.Batch, src []byte, used []int, rowsMax uint64) ([]byte, error) {
 	c := codecs.Get().(*codec)
 	defer codecs.Put(c)

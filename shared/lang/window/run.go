@@ -1,9 +1,9 @@
 package window
 
-// run has rows of a session in the order in which they came. In the state, full
-// blocks of them are entries that never change again; only the rows behind those
-// are written with the session. A run that another one follows is sealed: it has
-// all its rows in blocks, the last of which may be short, and none come any more.
+// run has rows of a session in order of arrival. In the state, full blocks of them are
+// entries that never change again; only the rows after those blocks are written with the
+// session. A run that another one follows is sealed: all its rows are in blocks (the last
+// one may be short), and no more rows come.
 type run struct {
 	id   uint64
 	rows []int32 // places in the pool
@@ -13,15 +13,15 @@ type run struct {
 // runBlock is one block of rows of a run.
 type runBlock struct{ run, number uint64 }
 
-// blockOfRun is how many rows a block of a run has. At most as many, beside those
-// that have changed, are written with each session that has changed.
+// blockOfRun is how many rows a block of a run has. When a session has changed, the rows
+// that are written with it are at most this many, besides the changed ones.
 const blockOfRun = 128
 
-// runID is the id of one of the two runs that begin with the session: that of the
-// rows on time is 0, that of the merged ones 1.
+// runID is the id of a run that starts with the session: 0 for the run of the rows on time,
+// 1 for the run of the merged rows.
 func (s *session) runID(which uint64) uint64 { return s.opened<<1 | which }
 
-// last returns the run behind which merged rows go.
+// last returns the run that takes the next merged rows.
 func (s *session) last() *run {
 	if len(s.merged) == 0 {
 		s.merged = append(s.merged, &run{id: s.runID(1)})
@@ -36,9 +36,9 @@ func (w *sessions) append(r *run, place int32) {
 	}
 }
 
-// join puts the rows of r behind those that are merged into s. Few are copied: only
-// the first run of a session is ever short, so that one of many small ones does not
-// become a long list of runs.
+// join puts the rows of r after those that are merged into s. It copies few rows: only the
+// first run of a session is ever short, so that one of many small sessions does not become
+// a long list of runs.
 func (w *sessions) join(s *session, r *run) {
 	if len(r.rows) < blockOfRun {
 		w.drop(r)
@@ -66,7 +66,7 @@ func (w *sessions) write(r *run, rows int) {
 	r.out += rows
 }
 
-// drop lets the blocks of a run go.
+// drop removes the blocks of a run.
 func (w *sessions) drop(r *run) {
 	for n := range r.blocks() {
 		w.note(runBlock{r.id, n})

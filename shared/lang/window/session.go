@@ -54,10 +54,10 @@ func newSession(c Config) Window {
 	return w
 }
 
-// sessions keeps the rows of each key together that follow one another within
-// gap ms, by their own timestamps. Rows pass at once; a session that has ended
-// expires as a whole. With a latency it first waits for so long, as the previous
-// session of its key, for rows that come late.
+// sessions keeps together the rows of each key that follow one another within gap ms, by
+// their own timestamps. Rows pass at once; a session that has ended expires as a whole.
+// With a latency, it first waits that long, as the previous session of its key, for rows
+// that come late.
 type sessions struct {
 	env     *Env
 	gap     int64
@@ -66,12 +66,12 @@ type sessions struct {
 	pool    pool
 	keys    map[string]*sessionKey
 	null    *sessionKey
-	all     []*sessionKey // those with sessions, in no order that shows
+	all     []*sessionKey // those with sessions, in an arbitrary order that never shows
 	opened  uint64
 	runs    map[uint64]*run // those with blocks, by id
 	timers  Heap[sessionTimer, *sessionTimer]
 	closing []*session
-	tracked bool          // Changed was called, so what changes from now on is of interest
+	tracked bool          // Changed was called, so changes are recorded
 	touched []*sessionKey // changed since then
 	blocks  []runBlock    // came or went since then
 	loaded  map[runBlock][]int32
@@ -88,8 +88,8 @@ type sessionKey struct {
 	previous *session
 }
 
-// session has its rows in the order in which they will expire: first those that
-// were merged into it, then those that came on time.
+// session has its rows in the order of their expiry: first those that were merged into it,
+// then those that came on time.
 type session struct {
 	key        *sessionKey
 	start, end int64
@@ -97,7 +97,7 @@ type session struct {
 	onTime     run
 	opened     uint64
 	endSeq     uint64 // orders the timer of its end
-	expirySeq  uint64 // and that of its expiry
+	expirySeq  uint64 // orders the timer of its expiry
 	gone       bool
 }
 
@@ -108,7 +108,7 @@ type sessionTimer struct {
 	session *session
 }
 
-// Before orders timers by time, then in the order in which they were asked for.
+// Before orders timers by time, then in the order of the requests.
 func (t *sessionTimer) Before(o *sessionTimer) bool {
 	return t.at < o.at || t.at == o.at && t.seq < o.seq
 }
@@ -129,8 +129,8 @@ func (w *sessions) Add(in []Row, emit Emit) {
 	}
 }
 
-// put adds a row to the session in which it belongs; false if it is too late for
-// any. Sessions that it pushes out expire in front of it.
+// put adds a row to the session that it belongs to; false if it is too late for any.
+// Sessions that it pushes out expire before it.
 func (w *sessions) put(r Row) bool {
 	k := w.keyOf(r)
 	w.touch(k)
@@ -204,8 +204,8 @@ func (w *sessions) open(k *sessionKey, r Row) {
 	w.timers.Push(sessionTimer{k.now.end, k.now.endSeq, k.now})
 }
 
-// extend moves the end of a session behind ts; it never comes closer. Its timer
-// finds the later end when it goes off.
+// extend moves the end of a session to a gap after ts; it never moves it back. Its timer
+// finds the later end when it fires.
 func (w *sessions) extend(s *session, ts int64) {
 	if end := later(ts, w.gap); end > s.end || s.endSeq == 0 {
 		s.end = max(s.end, end)
@@ -214,7 +214,7 @@ func (w *sessions) extend(s *session, ts int64) {
 	}
 }
 
-// merge joins the two sessions of a key once less than a gap lies between them.
+// merge joins the two sessions of a key once at most a gap lies between them.
 func (w *sessions) merge(k *sessionKey) {
 	now, before := k.now, k.previous
 	if now == nil || before == nil || before.end < now.start-w.gap {
@@ -247,7 +247,7 @@ func (w *sessions) retire(k *sessionKey) {
 	k.now = nil
 }
 
-// expire appends a session's rows with the timestamps that they came with.
+// expire appends a session's rows with their original timestamps.
 func (w *sessions) expire(s *session) {
 	s.gone = true
 	for _, r := range s.merged {
@@ -264,7 +264,7 @@ func (w *sessions) expireRun(r *run) {
 	}
 }
 
-// expiry is when a session that has ended leaves.
+// expiry returns when a session that has ended leaves.
 func (w *sessions) expiry(s *session) int64 { return later(s.end, w.latency) }
 
 // wants returns when a session wants attention next.
@@ -292,8 +292,8 @@ func (w *sessions) Due() (int64, uint64, bool) {
 	return 0, 0, false
 }
 
-// Fire lets all sessions expire that are due, in the order of their ends, and of
-// equal ends in the order in which they began, in one chunk.
+// Fire expires all sessions that are due, in the order of their ends and then of their
+// starts, in one chunk.
 func (w *sessions) Fire(emit Emit) {
 	w.pool.settle(w.visit)
 	w.closeDue(emit)

@@ -116,8 +116,8 @@ func (w *sessions) appendSession(dst []byte, s *session) []byte {
 	return w.pool.append(f.bytes, w.env, slices.Concat(late, s.onTime.rest()))
 }
 
-// writeRuns writes how many rows of which runs are in blocks, and returns the
-// merged ones that are not.
+// writeRuns writes the ids of the session's runs and how many rows of each are in blocks.
+// It returns the merged rows that are in no block.
 func (s *session) writeRuns(f *Fields) (late []int32) {
 	n := len(s.merged)
 	f.Count(&n)
@@ -157,7 +157,7 @@ func (w *sessions) Reset() {
 	w.loaded = map[runBlock][]int32{}
 }
 
-// Room implements state.Roomy: most entries are of keys, and the others are larger.
+// Room implements state.Roomy: most entries are keys, and the others are larger.
 func (w *sessions) Room(entries int) {
 	w.keys, w.all = make(map[string]*sessionKey, entries), make([]*sessionKey, 0, entries)
 }
@@ -227,8 +227,8 @@ func (w *sessions) readSession(f *Fields, k *sessionKey) *session {
 	return s
 }
 
-// readRuns reads what writeRuns wrote. The runs have no rows yet, and late of those
-// that follow are merged ones.
+// readRuns reads what writeRuns wrote. The runs have no rows yet. The first late of the
+// rows that follow are merged ones.
 func (s *session) readRuns(f *Fields) (late int) {
 	n := 0
 	f.Count(&n)
@@ -269,13 +269,13 @@ func (w *sessions) Ready() error {
 		return fmt.Errorf("window session: %d blocks are of no session", len(w.loaded))
 	}
 	w.loaded = nil
-	// Those without blocks were there to find runs that are there twice.
+	// Runs without blocks were there only to detect runs that come twice.
 	maps.DeleteFunc(w.runs, func(_ uint64, r *run) bool { return r.out == 0 })
 	return nil
 }
 
-// gather puts the rows in blocks in front of those that were loaded with a session.
-// Runs of other sessions must have come from such as are gone: an id is used once.
+// gather puts the rows from blocks before those that were loaded with a session. A
+// run with the id of another session must come from one that is gone: an id is used once.
 func (w *sessions) gather(s *session, open map[uint64]bool) error {
 	for i, r := range s.merged {
 		own := i == 0 && r.id == s.runID(1)
@@ -292,8 +292,8 @@ func (w *sessions) gather(s *session, open map[uint64]bool) error {
 	return w.gatherRun(&s.onTime, false, false)
 }
 
-// gatherRun is gather for one run. That on time needs no place among the runs if it has no
-// blocks: its id is that of the session, which is there once.
+// gatherRun is gather for one run. The run of rows on time need not be registered if it has
+// no blocks: its id is the session's, which is there once.
 func (w *sessions) gatherRun(r *run, merged, sealed bool) error {
 	rest := r.rows
 	if r.out > 0 {

@@ -61,9 +61,9 @@ func newSort(c Config) Window {
 	return w
 }
 
-// sorted keeps the size rows that come first in the order of some attributes;
-// among equals, those that came first. The one that is too many expires behind
-// the row that made it so, and may be that row itself.
+// sorted keeps the first size rows in the order of some attributes; among equals, those
+// that came first. A row too many expires right after the row that displaced it, and may be
+// that row itself.
 type sorted struct {
 	untimed
 	env    *Env
@@ -71,7 +71,7 @@ type sorted struct {
 	by     []sortKey
 	pool   pool
 	seats  []seat
-	order  []int32 // seats, that of the first row in order first
+	order  []int32 // seats, in the order of their rows
 	came   uint64  // rows that got a seat, so far
 	blocks sortBlocks
 	loaded *loadedBlocks // nil unless it is being loaded; tags are when rows came
@@ -79,9 +79,9 @@ type sorted struct {
 	chunk  []Row
 }
 
-// seat is where a row stays as long as it is in the window. When the window is
-// full, a new row takes the seat of the one that has to leave: so that seats are
-// without gaps, and a row that comes changes one block of them in the state.
+// seat is where a row stays while it is in the window. When the window is full, a new row
+// takes the seat of the row that must leave, so that seats have no gaps, and a new row
+// changes one block of them in the state.
 type seat struct {
 	place int32  // in pool
 	came  uint64 // orders rows that are equal
@@ -102,8 +102,8 @@ func (w *sorted) Add(in []Row, emit Emit) {
 	emit(w.chunk)
 }
 
-// put gives a row a seat, behind all rows in order that do not come after it. One
-// that would be behind the last of a full window leaves at once.
+// put gives a row a seat, after all rows that precede or equal it. A row that would
+// come after the last row of a full window leaves at once.
 func (w *sorted) put(place int32) {
 	at := w.position(place)
 	if len(w.order) < w.size {

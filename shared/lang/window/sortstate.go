@@ -10,15 +10,15 @@ import (
 	"github.com/eventflux/eventflux/shared/lang/event"
 )
 
-// The state of a sorted window has an entry for each block of seats, by the number
-// of the first: the rows there, and in which order they came. One more has how
-// many rows came so far. The order is not written: it follows from the rows.
+// The state of a sorted window has an entry for each block of seats, by the number of the
+// first: the rows there, and their order of arrival. One more entry has the number of rows
+// so far. The order is not written: it follows from the rows.
 
-// seatsPerBlock is how much is written where one row has changed. Smaller blocks
-// cost bytes: each has its own columns.
+// seatsPerBlock is how many seats a change of one row writes. Smaller blocks cost bytes,
+// because each block has its own columns.
 const seatsPerBlock = 64
 
-// sortBlocks are the blocks that have changed since Changed was called.
+// sortBlocks are the blocks that have changed since the last Changed.
 type sortBlocks struct {
 	dirty  []bool // by number of the block
 	listed []int32
@@ -144,8 +144,8 @@ func (w *sorted) Ready() error {
 	return w.arrange()
 }
 
-// arrange finds the order of the rows, and refuses those that came at the same time,
-// or are still to come.
+// arrange finds the order of the rows. It refuses rows with the same number of arrival, or
+// with one that was not reached yet.
 func (w *sorted) arrange() error {
 	w.order = make([]int32, len(w.seats))
 	numbers := make([]uint64, len(w.seats))
@@ -158,7 +158,7 @@ func (w *sorted) arrange() error {
 			return fmt.Errorf("window sort: a row came as number %d, again or after the last, %d", n, w.came)
 		}
 	}
-	// The rows are many, and most can be told apart by a number.
+	// The rows are many, and a number can order most of them.
 	by := w.by[0]
 	for i, s := range w.seats {
 		numbers[i] = w.pool.rows.Cols[by.attr].Rank(int(s.place), by.desc)
@@ -169,8 +169,8 @@ func (w *sorted) arrange() error {
 		number := numbers[w.order[from]]
 		for to = from; to < len(w.order) && numbers[w.order[to]] == number; to++ {
 		}
-		if decided && number != math.MaxUint64 { // which is that of nulls, and of others
-			continue // they are equal, and in the order in which they came
+		if decided && number != math.MaxUint64 { // which nulls have, and some others too
+			continue // they are equal, and in order of arrival
 		}
 		slices.SortFunc(w.order[from:to], func(a, b int32) int {
 			x, y := w.seats[a], w.seats[b]
@@ -183,9 +183,9 @@ func (w *sorted) arrange() error {
 	return nil
 }
 
-// sortByNumber sorts seats by the number that each has in numbers, and leaves those
-// with the same in their order: a radix sort from the lowest byte on, without bytes
-// that are all the same.
+// sortByNumber sorts seats by the number that each has in numbers, and keeps the order of
+// equal ones: a radix sort from the lowest byte on, which skips bytes that are all the
+// same.
 func sortByNumber(seats []int32, numbers []uint64) {
 	differ := uint64(0)
 	for _, n := range numbers {

@@ -27,18 +27,18 @@ func newTime(c Config) Window {
 	return w
 }
 
-// timeWindow keeps rows for span ms by their own timestamps, in whatever order they come:
-// a row lives in [TS, TS+span). Rows that come in the order of their timestamps are in the
-// queue. A row that is older than the last of the queue is in late. The first row of each
-// timestamp has the number of a timer beside it; of two rows that leave at the same ms, the
-// one in the queue came first.
+// timeWindow keeps rows for span ms by their own timestamps, in whatever order they come: a
+// row lives in [TS, TS+span). Rows that come in timestamp order are in the queue. A row
+// that is older than the last one in the queue is in late. The first row of each timestamp
+// has the number of its timer beside it. If two rows leave at the same ms, the one in the
+// queue came first.
 type timeWindow struct {
 	Kept
 	env   *Env
 	span  int64
 	queue Queue
 	late  lateRows
-	old   bool // what is being loaded is of version 1.0
+	old   bool // the state being loaded has version 1.0
 	chunk []Row
 }
 
@@ -82,7 +82,7 @@ func (w *timeWindow) push(r Row, seq uint64) {
 // due returns when a row of that timestamp leaves.
 func (w *timeWindow) due(ts int64) int64 { return later(ts, w.span) }
 
-// expire lets the rows leave that are due, in the order in which they are.
+// expire removes the rows that are due, in the order of their due times.
 func (w *timeWindow) expire() {
 	q := &w.queue
 	for {
@@ -129,8 +129,8 @@ func (w *timeWindow) Fire(emit Emit) {
 	}
 }
 
-// fields are those of the window beside its queue. Version 1.0 has more of them: the last
-// time that a timer was asked for, and timers whose rows had left. Nothing needs those.
+// fields are the window's fields, apart from its queue. Version 1.0 has more: the last time
+// that a timer was asked for, and timers whose rows had left. Nothing needs those.
 func (w *timeWindow) fields(f *Fields) {
 	f.Uint(&w.late.next)
 	if !f.reading || len(f.bytes) == 0 {
@@ -177,8 +177,8 @@ func (w *timeWindow) Keys(visit func(key []byte)) {
 	}
 }
 
-// Append implements state.Source. The entry of a late row is the number of its timer and
-// the row.
+// Append implements state.Source. The entry of a late row holds the number of its timer,
+// and the row.
 func (w *timeWindow) Append(dst, key []byte) ([]byte, bool) {
 	if len(key) != 9 || key[0] != keyLate {
 		return w.Kept.Append(dst, key)
@@ -244,13 +244,13 @@ func (w *timeWindow) Ready() error {
 	return nil
 }
 
-// order takes the rows of version 1.0, which left in the order in which they came. A row
-// without a timer was late, or as old as the one before it: any number does for its timer.
+// order takes the rows of version 1.0, which left in order of arrival. A row without a
+// timer was late, or as old as the one before it: any number will do for its timer.
 func (w *timeWindow) order() {
 	w.old = false
 	old := w.queue
 	size := uint64(1) << old.shift
-	first := (old.head + size - 1) &^ (size - 1) // where a block begins
+	first := (old.head + size - 1) &^ (size - 1) // where a block starts
 	w.queue = Queue{schema: old.schema, used: old.used, shift: old.shift, tagged: true, head: first, tail: first}
 	for n := old.Head(); n < old.Tail(); n++ {
 		w.push(old.Row(n, Current), max(old.tag(n), 1))

@@ -53,10 +53,10 @@ func newTimeBatch(c Config) Window {
 	return w
 }
 
-// timeBatch collects rows and emits them together every span ms. The first row
-// sets the first boundary, and the others follow at equal distances for ever: a
-// spell without rows moves none of them. It costs nothing either, since timers
-// are only wanted while there is something to emit or to expire.
+// timeBatch collects rows and emits them together every span ms. The first row sets the
+// first boundary, and the others follow at equal distances for ever: an idle period moves
+// none of them. It costs nothing either, because timers are only set while there is
+// something to emit or to expire.
 type timeBatch struct {
 	Kept
 	env      *Env
@@ -74,8 +74,8 @@ type timeBatch struct {
 
 func (w *timeBatch) Add(in []Row, emit Emit) {
 	w.batch.queue.Settle()
-	// A boundary at this very moment goes first, although its timer has not: what
-	// comes now, from a timer of an earlier query, belongs to the next batch.
+	// A boundary at this very moment goes first, although its timer has not fired yet: rows
+	// that come now, from a timer of an earlier query, belong to the next batch.
 	if at, _, waiting := w.Due(); waiting && at <= w.env.Now {
 		w.flush(emit)
 	}

@@ -1,6 +1,6 @@
-// Package window holds the windows of the language: which rows they keep, and
-// when those expire. A window is a pure data structure: it reads the clock that
-// its task keeps in Env, and never the machine's.
+// Package window holds the windows of the language: which rows they keep, and when those
+// expire. A window is a pure data structure: it reads the clock that its task keeps in Env,
+// and never the machine's clock.
 package window
 
 import (
@@ -10,7 +10,7 @@ import (
 	"github.com/eventflux/eventflux/shared/state"
 )
 
-// Kind says what a row means to the query behind the window.
+// Kind says what a row means to the query that reads the window.
 type Kind uint8
 
 // A current row has arrived, an expired one has left the window, and a reset
@@ -21,9 +21,9 @@ const (
 	Reset
 )
 
-// Row refers to row I of batch B. The timestamp is the row's own unless the
-// window has stamped it anew. A reference that a window emits is valid until the
-// window is called next.
+// Row refers to row I of batch B. The timestamp is the row's own unless the window has
+// stamped it again. A reference that a window emits is valid until the next call of the
+// window.
 type Row struct {
 	B    *event.Batch
 	TS   int64
@@ -31,7 +31,7 @@ type Row struct {
 	Kind Kind
 }
 
-// NoTime is the clock before time begins. Times before 1970 are negative, and later.
+// NoTime is the clock before it starts. Times before 1970 are negative, and later than it.
 const NoTime = math.MinInt64
 
 // Env is what a task shares with its windows.
@@ -39,27 +39,27 @@ type Env struct {
 	// Now is the task's clock in ms. It never goes back. Before the first event or tick it
 	// is NoTime.
 	Now int64
-	// Dropped counts the rows that a window could not take, such as those without
-	// the time that they are to be ordered by.
+	// Dropped counts the rows that a window could not accept, such as rows without the time
+	// to order them by.
 	Dropped uint64
 	seq     uint64
 }
 
-// Fields is the part of a task's state that Env has.
+// Fields names the part of a task's state that is in Env.
 func (e *Env) Fields(f *Fields) {
 	f.Int(&e.Now)
 	f.Uint(&e.Dropped)
 	f.Uint(&e.seq)
 }
 
-// NextSeq returns a number larger than all before: timers that are due at the
-// same time for the same query fire in the order of these numbers.
+// NextSeq returns a number larger than all before. Timers of one query that are due at the
+// same time fire in the order of these numbers.
 func (e *Env) NextSeq() uint64 {
 	e.seq++
 	return e.seq
 }
 
-// Emit takes one output chunk of a window. The slice is valid during the call; the
+// Emit receives one output chunk of a window. The slice is valid during the call; the
 // receiver may shorten and reorder it.
 type Emit func(chunk []Row)
 
@@ -74,7 +74,7 @@ type Window interface {
 	Due() (at int64, seq uint64, ok bool)
 	// Fire is called when the clock has reached Due.
 	Fire(emit Emit)
-	// Empty reports whether a new window would do the same from now on: it has no rows,
-	// and remembers nothing of those it had. It costs no time for rows.
+	// Empty reports whether a new window would do the same from now on: it has no rows, and
+	// remembers nothing of former ones. Its cost does not depend on the number of rows.
 	Empty() bool
 }
