@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-const repository = "../.."
+const repository = ".."
 
 // outputRow is a line of replay.
 type outputRow struct {

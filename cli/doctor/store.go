@@ -8,7 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/eventflux/eventflux/shared/space"
+	"github.com/eventflux/eventflux/shared/ops/space"
 	"github.com/eventflux/eventflux/shared/state/store/stores"
 )
 

@@ -12,7 +12,7 @@ import (
 
 	"github.com/eventflux/eventflux/shared/log/natsconn"
 	"github.com/eventflux/eventflux/shared/ops/metric"
-	"github.com/eventflux/eventflux/shared/space"
+	"github.com/eventflux/eventflux/shared/ops/space"
 )
 
 const (

@@ -17,7 +17,7 @@ import (
 	"go.etcd.io/bbolt"
 	berrors "go.etcd.io/bbolt/errors"
 
-	"github.com/eventflux/eventflux/shared/space"
+	"github.com/eventflux/eventflux/shared/ops/space"
 )
 
 // logStore keeps Raft's log and its few stable values in one bbolt database. Each call

@@ -15,7 +15,7 @@ import (
 
 	"github.com/nats-io/nats-server/v2/server"
 
-	"github.com/eventflux/eventflux/shared/space"
+	"github.com/eventflux/eventflux/shared/ops/space"
 )
 
 const (

@@ -7,7 +7,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/eventflux/eventflux/shared/space"
+	"github.com/eventflux/eventflux/shared/ops/space"
 	"github.com/eventflux/eventflux/shared/state/store"
 )
 
