@@ -6,8 +6,8 @@ import (
 	"sync"
 )
 
-// absorb brings index, sum and the list of dirty keys up to date with what was taken.
-// If an epoch ends with it, the cut shares its bytes; else they are copied, since most
+// absorb updates index, sum and the list of dirty keys with what was taken. If an epoch
+// ends with it, the cut shares its bytes; otherwise they are copied, because most of them
 // will be taken again.
 func (b *book) absorb(x *batch, last bool) {
 	for i := range x.gone {
@@ -23,13 +23,13 @@ func (b *book) absorb(x *batch, last bool) {
 	b.added, b.removed = nil, nil
 }
 
-// hashes are those of an entry, and of its key for the index.
+// hashes are the hash of an entry, and the hash of its key for the index.
 type hashes struct {
 	entry entryHash
 	key   uint32
 }
 
-// hash returns the hashes of the entries of a batch, whose lists are full but for the last.
+// hash returns the hashes of the entries of a batch. Its lists are full, except the last.
 func (b *book) hash(x *batch) []hashes {
 	n := 0
 	for _, list := range x.there {
@@ -49,7 +49,7 @@ func (b *book) hash(x *batch) []hashes {
 	return all
 }
 
-// reserve makes room for n entries that change, which are all if none is known.
+// reserve makes room for n changed entries. If no entry is known, these are all.
 func (b *book) reserve(n int) {
 	b.taking.cut.changes = slices.Grow(b.taking.cut.changes, n)
 	b.dirty = slices.Grow(b.dirty, n)
@@ -60,7 +60,7 @@ func (b *book) reserve(n int) {
 	}
 }
 
-// inPieces calls do for pieces of n, on all cores where there are several.
+// inPieces calls do for pieces of n, on all cores if there are several.
 func inPieces(n int, do func(from, to int)) {
 	pieces := min(n, runtime.GOMAXPROCS(0))
 	if pieces <= 1 {
@@ -74,7 +74,7 @@ func inPieces(n int, do func(from, to int)) {
 	group.Wait()
 }
 
-// lose takes note that there is no entry of that key.
+// lose notes that the key has no entry.
 func (b *book) lose(key string) {
 	place, known := b.index.find(b.known, key, b.index.hash(key))
 	if known && b.known[place].live {
@@ -85,7 +85,7 @@ func (b *book) lose(key string) {
 	}
 }
 
-// putAll compares entries with what is known of them.
+// putAll compares entries with their records.
 func (b *book) putAll(list []Change, all []hashes, last bool) {
 	const ahead = 32
 	for i := range list {
@@ -146,8 +146,8 @@ func (b *book) touch(place int32) {
 	}
 }
 
-// take puts what has become of a dirty key into the cut, unless it is there, and
-// makes its record that of an entry at a cut.
+// take puts the change of a dirty key into the cut, unless it is there, and makes its
+// record the record of an entry at a cut.
 func (b *book) take(place int32, t *taking) {
 	r := &b.known[place]
 	if !r.live {
@@ -161,8 +161,8 @@ func (b *book) take(place int32, t *taking) {
 	r.taken, r.dirty, r.old = 0, false, true
 }
 
-// takeDeletion notes that an entry is gone; one that came after the last cut never
-// was for those who read cuts.
+// takeDeletion notes that an entry is gone. Readers of cuts never need an entry that came
+// after the last cut.
 func (t *taking) takeDeletion(r *record) {
 	switch {
 	case r.taken > 0 && r.old:
@@ -186,11 +186,11 @@ func (t *taking) finish() {
 	t.cut.measure()
 }
 
-// measure sets the size of a cut that is complete.
+// measure sets the size of a complete cut.
 func (c *cut) measure() {
 	for i := range c.changes {
 		c.size += changeBytes + int64(len(c.changes[i].Key)+len(c.changes[i].Value))
 	}
 }
 
-const changeBytes = 56 // of a Change, beside what it refers to
+const changeBytes = 56 // of a Change, without what it refers to

@@ -6,19 +6,19 @@ import (
 	"sync/atomic"
 )
 
-// book is what is known of the entries of a component, as of what its task has told
-// so far: the hash of each, and what changed since the last cuts, so that digest and
-// delta cost time for the changes alone.
+// book is what is known of the entries of a component from the notes that were read: the
+// hash of each, and what changed since the last cuts, so that digest and delta cost time
+// for the changes alone.
 //
-//	task ──notes──▶ book ◀── whoever reads a Capture, or the task
+//	task ──notes──▶ book ◀── the reader of a Capture, or the task
 //
-// Notes are read in their order by whoever needs what they say, so a barrier does not
-// keep the task for as long as its changes take to hash.
+// Notes are read in order, when their content is needed, so that a barrier does not stop the
+// task for as long as its changes take to hash.
 type book struct {
 	notesMu sync.Mutex
 	notes   []*note
 
-	mu     sync.Mutex // of what follows, and of who reads notes
+	mu     sync.Mutex // guards the fields below, and reading notes
 	sum    Sum
 	index  keyIndex // key to place in known
 	known  []record
@@ -29,33 +29,33 @@ type book struct {
 	taking *taking // the next cut
 	cut    Digest  // at the last cut
 
-	added, removed []entryHash // by the batch at hand
-	fetched        int         // says nothing; see keyIndex.fetch
+	added, removed []entryHash // by the current batch
+	fetched        int         // without meaning; see keyIndex.fetch
 
-	bytes atomic.Int64 // that all of it takes
+	bytes atomic.Int64 // of the whole book
 }
 
-// note is one of the things that a task tells.
+// note is one message from the task.
 type note struct {
 	batch     *batch   // what was taken from the source
 	open      bool     // the batch is not complete; notesMu guards it
-	cut       Epoch    // the epoch that ends behind the batch
-	committed Epoch    // what was cut up to this one is durable
-	capture   *Capture // is to have what was cut after since
+	cut       Epoch    // the epoch that ends after the batch
+	committed Epoch    // everything cut up to this epoch is durable
+	capture   *Capture // receives what was cut after since
 	since     Epoch
-	bytes     int64 // that the batch takes, once it is complete
+	bytes     int64 // of the batch, once it is complete
 }
 
 // batch is what was taken from a source at one time.
 type batch struct {
-	gone  []Change   // come before the others: an entry that came back may be in both
+	gone  []Change   // apply before the others: an entry that came back may be in both
 	there [][]Change // of batchChanges each, so that none is moved while the task waits
 	bytes arena
 }
 
 const batchChanges = 1 << 10
 
-// add takes an entry, or that there is none of that key.
+// add adds an entry, or notes that the key has none.
 func (b *batch) add(key, value []byte, there bool) {
 	if !there {
 		b.gone = append(b.gone, Change{Key: keep(&b.bytes, key), Deleted: true})
@@ -71,7 +71,7 @@ func (b *batch) add(key, value []byte, there bool) {
 	b.there[last] = append(b.there[last], Change{Key: keep(&b.bytes, key), Value: keep(&b.bytes, value)})
 }
 
-// size returns about how many bytes it takes.
+// size returns about how many bytes the batch takes.
 func (b *batch) size() int64 {
 	n := len(b.gone)
 	for _, list := range b.there {
@@ -80,7 +80,7 @@ func (b *batch) size() int64 {
 	return changeBytes*int64(n) + b.bytes.taken
 }
 
-// record is what is known of an entry.
+// record is what the book knows of an entry.
 type record struct {
 	key   string
 	hash  entryHash
@@ -90,7 +90,7 @@ type record struct {
 	old   bool  // was there at the last cut
 }
 
-// recordBytes is about what an entry takes here, beside its key.
+// recordBytes is about what a record takes, without its key.
 const recordBytes = 64
 
 // taking is a cut that is being made.
@@ -106,12 +106,12 @@ func newBook(room int) *book {
 	return b
 }
 
-// keysBlockBytes is how much the key of one entry can keep of others that are gone.
+// keysBlockBytes is how many bytes of gone keys the key of one entry can keep in memory.
 const keysBlockBytes = 1 << 10
 
 func newTaking() *taking { return &taking{cut: &cut{}} }
 
-// tell takes a note, to be read later.
+// tell adds a note, to be read later.
 func (b *book) tell(n *note) {
 	b.notesMu.Lock()
 	defer b.notesMu.Unlock()
@@ -121,13 +121,13 @@ func (b *book) tell(n *note) {
 	}
 }
 
-// weigh adds the bytes of a batch that is complete.
+// weigh adds the bytes of a complete batch.
 func (b *book) weigh(n *note) {
 	n.bytes = n.batch.size()
 	b.bytes.Add(n.bytes)
 }
 
-// complete says that the batch of a note has all it is to have.
+// complete marks the batch of a note as complete.
 func (b *book) complete(n *note) {
 	b.notesMu.Lock()
 	defer b.notesMu.Unlock()
@@ -135,7 +135,7 @@ func (b *book) complete(n *note) {
 	b.weigh(n)
 }
 
-// next takes the first note, unless it is open.
+// next takes the first note, unless its batch is incomplete.
 func (b *book) next() *note {
 	b.notesMu.Lock()
 	defer b.notesMu.Unlock()
@@ -148,15 +148,15 @@ func (b *book) next() *note {
 	return n
 }
 
-// cutWaits reports whether a note that was not read ends an epoch.
+// cutWaits reports whether an unread note ends an epoch.
 func (b *book) cutWaits() bool {
 	b.notesMu.Lock()
 	defer b.notesMu.Unlock()
 	return slices.ContainsFunc(b.notes, func(n *note) bool { return n.cut > 0 })
 }
 
-// tidy reads the notes, for the task: not if that may take long, because somebody
-// reads them already, or has yet to read a cut.
+// tidy reads the notes, for the task. It does not if that may take long: when another
+// goroutine is reading them, or a cut among them was not read yet.
 func (b *book) tidy() {
 	if !b.cutWaits() && b.mu.TryLock() {
 		defer b.mu.Unlock()
@@ -164,7 +164,7 @@ func (b *book) tidy() {
 	}
 }
 
-// catchUp reads the notes if nobody has read the last cut: not many are to wait.
+// catchUp reads the notes if the last cut was not read yet, so that few of them wait.
 func (b *book) catchUp() {
 	if b.cutWaits() {
 		b.mu.Lock()
@@ -181,7 +181,7 @@ func (b *book) digest() Digest {
 	return b.sum.Digest()
 }
 
-// each calls visit with the keys of all entries. The task has told all.
+// each calls visit with the keys of all entries. The task must have told everything.
 func (b *book) each(visit func(key string)) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -193,7 +193,7 @@ func (b *book) each(visit func(key string)) {
 	}
 }
 
-// read does what the notes say.
+// read applies the notes.
 func (b *book) read() {
 	for n := b.next(); n != nil; n = b.next() {
 		if n.batch != nil {
@@ -228,9 +228,9 @@ func (b *book) endCut(e Epoch) {
 	}
 }
 
-// fold makes one of the cuts that are still open when the next is made. They are
-// mostly of aborted epochs, and however many those are, no key is kept twice. If
-// one of them is committed after all, the next delta says more than it has to.
+// fold joins the cuts that are still open when the next one is made. Most are of aborted
+// epochs; however many there are, each key is kept once. If one of them is committed after
+// all, the next delta has more than it needs.
 func (b *book) fold() {
 	if len(b.cuts) < 2 {
 		return
@@ -246,7 +246,7 @@ func (b *book) fold() {
 	b.bytes.Add(folded.size)
 }
 
-// drop forgets the cuts up to an epoch, which is durable.
+// drop forgets the cuts up to an epoch that is durable.
 func (b *book) drop(e Epoch) {
 	n := 0
 	for n < len(b.cuts) && b.cuts[n].epoch <= e {
@@ -256,7 +256,7 @@ func (b *book) drop(e Epoch) {
 	b.cuts = slices.Delete(b.cuts, 0, n)
 }
 
-// adopt takes over the records of entries that were hashed as they were loaded.
+// adopt takes over the records of entries that were hashed while they were loaded.
 func (b *book) adopt(h *Hashed) {
 	b.sum.addAll(&h.sum)
 	place := int32(len(b.known))
@@ -272,7 +272,7 @@ func (b *book) adopt(h *Hashed) {
 	}
 }
 
-// know makes records of all entries, which are those of the last cut.
+// know makes records of all entries, as of the last cut.
 func (b *book) know(all *batch) {
 	b.absorb(all, false)
 	for _, place := range b.dirty {

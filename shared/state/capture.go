@@ -7,18 +7,18 @@ import (
 	"unsafe"
 )
 
-// Capture is a delta or a snapshot as it was when it was taken. What is slow - hashing,
-// sorting, merging, encoding - is done by whoever reads it, beside the task. It is safe
-// for concurrent use. That of a component that is frozen may be read when it has thawed.
+// Capture is a delta or a snapshot, as of the time when it was taken. Its reader does the
+// slow work (hashing, sorting, merging, encoding) beside the task. A Capture is safe for
+// concurrent use. If its component is frozen, it may be read once the component has thawed.
 type Capture struct {
-	book   *book // of which the rest is to be learnt; nil: nothing is
+	book   *book // to learn the rest from; nil: it is complete
 	filled bool  // book.mu guards it
 	cuts   []*cut
 	digest Digest
 }
 
-// Digest returns the digest of all entries when the capture was taken: of a delta, at
-// the last cut.
+// Digest returns the digest of all entries when the capture was taken; for a delta, at the
+// last cut.
 func (c *Capture) Digest() Digest {
 	c.learn()
 	return c.digest
@@ -39,7 +39,7 @@ func (c *Capture) Changes() []Change {
 // deleted. The bytes are shared and must not be changed.
 func (c *Capture) Entries() []Entry { return Merge(nil, c.Changes()) }
 
-// learn reads what the task has told the book up to the capture.
+// learn reads what the task told the book before the capture.
 func (c *Capture) learn() {
 	if c.book == nil {
 		return
@@ -64,7 +64,7 @@ func (c *Capture) fill(b *book, since Epoch) {
 	c.digest, c.filled = b.cut, true
 }
 
-// cut is what changed up to an epoch, after the cut before it.
+// cut is what changed after the previous cut, up to an epoch.
 type cut struct {
 	epoch   Epoch
 	size    int64 // of changes in memory; readers may be sorting those
@@ -79,7 +79,7 @@ func (c *cut) sorted() []Change {
 	return c.changes
 }
 
-// arena copies byte slices into blocks, which stay where they are and become larger.
+// arena copies byte slices into blocks, which never move; new blocks get larger.
 type arena struct {
 	block []byte
 	most  int   // bytes of a block; 0: arenaBlockBytes
@@ -110,5 +110,5 @@ func keep[T []byte | string](a *arena, b T) []byte {
 	return a.block[start:len(a.block):len(a.block)]
 }
 
-// view returns bytes that nobody changes as a string.
+// view returns bytes as a string. The bytes must never change.
 func view(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }

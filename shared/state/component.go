@@ -11,17 +11,17 @@ import (
 	"github.com/eventflux/eventflux/shared/testing/scribble"
 )
 
-// Component makes a Holder of a Source. It takes from the source what changed and
-// tells its book, which knows what that means for digest and delta. The book may be
-// read beside the task: what the task itself does at a barrier is to copy values, and
-// of a Freezer's not even that.
+// Component makes a Holder of a Source. It takes changes from the source and tells them to
+// its book, which knows what they mean for digest and delta. The book may be read beside
+// the task: at a barrier the task itself only copies values, and for a Freezer not even
+// those.
 type Component struct {
 	info   Info
 	source Source
 	book   *book
-	frozen *note // the last cut, of which the source has not told all yet; nil: none
+	frozen *note // the last cut, if the source has not told all of it yet; nil: none
 
-	oldest, last Epoch // the oldest that a delta can be since, and the last cut or loaded
+	oldest, last Epoch // the oldest that a delta can start after, and the last cut or loaded
 
 	keys    keyList
 	scratch []byte
@@ -29,13 +29,12 @@ type Component struct {
 
 var _ Holder = (*Component)(nil)
 
-// noEpoch is the oldest epoch for a delta if there is none yet: what is stored is of
-// an older schema version, and entries of two versions do not merge.
+// noEpoch is the oldest epoch for a delta if there is none yet: the stored state has an
+// older schema version, and entries of two versions do not merge.
 const noEpoch = math.MaxUint64
 
-// NewComponent returns a holder of the source's state, as it is now: what is in it
-// counts as changed after epoch 0. An info without id, type or version is a bug of
-// the caller and panics.
+// NewComponent returns a holder of the source's present state: its entries count as changed
+// after epoch 0. An info without id, type or version is a bug of the caller and panics.
 func NewComponent(info Info, source Source) *Component {
 	if err := info.check(); err != nil {
 		panic(err)
@@ -65,8 +64,8 @@ func (c *Component) Digest() Digest {
 	return c.book.digest()
 }
 
-// Settle implements Holder. What a Freezer has is not taken ahead: it would be taken
-// again whenever it changes, and does not keep the task at the barrier.
+// Settle implements Holder. It leaves out the entries of a Freezer: they would be taken
+// again whenever they change, and do not keep the task at the barrier.
 func (c *Component) Settle() {
 	if _, ok := c.source.(Freezer); !ok {
 		c.takeChanged()
@@ -83,7 +82,7 @@ func (c *Component) takeChanged() {
 	}
 }
 
-// takeListed takes the entries whose keys were listed.
+// takeListed takes the entries of the listed keys.
 func (c *Component) takeListed() *batch {
 	b := &batch{}
 	for i := range c.keys.len() {
@@ -138,7 +137,7 @@ func (c *Component) Thaw() bool {
 	return false
 }
 
-// thawEntries is about how many entries are taken at once: some ten microseconds.
+// thawEntries is about how many entries are taken at once: about ten microseconds of work.
 const thawEntries = 128
 
 func (c *Component) thawAll() {
@@ -170,7 +169,7 @@ func (c *Component) Snapshot() *Capture {
 	return &Capture{cuts: []*cut{all}, digest: digest}
 }
 
-// value returns the value of an entry that is known to be there, for a moment.
+// value returns the value of an entry that must be there. It is valid until the next call.
 func (c *Component) value(key []byte) []byte {
 	value, ok := c.source.Append(c.scratch[:0], key)
 	if !ok {
@@ -225,9 +224,9 @@ func (c *Component) Load(e Epoch, stored *semver.Version, workers int, pieces ..
 	return nil
 }
 
-// forget drops all entries and all that is known of them, and makes room for others.
+// forget drops all entries and all records of them, and makes room for others.
 func (c *Component) forget(room int) {
-	c.thawAll() // what was captured stays as it was
+	c.thawAll() // captures must stay as they were
 	c.source.Reset()
 	if r, ok := c.source.(Roomy); ok && room > 0 {
 		r.Room(room)
@@ -283,21 +282,21 @@ func (c *Component) putPiece(stored *semver.Version, path []Migration, h *Hashed
 	return nil
 }
 
-// know takes over the records of entries that the source loads: they are hashed as they
-// are loaded. To write all again costs more than to load it, and that a source writes
-// what it has loaded is a law that tests hold it to.
+// know takes over the records of entries that the source loads: they are hashed as they are
+// loaded. Writing everything again would cost more than loading it; tests ensure that a
+// source writes exactly what it loaded.
 func (c *Component) know(pieces []*Hashed) {
 	for _, h := range pieces {
 		c.book.adopt(h)
 	}
 }
 
-// compareKeys returns an error unless the source has the keys that are known and no
-// others, which is cheap to find out.
+// compareKeys returns an error unless the source has exactly the known keys. That is cheap
+// to check.
 func (c *Component) compareKeys() error {
 	b, ours, others := c.book, 0, 0
 	c.source.Keys(func(key []byte) {
-		// Sources mostly list keys in the order in which they came.
+		// Sources mostly list keys in order of arrival.
 		if next := ours; next < len(b.known) && b.known[next].key == string(key) {
 			ours++
 		} else if _, ok := b.index.find(b.known, view(key), b.index.hash(view(key))); ok {
@@ -312,7 +311,7 @@ func (c *Component) compareKeys() error {
 	return nil
 }
 
-// keyList copies keys one behind the other.
+// keyList holds copies of keys, one after the other.
 type keyList struct {
 	bytes []byte
 	ends  []int

@@ -7,9 +7,9 @@ import (
 	"github.com/eventflux/eventflux/shared/state/compress"
 )
 
-// CompressState returns data in an envelope that says how it is compressed, and is
-// never more than compress.OverheadMax longer. It fails for more than
-// compress.RawBytesMax bytes, and for a codec that does not exist.
+// CompressState returns data in an envelope that says how it is compressed, and that is at
+// most compress.OverheadMax longer. It fails for more than compress.RawBytesMax bytes, and
+// for a codec that does not exist.
 func CompressState(data []byte, choice compress.Choice) ([]byte, error) {
 	if len(data) > compress.RawBytesMax {
 		return nil, fmt.Errorf("%w: state of %d bytes, compressed as one block are at most %d; divide it",
@@ -21,8 +21,8 @@ func CompressState(data []byte, choice compress.Choice) ([]byte, error) {
 	return compress.Seal(nil, data, choice), nil
 }
 
-// DecompressState returns what was given to CompressState. It fails with a
-// *CorruptError, which does not know the component, or with an ErrVersion.
+// DecompressState returns what CompressState was given. It fails with a *CorruptError,
+// which does not name the component, or with an ErrVersion.
 func DecompressState(sealed []byte) ([]byte, error) {
 	data, err := compress.Open(nil, sealed, compress.RawBytesMax)
 	var wrong *compress.CorruptError

@@ -22,9 +22,9 @@ const (
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// SerializeState returns all entries of a component in a form that says whose they
-// are, of which schema version, and what their digest is. The same state always
-// gives the same bytes. It fails for a holder whose info is not complete.
+// SerializeState returns all entries of a component, with its identity, their schema
+// version and their digest. The same state always gives the same bytes. It fails for a
+// holder whose info is not complete.
 func SerializeState(h Holder) ([]byte, error) {
 	info := h.Info()
 	if err := info.check(); err != nil {
@@ -46,7 +46,7 @@ func SerializeState(h Holder) ([]byte, error) {
 	return binary.LittleEndian.AppendUint32(dst, crc32.Checksum(dst, castagnoli)), nil
 }
 
-// containerSize is at least what changes take, if names are short.
+// containerSize is at least the size of the changes, if names are short.
 func containerSize(changes []Change) int {
 	n := 256
 	for i := range changes {
@@ -71,9 +71,9 @@ func appendEntry(dst, before, key, value []byte) []byte {
 	return append(dst, value...)
 }
 
-// DeserializeState loads what SerializeState wrote into h, which is the component
-// of the same id. The digest of the entries is checked. It fails with a *CorruptError, a *VersionError or an ErrInvalid,
-// and then h is as it was or empty. The next delta of h is since epoch 0.
+// DeserializeState loads what SerializeState wrote into h, the component with the same id,
+// and checks the digest of the entries. It fails with a *CorruptError, a *VersionError or
+// an ErrInvalid; h is then unchanged or empty. The next delta of h is since epoch 0.
 func DeserializeState(h Holder, data []byte) error {
 	known := h.Info()
 	box, err := readContainer(known.ID, data)
@@ -107,8 +107,7 @@ type container struct {
 	digestAt int
 }
 
-// readContainer takes data apart for the component with the given id, which is
-// named in errors.
+// readContainer parses data for the component with the given id, which errors name.
 func readContainer(id string, data []byte) (*container, error) {
 	r := &reader{component: id, data: data}
 	r.checkWhole()
@@ -134,7 +133,7 @@ func readContainer(id string, data []byte) (*container, error) {
 	return box, nil
 }
 
-// offsetOf returns where the entry of the key begins; for none, the first.
+// offsetOf returns where the entry of the key starts; for none, the first.
 func (b *container) offsetOf(key []byte) int {
 	i := sort.Search(len(b.entries), func(i int) bool { return string(b.entries[i].Key) >= string(key) })
 	if i < len(b.offsets) {
@@ -160,7 +159,7 @@ func (r *reader) entries(box *container) {
 		if r.err != nil {
 			return
 		}
-		// Ascending, and no byte is written that is shared.
+		// Keys ascend, and shared bytes are never written again.
 		if i > 0 && (len(rest) == 0 || shared < uint64(len(key)) && rest[0] <= key[shared]) {
 			r.failAt(at, "a key that does not follow the one before")
 			return

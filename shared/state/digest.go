@@ -9,8 +9,8 @@ import (
 	"sync"
 )
 
-// Digest tells states apart: equal digests mean the same entries. The digest of a
-// state without entries is not zero, so the zero Digest is none.
+// Digest tells states apart: equal digests mean the same entries. A state without entries
+// has a digest that is not zero, so the zero Digest means no digest.
 type Digest [16]byte
 
 // String returns the digest in hexadecimal.
@@ -31,19 +31,19 @@ func (d *Digest) UnmarshalText(text []byte) error {
 }
 
 // Sum keeps the digest of a set of entries while entries come and go, in any order.
-// The zero Sum is that of no entries. It is for one goroutine at a time.
+// The zero Sum has no entries. It is for one goroutine at a time.
 //
 // Each entry has a hash of 128 bits, SHA-256 cut short. The hash is stretched to
 // 1,024 bits by ChaCha8, and all entries are added up, 16 numbers of 64 bits. The
 // digest is SHA-256, cut short, of the total. (M. Bellare and D. Micciancio, A New
 // Paradigm for Collision-free Hashing: Incrementality at Reduced Cost, 1997.)
 //
-// Why so much? Keys and values are written by whoever publishes events. If hashes
-// of 128 bits were XORed, some 128 entries and a little linear algebra would give
-// two states with one digest; if they were added, Wagner's generalized birthday
-// (2002) would with about 2^23 of them. With totals of 1,024 bits that takes about
-// 2^64, as does guessing two entries or two totals with the same hash. A key would
-// be cheaper, but then two clusters could not compare their digests.
+// Why so much? Anyone who publishes events writes keys and values. If hashes of 128 bits
+// were XORed, some 128 entries and a little linear algebra would give two states with one
+// digest; if they were added, Wagner's generalized birthday (2002) would do that with about
+// 2^23 of them. With totals of 1,024 bits that takes about 2^64, as does guessing two
+// entries or two totals with the same hash. A key would be cheaper, but then two clusters
+// could not compare their digests.
 type Sum struct {
 	total   [16]uint64
 	stretch rand.ChaCha8
@@ -53,10 +53,10 @@ type Sum struct {
 // entryHash tells entries apart.
 type entryHash [16]byte
 
-// Add takes in an entry that was not there.
+// Add adds an entry that was not there.
 func (s *Sum) Add(key, value []byte) { s.add(s.hash(key, value)) }
 
-// Remove takes out an entry that was there.
+// Remove removes an entry that was there.
 func (s *Sum) Remove(key, value []byte) { s.remove(s.hash(key, value)) }
 
 func (s *Sum) hash(key, value []byte) entryHash {
@@ -64,7 +64,7 @@ func (s *Sum) hash(key, value []byte) entryHash {
 	return hashPair(s.scratch)
 }
 
-// Digest returns the digest of the entries that are there.
+// Digest returns the digest of the present entries.
 func (s *Sum) Digest() Digest {
 	var raw [len(s.total) * 8]byte
 	for i, v := range s.total {
@@ -81,7 +81,7 @@ func (s *Sum) add(h entryHash) {
 	}
 }
 
-// addMany takes in entries, on all cores where there are many.
+// addMany adds entries, on all cores if there are many.
 func (s *Sum) addMany(hashes []entryHash) {
 	var mu sync.Mutex
 	inPieces((len(hashes)+batchChanges-1)/batchChanges, func(from, to int) {
@@ -95,7 +95,7 @@ func (s *Sum) addMany(hashes []entryHash) {
 	})
 }
 
-// removeMany takes out entries.
+// removeMany removes entries.
 func (s *Sum) removeMany(hashes []entryHash) {
 	var some Sum
 	some.addMany(hashes)
@@ -104,7 +104,7 @@ func (s *Sum) removeMany(hashes []entryHash) {
 	}
 }
 
-// addAll takes in all entries of another sum.
+// addAll adds all entries of another sum.
 func (s *Sum) addAll(other *Sum) {
 	for i := range s.total {
 		s.total[i] += other.total[i]
@@ -124,7 +124,7 @@ func (s *Sum) seed(h entryHash) {
 	s.stretch.Seed(seed)
 }
 
-// DigestOf returns the digest of entries, in whatever order they are.
+// DigestOf returns the digest of entries in any order.
 func DigestOf(entries []Entry) Digest {
 	var s Sum
 	for _, e := range entries {
@@ -133,8 +133,8 @@ func DigestOf(entries []Entry) Digest {
 	return s.Digest()
 }
 
-// appendPair begins the bytes that are hashed, with the length of the key and the
-// key. The value has to follow.
+// appendPair appends the start of the bytes to hash: the length of the key, and the key.
+// The value must follow.
 func appendPair(dst, key []byte) []byte {
 	return append(binary.AppendUvarint(dst, uint64(len(key))), key...)
 }

@@ -9,14 +9,14 @@ import (
 
 // What a caller can do about state that does not load.
 var (
-	// ErrCorrupt is what every *CorruptError is. Do not retry: use another copy or an
+	// ErrCorrupt is matched by every *CorruptError. Do not retry: use another copy or an
 	// older epoch.
 	ErrCorrupt = errors.New("corrupt state")
-	// ErrVersion is what every *VersionError is. The state is whole: load it with the
-	// version of the program that wrote it, or register a migration.
+	// ErrVersion is matched by every *VersionError. The state is undamaged: load it with
+	// the version of the program that wrote it, or register a migration.
 	ErrVersion = errors.New("state of another version")
-	// ErrInvalid is returned for what the caller got wrong, such as the state of one
-	// component given to another.
+	// ErrInvalid is returned for mistakes of the caller, such as giving the state of one
+	// component to another.
 	ErrInvalid = errors.New("invalid use of state")
 	// ErrPruned is returned for a delta since an epoch whose changes are no longer
 	// kept. Take a snapshot.
@@ -26,11 +26,11 @@ var (
 // CorruptError says what is wrong with the state of a component, and where.
 type CorruptError struct {
 	Component string // id
-	What      string // what was found, and what was to be expected
+	What      string // what was found, and what was expected
 	Offset    int    // position in the serialized bytes
 }
 
-// Error tells component, what and where.
+// Error names the component, the damage and the position.
 func (e *CorruptError) Error() string {
 	return fmt.Sprintf("%v of component %q: %s (at byte %d)", ErrCorrupt, e.Component, e.What, e.Offset)
 }
@@ -46,7 +46,7 @@ type EntryError struct {
 	Err       error
 }
 
-// Error tells component, key and reason.
+// Error names the component, the key and the reason.
 func (e *EntryError) Error() string {
 	return fmt.Sprintf("%v of component %q: %s", ErrCorrupt, e.Component, e.what())
 }
@@ -71,7 +71,7 @@ type VersionError struct {
 	Known           *semver.Version // of this program
 }
 
-// Error tells component and both versions, and what to do.
+// Error names the component and both versions, and says what to do.
 func (e *VersionError) Error() string {
 	advice := "register a migration, or load it with a version that wrote " + fmt.Sprint(e.Stored.Major()) + ".x"
 	if e.Stored.GreaterThan(e.Known) {

@@ -1,16 +1,16 @@
 package state
 
-// Hashed are some of the entries of a component, hashed so as to be loaded. Those of
-// one component may be hashed in pieces, at the same time.
+// Hashed are some of the entries of a component, hashed for loading. Pieces of one
+// component may be hashed at the same time.
 type Hashed struct {
 	entries []Entry
 	records []record // of the entries, in their order
 	sum     Sum
 }
 
-// Hash hashes entries. They are the caller's, and must not change for as long as the
-// result is in use. Their keys are copied together: the copy stays as long as one of
-// them is known, so pieces should not have too many.
+// Hash hashes entries. The caller owns them, and must not change them while the result is
+// in use. Their keys are copied together: the copy stays as long as one of them is known,
+// so pieces should not be too large.
 func Hash(entries []Entry) *Hashed {
 	h := &Hashed{entries: entries, records: make([]record, len(entries))}
 	size := 0

@@ -2,64 +2,63 @@ package state
 
 import "github.com/Masterminds/semver/v3"
 
-// Epoch is the number of a checkpoint attempt of an app. It only grows; an aborted
-// one is burnt.
+// Epoch is the number of a checkpoint attempt of an app. It only grows; an aborted epoch is
+// never used again.
 type Epoch uint64
 
-// Entry is the unit of change, merge and digest of a component's state. Keys sort
-// as bytes; only the component knows what is in key and value.
+// Entry is the unit of change, merge and digest of a component's state. Keys sort as bytes;
+// only the component knows the meaning of key and value.
 type Entry struct{ Key, Value []byte }
 
-// Change is an entry that was put, or a key whose entry was dropped.
+// Change is an entry that was put, or a key that was deleted.
 type Change struct {
 	Key, Value []byte
 	Deleted    bool
 }
 
-// Holder owns the state of one component. It is for one goroutine at a time; only
-// what it captured may be used beside it. Those of a task are for the task's goroutine,
-// but for Load: two of which none depends on the other may be loaded at the same time.
+// Holder owns the state of one component. It is for one goroutine at a time; only its
+// captures may be used beside it. The holders of a task belong to the task's goroutine,
+// except for Load: independent holders may load in parallel.
 //
-// Between epochs: Cut(e) at the barrier, then Delta or Snapshot, then, once the
-// epoch is committed, Committed(e). Nothing has to be said of an aborted epoch: the
-// next delta is since the last committed one.
+// Between epochs: Cut(e) at the barrier, then Delta or Snapshot, then, once the epoch is
+// committed, Committed(e). An aborted epoch needs no call: the next delta is since the last
+// committed one.
 type Holder interface {
-	// Info says who the component is. The caller must not change it.
+	// Info returns the identity of the component. The caller must not change it.
 	Info() Info
 	// CompatibleWith returns nil if state of the schema version can be loaded, else a
 	// *VersionError.
 	CompatibleWith(stored *semver.Version) error
-	// Bytes estimates the memory that the state takes, its bookkeeping included.
+	// Bytes estimates the memory of the state, including bookkeeping.
 	Bytes() int64
-	// Digest returns the digest of all entries as they are now.
+	// Digest returns the digest of all present entries.
 	Digest() Digest
-	// Settle takes in what changed so far, so that the next Cut has less to do. It
-	// costs time for the changes, and what changes again is taken in again: so it
-	// leaves out what can be frozen.
+	// Settle takes in the changes so far, so that the next Cut has less to do. Its cost
+	// grows with the changes, and an entry that changes again is taken again. So Settle
+	// leaves out entries that can be frozen.
 	Settle()
-	// Cut ends an epoch: what changes from now on belongs to a later one. Epochs must
-	// grow. It costs time for the changes, not for the state.
+	// Cut ends an epoch: later changes belong to a later epoch. Epochs must grow. Its cost
+	// depends on the changes, not on the state.
 	Cut(e Epoch)
-	// Freeze is a Cut that a task can make while much has changed. What a Freezer has not
-	// shown yet is taken as it is now, by Thaw or just before it changes, or at once if
-	// the holder is asked for anything but Info, Bytes, Settle, Delta and Committed.
+	// Freeze is a Cut for a task with many changes. Entries that a Freezer has not shown
+	// yet are taken as they are now: by Thaw, just before they change, or at once if the
+	// holder is asked for anything but Info, Bytes, Settle, Delta and Committed.
 	Freeze(e Epoch)
-	// Thaw takes some of what is frozen, and reports whether more is left. It takes some
-	// ten microseconds. A capture may be read when nothing is left.
+	// Thaw takes some of the frozen entries, and reports whether more are left. It takes
+	// some ten microseconds. A capture may be read when nothing is left.
 	Thaw() bool
-	// Delta returns what changed after epoch since, which is 0 for a component that
-	// began empty, up to the last Cut. It fails with ErrPruned if since is older than
-	// the last committed or loaded epoch.
+	// Delta returns what changed after epoch since, up to the last Cut. since is 0 for a
+	// component that started empty. It fails with ErrPruned if since is older than the last
+	// committed or loaded epoch.
 	Delta(since Epoch) (*Capture, error)
-	// Snapshot returns all entries as they are now.
+	// Snapshot returns all present entries.
 	Snapshot() *Capture
-	// Committed says that all that was cut up to e is durable, or in epochs that were
-	// aborted before.
+	// Committed says that everything cut up to e is durable, including cuts of epochs that
+	// were aborted before it.
 	Committed(e Epoch)
-	// Load replaces the state by the entries of a checkpoint, in any order, of a
-	// schema version that CompatibleWith accepts. It fails with an *EntryError or a
-	// *VersionError, and then the state is empty. Whoever knows what the entries should
-	// be compares their digest before. At most workers pieces are put at once, if the
-	// state can take them so.
+	// Load replaces the state by the entries of a checkpoint, in any order, of a schema
+	// version that CompatibleWith accepts. It fails with an *EntryError or a *VersionError,
+	// and then the state is empty. A caller that knows the right digest must compare it
+	// before. At most workers pieces are put at once, if the state allows that.
 	Load(e Epoch, stored *semver.Version, workers int, pieces ...*Hashed) error
 }

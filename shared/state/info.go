@@ -8,7 +8,7 @@ import (
 	"github.com/eventflux/eventflux/shared/state/compress"
 )
 
-// Info says who a component is.
+// Info identifies a component.
 type Info struct {
 	// ID is unique in an app, such as "query1/window".
 	ID string
@@ -19,16 +19,16 @@ type Info struct {
 	Version *semver.Version
 	// Access says how often entries change. It guides compression.
 	Access Access
-	// DependsOn are the ids of the components that have to be loaded before.
+	// DependsOn are the ids of the components that must be loaded before.
 	DependsOn []string
-	// Metadata is shown to people and means nothing to the program.
+	// Metadata is for people; the program does not use it.
 	Metadata map[string]string
 }
 
 // NameBytesMax is the length of the longest id or type of a component.
 const NameBytesMax = 255
 
-// check returns what makes an Info unusable.
+// check returns an error that says why an Info is unusable.
 func (i *Info) check() error {
 	switch {
 	case i.ID == "" || len(i.ID) > NameBytesMax:
@@ -61,8 +61,8 @@ func (a Access) String() string {
 	return fmt.Sprintf("access(%d)", uint8(a))
 }
 
-// Choice is how state with this access pattern is compressed where nothing else is
-// asked for: fast if it is hot, else small.
+// Choice is the default compression of state with this access pattern: fast if it is hot,
+// else small.
 func (a Access) Choice() compress.Choice {
 	if a == Hot {
 		return compress.Choice{Access: compress.Hot}

@@ -2,9 +2,9 @@ package state
 
 import "hash/maphash"
 
-// keyIndex finds the place of a key among records: a table with open addressing, of
-// places and a part of the hashes of their keys, which other code keeps. A map would
-// keep the keys once more, and take several times as long to fill.
+// keyIndex finds the place of a key among records: a table with open addressing that holds
+// places and a part of the hashes of their keys; the keys themselves are elsewhere. A map
+// would keep the keys once more, and take several times as long to fill.
 type keyIndex struct {
 	seed  maphash.Seed
 	slots []keySlot // a power of two of them, three quarters in use at most
@@ -13,7 +13,7 @@ type keyIndex struct {
 
 type keySlot struct {
 	hash  uint32
-	place int32 // and 1; 0: the slot is free
+	place int32 // +1; 0: the slot is free
 }
 
 const keySlotsMin = 8
@@ -29,7 +29,7 @@ func slotsFor(n int) []keySlot {
 	return make([]keySlot, size)
 }
 
-// hash returns what the index goes by.
+// hash returns the hash that the index uses.
 func (x *keyIndex) hash(key string) uint32 { return uint32(maphash.String(x.seed, key)) }
 
 // find returns the place of a key.
@@ -48,8 +48,9 @@ func (x *keyIndex) slotOf(known []record, key string, hash uint32) int {
 	}
 }
 
-// fetch has the processor load what finding these keys will look at. It waits for memory
-// then as if for a few of them, and not for one behind the other. The result says nothing.
+// fetch makes the processor load the memory that finding these keys will read. The waits
+// for memory then overlap, instead of coming one after the other. The result has no
+// meaning.
 func (x *keyIndex) fetch(known []record, hashes []hashes) (seen int) {
 	mask := len(x.slots) - 1
 	for i := range hashes {
@@ -62,7 +63,7 @@ func (x *keyIndex) fetch(known []record, hashes []hashes) (seen int) {
 	return seen
 }
 
-// insert puts a key in that is not there.
+// insert inserts a key that is not there.
 func (x *keyIndex) insert(hash uint32, place int32) {
 	if x.n >= len(x.slots)/4*3 {
 		old := x.slots
@@ -86,8 +87,8 @@ func (x *keyIndex) enter(s keySlot) {
 	x.slots[i] = s
 }
 
-// remove takes a key out that is there. Those behind it move up, so that none is behind
-// a slot that is free.
+// remove removes a key that is there. Keys after it move up, so that no key is after a free
+// slot.
 func (x *keyIndex) remove(known []record, key string) {
 	mask := len(x.slots) - 1
 	free := x.slotOf(known, key, x.hash(key))

@@ -2,9 +2,9 @@ package state
 
 import "bytes"
 
-// Merge returns base with the deltas applied, which come oldest first; the newest
-// wins. All are sorted by key, each key once, and so is the result. It shares the
-// bytes of its arguments, and changes none of them.
+// Merge returns base with the deltas applied, oldest first; the newest wins. All are sorted
+// by key, each key once, and so is the result. It shares the bytes of its arguments, and
+// changes none of them.
 func Merge(base []Entry, deltas ...[]Change) []Entry {
 	changes := mergeChanges(deltas)
 	if len(changes) == 0 {
@@ -28,8 +28,8 @@ func Merge(base []Entry, deltas ...[]Change) []Entry {
 	return append(merged, base...)
 }
 
-// MergeChanges returns deltas as one, with what Merge says of order and ownership.
-// Deleted keys stay, for there may be an older base that has them.
+// MergeChanges returns deltas as one, with the order and ownership of Merge. Deleted keys
+// stay, because an older base may have them.
 func MergeChanges(deltas ...[]Change) []Change { return mergeChanges(deltas) }
 
 func mergeChanges(lists [][]Change) []Change {

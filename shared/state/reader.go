@@ -6,8 +6,7 @@ import (
 	"hash/crc32"
 )
 
-// reader reads serialized state. The first failure stays; after it, all that is
-// read is zero.
+// reader reads serialized state. It keeps the first error; all later reads return zero.
 type reader struct {
 	component string
 	data      []byte
@@ -23,7 +22,7 @@ func (r *reader) failAt(at int, format string, args ...any) {
 	}
 }
 
-// checkWhole checks the CRC and takes it off the end.
+// checkWhole checks the CRC and cuts it off the end.
 func (r *reader) checkWhole() {
 	if len(r.data) < containerBytesMin {
 		r.failAt(len(r.data), "%d bytes, the shortest state has %d", len(r.data), containerBytesMin)
@@ -44,7 +43,7 @@ func (r *reader) byte() byte {
 	return 0
 }
 
-// bytes returns the next n bytes, which are the caller's to read.
+// bytes returns the next n bytes, for the caller to read only.
 func (r *reader) bytes(n int) []byte {
 	if r.err == nil && n > len(r.data)-r.at {
 		r.fail("%d bytes are missing", n-(len(r.data)-r.at))
@@ -70,8 +69,8 @@ func (r *reader) uvarint() uint64 {
 	return v
 }
 
-// length reads a number of items that take at least size bytes each, so that no
-// more memory is asked for than the bytes can fill.
+// length reads a number of items that take at least size bytes each, so that it never
+// allocates more memory than the bytes can fill.
 func (r *reader) length(size int) int {
 	at := r.at
 	n := r.uvarint()

@@ -10,7 +10,7 @@ import (
 // one goroutine at a time.
 type Registry struct{ byID map[string]Holder }
 
-// Add makes a component known. An id that is taken is an error.
+// Add adds a component. It is an error if the id is taken.
 func (r *Registry) Add(h Holder) error {
 	info := h.Info()
 	if err := info.check(); err != nil {
@@ -47,9 +47,9 @@ func (r *Registry) List() []Holder {
 	return list
 }
 
-// Ordered returns all components, each behind those that it depends on, and sorted
-// by id where that leaves a choice. A component that depends on one that is not
-// there, or on itself by whatever way, is an error that names it.
+// Ordered returns all components, each after its dependencies, and sorted by id if that
+// leaves a choice. A missing dependency, and a cycle of any length, is an error that names
+// the component.
 func (r *Registry) Ordered() ([]Holder, error) {
 	o := ordering{registry: r, done: map[string]bool{}}
 	for _, h := range r.List() {
@@ -63,7 +63,7 @@ func (r *Registry) Ordered() ([]Holder, error) {
 type ordering struct {
 	registry *Registry
 	done     map[string]bool
-	path     []string // the components that wait for the one that is visited
+	path     []string // the components that wait for the visited one
 	list     []Holder
 }
 

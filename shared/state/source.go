@@ -1,17 +1,16 @@
-// Package state is what components of an app share so that their state can be
-// taken out, proved equal, and put back: entries of (key, value), changes since
-// an epoch, digests, versions. What is in an entry only its component knows; where
-// entries are stored is left to shared/state/checkpoint.
+// Package state is the contract that makes state of an app's components portable: entries
+// of (key, value), changes since an epoch, digests, versions. Only its component knows what
+// an entry means; package checkpoint stores entries.
 package state
 
-// Source is how the code of one component shows its state. A Component makes a
-// Holder of it.
+// Source is how the code of one component shows its state. A Component makes a Holder of
+// it.
 //
-// Keys and values are bytes; they belong to the callee during the call only.
+// Keys and values are bytes, valid during the call only.
 type Source interface {
-	// Changed calls visit with the key of every entry that was put, changed or
-	// dropped since Changed was called before, or since the last Ready. A key may
-	// come more than once. It costs time for the changes, not for the state.
+	// Changed calls visit with the key of every entry that was put, changed or dropped
+	// since the last call of Changed, or since Ready. A key may come more than once. Its
+	// cost depends on the changes, not on the state.
 	Changed(visit func(key []byte))
 	// Keys calls visit with the key of every entry, in any order.
 	Keys(visit func(key []byte))
@@ -20,8 +19,8 @@ type Source interface {
 	Append(dst, key []byte) ([]byte, bool)
 	// Reset drops all entries.
 	Reset()
-	// Put loads an entry into a source that was Reset. Bytes that are wrong are an
-	// error, never a panic, and cost no more memory than their length allows.
+	// Put loads an entry into a source that was Reset. Wrong bytes are an error, never a
+	// panic, and cost no more memory than their length allows.
 	Put(key, value []byte) error
 	// Ready ends loading. It refuses entries that do not fit together.
 	Ready() error
@@ -29,27 +28,27 @@ type Source interface {
 	Bytes() int64
 }
 
-// Freezer is a Source of so many entries that to show those that changed takes long.
+// Freezer is a Source with so many entries that showing the changed ones takes long.
 type Freezer interface {
 	Source
-	// Freeze has the entries that Changed would list told as they are now: by Thaw, or by
-	// the source itself just before one of them changes. It costs no time for them. An
-	// entry may be told to be gone, and to be there as well: then it is there. What is
-	// told belongs to the callee during the call only. Nothing is frozen before.
+	// Freeze makes the source pass the entries that Changed would list to tell, as they are
+	// now: in Thaw, or by itself just before one of them changes. It takes no time per
+	// entry. tell may get an entry both as gone and as present: then it is present. Its
+	// arguments are valid during the call only. Nothing may be frozen before.
 	Freeze(tell func(key, value []byte, there bool))
-	// Thaw tells about n of them, and reports whether some are left. Until none is, nobody
-	// calls Changed, Reset or Put.
+	// Thaw passes about n of them to tell, and reports whether some are left. While some
+	// are, the caller does not call Changed, Reset or Put.
 	Thaw(n int) bool
 }
 
-// Parallel is a Source that can take several entries at the same time. It is optional.
+// Parallel is a Source that can load several entries at the same time. It is optional.
 type Parallel interface {
 	// PutsAtOnce says that several goroutines may call Put at the same time.
 	PutsAtOnce() bool
 }
 
-// Roomy is a Source that can make room for what it is about to be given. It is optional.
+// Roomy is a Source that can reserve memory before loading. It is optional.
 type Roomy interface {
-	// Room is called behind Reset with the number of entries that will be Put.
+	// Room is called after Reset with the number of entries that will be Put.
 	Room(entries int)
 }

@@ -7,21 +7,21 @@ import (
 	"github.com/Masterminds/semver/v3"
 )
 
-// Migrator is what a Source implements that reads entries of older minor versions
-// in another way than its own. Without it they are given to Put as they are.
+// Migrator is implemented by a Source that cannot Put entries of older minor versions as
+// they are.
 type Migrator interface {
-	// Migrate returns an entry of schema version from as one of the present version.
-	// It must not change key and value, but may return them.
+	// Migrate converts an entry of schema version from to the present version. It must not
+	// change key and value, but may return them.
 	Migrate(from *semver.Version, key, value []byte) (newKey, newValue []byte, err error)
 }
 
-// Migration turns entries of one major version into those of a later one.
+// Migration converts entries of one major version to a later one.
 type Migration struct {
 	Type string          // of the components that it is for
 	From uint64          // the major version that it reads, in all its minors
 	To   *semver.Version // what it writes, of a later major version
-	// Entry returns an entry of schema version from as one of version To. It must not
-	// change key and value, but may return them.
+	// Entry converts an entry of schema version from to version To. It must not change key
+	// and value, but may return them.
 	Entry func(from *semver.Version, key, value []byte) (newKey, newValue []byte, err error)
 }
 
@@ -35,9 +35,9 @@ var (
 	migrations   = map[migrationKey]Migration{}
 )
 
-// RegisterMigration lets components load what an older major version wrote.
-// Migrations of a type follow one another. Call it from an init function; it panics
-// if there is one for the version, or if it leads nowhere.
+// RegisterMigration lets components load what an older major version wrote. Migrations of a
+// type are applied one after another. Call it from an init function; it panics if there is
+// one for the version already, or if it leads nowhere.
 func RegisterMigration(m Migration) {
 	if m.Type == "" || m.To == nil || m.Entry == nil || m.To.Major() <= m.From {
 		panic(fmt.Sprintf("migration of %q from %d to %s is not complete", m.Type, m.From, m.To))
@@ -51,10 +51,10 @@ func RegisterMigration(m Migration) {
 	migrations[key] = m
 }
 
-// CheckCompatible returns nil if state that stored describes can be loaded by the
-// component that known describes: the type is the same, and the major version is
-// the same or can be migrated, and the minor version is not newer. Else it is a
-// *VersionError, or an ErrInvalid for another type.
+// CheckCompatible returns nil if the component that known describes can load the state that
+// stored describes: the type is the same, the major version is the same or can be migrated,
+// and the minor version is not newer. Otherwise it returns a *VersionError, or an
+// ErrInvalid for another type.
 func CheckCompatible(stored, known Info) error {
 	if stored.Type != known.Type {
 		return fmt.Errorf("%w: component %q is of type %q, and the state of %q is of type %q",
@@ -64,8 +64,8 @@ func CheckCompatible(stored, known Info) error {
 	return err
 }
 
-// migrationPath returns the migrations that lead from a stored version to the known
-// major one, and the version to which they lead.
+// migrationPath returns the migrations that lead from a stored version to the known major
+// one, and the version that they lead to.
 func migrationPath(known *Info, stored *semver.Version) ([]Migration, *semver.Version, error) {
 	migrationsMu.RLock()
 	defer migrationsMu.RUnlock()
@@ -88,7 +88,7 @@ func migrationPath(known *Info, stored *semver.Version) ([]Migration, *semver.Ve
 	return path, at, nil
 }
 
-// migrate turns an entry of version stored into one that source can Put.
+// migrate converts an entry of version stored to one that source can Put.
 func migrate(source Source, known *Info, stored *semver.Version, path []Migration, e Entry) (Entry, error) {
 	var err error
 	at := stored

@@ -11,15 +11,15 @@ import (
 	"github.com/eventflux/eventflux/shared/state"
 )
 
-// Where blocks end depends on the entries alone, so that equal stretches of state give
-// equal blocks, which are stored once. From blockBytesMin on, an entry ends a block
-// with a chance that grows with its size, and blockBytesMax ends it in any case.
+// The entries alone decide where blocks end, so that equal stretches of state give equal
+// blocks, which are stored once. From blockBytesMin on, an entry ends a block with a
+// probability that grows with its size, and blockBytesMax ends it in any case.
 const (
 	blockBytesMin    = 64 << 10
-	blockBytesMiddle = 192 << 10 // on average, behind blockBytesMin
+	blockBytesMiddle = 192 << 10 // on average, after blockBytesMin
 	blockBytesMax    = 512 << 10
-	// blockRawMax bounds what a reader takes: a block has one entry at least, however
-	// large it is.
+	// blockRawMax bounds what a reader accepts: a block has at least one entry, however
+	// large that is.
 	blockRawMax = 64 << 20
 )
 
@@ -82,7 +82,8 @@ func keyHash(key []byte) uint32 {
 	return h ^ h>>16
 }
 
-// reset begins a block. The one before is given away; this one is likely to be as long.
+// reset starts a new block. It gives the previous one away; the new one will probably be as
+// long.
 func (b *blockBuilder) reset() { b.raw, b.entries = make([]byte, 0, min(len(b.raw), blockBytesMax)), 0 }
 
 // readBlock reads the changes of a block. They share raw's bytes where they can. object

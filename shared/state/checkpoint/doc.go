@@ -1,5 +1,5 @@
-// Package checkpoint has what a checkpoint is made of: runs of sorted entries in
-// compressed, checksummed blocks, the manifest that names them, and the chains of
-// runs by which state is stored incrementally. Where objects are kept is
-// shared/state/store's business; when checkpoints are made, services/checkpointer's.
+// Package checkpoint holds the parts of a checkpoint: runs of sorted entries in compressed,
+// checksummed blocks, the manifest that names them, and the chains of runs that store state
+// incrementally. Package store keeps the objects; services/checkpointer decides when to
+// make checkpoints.
 package checkpoint

@@ -12,20 +12,20 @@ var (
 	// ErrVersion is returned for an object of a newer format. It is whole: read it with
 	// the version that wrote it or a newer one.
 	ErrVersion = errors.New("checkpoint of a newer version")
-	// ErrDigest is what those of the *CorruptErrors are where every byte is as it was
-	// written, and the state that comes of it is not.
+	// ErrDigest is matched by a *CorruptError if every byte is as it was written, but the
+	// resulting state is wrong.
 	ErrDigest = errors.New("digest differs")
 )
 
 // CorruptError says which object is damaged, where, and how.
 type CorruptError struct {
 	Object string // name in the store
-	What   string // what was found, and what was to be expected
-	Offset int    // position in the object; -1: it is about the whole
+	What   string // what was found, and what was expected
+	Offset int    // position in the object; -1: the whole object
 	digest bool
 }
 
-// Error tells object, what and where.
+// Error names the object, the damage and the position.
 func (e *CorruptError) Error() string {
 	if e.Offset < 0 {
 		return fmt.Sprintf("%v: %s: %s", ErrCorrupt, e.Object, e.What)
@@ -33,7 +33,7 @@ func (e *CorruptError) Error() string {
 	return fmt.Sprintf("%v: %s: %s (at byte %d)", ErrCorrupt, e.Object, e.What, e.Offset)
 }
 
-// Is makes the error an ErrCorrupt, and an ErrDigest if it is one.
+// Is makes the error match ErrCorrupt, and ErrDigest if it is one.
 func (e *CorruptError) Is(target error) bool {
 	return target == ErrCorrupt || target == ErrDigest && e.digest
 }

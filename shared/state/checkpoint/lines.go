@@ -11,23 +11,21 @@ import (
 	"github.com/eventflux/eventflux/shared/state/store"
 )
 
-// Line is a line of history of a component, such as that of a fork: a chain, oldest
-// first.
+// Line is a line of history of a component, such as a fork's: a chain, oldest first.
 type Line struct {
 	Runs []Run
-	// Time is that of the line as a whole, for TimestampPriority: the Time of the
-	// manifest that the chain is from. Entries have none of their own that anyone but
-	// their component could read.
+	// Time is the time of the whole line, for TimestampPriority: the Time of the manifest
+	// that the chain is from. If entries have a time, only their component can read it.
 	Time time.Time
 }
 
-// Strategy decides between lines of history that have different entries under a key,
-// or of which one has deleted it. Entries that are in one line alone, or the same in
-// all, are no conflict. Where a strategy finds no difference, the later line in the
-// list wins, of FirstWriteWins the earlier one.
+// Strategy decides between lines of history that have different entries under a key, or if
+// one of them deleted it. Entries that are in only one line, or the same in all, are no
+// conflict. If a strategy finds no difference, the later line in the list wins; with
+// FirstWriteWins, the earlier one.
 //
-// A line knows of a deletion as long as the delta with it stands: a fold takes the
-// entry and the deletion away, and then the line knows nothing of the key.
+// A line knows of a deletion while it has the delta of the deletion. A fold removes the
+// entry and the deletion, and then the line does not know the key.
 type Strategy int
 
 // The strategies.
@@ -65,7 +63,7 @@ func MergeLines(ctx context.Context, s store.Store, opt WriterOptions, lines []L
 	return mergeInto(ctx, s, opt, merging{lines: lines, choose: choose})
 }
 
-// order compares versions: the one that counts is the largest.
+// order compares versions: the largest one wins.
 func (s Strategy) order(lines []Line) (func(a, b version) int, error) {
 	byLine := func(a, b version) int { return cmp.Compare(a.line, b.line) }
 	byEpoch := func(a, b version) int { return cmp.Or(cmp.Compare(a.epoch, b.epoch), byLine(a, b)) }

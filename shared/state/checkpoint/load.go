@@ -15,15 +15,15 @@ import (
 	"github.com/eventflux/eventflux/shared/state/store"
 )
 
-// Load puts a partition's state of the epoch into its components, each behind those
-// that it depends on, and compares their digests with the manifest. A component that
-// the checkpoint does not have begins empty; one that the program does not have is an
-// error. After an error the components must not be used.
+// Load puts a partition's state of the epoch into its components, each after its
+// dependencies, and compares their digests with the manifest. A component that the
+// checkpoint does not have starts empty; one that the program does not have is an error.
+// After an error the components must not be used.
 //
-// workers is how many blocks are fetched, decompressed and decoded at once, whichever
-// runs and components they are of, how many components that do not depend on each
-// other take in their entries meanwhile, and how many pieces of one that can take
-// several at once. With one, it is all done one by one.
+// workers is how many blocks, of any runs and components, are fetched, decompressed and
+// decoded at once; how many independent components take in their entries at the same time;
+// and how many pieces of one component that can take several are put at once. With one
+// worker, everything happens one by one.
 func Load(ctx context.Context, s store.Store, part *Partition, epoch state.Epoch, components *state.Registry, workers int) error {
 	stored := map[string]*Component{}
 	for i := range part.Components {
@@ -67,9 +67,9 @@ func Load(ctx context.Context, s store.Store, part *Partition, epoch state.Epoch
 	return group.Wait()
 }
 
-// urgentFirst puts those that others wait for in front, then those with many entries,
-// which take the longest: begun last, they would be waited for by idle workers. Each
-// stays behind those that it depends on.
+// urgentFirst puts the components that others wait for first, then those with many entries,
+// which take longest: started last, they would leave the other workers idle. Each component
+// stays after its dependencies.
 func urgentFirst(ordered []state.Holder, stored map[string]*Component) {
 	awaited, entries := map[string]bool{}, map[string]int64{}
 	for _, h := range ordered {
@@ -97,8 +97,8 @@ func urgentFirst(ordered []state.Holder, stored map[string]*Component) {
 	})
 }
 
-// aheadBytesMax bounds the uncompressed bytes that were fetched and wait to be loaded.
-// One component alone may have more.
+// aheadBytesMax bounds the uncompressed bytes that were fetched and wait to be loaded. A
+// single component may have more.
 const aheadBytesMax = 256 << 20
 
 // weightOf estimates the memory that a component's entries take.
@@ -112,8 +112,8 @@ func weightOf(c *Component) (n int64) {
 	return min(n, aheadBytesMax)
 }
 
-// loader loads the components of a partition. They are begun in an order in which none
-// waits for one that comes later, so that waiting ends.
+// loader loads the components of a partition. They start in an order where none waits for a
+// later one, so that waiting ends.
 type loader struct {
 	store    store.Store
 	epoch    state.Epoch
@@ -123,8 +123,8 @@ type loader struct {
 	done     map[string]chan struct{} // by id; closed: it is loaded
 }
 
-// load loads one component behind those that it depends on; c is nil for one that the
-// checkpoint does not have. rank is its place in the order.
+// load loads one component after its dependencies; c is nil if the checkpoint does not have
+// it. rank is its position in the order.
 func (l *loader) load(ctx context.Context, rank int, h state.Holder, c *Component) error {
 	defer l.memory.Release(weightOf(c))
 	info := h.Info()
@@ -163,8 +163,8 @@ func compatible(c *Component, known state.Info) (*semver.Version, error) {
 	return version, state.CheckCompatible(state.Info{ID: c.ID, Type: c.Type, Version: version}, known)
 }
 
-// fetch returns the entries of a component, which are those that were stored. Their
-// digest proves that. Where it does not, the hashes of blocks tell which is damaged.
+// fetch returns the entries of a component exactly as they were stored. Their digest proves
+// that. If it does not, the hashes of blocks tell which one is damaged.
 func (l *loader) fetch(ctx context.Context, rank int, c *Component) ([]*state.Hashed, error) {
 	pieces, err := l.read(ctx, rank, c)
 	if errors.Is(err, ErrCorrupt) {
@@ -197,8 +197,8 @@ func (l *loader) read(ctx context.Context, rank int, c *Component) ([]*state.Has
 	return pieces, compareDigest(c, state.DigestOfHashed(pieces...))
 }
 
-// A piece is what is hashed and put by one worker at a time: so many entries, or as many
-// as have so many bytes.
+// A piece is what one worker hashes and puts at a time: a number of entries, or a number of
+// bytes.
 const (
 	pieceEntriesMax = 512
 	pieceBytes      = 128 << 10

@@ -6,8 +6,8 @@ import (
 	"github.com/eventflux/eventflux/shared/state"
 )
 
-// Term is the number of a leadership of the checkpointer: the fencing token of
-// whatever a leader writes.
+// Term is the number of a leadership of the checkpointer: the fencing token of everything
+// that a leader writes.
 type Term uint64
 
 // Generation is the number of an app's line of history, from 1.
@@ -25,23 +25,23 @@ type Manifest struct {
 	// Time is when the leader opened the epoch, for people and for retention.
 	Time time.Time `json:"time"`
 	// Hold says that the tasks of this generation stop at their starts until the app is
-	// released. Only the first manifest of a generation has it, or a Start.
+	// released. Only the first manifest of a generation has Hold, or a Start.
 	Hold       bool        `json:"hold,omitempty"`
 	Partitions []Partition `json:"partitions"` // in order, one for each of the app
 	// Digest is the SHA-256, in hexadecimal, of the record's JSON with this field empty.
 	Digest string `json:"digest"`
 }
 
-// Partition is the checkpoint of one task: what it answers when it is prepared.
+// Partition is the checkpoint of one task: its answer to prepare.
 type Partition struct {
 	Partition  uint32  `json:"partition"`
 	Assignment uint64  `json:"assignment"` // under which the task ran; see control.Attached
 	Log        Lineage `json:"log"`
-	// Start is where the generation begins, if that is behind the barrier: the log up to
-	// it is applied without results.
+	// Start is where the generation starts, if that is after the barrier: the log up to it
+	// is applied without results.
 	Start *Start `json:"start,omitempty"`
-	// Skipped names the records of the log behind the barrier that readers pass over, in
-	// order. Only the first manifest of a generation has any.
+	// Skipped names the records of the log after the barrier that readers skip, in order.
+	// Only the first manifest of a generation has any.
 	Skipped []Skipped `json:"skipped,omitempty"`
 	// Clock is the task's time at the barrier, in ms.
 	Clock  int64  `json:"clock"`
@@ -54,21 +54,21 @@ type Partition struct {
 type Lineage struct {
 	Stream  string    `json:"stream"`  // of JetStream
 	Created time.Time `json:"created"` // when the server made the stream
-	// Sequence, ID and CRC are those of the barrier's frame.
+	// Sequence, ID and CRC belong to the barrier's frame.
 	Sequence uint64 `json:"sequence"`
 	ID       ID     `json:"barrier"`
 	CRC      uint32 `json:"crc"`
 }
 
-// Start is a place in a log: behind an event of a frame.
+// Start is a position in a log: after an event of a frame.
 type Start struct {
 	Sequence uint64 `json:"sequence"`
 	// Event is the number of the event in its frame, from 1; 0: all of the frame.
 	Event uint64 `json:"event,omitempty"`
 }
 
-// Skipped is a record of a log that could not be applied, and that an operator had passed
-// over.
+// Skipped is a record of a log that could not be applied, and that an operator decided to
+// skip.
 type Skipped struct {
 	Sequence uint64 `json:"sequence"`
 	SHA256   string `json:"sha256"` // of its bytes, in hexadecimal
@@ -78,13 +78,13 @@ type Skipped struct {
 // ID is the random number of a barrier, in hexadecimal in JSON.
 type ID [16]byte
 
-// Output says how far the output stream was when the task was prepared: every
-// result of frames up to the barrier was in it.
+// Output says how far the output stream was when the task prepared: it had every result of
+// frames up to the barrier.
 type Output struct {
 	Stream   string `json:"stream"`   // of JetStream
 	Sequence uint64 `json:"sequence"` // of its last message then, or a later one before it was prepared
-	// Positions has the newest result of each stream that has any, as Ef-Position
-	// writes it.
+	// Positions has the newest result of each stream that has any, in the form of
+	// Ef-Position.
 	Positions map[string]string `json:"positions"`
 }
 
@@ -94,12 +94,12 @@ type Component struct {
 	Type    string       `json:"type"`
 	Version string       `json:"version"` // schema version
 	Digest  state.Digest `json:"digest"`
-	// Runs is the chain: a base and the deltas behind it, oldest first. It is empty
+	// Runs is the chain: a base and the deltas that follow it, oldest first. It is empty
 	// for a component without entries.
 	Runs []Run `json:"runs"`
 }
 
-// Run names a stored run, and tells what is in it.
+// Run names a stored run, and describes it.
 type Run struct {
 	// Name is the SHA-256 of its uncompressed canonical entries, in hexadecimal.
 	Name  string      `json:"name"`
@@ -109,7 +109,7 @@ type Run struct {
 	Entries  int64 `json:"entries"`
 	RawBytes int64 `json:"raw_bytes"`
 	// Bytes is what the run and its blocks take in the store, or took when they were
-	// written: what is stored once may belong to several runs.
+	// written: a block that is stored once may belong to several runs.
 	Bytes  int64 `json:"bytes"`
 	Blocks int   `json:"blocks"`
 }

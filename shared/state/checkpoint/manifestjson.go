@@ -20,7 +20,7 @@ import (
 // written in format 1.
 const manifestFormat = 2
 
-// format returns that in which a manifest is written.
+// format returns the format that a manifest is written in.
 func (m *Manifest) format() int {
 	for i := range m.Partitions {
 		if len(m.Partitions[i].Skipped) > 0 {
@@ -35,11 +35,11 @@ func ManifestName(app string, epoch state.Epoch) string {
 	return fmt.Sprintf("apps/%s/checkpoints/%020d.json", app, epoch)
 }
 
-// swappedDigits is how much of the digest tells manifests of one epoch apart.
+// swappedDigits is how many digits of the digest tell manifests of one epoch apart.
 const swappedDigits = 16
 
-// SwappedName is the name of a manifest that comes in the place of another of its
-// epoch. digest is the SHA-256 of its bytes.
+// SwappedName is the name of a manifest that replaces another of its epoch. digest is the
+// SHA-256 of its bytes.
 func SwappedName(app string, epoch state.Epoch, digest string) string {
 	return fmt.Sprintf("apps/%s/checkpoints/%020d-%s.json", app, epoch, digest[:swappedDigits])
 }
@@ -84,8 +84,8 @@ func SHA256(data []byte) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// DecodeManifest reads what Encode wrote; object names it in errors. What was changed,
-// even by hand and with care, is an error.
+// DecodeManifest reads what Encode wrote; object names it in errors. Any change, even a
+// careful one by hand, is an error.
 func DecodeManifest(object string, data []byte) (*Manifest, error) {
 	var version struct{ Format int }
 	if err := json.Unmarshal(data, &version); err != nil {
@@ -129,7 +129,7 @@ func ReadManifest(ctx context.Context, s store.Store, name, digest string) (*Man
 	return DecodeManifest(name, data)
 }
 
-// wrong tells what no manifest says; "" if nothing.
+// wrong returns what no valid manifest says; "" if nothing.
 func (m *Manifest) wrong() string {
 	switch {
 	case m.App == "" || m.Generation == 0 || m.Epoch == 0 || m.Term == 0:
@@ -149,7 +149,7 @@ func (m *Manifest) wrong() string {
 	return ""
 }
 
-// Wrong tells what no partition of a checkpoint says; "" if nothing.
+// Wrong returns what no valid partition of a checkpoint says; "" if nothing.
 func (p *Partition) Wrong() string {
 	if p.Log.Sequence == 0 || p.Log.ID == (ID{}) || p.Log.Stream == "" {
 		return fmt.Sprintf("a barrier at sequence %d of log %q with id %s", p.Log.Sequence, p.Log.Stream, p.Log.ID)

@@ -13,23 +13,22 @@ import (
 
 const blocksAhead = 2 // of each run that is merged
 
-// MergeRuns folds a chain, oldest first, into one run: of a key's changes the newest
-// stays. Into a base deletions do not go. It streams, so that memory does not depend on
-// the size of the state: a few blocks of each run.
+// MergeRuns folds a chain, oldest first, into one run, which keeps the newest change of
+// each key. A base leaves deletions out. It streams: memory holds a few blocks of each run,
+// and does not depend on the size of the state.
 //
-// The chain is one line of history. Runs of one epoch that differ about a key, and
-// epochs that go back, contradict it, and are a *CorruptError.
+// The chain is one line of history. Runs of one epoch that differ about a key, or epochs
+// that go back, contradict it and are a *CorruptError.
 func MergeRuns(ctx context.Context, s store.Store, opt WriterOptions, chain []Run) (Run, error) {
 	return mergeInto(ctx, s, opt, merging{lines: []Line{{Runs: chain}}})
 }
 
-// FoldChain folds the chain of a component into a base, as MergeRuns does, and compares
-// the digest of what comes out with the component's: another one is a *CorruptError.
-// A chain without entries is folded into none, which is an empty chain.
+// FoldChain folds the chain of a component into a base, as MergeRuns does, and compares the
+// digest of the result with the component's: a different one is a *CorruptError. A chain
+// without entries folds into an empty chain.
 //
-// held are the names of runs that the caller keeps from being swept for as long as
-// what comes out is not referred to: blocks of theirs that stay as they are, which are
-// most of them, are not put again.
+// held are the names of runs that the caller protects from the sweep until the result is
+// referred to. Their blocks that do not change, which are most of them, are not put again.
 func FoldChain(ctx context.Context, s store.Store, opt WriterOptions, c *Component, held map[string]bool) ([]Run, error) {
 	opt.Kind = Base
 	digest := newDigester()
@@ -52,7 +51,7 @@ type merging struct {
 	lines  []Line
 	choose choice              // between lines; nil for one
 	held   map[string]bool     // runs whose blocks need not be put again
-	taken  func(*state.Change) // is told of each change that was written; may be nil
+	taken  func(*state.Change) // called with each change that was written; may be nil
 }
 
 // mergeInto writes what the lines hold into a run.
@@ -96,14 +95,14 @@ type merger struct {
 	found  []version
 }
 
-// version is what a line has of a key; line is its place.
+// version is what a line has under a key; line is its index.
 type version struct {
 	*state.Change
 	epoch state.Epoch
 	line  int
 }
 
-// choice returns which of the versions of a key, at least two of which differ, counts.
+// choice returns the version of a key that counts. At least two of the versions differ.
 type choice func([]version) version
 
 // next returns the next change, or nil at the end. It is valid until the next call.
@@ -150,7 +149,7 @@ func sameChange(a, b *state.Change) bool {
 	return a.Deleted == b.Deleted && bytes.Equal(a.Value, b.Value)
 }
 
-// line reads a chain as one sequence of changes: of each key the newest.
+// line reads a chain as one sequence of changes: the newest of each key.
 type line struct {
 	runs    []Run
 	cursors []*cursor
@@ -158,7 +157,7 @@ type line struct {
 	taken   bool // newest was used: move on
 }
 
-// open starts reading, and tells the writer which blocks are there.
+// open starts reading, and tells the writer which blocks are in the store.
 func (l *line) open(ctx context.Context, s store.Store, w *Writer, held map[string]bool) error {
 	for i := range l.runs {
 		r := &l.runs[i]
@@ -212,7 +211,7 @@ func (l *line) head(ctx context.Context) (version, error) {
 	return l.newest, nil
 }
 
-// digester sums entries beside whoever makes them.
+// digester sums entries beside the goroutine that makes them.
 type digester struct {
 	batch  []state.Change
 	bytes  int
@@ -222,7 +221,7 @@ type digester struct {
 
 const (
 	digestBatchBytes = 64 << 10
-	digestBatches    = 4 // that may wait
+	digestBatches    = 4 // waiting at most
 )
 
 func newDigester() *digester {
@@ -256,13 +255,13 @@ func (d *digester) end() state.Digest {
 
 var errNoEntries = errors.New("run without entries")
 
-// Adopt returns the chain with what it has up to an epoch replaced by another chain
-// for the same state of that epoch. Where that does not fit, the chain stays: its base
-// is newer, or a delta would be without one.
+// Adopt returns the chain with its part up to an epoch replaced by another chain for the
+// same state of that epoch. If that does not fit, the chain stays: its base is newer, or a
+// delta would have no base.
 //
-// A delta is since an epoch that was committed before it, and has all keys that changed
-// since, so it may stand on any state between the two; so it is no matter that a task
-// may have missed that the epoch was committed.
+// A delta counts from an epoch that was committed before it, and has all keys that changed
+// since, so it fits any state between the two. It does not matter if a task missed that the
+// epoch was committed.
 func Adopt(chain, merged []Run, upTo state.Epoch) []Run {
 	n := 0
 	for n < len(chain) && chain[n].Epoch <= upTo {
@@ -274,8 +273,8 @@ func Adopt(chain, merged []Run, upTo state.Epoch) []Run {
 	return append(merged[:len(merged):len(merged)], chain[n:]...)
 }
 
-// CheckSwap returns what speaks against a manifest in the place of another: all but the
-// chains has to be the same.
+// CheckSwap returns what forbids replacing one manifest by the other: everything except the
+// chains must be the same.
 func CheckSwap(before, after *Manifest) error {
 	if len(before.Partitions) != len(after.Partitions) {
 		return fmt.Errorf("it has %d partitions, not %d", len(after.Partitions), len(before.Partitions))

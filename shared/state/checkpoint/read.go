@@ -14,7 +14,7 @@ import (
 	"github.com/eventflux/eventflux/shared/state/store"
 )
 
-// get returns an object. One that is not there is damage: something refers to it.
+// get returns an object. A missing one is damage, because something refers to it.
 func get(ctx context.Context, s store.Store, name string) ([]byte, error) {
 	data, err := s.Get(ctx, name)
 	if errors.Is(err, store.ErrNotFound) {
@@ -23,8 +23,8 @@ func get(ctx context.Context, s store.Store, name string) ([]byte, error) {
 	return data, err
 }
 
-// openBlock returns the uncompressed bytes of a block, and checks that they are it: by
-// their hash, unless they are proven by the digest of the component.
+// openBlock returns the uncompressed bytes of a block, and checks them by their hash,
+// unless the digest of the component proves them.
 func openBlock(object string, data []byte, ref *blockRef, proven bool) ([]byte, error) {
 	raw, err := compress.Open(nil, data, ref.raw)
 	var wrong *compress.CorruptError
@@ -47,7 +47,7 @@ func openBlock(object string, data []byte, ref *blockRef, proven bool) ([]byte, 
 	return raw, nil
 }
 
-// openRun reads the index of a run and checks it against what refers to it.
+// openRun reads the index of a run and checks it against the reference to it.
 func openRun(ctx context.Context, s store.Store, run *Run) (*runIndex, error) {
 	object := runName(run.Name)
 	data, err := get(ctx, s, object)
@@ -107,7 +107,7 @@ func (x *runIndex) changes(ctx context.Context, s store.Store, run *Run, i int) 
 	return changes, nil
 }
 
-// follows checks that block k of a run begins after the last key of the block before.
+// follows checks that block k of a run starts after the last key of the block before.
 func follows(run *Run, k int, last []byte, block []state.Change) error {
 	if k > 0 && string(block[0].Key) <= string(last) {
 		return corrupt(runName(run.Name), -1, "block %d begins with a key that does not follow the block before", k)
@@ -115,21 +115,21 @@ func follows(run *Run, k int, last []byte, block []state.Change) error {
 	return nil
 }
 
-// LoadChain returns the entries of a component, sorted: those of the base with the
+// LoadChain returns the entries of a component, sorted: the entries of the base with the
 // deltas applied. workers is how many blocks are fetched and decoded at once.
 func LoadChain(ctx context.Context, s store.Store, chain []Run, workers int) ([]state.Entry, error) {
 	return loadChain(ctx, s, chain, newSlots(max(workers, 1)), 0, false)
 }
 
-// loadChain is LoadChain with slots that are shared with others, by rank. proven says
-// that the caller compares a digest of the entries.
+// loadChain is LoadChain with slots that are shared with others, by rank. proven says that
+// the caller checks a digest of the entries.
 func loadChain(ctx context.Context, s store.Store, chain []Run, slots *slots, rank int, proven bool) ([]state.Entry, error) {
 	if len(chain) == 0 {
 		return nil, nil
 	}
 	runs := make([][][]state.Change, len(chain)) // by run, by block
 	group, fetching := errgroup.WithContext(ctx)
-	group.SetLimit(slots.size) // what waits for a slot takes no memory
+	group.SetLimit(slots.size) // work that waits for a slot takes no memory
 	for i := range chain {
 		var x *runIndex
 		err := slots.do(fetching, rank, func() (err error) {
@@ -193,9 +193,9 @@ func Objects(ctx context.Context, s store.Store, run *Run) ([]string, error) {
 	return names, nil
 }
 
-// Footprint returns the names of all objects of a run, with the bytes that each takes
-// in the store. Of blocks that several runs share, it is what one of their writers
-// noted: another may have compressed otherwise.
+// Footprint returns the names of all objects of a run, with the bytes that each takes in
+// the store. For blocks that several runs share, that is what one of their writers noted:
+// another may have compressed them differently.
 func Footprint(ctx context.Context, s store.Store, run *Run) (map[string]int64, error) {
 	x, err := openRun(ctx, s, run)
 	if err != nil {
@@ -251,7 +251,7 @@ func openCursor(ctx context.Context, s store.Store, run *Run, ahead int) (*curso
 	return c, x, nil
 }
 
-// head returns the change at hand, or nil at the end.
+// head returns the current change, or nil at the end.
 func (c *cursor) head(ctx context.Context) (*state.Change, error) {
 	for len(c.block) == 0 {
 		f, open := <-c.ahead

@@ -22,8 +22,8 @@ const (
 	runBytesMin   = len(runMagic) + 3 + 1 + crcBytes
 	crcBytes      = 4
 	indexBytesMin = sha256.Size + 3
-	// inlineBytesMax is up to which stored size the only block of a run is kept in the
-	// run's object, which saves the second one.
+	// inlineBytesMax is the largest stored size of a run's only block that is kept in the
+	// run's object, which saves a second object.
 	inlineBytesMax = 1 << 20
 )
 
@@ -38,14 +38,14 @@ type blockRef struct {
 	first   []byte // its first key; only in version 1
 }
 
-// runIndex is what a run's object says.
+// runIndex is the content of a run's object.
 type runIndex struct {
 	version byte
 	kind    Kind
 	blocks  []blockRef
 	inline  []byte // the only block, sealed; nil where blocks are objects of their own
 	size    int    // of the object that was read
-	proven  bool   // by a digest of what is in the blocks: their hashes are not compared
+	proven  bool   // by a digest of the blocks' content: their hashes are not compared
 }
 
 func (k Kind) code() byte {
@@ -58,8 +58,8 @@ func (k Kind) code() byte {
 	return 0
 }
 
-// name is the SHA-256 over kind and blocks. Where blocks end depends on the entries
-// alone, so it is a hash of the run's canonical entries.
+// name is the SHA-256 over kind and blocks. The entries alone decide where blocks end, so
+// it is a hash of the run's canonical entries.
 func (x *runIndex) name() string {
 	h := sha256.New()
 	_, _ = fmt.Fprintf(h, "eventflux run %d\n%s\n", x.version, x.kind) // never fails

@@ -6,13 +6,13 @@ import (
 	"sync"
 )
 
-// slots bounds what is done at once. Who waits for a slot gets it by rank, the lowest
-// first, so that what others wait for is not done along with all the rest.
+// slots bounds parallel work. A free slot goes to the waiter with the lowest rank, so that
+// work that others wait for comes first.
 type slots struct {
 	size    int
 	mu      sync.Mutex
 	taken   int
-	waiting []*waiter // in the order in which they came
+	waiting []*waiter // in order of arrival
 }
 
 type waiter struct {
@@ -46,7 +46,7 @@ func (s *slots) take(ctx context.Context, rank int) error {
 	defer s.mu.Unlock()
 	if i := slices.Index(s.waiting, w); i >= 0 {
 		s.waiting = slices.Delete(s.waiting, i, i+1)
-	} else { // its turn came meanwhile
+	} else { // its turn came just now
 		s.taken--
 		s.assign()
 	}
@@ -60,7 +60,7 @@ func (s *slots) give() {
 	s.assign()
 }
 
-// assign gives free slots to those who wait.
+// assign gives free slots to waiters.
 func (s *slots) assign() {
 	for s.taken < s.size && len(s.waiting) > 0 {
 		next := 0

@@ -23,9 +23,9 @@ type Report struct {
 	Problems       []Problem
 }
 
-// Verify reads all that a manifest refers to, and names what is damaged: checksums,
+// Verify reads everything that a manifest refers to, and names the damage: checksums,
 // hashes, counts, and the digest of each component. An error means that it could not
-// be finished.
+// finish.
 func Verify(ctx context.Context, s store.Store, m *Manifest, workers int) (Report, error) {
 	var r Report
 	for p := range m.Partitions {

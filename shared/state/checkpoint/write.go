@@ -14,14 +14,14 @@ import (
 	"github.com/eventflux/eventflux/shared/state/store"
 )
 
-// WriterOptions say what a run is.
+// WriterOptions describe a run to be written.
 type WriterOptions struct {
 	Kind  Kind
-	Epoch state.Epoch // of the checkpoint that it is written for
+	Epoch state.Epoch // the checkpoint that it is written for
 	// Choice is how blocks are compressed. The name of a run does not depend on it.
 	Choice compress.Choice
-	// Parallel is how many blocks are compressed and put at once; 0 is 1. Each takes
-	// about twice its raw size of memory meanwhile.
+	// Parallel is how many blocks are compressed and put at once; 0 is 1. Each takes about
+	// twice its raw size in memory while that happens.
 	Parallel int
 }
 
@@ -39,7 +39,7 @@ type Writer struct {
 	group  *errgroup.Group
 	held   *fullBlock   // the first block, which may be the only one
 	stored []chan int   // by block: its stored size
-	known  map[hash]int // blocks that are in the store for sure, with their size there
+	known  map[hash]int // blocks that the store surely has, with their stored size
 }
 
 // fullBlock is a block that is ready to be put.
@@ -48,7 +48,7 @@ type fullBlock struct {
 	raw   []byte
 }
 
-// NewWriter returns a writer. ctx ends what it has begun.
+// NewWriter returns a writer. The end of ctx stops its work.
 func NewWriter(ctx context.Context, s store.Store, opt WriterOptions) *Writer {
 	w := &Writer{store: s, opt: opt, parent: ctx, index: runIndex{version: runVersion, kind: opt.Kind}}
 	w.group, w.ctx = errgroup.WithContext(ctx)
@@ -56,7 +56,7 @@ func NewWriter(ctx context.Context, s store.Store, opt WriterOptions) *Writer {
 	return w
 }
 
-// know takes note of the blocks of a run, which are not put again.
+// know notes the blocks of a run, which need not be put again.
 func (w *Writer) know(x *runIndex) {
 	if x.inline != nil {
 		return
@@ -69,8 +69,8 @@ func (w *Writer) know(x *runIndex) {
 	}
 }
 
-// Add appends a change, whose key follows all before, and copies it. An error of the
-// store may only come with Finish.
+// Add appends a copy of a change, whose key must follow all before. An error of the store
+// may appear only in Finish.
 func (w *Writer) Add(c *state.Change) error {
 	if w.run.Entries > 0 && string(c.Key) <= string(w.block.last) {
 		return fmt.Errorf("run: key %q does not follow %q", c.Key, w.block.last)
@@ -88,7 +88,7 @@ func (w *Writer) Add(c *state.Change) error {
 	return w.ctx.Err()
 }
 
-// end closes the block at hand and stores it beside.
+// end closes the current block and stores it in the background.
 func (w *Writer) end() {
 	if w.block.entries == 0 {
 		return
@@ -107,7 +107,7 @@ func (w *Writer) end() {
 	w.put(b)
 }
 
-// release stores the first block, which is not the only one.
+// release stores the first block when another one follows it.
 func (w *Writer) release() {
 	if w.held != nil {
 		w.put(w.held)
@@ -116,7 +116,7 @@ func (w *Writer) release() {
 }
 
 func (w *Writer) put(b *fullBlock) {
-	ref := w.index.blocks[b.place] // a copy: the index grows meanwhile
+	ref := w.index.blocks[b.place] // a copy, because the index grows in the meantime
 	done := make(chan int, 1)
 	w.stored = append(w.stored, done)
 	if size, ok := w.known[ref.hash]; ok {
@@ -133,8 +133,8 @@ func (w *Writer) put(b *fullBlock) {
 	})
 }
 
-// Finish stores what is left, and the run's object. All of the run is durable on
-// return. A run without entries is an error: there is nothing to be stored.
+// Finish stores the rest, and the run's object. The whole run is durable on return. A run
+// without entries is an error: there is nothing to store.
 func (w *Writer) Finish() (Run, error) {
 	w.end()
 	if len(w.index.blocks) == 0 {
@@ -159,7 +159,7 @@ func (w *Writer) Finish() (Run, error) {
 	data := w.index.encode()
 	w.run.Bytes += int64(len(data))
 	name := runName(w.run.Name)
-	// The group's context has ended with its wait.
+	// The group's context ended when Wait returned.
 	err := putData(w.parent, w.store, name, data, func(there []byte) error {
 		x, err := decodeRun(name, there)
 		if err == nil && x.name() != w.run.Name {
@@ -170,7 +170,7 @@ func (w *Writer) Finish() (Run, error) {
 	return w.run, err
 }
 
-// putData puts data whose name says what it is. What is there already serves, unless it
+// putData puts data under a name that identifies it. An existing object is kept, unless it
 // is damaged: then it is replaced.
 func putData(ctx context.Context, s store.Store, name string, data []byte, check func(there []byte) error) error {
 	err := s.Put(ctx, name, data)

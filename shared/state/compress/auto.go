@@ -7,27 +7,27 @@ import (
 )
 
 const (
-	// compressBytesMin is the shortest block that is compressed: below it, a codec
-	// saves less than it takes to tell.
+	// compressBytesMin is the shortest block that is compressed: below it, a codec saves
+	// less than naming it costs.
 	compressBytesMin = 128
-	// headBytesMax is the longest block for which Zstd may lose by the tables that it
-	// puts in front.
+	// headBytesMax is the longest block where the tables at the front of Zstd's output may
+	// make Zstd lose.
 	headBytesMax = 512
-	// tryBytesMax is the longest block that is its own sample where codecs are compared:
-	// what a codec makes of it is then kept.
+	// tryBytesMax is the longest block that is its own sample when codecs are compared: the
+	// output of the chosen codec is then kept.
 	tryBytesMax = 8 << 10
 	sampleBytes = 4 << 10 // of longer ones
-	// sampleParts is the number of places that a sample is taken from. A column or
-	// other stretch of an eighth of the block is never missed; more places, and
-	// therefore shorter ones, would break the repeats of text.
+	// sampleParts is the number of places that a sample is taken from. It never misses a
+	// column or another stretch of an eighth of the block. More and therefore shorter
+	// places would break the repeats of text.
 	sampleParts = 8
 
-	fastPercent   = 5  // by how much the fastest codec may be above the smallest
-	noisePercent  = 2  // a sample that shrinks by less may be of noise
+	fastPercent   = 5  // how much larger than the smallest the fastest may be
+	noisePercent  = 2  // a sample that shrinks by less may be noise
 	littlePercent = 20 // a sample that shrinks by less leaves little to gain
 
-	// Blocks from repeatBytesMin on are looked at for long repeats, in an eighth of each:
-	// they are where Snappy leaves less than one byte of repeatRatio.
+	// Blocks from repeatBytesMin on are searched for long repeats, in an eighth of each:
+	// places where Snappy leaves less than one byte of repeatRatio.
 	repeatBytesMin = 2 << 10
 	repeatShare    = 8
 	repeatRatio    = 5
@@ -69,13 +69,13 @@ func (how *Choice) appendBlock(dst, raw []byte) ([]byte, Decision) {
 }
 
 // pays reports whether a block that shrank from raw to stored bytes is worth its
-// decompression. Nothing stored is what Compress returns where nothing was gained.
+// decompression. Compress stores nothing if it gained nothing.
 func (how *Choice) pays(raw, stored int) bool {
 	return stored > 0 && float64(raw-stored) >= how.saving()*float64(raw)
 }
 
-// auto decides on a codec. Where it compressed the whole block to find out, it also
-// appends the result to dst.
+// auto chooses a codec. If it compressed the whole block to find out, it also appends the
+// result to dst.
 func (how *Choice) auto(dst, raw []byte, d *Decision) []byte {
 	switch how.within(len(raw)) {
 	case Zstd:
@@ -90,9 +90,9 @@ func (how *Choice) auto(dst, raw []byte, d *Decision) []byte {
 	return dst
 }
 
-// within returns the strongest codec that Auto may use for a block of n bytes; those
-// that are faster may be used too. It has to fit the budget together with its trials,
-// which take less than it takes itself: so a codec that needs half of the budget does.
+// within returns the strongest codec that Auto may use for a block of n bytes; faster ones
+// may be used too. The codec must fit the budget together with its trials, which take less
+// time than the codec itself: so a codec that needs half of the budget fits.
 func (how *Choice) within(n int) Codec {
 	switch {
 	case how.Budget == 0 && how.Access == Hot:
@@ -108,7 +108,7 @@ func (how *Choice) within(n int) Codec {
 	return None
 }
 
-// trialCost is the most that it takes to find out whether c is the codec for n bytes.
+// trialCost is the most that it costs to find out whether c is the codec for n bytes.
 func (c Codec) trialCost(n int) time.Duration {
 	switch {
 	case c == Zstd && n <= headBytesMax:
@@ -124,7 +124,7 @@ func (c Codec) trialCost(n int) time.Duration {
 	}
 }
 
-// strong takes Zstd, which makes the smallest block of all that can be compressed.
+// strong uses Zstd, which makes the smallest block of everything that can be compressed.
 func (how *Choice) strong(dst, raw []byte, d *Decision) []byte {
 	switch {
 	case len(raw) <= headBytesMax:
@@ -137,8 +137,8 @@ func (how *Choice) strong(dst, raw []byte, d *Decision) []byte {
 	return dst
 }
 
-// fast takes the fastest codec. That is Snappy, and with long repeats LZ4: Snappy stores
-// them 64 bytes at a time. Without a budget there is time to look for these.
+// fast uses the fastest codec: Snappy, or LZ4 for long repeats, because Snappy stores them
+// 64 bytes at a time. Without a budget there is time to look for such repeats.
 func (how *Choice) fast(raw []byte, d *Decision) {
 	d.Codec, d.Reason = Snappy, ReasonOnly
 	if how.Budget > 0 || len(raw) < repeatBytesMin {
@@ -173,8 +173,8 @@ func (how *Choice) compare(dst, raw []byte, d *Decision, codecs ...Codec) []byte
 	return append(dst, t.out[d.Codec]...)
 }
 
-// take copies a sample of some n bytes of raw from sampleParts places, the first and
-// the last bytes among them.
+// take copies a sample of about n bytes of raw from sampleParts places, including the first
+// and the last bytes.
 func (t *trial) take(raw []byte, n int) []byte {
 	part := n / sampleParts
 	t.sample = t.sample[:0]
@@ -196,7 +196,7 @@ func (t *trial) try(sample []byte, d *Decision, codecs ...Codec) {
 	}
 }
 
-// pick takes the codec that the trial speaks for.
+// pick chooses a codec by the results of the trial.
 func (how *Choice) pick(d *Decision) {
 	smallest := d.Sampled
 	for _, c := range bySpeed {
@@ -217,10 +217,10 @@ func (how *Choice) pick(d *Decision) {
 	}
 }
 
-// doubt reconsiders between Snappy and LZ4 where only a sample speaks. Where there is
-// little to gain, Snappy gives up on a block before LZ4 does. And where a sample shows
-// no gain at all it may have missed one, because what repeats is further apart than the
-// sample's places are long: LZ4 gets a chance, and soon gives up on noise too.
+// doubt reconsiders between Snappy and LZ4 if there is only a sample to go by. If there is
+// little to gain, Snappy gives up on a block before LZ4 does. And a sample that shows no
+// gain may have missed one, because repeats are further apart than the places of the sample
+// are long: LZ4 gets a chance, and soon gives up on noise too.
 func doubt(d *Decision) {
 	saved := d.Sampled - d.Tried[d.Codec]
 	if saved*100 < littlePercent*d.Sampled && d.Tried[LZ4]*100 <= d.Tried[d.Codec]*(100+fastPercent) {

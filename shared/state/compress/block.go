@@ -11,15 +11,15 @@ import (
 	"github.com/pierrec/lz4/v4"
 )
 
-// lz4ExpansionMax bounds what a byte of an LZ4 block can stand for: a length is
-// extended by 255 with each further byte.
+// lz4ExpansionMax bounds how many bytes one byte of an LZ4 block can produce: each further
+// byte extends a length by 255.
 const lz4ExpansionMax = 255
 
 var lz4Compressors = sync.Pool{New: func() any { return new(lz4.Compressor) }}
 
-// The zstd coders are shared: their EncodeAll and DecodeAll take an idle worker out
-// of a pool of their own. No checksum is asked for, because each format that stores
-// a block has one over more than the block.
+// The zstd coders are shared: their EncodeAll and DecodeAll take an idle worker from a pool
+// of their own. They write no checksum, because each format that stores a block has one
+// over more than the block.
 var (
 	zstdEncoder = sync.OnceValue(func() *zstd.Encoder {
 		return newZstdEncoder(zstd.WithEncoderLevel(zstd.SpeedFastest))
@@ -101,10 +101,10 @@ func compressLZ4(dst, src []byte) []byte {
 	return dst[:base+n]
 }
 
-// Decompress appends the rawLen bytes that src stands for to dst and returns the
-// extended slice. It never produces more, whatever src says; where src holds
-// another number of bytes or is no block of this codec, the error is ErrCorrupt
-// and dst comes back unchanged. It is safe for concurrent use.
+// Decompress appends the rawLen bytes of the compressed src to dst and returns the extended
+// slice. It never produces more, whatever src says. If src holds another number of bytes,
+// or is no block of this codec, the error is ErrCorrupt and dst comes back unchanged. It is
+// safe for concurrent use.
 func (c Codec) Decompress(dst, src []byte, rawLen int) ([]byte, error) {
 	if rawLen < 0 || rawLen > RawBytesMax {
 		return dst, fmt.Errorf("%w: raw length %d, limit %d", ErrCorrupt, rawLen, RawBytesMax)
@@ -118,7 +118,7 @@ func (c Codec) Decompress(dst, src []byte, rawLen int) ([]byte, error) {
 	}
 	base := len(dst)
 	dst = slices.Grow(dst, rawLen)
-	// The third index keeps a decoder from the spare memory behind the block.
+	// The third index keeps a decoder from the spare memory after the block.
 	out := dst[base : base+rawLen : base+rawLen]
 	switch c {
 	case None:
@@ -143,8 +143,9 @@ func (c Codec) Decompress(dst, src []byte, rawLen int) ([]byte, error) {
 	return dst[:base+n], nil
 }
 
-// lenOf returns the raw length that src itself tells, or else rawLen, and an error
-// where that cannot be, so that a lie is noticed before memory is taken for it.
+// lenOf returns the raw length that src itself declares, or else rawLen. It returns an
+// error if that is impossible, so that a false length is found before memory is allocated
+// for it.
 func (c Codec) lenOf(src []byte, rawLen int) (int, error) {
 	switch c {
 	case None:

@@ -9,18 +9,18 @@ import (
 // Auto lets Seal choose a codec for each block. It is a choice and never stored.
 const Auto Codec = 0
 
-// Access says how a block is used. It decides between speed and size where the
-// choice leaves both open.
+// Access says how a block is used. It decides between speed and size if the choice leaves
+// both open.
 type Access uint8
 
 // The access patterns.
 const (
-	// Cold is for what is written once and kept: the smallest block that the budget
+	// Cold is for data that is written once and kept: the smallest block that the budget
 	// allows.
 	Cold Access = iota
-	// Hot is for what is written all the time: the fastest codec among those that
-	// come within 5 % of the smallest. Without a budget it has the one that Snappy needs,
-	// and LZ4 where repeats are so long that it is faster.
+	// Hot is for data that is written all the time: the fastest codec among those within 5
+	// % of the smallest. Without a budget, its budget is what Snappy needs, or LZ4 if
+	// repeats are so long that LZ4 is faster.
 	Hot
 )
 
@@ -38,12 +38,12 @@ type Choice struct {
 	// Codec is a codec, or Auto. Access and Budget only guide Auto.
 	Codec  Codec
 	Access Access
-	// Budget is the time that compressing one block may take, the probe included; 0
-	// is what Access says, and with less than any codec needs the block is stored as
-	// it is. It is compared with Codec.Cost and not with a clock, so that the same
-	// block is always compressed alike.
+	// Budget is the time that compressing one block may take, including the trials; 0 means
+	// what Access says. If it is less than any codec needs, the block is stored as it is.
+	// It is compared with Codec.Cost and not with a clock, so that the same block is always
+	// compressed alike.
 	Budget time.Duration
-	// MinRatio is the raw length over the stored one that makes a block worth its
+	// MinRatio is the least raw length over stored length that makes a block worth its
 	// decompression. 0 is 1.05 for Auto; for a codec, anything that shrinks.
 	MinRatio float64
 }
@@ -62,7 +62,7 @@ func ParseChoice(name string) (Choice, error) {
 
 const minRatioAuto = 1.05
 
-// saving returns the share of a block that compression has to save.
+// saving returns the share of a block that compression must save.
 func (how *Choice) saving() float64 {
 	ratio := how.MinRatio
 	if ratio == 0 && how.Codec == Auto {
@@ -71,9 +71,9 @@ func (how *Choice) saving() float64 {
 	return max(0, 1-1/max(ratio, 1))
 }
 
-// Cost is what compressing n bytes takes on the machine that the table was
-// measured on: of the data of BenchmarkCodec, what takes longest. It is a yardstick
-// to compare codecs with, not a promise for another machine.
+// Cost is how long compressing n bytes takes on the machine that the table was measured on,
+// for the slowest data of BenchmarkCodec. Use it to compare codecs; other machines take
+// other times.
 func (c Codec) Cost(n int) time.Duration {
 	if !c.Valid() {
 		return 0
@@ -82,8 +82,8 @@ func (c Codec) Cost(n int) time.Duration {
 	return cost.block + time.Duration(int64(n)*cost.picosPerByte/1000)
 }
 
-// costs are from BenchmarkCodec/<data>/64KiB/<codec> for the share of each byte, and
-// from 256 bytes for that of each block, on one core of a Xeon virtual machine.
+// costs are from BenchmarkCodec/<data>/64KiB/<codec> for the cost of each byte, and from
+// 256 bytes for the cost of each block, on one core of a Xeon virtual machine.
 var costs = [...]struct {
 	block        time.Duration
 	picosPerByte int64
@@ -105,7 +105,7 @@ const (
 	ReasonOnly                       // one codec is within the budget
 	ReasonSmallest                   // it makes the smallest block within the budget
 	ReasonFastest                    // a faster one that comes within 5 % of the smallest
-	ReasonRepeats                    // the sample has long repeats, with which it is fast and small
+	ReasonRepeats                    // the sample has long repeats, which make it fast and small
 	ReasonNoise                      // the sample showed no gain, but a fast codec found one
 	ReasonNoGain                     // compression does not reach the least ratio
 )
@@ -142,7 +142,7 @@ type Decision struct {
 	Tried [len(codecNames)]int
 }
 
-// String tells the decision in a line, for logs and tests.
+// String describes the decision in a line, for logs and tests.
 func (d Decision) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s: %s; %d bytes to %d", d.Codec, d.Reason, d.RawLen, d.StoredLen)

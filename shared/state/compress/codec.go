@@ -1,8 +1,7 @@
-// Package compress turns blocks of bytes into smaller ones and back, with coders
-// that are pooled and never produce more than the length that was declared. Seal and
-// Open put a block into an envelope of its own, with codec, lengths and checksum,
-// and Auto finds the codec for it; Compress and Decompress are for formats that keep
-// these themselves. Where blocks are stored is the business of others.
+// Package compress turns blocks of bytes into smaller ones and back, with coders that are
+// pooled and never produce more than the declared length. Seal and Open put a block into an
+// envelope of its own, with codec, lengths and checksum, and Auto finds the codec for it.
+// Compress and Decompress are for formats that keep these themselves.
 package compress
 
 import (
@@ -11,9 +10,9 @@ import (
 	"strings"
 )
 
-// Codec says how a block is compressed. The zero value is invalid, so that a
-// zero-filled record never names a codec. The numbers are durable: they stand in
-// WAL frames and in state files.
+// Codec says how a block is compressed. The zero value is invalid, so that a zero-filled
+// record never names a codec. The numbers are durable: WAL frames and state files hold
+// them.
 type Codec uint8
 
 // The codecs. None stores a block as it is; LZ4 and Snappy are their plain block
@@ -49,7 +48,7 @@ func (c Codec) String() string {
 // Valid reports whether c is one of the codecs above.
 func (c Codec) Valid() bool { return c >= None && c <= Zstd }
 
-// Parse returns the codec that name stands for, whatever the case of its letters.
+// Parse returns the codec with the given name, in upper or lower case.
 func Parse(name string) (Codec, error) {
 	for _, c := range Codecs() {
 		if strings.EqualFold(codecNames[c], name) {

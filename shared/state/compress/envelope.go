@@ -7,9 +7,9 @@ import (
 	"slices"
 )
 
-// The envelope: version, codec, raw length, stored length, payload, CRC. Version
-// and CRC keep their places in every version, so that a changed version number is
-// told from a newer one. docs/formats/envelope.md describes every byte.
+// The envelope: version, codec, raw length, stored length, payload, CRC. Version and CRC
+// have the same places in every version, so that a damaged version number is not mistaken
+// for a newer one. docs/formats/envelope.md describes every byte.
 const (
 	envelopeVersion = 1
 
@@ -27,20 +27,19 @@ const OverheadMax = offsetSizes + 2*sizeBytesMax + crcBytes
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// Envelope is what stands around a sealed block.
+// Envelope describes a sealed block.
 type Envelope struct {
 	Version   uint8
 	Codec     Codec
 	RawLen    int // bytes of the block
 	StoredLen int // bytes of the payload; the same as RawLen for None
-	Offset    int // where the payload begins
+	Offset    int // where the payload starts
 	CRC       uint32
 }
 
-// Seal appends raw in an envelope to dst and returns the extended slice. A block
-// that how's codec does not shrink is stored as it is. The same block and choice
-// give the same bytes, until a library that compresses is updated: so do not hash
-// sealed bytes to tell blocks apart.
+// Seal appends raw in an envelope to dst and returns the extended slice. A block that the
+// codec does not shrink is stored as it is. The same block and choice give the same bytes
+// until a compression library is updated, so do not hash sealed bytes to tell blocks apart.
 //
 // A raw longer than RawBytesMax or a codec that does not exist is a bug of the
 // caller and panics. Seal is safe for concurrent use; it keeps neither slice.
@@ -49,7 +48,7 @@ func Seal(dst, raw []byte, how Choice) []byte {
 	return dst
 }
 
-// SealExplain is Seal, and says which codec was taken and why.
+// SealExplain is Seal, and also returns which codec it used and why.
 func SealExplain(dst, raw []byte, how Choice) ([]byte, Decision) {
 	if len(raw) > RawBytesMax {
 		panic(fmt.Sprintf("seal %d bytes, limit %d", len(raw), RawBytesMax))
@@ -72,9 +71,9 @@ func SealExplain(dst, raw []byte, how Choice) ([]byte, Decision) {
 	return binary.LittleEndian.AppendUint32(dst, crc32.Checksum(dst[base:], castagnoli)), decision
 }
 
-// Open appends the block that sealed holds to dst and returns the extended slice.
-// sealed is one envelope, with nothing behind it. A block of more than rawMax
-// bytes is refused before memory is taken for it, whatever sealed says.
+// Open appends the block that sealed holds to dst and returns the extended slice. sealed is
+// exactly one envelope. A block of more than rawMax bytes is refused before memory is
+// allocated for it, whatever sealed says.
 //
 // It fails with a *CorruptError or an ErrVersion, and then returns dst as it was.
 // It is safe for concurrent use.
@@ -147,7 +146,7 @@ func checkWhole(sealed []byte) error {
 	return nil
 }
 
-// size reads a length at an offset and returns it and the offset behind it.
+// size reads a length at an offset and returns it and the offset after it.
 func size(src []byte, at int) (int, int, error) {
 	value, n := binary.Uvarint(src[at:min(len(src), at+sizeBytesMax)])
 	switch {

@@ -5,17 +5,17 @@ import (
 	"fmt"
 )
 
-// ErrVersion is returned for an envelope that is whole, but says something that
-// this version does not know. Run the version that wrote it, or a newer one.
+// ErrVersion is returned for an envelope that is undamaged, but says something that this
+// version does not know. Run the version that wrote it, or a newer one.
 var ErrVersion = errors.New("envelope of a newer version")
 
 // CorruptError says what is wrong with an envelope, and where. It is an ErrCorrupt.
 type CorruptError struct {
-	What   string // what was found, and what was to be expected
+	What   string // what was found, and what was expected
 	Offset int    // position in the sealed bytes
 }
 
-// Error tells what and where.
+// Error names the damage and the position.
 func (e *CorruptError) Error() string {
 	return fmt.Sprintf("corrupt envelope: %s (at byte %d)", e.What, e.Offset)
 }

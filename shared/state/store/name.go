@@ -8,22 +8,22 @@ import (
 
 const nameBytesMax = 512
 
-// CheckName returns an ErrInvalid for a name that no backend takes. Names are one or
-// more parts of printable ASCII with '/' between them; no part is empty, begins with
-// '.', or has a '\'.
+// CheckName returns an ErrInvalid for a name that no backend accepts. Names are one or more
+// parts of printable ASCII with '/' between them; no part is empty, starts with '.', or has
+// a '\'.
 func CheckName(name string) error {
 	if name == "" || len(name) > nameBytesMax {
 		return fmt.Errorf("%w: name of %d bytes, allowed are 1 to %d", ErrInvalid, len(name), nameBytesMax)
 	}
 	for part := range strings.SplitSeq(name, "/") {
 		if part == "" || part[0] == '.' || strings.ContainsFunc(part, func(r rune) bool { return r <= ' ' || r > '~' || r == '\\' }) {
-			return fmt.Errorf("%w: name %q: a part is empty, begins with a dot, or has other than printable ASCII", ErrInvalid, name)
+			return fmt.Errorf("%w: name %q: a part is empty, starts with a dot, or has other than printable ASCII", ErrInvalid, name)
 		}
 	}
 	return nil
 }
 
-// Check returns an ErrInvalid for what no backend puts.
+// Check returns an ErrInvalid for a name or data that no backend accepts.
 func Check(name string, data []byte) error {
 	if err := CheckName(name); err != nil {
 		return err
@@ -34,8 +34,8 @@ func Check(name string, data []byte) error {
 	return nil
 }
 
-// CheckApp returns an ErrInvalid for an app that has no head in any backend: its name is
-// one part of a name.
+// CheckApp returns an ErrInvalid for an app that can have no head in any backend: its name
+// must be one part of a name.
 func CheckApp(app string) error {
 	if strings.Contains(app, "/") || CheckName("apps/"+app) != nil {
 		return fmt.Errorf("%w: %q is no name of an app", ErrInvalid, app)
@@ -43,7 +43,7 @@ func CheckApp(app string) error {
 	return nil
 }
 
-// Check returns an ErrInvalid for a commit that says nothing, and names what is wrong.
+// Check returns an ErrInvalid that names what is wrong with a commit.
 func (c *Commit) Check() error {
 	switch {
 	case c.App == "" || c.Term == 0:
@@ -53,15 +53,15 @@ func (c *Commit) Check() error {
 	case c.Replaces != "" && c.Replaces == c.Name:
 		return fmt.Errorf("%w: commit of app %s: %s replaces itself", ErrInvalid, c.App, c.Name)
 	case c.Epoch > 0 && !strings.HasPrefix(c.Name, "apps/"+c.App+"/"):
-		return fmt.Errorf("%w: manifest %q of app %s; its name begins with apps/%[3]s/", ErrInvalid, c.Name, c.App)
+		return fmt.Errorf("%w: manifest %q of app %s; its name must start with apps/%[3]s/", ErrInvalid, c.Name, c.App)
 	case c.Epoch > 0:
 		return errors.Join(CheckApp(c.App), Check(c.Name, c.Manifest))
 	}
 	return CheckApp(c.App)
 }
 
-// Admit returns the head that the commit makes of one, or ErrFenced. done says that the
-// head is there already, and the manifest with it.
+// Admit returns the head after the commit, or ErrFenced. done says that the head was there
+// already, and the manifest with it.
 func (h Head) Admit(c *Commit) (next Head, done bool, err error) {
 	switch {
 	case c.Term < h.Term:

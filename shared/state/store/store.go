@@ -1,10 +1,10 @@
-// Package store keeps the objects of checkpoints: bytes under a name, put once and
-// never changed. What is in them, and which of them belong together, is
-// shared/state/checkpoint's business; who may write, the checkpointer's.
+// Package store keeps the objects of checkpoints: bytes under a name, put once and never
+// changed. Package checkpoint defines their content and which of them belong together; the
+// checkpointer decides who may write.
 //
-// Data goes first, by Put, under names that say what it is (the hash of its
-// content). The manifest that makes it a checkpoint goes last, by Commit. What no
-// manifest refers to is garbage, which a sweep deletes.
+// Data goes first, by Put, under names that identify it (the hash of its content). The
+// manifest that makes it a checkpoint goes last, by Commit. Objects that no manifest refers
+// to are garbage, which a sweep deletes.
 //
 // A backend is done when storetest.Run passes.
 package store
@@ -15,32 +15,32 @@ import (
 	"time"
 )
 
-// What a caller can do about an operation that failed. Every other error means that
-// the outcome is unknown: the operation may be repeated, all of them are idempotent.
+// What a caller can do about an operation that failed. Every other error means that the
+// outcome is unknown. All operations are idempotent, so the caller may repeat them.
 var (
-	// ErrExists is returned by Put where there is something under the name already.
-	// For data it is no failure: the name says what it is.
+	// ErrExists is returned by Put if an object with the name exists already. For data it
+	// is no failure, because the name identifies the content.
 	ErrExists = errors.New("object exists")
-	// ErrNotFound is returned for a name under which there is nothing.
+	// ErrNotFound is returned if no object has the name.
 	ErrNotFound = errors.New("object not found")
 	// ErrFenced is returned by Commit when a newer term or epoch has written. Stop;
 	// do not retry.
 	ErrFenced = errors.New("fenced by a newer term or epoch")
-	// ErrFull is returned where the backend has no space. Abort the epoch; what was
-	// put before is whole.
+	// ErrFull is returned if the backend has no space. Abort the epoch; what was put before
+	// is intact.
 	ErrFull = errors.New("store is full")
-	// ErrInvalid is returned for names and sizes that no backend takes. It is a bug
-	// of the caller.
+	// ErrInvalid is returned for names and sizes that no backend accepts. It is a bug of
+	// the caller.
 	ErrInvalid = errors.New("invalid use of store")
-	// ErrLost is returned where the backend does not have what it was known to have,
-	// such as a Redis that restarted without persistence.
+	// ErrLost is returned if the backend does not have what it was known to have, such as a
+	// Redis that restarted without persistence.
 	ErrLost = errors.New("store lost what was committed")
 )
 
 // ObjectBytesMax is the limit of an object, in bytes.
 const ObjectBytesMax = 64 << 20
 
-// Object is what a listing tells of an object.
+// Object describes an object in a listing.
 type Object struct {
 	Name  string
 	Bytes int64 // as given to Put
@@ -52,21 +52,21 @@ type Object struct {
 type Commit struct {
 	App string
 	// Term is the leadership that commits, Epoch the checkpoint. The store keeps the
-	// largest of both for each app, and refuses an older term, and an epoch that is
-	// not newer, with ErrFenced. Epoch 0 commits nothing: it raises the term alone,
-	// so that whoever led before is refused from then on.
+	// largest of both for each app. It refuses an older term, and an epoch that is not
+	// newer, with ErrFenced. Epoch 0 commits nothing: it only raises the term, so that
+	// earlier leaders are refused from then on.
 	Term, Epoch uint64
-	// Name and Manifest are put as Put does it. The name begins with apps/<App>/: a
-	// backend keeps what it changes at once in one place.
+	// Name and Manifest are put as Put does it. The name starts with apps/<App>/, so that a
+	// backend can keep what it changes at once on one node.
 	Name     string
 	Manifest []byte
-	// Replaces is the name of another manifest of the same epoch, in whose place this
-	// one comes; "" for a new epoch. Then the epoch may be any that the store has seen,
-	// and the head goes from that name to this one, or stays if it has another. The
-	// term counts as always.
+	// Replaces is the name of another manifest of the same epoch that this one replaces; ""
+	// for a new epoch. With Replaces, the epoch may be any that the store has seen, and the
+	// head goes from that name to this one, or stays if it has another. The term is checked
+	// as always.
 	Replaces string
-	// Objects are the names of all data that the manifest refers to. From now on
-	// none of it expires.
+	// Objects are the names of all data that the manifest refers to. From now on none of it
+	// expires.
 	Objects []string
 }
 
@@ -77,25 +77,25 @@ type Head struct {
 	Name  string `json:"manifest"` // of the manifest
 }
 
-// Store is a backend. Its methods may be called concurrently, also from several
-// processes. Names are checked by CheckName.
+// Store is a backend. Its methods may be called concurrently, also from several processes.
+// CheckName checks names.
 type Store interface {
-	// Put stores data under a name. It is durable on return. Where there is something
-	// under the name, that stays, counts as used now, and ErrExists is returned.
+	// Put stores data under a name. It is durable on return. If the name exists, its object
+	// stays and counts as used now, and Put returns ErrExists.
 	Put(ctx context.Context, name string, data []byte) error
-	// Get returns what is under a name; the bytes are the caller's.
+	// Get returns the object of a name; the caller owns the bytes.
 	Get(ctx context.Context, name string) ([]byte, error)
-	// List calls visit with each object whose name begins with the prefix, in any
-	// order, until it returns an error, which List returns.
+	// List calls visit with each object whose name starts with the prefix, in any order,
+	// until visit returns an error, which List returns.
 	List(ctx context.Context, prefix string, visit func(Object) error) error
-	// Delete removes an object unless it was used since, which is no error. Nothing
-	// under the name is no error either. A zero time removes it in any case.
+	// Delete removes an object unless it was used since. In that case, and if there is no
+	// object, it returns no error. A zero time removes the object in any case.
 	Delete(ctx context.Context, name string, since time.Time) error
-	// Commit puts a manifest and makes it the head of its app, both or none. The same
-	// commit again is no error. It is durable on return.
+	// Commit puts a manifest and makes it the head of its app, both or none. Repeating a
+	// commit is no error. It is durable on return.
 	Commit(ctx context.Context, c Commit) error
-	// Head returns the newest commit of an app; the zero Head where there is none.
+	// Head returns the newest commit of an app; the zero Head if there is none.
 	Head(ctx context.Context, app string) (Head, error)
-	// Close gives up what the store holds.
+	// Close releases the store's resources.
 	Close() error
 }

@@ -13,14 +13,14 @@ import (
 	"github.com/eventflux/eventflux/shared/state/store"
 )
 
-// tempTime is how long a file may stay in tmp before it counts as left by a crash. Others
-// write there while this process starts, and would lose theirs.
+// tempTime is how long a file may stay in tmp before it counts as left by a crash. Other
+// processes write there while this one starts, and would lose their files.
 const tempTime = 10 * time.Minute
 
-// format is the layout of the folder, as its file of that name has it.
+// format is the layout of the folder, as the file of that name has it.
 const format = "1\n"
 
-// checkFormat refuses a folder that another version has laid out, and marks a new one.
+// checkFormat refuses a folder with the layout of another version, and marks a new one.
 func (s *Store) checkFormat() error {
 	path := filepath.Join(s.dir, formatFile)
 	there, err := os.ReadFile(path)
@@ -52,8 +52,8 @@ func (s *Store) checkFormat() error {
 	return nil
 }
 
-// check looks through the folder. Files that a crash left in tmp are removed: nobody
-// was told that they are there.
+// check looks through the folder. It removes files that a crash left in tmp: no caller was
+// told that they exist.
 func (s *Store) check() error {
 	temps, err := os.ReadDir(filepath.Join(s.dir, tempFolder))
 	if err != nil {
@@ -63,7 +63,7 @@ func (s *Store) check() error {
 		path := filepath.Join(s.dir, tempFolder, t.Name())
 		info, err := t.Info()
 		if err != nil || time.Since(info.ModTime()) < tempTime {
-			continue // gone meanwhile, or being written
+			continue // just deleted, or being written
 		}
 		if err := os.RemoveAll(path); err != nil {
 			return err
@@ -73,7 +73,7 @@ func (s *Store) check() error {
 	return s.walk(func(name string, entry fs.DirEntry) error {
 		info, err := entry.Info()
 		if err != nil {
-			return nil // deleted meanwhile
+			return nil // just deleted
 		}
 		switch {
 		case name == "":

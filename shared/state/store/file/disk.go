@@ -11,8 +11,8 @@ import (
 	"github.com/eventflux/eventflux/shared/state/store"
 )
 
-// disk is what the store asks of the file system to change it. Tests put one in that
-// writes down the order, and fails.
+// disk is how the store changes the file system. Tests replace it to record the order, and
+// to fail.
 type disk interface {
 	// write writes and syncs a file of its own name in dir, and returns its path. A
 	// failure leaves no file.
@@ -24,12 +24,12 @@ type disk interface {
 	rmdir(dir string) error
 	syncFolder(dir string) error
 	touch(path string) error
-	// lock takes a lock that other processes see, alone or with others.
+	// lock takes a lock that other processes see, exclusive or shared.
 	lock(path string, alone bool) (unlock func(), err error)
 }
 
-// A process that is killed gives its locks up; one that is stopped keeps them. Nobody
-// waits for it for ever.
+// A process that is killed releases its locks; a stopped one keeps them. No process waits
+// for it for ever.
 const (
 	lockWait    = 5 * time.Second
 	lockPoll    = time.Millisecond
@@ -48,7 +48,7 @@ func (realDisk) write(dir string, data []byte) (string, error) {
 		err = f.Sync()
 	}
 	if err := errors.Join(err, f.Chmod(0o640), f.Close()); err != nil {
-		_ = os.Remove(f.Name()) // the first error tells more
+		_ = os.Remove(f.Name()) // the first error says more
 		return "", err
 	}
 	return f.Name(), nil
@@ -106,7 +106,7 @@ func (realDisk) lock(path string, alone bool) (func(), error) {
 	return func() { _ = f.Close() }, nil // this also unlocks
 }
 
-// full makes an error of a disk without space an ErrFull.
+// full turns an error of a full disk into an ErrFull.
 func full(err error) error {
 	if space.IsFull(err) {
 		return fmt.Errorf("%w: %w", store.ErrFull, err)

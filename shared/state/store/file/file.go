@@ -47,9 +47,8 @@ const (
 	hashBytes  = 64 // of a name's last part that is a hash
 )
 
-// Open opens the folder and makes it if it is missing. What a crash has left behind is
-// removed, and what should not be there is logged and listed by Strays. nil for log is
-// slog.Default.
+// Open opens the folder, and creates it if it is missing. It removes what a crash has left,
+// and logs what should not be there; Strays lists it. nil for log is slog.Default.
 func Open(dir string, log *slog.Logger) (*Store, error) {
 	if dir == "" {
 		return nil, fmt.Errorf("%w: a store of files needs a folder, as in file:DIR", store.ErrInvalid)
@@ -76,12 +75,12 @@ func Open(dir string, log *slog.Logger) (*Store, error) {
 	return s, nil
 }
 
-// Strays are the files that Open found and did not expect, with what is odd about
-// them. Those left in tmp by a crash are gone; the others are as they were.
+// Strays are the unexpected files that Open found, with what is odd about them. Files that
+// a crash left in tmp are gone; the others are unchanged.
 func (s *Store) Strays() []string { return s.strays }
 
-// path returns the file of an object. The last part of a name that is a hash is spread
-// over folders of its first two digits.
+// path returns the file of an object. If the last part of a name is a hash, files are
+// spread over folders of its first two digits.
 func (s *Store) path(name string) string {
 	folder, last := filepath.Split(filepath.FromSlash(name))
 	if len(last) == hashBytes {
@@ -106,7 +105,7 @@ func (s *Store) Put(ctx context.Context, name string, data []byte) error {
 
 func (s *Store) put(name string, data []byte) error {
 	path := s.path(name)
-	// Looking first saves the writing of what is there.
+	// Looking first saves writing an object that exists.
 	if err := s.touch(path); !errors.Is(err, fs.ErrNotExist) {
 		return s.exists(path, err)
 	}
@@ -132,7 +131,7 @@ func (s *Store) put(name string, data []byte) error {
 	return s.disk.syncFolder(filepath.Dir(path))
 }
 
-// touch says that an object is used now, while no Delete looks at it.
+// touch marks an object as used now, while no Delete looks at it.
 func (s *Store) touch(path string) error {
 	unlock, err := s.disk.lock(filepath.Join(s.dir, lockFile), false)
 	if err != nil {
@@ -142,8 +141,8 @@ func (s *Store) touch(path string) error {
 	return s.disk.touch(path)
 }
 
-// exists returns ErrExists unless err says otherwise, once what is there is durable:
-// whoever put it may not have come to that.
+// exists returns ErrExists unless err says otherwise, once the object is durable: the
+// process that put it may not have synced it yet.
 func (s *Store) exists(path string, err error) error {
 	if err == nil {
 		err = s.disk.syncFolder(filepath.Dir(path))
@@ -154,12 +153,12 @@ func (s *Store) exists(path string, err error) error {
 	return store.ErrExists
 }
 
-// makeFolder makes a folder durable, and those above it.
+// makeFolder makes a folder durable, and its parents.
 func (s *Store) makeFolder(dir string) error {
 	if info, err := os.Stat(dir); err == nil && info.IsDir() {
 		return nil
 	}
-	if dir == s.dir && s.opened { // a volume that is not mounted any more must not be filled under its name
+	if dir == s.dir && s.opened { // if the volume is not mounted any more, its mount point must not be filled
 		return fmt.Errorf("folder %s of the store is gone: %w", dir, fs.ErrNotExist)
 	}
 	parent := filepath.Dir(dir)
@@ -172,7 +171,7 @@ func (s *Store) makeFolder(dir string) error {
 		return err
 	}
 	if err := s.disk.syncFolder(parent); err != nil {
-		return errors.Join(err, s.disk.rmdir(dir)) // or the next call takes it for durable
+		return errors.Join(err, s.disk.rmdir(dir)) // or the next call assumes that it is durable
 	}
 	return nil
 }
@@ -206,7 +205,7 @@ func (s *Store) List(ctx context.Context, prefix string, visit func(store.Object
 		}
 		info, err := entry.Info()
 		if errors.Is(err, fs.ErrNotExist) {
-			return nil // deleted meanwhile
+			return nil // just deleted
 		}
 		if err != nil {
 			return err
@@ -215,8 +214,8 @@ func (s *Store) List(ctx context.Context, prefix string, visit func(store.Object
 	})
 }
 
-// walk calls visit with each file outside of tmp and heads, and the name of the object
-// that it is; "" for none.
+// walk calls visit with each file outside tmp and heads, and the name of its object; "" if
+// it is none.
 func (s *Store) walk(visit func(name string, entry fs.DirEntry) error) error {
 	return s.walkIn(s.dir, visit)
 }
@@ -225,7 +224,7 @@ func (s *Store) walk(visit func(name string, entry fs.DirEntry) error) error {
 func (s *Store) walkIn(dir string, visit func(name string, entry fs.DirEntry) error) error {
 	return filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
 		if errors.Is(err, fs.ErrNotExist) {
-			return nil // deleted meanwhile
+			return nil // just deleted
 		}
 		if err != nil {
 			return err
@@ -247,7 +246,7 @@ func (s *Store) walkIn(dir string, visit func(name string, entry fs.DirEntry) er
 	})
 }
 
-// nameOf returns the name of the object in a file, or "" if no object would be there.
+// nameOf returns the name of the object in a file, or "" if the file cannot hold one.
 func (s *Store) nameOf(rel string) string {
 	folder, last := filepath.Split(rel)
 	name := filepath.ToSlash(rel)

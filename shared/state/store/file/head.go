@@ -136,7 +136,7 @@ func (s *Store) newestManifest(app string) (h store.Head, err error) {
 		}
 		data, err := os.ReadFile(s.path(name))
 		if errors.Is(err, fs.ErrNotExist) {
-			return nil // deleted meanwhile
+			return nil // just deleted
 		}
 		if err != nil {
 			return err
@@ -148,15 +148,15 @@ func (s *Store) newestManifest(app string) (h store.Head, err error) {
 		if err != nil {
 			return err
 		}
-		// The reader of a manifest checks it. Here a damaged one still says by its name that
-		// its epoch was used.
+		// The reader of a manifest checks it. Here, the name of a damaged one still says
+		// that its epoch was used.
 		var m struct{ Term, Epoch uint64 }
 		if json.Unmarshal(data, &m) != nil {
 			m.Term, m.Epoch = 0, 0
 		}
 		epoch := max(m.Epoch, epochInName(name))
 		h.Term = max(h.Term, m.Term)
-		// Of two manifests of one epoch the later one replaced the other.
+		// If two manifests have one epoch, the later one replaced the other.
 		if epoch > h.Epoch || epoch == h.Epoch && info.ModTime().After(used) {
 			h.Epoch, h.Name, used = epoch, name, info.ModTime()
 		}
@@ -180,7 +180,7 @@ func epochInName(name string) uint64 {
 	return epoch
 }
 
-// writeHead is durable on return. The caller has locked the head.
+// writeHead writes the head, which is durable on return. The caller has locked it.
 func (s *Store) writeHead(app string, h store.Head) error {
 	data, err := encodeHead(h)
 	if err != nil {

@@ -1,4 +1,4 @@
-// Package measured times the operations of a store. What they do is left to the backend.
+// Package measured times the operations of a store, and leaves the work to the backend.
 package measured
 
 import (
@@ -54,8 +54,8 @@ func (s *Store) Collect(to chan<- prometheus.Metric) {
 	s.bytes.Collect(to)
 }
 
-// done notes an operation. What is no failure to its callers is none here: that an
-// object exists, or does not, and that a newer term has written.
+// done counts an operation. Outcomes that are no failure to its callers count as ok: the
+// object exists, or does not, or a newer term has written.
 func (s *Store) done(operation string, begun time.Time, err error) {
 	outcome := "ok"
 	if err != nil && !errors.Is(err, store.ErrExists) && !errors.Is(err, store.ErrNotFound) && !errors.Is(err, store.ErrFenced) {

@@ -1,5 +1,5 @@
-// Package memory keeps objects in memory, for what was read from a file and for tests:
-// nothing outlives the process. An operation can be made to fail.
+// Package memory keeps objects in memory, for data read from a file and for tests: nothing
+// outlives the process. Tests can make an operation fail.
 package memory
 
 import (
@@ -31,15 +31,16 @@ var _ store.Store = (*Store)(nil)
 // New returns an empty store.
 func New() *Store { return &Store{objects: map[string]*object{}, heads: map[string]store.Head{}} }
 
-// Fail lets operations fail from now on: fail is asked before each with its name (put,
-// get, list, delete, commit, head) and the object's, or the app's. nil ends it.
+// Fail makes operations fail from now on: fail is asked before each with its name (put,
+// get, list, delete, commit, head) and the name of the object or the app. nil ends it.
 func (s *Store) Fail(fail func(op, name string) error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.fail = fail
 }
 
-// Alter changes the bytes of an object, as a broken disk does; nil drops it.
+// Alter changes the bytes of an object, as a broken disk does; if change returns nil, it
+// drops the object.
 func (s *Store) Alter(name string, change func([]byte) []byte) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -53,7 +54,7 @@ func (s *Store) Alter(name string, change func([]byte) []byte) error {
 	return nil
 }
 
-// begin locks the store for an operation, which ends it by unlocking.
+// begin locks the store for an operation, which must unlock it.
 func (s *Store) begin(ctx context.Context, op, name string) error {
 	s.mu.Lock()
 	err := ctx.Err()

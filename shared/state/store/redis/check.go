@@ -15,8 +15,9 @@ import (
 
 const format = "1" // of all that is in docs/formats/store.md
 
-// check refuses a Redis that evicts what was committed or loses it when it is restarted,
-// was written by a newer version, or denies a right that is needed. What makes it lose data in a crash is logged.
+// check refuses a Redis that evicts committed data or loses it at a restart, that a newer
+// version wrote to, or that denies a right that is needed. It logs settings that lose data
+// in a crash.
 func (s *Store) check(ctx context.Context) error {
 	var nodes []*goredis.Client
 	err := s.repeat(ctx, func() (err error) {
@@ -37,7 +38,7 @@ func (s *Store) check(ctx context.Context) error {
 	return err
 }
 
-// checkNode asks INFO where CONFIG is not allowed, as with what others operate.
+// checkNode asks INFO if CONFIG is not allowed, as with managed services.
 func (s *Store) checkNode(ctx context.Context, conn *goredis.Conn) error {
 	text, err := conn.Info(ctx).Result()
 	if err != nil {
@@ -77,9 +78,10 @@ func (s *Store) checkNode(ctx context.Context, conn *goredis.Conn) error {
 	return nil
 }
 
-// checkReload refuses a Redis that would not read back what it wrote: what scripts wrote is
-// a transaction in its log, and versions before the fix of redis/redis#14541 run those as
-// the user default, and drop them, saying so in their own log alone, if that user may not.
+// checkReload refuses a Redis that would not read back what it wrote. Its log holds the
+// writes of scripts as transactions. Versions before the fix of redis/redis#14541 run those
+// as the user default, and if that user may not, they drop them and say so only in their
+// own log.
 func (s *Store) checkReload(ctx context.Context, conn *goredis.Conn) error {
 	key := s.opt.Prefix + "probe"
 	for _, command := range [][]any{{"hset", key, "f", "v"}, {"set", key, "v", "px", "1"}, {"pexpireat", key, "1"}, {"persist", key}, {"unlink", key}} {
@@ -97,7 +99,7 @@ func (s *Store) checkReload(ctx context.Context, conn *goredis.Conn) error {
 	return nil
 }
 
-// refused reports that a server answered, and did not want to.
+// refused reports whether a server answered with a refusal.
 func refused(err error) bool {
 	return goredis.HasErrorPrefix(err, "NOPERM") || strings.Contains(err.Error(), "unknown command") ||
 		strings.Contains(strings.ToLower(err.Error()), "unknown subcommand")
@@ -146,7 +148,7 @@ func (s *Store) checkFormat(ctx context.Context) error {
 	return nil
 }
 
-// checkRights does everything once that is done later, with an object of its own.
+// checkRights does once, with a test object, everything that later operations do.
 func (s *Store) checkRights(ctx context.Context) error {
 	name := "probe/" + newID()
 	err := s.Put(ctx, name, []byte{0})
@@ -160,7 +162,7 @@ func (s *Store) checkRights(ctx context.Context) error {
 		err = s.List(ctx, name, func(store.Object) error { return nil })
 	}
 	if errors.Is(err, errReplicas) || errors.Is(err, store.ErrFull) {
-		// What is there can still be read, and a checkpoint says so as well.
+		// Objects can still be read, and each checkpoint reports the problem as well.
 		s.log.Warn("no checkpoint can be stored as it is now", "err", err)
 		err = nil
 	}

@@ -27,8 +27,8 @@ const (
 // The client logs to a variable of its package, for all clients of the process.
 var quietClient = sync.OnceFunc(func() { goredis.SetLogger(clientLog{}) })
 
-// clientLog is what the client says of its connections. An operation that fails says
-// so by itself.
+// clientLog receives what the client logs about its connections. An operation that fails
+// reports that itself.
 type clientLog struct{}
 
 func (clientLog) Printf(ctx context.Context, format string, args ...any) {
@@ -55,12 +55,12 @@ func (o *Options) client() (goredis.UniversalClient, error) {
 		ClientName: "eventflux", DisableIdentity: true,
 		Dialer:      o.dialer(config),
 		DialTimeout: o.Timeout, ReadTimeout: o.Timeout, WriteTimeout: o.Timeout, PoolTimeout: o.Timeout,
-		// Or the deadline of a context does not bound what is under way.
+		// Otherwise the deadline of a context does not bound a running operation.
 		ContextTimeoutEnabled: true,
 		PoolSize:              o.PoolSize, PipelinePoolSize: -1,
 		ReadBufferSize: bufferBytes, WriteBufferSize: bufferBytes,
-		// on repeats whole operations. What the client repeats beneath it would take
-		// several times as long to fail.
+		// on repeats whole operations. If the client repeated them too, failing would take
+		// several times as long.
 		MaxRetries: -1, DialerRetries: 1,
 		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
 	}), nil
@@ -73,7 +73,7 @@ func password(value, file string) (string, error) {
 	return secret.File(file)
 }
 
-// tls returns nil where the connection is not encrypted.
+// tls returns nil if the connection is not encrypted.
 func (o *Options) tls() (*tls.Config, error) {
 	if !o.TLS {
 		return nil, nil
@@ -99,8 +99,8 @@ func (o *Options) tls() (*tls.Config, error) {
 	return c, nil
 }
 
-// dialer dials within the context and the timeout, the handshake of TLS included, which
-// the client's own dialer leaves unbounded by the context.
+// dialer dials within the context and the timeout, including the TLS handshake, which the
+// client's own dialer does not bound by the context.
 func (o *Options) dialer(config *tls.Config) func(ctx context.Context, network, addr string) (net.Conn, error) {
 	plain := &net.Dialer{Timeout: o.Timeout, KeepAlive: 30 * time.Second}
 	return func(ctx context.Context, network, addr string) (net.Conn, error) {
@@ -142,9 +142,9 @@ func (s *Store) nodes(ctx context.Context) ([]*goredis.Client, error) {
 	return all, err
 }
 
-// on does something on the node that has a key, and repeats it while it fails with what
-// may pass: all that is done here can be repeated. It is one connection all along, as
-// WAIT counts what was written on its own connection alone.
+// on does something on the node that has a key, and repeats it after errors that may pass:
+// everything done here can be repeated. It uses a single connection, because WAIT counts
+// only what was written on its own connection.
 func (s *Store) on(ctx context.Context, key string, do func(*goredis.Conn) error) error {
 	return s.repeat(ctx, func() error {
 		node, err := s.node(ctx, key)
@@ -178,7 +178,7 @@ func (s *Store) repeat(ctx context.Context, do func() error) error {
 	}
 }
 
-// replicate waits until as many replicas as are asked for have what was written on the
+// replicate waits until the configured number of replicas have what was written on the
 // connection.
 func (s *Store) replicate(ctx context.Context, conn *goredis.Conn) error {
 	if s.opt.Replicas == 0 {

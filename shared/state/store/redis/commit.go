@@ -10,16 +10,16 @@ import (
 	"github.com/eventflux/eventflux/shared/state/store"
 )
 
-// keepBatch is how many objects are kept before their answers are awaited.
+// keepBatch is how many objects are kept before waiting for their answers.
 const keepBatch = 500
 
-// Commit implements store.Store. Everything the manifest refers to is there and does
-// not expire any more before the head names it:
+// Commit implements store.Store. Before the head names the manifest, everything that the
+// manifest refers to is there and no longer expires:
 //
 //	refuse an older term ──▶ keep each object ──▶ manifest and head, in one script
 //
-// A commit that fails on the way leaves objects that do not expire, and that a sweep
-// deletes.
+// A commit that fails on the way leaves objects that do not expire, until a sweep deletes
+// them.
 func (s *Store) Commit(ctx context.Context, c store.Commit) error {
 	if err := c.Check(); err != nil {
 		return err
@@ -79,7 +79,7 @@ func commitArgs(c *store.Commit, known store.Head, manifest *upload) []any {
 
 func dec(n uint64) string { return strconv.FormatUint(n, 10) }
 
-// answered returns what a commit says of the head, and why it was refused.
+// answered returns the head that a commit reports, and why it was refused.
 func (s *Store) answered(c *store.Commit, known store.Head, answer []string) (store.Head, error) {
 	if len(answer) != 4 {
 		return store.Head{}, fmt.Errorf("the script of a commit answers %q", answer)
@@ -106,13 +106,13 @@ func (s *Store) answered(c *store.Commit, known store.Head, answer []string) (st
 	return head, fmt.Errorf("the script of a commit answers %q", answer)
 }
 
-// lost says that the head is older than it was.
+// lost returns an error that says that the head is older than it was.
 func lost(app string, head, known store.Head) error {
 	return fmt.Errorf("%w: the head of app %s is term %d, epoch %d, and was term %d, epoch %d: redis was restarted without what it had, or a replica that was behind took over",
 		store.ErrLost, app, head.Term, head.Epoch, known.Term, known.Epoch)
 }
 
-// keep lifts the expiry of objects, all of which must be there.
+// keep lifts the expiry of objects, which must all be there.
 func (s *Store) keep(ctx context.Context, names []string) error {
 	for len(names) > 0 {
 		batch := names[:min(len(names), keepBatch)]
@@ -172,7 +172,7 @@ func (s *Store) Head(ctx context.Context, app string) (store.Head, error) {
 	if err := store.CheckApp(app); err != nil {
 		return store.Head{}, err
 	}
-	known := s.known(app) // before it is asked for: it may rise meanwhile
+	known := s.known(app) // read before asking, because it may rise in the meantime
 	var head store.Head
 	err := s.on(ctx, s.headKey(app), func(conn *goredis.Conn) error {
 		values, err := conn.HMGet(ctx, s.headKey(app), "term", "epoch", "manifest").Result()

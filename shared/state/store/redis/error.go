@@ -13,7 +13,7 @@ import (
 	"github.com/eventflux/eventflux/shared/state/store"
 )
 
-// errReplicas says that a write is in the master, and may get lost with it.
+// errReplicas says that the master has a write, but may lose it.
 var errReplicas = errors.New("fewer replicas than replicas=N asks for have confirmed the write")
 
 // passing reports whether an operation may succeed when it is repeated.
@@ -33,7 +33,7 @@ func passing(err error) bool {
 	return errors.As(err, &wire) || strings.HasPrefix(err.Error(), "redis: ") // a Sentinel without a master, a connection in a bad state
 }
 
-// explain says what an error means, and what can be done about it.
+// explain says what an error means, and how to fix it.
 func (s *Store) explain(ctx context.Context, err error) error {
 	if err == nil {
 		return nil

@@ -6,11 +6,11 @@ import (
 	"github.com/eventflux/eventflux/shared/state/store"
 )
 
-// The braces of a key hold its hash tag: keys with the same one are on the same node of
-// a Cluster. An object and its pieces share one, and all objects of an app share that
-// of the app's head. Without the braces, the rest of an object's key is its name.
+// The braces of a key hold its hash tag: keys with the same tag are on the same node of a
+// Cluster. An object and its pieces share one, and all objects of an app share the tag of
+// the app's head. Without the braces, the rest of an object's key is its name.
 //
-// An app's data is not among them: blocks and runs belong to no app, and are spread.
+// An app's data has other tags: blocks and runs belong to no app, and are spread.
 
 // escapes keeps braces in names out of the keys.
 var (
@@ -29,7 +29,7 @@ func tagged(name string) string {
 	return "{" + escapes.Replace(name[:tag]) + "}" + escapes.Replace(name[tag:])
 }
 
-// keysOf returns the key of an object, and what the keys of its pieces begin with.
+// keysOf returns the key of an object, and the prefix of the keys of its pieces.
 func (s *Store) keysOf(name string) []string {
 	t := tagged(name)
 	return []string{s.opt.Prefix + "o:" + t, s.opt.Prefix + "p:" + t + ":"}
@@ -48,9 +48,9 @@ func (s *Store) nameOf(key string) string {
 	return name
 }
 
-// pattern matches the keys of at least the objects whose names begin with a prefix.
+// pattern matches the keys of all objects with the name prefix, and maybe of others.
 func (s *Store) pattern(prefix string) string {
-	// Where the brace behind the tag comes, a part of a name does not tell.
+	// Part of a name does not tell where the closing brace of the tag is.
 	if rest, ok := strings.CutPrefix(prefix, "apps/"); ok {
 		if i := strings.IndexByte(rest, '/'); i >= 0 {
 			prefix = prefix[:len("apps/")+i]

@@ -16,21 +16,21 @@ import (
 )
 
 const (
-	// pieceBytes is how much is under one key. A server that moves more at once lets
+	// pieceBytes is how much is under one key. A server that moves more at once makes
 	// everyone else wait.
 	pieceBytes = 1 << 20
-	// batchPieces are sent before an answer is awaited.
+	// batchPieces is how many pieces are sent before waiting for an answer.
 	batchPieces = 8
-	// lookFirstBytes is from which size it is worth to ask first whether an object is
-	// there already, and so save sending it.
+	// lookFirstBytes is the smallest object that is worth asking for before sending it, in
+	// case it exists.
 	lookFirstBytes = 64 << 10
-	// stageTTL is how long pieces live that no object has yet: an upload that failed
-	// gives its memory back soon.
+	// stageTTL is how long pieces without an object live: a failed upload frees its memory
+	// soon.
 	stageTTL = 10 * time.Minute
 	listKeys = 1000 // at a time
 )
 
-// upload is an object as scripts take it: its data, or the pieces it was written in.
+// upload is an object as scripts take it: its data, or the pieces that it was written in.
 type upload struct {
 	keys   []string
 	id     string
@@ -38,7 +38,7 @@ type upload struct {
 	sum    string
 	pieces int // 0: the data goes with the object
 	data   []byte
-	sent   bool // a script with it, so that pieces may be an object's
+	sent   bool // a script with it was sent, so that pieces may belong to an object
 }
 
 func (s *Store) upload(name string, data []byte) *upload {
@@ -50,7 +50,7 @@ func (s *Store) upload(name string, data []byte) *upload {
 	return u
 }
 
-// args are what the script calls id, bytes, sha256, n and data.
+// args are the arguments that the script calls id, bytes, sha256, n and data.
 func (u *upload) args() []any {
 	data := u.data
 	if u.pieces > 0 {
@@ -61,8 +61,8 @@ func (u *upload) args() []any {
 
 func (u *upload) piece(i int) string { return u.keys[1] + u.id + ":" + strconv.Itoa(i) }
 
-// stage writes the pieces of a large object. No name leads to them yet. They are others
-// each time: a script whose answer was lost may have made an object of the former.
+// stage writes the pieces of a large object. No name leads to them yet. Each call writes
+// new pieces: a script whose answer was lost may have made an object of the earlier ones.
 func (u *upload) stage(ctx context.Context, conn *goredis.Conn, ttl time.Duration) error {
 	if u.pieces > 0 {
 		u.id, u.sent = newID(), false
@@ -81,7 +81,7 @@ func (u *upload) stage(ctx context.Context, conn *goredis.Conn, ttl time.Duratio
 	return nil
 }
 
-// drop gives the pieces back of an upload that failed half-way. Others expire.
+// drop deletes the pieces of an upload that failed half-way. Others expire.
 func (s *Store) drop(ctx context.Context, u *upload) {
 	if u.pieces == 0 || u.sent {
 		return
@@ -101,7 +101,7 @@ func (s *Store) drop(ctx context.Context, u *upload) {
 	}
 }
 
-// Put implements store.Store. It is durable on return as far as Redis is set up for it.
+// Put implements store.Store. On return it is as durable as Redis is configured to be.
 func (s *Store) Put(ctx context.Context, name string, data []byte) error {
 	if err := store.Check(name, data); err != nil {
 		return err
@@ -137,7 +137,7 @@ func (s *Store) put(ctx context.Context, name string, data []byte) error {
 			return errors.New("pieces of it were gone before all were there")
 		}
 		there = answer == "exists"
-		return s.replicate(ctx, conn) // also what another has put: it may not have come to that
+		return s.replicate(ctx, conn) // also what another process has put, which may not have waited yet
 	})
 	switch {
 	case err != nil:
@@ -151,8 +151,8 @@ func (s *Store) put(ctx context.Context, name string, data []byte) error {
 // errAgain says that an object was replaced while it was read.
 var errAgain = errors.New("the object was replaced meanwhile")
 
-// Get implements store.Store. Whether the bytes are the right ones is the caller's to
-// find out; there are as many as were put.
+// Get implements store.Store. It returns as many bytes as were put; the caller checks
+// whether they are right.
 func (s *Store) Get(ctx context.Context, name string) ([]byte, error) {
 	if err := store.CheckName(name); err != nil {
 		return nil, err
@@ -178,7 +178,7 @@ func (s *Store) Get(ctx context.Context, name string) ([]byte, error) {
 	return data, nil
 }
 
-// described is what is known of an object, without its data.
+// described is what Redis tells of an object, without its data.
 type described struct {
 	Bytes  int64  `redis:"bytes"`
 	Used   int64  `redis:"used"` // ms
@@ -270,7 +270,7 @@ func (s *Store) List(ctx context.Context, prefix string, visit func(store.Object
 	return nil
 }
 
-// scan lists the objects of one stretch of a node's keys.
+// scan lists the objects of one part of a node's keys.
 func (s *Store) scan(ctx context.Context, conn *goredis.Conn, cursor uint64, prefix string) ([]store.Object, uint64, error) {
 	keys, next, err := conn.Scan(ctx, cursor, s.pattern(prefix), listKeys).Result()
 	if err != nil {
@@ -296,7 +296,7 @@ func (s *Store) scan(ctx context.Context, conn *goredis.Conn, cursor uint64, pre
 		if err := answers[i].Scan(&d); err != nil {
 			return nil, 0, err
 		}
-		if d.Bytes > 0 { // or it was deleted meanwhile
+		if d.Bytes > 0 { // else it was just deleted
 			o.Bytes, o.Used = d.Bytes, time.UnixMilli(d.Used)
 			found = append(found, o)
 		}

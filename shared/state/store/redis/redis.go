@@ -6,12 +6,12 @@
 //	o:{apps/<app>}/checkpoints/000…42.json a manifest
 //	h:{apps/<app>}                         the newest commit of an app
 //
-// Whatever changes more than one key is one script, and every script may be repeated:
-// where an answer is lost, the operation is sent again. What no manifest refers to yet
-// expires; a commit lifts that, and only then makes the manifest the head.
+// A change of more than one key is one script, and every script may be repeated: if an
+// answer is lost, the operation is sent again. Objects that no manifest refers to yet
+// expire; a commit lifts that, and only then makes the manifest the head.
 //
-// Redis decides how durable a write is (appendfsync), and how many replicas have it is
-// asked for with replicas=N. Open warns where a crash can take what was committed.
+// Redis decides how durable a write is (appendfsync); replicas=N sets how many replicas
+// must have it. Open warns if a crash can lose committed data.
 //
 // Read url.go, client.go, object.go, commit.go; lua has the scripts.
 package redis
@@ -40,8 +40,8 @@ type Store struct {
 
 var _ store.Store = (*Store)(nil)
 
-// Open connects to the Redis that a URL names, as Parse reads it, and checks that it
-// can keep checkpoints. nil for log is slog.Default.
+// Open connects to the Redis that a URL names, as Parse reads it, and checks that it can
+// keep checkpoints. nil for log is slog.Default.
 func Open(ctx context.Context, url string, log *slog.Logger) (*Store, error) {
 	opt, err := Parse(url)
 	if err != nil {
@@ -65,14 +65,14 @@ func Open(ctx context.Context, url string, log *slog.Logger) (*Store, error) {
 // Close implements store.Store.
 func (s *Store) Close() error { return s.client.Close() }
 
-// known returns the head that an app has at least.
+// known returns the newest head of an app that this process has seen.
 func (s *Store) known(app string) store.Head {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.seen[app]
 }
 
-// learn raises what is known of an app.
+// learn raises the known head of an app.
 func (s *Store) learn(app string, h store.Head) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -81,5 +81,5 @@ func (s *Store) learn(app string, h store.Head) {
 	}
 }
 
-// newID tells writers apart, and the pieces of one from those of another.
+// newID returns an id that tells writers apart, and the pieces of different uploads.
 func newID() string { return rand.Text()[:16] }

@@ -15,27 +15,27 @@ const (
 	prefixDefault  = "eventflux:"
 	prefixBytesMax = 64
 	timeoutDefault = 5 * time.Second
-	// ttlDefault is far longer than a checkpoint takes, and still frees what a process
-	// that is gone has left.
+	// ttlDefault is far longer than a checkpoint takes, and still frees what a dead process
+	// has left.
 	ttlDefault = 24 * time.Hour
 	ttlMin     = time.Minute
 	poolMax    = 1000
 )
 
-// Options is what a URL says.
+// Options are the parts of a URL.
 type Options struct {
 	Addrs    []string // of the server, of Cluster nodes, or of Sentinels
 	User     string
 	Password string
 	DB       int
 	Prefix   string        // of all keys
-	TTL      time.Duration // of what is not committed
+	TTL      time.Duration // of objects that are not committed
 	PoolSize int           // connections to each node; 0 for 10 per core
 	Cluster  bool
-	Master   string // as Sentinel calls it; "" where there is none
+	Master   string // as Sentinel calls it; "" without Sentinel
 	Replicas int    // that must have a write before it counts
-	// Timeout is how long one exchange with Redis may take, and for how long one that
-	// failed is repeated.
+	// Timeout is how long one exchange with Redis may take, and how long a failed one is
+	// repeated.
 	Timeout time.Duration
 
 	PasswordFile         string
@@ -45,7 +45,7 @@ type Options struct {
 	CA, Cert, Key string // files; "" for the system's authorities, and for no certificate
 }
 
-// parameters are those of a URL, with what reads each.
+// parameters are the parameters of a URL, with the function that reads each.
 var parameters = map[string]func(*Options, string) error{
 	"prefix":    (*Options).setPrefix,
 	"ttl":       func(o *Options, v string) error { return duration(&o.TTL, v, ttlMin) },
@@ -73,14 +73,14 @@ var parameters = map[string]func(*Options, string) error{
 
 var errNoURL = errors.New("is no URL; write redis://USER:PASSWORD@HOST:PORT/DB?PARAMETER=VALUE, with %XX for what is special in a password")
 
-// Parse reads redis://user:password@host:port/db?parameter=value, and rediss:// for
-// TLS. Its errors never repeat a password, nor what may be a part of one.
+// Parse reads redis://user:password@host:port/db?parameter=value, and rediss:// for TLS.
+// Its errors never repeat a password, or anything that may be a part of one.
 func Parse(text string) (*Options, error) {
 	u, err := url.Parse(text)
 	if err != nil || u.Scheme != "redis" && u.Scheme != "rediss" || u.Opaque != "" {
 		return nil, errNoURL
 	}
-	// What comes behind a '?' or '#' of a password looks like parameters.
+	// The rest of a password after a '?' or '#' looks like parameters.
 	if u.Fragment != "" || strings.Contains(u.RawQuery, "@") || strings.Contains(u.Path, "@") {
 		return nil, errNoURL
 	}
@@ -127,7 +127,7 @@ func (o *Options) set(values url.Values) error {
 	return errors.Join(errs...)
 }
 
-// check looks at what does not go together.
+// check refuses options that do not go together.
 func (o *Options) check() error {
 	switch {
 	case o.Cluster && o.Master != "":
@@ -148,7 +148,7 @@ func (o *Options) check() error {
 	return nil
 }
 
-// Name tells a person which store it is. There is no password in it.
+// Name names the store for people, without any password.
 func (o *Options) Name() string {
 	name := "redis " + strings.Join(o.Addrs, ",")
 	switch {
@@ -163,7 +163,8 @@ func (o *Options) Name() string {
 	return name
 }
 
-// setPrefix takes what leaves the hash tag of a key alone, and a person can type.
+// setPrefix accepts a prefix that keeps the hash tag of a key intact, and that a person can
+// type.
 func (o *Options) setPrefix(v string) error {
 	if len(v) > prefixBytesMax || strings.ContainsFunc(v, func(r rune) bool { return r <= ' ' || r > '~' || strings.ContainsRune(`{}*?[]\^`, r) }) {
 		return fmt.Errorf("has more than %d bytes, or other than printable ASCII without {}*?[]\\^", prefixBytesMax)

@@ -8,7 +8,7 @@ import (
 	"github.com/eventflux/eventflux/shared/testing/faultpoint"
 )
 
-// failing is a store whose calls fail where a test wants it.
+// failing is a store whose calls fail when a test wants it.
 type failing struct{ store.Store }
 
 // failable returns s as it is, unless there are fault points.

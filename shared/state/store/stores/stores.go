@@ -13,10 +13,10 @@ import (
 	"github.com/eventflux/eventflux/shared/state/store/redis"
 )
 
-// Forms are those of a URL, for a person.
+// Forms are the forms of a URL, for people.
 const Forms = "file:DIR, redis://HOST:PORT/DB or rediss:// (with TLS)"
 
-// Check tells what is wrong with a URL. It never repeats it: it may hold a password.
+// Check says what is wrong with a URL. It never repeats the URL, which may hold a password.
 func Check(url string) error {
 	switch kind, rest, _ := strings.Cut(url, ":"); kind {
 	case "file":
