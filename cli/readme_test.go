@@ -11,12 +11,12 @@ import (
 
 var rewriteReadme = flag.Bool("rewrite-readme", false, "write what the commands in README.md print into it")
 
-// Blocks of README.md and of the page about the language that are marked console hold
-// commands that need no server, and what they print.
+// Blocks marked console, in README.md and in the pages about the language and about
+// operations, hold commands that need no server, and the output of these commands.
 func TestReadmeShowsWhatCommandsPrint(t *testing.T) {
 	unsetSettings(t)
 	t.Chdir(repository)
-	for _, page := range []string{"README.md", languagePage} {
+	for _, page := range []string{"README.md", languagePage, "docs/operations.md"} {
 		text, err := os.ReadFile(page)
 		if err != nil {
 			t.Fatal(err)
