@@ -23,7 +23,7 @@ const (
 
 func partition(app string, p uint32) string { return fmt.Sprintf("%s/%d", app, p) }
 
-// checkStreams compares the JetStream streams with what the product would make.
+// checkStreams compares the JetStream streams with the streams that the product would make.
 func (p *patient) checkStreams(_ context.Context, r *report) {
 	if p.appsErr != nil {
 		return
@@ -58,7 +58,7 @@ func (p *patient) checkStream(r *report, wanted map[string]bool, name, lost stri
 	}
 	for _, d := range differences(s.config) {
 		setting, _, _ := strings.Cut(d, " ")
-		fix := "stop the services, restore the stream as it was, and start them; or begin anew: eventflux app rm"
+		fix := "stop the services, restore the stream as it was, and start them; or start over: eventflux app rm"
 		if flag := editable[setting]; flag != "" {
 			fix = "nats stream edit " + name + " " + flag + " -f"
 		}
@@ -77,7 +77,7 @@ func (p *patient) checkStream(r *report, wanted map[string]bool, name, lost stri
 	}
 }
 
-// editable are the settings that an operator can put right, and how.
+// editable are the settings that an operator can fix, and how.
 var editable = map[string]string{
 	"discard":              "--discard new",
 	"max_age":              "--max-age 0s",
@@ -86,7 +86,7 @@ var editable = map[string]string{
 	"allow_atomic":         "--allow-batch",
 }
 
-// meanings are what follows from a setting that is not as it should be.
+// meanings are the consequences of wrong settings.
 var meanings = map[string]string{
 	"discard":              "a full stream forgets its oldest messages without a word",
 	"max_age":              "the log forgets by age, whether a checkpoint has it or not",
@@ -107,7 +107,7 @@ var meanings = map[string]string{
 	"deny_purge":           "the log cannot be trimmed, and grows for ever",
 }
 
-// checkReplicas asks whether the loss of a server is the loss of a stream.
+// checkReplicas checks whether the loss of one server would lose a stream.
 func (p *patient) checkReplicas(_ context.Context, r *report) {
 	clustered := false
 	for _, name := range sortedNames(p.streams) {
@@ -138,7 +138,7 @@ func (p *patient) checkReplicas(_ context.Context, r *report) {
 	}
 }
 
-// checkCheckpoints asks whether checkpoints are made.
+// checkCheckpoints checks whether checkpoints are made.
 func (p *patient) checkCheckpoints(ctx context.Context, r *report) {
 	if p.appsErr != nil {
 		return
@@ -154,7 +154,7 @@ func (p *patient) checkApp(ctx context.Context, r *report, a *control.App) {
 	defer cancel()
 	var list control.CheckpointList
 	if err := p.control.Do(limited, control.VerbCheckpoints, control.AppRequest{App: a.Name}, &list); err != nil {
-		r.add(Unknown, a.Name, "see the findings about the leader", "its checkpoints are not told: %v", err)
+		r.add(Unknown, a.Name, "see the findings about the leader", "the checkpointer does not list its checkpoints: %v", err)
 		return
 	}
 	aborts, reason, newest := 0, "", a.Deployed
@@ -174,19 +174,19 @@ func (p *patient) checkApp(ctx context.Context, r *report, a *control.App) {
 		if aborts >= abortsError {
 			severity = Error
 		}
-		r.add(severity, a.Name, "do away with the reason; then eventflux checkpoint trigger "+a.Name, "the last %d checkpoints were aborted: %s. Nothing is lost by that, but a restart replays more and more", aborts, reason)
+		r.add(severity, a.Name, "remove the cause; then eventflux checkpoint trigger "+a.Name, "the last %d checkpoints were aborted: %s. Nothing is lost, but a restart replays more and more", aborts, reason)
 	}
 	behind := max(intervalsBehind*p.Settings.Checkpoint.Interval, time.Minute)
 	switch age := time.Since(newest).Round(time.Second); {
 	case age > max(p.Settings.Retention.Span, behind):
 		r.add(Error, a.Name, "eventflux checkpoint trigger "+a.Name+" says what keeps one from being made",
-			"its newest checkpoint is %s old, which is longer than retention.span: the log behind it cannot be trimmed, and a restart replays all of it", age)
+			"its newest checkpoint is %s old, which is longer than retention.span: the log after it cannot be trimmed, and a restart replays all of it", age)
 	case age > behind:
 		r.add(Warning, a.Name, "eventflux checkpoint trigger "+a.Name+" says what keeps one from being made", "its newest checkpoint is %s old, and one is due every %s", age, p.Settings.Checkpoint.Interval)
 	}
 }
 
-// checkLogs asks whether logs and newest checkpoints fit together, as a start would.
+// checkLogs checks, as a start would, whether each log fits the newest checkpoint.
 func (p *patient) checkLogs(ctx context.Context, r *report) {
 	if p.appsErr != nil {
 		return
@@ -195,7 +195,7 @@ func (p *patient) checkLogs(ctx context.Context, r *report) {
 		if a.Checkpoint == 0 {
 			for part := range a.Partitions {
 				if s := p.streams[natsconn.WALStream(a.Name, part)]; s != nil && s.state.FirstSeq > 1 {
-					r.add(Error, natsconn.WALStream(a.Name, part), "see 'the log is damaged' in docs/operations.md", "the app has no checkpoint, and its log begins at %d: what was before is lost", s.state.FirstSeq)
+					r.add(Error, natsconn.WALStream(a.Name, part), "see 'the log is damaged' in docs/operations.md", "the app has no checkpoint, and its log starts at %d: everything before is lost", s.state.FirstSeq)
 				}
 			}
 			continue
@@ -220,8 +220,8 @@ func (p *patient) checkLogs(ctx context.Context, r *report) {
 	r.fine("logs", "they reach back to the newest checkpoints")
 }
 
-// wrongLog says why a task could not start from a checkpoint with the log of a partition;
-// "" if it could. The log is looked at after the checkpoint, which it has grown beyond.
+// wrongLog returns why a task could not start from a checkpoint with the log of a partition,
+// or "". It looks at the log after reading the checkpoint, so the log may have grown.
 func (p *patient) wrongLog(ctx context.Context, m *checkpoint.Manifest, part int) string {
 	l := &m.Partitions[part].Log
 	s := p.lookAtStream(ctx, l.Stream)
@@ -233,14 +233,14 @@ func (p *patient) wrongLog(ctx context.Context, m *checkpoint.Manifest, part int
 	case s.state.LastSeq < l.Sequence:
 		return fmt.Sprintf("it ends at %d, and checkpoint %d was cut at %d: its end is lost", s.state.LastSeq, m.Epoch, l.Sequence)
 	case s.state.FirstSeq > l.Sequence:
-		return fmt.Sprintf("it begins at %d, and a start from checkpoint %d needs it from %d on", s.state.FirstSeq, m.Epoch, l.Sequence)
+		return fmt.Sprintf("it starts at %d, and a start from checkpoint %d needs it from %d on", s.state.FirstSeq, m.Epoch, l.Sequence)
 	case s.state.NumDeleted > 0:
 		return fmt.Sprintf("%d messages in it are deleted: a task that reads them halts", s.state.NumDeleted)
 	}
 	return ""
 }
 
-// checkIngest asks for what publishers, and nobody else, hear of.
+// checkIngest reports problems that otherwise only publishers see.
 func (p *patient) checkIngest(_ context.Context, r *report) {
 	for _, in := range p.intakes {
 		i := &in.info
@@ -277,7 +277,7 @@ func (p *patient) checkIngest(_ context.Context, r *report) {
 	r.fine("ingest", "nothing was lost or had to wait")
 }
 
-// checkTimes asks whether publishers give events times that the app cannot use.
+// checkTimes checks whether publishers send event times that the app cannot use.
 func checkTimes(r *report, s *ingest.InfoStream) {
 	who := s.App + " " + s.Stream
 	if s.Clamped > 0 {

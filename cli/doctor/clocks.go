@@ -5,19 +5,19 @@ import (
 	"time"
 )
 
-// A task's clock is the largest arrival stamp in its log. One clock that is ahead moves
-// it for good: timers go off early, and windows end early, until the others catch up.
+// A task's clock is the largest arrival stamp in its log. A clock that is ahead moves it
+// permanently: timers go off early and windows end early until the other clocks catch up.
 const (
 	skewWarning = 500 * time.Millisecond
 	skewError   = 5 * time.Second
 )
 
-// skew returns how far a clock is ahead of ours, at least; 0 where the time that asking
-// took could explain it.
+// skew returns the least amount by which a clock is ahead of ours, or 0 if the round trip
+// could explain the difference.
 func (h *heard) skew() time.Duration {
 	switch {
 	case h.theirs.IsZero():
-		return 0 // of a version that does not tell
+		return 0 // the version does not report its time
 	case h.theirs.After(h.to):
 		return h.theirs.Sub(h.to)
 	case h.theirs.Before(h.from):
@@ -47,7 +47,7 @@ func (p *patient) checkClocks(_ context.Context, r *report) {
 	judgeClocks(r, all)
 }
 
-// judgeClocks says which clocks differ from ours. If all do, ours is wrong.
+// judgeClocks reports the clocks that differ from ours. If all do, ours is wrong.
 func judgeClocks(r *report, all []heard) {
 	for _, h := range all {
 		skew := h.skew()
@@ -62,7 +62,7 @@ func judgeClocks(r *report, all []heard) {
 		if skew >= skewError {
 			severity = Error
 		}
-		r.add(severity, h.who, "run a time service there (chrony, systemd-timesyncd); if this is said of all, then here",
+		r.add(severity, h.who, "run a time service there (chrony, systemd-timesyncd); if every service has this warning, run it here",
 			"its clock is %s %s the one here. Arrival times are stamped by ingest, and the largest is a task's clock: windows end and timers go off too early or too late", skew.Round(time.Millisecond), direction)
 	}
 	r.fine("clocks", "%d differ from the one here by less than %s", len(all), skewWarning)

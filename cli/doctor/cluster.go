@@ -21,7 +21,7 @@ func (p *patient) checkServices(_ context.Context, r *report) {
 		{"checkpointer", Error, "no app can be deployed, no checkpoint made, and no partition taken over"},
 		{"processor", Error, "no events are applied; those that are accepted wait in the logs"},
 		{"ingest", Error, "no events are accepted"},
-		{"merger", Warning, "nobody folds chains and sweeps the store, which grows"},
+		{"merger", Warning, "chains are not folded and the store is not swept, so it grows"},
 		{"recovery", Warning, "no app can be taken back, and no state be looked at"},
 	} {
 		if p.count(s.name) == 0 {
@@ -56,7 +56,7 @@ func (p *patient) checkVersions(_ context.Context, r *report) {
 	r.add(Warning, "services", "finish the upgrade; docs/operations.md, Rolling upgrade, has the order", "they have several versions: %s. That works, for as long as an upgrade takes", grouped(by))
 }
 
-// grouped writes which services have a value.
+// grouped lists which services have each value.
 func grouped(by map[string][]string) string {
 	var list []string
 	for _, v := range slices.Sorted(maps.Keys(by)) {
@@ -89,7 +89,7 @@ func (p *patient) checkLeader(_ context.Context, r *report) {
 		}
 	}
 	if len(leaders) == 0 {
-		r.add(Error, "checkpointer", fix, "nobody leads, with %d of %d voters there: no checkpoints are made and no partition can be taken over; tasks that run go on", len(p.members), voters)
+		r.add(Error, "checkpointer", fix, "there is no leader, with %d of %d voters up: no checkpoints are made and no partition can be taken over; tasks that run go on", len(p.members), voters)
 		return
 	}
 	for _, id := range slices.Sorted(maps.Keys(known)) {
@@ -104,7 +104,7 @@ func (p *patient) checkLeader(_ context.Context, r *report) {
 	r.fine("checkpointer", "%s leads a group of %d", strings.Join(slices.Sorted(maps.Keys(leaders)), ", "), len(known))
 }
 
-// checkTasks asks whether every partition runs.
+// checkTasks checks whether every partition runs.
 func (p *patient) checkTasks(_ context.Context, r *report) {
 	if p.appsErr != nil {
 		if p.count("checkpointer") > 0 {
@@ -125,7 +125,7 @@ func (p *patient) checkTasks(_ context.Context, r *report) {
 	r.fine("apps", "all %d partitions of %d apps run", n, len(p.apps))
 }
 
-// lagWarning is from how many seconds of lag on doctor warns.
+// lagWarning is the lag in seconds from which doctor warns.
 const lagWarning = 3
 
 func (p *patient) checkTask(r *report, a *control.App, part uint32) {
@@ -182,7 +182,7 @@ func (p *patient) checkTask(r *report, a *control.App, part uint32) {
 	}
 }
 
-// checkOrder asks whether events are applied as their own times ask for.
+// checkOrder checks whether events are applied in the order of their own times.
 func checkOrder(r *report, at string, t *processor.TaskInfo) {
 	if t.OutOfOrder > 0 {
 		r.add(Warning, at, "have events applied in the order of time: @app:playback(lateness='…')", "%d events came after one of a later time and were applied as they came", t.OutOfOrder)
@@ -191,6 +191,6 @@ func checkOrder(r *report, at string, t *processor.TaskInfo) {
 		r.add(Warning, at, "raise lateness of @app:playback, or read the events from !<Stream>; they are in stream "+natsconn.DLQStream(t.App), "%d events came too late and are dead letters", t.DeadLetters)
 	}
 	if t.Dropped > 0 {
-		r.add(Warning, at, "see that the attribute by which the window goes is not null; a longer latency of a session takes later rows", "windows could not take %d rows", t.Dropped)
+		r.add(Warning, at, "see that the attribute that orders the window is not null; a longer latency of a session takes later rows", "windows could not take %d rows", t.Dropped)
 	}
 }

@@ -17,32 +17,33 @@ import (
 	"github.com/eventflux/eventflux/shared/ops/config"
 )
 
-// What an ordinary connection is told of a cluster is said, and what it is not told.
+// doctor reports what an ordinary connection learns about a cluster, and what it cannot learn.
 func TestCluster(t *testing.T) {
 	c := startCluster(t, 3)
 	c.ensure("w", 1)
 	told := ", in cluster c of 3 servers: n0, n1, n2"
 	synced := "ok sync NATS: 3 servers were asked and sync as durable demands"
-	nobody := "ok subscribers ef.wal.>: nobody subscribes to a log on core NATS"
+	nobody := "ok subscribers ef.wal.>: no client subscribes to a log on core NATS"
 	oneCopy := "warning replicas EFW_w_0: it has one copy in cluster c: with its server the app stops, and with its disk the data are gone | set nats.replicas to 3 at all checkpointers"
 
-	// All servers are given, so that none has to be learnt from INFO.
+	// All servers are given, so none has to be learned from INFO.
 	c.finds("app", c.urls(), c.monitors(), told, oneCopy, synced, nobody)
 	c.finds("app", c.urls()[:1], nil, told, oneCopy,
 		"unknown sync NATS: whether a server syncs before it acknowledges is not told to ordinary clients, and was not told at a monitoring port by any NATS server", nobody)
 	c.finds("app", c.urls(), c.monitors()[:1], told, "at a monitoring port by 2 of 3 NATS servers", nobody)
 
-	// With a copy on each server, those are known by the stream where they do not tell.
+	// With a copy of the stream on each server, the stream names the servers even if they do
+	// not answer themselves.
 	c.ensure("w", 3)
 	seen := ", in cluster c. This connection is not told which servers that has; seen are n0, n1, n2"
 	copies := "ok replicas streams: all have copies on several servers"
-	more := "; whether the cluster has more servers is not told"
+	more := "; whether the cluster has more servers is unknown"
 	c.finds("app", c.urls(), c.monitors(), told, copies, synced, nobody)
 	c.finds("restricted", c.urls(), c.monitors(), seen, copies, synced+more, nobody+more)
 	c.finds("restricted", c.urls(), c.monitors()[:2], seen, copies,
-		"at a monitoring port by 1 of 3 NATS servers", "subscribes to the logs on core NATS was not told by 1 of 3 NATS servers")
+		"at a monitoring port by 1 of 3 NATS servers", "to the logs on core NATS are unknown: no answer from 1 of 3 NATS servers")
 	c.finds("restricted", c.urls()[1:], nil, seen, copies,
-		"at a monitoring port by any NATS server", "subscribes to the logs on core NATS was not told by any NATS server")
+		"at a monitoring port by any NATS server", "to the logs on core NATS are unknown: no answer from any NATS server")
 
 	// A subscriber is found wherever it is.
 	other := c.connect("app", c.urls()[2:])
@@ -72,8 +73,8 @@ func TestNoCluster(t *testing.T) {
 	}
 }
 
-// cluster has servers that are one cluster, and the users app and restricted, who may not
-// ask for what servers tell of themselves.
+// cluster is one cluster of servers with the users app and restricted; neither may ask servers
+// about themselves.
 type cluster struct {
 	t       *testing.T
 	servers []*server.Server
@@ -82,7 +83,7 @@ type cluster struct {
 func startCluster(t *testing.T, n int) *cluster {
 	t.Helper()
 	c := &cluster{t: t}
-	routes := "nats://127.0.0.1:1" // nobody yet: the others come
+	routes := "nats://127.0.0.1:1" // not running: the others connect to this one
 	for i := range n {
 		srv := start(t, &server.Options{
 			ServerName: fmt.Sprint("n", i), Host: "127.0.0.1", Port: -1, HTTPHost: "127.0.0.1", HTTPPort: -1, NoSigs: true, NoLog: true,
@@ -159,7 +160,7 @@ func current(ctx context.Context, s jetstream.Stream, replicas int) bool {
 		!slices.ContainsFunc(info.Cluster.Replicas, func(p *jetstream.PeerInfo) bool { return !p.Current })
 }
 
-// finds examines the cluster as a user does who is given some of the servers' URLs.
+// finds examines the cluster as a user who has some of the servers' URLs.
 func (c *cluster) finds(user string, urls, monitors []string, want ...string) {
 	c.t.Helper()
 	nc := c.connect(user, urls)

@@ -1,9 +1,9 @@
-// Package doctor examines a running EventFlux and the NATS below it, and says what is
-// wrong, what it means and what to do. It changes nothing. What the services themselves
-// check, and refuse to start without, is not its only business: much goes wrong later.
+// Package doctor examines a running EventFlux and the NATS servers below it, and reports what
+// is wrong, what that means and what to do. It changes nothing. It covers more than the
+// services check when they start, since much goes wrong later.
 //
-// Read doctor.go, then patient.go (what is asked for once), then servers.go, cluster.go,
-// apps.go, clocks.go and store.go, which have the checks.
+// Read doctor.go, then patient.go (data that is requested once), then the checks in
+// servers.go, cluster.go, apps.go, clocks.go and store.go.
 package doctor
 
 import (
@@ -17,11 +17,11 @@ import (
 	"github.com/eventflux/eventflux/shared/ops/config"
 )
 
-// Severity says what a finding is.
+// Severity says how serious a finding is.
 type Severity string
 
-// The severities. An Error is a broken promise, or one about to break: act now. A
-// Warning will become one. Unknown is what could not be looked at.
+// The severities. An Error is a broken promise, or one about to break: act now. A Warning will
+// become one. Unknown means that the check could not be made.
 const (
 	OK      Severity = "ok"
 	Unknown Severity = "unknown"
@@ -32,20 +32,20 @@ const (
 // Finding is one thing that was found.
 type Finding struct {
 	Severity Severity `json:"severity"`
-	Check    string   `json:"check"`   // which of the checks it is of
+	Check    string   `json:"check"`   // the name of the check
 	Subject  string   `json:"subject"` // what it is about: a stream, an app, a service
-	Meaning  string   `json:"meaning"` // what was found, and what follows from it
+	Meaning  string   `json:"meaning"` // what was found, and its consequence
 	Fix      string   `json:"fix,omitempty"`
 }
 
-// Config says whom to examine.
+// Config says what to examine.
 type Config struct {
 	Conn     *nats.Conn
-	Settings *config.Config // as the services have them
+	Settings *config.Config // the services' settings
 }
 
-// Examine makes all checks, and returns what they found in their order. An error means
-// that NATS could not be asked.
+// Examine makes all checks and returns their findings in the order of the checks. An error
+// means that NATS could not be asked.
 func Examine(ctx context.Context, cfg Config) ([]Finding, error) {
 	js, err := jetstream.New(cfg.Conn)
 	if err != nil {
@@ -86,7 +86,7 @@ func Examine(ctx context.Context, cfg Config) ([]Finding, error) {
 	return p.findings, nil
 }
 
-// report collects what one check finds.
+// report collects the findings of one check.
 type report struct {
 	check    string
 	findings []Finding
@@ -96,7 +96,7 @@ func (r *report) add(s Severity, subject, fix, meaning string, args ...any) {
 	r.findings = append(r.findings, Finding{s, r.check, subject, fmt.Sprintf(meaning, args...), fix})
 }
 
-// fine says that all is well, unless something was found that is not.
+// fine reports that all is well, unless the check found a problem.
 func (r *report) fine(subject, meaning string, args ...any) {
 	if len(r.findings) == 0 {
 		r.add(OK, subject, "", meaning, args...)

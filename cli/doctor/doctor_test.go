@@ -33,7 +33,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 const app = `@app:name('w') define stream S (k string, v int);
 	from S#length(50) select k, sum(v) as total insert into Out;`
 
-// ward is a NATS server, and services that run on it.
+// ward is a NATS server and the services that run on it.
 type ward struct {
 	t       *testing.T
 	srv     *server.Server
@@ -44,7 +44,7 @@ type ward struct {
 	stop    func()
 }
 
-// open starts the server. What it is told beside the usual is in options.
+// open starts the server; options may change the usual options.
 func open(t *testing.T, options func(*server.Options)) *ward {
 	t.Helper()
 	opts := &server.Options{
@@ -93,7 +93,7 @@ func (w *ward) within() context.Context {
 	return ctx
 }
 
-// run starts services that run an app, and returns when they do.
+// run starts services that run an app, and returns once they do.
 func (w *ward) run() *ward {
 	w.t.Helper()
 	n, err := node.Open(w.within(), w.cfg, node.Services, []string{app}, "1.2.3", slog.New(slog.DiscardHandler))
@@ -146,7 +146,7 @@ func (w *ward) checkpoint() control.Outcome {
 	return o
 }
 
-// edit changes a stream as an operator would.
+// edit changes a stream as an operator might.
 func (w *ward) edit(name string, change func(*jetstream.StreamConfig)) {
 	w.t.Helper()
 	s, err := w.js.Stream(w.within(), name)
@@ -177,7 +177,7 @@ func text(found []doctor.Finding) string {
 	return b.String()
 }
 
-// A system without fault gets no complaint.
+// A healthy system gets no complaint.
 func TestNothingIsWrong(t *testing.T) {
 	w := open(t, nil).run()
 	w.publish(10)
@@ -188,7 +188,7 @@ func TestNothingIsWrong(t *testing.T) {
 	checks := map[string]bool{}
 	for _, f := range found {
 		checks[f.Check] = true
-		// The disk on which the test runs may be full.
+		// The disk that the test runs on may be full.
 		if f.Severity != doctor.OK && f.Check != "store" {
 			t.Errorf("%+v", f)
 		}
@@ -203,7 +203,7 @@ func TestNothingIsWrong(t *testing.T) {
 	}
 }
 
-// Whatever is wrong is found by the check that is for it, with a fix.
+// Each fault is found by its check, with a fix.
 func TestFaults(t *testing.T) {
 	for name, c := range map[string]struct {
 		options  func(*server.Options)
@@ -236,7 +236,7 @@ func TestFaults(t *testing.T) {
 				if _, err := w.control.Deploy(w.t.Context(), control.DeployRequest{Text: text}); err != nil {
 					w.t.Fatal(err)
 				}
-				w.cfg.NATS.Inbox = "mine" // the rule comes later than the app
+				w.cfg.NATS.Inbox = "mine" // the rule is newer than the app
 			},
 			check: "texts", severity: doctor.Warning, meaning: "overlaps `mine.>`",
 		},
@@ -402,7 +402,7 @@ func TestFaults(t *testing.T) {
 					w.t.Fatal(err)
 				}
 			},
-			check: "results", severity: doctor.Warning, meaning: "the stream begins at message 2",
+			check: "results", severity: doctor.Warning, meaning: "the stream starts at message 2",
 		},
 		"a log takes nothing": {
 			fault: func(w *ward) {
@@ -410,14 +410,14 @@ func TestFaults(t *testing.T) {
 			},
 			check: "ingest", severity: doctor.Error, meaning: "log of w/0 takes no frames",
 		},
-		"nobody leads": {
+		"no leader": {
 			idle: true,
 			fault: func(w *ward) {
 				peers := []control.Peer{{ID: "a", Voter: true}, {ID: "b", Voter: true}, {ID: "c", Voter: true}}
 				w.announce("checkpointer", "1.2.3", map[string]string{"raft_id": "a"}, nil)
 				w.answer("ef.checkpointer.node.a.status", control.Status{ID: "a", State: "candidate", Peers: peers, Time: time.Now()})
 			},
-			check: "leader", severity: doctor.Error, meaning: "with 1 of 3 voters there",
+			check: "leader", severity: doctor.Error, meaning: "with 1 of 3 voters up",
 		},
 		"a member is away": {
 			idle: true,
@@ -504,7 +504,7 @@ func TestFaults(t *testing.T) {
 }
 
 func TestStoreInMemory(t *testing.T) {
-	const memory = "/dev/shm" // where Linux has one
+	const memory = "/dev/shm" // exists on most Linux systems
 	if _, err := os.Stat(memory); err != nil {
 		t.Logf("%s is not there", memory)
 		return
@@ -533,7 +533,7 @@ func (w *ward) await(state string) {
 	w.t.Fatalf("no task is %s", state)
 }
 
-// breakStore has the store refuse whatever is put into it.
+// breakStore makes the store refuse every write.
 func (w *ward) breakStore() {
 	w.t.Helper()
 	dir := strings.TrimPrefix(w.cfg.Store.URL, "file:")
@@ -542,7 +542,7 @@ func (w *ward) breakStore() {
 	}
 }
 
-// subscribe makes a client that listens.
+// subscribe makes a client that subscribes to a subject.
 func (w *ward) subscribe(subject string) {
 	w.t.Helper()
 	sub, err := w.nc.SubscribeSync(subject)
@@ -559,7 +559,7 @@ func host() string {
 	return name
 }
 
-// announce plays a service, with what it says in its statistics.
+// announce plays a service that reports the given statistics.
 func (w *ward) announce(service, version string, metadata map[string]string, says any) {
 	w.t.Helper()
 	c := micro.Config{Name: natsconn.ServiceName(service), Version: version, Metadata: metadata}

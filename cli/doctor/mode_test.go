@@ -13,8 +13,8 @@ import (
 	"github.com/eventflux/eventflux/shared/ops/config"
 )
 
-// A person who runs one process is not told to start members of a cluster, and one who runs
-// a cluster is told which service to start.
+// The fixes fit the mode that runs: no advice to start members of a cluster if there is one
+// process, and the name of the service to start if there is a cluster.
 func TestFixesAreForTheModeThatRuns(t *testing.T) {
 	for mode, words := range map[string]struct{ has, hasNot []string }{
 		"embedded": {[]string{"eventflux run"}, []string{"serve --services", "the members", "start the checkpointers", "restart processor", "nats stream info"}},

@@ -22,7 +22,7 @@ import (
 
 const askTimeout = 5 * time.Second
 
-// patient is what is examined, and what is known of it before the checks.
+// patient is the system under examination, with the data that is requested before the checks.
 type patient struct {
 	Config
 	js       jetstream.JetStream
@@ -37,17 +37,17 @@ type patient struct {
 	appsErr    error
 	streams    map[string]*stream
 
-	servers     []string // of NATS: the names of those that are seen, or that streams are on
-	serversTold bool     // those are all that are up
+	servers     []string // names of the known NATS servers: those seen, and those that streams are on
+	serversTold bool     // servers are all that are up
 	subscribers []natsconn.Subscriber
-	unheard     string // of which servers the subscribers are not known; "" for none
+	unheard     string // the NATS servers whose subscribers are unknown; "" for none
 }
 
-// heard is when something was said, by the clock of who said it and by ours.
+// heard is the time of a service's answer, by its own clock and by ours.
 type heard struct {
 	who      string
 	theirs   time.Time
-	from, to time.Time // ours, of asking and hearing
+	from, to time.Time // ours, when asked and when answered
 }
 
 type processorSays struct {
@@ -65,7 +65,7 @@ type memberSays struct {
 	status control.Status
 }
 
-// stream is a JetStream stream of the product, as its leader tells.
+// stream is a JetStream stream of the product, as its leader reports it.
 type stream struct {
 	heard
 	config  jetstream.StreamConfig
@@ -74,7 +74,7 @@ type stream struct {
 	cluster *jetstream.ClusterInfo
 }
 
-// look asks everybody.
+// look asks every service and server.
 func (p *patient) look(ctx context.Context) (err error) {
 	if p.services, err = natsconn.Services(ctx, p.Conn); err != nil {
 		return err
@@ -89,9 +89,8 @@ func (p *patient) look(ctx context.Context) (err error) {
 	return p.lookAtServers(ctx)
 }
 
-// lookAtServers learns which NATS servers there are, as far as this connection is told.
-// Those that it finds in INFO, or was given, are not all: servers may keep themselves from
-// being advertised.
+// lookAtServers finds the NATS servers, as far as this connection can learn them. INFO and the
+// configured URLs may not name all: a server can be set not to be advertised.
 func (p *patient) lookAtServers(ctx context.Context) (err error) {
 	p.servers = append(p.servers, p.Conn.ConnectedServerName())
 	for _, s := range p.streams {
@@ -117,12 +116,12 @@ func (p *patient) lookAtServers(ctx context.Context) (err error) {
 	return nil
 }
 
-// overHTTP asks the servers whose monitoring ports are named, and returns what those say
-// that answer.
+// overHTTP asks the servers with configured monitoring ports, and returns the answers that
+// arrive.
 func overHTTP[T any](ctx context.Context, p *patient, ask func(context.Context, string) (T, error)) (told []T) {
 	for url := range strings.SplitSeq(p.Settings.NATS.Monitor, ",") {
 		if url == "" {
-			continue // none is named
+			continue // none is configured
 		}
 		limited, cancel := context.WithTimeout(ctx, askTimeout)
 		if answer, err := ask(limited, url); err == nil {
@@ -133,8 +132,8 @@ func overHTTP[T any](ctx context.Context, p *patient, ask func(context.Context, 
 	return told
 }
 
-// others says how many servers are left when some have answered at their monitoring ports;
-// "" for none.
+// others names the servers that are left when some have answered at their monitoring ports; ""
+// for none.
 func (p *patient) others(answered int) string {
 	switch of := len(p.servers); {
 	case answered == 0:
@@ -145,18 +144,18 @@ func (p *patient) others(answered int) string {
 	return ""
 }
 
-// beyond says that there may be servers of which this connection is not told.
+// beyond adds to a finding that there may be servers that this connection does not know.
 func (p *patient) beyond() string {
 	if p.serversTold || p.Conn.ConnectedClusterName() == "" {
 		return ""
 	}
-	return "; whether the cluster has more servers is not told"
+	return "; whether the cluster has more servers is unknown"
 }
 
 func (p *patient) lookAtApps(ctx context.Context) {
 	if p.count(control.Service) == 0 {
 		p.appsErr = errors.New("there is none")
-		return // it would be waited for
+		return // a request would only time out
 	}
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
@@ -225,7 +224,8 @@ func (p *patient) lookAtMembers(ctx context.Context) error {
 	return nil
 }
 
-// lookAtStreams asks for all JetStream streams of the product, whose apps may be gone.
+// lookAtStreams asks for all JetStream streams of the product, including those of removed
+// apps.
 func (p *patient) lookAtStreams(ctx context.Context) error {
 	p.streams = map[string]*stream{}
 	limited, cancel := context.WithTimeout(ctx, askTimeout)
@@ -261,7 +261,7 @@ func isOurs(name string) bool {
 	return false
 }
 
-// lookAtStream returns nil for a stream that has gone, or does not answer.
+// lookAtStream returns nil if the stream is gone or does not answer.
 func (p *patient) lookAtStream(ctx context.Context, name string) *stream {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
@@ -299,8 +299,8 @@ func (p *patient) newest(ctx context.Context, app string) (*checkpoint.Manifest,
 	return &m, nil
 }
 
-// fix returns the advice that works in the mode that runs: one process with a NATS server
-// of its own, or a cluster of services.
+// fix returns the advice for the mode that runs: one process with its own NATS server, or a
+// cluster of services.
 func (p *patient) fix(single, cluster string) string {
 	if p.embedded() {
 		return single

@@ -11,13 +11,14 @@ import (
 	"github.com/eventflux/eventflux/shared/log/output"
 )
 
-// Of each output stream, as many of the newest messages are checked, for as long.
+// For each output stream, doctor checks at most this many of the newest messages, for at most
+// this long.
 const (
 	resultsMax     = 1_000_000
 	resultsTimeout = 10 * time.Second
 )
 
-// checkResults reads the output streams, and asks whether results are missing in them.
+// checkResults reads the output streams and checks whether results are missing in them.
 func (p *patient) checkResults(ctx context.Context, r *report) {
 	if p.appsErr != nil {
 		return
@@ -32,7 +33,7 @@ func (p *patient) checkResults(ctx context.Context, r *report) {
 			expire := s.config.MaxAge > 0 && time.Since(s.created) > s.config.MaxAge
 			if s.state.FirstSeq > 1 && !expire {
 				r.add(Warning, name, "if nobody removed them, go back to a checkpoint before them: eventflux recover "+a.Name+" --to EPOCH; eventflux checkpoint ls "+a.Name+" lists them",
-					"the stream begins at message %d: those before it were removed by hand, or NATS lost them. EventFlux removes none", s.state.FirstSeq)
+					"the stream starts at message %d: those before it were removed by hand, or NATS lost them. EventFlux removes none", s.state.FirstSeq)
 			}
 			if s.state.Msgs == 0 {
 				continue

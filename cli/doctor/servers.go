@@ -12,8 +12,8 @@ import (
 )
 
 const (
-	natsVersionMin  = "2.12.0" // the first that takes several results as one
-	natsVersionGood = "2.15.0" // the first that syncs them as one
+	natsVersionMin  = "2.12.0" // the first that accepts several results as one batch
+	natsVersionGood = "2.15.0" // the first that syncs a batch once
 	payloadBytesMin = 1 << 20
 	usedWarning     = 0.8
 	usedError       = 0.95
@@ -57,7 +57,7 @@ func (p *patient) checkServer(ctx context.Context, r *report) {
 	r.fine(url, "NATS %s, JetStream is on%s", version, p.cluster())
 }
 
-// cluster says what is known of the NATS servers beside the one that is asked.
+// cluster describes what is known about the other NATS servers.
 func (p *patient) cluster() string {
 	name, servers := p.Conn.ConnectedClusterName(), strings.Join(p.servers, ", ")
 	switch {
@@ -69,7 +69,7 @@ func (p *patient) cluster() string {
 	return fmt.Sprintf(", in cluster %s. This connection is not told which servers that has; seen are %s", name, servers)
 }
 
-// checkSync asks whether an acknowledgement means what wal.durability says.
+// checkSync checks whether an acknowledgement means what wal.durability promises.
 func (p *patient) checkSync(ctx context.Context, r *report) {
 	profile, err := natsconn.ParseDurability(string(p.Settings.WAL.Durability))
 	if err != nil {
@@ -100,8 +100,8 @@ func (p *patient) checkSync(ctx context.Context, r *report) {
 	r.fine("NATS", "%d servers were asked and sync as %s demands%s", len(servers), profile, p.beyond())
 }
 
-// embedded reports whether the NATS server is built into a service. Before the services of
-// the process answer, its name tells.
+// embedded reports whether the NATS server is built into a service. Until that service
+// answers, the server's name tells.
 func (p *patient) embedded() bool {
 	if p.Conn.ConnectedServerName() == natsconn.EmbeddedName {
 		return true
@@ -114,28 +114,28 @@ func (p *patient) embedded() bool {
 	return false
 }
 
-// checkSubscribers looks for those who read logs on core NATS: each gets every frame,
-// and one that answers would acknowledge frames that are not in the log.
+// checkSubscribers looks for clients that read logs on core NATS: each gets every frame, and
+// if one answers, it acknowledges frames that are not in the log.
 func (p *patient) checkSubscribers(_ context.Context, r *report) {
 	for _, s := range p.subscribers {
 		if overlaps(s.Subject, "ef.wal.>") && s.Subject != ">" || overlaps(s.Subject, "ef.fence.>") && s.Subject != ">" {
-			r.add(Error, s.Client, p.fix("end that client: whoever is let in may read and write everything",
+			r.add(Error, s.Client, p.fix("end that client: any client with access may read and write everything",
 				"end that client, and allow ef.wal.> and ef.fence.> to the services alone (permissions of the NATS users)"),
-				"it subscribes to %s on core NATS: it gets every frame as it is published, and an answer of it would count as the log's. Read logs by JetStream", s.Subject)
+				"it subscribes to %s on core NATS: it gets every frame as it is published, and an answer from it would count as the log's. Read logs by JetStream", s.Subject)
 		}
 		if s.Subject == ">" {
 			r.add(Warning, s.Client, "end that client, or have it subscribe to what it needs",
-				"it subscribes to everything, the frames of all logs among it")
+				"it subscribes to everything, including the frames of all logs")
 		}
 	}
 	if p.unheard != "" {
 		r.add(Unknown, "ef.wal.>", "let this user publish to $SYS.REQ.SERVER.PING.CONNZ, or "+monitorFix,
-			"whether anyone subscribes to the logs on core NATS was not told by %s", p.unheard)
+			"the subscribers to the logs on core NATS are unknown: no answer from %s", p.unheard)
 	}
-	r.fine("ef.wal.>", "nobody subscribes to a log on core NATS%s", p.beyond())
+	r.fine("ef.wal.>", "no client subscribes to a log on core NATS%s", p.beyond())
 }
 
-// isDefault reports whether a setting was left as it is.
+// isDefault reports whether a setting has its default.
 func (p *patient) isDefault(name string) bool {
 	for _, s := range p.Settings.Settings() {
 		if s.Name == name {

@@ -14,7 +14,7 @@ import (
 
 const freeWarning, freeError = 0.15, 0.05
 
-// checkStore looks at the store of checkpoints from here, if it is known where that is.
+// checkStore examines the store of checkpoints from here, if its address is known.
 func (p *patient) checkStore(ctx context.Context, r *report) {
 	url := p.Settings.Store.URL
 	if url == "" && !p.isDefault("data") {
@@ -53,7 +53,7 @@ func (p *patient) checkStore(ctx context.Context, r *report) {
 	r.fine(kind, "the store answers, and has the newest checkpoints")
 }
 
-// warnings keeps what a store warns of when it is opened.
+// warnings keeps the warnings of a store as it opens.
 type warnings struct {
 	slog.Handler
 	texts []string
@@ -79,8 +79,8 @@ func (w *warnings) WithAttrs([]slog.Attr) slog.Handler { return w }
 // WithGroup implements slog.Handler.
 func (w *warnings) WithGroup(string) slog.Handler { return w }
 
-// checkFolder looks at a store of files. It does not open it: that would clean up
-// behind writers that it takes for dead.
+// checkFolder examines a store of files without opening it: opening would clean up after
+// writers that it believes dead.
 func checkFolder(r *report, dir string) {
 	if info, err := os.Stat(dir); err != nil || !info.IsDir() {
 		r.add(Error, dir, "mount the folder, or correct store.url", "the folder of the store is not here: %v", err)
@@ -101,5 +101,5 @@ func checkFolder(r *report, dir string) {
 	if free < freeWarning {
 		r.add(severity, dir, "make room, or keep less: retention.checkpoints and retention.span", "%.0f %% of its disk are free: when it is full, checkpoints are aborted", 100*free)
 	}
-	r.fine(dir, "it is on a disk, of which %.0f %% are free", 100*free)
+	r.fine(dir, "its disk has %.0f %% free", 100*free)
 }

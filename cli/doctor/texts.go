@@ -8,8 +8,8 @@ import (
 	"github.com/eventflux/eventflux/shared/lang/siddhiql"
 )
 
-// checkTexts names what a deploy would refuse in the texts of the deployed apps. Earlier
-// releases accepted such texts, and the apps go on as they are.
+// checkTexts reports errors in the texts of deployed apps that a deploy would refuse now.
+// Earlier releases accepted such texts, and the apps keep running.
 func (p *patient) checkTexts(ctx context.Context, r *report) {
 	if p.appsErr != nil {
 		return
@@ -19,7 +19,7 @@ func (p *patient) checkTexts(ctx context.Context, r *report) {
 	for _, a := range p.apps {
 		full, err := p.control.App(ctx, control.AppRequest{App: a.Name})
 		if control.Code(err) == control.CodeNotFound {
-			continue // removed meanwhile
+			continue // removed since the list
 		}
 		if err != nil {
 			r.add(Unknown, a.Name, "run doctor again", "the checkpointer does not give its text: %v", err)

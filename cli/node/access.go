@@ -9,7 +9,7 @@ import (
 	"github.com/eventflux/eventflux/shared/ops/config"
 )
 
-// access returns who may connect to the embedded server.
+// access returns the settings that decide who may connect to the embedded server.
 func access(cfg *config.Config) natsconn.Access {
 	s := cfg.Server
 	a := natsconn.Access{User: s.User, PasswordFile: s.PasswordFile, CertFile: s.Cert, KeyFile: s.Key, CAFile: s.CA}
@@ -21,8 +21,8 @@ func access(cfg *config.Config) natsconn.Access {
 	return a
 }
 
-// checkAccess refuses an embedded server that strangers could use, and settings that
-// would have no effect.
+// checkAccess refuses an embedded server that strangers could use, and settings that would
+// have no effect.
 func checkAccess(cfg *config.Config) error {
 	if cfg.NATS.URL != "" {
 		if cfg.Server != (config.Server{}) || cfg.Insecure {
@@ -34,7 +34,7 @@ func checkAccess(cfg *config.Config) error {
 	if a.Authenticates() || cfg.Insecure || !natsconn.ReachesBeyond(cfg.Listen) {
 		return nil
 	}
-	return fmt.Errorf("listen is %s, and whoever reaches that address could read and delete everything: set server.user and server.password_file, or server.nkeys, or server.cert, server.key and server.ca; or listen on 127.0.0.1. --insecure starts without", cfg.Listen)
+	return fmt.Errorf("listen is %s, and any client that reaches that address could read and delete everything: set server.user and server.password_file, or server.nkeys, or server.cert, server.key and server.ca; or listen on 127.0.0.1. --insecure starts without", cfg.Listen)
 }
 
 // warnOfAccess logs what is weak about an embedded server that other machines may reach.
@@ -43,7 +43,7 @@ func (n *Node) warnOfAccess() {
 	switch {
 	case !natsconn.ReachesBeyond(n.cfg.Listen):
 	case !a.Authenticates():
-		n.log.Warn("the NATS server has no authentication: whoever reaches it may read and delete everything (insecure is on)", "listen", n.cfg.Listen)
+		n.log.Warn("the NATS server has no authentication: any client that reaches it may read and delete everything (insecure is on)", "listen", n.cfg.Listen)
 	case a.CertFile == "":
 		n.log.Warn("the NATS server has no TLS: events, results and passwords cross the network in plain text; set server.cert and server.key", "listen", n.cfg.Listen)
 	}

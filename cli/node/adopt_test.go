@@ -10,8 +10,8 @@ import (
 	"github.com/eventflux/eventflux/shared/control"
 )
 
-// A cluster that was lost with its logs goes on from the store alone: the app has the
-// state of the newest sound checkpoint, and what is published again follows on.
+// A cluster that lost its logs recovers from the store alone: the app has the state of the
+// newest sound checkpoint, and processes the events that are published again.
 func TestAdoptFromTheStoreAlone(t *testing.T) {
 	want := undisturbed(t, 120, 120)
 	c := newChain(t, windowApp)
@@ -22,7 +22,7 @@ func TestAdoptFromTheStoreAlone(t *testing.T) {
 	c.publishAll(60, 80)
 	second := c.trigger("w")
 	c.publishAll(80, 90)
-	// Each start is a leadership of its own, which the new group knows nothing of.
+	// Each start is a new leadership that the new group knows nothing about.
 	for range 3 {
 		c.kill()
 		c.start()
@@ -51,7 +51,7 @@ func TestAdoptFromTheStoreAlone(t *testing.T) {
 	c.end()
 }
 
-// Where the newest checkpoint of the former cluster is damaged, the one before is taken.
+// If the newest checkpoint of the former cluster is damaged, adoption uses the previous one.
 func TestAdoptPassesOverDamage(t *testing.T) {
 	c := newChain(t, windowApp)
 	c.cfg.Store.URL = "file:" + filepath.Join(t.TempDir(), "checkpoints")
@@ -80,8 +80,8 @@ func TestAdoptPassesOverDamage(t *testing.T) {
 	c.end()
 }
 
-// A checkpoint of the former cluster that a later version wrote is not passed over for an
-// older one: whoever wants that has to say so.
+// Adoption does not silently use an older checkpoint if a later version wrote the newest one:
+// the operator has to ask for the older one.
 func TestAdoptRefusesLaterVersions(t *testing.T) {
 	c := newChain(t, windowApp)
 	c.cfg.Store.URL = "file:" + filepath.Join(t.TempDir(), "checkpoints")

@@ -16,13 +16,14 @@ import (
 	"github.com/eventflux/eventflux/shared/control"
 )
 
-// example is a request of docs/api.md, and what its answer has at least.
+// example is a request of docs/api.md and the minimal answer to it.
 type example struct {
 	subject, request string
 	answer           string // "" for bytes
 }
 
-// apiExamples reads the page: blocks of sh are requests, those of json behind them answers.
+// apiExamples reads the page: sh blocks are requests, and the json blocks after them are the
+// answers.
 func apiExamples(t *testing.T) (list []example) {
 	t.Helper()
 	text, err := os.ReadFile("../../docs/api.md")
@@ -145,8 +146,8 @@ func (c *chain) await(job string) {
 	}
 }
 
-// lacks says what of want is not in got: fields, and their types. Of lists it compares
-// the first.
+// lacks names fields of want, and types of fields, that got does not have. It compares only
+// the first element of lists.
 func lacks(got, want any, path string) string {
 	switch w := want.(type) {
 	case map[string]any:
@@ -155,7 +156,7 @@ func lacks(got, want any, path string) string {
 			return fmt.Sprintf("%s is %T", path, got)
 		}
 		for _, name := range slices.Sorted(maps.Keys(w)) {
-			// An empty list is left out where there is nothing to tell.
+			// A list with nothing to report is left out of the answer.
 			if list, is := w[name].([]any); is && len(list) == 0 {
 				continue
 			}

@@ -16,8 +16,8 @@ import (
 const (
 	// leaveTimeout bounds how long a stop waits for others to take its partitions.
 	leaveTimeout = 15 * time.Second
-	// lastCheckpointTimeout bounds how long a stop waits for a checkpoint. Without it
-	// the next start replays a longer tail.
+	// lastCheckpointTimeout bounds how long a stop waits for a checkpoint. Without one, the
+	// next start replays a longer tail.
 	lastCheckpointTimeout = 20 * time.Second
 
 	lookEvery = 20 * time.Millisecond
@@ -52,7 +52,7 @@ func (n *Node) newProcessor(ctx context.Context) (*processor.Service, error) {
 	})
 }
 
-// processorID is the processor's name: that of the host where none is configured.
+// processorID returns the processor's name: the host name unless processor.id is set.
 func (n *Node) processorID() (string, error) {
 	if n.cfg.Processor.ID != "" {
 		return n.cfg.Processor.ID, nil
@@ -67,8 +67,8 @@ func (n *Node) processorID() (string, error) {
 	return host, nil
 }
 
-// retreat gives the partitions of the processor to others. Where there are none, it
-// makes a last checkpoint and has the tasks apply what is left.
+// retreat gives the partitions of the processor to others. If there are no others, it makes a
+// last checkpoint and lets the tasks apply the rest of their logs.
 func (n *Node) retreat(p *processor.Service) {
 	if n.server == nil {
 		ctx, cancel := context.WithTimeout(context.Background(), leaveTimeout)
@@ -85,8 +85,8 @@ func (n *Node) retreat(p *processor.Service) {
 	}
 }
 
-// lastCheckpoints makes a checkpoint of each app, so that the next start has little to
-// replay. One with a task that has halted cannot have any.
+// lastCheckpoints makes a checkpoint of each app, so that the next start has little to replay.
+// An app with a halted task cannot have one.
 func (n *Node) lastCheckpoints(tasks []processor.TaskInfo) {
 	able := map[string]bool{}
 	for _, t := range tasks {

@@ -41,7 +41,7 @@ func (c *chain) trigger(app string) state.Epoch {
 	return o.Epoch
 }
 
-// task waits until the task of app w is in the state, and returns what is known of it.
+// task waits until the task of app w is in the wanted state, and returns its info.
 func (c *chain) task(want string) (found processor.TaskInfo) {
 	c.t.Helper()
 	var list struct{ Tasks []processor.TaskInfo }
@@ -71,7 +71,7 @@ func (c *chain) publishAll(from, to int) {
 	}
 }
 
-// manifest reads a retained checkpoint as the store has it.
+// manifest reads a retained checkpoint from the store.
 func (c *chain) manifest(epoch state.Epoch) (file string, m *checkpoint.Manifest) {
 	c.t.Helper()
 	folder := filepath.Join(c.cfg.Data, "checkpoints")
@@ -89,7 +89,7 @@ func (c *chain) manifest(epoch state.Epoch) (file string, m *checkpoint.Manifest
 	return file, m
 }
 
-// runFile is the file of the newest run of a component.
+// runFile is the file of a component's newest run.
 func (c *chain) runFile(epoch state.Epoch, component string) string {
 	c.t.Helper()
 	_, m := c.manifest(epoch)
@@ -117,7 +117,7 @@ func (c *chain) kill() {
 	}
 }
 
-// undisturbed is what the app puts out when nothing happens.
+// undisturbed returns the results of the app when nothing fails.
 func undisturbed(t *testing.T, events, rows int) []string {
 	c := newChain(t, windowApp)
 	c.start()
@@ -127,7 +127,7 @@ func undisturbed(t *testing.T, events, rows int) []string {
 	return want
 }
 
-// A restart begins at the newest checkpoint, whatever was trimmed below it.
+// A restart continues from the newest checkpoint, whatever was trimmed below it.
 func TestRestartFromCheckpoint(t *testing.T) {
 	want := undisturbed(t, 300, 300)
 	c := newChain(t, windowApp)
@@ -140,14 +140,14 @@ func TestRestartFromCheckpoint(t *testing.T) {
 	c.kill()
 	c.start()
 	if got := c.task("running"); got.Restored != uint64(second) || got.Events > 50 {
-		t.Errorf("restored %d and applied %d events; want checkpoint %d and the 50 behind it", got.Restored, got.Events, second)
+		t.Errorf("restored %d and applied %d events; want checkpoint %d and the 50 events after it", got.Restored, got.Events, second)
 	}
 	log, err := c.js.Stream(c.within(), natsconn.WALStream("w", 0))
 	if err != nil {
 		t.Fatal(err)
 	}
 	if s := log.CachedInfo().State; s.FirstSeq < 200 {
-		t.Errorf("the log begins at %d", s.FirstSeq)
+		t.Errorf("the log starts at %d", s.FirstSeq)
 	}
 	c.publishAll(250, 300)
 	if got := c.rows("w", 300); !slices.Equal(got, want) {
@@ -156,7 +156,7 @@ func TestRestartFromCheckpoint(t *testing.T) {
 	c.end()
 }
 
-// A newest checkpoint that is damaged is passed over, and that is said.
+// If the newest checkpoint is damaged, a start logs it and uses the previous one.
 func TestDamagedCheckpoint(t *testing.T) {
 	want := undisturbed(t, 150, 150)
 	for name, damage := range map[string]func(*chain, state.Epoch){
@@ -205,7 +205,7 @@ func TestLostOutputTail(t *testing.T) {
 	c.publishAll(40, 100)
 	c.rows("w", 100)
 	c.trigger("w")
-	// The results of the last 30 events get lost, the fence before them stays.
+	// The results of the last 30 events are lost; the fence before them remains.
 	out, err := c.js.Stream(c.within(), natsconn.OutStream("w", 0))
 	if err != nil {
 		t.Fatal(err)
@@ -227,8 +227,9 @@ func TestLostOutputTail(t *testing.T) {
 	c.end()
 }
 
-// A log that is not the one that the checkpoint was cut from is refused. With the witness of
-// its end, the start knows that frames are missing; without it, that it is another stream.
+// A task refuses a log other than the one that the checkpoint was cut from. With the witness
+// of the log's end, the start knows that frames are missing; without it, that the stream is
+// another one.
 func TestForeignLog(t *testing.T) {
 	t.Run("with its witness", func(t *testing.T) { testForeignLog(t, false, "the log begins at 23") })
 	t.Run("without", func(t *testing.T) { testForeignLog(t, true, "another stream") })
@@ -245,7 +246,7 @@ func testForeignLog(t *testing.T, blind bool, says string) {
 	}
 	before := log.CachedInfo().Config
 	c.kill()
-	// Another one in its place, of the same length.
+	// Replace the log with another one of the same length.
 	srv, err := natsconn.OpenEmbedded(natsconn.EmbeddedConfig{Dir: filepath.Join(c.cfg.Data, "nats"), Listen: "127.0.0.1:0", Durability: natsconn.Fast, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
@@ -277,7 +278,7 @@ func testForeignLog(t *testing.T, blind bool, says string) {
 	c.end()
 }
 
-// An app is deployed to a node that runs, and is there after a restart.
+// An app can be deployed to a running node, and is still deployed after a restart.
 func TestDeployWhileRunning(t *testing.T) {
 	c := newChain(t, windowApp)
 	c.start()

@@ -76,8 +76,8 @@ func (n *Node) openCheckpointer(ctx context.Context) (err error) {
 	return err
 }
 
-// runCheckpointer runs the checkpointer until ctx ends, until it turns out that it must not be
-// in this cluster, or until its Raft database is damaged.
+// runCheckpointer runs the checkpointer until ctx ends, until the checkpointer finds that it
+// must not be in this cluster, or until its Raft database is damaged.
 func (n *Node) runCheckpointer(ctx context.Context) error {
 	all, ctx := errgroup.WithContext(ctx)
 	all.Go(func() error { return n.compareVersions(ctx) })
@@ -93,16 +93,16 @@ func (n *Node) runCheckpointer(ctx context.Context) error {
 	return all.Wait()
 }
 
-// compareVersions says which other versions are in the cluster when the checkpointer begins:
-// other services ask seldom, and only then are heard of. It fails if there are checkpointers
-// of another major version, of whom meet may have got no answer.
+// compareVersions logs which other versions are in the cluster when the checkpointer starts:
+// other services ask it for something only rarely, and it hears of them only then. It fails if
+// there are checkpointers of another major version; they may not have answered meet.
 func (n *Node) compareVersions(ctx context.Context) error {
 	if n.server != nil {
 		return nil
 	}
 	found, err := natsconn.Services(ctx, n.control.Conn)
 	if err != nil {
-		return nil // what keeps them from answering is said elsewhere
+		return nil // other code reports why they do not answer
 	}
 	for _, s := range found {
 		if err := n.self.Meet(natsconn.Place(&s), s.Version); err != nil && s.Name == natsconn.ServiceName(control.Service) {
@@ -134,7 +134,7 @@ func (n *Node) openMerger(ctx context.Context) error {
 	return err
 }
 
-// codec is how checkpoints are compressed; zero: as it is best for each component.
+// codec returns how checkpoints are compressed; zero means the best codec for each component.
 func (n *Node) codec() (choice compress.Choice, err error) {
 	if n.cfg.Store.Codec != "auto" {
 		choice, err = compress.ParseChoice(n.cfg.Store.Codec)
@@ -163,12 +163,12 @@ func (n *Node) raftConfig() consensus.Config {
 	return c
 }
 
-// askGroupTimeout is how long a checkpointer waits for others to say that they are there.
-// Where there are none, NATS says so at once.
+// askGroupTimeout is how long a checkpointer waits for other members to answer. If there are
+// none, NATS reports that at once.
 const askGroupTimeout = time.Second
 
-// meet has the member join the group that is there, if there is one: two of them on one
-// NATS would both give orders.
+// meet makes the member join the existing group, if there is one: two groups on one NATS would
+// both give orders.
 func (n *Node) meet(ctx context.Context, c *consensus.Config) error {
 	ctx, cancel := context.WithTimeout(ctx, askGroupTimeout)
 	defer cancel()
@@ -197,7 +197,7 @@ func (n *Node) meet(ctx context.Context, c *consensus.Config) error {
 	return nil
 }
 
-// connectOwn connects for as long as the node is open.
+// connectOwn opens a connection that lasts as long as the node is open.
 func (n *Node) connectOwn(ctx context.Context, name string) (*nats.Conn, error) {
 	nc, err := n.connect(ctx, name)
 	if err == nil {
@@ -206,7 +206,7 @@ func (n *Node) connectOwn(ctx context.Context, name string) (*nats.Conn, error) 
 	return nc, err
 }
 
-// connect connects to the node's NATS. The connection is the caller's to close.
+// connect connects to the node's NATS. The caller closes the connection.
 func (n *Node) connect(ctx context.Context, name string) (*nats.Conn, error) {
 	return n.connectPaced(ctx, name, nil)
 }

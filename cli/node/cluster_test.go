@@ -22,7 +22,7 @@ import (
 	"github.com/eventflux/eventflux/shared/ops/config"
 )
 
-// cluster is a server with nodes that each run some services.
+// cluster is a NATS server with nodes that each run some services.
 type cluster struct {
 	t   *testing.T
 	srv *natsconn.Embedded
@@ -96,7 +96,7 @@ func (c *cluster) start(id string, services ...string) *member {
 	return m
 }
 
-// end stops a node; kill does it as a crash would: without a farewell.
+// end stops a node. kill stops it as a crash would, without a farewell.
 func (c *cluster) end(m *member) {
 	c.t.Helper()
 	m.stop()
@@ -110,14 +110,14 @@ func (c *cluster) end(m *member) {
 func (c *cluster) kill(m *member) {
 	c.t.Helper()
 	for _, nc := range m.node.conns {
-		nc.Close() // whatever it does from now on reaches nobody
+		nc.Close() // nothing that it does from now on reaches the others
 	}
 	m.node.skipLast = true
 	m.stop()
 }
 
-// placed waits until the partitions of an app run as they should, and returns by
-// which processors.
+// placed waits until the partitions of an app run as wanted, and returns how many each
+// processor runs.
 func (c *cluster) placed(app string, want func(by map[string]int) bool) map[string]int {
 	c.t.Helper()
 	var by map[string]int
@@ -160,7 +160,7 @@ const spreadApp = `@app:name('spread') @app:partitions('4') define stream S (k s
 	partition with (k of S) begin
 	from S#length(3) select k, sum(v) as total insert into Out; end;`
 
-// results returns up to n rows of an app by key, in the order of each.
+// results returns up to n rows of an app by key, each key's rows in order.
 func (c *cluster) results(app string, n int) map[string][]string {
 	c.t.Helper()
 	return c.resultsOf(app, 4, n)
@@ -191,8 +191,8 @@ func (c *cluster) resultsOf(app string, partitions uint32, n int) map[string][]s
 	return rows
 }
 
-// Partitions spread over processors, follow them when they come, go and die, and the
-// results are those of one that was never disturbed.
+// Partitions spread over processors and move when processors come, go and die. The results
+// equal those of an undisturbed processor.
 func TestProcessorsComeAndGo(t *testing.T) {
 	c := newCluster(t)
 	c.start("", "checkpointer", "ingest")
@@ -241,8 +241,8 @@ func TestProcessorsComeAndGo(t *testing.T) {
 	}
 }
 
-// A standby takes over with the state it has: what the owner put out comes once, and
-// what it did not comes from the standby.
+// A standby takes over with its own state: results that the owner published appear once, and
+// the standby publishes the missing ones.
 func TestStandby(t *testing.T) {
 	c := newCluster(t)
 	c.set = func(cfg *config.Config) { cfg.Processor.Standby = "on" }
@@ -309,8 +309,8 @@ func TestStandby(t *testing.T) {
 	}
 }
 
-// standing waits until n tasks stand by, and fails if the state of any was not the
-// owner's.
+// standing waits until n tasks are standbys. It fails if the state of a standby differs from
+// the owner's state.
 func (c *cluster) standing(n int) {
 	c.t.Helper()
 	found := 0
@@ -328,7 +328,7 @@ func (c *cluster) standing(n int) {
 	c.t.Fatalf("%d tasks stand by, want %d", found, n)
 }
 
-// tasks counts those of up to two processors.
+// tasks counts the tasks of up to two processors.
 func (c *cluster) tasks(count func(processor.TaskInfo) bool) (n int) {
 	c.t.Helper()
 	inbox := nats.NewInbox()
@@ -358,7 +358,7 @@ func (c *cluster) tasks(count func(processor.TaskInfo) bool) (n int) {
 	return n
 }
 
-// A processor that runs under the name of another one is the one that runs.
+// If a processor starts with the name of another, the new one runs and the other ends.
 func TestProcessorNameIsTaken(t *testing.T) {
 	c := newCluster(t)
 	c.start("", "checkpointer")
@@ -375,7 +375,7 @@ func TestProcessorNameIsTaken(t *testing.T) {
 	}
 }
 
-// An app that is removed leaves nothing behind, and can come back as another.
+// An app that is removed leaves no data, and its name can be deployed again as another app.
 func TestRemoveApp(t *testing.T) {
 	c := newCluster(t)
 	c.start("p", Services...)
@@ -416,8 +416,8 @@ func TestRemoveApp(t *testing.T) {
 	}
 }
 
-// A checkpointer ends where those of another major version are, even if they did not answer
-// when it asked for a group.
+// A checkpointer ends if there are checkpointers of another major version, even if they did
+// not answer when it asked for a group.
 func TestCheckpointerOfAnotherMajor(t *testing.T) {
 	c := newCluster(t)
 	other, err := micro.AddService(c.nc, micro.Config{
@@ -447,7 +447,7 @@ func (c *cluster) deploy(text string) {
 	}
 }
 
-// counted waits until an app has so many results on its stream Out.
+// counted waits until an app has the given number of results on its stream Out.
 func (c *cluster) counted(app string, want uint64) {
 	c.t.Helper()
 	subject, got := natsconn.OutSubject(app, "Out", 0), uint64(0)
@@ -467,9 +467,9 @@ func (c *cluster) counted(app string, want uint64) {
 	c.t.Fatalf("%d results of %s, want %d", got, app, want)
 }
 
-// An app that is removed and deployed again is another one: the app behind it takes its
-// results for new ones, though its log begins anew, and nothing of the former is left
-// that says which was the newest.
+// An app that is removed and deployed again is a different app. The app that reads its results
+// treats them as new, although the new log starts at 1 and no record of the newest earlier
+// result is left.
 func TestAppBehindOneThatIsDeployedAgain(t *testing.T) {
 	c := newCluster(t)
 	c.start("one", "checkpointer", "ingest", "processor")
@@ -485,8 +485,8 @@ func TestAppBehindOneThatIsDeployedAgain(t *testing.T) {
 	c.counted("behind", 15)
 }
 
-// Two ingests read the results of an app for another one, each as if it were alone: the
-// other app takes each result once.
+// Two ingest services read the results of one app for another app, each as if it were alone.
+// The reading app gets each result once.
 func TestTwoIngestsReadResults(t *testing.T) {
 	const events = 1000
 	c := newCluster(t)
@@ -504,8 +504,8 @@ func TestTwoIngestsReadResults(t *testing.T) {
 	}
 }
 
-// The process that a job is of is frozen: whoever is asked instead says so, and does not
-// keep the request for ever.
+// The process that runs a job is frozen. Another process that is asked for the job reports
+// that, and does not hold the request forever.
 func TestJobOfAFrozenRecovery(t *testing.T) {
 	c := newCluster(t)
 	c.start("one", "checkpointer", "recovery")
@@ -522,7 +522,7 @@ func TestJobOfAFrozenRecovery(t *testing.T) {
 		if err == nil {
 			break
 		}
-		if !errors.Is(err, nats.ErrNoResponders) { // else it is about to begin
+		if !errors.Is(err, nats.ErrNoResponders) { // else it is about to start
 			t.Fatal(err)
 		}
 	}

@@ -13,7 +13,7 @@ import (
 	"github.com/eventflux/eventflux/shared/ops/config"
 )
 
-// checkWithin bounds how long a start reads results. Logs are read to their end.
+// checkWithin bounds how long a start reads results. It always reads logs to their end.
 const checkWithin = 20 * time.Second
 
 const (
@@ -22,8 +22,8 @@ const (
 	damagedFolder = "damaged"
 )
 
-// openWitness opens the record of the logs' ends. With an external server that does not
-// sync before it acknowledges there is none: it may lose the end of a log.
+// openWitness opens the record of the logs' ends. There is none with an external server that
+// does not sync before it acknowledges, because such a server may lose the end of a log.
 func (n *Node) openWitness() (err error) {
 	if n.cfg.NATS.URL != "" && n.durability != natsconn.Durable {
 		return nil
@@ -68,14 +68,14 @@ func (n *Node) checkFiles() error {
 	return err
 }
 
-// repair says what an operator has asked for.
+// repair is the repair that an operator has asked for.
 type repair struct {
 	rebuild    bool // settings, and the witness
 	acceptLoss bool
 }
 
-// checkStreams checks the files of JetStream in a data folder whose server does not run. It
-// then sets the witness to what was accepted.
+// checkStreams checks the JetStream files of a data folder whose server is not running. It
+// then sets the witness to the logs that were accepted.
 func checkStreams(cfg *config.Config, durability natsconn.Durability, ends *witness.Folder, r repair) (*streamfiles.Report, error) {
 	all, damaged, err := ends.Ends()
 	if err != nil {
@@ -92,7 +92,7 @@ func checkStreams(cfg *config.Config, durability natsconn.Durability, ends *witn
 	for stream, why := range damaged {
 		report.New = append(report.New, streamfiles.Finding{
 			Time: time.Now().UTC(), Kind: streamfiles.KindEnd, Stream: stream,
-			What: fmt.Sprintf("%v; whether the log lost its end cannot be told at this start; the next acknowledged frame begins a new witness", why),
+			What: fmt.Sprintf("%v; this start cannot check whether the log lost its end; the next acknowledged frame starts a new witness", why),
 		})
 	}
 	for stream, end := range report.Ends {
@@ -101,9 +101,9 @@ func checkStreams(cfg *config.Config, durability natsconn.Durability, ends *witn
 	return report, err
 }
 
-// RecoverLogs makes the settings of JetStream streams again that are lost, and accepts logs
-// that are not those that were acknowledged. With acceptLoss it also closes the holes in logs,
-// so that apps go on without what was lost. The process of the data folder must not run.
+// RecoverLogs restores lost settings of JetStream streams, and accepts logs that differ from
+// the acknowledged ones. With acceptLoss it also closes the holes in logs, so that apps
+// continue without the lost events. The process that owns the data folder must not run.
 func RecoverLogs(cfg *config.Config, acceptLoss bool) (*streamfiles.Report, error) {
 	durability, err := natsconn.ParseDurability(string(cfg.WAL.Durability))
 	if err != nil {

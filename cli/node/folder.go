@@ -9,8 +9,8 @@ import (
 	"path/filepath"
 )
 
-// A data folder says in which format it is, so that an older binary does not
-// misread what a newer one wrote.
+// A data folder records its format version, so that an older binary does not misread data that
+// a newer one wrote.
 const (
 	folderFile    = "eventflux.json"
 	folderVersion = 1

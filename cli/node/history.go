@@ -26,10 +26,10 @@ const (
 	tracesRetry   = 200 * time.Millisecond
 )
 
-// foundGroup decides what a checkpointer without Raft state does. It joins a group that
-// leads, and starts a new one where no app was deployed. It refuses to start a new group
-// beside the streams of apps: that group would not know them, and the apps would put all
-// their results out again.
+// foundGroup decides what a checkpointer without Raft state does. It joins a group that has a
+// leader. It starts a new group if no app was ever deployed. It refuses to start a new group
+// beside the streams of apps: that group would not know them, and the apps would publish all
+// their results again.
 func (n *Node) foundGroup(ctx context.Context, folder string) (join bool, err error) {
 	nc, err := n.connect(ctx, "eventflux start")
 	if err != nil {
@@ -49,7 +49,7 @@ func (n *Node) foundGroup(ctx context.Context, folder string) (join bool, err er
 	return false, n.orphans(ctx, folder, traces)
 }
 
-// tracesOf asks until JetStream answers, within limits.
+// tracesOf asks JetStream for traces of apps until it answers or tracesTimeout passes.
 func tracesOf(ctx context.Context, nc *nats.Conn) (map[string][]string, error) {
 	js, err := jetstream.New(nc)
 	if err != nil {
@@ -72,7 +72,7 @@ func tracesOf(ctx context.Context, nc *nats.Conn) (map[string][]string, error) {
 	}
 }
 
-// groupLeads waits a moment for a group of checkpointers with a leader.
+// groupLeads waits up to groupWait for a group of checkpointers with a leader.
 func (n *Node) groupLeads(ctx context.Context) bool {
 	ctx, cancel := context.WithTimeout(ctx, groupWait)
 	defer cancel()
@@ -91,8 +91,8 @@ func (n *Node) groupLeads(ctx context.Context) bool {
 	return false
 }
 
-// orphans is the error that says which apps NATS holds that no Raft state knows, and what
-// to do in the mode that runs.
+// orphans returns the error for apps that NATS holds and no Raft state knows. It names the
+// steps that help in the mode that runs.
 func (n *Node) orphans(ctx context.Context, folder string, traces map[string][]string) error {
 	var found []string
 	for _, app := range slices.Sorted(maps.Keys(traces)) {

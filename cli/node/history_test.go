@@ -34,9 +34,9 @@ func says(t *testing.T, text string, want ...string) {
 	}
 }
 
-// A single process whose Raft database is empty or missing does not start a new group
-// beside the streams of its apps. With the folder back it goes on. Without it, the steps
-// that the message names lead to the state of the newest checkpoint.
+// A single process with an empty or missing Raft database does not start a new group beside
+// the streams of its apps. It continues when the folder is restored. Without the folder, the
+// steps in the error message lead to the state of the newest checkpoint.
 func TestLostRaftOfOneProcess(t *testing.T) {
 	want := undisturbed(t, 120, 120)
 	c := newChain(t, windowApp)
@@ -72,8 +72,8 @@ func TestLostRaftOfOneProcess(t *testing.T) {
 	c.publishAll(80, 90)
 	c.kill()
 
-	// The way out. Its first step is done folder by folder: until it is complete, a start is
-	// refused.
+	// Follow the steps of the message. The test does the first step one folder at a time:
+	// until it is complete, a start is refused.
 	moved := t.TempDir()
 	for _, folder := range []string{"raft", natsFolder, witnessFolder} {
 		if err := os.Rename(filepath.Join(c.cfg.Data, folder), filepath.Join(moved, folder)); err != nil {
@@ -102,8 +102,8 @@ func TestLostRaftOfOneProcess(t *testing.T) {
 	c.end()
 }
 
-// The first checkpointer of a cluster does not start a new group beside the streams of
-// apps either. With the steps of its message it does.
+// The first checkpointer of a cluster does not start a new group beside the streams of apps
+// either. After the steps in its message it does.
 func TestLostRaftOfACluster(t *testing.T) {
 	c := newCluster(t)
 	m := c.start("one", "checkpointer", "ingest", "processor")
@@ -118,7 +118,7 @@ func TestLostRaftOfACluster(t *testing.T) {
 	says(t, refusedStart(t, cfg, []string{"checkpointer"}), "app w (", "EFW_w_0", "the store has its checkpoint",
 		"start those first", "remove the streams", "eventflux app deploy", "eventflux recover APP --adopt")
 
-	// The bucket alone shows a history, too.
+	// The bucket alone is also evidence that there were apps.
 	for _, name := range natsconn.AppStreams("w", 1) {
 		if err := c.js.DeleteStream(c.within(), name); err != nil {
 			t.Fatal(err)
@@ -138,8 +138,8 @@ func TestLostRaftOfACluster(t *testing.T) {
 	}
 }
 
-// A member of a group whose folder is lost does not start a group of its own while the
-// others elect: it waits for them and joins.
+// A member that lost its folder does not start a group of its own while the others elect: it
+// waits for them and joins.
 func TestMemberWithoutStateJoins(t *testing.T) {
 	c := newCluster(t)
 	m := c.start("one", "checkpointer")
@@ -153,7 +153,8 @@ func TestMemberWithoutStateJoins(t *testing.T) {
 	c.end(m)
 }
 
-// A NATS that holds streams of others, and the bucket of a group that had no app, is new.
+// On a NATS with streams of other products, and the bucket of a group that had no app, a new
+// group starts.
 func TestNewGroupBesideOtherStreams(t *testing.T) {
 	c := newCluster(t)
 	if _, err := c.nc.Request("$JS.API.STREAM.CREATE.EFW_notes", []byte(`{"name":"EFW_notes","subjects":["notes"],"storage":"memory"}`), time.Minute); err != nil {

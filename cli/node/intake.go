@@ -17,7 +17,7 @@ import (
 	"github.com/eventflux/eventflux/shared/testing/faultpoint"
 )
 
-// resyncEvery is how often intake lists the apps even if nothing tells of a change.
+// resyncEvery is how often intake lists the apps even without a notice of a change.
 const resyncEvery = 30 * time.Second
 
 // intake runs the ingest service of the node and keeps it informed of the deployed apps.
@@ -31,8 +31,8 @@ type intake struct {
 	told    bool // ready has been called for known
 }
 
-// ingestAll accepts events of all deployed apps until ctx ends. ready is called once it is
-// known of each app whether its events are accepted, and again when the apps have changed.
+// ingestAll accepts events of all deployed apps until ctx ends. It calls ready once it knows
+// for each app whether its events are accepted, and again when the apps change.
 func (n *Node) ingestAll(ctx context.Context, ready func([]*siddhiql.Plan)) error {
 	in := &intake{n: n, changed: make(chan struct{}, 1), news: make(chan struct{}, 1), known: map[string]ingest.App{}}
 	changes, err := n.watchApps(ctx)
@@ -92,8 +92,8 @@ func (n *Node) ingestAll(ctx context.Context, ready func([]*siddhiql.Plan)) erro
 	}
 }
 
-// concerns reports whether an entry of the cluster's bucket tells of an app that is not
-// known, or of the end of one that is. Most tell of checkpoints.
+// concerns reports whether an entry of the cluster's bucket is about an app that is not known
+// yet, or about the end of a known one. Most entries are about checkpoints.
 func (in *intake) concerns(e jetstream.KeyValueEntry) bool {
 	if !strings.HasPrefix(e.Key(), "app.") {
 		return false
@@ -106,13 +106,13 @@ func (in *intake) concerns(e jetstream.KeyValueEntry) bool {
 	return !ok || known.Index != a.Index || a.Removing
 }
 
-// closedWatcher is a watcher that never tells anything again.
+// closedWatcher is a watcher that reports nothing more.
 type closedWatcher struct{ jetstream.KeyWatcher }
 
 func (closedWatcher) Updates() <-chan jetstream.KeyValueEntry { return nil }
 
-// open makes the service, and its connections. Events have one of their own, so that the
-// answers to publishers do not wait for what goes to the logs.
+// open makes the service and its connections. Events have their own connection, so that
+// answers to publishers do not wait for writes to the logs.
 func (in *intake) open(ctx context.Context) (closeConns func(), err error) {
 	n := in.n
 	gate := &ingest.Gate{}
@@ -149,7 +149,7 @@ func (in *intake) open(ctx context.Context) (closeConns func(), err error) {
 	return closeConns, err
 }
 
-// keepReporting has the leader know which apps are served, until ctx ends.
+// keepReporting keeps the leader informed of the served apps until ctx ends.
 func (in *intake) keepReporting(ctx context.Context) error {
 	tick := time.NewTicker(control.HeartbeatTimeout / 5)
 	defer tick.Stop()
@@ -174,7 +174,7 @@ func (in *intake) report(ctx context.Context) error {
 	})
 }
 
-// tell calls ready with the apps whose events are accepted, once it is known of all.
+// tell calls ready with the apps whose events are accepted, once that is known for all.
 func (in *intake) tell(ready func([]*siddhiql.Plan)) {
 	if in.told {
 		return
@@ -192,8 +192,8 @@ func (in *intake) tell(ready func([]*siddhiql.Plan)) {
 	ready(plans)
 }
 
-// sync has the service serve the deployed apps. It returns ctx's error, or that the cluster
-// has another major version.
+// sync makes the service serve the deployed apps. It returns the error of ctx, or an error if
+// the cluster has another major version.
 func (in *intake) sync(ctx context.Context) error {
 	apps, err := in.deployed(ctx)
 	for err != nil {
@@ -222,8 +222,7 @@ func (in *intake) sync(ctx context.Context) error {
 	return nil
 }
 
-// deployed returns the deployed apps. It asks only for the texts of those that it does
-// not know.
+// deployed returns the deployed apps. It requests only the texts that it does not have.
 func (in *intake) deployed(ctx context.Context) (apps []ingest.App, err error) {
 	list, err := in.n.control.Apps(ctx)
 	if err != nil {
@@ -239,7 +238,7 @@ func (in *intake) deployed(ctx context.Context) (apps []ingest.App, err error) {
 		}
 		full, err := in.n.control.App(ctx, control.AppRequest{App: a.Name})
 		if control.Code(err) == control.CodeNotFound {
-			continue // removed meanwhile
+			continue // removed since the list
 		}
 		if err != nil {
 			return nil, err
@@ -253,7 +252,7 @@ func (in *intake) deployed(ctx context.Context) (apps []ingest.App, err error) {
 	return apps, nil
 }
 
-// watchApps waits until there is a cluster to be watched, and tells when apps change.
+// watchApps waits until the cluster's bucket exists, and watches it for changes of apps.
 func (n *Node) watchApps(ctx context.Context) (jetstream.KeyWatcher, error) {
 	js, err := jetstream.New(n.control.Conn)
 	if err != nil {

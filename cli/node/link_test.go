@@ -22,8 +22,8 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// The same queries in two apps, the second of which reads the first one's
-// results, and in one.
+// The same queries as two apps, where the second reads the results of the first, and as one
+// app.
 const (
 	firstApp = `@app:name('first') define stream S (k string, v int);
 		%s from S#length(5) select k, v as total insert all events into Mid;`
@@ -100,8 +100,7 @@ func (c *chain) publish(i int) {
 	}
 }
 
-// forget makes the server lose what was acknowledged of the first app's results,
-// as a kill does.
+// forget makes the server lose acknowledged results of the first app, as a kill does.
 func (c *chain) forget() {
 	c.t.Helper()
 	stream, err := c.js.Stream(c.within(), natsconn.OutStream("first", 0))
@@ -120,7 +119,7 @@ func (c *chain) forget() {
 	}
 }
 
-// rows returns what an app put out, once there are n rows.
+// rows returns the results of an app once there are n rows.
 func (c *chain) rows(app string, n int) []string {
 	c.t.Helper()
 	ctx := c.within()
@@ -155,8 +154,8 @@ func (c *chain) rows(app string, n int) []string {
 	return rows
 }
 
-// Whatever stops when, two apps joined by a subject put out what one app with the
-// queries of both does.
+// Whichever process stops, and whenever it does, two apps joined by a subject give the same
+// results as one app with the queries of both.
 func TestAppsJoinedByASubject(t *testing.T) {
 	for name, sink := range map[string]string{"plain": "", "packed": "@sink(stream='Mid', pack='ndjson')"} {
 		t.Run(name, func(t *testing.T) { testJoined(t, fmt.Sprintf(firstApp, sink)) })
@@ -173,7 +172,7 @@ func testJoined(t *testing.T, firstApp string) {
 	random := rand.New(rand.NewPCG(seed, 0))
 	c := &chain{t: t, cfg: config.Default()}
 	c.cfg.Data, c.cfg.Listen, c.cfg.WAL.Durability = t.TempDir(), "127.0.0.1:0", "fast"
-	// Shorter than a stop, so that nothing is left to the tables of message ids.
+	// Shorter than a stop, so that the tables of message ids cannot help.
 	c.cfg.Dedup.Window = time.Millisecond
 	c.apps = []string{firstApp, secondApp, bothApp}
 	c.cfg.Checkpoint.Interval = 50 * time.Millisecond
@@ -193,7 +192,7 @@ func testJoined(t *testing.T, firstApp string) {
 			c.start()
 		}
 	}
-	// Each event makes two rows of Mid, but the first five make one.
+	// Each event makes two rows of Mid; the first five make one each.
 	want := c.rows("both", (2*events-5)/3)
 	got := c.rows("second", len(want))
 	c.end()

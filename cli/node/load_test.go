@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// Checkpoints that are made while events change the groups that they are about are what
-// a replay of the log gives: all was taken as it was at the barrier.
+// A checkpoint that is made while events change its groups equals a replay of the log: all its
+// state is as of the barrier.
 func TestCheckpointsUnderLoad(t *testing.T) {
 	c := newChain(t, `@app:name('w') define stream S (k string, v int);
 		from S select v, count() as n, max(v) as most group by v having n < 0 insert into Out;

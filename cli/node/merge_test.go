@@ -48,8 +48,8 @@ func (c *chain) swapped(after state.Epoch) control.CheckpointRef {
 	return control.CheckpointRef{}
 }
 
-// Chains are merged while an app runs, its task goes on from what was merged, and so
-// does a restart: nothing of it is seen in the results.
+// Chains are merged while an app runs. Its task continues on the merged chains, and so does a
+// restart; results do not change.
 func TestMergedWhileRunning(t *testing.T) {
 	const first, each = 2060, 5
 	publish := func(c *chain, rounds int, between func()) int {
@@ -74,10 +74,10 @@ func TestMergedWhileRunning(t *testing.T) {
 	var newest state.Epoch
 	n = publish(c, 4, func() { newest = c.trigger("w") })
 	merged := c.swapped(0)
-	for range 3 { // the task hears of it with the outcome of one, and stands on it with the next
+	for range 3 { // the task hears of the merge with one outcome, and builds on it with the next
 		newest = c.trigger("w")
 	}
-	// As it was committed, whether it was merged since or not.
+	// As it was committed, even if it was merged since.
 	asCut := control.CheckpointRef{Epoch: newest, Manifest: checkpoint.ManifestName("w", newest)}
 	if got := c.base(asCut); got.Epoch < merged.Epoch {
 		t.Errorf("checkpoint %d stands on the base of %d, and checkpoint %d was merged", newest, got.Epoch, merged.Epoch)

@@ -29,7 +29,7 @@ const (
 	operationsPage = "../../docs/operations.md"
 )
 
-// measuredNode is a node of which every metric has a value.
+// measuredNode returns a node where every metric has a value.
 func measuredNode(t *testing.T) *chain {
 	c := newChain(t, fmt.Sprintf(firstApp, ""), secondApp)
 	c.cfg.Metrics.Listen = "127.0.0.1:0"
@@ -56,7 +56,7 @@ func (c *chain) families() map[string]*dto.MetricFamily {
 	return own
 }
 
-// value returns a metric; all labels that are given must be as they are given.
+// value returns a metric whose labels include the given ones.
 func value(families map[string]*dto.MetricFamily, name string, labels ...string) (float64, bool) {
 	for _, m := range families[name].GetMetric() {
 		have := map[string]string{}
@@ -74,7 +74,7 @@ func value(families map[string]*dto.MetricFamily, name string, labels ...string)
 	return 0, false
 }
 
-// The page names every metric there is and no other.
+// The page lists every metric that exists and no other.
 func TestMetricsAreDocumented(t *testing.T) {
 	c := measuredNode(t)
 	defer c.end()
@@ -122,8 +122,8 @@ func TestMetricsAreDocumented(t *testing.T) {
 	}
 }
 
-// documented reads the page's table: the labels of each metric, and of the series that
-// a histogram is made of.
+// documented reads the table of the page: the labels of each metric, and of the series of a
+// histogram.
 func documented(t *testing.T) map[string][]string {
 	t.Helper()
 	page, err := os.ReadFile(metricsPage)
@@ -150,8 +150,7 @@ var (
 	legends    = regexp.MustCompile(`\{\{ ?([a-z_]+) ?\}\}`)
 )
 
-// What the dashboard shows, what the alerts look at and what the pages name exists, with
-// its labels.
+// The dashboard, the alerts and the pages use only metrics and labels that exist.
 func TestDashboardsNameMetrics(t *testing.T) {
 	known := documented(t)
 	for _, file := range []string{dashboardFile, alertsFile, operationsPage} {
@@ -198,7 +197,7 @@ func TestDashboardsNameMetrics(t *testing.T) {
 
 type expression struct{ expr, legend string }
 
-// expressions are those of the dashboard and of the alerts.
+// expressions returns the expressions of the dashboard and the alerts.
 func expressions(t *testing.T) (list []expression) {
 	t.Helper()
 	data, err := os.ReadFile(dashboardFile)
@@ -240,11 +239,11 @@ func expressions(t *testing.T) (list []expression) {
 	return list
 }
 
-// Metrics tell what happened.
+// Metrics count what happened.
 func TestMetricsTell(t *testing.T) {
 	c := measuredNode(t)
 	if _, err := c.js.Publish(c.within(), "events.S", []byte(`{"k":7}`)); err == nil {
-		t.Error("a number was taken for a string")
+		t.Error("a number was accepted as a string")
 	}
 	var families map[string]*dto.MetricFamily
 	for ctx := c.within(); ctx.Err() == nil; <-time.After(5 * time.Millisecond) {
@@ -313,7 +312,7 @@ func (c *chain) get(path string) (int, obs.Status) {
 	return resp.StatusCode, s
 }
 
-// A node is healthy while it works, and ready while its tasks do.
+// A node is healthy while it works, and ready while its tasks work.
 func TestHealth(t *testing.T) {
 	c := newChain(t, windowApp)
 	c.cfg.Metrics.Listen = "127.0.0.1:0"
@@ -326,7 +325,8 @@ func TestHealth(t *testing.T) {
 		}
 	}
 	c.kill()
-	// With its witness, the start would know that the log is lost, and not that it is another.
+	// With its witness, the start would report that the log is lost, not that it is another
+	// one.
 	if err := errors.Join(os.RemoveAll(c.cfg.Data+"/nats"), os.RemoveAll(c.cfg.Data+"/witness")); err != nil {
 		t.Fatal(err)
 	}

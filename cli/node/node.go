@@ -1,6 +1,5 @@
-// Package node runs services of EventFlux in one process: all of them with an embedded
-// NATS server, or some with an external one. What each of them does is left to its
-// package.
+// Package node runs services of EventFlux in one process: all of them with an embedded NATS
+// server, or some with an external one. The package of each service does its work.
 //
 //	data folder ──▶ NATS ──▶ checkpointer ──▶ processor ──▶ ingest ──▶ serving
 //	                                                                      │ stop
@@ -34,20 +33,20 @@ import (
 	"github.com/eventflux/eventflux/shared/state/store"
 )
 
-// drainTimeout bounds how long a stop waits for results; what is missing then
-// comes with the next start.
+// drainTimeout bounds how long a stop waits for results; the next start publishes the missing
+// ones.
 const drainTimeout = 30 * time.Second
 
 // raftStopTimeout bounds how long a stop waits for another leader.
 const raftStopTimeout = 5 * time.Second
 
-// monitorTimeout bounds how long a server may take to tell how it syncs.
+// monitorTimeout bounds how long a server may take to report how it syncs.
 const monitorTimeout = 5 * time.Second
 
-// Services are those that a node can run.
+// Services are the services that a node can run.
 var Services = []string{"checkpointer", "merger", "processor", "ingest", "recovery"}
 
-// Node is some of the services in one process, or all.
+// Node runs some or all services in one process.
 type Node struct {
 	cfg        *config.Config
 	services   []string
@@ -74,16 +73,15 @@ type Node struct {
 	seen       observed
 }
 
-// Open opens the data folder and connects to NATS, and starts an embedded server
-// first unless an external one is configured. No events are accepted before Run.
-// services are some of Services. texts are those of apps that are deployed if they are
-// not yet; version is a semver.
+// Open opens the data folder and connects to NATS; unless an external server is configured, it
+// starts an embedded one first. The node accepts no events before Run. services are some of
+// Services. texts are apps to deploy if they are not deployed yet. version is a semver.
 func Open(ctx context.Context, cfg *config.Config, services, texts []string, version string, log *slog.Logger) (*Node, error) {
 	n := &Node{cfg: cfg, services: services, texts: texts, log: log, room: room{dir: cfg.Data, reserve: uint64(cfg.Disk.Reserve)}}
 	n.self = &control.Self{Version: version, Name: n.name(), Log: log}
 	if err := n.open(ctx); err != nil {
 		err = errors.Join(err, n.Close())
-		_ = os.Remove(filepath.Join(cfg.Data, witnessFolder)) // it stays unless it is empty, as after a first start that is refused
+		_ = os.Remove(filepath.Join(cfg.Data, witnessFolder)) // it stays unless it is empty, as after a first start that was refused
 		return nil, err
 	}
 	return n, nil
@@ -136,11 +134,11 @@ func (n *Node) open(ctx context.Context) (err error) {
 	return nil
 }
 
-// name is what others know this process by.
+// name returns the name that other processes know this one by.
 func (n *Node) name() string {
 	own := n.cfg.Raft.ID
 	if n.runs("processor") {
-		own, _ = n.processorID() // it fails again where it matters
+		own, _ = n.processorID() // it fails again later, where it matters
 	}
 	if own == "" {
 		own, _ = os.Hostname()
@@ -175,8 +173,8 @@ func (n *Node) embed() (err error) {
 	return markFolder(n.cfg.Data)
 }
 
-// checkExternal refuses an external server of which it is not known that it syncs
-// as the durability profile promises.
+// checkExternal refuses an external server unless it is known to sync as the durability
+// profile promises.
 func (n *Node) checkExternal(ctx context.Context) error {
 	if n.durability == natsconn.Fast {
 		return nil
@@ -193,8 +191,9 @@ func (n *Node) checkExternal(ctx context.Context) error {
 	return natsconn.CheckSync(n.durability, servers)
 }
 
-// syncOf asks the servers how they sync, at their monitoring ports where those are
-// named: a user that may not ask over NATS gets no answer, and the server's log a line.
+// syncOf asks the servers how they sync. It uses their monitoring ports if they are
+// configured, because a user without permission to ask over NATS gets no answer and causes a
+// line in the server's log.
 func (n *Node) syncOf(ctx context.Context, nc *nats.Conn) (servers []natsconn.ServerSync, err error) {
 	if n.cfg.NATS.Monitor == "" {
 		return natsconn.SyncOverNATS(ctx, nc)
@@ -213,14 +212,14 @@ func (n *Node) syncOf(ctx context.Context, nc *nats.Conn) (servers []natsconn.Se
 	if len(servers) == 0 {
 		return nil, errors.Join(silent...)
 	}
-	// A service must start while a minority of the servers is down.
+	// A service must be able to start while a minority of the servers is down.
 	for _, err := range silent {
 		n.log.Warn("it is not known how one of the NATS servers syncs", "err", err)
 	}
 	return servers, nil
 }
 
-// URL is where clients reach NATS.
+// URL returns the address that clients use to reach NATS.
 func (n *Node) URL() string {
 	if n.server != nil {
 		return n.server.URL()
@@ -231,10 +230,10 @@ func (n *Node) URL() string {
 // Durability is the profile in force.
 func (n *Node) Durability() natsconn.Durability { return n.durability }
 
-// Run serves until ctx ends, and then stops in order: it accepts no more events,
-// makes durable what was accepted, gives its partitions to other processors or makes a
-// last checkpoint, lets the tasks apply the rest, and returns nil. ready is called once
-// the node serves, and again when it serves other apps. An error is why a service ended.
+// Run serves until ctx ends, and then stops in order: it stops accepting events, makes the
+// accepted ones durable, gives its partitions to other processors or makes a last checkpoint,
+// lets the tasks apply the rest, and returns nil. It calls ready once the node serves, and
+// again when the set of apps changes. A returned error is the reason why a service ended.
 func (n *Node) Run(ctx context.Context, ready func(plans []*siddhiql.Plan)) error {
 	defer n.seen.serving.Store(false)
 	var checkpoints, recoveries part
@@ -289,7 +288,7 @@ func (n *Node) serve(ctx context.Context, checkpoints part, ready func([]*siddhi
 	return errors.Join(err, tasks.stop())
 }
 
-// deployOwn deploys the node's own apps. It returns nil if ctx ends before.
+// deployOwn deploys the node's own apps. It returns nil if ctx ends first.
 func (n *Node) deployOwn(ctx context.Context, checkpoints part) error {
 	deploying := start(func(ctx context.Context) error {
 		for _, text := range n.texts {
@@ -306,7 +305,7 @@ func (n *Node) deployOwn(ctx context.Context, checkpoints part) error {
 	select {
 	case err := <-deploying.ended:
 		return err
-	case err := <-checkpoints.ended: // nobody answers any more
+	case err := <-checkpoints.ended: // the checkpointer does not answer any more
 		_ = deploying.stop()
 		return err
 	case <-ctx.Done():
@@ -345,13 +344,13 @@ func (n *Node) Close() error {
 	return errors.Join(errs...)
 }
 
-// part is a service that runs.
+// part is a running service.
 type part struct {
 	cancel context.CancelFunc
 	ended  chan error // closed at the end; has the error, if any
 }
 
-// start runs a service until it is stopped. The zero part is one that does nothing.
+// start runs a service until stop is called. The zero part does nothing.
 func start(run func(context.Context) error) part {
 	ctx, cancel := context.WithCancel(context.Background())
 	p := part{cancel: cancel, ended: make(chan error, 1)}
@@ -364,7 +363,7 @@ func start(run func(context.Context) error) part {
 	return p
 }
 
-// stop ends the part and returns its error, unless that was received before.
+// stop ends the part and returns its error, unless the error was already received.
 func (p part) stop() error {
 	if p.cancel == nil {
 		return nil

@@ -20,23 +20,23 @@ import (
 	"github.com/eventflux/eventflux/shared/ops/obs"
 )
 
-// downMax is how long NATS may be away before the process counts as broken. It connects
-// again by itself, so that a restart is the last resort.
+// downMax is how long NATS may be away before the process counts as unhealthy. The process
+// reconnects by itself, so a restart is the last resort.
 const downMax = 5 * time.Minute
 
-// observed is what operators see of the node.
+// observed is the part of the node that operators see.
 type observed struct {
 	metrics  *prometheus.Registry
 	health   obs.Health
 	exporter *obs.Exporter // tests set it before
-	server   *obs.Server   // nil: nobody asked for it
+	server   *obs.Server   // nil: not configured
 	serving  atomic.Bool
 
 	mu    sync.Mutex
 	conns []*connection
 }
 
-// connection is one to NATS.
+// connection is a connection to NATS.
 type connection struct {
 	name string
 	nc   *nats.Conn
@@ -60,7 +60,7 @@ func (c *connection) down() time.Duration {
 	return time.Since(time.Unix(0, at))
 }
 
-// observe starts to tell operators how the node is, before it has begun.
+// observe starts metrics, health and traces before the services start.
 func (n *Node) observe(ctx context.Context) (err error) {
 	o := &n.seen
 	o.metrics = prometheus.NewRegistry()
@@ -124,7 +124,7 @@ func (o *observed) add(c *connection, nc *nats.Conn) {
 	o.conns = append(o.conns, c)
 }
 
-// open returns the connections that are not closed, and forgets the others.
+// open returns the connections that are still open, and forgets the others.
 func (o *observed) open() []*connection {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -132,7 +132,7 @@ func (o *observed) open() []*connection {
 	return slices.Clone(o.conns)
 }
 
-// connected returns an error if a connection has been down for longer than that.
+// connected returns an error if a connection has been down for longer than longest.
 func (o *observed) connected(longest time.Duration) error {
 	for _, c := range o.open() {
 		if down := c.down(); down > longest {
@@ -148,7 +148,7 @@ type watched interface {
 	Checks() []obs.Check
 }
 
-// watch has operators see a service. What it returns ends that.
+// watch shows a service to operators until end is called.
 func (n *Node) watch(s watched) (end func()) {
 	all := s.Collectors()
 	for _, c := range all {
@@ -170,10 +170,10 @@ func (n *Node) watch(s watched) (end func()) {
 
 func (o *observed) close(ctx context.Context, log *slog.Logger) {
 	if err := o.exporter.Close(ctx); err != nil {
-		log.Warn("traces that are left could not be sent", "err", err)
+		log.Warn("the last traces could not be sent", "err", err)
 	}
 	if o.server != nil {
-		_ = o.server.Close() // there is nobody left to be told
+		_ = o.server.Close() // nothing is left to serve
 	}
 }
 

@@ -27,8 +27,8 @@ func init() {
 	})
 }
 
-// forgetful is a window of a fixed size that counts its rows. It tells of its count, as
-// state, only while that is even: a wrong delta.
+// forgetful is a window of a fixed size that counts its rows. It reports its count as state
+// only while the count is even, so its deltas are wrong.
 type forgetful struct {
 	window.Kept
 	size  int
@@ -60,8 +60,8 @@ func (w *forgetful) Due() (int64, uint64, bool) { return 0, 0, false }
 func (w *forgetful) Fire(window.Emit)           {}
 func (w *forgetful) Empty() bool                { return w.came == 0 }
 
-// A component that does not tell of all its changes makes checkpoints that agree with
-// themselves, and that nothing but a replay finds out.
+// A component that does not report all its changes makes checkpoints that are consistent in
+// themselves. Only a replay finds the error.
 func TestVerifyFindsWrongDeltas(t *testing.T) {
 	c := newChain(t, `@app:name('w') define stream S (k string, v int);
 		from S#forgetful(5) select k, v insert into Out;`)
@@ -86,7 +86,7 @@ func TestVerifyFindsWrongDeltas(t *testing.T) {
 }
 
 // A manifest that was edited by hand, with its digest corrected, is not the one that the
-// checkpointer committed: whatever was changed in it.
+// checkpointer committed. Verify finds any such change.
 func TestVerifyFindsEditedManifests(t *testing.T) {
 	for name, edit := range map[string]func(of, before *checkpoint.Component){
 		"a run dropped":         func(of, _ *checkpoint.Component) { of.Runs = of.Runs[:len(of.Runs)-1] },

@@ -21,7 +21,7 @@ import (
 	"github.com/eventflux/eventflux/shared/state/checkpoint"
 )
 
-// restorer writes down what it is asked for.
+// restorer records what it is asked for.
 type restorer struct {
 	mu    sync.Mutex
 	asked []control.RestoreRequest
@@ -48,7 +48,7 @@ func withRestorer(c *chain) *restorer {
 	return r
 }
 
-// withRecovery changes what the recovery service of the chain's node works with.
+// withRecovery changes the configuration of the recovery service of the chain's node.
 func withRecovery(c *chain, change func(*recovery.Config)) {
 	c.adapt = func(n *Node) {
 		cfg := n.recoveryConfig(n.conns[len(n.conns)-1])
@@ -64,7 +64,7 @@ const twoQueries = `@app:name('w') define stream S (k string, v int);
 	@info(name='win') from S#length(20) select k, sum(v) as total insert into Mid;
 	@info(name='all') from S select k, count() as n group by k insert into Out;`
 
-// digests of all components of app w as of a target, by id.
+// digestsAt returns the digests of all components of app w as of a target, by id.
 func (c *chain) digestsAt(target recovery.Target) map[string]state.Digest {
 	c.t.Helper()
 	_, m := c.manifest(c.newest())
@@ -84,7 +84,7 @@ func (c *chain) newest() state.Epoch {
 	return list.Checkpoints[0].Epoch
 }
 
-// restore runs a restore and returns what it led to.
+// restore runs a restore and returns its job and result.
 func (c *chain) restore(request recovery.RestoreRequest) (*recovery.Job, *recovery.RestoreResult) {
 	c.t.Helper()
 	at := c.finished(recovery.VerbRestore, request)
@@ -95,8 +95,8 @@ func (c *chain) restore(request recovery.RestoreRequest) (*recovery.Job, *recove
 	return at, result
 }
 
-// A component that is restored alone has the state of the instant, and no other one is
-// touched. A fork takes all that is not bound to the log.
+// A component that is restored alone has the state of the instant, and the others do not
+// change. A fork includes all components that are not bound to the log.
 func TestRestoreOfComponents(t *testing.T) {
 	c := newChain(t, twoQueries)
 	asked := withRestorer(c)
@@ -147,8 +147,8 @@ func TestRestoreOfComponents(t *testing.T) {
 	c.refused(recovery.RestoreRequest{PlanRequest: recovery.PlanRequest{App: "w", Components: []string{"wim"}}}, "there are S/ids, all/aggregate")
 }
 
-// State that is put into a checkpoint from before it would have events twice, and lack
-// the keys that it goes by.
+// State from after a checkpoint cannot be put into that checkpoint: it would count events
+// twice, and lack the keys that it refers to.
 func TestRestoreOfComponentsAheadOfTheCheckpoint(t *testing.T) {
 	c := newChain(t, `@app:name('w') define stream S (k string, v int);
 		partition with (k of S) begin
@@ -172,7 +172,7 @@ func TestRestoreOfComponentsAheadOfTheCheckpoint(t *testing.T) {
 	}
 	c.runs(2)
 
-	// The first checkpoint of a generation has the state of the one before the target.
+	// The first checkpoint of a generation has the state of the checkpoint before the target.
 	back := recovery.Target{At: recovery.At(fmt.Sprintf("seq:%d", c.logEnd()-3))}
 	if at, result := c.restore(c.whole(back)); at.State != "done" || result.Generation != 3 {
 		t.Fatalf("%+v, %+v", at, result)
@@ -190,7 +190,7 @@ func TestRestoreOfComponentsAheadOfTheCheckpoint(t *testing.T) {
 	}
 }
 
-// refused runs a restore that does not come to be.
+// refused runs a restore that must be refused.
 func (c *chain) refused(request recovery.RestoreRequest, want string) {
 	c.t.Helper()
 	if at := c.finished(recovery.VerbRestore, request); at.State != "failed" || !strings.Contains(at.Error, want) {
@@ -207,8 +207,9 @@ func (c *chain) logEnd() uint64 {
 	return log.CachedInfo().State.LastSeq
 }
 
-// A whole app goes to a checkpoint, an instant or the end of the log by the checkpoint
-// before it, and by an older one where that is damaged; and it is told how far it is.
+// A whole app is restored to a checkpoint, an instant or the end of the log. The restore
+// starts from the checkpoint before the target, or from an older one if that is damaged, and
+// reports progress.
 func TestRestoreOfAnApp(t *testing.T) {
 	c := newChain(t, twoQueries)
 	asked := withRestorer(c)
@@ -218,7 +219,7 @@ func TestRestoreOfAnApp(t *testing.T) {
 	first := c.trigger("w")
 	c.publishAll(30, 50)
 	between := c.state(recovery.StateRequest{App: "w", Component: "clock"}).Partitions[0]
-	for time.Now().UnixMilli() <= between.Clock { // what comes next comes later
+	for time.Now().UnixMilli() <= between.Clock { // the next event has a later time
 		<-time.After(time.Millisecond)
 	}
 	c.publishAll(50, 60)
@@ -254,7 +255,7 @@ func TestRestoreOfAnApp(t *testing.T) {
 		t.Errorf("%+v", plan)
 	}
 
-	// A damaged block shows only when all of it is read.
+	// Only a full read finds a damaged block.
 	flip(t, c.runFile(second, "win/window"))
 	_, result := c.restore(c.whole(recovery.Target{}))
 	if r := asked.last(); r.Epoch != first || result.Plan.PassedOver[0].Epoch != second {
@@ -277,7 +278,7 @@ func (c *chain) whole(target recovery.Target) recovery.RestoreRequest {
 	return recovery.RestoreRequest{PlanRequest: recovery.PlanRequest{App: "w", Target: target}}
 }
 
-// phases are those that were published so far.
+// phases are the phases that were published so far.
 func phases(t *testing.T, s *nats.Subscription) []string {
 	t.Helper()
 	seen := map[string]bool{}
@@ -300,9 +301,8 @@ func phases(t *testing.T, s *nats.Subscription) []string {
 	}
 }
 
-// An app is taken back by the services as they are wired: what it holds then is what it
-// held at the target, it goes on from there, and what it is made of is told apart from
-// what the log gives.
+// The wired services restore an app: its state then is the state at the target, and it
+// continues from there. Verify reports state that was put together as unproved.
 func TestRecoveryIsACheckpoint(t *testing.T) {
 	c := newChain(t, twoQueries)
 	c.start()
@@ -341,7 +341,7 @@ func TestRecoveryIsACheckpoint(t *testing.T) {
 		t.Errorf("the last of generation 1: %+v", got)
 	}
 
-	// A fork counts on from what was there at the target.
+	// A fork continues counting from the state at the target.
 	count := func(target recovery.Target) string {
 		got := c.state(recovery.StateRequest{App: "w", Component: "all/aggregate", Key: "k1", Target: target})
 		return string(got.Partitions[0].Items[0].Value)
@@ -353,7 +353,7 @@ func TestRecoveryIsACheckpoint(t *testing.T) {
 	}
 	c.runs(3)
 	if got := count(recovery.Target{To: result.Epoch}); got != before {
-		t.Errorf("the fork begins with %s, want %s", got, before)
+		t.Errorf("the fork starts with %s, want %s", got, before)
 	}
 	if got := c.verifyFull("w", uint64(result.Epoch)); !got.Sound || got.Proved || !strings.Contains(got.Unproved, "put its state together") {
 		t.Errorf("the fork: %+v", got)
@@ -361,7 +361,7 @@ func TestRecoveryIsACheckpoint(t *testing.T) {
 	c.publishAll(60, 70)
 	fourth := c.trigger("w")
 	if got := c.verifyFull("w", uint64(fourth)); !got.Proved || got.From != result.Epoch {
-		t.Errorf("behind the fork: %+v", got)
+		t.Errorf("after the fork: %+v", got)
 	}
 
 	// A component that goes back alone leaves the others as they are.
@@ -380,14 +380,14 @@ func TestRecoveryIsACheckpoint(t *testing.T) {
 	}
 	c.runs(4)
 
-	// What a generation began with is no proof of it once it is damaged, and what came
-	// before the generation is none either.
+	// A damaged first checkpoint of a generation proves nothing about later ones, and nor does
+	// a checkpoint from before the generation.
 	c.publishAll(70, 75)
 	last := c.trigger("w")
 	file, _ := c.manifest(result.Epoch)
 	flip(t, file)
 	if got := c.verifyFull("w", uint64(last)); !got.Sound || got.Proved || got.Unproved == "" {
-		t.Errorf("behind a damaged beginning: %+v", got)
+		t.Errorf("after a damaged first checkpoint: %+v", got)
 	}
 }
 
@@ -401,7 +401,7 @@ func (c *chain) runs(generation uint64) {
 	}
 }
 
-// Each partition has a log, a clock and places of its own.
+// Each partition has its own log, clock and positions.
 func TestRecoveryOfPartitions(t *testing.T) {
 	c := newChain(t, `@app:name('w') @app:partitions('3') define stream S (k string, v int);
 		partition with (k of S) begin

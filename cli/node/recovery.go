@@ -9,8 +9,8 @@ import (
 	"github.com/eventflux/eventflux/shared/control"
 )
 
-// openRecovery makes the recovery service of this process. It reads in its own
-// connection, so that nothing else waits behind a log.
+// openRecovery makes the recovery service of this process. It reads over its own connection,
+// so that other traffic does not wait for the transfer of a log.
 func (n *Node) openRecovery(ctx context.Context) error {
 	nc, err := n.connectOwn(ctx, "eventflux recovery")
 	if err != nil {

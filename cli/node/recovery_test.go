@@ -20,7 +20,7 @@ func (c *chain) ask(verb string, request, answer any) error {
 	return client.Do(c.within(), verb, request, answer)
 }
 
-// finished waits until a job has ended.
+// finished waits until a job has ended, and returns it.
 func (c *chain) finished(verb string, request any) *recovery.Job {
 	c.t.Helper()
 	at := &recovery.Job{}
@@ -56,8 +56,8 @@ func (c *chain) state(request recovery.StateRequest) *recovery.State {
 	return answer
 }
 
-// What a live task holds can be looked at as of the end of its log, of a checkpoint and
-// of any event, and it does not notice.
+// The state of a live task can be read as of the end of its log, a checkpoint or any event,
+// without effect on the task.
 func TestStateOfALiveTask(t *testing.T) {
 	c := newChain(t, windowApp)
 	c.start()
@@ -97,8 +97,8 @@ func TestStateOfALiveTask(t *testing.T) {
 	}
 }
 
-// A checkpoint is proved by the one before it, or by the beginning of the log, and said
-// to be unproved where neither is there.
+// A checkpoint is proved from the previous one, or from the start of the log. If neither
+// exists, it is reported as unproved.
 func TestVerifyFull(t *testing.T) {
 	c := newChain(t, windowApp)
 	c.cfg.Retention.Checkpoints, c.cfg.Retention.Span = 2, time.Millisecond
@@ -135,9 +135,9 @@ func TestVerifyFull(t *testing.T) {
 	}
 }
 
-// Which events count depends on dedup.window, so an app keeps that with which it was
-// deployed: where it is set to another one meanwhile, a repetition does not count all the
-// same, and the checkpoint is what the log gives.
+// Which events count depends on dedup.window, so an app keeps the value it was deployed with.
+// If the setting changes later, a repetition within the app's own window still does not count,
+// and the checkpoint still equals a replay of the log.
 func TestAppKeepsItsDedupWindow(t *testing.T) {
 	c := newChain(t, windowApp)
 	c.start()
@@ -159,7 +159,7 @@ func TestAppKeepsItsDedupWindow(t *testing.T) {
 	}
 }
 
-// A diff says what changed, and which events did it.
+// A diff shows what changed, and which events changed it.
 func TestDiffExplains(t *testing.T) {
 	c := newChain(t, `@app:name('w') define stream S (k string, v int);
 		from S select k, sum(v) as total group by k insert into Out;`)

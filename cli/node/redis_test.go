@@ -10,7 +10,7 @@ import (
 	"github.com/eventflux/eventflux/shared/testing/redistest"
 )
 
-// A restart begins at the newest checkpoint in Redis, which itself was killed before.
+// A restart continues from the newest checkpoint in Redis, even if Redis was killed too.
 func TestRestartFromRedis(t *testing.T) {
 	want := undisturbed(t, 300, 300)
 	redis := redistest.Start(t, redistest.Durable...)
@@ -31,7 +31,7 @@ func TestRestartFromRedis(t *testing.T) {
 	redis.Start()
 	c.start()
 	if got := c.task("running"); got.Restored != uint64(second) || got.Events > 50 {
-		t.Errorf("restored %d and applied %d events; want checkpoint %d and the 50 behind it", got.Restored, got.Events, second)
+		t.Errorf("restored %d and applied %d events; want checkpoint %d and the 50 events after it", got.Restored, got.Events, second)
 	}
 	c.publishAll(250, 300)
 	if got := c.rows("w", 300); !slices.Equal(got, want) {
@@ -40,7 +40,7 @@ func TestRestartFromRedis(t *testing.T) {
 	c.end()
 }
 
-// While Redis is away, events are taken and results come; the checkpoints fail.
+// While Redis is away, events are accepted and results appear; checkpoints fail.
 func TestRedisAway(t *testing.T) {
 	want := undisturbed(t, 150, 150)
 	redis := redistest.Start(t, redistest.Durable...)

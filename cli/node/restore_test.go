@@ -27,8 +27,8 @@ func (c *chain) publishBatch(from, to int) {
 	}
 }
 
-// generations waits until app w has put out n rows, and returns those of each
-// generation in their order.
+// generations waits until app w has published n rows, and returns the rows of each generation
+// in order.
 func (c *chain) generations(n int) map[string][]string {
 	c.t.Helper()
 	c.rows("w", n)
@@ -52,11 +52,11 @@ func (c *chain) generations(n int) map[string][]string {
 	return rows
 }
 
-// An app that is taken back to a place in its log gives the results behind that place
-// once more, in a generation of their own, and goes on from there, over restarts.
+// An app that is restored to a position in its log publishes the results after that position
+// once more, in a new generation, and continues from there across restarts.
 func TestRestoreToAPlace(t *testing.T) {
 	for name, test := range map[string]struct {
-		start *checkpoint.Start // behind the barrier of the checkpoint
+		start *checkpoint.Start // after the barrier of the checkpoint
 		again int               // number of the first event whose result comes again
 	}{
 		"the barrier":             {nil, 40},
@@ -128,7 +128,7 @@ func TestRestoreToAPlace(t *testing.T) {
 	}
 }
 
-// An app that is held stands where it was taken back to until it is released.
+// An app that is held stays at the restored position until it is released.
 func TestRestoreAndHold(t *testing.T) {
 	c := newChain(t, windowApp)
 	c.start()
@@ -166,7 +166,7 @@ func TestRestoreAndHold(t *testing.T) {
 	c.end()
 }
 
-// A request that is repeated, since its answer was lost, begins no other generation.
+// A request that is repeated because its answer was lost starts no further generation.
 func TestRestoreRepeated(t *testing.T) {
 	c := newChain(t, windowApp)
 	c.start()
@@ -190,7 +190,7 @@ func TestRestoreRepeated(t *testing.T) {
 	c.end()
 }
 
-// What cannot be restored is refused, and the app goes on as it was.
+// A restore that is impossible is refused, and the app continues unchanged.
 func TestRestoreRefused(t *testing.T) {
 	c := newChain(t, windowApp)
 	c.start()

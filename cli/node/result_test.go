@@ -11,8 +11,8 @@ import (
 	"github.com/eventflux/eventflux/shared/log/natsconn"
 )
 
-// A target may be a result as its header has it: the state is that after the event which
-// brought it about. A position that the log does not have is refused, whichever it is.
+// A target may be a result, written as in its header: the state is the one after the event
+// that caused the result. A position that the log does not have is refused, whatever its form.
 func TestTargetsAreExact(t *testing.T) {
 	c := newChain(t, twoQueries)
 	asked := withRestorer(c)

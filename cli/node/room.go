@@ -21,17 +21,17 @@ const (
 	reopenMax   = 30 * time.Second       // at most, between two attempts to open JetStream again
 )
 
-// room watches the disk of the data folder. Below the reserve no events are taken, so that
-// tasks can store the results of those in the log, and checkpoints lead to logs being
-// trimmed. If the disk is full all the same, JetStream gives up, and is opened again once
-// there is room.
+// room watches the disk of the data folder. Below the reserve the node accepts no events, so
+// that tasks can store the results of those in the log, and checkpoints let logs be trimmed.
+// If the disk fills up all the same, JetStream gives up; room opens it again once there is
+// space.
 type room struct {
 	dir     string
 	reserve uint64
 	free    atomic.Int64 // -1: not known
 }
 
-// look asks how much is free, and reports whether that is less than the reserve.
+// look measures the free space, and reports whether it is below the reserve.
 func (r *room) look() (full bool) {
 	s, err := space.Of(r.dir)
 	if err != nil {
@@ -42,7 +42,7 @@ func (r *room) look() (full bool) {
 	return s.Free < r.reserve
 }
 
-// err says that the disk is full.
+// err returns an error if the disk is full.
 func (r *room) err() error {
 	if free := r.free.Load(); free >= 0 && uint64(free) < r.reserve {
 		return fmt.Errorf("the disk of %s is full: %d MiB are free, and disk.reserve keeps %d MiB", r.dir, free>>20, r.reserve>>20)
@@ -50,7 +50,7 @@ func (r *room) err() error {
 	return nil
 }
 
-// logRoom returns why the logs have no room, as far as this process knows it.
+// logRoom returns why the logs have no room, as far as this process knows.
 func (n *Node) logRoom() error {
 	if n.server == nil {
 		return nil
@@ -58,7 +58,7 @@ func (n *Node) logRoom() error {
 	return n.room.err()
 }
 
-// watchRoom looks at the disk until ctx ends. An error says that the files of JetStream cannot
+// watchRoom watches the disk until ctx ends. It returns an error if the JetStream files cannot
 // be used.
 func (n *Node) watchRoom(ctx context.Context) error {
 	tick := time.NewTicker(roomEvery)
@@ -94,7 +94,7 @@ func (n *Node) watchRoom(ctx context.Context) error {
 	}
 }
 
-// reopenServer opens JetStream again if its disk had no room.
+// reopenServer opens JetStream again if its disk was full.
 func (n *Node) reopenServer() (fatal error, tried bool) {
 	why := n.server.Health()
 	if !errors.Is(why, natsconn.ErrNoRoom) {

@@ -54,7 +54,7 @@ func TestAnyNumberOfProcessors(t *testing.T) {
 	}
 }
 
-// awaitResults is results, once there are n.
+// awaitResults returns the results once there are n.
 func (c *cluster) awaitResults(app string, partitions uint32, n int) map[string][]string {
 	c.t.Helper()
 	for ctx := c.within(); ctx.Err() == nil; <-time.After(10 * time.Millisecond) {
@@ -70,7 +70,7 @@ func (c *cluster) awaitResults(app string, partitions uint32, n int) map[string]
 	return nil
 }
 
-// A process runs a hundred apps, and goes on with them after a stop.
+// A process runs a hundred apps, and continues with them after a stop.
 func TestHundredApps(t *testing.T) {
 	t.Parallel()
 	const apps = 100

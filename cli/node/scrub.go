@@ -22,9 +22,9 @@ type scrubbed struct {
 	known map[string]bool                // places that were logged
 }
 
-// scrub reads the files of the embedded server again and again, until ctx ends. A damaged
-// record of a log does no harm once a checkpoint covers it: the next start leaves a hole in
-// its place, and trimming passes it.
+// scrub reads the files of the embedded server repeatedly until ctx ends. A damaged record of
+// a log does no harm once a checkpoint covers it: the next start leaves a hole there, and
+// trimming removes it.
 func (n *Node) scrub(ctx context.Context) error {
 	for {
 		found := map[string]streamfiles.Finding{}
@@ -44,7 +44,7 @@ func (n *Node) scrub(ctx context.Context) error {
 	}
 }
 
-// takeScrub logs what is new, and keeps what was found.
+// takeScrub logs new findings, and keeps all findings.
 func (n *Node) takeScrub(found map[string]streamfiles.Finding, whole bool) {
 	s := &n.scrubbed
 	s.mu.Lock()
@@ -64,7 +64,7 @@ func (n *Node) takeScrub(found map[string]streamfiles.Finding, whole bool) {
 	}
 }
 
-// scrubFix says what an operator does about a damaged record of a stream.
+// scrubFix returns the advice for a damaged record of a stream.
 func scrubFix(stream string) string {
 	if streamfiles.IsLog(stream) {
 		return "check the disk. If the app's task has read the record, it does no harm once a checkpoint is made, which happens by itself: the next start leaves a hole there, and the log is trimmed past it. Otherwise the task halts there, and names it"
@@ -72,7 +72,7 @@ func scrubFix(stream string) string {
 	return "check the disk; what the stream holds there cannot be read any more, and the next start leaves a hole there"
 }
 
-// scrubTable has the metric of damage.
+// scrubTable returns the metric of damaged records.
 func (n *Node) scrubTable() prometheus.Collector {
 	return metric.NewTable(nil,
 		func(*int) []string { return nil },

@@ -14,9 +14,9 @@ import (
 	"github.com/eventflux/eventflux/shared/log/natsconn"
 )
 
-// Whoever may publish to a log can put something into it that is no frame. Its task halts
-// there; recover --skip goes on behind it, with every result once, and restarts, proofs and
-// exports pass over it as well.
+// A client that may publish to a log can put a record into it that is not a frame. The app's
+// task halts there. recover --skip continues after it, with every result once; restarts,
+// proofs and exports skip it too.
 func TestForeignRecordIsPassedOver(t *testing.T) {
 	c := newChain(t, windowApp)
 	c.start()
@@ -60,14 +60,14 @@ func TestForeignRecordIsPassedOver(t *testing.T) {
 	if s := result.Plan.Skipped[0][0]; s.Sequence != foreign || s.Reason == "" {
 		t.Errorf("passed over: %+v", s)
 	}
-	c.rows("w", 30) // none came twice
-	c.kill()        // the generation has no checkpoint but its first
+	c.rows("w", 30) // none appeared twice
+	c.kill()        // the generation has only its first checkpoint
 	c.start()
 	c.publishBatch(30, 40)
 	c.rows("w", 40)
 	c.node.skipLast = true
 
-	// An export behind the first checkpoint of the generation holds the foreign record.
+	// An export from the first checkpoint of the generation contains the foreign record.
 	file := filepath.Join(t.TempDir(), "w.efx")
 	out, err := os.Create(file)
 	if err != nil {
@@ -89,7 +89,7 @@ func TestForeignRecordIsPassedOver(t *testing.T) {
 
 	next := c.trigger("w")
 	if r := c.verifyFull("w", uint64(next)); !r.Sound || !r.Proved {
-		t.Errorf("the checkpoint behind the foreign record: %+v", r)
+		t.Errorf("the checkpoint after the foreign record: %+v", r)
 	}
 	c.end()
 	c.start()
@@ -108,7 +108,7 @@ func TestForeignRecordIsPassedOver(t *testing.T) {
 	}
 }
 
-// A record that the app's own services wrote cannot be missed: those after it refer to it.
+// A record that the app's own services wrote cannot be skipped: later records refer to it.
 func TestDamagedRecordIsNotPassedOver(t *testing.T) {
 	c := newChain(t, windowApp)
 	c.start()

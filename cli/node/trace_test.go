@@ -19,7 +19,7 @@ import (
 	"github.com/eventflux/eventflux/shared/ops/obs"
 )
 
-// tracedMember is a member of a cluster whose spans go where the test can see them.
+// traced starts a member of a cluster that exports its spans to the test.
 func (c *cluster) traced(id string, spans sdktrace.SpanExporter, services ...string) *member {
 	c.t.Helper()
 	cfg := config.Default()
@@ -48,7 +48,7 @@ func (c *cluster) traced(id string, spans sdktrace.SpanExporter, services ...str
 	return m
 }
 
-// outline writes the spans of each trace as a tree, in the order in which they began.
+// outline writes the spans of each trace as a tree, in the order of their start.
 func outline(spans tracetest.SpanStubs, root string) []string {
 	slices.SortStableFunc(spans, func(a, b tracetest.SpanStub) int { return a.StartTime.Compare(b.StartTime) })
 	var trees []string
@@ -80,7 +80,7 @@ func branch(b *strings.Builder, spans tracetest.SpanStubs, s tracetest.SpanStub,
 	}
 }
 
-// The spans of leader and tasks, which run in processes of their own, are one trace.
+// The spans of leader and tasks, in different processes, form one trace.
 func TestCheckpointIsOneTrace(t *testing.T) {
 	c := newCluster(t)
 	spans := tracetest.NewInMemoryExporter()

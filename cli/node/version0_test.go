@@ -21,8 +21,8 @@ import (
 	"github.com/eventflux/eventflux/shared/ops/config"
 )
 
-// version0App is the app in the folders that version 0.9.0 of eventflux run left: it took
-// the values 1, 2 and 3, made checkpoint 1, and took 4. stopped.tgz was stopped by SIGINT,
+// version0App is the app in the folders that eventflux run of version 0.9.0 wrote: it got the
+// values 1, 2 and 3, made checkpoint 1, and got 4. SIGINT stopped the process of stopped.tgz,
 // which made checkpoint 2; killed.tgz was killed.
 const version0App = `@app:name('sums')
 define stream S (k string, v long);
@@ -71,11 +71,11 @@ func version0Config(dir string) *config.Config {
 	return cfg
 }
 
-// An app of version 0 goes on where its last checkpoint left it. What lies before is not
-// replayed, and a restore that needs it is refused.
+// An app of version 0 continues from its last checkpoint. Earlier events are not replayed, and
+// a restore that needs them is refused.
 func TestTakeOverFromVersion0(t *testing.T) {
 	c := &chain{t: t, cfg: version0Config(unpack(t, "stopped")), apps: []string{version0App}}
-	for round := range 2 { // the second start finds it taken over
+	for round := range 2 { // the second start finds the data already taken over
 		c.start()
 		if _, err := c.js.Publish(c.within(), "events.S", []byte(`{"k":"a","v":10}`)); err != nil {
 			t.Fatal(err)
@@ -101,8 +101,8 @@ func TestTakeOverFromVersion0(t *testing.T) {
 	}
 }
 
-// Data of version 0 that no checkpoint covers to the end, or whose checkpoint is damaged,
-// is refused, and left as it was: version 0 can be started over it again.
+// Data of version 0 is refused, and left unchanged, if no checkpoint covers it to the end or
+// the checkpoint is damaged: version 0 can be started on it again.
 func TestVersion0ThatIsNotCovered(t *testing.T) {
 	for name, c := range map[string]struct {
 		folder string
