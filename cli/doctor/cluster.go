@@ -125,7 +125,7 @@ func (p *patient) checkTasks(_ context.Context, r *report) {
 	r.fine("apps", "all %d partitions of %d apps run", n, len(p.apps))
 }
 
-// lagWarning is the lag in seconds from which doctor warns.
+// lagWarning is the smallest lag, in seconds, that doctor warns about.
 const lagWarning = 3
 
 func (p *patient) checkTask(r *report, a *control.App, part uint32) {
