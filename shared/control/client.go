@@ -19,15 +19,15 @@ import (
 const Service = "checkpointer"
 
 const (
-	// attemptTimeout is how long one request may take before it is repeated. An answer
-	// that takes longer by its nature, such as that to VerbPrepared, is asked for again;
-	// all requests are idempotent.
+	// attemptTimeout is how long one request may take before it is repeated. Some answers take
+	// longer by nature, such as the answer to VerbPrepared; the client then asks again. All
+	// requests are idempotent.
 	attemptTimeout = 10 * time.Second
 	retryWait      = 50 * time.Millisecond
 	retryWaitMax   = time.Second
 )
 
-// Error is what a checkpointer answers instead of what was asked for.
+// Error is a checkpointer's answer to a request that it refuses or cannot carry out.
 type Error struct {
 	Code, Text string
 }
@@ -43,15 +43,15 @@ func Code(err error) string {
 	return ""
 }
 
-// Client asks the checkpointer. It may be used concurrently.
+// Client sends requests to the checkpointer. It may be used concurrently.
 type Client struct {
-	// Conn stays the caller's.
+	// The caller owns Conn.
 	Conn *nats.Conn
-	// Service is another one to ask, such as "recovery"; "" is the checkpointer.
+	// Service is the service to ask instead, such as "recovery"; "" means the checkpointer.
 	Service string
 	// Attempt is how long one request may take before it is repeated; 0 is 10 s.
 	Attempt time.Duration
-	// Self is who asks.
+	// Self identifies the client.
 	Self *Self
 }
 
@@ -62,9 +62,9 @@ func (c *Client) Do(ctx context.Context, verb string, request, answer any) error
 	return c.Ask(ctx, c.service(), verb, request, answer)
 }
 
-// Ask sends a request to a service and decodes the answer. While there is no leader, nobody
-// answers, or the connection is down, it tries again, until ctx ends; ctx must have an
-// end if the caller is not to wait for ever. It fails with an *Error or ctx's error.
+// Ask sends a request to a service and decodes the answer. While there is no leader, no
+// service answers, or the connection is down, it tries again until ctx ends; without a
+// deadline it may wait forever. It fails with an *Error or ctx's error.
 func (c *Client) Ask(ctx context.Context, service, verb string, request, answer any) error {
 	var data []byte
 	if request != nil {
@@ -101,7 +101,7 @@ func (c *Client) gaveUp(ctx context.Context, service, verb string, last error) e
 	return fmt.Errorf("%s: %w: %w", verb, last, ctx.Err())
 }
 
-// passing reports whether the request may succeed when it is sent again.
+// passing reports whether the request may succeed if it is repeated.
 func passing(err error) bool {
 	if Code(err) == CodeUnavailable {
 		return true
@@ -142,13 +142,13 @@ func (c *Client) try(ctx context.Context, subject string, data []byte, answer an
 	return nil
 }
 
-// Status asks whichever checkpointer answers, and only once.
+// Status asks any checkpointer, and only once.
 func (c *Client) Status(ctx context.Context) (s Status, err error) {
 	err = c.try(ctx, natsconn.ServiceSubject(Service, VerbStatus), nil, &s)
 	return s, err
 }
 
-// Deploy makes an app known.
+// Deploy deploys an app.
 func (c *Client) Deploy(ctx context.Context, r DeployRequest) (d Deployed, err error) {
 	err = c.Do(ctx, VerbDeploy, r, &d)
 	return d, err
@@ -166,13 +166,13 @@ func (c *Client) App(ctx context.Context, r AppRequest) (a App, err error) {
 	return a, err
 }
 
-// Heartbeat tells how a processor is, and returns what it is to run.
+// Heartbeat reports the state of a processor, and returns the partitions that it must run.
 func (c *Client) Heartbeat(ctx context.Context, r HeartbeatRequest) (h Heartbeat, err error) {
 	err = c.Do(ctx, VerbHeartbeat, r, &h)
 	return h, err
 }
 
-// Serving tells which apps an ingest serves.
+// Serving reports which apps an ingest serves.
 func (c *Client) Serving(ctx context.Context, r ServingRequest) error {
 	return c.Do(ctx, VerbServing, r, nil)
 }
@@ -183,25 +183,25 @@ func (c *Client) Attach(ctx context.Context, r AttachRequest) (a Attached, err e
 	return a, err
 }
 
-// Prepared says that a task has stored its part, and returns what became of the epoch.
+// Prepared reports that a task has stored its part, and returns the outcome of the epoch.
 func (c *Client) Prepared(ctx context.Context, r PreparedRequest) (o Outcome, err error) {
 	err = c.Do(ctx, VerbPrepared, r, &o)
 	return o, err
 }
 
-// Digests compares the state of a standby with that of its partition's owner.
+// Digests compares the state of a standby with the state of the partition's owner.
 func (c *Client) Digests(ctx context.Context, r DigestsRequest) (d DigestsAnswer, err error) {
 	err = c.Do(ctx, VerbDigests, r, &d)
 	return d, err
 }
 
-// Failed says that a task cannot prepare an epoch.
+// Failed reports that a task cannot prepare an epoch.
 func (c *Client) Failed(ctx context.Context, r FailedRequest) (o Outcome, err error) {
 	err = c.Do(ctx, VerbFailed, r, &o)
 	return o, err
 }
 
-// Trigger makes a checkpoint and returns what became of it.
+// Trigger makes a checkpoint and returns its outcome.
 func (c *Client) Trigger(ctx context.Context, r AppRequest) (o Outcome, err error) {
 	err = c.Do(ctx, VerbTrigger, r, &o)
 	return o, err

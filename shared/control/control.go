@@ -8,9 +8,9 @@ import (
 	"github.com/eventflux/eventflux/shared/state/checkpoint"
 )
 
-// The verbs: the request goes to natsconn.ServiceSubject("checkpointer", verb). Each has
-// a request and an answer below. Errors come as those of NATS services do, with one
-// of the codes.
+// The verbs: the request goes to natsconn.ServiceSubject("checkpointer", verb). The request
+// and answer of each are below. Errors have the form of NATS service errors, with one of the
+// codes.
 const (
 	VerbDeploy      = "deploy"      // DeployRequest → Deployed
 	VerbApps        = "apps"        // nothing → AppList
@@ -41,8 +41,8 @@ const (
 	CodeUnavailable = "503" // no leader just now, or the store is away: try again
 )
 
-// DeployRequest makes an app known, or confirms it. Another text under the name of
-// an app that is deployed is CodeInvalid.
+// DeployRequest deploys an app, or confirms that it is deployed. A different text under the
+// name of a deployed app is CodeInvalid.
 type DeployRequest struct {
 	Text string `json:"text"`
 }
@@ -50,8 +50,8 @@ type DeployRequest struct {
 // Deployed is the app that was deployed, or confirmed.
 type Deployed struct {
 	App
-	// Warnings say which streams of other apps are read from the same subject by another
-	// definition, so that one app refuses events that another one takes.
+	// Warnings name the streams of other apps that read the same subject with a different
+	// definition, so that one app refuses events that another accepts.
 	Warnings []string `json:"warnings,omitempty"`
 }
 
@@ -72,37 +72,37 @@ type App struct {
 	Index uint64 `json:"index"`
 	// Text is only in answers to VerbApp and VerbDeploy, and in the cluster's bucket.
 	Text string `json:"text,omitempty"`
-	// Settings are what Apply reads: fixed here, since results are a function of them and
-	// the log.
+	// Settings are the settings that Apply reads. They are fixed at the deployment, because
+	// results are a function of them and the log.
 	engine.Settings
-	// Version counts the texts that the app was deployed with, from 1. Level is the
-	// semantics level of that version, and Build the version of the program that deployed
-	// it. All are 0 and empty for an app of a release of major version 0, until the leader
-	// has taken it over.
+	// Version counts the texts that the app was deployed with, from 1. Level is the semantics
+	// level of that version, and Build the version of the program that deployed it. For an app
+	// from a release of major version 0, they are 0 or empty until the leader has taken it
+	// over.
 	Version uint32 `json:"version,omitempty"`
 	Level   uint32 `json:"level,omitempty"`
 	Build   string `json:"build,omitempty"`
-	// Stamp is the instant of the deployment in ms, as the deploy frame of each log has it.
+	// Stamp is the time of the deployment in ms, as in the deploy frame of each log.
 	Stamp int64 `json:"stamp_ms,omitempty"`
-	// After has, by partition, the sequence that the deploy frame follows, for an app that
-	// was taken over. Otherwise it is the first frame of each log.
+	// After has, by partition, the sequence before the deploy frame, for an app that was taken
+	// over. For other apps, the deploy frame is the first frame of each log.
 	After []uint64 `json:"deployed_after,omitempty"`
-	// Base is the newest epoch that the store had of an app of this name when it was
-	// deployed, and First the generation that it began with: later than any that the store
-	// tells of.
+	// Base is the newest epoch that the store had for an app of this name at the deployment.
+	// First is the generation that the app started with, which is later than any generation in
+	// the store.
 	Base  state.Epoch           `json:"base_epoch,omitempty"`
 	First checkpoint.Generation `json:"first_generation"`
 	// Checkpoint is the newest committed one; 0: none.
 	Checkpoint state.Epoch `json:"checkpoint"`
-	// Held says that its tasks wait where a restore has put them, for VerbRelease.
+	// Held says that its tasks wait at the position of a restore for VerbRelease.
 	Held bool `json:"held,omitempty"`
-	// Removing says that the app is on its way out.
+	// Removing says that the app is being removed.
 	Removing bool `json:"removing,omitempty"`
 	// Missing says what the app needs before all ingests accept its events and all of its
 	// partitions run. It is only in answers to VerbApp and VerbDeploy.
 	Missing []string `json:"missing,omitempty"`
-	// Deaths are the frames that were being applied when a process died, and that no task
-	// has got past since.
+	// Deaths are the frames that a task was applying when its process died, and that no task
+	// has passed since.
 	Deaths []Death `json:"deaths,omitempty"`
 	// Owners has the owner of each partition that a task is attached to.
 	Owners []Owner `json:"owners,omitempty"`
@@ -114,8 +114,8 @@ type Owner struct {
 	Owner      string `json:"owner"`     // the task's incarnation
 	Processor  string `json:"processor"` // that runs it
 	Assignment uint64 `json:"assignment"`
-	// State is what the processor said of its task last: starting, replaying, running,
-	// halted and so on; empty where it has not been heard of for a while.
+	// State is the last state that the processor reported for its task: starting, replaying,
+	// running, halted and so on; empty if it has not reported for a while.
 	State string `json:"state,omitempty"`
 }
 
@@ -124,20 +124,20 @@ type AppList struct {
 	Apps []App `json:"apps"`
 }
 
-// HeartbeatRequest is what a processor says of itself, several times in a second. One
-// that has not been heard of for HeartbeatTimeout is taken for dead, and its partitions
-// are given to others.
+// HeartbeatRequest is a processor's report, sent several times per second. If a processor is
+// silent for HeartbeatTimeout, the leader treats it as dead and gives its partitions to
+// others.
 type HeartbeatRequest struct {
 	Processor   string `json:"processor"`   // its name, which it keeps over restarts
 	Incarnation string `json:"incarnation"` // unique for each start
-	// Leaving says that it wants to give up what it runs.
+	// Leaving says that the processor wants to give up its partitions.
 	Leaving bool         `json:"leaving,omitempty"`
 	Tasks   []TaskReport `json:"tasks,omitempty"`
-	// Died is what an earlier process under this name was doing when it died.
+	// Died describes the work of an earlier process of this name when it died.
 	Died *Died `json:"died,omitempty"`
 }
 
-// Died says which frames the tasks of a process were applying when it died.
+// Died lists the frames that the tasks of a process were applying when it died.
 type Died struct {
 	Incarnation string   `json:"incarnation"` // of the process that died
 	Frames      []AtWork `json:"frames"`
@@ -151,51 +151,51 @@ type AtWork struct {
 	Sequence  uint64 `json:"sequence"` // in the log
 }
 
-// Death is a frame that was being applied when its process died.
+// Death is a frame that a task was applying when its process died.
 type Death struct {
 	Partition uint32 `json:"partition"`
 	Sequence  uint64 `json:"sequence"`
-	// Count is how many processes in a row died of this frame.
+	// Count is how many processes in a row died on this frame.
 	Count int `json:"count"`
-	// Incarnation is the last of them.
+	// Incarnation is the last of those processes.
 	Incarnation string `json:"incarnation"`
 }
 
-// QuarantineAfter is how many processes may die of a frame before its partition is run by
-// none.
+// QuarantineAfter is how many processes may die on a frame before no processor runs its
+// partition.
 const QuarantineAfter = 3
 
-// Quarantined reports whether the partition of the frame is run by no processor.
+// Quarantined reports whether no processor runs the partition of the frame.
 func (d *Death) Quarantined() bool { return d.Count >= QuarantineAfter }
 
-// TaskReport is how a task is.
+// TaskReport is the state of a task.
 type TaskReport struct {
 	App       string `json:"app"`
 	Partition uint32 `json:"partition"`
 	State     string `json:"state"`
-	// LagMillis is how long the task needs for what its log holds; 0 of a standby.
+	// LagMillis is how long the task needs for the rest of its log; 0 for a standby.
 	LagMillis int64 `json:"lag_ms,omitempty"`
 	// Applied is the log sequence of the newest frame applied.
 	Applied uint64 `json:"applied,omitempty"`
 }
 
-// HeartbeatTimeout is after how much silence a processor is taken for dead. It should
-// speak five times as often.
+// HeartbeatTimeout is the silence after which a processor counts as dead. A processor should
+// report five times as often.
 const HeartbeatTimeout = 1500 * time.Millisecond
 
-// QuietTimeout is after how much silence of a processor one that stands by takes its
-// partitions over. It is two heartbeats, since on a busy machine one may be late. Being
-// wrong harms nothing, and costs the other a restore.
+// QuietTimeout is the silence after which a standby takes over a processor's partitions. It is
+// two heartbeats, since on a busy machine one may be late. A wrong takeover harms nothing, and
+// costs the other processor a restore.
 const QuietTimeout = HeartbeatTimeout * 2 / 5
 
-// Heartbeat tells a processor what to run: these and no others.
+// Heartbeat lists the partitions that a processor must run. It must run no others.
 type Heartbeat struct {
 	Assigned []Assigned `json:"assigned"`
-	// Alone says that there is no other processor that could take over.
+	// Alone says that no other processor could take over.
 	Alone bool `json:"alone,omitempty"`
 }
 
-// Assigned is a partition that a processor is to run.
+// Assigned is a partition that a processor must run.
 type Assigned struct {
 	App        string                `json:"app"`
 	Partition  uint32                `json:"partition"`
@@ -204,20 +204,19 @@ type Assigned struct {
 	Held       bool                  `json:"held,omitempty"`
 	// Standby: another processor runs it. Apply its log, emit nothing, and be ready.
 	Standby bool `json:"standby,omitempty"`
-	// Suspect is the log sequence of a frame of which a process may have died: the task
-	// applies it while no other task of its process applies one. 0: there is none.
+	// Suspect is the log sequence of a frame that may have killed a process: the task applies
+	// it while no other task of its process applies a frame. 0 means none.
 	Suspect uint64 `json:"suspect,omitempty"`
 }
 
-// ServingRequest is what an ingest says of itself at its start, when something changes, and
-// several times in a second. One that has not been heard of for HeartbeatTimeout is taken
-// for dead.
+// ServingRequest is the report of an ingest at its start, after a change, and several times
+// per second. An ingest that is silent for HeartbeatTimeout counts as dead.
 type ServingRequest struct {
 	Ingest string `json:"ingest"` // unique for each start
 	Name   string `json:"name"`   // for people
-	// Number grows with each request: one that comes late changes nothing.
+	// Number grows with each request; a request that arrives late changes nothing.
 	Number uint64 `json:"number"`
-	// Apps are all that it serves, is about to serve, or has yet to stop serving.
+	// Apps are all apps that it serves, is about to serve, or is still stopping to serve.
 	Apps []Serving `json:"apps"`
 }
 
@@ -225,9 +224,9 @@ type ServingRequest struct {
 type Serving struct {
 	App   string `json:"app"`
 	Index uint64 `json:"index"` // of the app's deployment
-	// Accepts says that its events are accepted.
+	// Accepts says that it accepts the app's events.
 	Accepts bool `json:"accepts"`
-	// Why says why they are not.
+	// Why says why it does not.
 	Why string `json:"why,omitempty"`
 }
 
@@ -240,19 +239,19 @@ type DigestsRequest struct {
 	Digests    map[string]state.Digest `json:"digests"` // by component
 }
 
-// DigestsAnswer says which components differ from those of the checkpoint. None does
-// where the epoch was aborted.
+// DigestsAnswer names the components that differ from those of the checkpoint. If the epoch
+// was aborted, it names none.
 type DigestsAnswer struct {
 	Different []string `json:"different"`
 }
 
-// NudgeSubject is where the leader publishes, on core NATS, that assignments have
-// changed: processors ask at once instead of at their next heartbeat.
+// NudgeSubject is the core NATS subject where the leader publishes that assignments have
+// changed. Processors then ask at once instead of at their next heartbeat.
 const NudgeSubject = "ef.processor.nudge"
 
-// AttachRequest is a task that takes a partition over. Asking again as the same
-// owner changes nothing. It is refused as CodeFenced where the partition is assigned
-// to another processor.
+// AttachRequest asks for a partition on behalf of a task. Repeating it with the same owner
+// changes nothing. It is refused with CodeFenced if the partition is assigned to another
+// processor.
 type AttachRequest struct {
 	App       string `json:"app"`
 	Partition uint32 `json:"partition"`
@@ -261,21 +260,21 @@ type AttachRequest struct {
 	Plan      string `json:"plan"` // digest of the text that the task runs
 }
 
-// Attached tells a task what it is to restore.
+// Attached tells a task what to restore.
 type Attached struct {
 	Generation checkpoint.Generation `json:"generation"`
-	// Assignment is the task's fencing token: what it prepares counts until another
+	// Assignment is the task's fencing token: what the task prepares counts until another
 	// owner attaches.
 	Assignment uint64 `json:"assignment"`
 	// Decided is the newest epoch that is committed or aborted; barriers up to it
 	// need no answer.
 	Decided state.Epoch `json:"decided"`
-	// First says that the app was deployed with the generation, so that it begins where
-	// the log does.
+	// First says that the app was deployed with this generation, so that it starts at the
+	// start of the log.
 	First bool `json:"first,omitempty"`
-	// Held says that the task is to stop where the generation begins.
+	// Held says that the task must stop where the generation starts.
 	Held bool `json:"held,omitempty"`
-	// Checkpoints are those of the generation that are retained, newest first.
+	// Checkpoints are the retained checkpoints of the generation, newest first.
 	Checkpoints []CheckpointRef `json:"checkpoints"`
 }
 
@@ -290,9 +289,9 @@ type CheckpointRef struct {
 	Digest   string `json:"digest"`
 }
 
-// PreparedRequest says that a task has stored its part of an epoch, durably, and
-// that all results of the frames before the barrier are in the output stream. It is
-// repeated until it is answered.
+// PreparedRequest reports that a task has stored its part of an epoch durably, and that all
+// results of the frames before the barrier are in the output stream. The task repeats it until
+// it gets an answer.
 type PreparedRequest struct {
 	App       string               `json:"app"`
 	Epoch     state.Epoch          `json:"epoch"`
@@ -311,18 +310,18 @@ type FailedRequest struct {
 	Reason     string          `json:"reason"`
 }
 
-// Outcome is what became of an epoch.
+// Outcome is the result of an epoch.
 type Outcome struct {
 	Epoch     state.Epoch `json:"epoch"`
 	Committed bool        `json:"committed"`
 	Reason    string      `json:"reason,omitempty"` // why it was aborted
 	// Milliseconds from the opening to the commit.
 	Milliseconds float64 `json:"milliseconds,omitempty"`
-	// Merged is the newest checkpoint whose chains a merger has folded: what comes next
-	// is to stand on them.
+	// Merged is the newest checkpoint whose chains a merger has folded; the next checkpoints
+	// must build on it.
 	Merged *CheckpointRef `json:"merged,omitempty"`
-	// Whole says that the epoch was aborted because what a task stood on is gone: the
-	// next one is to be written as a whole.
+	// Whole says that the epoch was aborted because a checkpoint that a task built on is gone.
+	// The next checkpoint must be full.
 	Whole bool `json:"whole,omitempty"`
 }
 
@@ -333,13 +332,14 @@ type CheckpointList struct {
 	Checkpoints []CheckpointInfo      `json:"checkpoints"`
 }
 
-// CheckpointInfo is a checkpoint as it is listed: a retained one, the open one, or
-// one of the last that were aborted.
+// CheckpointInfo is one entry of the list: a retained checkpoint, the open one, or one that
+// was aborted recently.
 type CheckpointInfo struct {
 	CheckpointRef
 	State  string `json:"state"` // committed, open, aborted
 	Reason string `json:"reason,omitempty"`
-	// Bytes is what was written for it, StateBytes what it covers, uncompressed.
+	// Bytes is the number of bytes written for it. StateBytes is the uncompressed size of the
+	// state that it covers.
 	Bytes        int64   `json:"bytes"`
 	StateBytes   int64   `json:"state_bytes"`
 	Milliseconds float64 `json:"milliseconds"` // from opening to commit
@@ -351,7 +351,7 @@ type CheckpointRequest struct {
 	Epoch state.Epoch `json:"epoch"`
 }
 
-// VerifyReport says what is wrong with a checkpoint.
+// VerifyReport lists the problems of a checkpoint.
 type VerifyReport struct {
 	App      string      `json:"app"`
 	Epoch    state.Epoch `json:"epoch"`
@@ -370,7 +370,7 @@ type Problem struct {
 	What      string `json:"what"`
 }
 
-// Status is what a checkpointer knows of its group.
+// Status is a checkpointer's view of its group.
 type Status struct {
 	ID      string          `json:"id"`
 	State   string          `json:"state"` // leader, follower, candidate, shutdown
@@ -395,7 +395,7 @@ type MembersRequest struct {
 	Remove string `json:"remove,omitempty"` // an id
 }
 
-// TransferRequest hands the leadership over; to the best other voter if To is "".
+// TransferRequest hands over the leadership; if To is "", to the best other voter.
 type TransferRequest struct {
 	To string `json:"to,omitempty"`
 }

@@ -14,8 +14,8 @@ import (
 	"github.com/eventflux/eventflux/shared/log/natsconn"
 )
 
-// Desk takes the requests of a service: so many at once, none that is too large, and none
-// whose answer would do harm. It may be used concurrently.
+// Desk accepts the requests of a service. It limits how many are answered at once and how
+// large they are, and ignores those whose answer would do harm. It may be used concurrently.
 type Desk struct {
 	conn     *nats.Conn
 	slots    chan struct{} // one for each request that is being answered
@@ -23,19 +23,19 @@ type Desk struct {
 	log      *slog.Logger
 }
 
-// NewDesk returns one for requests of up to bytesMax, of which requestsMax are answered at
-// once, over conn.
+// NewDesk returns a Desk over conn for requests of up to bytesMax bytes. It answers up to
+// requestsMax of them at once.
 func NewDesk(conn *nats.Conn, requestsMax, bytesMax int, log *slog.Logger) *Desk {
 	return &Desk{conn: conn, slots: make(chan struct{}, requestsMax), bytesMax: bytesMax, log: log}
 }
 
-// Handler calls answer for each request that is let in, in a goroutine of group. An error
-// is what is answered then: with the code of an *Error, else as CodeUnavailable where time
-// ran out and as CodeInternal.
+// Handler calls answer for each accepted request, in a goroutine of group. If answer returns
+// an error, that is the answer: with the code of an *Error, as CodeUnavailable after a
+// timeout, and otherwise as CodeInternal.
 func (d *Desk) Handler(group *sync.WaitGroup, answer func(micro.Request) error) micro.Handler {
 	return micro.HandlerFunc(func(r micro.Request) {
 		if !natsconn.Answerable(r.Reply()) {
-			d.log.Warn("ignored a request whose answer would go where nobody waits for one", "request", r.Subject(), "reply", r.Reply())
+			d.log.Warn("ignored a request because its reply subject would deliver the answer to another service", "request", r.Subject(), "reply", r.Reply())
 			return
 		}
 		if n := len(r.Data()); n > d.bytesMax {
@@ -58,8 +58,8 @@ func (d *Desk) Handler(group *sync.WaitGroup, answer func(micro.Request) error) 
 	})
 }
 
-// apart is a request that is answered beside its handler, whose return micro takes for the
-// end of it: it then looks at what came of the answer, without a lock.
+// apart is a request that is answered outside its handler. micro treats the return of the
+// handler as the end of the request: it then reads the result of the answer, without a lock.
 type apart struct {
 	micro.Request
 	conn *nats.Conn
@@ -87,7 +87,7 @@ func (r apart) Error(code, text string, data []byte, opts ...micro.RespondOpt) e
 	return r.Respond(data, append(opts, micro.WithHeaders(header))...)
 }
 
-// refuse answers with an error; whoever asked may have gone.
+// refuse answers with an error. It ignores a failed send, since the client may be gone.
 func refuse(r micro.Request, err error) {
 	code := Code(err)
 	switch {

@@ -16,7 +16,7 @@ import (
 	"github.com/eventflux/eventflux/shared/control"
 )
 
-// desk is one for requests of up to 40 bytes, which answers on "ask".
+// desk is a Desk for requests of up to 40 bytes, which answers on "ask".
 type desk struct {
 	t      *testing.T
 	nc     *nats.Conn
@@ -102,7 +102,7 @@ func TestDeskIsFull(t *testing.T) {
 	asking.Wait()
 	d.answer <- struct{}{}
 	got := full
-	for got == full { // the places are free soon after the answers
+	for got == full { // the slots are free soon after the answers
 		got = d.ask("fourth")
 	}
 	if got != `"fine"` {
@@ -110,7 +110,7 @@ func TestDeskIsFull(t *testing.T) {
 	}
 }
 
-// An answer where a request to JetStream goes would be taken for one.
+// JetStream would treat an answer on one of its request subjects as a request.
 func TestDeskAnswersNoProxy(t *testing.T) {
 	d := openDesk(t, 100)
 	answers, err := d.nc.SubscribeSync("$JS.API.STREAM.PURGE.X")
@@ -151,8 +151,8 @@ func TestParse(t *testing.T) {
 	}
 }
 
-// An answer that is there at once is no race with what micro does when the handler has
-// returned. The race detector sees that it was one, most times.
+// An answer that is sent at once does not race with what micro does after the handler has
+// returned. The race detector usually finds such a race.
 func TestRefusedAtOnce(t *testing.T) {
 	const requests = 1000
 	nc := connect(t)

@@ -1,5 +1,5 @@
-// Package control has what services and commands ask of the checkpointer, and a
-// client that asks it: JSON by NATS request to ef.checkpointer.<verb>. Whichever
-// checkpointer gets a request passes it on to the leader. How the leader decides is
-// services/checkpointer's business. A Desk is what services take requests at.
+// Package control has the requests that services and commands send to the checkpointer, and a
+// client for them: JSON by NATS request to ef.checkpointer.<verb>. Any checkpointer that gets
+// a request passes it on to the leader. Package services/checkpointer decides how to answer.
+// Services accept requests through a Desk.
 package control

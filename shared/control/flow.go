@@ -8,29 +8,29 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// FlowSubject is where processors publish FlowReports on core NATS, which every ingest
-// hears. A report that is lost is no loss: the next one says it all again.
+// FlowSubject is the core NATS subject where processors publish FlowReports; every ingest
+// subscribes to it. A lost report does no harm: the next one has all the data again.
 const FlowSubject = "ef.ingest.flow"
 
 const (
-	// FlowEvery is how often a processor publishes what has changed, and FlowRepeat how
-	// often what has not.
+	// FlowEvery is how often a processor publishes changes, and FlowRepeat how often it
+	// repeats the rest.
 	FlowEvery  = 100 * time.Millisecond
 	FlowRepeat = time.Second
-	// FlowSilence is for how long a report holds. After it, nothing is known of the
-	// task, and ingest does not refuse events because of it.
+	// FlowSilence is how long a report is valid. After that, the state of the task is unknown,
+	// and ingest does not refuse events because of it.
 	FlowSilence = 10 * time.Second
 
 	flowTasksMax = 1000 // in one message
 )
 
-// FlowReport says how far the tasks of a processor are.
+// FlowReport is the progress of a processor's tasks.
 type FlowReport struct {
 	Processor string `json:"processor,omitempty"`
 	Tasks     []Flow `json:"tasks"`
 }
 
-// Flow is how far the task of a partition is with its log, and whether it can take more.
+// Flow is the progress of a partition's task in its log, and whether it can accept more.
 type Flow struct {
 	App       string `json:"app"`
 	Partition uint32 `json:"partition"`
@@ -38,20 +38,19 @@ type Flow struct {
 	// sequence as far as the task knows.
 	Applied uint64 `json:"applied"`
 	LogEnd  uint64 `json:"log_end"`
-	// FrameTime is what a frame of the log has cost the task of late, ns. It includes the
+	// FrameTime is the recent cost of a frame of the log to the task, in ns. It includes the
 	// wait for the output stream.
 	FrameTime time.Duration `json:"frame_ns"`
-	// Busy is for how long the task has been at the frame after Applied, ns.
+	// Busy is how long the task has been applying the frame after Applied, in ns.
 	Busy time.Duration `json:"busy_ns,omitempty"`
 	// StateBytes estimates the memory of the task's state.
 	StateBytes int64 `json:"state_bytes"`
-	// Over says why the task is over one of its limits and takes no events; empty if it is
-	// not.
+	// Over says which limit the task exceeds, so that it accepts no events; empty if it
+	// exceeds none.
 	Over string `json:"over,omitempty"`
 }
 
-// Lag is how long the task needs for what its log holds up to a sequence, at the pace of
-// late.
+// Lag is how long the task needs for its log up to a sequence, at its recent pace.
 func (f *Flow) Lag(end uint64) time.Duration {
 	end = max(end, f.LogEnd)
 	return time.Duration(end-min(f.Applied, end))*f.FrameTime + f.Busy
@@ -72,12 +71,12 @@ func PublishFlow(nc *nats.Conn, r FlowReport) error {
 	return nil
 }
 
-// SubscribeFlow hands each task of each report to hear, from one goroutine.
+// SubscribeFlow calls hear for each task of each report, from one goroutine.
 func SubscribeFlow(nc *nats.Conn, hear func(Flow)) (*nats.Subscription, error) {
 	sub, err := nc.Subscribe(FlowSubject, func(m *nats.Msg) {
 		var r FlowReport
 		if json.Unmarshal(m.Data, &r) != nil {
-			return // whoever may publish here may as well be silent
+			return // ignore a malformed report: its sender could as well be silent
 		}
 		for _, f := range r.Tasks {
 			hear(f)

@@ -10,10 +10,11 @@ import (
 	"github.com/eventflux/eventflux/shared/log/natsconn"
 )
 
-// A checkpointer that is frozen, or cut off, still gets its share of the requests until
-// NATS notices. So what can be asked twice, and is answered soon or by an epoch's end, is
-// asked again after hedgeWait without an answer: most likely of another one. For heartbeats
-// that is after the same time again and again, and else after twice the time before.
+// A checkpointer that is frozen or cut off still gets its share of the requests until NATS
+// notices. So a request that may be repeated, and is answered soon or by the end of an epoch,
+// is sent again after hedgeWait without an answer: most likely to another checkpointer.
+// Heartbeats and serving reports are repeated at this interval; for other requests it doubles
+// each time.
 const hedgeWait = 200 * time.Millisecond
 
 var hedged = map[string]time.Duration{ // by subject: what the wait is multiplied with
@@ -33,8 +34,8 @@ type reply struct {
 	err error
 }
 
-// request sends a request and returns the first answer. One that says that nobody could be
-// asked counts only if no other is to come.
+// request sends a request and returns the first answer. An answer that no service is there
+// counts only if no other answer can come.
 func (c *Client) request(ctx context.Context, subject string, data []byte) (*nats.Msg, error) {
 	m := &nats.Msg{Subject: subject, Header: c.Self.Headers(), Data: data}
 	grow := hedged[subject]

@@ -9,8 +9,8 @@ import (
 	"github.com/eventflux/eventflux/shared/log/natsconn"
 )
 
-// Of the members of a group NATS chooses one at random for each request, so that a frozen
-// one may get several in a row. Each is asked again of the others.
+// NATS chooses a member of a group at random for each request, so a frozen one may get several
+// in a row. The client repeats each of them, and another member answers.
 func TestFrozenCheckpointer(t *testing.T) {
 	nc := connect(t)
 	asked := 0 // by the connection's one goroutine for the subscription
@@ -22,7 +22,7 @@ func TestFrozenCheckpointer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// The one attempt may take all the time that there is, so what is asked again is asked
+	// The one attempt may use all the available time, so the client must repeat requests
 	// within it.
 	c := control.Client{Conn: nc, Attempt: patience}
 	if list, err := c.Apps(within(t)); err != nil || len(list.Apps) != 1 {

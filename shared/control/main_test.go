@@ -17,7 +17,7 @@ const patience = time.Minute
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// connect connects to a server of the test's own.
+// connect connects to a server of its own.
 func connect(t *testing.T) *nats.Conn {
 	t.Helper()
 	srv, err := natsconn.OpenEmbedded(natsconn.EmbeddedConfig{Dir: t.TempDir(), Listen: "127.0.0.1:0", Durability: natsconn.Fast, Log: slog.New(slog.DiscardHandler)})

@@ -8,67 +8,66 @@ import (
 	"github.com/eventflux/eventflux/shared/state/checkpoint"
 )
 
-// What mergers ask of the checkpointer.
+// The requests of mergers to the checkpointer.
 const (
 	VerbLease = "lease" // LeaseRequest → Lease
 	VerbLive  = "live"  // LiveRequest → Live
 	VerbSwap  = "swap"  // SwapRequest → CheckpointRef
 )
 
-// LeaseRequest asks to be the merger that works. It is asked again before the lease
-// ends.
+// LeaseRequest asks to be the working merger. The merger repeats it before the lease ends.
 type LeaseRequest struct {
 	ID string `json:"id"` // of the merger, unique for each incarnation
 }
 
-// Lease says which merger works. That saves work and nothing else: two that work at
-// once, as they may while leaders change, harm nothing.
+// Lease says which merger works. It only saves work: two mergers may work at once while
+// leaders change, and that does no harm.
 type Lease struct {
 	Holder  string    `json:"holder"`
 	Expires time.Time `json:"expires"` // by the leader's clock
 }
 
-// LiveRequest asks for all that is referred to.
+// LiveRequest asks for everything that the group refers to.
 type LiveRequest struct {
-	// Sweep says that what is not referred to will be deleted.
+	// Sweep says that objects without a reference will be deleted.
 	Sweep bool `json:"sweep,omitempty"`
 }
 
 // Live is what the group refers to, as of Time.
 type Live struct {
 	Time time.Time `json:"time"` // by the leader's clock
-	// Before is what a sweep keeps to: it deletes nothing that was used since. It is
-	// zero unless a sweep was asked for.
+	// Before limits a sweep, which deletes nothing that was used since then. It is zero unless
+	// the request is for a sweep.
 	Before time.Time `json:"before,omitzero"`
 	Apps   []LiveApp `json:"apps"`
 }
 
-// LiveApp is what is referred to of an app.
+// LiveApp is what the group refers to for an app.
 type LiveApp struct {
 	App        string                `json:"app"`
 	Generation checkpoint.Generation `json:"generation"`
-	// Base is that of App: what the store has up to it is of a former cluster.
+	// Base is App.Base: checkpoints in the store up to it are from a former cluster.
 	Base state.Epoch `json:"base_epoch,omitempty"`
-	// Checkpoints are those that are retained, newest first.
+	// Checkpoints are the retained ones, newest first.
 	Checkpoints []CheckpointRef `json:"checkpoints"`
-	// Kept were retired or replaced, and tasks may still stand on them.
+	// Kept were retired or replaced, but tasks may still build on them.
 	Kept []CheckpointRef `json:"kept,omitempty"`
 }
 
-// SwapRequest puts a manifest with shorter chains in the place of a committed one. All
-// else in it is the same.
+// SwapRequest replaces a committed manifest with one that has shorter chains and is otherwise
+// the same.
 type SwapRequest struct {
 	App   string      `json:"app"`
 	Epoch state.Epoch `json:"epoch"`
-	// Digest is that of the manifest that is replaced, as its CheckpointRef has it.
+	// Digest is the digest of the replaced manifest, as in its CheckpointRef.
 	Digest string `json:"digest"`
-	// Begun is Live.Time of before the merge put its first object.
+	// Begun is a Live.Time from before the merge put its first object.
 	Begun    time.Time `json:"begun"`
 	Manifest []byte    `json:"manifest"`
 }
 
-// ProjectedCheckpoint is an app's newest checkpoint as the cluster's bucket has it,
-// under CheckpointKey.
+// ProjectedCheckpoint is an app's newest checkpoint in the cluster's bucket, under
+// CheckpointKey.
 type ProjectedCheckpoint struct {
 	App string `json:"app"`
 	CheckpointRef
@@ -76,10 +75,10 @@ type ProjectedCheckpoint struct {
 	Index uint64 `json:"index"`
 }
 
-// CheckpointKey is the key of an app's newest checkpoint in the cluster's bucket.
+// CheckpointKey returns the key of an app's newest checkpoint in the cluster's bucket.
 func CheckpointKey(app string) string { return "checkpoint." + app }
 
-// Lease asks to be the merger that works.
+// Lease asks to be the working merger.
 func (c *Client) Lease(ctx context.Context, r LeaseRequest) (l Lease, err error) {
 	err = c.Do(ctx, VerbLease, r, &l)
 	return l, err
@@ -91,7 +90,7 @@ func (c *Client) Live(ctx context.Context, r LiveRequest) (l Live, err error) {
 	return l, err
 }
 
-// Swap puts a manifest in the place of another.
+// Swap replaces a manifest with another.
 func (c *Client) Swap(ctx context.Context, r SwapRequest) (ref CheckpointRef, err error) {
 	err = c.Do(ctx, VerbSwap, r, &ref)
 	return ref, err
@@ -100,14 +99,14 @@ func (c *Client) Swap(ctx context.Context, r SwapRequest) (ref CheckpointRef, er
 // MergerService is the merger's name in subjects: ef.merger.<verb>.
 const MergerService = "merger"
 
-// What is asked of a merger.
+// The verbs of a merger.
 const (
 	VerbChains       = "chains" // AppRequest → ChainReport
 	VerbMergerStatus = "status" // nothing → MergerStatus
 )
 
-// ChainReport says what a merge of an app's newest checkpoint would do. It is measured,
-// by merging without storing.
+// ChainReport says what a merge of an app's newest checkpoint would do, measured by a merge
+// that stores nothing.
 type ChainReport struct {
 	App    string      `json:"app"`
 	Epoch  state.Epoch `json:"epoch"`
@@ -122,10 +121,11 @@ type ChainInfo struct {
 	BaseBytes  int64  `json:"base_bytes"`  // uncompressed
 	DeltaBytes int64  `json:"delta_bytes"` // uncompressed
 	Stored     int64  `json:"stored"`      // by all of the chain
-	// Due is why the merger folds it; "" if it does not.
+	// Due is why the merger will fold it; "" if it will not.
 	Due string `json:"due,omitempty"`
-	// MergedBytes is what would be left, uncompressed: what a restore reads. MergedStored
-	// is that as it is stored, and Written what of that is not in the store already.
+	// MergedBytes is the uncompressed size of the merged chain, which a restore reads.
+	// MergedStored is its stored size, and Written the part of it that is not in the store
+	// yet.
 	MergedBytes  int64 `json:"merged_bytes"`
 	MergedStored int64 `json:"merged_stored"`
 	Written      int64 `json:"written"`
@@ -134,13 +134,13 @@ type ChainInfo struct {
 	Saved int64 `json:"saved"`
 }
 
-// MergerStatus is what a merger has done since it began.
+// MergerStatus is the work of a merger since it started.
 type MergerStatus struct {
 	ID      string `json:"id"`
 	Working bool   `json:"working"` // it has the lease
 	Swaps   uint64 `json:"swaps"`
 	Chains  uint64 `json:"chains_folded"`
-	// Overtaken are merges in whose place something else came: nothing is lost but work.
+	// Overtaken are merges that another change replaced: only work is lost.
 	Overtaken    uint64    `json:"overtaken"`
 	BytesRead    uint64    `json:"bytes_read"`
 	BytesWritten uint64    `json:"bytes_written"`

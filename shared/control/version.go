@@ -10,36 +10,37 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// The headers of requests and answers that say who sends them.
+// The headers of requests and answers that identify their sender.
 const (
 	versionHeader = "Ef-Version"
 	senderHeader  = "Ef-Sender"
 )
 
-// CodeVersion is the code of the error for whoever has another major version: stop, and
-// run what the error names.
+// CodeVersion is the error code for a process of another major version: it must stop, and the
+// operator must run the version that the error names.
 const CodeVersion = "426"
 
-// upgrading is where an operator reads on.
+// upgrading refers an operator to the documentation.
 const upgrading = "docs/operations.md, Rolling upgrade, has the order"
 
-// Self is this process among the others of a cluster, which may have other versions. It
-// may be used concurrently. nil is somebody who says nothing of themselves, as people who
-// write requests by hand do, and is told nothing.
+// Self identifies this process to the others of a cluster, which may have other versions. It
+// may be used concurrently. A nil *Self sends no identity and ignores the identity of others;
+// people who write requests by hand are like that.
 type Self struct {
 	Version string       // a semver
 	Name    string       // which services, and which process, such as "processor p1"
-	Log     *slog.Logger // where other versions are said; nil: nowhere
+	Log     *slog.Logger // for warnings about other versions; nil for none
 
-	met sync.Map // name and version of those that were said
+	met sync.Map // names and versions that were already logged
 }
 
-// MajorVersion is that of this source. It reads what 0.x wrote, and takes over its apps
-// where checkpoints cover their logs; versions that differ in it do not work together.
+// MajorVersion is the major version of this source. It reads data of 0.x, and takes over its
+// apps if checkpoints cover their logs. Processes of different major versions do not work
+// together.
 const MajorVersion = 1
 
-// Major returns the major version, within which all versions work together. That is so for
-// 0 as well, of which semantic versioning promises nothing.
+// Major returns the major version; all versions with the same one work together. That includes
+// 0, which semantic versioning does not promise.
 func Major(version string) (uint64, error) {
 	v, err := semver.StrictNewVersion(version)
 	if err != nil {
@@ -48,7 +49,7 @@ func Major(version string) (uint64, error) {
 	return v.Major(), nil
 }
 
-// Headers say who this is.
+// Headers returns the headers that identify this process.
 func (s *Self) Headers() nats.Header {
 	if s == nil {
 		return nil
@@ -56,14 +57,13 @@ func (s *Self) Headers() nats.Header {
 	return nats.Header{versionHeader: {s.Version}, senderHeader: {s.Name}}
 }
 
-// Hear takes in who sent a request or an answer, as its headers say; see Meet.
+// Hear checks the sender of a request or an answer by its headers; see Meet.
 func (s *Self) Hear(h map[string][]string) error {
 	return s.Meet(nats.Header(h).Get(senderHeader), nats.Header(h).Get(versionHeader))
 }
 
-// Meet takes in that another process has some version, "" if it does not say. The first
-// time that this is another one, it goes to the log. It fails with CodeVersion if the two
-// must not work together.
+// Meet records the version of another process, "" if it sends none. The first time that it
+// differs, Meet logs it. It fails with CodeVersion if the two must not work together.
 func (s *Self) Meet(name, version string) error {
 	if s == nil || version == "" || version == s.Version {
 		return nil

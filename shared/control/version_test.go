@@ -24,7 +24,7 @@ func TestMeet(t *testing.T) {
 		{"1.2.3", "", false, ""}, // a person
 		{"1.2.3", "1.4.0", false, "this=1.2.3 other=1.4.0 where=\"processor p1\""},
 		{"1.2.3", "1.2.4-rc.1", false, "other=1.2.4-rc.1"},
-		{"0.1.0", "0.9.0", false, "other=0.9.0"}, // 0 is a major version as any other
+		{"0.1.0", "0.9.0", false, "other=0.9.0"}, // 0 is a major version like any other
 		{"0.0.0-devel", "0.3.0", false, "other=0.3.0"},
 		{"1.2.3", "2.0.0", true, "another major version is in the cluster, and refused"},
 		{"1.2.3", "0.9.0", true, "another major version"},
@@ -60,8 +60,8 @@ func TestMeet(t *testing.T) {
 	}
 }
 
-// A client tells who it is, learns who answers, and does not take the answer of one with
-// another major version.
+// A client sends its identity, learns who answers, and rejects an answer from another major
+// version.
 func TestAnswersOfOtherVersions(t *testing.T) {
 	srv, err := natsconn.OpenEmbedded(natsconn.EmbeddedConfig{Dir: t.TempDir(), Listen: "127.0.0.1:0", Durability: natsconn.Fast, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {

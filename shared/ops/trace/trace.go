@@ -1,7 +1,7 @@
 // Package trace follows a checkpoint, and a restore, through the services as spans of
-// OpenTelemetry. The trace of a checkpoint has the barrier's random id for its own, so
-// that the leader and all tasks write into one trace and no message has to carry it.
-// Where spans go is shared/ops/obs's business; without a destination they cost nothing.
+// OpenTelemetry. A checkpoint's trace id is the random id of its barrier, so the leader and
+// all tasks write into one trace and no message has to carry the id. Package shared/ops/obs
+// decides where spans go; without a destination they cost nothing.
 package trace
 
 import (
@@ -19,7 +19,7 @@ import (
 // Tracer makes spans; see New.
 type Tracer struct{ trace.Tracer }
 
-// New returns a tracer of the provider; nil for one whose spans go nowhere.
+// New returns a tracer of the provider. If p is nil, its spans go nowhere.
 func New(p trace.TracerProvider) Tracer {
 	if p == nil {
 		p = noop.NewTracerProvider()
@@ -27,10 +27,10 @@ func New(p trace.TracerProvider) Tracer {
 	return Tracer{p.Tracer("eventflux")}
 }
 
-// Off is a tracer whose spans go nowhere.
+// Off returns a tracer whose spans go nowhere.
 func Off() Tracer { return New(nil) }
 
-// rootKey finds, in a context, the ids that the next span without a parent is to have.
+// rootKey is the context key for the ids of the next span without a parent.
 type rootKey struct{}
 
 type root struct {
@@ -38,21 +38,21 @@ type root struct {
 	span  trace.SpanID
 }
 
-// rootOf returns the ids of a checkpoint's root span, which all who know the barrier
-// come to alike.
+// rootOf returns the ids of a checkpoint's root span. Every process that knows the barrier
+// derives the same ids.
 func rootOf(barrier [16]byte) root {
 	sum := sha256.Sum256(append([]byte("eventflux checkpoint "), barrier[:]...))
 	return root{trace: trace.TraceID(barrier), span: trace.SpanID(sum[:8])}
 }
 
-// Checkpoint begins the root span of a checkpoint; the leader that opens the epoch does
-// it, once.
+// Checkpoint starts the root span of a checkpoint. The leader that opens the epoch calls it
+// once.
 func (t Tracer) Checkpoint(ctx context.Context, barrier [16]byte, attrs ...attribute.KeyValue) *Steps {
 	return t.Steps(context.WithValue(ctx, rootKey{}, rootOf(barrier)), "checkpoint", attrs...)
 }
 
-// Within returns a context whose spans are children of the root span of a checkpoint,
-// whichever process has begun that.
+// Within returns a context whose spans are children of a checkpoint's root span, even if
+// another process started that span.
 func Within(ctx context.Context, barrier [16]byte) context.Context {
 	r := rootOf(barrier)
 	return trace.ContextWithRemoteSpanContext(ctx, trace.NewSpanContext(trace.SpanContextConfig{
@@ -68,7 +68,7 @@ func End(span trace.Span, err error) {
 	span.End()
 }
 
-// Steps are spans one behind the other, below one that spans all of them.
+// Steps are consecutive spans, children of one span that covers all of them.
 type Steps struct {
 	tracer Tracer
 	ctx    context.Context
@@ -76,25 +76,25 @@ type Steps struct {
 	step   trace.Span
 }
 
-// Steps begins a span of the given name in a trace of its own.
+// Steps starts a span of the given name in a trace of its own.
 func (t Tracer) Steps(ctx context.Context, name string, attrs ...attribute.KeyValue) *Steps {
 	ctx, whole := t.Start(ctx, name, trace.WithNewRoot(), trace.WithAttributes(attrs...))
 	return &Steps{tracer: t, ctx: ctx, whole: whole}
 }
 
-// StepsWithin is Steps below the span that ctx has, begun at a time that has passed.
+// StepsWithin is Steps below the span in ctx, with a start time in the past.
 func (t Tracer) StepsWithin(ctx context.Context, name string, begun time.Time, attrs ...attribute.KeyValue) *Steps {
 	ctx, whole := t.Start(ctx, name, trace.WithTimestamp(begun), trace.WithAttributes(attrs...))
 	return &Steps{tracer: t, ctx: ctx, whole: whole}
 }
 
-// Past is a step that is over.
+// Past records a step that is over.
 func (s *Steps) Past(name string, begun time.Time, took time.Duration, attrs ...attribute.KeyValue) {
 	_, span := s.tracer.Start(s.ctx, name, trace.WithTimestamp(begun), trace.WithAttributes(attrs...))
 	span.End(trace.WithTimestamp(begun.Add(took)))
 }
 
-// Next ends the step at hand and begins another.
+// Next ends the current step and starts another.
 func (s *Steps) Next(name string, attrs ...attribute.KeyValue) {
 	if s.step != nil {
 		s.step.End()
@@ -102,10 +102,10 @@ func (s *Steps) Next(name string, attrs ...attribute.KeyValue) {
 	_, s.step = s.tracer.Start(s.ctx, name, trace.WithAttributes(attrs...))
 }
 
-// Set adds to the span of the whole.
+// Set adds attributes to the span that covers all steps.
 func (s *Steps) Set(attrs ...attribute.KeyValue) { s.whole.SetAttributes(attrs...) }
 
-// End ends the step at hand and the whole, as failed if err is not nil. Again, it does
+// End ends the current step and the whole, as failed if err is not nil. A second call does
 // nothing.
 func (s *Steps) End(err error) {
 	if s.whole == nil {
@@ -118,8 +118,8 @@ func (s *Steps) End(err error) {
 	s.whole, s.step = nil, nil
 }
 
-// IDs makes the ids of spans: random ones, but for the root of a checkpoint. It is for
-// the provider (sdk/trace.WithIDGenerator).
+// IDs makes the ids of spans, which are random except for the root of a checkpoint. Pass it to
+// the provider with sdk/trace.WithIDGenerator.
 type IDs struct{}
 
 // NewIDs returns the ids of a span without a parent.

@@ -10,7 +10,8 @@ import (
 	"github.com/eventflux/eventflux/shared/ops/trace"
 )
 
-// Whoever knows the barrier finds the same parent, and a restore is a trace of its own.
+// All processes that know the barrier derive the same parent, and a restore is a separate
+// trace.
 func TestBarrierIsTheTrace(t *testing.T) {
 	barrier := [16]byte{1, 2, 3}
 	spans := tracetest.NewInMemoryExporter()
@@ -41,7 +42,7 @@ func TestBarrierIsTheTrace(t *testing.T) {
 	}
 }
 
-// Without a destination a span costs no memory to speak of.
+// Without a destination a span costs almost no memory.
 func TestOffIsFree(t *testing.T) {
 	tracer := trace.Off()
 	ctx := t.Context()
