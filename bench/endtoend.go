@@ -41,6 +41,7 @@ type flow struct {
 	jetStream  bool // published by the JetStream client of nats.go
 	goal       float64
 	bound      string
+	stored     bool // its bound is how fast the server stores results, which is measured after it
 }
 
 var flows = []flow{
@@ -62,6 +63,7 @@ var flows = []flow{
 		name: "in100-out1", what: "100 events per message, a result per event, each a message", queries: everyEvent,
 		perMessage: 100, perRow: 1, events: 400_000, window: 1024, goal: 80e3,
 		bound: "the server: one goroutine per JetStream stream stages, checks and stores each message of an atomic batch.",
+		stored: true,
 	},
 	{
 		name: "in100-packed", what: "100 events per message, a result per event, packed", queries: packedSink + everyEvent,
@@ -85,6 +87,13 @@ func runEndToEnd(ctx context.Context, b *bench) ([]table, error) {
 			return nil, fmt.Errorf("%s: %w", flows[i].name, err)
 		}
 		rows = append(rows, r)
+		if flows[i].stored {
+			limit, err := b.storedLimit(ctx)
+			if err != nil {
+				return nil, err
+			}
+			rows = append(rows, limit)
+		}
 	}
 	if b.flow == "" {
 		limits, err := b.limits(ctx, f)

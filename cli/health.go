@@ -57,6 +57,8 @@ printed. The address is that of the process's own configuration, or --url.`,
 				if err := json.NewEncoder(cmd.OutOrStdout()).Encode(s); err != nil {
 					return err
 				}
+			} else {
+				s.warn(cmd.OutOrStdout())
 			}
 			return s.failure()
 		},
@@ -82,6 +84,15 @@ func baseURL(listen string) string {
 }
 
 type healthStatus struct{ obs.Status }
+
+// warn prints the warnings.
+func (s *healthStatus) warn(to io.Writer) {
+	for _, c := range s.Checks {
+		if c.Warning != "" {
+			fmt.Fprintf(to, "%s: %s\n", c.Name, c.Warning)
+		}
+	}
+}
 
 // failure returns an error that names the checks that failed, if any.
 func (s *healthStatus) failure() error {

@@ -254,7 +254,9 @@ func (p *patient) checkIngest(_ context.Context, r *report) {
 			r.add(Error, in.who, p.fix("see that the disk of the data folder works and has room; it goes on by itself then", "see that the disk of the NATS server has room; if it had none, make room and restart the server: it takes nothing more until then"), "publishers are not answered: %s", log)
 		}
 		for _, log := range i.Closed {
-			r.add(Warning, in.who, "publish more slowly, or again once the task has caught up; eventflux doctor says what slows it", "events are refused: %s", log)
+			if log.Reason != ingest.OverLimit { // checkTask says what its limit is
+				r.add(Warning, partition(log.App, log.Partition), p.fixLag(), "events are refused: %s", log.Text)
+			}
 		}
 		if i.Failed > 0 {
 			r.add(Warning, in.who, "publishers must publish again, with the same Nats-Msg-Id; the service's log has the reasons", "%d messages are not known to be durable", i.Failed)

@@ -164,10 +164,10 @@ func (p *patient) checkTask(r *report, a *control.App, part uint32) {
 			}
 			switch {
 			case t.Over != "":
-				r.add(Error, at, "do what the reason says; its publishers get an error until then, and other apps go on", "its task on %s takes no events: %s", by, t.Over)
+				r.add(Error, at, p.fix("raise processor.state_bytes_max and restart eventflux run with it", "raise processor.state_bytes_max of processor "+by+" and restart it")+
+					", or wait until windows have expired; @purge, shorter windows or fewer keys make the state smaller", "its publishers get an error, and other apps go on: its task on %s takes no events: %s", by, t.Over)
 			case t.LagSeconds >= lagWarning:
-				r.add(Warning, at, "publishers are refused above ingest.lag_max; raise @app:partitions, give the processor more of the machine, or pack results: @sink(pack='ndjson')",
-					"its task on %s needs %.0f s for what its log holds (%d frames, about %d bytes)", by, t.LagSeconds, t.LogEnd-min(t.Applied, t.LogEnd), t.LagBytes)
+				r.add(Warning, at, p.fixLag(), "events are refused above ingest.lag_max: its task on %s needs %.0f s for what its log holds (%d frames, about %d bytes)", by, t.LagSeconds, t.LogEnd-min(t.Applied, t.LogEnd), t.LagBytes)
 			}
 			checkOrder(r, at, &t)
 			if t.Unusable > 0 {
@@ -180,6 +180,13 @@ func (p *patient) checkTask(r *report, a *control.App, part uint32) {
 	if a.Owners[owner].State == "" {
 		r.add(Warning, at, "wait some seconds; if it stays, look at the log of "+by, "processor %s, which has it, has not been heard of; another one takes over if there is one", by)
 	}
+}
+
+// fixLag says what helps a task that cannot keep up.
+func (p *patient) fixLag() string {
+	return "publish again what got error 503: it is taken once the task has caught up. For good, " +
+		p.fix("run eventflux run on a machine with more cores", "run NATS and processors on machines with more cores; a new deployment of the app can have more @app:partitions") +
+		"; if the app has a result for each event, @sink(pack='ndjson') stores many in one message"
 }
 
 // checkOrder checks whether events are applied in the order of their own times.

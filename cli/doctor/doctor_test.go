@@ -36,6 +36,7 @@ const app = `@app:name('w') define stream S (k string, v int);
 // ward is a NATS server and the services that run on it.
 type ward struct {
 	t       *testing.T
+	app     string // of the services
 	srv     *server.Server
 	cfg     *config.Config
 	nc      *nats.Conn
@@ -55,19 +56,24 @@ func open(t *testing.T, options func(*server.Options)) *ward {
 		options(opts)
 	}
 	srv := start(t, opts)
-	w := &ward{t: t, srv: srv, cfg: config.Default(), stop: func() {}}
+	w := &ward{t: t, app: app, srv: srv, cfg: config.Default(), stop: func() {}}
 	w.cfg.Data, w.cfg.NATS.URL, w.cfg.NATS.Monitor = t.TempDir(), srv.ClientURL(), "http://"+srv.MonitorAddr().String()
 	w.cfg.Store.URL, w.cfg.Checkpoint.Interval = "file:"+filepath.Join(t.TempDir(), "checkpoints"), time.Hour
+	w.connect(srv.ClientURL())
+	return w
+}
+
+func (w *ward) connect(url string) {
+	w.t.Helper()
 	var err error
-	if w.nc, err = nats.Connect(srv.ClientURL(), nats.Name("the test")); err != nil {
-		t.Fatal(err)
+	if w.nc, err = nats.Connect(url, nats.Name("the test")); err != nil {
+		w.t.Fatal(err)
 	}
-	t.Cleanup(w.nc.Close)
+	w.t.Cleanup(w.nc.Close)
 	if w.js, err = jetstream.New(w.nc); err != nil {
-		t.Fatal(err)
+		w.t.Fatal(err)
 	}
 	w.control.Conn = w.nc
-	return w
 }
 
 func start(t *testing.T, opts *server.Options) *server.Server {
@@ -96,9 +102,12 @@ func (w *ward) within() context.Context {
 // run starts services that run an app, and returns once they do.
 func (w *ward) run() *ward {
 	w.t.Helper()
-	n, err := node.Open(w.within(), w.cfg, node.Services, []string{app}, "1.2.3", slog.New(slog.DiscardHandler))
+	n, err := node.Open(w.within(), w.cfg, node.Services, []string{w.app}, "1.2.3", slog.New(slog.DiscardHandler))
 	if err != nil {
 		w.t.Fatal(err)
+	}
+	if w.cfg.NATS.URL == "" {
+		w.connect(n.URL())
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	ready, ended := make(chan struct{}, 1), make(chan error, 1)
@@ -374,9 +383,9 @@ func TestFaults(t *testing.T) {
 		},
 		"a task cannot keep up": {
 			fault: func(w *ward) {
-				w.announce("ingest", "1.2.3", nil, ingest.Info{Time: time.Now(), Closed: []string{"app w, partition 0 is 12s behind its log"}})
+				w.announce("ingest", "1.2.3", nil, ingest.Info{Time: time.Now(), Closed: []ingest.ClosedLog{{App: "w", Reason: ingest.Lagging, Text: "app w, partition 0 is 12s behind"}}})
 			},
-			check: "ingest", severity: doctor.Warning, meaning: "12s behind its log",
+			check: "ingest", severity: doctor.Warning, meaning: "events are refused: app w, partition 0 is 12s behind",
 		},
 		"results are missing": {
 			fault: func(w *ward) {

@@ -42,8 +42,8 @@ type Config struct {
 	// are not handled yet may take as much again, and results of other apps 8 MiB for each
 	// partition that is read.
 	MemoryMax int64
-	// LagMax bounds how long a task may need for what its log holds (ingest.lag_max):
-	// beyond it, events for the log are refused, and those of other apps wait. Zero is no
+	// LagMax bounds how long a task may need for the events that were accepted and that it
+	// has not applied (ingest.lag_max): beyond it, events for the log are refused, and those of other apps wait. Zero is no
 	// bound.
 	LagMax time.Duration
 	// Room returns why the logs have no room on the disk, and nil if they have; nil: it is not

@@ -92,7 +92,7 @@
 //     they append is in the log twice, and the task takes each place once.
 //
 // Read config.go, service.go, unit.go, then in the order of a message's way: listener.go and
-// queue.go, routes.go and subject.go, intake.go, flow.go, headers.go, append.go, ack.go, answer.go, deadletter.go;
+// queue.go, routes.go and subject.go, intake.go, flow.go, backlog.go, headers.go, append.go, ack.go, answer.go, deadletter.go;
 // of a result's way: link.go, lease.go, follower.go, place.go, history.go, take.go, progress.go;
 // counters.go and info.go tell operators what happened.
 package ingest

@@ -11,10 +11,21 @@ import (
 	"github.com/eventflux/eventflux/shared/control"
 )
 
+// closedShown is for how long after a refusal a log is shown as closed: under overload, its
+// task takes events and refuses them by turns.
+const closedShown = 5 * time.Second
+
 // flow is what is known of the task that applies a log: whether it can take more.
 type flow struct {
-	report atomic.Pointer[heard] // nil: nothing is known, and events are taken
-	end    atomic.Uint64         // of the log, as far as this process has written it
+	report  atomic.Pointer[heard] // nil: nothing is known, and events are taken
+	backlog backlog
+	refused atomic.Pointer[refusal] // the newest
+}
+
+// refusal is why events for a log were refused, and when.
+type refusal struct {
+	*problem
+	at time.Time
 }
 
 // heard is a report with the time at which it came.
@@ -51,9 +62,37 @@ func (l *log) closed(lagMax time.Duration) *problem {
 	if r.Over != "" {
 		return &problem{overLimit, fmt.Sprintf("app %s, partition %d is over its limit: %s; publish again later", l.app, l.part, r.Over)}
 	}
-	if lag := r.Lag(l.flow.end.Load()); lagMax > 0 && lag > lagMax {
-		return &problem{lagging, fmt.Sprintf("app %s, partition %d is %s behind its log, limit %s (ingest.lag_max); publish again later",
+	if lag := r.Lag(l.waiting(&r.Flow)); lagMax > 0 && lag > lagMax {
+		return &problem{lagging, fmt.Sprintf("app %s, partition %d is %s behind, limit %s (ingest.lag_max); publish again later",
 			l.app, l.part, lag.Round(100*time.Millisecond), lagMax)}
+	}
+	return nil
+}
+
+// waiting returns how many events its task has to apply that were accepted: those in the
+// log, and those that this process has yet to write. Of other processes it knows only how
+// many frames they have written, if anything.
+func (l *log) waiting(f *control.Flow) float64 {
+	written, end := l.flow.backlog.waiting(f.Applied)
+	return max(float64(written), f.Waiting(end)) + float64(l.stats().PendingRows)
+}
+
+// refuses is closed, and notes a refusal.
+func (l *log) refuses(lagMax time.Duration) *problem {
+	p := l.closed(lagMax)
+	if p != nil {
+		l.flow.refused.Store(&refusal{p, time.Now()})
+	}
+	return p
+}
+
+// closedLately is closed, or why the log took no events a moment ago.
+func (l *log) closedLately(lagMax time.Duration) *problem {
+	if p := l.closed(lagMax); p != nil {
+		return p
+	}
+	if r := l.flow.refused.Load(); r != nil && time.Since(r.at) < closedShown {
+		return r.problem
 	}
 	return nil
 }
@@ -62,7 +101,7 @@ func (l *log) closed(lagMax time.Duration) *problem {
 // A message goes to all of its logs or to none.
 func (in *intake) cannot() *problem {
 	for i := range in.sends {
-		if p := in.sends[i].log.closed(in.s.cfg.LagMax); p != nil {
+		if p := in.sends[i].log.refuses(in.s.cfg.LagMax); p != nil {
 			return p
 		}
 	}
@@ -91,7 +130,7 @@ func (r *route) allClosed(lagMax time.Duration) *problem {
 		for _, t := range r.lanes[i].targets {
 			var p *problem
 			for _, l := range t.logs {
-				if p = l.closed(lagMax); p == nil {
+				if p = l.refuses(lagMax); p == nil {
 					break
 				}
 			}

@@ -16,22 +16,37 @@ type Info struct {
 	BytesWaiting    int64        `json:"bytes_waiting"`
 	BytesWaitingMax int64        `json:"bytes_waiting_max"`
 	EventBytesMax   int          `json:"event_bytes_max"`
-	Accepted        uint64       `json:"accepted"`         // events handed to a log; each app that reads them counts
-	Refused         uint64       `json:"refused"`          // events not accepted; each app that would read them counts
-	Unknown         uint64       `json:"unknown"`          // messages for streams that do not exist
-	Overload        uint64       `json:"overload"`         // messages refused because too much waits
-	Slow            uint64       `json:"slow"`             // messages refused because a task is too far behind, or over a limit
-	Closed          []string     `json:"closed,omitempty"` // logs whose tasks take no events now, and why
-	Unavailable     uint64       `json:"unavailable"`      // messages refused because an app takes none at the moment
-	Dropped         uint64       `json:"dropped"`          // messages lost whose publishers asked for no answer, or got none
-	Failed          uint64       `json:"failed"`           // messages not known to be durable
-	Unanswered      uint64       `json:"unanswered"`       // answers that could not be sent
+	Accepted        uint64       `json:"accepted"` // events handed to a log; each app that reads them counts
+	Refused         uint64       `json:"refused"`  // events not accepted; each app that would read them counts
+	Unknown         uint64       `json:"unknown"`  // messages for streams that do not exist
+	Overload        uint64       `json:"overload"` // messages refused because too much waits
+	Slow            uint64       `json:"slow"`     // messages refused because a task is too far behind, or over a limit
+	Closed          []ClosedLog  `json:"closed,omitempty"`
+	Unavailable     uint64       `json:"unavailable"` // messages refused because an app takes none at the moment
+	Dropped         uint64       `json:"dropped"`     // messages lost whose publishers asked for no answer, or got none
+	Failed          uint64       `json:"failed"`      // messages not known to be durable
+	Unanswered      uint64       `json:"unanswered"`  // answers that could not be sent
 	DeadLost        uint64       `json:"dead_letters_lost"`
 	NoRoom          string       `json:"no_room,omitempty"` // why the disk has no room for events
 	Stalled         []string     `json:"stalled,omitempty"` // logs that take no frames, since when and why
 	Apps            []AppState   `json:"apps"`
 	Streams         []InfoStream `json:"streams"`
 }
+
+// ClosedLog is a log for which events are refused, or were in the last 5 s, since its task
+// cannot take more.
+type ClosedLog struct {
+	App       string `json:"app"`
+	Partition uint32 `json:"partition"`
+	Reason    string `json:"reason"` // Lagging or OverLimit
+	Text      string `json:"text"`
+}
+
+// Reasons of closed logs.
+const (
+	Lagging   = "lagging"
+	OverLimit = "over_limit"
+)
 
 // InfoStream is one stream of one app.
 type InfoStream struct {
@@ -99,8 +114,8 @@ func (info *Info) add(u *unit, lagMax time.Duration) {
 		if err := l.health(); err != nil {
 			info.Stalled = append(info.Stalled, err.Error())
 		}
-		if p := l.closed(lagMax); p != nil {
-			info.Closed = append(info.Closed, p.text)
+		if p := l.closedLately(lagMax); p != nil {
+			info.Closed = append(info.Closed, ClosedLog{App: l.app, Partition: l.part, Reason: reasons[p.code], Text: p.text})
 		}
 	}
 	links := u.linked()

@@ -1,6 +1,7 @@
 package ingest
 
 import (
+	"errors"
 	"fmt"
 	"strconv"
 	"time"
@@ -19,7 +20,7 @@ const loopMax = time.Minute
 var reasons = map[errCode]string{
 	unknownStream: "unknown_stream", tooLarge: "too_large", badHeader: "bad_header", eventsRefused: "bad_event",
 	overloaded: "overloaded", diskFull: "disk_full", unknownOutcome: "unknown_outcome", logFailed: "log_failed",
-	lagging: "lagging", appUnavailable: "app_unavailable", overLimit: "over_limit",
+	lagging: Lagging, appUnavailable: "app_unavailable", overLimit: OverLimit,
 }
 
 // newAppended measures what publishers wait for: from the sending of a frame until it
@@ -115,8 +116,8 @@ func (s *Service) logTable() prometheus.Collector {
 			func(l **log) float64 { return float64((*l).stats().Repeats) }),
 		metric.Gauge("eventflux_log_pending_bytes", "Events that wait to be sent to the log, as bytes in memory.",
 			func(l **log) float64 { return float64((*l).stats().Pending) }),
-		metric.Gauge("eventflux_log_closed", "1 while events are refused because the log's task is too far behind (ingest.lag_max), or over one of its limits, else 0.",
-			func(l **log) float64 { return metric.Bool((*l).closed(s.cfg.LagMax) != nil) }),
+		metric.Gauge("eventflux_log_closed", "1 while events are refused, and for 5 s after it, because the log's task is too far behind (ingest.lag_max) or over one of its limits, else 0.",
+			func(l **log) float64 { return metric.Bool((*l).closedLately(s.cfg.LagMax) != nil) }),
 		metric.Gauge("eventflux_log_stalled", "1 while the log takes no frames, else 0.",
 			func(l **log) float64 { return metric.Bool((*l).health() != nil) }))
 }
@@ -170,6 +171,16 @@ func (s *Service) Checks() []obs.Check {
 					return fmt.Errorf("events for app %s are refused until this is over: %s", a.App, a.Reason)
 				case LeftOut:
 					return fmt.Errorf("app %s is left out: %s; remove it with eventflux app rm", a.App, a.Reason)
+				}
+			}
+			return nil
+		}},
+		{Name: "events are refused", Of: obs.Warning, Ask: func() error {
+			for _, u := range s.all() {
+				for _, l := range u.logs {
+					if p := l.closedLately(s.cfg.LagMax); p != nil {
+						return errors.New(p.text)
+					}
 				}
 			}
 			return nil

@@ -168,7 +168,7 @@ func TestOneAppCannotNow(t *testing.T) {
 		f.App = "b"
 		r.svc.hearFlow(f)
 	}
-	report(control.Flow{Applied: 1, LogEnd: 7, FrameTime: time.Second})
+	report(control.Flow{Applied: 1, LogEnd: 7, EventTime: time.Second, FrameEvents: 1})
 	refused("lagging", lagging)
 	report(control.Flow{Applied: 7, LogEnd: 7, Over: "it holds too much"})
 	refused("over its limit", overLimit)

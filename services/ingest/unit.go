@@ -250,8 +250,8 @@ func (u *unit) closeLogs() error {
 func (u *unit) newWriter(l *log) (*wal.Writer, error) {
 	took := u.s.appended.WithLabelValues(l.app, decimal(l.part))
 	return wal.NewWriter(wal.WriterConfig{
-		Acknowledged: func(seq uint64, d time.Duration) {
-			l.flow.end.Store(seq)
+		Acknowledged: func(seq uint64, events int, d time.Duration) {
+			l.flow.backlog.wrote(seq, events)
 			took.Observe(d.Seconds())
 		},
 		Conn: u.s.cfg.LogConn, App: l.app, Partition: l.part, Codec: u.s.cfg.Codec, Log: u.s.cfg.Log, Witness: u.s.cfg.Witness,

@@ -77,6 +77,7 @@ type emitter struct {
 	refused prometheus.Counter  // of what the stream refused, since there is another owner
 	msg     nats.Msg            // scratch
 	after   time.Duration       // resendAfter, but in tests
+	pace    *pace               // is told how long results take; nil for none
 
 	generation checkpoint.Generation
 	newest     []result.Position // by stream of the plan: the newest result that is in the stream
@@ -106,6 +107,7 @@ func (e *emitter) run(ctx context.Context, box *outbox) error {
 		if p == nil {
 			return nil
 		}
+		begun := time.Now()
 		for rest := p.messages; len(rest) > 0; {
 			n, err := e.send(ctx, p.bytes, rest[:batchLength(rest, e.max)])
 			if ctx.Err() != nil {
@@ -123,6 +125,9 @@ func (e *emitter) run(ctx context.Context, box *outbox) error {
 					return err
 				}
 			}
+		}
+		if e.pace != nil && p.full() {
+			e.pace.emitted(len(p.messages), time.Since(begun))
 		}
 		box.sent(p)
 	}

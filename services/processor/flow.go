@@ -8,48 +8,92 @@ import (
 	"github.com/eventflux/eventflux/shared/control"
 )
 
-// paceSpan is how much time of work the mean cost of a frame is taken over, about.
+// paceSpan is how much time of work the means of pace are taken over, about.
 const paceSpan = 2 * time.Second
 
-// pace measures what frames cost a task.
+// pace measures what events cost a task. Older work counts for less.
 type pace struct {
-	mu     sync.Mutex
-	frames float64 // applied of late
-	bytes  float64 // of those frames
-	spent  time.Duration
-	at     time.Time // when the frame that is being applied was taken up; zero: none is
+	mu    sync.Mutex
+	work  work
+	sent  sent
+	at    time.Time // when the frame that is being applied was taken up; zero: none is
+	alone bool      // no frame waits after that one
 }
 
-// begin says that the task takes up a frame.
-func (p *pace) begin(now time.Time) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.at = now
+// work is what a task has applied, and how long that took.
+type work struct {
+	frames, events, bytes, results float64 // results are messages
+	spent                          time.Duration
 }
 
-// end says that it has applied the frame, of so many bytes.
-func (p *pace) end(now time.Time, bytes int) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.spent > paceSpan {
-		p.frames, p.bytes, p.spent = p.frames/2, p.bytes/2, p.spent/2
+// sent is what the emitter has sent while more results waited, and how long that took.
+type sent struct {
+	results float64
+	spent   time.Duration
+}
+
+// perFrame returns the mean number of events of a frame, and of bytes.
+func (w *work) perFrame() (events, bytes float64) {
+	if w.frames == 0 {
+		return 0, 0
 	}
-	p.frames, p.bytes, p.spent = p.frames+1, p.bytes+float64(bytes), p.spent+now.Sub(p.at)
-	p.at = time.Time{}
+	return w.events / w.frames, w.bytes / w.frames
 }
 
-// look returns the mean cost and size of a frame, and for how long the task has been at
-// one.
-func (p *pace) look(now time.Time) (cost time.Duration, bytes float64, busy time.Duration) {
+// begin says that the task takes up a frame. alone says that no frame waits after it.
+func (p *pace) begin(now time.Time, alone bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.at, p.alone = now, alone
+}
+
+// end says that it has applied the frame, of so many events and bytes, with so many results.
+// The time of a tick or barrier counts if frames wait after it.
+func (p *pace) end(now time.Time, events, bytes int, results uint64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	begun := p.at
+	p.at = time.Time{}
+	if events == 0 && p.alone {
+		return
+	}
+	w := &p.work
+	if w.spent > paceSpan {
+		w.frames, w.events, w.bytes, w.results, w.spent = w.frames/2, w.events/2, w.bytes/2, w.results/2, w.spent/2
+	}
+	w.frames, w.events, w.bytes = w.frames+1, w.events+float64(events), w.bytes+float64(bytes)
+	w.results, w.spent = w.results+float64(results), w.spent+now.Sub(begun)
+}
+
+// emitted says that the emitter has sent so many results while more waited.
+func (p *pace) emitted(results int, took time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	s := &p.sent
+	if s.spent > paceSpan {
+		s.results, s.spent = s.results/2, s.spent/2
+	}
+	s.results, s.spent = s.results+float64(results), s.spent+took
+}
+
+// look returns the mean cost of an event, the work of late, and for how long the task has
+// been at a frame. The slower of task and emitter sets the cost: until the outbox is full,
+// the task is ahead of what it can go on with.
+func (p *pace) look(now time.Time) (event time.Duration, late work, busy time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if !p.at.IsZero() {
 		busy = now.Sub(p.at)
 	}
-	if p.frames > 0 {
-		cost, bytes = time.Duration(float64(p.spent)/p.frames), p.bytes/p.frames
+	w, s := &p.work, &p.sent
+	if w.events > 0 {
+		cost := float64(w.spent)
+		if s.results > 0 {
+			cost = max(cost, w.results*float64(s.spent)/s.results)
+		}
+		event = time.Duration(cost / w.events)
 	}
-	return cost, bytes, busy
+	return event, *w, busy
 }
 
 // reportFlow tells every ingest how far the tasks are, until ctx ends.
@@ -102,14 +146,22 @@ func (t *task) flow(now time.Time) (control.Flow, bool) {
 	default:
 		return control.Flow{}, false
 	}
-	s := &t.status
-	f := control.Flow{App: t.plan.Name, Partition: t.partition, Applied: s.applied.Load(), StateBytes: s.bytes.Load()}
+	f, _ := t.status.flow(now)
+	f.App, f.Partition = t.plan.Name, t.partition
+	return f, true
+}
+
+// flow is how far the task is, and the mean size of a frame of late in bytes.
+func (s *status) flow(now time.Time) (f control.Flow, frameBytes float64) {
+	f = control.Flow{Applied: s.applied.Load(), StateBytes: s.bytes.Load()}
 	f.LogEnd = max(s.tail.Load(), f.Applied)
-	f.FrameTime, _, f.Busy = s.pace.look(now)
+	var late work
+	f.EventTime, late, f.Busy = s.pace.look(now)
+	f.FrameEvents, frameBytes = late.perFrame()
 	if over := s.over.Load(); over != nil {
 		f.Over = *over
 	}
-	return f, true
+	return f, frameBytes
 }
 
 // setOver says that the task is over one of its limits, and why, or with "" that it is

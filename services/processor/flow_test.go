@@ -9,27 +9,59 @@ import (
 	"github.com/eventflux/eventflux/shared/control"
 )
 
-// A frame costs what it took the task; the pace of late counts more than that of before.
+// An event costs what it took the task; the pace of late counts more than that of before.
+// Ticks and barriers cost the events that wait after them.
 func TestPace(t *testing.T) {
 	var p pace
 	now := time.Unix(0, 0)
-	work := func(frames int, each time.Duration, bytes int) {
+	work := func(frames int, each time.Duration, events, bytes int, alone bool) {
 		for range frames {
-			p.begin(now)
+			p.begin(now, alone)
 			now = now.Add(each)
-			p.end(now, bytes)
+			p.end(now, events, bytes, uint64(events))
 			now = now.Add(time.Hour) // idle
 		}
 	}
-	work(1000, time.Millisecond, 100)
-	if cost, bytes, busy := p.look(now); cost != time.Millisecond || bytes != 100 || busy != 0 {
-		t.Errorf("a frame costs %s, has %v bytes, busy for %s", cost, bytes, busy)
+	look := func() (time.Duration, float64, float64) {
+		cost, late, busy := p.look(now)
+		events, bytes := late.perFrame()
+		if busy != 0 {
+			t.Errorf("busy for %s", busy)
+		}
+		return cost, events, bytes
 	}
-	work(100, 100*time.Millisecond, 1000)
-	if cost, bytes, _ := p.look(now); cost < 90*time.Millisecond || bytes < 900 {
-		t.Errorf("a frame costs %s, has %v bytes; want almost 100ms, 1000", cost, bytes)
+	if cost, events, bytes := look(); cost != 0 || events != 0 || bytes != 0 {
+		t.Errorf("at first an event costs %s, a frame has %v events and %v bytes", cost, events, bytes)
 	}
-	p.begin(now)
+	work(500, 10*time.Millisecond, 10, 100, false)
+	if cost, events, bytes := look(); cost != time.Millisecond || events != 10 || bytes != 100 {
+		t.Errorf("an event costs %s, a frame has %v events and %v bytes", cost, events, bytes)
+	}
+	work(100, time.Second, 0, 10, true)
+	if cost, events, _ := look(); cost != time.Millisecond || events != 10 {
+		t.Errorf("after ticks that nothing waits for: an event costs %s, a frame has %v events", cost, events)
+	}
+	work(500, 10*time.Millisecond, 10, 100, false)
+	for range 100 {
+		work(1, 10*time.Millisecond, 10, 100, false)
+		work(1, 10*time.Millisecond, 0, 10, false)
+	}
+	if cost, events, _ := look(); cost < 1500*time.Microsecond || cost > 2500*time.Microsecond || events > 7 {
+		t.Errorf("with as many barriers: an event costs %s, a frame has %v events", cost, events)
+	}
+	work(100, time.Second, 10, 1000, false)
+	if cost, _, bytes := look(); cost < 90*time.Millisecond || bytes < 900 {
+		t.Errorf("an event costs %s, a frame has %v bytes; want almost 100ms, 1000", cost, bytes)
+	}
+	p.emitted(1000, time.Second) // less than the task takes for it
+	if cost, _, _ := look(); cost < 90*time.Millisecond {
+		t.Errorf("an event costs %s, want almost 100ms", cost)
+	}
+	p.emitted(1000, 1000*time.Second)
+	if cost, _, _ := look(); cost < 400*time.Millisecond {
+		t.Errorf("an event costs %s, want the 500ms that its result takes", cost)
+	}
+	p.begin(now, false)
 	if _, _, busy := p.look(now.Add(time.Second)); busy != time.Second {
 		t.Errorf("busy for %s, want 1s", busy)
 	}
@@ -59,7 +91,7 @@ func TestFlowIsReported(t *testing.T) {
 	}
 	seq := r.send("S", 1, "", 7)
 	await("the frame is applied", func(f control.Flow) bool {
-		return f.App == "a" && f.Partition == 0 && f.Applied >= seq && f.LogEnd >= seq && f.FrameTime > 0 && f.Over == ""
+		return f.App == "a" && f.Partition == 0 && f.Applied >= seq && f.LogEnd >= seq && f.EventTime > 0 && f.FrameEvents > 0 && f.Over == ""
 	})
 	s.all()[0].status.setOver("it holds too much")
 	await("it is over", func(f control.Flow) bool { return f.Over == "it holds too much" })

@@ -11,7 +11,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 
-	"github.com/eventflux/eventflux/shared/control"
 	"github.com/eventflux/eventflux/shared/log/natsconn"
 	"github.com/eventflux/eventflux/shared/ops/metric"
 	"github.com/eventflux/eventflux/shared/ops/obs"
@@ -85,7 +84,7 @@ func (o *observer) taskTable() prometheus.Collector {
 		metric.Gauge("eventflux_task_applied_sequence", "Log sequence of the newest frame applied.", count(func(r *row) uint64 { return r.Applied })),
 		metric.Gauge("eventflux_task_log_end_sequence", "Last sequence of the log.", count(func(r *row) uint64 { return r.LogEnd })),
 		metric.Gauge("eventflux_task_lag_frames", "Frames in the log that are not applied yet.", count((*row).lagFrames)),
-		metric.Gauge("eventflux_task_lag_events", "Events in those frames, estimated from the mean of the frames applied.", (*row).lagEvents),
+		metric.Gauge("eventflux_task_lag_events", "Events in those frames, estimated from the frames applied of late.", (*row).lagEvents),
 		metric.Gauge("eventflux_task_lag_seconds", "For how long the oldest frame that is not applied yet has been in the log; 0 if there is none.",
 			func(r *row) float64 { return r.lagSeconds }),
 		metric.Gauge("eventflux_task_lag_bytes", "Bytes of those frames, estimated from the frames applied of late.", (*row).lagBytes),
@@ -144,18 +143,16 @@ func (s *Service) stateTable() prometheus.Collector {
 func (r *observed) lagFrames() uint64 { return r.LogEnd - min(r.Applied, r.LogEnd) }
 
 func (r *observed) lagEvents() float64 {
-	mean := 1.0 // of a task that has applied nothing yet, nothing better is known
-	if r.Frames > 0 {
-		mean = float64(r.Events) / float64(r.Frames)
+	if r.flow.FrameEvents == 0 { // of a task that has applied nothing yet, nothing better is known
+		return float64(r.lagFrames())
 	}
-	return math.Round(mean * float64(r.lagFrames()))
+	return math.Round(r.flow.Waiting(r.LogEnd))
 }
 
 func (r *observed) lagBytes() float64 { return math.Round(r.frameBytes * float64(r.lagFrames())) }
 
 func (r *observed) catchUp() float64 {
-	f := control.Flow{Applied: r.Applied, LogEnd: r.LogEnd, FrameTime: r.frameTime, Busy: r.busy}
-	return f.Lag(0).Seconds()
+	return r.flow.Lag(r.flow.Waiting(r.LogEnd)).Seconds()
 }
 
 // tasks returns how the tasks are, with the ends of their logs as the server has them
@@ -216,7 +213,18 @@ func (s *Service) Checks() []obs.Check {
 			return nil
 		}},
 		{Name: "tasks", Of: obs.Ready, Ask: s.tasksRun},
+		{Name: "tasks within their limits", Of: obs.Warning, Ask: s.tasksFit},
 	}
+}
+
+// tasksFit returns nil if no task is over one of its limits.
+func (s *Service) tasksFit() error {
+	for _, t := range s.Tasks() {
+		if t.Over != "" {
+			return fmt.Errorf("app %s, partition %d takes no events: %s", t.App, t.Partition, t.Over)
+		}
+	}
+	return nil
 }
 
 // tasksRun returns nil if every task has caught up with its log once.

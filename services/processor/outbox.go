@@ -57,6 +57,11 @@ func (p *pile) appendAll(o *pile) {
 	}
 }
 
+// full reports whether more messages have to wait.
+func (p *pile) full() bool {
+	return len(p.messages) >= outboxMessagesMax || len(p.bytes) >= outboxBytesMax
+}
+
 func (p *pile) reset() {
 	p.bytes, p.messages = p.bytes[:0], p.messages[:0]
 }
@@ -85,9 +90,7 @@ func newOutbox() *outbox {
 func (b *outbox) fill(ctx context.Context, add func(*pile)) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.await(ctx, func() bool {
-		return len(b.filling.messages) < outboxMessagesMax && len(b.filling.bytes) < outboxBytesMax
-	})
+	b.await(ctx, func() bool { return !b.filling.full() })
 	if b.closed || ctx.Err() != nil {
 		return false
 	}

@@ -19,7 +19,8 @@ func TestPanicIsAnErrorOfItsTask(t *testing.T) {
 	m, err := log.GetMsg(r.within(), seq)
 	must(t, err)
 	for name, apply := range map[string]func(*task, context.Context, wal.Record) error{
-		"owner": (*task).apply, "standby": (*task).applyStandby,
+		"owner":   func(t *task, ctx context.Context, r wal.Record) error { _, err := t.apply(ctx, r); return err },
+		"standby": (*task).applyStandby,
 	} {
 		broken := &task{plan: r.plan, standby: newStandby()} // without an engine
 		if err := apply(broken, r.within(), wal.Record{Seq: seq, Data: m.Data}); err == nil || !strings.Contains(err.Error(), "panic") {

@@ -60,7 +60,7 @@ func (r *renderer) render(ctx context.Context, box *outbox, e *engine.Engine, se
 	at, passed := position{seq: seq}, 0
 	for len(outputs) > 0 {
 		open := box.fill(ctx, func(p *pile) {
-			for len(outputs) > 0 && len(p.messages) < outboxMessagesMax && len(p.bytes) < outboxBytesMax {
+			for len(outputs) > 0 && !p.full() {
 				passed += r.chunk(p, e, outputs[0], at, last)
 				at.ordinal += uint64(outputs[0].To - outputs[0].From)
 				outputs = outputs[1:]

@@ -183,10 +183,9 @@ type TaskInfo struct {
 	// Over says why the task takes no events, being over one of its limits.
 	Over string `json:"over,omitempty"`
 
-	atHand     time.Time     // when the server stored the frame that is being applied; zero: none is
-	frameTime  time.Duration // mean of the frames applied of late
-	busy       time.Duration // at the frame that is being applied
-	frameBytes float64
+	atHand     time.Time // when the server stored the frame that is being applied; zero: none is
+	flow       control.Flow
+	frameBytes float64 // mean of the frames applied of late
 }
 
 // Alive reports whether the task applies frames, or is about to.
@@ -229,14 +228,10 @@ func (t *task) info() TaskInfo {
 		RestoreSeconds: seconds(&s.restoring), ReplaySeconds: seconds(&s.replaying),
 		LineageMismatches: s.lineage.Load(), RestoreMismatches: s.damaged.Load(),
 	}
-	f := control.Flow{Applied: info.Applied, LogEnd: info.LogEnd}
-	var bytes float64
-	f.FrameTime, bytes, f.Busy = s.pace.look(time.Now())
-	info.LagSeconds, info.LagBytes = f.Lag(0).Seconds(), int64(bytes*float64(info.LogEnd-info.Applied))
-	info.frameTime, info.frameBytes, info.busy = f.FrameTime, bytes, f.Busy
-	if over := s.over.Load(); over != nil {
-		info.Over = *over
-	}
+	f, frameBytes := s.flow(time.Now())
+	info.Over, info.LagSeconds = f.Over, f.Lag(f.Waiting(0)).Seconds()
+	info.LagBytes = int64(frameBytes * float64(f.LogEnd-f.Applied))
+	info.flow, info.frameBytes = f, frameBytes
 	if ms := s.atHand.Load(); ms != 0 {
 		info.atHand = time.UnixMilli(ms)
 	}

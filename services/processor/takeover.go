@@ -51,6 +51,7 @@ func (t *task) takeOver(ctx context.Context) ([]position, *emitter, error) {
 	}
 	emit := newEmitter(t.nc, stream, end, t.generation, t.service.cfg.BatchMessagesMax, t.log)
 	emit.took = t.service.emitted.WithLabelValues(t.plan.Name, decimal(t.partition))
+	emit.pace = &t.status.pace
 	emit.refused = t.service.refused.WithLabelValues(refusedResults)
 	emit.newest, emit.any = make([]result.Position, len(t.plan.Streams)), record.Last
 	last := make([]position, len(t.plan.Streams))

@@ -259,11 +259,13 @@ func (t *task) consume(ctx context.Context) error {
 		if idle {
 			since = time.Now()
 		}
-		t.status.pace.begin(since)
+		t.status.pace.begin(since, t.reader.AtTail())
+		made := t.box.mark()
 		t.settle()
 		t.status.tail.Store(t.reader.Tail())
 		t.status.atHand.Store(record.Time.UnixMilli())
-		if err := t.apply(ctx, record); err != nil {
+		events, err := t.apply(ctx, record)
+		if err != nil {
 			return err
 		}
 		t.settleSoon()
@@ -272,37 +274,39 @@ func (t *task) consume(ctx context.Context) error {
 			return err
 		}
 		t.status.atHand.Store(0)
-		t.status.pace.end(time.Now(), len(record.Data))
+		t.status.pace.end(time.Now(), events, len(record.Data), t.box.mark()-made)
 	}
 }
 
-// apply applies one frame and hands on its results. A panic halts this task, and no
-// other: the state may be half changed, but nothing durable is.
-func (t *task) apply(ctx context.Context, record wal.Record) (err error) {
+// apply applies one frame and hands on its results. It returns how many events the frame
+// had, repeated ones among them. A panic halts this task, and no other: the state may be
+// half changed, but nothing durable is.
+func (t *task) apply(ctx context.Context, record wal.Record) (events int, err error) {
 	defer caught(record.Seq, &err)
 	if record.Skipped {
 		t.status.count(record.Seq, engine.Applied{}, 0, t.core.Dropped())
-		return nil
+		return 0, nil
 	}
 	f, done, err := t.applyFrame(record)
 	if err != nil {
-		return err
+		return 0, err
 	}
+	events = f.Rows()
 	results, open := t.renderer.render(ctx, t.box, t.core.Engine, record.Seq, t.last)
 	open = t.bury(ctx, record.Seq) && open
 	t.core.ResetOutputs()
 	t.status.count(record.Seq, done, results, t.core.Dropped())
 	t.status.setTimes(t.core.Times())
 	if !open {
-		return context.Cause(ctx) // the emitter has ended, and says why
+		return 0, context.Cause(ctx) // the emitter has ended, and says why
 	}
 	if f.Kind == frame.Events && t.plan.Idle > 0 {
 		t.quiet = faultpoint.Now()
 	}
 	if f.Kind == frame.Barrier && !done.Repeated {
-		return t.cut(ctx, record.Seq, f)
+		err = t.cut(ctx, record.Seq, f)
 	}
-	return nil
+	return events, err
 }
 
 // caught turns a panic into an error.

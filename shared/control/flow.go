@@ -38,9 +38,10 @@ type Flow struct {
 	// sequence as far as the task knows.
 	Applied uint64 `json:"applied"`
 	LogEnd  uint64 `json:"log_end"`
-	// FrameTime is the recent cost of a frame of the log to the task, in ns. It includes the
-	// wait for the output stream.
-	FrameTime time.Duration `json:"frame_ns"`
+	// EventTime is the recent cost of an event to the task, in ns. It includes the wait for
+	// the output stream. FrameEvents is how many events a frame had recently.
+	EventTime   time.Duration `json:"event_ns"`
+	FrameEvents float64       `json:"frame_events"`
 	// Busy is how long the task has been applying the frame after Applied, in ns.
 	Busy time.Duration `json:"busy_ns,omitempty"`
 	// StateBytes estimates the memory of the task's state.
@@ -50,10 +51,15 @@ type Flow struct {
 	Over string `json:"over,omitempty"`
 }
 
-// Lag is how long the task needs for its log up to a sequence, at its recent pace.
-func (f *Flow) Lag(end uint64) time.Duration {
+// Waiting estimates how many events the log holds up to a sequence that are not applied.
+func (f *Flow) Waiting(end uint64) float64 {
 	end = max(end, f.LogEnd)
-	return time.Duration(end-min(f.Applied, end))*f.FrameTime + f.Busy
+	return float64(end-min(f.Applied, end)) * f.FrameEvents
+}
+
+// Lag is how long the task needs for so many events, at its recent pace.
+func (f *Flow) Lag(events float64) time.Duration {
+	return time.Duration(events*float64(f.EventTime)) + f.Busy
 }
 
 // PublishFlow publishes a report, in several messages if it has many tasks.

@@ -87,7 +87,7 @@ func (w *Writer) loop(ctx context.Context, c carrier) (unsent *group, err error)
 			return ahead, err
 		}
 		if w.cfg.Acknowledged != nil {
-			w.cfg.Acknowledged(seq, time.Since(begun))
+			w.cfg.Acknowledged(seq, current.frame.Rows(), time.Since(begun))
 		}
 		written, current = current, ahead
 	}
@@ -184,10 +184,11 @@ func (w *Writer) finish(g *group) {
 }
 
 func (w *Writer) recycle(g *group) {
-	size := g.bytes
+	size, rows := g.bytes, g.frame.Rows()
 	g.reset()
 	w.mu.Lock()
 	w.pending -= size
+	w.rows -= rows
 	if len(w.free) < groupsKeptMax {
 		w.free = append(w.free, g)
 	}

@@ -45,9 +45,9 @@ type WriterConfig struct {
 	// AttemptTimeout is how long an answer is waited for before the frame is sent
 	// again; zero is 1 s. It doubles with each attempt, up to four times.
 	AttemptTimeout time.Duration
-	// Acknowledged is told, once for each frame, its log sequence and how long it took from its sending to
-	// its being durable; nil for nobody. It must be quick.
-	Acknowledged func(seq uint64, took time.Duration)
+	// Acknowledged is told, once for each frame, its log sequence, how many rows it has, and how
+	// long it took from its sending to its being durable; nil for nobody. It must be quick.
+	Acknowledged func(seq uint64, rows int, took time.Duration)
 	// Witness keeps the last frame that was acknowledged, outside the log; nil keeps none.
 	// With it the writer refuses a log that has lost its end.
 	Witness *witness.Folder
@@ -75,6 +75,7 @@ type Writer struct {
 	queue   []*group // sealed, oldest first
 	free    []*group
 	pending int   // bytes in all groups that are not acknowledged
+	rows    int   // in those groups
 	stamp   int64 // the last one given
 	running bool
 	closing error         // why nothing more is taken
@@ -99,6 +100,7 @@ type Stats struct {
 	Bytes        uint64 // acknowledged, as encoded
 	Repeats      uint64 // frames sent again
 	Pending      int    // bytes that wait, in memory
+	PendingRows  int    // rows that wait
 }
 
 // stall says since when the frame in flight has met trouble.
@@ -261,6 +263,7 @@ func (w *Writer) take(m *Message) (*group, error) {
 	}
 	w.stamp = max(w.stamp, m.Arrived)
 	w.open.add(m, index, w.stamp)
+	w.rows += m.To - m.From
 	w.grow(size)
 	return w.open, nil
 }
@@ -331,7 +334,7 @@ func (w *Writer) Stats() Stats {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	s := w.stats
-	s.Pending = w.pending
+	s.Pending, s.PendingRows = w.pending, w.rows
 	return s
 }
 

@@ -84,7 +84,7 @@ type WAL struct {
 type Ingest struct {
 	EventBytesMax Size
 	MemoryMax     Size // of events that wait until they are durable
-	// LagMax is how long a task may need for what its log holds.
+	// LagMax is how long a task may need for the events that were accepted.
 	LagMax time.Duration
 }
 

@@ -73,7 +73,7 @@ func settings(c *Config) []setting {
 			&c.Ingest.EventBytesMax, sizeBetween(eventBytesMin, eventBytesMax)),
 		sizeRow("ingest.memory_max", 64<<20, "events that may wait until they are durable, taken together",
 			&c.Ingest.MemoryMax, sizeAtLeast(memoryMin)),
-		durationRow("ingest.lag_max", 10*time.Second, "time that a task may need for what its log holds: beyond it, events for it are refused until it has caught up",
+		durationRow("ingest.lag_max", 10*time.Second, "time that a task may need for the events that were accepted and that it has not applied: beyond it, events for it are refused until it has caught up",
 			&c.Ingest.LagMax),
 		durationRow("dedup.window", 2*time.Minute, "how long a message id is remembered, in log time, by apps that are deployed from now on", &c.Dedup.Window),
 		countRow("limits.event_rows_max", 1_000_000, 1, "rows of all queries together that may follow from one event, in apps that are deployed from now on; more halts the app", &c.Limits.EventRowsMax),

@@ -34,16 +34,21 @@ func (b *Beat) Check(long time.Duration) error {
 // Check is a question about the process.
 type Check struct {
 	Name string
-	// Of is "" for a question whether the process works, which a restart may help; or
-	// Ready for one whether it serves, which may come by itself.
+	// Of is "" for a question whether the process works, which a restart may help; Ready for
+	// one whether it serves, which may come by itself; or Warning.
 	Of string
 	// Ask returns nil if all is well, else what is wrong and what to do. It must not
 	// block.
 	Ask func() error
 }
 
-// Ready is the kind of checks that say whether the process serves.
-const Ready = "ready"
+// Kinds of checks.
+const (
+	// Ready checks say whether the process serves.
+	Ready = "ready"
+	// Warning checks say what people should know. The process is healthy and ready all the same.
+	Warning = "warning"
+)
 
 // Health is the checks of a process. It may be used concurrently.
 type Health struct {
@@ -66,9 +71,10 @@ func (h *Health) Add(c Check) (remove func()) {
 
 // Result is the answer to a check.
 type Result struct {
-	Name  string `json:"name"`
-	OK    bool   `json:"ok"`
-	Error string `json:"error,omitempty"`
+	Name    string `json:"name"`
+	OK      bool   `json:"ok"`
+	Error   string `json:"error,omitempty"`
+	Warning string `json:"warning,omitempty"` // what people should know, although all is ok
 }
 
 // Ask returns the answers to the checks of a kind, by name; Ready asks all.
@@ -82,7 +88,11 @@ func (h *Health) Ask(kind string) (results []Result, ok bool) {
 			continue
 		}
 		r := Result{Name: c.Name, OK: true}
-		if err := c.Ask(); err != nil {
+		switch err := c.Ask(); {
+		case err == nil:
+		case c.Of == Warning:
+			r.Warning = err.Error()
+		default:
 			r.OK, r.Error, ok = false, err.Error(), false
 		}
 		results = append(results, r)

@@ -52,16 +52,17 @@ func TestServer(t *testing.T) {
 	var wrong error
 	health.Add(obs.Check{Name: "loop", Ask: func() error { return nil }})
 	remove := health.Add(obs.Check{Name: "connected", Of: obs.Ready, Ask: func() error { return wrong }})
+	defer health.Add(obs.Check{Name: "slow", Of: obs.Warning, Ask: func() error { return wrong }})()
 	for _, c := range []struct {
 		wrong error
 		path  string
 		code  int
 		names string
 	}{
-		{nil, "/healthz", 200, "loop"},
-		{nil, "/readyz", 200, "connected loop"},
-		{errors.New("away"), "/healthz", 200, "loop"},
-		{errors.New("away"), "/readyz", 503, "connected:away loop"},
+		{nil, "/healthz", 200, "loop slow"},
+		{nil, "/readyz", 200, "connected loop slow"},
+		{errors.New("away"), "/healthz", 200, "loop slow?away"},
+		{errors.New("away"), "/readyz", 503, "connected:away loop slow?away"},
 	} {
 		wrong = c.wrong
 		code, body := get(c.path)
@@ -74,6 +75,9 @@ func TestServer(t *testing.T) {
 			name := r.Name
 			if !r.OK {
 				name += ":" + r.Error
+			}
+			if r.Warning != "" {
+				name += "?" + r.Warning
 			}
 			names = append(names, name)
 		}

@@ -1,0 +1,58 @@
+package ingest
+
+import "sync"
+
+// backlogMarks bounds the memory of a backlog. If its task is so far behind, what it has
+// applied is known less exactly, and counts as less than it is.
+const backlogMarks = 1024
+
+// backlog counts the events that this process has written to a log and that the log's
+// task has not applied.
+type backlog struct {
+	mu      sync.Mutex
+	applied mark   // the newest frame of this process that the task has applied
+	marks   []mark // frames after it, in the order of the log
+}
+
+// mark is a frame that this process has written.
+type mark struct {
+	seq    uint64
+	events uint64 // written up to and with it, since the process started
+}
+
+// wrote notes a frame that is in the log.
+func (b *backlog) wrote(seq uint64, events int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if len(b.marks) == backlogMarks { // every second one goes, and never the last
+		for i := range backlogMarks / 2 {
+			b.marks[i] = b.marks[2*i+1]
+		}
+		b.marks = b.marks[:backlogMarks/2]
+	}
+	b.marks = append(b.marks, mark{seq, b.last().events + uint64(events)})
+}
+
+// waiting returns how many events are not applied once the task has applied the log up to
+// a sequence, and the last sequence that this process has written.
+func (b *backlog) waiting(applied uint64) (events, end uint64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	n := 0
+	for n < len(b.marks) && b.marks[n].seq <= applied {
+		n++
+	}
+	if n > 0 {
+		b.applied = b.marks[n-1]
+		b.marks = append(b.marks[:0], b.marks[n:]...)
+	}
+	last := b.last()
+	return last.events - b.applied.events, last.seq
+}
+
+func (b *backlog) last() mark {
+	if n := len(b.marks); n > 0 {
+		return b.marks[n-1]
+	}
+	return b.applied
+}
