@@ -62,7 +62,7 @@ var flows = []flow{
 	{
 		name: "in100-out1", what: "100 events per message, a result per event, each a message", queries: everyEvent,
 		perMessage: 100, perRow: 1, events: 400_000, window: 1024, goal: 80e3,
-		bound: "the server: one goroutine per JetStream stream stages, checks and stores each message of an atomic batch.",
+		bound:  "the server: one goroutine per JetStream stream stages, checks and stores each message of an atomic batch.",
 		stored: true,
 	},
 	{

@@ -539,7 +539,8 @@ func (w *ward) await(state string) {
 			return
 		}
 	}
-	w.t.Fatalf("no task is %s", state)
+	m, _ := w.nc.RequestWithContext(w.within(), "ef.processor.tasks", nil)
+	w.t.Fatalf("no task is %s: %s", state, m.Data)
 }
 
 // breakStore makes the store refuse every write.

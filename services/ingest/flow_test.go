@@ -145,7 +145,7 @@ func TestBackpressure(t *testing.T) {
 func TestWhatIsNotWrittenCounts(t *testing.T) {
 	r := start(t, func(c *Config) { c.LagMax = 5 * time.Second }, flightsApp)
 	r.limitLog("a", 1)
-	r.svc.hearFlow(control.Flow{App: "a", Applied: 1, LogEnd: 1, EventTime: time.Second, FrameEvents: 1})
+	r.svc.hearFlow(control.Flow{App: "a", EventTime: time.Second, FrameEvents: 1})
 	waiting := r.listen()
 	for i := range 6 {
 		waiting.publish(i)

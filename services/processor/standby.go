@@ -171,6 +171,7 @@ func (t *task) restoreStandby(ctx context.Context, attached control.Attached) er
 func (t *task) applyStandby(ctx context.Context, record wal.Record) (err error) {
 	defer caught(record.Seq, &err)
 	if record.Skipped {
+		t.core.Skip(record.Seq, &t.decoder, record.Data)
 		t.status.count(record.Seq, engine.Applied{}, 0, t.core.Dropped())
 		return nil
 	}

@@ -284,6 +284,7 @@ func (t *task) consume(ctx context.Context) error {
 func (t *task) apply(ctx context.Context, record wal.Record) (events int, err error) {
 	defer caught(record.Seq, &err)
 	if record.Skipped {
+		t.core.Skip(record.Seq, &t.decoder, record.Data)
 		t.status.count(record.Seq, engine.Applied{}, 0, t.core.Dropped())
 		return 0, nil
 	}

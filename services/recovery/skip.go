@@ -18,8 +18,8 @@ import (
 const reasonMax = 500
 
 // chartSkip makes the plan of a restore that passes over records. Each must be one that the
-// app cannot apply, and the app must be able to apply all that follows: a record that was
-// appended by the app's own services cannot be missed, since the ones after it refer to it.
+// app cannot apply, and the app must be able to apply all that follows: a frame of the app's
+// own services that cannot be read cannot be missed, since the ones after it refer to it.
 func (s *Service) chartSkip(ctx context.Context, r *RestoreRequest) (*course, error) {
 	if err := r.complete(); err != nil {
 		return nil, err
@@ -144,7 +144,7 @@ func (c *course) judged(p uint32, seq uint64, err error) error {
 	if !ok {
 		return err
 	}
-	c.refuse(fmt.Sprintf("record %d of partition %d cannot be applied either: %v. If services of the app wrote a record that is passed over, those after it cannot do without it, and only a copy of the log helps",
+	c.refuse(fmt.Sprintf("record %d of partition %d cannot be applied either: %v. If services of the app wrote a record that is passed over and cannot be read, those after it cannot do without it, and only a copy of the log helps",
 		wrong.Sequence, p, wrong.Err), fmt.Sprintf("eventflux recover %s --skip … with %d/%d as well, if that is foreign too", app, p, wrong.Sequence))
 	return nil
 }

@@ -89,6 +89,16 @@ func (t *Task) check(seq uint64, f *frame.Frame) (fresh bool, err error) {
 	return true, t.bind(f)
 }
 
+// Skip passes over a record. If it is a frame that follows its writer's last, that writer's
+// next frame follows it: ingest goes on, whether the task can apply a frame or not.
+func (t *Task) Skip(seq uint64, d *frame.Decoder, data []byte) {
+	f, err := d.Decode(data)
+	if err != nil || f.Kind == frame.Deploy || t.admit(f) != nil {
+		return
+	}
+	_, _ = t.chain.Check(seq, &f.Header, f.CRC) // with an error, the chain is as before
+}
+
 // moves returns the time that the clock moves to after the frame's events; false if the
 // frame does not move it. A tick may have a clock of its own. Otherwise stamps drive the
 // clock, or, in playback, only events.

@@ -131,6 +131,7 @@ func (t *Task) one(record wal.Record, to Target, w Watch, done *Done) (bool, err
 		return false, fmt.Errorf("it does not follow %s", t.at)
 	}
 	if record.Skipped {
+		t.Core.Skip(record.Seq, &t.decoder, record.Data)
 		t.at = Position{Sequence: record.Seq}
 		return to.Timed || t.at.Compare(to.Position) < 0, nil
 	}
