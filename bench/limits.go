@@ -17,7 +17,7 @@ import (
 
 const (
 	limitStream = "LIMIT"
-	rowBatch    = bus.BatchMessagesMax // as the processor has it
+	rowBatch    = natsconn.BatchMessagesMax // as the processor has it
 )
 
 // limits measures what bounds the flows from outside: the same messages with the
