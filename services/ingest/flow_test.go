@@ -34,6 +34,7 @@ func TestClosedByFlow(t *testing.T) {
 		"too far by large frames":           {report: report(80, 81, time.Second), wrote: map[uint64]int{79: 50, 80: 7, 81: 11}, lagMax: lagMax, want: lagging},
 		"large frames that are applied":     {report: report(80, 81, time.Second), wrote: map[uint64]int{79: 50, 80: 7, 81: 10}, lagMax: lagMax},
 		"events that cost little":           {report: report(1, 5000, time.Millisecond), lagMax: lagMax},
+		"beyond what a duration holds":      {report: report(1, 1<<40, time.Hour), lagMax: lagMax, want: lagging},
 		"at one frame for long":             {report: control.Flow{Applied: 80, LogEnd: 81, Busy: 11 * time.Second}, lagMax: lagMax, want: lagging},
 		"no bound":                          {report: report(1, 90, time.Second)},
 		"over its limit":                    {report: control.Flow{Applied: 90, LogEnd: 90, Over: "state of 2 GiB, limit 1 GiB"}, want: overLimit},

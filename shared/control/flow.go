@@ -22,6 +22,8 @@ const (
 	FlowSilence = 10 * time.Second
 
 	flowTasksMax = 1000 // in one message
+
+	lagMost = 10 * 365 * 24 * time.Hour // far from where a time.Duration overflows
 )
 
 // FlowReport is the progress of a processor's tasks.
@@ -59,7 +61,7 @@ func (f *Flow) Waiting(end uint64) float64 {
 
 // Lag is how long the task needs for so many events, at its recent pace.
 func (f *Flow) Lag(events float64) time.Duration {
-	return time.Duration(events*float64(f.EventTime)) + f.Busy
+	return time.Duration(min(events*float64(f.EventTime), float64(lagMost))) + f.Busy
 }
 
 // PublishFlow publishes a report, in several messages if it has many tasks.
