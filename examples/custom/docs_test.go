@@ -7,8 +7,7 @@ import (
 	"testing"
 )
 
-// Blocks of docs/state.md that begin with "// examples/custom/FILE" stand in that file
-// as they are.
+// Blocks of docs/state.md that start with "// examples/custom/FILE" must equal that file.
 func TestDocsQuoteTheExamples(t *testing.T) {
 	page, err := os.ReadFile("../../docs/state.md")
 	if err != nil {

@@ -82,8 +82,8 @@ var benchComponent = sync.OnceValues(func() (*totals, *state.Component) {
 
 var benchEpoch state.Epoch = 1
 
-// BenchmarkCutAndDelta is what a barrier costs with a million groups of which 1 %
-// changed: Cut, the pause of the task, and then what is done beside it.
+// BenchmarkCutAndDelta is the cost of a barrier with a million groups when 1 % changed:
+// Cut, the pause of the task, and then the work beside it.
 func BenchmarkCutAndDelta(b *testing.B) {
 	const changes = benchGroups / 100
 	for _, part := range []string{"cut", "cut+delta"} {

@@ -306,7 +306,7 @@ func (c *Component) compareKeys() error {
 		}
 	})
 	if n := len(b.known); b.index.n != n || ours != n || others > 0 {
-		return &EntryError{c.info.ID, nil, fmt.Errorf("%d entries with %d keys were loaded; behind that there are %d, and %d others", n, b.index.n, ours, others)}
+		return &EntryError{c.info.ID, nil, fmt.Errorf("%d entries with %d keys were loaded; the component now has %d of them, and %d others", n, b.index.n, ours, others)}
 	}
 	return nil
 }

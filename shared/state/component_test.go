@@ -96,7 +96,7 @@ func TestEntryThatCameAndWentIsNoChange(t *testing.T) {
 	checkDelta(t, c, 1, "")
 }
 
-// What was captured stays as it was, whatever happens to the component.
+// A capture stays as it was, whatever happens to the component.
 func TestCaptureDoesNotFollowTheComponent(t *testing.T) {
 	b := newBook()
 	c := state.NewComponent(bookInfo("1.0.0"), b)
@@ -238,7 +238,7 @@ func checkBytes(t *testing.T, c *state.Component, since state.Epoch, unread int6
 	}
 }
 
-// Captures are read beside the task, which goes on meanwhile.
+// Captures are read beside the task, which continues.
 func TestCapturesAreReadBesideTheTask(t *testing.T) {
 	b := newBook()
 	c := state.NewComponent(bookInfo("1.0.0"), b)

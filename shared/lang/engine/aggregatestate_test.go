@@ -60,8 +60,8 @@ func (c *chunks) check() {
 	}
 }
 
-// checkWhile is a check while something happens behind the barrier: base and deltas have
-// to be all that was there before it.
+// checkWhile is a check while something happens after the barrier: base and deltas must
+// hold exactly what was there before it.
 func (c *chunks) checkWhile(happens func()) {
 	c.tb.Helper()
 	all := c.entries()
@@ -119,8 +119,8 @@ func TestForgottenGroupsTakeTheirPartsAlong(t *testing.T) {
 	}
 }
 
-// Behind a barrier a group is forgotten, and comes back in the slot of another one that
-// was forgotten before it. At the barrier it was there.
+// After a barrier, a group is forgotten and comes back in the slot of another one that was
+// forgotten before it. At the barrier it was there.
 func TestForgottenBehindTheBarrier(t *testing.T) {
 	c := newChunks(t)
 	c.check()

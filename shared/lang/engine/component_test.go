@@ -33,7 +33,7 @@ func TestManyAggregators(t *testing.T) {
 			info := holder.Info()
 			if strings.HasSuffix(info.ID, "/aggregate") {
 				if types[info.Type] || len(info.Type) > state.NameBytesMax {
-					t.Errorf("type %s is too long, or that of other aggregators", info.Type)
+					t.Errorf("type %s is too long, or belongs to other aggregators", info.Type)
 				}
 				types[info.Type] = true
 			}

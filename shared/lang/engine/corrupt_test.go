@@ -88,8 +88,8 @@ func (d *damaged) load(task *engine.Task, id string, entries []state.Entry) erro
 	return nil
 }
 
-// use lets a task go on with whatever state it has: it is refused or does
-// something, but does not panic, nor run for ever, and gives its state out again.
+// use applies frames to a task with whatever state it has. The task may refuse them or do
+// anything, but must not panic or run for ever, and must give its state out again.
 func (d *damaged) use(tb testing.TB, task *engine.Task, frames int) {
 	for i, f := range d.frames[:frames] {
 		if _, err := task.Apply(uint64(goldenCut+i+1), f); err != nil {
@@ -106,7 +106,7 @@ func (d *damaged) use(tb testing.TB, task *engine.Task, frames int) {
 	}
 }
 
-// Behind the CRC: bytes of entries changed, and entries cut, in places all over.
+// After the CRC check: bytes of entries changed, and entries cut, in many places.
 func TestAlteredEntriesAreSurvived(t *testing.T) {
 	d := newDamaged(t)
 	for _, c := range newGoldenTask(t, d.plan).Components() {
@@ -208,8 +208,8 @@ func TestStatesOfOtherVersionsAreRefused(t *testing.T) {
 	}
 }
 
-// FuzzPut puts an entry of any bytes into a component, instead of the entry of the
-// same key if there is one, and lets the task go on.
+// FuzzPut puts an entry of any bytes into a component, instead of the entry of the same key
+// if there is one, and then applies frames to the task.
 func FuzzPut(f *testing.F) {
 	d := newDamaged(f)
 	components := newGoldenTask(f, d.plan).Components()

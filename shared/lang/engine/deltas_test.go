@@ -14,9 +14,9 @@ import (
 	"github.com/eventflux/eventflux/shared/testing/statetest"
 )
 
-// deltaCases are components of which one entry alone would grow with the state.
-// most are the shares of the state that the changes of 1 and of 100 events may
-// take: values fall into it at random, so that hardly two share a part.
+// deltaCases are components where one entry alone would grow with the state. most are the
+// shares of the state that the changes of 1 and of 100 events may take: values fall into it
+// at random, so that hardly two share a part.
 var deltaCases = []struct {
 	name, component, query string
 	most                   [2]float64

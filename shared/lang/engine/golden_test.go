@@ -268,12 +268,12 @@ func TestGoldenStates(t *testing.T) {
 	}
 	want := applyGolden(t, left, frames[goldenCut:], goldenCut)
 	if got := applyGolden(t, loaded, frames[goldenCut:], goldenCut); got != want {
-		t.Errorf("behind the golden state comes\n%s\nwant\n%s", got, want)
+		t.Errorf("after the golden state comes\n%s\nwant\n%s", got, want)
 	}
 }
 
-// State that version 1.0.0 of every component wrote, which is that of EventFlux 0.x, is
-// loaded, and has the form of this version from then on.
+// State that version 1.0.0 of every component wrote, as EventFlux 0.x did, is loaded, and
+// has the form of this version from then on.
 func TestStatesOfVersion10AreLoaded(t *testing.T) {
 	plan := goldenPlan(t)
 	frames := goldenInput(t, plan)
@@ -299,7 +299,7 @@ func TestStatesOfVersion10AreLoaded(t *testing.T) {
 		t.Error("nothing comes of the query with the window time")
 	}
 	if got := applyGolden(t, again, frames[goldenCut:], goldenCut); got != want {
-		t.Errorf("behind the state of 1.0 comes\n%s\nand after another restart\n%s", want, got)
+		t.Errorf("after the state of 1.0 comes\n%s\nand after another restart\n%s", want, got)
 	}
 }
 

@@ -102,7 +102,7 @@ func TestGoldenReorder(t *testing.T) {
 	latenessEvents(t, left, plan, cut, all)
 	latenessEvents(t, loaded, plan, cut, all)
 	if got, want := engineRows(loaded), engineRows(left); got != want || want == "" {
-		t.Errorf("behind the golden state comes\n%s\nwant\n%s", got, want)
+		t.Errorf("after the golden state comes\n%s\nwant\n%s", got, want)
 	}
 	if left.Times().Late == 0 || left.Times().Waiting == 0 {
 		t.Errorf("%+v: the test covers neither late events nor those that wait", left.Times())

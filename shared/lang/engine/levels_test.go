@@ -20,9 +20,9 @@ var rewriteLevel = flag.Bool("rewrite-level", false, "write the golden log of th
 
 const levelFolder = "testdata/levels/1"
 
-// A log gives the same results at the same positions and clocks for ever. The golden log
-// of a level has its deploy frame first, and windows, aggregates, partitions and message
-// ids behind it.
+// A log gives the same results at the same positions and clocks for ever. The golden log of
+// a level has its deploy frame first, followed by windows, aggregates, partitions and
+// message ids.
 //
 // Where this fails, apply gives something else than it gave, and results that are out
 // would not be those of the log any more. If the change is wanted, and the level was

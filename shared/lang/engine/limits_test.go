@@ -12,7 +12,7 @@ import (
 	"github.com/eventflux/eventflux/shared/lang/siddhiql"
 )
 
-// doubling is an app in which each pair of queries makes two rows of one: pairs pairs make
+// doubling is an app where each pair of queries makes two rows of one: pairs pairs make
 // 2^pairs rows of an event.
 func doubling(pairs int) string {
 	var b strings.Builder
@@ -47,8 +47,8 @@ func sendOne(e *engine.Engine, stream *siddhiql.Stream, k string) error {
 	return e.Try(func() { e.Send(stream, b, 0, 1, 1000) })
 }
 
-// An event from which 2^40 rows would follow ends with an error that names the query and
-// the setting, and takes no more memory than the limit allows.
+// An event that would lead to 2^40 rows ends with an error that names the query and the
+// setting, and takes no more memory than the limit allows.
 func TestRowsOfAnEventAreBounded(t *testing.T) {
 	plan, err := siddhiql.Compile(doubling(40))
 	if err != nil {

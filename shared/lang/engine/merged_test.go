@@ -11,8 +11,8 @@ import (
 	"github.com/eventflux/eventflux/shared/state/store/memory"
 )
 
-// State of every type of component, stored as a base and deltas, is what is stored as a
-// whole once the chain is merged, to the byte; and what follows is the same.
+// State of every type of component, stored as a base and deltas, equals the state stored as
+// a whole, byte for byte, once the chain is merged; and later results are the same.
 func TestMergedIsUnmerged(t *testing.T) {
 	const epochs = 10
 	// The first ones come early, before all keys have.
@@ -85,6 +85,6 @@ func TestMergedIsUnmerged(t *testing.T) {
 	}
 	want := applyGolden(t, task, frames[goldenCut:], goldenCut)
 	if got := applyGolden(t, restored, frames[goldenCut:], goldenCut); got != want {
-		t.Error("behind the merged state comes something else")
+		t.Error("the merged state gives other results")
 	}
 }

@@ -9,8 +9,8 @@ import (
 	"github.com/eventflux/eventflux/shared/lang/siddhiql"
 )
 
-// What is told of the memory of a state grows with the texts and values that it keeps,
-// wherever they are: a limit that goes by it would not notice otherwise.
+// The estimated memory of a state grows with the texts and values that it keeps, wherever
+// they are: a limit that uses it would miss them otherwise.
 func TestBytesCountWhatIsKept(t *testing.T) {
 	const n, length = 1000, 100
 	for _, app := range []string{

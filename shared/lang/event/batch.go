@@ -1,6 +1,5 @@
-// Package event holds rows of streams as typed columns. It knows types, schemas
-// and batches; how rows are stored (shared/lang/frame) or written as JSON
-// (shared/lang/event/rowjson) is left to others.
+// Package event holds rows of streams as typed columns. It knows types, schemas and
+// batches. Package frame stores rows, and package rowjson writes them as JSON.
 package event
 
 import "slices"
@@ -44,7 +43,7 @@ func (b *Batch) AppendSome(src *Batch, i int, cols []int) {
 	b.TS = append(b.TS, src.TS[i])
 }
 
-// AppendAll appends copies of all rows of some batches, of the columns listed: it is
+// AppendAll appends copies of all rows of some batches, with the columns listed: it is
 // AppendSome for each of them, and makes room for all at once.
 func (b *Batch) AppendAll(cols []int, from ...*Batch) {
 	rows := 0
@@ -71,7 +70,7 @@ func (b *Batch) AppendRows(src *Batch, from, to int) {
 	b.TS = append(b.TS, src.TS[from:to]...)
 }
 
-// Truncate drops the rows from n on, half-written ones among them.
+// Truncate drops the rows from n on, including half-written ones.
 func (b *Batch) Truncate(n int) {
 	for c := range b.Cols {
 		if b.Cols[c].Len() > n {
@@ -94,7 +93,7 @@ func (b *Batch) Bytes() int {
 	return n
 }
 
-// grow makes room for rows, which are those of a column of some batches.
+// grow makes room for the given rows of one column of some batches.
 func (c *Column) grow(rows int, from []*Batch, column int) {
 	switch c.Type.Class() {
 	case Reals:

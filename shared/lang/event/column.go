@@ -34,9 +34,8 @@ func (c *Column) nullBit(i int) bool {
 // HasNulls reports whether any row is null.
 func (c *Column) HasNulls() bool { return c.hasNulls }
 
-// Text returns row i of a text column. The string shares the column's memory: it
-// is valid until the batch is reset or truncated below the row; whoever keeps it
-// longer clones it.
+// Text returns row i of a text column. The string shares the column's memory: it is valid
+// until the batch is reset or truncated below the row. Clone it to keep it longer.
 func (c *Column) Text(i int) string {
 	start := uint32(0)
 	if i > 0 {
@@ -147,9 +146,9 @@ func (c *Column) AppendFrom(src *Column, i int) {
 	}
 }
 
-// Nulls returns the null bitmap: bit i of word i/64 is set where row i is null.
-// It ends with the word of the last null, and is nil where no row is null, so that
-// equal rows have equal bitmaps. The slice is the column's own.
+// Nulls returns the null bitmap: bit i of word i/64 is set if row i is null. It ends with
+// the word of the last null, and is nil if no row is null, so that equal rows have equal
+// bitmaps. The slice is the column's own.
 func (c *Column) Nulls() []uint64 {
 	if !c.hasNulls {
 		return nil

@@ -6,9 +6,9 @@ import (
 	"unicode/utf8"
 )
 
-// Compare orders rows a and b of the column, neither of which is null: false
-// before true, -0.0 before 0.0, NaN last, text by UTF-16 code units as Java has
-// it. It returns a number below, at or above 0.
+// Compare orders rows a and b of the column, which must not be null: false before true,
+// -0.0 before 0.0, NaN last, text by UTF-16 code units as in Java. It returns a number
+// below, at or above 0.
 func (c *Column) Compare(a, b int) int {
 	switch c.Type.Class() {
 	case Texts:
@@ -20,8 +20,8 @@ func (c *Column) Compare(a, b int) int {
 	}
 }
 
-// CompareNullsLast is Compare, or its reverse if desc is set, with nulls behind
-// everything in either case.
+// CompareNullsLast is Compare, or its reverse if desc is set, with nulls after everything
+// in either case.
 func (c *Column) CompareNullsLast(a, b int, desc bool) int {
 	switch nullA, nullB := c.IsNull(a), c.IsNull(b); {
 	case nullA && nullB:
@@ -36,9 +36,9 @@ func (c *Column) CompareNullsLast(a, b int, desc bool) int {
 	return c.Compare(a, b)
 }
 
-// Rank returns a number for row i by which CompareNullsLast can be told in most cases:
-// of two rows with different ones, that with the smaller comes first. Of two with the
-// same, nothing is said; texts all have the same.
+// Rank returns a number for row i that usually decides CompareNullsLast: of two rows with
+// different numbers, the one with the smaller comes first. Equal numbers decide nothing;
+// all texts have the same one.
 func (c *Column) Rank(i int, desc bool) uint64 {
 	rank := uint64(0)
 	switch class := c.Type.Class(); {
@@ -77,8 +77,8 @@ func compareReals(a, b float64) int {
 	}
 }
 
-// compareUTF16 compares as the UTF-16 forms would: a character beyond U+FFFF
-// begins with a surrogate, which is less than U+E000.
+// compareUTF16 compares as the UTF-16 forms would: a character beyond U+FFFF starts with a
+// surrogate, which is less than U+E000.
 func compareUTF16(a, b string) int {
 	for a != "" && b != "" {
 		x, n := utf8.DecodeRuneInString(a)

@@ -9,13 +9,13 @@ import (
 type Attr struct {
 	Name string
 	Type Type
-	// Held is the type that the values really have, where cast() gave the
-	// attribute another name for its type; zero where both are the same.
+	// Held is the type that the values really have, if cast() gave the attribute another
+	// type's name; zero if both are the same.
 	Held Type
 }
 
-// Holds returns the type that the values of the attribute really have. Columns
-// are made for it.
+// Holds returns the type that the values of the attribute really have. Columns have that
+// type.
 func (a Attr) Holds() Type {
 	if a.Held != 0 {
 		return a.Held
@@ -35,8 +35,8 @@ func (s *Schema) Index(name string) int {
 	return slices.IndexFunc(s.Attrs, func(a Attr) bool { return a.Name == name })
 }
 
-// Same reports whether both schemas have the same attributes in the same order,
-// whatever the streams are called.
+// Same reports whether both schemas have the same attributes in the same order, whatever
+// the names of the streams.
 func (s *Schema) Same(o *Schema) bool { return slices.Equal(s.Attrs, o.Attrs) }
 
 // String returns the schema as its definition reads: "S(a int, b string)".

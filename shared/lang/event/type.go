@@ -5,9 +5,9 @@ import (
 	"strings"
 )
 
-// Type is the type of an attribute. The zero value is invalid, so that a
-// zero-filled record never decodes to a valid schema. The numbers are durable:
-// they stand in WAL frames and in state files.
+// Type is the type of an attribute. The zero value is invalid, so that a zero-filled record
+// never decodes to a valid schema. The numbers are durable: WAL frames and state files hold
+// them.
 type Type uint8
 
 // The types of the language (int is 32-bit, long 64-bit, float IEEE 32, double
@@ -41,8 +41,8 @@ func (t Type) Valid() bool { return t >= Bool && t <= Object }
 // Numeric reports whether arithmetic is defined on t.
 func (t Type) Numeric() bool { return t >= Int && t <= Double }
 
-// ParseType returns the type that name stands for. Letters' case is ignored, as
-// the language ignores it in keywords.
+// ParseType returns the type called name. Like the language's keywords, the name may be in
+// upper or lower case.
 func ParseType(name string) (Type, bool) {
 	for _, t := range Types() {
 		if strings.EqualFold(typeNames[t], name) {

@@ -7,23 +7,23 @@ import (
 	"slices"
 )
 
-// writersMax bounds the memory of a Chain, which grows by one with each start of
-// a process. The writer that was silent longest is forgotten; if it ever wrote
-// again, that would be refused and not be taken for new.
+// writersMax bounds the memory of a Chain, which grows by one with each start of a process.
+// The Chain forgets the writer that was silent longest; if that one ever writes again, its
+// frame is refused and not mistaken for a new writer's.
 const writersMax = 4096
 
-// LostWriter is the writer of a frame that stands in the place of a lost one, after an operator
-// has accepted the loss: a tick that moves no clock. No process writes under this number.
+// LostWriter is the writer of a frame that replaces a lost one, after an operator has
+// accepted the loss: a tick that moves no clock. No process writes under this number.
 const LostWriter = math.MaxUint64
 
-// Verdict says what a task does with a  The zero value is invalid.
+// Verdict says what a task does with a frame. The zero value is invalid.
 type Verdict uint8
 
 const (
-	// Apply is for the writer's next
+	// Apply is for the writer's next frame.
 	Apply Verdict = 1
-	// Duplicate is for a frame that the log has before: its writer repeated it
-	// because it got no answer. Drop it.
+	// Duplicate is for a frame that the log already has: its writer repeated it because it
+	// got no answer. Drop it.
 	Duplicate Verdict = 2
 )
 
@@ -38,9 +38,8 @@ func (v Verdict) String() string {
 	return fmt.Sprintf("verdict(%d)", uint8(v))
 }
 
-// ChainError says that a frame is not what its writer's frames before it
-// announced: the log lost or altered one, or holds a foreign one. Stop; do not
-// retry.
+// ChainError says that a frame does not follow its writer's earlier frames: the log lost or
+// altered one, or holds a foreign one. Stop; do not retry.
 type ChainError struct {
 	Seq    uint64 // of the frame in the log
 	Writer uint64
@@ -52,7 +51,7 @@ type ChainError struct {
 func (e *ChainError) Unwrap() error { return ErrCorrupt }
 
 func (e *ChainError) Error() string {
-	return fmt.Sprintf("log sequence %d: frame %d of writer %016x: %s; the log is damaged: recover from a checkpoint behind it, or from another copy",
+	return fmt.Sprintf("log sequence %d: frame %d of writer %016x: %s; the log is damaged: recover from a later checkpoint, or from another copy",
 		e.Seq, e.Number, e.Writer, e.What)
 }
 
@@ -64,9 +63,9 @@ type Entry struct {
 	Seq    uint64 // of its last frame in the log
 }
 
-// Chain checks that each writer's frames follow one another, as its numbers and
-// CRCs say. It is a part of a task's state: it does no I/O, and the same frames
-// always give the same chain.
+// Chain checks by their numbers and CRCs that each writer's frames follow one another. It
+// is a part of a task's state: it does no I/O, and the same frames always give the same
+// chain.
 type Chain struct {
 	app       string
 	partition uint32
@@ -79,8 +78,8 @@ func NewChain(app string, partition uint32) *Chain {
 	return &Chain{app: app, partition: partition, writers: map[uint64]Entry{}, max: writersMax}
 }
 
-// Check says what to do with the frame at sequence seq of the log. It remembers a
-// frame that is to be applied; after a *ChainError the chain is as before.
+// Check says what to do with the frame at sequence seq of the log. It remembers a frame
+// that must be applied; after a *ChainError the chain is unchanged.
 func (c *Chain) Check(seq uint64, h *Header, crc uint32) (Verdict, error) {
 	fail := func(format string, args ...any) (Verdict, error) {
 		return 0, &ChainError{Seq: seq, Writer: h.Writer, Number: h.Number, What: fmt.Sprintf(format, args...)}
@@ -90,13 +89,13 @@ func (c *Chain) Check(seq uint64, h *Header, crc uint32) (Verdict, error) {
 	}
 	if h.Writer == LostWriter {
 		if h.Kind != Tick {
-			return fail("a frame of kind %s in the place of a lost one", h.Kind)
+			return fail("a frame of kind %s instead of a lost one", h.Kind)
 		}
 		c.writers[LostWriter] = Entry{Writer: LostWriter, Number: 1, CRC: crc, Seq: seq}
 		return Apply, nil
 	}
 	last, known := c.writers[h.Writer]
-	// Frames of any writer may be among the lost ones, all of a writer's first ones too.
+	// The lost frames may be of any writer, and may include all of a writer's first ones.
 	lost := c.writers[LostWriter].Seq
 	switch {
 	case h.Writer == 0 || h.Number == 0:
@@ -131,7 +130,7 @@ func (c *Chain) forgetOldest() {
 	delete(c.writers, oldest.Writer)
 }
 
-// Entries appends what is known of all writers to dst, sorted by writer.
+// Entries appends what the chain knows of all writers to dst, sorted by writer.
 func (c *Chain) Entries(dst []Entry) []Entry {
 	start := len(dst)
 	for _, e := range c.writers {
@@ -141,13 +140,13 @@ func (c *Chain) Entries(dst []Entry) []Entry {
 	return dst
 }
 
-// Entry returns what is known of one writer.
+// Entry returns what the chain knows of one writer.
 func (c *Chain) Entry(writer uint64) (Entry, bool) {
 	e, ok := c.writers[writer]
 	return e, ok
 }
 
-// Load replaces all that is known by entries, as Entries returned them.
+// Load replaces the chain's content by entries, as Entries returned them.
 func (c *Chain) Load(entries []Entry) error {
 	if len(entries) > c.max {
 		return fmt.Errorf("chain of %s/%d: %d writers, limit %d", c.app, c.partition, len(entries), c.max)

@@ -55,12 +55,12 @@ func TestSurroundingsThatAreWrong(t *testing.T) {
 		says  string
 	}{
 		{"nothing", func([]byte) []byte { return nil }, frame.ErrTorn, "0 bytes"},
-		{"zeros", func(s []byte) []byte { return make([]byte, len(s)) }, frame.ErrTorn, "zeros where the frame begins"},
+		{"zeros", func(s []byte) []byte { return make([]byte, len(s)) }, frame.ErrTorn, "zeros where the frame starts"},
 		{"the second half is zeros", func(s []byte) []byte { clear(s[len(s)/2:]); return s }, frame.ErrTorn, "zeros where the frame ends"},
 		{"the last byte is missing", func(s []byte) []byte { return s[:len(s)-1] }, frame.ErrTorn, "bytes of"},
-		{"a byte behind it", func(s []byte) []byte { return append(s, 0) }, frame.ErrCorrupt, "1 bytes behind the frame"},
-		{"two frames", func(s []byte) []byte { return append(s, s...) }, frame.ErrCorrupt, "behind the frame"},
-		{"another magic", func(s []byte) []byte { copy(s, "EFRN"); return reseal(s) }, frame.ErrCorrupt, `begins with "EFRN"`},
+		{"a byte after it", func(s []byte) []byte { return append(s, 0) }, frame.ErrCorrupt, "1 bytes after the frame"},
+		{"two frames", func(s []byte) []byte { return append(s, s...) }, frame.ErrCorrupt, "after the frame"},
+		{"another magic", func(s []byte) []byte { copy(s, "EFRN"); return reseal(s) }, frame.ErrCorrupt, `starts with "EFRN"`},
 		{"version 0", func(s []byte) []byte { s[4] = 0; return reseal(s) }, frame.ErrCorrupt, "version 0"},
 		{"a newer version", func(s []byte) []byte { s[4] = 3; return reseal(s) }, frame.ErrVersion, "format version 3, known are 1 to 2"},
 		{"an altered version", func(s []byte) []byte { s[4] = 1; return s }, frame.ErrCorrupt, "CRC32C"},
@@ -128,7 +128,7 @@ func TestPayloadsThatAreWrong(t *testing.T) {
 		{"blocks over the limit", "01 | 06", "8120 | 06", frame.ErrCorrupt, "4097 blocks, allowed are 1 to 4096"},
 		{"a number that is not in its shortest form", "01 | 06", "8100 | 06", frame.ErrCorrupt, "shortest form"},
 		{"a number of more than 64 bits", "01 | 06", "ffffffffffffffffff7f | 06", frame.ErrCorrupt, "shortest form"},
-		{"schema shorter than declared", "06 0153", "07 0153", frame.ErrCorrupt, "1 bytes behind the schema"},
+		{"schema shorter than declared", "06 0153", "07 0153", frame.ErrCorrupt, "1 bytes after the schema"},
 		{"schema longer than declared", "06 0153", "05 0153", frame.ErrCorrupt, "1 bytes are declared, 0 remain"},
 		{"schema beyond the payload", "06 0153", "7f 0153", frame.ErrCorrupt, "127 bytes are declared"},
 		{"no stream name", "06 0153 01", "05 00 01", frame.ErrCorrupt, "empty name"},
@@ -149,7 +149,7 @@ func TestPayloadsThatAreWrong(t *testing.T) {
 		{"arrival neither absent nor present", "02 | 01 | 01", "02 | 00 | 01", frame.ErrCorrupt, "0 where 1 (absent)"},
 		{"nulls neither absent nor present", "02 | 01 | 01", "02 | 01 | 03", frame.ErrCorrupt, "3 where 1 (absent)"},
 		{"a bitmap without nulls", "01 | 11 00 05 07", "0200 | 11 00 05 07", frame.ErrCorrupt, "bitmap without nulls"},
-		{"a bitmap with more bits than rows", "01 | 11 00 05 07", "0205 | 10 0a", frame.ErrCorrupt, "bits behind its 2 rows"},
+		{"a bitmap with more bits than rows", "01 | 11 00 05 07", "0205 | 10 0a", frame.ErrCorrupt, "bits after its 2 rows"},
 		{"an int over 32 bits", "11 00 05 07", "10 8080808010", frame.ErrCorrupt, "exceeds 32 bits"},
 		{"an int under 32 bits", "11 00 05 07", "10 8180808010", frame.ErrCorrupt, "exceeds 32 bits"},
 		{"values that are missing", "11 00 05 07 | 01 | 10 02", "12 00 05 07 01", frame.ErrCorrupt, "4 bytes are declared, 3 remain"},
@@ -165,9 +165,9 @@ func TestPayloadsThatAreWrong(t *testing.T) {
 		{"an empty id", "01 | 10 02", "01 | 12 02 00", frame.ErrCorrupt, "0 bytes of an id"},
 		{"an id over the limit", "01 | 10 02", "01 | 12 02 818004", frame.ErrCorrupt, "65537 bytes of an id"},
 		{"an id beyond the payload", "01 | 10 02", "01 | 12 02 05 61", frame.ErrCorrupt, "5 bytes are declared, 1 remain"},
-		{"trailing bytes", "01 | 10 02", "01 | 10 02 00", frame.ErrCorrupt, "1 bytes behind the payload's end"},
+		{"trailing bytes", "01 | 10 02", "01 | 10 02 00", frame.ErrCorrupt, "1 bytes after the payload"},
 		// From here on the attribute has another type.
-		{"a bool with more bits than rows", "02 0161 | 02 | 10 02 | 01 | 01 | 11 00 05 07", "01 0161 | 02 | 10 02 | 01 | 01 | 07", frame.ErrCorrupt, "bits behind their 2 values"},
+		{"a bool with more bits than rows", "02 0161 | 02 | 10 02 | 01 | 01 | 11 00 05 07", "01 0161 | 02 | 10 02 | 01 | 01 | 07", frame.ErrCorrupt, "bits after their 2 values"},
 		{"doubles that are missing", "02 0161", "05 0161", frame.ErrCorrupt, "16 bytes are declared"},
 		{"floats that are missing", "02 0161", "04 0161", frame.ErrCorrupt, "8 bytes are declared"},
 		{"texts of form 0", "02 0161 | 02 | 10 02 | 01 | 01 | 11", "06 0161 | 02 | 10 02 | 01 | 01 | 00", frame.ErrCorrupt, "form 0 of texts"},
@@ -206,7 +206,7 @@ func TestVersion1(t *testing.T) {
 		return err
 	}
 	wantError(t, old(deploy()), frame.ErrVersion, "a frame of kind 4 is not known")
-	wantError(t, old(clock()), frame.ErrCorrupt, "8 bytes behind")
+	wantError(t, old(clock()), frame.ErrCorrupt, "8 bytes after")
 	for _, f := range []*frame.Frame{tick(), barrier(), example()} {
 		if err := old(f); err != nil {
 			t.Error(err)
@@ -224,7 +224,7 @@ func TestControlFramesThatAreWrong(t *testing.T) {
 		says    string
 	}{
 		{"a tick with a short clock", frame.Tick, []byte{0}, "8 bytes are declared, 1 remain"},
-		{"a tick with more than a clock", frame.Tick, make([]byte, 9), "1 bytes behind"},
+		{"a tick with more than a clock", frame.Tick, make([]byte, 9), "1 bytes after"},
 		{"a deploy frame without content", frame.Deploy, nil, "no number in its shortest form"},
 		{"version 0 of an app", frame.Deploy, append([]byte{0}, version[1:]...), "0 as the number of an app's version"},
 		{"a version over 32 bits", frame.Deploy, append(unhex(t, "8080808010"), version[1:]...), "4294967296 as the number of an app's version"},
@@ -235,10 +235,10 @@ func TestControlFramesThatAreWrong(t *testing.T) {
 		{"no text", frame.Deploy, unhex(t, "01 01 0131 027b7d 00"), "0 bytes of an app's text"},
 		{"a text over the limit", frame.Deploy, unhex(t, "01 01 0131 027b7d 818040"), "1048577 bytes of an app's text"},
 		{"a text that is cut", frame.Deploy, version[:len(version)-1], "1 bytes are declared, 0 remain"},
-		{"more than a text", frame.Deploy, append(slices.Clone(version), 0), "1 bytes behind"},
+		{"more than a text", frame.Deploy, append(slices.Clone(version), 0), "1 bytes after"},
 		{"a barrier without", frame.Barrier, nil, "32 bytes are declared"},
 		{"a short barrier", frame.Barrier, cut[:31], "32 bytes are declared, 31 remain"},
-		{"a long barrier", frame.Barrier, append(slices.Clone(cut), 0), "1 bytes behind"},
+		{"a long barrier", frame.Barrier, append(slices.Clone(cut), 0), "1 bytes after"},
 		{"epoch 0", frame.Barrier, append(make([]byte, 8), cut[8:]...), "epoch 0"},
 		{"term 0", frame.Barrier, append(append(slices.Clone(cut[:8]), make([]byte, 8)...), cut[16:]...), "term 0"},
 		{"no id", frame.Barrier, append(slices.Clone(cut[:16]), make([]byte, 16)...), "id 0000"},
@@ -358,7 +358,7 @@ func TestEncoderRefuses(t *testing.T) {
 		{"a bool of 2", func(f *frame.Frame) { f.Blocks[0].Batch.Cols[0].Ints[3] = 2 }, frame.ErrInvalid, "row 3 has 2"},
 		{"a wide int", func(f *frame.Frame) { f.Blocks[0].Batch.Cols[1].Ints[3] = 1 << 31 }, frame.ErrInvalid, "exceed 32 bits"},
 		{"an unrounded float", func(f *frame.Frame) { f.Blocks[0].Batch.Cols[3].Floats[3] = 0.1 }, frame.ErrInvalid, "row 3 has 0.1"},
-		{"texts that end before they begin", func(f *frame.Frame) { f.Blocks[0].Batch.Cols[6].Ends[1] = 2 }, frame.ErrInvalid, "ends before it begins"},
+		{"texts that end before they start", func(f *frame.Frame) { f.Blocks[0].Batch.Cols[6].Ends[1] = 2 }, frame.ErrInvalid, "ends before it starts"},
 		{"texts beyond the bytes", func(f *frame.Frame) { f.Blocks[0].Batch.Cols[6].Ends[4] = 900 }, frame.ErrInvalid, "texts end at byte 900"},
 		{"a text under a null", func(f *frame.Frame) {
 			c := &f.Blocks[0].Batch.Cols[5]

@@ -2,8 +2,8 @@ package frame
 
 import "encoding/binary"
 
-// CRC returns the checksum that an encoded frame ends with, of whatever version, and 0 for
-// what is too short for one. It is not checked.
+// CRC returns the checksum at the end of an encoded frame of any version, without checking
+// it; 0 if src is too short for one.
 func CRC(src []byte) uint32 {
 	if len(src) < crcBytes {
 		return 0

@@ -9,30 +9,28 @@ import (
 	"github.com/eventflux/eventflux/shared/testing/scribble"
 )
 
-// Decoder decodes frames into memory that it uses again. The zero value is ready;
-// it is not safe for concurrent use.
+// Decoder decodes frames into memory that it reuses. The zero value is ready; it is not
+// safe for concurrent use.
 type Decoder struct {
 	frame   Frame
 	raw     []byte // the payload after decompression
 	texts   []byte // ids and headers of runs
 	ints    []int64
-	starts  []uint32 // where the texts of a dictionary begin
+	starts  []uint32 // where the texts of a dictionary start
 	words   []uint64 // these texts, if none is longer than a word
 	nulls   []uint64
 	left    []int // rows of each block that no run has consumed yet
 	shapes  map[string]*shape
 	current []*shape // those that the frame has
-	lent    []byte   // the copy of a frame that is decoded where scribbling is on
+	lent    []byte   // the copy of a frame that is decoded if scribbling is on
 }
 
-// Decode returns the frame that src holds and nothing else. It is valid until the
-// next call and shares no memory with src; whoever keeps rows, ids or headers
-// longer copies them. Schemas are the same pointers as long as the log has no more
-// than a few hundred of them.
+// Decode returns the frame that src holds and nothing else. The frame is valid until the
+// next call and shares no memory with src; copy rows, ids or headers to keep them longer.
+// Schemas are the same pointers as long as the log has no more than a few hundred of them.
 //
-// Bytes that are not a frame are a *CorruptError, which is ErrCorrupt and may be
-// ErrTorn; a frame that a newer version wrote is ErrVersion. A Decoder can be used
-// again after an error.
+// Bytes that are not a frame are a *CorruptError, which is ErrCorrupt and may be ErrTorn; a
+// frame of a newer version is ErrVersion. A Decoder can be used again after an error.
 func (d *Decoder) Decode(src []byte) (*Frame, error) {
 	d.release()
 	if scribble.On {
@@ -68,7 +66,7 @@ func (d *Decoder) Decode(src []byte) (*Frame, error) {
 		}
 	}
 	if r.err == nil && r.rest() > 0 {
-		r.fail("%d bytes behind the payload's end", r.rest())
+		r.fail("%d bytes after the payload", r.rest())
 	}
 	if r.err != nil {
 		return nil, r.err
@@ -76,7 +74,7 @@ func (d *Decoder) Decode(src []byte) (*Frame, error) {
 	return f, nil
 }
 
-// release takes back the memory of the frame before.
+// release takes back the memory of the previous frame.
 func (d *Decoder) release() {
 	for _, s := range d.current {
 		s.release()
@@ -95,8 +93,8 @@ func (d *Decoder) release() {
 	f.HasClock, f.Clock = false, 0
 }
 
-// payload returns the raw payload: src's own bytes where they are not compressed,
-// since all that is kept of them is copied.
+// payload returns the raw payload. If it is not compressed, it is a part of src, because
+// the decoder copies everything that it keeps.
 func (d *Decoder) payload(e *envelope) ([]byte, error) {
 	if e.codec == compress.None {
 		if len(e.payload) != e.rawLen {
@@ -179,7 +177,7 @@ func (d *Decoder) block(r *reader, rowsMax int) int {
 	return rows
 }
 
-// present reads whether something optional follows.
+// present reads whether an optional part follows.
 func (r *reader) present() bool {
 	b := r.byte()
 	if r.err == nil && b != absent && b != present {

@@ -54,7 +54,7 @@ func (d *Decoder) readNulls(r *reader, rows int) int {
 			}
 		}
 		if w&^usedBits(rows, i) != 0 {
-			r.fail("a null bitmap with bits behind its %d rows", rows)
+			r.fail("a null bitmap with bits after its %d rows", rows)
 			return 0
 		}
 		d.nulls[i] = w
@@ -111,7 +111,7 @@ func readBools(r *reader, dst []int64) {
 		return
 	}
 	if last := len(dst) & 7; last != 0 && src[len(src)-1]>>last != 0 {
-		r.fail("bools with bits behind their %d values", len(dst))
+		r.fail("bools with bits after their %d values", len(dst))
 		return
 	}
 	for i := range dst {

@@ -8,17 +8,17 @@ import (
 	"github.com/eventflux/eventflux/shared/lang/event"
 )
 
-// A column of few distinct texts, such as airports or symbols, is stored as these
-// texts and the number of one for each row. On real flights that takes a sixth off
-// a frame and halves the time that LZ4 needs for it.
+// A column of few distinct texts, such as airports or symbols, is stored as these texts and
+// the number of one for each row. On real flights that makes frames a sixth smaller and
+// halves the time of LZ4.
 const (
 	dictionaryTextsMax = 256 // the number of a text takes one byte
 	dictionaryRowsMin  = 16
 	dictionarySlots    = 4 * dictionaryTextsMax
 )
 
-// wordBytes is the length up to which a text is handled as one number: codes and
-// symbols, which are what such columns mostly hold, are no longer.
+// wordBytes is the longest text that is handled as one number: codes and symbols, which
+// such columns mostly hold, fit.
 const wordBytes = 8
 
 // dictionary numbers texts by first appearance, so that its content does not

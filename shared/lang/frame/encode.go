@@ -9,8 +9,8 @@ import (
 	"github.com/eventflux/eventflux/shared/state/compress"
 )
 
-// Flags of a run. What is not flagged has its usual value: the block of the run
-// before, one row, each row a chunk of its own, no id, no header.
+// Flags of a run. Without its flag, a property has its usual value: the block of the
+// previous run, one row, each row a chunk of its own, no id, no header.
 const (
 	runIsChunk   = 1 << 0
 	runHasID     = 1 << 1
@@ -20,7 +20,7 @@ const (
 	runFlags     = 1<<5 - 1
 )
 
-// What arrival stamps and null bitmaps begin with.
+// First byte of arrival stamps and null bitmaps.
 const (
 	absent  = 1 // as the rows' own stamps; no row is null
 	present = 2
@@ -35,11 +35,11 @@ type Encoder struct {
 	dict dictionary
 }
 
-// Append encodes f behind dst, returns the extended slice and sets f.CRC. The same
-// frame and codec always give the same bytes. A payload that the codec does not
-// shrink is stored as it is.
+// Append encodes f after dst, returns the extended slice and sets f.CRC. The same frame and
+// codec always give the same bytes. A payload that the codec does not shrink is stored as
+// it is.
 //
-// It fails with ErrTooLarge or ErrInvalid, and then returns dst as it was.
+// It fails with ErrTooLarge or ErrInvalid, and then returns dst unchanged.
 func (e *Encoder) Append(dst []byte, f *Frame, codec compress.Codec) ([]byte, error) {
 	if !codec.Valid() {
 		return dst, fmt.Errorf("%w: %s", ErrInvalid, codec)
@@ -138,7 +138,7 @@ func (e *Encoder) events(dst []byte, f *Frame) ([]byte, error) {
 	return e.runs(dst, f.Runs)
 }
 
-// checkLimits refuses what would not be decoded again.
+// checkLimits refuses blocks that could not be decoded again.
 func checkLimits(blocks []Block) error {
 	if len(blocks) == 0 || len(blocks) > BlocksMax {
 		return fmt.Errorf("%w: %d blocks, allowed are 1 to %d", tooLargeIf(len(blocks) > 0), len(blocks), BlocksMax)
@@ -161,8 +161,8 @@ func checkLimits(blocks []Block) error {
 	return nil
 }
 
-// cellBytes is what rows take in memory, texts apart: each value, the row's own
-// stamp and its arrival stamp.
+// cellBytes is the memory of rows without their texts: each value, the row's own stamp and
+// its arrival stamp.
 func cellBytes(rows, attrs int) int { return 8 * rows * (attrs + 2) }
 
 func tooLargeIf(large bool) error {
@@ -201,8 +201,8 @@ func (e *Encoder) block(dst []byte, b *Block) ([]byte, error) {
 	return dst, nil
 }
 
-// appendSchema appends the schema with its length in front, so that a reader that
-// has seen the same bytes before need not look into them.
+// appendSchema appends the schema with its length first, so that a reader that has seen the
+// same bytes before need not parse them.
 func appendSchema(dst []byte, s *event.Schema) ([]byte, error) {
 	if len(s.Attrs) > AttrsMax {
 		return dst, fmt.Errorf("%w: %d attributes, limit %d", ErrTooLarge, len(s.Attrs), AttrsMax)

@@ -167,7 +167,7 @@ func (e *Encoder) textLens(c *event.Column, nulls bool) ([]int64, error) {
 		n++
 	}
 	if least < 0 {
-		return nil, fmt.Errorf("%w: a text ends before it begins", ErrInvalid)
+		return nil, fmt.Errorf("%w: a text ends before it starts", ErrInvalid)
 	}
 	return e.ints[:n], nil
 }

@@ -7,18 +7,17 @@ import (
 
 // What a caller can do about a frame that does not decode or encode.
 var (
-	// ErrCorrupt is what every *CorruptError is. Reading again does not help: stop,
-	// and restore from a log or checkpoint that is whole.
+	// ErrCorrupt is matched by every *CorruptError. Reading again does not help: stop, and
+	// restore from an undamaged log or checkpoint.
 	ErrCorrupt = errors.New("corrupt frame")
 	// ErrTorn is a frame that was cut off, or zeros where a file was extended
 	// before a crash. It is corrupt as well.
 	ErrTorn = errors.New("torn frame")
-	// ErrVersion is a frame that is whole but says something that this version does
-	// not know. Run the version that wrote it, or a newer one.
+	// ErrVersion is a frame that is undamaged but says something that this version does not
+	// know. Run the version that wrote it, or a newer one.
 	ErrVersion = errors.New("frame of a newer version")
-	// ErrTooLarge is returned by Append for what exceeds a limit of the format.
-	// Spread the rows over several frames; a single event that is too large has to
-	// be refused.
+	// ErrTooLarge is returned by Append for a frame that exceeds a limit of the format.
+	// Spread the rows over several frames; refuse a single event that is too large.
 	ErrTooLarge = errors.New("frame too large")
 	// ErrInvalid is returned by Append for a frame that contradicts itself. It is
 	// a bug of the caller.
@@ -27,7 +26,7 @@ var (
 
 // CorruptError says what is wrong with a frame, and where.
 type CorruptError struct {
-	What string // what was found, and what was to be expected
+	What string // what was found, and what was expected
 	// Offset is a position in the encoded frame or, with InPayload, in its payload
 	// after decompression.
 	Offset    int
@@ -35,7 +34,7 @@ type CorruptError struct {
 	Torn      bool // the end is missing, or is zeros
 }
 
-// Error tells what and where.
+// Error names the damage and the position.
 func (e *CorruptError) Error() string {
 	what, where := ErrCorrupt, "byte"
 	if e.Torn {
@@ -47,7 +46,7 @@ func (e *CorruptError) Error() string {
 	return fmt.Sprintf("%v: %s (at %s %d)", what, e.What, where, e.Offset)
 }
 
-// Is makes the error an ErrCorrupt, and an ErrTorn where the frame is torn.
+// Is makes the error match ErrCorrupt, and ErrTorn if the frame is torn.
 func (e *CorruptError) Is(target error) bool {
 	return target == ErrCorrupt || e.Torn && target == ErrTorn
 }

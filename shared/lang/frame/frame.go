@@ -1,11 +1,10 @@
-// Package frame encodes the records of the write-ahead log, so that a torn or
-// altered one is always noticed, and checks that those of each writer follow one
-// another. Where and how records are kept is shared/log/wal's business.
+// Package frame encodes the records of the write-ahead log, so that a torn or altered
+// record is always detected, and checks that the records of each writer follow one another.
+// Package wal stores them.
 //
-// Every byte is described in docs/formats/frame.md. Read frame.go for what a
-// frame says, header.go for what surrounds the payload, encode.go and decode.go
-// for the payload, ints.go for how numbers are packed, and chain.go for what makes
-// the frames of a log whole.
+// docs/formats/frame.md describes every byte. Read frame.go for the content of a frame,
+// header.go for the bytes around the payload, encode.go and decode.go for the payload,
+// ints.go for packed numbers, and chain.go for the order of a log's frames.
 package frame
 
 import (
@@ -14,17 +13,17 @@ import (
 	"github.com/eventflux/eventflux/shared/lang/event"
 )
 
-// Limits of the format. The decoder checks them before it takes memory, and the
-// encoder refuses what the decoder would. None of them may ever be lowered.
+// Limits of the format. The decoder checks them before it allocates memory, and the encoder
+// refuses what the decoder would refuse. None of them may ever be lowered.
 const (
 	// BytesMax is the limit of an encoded frame. Writers aim far lower (512 KiB);
 	// the room above is for single events of 1 MiB.
 	BytesMax = 4 << 20
 	// RawBytesMax is the limit of a payload before compression.
 	RawBytesMax = 32 << 20
-	// DecodedBytesMax is the limit of what the rows of a frame take in memory: 8
-	// bytes for each value and stamp, and the bytes of all texts. Constant columns
-	// take next to nothing in a frame, so the two limits above do not imply it.
+	// DecodedBytesMax is the limit of the memory that the rows of a frame take: 8 bytes for
+	// each value and stamp, and the bytes of all texts. Constant columns take next to
+	// nothing in a frame, so the two limits above do not imply it.
 	DecodedBytesMax = 128 << 20
 	// RowsMax is the limit of the rows of all blocks of a frame.
 	RowsMax = 1 << 20
@@ -36,8 +35,8 @@ const (
 	NameBytesMax = 255
 	// TextBytesMax is the limit of a run's message id, and of its header.
 	TextBytesMax = 64 << 10
-	// AppBytesMax is the limit of the text of an app, and SettingsBytesMax that of its
-	// settings, in a deploy frame.
+	// AppBytesMax is the limit of an app's text in a deploy frame, and SettingsBytesMax is
+	// the limit of its settings.
 	AppBytesMax      = 1 << 20
 	SettingsBytesMax = 64 << 10
 )
@@ -72,10 +71,10 @@ func (k Kind) String() string {
 // Valid reports whether k is one of the kinds above.
 func (k Kind) Valid() bool { return k >= Events && k <= Deploy }
 
-// Header is what every frame has.
+// Header is the part that every frame has.
 type Header struct {
-	// App and Partition say whose log the frame belongs to, so that a frame in a
-	// foreign log is noticed.
+	// App and Partition say whose log the frame belongs to, so that a frame in a foreign
+	// log is detected.
 	App       string
 	Partition uint32
 	Kind      Kind
@@ -85,14 +84,14 @@ type Header struct {
 	Number uint64
 	// Prev is the CRC of the writer's previous frame, 0 for number 1.
 	Prev uint32
-	// Stamp is in ms since the Unix epoch: the largest arrival stamp in the frame;
-	// a tick's time; what a barrier's writer took for the time; the instant of the
-	// deployment, which is the same in all partitions.
+	// Stamp is in ms since the Unix epoch: the largest arrival stamp in the frame; the time
+	// of a tick; the time of a barrier by its writer's clock; the instant of a deployment,
+	// which is the same in all partitions.
 	Stamp int64
 }
 
-// Run is a number of consecutive rows of one block that were published in one
-// message, or in several alike ones: the same header, no id, no chunk.
+// Run is a number of consecutive rows of one block that were published in one message, or
+// in several similar ones: with the same header, without id or chunk.
 type Run struct {
 	Block int // index in Frame.Blocks
 	Rows  int // at least 1
@@ -121,30 +120,30 @@ func (b *Block) Stamps() []int64 {
 	return b.Arrived
 }
 
-// Cut is what a barrier says: which checkpoint the log is cut for.
+// Cut is the content of a barrier: the checkpoint that the log is cut for.
 type Cut struct {
 	// Epoch is the checkpoint's number, never 0.
 	Epoch uint64
 	// Term is the leadership that opened the epoch, never 0.
 	Term uint64
-	// ID is random, so that a log that lost its tail and reached the same sequence
-	// again is told from the one that the checkpoint was cut from.
+	// ID is random, so that a log that lost its tail and reached the same sequence again is
+	// not mistaken for the one that the checkpoint was cut from.
 	ID [16]byte
 }
 
-// Version is what a deploy frame says: which version of the app starts behind it, and by
-// which rules it is applied.
+// Version is the content of a deploy frame: the version of the app that starts after it,
+// and the rules that apply it.
 type Version struct {
-	// Number is that of the app's version, from 1.
+	// Number is the number of the app's version, from 1.
 	Number uint32
-	// Level is the semantics level: what the engine makes of a frame, from 1.
+	// Level is the semantics level: the rules of the engine for frames, from 1.
 	Level uint32
-	// Build is the program's version that deployed the app, for a build that lacks the
-	// level and has to name one that has it.
+	// Build is the version of the program that deployed the app. A build that lacks the
+	// level names it in its error.
 	Build string
-	// Settings are the deployment's, as JSON. shared/lang/engine says which there are.
+	// Settings are the deployment's, as JSON. Package engine defines them.
 	Settings string
-	// Text is the app's.
+	// Text is the text of the app.
 	Text string
 }
 

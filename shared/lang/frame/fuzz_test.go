@@ -8,8 +8,8 @@ import (
 	"github.com/eventflux/eventflux/shared/state/compress"
 )
 
-// FuzzDecode feeds bytes as they are, and with size and CRC set right: else the
-// checksum would keep the fuzzer from everything behind it.
+// FuzzDecode feeds bytes as they are, and with size and CRC set right: otherwise the
+// checksum would keep the fuzzer from everything after it.
 func FuzzDecode(f *testing.F) {
 	for _, seed := range []*frame.Frame{example(), everything(), eventsOf(flights(f, 40)), tick(), barrier(), clock(), deploy()} {
 		for _, codec := range compress.Codecs() {

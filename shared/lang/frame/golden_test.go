@@ -14,9 +14,9 @@ import (
 	"github.com/eventflux/eventflux/shared/state/compress"
 )
 
-// With -rewrite-golden the golden files are written anew. That is right for a new golden
-// frame only: a difference in one that is there means that logs are no longer read.
-var rewrite = flag.Bool("rewrite-golden", false, "write the golden files anew")
+// -rewrite-golden writes the golden files again. Use it only for a new golden frame: a
+// change in an existing one means that logs are no longer read.
+var rewrite = flag.Bool("rewrite-golden", false, "write the golden files again")
 
 // example is the frame that docs/formats/frame.md takes apart.
 func example() *frame.Frame {
@@ -58,8 +58,7 @@ func goldenFrames(t *testing.T) map[string]*frame.Frame {
 func goldenText(name string) string { return filepath.Join("testdata", "golden", name+".txt") }
 
 // The files in golden/1 are frames of format version 1, those in golden/2 of version 2.
-// What is compressed may come out differently with another version of a codec, but must
-// always be read.
+// Another version of a codec may compress differently, but every version must read them.
 func TestGoldenFramesAreStillRead(t *testing.T) {
 	if *rewrite {
 		for name, f := range goldenFrames(t) {

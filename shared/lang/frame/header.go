@@ -8,9 +8,8 @@ import (
 	"github.com/eventflux/eventflux/shared/state/compress"
 )
 
-// The frame around the payload. Magic, size and the CRC at the end keep their
-// places in every version, so that a changed version number is told from a newer
-// one.
+// The frame around the payload. Magic, size and the CRC at the end have the same places in
+// every version, so that a damaged version number is not mistaken for a newer one.
 const (
 	version    = 2 // that is written
 	versionMin = 1 // that is still read
@@ -35,8 +34,8 @@ const magic = "EFWF"
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// envelope is a frame whose surroundings were checked: the CRC is right, the
-// version, kind and codec are known.
+// envelope is a frame with checked surroundings: the CRC is right, and the version, kind
+// and codec are known.
 type envelope struct {
 	header  Header // without App, so that reading it takes no memory
 	version uint8
@@ -47,8 +46,8 @@ type envelope struct {
 	crc     uint32
 }
 
-// DecodeHeader returns the header of the frame that src holds and its CRC. The
-// CRC was checked over the whole frame, but the payload was not looked into.
+// DecodeHeader returns the header of the frame that src holds, and its CRC. It checks the
+// CRC over the whole frame, but does not read the payload.
 func DecodeHeader(src []byte) (Header, uint32, error) {
 	e, err := open(src)
 	if err != nil {
@@ -107,15 +106,15 @@ func open(src []byte) (envelope, error) {
 	return e, nil
 }
 
-// checkWhole checks what every version of the format has: magic, size and CRC.
+// checkWhole checks the parts that every version of the format has: magic, size and CRC.
 func checkWhole(src []byte) error {
 	switch {
 	case len(src) < frameBytesMin:
 		return torn(len(src), "%d bytes, the shortest frame has %d", len(src), frameBytesMin)
 	case binary.LittleEndian.Uint32(src) == 0:
-		return torn(0, "zeros where the frame begins")
+		return torn(0, "zeros where the frame starts")
 	case string(src[:len(magic)]) != magic:
-		return corrupt(0, "it begins with %q, not with %q", src[:len(magic)], magic)
+		return corrupt(0, "it starts with %q, not with %q", src[:len(magic)], magic)
 	}
 	size := int(binary.LittleEndian.Uint32(src[offsetSize:]))
 	switch {
@@ -124,7 +123,7 @@ func checkWhole(src []byte) error {
 	case size > len(src):
 		return torn(len(src), "%d bytes of %d", len(src), size)
 	case size < len(src):
-		return corrupt(size, "%d bytes behind the frame", len(src)-size)
+		return corrupt(size, "%d bytes after the frame", len(src)-size)
 	}
 	want, got := crcOf(src), crc32.Checksum(src[:size-crcBytes], castagnoli)
 	if want == got {
@@ -140,7 +139,7 @@ func crcOf(src []byte) uint32 {
 	return binary.LittleEndian.Uint32(src[len(src)-crcBytes:])
 }
 
-// appendHeader appends all that stands before the payload; sizes are set by seal.
+// appendHeader appends everything before the payload; seal sets the sizes.
 func appendHeader(dst []byte, h *Header) []byte {
 	dst = append(dst, magic...)
 	dst = append(dst, version, byte(h.Kind), 0, byte(len(h.App)))
@@ -167,7 +166,7 @@ func seal(dst []byte, base int, codec compress.Codec, rawLen int) ([]byte, uint3
 	return binary.LittleEndian.AppendUint32(dst, crc), crc, nil
 }
 
-// checkHeader refuses what DecodeHeader would.
+// checkHeader refuses headers that DecodeHeader would refuse.
 func checkHeader(h *Header) error {
 	switch {
 	case !h.Kind.Valid():

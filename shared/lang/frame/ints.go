@@ -5,22 +5,23 @@ import (
 	"math"
 )
 
-// Times that come in whole seconds or minutes differ by multiples of that unit, by
-// which offsets are divided where that makes them shorter.
+// Numbers are packed as offsets from the least of them, or from the least difference
+// between neighbours, with the fewest bytes that the largest offset needs. Either form
+// costs one addition per value to read, and constant columns and evenly spaced stamps
+// (width 0) take no bytes for their values at all. Additions wrap around, so any int64 can
+// follow any other.
 //
-// Numbers are packed as offsets from the least of them, or from the least
-// difference between neighbours, at the least number of bytes that the largest
-// offset needs. Both are one addition a value to read, and constant columns and
-// evenly spaced stamps (width 0) take no bytes for their values at all. Additions
+// Times in whole seconds or minutes differ by multiples of that unit. Offsets are divided
+// by the unit if that makes them shorter.
 // wrap around, so any int64 can follow any other.
 const (
 	offsetsForm = 1 << 4 // least value, then an offset for each value
 	deltasForm  = 2 << 4 // first value, least difference, then an offset for each further value
-	unitsForm   = 3 << 4 // as deltasForm, with the unit behind the least difference: offsets are in units
+	unitsForm   = 3 << 4 // as deltasForm, with the unit after the least difference: offsets are in units
 	widthMask   = 15     // 0, 1, 2, 4 or 8 bytes
 )
 
-// spread is what has to be known of values before they are packed.
+// spread is what packing must know of the values.
 type spread struct {
 	min, max           int64
 	minDelta, maxDelta int64
@@ -57,7 +58,7 @@ func widthOf(max uint64) int {
 	}
 }
 
-// appendInts packs values, of which there is at least one.
+// appendInts packs values. There must be at least one.
 func appendInts(dst []byte, vals []int64, s spread) []byte {
 	width, deltaWidth := widthOf(uint64(s.max)-uint64(s.min)), widthOf(uint64(s.maxDelta)-uint64(s.minDelta))
 	if least := min(width, deltaWidth); least > 1 {
@@ -78,7 +79,7 @@ func appendInts(dst []byte, vals []int64, s spread) []byte {
 	return appendOffsets(dst, vals, s.min, width)
 }
 
-// unitOf returns the greatest number that divides what each difference is above the
+// unitOf returns the greatest number that divides the distance of each difference from the
 // least one.
 func unitOf(vals []int64, least int64) uint64 {
 	unit, last := uint64(0), vals[0]
@@ -193,7 +194,7 @@ func (r *reader) ints(dst []int64) {
 	}
 }
 
-// readOffsets and readDeltas are given no bytes if the payload had too few.
+// readOffsets and readDeltas get no bytes if the payload had too few.
 func readOffsets(dst []int64, src []byte, least int64, width int) {
 	if len(src) < len(dst)*width {
 		return

@@ -2,7 +2,7 @@ package frame
 
 import "testing"
 
-// Where an operator has accepted a loss, the frames of each writer go on behind it, and only
+// If an operator has accepted a loss, the frames of each writer continue after it, and only
 // there.
 func TestChainGoesOnBehindAcceptedLoss(t *testing.T) {
 	c := NewChain("A", 0)
@@ -37,6 +37,6 @@ func TestChainGoesOnBehindAcceptedLoss(t *testing.T) {
 	}
 	h = Header{App: "A", Kind: Events, Writer: LostWriter, Number: 1}
 	if _, err := restored.Check(8, &h, 6); err == nil {
-		t.Error("events in the place of a lost frame are applied")
+		t.Error("events instead of a lost frame are applied")
 	}
 }

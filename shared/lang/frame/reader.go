@@ -6,8 +6,8 @@ import (
 	"slices"
 )
 
-// reader walks through a payload. The first thing that is wrong stays in err;
-// from then on all numbers read are zero and all slices empty.
+// reader walks through a payload. It keeps the first error in err; from then on all numbers
+// read are zero and all slices empty.
 type reader struct {
 	src    []byte
 	pos    int
@@ -22,7 +22,7 @@ func (r *reader) fail(format string, args ...any) {
 	r.pos = len(r.src)
 }
 
-// newer reports something that is well-formed but not known to this version.
+// newer reports something well-formed that this version does not know.
 func (r *reader) newer(format string, args ...any) {
 	if r.err == nil {
 		r.err = fmt.Errorf("%w: "+format+"; a newer version may have written it", append([]any{ErrVersion}, args...)...)
@@ -90,7 +90,7 @@ func (r *reader) count(what string, least, most int) int {
 	return int(v)
 }
 
-// take reserves memory of the budget for rows.
+// take reserves memory for rows from the budget.
 func (r *reader) take(n int) bool {
 	if r.err == nil && n > r.budget {
 		r.fail("rows of more than %d bytes in memory", DecodedBytesMax)

@@ -7,9 +7,9 @@ import (
 	"github.com/eventflux/eventflux/shared/lang/event"
 )
 
-// AppendRows appends the rows of b, their stamps and the columns listed, in the
-// form that blocks of frames have, but without a schema: whoever reads them knows
-// it. It fails with ErrTooLarge or ErrInvalid, and then returns dst as it was.
+// AppendRows appends the rows of b, with their stamps and the columns listed, in the form
+// of a frame's blocks, but without a schema: the reader must know it. It fails with
+// ErrTooLarge or ErrInvalid, and then returns dst unchanged.
 func (e *Encoder) AppendRows(dst []byte, b *event.Batch, cols []int) ([]byte, error) {
 	base, rows := len(dst), b.Len()
 	if rows > RowsMax {
@@ -29,9 +29,9 @@ func (e *Encoder) AppendRows(dst []byte, b *event.Batch, cols []int) ([]byte, er
 	return dst, nil
 }
 
-// ReadRows reads what AppendRows has written from the front of src into b, which
-// is reset, and returns the bytes behind it. Columns that are not listed stay
-// empty. The rows share no memory with src.
+// ReadRows resets b, reads into it what AppendRows wrote at the front of src, and returns
+// the bytes after that. Columns that are not listed stay empty. The rows share no memory
+// with src.
 func (d *Decoder) ReadRows(b *event.Batch, src []byte, cols []int) ([]byte, error) {
 	b.Reset()
 	r := &reader{src: src, budget: DecodedBytesMax}

@@ -5,16 +5,16 @@ import (
 	"github.com/eventflux/eventflux/shared/testing/scribble"
 )
 
-// schemasMax bounds what a decoder remembers. An app has a few dozen streams; a
-// log of more has its schemas decoded again.
+// schemasMax bounds how many schemas a decoder remembers. An app has a few dozen streams;
+// in a log with more, schemas are decoded again.
 const schemasMax = 256
 
 // spareBytesMax bounds the memory of a batch that is kept for the next frame, so
 // that one giant frame does not hold its memory for ever.
 const spareBytesMax = 16 << 20
 
-// shape is a schema that was seen before, with the memory of the blocks that had
-// it. A frame can have several blocks of one schema.
+// shape is a schema that was seen before, with the memory of its blocks. A frame can have
+// several blocks of one schema.
 type shape struct {
 	schema *event.Schema
 	blocks []Block
@@ -31,7 +31,7 @@ func (s *shape) next() *Block {
 	return b
 }
 
-// release makes the blocks of the last frame free for the next one.
+// release frees the blocks of the last frame for the next one.
 func (s *shape) release() {
 	for i := range s.used {
 		if b := &s.blocks[i]; cap(b.Arrived)*8+b.Batch.Bytes() > spareBytesMax {
@@ -57,7 +57,7 @@ func (d *Decoder) shapeOf(r *reader) *shape {
 	inner := reader{src: r.src[:r.pos], pos: r.pos - len(encoded)}
 	schema := readSchema(&inner)
 	if inner.err == nil && inner.rest() > 0 {
-		inner.fail("%d bytes behind the schema", inner.rest())
+		inner.fail("%d bytes after the schema", inner.rest())
 	}
 	if inner.err != nil {
 		r.pos, r.err = at, inner.err

@@ -1,6 +1,5 @@
-// Package function is where functions of values to a value are made known to apps
-// from other packages. The functions that the language itself has are in
-// shared/lang/siddhiql and shared/lang/engine.
+// Package function lets other packages register scalar functions for apps. The language's
+// own functions are in packages siddhiql and engine.
 package function
 
 import (
@@ -15,22 +14,20 @@ type Value = event.Value
 type Spec struct {
 	// Name is what apps write, in exactly these letters.
 	Name string
-	// Usage is shown where arguments are wrong, such as "hypot(x double, y double)".
+	// Usage is shown when arguments are wrong, such as "hypot(x double, y double)".
 	Usage string
 	// Result checks the arguments' types and returns the type of the result.
 	Result func(args []event.Type) (event.Type, error)
-	// Eval writes the result. It must depend on nothing but its arguments: no clock,
-	// no random number, no memory of other calls, or a replay gives other results.
-	// It is called for every event, by one task at a time but by several tasks at
-	// once, and should not allocate.
+	// Eval writes the result. It must depend on its arguments only: no clock, no random
+	// number, no memory of other calls, or a replay gives other results. It is called for
+	// every event, by several tasks at once, and should not allocate.
 	Eval func(args []Value, out *Value)
 }
 
 var specs = registry.New[Spec]("function")
 
-// Register makes a function known to all apps. Call it from an init function; it
-// panics on a name that is taken. A function that the language has wins over one
-// that is registered.
+// Register makes a function known to all apps. Call it from an init function; it panics if
+// the name is taken. The language's own functions win over registered ones.
 func Register(s Spec) { specs.Register(s.Name, s) }
 
 // Lookup returns the function called name.

@@ -1,4 +1,4 @@
-// Package registry keeps what other packages register by import, by name, as
+// Package registry keeps entries that other packages register by import, under names, as
 // database/sql keeps its drivers.
 package registry
 
@@ -18,7 +18,7 @@ type Table[T any] struct {
 // New returns an empty table of a kind of thing, such as "window".
 func New[T any](kind string) *Table[T] { return &Table[T]{kind: kind, entries: map[string]T{}} }
 
-// Register adds an entry. It panics on a name that is taken.
+// Register adds an entry. It panics if the name is taken.
 func (t *Table[T]) Register(name string, entry T) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

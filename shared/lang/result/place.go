@@ -1,5 +1,4 @@
-// Package result says where a result stands in the history of a partition of an app:
-// which app's, and how it is found, others know.
+// Package result gives each result its position in the history of an app's partition.
 package result
 
 import (
@@ -8,8 +7,8 @@ import (
 	"strings"
 )
 
-// Position identifies a result of one partition for ever. Those of one subject grow in
-// the order of its stream. The zero value stands for none.
+// Position identifies a result of one partition for ever. Positions of one subject grow in
+// the order of its stream. The zero value means none.
 type Position struct {
 	Generation, Seq, Ordinal uint64
 }
@@ -44,7 +43,7 @@ func Parse(text string) (p Position, err error) {
 		}
 	}
 	if p.Generation == 0 || p.Seq == 0 {
-		return Position{}, fmt.Errorf("%.40q is not the place of a result: generation and sequence begin at 1", text)
+		return Position{}, fmt.Errorf("%.40q is not the place of a result: generation and sequence start at 1", text)
 	}
 	return p, nil
 }
@@ -52,8 +51,8 @@ func Parse(text string) (p Position, err error) {
 // ID is the message id of a result in the log of an app that reads it from subject.
 func ID(subject string, p Position) string { return subject + ":" + p.String() }
 
-// ParseID reads what ID writes; false for ids of another form. A subject may hold
-// colons of its own.
+// ParseID reads what ID writes; false for ids of another form. A subject may contain
+// colons.
 func ParseID(id string) (subject string, p Position, ok bool) {
 	end := strings.LastIndexByte(id, ':')
 	if end < 0 {

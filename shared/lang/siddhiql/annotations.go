@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// element is what an annotation stands on.
+// element is what an annotation belongs to.
 type element string
 
 const (
@@ -19,12 +19,12 @@ const (
 type annotationSpec struct {
 	on      []element
 	keys    []string // in lower case; none: it takes no settings, or one value without a key
-	repeats bool     // it may stand twice, or its reader says why not
+	repeats bool     // it may appear twice, or its reader reports why not
 }
 
-// annotations are all annotations of the language, by their names in lower case. An
-// annotation or a key that is not here is an error at a deploy. A new key is added here and
-// read where the annotation is.
+// annotations are all annotations of the language, by their names in lower case. A deploy
+// refuses any other annotation or key. Add a new key here, and read it where its annotation
+// is read.
 var annotations = map[string]annotationSpec{
 	"app:name":        {on: []element{onApp}},
 	"app:description": {on: []element{onApp}}, // for people: it has no effect
@@ -36,7 +36,7 @@ var annotations = map[string]annotationSpec{
 	"purge":           {on: []element{onPartition}, keys: []string{"enable", "idle.period", "interval"}},
 }
 
-// otherAnnotations are those of Siddhi that EventFlux does not have, and what there is
+// otherAnnotations are annotations of Siddhi that EventFlux does not have, with what to do
 // instead.
 var otherAnnotations = map[string]string{
 	"app:async":      "events are always taken in asynchronously: leave it out",
@@ -50,8 +50,8 @@ var otherAnnotations = map[string]string{
 	"dist":           "`@app:partitions` spreads keys over logs and processors",
 }
 
-// known reports annotations that the language does not have, that stand on the wrong
-// element, or twice, and their unknown keys. Only a deploy refuses these.
+// known reports annotations that the language does not have, that appear twice or on the
+// wrong element, and unknown keys. Only a deploy refuses these.
 func (c *checker) known(list []*Annotation, on element) {
 	if !c.strict {
 		return
@@ -79,8 +79,8 @@ func (c *checker) known(list []*Annotation, on element) {
 	}
 }
 
-// suggestAnnotation ends a message about an unknown annotation: the likely one, or those
-// that can stand there.
+// suggestAnnotation ends a message about an unknown annotation: the likely one, or all that
+// the element can have.
 func suggestAnnotation(name string, on element) string {
 	var all, here []string
 	for known, spec := range annotations {

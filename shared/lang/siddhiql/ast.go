@@ -2,8 +2,7 @@ package siddhiql
 
 import "github.com/eventflux/eventflux/shared/lang/event"
 
-// App is the syntax tree of an app's text. Nothing in it is resolved yet: that
-// is Check's business.
+// App is the syntax tree of an app's text. Check resolves its names.
 type App struct {
 	Annotations []*Annotation // those of the app: @app:…
 	Streams     []*StreamDef
@@ -13,7 +12,7 @@ type App struct {
 // Element is a *QueryDef or a *PartitionDef.
 type Element interface{ print(p *printer) }
 
-// Annotation is @name(elem, …). Letters' case of names is ignored.
+// Annotation is @name(elem, …). Names may be in upper or lower case.
 type Annotation struct {
 	Pos   Pos
 	Name  string // such as "app:name" or "info"
@@ -23,12 +22,12 @@ type Annotation struct {
 // AnnotationElem is 'value', key='value', or an annotation inside another.
 type AnnotationElem struct {
 	Pos    Pos
-	Key    string // "" where there is none
+	Key    string // "" if there is none
 	Value  string
 	Nested *Annotation
 }
 
-// Name is a name and its place.
+// Name is a name and its position.
 type Name struct {
 	Pos  Pos
 	Text string
@@ -48,8 +47,8 @@ type AttrDef struct {
 	Type event.Type
 }
 
-// StreamRef names a stream. With Inner it is a partition's own, #name; with Fault it
-// is the stream of the events of name that could not be applied, !name.
+// StreamRef names a stream. Inner means a partition's own stream, #name. Fault means the
+// stream of the events of name that could not be applied, !name.
 type StreamRef struct {
 	Pos   Pos
 	Inner bool
@@ -85,7 +84,7 @@ type QueryDef struct {
 	Target      StreamRef
 }
 
-// Events says which events of a query are inserted.
+// Events says which events a query inserts.
 type Events uint8
 
 // The events that a query can insert.
@@ -140,7 +139,7 @@ type RangeDef struct {
 // Node is an expression as written: a *Literal, *Ref, *Binary, *Negation,
 // *NullTest or *Func.
 type Node interface {
-	// At is where the expression begins; for a Binary, where its operator is.
+	// At is where the expression starts; for a Binary, where its operator is.
 	At() Pos
 	print(p *printer)
 }
@@ -159,7 +158,7 @@ type Literal struct {
 type Ref struct {
 	Pos    Pos
 	Inner  bool   // of #Stream
-	Stream string // "" where only the name is written
+	Stream string // "" if only the name is written
 	Name   string
 }
 
@@ -237,7 +236,7 @@ var binaryOps = [...]struct {
 	OpModulo:       {"%", 6},
 }
 
-// What binds tighter than all binary operators.
+// The precedence of what binds tighter than all binary operators.
 const (
 	precedenceNot     = 7
 	precedencePrimary = 8

@@ -9,19 +9,19 @@ import (
 	"github.com/eventflux/eventflux/shared/lang/subject"
 )
 
-// Compile parses and checks the text of an app that is to be deployed. inboxes are the
-// first tokens of the subjects where services get their answers (nats.inbox): no source may
-// read those. Its error is an ErrorList.
+// Compile parses and checks the text of an app for a deploy. inboxes are the first tokens
+// of the subjects where services get their answers (nats.inbox): no source may read those.
+// Its error is an ErrorList.
 func Compile(text string, inboxes ...string) (*Plan, error) {
 	return compile(text, rules{strict: true, inboxes: inboxes})
 }
 
-// CompileDeployed compiles a text that a deploy has accepted, perhaps one of an earlier
-// release. A start must not refuse such a text, so rules that came later do not apply:
-// what they refuse has no effect, as before. Its error is an ErrorList.
+// CompileDeployed compiles a text that a deploy has accepted, perhaps of an earlier
+// release. A start must not refuse such a text, so later rules do not apply: what they
+// refuse has no effect, as before. Its error is an ErrorList.
 func CompileDeployed(text string) (*Plan, error) { return compile(text, rules{}) }
 
-// rules say how a text is judged.
+// rules say how strictly to check a text.
 type rules struct {
 	strict  bool // as at a deploy; else as at a start
 	inboxes []string
@@ -30,15 +30,15 @@ type rules struct {
 func compile(text string, by rules) (*Plan, error) {
 	r := &report{}
 	app := parse(text, r)
-	if len(r.errs) > r.untyped { // half a tree would be full of errors that are none
+	if len(r.errs) > r.untyped { // half a tree would give false errors
 		return nil, r.err()
 	}
 	return check(app, r, by)
 }
 
-// Check resolves and types a syntax tree that Parse has returned, as Compile does. Its
-// error is an ErrorList of everything that the language refuses; what only follows from
-// another error is left out.
+// Check resolves and types a syntax tree from Parse, as Compile does. Its error is an
+// ErrorList of everything that the language refuses, without errors that only follow from
+// others.
 func Check(app *App) (*Plan, error) { return check(app, &report{}, rules{strict: true}) }
 
 func check(app *App, r *report, by rules) (*Plan, error) {
@@ -88,7 +88,7 @@ const (
 	attrsMax      = 1000 // attributes of a stream
 )
 
-// withinLimits refuses apps whose check alone would take long.
+// withinLimits refuses apps that would take long just to check.
 func (c *checker) withinLimits(app *App) bool {
 	streams, queries := len(app.Streams), len(queriesOf(app))
 	if streams <= statementsMax && queries <= statementsMax {
@@ -98,17 +98,17 @@ func (c *checker) withinLimits(app *App) bool {
 	return false
 }
 
-// checker builds a plan. A stream, attribute or expression that is at fault is
-// kept as broken (nil or type 0), so that its users are not blamed for it.
+// checker builds a plan. It keeps a wrong stream, attribute or expression as broken (nil or
+// type 0), so that uses of it give no further errors.
 type checker struct {
 	*report
 	rules
 	plan      *Plan
 	functions map[string]Function
 	outer     map[string]*known
-	inner     map[string]*known // of the partition at hand
+	inner     map[string]*known // of the current partition
 	faults    map[string]*known // `!name`, by name; only those that are read
-	block     int               // the partition at hand, or -1
+	block     int               // the current partition, or -1
 	later     map[string]Pos    // streams that queries insert into
 	names     map[string]Pos    // of queries
 	feeds     map[*Stream][]*Stream
@@ -121,7 +121,7 @@ type checker struct {
 type known struct {
 	stream *Stream
 	at     Pos
-	broken bool // the query that defines it is at fault, so its shape is unknown
+	broken bool // the query that defines it is wrong, so its shape is unknown
 	target bool // a query inserts into it
 }
 
@@ -178,7 +178,7 @@ func queriesOf(app *App) []*QueryDef {
 	return list
 }
 
-// find returns a stream by reference, or nil after saying that there is none.
+// find returns a stream by reference. If there is none, it reports that and returns nil.
 func (c *checker) find(r StreamRef) *known {
 	if r.Inner && c.block < 0 {
 		c.errorf(r.Pos, "inner stream %s outside a partition: it exists only between `begin` and `end`", tick(r.String()))
@@ -197,14 +197,14 @@ func (c *checker) find(r StreamRef) *known {
 		other := StreamRef{Inner: !r.Inner, Name: r.Name}
 		c.errorf(r.Pos, "unknown stream %s: did you mean %s?", tick(r.String()), tick(other.String()))
 	case filled && !r.Inner:
-		c.errorf(r.Pos, "unknown stream %s: the query at %s fills it, but stands behind this one; write that one first, or define the stream", tick(r.Name), later)
+		c.errorf(r.Pos, "unknown stream %s: the query at %s fills it, but comes after this one; write that one first, or define the stream", tick(r.Name), later)
 	default:
 		c.errorf(r.Pos, "unknown stream %s%s", tick(r.String()), didYouMean(r.String(), c.streamNames()))
 	}
 	return nil
 }
 
-// space returns the streams among which a reference is looked up.
+// space returns the streams that a reference can name.
 func (c *checker) space(inner bool) map[string]*known {
 	if inner {
 		return c.inner

@@ -12,7 +12,7 @@ const (
 	appNameMax    = 100 // bytes
 )
 
-// pendingSink is a @sink, which can be judged only when all queries are known.
+// pendingSink is a @sink, which can be checked only when all queries are known.
 type pendingSink struct {
 	*Annotation
 	stream string // of the definition that has it, or ""
@@ -20,7 +20,7 @@ type pendingSink struct {
 
 func is(a *Annotation, name string) bool { return strings.EqualFold(a.Name, name) }
 
-// appAnnotations reads @app:…. At a start, of equal ones the first counts.
+// appAnnotations reads @app:…. At a start, the first of several equal ones counts.
 func (c *checker) appAnnotations(list []*Annotation) {
 	c.known(list, onApp)
 	seen := map[string]bool{}
@@ -79,8 +79,8 @@ func (c *checker) appPartitions(a *Annotation) {
 	c.plan.Partitions = n
 }
 
-// elems returns an annotation's elements by key. Other keys than those allowed,
-// and repeated ones, are errors.
+// elems returns an annotation's elements by key. Keys that are not allowed, and repeated
+// ones, are errors.
 func (c *checker) elems(a *Annotation, allowed ...string) (map[string]*AnnotationElem, bool) {
 	found := map[string]*AnnotationElem{}
 	good := true
@@ -191,8 +191,8 @@ func (c *checker) partitionAnnotations(d *PartitionDef, b *Partition) {
 	}
 }
 
-// purge reads @purge(enable='true', idle.period='1 hour' [, interval='1 min']). A deploy of
-// an earlier release ignored it, so a start takes only what is right.
+// purge reads @purge(enable='true', idle.period='1 hour' [, interval='1 min']). Deploys of
+// earlier releases ignored it, so a start ignores wrong settings.
 func (c *checker) purge(a *Annotation, b *Partition) {
 	if !c.strict {
 		c = &checker{report: &report{}, rules: rules{strict: true}}
@@ -257,7 +257,7 @@ func (c *checker) queryName(e *AnnotationElem, q *Query) {
 	q.Name = e.Value
 }
 
-// sinks applies every @sink, now that it is known which streams have rows.
+// sinks applies every @sink, once it is known which streams have rows.
 func (c *checker) sinks() {
 	seen := map[string]Pos{}
 	for _, p := range c.pending {
@@ -282,7 +282,7 @@ func (c *checker) sinks() {
 	}
 }
 
-// sinkStream finds the stream that a @sink is about, or says why there is none.
+// sinkStream finds the stream of a @sink, or reports why there is none.
 func (c *checker) sinkStream(name string, at Pos) *known {
 	k := c.outer[name]
 	switch {

@@ -21,7 +21,7 @@ func (c *checker) call(n *Func, s *scope) Expr {
 		return nil
 	}
 	if _, ok := window.Lookup(n.Name); ok {
-		c.errorf(n.Pos, "%s is a window, not a function: expected it behind the stream, as in `from %s#window.%s(…)`", tick(n.Name), s.stream, n.Name)
+		c.errorf(n.Pos, "%s is a window, not a function: expected it after the stream, as in `from %s#window.%s(…)`", tick(n.Name), s.stream, n.Name)
 		return nil
 	}
 	c.errorf(n.Pos, "unknown function %s%s", tick(n.Name), didYouMean(n.Name, c.functionNames()))
@@ -37,7 +37,7 @@ func (c *checker) functionNames() []string {
 	return names
 }
 
-// args checks arguments; false if one of them is at fault.
+// args checks arguments; false if one of them is wrong.
 func (c *checker) args(list []Node, s *scope) ([]Expr, bool) {
 	var args []Expr
 	good := true
@@ -80,7 +80,7 @@ func (c *checker) scalar(n *Func, f Function, s *scope) Expr {
 	return &Call{Func: f.Name, Args: args, T: t, Held: held}
 }
 
-// typeName reads the type that convert and cast are given as a string; 0 after an error.
+// typeName reads the type argument of convert and cast, a string; 0 after an error.
 func (c *checker) typeName(n Node, f Function) event.Type {
 	l, ok := n.(*Literal)
 	if !ok || l.Type != event.String {

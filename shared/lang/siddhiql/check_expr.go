@@ -6,27 +6,27 @@ import (
 	"github.com/eventflux/eventflux/shared/lang/event"
 )
 
-// scope is what an expression can see.
+// scope is what an expression can refer to.
 type scope struct {
 	schema  *event.Schema
 	stream  StreamRef
-	clause  string   // where the expression stands, for messages
+	clause  string   // where the expression is, for messages
 	outputs []string // names that only the select gives
-	input   *scope   // of clauses that see the output: what they do not see
-	// In select only: the query that collects aggregators, and those it has, by
-	// their text: equal calls share one.
+	input   *scope   // of clauses that see the output: the input, which they do not see
+	// In select only: the query that collects aggregators, and its aggregators by their
+	// text: equal calls share one.
 	query  *Query
 	shared map[string]int
 }
 
-// in returns the scope as another clause has it. Aggregators stay with select.
+// in returns the scope for another clause. Aggregators stay with select.
 func (s *scope) in(clause string) *scope {
 	t := *s
 	t.clause, t.query, t.shared = clause, nil, nil
 	return &t
 }
 
-// start returns where an expression begins.
+// start returns where an expression starts.
 func start(n Node) Pos {
 	for {
 		b, ok := n.(*Binary)
@@ -75,7 +75,7 @@ func (c *checker) condition(n Node, s *scope, what string) Expr {
 	return c.real(n, e)
 }
 
-// real returns e if its value is what its type says, else nil after an error.
+// real returns e if its value has the type that it claims, else nil after an error.
 func (c *checker) real(n Node, e Expr) Expr {
 	if err := realValue(e); err != nil {
 		c.errorf(start(n), "%s: %v", tick(textOf(n)), err)
@@ -84,7 +84,7 @@ func (c *checker) real(n Node, e Expr) Expr {
 	return e
 }
 
-// negated checks what `not` is before, and explains how tightly that binds.
+// negated checks the operand of a `not`, and explains how tightly `not` binds.
 func (c *checker) negated(n *Negation, s *scope) Expr {
 	b := c.negations[n]
 	if b == nil {
@@ -102,7 +102,7 @@ func (c *checker) negated(n *Negation, s *scope) Expr {
 	return nil
 }
 
-// withoutNot returns b's text as if the `not` at its beginning were not there.
+// withoutNot returns b's text without the `not` at its start.
 func withoutNot(b *Binary, not *Negation) string {
 	bare := *b
 	if b.L == Node(not) {
@@ -138,8 +138,8 @@ func (c *checker) binary(n *Binary, s *scope) Expr {
 	return c.compare(n, l, r)
 }
 
-// noteNegation remembers which operator a `not` at its beginning was perhaps
-// meant to negate: the outermost one, which is seen first.
+// noteNegation remembers which operator a `not` at the start of its text was perhaps meant
+// to negate: the outermost one, which is seen first.
 func (c *checker) noteNegation(n *Binary) {
 	for l := n.L; ; {
 		switch x := l.(type) {
@@ -239,7 +239,7 @@ func (c *checker) ref(r *Ref, s *scope) Expr {
 	return &Attr{Index: i, Attr: s.schema.Attrs[i]}
 }
 
-// foreign says why an attribute of another stream cannot be seen.
+// foreign reports why an attribute of another stream cannot be used.
 func (c *checker) foreign(r *Ref, s *scope) {
 	stream := StreamRef{Inner: r.Inner, Name: r.Stream}
 	if s.input != nil {
@@ -249,7 +249,7 @@ func (c *checker) foreign(r *Ref, s *scope) {
 	c.errorf(r.Pos, "found %s, but %s reads only the stream %s", tick(stream.String()+"."+r.Name), clauseText(s.clause), tick(s.stream.String()))
 }
 
-// clauseText writes the name of a clause: keywords stand in back-quotes.
+// clauseText writes the name of a clause, with keywords in back-quotes.
 func clauseText(clause string) string {
 	switch clause {
 	case "select", "having", "group by", "order by":

@@ -10,8 +10,8 @@ import (
 	"github.com/eventflux/eventflux/shared/lang/window"
 )
 
-// query checks one query and adds it to the plan; nil where its source is not
-// known well enough to go on.
+// query checks one query and adds it to the plan; nil if too little is known of its source
+// to continue.
 func (c *checker) query(d *QueryDef) *Query {
 	q := &Query{
 		ID: len(c.plan.Queries), Block: c.block, Pos: d.Pos, Limit: -1,
@@ -36,7 +36,7 @@ func (c *checker) query(d *QueryDef) *Query {
 	return q
 }
 
-// outputNames lists what a select calls its values.
+// outputNames lists the names that a select gives its values.
 func outputNames(d *QueryDef) []string {
 	var names []string
 	for _, item := range d.Items {
@@ -129,8 +129,8 @@ func (c *checker) param(n Node, name string, in *scope) (window.Param, bool) {
 	return window.Param{}, false
 }
 
-// selection checks select and returns the attributes of the rows; one whose
-// expression is at fault has type 0.
+// selection checks select and returns the attributes of the rows; an attribute with a wrong
+// expression has type 0.
 func (c *checker) selection(d *QueryDef, q *Query, in *scope) []event.Attr {
 	if len(d.Items) == 0 {
 		q.StarOnly = true
@@ -253,7 +253,7 @@ func (c *checker) implicit(r StreamRef, out []event.Attr, broken bool) *known {
 	return k
 }
 
-// brokenTarget notes the stream of a query that was given up.
+// brokenTarget notes the target stream of a query whose check was given up.
 func (c *checker) brokenTarget(d *QueryDef) {
 	if d.Target.Inner && c.block < 0 {
 		c.find(d.Target)
@@ -266,7 +266,7 @@ func (c *checker) brokenTarget(d *QueryDef) {
 	k.target = true
 }
 
-// sameShape compares what a query yields with the stream it inserts into.
+// sameShape compares the rows of a query with the stream it inserts into.
 func (c *checker) sameShape(d *QueryDef, k *known, out []event.Attr) {
 	have := k.stream.Schema.Attrs
 	by := fmt.Sprintf("the query at %s", k.at)
@@ -293,7 +293,7 @@ func (c *checker) sameShape(d *QueryDef, k *known, out []event.Attr) {
 	}
 }
 
-// noCycle refuses a stream that feeds itself: one event would never end.
+// noCycle refuses a stream that feeds itself: one event would lead to events without end.
 func (c *checker) noCycle(d *QueryDef, q *Query) {
 	c.feeds[q.Source] = append(c.feeds[q.Source], q.Target)
 	path := c.path(q.Target, q.Source, map[*Stream]bool{})

@@ -2,8 +2,8 @@ package siddhiql
 
 import "reflect"
 
-// shards checks an app of several partitions: each of its queries must find all
-// that it needs in one of them. It says which partition a stream's events go to.
+// shards checks an app of several partitions: each of its queries must find everything that
+// it needs in one partition. It decides which partition a stream's events go to.
 func (c *checker) shards(app *App) {
 	if c.plan.Partitions == 1 {
 		return
@@ -25,7 +25,7 @@ func (c *checker) shards(app *App) {
 	c.faultKeys()
 }
 
-// shardKeys takes the keys of a block as the keys of its streams.
+// shardKeys makes the keys of a block the keys of its streams.
 func (c *checker) shardKeys(b *Partition) {
 	for i, k := range b.Keys {
 		at, name := c.keyAt[b][i], tick(k.Stream.Name)
@@ -64,7 +64,7 @@ func (c *checker) shardReads(d *PartitionDef) {
 	}
 }
 
-// readsClock reports whether an expression depends on more than attributes.
+// readsClock reports whether an expression depends on the clock or on the event's time.
 func readsClock(e Expr) bool {
 	switch e := e.(type) {
 	case *Arith:

@@ -12,7 +12,7 @@ import (
 // LatenessOff is Plan.Lateness of an app without lateness.
 const LatenessOff = -1
 
-// aheadDefault is Plan.Ahead where the app does not say, in ms.
+// aheadDefault is the default of Plan.Ahead, in ms.
 const aheadDefault = 60 * 60 * 1000
 
 const (
@@ -41,8 +41,8 @@ func (c *checker) playback(a *Annotation) {
 	}
 }
 
-// span reads the time of an annotation's element, if there is one, into ms. It must be
-// at least least ms, which is 0 or 1.
+// span reads the time of an annotation's element, if there is one, into ms. It must be at
+// least least ms, which is 0 or 1.
 func (c *checker) span(e *AnnotationElem, key string, least int64, ms *int64) {
 	if e == nil {
 		return
@@ -77,7 +77,7 @@ func parseSpan(text string) (ms int64, ok bool) {
 	return ms, last >= 0
 }
 
-// timestamp reads the attribute that has the own time of a stream's events.
+// timestamp reads which attribute has the own time of a stream's events.
 func (c *checker) timestamp(e *AnnotationElem, s *Stream) {
 	i := s.Schema.Index(e.Value)
 	switch {
@@ -90,7 +90,7 @@ func (c *checker) timestamp(e *AnnotationElem, s *Stream) {
 	}
 }
 
-// fault finds the stream of the events that could not be applied to a stream. It exists
+// fault returns the stream of the events that could not be applied to a stream. It exists
 // once a query reads it.
 func (c *checker) fault(r StreamRef) *known {
 	if k := c.faults[r.Name]; k != nil {
@@ -122,8 +122,8 @@ func (c *checker) fault(r StreamRef) *known {
 	return k
 }
 
-// faultKeys checks an app of several partitions: a late event is in the partition of its
-// stream's key.
+// faultKeys checks an app of several partitions: a late event is in the partition that its
+// stream's key gives.
 func (c *checker) faultKeys() {
 	for _, s := range c.plan.Streams {
 		f := s.Fault

@@ -1,6 +1,5 @@
-// Package siddhiql reads the SiddhiQL language: text to syntax tree (Parse),
-// syntax tree to text (App.String), and syntax tree to a checked Plan (Check).
-// Running a plan is the business of shared/lang/engine.
+// Package siddhiql reads the SiddhiQL language: text to syntax tree (Parse), syntax tree to
+// text (App.String), and syntax tree to a checked Plan (Check). Package engine runs a plan.
 //
 // The language is a subset of Siddhi's, in this grammar:
 //
@@ -22,14 +21,14 @@
 //	expr       = attr | name '(' [expr {',' expr}] ')' | literal | '(' expr ')'
 //	             | attr-or-call 'is' 'null' | 'not' expr | expr operator expr
 //
-// From tight to loose, operators bind: not; * / %; + -; < <= > >=; == !=; and; or.
-// Keywords are read in any letters' case, and as names wherever a name can stand
-// and nothing else is meant; names in back-quotes are never keywords.
+// From tight to loose, operators bind: not; * / %; + -; < <= > >=; == !=; and; or. Keywords
+// may be in upper or lower case. They are read as names wherever only a name makes sense;
+// names in back-quotes are never keywords.
 package siddhiql
 
 import "fmt"
 
-// Pos is a place in an app's text; lines and columns count from 1, columns in
+// Pos is a position in an app's text; lines and columns count from 1, columns in
 // characters.
 type Pos struct {
 	Line, Column int

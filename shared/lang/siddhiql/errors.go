@@ -7,11 +7,10 @@ import (
 	"strings"
 )
 
-// errorsMax bounds how many errors one text is given: after that many, more of
-// them help nobody.
+// errorsMax is the most errors that are reported for one text: more would not help.
 const errorsMax = 100
 
-// Error is one reason why an app is refused, and the place that gives it.
+// Error is one reason why an app is refused, and its position.
 type Error struct {
 	Pos Pos
 	Msg string
@@ -19,8 +18,8 @@ type Error struct {
 
 func (e *Error) Error() string { return e.Pos.String() + ": " + e.Msg }
 
-// ErrorList holds every error that was found, in the order of the text. It is
-// what Parse, Check and Compile return; the text is at fault and no retry helps.
+// ErrorList holds every error that was found, in the order of the text. Parse, Check and
+// Compile return it; the text is wrong, and no retry helps.
 type ErrorList []*Error
 
 // Error prints one error to a line, as line:column: message.
@@ -40,8 +39,8 @@ func (l ErrorList) join(prefix string) string {
 // report collects errors while a text is read or checked.
 type report struct {
 	errs ErrorList
-	// untyped is how many of errs are about attributes without a known type: with
-	// those alone, the rest of a text can be checked.
+	// untyped is how many of errs are about attributes without a known type: if there are
+	// no others, the rest of a text can be checked.
 	untyped int
 }
 
@@ -51,7 +50,7 @@ func (r *report) errorf(pos Pos, format string, args ...any) {
 	}
 }
 
-// err returns what was collected, sorted by place, or nil.
+// err returns the collected errors, sorted by position, or nil.
 func (r *report) err() error {
 	if len(r.errs) == 0 {
 		return nil

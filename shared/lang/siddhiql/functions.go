@@ -8,12 +8,12 @@ import (
 	"github.com/eventflux/eventflux/shared/lang/function"
 )
 
-// Function is a scalar function of the language. The checker and the engine
-// share this table: what is not in it does not exist.
+// Function is a scalar function of the language. The checker and the engine share this
+// table: a function that is not in it does not exist.
 type Function struct {
 	// Name is what apps write, in exactly these letters.
 	Name string
-	// Usage is shown where arguments are wrong.
+	// Usage is shown when arguments are wrong.
 	Usage string
 	// typed: the last argument is the name of a type and goes to Call.T.
 	typed bool
@@ -22,7 +22,7 @@ type Function struct {
 	result func(args []Expr, target event.Type) (t, held event.Type, err error)
 }
 
-// functions is a function, not a variable, so that nobody can change the table.
+// functions is a function, not a variable, so that no code can change the table.
 func functions() []Function {
 	list := []Function{
 		{Name: "cast", Usage: "cast(x, 'type')", typed: true, result: castResult},
@@ -42,11 +42,11 @@ func functions() []Function {
 	return list
 }
 
-// Functions lists the scalar functions of the language: everything that the
-// Func of a Call can be.
+// Functions lists the scalar functions of the language: everything that the Func of a Call
+// can be.
 func Functions() []Function { return functions() }
 
-// functionTable finds the functions by name; the checker makes it once for a text.
+// functionTable maps names to functions; the checker makes it once per text.
 func functionTable() map[string]Function {
 	table := map[string]Function{}
 	for _, name := range function.Names() {
@@ -177,8 +177,8 @@ func instanceResult(args []Expr, _ event.Type) (t, held event.Type, err error) {
 	return event.Bool, event.Bool, argCount(args, 1, 1)
 }
 
-// sameType checks that all arguments have one type; the first of them is argument
-// number first of the function.
+// sameType checks that all arguments have one type. args[0] is argument number first of the
+// function.
 func sameType(args []Expr, first int) (event.Type, error) {
 	t := args[0].Type()
 	for i, a := range args[1:] {
@@ -213,12 +213,12 @@ func oneType(args []Expr, first int) (t, held event.Type, err error) {
 	return t, held, nil
 }
 
-// promote returns the type in which two numbers meet.
+// promote returns the common type of two numbers.
 func promote(a, b event.Type) event.Type { return max(a, b) }
 
-// realValue refuses a value that is not what its type says: cast() only gives it
-// another type's name. Numbers of all types stand for each other, and what an
-// object holds shows only when it is there.
+// realValue refuses a value that does not have the type that it claims: cast() only changes
+// the type's name. Numbers of all types can stand for each other, and the type of an
+// object's content is known only when it is there.
 func realValue(e Expr) error {
 	t, held := e.Type(), e.Holds()
 	if t == held || held == event.Object || t.Numeric() && held.Numeric() {

@@ -2,8 +2,8 @@ package siddhiql
 
 import "strings"
 
-// reserved lists the words that are not read as names in some places where a
-// name could stand. The printer puts names like these in back-quotes.
+// reserved lists the words that are not read as names in some places where a name could
+// appear. The printer puts such names in back-quotes.
 var reserved = []string{
 	"and", "as", "asc", "begin", "by", "define", "desc", "end", "false", "from", "group", "having", "in",
 	"insert", "into", "is", "limit", "not", "null", "of", "offset", "or", "order", "partition", "select", "true",
@@ -18,8 +18,8 @@ func isReserved(name string) bool {
 	return false
 }
 
-// outside names what Siddhi has and this language has not, by the word that
-// begins or betrays it.
+// outside names features that Siddhi has and this language has not, by a word that
+// introduces or reveals them.
 var outside = map[string]string{
 	"join":        "joins are",
 	"inner":       "joins are",

@@ -25,7 +25,7 @@ type token struct {
 	text string
 }
 
-// punctuation of two characters; it is matched before that of one.
+// longPunctuation has two characters; it is matched before shortPunctuation.
 var longPunctuation = []string{"==", "!=", "<=", ">=", "->"}
 
 const shortPunctuation = "()[]{}<>,;.:#@=*/%+-?!"
@@ -40,7 +40,7 @@ type lexer struct {
 	tokens []token
 }
 
-// scan returns all tokens of text, the last one being the end of the text.
+// scan returns all tokens of text; the last one is the end of the text.
 func scan(text string, r *report) []token {
 	l := &lexer{report: r, text: unixLines(strings.TrimPrefix(text, "\ufeff")), line: 1, column: 1}
 	for l.next() {
@@ -48,8 +48,8 @@ func scan(text string, r *report) []token {
 	return l.tokens
 }
 
-// unixLines makes line ends LF where the text has no other than CR, as files of old
-// programs do. In other texts CR is white space.
+// unixLines turns line ends into LF if the text has only CR, as in files of old programs.
+// In other texts CR is white space.
 func unixLines(text string) string {
 	if strings.Contains(text, "\n") {
 		return text
@@ -59,7 +59,7 @@ func unixLines(text string) string {
 
 func (l *lexer) pos() Pos { return Pos{Line: l.line, Column: l.column} }
 
-// take moves n bytes on, which must end at a character's end.
+// take moves on by n bytes, which must end at a character's end.
 func (l *lexer) take(n int) string {
 	s := l.text[l.at : l.at+n]
 	l.at += n
@@ -113,7 +113,7 @@ func lineLength(s string) int {
 	return len(s)
 }
 
-// untilOr returns where sep begins in s, or otherwise.
+// untilOr returns where sep starts in s, or otherwise.
 func untilOr(s, sep string, otherwise int) int {
 	if i := strings.Index(s, sep); i >= 0 {
 		return i
@@ -150,8 +150,8 @@ func (l *lexer) quotedName(pos Pos, rest string) {
 	}
 }
 
-// string scans '…', "…" or """…""". There are no escapes. Neither quote may
-// stand inside '…', so that a forgotten quote is noticed early.
+// string scans '…', "…" or """…""". There are no escapes. Neither quote may appear inside
+// '…', so that a forgotten quote is detected early.
 func (l *lexer) string(pos Pos, rest string) {
 	if strings.HasPrefix(rest, `"""`) {
 		end := strings.Index(rest[3:], `"""`)

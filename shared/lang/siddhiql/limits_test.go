@@ -90,8 +90,8 @@ func TestTextMustBeUTF8(t *testing.T) {
 	}
 }
 
-// What has no near name lists what there is. The windows and aggregators are not
-// this package's, so that the list stands in no script.
+// An unknown name without a near one lists all names. Other packages define windows and
+// aggregators, so no script has these lists.
 func TestUnknownNamesListTheKnown(t *testing.T) {
 	_, err := Compile("define stream S (v int); from S#xyzzyx(5) select v insert into O")
 	if want := "unknown window `xyzzyx`; there is " + listOf(window.Names(), "and"); err == nil || !containsText(err.Error(), want) {

@@ -17,7 +17,7 @@ type timeUnit struct {
 
 const dayMs = 24 * 60 * 60 * 1000
 
-// timeUnits lists the units in the order in which a literal has them.
+// timeUnits lists the units from large to small, the order that a literal must have.
 var timeUnits = []timeUnit{
 	{"year", 365 * dayMs, []string{"year", "years"}},
 	{"month", 30 * dayMs, []string{"month", "months"}},
@@ -58,8 +58,8 @@ func numberText(n *Literal) string {
 	return s
 }
 
-// readNumber reads a number as written, with its suffix; sign is "-" or "". The
-// message is "" where the number is one.
+// readNumber reads a number as written, with its suffix; sign is "-" or "". The message is
+// "" if the number is valid.
 func readNumber(sign, text string) (n *Literal, message string) {
 	body, suffix := strings.ToLower(text), ""
 	if strings.HasSuffix(body, "l") || strings.HasSuffix(body, "f") || strings.HasSuffix(body, "d") {

@@ -8,14 +8,14 @@ import (
 const (
 	textBytesMax = 1 << 20
 	// nestingMax bounds parentheses and calls inside each other, and partsMax the
-	// operators, names and literals of one expression: reading and running an
-	// expression takes stack in proportion.
+	// operators, names and literals of one expression: reading and running an expression
+	// needs stack in proportion.
 	nestingMax = 200
 	partsMax   = 10_000
 )
 
-// Parse reads an app's text. Its error is an ErrorList of everything that was
-// found to be wrong: after an error, reading goes on behind the next semicolon.
+// Parse reads an app's text. Its error is an ErrorList of all errors found: after an error,
+// reading continues after the next semicolon.
 func Parse(text string) (*App, error) {
 	r := &report{}
 	app := parse(text, r)
@@ -25,7 +25,7 @@ func Parse(text string) (*App, error) {
 	return app, nil
 }
 
-// parse returns the tree of what could be read.
+// parse returns the tree of everything that could be read.
 func parse(text string, r *report) *App {
 	if len(text) > textBytesMax {
 		r.errorf(Pos{1, 1}, "the text has %d bytes: expected at most %d", len(text), textBytesMax)
@@ -39,7 +39,7 @@ func parse(text string, r *report) *App {
 	return p.app()
 }
 
-// invalidAt returns the place of the first byte that is not UTF-8.
+// invalidAt returns the position of the first byte that is not UTF-8.
 func invalidAt(text string) Pos {
 	at := Pos{Line: 1, Column: 1}
 	for i, r := range text {
@@ -55,13 +55,13 @@ func invalidAt(text string) Pos {
 	return at
 }
 
-// parser reads tokens by recursive descent. A syntax error is recorded and then
-// leaves the statement at hand by a panic with bailout, which statement catches.
+// parser reads tokens by recursive descent. A syntax error is recorded and then leaves the
+// current statement by a panic with bailout, which statement catches.
 type parser struct {
 	*report
 	tokens []token
 	at     int
-	depth  int // of the expression at hand
+	depth  int // of the current expression
 	parts  int
 }
 
@@ -69,7 +69,7 @@ type bailout struct{}
 
 func (p *parser) peek() token { return p.tokens[p.at] }
 
-// ahead returns the token n places on; behind the last one is the last one.
+// ahead returns the token n places ahead; past the end, the last token.
 func (p *parser) ahead(n int) token { return p.tokens[min(p.at+n, len(p.tokens)-1)] }
 
 func (p *parser) take() token {
@@ -86,8 +86,8 @@ func (p *parser) fail(pos Pos, format string, args ...any) {
 	panic(bailout{})
 }
 
-// unexpected leaves the statement because the next token is not what was
-// expected: a description, and the keywords that could have been meant.
+// unexpected leaves the statement because the next token is not the expected one. expected
+// describes that, and keywords are the keywords that could have been meant.
 func (p *parser) unexpected(expected string, keywords ...string) {
 	t := p.peek()
 	switch {
@@ -184,8 +184,8 @@ func (p *parser) text(what string) string {
 	return p.take().text
 }
 
-// statement runs read. After a syntax error it reports false, and the next token
-// is the semicolon or, with inBlock, the `end` behind which reading can go on.
+// statement runs read. After a syntax error it returns false, and the next token is one
+// that ends the statement: the semicolon or, with inBlock, the `end`.
 func (p *parser) statement(inBlock bool, read func()) (ok bool) {
 	depth := p.depth
 	defer func() {
@@ -213,8 +213,8 @@ func (p *parser) atEnd() bool {
 	return isWord(p.peek(), "end") && (next.kind == tokenEOF || isPunct(next, ";") || beginsStatement(next, p.ahead(2)))
 }
 
-// beginsStatement reports whether t, followed by next, can only begin a
-// statement: then a semicolon is missing before it, and nothing needs skipping.
+// beginsStatement reports whether t, followed by next, can only start a statement: then a
+// semicolon is missing before it, and nothing needs skipping.
 func beginsStatement(t, next token) bool {
 	switch {
 	case isPunct(t, "@"):

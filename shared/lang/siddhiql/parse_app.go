@@ -17,7 +17,7 @@ func (p *parser) app() *App {
 	for p.peek().kind != tokenEOF {
 		switch {
 		case broken && p.atEnd():
-			// It closes a block whose head was not understood.
+			// It closes a block whose head could not be read.
 			p.take()
 			p.acceptPunct(";")
 		case p.statement(false, func() { p.element(a) }):
@@ -36,7 +36,7 @@ func (p *parser) element(a *App) {
 	switch t := p.peek(); {
 	case isWord(t, "define"):
 		if len(a.Elements) > 0 {
-			p.errorf(t.pos, "found a definition behind a query: expected all definitions before the first query or partition")
+			p.errorf(t.pos, "found a definition after a query: expected all definitions before the first query or partition")
 		}
 		if s := p.definition(annotations); len(a.Elements) == 0 {
 			a.Streams = append(a.Streams, s)
@@ -54,8 +54,8 @@ func (p *parser) element(a *App) {
 	}
 }
 
-// annotationsOf reads annotations. Those of the app, @app:…, go to a and must
-// stand before everything else; the others are returned.
+// annotationsOf reads annotations. The app's annotations, @app:…, go to a and must come
+// before everything else; the others are returned.
 func (p *parser) annotationsOf(a *App) []*Annotation {
 	var list []*Annotation
 	for isPunct(p.peek(), "@") {
@@ -136,8 +136,8 @@ func (p *parser) definition(annotations []*Annotation) *StreamDef {
 	}
 }
 
-// attrType reads a type. An unknown one is no reason to give up the statement, nor
-// to leave the rest unchecked: the attribute gets no type.
+// attrType reads a type. An unknown one does not end the statement, and the rest is still
+// checked: the attribute gets no type.
 func (p *parser) attrType(attr string) event.Type {
 	if p.peek().kind != tokenWord {
 		p.unexpected("the type of " + tick(attr) + ", such as `int`")
@@ -202,7 +202,7 @@ func (p *parser) block(d *PartitionDef) {
 		ok := p.statement(true, func() { d.Queries = append(d.Queries, p.blockQuery()) })
 		broken = broken || !ok
 		if ok {
-			p.separator(true, "or `end` behind the query")
+			p.separator(true, "or `end` after the query")
 		}
 		p.separators()
 	}
@@ -243,7 +243,7 @@ func (p *parser) key() *KeyDef {
 	return k
 }
 
-// ranges reads the ranges of a key from behind its first condition.
+// ranges reads the ranges of a key, after its first condition.
 func (p *parser) ranges(cond Node) []*RangeDef {
 	var list []*RangeDef
 	for {

@@ -15,7 +15,7 @@ func (p *parser) nest(at Pos) {
 
 func (p *parser) unnest() { p.depth-- }
 
-// expression reads a whole expression; what says what is expected of it.
+// expression reads a whole expression; what describes the expected one in errors.
 func (p *parser) expression(what string) Node {
 	if p.depth == 0 {
 		p.parts = 0
@@ -37,7 +37,7 @@ func (p *parser) binary(what string, precedence int) Node {
 	}
 }
 
-// operator returns the operator that the next token is, if it is one.
+// operator returns the operator at the next token, if there is one.
 func (p *parser) operator() (BinaryOp, bool) {
 	t := p.peek()
 	if t.kind != tokenPunct && t.kind != tokenWord {
@@ -61,7 +61,7 @@ func (p *parser) operator() (BinaryOp, bool) {
 	return 0, false
 }
 
-// isNotEqual reports whether two tokens are the `<>` of other languages.
+// isNotEqual reports whether two tokens form the `<>` of other languages.
 func isNotEqual(t, next token) bool {
 	return isPunct(t, "<") && isPunct(next, ">") && next.pos.Line == t.pos.Line && next.pos.Column == t.pos.Column+1
 }
@@ -114,8 +114,8 @@ func truth(b bool) int64 {
 	return 0
 }
 
-// clauseFollows reports whether what could be a name begins the next clause, so
-// that a forgotten expression is noticed where it is missing.
+// clauseFollows reports whether a possible name starts the next clause instead, so that a
+// forgotten expression is reported where it is missing.
 func (p *parser) clauseFollows() bool {
 	t, next := p.peek(), p.ahead(1)
 	switch {
@@ -136,7 +136,7 @@ func (p *parser) parenthesis() Node {
 	return n
 }
 
-// named reads an attribute or a call, and `is null` behind it.
+// named reads an attribute or a call, and an `is null` after it.
 func (p *parser) named() Node {
 	n := p.refOrCall()
 	t := p.peek()
@@ -183,7 +183,7 @@ func (p *parser) call(name Name) Node {
 	return n
 }
 
-// signed reads a number with its sign. There is no sign before anything else.
+// signed reads a number with its sign. Nothing else may have a sign.
 func (p *parser) signed() Node {
 	t, next := p.take(), p.peek()
 	if next.kind != tokenNumber {
@@ -204,8 +204,8 @@ func (p *parser) signed() Node {
 	return p.literal(t.pos, sign, next)
 }
 
-// literal turns a number's text into its value. One out of range is no reason to
-// give up the statement.
+// literal turns a number's text into its value. A number out of range does not end the
+// statement.
 func (p *parser) literal(at Pos, sign string, t token) *Literal {
 	n, message := readNumber(sign, t.text)
 	if message != "" {

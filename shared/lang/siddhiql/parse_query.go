@@ -2,7 +2,7 @@ package siddhiql
 
 import "strings"
 
-// clauses are the parts of a query behind its select, in their order.
+// clauses are the clauses of a query after its select, in order.
 var clauses = []string{"group", "having", "order", "limit", "offset"}
 
 // query reads `from … select … insert into …`.
@@ -28,7 +28,7 @@ func (p *parser) query(annotations []*Annotation) *QueryDef {
 	return q
 }
 
-// noPattern refuses what only patterns begin with.
+// noPattern refuses tokens that only start patterns.
 func (p *parser) noPattern() {
 	t, next := p.peek(), p.ahead(1)
 	if isWord(t, "every") && (isPunct(next, "(") || isPunct(p.ahead(2), "=")) || isPunct(t, "(") {
@@ -53,7 +53,7 @@ func (p *parser) streamRef(what string) StreamRef {
 	return r
 }
 
-// handlers reads filters and windows. That there is one window at most is checked later.
+// handlers reads filters and windows. The checker refuses more than one window.
 func (p *parser) handlers() []*Handler {
 	var list []*Handler
 	for {
@@ -77,11 +77,11 @@ func (p *parser) handlers() []*Handler {
 func (p *parser) filter() *Handler {
 	h := &Handler{Pos: p.take().pos}
 	h.Filter = p.expression("a condition")
-	p.expectPunct("]", " behind the condition")
+	p.expectPunct("]", " after the condition")
 	return h
 }
 
-// window reads `window.name(…)` or `name(…)` from behind the #.
+// window reads `window.name(…)` or `name(…)`, after the #.
 func (p *parser) window() *Handler {
 	name := p.name("a window such as `#window.length(5)`, or a filter")
 	isLong := strings.EqualFold(name.Text, "window")
@@ -179,7 +179,7 @@ func (p *parser) refs(clause string) []*Ref {
 	return list
 }
 
-// ref reads an attribute. An expression instead is no reason to give up.
+// ref reads an attribute. An expression instead does not end the statement.
 func (p *parser) ref(clause string) *Ref {
 	t := p.peek()
 	n := p.expression("an attribute after `" + clause + "`")

@@ -5,24 +5,24 @@ import (
 	"github.com/eventflux/eventflux/shared/lang/window"
 )
 
-// Plan is a checked app: every name is resolved, every expression has a type,
-// and whatever the language refuses has been refused. A plan is read-only.
+// Plan is a checked app: every name is resolved, every expression has a type, and the
+// language accepts all of it. A plan is read-only.
 type Plan struct {
-	// Digest tells apps apart whose text differs in more than comments and layout.
+	// Digest tells apart apps whose texts differ in more than comments and layout.
 	Digest string
-	Name   string // of @app:name; "" where the app has none
+	Name   string // of @app:name; "" if the app has none
 	// Partitions is the number of logs, and so of tasks, of the app
 	// (@app:partitions, default 1).
 	Partitions int
 	Playback   bool // @app:playback: events' own timestamps drive the clock
-	// Lateness is how long an event may come after later ones in a playback app, in ms,
-	// and still be applied in the order of time; LatenessOff: events are applied in the
-	// order in which they arrive.
+	// Lateness is how long after later events an event may come in a playback app, in ms,
+	// and still be applied in time order; LatenessOff: events are applied in order of
+	// arrival.
 	Lateness int64
-	// Ahead is how far the own time of an event may lie after the wall clock of ingest in
+	// Ahead is how far the own time of an event may be ahead of the wall clock of ingest in
 	// a playback app, in ms.
 	Ahead int64
-	// While no event comes for Idle ms of wall clock, a tick moves the input clock of a
+	// After each Idle ms of wall clock without an event, a tick moves the input clock of a
 	// playback app on by Increment ms. Both are 0 if that is off.
 	Idle, Increment int64
 	Streams         []*Stream
@@ -71,9 +71,9 @@ type Stream struct {
 	// reads it. It has the attributes of this stream, then faultAttr.
 	Fault *Stream
 	Sink  Sink
-	// ShardKey tells which partition of an app with several an event of the
-	// stream belongs to: the text of this value. nil where Partitions is 1, and
-	// for streams that no partition block has a key for: no query reads those.
+	// ShardKey tells which of an app's several partitions an event of the stream belongs
+	// to: by the text of this value. It is nil if Partitions is 1, and for streams that
+	// have no key in any partition block: no query reads those.
 	ShardKey Expr
 }
 
@@ -92,7 +92,7 @@ type Query struct {
 	Before   []Expr  // filters before the window, of type Bool, over Source
 	Window   *Window // nil: none
 	After    []Expr  // filters after the window
-	Aggs     []Agg   // aggregators, in the order in which select has them
+	Aggs     []Agg   // aggregators, in the order of select
 	Select   []Expr  // one for each attribute of Target; may hold *AggResult
 	GroupBy  []int   // attributes of Source
 	Having   Expr    // over Target's attributes, or nil
@@ -102,7 +102,7 @@ type Query struct {
 	Current  bool // current events are inserted
 	Expired  bool // expired events are inserted
 	Target   *Stream
-	Output   *event.Schema // the shape of the rows; Target's, with what cast() left behind
+	Output   *event.Schema // the shape of the rows: Target's, with the types that cast() hides
 	StarOnly bool          // select *: every attribute of Source as it is
 	Pos      Pos
 }
@@ -136,8 +136,8 @@ type Partition struct {
 	IdlePeriod int64
 }
 
-// PartitionKey says how events of one stream are told apart: by Value, or by
-// the labels of the Ranges whose conditions hold.
+// PartitionKey says how events of one stream are told apart: by Value, or by the labels of
+// the Ranges whose conditions hold.
 type PartitionKey struct {
 	Stream *Stream
 	Value  Expr // nil for ranges
@@ -167,8 +167,7 @@ type Const struct {
 	Text string
 }
 
-// Attr is an attribute of the row at hand: of the input, or in having of the
-// output.
+// Attr is an attribute of the current row: of the input, or in having of the output.
 type Attr struct {
 	Index int
 	Attr  event.Attr
@@ -177,7 +176,7 @@ type Attr struct {
 // ArithOp is one of + - * / %.
 type ArithOp byte
 
-// Arith is arithmetic in type T, to which both sides are promoted.
+// Arith is arithmetic in type T. Both sides are promoted to it.
 type Arith struct {
 	Op   ArithOp
 	L, R Expr
@@ -203,7 +202,7 @@ type Compare struct {
 	L, R Expr
 }
 
-// And, Or and Not take null as false; And and Or do not evaluate R where L decides.
+// And, Or and Not treat null as false; And and Or do not evaluate R if L decides.
 type (
 	And struct{ L, R Expr }
 	Or  struct{ L, R Expr }
@@ -213,8 +212,8 @@ type (
 // IsNull is `x is null`.
 type IsNull struct{ X Expr }
 
-// Call is a call of a scalar function, by its exact name. The target type of
-// convert and cast is in T and not among the arguments.
+// Call is a call of a scalar function, by its exact name. T holds the target type of
+// convert and cast, which is not among the arguments.
 type Call struct {
 	Func string
 	Args []Expr

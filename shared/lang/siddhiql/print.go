@@ -8,8 +8,8 @@ import (
 	"github.com/eventflux/eventflux/shared/lang/event"
 )
 
-// String returns the app as text in its normal form, which Parse reads back to
-// the same tree but for positions. Comments are not kept.
+// String returns the app as text in its normal form. Parse reads that back to the same
+// tree, except for positions. Comments are not kept.
 func (a *App) String() string {
 	p := &printer{}
 	for _, n := range a.Annotations {
@@ -150,7 +150,7 @@ func (q *QueryDef) printSelection(p *printer) {
 	}
 }
 
-// clause begins a clause with its first element and separates the others.
+// clause starts a clause with its first element and separates the others.
 func (p *printer) clause(i int, keyword string) {
 	if i == 0 {
 		p.line(keyword)
@@ -245,7 +245,7 @@ func (n *Func) print(p *printer) {
 	p.write(")")
 }
 
-// operand prints n, in parentheses where it binds looser than precedence.
+// operand prints n, in parentheses if it binds looser than precedence.
 func (p *printer) operand(n Node, precedence int) {
 	if nodePrecedence(n) >= precedence {
 		n.print(p)
@@ -267,7 +267,7 @@ func nodePrecedence(n Node) int {
 	}
 }
 
-// quoteName writes a name so that it is read as one wherever a name can stand.
+// quoteName writes a name so that it is read as one wherever a name can appear.
 func quoteName(name string) string {
 	if isPlainName(name) && !isReserved(name) {
 		return name

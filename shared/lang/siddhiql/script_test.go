@@ -15,7 +15,7 @@ const prelude = `define stream S (name string, v int, l long, f float, d double,
 //	parse   prints the text in its normal form, or the errors
 //	check   prints the plan, or the errors
 //	deployed  the same for the text of an app that was deployed before
-//	query   the same behind a line that defines stream S (see prelude)
+//	query   the same after a line that defines stream S (see prelude)
 func TestScripts(t *testing.T) {
 	datadriven.Walk(t, "testdata/scripts", func(t *testing.T, path string) {
 		datadriven.RunTest(t, path, func(t *testing.T, d *datadriven.TestData) string {

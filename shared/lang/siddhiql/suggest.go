@@ -6,9 +6,9 @@ import (
 	"github.com/agnivade/levenshtein"
 )
 
-// suggest returns the candidate that was probably meant by name, or "". Other
-// letters' case comes first; else the nearest by edit distance, if that is small
-// for the length of the name. The first of equally near ones wins.
+// suggest returns the candidate that name probably means, or "". A candidate that differs
+// only in upper and lower case comes first; else the nearest by edit distance, if that is
+// small for the length of the name. The first of equally near ones wins.
 func suggest(name string, candidates []string) string {
 	best, bestDistance := "", suggestDistanceMax(name)+1
 	for _, c := range candidates {
@@ -35,15 +35,15 @@ func suggestDistanceMax(name string) int { return min(max(1, len(name)/3), 4) }
 // suggestBytesMax bounds the cost of a distance, which grows with the square.
 const suggestBytesMax = 100
 
-// tooFar spares computing distances that the lengths alone rule out, and refuses
-// to guess from a single letter.
+// tooFar avoids computing distances that the lengths alone rule out, and refuses to guess
+// from a single letter.
 func tooFar(name, candidate string) bool {
 	d := len(name) - len(candidate)
 	return len(name) < 2 || len(name) > suggestBytesMax || len(candidate) < 2 || max(d, -d) > suggestDistanceMax(name)
 }
 
-// didYouMean is the end of a message about an unknown name: a suggestion, or
-// else what there is.
+// didYouMean is the end of a message about an unknown name: a suggestion, or else the
+// candidates.
 func didYouMean(name string, candidates []string) string {
 	if s := suggest(name, candidates); s != "" {
 		return ": did you mean " + tick(s) + "?"
@@ -54,7 +54,7 @@ func didYouMean(name string, candidates []string) string {
 	return "; there is " + listOf(candidates, "and")
 }
 
-// tick sets a piece of the app's text apart from the message around it.
+// tick sets a piece of the app's text apart from the rest of the message.
 func tick(s string) string { return "`" + shorten(s) + "`" }
 
 // shorten keeps messages readable whatever the text contains.

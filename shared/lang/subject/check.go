@@ -14,10 +14,10 @@ const (
 	partitionsMax   = 256
 )
 
-// reserved are the subjects that carry something else than events: frames, requests and
+// reserved are the subjects that carry something other than events: frames, requests and
 // answers of the services, refused events, and what NATS keeps for itself. An app that
-// reads them takes its own traffic for events. Subjects that start with `$`, and results
-// (`out.`), have rules of their own.
+// reads them would treat EventFlux's own traffic as events. Subjects that start with `$`,
+// and results (`out.`), have rules of their own.
 var reserved = []struct{ pattern, holds string }{
 	{"ef.>", "EventFlux's own traffic"},
 	{"dlq.>", "events that apps refused"},
@@ -63,9 +63,9 @@ func CheckLabel(name string) error {
 	return nil
 }
 
-// CheckSource refuses a subject or pattern that the app called app cannot take its events
+// CheckSource refuses a subject or pattern that the app called app cannot read its events
 // from. inboxes are the first tokens of the subjects where services get their answers; ""
-// stands for the default, which is reserved in any case.
+// means the default, which is always reserved.
 func CheckSource(pattern, app string, inboxes ...string) error {
 	if len(pattern) > subjectBytesMax {
 		return fmt.Errorf("the subject '%.20s…' has %d bytes: expected at most %d", pattern, len(pattern), subjectBytesMax)
@@ -95,7 +95,7 @@ func CheckSource(pattern, app string, inboxes ...string) error {
 	return nil
 }
 
-// badToken says why the token at index i of n cannot be, or "".
+// badToken says why the token at index i of n is invalid, or "".
 func badToken(t string, i, n int) string {
 	switch {
 	case t == "":
@@ -116,8 +116,8 @@ func badToken(t string, i, n int) string {
 	return ""
 }
 
-// checkResults refuses a pattern that names the results of an app, the first token of which
-// is `out`, in another form than links read, and the results of the app itself.
+// checkResults refuses a pattern that names results of apps, with `out` as its first token,
+// in another form than links read, and the results of the app itself.
 func checkResults(pattern string, tokens []string, app string) error {
 	whole := len(tokens) == 4 && tokens[1] != "*" && tokens[2] != "*" && (tokens[3] == "*" || isPartition(tokens[3]))
 	switch {
@@ -129,7 +129,7 @@ func checkResults(pattern string, tokens []string, app string) error {
 	return nil
 }
 
-// isPartition reports whether a token is the number of a partition as subjects have it.
+// isPartition reports whether a token is the number of a partition as subjects write it.
 func isPartition(token string) bool {
 	n, err := strconv.ParseUint(token, 10, 32)
 	return err == nil && n < partitionsMax && strconv.FormatUint(n, 10) == token

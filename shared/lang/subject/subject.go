@@ -1,6 +1,6 @@
-// Package subject decides which names and NATS subjects an app may use. It is the one
-// place that does: app check, deploy and ingest all ask it. Package bus builds subjects
-// and names of JetStream streams from names that this package accepts.
+// Package subject decides which names and NATS subjects an app may use. No other package
+// does: app check, deploy and ingest all ask it. Package natsconn builds subjects and names
+// of JetStream streams from names that this package accepts.
 package subject
 
 import "strings"

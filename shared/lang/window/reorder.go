@@ -377,7 +377,7 @@ func (r *Reorder) read(k *heldBlock, src []byte) error {
 		return err
 	}
 	if k.rows.Len() != int(end) || len(rest) > 0 {
-		return fmt.Errorf("%d rows for chunks of %d, and %d bytes behind them", k.rows.Len(), end, len(rest))
+		return fmt.Errorf("%d rows for chunks of %d, and %d bytes after them", k.rows.Len(), end, len(rest))
 	}
 	return nil
 }

@@ -212,7 +212,7 @@ func (w *timeWindow) Put(key, value []byte) error {
 	}
 	places, rest, err := w.late.pool.read(f.bytes, w.env, 1)
 	if err != nil || len(places) != 1 || len(rest) > 0 {
-		return fmt.Errorf("window time: late row: %d rows, %d bytes behind them: %w", len(places), len(rest), err)
+		return fmt.Errorf("window time: late row: %d rows, %d bytes after them: %w", len(places), len(rest), err)
 	}
 	w.late.insert(binary.BigEndian.Uint64(key[1:]), w.due(w.late.pool.rows.TS[places[0]]), lateRow{seq, places[0]})
 	return nil

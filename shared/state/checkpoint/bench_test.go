@@ -31,7 +31,7 @@ func benchState(b *testing.B) (changes []state.Change, raw []byte) {
 	return changes, raw[:len(changes)*benchChunkBytes]
 }
 
-// benchChain writes a base and three deltas, of which each changes every tenth chunk.
+// benchChain writes a base and three deltas. Each delta changes every tenth chunk.
 func benchChain(b *testing.B, s *memory.Store, opt WriterOptions, base []state.Change) (chain []Run, bytes int64) {
 	b.Helper()
 	for i := range 4 {

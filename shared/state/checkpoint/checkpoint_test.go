@@ -50,8 +50,8 @@ func sameEntries(a, b []state.Entry) bool {
 	})
 }
 
-// What is written is read, by whichever codec and under the same name; and a folded
-// chain is what its runs are.
+// Reading gives what was written, with every codec and under the same name; and a folded
+// chain equals its runs.
 func TestRunsAreWhatWasWritten(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		s := memory.New()

@@ -81,7 +81,7 @@ func checkManifestGolden(t *testing.T, file string, sample *Manifest) {
 	}
 }
 
-// A manifest that was edited by hand is not believed, not even with a digest made anew.
+// A manifest that was edited by hand is refused, even with a new digest.
 func TestEditedManifestIsRefused(t *testing.T) {
 	whole, err := sampleManifest().Encode()
 	if err != nil {

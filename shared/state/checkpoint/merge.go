@@ -162,7 +162,7 @@ func (l *line) open(ctx context.Context, s store.Store, w *Writer, held map[stri
 	for i := range l.runs {
 		r := &l.runs[i]
 		if i > 0 && r.Epoch < l.runs[i-1].Epoch {
-			return corrupt(runName(r.Name), -1, "a run of epoch %d behind one of epoch %d", r.Epoch, l.runs[i-1].Epoch)
+			return corrupt(runName(r.Name), -1, "a run of epoch %d after one of epoch %d", r.Epoch, l.runs[i-1].Epoch)
 		}
 		c, x, err := openCursor(ctx, s, r, blocksAhead)
 		if err != nil {

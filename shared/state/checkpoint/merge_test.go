@@ -117,7 +117,7 @@ func TestContradictionInOneLine(t *testing.T) {
 	}
 }
 
-// What is in two lines is decided by the strategy, whatever the rest is.
+// The strategy decides about keys that are in two lines, whatever the rest is.
 func TestStrategies(t *testing.T) {
 	s := memory.New()
 	noon := time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
@@ -358,7 +358,7 @@ func TestCheckSwap(t *testing.T) {
 	}
 }
 
-// stuckStore takes no block until it may, and counts what is read meanwhile.
+// stuckStore holds every block back until it is released, and counts the reads until then.
 type stuckStore struct {
 	store.Store
 	may  chan struct{}
@@ -398,7 +398,7 @@ func TestMergeHoldsAFewBlocks(t *testing.T) {
 			ended <- err
 		}()
 		synctest.Wait()
-		// Two indexes; of each run the block at hand, those ahead and one that waits for
+		// Two indexes; of each run the current block, those ahead and one that waits for
 		// room; and what went into the blocks that are held, stored and filled.
 		if n, most := stuck.gets.Load(), int64(2+2*4+6); n > most {
 			t.Errorf("%d objects were read while no block could be stored, want %d at the most", n, most)

@@ -9,7 +9,7 @@ import (
 	"github.com/eventflux/eventflux/shared/state"
 )
 
-// named is a holder of which only the info matters.
+// named is a holder that only has an info.
 type named struct {
 	state.Holder
 	info state.Info

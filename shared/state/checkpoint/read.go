@@ -92,7 +92,7 @@ func (x *runIndex) changes(ctx context.Context, s store.Store, run *Run, i int) 
 		return nil, err
 	}
 	if x.version == runWithKeys && string(changes[0].Key) != string(ref.first) {
-		return nil, corrupt(object, 0, "it begins with key %q, the run says %q", changes[0].Key, ref.first)
+		return nil, corrupt(object, 0, "it starts with key %q, the run says %q", changes[0].Key, ref.first)
 	}
 	if x.version == runWithKeys && i+1 < len(x.blocks) && string(changes[len(changes)-1].Key) >= string(x.blocks[i+1].first) {
 		return nil, corrupt(object, -1, "it reaches into the next block")
@@ -110,7 +110,7 @@ func (x *runIndex) changes(ctx context.Context, s store.Store, run *Run, i int) 
 // follows checks that block k of a run starts after the last key of the block before.
 func follows(run *Run, k int, last []byte, block []state.Change) error {
 	if k > 0 && string(block[0].Key) <= string(last) {
-		return corrupt(runName(run.Name), -1, "block %d begins with a key that does not follow the block before", k)
+		return corrupt(runName(run.Name), -1, "block %d starts with a key that does not follow the block before", k)
 	}
 	return nil
 }
@@ -137,7 +137,7 @@ func loadChain(ctx context.Context, s store.Store, chain []Run, slots *slots, ra
 			return err
 		})
 		if err == nil && (x.kind == Base) != (i == 0) {
-			err = corrupt(runName(chain[i].Name), -1, "a %s in place %d of a chain, which is one base with deltas behind it", x.kind, i)
+			err = corrupt(runName(chain[i].Name), -1, "a %s in place %d of a chain, which is one base followed by deltas", x.kind, i)
 		}
 		if err != nil {
 			return nil, errors.Join(err, group.Wait())

@@ -102,7 +102,7 @@ func decodeRun(object string, data []byte) (*runIndex, error) {
 		return nil, corrupt(object, end, "CRC32C is %08x, %08x was stored; it was altered or cut", got, want)
 	}
 	if string(data[:len(runMagic)]) != runMagic {
-		return nil, corrupt(object, 0, "it begins with %q, not with %q", data[:len(runMagic)], runMagic)
+		return nil, corrupt(object, 0, "it starts with %q, not with %q", data[:len(runMagic)], runMagic)
 	}
 	r := &reader{object: object, data: data[:end], at: len(runMagic)}
 	v := r.bytes(1)[0]
@@ -127,7 +127,7 @@ func decodeRun(object string, data []byte) (*runIndex, error) {
 	rest := r.data[r.at:]
 	switch {
 	case inline > 1, inline == 1 && (len(x.blocks) != 1 || len(rest) != x.blocks[0].stored), inline == 0 && len(rest) > 0:
-		return nil, corrupt(object, r.at, "%d bytes behind the index of %d blocks", len(rest), len(x.blocks))
+		return nil, corrupt(object, r.at, "%d bytes after the index of %d blocks", len(rest), len(x.blocks))
 	case inline == 1:
 		x.inline = rest
 	}
@@ -152,7 +152,7 @@ func (x *runIndex) readBlocks(r *reader) error {
 			b.first = r.bytes(r.length())
 		}
 		if x.version == runWithKeys && r.err == nil && i > 0 && string(b.first) <= string(x.blocks[i-1].first) {
-			r.fail(at, "block %d begins with a key that does not follow that of the one before", i)
+			r.fail(at, "block %d starts with a key that does not follow the previous one", i)
 		}
 		x.blocks = append(x.blocks, b)
 	}

@@ -20,7 +20,7 @@ type within struct {
 	name    string
 	choice  func(n int) compress.Choice
 	codecs  []compress.Codec
-	samples bool // between codecs of which either may be the smaller, by a sample
+	samples bool // a sample decides between codecs when either may give the smaller block
 }
 
 func withins() []within {
@@ -95,8 +95,8 @@ func TestAutoIsWithinTenPercentOfTheBest(t *testing.T) {
 	}
 }
 
-// The same holds, but for 16 bytes, for blocks that are stitched together out of pieces
-// of all kinds but noise: behind noise, what a codec overlooks is its own affair.
+// The same holds, within 16 bytes, for blocks that are stitched together from pieces of all
+// kinds except noise: after noise, codecs may overlook things.
 func TestAutoIsWithinTenPercentOfTheBestOfMixtures(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var raw []byte

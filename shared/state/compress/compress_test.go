@@ -95,7 +95,7 @@ func TestDecompressYieldsTheDeclaredLengthOrNothing(t *testing.T) {
 		for _, codec := range compress.Codecs() {
 			block := codec.Compress(nil, raw)
 			for _, rawLen := range []int{-1, 0, 1, len(raw) - 1, len(raw) + 1, 2 * len(raw), compress.RawBytesMax, compress.RawBytesMax + 1} {
-				// Spare capacity behind the block must not tempt a decoder.
+				// Spare capacity after the block must not tempt a decoder.
 				room := append(make([]byte, 0, 4*len(raw)+64), "front"...)
 				got, err := codec.Decompress(room, block, rawLen)
 				if !errors.Is(err, compress.ErrCorrupt) || string(got) != "front" {
@@ -183,7 +183,7 @@ func FuzzDecompress(f *testing.F) {
 		}
 		for i := rawLen; i < len(behind); i++ {
 			if behind[i] != 0xA5 {
-				t.Fatalf("byte %d behind a block of %d was written", i, rawLen)
+				t.Fatalf("byte %d after a block of %d was written", i, rawLen)
 			}
 		}
 	})

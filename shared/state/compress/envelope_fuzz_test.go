@@ -9,8 +9,8 @@ import (
 	"github.com/eventflux/eventflux/shared/state/compress"
 )
 
-// FuzzOpen feeds bytes as they are, and with the CRC set right: else it would keep
-// the fuzzer from everything behind it.
+// FuzzOpen feeds bytes as they are, and with the CRC set right: otherwise the CRC would
+// keep the fuzzer from everything after it.
 func FuzzOpen(f *testing.F) {
 	for _, how := range choices() {
 		for _, k := range kinds() {
@@ -26,8 +26,8 @@ func FuzzOpen(f *testing.F) {
 	})
 }
 
-// tryOpen fails unless the bytes are refused with a known class of error, or give
-// what the envelope declares, within the limit and without a byte behind it.
+// tryOpen fails unless the bytes are refused with a known class of error, or give exactly
+// as many bytes as the envelope declares, within the limit.
 func tryOpen(t *testing.T, sealed []byte) {
 	const rawMax = 1 << 20
 	room := append(make([]byte, 0, 256), "front"...)
@@ -51,7 +51,7 @@ func tryOpen(t *testing.T, sealed []byte) {
 	}
 	for i := e.RawLen; i < len(behind); i++ {
 		if behind[i] != 0xA5 {
-			t.Fatalf("byte %d behind a block of %d was written", i, e.RawLen)
+			t.Fatalf("byte %d after a block of %d was written", i, e.RawLen)
 		}
 	}
 	if e.Codec == compress.None {

@@ -118,7 +118,7 @@ func TestEveryAlteredBitAndEveryCutIsNoticed(t *testing.T) {
 	wantCorrupt(t, "zeros", make([]byte, 500), "CRC32C")
 }
 
-// resealed makes the CRC right, so that what is behind that check is reached.
+// resealed makes the CRC right, so that later checks are reached.
 func resealed(sealed []byte) []byte {
 	sealed = slices.Clone(sealed)
 	end := len(sealed) - 4

@@ -13,10 +13,9 @@ import (
 	"github.com/eventflux/eventflux/shared/state/compress"
 )
 
-// With -rewrite-golden the golden files are written anew. That is right for a new
-// golden block only: a difference in one that is there means that state is no longer
-// read.
-var rewrite = flag.Bool("rewrite-golden", false, "write the golden files anew")
+// -rewrite-golden writes the golden files again. Use it only for a new golden block: a
+// change in an existing one means that state is no longer read.
+var rewrite = flag.Bool("rewrite-golden", false, "write the golden files again")
 
 func goldenBlocks(t *testing.T) map[string][]byte {
 	return map[string][]byte{
@@ -28,8 +27,7 @@ func goldenBlocks(t *testing.T) map[string][]byte {
 	}
 }
 
-// What is compressed may come out differently with another version of a codec, but
-// must always be read.
+// Another version of a codec may compress differently, but every version must read them.
 func TestGoldenEnvelopesStillOpen(t *testing.T) {
 	for name, raw := range goldenBlocks(t) {
 		for _, codec := range compress.Codecs() {

@@ -1,5 +1,5 @@
-// Package faultpoint names the steps at which tests let a process die, stop or fail. In
-// a normal build there is nothing behind the names. A binary that is built with the tag
+// Package faultpoint names the steps where tests make a process die, stop or fail. A normal
+// build has only the names. A binary that is built with the tag
 // faultpoints reads what is to happen from the file that the environment variable
 // FAULTPOINTS names, which may change while it runs:
 //
@@ -25,7 +25,7 @@ const (
 	ManifestBefore Point = "manifest.before" // all tasks have prepared
 	ManifestDone   Point = "manifest.done"   // the store has the manifest
 	CommitBefore   Point = "commit.before"   // Raft is about to be told
-	CommitDone     Point = "commit.done"     // the checkpoint exists, and nobody knows
+	CommitDone     Point = "commit.done"     // the checkpoint exists, and no one knows yet
 	AbortBefore    Point = "abort.before"
 	AbortDone      Point = "abort.done"
 	AnswerBefore   Point = "answer.before" // the tasks are about to be told
@@ -42,13 +42,13 @@ const (
 	SwapDone   Point = "swap.done"   // and Raft
 )
 
-// The steps of a leader that restores an app. The commit is that of any checkpoint.
+// The steps of a leader that restores an app. It commits like any checkpoint.
 const (
 	RestorePaused Point = "restore.paused" // nothing else is under way
 	RestoreOpen   Point = "restore.open"   // Raft has the epoch
 	RestoreUsed   Point = "restore.used"   // what it refers to was used again
 	RestoreStored Point = "restore.stored" // the store has the manifest
-	RestoreDone   Point = "restore.done"   // the generation has begun, and nobody knows
+	RestoreDone   Point = "restore.done"   // the generation has started, and no one knows yet
 )
 
 // The steps of a leader that deploys an app, or takes one over from major version 0.
@@ -56,7 +56,7 @@ const (
 	DeployStreams Point = "deploy.streams" // the streams are there, and Raft does not know the app
 	DeployRaft    Point = "deploy.raft"    // it does, and no log has its deploy frame
 	DeployFrame   Point = "deploy.frame"   // of each partition: the log has it, and takes no others yet
-	DeployDone    Point = "deploy.done"    // all logs are open, and nobody knows
+	DeployDone    Point = "deploy.done"    // all logs are open, and no one knows yet
 )
 
 // The steps of a merger.

@@ -34,7 +34,7 @@ type rules struct {
 
 var of = &rules{file: os.Getenv("FAULTPOINTS")}
 
-// load reads the file if it has changed. Then counting begins anew.
+// load reads the file if it has changed. Counting then starts again.
 func (r *rules) load() {
 	if r.file == "" {
 		return
@@ -124,8 +124,8 @@ func Span(name string) time.Duration {
 	return of.spans[name]
 }
 
-// Now is what the machine's clock says. A step of it does not show in differences, as
-// that of a real clock does not, unless the time was written down in between.
+// Now returns the time of the machine's clock. Like a real clock's, its steps do not show in
+// differences, unless the time was written down in between.
 func Now() time.Time {
 	of.mu.Lock()
 	defer of.mu.Unlock()

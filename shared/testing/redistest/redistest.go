@@ -61,7 +61,7 @@ func Start(t testing.TB, settings ...string) *Server {
 func start(t testing.TB, first []string, args func(port string) []string) *Server {
 	t.Helper()
 	s := &Server{t: t, Dir: t.TempDir()}
-	for range 5 { // another process may have taken the port meanwhile
+	for range 5 { // another process may have taken the port just now
 		s.Port = FreePort(t)
 		s.Addr = net.JoinHostPort("127.0.0.1", s.Port)
 		s.args = append(append([]string{}, first...), "--bind", "127.0.0.1", "--dir", s.Dir, "--daemonize", "no", "--repl-diskless-sync-delay", "0")
@@ -190,7 +190,7 @@ func (s *Server) Until(what string, holds func(context.Context, *goredis.Client)
 	}
 }
 
-// Says waits until INFO of the server has a line that begins with a text.
+// Says waits until INFO of the server has a line that starts with a text.
 func (s *Server) Says(line string) {
 	s.t.Helper()
 	s.Until(line, func(ctx context.Context, c *goredis.Client) bool {

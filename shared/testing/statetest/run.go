@@ -1,5 +1,5 @@
-// Package statetest holds what whoever writes a source of state has to keep: the
-// laws that checkpoints, merging and recovery rely on.
+// Package statetest tests the laws that every source of state must keep, because
+// checkpoints, merging and recovery rely on them.
 package statetest
 
 import (
@@ -78,7 +78,7 @@ func (h *history) check(t *rapid.T) {
 		t.Fatalf("snapshot %q, and the source has %q: did Changed miss a key?", got, entries)
 	}
 	if got, want := h.component.Digest(), state.DigestOf(entries); got != want {
-		t.Fatalf("digest %s, that of the entries is %s", got, want)
+		t.Fatalf("digest %s, the entries have %s", got, want)
 	}
 	if n := h.source.Bytes(); n < 0 {
 		t.Fatalf("the source says that it takes %d bytes", n)
@@ -92,7 +92,7 @@ func (h *history) commit(t *rapid.T) {
 	h.component.Cut(h.epoch)
 	h.store(t, h.delta(t), entriesOf(t, h.source))
 	if delta, err := h.component.Delta(h.committed); err != nil || len(delta.Changes()) > 0 {
-		t.Fatalf("right behind a commit: %d changes, %v", len(delta.Changes()), err)
+		t.Fatalf("right after a commit: %d changes, %v", len(delta.Changes()), err)
 	}
 }
 
@@ -146,7 +146,7 @@ func (h *history) store(t *rapid.T, delta *state.Capture, entries []state.Entry)
 		t.Fatalf("base and merged deltas %q, all entries %q", got, entries)
 	}
 	if got, want := delta.Digest(), state.DigestOf(entries); got != want {
-		t.Fatalf("digest %s at the cut, that of the entries is %s", got, want)
+		t.Fatalf("digest %s at the cut, the entries have %s", got, want)
 	}
 	h.component.Committed(h.epoch)
 	h.committed = h.epoch
@@ -160,8 +160,8 @@ func (h *history) commitFull(*rapid.T) {
 	h.committed = h.epoch
 }
 
-// restart goes on from the store, which gives entries in any order. Before the
-// first commit it has none, and a new source begins.
+// restart continues from the store, which gives entries in any order. Before the first
+// commit it has none, and a new source starts.
 func (h *history) restart(t *rapid.T) {
 	if h.committed == 0 {
 		h.source = h.newSource()
@@ -236,8 +236,8 @@ func runCorruption(t *rapid.T, newSource func() state.Source, mutate func(*rapid
 			t.Fatalf("%x at %d: %v", wrong, at, err)
 		}
 	}
-	// The same behind a CRC that is right: what a bug would write. The version of
-	// the schema may be altered into another that loads.
+	// The same with a CRC that is right, as a bug would write it. The version of the schema
+	// may be altered into another that loads.
 	resealed := binary.LittleEndian.AppendUint32(flipped[:len(flipped)-4],
 		crc32.Checksum(flipped[:len(flipped)-4], crc32.MakeTable(crc32.Castagnoli)))
 	err := state.DeserializeState(component, resealed)

@@ -84,7 +84,7 @@ func putIfAbsent(t *testing.T, open func() store.Store) {
 	group.Wait()
 	winner := slices.Index(outcomes, nil)
 	if winner < 0 {
-		t.Fatalf("nobody could put: %v", outcomes[0])
+		t.Fatalf("no one could put: %v", outcomes[0])
 	}
 	for i, err := range outcomes {
 		if i != winner {
@@ -116,7 +116,7 @@ func list(t *testing.T, open func() store.Store) {
 			return nil
 		}))
 		if n != want {
-			t.Errorf("%d objects begin with %q, want %d", n, prefix, want)
+			t.Errorf("%d objects start with %q, want %d", n, prefix, want)
 		}
 	}
 	stop := errors.New("enough")
@@ -223,7 +223,7 @@ func fence(t *testing.T, open func() store.Store) {
 	must(t, s.Commit(ctx, manifest("a", 4, 6)))
 }
 
-// A manifest comes in the place of another of its epoch, the newest or an older one.
+// A manifest replaces another of its epoch, the newest or an older one.
 func replace(t *testing.T, open func() store.Store) {
 	s, ctx := open(), within(t)
 	must(t, s.Commit(ctx, manifest("a", 2, 5)))

@@ -24,16 +24,16 @@ type Decoder struct {
 	order  []int    // of the attributes in the last row that the library read
 	json   *jx.Decoder
 
-	check func(b *event.Batch) *RowError // of the last row of b; nil: every row will do
+	check func(b *event.Batch) *RowError // checks the last row of b; nil: every row is accepted
 
-	// Of the message at hand:
+	// Of the current message:
 	src      []byte
 	sound    bool // src is valid UTF-8
 	rows     int  // read so far
 	refusals []Refused
 
-	// Of the row at hand:
-	given []int // attributes, in the order in which they came
+	// Of the current row:
+	given []int // attributes, in order of arrival
 	isSet []bool
 	text  []byte
 }
@@ -54,11 +54,11 @@ func NewDecoder(s *event.Schema) *Decoder {
 	return d
 }
 
-// Check has every further row judged, once it is read, by a function that may change the
-// row's timestamp, the last of the batch. The row is refused if it returns an error.
+// Check sets a function that checks every further row once it is read. It may change the
+// row's timestamp, the last of the batch. If it returns an error, the row is refused.
 func (d *Decoder) Check(check func(b *event.Batch) *RowError) { d.check = check }
 
-// accept ends a row, of which b has the values.
+// accept ends a row whose values are in b.
 func (d *Decoder) accept(b *event.Batch, ts int64) *RowError {
 	b.TS = append(b.TS, ts)
 	if d.check == nil {
@@ -71,9 +71,8 @@ func (d *Decoder) accept(b *event.Batch, ts int64) *RowError {
 	return err
 }
 
-// Rows appends the rows of payload to b, a batch of the decoder's schema, each
-// with timestamp ts (ms). Rows that are refused leave nothing in b. The payload is
-// not kept.
+// Rows appends the rows of payload to b, a batch of the decoder's schema, each with
+// timestamp ts (ms). Refused rows leave nothing in b. The payload is not kept.
 func (d *Decoder) Rows(b *event.Batch, payload []byte, ts int64) (accepted int, refused []Refused) {
 	d.src, d.sound, d.rows = payload, utf8.Valid(payload), 0
 	before := b.Len()
@@ -143,7 +142,7 @@ func (d *Decoder) array(b *event.Batch, p int, ts int64) {
 	}
 }
 
-// nothingAfter refuses what stands behind an array.
+// nothingAfter refuses text after an array.
 func (d *Decoder) nothingAfter(p int) {
 	if p = skipSpace(d.src, p); p < len(d.src) {
 		d.refuse(p, len(d.src), malformed("text after the array: "+clip(d.src[p:])))
@@ -164,8 +163,8 @@ func (d *Decoder) sequence(b *event.Batch, p int, ts int64) {
 	}
 }
 
-// count takes note of the row between start and end, which is refused if err is
-// set, and reports whether to read on.
+// count records the row between start and end, which is refused if err is set, and reports
+// whether to read on.
 func (d *Decoder) count(start, end int, err *RowError) bool {
 	switch {
 	case err == nil:
@@ -184,8 +183,8 @@ func (d *Decoder) refuse(start, end int, err *RowError) {
 	d.rows++
 }
 
-// row appends the row that starts at p and returns where it ends. After an error
-// that gives up, the end is not known.
+// row appends the row that starts at p and returns where it ends. After an error that gives
+// up, the end is unknown.
 func (d *Decoder) row(b *event.Batch, p int, ts int64, isArray bool) (int, *RowError) {
 	if p == len(d.src) {
 		return 0, malformed("expected a row, found the end of the message")

@@ -73,7 +73,7 @@ func everyType() *event.Schema {
 	for _, t := range event.Types() {
 		s.Attrs = append(s.Attrs, event.Attr{Name: t.String()[:1], Type: t})
 	}
-	s.Attrs[4].Name = "x" // double, as d is at hand in tests of near names
+	s.Attrs[4].Name = "x" // double, because tests of near names need a d
 	return s
 }
 

@@ -1,6 +1,6 @@
-// Package rowjson reads JSON text into the rows of a batch and writes rows as
-// JSON. It judges one message against one schema; where messages come from, and
-// what becomes of a refused one, is left to others.
+// Package rowjson reads JSON text into the rows of a batch and writes rows as JSON. It
+// checks one message against one schema. Its callers know where messages come from, and
+// what happens to a refused one.
 //
 // # What is accepted
 //
@@ -24,19 +24,18 @@
 //
 // # What one bad row costs
 //
-// A refused row leaves nothing in the batch, and the others are accepted. Text
-// that is no JSON at all, or nested too deep, leaves open where the next row
-// starts: in an array all that follows is refused with it; elsewhere reading goes
-// on at the next line that begins with a brace.
+// A refused row leaves nothing in the batch, and the others are accepted. After text that
+// is no JSON at all, or nested too deep, the start of the next row is unknown: in an array,
+// everything that follows is refused with it; elsewhere, reading continues at the next line
+// that starts with a brace.
 //
 // # Two ways of reading
 //
 // Rows of the common shape are read in one pass by a scanner that knows the schema
-// (fast.go); it never refuses. All others go to go-faster/jx, which is strict: of
-// fastjson, jsonparser and sonic, as fast or slower, each lets bare control
-// characters pass, and some leading zeros or unknown escapes. The little that jx
-// lets pass is checked in row.go.
-// Tests hold both ways against each other and against encoding/json.
+// (fast.go); it never refuses. All others go to go-faster/jx, which is strict: fastjson,
+// jsonparser and sonic, which are as fast or slower, accept bare control characters, and
+// some of them leading zeros or unknown escapes. The little that jx lets pass is checked in
+// row.go. Tests compare both ways with each other and with encoding/json.
 //
 // # What is written
 //

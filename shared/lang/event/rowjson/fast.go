@@ -4,11 +4,11 @@ import (
 	"github.com/eventflux/eventflux/shared/lang/event"
 )
 
-// fastRow appends the row at p if it has the common shape: keys in the order of
-// the last row, strings without escapes, integers without fraction or exponent,
-// no objects. In all other cases, wrong rows among them, it reports false and
-// leaves the row half-written; the library then decides. So nothing is
-// accepted here that the library would refuse, and nothing is ever refused here.
+// fastRow appends the row at p if it has the common shape: keys in the order of the last
+// row, strings without escapes, integers without fraction or exponent, no objects. In all
+// other cases, including wrong rows, it returns false and leaves the row half-written; the
+// library then decides. So it accepts nothing that the library would refuse, and never
+// refuses anything itself.
 func (d *Decoder) fastRow(b *event.Batch, p int, isArray bool) (end int, ok bool) {
 	src := d.src
 	last := byte('}')
@@ -105,8 +105,8 @@ func fastString(c *event.Column, src []byte, p int) (end int, ok bool) {
 	return 0, false
 }
 
-// fastInteger reads a whole number of up to 18 digits, which cannot overflow.
-// What follows it (a fraction, an exponent) is for the caller to refuse.
+// fastInteger reads a whole number of up to 18 digits, which cannot overflow. The caller
+// refuses a fraction or an exponent after it.
 func fastInteger(src []byte, p int) (v int64, end int, ok bool) {
 	negative := src[p] == '-'
 	if negative {

@@ -10,7 +10,8 @@ import (
 )
 
 // Long returns the whole number that a JSON number stands for, as an attribute of type long
-// takes it: 3.0 is 3. It is false for a fraction and for what 64 bits cannot hold.
+// accepts it: 3.0 is 3. It returns false for a fraction and for numbers that 64 bits cannot
+// hold.
 func Long(text []byte) (int64, bool) {
 	v, problem := integer(text, event.Long)
 	return v, problem == ""
@@ -71,8 +72,8 @@ func expand(text []byte) ([]byte, Problem) {
 	return plain, ""
 }
 
-// clampedInt parses an exponent. One beyond a billion is cut to that, far more
-// than any text has digits, so that sums with it cannot overflow.
+// clampedInt parses an exponent. It reduces one beyond a billion to that, which is far more
+// digits than any text has, so that sums with it cannot overflow.
 func clampedInt(text []byte) int {
 	const limit = 1_000_000_000
 	v, err := strconv.ParseInt(view(text), 10, 64)

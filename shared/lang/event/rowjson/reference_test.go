@@ -139,8 +139,8 @@ func referenceInteger(raw string, bits uint) string {
 	return v.Num().String()
 }
 
-// referenceValues is referenceRow for one row alone, an array of values or an
-// object, with nothing behind it.
+// referenceValues is referenceRow for one row alone, an array of values or an object, with
+// nothing after it.
 func referenceValues(s *event.Schema, data []byte) []string {
 	data = bytes.Trim(data, " \t\r\n")
 	if !json.Valid(data) || depth(data) > depthMax {

@@ -8,7 +8,7 @@ import (
 
 // Refused is a row that was not accepted.
 type Refused struct {
-	// Index is the row's number in the message, from 0, accepted rows counted.
+	// Index is the row's number in the message, from 0, counting accepted rows too.
 	Index int
 	// Start and End bound the row's text in the payload.
 	Start, End int
@@ -16,11 +16,11 @@ type Refused struct {
 	Err error
 }
 
-// Problem is the kind of reason for which a row is refused. Its text is stable,
-// and fit for a label of a metric.
+// Problem is the kind of reason why a row is refused. Its text is stable, and fit for a
+// label of a metric.
 type Problem string
 
-// The reasons for which rows are refused.
+// The reasons why rows are refused.
 const (
 	Empty      Problem = "empty"       // the message holds no row
 	Malformed  Problem = "malformed"   // not JSON
@@ -37,8 +37,8 @@ const (
 	TooMany    Problem = "too_many"  // the message has too many refused rows to go on
 )
 
-// RowError says why a row is refused: which attribute, what was expected there
-// and what was found, clipped where it is long.
+// RowError says why a row is refused: which attribute, what was expected there and what was
+// found, clipped if it is long.
 type RowError struct {
 	Problem  Problem
 	Attr     string
@@ -77,7 +77,7 @@ func (e *RowError) Error() string {
 	return text
 }
 
-// givesUp reports whether the error leaves open where the next row starts.
+// givesUp reports whether the start of the next row is unknown after the error.
 func (e *RowError) givesUp() bool { return e.Problem == Malformed || e.Problem == TooDeep }
 
 const foundCharsMax = 40

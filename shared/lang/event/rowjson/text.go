@@ -11,8 +11,8 @@ func skipSpace(src []byte, p int) int {
 	return p
 }
 
-// nextLine returns where the next line after p starts that begins with a brace,
-// or the end of src.
+// nextLine returns where the next line after p that starts with a brace starts, or the end
+// of src.
 func nextLine(src []byte, p int) int {
 	i := bytes.Index(src[p:], []byte("\n{"))
 	if i < 0 {
@@ -45,8 +45,8 @@ func tooDeep(src []byte) bool {
 	return false
 }
 
-// stringEnd returns the position of the quote that ends the string which starts
-// at p, or len(src).
+// stringEnd returns the position of the quote that ends the string that starts at p, or
+// len(src).
 func stringEnd(src []byte, p int) int {
 	for p++; p < len(src); p++ {
 		switch src[p] {

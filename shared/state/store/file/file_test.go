@@ -105,7 +105,7 @@ func TestFolderGoesAway(t *testing.T) {
 	}
 }
 
-// traced writes down what the store asks of the disk, and fails where it is told to.
+// traced records what the store asks of the disk, and fails where a test wants it.
 type traced struct {
 	realDisk
 	dir    string

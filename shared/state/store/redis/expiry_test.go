@@ -38,8 +38,8 @@ func expiring(t *testing.T, s *Store, pattern string) (expire, stay int) {
 	return expire, stay
 }
 
-// What is not committed expires. A commit lifts that from all it refers to, on whichever
-// node it is.
+// Objects that are not committed expire. A commit lifts that from everything it refers to,
+// on whichever node it is.
 func TestCommitLiftsExpiry(t *testing.T) {
 	for name, servers := range map[string][]*redistest.Server{"single": {redistest.Start(t)}, "cluster": redistest.Cluster(t, 3)} {
 		t.Run(name, func(t *testing.T) {
@@ -58,7 +58,7 @@ func TestCommitLiftsExpiry(t *testing.T) {
 			c.Manifest = large(3)
 			must(t, s.Commit(within(t), c))
 			if expire, stay := expiring(t, s, "eventflux:[oph]:*"); expire != 6 || stay != 20+6+6+1 {
-				t.Errorf("%d keys expire behind the commit, %d do not", expire, stay)
+				t.Errorf("%d keys expire after the commit, %d do not", expire, stay)
 			}
 			wantErr(t, "put what is committed", s.Put(within(t), "large/a", large(1)), store.ErrExists)
 			if expire, _ := expiring(t, s, "eventflux:[oph]:*"); expire != 6 {

@@ -97,8 +97,8 @@ func TestReplicaThatWasBehindIsNoticed(t *testing.T) {
 	must(t, s.Commit(within(t), commitOf(1, 3)))
 }
 
-// What was acknowledged is there after a crash at any moment, and what was not is there
-// as a whole or not at all.
+// After a crash at any moment, every acknowledged object is there, and any other object is
+// there as a whole or not at all.
 func TestKillLosesNothing(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
@@ -190,7 +190,7 @@ func TestSentinelFailover(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	t.Logf("%d attempts failed meanwhile", failed)
+	t.Logf("%d attempts failed before the failover was done", failed)
 	for epoch := range uint64(2) {
 		for name, data := range contentOf(epoch + 1) {
 			wantSame(t, s, name, data)
@@ -338,8 +338,8 @@ func TestFull(t *testing.T) {
 	must(t, s.Commit(within(t), commitOf(1, 2, "blocks/1-a")))
 }
 
-// Of two leaders that commit the same epochs, one gets each, and the older one none
-// once the newer one has begun.
+// If two leaders commit the same epochs, each epoch goes to one of them, and none to the
+// older leader once the newer one has started.
 func TestLeadersRace(t *testing.T) {
 	server := redistest.Start(t)
 	const epochs = 60
@@ -354,7 +354,7 @@ func TestLeadersRace(t *testing.T) {
 			c.Name = fmt.Sprintf("apps/app/%d-%d", epoch, term)
 			outcomes[term][epoch] = s.Commit(context.Background(), c)
 			if late && outcomes[term][epoch] == nil {
-				t.Errorf("epoch %d went to the older leader when the newer one had begun", epoch)
+				t.Errorf("epoch %d went to the older leader after the newer one had started", epoch)
 			}
 		}
 	}
@@ -388,7 +388,7 @@ func TestLeadersRace(t *testing.T) {
 	wantHead(t, newer, 2, epochs)
 }
 
-// Whoever reads an object while it is replaced gets the one or the other.
+// A read of an object during its replacement gets the old or the new object.
 func TestReadersSeeWholeObjects(t *testing.T) {
 	server := redistest.Start(t)
 	s := openAt(t, server.URL())

@@ -149,7 +149,7 @@ func (s *Store) put(ctx context.Context, name string, data []byte) error {
 }
 
 // errAgain says that an object was replaced while it was read.
-var errAgain = errors.New("the object was replaced meanwhile")
+var errAgain = errors.New("the object was replaced while it was read")
 
 // Get implements store.Store. It returns as many bytes as were put; the caller checks
 // whether they are right.

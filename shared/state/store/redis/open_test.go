@@ -157,7 +157,7 @@ func TestUserDefaultIsOff(t *testing.T) {
 	}
 }
 
-// What Redis is set up to lose is said at the start, and what it would evict refused.
+// Open warns of settings that can lose data, and refuses a Redis that would evict objects.
 func TestSettingsOfRedis(t *testing.T) {
 	server := redistest.Start(t, redistest.Durable...)
 	replica := server.Replica()

@@ -133,7 +133,7 @@ func TestOddNames(t *testing.T) {
 		}
 		must(t, s.List(within(t), name, func(o store.Object) error { want--; return nil }))
 		if want != 0 {
-			t.Errorf("%d objects that begin with %q are not listed", want, name)
+			t.Errorf("%d objects that start with %q are not listed", want, name)
 		}
 	}
 	c := store.Commit{App: "{o}dd*", Term: 1, Epoch: 1, Name: "apps/{o}dd*/1", Manifest: []byte("x"), Objects: names}
