@@ -272,3 +272,22 @@ func (c *cursor) head(ctx context.Context) (*state.Change, error) {
 }
 
 func (c *cursor) next() { c.block = c.block[1:] }
+
+// ReadRun calls visit with each change of a run, in the order of keys. The slices are the
+// caller's.
+func ReadRun(ctx context.Context, s store.Store, run *Run, visit func(state.Change)) error {
+	x, err := openRun(ctx, s, run)
+	if err != nil {
+		return err
+	}
+	for i := range x.blocks {
+		changes, err := x.changes(ctx, s, run, i)
+		if err != nil {
+			return err
+		}
+		for _, c := range changes {
+			visit(c)
+		}
+	}
+	return nil
+}
