@@ -14,8 +14,8 @@ import (
 	"github.com/eventflux/eventflux/shared/state/store/memory"
 )
 
-// A window of 2,048 chunks with 512 rows each, a million rows, of which a fifth is new at
-// each of 20 checkpoints.
+// A window of 2,048 chunks with 512 rows each: a million rows. At each of 20 checkpoints, a
+// fifth of them is new.
 const (
 	benchChunks = 2048
 	benchRows   = 512
@@ -162,7 +162,7 @@ func TestMergingAChurningWindowSavesSpace(t *testing.T) {
 	}
 	o.written = int64(m.written.Load())
 	before, after := stored(t, w.store), int64(0)
-	// What is promised is what is there when the old chain is gone.
+	// The promised saving is the difference after the old chain is gone.
 	live := map[string]bool{}
 	for i := range runs {
 		names, err := checkpoint.Objects(context.Background(), w.store, &runs[i])

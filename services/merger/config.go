@@ -44,7 +44,7 @@ type Control interface {
 	Lease(ctx context.Context, r control.LeaseRequest) (control.Lease, error)
 	// Live returns what the group refers to.
 	Live(ctx context.Context, r control.LiveRequest) (control.Live, error)
-	// Swap puts a manifest in the place of another.
+	// Swap replaces a manifest with another.
 	Swap(ctx context.Context, r control.SwapRequest) (control.CheckpointRef, error)
 }
 

@@ -16,8 +16,8 @@ import (
 	"github.com/eventflux/eventflux/shared/testing/faultpoint"
 )
 
-// mergeApp folds the chains of an app's newest checkpoint that are due. begun is a time
-// before it puts anything, by the leader's clock.
+// mergeApp folds the chains of an app's newest checkpoint that are due. begun is a time, by
+// the leader's clock, before mergeApp puts anything.
 func (s *Service) mergeApp(ctx context.Context, app *control.LiveApp, begun time.Time) error {
 	if len(app.Checkpoints) == 0 {
 		return nil
@@ -67,8 +67,7 @@ func (s *Service) mergeApp(ctx context.Context, app *control.LiveApp, begun time
 	return nil
 }
 
-// gaveUp passes an error on. What is damaged is not tried again until there is another
-// checkpoint.
+// gaveUp wraps err. A damaged checkpoint is not tried again until there is another one.
 func (s *Service) gaveUp(app *control.LiveApp, ref control.CheckpointRef, err error) error {
 	if errors.Is(err, checkpoint.ErrCorrupt) || control.Code(err) == control.CodeInvalid || control.Code(err) == control.CodeTooLarge {
 		s.looked[app.App] = ref.Digest
@@ -139,8 +138,8 @@ func (s *Service) foldChain(ctx context.Context, into store.Store, c *checkpoint
 	return runs, err
 }
 
-// options are those of a base in the place of a chain. Its epoch is that of the newest
-// run: it is the state as of then.
+// options are the writer options of a base that replaces a chain. Its epoch is the epoch of
+// the newest run, because it is the state as of then.
 func (s *Service) options(chain []checkpoint.Run) checkpoint.WriterOptions {
 	choice := s.cfg.Compression
 	if choice == (compress.Choice{}) {

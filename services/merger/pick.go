@@ -24,10 +24,9 @@ type pick struct {
 	why                  string
 }
 
-// picks returns the chains of a checkpoint that are to be folded. merged is the newest
-// checkpoint before it whose chains were folded, or nil: a task takes them over with the
-// epoch after the one that it is preparing meanwhile, and what is folded already is not
-// folded once more.
+// picks returns the chains of a checkpoint to fold. merged is the newest earlier checkpoint
+// whose chains were folded, or nil: a task adopts them with the epoch after the one that it is
+// preparing now, and picks does not fold them again.
 func (l limits) picks(m, merged *checkpoint.Manifest) []pick {
 	var found []pick
 	for p := range m.Partitions {

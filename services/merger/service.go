@@ -38,8 +38,8 @@ type Service struct {
 	reports chan struct{} // one for each report that is being made
 	desk    *control.Desk
 
-	// Of whoever works.
-	looked map[string]string   // by app, the digest of the manifest with which there is nothing to do
+	// State of the working merger.
+	looked map[string]string   // by app, the digest of the manifest that needs no work
 	known  map[string][]string // what manifests and runs refer to
 	swept  time.Time
 

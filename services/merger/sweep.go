@@ -45,7 +45,7 @@ func (s *Service) sweep(ctx context.Context) error {
 			return ctx.Err()
 		}
 		faultpoint.Reach(faultpoint.SweepEach)
-		err := s.cfg.Store.Delete(ctx, o.Name, before) // not if it was used meanwhile
+		err := s.cfg.Store.Delete(ctx, o.Name, before) // not if it was used since
 		if err == nil {
 			s.counters.sweptObjects.Add(1)
 			s.counters.sweptBytes.Add(uint64(o.Bytes))
@@ -66,8 +66,8 @@ func (s *Service) sweep(ctx context.Context) error {
 // clockName is an object that is put to learn what time it is in the store.
 const clockName = "sweeps/clock"
 
-// byStore returns the time since which nothing may have been used, as the store tells the
-// time. What was put a moment ago is old by the clock of a checkpointer that is ahead.
+// byStore returns a time by the store's clock: only objects that were not used since then may
+// be deleted. To a checkpointer whose clock is ahead, an object that was just put looks old.
 func (s *Service) byStore(ctx context.Context, live *control.Live) (before time.Time, err error) {
 	if err := s.cfg.Store.Put(ctx, clockName, []byte("what time is it\n")); err != nil && !errors.Is(err, store.ErrExists) {
 		return before, err
@@ -116,9 +116,9 @@ func (s *Service) names(ctx context.Context, live *control.Live) (map[string]boo
 	return names, s.addForeign(ctx, before, names, live)
 }
 
-// addForeign adds the checkpoints of apps that the group does not know, and those that
-// were there before an app was deployed. They are what a cluster that was lost has left:
-// nobody has removed those apps.
+// addForeign adds the checkpoints of apps that the group does not know, and checkpoints from
+// before the deployment of an app. A lost cluster has left them, and its apps were never
+// removed.
 func (s *Service) addForeign(ctx context.Context, before map[string][]string, names map[string]bool, live *control.Live) error {
 	base := map[string]state.Epoch{}
 	for _, app := range live.Apps {
@@ -139,8 +139,8 @@ func (s *Service) addForeign(ctx context.Context, before map[string][]string, na
 	}
 	for _, name := range foreign {
 		names[name] = true
-		// One that is damaged refers to what nobody could use. What one of a newer format
-		// refers to is not known: nothing is deleted.
+		// A damaged manifest refers to objects that are of no use. The references of a newer
+		// format are unknown, so nothing is deleted.
 		if err := s.refer(ctx, before, names, name, ""); err != nil && !errors.Is(err, checkpoint.ErrCorrupt) {
 			return fmt.Errorf("checkpoint %s of a former cluster: %w", name, err)
 		}

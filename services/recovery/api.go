@@ -128,8 +128,8 @@ type PlanComponent struct {
 // PlanPartition is the way of one partition to the target.
 type PlanPartition struct {
 	Partition uint32 `json:"partition"`
-	// Barrier is the log sequence behind which the replay begins, Target where it ends,
-	// LogEnd the last that is there.
+	// Barrier is the log sequence after which the replay starts, Target its end, and LogEnd
+	// the last sequence of the log.
 	Barrier uint64           `json:"barrier"`
 	Target  rebuild.Position `json:"target"`
 	LogEnd  uint64           `json:"log_end"`
@@ -144,8 +144,9 @@ type PlanPartition struct {
 // RestoreRequest takes an app, or some of its components, to another state.
 type RestoreRequest struct {
 	PlanRequest
-	// ID tells a request that is repeated, because its answer was lost, from another one:
-	// with the same one the app begins one generation at most. "" is always another one.
+	// ID distinguishes a new request from one that is repeated because its answer was lost:
+	// with the same ID, the app starts at most one generation. Each request with "" is a new
+	// one.
 	ID     string `json:"id,omitempty"`
 	DryRun bool   `json:"dry_run,omitempty"`
 	// Skip names records that cannot be applied, such as "17", or "2/17" in partition 2:
@@ -168,8 +169,8 @@ type VerifyReport struct {
 	Epoch state.Epoch `json:"epoch"`
 	Level string      `json:"level"`
 	Sound bool        `json:"sound"` // nothing was found
-	// Proved: each component is what a replay gives. From is the checkpoint that the
-	// replay began with; 0: with the log itself.
+	// Proved: each component equals the result of a replay. From is the checkpoint that the
+	// replay started from; 0: the start of the log.
 	Proved   bool        `json:"proved"`
 	From     state.Epoch `json:"from"`
 	Unproved string      `json:"unproved,omitempty"` // why there could be no replay

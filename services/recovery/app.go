@@ -125,7 +125,7 @@ func (c *chosen) part(p uint32) *checkpoint.Partition {
 	return &c.manifest.Partitions[p]
 }
 
-// barrier is the sequence behind which partition p is replayed.
+// barrier is the sequence after which the replay of partition p starts.
 func (c *chosen) barrier(p uint32) uint64 {
 	if part := c.part(p); part != nil {
 		return part.Log.Sequence
@@ -257,7 +257,7 @@ func (s *Service) reader(app string, p uint32) wal.ReaderConfig {
 	return wal.ReaderConfig{JS: s.js, Stream: natsconn.WALStream(app, p), From: 1, Log: s.cfg.Log}
 }
 
-// openLog opens the log of a partition behind a checkpoint, up to a sequence.
+// openLog opens the log of a partition after a checkpoint, up to a sequence.
 func (h *history) openLog(ctx context.Context, c *chosen, p uint32, end uint64) (rebuild.Log, func(), error) {
 	cfg := h.s.reader(h.plan.Name, p)
 	if h.logs[p].stream == nil {

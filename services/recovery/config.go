@@ -36,7 +36,7 @@ type Control interface {
 	Checkpoints(ctx context.Context, r control.AppRequest) (control.CheckpointList, error)
 }
 
-// Restorer makes the tasks of an app begin anew with another state.
+// Restorer makes the tasks of an app start again with another state.
 type Restorer interface {
 	Restore(ctx context.Context, r control.RestoreRequest) (control.Restored, error)
 }

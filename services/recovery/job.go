@@ -56,7 +56,7 @@ type jobs struct {
 	s      *Service
 	mu     sync.Mutex
 	byID   map[string]*job
-	order  []string // as they began
+	order  []string // in the order of their start
 	number uint64
 	ended  map[string]endedJobs // by kind
 }
@@ -85,10 +85,10 @@ type job struct {
 	s  *Service
 	mu sync.Mutex
 	at Job
-	e  *effort // of the phase at hand
+	e  *effort // of the current phase
 }
 
-// start begins a job. It ends with life, if not before.
+// start starts a job. It ends with life at the latest.
 func (j *jobs) start(life context.Context, work *sync.WaitGroup, kind, app string, run func(context.Context, *job) (any, error)) (*Job, error) {
 	one, err := j.add(kind, app)
 	if err != nil {
@@ -224,8 +224,8 @@ func (j *job) tell(ctx context.Context) {
 	}
 }
 
-// publish tells whoever listens. The answer to VerbJob says the same, so a loss harms
-// nothing.
+// publish sends the state of the job to subscribers. The answer to VerbJob has the same data,
+// so a lost message does no harm.
 func (j *job) publish() {
 	at := j.show()
 	data, err := json.Marshal(at)

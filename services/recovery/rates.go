@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// What is assumed until something was measured.
+// Assumed rates until there is a measurement.
 const (
 	loadBytesPerSecond    = 50e6  // of state, uncompressed
 	replayEventsPerSecond = 500e3 //

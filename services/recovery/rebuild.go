@@ -17,16 +17,16 @@ import (
 	"github.com/eventflux/eventflux/shared/state/store"
 )
 
-// effort is how a rebuild is done, and who is told how far it is.
+// effort is how a rebuild is done, and who receives its progress.
 type effort struct {
 	workers int
 	bytes   atomic.Int64 // read from the store
 	frames  atomic.Uint64
 	raw     atomic.Int64 // bytes of state that were loaded
-	// What bytes and frames come to, as far as is known.
+	// The expected totals of bytes and frames, as far as they are known.
 	bytesTotal  atomic.Int64
 	framesTotal atomic.Uint64
-	phase       func(name string) // nil: nobody is told
+	phase       func(name string) // nil: no notices
 	watch       func(p uint32, t *rebuild.Task) rebuild.Watch
 	only        int // the only partition that is wanted, if alone
 	alone       bool
@@ -47,7 +47,7 @@ func (e *effort) expect(c *chosen) {
 	}
 }
 
-// counting is a store of which it is counted what is read.
+// counting is a store that counts the bytes that are read.
 type counting struct {
 	store.Store
 	read *atomic.Int64

@@ -32,7 +32,7 @@ func (s *Service) startRestore(ctx, life context.Context, work *sync.WaitGroup, 
 	})
 }
 
-// restore plans, verifies, and has the checkpointer do it.
+// restore plans and verifies a restore, and asks the checkpointer to make it.
 func (s *Service) restore(ctx context.Context, r *RestoreRequest, j *job) (*RestoreResult, error) {
 	j.enter(phasePlan)
 	c, err := s.chartRestore(ctx, r)
@@ -75,8 +75,8 @@ func (c *course) failed(j *job, result *RestoreResult, err error) (*RestoreResul
 	return result, err
 }
 
-// verified verifies the checkpoint that the plan loads. One that is not what it should
-// be is passed over for the one before, unless it was asked for by its number.
+// verified verifies the checkpoint that the plan loads. If it is damaged, verified uses the
+// previous one, unless the request names the checkpoint by its number.
 func (c *course) verified(ctx context.Context, j *job, workers int) (*VerifyReport, error) {
 	for {
 		if c.plan.Refused != "" {
@@ -99,8 +99,8 @@ func (c *course) verified(ctx context.Context, j *job, workers int) (*VerifyRepo
 	}
 }
 
-// request says what the checkpointer is to do. Where not all state is replaced, that of
-// the target is rebuilt and stored first.
+// request returns the request for the checkpointer. If only part of the state is replaced, it
+// first rebuilds and stores that part as of the target.
 func (c *course) request(ctx context.Context, j *job, workers int) (*control.RestoreRequest, error) {
 	r := &control.RestoreRequest{App: c.h.plan.Name, Epoch: c.from.epoch(), After: c.plan.After}
 	if r.After == AfterFork {

@@ -27,7 +27,7 @@ const (
 type Service struct {
 	cfg      Config
 	js       jetstream.JetStream
-	id       string // begins the ids of this process's jobs
+	id       string // prefix of the ids of this process's jobs
 	desk     *control.Desk
 	rebuilds chan struct{} // one for each that holds state in memory
 	jobs     *jobs
@@ -73,8 +73,8 @@ func (s *Service) Run(ctx context.Context) error {
 	return nil
 }
 
-// announce makes the service known to the NATS service registry and takes requests.
-// Whoever of several such services is free answers; only of its jobs each knows alone.
+// announce registers the service with the NATS service registry and accepts requests. Any free
+// instance answers, but only the instance that runs a job knows it.
 func (s *Service) announce(ctx context.Context, work *sync.WaitGroup) (micro.Service, error) {
 	info, err := micro.AddService(s.cfg.Conn, micro.Config{
 		Name: natsconn.ServiceName(ServiceName), Version: s.cfg.Version,

@@ -178,8 +178,7 @@ func (h *history) try(ctx context.Context, from *chosen, p uint32, seq uint64) (
 	return &checkpoint.Skipped{Sequence: seq, SHA256: checkpoint.SHA256(record.Data), Reason: strings.ToValidUTF8(reason, "�")}, nil
 }
 
-// skipping returns the checkpoint with records that readers of the logs behind it pass
-// over.
+// skipping returns the checkpoint with records that readers of the logs after it skip.
 func (c *chosen) skipping(skipped map[uint32][]checkpoint.Skipped) *chosen {
 	if len(skipped) == 0 || c.manifest == nil {
 		return c

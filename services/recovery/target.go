@@ -102,7 +102,7 @@ func understandResults(at string, partitions uint32) (*moment, bool, error) {
 	return m, true, nil
 }
 
-// of returns the target of one partition, of which the log ends at last.
+// of returns the target of one partition, where last is the end of its log.
 func (m *moment) of(p uint32, c *chosen, last uint64) rebuild.Target {
 	switch {
 	case m.timed:

@@ -105,8 +105,8 @@ func problemOf(p checkpoint.Problem) Problem {
 	return out
 }
 
-// prove compares a checkpoint with what a replay gives that began at one before it, or
-// at the beginning of the log.
+// prove compares a checkpoint with a replay that starts from an earlier checkpoint, or from
+// the start of the log.
 func (h *history) prove(ctx context.Context, one *chosen, e *effort, report *VerifyReport) error {
 	if err := h.checkBehind(ctx, one); err != nil {
 		var wrong *unusable
@@ -156,8 +156,8 @@ func (h *history) prove(ctx context.Context, one *chosen, e *effort, report *Ver
 	return h.proveFrom(ctx, &chosen{}, one, e, report)
 }
 
-// lineOf returns the checkpoint whose history is that of a checkpoint: itself, or where
-// a generation begins with it, the one of a former generation that it is a copy of.
+// lineOf returns the checkpoint whose history a checkpoint continues: itself, or, if it is the
+// first of a generation, the checkpoint of an earlier generation that it is a copy of.
 func (h *history) lineOf(ctx context.Context, one *chosen) (control.CheckpointRef, error) {
 	first := one.ref.Generation > 1
 	for _, ref := range h.refs {

@@ -1,6 +1,6 @@
-// Package export puts a checkpoint and the log behind it into one file, from which an app
-// can be replayed anywhere. Where the parts come from, and what becomes of them, its users
-// know; docs/formats/export.md has every byte.
+// Package export writes a checkpoint and the log after it into one file that an app can be
+// replayed from anywhere, and reads such files. Its users provide and use the parts;
+// docs/formats/export.md describes every byte.
 package export
 
 import (
@@ -19,7 +19,7 @@ import (
 // Kind says what a record is. The zero value is invalid. The numbers are durable.
 type Kind uint8
 
-// The kinds of records, in the order in which they stand in a file.
+// The kinds of records, in their order in a file.
 const (
 	KindInfo     Kind = 1 // Info as JSON; first, once
 	KindApp      Kind = 2 // the app's text; once
@@ -66,7 +66,7 @@ func (e *CorruptError) Is(target error) bool { return target == ErrCorrupt }
 type Info struct {
 	App             string `json:"app"`
 	Plan            string `json:"plan"`       // digest of the app's text
-	Checkpoint      uint64 `json:"checkpoint"` // 0: none, the log begins at its beginning
+	Checkpoint      uint64 `json:"checkpoint"` // 0: none, the log is complete from its start
 	engine.Settings        // of the deployment
 	Version         string `json:"version"`            // of the program that wrote it
 	Logs            []Log  `json:"logs"`               // by partition
@@ -95,7 +95,7 @@ type Writer struct {
 	buf []byte
 }
 
-// NewWriter begins a file.
+// NewWriter starts a file.
 func NewWriter(out io.Writer, info *Info) (*Writer, error) {
 	w := &Writer{out: out, sum: sha256.New()}
 	if err := w.raw(append([]byte(magic), version)); err != nil {
@@ -149,7 +149,7 @@ type Reader struct {
 	data []byte
 }
 
-// NewReader begins to read.
+// NewReader starts to read a file.
 func NewReader(in io.Reader) (*Reader, error) {
 	r := &Reader{in: in, sum: sha256.New()}
 	var head [headerSize]byte
@@ -187,8 +187,8 @@ func (r *Reader) full(b []byte) error {
 	return nil
 }
 
-// Next returns the next record; io.EOF behind the last, if all of the file is what was
-// written.
+// Next returns the next record. It returns io.EOF after the last one, if the file is complete
+// and unaltered.
 func (r *Reader) Next() (Record, error) {
 	if r.last == KindEnd {
 		if n, err := io.ReadFull(r.in, r.one[:]); n > 0 || !errors.Is(err, io.EOF) {

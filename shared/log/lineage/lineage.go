@@ -28,9 +28,10 @@ func (e *Error) Error() string {
 
 const timeFormat = "2006-01-02T15:04:05.000000000Z"
 
-// OpenBehind opens the log of a partition behind a checkpoint's barrier, and checks that
-// the barrier is there. The reader passes over what the checkpoint says. created is when the server made the log's stream; cfg.From does not matter. It
-// fails with an *Error, with a *wal.TrimmedError, or with what keeps it from knowing.
+// OpenBehind opens the log of a partition after a checkpoint's barrier, and checks that the
+// barrier is there. The reader skips the records that the checkpoint names. created is the
+// time when the server made the log's stream; cfg.From is ignored. It fails with an *Error,
+// with a *wal.TrimmedError, or with the reason why it cannot check.
 func OpenBehind(ctx context.Context, cfg wal.ReaderConfig, created time.Time, part *checkpoint.Partition) (*wal.Reader, error) {
 	l := &part.Log
 	if !created.Equal(l.Created) {
@@ -52,7 +53,7 @@ func OpenBehind(ctx context.Context, cfg wal.ReaderConfig, created time.Time, pa
 	return r, nil
 }
 
-// SkipOf returns the records that readers of the log behind a checkpoint pass over.
+// SkipOf returns the records that readers of the log after a checkpoint skip.
 func SkipOf(part *checkpoint.Partition) wal.Skip {
 	if len(part.Skipped) == 0 {
 		return nil

@@ -20,7 +20,7 @@ func barrier(t *testing.T, f frame.Frame) ([]byte, uint32) {
 	return data, f.CRC
 }
 
-// Only the very barrier that a checkpoint was cut at is taken for it.
+// Check accepts only the exact barrier that a checkpoint was cut at.
 func TestCheck(t *testing.T) {
 	cut := frame.Frame{Header: frame.Header{Kind: frame.Barrier, Stamp: 5}, Cut: frame.Cut{Epoch: 3, Term: 1, ID: [16]byte{9}}}
 	same, crc := barrier(t, cut)

@@ -50,8 +50,8 @@ func ReachesBeyond(address string) bool {
 // leaves the process.
 const internalUser = "eventflux-internal"
 
-// apply sets the options of the server. The returned user is that of connections
-// within the process; it is nil where they need none.
+// apply sets the options of the server. The returned user is for connections within the
+// process; it is nil if they need none.
 func (a *Access) apply(opts *server.Options) (*server.User, error) {
 	if err := a.applyTLS(opts); err != nil {
 		return nil, err

@@ -137,8 +137,8 @@ func TestEmbeddedNamesWhatIsWrongWithItsAccess(t *testing.T) {
 	}
 }
 
-// TestSecretsOfURLsStayHidden connects to where nobody is, with all that may be secret in
-// the URL, and looks at all that is said.
+// TestSecretsOfURLsStayHidden connects to an address without a server, with every possible
+// secret in the URL, and checks that no output contains them.
 func TestSecretsOfURLsStayHidden(t *testing.T) {
 	for _, url := range []string{
 		"nats://u:hunter2@127.0.0.1:1", "nats://hunter2@127.0.0.1:1", "u:hunter2@127.0.0.1:1",

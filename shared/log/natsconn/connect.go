@@ -42,16 +42,16 @@ type ConnectConfig struct {
 	// CAFile replaces the system's certificate authorities, and makes TLS a must;
 	// CertFile and KeyFile are the client's own certificate.
 	CAFile, CertFile, KeyFile string
-	// Inbox is the prefix of the subjects on which answers come; "" is _INBOX. Where
-	// each user has one of its own, no other can read its answers.
+	// Inbox is the prefix of the subjects for answers; "" is _INBOX. If each user has its own
+	// prefix, no other user can read its answers.
 	Inbox string
 	// Log is where the connection's ups and downs go; nil is slog.Default.
 	Log *slog.Logger
 	// BeforeRead is called before each read from the server, of at most ReadBytesMax. While
 	// it waits, the server waits, too. nil for none.
 	BeforeRead func()
-	// Changed is told when the connection is lost and when it is there again; nil for
-	// nobody. It must be quick.
+	// Changed is called when the connection is lost and when it is back; nil for no call. It
+	// must be quick.
 	Changed func(connected bool)
 }
 
@@ -71,7 +71,7 @@ func Connect(ctx context.Context, cfg ConnectConfig) (*nats.Conn, error) {
 		return nil, fmt.Errorf("connect to NATS at %s: %w", cfg.where(), secret.Error(err))
 	}
 	connected := make(chan struct{})
-	// The client forgets why an attempt has failed when it begins the next one.
+	// The client forgets why an attempt failed when it starts the next one.
 	var last atomic.Pointer[error]
 	var said sync.Once
 	opts = append(opts, nats.ConnectHandler(func(*nats.Conn) { close(connected) }),
@@ -79,7 +79,7 @@ func Connect(ctx context.Context, cfg ConnectConfig) (*nats.Conn, error) {
 			last.Store(&err)
 			said.Do(func() {
 				select {
-				case <-connected: // it was lost, and that is said elsewhere
+				case <-connected: // it was lost later, which another handler logs
 				default:
 					cfg.Log.Warn("NATS does not answer; trying until it does", "nats", cfg.where(), "err", err)
 				}
@@ -165,8 +165,7 @@ func (cfg *ConnectConfig) options() ([]nats.Option, error) {
 	return append(opts, own...), err
 }
 
-// Identity returns the options by which a client proves who it is, and makes sure of
-// whom it talks to.
+// Identity returns the options that prove the client's identity and check the server's.
 func (cfg *ConnectConfig) Identity() ([]nats.Option, error) {
 	var opts []nats.Option
 	if (cfg.User == "") != (cfg.PasswordFile == "") {

@@ -89,7 +89,7 @@ func TestEmbeddedReturnsFatalErrors(t *testing.T) {
 	}
 }
 
-// A stream whose disk has refused a write takes nothing more, and that is told.
+// A stream whose disk has refused a write accepts nothing more, and the server reports that.
 func TestEmbeddedTellsOfARefusedWrite(t *testing.T) {
 	dir := t.TempDir()
 	e := openEmbedded(t, EmbeddedConfig{Dir: dir})
@@ -145,7 +145,7 @@ func TestConnectEndsWithContext(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 150*time.Millisecond)
 	defer cancel()
-	var log bytes.Buffer // nobody writes to it once Connect has returned
+	var log bytes.Buffer // there is no writer once Connect has returned
 	_, err = Connect(ctx, ConnectConfig{URL: "nats://" + addr, Log: slog.New(slog.NewTextHandler(&log, nil))})
 	if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), addr) {
 		t.Fatalf("no server: %v", err)

@@ -8,8 +8,8 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// A server that is killed while it makes a stream leaves a folder that it ignores
-// at every start. What was stored since must be there nevertheless.
+// A server that is killed while it makes a stream leaves a folder that it ignores at every
+// start. Data that was stored since must still be there.
 func TestHalfMadeStreamIsCompleted(t *testing.T) {
 	for name, spoil := range map[string]func(sum string) error{
 		"no checksum":    os.Remove,

@@ -26,9 +26,9 @@ func (l *serverLog) Errorf(format string, v ...any)  { l.write(slog.LevelError, 
 func (l *serverLog) Debugf(format string, v ...any)  { l.write(slog.LevelDebug, format, v) }
 func (l *serverLog) Tracef(format string, v ...any)  { l.write(slog.LevelDebug, format, v) }
 
-// Warnf logs a warning. After a kill the server finds its index of a stream outdated, warns
-// of that in several ways, and makes it again from the messages: that is said once for each
-// stream, and as what it is.
+// Warnf logs a warning. After a kill the server finds its index of a stream outdated, warns of
+// that in several ways, and rebuilds it from the messages. Warnf logs that once for each
+// stream, in words that say what happened.
 func (l *serverLog) Warnf(format string, v ...any) {
 	text := fmt.Sprintf(format, v...)
 	stream, ok := outdatedIndex(text)

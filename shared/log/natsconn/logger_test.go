@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// What the server warns of after each kill is no alarm, and is said once for each stream.
-// Its other warnings stay.
+// The server's warning after each kill is no alarm, and is logged once for each stream. Its
+// other warnings stay.
 func TestOutdatedIndexIsNoAlarm(t *testing.T) {
 	var out bytes.Buffer
 	l := &serverLog{log: slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{Level: slog.LevelInfo}))}

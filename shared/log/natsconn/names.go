@@ -30,8 +30,8 @@ func OutSubject(app, stream string, p uint32) string {
 // OutSubjects matches OutSubject for every stream.
 func OutSubjects(app string, p uint32) string { return OutSubject(app, "*", p) }
 
-// FenceSubject takes the message by which a new owner of partition p shuts out
-// the one before. It is kept in OutStream.
+// FenceSubject is the subject of a new owner's message that fences the previous owner of
+// partition p. OutStream keeps the message.
 func FenceSubject(app string, p uint32) string { return "ef.fence." + app + "." + decimal(p) }
 
 // DLQStream names the JetStream stream with the events that app refused.
@@ -56,12 +56,12 @@ func ServiceSubject(service, verb string) string { return "ef." + service + "." 
 // JobSubject is where the progress of a recovery job is published.
 func JobSubject(job string) string { return "ef.recovery.job." + job }
 
-// noAnswers begin the subjects on which nobody waits for an answer.
+// noAnswers are the prefixes of subjects where no client waits for an answer.
 var noAnswers = []string{"ef.", "dlq.", "out.", "events.", "$"}
 
-// Answerable reports whether an answer may go to a reply subject. Who asks names that
-// subject, and who answers may publish where the one who asks may not: in a log an answer
-// would be no frame, and for JetStream an error without a body is an order to purge.
+// Answerable reports whether an answer may go to a reply subject. The client chooses that
+// subject, and the service may publish where the client may not: in a log an answer would be
+// no frame, and for JetStream an error without a body is an order to purge.
 func Answerable(reply string) bool {
 	for _, p := range noAnswers {
 		if strings.HasPrefix(reply, p) {

@@ -13,8 +13,8 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// relay is a way to a server that can fall silent, as when its machine is gone: nobody
-// is told.
+// relay is a connection to a server that can fall silent without notice, as when its machine
+// is gone.
 type relay struct {
 	net.Listener
 	to     string

@@ -27,8 +27,8 @@ const (
 	// a hundred apps would not fit on an ordinary disk.
 	dlqBytesMax = 64 << 20
 
-	// A stream that was deleted a moment ago still has its folder on the disk,
-	// and creating it anew fails with this code until the folder is gone.
+	// A stream that was just deleted still has its folder on the disk, and creating it again
+	// fails with this code until the folder is gone.
 	errCodeCreate   jetstream.ErrorCode = 10049
 	errCodeNoRoom   jetstream.ErrorCode = 10047
 	createAttempts                      = 40
@@ -38,8 +38,8 @@ const (
 	ensuredAtOnce = 8
 )
 
-// ErrNoStream is returned when a stream of an app is not there. Wait: the checkpointers
-// make it, and nobody else may.
+// ErrNoStream is returned when a stream of an app is missing. Wait: only the checkpointers may
+// make it, and they will.
 var ErrNoStream = errors.New("it is not there; the checkpointers make it when they deploy the app, and look for it once a minute")
 
 // StreamConfigOf returns the settings that EnsureApp gives a stream of that name. ok is
@@ -183,7 +183,7 @@ func FindWAL(ctx context.Context, js jetstream.JetStream, app string, p uint32) 
 	return stream, err
 }
 
-// OpenWAL lets a log take all frames, behind its deploy frame.
+// OpenWAL makes a log accept all frames, after its deploy frame.
 func OpenWAL(ctx context.Context, js jetstream.JetStream, app string, p uint32) error {
 	stream, err := js.Stream(ctx, WALStream(app, p))
 	if err != nil {
@@ -202,8 +202,8 @@ func WALClosed(have jetstream.StreamConfig, app string, p uint32) bool {
 	return slices.Equal(have.Subjects, []string{DeploySubject(app, p)})
 }
 
-// ClosedWALConfig returns the settings that the log with these has until its deploy frame
-// is there: that of DeploySubject is the one subject.
+// ClosedWALConfig returns the settings of a log until its deploy frame is written: open, with
+// only the subject for DeploySubject.
 func ClosedWALConfig(open jetstream.StreamConfig) jetstream.StreamConfig {
 	open.Subjects = []string{"ef.deploy." + strings.TrimPrefix(open.Subjects[0], "ef.wal.")}
 	return open
@@ -298,7 +298,7 @@ func (l StreamLimits) config(name string, subjects ...string) jetstream.StreamCo
 	return cfg
 }
 
-// find returns a stream that is as it should be, but for its limits.
+// find returns a stream whose settings are right, except for its limits.
 func find(ctx context.Context, js jetstream.JetStream, app string, want jetstream.StreamConfig) (jetstream.Stream, error) {
 	if err := subject.CheckName(app); err != nil {
 		return nil, err

@@ -27,9 +27,9 @@ type Subscriber struct {
 	Server, Client, Account, Subject string
 }
 
-// SubscribersOverNATS asks all servers of the cluster, and returns the names of those that
-// are up. A connection of the system account is told of all accounts, any other of its own.
-// Where it may not ask, the result is ErrSubscribersUnknown.
+// SubscribersOverNATS asks all servers of the cluster, and returns the names of the servers
+// that are up. A connection of the system account sees all accounts, any other only its own.
+// Without permission to ask, the result is ErrSubscribersUnknown.
 func SubscribersOverNATS(ctx context.Context, nc *nats.Conn) (all []Subscriber, servers []string, err error) {
 	request := fmt.Appendf(nil, `{"subscriptions":true,"subscriptions_detail":true,"limit":%d}`, connzMax)
 	err = gather(ctx, nc, connzSubject, request, connzFirstWait, jszStall, func(m *nats.Msg) error {
@@ -68,8 +68,8 @@ func SubscribersOverHTTP(ctx context.Context, url string) ([]Subscriber, error) 
 	return c.subscribers(), nil
 }
 
-// connz is what a server tells of its connections. Its own clients, by which JetStream
-// takes messages in, are not among them.
+// connz is a server's report of its connections. It leaves out the server's internal clients,
+// which JetStream uses to receive messages.
 type connz struct {
 	ID    string `json:"server_id"`
 	Conns []struct {

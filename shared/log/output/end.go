@@ -13,8 +13,8 @@ import (
 
 // End says how far the results of a partition go.
 type End struct {
-	// Sequence is that of the frame in the log with the newest result, in whichever
-	// generation; 0 if there is no result.
+	// Sequence is the log sequence of the frame with the newest result, in any generation; 0
+	// if there is no result.
 	Sequence uint64
 	// LossNoted says that the newest fence keeps the loss of the log's end, so that no task
 	// goes on after it.

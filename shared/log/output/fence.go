@@ -18,7 +18,7 @@ import (
 type Fence struct {
 	Owner string `json:"owner"` // the task's incarnation, for people
 	Plan  string `json:"plan"`  // digest of the app
-	// Generation is that of the task.
+	// Generation is the task's generation.
 	Generation checkpoint.Generation `json:"generation"`
 	// Newest has places as result.Position.String writes them, by name of the result stream.
 	// It holds for all messages of the output stream up to sequence Through. A fence of a
@@ -36,7 +36,7 @@ type Fence struct {
 type Record struct {
 	Newest  map[string]result.Position // by result stream; those without a result are not there
 	Last    result.Position            // of all; zero for none
-	Through uint64                     // the sequence up to which that is so
+	Through uint64                     // the sequence up to which the record covers results
 }
 
 // NewFence returns a fence with a record.

@@ -108,7 +108,7 @@ func readFlights(b *testing.B) (all []flight) {
 	return all
 }
 
-// remote answers as a store behind a network does.
+// remote answers like a store on a network.
 type remote struct{ store.Store }
 
 const remoteWait = 5 * time.Millisecond

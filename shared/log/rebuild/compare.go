@@ -13,7 +13,8 @@ import (
 // Difference is where a task and a checkpoint disagree.
 type Difference struct {
 	Component string `json:"component"`
-	// Key is that of the first entry that differs; nil where it is about the whole.
+	// Key is the key of the first entry that differs; nil if the difference is not about one
+	// entry.
 	Key []byte `json:"key,omitempty"`
 	// Item is what people call the entry, where its component can say.
 	Item string `json:"item,omitempty"`
@@ -89,8 +90,8 @@ func (t *Task) itemOf(id string, entry []byte) (name string) {
 	return name
 }
 
-// FirstDifference names the first key at which entries differ from what they have to be.
-// Both are sorted.
+// FirstDifference finds the first key where entries differ from the expected ones. Both are
+// sorted.
 func FirstDifference(want, have []state.Entry) Difference {
 	for len(want) > 0 && len(have) > 0 {
 		order := bytes.Compare(want[0].Key, have[0].Key)

@@ -1,7 +1,6 @@
-// Package rebuild rebuilds the task of an app's partition from a checkpoint and the log
-// behind it, up to any frame, event or instant, beside the live task and without its
-// notice: it reads, and keeps what it makes to itself. Which checkpoint, and what it is
-// all for, its users know.
+// Package rebuild rebuilds the task of an app's partition from a checkpoint and the log after
+// it, up to any frame, event or instant. The live task is not affected: rebuild only reads,
+// and keeps its results in memory. The callers choose the checkpoint and use the result.
 //
 //	New ──▶ Load ──▶ Replay ──▶ Entries, Digests, Items
 //

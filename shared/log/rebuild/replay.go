@@ -32,12 +32,12 @@ func (b *bounded) Next(ctx context.Context) (wal.Record, error) {
 	return b.reader.Next(ctx)
 }
 
-// Watch is told of a replay. Each may be nil.
+// Watch has callbacks of a replay. Each may be nil.
 type Watch struct {
-	// Frame is called behind each frame, and may take the outputs.
+	// Frame is called after each frame, and may take the outputs.
 	Frame func(seq uint64, f *frame.Frame, r engine.Reached, bytes int)
-	// Step is called behind each chunk of events, and behind time that passed. It makes a
-	// replay slower.
+	// Step is called after each chunk of events, and after time that passed. It makes a replay
+	// slower.
 	Step func(seq uint64, f *frame.Frame, s engine.Step)
 }
 
@@ -115,7 +115,7 @@ func (t *Task) Replay(ctx context.Context, log Log, to Target, w Watch) (Done, e
 	return done, nil
 }
 
-// Advance lets time pass behind the newest frame. Its results wait in Core.
+// Advance lets time pass after the newest frame. The results wait in Core.
 func (t *Task) Advance(to int64) error {
 	t.Core.BeginFrame()
 	if err := t.Core.Try(func() { t.Core.Advance(to) }); err != nil {

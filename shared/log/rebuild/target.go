@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// Position is a place in a log: behind an event of a frame. The zero value is its very
-// beginning.
+// Position is a position in a log: after an event of a frame. The zero value is the start of
+// the log.
 type Position struct {
 	Sequence uint64 `json:"sequence"`
 	// Event is the number of the last event in the frame, from 1; 0: all of the frame,
@@ -44,13 +44,12 @@ func ParsePosition(text string) (p Position, err error) {
 	return p, nil
 }
 
-// Compare orders places: behind all of a frame is behind each of its events.
+// Compare orders positions: after a whole frame is later than after any of its events.
 func (p Position) Compare(o Position) int {
 	return cmp.Or(cmp.Compare(p.Sequence, o.Sequence), cmp.Compare(p.Event-1, o.Event-1)) // 0 is the largest
 }
 
-// Target is where a replay ends: at a place, or at an instant, but never behind the end
-// of the log.
+// Target is the position or instant where a replay ends, but never past the end of the log.
 type Target struct {
 	Position
 	// Timed: at the last moment at which the task's clock is at most Time (ms), with

@@ -16,7 +16,8 @@ import (
 	"github.com/eventflux/eventflux/shared/state/store"
 )
 
-// Task is a task that nobody else knows of. It is for one goroutine at a time.
+// Task is a task that the rest of the cluster does not know. It is for one goroutine at a
+// time.
 type Task struct {
 	Core       *engine.Task
 	plan       *siddhiql.Plan
@@ -40,7 +41,8 @@ func New(plan *siddhiql.Plan, partition uint32, settings engine.Settings) (*Task
 	return t, nil
 }
 
-// Load puts the state of a checkpoint into the task, which is then behind its barrier.
+// Load puts the state of a checkpoint into the task. The task then is at the position after
+// the checkpoint's barrier.
 func (t *Task) Load(ctx context.Context, s store.Store, part *checkpoint.Partition, epoch state.Epoch, workers int) error {
 	if err := checkpoint.Load(ctx, s, part, epoch, t.registry, workers); err != nil {
 		return err
@@ -101,7 +103,7 @@ func (t *Task) Append(id string, dst, key []byte) ([]byte, bool) {
 	return c.Source.Append(dst, key)
 }
 
-// Digests returns the digest of each component, by id, counted anew from its entries.
+// Digests returns the digest of each component, by id, computed again from its entries.
 func (t *Task) Digests() map[string]state.Digest {
 	digests := make(map[string]state.Digest, len(t.components))
 	for i := range t.components {

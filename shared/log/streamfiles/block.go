@@ -143,8 +143,8 @@ func (b *block) walk(visit func(*record), damaged func(damage)) {
 	}
 }
 
-// following returns where the next valid record after a damaged one begins, or the end of
-// the block. As a rule the length of the damaged record is right.
+// following returns where the next valid record after a damaged one starts, or the end of the
+// block. The length of the damaged record is usually right.
 func (b *block) following(at int) int {
 	if len(b.buf)-at >= recordBytesMin {
 		size := int(binary.LittleEndian.Uint32(b.buf[at:]) &^ withHeader)
@@ -200,7 +200,7 @@ func (b *block) appendMessage(dst []byte, seq uint64, stamp int64, subject strin
 	return b.hash.Sum(dst)
 }
 
-// appendTombstone appends the record by which a server remembers that a sequence was used.
+// appendTombstone appends the record that makes a server remember that a sequence was used.
 func (b *block) appendTombstone(dst []byte, seq uint64, stamp int64) []byte {
 	at := len(dst)
 	dst = binary.LittleEndian.AppendUint32(dst, recordBytesMin)

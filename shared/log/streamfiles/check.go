@@ -23,7 +23,7 @@ type Config struct {
 	Aside string
 	// Ends says where each log must end, by JetStream stream.
 	Ends map[string]witness.End
-	// Limits are those with which streams are made.
+	// Limits are the limits that streams are made with.
 	Limits natsconn.StreamLimits
 	// MayLose says that a power failure may take the end of a log: the server does not sync
 	// before it acknowledges.
@@ -32,8 +32,8 @@ type Config struct {
 	Boot uint64
 	// Rebuild has settings made again that are lost. Without it they are a *MetaError.
 	Rebuild bool
-	// AcceptLoss puts a frame that changes nothing in the place of each one that a log lacks,
-	// so that its app goes on without them.
+	// AcceptLoss replaces each frame that a log lacks by one that changes nothing, so that its
+	// app continues without them.
 	AcceptLoss bool
 	// Within bounds the reading of results, in order to start in time. Logs are read in any
 	// case. Zero is no bound.
@@ -106,7 +106,7 @@ type Report struct {
 	// Ends are records that the witness is to be set to, since a loss was allowed or is
 	// accepted.
 	Ends map[string]witness.End
-	// Unread has the streams of which some blocks were not read within the time.
+	// Unread has the streams with blocks that were not read within the time.
 	Unread []string
 }
 
@@ -168,7 +168,7 @@ func Check(cfg Config) (*Report, error) {
 }
 
 // folders returns the streams of all accounts, and the logs that must be there, in the order
-// in which they are checked: results come last, as there can be many.
+// of the checks: results are last, as there can be many.
 func (c *checker) folders() (all []*folder, err error) {
 	accounts, err := os.ReadDir(filepath.Join(c.Dir, "jetstream"))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -184,7 +184,7 @@ func (c *checker) folders() (all []*folder, err error) {
 			return nil, err
 		}
 		for _, s := range streams {
-			// A name that begins with a dot is of a stream that is being deleted.
+			// A name that starts with a dot belongs to a stream that is being deleted.
 			if s.IsDir() && !strings.HasPrefix(s.Name(), ".") {
 				all = append(all, c.newFolder(account.Name(), s.Name()))
 				seen[s.Name()] = true

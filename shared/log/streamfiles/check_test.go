@@ -146,7 +146,7 @@ func TestServerAloneForgets(t *testing.T) {
 	})
 }
 
-// A log that lost its end, in whichever way, gets a hole in its place.
+// A log that lost its end, in any way, gets a hole there.
 func TestLostEnd(t *testing.T) {
 	for name, lose := range map[string]func(t *testing.T, dir string){
 		"truncated within a record": func(t *testing.T, dir string) {
@@ -220,8 +220,8 @@ func TestAllowedLoss(t *testing.T) {
 	}
 }
 
-// A copy of the files that is older than what was acknowledged, or of another log, is not
-// taken for the log.
+// Older files than the acknowledged ones, or files of another log, are not accepted as the
+// log.
 func TestAnotherLogIsRefused(t *testing.T) {
 	dir, end := filled(t, false)
 	for name, other := range map[string]witness.End{

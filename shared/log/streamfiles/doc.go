@@ -1,5 +1,5 @@
-// Package streamfiles checks the files in which a NATS server keeps its JetStream streams,
-// before the server starts.
+// Package streamfiles checks the JetStream stream files of a NATS server before the server
+// starts.
 //
 // Left alone, a server that rebuilds a stream from its files cuts it at the first damaged
 // record, without an error: what comes after is gone, and its sequences are used again. It

@@ -15,7 +15,7 @@ import (
 // a log, which a checkpoint does more about.
 const fillMax = 100_000
 
-// fill puts frames that change nothing in the place of those that a log lacks.
+// fill replaces each missing frame of a log by a frame that changes nothing.
 func (c *checker) fill(s *folder) error {
 	holes := s.holes
 	if s.used > s.last && (s.last > 0 || s.end != nil && s.used <= s.end.Seq) {
@@ -48,7 +48,7 @@ func (c *checker) fill(s *folder) error {
 	return nil
 }
 
-// filler returns the frame that stands in the place of each lost one, and its CRC.
+// filler returns the frame that replaces each lost one, and its CRC.
 func (s *folder) filler() (data []byte, crc uint32, err error) {
 	// ef.wal.<app>.<partition>; a name of an app has no dot.
 	token := strings.Split(s.want.Subjects[0], ".")

@@ -62,7 +62,7 @@ func filled(t *testing.T, killed bool) (dir string, end witness.End) {
 		must(t, err)
 		for i := range messages {
 			subject := natsconn.WALSubject("A", 0)
-			if i == 0 { // a log begins with its deploy frame
+			if i == 0 { // a log starts with its deploy frame
 				subject = natsconn.DeploySubject("A", 0)
 			}
 			_, err := js.Publish(ctx, subject, body(i+1))

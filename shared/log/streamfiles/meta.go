@@ -97,8 +97,8 @@ func missing(err error) string {
 	return err.Error()
 }
 
-// proved reports whether settings that do not match their checksum are right: they are those
-// with which EventFlux makes the stream, and the time of its making is known.
+// proved reports whether settings that do not match their checksum are right: they equal the
+// settings that EventFlux makes the stream with, and the time of its creation is known.
 func (s *folder) proved(info server.FileStreamInfo) bool {
 	if !s.ours || info.Name != s.name || s.end != nil && !info.Created.Equal(s.end.Created) {
 		return false
@@ -144,7 +144,7 @@ func (s *folder) holdsData() bool {
 // createdText finds the time in settings that cannot be decoded.
 var createdText = regexp.MustCompile(`"Created":"([0-9T:.Z-]+)"`)
 
-// rebuildMeta writes settings with which EventFlux makes the stream.
+// rebuildMeta writes the settings that EventFlux makes the stream with.
 func (c *checker) rebuildMeta(s *folder, why string) error {
 	made := c.now
 	from := "; the time of its making is lost: a task that has a checkpoint of the log halts"

@@ -41,7 +41,7 @@ type folder struct {
 	stamp int64     // of the last message
 	index uint32    // of the last block
 	gaps  []hole
-	open  []int // findings behind which no message was found yet
+	open  []int // findings with no later message so far
 
 	end     *witness.End
 	endSeen bool
@@ -73,7 +73,7 @@ func (c *checker) checkStream(s *folder) error {
 		return nil // encrypted by an operator's server
 	}
 	if _, err := os.Stat(filepath.Join(s.dir, newMessages)); err == nil {
-		s.changed = true // the server completes a purge, and reads the blocks anew
+		s.changed = true // the server completes a purge, and reads the blocks again
 		s.msgs = firstThat(hasBlocks, filepath.Join(s.dir, newMessages), s.msgs)
 	}
 	serve, err := c.checkMeta(s)
@@ -186,7 +186,8 @@ func (c *checker) checkBlock(s *folder, index uint32, newest bool) error {
 			c.closeDamage(s, before, r.seq)
 		}
 	}, func(d damage) {
-		// A crash can leave a part of a record that nobody was told of. The server cuts it.
+		// A crash can leave part of a record that was never acknowledged. The server cuts it
+		// off.
 		if d.torn && newest && (s.end == nil || s.end.Seq <= s.used) {
 			return
 		}
@@ -295,7 +296,7 @@ func (c *checker) checkEnd(s *folder) error {
 	return nil
 }
 
-// accept refuses another log, unless what is there is to be taken for the log.
+// accept refuses another log, unless the operator accepts it as the log.
 func (c *checker) accept(s *folder, err *OtherLogError) error {
 	if !c.Rebuild {
 		return err

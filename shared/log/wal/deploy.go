@@ -62,7 +62,7 @@ func (d *Deployment) Deploy(ctx context.Context, js jetstream.JetStream, p uint3
 		if d.After != nil {
 			after = d.After[p]
 		} else if info.State.LastSeq > 0 {
-			return nil // it was opened behind its deploy frame
+			return nil // the log is open already, after its deploy frame
 		}
 	}
 	if info.State.FirstSeq > after+1 {

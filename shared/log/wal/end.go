@@ -92,7 +92,7 @@ func (w *Writer) compareEnd(ctx context.Context, js jetstream.JetStream) error {
 	return nil
 }
 
-// acknowledged notes a frame that the server has acknowledged, before anybody is told.
+// acknowledged records a frame that the server has acknowledged, before any callback.
 func (w *Writer) acknowledged(ctx context.Context, g *group) error {
 	if g.seq <= w.last { // the stream lost its end, or was made again
 		if err := w.openWitness(ctx); err != nil {

@@ -80,8 +80,8 @@ func TestWriterRefusesLostEnd(t *testing.T) {
 	}
 }
 
-// A writer that lives stops when the log has lost its end meanwhile: its sequences are used
-// again. A log that was made again is another one.
+// A live writer stops when the log has lost its end, because sequences would be used again. A
+// log that was made again is a different log.
 func TestWriterNoticesSequencesUsedAgain(t *testing.T) {
 	n := startNode(t, natsconn.Fast)
 	nc := n.connect()

@@ -16,8 +16,7 @@ var (
 	// ErrInvalid is returned for a message that contradicts itself. It is a bug of
 	// the caller.
 	ErrInvalid = errors.New("invalid message")
-	// ErrClosed is returned once the writer has ended. What it is given with was
-	// not written.
+	// ErrClosed is returned once the writer has ended. The message was not written.
 	ErrClosed = errors.New("log writer closed")
 	// ErrUnknown is given for what was sent when the writer ended without an
 	// answer: it may be in the log or not.

@@ -76,9 +76,8 @@ func (a *attempts) send() {
 	}
 }
 
-// await returns the sequence of the frame that begin has sent. An answer to any of
-// its attempts counts. It returns an error if ctx ends, or if no attempt can ever
-// succeed.
+// await returns the sequence of the frame that begin sent. An answer to any of its attempts
+// counts. It returns an error if ctx ends, or if no attempt can ever succeed.
 func (a *attempts) await(ctx context.Context) (uint64, error) {
 	timer := time.NewTimer(a.timeout())
 	defer timer.Stop()
@@ -143,12 +142,12 @@ func (a *attempts) backOff() time.Duration {
 	return min(backOffMin<<min(a.tries-1, 10), backOffMax)
 }
 
-// errForeign is an acknowledgement by another stream. Going on would write the log
-// where nobody reads it.
+// errForeign is an acknowledgement by another stream. To continue would write the log where no
+// task reads it.
 var errForeign = errors.New("another JetStream stream has the log's subject")
 
-// read returns the sequence that the answer tells, or 0 for one that is not about
-// the frame in flight.
+// read returns the sequence in the answer, or 0 if the answer is not about the frame in
+// flight.
 func (a *attempts) read(m *nats.Msg) (uint64, error) {
 	if m.Subject != a.msg.Reply {
 		return 0, nil

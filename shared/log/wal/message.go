@@ -13,8 +13,8 @@ type Message struct {
 	// Batch has the rows [From, To). They are copied.
 	Batch    *event.Batch
 	From, To int
-	// Arrived is the arrival stamp of the rows in ms since the Unix epoch. The
-	// writer raises it where it is below that of an earlier message.
+	// Arrived is the arrival stamp of the rows in ms since the Unix epoch. If an earlier
+	// message has a higher stamp, the writer raises this one to it.
 	Arrived int64
 	// Chunk says that the rows are one chunk.
 	Chunk bool
@@ -22,13 +22,13 @@ type Message struct {
 	ID, Header string
 }
 
-// Committed is told the outcome of an append.
+// Committed receives the outcome of an append.
 type Committed interface {
-	// Committed is called exactly once for each append, in log order, from the
-	// writer's goroutine: it must not block, nor append to the same writer in a
-	// loop. seq is the sequence of the frame, durable according to the server's
-	// profile; where the frame was repeated it is that of one of its copies. err is
-	// ErrUnknown, ErrClosed, or what made the frame impossible to write.
+	// Committed is called exactly once for each append, in log order, from the writer's
+	// goroutine: it must not block, nor append to the same writer in a loop. seq is the
+	// sequence of the frame, durable according to the server's profile; for a repeated frame
+	// it is the sequence of one of its copies. err is ErrUnknown, ErrClosed, or the reason why
+	// the frame cannot be written.
 	Committed(seq uint64, err error)
 }
 

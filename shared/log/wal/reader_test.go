@@ -74,7 +74,7 @@ func TestReaderWaitsAtTheTail(t *testing.T) {
 		t.Error("20 records are left, and the reader says none")
 	}
 	expect(t, late, 31, 51)
-	openReader(t, nc, 52) // right behind the end is where a task goes on
+	openReader(t, nc, 52) // a task continues right after the end
 }
 
 func TestReaderSurvivesRestart(t *testing.T) {
@@ -144,7 +144,7 @@ func TestReaderRefusesLostTail(t *testing.T) {
 	}
 }
 
-// holed starts a node with a log of 20 records, of which some are deleted.
+// holed starts a node with a log of 20 records, and deletes some of them.
 func holed(t *testing.T, deleted ...uint64) *nats.Conn {
 	t.Helper()
 	nc := startNode(t, natsconn.Fast).connect()
@@ -192,8 +192,8 @@ func TestReaderFindsHoleAtTheEnd(t *testing.T) {
 	}
 }
 
-// A consumer is gone, and nobody says whether the next one is there. The reader makes
-// another, and leaves none behind.
+// A consumer is gone, and there is no answer about the next one. The reader makes another, and
+// leaves none over.
 func TestReaderMakesAnotherConsumer(t *testing.T) {
 	n := startNode(t, natsconn.Fast)
 	nc := n.connect()

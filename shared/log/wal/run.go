@@ -10,19 +10,18 @@ import (
 
 // carrier brings one frame after the other to where it is durable.
 type carrier interface {
-	// begin sends a group's frame.
+	// begin sends the frame of a group.
 	begin(g *group)
 	// await returns the sequence of the frame that was sent last, once it is
 	// durable, or an error if it never will be.
 	await(ctx context.Context) (uint64, error)
 }
 
-// Run writes until Close has been called and all is written, or until ctx ends.
-// Then whatever is not acknowledged fails: the frame in flight with ErrUnknown,
-// what waits behind it with ErrClosed. Run may be called once. It returns nil
-// unless the log cannot be written any more, which is a matter of configuration
-// (a connection that was closed, a foreign stream on the subject): trouble that
-// can pass is waited out.
+// Run writes until Close has been called and everything is written, or until ctx ends. Then
+// everything without an acknowledgement fails: the frame in flight with ErrUnknown, the
+// messages that wait after it with ErrClosed. Run may be called once. It returns nil unless
+// the log cannot be written any more because of the configuration (a connection that was
+// closed, a foreign stream on the subject). It waits until temporary trouble ends.
 func (w *Writer) Run(ctx context.Context) error {
 	w.mu.Lock()
 	if w.running {

@@ -45,8 +45,8 @@ type WriterConfig struct {
 	// AttemptTimeout is how long an answer is waited for before the frame is sent
 	// again; zero is 1 s. It doubles with each attempt, up to four times.
 	AttemptTimeout time.Duration
-	// Acknowledged is told, once for each frame, its log sequence, how many rows it has, and how
-	// long it took from its sending to its being durable; nil for nobody. It must be quick.
+	// Acknowledged is called once for each frame with its log sequence, its number of rows, and
+	// the time from sending it to its durability; nil for no call. It must be quick.
 	Acknowledged func(seq uint64, rows int, took time.Duration)
 	// Witness keeps the last frame that was acknowledged, outside the log; nil keeps none.
 	// With it the writer refuses a log that has lost its end.
@@ -56,9 +56,9 @@ type WriterConfig struct {
 	Log *slog.Logger
 }
 
-// Writer appends frames to the log of one partition as one writer incarnation,
-// one frame at a time. Its methods may be called concurrently. What one goroutine
-// appends is in the log in the order of its calls.
+// Writer appends frames to the log of one partition as one writer incarnation, one frame at a
+// time. Its methods may be called concurrently. Messages from one goroutine are in the log in
+// the order of its calls.
 type Writer struct {
 	cfg     WriterConfig
 	subject string
@@ -172,9 +172,8 @@ func (w *Writer) ID() uint64 { return w.writer }
 // never ran.
 func (w *Writer) Runs() <-chan struct{} { return w.runs }
 
-// Append takes a copy of the message's rows. done, if not nil, is told when they
-// are durable, or that they are not. An error means that nothing was taken, and
-// done will not be called.
+// Append copies the message's rows. done, if not nil, learns when they are durable, or that
+// they are not. If Append returns an error, it has appended nothing and does not call done.
 func (w *Writer) Append(m *Message, done Committed) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -338,9 +337,9 @@ func (w *Writer) Stats() Stats {
 	return s
 }
 
-// Health returns nil unless the frame in flight has met trouble, and then since
-// when, and what. A server whose disk fails gives no answer at all, so trouble
-// that lasts is to be taken for that.
+// Health returns nil unless the frame in flight is in trouble; then it returns the cause and
+// how long the trouble has lasted. A server whose disk fails gives no answer at all, so treat
+// trouble that lasts as a failed disk.
 func (w *Writer) Health() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()

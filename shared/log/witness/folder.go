@@ -143,8 +143,8 @@ func (f *Folder) Remove(stream string) error {
 	return nil
 }
 
-// Run brings the records to the disk, once a second, until ctx ends. failed is told once if
-// the disk refuses them, until it has taken them.
+// Run writes the records to the disk once per second until ctx ends. It calls failed once when
+// the disk refuses them, and not again before the disk has accepted them.
 func (f *Folder) Run(ctx context.Context, failed func(error)) {
 	told := false
 	tick := time.NewTicker(syncEvery)

@@ -50,8 +50,8 @@ type End struct {
 	Seq uint64
 	// CRC is the frame's checksum, its last four bytes.
 	CRC uint32
-	// Boot identifies the run of the operating system in which the frame was acknowledged;
-	// 0 if the system does not tell. It separates a power failure from a killed process.
+	// Boot identifies the run of the operating system that the frame was acknowledged in; 0 if
+	// the system does not tell. It distinguishes a power failure from a killed process.
 	Boot uint64
 }
 

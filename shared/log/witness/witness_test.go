@@ -33,8 +33,7 @@ func logOf(t *testing.T, f *Folder, created time.Time) *Log {
 	return l
 }
 
-// What was recorded is there for whoever opens the folder next, though nobody closed or
-// synced it: the process may have been killed.
+// A record survives a process that neither closed nor synced the folder, as after a kill.
 func TestRecordOutlivesTheProcess(t *testing.T) {
 	dir := t.TempDir()
 	l := logOf(t, open(t, dir), made)
@@ -88,8 +87,8 @@ func TestAnotherStreamBeginsAgain(t *testing.T) {
 	}
 }
 
-// Either record may be damaged: the other one is used. With both gone, or a file of another
-// log, nothing is taken for an end.
+// Either record may be damaged: the other one is used. If both are damaged, or the file is of
+// another log, there is no end.
 func TestDamageIsNoticed(t *testing.T) {
 	dir := t.TempDir()
 	f := open(t, dir)

@@ -59,7 +59,7 @@ type NATS struct {
 	User          string // "" for none
 	PasswordFile  string // with the password of User
 	NKey          string // file with the seed of the user's nkey; "" for none
-	Inbox         string // prefix of the subjects on which answers come; "" for _INBOX
+	Inbox         string // prefix of the subjects for answers; "" for _INBOX
 	Replicas      int    // copies of each JetStream stream
 }
 
@@ -95,8 +95,8 @@ type Dedup struct {
 
 // Checkpoint says when checkpoints are made.
 type Checkpoint struct {
-	Interval time.Duration // from the opening of one to that of the next
-	Timeout  time.Duration // after which one that is not complete is aborted
+	Interval time.Duration // from the opening of one to the opening of the next
+	Timeout  time.Duration // after this time an incomplete checkpoint is aborted
 	// FullEvery is after how many incremental checkpoints in a row the state is
 	// written as a whole again.
 	FullEvery int
@@ -143,7 +143,7 @@ type Limits struct {
 	AppsMax, PartitionsMax     int
 }
 
-// Raft says who this checkpointer is, and with whom it makes a group.
+// Raft identifies this checkpointer and the members of its group.
 type Raft struct {
 	ID     string
 	Listen string // "" for a group of one

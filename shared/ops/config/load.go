@@ -111,7 +111,7 @@ func load(fs *pflag.FlagSet, path string, environ []string) (*Config, error) {
 func setValue(row setting, value any) error {
 	switch value.(type) {
 	case nil:
-		return row.set("") // `url:` with nothing behind it
+		return row.set("") // `url:` without a value
 	case map[string]any, []any:
 		return errors.New("is a list or a section where one value belongs")
 	default:

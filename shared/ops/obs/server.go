@@ -71,13 +71,13 @@ func answer(w http.ResponseWriter, health *Health, kind string) {
 	if !s.OK {
 		w.WriteHeader(http.StatusServiceUnavailable)
 	}
-	_ = json.NewEncoder(w).Encode(s) // whoever asked may have gone
+	_ = json.NewEncoder(w).Encode(s) // the client may be gone
 }
 
 // Address is where the server listens.
 func (s *Server) Address() string { return s.listener.Addr().String() }
 
-// Close stops the server. What it is answering it answers.
+// Close stops the server after it has sent the answers in progress.
 func (s *Server) Close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
 	defer cancel()

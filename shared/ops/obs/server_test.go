@@ -107,7 +107,7 @@ func TestBeat(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var b obs.Beat
 		if err := b.Check(time.Second); err != nil || b.Within(time.Second) {
-			t.Error("a loop that has not begun:", err)
+			t.Error("a loop that has not started:", err)
 		}
 		b.Now()
 		<-time.After(time.Second)
