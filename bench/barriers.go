@@ -26,7 +26,7 @@ const (
 	barriersLimit  = 30 * time.Minute
 	// changed is the part of the state that is new in an incremental checkpoint.
 	changed = 0.05
-	small   = 50 // checkpoints of which the pause and the latency are measured
+	small   = 50 // checkpoints in the measurement of pause and latency
 )
 
 // covered is a state whose checkpoints are measured. Nothing is put out.
@@ -294,7 +294,8 @@ func (f *feeder) pauses(ctx context.Context) (float64, error) {
 	return percentile(all, 99), nil
 }
 
-// writeAndSync returns the MB/s at which a file takes n bytes that cannot be compressed.
+// writeAndSync returns the MB/s at which it writes n incompressible bytes to a file and syncs
+// them.
 func (b *bench) writeAndSync(n int64) (float64, error) {
 	block := make([]byte, 4<<20)
 	_, _ = rand.Read(block) // never fails

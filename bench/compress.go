@@ -49,7 +49,7 @@ func runAuto(ctx context.Context, b *bench) ([]table, error) {
 	}}, nil
 }
 
-// autoRow is the largest overhead of blocks of one kind, with that of each size.
+// autoRow returns the largest overhead of blocks of one kind, and the overhead of each size.
 func (all benchmarks) autoRow(what, prefix string) (row, error) {
 	r := row{what: what, goal: 100, lower: true}
 	var notes []string

@@ -87,7 +87,7 @@ type election struct {
 	pauses map[string]*pause // of what is seen
 }
 
-// pause is the longest time in which something did not come.
+// pause is the longest time between two sightings.
 type pause struct {
 	last    time.Time
 	longest time.Duration
@@ -203,7 +203,7 @@ func (e *election) endServer(i int, s syscall.Signal) error {
 	cmd := e.servers[i]
 	e.servers[i] = nil
 	err := cmd.Process.Signal(s)
-	_ = cmd.Wait() // it was told to end
+	_ = cmd.Wait() // it was ordered to end
 	return err
 }
 

@@ -19,7 +19,7 @@ import (
 const (
 	subject    = "events.Flights"
 	runTimeout = 2 * time.Minute
-	warmUp     = 20_000 // events before the time begins
+	warmUp     = 20_000 // events before the measurement starts
 )
 
 const (

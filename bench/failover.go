@@ -20,8 +20,8 @@ import (
 const (
 	failoverKills = 12
 	failoverLimit = 20 * time.Minute
-	// failoverEvery is the time between messages of rowsPerMessage rows, of which each has
-	// a result.
+	// failoverEvery is the time between messages of rowsPerMessage rows; each row has a
+	// result.
 	failoverEvery = 10 * time.Millisecond
 	// failoverApart is up to how long a processor runs before it is killed, so that kills
 	// come at any distance from a heartbeat and from a checkpoint.
@@ -206,7 +206,7 @@ func (o *owners) await(ctx context.Context) (owner string, err error) {
 			if ctx.Err() != nil {
 				return "", ctx.Err()
 			}
-			if err != nil || len(m.Data) == 0 { // nobody is there yet
+			if err != nil || len(m.Data) == 0 { // no processor runs it yet
 				continue
 			}
 			var is struct {
@@ -262,8 +262,8 @@ func watchPartition(nc *nats.Conn) (*partitionSight, error) {
 	return s, errors.Join(err, nc.Flush())
 }
 
-// next returns what will be seen from now on: a result of the next owner alone, as it
-// comes behind its fence.
+// next returns the next sighting from now on. It is a result of the next owner, because that
+// result follows the owner's fence.
 func (s *partitionSight) next() *sighting {
 	s.mu.Lock()
 	defer s.mu.Unlock()

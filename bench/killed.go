@@ -18,7 +18,7 @@ import (
 
 const (
 	killedRows = 900_000
-	tailRows   = 1_000_000 // behind the checkpoint: 10 s at 100,000 events/s
+	tailRows   = 1_000_000 // after the checkpoint: 10 s at 100,000 events/s
 	killedApp  = "@app:name('" + appName + "')\ndefine stream Rows (k long, text string, v double); " +
 		"from Rows#length(900000) select k, text, v having k < 0 insert into Out; from Rows[k == -1] select k insert into Heard;"
 	killedLimit = 5 * time.Minute

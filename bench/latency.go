@@ -19,7 +19,7 @@ import (
 const (
 	latencyRate  = 1000 // events per second
 	latencyTime  = 10 * time.Second
-	latencyWarm  = 2000 // events before the time begins
+	latencyWarm  = 2000 // events before the measurement starts
 	latencyQuery = "from Flights#window.length(100) select time, avg(delay) as mean insert into Out;"
 )
 

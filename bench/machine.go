@@ -87,8 +87,8 @@ func firstLine(file string) string {
 	return string(line)
 }
 
-// fileSystem returns the type of the file system that dir is on: that of the
-// longest mount point above it.
+// fileSystem returns the type of the file system of dir: the type of the longest mount point
+// above it.
 func fileSystem(dir string) string {
 	data, _ := os.ReadFile("/proc/self/mounts")
 	found, kind := "", "unknown"

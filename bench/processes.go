@@ -55,7 +55,7 @@ func (p *processes) start(ctx context.Context, name, service string) error {
 	cmd := exec.CommandContext(ctx, p.binary, append(args, p.settings...)...)
 	cmd.Stderr = p.b.progress
 	for _, v := range os.Environ() {
-		if !strings.HasPrefix(v, "EVENTFLUX_") { // settings of whoever measures
+		if !strings.HasPrefix(v, "EVENTFLUX_") { // settings of the person who measures
 			cmd.Env = append(cmd.Env, v)
 		}
 	}

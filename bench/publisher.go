@@ -22,7 +22,7 @@ type publishFunc func(ctx context.Context, subject string, messages [][]byte, n,
 type publisher struct {
 	nc      *nats.Conn
 	inbox   string
-	expect  []byte // what a good answer begins with
+	expect  []byte // prefix of a good answer
 	sent    uint64
 	acked   atomic.Uint64
 	wanted  atomic.Uint64 // acked that the sender waits for

@@ -22,7 +22,7 @@ type results struct {
 	trouble chan error
 }
 
-// readResults begins to read. Packed messages hold a row per line.
+// readResults starts to read. Packed messages hold a row per line.
 func readResults(ctx context.Context, nc *nats.Conn, stream string, packed bool) (*results, error) {
 	js, err := jetstream.New(nc)
 	if err != nil {

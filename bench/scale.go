@@ -209,7 +209,7 @@ func (b *bench) scaleOnce(ctx context.Context, processors int, messages [][]byte
 	pub.expect = []byte(`{"stream":"EFW_` + appName + "_")
 	runtime.GC() // garbage of the start is not the run's
 	before, start := cpuTime(), time.Now()
-	// One publisher and one ingest: the order within a key is that of the messages.
+	// One publisher and one ingest: messages determine the order within a key.
 	if err := pub.publish(ctx, subject, messages, scaleEvents/100, 256); err != nil {
 		return o, nil, err
 	}

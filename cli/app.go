@@ -191,8 +191,8 @@ func describe(a app) checkedFile {
 	return d
 }
 
-// results returns the subjects on which what queries insert into a stream comes
-// out, or "" where that is not published.
+// results returns the subjects where the rows that queries insert into a stream are published,
+// or "" if they are not published.
 func results(plan *siddhiql.Plan, s *siddhiql.Stream) string {
 	into := slices.ContainsFunc(plan.Queries, func(q *siddhiql.Query) bool { return q.Target == s })
 	if !into || s.Sink.Off || plan.Name == "" {

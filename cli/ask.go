@@ -24,7 +24,7 @@ type asking struct {
 	wait    time.Duration
 	timeout time.Duration
 	json    bool
-	once    bool // a request that is repeated would have the service begin anew
+	once    bool // a repeated request would make the service start over
 }
 
 // add adds the flags. timeout is how long the answer may take by default.
@@ -62,8 +62,8 @@ func askService[T any](cmd *cobra.Command, a *asking, service, verb string, app 
 	return answer, a.show(cmd, answer, func(w io.Writer) { print(w, answer) })
 }
 
-// client asks a service. The checkpointer may be asked again for most of what takes long;
-// others would begin anew.
+// client returns a client of a service. Most slow requests to the checkpointer may be
+// repeated; other services would start over.
 func (a *asking) client(nc *nats.Conn, service string) *control.Client {
 	c := newClient(nc)
 	c.Service = service
@@ -97,7 +97,7 @@ func printJSON(w io.Writer, v any) error {
 	return enc.Encode(v)
 }
 
-// nameApp sets the name of an app that is not named to that of the only one deployed.
+// nameApp sets an empty app name to the name of the only deployed app.
 func nameApp(ctx context.Context, nc *nats.Conn, app *string) error {
 	if *app != "" {
 		return nil
@@ -117,7 +117,7 @@ func nameApp(ctx context.Context, nc *nats.Conn, app *string) error {
 	return usagef("%d apps are deployed (%s), so APP is needed", len(names), strings.Join(names, ", "))
 }
 
-// upToArgs takes some arguments, of which the first so many are needed.
+// upToArgs accepts up to len(names) arguments, and requires the first needed ones.
 func upToArgs(needed int, names ...string) cobra.PositionalArgs {
 	return func(_ *cobra.Command, args []string) error {
 		if len(args) < needed || len(args) > len(names) {
@@ -152,7 +152,7 @@ func epochArgument(text, app string) (state.Epoch, error) {
 	return state.Epoch(epoch), nil
 }
 
-// checkLimit refuses what would otherwise be taken for the default.
+// checkLimit refuses a limit that would otherwise be treated as the default.
 func checkLimit(limit int) error {
 	if limit < 0 {
 		return usagef("--limit is not negative")

@@ -8,7 +8,7 @@ import (
 	"github.com/eventflux/eventflux/shared/control"
 )
 
-// What would begin anew is asked once, for as long as the command waits.
+// A request that would start over if repeated is sent once, for as long as the command waits.
 func TestAskedOnce(t *testing.T) {
 	for _, c := range []struct {
 		service string

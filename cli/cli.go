@@ -59,7 +59,7 @@ func execute(args []string, in io.Reader, out, errOut io.Writer) int {
 func flush(writers ...io.Writer) {
 	for _, w := range writers {
 		if w, ok := w.(*terminal.Writer); ok {
-			_ = w.Flush() // the terminal is gone; nobody is there to be told
+			_ = w.Flush() // the terminal is gone, so there is nowhere to report it
 		}
 	}
 }

@@ -23,8 +23,8 @@ type endpoint struct {
 	flags *pflag.FlagSet
 }
 
-// addServerFlags adds the flags of commands that are clients of a server. Who they are
-// is said by the settings of services, in the environment or as flags.
+// addServerFlags adds the flags of commands that are clients of a server. The settings of
+// services, in the environment or as flags, give their identity.
 func addServerFlags(f *pflag.FlagSet, s *endpoint, wait *time.Duration) {
 	addServerFlag(f, s, wait)
 	config.AddClientFlags(f)
@@ -71,7 +71,7 @@ func connect(ctx context.Context, s endpoint, wait time.Duration) (*nats.Conn, e
 		return nil, fmt.Errorf("connect to %s: %w", secret.URL(at), err)
 	}
 	opts := append(identity, nats.Name("eventflux"), nats.MaxReconnects(-1),
-		// What is sent without a connection is repeated by its sender, and not
+		// A message that is sent without a connection is repeated by its sender, and not
 		// flushed a second time by the client.
 		nats.ReconnectBufSize(-1))
 	ctx, cancel := context.WithTimeout(ctx, wait)

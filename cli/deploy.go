@@ -80,7 +80,7 @@ func awaitServed(ctx context.Context, client *control.Client, a *control.App) er
 		case err != nil:
 			return err
 		case now.Index != a.Index:
-			return fmt.Errorf("app %s was removed and deployed again meanwhile", a.Name)
+			return fmt.Errorf("app %s was removed and deployed again in the meantime", a.Name)
 		}
 		*a = now
 	}

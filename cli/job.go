@@ -20,8 +20,8 @@ import (
 	"github.com/eventflux/eventflux/shared/log/natsconn"
 )
 
-// runJob starts a job, shows how far it is until it ends, and decodes its result. app is
-// the request's; one that is not named is the only one.
+// runJob starts a job, shows its progress until it ends, and decodes its result. app is the
+// app in the request; if it is empty, the only deployed app is used.
 func runJob(cmd *cobra.Command, a *asking, verb string, app *string, request, result any) (*recovery.Job, error) {
 	at := &recovery.Job{}
 	err := a.connected(cmd, func(ctx context.Context, nc *nats.Conn) error {

@@ -42,8 +42,7 @@ func TestScripts(t *testing.T) {
 	}
 }
 
-// unsetSettings takes the settings of whoever runs the tests out of the
-// environment.
+// unsetSettings removes the tester's own settings from the environment.
 func unsetSettings(t *testing.T) {
 	t.Helper()
 	for _, v := range os.Environ() {

@@ -87,7 +87,7 @@ func (p *progress) counts() string {
 	return fmt.Sprintf(" %d events, %d refused", p.total.Accepted, p.total.Refused)
 }
 
-// close takes the bar down. What was written is complete on return.
+// close removes the bar. All output is complete on return.
 func (p *progress) close(complete bool) {
 	if p.bars == nil {
 		return

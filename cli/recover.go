@@ -61,7 +61,7 @@ left out if one app is deployed.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			given := cmd.Flags().Changed
 			switch {
-			case given("to") && to == 0: // not the end of the log, which nobody asked for
+			case given("to") && to == 0: // not the end of the log, which was not requested
 				return usagef("--to 0 is no checkpoint; eventflux checkpoint ls lists them")
 			case given("at") && at == "":
 				return usagef("--at is empty; leave it out to go to the end of the log")
@@ -113,7 +113,7 @@ left out if one app is deployed.`,
 	return cmd
 }
 
-// releaseApp lets an app go on that was held.
+// releaseApp lets a held app continue.
 func releaseApp(cmd *cobra.Command, a *asking, app string) error {
 	var released control.App
 	err := a.connected(cmd, func(ctx context.Context, nc *nats.Conn) (err error) {

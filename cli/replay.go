@@ -93,7 +93,7 @@ the checkpoint, and the log behind it has the events.`,
 	return cmd
 }
 
-// replayExport replays a checkpoint and the log behind it.
+// replayExport replays a checkpoint and the log after it.
 func replayExport(cmd *cobra.Command, file string, opt replay.Options) error {
 	for _, other := range []string{"events", "stream", "ts", "restart-every", "codec", "incremental"} {
 		if cmd.Flags().Changed(other) {

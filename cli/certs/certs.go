@@ -1,8 +1,7 @@
-// Package certs makes what the processes of a cluster prove themselves with: an
-// authority for development, certificates of servers and of checkpointers, an nkey for
-// each user of NATS, and a password for the store. Each role gets a folder of its own,
-// so that a container needs no more than what is its own. What users may do is said in
-// deploy/nats/auth.conf.
+// Package certs makes the credentials of the processes of a cluster: an authority for
+// development, certificates of servers and of checkpointers, an nkey for each user of NATS,
+// and a password for the store. Each role gets its own folder, so that a container needs only
+// the files of its role. deploy/nats/auth.conf defines what users may do.
 package certs
 
 import (
@@ -51,7 +50,7 @@ const (
 // be shut out by new ones.
 var ErrExists = errors.New("there are keys already")
 
-// Config says for whom keys are made.
+// Config says which keys to make.
 type Config struct {
 	Dir           string   // made if missing
 	Servers       int      // of NATS, called nats-1 and so on
@@ -206,9 +205,9 @@ func acl(password string) string {
 		" +time +scan +wait +info +config|get +ping +hello +client|setname +acl|dryrun +command\n"
 }
 
-// pins has servers of NATS let in each other, and nobody else: the same authority signs
-// for checkpointers and Redis, and a server may do whatever any user may. A certificate
-// is known by its key, so one that is renewed for the same key stays known.
+// pins makes NATS servers accept only each other: the same authority signs for checkpointers
+// and Redis, and a server may do whatever any user may. A certificate is identified by its
+// key, so a renewal for the same key stays accepted.
 func pins(certificates [][]byte) string {
 	var b strings.Builder
 	b.WriteString("# The keys of the servers' certificates, as SHA-256 of each.\npinned_certs: [\n")

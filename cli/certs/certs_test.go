@@ -36,8 +36,7 @@ func read(t *testing.T, path ...string) []byte {
 	return data
 }
 
-// Every process gets what is its own and no secret of another, and nobody but the
-// owner reads secrets.
+// Every process gets its own secrets and no others, and only the owner can read them.
 func TestWhoGetsWhat(t *testing.T) {
 	dir := made(t)
 	server := []string{"ca.crt", "keys.conf", "servers.conf", "tls.crt", "tls.key"}

@@ -1,6 +1,6 @@
-// Package export brings a checkpoint and the log behind it into a file. It asks the
-// services by NATS alone, so it needs neither their disks nor their stores. The file is
-// shared/log/export's business.
+// Package export downloads a checkpoint and the log after it into a file. It asks the services
+// by NATS alone, so it needs neither their disks nor their stores. Package shared/log/export
+// defines the file.
 package export
 
 import (
@@ -31,7 +31,7 @@ type Options struct {
 	App     string
 	Epoch   state.Epoch // 0: the newest that is usable
 	Version string      // of this program
-	// Progress is told how far it is, in frames; nil: nobody is.
+	// Progress is called with the number of frames so far and in total; nil for no call.
 	Progress func(done, total uint64)
 }
 
@@ -208,7 +208,7 @@ func (r *remote) piece(ctx context.Context, name string, offset int64) ([]byte, 
 	return msg.Data, total, nil
 }
 
-// log writes the frames of a partition behind the checkpoint.
+// log writes the frames of a partition after the checkpoint.
 func (x *exporter) log(ctx context.Context, p uint32, m *checkpoint.Manifest, l export.Log) error {
 	if l.To < l.From {
 		return nil

@@ -44,7 +44,7 @@ type entry struct {
 	first time.Time // sent
 	next  time.Time // when it is repeated
 	why   string    // it was turned away; "" while there is no answer
-	alone bool      // nobody listened when it was sent last
+	alone bool      // no service listened when it was sent last
 }
 
 func newFlight(nc *nats.Conn, opt Options, observer Observer) *flight {
@@ -109,7 +109,7 @@ func (f *flight) repeat(ctx context.Context, done <-chan struct{}) error {
 	}
 }
 
-// due returns what is to be repeated at now, in the order in which it was sent.
+// due returns the messages to repeat at now, in the order in which they were first sent.
 func (f *flight) due(now time.Time) ([]*message, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -27,8 +27,8 @@ type Options struct {
 	Rate     float64 // events per second; 0 for as many as are accepted
 	// Timeout is how long an event is repeated until it counts as failed.
 	Timeout time.Duration
-	// IDPrefix and a line's number make its message id, by which a repetition is
-	// recognized. "" chooses one that is used only by this run.
+	// IDPrefix and a line's number make its message id, which identifies repetitions. ""
+	// chooses a prefix that only this run uses.
 	IDPrefix string
 	IDAttr   string // attribute to take the message id from instead; Batch is 1
 	TimeAttr string // attribute that has the event's own time; Batch is 1
@@ -37,7 +37,7 @@ type Options struct {
 	answerTime time.Duration // of tests; else answerTimeDefault
 }
 
-// Result counts events. What is in none of the counts was not answered.
+// Result counts events. Events in none of the counts were not answered.
 type Result struct {
 	Accepted  int // Duplicate ones among them
 	Duplicate int // sent before, and recognized by their message id
@@ -45,7 +45,7 @@ type Result struct {
 	Partly    int // accepted, and refused by some of the apps that read the stream
 }
 
-// Observer is told what happens, by one goroutine at a time.
+// Observer is notified of what happens, from one goroutine at a time.
 type Observer interface {
 	// Refused is called for every event that was refused, by all or by one of the apps.
 	Refused(line int, reason string)

@@ -170,7 +170,7 @@ func (in *ingest) stop(t *testing.T) string {
 	return in.log.String()
 }
 
-// record is an observer that writes down what it is told.
+// record is an observer that records its calls.
 type record struct {
 	strings.Builder
 	bytes int64

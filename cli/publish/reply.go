@@ -47,9 +47,9 @@ func (r *rejection) why() string {
 type verdict int
 
 const (
-	settled  verdict = iota // its events are in the log, but for those that the answer refuses
+	settled  verdict = iota // its events are in the log, except those that the answer refuses
 	again                   // repeat it later
-	nobody                  // nobody listens on the subject; repeat it for a short while
+	nobody                  // no service listens on the subject; repeat it for a short while
 	hopeless                // and the same for all others: no app reads the subject
 )
 

@@ -25,10 +25,9 @@ import (
 	"github.com/eventflux/eventflux/shared/state/store/memory"
 )
 
-// RunExport replays an export: it loads the checkpoint that is in the file, applies the
-// log behind it, and writes each row as Run does. Nothing is written of a file that is
-// damaged. Of the options it follows
-// Until, Digests and MemoryMax.
+// RunExport replays an export: it loads the checkpoint in the file, applies the log after it,
+// and writes each row as Run does. It writes nothing for a damaged file. It uses only the
+// options Until, Digests and MemoryMax.
 func RunExport(ctx context.Context, file string, out io.Writer, opt Options) error {
 	x, err := openExport(ctx, file)
 	if err != nil {
@@ -263,7 +262,7 @@ type placed struct {
 	record    wal.Record
 }
 
-// frames begins to read the frames of a file, which was read before.
+// frames starts to read the frames of a file that was read before.
 func (x *exported) frames(ctx context.Context) (*frameStream, func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	s := &frameStream{records: make(chan placed, 16)}

@@ -41,7 +41,7 @@ func (m *heapLimit) check() error {
 	return nil
 }
 
-// bounded is a store of which nothing more is read once the limit is exceeded.
+// bounded is a store that refuses reads once the limit is exceeded.
 type bounded struct {
 	store.Store
 	limit *heapLimit

@@ -175,7 +175,7 @@ func (p *player) restart() error {
 	return nil
 }
 
-// reset makes the app anew, without memory.
+// reset makes the app again, without memory.
 func (a *app) reset() (err error) {
 	a.times = a.outOfOrder()
 	if a.engine, err = engine.New(a.plan); err != nil {
@@ -185,7 +185,7 @@ func (a *app) reset() (err error) {
 	return nil
 }
 
-// restore makes the app anew and loads the newest snapshot.
+// restore makes the app again and loads the newest snapshot.
 func (a *app) restore() error {
 	if err := a.reset(); err != nil {
 		return err
@@ -193,8 +193,8 @@ func (a *app) restore() error {
 	return a.vault.restore()
 }
 
-// read decodes the rows of l. In an app on arrival time the own time of an event is at
-// most that of its arrival, as ingest has it.
+// read decodes the rows of l. In an app on arrival time, the own time of an event is at most
+// its arrival time, as in ingest.
 func (a *app) read(in *input, l *line) error {
 	in.batch.Reset()
 	for i, row := range l.rows {

@@ -29,7 +29,7 @@ type Options struct {
 	RestartEvery int
 	// Codec compresses what is taken out; the zero value chooses by itself.
 	Codec compress.Choice
-	// Incremental takes out what has changed, behind a base, and merges now and then.
+	// Incremental saves changes as deltas on a base, and merges them now and then.
 	Incremental bool
 	// Digests writes the digest of every component at the end.
 	Digests bool
@@ -37,8 +37,8 @@ type Options struct {
 	MemoryMax uint64
 	// Live writes what a line causes before the next one is read.
 	Live bool
-	// Notes is told at the end which events were not applied as their own time asks for;
-	// nil: nobody is.
+	// Notes receives, at the end, notes on events that were not applied as their own time asks
+	// for; nil for none.
 	Notes io.Writer
 }
 
@@ -63,7 +63,7 @@ func Run(plans []*siddhiql.Plan, name string, in io.Reader, out io.Writer, opt O
 	if err != nil {
 		return err
 	}
-	// What was written before an error stays: it is the output of the lines before.
+	// Output written before an error stays: it is the output of the lines before.
 	err = errors.Join(p.playAll(name, in, opt), w.Flush())
 	if opt.Notes != nil {
 		p.notes(opt.Notes)

@@ -11,8 +11,7 @@ import (
 	"github.com/eventflux/eventflux/shared/state/compress"
 )
 
-// mergeEvery is the number of deltas that are kept behind a base before they are
-// merged into it.
+// mergeEvery is the number of deltas that are kept on a base before they are merged into it.
 const mergeEvery = 3
 
 // vault keeps the newest snapshot of one app in memory, as bytes: nothing but
@@ -21,12 +20,12 @@ type vault struct {
 	opt     Options
 	holders *state.Registry
 	epoch   state.Epoch // of the newest snapshot; 0: there is none
-	fresh   bool        // the app began anew, so its changes do not follow the snapshot
+	fresh   bool        // the app started over, so its changes do not follow the snapshot
 	stored  map[string]*chain
 }
 
-// chain is what is stored of one component: a container of its whole state, or a
-// base and the deltas behind it.
+// chain is the stored data of one component: a container of its whole state, or a base and its
+// deltas.
 type chain struct {
 	version *semver.Version
 	whole   []byte

@@ -23,8 +23,8 @@ func For(w io.Writer) io.Writer {
 	return w
 }
 
-// Of returns the terminal behind a writer that For made, for those who draw on it; nil if
-// there is none.
+// Of returns the terminal of a writer that For made, for callers that draw on it; nil if there
+// is none.
 func Of(w io.Writer) *os.File {
 	if w, ok := w.(*Writer); ok {
 		f, _ := w.to.(*os.File)
@@ -38,7 +38,7 @@ func Of(w io.Writer) *os.File {
 type Writer struct {
 	mu  sync.Mutex
 	to  io.Writer
-	cut []byte // the begin of a character that the next write completes
+	cut []byte // the start of a character that the next write completes
 	buf []byte
 }
 

@@ -58,6 +58,6 @@ func TestNothingControls(t *testing.T) {
 func TestOtherWritersStay(t *testing.T) {
 	var b bytes.Buffer
 	if terminal.For(&b) != &b || terminal.Of(&b) != nil {
-		t.Error("a buffer was taken for a terminal")
+		t.Error("a buffer was treated as a terminal")
 	}
 }

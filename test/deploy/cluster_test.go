@@ -225,7 +225,7 @@ func (s *stack) noPurgeByProxy() {
 		must(s.t, nc.Flush())
 		nc.Close()
 	}
-	// The members answer in the order in which they are asked.
+	// Each member answers requests in order, so its answer shows that it has handled those above.
 	for range 5 {
 		_, err := s.command("operator", "checkpointer", "status")
 		must(s.t, err)

@@ -163,7 +163,7 @@ func (s *stack) services() []string {
 	return names
 }
 
-// environment is that of a service's container, on loopback.
+// environment returns the environment of a service's container, on loopback.
 func (s *stack) environment(name string) []string {
 	s.t.Helper()
 	one, ok := s.file.Services[name]

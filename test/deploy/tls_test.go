@@ -52,7 +52,7 @@ func connect(t *testing.T, url string, cfg natsconn.ConnectConfig) error {
 	return err
 }
 
-// Who has not the key of a user is not let in, and is told.
+// A client without a user's key is refused with an error.
 func TestWrongKey(t *testing.T) {
 	secrets := keys(t)
 	srv := alone(t, secrets)
@@ -85,7 +85,7 @@ func TestWrongKey(t *testing.T) {
 func TestWrongServer(t *testing.T) {
 	for _, c := range []struct {
 		name  string
-		ca    *pki.Authority // nil: that of the cluster
+		ca    *pki.Authority // nil: the authority of the cluster
 		valid time.Duration
 		host  string
 		want  string
@@ -147,8 +147,8 @@ func TestNoTLSOnTheOtherSide(t *testing.T) {
 	}
 }
 
-// Plain text gets no further than the greeting, and the other servers' port takes
-// nobody without a certificate of the cluster's authority.
+// Plain text gets no further than the greeting, and the port for other servers accepts only
+// clients with a certificate of the cluster's authority.
 func TestPlainTextAndForeignRoutes(t *testing.T) {
 	secrets := keys(t)
 	srv := alone(t, secrets)
@@ -177,7 +177,7 @@ func TestPlainTextAndForeignRoutes(t *testing.T) {
 		"no certificate":        {InsecureSkipVerify: true},
 		"a foreign certificate": {InsecureSkipVerify: true, Certificates: []tls.Certificate{pair}},
 	}
-	// Whoever is let in as a server may do whatever any user may.
+	// Any client that is accepted as a server may do whatever any user may.
 	for _, role := range []string{"checkpointer-1", "redis"} {
 		pair, err := tls.LoadX509KeyPair(filepath.Join(secrets, role, "tls.crt"), filepath.Join(secrets, role, "tls.key"))
 		must(t, err)
@@ -195,7 +195,7 @@ func TestPlainTextAndForeignRoutes(t *testing.T) {
 	}
 }
 
-// route connects as another server would, and returns what it is told behind the
+// route connects as another server would, and returns what the server sends after the
 // handshake.
 func route(t *testing.T, address string, config *tls.Config) (string, error) {
 	t.Helper()

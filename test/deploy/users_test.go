@@ -16,9 +16,9 @@ import (
 	"github.com/eventflux/eventflux/shared/log/natsconn"
 )
 
-// TestUsers asks for every user whether it may do something, and compares with a table
-// that a person can review: + for what the server lets the user do, . for what it
-// refuses. A line of the input is "pub SUBJECT" or "sub SUBJECT".
+// TestUsers asks for every user whether it may do something, and compares with a table that a
+// person can review: + if the server allows it, . if it refuses. A line of the input is "pub
+// SUBJECT" or "sub SUBJECT".
 func TestUsers(t *testing.T) {
 	secrets := keys(t)
 	srv := alone(t, secrets)

@@ -78,8 +78,8 @@ func (m *mortal) Head(ctx context.Context, app string) (h store.Head, err error)
 	return h, err
 }
 
-// Whoever is killed at whichever operation of merge, swap and sweep: every checkpoint
-// can be restored, the next merger goes on, and no garbage stays for good.
+// The merger or the checkpointer is killed at any operation of merge, swap or sweep: every
+// checkpoint can be restored, the next merger continues, and no garbage stays forever.
 func TestKilledAtEveryOperation(t *testing.T) {
 	for _, who := range []string{"merger", "checkpointer"} {
 		for _, after := range []bool{false, true} {

@@ -62,7 +62,7 @@ type slowMerger struct {
 	done chan error // nil: it does nothing
 }
 
-// step lets it do some operations, or begin.
+// step lets the merger start, or do n more operations.
 func (m *slowMerger) step(r *rig, n int) {
 	r.t.Helper()
 	if m.done == nil {
@@ -148,8 +148,8 @@ func TestStaleSweepsAndSwaps(t *testing.T) {
 	t.Logf("%d commits, %d times what a task stood on was gone; %+v", committed, gone, status)
 }
 
-// TestTwoMergersAtOnce lets two mergers do the same at the same time: they come to the
-// same manifest, and whichever asks second is told that it is there.
+// TestTwoMergersAtOnce lets two mergers do the same work at the same time: they produce the
+// same manifest, and the second one to ask learns that it is already there.
 func TestTwoMergersAtOnce(t *testing.T) {
 	s := memory.New()
 	r := newRig(t, options{store: s, grace: 50 * time.Millisecond, retain: 3})
@@ -189,8 +189,8 @@ func (s *stopping) Delete(ctx context.Context, name string, since time.Time) err
 	return s.Store.Delete(ctx, name, since)
 }
 
-// What was put just now stays, though the checkpointer's clock is an hour ahead of the
-// store's. By a clock that is behind everything looks young, and stays too.
+// An object that was just put stays, even if the checkpointer's clock is an hour ahead of the
+// store's. By a clock that is an hour late everything looks young, and stays too.
 func TestSweepByWrongClocks(t *testing.T) {
 	for _, ahead := range []time.Duration{time.Hour, -time.Hour} {
 		s := memory.New()
@@ -203,7 +203,8 @@ func TestSweepByWrongClocks(t *testing.T) {
 	}
 }
 
-// Merges go on when the checkpointer's clock is set back behind what sweeps were allowed.
+// Merges continue when the checkpointer's clock is set back to a time before the limit of
+// earlier sweeps.
 func TestMergeAfterClockWasSetBack(t *testing.T) {
 	s := memory.New()
 	var ahead atomic.Int64
@@ -248,10 +249,10 @@ func TestSweepSparesWhatIsPutMeanwhile(t *testing.T) {
 	close(on)
 	must(t, <-done)
 	if _, err := s.Get(ctx, "blocks/again"); err != nil {
-		t.Errorf("what was used meanwhile is gone: %v", err)
+		t.Errorf("an object that was used again is gone: %v", err)
 	}
 	if _, err := s.Get(ctx, "blocks/never"); !errors.Is(err, store.ErrNotFound) {
-		t.Errorf("what nobody used is there: %v", err)
+		t.Errorf("an unused object is still there: %v", err)
 	}
 }
 
@@ -296,8 +297,8 @@ func TestRestoreKeepsWhatASweepIsAboutToDelete(t *testing.T) {
 	r.verify()
 }
 
-// The checkpoints of a cluster that was lost stay: the group that begins anew over its
-// store does not know its apps, and nobody has removed them.
+// The checkpoints of a lost cluster stay: the new group over its store does not know its apps,
+// and no one has removed them.
 func TestSweepSparesAppsThatAreNotDeployed(t *testing.T) {
 	s := memory.New()
 	r := newRig(t, options{store: s, grace: time.Microsecond, retain: 1})

@@ -93,8 +93,8 @@ func TestChainReportIsWhatComesTrue(t *testing.T) {
 	}
 }
 
-// A manifest that is not the same but for its chains is refused, as is one whose merge
-// began too long ago, and one of what is not there any more.
+// A swap is refused if the manifest differs in more than its chains, if the merge started too
+// long ago, or if the checkpoint is gone.
 func TestSwapsThatAreRefused(t *testing.T) {
 	s := memory.New()
 	r := newRig(t, options{store: s, grace: time.Minute, retain: 4})

@@ -62,7 +62,7 @@ func TestSoak(t *testing.T) {
 			}
 			r.verify()
 			if most > 0 {
-				t.Errorf("%d objects to which nothing refers were older than the grace, and stayed", most)
+				t.Errorf("%d objects without a reference were older than the grace, and stayed", most)
 			}
 			if longest > 12 {
 				t.Errorf("a chain of %d runs", longest)

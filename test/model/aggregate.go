@@ -177,7 +177,7 @@ func (d *distinct) remove(v any) {
 
 func (d *distinct) result() any { return int64(len(d.counts)) }
 
-// identity makes Go's equality that of Java's equals: NaN is NaN, 0.0 is not -0.0.
+// identity gives values Go equality that matches Java's equals: NaN is NaN, 0.0 is not -0.0.
 func identity(v any) any {
 	switch v := v.(type) {
 	case float32:

@@ -99,8 +99,8 @@ func (w *externalTimeBatch) add(chunk []item) [][]item {
 	return chunks
 }
 
-// begin fixes the boundaries with the first event. One whose start attribute is
-// null cannot, and is dropped.
+// begin fixes the boundaries with the first event. An event whose start attribute is null
+// cannot fix them, and is dropped.
 func (w *externalTimeBatch) begin(x item) bool {
 	t := x.values[w.attr].(int64)
 	switch {
@@ -120,7 +120,7 @@ func (w *externalTimeBatch) begin(x item) bool {
 	return true
 }
 
-// arm starts the timeout anew. At the same due time it is the same timer.
+// arm starts the timeout again. With the same due time it is the same timer.
 func (w *externalTimeBatch) arm() {
 	if due := w.now() + w.timeout; w.timeout > 0 && due != w.newest {
 		w.newest = due
@@ -167,8 +167,8 @@ func (w *externalTimeBatch) repeat() []item {
 	return append(out, w.emitted...)
 }
 
-// fire is the timeout, which goes on at equal distances until it starts anew;
-// timers that have been overtaken by newer ones do nothing.
+// fire is the timeout, which repeats at equal distances until it is started again. Timers that
+// newer ones have replaced do nothing.
 func (w *externalTimeBatch) fire(due int64, seq int) [][]item {
 	if due != w.newest || seq != w.seq {
 		return nil

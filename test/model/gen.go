@@ -149,7 +149,7 @@ func pick[T any](g *generator, label string, choices ...T) T {
 	return choices[g.between(label, 0, len(choices)-1)]
 }
 
-// several makes one to most texts, of which the shrinking can leave some out.
+// several makes one to most texts; shrinking can leave some out.
 func (g *generator) several(label string, most int, one func(n int) string) []string {
 	outer, n := g.t, 0
 	list := rapid.SliceOfN(rapid.Custom(func(t *rapid.T) string {

@@ -13,7 +13,7 @@ type waiting struct {
 	stream *siddhiql.Stream
 	events []Event
 	time   int64
-	came   int // its number in the order in which chunks came
+	came   int // its number in the order of arrival of chunks
 }
 
 // come takes in a chunk of an app with lateness. It is judged against the clock as it

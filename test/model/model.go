@@ -181,9 +181,9 @@ func (m *Model) schedule(run *running, due int64, seq int) int {
 	return seq
 }
 
-// deliver gives a chunk to all subscribers of the stream, each of which finishes
-// before the next (1.4). A partition block is one subscriber, at the place where
-// it is written. in is the instance that an inner stream belongs to.
+// deliver gives a chunk to all subscribers of the stream; each finishes before the next starts
+// (1.4). A partition block is one subscriber, at its position in the text. in is the instance
+// that an inner stream belongs to.
 func (m *Model) deliver(s *siddhiql.Stream, chunk []item, in *instance) {
 	if s.Block >= 0 {
 		in.receive(s, chunk)

@@ -10,7 +10,7 @@ import (
 type block struct {
 	m         *Model
 	plan      *siddhiql.Partition
-	instances []*instance // in the order in which their keys were first seen
+	instances []*instance // in the order of the first events of their keys
 }
 
 // instance is the queries of a block for one key.

@@ -69,8 +69,7 @@ func (run *running) finish(chunk []item) {
 	run.m.emit(run, run.sel.process(chunk, run.m.clock))
 }
 
-// filter keeps the rows of either kind for which all conditions are true (1.3,
-// 3.4), and every reset.
+// filter keeps the rows of either kind that meet all conditions (1.3, 3.4), and every reset.
 func (run *running) filter(conditions []siddhiql.Expr, chunk []item) []item {
 	var kept []item
 	for _, i := range chunk {

@@ -179,8 +179,8 @@ func (w *logWriter) put(f *frame.Frame) {
 	}
 }
 
-// barrier begins a checkpoint as a task does: what there is stays as it is now, and is
-// stored while the log goes on.
+// barrier starts a checkpoint as a task does: it captures the current state, which is stored
+// while the log continues.
 func (w *logWriter) barrier() {
 	w.take()
 	w.epoch++
@@ -200,7 +200,7 @@ func (w *logWriter) barrier() {
 	}
 }
 
-// take stores what was captured, as a task's saver does: a base first, deltas behind it.
+// take stores the captured state, as a task's saver does: a base first, then deltas.
 func (w *logWriter) take() {
 	if w.captured == nil {
 		return
@@ -244,8 +244,8 @@ func (r *records) Next(context.Context) (wal.Record, error) {
 	return first, nil
 }
 
-// rebuild returns a scratch task behind a checkpoint (-1: at the beginning), and the log
-// behind it.
+// rebuild returns a rebuilt task after checkpoint from (-1: at the start of the log), and the
+// rest of the log.
 func (h *history) rebuild(t *rapid.T, from int) (*rebuild.Task, rebuild.Log) {
 	task, err := rebuild.New(h.plan, 0, settings)
 	if err != nil {
@@ -323,8 +323,8 @@ func sameSnapshots(a, b snapshots) string {
 	return ""
 }
 
-// State as of an instant, or behind an event, is what an uninterrupted run holds that is
-// stopped there, from whichever checkpoint it is rebuilt.
+// State as of an instant, or after an event, equals the state of an uninterrupted run that
+// stops there, whichever checkpoint it is rebuilt from.
 func TestStateAsOfAnyInstant(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		h := drawHistory(t, Options{Windows: known(Windows...)})
@@ -454,7 +454,7 @@ func TestDishonestCheckpointsAreFound(t *testing.T) {
 		case "digest":
 			entries = nil
 		}
-		c.Digest = state.DigestOf(entries) // whoever lies, lies well
+		c.Digest = state.DigestOf(entries) // the forged digest is consistent
 		if c.Digest == h.digests[to][c.ID] {
 			return // nothing had changed
 		}
@@ -504,7 +504,7 @@ func TestItemsAreFound(t *testing.T) {
 					t.Fatalf("%s: %s is %s", info.ID, i.Key, i.Value)
 				}
 				if !slices.ContainsFunc(entries, func(e state.Entry) bool { return bytes.Equal(e.Key, i.Entry) }) {
-					t.Fatalf("%s%s%s: item %q is said to be in entry %q, which is not there", h.app, printSteps(h.steps), info.ID, i.Key, i.Entry)
+					t.Fatalf("%s%s%s: item %q claims to be in entry %q, which is not there", h.app, printSteps(h.steps), info.ID, i.Key, i.Entry)
 				}
 				if again, ok := task.Item(info.ID, i.Key, i.Entry); !ok || !bytes.Equal(again, i.Value) {
 					t.Fatalf("%s%s%s: item %q is %s, and asked for alone %s", h.app, printSteps(h.steps), info.ID, i.Key, i.Value, again)

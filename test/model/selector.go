@@ -46,7 +46,7 @@ func (s *selector) process(chunk []item, now int64) []item {
 	return s.limit(rows)
 }
 
-// groupKey is 4.4 do: a typed composite key in which null is its own group.
+// groupKey is 4.4 do: a typed composite key; null is its own group.
 func (s *selector) groupKey(i item) string {
 	var b strings.Builder
 	for _, attr := range s.q.GroupBy {

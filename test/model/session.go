@@ -125,11 +125,10 @@ func (w *sessions) extend(s *session, ts int64) {
 	}
 }
 
-// merge joins the previous session and the current one once the gap between the
-// end of the one and the start of the other is no wider than that of a session.
-// That is Siddhi's measure, and the only one by which an event that joins the
-// previous session can ever close the gap: nearer to the current one, it would
-// have joined that.
+// merge joins the previous session and the current one once the gap between the end of one and
+// the start of the other is at most the session gap. This is Siddhi's measure. It is also the
+// only one that lets an event that joins the previous session close the gap: nearer to the
+// current session, it would have joined that one.
 func (w *sessions) merge(k *sessionKey) {
 	if k.previous == nil || k.now == nil || k.previous.end < k.now.start-w.gap {
 		return

@@ -55,7 +55,7 @@ func Eventually(t testing.TB, patience time.Duration, what string, done func() b
 	}
 }
 
-// given has the addresses that were given away, which nobody may listen on yet.
+// given has the addresses that were handed out; no process may listen on them yet.
 var given sync.Map
 
 // Address returns one of loopback that is free, and each once. It lies below the ports that
