@@ -250,6 +250,9 @@ func (p *patient) checkIngest(_ context.Context, r *report) {
 		if i.NoRoom != "" {
 			r.add(Error, in.who, "make room on that disk, or lower disk.reserve; events are taken again by themselves then", "events are refused: %s", i.NoRoom)
 		}
+		for _, record := range i.Damaged {
+			r.add(Warning, in.who, "check the disk. A record of a log that its task has read does no harm once a checkpoint is made; otherwise restore the data folder from a copy", "a record on the disk is damaged: %s", record)
+		}
 		for _, log := range i.Stalled {
 			r.add(Error, in.who, p.fix("see that the disk of the data folder works and has room; it goes on by itself then", "see that the disk of the NATS server has room; if it had none, make room and restart the server: it takes nothing more until then"), "publishers are not answered: %s", log)
 		}

@@ -413,6 +413,18 @@ func TestFaults(t *testing.T) {
 			},
 			check: "results", severity: doctor.Warning, meaning: "the stream starts at message 2",
 		},
+		"the disk is full": {
+			fault: func(w *ward) {
+				w.announce("ingest", "1.2.3", nil, ingest.Info{Time: time.Now(), NoRoom: "the disk of data is full"})
+			},
+			check: "ingest", severity: doctor.Error, meaning: "the disk of data is full",
+		},
+		"a record is damaged": {
+			fault: func(w *ward) {
+				w.announce("ingest", "1.2.3", nil, ingest.Info{Time: time.Now(), Damaged: []string{"EFW_w_0 at byte 7"}})
+			},
+			check: "ingest", severity: doctor.Warning, meaning: "EFW_w_0 at byte 7",
+		},
 		"a log takes nothing": {
 			fault: func(w *ward) {
 				w.announce("ingest", "1.2.3", nil, ingest.Info{Time: time.Now(), Stalled: []string{"log of w/0 takes no frames"}})

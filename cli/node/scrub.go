@@ -2,7 +2,9 @@ package node
 
 import (
 	"context"
+	"maps"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -22,9 +24,16 @@ type scrubbed struct {
 	known map[string]bool                // places that were logged
 }
 
-// scrub reads the files of the embedded server repeatedly until ctx ends. A damaged record of
-// a log does no harm once a checkpoint covers it: the next start leaves a hole there, and
-// trimming removes it.
+// list returns what was found.
+func (s *scrubbed) list() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Sorted(maps.Keys(s.found))
+}
+
+// scrub reads the files of the embedded server again and again, until ctx ends. A damaged
+// record of a log does no harm once a checkpoint covers it: the next start leaves a hole in
+// its place, and trimming passes it.
 func (n *Node) scrub(ctx context.Context) error {
 	for {
 		found := map[string]streamfiles.Finding{}

@@ -106,7 +106,11 @@ func (s *Service) lead(ctx context.Context, group *sync.WaitGroup, l consensus.L
 	ctx, cancel := context.WithCancel(ctx)
 	leader := newLeader(s, l.Term)
 	group.Go(func() {
-		if err := leader.takeOver(ctx); err != nil {
+		err := leader.checkRollback(ctx)
+		if err == nil {
+			err = leader.takeOver(ctx)
+		}
+		if err != nil {
 			if ctx.Err() == nil {
 				s.refused <- err // there is room: the service ends with the first
 			}

@@ -112,7 +112,7 @@ func (l *leader) lookSoon() {
 func streamsCode(err error) string {
 	var other *natsconn.IncompatibleError
 	var answer jetstream.JetStreamError
-	if errors.As(err, &other) || errors.As(err, &answer) && answer.APIError() != nil && !natsconn.Passing(err) {
+	if errors.Is(err, errLogGone) || errors.As(err, &other) || errors.As(err, &answer) && answer.APIError() != nil && !natsconn.Passing(err) {
 		return control.CodeInvalid
 	}
 	return control.CodeUnavailable
@@ -120,14 +120,37 @@ func streamsCode(err error) string {
 
 // makeStreams makes sure of an app's streams and their limits. It is the caller's turn.
 func (l *leader) makeStreams(ctx context.Context, app string, partitions uint32) error {
+	a := l.s.cfg.FSM.app(app)
+	worked := a != nil && len(a.Tasks)+len(a.Committed) > 0
+	if worked {
+		if err := l.checkLogs(ctx, app, partitions); err != nil {
+			return err
+		}
+	}
 	made, err := natsconn.EnsureApp(ctx, l.s.js, app, partitions, l.s.cfg.Streams)
-	if a := l.s.cfg.FSM.app(app); a != nil && len(a.Tasks)+len(a.Committed) > 0 {
+	if worked {
 		for _, name := range made {
-			// Tasks notice what they miss, and halt; a log is never taken for another one.
-			l.log.Error("the server did not have a stream that tasks have worked with; it was made again. What its folder still held is in it, if there was any: then meta.inf or meta.sum there was damaged, and a task with a checkpoint halts since the stream has another time of creation", "app", app, "jetstream", name)
+			l.log.Error("the server did not have a stream that tasks have worked with; it was made again. What its folder still held is in it, if there was any: then meta.inf or meta.sum there was damaged", "app", app, "jetstream", name)
 		}
 	}
 	return err
+}
+
+var errLogGone = errors.New("it is the log of an app that has run")
+
+// checkLogs fails if a log is gone that tasks have worked with. It is never made again: the
+// server would make it over what is left in its folder, and number new frames as lost ones.
+func (l *leader) checkLogs(ctx context.Context, app string, partitions uint32) error {
+	var errs []error
+	for p := range partitions {
+		name := natsconn.WALStream(app, p)
+		_, err := l.s.js.Stream(ctx, name)
+		if errors.Is(err, jetstream.ErrStreamNotFound) {
+			err = fmt.Errorf("JetStream stream %s is gone, and %w: app %s. It is not made again under that name, since its frames would be lost. If a server has its folder, restore meta.inf and meta.sum there from a copy, and restart the server; or restore the stream (nats stream restore). Without a copy see \"NATS is lost\" in docs/operations.md", name, errLogGone, app)
+		}
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
 }
 
 // keepStreams makes sure of the streams of all apps at the start of a leadership, with the

@@ -87,7 +87,7 @@ func TestNewLeaderMakesWhatIsMissing(t *testing.T) {
 	r.run("app", 2)
 	_, err := natsconn.EnsureWAL(r.within(), r.js, "app", 0, natsconn.StreamLimits{BytesMax: 1 << 20})
 	must(t, err)
-	for _, name := range []string{"EFW_app_1", "EFD_app"} {
+	for _, name := range []string{"EFO_app_1", "EFD_app"} {
 		must(t, r.js.DeleteStream(r.within(), name))
 	}
 	ctx, resign := context.WithCancel(r.within())
@@ -106,7 +106,7 @@ func TestNewLeaderMakesWhatIsMissing(t *testing.T) {
 	r.hasAll("app", 2)
 	resign()
 	<-ended
-	for _, name := range []string{"EFW_app_1", "EFD_app"} {
+	for _, name := range []string{"EFO_app_1", "EFD_app"} {
 		if said := r.said.String(); strings.Count(said, "it was made again") != 2 || !strings.Contains(said, "jetstream="+name) {
 			t.Errorf("nothing is said of %s:\n%s", name, said)
 		}
@@ -125,6 +125,20 @@ func TestMissingStreamsAreMade(t *testing.T) {
 	must(t, l.remakeStreams(r.within(), "app"))
 	if left := r.there(); len(left) > 0 {
 		t.Errorf("%v are left", left)
+	}
+}
+
+// A log that tasks have worked with is not made again.
+func TestLostLogIsNotMadeAgain(t *testing.T) {
+	r := newRig(t)
+	r.run("app", 2)
+	must(t, r.js.DeleteStream(r.within(), "EFW_app_1"))
+	err := r.s.leading().lookAfterStreams(r.within(), map[string]bool{"app": true})
+	if err == nil || !strings.Contains(err.Error(), "EFW_app_1 is gone") || !strings.Contains(err.Error(), "nats stream restore") {
+		t.Errorf("%v", err)
+	}
+	if left := r.there(); len(left) != 4 {
+		t.Errorf("%v are there", left)
 	}
 }
 

@@ -49,6 +49,9 @@ type Config struct {
 	// Room returns why the logs have no room on the disk, and nil if they have; nil: it is not
 	// known. While they have none, events are refused.
 	Room func() error
+	// Damaged returns the damaged records that were found in the files of the streams; nil:
+	// nobody looks. They are reported.
+	Damaged func() []string
 	// Codec of the frames; zero is shared/log/wal's default.
 	Codec compress.Codec
 	// Durability is what the server was found to do. It is reported, not enforced.
@@ -82,6 +85,9 @@ func (cfg Config) withDefaults() (Config, error) {
 	}
 	if cfg.Room == nil {
 		cfg.Room = func() error { return nil }
+	}
+	if cfg.Damaged == nil {
+		cfg.Damaged = func() []string { return nil }
 	}
 	if cfg.StopTimeout == 0 {
 		cfg.StopTimeout = stopDefault

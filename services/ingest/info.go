@@ -27,6 +27,7 @@ type Info struct {
 	Failed          uint64       `json:"failed"`      // messages not known to be durable
 	Unanswered      uint64       `json:"unanswered"`  // answers that could not be sent
 	DeadLost        uint64       `json:"dead_letters_lost"`
+	Damaged         []string     `json:"damaged,omitempty"` // records in the files of the streams
 	NoRoom          string       `json:"no_room,omitempty"` // why the disk has no room for events
 	Stalled         []string     `json:"stalled,omitempty"` // logs that take no frames, since when and why
 	Apps            []AppState   `json:"apps"`
@@ -99,6 +100,7 @@ func (s *Service) Info() Info {
 		Streams:         []InfoStream{},
 		Apps:            s.Apps(),
 	}
+	info.Damaged = s.cfg.Damaged()
 	if err := s.cfg.Room(); err != nil {
 		info.NoRoom = err.Error()
 	}

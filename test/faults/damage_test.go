@@ -208,3 +208,25 @@ func remove(t *testing.T, msgs string) {
 		}
 	}
 }
+
+// TestOldRaft starts on a Raft folder that is older than the store. It does not know what was
+// decided since, so the start is refused. With the newer folder back, everything goes on.
+func TestOldRaft(t *testing.T) {
+	t.Parallel()
+	good := write(t, "good.siddhi", `@app:name('Good') define stream S (v long); from S select v insert into Out;`)
+	data, aside := t.TempDir(), t.TempDir()
+	serving(t, data, good).stop() // each stop makes a checkpoint
+	must(t, os.CopyFS(filepath.Join(aside, "old"), os.DirFS(filepath.Join(data, "raft"))))
+	p := serving(t, data, good)
+	publish(t, p.connect(), "S", `{"v":1}`)
+	p.stop()
+	must(t, os.Rename(filepath.Join(data, "raft"), filepath.Join(aside, "new")))
+	must(t, os.Rename(filepath.Join(aside, "old"), filepath.Join(data, "raft")))
+	checkRefused(t, run(t, data, good), filepath.Join(data, "raft"), "older than the store", "app Good", "recover APP --adopt")
+
+	must(t, os.RemoveAll(filepath.Join(data, "raft")))
+	must(t, os.Rename(filepath.Join(aside, "new"), filepath.Join(data, "raft")))
+	p = serving(t, data, good)
+	checkGoesOn(t, p, "Good", "S", `{"v":3}`, "out.Good.Out.0")
+	p.stop()
+}

@@ -67,8 +67,8 @@ const (
 	roomWaitMax = time.Second
 )
 
-// restoreLog is what to do about a database that is damaged.
-const restoreLog = "restore the whole data folder from a copy; in a group of three, remove the raft folder of this member, and the others send it their state; a single process without a copy starts again with the folders raft, nats and witness moved away and the store kept, and then eventflux recover APP --adopt goes on from the newest checkpoint of each app"
+// WayOut is what to do about a database that is damaged or lost.
+const WayOut = "restore the whole data folder from a copy; in a group of three, remove the raft folder of this member, and the others send it their state; a single process without a copy starts again with the folders raft, nats and witness moved away and the store kept, and then eventflux recover APP --adopt goes on from the newest checkpoint of each app"
 
 // openLog opens the database and reads all of it. A damaged one is an error that names the
 // file: bbolt panics, or faults in a file that is shorter than its pages say.
@@ -139,7 +139,7 @@ func contain(do func() error) (err error) {
 }
 
 func (s *logStore) damaged(err error) error {
-	return fmt.Errorf("the Raft database %s is damaged: %w; %s", s.path, err, restoreLog)
+	return fmt.Errorf("the Raft database %s is damaged: %w; %s", s.path, err, WayOut)
 }
 
 // checkContent reads all that Raft will, so that damage is met here and not in a goroutine of

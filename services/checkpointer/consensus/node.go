@@ -261,7 +261,7 @@ func (n *Node) checkLog(snapshots raft.SnapshotStore) error {
 		newest = list[0].Index
 	}
 	if n.log.from > newest+1 {
-		return fmt.Errorf("the Raft folder %s lacks the entries %d to %d: the newest snapshot ends at the one, and the log begins after the other; %s", n.cfg.Dir, newest+1, n.log.from-1, restoreLog)
+		return fmt.Errorf("the Raft folder %s lacks the entries %d to %d: the newest snapshot ends at the one, and the log begins after the other; %s", n.cfg.Dir, newest+1, n.log.from-1, WayOut)
 	}
 	if newest == 0 || n.log.from > 0 {
 		return nil
@@ -269,8 +269,11 @@ func (n *Node) checkLog(snapshots raft.SnapshotStore) error {
 	if _, err := n.log.Get(keyTerm); !errors.Is(err, errKeyNotFound) {
 		return err
 	}
-	return fmt.Errorf("the Raft database %s is empty, and there are snapshots of %d entries: what was decided since is lost; %s", n.log.path, newest, restoreLog)
+	return fmt.Errorf("the Raft database %s is empty, and there are snapshots of %d entries: what was decided since is lost; %s", n.log.path, newest, WayOut)
 }
+
+// Dir is the folder of the log and the snapshots.
+func (n *Node) Dir() string { return n.cfg.Dir }
 
 // Failed tells why the member cannot go on, once it cannot. Close it then.
 func (n *Node) Failed() <-chan error { return n.log.failed }

@@ -1,0 +1,61 @@
+package checkpointer
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/eventflux/eventflux/services/checkpointer/consensus"
+	"github.com/eventflux/eventflux/shared/state"
+)
+
+const (
+	rolledBackWithin = 2 * time.Second // the store may be away, and another leader would not change that
+	headsAtOnce      = 16
+)
+
+// checkRollback returns an error if the store has a checkpoint that Raft never opened. Then the
+// folder of Raft is an older copy of itself, and so are those of the majority: what was decided
+// since is unknown, such as generations and which checkpoints count.
+func (l *leader) checkRollback(ctx context.Context) error {
+	for {
+		older := l.unknownCheckpoint(ctx)
+		if older == nil || ctx.Err() != nil {
+			return ctx.Err()
+		}
+		// A leader that was replaced does not know what its successor has opened.
+		if l.s.cfg.Raft.VerifyLeader(ctx) == nil {
+			return fmt.Errorf("the Raft folder %s is older than the store: %w; %s", l.s.cfg.Raft.Dir(), older, consensus.WayOut)
+		}
+		if !pauseFor(ctx, projectRetry) {
+			return ctx.Err()
+		}
+	}
+}
+
+// unknownCheckpoint names a checkpoint in the store that Raft does not know.
+func (l *leader) unknownCheckpoint(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, rolledBackWithin)
+	defer cancel()
+	var group errgroup.Group
+	group.SetLimit(headsAtOnce)
+	for _, a := range l.s.cfg.FSM.apps() {
+		if a.Removing {
+			continue
+		}
+		group.Go(func() error {
+			head, err := l.s.cfg.Store.Head(ctx, a.Name)
+			if err != nil {
+				l.log.Warn("it is not known whether the store has checkpoints that Raft does not know", "app", a.Name, "err", err)
+				return nil
+			}
+			if known := l.s.cfg.FSM.app(a.Name); known == nil || state.Epoch(head.Epoch) <= known.Newest {
+				return nil
+			}
+			return fmt.Errorf("the store has checkpoint %d of app %s, and Raft knows none after %d", head.Epoch, a.Name, a.Newest)
+		})
+	}
+	return group.Wait()
+}
