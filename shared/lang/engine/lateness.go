@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"math"
 	"strconv"
 
 	"github.com/eventflux/eventflux/shared/lang/event"
@@ -56,8 +55,8 @@ func (e *Engine) enter(stream *siddhiql.Stream, b *event.Batch, from, to int, ms
 
 // before returns ms minus span, or the least int64 on overflow. The span is not negative.
 func before(ms, span int64) int64 {
-	if ms < math.MinInt64+span {
-		return math.MinInt64
+	if ms < window.NoTime+span {
+		return window.NoTime
 	}
 	return ms - span
 }
@@ -139,10 +138,7 @@ func (e *Engine) Times() Times {
 // the first event. Without lateness it is the app's clock.
 func (e *Engine) Input() (ms int64, began bool) {
 	if e.reorder == nil {
-		return e.env.Now, e.began()
+		return e.env.Now, e.env.Now != window.NoTime
 	}
 	return e.reorder.Input()
 }
-
-// began reports whether the clock has moved.
-func (e *Engine) began() bool { return e.env.Now != 0 && e.env.Now != math.MinInt64 }

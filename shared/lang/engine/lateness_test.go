@@ -196,3 +196,30 @@ func BenchmarkLateness(b *testing.B) {
 		})
 	}
 }
+
+// Time begins with the first event, whichever time that has.
+func TestInputBegins(t *testing.T) {
+	for _, app := range []string{`@app:playback `, `@app:playback(lateness = '5 sec') `} {
+		plan, err := siddhiql.Compile(app + `define stream S (k string, v long); from S select v insert into O;`)
+		if err != nil {
+			t.Fatal(err)
+		}
+		e, err := engine.New(plan)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if ms, began := e.Input(); began {
+			t.Errorf("%s: it begins at %d without an event", app, ms)
+		}
+		for _, at := range []int64{-62_135_596_800_000, 0, 253_402_300_799_999} { // the years 1, 1970 and 9999
+			b := event.NewBatch(plan.Stream("S").Schema)
+			b.Cols[0].AppendNull()
+			b.Cols[1].AppendInt(1)
+			b.TS = append(b.TS, at)
+			e.Send(plan.Stream("S"), b, 0, 1, 0)
+			if ms, began := e.Input(); ms != at || !began {
+				t.Errorf("%s: the input clock is %d, %t, want %d", app, ms, began, at)
+			}
+		}
+	}
+}

@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
-	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -24,7 +23,7 @@ import (
 // bytes.
 type Reorder struct {
 	streams []*event.Schema // by stream
-	input   int64           // the largest time that came, ms; noTime before the first
+	input   int64           // the largest time that came, ms; NoTime before the first
 	clock   int64           // chunks up to this ms have left
 	came    uint64          // chunks that came
 	next    uint64          // number of the next block
@@ -43,9 +42,6 @@ type Reorder struct {
 	gone    []uint64 // numbers of blocks that are gone, after Changed reported them
 	loaded  []*heldBlock
 }
-
-// noTime is before all times.
-const noTime = math.MinInt64
 
 // A block is full once it has this many rows, or bytes in memory: a new chunk never makes
 // the state store more than this again.
@@ -91,11 +87,11 @@ func (h *held) Before(o *held) bool {
 // NewReorder returns a Reorder without events. It takes events of the streams that have a
 // schema.
 func NewReorder(streams []*event.Schema) *Reorder {
-	return &Reorder{streams: streams, input: noTime, clock: noTime, open: make([]*heldBlock, len(streams))}
+	return &Reorder{streams: streams, input: NoTime, clock: NoTime, open: make([]*heldBlock, len(streams))}
 }
 
 // Input returns the input clock in ms: the largest time that came; false before the first.
-func (r *Reorder) Input() (ms int64, ok bool) { return r.input, r.input != noTime }
+func (r *Reorder) Input() (ms int64, ok bool) { return r.input, r.input != NoTime }
 
 // Come moves the input clock to ms, if that is later, and returns it.
 func (r *Reorder) Come(ms int64) int64 {
