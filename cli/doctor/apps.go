@@ -253,6 +253,14 @@ func (p *patient) checkIngest(_ context.Context, r *report) {
 		for _, record := range i.Damaged {
 			r.add(Warning, in.who, "check the disk. A record of a log that its task has read does no harm once a checkpoint is made; otherwise restore the data folder from a copy", "a record on the disk is damaged: %s", record)
 		}
+		for _, a := range i.Apps {
+			switch a.State {
+			case ingest.LeftOut:
+				r.add(Error, in.who, "remove what the reason names; or remove the app: eventflux app rm "+a.App, "app %s is left out, and its events are nobody's: %s", a.App, a.Reason)
+			case ingest.Waiting:
+				r.add(Warning, in.who, "remove what the reason names; ingest tries again by itself", "events for app %s are refused: %s", a.App, a.Reason)
+			}
+		}
 		for _, log := range i.Stalled {
 			r.add(Error, in.who, p.fix("see that the disk of the data folder works and has room; it goes on by itself then", "see that the disk of the NATS server has room; if it had none, make room and restart the server: it takes nothing more until then"), "publishers are not answered: %s", log)
 		}

@@ -425,6 +425,18 @@ func TestFaults(t *testing.T) {
 			},
 			check: "ingest", severity: doctor.Warning, meaning: "EFW_w_0 at byte 7",
 		},
+		"an app is left out": {
+			fault: func(w *ward) {
+				w.announce("ingest", "1.2.3", nil, ingest.Info{Time: time.Now(), Apps: []ingest.AppState{{App: "w", State: ingest.LeftOut, Reason: "NATS refuses the subscription to orders.>"}}})
+			},
+			check: "ingest", severity: doctor.Error, meaning: "app w is left out, and its events are nobody's: NATS refuses the subscription to orders.>",
+		},
+		"an app waits": {
+			fault: func(w *ward) {
+				w.announce("ingest", "1.2.3", nil, ingest.Info{Time: time.Now(), Apps: []ingest.AppState{{App: "w", State: ingest.Waiting, Reason: "its log is gone"}}})
+			},
+			check: "ingest", severity: doctor.Warning, meaning: "events for app w are refused: its log is gone",
+		},
 		"a log takes nothing": {
 			fault: func(w *ward) {
 				w.announce("ingest", "1.2.3", nil, ingest.Info{Time: time.Now(), Stalled: []string{"log of w/0 takes no frames"}})

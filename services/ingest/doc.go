@@ -56,7 +56,7 @@
 //	    │ trouble       │ tries again                  │
 //	    └────────────▶ waiting ◀───────────────────────┘
 //
-//	left out: its name or a subject can never be served
+//	left out: its name or a subject cannot be served. One that NATS refuses is tried again
 //
 // An app that waits gets no events, and neither does any other app that reads the same
 // subject: the publisher gets error 20010 and repeats the message for all of them. An app

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"sync"
 	"time"
@@ -100,26 +101,22 @@ func (l *listener) work() {
 
 // listen subscribes to the patterns, and returns once the server knows. Subscriptions to
 // other subjects end, beside. New ones are there before old ones go, so that no message
-// finds nobody.
+// finds nobody. If the server refuses one it returns a *deniedError, and none has ended.
 func (l *listener) listen(ctx context.Context, patterns []string) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	var errs []error
-	for _, p := range patterns {
-		if l.subs[p] != nil {
-			continue
-		}
-		sub, err := l.s.cfg.Conn.ChanQueueSubscribe(p, queueGroup, l.arriving)
-		if err != nil {
-			errs = append(errs, fmt.Errorf("subscribe to %s: %w", p, err))
-			continue
-		}
-		l.subs[p] = sub
-	}
 	ctx, cancel := context.WithTimeout(ctx, subscribeTimeout)
 	defer cancel()
-	if err := l.s.cfg.Conn.FlushWithContext(ctx); err != nil {
-		errs = append(errs, fmt.Errorf("subscribe: %w", err))
+	var errs []error
+	for _, p := range patterns {
+		if l.subs[p] == nil {
+			if err := l.subscribe(ctx, p); err != nil {
+				errs = append(errs, err)
+			}
+		}
+	}
+	if err := errors.Join(errs...); errors.As(err, new(*deniedError)) {
+		return err
 	}
 	for p, sub := range l.subs {
 		if !slices.Contains(patterns, p) {
@@ -127,6 +124,57 @@ func (l *listener) listen(ctx context.Context, patterns []string) error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// subscribe returns once the server knows the subscription. The caller holds mu.
+func (l *listener) subscribe(ctx context.Context, pattern string) error {
+	nc := l.s.cfg.Conn
+	before := nc.LastError()
+	sub, err := nc.ChanQueueSubscribe(pattern, queueGroup, l.arriving)
+	if err != nil {
+		return fmt.Errorf("subscribe to %s: %w", pattern, err)
+	}
+	l.subs[pattern] = sub
+	if err := nc.FlushWithContext(ctx); err != nil {
+		return fmt.Errorf("subscribe to %s: %w", pattern, err)
+	}
+	// A refusal comes before the answer to the flush.
+	if err := nc.LastError(); err != before && deniedPattern(err) == pattern { //nolint:errorlint // the same refusal, not one of its kind
+		l.forget(pattern)
+		return &deniedError{pattern}
+	}
+	return nil
+}
+
+// forget ends a subscription that the server has refused. The caller holds mu.
+func (l *listener) forget(pattern string) {
+	if sub := l.subs[pattern]; sub != nil {
+		n, _ := sub.Dropped()
+		l.dropped += n
+		_ = sub.Unsubscribe() // the server has none
+		delete(l.subs, pattern)
+	}
+}
+
+// deniedError says that the server refuses a subscription.
+type deniedError struct{ pattern string }
+
+func (e *deniedError) Error() string {
+	return fmt.Sprintf("NATS refuses the subscription to %s: let the user of ingest subscribe to it, in the permissions of the NATS servers", e.pattern)
+}
+
+var deniedSubscription = regexp.MustCompile(`(?i)permissions violation for subscription to "(\S+)" using queue "` + queueGroup + `"`)
+
+// deniedPattern returns the subject whose subscription by ingest an error of the connection
+// refuses; "" for another error.
+func deniedPattern(err error) string {
+	if err == nil {
+		return ""
+	}
+	if found := deniedSubscription.FindStringSubmatch(err.Error()); found != nil {
+		return found[1]
+	}
+	return ""
 }
 
 // leave ends a subscription once all that the server has delivered has arrived. The

@@ -179,11 +179,39 @@ func (s *Service) all() []*unit {
 // reroute has messages go to the units that have joined, and returns once the server
 // knows the subscriptions. The caller holds changing.
 func (s *Service) reroute(ctx context.Context) error {
-	t := newTable(slices.DeleteFunc(s.all(), func(u *unit) bool { return !u.joined }))
-	s.handling.Lock() // the message that is handled is for the table before
-	s.table.Store(t)
-	s.handling.Unlock()
-	return s.listener.listen(ctx, t.patterns)
+	for {
+		joined := slices.DeleteFunc(s.all(), func(u *unit) bool { return !u.joined })
+		t := newTable(joined)
+		s.handling.Lock() // the message that is handled is for the table before
+		s.table.Store(t)
+		s.handling.Unlock()
+		err := s.listener.listen(ctx, t.patterns)
+		var denied *deniedError
+		if !errors.As(err, &denied) {
+			return err
+		}
+		readers := slices.DeleteFunc(joined, func(u *unit) bool { return !u.reads(denied.pattern) })
+		if len(readers) == 0 {
+			return nil // no app needs it
+		}
+		for _, u := range readers {
+			u.joined = false
+			u.fail(denied)
+		}
+	}
+}
+
+// heed leaves out the apps that need a subscription which the server refuses: when it is
+// made again after a disconnection, or since the permissions have changed.
+func (s *Service) heed(pattern string) {
+	s.listener.mu.Lock()
+	s.listener.forget(pattern)
+	s.listener.mu.Unlock()
+	for _, u := range s.all() {
+		if u.reads(pattern) {
+			u.fail(&deniedError{pattern})
+		}
+	}
 }
 
 // tell says that the state of an app has changed.
@@ -206,6 +234,15 @@ func (s *Service) Run(ctx context.Context) error {
 	group.Go(func() error { return s.dead.run(letters) })
 	taking, end := context.WithCancel(ctx)
 	s.listener.begin()
+	told := s.cfg.Conn.ErrorHandler()
+	s.cfg.Conn.SetErrorHandler(func(nc *nats.Conn, sub *nats.Subscription, err error) {
+		if told != nil {
+			told(nc, sub, err)
+		}
+		if pattern := deniedPattern(err); pattern != "" {
+			s.heed(pattern)
+		}
+	})
 	err := s.serve(ctx, taking, work)
 	end()
 	s.stop(cancel)

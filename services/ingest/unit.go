@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -14,6 +15,7 @@ import (
 	"github.com/eventflux/eventflux/shared/control"
 	"github.com/eventflux/eventflux/shared/lang/engine"
 	"github.com/eventflux/eventflux/shared/lang/siddhiql"
+	"github.com/eventflux/eventflux/shared/lang/subject"
 	"github.com/eventflux/eventflux/shared/log/natsconn"
 	"github.com/eventflux/eventflux/shared/log/output"
 	"github.com/eventflux/eventflux/shared/log/wal"
@@ -49,7 +51,7 @@ const (
 	Starting State = "starting" // its logs are looked at
 	Serving  State = "serving"  // its events are accepted
 	Waiting  State = "waiting"  // its events are refused until its trouble is over
-	LeftOut  State = "left out" // it can never be served as it is, and its events are nobody's
+	LeftOut  State = "left out" // it cannot be served as it is, and its events are nobody's
 )
 
 // AppState is how an app is served, and why.
@@ -85,6 +87,7 @@ type unit struct {
 	state  State
 	reason string
 	links  []*link
+	failed context.CancelCauseFunc // ends what serves the app now; nil if nothing does
 }
 
 func newUnit(s *Service, a App) *unit {
@@ -131,7 +134,13 @@ func (u *unit) run(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		u.tell(Waiting, err.Error())
+		var denied *deniedError
+		if errors.As(err, &denied) {
+			u.leave()
+			u.tell(LeftOut, denied.Error())
+		} else {
+			u.tell(Waiting, err.Error())
+		}
 		if served {
 			wait = unitWaitMin
 		}
@@ -156,6 +165,9 @@ func (u *unit) serve(ctx context.Context) (served bool, err error) {
 	defer cancel()
 	ctx, fail := context.WithCancelCause(ctx)
 	defer fail(nil)
+	u.mu.Lock()
+	u.failed = fail
+	u.mu.Unlock()
 	for _, l := range u.logs {
 		w, err := u.newWriter(l)
 		if err != nil {
@@ -198,11 +210,44 @@ func (u *unit) accept(ctx context.Context) error {
 	u.refusing = ""
 	u.s.handling.Unlock()
 	u.joined = true
-	if err := u.s.reroute(ctx); err != nil {
-		u.refuse(err)
-		return err
+	err := u.s.reroute(ctx)
+	if err == nil && !u.joined {
+		err = context.Cause(ctx)
 	}
-	return nil
+	if err != nil {
+		u.refuse(err)
+	}
+	return err
+}
+
+// leave has the app's events be nobody's.
+func (u *unit) leave() {
+	u.s.changing.Lock()
+	defer u.s.changing.Unlock()
+	if u.s.taking.Err() != nil {
+		return
+	}
+	u.joined = false
+	if err := u.s.reroute(u.s.taking); err != nil {
+		u.s.cfg.Log.Warn("NATS does not confirm the subscriptions; they are made once apps change again", "err", err)
+	}
+}
+
+// reads reports whether the app needs the subscription to a pattern.
+func (u *unit) reads(pattern string) bool {
+	return slices.ContainsFunc(u.sources, func(s *source) bool {
+		to := s.stream.Subject
+		return !s.linked() && (to == pattern || pattern == inputs && subject.Covers(inputs, to))
+	})
+}
+
+// fail ends what serves the app. It tries again.
+func (u *unit) fail(why error) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.failed != nil {
+		u.failed(why)
+	}
 }
 
 // refuse has the app's publishers get an error. No message is on its way to the logs when
@@ -314,6 +359,8 @@ func (u *unit) tell(state State, reason string) {
 		return
 	}
 	switch {
+	case state == LeftOut:
+		u.s.cfg.Log.Error("an app is left out, as ingest cannot serve it; the others are served, and it is tried again", "app", u.name, "reason", reason)
 	case state == Waiting:
 		u.s.cfg.Log.Warn("events for an app are refused; trying again", "app", u.name, "reason", reason)
 	case state == Serving && before != "":

@@ -1,0 +1,138 @@
+package ingest
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/eventflux/eventflux/shared/log/natsconn"
+)
+
+// guarded is a server where ingest may subscribe to some subjects alone.
+type guarded struct {
+	t    *testing.T
+	srv  *server.Server
+	opts server.Options
+}
+
+func newGuarded(t *testing.T, allowed ...string) *guarded {
+	t.Helper()
+	g := &guarded{t: t, opts: server.Options{Host: "127.0.0.1", Port: server.RANDOM_PORT, JetStream: true, StoreDir: t.TempDir(), NoSigs: true, NoLog: true}}
+	g.opts.Users = g.users(allowed)
+	opts := g.opts
+	srv, err := server.NewServer(&opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv.Start()
+	t.Cleanup(func() { srv.Shutdown(); srv.WaitForShutdown() })
+	if !srv.ReadyForConnections(20 * time.Second) {
+		t.Fatal("the server does not start")
+	}
+	g.srv, g.opts.Port = srv, opts.Port
+	return g
+}
+
+func (g *guarded) users(allowed []string) []*server.User {
+	allowed = append([]string{"_INBOX.>", "ef.>", "$SRV.>"}, allowed...)
+	ingest := &server.Permissions{Subscribe: &server.SubjectPermission{Allow: allowed}}
+	return []*server.User{{Username: "all", Password: "pw"}, {Username: "ingest", Password: "pw", Permissions: ingest}}
+}
+
+// allow changes what ingest may subscribe to.
+func (g *guarded) allow(allowed ...string) {
+	g.t.Helper()
+	opts := g.opts
+	opts.Users = g.users(allowed)
+	if err := g.srv.ReloadOptions(&opts); err != nil {
+		g.t.Fatal(err)
+	}
+}
+
+func (g *guarded) connect(user string, gate *Gate) *nats.Conn {
+	g.t.Helper()
+	password := filepath.Join(g.t.TempDir(), "pw")
+	if err := os.WriteFile(password, []byte("pw"), 0o600); err != nil {
+		g.t.Fatal(err)
+	}
+	cfg := natsconn.ConnectConfig{URL: g.srv.ClientURL(), User: user, PasswordFile: password, Log: quiet}
+	if gate != nil {
+		cfg.BeforeRead = gate.Wait
+	}
+	nc, err := natsconn.Connect(within(g.t), cfg)
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	g.t.Cleanup(nc.Close)
+	return nc
+}
+
+const (
+	ordersApp = `@app:name('wide') @source(subject='orders.>') define stream W (n long); from W select n insert into WideOut;`
+	orderApp  = `@app:name('narrow') @source(subject='orders.eu') define stream N (n long); from N select n insert into NarrowOut;`
+)
+
+// An app whose subject ingest may not subscribe to is left out, with the reason. The others
+// are served, and so is the app once the permissions let it.
+func TestDeniedSubscription(t *testing.T) {
+	g := newGuarded(t, "events.>", "orders.eu")
+	r := &rig{t: t, done: make(chan error, 1), at: natsconn.EmbeddedConfig{Dir: t.TempDir(), Listen: "127.0.0.1:0", Log: quiet}}
+	var err error
+	if r.srv, err = natsconn.OpenEmbedded(r.at); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := r.srv.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	r.pub = g.connect("all", nil)
+	if r.js, err = jetstream.New(r.pub); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(r.js.CleanupPublisher)
+	if _, err := r.js.CreateKeyValue(within(t), jetstream.KeyValueConfig{Bucket: natsconn.LinksBucket}); err != nil {
+		t.Fatal(err)
+	}
+	r.begin(func(cfg *Config) { cfg.Conn, cfg.LogConn = g.connect("ingest", cfg.Gate), r.pub }, flightsApp, ordersApp, orderApp)
+	t.Cleanup(func() { r.end() })
+
+	leftOut := func(app, pattern string) {
+		t.Helper()
+		if reason := r.state(app, LeftOut); !strings.Contains(reason, "NATS refuses the subscription to "+pattern) {
+			t.Fatalf("app %s: %s", app, reason)
+		}
+	}
+	taken := func(subject, event string) {
+		t.Helper()
+		if ack := r.ask(subject, event); ack.Error != nil {
+			t.Fatalf("%s: %+v", subject, ack)
+		}
+	}
+	leftOut("wide", "orders.>")
+	r.state("a", Serving)
+	r.state("narrow", Serving)
+	taken("events.Flights", `{"origin":"x","delay":1}`)
+	taken("orders.eu", `{"n":1}`)
+
+	g.allow("events.>", "orders.>")
+	r.state("wide", Serving)
+	taken("orders.eu", `{"n":2}`)
+
+	g.allow("orders.>") // it changes while ingest runs
+	leftOut("a", "events.>")
+	taken("orders.eu", `{"n":3}`)
+
+	g.allow("events.>", "orders.>")
+	r.state("a", Serving)
+	taken("events.Flights", `{"origin":"x","delay":1}`)
+	if got := len(r.logged("wide", 0)); got != 2 {
+		t.Errorf("%d events in the log of the app that was left out at first, want 2", got)
+	}
+}
