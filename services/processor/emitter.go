@@ -38,8 +38,10 @@ const (
 
 	// While JetStream elects, what is sent gets no answer, or is refused at once. So results
 	// are sent again after resendAfter, which doubles up to publishTimeout where the stream
-	// has a leader, and that is only slow.
+	// has a leader, and that is only slow. A leader that is not heard of in unheardMax attempts
+	// may be that slow, too.
 	resendAfter   = 500 * time.Millisecond
+	unheardMax    = 4
 	resendWaitMax = 250 * time.Millisecond
 
 	// unreadableMax is for how long results that the stream counts may not be readable.
@@ -169,7 +171,7 @@ func batchLength(messages []message, most int) int {
 // stream's end tells.
 func (e *emitter) send(ctx context.Context, bytes []byte, messages []message) (int, error) {
 	var since time.Time // of the first attempt, if that failed
-	within := e.after
+	within, unheard := e.after, 0
 	for wait := retryWait; ; wait = min(2*wait, resendWaitMax) {
 		begun := time.Now()
 		err := e.publish(ctx, within, bytes, messages)
@@ -191,11 +193,14 @@ func (e *emitter) send(ctx context.Context, bytes []byte, messages []message) (i
 			since = begun
 			e.log.Warn("results are not taken; looking at the output stream, and trying on", "stream", e.stream, "results", len(messages), "err", err)
 		}
-		landed, asked := e.landed(ctx, messages)
+		landed, asked := e.landed(ctx, within, messages)
 		switch {
 		case landed > 0:
 			return e.sent(messages[:landed], since), nil
 		case errors.Is(asked, errNoLeader): // sending again is safe
+			if unheard++; unheard%unheardMax == 0 { // or the leader is slower than that
+				within = min(2*within, publishTimeout)
+			}
 		case errors.Is(asked, errUnreadable) && time.Since(since) < unreadableMax:
 		case asked != nil:
 			if errors.Is(asked, errFenced) && hasCode(err, codeWrongLastSequence, codeWrongLastSequenceConstant) {
@@ -335,8 +340,8 @@ var errUnreadable = errors.New("NATS does not give its message")
 // or was not answered, are in it. While the server stores an atomic batch, it gives ends
 // that lie in its middle, so the message there is compared with ours, whichever it is: only
 // a message that is not ours proves another owner.
-func (e *emitter) landed(ctx context.Context, messages []message) (int, error) {
-	ctx, cancel := context.WithTimeout(ctx, e.after)
+func (e *emitter) landed(ctx context.Context, within time.Duration, messages []message) (int, error) {
+	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
 	end, err := lastSequence(ctx, e.nc, e.stream)
 	switch {

@@ -5,7 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
+	"math/rand/v2"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -18,6 +21,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"github.com/eventflux/eventflux/shared/lang/result"
+	"github.com/eventflux/eventflux/shared/log/natsconn"
+	"github.com/eventflux/eventflux/shared/log/output"
 )
 
 // Results whose publish got no answer, or a bad one, are sent again as they were until the
@@ -203,5 +208,58 @@ func TestResendSeesTheMiddleOfItsBatch(t *testing.T) {
 				t.Errorf("sent behind %v, want %v", sent, c.sent)
 			}
 		})
+	}
+}
+
+// Against a server that stores, an emitter that gives up waiting too early, again and again,
+// puts out each result once and in order: what it finds of its own batches is no other
+// owner's.
+func TestResendAgainstAServer(t *testing.T) {
+	const results = 4_000
+	r := newRig(t, twoResultStreams)
+	stream, subject := natsconn.OutStream("a", 0), natsconn.OutSubject("a", "Even", 0)
+	var logged strings.Builder
+	e := newEmitter(r.nc, stream, 0, 1, batchMessagesDefault, slog.New(slog.NewTextHandler(&logged, nil)))
+	e.newest = make([]result.Position, 1)
+	e.refused = prometheus.NewCounter(prometheus.CounterOpts{Name: "refused"})
+	messages := make([]message, results)
+	for i := range messages {
+		messages[i] = message{subject: subject, end: 2, at: position{seq: 3, ordinal: uint64(i)}}
+	}
+	seed := rand.Uint64()
+	random := rand.New(rand.NewPCG(seed, 0))
+	asking := time.Duration(0) // the longest of a few requests: most answers come within it
+	for range 20 {
+		begun := time.Now()
+		_, err := lastSequence(r.within(), r.nc, stream)
+		must(t, err)
+		asking = max(asking, time.Since(begun))
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	defer cancel()
+	middle, batches := 0, 0
+	for rest := messages; len(rest) > 0; {
+		e.after = asking/2 + time.Duration(random.Int64N(int64(2*asking)))
+		some := rest[:min(len(rest), 1+random.IntN(batchMessagesDefault))]
+		n, err := e.send(ctx, []byte("{}"), some[:batchLength(some, e.max)])
+		if err != nil {
+			t.Fatalf("seed %d: after %d of %d results: %v", seed, results-len(rest), results, err)
+		}
+		if batches++; n < batchLength(some, e.max) {
+			middle++
+		}
+		rest = rest[n:]
+	}
+	t.Logf("of %d batches %d were given up too early, and %d were seen in the middle", batches, strings.Count(logged.String(), "trying on"), middle)
+	next := uint64(0)
+	must(t, output.Scan(ctx, r.js, stream, 1, e.last, func(seq uint64, _ string, h nats.Header) error {
+		if want := (position{seq: 3, ordinal: next}).String(); h.Get(headerPosition) != want {
+			return fmt.Errorf("seed %d: message %d is result %s, want %s", seed, seq, h.Get(headerPosition), want)
+		}
+		next++
+		return nil
+	}))
+	if end, err := lastSequence(ctx, r.nc, stream); next != results || end != results || err != nil {
+		t.Errorf("seed %d: %d results in %d messages, want %d each; %v", seed, next, end, results, err)
 	}
 }
