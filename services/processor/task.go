@@ -320,6 +320,7 @@ func caught(seq uint64, err *error) {
 // applyFrame applies one frame; its results are the engine's.
 func (t *task) applyFrame(record wal.Record) (f *frame.Frame, done engine.Applied, err error) {
 	defer t.service.working(t, record.Seq)()
+	faultpoint.ReachFrame(t.plan.Name, t.partition, record.Seq)
 	if f, err = t.decoder.Decode(record.Data); err == nil {
 		if record.Seq == t.start.Sequence && t.start.Event > 0 {
 			done, err = t.applyStart(record.Seq, f)

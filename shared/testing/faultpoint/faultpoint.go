@@ -4,6 +4,7 @@
 // FAULTPOINTS names, which may change while it runs:
 //
 //	kill commit.before 2    SIGKILL itself when it gets there for the second time
+//	kill frame.App.0.7 1    the same when it is about to apply that frame of a log
 //	stop manifest.before 1  SIGSTOP itself, until it gets SIGCONT
 //	fail store.put 3        the third call fails; with 0, every one
 //	clock 1h                the machine's clock is that far ahead

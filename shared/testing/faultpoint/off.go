@@ -10,6 +10,9 @@ const Enabled = false
 // Reach says that the process has come to a point. It may not come any further.
 func Reach(Point) {}
 
+// ReachFrame says that a task is about to apply a frame: the point is frame.APP.PARTITION.SEQUENCE.
+func ReachFrame(string, uint32, uint64) {}
+
 // Fail is Reach, and returns an error if the step is to fail.
 func Fail(Point) error { return nil }
 

@@ -95,6 +95,11 @@ func (r *rules) at(p Point) (action string) {
 // Reach says that the process has come to a point. It may not come any further.
 func Reach(p Point) { _ = Fail(p) }
 
+// ReachFrame says that a task is about to apply a frame: the point is frame.APP.PARTITION.SEQUENCE.
+func ReachFrame(app string, partition uint32, seq uint64) {
+	Reach(Point(fmt.Sprintf("frame.%s.%d.%d", app, partition, seq)))
+}
+
 // Fail is Reach, and returns an error if the step is to fail.
 func Fail(p Point) error {
 	action := of.at(p)
