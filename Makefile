@@ -67,6 +67,10 @@ fault-test: redis ## Have a whole cluster go through random troubles under load,
 chain-test: ## Kill two processes in turns under load, with a chain of two apps, for ten minutes
 	$(GO) test -timeout 40m -count 1 -v ./test/faults -run 'TestChainIsKilledInTurns$$' -duration 10m
 
+.PHONY: deploy-test
+deploy-test: ## Deploy and remove an app of 256 partitions 20 times while others publish
+	$(GO) test -timeout 60m -count 1 -v ./test/faults -run 'TestDeploysUnderLoad$$' -deploys 20 -partitions 256
+
 .PHONY: overload-test
 overload-test: ## Publish for five minutes faster than a task can apply
 	$(GO) test -timeout 20m -count 1 -v ./test/faults -run 'TestOverload$$' -overload 5m

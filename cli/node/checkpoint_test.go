@@ -229,6 +229,36 @@ func TestLostOutputTail(t *testing.T) {
 	c.end()
 }
 
+// dropLog deletes a log while the node does not run: its witness as well if blind is set. If
+// another is set, an empty stream of the same name and configuration takes its place.
+func (c *chain) dropLog(name string, blind, another bool) {
+	c.t.Helper()
+	check := func(err error) {
+		c.t.Helper()
+		if err != nil {
+			c.t.Fatal(err)
+		}
+	}
+	srv, err := natsconn.OpenEmbedded(natsconn.EmbeddedConfig{Dir: filepath.Join(c.cfg.Data, "nats"), Listen: "127.0.0.1:0", Durability: natsconn.Fast, Log: slog.New(slog.DiscardHandler)})
+	check(err)
+	defer func() { check(srv.Close()) }()
+	nc, err := natsconn.Connect(c.within(), natsconn.ConnectConfig{Embedded: srv, Log: slog.New(slog.DiscardHandler)})
+	check(err)
+	defer nc.Close()
+	js, err := jetstream.New(nc)
+	check(err)
+	log, err := js.Stream(c.within(), name)
+	check(err)
+	check(js.DeleteStream(c.within(), name))
+	if another {
+		_, err := js.CreateStream(c.within(), log.CachedInfo().Config)
+		check(err)
+	}
+	if blind {
+		check(os.Remove(filepath.Join(c.cfg.Data, witnessFolder, name)))
+	}
+}
+
 // A log that is gone is not made again. With the witness of its end, the task halts, since
 // frames are missing; without it, the start is refused.
 func TestLogIsGone(t *testing.T) {
@@ -245,37 +275,16 @@ func testLogIsGone(t *testing.T, blind bool) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	before := log.CachedInfo().Config
+	name := log.CachedInfo().Config.Name
 	c.kill()
-	srv, err := natsconn.OpenEmbedded(natsconn.EmbeddedConfig{Dir: filepath.Join(c.cfg.Data, "nats"), Listen: "127.0.0.1:0", Durability: natsconn.Fast, Log: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	nc, err := natsconn.Connect(c.within(), natsconn.ConnectConfig{Embedded: srv, Log: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	js, err := jetstream.New(nc)
-	if err == nil {
-		err = js.DeleteStream(c.within(), before.Name)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	nc.Close()
-	if err := srv.Close(); err != nil {
-		t.Fatal(err)
-	}
+	c.dropLog(name, blind, false)
 	if blind {
-		if err := os.Remove(filepath.Join(c.cfg.Data, witnessFolder, before.Name)); err != nil {
-			t.Fatal(err)
-		}
 		n, err := Open(c.within(), c.cfg, Services, c.apps, "1.0.0", slog.New(slog.DiscardHandler))
 		if err != nil {
 			t.Fatal(err)
 		}
 		err = errors.Join(n.Run(c.within(), func([]*siddhiql.Plan) {}), n.Close())
-		if err == nil || !strings.Contains(err.Error(), before.Name+" is gone") {
+		if err == nil || !strings.Contains(err.Error(), name+" is gone") {
 			t.Errorf("the start says %v", err)
 		}
 		return

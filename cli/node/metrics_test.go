@@ -2,7 +2,6 @@ package node
 
 import (
 	"encoding/json"
-	"errors"
 	"flag"
 	"fmt"
 	"net/http"
@@ -16,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	dto "github.com/prometheus/client_model/go"
 
+	"github.com/eventflux/eventflux/shared/log/natsconn"
 	"github.com/eventflux/eventflux/shared/ops/obs"
 )
 
@@ -327,9 +327,7 @@ func TestHealth(t *testing.T) {
 	c.kill()
 	// With its witness, the start would report that the log is lost, not that it is another
 	// one.
-	if err := errors.Join(os.RemoveAll(c.cfg.Data+"/nats"), os.RemoveAll(c.cfg.Data+"/witness")); err != nil {
-		t.Fatal(err)
-	}
+	c.dropLog(natsconn.WALStream("w", 0), true, true)
 	c.start()
 	if got := c.task("halted"); got.LineageMismatches != 1 {
 		t.Errorf("%d lineage mismatches", got.LineageMismatches)

@@ -11,6 +11,7 @@ import (
 	"github.com/eventflux/eventflux/shared/control"
 	"github.com/eventflux/eventflux/shared/log/natsconn"
 	"github.com/eventflux/eventflux/shared/state/store"
+	"github.com/eventflux/eventflux/shared/testing/faultpoint"
 )
 
 const (
@@ -34,6 +35,7 @@ func (s *Service) remove(ctx context.Context, l *leader, r *control.AppRequest) 
 	if _, err := l.propose(ctx, &command{Kind: kindRemove, App: a.Name}); err != nil {
 		return nil, err
 	}
+	faultpoint.Reach(faultpoint.RemoveRaft)
 	l.replace()
 	for s.cfg.FSM.app(a.Name) != nil {
 		if !pauseFor(ctx, stopPause) {
@@ -85,6 +87,7 @@ func (l *leader) carryOutRemoval(ctx context.Context, app string) error {
 			return ctx.Err()
 		}
 	}
+	faultpoint.Reach(faultpoint.RemoveStopped)
 	done, err := l.turn(ctx, app)
 	if err != nil {
 		return err
@@ -99,10 +102,12 @@ func (l *leader) carryOutRemoval(ctx context.Context, app string) error {
 		if err := l.s.js.DeleteStream(ctx, name); err != nil && !errors.Is(err, jetstream.ErrStreamNotFound) {
 			return fmt.Errorf("delete stream %s: %w", name, err)
 		}
+		faultpoint.Reach(faultpoint.RemoveStream)
 	}
 	if err := l.forgetLinks(ctx, app); err != nil {
 		return err
 	}
+	faultpoint.Reach(faultpoint.RemoveStreams)
 	var manifests []string
 	if err := l.s.cfg.Store.List(ctx, "apps/"+app+"/checkpoints/", func(o store.Object) error {
 		manifests = append(manifests, o.Name)
@@ -115,7 +120,9 @@ func (l *leader) carryOutRemoval(ctx context.Context, app string) error {
 			return fmt.Errorf("delete checkpoint %s: %w", name, err)
 		}
 	}
+	faultpoint.Reach(faultpoint.RemoveStored)
 	_, err = l.propose(ctx, &command{Kind: kindForget, App: app})
+	faultpoint.Reach(faultpoint.RemoveDone)
 	l.projectSoon()
 	return err
 }

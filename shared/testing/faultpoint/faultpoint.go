@@ -60,6 +60,16 @@ const (
 	DeployDone    Point = "deploy.done"    // all logs are open, and no one knows yet
 )
 
+// The steps of a leader that removes an app.
+const (
+	RemoveRaft    Point = "remove.raft"    // Raft has the decision, and nobody was told
+	RemoveStopped Point = "remove.stopped" // no service has the app, and nothing is deleted
+	RemoveStream  Point = "remove.stream"  // of each stream: it is deleted
+	RemoveStreams Point = "remove.streams" // all are, and the links of the app
+	RemoveStored  Point = "remove.stored"  // the checkpoints are deleted as well
+	RemoveDone    Point = "remove.done"    // Raft has forgotten the app, and nobody knows
+)
+
 // The steps of a merger.
 const (
 	MergeBefore Point = "merge.before" // chains are picked
@@ -126,6 +136,7 @@ var (
 	OfSwap    = []Point{SwapBefore, SwapStored, SwapDone}
 	OfRestore = []Point{RestorePaused, RestoreOpen, RestoreUsed, RestoreStored, RestoreDone}
 	OfDeploy  = []Point{DeployStreams, DeployRaft, DeployFrame, DeployDone}
+	OfRemove  = []Point{RemoveRaft, RemoveStopped, RemoveStream, RemoveStreams, RemoveStored, RemoveDone}
 	OfLoad    = []Point{LoadBefore, LoadDone}
 	OfMerger  = []Point{MergeBefore, MergeChain, MergeDone, MergeKnown, SweepBefore, SweepEach, SweepDone}
 	OfJob     = []Point{JobPlanned, JobVerified, JobRebuilt, JobStored, JobAsked, JobKnown}
