@@ -38,6 +38,10 @@ func (s *Store) check(ctx context.Context) error {
 	return err
 }
 
+// errLoading is what Redis answers to most commands while it loads its data. It answers INFO,
+// but says aof_enabled:0 then, whatever is configured.
+var errLoading = errors.New("LOADING redis is loading its data")
+
 // checkNode asks INFO if CONFIG is not allowed, as with managed services.
 func (s *Store) checkNode(ctx context.Context, conn *goredis.Conn) error {
 	text, err := conn.Info(ctx).Result()
@@ -45,6 +49,9 @@ func (s *Store) checkNode(ctx context.Context, conn *goredis.Conn) error {
 		return err
 	}
 	has := info(text)
+	if has["loading"] == "1" {
+		return errLoading
+	}
 	if v := has["redis_version"]; older(v, 6, 2) {
 		return fmt.Errorf("redis %s is too old, 6.2 is the first that serves", v)
 	}
