@@ -208,7 +208,7 @@ func TestDeploysUnderLoad(t *testing.T) {
 		from Own select id insert into OfOwn; from Shared select id insert into OfShared;`)
 	large := write(t, "large.siddhi", fmt.Sprintf(`@app:name('Large') @app:partitions('%d') define stream Shared (id long); define stream Lone (id long);
 		partition with (id of Shared, id of Lone) begin from Shared select id insert into OfShared; from Lone select id insert into OfLone; end;`, *partitions))
-	o := operate(serving(t, t.TempDir(), steady, "--ingest.lag_max=1h"))
+	o := operate(serving(t, t.TempDir(), steady))
 
 	loads := []*steadyLoad{newSteadyLoad(o, "Own"), newSteadyLoad(o, "Shared")}
 	var deploys, removals []time.Duration
@@ -356,7 +356,7 @@ func doubling(name string, n int) string {
 func TestRemovalEndsAFrame(t *testing.T) {
 	other, endless := write(t, "other.siddhi", counting("Other", 1, "Orders")), write(t, "endless.siddhi", doubling("Endless", 60))
 	unlimited := fmt.Sprint(int64(1) << 62)
-	o := operate(serving(t, t.TempDir(), other, "--limits.event_rows_max="+unlimited, "--limits.frame_rows_max="+unlimited, "--ingest.lag_max=1h"))
+	o := operate(serving(t, t.TempDir(), other, "--limits.event_rows_max="+unlimited, "--limits.frame_rows_max="+unlimited))
 	var busy atomic.Bool
 	_, err := control.SubscribeFlow(o.nc, func(f control.Flow) {
 		if f.App == "Endless" && f.Busy > control.FlowEvery {
