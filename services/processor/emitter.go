@@ -184,6 +184,14 @@ func (e *emitter) send(ctx context.Context, bytes []byte, messages []message) (i
 		if ctx.Err() != nil {
 			return 0, ctx.Err()
 		}
+		if errors.Is(err, nats.ErrMaxPayload) {
+			if len(messages) > 1 { // what is before it goes out
+				return e.send(ctx, bytes, messages[:len(messages)/2])
+			}
+			m := &messages[0]
+			return 0, fmt.Errorf("log sequence %d: its result %s on %s takes %d bytes, more than the NATS server takes in a message (max_payload, %d): raise that and restart the processor, or select less in the app and deploy it again",
+				m.at.seq, m.at, m.subject, m.end-m.start, e.nc.MaxPayload())
+		}
 		if hasCode(err, codeBatchTooLarge) && len(messages) > 1 {
 			e.max = len(messages) / 2
 			e.log.Warn("the server takes smaller batches of results; trying fewer", "stream", e.stream, "results", e.max)

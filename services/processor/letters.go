@@ -2,6 +2,7 @@ package processor
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strconv"
@@ -92,7 +93,11 @@ func (l *letters) store(ctx context.Context, bytes []byte, messages []message) b
 func (l *letters) publish(ctx context.Context, bytes []byte, messages []message) (failed []message, err error) {
 	futures := make([]jetstream.PubAckFuture, len(messages))
 	for i := range messages {
-		future, e := l.js.PublishMsgAsync(l.letter(bytes, &messages[i]))
+		letter := l.letter(bytes, &messages[i])
+		future, e := l.js.PublishMsgAsync(letter)
+		if errors.Is(e, nats.ErrMaxPayload) {
+			future, e = l.js.PublishMsgAsync(l.shortened(letter))
+		}
 		if e != nil {
 			failed, err = append(failed, messages[i]), e
 			continue
@@ -122,6 +127,18 @@ func (l *letters) letter(bytes []byte, m *message) *nats.Msg {
 	msg.Header.Set(headerReason, engine.LateReason(m.ts, m.clock))
 	msg.Header.Set(headerTimestamp, strconv.FormatInt(m.ts, 10))
 	return msg
+}
+
+// shortened returns a letter without its event, which makes it too large for the server.
+func (l *letters) shortened(letter *nats.Msg) *nats.Msg {
+	id := letter.Header.Get(jetstream.MsgIDHeader)
+	l.log.Error("a dead letter is stored without its event, which is larger than the NATS server takes (max_payload)", "id", id, "bytes", len(letter.Data))
+	short := nats.NewMsg(letter.Subject)
+	for key, values := range letter.Header {
+		short.Header[key] = values
+	}
+	short.Header.Set(headerReason, fmt.Sprintf("%s; the event is left out, since it takes %d bytes", letter.Header.Get(headerReason), len(letter.Data)))
+	return short
 }
 
 // appendLate appends the late events of frame seq to a pile, without those that belong to

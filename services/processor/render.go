@@ -119,7 +119,14 @@ func (r *renderer) pack(p *pile, stream int, rows *event.Batch, i int, kind wind
 	if open.rows > 0 && open.kind != kind {
 		r.closePack(p, stream)
 	}
+	before := len(open.lines)
 	open.lines = append(rowjson.AppendObject(open.lines, rows, i), '\n')
+	if open.rows > 0 && len(open.lines) > packBytesMax { // the row goes into the next one
+		all := open.lines
+		open.lines = all[:before]
+		r.closePack(p, stream)
+		open.lines = append(open.lines, all[before:]...)
+	}
 	open.rows++
 	open.at, open.kind, open.ts = at, kind, rows.TS[i]
 	if open.rows == packRowsMax || len(open.lines) >= packBytesMax {
