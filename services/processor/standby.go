@@ -17,10 +17,12 @@ import (
 	"github.com/eventflux/eventflux/shared/state/checkpoint"
 )
 
-// What a standby may be ahead of the output stream: beyond it waits.
+// What a standby may be ahead of the output stream: beyond it waits. The number of messages
+// is a variable for tests.
+var keptMessagesMax = 100_000
+
 const (
-	keptMessagesMax = 100_000
-	keptBytesMax    = 64 << 20
+	keptBytesMax = 64 << 20
 	// lookEvery is how often a standby asks how far the output stream has come.
 	lookEvery = 200 * time.Millisecond
 )
@@ -41,9 +43,11 @@ type standby struct {
 
 	// Dead letters of frames that no committed checkpoint is known to cover: the owner may
 	// not have stored them.
-	late     []*pile
-	barriers []barrier
-	asked    time.Time // for the newest committed checkpoint
+	late      []*pile
+	barriers  []barrier
+	asked     time.Time   // for the newest committed checkpoint
+	committed state.Epoch // what the answer was
+	passed    state.Epoch // the newest whose barrier was applied or loaded
 
 	reports sync.WaitGroup
 }
@@ -68,6 +72,7 @@ func (t *task) standBy(ctx context.Context) error {
 	s.ready = false
 	s.kept, s.messages, s.bytes = nil, 0, 0
 	s.late, s.barriers = nil, nil
+	s.committed, s.passed = 0, 0
 	ctx, cancel := context.WithCancel(ctx)
 	defer s.reports.Wait()
 	defer cancel()
@@ -83,6 +88,7 @@ func (t *task) standBy(ctx context.Context) error {
 	if err := t.openStandby(ctx); err != nil {
 		return err
 	}
+	s.passed = state.Epoch(t.status.restored.Load())
 	t.log.Info("task stands by", "checkpoint", t.status.restored.Load(), "from", t.reader.Position(), "log_end", t.reader.Tail())
 	t.progress.replay(t.reader)
 	t.status.set(stateReplaying, nil)
@@ -96,10 +102,9 @@ func (t *task) standBy(ctx context.Context) error {
 			return t.unlessPromoted(ctx, err)
 		}
 		t.settleSoon()
-		record, err := t.reader.Next(waiting)
-		var trimmed *wal.TrimmedError
-		if errors.As(err, &trimmed) { // behind a checkpoint of the owner's
-			return fmt.Errorf("%w: %w", errOvertaken, err)
+		record, err := t.read(waiting)
+		if errors.Is(err, errOvertaken) {
+			return err
 		}
 		if err != nil {
 			return t.unlessPromoted(ctx, err)
@@ -190,6 +195,7 @@ func (t *task) applyStandby(ctx context.Context, record wal.Record) (err error) 
 	t.standby.keepLate(late)
 	if f.Kind == frame.Barrier && !done.Repeated {
 		t.standby.barriers = append(t.standby.barriers, barrier{state.Epoch(f.Cut.Epoch), record.Seq})
+		t.standby.passed = max(t.standby.passed, state.Epoch(f.Cut.Epoch))
 		t.reportDigests(ctx, f.Cut)
 	}
 	return nil
@@ -214,10 +220,11 @@ func (s *standby) keepLate(p *pile) {
 // forgetLate forgets the dead letters that a committed checkpoint covers.
 func (t *task) forgetLate(ctx context.Context) error {
 	s := t.standby
-	if len(s.late) == 0 || time.Since(s.asked) < askEvery {
-		if len(s.late) == 0 {
-			s.barriers = s.barriers[:0]
-		}
+	if len(s.late) == 0 && !s.full() {
+		s.barriers = s.barriers[:0]
+		return nil
+	}
+	if time.Since(s.asked) < askEvery {
 		return nil
 	}
 	s.asked = time.Now()
@@ -231,6 +238,7 @@ func (t *task) forgetLate(ctx context.Context) error {
 			committed = max(committed, k.Epoch)
 		}
 	}
+	s.committed = committed
 	covered := uint64(0) // all before a barrier, too, whose own epoch was aborted
 	for len(s.barriers) > 0 && s.barriers[0].epoch <= committed {
 		covered, s.barriers = s.barriers[0].seq, s.barriers[1:]
@@ -243,6 +251,9 @@ func (t *task) forgetLate(ctx context.Context) error {
 	return nil
 }
 
+// full reports whether too much is kept.
+func (s *standby) full() bool { return s.messages > keptMessagesMax || s.bytes > keptBytesMax }
+
 // makeRoom forgets results that are in the output stream, and waits while too many are
 // not.
 func (t *task) makeRoom(ctx context.Context) error {
@@ -251,8 +262,7 @@ func (t *task) makeRoom(ctx context.Context) error {
 		if err := t.forgetLate(ctx); err != nil {
 			return err
 		}
-		full := s.messages > keptMessagesMax || s.bytes > keptBytesMax
-		if !full && (len(s.kept) == 0 || time.Since(s.looked) < lookEvery) {
+		if !s.full() && (len(s.kept) == 0 || time.Since(s.looked) < lookEvery) {
 			return nil
 		}
 		newest, err := t.newestResult(ctx)
@@ -265,8 +275,11 @@ func (t *task) makeRoom(ctx context.Context) error {
 			s.bytes -= len(s.kept[0].bytes)
 			s.kept = s.kept[1:]
 		}
-		if s.messages <= keptMessagesMax && s.bytes <= keptBytesMax {
+		if !s.full() {
 			return nil
+		}
+		if s.committed > s.passed { // and the standby cannot get to its barrier
+			return fmt.Errorf("%w: %d results and dead letters from before checkpoint %d are kept", errOvertaken, s.messages, s.committed)
 		}
 		select {
 		case <-ctx.Done():

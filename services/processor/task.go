@@ -213,6 +213,7 @@ func (t *task) open(ctx context.Context) error {
 	if _, err := natsconn.FindOut(ctx, t.service.js, t.plan.Name, t.partition); err != nil {
 		return err
 	}
+	t.ticked = 0 // what the writer before was to append may be lost
 	t.ticks, err = wal.NewWriter(wal.WriterConfig{Conn: t.nc, App: t.plan.Name, Partition: t.partition, Witness: t.service.cfg.Witness, Log: t.log})
 	return err
 }
@@ -396,7 +397,7 @@ func (t *task) hold(ctx context.Context) error {
 func (t *task) next(ctx context.Context) (record wal.Record, more bool, err error) {
 	for {
 		if !t.reader.AtTail() {
-			record, err = t.reader.Next(ctx)
+			record, err = t.read(ctx)
 			return record, true, err
 		}
 		if more, err := t.thaw(ctx); err != nil {
@@ -414,6 +415,18 @@ func (t *task) next(ctx context.Context) (record wal.Record, more bool, err erro
 			return record, true, err
 		}
 	}
+}
+
+// read returns the next record of the log. A log that was trimmed behind a newer checkpoint
+// has the task begin again from there: a standby may have been far behind when it was
+// promoted.
+func (t *task) read(ctx context.Context) (wal.Record, error) {
+	record, err := t.reader.Next(ctx)
+	var trimmed *wal.TrimmedError
+	if errors.As(err, &trimmed) {
+		err = fmt.Errorf("%w: %w", errOvertaken, err)
+	}
+	return record, err
 }
 
 var errIdle = errors.New("nothing came")
@@ -445,7 +458,7 @@ func (t *task) await(ctx context.Context) (wal.Record, error) {
 		stop := context.AfterFunc(t.service.running, cancel)
 		defer stop()
 	}
-	record, err := t.reader.Next(wait)
+	record, err := t.read(wait)
 	if err != nil && wait.Err() != nil && ctx.Err() == nil {
 		return wal.Record{}, errIdle
 	}
