@@ -126,7 +126,8 @@ func AppStreams(app string, partitions uint32) []string {
 
 // EnsureApp creates those of an app's streams that are missing, and returns their names,
 // also of those it had come to before an error. BytesMax is the limit of each log. A log
-// that it creates takes only a deploy frame until OpenWAL has opened it.
+// that it creates takes only a deploy frame until OpenWAL has opened it. Limits that an
+// operator has given a stream of results or of refused events stay.
 func EnsureApp(ctx context.Context, js jetstream.JetStream, app string, partitions uint32, l StreamLimits) (made []string, err error) {
 	copies := StreamLimits{Replicas: l.Replicas}
 	wanted := []jetstream.StreamConfig{dlqConfig(app, copies)}
@@ -136,8 +137,8 @@ func EnsureApp(ctx context.Context, js jetstream.JetStream, app string, partitio
 	var mu sync.Mutex
 	var group errgroup.Group
 	group.SetLimit(ensuredAtOnce)
-	makeOne := func(want jetstream.StreamConfig) error {
-		_, created, err := ensure(ctx, js, app, want)
+	makeOne := func(want jetstream.StreamConfig, limited bool) error {
+		_, created, err := ensure(ctx, js, app, want, limited)
 		if created {
 			mu.Lock()
 			made = append(made, want.Name)
@@ -146,7 +147,7 @@ func EnsureApp(ctx context.Context, js jetstream.JetStream, app string, partitio
 		return err
 	}
 	for _, want := range wanted {
-		group.Go(func() error { return makeOne(want) })
+		group.Go(func() error { return makeOne(want, false) })
 	}
 	for p := range partitions {
 		group.Go(func() error {
@@ -154,7 +155,7 @@ func EnsureApp(ctx context.Context, js jetstream.JetStream, app string, partitio
 			if _, err := FindWAL(ctx, js, app, p); errors.Is(err, ErrNoStream) {
 				want = ClosedWALConfig(want)
 			}
-			return makeOne(want)
+			return makeOne(want, true)
 		})
 	}
 	err = group.Wait()
@@ -168,7 +169,7 @@ func EnsureWAL(ctx context.Context, js jetstream.JetStream, app string, p uint32
 	if l.AgeMax != 0 {
 		return nil, fmt.Errorf("log of %s: an age limit of %s would drop events that no checkpoint holds", app, l.AgeMax)
 	}
-	stream, _, err := ensure(ctx, js, app, walConfig(app, p, l))
+	stream, _, err := ensure(ctx, js, app, walConfig(app, p, l), true)
 	return stream, err
 }
 
@@ -227,7 +228,7 @@ func WALDifferences(have jetstream.StreamConfig, app string, p uint32) []string 
 // are never dropped for want of it. AgeMax does drop them, and must be longer
 // than a task can be down: a restored task goes on after the newest result.
 func EnsureOut(ctx context.Context, js jetstream.JetStream, app string, p uint32, l StreamLimits) (jetstream.Stream, error) {
-	stream, _, err := ensure(ctx, js, app, outConfig(app, p, l))
+	stream, _, err := ensure(ctx, js, app, outConfig(app, p, l), true)
 	return stream, err
 }
 
@@ -252,7 +253,7 @@ func OutDifferences(have jetstream.StreamConfig, app string, p uint32) []string 
 // missing. It forgets the oldest beyond 7 days or 64 MiB unless told otherwise:
 // refused events must not stop the good ones.
 func EnsureDLQ(ctx context.Context, js jetstream.JetStream, app string, l StreamLimits) (jetstream.Stream, error) {
-	stream, _, err := ensure(ctx, js, app, dlqConfig(app, l))
+	stream, _, err := ensure(ctx, js, app, dlqConfig(app, l), true)
 	return stream, err
 }
 
@@ -316,8 +317,9 @@ func find(ctx context.Context, js jetstream.JetStream, app string, want jetstrea
 	return stream, nil
 }
 
-// ensure returns a stream that is as it should be, and whether it was missing.
-func ensure(ctx context.Context, js jetstream.JetStream, app string, want jetstream.StreamConfig) (stream jetstream.Stream, created bool, err error) {
+// ensure returns a stream that is as it should be, and whether it was missing. limited says
+// that the limits of one that exists are to be as wanted, too.
+func ensure(ctx context.Context, js jetstream.JetStream, app string, want jetstream.StreamConfig, limited bool) (stream jetstream.Stream, created bool, err error) {
 	stream, err = find(ctx, js, app, want)
 	if errors.Is(err, ErrNoStream) {
 		stream, created, err = create(ctx, js, app, want)
@@ -326,6 +328,9 @@ func ensure(ctx context.Context, js jetstream.JetStream, app string, want jetstr
 		return nil, created, err
 	}
 	have := stream.CachedInfo().Config
+	if !limited {
+		want.MaxBytes, want.MaxAge = have.MaxBytes, have.MaxAge
+	}
 	if have.MaxBytes == want.MaxBytes && have.MaxAge == want.MaxAge && have.Replicas == want.Replicas {
 		return stream, created, nil
 	}

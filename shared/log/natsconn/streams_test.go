@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 )
@@ -162,5 +163,45 @@ func TestStreamsOfAnApp(t *testing.T) {
 	ensure(StreamLimits{BytesMax: 1 << 20}, nil) // and stays open
 	if _, err := FindWAL(within(t), js, "app", 0); err != nil {
 		t.Error(err)
+	}
+}
+
+// Limits that an operator has given the streams of results and of refused events stay; that
+// of a log is the setting's.
+func TestEnsureAppKeepsLimitsSetByHand(t *testing.T) {
+	js := connect(t, ConnectConfig{Embedded: openEmbedded(t, EmbeddedConfig{})})
+	ctx := within(t)
+	if _, err := EnsureApp(ctx, js, "app", 1, StreamLimits{}); err != nil {
+		t.Fatal(err)
+	}
+	names := []string{OutStream("app", 0), DLQStream("app"), WALStream("app", 0)}
+	for _, name := range names {
+		s, err := js.Stream(ctx, name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		cfg := s.CachedInfo().Config
+		cfg.MaxBytes = 5 << 20
+		if name != names[2] {
+			cfg.MaxAge = time.Hour
+		}
+		if _, err := js.UpdateStream(ctx, cfg); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := EnsureApp(ctx, js, "app", 1, StreamLimits{BytesMax: 6 << 20}); err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range []struct {
+		bytes int64
+		age   time.Duration
+	}{{5 << 20, time.Hour}, {5 << 20, time.Hour}, {6 << 20, 0}} {
+		s, err := js.Stream(ctx, names[i])
+		if err != nil {
+			t.Fatal(err)
+		}
+		if c := s.CachedInfo().Config; c.MaxBytes != want.bytes || c.MaxAge != want.age {
+			t.Errorf("%s: %d bytes and %s, want %d and %s", names[i], c.MaxBytes, c.MaxAge, want.bytes, want.age)
+		}
 	}
 }
