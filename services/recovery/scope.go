@@ -118,6 +118,9 @@ func (s *scope) addTo(parts []map[string]*scoped, ids []string, role string) err
 		if engine.BoundToLog(info.Type) {
 			return failure(control.CodeInvalid, "component %s says what the log has seen, and can only be taken back together with it: leave --components out", id)
 		}
+		if role == roleNamed && engine.HoldsInput(info.Type) {
+			return failure(control.CodeInvalid, "component %s has events that wait to be applied; if it went back alone, some would be applied twice, and others never: leave --components out", id)
+		}
 		for _, part := range parts {
 			part[id] = &scoped{role: role}
 			s.need(part, id)
