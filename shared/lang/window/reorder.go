@@ -189,16 +189,24 @@ func (r *Reorder) Take() (stream int, b *event.Batch, from, to int) {
 	if r.head < len(r.run) && h == &r.run[r.head] {
 		r.run[r.head].block = nil
 		if r.head++; r.head == len(r.run) {
-			r.run, r.head = r.run[:0], 0
+			r.run, r.head = emptied(r.run), 0
 		}
-	} else {
-		r.rest.Pop()
+	} else if r.rest.Pop(); len(r.rest) == 0 {
+		r.rest = emptied(r.rest)
 	}
 	r.rows -= to - from
 	if k.waits--; k.waits == 0 {
 		r.drop(k)
 	}
 	return k.stream, k.rows, from, to
+}
+
+// emptied returns a list that nothing waits in any more, without its memory if that is much.
+func emptied[L ~[]held](list L) L {
+	if cap(list) > 4*heldRows {
+		return nil
+	}
+	return list[:0]
 }
 
 // drop drops a block that no waiting chunk needs.

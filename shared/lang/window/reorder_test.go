@@ -137,6 +137,28 @@ func TestReorderItems(t *testing.T) {
 	}
 }
 
+// TestReorderGivesMemoryBack has many events wait, in order and out of it: when they have
+// left, the memory has, too, or an app that was over its limit would stay there.
+func TestReorderGivesMemoryBack(t *testing.T) {
+	r := newReorder()
+	b := event.NewBatch(pairSchema)
+	b.Cols[0].AppendInt(7)
+	b.TS = append(b.TS, 0)
+	const many = 100_000
+	for i := range int64(many) {
+		for _, at := range []int64{2*many + i, many - i} {
+			b.TS[0] = at
+			r.Add(2, b, 0, 1, at)
+		}
+	}
+	for _, ok := r.Next(); ok; _, ok = r.Next() {
+		r.Take()
+	}
+	if n := r.Bytes(); n > 1<<20 {
+		t.Errorf("%d bytes are kept for nothing", n)
+	}
+}
+
 // TestReorderMemory holds a stream in order to no memory per event.
 func TestReorderMemory(t *testing.T) {
 	r := newReorder()
