@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/eventflux/eventflux/shared/lang/siddhiql"
 	"github.com/eventflux/eventflux/shared/state/store/memory"
 )
 
@@ -78,7 +79,7 @@ func TestStateOverItsLimit(t *testing.T) {
 
 // A task that was over its limit takes events again when its state is clearly below it.
 func TestBackBelowTheLimit(t *testing.T) {
-	x := &task{service: &Service{cfg: Config{StateBytesMax: 1000}}, log: quiet}
+	x := &task{plan: &siddhiql.Plan{}, service: &Service{cfg: Config{StateBytesMax: 1000}}, log: quiet}
 	for _, step := range []struct {
 		bytes int64
 		over  bool
@@ -93,5 +94,20 @@ func TestBackBelowTheLimit(t *testing.T) {
 	x.sized(2000)
 	if x.status.over.Load() != nil {
 		t.Error("over no limit at all")
+	}
+}
+
+// The windows of a playback app without idle.time wait for events, which are refused: only
+// a higher limit helps, and whoever is refused is told so.
+func TestOverTheLimitForEver(t *testing.T) {
+	for _, x := range []struct {
+		plan siddhiql.Plan
+		want bool
+	}{{siddhiql.Plan{}, false}, {siddhiql.Plan{Playback: true}, true}, {siddhiql.Plan{Playback: true, Idle: 1}, false}} {
+		over := &task{plan: &x.plan, service: &Service{cfg: Config{StateBytesMax: 1000}}, log: quiet}
+		over.sized(1001)
+		if why := *over.status.over.Load(); strings.Contains(why, "raise the setting") != x.want {
+			t.Errorf("playback %t, idle.time %d: %q", x.plan.Playback, x.plan.Idle, why)
+		}
 	}
 }
