@@ -22,12 +22,10 @@ run: build ## Start everything and watch an app work on real flights; Ctrl-C end
 # Packages with goroutines of their own: make test runs them with the race detector.
 CONCURRENT := /(cli/node|services/.*|shared/(control|log/natsconn|log/wal|ops/obs|state|state/checkpoint))$$
 
-# Both runs at once: most tests wait more than they compute. ./test/... comes first, as it
-# takes the longest.
 test: lint redis ## Lint, and run all tests in their short form; those of packages with goroutines with the race detector
-	@$(GO) test -short $(RACE) -timeout 30m $$($(GO) list ./... | grep -E '$(CONCURRENT)') & race=$$!; \
-	$(GO) test -short -timeout 30m $$($(GO) list ./test/... ./... | grep -vE '$(CONCURRENT)'); plain=$$?; \
-	wait $$race && exit $$plain
+	$(GO) test -short $(RACE) -timeout 30m $$($(GO) list ./... | grep -E '$(CONCURRENT)')
+	@# ./test/... comes first: it takes the longest.
+	$(GO) test -short -timeout 30m $$($(GO) list ./test/... ./... | grep -vE '$(CONCURRENT)')
 	cd examples/custom && $(GO) vet ./... && $(GO) test ./...
 
 race: redis ## Run all tests in their long form with the race detector (about half an hour)

@@ -40,7 +40,7 @@ func TestEveryContainerIsKilled(t *testing.T) {
 	for _, name := range s.services() {
 		s.running[name].awaitReady()
 	}
-	deployed, err := s.command("operator", "app", "deploy", app, "--timeout", "30s")
+	deployed, err := s.command("operator", "app", "deploy", app, "--timeout", patience.String())
 	must(t, err)
 	if !strings.Contains(deployed, "app Flights is deployed") {
 		t.Fatal(deployed)
@@ -52,7 +52,7 @@ func TestEveryContainerIsKilled(t *testing.T) {
 	events := flights(t, *events)
 	published := make(chan error, 1)
 	go func() {
-		_, err := s.command("publisher", "publish", "Flights", events, "--ts", "time", "--in-flight", "1", "--timeout", "60s")
+		_, err := s.command("publisher", "publish", "Flights", events, "--ts", "time", "--in-flight", "1", "--timeout", patience.String())
 		published <- err
 	}()
 	for _, name := range s.services() {

@@ -14,7 +14,7 @@ const root = "../.."
 
 // patience is how long anything may take on a busy machine. A JetStream cluster alone
 // takes up to ten seconds to elect.
-const patience = time.Minute
+const patience = 5 * time.Minute
 
 var events = flag.Int("events", 2000, "number of events published while containers are killed")
 
