@@ -1,6 +1,7 @@
 package ingest
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -78,10 +79,10 @@ const (
 	orderApp  = `@app:name('narrow') @source(subject='orders.eu') define stream N (n long); from N select n insert into NarrowOut;`
 )
 
-// An app whose subject ingest may not subscribe to is left out, with the reason. The others
-// are served, and so is the app once the permissions let it.
-func TestDeniedSubscription(t *testing.T) {
-	g := newGuarded(t, "events.>", "orders.eu")
+// startGuarded runs ingest as its user of a server, whose subscriptions are limited.
+func startGuarded(g *guarded, apps ...string) *rig {
+	t := g.t
+	t.Helper()
 	r := &rig{t: t, done: make(chan error, 1), at: natsconn.EmbeddedConfig{Dir: t.TempDir(), Listen: "127.0.0.1:0", Log: quiet}}
 	var err error
 	if r.srv, err = natsconn.OpenEmbedded(r.at); err != nil {
@@ -100,8 +101,39 @@ func TestDeniedSubscription(t *testing.T) {
 	if _, err := r.js.CreateKeyValue(within(t), jetstream.KeyValueConfig{Bucket: natsconn.LinksBucket}); err != nil {
 		t.Fatal(err)
 	}
-	r.begin(func(cfg *Config) { cfg.Conn, cfg.LogConn = g.connect("ingest", cfg.Gate), r.pub }, flightsApp, ordersApp, orderApp)
+	r.begin(func(cfg *Config) { cfg.Conn, cfg.LogConn = g.connect("ingest", cfg.Gate), r.pub }, apps...)
 	t.Cleanup(func() { r.end() })
+	return r
+}
+
+// A subscription that no app needs may be refused. Others that are refused at the same time
+// are noticed all the same, and those that no app needs any more end.
+func TestDeniedDefaultSubjects(t *testing.T) {
+	g := newGuarded(t, "orders.eu")
+	r := startGuarded(g, ordersApp, orderApp)
+	r.state("narrow", Serving)
+	r.state("wide", LeftOut)
+	u := r.svc.unit("wide")
+	r.svc.changing.Lock()
+	u.joined = true // it tries again
+	if err := r.svc.reroute(); err != nil || u.joined {
+		t.Errorf("an app whose subscription is refused counts as subscribed: %v", err)
+	}
+	r.svc.changing.Unlock()
+	r.svc.Serve(nil)
+	if err := r.svc.cfg.Conn.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.pub.RequestWithContext(within(t), "orders.eu", []byte(`{"n":1}`)); !errors.Is(err, nats.ErrNoResponders) {
+		t.Errorf("a subject that no app reads: %v", err)
+	}
+}
+
+// An app whose subject ingest may not subscribe to is left out, with the reason. The others
+// are served, and so is the app once the permissions let it.
+func TestDeniedSubscription(t *testing.T) {
+	g := newGuarded(t, "events.>", "orders.eu")
+	r := startGuarded(g, flightsApp, ordersApp, orderApp)
 
 	leftOut := func(app, pattern string) {
 		t.Helper()

@@ -69,7 +69,10 @@ func (f *follower) lookIntoNext(ctx context.Context, reader *wal.Reader, decoder
 	}
 	decoded, err := decoder.Decode(record.Data)
 	if err != nil {
-		return fmt.Errorf("sequence %d: %w", record.Seq, err)
+		// Its task halts there, or passes over it by an operator's decision. Results that are
+		// in it all the same come again, and the task takes each once.
+		f.s.cfg.Log.Warn("a record of the log is no frame; it is not searched for known results", "app", f.link.source.app.Name, "sequence", record.Seq, "err", err)
+		return nil
 	}
 	for i := range decoded.Runs {
 		run := &decoded.Runs[i]

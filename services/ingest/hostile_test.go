@@ -103,20 +103,39 @@ func TestHarmIsRefused(t *testing.T) {
 	}
 }
 
+// harmfulReplies are reply subjects where an answer would be a frame, an order or an event.
+var harmfulReplies = []string{
+	"ef.wal.a.0", "ef.fence.a.0", "ef.checkpointer.remove", "out.a.Out.0", "dlq.a.Flights",
+	"$JS.API.STREAM.PURGE.EFO_a_0", "$KV.EF_CLUSTER.app.a", "events.Flights",
+}
+
+// hearHarm returns what comes to those subjects, but for events.
+func (r *rig) hearHarm() chan *nats.Msg {
+	r.t.Helper()
+	heard := make(chan *nats.Msg, 1000)
+	for _, subject := range []string{"ef.>", "out.>", "dlq.>", "$JS.API.STREAM.PURGE.*", "$KV.>"} {
+		if _, err := r.pub.ChanSubscribe(subject, heard); err != nil {
+			r.t.Fatal(err)
+		}
+	}
+	return heard
+}
+
+// noHarm checks that nothing has come but frames.
+func (r *rig) noHarm(heard chan *nats.Msg) {
+	r.t.Helper()
+	for len(heard) > 0 {
+		if m := <-heard; !strings.HasPrefix(m.Subject, "ef.wal.") || m.Reply == "" {
+			r.t.Errorf("%s got %q", m.Subject, m.Data)
+		}
+	}
+}
+
 // The client names the subject of the answer. None goes where it could do harm; the
 // events count all the same.
 func TestAnswersGoToInboxesAlone(t *testing.T) {
 	r := start(t, nil, flightsApp)
-	heard := make(chan *nats.Msg, 100)
-	for _, subject := range []string{"ef.>", "out.>", "dlq.>", "$JS.API.STREAM.PURGE.*", "$KV.>"} {
-		if _, err := r.pub.ChanSubscribe(subject, heard); err != nil {
-			t.Fatal(err)
-		}
-	}
-	harmful := []string{
-		"ef.wal.a.0", "ef.fence.a.0", "ef.checkpointer.remove", "out.a.Out.0", "dlq.a.Flights",
-		"$JS.API.STREAM.PURGE.EFO_a_0", "$KV.EF_CLUSTER.app.a", "events.Flights",
-	}
+	heard, harmful := r.hearHarm(), harmfulReplies
 	good := r.ask("events.Flights", `{"origin":"a","delay":0}`) // an answer that is heard by nobody else
 	for len(heard) > 0 {
 		<-heard
@@ -128,10 +147,9 @@ func TestAnswersGoToInboxesAlone(t *testing.T) {
 	}
 	last := r.ask("events.Flights", `{"origin":"a","delay":99}`)
 	r.end()
-	for len(heard) > 0 {
-		if m := <-heard; !strings.HasPrefix(m.Subject, "ef.wal.") || m.Reply == "" {
-			t.Errorf("%s got %q", m.Subject, m.Data)
-		}
+	r.noHarm(heard)
+	if n := r.svc.listener.queue.bytes.Load(); n != 0 {
+		t.Errorf("%d bytes are counted as waiting, and nothing waits: the queue is not bounded", n)
 	}
 	if good.Seq == 0 || last.Seq == 0 {
 		t.Errorf("%+v, %+v", good, last)
@@ -141,6 +159,44 @@ func TestAnswersGoToInboxesAlone(t *testing.T) {
 	}
 	if delays := r.delays(); len(delays) != len(harmful)+2 {
 		t.Errorf("the log has %v", delays)
+	}
+}
+
+// That holds for those, too, that are refused as the queue is full.
+func TestRefusalsGoToInboxesAlone(t *testing.T) {
+	gate := make(chan struct{})
+	r := start(t, func(c *Config) {
+		c.MemoryMax = 16 << 10
+		c.Now = func() int64 { <-gate; return arrival }
+	}, flightsApp)
+	heard := r.hearHarm()
+	const rounds = 100
+	for range rounds {
+		for _, reply := range harmfulReplies {
+			if err := r.pub.PublishRequest("events.Flights", reply, []byte(`{"origin":"a","delay":1}`)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if err := r.pub.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.svc.cfg.Conn.Flush(); err != nil { // all was delivered to the library
+		t.Fatal(err)
+	}
+	close(gate)
+	r.end()
+	if err := r.pub.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	r.noHarm(heard)
+	n := uint64(rounds * len(harmfulReplies))
+	info := r.svc.Info()
+	if info.Overload == 0 || info.Accepted+info.Overload != n || info.Unanswered != n {
+		t.Errorf("%d messages: %+v", n, info)
+	}
+	if got := r.svc.counters.reasons[overloaded-unknownStream].Load(); got != info.Overload {
+		t.Errorf("%d refusals are counted by reason, want %d", got, info.Overload)
 	}
 }
 

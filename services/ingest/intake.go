@@ -80,10 +80,6 @@ func (s *Service) handle(m *nats.Msg) {
 	s.handling.Lock()
 	defer s.handling.Unlock()
 	in := s.intake
-	if m.Reply != "" && !s.answerable(m.Reply) {
-		s.counters.unanswered.note(fmt.Sprintf("%.100q is no subject for answers; publish with an inbox", m.Reply))
-		m.Reply = "" // the events count all the same
-	}
 	r := in.route(m.Subject)
 	if problem := in.take(m, r); problem != nil {
 		s.counters.refusedFor(problem.code)

@@ -326,6 +326,28 @@ func TestResultThatOneLogHas(t *testing.T) {
 	}
 }
 
+// A log may hold a record that is no frame, which its task passes over once an operator has
+// told it so. Reading does not wait for it to be trimmed.
+func TestRecordThatIsNoFrame(t *testing.T) {
+	r := start(t, nil, nextApp)
+	r.outStream(0)
+	r.result(0, 1, `{"n":1}`)
+	r.acked(0)
+	r.end()
+	if _, err := r.js.Publish(within(t), natsconn.WALSubject("next", 0), []byte("no frame")); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.links().Delete(within(t), r.recordKey()); err != nil { // reading starts at the first result
+		t.Fatal(err)
+	}
+	r.result(0, 2, `{"n":2}`)
+	r.begin(nil, nextApp)
+	r.acked(0)
+	if info := r.resultsAre("reading"); info.Taken != 2 || info.Repeated != 1 {
+		t.Errorf("%+v", info)
+	}
+}
+
 // A full log holds reading up, within the bound on memory, and loses nothing.
 func TestResultsWaitWhileTheLogIsFull(t *testing.T) {
 	const memory, n = 64 << 10, 4000

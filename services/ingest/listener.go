@@ -78,9 +78,17 @@ func (l *listener) sort() {
 	}
 }
 
+// admit puts a message into the queue, or refuses it. First it takes away a reply subject
+// where an answer would do harm; the events count all the same.
 func (l *listener) admit(m *nats.Msg) {
+	if m.Reply != "" && !l.s.answerable(m.Reply) {
+		l.s.counters.unanswered.note(fmt.Sprintf("%.100q is no subject for answers; publish with an inbox", m.Reply))
+		m.Reply = ""
+	}
 	if !l.queue.put(m) {
-		l.s.refuse(m, l.s.full(fmt.Sprintf("%d bytes of messages wait to be handled", l.queue.bytes.Load()), nil), false)
+		p := l.s.full(fmt.Sprintf("%d bytes of messages wait to be handled", l.queue.bytes.Load()), nil)
+		l.s.counters.refusedFor(p.code)
+		l.s.refuse(m, p, false)
 	}
 }
 
@@ -99,31 +107,38 @@ func (l *listener) work() {
 	}
 }
 
-// listen subscribes to the patterns, and returns once the server knows. Subscriptions to
-// other subjects end, beside. New ones are there before old ones go, so that no message
-// finds nobody. If the server refuses one it returns a *deniedError, and none has ended.
-func (l *listener) listen(ctx context.Context, patterns []string) error {
+// listen subscribes to the patterns, and returns once the server knows, with those that it
+// refuses.
+func (l *listener) listen(ctx context.Context, patterns []string) (denied []string, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	ctx, cancel := context.WithTimeout(ctx, subscribeTimeout)
 	defer cancel()
 	var errs []error
 	for _, p := range patterns {
-		if l.subs[p] == nil {
-			if err := l.subscribe(ctx, p); err != nil {
-				errs = append(errs, err)
-			}
+		if l.subs[p] != nil {
+			continue
+		}
+		err := l.subscribe(ctx, p)
+		if errors.As(err, new(*deniedError)) {
+			denied = append(denied, p)
+		} else if err != nil {
+			errs = append(errs, err)
 		}
 	}
-	if err := errors.Join(errs...); errors.As(err, new(*deniedError)) {
-		return err
-	}
+	return denied, errors.Join(errs...)
+}
+
+// keep ends the subscriptions to other subjects than the patterns, beside. It comes after
+// listen, so that no message finds nobody.
+func (l *listener) keep(patterns []string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	for p, sub := range l.subs {
 		if !slices.Contains(patterns, p) {
 			l.leave(p, sub)
 		}
 	}
-	return errors.Join(errs...)
 }
 
 // subscribe returns once the server knows the subscription. The caller holds mu.

@@ -87,7 +87,7 @@ func (s *Service) streamTable() prometheus.Collector {
 
 func (s *Service) reasonTable() prometheus.Collector {
 	all := make([]errCode, 0, len(reasons))
-	for code := unknownStream; code <= appUnavailable; code++ {
+	for code := range reasons {
 		all = append(all, code)
 	}
 	return metric.NewTable([]string{"reason"},

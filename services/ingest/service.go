@@ -115,12 +115,11 @@ func (s *Service) Serve(apps []App) {
 	}
 	s.mu.Unlock()
 	if len(gone) > 0 && s.taking != nil {
-		if err := s.reroute(s.taking); err != nil && s.taking.Err() == nil {
+		if err := s.reroute(); err != nil && s.taking.Err() == nil {
 			s.cfg.Log.Warn("ingest stays subscribed to subjects that no app reads, until apps change again", "err", err)
 		}
 	}
 	for _, u := range gone {
-		u.removed.Store(true)
 		s.end(u)
 	}
 	for _, u := range added {
@@ -152,6 +151,9 @@ func (s *Service) end(u *unit) {
 		<-u.ended
 		s.mu.Lock()
 		delete(s.ending, u)
+		if s.units[u.name] == nil {
+			s.appended.DeletePartialMatch(prometheus.Labels{"app": u.name})
+		}
 		s.mu.Unlock()
 		s.tell()
 	})
@@ -178,27 +180,32 @@ func (s *Service) all() []*unit {
 
 // reroute has messages go to the units that have joined, and returns once the server
 // knows the subscriptions. The caller holds changing.
-func (s *Service) reroute(ctx context.Context) error {
+func (s *Service) reroute() error {
 	for {
 		joined := slices.DeleteFunc(s.all(), func(u *unit) bool { return !u.joined })
 		t := newTable(joined)
 		s.handling.Lock() // the message that is handled is for the table before
 		s.table.Store(t)
 		s.handling.Unlock()
-		err := s.listener.listen(ctx, t.patterns)
-		var denied *deniedError
-		if !errors.As(err, &denied) {
-			return err
+		denied, err := s.listener.listen(s.taking, t.patterns)
+		if leaveOut(joined, denied) {
+			continue
 		}
-		readers := slices.DeleteFunc(joined, func(u *unit) bool { return !u.reads(denied.pattern) })
-		if len(readers) == 0 {
-			return nil // no app needs it
-		}
-		for _, u := range readers {
-			u.joined = false
-			u.fail(denied)
+		s.listener.keep(t.patterns)
+		return err
+	}
+}
+
+// leaveOut takes the units out that need a subscription which the server refuses, and
+// reports whether there are any. The caller holds changing.
+func leaveOut(joined []*unit, denied []string) (some bool) {
+	for _, u := range joined {
+		if i := slices.IndexFunc(denied, u.reads); i >= 0 {
+			u.joined, some = false, true
+			u.fail(&deniedError{denied[i]})
 		}
 	}
+	return some
 }
 
 // heed leaves out the apps that need a subscription which the server refuses: when it is
@@ -255,7 +262,7 @@ func (s *Service) begin(taking, work context.Context) {
 	s.changing.Lock()
 	defer s.changing.Unlock()
 	s.taking, s.work = taking, work
-	if err := s.reroute(taking); err != nil && taking.Err() == nil {
+	if err := s.reroute(); err != nil && taking.Err() == nil {
 		s.cfg.Log.Warn("NATS does not confirm the subscriptions; they are made once it can be reached", "err", err)
 	}
 	for _, u := range s.all() {

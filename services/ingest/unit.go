@@ -7,7 +7,6 @@ import (
 	"math"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -75,10 +74,9 @@ type unit struct {
 	logs    []*log // by partition
 	sources []*source
 
-	before  chan struct{} // closed when the unit of the former deployment has ended; nil: there was none
-	cancel  context.CancelFunc
-	ended   chan struct{}
-	removed atomic.Bool // the app is gone
+	before chan struct{} // closed when the unit of the former deployment has ended; nil: there was none
+	cancel context.CancelFunc
+	ended  chan struct{}
 
 	joined   bool   // the table has its sources; Service.changing guards it
 	refusing string // why no events are taken, "" if they are; Service.handling guards it
@@ -210,7 +208,7 @@ func (u *unit) accept(ctx context.Context) error {
 	u.refusing = ""
 	u.s.handling.Unlock()
 	u.joined = true
-	err := u.s.reroute(ctx)
+	err := u.s.reroute()
 	if err == nil && !u.joined {
 		err = context.Cause(ctx)
 	}
@@ -228,7 +226,7 @@ func (u *unit) leave() {
 		return
 	}
 	u.joined = false
-	if err := u.s.reroute(u.s.taking); err != nil {
+	if err := u.s.reroute(); err != nil {
 		u.s.cfg.Log.Warn("NATS does not confirm the subscriptions; they are made once apps change again", "err", err)
 	}
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/eventflux/eventflux/shared/log/natsconn"
 	"github.com/eventflux/eventflux/shared/log/output"
@@ -258,6 +259,44 @@ func TestSubscriptionsEnd(t *testing.T) {
 	}
 	if _, err := r.pub.RequestWithContext(within(t), "other.x", []byte(`{"n":1}`)); !errors.Is(err, nats.ErrNoResponders) {
 		t.Errorf("%v", err)
+	}
+}
+
+// Nothing is measured any more of an app that is gone.
+func TestMetricsOfAppsThatAreGone(t *testing.T) {
+	r := start(t, nil, flightsApp, otherApp)
+	for _, ack := range []reply{r.ask("other.x", `{"n":1}`), r.ask("events.Flights", `{"origin":"a","delay":1}`)} {
+		if ack.Error != nil {
+			t.Fatalf("%+v", ack)
+		}
+	}
+	u := r.svc.unit("o")
+	r.svc.Serve([]App{{Name: "a", Index: 1, Plan: plans(t, flightsApp)[0]}})
+	r.end() // and so has its unit
+	<-u.ended
+	registry := prometheus.NewPedanticRegistry()
+	registry.MustRegister(r.svc.Collectors()...)
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	counted := map[string]bool{}
+	for _, f := range families {
+		for _, m := range f.GetMetric() {
+			for _, l := range m.GetLabel() {
+				if l.GetName() == "app" && l.GetValue() == "o" {
+					t.Errorf("%s has app o, which is removed", f.GetName())
+				}
+				if l.GetName() == "reason" {
+					counted[l.GetValue()] = true
+				}
+			}
+		}
+	}
+	for code := unknownStream; code <= diskFull; code++ {
+		if !counted[reasons[code]] {
+			t.Errorf("refusals for reason %q are not counted", reasons[code])
+		}
 	}
 }
 
