@@ -65,7 +65,7 @@ left out if one app is deployed.`,
 				return usagef("--to 0 is no checkpoint; eventflux checkpoint ls lists them")
 			case given("at") && at == "":
 				return usagef("--at is empty; leave it out to go to the end of the log")
-			case logs && (len(args) > 0 || at != "" || to > 0 || hold || fork || release || adopt || r.DryRun || len(r.Skip) > 0 || len(r.Components) > 0):
+			case logs && (len(args) > 0 || at != "" || to > 0 || hold || fork || release || adopt || r.DryRun || len(r.Skip) > 0 || len(r.Components) > 0 || given("verify") || given("parallel") || given("server")):
 				return usagef("--log works on the data folder of a stopped process: only --data, --accept-loss and --json go with it")
 			case logs:
 				return recoverLogs(cmd, &a, acceptLoss)
@@ -73,7 +73,9 @@ left out if one app is deployed.`,
 				return usagef("--data and --accept-loss go with --log; other recoveries ask the running services")
 			case len(r.Skip) > 0 && (to > 0 || at != "" || fork || release || adopt || len(r.Components) > 0):
 				return usagef("--skip goes on at the records that are passed over, with all state: only --hold, --verify, --parallel and --dry-run go with it")
-			case adopt && (at != "" || hold || fork || release || r.DryRun || len(r.Components) > 0):
+			case release && (to > 0 || at != "" || hold || fork || adopt || r.DryRun || len(r.Components) > 0 || given("verify") || given("parallel")):
+				return usagef("--release lets an app go on from where it waits: nothing else goes with it")
+			case adopt && (at != "" || hold || fork || r.DryRun || len(r.Components) > 0 || given("verify") || given("parallel")):
 				return usagef("--adopt takes all state of a checkpoint: only --to goes with it")
 			case adopt:
 				return adoptState(cmd, &a, argument(args, 0), state.Epoch(to))

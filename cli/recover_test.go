@@ -134,6 +134,11 @@ func TestRecoveryCommands(t *testing.T) {
 	s.prints(1, "recover sums --to 7 --dry-run", "eventflux checkpoint ls sums")
 	s.prints(1, "recover sums --at seq:1 --dry-run", "checkpoint 1 is passed over", "eventflux recover sums --to 1")
 	s.prints(2, "recover sums --hold --fork", "only one of them")
+	for _, other := range []string{"--dry-run", "--to 1", "--at seq:1", "--hold", "--fork", "--adopt", "--components sums", "--verify full", "--parallel 2"} {
+		s.prints(2, "recover sums --release "+other, "nothing else goes with it")
+	}
+	s.prints(2, "recover sums --adopt --verify full", "only --to goes with it")
+	s.prints(2, "recover --log --verify full", "only --data")
 	s.prints(1, "recover sums --at yesterday", "is not an instant")
 }
 
