@@ -25,6 +25,7 @@ import (
 	"github.com/eventflux/eventflux/shared/lang/siddhiql"
 	"github.com/eventflux/eventflux/shared/log/natsconn"
 	"github.com/eventflux/eventflux/shared/ops/config"
+	"github.com/eventflux/eventflux/shared/state/checkpoint"
 	"github.com/eventflux/eventflux/shared/testing/redistest"
 )
 
@@ -167,6 +168,30 @@ func (w *ward) edit(name string, change func(*jetstream.StreamConfig)) {
 	if _, err := w.js.UpdateStream(w.within(), c); err != nil {
 		w.t.Fatal(err)
 	}
+}
+
+// result stores a result that follows another one.
+func (w *ward) result(place, previous string) {
+	w.t.Helper()
+	m := nats.NewMsg(natsconn.OutSubject("w", "Missing", 0))
+	generation, position, _ := strings.Cut(place, ":")
+	m.Header.Set("Ef-Generation", generation)
+	m.Header.Set("Ef-Position", position)
+	m.Header.Set("Ef-Previous", previous)
+	if _, err := w.js.PublishMsg(w.within(), m); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// generation has the streams of an app that is in a generation, and no services.
+func (w *ward) generation(g checkpoint.Generation) {
+	w.t.Helper()
+	if _, err := natsconn.EnsureApp(w.within(), w.js, "w", 1, natsconn.StreamLimits{}); err != nil {
+		w.t.Fatal(err)
+	}
+	w.announce("checkpointer", "1.2.3", nil, nil)
+	w.answer("ef.checkpointer.apps", control.AppList{Apps: []control.App{{Name: "w", Partitions: 1, Generation: g, Deployed: time.Now()}}})
+	w.answer("ef.checkpointer.checkpoints", control.CheckpointList{})
 }
 
 func (w *ward) examine() []doctor.Finding {
@@ -389,17 +414,28 @@ func TestFaults(t *testing.T) {
 		},
 		"results are missing": {
 			fault: func(w *ward) {
-				for _, one := range [][2]string{{"700.0", "0:0.0"}, {"900.0", "1:800.0"}} {
-					m := nats.NewMsg(natsconn.OutSubject("w", "Missing", 0))
-					m.Header.Set("Ef-Generation", "1")
-					m.Header.Set("Ef-Position", one[0])
-					m.Header.Set("Ef-Previous", one[1])
-					if _, err := w.js.PublishMsg(w.t.Context(), m); err != nil {
-						w.t.Fatal(err)
-					}
-				}
+				w.result("1:700.0", "0:0.0")
+				w.result("1:900.0", "1:800.0")
 			},
 			check: "results", severity: doctor.Error, meaning: "1:900.0 on out.w.Missing.0 follows 1:800.0",
+		},
+		"results of a former generation are missing": {
+			idle: true, fault: func(w *ward) {
+				w.generation(2)
+				w.result("1:700.0", "0:0.0")
+				w.result("1:900.0", "1:800.0")
+				w.result("2:800.0", "1:900.0")
+			},
+			check: "results", severity: doctor.Warning, meaning: "before the app's present one, 2, results are missing: 1:900.0",
+		},
+		"results are missing again": {
+			idle: true, fault: func(w *ward) {
+				w.generation(2)
+				w.result("1:700.0", "0:0.0")
+				w.result("1:900.0", "1:800.0")
+				w.result("2:901.0", "2:900.0")
+			},
+			check: "results", severity: doctor.Error, meaning: "2:901.0 on out.w.Missing.0 follows 2:900.0",
 		},
 		"the front of the results is gone": {
 			fault: func(w *ward) {

@@ -43,14 +43,28 @@ func (p *patient) checkResults(ctx context.Context, r *report) {
 			checker := output.Checker{Untrimmed: from <= 1}
 			limited, cancel := context.WithTimeout(ctx, resultsTimeout)
 			read := from
+			var former *output.MissingError // the first of a generation before the app's
 			err := output.Scan(limited, p.js, name, from, s.state.LastSeq, func(seq uint64, subject string, h nats.Header) error {
 				read = seq
 				if subject == fences {
 					return nil
 				}
-				return checker.Next(subject, h)
+				err := checker.Next(subject, h)
+				var missing *output.MissingError
+				if !errors.As(err, &missing) || missing.Before.Generation >= uint64(a.Generation) {
+					return err
+				}
+				if former == nil {
+					former = missing
+				}
+				checker.Seen(subject, missing.Next)
+				return nil
 			})
 			cancel()
+			if former != nil {
+				r.add(Warning, name, "nothing, if the app has been taken back to before them: then they have come again; else eventflux recover "+a.Name+" --to EPOCH does it",
+					"in a generation before the app's present one, %d, %v", a.Generation, former)
+			}
 			var missing *output.MissingError
 			switch {
 			case errors.As(err, &missing):
