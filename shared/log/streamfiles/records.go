@@ -1,7 +1,9 @@
 package streamfiles
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -49,6 +51,9 @@ func Messages(dir, stream string, visit func(*Message), damaged func(file string
 func (s *folder) messages(index uint32, visit func(*Message), damaged func(string, int, int, string)) error {
 	file := s.block(index)
 	buf, err := readBounded(file, blockBytesMax)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // the server has trimmed it since
+	}
 	if err != nil {
 		return err
 	}
