@@ -294,8 +294,7 @@ func (f *feeder) pauses(ctx context.Context) (float64, error) {
 	return percentile(all, 99), nil
 }
 
-// writeAndSync returns the MB/s at which it writes n incompressible bytes to a file and syncs
-// them.
+// writeAndSync writes n incompressible bytes to a file, syncs them and returns the rate in MB/s.
 func (b *bench) writeAndSync(n int64) (float64, error) {
 	block := make([]byte, 4<<20)
 	_, _ = rand.Read(block) // never fails

@@ -158,7 +158,7 @@ it puts or deletes. The value is given by its size and its first bytes.`, exactA
 }
 
 func printRuns(ctx context.Context, w io.Writer, cfg *config.Config, manifest string, partition uint32, component string) error {
-	s, err := stores.Open(ctx, cmp.Or(cfg.Store.URL, "file:"+filepath.Join(cfg.Data, "checkpoints")), slog.New(slog.DiscardHandler))
+	s, err := stores.Open(ctx, cfg.StoreURL(), slog.New(slog.DiscardHandler))
 	if err != nil {
 		return err
 	}

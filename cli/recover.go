@@ -74,7 +74,7 @@ left out if one app is deployed.`,
 			case len(r.Skip) > 0 && (to > 0 || at != "" || fork || release || adopt || len(r.Components) > 0):
 				return usagef("--skip goes on at the records that are passed over, with all state: only --hold, --verify, --parallel and --dry-run go with it")
 			case release && (to > 0 || at != "" || hold || fork || adopt || r.DryRun || len(r.Components) > 0 || given("verify") || given("parallel")):
-				return usagef("--release lets an app go on from where it waits: nothing else goes with it")
+				return usagef("--release resumes an app where it is held: nothing else goes with it")
 			case adopt && (at != "" || hold || fork || r.DryRun || len(r.Components) > 0 || given("verify") || given("parallel")):
 				return usagef("--adopt takes all state of a checkpoint: only --to goes with it")
 			case adopt:

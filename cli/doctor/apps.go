@@ -256,7 +256,7 @@ func (p *patient) checkIngest(_ context.Context, r *report) {
 		for _, a := range i.Apps {
 			switch a.State {
 			case ingest.LeftOut:
-				r.add(Error, in.who, "remove what the reason names; or remove the app: eventflux app rm "+a.App, "app %s is left out, and its events are nobody's: %s", a.App, a.Reason)
+				r.add(Error, in.who, "remove what the reason names; or remove the app: eventflux app rm "+a.App, "app %s is left out, and it takes no events: %s", a.App, a.Reason)
 			case ingest.Waiting:
 				r.add(Warning, in.who, "remove what the reason names; ingest tries again by itself", "events for app %s are refused: %s", a.App, a.Reason)
 			}

@@ -12,8 +12,8 @@ const (
 	skewError   = 5 * time.Second
 )
 
-// skew returns the least amount by which a clock is ahead of ours, or 0 if the round trip
-// could explain the difference.
+// skew returns how far a clock is ahead of ours at least, or 0 if the round trip could explain
+// the difference.
 func (h *heard) skew() time.Duration {
 	switch {
 	case h.theirs.IsZero():

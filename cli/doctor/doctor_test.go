@@ -465,7 +465,7 @@ func TestFaults(t *testing.T) {
 			fault: func(w *ward) {
 				w.announce("ingest", "1.2.3", nil, ingest.Info{Time: time.Now(), Apps: []ingest.AppState{{App: "w", State: ingest.LeftOut, Reason: "NATS refuses the subscription to orders.>"}}})
 			},
-			check: "ingest", severity: doctor.Error, meaning: "app w is left out, and its events are nobody's: NATS refuses the subscription to orders.>",
+			check: "ingest", severity: doctor.Error, meaning: "app w is left out, and it takes no events: NATS refuses the subscription to orders.>",
 		},
 		"an app waits": {
 			fault: func(w *ward) {

@@ -89,7 +89,7 @@ func TestStateOverItsLimit(t *testing.T) {
 				_, err := w.js.Publish(w.within(), "events.S", fmt.Appendf(nil, `{"k":"%s","v":1}`, strings.Repeat("k", 10_000)))
 				return err
 			}
-			for publish() == nil { // until the publisher is told
+			for publish() == nil { // until it is refused
 			}
 			w.mode(w.finding("processor.state_bytes_max", true), mode, "raise processor.state_bytes_max")
 			for _, check := range []string{"tasks within their limits", "events are refused"} {

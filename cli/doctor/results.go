@@ -32,7 +32,7 @@ func (p *patient) checkResults(ctx context.Context, r *report) {
 			}
 			expire := s.config.MaxAge > 0 && time.Since(s.created) > s.config.MaxAge
 			if s.state.FirstSeq > 1 && !expire {
-				r.add(Warning, name, "if nobody removed them, go back to a checkpoint before them: eventflux recover "+a.Name+" --to EPOCH; eventflux checkpoint ls "+a.Name+" lists them",
+				r.add(Warning, name, "if they were not removed on purpose, go back to a checkpoint before them: eventflux recover "+a.Name+" --to EPOCH; eventflux checkpoint ls "+a.Name+" lists them",
 					"the stream starts at message %d: those before it were removed by hand, or NATS lost them. EventFlux removes none", s.state.FirstSeq)
 			}
 			if s.state.Msgs == 0 {

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"path/filepath"
 	"strings"
 
 	"github.com/eventflux/eventflux/shared/ops/space"
@@ -16,14 +15,11 @@ const freeWarning, freeError = 0.15, 0.05
 
 // checkStore examines the store of checkpoints from here, if its address is known.
 func (p *patient) checkStore(ctx context.Context, r *report) {
-	url := p.Settings.Store.URL
-	if url == "" && !p.isDefault("data") {
-		url = "file:" + filepath.Join(p.Settings.Data, "checkpoints")
-	}
-	if url == "" {
+	if p.Settings.Store.URL == "" && p.isDefault("data") {
 		r.add(Unknown, "store.url", "name the store as the services do, with --store.url, or their folder with --data", "the store was not looked at from here; that the newest checkpoints can be read, the checkpointer says")
 		return
 	}
+	url := p.Settings.StoreURL()
 	if dir, ok := strings.CutPrefix(url, "file:"); ok {
 		checkFolder(r, strings.TrimPrefix(dir, "//"))
 		return

@@ -25,11 +25,7 @@ import (
 )
 
 func (n *Node) openStore(ctx context.Context) (err error) {
-	at := n.cfg.Store.URL
-	if at == "" {
-		at = "file:" + filepath.Join(n.cfg.Data, "checkpoints")
-	}
-	opened, err := stores.Open(ctx, at, n.log)
+	opened, err := stores.Open(ctx, n.cfg.StoreURL(), n.log)
 	if err != nil {
 		return err
 	}

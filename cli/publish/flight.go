@@ -109,7 +109,7 @@ func (f *flight) repeat(ctx context.Context, done <-chan struct{}) error {
 	}
 }
 
-// due returns the messages to repeat at now, in the order in which they were first sent.
+// due returns the messages to repeat at now, in their original order.
 func (f *flight) due(now time.Time) ([]*message, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

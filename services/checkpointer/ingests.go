@@ -59,7 +59,7 @@ func (in *ingests) alive(now time.Time) (all []*ingest) {
 	return all
 }
 
-// hold reports whether any ingest serves an app, or has yet to stop doing so.
+// hold reports whether any ingest still serves an app.
 func (in *ingests) hold(app string, now time.Time) bool {
 	return slices.ContainsFunc(in.alive(now), func(one *ingest) bool {
 		_, holds := one.apps[app]
@@ -135,7 +135,7 @@ func missingTasks(a *appState, processors int) (what []string) {
 	return what
 }
 
-// partitionsText names some partitions, of which there may be many.
+// partitionsText names the first partitions and counts the rest.
 func partitionsText(all []uint32) string {
 	const namedMax = 5
 	var names []string

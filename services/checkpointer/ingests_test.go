@@ -9,8 +9,8 @@ import (
 	"github.com/eventflux/eventflux/shared/control"
 )
 
-// What an app misses is said of each ingest that is alive, as it said last, and of each
-// partition.
+// TestMissing: the list of what an app misses follows the last report of each live ingest, and
+// the tasks of its partitions.
 func TestMissing(t *testing.T) {
 	began := time.Now()
 	now := began.Add(2 * control.HeartbeatTimeout)
@@ -29,11 +29,11 @@ func TestMissing(t *testing.T) {
 		t.Errorf("at the start of a leadership: %q", got)
 	}
 	noTask := "partitions 0, 1, 2, 3, 4 and 3 more: without a task, as no processor is there; start one with eventflux serve --services processor"
-	check("nobody is there", "no ingest is there; start one with eventflux serve --services ingest", noTask)
+	check("nothing runs", "no ingest is there; start one with eventflux serve --services ingest", noTask)
 
 	serving("x", 1)
 	serving("y", 1, control.Serving{App: "A", Index: 7, Accepts: true})
-	check("one ingest has yet to learn", "ingest at x does not know the app yet", noTask)
+	check("one ingest does not know the app", "ingest at x does not know the app yet", noTask)
 	serving("x", 2, control.Serving{App: "A", Index: 6, Accepts: true})
 	check("one ingest has a former deployment", "ingest at x does not know the app yet", noTask)
 	serving("x", 3, control.Serving{App: "A", Index: 7, Why: "waiting: no log"})

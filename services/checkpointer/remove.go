@@ -15,9 +15,9 @@ import (
 )
 
 const (
-	// lingerWait is for ingests that have learned of the app and have not told so yet. One
-	// that is stalled for longer, and then writes into the log of an app that has come back
-	// under the name, halts its task: the frames do not begin at 1.
+	// lingerWait is for ingests that know of the app and have not reported it yet. If one stalls
+	// for longer, and then writes to the log of a new app of the same name, the task of that app
+	// halts, since the frames of a writer must start at number 1.
 	lingerWait = time.Second
 	// stopWait is how long tasks may take to stop, and ingests to make durable what they
 	// have accepted, before the streams under them go.

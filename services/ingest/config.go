@@ -49,8 +49,8 @@ type Config struct {
 	// Room returns why the logs have no room on the disk, and nil if they have; nil: it is not
 	// known. While they have none, events are refused.
 	Room func() error
-	// Damaged returns the damaged records that were found in the files of the streams; nil:
-	// nobody looks. They are reported.
+	// Damaged returns the damaged records that were found in the files of the streams; nil
+	// without a scrub. Info reports them.
 	Damaged func() []string
 	// Codec of the frames; zero is shared/log/wal's default.
 	Codec compress.Codec

@@ -69,8 +69,8 @@ func (l *log) closed(lagMax time.Duration) *problem {
 	return nil
 }
 
-// waiting returns how many events its task has to apply that were accepted: those in the
-// log, and those that this process has yet to write. Of other processes it knows only how
+// waiting returns how many accepted events the task has not applied: those in the log, and
+// those that this process has not written yet. Of other processes it knows only how
 // many frames they have written, if anything.
 func (l *log) waiting(f *control.Flow) float64 {
 	written, end := l.flow.backlog.waiting(f.Applied)

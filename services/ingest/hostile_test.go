@@ -109,7 +109,7 @@ var harmfulReplies = []string{
 	"$JS.API.STREAM.PURGE.EFO_a_0", "$KV.EF_CLUSTER.app.a", "events.Flights",
 }
 
-// hearHarm returns what comes to those subjects, but for events.
+// hearHarm returns the messages on those subjects, except events.
 func (r *rig) hearHarm() chan *nats.Msg {
 	r.t.Helper()
 	heard := make(chan *nats.Msg, 1000)

@@ -34,8 +34,8 @@ type Info struct {
 	Streams         []InfoStream `json:"streams"`
 }
 
-// ClosedLog is a log for which events are refused, or were in the last 5 s, since its task
-// cannot take more.
+// ClosedLog is a log that refuses events, or did so in the last 5 s, because its task lags or
+// is over its memory limit.
 type ClosedLog struct {
 	App       string `json:"app"`
 	Partition uint32 `json:"partition"`

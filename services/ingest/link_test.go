@@ -1,7 +1,6 @@
 package ingest
 
 import (
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -12,7 +11,6 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
-	"github.com/nats-io/nuid"
 
 	"github.com/eventflux/eventflux/shared/lang/frame"
 	"github.com/eventflux/eventflux/shared/lang/result"
@@ -417,9 +415,6 @@ func TestDeliveriesThatAreLost(t *testing.T) {
 	results(50)
 	r.acked(0)
 	r.restart()
-	for ctx := within(t); !r.pub.IsConnected() && ctx.Err() == nil; {
-		_ = r.pub.FlushWithContext(ctx) // fails until it is
-	}
 	results(50)
 	r.acked(0)
 	got := r.numbers("next", 0)["out.first.Mid.0"]
@@ -506,108 +501,5 @@ func TestReaderThatIsDeployedAgain(t *testing.T) {
 	r.acked(0)
 	if got := r.numbers("next", 0)["out.first.Mid.0"]; !slices.Equal(got, []int{1, 2, 3, 4, 5}) {
 		t.Error(got)
-	}
-}
-
-// A second process waits while the first one reads, and takes over once the first one has
-// written nothing for some beats. The first one then stops.
-func TestOneProcessReads(t *testing.T) {
-	r := start(t, nil, nextApp)
-	r.outStream(0)
-	for i := 1; i <= 5; i++ {
-		r.result(0, i, fmt.Sprintf(`{"n":%d}`, i))
-	}
-	r.acked(0)
-	first := r.svc
-	stop, done := r.stop, r.done
-	r.done = make(chan error, 1)
-	r.begin(nil, nextApp)
-	if info := r.resultsAre("waiting"); !strings.Contains(info.Reason, first.id) {
-		t.Errorf("%+v", info)
-	}
-	for i := 6; i <= 10; i++ {
-		r.result(0, i, fmt.Sprintf(`{"n":%d}`, i))
-	}
-	r.acked(0)
-	if got, err := r.record(); err != nil || got.Owner != first.id {
-		t.Errorf("%+v, %v", got, err)
-	}
-	// A third one, which died, took the lease: both notice, and one of them reads on.
-	got, err := r.record()
-	if err != nil {
-		t.Fatal(err)
-	}
-	got.Owner = "a process that died"
-	r.putRecord(got)
-	for i := 11; i <= 15; i++ {
-		r.result(0, i, fmt.Sprintf(`{"n":%d}`, i))
-	}
-	r.acked(0)
-	if got, err := r.record(); err != nil || got.Owner != first.id && got.Owner != r.svc.id {
-		t.Errorf("%+v, %v", got, err)
-	}
-	stop()
-	if err := <-done; err != nil {
-		t.Error(err)
-	}
-	r.result(0, 16, `{"n":16}`)
-	r.acked(0)
-	want := make([]int, 16)
-	for i := range want {
-		want[i] = i + 1
-	}
-	if got := r.numbers("next", 0)["out.first.Mid.0"]; !slices.Equal(got, want) {
-		t.Error(got)
-	}
-}
-
-// A process that is connected and has stopped writing keeps the lease for some beats. One
-// that NATS does not know any more loses it at once.
-func TestOwnerThatIsGone(t *testing.T) {
-	r := start(t, nil, nextApp)
-	r.outStream(0)
-	if r.svc.gone(within(t), r.svc.id) {
-		t.Error("the process itself is gone")
-	}
-	for ctx := within(t); !r.svc.gone(ctx, nuid.Next()); { // the server may be slow to answer
-		if ctx.Err() != nil {
-			t.Fatal("a process that died is there")
-		}
-	}
-}
-
-// A position is durable only when all results before it are, in whatever order they end.
-func TestProgress(t *testing.T) {
-	at := func(n uint64) position { return position{Sequence: n} }
-	p := newProgress(at(7))
-	check := func(want uint64) {
-		t.Helper()
-		if got := p.position(); got.Sequence != want {
-			t.Errorf("position %d, want %d", got.Sequence, want)
-		}
-	}
-	check(7)
-	a := p.started()
-	p.handle(at(8))
-	check(7)
-	b := p.started()
-	p.handle(at(9))
-	check(7)
-	p.settled(b, nil)
-	check(7) // 8 is not durable
-	c := p.started()
-	p.handle(at(10))
-	p.settled(a, nil)
-	check(8) // the mark when it was looked at first
-	check(8)
-	p.settled(c, nil)
-	check(10)
-	d := p.started()
-	p.handle(at(11))
-	err := errors.New("the log has ended")
-	p.settled(d, &err)
-	check(10)
-	if p.failed() == nil {
-		t.Error("no failure")
 	}
 }

@@ -129,8 +129,8 @@ func (l *listener) listen(ctx context.Context, patterns []string) (denied []stri
 	return denied, errors.Join(errs...)
 }
 
-// keep ends the subscriptions to other subjects than the patterns, beside. It comes after
-// listen, so that no message finds nobody.
+// keep ends, in the background, the subscriptions to all subjects except the patterns. Call it
+// after listen, so that each message always has a subscriber.
 func (l *listener) keep(patterns []string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

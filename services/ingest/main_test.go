@@ -172,7 +172,8 @@ func (r *rig) state(app string, want State) string {
 	return ""
 }
 
-// restart stops the server and starts it again on its files and its address.
+// restart stops the server and starts it again on its files and its address. It returns once the
+// publisher is connected to it.
 func (r *rig) restart() {
 	r.t.Helper()
 	r.at.Listen = strings.TrimPrefix(r.srv.URL(), "nats://")
@@ -184,6 +185,14 @@ func (r *rig) restart() {
 		r.t.Fatal(err)
 	}
 	r.srv = srv
+	// The client may not have noticed yet that the former server is gone.
+	ctx := within(r.t)
+	for r.pub.FlushWithContext(ctx) != nil {
+		if ctx.Err() != nil {
+			r.t.Fatal("the publisher does not reach the server that was started again")
+		}
+		<-time.After(5 * time.Millisecond)
+	}
 }
 
 // end stops the service, once.

@@ -50,7 +50,7 @@ const (
 	Starting State = "starting" // its logs are looked at
 	Serving  State = "serving"  // its events are accepted
 	Waiting  State = "waiting"  // its events are refused until its trouble is over
-	LeftOut  State = "left out" // it cannot be served as it is, and its events are nobody's
+	LeftOut  State = "left out" // it cannot be served as it is, and takes no events
 )
 
 // AppState is how an app is served, and why.
@@ -218,7 +218,7 @@ func (u *unit) accept(ctx context.Context) error {
 	return err
 }
 
-// leave has the app's events be nobody's.
+// leave stops routing events to the app.
 func (u *unit) leave() {
 	u.s.changing.Lock()
 	defer u.s.changing.Unlock()

@@ -320,7 +320,7 @@ func TestAnotherDeployment(t *testing.T) {
 }
 
 // Nothing is appended to a log that has lost its end, before a task has noted that: new
-// frames would get the sequences of lost ones. Other apps are served meanwhile.
+// frames would get the sequences of lost ones. Other apps are still served.
 func TestLogThatLostItsEnd(t *testing.T) {
 	r := start(t, nil, flightsApp, otherApp)
 	for i := range 3 {

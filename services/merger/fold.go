@@ -16,8 +16,8 @@ import (
 	"github.com/eventflux/eventflux/shared/testing/faultpoint"
 )
 
-// mergeApp folds the chains of an app's newest checkpoint that are due. begun is a time, by
-// the leader's clock, before mergeApp puts anything.
+// mergeApp folds the chains of an app's newest checkpoint that are due. begun is a time
+// of the leader's clock from before mergeApp puts anything.
 func (s *Service) mergeApp(ctx context.Context, app *control.LiveApp, begun time.Time) error {
 	if len(app.Checkpoints) == 0 {
 		return nil

@@ -79,7 +79,7 @@ type emitter struct {
 	refused prometheus.Counter  // of what the stream refused, since there is another owner
 	msg     nats.Msg            // scratch
 	after   time.Duration       // resendAfter, but in tests
-	pace    *pace               // is told how long results take; nil for none
+	pace    *pace               // measures how long results take; nil for none
 
 	generation checkpoint.Generation
 	newest     []result.Position // by stream of the plan: the newest result that is in the stream

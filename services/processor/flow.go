@@ -40,7 +40,7 @@ func (w *work) perFrame() (events, bytes float64) {
 	return w.events / w.frames, w.bytes / w.frames
 }
 
-// begin says that the task takes up a frame. alone says that no frame waits after it.
+// begin notes that the task starts a frame. alone is true if no other frame waits.
 func (p *pace) begin(now time.Time, alone bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

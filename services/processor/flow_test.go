@@ -9,7 +9,7 @@ import (
 	"github.com/eventflux/eventflux/shared/control"
 )
 
-// An event costs what it took the task; the pace of late counts more than that of before.
+// An event costs the time that the task took for it; newer measurements count more.
 // Ticks and barriers cost the events that wait after them.
 func TestPace(t *testing.T) {
 	var p pace
@@ -53,7 +53,7 @@ func TestPace(t *testing.T) {
 	if cost, _, bytes := look(); cost < 90*time.Millisecond || bytes < 900 {
 		t.Errorf("an event costs %s, a frame has %v bytes; want almost 100ms, 1000", cost, bytes)
 	}
-	p.emitted(1000, time.Second) // less than the task takes for it
+	p.emitted(1000, time.Second) // less than the task's time
 	if cost, _, _ := look(); cost < 90*time.Millisecond {
 		t.Errorf("an event costs %s, want almost 100ms", cost)
 	}

@@ -98,7 +98,7 @@ func TestBackBelowTheLimit(t *testing.T) {
 }
 
 // The windows of a playback app without idle.time wait for events, which are refused: only
-// a higher limit helps, and whoever is refused is told so.
+// a higher limit helps, and the refusal says so.
 func TestOverTheLimitForEver(t *testing.T) {
 	for _, x := range []struct {
 		plan siddhiql.Plan

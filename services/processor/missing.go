@@ -77,7 +77,7 @@ func (s *scan) see(seq uint64, subject string, h nats.Header) error {
 func (t *task) readOn(ctx context.Context, stream string, r output.Record, fence uint64) (output.Record, error) {
 	first, err := firstSequence(ctx, t.nc, stream)
 	if err != nil {
-		return output.Record{}, fmt.Errorf("begin of output stream %s: %w", stream, err)
+		return output.Record{}, fmt.Errorf("first sequence of output stream %s: %w", stream, err)
 	}
 	trimmed := first > r.Through+1 // by hand: trimming never passes the newest record
 	s := &scan{t: t, stream: stream, checker: &output.Checker{Whole: true, Untrimmed: !trimmed}, next: r.Through + 1}

@@ -49,7 +49,7 @@ func owned(r *rig) (Config, *leader, control.CheckpointRef) {
 	return cfg, l, ref
 }
 
-// commit has the leader know a checkpoint.
+// commit makes a checkpoint the newest one that the leader reports.
 func (l *leader) commit(ref control.CheckpointRef) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -57,7 +57,7 @@ func (l *leader) commit(ref control.CheckpointRef) {
 }
 
 // Between two checkpoints more dead letters may come than a standby can keep. It does not
-// wait for ever, but begins again behind the newer one.
+// wait for ever: it restarts from the newer checkpoint.
 func TestStandbyKeepsTooManyDeadLetters(t *testing.T) {
 	defer func(most int) { keptMessagesMax = most }(keptMessagesMax)
 	keptMessagesMax = 100
@@ -102,8 +102,8 @@ func (c *trimming) Attach(ctx context.Context, r control.AttachRequest) (control
 	return c.leader.Attach(ctx, r)
 }
 
-// A standby that is far behind when it is promoted may find the log trimmed: it begins again
-// from the checkpoint behind which that was done, as an owner does, and does not halt.
+// A standby that is far behind when it is promoted may find the log trimmed. Like an owner, it
+// then restarts from the checkpoint that the log was trimmed for, and does not halt.
 func TestPromotedBehindATrimmedLog(t *testing.T) {
 	r := newRig(t, `@app:name('behind') define stream S (k string, v int); from S select v insert into Out;`)
 	random := rand.New(rand.NewPCG(1, 2))
@@ -145,7 +145,7 @@ func TestPromotedBehindATrimmedLog(t *testing.T) {
 }
 
 // A tick that a task was about to append when NATS went away may be lost. When the task
-// begins again, it appends another.
+// restarts, it appends another.
 func TestLostTickComesAgain(t *testing.T) {
 	r := newRig(t, `@app:name('ticks') define stream S (v int);
 from S#window.timeBatch(1 millisec) select v insert into Out;`)

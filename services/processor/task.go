@@ -417,9 +417,8 @@ func (t *task) next(ctx context.Context) (record wal.Record, more bool, err erro
 	}
 }
 
-// read returns the next record of the log. A log that was trimmed behind a newer checkpoint
-// has the task begin again from there: a standby may have been far behind when it was
-// promoted.
+// read returns the next record of the log. If the log was trimmed for a newer checkpoint, the
+// task restarts from that one: it may have been a standby that was far behind.
 func (t *task) read(ctx context.Context) (wal.Record, error) {
 	record, err := t.reader.Next(ctx)
 	var trimmed *wal.TrimmedError

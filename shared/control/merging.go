@@ -61,7 +61,7 @@ type SwapRequest struct {
 	Epoch state.Epoch `json:"epoch"`
 	// Digest is the digest of the replaced manifest, as in its CheckpointRef.
 	Digest string `json:"digest"`
-	// Begun is a Live.Time from before the merge put its first object.
+	// Begun is a Live.Time that was read before the merge put its first object.
 	Begun    time.Time `json:"begun"`
 	Manifest []byte    `json:"manifest"`
 }

@@ -55,7 +55,7 @@ func TestKillAtDeploysAndRemovals(t *testing.T) {
 		published++
 		return o
 	}
-	// killed has the process die while it does what a request asks for.
+	// killed arms a fault point, sends a request, and waits until the process has died.
 	killed := func(o *operator, rule string, do func(context.Context) error) {
 		t.Helper()
 		o.p.arm("kill " + rule)
@@ -186,7 +186,7 @@ func manifests(data, app string) (n int) {
 	return n
 }
 
-// checkFirstFrames checks that each log begins with the deploy frame of the deployment.
+// checkFirstFrames checks that the first frame of each log is the deploy frame of the deployment.
 func (o *operator) checkFirstFrames(a *control.App) {
 	o.t.Helper()
 	for p := range a.Partitions {
@@ -195,13 +195,13 @@ func (o *operator) checkFirstFrames(a *control.App) {
 		f, err := new(frame.Decoder).Decode(m.Data)
 		must(o.t, err)
 		if f.Kind != frame.Deploy || f.Stamp != a.Stamp || f.Deploy.Text != a.Text || f.Deploy.Number != a.Version {
-			o.t.Errorf("log of partition %d begins with a frame of %s, stamp %d, want the deploy frame of %d", p, f.Kind, f.Stamp, a.Stamp)
+			o.t.Errorf("the first frame of partition %d is a %s, stamp %d, want the deploy frame of %d", p, f.Kind, f.Stamp, a.Stamp)
 		}
 	}
 }
 
 // TestDeploysUnderLoad deploys and removes an app with many partitions again and again, while
-// others publish to subjects of other apps, one of which the app reads as well. No event is
+// others publish to subjects of other apps. The app reads one of these subjects as well. No event is
 // lost, and every request is answered at once by an acknowledgement.
 func TestDeploysUnderLoad(t *testing.T) {
 	steady := write(t, "steady.siddhi", `@app:name('Steady') define stream Own (id long); define stream Shared (id long);

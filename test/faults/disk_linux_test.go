@@ -24,7 +24,7 @@ func TestFullDisk(t *testing.T) {
 	t.Parallel()
 	d := newDisk(t)
 	if !d.own {
-		t.Fatal("this system lets nobody mount a disk, and without one no disk can be full")
+		t.Fatal("this test needs to mount a tmpfs, and the system refuses that: run it as root, or allow unprivileged user namespaces")
 	}
 	rnd := random(t)
 	messages := trades(rnd, 6000)

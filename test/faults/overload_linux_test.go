@@ -33,7 +33,7 @@ from S select v insert into Out; from Quiet select v insert into QuietOut;`
 	floodRate       = 2000 // events/s, until the pace of the task is known
 	floodMemoryMax  = 16 << 20
 	// floodAhead is how many events may wait beside those of the limit: results that the task
-	// has made and the output stream does not have yet (two piles and the frame at hand), and
+	// has made and the output stream does not have yet (two batches and the current frame), and
 	// what was accepted before the first of them were sent, which tells their pace.
 	floodAhead = 80_000
 	// floodProcessMax bounds the memory of the process: what ingest holds (16 MiB of rows and as
@@ -175,7 +175,7 @@ func (f *flood) publish(times float64, fresh bool, done func() bool) {
 	}
 }
 
-// offer publishes a message and, beside it, one that nobody is answered.
+// offer publishes a message, and a second one that asks for no answer.
 func (f *flood) offer(fresh bool) {
 	i := f.sent
 	if len(f.again) > 0 && (!fresh || len(f.again) >= floodWindow) {
@@ -317,8 +317,8 @@ func doctorRow(t *testing.T, url string) string {
 	return ""
 }
 
-// waits finds out from the output stream how many events waited: each result has the time
-// at which its event was accepted, and that at which the stream has stored it.
+// waits reads from the output stream how many events waited: each result has the time when its
+// event was accepted, and the time when the stream stored it.
 type waits struct {
 	accepted, stored map[int64]int // events, by ms
 	lag              time.Duration // the longest from one to the other

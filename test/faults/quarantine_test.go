@@ -16,9 +16,9 @@ import (
 	"github.com/eventflux/eventflux/shared/log/natsconn"
 )
 
-// TestQuarantine has a frame of one app end the process three times. Then its partition is
-// run by nobody: the process starts, other apps go on, and so does the app once it is resumed
-// by a build that the frame does not end.
+// TestQuarantine: a frame of one app ends the process three times. Then no processor runs its
+// partition. The process starts, and other apps go on. The app goes on once it is resumed with a
+// build that survives the frame.
 func TestQuarantine(t *testing.T) {
 	data := t.TempDir()
 	other, deadly := write(t, "other.siddhi", counting("Other", 1, "Orders")), write(t, "deadly.siddhi", counting("Deadly", 1, "Deaths"))
@@ -106,7 +106,7 @@ func (o *operator) try(args ...string) (string, error) {
 	return string(out), err
 }
 
-// reply is what a publisher is told.
+// reply is the answer to a publisher.
 type reply struct {
 	Seq   uint64
 	Error *struct {

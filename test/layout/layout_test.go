@@ -1,4 +1,4 @@
-// Package layout holds the packages to the order in which they may import each other.
+// Package layout checks that packages import only what lies below them.
 package layout
 
 import (

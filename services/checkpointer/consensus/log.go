@@ -30,7 +30,7 @@ type logStore struct {
 	db    *bbolt.DB
 	path  string
 	log   *slog.Logger
-	alone bool   // no other member can go on in the place of this one
+	alone bool   // no other member can replace this one
 	from  uint64 // the first entry that was there at the start with all after it; 0 for none
 
 	running atomic.Bool   // Raft makes the calls

@@ -261,7 +261,7 @@ func (n *Node) checkLog(snapshots raft.SnapshotStore) error {
 		newest = list[0].Index
 	}
 	if n.log.from > newest+1 {
-		return fmt.Errorf("the Raft folder %s lacks the entries %d to %d: the newest snapshot ends at the one, and the log begins after the other; %s", n.cfg.Dir, newest+1, n.log.from-1, WayOut)
+		return fmt.Errorf("the Raft folder %s lacks the entries %d to %d: the newest snapshot ends before them, and the log starts after them; %s", n.cfg.Dir, newest+1, n.log.from-1, WayOut)
 	}
 	if newest == 0 || n.log.from > 0 {
 		return nil

@@ -197,7 +197,7 @@ func BenchmarkLateness(b *testing.B) {
 	}
 }
 
-// Time begins with the first event, whichever time that has.
+// Time starts with the first event, whatever time that event has.
 func TestInputBegins(t *testing.T) {
 	for _, app := range []string{`@app:playback `, `@app:playback(lateness = '5 sec') `} {
 		plan, err := siddhiql.Compile(app + `define stream S (k string, v long); from S select v insert into O;`)
@@ -209,7 +209,7 @@ func TestInputBegins(t *testing.T) {
 			t.Fatal(err)
 		}
 		if ms, began := e.Input(); began {
-			t.Errorf("%s: it begins at %d without an event", app, ms)
+			t.Errorf("%s: time is %d without an event", app, ms)
 		}
 		for _, at := range []int64{-62_135_596_800_000, 0, 253_402_300_799_999} { // the years 1, 1970 and 9999
 			b := event.NewBatch(plan.Stream("S").Schema)

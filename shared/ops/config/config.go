@@ -6,6 +6,7 @@ package config
 
 import (
 	"log/slog"
+	"path/filepath"
 	"time"
 )
 
@@ -163,6 +164,15 @@ type Metrics struct {
 type Log struct {
 	Level  slog.Level
 	Format Format
+}
+
+// StoreURL returns the URL of the store of checkpoints: store.url, or the folder checkpoints in
+// the data folder.
+func (c *Config) StoreURL() string {
+	if c.Store.URL != "" {
+		return c.Store.URL
+	}
+	return "file:" + filepath.Join(c.Data, "checkpoints")
 }
 
 // Durability says when the log acknowledges what was appended to it.

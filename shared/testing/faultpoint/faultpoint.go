@@ -62,12 +62,12 @@ const (
 
 // The steps of a leader that removes an app.
 const (
-	RemoveRaft    Point = "remove.raft"    // Raft has the decision, and nobody was told
+	RemoveRaft    Point = "remove.raft"    // Raft has the decision, and no service knows it
 	RemoveStopped Point = "remove.stopped" // no service has the app, and nothing is deleted
 	RemoveStream  Point = "remove.stream"  // of each stream: it is deleted
 	RemoveStreams Point = "remove.streams" // all are, and the links of the app
 	RemoveStored  Point = "remove.stored"  // the checkpoints are deleted as well
-	RemoveDone    Point = "remove.done"    // Raft has forgotten the app, and nobody knows
+	RemoveDone    Point = "remove.done"    // Raft has forgotten the app, and no service knows it
 )
 
 // The steps of a merger.
