@@ -194,6 +194,7 @@ func (w *externalTimeBatch) flush(emit Emit) {
 			q.Pop()
 		}
 	}
+	q.tell(w.batch.mark)
 	if len(w.chunk) > 0 {
 		emit(w.chunk)
 	}

@@ -121,7 +121,7 @@ func (k *Kept) visit(f *Fields) {
 // Reset implements state.Source.
 func (k *Kept) Reset() {
 	q := k.queue
-	*q = Queue{schema: q.schema, used: q.used, shift: q.shift, tagged: q.tagged}
+	*q = q.emptied(0)
 	k.loaded = &loadedBlocks{}
 	k.head, k.tail = 0, 0
 	if err := ReadFields(k.initial, k.visit); err != nil {
@@ -170,7 +170,7 @@ func (k *Kept) Ready() error {
 		return fmt.Errorf("window: %d blocks are not among its rows %d to %d", n-len(q.blocks), q.head, q.tail)
 	}
 	k.loaded = nil
-	k.head, k.tail = q.head, q.tail
+	k.head, k.tail, q.told = q.head, q.tail, q.found()
 	return nil
 }
 

@@ -9,6 +9,8 @@ type lateRows struct {
 	next    uint64             // number of the next row
 	touched []uint64           // numbers of rows that came or went
 	tracked bool               // Changed was called, so changes are recorded
+
+	follower Follower
 }
 
 // lateTime is when a row leaves.
@@ -33,6 +35,9 @@ func newLateRows(c Config) lateRows { return lateRows{pool: newPool(c)} }
 func (l *lateRows) push(r Row, at int64, seq uint64) {
 	l.touch(l.next)
 	l.insert(l.next, at, lateRow{seq, l.pool.put(r)})
+	if l.follower != nil {
+		l.follower.Enter(l.next<<1|lateID, l.row(l.next))
+	}
 	l.next++
 }
 
@@ -49,6 +54,9 @@ func (l *lateRows) insert(number uint64, at int64, r lateRow) {
 func (l *lateRows) pop(now int64) Row {
 	number := l.heap.Pop().number
 	l.touch(number)
+	if l.follower != nil {
+		l.follower.Leave(number<<1|lateID, l.row(number))
+	}
 	r := l.pool.row(l.rows[number].place, Expired)
 	r.TS = now
 	l.pool.leave()
@@ -57,6 +65,8 @@ func (l *lateRows) pop(now int64) Row {
 	}
 	return r
 }
+
+func (l *lateRows) row(number uint64) Row { return l.pool.row(l.rows[number].place, Current) }
 
 func (l *lateRows) touch(number uint64) {
 	if l.tracked {
@@ -80,7 +90,7 @@ func (l *lateRows) settle() {
 
 func (l *lateRows) reset() {
 	l.pool.reset()
-	*l = lateRows{pool: l.pool, tracked: l.tracked}
+	*l = lateRows{pool: l.pool, tracked: l.tracked, follower: l.follower}
 }
 
 func (l *lateRows) bytes() int64 {

@@ -28,6 +28,7 @@ func init() {
 				f.Require(w.seen <= w.size, "%d rows of a batch of %d", w.seen, w.size)
 				f.Require(w.stream || w.batch.collected() < w.size, "%d rows wait for a batch of %d", w.batch.collected(), w.size)
 			})
+			w.batch.passes(w.stream)
 			return w
 		},
 	})
@@ -92,12 +93,20 @@ func newBatch(c Config, expected int64) batch { return batch{queue: NewQueue(c, 
 
 // kept returns the state of a window that is a batch and some fields.
 func (b *batch) kept(env *Env, fields func(*Fields)) Kept {
+	b.queue.bound = &b.mark
 	return NewKept(env, &b.queue, func(f *Fields) {
 		f.Uint(&b.mark)
 		f.Require(b.queue.head <= b.mark && b.mark <= b.queue.tail,
 			"a batch from %d, among rows %d to %d", b.mark, b.queue.head, b.queue.tail)
 		fields(f)
 	})
+}
+
+// passes says whether rows pass at once: then a look-up finds all of them.
+func (b *batch) passes(stream bool) {
+	if stream {
+		b.queue.bound = nil
+	}
 }
 
 // collected returns the number of rows that wait for the end of their batch.
@@ -135,6 +144,7 @@ func (b *batch) flush(chunk []Row, now int64, keep bool) []Row {
 			b.queue.Pop()
 		}
 	}
+	b.queue.tell(b.mark)
 	return chunk
 }
 

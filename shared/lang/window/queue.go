@@ -27,6 +27,11 @@ type Queue struct {
 
 	tagged bool       // rows have a number beside them
 	tags   [][]uint64 // by block
+
+	follower Follower
+	bound    *uint64 // rows before this number are found; nil: all
+	told     uint64  // rows before this number were told to the follower
+	shiftID  uint    // the id of a row is its number, shifted left
 }
 
 // NewQueue returns an empty queue for the rows of a window that expects to hold about
@@ -76,6 +81,9 @@ func (q *Queue) push(r Row) (block int) {
 	b.AppendSome(r.B, int(r.I), q.used)
 	b.TS[len(b.TS)-1] = r.TS
 	q.tail++
+	if q.bound == nil && q.follower != nil {
+		q.tell(q.tail)
+	}
 	return i
 }
 
@@ -101,6 +109,9 @@ func (q *Queue) Row(number uint64, kind Kind) Row {
 
 // Pop removes the first row. References to it stay valid until Settle.
 func (q *Queue) Pop() {
+	if q.follower != nil && q.head < q.told {
+		q.follower.Leave(q.head<<q.shiftID, q.Row(q.head, Current))
+	}
 	q.head++
 	if q.head&(1<<q.shift-1) == 0 {
 		q.retired = append(q.retired, q.blocks[0])
@@ -119,4 +130,33 @@ func (q *Queue) expire(chunk []Row, now int64) []Row {
 	r.TS = now
 	q.Pop()
 	return append(chunk, r)
+}
+
+// tell tells the follower that the rows before the number are found now.
+func (q *Queue) tell(to uint64) {
+	if q.follower == nil {
+		return
+	}
+	for n := max(q.told, q.head); n < to; n++ {
+		q.follower.Enter(n<<q.shiftID, q.Row(n, Current))
+	}
+	q.told = to
+}
+
+// found returns the number after the last row that a look-up finds.
+func (q *Queue) found() uint64 {
+	if q.bound != nil {
+		return *q.bound
+	}
+	return q.tail
+}
+
+func (q *Queue) follow(f Follower) { q.follower, q.told = f, q.found() }
+
+// emptied returns an empty queue of the same kind, with the first row at that number.
+func (q *Queue) emptied(first uint64) Queue {
+	return Queue{
+		schema: q.schema, used: q.used, shift: q.shift, tagged: q.tagged, head: first, tail: first,
+		follower: q.follower, bound: q.bound, told: first, shiftID: q.shiftID,
+	}
 }

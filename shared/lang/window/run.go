@@ -1,5 +1,7 @@
 package window
 
+import "math"
+
 // run has rows of a session in order of arrival. In the state, full blocks of them are
 // entries that never change again; only the rows after those blocks are written with the
 // session. A run that another one follows is sealed: all its rows are in blocks (the last
@@ -8,6 +10,10 @@ type run struct {
 	id   uint64
 	rows []int32 // places in the pool
 	out  int     // how many of them are in blocks
+
+	of    *session
+	order int      // among the merged runs of the session
+	ids   []uint64 // of the rows, if there is a follower
 }
 
 // runBlock is one block of rows of a run.
@@ -24,13 +30,14 @@ func (s *session) runID(which uint64) uint64 { return s.opened<<1 | which }
 // last returns the run that takes the next merged rows.
 func (s *session) last() *run {
 	if len(s.merged) == 0 {
-		s.merged = append(s.merged, &run{id: s.runID(1)})
+		s.merged = append(s.merged, &run{id: s.runID(1), of: s})
 	}
 	return s.merged[len(s.merged)-1]
 }
 
 func (w *sessions) append(r *run, place int32) {
 	r.rows = append(r.rows, place)
+	w.enter(r, len(r.rows)-1)
 	if len(r.rows)-r.out == blockOfRun {
 		w.write(r, blockOfRun)
 	}
@@ -50,7 +57,17 @@ func (w *sessions) join(s *session, r *run) {
 	if n := len(s.merged); n > 0 {
 		w.seal(s.merged[n-1])
 	}
+	r.of, r.order = s, len(s.merged)
 	s.merged = append(s.merged, r)
+	w.enter(r, 0)
+}
+
+// at returns a number that orders the runs of a session: the rows on time come last.
+func (r *run) at() int {
+	if r == &r.of.onTime {
+		return math.MaxInt
+	}
+	return r.order
 }
 
 func (w *sessions) seal(r *run) {

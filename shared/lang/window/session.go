@@ -77,6 +77,7 @@ type sessions struct {
 	loaded  map[runBlock][]int32
 	visit   func(func(*int32))
 	chunk   []Row
+	found   foundRows
 }
 
 type sessionKey struct {
@@ -198,7 +199,7 @@ func (w *sessions) touch(k *sessionKey) {
 func (w *sessions) open(k *sessionKey, r Row) {
 	w.opened++
 	k.now = &session{key: k, start: r.TS, end: r.TS, opened: w.opened}
-	k.now.onTime.id = k.now.runID(0)
+	k.now.onTime.id, k.now.onTime.of = k.now.runID(0), k.now
 	w.append(&k.now.onTime, w.pool.put(r))
 	w.extend(k.now, r.TS)
 	w.timers.Push(sessionTimer{k.now.end, k.now.endSeq, k.now})
@@ -219,6 +220,11 @@ func (w *sessions) merge(k *sessionKey) {
 	now, before := k.now, k.previous
 	if now == nil || before == nil || before.end < now.start-w.gap {
 		return
+	}
+	if w.found.follower != nil { // they get other places in the order
+		for _, r := range before.runs() {
+			w.leaves(r)
+		}
 	}
 	for _, r := range before.merged {
 		w.join(now, r)
@@ -258,6 +264,7 @@ func (w *sessions) expire(s *session) {
 
 func (w *sessions) expireRun(r *run) {
 	w.drop(r)
+	w.leaves(r)
 	for _, place := range r.rows {
 		w.chunk = append(w.chunk, w.pool.row(place, Expired))
 		w.pool.leave()

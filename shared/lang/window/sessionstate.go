@@ -154,6 +154,7 @@ func (w *sessions) Reset() {
 	w.null, w.all, w.opened = nil, nil, 0
 	w.timers, w.touched, w.blocks = nil, nil, nil
 	clear(w.runs)
+	w.found = foundRows{follower: w.found.follower}
 	w.loaded = map[runBlock][]int32{}
 }
 
@@ -234,7 +235,7 @@ func (s *session) readRuns(f *Fields) (late int) {
 	f.Count(&n)
 	f.Require(n <= len(f.bytes)/2, "%d runs in %d bytes", n, len(f.bytes))
 	for i := 0; i < n && f.err == nil; i++ {
-		r := &run{}
+		r := &run{of: s, order: i}
 		f.Uint(&r.id)
 		f.Count(&r.out)
 		s.merged = append(s.merged, r)
@@ -242,7 +243,7 @@ func (s *session) readRuns(f *Fields) (late int) {
 	if n > 0 {
 		f.Count(&late)
 	}
-	s.onTime.id = s.runID(0)
+	s.onTime.id, s.onTime.of = s.runID(0), s
 	f.Count(&s.onTime.out)
 	return late
 }
@@ -269,6 +270,7 @@ func (w *sessions) Ready() error {
 		return fmt.Errorf("window session: %d blocks are of no session", len(w.loaded))
 	}
 	w.loaded = nil
+	w.Follow(w.found.follower)
 	// Runs without blocks were there only to detect runs that come twice.
 	maps.DeleteFunc(w.runs, func(_ uint64, r *run) bool { return r.out == 0 })
 	return nil

@@ -77,6 +77,8 @@ type sorted struct {
 	loaded *loadedBlocks // nil unless it is being loaded; tags are when rows came
 	visit  func(func(*int32))
 	chunk  []Row
+
+	follower Follower
 }
 
 // seat is where a row stays while it is in the window. When the window is full, a new row
@@ -119,6 +121,9 @@ func (w *sorted) put(place int32) {
 	free := w.order[w.size-1]
 	copy(w.order[at+1:], w.order[at:])
 	w.order[at] = free
+	if w.follower != nil {
+		w.follower.Leave(uint64(free), w.Found(uint64(free)))
+	}
 	w.leave(w.seats[free].place)
 	w.sit(free, place)
 }
@@ -127,6 +132,9 @@ func (w *sorted) sit(at, place int32) {
 	w.came++
 	w.seats[at] = seat{place, w.came}
 	w.blocks.changed(at)
+	if w.follower != nil {
+		w.follower.Enter(uint64(at), w.Found(uint64(at)))
+	}
 }
 
 func (w *sorted) leave(place int32) {

@@ -35,6 +35,32 @@ type driven struct {
 	window.Window
 	env *window.Env
 	out strings.Builder // what it has emitted
+	new func() window.Window
+}
+
+// advance moves the clock, from timer to timer.
+func (d *driven) advance(now int64, emit window.Emit) {
+	for at, _, ok := d.Due(); ok && at <= now; at, _, ok = d.Due() {
+		d.env.Now = max(d.env.Now, at)
+		d.Fire(emit)
+	}
+	d.env.Now = now
+}
+
+// restart takes the state out and puts it into a new window.
+func (d *driven) restart(t *rapid.T) {
+	old := d.Window
+	d.Window = d.new()
+	d.Reset()
+	old.Keys(func(key []byte) {
+		value, _ := old.Append(nil, key)
+		if err := d.Put(key, value); err != nil {
+			t.Fatal(err)
+		}
+	})
+	if err := d.Ready(); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func (d *driven) emit(chunk []window.Row) {
@@ -117,9 +143,10 @@ var crowded = []struct {
 
 func newDriven(name string, params []window.Param, env *window.Env, expired bool) *driven {
 	spec, _ := window.Lookup(name)
-	return &driven{env: env, Window: spec.New(window.Config{
-		Env: env, Schema: rowSchema, Params: params, Used: []int{0, 1, 2}, Expired: expired,
-	})}
+	make := func() window.Window {
+		return spec.New(window.Config{Env: env, Schema: rowSchema, Params: params, Used: []int{0, 1, 2}, Expired: expired})
+	}
+	return &driven{env: env, Window: make(), new: make}
 }
 
 // TestCrowdedStates holds states of several blocks to the laws of state.Source.
@@ -145,18 +172,7 @@ func TestRestartsDoNotShow(t *testing.T) {
 					c.come(whole)
 					c.come(restarted)
 					if rapid.Bool().Draw(t, "restart") {
-						old := restarted.Window
-						restarted.Window = newDriven(test.window, test.params, restarted.env, true).Window
-						restarted.Reset()
-						old.Keys(func(key []byte) {
-							value, _ := old.Append(nil, key)
-							if err := restarted.Put(key, value); err != nil {
-								t.Fatal(err)
-							}
-						})
-						if err := restarted.Ready(); err != nil {
-							t.Fatal(err)
-						}
+						restarted.restart(t)
 					}
 				}
 				if whole.out.String() != restarted.out.String() {
@@ -167,32 +183,34 @@ func TestRestartsDoNotShow(t *testing.T) {
 	}
 }
 
+// states are the windows whose states are tested.
+var states = []struct {
+	name   string
+	window string
+	params []window.Param
+	lapsed bool // expired rows are not wanted
+}{
+	{"length", "length", []window.Param{number(5)}, false},
+	{"length of several blocks", "length", []window.Param{number(20)}, false},
+	{"length of none", "length", []window.Param{number(0)}, false},
+	{"lengthBatch", "lengthBatch", []window.Param{number(4)}, false},
+	{"lengthBatch of current rows", "lengthBatch", []window.Param{number(4)}, true},
+	{"lengthBatch streaming", "lengthBatch", []window.Param{number(4), yes}, false},
+	{"time", "time", []window.Param{ms(20)}, false},
+	{"timeBatch", "timeBatch", []window.Param{ms(20)}, false},
+	{"timeBatch streaming", "timeBatch", []window.Param{ms(20), number(3), yes}, false},
+	{"externalTime", "externalTime", []window.Param{attr(2), ms(20)}, false},
+	{"externalTimeBatch", "externalTimeBatch", []window.Param{attr(2), ms(20)}, true},
+	{"externalTimeBatch with all", "externalTimeBatch", []window.Param{attr(2), ms(20), number(3), ms(15), yes}, false},
+	{"session", "session", []window.Param{ms(10)}, false},
+	{"session by key", "session", []window.Param{ms(10), attr(0), ms(5)}, false},
+	{"sort", "sort", []window.Param{number(4), attr(1), desc, attr(0)}, false},
+	{"sort of several blocks", "sort", []window.Param{number(150), attr(1), attr(2), desc}, false},
+}
+
 // TestStates holds the state of every window to the laws of state.Source.
 func TestStates(t *testing.T) {
-	tests := []struct {
-		name   string
-		window string
-		params []window.Param
-		lapsed bool // expired rows are not wanted
-	}{
-		{"length", "length", []window.Param{number(5)}, false},
-		{"length of several blocks", "length", []window.Param{number(20)}, false},
-		{"length of none", "length", []window.Param{number(0)}, false},
-		{"lengthBatch", "lengthBatch", []window.Param{number(4)}, false},
-		{"lengthBatch of current rows", "lengthBatch", []window.Param{number(4)}, true},
-		{"lengthBatch streaming", "lengthBatch", []window.Param{number(4), yes}, false},
-		{"time", "time", []window.Param{ms(20)}, false},
-		{"timeBatch", "timeBatch", []window.Param{ms(20)}, false},
-		{"timeBatch streaming", "timeBatch", []window.Param{ms(20), number(3), yes}, false},
-		{"externalTime", "externalTime", []window.Param{attr(2), ms(20)}, false},
-		{"externalTimeBatch", "externalTimeBatch", []window.Param{attr(2), ms(20)}, true},
-		{"externalTimeBatch with all", "externalTimeBatch", []window.Param{attr(2), ms(20), number(3), ms(15), yes}, false},
-		{"session", "session", []window.Param{ms(10)}, false},
-		{"session by key", "session", []window.Param{ms(10), attr(0), ms(5)}, false},
-		{"sort", "sort", []window.Param{number(4), attr(1), desc, attr(0)}, false},
-		{"sort of several blocks", "sort", []window.Param{number(150), attr(1), attr(2), desc}, false},
-	}
-	for _, test := range tests {
+	for _, test := range states {
 		t.Run(test.name, func(t *testing.T) {
 			spec, ok := window.Lookup(test.window)
 			if !ok {

@@ -22,7 +22,7 @@ func init() {
 
 func newTime(c Config) Window {
 	w := &timeWindow{env: c.Env, span: c.Params[0].Int, queue: NewQueue(c, blockRowsMax/2), late: newLateRows(c)}
-	w.queue.tagged = true
+	w.queue.tagged, w.queue.shiftID = true, 1
 	w.Kept = NewKept(w.env, &w.queue, w.fields)
 	return w
 }
@@ -251,7 +251,7 @@ func (w *timeWindow) order() {
 	old := w.queue
 	size := uint64(1) << old.shift
 	first := (old.head + size - 1) &^ (size - 1) // where a block starts
-	w.queue = Queue{schema: old.schema, used: old.used, shift: old.shift, tagged: true, head: first, tail: first}
+	w.queue = old.emptied(first)
 	for n := old.Head(); n < old.Tail(); n++ {
 		w.push(old.Row(n, Current), max(old.tag(n), 1))
 	}

@@ -50,6 +50,7 @@ func newTimeBatch(c Config) Window {
 		f.Int(&w.end)
 		f.Uint(&w.seq)
 	})
+	w.batch.passes(w.stream)
 	return w
 }
 

@@ -78,3 +78,40 @@ type Window interface {
 	// remembers nothing of former ones. Its cost does not depend on the number of rows.
 	Empty() bool
 }
+
+// Searched is a Window whose rows a join can look up. All windows of this package are.
+//
+// What a look-up finds depends on the kind of window. In a sliding window it is the rows that
+// are in it, oldest first (sort: in its order; session: session by session, in the order in
+// which they were opened). In a batch window it is the batch that came out last, until it
+// expires, and never the batch that is being collected; if rows pass at once (streamCurrent),
+// it is the rows that have passed since the last expiry. A window of a join is made with
+// Config.Expired: otherwise batch windows do not keep the batch that came out last, and
+// nothing is found in them.
+//
+// Each row has an id that stays the same while the row is found. Later another row may have
+// it. Ids mean something only while the window has a follower.
+type Searched interface {
+	Window
+	// Each calls visit with the rows that a look-up finds, in order, until visit returns false.
+	Each(visit func(id uint64, r Row) bool)
+	// Found returns the row of an id. The reference is valid until the next call of Add, Fire
+	// or Reset.
+	Found(id uint64) Row
+	// Before reports whether row a comes before row b in the order of Each. Two rows do not
+	// change their order while both are found.
+	Before(a, b uint64) bool
+	// Follow makes the window tell f about every row that is found from now on, and that is no
+	// longer found. Rows that are found already are not told, nor are those that Reset drops
+	// and Put loads: read them with Each, after Ready. A follower of nil ends it, and costs
+	// nothing.
+	Follow(f Follower)
+}
+
+// Follower keeps an index of the rows that a look-up finds in a window.
+type Follower interface {
+	// Enter is told of a row that is found now. It may come anywhere in the order.
+	Enter(id uint64, r Row)
+	// Leave is told of a row that is no longer found. r is still valid during the call.
+	Leave(id uint64, r Row)
+}
