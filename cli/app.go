@@ -186,7 +186,7 @@ func describe(a app) checkedFile {
 		}
 	}
 	for _, q := range a.plan.Queries {
-		d.Queries = append(d.Queries, queryInfo{q.Name, streamName(q.Source), streamName(q.Target)})
+		d.Queries = append(d.Queries, queryInfo{q.Name, sources(q), streamName(q.Target)})
 	}
 	return d
 }
@@ -223,6 +223,15 @@ func printSummary(w io.Writer, d checkedFile) {
 		}
 		fmt.Fprintf(w, "  query %s: %s → %s\n", name, q.From, q.Into)
 	}
+}
+
+// sources names the streams that a query reads.
+func sources(q *siddhiql.Query) string {
+	var names []string
+	for _, s := range q.Reads() {
+		names = append(names, streamName(s))
+	}
+	return strings.Join(names, ", ")
 }
 
 // streamName writes an inner stream as the language does.

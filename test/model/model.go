@@ -193,8 +193,8 @@ func (m *Model) deliver(s *siddhiql.Stream, chunk []item, in *instance) {
 	for _, q := range m.plan.Queries {
 		switch {
 		case q.Block < 0:
-			if q.Source.ID == s.ID {
-				m.global[q.ID].receive(chunk)
+			if q.ReadsFrom(s) {
+				m.global[q.ID].receive(s, chunk)
 			}
 		case !served[q.Block]:
 			served[q.Block] = true

@@ -22,7 +22,7 @@ type instance struct {
 
 // receive hands a chunk of a stream outside to the instances.
 func (b *block) receive(s *siddhiql.Stream, chunk []item) {
-	if !slices.ContainsFunc(b.plan.Queries, func(q *siddhiql.Query) bool { return q.Source.ID == s.ID }) {
+	if !slices.ContainsFunc(b.plan.Queries, func(q *siddhiql.Query) bool { return q.ReadsFrom(s) }) {
 		return
 	}
 	keyed, partitioned := b.split(s, chunk)
@@ -109,8 +109,8 @@ func (b *block) forget(key string) {
 // receive gives a chunk to the instance's queries over the stream.
 func (in *instance) receive(s *siddhiql.Stream, chunk []item) {
 	for _, run := range in.queries {
-		if run.q.Source.ID == s.ID {
-			run.receive(chunk)
+		if run.q.ReadsFrom(s) {
+			run.receive(s, chunk)
 		}
 	}
 }

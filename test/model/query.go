@@ -44,7 +44,7 @@ func newRunning(m *Model, q *siddhiql.Query, in *instance) *running {
 }
 
 // receive is 1.3: filters, window, filters, selector, output.
-func (run *running) receive(chunk []item) {
+func (run *running) receive(_ *siddhiql.Stream, chunk []item) {
 	chunk = run.filter(run.q.Before, chunk)
 	if len(chunk) == 0 {
 		return

@@ -41,7 +41,7 @@ func newChunks(tb testing.TB) *chunks {
 
 // pass passes on rows of a group, with values from from to to.
 func (c *chunks) pass(kind window.Kind, group string, from, to int) {
-	b := event.NewBatch(c.memory.q.plan.Source.Schema)
+	b := event.NewBatch(c.memory.q.plan.In)
 	for v := from; v < to; v++ {
 		b.Cols[0].AppendText(group)
 		b.Cols[1].AppendInt(int64(v))

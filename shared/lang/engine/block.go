@@ -63,18 +63,24 @@ func newBlock(e *Engine, plan *siddhiql.Partition) *block {
 		b.queries = append(b.queries, q)
 	}
 	for i, p := range plan.Queries {
-		if p.Source.Block >= 0 {
-			continue
+		for _, s := range p.Reads() {
+			if s.Block < 0 {
+				b.read(plan, s, i)
+			}
 		}
-		r := b.reader(p.Source)
-		if r == nil {
-			r = &reader{block: b, stream: p.Source, keys: keysOf(plan, p.Source)}
-			b.readers = append(b.readers, r)
-			b.lasting = b.lasting || r.keys == nil
-		}
-		r.queries = append(r.queries, i)
 	}
 	return b
+}
+
+// read makes query i of the block read a stream outside.
+func (b *block) read(plan *siddhiql.Partition, s *siddhiql.Stream, i int) {
+	r := b.reader(s)
+	if r == nil {
+		r = &reader{block: b, stream: s, keys: keysOf(plan, s)}
+		b.readers = append(b.readers, r)
+		b.lasting = b.lasting || r.keys == nil
+	}
+	r.queries = append(r.queries, i)
 }
 
 func (b *block) reader(s *siddhiql.Stream) *reader {
@@ -108,7 +114,7 @@ func keysOf(plan *siddhiql.Partition, s *siddhiql.Stream) []keyFn {
 func (b *block) innerReaders(s *siddhiql.Stream) []int {
 	var readers []int
 	for i, q := range b.queries {
-		if q.plan.Source == s {
+		if q.plan.ReadsFrom(s) {
 			readers = append(readers, i)
 		}
 	}
@@ -117,7 +123,7 @@ func (b *block) innerReaders(s *siddhiql.Stream) []int {
 
 // receive splits a chunk into runs of rows with the same key, and passes each run
 // to the queries of that key's instance before the next run.
-func (r *reader) receive(chunk []window.Row) {
+func (r *reader) receive(_ *siddhiql.Stream, chunk []window.Row) {
 	if r.keys == nil {
 		r.block.each(func(in *instance) { r.pass(in, chunk) })
 		return
@@ -158,7 +164,7 @@ func (r *reader) pass(home *instance, chunk []window.Row) {
 		r.block.came(home)
 	}
 	for _, n := range r.queries {
-		home.memories[n].receive(chunk)
+		home.memories[n].receive(r.stream, chunk)
 	}
 }
 

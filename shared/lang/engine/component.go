@@ -56,11 +56,7 @@ func (e *Engine) Components() []Component {
 			depends = append(depends, blockID(q.block.id))
 		}
 		if w := q.plan.Window; w != nil {
-			var source state.Source = windowSource{q}
-			if q.block != nil {
-				source = windowsOfKeys{windowSource{q}}
-			}
-			list = append(list, component(names[i]+"/window", "window/"+w.Name, q.spec.Version, state.Warm, depends, source))
+			list = append(list, component(names[i]+"/window", "window/"+w.Name, q.spec.Version, state.Warm, depends, q.unitSource(windows)))
 		}
 		if len(q.plan.Aggs) > 0 {
 			if q.plan.Window != nil { // it aggregates what is in there

@@ -39,7 +39,7 @@ type Engine struct {
 
 // subscriber reads a stream. The chunk is the caller's, and is not changed.
 type subscriber interface {
-	receive(chunk []window.Row)
+	receive(from *siddhiql.Stream, chunk []window.Row)
 }
 
 // Output is a chunk that a query emitted: rows From to To of Rows(Query).
@@ -90,9 +90,10 @@ func (e *Engine) subscribe() {
 	blocks := e.blocks
 	for _, q := range e.queries {
 		if q.plan.Block < 0 {
-			id := q.plan.Source.ID
 			q.memories = []*memory{q.newMemory(nil)}
-			e.streams[id] = append(e.streams[id], q.memories[0])
+			for _, s := range q.plan.Reads() {
+				e.streams[s.ID] = append(e.streams[s.ID], q.memories[0])
+			}
 			continue
 		}
 		if blocks[q.plan.Block] == nil {
@@ -147,7 +148,7 @@ func (e *Engine) advance(now int64) {
 			if at, ok := e.reorder.Next(); ok && at <= now && (t == nil || t.at > at) {
 				e.env.Now = max(e.env.Now, at)
 				stream, b, from, to := e.reorder.Take()
-				e.deliver(stream, b, from, to)
+				e.deliver(e.plan.Streams[stream], b, from, to)
 				continue
 			}
 		}
@@ -163,7 +164,7 @@ func (e *Engine) advance(now int64) {
 		}
 		e.work.begin()
 		e.work.step(0)
-		due.memory.fire()
+		due.owner.fire(int(due.part))
 		e.settle()
 	}
 	e.env.Now = now
@@ -196,18 +197,18 @@ func (e *Engine) Send(stream *siddhiql.Stream, b *event.Batch, from, to int, now
 	if now > e.env.Now || len(e.timers.Heap) > 0 {
 		e.advance(now)
 	}
-	e.deliver(stream.ID, b, from, to)
+	e.deliver(stream, b, from, to)
 }
 
 // deliver passes a chunk to the readers of the stream.
-func (e *Engine) deliver(stream int, b *event.Batch, from, to int) {
+func (e *Engine) deliver(stream *siddhiql.Stream, b *event.Batch, from, to int) {
 	if e.undated {
 		e.date()
 	}
 	e.work.begin()
 	e.rows = refer(e.rows[:0], b, from, to)
-	for _, s := range e.streams[stream] {
-		s.receive(e.rows)
+	for _, s := range e.streams[stream.ID] {
+		s.receive(stream, e.rows)
 	}
 	e.settle()
 }
@@ -234,10 +235,10 @@ func (e *Engine) emitted(s *memory, from, to int) {
 	}
 	q.sel.rows = refer(q.sel.rows[:0], q.out, from, to)
 	for _, sub := range q.subs {
-		sub.receive(q.sel.rows)
+		sub.receive(q.plan.Target, q.sel.rows)
 	}
 	for _, n := range q.inner {
-		s.home.memories[n].receive(q.sel.rows)
+		s.home.memories[n].receive(q.plan.Target, q.sel.rows)
 	}
 }
 

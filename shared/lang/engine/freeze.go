@@ -133,29 +133,29 @@ func (c aggregateSource) tellGroup(s *memory, slot int, parts func(slot int)) {
 	}
 }
 
-// windowsOfKeys is the state of a query's windows in a partition: there are many, and most
-// are small.
-type windowsOfKeys struct{ windowSource }
+// unitsOfKeys is the state of one unit of a query in a partition, such as the windows: there
+// are many, and most are small.
+type unitsOfKeys struct{ unitSource }
 
 var (
-	_ state.Freezer = windowsOfKeys{}
+	_ state.Freezer = unitsOfKeys{}
 	_ state.Freezer = aggregateSource{}
 	_ state.Freezer = keysSource{}
 )
 
 // Freeze implements state.Freezer.
-func (c windowsOfKeys) Freeze(tell tellFn) {
-	c.q.tellWindow = tell
+func (c unitsOfKeys) Freeze(tell tellFn) {
+	c.q.tellUnit[c.part] = tell
 	var keys, scratch, value []byte
-	c.q.touched[windows].freeze(func(s *memory) {
+	c.q.touched[c.part].freeze(func(s *memory) {
 		keys = keys[:0]
-		s.win.Changed(func(key []byte) {
+		s.unit(c.part).Changed(func(key []byte) {
 			start := len(keys)
 			keys = lengthBefore(append(keys, key...), start)
 		})
 		eachKey(keys, func(key []byte) {
 			var ok bool
-			value, ok = s.win.Append(value[:0], key)
+			value, ok = s.unit(c.part).Append(value[:0], key)
 			scratch = append(s.prefix(scratch[:0]), key...)
 			tell(scratch, value, ok)
 		})
@@ -163,10 +163,10 @@ func (c windowsOfKeys) Freeze(tell tellFn) {
 }
 
 // Thaw implements state.Freezer.
-func (c windowsOfKeys) Thaw(n int) bool {
+func (c unitsOfKeys) Thaw(n int) bool {
 	for ; n > 0; n-- {
-		if !c.q.touched[windows].thaw(func(key []byte) { c.q.tellWindow(key, nil, false) }) {
-			c.q.tellWindow = nil
+		if !c.q.touched[c.part].thaw(func(key []byte) { c.q.tellUnit[c.part](key, nil, false) }) {
+			c.q.tellUnit[c.part] = nil
 			return false
 		}
 	}

@@ -80,8 +80,10 @@ func (b *block) sweep() {
 // isNew reports whether a new instance would do the same from now on.
 func (in *instance) isNew() bool {
 	for _, s := range in.memories {
-		if s.win != nil && !s.win.Empty() {
-			return false
+		for part := range units {
+			if u := s.unit(part); u != nil && !u.Empty() {
+				return false
+			}
 		}
 	}
 	for _, s := range in.memories {
@@ -107,12 +109,16 @@ func (b *block) end(in *instance) {
 	b.touched.remove(in.memories[0], func(visit func(key []byte)) { visit([]byte(in.key)) })
 	for i, q := range b.queries {
 		s := in.memories[i]
-		windowSource{q}.end(s)
-		aggregateSource{q}.end(s)
-		if s.timed {
-			s.timed = false
-			timers++
+		for part := range units {
+			if part == windows || s.more != nil {
+				unitSource{q, part}.end(s)
+			}
+			if t := s.timer(part); t.set {
+				t.set = false
+				timers++
+			}
 		}
+		aggregateSource{q}.end(s)
 	}
 	if in.awaited {
 		timers++
@@ -179,7 +185,7 @@ func (e *Engine) date() {
 func (b *block) await(in *instance) {
 	if at, ok := in.forgetAt(); ok && !in.awaited {
 		in.awaited = true
-		b.e.timers.Push(pending{at: at, query: behindQueries, seq: in.place, key: in})
+		b.e.timers.Push(pending{at: at, position: behindQueries, seq: in.place, key: in})
 	}
 }
 

@@ -35,11 +35,11 @@ func (s *memory) itemKey(key string) string {
 	return state.ItemName(s.home.key) + "/" + key
 }
 
-// Items implements state.Lister, if the window does.
-func (c windowSource) Items(visit func(state.Item)) bool {
+// Items implements state.Lister, if the unit does.
+func (c unitSource) Items(visit func(state.Item)) bool {
 	told := true
 	c.q.each(func(s *memory) {
-		l, ok := s.win.(state.Lister)
+		l, ok := s.unit(c.part).(state.Lister)
 		if !ok {
 			told = false
 			return
@@ -53,12 +53,12 @@ func (c windowSource) Items(visit func(state.Item)) bool {
 }
 
 // Item implements state.Lister.
-func (c windowSource) Item(key string, entry []byte) (json.RawMessage, bool) {
+func (c unitSource) Item(key string, entry []byte) (json.RawMessage, bool) {
 	s, entry := c.q.locate(entry)
 	if s == nil {
 		return nil, false
 	}
-	l, ok := s.win.(state.Lister)
+	l, ok := s.unit(c.part).(state.Lister)
 	if !ok {
 		return nil, false
 	}
@@ -178,7 +178,7 @@ func (s *memory) groupName(key []byte) string {
 	if err != nil {
 		return fmt.Sprintf("%x", key)
 	}
-	attrs := s.q.plan.Source.Schema.Attrs
+	attrs := s.q.plan.In.Attrs
 	by := s.q.plan.GroupBy
 	switch {
 	case k.kind == nullKey:

@@ -18,13 +18,13 @@ func KeyTexts(plan *siddhiql.Plan) [][]int {
 	for _, b := range plan.Blocks {
 		for _, key := range b.Keys {
 			if key.Value != nil {
-				k.use(key.Stream, key.Value)
+				k.use(of(key.Stream), key.Value)
 			}
 		}
 	}
 	for _, s := range plan.Streams {
 		if s.ShardKey != nil {
-			k.use(s, s.ShardKey)
+			k.use(of(s), s.ShardKey)
 		}
 	}
 	for _, q := range plan.Queries {
@@ -35,7 +35,7 @@ func KeyTexts(plan *siddhiql.Plan) [][]int {
 		for _, q := range plan.Queries {
 			for i, x := range q.Select {
 				if k.is[q.Target.ID][i] {
-					k.use(q.Source, x)
+					k.use(q.Origin, x)
 				}
 			}
 		}
@@ -51,6 +51,15 @@ func KeyTexts(plan *siddhiql.Plan) [][]int {
 	return all
 }
 
+// origin returns the stream that an attribute comes from, and its index there; false if it
+// comes from none.
+type origin func(attr int) (*siddhiql.Stream, int, bool)
+
+// of returns the origin of a stream's own attributes.
+func of(s *siddhiql.Stream) origin {
+	return func(a int) (*siddhiql.Stream, int, bool) { return s, a, true }
+}
+
 type keyTexts struct {
 	plan    *siddhiql.Plan
 	is      [][]bool // by stream and attribute
@@ -60,11 +69,11 @@ type keyTexts struct {
 // own finds the keys that a query itself uses.
 func (k *keyTexts) own(q *siddhiql.Query) {
 	for _, a := range q.GroupBy {
-		k.mark(q.Source, a)
+		k.mark(q.Origin, a)
 	}
 	for _, a := range q.Aggs {
 		for _, x := range a.Args {
-			k.use(q.Source, x)
+			k.use(q.Origin, x)
 		}
 	}
 	if q.Window == nil {
@@ -73,16 +82,16 @@ func (k *keyTexts) own(q *siddhiql.Query) {
 	spec, _ := window.Lookup(q.Window.Name)
 	for _, n := range spec.Keys {
 		if n < len(q.Window.Params) && !q.Window.Params[n].Constant() {
-			k.mark(q.Source, q.Window.Params[n].Attr)
+			k.mark(q.Origin, q.Window.Params[n].Attr)
 		}
 	}
 }
 
 // use marks the attributes that may be the text of an expression.
-func (k *keyTexts) use(s *siddhiql.Stream, x siddhiql.Expr) {
+func (k *keyTexts) use(from origin, x siddhiql.Expr) {
 	switch x := x.(type) {
 	case *siddhiql.Attr:
-		k.mark(s, x.Index)
+		k.mark(from, x.Index)
 	case *siddhiql.Call:
 		args := x.Args
 		switch x.Func {
@@ -93,13 +102,14 @@ func (k *keyTexts) use(s *siddhiql.Stream, x siddhiql.Expr) {
 			return // it builds a text of its own
 		}
 		for _, a := range args {
-			k.use(s, a)
+			k.use(from, a)
 		}
 	}
 }
 
-func (k *keyTexts) mark(s *siddhiql.Stream, a int) {
-	if s.Schema.Attrs[a].Holds().Class() == event.Texts && !k.is[s.ID][a] {
+func (k *keyTexts) mark(from origin, a int) {
+	s, a, ok := from(a)
+	if ok && s.Schema.Attrs[a].Holds().Class() == event.Texts && !k.is[s.ID][a] {
 		k.is[s.ID][a], k.changed = true, true
 	}
 }

@@ -49,7 +49,7 @@ func (e *Engine) enter(stream *siddhiql.Stream, b *event.Batch, from, to int, ms
 	}
 	// Its time has come already, so it need not be copied.
 	e.advance(ms)
-	e.deliver(stream.ID, b, from, to)
+	e.deliver(stream, b, from, to)
 	e.advance(now)
 }
 
@@ -75,7 +75,7 @@ func (e *Engine) tooLate(stream *siddhiql.Stream, b *event.Batch, from, to int) 
 		for i := from; i < to; i++ {
 			e.appendFault(rows, b, i)
 		}
-		e.deliver(f.ID, rows, 0, rows.Len())
+		e.deliver(f, rows, 0, rows.Len())
 		return
 	}
 	rows := e.lateRows[stream.ID]

@@ -154,7 +154,7 @@ const outputBytes = 32
 // measure finds the size of an output row, and the texts that are keys.
 func (q *query) measure() {
 	p := q.plan
-	isText := func(a int) bool { return p.Source.Schema.Attrs[a].Holds().Class() == event.Texts }
+	isText := func(a int) bool { return p.In.Attrs[a].Holds().Class() == event.Texts }
 	for _, a := range p.GroupBy {
 		if isText(a) {
 			q.groupTexts = append(q.groupTexts, a)

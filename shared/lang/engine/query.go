@@ -5,6 +5,7 @@ import (
 	"github.com/eventflux/eventflux/shared/lang/event"
 	"github.com/eventflux/eventflux/shared/lang/siddhiql"
 	"github.com/eventflux/eventflux/shared/lang/window"
+	"github.com/eventflux/eventflux/shared/state"
 	"github.com/eventflux/eventflux/shared/testing/scribble"
 )
 
@@ -32,15 +33,15 @@ type query struct {
 	windowKeys []int  // attributes of the source that are keys of the window
 	keyed      []bool // by aggregator: it keeps its arguments, and they are texts
 
-	out        *event.Batch // rows emitted since the outputs were last taken
-	kinds      []window.Kind
-	sel        selector
-	memories   []*memory  // outside partitions: the one
-	block      *block     // of the partition, or nil
-	place      int        // in the block's queries
-	touched    [2]touches // of windows and of aggregates
-	freezing   freezing   // of aggregates
-	tellWindow tellFn     // while windows of keys are frozen
+	out      *event.Batch // rows emitted since the outputs were last taken
+	kinds    []window.Kind
+	sel      selector
+	memories []*memory // outside partitions: the one
+	block    *block    // of the partition, or nil
+	place    int       // in the block's queries
+	touched  [aggregates + 1]touches
+	freezing freezing      // of aggregates
+	tellUnit [units]tellFn // while units of keys are frozen
 
 	subs  []subscriber // of the stream it inserts into, if that is not an inner one
 	inner []int        // of the inner stream it inserts into: memories of the instance
@@ -64,14 +65,60 @@ type memory struct {
 	parted []aggregate.Parted // those of aggs whose state has parts; the others are nil
 	gone   []byte             // keys of parts that changed before groups were forgotten, each with its length
 	groups *groups
-	due    int64 // its timer in the engine's heap, if timed
-	seq    uint64
-	timed  bool
+	next   timer         // of win
+	more   *more         // nil: the query reads one stream, and its rows come out at once
 	rounds [parts]uint32 // the round of the touches that lists it; 0: none
 	listed [parts]int32  // where, if it is in this round
 	shown  [parts]bool   // entries of the part were shown, so its end removes them
 	emit   window.Emit
 	in     []window.Row
+}
+
+// units is the number of parts of a memory with timers: windows, rightWindows and rates.
+const units = rates + 1
+
+// unit is a part of a memory with entries and timers of its own, such as a window.
+type unit interface {
+	state.Source
+	// Due returns when it must be called next, and the number that orders it among timers
+	// of the same ms; false for never.
+	Due() (at int64, seq uint64, ok bool)
+	// Empty reports whether a new unit would do the same from now on.
+	Empty() bool
+}
+
+// more is what the memory of a query with several inputs, or with an output rate, has more
+// than others.
+type more struct {
+	input input
+	units [units]unit
+	next  [units]timer
+}
+
+// input is what a query reads, unless it is a single stream.
+type input interface {
+	receive(from *siddhiql.Stream, chunk []window.Row)
+	// fire fires the timer of a unit of the input.
+	fire(part int)
+}
+
+// unit returns a unit of the memory; nil if it has none of that part.
+func (s *memory) unit(part int) unit {
+	switch {
+	case s.win != nil && part == windows:
+		return s.win
+	case s.more != nil:
+		return s.more.units[part]
+	}
+	return nil
+}
+
+// timer returns the timer of a unit.
+func (s *memory) timer(part int) *timer {
+	if part == windows || s.more == nil {
+		return &s.next
+	}
+	return &s.more.next[part]
 }
 
 func newQuery(e *Engine, plan *siddhiql.Query) *query {
@@ -123,7 +170,7 @@ func (q *query) newMemory(home *instance) *memory {
 	s := &memory{q: q, home: home}
 	if q.plan.Window != nil {
 		s.win = q.spec.New(window.Config{
-			Env: &q.e.env, Schema: q.plan.Source.Schema,
+			Env: &q.e.env, Schema: q.plan.In,
 			Params: q.plan.Window.Params, Used: q.used, Expired: q.plan.Expired,
 		})
 		s.emit = s.chunk
@@ -139,16 +186,20 @@ func (q *query) newMemory(home *instance) *memory {
 		s.aggs, s.parted = append(s.aggs, a), append(s.parted, parted)
 	}
 	if len(q.plan.GroupBy) > 0 {
-		s.groups = newGroups(q.plan.GroupBy, q.plan.Source.Schema)
+		s.groups = newGroups(q.plan.GroupBy, q.plan.In)
 	}
 	s.touch() // its first entries are a change, too
 	return s
 }
 
 // receive takes a chunk of current rows of the query's source.
-func (s *memory) receive(chunk []window.Row) {
+func (s *memory) receive(from *siddhiql.Stream, chunk []window.Row) {
 	q := s.q
 	s.touch()
+	if s.more != nil && s.more.input != nil {
+		s.more.input.receive(from, chunk)
+		return
+	}
 	if len(q.before) > 0 {
 		s.in = append(s.in[:0], chunk...)
 		if chunk = q.filter(q.before, s.in); len(chunk) == 0 {
@@ -169,28 +220,37 @@ func (s *memory) receive(chunk []window.Row) {
 		return
 	}
 	s.win.Add(chunk, s.emit)
-	s.reschedule()
+	s.reschedule(windows)
 }
 
-// fire fires the window's timer.
-func (s *memory) fire() {
+// fire fires the timer of a unit.
+func (s *memory) fire(part int) {
 	s.touch()
-	s.timed = false
+	s.timer(part).set = false
 	if s.home != nil {
 		s.home.use()
 	}
-	s.win.Fire(s.emit)
-	s.reschedule()
+	if s.win != nil && part == windows {
+		s.win.Fire(s.emit)
+	} else {
+		s.more.input.fire(part)
+	}
+	s.reschedule(part)
 }
 
-// reschedule puts the window's next timer into the heap, unless it is there already.
-func (s *memory) reschedule() {
-	at, seq, ok := s.win.Due()
-	if !ok || s.timed && s.due == at && s.seq == seq {
+// reschedule puts the next timer of a unit into the heap, unless it is there already.
+func (s *memory) reschedule(part int) {
+	at, seq, ok := s.unit(part).Due()
+	t := s.timer(part)
+	if !ok || t.set && t.due == at && t.seq == seq {
 		return
 	}
-	s.due, s.seq, s.timed = at, seq, true
-	s.q.e.timers.Push(pending{at: at, query: s.q.id, seq: seq, memory: s})
+	*t = timer{due: at, seq: seq, set: true}
+	position := s.q.id
+	if part == rates {
+		position += limitersFrom
+	}
+	s.q.e.timers.Push(pending{at: at, position: position, part: uint8(part), seq: seq, owner: s})
 }
 
 // chunk receives a chunk from the window and passes on what the query selects.

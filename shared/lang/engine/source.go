@@ -17,8 +17,19 @@ import (
 // component start with the partition key, so that one component holds the state of all
 // instances of a query.
 
-// windowSource is the state of a query's windows.
-type windowSource struct{ q *query }
+// unitSource is the state of one unit of a query's memories, such as the windows.
+type unitSource struct {
+	q    *query
+	part int
+}
+
+// unitSource returns the state of one unit of the query's memories.
+func (q *query) unitSource(part int) state.Source {
+	if q.block != nil {
+		return unitsOfKeys{unitSource{q, part}}
+	}
+	return unitSource{q, part}
+}
 
 // prefix appends the prefix that the memory's keys have in the state.
 func (s *memory) prefix(dst []byte) []byte {
@@ -79,8 +90,8 @@ func (b *block) estimate(of func(*instance) int64) (n int64) {
 }
 
 // Changed implements state.Source.
-func (c windowSource) Changed(visit func(key []byte)) {
-	c.q.touched[windows].drain(func(s *memory) { s.win.Changed(s.prefixed(visit)) }, visit)
+func (c unitSource) Changed(visit func(key []byte)) {
+	c.q.touched[c.part].drain(func(s *memory) { s.unit(c.part).Changed(s.prefixed(visit)) }, visit)
 }
 
 // prefixed returns a function that calls visit with keys, the memory's prefix in front.
@@ -93,18 +104,19 @@ func (s *memory) prefixed(visit func(key []byte)) func(key []byte) {
 }
 
 // end removes the entries of a memory that ends.
-func (c windowSource) end(s *memory) {
-	c.q.touched[windows].remove(s, func(visit func(key []byte)) {
-		s.win.Changed(s.prefixed(visit))
-		s.win.Keys(s.prefixed(visit))
+func (c unitSource) end(s *memory) {
+	c.q.touched[c.part].remove(s, func(visit func(key []byte)) {
+		u := s.unit(c.part)
+		u.Changed(s.prefixed(visit))
+		u.Keys(s.prefixed(visit))
 	})
 }
 
 // Keys implements state.Source.
-func (c windowSource) Keys(visit func(key []byte)) {
+func (c unitSource) Keys(visit func(key []byte)) {
 	var scratch []byte
 	c.q.each(func(s *memory) {
-		s.win.Keys(func(key []byte) {
+		s.unit(c.part).Keys(func(key []byte) {
 			scratch = append(s.prefix(scratch[:0]), key...)
 			visit(scratch)
 		})
@@ -112,69 +124,69 @@ func (c windowSource) Keys(visit func(key []byte)) {
 }
 
 // Append implements state.Source.
-func (c windowSource) Append(dst, key []byte) ([]byte, bool) {
+func (c unitSource) Append(dst, key []byte) ([]byte, bool) {
 	s, key := c.q.locate(key)
 	if s == nil {
 		return dst, false
 	}
-	return s.win.Append(dst, key)
+	return s.unit(c.part).Append(dst, key)
 }
 
 // Reset implements state.Source.
-func (c windowSource) Reset() {
+func (c unitSource) Reset() {
 	c.q.each(func(s *memory) {
-		s.win.Reset()
-		s.timed = false
+		s.unit(c.part).Reset()
+		s.timer(c.part).set = false
 	})
 }
 
-// PutsAtOnce implements state.Parallel, for windows that implement it.
-func (c windowSource) PutsAtOnce() (at bool) {
+// PutsAtOnce implements state.Parallel, for units that implement it.
+func (c unitSource) PutsAtOnce() (at bool) {
 	c.q.each(func(s *memory) {
-		p, ok := s.win.(state.Parallel)
+		p, ok := s.unit(c.part).(state.Parallel)
 		at = ok && p.PutsAtOnce()
 	})
 	return at
 }
 
-// Room implements state.Roomy, if the entries belong to a single window that implements it.
-func (c windowSource) Room(entries int) {
+// Room implements state.Roomy, if the entries belong to a single unit that implements it.
+func (c unitSource) Room(entries int) {
 	if c.q.block == nil {
-		if r, ok := c.q.memories[0].win.(state.Roomy); ok {
+		if r, ok := c.q.memories[0].unit(c.part).(state.Roomy); ok {
 			r.Room(entries)
 		}
 	}
 }
 
 // Put implements state.Source.
-func (c windowSource) Put(key, value []byte) error {
+func (c unitSource) Put(key, value []byte) error {
 	s, key := c.q.locate(key)
 	if s == nil {
 		return fmt.Errorf("key %q has no partition; load the partition keys first", key)
 	}
-	return s.win.Put(key, value)
+	return s.unit(c.part).Put(key, value)
 }
 
 // Ready implements state.Source. It asks for the timers again.
-func (c windowSource) Ready() error {
+func (c unitSource) Ready() error {
 	var errs []error
 	c.q.each(func(s *memory) {
-		if err := s.win.Ready(); err != nil {
+		if err := s.unit(c.part).Ready(); err != nil {
 			errs = append(errs, err)
 			return
 		}
-		s.shown[windows] = true
-		// Windows of other queries may be loaded at the same time.
+		s.shown[c.part] = true
+		// Units of other queries may be loaded at the same time.
 		s.q.e.loading.Lock()
 		defer s.q.e.loading.Unlock()
-		s.reschedule()
+		s.reschedule(c.part)
 	})
 	return errors.Join(errs...)
 }
 
 // Bytes implements state.Source.
-func (c windowSource) Bytes() int64 {
-	return c.q.estimate(func(s *memory) int64 { return s.win.Bytes() })
+func (c unitSource) Bytes() int64 {
+	return c.q.estimate(func(s *memory) int64 { return s.unit(c.part).Bytes() })
 }
 
 // keysSource is the list of a block's partition keys, each with its place in order of
@@ -217,7 +229,9 @@ func (c keysSource) Reset() {
 	b.each(func(home *instance) {
 		home.gone = true
 		for _, s := range home.memories {
-			s.timed = false
+			for part := range units {
+				s.timer(part).set = false
+			}
 		}
 	})
 	none := func([]byte) {}

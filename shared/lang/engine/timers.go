@@ -6,27 +6,49 @@ import (
 	"github.com/eventflux/eventflux/shared/lang/window"
 )
 
-// pending is a timer of a window or of a partition key. The heap holds at most one live
-// timer of each memory and key; a timer that is no longer wanted is skipped when it comes
+// pending is a timer of an owner or of a partition key. The heap holds at most one live
+// timer of each part of an owner and of each key; a timer that is no longer wanted is skipped when it comes
 // up.
 type pending struct {
-	at     int64
-	query  int32
-	seq    uint64
-	memory *memory
-	key    *instance // that @purge forgets; nil: it is a window's
+	at       int64
+	position int32
+	part     uint8 // of the owner
+	seq      uint64
+	owner    owner
+	key      *instance // that @purge forgets; nil: the timer has an owner
 }
 
-// behindQueries orders the timers of partition keys after all others of the same ms.
-const behindQueries = math.MaxInt32
+// owner is what a timer belongs to: a memory, a trigger or a named window.
+type owner interface {
+	// live reports whether the timer is still wanted.
+	live(p *pending) bool
+	// fire is called when the clock has reached the timer.
+	fire(part int)
+}
 
-// Before orders timers by due time, then by query, then by the order of the requests.
+// Positions order timers of the same ms by what they belong to. The position of a window or
+// pattern of a query is the query's number.
+const (
+	limitersFrom     = -3 << 24      // and the query's number
+	triggersFrom     = -2 << 24      // and the trigger's number
+	namedWindowsFrom = -1 << 24      // and the window's number
+	behindQueries    = math.MaxInt32 // of partition keys
+)
+
+// timer is the next timer of a part of a memory.
+type timer struct {
+	due int64
+	seq uint64
+	set bool // it is in the engine's heap
+}
+
+// Before orders timers by due time, then by position, then by the order of the requests.
 func (p *pending) Before(o *pending) bool {
 	switch {
 	case p.at != o.at:
 		return p.at < o.at
-	case p.query != o.query:
-		return p.query < o.query
+	case p.position != o.position:
+		return p.position < o.position
 	default:
 		return p.seq < o.seq
 	}
@@ -37,8 +59,12 @@ func (p *pending) live() bool {
 		at, ok := p.key.forgetAt()
 		return ok && !p.key.gone && at == p.at
 	}
-	s := p.memory
-	return s.timed && s.due == p.at && s.seq == p.seq
+	return p.owner.live(p)
+}
+
+func (s *memory) live(p *pending) bool {
+	t := s.timer(int(p.part))
+	return t.set && t.due == p.at && t.seq == p.seq
 }
 
 // timerHeap has the timer that is due first at the front.

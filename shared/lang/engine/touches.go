@@ -3,7 +3,9 @@ package engine
 // The parts of a memory that are states of their own. A change of an instance's key is
 // listed under the first of its memories.
 const (
-	windows = iota
+	windows      = iota // of a join the left ones; of a pattern what it has matched so far
+	rightWindows        // of a join
+	rates               // what waits for the output rate
 	aggregates
 	partitionKeys
 	parts
@@ -26,13 +28,18 @@ type touches struct {
 
 // touch notes that the memory is about to change.
 func (s *memory) touch() {
-	if q := s.q; s.rounds[windows] != q.touched[windows].round || s.rounds[aggregates] != q.touched[aggregates].round {
+	q := s.q
+	if s.rounds[windows] != q.touched[windows].round || s.rounds[aggregates] != q.touched[aggregates].round ||
+		s.more != nil && (s.rounds[rightWindows] != q.touched[rightWindows].round || s.rounds[rates] != q.touched[rates].round) {
 		s.list()
 	}
 }
 
 func (s *memory) list() {
 	for part := range s.q.touched {
+		if s.more == nil && (part == rightWindows || part == rates) {
+			continue
+		}
 		s.q.touched[part].touch(s)
 	}
 }

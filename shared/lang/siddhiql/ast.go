@@ -6,6 +6,9 @@ import "github.com/eventflux/eventflux/shared/lang/event"
 type App struct {
 	Annotations []*Annotation // those of the app: @app:…
 	Streams     []*StreamDef
+	Tables      []*TableDef
+	Windows     []*NamedWindowDef
+	Triggers    []*TriggerDef
 	Elements    []Element // queries and partitions, in the order written
 }
 
@@ -72,17 +75,120 @@ func (r StreamRef) sign() string {
 type QueryDef struct {
 	Pos         Pos
 	Annotations []*Annotation
-	Source      StreamRef
-	Handlers    []*Handler
+	Input       Input
 	Items       []*Item // none: select *
 	GroupBy     []*Ref
 	Having      Node // nil: none, as in Limit and Offset
 	OrderBy     []*OrderItem
 	Limit       Node
 	Offset      Node
+	Rate        *RateDef // nil: rows come out at once
 	Events      Events
+	Write       *WriteDef // nil: the rows are inserted into Target
 	Target      StreamRef
 }
+
+// Input is what a query reads: a *StreamInput, a *JoinInput or a *PatternInput.
+type Input interface {
+	// Sources returns the streams, tables and windows that the input names, in the order
+	// written.
+	Sources() []StreamRef
+	print(p *printer)
+}
+
+// StreamInput reads one stream.
+type StreamInput struct {
+	Source   StreamRef
+	Handlers []*Handler
+}
+
+// JoinInput reads two sources together.
+type JoinInput struct {
+	Left, Right *JoinSide
+	Type        JoinType
+	Pos         Pos  // of the words between the sides
+	On          Node // nil: every pair
+}
+
+// JoinSide is one source of a join.
+type JoinSide struct {
+	StreamInput
+	As             Name // Text is "" without an alias
+	Unidirectional bool
+}
+
+// JoinType says which side's rows come out without a match.
+type JoinType uint8
+
+// The joins.
+const (
+	InnerJoin JoinType = iota
+	LeftOuterJoin
+	RightOuterJoin
+	FullOuterJoin
+)
+
+// PatternInput reads a pattern or a sequence.
+type PatternInput struct {
+	Pos Pos
+}
+
+// RateDef is an `output … every …`.
+type RateDef struct {
+	Pos Pos
+}
+
+// WriteDef says how the rows of a query change a table, instead of an insert.
+type WriteDef struct {
+	Pos  Pos
+	Kind WriteKind
+	Set  []*SetDef // none: all attributes
+	On   Node
+}
+
+// WriteKind is what is done with the rows of a table that meet a condition.
+type WriteKind uint8
+
+// The ways to change a table.
+const (
+	Update WriteKind = iota
+	UpdateOrInsert
+	Delete
+)
+
+// SetDef is one `T.attr = value` of an update.
+type SetDef struct {
+	Attr  *Ref
+	Value Node
+}
+
+// TableDef is a `define table`.
+type TableDef struct {
+	StreamDef
+}
+
+// NamedWindowDef is a `define window`.
+type NamedWindowDef struct {
+	StreamDef
+	Window *Handler
+	Output Events
+}
+
+// TriggerDef is a `define trigger`.
+type TriggerDef struct {
+	Pos         Pos
+	Annotations []*Annotation
+	Name        Name
+}
+
+// Sources implements Input.
+func (in *StreamInput) Sources() []StreamRef { return []StreamRef{in.Source} }
+
+// Sources implements Input.
+func (in *JoinInput) Sources() []StreamRef { return []StreamRef{in.Left.Source, in.Right.Source} }
+
+// Sources implements Input.
+func (in *PatternInput) Sources() []StreamRef { return nil }
 
 // Events says which events a query inserts.
 type Events uint8
@@ -159,7 +265,14 @@ type Ref struct {
 	Pos    Pos
 	Inner  bool   // of #Stream
 	Stream string // "" if only the name is written
+	Index  *RefIndex
 	Name   string
+}
+
+// RefIndex says which event of a pattern's step a Ref means: event N, or N before the last.
+type RefIndex struct {
+	Last bool
+	N    int
 }
 
 // Binary is L Op R.

@@ -10,6 +10,7 @@ import (
 type scope struct {
 	schema  *event.Schema
 	stream  StreamRef
+	names   names    // of an input with several sources; nil: attributes of schema alone
 	clause  string   // where the expression is, for messages
 	outputs []string // names that only the select gives
 	input   *scope   // of clauses that see the output: the input, which they do not see
@@ -17,6 +18,19 @@ type scope struct {
 	// text: equal calls share one.
 	query  *Query
 	shared map[string]int
+}
+
+// names resolves references where attributes have several sources: the sides of a join, or
+// the steps of a pattern.
+type names interface {
+	// ref returns the attribute that a reference means; nil after an error.
+	ref(c *checker, r *Ref, s *scope) Expr
+	// absent returns what `r is null` tests if r names a whole source instead of an
+	// attribute; nil if it does not.
+	absent(c *checker, r *Ref, s *scope) Expr
+	// star returns the attributes that `select *` selects, the first of the schema; nil after
+	// an error.
+	star(c *checker, d *QueryDef) []event.Attr
 }
 
 // in returns the scope for another clause. Aggregators stay with select.
@@ -52,6 +66,11 @@ func (c *checker) expr(n Node, s *scope) Expr {
 		}
 		return nil
 	case *NullTest:
+		if r, ok := n.X.(*Ref); ok && s.names != nil {
+			if test := s.names.absent(c, r, s); test != nil {
+				return test
+			}
+		}
 		if x := c.expr(n.X, s); x != nil {
 			return &IsNull{X: x}
 		}
@@ -224,6 +243,9 @@ func (c *checker) compare(n *Binary, l, r Expr) Expr {
 
 // ref resolves an attribute.
 func (c *checker) ref(r *Ref, s *scope) Expr {
+	if s.names != nil {
+		return s.names.ref(c, r, s)
+	}
 	if r.Stream != "" && (r.Stream != s.stream.Name || r.Inner != s.stream.Inner || s.input != nil) {
 		c.foreign(r, s)
 		return nil

@@ -18,14 +18,12 @@ func (c *checker) query(d *QueryDef) *Query {
 		Current: d.Events != ExpiredEvents, Expired: d.Events != CurrentEvents,
 	}
 	c.queryAnnotations(d, q)
-	source := c.find(d.Source)
-	if source == nil || source.broken {
+	in := c.input(d, q)
+	if in == nil {
 		c.brokenTarget(d)
 		return nil
 	}
-	q.Source = source.stream
-	in := &scope{schema: q.Source.Schema, stream: d.Source, outputs: outputNames(d)}
-	c.handlers(d, q, in)
+	q.In = in.schema
 	out := c.selection(d, q, in)
 	c.groupBy(d, q, in)
 	c.outputClauses(d, q, in, out)
@@ -34,6 +32,27 @@ func (c *checker) query(d *QueryDef) *Query {
 	c.target(d, q, out)
 	c.plan.Queries = append(c.plan.Queries, q)
 	return q
+}
+
+// input checks what a query reads, and returns what its select can refer to; nil if too
+// little is known of it.
+func (c *checker) input(d *QueryDef, q *Query) *scope {
+	switch in := d.Input.(type) {
+	case *StreamInput:
+		return c.streamInput(in, d, q)
+	}
+	return nil
+}
+
+func (c *checker) streamInput(in *StreamInput, d *QueryDef, q *Query) *scope {
+	source := c.find(in.Source)
+	if source == nil || source.broken {
+		return nil
+	}
+	q.Source = source.stream
+	s := &scope{schema: q.Source.Schema, stream: in.Source, outputs: outputNames(d)}
+	c.handlers(in, q, s)
+	return s
 }
 
 // outputNames lists the names that a select gives its values.
@@ -47,7 +66,7 @@ func outputNames(d *QueryDef) []string {
 	return names
 }
 
-func (c *checker) handlers(d *QueryDef, q *Query, in *scope) {
+func (c *checker) handlers(d *StreamInput, q *Query, in *scope) {
 	windows := 0
 	for _, h := range d.Handlers {
 		switch {
@@ -133,11 +152,7 @@ func (c *checker) param(n Node, name string, in *scope) (window.Param, bool) {
 // expression has type 0.
 func (c *checker) selection(d *QueryDef, q *Query, in *scope) []event.Attr {
 	if len(d.Items) == 0 {
-		q.StarOnly = true
-		for i, a := range in.schema.Attrs {
-			q.Select = append(q.Select, &Attr{Index: i, Attr: a})
-		}
-		return slices.Clone(in.schema.Attrs)
+		return c.star(d, q, in)
 	}
 	if len(d.Items) > attrsMax {
 		c.errorf(d.Pos, "the query selects %d values: expected at most %d", len(d.Items), attrsMax)
@@ -158,6 +173,19 @@ func (c *checker) selection(d *QueryDef, q *Query, in *scope) []event.Attr {
 		out = append(out, outputAttr(name.Text, e))
 	}
 	return out
+}
+
+// star selects every attribute.
+func (c *checker) star(d *QueryDef, q *Query, in *scope) []event.Attr {
+	q.StarOnly = true
+	attrs := in.schema.Attrs
+	if in.names != nil {
+		attrs = in.names.star(c, d)
+	}
+	for i, a := range attrs {
+		q.Select = append(q.Select, &Attr{Index: i, Attr: a})
+	}
+	return slices.Clone(attrs)
 }
 
 func itemName(item *Item) Name {
@@ -295,11 +323,18 @@ func (c *checker) sameShape(d *QueryDef, k *known, out []event.Attr) {
 
 // noCycle refuses a stream that feeds itself: one event would lead to events without end.
 func (c *checker) noCycle(d *QueryDef, q *Query) {
-	c.feeds[q.Source] = append(c.feeds[q.Source], q.Target)
-	path := c.path(q.Target, q.Source, map[*Stream]bool{})
-	if path == nil {
-		return
+	for _, source := range q.Reads() {
+		c.feeds[source] = append(c.feeds[source], q.Target)
 	}
+	for _, source := range q.Reads() {
+		if path := c.path(q.Target, source, map[*Stream]bool{}); path != nil {
+			c.feedsItself(d, source, path)
+			return
+		}
+	}
+}
+
+func (c *checker) feedsItself(d *QueryDef, source *Stream, path []*Stream) {
 	through := ""
 	if len(path) > 1 {
 		names := make([]string, len(path)-1)
@@ -308,7 +343,7 @@ func (c *checker) noCycle(d *QueryDef, q *Query) {
 		}
 		through = " through " + listOf(names, "and")
 	}
-	c.errorf(d.Target.Pos, "stream %s feeds itself%s: expected queries that lead away from it", tick(streamText(q.Source)), through)
+	c.errorf(d.Target.Pos, "stream %s feeds itself%s: expected queries that lead away from it", tick(streamText(source)), through)
 }
 
 // path returns the streams from one to another along the queries, or nil.

@@ -11,7 +11,7 @@ func (c *checker) shards(app *App) {
 	for _, e := range app.Elements {
 		if q, ok := e.(*QueryDef); ok {
 			c.errorf(q.Pos, "this query stands outside `partition with`, so its state needs all events, but the app has %d partitions that share nothing: put it into `partition with (key of %s) begin … end`, or leave out `@app:partitions`",
-				c.plan.Partitions, q.Source)
+				c.plan.Partitions, firstSource(q))
 		}
 	}
 	blocks := 0
@@ -49,19 +49,32 @@ func (c *checker) shardReads(d *PartitionDef) {
 		keyed[k.Stream.String()] = true
 	}
 	for _, q := range d.Queries {
-		r := q.Source
-		k := c.outer[r.Name]
-		if r.Fault {
-			k = c.faults[r.Name]
-		}
-		switch {
-		case r.Inner || k == nil:
-		case k.target:
-			c.errorf(r.Pos, "stream %s is filled by a query, but what one of the app's %d partitions yields cannot reach another: expected an inner stream, such as `#%s`", tick(r.Name), c.plan.Partitions, r.Name)
-		case !keyed[r.String()]:
-			c.errorf(r.Pos, "stream %s has no key in this partition, so every one of the app's %d partitions would need all its events: expected `… of %s` in `partition with`", tick(r.String()), c.plan.Partitions, r)
+		for _, r := range q.Input.Sources() {
+			c.shardRead(r, keyed)
 		}
 	}
+}
+
+func (c *checker) shardRead(r StreamRef, keyed map[string]bool) {
+	k := c.outer[r.Name]
+	if r.Fault {
+		k = c.faults[r.Name]
+	}
+	switch {
+	case r.Inner || k == nil:
+	case k.target:
+		c.errorf(r.Pos, "stream %s is filled by a query, but what one of the app's %d partitions yields cannot reach another: expected an inner stream, such as `#%s`", tick(r.Name), c.plan.Partitions, r.Name)
+	case !keyed[r.String()]:
+		c.errorf(r.Pos, "stream %s has no key in this partition, so every one of the app's %d partitions would need all its events: expected `… of %s` in `partition with`", tick(r.String()), c.plan.Partitions, r)
+	}
+}
+
+// firstSource names the first stream that a query reads.
+func firstSource(q *QueryDef) string {
+	if s := q.Input.Sources(); len(s) > 0 {
+		return s[0].String()
+	}
+	return "S"
 }
 
 // readsClock reports whether an expression depends on the clock or on the event's time.

@@ -102,13 +102,14 @@ func drawStreamRef(t *rapid.T) StreamRef {
 func drawQuery(t *rapid.T) *QueryDef {
 	const depth = 3
 	some := func(what string) int { return rapid.IntRange(0, 2).Draw(t, what) }
-	q := &QueryDef{Source: drawStreamRef(t), Target: drawStreamRef(t), Events: Events(some("events"))}
+	in := &StreamInput{Source: drawStreamRef(t)}
+	q := &QueryDef{Input: in, Target: drawStreamRef(t), Events: Events(some("events"))}
 	for range some("handlers") {
 		h := &Handler{Filter: drawNode(t, depth)}
 		if rapid.Bool().Draw(t, "window") {
 			h = &Handler{Window: drawName(t), Params: drawFunc(t, 1).Args}
 		}
-		q.Handlers = append(q.Handlers, h)
+		in.Handlers = append(in.Handlers, h)
 	}
 	for range some("items") {
 		q.Items = append(q.Items, &Item{Expr: drawNode(t, depth), As: Name{Text: drawName(t)}})

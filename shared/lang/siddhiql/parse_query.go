@@ -9,12 +9,7 @@ var clauses = []string{"group", "having", "order", "limit", "offset"}
 func (p *parser) query(annotations []*Annotation) *QueryDef {
 	q := &QueryDef{Pos: p.peek().pos, Annotations: annotations}
 	p.expect("from", "")
-	p.noPattern()
-	if p.clauseFollows() {
-		p.unexpected("the stream to read")
-	}
-	q.Source = p.streamRef("the stream to read")
-	q.Handlers = p.handlers()
+	q.Input = p.input()
 	switch t := p.peek(); {
 	case isWord(t, "select"):
 		p.selection(q)
@@ -26,6 +21,22 @@ func (p *parser) query(annotations []*Annotation) *QueryDef {
 	}
 	p.output(q)
 	return q
+}
+
+// input reads what a query reads.
+func (p *parser) input() Input {
+	p.noPattern()
+	return p.streamInput()
+}
+
+// streamInput reads a stream with its filters and windows.
+func (p *parser) streamInput() *StreamInput {
+	if p.clauseFollows() {
+		p.unexpected("the stream to read")
+	}
+	in := &StreamInput{Source: p.streamRef("the stream to read")}
+	in.Handlers = p.handlers()
+	return in
 }
 
 // noPattern refuses tokens that only start patterns.

@@ -1,6 +1,8 @@
 package siddhiql
 
 import (
+	"slices"
+
 	"github.com/eventflux/eventflux/shared/lang/event"
 	"github.com/eventflux/eventflux/shared/lang/window"
 )
@@ -83,29 +85,84 @@ type Sink struct {
 	Off    bool // publish='false': not at all
 }
 
-// Query is one `from … insert into …`.
+// Query is one `from … insert into …`. Its input is Source, Join or Pattern; the others are
+// nil.
 type Query struct {
-	ID       int    // index in Plan.Queries: the query's order
-	Name     string // of @info(name='…'), or ""
-	Block    int    // index in Plan.Blocks, or -1
-	Source   *Stream
-	Before   []Expr  // filters before the window, of type Bool, over Source
-	Window   *Window // nil: none
+	ID      int    // index in Plan.Queries: the query's order
+	Name    string // of @info(name='…'), or ""
+	Block   int    // index in Plan.Blocks, or -1
+	Source  *Stream
+	Join    *Join
+	Pattern *Pattern
+	// In is the shape of the rows that selection works on: Source's, or one that the join or
+	// the pattern derives.
+	In       *event.Schema
+	Before   []Expr  // filters before the window of Source, of type Bool, over In
+	Window   *Window // of Source; nil: none
 	After    []Expr  // filters after the window
 	Aggs     []Agg   // aggregators, in the order of select
-	Select   []Expr  // one for each attribute of Target; may hold *AggResult
-	GroupBy  []int   // attributes of Source
+	Select   []Expr  // over In, one for each attribute of Target; may hold *AggResult
+	GroupBy  []int   // attributes of In
 	Having   Expr    // over Target's attributes, or nil
 	OrderBy  []Order
 	Limit    int64 // rows of a chunk; -1: no limit
 	Offset   int64
-	Current  bool // current events are inserted
-	Expired  bool // expired events are inserted
+	Rate     *Rate  // nil: rows come out at once
+	Current  bool   // current events are inserted
+	Expired  bool   // expired events are inserted
+	Write    *Write // nil: the rows are inserted into Target
 	Target   *Stream
 	Output   *event.Schema // the shape of the rows: Target's, with the types that cast() hides
-	StarOnly bool          // select *: every attribute of Source as it is
+	StarOnly bool          // select *: every attribute of In as it is
 	Pos      Pos
 }
+
+// Reads returns the streams that bring the query rows, each once, in the order in which the
+// query names them.
+func (q *Query) Reads() []*Stream {
+	switch {
+	case q.Join != nil:
+		return q.Join.reads()
+	case q.Pattern != nil:
+		return q.Pattern.reads()
+	}
+	return []*Stream{q.Source}
+}
+
+// ReadsFrom reports whether the stream brings the query rows.
+func (q *Query) ReadsFrom(s *Stream) bool { return slices.Contains(q.Reads(), s) }
+
+// Origin returns the stream that attribute a of In comes from, and its index there; false if
+// the query makes the attribute itself.
+func (q *Query) Origin(a int) (s *Stream, attr int, ok bool) {
+	switch {
+	case q.Join != nil:
+		return q.Join.origin(a)
+	case q.Pattern != nil:
+		return q.Pattern.origin(a)
+	}
+	return q.Source, a, true
+}
+
+// Join is the input of a query that reads two sources together.
+type Join struct{}
+
+func (j *Join) reads() []*Stream { return nil }
+
+func (j *Join) origin(int) (*Stream, int, bool) { return nil, 0, false }
+
+// Pattern is the input of a query that reads a pattern or a sequence.
+type Pattern struct{}
+
+func (p *Pattern) reads() []*Stream { return nil }
+
+func (p *Pattern) origin(int) (*Stream, int, bool) { return nil, 0, false }
+
+// Rate says when the rows of a query come out.
+type Rate struct{}
+
+// Write says how the rows of a query change a table.
+type Write struct{}
 
 // Window is a window with its parameters checked.
 type Window struct {
@@ -116,7 +173,7 @@ type Window struct {
 // Agg is one aggregator of a query's select.
 type Agg struct {
 	Name string
-	Args []Expr // over Source
+	Args []Expr // over In
 	Type event.Type
 }
 

@@ -77,7 +77,7 @@ func keyText(k PartitionKey) string {
 
 func queryText(q *Query) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "query %d %q block=%d at %s: %s -> %s\n", q.ID, q.Name, q.Block, q.Pos, streamText(q.Source), streamText(q.Target))
+	fmt.Fprintf(&b, "query %d %q block=%d at %s: %s -> %s\n", q.ID, q.Name, q.Block, q.Pos, readsText(q), streamText(q.Target))
 	line := func(what, text string) {
 		if text != "" {
 			fmt.Fprintf(&b, "  %s %s\n", what, text)
@@ -111,6 +111,14 @@ func queryText(q *Query) string {
 		line("insert", fmt.Sprintf("current=%v expired=%v", q.Current, q.Expired))
 	}
 	return b.String()
+}
+
+func readsText(q *Query) string {
+	var names []string
+	for _, s := range q.Reads() {
+		names = append(names, streamText(s))
+	}
+	return strings.Join(names, ", ")
 }
 
 func paramTexts(list []window.Param) string {

@@ -104,14 +104,20 @@ func (r StreamRef) print(p *printer) {
 func (q *QueryDef) print(p *printer) {
 	p.annotations(q.Annotations)
 	p.write("from ")
-	q.Source.print(p)
-	for _, h := range q.Handlers {
-		h.print(p)
-	}
+	q.Input.print(p)
 	q.printSelection(p)
 	p.line("insert ", [...]string{CurrentEvents: "", ExpiredEvents: "expired events ", AllEvents: "all events "}[q.Events], "into ")
 	q.Target.print(p)
 }
+
+func (in *StreamInput) print(p *printer) {
+	in.Source.print(p)
+	for _, h := range in.Handlers {
+		h.print(p)
+	}
+}
+
+func (in *PatternInput) print(*printer) {}
 
 func (q *QueryDef) printSelection(p *printer) {
 	p.line("select ")
