@@ -13,6 +13,7 @@ import (
 
 	"github.com/eventflux/eventflux/shared/control"
 	"github.com/eventflux/eventflux/shared/log/natsconn"
+	"github.com/eventflux/eventflux/shared/ops/build"
 	"github.com/eventflux/eventflux/shared/ops/config"
 	"github.com/eventflux/eventflux/shared/ops/secret"
 )
@@ -94,5 +95,5 @@ func connect(ctx context.Context, s endpoint, wait time.Duration) (*nats.Conn, e
 
 // newClient returns what asks services, and tells them which version asks.
 func newClient(nc *nats.Conn) *control.Client {
-	return &control.Client{Conn: nc, Self: &control.Self{Version: readVersion().semver(), Name: "the eventflux command"}}
+	return &control.Client{Conn: nc, Self: &control.Self{Version: build.Read().Semver(), Name: "the eventflux command"}}
 }

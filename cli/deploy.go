@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -46,7 +45,7 @@ subject by another definition, the app is deployed, and the command prints a war
 				if d, err = client.Deploy(ctx, control.DeployRequest{Text: string(text)}); err != nil {
 					return err
 				}
-				return awaitServed(ctx, client, &d.App)
+				return client.AwaitServed(ctx, &d.App)
 			})
 			if err != nil {
 				return err
@@ -59,36 +58,6 @@ subject by another definition, the app is deployed, and the command prints a war
 			})
 		},
 	}, 30*time.Second)
-}
-
-// servedLookEvery is how often a deploy asks whether the app is served.
-const servedLookEvery = 50 * time.Millisecond
-
-// awaitServed waits until all ingests accept the events of an app and all of its partitions
-// run. a is as the deploy has returned it, and then as it is.
-func awaitServed(ctx context.Context, client *control.Client, a *control.App) error {
-	for len(a.Missing) > 0 {
-		select {
-		case <-time.After(servedLookEvery):
-		case <-ctx.Done():
-			return notServed(a)
-		}
-		now, err := client.App(ctx, control.AppRequest{App: a.Name})
-		switch {
-		case ctx.Err() != nil:
-			return notServed(a)
-		case err != nil:
-			return err
-		case now.Index != a.Index:
-			return fmt.Errorf("app %s was removed and deployed again in the meantime", a.Name)
-		}
-		*a = now
-	}
-	return nil
-}
-
-func notServed(a *control.App) error {
-	return fmt.Errorf("app %s is deployed, and it is not served yet: %s", a.Name, strings.Join(a.Missing, "; "))
 }
 
 func newAppListCommand() *cobra.Command {

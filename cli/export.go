@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/eventflux/eventflux/cli/export"
+	"github.com/eventflux/eventflux/shared/ops/build"
 )
 
 func newCheckpointExportCommand() *cobra.Command {
@@ -35,7 +36,7 @@ behind it into one file, which eventflux replay --from runs anywhere.`,
 			}
 			var done *export.Summary
 			err = a.connected(cmd, func(ctx context.Context, nc *nats.Conn) (err error) {
-				done, err = exportTo(ctx, nc, file, export.Options{App: r.App, Epoch: r.Epoch, Version: readVersion().semver()})
+				done, err = exportTo(ctx, nc, file, export.Options{App: r.App, Epoch: r.Epoch, Version: build.Read().Semver()})
 				return err
 			})
 			if err != nil {

@@ -12,6 +12,7 @@ import (
 	"github.com/eventflux/eventflux/shared/control"
 	"github.com/eventflux/eventflux/shared/lang/siddhiql"
 	"github.com/eventflux/eventflux/shared/log/natsconn"
+	"github.com/eventflux/eventflux/shared/ops/build"
 	"github.com/eventflux/eventflux/shared/ops/config"
 	"github.com/eventflux/eventflux/shared/ops/obs"
 	"github.com/eventflux/eventflux/shared/ops/secret"
@@ -63,7 +64,7 @@ func runNode(cmd *cobra.Command, cfg *config.Config, services, texts []string) e
 	ctx, stop := interruptible(cmd)
 	defer stop()
 	log := obs.NewLogger(cmd.ErrOrStderr(), cfg.Log.Level, cfg.Log.Format == config.JSON)
-	n, err := node.Open(ctx, cfg, services, texts, readVersion().semver(), log)
+	n, err := node.Open(ctx, cfg, services, texts, build.Read().Semver(), log)
 	if err != nil {
 		return err
 	}

@@ -193,6 +193,12 @@ func (n *Node) meet(ctx context.Context, c *consensus.Config) error {
 	return nil
 }
 
+// Connect connects to the node's NATS with the node's own identity. The caller closes the
+// connection, before the node.
+func (n *Node) Connect(ctx context.Context, name string) (*nats.Conn, error) {
+	return n.connect(ctx, name)
+}
+
 // connectOwn opens a connection that lasts as long as the node is open.
 func (n *Node) connectOwn(ctx context.Context, name string) (*nats.Conn, error) {
 	nc, err := n.connect(ctx, name)

@@ -186,3 +186,40 @@ func TestDiffExplains(t *testing.T) {
 		}
 	}
 }
+
+// The state can be read while new checkpoints trim the log: a look that was planned before
+// one of them starts again.
+func TestStateWhileLogsAreTrimmed(t *testing.T) {
+	c := newChain(t, windowApp)
+	c.cfg.Retention.Checkpoints, c.cfg.Retention.Span = 1, time.Millisecond
+	c.start()
+	defer c.end()
+	c.publishAll(0, 60)
+	c.rows("w", 60)
+	asking := make(chan error, 1)
+	stop := make(chan struct{})
+	go func() {
+		defer close(asking)
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			client := &control.Client{Conn: c.nc, Service: recovery.ServiceName, Attempt: time.Minute}
+			answer := &recovery.State{}
+			if err := client.Do(c.within(), recovery.VerbState, recovery.StateRequest{App: "w", Component: "query1/window"}, answer); err != nil {
+				asking <- err
+				return
+			}
+		}
+	}()
+	for n := range 30 {
+		c.publishAll(60+n, 61+n)
+		c.trigger("w")
+	}
+	close(stop)
+	if err := <-asking; err != nil {
+		t.Error(err)
+	}
+}

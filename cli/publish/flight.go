@@ -12,6 +12,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"golang.org/x/sync/semaphore"
+
+	"github.com/eventflux/eventflux/shared/control"
 )
 
 const (
@@ -156,7 +158,7 @@ func (f *flight) answer(m *nats.Msg) {
 	if err != nil {
 		return
 	}
-	what, r, why := judge(m)
+	what, r, why := control.ReadAnswer(m)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	e := f.pending[n]
@@ -164,11 +166,11 @@ func (f *flight) answer(m *nats.Msg) {
 		return
 	}
 	switch what {
-	case hopeless:
+	case control.NoApp:
 		f.fatal = fmt.Errorf("line %d: %s", e.lines[0], why)
 		return
-	case again, nobody:
-		e.why, e.alone = why, what == nobody
+	case control.TryAgain, control.NoListener:
+		e.why, e.alone = why, what == control.NoListener
 		e.next = time.Now().Add(min(pauseTime, f.opt.answerTime))
 		return
 	}
@@ -180,11 +182,11 @@ func (f *flight) answer(m *nats.Msg) {
 }
 
 // settle counts the events of an answered message.
-func (f *flight) settle(e *entry, r reply, why string) {
+func (f *flight) settle(e *entry, r control.Answer, why string) {
 	switch {
 	case r.Error == nil && len(r.Rejected) > 0: // at least one app took each event
 		for _, one := range r.Rejected {
-			f.observer.Refused(e.line(one.Index), one.why())
+			f.observer.Refused(e.line(one.Index), one.Why())
 		}
 		f.result.Accepted += e.events()
 		f.result.Partly += r.RejectedCount
@@ -205,7 +207,7 @@ func (f *flight) settle(e *entry, r reply, why string) {
 	for _, one := range r.Rejected {
 		if !listed[one.Index] {
 			listed[one.Index] = true
-			f.refuse(e.line(one.Index), one.why())
+			f.refuse(e.line(one.Index), one.Why())
 		}
 	}
 	if more := r.RejectedCount - len(listed); more > 0 {

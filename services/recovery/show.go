@@ -18,12 +18,28 @@ const (
 	answerShare = 0.8
 )
 
-// state answers VerbState. The live task notices nothing of it.
+// state answers VerbState. The live task does not notice it. A checkpoint that is committed
+// meanwhile may trim the log that is to be read, or retire the checkpoint that the plan
+// starts from: then it plans again.
 func (s *Service) state(ctx context.Context, r *StateRequest) (any, error) {
-	c, err := s.chart(ctx, &PlanRequest{App: r.App, Target: r.Target, Verify: VerifyNone, Look: true})
-	if err != nil {
-		return nil, err
+	for {
+		c, err := s.chart(ctx, &PlanRequest{App: r.App, Target: r.Target, Verify: VerifyNone, Look: true})
+		if err != nil {
+			return nil, err
+		}
+		answer, err := s.stateBy(ctx, c, r)
+		if err == nil || r.To != 0 {
+			return answer, err
+		}
+		now, asked := s.cfg.Control.App(ctx, control.AppRequest{App: r.App})
+		if asked != nil || now.Checkpoint == c.h.app.Checkpoint {
+			return nil, err
+		}
 	}
+}
+
+// stateBy reads the state by a plan.
+func (s *Service) stateBy(ctx context.Context, c *course, r *StateRequest) (any, error) {
 	partition, ids, err := c.scope.resolve(r.Component)
 	if err != nil {
 		return nil, err

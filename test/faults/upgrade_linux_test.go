@@ -41,7 +41,7 @@ func built(t *testing.T, release string) string {
 	defer building.Unlock()
 	file := binary + "-" + release
 	if _, err := os.Stat(file); err != nil {
-		flags := append(buildFlags(), "-ldflags", "-X github.com/eventflux/eventflux/cli.release="+release)
+		flags := append(buildFlags(), "-ldflags", "-X github.com/eventflux/eventflux/shared/ops/build.release="+release)
 		if release == later {
 			flags = append(flags, "-overlay", withLaterFields(t))
 		}

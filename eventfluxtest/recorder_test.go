@@ -1,0 +1,23 @@
+package eventfluxtest_test
+
+import (
+	"fmt"
+	"testing"
+)
+
+// recorder is a test that keeps what it is told.
+type recorder struct {
+	testing.TB
+	text string
+}
+
+func (r *recorder) Helper() {}
+
+func (r *recorder) Errorf(format string, args ...any) { r.text = fmt.Sprintf(format, args...) }
+
+func (r *recorder) Fatal(args ...any) { r.Fatalf("%s", fmt.Sprint(args...)) }
+
+func (r *recorder) Fatalf(format string, args ...any) {
+	r.text = fmt.Sprintf(format, args...)
+	panic(r.text)
+}

@@ -1,0 +1,236 @@
+package eventflux
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"reflect"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/eventflux/eventflux/shared/log/natsconn"
+	"github.com/eventflux/eventflux/shared/log/output"
+)
+
+// resultsAhead is how many messages a subscription reads ahead, by partition.
+const resultsAhead = 256
+
+// Result is one row that an app has put out.
+type Result[T any] struct {
+	Value T
+	// Partition, Generation, Position and Row identify the result: no other one of its stream
+	// has the same. Write them into your database together with the value, and a result that
+	// is delivered again is recognized.
+	Partition  int
+	Generation uint64
+	Position   string // frame and row, such as "17.3"
+	Row        int    // within a packed message, from 0; else 0
+	// Expired: the row has left the query's window (`insert expired events`).
+	Expired bool
+	// Time is the row's own time. In a packed message it is that of the last row.
+	Time time.Time
+
+	msg jetstream.Msg
+}
+
+// Ack confirms the result, so that a durable subscription does not deliver it again. It
+// confirms all rows of a packed message. Without a durable name it does nothing.
+func (r *Result[T]) Ack() error {
+	if r.msg == nil {
+		return nil
+	}
+	return r.msg.Ack()
+}
+
+// SubscribeOption is an option of Subscribe.
+type SubscribeOption func(*subscribing)
+
+type subscribing struct {
+	durable string
+	deliver jetstream.DeliverPolicy
+	since   *time.Time
+}
+
+// Durable gives the subscription a name: the next subscription with the same name continues
+// after the results that were confirmed with Ack.
+func Durable(name string) SubscribeOption { return func(s *subscribing) { s.durable = name } }
+
+// FromStart delivers all results that the output stream still has, and then new ones. A
+// durable subscription starts there only the first time.
+func FromStart() SubscribeOption {
+	return func(s *subscribing) { s.deliver = jetstream.DeliverAllPolicy }
+}
+
+// Since delivers the results that were put out at t or later.
+func Since(t time.Time) SubscribeOption {
+	return func(s *subscribing) { s.deliver, s.since = jetstream.DeliverByStartTimePolicy, &t }
+}
+
+// Subscription delivers the results of one stream of an app, from all of its partitions; the
+// results of one partition come in order. It may be used concurrently. Close it after use.
+type Subscription[T any] struct {
+	shape   shape
+	durable bool
+	results chan delivery
+	pending []*Result[T] // rows of a packed message
+	reading sync.Mutex   // guards pending
+	stop    context.CancelFunc
+	readers sync.WaitGroup
+}
+
+// delivery is a message, or why there are no more.
+type delivery struct {
+	partition int
+	msg       jetstream.Msg
+	err       error
+}
+
+// Subscribe subscribes to the results in a stream of an app: new ones, unless an option says
+// otherwise. T is a struct whose fields name attributes by their `json` tags, or a type that
+// the JSON of a result can be decoded into. Use a pointer for an attribute that can be null:
+// other fields keep their zero value. ctx bounds the call alone.
+func Subscribe[T any](ctx context.Context, c *Client, app, stream string, opts ...SubscribeOption) (*Subscription[T], error) {
+	how := subscribing{deliver: jetstream.DeliverNewPolicy}
+	for _, opt := range opts {
+		opt(&how)
+	}
+	a, def, err := c.stream(ctx, app, stream)
+	if err != nil {
+		return nil, fmt.Errorf("subscribe: %w", err)
+	}
+	sh := shapeOf(reflect.TypeFor[T](), def.Schema)
+	if err := sh.checkResults(); err != nil {
+		return nil, fmt.Errorf("subscribe: %w", err)
+	}
+	js, err := jetstream.New(c.nc)
+	if err != nil {
+		return nil, fmt.Errorf("subscribe: %w", err)
+	}
+	running, stop := context.WithCancel(context.Background())
+	s := &Subscription[T]{shape: sh, durable: how.durable != "", results: make(chan delivery), stop: stop}
+	for p := range a.Partitions {
+		cons, err := how.consumer(ctx, js, natsconn.OutStream(app, p), natsconn.OutSubject(app, stream, p))
+		var messages jetstream.MessagesContext
+		if err == nil {
+			messages, err = cons.Messages(jetstream.PullMaxMessages(resultsAhead))
+		}
+		if err != nil {
+			s.Close()
+			return nil, fmt.Errorf("subscribe to stream %s of app %s, partition %d: %w", stream, app, p, err)
+		}
+		s.readers.Go(func() { s.read(running, int(p), messages) })
+	}
+	return s, nil
+}
+
+func (how *subscribing) consumer(ctx context.Context, js jetstream.JetStream, stream, subject string) (jetstream.Consumer, error) {
+	if how.durable == "" {
+		return js.OrderedConsumer(ctx, stream, jetstream.OrderedConsumerConfig{
+			FilterSubjects: []string{subject}, DeliverPolicy: how.deliver, OptStartTime: how.since,
+		})
+	}
+	cons, err := js.Consumer(ctx, stream, how.durable)
+	if !errors.Is(err, jetstream.ErrConsumerNotFound) {
+		return cons, err
+	}
+	return js.CreateConsumer(ctx, stream, jetstream.ConsumerConfig{
+		Durable: how.durable, FilterSubject: subject, DeliverPolicy: how.deliver, OptStartTime: how.since,
+		AckPolicy: jetstream.AckExplicitPolicy, MaxAckPending: 4 * resultsAhead,
+	})
+}
+
+// read passes on the messages of a partition until the subscription is closed.
+func (s *Subscription[T]) read(ctx context.Context, p int, messages jetstream.MessagesContext) {
+	stop := context.AfterFunc(ctx, messages.Stop)
+	defer stop()
+	defer messages.Stop()
+	var check output.Checker
+	for {
+		m, err := messages.Next()
+		if err == nil {
+			err = check.Next(m.Subject(), m.Headers())
+		}
+		select {
+		case s.results <- delivery{p, m, err}:
+		case <-ctx.Done():
+			return
+		}
+		if err != nil {
+			return
+		}
+	}
+}
+
+// Next returns the next result. It waits for one until ctx ends. Any other error means that
+// the subscription cannot continue: results are missing in the output stream, do not fit T,
+// or the connection is closed.
+func (s *Subscription[T]) Next(ctx context.Context) (*Result[T], error) {
+	s.reading.Lock()
+	defer s.reading.Unlock()
+	for len(s.pending) == 0 {
+		select {
+		case d := <-s.results:
+			if d.err != nil {
+				return nil, fmt.Errorf("results of %s: %w", s.shape.schema.Name, d.err)
+			}
+			if err := s.unpack(&d); err != nil {
+				return nil, fmt.Errorf("result of %s: %w", s.shape.schema.Name, err)
+			}
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+	r := s.pending[0]
+	s.pending = s.pending[1:]
+	return r, nil
+}
+
+// unpack makes results of the rows of a message.
+func (s *Subscription[T]) unpack(d *delivery) error {
+	h := d.msg.Headers()
+	at, err := output.ReadPlace(h)
+	if err != nil {
+		return err
+	}
+	ms, err := strconv.ParseInt(h.Get(output.HeaderTimestamp), 10, 64)
+	if err != nil {
+		return fmt.Errorf("header %s: %w", output.HeaderTimestamp, err)
+	}
+	for row, line := range bytes.Split(bytes.TrimSpace(d.msg.Data()), []byte("\n")) {
+		r := &Result[T]{
+			Partition: d.partition, Generation: at.Generation, Position: h.Get(output.HeaderPosition), Row: row,
+			Expired: h.Get(output.HeaderKind) == "expired", Time: time.UnixMilli(ms),
+		}
+		if s.durable {
+			r.msg = d.msg
+		}
+		if err := s.shape.decode(line, &r.Value); err != nil {
+			return fmt.Errorf("position %s: %w", r.Position, err)
+		}
+		s.pending = append(s.pending, r)
+	}
+	return nil
+}
+
+// All returns the results as they come, until ctx ends or an error, which is the last value.
+func (s *Subscription[T]) All(ctx context.Context) iter.Seq2[*Result[T], error] {
+	return func(yield func(*Result[T], error) bool) {
+		for {
+			r, err := s.Next(ctx)
+			if !yield(r, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
+// Close ends the subscription. Results of a durable one that were not confirmed come again.
+func (s *Subscription[T]) Close() {
+	s.stop()
+	s.readers.Wait()
+}
