@@ -10,7 +10,7 @@ import (
 
 const app = `define stream Quakes (place string, mag double);
 @info(name = 'recent')
-from Quakes#hopping(3, 2)
+from Quakes#hop(3, 2)
 select spread(mag) as spread, clamp(max(mag), 0.0, 5.0) as most
 insert into Recent;`
 
@@ -64,9 +64,9 @@ func TestOwnPartsOfTheLanguage(t *testing.T) {
 }
 
 func TestWrongParametersAreRefused(t *testing.T) {
-	wrong := strings.Replace(app, "hopping(3, 2)", "hopping(3)", 1)
+	wrong := strings.Replace(app, "hop(3, 2)", "hop(3)", 1)
 	_, stderr, err := program(t, wrong, "app", "check", "app.siddhi")
-	if err == nil || !strings.Contains(stderr, "hopping(size int, step int)") {
-		t.Errorf("got %v and %q, want the usage of hopping", err, stderr)
+	if err == nil || !strings.Contains(stderr, "hop(size int, step int)") {
+		t.Errorf("got %v and %q, want the usage of hop", err, stderr)
 	}
 }

@@ -9,9 +9,9 @@ import (
 
 func init() {
 	window.Register(window.Spec{
-		Name:    "hopping",
+		Name:    "hop",
 		Version: "1.0.0",
-		Usage:   "hopping(size int, step int)",
+		Usage:   "hop(size int, step int)",
 		Check: func(p []window.Param) error {
 			if len(p) != 2 || p[0].Type != event.Int || p[1].Type != event.Int || !p[0].Constant() || !p[1].Constant() {
 				return errors.New("expected two constant ints")
@@ -22,7 +22,7 @@ func init() {
 			return nil
 		},
 		New: func(c window.Config) window.Window {
-			w := &hopping{size: int(c.Params[0].Int), step: c.Params[1].Int, queue: window.NewQueue(c, c.Params[0].Int)}
+			w := &hop{size: int(c.Params[0].Int), step: c.Params[1].Int, queue: window.NewQueue(c, c.Params[0].Int)}
 			// The rows, and the fields named here, are the window's state.
 			w.Kept = window.NewKept(c.Env, &w.queue, func(f *window.Fields) { f.Int(&w.since) })
 			return w
@@ -30,8 +30,8 @@ func init() {
 	})
 }
 
-// hopping emits the last size rows together, each time step rows have come.
-type hopping struct {
+// hop emits the last size rows together, each time step rows have come.
+type hop struct {
 	window.Kept
 	size  int
 	step  int64
@@ -40,7 +40,7 @@ type hopping struct {
 	chunk []window.Row
 }
 
-func (w *hopping) Add(in []window.Row, emit window.Emit) {
+func (w *hop) Add(in []window.Row, emit window.Emit) {
 	w.queue.Settle()
 	for _, r := range in {
 		if w.queue.Len() == w.size {
@@ -55,7 +55,7 @@ func (w *hopping) Add(in []window.Row, emit window.Emit) {
 }
 
 // hop resets the aggregators and gives them the rows that are in the window.
-func (w *hopping) hop(emit window.Emit) {
+func (w *hop) hop(emit window.Emit) {
 	w.chunk = append(w.chunk[:0], window.Row{Kind: window.Reset})
 	for n := w.queue.Head(); n < w.queue.Tail(); n++ {
 		w.chunk = append(w.chunk, w.queue.Row(n, window.Current))
@@ -64,8 +64,8 @@ func (w *hopping) hop(emit window.Emit) {
 }
 
 // Due and Fire are for windows that wait for the clock; this one does not.
-func (w *hopping) Due() (int64, uint64, bool) { return 0, 0, false }
-func (w *hopping) Fire(window.Emit)           {}
+func (w *hop) Due() (int64, uint64, bool) { return 0, 0, false }
+func (w *hop) Fire(window.Emit)           {}
 
 // Empty says that a new window would do the same: the key of a partition is not kept for it.
-func (w *hopping) Empty() bool { return w.queue.Len() == 0 && w.since == 0 }
+func (w *hop) Empty() bool { return w.queue.Len() == 0 && w.since == 0 }

@@ -130,6 +130,18 @@ func (b *batch) expireEmitted(chunk []Row, now int64) []Row {
 	return chunk
 }
 
+// replace ends a batch that holds rows, without a reset: the batch before expires, and the
+// rows come out and wait for their own expiry.
+func (b *batch) replace(chunk []Row, now int64) []Row {
+	chunk = b.expireEmitted(chunk, now)
+	for n := b.mark; n < b.queue.Tail(); n++ {
+		chunk = append(chunk, b.queue.Row(n, Current))
+	}
+	b.mark = b.queue.Tail()
+	b.queue.tell(b.mark)
+	return chunk
+}
+
 // flush ends a batch that holds rows: the batch before expires, aggregators are reset, and
 // the rows come out. They are kept for their own expiry if the query wants that.
 func (b *batch) flush(chunk []Row, now int64, keep bool) []Row {

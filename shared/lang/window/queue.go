@@ -1,6 +1,7 @@
 package window
 
 import (
+	"fmt"
 	"math/bits"
 
 	"github.com/eventflux/eventflux/shared/lang/event"
@@ -90,6 +91,16 @@ func (q *Queue) push(r Row) (block int) {
 // tag returns the number beside a row.
 func (q *Queue) tag(number uint64) uint64 {
 	return q.tags[number>>q.shift-q.head>>q.shift][number&(1<<q.shift-1)]
+}
+
+// checkTags refuses rows without a number beside them.
+func (q *Queue) checkTags(window string) error {
+	for n := q.head; n < q.tail; n++ {
+		if q.tag(n) == 0 {
+			return fmt.Errorf("window %s: row %d has no timer", window, n)
+		}
+	}
+	return nil
 }
 
 func (q *Queue) block() *event.Batch {

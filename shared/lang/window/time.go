@@ -18,11 +18,29 @@ func init() {
 		},
 		New: newTime,
 	})
+	Register(Spec{
+		Name:    "timeLength",
+		Version: "1.0.0",
+		Usage:   "timeLength(span time, n int)",
+		Check: func(p []Param) error {
+			if err := arity(p, 2, 2); err != nil {
+				return err
+			}
+			if err := checkSpan(p, 0); err != nil {
+				return err
+			}
+			return checkSize(p, 1, 1)
+		},
+		New: newTime,
+	})
 }
 
 func newTime(c Config) Window {
 	w := &timeWindow{env: c.Env, span: c.Params[0].Int, queue: NewQueue(c, blockRowsMax/2), late: newLateRows(c)}
 	w.queue.tagged, w.queue.shiftID = true, 1
+	if len(c.Params) > 1 {
+		w.size = int(c.Params[1].Int)
+	}
 	w.Kept = NewKept(w.env, &w.queue, w.fields)
 	return w
 }
@@ -30,12 +48,14 @@ func newTime(c Config) Window {
 // timeWindow keeps rows for span ms by their own timestamps, in whatever order they come: a
 // row lives in [TS, TS+span). Rows that come in timestamp order are in the queue. A row
 // that is older than the last one in the queue is in late. The first row of each timestamp
-// has the number of its timer beside it. If two rows leave at the same ms, the one in the
-// queue came first.
+// (with a size: each row) has the number of its timer beside it. If two rows leave at the same ms, the one in the
+// queue came first. With a size, a row that finds the window full displaces the row that would
+// leave first.
 type timeWindow struct {
 	Kept
 	env   *Env
 	span  int64
+	size  int // 0: no limit
 	queue Queue
 	late  lateRows
 	old   bool // the state being loaded has version 1.0
@@ -47,6 +67,9 @@ func (w *timeWindow) Add(in []Row, emit Emit) {
 	w.chunk = w.chunk[:0]
 	for _, r := range in {
 		w.expire()
+		if w.size > 0 && w.queue.Len()+len(w.late.heap) == w.size {
+			w.expireFirst()
+		}
 		w.chunk = append(w.chunk, r)
 		w.push(r, 0)
 	}
@@ -66,7 +89,7 @@ func (w *timeWindow) push(r Row, seq uint64) {
 		last = q.Row(q.Tail()-1, Current).TS
 	}
 	switch {
-	case r.TS == last && q.Len() > 0:
+	case r.TS == last && q.Len() > 0 && w.size == 0:
 		q.pushTagged(r, 0)
 		return
 	case seq == 0:
@@ -84,18 +107,17 @@ func (w *timeWindow) due(ts int64) int64 { return later(ts, w.span) }
 
 // expire removes the rows that are due, in the order of their due times.
 func (w *timeWindow) expire() {
-	q := &w.queue
-	for {
-		row, late, ok := w.first()
-		switch {
-		case !ok || row > w.env.Now:
-			return
-		case late:
-			w.chunk = append(w.chunk, w.late.pop(w.env.Now))
-		default:
-			w.chunk = q.expire(w.chunk, w.env.Now)
-		}
+	for at, _, ok := w.first(); ok && at <= w.env.Now; at, _, ok = w.first() {
+		w.expireFirst()
 	}
+}
+
+func (w *timeWindow) expireFirst() {
+	if _, late, _ := w.first(); late {
+		w.chunk = append(w.chunk, w.late.pop(w.env.Now))
+		return
+	}
+	w.chunk = w.queue.expire(w.chunk, w.env.Now)
 }
 
 // first returns when the first row leaves, and whether it is a late one; false for none.
@@ -133,7 +155,7 @@ func (w *timeWindow) Fire(emit Emit) {
 // that a timer was asked for, and timers whose rows had left. Nothing needs those.
 func (w *timeWindow) fields(f *Fields) {
 	f.Uint(&w.late.next)
-	if !f.reading || len(f.bytes) == 0 {
+	if !f.reading || len(f.bytes) == 0 || w.size > 0 {
 		return
 	}
 	w.old, w.late.next = true, 0
@@ -229,7 +251,7 @@ func (w *timeWindow) Ready() error {
 	w.late.touched, w.late.tracked = nil, true
 	q := &w.queue
 	for n := q.Head() + 1; n < q.Tail(); n++ {
-		if before, ts := q.Row(n-1, Expired).TS, q.Row(n, Expired).TS; ts < before || (ts == before) != (q.tag(n) == 0) {
+		if before, ts := q.Row(n-1, Expired).TS, q.Row(n, Expired).TS; ts < before || (ts == before && w.size == 0) != (q.tag(n) == 0) {
 			return fmt.Errorf("window time: row %d of %d ms with the timer %d follows one of %d ms", n, ts, q.tag(n), before)
 		}
 	}
@@ -240,6 +262,9 @@ func (w *timeWindow) Ready() error {
 		if number >= w.late.next || r.seq == 0 {
 			return fmt.Errorf("window time: late row %d with the timer %d; the next is %d", number, r.seq, w.late.next)
 		}
+	}
+	if n := q.Len() + len(w.late.rows); w.size > 0 && n > w.size {
+		return fmt.Errorf("window timeLength: %d rows, and its size is %d", n, w.size)
 	}
 	return nil
 }
