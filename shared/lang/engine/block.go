@@ -147,6 +147,7 @@ func (r *reader) receive(_ *siddhiql.Stream, chunk []window.Row) {
 				if home = r.block.byKey[text]; home == nil { // unless that made it
 					r.block.queries[r.queries[0]].checkKey("partition key", len(text))
 					home = r.block.instance(text)
+					home.begin()
 				}
 			}
 			current = home

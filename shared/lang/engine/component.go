@@ -38,6 +38,7 @@ const (
 	reorderVersion   = "1.0.0"
 	aggregateVersion = "1.1.0"
 	taskVersion      = "1.0.0"
+	patternVersion   = "1.0.0"
 )
 
 // Components returns the stateful parts of the engine, in an order that allows loading.
@@ -57,6 +58,13 @@ func (e *Engine) Components() []Component {
 		}
 		if w := q.plan.Window; w != nil {
 			list = append(list, component(names[i]+"/window", "window/"+w.Name, q.spec.Version, state.Warm, depends, q.unitSource(windows)))
+		}
+		if q.pattern != nil {
+			var source state.Source = patternSource{unitSource{q, windows}}
+			if q.block != nil {
+				source = patternsOfKeys{unitsOfKeys{unitSource{q, windows}}}
+			}
+			list = append(list, component(names[i]+"/pattern", "pattern/"+q.pattern.digest(), patternVersion, state.Warm, depends, source))
 		}
 		if len(q.plan.Aggs) > 0 {
 			if q.plan.Window != nil { // it aggregates what is in there

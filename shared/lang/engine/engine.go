@@ -2,6 +2,7 @@ package engine
 
 import (
 	"fmt"
+	"slices"
 	"sync"
 
 	"github.com/eventflux/eventflux/shared/lang/aggregate"
@@ -24,6 +25,7 @@ type Engine struct {
 	work    work
 	used    []*instance // they received something since the last settle
 	undated bool        // keys were loaded without the time of their last event
+	unbegun bool        // waits of patterns may not have begun
 
 	row    row // of the input, for expressions
 	outRow row // of the output, for having
@@ -55,6 +57,7 @@ type Output struct {
 func New(plan *siddhiql.Plan) (*Engine, error) {
 	e := &Engine{plan: plan, streams: make([][]subscriber, len(plan.Streams)), work: newWork()}
 	e.env.Now = window.NoTime
+	e.unbegun = slices.ContainsFunc(plan.Queries, func(q *siddhiql.Query) bool { return q.Pattern != nil })
 	for _, p := range plan.Queries {
 		if err := known(p); err != nil {
 			return nil, err
@@ -141,6 +144,9 @@ func (e *Engine) advance(now int64) {
 	if e.undated {
 		e.date()
 	}
+	if e.unbegun {
+		e.beginPatterns()
+	}
 	now = max(now, e.env.Now)
 	for {
 		t := e.timers.next()
@@ -168,6 +174,9 @@ func (e *Engine) advance(now int64) {
 		e.settle()
 	}
 	e.env.Now = now
+	if e.unbegun {
+		e.beginPatterns()
+	}
 	if e.reorder != nil {
 		e.reorder.Passed(now)
 	}
@@ -204,6 +213,9 @@ func (e *Engine) Send(stream *siddhiql.Stream, b *event.Batch, from, to int, now
 func (e *Engine) deliver(stream *siddhiql.Stream, b *event.Batch, from, to int) {
 	if e.undated {
 		e.date()
+	}
+	if e.unbegun {
+		e.beginPatterns()
 	}
 	e.work.begin()
 	e.rows = refer(e.rows[:0], b, from, to)

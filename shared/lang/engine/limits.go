@@ -26,11 +26,13 @@ type Limits struct {
 	// KeyBytes is the longest text that may be a key of a partition, a group or a session,
 	// or a value that distinctCount counts.
 	KeyBytes int64 `json:"key_bytes_max,omitempty"`
+	// PartialMatches is how many partial matches of patterns a task may hold.
+	PartialMatches int64 `json:"partial_matches_max,omitempty"`
 }
 
 // DefaultLimits returns the limits of a deployment that sets none.
 func DefaultLimits() Limits {
-	return Limits{EventRows: 1_000_000, FrameRows: 16_000_000, FrameBytes: 1 << 30, KeyBytes: 4 << 10}
+	return Limits{EventRows: 1_000_000, FrameRows: 16_000_000, FrameBytes: 1 << 30, KeyBytes: 4 << 10, PartialMatches: 1_000_000}
 }
 
 // OrDefault replaces each limit that is 0 by its default.
@@ -39,6 +41,7 @@ func (l Limits) OrDefault() Limits {
 	return Limits{
 		EventRows: cmp.Or(l.EventRows, d.EventRows), FrameRows: cmp.Or(l.FrameRows, d.FrameRows),
 		FrameBytes: cmp.Or(l.FrameBytes, d.FrameBytes), KeyBytes: cmp.Or(l.KeyBytes, d.KeyBytes),
+		PartialMatches: cmp.Or(l.PartialMatches, d.PartialMatches),
 	}
 }
 
@@ -63,6 +66,8 @@ const (
 	settingFrameRows  = "limits.frame_rows_max"
 	settingFrameBytes = "limits.frame_bytes_max"
 	settingKeyBytes   = "limits.key_bytes_max"
+
+	settingPartialMatches = "limits.partial_matches_max"
 )
 
 // work counts what a frame leads to, and stops the frame when that is too much. It stops it
@@ -76,13 +81,14 @@ type work struct {
 	bytes     int64 // that the frame may still produce
 	steps     int   // rows since the last check for an interrupt
 	interrupt *atomic.Bool
+	matches   *atomic.Int64 // partial matches of patterns
 }
 
 // stepsBetween is how many rows a query may process between two checks for an interrupt.
 const stepsBetween = 4096
 
 func newWork() work {
-	w := work{limits: DefaultLimits(), interrupt: &atomic.Bool{}}
+	w := work{limits: DefaultLimits(), interrupt: &atomic.Bool{}, matches: &atomic.Int64{}}
 	w.beginFrame()
 	return w
 }

@@ -43,6 +43,8 @@ type query struct {
 	freezing freezing      // of aggregates
 	tellUnit [units]tellFn // while units of keys are frozen
 
+	pattern *patternQuery // nil: it reads no pattern
+
 	subs  []subscriber // of the stream it inserts into, if that is not an inner one
 	inner []int        // of the inner stream it inserts into: memories of the instance
 }
@@ -152,6 +154,9 @@ func newQuery(e *Engine, plan *siddhiql.Query) *query {
 	case len(plan.Aggs) > 0:
 		q.shape = lastRow
 	}
+	if plan.Pattern != nil {
+		q.pattern = newPatternQuery(q)
+	}
 	q.measure()
 	q.sel.init(q)
 	return q
@@ -184,6 +189,9 @@ func (q *query) newMemory(home *instance) *memory {
 		a := spec.New(types)
 		parted, _ := a.(aggregate.Parted)
 		s.aggs, s.parted = append(s.aggs, a), append(s.parted, parted)
+	}
+	if q.pattern != nil {
+		s.more = q.pattern.newInput(s)
 	}
 	if len(q.plan.GroupBy) > 0 {
 		s.groups = newGroups(q.plan.GroupBy, q.plan.In)
@@ -292,7 +300,6 @@ next:
 
 func (r *row) at(in *window.Row, now int64) {
 	r.b, r.i, r.ts, r.now = in.B, int(in.I), in.TS, now
-	r.call.Row++
 	if len(r.text) > 0 {
 		scribble.Bytes(r.text)
 		r.text = r.text[:0]

@@ -128,11 +128,6 @@ const (
 	FullOuterJoin
 )
 
-// PatternInput reads a pattern or a sequence.
-type PatternInput struct {
-	Pos Pos
-}
-
 // RateDef is an `output … every …`.
 type RateDef struct {
 	Pos Pos
@@ -186,9 +181,6 @@ func (in *StreamInput) Sources() []StreamRef { return []StreamRef{in.Source} }
 
 // Sources implements Input.
 func (in *JoinInput) Sources() []StreamRef { return []StreamRef{in.Left.Source, in.Right.Source} }
-
-// Sources implements Input.
-func (in *PatternInput) Sources() []StreamRef { return nil }
 
 // Events says which events a query inserts.
 type Events uint8
@@ -296,19 +288,10 @@ type NullTest struct {
 
 // Func is a call of a scalar function or an aggregator.
 type Func struct {
-	Pos       Pos
-	Namespace string // "" if there is none
-	Name      string
-	Star      bool // count(*): then there are no Args
-	Args      []Node
-}
-
-// full returns the name with its namespace, as in str:upper.
-func (n *Func) full() string {
-	if n.Namespace == "" {
-		return n.Name
-	}
-	return n.Namespace + ":" + n.Name
+	Pos  Pos
+	Name string
+	Star bool // count(*): then there are no Args
+	Args []Node
 }
 
 func (n *Literal) At() Pos  { return n.Pos }

@@ -78,6 +78,7 @@ func check(app *App, r *report, by rules) (*Plan, error) {
 	if err := c.err(); err != nil {
 		return nil, err
 	}
+	c.plan.Warnings.sort()
 	sum := sha256.Sum256([]byte(app.String()))
 	c.plan.Digest = hex.EncodeToString(sum[:16])
 	return c.plan, nil

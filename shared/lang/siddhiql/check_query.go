@@ -40,6 +40,8 @@ func (c *checker) input(d *QueryDef, q *Query) *scope {
 	switch in := d.Input.(type) {
 	case *StreamInput:
 		return c.streamInput(in, d, q)
+	case *PatternInput:
+		return c.patternInput(in, d, q)
 	}
 	return nil
 }

@@ -55,8 +55,13 @@ func (r *report) err() error {
 	if len(r.errs) == 0 {
 		return nil
 	}
-	slices.SortStableFunc(r.errs, func(a, b *Error) int {
+	r.errs.sort()
+	return r.errs
+}
+
+// sort orders a list by position.
+func (l ErrorList) sort() {
+	slices.SortStableFunc(l, func(a, b *Error) int {
 		return cmp.Or(cmp.Compare(a.Pos.Line, b.Pos.Line), cmp.Compare(a.Pos.Column, b.Pos.Column))
 	})
-	return r.errs
 }

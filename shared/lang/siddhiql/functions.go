@@ -3,7 +3,6 @@ package siddhiql
 import (
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/eventflux/eventflux/shared/lang/event"
 	"github.com/eventflux/eventflux/shared/lang/function"
@@ -60,29 +59,19 @@ func functionTable() map[string]Function {
 	return table
 }
 
-// registered makes a row of the table for a function of package function.
+// registered makes a row of the table for a function of another package.
 func registered(spec function.Spec) Function {
-	return Function{Name: spec.Name, Usage: strings.Join(spec.Usages(), " or "), result: func(args []Expr, _ event.Type) (t, held event.Type, err error) {
+	return Function{Name: spec.Name, Usage: spec.Usage, result: func(args []Expr, _ event.Type) (t, held event.Type, err error) {
+		types := make([]event.Type, len(args))
 		for i, a := range args {
 			if err := realValue(a); err != nil {
 				return 0, 0, fmt.Errorf("argument %d: %w", i+1, err)
 			}
+			types[i] = a.Type()
 		}
-		bound, err := spec.BindCall(FunctionArgs(args))
-		return bound.Type, bound.Type, err
+		t, err = spec.Result(types)
+		return t, t, err
 	}}
-}
-
-// FunctionArgs returns what package function has to know of arguments.
-func FunctionArgs(args []Expr) []function.Arg {
-	list := make([]function.Arg, len(args))
-	for i, a := range args {
-		list[i].Type = a.Type()
-		if k, ok := a.(*Const); ok {
-			list[i].Const = &function.Value{Int: k.Int, Real: k.Real, Text: k.Text}
-		}
-	}
-	return list
 }
 
 // refusedFunctions exist in Siddhi and not here.

@@ -27,8 +27,6 @@ var outside = map[string]string{
 	"left":        "joins are",
 	"right":       "joins are",
 	"full":        "joins are",
-	"every":       "patterns and sequences are",
-	"within":      "`within` is",
 	"output":      "output rate limiting is",
 	"delete":      "tables, and so `delete`, are",
 	"update":      "tables, and so `update`, are",
@@ -38,5 +36,4 @@ var outside = map[string]string{
 	"trigger":     "triggers are",
 	"function":    "script functions are",
 	"aggregation": "incremental aggregations are",
-	"->":          "patterns are",
 }

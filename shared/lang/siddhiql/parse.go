@@ -222,7 +222,7 @@ func beginsStatement(t, next token) bool {
 	case isWord(t, "define"):
 		return isName(next)
 	case isWord(t, "from"):
-		return isName(next) || isPunct(next, "#")
+		return isName(next) || isPunct(next, "#") || isPunct(next, "(")
 	case isWord(t, "partition"):
 		return isWord(next, "with")
 	}

@@ -155,42 +155,45 @@ func (p *parser) refOrCall() Node {
 	inner := p.acceptPunct("#")
 	name := p.name("a name")
 	switch next := p.peek(); {
-	case inner:
-		p.expectPunct(".", " and an attribute of `#"+name.Text+"`")
-		return &Ref{Pos: at, Inner: true, Stream: name.Text, Name: p.name("the name of an attribute").Text}
+	case inner, isPunct(next, "["):
+		return p.indexed(at, inner, name)
 	case p.acceptPunct("."):
 		return &Ref{Pos: at, Stream: name.Text, Name: p.name("the name of an attribute").Text}
 	case isPunct(next, "("):
-		return p.call(name, "")
-	case isPunct(next, ":"):
-		return p.namespaced(name)
+		return p.call(name)
+	case isPunct(next, ":") && isName(p.ahead(1)):
+		p.fail(at, "extensions such as `%s:%s` are outside the language here", name.Text, p.ahead(1).text)
 	}
 	return &Ref{Pos: at, Name: name.Text}
 }
 
-// namespaced reads the rest of a call such as str:upper(x).
-func (p *parser) namespaced(space Name) Node {
-	p.take()
-	name := p.name("the name of a function after " + tick(space.Text+":"))
-	if !isPunct(p.peek(), "(") {
-		p.fail(space.Pos, "found %s, expected a call: %s is a function, so its arguments follow in parentheses", tick(space.Text+":"+name.Text), tick(space.Text+":"+name.Text))
+// indexed reads `#name.attr`, `name[index].attr`, or `name[index]` before `is null`.
+func (p *parser) indexed(at Pos, inner bool, name Name) Node {
+	r := &Ref{Pos: at, Inner: inner, Stream: name.Text, Index: p.index()}
+	sign := ""
+	if inner {
+		sign = "#"
 	}
-	name.Pos = space.Pos
-	return p.call(name, space.Text)
+	if r.Index != nil && isWord(p.peek(), "is") {
+		return r
+	}
+	p.expectPunct(".", " and an attribute of `"+sign+name.Text+"`")
+	r.Name = p.name("the name of an attribute").Text
+	return r
 }
 
-func (p *parser) call(name Name, namespace string) Node {
+func (p *parser) call(name Name) Node {
 	p.nest(name.Pos)
 	defer p.unnest()
 	p.expectPunct("(", "")
-	n := &Func{Pos: name.Pos, Namespace: namespace, Name: name.Text}
+	n := &Func{Pos: name.Pos, Name: name.Text}
 	if isPunct(p.peek(), "*") && isPunct(p.ahead(1), ")") {
 		p.take()
 		p.take()
 		n.Star = true
 		return n
 	}
-	n.Args = p.arguments("an argument of " + tick(n.full()))
+	n.Args = p.arguments("an argument of " + tick(name.Text))
 	return n
 }
 

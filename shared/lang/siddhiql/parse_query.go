@@ -25,7 +25,9 @@ func (p *parser) query(annotations []*Annotation) *QueryDef {
 
 // input reads what a query reads.
 func (p *parser) input() Input {
-	p.noPattern()
+	if p.patternFollows() {
+		return p.pattern()
+	}
 	return p.streamInput()
 }
 
@@ -37,14 +39,6 @@ func (p *parser) streamInput() *StreamInput {
 	in := &StreamInput{Source: p.streamRef("the stream to read")}
 	in.Handlers = p.handlers()
 	return in
-}
-
-// noPattern refuses tokens that only start patterns.
-func (p *parser) noPattern() {
-	t, next := p.peek(), p.ahead(1)
-	if isWord(t, "every") && (isPunct(next, "(") || isPunct(p.ahead(2), "=")) || isPunct(t, "(") {
-		p.fail(t.pos, "found %s: patterns and sequences are outside the language here; expected the stream to read", describe(t))
-	}
 }
 
 func isClause(t token) bool {

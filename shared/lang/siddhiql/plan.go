@@ -30,6 +30,8 @@ type Plan struct {
 	Streams         []*Stream
 	Queries         []*Query     // in the order written, those inside partitions among them
 	Blocks          []*Partition // the `partition with` blocks, in the order written
+	// Warnings say what the app does that its author may not want.
+	Warnings ErrorList
 }
 
 // Stream returns the stream called name (never an inner one), or nil.
@@ -151,13 +153,6 @@ func (j *Join) reads() []*Stream { return nil }
 
 func (j *Join) origin(int) (*Stream, int, bool) { return nil, 0, false }
 
-// Pattern is the input of a query that reads a pattern or a sequence.
-type Pattern struct{}
-
-func (p *Pattern) reads() []*Stream { return nil }
-
-func (p *Pattern) origin(int) (*Stream, int, bool) { return nil, 0, false }
-
 // Rate says when the rows of a query come out.
 type Rate struct{}
 
@@ -268,9 +263,6 @@ type (
 
 // IsNull is `x is null`.
 type IsNull struct{ X Expr }
-
-// JoinTexts is the function of a Call that joins the texts of its arguments, as `+` does.
-const JoinTexts = "+"
 
 // Call is a call of a scalar function, by its exact name. T holds the target type of
 // convert and cast, which is not among the arguments.

@@ -117,8 +117,6 @@ func (in *StreamInput) print(p *printer) {
 	}
 }
 
-func (in *PatternInput) print(*printer) {}
-
 func (q *QueryDef) printSelection(p *printer) {
 	p.line("select ")
 	if len(q.Items) == 0 {
@@ -221,6 +219,9 @@ func (n *Literal) print(p *printer) { p.write(literalText(n)) }
 func (n *Ref) print(p *printer) {
 	if n.Stream != "" {
 		StreamRef{Inner: n.Inner, Name: n.Stream}.print(p)
+		if n.Index.print(p); n.Name == "" {
+			return
+		}
 		p.write(".")
 	}
 	p.write(quoteName(n.Name))
@@ -243,14 +244,7 @@ func (n *NullTest) print(p *printer) {
 }
 
 func (n *Func) print(p *printer) {
-	name := quoteName(n.Name)
-	if n.Namespace != "" {
-		p.write(quoteName(n.Namespace), ":")
-		if isPlainName(n.Name) {
-			name = n.Name // no clause can start here
-		}
-	}
-	p.write(name, "(")
+	p.write(quoteName(n.Name), "(")
 	if n.Star {
 		p.write("*")
 	}

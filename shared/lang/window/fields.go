@@ -29,6 +29,16 @@ func ReadFields(src []byte, visit func(*Fields)) error {
 	return f.end()
 }
 
+// ReadSomeFields is ReadFields, and returns the bytes that follow the fields.
+func ReadSomeFields(src []byte, visit func(*Fields)) (rest []byte, err error) {
+	f := Fields{bytes: src, reading: true}
+	visit(&f)
+	return f.bytes, f.err
+}
+
+// Failed reports whether a field could not be read, or was refused.
+func (f *Fields) Failed() bool { return f.err != nil }
+
 // Int is a number of any sign.
 func (f *Fields) Int(v *int64) {
 	n := uint64(*v)<<1 ^ uint64(*v>>63)

@@ -52,6 +52,9 @@ func (e *Env) Fields(f *Fields) {
 	f.Uint(&e.seq)
 }
 
+// Seq returns the largest number that NextSeq has returned.
+func (e *Env) Seq() uint64 { return e.seq }
+
 // NextSeq returns a number larger than all before. Timers of one query that are due at the
 // same time fire in the order of these numbers.
 func (e *Env) NextSeq() uint64 {

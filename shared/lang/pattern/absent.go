@@ -1,0 +1,82 @@
+package pattern
+
+// pass goes on after the time of a `not … for` has passed without the event.
+func (x *Matcher) pass(m *Match, side int, at int64) {
+	mc := x.mc
+	s := m.hi
+	x.store(m)
+	m.last, m.moved = at, mc.tick
+	m.dueSeq[side] = 0
+	x.stopEarlier(m, s)
+	if len(mc.Steps[s].Items) == 1 {
+		x.begun(m, at, false)
+		x.leave(m, s)
+		return
+	}
+	m.sides[side] = passed
+	x.stopWaiting(m, mc.Steps[s].Items[side])
+	x.half(m)
+}
+
+// violate goes on after an event came that must not come.
+func (x *Matcher) violate(m *Match, i int, e *Event) {
+	mc := x.mc
+	item := &mc.Items[i]
+	step := &mc.Steps[item.step]
+	x.owner.Changing()
+	switch pair := len(step.Items) == 2; {
+	case mc.Sequence:
+		x.drop(m)
+	case item.step == 0 && item.For != NoLimit:
+		x.waitAgain(m, item, e.TS)
+	case item.step == 0 && mc.restarted:
+		if !m.spoiled {
+			x.store(m)
+			m.spoiled = true
+		}
+	case pair && step.Or:
+		x.store(m)
+		m.sides[item.side] = violated
+		x.giveUp(m, item.side)
+		x.stopWaiting(m, i)
+		if m.sides[1-item.side] == violated {
+			x.dropped(m, e.TS)
+		}
+	default:
+		x.dropped(m, e.TS)
+	}
+}
+
+// waitAgain starts the wait at the first step again.
+func (x *Matcher) waitAgain(m *Match, item *Item, ts int64) {
+	x.store(m)
+	x.giveUp(m, item.side)
+	x.setDeadline(m, item.side, plus(ts, item.For), x.mc.env.NextSeq())
+}
+
+// giveUp cancels one deadline.
+func (x *Matcher) giveUp(m *Match, side int) {
+	if m.dueSeq[side] > 0 {
+		m.dueSeq[side] = 0
+		x.deadlines.unwanted(wanted)
+	}
+}
+
+// dropped ends a match for which an event came that must not come. The group that it is in
+// starts again.
+func (x *Matcher) dropped(m *Match, ts int64) {
+	g := x.mc.inGroup[m.hi]
+	if g >= 0 && x.unfinished(m, g) {
+		m.last = ts
+		x.restart(m, g)
+	}
+	x.drop(m)
+}
+
+// drop ends a match without a row.
+func (x *Matcher) drop(m *Match) {
+	if m == x.fresh && !x.mc.restarted {
+		x.setSpent()
+	}
+	x.release(m)
+}

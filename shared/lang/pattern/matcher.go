@@ -1,0 +1,253 @@
+package pattern
+
+import (
+	"math"
+
+	"github.com/eventflux/eventflux/shared/lang/window"
+)
+
+// Machine is what the matchers of one query share: the compiled pattern, the order in which
+// matches expire, and memory to use again.
+type Machine struct {
+	*Spec
+	env    *window.Env
+	eval   Evaluator
+	count  func(n int, live bool)
+	tick   uint64    // numbers events and deadlines; never stored
+	expiry timeQueue // by the first event, over all keys
+
+	free           []*Match
+	freeNodes      []*node
+	made           []Match
+	scratch, other []byte
+	key            []byte
+}
+
+// NewMachine returns the machine of a query. count is told how many matches came into the
+// state (or, negative, went): live says by an event or a deadline, and not by loading.
+func NewMachine(spec *Spec, env *window.Env, eval Evaluator, count func(n int, live bool)) *Machine {
+	return &Machine{Spec: spec, env: env, eval: eval, count: count}
+}
+
+// Matcher holds the partial matches of a query, or in a partition those of one key.
+type Matcher struct {
+	mc        *Machine
+	owner     Owner
+	waiting   []waiting // by item
+	deadlines timeQueue
+	all       []numbered // the stored matches in order of their numbers, and gaps
+	gaps      int
+	fresh     *Match   // as a new one: it waits at the first step and is not stored
+	spent     bool     // the one attempt began or, with deadlines at the start, the wait did
+	entered   []uint64 // of a sequence, by step: the last tick in which a match came or stayed
+	firing    bool     // a deadline passes
+	arming    bool     // a match without events comes to the first step
+
+	tracked bool // Changed was called, so changes are recorded
+	dirty   []*Match
+	gone    []uint64 // numbers of matches that ended after they were shown
+	changed bool     // spent changed
+}
+
+// numbered is a stored match; m is nil once it ended.
+type numbered struct {
+	number uint64
+	m      *Match
+}
+
+// New returns a matcher without partial matches. If the pattern is Timed, Begin starts it.
+func (mc *Machine) New(owner Owner) *Matcher {
+	x := &Matcher{mc: mc, owner: owner, waiting: make([]waiting, len(mc.Items))}
+	if mc.Sequence {
+		x.entered = make([]uint64, len(mc.Steps))
+	}
+	x.start()
+	return x
+}
+
+// start makes the first match if there must be one without events: unless the pattern is
+// Timed, it need not be stored.
+func (x *Matcher) start() {
+	if x.mc.timed || x.mc.Sequence && x.mc.restarted {
+		return
+	}
+	if x.mc.restarted || !x.spent {
+		x.arm(math.MinInt64)
+	}
+}
+
+// Begun reports whether the waits of a Timed pattern have begun.
+func (x *Matcher) Begun() bool { return x.spent || !x.mc.timed }
+
+// Begin starts the waits of a Timed pattern at ms now.
+func (x *Matcher) Begin(now int64) {
+	if x.Begun() {
+		return
+	}
+	x.owner.Changing()
+	x.setSpent()
+	x.arm(now)
+}
+
+// Expire removes the matches of all keys that an event at ts shows to be out of `within`.
+// It is called before the event is received.
+func (mc *Machine) Expire(ts int64) {
+	if mc.Within == NoLimit {
+		return
+	}
+	bound := minus(ts, mc.Within)
+	for {
+		t := mc.expiry.next(mc.expires)
+		if t == nil || t.at >= bound {
+			return
+		}
+		m := t.m
+		mc.expiry.pop()
+		m.x.expire(m, ts)
+	}
+}
+
+// minus subtracts a span without overflow.
+func minus(ts, span int64) int64 {
+	if ts < math.MinInt64+span {
+		return math.MinInt64
+	}
+	return ts - span
+}
+
+func plus(ts, span int64) int64 {
+	if ts > math.MaxInt64-span {
+		return math.MaxInt64
+	}
+	return ts + span
+}
+
+// expires reports whether a moment of the expiry queue is still wanted.
+func (mc *Machine) expires(t *moment) bool {
+	return t.m.gen == t.gen && t.m.hasFirst && t.m.first == t.at
+}
+
+// expire ends a match that is out of `within`. The event that shows this may begin the next.
+func (x *Matcher) expire(m *Match, ts int64) {
+	x.owner.Changing()
+	again := x.mc.restarted && x.unfinished(m, 0) && !x.mc.Sequence
+	x.release(m)
+	if again {
+		x.arm(ts)
+	}
+}
+
+// unfinished reports whether a match has yet to finish a group, and so to start it again.
+func (x *Matcher) unfinished(m *Match, group int) bool {
+	g := x.mc.Groups[group]
+	if g.lazy {
+		return m.lo <= g.Last
+	}
+	return m.hi <= g.Last
+}
+
+// Receive matches an event of a stream.
+func (x *Matcher) Receive(stream int, e *Event) {
+	mc := x.mc
+	if mc.Sequence {
+		x.beforeEvent()
+	}
+	mc.tick++
+	for _, i := range mc.byStream[stream] {
+		x.try(i, e)
+	}
+	if mc.Sequence {
+		x.afterEvent(e)
+	}
+	x.overdue()
+}
+
+// try offers an event to the matches that wait for an item, except those that came with it.
+func (x *Matcher) try(i int, e *Event) {
+	mc, item, w := x.mc, &x.mc.Items[i], &x.waiting[i]
+	if w.head == nil && len(w.buckets) == 0 || item.Own && !mc.eval.Own(i, e) {
+		return
+	}
+	n := w.head
+	if item.Keyed {
+		var ok bool
+		if mc.key, ok = mc.eval.Key(i, e, mc.key[:0]); !ok {
+			return
+		}
+		n = w.first(mc.key)
+	}
+	for n != nil && n.born != mc.tick {
+		next := n.next
+		if (!item.Keyed || n.fits(mc.key)) && (!item.Rest || mc.eval.Rest(i, e, n.m)) {
+			if item.Absent {
+				x.violate(n.m, i, e)
+			} else {
+				x.take(n.m, i, e)
+			}
+		}
+		n = next
+	}
+}
+
+// Due returns when Fire must be called next, and the number that orders it among timers of
+// the same ms; false for never.
+func (x *Matcher) Due() (at int64, seq uint64, ok bool) {
+	t := x.deadlines.next(wanted)
+	if t == nil {
+		return 0, 0, false
+	}
+	return t.at, t.seq, true
+}
+
+// wanted reports whether a deadline still holds.
+func wanted(t *moment) bool {
+	m := t.m
+	return m.gen == t.gen && m.sides[t.side] == open && m.dueSeq[t.side] == t.seq && m.due[t.side] == t.at
+}
+
+// overdue lets deadlines pass that were set in the past.
+func (x *Matcher) overdue() {
+	if !x.mc.hasDeadlines() {
+		return
+	}
+	for {
+		at, _, ok := x.Due()
+		if !ok || at > x.mc.env.Now {
+			return
+		}
+		x.Fire()
+	}
+}
+
+func (p *Spec) hasDeadlines() bool {
+	for i := range p.Items {
+		if p.Items[i].For != NoLimit {
+			return true
+		}
+	}
+	return false
+}
+
+// Fire is called when the clock has reached what Due returned: one deadline passes.
+func (x *Matcher) Fire() {
+	if t := x.deadlines.next(wanted); t == nil || t.at > x.mc.env.Now {
+		return // the match that wanted it has gone
+	}
+	t := x.deadlines.pop()
+	m, mc := t.m, x.mc
+	x.owner.Changing()
+	mc.tick++
+	if mc.Within != NoLimit && m.hasFirst && minus(t.at, mc.Within) > m.first {
+		x.expire(m, t.at)
+		return
+	}
+	x.firing = true
+	x.pass(m, int(t.side), t.at)
+	x.firing = false
+}
+
+// Empty reports whether a new matcher would do the same from now on.
+func (x *Matcher) Empty() bool { return len(x.all) == x.gaps && !x.spent && !x.mc.timed }
+
+// Stored returns the number of stored matches.
+func (x *Matcher) Stored() int { return len(x.all) - x.gaps }

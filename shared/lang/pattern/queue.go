@@ -1,0 +1,110 @@
+package pattern
+
+import "github.com/eventflux/eventflux/shared/lang/window"
+
+// moment is a time at which a match wants attention, or wanted it before it moved on.
+type moment struct {
+	at   int64
+	seq  uint64
+	side int32
+	gen  uint32
+	m    *Match
+}
+
+// Before orders moments by time, then by the order of the requests.
+func (t *moment) Before(o *moment) bool {
+	switch {
+	case t.at != o.at:
+		return t.at < o.at
+	case t.seq != o.seq:
+		return t.seq < o.seq
+	}
+	return t.side < o.side
+}
+
+// timeQueue holds moments in order. Those that come in order, as almost all do, cost the
+// same however many there are; the others are in a heap. Moments that are no longer wanted
+// are skipped, and removed once they are most of the queue.
+type timeQueue struct {
+	inOrder []moment
+	head    int
+	others  window.Heap[moment, *moment]
+	stale   int
+}
+
+func (q *timeQueue) push(t moment) {
+	if n := len(q.inOrder); n > q.head && t.Before(&q.inOrder[n-1]) {
+		q.others.Push(t)
+		return
+	}
+	if q.head > 64 && q.head > len(q.inOrder)/2 && len(q.inOrder) == cap(q.inOrder) {
+		n := copy(q.inOrder, q.inOrder[q.head:])
+		clear(q.inOrder[n:])
+		q.inOrder, q.head = q.inOrder[:n], 0
+	}
+	q.inOrder = append(q.inOrder, t)
+}
+
+// next returns the first moment that live accepts, or nil.
+func (q *timeQueue) next(live func(*moment) bool) *moment {
+	for {
+		first := q.front()
+		if first == nil || live(first) {
+			return first
+		}
+		q.pop()
+		q.stale = max(q.stale-1, 0)
+	}
+}
+
+func (q *timeQueue) front() *moment {
+	inOrder := q.head < len(q.inOrder)
+	switch {
+	case len(q.others) > 0 && (!inOrder || q.others[0].Before(&q.inOrder[q.head])):
+		return &q.others[0]
+	case inOrder:
+		return &q.inOrder[q.head]
+	}
+	return nil
+}
+
+// pop removes the front.
+func (q *timeQueue) pop() moment {
+	if len(q.others) > 0 && q.front() == &q.others[0] {
+		return q.others.Pop()
+	}
+	first := q.inOrder[q.head]
+	q.inOrder[q.head] = moment{}
+	if q.head++; q.head == len(q.inOrder) {
+		q.inOrder, q.head = q.inOrder[:0], 0
+	}
+	return first
+}
+
+// unwanted notes that a moment is no longer wanted. Once most are not, it removes them.
+func (q *timeQueue) unwanted(live func(*moment) bool) {
+	const few = 64
+	size := len(q.inOrder) - q.head + len(q.others)
+	if q.stale++; q.stale <= size/2+few {
+		return
+	}
+	q.stale = 0
+	kept := q.inOrder[:0]
+	for i := q.head; i < len(q.inOrder); i++ {
+		if live(&q.inOrder[i]) {
+			kept = append(kept, q.inOrder[i])
+		}
+	}
+	clear(q.inOrder[len(kept):])
+	q.inOrder, q.head = kept, 0
+	old := q.others
+	q.others = q.others[:0]
+	for i := range old { // a push overwrites only what the loop has read
+		if t := old[i]; live(&t) {
+			q.others.Push(t)
+		}
+	}
+	clear(old[len(q.others):])
+}
+
+func (q *timeQueue) reset() { *q = timeQueue{} }

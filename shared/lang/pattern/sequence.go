@@ -1,0 +1,51 @@
+package pattern
+
+// beforeEvent makes sure that a match of a sequence with `every` waits at the first step.
+// Without `every`, the one attempt begins with the first event, whether or not it fits.
+func (x *Matcher) beforeEvent() {
+	mc := x.mc
+	if mc.timed {
+		return
+	}
+	if !mc.restarted {
+		if !x.spent {
+			x.owner.Changing()
+			x.setSpent()
+		}
+		return
+	}
+	if !x.atStart() {
+		x.arm(0)
+	}
+}
+
+// atStart reports whether a match waits at the first step.
+func (x *Matcher) atStart() bool {
+	for _, i := range x.mc.Steps[0].Items {
+		if x.waiting[i].head != nil {
+			return true
+		}
+	}
+	return false
+}
+
+// afterEvent ends the matches of a sequence that did not take the event.
+func (x *Matcher) afterEvent(e *Event) {
+	mc := x.mc
+	if f := x.fresh; f != nil && f.moved != mc.tick && !mc.restarted {
+		x.owner.Changing()
+		x.drop(f)
+	}
+	for i := 0; i < len(x.all); i++ {
+		if m := x.all[i].m; m != nil && m.moved != mc.tick {
+			x.owner.Changing()
+			number := x.all[i].number
+			x.drop(m)
+			i = x.from(number) - 1 // the list may have become shorter
+		}
+	}
+	if mc.timed && mc.restarted && !x.atStart() {
+		x.owner.Changing()
+		x.arm(e.TS)
+	}
+}

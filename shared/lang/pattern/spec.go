@@ -1,0 +1,154 @@
+// Package pattern matches patterns and sequences: it keeps partial matches, moves them from
+// step to step as events come and deadlines pass, and shows them as state. It is a pure data
+// structure. Package engine compiles the filters and makes rows of the matches.
+//
+//	event ──► expire (within) ──► steps, from the last to the first ──► next step ──► row
+//	                                         │ filter: own part, key, rest
+//	deadline (not … for) ────────────────────┘
+//
+// A partial match waits at one step, and also at earlier count steps that may still collect
+// events. Start with matcher.go.
+package pattern
+
+import (
+	"slices"
+
+	"github.com/eventflux/eventflux/shared/lang/event"
+)
+
+// Spec is a compiled pattern. It is read-only after Complete.
+type Spec struct {
+	Sequence bool
+	Within   int64 // ms from the first event of a match; NoLimit: none
+	Steps    []Step
+	Items    []Item // of all steps, in order
+	Groups   []Group
+
+	slots     int
+	byStream  [][]int // by stream: its items, in the order in which they are asked
+	groupEnd  []int   // by step: the group that ends there, or -1
+	inGroup   []int   // by step: the group that it is in, or -1
+	counted   bool    // some step is a count
+	timed     bool    // the first match waits for a deadline
+	restarted bool    // the first step is in a group
+}
+
+// NoLimit stands for no maximum, no `within` and no `for`.
+const NoLimit = -1
+
+// Step is one step: an item, or two joined by and/or.
+type Step struct {
+	Items    []int
+	Or       bool
+	Count    bool
+	Min, Max int // of a count; Max is NoLimit without a maximum
+}
+
+// Item is one event that a step wants, or that must not come.
+type Item struct {
+	Stream int // the caller's number
+	Absent bool
+	For    int64 // of an absent item, ms; NoLimit: until its partner comes
+	Schema *event.Schema
+	Used   []int // attributes that are read later, in order
+	// Heads and Tails are how many events are kept: the first ones and the last ones. A step
+	// that is no count keeps one event at most, as a head.
+	Heads, Tails int
+	// Own, Keyed and Rest say which parts the filter has: conditions on the event alone,
+	// equalities with earlier events, and all others.
+	Own, Keyed, Rest bool
+
+	step, side, slot int
+}
+
+// Use makes matches keep an attribute of the item's events.
+func (i *Item) Use(attr int) {
+	if at, there := slices.BinarySearch(i.Used, attr); !there {
+		i.Used = slices.Insert(i.Used, at, attr)
+	}
+}
+
+// Group is an `every`: the steps First to Last.
+type Group struct {
+	First, Last int
+	lazy        bool // all its steps may be empty
+}
+
+// Complete derives what is not given. It is called once.
+func (p *Spec) Complete(streams int) {
+	p.byStream = make([][]int, streams)
+	for s := range p.Steps {
+		for side, i := range p.Steps[s].Items {
+			item := &p.Items[i]
+			item.step, item.side, item.slot = s, side, p.slots
+			p.slots += item.Heads + item.Tails
+		}
+		p.counted = p.counted || p.Steps[s].Count
+		p.groupEnd, p.inGroup = append(p.groupEnd, -1), append(p.inGroup, -1)
+	}
+	for g := range p.Groups {
+		group := &p.Groups[g]
+		p.groupEnd[group.Last] = g
+		group.lazy = true
+		for s := group.First; s <= group.Last; s++ {
+			p.inGroup[s] = g
+			group.lazy = group.lazy && p.mayBeEmpty(s)
+		}
+		p.restarted = p.restarted || group.First == 0
+	}
+	for s := len(p.Steps) - 1; s >= 0; s-- {
+		items := slices.Clone(p.Steps[s].Items)
+		slices.SortStableFunc(items, func(a, b int) int { return p.before(a) - p.before(b) })
+		for _, i := range items {
+			p.byStream[p.Items[i].Stream] = append(p.byStream[p.Items[i].Stream], i)
+		}
+	}
+	for s := range p.Steps {
+		p.timed = p.timed || slices.ContainsFunc(p.Steps[s].Items, func(i int) bool { return p.Items[i].For != NoLimit })
+		if !p.mayBeEmpty(s) {
+			break
+		}
+	}
+}
+
+// before orders the items of a step: what must not come is asked first.
+func (p *Spec) before(item int) int {
+	if p.Items[item].Absent {
+		return 0
+	}
+	return 1
+}
+
+func (p *Spec) mayBeEmpty(step int) bool { return p.Steps[step].Count && p.Steps[step].Min == 0 }
+
+// Timed reports whether the first match waits for a deadline from its beginning on.
+func (p *Spec) Timed() bool { return p.timed }
+
+// Event is a row of one of the pattern's streams.
+type Event struct {
+	B  *event.Batch
+	I  int
+	TS int64
+}
+
+// Evaluator evaluates the filters of items. The functions for a part are called only for
+// items that have the part.
+type Evaluator interface {
+	// Own tests the conditions on the event alone.
+	Own(item int, e *Event) bool
+	// Key appends the event's side of the equalities; false if one is null or no number.
+	Key(item int, e *Event, dst []byte) ([]byte, bool)
+	// Held appends the match's side of them.
+	Held(item int, m *Match, dst []byte) ([]byte, bool)
+	// Rest tests the other conditions.
+	Rest(item int, e *Event, m *Match) bool
+}
+
+// Owner is who holds a Matcher.
+type Owner interface {
+	// Changing is called before the matcher changes.
+	Changing()
+	// Matched is called with each finished match; its time is m.Time(). The match is valid
+	// during the call.
+	Matched(m *Match)
+}

@@ -1,0 +1,419 @@
+package pattern
+
+import (
+	"cmp"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/eventflux/eventflux/shared/lang/window"
+)
+
+// The state has an entry for each partial match that is not as a new one would be, and one
+// that says whether the only attempt, or the wait at the start, has begun. Lists, buckets,
+// deadlines and the order of expiry follow from the entries.
+//
+//	"m" number    flags, lo, hi, arrivals, times, counts, sides with deadlines, events
+//	"f"           1, once it has begun
+
+const (
+	keyMatch = 'm'
+	keyBegun = 'f'
+)
+
+func matchKey(dst []byte, number uint64) []byte {
+	return binary.BigEndian.AppendUint64(append(dst, keyMatch), number)
+}
+
+// Number reads the number of a match from the key of its entry; false if it is none.
+func Number(key []byte) (uint64, bool) {
+	if len(key) != 9 || key[0] != keyMatch {
+		return 0, false
+	}
+	return binary.BigEndian.Uint64(key[1:]), true
+}
+
+// Changed implements state.Source.
+func (x *Matcher) Changed(visit func(key []byte)) {
+	if !x.tracked {
+		x.tracked = true
+		for _, n := range x.all {
+			if n.m != nil {
+				n.m.shown = true
+			}
+		}
+		x.changed = false
+		x.Keys(visit)
+		return
+	}
+	var key [9]byte
+	for _, m := range x.dirty {
+		m.dirty, m.shown = 0, true
+		visit(matchKey(key[:0], m.number))
+	}
+	clear(x.dirty)
+	x.dirty = x.dirty[:0]
+	for _, number := range x.gone {
+		visit(matchKey(key[:0], number))
+	}
+	x.gone = x.gone[:0]
+	if x.changed {
+		x.changed = false
+		visit([]byte{keyBegun})
+	}
+}
+
+// Keys implements state.Source.
+func (x *Matcher) Keys(visit func(key []byte)) {
+	var key [9]byte
+	for _, n := range x.all {
+		if n.m != nil {
+			visit(matchKey(key[:0], n.number))
+		}
+	}
+	if x.spent {
+		visit([]byte{keyBegun})
+	}
+}
+
+// Append implements state.Source.
+func (x *Matcher) Append(dst, key []byte) ([]byte, bool) {
+	if len(key) == 1 && key[0] == keyBegun {
+		return append(dst, 1), x.spent
+	}
+	number, ok := Number(key)
+	if !ok {
+		return dst, false
+	}
+	m := x.find(number)
+	if m == nil {
+		return dst, false
+	}
+	dst = window.WriteFields(dst, func(f *window.Fields) { x.fields(m, f) })
+	for i := range m.ends {
+		e := m.slot(i)
+		dst = append(binary.AppendUvarint(dst, uint64(len(e))), e...)
+	}
+	return dst, true
+}
+
+// fields names the numbers of a match, beside its events. Nodes exist once it has read the
+// arrivals.
+func (x *Matcher) fields(m *Match, f *window.Fields) {
+	p := x.mc.Spec
+	f.Bool(&m.hasFirst)
+	f.Bool(&m.spoiled)
+	f.Count(&m.lo)
+	f.Count(&m.hi)
+	f.Require(m.lo <= m.hi && m.hi < len(p.Steps), "it waits at the steps %d to %d of %d", m.lo, m.hi, len(p.Steps))
+	if f.Failed() {
+		return
+	}
+	for s := m.lo; s <= m.hi; s++ {
+		arrival := m.arrival(s)
+		f.Uint(&arrival)
+		m.arrive(s, arrival)
+	}
+	f.Int(&m.last)
+	if m.hasFirst {
+		f.Int(&m.first)
+	}
+	for s := range m.counts {
+		if p.Steps[s].Count && s <= m.hi {
+			n := int(m.counts[s])
+			f.Count(&n)
+			m.counts[s] = uint32(n)
+		}
+	}
+	for side, i := range p.Steps[m.hi].Items {
+		n := uint64(m.sides[side])
+		f.Uint(&n)
+		f.Require(n <= uint64(violated), "a side of %d", n)
+		m.sides[side] = status(n)
+		if p.Items[i].For != NoLimit && m.sides[side] == open {
+			f.Int(&m.due[side])
+			f.Uint(&m.dueSeq[side])
+		}
+	}
+}
+
+// arrival returns the number that orders a match at a step; 0 if it does not wait there.
+func (m *Match) arrival(step int) uint64 {
+	for _, n := range m.nodes {
+		if m.x.mc.Items[n.item].step == step {
+			return n.arrival
+		}
+	}
+	return 0
+}
+
+// arrive notes, while a match is loaded, that it waits at a step: by a node for its first
+// item, which Ready replaces.
+func (m *Match) arrive(step int, arrival uint64) {
+	if m.arrival(step) == 0 {
+		m.nodes = append(m.nodes, &node{m: m, item: m.x.mc.Steps[step].Items[0], arrival: arrival})
+	}
+}
+
+// Reset implements state.Source.
+func (x *Matcher) Reset() {
+	x.Close()
+	x.spent, x.changed = false, false
+	x.deadlines.reset()
+}
+
+// Put implements state.Source.
+func (x *Matcher) Put(key, value []byte) error {
+	if len(key) == 1 && key[0] == keyBegun {
+		if len(value) != 1 || value[0] != 1 || x.spent {
+			return fmt.Errorf("pattern: the entry %q is there twice, or not 1", key)
+		}
+		x.spent = true
+		return nil
+	}
+	number, ok := Number(key)
+	if !ok {
+		return fmt.Errorf("pattern: key %q is none of a pattern", key)
+	}
+	m := x.alloc()
+	m.number = number
+	if err := x.read(m, value); err != nil {
+		m.nodes = nil
+		return fmt.Errorf("pattern: match %d: %w", number, err)
+	}
+	x.all = append(x.all, numbered{number, m})
+	x.mc.count(1, false)
+	m.shown = true
+	return nil
+}
+
+func (x *Matcher) read(m *Match, value []byte) error {
+	rest, err := window.ReadSomeFields(value, func(f *window.Fields) { x.fields(m, f) })
+	if err != nil {
+		return err
+	}
+	for i := range x.mc.Items {
+		item := &x.mc.Items[i]
+		for n := range item.Heads + item.Tails {
+			size, length := binary.Uvarint(rest)
+			if length <= 0 || size > uint64(len(rest)-length) {
+				return errors.New("an event is cut off")
+			}
+			e := rest[length : length+int(size)]
+			rest = rest[length+int(size):]
+			if size > 0 {
+				if err := checkEvent(e, item); err != nil {
+					return err
+				}
+			}
+			m.setSlot(item.slot+n, e)
+		}
+	}
+	if len(rest) > 0 {
+		return fmt.Errorf("%d bytes are left over", len(rest))
+	}
+	return x.check(m)
+}
+
+// check refuses a match that no events lead to.
+func (x *Matcher) check(m *Match) error {
+	p := x.mc.Spec
+	for s := range p.Steps {
+		step := &p.Steps[s]
+		n := 0
+		if step.Count {
+			n = int(m.counts[s])
+		}
+		switch {
+		case !step.Count:
+			if s < m.hi && s >= m.lo {
+				return fmt.Errorf("it waits at step %d and at later ones, but that step takes one event", s)
+			}
+		case s > m.hi && n > 0, step.Max != NoLimit && n > step.Max, s < m.hi && n < step.Min,
+			s == m.hi && n >= step.Min, s >= m.lo && s < m.hi && n == step.Max:
+			return fmt.Errorf("it has %d events of step %d", n, s)
+		}
+	}
+	for i := range p.Items {
+		if err := x.checkItem(m, &p.Items[i]); err != nil {
+			return err
+		}
+	}
+	for _, n := range m.nodes {
+		if n.arrival == 0 || n.arrival > x.mc.env.Seq() {
+			return fmt.Errorf("its arrival number is %d of %d", n.arrival, x.mc.env.Seq())
+		}
+	}
+	if m.number == 0 || m.number > x.mc.env.Seq() {
+		return fmt.Errorf("its number is %d of %d", m.number, x.mc.env.Seq())
+	}
+	return x.checkSides(m)
+}
+
+// checkItem compares the events of an item with what the match says it has taken.
+func (x *Matcher) checkItem(m *Match, item *Item) error {
+	p := x.mc.Spec
+	step := &p.Steps[item.step]
+	for n := range item.Heads + item.Tails {
+		there := len(m.slot(item.slot+n)) > 0
+		have := 0
+		switch {
+		case step.Count:
+			have = int(m.counts[item.step])
+		case item.step == m.hi && m.sides[item.side] == taken:
+			have = 1
+		case item.step < m.hi && len(step.Items) == 2:
+			continue // perhaps the other side was enough
+		case item.step < m.hi:
+			have = 1
+		}
+		at := n
+		if n >= item.Heads {
+			at -= item.Heads
+		}
+		if there != (at < have) {
+			return fmt.Errorf("event %d of step %d is missing, or too much", at, item.step)
+		}
+	}
+	return nil
+}
+
+// checkSides refuses sides that the step cannot have, or that would have ended it.
+func (x *Matcher) checkSides(m *Match) error {
+	p := x.mc.Spec
+	step := &p.Steps[m.hi]
+	opened := 0
+	for side, i := range step.Items {
+		item := &p.Items[i]
+		timed := item.Absent && item.For != NoLimit
+		switch m.sides[side] {
+		case open:
+			opened++
+			if timed && (m.dueSeq[side] == 0 || m.dueSeq[side] > x.mc.env.Seq()) {
+				return fmt.Errorf("the number of its deadline is %d", m.dueSeq[side])
+			}
+		case taken:
+			if item.Absent || step.Or || len(step.Items) == 1 {
+				return fmt.Errorf("side %d has an event, but waits", side)
+			}
+		case passed:
+			if !timed || step.Or || len(step.Items) == 1 {
+				return fmt.Errorf("the time of side %d has passed, but it waits", side)
+			}
+		case violated:
+			if !timed || !step.Or {
+				return fmt.Errorf("side %d is violated, but waits", side)
+			}
+		}
+	}
+	if opened == 0 {
+		return errors.New("it waits for nothing")
+	}
+	if m.spoiled && (m.hi > 0 || !x.mc.restarted || opened < 2) {
+		return errors.New("it is spoiled where it cannot be")
+	}
+	return nil
+}
+
+// Ready implements state.Source.
+func (x *Matcher) Ready() error {
+	slices.SortFunc(x.all, func(a, b numbered) int { return cmp.Compare(a.number, b.number) })
+	var nodes []*node
+	for i, n := range x.all {
+		if i > 0 && n.number == x.all[i-1].number {
+			return fmt.Errorf("pattern: match %d is there twice", n.number)
+		}
+		nodes = append(nodes, n.m.nodes...)
+		n.m.nodes = n.m.few[:0]
+	}
+	if err := x.relist(nodes); err != nil {
+		return err
+	}
+	x.await()
+	x.tracked = true
+	return x.startLoaded()
+}
+
+// relist puts the loaded matches into the lists of what they wait for, in order of arrival.
+func (x *Matcher) relist(nodes []*node) error {
+	mc := x.mc
+	slices.SortFunc(nodes, func(a, b *node) int { return cmp.Compare(a.arrival, b.arrival) })
+	for i, n := range nodes {
+		if i > 0 && n.arrival == nodes[i-1].arrival {
+			return fmt.Errorf("pattern: matches %d and %d have the same arrival number", nodes[i-1].m.number, n.m.number)
+		}
+		s := mc.Items[n.item].step
+		for side, item := range mc.Steps[s].Items {
+			if s < n.m.hi || n.m.sides[side] == open {
+				x.wait(n.m, item, n.arrival)
+			}
+		}
+	}
+	for _, n := range x.all {
+		slices.SortStableFunc(n.m.nodes, func(a, b *node) int { return cmp.Compare(a.item, b.item) })
+	}
+	return nil
+}
+
+// await puts the loaded matches into the orders of deadlines and of expiry.
+func (x *Matcher) await() {
+	var due, first []moment
+	for _, n := range x.all {
+		m := n.m
+		for side := range m.dueSeq {
+			if seq := m.dueSeq[side]; seq > 0 {
+				due = append(due, moment{at: m.due[side], seq: seq, side: int32(side), gen: m.gen, m: m})
+			}
+		}
+		if m.hasFirst && x.mc.Within != NoLimit {
+			first = append(first, moment{at: m.first, seq: m.number, gen: m.gen, m: m})
+		}
+	}
+	order := func(a, b moment) int {
+		return cmp.Or(cmp.Compare(a.at, b.at), cmp.Compare(a.seq, b.seq), cmp.Compare(a.side, b.side))
+	}
+	slices.SortFunc(due, order)
+	slices.SortFunc(first, order)
+	for _, t := range due {
+		x.deadlines.push(t)
+	}
+	for _, t := range first {
+		x.mc.expiry.push(t)
+	}
+}
+
+// startLoaded makes the match that is not stored, if the loaded ones leave room for it.
+func (x *Matcher) startLoaded() error {
+	mc := x.mc
+	in := 0
+	if mc.restarted {
+		for _, n := range x.all {
+			if x.unfinished(n.m, 0) {
+				in++
+			}
+		}
+	}
+	switch {
+	case in > 1 || mc.restarted && mc.timed && x.spent && in != 1:
+		return fmt.Errorf("pattern: %d matches are in the first group, expected one", in)
+	case len(x.all) > 0 && !x.spent && (!mc.restarted || mc.timed):
+		return errors.New("pattern: there are matches, but it has not begun")
+	case in == 0:
+		x.start()
+	}
+	return nil
+}
+
+// Bytes implements state.Source.
+func (x *Matcher) Bytes() int64 {
+	const perMatch, some = 320, 256
+	n, asked := int64(0), int64(0)
+	for i := 0; i < len(x.all); i += len(x.all)/some + 1 {
+		if m := x.all[i].m; m != nil {
+			n += int64(cap(m.events)) + 4*int64(len(m.ends)+len(m.counts))
+			asked++
+		}
+	}
+	return (n/max(asked, 1) + perMatch) * int64(x.Stored())
+}

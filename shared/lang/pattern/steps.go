@@ -1,0 +1,259 @@
+package pattern
+
+// take gives an event to a match that waits for an item.
+func (x *Matcher) take(m *Match, i int, e *Event) {
+	mc := x.mc
+	item := &mc.Items[i]
+	if mc.Within != NoLimit && m.hasFirst && e.TS < minus(m.first, mc.Within) {
+		return // older than what the match began with by more than `within`
+	}
+	s := item.step
+	step := &mc.Steps[s]
+	if m.spoiled {
+		x.endSpoiled(m)
+		return
+	}
+	x.store(m)
+	x.begun(m, e.TS, len(step.Items) == 2 && s == 0)
+	m.last, m.moved = e.TS, mc.tick
+	x.stopEarlier(m, s)
+	switch {
+	case step.Count:
+		m.counts[s]++
+		n := int(m.counts[s])
+		m.keep(item, e, n)
+		x.counted(m, s, n)
+	case len(step.Items) == 2:
+		m.keep(item, e, 1)
+		m.sides[item.side] = taken
+		x.stopWaiting(m, i)
+		x.half(m)
+	default:
+		m.keep(item, e, 1)
+		x.leave(m, s)
+	}
+}
+
+// endSpoiled ends an attempt that something spoiled: its partner is used up.
+func (x *Matcher) endSpoiled(m *Match) {
+	x.owner.Changing()
+	last := m.last
+	x.release(m)
+	x.arm(last)
+}
+
+// begun notes the time of the first event, from which `within` counts. earlier says that an
+// older event of the same step counts instead.
+func (x *Matcher) begun(m *Match, ts int64, earlier bool) {
+	if m.hasFirst && (!earlier || ts >= m.first) {
+		return
+	}
+	m.first, m.hasFirst = ts, true
+	x.awaitExpiry(m)
+}
+
+func (x *Matcher) awaitExpiry(m *Match) {
+	if x.mc.Within != NoLimit {
+		x.mc.expiry.push(moment{at: m.first, seq: m.number, gen: m.gen, m: m})
+	}
+}
+
+// stopEarlier ends the collecting of the steps before one that took an event.
+func (x *Matcher) stopEarlier(m *Match, step int) {
+	if m.lo >= step {
+		return
+	}
+	lo := m.lo
+	x.stopBefore(m, step)
+	for g := range x.mc.Groups {
+		if group := &x.mc.Groups[g]; group.lazy && lo <= group.Last && group.Last < step {
+			x.restart(m, g)
+		}
+	}
+}
+
+// counted goes on after a count step has collected its n-th event.
+func (x *Matcher) counted(m *Match, s, n int) {
+	mc := x.mc
+	step := &mc.Steps[s]
+	full := n == step.Max
+	switch {
+	case n == step.Min && (full || s == len(mc.Steps)-1):
+		x.leave(m, s)
+		return
+	case full:
+		x.stopBefore(m, s+1)
+		x.moveDeadlines(m)
+	case n == step.Min:
+		if x.stays(m, s) {
+			x.finish(m, s)
+		}
+		return
+	case n > step.Min:
+		x.moveDeadlines(m)
+	}
+	x.stays(m, m.lo)
+}
+
+// stays notes that a match of a sequence is still at a step. If another one came or stayed
+// there with the same event, it ends; then it returns false.
+func (x *Matcher) stays(m *Match, lo int) bool {
+	mc := x.mc
+	if !mc.Sequence {
+		return true
+	}
+	for s := lo; s <= m.hi; s++ {
+		if s > 0 && x.entered[s] == mc.tick {
+			x.release(m)
+			return false
+		}
+	}
+	for s := lo; s <= m.hi; s++ {
+		x.entered[s] = mc.tick
+	}
+	return true
+}
+
+// half goes on after one side of a pair was decided.
+func (x *Matcher) half(m *Match) {
+	mc := x.mc
+	step := &mc.Steps[m.hi]
+	done := func(side int) bool {
+		item := &mc.Items[step.Items[side]]
+		return m.sides[side] == taken || m.sides[side] == passed || item.Absent && item.For == NoLimit
+	}
+	if step.Or && (done(0) || done(1)) || !step.Or && done(0) && done(1) {
+		x.begun(m, m.last, false)
+		x.leave(m, m.hi)
+		return
+	}
+	x.stays(m, m.hi)
+}
+
+// leave takes a match out of a step that is done, and goes on with the next.
+func (x *Matcher) leave(m *Match, s int) {
+	x.cancel(m)
+	x.stopBefore(m, s+1)
+	x.finish(m, s)
+}
+
+// cancel gives up the deadlines of a match.
+func (x *Matcher) cancel(m *Match) {
+	for side := range m.dueSeq {
+		if m.dueSeq[side] > 0 {
+			m.dueSeq[side] = 0
+			x.deadlines.unwanted(wanted)
+		}
+	}
+}
+
+// finish goes on after a step is done, or need not collect more: the group that ends with it
+// starts again, and the match enters the next step, or is a row.
+func (x *Matcher) finish(m *Match, s int) {
+	mc := x.mc
+	if g := mc.groupEnd[s]; g >= 0 && !mc.Groups[g].lazy && (!mc.Sequence || mc.timed) {
+		x.restart(m, g)
+	}
+	if s+1 < len(mc.Steps) {
+		x.enter(m, s+1)
+		return
+	}
+	x.owner.Matched(m)
+	x.release(m)
+}
+
+// restart makes a fresh match for a group.
+func (x *Matcher) restart(m *Match, group int) {
+	first := x.mc.Groups[group].First
+	if first == 0 {
+		x.arm(m.last)
+		return
+	}
+	f := x.alloc()
+	f.copyBefore(m, first)
+	x.enterFirst(f, first)
+}
+
+// enterFirst stores a fresh match and makes it wait at its first step.
+func (x *Matcher) enterFirst(f *Match, step int) {
+	x.give(f)
+	if f.hasFirst {
+		x.awaitExpiry(f)
+	}
+	f.lo = step
+	x.enter(f, step)
+}
+
+// arm makes a fresh match at the first step; its waits begin at ms now.
+func (x *Matcher) arm(now int64) {
+	f := x.alloc()
+	f.last = now
+	x.arming = true
+	if x.mc.timed {
+		x.enterFirst(f, 0)
+	} else {
+		x.fresh = f
+		x.enter(f, 0)
+	}
+	x.arming = false
+}
+
+// enter makes a match wait at a step.
+func (x *Matcher) enter(m *Match, s int) {
+	mc := x.mc
+	if mc.Sequence && !x.arming && !x.room(m, s) {
+		return
+	}
+	m.hi = s
+	m.sides, m.due = [2]status{}, [2]int64{}
+	arrival := uint64(0)
+	if m.number > 0 {
+		arrival = mc.env.NextSeq()
+	}
+	step := &mc.Steps[s]
+	for side, i := range step.Items {
+		x.wait(m, i, arrival)
+		if span := mc.Items[i].For; span != NoLimit {
+			x.setDeadline(m, side, plus(m.last, span), arrival)
+		}
+	}
+	if mc.mayBeEmpty(s) {
+		x.finish(m, s)
+	}
+}
+
+// room makes sure that one match of a sequence comes to a step with an event: the one that
+// is further on, and so comes first. Of those that a deadline brings, the last one stays.
+func (x *Matcher) room(m *Match, s int) bool {
+	if !x.firing {
+		if x.entered[s] == x.mc.tick {
+			x.release(m)
+			return false
+		}
+		x.entered[s] = x.mc.tick
+		return true
+	}
+	for _, n := range x.all {
+		if n.m != nil && n.m != m && n.m.hi == s {
+			x.release(n.m)
+			break
+		}
+	}
+	return true
+}
+
+func (x *Matcher) setDeadline(m *Match, side int, at int64, seq uint64) {
+	m.due[side], m.dueSeq[side] = at, seq
+	x.deadlines.push(moment{at: at, seq: seq, side: int32(side), gen: m.gen, m: m})
+}
+
+// moveDeadlines counts the deadlines of a match from its newest event: a step before it has
+// collected another one.
+func (x *Matcher) moveDeadlines(m *Match) {
+	for side, i := range x.mc.Steps[m.hi].Items {
+		if seq := m.dueSeq[side]; seq > 0 {
+			x.deadlines.unwanted(wanted)
+			x.setDeadline(m, side, plus(m.last, x.mc.Items[i].For), seq)
+		}
+	}
+}
