@@ -5,11 +5,14 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/eventflux/eventflux/shared/lang/engine"
 	"github.com/eventflux/eventflux/shared/lang/frame"
 	"github.com/eventflux/eventflux/shared/log/natsconn"
+	"github.com/eventflux/eventflux/shared/log/wal"
 )
 
 const lateApp = `@app:name('late') @app:playback(lateness='5 sec') define stream S (k string, v int);
@@ -117,4 +120,31 @@ func (r *rig) first() uint64 {
 			return seq
 		}
 	}
+}
+
+// While NATS is away, a task appends one idle tick, and not one after each idle.time.
+func TestIdleTicksDoNotPileUp(t *testing.T) {
+	r := newRig(t, `@app:name('idle') @app:playback(idle.time='1 millisec', increment='3 sec') define stream S (k string);
+		from S select k insert into Out;`)
+	core, err := engine.NewTask(r.plan, 0, settings)
+	must(t, err)
+	core.Advance(100)
+	away, err := wal.NewWriter(wal.WriterConfig{Conn: r.nc, App: "idle", Log: quiet}) // it does not run
+	must(t, err)
+	one := &task{plan: r.plan, core: core, ticks: away}
+	tick := func() int {
+		_, err := one.idle()
+		must(t, err)
+		return away.Stats().Pending
+	}
+	r.eventually("a tick waits", func() bool { return tick() > 0 })
+	pending := tick()
+	for range 20 {
+		<-time.After(time.Millisecond)
+		if now := tick(); now != pending {
+			t.Fatalf("%d bytes wait, want those of one tick, %d", now, pending)
+		}
+	}
+	core.Advance(3100) // the tick was applied
+	r.eventually("the next tick waits", func() bool { return tick() > pending })
 }

@@ -44,6 +44,8 @@ type task struct {
 	reader     *wal.Reader
 	ticks      *wal.Writer
 	ticked     int64     // stamp of the newest tick that was appended
+	idled      int64     // input clock of the newest idle tick that was appended, with idleTick
+	idleTick   bool      // one was appended
 	quiet      time.Time // since when no event has come, with idle.time; zero: it is not known
 	renderer   *renderer
 	box        *outbox
@@ -213,7 +215,7 @@ func (t *task) open(ctx context.Context) error {
 	if _, err := natsconn.FindOut(ctx, t.service.js, t.plan.Name, t.partition); err != nil {
 		return err
 	}
-	t.ticked = 0 // what the writer before was to append may be lost
+	t.ticked, t.idleTick = 0, false // what the writer before was to append may be lost
 	t.ticks, err = wal.NewWriter(wal.WriterConfig{Conn: t.nc, App: t.plan.Name, Partition: t.partition, Witness: t.service.cfg.Witness, Log: t.log})
 	return err
 }
@@ -466,7 +468,7 @@ func (t *task) await(ctx context.Context) (wal.Record, error) {
 
 // idle appends a tick that moves the input clock of a playback app on if no event has come
 // for its idle.time. It returns after how long to ask again, or 0 for not before the next
-// event.
+// frame. While a tick is on its way, no other is appended: NATS may be away for long.
 func (t *task) idle() (time.Duration, error) {
 	if t.plan.Idle == 0 {
 		return 0, nil
@@ -475,15 +477,20 @@ func (t *task) idle() (time.Duration, error) {
 	if !began || input > math.MaxInt64-t.plan.Increment {
 		return 0, nil
 	}
+	next := input + t.plan.Increment
+	if t.idleTick && next <= t.idled {
+		return 0, nil
+	}
 	now, span := faultpoint.Now(), time.Duration(min(t.plan.Idle, idleMax))*time.Millisecond
 	if t.quiet.IsZero() {
 		t.quiet = now
 	}
 	if now.Sub(t.quiet) >= span {
-		if err := t.ticks.AppendClock(now.UnixMilli(), input+t.plan.Increment, nil); err != nil {
+		if err := t.ticks.AppendClock(now.UnixMilli(), next, nil); err != nil {
 			return 0, fmt.Errorf("append tick: %w", err)
 		}
-		t.quiet = now
+		t.quiet, t.idled, t.idleTick = now, next, true
+		return 0, nil
 	}
 	return span - now.Sub(t.quiet), nil
 }
