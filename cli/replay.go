@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 
 	"github.com/spf13/cobra"
 
@@ -33,6 +34,10 @@ the same. A line is one of
   {"op":"persist","ts":2000}                       the state is taken out and kept;
                                                    reset drops the apps with their
                                                    memory, restore loads what was kept
+  {"op":"upgrade","app":"NEW.siddhi","ts":2000}    the app is changed to another text,
+                                                   with its state; "drop":true, or a list
+                                                   of components, gives state up. The
+                                                   path is relative to the events file
 
 with "event_ts" (ms, or a list) where an event's own time is not its arrival. An app on
 arrival time takes an own time after the arrival as that of the arrival. In a playback
@@ -123,6 +128,9 @@ func replayFiles(cmd *cobra.Command, files []string, events string, opt replay.O
 	}
 	defer in.Close()
 	opt.Live, opt.Notes = events == "-", cmd.ErrOrStderr()
+	if events != "-" {
+		opt.Dir = filepath.Dir(events)
+	}
 	err = replay.Run(plans, name, in, cmd.OutOrStdout(), opt)
 	var bad *replay.LineError
 	if errors.As(err, &bad) {

@@ -10,15 +10,18 @@ import (
 
 // line is one line of the input as it reads. Slices are parts of the line's text.
 type line struct {
-	stream string
-	ts     int64
-	data   []byte   // one event
-	rows   [][]byte // or some that arrive together
-	own    []int64  // event_ts: one for all rows, or one for each
-	list   bool     // event_ts is a list
-	op     string
-	has    key
-	wrong  error // what is wrong with a key, as the library would only wrap it
+	stream  string
+	ts      int64
+	data    []byte   // one event
+	rows    [][]byte // or some that arrive together
+	own     []int64  // event_ts: one for all rows, or one for each
+	list    bool     // event_ts is a list
+	op      string
+	app     string   // upgrade: the file of the next version
+	drop    []string // upgrade: the components to give up; dropAll: all that cannot go on
+	dropAll bool
+	has     key
+	wrong   error // what is wrong with a key, as the library would only wrap it
 }
 
 // The operations on state.
@@ -26,10 +29,11 @@ const (
 	opPersist = "persist" // take a snapshot
 	opReset   = "reset"   // drop the apps with their memory
 	opRestore = "restore" // load the newest snapshot
+	opUpgrade = "upgrade" // change the app
 )
 
 // key is a set of the keys that a line may have.
-type key uint8
+type key uint16
 
 const (
 	keyStream key = 1 << iota
@@ -38,16 +42,20 @@ const (
 	keyRows
 	keyOwn
 	keyOp
+	keyApp
+	keyDrop
 )
 
 var keys = map[string]key{
 	"stream": keyStream, "ts": keyTS, "data": keyData, "rows": keyRows, "event_ts": keyOwn, "op": keyOp,
+	"app": keyApp, "drop": keyDrop,
 }
 
 // expected says what the value of a key is.
 var expected = map[key]string{
 	keyStream: "a name", keyTS: "a whole number of ms", keyData: "an event",
 	keyRows: "an array of events", keyOwn: "a whole number of ms, or an array of them", keyOp: "a name",
+	keyApp: "a file name", keyDrop: "true, or an array of ids of components",
 }
 
 // parse reads text into l and checks that its keys make one of the known lines.
@@ -73,7 +81,7 @@ func (l *line) field(d *jx.Decoder, name []byte) error {
 	k, known := keys[string(name)]
 	switch {
 	case !known:
-		l.wrong = fmt.Errorf("unknown key %q; known are stream, ts, data, rows, event_ts and op", name)
+		l.wrong = fmt.Errorf("unknown key %q; known are stream, ts, data, rows, event_ts, op, app and drop", name)
 	case l.has&k != 0:
 		l.wrong = fmt.Errorf("has %q twice", name)
 	default:
@@ -104,8 +112,24 @@ func (l *line) value(d *jx.Decoder, k key) (err error) {
 		err = l.ownTimestamps(d)
 	case keyOp:
 		l.op, err = d.Str()
+	case keyApp:
+		l.app, err = d.Str()
+	case keyDrop:
+		err = l.dropped(d)
 	}
 	return err
+}
+
+func (l *line) dropped(d *jx.Decoder) (err error) {
+	if d.Next() == jx.Bool {
+		l.dropAll, err = d.Bool()
+		return err
+	}
+	return d.Arr(func(d *jx.Decoder) error {
+		id, err := d.Str()
+		l.drop = append(l.drop, id)
+		return err
+	})
 }
 
 func (l *line) ownTimestamps(d *jx.Decoder) error {
@@ -121,10 +145,15 @@ func (l *line) ownTimestamps(d *jx.Decoder) error {
 }
 
 func (l *line) check() error {
-	switch l.has &^ (keyTS | keyOwn) {
-	case keyOp:
-		if l.op != opPersist && l.op != opReset && l.op != opRestore {
-			return fmt.Errorf("unknown operation %q; known are persist, reset and restore", l.op)
+	switch l.has &^ (keyTS | keyOwn | keyDrop) {
+	case keyOp, keyOp | keyApp:
+		switch {
+		case l.op != opPersist && l.op != opReset && l.op != opRestore && l.op != opUpgrade:
+			return fmt.Errorf("unknown operation %q; known are persist, reset, restore and upgrade", l.op)
+		case l.op == opUpgrade && l.app == "":
+			return errors.New(`has no "app", the file of the next version`)
+		case l.op != opUpgrade && l.has&(keyApp|keyDrop) != 0:
+			return fmt.Errorf(`has "app" or "drop", which only an upgrade has, and not %s`, l.op)
 		}
 		if l.has&keyOwn != 0 {
 			return errors.New(`has "event_ts" without an event`)
@@ -138,6 +167,9 @@ func (l *line) check() error {
 		}
 	default:
 		return errors.New("is neither events (stream with data, or stream with rows) nor time that passes (ts alone)")
+	}
+	if l.has&keyDrop != 0 && l.op != opUpgrade {
+		return errors.New(`has "drop" without an upgrade`)
 	}
 	if l.has&keyTS == 0 {
 		return errors.New(`lacks "ts", the ms at which it happens`)

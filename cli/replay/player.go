@@ -24,8 +24,9 @@ type player struct {
 	parse func(text []byte) error // fills line
 	line  line
 	json  *jx.Decoder
-	input int // event lines applied so far
-	every int // restart after so many of them; 0: never
+	dir   string // of the events file: files of next versions are found from there
+	input int    // event lines applied so far
+	every int    // restart after so many of them; 0: never
 	row   []byte
 }
 
@@ -49,19 +50,12 @@ type input struct {
 }
 
 func newPlayer(plans []*siddhiql.Plan, out *bufio.Writer, opt Options) (*player, error) {
-	p := &player{out: out, json: jx.DecodeBytes(nil), every: opt.RestartEvery}
+	p := &player{out: out, json: jx.DecodeBytes(nil), every: opt.RestartEvery, dir: opt.Dir}
 	for _, plan := range plans {
-		a := &app{plan: plan, vault: &vault{opt: opt}, inputs: map[string]*input{}}
+		a := &app{vault: &vault{opt: opt}}
+		a.use(plan)
 		if err := a.reset(); err != nil {
 			return nil, err
-		}
-		for _, s := range plan.Streams {
-			if s.Defined {
-				a.inputs[s.Name] = &input{s, rowjson.NewDecoder(s.Schema), event.NewBatch(s.Schema)}
-			}
-		}
-		for _, q := range plan.Queries {
-			a.heads = append(a.heads, newHead(q))
 		}
 		p.apps = append(p.apps, a)
 	}
@@ -70,6 +64,19 @@ func newPlayer(plans []*siddhiql.Plan, out *bufio.Writer, opt Options) (*player,
 		return p, nil
 	}
 	return p, p.readPlainEvents(opt.Stream, opt.TimeAttr)
+}
+
+// use makes a plan the one whose streams and queries are read and written.
+func (a *app) use(plan *siddhiql.Plan) {
+	a.plan, a.inputs, a.heads = plan, map[string]*input{}, nil
+	for _, s := range plan.Streams {
+		if s.Defined {
+			a.inputs[s.Name] = &input{s, rowjson.NewDecoder(s.Schema), event.NewBatch(s.Schema)}
+		}
+	}
+	for _, q := range plan.Queries {
+		a.heads = append(a.heads, newHead(q))
+	}
 }
 
 // readPlainEvents makes every line an event of stream, at the time in attr.
@@ -106,6 +113,8 @@ func (p *player) play(text []byte) error {
 	}
 	l := &p.line
 	switch {
+	case l.op == opUpgrade:
+		return p.upgrade(l)
 	case l.has&keyOp != 0:
 		return p.operate(l.op, l.ts)
 	case l.has&keyStream == 0:
@@ -181,12 +190,15 @@ func (a *app) reset() (err error) {
 	if a.engine, err = engine.New(a.plan); err != nil {
 		return err
 	}
-	a.vault.watch(engine.Registry(a.engine.Components()))
+	a.vault.watch(a.plan, engine.Registry(a.engine.Components()))
 	return nil
 }
 
-// restore makes the app again and loads the newest snapshot.
+// restore makes the app again, as the version of the newest snapshot, and loads that.
 func (a *app) restore() error {
+	if plan := a.vault.persisted; plan != nil && plan != a.plan {
+		a.use(plan)
+	}
 	if err := a.reset(); err != nil {
 		return err
 	}

@@ -17,6 +17,8 @@ import (
 
 // Options say how the lines are to be read.
 type Options struct {
+	// Dir is the directory where the files of next versions are found; "" for the current one.
+	Dir string
 	// Stream makes every line a plain event of this stream, an object or an array
 	// of its values, which happens at the time in attribute TimeAttr. Without it,
 	// every line says its stream and time itself.

@@ -7,6 +7,7 @@ import (
 
 	"github.com/Masterminds/semver/v3"
 
+	"github.com/eventflux/eventflux/shared/lang/siddhiql"
 	"github.com/eventflux/eventflux/shared/state"
 	"github.com/eventflux/eventflux/shared/state/compress"
 )
@@ -22,11 +23,14 @@ type vault struct {
 	epoch   state.Epoch // of the newest snapshot; 0: there is none
 	fresh   bool        // the app started over, so its changes do not follow the snapshot
 	stored  map[string]*chain
+
+	plan, persisted *siddhiql.Plan // of the app, and of the newest snapshot
 }
 
 // chain is the stored data of one component: a container of its whole state, or a base and its
 // deltas.
 type chain struct {
+	of      state.Holder // which continues the chain; another one starts again with a base
 	version *semver.Version
 	whole   []byte
 	base    []byte
@@ -34,24 +38,30 @@ type chain struct {
 }
 
 // watch tells the vault whose state it is to take.
-func (v *vault) watch(holders *state.Registry) { v.holders, v.fresh = holders, true }
+func (v *vault) watch(plan *siddhiql.Plan, holders *state.Registry) {
+	v.plan, v.holders, v.fresh = plan, holders, true
+}
+
+// change tells the vault of the next version of the app.
+func (v *vault) change(plan *siddhiql.Plan, holders *state.Registry) {
+	v.plan, v.holders = plan, holders
+}
 
 // persist takes a snapshot.
 func (v *vault) persist() error {
 	v.epoch++
-	if v.stored == nil {
-		v.stored = map[string]*chain{}
-	}
+	stored := map[string]*chain{}
 	for _, h := range v.holders.List() {
 		h.Cut(v.epoch)
 		c, err := v.take(h, v.stored[h.Info().ID])
 		if err != nil {
 			return fmt.Errorf("component %s: %w", h.Info().ID, err)
 		}
-		v.stored[h.Info().ID] = c
+		c.of = h
+		stored[h.Info().ID] = c
 		h.Committed(v.epoch)
 	}
-	v.fresh = false
+	v.fresh, v.stored, v.persisted = false, stored, v.plan
 	return nil
 }
 
@@ -65,7 +75,7 @@ func (v *vault) take(h state.Holder, before *chain) (*chain, error) {
 		c.whole, err = state.CompressState(whole, v.opt.Codec)
 		return c, err
 	}
-	if before == nil || v.fresh {
+	if before == nil || v.fresh || before.of != h {
 		c.base = v.seal(asChanges(h.Snapshot().Entries()))
 		return c, nil
 	}
@@ -92,9 +102,11 @@ func (v *vault) restore() error {
 		return err
 	}
 	for _, h := range ordered {
-		if err := v.load(h, v.stored[h.Info().ID]); err != nil {
+		c := v.stored[h.Info().ID]
+		if err := v.load(h, c); err != nil {
 			return fmt.Errorf("component %s: %w", h.Info().ID, err)
 		}
+		c.of = h
 	}
 	v.fresh = false
 	return nil

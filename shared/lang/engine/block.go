@@ -56,7 +56,16 @@ type reader struct {
 type keyFn func(*row) (string, bool)
 
 func newBlock(e *Engine, plan *siddhiql.Partition) *block {
-	b := &block{e: e, id: plan.ID, byKey: map[string]*instance{}, period: plan.IdlePeriod, touched: touches{part: partitionKeys, round: 1}}
+	b := &block{e: e, byKey: map[string]*instance{}, touched: touches{part: partitionKeys, round: 1}}
+	b.define(plan)
+	return b
+}
+
+// define gives the block its queries and the readers of its streams.
+func (b *block) define(plan *siddhiql.Partition) {
+	e := b.e
+	b.id, b.period, b.lasting = plan.ID, plan.IdlePeriod, false
+	b.queries, b.readers = nil, nil
 	for i, p := range plan.Queries {
 		q := e.queries[p.ID]
 		q.block, q.place = b, i
@@ -69,7 +78,6 @@ func newBlock(e *Engine, plan *siddhiql.Partition) *block {
 			}
 		}
 	}
-	return b
 }
 
 // read makes query i of the block read a stream outside.
@@ -195,4 +203,12 @@ func NewShardKey(s *siddhiql.Stream) func(b *event.Batch, i int) (string, bool) 
 		r.at(&window.Row{B: b, I: int32(i), TS: b.TS[i]}, b.TS[i])
 		return key(&r)
 	}
+}
+
+// home names the partition block that the query is in; "" for none.
+func (q *query) home() string {
+	if q.block == nil {
+		return ""
+	}
+	return q.block.stateID()
 }

@@ -48,13 +48,13 @@ func (e *Engine) Components() []Component {
 		list = append(list, component("reorder", "reorder", reorderVersion, state.Warm, nil, e.reorder))
 	}
 	for _, b := range e.blocks {
-		list = append(list, component(blockID(b.id), "partition/keys", keysVersion, state.Cold, []string{"clock"}, keysSource{b}))
+		list = append(list, component(b.stateID(), "partition/keys", keysVersion, state.Cold, []string{"clock"}, keysSource{b}))
 	}
-	names := e.queryNames()
+	names := queryNames(e.plan)
 	for i, q := range e.queries {
 		depends := []string{"clock"}
 		if q.block != nil {
-			depends = append(depends, blockID(q.block.id))
+			depends = append(depends, q.block.stateID())
 		}
 		if w := q.plan.Window; w != nil {
 			list = append(list, component(names[i]+"/window", "window/"+w.Name, q.spec.Version, state.Warm, depends, q.unitSource(windows)))
@@ -86,7 +86,7 @@ func (e *Engine) clockFields(f *window.Fields) {
 	f.Uint(&e.chunks)
 }
 
-func blockID(n int) string { return fmt.Sprintf("partition%d/keys", n+1) }
+func (b *block) stateID() string { return blockNames(b.e.plan)[b.id] + "/keys" }
 
 // aggregateType names the aggregators and the versions of their states: entries of other
 // aggregators do not fit. A list that is too long for a type is named by its digest.
@@ -101,25 +101,6 @@ func aggregateType(q *query) string {
 		return typ
 	}
 	return fmt.Sprintf("aggregate/%d@sha256:%x", len(names), sha256.Sum256([]byte(typ)))
-}
-
-// queryNames returns a name for each query: its own, or query and its number.
-func (e *Engine) queryNames() []string {
-	taken := map[string]bool{}
-	for _, q := range e.queries {
-		taken[q.plan.Name] = true
-	}
-	names := make([]string, len(e.queries))
-	for i, q := range e.queries {
-		if names[i] = q.plan.Name; names[i] != "" {
-			continue
-		}
-		names[i] = fmt.Sprintf("query%d", i+1)
-		for taken[names[i]] {
-			names[i] += "'"
-		}
-	}
-	return names
 }
 
 // Components returns the stateful parts of the task: the parts of its engine, the writers

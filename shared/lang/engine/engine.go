@@ -21,6 +21,7 @@ type Engine struct {
 	timers  timerHeap
 	loading sync.Mutex // guards timers while state is loaded
 	outputs []Output
+	earlier *Earlier // outputs of the version before, or nil
 	chunks  uint64
 	work    work
 	used    []*instance // they received something since the last settle
@@ -89,22 +90,30 @@ func known(p *siddhiql.Query) error {
 // block reads each of its streams once, at the position of its first query, however many
 // queries it has.
 func (e *Engine) subscribe() {
-	e.blocks = make([]*block, len(e.plan.Blocks))
-	blocks := e.blocks
+	if e.blocks == nil {
+		e.blocks = make([]*block, len(e.plan.Blocks))
+	}
+	blocks, read := e.blocks, make([]bool, len(e.blocks))
 	for _, q := range e.queries {
-		if q.plan.Block < 0 {
-			q.memories = []*memory{q.newMemory(nil)}
+		n := q.plan.Block
+		if n < 0 {
+			if q.memories == nil {
+				q.memories = []*memory{q.newMemory(nil)}
+			}
 			for _, s := range q.plan.Reads() {
 				e.streams[s.ID] = append(e.streams[s.ID], q.memories[0])
 			}
 			continue
 		}
-		if blocks[q.plan.Block] == nil {
-			b := newBlock(e, e.plan.Blocks[q.plan.Block])
-			blocks[q.plan.Block] = b
-			for _, r := range b.readers {
-				e.streams[r.stream.ID] = append(e.streams[r.stream.ID], r)
-			}
+		if read[n] {
+			continue
+		}
+		read[n] = true
+		if blocks[n] == nil {
+			blocks[n] = newBlock(e, e.plan.Blocks[n])
+		}
+		for _, r := range blocks[n].readers {
+			e.streams[r.stream.ID] = append(e.streams[r.stream.ID], r)
 		}
 	}
 	for _, q := range e.queries {
@@ -257,6 +266,9 @@ func (e *Engine) emitted(s *memory, from, to int) {
 // Outputs returns the chunks emitted since ResetOutputs, in order.
 func (e *Engine) Outputs() []Output { return e.outputs }
 
+// Plan returns the plan in force.
+func (e *Engine) Plan() *siddhiql.Plan { return e.plan }
+
 // Rows returns the rows that a query emitted since ResetOutputs, and their kinds.
 func (e *Engine) Rows(query int) (*event.Batch, []window.Kind) {
 	q := e.queries[query]
@@ -271,6 +283,6 @@ func (e *Engine) ResetOutputs() {
 			q.kinds = q.kinds[:0]
 		}
 	}
-	e.outputs = e.outputs[:0]
+	e.outputs, e.earlier = e.outputs[:0], nil
 	e.resetLate()
 }

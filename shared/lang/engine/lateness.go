@@ -8,8 +8,9 @@ import (
 	"github.com/eventflux/eventflux/shared/lang/window"
 )
 
-// Late is an event that came too late to be applied in time order, and no query reads its
-// fault stream.
+// Late is an event that is not applied, and no query reads its fault stream: it came too late
+// to be applied in time order, or was written for another version of the app and does not fit
+// the one in force.
 type Late struct {
 	Stream *siddhiql.Stream
 	// Rows holds the event in row Row, until ResetOutputs.
@@ -19,19 +20,35 @@ type Late struct {
 	Clock int64
 	// Event is the number of the event in its frame, from 1. A task sets it.
 	Event uint64
+	// Reason says why the event is not applied, if it is not late.
+	Reason string
+}
+
+// Text says why the event is not applied.
+func (l *Late) Text() string {
+	if l.Reason != "" {
+		return l.Reason
+	}
+	return LateReason(l.Rows.TS[l.Row], l.Clock)
 }
 
 // orderEvents makes the engine apply events in the order of time.
 func (e *Engine) orderEvents() {
+	streams := e.waitingStreams()
+	e.reorder = window.NewReorder(streams)
+	e.faults = make([]*event.Batch, len(streams))
+	e.lateRows = make([]*event.Batch, len(streams))
+}
+
+// waitingStreams returns the streams whose events can wait, by id; nil for the others.
+func (e *Engine) waitingStreams() []*event.Schema {
 	streams := make([]*event.Schema, len(e.plan.Streams))
 	for i, s := range e.plan.Streams {
 		if s.Defined {
 			streams[i] = s.Schema
 		}
 	}
-	e.reorder = window.NewReorder(streams)
-	e.faults = make([]*event.Batch, len(streams))
-	e.lateRows = make([]*event.Batch, len(streams))
+	return streams
 }
 
 // enter takes a chunk whose time is ms. It compares ms with the current clock, then the

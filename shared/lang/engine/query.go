@@ -174,21 +174,10 @@ func compileConds(exprs []siddhiql.Expr) []cond {
 func (q *query) newMemory(home *instance) *memory {
 	s := &memory{q: q, home: home}
 	if q.plan.Window != nil {
-		s.win = q.spec.New(window.Config{
-			Env: &q.e.env, Schema: q.plan.In,
-			Params: q.plan.Window.Params, Used: q.used, Expired: q.plan.Expired,
-		})
-		s.emit = s.chunk
+		s.win, s.emit = q.newWindow(), s.chunk
 	}
-	for _, a := range q.plan.Aggs {
-		spec, _ := aggregate.Lookup(a.Name)
-		types := make([]event.Type, len(a.Args))
-		for i, x := range a.Args {
-			types[i] = read(x)
-		}
-		a := spec.New(types)
-		parted, _ := a.(aggregate.Parted)
-		s.aggs, s.parted = append(s.aggs, a), append(s.parted, parted)
+	for i := range q.plan.Aggs {
+		s.keepAggregate(newAggregate(&q.plan.Aggs[i]))
 	}
 	if q.pattern != nil {
 		s.more = q.pattern.newInput(s)
@@ -198,6 +187,11 @@ func (q *query) newMemory(home *instance) *memory {
 	}
 	s.touch() // its first entries are a change, too
 	return s
+}
+
+func (s *memory) keepAggregate(a aggregate.Aggregate) {
+	parted, _ := a.(aggregate.Parted)
+	s.aggs, s.parted = append(s.aggs, a), append(s.parted, parted)
 }
 
 // receive takes a chunk of current rows of the query's source.
@@ -254,11 +248,15 @@ func (s *memory) reschedule(part int) {
 		return
 	}
 	*t = timer{due: at, seq: seq, set: true}
-	position := s.q.id
+	s.q.e.timers.Push(pending{at: at, position: s.q.positionOf(part), part: uint8(part), seq: seq, owner: s})
+}
+
+// positionOf returns the position of the timers of a part.
+func (q *query) positionOf(part int) int32 {
 	if part == rates {
-		position += limitersFrom
+		return q.id + limitersFrom
 	}
-	s.q.e.timers.Push(pending{at: at, position: position, part: uint8(part), seq: seq, owner: s})
+	return q.id
 }
 
 // chunk receives a chunk from the window and passes on what the query selects.

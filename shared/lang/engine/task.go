@@ -3,6 +3,7 @@ package engine
 import (
 	"fmt"
 
+	"github.com/eventflux/eventflux/shared/lang/event"
 	"github.com/eventflux/eventflux/shared/lang/frame"
 	"github.com/eventflux/eventflux/shared/lang/siddhiql"
 )
@@ -19,7 +20,11 @@ type Task struct {
 	links     []*links // by stream: nil for those that do not read results
 	stamp     int64    // the largest arrival stamp in the log so far
 	next      []int    // by block of the current frame: its first row not yet applied
-	blocks    []*siddhiql.Stream
+	blocks    []bound
+	past      []*event.Schema // of streams in earlier versions, where they were others
+	adapters  []*adapter      // of events in these forms
+	upgrade   *upgrade        // that the current deploy frame asks for, or nil
+	upgraded  *Migration      // what the newest frame did to the components, or nil
 }
 
 // Applied says what became of a frame.
@@ -40,13 +45,8 @@ func NewTask(plan *siddhiql.Plan, partition uint32, settings Settings) (*Task, e
 		return nil, err
 	}
 	e.Limit(settings.Limits)
-	t := &Task{Engine: e, partition: partition, settings: settings, chain: frame.NewChain(plan.Name, partition), ids: make([]*dedup, len(plan.Streams)), links: make([]*links, len(plan.Streams))}
-	for i := range t.ids {
-		t.ids[i] = newDedup(settings.DedupWindow)
-		if linked(plan.Streams[i].Subject) {
-			t.links[i] = newLinks()
-		}
-	}
+	t := &Task{Engine: e, partition: partition, settings: settings, chain: frame.NewChain(plan.Name, partition)}
+	t.keepIDs(nil, nil, nil)
 	return t, nil
 }
 
@@ -69,12 +69,16 @@ func (t *Task) Apply(seq uint64, f *frame.Frame) (done Applied, err error) {
 	if now, moves := t.moves(f); moves {
 		t.Advance(now)
 	}
-	return done, nil
+	if t.upgrade != nil {
+		err = t.bringInForce()
+	}
+	return done, err
 }
 
 // check examines a frame before any of it is applied. It returns false for a frame that the
 // log already had.
 func (t *Task) check(seq uint64, f *frame.Frame) (fresh bool, err error) {
+	t.upgraded = nil
 	if f.Kind == frame.Deploy {
 		// A deploy frame belongs to no chain: its number says whether it is a repetition.
 		return t.deploy(f)
@@ -109,20 +113,33 @@ func (t *Task) moves(f *frame.Frame) (int64, bool) {
 	return t.stamp, !t.plan.Playback
 }
 
+// bound is a block of the current frame with the stream that its events go to.
+type bound struct {
+	stream *siddhiql.Stream
+	batch  *event.Batch
+	from   *adapter // nil: the events have the form in force
+	source *event.Batch
+}
+
 // bind finds the streams of the frame's blocks. It refuses frames that do not fit
 // the app, before anything is applied.
 func (t *Task) bind(f *frame.Frame) error {
 	t.blocks, t.next = t.blocks[:0], t.next[:0]
 	for i := range f.Blocks {
-		schema := f.Blocks[i].Batch.Schema
+		batch := f.Blocks[i].Batch
+		schema := batch.Schema
 		s := t.plan.Stream(schema.Name)
+		if a := t.adapterOf(schema, s); a != nil {
+			t.blocks, t.next = append(t.blocks, bound{stream: a.stream, from: a, source: batch}), append(t.next, 0)
+			continue
+		}
 		if s == nil || !s.Defined {
 			return fmt.Errorf("the log has events of stream %s, which app %q does not define (any more); deploy the changed app under another @app:name", schema, t.plan.Name)
 		}
 		if !s.Schema.Same(schema) {
 			return fmt.Errorf("the log has events of %s, but app %q defines %s; deploy the changed app under another @app:name", schema, t.plan.Name, s.Schema)
 		}
-		t.blocks, t.next = append(t.blocks, s), append(t.next, 0)
+		t.blocks, t.next = append(t.blocks, bound{stream: s, batch: batch}), append(t.next, 0)
 	}
 	return nil
 }
@@ -141,17 +158,16 @@ func (t *Task) apply(f *frame.Frame, done *Applied) {
 		if run.Chunk {
 			size = run.Rows
 		}
-		stream := t.blocks[run.Block]
+		to := &t.blocks[run.Block]
 		stamps := block.Stamps()
 		for first := from; first < end; first += size {
 			now := t.arrive(stamps[first : first+size])
-			if first == from && run.ID != "" && t.seen(stream.ID, run.ID) {
+			if first == from && run.ID != "" && t.seen(to.stream.ID, run.ID) {
 				done.Duplicates++
 				t.skip(stamps[from:end])
 				break
 			}
-			t.Send(stream, block.Batch, first, first+size, now)
-			t.number(events+uint64(first-from)+1, size)
+			t.send(to, first, size, now, events+uint64(first-from)+1)
 			done.Events += size
 		}
 		events += uint64(run.Rows)
@@ -175,6 +191,37 @@ func (t *Task) skip(stamps []int64) {
 	}
 }
 
+// send sends a chunk of a block, whose first event is number event of the frame.
+func (t *Task) send(to *bound, first, size int, now int64, event uint64) {
+	if to.from == nil {
+		t.Send(to.stream, to.batch, first, first+size, now)
+		t.number(event, size)
+		return
+	}
+	a := to.from
+	a.adapt(to.source, first, first+size)
+	kept := a.fitting(0, size)
+	if kept.Len() > 0 {
+		t.Send(a.stream, kept, 0, kept.Len(), now)
+	} else if !t.plan.Playback {
+		t.Advance(now)
+	}
+	n, last := len(t.late)-1, kept.Len()
+	for i := size - 1; i >= 0; i-- { // those that were late came last
+		if a.bad[i] == "" && n >= 0 && t.late[n].Event == 0 && last > 0 {
+			t.late[n].Event = event + uint64(i)
+			n--
+			last--
+		}
+	}
+	for i, reason := range a.bad {
+		if reason != "" {
+			t.reject(a.stream, to.source, first+i, reason)
+			t.late[len(t.late)-1].Event = event + uint64(i)
+		}
+	}
+}
+
 // number sets the event numbers of the late events of the chunk that was just sent. The
 // chunk's first event is number first of its frame.
 func (t *Task) number(first uint64, size int) {
@@ -190,6 +237,9 @@ func (t *Task) number(first uint64, size int) {
 // seen reports whether a message with the id was already applied to the stream, and
 // remembers the id if not. Ids age by the largest arrival stamp.
 func (t *Task) seen(stream int, id string) bool {
+	if stream < 0 {
+		return false // its stream is gone
+	}
 	if l := t.links[stream]; l != nil {
 		if seen, ok := l.seen(id); ok {
 			return seen

@@ -29,7 +29,7 @@ type Step struct {
 	// Event is the number of the chunk's first event in its frame, from 1; 0: time passed.
 	Event     uint64
 	Stream    *siddhiql.Stream
-	Batch     *event.Batch
+	Batch     *event.Batch // as the log has them, perhaps in the form of an earlier version
 	From, To  int
 	Duplicate bool // its message id was seen before; nothing was done
 }
@@ -63,8 +63,13 @@ func (t *Task) ApplyUntil(seq uint64, f *frame.Frame, u *Until) (done Reached, e
 	if now, moves := t.moves(f); moves {
 		t.pass(now, u)
 	}
+	if t.upgrade != nil {
+		if err = t.bringInForce(); err == nil && u.Step != nil {
+			u.Step(Step{})
+		}
+	}
 	done.Whole = true
-	return done, nil
+	return done, err
 }
 
 // first returns the time of the first step of a frame.
@@ -127,7 +132,7 @@ func (t *Task) applyUntil(f *frame.Frame, u *Until, done *Reached) bool {
 			t.arrive(block.Stamps()[from : from+size])
 			if !known { // one id for all rows of the run
 				known = true
-				duplicate = run.ID != "" && t.seen(t.blocks[run.Block].ID, run.ID)
+				duplicate = run.ID != "" && t.seen(t.blocks[run.Block].stream.ID, run.ID)
 				if duplicate {
 					done.Duplicates++
 				}
@@ -141,7 +146,7 @@ func (t *Task) applyUntil(f *frame.Frame, u *Until, done *Reached) bool {
 func (t *Task) step(run *frame.Run, block *frame.Block, from, to int, duplicate bool, u *Until, done *Reached) {
 	first := done.Rows + 1
 	done.Rows += uint64(to - from)
-	stream := t.blocks[run.Block]
+	b := &t.blocks[run.Block]
 	now := t.timeOf(block, from, to)
 	// Send would let time pass as well, but not as a step of its own. With lateness, time
 	// passes after the event is taken in.
@@ -151,11 +156,10 @@ func (t *Task) step(run *frame.Run, block *frame.Block, from, to int, duplicate 
 	}
 	if !duplicate {
 		done.Events += to - from
-		t.Send(stream, block.Batch, from, to, now)
-		t.number(first, to-from)
+		t.send(b, from, to-from, now, first)
 	}
 	if u.Step != nil {
-		u.Step(Step{Event: first, Stream: stream, Batch: block.Batch, From: from, To: to, Duplicate: duplicate})
+		u.Step(Step{Event: first, Stream: b.stream, Batch: block.Batch, From: from, To: to, Duplicate: duplicate})
 	}
 }
 

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/eventflux/eventflux/shared/lang/frame"
-	"github.com/eventflux/eventflux/shared/lang/siddhiql"
 	"github.com/eventflux/eventflux/shared/lang/window"
 	"github.com/eventflux/eventflux/shared/state"
 )
@@ -64,6 +63,7 @@ type inForce struct {
 // deploy applies a deploy frame. It returns false if that version or a newer one is in
 // force already: a leader may append late what another one has appended.
 func (t *Task) deploy(f *frame.Frame) (bool, error) {
+	t.upgrade = nil
 	v := &f.Deploy
 	if f.App != t.plan.Name || f.Partition != t.partition {
 		return false, fmt.Errorf("the deploy frame belongs to the log of %s/%d, and this is the log of %s/%d", f.App, f.Partition, t.plan.Name, t.partition)
@@ -74,12 +74,9 @@ func (t *Task) deploy(f *frame.Frame) (bool, error) {
 	if v.Level != Level {
 		return false, fmt.Errorf("%w: app %q runs at semantics level %d, and this build has level %d; run version %s, which deployed the app, or a newer one", ErrLevel, t.plan.Name, v.Level, Level, v.Build)
 	}
-	plan, err := siddhiql.CompileDeployed(v.Text)
+	plan, err := Compile(v)
 	if err != nil {
 		return false, fmt.Errorf("the text in the deploy frame is refused: %w", err)
-	}
-	if plan.Digest != t.plan.Digest {
-		return false, fmt.Errorf("the deploy frame has another text of app %q (%s) than the task (%s); the log and the deployment do not belong together", t.plan.Name, plan.Digest, t.plan.Digest)
 	}
 	var s Settings
 	d := json.NewDecoder(bytes.NewReader([]byte(v.Settings)))
@@ -87,10 +84,18 @@ func (t *Task) deploy(f *frame.Frame) (bool, error) {
 	if err := d.Decode(&s); err != nil {
 		return false, fmt.Errorf("%w: the settings in the deploy frame are not all known: %w; run version %s, which deployed the app, or a newer one", ErrLevel, err, v.Build)
 	}
+	force := inForce{number: uint64(v.Number), level: uint64(v.Level), stamp: f.Stamp}
+	if t.version.number > 0 {
+		t.upgrade, err = t.prepare(plan, v, s, force)
+		return err == nil, err
+	}
+	if plan.Digest != t.plan.Digest {
+		return false, fmt.Errorf("the deploy frame has another text of app %q (%s) than the task (%s); the log and the deployment do not belong together", t.plan.Name, plan.Digest, t.plan.Digest)
+	}
 	if s != t.settings {
 		return false, fmt.Errorf("the deploy frame has the settings %s, and the task %s; the log and the deployment do not belong together", v.Settings, t.settings.JSON())
 	}
-	t.version = inForce{number: uint64(v.Number), level: uint64(v.Level), stamp: f.Stamp}
+	t.version = force
 	return true, nil
 }
 

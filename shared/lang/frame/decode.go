@@ -132,6 +132,9 @@ func readVersion(r *reader) Version {
 	v.Build = string(r.bytes(r.count("bytes of a build's name", 1, NameBytesMax)))
 	v.Settings = string(r.bytes(r.count("bytes of settings", 1, SettingsBytesMax)))
 	v.Text = string(r.bytes(r.count("bytes of an app's text", 1, AppBytesMax)))
+	if r.err == nil && r.rest() > 0 {
+		v.Change = string(r.bytes(r.count("bytes of a change", 1, ChangeBytesMax)))
+	}
 	return v
 }
 

@@ -110,7 +110,13 @@ func appendVersion(dst []byte, v *Version) ([]byte, error) {
 		}
 		dst = append(binary.AppendUvarint(dst, uint64(len(part.text))), part.text...)
 	}
-	return dst, nil
+	if v.Change == "" {
+		return dst, nil
+	}
+	if len(v.Change) > ChangeBytesMax {
+		return dst, fmt.Errorf("%w: deploy frame with a change of %d bytes, allowed are %d", ErrTooLarge, len(v.Change), ChangeBytesMax)
+	}
+	return append(binary.AppendUvarint(dst, uint64(len(v.Change))), v.Change...), nil
 }
 
 func appendCut(dst []byte, c Cut) ([]byte, error) {

@@ -39,6 +39,9 @@ const (
 	// the limit of its settings.
 	AppBytesMax      = 1 << 20
 	SettingsBytesMax = 64 << 10
+	// ChangeBytesMax is the limit of what a deploy frame says about the change from the
+	// version before.
+	ChangeBytesMax = 1 << 20
 )
 
 // Kind says what a frame is. The zero value is invalid, so that a zero-filled
@@ -145,6 +148,9 @@ type Version struct {
 	Settings string
 	// Text is the text of the app.
 	Text string
+	// Change says how the state of the version before becomes the state of this one, as JSON.
+	// Package engine defines it. "" for nothing in particular.
+	Change string
 }
 
 // Frame is one record of the log.

@@ -32,7 +32,7 @@ var annotations = map[string]annotationSpec{
 	"app:playback":    {on: []element{onApp}, keys: []string{"lateness", "ahead", "idle.time", "increment"}},
 	"source":          {on: []element{onStream}, keys: []string{"subject", "timestamp"}, repeats: true},
 	"sink":            {on: []element{onStream, onQuery, onPartition}, keys: []string{"stream", "pack", "publish"}, repeats: true},
-	"info":            {on: []element{onQuery}, keys: []string{"name"}},
+	"info":            {on: []element{onQuery}, keys: []string{"name", "was"}},
 	"purge":           {on: []element{onPartition}, keys: []string{"enable", "idle.period", "interval"}},
 }
 

@@ -255,7 +255,7 @@ func (c *checker) partitionKey(b *Partition, d *KeyDef) {
 		return
 	}
 	s := &scope{schema: source.stream.Schema, stream: d.Stream, clause: "a partition key"}
-	k := PartitionKey{Stream: source.stream}
+	k := PartitionKey{Stream: source.stream, Text: d.text()}
 	if d.Value != nil {
 		k.Value = c.expr(d.Value, s)
 	}

@@ -172,6 +172,12 @@ func (c *checker) info(a *Annotation, q *Query) {
 		if strings.EqualFold(e.Key, "name") && q.Name == "" {
 			c.queryName(e, q)
 		}
+		if strings.EqualFold(e.Key, "was") {
+			q.Was = e.Value
+			if e.Value == "" {
+				c.deployf(e.Pos, "the query's former name is empty")
+			}
+		}
 	}
 	if q.Name == "" && (len(a.Elems) == 0 || a.Elems[0].Key == "") {
 		c.errorf(a.Pos, "`@info` names no query: write `@info(name='…')`")

@@ -15,7 +15,7 @@ import (
 func (c *checker) query(d *QueryDef) *Query {
 	q := &Query{
 		ID: len(c.plan.Queries), Block: c.block, Pos: d.Pos, Limit: -1,
-		Current: d.Events != ExpiredEvents, Expired: d.Events != CurrentEvents,
+		Current: d.Events != ExpiredEvents, Expired: d.Events != CurrentEvents, Text: d.text(),
 	}
 	c.queryAnnotations(d, q)
 	in := c.input(d, q)

@@ -90,9 +90,16 @@ type Sink struct {
 // Query is one `from … insert into …`. Its input is Source, Join or Pattern; the others are
 // nil.
 type Query struct {
-	ID      int    // index in Plan.Queries: the query's order
-	Name    string // of @info(name='…'), or ""
-	Block   int    // index in Plan.Blocks, or -1
+	ID   int    // index in Plan.Queries: the query's order
+	Name string // of @info(name='…'), or ""
+	Was  string // of @info(was='…'): what an earlier version of the app called the query
+	// StateName names the query's components in the state. "" stands for Name, or for the
+	// query's number. An upgrade sets it, so that a component keeps its id.
+	StateName string
+	// Text is the query in its normal form, without annotations. It identifies a query that
+	// has no name.
+	Text    string
+	Block   int // index in Plan.Blocks, or -1
 	Source  *Stream
 	Join    *Join
 	Pattern *Pattern
@@ -183,6 +190,9 @@ type Partition struct {
 	ID      int
 	Keys    []PartitionKey // one for each partitioned stream
 	Queries []*Query
+	// StateName names the block's component in the state. "" stands for its number. An
+	// upgrade sets it.
+	StateName string
 	// IdlePeriod is how long after its last event a key is forgotten, in ms of the app's
 	// clock (@purge); 0: never.
 	IdlePeriod int64
@@ -192,7 +202,8 @@ type Partition struct {
 // the Ranges whose conditions hold.
 type PartitionKey struct {
 	Stream *Stream
-	Value  Expr // nil for ranges
+	Text   string // the key in its normal form, with the stream's name
+	Value  Expr   // nil for ranges
 	Ranges []Range
 }
 

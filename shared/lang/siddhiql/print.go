@@ -117,6 +117,15 @@ func (in *StreamInput) print(p *printer) {
 	}
 }
 
+// text returns the query in its normal form, without annotations.
+func (q *QueryDef) text() string {
+	plain := *q
+	plain.Annotations = nil
+	p := &printer{}
+	plain.print(p)
+	return p.b.String()
+}
+
 func (q *QueryDef) printSelection(p *printer) {
 	p.line("select ")
 	if len(q.Items) == 0 {
@@ -205,6 +214,12 @@ func (k *KeyDef) print(p *printer) {
 	}
 	p.write(" of ")
 	k.Stream.print(p)
+}
+
+func (k *KeyDef) text() string {
+	p := &printer{}
+	k.print(p)
+	return p.b.String()
 }
 
 func (p *printer) nodes(list []Node) {

@@ -11,6 +11,7 @@ func init() {
 		Name:    "externalTime",
 		Version: "1.0.0",
 		Usage:   "externalTime(attribute long, span time)",
+		Adapt:   adaptAny,
 		Check: func(p []Param) error {
 			if err := arity(p, 2, 2); err != nil {
 				return err

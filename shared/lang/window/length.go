@@ -5,6 +5,7 @@ func init() {
 		Name:    "length",
 		Version: "1.0.0",
 		Usage:   "length(n int)",
+		Adapt:   adaptAny,
 		Check: func(p []Param) error {
 			if err := arity(p, 1, 1); err != nil {
 				return err

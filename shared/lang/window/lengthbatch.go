@@ -1,10 +1,13 @@
 package window
 
+import "github.com/eventflux/eventflux/shared/lang/event"
+
 func init() {
 	Register(Spec{
 		Name:    "lengthBatch",
 		Version: "1.0.0",
 		Usage:   "lengthBatch(n int [, streamCurrent bool])",
+		Adapt:   adaptBatch,
 		Check: func(p []Param) error {
 			if err := arity(p, 1, 2); err != nil {
 				return err
@@ -46,6 +49,8 @@ type lengthBatch struct {
 	batch  batch
 	seen   int // streaming: rows of this batch, kept or not
 	chunk  []Row
+
+	waiting *event.Batch // rows that a smaller window took over, until Trim
 }
 
 func (w *lengthBatch) Add(in []Row, emit Emit) {

@@ -33,6 +33,10 @@ type Spec struct {
 	// Keys are the parameters, from 0, that name a key attribute of the window: the window
 	// keeps every value of it that it meets.
 	Keys []int
+	// Adapt refuses a change of the parameters that a Successor cannot take over the rows
+	// across; the error says what to do. It is called with parameters that Check accepted and
+	// whose attributes have the same names. nil: the window can never change.
+	Adapt func(old, next []Param) error
 	// New returns an empty window. It is called with checked parameters, once
 	// for each query and partition key.
 	New func(Config) Window

@@ -90,6 +90,9 @@ func NewReorder(streams []*event.Schema) *Reorder {
 	return &Reorder{streams: streams, input: NoTime, clock: NoTime, open: make([]*heldBlock, len(streams))}
 }
 
+// Streams returns the schema of each stream whose events can wait; nil for the others.
+func (r *Reorder) Streams() []*event.Schema { return r.streams }
+
 // Input returns the input clock in ms: the largest time that came; false before the first.
 func (r *Reorder) Input() (ms int64, ok bool) { return r.input, r.input != NoTime }
 

@@ -13,6 +13,7 @@ func init() {
 		Name:    "sort",
 		Version: "1.0.0",
 		Usage:   "sort(n int, attribute [, 'asc'|'desc'] [, attribute [, 'asc'|'desc']]…)",
+		Adapt:   adaptSort,
 		Check:   checkSort,
 		New:     newSort,
 	})

@@ -10,6 +10,7 @@ func init() {
 		Name:    "time",
 		Version: "1.1.0",
 		Usage:   "time(span time)",
+		Adapt:   adaptAny,
 		Check: func(p []Param) error {
 			if err := arity(p, 1, 1); err != nil {
 				return err

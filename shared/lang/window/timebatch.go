@@ -11,6 +11,7 @@ func init() {
 		Name:    "timeBatch",
 		Version: "1.0.0",
 		Usage:   "timeBatch(span time [, start int|long] [, streamCurrent bool])",
+		Adapt:   adaptBatch,
 		Check:   checkTimeBatch,
 		New:     newTimeBatch,
 	})

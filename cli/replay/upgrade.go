@@ -1,0 +1,53 @@
+package replay
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/eventflux/eventflux/shared/lang/engine"
+	"github.com/eventflux/eventflux/shared/lang/siddhiql"
+)
+
+// upgrade changes an app to its next version, as an upgrade of a deployed app does. Time
+// passes until the line first, by the rules of the version before.
+func (p *player) upgrade(l *line) error {
+	if err := p.advance(l.ts); err != nil {
+		return err
+	}
+	file := l.app
+	if !filepath.IsAbs(file) {
+		file = filepath.Join(p.dir, file)
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return fmt.Errorf("upgrade: %w", err)
+	}
+	next, err := siddhiql.Compile(string(text))
+	if err != nil {
+		return fmt.Errorf("upgrade: %s: %w", l.app, err)
+	}
+	i := slices.IndexFunc(p.apps, func(a *app) bool { return a.plan.Name == next.Name })
+	if i < 0 && len(p.apps) == 1 {
+		i = 0 // the migration says what is wrong
+	}
+	if i < 0 {
+		return fmt.Errorf("upgrade: %s is of app %q, which is not replayed", l.app, next.Name)
+	}
+	a := p.apps[i]
+	m, err := engine.Migrate(a.plan, next, engine.MigrateOptions{Drop: l.dropAll, Components: l.drop})
+	if err == nil {
+		err = m.Err()
+	}
+	if err == nil {
+		err = a.engine.Upgrade(next, m)
+	}
+	if err != nil {
+		return fmt.Errorf("upgrade: %s: %w", l.app, err)
+	}
+	a.use(next)
+	a.vault.change(next, m.Registry(a.vault.holders, a.engine.Components()))
+	p.write(a, p.input)
+	return nil
+}

@@ -1,0 +1,147 @@
+package engine
+
+import (
+	"fmt"
+
+	"github.com/eventflux/eventflux/shared/lang/event"
+	"github.com/eventflux/eventflux/shared/lang/frame"
+	"github.com/eventflux/eventflux/shared/lang/siddhiql"
+	"github.com/eventflux/eventflux/shared/state"
+)
+
+// upgrade is a change that a deploy frame asks for and that was found possible.
+type upgrade struct {
+	plan      *siddhiql.Plan
+	settings  Settings
+	force     inForce
+	migration *Migration
+}
+
+// prepare plans the change to the version of a deploy frame. Nothing changes yet: the time
+// up to the change passes first, by the rules of the version before.
+func (t *Task) prepare(plan *siddhiql.Plan, v *frame.Version, s Settings, force inForce) (*upgrade, error) {
+	c, err := parseChange(v.Change)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w; run version %s, which deployed the app, or a newer one", ErrLevel, err, v.Build)
+	}
+	next, err := New(plan)
+	if err != nil {
+		return nil, fmt.Errorf("version %d of app %q: %w", v.Number, t.plan.Name, err)
+	}
+	m := planMigration(t.Engine, next, c)
+	if err := m.Err(); err != nil {
+		return nil, fmt.Errorf("version %d of app %q: %w", v.Number, t.plan.Name, err)
+	}
+	return &upgrade{plan, s, force, m}, nil
+}
+
+// bringInForce makes the prepared version the one in force.
+func (t *Task) bringInForce() error {
+	u := t.upgrade
+	t.upgrade = nil
+	old, ids, links := t.plan, t.ids, t.links
+	t.setAside(t.version.number)
+	if err := t.change(u.plan, u.migration); err != nil {
+		return fmt.Errorf("version %d of app %q: %w", u.force.number, t.plan.Name, err)
+	}
+	t.settings, t.version = u.settings, u.force
+	t.Limit(u.settings.Limits)
+	t.keepIDs(old, ids, links)
+	for _, s := range old.Streams {
+		if now := t.plan.Stream(s.Name); s.Defined && (now == nil || !now.Defined || !now.Schema.Same(s.Schema)) {
+			t.remember(s.Schema)
+		}
+	}
+	t.upgraded = u.migration
+	return nil
+}
+
+// Upgraded says what became of the components if the newest frame brought the next version of
+// the app into force; else nil. Plan and Components have changed then, and Earlier has the
+// results of the version before.
+func (t *Task) Upgraded() *Migration { return t.upgraded }
+
+// Upgrade brings the next version of an app into force at the present clock, as m from
+// Migrate says. What follows from it at once is in Outputs. After an error the engine must
+// not be used again.
+func (e *Engine) Upgrade(next *siddhiql.Plan, m *Migration) (err error) {
+	if err := m.Err(); err != nil {
+		return err
+	}
+	defer e.caught(&err)
+	e.work.beginFrame()
+	return e.change(next, m)
+}
+
+// keepIDs makes the memory of message ids for the streams of the plan. A stream that was
+// there before keeps its own.
+func (t *Task) keepIDs(old *siddhiql.Plan, ids []*dedup, with []*links) {
+	t.ids, t.links = make([]*dedup, len(t.plan.Streams)), make([]*links, len(t.plan.Streams))
+	for i, s := range t.plan.Streams {
+		t.ids[i] = newDedup(t.settings.DedupWindow)
+		if linked(s.Subject) {
+			t.links[i] = newLinks()
+		}
+		if old == nil || !s.Defined {
+			continue
+		}
+		if was := old.Stream(s.Name); was != nil && was.Defined {
+			t.ids[i] = ids[was.ID]
+			t.ids[i].span = t.settings.DedupWindow
+			if t.links[i] != nil && with[was.ID] != nil {
+				t.links[i] = with[was.ID]
+			}
+		}
+	}
+}
+
+// remember notes that events of this form may still be in the log.
+func (t *Task) remember(s *event.Schema) {
+	if t.knew(s) == nil {
+		t.past = append(t.past, s)
+	}
+	t.adapters = nil
+}
+
+func (t *Task) knew(s *event.Schema) *event.Schema {
+	for _, p := range t.past {
+		if p.Name == s.Name && p.Same(s) {
+			return p
+		}
+	}
+	return nil
+}
+
+// adapterOf returns what turns events of an earlier form of a stream into the form in force;
+// nil if they have that form, or one that no version had.
+func (t *Task) adapterOf(s *event.Schema, stream *siddhiql.Stream) *adapter {
+	if stream != nil && stream.Defined && stream.Schema.Same(s) || t.knew(s) == nil {
+		return nil
+	}
+	for _, a := range t.adapters {
+		if a.schema == s {
+			return a
+		}
+	}
+	a := newAdapter(s, stream)
+	t.adapters = append(t.adapters, a)
+	return a
+}
+
+// Registry returns holders for the components of a task after the change, as Registry does.
+// Components that are kept keep their holders from before, with what those know of the
+// checkpoints so far; a chain of any other component starts again with a base. The caller
+// thaws all holders before it applies the frame.
+func (m *Migration) Registry(before *state.Registry, components []Component) *state.Registry {
+	r := &state.Registry{}
+	for _, c := range components {
+		h, ok := before.ByID(c.ID)
+		if !ok || m.fresh[c.ID] {
+			h = state.NewComponent(c.Info, c.Source)
+		}
+		if err := r.Add(h); err != nil {
+			panic(fmt.Sprintf("engine: %v", err)) // ids are made here
+		}
+	}
+	return r
+}
