@@ -20,6 +20,7 @@ func frames(t testing.TB) map[string]*frame.Frame {
 		"barrier":    barrier(),
 		"clock":      clock(),
 		"deploy":     deploy(),
+		"upgrade":    upgrade(),
 	}
 }
 

@@ -11,7 +11,7 @@ import (
 // FuzzDecode feeds bytes as they are, and with size and CRC set right: otherwise the
 // checksum would keep the fuzzer from everything after it.
 func FuzzDecode(f *testing.F) {
-	for _, seed := range []*frame.Frame{example(), everything(), eventsOf(flights(f, 40)), tick(), barrier(), clock(), deploy()} {
+	for _, seed := range []*frame.Frame{example(), everything(), eventsOf(flights(f, 40)), tick(), barrier(), clock(), deploy(), upgrade()} {
 		for _, codec := range compress.Codecs() {
 			f.Add(encode(f, seed, codec))
 		}

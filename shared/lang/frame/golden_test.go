@@ -51,6 +51,7 @@ func goldenFrames(t *testing.T) map[string]*frame.Frame {
 		"barrier":    barrier(),
 		"clock":      clock(),
 		"deploy":     deploy(),
+		"upgrade":    upgrade(),
 	}
 }
 
@@ -71,7 +72,7 @@ func TestGoldenFramesAreStillRead(t *testing.T) {
 		}
 	}
 	var decoder frame.Decoder
-	for version, files := range map[string]int{"1": 14, "2": 16} {
+	for version, files := range map[string]int{"1": 14, "2": 17} {
 		paths, err := filepath.Glob(filepath.Join("testdata", "golden", version, "*"))
 		if err != nil || len(paths) != files {
 			t.Errorf("%d golden files of version %s, want %d: %v", len(paths), version, files, err)

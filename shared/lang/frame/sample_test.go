@@ -137,6 +137,14 @@ func deploy() *frame.Frame {
 	}}
 }
 
+// upgrade is a deploy frame that changes an app.
+func upgrade() *frame.Frame {
+	f := deploy()
+	f.Stamp += 60_000
+	f.Deploy.Number, f.Deploy.Change = 2, `{"queries":["query1","Fast"],"drop":["query1/window"]}`
+	return f
+}
+
 // describe writes all that a frame says, so that frames can be compared and a
 // difference read. NaNs are equal if their bits are.
 func describe(f *frame.Frame) string {
@@ -146,7 +154,11 @@ func describe(f *frame.Frame) string {
 		fmt.Fprintf(&b, "clock %d\n", f.Clock)
 	}
 	if f.Kind == frame.Deploy {
-		fmt.Fprintf(&b, "deploy %+v\n", f.Deploy)
+		v := f.Deploy
+		fmt.Fprintf(&b, "deploy {Number:%d Level:%d Build:%s Settings:%s Text:%s}\n", v.Number, v.Level, v.Build, v.Settings, v.Text)
+		if v.Change != "" {
+			fmt.Fprintf(&b, "change %s\n", v.Change)
+		}
 	}
 	for _, run := range f.Runs {
 		fmt.Fprintf(&b, "run %+v\n", run)
