@@ -9,6 +9,7 @@ import (
 	"github.com/Masterminds/semver/v3"
 
 	"github.com/eventflux/eventflux/shared/lang/aggregate"
+	"github.com/eventflux/eventflux/shared/lang/ratelimit"
 	"github.com/eventflux/eventflux/shared/lang/window"
 	"github.com/eventflux/eventflux/shared/state"
 )
@@ -50,6 +51,9 @@ func (e *Engine) Components() []Component {
 	for _, b := range e.blocks {
 		list = append(list, component(b.stateID(), "partition/keys", keysVersion, state.Cold, []string{"clock"}, keysSource{b}))
 	}
+	for _, t := range e.triggers {
+		list = append(list, component("trigger/"+t.plan.Stream.Name, "trigger", triggerVersion, state.Hot, []string{"clock"}, triggerSource{t}))
+	}
 	names := queryNames(e.plan)
 	for i, q := range e.queries {
 		depends := []string{"clock"}
@@ -71,6 +75,9 @@ func (e *Engine) Components() []Component {
 				depends = append(slices.Clone(depends), names[i]+"/window")
 			}
 			list = append(list, component(names[i]+"/aggregate", aggregateType(q), aggregateVersion, state.Hot, depends, aggregateSource{q}))
+		}
+		if q.rate != nil {
+			list = append(list, component(names[i]+"/output", q.rate.typ(), ratelimit.Version, state.Warm, depends, q.unitSource(rates)))
 		}
 	}
 	return list

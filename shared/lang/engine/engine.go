@@ -27,6 +27,7 @@ type Engine struct {
 	used    []*instance // they received something since the last settle
 	undated bool        // keys were loaded without the time of their last event
 	unbegun bool        // waits of patterns may not have begun
+	starts
 
 	row    row // of the input, for expressions
 	outRow row // of the output, for having
@@ -66,6 +67,10 @@ func New(plan *siddhiql.Plan) (*Engine, error) {
 		e.queries = append(e.queries, newQuery(e, p))
 	}
 	e.subscribe()
+	for _, p := range plan.Triggers {
+		e.triggers = append(e.triggers, newTrigger(e, p))
+	}
+	e.waiting = len(e.triggers) > 0 || slices.ContainsFunc(plan.Queries, rated)
 	if plan.Lateness != siddhiql.LatenessOff {
 		e.orderEvents()
 	}
@@ -143,6 +148,9 @@ func (e *Engine) Dropped() uint64 { return e.env.Dropped }
 func (e *Engine) Advance(now int64) {
 	if e.reorder != nil {
 		now = before(e.reorder.Come(now), e.plan.Lateness)
+		if e.waiting && e.reorder.Rows() == 0 {
+			e.beginOn(now)
+		}
 	}
 	e.advance(now)
 }
@@ -156,11 +164,18 @@ func (e *Engine) advance(now int64) {
 	if e.unbegun {
 		e.beginPatterns()
 	}
+	if e.waiting && e.reorder == nil {
+		e.beginOn(now)
+	}
 	now = max(now, e.env.Now)
 	for {
 		t := e.timers.next()
 		if e.reorder != nil {
 			if at, ok := e.reorder.Next(); ok && at <= now && (t == nil || t.at > at) {
+				if e.waiting { // the first event in the order of time
+					e.begin(max(e.env.Now, at))
+					continue
+				}
 				e.env.Now = max(e.env.Now, at)
 				stream, b, from, to := e.reorder.Take()
 				e.deliver(e.plan.Streams[stream], b, from, to)
@@ -212,7 +227,7 @@ func (e *Engine) Send(stream *siddhiql.Stream, b *event.Batch, from, to int, now
 			e.outOfOrder += uint64(to - from)
 		}
 	}
-	if now > e.env.Now || len(e.timers.Heap) > 0 {
+	if now > e.env.Now || len(e.timers.Heap) > 0 || e.waiting {
 		e.advance(now)
 	}
 	e.deliver(stream, b, from, to)

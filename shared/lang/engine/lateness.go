@@ -66,6 +66,10 @@ func (e *Engine) enter(stream *siddhiql.Stream, b *event.Batch, from, to int, ms
 	}
 	// Its time has come already, so it need not be copied.
 	e.advance(ms)
+	if e.waiting {
+		e.begin(e.env.Now)
+		e.advance(ms)
+	}
 	e.deliver(stream, b, from, to)
 	e.advance(now)
 }

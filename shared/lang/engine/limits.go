@@ -205,10 +205,13 @@ func windowKeys(w *siddhiql.Window, isText func(attr int) bool) (keys []int) {
 }
 
 // charge counts the last row of b, which the query has made.
-func (q *query) charge(b *event.Batch, rows int64) {
-	size, last := q.rowBytes, b.Len()-1
+func (q *query) charge(b *event.Batch, rows int64) { q.chargeRow(b, b.Len()-1, rows) }
+
+// chargeRow counts row i of b.
+func (q *query) chargeRow(b *event.Batch, i int, rows int64) {
+	size := q.rowBytes
 	for _, c := range q.texts {
-		size += int64(b.Cols[c].TextBytes(last))
+		size += int64(b.Cols[c].TextBytes(i))
 	}
 	w := &q.e.work
 	w.rows -= rows

@@ -36,6 +36,7 @@ type query struct {
 	out      *event.Batch // rows emitted since the outputs were last taken
 	kinds    []window.Kind
 	sel      selector
+	rate     *rate     // nil: rows come out at once
 	memories []*memory // outside partitions: the one
 	block    *block    // of the partition, or nil
 	place    int       // in the block's queries
@@ -158,6 +159,7 @@ func newQuery(e *Engine, plan *siddhiql.Query) *query {
 		q.pattern = newPatternQuery(q)
 	}
 	q.measure()
+	q.rate = newRate(q)
 	q.sel.init(q)
 	return q
 }
@@ -184,6 +186,9 @@ func (q *query) newMemory(home *instance) *memory {
 	}
 	if len(q.plan.GroupBy) > 0 {
 		s.groups = newGroups(q.plan.GroupBy, q.plan.In)
+	}
+	if q.rate != nil {
+		s.limit(q.rate)
 	}
 	s.touch() // its first entries are a change, too
 	return s
@@ -232,9 +237,12 @@ func (s *memory) fire(part int) {
 	if s.home != nil {
 		s.home.use()
 	}
-	if s.win != nil && part == windows {
+	switch {
+	case part == rates:
+		s.tick()
+	case s.win != nil && part == windows:
 		s.win.Fire(s.emit)
-	} else {
+	default:
 		s.more.input.fire(part)
 	}
 	s.reschedule(part)
@@ -268,11 +276,9 @@ func (s *memory) chunk(rows []window.Row) {
 			return
 		}
 	}
-	from := q.out.Len()
+	from := s.open()
 	q.sel.run(s, rows)
-	if to := q.out.Len(); to > from {
-		q.e.emitted(s, from, to)
-	}
+	s.close(from)
 }
 
 // filter keeps, in place, the rows that meet all conditions. A reset is not a row, and

@@ -6,6 +6,7 @@ import (
 
 	"github.com/eventflux/eventflux/shared/lang/aggregate"
 	"github.com/eventflux/eventflux/shared/lang/event"
+	"github.com/eventflux/eventflux/shared/lang/ratelimit"
 	"github.com/eventflux/eventflux/shared/lang/siddhiql"
 	"github.com/eventflux/eventflux/shared/lang/window"
 	"github.com/eventflux/eventflux/shared/testing/scribble"
@@ -17,11 +18,13 @@ import (
 type selector struct {
 	q       *query
 	ordered bool // order by, limit or offset decide what comes out
+	keyed   bool // the output rate asks for the groups of rows
 	vals    [][]aggregate.Value
 	results []aggregate.Value
 
 	stage  *event.Batch // rows that may come out, if some may not
 	kinds  []window.Kind
+	slots  []int32 // of their groups, if keyed
 	picked []int32 // rows of stage that come out, in order
 
 	chunk int64   // number of chunks seen
@@ -35,6 +38,7 @@ func (x *selector) init(q *query) {
 	x.q = q
 	p := q.plan
 	x.ordered = len(p.OrderBy) > 0 || p.Limit >= 0 || p.Offset > 0
+	x.keyed = q.rate != nil && q.rate.config.Grouped
 	x.results = make([]aggregate.Value, len(p.Aggs))
 	for n, a := range p.Aggs {
 		if same := slices.IndexFunc(p.Aggs[:n], func(o siddhiql.Agg) bool { return reflect.DeepEqual(a.Args, o.Args) }); same >= 0 {
@@ -50,6 +54,10 @@ func (x *selector) init(q *query) {
 // run appends the rows that come out of a chunk to the query's output.
 func (x *selector) run(s *memory, rows []window.Row) {
 	q := x.q
+	if q.rate != nil && q.rate.config.Which == ratelimit.Snapshot {
+		x.runSnapshot(s, rows)
+		return
+	}
 	last, wanted := -1, 0
 	for i := range rows {
 		if q.wanted[rows[i].Kind] {
@@ -57,7 +65,7 @@ func (x *selector) run(s *memory, rows []window.Row) {
 			wanted++
 		}
 	}
-	direct := !x.ordered && (q.shape == everyRow || q.having == nil && (q.shape == lastRow || wanted <= 1))
+	direct := !x.ordered && !x.keyed && (q.shape == everyRow || q.having == nil && (q.shape == lastRow || wanted <= 1))
 	if !direct {
 		x.runStaged(s, rows)
 		return
@@ -90,7 +98,7 @@ func (x *selector) run(s *memory, rows []window.Row) {
 func (x *selector) runStaged(s *memory, rows []window.Row) {
 	q := x.q
 	x.stage.Reset()
-	x.kinds, x.picked = x.kinds[:0], x.picked[:0]
+	x.kinds, x.picked, x.slots = x.kinds[:0], x.picked[:0], x.slots[:0]
 	x.chunk++
 	r := &q.e.row
 	r.aggs = x.results
@@ -114,9 +122,11 @@ func (x *selector) runStaged(s *memory, rows []window.Row) {
 		}
 		q.charge(x.stage, 0)
 		x.kinds = append(x.kinds, in.Kind)
+		if x.keyed {
+			x.slots = append(x.slots, int32(slot))
+		}
 		x.pick(slot, int32(x.stage.Len()-1))
 	}
-	s.settle()
 	x.sort()
 	x.cut()
 	q.e.work.bytes = left // the stage is used again
@@ -124,7 +134,11 @@ func (x *selector) runStaged(s *memory, rows []window.Row) {
 		q.out.AppendRow(x.stage, int(i))
 		q.kinds = append(q.kinds, x.kinds[i])
 		q.charge(q.out, 1)
+		if x.keyed {
+			q.rate.note(s, int(x.slots[i]))
+		}
 	}
+	s.settle()
 }
 
 // aggregate feeds a row to the aggregators and returns its group's slot. It computes their

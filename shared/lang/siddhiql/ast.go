@@ -1,6 +1,9 @@
 package siddhiql
 
-import "github.com/eventflux/eventflux/shared/lang/event"
+import (
+	"github.com/eventflux/eventflux/shared/lang/event"
+	"github.com/eventflux/eventflux/shared/lang/ratelimit"
+)
 
 // App is the syntax tree of an app's text. Check resolves its names.
 type App struct {
@@ -130,7 +133,10 @@ const (
 
 // RateDef is an `output … every …`.
 type RateDef struct {
-	Pos Pos
+	Pos    Pos
+	Which  ratelimit.Which
+	Every  *Literal // a number of events, or a time
+	Events bool     // Every is a number of events
 }
 
 // WriteDef says how the rows of a query change a table, instead of an insert.
@@ -169,11 +175,13 @@ type NamedWindowDef struct {
 	Output Events
 }
 
-// TriggerDef is a `define trigger`.
+// TriggerDef is a `define trigger`. It fires at the start, or every so often, or as a cron
+// text says.
 type TriggerDef struct {
-	Pos         Pos
-	Annotations []*Annotation
-	Name        Name
+	Pos   Pos
+	Name  Name
+	Every *Literal // a time; nil: At says when
+	At    *Literal // 'start' or a cron text
 }
 
 // Sources implements Input.

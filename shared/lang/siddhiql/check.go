@@ -63,6 +63,9 @@ func check(app *App, r *report, by rules) (*Plan, error) {
 	for _, d := range app.Streams {
 		c.definition(d)
 	}
+	for _, d := range app.Triggers {
+		c.trigger(d)
+	}
 	c.collectTargets(app)
 	for _, e := range app.Elements {
 		switch d := e.(type) {

@@ -29,6 +29,7 @@ func (c *checker) query(d *QueryDef) *Query {
 	c.outputClauses(d, q, in, out)
 	q.Limit = c.rowCount(d.Limit, "limit", -1)
 	q.Offset = c.rowCount(d.Offset, "offset", 0)
+	c.rate(d, q)
 	c.target(d, q, out)
 	c.plan.Queries = append(c.plan.Queries, q)
 	return q
@@ -266,6 +267,7 @@ func (c *checker) target(d *QueryDef, q *Query, out []event.Attr) {
 	case !broken && !k.broken:
 		c.sameShape(d, k, out)
 	}
+	c.noTarget(d, k)
 	k.target = true
 	q.Target, q.Output = k.stream, k.stream.Schema
 	c.noCycle(d, q)

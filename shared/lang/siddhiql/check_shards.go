@@ -17,6 +17,7 @@ func (c *checker) shards(app *App) {
 	blocks := 0
 	for _, e := range app.Elements {
 		if d, ok := e.(*PartitionDef); ok {
+			c.shardTriggers(c.plan.Blocks[blocks])
 			c.shardKeys(c.plan.Blocks[blocks])
 			c.shardReads(d)
 			blocks++
@@ -62,6 +63,8 @@ func (c *checker) shardRead(r StreamRef, keyed map[string]bool) {
 	}
 	switch {
 	case r.Inner || k == nil:
+	case k.stream.Trigger != nil:
+		c.noTrigger(r.Pos, k.stream)
 	case k.target:
 		c.errorf(r.Pos, "stream %s is filled by a query, but what one of the app's %d partitions yields cannot reach another: expected an inner stream, such as `#%s`", tick(r.Name), c.plan.Partitions, r.Name)
 	case !keyed[r.String()]:

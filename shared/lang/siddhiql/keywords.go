@@ -27,13 +27,11 @@ var outside = map[string]string{
 	"left":        "joins are",
 	"right":       "joins are",
 	"full":        "joins are",
-	"output":      "output rate limiting is",
 	"delete":      "tables, and so `delete`, are",
 	"update":      "tables, and so `update`, are",
 	"return":      "`return` is",
 	"table":       "tables are",
 	"window":      "named windows are",
-	"trigger":     "triggers are",
 	"function":    "script functions are",
 	"aggregation": "incremental aggregations are",
 }

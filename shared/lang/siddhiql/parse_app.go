@@ -38,6 +38,10 @@ func (p *parser) element(a *App) {
 		if len(a.Elements) > 0 {
 			p.errorf(t.pos, "found a definition after a query: expected all definitions before the first query or partition")
 		}
+		if isWord(p.ahead(1), "trigger") {
+			p.trigger(a, annotations)
+			return
+		}
 		if s := p.definition(annotations); len(a.Elements) == 0 {
 			a.Streams = append(a.Streams, s)
 		}
@@ -63,7 +67,7 @@ func (p *parser) annotationsOf(a *App) []*Annotation {
 		switch {
 		case !strings.HasPrefix(strings.ToLower(n.Name), "app:"):
 			list = append(list, n)
-		case a == nil || len(a.Streams) > 0 || len(a.Elements) > 0:
+		case a == nil || len(a.Streams) > 0 || len(a.Triggers) > 0 || len(a.Elements) > 0:
 			p.errorf(n.Pos, "`@%s` is of the whole app: expected before the first definition", n.Name)
 		default:
 			a.Annotations = append(a.Annotations, n)

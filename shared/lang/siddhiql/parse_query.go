@@ -13,12 +13,13 @@ func (p *parser) query(annotations []*Annotation) *QueryDef {
 	switch t := p.peek(); {
 	case isWord(t, "select"):
 		p.selection(q)
-	case isWord(t, "insert"):
+	case isWord(t, "insert"), p.rateFollows():
 	case isClause(t):
 		p.fail(t.pos, "found %s, expected `select` before it", describe(t))
 	default:
 		p.unexpected("`[filter]`, `#window.…`, `select` or `insert into`", "select", "insert")
 	}
+	p.rate(q)
 	p.output(q)
 	return q
 }
@@ -167,7 +168,7 @@ func (p *parser) item() *Item {
 	case p.accept("as"):
 		n.As = p.name("a name after `as`")
 	case plain:
-	case isName(next) && !isClause(next) && !isWord(next, "insert"):
+	case isName(next) && !isClause(next) && !isWord(next, "insert") && !p.rateFollows():
 		p.unexpected("`as` and a name for " + tick(textOf(n.Expr)))
 	default:
 		p.errorf(t.pos, "the expression %s has no name: write `%s as …`", tick(textOf(n.Expr)), shorten(textOf(n.Expr)))
@@ -220,8 +221,9 @@ func (p *parser) output(q *QueryDef) {
 	}
 	if !p.accept("insert") {
 		p.unexpected("`as`, `,`, a clause such as `group by`, or `insert into`",
-			append([]string{"insert", "as", "desc"}, clauses...)...)
+			append([]string{"insert", "as", "desc", "output"}, clauses...)...)
 	}
+	p.oneKind(q)
 	switch {
 	case p.accept("all"):
 		q.Events = AllEvents

@@ -30,6 +30,7 @@ type Plan struct {
 	Streams         []*Stream
 	Queries         []*Query     // in the order written, those inside partitions among them
 	Blocks          []*Partition // the `partition with` blocks, in the order written
+	Triggers        []*Trigger   // in the order of their definitions
 	// Warnings say what the app does that its author may not want.
 	Warnings ErrorList
 }
@@ -74,7 +75,9 @@ type Stream struct {
 	// Fault is the stream !name of the events that could not be applied; nil if no query
 	// reads it. It has the attributes of this stream, then faultAttr.
 	Fault *Stream
-	Sink  Sink
+	// Trigger fills the stream; nil: it is no trigger's.
+	Trigger *Trigger
+	Sink    Sink
 	// ShardKey tells which of an app's several partitions an event of the stream belongs
 	// to: by the text of this value. It is nil if Partitions is 1, and for streams that
 	// have no key in any partition block: no query reads those.
@@ -159,9 +162,6 @@ type Join struct{}
 func (j *Join) reads() []*Stream { return nil }
 
 func (j *Join) origin(int) (*Stream, int, bool) { return nil, 0, false }
-
-// Rate says when the rows of a query come out.
-type Rate struct{}
 
 // Write says how the rows of a query change a table.
 type Write struct{}

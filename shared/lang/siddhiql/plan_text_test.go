@@ -26,6 +26,9 @@ func planText(p *Plan) string {
 		if s.Fault != nil {
 			fmt.Fprintf(&b, " fault=%d", s.Fault.ID)
 		}
+		if t := s.Trigger; t != nil {
+			fmt.Fprintf(&b, " trigger=%d start=%v ms=%d cron=%v", t.ID, t.Start, t.Period, t.Cron != nil)
+		}
 		if s.Block >= 0 {
 			fmt.Fprintf(&b, " block=%d", s.Block)
 		}
@@ -106,6 +109,9 @@ func queryText(q *Query) string {
 	}
 	if q.Limit >= 0 || q.Offset > 0 {
 		line("limit", fmt.Sprintf("%d offset %d", q.Limit, q.Offset))
+	}
+	if q.Rate != nil {
+		line("rate", fmt.Sprintf("%s events=%d ms=%d totals=%v names=%v", q.Rate.Which, q.Rate.Events, q.Rate.Period, q.Rate.Totals, q.Rate.Names))
 	}
 	if !q.Current || q.Expired {
 		line("insert", fmt.Sprintf("current=%v expired=%v", q.Current, q.Expired))

@@ -24,6 +24,10 @@ func (a *App) String() string {
 		}
 		p.write(");\n")
 	}
+	for _, d := range a.Triggers {
+		d.print(p)
+		p.write(";\n")
+	}
 	for _, e := range a.Elements {
 		e.print(p)
 		p.write(";\n")
@@ -106,6 +110,9 @@ func (q *QueryDef) print(p *printer) {
 	p.write("from ")
 	q.Input.print(p)
 	q.printSelection(p)
+	if q.Rate != nil {
+		q.Rate.print(p)
+	}
 	p.line("insert ", [...]string{CurrentEvents: "", ExpiredEvents: "expired events ", AllEvents: "all events "}[q.Events], "into ")
 	q.Target.print(p)
 }
