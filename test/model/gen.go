@@ -19,6 +19,7 @@ type Options struct {
 	Windows      []string // nil: all of Windows
 	NoPartitions bool
 	NoPlayback   bool
+	NoTriggers   bool
 }
 
 // GenApp makes the text of a valid app of one to three queries or partition
@@ -47,18 +48,22 @@ func GenApp(t *rapid.T, o Options) string {
 		{name: "U", attrs: plain, block: -1, defined: true},
 	}
 	text := g.time()
+	trigger := g.trigger()
 	body := g.several("queries", 3, func(int) string {
 		if !o.NoPartitions && g.chance("partition", 35) {
 			return g.partition()
 		}
 		return g.query(nil, nil)
 	})
+	if !slices.ContainsFunc(g.streams, func(s *genStream) bool { return s.defined && s.used }) {
+		g.streams[0].use() // queries read only the trigger, and something must arrive
+	}
 	for _, s := range g.streams {
 		if s.defined && s.used {
 			text += fmt.Sprintf("define stream %s (%s);\n", s.name, s.shape())
 		}
 	}
-	return text + strings.Join(body, ";\n") + ";\n"
+	return text + trigger + strings.Join(body, ";\n") + ";\n"
 }
 
 // time draws what drives the clock. With lateness, queries may read late events.
@@ -82,6 +87,8 @@ type generator struct {
 	streams []*genStream // queries read one and write to a later one: no cycles
 	names   int
 	blocks  int
+
+	timeless bool // items must not ask for the time
 }
 
 type genStream struct {
@@ -90,6 +97,7 @@ type genStream struct {
 	block   int // of an inner stream, else -1
 	defined bool
 	used    bool
+	trigger bool       // it fills itself
 	faults  *genStream // of a fault stream: whose late events it has
 }
 
@@ -243,11 +251,53 @@ func (g *generator) query(source *genStream, block *int) string {
 	if g.chance("filter after", 20) {
 		fmt.Fprintf(&b, "[%s]", e.condition(2))
 	}
+	rate, snapshot := g.rate(b.String())
+	g.timeless = snapshot
 	selection, out := g.selection(source)
-	b.WriteString(selection)
-	kinds := pick(g, "kinds", "", "current events ", "all events ", "all events ", "expired events ", "events ")
+	g.timeless = false
+	b.WriteString(selection + rate)
+	kinds := pick(g, "kinds", "", "all events ", "events ", "current events ", "all events ", "expired events ")
+	if snapshot && (kinds == "current events " || kinds == "expired events ") {
+		kinds = ""
+	}
 	fmt.Fprintf(&b, "\ninsert %sinto %s", kinds, g.target(source, block, out))
 	return b.String()
+}
+
+// rate makes an output rate for a query, whose input is given. A sorted window takes out
+// the newest of equal rows, and a snapshot the oldest, so these do not come together.
+func (g *generator) rate(input string) (text string, snapshot bool) {
+	if !g.chance("rate", 30) {
+		return "", false
+	}
+	which := pick(g, "which", "", "all ", "first ", "last ", "first ", "last ", "snapshot ")
+	if which == "snapshot " && !strings.Contains(input, "sort(") {
+		return fmt.Sprintf("\noutput snapshot every %d millisec", g.between("period", 1, 40)), true
+	}
+	if which == "snapshot " {
+		which = "last "
+	}
+	if g.chance("by time", 50) {
+		return fmt.Sprintf("\noutput %severy %d millisec", which, g.between("period", 1, 40)), false
+	}
+	return fmt.Sprintf("\noutput %severy %d events", which, g.between("events", 1, 4)), false
+}
+
+// trigger makes a trigger, which is a stream to read.
+func (g *generator) trigger() string {
+	if g.opts.NoTriggers || !g.chance("trigger", 20) {
+		return ""
+	}
+	at := fmt.Sprintf("every %d millisec", 30-g.between("trigger ms", 0, 25))
+	switch pick(g, "trigger form", "every", "start", "cron") {
+	case "start":
+		at = "'start'"
+	case "cron":
+		at = "'* * * * * ?'"
+	}
+	attrs := []genAttr{{name: "triggered_time", typ: "long", exact: true}}
+	g.streams = append(g.streams, &genStream{name: "Tick", attrs: attrs, block: -1, trigger: true})
+	return "define trigger Tick at " + at + ";\n"
 }
 
 // target draws where rows go: a stream that exists, fits and is later than the
@@ -255,7 +305,7 @@ func (g *generator) query(source *genStream, block *int) string {
 func (g *generator) target(source *genStream, block *int, out []genAttr) string {
 	var fitting []*genStream
 	for _, s := range g.streams[slices.Index(g.streams, source)+1:] {
-		if s.faults == nil && s.shape() == shape(out) && (s.block < 0 || block != nil && s.block == *block) {
+		if s.faults == nil && !s.trigger && s.shape() == shape(out) && (s.block < 0 || block != nil && s.block == *block) {
 			fitting = append(fitting, s)
 		}
 	}

@@ -88,7 +88,7 @@ func (g *generator) items(e *exprs) (items []string, out []genAttr) {
 			items, out = append(items, text+" as "+a.name), append(out, a)
 			continue
 		}
-		e.time = true
+		e.time = !g.timeless
 		var text string
 		text, a.exact = e.of(a.typ, 2)
 		e.time = false

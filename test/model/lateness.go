@@ -39,6 +39,9 @@ func (m *Model) pass(time int64) {
 	target := max(m.clock, m.input-m.plan.Lateness)
 	for {
 		next := m.nextWaiting(target)
+		if next >= 0 && !m.begun { // the first event in the order of time
+			m.begin(max(m.clock, m.waiting[next].time))
+		}
 		until := target
 		if next >= 0 {
 			until = m.waiting[next].time
@@ -78,6 +81,7 @@ func (m *Model) tooLate(s *siddhiql.Stream, events []Event) {
 	if s.Fault == nil {
 		return
 	}
+	m.begin(m.clock)
 	var late []Event
 	for _, e := range events {
 		reason := fmt.Sprintf(`"late: the event's time %d is before the app's clock %d"`, e.TS, m.clock)

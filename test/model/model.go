@@ -2,6 +2,7 @@ package model
 
 import (
 	"math"
+	"slices"
 
 	"github.com/eventflux/eventflux/shared/lang/siddhiql"
 )
@@ -35,27 +36,38 @@ type Model struct {
 	rows   []Row
 	chunks int
 
+	begun    bool
+	triggers []*trigger
+
 	// Of an app with lateness:
 	input   int64     // the largest time that came
 	waiting []waiting // events whose time the clock has not reached
 	came    int
 }
 
-// timer calls a window when the clock reaches due, or forgets a key of a block.
+// timer calls a window or an output rate when the clock reaches due, fires a trigger, or
+// forgets a key of a block.
 type timer struct {
 	due   int64
 	seq   int
 	run   *running
 	block *block
 	key   string
+	tick  bool // of the output rate of run
+	of    *trigger
 }
 
 func (t timer) fire() {
-	if t.block != nil {
+	switch {
+	case t.block != nil:
 		t.block.forget(t.key)
-		return
+	case t.of != nil:
+		t.of.fire()
+	case t.tick:
+		t.run.m.emit(t.run, t.run.rate.tick())
+	default:
+		t.run.fire(t)
 	}
-	t.run.fire(t)
 }
 
 // New returns the app before its first event.
@@ -110,10 +122,14 @@ func (m *Model) arrive(s *siddhiql.Stream, events []Event) {
 // clock as it is.
 func (m *Model) Advance(now int64) {
 	if m.plan.Lateness >= 0 {
+		if len(m.waiting) == 0 {
+			m.begin(max(m.clock, max(m.input, now)-m.plan.Lateness))
+		}
 		m.pass(now)
 		return
 	}
 	target := max(m.clock, now)
+	m.begin(target)
 	for {
 		t, ok := m.takeTimer(target)
 		if !ok {
@@ -126,8 +142,32 @@ func (m *Model) Advance(now int64) {
 }
 
 // takeTimer removes the first timer that is due at the target: by due time, then
-// by query, then first in, first out (1.5, 1.7). Windows go before keys that are forgotten.
+// by query, then first in, first out (1.5, 1.7). Output rates and triggers go before
+// windows, and those before keys that are forgotten.
 func (m *Model) takeTimer(target int64) (timer, bool) {
+	if first, ok := m.nextTick(target); ok {
+		if other, found := m.firstBut(first.due - 1); found {
+			return other, true
+		}
+		return first, true
+	}
+	return m.firstBut(target)
+}
+
+// firstBut removes the first timer that is due at the target and is of no output rate.
+func (m *Model) firstBut(target int64) (timer, bool) {
+	if t := m.nextTrigger(target); t != nil {
+		if other, found := m.firstOfWindows(t.due - 1); found {
+			return other, true
+		}
+		return timer{due: t.due, of: t}, true
+	}
+	return m.firstOfWindows(target)
+}
+
+// firstOfWindows removes the first timer that is due at the target and is of a window or a
+// key.
+func (m *Model) firstOfWindows(target int64) (timer, bool) {
 	best := -1
 	for i, t := range m.timers {
 		if t.due <= target && (best < 0 || t.before(m.timers[best])) {
@@ -219,7 +259,7 @@ func (m *Model) emit(run *running, rows []item) {
 		m.rows = append(m.rows, Row{
 			Query: run.q.ID, Kind: kind, TS: r.ts, Values: r.values, Chunk: m.chunks, Clock: m.clock,
 		})
-		events[i] = item{kind: current, ts: r.ts, values: r.values}
+		events[i] = item{kind: current, ts: r.ts, values: slices.Clone(r.values)}
 	}
 	m.deliver(run.q.Target, events, run.in)
 }

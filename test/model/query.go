@@ -28,10 +28,14 @@ type running struct {
 	in     *instance // nil outside partitions
 	window keeper    // nil: none
 	sel    *selector
+	rate   *rate // nil: rows come out at once
 }
 
 func newRunning(m *Model, q *siddhiql.Query, in *instance) *running {
-	run := &running{m: m, q: q, in: in, sel: newSelector(q)}
+	run := &running{m: m, q: q, in: in, sel: newSelector(q), rate: newRate(m, q)}
+	if run.rate != nil && in != nil {
+		run.rate.begin(m.clock) // its partition key comes now
+	}
 	if q.Window != nil {
 		run.window = newWindow(q.Window, &environment{
 			now:          func() int64 { return m.clock },
@@ -66,7 +70,12 @@ func (run *running) fire(t timer) {
 
 func (run *running) finish(chunk []item) {
 	chunk = run.filter(run.q.After, chunk)
-	run.m.emit(run, run.sel.process(chunk, run.m.clock))
+	rows := run.sel.process(chunk, run.m.clock)
+	if run.rate != nil {
+		run.m.emit(run, run.rate.take(rows))
+		return
+	}
+	run.m.emit(run, itemsOf(rows))
 }
 
 // filter keeps the rows of either kind that meet all conditions (1.3, 3.4), and every reset.

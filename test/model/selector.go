@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/eventflux/eventflux/shared/lang/ratelimit"
 	"github.com/eventflux/eventflux/shared/lang/siddhiql"
 )
 
@@ -20,13 +21,24 @@ func newSelector(q *siddhiql.Query) *selector {
 
 // candidate is a row that is allowed out and passes having.
 type candidate struct {
-	group string
-	row   item
+	group   string
+	row     item
+	input   []any // the values of the row of the query's input
+	number  int   // among the rows of the chunk
+	dropped bool  // of a snapshot: it does not come out
+	there   bool
+}
+
+func itemsOf(list []candidate) (rows []item) {
+	for _, c := range list {
+		rows = append(rows, c.row)
+	}
+	return rows
 }
 
 // process takes a chunk through the selector and returns the rows of its output.
-func (s *selector) process(chunk []item, now int64) []item {
-	var passed []candidate
+func (s *selector) process(chunk []item, now int64) []candidate {
+	var passed, all []candidate
 	for _, i := range chunk {
 		if i.kind == reset {
 			s.groups = map[string][]aggregator{} // 4.1: all groups
@@ -35,9 +47,23 @@ func (s *selector) process(chunk []item, now int64) []item {
 		group := s.groupKey(i)
 		row := i.as(i.kind, i.ts)
 		row.values = s.selectValues(i, group, now)
-		if s.allowed(i.kind) && s.having(row, now) {
-			passed = append(passed, candidate{group, row})
+		c := candidate{group: group, row: row, input: i.values}
+		if c.dropped = !s.allowed(i.kind) || !s.having(row, now); !c.dropped {
+			c.number = len(all)
+			passed = append(passed, c)
 		}
+		all = append(all, c)
+	}
+	if s.q.Rate != nil && s.q.Rate.Which == ratelimit.Snapshot {
+		// Compaction is off; what limit drops is told too.
+		s.order(passed)
+		for i := range all {
+			all[i].dropped = true
+		}
+		for _, c := range s.limit(passed) {
+			all[c.number].dropped = false
+		}
+		return all
 	}
 	rows := s.compact(passed)
 	if !s.single() {
@@ -108,11 +134,11 @@ func (s *selector) having(row item, now int64) bool {
 func (s *selector) single() bool { return len(s.q.Aggs) > 0 && len(s.q.GroupBy) == 0 }
 
 // compact is 4.2.
-func (s *selector) compact(passed []candidate) []item {
-	var rows []item
+func (s *selector) compact(passed []candidate) []candidate {
+	var rows []candidate
 	if s.single() { // (b): the last row, whatever its kind
 		if len(passed) > 0 {
-			rows = append(rows, passed[len(passed)-1].row)
+			rows = append(rows, passed[len(passed)-1])
 		}
 		return rows
 	}
@@ -120,23 +146,23 @@ func (s *selector) compact(passed []candidate) []item {
 	for _, c := range passed {
 		at, seen := place[c.group]
 		if seen && len(s.q.GroupBy) > 0 { // (c): the value is replaced, the position stays
-			rows[at] = c.row
+			rows[at] = c
 			continue
 		}
 		place[c.group] = len(rows)
-		rows = append(rows, c.row) // (a): every row
+		rows = append(rows, c) // (a): every row
 	}
 	return rows
 }
 
 // order is 4.6: runs of equal kind are sorted separately.
-func (s *selector) order(rows []item) {
+func (s *selector) order(rows []candidate) {
 	if len(s.q.OrderBy) == 0 {
 		return
 	}
 	for from := 0; from < len(rows); {
 		to := from
-		for to < len(rows) && rows[to].kind == rows[from].kind {
+		for to < len(rows) && rows[to].row.kind == rows[from].row.kind {
 			to++
 		}
 		slices.SortStableFunc(rows[from:to], s.compareRows)
@@ -144,9 +170,9 @@ func (s *selector) order(rows []item) {
 	}
 }
 
-func (s *selector) compareRows(a, b item) int {
+func (s *selector) compareRows(a, b candidate) int {
 	for _, o := range s.q.OrderBy {
-		if c := compareNullsLast(a.values[o.Attr], b.values[o.Attr], o.Desc); c != 0 {
+		if c := compareNullsLast(a.row.values[o.Attr], b.row.values[o.Attr], o.Desc); c != 0 {
 			return c
 		}
 	}
@@ -154,7 +180,7 @@ func (s *selector) compareRows(a, b item) int {
 }
 
 // limit is 4.7 with correction 7: offset first, rows of either kind.
-func (s *selector) limit(rows []item) []item {
+func (s *selector) limit(rows []candidate) []candidate {
 	rows = rows[min(int64(len(rows)), max(s.q.Offset, 0)):]
 	if s.q.Limit >= 0 {
 		rows = rows[:min(int64(len(rows)), s.q.Limit)]

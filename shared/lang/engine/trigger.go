@@ -156,8 +156,11 @@ func (s triggerSource) Put(key, value []byte) error {
 	return window.ReadFields(value, s.fields)
 }
 
-// Ready implements state.Source. It asks for the timer again.
+// Ready implements state.Source. It asks for the timer again. The clock is loaded before.
 func (s triggerSource) Ready() error {
+	if t := s.t; t.begun && !t.over && t.next <= t.e.env.Now {
+		return fmt.Errorf("the trigger fires next at %d, and the clock is at %d", t.next, t.e.env.Now)
+	}
 	s.t.e.loading.Lock()
 	defer s.t.e.loading.Unlock()
 	s.t.await()

@@ -1,0 +1,189 @@
+package engine_test
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/eventflux/eventflux/shared/lang/engine"
+	"github.com/eventflux/eventflux/shared/lang/siddhiql"
+	"github.com/eventflux/eventflux/shared/state"
+)
+
+// ratesApp has every output rate and every trigger.
+const ratesApp = `@app:name('golden')
+define stream S (k string, g int, v int, d double, t long, f float, b bool, o object);
+define stream T (k string, v long);
+define trigger Start at 'start';
+define trigger Often at every 700 millisec;
+define trigger Minutes at '0 * * * * ?';
+@info(name = 'allEvents') from S select * output every 7 events insert into O1;
+@info(name = 'allTime') from S#window.length(2) select k, v, f output every 2 sec insert all events into O2;
+@info(name = 'firstEvents') from S select k, v output first every 9 events insert into O3;
+@info(name = 'firstEventsBy') from S select k, g, v group by k, g output first every 3 events insert into O4;
+@info(name = 'firstTime') from S select k, v output first every 300 millisec insert into O5;
+@info(name = 'firstTimeBy') from S select k, v group by k output first every 1 sec insert into O6;
+@info(name = 'lastEvents') from S select k, d output last every 11 events insert into O7;
+@info(name = 'lastEventsBy') from S#window.length(3) select k, sum(v) as s group by k output last every 11 events insert all events into O8;
+@info(name = 'lastTime') from S select k, o output last every 3 sec insert into O9;
+@info(name = 'lastTimeBy') from S select d, b group by d, b output last every 4 sec insert into O10;
+@info(name = 'latest') from S select k, v output snapshot every 900 millisec insert into O11;
+@info(name = 'latestBy') from S select k, max(v) as most group by k output snapshot every 1 sec insert into O12;
+@info(name = 'rows') from S#window.sort(5, v) select k, v, b output snapshot every 1 sec insert into O13;
+@info(name = 'totals') from S#window.time(400 millisec) select sum(v) as s, count() as n output snapshot every 500 millisec insert into O14;
+@info(name = 'totalsBy') from S#window.time(1 sec) select sum(v) as s group by g output snapshot every 1 sec insert into O15;
+@info(name = 'mixed') from S#window.lengthBatch(4) select k, count() as n output snapshot every 1 sec insert into O16;
+@info(name = 'mixedBy') from S#window.session(200 millisec, k) select k, g, count() as n group by g output snapshot every 1 sec insert into O17;
+@info(name = 'ofTrigger') from Often select count() as n insert into O18;
+@info(name = 'ofOthers') from Minutes select triggered_time as t output every 2 events insert into O19;
+@info(name = 'ofStart') from Start insert into O20;
+partition with (k of S, k of T) begin
+  @info(name = 'ofKeyAll') from T select k, v output every 3 events insert into O21;
+  @info(name = 'ofKeyFirst') from T select k, v output first every 500 millisec insert into O22;
+  @info(name = 'ofKeyLast') from T select k, sum(v) as s output last every 2 sec insert into O23;
+  @info(name = 'ofKeyRows') from S#window.length(2) select k, v, sum(v) as s output snapshot every 2 sec insert into O24;
+end;
+`
+
+const ratesFolder = "testdata/golden-rates"
+
+func ratesPlan(tb testing.TB) *siddhiql.Plan {
+	tb.Helper()
+	plan, err := siddhiql.Compile(ratesApp)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return plan
+}
+
+func newRatesTask(tb testing.TB, plan *siddhiql.Plan) *engine.Task {
+	tb.Helper()
+	task, err := engine.NewTask(plan, 0, goldenSettings)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	deploy := deployOf(plan, ratesApp)
+	deploy.Stamp = 1_700_000_000_000
+	if _, err := task.Apply(0, deploy); err != nil {
+		tb.Fatal(err)
+	}
+	task.ResetOutputs() // the trigger at start has fired
+	return task
+}
+
+// State of output rates and triggers that this version wrote is read for ever, and what
+// follows is what would have followed without a restart.
+func TestGoldenStatesOfRates(t *testing.T) {
+	plan := ratesPlan(t)
+	frames := goldenInput(t, plan)
+	left, loaded := newRatesTask(t, plan), newRatesTask(t, plan)
+	applyGolden(t, left, frames[:goldenCut], 0)
+	states := map[string][]byte{}
+	for _, h := range engine.Registry(left.Components()).List() {
+		id, data := h.Info().ID, goldenBytes(t, h)
+		states[id] = data
+		if !strings.HasSuffix(id, "/output") && !strings.HasPrefix(id, "trigger/") {
+			continue // TestGoldenStates has it
+		}
+		path := filepath.Join(ratesFolder, strings.ReplaceAll(id, "/", ".")+".state")
+		if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) && *rewriteGolden {
+			if err := os.WriteFile(path, data, 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		golden, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(golden, data) {
+			t.Errorf("%s: the state has other bytes than %s; change no format: raise its version, and keep reading the old one", id, path)
+		}
+		states[id] = golden
+	}
+	loadGolden(t, loaded, states)
+	want := applyGolden(t, left, frames[goldenCut:], goldenCut)
+	if got := applyGolden(t, loaded, frames[goldenCut:], goldenCut); got != want {
+		t.Errorf("after the golden state comes\n%s\nwant\n%s", got, want)
+	}
+}
+
+// After the CRC check: bytes of entries changed, and entries cut, in many places.
+func TestAlteredEntriesOfRatesAreSurvived(t *testing.T) {
+	d := &damaged{plan: ratesPlan(t), entries: map[string][]state.Entry{}}
+	frames := goldenInput(t, d.plan)
+	d.frames = frames[goldenCut:]
+	task := newRatesTask(t, d.plan)
+	applyGolden(t, task, frames[:goldenCut], 0)
+	for _, h := range engine.Registry(task.Components()).List() {
+		d.entries[h.Info().ID] = h.Snapshot().Entries()
+	}
+	for _, c := range task.Components() {
+		if !strings.HasSuffix(c.ID, "/output") && !strings.HasPrefix(c.ID, "trigger/") {
+			continue
+		}
+		t.Run(c.ID, func(t *testing.T) {
+			refused, taken := 0, 0
+			task := newRatesTask(t, d.plan)
+			for n, e := range d.entries[c.ID] {
+				if n >= 3 && n%7 > 0 {
+					continue // many of them are alike
+				}
+				for at := 0; at < len(e.Value); at += 1 + len(e.Value)/8 {
+					for _, wrong := range [][]byte{e.Value[:at], altered(e.Value, at, 0), altered(e.Value, at, 0xff), altered(e.Value, at, e.Value[at]+1)} {
+						entries := append([]state.Entry(nil), d.entries[c.ID]...)
+						entries[n].Value = wrong
+						if err := d.load(task, c.ID, entries); err != nil {
+							refused++
+							continue
+						}
+						taken++
+						d.use(t, task, 6)
+						task = newRatesTask(t, d.plan)
+					}
+				}
+			}
+			if refused == 0 {
+				t.Errorf("nothing was refused, %d alterations were taken", taken)
+			}
+		})
+	}
+}
+
+func altered(value []byte, at int, b byte) []byte {
+	wrong := bytes.Clone(value)
+	wrong[at] = b
+	return wrong
+}
+
+// The deploy frame is the first instant of an arrival-time app: its triggers and periods of
+// time count from there, and the task asks for ticks. In a playback app it is the first
+// event, and only events move the clock.
+func TestTheFirstInstantIsTheDeploy(t *testing.T) {
+	for _, playback := range []bool{false, true} {
+		text := "@app:name('golden')\n"
+		if playback {
+			text += "@app:playback\n"
+		}
+		text += "define stream S (v int); define trigger T at every 1 sec; from T insert into O;"
+		plan, err := siddhiql.Compile(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		task, err := engine.NewTask(plan, 0, goldenSettings)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := task.Apply(1, deployOf(plan, text)); err != nil {
+			t.Fatal(err)
+		}
+		at, due := task.NextTick()
+		if got, want := fmt.Sprint(at, due), map[bool]string{false: "2000 true", true: "0 false"}[playback]; got != want {
+			t.Errorf("playback %t: after the deploy at 1000 the next tick is %s, want %s", playback, got, want)
+		}
+	}
+}
