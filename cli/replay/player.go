@@ -84,6 +84,14 @@ func (p *player) readPlainEvents(stream, attr string) error {
 	if err := p.known(stream); err != nil {
 		return err
 	}
+	for _, a := range p.apps {
+		if in := a.inputs[stream]; in != nil {
+			if len(in.stream.Map.Rows) > 0 {
+				return fmt.Errorf("stream %s has an enclosing element (%s), and --stream reads one event on each line: write lines with data instead", stream, in.stream.Map.Rows)
+			}
+			in.decoder = rowjson.NewMapped(in.stream.Schema, in.stream.Map) // as ingest reads them
+		}
+	}
 	i := slices.IndexFunc(p.apps, func(a *app) bool { return a.inputs[stream] != nil })
 	in := p.apps[i].inputs[stream]
 	at := in.stream.Schema.Index(attr)

@@ -173,7 +173,7 @@ func (in *intake) deadLetter(m *nats.Msg, subject string, row rowjson.Refused) *
 	d.Header.Set("Ef-Subject", m.Subject)
 	d.Header.Set("Ef-Arrived", strconv.FormatInt(in.arrived, 10))
 	// Not as Nats-Msg-Id: JetStream would drop all but the first row of a message.
-	for name, as := range map[string]string{headerID: "Ef-Msg-Id", headerTimestamp: headerTimestamp} {
+	for name, as := range map[string]string{headerID: "Ef-Msg-Id", headerTimestamp: headerTimestamp, headerEncoding: headerEncoding} {
 		if v := m.Header.Get(name); v != "" && len(v) <= traceBytesMax {
 			d.Header.Set(as, v)
 		}

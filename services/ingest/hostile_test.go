@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/klauspost/compress/gzip"
 	"github.com/nats-io/nats.go"
 
 	"github.com/eventflux/eventflux/shared/lang/event/rowjson"
@@ -34,13 +35,17 @@ func hostiles() []hostile {
 		many.Set(fmt.Sprintf("X-%d", i), "v")
 	}
 	return []hostile{
+		{"a bomb", "events.Flights", bomb(), nats.Header{"Content-Encoding": {"gzip"}}, tooLarge, "more than 1048576 bytes when it is decompressed"},
+		{"no gzip", "events.Flights", good, nats.Header{"Content-Encoding": {"gzip"}}, badHeader, "the payload is no gzip"},
+		{"half of zstd", "events.Flights", []byte{0x28, 0xb5, 0x2f, 0xfd}, nats.Header{"Content-Encoding": {"zstd"}}, badHeader, "the payload is no zstd"},
+		{"an unknown encoding", "events.Flights", good, nats.Header{"Content-Encoding": {"br"}}, badHeader, "expected gzip or zstd"},
 		{"giant", "events.Flights", []byte(`{"origin":"` + mib + mib + `","delay":1}`), nil, tooLarge, "limit 1048576 (ingest.event_bytes_max)"},
 		{"beyond what NATS takes", "events.Flights", make([]byte, 9<<20), nil, 0, ""},
 		{"no JSON", "events.Flights", bytes.Repeat([]byte{0xff, 0, '{'}, 100_000), nil, eventsRefused, "not JSON"},
 		{"half of an object", "events.Flights", []byte(`{"origin":"` + mib[:1<<19]), nil, eventsRefused, "not JSON"},
 		{"deep arrays", "events.Flights", bytes.Repeat([]byte{'['}, 1<<20), nil, eventsRefused, "nesting"},
 		{"deep objects", "events.Flights", bytes.Repeat([]byte(`{"a":`), 200_000), nil, eventsRefused, ""},
-		{"a thousand keys", "events.Flights", wide(20_000), nil, eventsRefused, "unknown attribute"},
+		{"a thousand keys", "events.Flights", wide(20_000), nil, eventsRefused, "duplicate attribute"},
 		{"an endless number", "events.Flights", []byte(`{"origin":"a","delay":` + strings.Repeat("9", 1<<19) + `}`), nil, eventsRefused, "delay"},
 		{"many wrong events", "events.Flights", bytes.Repeat([]byte(`{}`), 400_000), nil, eventsRefused, "missing attribute"},
 		{"an id of 1 MiB", "events.Flights", good, nats.Header{"Nats-Msg-Id": {mib}}, badHeader, "bytes of headers"},
@@ -53,9 +58,22 @@ func hostiles() []hostile {
 
 func withID(h nats.Header, id string) nats.Header { h.Set("Nats-Msg-Id", id); return h }
 
+// bomb is a small payload that inflates to 64 MiB.
+func bomb() []byte {
+	var b bytes.Buffer
+	w := gzip.NewWriter(&b)
+	if _, err := w.Write(make([]byte, 64<<20)); err != nil {
+		panic(err)
+	}
+	if err := w.Close(); err != nil {
+		panic(err)
+	}
+	return b.Bytes()
+}
+
 func wide(n int) []byte {
 	var b strings.Builder
-	b.WriteString(`{"origin":"a","delay":1`)
+	b.WriteString(`{"origin":"a","delay":1,"delay":2`)
 	for i := range n {
 		fmt.Fprintf(&b, `,"k%d":%d`, i, i)
 	}

@@ -60,6 +60,7 @@ type InfoStream struct {
 	Refused    uint64          `json:"refused"`
 	Clamped    uint64          `json:"clamped,omitempty"`  // of the accepted: taken as of their arrival, which was before their own time
 	Ahead      uint64          `json:"ahead,omitempty"`    // of the refused: their time was too far ahead
+	Ignored    uint64          `json:"ignored,omitempty"`  // events with members that are no attributes
 	Timeless   uint64          `json:"timeless,omitempty"` // of the refused: they had no time, and the app goes by it
 	Results    []InfoResults   `json:"results,omitempty"`  // where the subject has those of another app
 }
@@ -125,7 +126,7 @@ func (info *Info) add(u *unit, lagMax time.Duration) {
 		one := InfoStream{
 			App: src.app.Name, Stream: src.stream.Name, Subject: src.stream.Subject, Partitions: src.app.Partitions,
 			Accepted: src.accepted.Load(), Refused: src.refused.Load(),
-			Clamped: src.clamped.Load(), Ahead: src.ahead.Load(), Timeless: src.timeless.Load(),
+			Clamped: src.clamped.Load(), Ahead: src.ahead.Load(), Timeless: src.timeless.Load(), Ignored: src.ignored.Load(),
 		}
 		for _, a := range src.stream.Schema.Attrs {
 			one.Attributes = append(one.Attributes, InfoAttribute{a.Name, a.Type.String()})

@@ -2,7 +2,9 @@ package ingest
 
 import (
 	"crypto/rand"
+	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 
 	"github.com/nats-io/nats.go"
@@ -31,9 +33,10 @@ type intake struct {
 	ids     uint64 // how many were given
 
 	// Of the message that is handled:
-	letter letter
-	sends  []send
-	cost   int64
+	letter   letter
+	inflater inflater
+	sends    []send
+	cost     int64
 }
 
 // route is where messages of one subject go.
@@ -49,6 +52,7 @@ type lane struct {
 
 	accepted int // rows of the message at hand
 	refused  []rowjson.Refused
+	ignored  uint64 // rows of it with members that are no attributes
 }
 
 // reader decodes rows of one definition, which get their time in the same way.
@@ -60,6 +64,7 @@ type reader struct {
 	clocked  clocked // of the message at hand
 	keys     string  // as of its sources
 	keyMax   int
+	mapping  rowjson.Mapping
 }
 
 func newIntake(s *Service) *intake {
@@ -120,6 +125,15 @@ func (in *intake) take(m *nats.Msg, r *route) *problem {
 			in.buryAll(m, r, err)
 			return in.refuseAll(r, &problem{badHeader, err.Error()})
 		}
+		plain, err := in.inflater.inflate(m, s.cfg.EventBytesMax)
+		if err != nil {
+			in.buryAll(m, r, err)
+			if errors.Is(err, errInflated) {
+				return in.refuseAll(r, &problem{tooLarge, err.Error()})
+			}
+			return in.refuseAll(r, &problem{badHeader, err.Error()})
+		}
+		m = plain
 	}
 	refused := in.decode(m, r)
 	short, p := in.spreadWithID(m, r)
@@ -151,9 +165,12 @@ func (in *intake) decode(m *nats.Msg, r *route) (refused bool) {
 		l := &r.lanes[i]
 		l.batch.Reset()
 		l.clocked = clocked{}
+		before := l.decoder.Ignored()
 		l.accepted, l.refused = l.decoder.Rows(l.batch, m.Data, in.letter.ts)
+		l.ignored = l.decoder.Ignored() - before
 		refused = refused || l.refused != nil
 		for _, t := range l.targets {
+			t.ignored.Add(l.ignored)
 			l.clocked.countIn(&t.timed)
 		}
 	}
@@ -203,7 +220,7 @@ func (in *intake) use(t *table) {
 	}
 	in.readers = slices.DeleteFunc(in.readers, func(r *reader) bool {
 		return !slices.ContainsFunc(t.sources, func(src *source) bool {
-			return sameDefinition(r.schema, src.stream.Schema) && r.clocking == clockingOf(src.app, src.stream) && r.keys == src.keys && r.keyMax == src.keyMax
+			return sameDefinition(r.schema, src.stream.Schema) && r.clocking == clockingOf(src.app, src.stream) && r.keys == src.keys && r.keyMax == src.keyMax && reflect.DeepEqual(r.mapping, src.stream.Map)
 		})
 	})
 }
@@ -248,11 +265,11 @@ func (in *intake) target(s *source) *target {
 func (in *intake) reader(src *source) *reader {
 	s, by := src.stream.Schema, clockingOf(src.app, src.stream)
 	for _, r := range in.readers {
-		if sameDefinition(r.schema, s) && r.clocking == by && r.keys == src.keys && r.keyMax == src.keyMax {
+		if sameDefinition(r.schema, s) && r.clocking == by && r.keys == src.keys && r.keyMax == src.keyMax && reflect.DeepEqual(r.mapping, src.stream.Map) {
 			return r
 		}
 	}
-	r := &reader{schema: s, clocking: by, keys: src.keys, keyMax: src.keyMax, decoder: rowjson.NewDecoder(s), batch: event.NewBatch(s)}
+	r := &reader{schema: s, clocking: by, keys: src.keys, keyMax: src.keyMax, mapping: src.stream.Map, decoder: rowjson.NewMapped(s, src.stream.Map), batch: event.NewBatch(s)}
 	r.decoder.Check(func(b *event.Batch) *rowjson.RowError {
 		if err := r.keysFit(b); err != nil {
 			return err

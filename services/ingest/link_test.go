@@ -151,7 +151,7 @@ func TestResultsOfAnotherApp(t *testing.T) {
 		reasons = append(reasons, line[:strings.Index(line, "Ef-Arrived")]+reason)
 	}
 	equal(t, "dead letters", reasons, []string{
-		`dlq.next.In {"m":5} unknown attribute "m" Ef-Subject=out.first.Mid.0 Ef-Timestamp=5`,
+		`dlq.next.In {"m":5} missing attribute "n": expected int; write null where there is no value Ef-Subject=out.first.Mid.0 Ef-Timestamp=5`,
 		`dlq.next.In {} missing attribute "n": expected int; write null where there is no value Ef-Subject=out.first.Mid.0 Ef-Timestamp=6`,
 		`dlq.next.In {"n":6} headers Ef-Generation and Ef-Position: "1:" is not the place of a result, such as 1:17.0 Ef-Subject=out.first.Mid.0 Ef-Timestamp=7`,
 		`dlq.next.In {"n":7} header Ef-Timestamp: expected ms since 1970 or RFC 3339, such as 2001-01-15T08:30:00Z, found "never" Ef-Subject=out.first.Mid.0 Ef-Timestamp=never`,

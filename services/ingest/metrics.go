@@ -81,6 +81,8 @@ func (s *Service) streamTable() prometheus.Collector {
 			func(src **source) float64 { return float64((*src).clamped.Load()) }),
 		metric.Counter("eventflux_ingest_ahead_events_total", "Events refused because their time was further ahead than @app:playback(ahead='…') allows.",
 			func(src **source) float64 { return float64((*src).timed.ahead.Load()) }),
+		metric.Counter("eventflux_ingest_ignored_members_events_total", "Events with members that are no attributes of the stream: these members are ignored, unless @map(strict='true') refuses the events.",
+			func(src **source) float64 { return float64((*src).ignored.Load()) }),
 		metric.Counter("eventflux_ingest_timeless_events_total", "Events refused because they had no time, which drives the clock of a playback app.",
 			func(src **source) float64 { return float64((*src).timeless.Load()) }))
 }

@@ -2,6 +2,7 @@ package ingest
 
 import (
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -48,6 +49,7 @@ type source struct {
 	keyMax int    // bytes of the longest
 
 	accepted, refused atomic.Uint64 // events
+	ignored           atomic.Uint64 // events with members that are no attributes
 	timed
 }
 
@@ -94,7 +96,7 @@ func readersOf(sources []*source, to string) [][]*source {
 			continue
 		}
 		i := slices.IndexFunc(lanes, func(l []*source) bool {
-			return sameDefinition(l[0].stream.Schema, s.stream.Schema) && clockingOf(l[0].app, l[0].stream) == clockingOf(s.app, s.stream) && l[0].keys == s.keys && l[0].keyMax == s.keyMax
+			return sameDefinition(l[0].stream.Schema, s.stream.Schema) && clockingOf(l[0].app, l[0].stream) == clockingOf(s.app, s.stream) && l[0].keys == s.keys && l[0].keyMax == s.keyMax && reflect.DeepEqual(l[0].stream.Map, s.stream.Map)
 		})
 		if i < 0 {
 			lanes = append(lanes, []*source{s})

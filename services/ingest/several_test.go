@@ -20,7 +20,7 @@ import (
 const (
 	flightsToo = `@app:name('b') define stream Flights (origin string, delay int); from Flights select origin insert into Out;`
 	// narrowApp refuses what flightsApp takes.
-	narrowApp = `@app:name('b') define stream Flights (origin string); from Flights select origin insert into Out;`
+	narrowApp = `@app:name('b') @source(@map(type='json', strict='true')) define stream Flights (origin string); from Flights select origin insert into Out;`
 )
 
 // counted returns how many events the task of an app applies for its log.

@@ -42,7 +42,7 @@ var otherAnnotations = map[string]string{
 	"app:async":      "events are always taken in asynchronously: leave it out",
 	"async":          "events are always taken in asynchronously: leave it out",
 	"app:statistics": "metrics are always there, see metrics.listen: leave it out",
-	"map":            "events and results are JSON: leave it out",
+	"map":            "it stands inside `@source`, as `@source(@map(type='json', …))`; results are JSON",
 	"onerror":        "refused events are kept on `dlq.<app>.<Stream>`: leave it out",
 	"store":          "state is kept in checkpoints: leave it out",
 	"primarykey":     "there are no tables: leave it out",

@@ -133,6 +133,10 @@ func (c *checker) streamAnnotations(d *StreamDef, s *Stream) {
 }
 
 func (c *checker) source(a *Annotation, s *Stream) {
+	mapping, a := c.nested(a, "map")
+	if mapping != nil {
+		c.mapping(mapping, s)
+	}
 	elems, good := c.elems(a, annotations["source"].keys...)
 	if !good {
 		return
@@ -142,7 +146,7 @@ func (c *checker) source(a *Annotation, s *Stream) {
 	}
 	e := elems["subject"]
 	if e == nil {
-		if elems["timestamp"] == nil {
+		if elems["timestamp"] == nil && mapping == nil {
 			c.errorf(a.Pos, "`@source` names no subject: write `@source(subject='…')`, or leave it out for `%s`", s.Subject)
 		}
 		return

@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"github.com/eventflux/eventflux/shared/lang/event"
+	"github.com/eventflux/eventflux/shared/lang/event/rowjson"
 	"github.com/eventflux/eventflux/shared/lang/window"
 )
 
@@ -69,6 +70,8 @@ type Stream struct {
 	// Subject is where events are published: @source(subject='…') or
 	// "events.<Name>". "" for streams that are not defined.
 	Subject string
+	// Map says where the JSON of an event has the attributes (@map).
+	Map rowjson.Mapping
 	// TimeAttr is the attribute that has the events' own time, of type long in ms; -1:
 	// none has (@source(timestamp='…')).
 	TimeAttr int

@@ -24,6 +24,10 @@ type Decoder struct {
 	order  []int    // of the attributes in the last row that the library read
 	json   *jx.Decoder
 
+	mapping Mapping
+	paths   *place // of the attributes; nil: each is the member of its name
+	ignored uint64 // rows with members that are no attributes
+
 	check func(b *event.Batch) *RowError // checks the last row of b; nil: every row is accepted
 
 	// Of the current message:
@@ -33,26 +37,42 @@ type Decoder struct {
 	refusals []Refused
 
 	// Of the current row:
-	given []int // attributes, in order of arrival
+	given []int  // attributes, in order of arrival
+	other []byte // a member that is no attribute
 	isSet []bool
 	text  []byte
 }
 
-// NewDecoder returns a decoder of rows of s.
-func NewDecoder(s *event.Schema) *Decoder {
+// NewDecoder returns a decoder of rows of s, in which each attribute is the member of its
+// name, and there are no others.
+func NewDecoder(s *event.Schema) *Decoder { return NewMapped(s, Mapping{Strict: true}) }
+
+// NewMapped returns a decoder of rows of s that are mapped.
+func NewMapped(s *event.Schema, m Mapping) *Decoder {
 	d := &Decoder{
-		schema: s,
-		index:  make(map[string]int, len(s.Attrs)),
-		json:   jx.DecodeBytes(nil),
-		isSet:  make([]bool, len(s.Attrs)),
+		schema:  s,
+		mapping: m,
+		index:   make(map[string]int, len(s.Attrs)),
+		json:    jx.DecodeBytes(nil),
+		isSet:   make([]bool, len(s.Attrs)),
 	}
 	for i, a := range s.Attrs {
 		d.index[a.Name] = i
 		d.keys = append(d.keys, string(appendKey(nil, a.Name)))
 		d.order = append(d.order, i)
 	}
+	if m.Attrs != nil {
+		d.paths = &place{}
+		for i, p := range m.Attrs {
+			d.paths.add(p, i)
+		}
+	}
 	return d
 }
+
+// Ignored returns how many rows had members that are no attributes. With Mapping.Attrs,
+// they are not counted.
+func (d *Decoder) Ignored() uint64 { return d.ignored }
 
 // Check sets a function that checks every further row once it is read. It may change the
 // row's timestamp, the last of the batch. If it returns an error, the row is refused.
@@ -76,8 +96,14 @@ func (d *Decoder) accept(b *event.Batch, ts int64) *RowError {
 func (d *Decoder) Rows(b *event.Batch, payload []byte, ts int64) (accepted int, refused []Refused) {
 	d.src, d.sound, d.rows = payload, utf8.Valid(payload), 0
 	before := b.Len()
-	switch p := skipSpace(payload, 0); {
-	case p == len(payload):
+	p, end, found := skipSpace(payload, 0), len(payload), true
+	if len(d.mapping.Rows) > 0 && p < end {
+		p, end, found = d.enclosed()
+		d.src = payload[:end]
+	}
+	switch {
+	case !found:
+	case p == end:
 		d.refuse(0, p, emptyMessage())
 	case payload[p] == '[':
 		d.array(b, p+1, ts)
@@ -190,7 +216,7 @@ func (d *Decoder) row(b *event.Batch, p int, ts int64, isArray bool) (int, *RowE
 		return 0, malformed("expected a row, found the end of the message")
 	}
 	before := b.Len()
-	if d.sound {
+	if d.sound && d.paths == nil {
 		if end, ok := d.fastRow(b, p, isArray); ok {
 			return end, d.accept(b, ts)
 		}
@@ -200,9 +226,12 @@ func (d *Decoder) row(b *event.Batch, p int, ts int64, isArray bool) (int, *RowE
 	if err != nil {
 		return 0, err
 	}
-	if isArray {
+	switch {
+	case isArray:
 		err = d.valuesRow(b, raw)
-	} else {
+	case d.paths != nil:
+		err = d.mappedRow(b, raw)
+	default:
 		err = d.objectRow(b, raw)
 	}
 	if err != nil {

@@ -30,27 +30,43 @@ func (d *Decoder) objectRow(b *event.Batch, raw []byte) *RowError {
 	if err != nil {
 		return malformed(reason(err))
 	}
+	other := d.other[:0] // the first member that is no attribute
 	for it.Next() {
 		i, ok := d.index[string(it.Key())]
-		if !ok {
-			return d.unknown(it.Key())
+		var err *RowError
+		switch {
+		case ok:
+			err = d.give(b, i)
+		case d.mapping.Strict:
+			err = d.unknown(it.Key())
+		default:
+			if len(other) == 0 {
+				other = append(other, it.Key()...)
+			}
+			err = d.pass()
 		}
-		if d.isSet[i] {
-			return &RowError{Problem: Duplicate, Attr: d.schema.Attrs[i].Name}
-		}
-		d.isSet[i] = true
-		d.given = append(d.given, i)
-		if err := d.field(b, i); err != nil {
+		if err != nil {
 			return err
 		}
 	}
 	if err := it.Err(); err != nil {
 		return malformed(reason(err))
 	}
-	if err := d.checkComplete(); err != nil {
+	if len(d.given) == len(d.schema.Attrs) {
+		copy(d.order, d.given)
+	}
+	d.other = other
+	if err := d.complete(b); err != nil {
+		if len(other) > 0 {
+			if slip := d.unknown(other); slip.Expected == err.Attr {
+				return slip
+			}
+		}
 		return err
 	}
-	copy(d.order, d.given)
+	if len(other) > 0 {
+		d.ignored++
+	}
 	return nil
 }
 
@@ -93,13 +109,22 @@ func (d *Decoder) checkText(raw []byte) *RowError {
 	return nil
 }
 
-func (d *Decoder) checkComplete() *RowError {
+// complete makes missing attributes null, or refuses the row.
+func (d *Decoder) complete(b *event.Batch) *RowError {
 	if len(d.given) == len(d.schema.Attrs) {
 		return nil
 	}
 	for i, a := range d.schema.Attrs {
-		if !d.isSet[i] {
-			return &RowError{Problem: Missing, Attr: a.Name, Expected: a.Holds().String()}
+		switch {
+		case d.isSet[i]:
+		case d.mapping.Optional:
+			b.Cols[i].AppendNull()
+		default:
+			missing := &RowError{Problem: Missing, Attr: a.Name, Expected: a.Holds().String()}
+			if d.paths != nil {
+				missing.Attr = a.Name + " (" + d.mapping.Attrs[i].String() + ")"
+			}
+			return missing
 		}
 	}
 	return nil
