@@ -33,6 +33,7 @@ type checkedFile struct {
 	Streams    []streamInfo   `json:"streams,omitempty"`
 	Queries    []queryInfo    `json:"queries,omitempty"`
 	Errors     []checkProblem `json:"errors,omitempty"`
+	Warnings   []checkProblem `json:"warnings,omitempty"`
 }
 
 type streamInfo struct {
@@ -180,6 +181,9 @@ func problems(err error) []checkProblem {
 
 func describe(a app) checkedFile {
 	d := checkedFile{File: a.file, App: a.plan.Name, Partitions: a.plan.Partitions}
+	if len(a.plan.Warnings) > 0 {
+		d.Warnings = problems(a.plan.Warnings)
+	}
 	for _, s := range a.plan.Streams {
 		if s.Block < 0 {
 			d.Streams = append(d.Streams, streamInfo{s.Name, s.Schema.String(), s.Subject, results(a.plan, s)})
@@ -215,6 +219,9 @@ func printSummary(w io.Writer, d checkedFile) {
 		if s.Results != "" {
 			fmt.Fprintf(w, "    results come on %s\n", s.Results)
 		}
+	}
+	for _, p := range d.Warnings {
+		fmt.Fprintf(w, "  warning at %d:%d: %s\n", p.Line, p.Column, p.Message)
 	}
 	for i, q := range d.Queries {
 		name := q.Name

@@ -62,6 +62,7 @@ func (n *Node) openCheckpointer(ctx context.Context) (err error) {
 		Settings: engine.Settings{DedupWindow: n.cfg.Dedup.Window.Milliseconds(), Limits: engine.Limits{
 			EventRows: int64(n.cfg.Limits.EventRowsMax), FrameRows: int64(n.cfg.Limits.FrameRowsMax),
 			FrameBytes: int64(n.cfg.Limits.FrameBytesMax), KeyBytes: int64(n.cfg.Limits.KeyBytesMax),
+			PartialMatches: int64(n.cfg.Limits.PartialMatchesMax),
 		}}, AppsMax: n.cfg.Limits.AppsMax, PartitionsMax: n.cfg.Limits.PartitionsMax, Witness: n.witness,
 		Standby: n.cfg.Processor.Standby == "on", Grace: faultpoint.Span("grace"), Lease: faultpoint.Span("lease"),
 		Self: n.self, Log: n.log, Now: faultpoint.Now, Tracer: n.seen.exporter.Tracer(),

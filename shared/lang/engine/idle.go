@@ -119,6 +119,7 @@ func (b *block) end(in *instance) {
 			}
 		}
 		aggregateSource{q}.end(s)
+		s.closePattern()
 	}
 	if in.awaited {
 		timers++

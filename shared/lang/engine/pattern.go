@@ -359,6 +359,13 @@ func (in *instance) begin() {
 	}
 }
 
+// closePattern gives up the partial matches of a memory that ends.
+func (s *memory) closePattern() {
+	if s.q.pattern != nil {
+		s.more.input.(*patternInput).matcher.Close()
+	}
+}
+
 // patternSource is the state of a query's partial matches; patternsOfKeys in a partition.
 type (
 	patternSource  struct{ unitSource }

@@ -229,6 +229,7 @@ func (c keysSource) Reset() {
 	b.each(func(home *instance) {
 		home.gone = true
 		for _, s := range home.memories {
+			s.closePattern()
 			for part := range units {
 				s.timer(part).set = false
 			}

@@ -9,7 +9,9 @@ func (x *Matcher) pass(m *Match, side int, at int64) {
 	m.dueSeq[side] = 0
 	x.stopEarlier(m, s)
 	if len(mc.Steps[s].Items) == 1 {
-		x.begun(m, at, false)
+		if s == 0 {
+			x.begun(m, at, false)
+		}
 		x.leave(m, s)
 		return
 	}

@@ -18,7 +18,7 @@ type Match struct {
 	x        *Matcher
 	number   uint64 // 0: it is as a new one would be, and not stored
 	lo, hi   int
-	first    int64 // ts of the first event, or the end of the first wait
+	first    int64 // ts of the first event of the first step, or the end of its wait
 	last     int64 // ts of the newest event, or of the deadline that passed last
 	hasFirst bool
 	spoiled  bool // what must not come came at the first step: the partner ends it without a row

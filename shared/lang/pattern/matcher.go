@@ -39,7 +39,7 @@ type Matcher struct {
 	gaps      int
 	fresh     *Match   // as a new one: it waits at the first step and is not stored
 	spent     bool     // the one attempt began or, with deadlines at the start, the wait did
-	entered   []uint64 // of a sequence, by step: the last tick in which a match came or stayed
+	entered   []uint64 // of a sequence, by step and for rows: the last tick in which a match came or stayed
 	firing    bool     // a deadline passes
 	arming    bool     // a match without events comes to the first step
 
@@ -59,7 +59,7 @@ type numbered struct {
 func (mc *Machine) New(owner Owner) *Matcher {
 	x := &Matcher{mc: mc, owner: owner, waiting: make([]waiting, len(mc.Items))}
 	if mc.Sequence {
-		x.entered = make([]uint64, len(mc.Steps))
+		x.entered = make([]uint64, len(mc.Steps)+1)
 	}
 	x.start()
 	return x

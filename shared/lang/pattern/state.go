@@ -151,7 +151,7 @@ func (m *Match) arrival(step int) uint64 {
 // arrive notes, while a match is loaded, that it waits at a step: by a node for its first
 // item, which Ready replaces.
 func (m *Match) arrive(step int, arrival uint64) {
-	if m.arrival(step) == 0 {
+	if arrival > 0 && m.arrival(step) == 0 {
 		m.nodes = append(m.nodes, &node{m: m, item: m.x.mc.Steps[step].Items[0], arrival: arrival})
 	}
 }
@@ -231,7 +231,7 @@ func (x *Matcher) check(m *Match) error {
 				return fmt.Errorf("it waits at step %d and at later ones, but that step takes one event", s)
 			}
 		case s > m.hi && n > 0, step.Max != NoLimit && n > step.Max, s < m.hi && n < step.Min,
-			s == m.hi && n >= step.Min, s >= m.lo && s < m.hi && n == step.Max:
+			s == m.hi && n >= step.Min && !p.Sequence, s >= m.lo && s < m.hi && n == step.Max:
 			return fmt.Errorf("it has %d events of step %d", n, s)
 		}
 	}
@@ -240,8 +240,13 @@ func (x *Matcher) check(m *Match) error {
 			return err
 		}
 	}
+	for s := m.lo; s <= m.hi; s++ {
+		if m.arrival(s) == 0 && (!p.Sequence || s == m.lo || s == m.hi) {
+			return fmt.Errorf("it does not wait at step %d", s)
+		}
+	}
 	for _, n := range m.nodes {
-		if n.arrival == 0 || n.arrival > x.mc.env.Seq() {
+		if n.arrival > x.mc.env.Seq() {
 			return fmt.Errorf("its arrival number is %d of %d", n.arrival, x.mc.env.Seq())
 		}
 	}

@@ -14,7 +14,9 @@ func (x *Matcher) take(m *Match, i int, e *Event) {
 		return
 	}
 	x.store(m)
-	x.begun(m, e.TS, len(step.Items) == 2 && s == 0)
+	if s == 0 {
+		x.begun(m, e.TS, len(step.Items) == 2)
+	}
 	m.last, m.moved = e.TS, mc.tick
 	x.stopEarlier(m, s)
 	switch {
@@ -42,7 +44,7 @@ func (x *Matcher) endSpoiled(m *Match) {
 	x.arm(last)
 }
 
-// begun notes the time of the first event, from which `within` counts. earlier says that an
+// begun notes the time of the first event of the first step, from which `within` counts. earlier says that an
 // older event of the same step counts instead.
 func (x *Matcher) begun(m *Match, ts int64, earlier bool) {
 	if m.hasFirst && (!earlier || ts >= m.first) {
@@ -58,7 +60,8 @@ func (x *Matcher) awaitExpiry(m *Match) {
 	}
 }
 
-// stopEarlier ends the collecting of the steps before one that took an event.
+// stopEarlier ends the collecting of the steps before one. A group whose steps may all be
+// empty starts again when a match has left it.
 func (x *Matcher) stopEarlier(m *Match, step int) {
 	if m.lo >= step {
 		return
@@ -66,7 +69,7 @@ func (x *Matcher) stopEarlier(m *Match, step int) {
 	lo := m.lo
 	x.stopBefore(m, step)
 	for g := range x.mc.Groups {
-		if group := &x.mc.Groups[g]; group.lazy && lo <= group.Last && group.Last < step {
+		if group := &x.mc.Groups[g]; group.lazy && !x.mc.Sequence && lo <= group.Last && group.Last < step {
 			x.restart(m, g)
 		}
 	}
@@ -81,8 +84,12 @@ func (x *Matcher) counted(m *Match, s, n int) {
 	case n == step.Min && (full || s == len(mc.Steps)-1):
 		x.leave(m, s)
 		return
-	case full:
+	case full && m.hi == s: // another match was at the next step when it came this far
 		x.stopBefore(m, s+1)
+		x.enter(m, s+1)
+		return
+	case full:
+		x.stopEarlier(m, s+1)
 		x.moveDeadlines(m)
 	case n == step.Min:
 		if x.stays(m, s) {
@@ -92,25 +99,39 @@ func (x *Matcher) counted(m *Match, s, n int) {
 	case n > step.Min:
 		x.moveDeadlines(m)
 	}
-	x.stays(m, m.lo)
+	if x.stays(m, m.lo) && mc.Sequence && n > step.Min && m.hi == s {
+		x.enter(m, s+1) // another match was there when it came this far
+	}
 }
 
-// stays notes that a match of a sequence is still at a step. If another one came or stayed
-// there with the same event, it ends; then it returns false.
+// stays notes that a match of a sequence is still at its steps from lo on. It leaves those
+// to which another match came with the same event, or at which one stayed. It returns false
+// if that ends the match.
 func (x *Matcher) stays(m *Match, lo int) bool {
 	mc := x.mc
 	if !mc.Sequence {
 		return true
 	}
-	for s := lo; s <= m.hi; s++ {
-		if s > 0 && x.entered[s] == mc.tick {
-			x.release(m)
-			return false
+	hi := m.hi
+	for s := lo; s <= hi; s++ {
+		if s == 0 || x.entered[s] != mc.tick {
+			x.entered[s] = mc.tick
+			continue
+		}
+		if s == hi {
+			x.cancel(m)
+			m.sides = [2]status{}
+		}
+		for _, i := range mc.Steps[s].Items {
+			x.stopWaiting(m, i)
 		}
 	}
-	for s := lo; s <= m.hi; s++ {
-		x.entered[s] = mc.tick
+	if len(m.nodes) == 0 {
+		x.release(m)
+		return false
 	}
+	m.lo = mc.Items[m.nodes[0].item].step
+	m.hi = mc.Items[m.nodes[len(m.nodes)-1].item].step
 	return true
 }
 
@@ -123,7 +144,9 @@ func (x *Matcher) half(m *Match) {
 		return m.sides[side] == taken || m.sides[side] == passed || item.Absent && item.For == NoLimit
 	}
 	if step.Or && (done(0) || done(1)) || !step.Or && done(0) && done(1) {
-		x.begun(m, m.last, false)
+		if m.hi == 0 {
+			x.begun(m, m.last, false)
+		}
 		x.leave(m, m.hi)
 		return
 	}
@@ -158,7 +181,12 @@ func (x *Matcher) finish(m *Match, s int) {
 		x.enter(m, s+1)
 		return
 	}
-	x.owner.Matched(m)
+	if !mc.Sequence || x.firing || x.entered[s+1] != mc.tick {
+		x.owner.Matched(m)
+		if mc.Sequence {
+			x.entered[s+1] = mc.tick
+		}
+	}
 	x.release(m)
 }
 
@@ -223,15 +251,18 @@ func (x *Matcher) enter(m *Match, s int) {
 }
 
 // room makes sure that one match of a sequence comes to a step with an event: the one that
-// is further on, and so comes first. Of those that a deadline brings, the last one stays.
+// is further on, and so comes first. Of those that a deadline brings, the last one stays. A
+// match that waits nowhere else ends.
 func (x *Matcher) room(m *Match, s int) bool {
 	if !x.firing {
-		if x.entered[s] == x.mc.tick {
-			x.release(m)
-			return false
+		if x.entered[s] != x.mc.tick {
+			x.entered[s] = x.mc.tick
+			return true
 		}
-		x.entered[s] = x.mc.tick
-		return true
+		if len(m.nodes) == 0 {
+			x.release(m)
+		}
+		return false
 	}
 	for _, n := range x.all {
 		if n.m != nil && n.m != m && n.m.hi == s {

@@ -93,7 +93,7 @@ func (n *patternNames) bare(c *checker, r *Ref, s *scope) Expr {
 		}
 		return n.value(c, r, have[0], n.plan.Items[have[0]].Stream.Schema.Index(r.Name))
 	}
-	c.errorf(r.Pos, "the steps %s all have an attribute %s: write which one, as in %s", listOf(n.titles(have), "and"), tick(r.Name), tick(n.title(have[0])+"."+r.Name))
+	c.errorf(r.Pos, "the steps %s each have an attribute %s: write which one, as in %s", listOf(n.titles(have), "and"), tick(r.Name), tick(n.title(have[0])+"."+r.Name))
 	return nil
 }
 

@@ -86,6 +86,9 @@ func queryText(q *Query) string {
 			fmt.Fprintf(&b, "  %s %s\n", what, text)
 		}
 	}
+	if q.Pattern != nil {
+		b.WriteString(patternText(q.Pattern))
+	}
 	line("before", exprTexts(q.Before))
 	if q.Window != nil {
 		line("window", q.Window.Name+paramTexts(q.Window.Params))
@@ -115,6 +118,31 @@ func queryText(q *Query) string {
 	}
 	if !q.Current || q.Expired {
 		line("insert", fmt.Sprintf("current=%v expired=%v", q.Current, q.Expired))
+	}
+	return b.String()
+}
+
+func patternText(p *Pattern) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "  pattern sequence=%t within=%d every=%v values=%v\n", p.Sequence, p.Within, p.Groups, p.Values)
+	for _, s := range p.Steps {
+		fmt.Fprintf(&b, "  step %s\n", s.Text)
+		for _, i := range s.Items {
+			item := &p.Items[i]
+			fmt.Fprintf(&b, "    item %d %s", i, streamText(item.Stream))
+			for _, part := range []struct {
+				name  string
+				exprs []Expr
+			}{{"own", item.Own}, {"rest", item.Rest}} {
+				if len(part.exprs) > 0 {
+					fmt.Fprintf(&b, " %s %s", part.name, exprTexts(part.exprs))
+				}
+			}
+			for _, eq := range item.Equal {
+				fmt.Fprintf(&b, " index %s == %s", exprText(eq.Own), exprText(eq.Held))
+			}
+			fmt.Fprintf(&b, " held %v\n", item.Held)
+		}
 	}
 	return b.String()
 }

@@ -15,6 +15,7 @@ const prelude = `define stream S (name string, v int, l long, f float, d double,
 //	parse   prints the text in its normal form, or the errors
 //	check   prints the plan, or the errors
 //	deployed  the same for the text of an app that was deployed before
+//	warnings  prints what `app check` warns of
 //	query   the same after a line that defines stream S (see prelude)
 func TestScripts(t *testing.T) {
 	datadriven.Walk(t, "testdata/scripts", func(t *testing.T, path string) {
@@ -24,6 +25,12 @@ func TestScripts(t *testing.T) {
 				return parseText(d.Input)
 			case "check":
 				return checkText(d.Input)
+			case "warnings":
+				plan, err := Compile(d.Input)
+				if err != nil {
+					return err.Error() + "\n"
+				}
+				return plan.Warnings.Error() + "\n"
 			case "deployed":
 				return planOf(CompileDeployed(d.Input))
 			case "query":

@@ -137,10 +137,11 @@ type Processor struct {
 	StateBytesMax Size
 }
 
-// Limits bound what apps may ask for. Checkpointers fix the first four in each deployment.
+// Limits bound what apps may ask for. Checkpointers fix the first five in each deployment.
 type Limits struct {
 	EventRowsMax, FrameRowsMax int
 	FrameBytesMax, KeyBytesMax Size
+	PartialMatchesMax          int
 	AppsMax, PartitionsMax     int
 }
 

@@ -80,6 +80,7 @@ func settings(c *Config) []setting {
 		countRow("limits.frame_rows_max", 16_000_000, 1, "rows that may follow from one frame of the log, likewise", &c.Limits.FrameRowsMax),
 		sizeRow("limits.frame_bytes_max", 1<<30, "memory that those rows may take, likewise", &c.Limits.FrameBytesMax, sizeBetween(memoryMin, 3<<30)),
 		sizeRow("limits.key_bytes_max", 4<<10, "longest text that may be a key of a partition, a group, a session or distinctCount, likewise; a longer one is refused to its publisher", &c.Limits.KeyBytesMax, sizeBetween(1, 1<<20)),
+		countRow("limits.partial_matches_max", 1_000_000, 1, "partial matches of patterns that a task may hold, likewise; more halts the app", &c.Limits.PartialMatchesMax),
 		countRow("limits.apps_max", 1000, 1, "apps that may be deployed", &c.Limits.AppsMax),
 		countRow("limits.partitions_max", 1024, 1, "partitions that an app may have when it is deployed", &c.Limits.PartitionsMax),
 		durationRow("checkpoint.interval", 10*time.Second, "time from one checkpoint of an app to the next", &c.Checkpoint.Interval),
