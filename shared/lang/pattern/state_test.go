@@ -81,7 +81,7 @@ type byKey struct {
 	held *event.Batch
 }
 
-func (f *byKey) Own(int, *pattern.Event) bool                 { return true }
+func (f *byKey) Own(int, *pattern.Event) bool                  { return true }
 func (f *byKey) Rest(int, *pattern.Event, *pattern.Match) bool { return true }
 
 func (f *byKey) Key(_ int, e *pattern.Event, dst []byte) ([]byte, bool) {
