@@ -271,7 +271,7 @@ func (x *patternQuery) newInput(s *memory) *more {
 	in := &patternInput{s: s}
 	in.matcher = x.machine.New(in)
 	m := &more{input: in}
-	m.units[windows] = in.matcher
+	m.units[windows] = patternUnit{in.matcher, x}
 	return m
 }
 

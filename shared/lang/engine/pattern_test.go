@@ -159,3 +159,37 @@ func (r *patternRun) restart(t *testing.T) {
 		}
 	}
 }
+
+// A partial match is shown as people understand it: its events so far, what it waits for,
+// and until when.
+func TestPartialMatchesCanBeRead(t *testing.T) {
+	plan, err := siddhiql.Compile(patternStreams + `
+@info(name='q') from every e1=A<1:2> -> e2=B[id == e1[0].id] within 10 sec select e1[0].id, e1[last].v as v, e2.v as w insert into Out;`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := newPatternEngine(t, plan)
+	for _, row := range []string{`["a",1]`, `["b",2]`} {
+		s := plan.Stream("A")
+		b := event.NewBatch(s.Schema)
+		if err := rowjson.NewDecoder(s.Schema).Values(b, []byte(row), 5); err != nil {
+			t.Fatal(err)
+		}
+		e.Send(s, b, 0, 1, 5)
+	}
+	var got []string
+	for _, c := range e.Components() {
+		if l, ok := c.Source.(state.Lister); ok && c.ID == "q/pattern" {
+			l.Items(func(i state.Item) {
+				got = append(got, i.Key+" "+string(i.Value))
+				if one, ok := l.Item(i.Key, i.Entry); !ok || string(one) != string(i.Value) {
+					t.Errorf("item %s: %s %t", i.Key, one, ok)
+				}
+			})
+		}
+	}
+	want := `{"events":{"e1":[{"ts":5,"id":"a","v":1},{"ts":5,"id":"b","v":2}]},"waits_for":["e2=B[id == e1[0].id]"],"until":10005}`
+	if len(got) != 2 || !strings.HasSuffix(got[0], want) {
+		t.Errorf("%q, want %s", got, want)
+	}
+}

@@ -1,0 +1,75 @@
+package pattern
+
+import (
+	"encoding/binary"
+
+	"github.com/eventflux/eventflux/shared/lang/event"
+)
+
+// Kept is an event that a match keeps. Only the columns of Item.Used have a value.
+type Kept struct {
+	TS  int64
+	Row *event.Batch
+}
+
+// Events returns the events of an item that the match keeps, in order.
+func (m *Match) Events(item int) (list []Kept) {
+	x := &m.x.mc.Items[item]
+	slots := x.Heads + x.Tails
+	if step := x.step; m.counts != nil && m.x.mc.Steps[step].Count && int(m.counts[step]) < slots {
+		slots = max(x.Heads, x.Tails) // the first and the last ones are the same
+		if x.Heads < x.Tails {
+			return m.kept(x, x.slot+x.Heads, slots)
+		}
+	}
+	return m.kept(x, x.slot, slots)
+}
+
+func (m *Match) kept(x *Item, from, n int) (list []Kept) {
+	for i := from; i < from+n; i++ {
+		src := m.slot(i)
+		if len(src) == 0 {
+			continue
+		}
+		ts, size := binary.Varint(src)
+		src = src[size:]
+		k := Kept{TS: ts, Row: event.NewBatch(x.Schema)}
+		for _, a := range x.Used {
+			src = appendValue(src, x.Schema.Attrs[a].Holds(), &k.Row.Cols[a])
+		}
+		list = append(list, k)
+	}
+	return list
+}
+
+// Waits returns the first and the last step at which the match waits.
+func (m *Match) Waits() (first, last int) { return m.lo, m.hi }
+
+// Until returns the time at which the match ends or goes on without an event; false if it
+// waits for ever.
+func (m *Match) Until() (at int64, ok bool) {
+	if m.hasFirst && m.x.mc.Within != NoLimit {
+		at, ok = plus(m.first, m.x.mc.Within), true
+	}
+	for side, seq := range m.dueSeq {
+		if seq > 0 && (!ok || m.due[side] < at) {
+			at, ok = m.due[side], true
+		}
+	}
+	return at, ok
+}
+
+// Each calls visit with every stored match, in order of their numbers.
+func (x *Matcher) Each(visit func(*Match)) {
+	for _, n := range x.all {
+		if n.m != nil {
+			visit(n.m)
+		}
+	}
+}
+
+// Find returns the stored match with a number, or nil.
+func (x *Matcher) Find(number uint64) *Match { return x.find(number) }
+
+// Key returns the key of a match's entry.
+func (m *Match) Key() []byte { return matchKey(nil, m.number) }
