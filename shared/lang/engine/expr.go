@@ -6,6 +6,7 @@ import (
 
 	"github.com/eventflux/eventflux/shared/lang/aggregate"
 	"github.com/eventflux/eventflux/shared/lang/event"
+	"github.com/eventflux/eventflux/shared/lang/function"
 	"github.com/eventflux/eventflux/shared/lang/siddhiql"
 )
 
@@ -19,6 +20,7 @@ type row struct {
 	// text holds what conversions to text have written for this row. It grows
 	// into new memory rather than move, so earlier results stay readable.
 	text []byte
+	call function.Context // of functions that are called
 }
 
 // view returns a string of the bytes that were appended to r.text from start on.

@@ -130,6 +130,8 @@ func callText(e *siddhiql.Call) textFn {
 		return f
 	}
 	switch e.Func {
+	case siddhiql.JoinTexts:
+		return joinTexts(e)
 	case "convert":
 		return convertText(e.Args[0])
 	case "cast":
@@ -170,15 +172,19 @@ func instanceOf(class string, e siddhiql.Expr) cond {
 	return func(x *row) bool { return !null(x) }
 }
 
-// registered compiles a call of a function that another package has registered.
+// registered compiles a call of a function of package function.
 func registered(e *siddhiql.Call) func(*row) *function.Value {
 	spec, ok := function.Lookup(e.Func)
 	if !ok {
 		panic(fmt.Sprintf("engine: function %s of %s is not in this binary", e.Func, e.T))
 	}
+	bound, err := spec.BindCall(siddhiql.FunctionArgs(e.Args))
+	if err != nil {
+		panic(fmt.Sprintf("engine: function %s: %v", e.Func, err)) // the check has accepted it
+	}
 	args := make([]argFn, len(e.Args))
 	for i, a := range e.Args {
-		args[i] = compileArg(a)
+		args[i] = compileArgAs(a, bound.Reads[i])
 	}
 	values, out := make([]function.Value, len(args)), &function.Value{}
 	return func(x *row) *function.Value {
@@ -186,7 +192,55 @@ func registered(e *siddhiql.Call) func(*row) *function.Value {
 			arg(x, &values[i])
 		}
 		*out = function.Value{}
-		spec.Eval(values, out)
+		c := &x.call
+		c.Now, c.Text = x.now, x.text
+		bound.Call(c, values, out)
+		x.text = c.Text
 		return out
+	}
+}
+
+// compileArgAs compiles an argument that a function reads as a type.
+func compileArgAs(e siddhiql.Expr, as event.Type) argFn {
+	switch {
+	case as == event.String && read(e) != event.String:
+		text := convertText(e)
+		if read(e) == event.Object {
+			text = compileRaw(e)
+		}
+		return func(r *row, out *function.Value) {
+			v, ok := text(r)
+			out.Text, out.Null = v, !ok
+		}
+	case as == event.Double && class(e) == event.Integers:
+		real := compileReal(e)
+		return func(r *row, out *function.Value) {
+			v, ok := real(r)
+			out.Real, out.Null = v, !ok
+		}
+	}
+	return compileArg(e)
+}
+
+// joinTexts compiles `+` between texts; null if one of them is.
+func joinTexts(e *siddhiql.Call) textFn {
+	parts := make([]textFn, len(e.Args))
+	for i, a := range e.Args {
+		parts[i] = convertText(a)
+	}
+	texts := make([]string, len(parts))
+	return func(x *row) (string, bool) {
+		for i, part := range parts {
+			text, ok := part(x)
+			if !ok {
+				return "", false
+			}
+			texts[i] = text
+		}
+		start := len(x.text)
+		for _, text := range texts {
+			x.text = append(x.text, text...)
+		}
+		return x.view(start), true
 	}
 }

@@ -304,6 +304,7 @@ next:
 
 func (r *row) at(in *window.Row, now int64) {
 	r.b, r.i, r.ts, r.now = in.B, int(in.I), in.TS, now
+	r.call.Row++
 	if len(r.text) > 0 {
 		scribble.Bytes(r.text)
 		r.text = r.text[:0]

@@ -188,6 +188,7 @@ func (x *selector) having(b *event.Batch) bool {
 	e := x.q.e
 	r := &e.outRow
 	scribble.Bytes(r.text)
+	r.call.Row++
 	r.b, r.i, r.ts, r.now, r.text = b, b.Len()-1, e.row.ts, e.row.now, r.text[:0]
 	return x.q.having(r)
 }

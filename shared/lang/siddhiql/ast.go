@@ -296,10 +296,19 @@ type NullTest struct {
 
 // Func is a call of a scalar function or an aggregator.
 type Func struct {
-	Pos  Pos
-	Name string
-	Star bool // count(*): then there are no Args
-	Args []Node
+	Pos       Pos
+	Namespace string // "" if there is none
+	Name      string
+	Star      bool // count(*): then there are no Args
+	Args      []Node
+}
+
+// full returns the name with its namespace, as in str:upper.
+func (n *Func) full() string {
+	if n.Namespace == "" {
+		return n.Name
+	}
+	return n.Namespace + ":" + n.Name
 }
 
 func (n *Literal) At() Pos  { return n.Pos }

@@ -2,6 +2,7 @@ package siddhiql
 
 import (
 	"slices"
+	"strings"
 
 	"github.com/eventflux/eventflux/shared/lang/aggregate"
 	"github.com/eventflux/eventflux/shared/lang/event"
@@ -10,22 +11,52 @@ import (
 
 // call checks a call of a scalar function or an aggregator.
 func (c *checker) call(n *Func, s *scope) Expr {
-	if f, ok := c.functions[n.Name]; ok {
+	name := n.full()
+	if f, ok := c.functions[name]; ok {
 		return c.scalar(n, f, s)
 	}
-	if spec, ok := aggregate.Lookup(n.Name); ok {
+	if spec, ok := aggregate.Lookup(name); ok {
 		return c.aggregator(n, spec, s)
 	}
-	if why, ok := refusedFunctions[n.Name]; ok {
-		c.errorf(n.Pos, "%s is outside the language here: %s", tick(n.Name), why)
+	if why, ok := refusedFunctions[name]; ok {
+		c.errorf(n.Pos, "%s is outside the language here: %s", tick(name), why)
 		return nil
 	}
-	if _, ok := window.Lookup(n.Name); ok {
-		c.errorf(n.Pos, "%s is a window, not a function: expected it after the stream, as in `from %s#window.%s(…)`", tick(n.Name), s.stream, n.Name)
+	if _, ok := window.Lookup(name); ok {
+		c.errorf(n.Pos, "%s is a window, not a function: expected it after the stream, as in `from %s#window.%s(…)`", tick(name), s.stream, name)
 		return nil
 	}
-	c.errorf(n.Pos, "unknown function %s%s", tick(n.Name), didYouMean(n.Name, c.functionNames()))
+	c.errorf(n.Pos, "unknown function %s%s", tick(name), c.meantFunction(n))
 	return nil
+}
+
+// meantFunction is the end of a message about an unknown function: the likely one, or those
+// of the same namespace.
+func (c *checker) meantFunction(n *Func) string {
+	name, all := n.full(), c.functionNames()
+	if meant := suggest(name, all); meant != "" {
+		return ": did you mean " + tick(meant) + "?"
+	}
+	var same, elsewhere []string
+	for _, f := range all {
+		space, plain, named := strings.Cut(f, ":")
+		if !named {
+			space, plain = "", f
+		}
+		if space == n.Namespace {
+			same = append(same, f)
+		}
+		if strings.EqualFold(plain, n.Name) {
+			elsewhere = append(elsewhere, f)
+		}
+	}
+	switch {
+	case len(elsewhere) > 0:
+		return ": did you mean " + listOf(elsewhere, "or") + "?"
+	case len(same) == 0:
+		return "; there is no namespace " + tick(n.Namespace) + ": `eventflux app functions` lists the functions"
+	}
+	return didYouMean(name, same) + "; `eventflux app functions` lists the functions"
 }
 
 func (c *checker) functionNames() []string {
@@ -117,7 +148,7 @@ func (c *checker) aggregator(n *Func, spec aggregate.Spec, s *scope) Expr {
 		return nil
 	}
 	i := len(s.query.Aggs)
-	s.query.Aggs = append(s.query.Aggs, Agg{Name: n.Name, Args: args, Type: t})
+	s.query.Aggs = append(s.query.Aggs, Agg{Name: n.full(), Args: args, Type: t})
 	s.shared[key] = i
 	return &AggResult{Index: i, T: t}
 }
@@ -125,8 +156,8 @@ func (c *checker) aggregator(n *Func, spec aggregate.Spec, s *scope) Expr {
 // aggregatorArgs checks arguments, where * stands for all attributes.
 func (c *checker) aggregatorArgs(n *Func, s *scope) ([]Expr, bool) {
 	switch {
-	case n.Star && n.Name != "count":
-		c.errorf(n.Pos, "`*` stands only in count(*): expected an attribute in %s", tick(n.Name))
+	case n.Star && n.full() != "count":
+		c.errorf(n.Pos, "`*` stands only in count(*): expected an attribute in %s", tick(n.full()))
 		return nil, false
 	case n.Star && len(s.schema.Attrs) != 1:
 		c.errorf(n.Pos, "`count(*)` stands for all %d attributes of stream %s, but count takes one at most: write `count()`", len(s.schema.Attrs), tick(s.stream.String()))

@@ -196,18 +196,34 @@ func (c *checker) logical(n *Binary, s *scope) Expr {
 	}
 }
 
+// join checks `+` with a text on one side: it joins the texts of both.
+func (c *checker) join(n *Binary, l, r Expr) Expr {
+	if c.real(n.L, l) == nil || c.real(n.R, r) == nil {
+		return nil
+	}
+	if left, ok := l.(*Call); ok && left.Func == JoinTexts {
+		return &Call{Func: JoinTexts, Args: append(slices.Clone(left.Args), r), T: event.String}
+	}
+	return &Call{Func: JoinTexts, Args: []Expr{l, r}, T: event.String}
+}
+
 func (c *checker) arith(n *Binary, l, r Expr) Expr {
+	lt, rt := l.Type(), r.Type()
+	if n.Op == OpAdd && (lt == event.String && rt != event.Object || rt == event.String && lt != event.Object) {
+		return c.join(n, l, r)
+	}
 	for _, side := range []struct {
 		n Node
 		e Expr
 	}{{n.L, l}, {n.R, r}} {
-		if side.e.Type().Numeric() {
+		if side.e.Type().Numeric() || side.e.Type() == event.String && n.Op == OpAdd && (lt == event.Object || rt == event.Object) {
 			continue
 		}
 		hint := ""
 		switch {
-		case side.e.Type() == event.String && n.Op == OpAdd:
-			hint = "; strings cannot be joined here"
+		case side.e.Type() == event.Object && (lt == event.String || rt == event.String) && n.Op == OpAdd:
+			c.errorf(n.Pos, "`+` cannot join %s, an object: write `convert(%s, 'string')`", tick(textOf(side.n)), shorten(textOf(side.n)))
+			return nil
 		case side.e.Type() == event.Object:
 			hint = "; to read an object as a number, write `cast(…, 'double')`"
 		}

@@ -3,6 +3,7 @@ package siddhiql
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/eventflux/eventflux/shared/lang/event"
 	"github.com/eventflux/eventflux/shared/lang/function"
@@ -59,19 +60,29 @@ func functionTable() map[string]Function {
 	return table
 }
 
-// registered makes a row of the table for a function of another package.
+// registered makes a row of the table for a function of package function.
 func registered(spec function.Spec) Function {
-	return Function{Name: spec.Name, Usage: spec.Usage, result: func(args []Expr, _ event.Type) (t, held event.Type, err error) {
-		types := make([]event.Type, len(args))
+	return Function{Name: spec.Name, Usage: strings.Join(spec.Usages(), " or "), result: func(args []Expr, _ event.Type) (t, held event.Type, err error) {
 		for i, a := range args {
 			if err := realValue(a); err != nil {
 				return 0, 0, fmt.Errorf("argument %d: %w", i+1, err)
 			}
-			types[i] = a.Type()
 		}
-		t, err = spec.Result(types)
-		return t, t, err
+		bound, err := spec.BindCall(FunctionArgs(args))
+		return bound.Type, bound.Type, err
 	}}
+}
+
+// FunctionArgs returns what package function has to know of arguments.
+func FunctionArgs(args []Expr) []function.Arg {
+	list := make([]function.Arg, len(args))
+	for i, a := range args {
+		list[i].Type = a.Type()
+		if k, ok := a.(*Const); ok {
+			list[i].Const = &function.Value{Int: k.Int, Real: k.Real, Text: k.Text}
+		}
+	}
+	return list
 }
 
 // refusedFunctions exist in Siddhi and not here.

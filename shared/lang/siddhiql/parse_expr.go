@@ -160,9 +160,9 @@ func (p *parser) refOrCall() Node {
 	case p.acceptPunct("."):
 		return &Ref{Pos: at, Stream: name.Text, Name: p.name("the name of an attribute").Text}
 	case isPunct(next, "("):
-		return p.call(name)
-	case isPunct(next, ":") && isName(p.ahead(1)):
-		p.fail(at, "extensions such as `%s:%s` are outside the language here", name.Text, p.ahead(1).text)
+		return p.call(name, "")
+	case isPunct(next, ":"):
+		return p.namespaced(name)
 	}
 	return &Ref{Pos: at, Name: name.Text}
 }
@@ -182,18 +182,29 @@ func (p *parser) indexed(at Pos, inner bool, name Name) Node {
 	return r
 }
 
-func (p *parser) call(name Name) Node {
+// namespaced reads the rest of a call such as str:upper(x).
+func (p *parser) namespaced(space Name) Node {
+	p.take()
+	name := p.name("the name of a function after " + tick(space.Text+":"))
+	if !isPunct(p.peek(), "(") {
+		p.fail(space.Pos, "found %s, expected a call: %s is a function, so its arguments follow in parentheses", tick(space.Text+":"+name.Text), tick(space.Text+":"+name.Text))
+	}
+	name.Pos = space.Pos
+	return p.call(name, space.Text)
+}
+
+func (p *parser) call(name Name, namespace string) Node {
 	p.nest(name.Pos)
 	defer p.unnest()
 	p.expectPunct("(", "")
-	n := &Func{Pos: name.Pos, Name: name.Text}
+	n := &Func{Pos: name.Pos, Namespace: namespace, Name: name.Text}
 	if isPunct(p.peek(), "*") && isPunct(p.ahead(1), ")") {
 		p.take()
 		p.take()
 		n.Star = true
 		return n
 	}
-	n.Args = p.arguments("an argument of " + tick(name.Text))
+	n.Args = p.arguments("an argument of " + tick(n.full()))
 	return n
 }
 

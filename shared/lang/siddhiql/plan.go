@@ -278,6 +278,9 @@ type (
 // IsNull is `x is null`.
 type IsNull struct{ X Expr }
 
+// JoinTexts is the function of a Call that joins the texts of its arguments, as `+` does.
+const JoinTexts = "+"
+
 // Call is a call of a scalar function, by its exact name. T holds the target type of
 // convert and cast, which is not among the arguments.
 type Call struct {

@@ -266,7 +266,14 @@ func (n *NullTest) print(p *printer) {
 }
 
 func (n *Func) print(p *printer) {
-	p.write(quoteName(n.Name), "(")
+	name := quoteName(n.Name)
+	if n.Namespace != "" {
+		p.write(quoteName(n.Namespace), ":")
+		if isPlainName(n.Name) {
+			name = n.Name // no clause can start here
+		}
+	}
+	p.write(name, "(")
 	if n.Star {
 		p.write("*")
 	}
