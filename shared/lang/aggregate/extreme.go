@@ -24,8 +24,9 @@ func init() {
 // right in whatever order values leave.
 type extreme struct {
 	multiset
-	most  bool
-	class event.Class
+	most   bool
+	class  event.Class
+	called string // if not min or max
 }
 
 func (a *extreme) key(v *Value) int64 {
@@ -92,6 +93,9 @@ func (a *extreme) read(src []byte) ([]item[int64], error) {
 }
 
 func (a *extreme) name() string {
+	if a.called != "" {
+		return a.called
+	}
 	if a.most {
 		return "max"
 	}

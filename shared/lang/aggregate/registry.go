@@ -2,6 +2,7 @@ package aggregate
 
 import (
 	"github.com/eventflux/eventflux/shared/lang/event"
+	"github.com/eventflux/eventflux/shared/lang/function"
 	"github.com/eventflux/eventflux/shared/lang/registry"
 )
 
@@ -14,11 +15,47 @@ type Spec struct {
 	Version string
 	// Usage is shown when arguments are wrong, such as "sum(number)".
 	Usage string
+	// Doc says in one line what the aggregator returns.
+	Doc string
 	// Result checks the arguments' types and returns the type of the result.
 	Result func(args []event.Type) (event.Type, error)
 	// New returns an aggregator without groups, for arguments that Result has
 	// accepted.
 	New func(args []event.Type) Aggregate
+	// NewWith, if it is set, is called instead of New.
+	NewWith func(Config) Aggregate
+	// Check, if it is set, checks the arguments' constants, after Result.
+	Check func(args []Arg) error
+	// Forever means that a group keeps its value when the window resets the aggregators, and
+	// when its last row leaves.
+	Forever bool
+	// Instead, if it is set, means that rows cannot leave: an app can name the aggregator only
+	// where none does, and Instead names the aggregator for other places.
+	Instead string
+}
+
+// Arg is what is known of an argument before there are events.
+type Arg = function.Arg
+
+// Config is what an aggregator is made for.
+type Config struct {
+	Args []Arg
+	// Leaves means that rows leave one by one. Otherwise Remove may be ignored: groups are only
+	// cleared.
+	Leaves bool
+}
+
+// Make returns an aggregator without groups, for arguments that Result and Check have
+// accepted.
+func (s Spec) Make(c Config) Aggregate {
+	if s.NewWith != nil {
+		return s.NewWith(c)
+	}
+	types := make([]event.Type, len(c.Args))
+	for i, a := range c.Args {
+		types[i] = a.Type
+	}
+	return s.New(types)
 }
 
 var specs = registry.New[Spec]("aggregator")

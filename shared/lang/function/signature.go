@@ -30,8 +30,8 @@ var kinds = map[string]struct {
 	what  string
 }{
 	"string": {is(event.String), 0, "a string"},
-	"int":    {is(event.Int, event.Long), event.Long, "an int"},
-	"long":   {is(event.Int, event.Long), event.Long, "a long"},
+	"int":    {is(event.Int, event.Long), 0, "an int"},
+	"long":   {is(event.Int, event.Long), 0, "a long"},
 	"double": {event.Type.Numeric, event.Double, "a number"},
 	"number": {event.Type.Numeric, 0, "a number"},
 	"bool":   {is(event.Bool), 0, "a bool"},
