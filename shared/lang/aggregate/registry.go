@@ -29,6 +29,8 @@ type Spec struct {
 	// Forever means that a group keeps its value when the window resets the aggregators, and
 	// when its last row leaves.
 	Forever bool
+	// AnyText means that texts are kept as they are: the limit on keys does not concern them.
+	AnyText bool
 	// Instead, if it is set, means that rows cannot leave: an app can name the aggregator only
 	// where none does, and Instead names the aggregator for other places.
 	Instead string

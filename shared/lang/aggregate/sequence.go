@@ -18,6 +18,7 @@ func init() {
 		Register(Spec{
 			Name:    name,
 			Version: "1.0.0",
+			AnyText: true,
 			Usage:   name + "(x)",
 			Doc:     "the value of the " + which + " event; nulls are ignored",
 			Result: func(args []event.Type) (event.Type, error) {

@@ -222,11 +222,11 @@ func (q *query) newWindow() window.Window {
 }
 
 // newAggregate returns an empty aggregator.
-func newAggregate(a *siddhiql.Agg) aggregate.Aggregate {
+func (q *query) newAggregate(a *siddhiql.Agg) aggregate.Aggregate {
 	spec, _ := aggregate.Lookup(a.Name)
-	types := make([]event.Type, len(a.Args))
+	args := siddhiql.FunctionArgs(a.Args)
 	for i, x := range a.Args {
-		types[i] = read(x)
+		args[i].Type = read(x)
 	}
-	return spec.New(types)
+	return spec.Make(aggregate.Config{Args: args, Leaves: q.plan.RowsLeave()})
 }

@@ -340,7 +340,7 @@ func (a *adaptation) replaceAggregates(s *memory, old window.Window) {
 	for i := range a.q.plan.Aggs {
 		if anew || a.of[i] < 0 {
 			counted = append(counted, i)
-			s.keepAggregate(newAggregate(&a.q.plan.Aggs[i]))
+			s.keepAggregate(a.q.newAggregate(&a.q.plan.Aggs[i]))
 		} else {
 			s.keepAggregate(aggs[a.of[i]])
 		}

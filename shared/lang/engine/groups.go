@@ -178,12 +178,19 @@ func (g *groups) enter(slot int) {
 	if x.rows == 0 {
 		g.idle--
 		x.came = true
-		if !x.listed {
-			x.listed = true
-			g.touched = append(g.touched, int32(slot))
-		}
+	}
+	if !x.listed {
+		x.listed = true
+		g.touched = append(g.touched, int32(slot))
 	}
 	x.rows++
+}
+
+// change notes that a group changes, and leaves the number of its rows.
+func (g *groups) change(slot int) {
+	if g.slots[slot].round != g.round {
+		g.mark(slot)
+	}
 }
 
 func (g *groups) leave(slot int) {
@@ -219,6 +226,16 @@ func (g *groups) reset(clear func(slot int)) {
 			g.idle++
 		}
 		x.listed = false
+		clear(int(s))
+	}
+	g.touched = g.touched[:0]
+}
+
+// renew calls clear for the groups that had rows since the last time, and leaves the groups.
+func (g *groups) renew(clear func(slot int)) {
+	for _, s := range g.touched {
+		g.change(int(s))
+		g.slots[s].listed = false
 		clear(int(s))
 	}
 	g.touched = g.touched[:0]

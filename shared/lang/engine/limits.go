@@ -7,6 +7,7 @@ import (
 	"slices"
 	"sync/atomic"
 
+	"github.com/eventflux/eventflux/shared/lang/aggregate"
 	"github.com/eventflux/eventflux/shared/lang/event"
 	"github.com/eventflux/eventflux/shared/lang/siddhiql"
 	"github.com/eventflux/eventflux/shared/lang/window"
@@ -170,7 +171,14 @@ func (q *query) measure() {
 		q.windowKeys = windowKeys(p.Window, isText)
 	}
 	for _, a := range p.Aggs {
-		q.keyed = append(q.keyed, slices.ContainsFunc(a.Args, func(x siddhiql.Expr) bool { return x.Holds().Class() == event.Texts }))
+		spec, _ := aggregate.Lookup(a.Name)
+		q.keyed = append(q.keyed, !spec.AnyText && slices.ContainsFunc(a.Args, func(x siddhiql.Expr) bool { return x.Holds().Class() == event.Texts }))
+		if spec.Forever && q.forever == nil {
+			q.forever = make([]bool, len(p.Aggs))
+		}
+		if spec.Forever {
+			q.forever[len(q.keyed)-1] = true
+		}
 	}
 	q.rowBytes = outputBytes + 8 + 1 // its time and kind
 	for i := range q.out.Cols {

@@ -32,6 +32,7 @@ type query struct {
 	groupTexts []int  // group by attributes that are texts
 	windowKeys []int  // attributes of the source that are keys of the window
 	keyed      []bool // by aggregator: it keeps its arguments, and they are texts
+	forever    []bool // by aggregator: it keeps its values at a reset; nil if none does
 
 	out      *event.Batch // rows emitted since the outputs were last taken
 	kinds    []window.Kind
@@ -179,7 +180,7 @@ func (q *query) newMemory(home *instance) *memory {
 		s.win, s.emit = q.newWindow(), s.chunk
 	}
 	for i := range q.plan.Aggs {
-		s.keepAggregate(newAggregate(&q.plan.Aggs[i]))
+		s.keepAggregate(q.newAggregate(&q.plan.Aggs[i]))
 	}
 	if q.pattern != nil {
 		s.more = q.pattern.newInput(s)

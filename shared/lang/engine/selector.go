@@ -150,9 +150,12 @@ func (x *selector) aggregate(s *memory, r *row, kind window.Kind, results bool) 
 			x.q.checkKey("group key", r.b.Cols[c].TextBytes(r.i))
 		}
 		slot = s.groups.slot(r.b, r.i)
-		if kind == window.Current {
+		switch {
+		case kind == window.Current:
 			s.groups.enter(slot)
-		} else {
+		case x.q.forever != nil:
+			s.groups.change(slot)
+		default:
 			s.groups.leave(slot)
 		}
 	}
@@ -249,13 +252,33 @@ func (x *selector) cut() {
 	}
 }
 
-// reset empties the aggregators of every group.
+// reset empties the aggregators of every group, except those that keep their values for ever.
+// Groups that have one of those stay.
 func (s *memory) reset() {
+	if s.q.forever != nil {
+		s.renew()
+		return
+	}
 	if s.groups != nil {
 		s.groups.reset(s.clear)
 		return
 	}
 	s.clear(0)
+}
+
+func (s *memory) renew() {
+	clear := func(slot int) {
+		for n, a := range s.aggs {
+			if !s.q.forever[n] {
+				a.Clear(slot)
+			}
+		}
+	}
+	if s.groups != nil {
+		s.groups.renew(clear)
+		return
+	}
+	clear(0)
 }
 
 // clear empties one group's aggregators.

@@ -1,6 +1,7 @@
 package siddhiql
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 
@@ -143,6 +144,12 @@ func (c *checker) aggregator(n *Func, spec aggregate.Spec, s *scope) Expr {
 		types[i] = a.Type()
 	}
 	t, err := spec.Result(types)
+	if err == nil && spec.Check != nil {
+		err = spec.Check(FunctionArgs(args))
+	}
+	if err == nil && spec.Instead != "" && s.query.RowsLeave() {
+		err = fmt.Errorf("it cannot take a row back, and rows leave this query: write `%s`, which is exact and can, or use no window, or one with batches and without expired events", spec.Instead)
+	}
 	if err != nil {
 		c.errorf(n.Pos, "aggregator %s: %v; usage: %s", tick(key), err, tick(spec.Usage))
 		return nil

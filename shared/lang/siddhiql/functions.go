@@ -87,13 +87,8 @@ func FunctionArgs(args []Expr) []function.Arg {
 
 // refusedFunctions exist in Siddhi and not here.
 var refusedFunctions = map[string]string{
-	"UUID":       "UUID is not deterministic: a replay would give other results; let the publisher put an id into the event",
-	"createSet":  "sets are no type of the language here; distinctCount counts different values",
-	"sizeOfSet":  "sets are no type of the language here; distinctCount counts different values",
-	"unionSet":   "sets are no type of the language here; distinctCount counts different values",
-	"stdDev":     "the aggregators are sum, avg, min, max, count and distinctCount",
-	"minForever": "min without a window never forgets",
-	"maxForever": "max without a window never forgets",
+	"UUID":      "UUID is not deterministic: a replay would give other results; let the publisher put an id into the event",
+	"math:rand": "it is not deterministic: a replay would give other results; let the publisher put a random number into the event",
 }
 
 func argCount(args []Expr, least, most int) error {

@@ -144,6 +144,19 @@ func (q *Query) Reads() []*Stream {
 	return []*Stream{q.Source}
 }
 
+// RowsLeave reports whether rows leave the aggregators one by one. Otherwise they stay until a
+// window resets all, if it does.
+func (q *Query) RowsLeave() bool {
+	switch {
+	case q.Join != nil:
+		return true
+	case q.Window == nil:
+		return false
+	}
+	spec, _ := window.Lookup(q.Window.Name)
+	return q.Expired || !spec.Resets
+}
+
 // ReadsFrom reports whether the stream brings the query rows.
 func (q *Query) ReadsFrom(s *Stream) bool { return slices.Contains(q.Reads(), s) }
 

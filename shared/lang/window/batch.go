@@ -3,6 +3,7 @@ package window
 func init() {
 	Register(Spec{
 		Name:    "batch",
+		Resets:  true,
 		Version: "1.0.0",
 		Usage:   "batch([n int])",
 		Check: func(p []Param) error {

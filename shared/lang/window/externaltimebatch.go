@@ -9,6 +9,7 @@ import (
 func init() {
 	Register(Spec{
 		Name:    "externalTimeBatch",
+		Resets:  true,
 		Version: "1.0.0",
 		Usage:   "externalTimeBatch(attribute long, span time [, start] [, timeout time] [, replaceTimestamp bool])",
 		Check:   checkExternalTimeBatch,

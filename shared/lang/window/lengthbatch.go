@@ -5,6 +5,7 @@ import "github.com/eventflux/eventflux/shared/lang/event"
 func init() {
 	Register(Spec{
 		Name:    "lengthBatch",
+		Resets:  true,
 		Version: "1.0.0",
 		Usage:   "lengthBatch(n int [, streamCurrent bool])",
 		Adapt:   adaptBatch,

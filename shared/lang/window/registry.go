@@ -37,6 +37,9 @@ type Spec struct {
 	// across; the error says what to do. It is called with parameters that Check accepted and
 	// whose attributes have the same names. nil: the window can never change.
 	Adapt func(old, next []Param) error
+	// Resets means that the window resets the aggregators before each batch, and emits expired
+	// rows only if Config.Expired is set. So no row leaves an aggregator by itself.
+	Resets bool
 	// New returns an empty window. It is called with checked parameters, once
 	// for each query and partition key.
 	New func(Config) Window

@@ -9,6 +9,7 @@ import (
 func init() {
 	Register(Spec{
 		Name:    "timeBatch",
+		Resets:  true,
 		Version: "1.0.0",
 		Usage:   "timeBatch(span time [, start int|long] [, streamCurrent bool])",
 		Adapt:   adaptBatch,
