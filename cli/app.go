@@ -14,7 +14,7 @@ import (
 )
 
 func newAppCommand() *cobra.Command {
-	return newGroup("app", "Work with apps", newAppCheckCommand(), newAppDeployCommand(),
+	return newGroup("app", "Work with apps", newAppCheckCommand(), newAppFunctionsCommand(), newAppDeployCommand(),
 		newAppListCommand(), newAppShowCommand(), newAppResumeCommand(), newAppRemoveCommand())
 }
 

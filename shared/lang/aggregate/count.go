@@ -12,6 +12,7 @@ func init() {
 		Name:    "count",
 		Version: "1.0.0",
 		Usage:   "count() or count(x)",
+		Doc:     "the number of rows",
 		Result: func(args []event.Type) (event.Type, error) {
 			if len(args) > 1 {
 				return 0, fmt.Errorf("it takes at most one argument, found %d", len(args))

@@ -12,6 +12,7 @@ func init() {
 		Name:    "distinctCount",
 		Version: "1.0.0",
 		Usage:   "distinctCount(x), x a number or a string",
+		Doc:     "the number of different values; null is one of them",
 		Result: func(args []event.Type) (event.Type, error) {
 			if len(args) != 1 {
 				return 0, fmt.Errorf("it takes one argument, found %d", len(args))

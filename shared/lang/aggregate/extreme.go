@@ -12,6 +12,7 @@ func init() {
 			Name:    name,
 			Version: "1.0.0",
 			Usage:   name + "(number)",
+			Doc:     "the " + name + "imum; nulls are ignored",
 			Result:  oneNumber(func(arg event.Type) event.Type { return arg }),
 			New: func(args []event.Type) Aggregate {
 				return &extreme{most: most, class: args[0].Class()}

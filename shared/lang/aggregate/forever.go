@@ -12,6 +12,7 @@ func init() {
 			Name:    name,
 			Version: "1.0.0",
 			Usage:   name + "(number)",
+			Doc:     "the " + name[:3] + "imum of all values that ever came, also after they left the window",
 			Forever: true,
 			Result:  oneNumber(func(arg event.Type) event.Type { return arg }),
 			New: func(args []event.Type) Aggregate {

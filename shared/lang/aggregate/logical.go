@@ -13,6 +13,7 @@ func init() {
 			Name:    name,
 			Version: "1.0.0",
 			Usage:   name + "(condition bool)",
+			Doc:     map[string]string{"and": "whether a condition is true and none is false", "or": "whether a condition is true"}[name] + "; nulls are ignored",
 			Result: func(args []event.Type) (event.Type, error) {
 				if len(args) != 1 {
 					return 0, fmt.Errorf("it takes one argument, found %d", len(args))

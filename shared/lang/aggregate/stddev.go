@@ -12,6 +12,7 @@ func init() {
 		Name:    "stdDev",
 		Version: "1.0.0",
 		Usage:   "stdDev(number)",
+		Doc:     "the standard deviation of the values as a population",
 		Result:  oneNumber(func(event.Type) event.Type { return event.Double }),
 		New:     func(args []event.Type) Aggregate { return &deviation{class: args[0].Class()} },
 	})

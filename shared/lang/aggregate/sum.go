@@ -7,6 +7,7 @@ func init() {
 		Name:    "sum",
 		Version: "1.0.0",
 		Usage:   "sum(number)",
+		Doc:     "the sum, exact; nulls are ignored",
 		Result: oneNumber(func(arg event.Type) event.Type {
 			if arg.Class() == event.Reals {
 				return event.Double
@@ -24,6 +25,7 @@ func init() {
 		Name:    "avg",
 		Version: "1.0.0",
 		Usage:   "avg(number)",
+		Doc:     "the sum divided by the number of values",
 		Result:  oneNumber(func(event.Type) event.Type { return event.Double }),
 		New:     func(args []event.Type) Aggregate { return &average{class: args[0].Class()} },
 	})

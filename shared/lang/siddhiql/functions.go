@@ -16,6 +16,8 @@ type Function struct {
 	Name string
 	// Usage is shown when arguments are wrong.
 	Usage string
+	// Doc says in one line what the function returns.
+	Doc string
 	// typed: the last argument is the name of a type and goes to Call.T.
 	typed bool
 	// result checks the arguments, without a type's name, and returns the type
@@ -26,19 +28,19 @@ type Function struct {
 // functions is a function, not a variable, so that no code can change the table.
 func functions() []Function {
 	list := []Function{
-		{Name: "cast", Usage: "cast(x, 'type')", typed: true, result: castResult},
-		{Name: "coalesce", Usage: "coalesce(x, …), all of one type", result: coalesceResult},
-		{Name: "convert", Usage: "convert(x, 'type')", typed: true, result: convertResult},
-		{Name: "currentTimeMillis", Usage: "currentTimeMillis()", result: timeResult},
-		{Name: "default", Usage: "default(x, constant), both of one type", result: defaultResult},
-		{Name: "eventTimestamp", Usage: "eventTimestamp()", result: timeResult},
-		{Name: "ifThenElse", Usage: "ifThenElse(condition bool, a, b), a and b of one type", result: ifThenElseResult},
-		{Name: "maximum", Usage: "maximum(number, …), all of one type", result: extremeResult},
-		{Name: "minimum", Usage: "minimum(number, …), all of one type", result: extremeResult},
+		{Name: "cast", Doc: "the value as that type", Usage: "cast(x, 'type')", typed: true, result: castResult},
+		{Name: "coalesce", Doc: "the first that is not null", Usage: "coalesce(x, …), all of one type", result: coalesceResult},
+		{Name: "convert", Doc: "the converted value: text is parsed, numbers are truncated; null if that fails", Usage: "convert(x, 'type')", typed: true, result: convertResult},
+		{Name: "currentTimeMillis", Doc: "the clock of the app", Usage: "currentTimeMillis()", result: timeResult},
+		{Name: "default", Doc: "the constant if x is null, else x", Usage: "default(x, constant), both of one type", result: defaultResult},
+		{Name: "eventTimestamp", Doc: "the event's own time", Usage: "eventTimestamp()", result: timeResult},
+		{Name: "ifThenElse", Doc: "a; b if the condition is false or null", Usage: "ifThenElse(condition bool, a, b), a and b of one type", result: ifThenElseResult},
+		{Name: "maximum", Doc: "the largest; nulls are ignored", Usage: "maximum(number, …), all of one type", result: extremeResult},
+		{Name: "minimum", Doc: "the smallest; nulls are ignored", Usage: "minimum(number, …), all of one type", result: extremeResult},
 	}
 	for _, class := range []string{"Boolean", "Double", "Float", "Integer", "Long", "String"} {
 		name := "instanceOf" + class
-		list = append(list, Function{Name: name, Usage: name + "(x)", result: instanceResult})
+		list = append(list, Function{Name: name, Doc: "whether the value has that type; false for null", Usage: name + "(x)", result: instanceResult})
 	}
 	return list
 }
