@@ -20,7 +20,6 @@ import "math"
 //	Asin(±0) = ±0
 //	Asin(x) = NaN if x < -1 or x > 1
 func Asin(x float64) float64 {
-
 	return asin(x)
 }
 
@@ -56,7 +55,6 @@ func asin(x float64) float64 {
 //
 //	Acos(x) = NaN if x < -1 or x > 1
 func Acos(x float64) float64 {
-
 	return acos(x)
 }
 

@@ -96,7 +96,6 @@ func satan(x float64) float64 {
 //	Atan(±0) = ±0
 //	Atan(±Inf) = ±Pi/2
 func Atan(x float64) float64 {
-
 	return atan(x)
 }
 

@@ -30,7 +30,6 @@ import "math"
 //	Atan2(+Inf, x) = +Pi/2
 //	Atan2(-Inf, x) = -Pi/2
 func Atan2(y, x float64) float64 {
-
 	return atan2(y, x)
 }
 

@@ -26,7 +26,6 @@ import "math"
 //	Cbrt(±Inf) = ±Inf
 //	Cbrt(NaN) = NaN
 func Cbrt(x float64) float64 {
-
 	return cbrt(x)
 }
 

@@ -16,7 +16,6 @@ import "math"
 // Very large values overflow to 0 or +Inf.
 // Very small values underflow to 1.
 func Exp(x float64) float64 {
-
 	return exp(x)
 }
 

@@ -81,7 +81,6 @@ import "math"
 //	Log(x < 0) = NaN
 //	Log(NaN) = NaN
 func Log(x float64) float64 {
-
 	return log(x)
 }
 

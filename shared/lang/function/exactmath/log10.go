@@ -9,7 +9,6 @@ import "math"
 // Log10 returns the decimal logarithm of x.
 // The special cases are the same as for [Log].
 func Log10(x float64) float64 {
-
 	return log10(x)
 }
 
@@ -20,7 +19,6 @@ func log10(x float64) float64 {
 // Log2 returns the binary logarithm of x.
 // The special cases are the same as for [Log].
 func Log2(x float64) float64 {
-
 	return log2(x)
 }
 

@@ -118,7 +118,6 @@ var _cos = [...]float64{
 //	Cos(±Inf) = NaN
 //	Cos(NaN) = NaN
 func Cos(x float64) float64 {
-
 	return cos(x)
 }
 
@@ -183,7 +182,6 @@ func cos(x float64) float64 {
 //	Sin(±Inf) = NaN
 //	Sin(NaN) = NaN
 func Sin(x float64) float64 {
-
 	return sin(x)
 }
 

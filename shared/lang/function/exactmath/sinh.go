@@ -26,7 +26,6 @@ import "math"
 //	Sinh(±Inf) = ±Inf
 //	Sinh(NaN) = NaN
 func Sinh(x float64) float64 {
-
 	return sinh(x)
 }
 
@@ -77,7 +76,6 @@ func sinh(x float64) float64 {
 //	Cosh(±Inf) = +Inf
 //	Cosh(NaN) = NaN
 func Cosh(x float64) float64 {
-
 	return cosh(x)
 }
 

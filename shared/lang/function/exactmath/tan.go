@@ -67,6 +67,7 @@ var _tanP = [...]float64{
 	1.15351664838587416140e6,  // 0x413199eca5fc9ddd
 	-1.79565251976484877988e7, // 0xc1711fead3299176
 }
+
 var _tanQ = [...]float64{
 	1.00000000000000000000e0,
 	1.36812963470692954678e4,  // 0x40cab8a5eeb36572
@@ -83,7 +84,6 @@ var _tanQ = [...]float64{
 //	Tan(±Inf) = NaN
 //	Tan(NaN) = NaN
 func Tan(x float64) float64 {
-
 	return tan(x)
 }
 

@@ -61,6 +61,7 @@ var tanhP = [...]float64{
 	-9.92877231001918586564e1,
 	-1.61468768441708447952e3,
 }
+
 var tanhQ = [...]float64{
 	1.12811678491632931402e2,
 	2.23548839060100448583e3,
@@ -75,7 +76,6 @@ var tanhQ = [...]float64{
 //	Tanh(±Inf) = ±1
 //	Tanh(NaN) = NaN
 func Tanh(x float64) float64 {
-
 	return tanh(x)
 }
 
