@@ -56,6 +56,7 @@ func (e *Engine) change(next *siddhiql.Plan, m *Migration) error {
 	if err := t.moveEntries(); err != nil {
 		return err
 	}
+	t.closePatterns()
 	t.adaptMemories()
 	t.keepTimers(timers)
 	for _, s := range m.Steps {
@@ -177,6 +178,16 @@ func (t *transition) moveEntries() error {
 		}
 	}
 	return nil
+}
+
+// closePatterns gives up the partial matches of queries that do not go on: those that are
+// kept have been moved.
+func (t *transition) closePatterns() {
+	for _, q := range t.queries {
+		if _, on := t.before[q]; !on && q.block == nil {
+			q.each((*memory).closePattern)
+		}
+	}
 }
 
 func sameSource(a, b state.Source) bool {

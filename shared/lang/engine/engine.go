@@ -59,7 +59,6 @@ type Output struct {
 func New(plan *siddhiql.Plan) (*Engine, error) {
 	e := &Engine{plan: plan, streams: make([][]subscriber, len(plan.Streams)), work: newWork()}
 	e.env.Now = window.NoTime
-	e.unbegun = slices.ContainsFunc(plan.Queries, func(q *siddhiql.Query) bool { return q.Pattern != nil })
 	for _, p := range plan.Queries {
 		if err := known(p); err != nil {
 			return nil, err

@@ -48,6 +48,7 @@ type selfValue struct{ column, attr int }
 type keyPart func(r *row, dst []byte) ([]byte, bool)
 
 func newPatternQuery(q *query) *patternQuery {
+	q.e.unbegun = true
 	p := q.plan.Pattern
 	x := &patternQuery{q: q, rows: event.NewBatch(q.plan.In), streams: make([]int, len(q.e.plan.Streams))}
 	for i := range x.streams {
