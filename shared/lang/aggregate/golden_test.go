@@ -38,6 +38,14 @@ func TestGoldenStates(t *testing.T) {
 		{"distinctCount", event.Long, ints, "0102d70401af0202"},
 		{"distinctCount", event.Double, reals, "010381808080808080e07f0181808080808080e87f0180c0e2aef88a8dc30301"},
 		{"distinctCount", event.String, texts, "0103000101620202c3a901"},
+		{"stdDev", event.Double, reals, "12060300a0d88557347643000000000000e03f000821058080148080c0cc03b6bc83f801b6f59ba10b07"},
+		{"and", event.Bool, ints, "0600"},
+		{"minForever", event.Long, ints, "d704"},
+		{"maxForever", event.Double, reals, "8080c5ddf0959af68601"},
+		{"median", event.Long, ints, "02d70401af0202"},
+		{"percentile", event.Double, reals, "0381808080808080e07f0181808080808080e87f0180c0e2aef88a8dc30301"},
+		{"first", event.Long, ints, "03000601d7040106"},
+		{"last", event.String, texts, "0400016201000102c3a9010162"},
 	}
 	for _, test := range tests {
 		a := newAggregate(t, test.name, test.arg)

@@ -27,6 +27,8 @@ var parted = []struct {
 	{"distinctCount", event.Long},
 	{"distinctCount", event.Double},
 	{"distinctCount", event.String},
+	{"median", event.Long},
+	{"percentile", event.Double},
 }
 
 func newParted(t testing.TB, name string, arg event.Type) aggregate.Parted {
