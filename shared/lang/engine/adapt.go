@@ -215,10 +215,7 @@ func appendAs(dst, src *event.Column, i int) bool {
 
 // newWindow returns an empty window of the query.
 func (q *query) newWindow() window.Window {
-	return q.spec.New(window.Config{
-		Env: &q.e.env, Schema: q.plan.In,
-		Params: q.plan.Window.Params, Used: q.used, Expired: q.plan.Expired,
-	})
+	return q.spec.New(q.windowConfig())
 }
 
 // newAggregate returns an empty aggregator.

@@ -80,9 +80,12 @@ func (k *keyTexts) own(q *siddhiql.Query) {
 		return
 	}
 	spec, _ := window.Lookup(q.Window.Name)
-	for _, n := range spec.Keys {
-		if n < len(q.Window.Params) && !q.Window.Params[n].Constant() {
-			k.mark(q.Origin, q.Window.Params[n].Attr)
+	for _, n := range spec.KeyParams(len(q.Window.Params)) {
+		switch p := q.Window.Params[n]; {
+		case p.Attr >= 0:
+			k.mark(q.Origin, p.Attr)
+		case p.Computed:
+			k.use(q.Origin, q.Window.Computed[n])
 		}
 	}
 }

@@ -204,9 +204,9 @@ func (g *groups) keyBytes() (n int64) {
 // windowKeys returns the attributes with texts that are keys of a window.
 func windowKeys(w *siddhiql.Window, isText func(attr int) bool) (keys []int) {
 	spec, _ := window.Lookup(w.Name)
-	for _, n := range spec.Keys {
-		if n < len(w.Params) && !w.Params[n].Constant() && isText(w.Params[n].Attr) {
-			keys = append(keys, w.Params[n].Attr)
+	for _, n := range spec.KeyParams(len(w.Params)) {
+		if a := w.Params[n].Attr; a >= 0 && isText(a) {
+			keys = append(keys, a)
 		}
 	}
 	return keys

@@ -13,8 +13,16 @@ func usedBehindWindow(plan *siddhiql.Query) []int {
 	var used []int
 	add := func(attr int) { used = append(used, attr) }
 	for _, p := range plan.Window.Params {
-		if !p.Constant() {
+		if p.Attr >= 0 {
 			add(p.Attr)
+		}
+	}
+	if c := plan.Window.Condition; c != nil {
+		eachAttr(c.Expr, add)
+		for _, a := range c.Aggs {
+			for _, e := range a.Args {
+				eachAttr(e, add)
+			}
 		}
 	}
 	for _, e := range plan.After {

@@ -3,11 +3,8 @@ package siddhiql
 import (
 	"fmt"
 	"slices"
-	"strings"
 
-	"github.com/eventflux/eventflux/shared/lang/aggregate"
 	"github.com/eventflux/eventflux/shared/lang/event"
-	"github.com/eventflux/eventflux/shared/lang/window"
 )
 
 // query checks one query and adds it to the plan; nil if too little is known of its source
@@ -86,69 +83,6 @@ func (c *checker) handlers(d *StreamInput, q *Query, in *scope) {
 			q.After = append(q.After, c.condition(h.Filter, in.in("a filter"), "a filter"))
 		}
 	}
-}
-
-func (c *checker) window(h *Handler, q *Query, in *scope) {
-	spec, ok := window.Lookup(h.Window)
-	if !ok {
-		c.unknownWindow(h)
-		return
-	}
-	w := &Window{Name: h.Window}
-	for _, n := range h.Params {
-		p, ok := c.param(n, h.Window, in)
-		if !ok {
-			return
-		}
-		w.Params = append(w.Params, p)
-	}
-	if err := spec.Check(w.Params); err != nil {
-		c.errorf(h.Pos, "window %s: %v; usage: %s", tick(windowText(h)), err, tick(spec.Usage))
-		return
-	}
-	q.Window = w
-}
-
-func (c *checker) unknownWindow(h *Handler) {
-	if _, scalar := c.functions[h.Window]; scalar {
-		c.errorf(h.Pos, "%s is a function, not a window: expected it in a filter or a select", tick(h.Window))
-		return
-	}
-	if _, ok := aggregate.Lookup(h.Window); ok {
-		c.errorf(h.Pos, "%s is an aggregator, not a window: expected it in a select", tick(h.Window))
-		return
-	}
-	c.errorf(h.Pos, "unknown window %s%s", tick(h.Window), didYouMean(h.Window, window.Names()))
-}
-
-func windowText(h *Handler) string {
-	texts := make([]string, len(h.Params))
-	for i, n := range h.Params {
-		texts[i] = textOf(n)
-	}
-	return h.Window + "(" + strings.Join(texts, ", ") + ")"
-}
-
-// param turns a window's parameter into a constant or an attribute.
-func (c *checker) param(n Node, name string, in *scope) (window.Param, bool) {
-	switch n := n.(type) {
-	case *Literal:
-		return window.Param{Attr: -1, Type: n.Type, Time: n.Time, Int: n.Int, Real: n.Real, Text: n.Text}, true
-	case *Ref:
-		e := c.ref(n, in.in("a window's parameter"))
-		if e == nil {
-			return window.Param{}, false
-		}
-		a := e.(*Attr)
-		if a.Holds() != a.Type() {
-			c.errorf(n.Pos, "attribute %s of window %s is called %s by cast(), but still is %s: use convert(…, '%s') in the query that fills %s",
-				tick(n.Name), tick(name), a.Type(), a.Holds(), a.Type(), tick(in.stream.String()))
-			return window.Param{}, false
-		}
-		return window.Param{Attr: a.Index, Type: a.Type()}, true
-	}
-	c.errorf(start(n), "%s is computed, but a constant is needed: a window's parameter is a constant or an attribute", tick(textOf(n)))
-	return window.Param{}, false
 }
 
 // selection checks select and returns the attributes of the rows; an attribute with a wrong

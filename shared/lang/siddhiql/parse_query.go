@@ -93,6 +93,11 @@ func (p *parser) window() *Handler {
 	isLong := strings.EqualFold(name.Text, "window")
 	if isLong && p.acceptPunct(".") {
 		name = p.name("the name of a window")
+		if p.acceptPunct(":") {
+			name.Text += ":" + p.name("the name of a window").Text
+		}
+	} else if strings.EqualFold(name.Text, "unique") && p.acceptPunct(":") {
+		name.Text += ":" + p.name("`deduplicate`").Text
 	} else if isPunct(p.peek(), ":") {
 		next := p.ahead(1)
 		if isLong && isName(next) {

@@ -186,6 +186,17 @@ type Write struct{}
 type Window struct {
 	Name   string
 	Params []window.Param
+	// Computed has the expressions of computed parameters, by parameter; nil if none is
+	// computed.
+	Computed  []Expr
+	Condition *Condition // that an expression window has; nil: none
+}
+
+// Condition is a condition over the rows that a window holds. Attributes are those of the
+// newest row. An Agg without a name is the value of its argument for the oldest row.
+type Condition struct {
+	Expr Expr // of type Bool; may hold *AggResult
+	Aggs []Agg
 }
 
 // Agg is one aggregator of a query's select.

@@ -186,7 +186,7 @@ func (h *Handler) print(p *printer) {
 		p.write("]")
 		return
 	}
-	p.write("#window.", quoteName(h.Window), "(")
+	p.write(windowSign(h.Window), quoteQualified(h.Window), "(")
 	p.nodes(h.Params)
 	p.write(")")
 }
@@ -362,4 +362,22 @@ func durationText(ms int64) string {
 		}
 	}
 	return strings.Join(parts, " ")
+}
+
+// windowSign is what stands before the name of a window. A handler with a namespace that is not
+// a window has no `window.` there.
+func windowSign(name string) string {
+	if name == deduplicate {
+		return "#"
+	}
+	return "#window."
+}
+
+// quoteQualified writes a name that may have a namespace.
+func quoteQualified(name string) string {
+	namespace, rest, ok := strings.Cut(name, ":")
+	if !ok {
+		return quoteName(name)
+	}
+	return quoteName(namespace) + ":" + quoteName(rest)
 }

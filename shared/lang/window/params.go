@@ -56,6 +56,8 @@ func (p Param) constantTime() bool {
 
 func (p Param) describe() string {
 	switch {
+	case p.Computed:
+		return fmt.Sprintf("an expression of type %s", p.Type)
 	case !p.Constant():
 		return fmt.Sprintf("an attribute of type %s", p.Type)
 	case p.Time:

@@ -23,6 +23,8 @@ func ms(n int64) window.Param {
 	return window.Param{Attr: -1, Type: event.Long, Time: true, Int: n}
 }
 
+func share(v float64) window.Param { return window.Param{Attr: -1, Type: event.Double, Real: v} }
+
 func attr(i int) window.Param { return window.Param{Attr: i, Type: rowSchema.Attrs[i].Type} }
 
 var (
@@ -204,6 +206,20 @@ var states = []struct {
 	{"cron", "cron", []window.Param{{Attr: -1, Type: event.String, Text: "* * * * * ?"}}, false},
 	{"hopping", "hopping", []window.Param{ms(50), ms(15)}, false},
 	{"hopping of current rows", "hopping", []window.Param{ms(50), ms(25)}, true},
+	{"frequent", "frequent", []window.Param{number(2), attr(0)}, false},
+	{"frequent of whole events", "frequent", []window.Param{number(6)}, false},
+	{"lossyFrequent", "lossyFrequent", []window.Param{share(0.3), share(0.2), attr(0)}, false},
+	{"lossyFrequent of whole events", "lossyFrequent", []window.Param{share(0.5)}, false},
+	{"unique:ever", "unique:ever", []window.Param{attr(0)}, false},
+	{"unique:first", "unique:first", []window.Param{attr(0), attr(1)}, false},
+	{"unique:length", "unique:length", []window.Param{attr(1), number(4)}, false},
+	{"unique:time", "unique:time", []window.Param{attr(1), ms(20)}, false},
+	{"unique:lengthBatch", "unique:lengthBatch", []window.Param{attr(1), number(4)}, false},
+	{"unique:firstLengthBatch of current rows", "unique:firstLengthBatch", []window.Param{attr(1), number(4)}, true},
+	{"unique:timeBatch", "unique:timeBatch", []window.Param{attr(0), ms(25)}, false},
+	{"unique:firstTimeBatch", "unique:firstTimeBatch", []window.Param{attr(0), ms(25), number(3)}, true},
+	{"unique:timeLengthBatch", "unique:timeLengthBatch", []window.Param{attr(1), ms(40), number(3)}, false},
+	{"unique:deduplicate", "unique:deduplicate", []window.Param{attr(0), ms(20)}, false},
 	{"timeBatch", "timeBatch", []window.Param{ms(20)}, false},
 	{"timeBatch streaming", "timeBatch", []window.Param{ms(20), number(3), yes}, false},
 	{"externalTime", "externalTime", []window.Param{attr(2), ms(20)}, false},

@@ -1,0 +1,95 @@
+package siddhiql
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/eventflux/eventflux/shared/lang/aggregate"
+	"github.com/eventflux/eventflux/shared/lang/window"
+)
+
+// deduplicate is the handler that has the place of a window, but is none.
+const deduplicate = "unique:deduplicate"
+
+func (c *checker) window(h *Handler, q *Query, in *scope) {
+	spec, ok := window.Lookup(h.Window)
+	if !ok {
+		c.unknownWindow(h)
+		return
+	}
+	w := &Window{Name: h.Window}
+	keys := spec.KeyParams(len(h.Params))
+	for i, n := range h.Params {
+		p, e, ok := c.param(n, h.Window, in, spec.Computed && slices.Contains(keys, i))
+		if !ok {
+			return
+		}
+		w.Params = append(w.Params, p)
+		if p.Computed && w.Computed == nil {
+			w.Computed = make([]Expr, len(h.Params))
+		}
+		if p.Computed {
+			w.Computed[i] = e
+		}
+	}
+	if err := spec.Check(w.Params); err != nil {
+		c.errorf(h.Pos, "window %s: %v; usage: %s", tick(windowText(h)), err, tick(spec.Usage))
+		return
+	}
+	if spec.Condition {
+		if w.Condition = c.windowCondition(h.Params[0].(*Literal), in); w.Condition == nil {
+			return
+		}
+	}
+	q.Window = w
+}
+
+func (c *checker) unknownWindow(h *Handler) {
+	if _, scalar := c.functions[h.Window]; scalar {
+		c.errorf(h.Pos, "%s is a function, not a window: expected it in a filter or a select", tick(h.Window))
+		return
+	}
+	if _, ok := aggregate.Lookup(h.Window); ok {
+		c.errorf(h.Pos, "%s is an aggregator, not a window: expected it in a select", tick(h.Window))
+		return
+	}
+	c.errorf(h.Pos, "unknown window %s%s", tick(h.Window), didYouMean(h.Window, window.Names()))
+}
+
+func windowText(h *Handler) string {
+	texts := make([]string, len(h.Params))
+	for i, n := range h.Params {
+		texts[i] = textOf(n)
+	}
+	return h.Window + "(" + strings.Join(texts, ", ") + ")"
+}
+
+// param turns a window's parameter into a constant or an attribute, or a key into an
+// expression, if it may be one.
+func (c *checker) param(n Node, name string, in *scope, key bool) (window.Param, Expr, bool) {
+	switch n := n.(type) {
+	case *Literal:
+		return window.Param{Attr: -1, Type: n.Type, Time: n.Time, Int: n.Int, Real: n.Real, Text: n.Text}, nil, true
+	case *Ref:
+		e := c.ref(n, in.in("a window's parameter"))
+		if e == nil {
+			return window.Param{}, nil, false
+		}
+		a := e.(*Attr)
+		if a.Holds() != a.Type() {
+			c.errorf(n.Pos, "attribute %s of window %s is called %s by cast(), but still is %s: use convert(…, '%s') in the query that fills %s",
+				tick(n.Name), tick(name), a.Type(), a.Holds(), a.Type(), tick(in.stream.String()))
+			return window.Param{}, nil, false
+		}
+		return window.Param{Attr: a.Index, Type: a.Type()}, nil, true
+	}
+	if key {
+		e := c.expr(n, in.in("a window's key"))
+		if e == nil || c.real(n, e) == nil {
+			return window.Param{}, nil, false
+		}
+		return window.Param{Attr: -1, Computed: true, Type: e.Type()}, e, true
+	}
+	c.errorf(start(n), "%s is computed, but a constant is needed: a window's parameter is a constant or an attribute", tick(textOf(n)))
+	return window.Param{}, nil, false
+}
