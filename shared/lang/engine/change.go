@@ -21,8 +21,9 @@ type transition struct {
 	sources   map[string]state.Source // of the components before, by id
 	queries   map[string]*query       // before, by name in the state
 	blocks    map[string]*block
-	before    map[*query]query // what queries that go on were
-	rowsTaken []*memory        // windows that took over rows, in order
+	before    map[*query]query         // what queries that go on were
+	saved     map[string][]state.Entry // of partial matches before, by id
+	rowsTaken []*memory                // windows that took over rows, in order
 }
 
 // change gives the engine the next plan, with the names in the state, as m says. The state of
@@ -47,6 +48,7 @@ func (e *Engine) change(next *siddhiql.Plan, m *Migration) error {
 	for _, b := range e.blocks {
 		t.blocks[b.stateID()] = b
 	}
+	t.savePatterns()
 	waiting, timers := e.reorder, e.timers.Heap
 	e.timers = timerHeap{}
 	e.plan = next
@@ -56,7 +58,6 @@ func (e *Engine) change(next *siddhiql.Plan, m *Migration) error {
 	if err := t.moveEntries(); err != nil {
 		return err
 	}
-	t.closePatterns()
 	t.adaptMemories()
 	t.keepTimers(timers)
 	for _, s := range m.Steps {
@@ -173,21 +174,38 @@ func (t *transition) moveEntries() error {
 			continue
 		}
 		t.m.fresh[c.ID] = true
-		if err := moveEntries(old, c.Source); err != nil {
+		entries, saved := t.saved[c.ID]
+		if !saved {
+			entries = entriesOf(old)
+		}
+		if err := moveEntries(entries, c.Source); err != nil {
 			return fmt.Errorf("component %s: %w", c.ID, err)
 		}
 	}
 	return nil
 }
 
-// closePatterns gives up the partial matches of queries that do not go on: those that are
-// kept have been moved.
-func (t *transition) closePatterns() {
-	for _, q := range t.queries {
-		if _, on := t.before[q]; !on && q.block == nil {
+// savePatterns copies the partial matches of all queries, whose memories do not go on, and
+// gives up the matches themselves.
+func (t *transition) savePatterns() {
+	t.saved = map[string][]state.Entry{}
+	for id, c := range t.sources {
+		if q := patternOf(c); q != nil {
+			t.saved[id] = entriesOf(c)
 			q.each((*memory).closePattern)
 		}
 	}
+}
+
+// patternOf returns the query whose partial matches a source has, or nil.
+func patternOf(c state.Source) *query {
+	switch c := c.(type) {
+	case patternSource:
+		return c.q
+	case patternsOfKeys:
+		return c.q
+	}
+	return nil
 }
 
 func sameSource(a, b state.Source) bool {
@@ -195,20 +213,24 @@ func sameSource(a, b state.Source) bool {
 	return x.Comparable() && y.Comparable() && a == b
 }
 
-// moveEntries replaces the state of a source by that of another one of the same kind.
-func moveEntries(from, to state.Source) error {
+// entriesOf returns all entries of a source, sorted.
+func entriesOf(from state.Source) (entries []state.Entry) {
 	var keys [][]byte
 	from.Keys(func(key []byte) { keys = append(keys, bytes.Clone(key)) })
 	slices.SortFunc(keys, bytes.Compare)
-	keys = slices.CompactFunc(keys, bytes.Equal)
-	to.Reset()
-	var value []byte
-	for _, key := range keys {
-		var ok bool
-		if value, ok = from.Append(value[:0], key); !ok {
-			continue
+	for _, key := range slices.CompactFunc(keys, bytes.Equal) {
+		if value, ok := from.Append(nil, key); ok {
+			entries = append(entries, state.Entry{Key: key, Value: value})
 		}
-		if err := to.Put(key, value); err != nil {
+	}
+	return entries
+}
+
+// moveEntries replaces the state of a source by the entries of another one of the same kind.
+func moveEntries(entries []state.Entry, to state.Source) error {
+	to.Reset()
+	for _, e := range entries {
+		if err := to.Put(e.Key, e.Value); err != nil {
 			return err
 		}
 	}
@@ -327,7 +349,7 @@ func (a *adaptation) replaceWindow(s *memory, old window.Window) {
 		s.win.(window.Successor).TakeOver(old, a.toNew.convert)
 		a.t.rowsTaken = append(a.t.rowsTaken, s)
 	case a.window == OutcomeKept:
-		if err := moveEntries(old, s.win); err != nil {
+		if err := moveEntries(entriesOf(old), s.win); err != nil {
 			panic(fmt.Sprintf("engine: a window refuses its own entries: %v", err))
 		}
 	}
