@@ -63,7 +63,7 @@ func (w *deduplicate) Fire(Emit) {
 	}
 }
 
-// Due returns the first ms at which a key can be forgotten: a row that comes span ms later is
+// Due returns when the window can forget the first key: a row that comes span ms later is
 // dropped, and one that comes then is not.
 func (w *deduplicate) Due() (int64, uint64, bool) {
 	at, seq, ok := w.uniqueTime.Due()

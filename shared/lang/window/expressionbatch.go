@@ -58,7 +58,7 @@ func (w *expressionBatch) held() uint64 {
 	return w.batch.mark
 }
 
-// goesOn adds the row to the condition. If that does not hold, it starts anew with the row.
+// goesOn adds the row to the condition. If that does not hold, it starts again with the row.
 func (w *expressionBatch) goesOn(r Row) bool {
 	first := r
 	if q := &w.batch.queue; w.held() < q.Tail() {

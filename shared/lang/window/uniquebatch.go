@@ -35,7 +35,7 @@ func newUniqueBatch(c Config, first bool, size int64, times []Param) Window {
 
 // uniqueBatch collects one row of each key, the latest or the first, and emits them together:
 // once it has size keys, or every span ms, as a timeBatch, or whichever comes first. Rows are in
-// the order in which their keys came.
+// the order of the first rows of their keys.
 type uniqueBatch struct {
 	keyedState
 	keep     bool // expired rows are wanted
