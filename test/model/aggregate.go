@@ -69,24 +69,40 @@ func (s *sumLong) result() any {
 }
 
 // sumDouble is the exact sum of the values that are there, rounded once. Values that are
-// not finite decide it.
-type sumDouble struct{ values []float64 }
+// not finite decide it. A join can take away values that it has not added: they are owed.
+type sumDouble struct{ values, owed []float64 }
 
 func (s *sumDouble) add(v any) {
 	if v != nil {
-		s.values = append(s.values, toDouble(v))
+		s.values, s.owed = exchange(s.values, s.owed, toDouble(v))
+		s.settle()
 	}
 }
 
 func (s *sumDouble) remove(v any) {
-	if v == nil {
-		return
-	}
-	bits := math.Float64bits(toDouble(v))
-	if i := slices.IndexFunc(s.values, func(o float64) bool { return math.Float64bits(o) == bits }); i >= 0 {
-		s.values = slices.Delete(s.values, i, i+1)
+	if v != nil {
+		s.owed, s.values = exchange(s.owed, s.values, toDouble(v))
+		s.settle()
 	}
 }
+
+// exchange takes v out of the second list or, if it is not there, puts it into the first one.
+func exchange(into, from []float64, v float64) (list, other []float64) {
+	bits := math.Float64bits(v)
+	if i := slices.IndexFunc(from, func(o float64) bool { return math.Float64bits(o) == bits }); i >= 0 {
+		return into, slices.Delete(from, i, i+1)
+	}
+	return append(into, v), from
+}
+
+// settle keeps the sum of nothing at 0.
+func (s *sumDouble) settle() {
+	if s.n() == 0 {
+		s.values, s.owed = nil, nil
+	}
+}
+
+func (s *sumDouble) n() int { return len(s.values) - len(s.owed) }
 
 // exact returns the sum divided by 2^scale.
 func (s *sumDouble) exact(scale int) float64 {
@@ -99,6 +115,12 @@ func (s *sumDouble) exact(scale int) float64 {
 		}
 		sum.Add(sum, new(big.Float).SetFloat64(v))
 	}
+	for _, v := range s.owed {
+		if v-v != 0 {
+			continue
+		}
+		sum.Sub(sum, new(big.Float).SetFloat64(v))
+	}
 	if odd != 0 { // infinite, or NaN
 		return odd
 	}
@@ -107,7 +129,7 @@ func (s *sumDouble) exact(scale int) float64 {
 }
 
 func (s *sumDouble) result() any {
-	if len(s.values) == 0 {
+	if s.n() == 0 {
 		return nil
 	}
 	return s.exact(0)
@@ -120,10 +142,10 @@ func (a *avg) add(v any)    { a.sum.add(v) }
 func (a *avg) remove(v any) { a.sum.remove(v) }
 
 func (a *avg) result() any {
-	if len(a.sum.values) == 0 {
+	if a.sum.n() == 0 {
 		return nil
 	}
-	n := float64(len(a.sum.values))
+	n := float64(a.sum.n())
 	if total := a.sum.exact(0); !math.IsInf(total, 0) || math.IsInf(a.sum.exact(64), 0) {
 		return total / n
 	}

@@ -20,6 +20,7 @@ type Options struct {
 	NoPartitions bool
 	NoPlayback   bool
 	NoTriggers   bool
+	NoJoins      bool
 }
 
 // GenApp makes the text of a valid app of one to three queries or partition
@@ -98,6 +99,7 @@ type genStream struct {
 	defined bool
 	used    bool
 	trigger bool       // it fills itself
+	joined  bool       // the rows of a join: names have their source before them
 	faults  *genStream // of a fault stream: whose late events it has
 }
 
@@ -237,6 +239,9 @@ func (g *generator) readable(block int) []*genStream {
 func (g *generator) query(source *genStream, block *int) string {
 	if source == nil {
 		source = pick(g, "source", g.readable(-1)...)
+	}
+	if !g.opts.NoJoins && g.chance("join", 30) {
+		return g.join(source, block)
 	}
 	source.use()
 	e := &exprs{generator: g, attrs: source.attrs}

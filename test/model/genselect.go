@@ -14,7 +14,11 @@ func (g *generator) selection(source *genStream) (string, []genAttr) {
 	}
 	var b strings.Builder
 	var out []genAttr
-	switch pick(g, "select", "items", "items", "items", "items", "items", "*", "nothing") {
+	choices := []string{"items", "items", "items", "items", "items", "*", "nothing"}
+	if source.joined { // both sources may have an attribute of one name
+		choices = choices[:5]
+	}
+	switch pick(g, "select", choices...) {
 	case "nothing":
 		return "", slices.Clone(source.attrs)
 	case "*":
@@ -68,6 +72,12 @@ func (g *generator) items(e *exprs) (items []string, out []genAttr) {
 		switch pick(g, "item", "aggregate", "aggregate", "aggregate", "attr", "expr") {
 		case "attr":
 			a := pick(g, "attr", e.attrs...)
+			if strings.Contains(a.name, ".") {
+				text := e.ref(a)
+				a.name = g.name("y")
+				items, out = append(items, text+" as "+a.name), append(out, a)
+				continue
+			}
 			if !slices.ContainsFunc(out, func(o genAttr) bool { return o.name == a.name }) {
 				items, out = append(items, e.ref(a)), append(out, a)
 			}
@@ -96,7 +106,9 @@ func (g *generator) items(e *exprs) (items []string, out []genAttr) {
 	}
 	if len(items) == 0 {
 		a := e.attrs[0]
-		return []string{a.name}, []genAttr{a}
+		text := a.name
+		a.name = g.name("y")
+		return []string{text + " as " + a.name}, []genAttr{a}
 	}
 	return items, out
 }

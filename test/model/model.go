@@ -51,6 +51,7 @@ type timer struct {
 	due   int64
 	seq   int
 	run   *running
+	side  int // of a join
 	block *block
 	key   string
 	tick  bool // of the output rate of run
@@ -212,12 +213,12 @@ func (t timer) before(o timer) bool {
 
 // schedule calls the query's window at a time. Timers that are due together go by
 // their numbers: seq 0 asks for a new one, and is answered with it.
-func (m *Model) schedule(run *running, due int64, seq int) int {
+func (m *Model) schedule(run *running, side int, due int64, seq int) int {
 	if seq == 0 {
 		m.seq++
 		seq = m.seq
 	}
-	m.timers = append(m.timers, timer{due: due, seq: seq, run: run})
+	m.timers = append(m.timers, timer{due: due, seq: seq, run: run, side: side})
 	return seq
 }
 

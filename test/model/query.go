@@ -27,6 +27,7 @@ type running struct {
 	q      *siddhiql.Query
 	in     *instance // nil outside partitions
 	window keeper    // nil: none
+	join   *joining  // nil: it reads one stream
 	sel    *selector
 	rate   *rate // nil: rows come out at once
 }
@@ -37,18 +38,31 @@ func newRunning(m *Model, q *siddhiql.Query, in *instance) *running {
 		run.rate.begin(m.clock) // its partition key comes now
 	}
 	if q.Window != nil {
-		run.window = newWindow(q.Window, &environment{
-			now:          func() int64 { return m.clock },
-			schedule:     func(at int64) int { return m.schedule(run, at, 0) },
-			again:        func(at int64, seq int) { m.schedule(run, at, seq) },
-			needsExpired: q.Expired,
-		})
+		run.window = newWindow(q.Window, run.environment(q.Expired, 0))
+	}
+	if q.Join != nil {
+		run.join = newJoining(run)
 	}
 	return run
 }
 
+// environment is what a window of the query knows; side is which one it is in a join.
+func (run *running) environment(needsExpired bool, side int) *environment {
+	m := run.m
+	return &environment{
+		now:          func() int64 { return m.clock },
+		schedule:     func(at int64) int { return m.schedule(run, side, at, 0) },
+		again:        func(at int64, seq int) { m.schedule(run, side, at, seq) },
+		needsExpired: needsExpired,
+	}
+}
+
 // receive is 1.3: filters, window, filters, selector, output.
-func (run *running) receive(_ *siddhiql.Stream, chunk []item) {
+func (run *running) receive(s *siddhiql.Stream, chunk []item) {
+	if run.join != nil {
+		run.join.receive(s, chunk)
+		return
+	}
 	chunk = run.filter(run.q.Before, chunk)
 	if len(chunk) == 0 {
 		return
@@ -63,6 +77,10 @@ func (run *running) receive(_ *siddhiql.Stream, chunk []item) {
 }
 
 func (run *running) fire(t timer) {
+	if run.join != nil {
+		run.join.fire(t)
+		return
+	}
 	for _, c := range run.window.fire(t.due, t.seq) {
 		run.finish(c)
 	}
@@ -70,12 +88,15 @@ func (run *running) fire(t timer) {
 
 func (run *running) finish(chunk []item) {
 	chunk = run.filter(run.q.After, chunk)
-	rows := run.sel.process(chunk, run.m.clock)
+	run.m.emit(run, run.out(run.sel.process(chunk, run.m.clock)))
+}
+
+// out returns the rows that come out, at the rate that the query has.
+func (run *running) out(rows []candidate) []item {
 	if run.rate != nil {
-		run.m.emit(run, run.rate.take(rows))
-		return
+		return run.rate.take(rows)
 	}
-	run.m.emit(run, itemsOf(rows))
+	return itemsOf(rows)
 }
 
 // filter keeps the rows of either kind that meet all conditions (1.3, 3.4), and every reset.

@@ -13,10 +13,11 @@ import (
 type selector struct {
 	q      *siddhiql.Query
 	groups map[string][]aggregator // by group key; one for each of q.Aggs
+	rows   map[string]int          // of a join, by group key: rows that came, less those that left
 }
 
 func newSelector(q *siddhiql.Query) *selector {
-	return &selector{q: q, groups: map[string][]aggregator{}}
+	return &selector{q: q, groups: map[string][]aggregator{}, rows: map[string]int{}}
 }
 
 // candidate is a row that is allowed out and passes having.
@@ -42,9 +43,11 @@ func (s *selector) process(chunk []item, now int64) []candidate {
 	for _, i := range chunk {
 		if i.kind == reset {
 			s.groups = map[string][]aggregator{} // 4.1: all groups
+			s.rows = map[string]int{}
 			continue
 		}
 		group := s.groupKey(i)
+		s.count(group, i.kind)
 		row := i.as(i.kind, i.ts)
 		row.values = s.selectValues(i, group, now)
 		c := candidate{group: group, row: row, input: i.values}
@@ -70,6 +73,22 @@ func (s *selector) process(chunk []item, now int64) []candidate {
 		s.order(rows)
 	}
 	return s.limit(rows)
+}
+
+// count lets a group of a join start anew when it has no rows: its past may have taken away
+// values that it had not added.
+func (s *selector) count(group string, k kind) {
+	if s.q.Join == nil || len(s.q.GroupBy) == 0 {
+		return
+	}
+	if s.rows[group] == 0 {
+		delete(s.groups, group)
+	}
+	if k == current {
+		s.rows[group]++
+	} else {
+		s.rows[group]--
+	}
 }
 
 // groupKey is 4.4 do: a typed composite key; null is its own group.

@@ -32,15 +32,24 @@ const narrowMax = 0x1p1020
 func (t *realTotal) add(v float64) {
 	t.n++
 	t.change(v, v, 1)
+	if t.n == 0 { // values were taken away that had not been added
+		t.empty()
+	}
 }
 
 func (t *realTotal) remove(v float64) {
 	t.n--
 	t.change(v, -v, -1)
-	if t.n == 0 && t.more == nil {
-		t.hi, t.lo = 0, 0
-	} else if t.n == 0 {
-		t.hi, t.lo, t.more.wide = 0, 0, false
+	if t.n == 0 {
+		t.empty()
+	}
+}
+
+// empty makes the sum of no values 0.
+func (t *realTotal) empty() {
+	t.hi, t.lo = 0, 0
+	if t.more != nil {
+		t.more.wide = false
 	}
 }
 

@@ -31,7 +31,8 @@ func init() {
 	})
 }
 
-// intSum adds in 64 bits and wraps, so that adding and removing a value changes nothing.
+// intSum adds in 64 bits and wraps, so that adding and removing a value changes nothing. A
+// join can take away values that it has not added: they stay in the sum.
 type intSum struct{ groups []intTotal }
 
 type intTotal struct{ sum, n int64 }

@@ -194,7 +194,7 @@ func (s *memory) appendGroupState(dst []byte, slot int, rows uint64) []byte {
 	return dst
 }
 
-// find returns the slot of a group that has rows, and their number; slot 0 without group
+// find returns the slot of a group that has rows, and their number as it is stored; slot 0 without group
 // by.
 func (s *memory) find(group []byte) (slot int, rows uint64, ok bool) {
 	if s.groups == nil {
@@ -203,7 +203,7 @@ func (s *memory) find(group []byte) (slot int, rows uint64, ok bool) {
 	if slot, ok = s.groups.find(group); !ok || s.groups.slots[slot].rows == 0 {
 		return 0, 0, false
 	}
-	return slot, uint64(s.groups.slots[slot].rows), true
+	return slot, s.groups.rowsCode(s.groups.slots[slot].rows), true
 }
 
 // lengthBefore puts the length of dst[start:] in front of it.
@@ -280,7 +280,7 @@ func (c aggregateSource) Put(key, value []byte) error {
 	if n <= 0 || rows > 1<<62 || (rows == 0) != (s.groups == nil) {
 		return fmt.Errorf("group %q: a number of rows of %d", key, rows)
 	}
-	slot, err := s.load(key, int64(rows))
+	slot, err := s.load(key, s.groups.rowsOf(rows))
 	if err != nil {
 		return err
 	}

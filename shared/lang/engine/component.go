@@ -55,33 +55,46 @@ func (e *Engine) Components() []Component {
 		list = append(list, component("trigger/"+t.plan.Stream.Name, "trigger", triggerVersion, state.Hot, []string{"clock"}, triggerSource{t}))
 	}
 	names := queryNames(e.plan)
-	for i, q := range e.queries {
+	for n, q := range e.queries {
+		var within []string // windows that its aggregators aggregate
 		depends := []string{"clock"}
 		if q.block != nil {
 			depends = append(depends, q.block.stateID())
 		}
 		if w := q.plan.Window; w != nil {
-			list = append(list, component(names[i]+"/window", "window/"+w.Name, q.spec.Version, state.Warm, depends, q.unitSource(windows)))
+			list = append(list, component(names[n]+"/window", "window/"+w.Name, q.spec.Version, state.Warm, depends, q.unitSource(windows)))
+			within = append(within, names[n]+"/window")
+		}
+		if q.join != nil {
+			for i := range q.join.sides {
+				side := &q.join.sides[i]
+				if w := side.plan.Window; w != nil {
+					id := names[n] + sideRoles[i]
+					list = append(list, component(id, "window/"+w.Name, side.spec.Version, state.Warm, slices.Clone(depends), q.unitSource(sidePart(i))))
+					within = append(within, id)
+				}
+			}
 		}
 		if q.pattern != nil {
 			var source state.Source = patternSource{unitSource{q, windows}}
 			if q.block != nil {
 				source = patternsOfKeys{unitsOfKeys{unitSource{q, windows}}}
 			}
-			list = append(list, component(names[i]+"/pattern", "pattern/"+q.pattern.digest(), patternVersion, state.Warm, depends, source))
+			list = append(list, component(names[n]+"/pattern", "pattern/"+q.pattern.digest(), patternVersion, state.Warm, depends, source))
 		}
 		if len(q.plan.Aggs) > 0 {
-			if q.plan.Window != nil { // it aggregates what is in there
-				depends = append(slices.Clone(depends), names[i]+"/window")
-			}
-			list = append(list, component(names[i]+"/aggregate", aggregateType(q), aggregateVersion, state.Hot, depends, aggregateSource{q}))
+			depends = append(slices.Clone(depends), within...)
+			list = append(list, component(names[n]+"/aggregate", aggregateType(q), aggregateVersion, state.Hot, depends, aggregateSource{q}))
 		}
 		if q.rate != nil {
-			list = append(list, component(names[i]+"/output", q.rate.typ(), ratelimit.Version, state.Warm, depends, q.unitSource(rates)))
+			list = append(list, component(names[n]+"/output", q.rate.typ(), ratelimit.Version, state.Warm, depends, q.unitSource(rates)))
 		}
 	}
 	return list
 }
+
+// sideRoles name the windows of the sides of a join.
+var sideRoles = [...]string{"/left", "/right"}
 
 func component(id, typ, version string, access state.Access, depends []string, source state.Source) Component {
 	info := state.Info{ID: id, Type: typ, Version: semver.MustParse(version), Access: access, DependsOn: depends}

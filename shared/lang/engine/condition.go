@@ -14,14 +14,16 @@ import (
 
 // windowConfig returns what a window of the query is made from.
 func (q *query) windowConfig() window.Config {
-	w := q.plan.Window
-	c := window.Config{
-		Env: &q.e.env, Schema: q.plan.In, Params: w.Params, Used: q.used, Expired: q.plan.Expired,
-	}
+	return q.configOf(q.plan.Window, q.spec, window.Config{Schema: q.plan.In, Used: q.used, Expired: q.plan.Expired})
+}
+
+// configOf completes the configuration of a window.
+func (q *query) configOf(w *siddhiql.Window, spec window.Spec, c window.Config) window.Config {
+	c.Env, c.Params = &q.e.env, w.Params
 	if w.Computed != nil {
 		c.Value = q.keyValues(w.Computed)
 	}
-	if len(q.spec.KeyParams(len(w.Params))) > 0 {
+	if len(spec.KeyParams(len(w.Params))) > 0 {
 		c.CheckKey = func(bytes int) { q.checkKey("key of the window", bytes) }
 	}
 	if w.Condition != nil {

@@ -77,9 +77,16 @@ func New(plan *siddhiql.Plan) (*Engine, error) {
 }
 
 func known(p *siddhiql.Query) error {
-	if p.Window != nil {
-		if _, ok := window.Lookup(p.Window.Name); !ok {
-			return fmt.Errorf("query %d: window %q is not in this binary", p.ID+1, p.Window.Name)
+	used := []*siddhiql.Window{p.Window}
+	if p.Join != nil {
+		used = []*siddhiql.Window{p.Join.Sides[0].Window, p.Join.Sides[1].Window}
+	}
+	for _, w := range used {
+		if w == nil {
+			continue
+		}
+		if _, ok := window.Lookup(w.Name); !ok {
+			return fmt.Errorf("query %d: window %q is not in this binary", p.ID+1, w.Name)
 		}
 	}
 	for _, a := range p.Aggs {

@@ -22,7 +22,7 @@ func (g *groups) freeze(tell func(slot int)) {
 	if g.round == 0 {
 		g.round = 1
 		for s := range g.slots {
-			if g.keys[s].kind != noKey && g.slots[s].rows > 0 {
+			if g.keys[s].kind != noKey && g.slots[s].rows != 0 {
 				g.mark(s)
 			}
 		}
@@ -124,10 +124,10 @@ func (c aggregateSource) tellGroup(s *memory, slot int, parts func(slot int)) {
 	f, x := &c.q.freezing, &s.groups.slots[slot]
 	f.key = s.groups.keys[slot].encode(s.prefix(f.key[:0]))
 	f.value = f.value[:0]
-	if x.rows > 0 {
-		f.value = s.appendGroupState(f.value, slot, uint64(x.rows))
+	if x.rows != 0 {
+		f.value = s.appendGroupState(f.value, slot, s.groups.rowsCode(x.rows))
 	}
-	f.tell(f.key, f.value, x.rows > 0)
+	f.tell(f.key, f.value, x.rows != 0)
 	if x.came || x.rows == 0 {
 		parts(slot)
 	}

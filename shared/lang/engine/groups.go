@@ -14,6 +14,7 @@ import (
 // saves storing their keys again.
 type groups struct {
 	attrs  []int
+	signed bool             // more rows can leave than came: joins
 	single event.Class      // of the one attribute, if there is just one
 	words  wordTable        // numbers, and short texts packed into one
 	texts  map[string]int32 // long texts, and the encoding of several attributes
@@ -176,14 +177,12 @@ func (g *groups) enter(slot int) {
 		g.mark(slot)
 	}
 	if x.rows == 0 {
-		g.idle--
-		x.came = true
+		g.begin(slot)
 	}
-	if !x.listed {
-		x.listed = true
-		g.touched = append(g.touched, int32(slot))
+	g.list(slot)
+	if x.rows++; x.rows == 0 {
+		g.idle++
 	}
-	x.rows++
 }
 
 // change notes that a group changes, and leaves the number of its rows.
@@ -198,11 +197,41 @@ func (g *groups) leave(slot int) {
 	if x.round != g.round {
 		g.mark(slot)
 	}
-	if x.rows == 0 {
+	switch {
+	case x.rows != 0:
+	case !g.signed:
 		return // it was reset since the row came
+	default:
+		g.begin(slot)
 	}
 	if x.rows--; x.rows == 0 {
 		g.idle++
+	}
+}
+
+// begin notes that a slot's group gets a row, and has none.
+func (g *groups) begin(slot int) {
+	g.idle--
+	g.slots[slot].came = true
+	g.list(slot)
+}
+
+// list notes that a slot may have rows.
+func (g *groups) list(slot int) {
+	if x := &g.slots[slot]; !x.listed {
+		x.listed = true
+		g.touched = append(g.touched, int32(slot))
+	}
+}
+
+// fresh prepares a slot of signed groups for a row. In a join, rows may leave that never came,
+// so what is left of a group without rows depends on its past: it starts anew.
+func (g *groups) fresh(slot int, clear func(slot int)) {
+	if x := &g.slots[slot]; x.rows == 0 {
+		if x.round != g.round {
+			g.mark(slot)
+		}
+		clear(slot)
 	}
 }
 
@@ -221,7 +250,7 @@ func (g *groups) reset(clear func(slot int)) {
 		if x.round != g.round {
 			g.mark(int(s))
 		}
-		if x.rows > 0 {
+		if x.rows != 0 {
 			x.rows = 0
 			g.idle++
 		}
@@ -249,7 +278,7 @@ func (g *groups) sweep(clear func(slot int), cleared func()) {
 	}
 	kept := g.touched[:0]
 	for _, s := range g.touched {
-		if x := &g.slots[s]; x.rows > 0 {
+		if x := &g.slots[s]; x.rows != 0 {
 			kept = append(kept, s)
 		} else {
 			x.listed = false

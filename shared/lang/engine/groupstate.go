@@ -40,6 +40,22 @@ func decodeGroupKey(key []byte) (groupKey, error) {
 	return groupKey{}, fmt.Errorf("group key %q is none", key)
 }
 
+// rowsCode and rowsOf turn a number of rows into the one that is stored, and back. Signed
+// numbers are stored as varints are.
+func (g *groups) rowsCode(rows int64) uint64 {
+	if g.signed {
+		return uint64(rows<<1) ^ uint64(rows>>63)
+	}
+	return uint64(rows)
+}
+
+func (g *groups) rowsOf(code uint64) int64 {
+	if g != nil && g.signed {
+		return int64(code>>1) ^ -int64(code&1)
+	}
+	return int64(code)
+}
+
 // changed calls visit with the keys of the groups that have changed, including forgotten
 // ones; the first call visits all groups. It calls whole with the slots of groups that came
 // or went: all their state has changed, though an aggregator may not know, because a group
@@ -73,7 +89,7 @@ func (g *groups) changed(visit func(key []byte), whole func(slot int)) {
 func (g *groups) each(visit func(slot int, key []byte)) {
 	var scratch []byte
 	for s := range g.keys {
-		if g.keys[s].kind != noKey && g.slots[s].rows > 0 {
+		if g.keys[s].kind != noKey && g.slots[s].rows != 0 {
 			scratch = g.keys[s].encode(scratch[:0])
 			visit(s, scratch)
 		}
@@ -129,10 +145,10 @@ func (g *groups) load(key []byte, rows int64) (int, error) {
 		}
 		k.text = strings.Clone(k.text)
 		slot = g.add(k)
-	case rows > 0 && g.slots[slot].rows > 0:
+	case rows != 0 && g.slots[slot].rows != 0:
 		return 0, fmt.Errorf("group key %q is there twice", key)
 	}
-	if rows > 0 {
+	if rows != 0 {
 		g.enter(slot)
 		g.slots[slot].rows, g.slots[slot].round, g.slots[slot].came = rows, 0, false
 	}
@@ -145,7 +161,7 @@ func (g *groups) forgetAll(clear func(slot int)) {
 	for s := range g.keys {
 		clear(s)
 	}
-	*g = groups{attrs: g.attrs, single: g.single, null: -1}
+	*g = groups{attrs: g.attrs, signed: g.signed, single: g.single, null: -1}
 	if g.single == event.Texts {
 		g.texts = map[string]int32{}
 	}

@@ -76,16 +76,26 @@ func (k *keyTexts) own(q *siddhiql.Query) {
 			k.use(q.Origin, x)
 		}
 	}
-	if q.Window == nil {
+	k.window(q.Origin, q.Window)
+	if q.Join != nil {
+		for i := range q.Join.Sides {
+			k.window(of(q.Join.Sides[i].Stream), q.Join.Sides[i].Window)
+		}
+	}
+}
+
+// window finds the keys of a window; nil: there is none.
+func (k *keyTexts) window(from origin, w *siddhiql.Window) {
+	if w == nil {
 		return
 	}
-	spec, _ := window.Lookup(q.Window.Name)
-	for _, n := range spec.KeyParams(len(q.Window.Params)) {
-		switch p := q.Window.Params[n]; {
+	spec, _ := window.Lookup(w.Name)
+	for _, n := range spec.KeyParams(len(w.Params)) {
+		switch p := w.Params[n]; {
 		case p.Attr >= 0:
-			k.mark(q.Origin, p.Attr)
+			k.mark(from, p.Attr)
 		case p.Computed:
-			k.use(q.Origin, q.Window.Computed[n])
+			k.use(from, w.Computed[n])
 		}
 	}
 }

@@ -140,7 +140,7 @@ func (x *patternQuery) compile(spec *pattern.Spec, i int, item *siddhiql.Pattern
 	}
 	used := make([]bool, c.first)
 	for _, e := range item.Rest {
-		eachAttr(e, func(a int) {
+		siddhiql.EachAttr(e, func(a int) {
 			if a < c.first {
 				used[a] = true
 			}

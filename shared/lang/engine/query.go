@@ -18,9 +18,10 @@ type query struct {
 	before []cond
 	after  []cond
 	spec   window.Spec
-	used   []int     // attributes that the window must keep
-	args   [][]argFn // by aggregator
-	writes []writeFn // by output attribute
+	used   []int      // attributes that the window must keep
+	join   *joinQuery // nil: it reads no join
+	args   [][]argFn  // by aggregator
+	writes []writeFn  // by output attribute
 	having cond
 	// wanted says which kinds of rows are inserted.
 	wanted [window.Reset + 1]bool
@@ -106,6 +107,23 @@ type input interface {
 	fire(part int)
 }
 
+// indexer is an input with an index of the rows in its units, which is no state.
+type indexer interface {
+	// reset and loaded are called when a unit was emptied to be loaded, and when it has been
+	// loaded.
+	reset(part int)
+	loaded(part int)
+}
+
+// indexer returns the index of a memory's unit; nil if there is none.
+func (s *memory) indexer(part int) indexer {
+	if s.more == nil || part == rates {
+		return nil
+	}
+	x, _ := s.more.input.(indexer)
+	return x
+}
+
 // unit returns a unit of the memory; nil if it has none of that part.
 func (s *memory) unit(part int) unit {
 	switch {
@@ -135,6 +153,9 @@ func newQuery(e *Engine, plan *siddhiql.Query) *query {
 	if plan.Window != nil {
 		q.spec, _ = window.Lookup(plan.Window.Name)
 		q.used = usedBehindWindow(plan)
+	}
+	if plan.Join != nil {
+		q.join = newJoinQuery(q, plan.Join)
 	}
 	for _, a := range plan.Aggs {
 		args := make([]argFn, len(a.Args))
@@ -182,11 +203,16 @@ func (q *query) newMemory(home *instance) *memory {
 	for i := range q.plan.Aggs {
 		s.keepAggregate(q.newAggregate(&q.plan.Aggs[i]))
 	}
-	if q.pattern != nil {
+	switch {
+	case q.pattern != nil:
 		s.more = q.pattern.newInput(s)
+	case q.join != nil:
+		s.more = &more{}
+		s.more.input = newJoined(s)
 	}
 	if len(q.plan.GroupBy) > 0 {
 		s.groups = newGroups(q.plan.GroupBy, q.plan.In)
+		s.groups.signed = q.join != nil
 	}
 	if q.rate != nil {
 		s.limit(q.rate)

@@ -82,15 +82,22 @@ func (s *memory) open() int {
 
 // close ends the chunk that open started: its rows, or what the output rate makes of them,
 // come out.
-func (s *memory) close(from int) {
-	q := s.q
-	if q.rate != nil {
+func (s *memory) close(from int) { s.put(s.gather(from)) }
+
+// gather ends the chunk that open started, and returns the rows that come out.
+func (s *memory) gather(from int) (first, end int) {
+	if s.q.rate != nil {
 		from = s.hold()
 	}
-	if to := q.out.Len(); to > from {
-		q.e.emitted(s, from, to)
+	return from, s.q.out.Len()
+}
+
+// put puts out rows of the query's output as one chunk; none is no chunk.
+func (s *memory) put(from, to int) {
+	if to > from {
+		s.q.e.emitted(s, from, to)
 	}
-	if q.rate != nil {
+	if s.q.rate != nil {
 		s.reschedule(rates)
 	}
 }

@@ -150,6 +150,9 @@ func (x *selector) aggregate(s *memory, r *row, kind window.Kind, results bool) 
 			x.q.checkKey("group key", r.b.Cols[c].TextBytes(r.i))
 		}
 		slot = s.groups.slot(r.b, r.i)
+		if s.groups.signed {
+			s.groups.fresh(slot, s.clear)
+		}
 		switch {
 		case kind == window.Current:
 			s.groups.enter(slot)

@@ -136,6 +136,9 @@ func (c unitSource) Append(dst, key []byte) ([]byte, bool) {
 func (c unitSource) Reset() {
 	c.q.each(func(s *memory) {
 		s.unit(c.part).Reset()
+		if x := s.indexer(c.part); x != nil {
+			x.reset(c.part)
+		}
 		s.timer(c.part).set = false
 	})
 }
@@ -174,6 +177,9 @@ func (c unitSource) Ready() error {
 		if err := s.unit(c.part).Ready(); err != nil {
 			errs = append(errs, err)
 			return
+		}
+		if x := s.indexer(c.part); x != nil {
+			x.loaded(c.part)
 		}
 		s.shown[c.part] = true
 		// Units of other queries may be loaded at the same time.

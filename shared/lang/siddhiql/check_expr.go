@@ -10,6 +10,7 @@ import (
 type scope struct {
 	schema  *event.Schema
 	stream  StreamRef
+	as      string   // another name of stream, or ""
 	names   names    // of an input with several sources; nil: attributes of schema alone
 	clause  string   // where the expression is, for messages
 	outputs []string // names that only the select gives
@@ -266,6 +267,9 @@ func (c *checker) compare(n *Binary, l, r Expr) Expr {
 func (c *checker) ref(r *Ref, s *scope) Expr {
 	if s.names != nil {
 		return s.names.ref(c, r, s)
+	}
+	if r.Stream != "" && r.Stream == s.as && !r.Inner {
+		r = &Ref{Pos: r.Pos, Name: r.Name}
 	}
 	if r.Stream != "" && (r.Stream != s.stream.Name || r.Inner != s.stream.Inner || s.input != nil) {
 		c.foreign(r, s)

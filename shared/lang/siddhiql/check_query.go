@@ -40,6 +40,8 @@ func (c *checker) input(d *QueryDef, q *Query) *scope {
 		return c.streamInput(in, d, q)
 	case *PatternInput:
 		return c.patternInput(in, d, q)
+	case *JoinInput:
+		return c.joinInput(in, d, q)
 	}
 	return nil
 }
@@ -51,7 +53,7 @@ func (c *checker) streamInput(in *StreamInput, d *QueryDef, q *Query) *scope {
 	}
 	q.Source = source.stream
 	s := &scope{schema: q.Source.Schema, stream: in.Source, outputs: outputNames(d)}
-	c.handlers(in, q, s)
+	q.Before, q.Window, q.After = c.handlers(in, s)
 	return s
 }
 
@@ -66,7 +68,8 @@ func outputNames(d *QueryDef) []string {
 	return names
 }
 
-func (c *checker) handlers(d *StreamInput, q *Query, in *scope) {
+// handlers checks the filters and the window of a source.
+func (c *checker) handlers(d *StreamInput, in *scope) (before []Expr, w *Window, after []Expr) {
 	windows := 0
 	for _, h := range d.Handlers {
 		switch {
@@ -76,13 +79,14 @@ func (c *checker) handlers(d *StreamInput, q *Query, in *scope) {
 				c.errorf(h.Pos, "a second window, %s: a query has at most one; let a query before this one have the other", tick(h.Window))
 				continue
 			}
-			c.window(h, q, in)
+			w = c.window(h, in)
 		case windows == 0:
-			q.Before = append(q.Before, c.condition(h.Filter, in.in("a filter"), "a filter"))
+			before = append(before, c.condition(h.Filter, in.in("a filter"), "a filter"))
 		default:
-			q.After = append(q.After, c.condition(h.Filter, in.in("a filter"), "a filter"))
+			after = append(after, c.condition(h.Filter, in.in("a filter"), "a filter"))
 		}
 	}
+	return before, w, after
 }
 
 // selection checks select and returns the attributes of the rows; an attribute with a wrong

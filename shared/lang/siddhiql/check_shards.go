@@ -19,7 +19,7 @@ func (c *checker) shards(app *App) {
 		if d, ok := e.(*PartitionDef); ok {
 			c.shardTriggers(c.plan.Blocks[blocks])
 			c.shardKeys(c.plan.Blocks[blocks])
-			c.shardReads(d)
+			c.shardReads(d, c.plan.Blocks[blocks])
 			blocks++
 		}
 	}
@@ -44,7 +44,7 @@ func (c *checker) shardKeys(b *Partition) {
 }
 
 // shardReads checks what the queries of a block read.
-func (c *checker) shardReads(d *PartitionDef) {
+func (c *checker) shardReads(d *PartitionDef, b *Partition) {
 	keyed := map[string]bool{}
 	for _, k := range d.Keys {
 		keyed[k.Stream.String()] = true
@@ -53,6 +53,9 @@ func (c *checker) shardReads(d *PartitionDef) {
 		for _, r := range q.Input.Sources() {
 			c.shardRead(r, keyed)
 		}
+	}
+	for _, q := range b.Queries {
+		c.shardJoin(q, b)
 	}
 }
 
@@ -104,4 +107,24 @@ func readsClock(e Expr) bool {
 		return e.Func == "currentTimeMillis" || e.Func == "eventTimestamp"
 	}
 	return false
+}
+
+// shardJoin refuses a join whose sides have keys of different types: rows that the condition
+// calls equal could be in different partitions.
+func (c *checker) shardJoin(q *Query, b *Partition) {
+	if q.Join == nil {
+		return
+	}
+	var keys [2]Expr
+	for i := range q.Join.Sides {
+		for _, k := range b.Keys {
+			if k.Stream == q.Join.Sides[i].Stream {
+				keys[i] = k.Value
+			}
+		}
+	}
+	if keys[0] != nil && keys[1] != nil && keys[0].Type() != keys[1].Type() {
+		c.errorf(q.Pos, "the partition key of %s is %s and that of %s is %s: expected one type, so that equal keys are in one of the app's %d partitions",
+			tick(q.Join.Sides[0].Name), keys[0].Type(), tick(q.Join.Sides[1].Name), keys[1].Type(), c.plan.Partitions)
+	}
 }

@@ -11,18 +11,19 @@ import (
 // deduplicate is the handler that has the place of a window, but is none.
 const deduplicate = "unique:deduplicate"
 
-func (c *checker) window(h *Handler, q *Query, in *scope) {
+// window checks a window; nil after an error.
+func (c *checker) window(h *Handler, in *scope) *Window {
 	spec, ok := window.Lookup(h.Window)
 	if !ok {
 		c.unknownWindow(h)
-		return
+		return nil
 	}
 	w := &Window{Name: h.Window}
 	keys := spec.KeyParams(len(h.Params))
 	for i, n := range h.Params {
 		p, e, ok := c.param(n, h.Window, in, spec.Computed && slices.Contains(keys, i))
 		if !ok {
-			return
+			return nil
 		}
 		w.Params = append(w.Params, p)
 		if p.Computed && w.Computed == nil {
@@ -34,14 +35,14 @@ func (c *checker) window(h *Handler, q *Query, in *scope) {
 	}
 	if err := spec.Check(w.Params); err != nil {
 		c.errorf(h.Pos, "window %s: %v; usage: %s", tick(windowText(h)), err, tick(spec.Usage))
-		return
+		return nil
 	}
 	if spec.Condition {
 		if w.Condition = c.windowCondition(h.Params[0].(*Literal), in); w.Condition == nil {
-			return
+			return nil
 		}
 	}
-	q.Window = w
+	return w
 }
 
 func (c *checker) unknownWindow(h *Handler) {

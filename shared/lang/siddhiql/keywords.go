@@ -21,12 +21,6 @@ func isReserved(name string) bool {
 // outside names features that Siddhi has and this language has not, by a word that
 // introduces or reveals them.
 var outside = map[string]string{
-	"join":        "joins are",
-	"inner":       "joins are",
-	"outer":       "joins are",
-	"left":        "joins are",
-	"right":       "joins are",
-	"full":        "joins are",
 	"delete":      "tables, and so `delete`, are",
 	"update":      "tables, and so `update`, are",
 	"return":      "`return` is",

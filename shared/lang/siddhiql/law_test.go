@@ -99,17 +99,36 @@ func drawStreamRef(t *rapid.T) StreamRef {
 	return r
 }
 
+func drawJoin(t *rapid.T, left *StreamInput) *JoinInput {
+	side := func(in *StreamInput) *JoinSide {
+		s := &JoinSide{StreamInput: *in, Unidirectional: rapid.Bool().Draw(t, "unidirectional")}
+		if rapid.Bool().Draw(t, "as") {
+			s.As = Name{Text: drawName(t)}
+		}
+		return s
+	}
+	j := &JoinInput{Left: side(left), Right: side(&StreamInput{Source: drawStreamRef(t)}), Type: JoinType(rapid.IntRange(0, 3).Draw(t, "type"))}
+	if rapid.Bool().Draw(t, "on") {
+		j.On = drawNode(t, 2)
+	}
+	return j
+}
+
 func drawQuery(t *rapid.T) *QueryDef {
 	const depth = 3
 	some := func(what string) int { return rapid.IntRange(0, 2).Draw(t, what) }
 	in := &StreamInput{Source: drawStreamRef(t)}
-	q := &QueryDef{Input: in, Target: drawStreamRef(t), Events: Events(some("events"))}
+	q := &QueryDef{Target: drawStreamRef(t), Events: Events(some("events"))}
 	for range some("handlers") {
 		h := &Handler{Filter: drawNode(t, depth)}
 		if rapid.Bool().Draw(t, "window") {
 			h = &Handler{Window: drawName(t), Params: drawFunc(t, 1).Args}
 		}
 		in.Handlers = append(in.Handlers, h)
+	}
+	q.Input = in
+	if rapid.Bool().Draw(t, "join") {
+		q.Input = drawJoin(t, in)
 	}
 	for range some("items") {
 		q.Items = append(q.Items, &Item{Expr: drawNode(t, depth), As: Name{Text: drawName(t)}})

@@ -17,7 +17,7 @@ func (p *parser) query(annotations []*Annotation) *QueryDef {
 	case isClause(t):
 		p.fail(t.pos, "found %s, expected `select` before it", describe(t))
 	default:
-		p.unexpected("`[filter]`, `#window.…`, `select` or `insert into`", "select", "insert")
+		p.unexpected("`[filter]`, `#window.…`, `join`, `select` or `insert into`", "select", "insert", "join")
 	}
 	p.rate(q)
 	p.output(q)
@@ -29,7 +29,11 @@ func (p *parser) input() Input {
 	if p.patternFollows() {
 		return p.pattern()
 	}
-	return p.streamInput()
+	in := p.streamInput()
+	if p.joinFollows() {
+		return p.join(in)
+	}
+	return in
 }
 
 // streamInput reads a stream with its filters and windows.

@@ -80,6 +80,7 @@ type Stream struct {
 	Fault *Stream
 	// Trigger fills the stream; nil: it is no trigger's.
 	Trigger *Trigger
+	Table   *Table // nil: it is not a table
 	Sink    Sink
 	// ShardKey tells which of an app's several partitions an event of the stream belongs
 	// to: by the text of this value. It is nil if Partitions is 1, and for streams that
@@ -172,12 +173,8 @@ func (q *Query) Origin(a int) (s *Stream, attr int, ok bool) {
 	return q.Source, a, true
 }
 
-// Join is the input of a query that reads two sources together.
-type Join struct{}
-
-func (j *Join) reads() []*Stream { return nil }
-
-func (j *Join) origin(int) (*Stream, int, bool) { return nil, 0, false }
+// Table is what a stream that is a table has more.
+type Table struct{}
 
 // Write says how the rows of a query change a table.
 type Write struct{}

@@ -89,6 +89,9 @@ func queryText(q *Query) string {
 	if q.Pattern != nil {
 		b.WriteString(patternText(q.Pattern))
 	}
+	if q.Join != nil {
+		line("join", joinText(q.Join))
+	}
 	line("before", exprTexts(q.Before))
 	if q.Window != nil {
 		line("window", q.Window.Name+paramTexts(q.Window.Params))
@@ -143,6 +146,25 @@ func patternText(p *Pattern) string {
 			}
 			fmt.Fprintf(&b, " held %v\n", item.Held)
 		}
+	}
+	return b.String()
+}
+
+func joinText(j *Join) string {
+	var b strings.Builder
+	b.WriteString([...]string{"inner", "left", "right", "full"}[j.Type])
+	for i := range j.Sides {
+		s := &j.Sides[i]
+		fmt.Fprintf(&b, "\n    %s from $%d: %s triggers=%v preserved=%v [%s]", s.Name, s.Base, s.Stream.Name, s.Triggers, s.Preserved, exprTexts(s.Before))
+		if s.Window != nil {
+			b.WriteString(" " + s.Window.Name + paramTexts(s.Window.Params))
+		}
+	}
+	for _, k := range j.Keys {
+		fmt.Fprintf(&b, "\n    key %s = %s as %d", exprText(k.Of[0]), exprText(k.Of[1]), k.Class)
+	}
+	if j.Rest != nil {
+		b.WriteString("\n    rest " + exprText(j.Rest))
 	}
 	return b.String()
 }
