@@ -54,6 +54,7 @@ func (e *Engine) change(next *siddhiql.Plan, m *Migration) error {
 	e.plan = next
 	e.streams = make([][]subscriber, len(next.Streams))
 	t.define()
+	e.makeTriggers()
 	t.dropTimers()
 	if err := t.moveEntries(); err != nil {
 		return err
@@ -65,7 +66,10 @@ func (e *Engine) change(next *siddhiql.Plan, m *Migration) error {
 	}
 	e.reorderAfter(waiting, m)
 	e.trim(t.rowsTaken)
-	e.advance(e.env.Now)
+	if e.env.Now != window.NoTime {
+		e.begin(e.env.Now) // what the upgrade adds starts at its clock
+		e.advance(e.env.Now)
+	}
 	return nil
 }
 

@@ -52,7 +52,7 @@ func (e *Engine) Components() []Component {
 		list = append(list, component(b.stateID(), "partition/keys", keysVersion, state.Cold, []string{"clock"}, keysSource{b}))
 	}
 	for _, t := range e.triggers {
-		list = append(list, component("trigger/"+t.plan.Stream.Name, "trigger", triggerVersion, state.Hot, []string{"clock"}, triggerSource{t}))
+		list = append(list, component("trigger/"+t.plan.Stream.Name, triggerType, triggerVersion, state.Hot, []string{"clock"}, triggerSource{t}))
 	}
 	names := queryNames(e.plan)
 	for n, q := range e.queries {

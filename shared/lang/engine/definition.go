@@ -45,6 +45,8 @@ func (e *Engine) definitions() []definition {
 		case c.Type == "clock", c.Type == "reorder":
 		case d.block != nil:
 			d.exact, d.text = keysDefinition(d.block)
+		case c.Type == triggerType:
+			d.exact, d.text = c.Source.(triggerSource).definition()
 		case q == nil:
 			d.exact = fingerprint(withoutQueries(e.plan))
 			d.text = c.ID
@@ -67,7 +69,7 @@ func cutLast(id string) (before, after string, found bool) {
 // withoutQueries returns the parts of a plan that are no streams, queries or blocks.
 func withoutQueries(p *siddhiql.Plan) *siddhiql.Plan {
 	rest := *p
-	rest.Digest, rest.Streams, rest.Queries, rest.Blocks = "", nil, nil, nil
+	rest.Digest, rest.Streams, rest.Queries, rest.Blocks, rest.Triggers = "", nil, nil, nil, nil
 	rest.Lateness, rest.Ahead, rest.Idle, rest.Increment = 0, 0, 0, 0
 	return &rest
 }

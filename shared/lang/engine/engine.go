@@ -2,7 +2,6 @@ package engine
 
 import (
 	"fmt"
-	"slices"
 	"sync"
 
 	"github.com/eventflux/eventflux/shared/lang/aggregate"
@@ -66,10 +65,7 @@ func New(plan *siddhiql.Plan) (*Engine, error) {
 		e.queries = append(e.queries, newQuery(e, p))
 	}
 	e.subscribe()
-	for _, p := range plan.Triggers {
-		e.triggers = append(e.triggers, newTrigger(e, p))
-	}
-	e.waiting = len(e.triggers) > 0 || slices.ContainsFunc(plan.Queries, rated)
+	e.makeTriggers()
 	if plan.Lateness != siddhiql.LatenessOff {
 		e.orderEvents()
 	}

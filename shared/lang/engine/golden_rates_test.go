@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/eventflux/eventflux/shared/lang/engine"
+	"github.com/eventflux/eventflux/shared/lang/event"
 	"github.com/eventflux/eventflux/shared/lang/siddhiql"
 	"github.com/eventflux/eventflux/shared/state"
 )
@@ -185,5 +186,54 @@ func TestTheFirstInstantIsTheDeploy(t *testing.T) {
 		if got, want := fmt.Sprint(at, due), map[bool]string{false: "2000 true", true: "0 false"}[playback]; got != want {
 			t.Errorf("playback %t: after the deploy at 1000 the next tick is %s, want %s", playback, got, want)
 		}
+	}
+}
+
+// After an upgrade a trigger keeps its schedule, and what the upgrade adds starts at its
+// clock.
+func TestTriggersGoOnAfterAnUpgrade(t *testing.T) {
+	const old = `@app:name('A') define stream S (v int); define trigger T at every 1 sec;
+		from T insert into P; `
+	const added = `@app:name('A') define stream S (v int); define trigger T at every 1 sec; define trigger U at every 500 millisec;
+		from T insert into P; from U insert into R;
+		from S select v output last every 300 millisec insert into L;`
+	before, err := siddhiql.Compile(old)
+	if err != nil {
+		t.Fatal(err)
+	}
+	after, err := siddhiql.Compile(added)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := engine.Migrate(before, after, engine.MigrateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	e, err := engine.New(before)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e.Advance(100)
+	e.Advance(1200)
+	e.ResetOutputs()
+	if err := e.Upgrade(after, m); err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for now := int64(1200); now <= 2300; now += 50 {
+		e.Advance(now)
+		for _, o := range e.Outputs() {
+			got = append(got, fmt.Sprint(after.Queries[o.Query].Target.Name, o.Clock))
+		}
+		e.ResetOutputs()
+		if now == 1250 {
+			b := event.NewBatch(after.Stream("S").Schema)
+			b.Cols[0].AppendInt(1)
+			b.TS = append(b.TS, now)
+			e.Send(after.Stream("S"), b, 0, 1, now)
+		}
+	}
+	if want := "[L1500 R1700 P2100 R2200]"; fmt.Sprint(got) != want {
+		t.Errorf("after the upgrade at 1200 came %v, want %s", got, want)
 	}
 }

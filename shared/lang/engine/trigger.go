@@ -4,7 +4,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
+	"slices"
 
+	"github.com/eventflux/eventflux/shared/lang/cron"
 	"github.com/eventflux/eventflux/shared/lang/event"
 	"github.com/eventflux/eventflux/shared/lang/siddhiql"
 	"github.com/eventflux/eventflux/shared/lang/window"
@@ -24,7 +26,10 @@ type trigger struct {
 	row     *event.Batch
 }
 
-const triggerVersion = "1.0.0"
+const (
+	triggerType    = "trigger"
+	triggerVersion = "1.0.0"
+)
 
 // starts is what an engine has to start at its first instant.
 type starts struct {
@@ -34,6 +39,15 @@ type starts struct {
 
 func newTrigger(e *Engine, plan *siddhiql.Trigger) *trigger {
 	return &trigger{e: e, plan: plan, row: event.NewBatch(plan.Stream.Schema)}
+}
+
+// makeTriggers makes the triggers of the plan, without state.
+func (e *Engine) makeTriggers() {
+	e.triggers = nil
+	for _, p := range e.plan.Triggers {
+		e.triggers = append(e.triggers, newTrigger(e, p))
+	}
+	e.waiting = len(e.triggers) > 0 || slices.ContainsFunc(e.plan.Queries, rated)
 }
 
 // begin sets the first instant: a trigger at start fires then.
@@ -108,6 +122,17 @@ func (e *Engine) beginOn(now int64) {
 
 // triggerSource is the state of a trigger.
 type triggerSource struct{ t *trigger }
+
+// definition tells when a trigger fires: state of another one does not fit.
+func (s triggerSource) definition() (exact, text string) {
+	p := s.t.plan
+	exact = fingerprint(struct {
+		Start  bool
+		Period int64
+		Cron   *cron.Schedule
+	}{p.Start, p.Period, p.Cron})
+	return exact, "trigger " + p.Stream.Name
+}
 
 // keyNext is the key of the one entry of a trigger.
 const keyNext = "next"
