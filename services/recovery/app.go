@@ -273,5 +273,41 @@ func (h *history) openLog(ctx context.Context, c *chosen, p uint32, end uint64) 
 	if err != nil {
 		return nil, nil, asUnusable(err)
 	}
-	return rebuild.Bounded(r, end), r.Close, nil
+	return &wary{rebuild.Bounded(r, end), h, p}, r.Close, nil
+}
+
+// death returns the frame of a partition that killed processes; nil for none.
+func (h *history) death(p uint32) *control.Death {
+	for i := range h.app.Deaths {
+		if h.app.Deaths[i].Partition == p {
+			return &h.app.Deaths[i]
+		}
+	}
+	return nil
+}
+
+// deadly returns the sequence of that frame, or 0.
+func (h *history) deadly(p uint32) uint64 {
+	if d := h.death(p); d != nil {
+		return d.Sequence
+	}
+	return 0
+}
+
+// wary is a log that does not give out a frame that killed processes: it would kill this
+// one too.
+type wary struct {
+	rebuild.Log
+	h         *history
+	partition uint32
+}
+
+// Next implements rebuild.Log.
+func (w *wary) Next(ctx context.Context) (wal.Record, error) {
+	r, err := w.Log.Next(ctx)
+	if err == nil && !r.Skipped && r.Seq == w.h.deadly(w.partition) {
+		err = &rebuild.RecordError{Sequence: r.Seq, Err: fmt.Errorf("it was applied when %d processes died; eventflux recover %s --skip %d/%d goes on without it",
+			w.h.death(w.partition).Count, w.h.plan.Name, w.partition, r.Seq)}
+	}
+	return r, err
 }

@@ -121,16 +121,35 @@ func (c *course) judge(ctx context.Context, from *chosen, skip map[uint32][]uint
 			}
 			all[p] = append(all[p], *one)
 		}
-		t, err := c.h.load(ctx, from, p, &effort{workers: c.h.s.cfg.Workers})
-		if err != nil {
-			return nil, err
-		}
-		end := rebuild.Target{Position: rebuild.Position{Sequence: c.h.logs[p].last}}
-		if err := c.h.replay(ctx, from.skipping(all), p, t, end, &effort{}); err != nil {
+		if err := c.h.follows(ctx, from.skipping(all), p, slices.Contains(skip[p], c.h.deadly(p))); err != nil {
 			return nil, c.judged(p, c.h.logs[p].last, err)
 		}
 	}
 	return all, nil
+}
+
+// follows checks that a log can be applied to its end. After a frame that killed processes,
+// it only reads the rest: another frame there may do the same.
+func (h *history) follows(ctx context.Context, from *chosen, p uint32, deadly bool) error {
+	end := rebuild.Target{Position: rebuild.Position{Sequence: h.logs[p].last}}
+	if !deadly {
+		t, err := h.load(ctx, from, p, &effort{workers: h.s.cfg.Workers})
+		if err != nil {
+			return err
+		}
+		return h.replay(ctx, from, p, t, end, &effort{})
+	}
+	log, done, err := h.openLog(ctx, from, p, end.Sequence)
+	if err != nil {
+		return err
+	}
+	defer done()
+	var at rebuild.Position
+	if part := from.part(p); part != nil {
+		at.Sequence = part.Log.Sequence
+	}
+	_, err = rebuild.Scan(ctx, log, h.plan, at, end)
+	return err
 }
 
 // judged refuses the plan where a record is sound (no error), or another one is not.
@@ -150,7 +169,19 @@ func (c *course) judged(p uint32, seq uint64, err error) error {
 }
 
 // try applies the log up to a record, and then the record. It returns nil if that works.
+// A frame that killed processes is not applied, as it would kill this one.
 func (h *history) try(ctx context.Context, from *chosen, p uint32, seq uint64) (*checkpoint.Skipped, error) {
+	if d := h.death(p); d != nil && d.Sequence == seq {
+		if !d.Quarantined() {
+			return nil, failure(control.CodeInvalid, "%d of %d processes died while they applied record %d of partition %d, and the next one tries again; skip it once the partition is in quarantine, which eventflux app show %s says",
+				d.Count, control.QuarantineAfter, seq, p, h.plan.Name)
+		}
+		m, err := h.logs[p].stream.GetMsg(ctx, seq)
+		if err != nil {
+			return nil, fmt.Errorf("read record %d of partition %d: %w", seq, p, err)
+		}
+		return passedOver(seq, m.Data, fmt.Sprintf("%d processes died while they applied it", d.Count)), nil
+	}
 	t, err := h.load(ctx, from, p, &effort{workers: h.s.cfg.Workers})
 	if err != nil {
 		return nil, err
@@ -171,11 +202,14 @@ func (h *history) try(ctx context.Context, from *chosen, p uint32, seq uint64) (
 	if wrong == nil {
 		return nil, nil
 	}
-	reason := wrong.Error()
+	return passedOver(seq, record.Data, wrong.Error()), nil
+}
+
+func passedOver(seq uint64, data []byte, reason string) *checkpoint.Skipped {
 	if len(reason) > reasonMax {
 		reason = reason[:reasonMax] + "…"
 	}
-	return &checkpoint.Skipped{Sequence: seq, SHA256: checkpoint.SHA256(record.Data), Reason: strings.ToValidUTF8(reason, "�")}, nil
+	return &checkpoint.Skipped{Sequence: seq, SHA256: checkpoint.SHA256(data), Reason: strings.ToValidUTF8(reason, "�")}
 }
 
 // skipping returns the checkpoint with records that readers of the logs after it skip.

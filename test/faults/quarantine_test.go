@@ -20,14 +20,45 @@ import (
 // partition. The process starts, and other apps go on. The app goes on once it is resumed with a
 // build that survives the frame.
 func TestQuarantine(t *testing.T) {
+	p, o, seq := quarantined(t)
+	if shown := o.command("app", "show", "Deadly"); !strings.Contains(shown, fmt.Sprintf("partition 0 is in quarantine: 3 processes died while they applied log sequence %d", seq)) {
+		t.Error(shown)
+	}
+	p.arm()
+	o.command("app", "resume", "Deadly")
+	if got := o.ints("Deadly", "n", 1, 5); !slices.Equal(got, []int64{1, 2, 3, 4, 5}) {
+		t.Errorf("results after the resumption: %v", got)
+	}
+	p.stop()
+}
+
+// TestDeadlyFrameIsSkipped: recover --skip continues after a frame that killed its processes,
+// and does not apply it.
+func TestDeadlyFrameIsSkipped(t *testing.T) {
+	p, o, seq := quarantined(t)
+	o.command("recover", "Deadly", "--skip", fmt.Sprint(seq))
+	if got := o.ints("Deadly", "n", 1, 4); !slices.Equal(got, []int64{1, 2, 3, 4}) {
+		t.Errorf("results without the frame: %v", got)
+	}
+	p.stop()
+}
+
+// quarantined runs two apps, and returns when one of them is in quarantine because of the
+// frame with the sequence. The frame still kills each process that applies it.
+func quarantined(t *testing.T) (*process, *operator, uint64) {
+	t.Helper()
 	data := t.TempDir()
 	other, deadly := write(t, "other.siddhi", counting("Other", 1, "Orders")), write(t, "deadly.siddhi", counting("Deadly", 1, "Deaths"))
 	args := []string{other, deadly, "--checkpoint.interval=1h"}
 	p := serving(t, data, args...)
 	o := operate(p)
 	o.accepted("events.Orders", `{"k":1}`)
-	seq := o.accepted("events.Deaths", `{"k":1}`) + 1
+	o.accepted("events.Deaths", `{"k":1}`)
 	o.ints("Deadly", "n", 1, 1)
+	o.command("checkpoint", "trigger", "Deadly")
+	log, err := o.js.Stream(o.within(), natsconn.WALStream("Deadly", 0))
+	must(t, err)
+	seq := log.CachedInfo().State.LastSeq + 1
 	rule := fmt.Sprintf("kill frame.Deadly.0.%d 1", seq)
 	p.arm(rule)
 	must(t, o.nc.Publish("events.Deaths", []byte(`{"k":1}`)))
@@ -55,15 +86,7 @@ func TestQuarantine(t *testing.T) {
 	if got := o.ints("Other", "n", 1, 4); !slices.Equal(got, []int64{1, 2, 3, 4}) {
 		t.Errorf("results of the other app: %v", got)
 	}
-	if shown := o.command("app", "show", "Deadly"); !strings.Contains(shown, fmt.Sprintf("partition 0 is in quarantine: 3 processes died while they applied log sequence %d", seq)) {
-		t.Error(shown)
-	}
-	p.arm()
-	o.command("app", "resume", "Deadly")
-	if got := o.ints("Deadly", "n", 1, 5); !slices.Equal(got, []int64{1, 2, 3, 4, 5}) {
-		t.Errorf("results after the resumption: %v", got)
-	}
-	p.stop()
+	return p, o, seq
 }
 
 // operator runs commands against a process, and looks at what comes of them.

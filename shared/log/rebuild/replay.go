@@ -9,6 +9,7 @@ import (
 	"github.com/eventflux/eventflux/shared/lang/engine"
 	"github.com/eventflux/eventflux/shared/lang/frame"
 	"github.com/eventflux/eventflux/shared/log/wal"
+	"github.com/eventflux/eventflux/shared/testing/faultpoint"
 )
 
 // Log gives the frames of a log one after the other, from where it was opened, and
@@ -161,6 +162,7 @@ func (t *Task) one(record wal.Record, to Target, w Watch, done *Done) (bool, err
 }
 
 func (t *Task) apply(seq uint64, f *frame.Frame, to Target, w Watch) (engine.Reached, error) {
+	faultpoint.ReachFrame(t.plan.Name, t.partition, seq)
 	u := engine.Until{Timed: to.Timed, Time: to.Time}
 	last := !to.Timed && seq == to.Sequence && to.Event > 0
 	if last {

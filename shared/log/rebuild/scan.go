@@ -31,11 +31,11 @@ func Scan(ctx context.Context, log Log, plan *siddhiql.Plan, from Position, to T
 		}
 		f, err := d.Decode(record.Data)
 		if err != nil {
-			return done, fmt.Errorf("log sequence %d: %w", record.Seq, err)
+			return done, &RecordError{record.Seq, err}
 		}
 		rows, whole, err := before(f, plan, record.Seq, to)
 		if err != nil {
-			return done, fmt.Errorf("log sequence %d: %w", record.Seq, err)
+			return done, &RecordError{record.Seq, err}
 		}
 		if rows == 0 && !whole {
 			done.Reached = true
