@@ -66,11 +66,11 @@ left out if one app is deployed.`,
 			case given("at") && at == "":
 				return usagef("--at is empty; leave it out to go to the end of the log")
 			case logs && (len(args) > 0 || at != "" || to > 0 || hold || fork || release || adopt || r.DryRun || len(r.Skip) > 0 || len(r.Components) > 0 || given("verify") || given("parallel") || given("server")):
-				return usagef("--log works on the data folder of a stopped process: only --data, --accept-loss and --json go with it")
+				return usagef("--log works on the data folder of a stopped process: only --data, --wal.durability, --accept-loss and --json go with it")
 			case logs:
 				return recoverLogs(cmd, &a, acceptLoss)
-			case given("data") || acceptLoss:
-				return usagef("--data and --accept-loss go with --log; other recoveries ask the running services")
+			case given("data") || given("wal.durability") || acceptLoss:
+				return usagef("--data, --wal.durability and --accept-loss go with --log; other recoveries ask the running services")
 			case len(r.Skip) > 0 && (to > 0 || at != "" || fork || release || adopt || len(r.Components) > 0):
 				return usagef("--skip goes on at the records that are passed over, with all state: only --hold, --verify, --parallel and --dry-run go with it")
 			case release && (to > 0 || at != "" || hold || fork || adopt || r.DryRun || len(r.Components) > 0 || given("verify") || given("parallel")):
@@ -108,6 +108,7 @@ left out if one app is deployed.`,
 	f.BoolVar(&logs, "log", false, "repair the log's files of a process that is stopped")
 	f.BoolVar(&acceptLoss, "accept-loss", false, "with --log, go on without the frames that are lost")
 	f.String("data", "data", "with --log, the process's data folder")
+	f.String("wal.durability", "durable", "with --log, the process's durability: durable or fast")
 	f.BoolVar(&fork, "fork", false, "go on from the newest checkpoint with the state of the target")
 	f.StringSliceVar(&r.Skip, "skip", nil, "pass over records of the log that cannot be applied, such as 17, or 2/17 in partition 2")
 	f.BoolVar(&r.DryRun, "dry-run", false, "only say what would be done")

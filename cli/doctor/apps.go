@@ -33,8 +33,10 @@ func (p *patient) checkStreams(_ context.Context, r *report) {
 		for part := range a.Partitions {
 			p.checkStream(r, wanted, natsconn.WALStream(a.Name, part), "events cannot be accepted, or their log is lost",
 				func(c jetstream.StreamConfig) []string { return natsconn.WALDifferences(c, a.Name, part) })
+			p.checkLimits(r, natsconn.WALStream(a.Name, part), natsconn.LogLimits)
 			p.checkStream(r, wanted, natsconn.OutStream(a.Name, part), "results cannot be put out, or they are lost",
 				func(c jetstream.StreamConfig) []string { return natsconn.OutDifferences(c, a.Name, part) })
+			p.checkLimits(r, natsconn.OutStream(a.Name, part), natsconn.ServerLimits)
 		}
 		p.checkStream(r, wanted, natsconn.DLQStream(a.Name), "refused events are not kept",
 			func(c jetstream.StreamConfig) []string { return natsconn.DLQDifferences(c, a.Name) })
@@ -75,6 +77,27 @@ func (p *patient) checkStream(r *report, wanted map[string]bool, name, lost stri
 				"it holds %.0f %% of the %s that it may: when it is full it takes no more", 100*used, config.Size(most).Rounded())
 		}
 	}
+}
+
+// checkLimits reports limits of a stream that the services have not set.
+func (p *patient) checkLimits(r *report, name string, limits func(jetstream.StreamConfig) []string) {
+	s := p.streams[name]
+	if s == nil {
+		return
+	}
+	for _, l := range limits(s.config) {
+		setting, _, _ := strings.Cut(l, " ")
+		limit := byHand[setting]
+		r.add(Warning, name, "if that is not wanted: nats stream edit "+name+" "+limit.remove+" -f", "%s, set by hand: %s", l, limit.meaning)
+	}
+}
+
+// byHand are the limits that only an operator sets.
+var byHand = map[string]struct{ meaning, remove string }{
+	"max_age":       {"results are forgotten by age, and a reader that was away longer misses them", "--max-age 0s"},
+	"max_bytes":     {"once it is full, it takes no more results, and the task waits", "--max-bytes=-1"},
+	"max_msg_size":  {"a larger message is refused, and a task or ingest that has one cannot continue", "--max-msg-size=-1"},
+	"max_consumers": {"more readers than that are refused, tasks and followers among them", "--max-consumers=-1"},
 }
 
 // editable are the settings that an operator can fix, and how.

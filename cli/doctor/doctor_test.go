@@ -293,6 +293,14 @@ func TestFaults(t *testing.T) {
 			fault: func(w *ward) { w.edit("EFW_w_0", func(c *jetstream.StreamConfig) { c.MaxAge = time.Hour }) },
 			check: "streams", severity: doctor.Error, meaning: "forgets by age",
 		},
+		"results are forgotten by age": {
+			fault: func(w *ward) { w.edit("EFO_w_0", func(c *jetstream.StreamConfig) { c.MaxAge = time.Hour }) },
+			check: "streams", severity: doctor.Warning, meaning: "max_age is 1h0m0s, set by hand",
+		},
+		"frames have a largest size": {
+			fault: func(w *ward) { w.edit("EFW_w_0", func(c *jetstream.StreamConfig) { c.MaxMsgSize = 1 << 20 }) },
+			check: "streams", severity: doctor.Warning, meaning: "max_msg_size is 1048576, set by hand",
+		},
 		"results one by one": {
 			fault: func(w *ward) {
 				w.edit("EFO_w_0", func(c *jetstream.StreamConfig) { c.AllowAtomicPublish = false })

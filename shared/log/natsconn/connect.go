@@ -141,7 +141,8 @@ func (cfg *ConnectConfig) options() ([]nats.Option, error) {
 		}),
 		nats.ErrorHandler(func(_ *nats.Conn, sub *nats.Subscription, err error) {
 			subject := ""
-			if sub != nil {
+			// The client gives a consumer that is not active another subject meanwhile.
+			if sub != nil && !errors.Is(err, nats.ErrConsumerNotActive) {
 				subject = sub.Subject
 			}
 			log.Error("NATS connection", "subject", subject, "err", err)

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -70,6 +71,7 @@ type Embedded struct {
 	before    func() error
 	log       *serverLog
 	lock      *os.File
+	reopening atomic.Bool  // Restart has begun, and JetStream is not on again
 	own       *server.User // of connections within the process; nil where they need none
 }
 
@@ -227,7 +229,7 @@ func (e *Embedded) Health() error {
 		return fmt.Errorf("NATS server: %w", err)
 	}
 	if !e.srv.JetStreamEnabled() {
-		return fmt.Errorf("NATS server: JetStream is off: %w; it goes on by itself once there is room", ErrNoRoom)
+		return e.off()
 	}
 	for _, found := range e.srv.Healthz(&server.HealthzOptions{Details: true}).Errors {
 		// A stream that is being deleted is an error there, too, for a moment.
@@ -242,10 +244,23 @@ func (e *Embedded) Health() error {
 	return nil
 }
 
+// off says why JetStream is off. A lack of room is the only reason that passes.
+func (e *Embedded) off() error {
+	switch why := e.log.off(); {
+	case e.reopening.Load() || strings.Contains(why, "out of"):
+		return fmt.Errorf("NATS server: JetStream is off: %w; it goes on by itself once there is room", ErrNoRoom)
+	case why != "":
+		return fmt.Errorf("NATS server: %s; restart EventFlux, and see the log of the server for the cause", why)
+	default:
+		return errors.New("NATS server: JetStream is off, and the server gave no reason; restart EventFlux, and see the log of the server for the cause")
+	}
+}
+
 // Restart closes all files of JetStream, checks them as at the start, and opens them again.
 // Connections stay. fatal is why the files cannot be used; err is why the server could not
 // open them now.
 func (e *Embedded) Restart() (fatal, err error) {
+	e.reopening.Store(true)
 	if err := e.srv.ShutdownJetStream(); err != nil {
 		return nil, fmt.Errorf("NATS server: stop JetStream: %w", err)
 	}
@@ -257,6 +272,8 @@ func (e *Embedded) Restart() (fatal, err error) {
 		// Half started, it would count as on.
 		return nil, errors.Join(fmt.Errorf("NATS server: start JetStream: %w", err), e.srv.ShutdownJetStream())
 	}
+	e.log.on()
+	e.reopening.Store(false)
 	return nil, nil
 }
 

@@ -215,3 +215,36 @@ func startServer(t *testing.T, d Durability) *server.Server {
 	t.Cleanup(func() { srv.Shutdown(); srv.WaitForShutdown() })
 	return srv
 }
+
+// A server whose JetStream is off for another reason than a full disk does not promise that
+// room helps.
+func TestHealthSaysWhyJetStreamIsOff(t *testing.T) {
+	for said, want := range map[string]struct {
+		text string
+		room bool
+	}{
+		"": {"the server gave no reason", false},
+		"JetStream being DISABLED, our server was removed from the cluster": {"removed from the cluster", false},
+		"JetStream out of File resources, will be DISABLED":                 {"no room", true},
+	} {
+		e, err := OpenEmbedded(EmbeddedConfig{Dir: t.TempDir(), Log: slog.New(slog.DiscardHandler)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if said != "" {
+			e.log.Errorf("%s", said)
+		}
+		if err := e.srv.ShutdownJetStream(); err != nil {
+			t.Fatal(err)
+		}
+		if err := e.Health(); err == nil || !strings.Contains(err.Error(), want.text) || errors.Is(err, ErrNoRoom) != want.room {
+			t.Errorf("%q: %v", said, err)
+		}
+		if fatal, err := e.Restart(); fatal != nil || err != nil || e.Health() != nil {
+			t.Errorf("%q: after a restart: %v, %v, %v", said, fatal, err, e.Health())
+		}
+		if err := e.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}

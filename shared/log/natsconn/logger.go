@@ -16,15 +16,40 @@ type serverLog struct {
 
 	mu    sync.Mutex
 	fatal error
+	// disabled is why the server switched JetStream off, in its own words.
+	disabled string
 	// rebuilt has the streams whose index was outdated at the start.
 	rebuilt map[string]bool
 }
 
 // Noticef logs one level lower than its name: a start has twenty notices.
 func (l *serverLog) Noticef(format string, v ...any) { l.write(slog.LevelDebug, format, v) }
-func (l *serverLog) Errorf(format string, v ...any)  { l.write(slog.LevelError, format, v) }
 func (l *serverLog) Debugf(format string, v ...any)  { l.write(slog.LevelDebug, format, v) }
 func (l *serverLog) Tracef(format string, v ...any)  { l.write(slog.LevelDebug, format, v) }
+
+// Errorf logs an error, and keeps the one that says why JetStream is switched off.
+func (l *serverLog) Errorf(format string, v ...any) {
+	if text := fmt.Sprintf(format, v...); strings.Contains(text, "DISABLED") {
+		l.mu.Lock()
+		l.disabled = text
+		l.mu.Unlock()
+	}
+	l.write(slog.LevelError, format, v)
+}
+
+// off returns why the server switched JetStream off, in its own words; "" if it did not say.
+func (l *serverLog) off() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.disabled
+}
+
+// on says that JetStream is on again.
+func (l *serverLog) on() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.disabled = ""
+}
 
 // Warnf logs a warning. After a kill the server finds its index of a stream outdated, warns of
 // that in several ways, and rebuilds it from the messages. Warnf logs that once for each

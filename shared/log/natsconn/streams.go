@@ -409,6 +409,33 @@ func differences(have, want jetstream.StreamConfig) []string {
 	return diff
 }
 
+// ServerLimits lists the limits of a stream of results that only an operator can have set,
+// such as "max_age is 1h0m0s". The services set none.
+func ServerLimits(have jetstream.StreamConfig) (set []string) {
+	if have.MaxAge > 0 {
+		set = append(set, fmt.Sprintf("max_age is %s", have.MaxAge))
+	}
+	if have.MaxBytes > 0 {
+		set = append(set, fmt.Sprintf("max_bytes is %d", have.MaxBytes))
+	}
+	return append(set, clientLimits(have)...)
+}
+
+// clientLimits lists the limits that concern single messages and readers. The services set
+// none in any stream.
+func clientLimits(have jetstream.StreamConfig) (set []string) {
+	if have.MaxMsgSize > 0 {
+		set = append(set, fmt.Sprintf("max_msg_size is %d", have.MaxMsgSize))
+	}
+	if have.MaxConsumers > 0 {
+		set = append(set, fmt.Sprintf("max_consumers is %d", have.MaxConsumers))
+	}
+	return set
+}
+
+// LogLimits is ServerLimits for a log. wal.bytes_max is a limit that the services set.
+func LogLimits(have jetstream.StreamConfig) []string { return clientLimits(have) }
+
 func hasCode(err error, code jetstream.ErrorCode) bool {
 	var api jetstream.JetStreamError
 	return errors.As(err, &api) && api.APIError() != nil && api.APIError().ErrorCode == code
