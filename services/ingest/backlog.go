@@ -1,6 +1,9 @@
 package ingest
 
-import "sync"
+import (
+	"sync"
+	"time"
+)
 
 // backlogMarks bounds the memory of a backlog. If its task is so far behind, what it has
 // applied is known less exactly, and counts as less than it is.
@@ -18,6 +21,7 @@ type backlog struct {
 type mark struct {
 	seq    uint64
 	events uint64 // written up to and with it, since the process started
+	at     time.Time
 }
 
 // wrote notes a frame that is in the log.
@@ -26,11 +30,13 @@ func (b *backlog) wrote(seq uint64, events int) {
 	defer b.mu.Unlock()
 	if len(b.marks) == backlogMarks { // every second one goes, and never the last
 		for i := range backlogMarks / 2 {
+			at := b.marks[2*i].at
 			b.marks[i] = b.marks[2*i+1]
+			b.marks[i].at = at
 		}
 		b.marks = b.marks[:backlogMarks/2]
 	}
-	b.marks = append(b.marks, mark{seq, b.last().events + uint64(events)})
+	b.marks = append(b.marks, mark{seq, b.last().events + uint64(events), time.Now()})
 }
 
 // waiting returns how many events are not applied once the task has applied the log up to
@@ -48,6 +54,17 @@ func (b *backlog) waiting(applied uint64) (events, end uint64) {
 	}
 	last := b.last()
 	return last.events - b.applied.events, last.seq
+}
+
+// age is how long the oldest event that is not applied has been in the log; 0 if there is none.
+// waiting says which are.
+func (b *backlog) age(now time.Time) time.Duration {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if len(b.marks) == 0 {
+		return 0
+	}
+	return now.Sub(b.marks[0].at)
 }
 
 func (b *backlog) last() mark {

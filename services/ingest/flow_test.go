@@ -36,6 +36,8 @@ func TestClosedByFlow(t *testing.T) {
 		"events that cost little":           {report: report(1, 5000, time.Millisecond), lagMax: lagMax},
 		"beyond what a duration holds":      {report: report(1, 1<<40, time.Hour), lagMax: lagMax, want: lagging},
 		"at one frame for long":             {report: control.Flow{Applied: 80, LogEnd: 81, Busy: 11 * time.Second}, lagMax: lagMax, want: lagging},
+		"results wait for long":             {report: control.Flow{Applied: 80, LogEnd: 80, Results: 11 * time.Second}, lagMax: lagMax, want: lagging},
+		"an event waits for longer":         {report: report(80, 81, 1), wrote: map[uint64]int{81: 1}, lagMax: time.Nanosecond, want: lagging},
 		"no bound":                          {report: report(1, 90, time.Second)},
 		"over its limit":                    {report: control.Flow{Applied: 90, LogEnd: 90, Over: "state of 2 GiB, limit 1 GiB"}, want: overLimit},
 		"silent for a moment":               {report: report(1, 90, time.Second), silence: control.FlowSilence - time.Second, lagMax: lagMax, want: lagging},
@@ -77,7 +79,7 @@ func TestBacklog(t *testing.T) {
 		for range 4 {
 			for range random.IntN(backlogMarks) {
 				seq += 1 + random.Uint64N(3)
-				frames = append(frames, mark{seq, 1 + random.Uint64N(9)})
+				frames = append(frames, mark{seq: seq, events: 1 + random.Uint64N(9)})
 				b.wrote(seq, int(frames[len(frames)-1].events))
 			}
 			applied += random.Uint64N(seq - applied + 1)

@@ -76,6 +76,16 @@ func (p *pace) emitted(results int, took time.Duration) {
 	s.results, s.spent = s.results+float64(results), s.spent+took
 }
 
+// result returns the mean time that the emitter needs for a result.
+func (p *pace) result() time.Duration {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.sent.results == 0 {
+		return 0
+	}
+	return time.Duration(float64(p.sent.spent) / p.sent.results)
+}
+
 // look returns the mean cost of an event, the work of late, and for how long the task has
 // been at a frame. The slower of task and emitter sets the cost: until the outbox is full,
 // the task is ahead of what it can go on with.
@@ -158,6 +168,10 @@ func (s *status) flow(now time.Time) (f control.Flow, frameBytes float64) {
 	var late work
 	f.EventTime, late, f.Busy = s.pace.look(now)
 	f.FrameEvents, frameBytes = late.perFrame()
+	if box := s.box.Load(); box != nil {
+		results, age := box.waiting(now)
+		f.Results = max(age, time.Duration(results)*s.pace.result())
+	}
 	if over := s.over.Load(); over != nil {
 		f.Over = *over
 	}

@@ -3,6 +3,7 @@ package processor
 import (
 	"context"
 	"sync"
+	"time"
 
 	"github.com/eventflux/eventflux/shared/lang/window"
 )
@@ -12,6 +13,10 @@ import (
 const (
 	outboxMessagesMax = 8000
 	outboxBytesMax    = 8 << 20
+	// A pile that takes longer to send is too large: results would wait for it. Smaller than
+	// outboxMessagesMin it never is.
+	outboxSpan        = time.Second
+	outboxMessagesMin = 256
 )
 
 // position is the place of a result: the log sequence of the frame that it
@@ -45,6 +50,13 @@ const fenceStream = -1
 type pile struct {
 	bytes    []byte
 	messages []message
+	since    time.Time // when the first of them came
+	most     int       // messages that go together
+}
+
+// full reports whether more messages have to wait.
+func (p *pile) full() bool {
+	return len(p.messages) >= p.most || len(p.bytes) >= outboxBytesMax
 }
 
 // appendAll appends copies of the messages of another pile.
@@ -55,11 +67,6 @@ func (p *pile) appendAll(o *pile) {
 		m.start, m.end = start, len(p.bytes)
 		p.messages = append(p.messages, m)
 	}
-}
-
-// full reports whether more messages have to wait.
-func (p *pile) full() bool {
-	return len(p.messages) >= outboxMessagesMax || len(p.bytes) >= outboxBytesMax
 }
 
 func (p *pile) reset() {
@@ -74,13 +81,15 @@ type outbox struct {
 	filling *pile
 	spare   *pile
 	sending bool
-	closed  bool // no more is sent: the emitter has ended
+	since   time.Time // when the first message of those that are being sent came
+	begun   time.Time // when sending them began
+	closed  bool      // no more is sent: the emitter has ended
 
 	taken, durable uint64 // messages: put into a pile, and known to be in the stream
 }
 
 func newOutbox() *outbox {
-	b := &outbox{filling: &pile{}, spare: &pile{}}
+	b := &outbox{filling: &pile{most: outboxMessagesMax}, spare: &pile{most: outboxMessagesMax}}
 	b.changed.L = &b.mu
 	return b
 }
@@ -98,6 +107,7 @@ func (b *outbox) fill(ctx context.Context, add func(*pile)) bool {
 	add(b.filling)
 	b.taken += uint64(len(b.filling.messages) - before)
 	if before == 0 && len(b.filling.messages) > 0 {
+		b.filling.since = time.Now()
 		b.changed.Broadcast()
 	}
 	return true
@@ -113,7 +123,7 @@ func (b *outbox) take(ctx context.Context) *pile {
 	}
 	p := b.filling
 	b.filling, b.spare = b.spare, nil
-	b.sending = true
+	b.sending, b.since, b.begun = true, p.since, time.Now()
 	b.changed.Broadcast()
 	return p
 }
@@ -123,6 +133,10 @@ func (b *outbox) sent(p *pile) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.durable += uint64(len(p.messages))
+	// So many could have been sent in the span.
+	could := float64(len(p.messages)) * float64(outboxSpan) / float64(max(time.Since(b.begun), 1))
+	p.most = int(min(max(could, outboxMessagesMin), outboxMessagesMax))
+	b.filling.most = p.most
 	p.reset()
 	b.spare, b.sending = p, false
 	b.changed.Broadcast()
@@ -141,6 +155,19 @@ func (b *outbox) mark() uint64 {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.taken
+}
+
+// waiting returns how many messages are not durable, and how long the oldest has waited.
+func (b *outbox) waiting(now time.Time) (messages uint64, age time.Duration) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	switch {
+	case b.sending:
+		age = now.Sub(b.since)
+	case len(b.filling.messages) > 0:
+		age = now.Sub(b.filling.since)
+	}
+	return b.taken - b.durable, age
 }
 
 // reached waits until the first n messages are durable. It returns false if they

@@ -2,6 +2,7 @@ package processor
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"strings"
@@ -159,4 +160,34 @@ from S#window.timeBatch(1 millisec) select v insert into Out;`)
 	go func() { defer close(ended); again.run(ctx) }()
 	defer func() { cancel(); <-ended }()
 	r.eventually("the window's result is out", func() bool { return again.info().Results == 1 })
+}
+
+// A hole in the log does not end a standby: the owner is past it, so a later checkpoint covers
+// it, and the standby restarts from that one. An owner halts.
+func TestStandbyPassesAHole(t *testing.T) {
+	r := newRig(t, sums)
+	const name = "holed"
+	stream, err := r.js.CreateStream(r.within(), jetstream.StreamConfig{Name: name, Subjects: []string{name}})
+	must(t, err)
+	for range 5 {
+		_, err := r.js.Publish(r.within(), name, []byte("frame"))
+		must(t, err)
+	}
+	must(t, stream.DeleteMsg(r.within(), 3))
+	for _, x := range []struct {
+		standby *standby
+		again   bool
+	}{{nil, false}, {newStandby(), true}} {
+		reader, err := wal.OpenReader(r.within(), wal.ReaderConfig{JS: r.js, Stream: name, From: 1, Log: quiet})
+		must(t, err)
+		one := &task{reader: reader, standby: x.standby}
+		for err == nil {
+			_, err = one.read(r.within())
+		}
+		reader.Close()
+		var gap *wal.GapError
+		if !errors.As(err, &gap) || unavailable(err) != x.again {
+			t.Errorf("standby %t: %v", x.again, err)
+		}
+	}
 }

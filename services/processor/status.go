@@ -39,7 +39,8 @@ type status struct {
 	phase phase
 	err   error
 
-	applied    atomic.Uint64 // sequence of the newest frame applied
+	box        atomic.Pointer[outbox] // of the task that owns its partition; nil: there is none
+	applied    atomic.Uint64          // sequence of the newest frame applied
 	events     atomic.Uint64
 	duplicates atomic.Uint64 // messages dropped for their id
 	repeated   atomic.Uint64 // frames that their writer had appended before

@@ -160,6 +160,8 @@ func (t *task) try(ctx context.Context) (err error) {
 		return err
 	}
 	t.last, t.box, t.late = last, newOutbox(), newOutbox()
+	t.status.box.Store(t.box)
+	defer t.status.box.Store(nil)
 	if t.standby != nil {
 		err = t.takePromotion(ctx, attached)
 	} else {
@@ -420,15 +422,21 @@ func (t *task) next(ctx context.Context) (record wal.Record, more bool, err erro
 }
 
 // read returns the next record of the log. If the log was trimmed for a newer checkpoint, the
-// task restarts from that one: it may have been a standby that was far behind.
+// task restarts from that one: it may have been a standby that was far behind. So does a
+// standby that meets a hole.
 func (t *task) read(ctx context.Context) (wal.Record, error) {
 	record, err := t.reader.Next(ctx)
 	var trimmed *wal.TrimmedError
-	if errors.As(err, &trimmed) {
+	var gap *wal.GapError
+	if errors.As(err, &trimmed) || errors.As(err, &gap) && t.follows() {
 		err = fmt.Errorf("%w: %w", errOvertaken, err)
 	}
 	return record, err
 }
+
+// follows reports whether the task is a standby. It can pass over a hole in the log: the owner
+// is past it, and its next checkpoint covers it.
+func (t *task) follows() bool { return t.standby != nil && !t.status.promoted.Load() }
 
 var errIdle = errors.New("nothing came")
 

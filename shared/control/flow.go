@@ -46,6 +46,9 @@ type Flow struct {
 	FrameEvents float64       `json:"frame_events"`
 	// Busy is how long the task has been applying the frame after Applied, in ns.
 	Busy time.Duration `json:"busy_ns,omitempty"`
+	// Results is how long the results that wait for the output stream take, in ns. It is at
+	// least as long as the oldest of them has waited.
+	Results time.Duration `json:"results_ns,omitempty"`
 	// StateBytes estimates the memory of the task's state.
 	StateBytes int64 `json:"state_bytes"`
 	// Over says which limit the task exceeds, so that it accepts no events; empty if it
@@ -59,9 +62,10 @@ func (f *Flow) Waiting(end uint64) float64 {
 	return float64(end-min(f.Applied, end)) * f.FrameEvents
 }
 
-// Lag is how long the task needs for so many events, at its recent pace.
+// Lag is how long the task needs for so many events, at its recent pace, and for the results
+// that wait.
 func (f *Flow) Lag(events float64) time.Duration {
-	return time.Duration(min(events*float64(f.EventTime), float64(lagMost))) + f.Busy
+	return time.Duration(min(events*float64(f.EventTime), float64(lagMost))) + f.Busy + f.Results
 }
 
 // PublishFlow publishes a report, in several messages if it has many tasks.
