@@ -8,6 +8,7 @@ import (
 )
 
 func TestAccessIsChecked(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name    string
 		set     func(*config.Config)

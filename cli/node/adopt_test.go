@@ -13,6 +13,7 @@ import (
 // A cluster that lost its logs recovers from the store alone: the app has the state of the
 // newest sound checkpoint, and processes the events that are published again.
 func TestAdoptFromTheStoreAlone(t *testing.T) {
+	t.Parallel()
 	want := undisturbed(t, 120, 120)
 	c := newChain(t, windowApp)
 	c.cfg.Store.URL = "file:" + filepath.Join(t.TempDir(), "checkpoints")
@@ -53,6 +54,7 @@ func TestAdoptFromTheStoreAlone(t *testing.T) {
 
 // If the newest checkpoint of the former cluster is damaged, adoption uses the previous one.
 func TestAdoptPassesOverDamage(t *testing.T) {
+	t.Parallel()
 	c := newChain(t, windowApp)
 	c.cfg.Store.URL = "file:" + filepath.Join(t.TempDir(), "checkpoints")
 	c.start()
@@ -83,6 +85,7 @@ func TestAdoptPassesOverDamage(t *testing.T) {
 // Adoption does not silently use an older checkpoint if a later version wrote the newest one:
 // the operator has to ask for the older one.
 func TestAdoptRefusesLaterVersions(t *testing.T) {
+	t.Parallel()
 	c := newChain(t, windowApp)
 	c.cfg.Store.URL = "file:" + filepath.Join(t.TempDir(), "checkpoints")
 	c.start()

@@ -48,6 +48,7 @@ func apiExamples(t *testing.T) (list []example) {
 
 // The requests of docs/api.md are answered as the page says, with the same fields.
 func TestAPIExamples(t *testing.T) {
+	t.Parallel()
 	app, err := os.ReadFile("../../examples/flights.siddhi")
 	if err != nil {
 		t.Fatal(err)

@@ -131,6 +131,7 @@ func undisturbed(t *testing.T, events, rows int) []string {
 
 // A restart continues from the newest checkpoint, whatever was trimmed below it.
 func TestRestartFromCheckpoint(t *testing.T) {
+	t.Parallel()
 	want := undisturbed(t, 300, 300)
 	c := newChain(t, windowApp)
 	c.cfg.Retention.Checkpoints, c.cfg.Retention.Span = 1, time.Millisecond
@@ -160,6 +161,7 @@ func TestRestartFromCheckpoint(t *testing.T) {
 
 // If the newest checkpoint is damaged, a start logs it and uses the previous one.
 func TestDamagedCheckpoint(t *testing.T) {
+	t.Parallel()
 	want := undisturbed(t, 150, 150)
 	for name, damage := range map[string]func(*chain, state.Epoch){
 		"bit in a run": func(c *chain, e state.Epoch) { flip(t, c.runFile(e, "query1/window")) },
@@ -199,6 +201,7 @@ func TestDamagedCheckpoint(t *testing.T) {
 
 // An output stream that lost its tail is completed from an earlier checkpoint.
 func TestLostOutputTail(t *testing.T) {
+	t.Parallel()
 	want := undisturbed(t, 120, 120)
 	c := newChain(t, windowApp)
 	c.start()
@@ -262,6 +265,7 @@ func (c *chain) dropLog(name string, blind, another bool) {
 // A log that is gone is not made again. With the witness of its end, the task halts, since
 // frames are missing; without it, the start is refused.
 func TestLogIsGone(t *testing.T) {
+	t.Parallel()
 	t.Run("with its witness", func(t *testing.T) { testLogIsGone(t, false) })
 	t.Run("without", func(t *testing.T) { testLogIsGone(t, true) })
 }
@@ -298,6 +302,7 @@ func testLogIsGone(t *testing.T, blind bool) {
 
 // An app can be deployed to a running node, and is still deployed after a restart.
 func TestDeployWhileRunning(t *testing.T) {
+	t.Parallel()
 	c := newChain(t, windowApp)
 	c.start()
 	const other = `@app:name('a') define stream O (v int); from O select v insert into Out;`

@@ -194,6 +194,7 @@ func (c *cluster) resultsOf(app string, partitions uint32, n int) map[string][]s
 // Partitions spread over processors and move when processors come, go and die. The results
 // equal those of an undisturbed processor.
 func TestProcessorsComeAndGo(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t)
 	c.start("", "checkpointer", "ingest")
 	if _, err := c.ctl.Deploy(c.within(), control.DeployRequest{Text: spreadApp}); err != nil {
@@ -244,6 +245,7 @@ func TestProcessorsComeAndGo(t *testing.T) {
 // A standby takes over with its own state: results that the owner published appear once, and
 // the standby publishes the missing ones.
 func TestStandby(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t)
 	c.set = func(cfg *config.Config) { cfg.Processor.Standby = "on" }
 	c.start("", "checkpointer", "ingest")
@@ -360,6 +362,7 @@ func (c *cluster) tasks(count func(processor.TaskInfo) bool) (n int) {
 
 // If a processor starts with the name of another, the new one runs and the other ends.
 func TestProcessorNameIsTaken(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t)
 	c.start("", "checkpointer")
 	first := c.start("same", "processor")
@@ -377,6 +380,7 @@ func TestProcessorNameIsTaken(t *testing.T) {
 
 // An app that is removed leaves no data, and its name can be deployed again as another app.
 func TestRemoveApp(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t)
 	c.start("p", Services...)
 	for round := range 2 {
@@ -419,6 +423,7 @@ func TestRemoveApp(t *testing.T) {
 // A checkpointer ends if there are checkpointers of another major version, even if they did
 // not answer when it asked for a group.
 func TestCheckpointerOfAnotherMajor(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t)
 	other, err := micro.AddService(c.nc, micro.Config{
 		Name: natsconn.ServiceName(control.Service), Version: "2.4.0", Metadata: map[string]string{"raft_id": "c7"},
@@ -471,6 +476,7 @@ func (c *cluster) counted(app string, want uint64) {
 // treats them as new, although the new log starts at 1 and no record of the newest earlier
 // result is left.
 func TestAppBehindOneThatIsDeployedAgain(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t)
 	c.start("one", "checkpointer", "ingest", "processor")
 	c.deploy(beforeApp)
@@ -488,6 +494,7 @@ func TestAppBehindOneThatIsDeployedAgain(t *testing.T) {
 // Two ingest services read the results of one app for another app, each as if it were alone.
 // The reading app gets each result once.
 func TestTwoIngestsReadResults(t *testing.T) {
+	t.Parallel()
 	const events = 1000
 	c := newCluster(t)
 	c.start("one", "checkpointer", "ingest", "processor")
@@ -507,6 +514,7 @@ func TestTwoIngestsReadResults(t *testing.T) {
 // The process that runs a job is frozen. Another process that is asked for the job reports
 // that, and does not hold the request forever.
 func TestJobOfAFrozenRecovery(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t)
 	c.start("one", "checkpointer", "recovery")
 	if _, err := c.nc.Subscribe(natsconn.ServiceSubject("recovery", "node.frozen.job"), func(*nats.Msg) {}); err != nil {

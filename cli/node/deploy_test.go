@@ -63,6 +63,7 @@ func (c *cluster) accepted(subject, payload string) error {
 // A deployed app says what it misses until it is served. Its events wait in the log if no
 // processor is there, also those that come to an ingest that starts over a log with events.
 func TestDeployedAppSaysWhatItMisses(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t)
 	c.start("", "checkpointer")
 	d, err := c.ctl.Deploy(c.within(), control.DeployRequest{Text: spreadApp})
@@ -99,6 +100,7 @@ func TestDeployedAppSaysWhatItMisses(t *testing.T) {
 // Once no ingest is missing, every one takes the app's events: an event that another
 // ingest gets than the first that knew the app finds it as well.
 func TestServedByAllIngests(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t)
 	c.start("", "checkpointer")
 	for range 3 {

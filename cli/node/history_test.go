@@ -38,6 +38,7 @@ func says(t *testing.T, text string, want ...string) {
 // the streams of its apps. It continues when the folder is restored. Without the folder, the
 // steps in the error message lead to the state of the newest checkpoint.
 func TestLostRaftOfOneProcess(t *testing.T) {
+	t.Parallel()
 	want := undisturbed(t, 120, 120)
 	c := newChain(t, windowApp)
 	c.cfg.WAL.Durability = config.Default().WAL.Durability
@@ -105,6 +106,7 @@ func TestLostRaftOfOneProcess(t *testing.T) {
 // The first checkpointer of a cluster does not start a new group beside the streams of apps
 // either. After the steps in its message it does.
 func TestLostRaftOfACluster(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t)
 	m := c.start("one", "checkpointer", "ingest", "processor")
 	c.deploy(windowApp)
@@ -141,6 +143,7 @@ func TestLostRaftOfACluster(t *testing.T) {
 // A member that lost its folder does not start a group of its own while the others elect: it
 // waits for them and joins.
 func TestMemberWithoutStateJoins(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t)
 	m := c.start("one", "checkpointer")
 	c.deploy(windowApp)
@@ -156,6 +159,7 @@ func TestMemberWithoutStateJoins(t *testing.T) {
 // On a NATS with streams of other products, and the bucket of a group that had no app, a new
 // group starts.
 func TestNewGroupBesideOtherStreams(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t)
 	if _, err := c.nc.Request("$JS.API.STREAM.CREATE.EFW_notes", []byte(`{"name":"EFW_notes","subjects":["notes"],"storage":"memory"}`), time.Minute); err != nil {
 		t.Fatal(err)

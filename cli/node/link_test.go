@@ -50,7 +50,7 @@ type chain struct {
 }
 
 func (c *chain) within() context.Context {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	c.t.Cleanup(cancel)
 	return ctx
 }
@@ -157,6 +157,7 @@ func (c *chain) rows(app string, n int) []string {
 // Whichever process stops, and whenever it does, two apps joined by a subject give the same
 // results as one app with the queries of both.
 func TestAppsJoinedByASubject(t *testing.T) {
+	t.Parallel()
 	for name, sink := range map[string]string{"plain": "", "packed": "@sink(stream='Mid', pack='ndjson')"} {
 		t.Run(name, func(t *testing.T) { testJoined(t, fmt.Sprintf(firstApp, sink)) })
 	}

@@ -9,6 +9,7 @@ import (
 // A checkpoint that is made while events change its groups equals a replay of the log: all its
 // state is as of the barrier.
 func TestCheckpointsUnderLoad(t *testing.T) {
+	t.Parallel()
 	c := newChain(t, `@app:name('w') define stream S (k string, v int);
 		from S select v, count() as n, max(v) as most group by v having n < 0 insert into Out;
 		partition with (k of S) begin from S#length(2) select k, sum(v) as total having total < 0 insert into Totals; end;`)

@@ -51,9 +51,10 @@ func (c *chain) swapped(after state.Epoch) control.CheckpointRef {
 // Chains are merged while an app runs. Its task continues on the merged chains, and so does a
 // restart; results do not change.
 func TestMergedWhileRunning(t *testing.T) {
+	t.Parallel()
 	const first, each = 2060, 5
 	publish := func(c *chain, rounds int, between func()) int {
-		c.publishAll(0, first)
+		c.publishBatch(0, first)
 		n := first
 		for range rounds {
 			between()

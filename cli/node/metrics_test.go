@@ -76,6 +76,7 @@ func value(families map[string]*dto.MetricFamily, name string, labels ...string)
 
 // The page lists every metric that exists and no other.
 func TestMetricsAreDocumented(t *testing.T) {
+	t.Parallel()
 	c := measuredNode(t)
 	defer c.end()
 	families := c.families()
@@ -152,6 +153,7 @@ var (
 
 // The dashboard, the alerts and the pages use only metrics and labels that exist.
 func TestDashboardsNameMetrics(t *testing.T) {
+	t.Parallel()
 	known := documented(t)
 	for _, file := range []string{dashboardFile, alertsFile, operationsPage} {
 		data, err := os.ReadFile(file)
@@ -241,6 +243,7 @@ func expressions(t *testing.T) (list []expression) {
 
 // Metrics count what happened.
 func TestMetricsTell(t *testing.T) {
+	t.Parallel()
 	c := measuredNode(t)
 	if _, err := c.js.Publish(c.within(), "events.S", []byte(`{"k":7}`)); err == nil {
 		t.Error("a number was accepted as a string")
@@ -314,6 +317,7 @@ func (c *chain) get(path string) (int, obs.Status) {
 
 // A node is healthy while it works, and ready while its tasks work.
 func TestHealth(t *testing.T) {
+	t.Parallel()
 	c := newChain(t, windowApp)
 	c.cfg.Metrics.Listen = "127.0.0.1:0"
 	c.start()

@@ -63,6 +63,7 @@ func (w *forgetful) Empty() bool                { return w.came == 0 }
 // A component that does not report all its changes makes checkpoints that are consistent in
 // themselves. Only a replay finds the error.
 func TestVerifyFindsWrongDeltas(t *testing.T) {
+	t.Parallel()
 	c := newChain(t, `@app:name('w') define stream S (k string, v int);
 		from S#forgetful(5) select k, v insert into Out;`)
 	c.start()
@@ -88,6 +89,7 @@ func TestVerifyFindsWrongDeltas(t *testing.T) {
 // A manifest that was edited by hand, with its digest corrected, is not the one that the
 // checkpointer committed. Verify finds any such change.
 func TestVerifyFindsEditedManifests(t *testing.T) {
+	t.Parallel()
 	for name, edit := range map[string]func(of, before *checkpoint.Component){
 		"a run dropped":         func(of, _ *checkpoint.Component) { of.Runs = of.Runs[:len(of.Runs)-1] },
 		"a chain from before":   func(of, before *checkpoint.Component) { of.Runs = before.Runs },

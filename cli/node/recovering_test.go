@@ -98,6 +98,7 @@ func (c *chain) restore(request recovery.RestoreRequest) (*recovery.Job, *recove
 // A component that is restored alone has the state of the instant, and the others do not
 // change. A fork includes all components that are not bound to the log.
 func TestRestoreOfComponents(t *testing.T) {
+	t.Parallel()
 	c := newChain(t, twoQueries)
 	asked := withRestorer(c)
 	c.start()
@@ -150,6 +151,7 @@ func TestRestoreOfComponents(t *testing.T) {
 // State from after a checkpoint cannot be put into that checkpoint: it would count events
 // twice, and lack the keys that it refers to.
 func TestRestoreOfComponentsAheadOfTheCheckpoint(t *testing.T) {
+	t.Parallel()
 	c := newChain(t, `@app:name('w') define stream S (k string, v int);
 		partition with (k of S) begin
 			@info(name='q') from S#window.length(9) select k, count() as n insert into Out;
@@ -211,6 +213,7 @@ func (c *chain) logEnd() uint64 {
 // starts from the checkpoint before the target, or from an older one if that is damaged, and
 // reports progress.
 func TestRestoreOfAnApp(t *testing.T) {
+	t.Parallel()
 	c := newChain(t, twoQueries)
 	asked := withRestorer(c)
 	c.start()
@@ -304,6 +307,7 @@ func phases(t *testing.T, s *nats.Subscription) []string {
 // The wired services restore an app: its state then is the state at the target, and it
 // continues from there. Verify reports state that was put together as unproved.
 func TestRecoveryIsACheckpoint(t *testing.T) {
+	t.Parallel()
 	c := newChain(t, twoQueries)
 	c.start()
 	defer c.end()
@@ -403,6 +407,7 @@ func (c *chain) runs(generation uint64) {
 
 // Each partition has its own log, clock and positions.
 func TestRecoveryOfPartitions(t *testing.T) {
+	t.Parallel()
 	c := newChain(t, `@app:name('w') @app:partitions('3') define stream S (k string, v int);
 		partition with (k of S) begin
 			@info(name='q') from S#length(4) select k, sum(v) as total insert into Out;

@@ -59,6 +59,7 @@ func (c *chain) state(request recovery.StateRequest) *recovery.State {
 // The state of a live task can be read as of the end of its log, a checkpoint or any event,
 // without effect on the task.
 func TestStateOfALiveTask(t *testing.T) {
+	t.Parallel()
 	c := newChain(t, windowApp)
 	c.start()
 	defer c.end()
@@ -100,6 +101,7 @@ func TestStateOfALiveTask(t *testing.T) {
 // A checkpoint is proved from the previous one, or from the start of the log. If neither
 // exists, it is reported as unproved.
 func TestVerifyFull(t *testing.T) {
+	t.Parallel()
 	c := newChain(t, windowApp)
 	c.cfg.Retention.Checkpoints, c.cfg.Retention.Span = 2, time.Millisecond
 	c.start()
@@ -139,6 +141,7 @@ func TestVerifyFull(t *testing.T) {
 // If the setting changes later, a repetition within the app's own window still does not count,
 // and the checkpoint still equals a replay of the log.
 func TestAppKeepsItsDedupWindow(t *testing.T) {
+	t.Parallel()
 	c := newChain(t, windowApp)
 	c.start()
 	c.publishAll(0, 30)
@@ -161,6 +164,7 @@ func TestAppKeepsItsDedupWindow(t *testing.T) {
 
 // A diff shows what changed, and which events changed it.
 func TestDiffExplains(t *testing.T) {
+	t.Parallel()
 	c := newChain(t, `@app:name('w') define stream S (k string, v int);
 		from S select k, sum(v) as total group by k insert into Out;`)
 	c.start()

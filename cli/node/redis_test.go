@@ -12,6 +12,7 @@ import (
 
 // A restart continues from the newest checkpoint in Redis, even if Redis was killed too.
 func TestRestartFromRedis(t *testing.T) {
+	t.Parallel()
 	want := undisturbed(t, 300, 300)
 	redis := redistest.Start(t, redistest.Durable...)
 	c := newChain(t, windowApp)
@@ -42,6 +43,7 @@ func TestRestartFromRedis(t *testing.T) {
 
 // While Redis is away, events are accepted and results appear; checkpoints fail.
 func TestRedisAway(t *testing.T) {
+	t.Parallel()
 	want := undisturbed(t, 150, 150)
 	redis := redistest.Start(t, redistest.Durable...)
 	c := newChain(t, windowApp)

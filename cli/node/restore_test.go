@@ -55,6 +55,7 @@ func (c *chain) generations(n int) map[string][]string {
 // An app that is restored to a position in its log publishes the results after that position
 // once more, in a new generation, and continues from there across restarts.
 func TestRestoreToAPlace(t *testing.T) {
+	t.Parallel()
 	for name, test := range map[string]struct {
 		start *checkpoint.Start // after the barrier of the checkpoint
 		again int               // number of the first event whose result comes again
@@ -130,6 +131,7 @@ func TestRestoreToAPlace(t *testing.T) {
 
 // An app that is held stays at the restored position until it is released.
 func TestRestoreAndHold(t *testing.T) {
+	t.Parallel()
 	c := newChain(t, windowApp)
 	c.start()
 	c.publishAll(0, 40)
@@ -168,6 +170,7 @@ func TestRestoreAndHold(t *testing.T) {
 
 // A request that is repeated because its answer was lost starts no further generation.
 func TestRestoreRepeated(t *testing.T) {
+	t.Parallel()
 	c := newChain(t, windowApp)
 	c.start()
 	c.publishAll(0, 10)
@@ -192,6 +195,7 @@ func TestRestoreRepeated(t *testing.T) {
 
 // A restore that is impossible is refused, and the app continues unchanged.
 func TestRestoreRefused(t *testing.T) {
+	t.Parallel()
 	c := newChain(t, windowApp)
 	c.start()
 	c.publishAll(0, 10)

@@ -14,6 +14,7 @@ import (
 // A target may be a result, written as in its header: the state is the one after the event
 // that caused the result. A position that the log does not have is refused, whatever its form.
 func TestTargetsAreExact(t *testing.T) {
+	t.Parallel()
 	c := newChain(t, twoQueries)
 	asked := withRestorer(c)
 	c.start()

@@ -18,6 +18,7 @@ import (
 // task halts there. recover --skip continues after it, with every result once; restarts,
 // proofs and exports skip it too.
 func TestForeignRecordIsPassedOver(t *testing.T) {
+	t.Parallel()
 	c := newChain(t, windowApp)
 	c.start()
 	c.publishBatch(0, 10)
@@ -110,6 +111,7 @@ func TestForeignRecordIsPassedOver(t *testing.T) {
 
 // A record that the app's own services wrote cannot be skipped: later records refer to it.
 func TestDamagedRecordIsNotPassedOver(t *testing.T) {
+	t.Parallel()
 	c := newChain(t, windowApp)
 	c.start()
 	defer c.end()

@@ -82,6 +82,7 @@ func branch(b *strings.Builder, spans tracetest.SpanStubs, s tracetest.SpanStub,
 
 // The spans of leader and tasks, in different processes, form one trace.
 func TestCheckpointIsOneTrace(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t)
 	spans := tracetest.NewInMemoryExporter()
 	c.traced("c", spans, "checkpointer")

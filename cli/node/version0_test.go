@@ -74,6 +74,7 @@ func version0Config(dir string) *config.Config {
 // An app of version 0 continues from its last checkpoint. Earlier events are not replayed, and
 // a restore that needs them is refused.
 func TestTakeOverFromVersion0(t *testing.T) {
+	t.Parallel()
 	c := &chain{t: t, cfg: version0Config(unpack(t, "stopped")), apps: []string{version0App}}
 	for round := range 2 { // the second start finds the data already taken over
 		c.start()
@@ -104,6 +105,7 @@ func TestTakeOverFromVersion0(t *testing.T) {
 // Data of version 0 is refused, and left unchanged, if no checkpoint covers it to the end or
 // the checkpoint is damaged: version 0 can be started on it again.
 func TestVersion0ThatIsNotCovered(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		folder string
 		spoil  func(dir string)

@@ -107,7 +107,7 @@ func (c *cluster) serve(services, data string, args ...string) *process {
 	c.t.Helper()
 	all := []string{
 		"serve", "--services", services, "--nats.url", c.url, "--store.url", "file:" + c.store, "--data", data,
-		"--wal.durability", "fast", "--log.level", "debug",
+		"--wal.durability", "fast", "--log.level", "debug", "--ingest.lag_max", "1h", // see runArmed
 	}
 	return launch(c.t, exec.Command(c.program(), append(append(all, c.settings...), args...)...), c.rules...)
 }

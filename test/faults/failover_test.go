@@ -21,10 +21,14 @@ import (
 // TestProcessorDies kills one of two processors, again and again, while events are
 // published. The other one goes on with its partitions, and the results are those of a
 // run without any of it.
-func TestProcessorDies(t *testing.T) { processorsDie(t, "off") }
+func TestProcessorDies(t *testing.T) {
+	t.Parallel()
+	processorsDie(t, "off")
+}
 
 // TestStandbyTakesOver is the same where the other one stands by.
 func TestStandbyTakesOver(t *testing.T) {
+	t.Parallel()
 	promoted := processorsDie(t, "on")
 	if promoted == 0 {
 		t.Error("no standby was promoted")
@@ -82,7 +86,9 @@ func processorsDie(t *testing.T, standby string) (promoted int) {
 // TestStandbyIsOvertaken stops a standby with a checkpoint in its memory until that one is
 // retired and the log trimmed behind it. It begins at a newer one.
 func TestStandbyIsOvertaken(t *testing.T) {
-	c := newCluster(t, 1, append(slices.Clone(often), "--processor.standby=on")...)
+	t.Parallel()
+	// It has time to load a checkpoint before the next two come.
+	c := newCluster(t, 1, append(slices.Clone(often), "--processor.standby=on", "--checkpoint.interval=1s")...)
 	c.deploy("Shapes")
 	c.rules = []string{fmt.Sprintf("stop %s 1", faultpoint.LoadDone)}
 	second := c.startProcessor("p2")
@@ -113,8 +119,8 @@ func (c *cluster) count(state string) (n int) {
 	must(c.t, err)
 	defer func() { must(c.t, sub.Unsubscribe()) }()
 	must(c.t, c.nc.PublishRequest("ef.processor.tasks", sub.Subject, nil))
-	for {
-		m, err := sub.NextMsg(100 * time.Millisecond)
+	for wait := patience; ; wait = 100 * time.Millisecond {
+		m, err := sub.NextMsg(wait)
 		if err != nil { // all have answered, or nobody is there yet
 			return n
 		}
