@@ -31,13 +31,14 @@ func (s *scrubbed) list() []string {
 	return slices.Sorted(maps.Keys(s.found))
 }
 
-// scrub reads the files of the embedded server again and again, until ctx ends. A damaged
+// scrub reads the files of the embedded server again and again, until ctx ends, and checks each
+// record of a log as a frame, too (scrubframes.go). A damaged
 // record of a log does no harm once a checkpoint covers it: the next start leaves a hole in
 // its place, and trimming passes it.
 func (n *Node) scrub(ctx context.Context) error {
 	for {
 		found := map[string]streamfiles.Finding{}
-		err := streamfiles.Scrub(ctx, filepath.Join(n.cfg.Data, natsFolder), func(f streamfiles.Finding) { found[f.String()] = f })
+		err := streamfiles.Scrub(ctx, filepath.Join(n.cfg.Data, natsFolder), newFrameCheck, func(f streamfiles.Finding) { found[f.String()] = f })
 		if ctx.Err() != nil {
 			return nil
 		}

@@ -473,7 +473,7 @@ func TestScrub(t *testing.T) {
 	dir, end := filled(t, false)
 	running(t, dir, func(ctx context.Context, js jetstream.JetStream) {
 		scrub := func() (found []Finding) {
-			must(t, Scrub(ctx, dir, func(f Finding) { found = append(found, f) }))
+			must(t, Scrub(ctx, dir, nil, func(f Finding) { found = append(found, f) }))
 			return found
 		}
 		if found := scrub(); len(found) > 0 {

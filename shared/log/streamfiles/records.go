@@ -64,12 +64,15 @@ func (s *folder) messages(index uint32, visit func(*Message), damaged func(strin
 	if b.compressed() {
 		return fmt.Errorf("%s is compressed by its server", file)
 	}
-	b.walk(func(r *record) {
-		if r.message() {
-			visit(&Message{Sequence: r.seq, Time: time.Unix(0, r.stamp).UTC(), Subject: string(r.subject), Header: headerOf(b.buf, r), Data: r.data})
-		}
-	}, func(d damage) { damaged(file, d.from, d.to, d.why) })
+	b.walk(func(r *record) { pass(b, r, visit) }, func(d damage) { damaged(file, d.from, d.to, d.why) })
 	return nil
+}
+
+// pass passes a record on if it is a message.
+func pass(b *block, r *record, visit func(*Message)) {
+	if r.message() {
+		visit(&Message{Sequence: r.seq, Time: time.Unix(0, r.stamp).UTC(), Subject: string(r.subject), Header: headerOf(b.buf, r), Data: r.data})
+	}
 }
 
 // headerOf returns the header of a record, which lies between its subject and its data.

@@ -23,7 +23,10 @@ const (
 // Scrub reads all records of all streams while the server runs, slowly, and changes nothing.
 // It calls found with each damaged record. The server itself notices one only when it reads
 // the record, or when it starts. Scrub returns ctx's error if ctx ends first.
-func Scrub(ctx context.Context, dir string, found func(Finding)) error {
+//
+// Records that the server has stored as they are may be wrong all the same. For each stream,
+// content returns a function that says what is wrong with a message, or ""; either may be nil.
+func Scrub(ctx context.Context, dir string, content func(stream string) func(*Message) string, found func(Finding)) error {
 	c := &checker{Config: Config{Dir: dir}}
 	folders, err := c.folders()
 	if err != nil {
@@ -37,8 +40,12 @@ func Scrub(ctx context.Context, dir string, found func(Finding)) error {
 		if err != nil {
 			return fmt.Errorf("scrub JetStream stream %s: %w", s.name, err)
 		}
+		var check func(*Message) string
+		if content != nil {
+			check = content(s.name)
+		}
 		for i, index := range indices {
-			if err := s.scrubBlock(ctx, index, i == len(indices)-1, found); err != nil {
+			if err := s.scrubBlock(ctx, index, i == len(indices)-1, check, found); err != nil {
 				return err
 			}
 		}
@@ -46,15 +53,22 @@ func Scrub(ctx context.Context, dir string, found func(Finding)) error {
 	return nil
 }
 
-func (s *folder) scrubBlock(ctx context.Context, index uint32, newest bool, found func(Finding)) error {
-	first, size, err := s.damagedIn(index, newest)
+func (s *folder) scrubBlock(ctx context.Context, index uint32, newest bool, check func(*Message) string, found func(Finding)) error {
+	first, size, err := s.damagedIn(index, newest, func(m *Message) {
+		if check == nil {
+			return
+		}
+		if wrong := check(m); wrong != "" {
+			found(Finding{Time: time.Now().UTC(), Kind: KindRecord, Stream: s.name, File: s.block(index), What: fmt.Sprintf("sequence %d: %s", m.Sequence, wrong)})
+		}
+	})
 	if err != nil || len(first) == 0 {
 		return errors.Join(err, pause(ctx, time.Duration(size)*time.Second/scrubBytesPerSecond))
 	}
 	if err := pause(ctx, scrubAgain); err != nil {
 		return err
 	}
-	again, _, err := s.damagedIn(index, newest)
+	again, _, err := s.damagedIn(index, newest, func(*Message) {})
 	if err != nil {
 		return err
 	}
@@ -73,8 +87,8 @@ func (s *folder) scrubBlock(ctx context.Context, index uint32, newest bool, foun
 }
 
 // damagedIn returns the damaged records of a block, and its size. A block that the server has
-// deleted has none.
-func (s *folder) damagedIn(index uint32, newest bool) (damaged []damage, size int, err error) {
+// deleted has none. Sound messages are passed to visit.
+func (s *folder) damagedIn(index uint32, newest bool, visit func(*Message)) (damaged []damage, size int, err error) {
 	buf, err := readBounded(s.block(index), blockBytesMax)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, 0, nil
@@ -89,7 +103,7 @@ func (s *folder) damagedIn(index uint32, newest bool) (damaged []damage, size in
 	if s.ours {
 		b.accepts = s.accepts
 	}
-	b.walk(func(*record) {}, func(d damage) {
+	b.walk(func(r *record) { pass(b, r, visit) }, func(d damage) {
 		if !d.torn || !newest {
 			damaged = append(damaged, d)
 		}
