@@ -65,7 +65,8 @@ type process struct {
 	ready  chan struct{}
 }
 
-func start(t *testing.T, data, interval string) *process {
+// start starts the program, with a rule of shared/testing/faultpoint unless that is "".
+func start(t *testing.T, data, interval, rule string) *process {
 	t.Helper()
 	apps := t.TempDir()
 	first, second := filepath.Join(apps, "first.siddhi"), filepath.Join(apps, "second.siddhi")
@@ -79,6 +80,9 @@ func start(t *testing.T, data, interval string) *process {
 			p.cmd.Env = append(p.cmd.Env, v)
 		}
 	}
+	points := filepath.Join(apps, "points")
+	must(t, os.WriteFile(points, []byte(rule), 0o600))
+	p.cmd.Env = append(p.cmd.Env, "FAULTPOINTS="+points)
 	// A damaged length must not take the machine along.
 	p.cmd.Env = append(p.cmd.Env, "GOMEMLIMIT=1GiB")
 	p.out.seek, p.out.then = "\nready;", func() { close(p.ready) }

@@ -1,6 +1,11 @@
 package corruption
 
-import "regexp"
+import (
+	"path"
+	"regexp"
+	"slices"
+	"strings"
+)
 
 // kinds are the files of a data folder, by what they are for. The first pattern that
 // matches a path counts.
@@ -55,4 +60,34 @@ func kindOf(path string) (string, bool) {
 		}
 	}
 	return "", false
+}
+
+// namesPart reports whether a text names the part of a data folder that a file belongs to: the
+// stream or its app, the checkpoints or their app, the Raft state, or the file itself.
+func namesPart(text, file string) bool {
+	return slices.ContainsFunc(partNames(file), func(name string) bool { return strings.Contains(text, name) })
+}
+
+// appOfStream finds the app in the name of one of its streams.
+var appOfStream = regexp.MustCompile(`EF[WOD]_([A-Za-z]+)`)
+
+func partNames(file string) []string {
+	names := []string{path.Base(file)}
+	if app := appOfStream.FindStringSubmatch(file); app != nil {
+		names = append(names, app[0], app[1])
+	}
+	folders := strings.Split(file, "/")
+	switch folders[0] {
+	case "nats":
+		if i := slices.Index(folders, "streams"); i >= 0 && i+1 < len(folders) {
+			names = append(names, folders[i+1], strings.TrimPrefix(folders[i+1], "KV_"))
+		}
+	case "checkpoints":
+		names = append(names, "checkpoint")
+	case "raft":
+		names = append(names, "raft", "Raft")
+	case "processor":
+		names = append(names, "processor")
+	}
+	return names
 }

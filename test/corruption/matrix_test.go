@@ -1,6 +1,7 @@
 package corruption
 
 import (
+	"cmp"
 	"flag"
 	"fmt"
 	"hash/fnv"
@@ -29,7 +30,7 @@ var (
 
 var binary string
 
-func TestMain(m *testing.M) { os.Exit(program.Main(m, &binary)) }
+func TestMain(m *testing.M) { os.Exit(program.Main(m, &binary, "-tags", "faultpoints")) }
 
 const (
 	pend  = 52 // events before the damage: the last one waits for two more, and no result shows it
@@ -83,7 +84,7 @@ func TestMatrix(t *testing.T) {
 	}
 	usual := map[string]bool{}
 	for i := range bases {
-		r := run(t, bases[i].now, want, nil)
+		r := run(t, bases[i].now, "", want, nil)
 		if r.class != right {
 			t.Fatalf("without damage: %s: %s", r.class, r.why)
 		}
@@ -108,7 +109,7 @@ func TestMatrix(t *testing.T) {
 			if damaged == nil {
 				return
 			}
-			r := run(t, damaged, want, usual)
+			r := run(t, damaged, what, want, usual)
 			mu.Lock()
 			defer mu.Unlock()
 			if table[c.kind] == nil {
@@ -145,7 +146,7 @@ func newBase(t *testing.T, killed bool) base {
 		interval string
 	}{{1, 20, "300ms"}, {21, 40, "300ms"}, {41, pend, "1h"}}
 	for i, s := range stages {
-		p := start(t, dir, s.interval)
+		p := start(t, dir, s.interval, "span snapshot 100ms")
 		select {
 		case <-p.ready:
 		case <-p.exited:
@@ -165,6 +166,7 @@ func newBase(t *testing.T, killed bool) base {
 		if s.interval != "1h" {
 			made := len(manifests(dir))
 			program.Eventually(t, patience, "there are checkpoints of them", func() bool { return len(manifests(dir)) >= made+4 })
+			program.Eventually(t, patience, "Raft has snapshots", func() bool { return len(snapshots(dir)) > 0 })
 		}
 		nc.Close()
 		last := i == len(stages)-1
@@ -191,6 +193,12 @@ func newBase(t *testing.T, killed bool) base {
 
 func manifests(dir string) []string {
 	all, _ := filepath.Glob(filepath.Join(dir, "checkpoints", "apps", "*", "checkpoints", "*.json")) // the pattern is sound
+	return all
+}
+
+// snapshots returns the snapshots of Raft that are complete.
+func snapshots(dir string) []string {
+	all, _ := filepath.Glob(filepath.Join(dir, "raft", "snapshots", "*[0-9]", "state.bin")) // the pattern is sound
 	return all
 }
 
@@ -266,18 +274,19 @@ type outcome struct {
 	found []string
 }
 
-// run starts the program on a folder, publishes the rest of the events, and looks at what
-// comes of it. The findings that are usual do not count.
-func run(t *testing.T, f folder, want outputs, usual map[string]bool) outcome {
+// run starts the program on a folder with a damaged file, publishes the rest of the events, and
+// looks at what comes of it. Findings that are usual do not count, and neither do those that
+// do not name the damaged part.
+func run(t *testing.T, f folder, path string, want outputs, usual map[string]bool) outcome {
 	dir := filepath.Join(t.TempDir(), "data")
 	f.write(t, dir)
-	p := start(t, dir, "500ms")
+	p := start(t, dir, "500ms", "")
 	defer p.end(t, syscall.SIGKILL)
 	defer os.RemoveAll(dir)
 	select {
 	case <-p.ready:
 	case <-p.exited:
-		return refusal(p)
+		return refusal(p, path)
 	case <-time.After(patience):
 		return outcome{class: hang, why: "not ready after " + patience.String() + ": " + lastLines(p.out.String())}
 	}
@@ -288,7 +297,7 @@ func run(t *testing.T, f folder, want outputs, usual map[string]bool) outcome {
 	defer nc.Close()
 	published := publish(nc, pend+1, after)
 	var got outputs
-	var found []string
+	var found, others []string
 	began := time.Now()
 	for looks := 1; ; looks++ {
 		got = read(nc)
@@ -300,15 +309,19 @@ func run(t *testing.T, f folder, want outputs, usual map[string]bool) outcome {
 		}
 		select {
 		case <-p.exited:
-			return refusal(p)
+			return refusal(p, path)
 		case <-time.After(100 * time.Millisecond):
 		}
 		if looks%20 != 0 {
 			continue
 		}
 		for _, f := range findings(nc, p.url()) {
-			if !usual[pattern(f)] {
+			switch {
+			case usual[pattern(f)]:
+			case namesPart(f, path):
 				found = append(found, f)
+			default:
+				others = append(others, f)
 			}
 		}
 		if len(found) > 0 {
@@ -319,21 +332,24 @@ func run(t *testing.T, f folder, want outputs, usual map[string]bool) outcome {
 		}
 	}
 	why := got.difference(want)
+	if len(others) > 0 {
+		why += "; found, without a word of " + path + ": " + others[len(others)-1]
+	}
 	if published != nil {
 		why += "publishing: " + published.Error()
 	}
 	return outcome{class: silent, why: why}
 }
 
-// refusal says what a process that ended by itself left behind. It has to name a file, a
-// folder or a stream.
-func refusal(p *process) outcome {
+// refusal says what a process that ended by itself left behind. It has to name the part that is
+// damaged.
+func refusal(p *process, path string) outcome {
 	text := p.out.String()
 	if strings.Contains(text, "panic:") || strings.Contains(text, "SIGSEGV") || strings.Contains(text, "fatal error:") || strings.Contains(text, "goroutine ") {
 		return outcome{class: crash, why: lastLines(text)}
 	}
-	if !strings.Contains(text, "EF") && !strings.Contains(text, "/data") {
-		return outcome{class: crash, why: "it names no file and no stream: " + lastLines(text)}
+	if _, said, _ := strings.Cut(text, "Error:"); !namesPart(cmp.Or(said, text), path) {
+		return outcome{class: crash, why: "it does not name " + path + ": " + lastLines(text)}
 	}
 	return outcome{class: refused, why: lastLines(text)}
 }

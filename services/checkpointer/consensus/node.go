@@ -18,6 +18,8 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/raft"
+
+	"github.com/eventflux/eventflux/shared/testing/faultpoint"
 )
 
 // What a caller can do about a command that was not applied.
@@ -217,6 +219,9 @@ func (n *Node) raftConfig(logger hclog.Logger) *raft.Config {
 	conf.HeartbeatTimeout, conf.ElectionTimeout, conf.LeaderLeaseTimeout = wait, wait, wait
 	conf.CommitTimeout = commitTimeout
 	conf.SnapshotInterval, conf.SnapshotThreshold, conf.TrailingLogs = snapshotInterval, snapshotEntries, trailingEntries
+	if often := faultpoint.Span("snapshot"); often > 0 {
+		conf.SnapshotInterval, conf.SnapshotThreshold = often, 1
+	}
 	return conf
 }
 
