@@ -14,7 +14,7 @@ import (
 type frameCheck struct {
 	stream  string
 	writers map[uint64]frame.Entry // the newest frame of each
-	lost    uint64                 // sequence of the newest tick in the place of a lost frame
+	lost    uint64                 // sequence of the newest tick that replaces a lost frame
 }
 
 // newFrameCheck returns the check of a stream's messages; nil if the stream is no log.

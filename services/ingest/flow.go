@@ -62,7 +62,7 @@ func (l *log) closed(lagMax time.Duration) *problem {
 	if r.Over != "" {
 		return &problem{overLimit, fmt.Sprintf("app %s, partition %d is over its limit: %s; publish again later", l.app, l.part, r.Over)}
 	}
-	// A pace is that of the past: a task that gets no processor time is slower than it says.
+	// The pace is measured: a task that gets no processor time becomes slower than it says.
 	lag := r.Lag(l.waiting(&r.Flow))
 	if lag = max(lag, l.flow.backlog.age(time.Now())); lagMax > 0 && lag > lagMax {
 		return &problem{lagging, fmt.Sprintf("app %s, partition %d is %s behind, limit %s (ingest.lag_max); publish again later",

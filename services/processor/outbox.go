@@ -82,7 +82,7 @@ type outbox struct {
 	spare   *pile
 	sending bool
 	since   time.Time // when the first message of those that are being sent came
-	begun   time.Time // when sending them began
+	begun   time.Time // when the emitter took them
 	closed  bool      // no more is sent: the emitter has ended
 
 	taken, durable uint64 // messages: put into a pile, and known to be in the stream

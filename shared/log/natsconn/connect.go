@@ -141,7 +141,7 @@ func (cfg *ConnectConfig) options() ([]nats.Option, error) {
 		}),
 		nats.ErrorHandler(func(_ *nats.Conn, sub *nats.Subscription, err error) {
 			subject := ""
-			// The client gives a consumer that is not active another subject meanwhile.
+			// The client may be giving an inactive consumer another subject.
 			if sub != nil && !errors.Is(err, nats.ErrConsumerNotActive) {
 				subject = sub.Subject
 			}

@@ -71,7 +71,7 @@ type Embedded struct {
 	before    func() error
 	log       *serverLog
 	lock      *os.File
-	reopening atomic.Bool  // Restart has begun, and JetStream is not on again
+	reopening atomic.Bool  // Restart was called, and JetStream is still off
 	own       *server.User // of connections within the process; nil where they need none
 }
 
