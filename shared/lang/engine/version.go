@@ -8,8 +8,6 @@ import (
 	"time"
 
 	"github.com/eventflux/eventflux/shared/lang/frame"
-	"github.com/eventflux/eventflux/shared/lang/window"
-	"github.com/eventflux/eventflux/shared/state"
 )
 
 // Level is the semantics level of new deployments: the rules that turn frames into state
@@ -114,47 +112,3 @@ func (t *Task) admit(f *frame.Frame) error {
 // its deployment, in ms; 0 before the first deploy frame.
 func (t *Task) Deployed() (version uint64, stamp int64) { return t.version.number, t.version.stamp }
 
-// versionSource is the state of the version in force: one entry, or none before the first
-// deploy frame, as in all checkpoints of major version 0.
-type versionSource struct {
-	fieldsSource
-	t *Task
-}
-
-func newVersionSource(t *Task) versionSource {
-	return versionSource{fieldsSource{"version", func(f *window.Fields) {
-		f.Uint(&t.version.number)
-		f.Uint(&t.version.level)
-		f.Require(t.version.number > 0 && t.version.level > 0, "version %d at level %d", t.version.number, t.version.level)
-		f.Int(&t.version.stamp)
-	}}, t}
-}
-
-// Changed implements state.Source.
-func (s versionSource) Changed(visit func(key []byte)) { s.Keys(visit) }
-
-// Keys implements state.Source.
-func (s versionSource) Keys(visit func(key []byte)) {
-	if s.t.version.number > 0 {
-		s.fieldsSource.Keys(visit)
-	}
-}
-
-// Append implements state.Source.
-func (s versionSource) Append(dst, key []byte) ([]byte, bool) {
-	if s.t.version.number == 0 {
-		return dst, false
-	}
-	return s.fieldsSource.Append(dst, key)
-}
-
-// Items implements state.Lister.
-func (s versionSource) Items(visit func(state.Item)) bool {
-	if v := s.t.version; v.number > 0 {
-		visit(state.Item{Key: "version", Entry: []byte(s.name), Value: fmt.Appendf(nil, `{"number":%d,"level":%d,"deployed_ms":%d}`, v.number, v.level, v.stamp)})
-	}
-	return true
-}
-
-// Item implements state.Lister.
-func (s versionSource) Item(key string, _ []byte) (json.RawMessage, bool) { return itemOf(s, key) }
