@@ -111,4 +111,3 @@ func (t *Task) admit(f *frame.Frame) error {
 // Deployed returns the number of the app's version that is in force and the instant of
 // its deployment, in ms; 0 before the first deploy frame.
 func (t *Task) Deployed() (version uint64, stamp int64) { return t.version.number, t.version.stamp }
-
