@@ -62,7 +62,8 @@ func (t *Task) bringInForce() error {
 func (t *Task) Upgraded() *Migration { return t.upgraded }
 
 // Upgrade brings the next version of an app into force at the present clock, as m from
-// Migrate says. What follows from it at once is in Outputs. After an error the engine must
+// Migrate says. What follows from it at once is in Outputs; results that were not taken before
+// are in Earlier. After an error the engine must
 // not be used again.
 func (e *Engine) Upgrade(next *siddhiql.Plan, m *Migration) (err error) {
 	if err := m.Err(); err != nil {
@@ -70,6 +71,7 @@ func (e *Engine) Upgrade(next *siddhiql.Plan, m *Migration) (err error) {
 	}
 	defer e.caught(&err)
 	e.work.beginFrame()
+	e.setAside(0) // results that the caller has not taken yet have the former shape
 	return e.change(next, m)
 }
 

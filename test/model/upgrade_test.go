@@ -1,0 +1,168 @@
+package model
+
+import (
+	"bytes"
+	"fmt"
+	"maps"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/eventflux/eventflux/shared/lang/engine"
+	"github.com/eventflux/eventflux/shared/lang/siddhiql"
+
+	"pgregory.net/rapid"
+)
+
+var windowLength = regexp.MustCompile(`window\.length\((\d+)\)`)
+
+// nextVersion returns an app that differs from the first in the lengths of its windows, which
+// only grow if larger is set, and in one more query before the others.
+func nextVersion(t *rapid.T, text string, larger bool) string {
+	resized := windowLength.ReplaceAllStringFunc(text, func(w string) string {
+		n, _ := strconv.Atoi(windowLength.FindStringSubmatch(w)[1])
+		least := 0
+		if larger {
+			least = n
+		}
+		return fmt.Sprintf("window.length(%d)", rapid.IntRange(least, n+4).Draw(t, "length"))
+	})
+	app, err := siddhiql.Parse(resized)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stream := app.Streams[0].Name.Text
+	at := strings.Index(resized, ";") + 1
+	for range app.Streams[1:] {
+		at += strings.Index(resized[at:], ";") + 1
+	}
+	return resized[:at] + fmt.Sprintf("\n@info(name='added') from `%s`#window.lengthBatch(2) select count() as n insert into AddedRows;\n", stream) + resized[at:]
+}
+
+// named names every query, so that it goes on with another text.
+func named(text string) string {
+	n := 0
+	return regexp.MustCompile(`(?m)^(\s*)from `).ReplaceAllStringFunc(text, func(from string) string {
+		n++
+		return strings.Replace(from, "from ", fmt.Sprintf("@info(name='n%d') from ", n), 1)
+	})
+}
+
+func compiled(t *rapid.T, text string) *siddhiql.Plan {
+	plan, err := siddhiql.Compile(text)
+	if err != nil {
+		t.Fatalf("a valid app is refused: %v\n%s", err, text)
+	}
+	return plan
+}
+
+func upgrade(t *rapid.T, e *engine.Engine, text string) *siddhiql.Plan {
+	next := compiled(t, text)
+	m, err := engine.Migrate(e.Plan(), next, engine.MigrateOptions{})
+	if err == nil {
+		err = e.Upgrade(next, m)
+	}
+	if err != nil {
+		t.Fatalf("%v\n%s", err, text)
+	}
+	return next
+}
+
+func restarted(t *rapid.T, e *engine.Engine) *engine.Engine {
+	full := snapshot(e)
+	again := newEngine(t, e.Plan())
+	if err := load(again, full); err != nil {
+		t.Fatal(err)
+	}
+	for id, entries := range snapshot(again) {
+		if !maps.EqualFunc(entries, full[id], bytes.Equal) {
+			t.Fatalf("%s: loaded %q, shows %q", id, full[id], entries)
+		}
+	}
+	return again
+}
+
+// A run that restarts after every step and around a change of the app gives the rows of one
+// that was left alone.
+func TestRestartsAroundAnUpgradeChangeNothing(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		app := named(GenApp(t, Options{Windows: known(Windows...)}))
+		next := nextVersion(t, app, false)
+		plan := compiled(t, app)
+		steps := GenInput(t, plan)
+		cut := rapid.IntRange(0, len(steps)).Draw(t, "change before")
+		left, again := newEngine(t, plan), newEngine(t, plan)
+		for i, s := range steps {
+			if i == cut {
+				upgrade(t, left, next)
+				again = restarted(t, again)
+				plan = upgrade(t, again, next)
+			}
+			want, got := applyEngine(left, left.Plan(), s), applyEngine(again, plan, s)
+			if !slices.EqualFunc(want, got, sameRow) {
+				t.Fatalf("%s\nbecomes before step %d\n%s%sleft alone:\n%srestarted:\n%s", app, cut+1, next, printSteps(steps[:i+1]), printRows(plan, want), printRows(plan, got))
+			}
+			again = restarted(t, again)
+			plan = again.Plan()
+		}
+	})
+}
+
+// An upgrade that only adds a query and enlarges windows, followed by a rollback at once,
+// changes no row.
+func TestRollbackAtOnceChangesNothing(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		app := named(GenApp(t, Options{Windows: known(Windows...)}))
+		next := nextVersion(t, app, true)
+		plan := compiled(t, app)
+		steps := GenInput(t, plan)
+		cut := rapid.IntRange(0, len(steps)).Draw(t, "change before")
+		left, changed := newEngine(t, plan), newEngine(t, plan)
+		for i, s := range steps {
+			if i == cut {
+				upgrade(t, changed, next)
+				back := compiled(t, app)
+				m, err := engine.Migrate(changed.Plan(), back, engine.MigrateOptions{Drop: true})
+				if err == nil {
+					err = changed.Upgrade(back, m)
+				}
+				if err != nil || m.Count(engine.OutcomeDropped) != 2 { // those of the added query
+					t.Fatalf("%v\n%s", err, m)
+				}
+			}
+			want, got := applyEngine(left, plan, s), applyEngine(changed, changed.Plan(), s)
+			if !slices.EqualFunc(want, got, sameRow) {
+				t.Fatalf("%s\nbecomes before step %d\n%s%sleft alone:\n%schanged and back:\n%s", app, cut+1, next, printSteps(steps[:i+1]), printRows(plan, want), printRows(plan, got))
+			}
+		}
+	})
+}
+
+// An upgrade that only adds a query leaves the rows of all others as they were.
+func TestKeptQueriesGoOn(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		app := GenApp(t, Options{Windows: known(Windows...)}) // without names: their texts identify them
+		next := nextVersion(t, windowLength.ReplaceAllString(app, "window.length(3)"), true)
+		app = strings.Replace(next, next[strings.Index(next, "\n@info(name='added')"):strings.Index(next, "insert into AddedRows;\n")+len("insert into AddedRows;\n")], "", 1)
+		plan := compiled(t, app)
+		steps := GenInput(t, plan)
+		cut := rapid.IntRange(0, len(steps)).Draw(t, "change before")
+		left, changed := newEngine(t, plan), newEngine(t, plan)
+		for i, s := range steps {
+			if i == cut {
+				upgrade(t, changed, next)
+			}
+			want, got := applyEngine(left, plan, s), applyEngine(changed, changed.Plan(), s)
+			if i >= cut {
+				got = slices.DeleteFunc(got, func(r Row) bool { return r.Query == 0 })
+			}
+			if !slices.EqualFunc(want, got, func(a, b Row) bool {
+				return a.Kind == b.Kind && a.TS == b.TS && a.Clock == b.Clock && slices.EqualFunc(a.Values, b.Values, sameValue)
+			}) {
+				t.Fatalf("%s\nbecomes before step %d\n%s%sleft alone:\n%schanged:\n%s", app, cut+1, next, printSteps(steps[:i+1]), printRows(plan, want), printRows(plan, got))
+			}
+		}
+	})
+}
