@@ -21,7 +21,11 @@ var windowLength = regexp.MustCompile(`window\.length\((\d+)\)`)
 // nextVersion returns an app that differs from the first in the lengths of its windows, which
 // only grow if larger is set, and in one more query before the others.
 func nextVersion(t *rapid.T, text string, larger bool) string {
+	unlikePlain := regexp.MustCompile(`(?m)^\s*(output|.*\bjoin)\b|->`).MatchString(text)
 	resized := windowLength.ReplaceAllStringFunc(text, func(w string) string {
+		if unlikePlain { // such queries cannot change
+			return w
+		}
 		n, _ := strconv.Atoi(windowLength.FindStringSubmatch(w)[1])
 		least := 0
 		if larger {
@@ -29,15 +33,11 @@ func nextVersion(t *rapid.T, text string, larger bool) string {
 		}
 		return fmt.Sprintf("window.length(%d)", rapid.IntRange(least, n+4).Draw(t, "length"))
 	})
-	app, err := siddhiql.Parse(resized)
-	if err != nil {
-		t.Fatal(err)
+	at := 0
+	for _, d := range regexp.MustCompile(`(?m)^define [^;]*;`).FindAllStringIndex(resized, -1) {
+		at = d[1]
 	}
-	stream := app.Streams[0].Name.Text
-	at := strings.Index(resized, ";") + 1
-	for range app.Streams[1:] {
-		at += strings.Index(resized[at:], ";") + 1
-	}
+	stream := regexp.MustCompile(`define stream (\w+)`).FindStringSubmatch(resized)[1]
 	return resized[:at] + fmt.Sprintf("\n@info(name='added') from `%s`#window.lengthBatch(2) select count() as n insert into AddedRows;\n", stream) + resized[at:]
 }
 
@@ -68,6 +68,13 @@ func upgrade(t *rapid.T, e *engine.Engine, text string) *siddhiql.Plan {
 		t.Fatalf("%v\n%s", err, text)
 	}
 	return next
+}
+
+// settle lets timers fire that are due at the clock, as an upgrade does.
+func settle(e *engine.Engine) {
+	if _, began := e.Input(); began {
+		e.Advance(e.Clock())
+	}
 }
 
 func restarted(t *rapid.T, e *engine.Engine) *engine.Engine {
@@ -122,6 +129,7 @@ func TestRollbackAtOnceChangesNothing(t *testing.T) {
 		left, changed := newEngine(t, plan), newEngine(t, plan)
 		for i, s := range steps {
 			if i == cut {
+				settle(left)
 				upgrade(t, changed, next)
 				back := compiled(t, app)
 				m, err := engine.Migrate(changed.Plan(), back, engine.MigrateOptions{Drop: true})
@@ -152,6 +160,7 @@ func TestKeptQueriesGoOn(t *testing.T) {
 		left, changed := newEngine(t, plan), newEngine(t, plan)
 		for i, s := range steps {
 			if i == cut {
+				settle(left)
 				upgrade(t, changed, next)
 			}
 			want, got := applyEngine(left, plan, s), applyEngine(changed, changed.Plan(), s)

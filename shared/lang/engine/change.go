@@ -22,7 +22,7 @@ type transition struct {
 	queries   map[string]*query       // before, by name in the state
 	blocks    map[string]*block
 	before    map[*query]query         // what queries that go on were
-	saved     map[string][]state.Entry // of partial matches before, by id
+	saved     map[string][]state.Entry // of queries whose memories do not go on, by id
 	rowsTaken []*memory                // windows that took over rows, in order
 }
 
@@ -48,7 +48,7 @@ func (e *Engine) change(next *siddhiql.Plan, m *Migration) error {
 	for _, b := range e.blocks {
 		t.blocks[b.stateID()] = b
 	}
-	t.savePatterns()
+	t.saveEntries()
 	waiting, timers := e.reorder, e.timers.Heap
 	e.timers = timerHeap{}
 	e.plan = next
@@ -189,13 +189,16 @@ func (t *transition) moveEntries() error {
 	return nil
 }
 
-// savePatterns copies the partial matches of all queries, whose memories do not go on, and
-// gives up the matches themselves.
-func (t *transition) savePatterns() {
+// saveEntries copies the entries of queries whose memories do not go on, and gives up their
+// partial matches. A block that goes on gives its keys other memories.
+func (t *transition) saveEntries() {
 	t.saved = map[string][]state.Entry{}
 	for id, c := range t.sources {
-		if q := patternOf(c); q != nil {
+		owner, _, _ := cutLast(id)
+		if q := t.queries[owner]; q != nil && !plain(q.plan) {
 			t.saved[id] = entriesOf(c)
+		}
+		if q := patternOf(c); q != nil {
 			q.each((*memory).closePattern)
 		}
 	}

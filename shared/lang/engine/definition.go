@@ -272,7 +272,11 @@ func (f *printer) pointer(v reflect.Value) {
 		f.b.WriteByte('-')
 		return
 	}
-	switch x := v.Interface().(type) {
+	var whole any
+	if v.CanInterface() {
+		whole = v.Interface()
+	}
+	switch x := whole.(type) {
 	case *siddhiql.Stream:
 		fmt.Fprintf(&f.b, "%s#%v", x.Schema, x.Block >= 0)
 		return
