@@ -50,6 +50,14 @@ func named(text string) string {
 	})
 }
 
+// startsEarly reports whether the law leaves an app out: with lateness, a change that comes
+// while the first event still waits makes triggers and periods start at the clock of the
+// change, which is before that event.
+func startsEarly(plan *siddhiql.Plan) bool {
+	rated := func(q *siddhiql.Query) bool { return q.Rate != nil }
+	return plan.Lateness != siddhiql.LatenessOff && (len(plan.Triggers) > 0 || slices.ContainsFunc(plan.Queries, rated))
+}
+
 func compiled(t *rapid.T, text string) *siddhiql.Plan {
 	plan, err := siddhiql.Compile(text)
 	if err != nil {
@@ -98,6 +106,9 @@ func TestRestartsAroundAnUpgradeChangeNothing(t *testing.T) {
 		app := named(GenApp(t, Options{Windows: known(Windows...)}))
 		next := nextVersion(t, app, false)
 		plan := compiled(t, app)
+		if startsEarly(plan) {
+			return
+		}
 		steps := GenInput(t, plan)
 		cut := rapid.IntRange(0, len(steps)).Draw(t, "change before")
 		left, again := newEngine(t, plan), newEngine(t, plan)
@@ -124,6 +135,9 @@ func TestRollbackAtOnceChangesNothing(t *testing.T) {
 		app := named(GenApp(t, Options{Windows: known(Windows...)}))
 		next := nextVersion(t, app, true)
 		plan := compiled(t, app)
+		if startsEarly(plan) {
+			return
+		}
 		steps := GenInput(t, plan)
 		cut := rapid.IntRange(0, len(steps)).Draw(t, "change before")
 		left, changed := newEngine(t, plan), newEngine(t, plan)
@@ -155,6 +169,9 @@ func TestKeptQueriesGoOn(t *testing.T) {
 		next := nextVersion(t, windowLength.ReplaceAllString(app, "window.length(3)"), true)
 		app = strings.Replace(next, next[strings.Index(next, "\n@info(name='added')"):strings.Index(next, "insert into AddedRows;\n")+len("insert into AddedRows;\n")], "", 1)
 		plan := compiled(t, app)
+		if startsEarly(plan) {
+			return
+		}
 		steps := GenInput(t, plan)
 		cut := rapid.IntRange(0, len(steps)).Draw(t, "change before")
 		left, changed := newEngine(t, plan), newEngine(t, plan)
