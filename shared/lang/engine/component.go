@@ -10,6 +10,7 @@ import (
 
 	"github.com/eventflux/eventflux/shared/lang/aggregate"
 	"github.com/eventflux/eventflux/shared/lang/ratelimit"
+	"github.com/eventflux/eventflux/shared/lang/table"
 	"github.com/eventflux/eventflux/shared/lang/window"
 	"github.com/eventflux/eventflux/shared/state"
 )
@@ -47,6 +48,9 @@ func (e *Engine) Components() []Component {
 	list := []Component{component("clock", "clock", clockVersion, state.Hot, nil, clockSource{fieldsSource{"clock", e.clockFields}, e})}
 	if e.reorder != nil {
 		list = append(list, component("reorder", "reorder", reorderVersion, state.Warm, nil, e.reorder))
+	}
+	for i, p := range e.plan.Tables {
+		list = append(list, component("table/"+p.Name, "table", table.Version, state.Warm, nil, tableSource{e.tables[i], p}))
 	}
 	for _, b := range e.blocks {
 		list = append(list, component(b.stateID(), "partition/keys", keysVersion, state.Cold, []string{"clock"}, keysSource{b}))

@@ -43,6 +43,9 @@ func (e *Engine) definitions() []definition {
 		d.role = role
 		switch q := byName[owner]; {
 		case c.Type == "clock", c.Type == "reorder":
+		case c.Type == "table":
+			d.exact = c.Source.(tableSource).plan.String()
+			d.text = d.exact
 		case d.block != nil:
 			d.exact, d.text = keysDefinition(d.block)
 		case c.Type == triggerType:

@@ -7,6 +7,7 @@ import (
 	"github.com/eventflux/eventflux/shared/lang/aggregate"
 	"github.com/eventflux/eventflux/shared/lang/event"
 	"github.com/eventflux/eventflux/shared/lang/siddhiql"
+	"github.com/eventflux/eventflux/shared/lang/table"
 	"github.com/eventflux/eventflux/shared/lang/window"
 )
 
@@ -28,8 +29,9 @@ type Engine struct {
 	unbegun bool        // waits of patterns may not have begun
 	starts
 
-	row    row // of the input, for expressions
-	outRow row // of the output, for having
+	row    row            // of the input, for expressions
+	tables []*table.Table // by id
+	outRow row            // of the output, for having
 	rows   []window.Row
 
 	reorder    *window.Reorder // nil: events are applied in order of arrival
@@ -58,6 +60,10 @@ type Output struct {
 func New(plan *siddhiql.Plan) (*Engine, error) {
 	e := &Engine{plan: plan, streams: make([][]subscriber, len(plan.Streams)), work: newWork()}
 	e.env.Now = window.NoTime
+	for _, p := range plan.Tables {
+		e.tables = append(e.tables, table.New(p.Schema, p.Key, p.Indexes))
+	}
+	e.row.tables, e.row.work, e.outRow.tables, e.outRow.work = e.tables, &e.work, e.tables, &e.work
 	for _, p := range plan.Queries {
 		if err := known(p); err != nil {
 			return nil, err
@@ -268,6 +274,10 @@ func (e *Engine) emitted(s *memory, from, to int) {
 	e.outputs = append(e.outputs, Output{
 		Query: q.id, From: int32(from), To: int32(to), Chunk: e.chunks, Clock: e.env.Now,
 	})
+	if q.table != nil {
+		q.write(from, to)
+		return
+	}
 	if len(q.subs) == 0 && len(q.inner) == 0 {
 		return
 	}

@@ -8,6 +8,7 @@ import (
 	"github.com/eventflux/eventflux/shared/lang/event"
 	"github.com/eventflux/eventflux/shared/lang/function"
 	"github.com/eventflux/eventflux/shared/lang/siddhiql"
+	"github.com/eventflux/eventflux/shared/lang/table"
 )
 
 // row is what an expression sees: row i of b, and what the query knows of it.
@@ -21,6 +22,9 @@ type row struct {
 	// into new memory rather than move, so earlier results stay readable.
 	text []byte
 	call function.Context // of functions that are called
+	// tables are those of the engine, and work counts the rows that are looked at in them.
+	tables []*table.Table
+	work   *work
 }
 
 // view returns a string of the bytes that were appended to r.text from start on.
@@ -168,6 +172,8 @@ func compileCond(e siddhiql.Expr) cond {
 	case *siddhiql.Not:
 		inner := compileCond(e.X)
 		return func(x *row) bool { return !inner(x) }
+	case *siddhiql.InRows:
+		return compileIn(e)
 	case *siddhiql.IsNull:
 		return compileIsNull(e.X)
 	case *siddhiql.Compare:

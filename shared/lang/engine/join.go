@@ -16,6 +16,7 @@ type joinQuery struct {
 	keyed  bool
 	exact  bool         // keys with equal hashes are equal
 	rest   cond         // nil: the keys say it all
+	all    cond         // rest and the keys, if a side is a table; nil: every pair
 	rows   *event.Batch // scratch: the joined rows of one row
 	refs   []window.Row // to rows
 	came   []window.Row // scratch: what a side's window has emitted
@@ -44,6 +45,10 @@ func newJoinQuery(q *query, plan *siddhiql.Join) *joinQuery {
 	if plan.Rest != nil {
 		j.rest = compileCond(plan.Rest)
 		siddhiql.EachAttr(plan.Rest, func(a int) { used = append(used, a) })
+	}
+	if plan.On != nil && (plan.Sides[0].Stream.Table != nil || plan.Sides[1].Stream.Table != nil) {
+		j.all = compileCond(plan.On)
+		siddhiql.EachAttr(plan.On, func(a int) { used = append(used, a) })
 	}
 	slices.Sort(used)
 	used = slices.Compact(used)
@@ -109,6 +114,10 @@ func newJoined(s *memory) *joined {
 	j := &joined{joinQuery: s.q.join, s: s}
 	for i := range j.sides {
 		side := &j.sides[i]
+		if t := side.plan.Stream.Table; t != nil {
+			j.found[i] = j.newTableFinder(t, i)
+			continue
+		}
 		if side.plan.Window == nil {
 			j.found[i] = nothing{}
 			continue
@@ -243,18 +252,23 @@ func (j *joined) look(i int, rows []window.Row) {
 // match writes the joined rows of a row.
 func (j *joined) match(i int, r *window.Row) {
 	q := j.s.q
-	other := j.found[1-i]
+	other, meets := j.found[1-i], j.rest
 	visit := func(found window.Row) bool {
 		q.e.work.step(0)
 		j.write(i, r, &found)
-		if j.rest != nil {
+		if meets != nil {
 			x := &q.e.row
 			x.at(&window.Row{B: j.rows, I: int32(j.rows.Len() - 1), TS: r.TS}, q.e.env.Now)
-			if !j.rest(x) {
+			if !meets(x) {
 				j.rows.Truncate(j.rows.Len() - 1)
 			}
 		}
 		return true
+	}
+	if t, ok := other.(*tableFinder); ok {
+		meets = j.all
+		t.look(r, visit)
+		return
 	}
 	if !j.keyed {
 		other.each(visit)

@@ -34,7 +34,7 @@ func KeyTexts(plan *siddhiql.Plan) [][]int {
 		k.changed = false
 		for _, q := range plan.Queries {
 			for i, x := range q.Select {
-				if k.is[q.Target.ID][i] {
+				if q.Write == nil && k.is[q.Target.ID][i] {
 					k.use(q.Origin, x)
 				}
 			}

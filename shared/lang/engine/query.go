@@ -46,6 +46,7 @@ type query struct {
 	freezing freezing      // of aggregates
 	tellUnit [units]tellFn // while units of keys are frozen
 
+	table   *tableWrite   // nil: its rows go into a stream
 	pattern *patternQuery // nil: it reads no pattern
 
 	subs  []subscriber // of the stream it inserts into, if that is not an inner one
@@ -176,6 +177,9 @@ func newQuery(e *Engine, plan *siddhiql.Query) *query {
 		q.shape = lastOfGroup
 	case len(plan.Aggs) > 0:
 		q.shape = lastRow
+	}
+	if plan.Write != nil {
+		q.table = newTableWrite(q)
 	}
 	if plan.Pattern != nil {
 		q.pattern = newPatternQuery(q)

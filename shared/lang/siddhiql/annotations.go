@@ -13,6 +13,7 @@ const (
 	onStream    element = "a stream's definition"
 	onQuery     element = "a query"
 	onPartition element = "a partition"
+	onTable     element = "a table's definition"
 )
 
 // annotationSpec is an annotation of the language.
@@ -33,6 +34,8 @@ var annotations = map[string]annotationSpec{
 	"source":          {on: []element{onStream}, keys: []string{"subject", "timestamp"}, repeats: true},
 	"sink":            {on: []element{onStream, onQuery, onPartition}, keys: []string{"stream", "pack", "publish"}, repeats: true},
 	"info":            {on: []element{onQuery}, keys: []string{"name", "was"}},
+	"primarykey":      {on: []element{onTable}},
+	"index":           {on: []element{onTable}, repeats: true},
 	"purge":           {on: []element{onPartition}, keys: []string{"enable", "idle.period", "interval"}},
 }
 
@@ -44,9 +47,7 @@ var otherAnnotations = map[string]string{
 	"app:statistics": "metrics are always there, see metrics.listen: leave it out",
 	"map":            "it stands inside `@source`, as `@source(@map(type='json', …))`; results are JSON",
 	"onerror":        "refused events are kept on `dlq.<app>.<Stream>`: leave it out",
-	"store":          "state is kept in checkpoints: leave it out",
-	"primarykey":     "there are no tables: leave it out",
-	"index":          "there are no tables: leave it out",
+	"store":          "tables are in memory and in checkpoints: leave it out",
 	"dist":           "`@app:partitions` spreads keys over logs and processors",
 }
 

@@ -51,6 +51,7 @@ func check(app *App, r *report, by rules) (*Plan, error) {
 		faults:    map[string]*known{},
 		later:     map[string]Pos{},
 		names:     map[string]Pos{},
+		tables:    map[string]*Table{},
 		feeds:     map[*Stream][]*Stream{},
 		negations: map[*Negation]*Binary{},
 		keyAt:     map[*Partition][]Pos{},
@@ -62,6 +63,9 @@ func check(app *App, r *report, by rules) (*Plan, error) {
 	c.appAnnotations(app.Annotations)
 	for _, d := range app.Streams {
 		c.definition(d)
+	}
+	for _, d := range app.Tables {
+		c.tableDef(d)
 	}
 	for _, d := range app.Triggers {
 		c.trigger(d)
@@ -115,6 +119,7 @@ type checker struct {
 	block     int               // the current partition, or -1
 	later     map[string]Pos    // streams that queries insert into
 	names     map[string]Pos    // of queries
+	tables    map[string]*Table
 	feeds     map[*Stream][]*Stream
 	negations map[*Negation]*Binary // the operator that binds less tightly than a `not`
 	pending   []pendingSink
@@ -163,7 +168,7 @@ func (c *checker) schema(d *StreamDef) *event.Schema {
 // collectTargets notes which streams queries will define, for better messages.
 func (c *checker) collectTargets(app *App) {
 	for _, q := range queriesOf(app) {
-		if _, taken := c.later[q.Target.Name]; !taken && !q.Target.Inner && !q.Target.Fault {
+		if _, taken := c.later[q.Target.Name]; !taken && c.tables[q.Target.Name] == nil && q.Write == nil && !q.Target.Inner && !q.Target.Fault {
 			c.later[q.Target.Name] = q.Pos
 		}
 	}
@@ -193,6 +198,9 @@ func (c *checker) find(r StreamRef) *known {
 	}
 	if k := c.space(r.Inner)[r.Name]; k != nil {
 		return k
+	}
+	if c.noTable(r) {
+		return nil
 	}
 	later, filled := c.later[r.Name]
 	filled = filled && r.Pos.before(later) // else it is this query itself

@@ -61,6 +61,8 @@ func (c *checker) expr(n Node, s *scope) Expr {
 		return c.ref(n, s)
 	case *Binary:
 		return c.binary(n, s)
+	case *InTable:
+		return c.inRows(n, s)
 	case *Negation:
 		if x := c.negated(n, s); x != nil {
 			return &Not{X: x}

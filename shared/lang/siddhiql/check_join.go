@@ -54,6 +54,9 @@ func (s *JoinSide) name() StreamRef {
 
 // joinSide checks one source; false if too little is known of it.
 func (c *checker) joinSide(d *JoinSide, side *Side) bool {
+	if t := c.tables[d.Source.Name]; t != nil && !d.Source.Inner && !d.Source.Fault {
+		return c.joinTable(d, side, t)
+	}
 	source := c.find(d.Source)
 	if source == nil || source.broken {
 		return false
@@ -71,6 +74,20 @@ func (c *checker) joinSide(d *JoinSide, side *Side) bool {
 	return true
 }
 
+// joinTable checks a table as a source.
+func (c *checker) joinTable(d *JoinSide, side *Side, t *Table) bool {
+	side.Stream = t.Stream
+	switch {
+	case len(d.Handlers) > 0:
+		c.errorf(d.Handlers[0].Pos, "%s is a table: write its condition into `on`", tick(t.Name))
+		return false
+	case d.Unidirectional:
+		c.errorf(d.Source.Pos, "%s is a table and brings no rows: put `unidirectional` behind the other source", tick(t.Name))
+		return false
+	}
+	return true
+}
+
 // joinSources checks what the two sources must not be together.
 func (c *checker) joinSources(in *JoinInput, j *Join, names *joinNames) bool {
 	l, r := in.Left, in.Right
@@ -84,6 +101,9 @@ func (c *checker) joinSources(in *JoinInput, j *Join, names *joinNames) bool {
 			alias = r.As
 		}
 		c.errorf(alias.Pos, "the name %s of one source is the name of the other: choose another one after `as`", tick(alias.Text))
+		return false
+	case j.Sides[0].Stream.Table != nil && j.Sides[1].Stream.Table != nil:
+		c.errorf(in.Pos, "a join needs a stream that brings rows: %s and %s are tables", tick(l.Source.String()), tick(r.Source.String()))
 		return false
 	case l.Unidirectional && r.Unidirectional:
 		c.errorf(r.Source.Pos, "both sources are `unidirectional`: at most one is, and only its rows start a look-up")
@@ -116,7 +136,7 @@ func (c *checker) joinKeeps(in *JoinInput, j *Join) bool {
 }
 
 // keeps reports whether the other side can find rows.
-func (s *Side) keeps() bool { return s.Window != nil }
+func (s *Side) keeps() bool { return s.Window != nil || s.Stream.Table != nil }
 
 // side returns the side that a reference names.
 func (n *joinNames) side(r *Ref) int {

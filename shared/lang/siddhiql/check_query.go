@@ -194,6 +194,10 @@ func (c *checker) target(d *QueryDef, q *Query, out []event.Attr) {
 		c.errorf(d.Target.Pos, "a query inserts into %s, but only events that could not be applied go there: expected a stream of another name", tick(d.Target.String()))
 		return
 	}
+	if d.Write != nil || c.tables[d.Target.Name] != nil && !d.Target.Inner {
+		c.changes(d, q, out)
+		return
+	}
 	if d.Target.Inner && c.block < 0 {
 		c.find(d.Target) // says why not
 		return
@@ -227,6 +231,9 @@ func (c *checker) implicit(r StreamRef, out []event.Attr, broken bool) *known {
 func (c *checker) brokenTarget(d *QueryDef) {
 	if d.Target.Inner && c.block < 0 {
 		c.find(d.Target)
+		return
+	}
+	if d.Write != nil || c.tables[d.Target.Name] != nil {
 		return
 	}
 	k := c.space(d.Target.Inner)[d.Target.Name]

@@ -38,6 +38,10 @@ func (p *parser) element(a *App) {
 		if len(a.Elements) > 0 {
 			p.errorf(t.pos, "found a definition after a query: expected all definitions before the first query or partition")
 		}
+		if isWord(p.ahead(1), "table") {
+			p.table(a, annotations)
+			return
+		}
 		if isWord(p.ahead(1), "trigger") {
 			p.trigger(a, annotations)
 			return
@@ -67,7 +71,7 @@ func (p *parser) annotationsOf(a *App) []*Annotation {
 		switch {
 		case !strings.HasPrefix(strings.ToLower(n.Name), "app:"):
 			list = append(list, n)
-		case a == nil || len(a.Streams) > 0 || len(a.Triggers) > 0 || len(a.Elements) > 0:
+		case a == nil || len(a.Streams) > 0 || len(a.Triggers) > 0 || len(a.Tables) > 0 || len(a.Elements) > 0:
 			p.errorf(n.Pos, "`@%s` is of the whole app: expected before the first definition", n.Name)
 		default:
 			a.Annotations = append(a.Annotations, n)
@@ -129,12 +133,18 @@ func (p *parser) definition(annotations []*Annotation) *StreamDef {
 	p.expect("define", "")
 	p.expect("stream", " after `define`")
 	s.Name = p.name("the name of the stream")
+	p.attributes(s)
+	return s
+}
+
+// attributes reads `(a int, …)`.
+func (p *parser) attributes(s *StreamDef) {
 	p.expectPunct("(", " and the attributes of "+tick(s.Name.Text))
 	for {
 		name := p.name("the name of an attribute")
 		s.Attrs = append(s.Attrs, AttrDef{Name: name, Type: p.attrType(name.Text)})
 		if p.acceptPunct(")") {
-			return s
+			return
 		}
 		p.expectPunct(",", " or `)`")
 	}

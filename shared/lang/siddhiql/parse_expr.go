@@ -28,6 +28,9 @@ func (p *parser) expression(what string) Node {
 func (p *parser) binary(what string, precedence int) Node {
 	l := p.unary(what)
 	for {
+		if precedence <= OpEqual.precedence() {
+			l = p.inTable(l)
+		}
 		op, ok := p.operator()
 		if !ok || op.precedence() < precedence {
 			return l
@@ -53,8 +56,6 @@ func (p *parser) operator() (BinaryOp, bool) {
 		p.fail(t.pos, "found `=`, expected `==`: that is how values are compared")
 	case isPunct(t, "<"):
 		p.fail(t.pos, "found `<>`, expected `!=`")
-	case isWord(t, "in"):
-		p.fail(t.pos, "found `in`: tables, and so `in`, are outside the language here; expected comparisons joined by `or`")
 	case isWord(t, "is"):
 		p.fail(t.pos, "found `is`: `is null` takes an attribute or a function call, not an expression; name the expression in the select of a query before this one")
 	}

@@ -38,6 +38,8 @@ func (p *parser) patternFollows() bool {
 		case t.kind == tokenEOF, isPunct(t, ";"):
 			return false
 		case depth > 0 || i == 0:
+		case isWord(t, "delete") && isName(p.ahead(i+1)), isWord(t, "update") && isName(p.ahead(i+1)):
+			return false
 		case isWord(t, "join"), isWord(t, "unidirectional"), isWord(t, "select"), isWord(t, "insert"), isClause(t):
 			return false
 		case isPunct(t, "->"), isPunct(t, ","), isPunct(t, "="), isPunct(t, "<"), isPunct(t, "*"), isPunct(t, "+"), isPunct(t, "?"),

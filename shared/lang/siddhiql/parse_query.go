@@ -13,7 +13,7 @@ func (p *parser) query(annotations []*Annotation) *QueryDef {
 	switch t := p.peek(); {
 	case isWord(t, "select"):
 		p.selection(q)
-	case isWord(t, "insert"), p.rateFollows():
+	case isWord(t, "insert"), p.rateFollows(), p.writeFollows():
 	case isClause(t):
 		p.fail(t.pos, "found %s, expected `select` before it", describe(t))
 	default:
@@ -177,7 +177,7 @@ func (p *parser) item() *Item {
 	case p.accept("as"):
 		n.As = p.name("a name after `as`")
 	case plain:
-	case isName(next) && !isClause(next) && !isWord(next, "insert") && !p.rateFollows():
+	case isName(next) && !isClause(next) && !isWord(next, "insert") && !p.rateFollows() && !p.writeFollows():
 		p.unexpected("`as` and a name for " + tick(textOf(n.Expr)))
 	default:
 		p.errorf(t.pos, "the expression %s has no name: write `%s as …`", tick(textOf(n.Expr)), shorten(textOf(n.Expr)))
@@ -228,23 +228,16 @@ func (p *parser) output(q *QueryDef) {
 	if t := p.peek(); isClause(t) {
 		p.fail(t.pos, "found %s, expected `insert into`: clauses stand once each, in the order group by, having, order by, limit, offset", describe(t))
 	}
+	if p.writeFollows() {
+		p.change(q)
+		return
+	}
 	if !p.accept("insert") {
 		p.unexpected("`as`, `,`, a clause such as `group by`, or `insert into`",
 			append([]string{"insert", "as", "desc", "output"}, clauses...)...)
 	}
 	p.oneKind(q)
-	switch {
-	case p.accept("all"):
-		q.Events = AllEvents
-		p.expect("events", " after `all`")
-	case p.accept("expired"):
-		q.Events = ExpiredEvents
-		p.expect("events", " after `expired`")
-	case p.accept("current"):
-		p.expect("events", " after `current`")
-	default:
-		p.accept("events")
-	}
+	p.kinds(q)
 	if !p.accept("into") {
 		p.unexpected("`into`, `all events into`, `expired events into` or `current events into`", "into", "all", "expired", "current", "events")
 	}

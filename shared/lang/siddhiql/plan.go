@@ -31,6 +31,7 @@ type Plan struct {
 	Streams         []*Stream
 	Queries         []*Query     // in the order written, those inside partitions among them
 	Blocks          []*Partition // the `partition with` blocks, in the order written
+	Tables          []*Table     // in the order of their definitions
 	Triggers        []*Trigger   // in the order of their definitions
 	// Warnings say what the app does that its author may not want.
 	Warnings ErrorList
@@ -172,12 +173,6 @@ func (q *Query) Origin(a int) (s *Stream, attr int, ok bool) {
 	}
 	return q.Source, a, true
 }
-
-// Table is what a stream that is a table has more.
-type Table struct{}
-
-// Write says how the rows of a query change a table.
-type Write struct{}
 
 // Window is a window with its parameters checked.
 type Window struct {

@@ -141,30 +141,39 @@ func (j *Join) sideOf(e Expr) int {
 	return side
 }
 
-// EachAttr calls visit for every attribute that e reads.
-func EachAttr(e Expr, visit func(attr int)) {
+// EachAttr calls visit for every attribute that an expression reads.
+func EachAttr(e Expr, visit func(attr int)) { EachRef(e, func(a *Attr) { visit(a.Index) }) }
+
+// EachRef is EachAttr with the attributes themselves.
+func EachRef(e Expr, visit func(*Attr)) {
 	switch e := e.(type) {
 	case *Attr:
-		visit(e.Index)
+		visit(e)
+	case *InRows:
+		EachRef(e.On, func(a *Attr) {
+			if a.Index < e.Base {
+				visit(a)
+			}
+		})
 	case *Arith:
-		EachAttr(e.L, visit)
-		EachAttr(e.R, visit)
+		EachRef(e.L, visit)
+		EachRef(e.R, visit)
 	case *Compare:
-		EachAttr(e.L, visit)
-		EachAttr(e.R, visit)
+		EachRef(e.L, visit)
+		EachRef(e.R, visit)
 	case *And:
-		EachAttr(e.L, visit)
-		EachAttr(e.R, visit)
+		EachRef(e.L, visit)
+		EachRef(e.R, visit)
 	case *Or:
-		EachAttr(e.L, visit)
-		EachAttr(e.R, visit)
+		EachRef(e.L, visit)
+		EachRef(e.R, visit)
 	case *Not:
-		EachAttr(e.X, visit)
+		EachRef(e.X, visit)
 	case *IsNull:
-		EachAttr(e.X, visit)
+		EachRef(e.X, visit)
 	case *Call:
 		for _, a := range e.Args {
-			EachAttr(a, visit)
+			EachRef(a, visit)
 		}
 	}
 }

@@ -24,6 +24,10 @@ func (a *App) String() string {
 		}
 		p.write(");\n")
 	}
+	for _, d := range a.Tables {
+		d.print(p)
+		p.write(";\n")
+	}
 	for _, d := range a.Triggers {
 		d.print(p)
 		p.write(";\n")
@@ -112,6 +116,10 @@ func (q *QueryDef) print(p *printer) {
 	q.printSelection(p)
 	if q.Rate != nil {
 		q.Rate.print(p)
+	}
+	if q.Write != nil {
+		q.printChange(p)
+		return
 	}
 	p.line("insert ", [...]string{CurrentEvents: "", ExpiredEvents: "expired events ", AllEvents: "all events "}[q.Events], "into ")
 	q.Target.print(p)
@@ -298,6 +306,8 @@ func nodePrecedence(n Node) int {
 		return n.Op.precedence()
 	case *Negation:
 		return precedenceNot
+	case *InTable:
+		return OpEqual.precedence()
 	default:
 		return precedencePrimary
 	}

@@ -1,0 +1,371 @@
+package engine
+
+import (
+	"encoding/json"
+	"math"
+	"slices"
+	"strings"
+
+	"github.com/eventflux/eventflux/shared/lang/event"
+	"github.com/eventflux/eventflux/shared/lang/event/rowjson"
+	"github.com/eventflux/eventflux/shared/lang/siddhiql"
+	"github.com/eventflux/eventflux/shared/lang/table"
+	"github.com/eventflux/eventflux/shared/state"
+)
+
+// valueFn computes a value for an attribute of a table; false if nothing equals it.
+type valueFn func(r *row, v *table.Value) bool
+
+// compileProbe compiles a value that an attribute is compared with for equality.
+func compileProbe(x siddhiql.Expr, attr event.Attr) valueFn {
+	switch {
+	case attr.Type.Class() == event.Texts:
+		text := compileText(x)
+		return func(r *row, v *table.Value) (ok bool) {
+			v.Text, ok = text(r)
+			return ok
+		}
+	case attr.Type.Class() == event.Reals:
+		number := compileReal(x)
+		return func(r *row, v *table.Value) (ok bool) {
+			v.Real, ok = number(r)
+			return ok && v.Real == v.Real
+		}
+	case x.Holds().Class() == event.Reals: // a whole number may equal it
+		number := compileReal(x)
+		return func(r *row, v *table.Value) bool {
+			n, ok := number(r)
+			if !ok || n != math.Trunc(n) || n < math.MinInt64 || n >= math.MaxInt64 {
+				return false
+			}
+			v.Int = int64(n)
+			return true
+		}
+	}
+	whole := compileInt(x)
+	return func(r *row, v *table.Value) (ok bool) {
+		v.Int, ok = whole(r)
+		return ok
+	}
+}
+
+// compileStore compiles a value that is stored in an attribute.
+func compileStore(x siddhiql.Expr, attr event.Attr) valueFn {
+	switch attr.Type.Class() {
+	case event.Texts:
+		text := compileRaw(x)
+		return func(r *row, v *table.Value) bool {
+			s, ok := text(r)
+			v.Text, v.Null = strings.Clone(s), !ok
+			return true
+		}
+	case event.Reals:
+		number, single := compileReal(x), attr.Type == event.Float
+		return func(r *row, v *table.Value) bool {
+			n, ok := number(r)
+			if single {
+				n = float64(float32(n))
+			}
+			v.Real, v.Null = n, !ok
+			return true
+		}
+	}
+	whole := compileInt(x)
+	return func(r *row, v *table.Value) bool {
+		n, ok := whole(r)
+		v.Int, v.Null = n, !ok
+		return true
+	}
+}
+
+// finding finds the rows of a table that meet a condition together with another row.
+type finding struct {
+	id    int // of the table
+	on    cond
+	keys  []valueFn // of the primary key; nil: it is not required
+	index int       // an attribute that is indexed, and value what it must have; -1: none
+	value valueFn
+
+	both      row      // the other row and one of the table
+	fromRow   []int    // attributes of the other row that on reads
+	fromTable [][2]int // attributes of the table, and where they are in both
+	values    []table.Value
+	found     []int32
+}
+
+// newFinding compiles a condition. More expressions may read the same two rows.
+func newFinding(t *siddhiql.Table, other *event.Schema, on siddhiql.Expr, keys []siddhiql.TableKey, more ...siddhiql.Expr) *finding {
+	f := &finding{id: t.ID, index: -1}
+	base := len(other.Attrs)
+	both := &event.Schema{Name: t.Name, Attrs: slices.Concat(other.Attrs, t.Schema.Attrs)}
+	f.both.b = event.NewBatch(both)
+	f.both.b.TS = append(f.both.b.TS, 0)
+	var used []int
+	for _, x := range append(more, on) {
+		if x != nil {
+			siddhiql.EachAttr(x, func(a int) { used = append(used, a) })
+		}
+	}
+	slices.Sort(used)
+	for _, a := range slices.Compact(used) {
+		if a < base {
+			f.fromRow = append(f.fromRow, a)
+		} else {
+			f.fromTable = append(f.fromTable, [2]int{a - base, a})
+		}
+	}
+	if on != nil {
+		f.on = compileCond(on)
+	}
+	of := func(attr int) valueFn {
+		i := slices.IndexFunc(keys, func(k siddhiql.TableKey) bool { return k.Attr == attr })
+		if i < 0 {
+			return nil
+		}
+		return compileProbe(keys[i].Value, t.Schema.Attrs[attr])
+	}
+	for _, attr := range t.Key {
+		v := of(attr)
+		if v == nil {
+			f.keys = nil
+			break
+		}
+		f.keys = append(f.keys, v)
+	}
+	for _, attr := range t.Indexes {
+		if v := of(attr); v != nil && f.value == nil {
+			f.index, f.value = attr, v
+		}
+	}
+	f.values = make([]table.Value, max(len(f.keys), 1))
+	return f
+}
+
+// join makes both of a row and one of the table.
+func (f *finding) join(r *row, t *table.Table, slot int32) *row {
+	b := f.both.b
+	for _, a := range f.fromRow {
+		b.Cols[a].Truncate(0)
+		b.Cols[a].AppendFrom(&r.b.Cols[a], r.i)
+	}
+	for _, a := range f.fromTable {
+		b.Cols[a[1]].Truncate(0)
+		t.AppendTo(&b.Cols[a[1]], slot, a[0])
+	}
+	f.both.ts, f.both.now, f.both.tables, f.both.work = r.ts, r.now, r.tables, r.work
+	f.both.text = f.both.text[:0]
+	return &f.both
+}
+
+// each calls visit with the rows that meet the condition, in order, until it returns false.
+// visit must not change the table.
+func (f *finding) each(r *row, visit func(slot int32) bool) {
+	t := r.tables[f.id]
+	meets := func(slot int32) bool {
+		r.work.step(0)
+		return f.on == nil || f.on(f.join(r, t, slot))
+	}
+	var list []int32
+	switch {
+	case f.keys != nil:
+		for i, v := range f.keys {
+			if f.values[i] = (table.Value{}); !v(r, &f.values[i]) {
+				return
+			}
+		}
+		if slot, ok := t.ByKey(f.values); ok && meets(slot) {
+			visit(slot)
+		}
+		return
+	case f.value != nil:
+		if f.values[0] = (table.Value{}); !f.value(r, &f.values[0]) {
+			return
+		}
+		list = t.ByIndex(f.index, &f.values[0])
+	default:
+		list = t.Rows()
+	}
+	for _, slot := range list {
+		if meets(slot) && !visit(slot) {
+			return
+		}
+	}
+}
+
+// compileIn compiles `condition in T`.
+func compileIn(e *siddhiql.InRows) cond {
+	schema := &event.Schema{Attrs: make([]event.Attr, e.Base)}
+	types(e.On, schema.Attrs)
+	f := newFinding(e.Table, schema, e.On, e.Keys)
+	return func(r *row) (found bool) {
+		f.each(r, func(int32) bool {
+			found = true
+			return false
+		})
+		return found
+	}
+}
+
+// types finds out the types of the attributes that an expression reads.
+func types(e siddhiql.Expr, attrs []event.Attr) {
+	for i := range attrs {
+		attrs[i].Type = event.Int // of those that it does not read
+	}
+	siddhiql.EachRef(e, func(a *siddhiql.Attr) {
+		if a.Index < len(attrs) {
+			attrs[a.Index] = a.Attr
+		}
+	})
+}
+
+// tableWrite is what a query does to a table.
+type tableWrite struct {
+	plan    *siddhiql.Write
+	find    *finding
+	sets    []valueFn
+	own     row // a row of the query
+	row     []table.Value
+	changes [][]table.Change
+	texts   []int // attributes of the query's rows that are texts of keys
+}
+
+func newTableWrite(q *query) *tableWrite {
+	p := q.plan.Write
+	w := &tableWrite{plan: p, row: make([]table.Value, len(q.plan.Output.Attrs))}
+	var values []siddhiql.Expr
+	for _, s := range p.Set {
+		values = append(values, s.Value)
+		w.sets = append(w.sets, compileStore(s.Value, p.Table.Schema.Attrs[s.Attr]))
+	}
+	w.find = newFinding(p.Table, q.plan.Output, p.On, p.Keys, values...)
+	for _, a := range slices.Concat(p.Table.Key, p.Table.Indexes) {
+		if p.Table.Schema.Attrs[a].Type.Class() == event.Texts {
+			w.texts = append(w.texts, a)
+		}
+	}
+	w.own.tables, w.own.work = q.e.tables, &q.e.work
+	return w
+}
+
+// write changes the table by the rows [from, to) of the query's output, one after the other.
+func (q *query) write(from, to int) {
+	w, t := q.table, q.e.tables[q.plan.Write.Table.ID]
+	r := &w.own
+	r.b, r.now = q.out, q.e.env.Now
+	for i := from; i < to; i++ {
+		r.i, r.ts, r.text = i, q.out.TS[i], r.text[:0]
+		if w.plan.On == nil {
+			w.insert(q, t, i)
+			continue
+		}
+		found := w.find.found[:0]
+		w.find.each(r, func(slot int32) bool {
+			found = append(found, slot)
+			return true
+		})
+		w.find.found = found
+		switch {
+		case w.plan.Delete:
+			t.Delete(found)
+		case len(found) > 0:
+			w.update(q, t, found)
+		case w.plan.Insert:
+			w.insert(q, t, i)
+		}
+	}
+}
+
+// insert inserts a row of the query. A row whose primary key is taken, or has a null, is
+// dropped and counted.
+func (w *tableWrite) insert(q *query, t *table.Table, i int) {
+	for a := range w.row {
+		c, v := &q.out.Cols[a], &w.row[a]
+		*v = table.Value{Null: c.IsNull(i)}
+		switch {
+		case v.Null:
+		case c.Type.Class() == event.Reals:
+			v.Real = c.Floats[i]
+		case c.Type.Class() == event.Texts:
+			v.Text = c.Text(i)
+		default:
+			v.Int = c.Ints[i]
+		}
+	}
+	for _, a := range w.texts {
+		q.checkKey("key of the table", len(w.row[a].Text))
+	}
+	if !t.Insert(w.row) {
+		q.e.env.Dropped++
+	}
+}
+
+// update changes rows. Every value is computed before any row changes.
+func (w *tableWrite) update(q *query, t *table.Table, found []int32) {
+	w.changes = w.changes[:0]
+	for _, slot := range found {
+		both := w.find.join(&w.own, t, slot)
+		list := make([]table.Change, len(w.sets))
+		for i, set := range w.sets {
+			list[i].Attr = w.plan.Set[i].Attr
+			set(both, &list[i].Value)
+			if slices.Contains(w.texts, list[i].Attr) {
+				q.checkKey("key of the table", len(list[i].Value.Text))
+			}
+		}
+		w.changes = append(w.changes, list)
+	}
+	if !t.Update(found, w.changes) {
+		q.e.env.Dropped++
+	}
+}
+
+// tableSource is the state of a table.
+type tableSource struct {
+	*table.Table
+	plan *siddhiql.Table
+}
+
+// Items implements state.Lister: the rows in order, each by its primary key or its number.
+func (s tableSource) Items(visit func(state.Item)) bool {
+	s.Keys(func(entry []byte) {
+		if slot, ok := s.Find(entry); ok {
+			visit(state.Item{Key: s.name(slot), Entry: slices.Clone(entry), Value: s.object(slot)})
+		}
+	})
+	return true
+}
+
+// Item implements state.Lister.
+func (s tableSource) Item(_ string, entry []byte) (json.RawMessage, bool) {
+	slot, ok := s.Find(entry)
+	if !ok {
+		return nil, false
+	}
+	return s.object(slot), true
+}
+
+func (s tableSource) one(slot int32) *event.Batch {
+	b := event.NewBatch(s.plan.Schema)
+	for a := range b.Cols {
+		s.AppendTo(&b.Cols[a], slot, a)
+	}
+	b.TS = append(b.TS, 0)
+	return b
+}
+
+func (s tableSource) object(slot int32) json.RawMessage {
+	return rowjson.AppendObject(nil, s.one(slot), 0)
+}
+
+// name returns the primary key of a row as people write it, parts divided by "/".
+func (s tableSource) name(slot int32) string {
+	if s.plan.Key == nil {
+		return state.ItemName(s.Number(slot))
+	}
+	b := s.one(slot)
+	var parts []string
+	for _, a := range s.plan.Key {
+		parts = append(parts, state.ItemName(string(rowjson.AppendText(nil, &b.Cols[a], 0))))
+	}
+	return strings.Join(parts, "/")
+}
