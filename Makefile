@@ -22,16 +22,11 @@ run: build ## Start everything and watch an app work on real flights; Ctrl-C end
 # Packages with goroutines of their own: make test runs them with the race detector.
 CONCURRENT := /(cli/node|services/.*|shared/(control|log/natsconn|log/wal|ops/obs|state|state/checkpoint))$$
 
-test: redis ## Lint, and run all tests in their short form; those of packages with goroutines with the race detector
-	@# Lint keeps the processors busy, and tests mostly wait, so both run at once.
-	@$(MAKE) --no-print-directory -j 2 lint short
-
-.PHONY: short
-short:
-	@# Tests of servers mostly wait, so more of them run at once than there are processors.
+test: lint redis ## Lint, and run all tests in their short form; those of packages with goroutines with the race detector
+	@# Tests within one process mostly wait, so more of them run at once than there are processors.
 	$(GO) test -short $(RACE) -parallel 4 -timeout 30m $$($(GO) list ./... | grep -E '$(CONCURRENT)')
 	@# ./test/... comes first: it takes the longest.
-	$(GO) test -short -parallel 4 -timeout 30m $$($(GO) list ./test/... ./... | grep -vE '$(CONCURRENT)')
+	$(GO) test -short -timeout 30m $$($(GO) list ./test/... ./... | grep -vE '$(CONCURRENT)')
 	cd examples/custom && $(GO) vet ./... && $(GO) test ./...
 	cd examples/embed && $(GO) vet ./... && $(GO) test ./...
 

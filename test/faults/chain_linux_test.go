@@ -22,7 +22,6 @@ import (
 // after the other, at random moments. The outputs of both apps are those of a replay. The
 // long form runs for ten minutes: -duration 10m.
 func TestChainIsKilledInTurns(t *testing.T) {
-	t.Parallel()
 	const perMessage = 20
 	rnd := random(t)
 	c := newCluster(t, 1, often...)

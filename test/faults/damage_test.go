@@ -27,7 +27,6 @@ const (
 // the damage is. So the task must halt and name it, at this start and the next ones, whatever
 // is published in the meantime; nothing is skipped, and nothing repeated.
 func TestDamagedLog(t *testing.T) {
-	t.Parallel()
 	const middle = 1 + frames/2 // the first frame is the deploy frame
 	for _, c := range []struct {
 		name   string
@@ -88,7 +87,6 @@ func TestDamagedLog(t *testing.T) {
 // TestDamagedLogWithoutResults is for a log of which only the witness knows what was there: no
 // result is out and no checkpoint is made when the log is damaged.
 func TestDamagedLogWithoutResults(t *testing.T) {
-	t.Parallel()
 	for _, c := range []struct {
 		name   string
 		damage func(t *testing.T, msgs string)

@@ -44,7 +44,6 @@ func (o *operator) apps() (names []string) {
 // of a removal. After the next start the app is fully deployed or not at all; it can
 // be deployed again, with nothing left of before; and another app has each result once.
 func TestKillAtDeploysAndRemovals(t *testing.T) {
-	t.Parallel()
 	const parts = 3
 	data := t.TempDir()
 	other, late := write(t, "other.siddhi", counting("Other", 1, "Orders")), write(t, "late.siddhi", counting("Late", parts, "Lates"))
@@ -355,7 +354,6 @@ func doubling(name string, n int) string {
 // TestRemovalEndsAFrame removes an app whose task would be at one frame for years. The task
 // ends in the middle of the frame, and the app goes.
 func TestRemovalEndsAFrame(t *testing.T) {
-	t.Parallel()
 	other, endless := write(t, "other.siddhi", counting("Other", 1, "Orders")), write(t, "endless.siddhi", doubling("Endless", 60))
 	unlimited := fmt.Sprint(int64(1) << 62)
 	o := operate(serving(t, t.TempDir(), other, "--limits.event_rows_max="+unlimited, "--limits.frame_rows_max="+unlimited))

@@ -22,13 +22,11 @@ import (
 // published. The other one goes on with its partitions, and the results are those of a
 // run without any of it.
 func TestProcessorDies(t *testing.T) {
-	t.Parallel()
 	processorsDie(t, "off")
 }
 
 // TestStandbyTakesOver is the same where the other one stands by.
 func TestStandbyTakesOver(t *testing.T) {
-	t.Parallel()
 	promoted := processorsDie(t, "on")
 	if promoted == 0 {
 		t.Error("no standby was promoted")
@@ -86,7 +84,6 @@ func processorsDie(t *testing.T, standby string) (promoted int) {
 // TestStandbyIsOvertaken stops a standby with a checkpoint in its memory until that one is
 // retired and the log trimmed behind it. It begins at a newer one.
 func TestStandbyIsOvertaken(t *testing.T) {
-	t.Parallel()
 	// It has time to load a checkpoint before the next two come.
 	c := newCluster(t, 1, append(slices.Clone(often), "--processor.standby=on", "--checkpoint.interval=1s")...)
 	c.deploy("Shapes")

@@ -17,14 +17,12 @@ import (
 // TestKill kills the process at random moments while events are published, and
 // published again. Nothing of that may show in the results.
 func TestKill(t *testing.T) {
-	t.Parallel()
 	killAll(t, func(int) {})
 }
 
 // TestKillWithRedis is the same with checkpoints in Redis, which is killed every other
 // time as well.
 func TestKillWithRedis(t *testing.T) {
-	t.Parallel()
 	redis := redistest.Start(t, redistest.Durable...)
 	killAll(t, func(i int) {
 		if i%2 == 1 {

@@ -20,7 +20,6 @@ var often = []string{
 // events are published. No epoch is both committed and aborted, another leader commits
 // the next ones, and the results are those of a run without any of it.
 func TestLeaderDies(t *testing.T) {
-	t.Parallel()
 	rnd := random(t)
 	steps := slices.Clone(faultpoint.OfLeader)
 	if *points > 0 && *points < len(steps) {

@@ -97,7 +97,6 @@ func TestMembers(t *testing.T) {
 
 // TestLeaderHandsOver stops the leader with SIGTERM: another one leads at once.
 func TestLeaderHandsOver(t *testing.T) {
-	t.Parallel()
 	c := newCluster(t, 3, often...)
 	c.deploy("Shapes")
 	c.watch.awaitCommits(0)

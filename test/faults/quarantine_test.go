@@ -20,7 +20,6 @@ import (
 // partition. The process starts, and other apps go on. The app goes on once it is resumed with a
 // build that survives the frame.
 func TestQuarantine(t *testing.T) {
-	t.Parallel()
 	p, o, seq := quarantined(t)
 	if shown := o.command("app", "show", "Deadly"); !strings.Contains(shown, fmt.Sprintf("partition 0 is in quarantine: 3 processes died while they applied log sequence %d", seq)) {
 		t.Error(shown)
@@ -36,7 +35,6 @@ func TestQuarantine(t *testing.T) {
 // TestDeadlyFrameIsSkipped: recover --skip continues after a frame that killed its processes,
 // and does not apply it.
 func TestDeadlyFrameIsSkipped(t *testing.T) {
-	t.Parallel()
 	p, o, seq := quarantined(t)
 	o.command("recover", "Deadly", "--skip", fmt.Sprint(seq))
 	if got := o.ints("Deadly", "n", 1, 4); !slices.Equal(got, []int64{1, 2, 3, 4}) {

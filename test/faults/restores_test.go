@@ -52,7 +52,6 @@ var shortSpans = []string{"span grace 2s", "span sweep 200ms", "span lease 500ms
 // the results that a replay of the same events has from there, none of which is lost; every
 // checkpoint is sound, and neither log nor store keep what nobody needs.
 func TestKillMergesAndRestores(t *testing.T) {
-	t.Parallel()
 	for name, members := range map[string]int{"one checkpointer": 1, "three checkpointers": 3} {
 		t.Run(name, func(t *testing.T) {
 			h := newHavoc(t, members, *restores/2)

@@ -30,7 +30,6 @@ import (
 // moment, while events are published. Nothing of that may show in the results; every
 // checkpoint that is left is whole, and neither log nor store keep what nobody needs.
 func TestKillAtSteps(t *testing.T) {
-	t.Parallel()
 	data := t.TempDir()
 	killAtSteps(t, data, slices.Concat(faultpoint.OfLeader, faultpoint.OfTask, faultpoint.OfFile))
 	checkSwept(t, data)
@@ -38,7 +37,6 @@ func TestKillAtSteps(t *testing.T) {
 
 // TestKillAtStepsWithRedis is the same with checkpoints in Redis.
 func TestKillAtStepsWithRedis(t *testing.T) {
-	t.Parallel()
 	redis := redistest.Start(t, redistest.Durable...)
 	killAtSteps(t, t.TempDir(), slices.Concat(faultpoint.OfLeader, faultpoint.OfTask), "--store.url="+redis.URL())
 }

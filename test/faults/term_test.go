@@ -9,7 +9,6 @@ import (
 // TestStop stops the process at random moments while events are published. It
 // must end in order, and leave the results of all that it has acknowledged.
 func TestStop(t *testing.T) {
-	t.Parallel()
 	rnd := random(t)
 	began := time.Now()
 	messages := trades(rnd, *events)

@@ -85,7 +85,6 @@ func withLaterFields(t *testing.T) string {
 // at a time, and back again, as docs/operations.md tells, while events come in. Nothing is
 // lost and nothing comes twice; and which versions there are is said everywhere.
 func TestRollingUpgrade(t *testing.T) {
-	t.Parallel()
 	rnd := random(t)
 	oldOne, newOne := built(t, former), built(t, later)
 	f := newFleetOf(t, oldOne, "--checkpoint.interval=1s", "--checkpoint.timeout=10s", "--checkpoint.full_every=5",

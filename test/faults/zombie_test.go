@@ -18,7 +18,6 @@ import (
 // partitions over and put out results, and lets it go on. What it was about to write is
 // refused, which it counts, and the results are those of a run without any of it.
 func TestZombie(t *testing.T) {
-	t.Parallel()
 	rnd := random(t)
 	messages := trades(rnd, *events)
 	want := offline(t, messages)
