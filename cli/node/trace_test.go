@@ -105,6 +105,8 @@ func TestCheckpointIsOneTrace(t *testing.T) {
 	for ctx := c.within(); ; <-time.After(5 * time.Millisecond) {
 		stubs := spans.GetSpans()
 		checkpoints, tasks := outline(stubs, "checkpoint"), outline(stubs, "restore")
+		// A task that starts before its streams are there tries again.
+		tasks = slices.DeleteFunc(tasks, func(tree string) bool { return strings.Contains(tree, "failed") })
 		slices.Sort(tasks)
 		if len(checkpoints) == 1 {
 			tree = checkpoints[0]
