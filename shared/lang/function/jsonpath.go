@@ -66,8 +66,9 @@ func member(text string) (name, rest string) {
 
 func bracket(text string) (s pathStep, rest string, err error) {
 	if quote := text[1:min(2, len(text))]; quote == "'" || quote == `"` {
-		name, rest, ok := strings.Cut(text[2:], quote)
-		if rest, ok = strings.CutPrefix(rest, "]"); !ok {
+		name, rest, _ := strings.Cut(text[2:], quote)
+		rest, ok := strings.CutPrefix(rest, "]")
+		if !ok {
 			return s, rest, errFilter
 		}
 		return pathStep{kind: 'n', name: name}, rest, nil

@@ -14,7 +14,6 @@ type pending struct {
 	events int
 	rows   Rows
 
-	tracked   bool
 	unchanged int // rows that were shown and are still the same
 	shown     int // rows that were shown
 	loaded    map[uint64][]byte

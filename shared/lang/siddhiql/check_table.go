@@ -288,12 +288,6 @@ func reads(e Expr, base int) (found bool) {
 	return found
 }
 
-// readsBelow reports whether it reads one before base.
-func readsBelow(e Expr, base int) (found bool) {
-	EachAttr(e, func(a int) { found = found || a < base })
-	return found
-}
-
 // tableKeys returns the equalities that a condition requires between an attribute of the table
 // and a value of the other row.
 func tableKeys(e Expr, base int) []TableKey {

@@ -78,12 +78,6 @@ func (k *keyedRows) remove(x *keyedRow) {
 	}
 }
 
-func (k *keyedRows) clear() {
-	for k.first != nil {
-		k.remove(k.first)
-	}
-}
-
 func (k *keyedRows) append(x *keyedRow) {
 	x.number = k.next
 	k.next++
