@@ -24,6 +24,7 @@ import (
 	"github.com/eventflux/eventflux/shared/state/checkpoint"
 	"github.com/eventflux/eventflux/shared/state/store"
 	"github.com/eventflux/eventflux/shared/state/store/memory"
+	"github.com/eventflux/eventflux/shared/testing/testlog"
 )
 
 var quiet = slog.New(slog.DiscardHandler)
@@ -38,25 +39,7 @@ type rig struct {
 	ctl control.Client
 	put *gate
 
-	said lines
-}
-
-// lines are what is logged.
-type lines struct {
-	mu   sync.Mutex
-	text strings.Builder
-}
-
-func (l *lines) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(p)
-}
-
-func (l *lines) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
+	said testlog.Buffer
 }
 
 // gate is a store whose commits can be held up.
@@ -94,7 +77,7 @@ func newRig(t *testing.T) *rig {
 	r.s, err = New(Config{
 		Conn: r.nc, Store: r.put, Raft: node, FSM: r.fsm, Interval: time.Hour, Timeout: time.Minute, Settings: engine.Settings{DedupWindow: 60_000},
 		RetentionCheckpoints: 3, Streams: natsconn.StreamLimits{BytesMax: 8 << 20}, Self: &control.Self{Version: thisVersion},
-		Log: slog.New(slog.NewTextHandler(&r.said, nil)),
+		Log: r.said.Logger(),
 	})
 	must(t, err)
 	ctx, cancel := context.WithCancel(context.Background())

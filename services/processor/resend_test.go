@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"log/slog"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -23,6 +22,7 @@ import (
 	"github.com/eventflux/eventflux/shared/lang/result"
 	"github.com/eventflux/eventflux/shared/log/natsconn"
 	"github.com/eventflux/eventflux/shared/log/output"
+	"github.com/eventflux/eventflux/shared/testing/testlog"
 )
 
 // Results whose publish got no answer, or a bad one, are sent again as they were until the
@@ -218,8 +218,8 @@ func TestResendAgainstAServer(t *testing.T) {
 	const results = 4_000
 	r := newRig(t, twoResultStreams)
 	stream, subject := natsconn.OutStream("a", 0), natsconn.OutSubject("a", "Even", 0)
-	var logged strings.Builder
-	e := newEmitter(r.nc, stream, 0, 1, batchMessagesDefault, slog.New(slog.NewTextHandler(&logged, nil)))
+	var logged testlog.Buffer
+	e := newEmitter(r.nc, stream, 0, 1, batchMessagesDefault, logged.Logger())
 	e.newest = make([]result.Position, 1)
 	e.refused = prometheus.NewCounter(prometheus.CounterOpts{Name: "refused"})
 	messages := make([]message, results)

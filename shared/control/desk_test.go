@@ -14,13 +14,14 @@ import (
 	"github.com/nats-io/nats.go/micro"
 
 	"github.com/eventflux/eventflux/shared/control"
+	"github.com/eventflux/eventflux/shared/testing/testlog"
 )
 
 // desk is a Desk for requests of up to 40 bytes, which answers on "ask".
 type desk struct {
 	t      *testing.T
 	nc     *nats.Conn
-	log    strings.Builder
+	log    testlog.Buffer
 	taken  chan string   // requests that were let in
 	answer chan struct{} // lets one of them be answered
 }
@@ -35,7 +36,7 @@ func openDesk(t *testing.T, requestsMax int) *desk {
 	if err != nil {
 		t.Fatal(err)
 	}
-	handler := control.NewDesk(d.nc, requestsMax, 40, slog.New(slog.NewTextHandler(&d.log, nil))).Handler(&group, func(r micro.Request) error {
+	handler := control.NewDesk(d.nc, requestsMax, 40, d.log.Logger()).Handler(&group, func(r micro.Request) error {
 		d.taken <- string(r.Data())
 		<-d.answer
 		switch string(r.Data()) {

@@ -1,7 +1,6 @@
 package control_test
 
 import (
-	"bytes"
 	"context"
 	"log/slog"
 	"strings"
@@ -12,6 +11,7 @@ import (
 
 	"github.com/eventflux/eventflux/shared/control"
 	"github.com/eventflux/eventflux/shared/log/natsconn"
+	"github.com/eventflux/eventflux/shared/testing/testlog"
 )
 
 func TestMeet(t *testing.T) {
@@ -30,8 +30,8 @@ func TestMeet(t *testing.T) {
 		{"1.2.3", "0.9.0", true, "another major version"},
 		{"1.2.3", "latest", true, ""},
 	} {
-		var said bytes.Buffer
-		self := &control.Self{Version: c.this, Name: "checkpointer c1", Log: slog.New(slog.NewTextHandler(&said, nil))}
+		var said testlog.Buffer
+		self := &control.Self{Version: c.this, Name: "checkpointer c1", Log: said.Logger()}
 		for range 2 {
 			err := self.Meet("processor p1", c.other)
 			if (control.Code(err) == control.CodeVersion) != c.refused || (err != nil) != c.refused {
@@ -89,8 +89,8 @@ func TestAnswersOfOtherVersions(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	var said bytes.Buffer
-	c := &control.Client{Conn: nc, Self: &control.Self{Version: "1.2.3", Name: "ingest i1", Log: slog.New(slog.NewTextHandler(&said, nil))}}
+	var said testlog.Buffer
+	c := &control.Client{Conn: nc, Self: &control.Self{Version: "1.2.3", Name: "ingest i1", Log: said.Logger()}}
 	list, err := c.Apps(ctx) // hedged, and with fields of a later version
 	if err != nil || len(list.Apps) != 1 {
 		t.Fatalf("%+v, %v", list, err)

@@ -1,7 +1,6 @@
 package consensus
 
 import (
-	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -19,6 +18,7 @@ import (
 	"github.com/hashicorp/raft"
 
 	"github.com/eventflux/eventflux/shared/ops/pki"
+	"github.com/eventflux/eventflux/shared/testing/testlog"
 )
 
 // authority signs the certificates of a test.
@@ -96,13 +96,13 @@ func TestGroupOverTLS(t *testing.T) {
 
 // listener is a member of a group of two whose other member is not there, and what it
 // logs.
-func listener(t *testing.T, ca *authority) (address string, log *lines) {
+func listener(t *testing.T, ca *authority) (address string, log *testlog.Buffer) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	address, log = l.Addr().String(), &lines{}
+	address, log = l.Addr().String(), &testlog.Buffer{}
 	if err := l.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -116,19 +116,6 @@ func listener(t *testing.T, ca *authority) (address string, log *lines) {
 	t.Cleanup(func() { closed(t, n) })
 	return address, log
 }
-
-// lines is a log that is read while it is written.
-type lines struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (l *lines) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(p)
-}
-func (l *lines) String() string { l.mu.Lock(); defer l.mu.Unlock(); return l.text.String() }
 
 // knock connects as the member whose files these are, and returns how that ends. A
 // member that is let in is not answered before it has asked for something.
@@ -192,7 +179,7 @@ func TestStrangersAreRefused(t *testing.T) {
 }
 
 // waitFor waits until the log gives the reason.
-func waitFor(t *testing.T, name string, log *lines, reason string) {
+func waitFor(t *testing.T, name string, log *testlog.Buffer, reason string) {
 	t.Helper()
 	for ctx := within(t); !strings.Contains(log.String(), reason); <-time.After(5 * time.Millisecond) {
 		if ctx.Err() != nil {

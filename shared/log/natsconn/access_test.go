@@ -1,9 +1,7 @@
 package natsconn
 
 import (
-	"bytes"
 	"context"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -14,6 +12,7 @@ import (
 	"github.com/nats-io/nkeys"
 
 	"github.com/eventflux/eventflux/shared/ops/pki"
+	"github.com/eventflux/eventflux/shared/testing/testlog"
 )
 
 // TestEmbeddedAsksWhoConnects shows that each way to prove who one is works, that nothing
@@ -144,9 +143,9 @@ func TestSecretsOfURLsStayHidden(t *testing.T) {
 		"nats://u:hunter2@127.0.0.1:1", "nats://hunter2@127.0.0.1:1", "u:hunter2@127.0.0.1:1",
 		"nats://u:hunter2@127.0.0.1:1,nats://hunter2@127.0.0.1:1", "nats://u:hunter2@[::1", "nats://u:hunter2@127.0.0.1:x",
 	} {
-		var log bytes.Buffer
+		var log testlog.Buffer
 		ctx, cancel := context.WithTimeout(context.Background(), 300*time.Millisecond)
-		nc, err := Connect(ctx, ConnectConfig{URL: url, Name: "test", Log: slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))})
+		nc, err := Connect(ctx, ConnectConfig{URL: url, Name: "test", Log: log.Logger()})
 		cancel()
 		if err == nil {
 			nc.Close()

@@ -1,7 +1,6 @@
 package natsconn
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"log/slog"
@@ -14,6 +13,8 @@ import (
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
+
+	"github.com/eventflux/eventflux/shared/testing/testlog"
 )
 
 func TestEmbeddedKeepsWhatItAcknowledged(t *testing.T) {
@@ -145,8 +146,8 @@ func TestConnectEndsWithContext(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 150*time.Millisecond)
 	defer cancel()
-	var log bytes.Buffer // there is no writer once Connect has returned
-	_, err = Connect(ctx, ConnectConfig{URL: "nats://" + addr, Log: slog.New(slog.NewTextHandler(&log, nil))})
+	var log testlog.Buffer
+	_, err = Connect(ctx, ConnectConfig{URL: "nats://" + addr, Log: log.Logger()})
 	if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), addr) {
 		t.Fatalf("no server: %v", err)
 	}

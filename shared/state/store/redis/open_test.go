@@ -1,14 +1,12 @@
 package redis
 
 import (
-	"bytes"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
-	"log/slog"
 	"math/big"
 	"net"
 	"os"
@@ -19,6 +17,7 @@ import (
 
 	"github.com/eventflux/eventflux/shared/state/store"
 	"github.com/eventflux/eventflux/shared/testing/redistest"
+	"github.com/eventflux/eventflux/shared/testing/testlog"
 )
 
 // secretWord is a password that no error and no log may have.
@@ -29,8 +28,8 @@ const secretInURL = "s3cr3t%2F%3F%23%40%3A%2C"
 // openError opens a store and returns what it says, which is no more than it may say.
 func openError(t *testing.T, url string) error {
 	t.Helper()
-	var logged bytes.Buffer
-	s, err := Open(within(t), url, slog.New(slog.NewTextHandler(&logged, &slog.HandlerOptions{Level: slog.LevelDebug})))
+	var logged testlog.Buffer
+	s, err := Open(within(t), url, logged.Logger())
 	if err == nil {
 		t.Cleanup(func() { must(t, s.Close()) })
 	} else if strings.Contains(err.Error(), "s3cr3t") {
@@ -179,15 +178,15 @@ func TestSettingsOfRedis(t *testing.T) {
 			args = append(args, a)
 		}
 		server.Do(args...)
-		var logged bytes.Buffer
-		s, err := Open(within(t), server.URL(), slog.New(slog.NewTextHandler(&logged, nil)))
+		var logged testlog.Buffer
+		s, err := Open(within(t), server.URL(), logged.Logger())
 		if err == nil {
 			must(t, s.Close())
 		}
 		if c.err != "" && !contains(err, c.err) || c.err == "" && err != nil {
 			t.Errorf("%q: %v, want %q", c.set, err, c.err)
 		}
-		if !strings.Contains(logged.String(), c.want) || c.want == "" && logged.Len() > 0 {
+		if !strings.Contains(logged.String(), c.want) || c.want == "" && logged.String() != "" {
 			t.Errorf("%q: logged %q, want %q", c.set, &logged, c.want)
 		}
 	}
