@@ -1,12 +1,10 @@
 package file
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -16,48 +14,6 @@ import (
 
 	"github.com/eventflux/eventflux/shared/state/store"
 )
-
-var castagnoli = crc32.MakeTable(crc32.Castagnoli)
-
-// headFile is the content of a head's file. Version 0.x wrote no checksum.
-type headFile struct {
-	store.Head
-	CRC *uint32 `json:"crc32c,omitempty"` // of the JSON of Head
-}
-
-func encodeHead(h store.Head) ([]byte, error) {
-	data, err := json.Marshal(h)
-	if err != nil {
-		return nil, err
-	}
-	sum := crc32.Checksum(data, castagnoli)
-	data, err = json.Marshal(headFile{h, &sum})
-	return append(data, '\n'), err
-}
-
-// decodeHead returns an error that says what is damaged.
-func decodeHead(data []byte) (h store.Head, err error) {
-	var f headFile
-	d := json.NewDecoder(bytes.NewReader(data))
-	d.DisallowUnknownFields() // a flipped bit in a key must not hide its value
-	if err := d.Decode(&f); err != nil {
-		return h, err
-	}
-	if d.More() {
-		return h, errors.New("there is more after the JSON object")
-	}
-	if f.CRC == nil {
-		return f.Head, nil
-	}
-	encoded, err := json.Marshal(f.Head)
-	if err != nil {
-		return h, err
-	}
-	if sum := crc32.Checksum(encoded, castagnoli); sum != *f.CRC {
-		return h, fmt.Errorf("its CRC32C is %d, and it says %d", sum, *f.CRC)
-	}
-	return f.Head, nil
-}
 
 func (s *Store) headPath(app string) string { return filepath.Join(s.dir, headFolder, app+".json") }
 
@@ -119,7 +75,7 @@ func (s *Store) readHead(app string) (h store.Head, damage string, err error) {
 	if err != nil {
 		return h, "", fmt.Errorf("head of app %s: %w", app, err)
 	}
-	if h, err = decodeHead(data); err != nil {
+	if h, err = store.DecodeHead(data); err != nil {
 		return store.Head{}, fmt.Sprintf("it is damaged: %v", err), nil
 	}
 	return h, "", nil
@@ -182,7 +138,7 @@ func epochInName(name string) uint64 {
 
 // writeHead writes the head, which is durable on return. The caller has locked it.
 func (s *Store) writeHead(app string, h store.Head) error {
-	data, err := encodeHead(h)
+	data, err := store.EncodeHead(h)
 	if err != nil {
 		return err
 	}

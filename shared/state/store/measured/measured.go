@@ -11,7 +11,8 @@ import (
 	"github.com/eventflux/eventflux/shared/state/store"
 )
 
-// Store is a store whose operations are timed. It is a prometheus.Collector.
+// Store is a store whose operations are timed. It is a prometheus.Collector, and collects from
+// the store too if that is one.
 type Store struct {
 	store.Store
 	took  *prometheus.HistogramVec
@@ -46,12 +47,18 @@ func Wrap(s store.Store) *Store {
 func (s *Store) Describe(to chan<- *prometheus.Desc) {
 	s.took.Describe(to)
 	s.bytes.Describe(to)
+	if c, ok := s.Store.(prometheus.Collector); ok {
+		c.Describe(to)
+	}
 }
 
 // Collect implements prometheus.Collector.
 func (s *Store) Collect(to chan<- prometheus.Metric) {
 	s.took.Collect(to)
 	s.bytes.Collect(to)
+	if c, ok := s.Store.(prometheus.Collector); ok {
+		c.Collect(to)
+	}
 }
 
 // done counts an operation. Outcomes that are no failure to its callers count as ok: the

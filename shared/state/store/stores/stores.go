@@ -9,12 +9,13 @@ import (
 	"strings"
 
 	"github.com/eventflux/eventflux/shared/state/store"
+	"github.com/eventflux/eventflux/shared/state/store/cloud/s3"
 	"github.com/eventflux/eventflux/shared/state/store/file"
 	"github.com/eventflux/eventflux/shared/state/store/redis"
 )
 
 // Forms are the forms of a URL, for people.
-const Forms = "file:DIR, redis://HOST:PORT/DB or rediss:// (with TLS)"
+const Forms = "file:DIR, redis://HOST:PORT/DB, rediss:// (with TLS) or s3://BUCKET/PREFIX"
 
 // Check says what is wrong with a URL. It never repeats the URL, which may hold a password.
 func Check(url string) error {
@@ -27,6 +28,9 @@ func Check(url string) error {
 	case "redis", "rediss":
 		_, err := redis.Parse(url)
 		return err
+	case "s3":
+		_, err := s3.Parse(url)
+		return err
 	}
 	return errors.New("is none of " + Forms)
 }
@@ -38,6 +42,8 @@ func Open(ctx context.Context, url string, log *slog.Logger) (store.Store, error
 		return failable(opened(file.Open(strings.TrimPrefix(rest, "//"), log)))
 	case "redis", "rediss":
 		return failable(opened(redis.Open(ctx, url, log)))
+	case "s3":
+		return failable(opened(s3.Open(ctx, url, log)))
 	}
 	return nil, fmt.Errorf("%w: the URL of the store %w", store.ErrInvalid, Check(url))
 }
