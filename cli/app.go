@@ -40,6 +40,7 @@ type streamInfo struct {
 	Name       string `json:"name"`
 	Definition string `json:"definition"`
 	Subject    string `json:"subject,omitempty"` // where events are published
+	Origin     string `json:"origin,omitempty"`  // the JetStream stream that has its events
 	Results    string `json:"results,omitempty"` // where its rows come out
 }
 
@@ -186,13 +187,21 @@ func describe(a app) checkedFile {
 	}
 	for _, s := range a.plan.Streams {
 		if s.Block < 0 {
-			d.Streams = append(d.Streams, streamInfo{s.Name, s.Schema.String(), s.Subject, results(a.plan, s)})
+			d.Streams = append(d.Streams, streamInfo{s.Name, s.Schema.String(), s.Subject, originText(s), results(a.plan, s)})
 		}
 	}
 	for _, q := range a.plan.Queries {
 		d.Queries = append(d.Queries, queryInfo{q.Name, sources(q), streamName(q.Target)})
 	}
 	return d
+}
+
+// originText names the JetStream stream that a stream is read from, or is "".
+func originText(s *siddhiql.Stream) string {
+	if s.Origin == nil {
+		return ""
+	}
+	return s.ReadsFrom()
 }
 
 // results returns the subjects where the rows that queries insert into a stream are published,
@@ -215,6 +224,9 @@ func printSummary(w io.Writer, d checkedFile) {
 		fmt.Fprintf(w, "  stream %s\n", s.Definition)
 		if s.Subject != "" {
 			fmt.Fprintf(w, "    events are published to %s\n", s.Subject)
+		}
+		if s.Origin != "" {
+			fmt.Fprintf(w, "    events are read from %s\n", s.Origin)
 		}
 		if s.Results != "" {
 			fmt.Fprintf(w, "    results come on %s\n", s.Results)

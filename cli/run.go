@@ -130,6 +130,9 @@ func (g *greeter) changes(apps []*siddhiql.Plan) {
 			if s.Defined && s.Subject != "" {
 				fmt.Fprintf(g.out, "  publish to   %s\n", s.Subject)
 			}
+			if s.Origin != nil {
+				fmt.Fprintf(g.out, "  reads        %s\n", s.ReadsFrom())
+			}
 		}
 		fmt.Fprintf(g.out, "  results on   out.%s.>\n", p.Name)
 		fmt.Fprintf(g.out, "  refused on   %s\n", natsconn.DLQSubjects(p.Name))

@@ -304,13 +304,35 @@ func (p *patient) checkIngest(_ context.Context, r *report) {
 		for _, s := range i.Streams {
 			checkTimes(r, &s)
 			for _, from := range s.Results {
-				if from.State == "waiting" {
+				if s.Origin != "" {
+					checkOrigin(r, &s, &from)
+				} else if from.State == "waiting" {
 					r.add(Warning, s.App+" "+s.Stream, "deploy the app whose results it reads, or wait for it", "results of another app cannot be read: %s", from.Reason)
 				}
 			}
 		}
 	}
 	r.fine("ingest", "nothing was lost or had to wait")
+}
+
+// sourceLagWarning is how many messages a source may have before it that are not read yet.
+const sourceLagWarning = 100_000
+
+// checkOrigin checks how the JetStream stream of a source is read.
+func checkOrigin(r *report, s *ingest.InfoStream, from *ingest.InfoResults) {
+	who := s.App + " " + s.Stream
+	if from.State == "waiting" {
+		r.add(Warning, who, "remove what the reason names; ingest tries again by itself", "JetStream stream %s is not read: %s", s.Origin, from.Reason)
+	}
+	if from.Skipped > 0 {
+		r.add(Warning, who, "nothing brings them back; see who purges the stream, and whether its limits are too small for the time that EventFlux may be stopped", "%d sequences of JetStream stream %s had no message any more when they were read", from.Skipped, s.Origin)
+	}
+	if from.Recreated > 0 {
+		r.add(Warning, who, "nothing, if that was on purpose", "JetStream stream %s was deleted and created again, and is read from its first message on", s.Origin)
+	}
+	if from.Lag > sourceLagWarning {
+		r.add(Warning, who, "nothing, while it reads what was there before the app; else see that the app's tasks can keep up", "%d messages of JetStream stream %s are not read yet", from.Lag, s.Origin)
+	}
 }
 
 // checkTimes checks whether publishers send event times that the app cannot use.

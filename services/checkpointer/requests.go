@@ -143,6 +143,10 @@ func (s *Service) deploy(ctx context.Context, l *leader, r *control.DeployReques
 	if err := s.checkFrame(app); err != nil {
 		return nil, err
 	}
+	warnings, err := l.origins(ctx, plan)
+	if err != nil {
+		return nil, failure(control.CodeInvalid, "%v", err)
+	}
 	app.First, err = s.firstGeneration(ctx, head)
 	if errors.Is(err, checkpoint.ErrVersion) {
 		return nil, failure(control.CodeInvalid, "the store has checkpoints of app %s, and this version cannot tell where they end: %v", plan.Name, err)
@@ -172,7 +176,7 @@ func (s *Service) deploy(ctx context.Context, l *leader, r *control.DeployReques
 	}
 	s.addStates(l, a)
 	a.Missing = l.missing(a, time.Now())
-	return control.Deployed{App: a.App, Warnings: conflicts(plan, s.cfg.FSM.apps())}, nil
+	return control.Deployed{App: a.App, Warnings: append(warnings, conflicts(plan, s.cfg.FSM.apps())...)}, nil
 }
 
 // withinLimits refuses an app that is too many, or has too many partitions. One that is

@@ -148,6 +148,12 @@ func checkPlan(p *siddhiql.Plan, inbox string) error {
 		if err := subject.CheckName(s.Name); err != nil {
 			return fmt.Errorf("stream: %w", err)
 		}
+		if s.Origin != nil {
+			if p.Partitions > 1 && s.ShardKey == nil {
+				return fmt.Errorf("stream %s has no key, and the app has %d partitions", s.Name, p.Partitions)
+			}
+			continue
+		}
 		if err := subject.CheckSource(s.Subject, p.Name, inbox); err != nil {
 			return fmt.Errorf("stream %s: %w", s.Name, err)
 		}
@@ -159,4 +165,4 @@ func checkPlan(p *siddhiql.Plan, inbox string) error {
 }
 
 // isInput reports whether events can be published to the stream.
-func isInput(s *siddhiql.Stream) bool { return s.Defined && s.Block < 0 && s.Subject != "" }
+func isInput(s *siddhiql.Stream) bool { return s.Input() }

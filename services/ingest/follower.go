@@ -26,7 +26,8 @@ const (
 	fetchHeartbeat = 2 * time.Second
 )
 
-// follower reads the results of one partition of another app for one source.
+// follower reads one JetStream stream for one source: the results of one partition of
+// another app, or the messages of an origin, which are called results here, too.
 //
 // Where to read on is in the record of the source (lease.go). The log itself knows what it
 // has: each result is in it under its place, so at each start of reading the follower looks
@@ -42,6 +43,8 @@ type follower struct {
 	stream    string // of JetStream
 	subject   string
 	consumer  string
+
+	origin *origin // nil: results of another app are read
 
 	in       *intake
 	route    *route
@@ -63,6 +66,9 @@ func newFollower(l *link, p uint32) *follower {
 		stream: natsconn.OutStream(l.results.app, p), subject: natsconn.OutSubject(l.results.app, l.results.stream, p),
 		in: newIntake(l.s), newest: make([]result.Position, len(l.source.logs)),
 		trouble: "starting",
+	}
+	if o := l.source.stream.Origin; o != nil {
+		f.stream, f.subject, f.origin = o.JetStream, l.subject(), &origin{Origin: *o}
 	}
 	f.consumer = consumerName(l.source.app.Name, l.source.stream.Name, f.subject)
 	f.route = &route{lanes: []lane{f.in.lane([]*source{l.source})}}
@@ -126,9 +132,9 @@ func (f *follower) tell(err error) {
 	switch {
 	case !news:
 	case err == nil:
-		f.link.log("reading the results of another app", "jetstream", f.stream, "consumer", f.consumer)
+		f.link.log("reading from JetStream", "jetstream", f.stream, "consumer", f.consumer)
 	default:
-		f.link.log("waiting for the results of another app", "jetstream", f.stream, "reason", trouble)
+		f.link.log(f.link.waits(), "jetstream", f.stream, "reason", trouble)
 	}
 }
 
@@ -162,7 +168,7 @@ func (f *follower) read(ctx context.Context) error {
 			return fmt.Errorf("read %s: delivery %d after %d: some were lost on the way, or another process reads as %s", f.stream, meta.Sequence.Consumer, delivery-1, f.consumer)
 		}
 		if err := f.progress.failed(); err != nil {
-			return fmt.Errorf("append results of %s: %w", f.stream, err)
+			return fmt.Errorf("append what %s has: %w", f.stream, err)
 		}
 		if err := f.handle(ctx, m, meta); err != nil {
 			return err
@@ -172,19 +178,36 @@ func (f *follower) read(ctx context.Context) error {
 
 // handle appends the result to the logs that lack it.
 func (f *follower) handle(ctx context.Context, m jetstream.Msg, meta *jetstream.MsgMetadata) error {
+	if f.origin != nil && f.origin.isBefore(meta) {
+		return nil
+	}
 	if !f.looked {
-		if err := f.look(ctx, meta.Timestamp); err != nil {
+		since := meta.Timestamp
+		if known := f.progress.position().Handled; known.After(since) {
+			since = known
+		}
+		if err := f.look(ctx, since); err != nil {
 			return err
 		}
 		f.looked = true
 	}
-	if f.isMissing(m) {
-		return nil
+	msg := &nats.Msg{Subject: m.Subject(), Header: m.Headers(), Data: m.Data()}
+	at := position{Created: f.made, Sequence: meta.Sequence.Stream, Handled: time.Now()}
+	if f.origin != nil {
+		at.Place = storedText(meta.Timestamp)
+		if err := f.takeStored(ctx, msg, meta); err != nil {
+			return err
+		}
+	} else {
+		if f.isMissing(m) {
+			return nil
+		}
+		at.Place = placeText(m.Headers())
+		if err := f.take(ctx, msg); err != nil {
+			return err
+		}
 	}
-	if err := f.take(ctx, &nats.Msg{Subject: m.Subject(), Header: m.Headers(), Data: m.Data()}); err != nil {
-		return err
-	}
-	f.progress.handle(position{Created: f.made, Sequence: meta.Sequence.Stream, Place: placeText(m.Headers())})
+	f.progress.handle(at)
 	return nil
 }
 
@@ -198,29 +221,19 @@ func (f *follower) open(ctx context.Context) (jetstream.MessagesContext, error) 
 	if err != nil {
 		return nil, fmt.Errorf("JetStream stream %s: %w", f.stream, err)
 	}
-	from, err := f.from(ask, stream.CachedInfo())
+	cfg, err := f.config(ask, stream.CachedInfo())
 	if err != nil {
 		return nil, err
 	}
-	f.missing = f.missingFrom(from, stream.CachedInfo().State.FirstSeq)
 	if err := f.s.js.DeleteConsumer(ask, f.stream, f.consumer); err != nil && !errors.Is(err, jetstream.ErrConsumerNotFound) {
 		return nil, fmt.Errorf("delete consumer %s of %s: %w", f.consumer, f.stream, err)
 	}
-	consumer, err := stream.CreateConsumer(ask, jetstream.ConsumerConfig{
-		Name:          f.consumer,
-		Description:   fmt.Sprintf("results for stream %s of app %s", f.link.source.stream.Name, f.link.source.app.Name),
-		DeliverPolicy: jetstream.DeliverByStartSequencePolicy,
-		OptStartSeq:   from,
-		AckPolicy:     jetstream.AckNonePolicy,
-		FilterSubject: f.subject,
-
-		MemoryStorage: true, Replicas: 1, InactiveThreshold: consumerIdle,
-	})
+	consumer, err := stream.CreateConsumer(ask, cfg)
 	if err != nil {
 		return nil, fmt.Errorf("consumer %s of %s: %w", f.consumer, f.stream, err)
 	}
 	messages, err := consumer.Messages(
-		jetstream.PullMaxMessagesWithBytesLimit(fetchMessages, fetchBytes),
+		jetstream.PullMaxMessagesWithBytesLimit(fetchMessages, max(fetchBytes, int(f.s.cfg.Conn.MaxPayload())+headersBytesMax)),
 		jetstream.PullExpiry(fetchExpiry),
 		jetstream.PullHeartbeat(fetchHeartbeat),
 	)
@@ -228,6 +241,27 @@ func (f *follower) open(ctx context.Context) (jetstream.MessagesContext, error) 
 		return nil, fmt.Errorf("pull from %s: %w", f.stream, err)
 	}
 	return messages, nil
+}
+
+// config returns the settings of the consumer.
+func (f *follower) config(ctx context.Context, info *jetstream.StreamInfo) (cfg jetstream.ConsumerConfig, err error) {
+	cfg = jetstream.ConsumerConfig{
+		Name:          f.consumer,
+		Description:   fmt.Sprintf("events for stream %s of app %s", f.link.source.stream.Name, f.link.source.app.Name),
+		DeliverPolicy: jetstream.DeliverByStartSequencePolicy,
+		AckPolicy:     jetstream.AckNonePolicy,
+		FilterSubject: f.subject,
+
+		MemoryStorage: true, Replicas: 1, InactiveThreshold: consumerIdle,
+	}
+	if f.origin != nil {
+		cfg.FilterSubject = f.origin.Filter
+		return cfg, f.startOrigin(ctx, info, &cfg)
+	}
+	if cfg.OptStartSeq, err = f.from(ctx, info); err == nil {
+		f.missing = f.missingFrom(cfg.OptStartSeq, info.State.FirstSeq)
+	}
+	return cfg, err
 }
 
 // from returns the sequence of the first result that is not known to be in the logs. A

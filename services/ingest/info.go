@@ -62,7 +62,8 @@ type InfoStream struct {
 	Ahead      uint64          `json:"ahead,omitempty"`    // of the refused: their time was too far ahead
 	Ignored    uint64          `json:"ignored,omitempty"`  // events with members that are no attributes
 	Timeless   uint64          `json:"timeless,omitempty"` // of the refused: they had no time, and the app goes by it
-	Results    []InfoResults   `json:"results,omitempty"`  // where the subject has those of another app
+	Origin     string          `json:"origin,omitempty"`   // the JetStream stream of @source(stream='…')
+	Results    []InfoResults   `json:"results,omitempty"`  // where events are read from JetStream: an origin, or another app's results
 }
 
 // InfoResults is a JetStream stream that a stream's events come from.
@@ -73,6 +74,10 @@ type InfoResults struct {
 	Reason    string `json:"reason,omitempty"` // of waiting
 	Taken     uint64 `json:"taken"`            // results since the start
 	Repeated  uint64 `json:"repeated"`         // of those, results that a log had already
+	// Of an origin:
+	Lag       uint64 `json:"lag,omitempty"`       // messages that it has after the newest that came
+	Skipped   uint64 `json:"skipped,omitempty"`   // sequences that had no message any more when they were read
+	Recreated uint64 `json:"recreated,omitempty"` // times that it was deleted and created again
 }
 
 // InfoAttribute is one attribute of a stream.
@@ -124,7 +129,7 @@ func (info *Info) add(u *unit, lagMax time.Duration) {
 	links := u.linked()
 	for _, src := range u.sources {
 		one := InfoStream{
-			App: src.app.Name, Stream: src.stream.Name, Subject: src.stream.Subject, Partitions: src.app.Partitions,
+			Origin: originOf(src), App: src.app.Name, Stream: src.stream.Name, Subject: src.stream.Subject, Partitions: src.app.Partitions,
 			Accepted: src.accepted.Load(), Refused: src.refused.Load(),
 			Clamped: src.clamped.Load(), Ahead: src.ahead.Load(), Timeless: src.timeless.Load(), Ignored: src.ignored.Load(),
 		}
@@ -142,6 +147,13 @@ func (info *Info) add(u *unit, lagMax time.Duration) {
 	}
 }
 
+func originOf(src *source) string {
+	if o := src.stream.Origin; o != nil {
+		return o.JetStream
+	}
+	return ""
+}
+
 // info tells how the reading goes.
 func (l *link) info() []InfoResults {
 	l.mu.Lock()
@@ -157,6 +169,9 @@ func (l *link) info() []InfoResults {
 			Taken: f.taken.Load(), Repeated: f.repeated.Load(),
 		}
 		f.mu.Unlock()
+		if o := f.origin; o != nil {
+			one.Lag, one.Skipped, one.Recreated = o.pending.Load(), o.skipped.Load(), o.recreated.Load()
+		}
 		if one.Reason != "" {
 			one.State = "waiting"
 		}

@@ -28,8 +28,8 @@ const (
 
 var errLeaseLost = errors.New("another process has taken over")
 
-// record is what the bucket EF_LINKS has for each source that reads results of another
-// app. It is two things at once. It is a lease: while its owner writes it with each beat, no
+// record is what the bucket EF_LINKS has for each source that reads from JetStream: the
+// results of another app, or a stream that somebody else fills. It is two things at once. It is a lease: while its owner writes it with each beat, no
 // other process reads results for the source. And it says from where to read on.
 // Results do not depend on either: the task recognises results that are in its log twice,
 // and without a record reading starts at the first result.
@@ -82,13 +82,14 @@ func (l *link) acquire(ctx context.Context) (*lease, error) {
 	if err != nil {
 		return nil, fmt.Errorf("log %s: %w", l.source.logs[0].stream, err)
 	}
-	one := &lease{link: l, bucket: bucket, key: natsconn.LinkKey(l.source.app.Name, l.source.stream.Name, l.source.stream.Subject)}
+	one := &lease{link: l, bucket: bucket, key: natsconn.LinkKey(l.source.app.Name, l.source.stream.Name, l.subject())}
 	if err := one.await(ctx); err != nil {
 		return nil, err
 	}
 	if created := log.CachedInfo().Created; !one.record.Log.Equal(created) {
 		one.record = record{Log: created}
 	}
+	l.logMade = log.CachedInfo().Created
 	one.record.Owner = l.s.id
 	if one.record.Positions == nil {
 		one.record.Positions = map[uint32]position{}
@@ -147,7 +148,7 @@ func (o *lease) read(ctx context.Context) error {
 	}
 	r, err := parseRecord(entry.Value())
 	if err != nil {
-		o.link.s.cfg.Log.Warn("the record of a source is damaged; its results are read from the first one on",
+		o.link.s.cfg.Log.Warn("the record of a source is damaged; it is read from the start again, and what its log has already is left out",
 			"app", o.link.source.app.Name, "stream", o.link.source.stream.Name, "bucket", natsconn.LinksBucket, "key", o.key, "reason", err)
 	}
 	o.revision, o.record = entry.Revision(), r

@@ -12,11 +12,9 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/eventflux/eventflux/shared/lang/siddhiql"
 	"github.com/eventflux/eventflux/shared/log/natsconn"
 )
-
-// resultsPrefix begins the subjects of results.
-const resultsPrefix = "out."
 
 const (
 	linkWaitMin    = 100 * time.Millisecond // between two attempts to read
@@ -24,12 +22,14 @@ const (
 	linkAskTimeout = 5 * time.Second
 )
 
-// link makes the results of another app the events of a source. They come from
-// the JetStream streams of that app's partitions, which may not exist yet.
+// link makes messages of JetStream streams the events of a source: the results of another
+// app, which come from the streams of that app's partitions, or those of a stream that
+// somebody else fills (origin.go). The streams may not exist yet.
 type link struct {
 	s       *Service
 	source  *source
-	results results
+	results results   // of another app
+	logMade time.Time // when the source's first log was created; known once there is a lease
 
 	mu        sync.Mutex
 	followers []*follower
@@ -69,6 +69,10 @@ func newLinks(s *Service, sources []*source) ([]*link, error) {
 		if !src.linked() {
 			continue
 		}
+		if src.stream.Origin != nil {
+			links = append(links, &link{s: s, source: src})
+			continue
+		}
 		r, err := parseResults(src.stream.Subject)
 		if err != nil {
 			return nil, err
@@ -78,8 +82,16 @@ func newLinks(s *Service, sources []*source) ([]*link, error) {
 	return links, nil
 }
 
-// linked reports whether the source reads results.
-func (s *source) linked() bool { return strings.HasPrefix(s.stream.Subject, resultsPrefix) }
+// linked reports whether the source reads from JetStream.
+func (s *source) linked() bool { return s.stream.Linked() }
+
+// subject is what the source's record and its message ids name it by.
+func (l *link) subject() string {
+	if o := l.source.stream.Origin; o != nil {
+		return siddhiql.OriginSubject(o.JetStream)
+	}
+	return l.source.stream.Subject
+}
 
 // run reads until ctx ends, whenever no other process does.
 func (l *link) run(ctx context.Context) {
@@ -187,7 +199,7 @@ func (l *link) tell(found []uint32, err error) {
 	switch {
 	case err != nil:
 		trouble = err.Error()
-	case len(found) == 0:
+	case len(found) == 0 && l.results.app != "":
 		trouble = fmt.Sprintf("no JetStream stream has %s; deploy app %s", l.source.stream.Subject, l.results.app)
 	}
 	l.mu.Lock()
@@ -195,10 +207,18 @@ func (l *link) tell(found []uint32, err error) {
 	l.trouble = trouble
 	l.mu.Unlock()
 	if news && trouble != "" {
-		l.log("waiting for the results of another app", "reason", trouble)
+		l.log(l.waits(), "reason", trouble)
 	}
 }
 
+// waits says in a line of the log what the source waits for.
+func (l *link) waits() string {
+	if l.source.stream.Origin != nil {
+		return "waiting for a JetStream stream"
+	}
+	return "waiting for the results of another app"
+}
+
 func (l *link) log(text string, args ...any) {
-	l.s.cfg.Log.Info(text, append([]any{"app", l.source.app.Name, "stream", l.source.stream.Name, "subject", l.source.stream.Subject}, args...)...)
+	l.s.cfg.Log.Info(text, append([]any{"app", l.source.app.Name, "stream", l.source.stream.Name, "from", l.source.stream.ReadsFrom()}, args...)...)
 }

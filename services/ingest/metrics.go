@@ -142,11 +142,15 @@ func (s *Service) resultTable() prometheus.Collector {
 			}
 			return rows
 		},
-		metric.Counter("eventflux_ingest_results_taken_total", "Results of another app taken as events.",
+		metric.Gauge("eventflux_ingest_source_lag_messages", "Messages that the JetStream stream of a source has after the newest that was read.",
+			func(r *row) float64 { return float64(r.Lag) }),
+		metric.Counter("eventflux_ingest_source_skipped_total", "Sequences of the JetStream stream of a source that had no message any more when they were read.",
+			func(r *row) float64 { return float64(r.Skipped) }),
+		metric.Counter("eventflux_ingest_results_taken_total", "Results of another app, or messages of the JetStream stream of a source, taken as events.",
 			func(r *row) float64 { return float64(r.Taken) }),
-		metric.Counter("eventflux_ingest_results_repeated_total", "Of those, results that a log had already.",
+		metric.Counter("eventflux_ingest_results_repeated_total", "Of those, the ones that a log had already.",
 			func(r *row) float64 { return float64(r.Repeated) }),
-		metric.Gauge("eventflux_ingest_results_waiting", "1 while results of another app cannot be read, else 0.",
+		metric.Gauge("eventflux_ingest_results_waiting", "1 while results of another app, or the JetStream stream of a source, cannot be read, else 0.",
 			func(r *row) float64 { return metric.Bool(r.State == "waiting") }))
 }
 

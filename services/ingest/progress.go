@@ -12,7 +12,12 @@ import (
 type position struct {
 	Created  time.Time `json:"created"`  // when the JetStream stream of the results was created
 	Sequence uint64    `json:"sequence"` // of the last result, in that stream
-	Place    string    `json:"place"`    // of that result, as its headers have it
+	// Place tells that message from another one at its sequence: the place of a result as its
+	// headers have it, or when a message of an origin was stored.
+	Place string `json:"place"`
+	// Handled is when the message was appended. What comes after it is in no frame that is
+	// older. Zero: it is not known.
+	Handled time.Time `json:"handled,omitzero"`
 }
 
 // progress finds out up to where results are durable, although appends to several logs end

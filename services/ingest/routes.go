@@ -109,6 +109,14 @@ func readersOf(sources []*source, to string) [][]*source {
 
 func sameDefinition(a, b *event.Schema) bool { return a.Name == b.Name && a.Same(b) }
 
+// from names where the events of a stream come from.
+func from(s *siddhiql.Stream) string {
+	if s.Origin != nil {
+		return "read from " + s.ReadsFrom()
+	}
+	return "subject " + s.Subject
+}
+
 // listing names the streams that exist, for those who publish to another.
 func listing(sources []*source) string {
 	if len(sources) == 0 {
@@ -124,7 +132,7 @@ func listing(sources []*source) string {
 		if i > 0 {
 			b.WriteString(", ")
 		}
-		fmt.Fprintf(&b, "%s of app %s (subject %s)", s.stream.Name, s.app.Name, s.stream.Subject)
+		fmt.Fprintf(&b, "%s of app %s (%s)", s.stream.Name, s.app.Name, from(s.stream))
 	}
 	return b.String()
 }

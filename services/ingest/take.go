@@ -16,7 +16,7 @@ const roomLookEvery = 5 * time.Millisecond
 // dead letter, and done with. It waits while memory is full, and returns only
 // ctx's error: then nothing was taken.
 func (f *follower) take(ctx context.Context, m *nats.Msg) error {
-	in, r := f.in, f.route
+	in := f.in
 	in.arrived = max(in.arrived, f.s.cfg.Now())
 	in.letter = letter{ts: in.arrived}
 	at, err := in.letter.readResult(m)
@@ -24,6 +24,12 @@ func (f *follower) take(ctx context.Context, m *nats.Msg) error {
 		f.refuse(m, err)
 		return nil
 	}
+	return f.hand(ctx, m, at)
+}
+
+// hand appends the rows of a message at a position.
+func (f *follower) hand(ctx context.Context, m *nats.Msg, at result.Position) error {
+	in, r := f.in, f.route
 	refused := in.decode(m, r)
 	if _, p := in.spread(r); p != nil {
 		f.refuse(m, errors.New(p.text))

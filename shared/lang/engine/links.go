@@ -8,8 +8,9 @@ import (
 	"github.com/eventflux/eventflux/shared/lang/window"
 )
 
-// links remembers, for a stream that reads results of another app, the newest applied
-// result of each subject. Results come in order, so a result that is not newer was applied
+// links remembers, for a stream whose events are read from a JetStream stream, the newest
+// applied one of each subject: results of another app, or messages of a stream that
+// somebody else fills. They come in order, so a result that is not newer was applied
 // before, however long ago. Unlike a table of ids, links forgets nothing, and the log may
 // be trimmed.
 type links struct {
@@ -27,9 +28,6 @@ type newestResult struct {
 }
 
 func newLinks() *links { return &links{newest: map[string]*newestResult{}} }
-
-// linked reports whether events of the subject are results of another app.
-func linked(subject string) bool { return strings.HasPrefix(subject, "out.") }
 
 // seen reports whether the message id belongs to a result that was already applied, and
 // remembers it if not. For other ids, ok is false.

@@ -81,7 +81,7 @@ func (t *Task) keepIDs(old *siddhiql.Plan, ids []*dedup, with []*links) {
 	t.ids, t.links = make([]*dedup, len(t.plan.Streams)), make([]*links, len(t.plan.Streams))
 	for i, s := range t.plan.Streams {
 		t.ids[i] = newDedup(t.settings.DedupWindow)
-		if linked(s.Subject) {
+		if s.Linked() {
 			t.links[i] = newLinks()
 		}
 		if old == nil || !s.Defined {

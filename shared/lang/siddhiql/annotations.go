@@ -31,7 +31,7 @@ var annotations = map[string]annotationSpec{
 	"app:description": {on: []element{onApp}}, // for people: it has no effect
 	"app:partitions":  {on: []element{onApp}},
 	"app:playback":    {on: []element{onApp}, keys: []string{"lateness", "ahead", "idle.time", "increment"}},
-	"source":          {on: []element{onStream}, keys: []string{"subject", "timestamp"}, repeats: true},
+	"source":          {on: []element{onStream}, keys: []string{"subject", "stream", "from", "timestamp"}, repeats: true},
 	"sink":            {on: []element{onStream, onQuery, onPartition}, keys: []string{"stream", "pack", "publish"}, repeats: true},
 	"info":            {on: []element{onQuery}, keys: []string{"name", "was"}},
 	"primarykey":      {on: []element{onTable}},

@@ -144,6 +144,14 @@ func (c *checker) source(a *Annotation, s *Stream) {
 	if e := elems["timestamp"]; e != nil {
 		c.timestamp(e, s)
 	}
+	if elems["stream"] != nil {
+		c.origin(elems, s)
+		return
+	}
+	if e := elems["from"]; e != nil {
+		c.errorf(e.Pos, "`from` says where in a JetStream stream reading starts, but `@source` names none: write `@source(stream='…', from='…')`")
+		return
+	}
 	e := elems["subject"]
 	if e == nil {
 		if elems["timestamp"] == nil && mapping == nil {

@@ -69,8 +69,10 @@ type Stream struct {
 	Defined bool // by `define stream`: events can be published to it
 	Block   int  // of an inner stream: index of its partition block; else -1
 	// Subject is where events are published: @source(subject='…') or
-	// "events.<Name>". "" for streams that are not defined.
+	// "events.<Name>". "" for streams that are not defined, or have an Origin.
 	Subject string
+	// Origin is the JetStream stream that has the events (@source(stream='…')), or nil.
+	Origin *Origin
 	// Map says where the JSON of an event has the attributes (@map).
 	Map rowjson.Mapping
 	// TimeAttr is the attribute that has the events' own time, of type long in ms; -1:

@@ -19,6 +19,9 @@ func planText(p *Plan) string {
 		fmt.Fprintf(&b, "stream %d %s", s.ID, schemaText(s))
 		if s.Defined {
 			b.WriteString(" defined subject=" + s.Subject)
+			if s.Origin != nil {
+				fmt.Fprintf(&b, " origin=%+v", *s.Origin)
+			}
 		}
 		if s.TimeAttr >= 0 {
 			fmt.Fprintf(&b, " time=%s", s.Schema.Attrs[s.TimeAttr].Name)

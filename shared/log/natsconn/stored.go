@@ -18,6 +18,7 @@ const (
 // Stored is a message of a JetStream stream. Seq 0 stands for none.
 type Stored struct {
 	Seq     uint64
+	Time    time.Time // when it was stored
 	Subject string
 	Header  nats.Header
 	Data    []byte
@@ -50,10 +51,11 @@ func getStored(ctx context.Context, nc *nats.Conn, stream string, which map[stri
 	var found struct {
 		Error   *jetstream.APIError `json:"error"`
 		Message struct {
-			Subject string `json:"subject"`
-			Seq     uint64 `json:"seq"`
-			Header  []byte `json:"hdrs"`
-			Data    []byte `json:"data"`
+			Subject string    `json:"subject"`
+			Seq     uint64    `json:"seq"`
+			Header  []byte    `json:"hdrs"`
+			Data    []byte    `json:"data"`
+			Time    time.Time `json:"time"`
 		} `json:"message"`
 	}
 	if err := json.Unmarshal(answer.Data, &found); err != nil {
@@ -65,7 +67,7 @@ func getStored(ctx context.Context, nc *nats.Conn, stream string, which map[stri
 		}
 		return Stored{}, e
 	}
-	m := Stored{Seq: found.Message.Seq, Subject: found.Message.Subject, Data: found.Message.Data}
+	m := Stored{Seq: found.Message.Seq, Time: found.Message.Time, Subject: found.Message.Subject, Data: found.Message.Data}
 	if len(found.Message.Header) > 0 {
 		m.Header, err = nats.DecodeHeadersMsg(found.Message.Header)
 	}

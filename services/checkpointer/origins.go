@@ -1,0 +1,54 @@
+package checkpointer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/eventflux/eventflux/shared/lang/siddhiql"
+	"github.com/eventflux/eventflux/shared/lang/subject"
+	"github.com/eventflux/eventflux/shared/log/natsconn"
+)
+
+// origins looks at the JetStream streams that the app of the plan reads. It refuses those
+// that cannot be read once each, and warns of what looks like a mistake.
+func (l *leader) origins(ctx context.Context, plan *siddhiql.Plan) (warnings []string, err error) {
+	for _, s := range plan.Streams {
+		if s.Origin == nil {
+			continue
+		}
+		stream, err := l.s.js.Stream(ctx, s.Origin.JetStream)
+		switch {
+		case errors.Is(err, jetstream.ErrStreamNotFound):
+			warnings = append(warnings, fmt.Sprintf("stream %s: there is no JetStream stream %s; it is read once it is created", s.Name, s.Origin.JetStream))
+		case err != nil:
+			warnings = append(warnings, fmt.Sprintf("stream %s: it is not known whether JetStream stream %s can be read: %v", s.Name, s.Origin.JetStream, err))
+		default:
+			info := stream.CachedInfo()
+			if err := natsconn.CheckOrigin(info); err != nil {
+				return nil, fmt.Errorf("stream %s: %w", s.Name, err)
+			}
+			warnings = append(warnings, doubtful(s, info)...)
+		}
+	}
+	return warnings, nil
+}
+
+// doubtful says what a source most likely does not mean.
+func doubtful(s *siddhiql.Stream, info *jetstream.StreamInfo) (warnings []string) {
+	o, state := s.Origin, info.State
+	if of := info.Config.Subjects; o.Filter != "" && len(of) > 0 && !slices.ContainsFunc(of, func(pattern string) bool { return subject.Overlap(pattern, o.Filter) }) {
+		warnings = append(warnings, fmt.Sprintf("stream %s: JetStream stream %s has no message with the subject %s, only %s", s.Name, o.JetStream, o.Filter, strings.Join(of, ", ")))
+	}
+	switch {
+	case o.From.Seq > state.LastSeq+1:
+		warnings = append(warnings, fmt.Sprintf("stream %s: JetStream stream %s ends at message %d; reading starts when message %d comes", s.Name, o.JetStream, state.LastSeq, o.From.Seq))
+	case o.From.Seq > 0 && o.From.Seq < state.FirstSeq:
+		warnings = append(warnings, fmt.Sprintf("stream %s: JetStream stream %s has no message %d any more; reading starts at %d", s.Name, o.JetStream, o.From.Seq, state.FirstSeq))
+	}
+	return warnings
+}
