@@ -30,6 +30,11 @@ type transition struct {
 // every component becomes that of the next version; outputs that follow from it at once are
 // emitted. After an error the engine must not be used again.
 func (e *Engine) change(next *siddhiql.Plan, m *Migration) error {
+	for _, w := range next.Windows {
+		if err := known(w.Query); err != nil {
+			return err
+		}
+	}
 	for _, p := range next.Queries {
 		if err := known(p); err != nil {
 			return err
@@ -44,6 +49,9 @@ func (e *Engine) change(next *siddhiql.Plan, m *Migration) error {
 	}
 	for i, name := range queryNames(e.plan) {
 		t.queries[name] = e.queries[i]
+	}
+	for _, w := range e.named {
+		t.queries[w.stateID()] = w.q
 	}
 	for _, b := range e.blocks {
 		t.blocks[b.stateID()] = b
@@ -107,7 +115,18 @@ func (t *transition) define() {
 			t.defineBlock(b, e.plan.Blocks[i])
 		}
 	}
+	e.makeNamedWindows(t.namedWindow)
 	e.subscribe()
+}
+
+// namedWindow returns the query of a named window that goes on, with its next definition.
+func (t *transition) namedWindow(p *siddhiql.NamedWindow) *query {
+	q := t.queries[namedWindowID(p)]
+	if q != nil {
+		t.before[q] = *q
+		q.redefine(p.Query)
+	}
+	return q
 }
 
 // redefine gives a query that goes on its next definition. Its memories stay.
@@ -244,25 +263,35 @@ func moveEntries(entries []state.Entry, to state.Source) error {
 	return to.Ready()
 }
 
-// adaptMemories converts the state of the queries that go on.
+// adaptMemories converts the state of the queries that go on, and of the named windows.
 func (t *transition) adaptMemories() {
+	for _, w := range t.e.named {
+		t.adaptMemory(w.q, w.stateID(), "")
+		w.follow()
+	}
 	names := queryNames(t.e.plan)
 	for i, q := range t.e.queries {
-		before, on := t.before[q]
-		if !on {
-			continue
-		}
-		a := adaptation{t: t, q: q, before: &before, window: t.outcomes[names[i]+"/window"], aggregate: t.outcomes[names[i]+"/aggregate"]}
-		a.plan()
-		if a.nothing {
-			continue
-		}
-		t.m.fresh[names[i]+"/window"], t.m.fresh[names[i]+"/aggregate"] = a.newWindow, a.newAggs
-		q.each(a.memory)
-		if b := q.block; b != nil { // keys may have become idle, or no longer are
-			b.counted, b.idle = false, 0
-			b.each(func(in *instance) { in.idle = false })
-		}
+		t.adaptMemory(q, names[i]+"/window", names[i]+"/aggregate")
+	}
+}
+
+// adaptMemory converts the state of a query that goes on. windowID and aggregateID are its
+// components.
+func (t *transition) adaptMemory(q *query, windowID, aggregateID string) {
+	before, on := t.before[q]
+	if !on {
+		return
+	}
+	a := adaptation{t: t, q: q, before: &before, window: t.outcomes[windowID], aggregate: t.outcomes[aggregateID]}
+	a.plan()
+	if a.nothing {
+		return
+	}
+	t.m.fresh[windowID], t.m.fresh[aggregateID] = a.newWindow, a.newAggs
+	q.each(a.memory)
+	if b := q.block; b != nil { // keys may have become idle, or no longer are
+		b.counted, b.idle = false, 0
+		b.each(func(in *instance) { in.idle = false })
 	}
 }
 
@@ -276,6 +305,7 @@ func (e *Engine) trim(rows []*memory) {
 		e.work.step(0)
 		s.touch()
 		s.win.(window.Successor).Trim(s.emit)
+		s.flush()
 		s.reschedule(windows)
 		e.settle()
 	}
@@ -350,7 +380,7 @@ func (a *adaptation) replaceWindow(s *memory, old window.Window) {
 	if a.q.plan.Window == nil {
 		return
 	}
-	s.win, s.emit = a.q.newWindow(), s.chunk
+	s.win, s.emit = a.q.newWindow(), s.emitter()
 	switch {
 	case a.takesRows:
 		s.win.(window.Successor).TakeOver(old, a.toNew.convert)

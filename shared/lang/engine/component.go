@@ -52,6 +52,9 @@ func (e *Engine) Components() []Component {
 	for i, p := range e.plan.Tables {
 		list = append(list, component("table/"+p.Name, "table", table.Version, state.Warm, nil, tableSource{e.tables[i], p}))
 	}
+	for _, w := range e.named {
+		list = append(list, component(w.stateID(), "window/"+w.q.plan.Window.Name, w.q.spec.Version, state.Warm, []string{"clock"}, w.q.unitSource(windows)))
+	}
 	for _, b := range e.blocks {
 		list = append(list, component(b.stateID(), "partition/keys", keysVersion, state.Cold, []string{"clock"}, keysSource{b}))
 	}
@@ -69,9 +72,15 @@ func (e *Engine) Components() []Component {
 			list = append(list, component(names[n]+"/window", "window/"+w.Name, q.spec.Version, state.Warm, depends, q.unitSource(windows)))
 			within = append(within, names[n]+"/window")
 		}
+		if s := q.plan.Source; s != nil && s.Window != nil {
+			within = append(within, namedWindowID(s.Window))
+		}
 		if q.join != nil {
 			for i := range q.join.sides {
 				side := &q.join.sides[i]
+				if w := side.plan.Stream.Window; w != nil {
+					within = append(within, namedWindowID(w))
+				}
 				if w := side.plan.Window; w != nil {
 					id := names[n] + sideRoles[i]
 					list = append(list, component(id, "window/"+w.Name, side.spec.Version, state.Warm, slices.Clone(depends), q.unitSource(sidePart(i))))

@@ -32,6 +32,10 @@ func (e *Engine) definitions() []definition {
 	for i, name := range queryNames(e.plan) {
 		byName[name] = e.queries[i]
 	}
+	named := map[string]*query{}
+	for _, w := range e.named {
+		named[w.stateID()] = w.q
+	}
 	byBlock := map[string]*block{}
 	for _, b := range e.blocks {
 		byBlock[b.stateID()] = b
@@ -43,6 +47,9 @@ func (e *Engine) definitions() []definition {
 		d.role = role
 		switch q := byName[owner]; {
 		case c.Type == "clock", c.Type == "reorder":
+		case named[c.ID] != nil:
+			d.query, d.role = named[c.ID], "window"
+			d.exact, d.text = queryDefinition(d.query, c, d.role)
 		case c.Type == "table":
 			d.exact = c.Source.(tableSource).plan.String()
 			d.text = d.exact
@@ -73,6 +80,7 @@ func cutLast(id string) (before, after string, found bool) {
 func withoutQueries(p *siddhiql.Plan) *siddhiql.Plan {
 	rest := *p
 	rest.Digest, rest.Streams, rest.Queries, rest.Blocks, rest.Triggers = "", nil, nil, nil, nil
+	rest.Tables, rest.Windows = nil, nil
 	rest.Lateness, rest.Ahead, rest.Idle, rest.Increment = 0, 0, 0, 0
 	return &rest
 }
@@ -80,7 +88,7 @@ func withoutQueries(p *siddhiql.Plan) *siddhiql.Plan {
 func queryDefinition(q *query, c Component, role string) (exact, text string) {
 	switch {
 	case !plain(q.plan):
-		return fingerprint(q.plan) + c.Type, q.plan.Text
+		return fingerprint(q.plan) + c.Type + kindsText(q.plan), q.plan.Text
 	case role == "window":
 		text = windowText(q)
 		return fmt.Sprint(text, " of ", q.plan.Source.Name, storedText(q), q.plan.Expired, q.plan.Block < 0), text
@@ -92,6 +100,16 @@ func queryDefinition(q *query, c Component, role string) (exact, text string) {
 		return exact, strings.Join(aggTexts(q.plan), ", ") + groupText(q.plan)
 	}
 	return fingerprint(q.plan) + c.Type, q.plan.Text
+}
+
+// kindsText tells which rows the named windows put out that a query reads.
+func kindsText(q *siddhiql.Query) (text string) {
+	for _, s := range q.Reads() {
+		if w := s.Window; w != nil {
+			text += fmt.Sprint(" ", s.Name, w.Current, w.Expired)
+		}
+	}
+	return text
 }
 
 // windowText writes the window as the app does, with the names of attributes.
@@ -220,7 +238,7 @@ func plain(q *siddhiql.Query) bool {
 		GroupBy: q.GroupBy, Having: q.Having, OrderBy: q.OrderBy, Limit: q.Limit, Offset: q.Offset,
 		In: q.In, Current: q.Current, Expired: q.Expired, Target: q.Target, Output: q.Output, StarOnly: q.StarOnly, Pos: q.Pos,
 	}
-	return reflect.DeepEqual(known, *q)
+	return reflect.DeepEqual(known, *q) && (q.Source == nil || q.Source.Window == nil)
 }
 
 // fingerprint writes all of a part of a plan except positions, numbers and names of queries.

@@ -31,6 +31,7 @@ type Engine struct {
 
 	row    row            // of the input, for expressions
 	tables []*table.Table // by id
+	named  []*namedWindow // by id
 	outRow row            // of the output, for having
 	rows   []window.Row
 
@@ -64,12 +65,18 @@ func New(plan *siddhiql.Plan) (*Engine, error) {
 		e.tables = append(e.tables, table.New(p.Schema, p.Key, p.Indexes))
 	}
 	e.row.tables, e.row.work, e.outRow.tables, e.outRow.work = e.tables, &e.work, e.tables, &e.work
+	for _, w := range plan.Windows {
+		if err := known(w.Query); err != nil {
+			return nil, err
+		}
+	}
 	for _, p := range plan.Queries {
 		if err := known(p); err != nil {
 			return nil, err
 		}
 		e.queries = append(e.queries, newQuery(e, p))
 	}
+	e.makeNamedWindows(func(*siddhiql.NamedWindow) *query { return nil })
 	e.subscribe()
 	e.makeTriggers()
 	if plan.Lateness != siddhiql.LatenessOff {
@@ -130,7 +137,9 @@ func (e *Engine) subscribe() {
 		}
 	}
 	for _, q := range e.queries {
-		if target := q.plan.Target; target.Block < 0 {
+		if target := q.plan.Target; target.Window != nil {
+			q.subs = []subscriber{e.namedOf(target)}
+		} else if target.Block < 0 {
 			q.subs = e.streams[target.ID]
 		} else {
 			q.inner = blocks[target.Block].innerReaders(target)

@@ -51,24 +51,76 @@ partition with (k of S, k of T) begin
 end;
 `
 
-const ratesFolder = "testdata/golden-rates"
+// tablesApp has tables, named windows and joins.
+const tablesApp = `@app:name('golden')
+define stream S (k string, g int, v int, d double, t long, f float, b bool, o object);
+define stream T (k string, v long);
+define table Rows (k string, v int, o object);
+@PrimaryKey('k') define table ByText (k string, v int, d double);
+@PrimaryKey('g', 'b') @Index('k') define table ByBoth (g int, b bool, k string);
+define window Newest (k string, v int, o object) length(5);
+define window Recent (k string, v long) time(700 millisec) output current events;
+define window Batches (k string, g int) lengthBatch(3) output expired events;
+define window Sorted (k string, v int, d double) sort(4, v);
+define window ByKey (k string, v int) unique:length(k, 3);
+define window Visits (k string, v int) session(300 millisec, k);
+from S[v > 20] select k, v, o insert into Rows;
+from S select k, v, d update or insert into ByText set ByText.v = ByText.v + v on ByText.k == k;
+from S select g, b, k update or insert into ByBoth on ByBoth.g == g and ByBoth.b == b;
+from S[v < 5] select k delete Rows on Rows.k == k;
+from T select k delete ByText for all events on ByText.k == k;
+from S select k, v, o insert into Newest;
+from T insert into Recent;
+from S select k, g insert into Batches;
+from S select k, v, d insert into Sorted;
+from S select k, v insert into ByKey;
+from S[not (k is null)] select k, v insert into Visits;
+@info(name = 'totals') from Newest select k, sum(v) as s, count() as n group by k insert all events into O1;
+@info(name = 'of') from Sorted join Recent on Sorted.k == Recent.k select Sorted.k as k, count() as n, max(Recent.v) as m insert into O2;
+@info(name = 'outer') from S#window.length(3) as a full outer join T#window.length(2) as b on a.k == b.k
+select a.k as k, b.v as v, count() as n group by a.k, b.v insert all events into O3;
+@info(name = 'looked') from T as a join ByBoth as b on a.k == b.k select a.k as k, b.g as g insert into O4;
+@info(name = 'kinds') from Batches select k, g insert all events into O5;
+@info(name = 'pairs') from Visits as a join ByKey as b on a.k == b.k select a.k as k, a.v as x, b.v as y insert into O6;
+@info(name = 'shown') from ByKey select k, v output snapshot every 1 sec insert into O7;
+`
 
-func ratesPlan(tb testing.TB) *siddhiql.Plan {
+// goldenSet is an app whose states are compared with files.
+type goldenSet struct {
+	app, folder string
+	has         func(id string) bool // which components the files have
+}
+
+var (
+	ratesSet = goldenSet{ratesApp, "testdata/golden-rates", func(id string) bool {
+		return strings.HasSuffix(id, "/output") || strings.HasPrefix(id, "trigger/")
+	}}
+	tablesSet = goldenSet{tablesApp, "testdata/golden-tables", func(id string) bool {
+		for _, part := range []string{"table/", "window/", "/left", "/right", "/aggregate", "/output"} {
+			if strings.HasPrefix(id, part) || strings.HasSuffix(id, part) {
+				return true
+			}
+		}
+		return false
+	}}
+)
+
+func (g goldenSet) plan(tb testing.TB) *siddhiql.Plan {
 	tb.Helper()
-	plan, err := siddhiql.Compile(ratesApp)
+	plan, err := siddhiql.Compile(g.app)
 	if err != nil {
 		tb.Fatal(err)
 	}
 	return plan
 }
 
-func newRatesTask(tb testing.TB, plan *siddhiql.Plan) *engine.Task {
+func (g goldenSet) task(tb testing.TB, plan *siddhiql.Plan) *engine.Task {
 	tb.Helper()
 	task, err := engine.NewTask(plan, 0, goldenSettings)
 	if err != nil {
 		tb.Fatal(err)
 	}
-	deploy := deployOf(plan, ratesApp)
+	deploy := deployOf(plan, g.app)
 	deploy.Stamp = 1_700_000_000_000
 	if _, err := task.Apply(0, deploy); err != nil {
 		tb.Fatal(err)
@@ -79,19 +131,24 @@ func newRatesTask(tb testing.TB, plan *siddhiql.Plan) *engine.Task {
 
 // State of output rates and triggers that this version wrote is read for ever, and what
 // follows is what would have followed without a restart.
-func TestGoldenStatesOfRates(t *testing.T) {
-	plan := ratesPlan(t)
+func TestGoldenStatesOfRates(t *testing.T) { ratesSet.checkStates(t) }
+
+// The same for tables, named windows and joins.
+func TestGoldenStatesOfTables(t *testing.T) { tablesSet.checkStates(t) }
+
+func (g goldenSet) checkStates(t *testing.T) {
+	plan := g.plan(t)
 	frames := goldenInput(t, plan)
-	left, loaded := newRatesTask(t, plan), newRatesTask(t, plan)
+	left, loaded := g.task(t, plan), g.task(t, plan)
 	applyGolden(t, left, frames[:goldenCut], 0)
 	states := map[string][]byte{}
 	for _, h := range engine.Registry(left.Components()).List() {
 		id, data := h.Info().ID, goldenBytes(t, h)
 		states[id] = data
-		if !strings.HasSuffix(id, "/output") && !strings.HasPrefix(id, "trigger/") {
+		if !g.has(id) {
 			continue // TestGoldenStates has it
 		}
-		path := filepath.Join(ratesFolder, strings.ReplaceAll(id, "/", ".")+".state")
+		path := filepath.Join(g.folder, strings.ReplaceAll(id, "/", ".")+".state")
 		if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) && *rewriteGolden {
 			if err := os.WriteFile(path, data, 0o644); err != nil {
 				t.Fatal(err)
@@ -114,22 +171,26 @@ func TestGoldenStatesOfRates(t *testing.T) {
 }
 
 // After the CRC check: bytes of entries changed, and entries cut, in many places.
-func TestAlteredEntriesOfRatesAreSurvived(t *testing.T) {
-	d := &damaged{plan: ratesPlan(t), entries: map[string][]state.Entry{}}
+func TestAlteredEntriesOfRatesAreSurvived(t *testing.T) { ratesSet.checkAltered(t) }
+
+func TestAlteredEntriesOfTablesAreSurvived(t *testing.T) { tablesSet.checkAltered(t) }
+
+func (g goldenSet) checkAltered(t *testing.T) {
+	d := &damaged{plan: g.plan(t), entries: map[string][]state.Entry{}}
 	frames := goldenInput(t, d.plan)
 	d.frames = frames[goldenCut:]
-	task := newRatesTask(t, d.plan)
+	task := g.task(t, d.plan)
 	applyGolden(t, task, frames[:goldenCut], 0)
 	for _, h := range engine.Registry(task.Components()).List() {
 		d.entries[h.Info().ID] = h.Snapshot().Entries()
 	}
 	for _, c := range task.Components() {
-		if !strings.HasSuffix(c.ID, "/output") && !strings.HasPrefix(c.ID, "trigger/") {
+		if !g.has(c.ID) {
 			continue
 		}
 		t.Run(c.ID, func(t *testing.T) {
 			refused, taken := 0, 0
-			task := newRatesTask(t, d.plan)
+			task := g.task(t, d.plan)
 			for n, e := range d.entries[c.ID] {
 				if n >= 3 && n%7 > 0 {
 					continue // many of them are alike
@@ -144,7 +205,7 @@ func TestAlteredEntriesOfRatesAreSurvived(t *testing.T) {
 						}
 						taken++
 						d.use(t, task, 6)
-						task = newRatesTask(t, d.plan)
+						task = g.task(t, d.plan)
 					}
 				}
 			}

@@ -73,11 +73,9 @@ func newJoinSide(plan *siddhiql.Join, i int, used []int) joinSide {
 			s.columns = append(s.columns, column{-1, a})
 		}
 	}
-	var exprs []siddhiql.Expr
-	var classes []event.Class
-	for _, k := range plan.Keys {
-		exprs, classes = append(exprs, k.Of[i]), append(classes, k.Class)
-		siddhiql.EachAttr(k.Of[i], func(a int) { s.used = append(s.used, a) })
+	exprs, classes := plan.KeysOf(i)
+	for _, x := range exprs {
+		siddhiql.EachAttr(x, func(a int) { s.used = append(s.used, a) })
 	}
 	s.key = newRowKey(exprs, classes)
 	if p.Window != nil {
@@ -118,6 +116,10 @@ func newJoined(s *memory) *joined {
 			j.found[i] = j.newTableFinder(t, i)
 			continue
 		}
+		if w := s.q.e.namedOf(side.plan.Stream); w != nil {
+			j.found[i] = w.finder(j, i)
+			continue
+		}
 		if side.plan.Window == nil {
 			j.found[i] = nothing{}
 			continue
@@ -137,9 +139,9 @@ func sidePart(side int) int { return windows + side }
 // receive implements input. In a self join each event passes the left side and then the right
 // one, before the next event; the results come out after all events.
 func (j *joined) receive(from *siddhiql.Stream, chunk []window.Row) {
-	if !j.plan.SelfJoin() {
+	if !j.plan.SelfJoin() || from.Window != nil {
 		side := 0
-		if j.plan.Sides[1].Stream == from {
+		if j.plan.Sides[0].Stream != from {
 			side = 1
 		}
 		from := j.s.open()
@@ -172,6 +174,10 @@ func (j *joined) side(i int, chunk []window.Row) {
 		return
 	}
 	q.e.work.step(len(chunk))
+	if side.plan.Stream.Window != nil {
+		j.look(i, chunk)
+		return
+	}
 	if side.plan.Window == nil {
 		j.pass(i, chunk)
 		return

@@ -253,6 +253,9 @@ func (q *query) checkKey(what string, text int) {
 
 // title names the query for people.
 func (q *query) title() string {
+	if q.named != nil {
+		return fmt.Sprintf("window %q", q.named.plan.Stream.Name)
+	}
 	if q.plan.Name != "" {
 		return fmt.Sprintf("query %q (number %d of %d)", q.plan.Name, q.id+1, len(q.e.queries))
 	}

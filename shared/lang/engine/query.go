@@ -48,6 +48,7 @@ type query struct {
 
 	table   *tableWrite   // nil: its rows go into a stream
 	pattern *patternQuery // nil: it reads no pattern
+	named   *namedWindow  // that the query stands for; nil for the queries of the app
 
 	subs  []subscriber // of the stream it inserts into, if that is not an inner one
 	inner []int        // of the inner stream it inserts into: memories of the instance
@@ -118,6 +119,9 @@ type indexer interface {
 
 // indexer returns the index of a memory's unit; nil if there is none.
 func (s *memory) indexer(part int) indexer {
+	if w := s.q.named; w != nil {
+		return namedIndexes{w}
+	}
 	if s.more == nil || part == rates {
 		return nil
 	}
@@ -202,7 +206,7 @@ func compileConds(exprs []siddhiql.Expr) []cond {
 func (q *query) newMemory(home *instance) *memory {
 	s := &memory{q: q, home: home}
 	if q.plan.Window != nil {
-		s.win, s.emit = q.newWindow(), s.chunk
+		s.win, s.emit = q.newWindow(), s.emitter()
 	}
 	for i := range q.plan.Aggs {
 		s.keepAggregate(q.newAggregate(&q.plan.Aggs[i]))
@@ -216,13 +220,21 @@ func (q *query) newMemory(home *instance) *memory {
 	}
 	if len(q.plan.GroupBy) > 0 {
 		s.groups = newGroups(q.plan.GroupBy, q.plan.In)
-		s.groups.signed = q.join != nil
+		s.groups.signed = q.join != nil || q.plan.Source != nil && q.plan.Source.Window != nil
 	}
 	if q.rate != nil {
 		s.limit(q.rate)
 	}
 	s.touch() // its first entries are a change, too
 	return s
+}
+
+// emitter returns what takes the chunks of the memory's window.
+func (s *memory) emitter() window.Emit {
+	if s.q.named == nil {
+		return s.chunk
+	}
+	return func(chunk []window.Row) { s.q.named.keep(chunk) }
 }
 
 func (s *memory) keepAggregate(a aggregate.Aggregate) {
@@ -273,6 +285,7 @@ func (s *memory) fire(part int) {
 		s.tick()
 	case s.win != nil && part == windows:
 		s.win.Fire(s.emit)
+		s.flush()
 	default:
 		s.more.input.fire(part)
 	}
@@ -292,8 +305,11 @@ func (s *memory) reschedule(part int) {
 
 // positionOf returns the position of the timers of a part.
 func (q *query) positionOf(part int) int32 {
-	if part == rates {
+	switch {
+	case part == rates:
 		return q.id + limitersFrom
+	case q.named != nil:
+		return int32(q.named.plan.ID) + namedWindowsFrom
 	}
 	return q.id
 }

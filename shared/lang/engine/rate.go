@@ -31,7 +31,7 @@ func newRate(q *query) *rate {
 	r.config = ratelimit.Config{
 		Env: &q.e.env, Schema: q.plan.Output, Which: p.Which, Events: p.Events, Period: p.Period,
 		Grouped: len(q.plan.GroupBy) > 0 && p.Which != ratelimit.All,
-		Leaving: q.plan.Window != nil || q.plan.Join != nil,
+		Leaving: q.plan.RowsLeave() || q.plan.Window != nil,
 		Totals:  p.Totals, Names: p.Names, Undated: q.plan.Join != nil,
 	}
 	return r

@@ -14,6 +14,7 @@ const (
 	onQuery     element = "a query"
 	onPartition element = "a partition"
 	onTable     element = "a table's definition"
+	onWindow    element = "a window's definition"
 )
 
 // annotationSpec is an annotation of the language.

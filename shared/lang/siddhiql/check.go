@@ -67,6 +67,9 @@ func check(app *App, r *report, by rules) (*Plan, error) {
 	for _, d := range app.Tables {
 		c.tableDef(d)
 	}
+	for _, d := range app.Windows {
+		c.namedWindow(d)
+	}
 	for _, d := range app.Triggers {
 		c.trigger(d)
 	}
@@ -80,6 +83,7 @@ func check(app *App, r *report, by rules) (*Plan, error) {
 		}
 	}
 	c.sinks()
+	c.componentNames()
 	c.publishedNames()
 	c.shards(app)
 	if err := c.err(); err != nil {
@@ -98,7 +102,7 @@ const (
 
 // withinLimits refuses apps that would take long just to check.
 func (c *checker) withinLimits(app *App) bool {
-	streams, queries := len(app.Streams), len(queriesOf(app))
+	streams, queries := len(app.Streams)+len(app.Tables)+len(app.Windows)+len(app.Triggers), len(queriesOf(app))
 	if streams <= statementsMax && queries <= statementsMax {
 		return true
 	}

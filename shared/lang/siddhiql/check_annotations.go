@@ -310,6 +310,8 @@ func (c *checker) sinkStream(name string, at Pos) *known {
 		c.errorf(at, "inner streams such as %s are never published: expected a stream outside partitions", tick(name))
 	case k == nil:
 		c.errorf(at, "unknown stream %s in `@sink`%s", tick(name), didYouMean(name, c.targetNames()))
+	case k.stream.Window != nil:
+		c.errorf(at, "%s is a window, whose rows are not published: expected a stream that a query inserts into", tick(name))
 	case !k.target:
 		c.errorf(at, "no query inserts into stream %s of `@sink`: there is nothing to publish", tick(name))
 	default:

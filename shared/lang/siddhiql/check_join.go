@@ -61,6 +61,9 @@ func (c *checker) joinSide(d *JoinSide, side *Side) bool {
 	if source == nil || source.broken {
 		return false
 	}
+	if !c.joinNamed(d) {
+		return false
+	}
 	side.Stream = source.stream
 	side.Triggers = true
 	s := &scope{schema: side.Stream.Schema, stream: d.Source, as: d.As.Text}
@@ -115,6 +118,9 @@ func (c *checker) joinSources(in *JoinInput, j *Join, names *joinNames) bool {
 	if r.Unidirectional {
 		j.Sides[0].Triggers = false
 	}
+	if j.SelfJoin() && j.Sides[0].Stream.Window != nil {
+		j.Sides[1].Triggers = false // each row of the window is looked up once
+	}
 	return c.joinKeeps(in, j)
 }
 
@@ -136,7 +142,9 @@ func (c *checker) joinKeeps(in *JoinInput, j *Join) bool {
 }
 
 // keeps reports whether the other side can find rows.
-func (s *Side) keeps() bool { return s.Window != nil || s.Stream.Table != nil }
+func (s *Side) keeps() bool {
+	return s.Window != nil || s.Stream.Table != nil || s.Stream.Window != nil
+}
 
 // side returns the side that a reference names.
 func (n *joinNames) side(r *Ref) int {

@@ -64,6 +64,10 @@ func (c *checker) step(d *StepDef, n *patternNames) bool {
 			item.For = def.For.Int
 		}
 		known := c.find(def.Source)
+		if w := c.named(def.Source); w != nil {
+			c.errorf(def.Source.Pos, "%s is a window, and a pattern reads streams: let a query insert what comes into the window into a stream, and read that", tick(def.Source.Name))
+			known = nil
+		}
 		if sound = sound && known != nil && !known.broken; sound {
 			item.Stream = known.stream
 		}

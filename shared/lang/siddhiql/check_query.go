@@ -51,6 +51,9 @@ func (c *checker) streamInput(in *StreamInput, d *QueryDef, q *Query) *scope {
 	if source == nil || source.broken {
 		return nil
 	}
+	if !c.oneWindow(in) {
+		return nil
+	}
 	q.Source = source.stream
 	s := &scope{schema: q.Source.Schema, stream: in.Source, outputs: outputNames(d)}
 	q.Before, q.Window, q.After = c.handlers(in, s)
@@ -247,7 +250,7 @@ func (c *checker) brokenTarget(d *QueryDef) {
 func (c *checker) sameShape(d *QueryDef, k *known, out []event.Attr) {
 	have := k.stream.Schema.Attrs
 	by := fmt.Sprintf("the query at %s", k.at)
-	if k.stream.Defined {
+	if k.stream.Defined || k.stream.Window != nil {
 		by = fmt.Sprintf("its definition at %s", k.at)
 	}
 	rows := &event.Schema{Name: k.stream.Name, Attrs: out}

@@ -173,6 +173,10 @@ func (c *checker) changes(d *QueryDef, q *Query, out []event.Attr) {
 			names = append(names, name)
 		}
 		slices.Sort(names)
+		if c.named(d.Target) != nil {
+			c.errorf(d.Target.Pos, "%s is a window, whose rows leave by themselves: only rows of a table can be changed", tick(d.Target.Name))
+			return
+		}
 		c.errorf(d.Target.Pos, "%s is no table%s", tick(d.Target.String()), didYouMean(d.Target.String(), names))
 		return
 	}
@@ -260,6 +264,10 @@ func widens(from, to event.Type) bool {
 // inRows checks `X in T`.
 func (c *checker) inRows(n *InTable, s *scope) Expr {
 	t := c.tables[n.Table.Text]
+	if t == nil && c.named(StreamRef{Name: n.Table.Text}) != nil {
+		c.errorf(n.Table.Pos, "%s is a window, and `in` tests the rows of a table: join the window instead", tick(n.Table.Text))
+		return nil
+	}
 	if t == nil {
 		c.errorf(n.Table.Pos, "%s is no table: `in` tests the rows of a table, such as `(T.a == a) in T`", tick(n.Table.Text))
 		return nil

@@ -25,7 +25,6 @@ var outside = map[string]string{
 	"update":      "tables, and so `update`, are",
 	"return":      "`return` is",
 	"table":       "tables are",
-	"window":      "named windows are",
 	"function":    "script functions are",
 	"aggregation": "incremental aggregations are",
 }

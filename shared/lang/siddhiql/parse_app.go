@@ -42,6 +42,10 @@ func (p *parser) element(a *App) {
 			p.table(a, annotations)
 			return
 		}
+		if isWord(p.ahead(1), "window") {
+			p.namedWindow(a, annotations)
+			return
+		}
 		if isWord(p.ahead(1), "trigger") {
 			p.trigger(a, annotations)
 			return
@@ -71,7 +75,7 @@ func (p *parser) annotationsOf(a *App) []*Annotation {
 		switch {
 		case !strings.HasPrefix(strings.ToLower(n.Name), "app:"):
 			list = append(list, n)
-		case a == nil || len(a.Streams) > 0 || len(a.Triggers) > 0 || len(a.Tables) > 0 || len(a.Elements) > 0:
+		case a == nil || len(a.Streams) > 0 || len(a.Triggers) > 0 || len(a.Tables) > 0 || len(a.Windows) > 0 || len(a.Elements) > 0:
 			p.errorf(n.Pos, "`@%s` is of the whole app: expected before the first definition", n.Name)
 		default:
 			a.Annotations = append(a.Annotations, n)

@@ -101,12 +101,8 @@ func (p *parser) inTable(x Node) Node {
 
 func (d *TableDef) print(p *printer) {
 	p.annotations(d.Annotations)
-	p.write("define table ", quoteName(d.Name.Text), " (")
-	for i, attr := range d.Attrs {
-		p.separate(i, ", ")
-		p.write(quoteName(attr.Name.Text), " ", attr.Type.String())
-	}
-	p.write(")")
+	p.write("define table ")
+	d.printAttrs(p)
 }
 
 // printChange prints what a query does to a table.

@@ -32,7 +32,8 @@ type Plan struct {
 	Queries         []*Query     // in the order written, those inside partitions among them
 	Blocks          []*Partition // the `partition with` blocks, in the order written
 	Tables          []*Table     // in the order of their definitions
-	Triggers        []*Trigger   // in the order of their definitions
+	Windows         []*NamedWindow
+	Triggers        []*Trigger // in the order of their definitions
 	// Warnings say what the app does that its author may not want.
 	Warnings ErrorList
 }
@@ -83,7 +84,8 @@ type Stream struct {
 	Fault *Stream
 	// Trigger fills the stream; nil: it is no trigger's.
 	Trigger *Trigger
-	Table   *Table // nil: it is not a table
+	Table   *Table       // nil: it is not a table
+	Window  *NamedWindow // nil: it is no named window
 	Sink    Sink
 	// ShardKey tells which of an app's several partitions an event of the stream belongs
 	// to: by the text of this value. It is nil if Partitions is 1, and for streams that
@@ -155,7 +157,7 @@ func (q *Query) RowsLeave() bool {
 	case q.Join != nil:
 		return true
 	case q.Window == nil:
-		return false
+		return q.Source.leaves()
 	}
 	spec, _ := window.Lookup(q.Window.Name)
 	return q.Expired || !spec.Resets

@@ -35,6 +35,14 @@ type JoinKey struct {
 	Class event.Class
 }
 
+// KeysOf returns the parts of the keys that a side has, and how they are compared.
+func (j *Join) KeysOf(side int) (exprs []Expr, classes []event.Class) {
+	for _, k := range j.Keys {
+		exprs, classes = append(exprs, k.Of[side]), append(classes, k.Class)
+	}
+	return exprs, classes
+}
+
 func (j *Join) reads() []*Stream {
 	var streams []*Stream
 	for i := range j.Sides {

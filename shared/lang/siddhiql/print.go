@@ -17,14 +17,15 @@ func (a *App) String() string {
 	}
 	for _, s := range a.Streams {
 		p.annotations(s.Annotations)
-		p.write("define stream ", quoteName(s.Name.Text), " (")
-		for i, attr := range s.Attrs {
-			p.separate(i, ", ")
-			p.write(quoteName(attr.Name.Text), " ", attr.Type.String())
-		}
-		p.write(");\n")
+		p.write("define stream ")
+		s.printAttrs(p)
+		p.write(";\n")
 	}
 	for _, d := range a.Tables {
+		d.print(p)
+		p.write(";\n")
+	}
+	for _, d := range a.Windows {
 		d.print(p)
 		p.write(";\n")
 	}
@@ -37,6 +38,16 @@ func (a *App) String() string {
 		p.write(";\n")
 	}
 	return p.b.String()
+}
+
+// printAttrs writes the name and the attributes of a definition.
+func (d *StreamDef) printAttrs(p *printer) {
+	p.write(quoteName(d.Name.Text), " (")
+	for i, attr := range d.Attrs {
+		p.separate(i, ", ")
+		p.write(quoteName(attr.Name.Text), " ", attr.Type.String())
+	}
+	p.write(")")
 }
 
 // textOf returns an expression as text in its normal form.
@@ -194,7 +205,12 @@ func (h *Handler) print(p *printer) {
 		p.write("]")
 		return
 	}
-	p.write(windowSign(h.Window), quoteQualified(h.Window), "(")
+	p.write(windowSign(h.Window))
+	h.printCall(p)
+}
+
+func (h *Handler) printCall(p *printer) {
+	p.write(quoteQualified(h.Window), "(")
 	p.nodes(h.Params)
 	p.write(")")
 }

@@ -54,8 +54,7 @@ func (d *TriggerDef) print(p *printer) {
 // trigger checks a `define trigger`.
 func (c *checker) trigger(d *TriggerDef) {
 	name := d.Name.Text
-	if first, taken := c.outer[name]; taken {
-		c.errorf(d.Name.Pos, "%s is defined twice: first at %s", tick(name), first.at)
+	if c.definedTwice(d.Name) {
 		return
 	}
 	s := &Stream{
