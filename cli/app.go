@@ -15,6 +15,7 @@ import (
 
 func newAppCommand() *cobra.Command {
 	return newGroup("app", "Work with apps", newAppCheckCommand(), newAppFunctionsCommand(), newAppDeployCommand(),
+		newAppUpgradeCommand(), newAppHistoryCommand(), newAppRollbackCommand(),
 		newAppListCommand(), newAppShowCommand(), newAppResumeCommand(), newAppRemoveCommand())
 }
 

@@ -12,6 +12,7 @@ import (
 
 	"github.com/eventflux/eventflux/services/ingest"
 	"github.com/eventflux/eventflux/shared/control"
+	"github.com/eventflux/eventflux/shared/lang/engine"
 	"github.com/eventflux/eventflux/shared/lang/siddhiql"
 	"github.com/eventflux/eventflux/shared/log/natsconn"
 	"github.com/eventflux/eventflux/shared/testing/faultpoint"
@@ -103,7 +104,7 @@ func (in *intake) concerns(e jetstream.KeyValueEntry) bool {
 		return true
 	}
 	known, ok := in.known[a.Name]
-	return !ok || known.Index != a.Index || a.Removing
+	return !ok || known.Index != a.Index || known.Version != a.Version || a.Removing
 }
 
 // closedWatcher is a watcher that reports nothing more.
@@ -170,7 +171,7 @@ func (in *intake) keepReporting(ctx context.Context) error {
 func (in *intake) report(ctx context.Context) error {
 	in.number++
 	return in.n.control.Serving(ctx, control.ServingRequest{
-		Ingest: in.svc.ID(), Name: in.n.self.Name, Number: in.number, Apps: in.svc.Serving(),
+		Ingest: in.svc.ID(), Name: in.n.self.Name, Number: in.number, Level: engine.Level, Apps: in.svc.Serving(),
 	})
 }
 
@@ -213,7 +214,7 @@ func (in *intake) sync(ctx context.Context) error {
 	}
 	known := map[string]ingest.App{}
 	for _, a := range apps {
-		in.told = in.told && in.known[a.Name].Index == a.Index
+		in.told = in.told && in.known[a.Name].Index == a.Index && in.known[a.Name].Version == a.Version
 		known[a.Name] = a
 	}
 	in.told = in.told && len(known) == len(in.known)
@@ -232,7 +233,7 @@ func (in *intake) deployed(ctx context.Context) (apps []ingest.App, err error) {
 		if a.Removing {
 			continue
 		}
-		if known, ok := in.known[a.Name]; ok && known.Index == a.Index {
+		if known, ok := in.known[a.Name]; ok && known.Index == a.Index && known.Version == a.Version {
 			apps = append(apps, known)
 			continue
 		}
@@ -243,7 +244,7 @@ func (in *intake) deployed(ctx context.Context) (apps []ingest.App, err error) {
 		if err != nil {
 			return nil, err
 		}
-		app := ingest.App{Name: a.Name, Index: full.Index, KeyBytesMax: full.Settings.OrDefault().KeyBytes}
+		app := ingest.App{Name: a.Name, Index: full.Index, Version: full.Version, KeyBytesMax: full.Settings.OrDefault().KeyBytes}
 		if app.Plan, err = siddhiql.CompileDeployed(full.Text); err != nil {
 			app.Problem = fmt.Errorf("its text cannot be read by this version: %w", err)
 		}

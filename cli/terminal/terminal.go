@@ -23,6 +23,9 @@ func For(w io.Writer) io.Writer {
 	return w
 }
 
+// Is reports whether a file is a terminal.
+func Is(f *os.File) bool { return term.IsTerminal(int(f.Fd())) }
+
 // Of returns the terminal of a writer that For made, for callers that draw on it; nil if there
 // is none.
 func Of(w io.Writer) *os.File {

@@ -92,8 +92,10 @@ func (l *leader) sound(ctx context.Context, a *appState, name string) (*checkpoi
 	if err != nil {
 		return nil, err
 	}
-	if m.App != a.Name || m.Plan != a.Plan || len(m.Partitions) != int(a.Partitions) {
-		return nil, failure(control.CodeInvalid, "checkpoint %d is of another text of app %s (%s, and it is deployed with %s); deploy that text to go on from it", m.Epoch, a.Name, m.Plan, a.Plan)
+	for p := range m.Partitions {
+		if _, plan := m.VersionOf(uint32(p)); m.App != a.Name || plan != a.Plan || len(m.Partitions) != int(a.Partitions) {
+			return nil, failure(control.CodeInvalid, "checkpoint %d is of another text of app %s (%s, and it is deployed with %s); deploy that text to go on from it", m.Epoch, a.Name, plan, a.Plan)
+		}
 	}
 	report, err := checkpoint.Verify(ctx, l.s.cfg.Store, m, 2)
 	if err != nil {

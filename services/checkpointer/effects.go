@@ -294,7 +294,7 @@ func (l *leader) storeManifest(ctx context.Context, app string, e effect) error 
 		return err
 	}
 	m := &checkpoint.Manifest{
-		App: app, Plan: a.Plan, Generation: a.Generation, Epoch: e.epoch, Term: l.termOf(app), Time: a.Open.Time.UTC(),
+		App: app, Plan: a.versions()[0].Plan, Generation: a.Generation, Epoch: e.epoch, Term: l.termOf(app), Time: a.Open.Time.UTC(),
 	}
 	for _, p := range e.parts {
 		m.Partitions = append(m.Partitions, *p)
@@ -366,6 +366,10 @@ func (l *leader) record(m *checkpoint.Manifest, name string, data []byte) *commi
 	for i := range m.Partitions {
 		p := &m.Partitions[i]
 		k.Barriers = append(k.Barriers, p.Log.Sequence)
+		if len(l.versionsOf(m.App)) > 1 {
+			version, _ := m.VersionOf(uint32(i))
+			k.Versions = append(k.Versions, version)
+		}
 		for _, c := range p.Components {
 			for _, r := range c.Runs {
 				k.StateBytes += r.RawBytes

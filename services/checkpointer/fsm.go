@@ -66,6 +66,8 @@ type command struct {
 	Restore   *restoredAs     `json:"restore,omitempty"` // of open: the request that it carries out
 	Died      *control.Died   `json:"died,omitempty"`    // of died: the frames of one app
 	Passed    []control.Death `json:"passed,omitempty"`  // of passed: what tasks have got past
+	// Upgrade is the version of upgrade, and has only the number for upgraded.
+	Upgrade *control.Version `json:"upgrade,omitempty"`
 }
 
 // The kinds of commands. They are durable. One that does something else needs a kind of its
@@ -87,6 +89,8 @@ const (
 	kindPassed   = "passed"   // tasks have applied those frames since
 	kindResume   = "resume"   // what is in quarantine is run again
 	kindTakeOver = "takeover" // of an app of major version 0
+	kindUpgrade  = "upgrade"  // the app has another version, which completes from here on
+	kindUpgraded = "upgraded" // all logs have its frame: ingest may write its schemas
 )
 
 // refusal is the answer to a command that does not fit what was agreed on before. It
@@ -158,13 +162,18 @@ func (f *FSM) Apply(log *raft.Log) any {
 		return nil
 	case kindTakeOver:
 		return app.takeOver(&c)
+	case kindUpgrade:
+		return app.upgrade(c.Upgrade)
+	case kindUpgraded:
+		app.upgraded(c.Upgrade.Number)
+		return nil
 	}
 	panic(fmt.Sprintf("checkpointer: command %q was read, and is not known", c.Kind))
 }
 
 var kinds = []string{
 	kindDeploy, kindRemove, kindForget, kindPlace, kindAttach, kindOpen, kindPrepared, kindCommit, kindRelease, kindAbort, kindRetire, kindSwap, kindTakeOver,
-	kindDied, kindPassed, kindResume,
+	kindDied, kindPassed, kindResume, kindUpgrade, kindUpgraded,
 }
 
 // read decodes a command. It fails if a newer version may have proposed it, or if there is
@@ -186,6 +195,9 @@ func (f *FSM) read(data []byte, c *command) error {
 	}
 	if err := strictly(data, c); err != nil {
 		return fmt.Errorf("it is a %q of version %s, not all of which this version knows: %w; run version %[2]s here", by.Kind, by.Version, err)
+	}
+	if (by.Kind == kindUpgrade || by.Kind == kindUpgraded) && c.Upgrade == nil {
+		return fmt.Errorf("it is an %q without a version of the app", by.Kind)
 	}
 	return nil
 }

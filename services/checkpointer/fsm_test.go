@@ -84,7 +84,7 @@ func TestEarlierCommands(t *testing.T) {
 // one, or ask for this one for ever.
 func TestUnknownSnapshots(t *testing.T) {
 	for _, c := range []struct{ snapshot, says string }{
-		{`{"format":3,"apps":{}}`, "it has format 3, known are 1 to 2; run the version that wrote it or a newer one"},
+		{`{"format":4,"apps":{}}`, "it has format 4, known are 1 to 3; run the version that wrote it or a newer one"},
 		{`{"format":1,"apps":{},"zones":{}}`, `unknown field "zones"; run the version that wrote it or a newer one`},
 		{`{"format":1,"apps":{"a":{"name":"a","zone":"x"}}}`, `unknown field "zone"`},
 		{`{"apps":{}}`, "format 0"},
@@ -206,6 +206,15 @@ func everyKind() []*command {
 	died := func(by string, p uint32, seq uint64) *command {
 		return &command{Kind: kindDied, App: "a", Died: &control.Died{Incarnation: by, Frames: []control.AtWork{{App: "a", Index: 1, Partition: p, Sequence: seq}}}}
 	}
+	version := func(number uint32, plan string) *command {
+		return &command{Kind: kindUpgrade, App: "changed", Time: at(int(number)), Upgrade: &control.Version{
+			Number: number, Plan: plan, Level: 1, Build: thisVersion, Stamp: 1_700_000_000_000 + int64(number), Time: at(int(number)),
+			Settings: engine.Settings{DedupWindow: 60_000}, Text: "define stream S (v double); from S insert into Out;",
+			Change: `{"drop":["q/window"]}`, Of: number % 2, Dropped: []string{"q/window"},
+		}}
+	}
+	changed := commit(4, 3)
+	changed.App, changed.Commit.Versions = "changed", []uint32{1, 2}
 	return []*command{
 		deploy("a"), deploy("gone"), deploy("going"),
 		{Kind: kindPlace, App: "a", Partition: 0, Processor: "p1"},
@@ -234,5 +243,10 @@ func everyKind() []*command {
 		{Kind: kindResume, App: "going"},
 		old,
 		{Kind: kindTakeOver, App: "old", Deploy: &control.App{Version: 1, Level: 1, Build: thisVersion, Stamp: 1_700_000_000_000, After: []uint64{10, 0}}},
+		deploy("changed"),
+		version(2, "2f"),
+		{Kind: kindUpgraded, App: "changed", Upgrade: &control.Version{Number: 2}},
+		{Kind: kindOpen, App: "changed", Epoch: 4, Term: 5, Time: at(4), ID: checkpoint.ID{4}}, changed,
+		version(3, "1f"),
 	}
 }

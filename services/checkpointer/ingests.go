@@ -24,6 +24,7 @@ type ingest struct {
 	seen   time.Time
 	name   string
 	number uint64
+	level  uint32
 	apps   map[string]control.Serving
 }
 
@@ -39,7 +40,7 @@ func (in *ingests) hear(r *control.ServingRequest, now time.Time) {
 	if known := in.of[r.Ingest]; known != nil && known.number > r.Number {
 		return
 	}
-	one := &ingest{seen: now, name: r.Name, number: r.Number, apps: map[string]control.Serving{}}
+	one := &ingest{seen: now, name: r.Name, number: r.Number, level: r.Level, apps: map[string]control.Serving{}}
 	for _, a := range r.Apps {
 		one.apps[a.App] = a
 	}
@@ -92,11 +93,13 @@ func (l *leader) missing(a *appState, now time.Time) (what []string) {
 		switch {
 		case !knows || s.Index != a.Index:
 			what = append(what, fmt.Sprintf("ingest %s does not know the app yet", one.name))
+		case len(a.Versions) > 0 && s.Version != a.Version:
+			what = append(what, fmt.Sprintf("ingest %s serves version %d, and %d is in force", one.name, s.Version, a.Version))
 		case !s.Accepts:
 			what = append(what, fmt.Sprintf("ingest %s: %s", one.name, s.Why))
 		}
 	}
-	return append(what, missingTasks(a, len(able))...)
+	return append(append(what, missingTasks(a, len(able))...), l.missingVersions(a, now)...)
 }
 
 // missingTasks says which partitions do not run, those of one reason together.

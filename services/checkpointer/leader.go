@@ -42,6 +42,7 @@ type leader struct {
 	restores   chan restore
 	placing    chan struct{} // has a message when placements are to be looked at
 	removing   sync.Map      // apps that are being removed
+	upgrading  sync.Map      // apps whose logs get the frame of a version
 	turns      sync.Map      // of those who make or delete the streams of an app, by app
 	waits      waits
 
@@ -303,5 +304,5 @@ func (l *leader) drop(app string) {
 
 func same(value []byte, a *control.App) bool {
 	var have control.App
-	return json.Unmarshal(value, &have) == nil && have.Index == a.Index && have.Generation == a.Generation && have.Held == a.Held
+	return json.Unmarshal(value, &have) == nil && have.Index == a.Index && have.Version == a.Version && have.Generation == a.Generation && have.Held == a.Held
 }

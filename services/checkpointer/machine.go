@@ -21,18 +21,24 @@ type machine struct {
 	Removed checkpoint.Generation `json:"removed_generation,omitempty"`
 }
 
-// machineFormat is that of snapshots that know an app with a semantics level.
-const machineFormat = 2
+// Formats of snapshots: each is written only if a snapshot needs it, so that an older version
+// can be started again as long as it knows all that is there.
+const (
+	levelFormat   = 2 // an app has a semantics level
+	machineFormat = 3 // an app has several versions
+)
 
-// format is 1 as long as version 0.x knows all that is there: it can be started again over
-// data that could not be taken over.
 func (m *machine) format() int {
+	format := 1
 	for _, a := range m.Apps {
-		if a.Level > 0 {
+		if len(a.Versions) > 0 {
 			return machineFormat
 		}
+		if a.Level > 0 {
+			format = levelFormat
+		}
 	}
-	return 1
+	return format
 }
 
 // appState is what is known of an app.
@@ -49,6 +55,9 @@ type appState struct {
 	Kept      []kept            `json:"kept,omitempty"`
 	Aborted   []aborted         `json:"aborted"`            // the last ones, oldest first
 	Restores  []restoredAs      `json:"restores,omitempty"` // the last ones, oldest first
+	// Versions has all versions of an app that was changed, oldest first. The embedded App is
+	// the newest one whose frames all logs have.
+	Versions []control.Version `json:"versions,omitempty"`
 }
 
 // restoredAs is what a request to restore led to: should it come again, it has its answer.
@@ -81,9 +90,10 @@ type committed struct {
 	// First is the digest of the manifest that was committed, where another has come
 	// in its place.
 	First        string   `json:"first_digest,omitempty"`
-	Index        uint64   `json:"index,omitempty"` // in Raft, of the commit or the last swap
-	Held         bool     `json:"held,omitempty"`  // of the first of a generation
-	Barriers     []uint64 `json:"barriers"`        // sequence by partition
+	Index        uint64   `json:"index,omitempty"`    // in Raft, of the commit or the last swap
+	Held         bool     `json:"held,omitempty"`     // of the first of a generation
+	Barriers     []uint64 `json:"barriers"`           // sequence by partition
+	Versions     []uint32 `json:"versions,omitempty"` // of the app by partition; none: all have version 1
 	Bytes        int64    `json:"bytes"`
 	StateBytes   int64    `json:"state_bytes"`
 	Stored       int64    `json:"stored_bytes,omitempty"` // all that it refers to, as stored
@@ -101,8 +111,8 @@ func (m *machine) deploy(c *command, index uint64) any {
 		if app.Removing {
 			return refuse(control.CodeUnavailable, "app %q is being removed; deploy it again when that is done", c.App)
 		}
-		if app.Plan != c.Deploy.Plan {
-			return refuse(control.CodeInvalid, "app %q is deployed with another text: its results would not follow those that are out; deploy the changed one under another @app:name", c.App)
+		if app.newest().Plan != c.Deploy.Plan {
+			return refuse(control.CodeInvalid, "app %q is deployed with another text; change it with eventflux app upgrade FILE, or deploy the changed one under another @app:name", c.App)
 		}
 		return nil
 	}
@@ -164,6 +174,8 @@ func (a *appState) open(c *command) any {
 		return nil
 	case a.Open != nil:
 		return refuse(control.CodeInvalid, "epoch %d of app %s is open", a.Open.Epoch, a.Name)
+	case c.Restore != nil && a.changing() != nil:
+		return refuse(control.CodeUnavailable, "app %s is being changed to version %d; restore it when that is done", a.Name, a.changing().Number)
 	case c.Epoch != a.Newest+1:
 		return refuse(control.CodeFenced, "epoch %d of app %s was opened after %d", c.Epoch, a.Name, a.Newest)
 	}
@@ -335,6 +347,7 @@ func (a *appState) clone() *appState {
 	c.Committed, c.Aborted = slices.Clone(a.Committed), slices.Clone(a.Aborted)
 	c.Deaths = slices.Clone(a.Deaths)
 	c.Kept, c.Restores = slices.Clone(a.Kept), slices.Clone(a.Restores)
+	c.Versions = slices.Clone(a.Versions)
 	if a.Open != nil {
 		open := *a.Open
 		open.Prepared = maps.Clone(open.Prepared)

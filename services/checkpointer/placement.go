@@ -180,7 +180,9 @@ type processor struct {
 	former      []string // incarnations under the same name, the last ones
 	seen        time.Time
 	leaving     bool
+	level       uint32                   // of semantics, the newest that it applies
 	tasks       map[slot]string          // state
+	versions    map[slot]uint32          // of the app, in force
 	lags        map[string]time.Duration // by app: the largest of its tasks
 }
 
@@ -224,10 +226,12 @@ func (p *processors) hear(r *control.HeartbeatRequest, now time.Time) error {
 		known.incarnation = r.Incarnation
 	}
 	known.seen, known.leaving = now, r.Leaving
-	known.tasks = make(map[slot]string, len(r.Tasks))
+	known.level = r.Level
+	known.tasks, known.versions = make(map[slot]string, len(r.Tasks)), make(map[slot]uint32, len(r.Tasks))
 	known.lags = map[string]time.Duration{}
 	for _, t := range r.Tasks {
 		known.tasks[slot{t.App, t.Partition}] = t.State
+		known.versions[slot{t.App, t.Partition}] = t.Version
 		known.lags[t.App] = max(known.lags[t.App], time.Duration(t.LagMillis)*time.Millisecond)
 	}
 	return nil
@@ -304,6 +308,30 @@ func (p *processors) state(name string, s slot, now time.Time) string {
 	return ""
 }
 
+// version returns which version of its app a processor's task has in force; 0 if it is not
+// known.
+func (p *processors) version(name string, s slot, now time.Time) uint32 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if k := p.of[name]; k != nil && now.Sub(k.seen) <= control.HeartbeatTimeout {
+		return k.versions[s]
+	}
+	return 0
+}
+
+// lacking returns the names of the processors that do not know a semantics level.
+func (p *processors) lacking(level uint32, now time.Time) (names []string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for name, k := range p.of {
+		if now.Sub(k.seen) <= control.HeartbeatTimeout && k.level < level {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
 // runs reports whether any processor runs a task of an app.
 func (p *processors) runs(app string, now time.Time) bool {
 	p.mu.Lock()
@@ -378,6 +406,9 @@ func (l *leader) keepPlacing(ctx context.Context) {
 			if a.Removing {
 				l.removeOnce(ctx, a.Name)
 				continue
+			}
+			if a.changing() != nil {
+				l.upgradeOnce(ctx, a.Name)
 			}
 			for p := range a.Partitions {
 				if !a.quarantined(p) {

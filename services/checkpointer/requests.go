@@ -34,6 +34,9 @@ func (s *Service) verbs() map[string]verb {
 		control.VerbDeploy:      {false, typed(s.deploy)},
 		control.VerbApps:        {false, typed(s.apps)},
 		control.VerbApp:         {false, typed(s.app)},
+		control.VerbUpgrade:     {false, typed(s.upgrade)},
+		control.VerbHistory:     {false, typed(s.history)},
+		control.VerbVersion:     {false, typed(s.version)},
 		control.VerbRemove:      {false, typed(s.remove)},
 		control.VerbRestore:     {false, typed(s.restore)},
 		control.VerbAdopt:       {false, typed(s.adopt)},
@@ -140,7 +143,7 @@ func (s *Service) deploy(ctx context.Context, l *leader, r *control.DeployReques
 		Name: plan.Name, Plan: plan.Digest, Partitions: uint32(plan.Partitions), Text: r.Text, Settings: s.cfg.Settings,
 		Version: 1, Level: engine.Level, Build: s.cfg.Self.Version, Stamp: s.cfg.Now().UnixMilli(),
 	}
-	if err := s.checkFrame(app); err != nil {
+	if err := s.checkFrame(app, &(&appState{App: *app}).versions()[0]); err != nil {
 		return nil, err
 	}
 	warnings, err := l.origins(ctx, plan)
@@ -206,17 +209,17 @@ func deployable(text, inbox string, fsm *FSM) (*siddhiql.Plan, error) {
 	if oldErr != nil {
 		return nil, err
 	}
-	if has := fsm.app(old.Name); has == nil || has.Plan != old.Digest {
+	if has := fsm.app(old.Name); has == nil || has.newest().Plan != old.Digest {
 		return nil, err
 	}
 	return old, nil
 }
 
 // checkFrame refuses an app whose deploy frame no log could take.
-func (s *Service) checkFrame(app *control.App) error {
-	data, err := deployment(app).Frame(0)
+func (s *Service) checkFrame(app *control.App, v *control.Version) error {
+	data, err := deployment(app, v).Frame(0)
 	if err != nil {
-		return failure(control.CodeTooLarge, "the text of app %s has %d bytes, limit %d: %v; split the app", app.Name, len(app.Text), frame.AppBytesMax, err)
+		return failure(control.CodeTooLarge, "the text of app %s has %d bytes, limit %d: %v; split the app", app.Name, len(v.Text), frame.AppBytesMax, err)
 	}
 	if limit := s.cfg.Conn.MaxPayload(); int64(len(data)) > limit {
 		return failure(control.CodeTooLarge, "the deploy frame of app %s takes %d bytes, and the NATS server takes messages of %d; split the app, or raise the server's max_payload", app.Name, len(data), limit)
@@ -276,7 +279,7 @@ func (s *Service) attach(ctx context.Context, l *leader, r *control.AttachReques
 	switch {
 	case r.Owner == "" || r.Partition >= a.Partitions:
 		return nil, failure(control.CodeInvalid, "owner %q of partition %d; app %s has the partitions 0 to %d", r.Owner, r.Partition, a.Name, a.Partitions-1)
-	case r.Plan != a.Plan:
+	case !a.planned(r.Plan):
 		return nil, failure(control.CodeInvalid, "app %q is deployed with another text (%s, and the task has %s)", a.Name, a.Plan, r.Plan)
 	}
 	answer, err := l.propose(ctx, &command{Kind: kindAttach, App: a.Name, Owner: &control.Owner{
@@ -492,7 +495,9 @@ func (s *Service) verify(ctx context.Context, _ *leader, r *control.CheckpointRe
 }
 
 func (s *Service) status(context.Context, *leader, *struct{}) (any, error) {
-	return s.cfg.Raft.Status(), nil
+	status := s.cfg.Raft.Status()
+	status.Level = engine.Level
+	return status, nil
 }
 
 func (s *Service) members(ctx context.Context, _ *leader, r *control.MembersRequest) (any, error) {

@@ -47,7 +47,7 @@ func (l *leader) deploy(ctx context.Context, c *command) error {
 		return err
 	}
 	defer done()
-	if a := l.s.cfg.FSM.app(c.App); a == nil || !a.Removing && a.Plan == c.Deploy.Plan { // else Raft refuses
+	if a := l.s.cfg.FSM.app(c.App); a == nil || !a.Removing && a.newest().Plan == c.Deploy.Plan { // else Raft refuses
 		if err := l.makeStreams(ctx, c.App, c.Deploy.Partitions); err != nil {
 			l.log.Warn("an app is not deployed, for want of its streams", "app", c.App, "err", err)
 			return failure(streamsCode(err), "make the streams of app %s: %v", c.App, err)
@@ -73,12 +73,12 @@ func (l *leader) startLogs(ctx context.Context, app string) error {
 	if a == nil || a.Removing {
 		return nil
 	}
-	return errors.Join(l.startEach(ctx, &a.App)...)
+	return errors.Join(l.startEach(ctx, a)...)
 }
 
 // startEach returns what came of each partition.
-func (l *leader) startEach(ctx context.Context, a *control.App) []error {
-	d := deployment(a)
+func (l *leader) startEach(ctx context.Context, a *appState) []error {
+	d := deployment(&a.App, &a.versions()[0])
 	errs := make([]error, a.Partitions)
 	var group errgroup.Group
 	group.SetLimit(startedAtOnce)
@@ -92,11 +92,11 @@ func (l *leader) startEach(ctx context.Context, a *control.App) []error {
 	return errs
 }
 
-// deployment is what the deploy frames of an app say.
-func deployment(a *control.App) *wal.Deployment {
+// deployment is what the deploy frames of a version of an app say.
+func deployment(a *control.App, v *control.Version) *wal.Deployment {
 	return &wal.Deployment{
-		App: a.Name, Stamp: a.Stamp, After: a.After,
-		Version: frame.Version{Number: a.Version, Level: a.Level, Build: a.Build, Settings: a.Settings.JSON(), Text: a.Text},
+		App: a.Name, Stamp: v.Stamp, After: a.After,
+		Version: frame.Version{Number: v.Number, Level: v.Level, Build: v.Build, Settings: v.Settings.JSON(), Text: v.Text, Change: v.Change},
 	}
 }
 

@@ -68,7 +68,7 @@ func (l *leader) tryTakeOver(ctx context.Context) error {
 		if a.After == nil || a.Removing {
 			continue
 		}
-		for _, err := range l.startEach(ctx, &a.App) {
+		for _, err := range l.startEach(ctx, a) {
 			if lasting(err) {
 				l.log.Error("the log of an app that was taken over from version 0.x has no deploy frame; its task halts", "app", a.Name, "err", err)
 			} else if err != nil {

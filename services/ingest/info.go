@@ -127,7 +127,7 @@ func (info *Info) add(u *unit, lagMax time.Duration) {
 		}
 	}
 	links := u.linked()
-	for _, src := range u.sources {
+	for _, src := range u.served() {
 		one := InfoStream{
 			Origin: originOf(src), App: src.app.Name, Stream: src.stream.Name, Subject: src.stream.Subject, Partitions: src.app.Partitions,
 			Accepted: src.accepted.Load(), Refused: src.refused.Load(),

@@ -69,7 +69,7 @@ func (s *Service) streamTable() prometheus.Collector {
 		func(src **source) []string { return []string{(*src).app.Name, (*src).stream.Name} },
 		func() (all []*source) {
 			for _, u := range s.all() {
-				all = append(all, u.sources...)
+				all = append(all, u.served()...)
 			}
 			return all
 		},

@@ -30,7 +30,7 @@ type table struct {
 func newTable(units []*unit) *table {
 	t := &table{}
 	for _, u := range units {
-		t.sources = append(t.sources, u.sources...)
+		t.sources = append(t.sources, u.served()...)
 	}
 	t.patterns, t.listing = patterns(t.sources), listing(t.sources)
 	return t

@@ -93,11 +93,16 @@ func (s *Service) Serve(apps []App) {
 		gone[u.name] = u
 	}
 	var added []*unit
+	changed := false
 	for _, a := range apps {
 		before := gone[a.Name]
 		if before != nil && before.index == a.Index {
-			delete(gone, a.Name)
-			continue
+			same := before.appState().Version == a.Version
+			if same || before.change(a) {
+				delete(gone, a.Name)
+				changed = changed || !same
+				continue
+			}
 		}
 		u := newUnit(s, a)
 		u.joined = s.taking == nil && u.problem == nil
@@ -114,7 +119,7 @@ func (s *Service) Serve(apps []App) {
 		s.units[u.name] = u
 	}
 	s.mu.Unlock()
-	if len(gone) > 0 && s.taking != nil {
+	if (len(gone) > 0 || changed) && s.taking != nil {
 		if err := s.reroute(); err != nil && s.taking.Err() == nil {
 			s.cfg.Log.Warn("ingest stays subscribed to subjects that no app reads, until apps change again", "err", err)
 		}

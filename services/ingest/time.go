@@ -36,6 +36,13 @@ type timed struct {
 	timeless atomic.Uint64 // refused, as they had no time
 }
 
+// from goes on with the counters of another one.
+func (t *timed) from(o *timed) {
+	t.clamped.Store(o.clamped.Load())
+	t.ahead.Store(o.ahead.Load())
+	t.timeless.Store(o.timeless.Load())
+}
+
 // clocked counts the same for the message that is handled.
 type clocked struct {
 	clamped, ahead, timeless uint64

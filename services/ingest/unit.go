@@ -34,7 +34,9 @@ type App struct {
 	// Index is the Raft index of its deployment: another deployment under the same name
 	// has another one.
 	Index uint64
-	Plan  *siddhiql.Plan
+	// Version is the version of the app, which Plan has. All logs have its frame.
+	Version uint32
+	Plan    *siddhiql.Plan
 	// KeyBytesMax is the longest text that may be a key in the app (limits.key_bytes_max of
 	// its deployment); zero is the default.
 	KeyBytesMax int64
@@ -55,10 +57,11 @@ const (
 
 // AppState is how an app is served, and why.
 type AppState struct {
-	App    string `json:"app"`
-	Index  uint64 `json:"index"` // of its deployment
-	State  State  `json:"state"`
-	Reason string `json:"reason,omitempty"` // of waiting and left out
+	App     string `json:"app"`
+	Index   uint64 `json:"index"` // of its deployment
+	Version uint32 `json:"version,omitempty"`
+	State   State  `json:"state"`
+	Reason  string `json:"reason,omitempty"` // of waiting and left out
 }
 
 // unit serves one app: its logs, their writers, and the links that feed it. Trouble of a
@@ -68,11 +71,10 @@ type unit struct {
 	s       *Service
 	name    string
 	index   uint64
-	plan    *siddhiql.Plan
 	problem error // why it can never be served
 
-	logs    []*log // by partition
-	sources []*source
+	logs    []*log        // by partition
+	changed chan struct{} // has a message when the sources are others
 
 	before chan struct{} // closed when the unit of the former deployment has ended; nil: there was none
 	cancel context.CancelFunc
@@ -81,16 +83,18 @@ type unit struct {
 	joined   bool   // the table has its sources; Service.changing guards it
 	refusing string // why no events are taken, "" if they are; Service.handling guards it
 
-	mu     sync.Mutex // guards what follows
-	state  State
-	reason string
-	links  []*link
-	failed context.CancelCauseFunc // ends what serves the app now; nil if nothing does
+	mu      sync.Mutex // guards what follows
+	state   State
+	reason  string
+	version uint32    // of the app
+	sources []*source // of that version
+	links   []*link
+	failed  context.CancelCauseFunc // ends what serves the app now; nil if nothing does
 }
 
 func newUnit(s *Service, a App) *unit {
 	u := &unit{
-		s: s, name: a.Name, index: a.Index, plan: a.Plan, problem: a.Problem,
+		s: s, name: a.Name, index: a.Index, version: a.Version, problem: a.Problem, changed: make(chan struct{}, 1),
 		cancel: func() {}, ended: make(chan struct{}), state: Starting, refusing: "it is starting",
 	}
 	if u.problem == nil {
@@ -104,16 +108,61 @@ func newUnit(s *Service, a App) *unit {
 		name := natsconn.WALStream(a.Name, p)
 		u.logs = append(u.logs, &log{app: a.Name, part: p, stream: name, prefix: answerPrefix(name)})
 	}
+	u.sources = u.sourcesOf(a)
+	return u
+}
+
+func (u *unit) sourcesOf(a App) (sources []*source) {
 	keys := engine.KeyTexts(a.Plan)
 	for _, stream := range a.Plan.Streams {
 		if isInput(stream) {
-			u.sources = append(u.sources, &source{
+			sources = append(sources, &source{
 				app: a.Plan, unit: u, stream: stream, logs: u.logs, dead: natsconn.DLQSubject(a.Name, stream.Name),
 				keys: letters(keys[stream.ID]), keyMax: keyMaxOf(a),
 			})
 		}
 	}
-	return u
+	return sources
+}
+
+// change serves another version of the app from the next message on. Its logs stay as they
+// are: what was accepted by the version before is written all the same, and tasks adapt it.
+// It returns false if the version needs another unit. The caller holds Service.changing, and
+// reroutes.
+func (u *unit) change(a App) bool {
+	if u.problem != nil || a.Problem != nil || checkPlan(a.Plan, inboxOf(u.s.cfg.Conn)) != nil || a.Plan.Partitions != len(u.logs) {
+		return false
+	}
+	sources, before := u.sourcesOf(a), u.served()
+	for _, s := range sources {
+		s.countFrom(before)
+	}
+	u.mu.Lock()
+	u.version, u.sources = a.Version, sources
+	u.mu.Unlock()
+	select {
+	case u.changed <- struct{}{}:
+	default:
+	}
+	return true
+}
+
+// served returns the sources of the version that is served.
+func (u *unit) served() []*source {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.sources
+}
+
+// countFrom goes on with the counters of the same stream before a change.
+func (s *source) countFrom(before []*source) {
+	for _, b := range before {
+		if b.stream.Name == s.stream.Name {
+			s.accepted.Store(b.accepted.Load())
+			s.refused.Store(b.refused.Load())
+			s.timed.from(&b.timed)
+		}
+	}
 }
 
 // run serves the app until ctx ends, again and again.
@@ -233,7 +282,7 @@ func (u *unit) leave() {
 
 // reads reports whether the app needs the subscription to a pattern.
 func (u *unit) reads(pattern string) bool {
-	return slices.ContainsFunc(u.sources, func(s *source) bool {
+	return slices.ContainsFunc(u.served(), func(s *source) bool {
 		to := s.stream.Subject
 		return !s.linked() && (to == pattern || pattern == inputs && subject.Covers(inputs, to))
 	})
@@ -256,23 +305,37 @@ func (u *unit) refuse(why error) {
 	u.refusing = why.Error()
 }
 
-// follow reads the results of other apps until ctx ends, or intake.
+// follow reads the results of other apps until ctx ends, or intake. After a change of the app
+// it starts again, for the sources of the next version.
 func (u *unit) follow(ctx context.Context) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer context.AfterFunc(u.s.taking, cancel)()
 	defer cancel()
-	links, err := newLinks(u.s, u.sources)
+	for ctx.Err() == nil {
+		reading, stop := context.WithCancel(ctx)
+		var all sync.WaitGroup
+		for _, l := range u.link() {
+			all.Go(func() { l.run(reading) })
+		}
+		select {
+		case <-u.changed:
+		case <-ctx.Done():
+		}
+		stop()
+		all.Wait()
+	}
+}
+
+// link makes the links of the sources that are served now.
+func (u *unit) link() []*link {
+	links, err := newLinks(u.s, u.served())
 	if err != nil {
 		panic(err) // checkPlan has parsed the subjects
 	}
 	u.mu.Lock()
+	defer u.mu.Unlock()
 	u.links = links
-	u.mu.Unlock()
-	var all sync.WaitGroup
-	for _, l := range links {
-		all.Go(func() { l.run(ctx) })
-	}
-	all.Wait()
+	return links
 }
 
 // closeLogs returns once what was appended is durable, or the stop timeout is over.
@@ -395,7 +458,7 @@ func (u *unit) linked() []*link {
 func (u *unit) appState() AppState {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	return AppState{App: u.name, Index: u.index, State: u.state, Reason: u.reason}
+	return AppState{App: u.name, Index: u.index, Version: u.version, State: u.state, Reason: u.reason}
 }
 
 // Apps tells how each app is served, by name.
@@ -422,7 +485,7 @@ func (s *Service) Serving() []control.Serving {
 	}
 	s.mu.Unlock()
 	for _, a := range s.Apps() {
-		one := control.Serving{App: a.App, Index: a.Index, Accepts: a.State == Serving}
+		one := control.Serving{App: a.App, Index: a.Index, Version: a.Version, Accepts: a.State == Serving}
 		if !one.Accepts {
 			one.Why = string(a.State)
 			if a.Reason != "" {

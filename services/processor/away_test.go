@@ -35,7 +35,7 @@ func TestTaskWaitsForTheServer(t *testing.T) {
 	must(t, err)
 	running, stop := context.WithCancel(context.Background())
 	ended := make(chan struct{})
-	s.start(running, app{plan, settings}, control.Assigned{App: plan.Name})
+	s.start(running, app{plan: plan, settings: settings, number: 1, first: plan.Digest}, control.Assigned{App: plan.Name})
 	go func() { defer close(ended); <-s.all()[0].ended }()
 	defer func() { stop(); <-ended }()
 	r := &rig{t: t}

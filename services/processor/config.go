@@ -73,6 +73,9 @@ type Control interface {
 	Heartbeat(ctx context.Context, r control.HeartbeatRequest) (control.Heartbeat, error)
 	// App returns an app with its text.
 	App(ctx context.Context, r control.AppRequest) (control.App, error)
+	// History lists the versions of an app, and Version returns one with its text.
+	History(ctx context.Context, r control.AppRequest) (control.History, error)
+	Version(ctx context.Context, r control.VersionRequest) (control.Version, error)
 	// Checkpoints lists those of an app, newest first.
 	Checkpoints(ctx context.Context, r control.AppRequest) (control.CheckpointList, error)
 	// Digests compares the state of a standby with that of its partition's owner.

@@ -39,7 +39,7 @@ func (t *task) cut(ctx context.Context, seq uint64, f *frame.Frame) error {
 	bytes := int64(0)
 	for _, h := range s.holders {
 		h.Freeze(epoch)
-		piece, err := capture(h, p.since, s.whole)
+		piece, err := capture(h, p.since, s.whole || p.since <= s.remade[h.Info().ID])
 		if err != nil {
 			return fmt.Errorf("log sequence %d: cut for checkpoint %d: %w", seq, epoch, err)
 		}
@@ -47,10 +47,13 @@ func (t *task) cut(ctx context.Context, seq uint64, f *frame.Frame) error {
 		bytes += h.Bytes()
 		faultpoint.Reach(faultpoint.CutHalf)
 	}
-	for _, stream := range t.plan.Published() {
-		if at := t.renderer.newest[stream.ID]; at.seq > 0 {
-			p.positions[stream.Name] = at.String()
+	for number, stream := range t.streams.all()[:len(t.renderer.newest)] {
+		if at := t.renderer.newest[number]; at.seq > 0 {
+			p.positions[stream] = at.String()
 		}
+	}
+	if version, _ := t.core.Deployed(); version > 1 {
+		p.version, p.plan = uint32(version), t.live.Digest
 	}
 	faultpoint.Reach(faultpoint.CutDone)
 	s.epoch, s.term, s.frozen, s.thawed = epoch, p.term, p, time.Now()

@@ -61,6 +61,7 @@ const (
 	headerKind       = output.HeaderKind
 	headerTimestamp  = output.HeaderTimestamp
 	headerGeneration = output.HeaderGeneration
+	headerVersion    = output.HeaderVersion
 )
 
 // recordEvery is after how many results the emitter writes a fence with the record of the
@@ -82,7 +83,7 @@ type emitter struct {
 	pace    *pace               // measures how long results take; nil for none
 
 	generation checkpoint.Generation
-	newest     []result.Position // by stream of the plan: the newest result that is in the stream
+	newest     []result.Position // by result stream: the newest result that is in the stream
 	any        result.Position   // the newest of all
 	ahead      []result.Position // scratch: newest, with what is being sent
 	previous   []byte            // scratch
@@ -96,7 +97,7 @@ func newEmitter(nc *nats.Conn, stream string, last uint64, generation checkpoint
 	e := &emitter{nc: nc, stream: stream, last: last, max: most, log: log, after: resendAfter, generation: generation}
 	e.msg.Header = nats.Header{
 		output.HeaderPrevious: {""},
-		headerPosition:        {""}, headerKind: {""}, headerTimestamp: {""}, headerGeneration: {strconv.FormatUint(uint64(generation), 10)},
+		headerPosition:        {""}, headerKind: {""}, headerTimestamp: {""}, headerVersion: {""}, headerGeneration: {strconv.FormatUint(uint64(generation), 10)},
 	}
 	return e
 }
@@ -235,6 +236,7 @@ func (e *emitter) sent(messages []message, since time.Time) int {
 	for i := range messages {
 		if m := &messages[i]; m.stream != fenceStream {
 			e.any = e.placeOf(m)
+			e.newest = grown(e.newest, m.stream)
 			e.newest[m.stream] = e.any
 			e.unrecorded++
 		}
@@ -292,6 +294,7 @@ func (e *emitter) fill(bytes []byte, m *message) {
 	h := e.msg.Header
 	h[headerPosition][0] = m.at.String()
 	h[headerTimestamp][0] = strconv.FormatInt(m.ts, 10)
+	h[headerVersion][0] = strconv.FormatUint(uint64(max(m.version, 1)), 10)
 	h[headerKind][0] = "current"
 	if m.kind == window.Expired {
 		h[headerKind][0] = "expired"
@@ -305,10 +308,19 @@ func (e *emitter) link(m *message, before result.Position) result.Position {
 		delete(e.msg.Header, output.HeaderPrevious)
 		return before
 	}
+	e.ahead = grown(e.ahead, m.stream)
 	e.previous = output.Previous{Same: e.ahead[m.stream], Any: before}.Append(e.previous[:0])
 	e.msg.Header[output.HeaderPrevious] = []string{string(e.previous)}
 	e.ahead[m.stream] = e.placeOf(m)
 	return e.ahead[m.stream]
+}
+
+// grown returns the positions with room for a result stream: a version may add streams.
+func grown(of []result.Position, stream int) []result.Position {
+	for len(of) <= stream {
+		of = append(of, result.Position{})
+	}
+	return of
 }
 
 func (e *emitter) placeOf(m *message) result.Position {

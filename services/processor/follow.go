@@ -50,10 +50,10 @@ func (s *Service) follow(ctx context.Context) error {
 // heartbeat tells the checkpointer how the tasks are, and starts and stops what its
 // answer says.
 func (s *Service) heartbeat(ctx context.Context) error {
-	r := control.HeartbeatRequest{Processor: s.cfg.ID, Incarnation: s.incarnation, Leaving: s.leaving.Load(), Died: s.died}
+	r := control.HeartbeatRequest{Processor: s.cfg.ID, Incarnation: s.incarnation, Level: engine.Level, Leaving: s.leaving.Load(), Died: s.died}
 	for now, all := time.Now(), s.all(); len(all) > 0; all = all[1:] {
 		t := all[0]
-		report := control.TaskReport{App: t.as.App, Partition: t.as.Partition, State: string(t.status.is()), Applied: t.status.applied.Load()}
+		report := control.TaskReport{App: t.as.App, Partition: t.as.Partition, State: string(t.status.is()), Applied: t.status.applied.Load(), Version: uint32(t.status.version.Load())}
 		if f, ok := t.flow(now); ok {
 			report.LagMillis = f.Lag(0).Milliseconds()
 		}
@@ -138,6 +138,8 @@ func (s *Service) adopt(ctx context.Context, assigned []control.Assigned) {
 type app struct {
 	plan     *siddhiql.Plan
 	settings engine.Settings
+	number   uint32 // of the version
+	first    string // digest of the text of version 1
 }
 
 // app returns that of an assignment.
@@ -152,7 +154,16 @@ func (s *Service) app(ctx context.Context, as control.Assigned) (app, error) {
 		return app{}, errors.New("it was deployed anew")
 	}
 	plan, err := siddhiql.CompileDeployed(deployed.Text)
-	return app{plan, deployed.Settings}, err
+	a := app{plan: plan, settings: deployed.Settings, number: max(deployed.Version, 1), first: deployed.Plan}
+	if err != nil || a.number == 1 {
+		return a, err
+	}
+	history, err := s.cfg.Control.History(ctx, control.AppRequest{App: as.App})
+	if err != nil {
+		return app{}, err
+	}
+	a.first = history.Versions[0].Plan
+	return a, nil
 }
 
 // leave says that there is nothing left to give up.

@@ -40,6 +40,14 @@ func (l *leader) Heartbeat(context.Context, control.HeartbeatRequest) (control.H
 
 func (l *leader) App(context.Context, control.AppRequest) (control.App, error) { return l.app, nil }
 
+func (l *leader) History(context.Context, control.AppRequest) (control.History, error) {
+	return control.History{App: l.app.Name, Current: 1, Versions: []control.Version{{Number: 1, Plan: l.app.Plan}}}, nil
+}
+
+func (l *leader) Version(context.Context, control.VersionRequest) (control.Version, error) {
+	return control.Version{Number: 1, Plan: l.app.Plan, Text: l.app.Text, Settings: l.app.Settings}, nil
+}
+
 func (l *leader) Checkpoints(context.Context, control.AppRequest) (control.CheckpointList, error) {
 	list := control.CheckpointList{App: l.app.Name, Generation: l.now().Generation}
 	for _, k := range l.now().Checkpoints {
@@ -119,7 +127,7 @@ func TestPromotedWithoutState(t *testing.T) {
 	l.mu.Unlock()
 	s, err = New(cfg)
 	must(t, err)
-	again := newTask(s, app{r.plan, settings}, 0)
+	again := newTask(s, app{plan: r.plan, settings: settings, number: 1, first: r.plan.Digest}, 0)
 	again.standby = newStandby()
 	again.standby.promote()
 	ctx, cancel = context.WithCancel(context.Background())

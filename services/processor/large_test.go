@@ -80,7 +80,7 @@ func TestDeadLetterLargerThanAMessage(t *testing.T) {
 	l, err := newLetters(r.nc, "late", 0, 1, quiet)
 	must(t, err)
 	data := make([]byte, r.nc.MaxPayload())
-	m := message{subject: natsconn.DLQSubject("late", "S"), end: len(data), at: position{2, 1}, ts: 1000, clock: 5000}
+	m := message{subject: natsconn.DLQSubject("late", "S"), end: len(data), at: position{2, 1}, ts: 1000, reason: "late"}
 	if failed, err := l.publish(r.within(), data, []message{m}); len(failed) > 0 {
 		t.Fatal(err)
 	}

@@ -124,7 +124,7 @@ func (l *letters) letter(bytes []byte, m *message) *nats.Msg {
 	msg := nats.NewMsg(m.subject)
 	msg.Data = bytes[m.start:m.end]
 	msg.Header.Set(jetstream.MsgIDHeader, fmt.Sprintf("%s.%d:%d:%s", l.app, l.partition, l.generation, m.at))
-	msg.Header.Set(headerReason, engine.LateReason(m.ts, m.clock))
+	msg.Header.Set(headerReason, m.reason)
 	msg.Header.Set(headerTimestamp, strconv.FormatInt(m.ts, 10))
 	return msg
 }
@@ -152,7 +152,7 @@ func (t *task) appendLate(p *pile, seq uint64, late []engine.Late) {
 		p.bytes = rowjson.AppendObject(p.bytes, e.Rows, e.Row)
 		p.messages = append(p.messages, message{
 			subject: natsconn.DLQSubject(t.plan.Name, e.Stream.Name), start: start, end: len(p.bytes),
-			at: position{seq, e.Event}, ts: e.Rows.TS[e.Row], clock: e.Clock,
+			at: position{seq, e.Event}, ts: e.Rows.TS[e.Row], reason: e.Text(),
 		})
 	}
 }

@@ -131,7 +131,7 @@ func TestIdleTicksDoNotPileUp(t *testing.T) {
 	core.Advance(100)
 	away, err := wal.NewWriter(wal.WriterConfig{Conn: r.nc, App: "idle", Log: quiet}) // it does not run
 	must(t, err)
-	one := &task{plan: r.plan, core: core, ticks: away}
+	one := &task{plan: r.plan, live: r.plan, core: core, ticks: away}
 	tick := func() int {
 		_, err := one.idle()
 		must(t, err)

@@ -79,7 +79,7 @@ func TestStateOverItsLimit(t *testing.T) {
 
 // A task that was over its limit takes events again when its state is clearly below it.
 func TestBackBelowTheLimit(t *testing.T) {
-	x := &task{plan: &siddhiql.Plan{}, service: &Service{cfg: Config{StateBytesMax: 1000}}, log: quiet}
+	x := &task{plan: &siddhiql.Plan{}, live: &siddhiql.Plan{}, service: &Service{cfg: Config{StateBytesMax: 1000}}, log: quiet}
 	for _, step := range []struct {
 		bytes int64
 		over  bool

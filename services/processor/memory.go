@@ -42,7 +42,7 @@ func (t *task) sized(bytes int64) {
 	switch {
 	case limit > 0 && bytes > limit && !over:
 		why := fmt.Sprintf("its state takes more than %d bytes of memory (processor.state_bytes_max)", limit)
-		if t.plan.Playback && t.plan.Idle == 0 {
+		if t.live.Playback && t.live.Idle == 0 {
 			why += "; without events its clock stands still, so that its windows get no smaller: raise the setting and restart the processor"
 		}
 		t.status.setOver(why)

@@ -107,6 +107,7 @@ func (o *observer) taskTable() prometheus.Collector {
 		metric.Counter("eventflux_task_dead_letters_total", "Of those, events handed to the dead-letter stream, as no query reads them.", count(func(r *row) uint64 { return r.DeadLetters })),
 		metric.Counter("eventflux_task_out_of_order_events_total", "Events applied after one of a later time, in a playback app without lateness.", count(func(r *row) uint64 { return r.OutOfOrder })),
 		metric.Gauge("eventflux_task_waiting_events", "Events that wait for the clock to reach their time.", count(func(r *row) uint64 { return r.Waiting })),
+		metric.Gauge("eventflux_task_app_version", "Version of the app that is in force; 0 before the first frame of the log.", count(func(r *row) uint64 { return r.Version })),
 		metric.Gauge("eventflux_task_restored_epoch", "Checkpoint that the task began with; 0 for none.", count(func(r *row) uint64 { return r.Restored })),
 		metric.Gauge("eventflux_task_committed_epoch", "Newest committed checkpoint that the task knows of.", count(func(r *row) uint64 { return r.Checkpoint })),
 		metric.Counter("eventflux_task_unusable_checkpoints_total", "Checkpoints passed over for an older one at a start.", count(func(r *row) uint64 { return r.Unusable })),

@@ -81,9 +81,9 @@ func (t *task) readOn(ctx context.Context, stream string, r output.Record, fence
 	}
 	trimmed := first > r.Through+1 // by hand: trimming never passes the newest record
 	s := &scan{t: t, stream: stream, checker: &output.Checker{Whole: true, Untrimmed: !trimmed}, next: r.Through + 1}
-	for _, p := range t.plan.Published() {
-		if at, ok := r.Newest[p.Name]; ok && !trimmed {
-			s.checker.Seen(natsconn.OutSubject(t.plan.Name, p.Name, t.partition), at)
+	for name, at := range r.Newest {
+		if !trimmed {
+			s.checker.Seen(t.subjectOf(name), at)
 		}
 	}
 	if s.checker.SeenLast(r.Last); trimmed {

@@ -35,12 +35,13 @@ func (p position) after(o position) bool {
 // pile's bytes.
 type message struct {
 	subject    string
-	stream     int // of the plan, or fenceStream
+	stream     int // its number among result streams, or fenceStream
 	start, end int
 	at         position // of its last row
 	kind       window.Kind
+	version    uint32 // of the app
 	ts         int64
-	clock      int64 // of a dead letter: the app's clock when it came
+	reason     string // of a dead letter
 }
 
 // fenceStream is the stream of a message that is no result.

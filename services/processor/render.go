@@ -22,9 +22,11 @@ const (
 // renderer turns what an engine has emitted into messages.
 type renderer struct {
 	plan     *siddhiql.Plan
-	subjects []string   // by stream; "" where rows are not published
-	packs    []openPack // by stream
-	newest   []position // by stream: of the last message made, or before of the last result at the takeover
+	subjects []string   // by stream of the plan; "" where rows are not published
+	numbers  []int      // by stream of the plan: its number among result streams
+	packs    []openPack // by stream of the plan
+	version  uint32     // of the app
+	newest   []position // by result stream: of the last message made, or before of the last result at the takeover
 }
 
 // openPack is a packed message that is being filled.
@@ -37,31 +39,37 @@ type openPack struct {
 }
 
 // newRenderer returns a renderer that goes on after the results at last, which has
-// a position for each stream.
-func newRenderer(plan *siddhiql.Plan, partition uint32, last []position) *renderer {
+// a position for each result stream.
+func newRenderer(plan *siddhiql.Plan, partition uint32, streams *resultStreams, last []position) *renderer {
 	r := &renderer{
-		plan: plan, subjects: make([]string, len(plan.Streams)), packs: make([]openPack, len(plan.Streams)),
+		plan: plan, subjects: make([]string, len(plan.Streams)), numbers: make([]int, len(plan.Streams)), packs: make([]openPack, len(plan.Streams)),
 		newest: slices.Clone(last),
 	}
-	for _, q := range plan.Queries {
-		if s := q.Target; s.Block < 0 && !s.Sink.Off {
-			r.subjects[s.ID] = natsconn.OutSubject(plan.Name, s.Name, partition)
-		}
+	for _, s := range plan.Published() {
+		r.subjects[s.ID], r.numbers[s.ID] = natsconn.OutSubject(plan.Name, s.Name, partition), streams.number(s.Name)
 	}
 	return r
 }
 
-// render passes on the rows that frame seq made the engine emit, without those at
-// or before last, which has a position for each stream: packed rows come later
+// emitted is what a frame made an engine emit, or the version before the one that the frame
+// has brought into force.
+type emitted interface {
+	Outputs() []engine.Output
+	Rows(query int) (*event.Batch, []window.Kind)
+}
+
+// render passes on rows that a frame made an engine emit, the first of which is at position
+// at and moves it behind the last, without those at
+// or before last, which has a position for each result stream: packed rows come later
 // than others, so only within one stream do positions grow. It returns the number
 // of rows passed on, and false if the outbox has closed.
-func (r *renderer) render(ctx context.Context, box *outbox, e *engine.Engine, seq uint64, last []position) (int, bool) {
+func (r *renderer) render(ctx context.Context, box *outbox, e emitted, at *position, last []position) (int, bool) {
 	outputs := e.Outputs()
-	at, passed := position{seq: seq}, 0
+	passed := 0
 	for len(outputs) > 0 {
 		open := box.fill(ctx, func(p *pile) {
 			for len(outputs) > 0 && !p.full() {
-				passed += r.chunk(p, e, outputs[0], at, last)
+				passed += r.chunk(p, e, outputs[0], *at, last)
 				at.ordinal += uint64(outputs[0].To - outputs[0].From)
 				outputs = outputs[1:]
 			}
@@ -77,25 +85,24 @@ func (r *renderer) render(ctx context.Context, box *outbox, e *engine.Engine, se
 }
 
 // renderInto is render with a pile that takes everything.
-func (r *renderer) renderInto(p *pile, e *engine.Engine, seq uint64, last []position) {
-	at := position{seq: seq}
+func (r *renderer) renderInto(p *pile, e emitted, at *position, last []position) {
 	for _, o := range e.Outputs() {
-		r.chunk(p, e, o, at, last)
+		r.chunk(p, e, o, *at, last)
 		at.ordinal += uint64(o.To - o.From)
 	}
 	r.closePacks(p)
 }
 
 // chunk appends the rows of one chunk, the first of which is at position at.
-func (r *renderer) chunk(p *pile, e *engine.Engine, o engine.Output, at position, last []position) int {
+func (r *renderer) chunk(p *pile, e emitted, o engine.Output, at position, last []position) int {
 	target := r.plan.Queries[o.Query].Target
 	if r.subjects[target.ID] == "" {
 		return 0
 	}
 	rows, kinds := e.Rows(int(o.Query))
-	passed := 0
+	number, passed := r.numbers[target.ID], 0
 	for i := int(o.From); i < int(o.To); i++ {
-		if at.after(last[target.ID]) {
+		if at.after(last[number]) {
 			passed++
 			if target.Sink.Packed {
 				r.pack(p, target.ID, rows, i, kinds[i], at)
@@ -103,10 +110,10 @@ func (r *renderer) chunk(p *pile, e *engine.Engine, o engine.Output, at position
 				start := len(p.bytes)
 				p.bytes = rowjson.AppendObject(p.bytes, rows, i)
 				p.messages = append(p.messages, message{
-					subject: r.subjects[target.ID], stream: target.ID, start: start, end: len(p.bytes),
-					at: at, kind: kinds[i], ts: rows.TS[i],
+					subject: r.subjects[target.ID], stream: number, start: start, end: len(p.bytes),
+					at: at, kind: kinds[i], ts: rows.TS[i], version: r.version,
 				})
-				r.newest[target.ID] = at
+				r.newest[number] = at
 			}
 		}
 		at.ordinal++
@@ -139,10 +146,10 @@ func (r *renderer) closePack(p *pile, stream int) {
 	start := len(p.bytes)
 	p.bytes = append(p.bytes, open.lines...)
 	p.messages = append(p.messages, message{
-		subject: r.subjects[stream], stream: stream, start: start, end: len(p.bytes),
-		at: open.at, kind: open.kind, ts: open.ts,
+		subject: r.subjects[stream], stream: r.numbers[stream], start: start, end: len(p.bytes),
+		at: open.at, kind: open.kind, ts: open.ts, version: r.version,
 	})
-	r.newest[stream] = open.at
+	r.newest[r.numbers[stream]] = open.at
 	open.lines, open.rows = open.lines[:0], 0
 }
 

@@ -74,7 +74,11 @@ func (t *task) restore(ctx context.Context, attached control.Attached) error {
 		return errors.Join(append(unusable, fmt.Errorf("no checkpoint of generation %d is left that can be used; go back to another one: eventflux recover %s --to EPOCH", t.generation, t.plan.Name))...)
 	}
 	t.start = checkpoint.Start{}
-	if err := t.begin(attached); err != nil {
+	v, err := t.versionOf(ctx, 1, t.made.first)
+	if err != nil {
+		return err
+	}
+	if err := t.begin(attached, v); err != nil {
 		return err
 	}
 	if err := t.openLog(ctx, 1); err != nil {
@@ -98,10 +102,12 @@ func (t *task) checkRetained(ctx context.Context, ref control.CheckpointRef) err
 }
 
 // begin makes the task with an empty memory.
-func (t *task) begin(attached control.Attached) (err error) {
-	if t.core, err = engine.NewTask(t.plan, t.partition, t.settings); err != nil {
+func (t *task) begin(attached control.Attached, v app) (err error) {
+	if t.core, err = engine.NewTask(v.plan, t.partition, v.settings); err != nil {
 		return err
 	}
+	t.renderer = nil
+	t.follow(v.plan)
 	t.saver = nil
 	if t.service.cfg.Control != nil {
 		t.saver = newSaver(t, attached, engine.Registry(t.core.Components()))
@@ -118,11 +124,16 @@ func (t *task) restoreFrom(ctx context.Context, attached control.Attached, ref c
 	if err != nil {
 		return passOver(err)
 	}
-	if m.App != t.plan.Name || m.Plan != t.plan.Digest || int(t.partition) >= len(m.Partitions) {
-		return fmt.Errorf("it is of app %q with plan %s and %d partitions, this task is partition %d of %q with plan %s; deploy the changed app under another @app:name",
-			m.App, m.Plan, len(m.Partitions), t.partition, t.plan.Name, t.plan.Digest)
+	if m.App != t.plan.Name || m.Plan != t.made.first || int(t.partition) >= len(m.Partitions) {
+		return fmt.Errorf("it is of app %q with plan %s and %d partitions, this task is partition %d of %q, which was deployed with plan %s; deploy the changed app under another @app:name",
+			m.App, m.Plan, len(m.Partitions), t.partition, t.plan.Name, t.made.first)
 	}
 	part := &m.Partitions[t.partition]
+	number, digest := m.VersionOf(t.partition)
+	v, err := t.versionOf(ctx, number, digest)
+	if err != nil {
+		return err
+	}
 	// Before the results: where log and results are gone together, an older checkpoint,
 	// or none, would do as little, and begin anew as if nothing had ever been.
 	if !t.created.Equal(part.Log.Created) {
@@ -131,7 +142,7 @@ func (t *task) restoreFrom(ctx context.Context, attached control.Attached, ref c
 	if err := t.checkOutput(part); err != nil {
 		return err
 	}
-	if err := t.begin(attached); err != nil {
+	if err := t.begin(attached, v); err != nil {
 		return err
 	}
 	faultpoint.Reach(faultpoint.LoadBefore)
@@ -139,6 +150,7 @@ func (t *task) restoreFrom(ctx context.Context, attached control.Attached, ref c
 		return passOver(err)
 	}
 	faultpoint.Reach(faultpoint.LoadDone)
+	t.noteVersion()
 	t.progress.Next("lineage", attribute.Int64("sequence", int64(part.Log.Sequence)))
 	t.saver.committed = ref.Epoch
 	for i := range part.Components {
@@ -181,18 +193,21 @@ func passOver(err error) error {
 // checkOutput refuses a checkpoint that covers results which the output stream has
 // lost: they come again by an older one.
 func (t *task) checkOutput(part *checkpoint.Partition) error {
-	for _, s := range t.plan.Published() {
-		text := part.Output.Positions[s.Name]
-		if text == "" {
-			continue
-		}
+	if t.standby != nil {
+		return nil // what the output stream lacks is the owner's business
+	}
+	for name, text := range part.Output.Positions {
 		covered, err := parsePosition(text)
 		if err != nil {
 			return fmt.Errorf("%w: %w", errPassOver, err)
 		}
-		if last := t.last[s.ID]; covered.after(last) {
+		last := position{}
+		if s := t.streams.number(name); s < len(t.last) {
+			last = t.last[s]
+		}
+		if covered.after(last) {
 			return fmt.Errorf("%w: it covers results of %s up to %s, and output stream %s ends at %s: it lost its tail, which an older checkpoint brings back",
-				errPassOver, s.Name, covered, part.Output.Stream, last)
+				errPassOver, name, covered, part.Output.Stream, last)
 		}
 	}
 	return nil

@@ -40,11 +40,14 @@ type saver struct {
 	chains    map[string][]checkpoint.Run
 	epoch     state.Epoch // the newest that was cut or needs no answer
 	term      checkpoint.Term
-	whole     bool          // what the chains stand on is gone: the next part has all state
-	frozen    *part         // of the last barrier, which is not taken yet; nil: it is
-	thawed    time.Time     // when some of it was taken last
-	settled   time.Time     // when state was last taken in ahead of a barrier
-	settling  time.Duration // how long that took
+	// remade has, by component, the newest epoch that was cut before a change of the app made the
+	// component anew: what was stored by then is not what it stands on.
+	remade   map[string]state.Epoch
+	whole    bool          // what the chains stand on is gone: the next part has all state
+	frozen   *part         // of the last barrier, which is not taken yet; nil: it is
+	thawed   time.Time     // when some of it was taken last
+	settled  time.Time     // when state was last taken in ahead of a barrier
+	settling time.Duration // how long that took
 
 	// run's alone: the newest checkpoint that a merger has folded.
 	merged    *checkpoint.Manifest
@@ -63,6 +66,8 @@ type part struct {
 	mark      uint64            // messages in the outbox up to the barrier
 	late      uint64            // and dead letters
 	positions map[string]string // of the newest result of each stream
+	version   uint32            // of the app; 0: version 1
+	plan      string            // digest of its text; "" for version 1
 	begun     time.Time         // when the task began to cut
 	pause     time.Duration     // how long that took
 	thawing   time.Duration     // until all was taken that was frozen
@@ -79,8 +84,8 @@ type decision struct {
 func newSaver(t *task, attached control.Attached, registry *state.Registry) *saver {
 	return &saver{
 		task: t, assignment: attached.Assignment, generation: attached.Generation, registry: registry, holders: registry.List(), epoch: attached.Decided,
-		chains: map[string][]checkpoint.Run{},
-		parts:  make(chan *part, 1), decided: make(chan decision, 1),
+		chains: map[string][]checkpoint.Run{}, remade: map[string]state.Epoch{},
+		parts: make(chan *part, 1), decided: make(chan decision, 1),
 	}
 }
 
@@ -242,7 +247,7 @@ func (s *saver) store(ctx context.Context, p *part, spans *trace.Steps) (*checkp
 		chains[components[i].ID] = components[i].Runs
 	}
 	return &checkpoint.Partition{
-		Partition: s.task.partition, Assignment: s.assignment, Log: p.lineage, Clock: p.clock,
+		Partition: s.task.partition, Assignment: s.assignment, Version: p.version, Plan: p.plan, Log: p.lineage, Clock: p.clock,
 		Output:     checkpoint.Output{Stream: stream, Sequence: last, Positions: p.positions},
 		Components: components,
 	}, chains, nil

@@ -133,7 +133,7 @@ func (s *Service) Run(ctx context.Context) error {
 func (s *Service) runAll(ctx context.Context) {
 	for _, plan := range s.cfg.Apps {
 		for p := range uint32(plan.Partitions) {
-			s.start(ctx, app{plan, s.cfg.Settings}, control.Assigned{App: plan.Name, Partition: p})
+			s.start(ctx, app{plan: plan, settings: s.cfg.Settings, number: 1, first: plan.Digest}, control.Assigned{App: plan.Name, Partition: p})
 		}
 	}
 	select {

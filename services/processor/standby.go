@@ -150,26 +150,12 @@ func (t *task) openStandby(ctx context.Context) error {
 		}
 	}
 	t.generation = max(attached.Generation, 1)
-	t.last = make([]position, len(t.plan.Streams))
-	if err := t.restoreStandby(ctx, attached); err != nil {
+	t.last, t.mute, t.out = nil, position{}, outEnd{}
+	if err := t.restore(ctx, attached); err != nil {
 		return err
 	}
-	t.renderer = newRenderer(t.plan, t.partition, t.last)
+	t.renew()
 	return nil
-}
-
-// restoreStandby is restore, whatever the output stream has: what it lacks is the
-// owner's business.
-func (t *task) restoreStandby(ctx context.Context, attached control.Attached) error {
-	all := make([]position, len(t.plan.Streams))
-	for i := range all {
-		all[i] = position{seq: ^uint64(0)}
-	}
-	t.last = all
-	err := t.restore(ctx, attached)
-	t.last = make([]position, len(t.plan.Streams))
-	t.muteStart()
-	return err
 }
 
 // applyStandby is apply with results that are kept.
@@ -180,12 +166,19 @@ func (t *task) applyStandby(ctx context.Context, record wal.Record) (err error) 
 		t.status.count(record.Seq, engine.Applied{}, 0, t.core.Dropped())
 		return nil
 	}
-	f, done, err := t.applyFrame(record)
+	f, done, err := t.applyFrame(ctx, record)
 	if err != nil {
 		return err
 	}
 	p := &pile{}
-	t.renderer.renderInto(p, t.core.Engine, record.Seq, t.last)
+	at := position{seq: record.Seq}
+	if before := t.core.Earlier(); before != nil {
+		t.renderer.renderInto(p, before, &at, t.last)
+	}
+	if m := t.core.Upgraded(); m != nil {
+		t.change(m)
+	}
+	t.renderer.renderInto(p, t.core.Engine, &at, t.last)
 	late := &pile{}
 	t.appendLate(late, record.Seq, t.core.Late())
 	t.core.ResetOutputs()
@@ -318,14 +311,10 @@ func covered(p *pile, newest uint64) bool {
 
 // putOut hands on the results that the output stream lacks.
 func (t *task) putOut(ctx context.Context) error {
-	streams := map[string]int{}
-	for id, subject := range t.renderer.subjects {
-		streams[subject] = id
-	}
 	for _, kept := range t.standby.kept {
 		open := t.box.fill(ctx, func(p *pile) {
 			for _, m := range kept.messages {
-				if !m.at.after(t.last[streams[m.subject]]) {
+				if !m.at.after(t.last[m.stream]) {
 					continue
 				}
 				start := len(p.bytes)
@@ -388,7 +377,7 @@ func (t *task) takePromotion(ctx context.Context, attached control.Attached) err
 		return errStandbyStale // it began anew, and has not come to the start: what is before has no results
 	}
 	newest := t.renderer.newest
-	t.renderer = newRenderer(t.plan, t.partition, t.last)
+	t.renew()
 	for i := range newest {
 		if newest[i].after(t.renderer.newest[i]) {
 			t.renderer.newest[i] = newest[i]

@@ -78,7 +78,7 @@ func TestStandbyKeepsTooManyDeadLetters(t *testing.T) {
 
 	s, err := New(cfg)
 	must(t, err)
-	waits := newTask(s, app{r.plan, settings}, 0)
+	waits := newTask(s, app{plan: r.plan, settings: settings, number: 1, first: r.plan.Digest}, 0)
 	waits.standby = newStandby()
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan struct{})
@@ -121,7 +121,7 @@ func TestPromotedBehindATrimmedLog(t *testing.T) {
 	cfg.Control = c
 	s, err := New(cfg)
 	must(t, err)
-	again := newTask(s, app{r.plan, settings}, 0)
+	again := newTask(s, app{plan: r.plan, settings: settings, number: 1, first: r.plan.Digest}, 0)
 	again.standby = newStandby()
 	again.standby.promote() // before it has applied much
 	c.trim = func() {
@@ -153,7 +153,7 @@ from S#window.timeBatch(1 millisec) select v insert into Out;`)
 	r.send("S", 1000, "", 1)
 	s, err := New(Config{Conn: r.nc, Apps: []*siddhiql.Plan{r.plan}, Settings: settings, Version: "1.0.0", Log: quiet})
 	must(t, err)
-	again := newTask(s, app{r.plan, settings}, 0)
+	again := newTask(s, app{plan: r.plan, settings: settings, number: 1, first: r.plan.Digest}, 0)
 	again.ticked = time.Now().UnixMilli() // by the run before
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan struct{})

@@ -53,6 +53,7 @@ type status struct {
 	deadLetters atomic.Uint64
 
 	generation atomic.Uint64
+	version    atomic.Uint64 // of the app, in force
 	restored   atomic.Uint64 // epoch of the checkpoint that the task began with
 	unusable   atomic.Uint64 // newer checkpoints that were passed over, since the process began
 	committed  atomic.Uint64 // epoch of the newest checkpoint
@@ -126,7 +127,9 @@ type TaskInfo struct {
 	Applied uint64 `json:"applied"`
 	// Generation is the app's line of history that the task is on.
 	Generation uint64 `json:"generation"`
-	Events     uint64 `json:"events"`
+	// Version is the version of the app that is in force.
+	Version uint64 `json:"version"`
+	Events  uint64 `json:"events"`
 	// Results counts the rows handed to the output stream since the start.
 	Results uint64 `json:"results"`
 	// Duplicates counts the messages that were dropped for their Nats-Msg-Id.
@@ -222,7 +225,7 @@ func (t *task) info() TaskInfo {
 		Applied: s.applied.Load(), Events: s.events.Load(), Results: s.results.Load(),
 		Duplicates: s.duplicates.Load(), Dropped: s.dropped.Load(),
 		Late: s.late.Load(), DeadLetters: s.deadLetters.Load(), OutOfOrder: s.outOfOrder.Load(), Waiting: s.waiting.Load(), Repeated: s.repeated.Load(),
-		Generation: s.generation.Load(), Restored: s.restored.Load(), Unusable: s.unusable.Load(), Checkpoint: s.committed.Load(),
+		Generation: s.generation.Load(), Version: s.version.Load(), Restored: s.restored.Load(), Unusable: s.unusable.Load(), Checkpoint: s.committed.Load(),
 		Promoted: s.promoted.Load(), Mismatches: s.mismatches.Load(),
 		PauseSeconds: seconds(&s.pause), SaveSeconds: seconds(&s.saved), StateBytes: s.bytes.Load(),
 		Frames: s.frames.Load(), LogEnd: max(s.tail.Load(), s.applied.Load()), ReplayFrames: s.replay.Load(),

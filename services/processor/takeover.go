@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -17,19 +19,19 @@ import (
 	"github.com/eventflux/eventflux/shared/state/checkpoint"
 )
 
-// takeOver shuts out former owners of a partition's output stream. It returns the
-// position of the newest result of the generation on each stream of the plan, and an
-// emitter that goes on after the fence.
+// takeOver shuts out former owners of a partition's output stream. It notes the position of
+// the newest result of the generation on each result stream, and returns an emitter that
+// goes on after the fence.
 //
 // It writes two fences. The first shuts former owners out, and has the record of the fence
 // before it, if there is one. Then what came after that record is read, which is bounded
 // (recordEvery) and shows whether results are missing; the second fence has the record of it
 // all.
-func (t *task) takeOver(ctx context.Context) ([]position, *emitter, error) {
+func (t *task) takeOver(ctx context.Context) (*emitter, error) {
 	stream := natsconn.OutStream(t.plan.Name, t.partition)
 	former, fence, err := t.shutOut(ctx, stream)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	var record output.Record
 	if known, ok, wrong := former.Record(); wrong != nil {
@@ -40,41 +42,45 @@ func (t *task) takeOver(ctx context.Context) ([]position, *emitter, error) {
 		record, err = t.results().LookUp(ctx, t.nc, former, fence)
 	}
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	end, err := t.publishFence(ctx, output.NewFence(t.owner, t.plan.Digest, t.generation, record), fence)
+	end, err := t.publishFence(ctx, output.NewFence(t.owner, t.made.first, t.generation, record), fence)
 	if hasCode(err, codeWrongLastSequence, codeWrongLastSequenceConstant) {
-		return nil, nil, fmt.Errorf("fence output stream %s: %w", stream, errFenced)
+		return nil, fmt.Errorf("fence output stream %s: %w", stream, errFenced)
 	}
 	if err != nil {
-		return nil, nil, fmt.Errorf("fence output stream %s: %w", stream, err)
+		return nil, fmt.Errorf("fence output stream %s: %w", stream, err)
 	}
 	emit := newEmitter(t.nc, stream, end, t.generation, t.service.cfg.BatchMessagesMax, t.log)
 	emit.took = t.service.emitted.WithLabelValues(t.plan.Name, decimal(t.partition))
 	emit.pace = &t.status.pace
 	emit.refused = t.service.refused.WithLabelValues(refusedResults)
-	emit.newest, emit.any = make([]result.Position, len(t.plan.Streams)), record.Last
-	last := make([]position, len(t.plan.Streams))
-	t.out, t.newest = outEnd{of: make([]position, len(t.plan.Streams))}, 0
-	for _, s := range t.plan.Published() {
-		at := record.Newest[s.Name]
-		emit.newest[s.ID] = at
+	for _, name := range slices.Sorted(maps.Keys(record.Newest)) {
+		t.streams.number(name)
+	}
+	streams := t.streams.all()
+	emit.newest, emit.any = make([]result.Position, len(streams)), record.Last
+	t.last, t.mute = make([]position, len(streams)), position{}
+	t.out, t.newest = outEnd{of: make([]position, len(streams))}, 0
+	for s, name := range streams {
+		at := record.Newest[name]
+		emit.newest[s] = at
 		t.newest = max(t.newest, at.Seq)
-		t.out.add(s.ID, position{at.Seq, at.Ordinal}, checkpoint.Generation(at.Generation))
+		t.out.add(s, position{at.Seq, at.Ordinal}, checkpoint.Generation(at.Generation))
 		if at.Generation == uint64(t.generation) {
-			last[s.ID] = position{at.Seq, at.Ordinal}
+			t.last[s] = position{at.Seq, at.Ordinal}
 		}
 	}
 	emit.fenced = natsconn.FenceSubject(t.plan.Name, t.partition)
 	emit.fence = func(newest []result.Position, last result.Position, through uint64) ([]byte, error) {
 		r := output.Record{Newest: map[string]result.Position{}, Last: last, Through: through}
-		for _, s := range t.plan.Published() {
-			r.Newest[s.Name] = newest[s.ID]
+		for s, name := range t.streams.all()[:len(newest)] {
+			r.Newest[name] = newest[s]
 		}
-		return json.Marshal(output.NewFence(t.owner, t.plan.Digest, t.generation, r))
+		return json.Marshal(output.NewFence(t.owner, t.made.first, t.generation, r))
 	}
 	t.recorded = record.Through
-	return last, emit, nil
+	return emit, nil
 }
 
 // shutOut writes a fence after the newest message. It returns the fence before it, and the
@@ -93,9 +99,9 @@ func (t *task) shutOut(ctx context.Context, stream string) (former output.Fence,
 		if err != nil {
 			return former, 0, fmt.Errorf("fence %d of output stream %s: %w", seq, stream, err)
 		}
-		next := output.NewFence(t.owner, t.plan.Digest, t.generation, known)
+		next := output.NewFence(t.owner, t.made.first, t.generation, known)
 		if !ok {
-			next = output.Fence{Owner: t.owner, Plan: t.plan.Digest, Generation: t.generation, Positions: former.Positions}
+			next = output.Fence{Owner: t.owner, Plan: t.made.first, Generation: t.generation, Positions: former.Positions}
 			if former.Generation != t.generation {
 				next.Positions = map[string]string{}
 			}
@@ -122,7 +128,7 @@ func (t *task) lastFence(ctx context.Context, stream string) (f output.Fence, se
 	}
 	// Another text gives other results, and the log is replayed from its beginning:
 	// they would get the positions of results that are out already.
-	if f.Plan != "" && f.Plan != t.plan.Digest {
+	if f.Plan != "" && f.Plan != t.made.first {
 		return f, 0, fmt.Errorf("app %q has changed since its log was begun: its results would not follow those in %s; run the former text, or deploy the changed one under another @app:name", t.plan.Name, stream)
 	}
 	if f.Generation > t.generation {
@@ -155,7 +161,7 @@ func (t *task) publishFence(ctx context.Context, f output.Fence, last uint64) (u
 type outEnd struct {
 	generation checkpoint.Generation
 	seq        uint64     // of the last frame of which a result is out; 0: it is not known
-	of         []position // by stream: of its newest result of that generation
+	of         []position // by result stream: of its newest result of that generation
 }
 
 func (o *outEnd) add(stream int, at position, generation checkpoint.Generation) {
@@ -175,8 +181,8 @@ func (o *outEnd) before(stream int, end position) position {
 		return end
 	}
 	next := position{seq: o.seq}
-	if at := o.of[stream]; at.seq == o.seq {
-		next.ordinal = at.ordinal + 1
+	if stream < len(o.of) && o.of[stream].seq == o.seq { // a stream of a later version has none
+		next.ordinal = o.of[stream].ordinal + 1
 	}
 	if end.after(next) {
 		return next

@@ -28,9 +28,9 @@ import (
 type task struct {
 	service   *Service
 	nc        *nats.Conn
-	plan      *siddhiql.Plan
+	plan      *siddhiql.Plan // as it was when the task was made; live is the one in force
+	made      app            // what it was made with
 	partition uint32
-	settings  engine.Settings
 	owner     string // this incarnation, for people who read fences
 	log       *slog.Logger
 	status    status
@@ -39,7 +39,9 @@ type task struct {
 	// Of one run.
 	generation checkpoint.Generation
 	core       *engine.Task
-	created    time.Time // of the log's JetStream stream
+	live       *siddhiql.Plan // of the version in force
+	streams    *resultStreams // that have results, by any version
+	created    time.Time      // of the log's JetStream stream
 	decoder    frame.Decoder
 	reader     *wal.Reader
 	ticks      *wal.Writer
@@ -50,7 +52,8 @@ type task struct {
 	renderer   *renderer
 	box        *outbox
 	late       *outbox          // of dead letters
-	last       []position       // of the newest result of the generation on each stream at the takeover
+	last       []position       // by slot: of the newest result of the generation at the takeover
+	mute       position         // no result before it is let out; zero: all are
 	newest     uint64           // log sequence of the newest result of any generation
 	start      checkpoint.Start // of the generation: no results up to there; zero: none
 	ahead      bool             // the start is behind the barrier of the checkpoint
@@ -66,9 +69,10 @@ type task struct {
 
 func newTask(s *Service, a app, partition uint32) *task {
 	t := &task{
-		service: s, nc: s.cfg.Conn, plan: a.plan, settings: a.settings, partition: partition, owner: nuid.Next(),
+		service: s, nc: s.cfg.Conn, plan: a.plan, made: a, partition: partition, owner: nuid.Next(),
 		log: s.cfg.Log.With("app", a.plan.Name, "partition", partition),
 	}
+	t.streams = &resultStreams{}
 	t.status.changed = s.tell
 	t.status.set(stateStarting, nil)
 	return t
@@ -103,7 +107,7 @@ func (t *task) run(ctx context.Context) {
 
 // release gives the memory of a task back that has ended. A halted one stays listed.
 func (t *task) release() {
-	t.core, t.renderer, t.box, t.late, t.saver, t.reader, t.ticks = nil, nil, nil, nil, nil, nil, nil
+	t.core, t.live, t.renderer, t.box, t.late, t.saver, t.reader, t.ticks = nil, nil, nil, nil, nil, nil, nil, nil
 	t.decoder = frame.Decoder{}
 }
 
@@ -155,20 +159,17 @@ func (t *task) try(ctx context.Context) (err error) {
 	t.generation, t.held = max(attached.Generation, 1), attached.Held
 	t.status.generation.Store(uint64(t.generation))
 	t.progress.Next("fence")
-	last, emit, err := t.takeOver(ctx)
+	emit, err := t.takeOver(ctx)
 	if err != nil {
 		return err
 	}
-	t.last, t.box, t.late = last, newOutbox(), newOutbox()
+	t.box, t.late = newOutbox(), newOutbox()
 	t.status.box.Store(t.box)
 	defer t.status.box.Store(nil)
 	if t.standby != nil {
 		err = t.takePromotion(ctx, attached)
-	} else {
-		t.renderer = newRenderer(t.plan, t.partition, last)
-		if err = t.restore(ctx, attached); err == nil {
-			defer t.reader.Close()
-		}
+	} else if err = t.restore(ctx, attached); err == nil {
+		defer t.reader.Close()
 	}
 	if err != nil {
 		return err
@@ -293,12 +294,12 @@ func (t *task) apply(ctx context.Context, record wal.Record) (events int, err er
 		t.status.count(record.Seq, engine.Applied{}, 0, t.core.Dropped())
 		return 0, nil
 	}
-	f, done, err := t.applyFrame(record)
+	f, done, err := t.applyFrame(ctx, record)
 	if err != nil {
 		return 0, err
 	}
 	events = f.Rows()
-	results, open := t.renderer.render(ctx, t.box, t.core.Engine, record.Seq, t.last)
+	results, open := t.render(ctx, record.Seq)
 	open = t.bury(ctx, record.Seq) && open
 	t.core.ResetOutputs()
 	t.status.count(record.Seq, done, results, t.core.Dropped())
@@ -306,13 +307,33 @@ func (t *task) apply(ctx context.Context, record wal.Record) (events int, err er
 	if !open {
 		return 0, context.Cause(ctx) // the emitter has ended, and says why
 	}
-	if f.Kind == frame.Events && t.plan.Idle > 0 {
+	if f.Kind == frame.Events && t.live.Idle > 0 {
 		t.quiet = faultpoint.Now()
 	}
 	if f.Kind == frame.Barrier && !done.Repeated {
 		err = t.cut(ctx, record.Seq, f)
 	}
 	return events, err
+}
+
+// render passes on the results of frame seq, and changes to the version that it has brought
+// into force. Those of the version before come first. It returns false if nothing is sent any
+// more.
+func (t *task) render(ctx context.Context, seq uint64) (results int, open bool) {
+	at := position{seq: seq}
+	if before := t.core.Earlier(); before != nil {
+		if results, open = t.renderer.render(ctx, t.box, before, &at, t.last); !open {
+			return results, false
+		}
+	}
+	if m := t.core.Upgraded(); m != nil {
+		t.change(m)
+	}
+	more, open := t.renderer.render(ctx, t.box, t.core.Engine, &at, t.last)
+	if t.status.version.Load() == 0 {
+		t.noteVersion()
+	}
+	return results + more, open
 }
 
 // caught turns a panic into an error.
@@ -323,13 +344,16 @@ func caught(seq uint64, err *error) {
 }
 
 // applyFrame applies one frame; its results are the engine's.
-func (t *task) applyFrame(record wal.Record) (f *frame.Frame, done engine.Applied, err error) {
+func (t *task) applyFrame(ctx context.Context, record wal.Record) (f *frame.Frame, done engine.Applied, err error) {
 	defer t.service.working(t, record.Seq)()
 	faultpoint.ReachFrame(t.plan.Name, t.partition, record.Seq)
 	if f, err = t.decoder.Decode(record.Data); err == nil {
-		if record.Seq == t.start.Sequence && t.start.Event > 0 {
+		switch {
+		case f.Kind == frame.Deploy:
+			done, err = t.applyVersion(ctx, record.Seq, f)
+		case record.Seq == t.start.Sequence && t.start.Event > 0:
 			done, err = t.applyStart(record.Seq, f)
-		} else {
+		default:
 			done, err = t.core.Apply(record.Seq, f)
 		}
 	}
@@ -373,16 +397,21 @@ func rowsOf(outputs []engine.Output) (n uint64) {
 // muteTo lets no result before a position out, as far as they are out already: a place may
 // be asked for that the generation before has not come to.
 func (t *task) muteTo(all position) {
+	t.mute = all
 	for s := range t.last {
-		end := t.out.before(s, all)
-		// What is after the position before it is at or behind it.
-		before := position{seq: end.seq - 1, ordinal: math.MaxUint64}
-		if end.ordinal > 0 {
-			before = position{end.seq, end.ordinal - 1}
-		}
-		if before.after(t.last[s]) {
-			t.last[s] = before
-		}
+		t.muteSlot(s)
+	}
+}
+
+func (t *task) muteSlot(s int) {
+	end := t.out.before(s, t.mute)
+	// What is after the position before it is at or behind it.
+	before := position{seq: end.seq - 1, ordinal: math.MaxUint64}
+	if end.ordinal > 0 {
+		before = position{end.seq, end.ordinal - 1}
+	}
+	if before.after(t.last[s]) {
+		t.last[s] = before
 	}
 }
 
@@ -478,18 +507,18 @@ func (t *task) await(ctx context.Context) (wal.Record, error) {
 // for its idle.time. It returns after how long to ask again, or 0 for not before the next
 // frame. While a tick is on its way, no other is appended: NATS may be away for long.
 func (t *task) idle() (time.Duration, error) {
-	if t.plan.Idle == 0 {
+	if t.live.Idle == 0 {
 		return 0, nil
 	}
 	input, began := t.core.Input()
-	if !began || input > math.MaxInt64-t.plan.Increment {
+	if !began || input > math.MaxInt64-t.live.Increment {
 		return 0, nil
 	}
-	next := input + t.plan.Increment
+	next := input + t.live.Increment
 	if t.idleTick && next <= t.idled {
 		return 0, nil
 	}
-	now, span := faultpoint.Now(), time.Duration(min(t.plan.Idle, idleMax))*time.Millisecond
+	now, span := faultpoint.Now(), time.Duration(min(t.live.Idle, idleMax))*time.Millisecond
 	if t.quiet.IsZero() {
 		t.quiet = now
 	}

@@ -9,6 +9,8 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/eventflux/eventflux/shared/control"
+	"github.com/eventflux/eventflux/shared/lang/engine"
+	"github.com/eventflux/eventflux/shared/lang/frame"
 	"github.com/eventflux/eventflux/shared/lang/result"
 	"github.com/eventflux/eventflux/shared/lang/siddhiql"
 	"github.com/eventflux/eventflux/shared/log/lineage"
@@ -24,7 +26,8 @@ import (
 type history struct {
 	s     *Service
 	app   control.App
-	plan  *siddhiql.Plan
+	plan  *siddhiql.Plan          // of the version that ingest serves
+	first string                  // digest of the text of version 1
 	refs  []control.CheckpointRef // committed, newest first
 	logs  []logState              // by partition
 	newer []map[string]result.Position
@@ -51,6 +54,20 @@ func (s *Service) look(ctx context.Context, app string) (*history, error) {
 	h := &history{s: s, app: known}
 	if h.plan, err = siddhiql.CompileDeployed(known.Text); err != nil {
 		return nil, fmt.Errorf("the text of app %s is refused by this version: %w", app, err)
+	}
+	if h.first = known.Plan; known.Version > 1 {
+		all, err := s.cfg.Control.History(ctx, control.AppRequest{App: app})
+		if err != nil {
+			return nil, err
+		}
+		h.first = all.Versions[0].Plan
+		v, err := s.cfg.Control.Version(ctx, control.VersionRequest{App: app, Number: known.Version})
+		if err != nil {
+			return nil, err
+		}
+		if h.plan, err = engine.Compile(&frame.Version{Text: v.Text, Change: v.Change}); err != nil { // with the names in the state
+			return nil, fmt.Errorf("the text of app %s is refused by this version: %w", app, err)
+		}
 	}
 	list, err := s.cfg.Control.Checkpoints(ctx, control.AppRequest{App: app})
 	if err != nil {
@@ -163,11 +180,35 @@ func (h *history) open(ctx context.Context, ref control.CheckpointRef) (*chosen,
 	if err != nil {
 		return nil, failure(control.CodeUnavailable, "read the manifest of checkpoint %d: %v", ref.Epoch, err)
 	}
-	if m.App != h.plan.Name || m.Plan != h.plan.Digest || len(m.Partitions) != int(h.app.Partitions) {
-		return nil, unusablef("it is of app %q with plan %s and %d partitions, and this is %q with plan %s and %d",
-			m.App, m.Plan, len(m.Partitions), h.plan.Name, h.plan.Digest, h.app.Partitions)
+	if m.App != h.plan.Name || m.Plan != h.first || len(m.Partitions) != int(h.app.Partitions) {
+		return nil, unusablef("it is of app %q with plan %s and %d partitions, and this is %q, which was deployed with plan %s and %d",
+			m.App, m.Plan, len(m.Partitions), h.plan.Name, h.first, h.app.Partitions)
 	}
 	return &chosen{ref, m}, nil
+}
+
+// version returns the plan and the settings of the version of the app that is in force where
+// a replay of partition p starts.
+func (h *history) version(ctx context.Context, from *chosen, p uint32) (*siddhiql.Plan, engine.Settings, error) {
+	number, digest := uint32(1), h.first
+	if from.manifest != nil {
+		number, digest = from.manifest.VersionOf(p)
+	}
+	if number == 1 && h.app.Version <= 1 {
+		return h.plan, h.app.Settings, nil
+	}
+	v, err := h.s.cfg.Control.Version(ctx, control.VersionRequest{App: h.app.Name, Number: number})
+	if err != nil {
+		return nil, engine.Settings{}, err
+	}
+	if v.Plan != digest || v.Text == "" {
+		return nil, engine.Settings{}, unusablef("it needs the text of version %d of the app, with plan %s, which is not kept any more", number, digest)
+	}
+	plan, err := engine.Compile(&frame.Version{Text: v.Text, Change: v.Change})
+	if err != nil {
+		return nil, engine.Settings{}, fmt.Errorf("the text of version %d of app %s is refused by this version: %w", number, h.app.Name, err)
+	}
+	return plan, v.Settings, nil
 }
 
 // current looks a checkpoint up again: a merger may have put another manifest in the place

@@ -32,6 +32,9 @@ type Config struct {
 
 // Control is what the checkpointer is asked for. Its errors are those of control.Client.
 type Control interface {
+	// History lists the versions of an app, and Version returns one with its text.
+	History(ctx context.Context, r control.AppRequest) (control.History, error)
+	Version(ctx context.Context, r control.VersionRequest) (control.Version, error)
 	App(ctx context.Context, r control.AppRequest) (control.App, error)
 	Checkpoints(ctx context.Context, r control.AppRequest) (control.CheckpointList, error)
 }

@@ -102,7 +102,11 @@ func (h *history) rebuild(ctx context.Context, from *chosen, to func(p uint32) r
 }
 
 func (h *history) load(ctx context.Context, from *chosen, p uint32, e *effort) (*rebuild.Task, error) {
-	t, err := rebuild.New(h.plan, p, h.app.Settings)
+	plan, settings, err := h.version(ctx, from, p)
+	if err != nil {
+		return nil, err
+	}
+	t, err := rebuild.New(plan, p, settings)
 	if err != nil {
 		return nil, err
 	}

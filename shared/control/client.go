@@ -148,6 +148,12 @@ func (c *Client) Status(ctx context.Context) (s Status, err error) {
 	return s, err
 }
 
+// StatusOf asks one checkpointer, and only once.
+func (c *Client) StatusOf(ctx context.Context, id string) (s Status, err error) {
+	err = c.try(ctx, natsconn.ServiceSubject(Service, "node."+id+"."+VerbStatus), nil, &s)
+	return s, err
+}
+
 // Deploy deploys an app.
 func (c *Client) Deploy(ctx context.Context, r DeployRequest) (d Deployed, err error) {
 	err = c.Do(ctx, VerbDeploy, r, &d)

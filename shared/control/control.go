@@ -131,8 +131,10 @@ type HeartbeatRequest struct {
 	Processor   string `json:"processor"`   // its name, which it keeps over restarts
 	Incarnation string `json:"incarnation"` // unique for each start
 	// Leaving says that the processor wants to give up its partitions.
-	Leaving bool         `json:"leaving,omitempty"`
-	Tasks   []TaskReport `json:"tasks,omitempty"`
+	Leaving bool `json:"leaving,omitempty"`
+	// Level is the newest semantics level that it applies; 0: it knows no changes of apps.
+	Level uint32       `json:"level,omitempty"`
+	Tasks []TaskReport `json:"tasks,omitempty"`
 	// Died describes the work of an earlier process of this name when it died.
 	Died *Died `json:"died,omitempty"`
 }
@@ -177,6 +179,8 @@ type TaskReport struct {
 	LagMillis int64 `json:"lag_ms,omitempty"`
 	// Applied is the log sequence of the newest frame applied.
 	Applied uint64 `json:"applied,omitempty"`
+	// Version is the version of the app that is in force there; 0: it is not known yet.
+	Version uint32 `json:"version,omitempty"`
 }
 
 // HeartbeatTimeout is the silence after which a processor counts as dead. A processor should
@@ -216,6 +220,8 @@ type ServingRequest struct {
 	Name   string `json:"name"`   // for people
 	// Number grows with each request; a request that arrives late changes nothing.
 	Number uint64 `json:"number"`
+	// Level is the newest semantics level that its build knows; 0: it knows no changes of apps.
+	Level uint32 `json:"level,omitempty"`
 	// Apps are all apps that it serves, is about to serve, or is still stopping to serve.
 	Apps []Serving `json:"apps"`
 }
@@ -224,6 +230,8 @@ type ServingRequest struct {
 type Serving struct {
 	App   string `json:"app"`
 	Index uint64 `json:"index"` // of the app's deployment
+	// Version is the version of the app whose streams it serves.
+	Version uint32 `json:"version,omitempty"`
 	// Accepts says that it accepts the app's events.
 	Accepts bool `json:"accepts"`
 	// Why says why it does not.
@@ -372,14 +380,17 @@ type Problem struct {
 
 // Status is a checkpointer's view of its group.
 type Status struct {
-	ID      string          `json:"id"`
-	State   string          `json:"state"` // leader, follower, candidate, shutdown
-	Leader  string          `json:"leader"`
-	Term    checkpoint.Term `json:"term"`
-	Commit  uint64          `json:"commit_index"`
-	Applied uint64          `json:"applied_index"`
-	Time    time.Time       `json:"time"` // of its clock
-	Peers   []Peer          `json:"peers"`
+	ID     string          `json:"id"`
+	State  string          `json:"state"` // leader, follower, candidate, shutdown
+	Leader string          `json:"leader"`
+	Term   checkpoint.Term `json:"term"`
+	// Level is the newest semantics level that this checkpointer knows; 0: it has none, and knows no
+	// changes of apps.
+	Level   uint32    `json:"level,omitempty"`
+	Commit  uint64    `json:"commit_index"`
+	Applied uint64    `json:"applied_index"`
+	Time    time.Time `json:"time"` // of its clock
+	Peers   []Peer    `json:"peers"`
 }
 
 // Peer is a member of the group.

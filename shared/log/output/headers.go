@@ -20,6 +20,8 @@ const (
 	HeaderKind       = "Ef-Kind"
 	HeaderTimestamp  = "Ef-Timestamp"
 	HeaderGeneration = "Ef-Generation"
+	// HeaderVersion has the version of the app that made the result.
+	HeaderVersion = "Ef-Version"
 	// HeaderPrevious has the place of the result before, as Previous.
 	HeaderPrevious = "Ef-Previous"
 )

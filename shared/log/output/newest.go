@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"strings"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -67,17 +68,13 @@ func (p Partition) Fence(ctx context.Context, nc *nats.Conn) (f Fence, seq uint6
 // one. It hands each message to see, if that is not nil, and ends early with see's error.
 func (p Partition) ReadOn(ctx context.Context, js jetstream.JetStream, r Record, end uint64, see func(seq uint64, subject string, h nats.Header) error) (Record, error) {
 	next := Record{Newest: maps.Clone(r.Newest), Last: r.Last, Through: end}
-	names := map[string]string{}
-	for _, name := range p.Streams {
-		names[natsconn.OutSubject(p.App, name, p.Number)] = name
-	}
 	err := Scan(ctx, js, p.stream(), r.Through+1, end, func(seq uint64, subject string, h nats.Header) error {
 		if see != nil {
 			if err := see(seq, subject, h); err != nil {
 				return err
 			}
 		}
-		name, known := names[subject]
+		name, known := p.streamOf(subject)
 		if !known {
 			return nil
 		}
@@ -127,6 +124,15 @@ func (p Partition) LookUp(ctx context.Context, nc *nats.Conn, fence Fence, end u
 		}
 	}
 	return r, nil
+}
+
+// streamOf returns the result stream of a subject: of any version of the app.
+func (p Partition) streamOf(subject string) (name string, ok bool) {
+	tokens := strings.Split(subject, ".")
+	if len(tokens) != 4 || natsconn.OutSubject(p.App, tokens[2], p.Number) != subject || subject == natsconn.FenceSubject(p.App, p.Number) {
+		return "", false
+	}
+	return tokens[2], true
 }
 
 func (p Partition) stream() string { return natsconn.OutStream(p.App, p.Number) }

@@ -103,7 +103,7 @@ func (t *Task) Replay(ctx context.Context, log Log, to Target, w Watch) (Done, e
 			break
 		}
 	}
-	if to.Timed && !t.plan.Playback {
+	if to.Timed && !t.Plan().Playback {
 		if err := t.Advance(to.Time); err != nil {
 			return done, err
 		}
@@ -144,6 +144,9 @@ func (t *Task) one(record wal.Record, to Target, w Watch, done *Done) (bool, err
 	if err != nil {
 		return false, err
 	}
+	if t.Core.Upgraded() != nil {
+		t.list()
+	}
 	done.Bytes += int64(len(record.Data))
 	if !r.Whole && r.Rows == 0 {
 		return false, nil // it is past the target
@@ -162,7 +165,7 @@ func (t *Task) one(record wal.Record, to Target, w Watch, done *Done) (bool, err
 }
 
 func (t *Task) apply(seq uint64, f *frame.Frame, to Target, w Watch) (engine.Reached, error) {
-	faultpoint.ReachFrame(t.plan.Name, t.partition, seq)
+	faultpoint.ReachFrame(t.Plan().Name, t.partition, seq)
 	u := engine.Until{Timed: to.Timed, Time: to.Time}
 	last := !to.Timed && seq == to.Sequence && to.Event > 0
 	if last {

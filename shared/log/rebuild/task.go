@@ -20,7 +20,6 @@ import (
 // time.
 type Task struct {
 	Core       *engine.Task
-	plan       *siddhiql.Plan
 	partition  uint32
 	components []engine.Component // sorted by id
 	registry   *state.Registry
@@ -29,16 +28,23 @@ type Task struct {
 }
 
 // New returns the task of one partition with an empty memory, at the beginning of its
-// log. The settings are those of the deployment.
+// log. plan and settings are those of the version of the app that is in force there; later
+// versions follow from the log.
 func New(plan *siddhiql.Plan, partition uint32, settings engine.Settings) (*Task, error) {
 	core, err := engine.NewTask(plan, partition, settings)
 	if err != nil {
 		return nil, err
 	}
-	t := &Task{Core: core, plan: plan, partition: partition, components: core.Components()}
+	t := &Task{Core: core, partition: partition}
+	t.list()
 	t.registry = engine.Registry(t.components)
-	slices.SortFunc(t.components, func(a, b engine.Component) int { return strings.Compare(a.ID, b.ID) })
 	return t, nil
+}
+
+// list takes over the components that the task has now.
+func (t *Task) list() {
+	t.components = t.Core.Components()
+	slices.SortFunc(t.components, func(a, b engine.Component) int { return strings.Compare(a.ID, b.ID) })
 }
 
 // Load puts the state of a checkpoint into the task. The task then is at the position after
@@ -54,8 +60,8 @@ func (t *Task) Load(ctx context.Context, s store.Store, part *checkpoint.Partiti
 // Position is how far the log was applied.
 func (t *Task) Position() Position { return t.at }
 
-// Plan is the app's.
-func (t *Task) Plan() *siddhiql.Plan { return t.plan }
+// Plan is that of the version of the app which is in force.
+func (t *Task) Plan() *siddhiql.Plan { return t.Core.Plan() }
 
 // Infos say which components there are, sorted by id.
 func (t *Task) Infos() []state.Info {

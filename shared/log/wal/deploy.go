@@ -87,6 +87,19 @@ func (d *Deployment) Deploy(ctx context.Context, js jetstream.JetStream, p uint3
 // to be.
 var errTaken = errors.New("the log has gone on")
 
+// Append appends the frame of a later version to the log of partition p. It may be repeated:
+// tasks ignore a frame whose version is in force. On return the frame is durable.
+func (d *Deployment) Append(ctx context.Context, js jetstream.JetStream, p uint32) error {
+	data, err := d.Frame(p)
+	if err != nil {
+		return err
+	}
+	if _, err := js.PublishMsg(ctx, &nats.Msg{Subject: natsconn.WALSubject(d.App, p), Data: data}); err != nil {
+		return fmt.Errorf("append the frame of version %d to log %s: %w", d.Number, natsconn.WALStream(d.App, p), err)
+	}
+	return nil
+}
+
 func (d *Deployment) append(ctx context.Context, nc *nats.Conn, p uint32, subject string, after uint64) error {
 	data, err := d.Frame(p)
 	if err != nil {
@@ -124,7 +137,7 @@ func (d *Deployment) confirm(ctx context.Context, stream jetstream.Stream, p uin
 	case err != nil:
 		return fmt.Errorf("sequence %d: %w", seq, err)
 	case f.Kind != frame.Deploy || f.App != d.App || f.Partition != p || f.Stamp != d.Stamp ||
-		f.Deploy.Number != d.Number || f.Deploy.Level != d.Level || f.Deploy.Text != d.Text:
+		f.Deploy.Number != d.Number || f.Deploy.Level != d.Level || f.Deploy.Text != d.Text && d.Text != "": // it may be forgotten
 		return fmt.Errorf("%w: at sequence %d there is a frame of %s, and not the deploy frame of this deployment; remove the app and deploy it again: eventflux app rm %s", ErrForeign, seq, f.Kind, d.App)
 	}
 	return nil

@@ -18,7 +18,7 @@ type Generation uint64
 type Manifest struct {
 	Format     int         `json:"format"`
 	App        string      `json:"app"`
-	Plan       string      `json:"plan"` // digest of the app's text
+	Plan       string      `json:"plan"` // digest of the text of version 1 of the app
 	Generation Generation  `json:"generation"`
 	Epoch      state.Epoch `json:"epoch"`
 	Term       Term        `json:"term"`
@@ -34,9 +34,13 @@ type Manifest struct {
 
 // Partition is the checkpoint of one task: its answer to prepare.
 type Partition struct {
-	Partition  uint32  `json:"partition"`
-	Assignment uint64  `json:"assignment"` // under which the task ran; see control.Attached
-	Log        Lineage `json:"log"`
+	Partition  uint32 `json:"partition"`
+	Assignment uint64 `json:"assignment"` // under which the task ran; see control.Attached
+	// Version is the version of the app that was in force at the barrier, and Plan the digest of
+	// its text. They are empty for version 1.
+	Version uint32  `json:"version,omitempty"`
+	Plan    string  `json:"plan,omitempty"`
+	Log     Lineage `json:"log"`
 	// Start is where the generation starts, if that is after the barrier: the log up to it
 	// is applied without results.
 	Start *Start `json:"start,omitempty"`

@@ -46,8 +46,15 @@ func skippingManifest() *Manifest {
 	return m
 }
 
+// changedManifest is of format 3.
+func changedManifest() *Manifest {
+	m := skippingManifest()
+	m.Partitions[0].Version, m.Partitions[0].Plan = 2, "beef"
+	return m
+}
+
 func TestManifestGolden(t *testing.T) {
-	for file, m := range map[string]*Manifest{"testdata/manifest-1.json": sampleManifest(), "testdata/manifest-2.json": skippingManifest()} {
+	for file, m := range map[string]*Manifest{"testdata/manifest-1.json": sampleManifest(), "testdata/manifest-2.json": skippingManifest(), "testdata/manifest-3.json": changedManifest()} {
 		t.Run(file, func(t *testing.T) { checkManifestGolden(t, file, m) })
 	}
 }
@@ -105,9 +112,11 @@ func TestEditedManifestIsRefused(t *testing.T) {
 			s := Skipped{100, strings.Repeat("ef", 32), "x"}
 			m.Partitions[0].Skipped = []Skipped{s, s}
 		},
-		"skipped without hash":   func(m *Manifest) { m.Partitions[0].Skipped = []Skipped{{100, "", "x"}} },
-		"skipped without reason": func(m *Manifest) { m.Partitions[0].Skipped = []Skipped{{100, strings.Repeat("ef", 32), ""}} },
-		"run name":               func(m *Manifest) { m.Partitions[0].Components[0].Runs[0].Name = "../../etc" },
+		"skipped without hash":    func(m *Manifest) { m.Partitions[0].Skipped = []Skipped{{100, "", "x"}} },
+		"skipped without reason":  func(m *Manifest) { m.Partitions[0].Skipped = []Skipped{{100, strings.Repeat("ef", 32), ""}} },
+		"a version without plan":  func(m *Manifest) { m.Partitions[0].Version = 2 },
+		"version 1 by its number": func(m *Manifest) { m.Partitions[0].Version, m.Partitions[0].Plan = 1, "c0ffee" },
+		"run name":                func(m *Manifest) { m.Partitions[0].Components[0].Runs[0].Name = "../../etc" },
 	} {
 		m := sampleManifest()
 		edit(m)
@@ -128,7 +137,7 @@ func TestEditedManifestIsRefused(t *testing.T) {
 	if _, err := DecodeManifest("m", data); !errors.Is(err, ErrCorrupt) {
 		t.Errorf("format 2 as 1: %v", err)
 	}
-	if _, err := DecodeManifest("m", []byte(`{"format":3}`)); !errors.Is(err, ErrVersion) {
+	if _, err := DecodeManifest("m", []byte(`{"format":4}`)); !errors.Is(err, ErrVersion) {
 		t.Errorf("a newer format: %v", err)
 	}
 }

@@ -16,18 +16,31 @@ import (
 	"github.com/eventflux/eventflux/shared/state/store"
 )
 
-// manifestFormat is the newest format. Format 2 adds Skipped; a manifest without any is
-// written in format 1.
-const manifestFormat = 2
+// manifestFormat is the newest format. Format 2 adds Skipped, and format 3 Partition.Version;
+// a manifest is written in the oldest format that has what it says.
+const manifestFormat = 3
 
 // format returns the format that a manifest is written in.
 func (m *Manifest) format() int {
+	format := 1
 	for i := range m.Partitions {
+		if m.Partitions[i].Version > 0 {
+			return 3
+		}
 		if len(m.Partitions[i].Skipped) > 0 {
-			return 2
+			format = 2
 		}
 	}
-	return 1
+	return format
+}
+
+// VersionOf returns the version of the app that was in force at the barrier of partition p,
+// and the digest of its text.
+func (m *Manifest) VersionOf(p uint32) (number uint32, plan string) {
+	if part := &m.Partitions[p]; part.Version > 0 {
+		return part.Version, part.Plan
+	}
+	return 1, m.Plan
 }
 
 // ManifestName is the name of a checkpoint's manifest in the store.
@@ -153,6 +166,9 @@ func (m *Manifest) wrong() string {
 func (p *Partition) Wrong() string {
 	if p.Log.Sequence == 0 || p.Log.ID == (ID{}) || p.Log.Stream == "" {
 		return fmt.Sprintf("a barrier at sequence %d of log %q with id %s", p.Log.Sequence, p.Log.Stream, p.Log.ID)
+	}
+	if (p.Version > 0) != (p.Plan != "") || p.Version == 1 {
+		return fmt.Sprintf("version %d of the app with plan %q", p.Version, p.Plan)
 	}
 	for i, s := range p.Skipped {
 		switch {

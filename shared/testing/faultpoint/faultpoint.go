@@ -60,6 +60,16 @@ const (
 	DeployDone    Point = "deploy.done"    // all logs are open, and no one knows yet
 )
 
+// The steps of a leader that changes an app.
+const (
+	UpgradeBefore  Point = "upgrade.before"  // it is planned and allowed, and Raft does not know it
+	UpgradeRaft    Point = "upgrade.raft"    // Raft has the version, and no log has its frame
+	UpgradeFrame   Point = "upgrade.frame"   // of each partition: the log has it
+	UpgradeFrames  Point = "upgrade.frames"  // all logs have it, and Raft does not know that
+	UpgradeDone    Point = "upgrade.done"    // Raft does, and no ingest knows it
+	UpgradeApplied Point = "upgrade.applied" // of each task: it has applied the frame
+)
+
 // The steps of a leader that removes an app.
 const (
 	RemoveRaft    Point = "remove.raft"    // Raft has the decision, and no service knows it
@@ -136,6 +146,7 @@ var (
 	OfSwap    = []Point{SwapBefore, SwapStored, SwapDone}
 	OfRestore = []Point{RestorePaused, RestoreOpen, RestoreUsed, RestoreStored, RestoreDone}
 	OfDeploy  = []Point{DeployStreams, DeployRaft, DeployFrame, DeployDone}
+	OfUpgrade = []Point{UpgradeBefore, UpgradeRaft, UpgradeFrame, UpgradeFrames, UpgradeDone, UpgradeApplied}
 	OfRemove  = []Point{RemoveRaft, RemoveStopped, RemoveStream, RemoveStreams, RemoveStored, RemoveDone}
 	OfLoad    = []Point{LoadBefore, LoadDone}
 	OfMerger  = []Point{MergeBefore, MergeChain, MergeDone, MergeKnown, SweepBefore, SweepEach, SweepDone}

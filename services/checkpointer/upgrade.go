@@ -1,0 +1,382 @@
+package checkpointer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/eventflux/eventflux/shared/control"
+	"github.com/eventflux/eventflux/shared/lang/engine"
+	"github.com/eventflux/eventflux/shared/lang/frame"
+	"github.com/eventflux/eventflux/shared/lang/siddhiql"
+	"github.com/eventflux/eventflux/shared/testing/faultpoint"
+)
+
+// A change of an app has these steps, which any leader completes from the second on:
+//
+//	plan ─▶ Raft has version n ─▶ each log has frame n ─▶ Raft: all have ─▶ ingests write its schemas
+//
+// A task changes its state at the frame, so the third step is all that it needs.
+
+// change is a planned upgrade.
+type change struct {
+	app      *appState
+	from     *control.Version
+	version  control.Version // the new one
+	plan     *siddhiql.Plan
+	answer   control.Upgraded
+	already  bool // the text is in force, or is being put in force
+	warnings []string
+}
+
+// upgrade changes an app, or plans that.
+func (s *Service) upgrade(ctx context.Context, l *leader, r *control.UpgradeRequest) (any, error) {
+	c, err := s.planChange(ctx, l, r)
+	if err != nil {
+		return nil, err
+	}
+	refused := c.refusal(r)
+	if refused == nil && !c.already {
+		refused = s.changeable(ctx, l, c)
+	}
+	if r.Plan {
+		if refused != nil {
+			c.answer.Refused = refused.Error()
+		}
+		return c.done(s, l)
+	}
+	if refused != nil {
+		return nil, refused
+	}
+	if c.already {
+		return c.done(s, l)
+	}
+	faultpoint.Reach(faultpoint.UpgradeBefore)
+	if _, err := l.propose(ctx, &command{Kind: kindUpgrade, App: c.app.Name, Upgrade: &c.version, Time: c.version.Time}); err != nil {
+		return nil, err
+	}
+	l.log.Info("app is changed", "app", c.app.Name, "version", c.version.Number, "from", c.from.Number)
+	faultpoint.Reach(faultpoint.UpgradeRaft)
+	l.replace()
+	return c.done(s, l)
+}
+
+// done returns the answer, with the app as it is now.
+func (c *change) done(s *Service, l *leader) (any, error) {
+	a, err := s.known(c.app.Name)
+	if err != nil {
+		return nil, err
+	}
+	s.addStates(l, a)
+	c.answer.App = a.App
+	c.answer.Text, c.answer.Missing = "", l.missing(a, time.Now())
+	c.answer.Warnings = append(c.answer.Warnings, conflicts(c.plan, s.cfg.FSM.apps())...)
+	return c.answer, nil
+}
+
+// planChange finds out what a request asks for, and what that does to the state.
+func (s *Service) planChange(_ context.Context, _ *leader, r *control.UpgradeRequest) (*change, error) {
+	c := &change{}
+	text := r.Text
+	var err error
+	if text == "" {
+		if c.app, text, err = s.former(r, c); err != nil {
+			return nil, err
+		}
+	}
+	if c.plan, err = siddhiql.Compile(text, s.cfg.Conn.Opts.InboxPrefix); err != nil && r.Text == "" {
+		c.plan, err = siddhiql.CompileDeployed(text) // it was accepted once
+	}
+	if err != nil {
+		return nil, failure(control.CodeInvalid, "%v", err)
+	}
+	if c.app, err = s.known(c.plan.Name); err != nil {
+		return nil, failure(control.CodeNotFound, "no app is called %q, which is the @app:name of the text; eventflux app ls lists them, eventflux app deploy deploys a new one", c.plan.Name)
+	}
+	newest := c.app.newest()
+	c.from = newest
+	c.already = newest.Plan == c.plan.Digest
+	if pending := c.app.changing(); c.already && pending != nil {
+		c.from = c.app.versionOf(max(c.app.Version, 1))
+	}
+	c.answer.From, c.answer.To = c.from.Number, newest.Number
+	if c.already {
+		return c, nil
+	}
+	if r.From > 0 && r.From != newest.Number {
+		return nil, failure(control.CodeFenced, "the change was planned for version %d of app %s, and %d is the newest; plan it again", r.From, c.app.Name, newest.Number)
+	}
+	c.answer.To = newest.Number + 1
+	c.version.Number, c.version.Plan, c.version.Text = c.answer.To, c.plan.Digest, text
+	c.version.Level, c.version.Build, c.version.Settings = engine.Level, s.cfg.Self.Version, s.cfg.Settings
+	c.version.Time = s.cfg.Now()
+	c.version.Stamp = c.version.Time.UnixMilli()
+	return c, s.planComponents(c, r.Drop)
+}
+
+// former returns the text of the version that a rollback puts in force again.
+func (s *Service) former(r *control.UpgradeRequest, c *change) (*appState, string, error) {
+	a, err := s.known(r.App)
+	if err != nil {
+		return nil, "", err
+	}
+	newest, to := a.newest(), r.To
+	if to == 0 {
+		if to = newest.Number - 1; newest.Of > 1 {
+			to = newest.Of - 1 // a rollback of a rollback goes further back
+		}
+	}
+	v := a.versionOf(to)
+	switch {
+	case v == nil:
+		return nil, "", failure(control.CodeNotFound, "app %s has no version %d; eventflux app history %[1]s lists them", a.Name, to)
+	case v.Text == "":
+		return nil, "", failure(control.CodeNotFound, "the text of version %d of app %s is not kept any more; upgrade to the text itself: eventflux app upgrade FILE", to, a.Name)
+	}
+	if v.Plan != newest.Plan {
+		c.version.Of = v.Number
+	}
+	return a, v.Text, nil
+}
+
+// planComponents has package engine plan what happens to the state.
+func (s *Service) planComponents(c *change, drop bool) error {
+	old, err := engine.Compile(&frame.Version{Text: c.from.Text, Change: c.from.Change})
+	if err != nil {
+		return failure(control.CodeInternal, "version %d of app %s does not compile any more: %v", c.from.Number, c.app.Name, err)
+	}
+	m, err := engine.Migrate(old, c.plan, engine.MigrateOptions{Drop: drop})
+	if err != nil {
+		return failure(control.CodeInvalid, "%v", err)
+	}
+	c.answer.Changes, c.version.Change = m, m.Change.JSON()
+	for _, step := range m.Steps {
+		if step.Outcome == engine.OutcomeDropped {
+			c.version.Dropped = append(c.version.Dropped, step.ID)
+		}
+	}
+	return nil
+}
+
+// refusal says why the change is not possible as it was asked for.
+func (c *change) refusal(r *control.UpgradeRequest) error {
+	if c.already {
+		return nil
+	}
+	if c.plan.Partitions != int(c.app.Partitions) {
+		return failure(control.CodeInvalid, "app %s has %d partitions, and the text says %d; leave @app:partitions as it is: the number of partitions belongs to the deployment", c.app.Name, c.app.Partitions, c.plan.Partitions)
+	}
+	err := c.answer.Changes.Err()
+	if err == nil {
+		return nil
+	}
+	if refused := c.answer.Changes.Count(engine.OutcomeRefused); refused > 0 && len(c.answer.Changes.Refusals) == 0 && !r.Drop {
+		return failure(control.CodeInvalid, "%v (--drop gives the state of all of them up)", err)
+	}
+	return failure(control.CodeInvalid, "%v", err)
+}
+
+// changeable says why an app cannot be changed just now.
+func (s *Service) changeable(ctx context.Context, l *leader, c *change) error {
+	a := c.app
+	switch {
+	case a.Removing:
+		return failure(control.CodeInvalid, "app %s is being removed", a.Name)
+	case a.Level == 0:
+		return failure(control.CodeUnavailable, "app %s of version 0.x is not taken over yet; try again", a.Name)
+	case a.changing() != nil:
+		return failure(control.CodeInvalid, "app %s is being changed to version %d; change it again when eventflux app history %[1]s shows that as current", a.Name, a.changing().Number)
+	case a.Open != nil && a.Open.Restore != nil:
+		return failure(control.CodeInvalid, "app %s is being restored; change it when eventflux app ls shows the new generation", a.Name)
+	case a.Held:
+		return failure(control.CodeInvalid, "app %s is held where it was restored; let it go on first: eventflux recover %[1]s --release", a.Name)
+	}
+	if err := s.checkFrame(&a.App, &c.version); err != nil {
+		return err
+	}
+	s.addStates(l, a)
+	var halted []uint32
+	for _, o := range a.Owners {
+		if o.State == "halted" {
+			halted = append(halted, o.Partition)
+		}
+	}
+	if len(halted) > 0 {
+		return failure(control.CodeInvalid, "app %s, %s: halted, and a task that has halted does not come to the change; eventflux doctor says why and what to do", a.Name, partitionsText(halted))
+	}
+	for p := range a.Partitions {
+		if a.quarantined(p) {
+			return failure(control.CodeInvalid, "app %s, partition %d is in quarantine; run it again first: eventflux app resume %[1]s", a.Name, p)
+		}
+	}
+	return l.levelKnown(ctx, c.version.Level)
+}
+
+// memberTimeout is how long another checkpointer may take to say which level it knows. One
+// that does not answer is not connected; it halts at the change if it lacks the level.
+const memberTimeout = time.Second
+
+// levelKnown refuses a semantics level that a connected process lacks.
+func (l *leader) levelKnown(ctx context.Context, level uint32) error {
+	now := time.Now()
+	refuse := func(kind, name string) error {
+		return failure(control.CodeInvalid, "%s %s runs a build that cannot change apps, or lacks semantics level %d; run version %s there first", kind, name, level, l.s.cfg.Self.Version)
+	}
+	for _, name := range l.processors.lacking(level, now) {
+		return refuse("processor", name)
+	}
+	for _, one := range l.ingests.alive(now) {
+		if one.level < level {
+			return refuse("ingest", one.name)
+		}
+	}
+	ctx, cancel := context.WithTimeout(ctx, memberTimeout)
+	defer cancel()
+	var group errgroup.Group
+	for _, peer := range l.s.cfg.Raft.Status().Peers {
+		if peer.ID == l.s.cfg.Raft.ID() {
+			continue
+		}
+		group.Go(func() error {
+			client := &control.Client{Conn: l.s.cfg.Conn, Self: l.s.cfg.Self}
+			status, err := client.StatusOf(ctx, peer.ID)
+			if err == nil && status.Level < level {
+				return refuse("checkpointer", peer.ID)
+			}
+			return nil
+		})
+	}
+	return group.Wait()
+}
+
+// upgradeOnce starts to carry out a change, unless that is under way.
+func (l *leader) upgradeOnce(ctx context.Context, app string) {
+	if _, under := l.upgrading.LoadOrStore(app, true); under {
+		return
+	}
+	l.work.Go(func() {
+		defer l.upgrading.Delete(app)
+		for {
+			err := l.completeUpgrade(ctx, app)
+			if err == nil || ctx.Err() != nil {
+				return
+			}
+			l.log.Warn("change an app; trying again", "app", app, "err", err)
+			if !pauseFor(ctx, projectRetry) {
+				return
+			}
+		}
+	})
+}
+
+// completeUpgrade appends the frame of the newest version to all logs, and has Raft know.
+func (l *leader) completeUpgrade(ctx context.Context, app string) error {
+	done, err := l.turn(ctx, app)
+	if err != nil {
+		return err
+	}
+	defer done()
+	a := l.s.cfg.FSM.app(app)
+	if a == nil || a.Removing {
+		return nil
+	}
+	v := a.changing()
+	if v == nil {
+		return nil
+	}
+	if err := errors.Join(l.startEach(ctx, a)...); err != nil {
+		return err
+	}
+	d := deployment(&a.App, v)
+	errs := make([]error, a.Partitions)
+	var group errgroup.Group
+	group.SetLimit(startedAtOnce)
+	for p := range a.Partitions {
+		group.Go(func() error {
+			errs[p] = d.Append(ctx, l.s.js, p)
+			faultpoint.Reach(faultpoint.UpgradeFrame)
+			return nil
+		})
+	}
+	_ = group.Wait() // errs has them all
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	faultpoint.Reach(faultpoint.UpgradeFrames)
+	if _, err := l.propose(ctx, &command{Kind: kindUpgraded, App: app, Upgrade: &control.Version{Number: v.Number}}); err != nil {
+		return err
+	}
+	faultpoint.Reach(faultpoint.UpgradeDone)
+	l.log.Info("all logs of an app have the frame of its version", "app", app, "version", v.Number)
+	l.nudge()
+	return l.project(ctx)
+}
+
+// missingVersions says which partitions do not run the newest version.
+func (l *leader) missingVersions(a *appState, now time.Time) (what []string) {
+	if len(a.Versions) == 0 {
+		return nil
+	}
+	v := a.newest()
+	if a.changing() != nil {
+		return []string{fmt.Sprintf("the logs do not all have the frame of version %d yet", v.Number)}
+	}
+	of := map[uint32][]uint32{}
+	var versions []uint32
+	for _, o := range a.Owners {
+		runs := l.processors.version(o.Processor, slot{a.Name, o.Partition}, now)
+		if runs >= v.Number {
+			continue
+		}
+		if of[runs] == nil {
+			versions = append(versions, runs)
+		}
+		of[runs] = append(of[runs], o.Partition)
+	}
+	for _, runs := range versions {
+		what = append(what, fmt.Sprintf("%s: at version %d, and the log has version %d", partitionsText(of[runs]), runs, v.Number))
+	}
+	return what
+}
+
+func (l *leader) versionsOf(app string) []control.Version {
+	if a := l.s.cfg.FSM.app(app); a != nil {
+		return a.Versions
+	}
+	return nil
+}
+
+// history lists the versions of an app.
+func (s *Service) history(_ context.Context, l *leader, r *control.AppRequest) (any, error) {
+	a, err := s.known(r.App)
+	if err != nil {
+		return nil, err
+	}
+	h := control.History{App: a.Name, Current: max(a.Version, 1), Versions: a.versions(), Partitions: make([]uint32, a.Partitions)}
+	for i := range h.Versions {
+		h.Versions[i].Text = ""
+	}
+	for _, o := range a.Owners {
+		h.Partitions[o.Partition] = l.processors.version(o.Processor, slot{a.Name, o.Partition}, time.Now())
+	}
+	return h, nil
+}
+
+// version returns a version of an app with its text.
+func (s *Service) version(_ context.Context, _ *leader, r *control.VersionRequest) (any, error) {
+	a, err := s.known(r.App)
+	if err != nil {
+		return nil, err
+	}
+	v := a.newest()
+	if r.Number > 0 {
+		v = a.versionOf(r.Number)
+	}
+	if v == nil {
+		return nil, failure(control.CodeNotFound, "app %s has no version %d; eventflux app history %[1]s lists them", a.Name, r.Number)
+	}
+	return v, nil
+}
