@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -170,6 +172,9 @@ func (c *change) refusal(r *control.UpgradeRequest) error {
 		return failure(control.CodeInvalid, "app %s has %d partitions, and the text says %d; leave @app:partitions as it is: the number of partitions belongs to the deployment", c.app.Name, c.app.Partitions, c.plan.Partitions)
 	}
 	err := c.answer.Changes.Err()
+	if lost := c.lost(); err == nil && len(lost) > 0 && !r.Drop {
+		return failure(control.CodeInvalid, "the state of %s was dropped after version %d of app %s; --drop has it start empty, and eventflux recover %[3]s --at TIME goes back to it", strings.Join(lost, ", "), c.version.Of, c.app.Name)
+	}
 	if err == nil {
 		return nil
 	}
@@ -177,6 +182,23 @@ func (c *change) refusal(r *control.UpgradeRequest) error {
 		return failure(control.CodeInvalid, "%v (--drop gives the state of all of them up)", err)
 	}
 	return failure(control.CodeInvalid, "%v", err)
+}
+
+// lost lists the components that a rollback starts empty, because a change since has dropped
+// their state.
+func (c *change) lost() (ids []string) {
+	if c.version.Of == 0 {
+		return nil
+	}
+	for _, step := range c.answer.Changes.Steps {
+		dropped := slices.ContainsFunc(c.app.versions(), func(v control.Version) bool {
+			return v.Number > c.version.Of && slices.Contains(v.Dropped, step.ID)
+		})
+		if dropped && step.Outcome == engine.OutcomeNew {
+			ids = append(ids, step.ID)
+		}
+	}
+	return ids
 }
 
 // changeable says why an app cannot be changed just now.
