@@ -103,11 +103,11 @@ func TestAdoptRefusesLaterVersions(t *testing.T) {
 	if m.Format != 1 {
 		t.Fatalf("the manifest has format %d", m.Format)
 	}
-	if err := os.WriteFile(file, []byte(`{"format":3}`), 0o600); err != nil {
+	if err := os.WriteFile(file, []byte(`{"format":4}`), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	_, err := c.node.control.Adopt(c.within(), control.AdoptRequest{App: "w"})
-	if control.Code(err) != control.CodeInvalid || !strings.Contains(err.Error(), "format 3, known is 2") || !strings.Contains(err.Error(), "--adopt --to EPOCH") {
+	if control.Code(err) != control.CodeInvalid || !strings.Contains(err.Error(), "format 4, known is 3") || !strings.Contains(err.Error(), "--adopt --to EPOCH") {
 		t.Errorf("the newest one is of a later version: %v", err)
 	}
 	done, err := c.node.control.Adopt(c.within(), control.AdoptRequest{App: "w", Epoch: first})

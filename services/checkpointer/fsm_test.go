@@ -246,7 +246,8 @@ func everyKind() []*command {
 		deploy("changed"),
 		version(2, "2f"),
 		{Kind: kindUpgraded, App: "changed", Upgrade: &control.Version{Number: 2}},
-		{Kind: kindOpen, App: "changed", Epoch: 4, Term: 5, Time: at(4), ID: checkpoint.ID{4}}, changed,
+		{Kind: kindOpen, App: "changed", Epoch: 4, Term: 5, Time: at(4), ID: checkpoint.ID{4}},
+		changed,
 		version(3, "1f"),
 	}
 }

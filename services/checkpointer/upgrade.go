@@ -25,13 +25,12 @@ import (
 
 // change is a planned upgrade.
 type change struct {
-	app      *appState
-	from     *control.Version
-	version  control.Version // the new one
-	plan     *siddhiql.Plan
-	answer   control.Upgraded
-	already  bool // the text is in force, or is being put in force
-	warnings []string
+	app     *appState
+	from    *control.Version
+	version control.Version // the new one
+	plan    *siddhiql.Plan
+	answer  control.Upgraded
+	already bool // the text is in force, or is being put in force
 }
 
 // upgrade changes an app, or plans that.

@@ -104,7 +104,7 @@ func TestOverTheLimitForEver(t *testing.T) {
 		plan siddhiql.Plan
 		want bool
 	}{{siddhiql.Plan{}, false}, {siddhiql.Plan{Playback: true}, true}, {siddhiql.Plan{Playback: true, Idle: 1}, false}} {
-		over := &task{plan: &x.plan, service: &Service{cfg: Config{StateBytesMax: 1000}}, log: quiet}
+		over := &task{plan: &x.plan, live: &x.plan, service: &Service{cfg: Config{StateBytesMax: 1000}}, log: quiet}
 		over.sized(1001)
 		if why := *over.status.over.Load(); strings.Contains(why, "raise the setting") != x.want {
 			t.Errorf("playback %t, idle.time %d: %q", x.plan.Playback, x.plan.Idle, why)

@@ -88,7 +88,7 @@ func TestMissingEndComesAgain(t *testing.T) {
 // After many results the emitter writes a record, so that a start reads few of them.
 func TestRecordsBoundWhatAStartReads(t *testing.T) {
 	r := newRig(t, twoResultStreams)
-	task := &task{nc: r.nc, plan: r.plan, generation: 1, log: quiet}
+	task := &task{nc: r.nc, plan: r.plan, made: app{first: r.plan.Digest}, generation: 1, log: quiet}
 	record := func() uint64 {
 		f, _, err := task.lastFence(context.Background(), natsconn.OutStream("a", 0))
 		must(t, err)

@@ -1,0 +1,225 @@
+package node
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/eventflux/eventflux/cli/replay"
+	"github.com/eventflux/eventflux/services/recovery"
+	"github.com/eventflux/eventflux/shared/control"
+	"github.com/eventflux/eventflux/shared/lang/engine"
+	"github.com/eventflux/eventflux/shared/lang/siddhiql"
+	"github.com/eventflux/eventflux/shared/log/natsconn"
+)
+
+// The versions of an app: the window gets shorter, the sum stays, and a query is added.
+const (
+	firstVersion = `@app:name('w') define stream S (k string, v int);
+@info(name='win') from S#length(20) select k, sum(v) as total insert into Out;
+@info(name='all') from S select k, count() as n group by k insert into Counts;`
+	secondVersion = `@app:name('w') define stream S (k string, v int);
+@info(name='win') from S#length(5) select k, sum(v) as total insert into Out;
+@info(name='all') from S select k, count() as n group by k insert into Counts;
+@info(name='most') from S select max(v) as most insert into Most;`
+	thirdVersion = `@app:name('w') define stream S (k string, v int);
+@info(name='win') from S#length(5) select k, sum(v) as total, count() as n insert into Out;
+@info(name='all') from S select k, count() as n group by k insert into Counts;
+@info(name='most') from S select max(v) as most insert into Most;`
+)
+
+// upgrade makes a text the next version of its app, and waits until all of it runs.
+func (c *chain) upgrade(r control.UpgradeRequest) control.Upgraded {
+	c.t.Helper()
+	u, err := c.node.control.Upgrade(c.within(), r)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	c.serves(u.To)
+	return u
+}
+
+// serves waits until all of app w runs a version.
+func (c *chain) serves(version uint32) {
+	c.t.Helper()
+	for ctx := c.within(); ; {
+		a, err := c.node.control.App(ctx, control.AppRequest{App: "w"})
+		if err != nil {
+			c.t.Fatal(err)
+		}
+		if a.Version == version && len(a.Missing) == 0 {
+			return
+		}
+	}
+}
+
+// versions returns the version of each of the first n results of app w.
+func (c *chain) versions(n int) (of []string) {
+	c.t.Helper()
+	stream, err := c.js.Stream(c.within(), natsconn.OutStream("w", 0))
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	consumer, err := stream.OrderedConsumer(c.within(), jetstream.OrderedConsumerConfig{FilterSubjects: []string{natsconn.OutSubject("w", "Out", 0)}})
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	batch, err := consumer.Fetch(n)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	for m := range batch.Messages() {
+		of = append(of, m.Headers().Get("Ef-Version"))
+	}
+	return of
+}
+
+// replayed returns the results on Out of an offline run of events [0, n) with the same
+// changes: the text to change to, by the number of the event before which it starts.
+func replayed(t *testing.T, n int, changes map[int]string) (rows []string) {
+	t.Helper()
+	plan, err := siddhiql.Compile(changes[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	var lines, out strings.Builder
+	for i := range n {
+		if text := changes[i]; text != "" && i > 0 {
+			name := fmt.Sprintf("%d.siddhi", i)
+			if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			fmt.Fprintf(&lines, "{\"op\":\"upgrade\",\"app\":%q,\"ts\":%d}\n", name, i+1)
+		}
+		fmt.Fprintf(&lines, "{\"stream\":\"S\",\"ts\":%d,\"data\":[\"k%d\",%d]}\n", i+1, i%3, i*i%101)
+	}
+	if err := replay.Run([]*siddhiql.Plan{plan}, "events", strings.NewReader(lines.String()), &out, replay.Options{Dir: dir}); err != nil {
+		t.Fatal(err)
+	}
+	return outOf(t, out.String())
+}
+
+// outOf returns the values of the rows on Out in the output of a replay.
+func outOf(t *testing.T, output string) (rows []string) {
+	t.Helper()
+	for line := range strings.Lines(output) {
+		var row struct {
+			Stream string
+			Data   json.RawMessage
+		}
+		if err := json.Unmarshal([]byte(line), &row); err != nil {
+			t.Fatal(err)
+		}
+		if row.Stream == "Out" {
+			rows = append(rows, string(row.Data))
+		}
+	}
+	return rows
+}
+
+var memberName = regexp.MustCompile(`"\w+":`)
+
+// values returns only the values of rows.
+func values(rows []string) (all []string) {
+	for _, row := range rows {
+		row = memberName.ReplaceAllString(row, "")
+		all = append(all, "["+row[1:len(row)-1]+"]")
+	}
+	return all
+}
+
+func equalRows(t *testing.T, what string, got, want []string) {
+	t.Helper()
+	for i := range max(len(got), len(want)) {
+		if i >= len(got) || i >= len(want) || got[i] != want[i] {
+			t.Fatalf("%s: %d rows, want %d; from row %d\n%q, want\n%q", what, len(got), len(want), i, got[min(i, len(got)):], want[min(i, len(want)):])
+		}
+	}
+}
+
+// A live app that is changed and killed in between gives the rows of an offline replay with the
+// same changes, once, and each result says which version made it. Every view of its past works
+// across the changes.
+func TestUpgradeOfALiveApp(t *testing.T) {
+	t.Parallel()
+	c := newChain(t, firstVersion)
+	c.start()
+	c.publishAll(0, 30)
+	first := c.trigger("w")
+	c.publishAll(30, 40)
+	c.rows("w", 40)
+	before := c.logEnd()
+	if u := c.upgrade(control.UpgradeRequest{Text: secondVersion}); u.From != 1 || u.To != 2 || u.Changes.Count(engine.OutcomeAdapted) == 0 {
+		t.Errorf("the first change: %+v", u)
+	}
+	c.publishAll(40, 60)
+	c.trigger("w")
+	c.publishAll(60, 70)
+	c.rows("w", 70)
+	c.kill() // it starts with a checkpoint of version 2
+	c.apps = []string{secondVersion}
+	c.start()
+	c.upgrade(control.UpgradeRequest{Text: thirdVersion})
+	c.publishAll(70, 80)
+	c.rows("w", 80)
+	c.kill() // and here with one of version 2, before the frame of version 3
+	c.apps = []string{thirdVersion}
+	c.start()
+	defer c.end()
+	c.serves(3)
+	c.publishAll(80, 90)
+	c.rows("w", 90)
+	if u := c.upgrade(control.UpgradeRequest{App: "w"}); u.From != 3 || u.To != 4 {
+		t.Errorf("the rollback: %+v", u)
+	}
+	c.publishAll(90, 100)
+
+	changes := map[int]string{0: firstVersion, 40: secondVersion, 70: thirdVersion, 90: secondVersion}
+	want := replayed(t, 100, changes)
+	equalRows(t, "live", values(c.rows("w", len(want))), want)
+	for i, version := range c.versions(100) {
+		made := "1"
+		switch {
+		case i >= 90:
+			made = "4"
+		case i >= 70:
+			made = "3"
+		case i >= 40:
+			made = "2"
+		}
+		if version != made {
+			t.Fatalf("row %d was made by version %q, want %s", i, version, made)
+		}
+	}
+	h, err := c.node.control.History(c.within(), control.AppRequest{App: "w"})
+	if err != nil || h.Current != 4 || len(h.Versions) != 4 || h.Versions[3].Of != 2 || !slices.Equal(h.Partitions, []uint32{4}) {
+		t.Errorf("history: %+v, %v", h, err)
+	}
+	newest := c.trigger("w")
+	if r := c.verifyFull("w", uint64(newest)); !r.Sound || !r.Proved {
+		t.Errorf("the checkpoint after all changes: %+v", r)
+	}
+	for at, entries := range map[uint64]int{before: 20, c.logEnd(): 5} {
+		s := c.state(recovery.StateRequest{App: "w", Component: "win/window", Target: recovery.Target{At: recovery.At(fmt.Sprintf("seq:%d", at))}})
+		if n := len(s.Partitions[0].Items); n != entries {
+			t.Errorf("at %d the window has %d rows, want %d", at, n, entries)
+		}
+	}
+	at, result := c.restore(recovery.RestoreRequest{PlanRequest: recovery.PlanRequest{App: "w", Target: recovery.Target{To: first}}})
+	if at.State != "done" || result.Generation != 2 {
+		t.Fatalf("restore to before all changes: %+v, %+v", at, result)
+	}
+	c.serves(4)
+	c.publishAll(100, 110)
+	want = replayed(t, 110, changes)
+	generations := c.generations(100 + 80)
+	equalRows(t, "the restored app", values(generations["2"]), want[30:])
+}
