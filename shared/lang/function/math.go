@@ -82,7 +82,7 @@ func initPairs() {
 				null(out)
 				return
 			}
-			out.Real = exactmath.Log(args[0].Real) / exactmath.Log(args[1].Real)
+			out.Real = exactmath.LogTo(args[0].Real, args[1].Real)
 		}),
 	})
 	for name, value := range map[string]float64{"math:e": math.E, "math:pi": math.Pi} {

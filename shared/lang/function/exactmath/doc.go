@@ -1,13 +1,9 @@
-// Package exactmath computes logarithms, powers, exponentials and angles with the same bits on
-// every processor. Go's package math uses assembly on some processors, and its compiler fuses
-// a multiplication and an addition into one rounding where the processor can. The functions
-// here are those of package math (go1.26) in plain Go, where each product is converted to
-// float64, which forbids to fuse it. LICENSE is Go's.
+// Package exactmath computes the functions of package math with the same bits on every
+// processor. Package math does not: it has assembly for some processors, and on others the
+// compiler fuses multiplications and additions.
+//
+// Everything is computed with pairs of float64, which have about 100 bits, and is rounded once
+// at the end. Results are right to the last bit except in cases that are very close to half a
+// unit of it. The package uses only operations whose result is fixed by IEEE 754, and converts
+// each product explicitly, which keeps the compiler from fusing it.
 package exactmath
-
-// The parts of a double.
-const (
-	mask  = 0x7ff
-	shift = 64 - 11 - 1
-	bias  = 1023
-)

@@ -1,152 +1,227 @@
-// Copyright 2009 The Go Authors. All rights reserved.
-// Use of this source code is governed by a BSD-style
-// license that can be found in the LICENSE file.
-
 package exactmath
 
 import "math"
 
-// Exp returns e**x, the base-e exponential of x.
-//
-// Special cases are:
-//
-//	Exp(+Inf) = +Inf
-//	Exp(NaN) = NaN
-//
-// Very large values overflow to 0 or +Inf.
-// Very small values underflow to 1.
-func Exp(x float64) float64 {
-	return exp(x)
+// expMinus1 returns m and k such that e^x = (1 + m) * 2^k, where k is 0 for small x. x is at
+// most about 1000 in either direction.
+func expMinus1(x pair) (m pair, k int) {
+	n := math.Round(x.hi / ln2High)
+	r := x.minus(ln2.times(of(n)))
+	const halvings = 9
+	r = r.power2(-halvings)
+	term := r
+	for i := 2; i <= 9; i++ { // the Taylor series of e^r - 1
+		term = term.times(r)
+		m = m.plus(term.times(inverseFactorials[i]))
+	}
+	m = m.plus(r)
+	for range halvings { // (1+m)^2 - 1
+		m = m.power2(1).plus(m.times(m))
+	}
+	return m, int(n)
 }
 
-// The original C code, the long comment, and the constants
-// below are from FreeBSD's /usr/src/lib/msun/src/e_exp.c
-// and came with this notice. The go code is a simplified
-// version of the original C.
-//
-// ====================================================
-// Copyright (C) 2004 by Sun Microsystems, Inc. All rights reserved.
-//
-// Permission to use, copy, modify, and distribute this
-// software is freely granted, provided that this notice
-// is preserved.
-// ====================================================
-//
-//
-// exp(x)
-// Returns the exponential of x.
-//
-// Method
-//   1. Argument reduction:
-//      Reduce x to an r so that |r| <= 0.5*ln2 ~ 0.34658.
-//      Given x, find r and integer k such that
-//
-//               x = k*ln2 + r,  |r| <= 0.5*ln2.
-//
-//      Here r will be represented as r = hi-lo for better
-//      accuracy.
-//
-//   2. Approximation of exp(r) by a special rational function on
-//      the interval [0,0.34658]:
-//      Write
-//          R(r**2) = r*(exp(r)+1)/(exp(r)-1) = 2 + r*r/6 - r**4/360 + ...
-//      We use a special Remez algorithm on [0,0.34658] to generate
-//      a polynomial of degree 5 to approximate R. The maximum error
-//      of this polynomial approximation is bounded by 2**-59. In
-//      other words,
-//          R(z) ~ 2.0 + P1*z + P2*z**2 + P3*z**3 + P4*z**4 + P5*z**5
-//      (where z=r*r, and the values of P1 to P5 are listed below)
-//      and
-//          |                  5          |     -59
-//          | 2.0+P1*z+...+P5*z   -  R(z) | <= 2
-//          |                             |
-//      The computation of exp(r) thus becomes
-//                             2*r
-//              exp(r) = 1 + -------
-//                            R - r
-//                                 r*R1(r)
-//                     = 1 + r + ----------- (for better accuracy)
-//                                2 - R1(r)
-//      where
-//                               2       4             10
-//              R1(r) = r - (P1*r  + P2*r  + ... + P5*r   ).
-//
-//   3. Scale back to obtain exp(x):
-//      From step 1, we have
-//         exp(x) = 2**k * exp(r)
-//
-// Special cases:
-//      exp(INF) is INF, exp(NaN) is NaN;
-//      exp(-INF) is 0, and
-//      for finite argument, only exp(0)=1 is exact.
-//
-// Accuracy:
-//      according to an error analysis, the error is always less than
-//      1 ulp (unit in the last place).
-//
-// Misc. info.
-//      For IEEE double
-//          if x >  7.09782712893383973096e+02 then exp(x) overflow
-//          if x < -7.45133219101941108420e+02 then exp(x) underflow
-//
-// Constants:
-// The hexadecimal values are the intended ones for the following
-// constants. The decimal values may be used, provided that the
-// compiler will convert from decimal to binary accurately enough
-// to produce the hexadecimal values shown.
-
-func exp(x float64) float64 {
-	const (
-		Ln2Hi = 6.93147180369123816490e-01
-		Ln2Lo = 1.90821492927058770002e-10
-		Log2e = 1.44269504088896338700e+00
-
-		Overflow  = 7.09782712893383973096e+02
-		Underflow = -7.45133219101941108420e+02
-		NearZero  = 1.0 / (1 << 28) // 2**-28
-	)
-
-	// special cases
+// powerOfE returns e^x as a float64.
+func powerOfE(x pair, factor int) float64 {
 	switch {
-	case math.IsNaN(x):
-		return x
-	case x > Overflow: // handles case where x is +∞
+	case x.hi != x.hi:
+		return x.hi
+	case x.hi > 800:
 		return math.Inf(1)
-	case x < Underflow: // handles case where x is -∞
+	case x.hi < -800:
 		return 0
-	case -NearZero < x && x < NearZero:
-		return 1 + x
 	}
-
-	// reduce; computed as r = hi - lo for extra precision.
-	var k int
-	switch {
-	case x < 0:
-		k = int(float64(Log2e*x) - 0.5)
-	case x > 0:
-		k = int(float64(Log2e*x) + 0.5)
-	}
-	hi := x - float64(float64(k)*Ln2Hi)
-	lo := float64(float64(k) * Ln2Lo)
-
-	// compute
-	return expmulti(hi, lo, k)
+	m, k := expMinus1(x)
+	return math.Ldexp(m.plus(of(1)).number(), k+factor)
 }
 
-// exp1 returns e**r × 2**k where r = hi - lo and |r| ≤ ln(2)/2.
-func expmulti(hi, lo float64, k int) float64 {
-	const (
-		P1 = 1.66666666666666657415e-01  /* 0x3FC55555; 0x55555555 */
-		P2 = -2.77777777770155933842e-03 /* 0xBF66C16C; 0x16BEBD93 */
-		P3 = 6.61375632143793436117e-05  /* 0x3F11566A; 0xAF25DE2C */
-		P4 = -1.65339022054652515390e-06 /* 0xBEBBBD41; 0xC5D26BF1 */
-		P5 = 4.13813679705723846039e-08  /* 0x3E663769; 0x72BEA4D0 */
-	)
+// Exp returns e^x.
+func Exp(x float64) float64 { return powerOfE(of(x), 0) }
 
-	r := hi - lo
-	t := float64(r * r)
-	c := r - float64(t*(P1+float64(t*(P2+float64(t*(P3+float64(t*(P4+float64(t*P5)))))))))
-	y := 1 - ((lo - float64(r*c)/(2-c)) - hi)
-	// TODO(rsc): make sure Ldexp can handle boundary k
-	return math.Ldexp(y, k)
+// small is a bound below which sin x, tan x and the like are x.
+const small = 1.0 / (1 << 27)
+
+// large is a bound above which e^-x is nothing beside e^x.
+const large = 40
+
+// expOf returns e^x - 1, for |x| up to twice large.
+func expOf(x float64) pair {
+	m, k := expMinus1(of(x))
+	return of(math.Ldexp(1, k) - 1).plus(m.power2(k))
+}
+
+// Sinh returns the hyperbolic sine of x.
+func Sinh(x float64) float64 {
+	a := math.Abs(x)
+	if !(a >= small) {
+		return x
+	}
+	var y float64
+	if a > large {
+		y = powerOfE(of(a), -1)
+	} else {
+		m := expOf(a)
+		y = m.plus(m.over(m.plus(of(1)))).number() / 2
+	}
+	return math.Copysign(y, x)
+}
+
+// Cosh returns the hyperbolic cosine of x.
+func Cosh(x float64) float64 {
+	a := math.Abs(x)
+	if !(a <= large) {
+		return powerOfE(of(a), -1)
+	}
+	e := expOf(a).plus(of(1))
+	return e.plus(of(1).over(e)).number() / 2
+}
+
+// Tanh returns the hyperbolic tangent of x.
+func Tanh(x float64) float64 {
+	a := math.Abs(x)
+	switch {
+	case !(a >= small):
+		return x
+	case a > large:
+		return math.Copysign(1, x)
+	}
+	m := expOf(float64(2 * a))
+	return math.Copysign(m.over(m.plus(of(2))).number(), x)
+}
+
+// ln returns m and k such that the logarithm of x is m + k times that of 2. x is positive.
+func ln(x float64) (m pair, k int) {
+	f, k := math.Frexp(x)
+	if f < math.Sqrt2/2 {
+		f, k = f*2, k-1
+	}
+	z := (f - 1) / (f + 1)
+	zz := float64(z * z)
+	y := of(float64(2 * z * (1 + float64(zz*(1.0/3+float64(zz/5))))))
+	for range 2 { // Halley's method
+		m, _ := expMinus1(y)
+		y = y.plus(of(f - 1).minus(m).power2(1).over(of(f).plus(of(1)).plus(m)))
+	}
+	return y, k
+}
+
+// logarithm returns the natural logarithm as a pair, if x has one that is finite.
+func logarithm(x float64) (y pair, ok bool) {
+	if !(x > 0) || math.IsInf(x, 1) {
+		return pair{}, false
+	}
+	m, k := ln(x)
+	return m.plus(ln2.times(of(float64(k)))), true
+}
+
+// noLogarithm is the result for the numbers without a logarithm that is finite.
+func noLogarithm(x float64) float64 {
+	switch {
+	case x == 0:
+		return math.Inf(-1)
+	case x > 0:
+		return x
+	}
+	return math.NaN()
+}
+
+// Log returns the natural logarithm of x.
+func Log(x float64) float64 {
+	if y, ok := logarithm(x); ok {
+		return y.number()
+	}
+	return noLogarithm(x)
+}
+
+// LogTo returns the logarithm of x to a base.
+func LogTo(x, base float64) float64 {
+	y, ok := logarithm(x)
+	b, and := logarithm(base)
+	if !ok || !and || b.hi == 0 {
+		return Log(x) / Log(base)
+	}
+	return y.over(b).number()
+}
+
+// Log10 returns the logarithm of x to base 10.
+func Log10(x float64) float64 {
+	if y, ok := logarithm(x); ok {
+		return y.over(ln10).number()
+	}
+	return noLogarithm(x)
+}
+
+// Log2 returns the logarithm of x to base 2.
+func Log2(x float64) float64 {
+	if _, ok := logarithm(x); !ok {
+		return noLogarithm(x)
+	}
+	m, k := ln(x)
+	return m.over(ln2).plus(of(float64(k))).number()
+}
+
+// Pow returns x^y, in special cases as math.Pow does.
+func Pow(x, y float64) float64 {
+	whole := y == math.Trunc(y) && !math.IsInf(y, 0)
+	odd := whole && math.Mod(y, 2) != 0
+	switch {
+	case y == 0 || x == 1:
+		return 1
+	case x != x || y != y:
+		return math.NaN()
+	case math.IsInf(y, 0) || x == 0 || math.IsInf(x, 0):
+		return powAtTheEnds(x, y, odd)
+	case x < 0 && !whole:
+		return math.NaN()
+	}
+	l, _ := logarithm(math.Abs(x))
+	p := powerOfE(product(l, y), 0)
+	if x < 0 && odd {
+		return -p
+	}
+	return p
+}
+
+// product returns l * y for an exponent of e: beyond 1000 it only matters that it is.
+func product(l pair, y float64) pair {
+	if p := float64(l.hi * y); math.Abs(p) > 1000 {
+		return of(p)
+	}
+	return l.times(of(y))
+}
+
+// powAtTheEnds returns x^y where one of them is infinite, or x is 0.
+func powAtTheEnds(x, y float64, odd bool) float64 {
+	a := math.Abs(x)
+	if a == 1 {
+		return 1 // y is infinite
+	}
+	if (a > 1) != (y > 0) {
+		if odd {
+			return math.Copysign(0, x)
+		}
+		return 0
+	}
+	if odd && math.Signbit(x) {
+		return math.Inf(-1)
+	}
+	return math.Inf(1)
+}
+
+// Cbrt returns the cube root of x.
+func Cbrt(x float64) float64 {
+	if x == 0 || x != x || math.IsInf(x, 0) {
+		return x
+	}
+	f, e := math.Frexp(math.Abs(x))
+	for e%3 != 0 {
+		f, e = f/2, e+1
+	}
+	m := of(f) // from 1/8 to 1
+	y := of(.4 + float64(.6*f))
+	for range 4 { // Halley's method
+		cube := y.times(y).times(y)
+		y = y.times(cube.plus(m.power2(1)).over(cube.power2(1).plus(m)))
+	}
+	return math.Copysign(math.Ldexp(y.number(), e/3), x)
 }
