@@ -60,7 +60,8 @@ func (x *Matcher) waitAgain(m *Match, item *Item, ts int64) {
 func (x *Matcher) giveUp(m *Match, side int) {
 	if m.dueSeq[side] > 0 {
 		m.dueSeq[side] = 0
-		x.deadlines.unwanted(wanted)
+		x.mc.wishes[m.wish(wishSide+side)]++
+		x.deadlines.unwanted(x.mc.wishes)
 	}
 }
 

@@ -2,7 +2,6 @@ package pattern
 
 import (
 	"bytes"
-	"hash/maphash"
 )
 
 // node is a match that waits for one item.
@@ -14,8 +13,15 @@ type node struct {
 	arrival    uint64 // orders the matches that wait; 0: the match is not stored
 	born       uint64 // the tick in which it came
 	key        []byte // the match's side of the equalities
-	hash       uint64
+	short      [16]byte
+	hash       uint32
 	listed     bool // false: its key has a null, so that no event fits
+}
+
+// clear makes a node as a new one, with the memory that it has.
+func (n *node) clear() {
+	n.m, n.prev, n.next, n.tail = nil, nil, nil, nil
+	n.item, n.arrival, n.born, n.hash, n.listed = 0, 0, 0, 0, false
 }
 
 // list is the matches that wait for an item without equalities, in order of arrival.
@@ -49,56 +55,20 @@ func (l *list) remove(n *node) {
 // the item has equalities, in a bucket for each value.
 type waiting struct {
 	list
-	buckets map[uint64]*node
+	index
 }
 
-var seed = maphash.MakeSeed()
-
-func (w *waiting) add(n *node, keyed bool) {
-	n.listed = true
-	if !keyed {
-		w.append(n)
+// drop takes a node out of the list or its bucket.
+func (w *waiting) drop(mc *Machine, n *node) {
+	switch {
+	case !n.listed:
 		return
-	}
-	n.hash = maphash.Bytes(seed, n.key)
-	if w.buckets == nil {
-		w.buckets = map[uint64]*node{}
-	}
-	head := w.buckets[n.hash]
-	if head == nil {
-		n.tail = n
-		w.buckets[n.hash] = n
-		return
-	}
-	n.prev, head.tail.next, head.tail = head.tail, n, n
-}
-
-func (w *waiting) drop(n *node, keyed bool) {
-	if !n.listed {
-		return
+	case mc.Items[n.item].Keyed:
+		w.index.drop(mc, n)
+	default:
+		w.remove(n)
 	}
 	n.listed = false
-	switch {
-	case !keyed:
-		w.remove(n)
-		return
-	case n.prev != nil:
-		n.prev.next = n.next
-		if n.next != nil {
-			n.next.prev = n.prev
-		} else {
-			w.buckets[n.hash].tail = n.prev
-		}
-	case n.next != nil:
-		n.next.prev, n.next.tail = nil, n.tail
-		w.buckets[n.hash] = n.next
-	default:
-		delete(w.buckets, n.hash)
-	}
-	n.prev, n.next, n.tail = nil, nil, nil
 }
-
-// first returns the first node that may have the key.
-func (w *waiting) first(key []byte) *node { return w.buckets[maphash.Bytes(seed, key)] }
 
 func (n *node) fits(key []byte) bool { return bytes.Equal(n.key, key) }

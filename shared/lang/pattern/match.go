@@ -18,8 +18,9 @@ type Match struct {
 	x        *Matcher
 	number   uint64 // 0: it is as a new one would be, and not stored
 	lo, hi   int
-	first    int64 // ts of the first event of the first step, or the end of its wait
-	last     int64 // ts of the newest event, or of the deadline that passed last
+	id       uint32 // among all matches of the machine
+	first    int64  // ts of the first event of the first step, or the end of its wait
+	last     int64  // ts of the newest event, or of the deadline that passed last
 	hasFirst bool
 	spoiled  bool // what must not come came at the first step: the partner ends it without a row
 	sides    [2]status
@@ -29,9 +30,11 @@ type Match struct {
 	events   []byte   // of all slots, one after another
 	ends     []uint32 // by slot: where its event ends; no bytes: none
 	nodes    []*node  // in order of steps
+	own      node     // the first of them that came; a match needs few others
 	few      [2]*node
+	short    [24]byte // holds events while they are small
+	fewEnds  [2]uint32
 
-	gen   uint32 // changes with each reuse
 	moved uint64 // the last tick in which it took an event or came
 	dirty int    // its place in Matcher.dirty, from 1; 0: it has not changed
 	shown bool   // its entry was shown, so its end removes one
@@ -142,35 +145,44 @@ func (m *Match) copyBefore(o *Match, step int) {
 // alloc returns an empty match.
 func (x *Matcher) alloc() *Match {
 	mc := x.mc
-	var m *Match
-	if n := len(mc.free); n > 0 {
-		m = mc.free[n-1]
-		mc.free = mc.free[:n-1]
-	} else {
-		m = mc.make()
+	if len(mc.free) == 0 {
+		mc.grow()
 	}
+	last := len(mc.free) - 1
+	m := mc.free[last]
+	mc.free = mc.free[:last]
 	m.x, m.moved = x, mc.tick
 	return m
 }
 
-// matchesAtOnce is how many matches are made at a time.
+// matchesAtOnce is how many matches are made at a time: a slab.
 const matchesAtOnce = 64
 
-func (mc *Machine) make() *Match {
-	if len(mc.made) == 0 {
-		mc.made = make([]Match, matchesAtOnce)
-		ends := make([]uint32, matchesAtOnce*mc.slots)
-		for i := range mc.made {
-			mc.made[i].ends = ends[i*mc.slots : (i+1)*mc.slots : (i+1)*mc.slots]
+// grow makes a slab of matches.
+func (mc *Machine) grow() {
+	slab := make([]Match, matchesAtOnce)
+	first := uint32(len(mc.slabs) * matchesAtOnce)
+	mc.slabs = append(mc.slabs, slab)
+	mc.wishes = append(mc.wishes, make([]uint32, matchesAtOnce*wishesPerMatch)...)
+	mc.places = append(mc.places, make([]uint32, matchesAtOnce)...)
+	for i := len(slab) - 1; i >= 0; i-- { // the first is taken first
+		m := &slab[i]
+		m.id = first + uint32(i)
+		m.nodes, m.events = m.few[:0], m.short[:0]
+		if m.ends = m.fewEnds[:]; mc.slots > len(m.fewEnds) {
+			m.ends = make([]uint32, mc.slots)
 		}
+		m.ends = m.ends[:mc.slots]
+		if mc.counted {
+			m.counts = make([]uint32, len(mc.Steps))
+		}
+		mc.free = append(mc.free, m)
 	}
-	m := &mc.made[0]
-	mc.made = mc.made[1:]
-	m.nodes = m.few[:0]
-	if mc.counted {
-		m.counts = make([]uint32, len(mc.Steps))
-	}
-	return m
+}
+
+// match returns the match with an id.
+func (mc *Machine) match(id uint32) *Match {
+	return &mc.slabs[id/matchesAtOnce][id%matchesAtOnce]
 }
 
 // release takes a match out of all lists and the state.
@@ -187,36 +199,46 @@ func (x *Matcher) release(m *Match) {
 		x.forget(m)
 	}
 	if m.hasFirst && mc.Within != NoLimit {
-		m.gen++
-		mc.expiry.unwanted(mc.expires)
+		mc.wishes[m.wish(wishExpiry)]++
+		mc.expiry.unwanted(mc.wishes)
 	}
+	m.clear()
+	mc.free = append(mc.free, m)
+}
+
+// clear makes a match as a new one, with the memory that it has.
+func (m *Match) clear() {
 	const large = 1 << 10 // more is not kept for the next match
-	events := m.events[:0]
-	if cap(events) > large {
-		events = nil
+	if m.events = m.events[:0]; cap(m.events) > large {
+		m.events = m.short[:0]
 	}
-	clear(m.few[:])
+	m.x, m.number, m.lo, m.hi = nil, 0, 0, 0
+	m.first, m.last, m.moved, m.dirty = 0, 0, 0, 0
+	m.hasFirst, m.spoiled, m.shown = false, false, false
+	m.sides, m.due, m.dueSeq = [2]status{}, [2]int64{}, [2]uint64{}
+	m.nodes, m.few = m.few[:0], [2]*node{}
 	clear(m.counts)
 	clear(m.ends)
-	*m = Match{gen: m.gen + 1, ends: m.ends, counts: m.counts, events: events}
-	m.nodes = m.few[:0]
-	mc.free = append(mc.free, m)
 }
 
 // unlist takes a node out of its list.
 func (x *Matcher) unlist(n *node) {
 	mc := x.mc
-	x.waiting[n.item].drop(n, mc.Items[n.item].Keyed)
-	key := n.key
-	*n = node{key: key[:0]}
-	mc.freeNodes = append(mc.freeNodes, n)
+	x.waiting[n.item].drop(mc, n)
+	own := n == &n.m.own
+	n.clear()
+	if !own {
+		mc.freeNodes = append(mc.freeNodes, n)
+	}
 }
 
 // wait makes a match wait for an item.
 func (x *Matcher) wait(m *Match, i int, arrival uint64) *node {
 	mc := x.mc
-	var n *node
-	if last := len(mc.freeNodes) - 1; last >= 0 {
+	n := &m.own
+	if last := len(mc.freeNodes) - 1; n.m == nil {
+		// it is free
+	} else if last >= 0 {
 		n = mc.freeNodes[last]
 		mc.freeNodes = mc.freeNodes[:last]
 	} else {
@@ -230,14 +252,19 @@ func (x *Matcher) wait(m *Match, i int, arrival uint64) *node {
 
 // list puts a node into the list or bucket of its item.
 func (x *Matcher) list(n *node) {
-	item := &x.mc.Items[n.item]
-	if item.Keyed {
-		var ok bool
-		if n.key, ok = x.mc.eval.Held(n.item, n.m, n.key[:0]); !ok {
-			return
-		}
+	mc, w := x.mc, &x.waiting[n.item]
+	if !mc.Items[n.item].Keyed {
+		n.listed = true
+		w.append(n)
+		return
 	}
-	x.waiting[n.item].add(n, item.Keyed)
+	if n.key == nil {
+		n.key = n.short[:0]
+	}
+	n.key, n.listed = mc.eval.Held(n.item, n.m, n.key[:0])
+	if n.listed {
+		w.index.add(mc, n)
+	}
 }
 
 // stopWaiting takes a match out of the lists of an item.

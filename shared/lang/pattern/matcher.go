@@ -15,10 +15,12 @@ type Machine struct {
 	count  func(n int, live bool)
 	tick   uint64    // numbers events and deadlines; never stored
 	expiry timeQueue // by the first event, over all keys
+	wishes []uint32  // by wish
+	places []uint32  // by id: where a stored match is in Matcher.all
 
+	slabs          [][]Match // all matches, by id
 	free           []*Match
 	freeNodes      []*node
-	made           []Match
 	scratch, other []byte
 	key            []byte
 }
@@ -36,6 +38,7 @@ type Matcher struct {
 	waiting   []waiting // by item
 	deadlines timeQueue
 	all       []numbered // the stored matches in order of their numbers, and gaps
+	head      int        // before it are gaps alone
 	gaps      int
 	fresh     *Match   // as a new one: it waits at the first step and is not stored
 	spent     bool     // the one attempt began or, with deadlines at the start, the wait did
@@ -49,10 +52,10 @@ type Matcher struct {
 	changed bool     // spent changed
 }
 
-// numbered is a stored match; m is nil once it ended.
+// numbered is a stored match by its id, plus one; 0 once it ended.
 type numbered struct {
 	number uint64
-	m      *Match
+	match  uint32
 }
 
 // New returns a matcher without partial matches. If the pattern is Timed, Begin starts it.
@@ -97,11 +100,11 @@ func (mc *Machine) Expire(ts int64) {
 	}
 	bound := minus(ts, mc.Within)
 	for {
-		t := mc.expiry.next(mc.expires)
+		t := mc.expiry.next(mc.wishes)
 		if t == nil || t.at >= bound {
 			return
 		}
-		m := t.m
+		m := mc.match(t.wish.match())
 		mc.expiry.pop()
 		m.x.expire(m, ts)
 	}
@@ -120,11 +123,6 @@ func plus(ts, span int64) int64 {
 		return math.MaxInt64
 	}
 	return ts + span
-}
-
-// expires reports whether a moment of the expiry queue is still wanted.
-func (mc *Machine) expires(t *moment) bool {
-	return t.m.gen == t.gen && t.m.hasFirst && t.m.first == t.at
 }
 
 // expire ends a match that is out of `within`. The event that shows this may begin the next.
@@ -165,7 +163,7 @@ func (x *Matcher) Receive(stream int, e *Event) {
 // try offers an event to the matches that wait for an item, except those that came with it.
 func (x *Matcher) try(i int, e *Event) {
 	mc, item, w := x.mc, &x.mc.Items[i], &x.waiting[i]
-	if w.head == nil && len(w.buckets) == 0 || item.Own && !mc.eval.Own(i, e) {
+	if w.head == nil && w.used == 0 || item.Own && !mc.eval.Own(i, e) {
 		return
 	}
 	n := w.head
@@ -174,7 +172,7 @@ func (x *Matcher) try(i int, e *Event) {
 		if mc.key, ok = mc.eval.Key(i, e, mc.key[:0]); !ok {
 			return
 		}
-		n = w.first(mc.key)
+		n = w.first(mc, i, mc.key)
 	}
 	for n != nil && n.born != mc.tick {
 		next := n.next
@@ -192,17 +190,11 @@ func (x *Matcher) try(i int, e *Event) {
 // Due returns when Fire must be called next, and the number that orders it among timers of
 // the same ms; false for never.
 func (x *Matcher) Due() (at int64, seq uint64, ok bool) {
-	t := x.deadlines.next(wanted)
+	t := x.deadlines.next(x.mc.wishes)
 	if t == nil {
 		return 0, 0, false
 	}
 	return t.at, t.seq, true
-}
-
-// wanted reports whether a deadline still holds.
-func wanted(t *moment) bool {
-	m := t.m
-	return m.gen == t.gen && m.sides[t.side] == open && m.dueSeq[t.side] == t.seq && m.due[t.side] == t.at
 }
 
 // overdue lets deadlines pass that were set in the past.
@@ -230,11 +222,11 @@ func (p *Spec) hasDeadlines() bool {
 
 // Fire is called when the clock has reached what Due returned: one deadline passes.
 func (x *Matcher) Fire() {
-	if t := x.deadlines.next(wanted); t == nil || t.at > x.mc.env.Now {
+	if t := x.deadlines.next(x.mc.wishes); t == nil || t.at > x.mc.env.Now {
 		return // the match that wanted it has gone
 	}
-	t := x.deadlines.pop()
-	m, mc := t.m, x.mc
+	t, mc := x.deadlines.pop(), x.mc
+	m := mc.match(t.wish.match())
 	x.owner.Changing()
 	mc.tick++
 	if mc.Within != NoLimit && m.hasFirst && minus(t.at, mc.Within) > m.first {
@@ -242,7 +234,7 @@ func (x *Matcher) Fire() {
 		return
 	}
 	x.firing = true
-	x.pass(m, int(t.side), t.at)
+	x.pass(m, t.wish.kind()-wishSide, t.at)
 	x.firing = false
 }
 

@@ -6,10 +6,27 @@ import "github.com/eventflux/eventflux/shared/lang/window"
 type moment struct {
 	at   int64
 	seq  uint64
-	side int32
-	gen  uint32
-	m    *Match
+	wish wish
+	gen  uint32 // of the wish
 }
+
+// wish is what a match can want: to expire, or the deadline of a side. The wishes of a match
+// follow one another in Machine.wishes, which has a number for each that changes with the
+// time that is wanted. So it takes no look at the match to see whether a moment still holds.
+type wish uint32
+
+const (
+	wishExpiry = iota
+	wishSide
+	wishesPerMatch = wishSide + 2
+)
+
+// wish returns one of the match's wishes.
+func (m *Match) wish(kind int) wish { return wish(m.id*wishesPerMatch + uint32(kind)) }
+
+func (w wish) match() uint32 { return uint32(w) / wishesPerMatch }
+
+func (w wish) kind() int { return int(w % wishesPerMatch) }
 
 // Before orders moments by time, then by the order of the requests.
 func (t *moment) Before(o *moment) bool {
@@ -19,7 +36,7 @@ func (t *moment) Before(o *moment) bool {
 	case t.seq != o.seq:
 		return t.seq < o.seq
 	}
-	return t.side < o.side
+	return t.wish < o.wish
 }
 
 // timeQueue holds moments in order. Those that come in order, as almost all do, cost the
@@ -39,17 +56,16 @@ func (q *timeQueue) push(t moment) {
 	}
 	if q.head > 64 && q.head > len(q.inOrder)/2 && len(q.inOrder) == cap(q.inOrder) {
 		n := copy(q.inOrder, q.inOrder[q.head:])
-		clear(q.inOrder[n:])
 		q.inOrder, q.head = q.inOrder[:n], 0
 	}
 	q.inOrder = append(q.inOrder, t)
 }
 
-// next returns the first moment that live accepts, or nil.
-func (q *timeQueue) next(live func(*moment) bool) *moment {
+// next returns the first moment that is still wanted, or nil.
+func (q *timeQueue) next(wishes []uint32) *moment {
 	for {
 		first := q.front()
-		if first == nil || live(first) {
+		if first == nil || wishes[first.wish] == first.gen {
 			return first
 		}
 		q.pop()
@@ -74,7 +90,6 @@ func (q *timeQueue) pop() moment {
 		return q.others.Pop()
 	}
 	first := q.inOrder[q.head]
-	q.inOrder[q.head] = moment{}
 	if q.head++; q.head == len(q.inOrder) {
 		q.inOrder, q.head = q.inOrder[:0], 0
 	}
@@ -82,7 +97,7 @@ func (q *timeQueue) pop() moment {
 }
 
 // unwanted notes that a moment is no longer wanted. Once most are not, it removes them.
-func (q *timeQueue) unwanted(live func(*moment) bool) {
+func (q *timeQueue) unwanted(wishes []uint32) {
 	const few = 64
 	size := len(q.inOrder) - q.head + len(q.others)
 	if q.stale++; q.stale <= size/2+few {
@@ -91,20 +106,18 @@ func (q *timeQueue) unwanted(live func(*moment) bool) {
 	q.stale = 0
 	kept := q.inOrder[:0]
 	for i := q.head; i < len(q.inOrder); i++ {
-		if live(&q.inOrder[i]) {
-			kept = append(kept, q.inOrder[i])
+		if t := &q.inOrder[i]; wishes[t.wish] == t.gen {
+			kept = append(kept, *t)
 		}
 	}
-	clear(q.inOrder[len(kept):])
 	q.inOrder, q.head = kept, 0
 	old := q.others
 	q.others = q.others[:0]
 	for i := range old { // a push overwrites only what the loop has read
-		if t := old[i]; live(&t) {
+		if t := old[i]; wishes[t.wish] == t.gen {
 			q.others.Push(t)
 		}
 	}
-	clear(old[len(q.others):])
 }
 
 func (q *timeQueue) reset() { *q = timeQueue{} }

@@ -36,12 +36,15 @@ func (x *Matcher) afterEvent(e *Event) {
 		x.owner.Changing()
 		x.drop(f)
 	}
-	for i := 0; i < len(x.all); i++ {
-		if m := x.all[i].m; m != nil && m.moved != mc.tick {
+	for i := x.head; i < len(x.all); i++ {
+		n := x.all[i]
+		if n.match == 0 {
+			continue
+		}
+		if m := mc.match(n.match - 1); m.moved != mc.tick {
 			x.owner.Changing()
-			number := x.all[i].number
 			x.drop(m)
-			i = x.from(number) - 1 // the list may have become shorter
+			i = x.from(n.number) - 1 // the list may have become shorter
 		}
 	}
 	if mc.timed && mc.restarted && !x.atStart() {

@@ -60,13 +60,7 @@ func (m *Match) Until() (at int64, ok bool) {
 }
 
 // Each calls visit with every stored match, in order of their numbers.
-func (x *Matcher) Each(visit func(*Match)) {
-	for _, n := range x.all {
-		if n.m != nil {
-			visit(n.m)
-		}
-	}
-}
+func (x *Matcher) Each(visit func(*Match)) { x.stored(visit) }
 
 // Find returns the stored match with a number, or nil.
 func (x *Matcher) Find(number uint64) *Match { return x.find(number) }

@@ -38,11 +38,7 @@ func Number(key []byte) (uint64, bool) {
 func (x *Matcher) Changed(visit func(key []byte)) {
 	if !x.tracked {
 		x.tracked = true
-		for _, n := range x.all {
-			if n.m != nil {
-				n.m.shown = true
-			}
-		}
+		x.stored(func(m *Match) { m.shown = true })
 		x.changed = false
 		x.Keys(visit)
 		return
@@ -67,8 +63,8 @@ func (x *Matcher) Changed(visit func(key []byte)) {
 // Keys implements state.Source.
 func (x *Matcher) Keys(visit func(key []byte)) {
 	var key [9]byte
-	for _, n := range x.all {
-		if n.m != nil {
+	for _, n := range x.all[x.head:] {
+		if n.match > 0 {
 			visit(matchKey(key[:0], n.number))
 		}
 	}
@@ -182,7 +178,7 @@ func (x *Matcher) Put(key, value []byte) error {
 		m.nodes = nil
 		return fmt.Errorf("pattern: match %d: %w", number, err)
 	}
-	x.all = append(x.all, numbered{number, m})
+	x.remember(m)
 	x.mc.count(1, false)
 	m.shown = true
 	return nil
@@ -329,9 +325,12 @@ func (x *Matcher) Ready() error {
 		if i > 0 && n.number == x.all[i-1].number {
 			return fmt.Errorf("pattern: match %d is there twice", n.number)
 		}
-		nodes = append(nodes, n.m.nodes...)
-		n.m.nodes = n.m.few[:0]
+		x.mc.places[n.match-1] = uint32(i)
 	}
+	x.stored(func(m *Match) {
+		nodes = append(nodes, m.nodes...)
+		m.nodes = m.few[:0]
+	})
 	if err := x.relist(nodes); err != nil {
 		return err
 	}
@@ -355,36 +354,35 @@ func (x *Matcher) relist(nodes []*node) error {
 			}
 		}
 	}
-	for _, n := range x.all {
-		slices.SortStableFunc(n.m.nodes, func(a, b *node) int { return cmp.Compare(a.item, b.item) })
-	}
+	x.stored(func(m *Match) {
+		slices.SortStableFunc(m.nodes, func(a, b *node) int { return cmp.Compare(a.item, b.item) })
+	})
 	return nil
 }
 
 // await puts the loaded matches into the orders of deadlines and of expiry.
 func (x *Matcher) await() {
 	var due, first []moment
-	for _, n := range x.all {
-		m := n.m
+	x.stored(func(m *Match) {
 		for side := range m.dueSeq {
 			if seq := m.dueSeq[side]; seq > 0 {
-				due = append(due, moment{at: m.due[side], seq: seq, side: int32(side), gen: m.gen, m: m})
+				due = append(due, moment{at: m.due[side], seq: seq, wish: m.wish(wishSide + side)})
 			}
 		}
 		if m.hasFirst && x.mc.Within != NoLimit {
-			first = append(first, moment{at: m.first, seq: m.number, gen: m.gen, m: m})
+			first = append(first, moment{at: m.first, seq: m.number, wish: m.wish(wishExpiry)})
 		}
-	}
+	})
 	order := func(a, b moment) int {
-		return cmp.Or(cmp.Compare(a.at, b.at), cmp.Compare(a.seq, b.seq), cmp.Compare(a.side, b.side))
+		return cmp.Or(cmp.Compare(a.at, b.at), cmp.Compare(a.seq, b.seq), cmp.Compare(a.wish, b.wish))
 	}
 	slices.SortFunc(due, order)
 	slices.SortFunc(first, order)
 	for _, t := range due {
-		x.deadlines.push(t)
+		x.mc.want(&x.deadlines, t.wish, t.at, t.seq)
 	}
 	for _, t := range first {
-		x.mc.expiry.push(t)
+		x.mc.want(&x.mc.expiry, t.wish, t.at, t.seq)
 	}
 }
 
@@ -393,11 +391,11 @@ func (x *Matcher) startLoaded() error {
 	mc := x.mc
 	in := 0
 	if mc.restarted {
-		for _, n := range x.all {
-			if x.unfinished(n.m, 0) {
+		x.stored(func(m *Match) {
+			if x.unfinished(m, 0) {
 				in++
 			}
-		}
+		})
 	}
 	switch {
 	case in > 1 || mc.restarted && mc.timed && x.spent && in != 1:
@@ -412,10 +410,11 @@ func (x *Matcher) startLoaded() error {
 
 // Bytes implements state.Source.
 func (x *Matcher) Bytes() int64 {
-	const perMatch, some = 320, 256
+	const perMatch, some = 470, 256
 	n, asked := int64(0), int64(0)
 	for i := 0; i < len(x.all); i += len(x.all)/some + 1 {
-		if m := x.all[i].m; m != nil {
+		if id := x.all[i].match; id > 0 {
+			m := x.mc.match(id - 1)
 			n += int64(cap(m.events)) + 4*int64(len(m.ends)+len(m.counts))
 			asked++
 		}

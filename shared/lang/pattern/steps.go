@@ -56,7 +56,7 @@ func (x *Matcher) begun(m *Match, ts int64, earlier bool) {
 
 func (x *Matcher) awaitExpiry(m *Match) {
 	if x.mc.Within != NoLimit {
-		x.mc.expiry.push(moment{at: m.first, seq: m.number, gen: m.gen, m: m})
+		x.mc.want(&x.mc.expiry, m.wish(wishExpiry), m.first, m.number)
 	}
 }
 
@@ -163,10 +163,7 @@ func (x *Matcher) leave(m *Match, s int) {
 // cancel gives up the deadlines of a match.
 func (x *Matcher) cancel(m *Match) {
 	for side := range m.dueSeq {
-		if m.dueSeq[side] > 0 {
-			m.dueSeq[side] = 0
-			x.deadlines.unwanted(wanted)
-		}
+		x.giveUp(m, side)
 	}
 }
 
@@ -254,9 +251,10 @@ func (x *Matcher) enter(m *Match, s int) {
 // is further on, and so comes first. Of those that a deadline brings, the last one stays. A
 // match that waits nowhere else ends.
 func (x *Matcher) room(m *Match, s int) bool {
+	mc := x.mc
 	if !x.firing {
-		if x.entered[s] != x.mc.tick {
-			x.entered[s] = x.mc.tick
+		if x.entered[s] != mc.tick {
+			x.entered[s] = mc.tick
 			return true
 		}
 		if len(m.nodes) == 0 {
@@ -264,9 +262,12 @@ func (x *Matcher) room(m *Match, s int) bool {
 		}
 		return false
 	}
-	for _, n := range x.all {
-		if n.m != nil && n.m != m && n.m.hi == s {
-			x.release(n.m)
+	for _, n := range x.all[x.head:] {
+		if n.match == 0 {
+			continue
+		}
+		if o := mc.match(n.match - 1); o != m && o.hi == s {
+			x.release(o)
 			break
 		}
 	}
@@ -275,7 +276,13 @@ func (x *Matcher) room(m *Match, s int) bool {
 
 func (x *Matcher) setDeadline(m *Match, side int, at int64, seq uint64) {
 	m.due[side], m.dueSeq[side] = at, seq
-	x.deadlines.push(moment{at: at, seq: seq, side: int32(side), gen: m.gen, m: m})
+	x.mc.want(&x.deadlines, m.wish(wishSide+side), at, seq)
+}
+
+// want puts the time of a wish into a queue, in place of the one that it had.
+func (mc *Machine) want(q *timeQueue, w wish, at int64, seq uint64) {
+	mc.wishes[w]++
+	q.push(moment{at: at, seq: seq, wish: w, gen: mc.wishes[w]})
 }
 
 // moveDeadlines counts the deadlines of a match from its newest event: a step before it has
@@ -283,7 +290,7 @@ func (x *Matcher) setDeadline(m *Match, side int, at int64, seq uint64) {
 func (x *Matcher) moveDeadlines(m *Match) {
 	for side, i := range x.mc.Steps[m.hi].Items {
 		if seq := m.dueSeq[side]; seq > 0 {
-			x.deadlines.unwanted(wanted)
+			x.giveUp(m, side)
 			x.setDeadline(m, side, plus(m.last, x.mc.Items[i].For), seq)
 		}
 	}

@@ -28,9 +28,27 @@ func (x *Matcher) store(m *Match) {
 // give numbers a match.
 func (x *Matcher) give(m *Match) {
 	m.number = x.mc.env.NextSeq()
-	x.all = append(x.all, numbered{m.number, m})
+	x.remember(m)
 	x.mc.count(1, true)
 	x.touch(m)
+}
+
+// remember lists a match that is stored.
+func (x *Matcher) remember(m *Match) {
+	if x.head > 64 && x.head > len(x.all)/2 && len(x.all) == cap(x.all) {
+		x.squeeze()
+	}
+	x.mc.places[m.id] = uint32(len(x.all))
+	x.all = append(x.all, numbered{m.number, m.id + 1})
+}
+
+// stored calls visit with every stored match, in order of their numbers.
+func (x *Matcher) stored(visit func(*Match)) {
+	for _, n := range x.all[x.head:] {
+		if n.match > 0 {
+			visit(x.mc.match(n.match - 1))
+		}
+	}
 }
 
 func (x *Matcher) touch(m *Match) {
@@ -59,7 +77,7 @@ func (x *Matcher) forget(m *Match) {
 	if m.shown {
 		x.gone = append(x.gone, m.number)
 	}
-	x.all[x.from(m.number)].m = nil
+	x.all[x.mc.places[m.id]].match = 0
 	x.gaps++
 	x.compact()
 }
@@ -73,36 +91,51 @@ func (x *Matcher) from(number uint64) int {
 // find returns a stored match, or nil.
 func (x *Matcher) find(number uint64) *Match {
 	if at := x.from(number); at < len(x.all) && x.all[at].number == number {
-		return x.all[at].m
+		if id := x.all[at].match; id > 0 {
+			return x.mc.match(id - 1)
+		}
 	}
 	return nil
 }
 
 // compact keeps the list of matches as long as their number asks for.
 func (x *Matcher) compact() {
-	for n := len(x.all); n > 0 && x.all[n-1].m == nil; n-- {
-		x.all = x.all[:n-1]
+	n := len(x.all)
+	for ; n > x.head && x.all[n-1].match == 0; n-- {
 		x.gaps--
 	}
-	const few = 16
-	if x.gaps <= len(x.all)/2+few {
-		return
+	x.all = x.all[:n]
+	for x.head < n && x.all[x.head].match == 0 {
+		x.head++
 	}
-	x.all = slices.DeleteFunc(x.all, func(n numbered) bool { return n.m == nil })
-	x.gaps = 0
+	const few = 16
+	if x.head == n {
+		x.all, x.head, x.gaps = x.all[:0], 0, 0
+	} else if x.gaps-x.head > (n-x.head)/2+few {
+		x.squeeze()
+	}
+}
+
+// squeeze removes the gaps.
+func (x *Matcher) squeeze() {
+	kept := x.all[:0]
+	for _, n := range x.all[x.head:] {
+		if n.match > 0 {
+			x.mc.places[n.match-1] = uint32(len(kept))
+			kept = append(kept, n)
+		}
+	}
+	x.all, x.head, x.gaps = kept, 0, 0
 }
 
 // Close gives up all matches: the matcher's key ends, or its state is loaded.
 func (x *Matcher) Close() {
-	stored := x.all
-	x.all, x.gaps, x.dirty, x.gone = nil, 0, nil, nil
-	for _, n := range stored {
-		if n.m != nil {
-			n.m.number, n.m.dirty = 0, 0
-			x.mc.count(-1, true)
-			x.release(n.m)
-		}
-	}
+	x.stored(func(m *Match) {
+		m.number, m.dirty = 0, 0
+		x.mc.count(-1, true)
+		x.release(m)
+	})
+	x.all, x.head, x.gaps, x.dirty, x.gone = nil, 0, 0, nil, nil
 	if x.fresh != nil {
 		x.release(x.fresh)
 	}

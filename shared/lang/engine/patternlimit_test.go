@@ -1,0 +1,64 @@
+package engine_test
+
+import (
+	"errors"
+	"testing"
+
+	"github.com/eventflux/eventflux/shared/lang/engine"
+	"github.com/eventflux/eventflux/shared/lang/event"
+	"github.com/eventflux/eventflux/shared/lang/siddhiql"
+)
+
+const openMatchesApp = `@app:playback() define stream S (k long, b bool);
+from every a=S[not b] -> b=S[b and k == a.k] within 1 min select b.k as k insert into Out;`
+
+// matchFeeder opens a match for each new key, and closes the oldest one.
+type matchFeeder struct {
+	engine *engine.Engine
+	stream *siddhiql.Stream
+	batch  *event.Batch
+}
+
+func newMatchFeeder(tb testing.TB) *matchFeeder {
+	tb.Helper()
+	plan, err := siddhiql.Compile(openMatchesApp)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return &matchFeeder{newPatternEngine(tb, plan), plan.Stream("S"), event.NewBatch(plan.Stream("S").Schema)}
+}
+
+func (f *matchFeeder) send(key int64, closes bool) {
+	f.batch.Reset()
+	f.batch.Cols[0].AppendInt(key)
+	f.batch.Cols[1].AppendBool(closes)
+	f.batch.TS = append(f.batch.TS, 1000+key/100_000)
+	f.engine.Send(f.stream, f.batch, 0, 1, 0)
+	f.engine.ResetOutputs()
+}
+
+// A task that would hold more partial matches than its limit ends the frame, and says what
+// helps.
+func TestTooManyPartialMatchesEndTheFrame(t *testing.T) {
+	f := newMatchFeeder(t)
+	f.engine.Limit(engine.Limits{PartialMatches: 10})
+	err := f.engine.Try(func() {
+		for key := range int64(11) {
+			f.send(key, false)
+		}
+	})
+	var limit *engine.LimitError
+	if !errors.As(err, &limit) || limit.Setting != "limits.partial_matches_max" {
+		t.Fatalf("%v", err)
+	}
+	f = newMatchFeeder(t)
+	f.engine.Limit(engine.Limits{PartialMatches: 10})
+	if err := f.engine.Try(func() {
+		for key := range int64(100) {
+			f.send(key, false)
+			f.send(key, true)
+		}
+	}); err != nil {
+		t.Errorf("matches that are over count: %v", err)
+	}
+}
