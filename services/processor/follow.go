@@ -104,10 +104,11 @@ func (s *Service) adopt(ctx context.Context, assigned []control.Assigned) {
 			t.suspect.Store(as.Suspect)
 			t.as.Suspect = as.Suspect
 		}
-		if still && as == t.as && t.status.is() != stateFenced {
+		if still && as == t.as && !t.ending && t.status.is() != stateFenced {
 			keeps[at] = true
 			continue
 		}
+		t.ending = true
 		t.cancel()
 		select {
 		case <-t.ended:

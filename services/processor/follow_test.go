@@ -198,3 +198,32 @@ func TestTaskThatDoesNotEnd(t *testing.T) {
 	cancel()
 	must(t, <-ended)
 }
+
+// A task that is taken away, and given back before it has ended, ends, and another one begins in
+// its place. A processor that was frozen for longer than the checkpointer waits is told so.
+func TestGivenBackBeforeItHasEnded(t *testing.T) {
+	r := newRig(t, sums)
+	s, err := New(Config{Conn: r.nc, ID: "p", Version: "1.0.0", Log: quiet, Control: newLeader(r), Store: memory.New()})
+	must(t, err)
+	ctx, cancel := context.WithCancel(context.Background())
+	as := control.Assigned{App: r.plan.Name, Generation: 1}
+	at := slot{as.App, as.Partition}
+	cancelled := 0
+	slow := &assignedTask{task: newTask(s, app{r.plan, settings}, 0), as: as, cancel: func() { cancelled++ }, ended: make(chan struct{})}
+	s.tasks[at] = slow
+	s.adopt(ctx, nil)
+	s.adopt(ctx, []control.Assigned{as})
+	if s.tasks[at] != slow || cancelled == 0 {
+		t.Fatalf("a task that has not ended was cancelled %d times, and is listed: %v", cancelled, s.tasks[at] == slow)
+	}
+	close(slow.ended)
+	s.adopt(ctx, []control.Assigned{as})
+	next := s.tasks[at]
+	if next == nil || next == slow {
+		t.Error("no other task has begun")
+	}
+	cancel()
+	if next != nil {
+		<-next.ended
+	}
+}

@@ -57,6 +57,7 @@ type assignedTask struct {
 	as      control.Assigned
 	promote func() // of a standby
 	cancel  context.CancelFunc
+	ending  bool // cancelled: it does not come back, even if it is assigned again before it has ended
 	ended   chan struct{}
 }
 
