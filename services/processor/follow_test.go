@@ -209,7 +209,7 @@ func TestGivenBackBeforeItHasEnded(t *testing.T) {
 	as := control.Assigned{App: r.plan.Name, Generation: 1}
 	at := slot{as.App, as.Partition}
 	cancelled := 0
-	slow := &assignedTask{task: newTask(s, app{r.plan, settings}, 0), as: as, cancel: func() { cancelled++ }, ended: make(chan struct{})}
+	slow := &assignedTask{task: newTask(s, app{plan: r.plan, settings: settings, number: 1, first: r.plan.Digest}, 0), as: as, cancel: func() { cancelled++ }, ended: make(chan struct{})}
 	s.tasks[at] = slow
 	s.adopt(ctx, nil)
 	s.adopt(ctx, []control.Assigned{as})
