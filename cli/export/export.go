@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"time"
 
@@ -88,9 +89,29 @@ func (x *exporter) write(ctx context.Context, out io.Writer) error {
 		return fmt.Errorf("%s; next: %s", x.plan.Refused, x.plan.Next)
 	}
 	x.sum.Checkpoint = x.plan.Checkpoint
+	var manifest *checkpoint.Manifest
+	if x.plan.Checkpoint > 0 {
+		m, err := ask.Checkpoint(ctx, control.CheckpointRequest{App: app.Name, Epoch: x.plan.Checkpoint})
+		if err != nil {
+			return err
+		}
+		manifest = &m
+	}
+	versions, err := x.versions(ctx, ask, &app, manifest)
+	if err != nil {
+		return err
+	}
 	info := &export.Info{
-		App: app.Name, Plan: app.Plan, Checkpoint: uint64(x.plan.Checkpoint), Settings: x.plan.Settings,
+		App: app.Name, Plan: versions[0].Plan, Checkpoint: uint64(x.plan.Checkpoint), Settings: versions[0].Settings,
 		Version: x.opt.Version, Made: time.Now().UTC().Format(time.RFC3339),
+	}
+	if manifest != nil {
+		info.Plan = manifest.Plan
+	}
+	if len(versions) > 1 || versions[0].Number > 1 {
+		for _, v := range versions {
+			info.Versions = append(info.Versions, export.Version{Number: v.Number, Plan: v.Plan, Change: v.Change, Settings: v.Settings})
+		}
 	}
 	for _, p := range x.plan.Partitions {
 		info.Logs = append(info.Logs, export.Log{From: p.Barrier + 1, To: p.LogEnd})
@@ -99,16 +120,16 @@ func (x *exporter) write(ctx context.Context, out io.Writer) error {
 	if x.out, err = export.NewWriter(out, info); err != nil {
 		return err
 	}
-	if err := x.out.Add(export.KindApp, "", []byte(app.Text)); err != nil {
-		return err
-	}
-	var manifest *checkpoint.Manifest
-	if x.plan.Checkpoint > 0 {
-		m, err := ask.Checkpoint(ctx, control.CheckpointRequest{App: app.Name, Epoch: x.plan.Checkpoint})
-		if err != nil {
+	for _, v := range versions {
+		name := ""
+		if len(info.Versions) > 0 {
+			name = strconv.FormatUint(uint64(v.Number), 10)
+		}
+		if err := x.out.Add(export.KindApp, name, []byte(v.Text)); err != nil {
 			return err
 		}
-		manifest = &m
+	}
+	if manifest != nil {
 		if err := x.state(ctx, manifest); err != nil {
 			return err
 		}
@@ -119,6 +140,36 @@ func (x *exporter) write(ctx context.Context, out io.Writer) error {
 		}
 	}
 	return x.out.Close()
+}
+
+// versions returns the versions of the app that partitions have where the export starts, with
+// their texts. Later ones are in the log.
+func (x *exporter) versions(ctx context.Context, ask *control.Client, app *control.App, m *checkpoint.Manifest) ([]control.Version, error) {
+	numbers := []uint32{1}
+	if m != nil {
+		numbers = nil
+		for p := range m.Partitions {
+			number, _ := m.VersionOf(uint32(p))
+			numbers = append(numbers, number)
+		}
+		slices.Sort(numbers)
+		numbers = slices.Compact(numbers)
+	}
+	if app.Version <= 1 {
+		return []control.Version{{Number: 1, Plan: app.Plan, Text: app.Text, Settings: x.plan.Settings}}, nil
+	}
+	var all []control.Version
+	for _, number := range numbers {
+		v, err := ask.Version(ctx, control.VersionRequest{App: app.Name, Number: number})
+		if err != nil {
+			return nil, err
+		}
+		if v.Text == "" {
+			return nil, fmt.Errorf("checkpoint %d needs the text of version %d of app %s, which is not kept any more; export a newer checkpoint", x.plan.Checkpoint, number, app.Name)
+		}
+		all = append(all, v)
+	}
+	return all, nil
 }
 
 // state writes the manifest, and all objects that it refers to, each once.

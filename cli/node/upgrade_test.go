@@ -2,6 +2,7 @@ package node
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -12,12 +13,14 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/eventflux/eventflux/cli/export"
 	"github.com/eventflux/eventflux/cli/replay"
 	"github.com/eventflux/eventflux/services/recovery"
 	"github.com/eventflux/eventflux/shared/control"
 	"github.com/eventflux/eventflux/shared/lang/engine"
 	"github.com/eventflux/eventflux/shared/lang/siddhiql"
 	"github.com/eventflux/eventflux/shared/log/natsconn"
+	"github.com/eventflux/eventflux/shared/state"
 )
 
 // The versions of an app: the window gets shorter, the sum stays, and a query is added.
@@ -213,6 +216,7 @@ func TestUpgradeOfALiveApp(t *testing.T) {
 			t.Errorf("at %d the window has %d rows, want %d", at, n, entries)
 		}
 	}
+	equalRows(t, "an export from before all changes", c.exported(first), want[30:])
 	at, result := c.restore(recovery.RestoreRequest{PlanRequest: recovery.PlanRequest{App: "w", Target: recovery.Target{To: first}}})
 	if at.State != "done" || result.Generation != 2 {
 		t.Fatalf("restore to before all changes: %+v, %+v", at, result)
@@ -222,4 +226,23 @@ func TestUpgradeOfALiveApp(t *testing.T) {
 	want = replayed(t, 110, changes)
 	generations := c.generations(100 + 80)
 	equalRows(t, "the restored app", values(generations["2"]), want[30:])
+}
+
+// exported returns the results on Out that an export from a checkpoint gives.
+func (c *chain) exported(from state.Epoch) []string {
+	c.t.Helper()
+	file := filepath.Join(c.t.TempDir(), "w.efx")
+	out, err := os.Create(file)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	_, err = export.Write(c.within(), c.nc, out, export.Options{App: "w", Epoch: from, Version: "1.0.0"})
+	if err := errors.Join(err, out.Close()); err != nil {
+		c.t.Fatal(err)
+	}
+	var rows strings.Builder
+	if err := replay.RunExport(c.t.Context(), file, &rows, replay.Options{MemoryMax: replay.MemoryMaxDefault}); err != nil {
+		c.t.Fatal(err)
+	}
+	return outOf(c.t, rows.String())
 }

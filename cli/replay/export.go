@@ -9,10 +9,12 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/eventflux/eventflux/shared/lang/engine"
+	"github.com/eventflux/eventflux/shared/lang/event"
 	"github.com/eventflux/eventflux/shared/lang/frame"
 	"github.com/eventflux/eventflux/shared/lang/siddhiql"
 	"github.com/eventflux/eventflux/shared/lang/window"
@@ -44,22 +46,22 @@ func RunExport(ctx context.Context, file string, out io.Writer, opt Options) err
 type exported struct {
 	file     string
 	info     export.Info
-	plan     *siddhiql.Plan
+	plans    map[uint32]*siddhiql.Plan // of versions, by number
 	manifest *checkpoint.Manifest
 	store    *memory.Store
 }
 
 // openExport reads all of a file, and keeps what is not the log.
 func openExport(ctx context.Context, file string) (*exported, error) {
-	x := &exported{file: file, store: memory.New()}
+	x := &exported{file: file, store: memory.New(), plans: map[uint32]*siddhiql.Plan{}}
 	next := map[int]uint64{}
 	err := x.each(func(r export.Record) error { return x.take(ctx, r, next) })
 	if err != nil {
 		return nil, err
 	}
 	switch {
-	case x.plan == nil:
-		return nil, corruptExport("it has no app")
+	case len(x.plans) != len(x.versions()):
+		return nil, corruptExport("it has %d texts of the app, and its head says %d", len(x.plans), len(x.versions()))
 	case (x.manifest == nil) != (x.info.Checkpoint == 0):
 		return nil, corruptExport("it is of checkpoint %d, and the manifest is not there", x.info.Checkpoint)
 	}
@@ -107,13 +109,7 @@ func (x *exported) take(ctx context.Context, r export.Record, next map[int]uint6
 			return corruptExport("its head is not JSON: %v", err)
 		}
 	case export.KindApp:
-		if x.plan, err = siddhiql.CompileDeployed(string(r.Data)); err != nil {
-			return fmt.Errorf("the app in it is refused by this version: %w", err)
-		}
-		if x.plan.Digest != x.info.Plan || x.plan.Name != x.info.App || len(x.info.Logs) != x.plan.Partitions {
-			return corruptExport("its app is %q with plan %s and %d partitions, and its head says %q, %s and %d",
-				x.plan.Name, x.plan.Digest, x.plan.Partitions, x.info.App, x.info.Plan, len(x.info.Logs))
-		}
+		return x.takeApp(r)
 	case export.KindManifest:
 		x.manifest, err = checkpoint.DecodeManifest(r.Name, r.Data)
 		if err == nil && (x.manifest.App != x.info.App || uint64(x.manifest.Epoch) != x.info.Checkpoint || len(x.manifest.Partitions) != len(x.info.Logs)) {
@@ -139,6 +135,47 @@ func (x *exported) take(ctx context.Context, r export.Record, next map[int]uint6
 	return nil
 }
 
+// versions returns the versions of the app that partitions have at the checkpoint.
+func (x *exported) versions() []export.Version {
+	if len(x.info.Versions) > 0 {
+		return x.info.Versions
+	}
+	return []export.Version{{Number: 1, Plan: x.info.Plan, Settings: x.info.Settings}}
+}
+
+func (x *exported) version(number uint32) *export.Version {
+	all := x.versions()
+	if i := slices.IndexFunc(all, func(v export.Version) bool { return v.Number == number }); i >= 0 {
+		return &all[i]
+	}
+	return nil
+}
+
+// takeApp takes the text of a version of the app.
+func (x *exported) takeApp(r export.Record) error {
+	number := uint64(1)
+	if r.Name != "" {
+		var err error
+		if number, err = strconv.ParseUint(r.Name, 10, 32); err != nil {
+			return corruptExport("a text of the app is called %.40q, and not by its version", r.Name)
+		}
+	}
+	v := x.version(uint32(number))
+	if v == nil {
+		return corruptExport("it has the text of version %d of the app, which its head does not list", number)
+	}
+	plan, err := engine.Compile(&frame.Version{Text: string(r.Data), Change: v.Change})
+	if err != nil {
+		return fmt.Errorf("version %d of the app in it is refused by this version: %w", number, err)
+	}
+	if plan.Digest != v.Plan || plan.Name != x.info.App || len(x.info.Logs) != plan.Partitions {
+		return corruptExport("its app is %q with plan %s and %d partitions, and its head says %q, %s and %d",
+			plan.Name, plan.Digest, plan.Partitions, x.info.App, v.Plan, len(x.info.Logs))
+	}
+	x.plans[v.Number] = plan
+	return nil
+}
+
 func frameName(name string) (p int, seq uint64, err error) {
 	first, rest, _ := strings.Cut(name, "/")
 	p, err = strconv.Atoi(first)
@@ -155,14 +192,19 @@ func frameName(name string) (p int, seq uint64, err error) {
 func (x *exported) replay(ctx context.Context, out *bufio.Writer, opt Options) error {
 	limit := newHeapLimit(opt.MemoryMax)
 	objects := bounded{x.store, limit}
-	w := &rowWriter{out: out}
-	for _, q := range x.plan.Queries {
-		w.heads = append(w.heads, newHead(q))
-	}
+	w := &rowWriter{out: out, heads: map[*siddhiql.Plan][]head{}}
 	frames, stop := x.frames(ctx)
 	defer stop()
 	for p := range x.info.Logs {
-		t, err := rebuild.New(x.plan, uint32(p), x.info.Settings)
+		number := uint32(1)
+		if x.manifest != nil {
+			number, _ = x.manifest.VersionOf(uint32(p))
+		}
+		v := x.version(number)
+		if v == nil {
+			return corruptExport("its manifest has version %d of the app in partition %d, and its head does not list it", number, p)
+		}
+		t, err := rebuild.New(x.plans[number], uint32(p), v.Settings)
 		if err != nil {
 			return err
 		}
@@ -179,7 +221,10 @@ func (x *exported) replay(ctx context.Context, out *bufio.Writer, opt Options) e
 			return corruptExport("the log of partition %d begins at %d, and the checkpoint was cut at %d", p, x.info.Logs[p].From, from)
 		}
 		to := rebuild.Target{Position: rebuild.Position{Sequence: max(x.info.Logs[p].To, from)}}
-		watch := rebuild.Watch{Step: func(_ uint64, _ *frame.Frame, s engine.Step) { w.step(t, s) }}
+		watch := rebuild.Watch{
+			Step:  func(_ uint64, _ *frame.Frame, s engine.Step) { w.step(t, s) },
+			Frame: func(uint64, *frame.Frame, engine.Reached, int) { w.write(t) }, // what a change causes
+		}
 		if _, err := t.Replay(ctx, &partitionLog{frames, p, limit, skip}, to, watch); err != nil {
 			return err
 		}
@@ -190,7 +235,7 @@ func (x *exported) replay(ctx context.Context, out *bufio.Writer, opt Options) e
 			w.write(t)
 		}
 		if opt.Digests {
-			if err := writeTaskDigests(out, x.plan, p, t); err != nil {
+			if err := writeTaskDigests(out, t.Plan(), p, t); err != nil {
 				return err
 			}
 		}
@@ -201,8 +246,8 @@ func (x *exported) replay(ctx context.Context, out *bufio.Writer, opt Options) e
 // rowWriter writes the rows that a task emits.
 type rowWriter struct {
 	out   *bufio.Writer
-	heads []head
-	input int // chunks of events applied so far
+	heads map[*siddhiql.Plan][]head // of versions of the app
+	input int                       // chunks of events applied so far
 	row   []byte
 }
 
@@ -213,16 +258,36 @@ func (w *rowWriter) step(t *rebuild.Task, s engine.Step) {
 	w.write(t)
 }
 
+// rows are results of one version of the app.
+type rows interface {
+	Outputs() []engine.Output
+	Rows(query int) (*event.Batch, []window.Kind)
+}
+
 func (w *rowWriter) write(t *rebuild.Task) {
-	for _, o := range t.Core.Outputs() {
-		b, kinds := t.Core.Rows(int(o.Query))
+	if before := t.Core.Earlier(); before != nil {
+		w.writeOf(before.Plan, before)
+	}
+	w.writeOf(t.Plan(), t.Core)
+	t.Core.ResetOutputs()
+}
+
+func (w *rowWriter) writeOf(plan *siddhiql.Plan, r rows) {
+	heads, known := w.heads[plan]
+	if !known {
+		for _, q := range plan.Queries {
+			heads = append(heads, newHead(q))
+		}
+		w.heads[plan] = heads
+	}
+	for _, o := range r.Outputs() {
+		b, kinds := r.Rows(int(o.Query))
 		for i := int(o.From); i < int(o.To); i++ {
-			w.row = w.heads[o.Query].appendRow(w.row[:0], b, i, kinds[i] == window.Expired)
+			w.row = heads[o.Query].appendRow(w.row[:0], b, i, kinds[i] == window.Expired)
 			w.row = appendTail(w.row, o.Chunk, w.input, o.Clock)
 			_, _ = w.out.Write(w.row) // bufio keeps the first error for Flush
 		}
 	}
-	t.Core.ResetOutputs()
 }
 
 func writeTaskDigests(out io.Writer, plan *siddhiql.Plan, p int, t *rebuild.Task) error {

@@ -22,7 +22,7 @@ type Kind uint8
 // The kinds of records, in their order in a file.
 const (
 	KindInfo     Kind = 1 // Info as JSON; first, once
-	KindApp      Kind = 2 // the app's text; once
+	KindApp      Kind = 2 // the app's text; once, or one for each of Info.Versions with its number as name
 	KindManifest Kind = 3 // of the checkpoint, as the store has it; once, unless there is none
 	KindObject   Kind = 4 // a run or a block; its name in the store
 	KindFrame    Kind = 5 // of the log; its name is partition/sequence
@@ -31,7 +31,7 @@ const (
 
 const (
 	magic      = "EFEX"
-	version    = 1
+	version    = 2 // the newest; a file without Info.Versions has format 1
 	crcBytes   = 4
 	nameMax    = 512
 	dataMax    = 64 << 20
@@ -65,13 +65,31 @@ func (e *CorruptError) Is(target error) bool { return target == ErrCorrupt }
 // Info says what is in a file.
 type Info struct {
 	App             string `json:"app"`
-	Plan            string `json:"plan"`       // digest of the app's text
+	Plan            string `json:"plan"`       // digest of the text of version 1 of the app
 	Checkpoint      uint64 `json:"checkpoint"` // 0: none, the log is complete from its start
 	engine.Settings        // of the deployment
 	Version         string `json:"version"`            // of the program that wrote it
 	Logs            []Log  `json:"logs"`               // by partition
 	Made            string `json:"made"`               // RFC 3339
 	Manifest        string `json:"manifest,omitempty"` // its name in the store
+	// Versions are those that partitions have at the checkpoint, by number. There are none if
+	// all have version 1; later versions are in the log.
+	Versions []Version `json:"versions,omitempty"`
+}
+
+// Version is a version of the app.
+type Version struct {
+	Number          uint32 `json:"number"`
+	Plan            string `json:"plan"`             // digest of its text
+	Change          string `json:"change,omitempty"` // from the version before, as its deploy frame has it
+	engine.Settings        // of the version
+}
+
+func (i *Info) format() byte {
+	if len(i.Versions) > 0 {
+		return version
+	}
+	return 1
 }
 
 // Log is what a file has of the log of a partition: the frames From to To, none if To is
@@ -98,7 +116,7 @@ type Writer struct {
 // NewWriter starts a file.
 func NewWriter(out io.Writer, info *Info) (*Writer, error) {
 	w := &Writer{out: out, sum: sha256.New()}
-	if err := w.raw(append([]byte(magic), version)); err != nil {
+	if err := w.raw(append([]byte(magic), info.format())); err != nil {
 		return nil, err
 	}
 	data, err := json.Marshal(info)
@@ -146,6 +164,7 @@ type Reader struct {
 	crc  uint32
 	at   int64
 	last Kind
+	many bool // texts of an app
 	data []byte
 }
 
@@ -164,6 +183,8 @@ func NewReader(in io.Reader) (*Reader, error) {
 		return nil, r.corrupt(int64(len(magic)), "version 0")
 	case v > version:
 		return nil, fmt.Errorf("%w: format version %d, known is %d; read it with the version that wrote it or a newer one", ErrVersion, v, version)
+	default:
+		r.many = v > 1
 	}
 	return r, nil
 }
@@ -224,7 +245,7 @@ func (r *Reader) Next() (Record, error) {
 
 // ordered refuses records that are out of order.
 func (r *Reader) ordered(kind Kind, at int64) error {
-	first, once := r.last == 0, kind == KindInfo || kind == KindApp || kind == KindManifest
+	first, once := r.last == 0, kind == KindInfo || kind == KindApp && !r.many || kind == KindManifest
 	if kind == 0 || kind > KindEnd || first != (kind == KindInfo) || kind < r.last || once && kind == r.last {
 		return r.corrupt(at, "a record of kind %d behind one of kind %d", kind, r.last)
 	}

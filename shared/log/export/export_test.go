@@ -11,21 +11,36 @@ import (
 	"github.com/eventflux/eventflux/shared/lang/engine"
 )
 
+var sampleInfo = Info{App: "a", Plan: "p", Checkpoint: 7, Settings: engine.Settings{DedupWindow: 1000}, Version: "1.0.0", Logs: []Log{{8, 9}}, Made: "2026-01-02T03:04:05Z"}
+
 // sample is a small file with a record of each kind.
 func sample(t testing.TB) []byte {
+	return file(t, sampleInfo, Record{KindApp, "", []byte("define stream S (v int);")})
+}
+
+// changed is the same of an app whose partitions have two versions.
+func changed(t testing.TB) []byte {
+	info := sampleInfo
+	info.Versions = []Version{
+		{Number: 1, Plan: "p", Settings: info.Settings},
+		{Number: 3, Plan: "q", Change: `{"drop":["q/window"]}`, Settings: info.Settings},
+	}
+	return file(t, info, Record{KindApp, "1", []byte("define stream S (v int);")}, Record{KindApp, "3", []byte("define stream S (v long);")})
+}
+
+func file(t testing.TB, info Info, apps ...Record) []byte {
 	var b bytes.Buffer
-	w, err := NewWriter(&b, &Info{App: "a", Plan: "p", Checkpoint: 7, Settings: engine.Settings{DedupWindow: 1000}, Version: "1.0.0", Logs: []Log{{8, 9}}, Made: "2026-01-02T03:04:05Z"})
+	w, err := NewWriter(&b, &info)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, r := range []Record{
-		{KindApp, "", []byte("define stream S (v int);")},
+	for _, r := range append(apps, []Record{
 		{KindManifest, "", []byte("{}")},
 		{KindObject, "runs/00", bytes.Repeat([]byte{1}, 300)},
 		{KindObject, "blocks/01", nil},
 		{KindFrame, "0/8", []byte("eight")},
 		{KindFrame, "0/9", []byte("nine")},
-	} {
+	}...) {
 		if err := w.Add(r.Kind, r.Name, r.Data); err != nil {
 			t.Fatal(err)
 		}
@@ -54,25 +69,33 @@ func read(data []byte) (lines []string, err error) {
 	}
 }
 
-const golden = "testdata/export-1.efx"
-
-// Files of the first version stay readable for ever.
+// Files of each format stay readable for ever.
 func TestGolden(t *testing.T) {
-	want, err := os.ReadFile(golden)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !bytes.Equal(sample(t), want) {
-		t.Error("what is written is not what was written")
-	}
-	if lines, err := read(want); err != nil || len(lines) != 7 || lines[6] != "5 0/9 nine" {
-		t.Errorf("%q, %v", lines, err)
+	for golden, x := range map[string]struct {
+		data  []byte
+		lines int
+	}{"testdata/export-1.efx": {sample(t), 7}, "testdata/export-2.efx": {changed(t), 8}} {
+		want, err := os.ReadFile(golden)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(x.data, want) {
+			t.Errorf("%s: what is written is not what was written", golden)
+		}
+		if lines, err := read(want); err != nil || len(lines) != x.lines || lines[x.lines-1] != "5 0/9 nine" {
+			t.Errorf("%s: %q, %v", golden, lines, err)
+		}
 	}
 }
 
 // Every bit that flips and every byte that is missing is noticed.
 func TestEveryDamageIsNoticed(t *testing.T) {
-	data := sample(t)
+	for _, data := range [][]byte{sample(t), changed(t)} {
+		testDamage(t, data)
+	}
+}
+
+func testDamage(t *testing.T, data []byte) {
 	for i := range data {
 		for bit := range 8 {
 			bad := bytes.Clone(data)
@@ -93,6 +116,7 @@ func TestEveryDamageIsNoticed(t *testing.T) {
 // Whatever the bytes, reading ends with an error or all of what was written.
 func FuzzRead(f *testing.F) {
 	f.Add(sample(f))
+	f.Add(changed(f))
 	f.Add([]byte(magic))
 	f.Add([]byte(magic + "\x01\x01\x00\xff\xff\xff\x1f"))
 	f.Fuzz(func(t *testing.T, data []byte) {
