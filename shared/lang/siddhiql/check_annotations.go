@@ -137,6 +137,11 @@ func (c *checker) source(a *Annotation, s *Stream) {
 	if mapping != nil {
 		c.mapping(mapping, s)
 	}
+	written := len(a.Elems)
+	a, good := c.transport(a)
+	if !good {
+		return
+	}
 	elems, good := c.elems(a, annotations["source"].keys...)
 	if !good {
 		return
@@ -154,7 +159,7 @@ func (c *checker) source(a *Annotation, s *Stream) {
 	}
 	e := elems["subject"]
 	if e == nil {
-		if elems["timestamp"] == nil && mapping == nil {
+		if elems["timestamp"] == nil && mapping == nil && len(a.Elems) == written {
 			c.errorf(a.Pos, "`@source` names no subject: write `@source(subject='…')`, or leave it out for `%s`", s.Subject)
 		}
 		return
@@ -279,7 +284,18 @@ func (c *checker) queryName(e *AnnotationElem, q *Query) {
 func (c *checker) sinks() {
 	seen := map[string]Pos{}
 	for _, p := range c.pending {
-		elems, good := c.elems(p.Annotation, annotations["sink"].keys...)
+		if c.logSink(p.Annotation) {
+			continue
+		}
+		mapping, a := c.nested(p.Annotation, "map")
+		if mapping != nil {
+			c.resultMap(mapping)
+		}
+		a, good := c.transport(a)
+		if !good {
+			continue
+		}
+		elems, good := c.elems(a, annotations["sink"].keys...)
 		if !good {
 			continue
 		}
