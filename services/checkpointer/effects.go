@@ -323,6 +323,9 @@ func (l *leader) storeManifest(ctx context.Context, app string, e effect) error 
 // goes again: what was there when it was removed is gone, and sweeps take the manifest of
 // an app that is not deployed for one that a lost cluster has left.
 func (l *leader) commitToStore(ctx context.Context, c store.Commit) error {
+	if err := l.claim(ctx); err != nil {
+		return err
+	}
 	err := l.s.cfg.Store.Commit(ctx, c)
 	if err == nil && l.s.cfg.FSM.gone(c.App) {
 		return errors.Join(removed(c.App), l.s.cfg.Store.Delete(ctx, c.Name, time.Time{}))
@@ -414,7 +417,10 @@ func (l *leader) look(ctx context.Context, app string, epoch state.Epoch) messag
 
 // fence shuts the leaders before this one out of the store.
 func (l *leader) fence(ctx context.Context, app string) {
-	err := l.s.cfg.Store.Commit(ctx, store.Commit{App: app, Term: uint64(l.termOf(app))})
+	err := l.claim(ctx)
+	if err == nil {
+		err = l.s.cfg.Store.Commit(ctx, store.Commit{App: app, Term: uint64(l.termOf(app))})
+	}
 	if err != nil && ctx.Err() == nil {
 		l.log.Warn("the store does not know this term yet; the next checkpoint tells it", "app", app, "err", err)
 	}

@@ -68,6 +68,7 @@ type command struct {
 	Passed    []control.Death `json:"passed,omitempty"`  // of passed: what tasks have got past
 	// Upgrade is the version of upgrade, and has only the number for upgraded.
 	Upgrade *control.Version `json:"upgrade,omitempty"`
+	Cluster string           `json:"cluster,omitempty"` // of name
 }
 
 // The kinds of commands. They are durable. One that does something else needs a kind of its
@@ -91,6 +92,7 @@ const (
 	kindTakeOver = "takeover" // of an app of major version 0
 	kindUpgrade  = "upgrade"  // the app has another version, which completes from here on
 	kindUpgraded = "upgraded" // all logs have its frame: ingest may write its schemas
+	kindName     = "name"     // the cluster gets a name, unless it has one
 )
 
 // refusal is the answer to a command that does not fit what was agreed on before. It
@@ -120,6 +122,11 @@ func (f *FSM) Apply(log *raft.Log) any {
 		return f.data.deploy(&c, log.Index)
 	case kindForget:
 		f.data.forget(c.App)
+		return nil
+	case kindName:
+		if f.data.Cluster == "" {
+			f.data.Cluster = c.Cluster
+		}
 		return nil
 	}
 	app := f.data.Apps[c.App]
@@ -173,7 +180,7 @@ func (f *FSM) Apply(log *raft.Log) any {
 
 var kinds = []string{
 	kindDeploy, kindRemove, kindForget, kindPlace, kindAttach, kindOpen, kindPrepared, kindCommit, kindRelease, kindAbort, kindRetire, kindSwap, kindTakeOver,
-	kindDied, kindPassed, kindResume, kindUpgrade, kindUpgraded,
+	kindDied, kindPassed, kindResume, kindUpgrade, kindUpgraded, kindName,
 }
 
 // read decodes a command. It fails if a newer version may have proposed it, or if there is

@@ -242,6 +242,8 @@ func everyKind() []*command {
 		{Kind: kindPassed, App: "a", Passed: []control.Death{{Partition: 0, Sequence: 9, Count: 1, Incarnation: "p1-1"}}},
 		{Kind: kindResume, App: "going"},
 		old,
+		{Kind: kindName, Cluster: "ONE"},
+		{Kind: kindName, Cluster: "ANOTHER"},
 		{Kind: kindTakeOver, App: "old", Deploy: &control.App{Version: 1, Level: 1, Build: thisVersion, Stamp: 1_700_000_000_000, After: []uint64{10, 0}}},
 		deploy("changed"),
 		version(2, "2f"),

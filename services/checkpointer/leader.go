@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -56,6 +57,7 @@ type leader struct {
 	swapping sync.Mutex
 	sweeps   sweeps
 	lease    lease
+	claimed  atomic.Bool   // the store is known to be this cluster's
 	changed  chan struct{} // the bucket does not have the newest checkpoints
 }
 

@@ -19,6 +19,9 @@ type machine struct {
 	// have the name of a removed one. It is one number, and not one for each name, because
 	// names come and go for years.
 	Removed checkpoint.Generation `json:"removed_generation,omitempty"`
+	// Cluster is the random name of the group in stores that belong to one cluster; empty
+	// while it has used none.
+	Cluster string `json:"cluster,omitempty"`
 }
 
 // Formats of snapshots: each is written only if a snapshot needs it, so that an older version
@@ -30,6 +33,9 @@ const (
 
 func (m *machine) format() int {
 	format := 1
+	if m.Cluster != "" {
+		format = levelFormat
+	}
 	for _, a := range m.Apps {
 		if len(a.Versions) > 0 {
 			return machineFormat

@@ -104,6 +104,9 @@ func earliest(a, b time.Time) time.Time {
 func (s *Service) live(ctx context.Context, l *leader, r *control.LiveRequest) (any, error) {
 	answer := control.Live{Time: l.clock(), Apps: []control.LiveApp{}}
 	if r.Sweep {
+		if err := l.claim(ctx); err != nil {
+			return nil, err
+		}
 		grace, slack := s.cfg.grace()
 		before := answer.Time.Add(-grace)
 		for _, a := range s.cfg.FSM.apps() {

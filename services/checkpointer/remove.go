@@ -108,6 +108,9 @@ func (l *leader) carryOutRemoval(ctx context.Context, app string) error {
 		return err
 	}
 	faultpoint.Reach(faultpoint.RemoveStreams)
+	if err := l.claim(ctx); err != nil {
+		return err
+	}
 	var manifests []string
 	if err := l.s.cfg.Store.List(ctx, "apps/"+app+"/checkpoints/", func(o store.Object) error {
 		manifests = append(manifests, o.Name)

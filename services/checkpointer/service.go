@@ -32,7 +32,7 @@ type Service struct {
 	tally tally
 	beat  obs.Beat // of the leader's loop
 
-	refused chan error // has one if the data of a version 0.x cannot be taken over
+	refused chan error // has one if the data of a version 0.x cannot be taken over, or the store is of another cluster
 
 	mu     sync.Mutex
 	leader *leader // nil while another member leads

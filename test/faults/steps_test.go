@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -24,6 +26,7 @@ import (
 	"github.com/eventflux/eventflux/shared/state/store/file"
 	"github.com/eventflux/eventflux/shared/testing/faultpoint"
 	"github.com/eventflux/eventflux/shared/testing/redistest"
+	"github.com/eventflux/eventflux/shared/testing/s3test"
 )
 
 // TestKillAtSteps kills the process at the steps of a checkpoint, and now and then at any
@@ -39,6 +42,21 @@ func TestKillAtSteps(t *testing.T) {
 func TestKillAtStepsWithRedis(t *testing.T) {
 	redis := redistest.Start(t, redistest.Durable...)
 	killAtSteps(t, t.TempDir(), slices.Concat(faultpoint.OfLeader, faultpoint.OfTask), "--store.url="+redis.URL())
+}
+
+// TestKillAtStepsWithS3 is the same with checkpoints in S3, where each fifth answer to a put is
+// lost.
+func TestKillAtStepsWithS3(t *testing.T) {
+	if testing.Short() {
+		t.Skip("a quarter of a minute")
+	}
+	server := s3test.Start(t)
+	var puts atomic.Int64
+	server.LoseAnswers(func(r *http.Request) bool { return r.Method == http.MethodPut && puts.Add(1)%5 == 0 })
+	killAtSteps(t, t.TempDir(), slices.Concat(faultpoint.OfLeader, faultpoint.OfTask), "--store.url="+server.URL("kills"))
+	if n := puts.Load(); n < 20 {
+		t.Errorf("only %d puts came to S3", n)
+	}
 }
 
 func killAtSteps(t *testing.T, data string, steps []faultpoint.Point, settings ...string) {

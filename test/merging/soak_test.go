@@ -5,10 +5,12 @@ import (
 	"time"
 
 	"github.com/eventflux/eventflux/shared/state/store"
+	"github.com/eventflux/eventflux/shared/state/store/cloud/s3"
 	"github.com/eventflux/eventflux/shared/state/store/file"
 	"github.com/eventflux/eventflux/shared/state/store/memory"
 	"github.com/eventflux/eventflux/shared/state/store/redis"
 	"github.com/eventflux/eventflux/shared/testing/redistest"
+	"github.com/eventflux/eventflux/shared/testing/s3test"
 )
 
 // TestSoak makes checkpoints while a merger works: every one that is retained can be
@@ -28,6 +30,12 @@ func TestSoak(t *testing.T) {
 		}},
 		{"redis", *checkpoints / 4, func(t *testing.T) store.Store {
 			s, err := redis.Open(t.Context(), redistest.Start(t).URL(), quiet)
+			must(t, err)
+			t.Cleanup(func() { must(t, s.Close()) })
+			return s
+		}},
+		{"s3", *checkpoints / 8, func(t *testing.T) store.Store {
+			s, err := s3.Open(t.Context(), s3test.Start(t).URL("soak"), quiet)
 			must(t, err)
 			t.Cleanup(func() { must(t, s.Close()) })
 			return s

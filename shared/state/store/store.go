@@ -37,6 +37,30 @@ var (
 	ErrLost = errors.New("store lost what was committed")
 )
 
+// ErrForeign is returned by Claim if the store belongs to another cluster.
+var ErrForeign = errors.New("the store belongs to another cluster")
+
+// Claimer is a Store that a mistake in a URL can give to two clusters.
+type Claimer interface {
+	// Claim makes the store that of a cluster. It belongs to the first one that claims it.
+	Claim(ctx context.Context, cluster string) error
+}
+
+// As returns the T in a store that others may wrap, by a method Unwrap.
+func As[T any](s Store) (T, bool) {
+	for {
+		if t, ok := s.(T); ok {
+			return t, true
+		}
+		w, ok := s.(interface{ Unwrap() Store })
+		if !ok {
+			var none T
+			return none, false
+		}
+		s = w.Unwrap()
+	}
+}
+
 // ObjectBytesMax is the limit of an object, in bytes.
 const ObjectBytesMax = 64 << 20
 

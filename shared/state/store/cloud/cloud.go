@@ -35,6 +35,8 @@ type Options struct {
 	Timeout time.Duration
 	// LooseDeletes accepts a bucket that ignores the condition of a delete.
 	LooseDeletes bool
+	// Takeover is a cluster whose store this cluster takes over; empty for none.
+	Takeover string
 }
 
 // TimeoutDefault lets the largest object through at 2 MiB/s.

@@ -63,6 +63,7 @@ func (u *URL) set(values url.Values, own Parameters) error {
 		"endpoint": u.setEndpoint,
 		"ca":       NotEmpty(&u.CA),
 		"timeout":  u.setTimeout,
+		"takeover": NotEmpty(&u.Takeover),
 		"deletes": func(v string) error {
 			u.LooseDeletes = v == "loose"
 			return oneOf(v, "checked", "loose")

@@ -43,11 +43,14 @@ func Wrap(s store.Store) *Store {
 	return m
 }
 
+// Unwrap returns the store that is wrapped.
+func (s *Store) Unwrap() store.Store { return s.Store }
+
 // Describe implements prometheus.Collector.
 func (s *Store) Describe(to chan<- *prometheus.Desc) {
 	s.took.Describe(to)
 	s.bytes.Describe(to)
-	if c, ok := s.Store.(prometheus.Collector); ok {
+	if c, ok := store.As[prometheus.Collector](s.Store); ok {
 		c.Describe(to)
 	}
 }
@@ -56,7 +59,7 @@ func (s *Store) Describe(to chan<- *prometheus.Desc) {
 func (s *Store) Collect(to chan<- prometheus.Metric) {
 	s.took.Collect(to)
 	s.bytes.Collect(to)
-	if c, ok := s.Store.(prometheus.Collector); ok {
+	if c, ok := store.As[prometheus.Collector](s.Store); ok {
 		c.Collect(to)
 	}
 }

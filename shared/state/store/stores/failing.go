@@ -19,6 +19,9 @@ func failable(s store.Store, err error) (store.Store, error) {
 	return failing{s}, nil
 }
 
+// Unwrap returns the store that is wrapped.
+func (f failing) Unwrap() store.Store { return f.Store }
+
 // Put implements store.Store.
 func (f failing) Put(ctx context.Context, name string, data []byte) error {
 	if err := faultpoint.Fail(faultpoint.StorePut); err != nil {

@@ -2,6 +2,8 @@ package s3
 
 import (
 	"context"
+	"crypto/rand"
+	"flag"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -49,6 +51,20 @@ func TestStore(t *testing.T) {
 	storetest.Run(t, func(t *testing.T) func() store.Store {
 		prefix := fmt.Sprintf("some/where/%d", n.Add(1))
 		return func() store.Store { return openAt(t, server.URL(prefix)) }
+	})
+}
+
+var serverURL = flag.String("store", "", "the URL of a store in S3, with '?', in which TestStoreOnServer may write")
+
+// Any server can be tested: go test ./shared/state/store/cloud/s3 -run OnServer -store 's3://BUCKET?endpoint=…'.
+func TestStoreOnServer(t *testing.T) {
+	if *serverURL == "" {
+		t.Skip("no -store")
+	}
+	base, parameters, _ := strings.Cut(*serverURL, "?")
+	storetest.Run(t, func(t *testing.T) func() store.Store {
+		prefix := base + "/" + strings.ToLower(rand.Text())
+		return func() store.Store { return openAt(t, prefix+"?"+parameters) }
 	})
 }
 
