@@ -42,7 +42,7 @@ var ErrForeign = errors.New("the store belongs to another cluster")
 
 // Claimer is a Store that a mistake in a URL can give to two clusters.
 type Claimer interface {
-	// Claim makes the store that of a cluster. It belongs to the first one that claims it.
+	// Claim gives the store to a cluster, unless another one has claimed it before.
 	Claim(ctx context.Context, cluster string) error
 }
 

@@ -20,8 +20,14 @@ const (
 // unmet; its caller looks whether it was its own.
 func (s *Store) repeat(ctx context.Context, request string, do func(context.Context) error) error {
 	until := time.Now().Add(s.opt.Timeout)
+	var told error // what the last answer said
 	for pause := retryPauseMin; ; pause = min(2*pause, retryPauseMax) {
 		err := s.once(ctx, request, do)
+		if !errors.Is(err, context.DeadlineExceeded) {
+			told = err
+		} else if told != nil {
+			err = fmt.Errorf("%w; before that: %w", err, told)
+		}
 		wait := pause/2 + rand.N(pause/2+1) // so that many processes do not come back at once
 		if err == nil || ctx.Err() != nil || kindOf(err) != Passing || time.Now().Add(wait).After(until) {
 			return s.explain(ctx, err)

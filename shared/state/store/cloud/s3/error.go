@@ -2,6 +2,7 @@ package s3
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -105,6 +106,10 @@ func byStatus(err error) (kind cloud.Kind, known bool) {
 func byNetwork(err error) (cloud.Kind, string) {
 	if strings.Contains(err.Error(), "get credentials") { // the SDK has no type for it
 		return cloud.Permanent, "there are no credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile, or a role of the machine"
+	}
+	var untrusted *tls.CertificateVerificationError
+	if errors.As(err, &untrusted) {
+		return cloud.Permanent, "the certificate of the server is not trusted; name its authority with ca=FILE"
 	}
 	var wire net.Error
 	if errors.As(err, &wire) || errors.Is(err, context.DeadlineExceeded) {

@@ -54,7 +54,7 @@ func TestStore(t *testing.T) {
 	})
 }
 
-var serverURL = flag.String("store", "", "the URL of a store in S3, with '?', in which TestStoreOnServer may write")
+var serverURL = flag.String("store", "", "the URL of a store in S3, with '?', for TestStoreOnServer to write to")
 
 // Any server can be tested: go test ./shared/state/store/cloud/s3 -run OnServer -store 's3://BUCKET?endpoint=…'.
 func TestStoreOnServer(t *testing.T) {
