@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/eventflux/eventflux/shared/lang/aggregate"
+	"github.com/eventflux/eventflux/shared/lang/function"
 	"github.com/eventflux/eventflux/shared/lang/siddhiql"
 	"github.com/eventflux/eventflux/shared/lang/window"
 )
@@ -100,6 +101,10 @@ func TestLanguagePage(t *testing.T) {
 	for _, name := range aggregate.Names() {
 		spec, _ := aggregate.Lookup(name)
 		usages = append(usages, spec.Usage)
+	}
+	for _, name := range function.StreamNames() {
+		spec, _ := function.LookupStream(name)
+		usages = append(usages, "#"+spec.Usage)
 	}
 	for _, f := range siddhiql.Functions() {
 		if !strings.HasPrefix(f.Name, "instanceOf") {

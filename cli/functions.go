@@ -19,7 +19,7 @@ import (
 // listedFunction is one function, aggregator or window.
 type listedFunction struct {
 	Name       string   `json:"name"`
-	Kind       string   `json:"kind"` // function, aggregator or window
+	Kind       string   `json:"kind"` // function, aggregator, window or stream function
 	Signatures []string `json:"signatures"`
 	Doc        string   `json:"doc,omitempty"`
 }
@@ -64,6 +64,10 @@ func listFunctions() []listedFunction {
 	for _, name := range window.Names() {
 		s, _ := window.Lookup(name)
 		list = append(list, listedFunction{name, "window", []string{s.Usage}, ""})
+	}
+	for _, name := range function.StreamNames() {
+		s, _ := function.LookupStream(name)
+		list = append(list, listedFunction{name, "stream function", []string{"#" + s.Usage}, s.Doc})
 	}
 	slices.SortStableFunc(list, func(a, b listedFunction) int {
 		return cmp.Or(strings.Compare(a.Kind, b.Kind), strings.Compare(a.Name, b.Name))

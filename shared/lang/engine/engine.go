@@ -6,6 +6,7 @@ import (
 
 	"github.com/eventflux/eventflux/shared/lang/aggregate"
 	"github.com/eventflux/eventflux/shared/lang/event"
+	"github.com/eventflux/eventflux/shared/lang/function"
 	"github.com/eventflux/eventflux/shared/lang/siddhiql"
 	"github.com/eventflux/eventflux/shared/lang/table"
 	"github.com/eventflux/eventflux/shared/lang/window"
@@ -96,6 +97,11 @@ func known(p *siddhiql.Query) error {
 		}
 		if _, ok := window.Lookup(w.Name); !ok {
 			return fmt.Errorf("query %d: window %q is not in this binary", p.ID+1, w.Name)
+		}
+	}
+	for _, f := range p.Functions {
+		if _, ok := function.LookupStream(f.Name); !ok {
+			return fmt.Errorf("query %d: stream function %q is not in this binary", p.ID+1, f.Name)
 		}
 	}
 	for _, a := range p.Aggs {

@@ -12,17 +12,18 @@ import (
 // query is the compiled form of a siddhiql.Query. Its state is in memories: one for the
 // query, or one for each key of its partition.
 type query struct {
-	e      *Engine
-	plan   *siddhiql.Query
-	id     int32
-	before []cond
-	after  []cond
-	spec   window.Spec
-	used   []int      // attributes that the window must keep
-	join   *joinQuery // nil: it reads no join
-	args   [][]argFn  // by aggregator
-	writes []writeFn  // by output attribute
-	having cond
+	e         *Engine
+	plan      *siddhiql.Query
+	id        int32
+	functions []*streamFunction
+	before    []cond
+	after     []cond
+	spec      window.Spec
+	used      []int      // attributes that the window must keep
+	join      *joinQuery // nil: it reads no join
+	args      [][]argFn  // by aggregator
+	writes    []writeFn  // by output attribute
+	having    cond
 	// wanted says which kinds of rows are inserted.
 	wanted [window.Reset + 1]bool
 	shape  shape
@@ -153,6 +154,9 @@ func newQuery(e *Engine, plan *siddhiql.Query) *query {
 	for part := range q.touched {
 		q.touched[part] = touches{part: part, round: 1}
 	}
+	for _, f := range plan.Functions {
+		q.functions = append(q.functions, newStreamFunction(f))
+	}
 	q.before = compileConds(plan.Before)
 	q.after = compileConds(plan.After)
 	if plan.Window != nil {
@@ -249,6 +253,11 @@ func (s *memory) receive(from *siddhiql.Stream, chunk []window.Row) {
 	if s.more != nil && s.more.input != nil {
 		s.more.input.receive(from, chunk)
 		return
+	}
+	if len(q.functions) > 0 {
+		if chunk = q.derive(s, chunk); len(chunk) == 0 {
+			return
+		}
 	}
 	if len(q.before) > 0 {
 		s.in = append(s.in[:0], chunk...)

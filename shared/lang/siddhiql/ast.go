@@ -200,12 +200,13 @@ const (
 	AllEvents
 )
 
-// Handler is a filter, or a window: then Filter is nil.
+// Handler is a filter, or a window or a stream function: then Filter is nil.
 type Handler struct {
-	Pos    Pos
-	Filter Node
-	Window string
-	Params []Node
+	Pos      Pos
+	Filter   Node
+	Window   string // or the name of the stream function
+	Function bool
+	Params   []Node
 }
 
 // Item is one value of a select; As.Text is "" for an attribute that keeps its name.

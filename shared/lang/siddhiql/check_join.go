@@ -58,7 +58,7 @@ func (c *checker) joinSide(d *JoinSide, side *Side) bool {
 		return c.joinTable(d, side, t)
 	}
 	source := c.find(d.Source)
-	if source == nil || source.broken {
+	if source == nil || source.broken || !c.noFunctions(&d.StreamInput, "a join") {
 		return false
 	}
 	if !c.joinNamed(d) {

@@ -56,7 +56,11 @@ func (c *checker) streamInput(in *StreamInput, d *QueryDef, q *Query) *scope {
 	}
 	q.Source = source.stream
 	s := &scope{schema: q.Source.Schema, stream: in.Source, outputs: outputNames(d)}
-	q.Before, q.Window, q.After = c.handlers(in, s)
+	rest, ok := c.streamFunctions(in, q, s)
+	if !ok {
+		return nil
+	}
+	q.Before, q.Window, q.After = c.handlers(rest, s)
 	return s
 }
 

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/eventflux/eventflux/shared/lang/aggregate"
+	"github.com/eventflux/eventflux/shared/lang/function"
 	"github.com/eventflux/eventflux/shared/lang/window"
 )
 
@@ -54,7 +55,11 @@ func (c *checker) unknownWindow(h *Handler) {
 		c.errorf(h.Pos, "%s is an aggregator, not a window: expected it in a select", tick(h.Window))
 		return
 	}
-	c.errorf(h.Pos, "unknown window %s%s", tick(h.Window), didYouMean(h.Window, window.Names()))
+	if isStreamFunction(h.Window) {
+		c.errorf(h.Pos, "%s is a stream function, not a window: write `#%s(…)`", tick(h.Window), h.Window)
+		return
+	}
+	c.errorf(h.Pos, "unknown window %s%s", tick(h.Window), didYouMean(h.Window, slices.Concat(window.Names(), function.StreamNames())))
 }
 
 func windowText(h *Handler) string {

@@ -94,7 +94,7 @@ func (p *parser) filter() *Handler {
 // window reads `window.name(…)` or `name(…)`, after the #.
 func (p *parser) window() *Handler {
 	name := p.name("a window such as `#window.length(5)`, or a filter")
-	isLong := strings.EqualFold(name.Text, "window")
+	isLong, isFunction := strings.EqualFold(name.Text, "window"), false
 	if isLong && p.acceptPunct(".") {
 		name = p.name("the name of a window")
 		if p.acceptPunct(":") {
@@ -107,7 +107,15 @@ func (p *parser) window() *Handler {
 		if isLong && isName(next) {
 			p.fail(p.peek().pos, "found `:`, expected `.`: write `#window.%s(…)`", next.text)
 		}
-		p.fail(name.Pos, "stream functions such as `#%s:%s` are outside the language here; expected a window or a filter", name.Text, next.text)
+		p.take()
+		name.Text += ":" + p.name("the name of a stream function").Text
+		isFunction = true
+	} else if !isLong {
+		isFunction = isStreamFunction(name.Text)
+	}
+	if isFunction {
+		p.expectPunct("(", " and the arguments of the stream function "+tick("#"+name.Text))
+		return &Handler{Pos: name.Pos, Window: name.Text, Function: true, Params: p.arguments("an argument of the stream function " + tick("#"+name.Text))}
 	}
 	p.expectPunct("(", " and the parameters of the window "+tick(name.Text))
 	h := &Handler{Pos: name.Pos, Window: name.Text}

@@ -117,25 +117,28 @@ type Query struct {
 	Pattern *Pattern
 	// In is the shape of the rows that selection works on: Source's, or one that the join or
 	// the pattern derives.
-	In       *event.Schema
-	Before   []Expr  // filters before the window of Source, of type Bool, over In
-	Window   *Window // of Source; nil: none
-	After    []Expr  // filters after the window
-	Aggs     []Agg   // aggregators, in the order of select
-	Select   []Expr  // over In, one for each attribute of Target; may hold *AggResult
-	GroupBy  []int   // attributes of In
-	Having   Expr    // over Target's attributes, or nil
-	OrderBy  []Order
-	Limit    int64 // rows of a chunk; -1: no limit
-	Offset   int64
-	Rate     *Rate  // nil: rows come out at once
-	Current  bool   // current events are inserted
-	Expired  bool   // expired events are inserted
-	Write    *Write // nil: the rows are inserted into Target
-	Target   *Stream
-	Output   *event.Schema // the shape of the rows: Target's, with the types that cast() hides
-	StarOnly bool          // select *: every attribute of In as it is
-	Pos      Pos
+	In *event.Schema
+	// Functions are the stream functions of Source. In has the rows of the last one, and Before
+	// the filters behind it.
+	Functions []*StreamFunction
+	Before    []Expr  // filters before the window of Source, of type Bool, over In
+	Window    *Window // of Source; nil: none
+	After     []Expr  // filters after the window
+	Aggs      []Agg   // aggregators, in the order of select
+	Select    []Expr  // over In, one for each attribute of Target; may hold *AggResult
+	GroupBy   []int   // attributes of In
+	Having    Expr    // over Target's attributes, or nil
+	OrderBy   []Order
+	Limit     int64 // rows of a chunk; -1: no limit
+	Offset    int64
+	Rate      *Rate  // nil: rows come out at once
+	Current   bool   // current events are inserted
+	Expired   bool   // expired events are inserted
+	Write     *Write // nil: the rows are inserted into Target
+	Target    *Stream
+	Output    *event.Schema // the shape of the rows: Target's, with the types that cast() hides
+	StarOnly  bool          // select *: every attribute of In as it is
+	Pos       Pos
 }
 
 // Reads returns the streams that bring the query rows, each once, in the order in which the
@@ -174,6 +177,9 @@ func (q *Query) Origin(a int) (s *Stream, attr int, ok bool) {
 		return q.Join.origin(a)
 	case q.Pattern != nil:
 		return q.Pattern.origin(a)
+	}
+	if a >= len(q.Source.Schema.Attrs) {
+		return nil, 0, false // a stream function adds it
 	}
 	return q.Source, a, true
 }

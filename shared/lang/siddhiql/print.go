@@ -205,7 +205,11 @@ func (h *Handler) print(p *printer) {
 		p.write("]")
 		return
 	}
-	p.write(windowSign(h.Window))
+	if h.Function {
+		p.write("#")
+	} else {
+		p.write(windowSign(h.Window))
+	}
 	h.printCall(p)
 }
 
