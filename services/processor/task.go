@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 	"github.com/nats-io/nuid"
 	"golang.org/x/sync/errgroup"
 
@@ -115,16 +114,12 @@ func (t *task) release() {
 // now, that the task was too slow, or that a stream has yet to be made, and nothing of
 // what they hold. The task can begin again: its memory is a function of its log.
 func unavailable(err error) bool {
-	for _, passing := range []error{
-		nats.ErrTimeout, nats.ErrNoResponders, nats.ErrDisconnected, nats.ErrConnectionReconnecting,
-		nats.ErrReconnectBufExceeded, // nothing is buffered while there is no connection
-		jetstream.ErrNoStreamResponse, context.DeadlineExceeded, errStoreAway, errOvertaken, natsconn.ErrNoStream,
-	} {
+	for _, passing := range []error{errStoreAway, errOvertaken, natsconn.ErrNoStream} {
 		if errors.Is(err, passing) {
 			return true
 		}
 	}
-	return natsconn.Passing(err)
+	return natsconn.Transient(err)
 }
 
 // try opens what the task needs and runs its parts; it returns why it ended.

@@ -106,15 +106,7 @@ func passing(err error) bool {
 	if Code(err) == CodeUnavailable {
 		return true
 	}
-	for _, e := range []error{
-		nats.ErrNoResponders, nats.ErrTimeout, nats.ErrDisconnected, nats.ErrConnectionReconnecting,
-		nats.ErrReconnectBufExceeded, context.DeadlineExceeded, context.Canceled,
-	} {
-		if errors.Is(err, e) {
-			return true
-		}
-	}
-	return false
+	return natsconn.Transient(err) || errors.Is(err, context.Canceled)
 }
 
 func (c *Client) try(ctx context.Context, subject string, data []byte, answer any) error {

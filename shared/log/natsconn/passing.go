@@ -1,9 +1,11 @@
 package natsconn
 
 import (
+	"context"
 	"errors"
 	"net/http"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
 
@@ -20,4 +22,20 @@ func Passing(err error) bool {
 	}
 	api := js.APIError()
 	return api.Code == http.StatusServiceUnavailable || api.ErrorCode == errCodeNoPeers
+}
+
+// Transient reports whether err says that NATS could not be asked just now, or not in time, and
+// nothing of what it holds: the connection is away, a stream has no leader, an answer did not
+// come. Try again.
+func Transient(err error) bool {
+	for _, one := range []error{
+		nats.ErrTimeout, nats.ErrNoResponders, nats.ErrDisconnected, nats.ErrConnectionReconnecting,
+		nats.ErrReconnectBufExceeded, // nothing is buffered while there is no connection
+		jetstream.ErrNoStreamResponse, context.DeadlineExceeded,
+	} {
+		if errors.Is(err, one) {
+			return true
+		}
+	}
+	return Passing(err)
 }
