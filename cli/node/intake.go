@@ -244,7 +244,10 @@ func (in *intake) deployed(ctx context.Context) (apps []ingest.App, err error) {
 		if err != nil {
 			return nil, err
 		}
-		app := ingest.App{Name: a.Name, Index: full.Index, Version: full.Version, KeyBytesMax: full.Settings.OrDefault().KeyBytes}
+		app := ingest.App{
+			Name: a.Name, Index: full.Index, Version: full.Version,
+			KeyBytesMax: full.Settings.OrDefault().KeyBytes, DedupWindow: full.Settings.DedupWindow,
+		}
 		if app.Plan, err = siddhiql.CompileDeployed(full.Text); err != nil {
 			app.Problem = fmt.Errorf("its text cannot be read by this version: %w", err)
 		}

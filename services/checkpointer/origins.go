@@ -9,10 +9,27 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/eventflux/eventflux/shared/control"
 	"github.com/eventflux/eventflux/shared/lang/siddhiql"
 	"github.com/eventflux/eventflux/shared/lang/subject"
 	"github.com/eventflux/eventflux/shared/log/natsconn"
 )
+
+// reachable checks the app of a plan against the JetStream streams that exist.
+func (l *leader) reachable(ctx context.Context, plan *siddhiql.Plan) (warnings []string, err error) {
+	if err := l.captured(ctx, plan); err != nil {
+		return nil, err
+	}
+	return l.origins(ctx, plan)
+}
+
+// reachableFor is reachable with an error that is an answer.
+func (l *leader) reachableFor(ctx context.Context, plan *siddhiql.Plan) (warnings []string, err error) {
+	if warnings, err = l.reachable(ctx, plan); err != nil {
+		return nil, failure(control.CodeInvalid, "%v", err)
+	}
+	return warnings, nil
+}
 
 // origins looks at the JetStream streams that the app of the plan reads. It refuses those
 // that cannot be read once each, and warns of what looks like a mistake.

@@ -146,9 +146,11 @@ func (s *Service) deploy(ctx context.Context, l *leader, r *control.DeployReques
 	if err := s.checkFrame(app, &(&appState{App: *app}).versions()[0]); err != nil {
 		return nil, err
 	}
-	warnings, err := l.origins(ctx, plan)
-	if err != nil {
-		return nil, failure(control.CodeInvalid, "%v", err)
+	var warnings []string
+	if s.cfg.FSM.app(plan.Name) == nil { // else it was accepted before, and is again
+		if warnings, err = l.reachableFor(ctx, plan); err != nil {
+			return nil, err
+		}
 	}
 	app.First, err = s.firstGeneration(ctx, head)
 	if errors.Is(err, checkpoint.ErrVersion) {

@@ -37,7 +37,9 @@ func (s *Service) upgrade(ctx context.Context, l *leader, r *control.UpgradeRequ
 	}
 	refused := c.refusal(r)
 	if refused == nil && !c.already {
-		refused = s.changeable(ctx, l, c)
+		if refused = s.changeable(ctx, l, c); refused == nil {
+			c.answer.Warnings, refused = l.reachableFor(ctx, c.plan)
+		}
 	}
 	if r.Plan {
 		if refused != nil {

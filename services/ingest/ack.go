@@ -19,7 +19,10 @@ type ack struct {
 	seq     uint64       // set before left reaches zero
 	left    atomic.Int32 // appends whose outcome is not known
 	failure atomic.Pointer[error]
-	parts   []part // one for each append, where several apps read the subject; else empty
+	// parts are one for each append, where several apps read the subject or the message has an
+	// id; else there are none.
+	parts   []part
+	several bool // apps read the subject
 	buf     []byte
 }
 
@@ -28,6 +31,7 @@ type ack struct {
 type answerTo struct {
 	reply    string
 	tail     []byte    // of the answer, behind the sequence; nil: nothing was refused
+	first    uint64    // sequence of the frame that had the message first; 0: it is not known to be repeated
 	outcome  *outcome  // the tail as a value, where several apps read the subject
 	id       string    // for a repeat that counts once; "" if the logs have none
 	progress *progress // of the follower
@@ -38,31 +42,36 @@ type answerTo struct {
 type laterAck ack
 
 // part is an ack as one append sees it, where the answer has to say which apps have the
-// message.
+// message, or its id is remembered.
 type part struct {
 	of     *ack
-	app    string
-	failed bool // set before the ack settles
+	log    *log
+	stream string // of the app
+	at     int64  // when the message arrived
+	failed bool   // set before the ack settles
 }
 
 func (s *Service) newAck(to answerTo, cost int64, first *log, appends int) *ack {
 	a := s.acks.Get().(*ack)
 	a.to, a.cost, a.first, a.seq = to, cost, first, 0
-	a.parts = a.parts[:0]
+	a.parts, a.several = a.parts[:0], false
 	a.left.Store(int32(appends))
 	return a
 }
 
-// tellApart has the ack remember which apps the appends fail for.
-func (a *ack) tellApart(sends []send) {
+// tellApart has the ack remember which appends fail, and for which apps.
+func (a *ack) tellApart(sends []send, several bool, at int64) {
+	a.several = several
 	for i := range sends {
-		a.parts = append(a.parts, part{of: a, app: sends[i].log.app})
+		a.parts = append(a.parts, part{of: a, log: sends[i].log, stream: sends[i].msg.Batch.Schema.Name, at: at})
 	}
 }
 
 // Committed takes the outcome of the append.
 func (p *part) Committed(seq uint64, err error) {
-	p.failed = err != nil
+	if p.failed = err != nil; !p.failed && p.of.to.id != "" {
+		p.log.recent.add(p.stream, p.of.to.id, p.at, seq)
+	}
 	if p == &p.of.parts[0] {
 		p.of.seq = seq
 	}
@@ -106,7 +115,11 @@ func (a *ack) note(err error) { a.failure.CompareAndSwap(nil, &err) }
 
 func (a *ack) answer() {
 	a.buf = append(a.buf[:0], a.first.prefix...)
-	a.buf = strconv.AppendUint(a.buf, a.seq, 10)
+	if a.to.first > 0 {
+		a.buf = append(strconv.AppendUint(a.buf, a.to.first, 10), `,"duplicate":true`...)
+	} else {
+		a.buf = strconv.AppendUint(a.buf, a.seq, 10)
+	}
 	if a.to.tail == nil {
 		a.buf = append(a.buf, '}')
 	} else {
@@ -121,7 +134,7 @@ func (a *ack) fail(err error) {
 	if errors.Is(err, wal.ErrUnknown) || errors.Is(err, wal.ErrClosed) {
 		p = &problem{unknownOutcome, err.Error() + "; publish again, with the same " + headerID + " to have it counted once"}
 	}
-	if len(a.parts) > 0 {
+	if a.several {
 		p.text = err.Error() + "; " + a.repeat()
 	}
 	a.s.counters.refusedFor(p.code)
@@ -130,7 +143,7 @@ func (a *ack) fail(err error) {
 		a.s.counters.dropped.note(p.text)
 		return
 	}
-	if len(a.parts) == 0 {
+	if !a.several {
 		a.s.respond(a.to.reply, p.json())
 		return
 	}
@@ -155,12 +168,12 @@ func (a *ack) accepted() []string {
 	var failed []string
 	for i := range a.parts {
 		if a.parts[i].failed {
-			failed = append(failed, a.parts[i].app)
+			failed = append(failed, a.parts[i].log.app)
 		}
 	}
 	apps := []string{}
 	for i := range a.parts {
-		if app := a.parts[i].app; !slices.Contains(failed, app) && !slices.Contains(apps, app) {
+		if app := a.parts[i].log.app; !slices.Contains(failed, app) && !slices.Contains(apps, app) {
 			apps = append(apps, app)
 		}
 	}

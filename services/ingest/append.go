@@ -145,7 +145,7 @@ func (in *intake) cut(l *log, b *event.Batch, from, to int) *problem {
 
 // commit appends what spread has worked out, and arranges for the answer.
 func (in *intake) commit(m *nats.Msg, r *route, refused bool) {
-	to := answerTo{reply: m.Reply, id: in.letter.id}
+	to := answerTo{reply: m.Reply, id: in.letter.id, first: in.duplicate()}
 	if refused {
 		to.outcome = refusals(r)
 		to.tail = to.outcome.tail()
@@ -162,19 +162,19 @@ func (in *intake) commit(m *nats.Msg, r *route, refused bool) {
 		}
 	}
 	a := in.s.newAck(to, in.cost, in.sends[0].log, len(in.sends))
-	if r.several {
-		a.tellApart(in.sends)
+	if r.several || in.letter.id != "" && to.first == 0 {
+		a.tellApart(in.sends, r.several, in.arrived)
 	}
 	in.append(a)
 }
 
 // append makes the appends, whose outcomes a is told.
 func (in *intake) append(a *ack) {
-	several := len(a.parts) > 0 // a is not ours any more after the last append
+	apart := len(a.parts) > 0 // a is not ours any more after the last append
 	for i := range in.sends {
 		var done wal.Committed = (*laterAck)(a)
 		switch {
-		case several:
+		case apart:
 			done = &a.parts[i]
 		case i == 0:
 			done = a

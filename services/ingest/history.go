@@ -42,7 +42,7 @@ func (f *follower) look(ctx context.Context, since time.Time) error {
 }
 
 func (f *follower) lookInto(ctx context.Context, l *log, since time.Time, newest *result.Position) error {
-	first, last, err := f.span(ctx, l, since)
+	first, last, err := f.s.span(ctx, l, since)
 	if err != nil || first > last {
 		return err
 	}
@@ -89,10 +89,10 @@ func (f *follower) lookIntoNext(ctx context.Context, reader *wal.Reader, decoder
 }
 
 // span returns the sequences of the frames that were stored since.
-func (f *follower) span(ctx context.Context, l *log, since time.Time) (first, last uint64, err error) {
+func (s *Service) span(ctx context.Context, l *log, since time.Time) (first, last uint64, err error) {
 	ctx, cancel := context.WithTimeout(ctx, linkAskTimeout)
 	defer cancel()
-	stream, err := f.s.js.Stream(ctx, l.stream)
+	stream, err := s.js.Stream(ctx, l.stream)
 	if err != nil {
 		return 0, 0, err
 	}
@@ -108,6 +108,6 @@ func (f *follower) span(ctx context.Context, l *log, since time.Time) (first, la
 		return 0, 0, fmt.Errorf("find the frames since %s: %w", since.Format(time.RFC3339), err)
 	}
 	info := finder.CachedInfo()
-	_ = f.s.js.DeleteConsumer(ctx, l.stream, info.Name) // else it goes by itself
+	_ = s.js.DeleteConsumer(ctx, l.stream, info.Name) // else it goes by itself
 	return info.Delivered.Stream + 1, last, nil
 }

@@ -2,6 +2,7 @@ package ingest
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/eventflux/eventflux/shared/lang/engine"
 	"github.com/eventflux/eventflux/shared/lang/event"
@@ -23,6 +24,17 @@ const idBytesMax = 4 << 10
 // keyMaxOf returns the longest text that may be a key in an app.
 func keyMaxOf(a App) int {
 	return int(engine.Limits{KeyBytes: a.KeyBytesMax}.OrDefault().KeyBytes)
+}
+
+// dedupDefault is how long tasks remember message ids if the app does not say.
+const dedupDefault = 2 * time.Minute
+
+// dedupOf returns how long tasks of an app remember message ids, in ms.
+func dedupOf(a App) int64 {
+	if a.DedupWindow > 0 {
+		return a.DedupWindow
+	}
+	return dedupDefault.Milliseconds()
 }
 
 // keysFit refuses the last row of b if a text of it is too long for the key that it

@@ -37,7 +37,9 @@ type record struct {
 	Owner string `json:"owner"` // "": none
 	// Log is when the source's first log was created. A record of an app that was removed
 	// says nothing to one that was deployed under its name.
-	Log       time.Time           `json:"log"`
+	Log time.Time `json:"log"`
+	// Begun is when the source came: what is older is not new to it.
+	Begun     time.Time           `json:"begun,omitzero"`
 	Positions map[uint32]position `json:"positions"` // by partition of the other app
 }
 
@@ -89,7 +91,13 @@ func (l *link) acquire(ctx context.Context) (*lease, error) {
 	if created := log.CachedInfo().Created; !one.record.Log.Equal(created) {
 		one.record = record{Log: created}
 	}
-	l.logMade = log.CachedInfo().Created
+	if one.record.Begun.IsZero() {
+		one.record.Begun = one.record.Log
+		if l.source.added {
+			one.record.Begun = l.source.made
+		}
+	}
+	l.begun = one.record.Begun
 	one.record.Owner = l.s.id
 	if one.record.Positions == nil {
 		one.record.Positions = map[uint32]position{}

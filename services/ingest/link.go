@@ -29,7 +29,7 @@ type link struct {
 	s       *Service
 	source  *source
 	results results   // of another app
-	logMade time.Time // when the source's first log was created; known once there is a lease
+	begun   time.Time // record.Begun; known once there is a lease
 
 	mu        sync.Mutex
 	followers []*follower

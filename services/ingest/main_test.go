@@ -229,6 +229,7 @@ func within(t testing.TB) context.Context {
 type reply struct {
 	Stream        string
 	Seq           uint64
+	Duplicate     bool
 	Error         *answerError
 	Accepted      int      `json:"-"` // events
 	Apps          []string `json:"-"` // that accepted the message, in an error 503

@@ -49,7 +49,7 @@ func (f *follower) startOrigin(ctx context.Context, info *jetstream.StreamInfo, 
 	at, state := f.progress.position(), info.State
 	switch {
 	case at.Sequence == 0:
-		o.start(f.link.logMade)
+		o.start(f.link.begun)
 	case at.Created.After(info.Created):
 		return fmt.Errorf("JetStream stream %s was created at %s, and the one that was read before it at %s: it was taken back to an older copy, so messages cannot be told from those that were read; read a stream of another name",
 			f.stream, info.Created.Format(time.RFC3339Nano), at.Created.Format(time.RFC3339Nano))
@@ -75,10 +75,10 @@ func (f *follower) startOrigin(ctx context.Context, info *jetstream.StreamInfo, 
 }
 
 // start sets where reading starts for the first time.
-func (o *origin) start(deployed time.Time) {
+func (o *origin) start(begun time.Time) {
 	switch from := o.From; {
 	case from.New:
-		o.since = deployed
+		o.since = begun
 	case from.Seq > 0:
 		o.first = from.Seq
 	default:

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"github.com/eventflux/eventflux/shared/lang/event"
 	"github.com/eventflux/eventflux/shared/lang/siddhiql"
@@ -45,6 +46,9 @@ type source struct {
 	logs   []*log // by partition
 	dead   string // subject of dead letters
 
+	made  time.Time
+	added bool // by an upgrade of the app, or it may be
+
 	keys   string // attributes that are keys in the app, each as a letter
 	keyMax int    // bytes of the longest
 
@@ -63,6 +67,7 @@ type log struct {
 	// Service.handling, or ends before the unit replaces it.
 	writer atomic.Pointer[wal.Writer]
 	flow   flow
+	recent *recentIDs
 }
 
 // patterns returns what must be subscribed to: events.>, and each subject of the

@@ -40,6 +40,9 @@ type App struct {
 	// KeyBytesMax is the longest text that may be a key in the app (limits.key_bytes_max of
 	// its deployment); zero is the default.
 	KeyBytesMax int64
+	// DedupWindow is how long, in ms, tasks of the app remember message ids (dedup.window of
+	// its deployment); zero is the default.
+	DedupWindow int64
 	// Problem is why there is no plan; then the app is left out.
 	Problem error
 }
@@ -106,7 +109,7 @@ func newUnit(s *Service, a App) *unit {
 	}
 	for p := range uint32(a.Plan.Partitions) {
 		name := natsconn.WALStream(a.Name, p)
-		u.logs = append(u.logs, &log{app: a.Name, part: p, stream: name, prefix: answerPrefix(name)})
+		u.logs = append(u.logs, &log{app: a.Name, part: p, stream: name, prefix: answerPrefix(name), recent: newRecentIDs(dedupOf(a), a.Plan.Partitions)})
 	}
 	u.sources = u.sourcesOf(a)
 	return u
@@ -118,7 +121,7 @@ func (u *unit) sourcesOf(a App) (sources []*source) {
 		if isInput(stream) {
 			sources = append(sources, &source{
 				app: a.Plan, unit: u, stream: stream, logs: u.logs, dead: natsconn.DLQSubject(a.Name, stream.Name),
-				keys: letters(keys[stream.ID]), keyMax: keyMaxOf(a),
+				keys: letters(keys[stream.ID]), keyMax: keyMaxOf(a), made: time.Now(), added: a.Version > 1,
 			})
 		}
 	}
@@ -239,6 +242,7 @@ func (u *unit) serve(ctx context.Context) (served bool, err error) {
 		return false, errors.Join(err, u.closeLogs())
 	}
 	u.tell(Serving, "")
+	writers.Go(func() { u.remember(ctx) })
 	u.follow(ctx)
 	<-ctx.Done()
 	err = context.Cause(ctx)

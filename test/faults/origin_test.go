@@ -46,6 +46,9 @@ func TestKillWhileReadingAStream(t *testing.T) {
 			n++
 			_, err := js.PublishAsync("orders.new", fmt.Appendf(nil, `{"n":%d}`, n))
 			must(t, err)
+			if n%1000 == 0 {
+				<-js.PublishAsyncComplete()
+			}
 		}
 		<-js.PublishAsyncComplete()
 	}
