@@ -321,3 +321,15 @@ func TestStreamsThatCannotBeReadOnceEach(t *testing.T) {
 		r.end()
 	}
 }
+
+// A source that an upgrade adds takes messages from the upgrade on, if it asks for new ones.
+func TestNewMessagesForAnUpgradedApp(t *testing.T) {
+	r := start(t, now, `@app:name('next') define stream X (n int); from X select n insert into Out;`)
+	r.orders()
+	r.orderNumbers(1, 3)
+	r.svc.Serve([]App{{Name: "next", Index: r.index, Version: 2, Plan: plans(t, originApp(", from='new'"))[0]}})
+	r.orderNumbers(4, 5)
+	r.readTo(5)
+	r.end()
+	equal(t, "sequences", r.orderSeqs(), []string{"4", "5"})
+}
