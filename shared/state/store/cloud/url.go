@@ -29,6 +29,15 @@ type URL struct {
 	CA       string // a file with certificate authorities; empty for the system's
 }
 
+// Name names the bucket for people.
+func (u *URL) Name(scheme string) string {
+	name := scheme + "://" + strings.TrimSuffix(u.Bucket+"/"+u.Prefix, "/")
+	if u.Endpoint != "" {
+		name += " at " + u.Endpoint
+	}
+	return name
+}
+
 // Parameters are the parameters that a kind of bucket has of its own.
 type Parameters map[string]func(value string) error
 

@@ -9,13 +9,14 @@ import (
 	"strings"
 
 	"github.com/eventflux/eventflux/shared/state/store"
+	"github.com/eventflux/eventflux/shared/state/store/cloud/gcs"
 	"github.com/eventflux/eventflux/shared/state/store/cloud/s3"
 	"github.com/eventflux/eventflux/shared/state/store/file"
 	"github.com/eventflux/eventflux/shared/state/store/redis"
 )
 
 // Forms are the forms of a URL, for people.
-const Forms = "file:DIR, redis://HOST:PORT/DB, rediss:// (with TLS) or s3://BUCKET/PREFIX"
+const Forms = "file:DIR, redis://HOST:PORT/DB, rediss:// (with TLS), s3://BUCKET/PREFIX or gs://BUCKET/PREFIX"
 
 // Check says what is wrong with a URL. It never repeats the URL, which may hold a password.
 func Check(url string) error {
@@ -31,6 +32,9 @@ func Check(url string) error {
 	case "s3":
 		_, err := s3.Parse(url)
 		return err
+	case "gs":
+		_, err := gcs.Parse(url)
+		return err
 	}
 	return errors.New("is none of " + Forms)
 }
@@ -44,6 +48,8 @@ func Open(ctx context.Context, url string, log *slog.Logger) (store.Store, error
 		return failable(opened(redis.Open(ctx, url, log)))
 	case "s3":
 		return failable(opened(s3.Open(ctx, url, log)))
+	case "gs":
+		return failable(opened(gcs.Open(ctx, url, log)))
 	}
 	return nil, fmt.Errorf("%w: the URL of the store %w", store.ErrInvalid, Check(url))
 }

@@ -42,13 +42,4 @@ func Parse(text string) (*Options, error) {
 }
 
 // Name names the bucket for people.
-func (o *Options) Name() string {
-	name := scheme + "://" + o.Bucket
-	if o.Prefix != "" {
-		name += "/" + o.Prefix[:len(o.Prefix)-1]
-	}
-	if o.Endpoint != "" {
-		name += " at " + o.Endpoint
-	}
-	return name
-}
+func (o *Options) Name() string { return o.URL.Name(scheme) }
