@@ -139,7 +139,8 @@ func (p *process) end() int {
 	case <-time.After(patience):
 		p.signal(syscall.SIGQUIT) // it says where it hangs
 		<-p.exited
-		p.t.Fatalf("still running after %s", patience)
+		_, dump, _ := strings.Cut(p.log.String(), "SIGQUIT")
+		p.t.Fatalf("still running after %s: %s", patience, dump)
 	}
 	return p.code
 }

@@ -31,7 +31,8 @@ func Transient(err error) bool {
 	for _, one := range []error{
 		nats.ErrTimeout, nats.ErrNoResponders, nats.ErrDisconnected, nats.ErrConnectionReconnecting,
 		nats.ErrReconnectBufExceeded, // nothing is buffered while there is no connection
-		jetstream.ErrNoStreamResponse, context.DeadlineExceeded,
+		jetstream.ErrNoStreamResponse, jetstream.ErrServerShutdown, jetstream.ErrConsumerLeadershipChanged, jetstream.ErrNoHeartbeat,
+		context.DeadlineExceeded,
 	} {
 		if errors.Is(err, one) {
 			return true

@@ -35,7 +35,7 @@ func Scan(ctx context.Context, js jetstream.JetStream, stream string, from, to u
 		switch {
 		case err == nil || s.seen != nil || ctx.Err() != nil:
 			return cmp.Or(s.seen, ctx.Err(), err)
-		case !natsconn.Transient(err) && !errors.Is(err, jetstream.ErrConsumerNotFound), time.Since(since) > scanIdle:
+		case !natsconn.Transient(err) && !errors.Is(err, jetstream.ErrConsumerNotFound) && !errors.Is(err, jetstream.ErrConsumerDeleted), time.Since(since) > scanIdle:
 			return fmt.Errorf("read output stream %s: %w", stream, err)
 		}
 		select {
