@@ -19,7 +19,7 @@ func (q *query) windowConfig() window.Config {
 
 // configOf completes the configuration of a window.
 func (q *query) configOf(w *siddhiql.Window, spec window.Spec, c window.Config) window.Config {
-	c.Env, c.Params = &q.e.env, w.Params
+	c.Env, c.Params, c.Refused = &q.e.env, w.Params, q.refuse
 	if w.Computed != nil {
 		c.Value = q.keyValues(w.Computed)
 	}

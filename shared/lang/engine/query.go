@@ -49,6 +49,7 @@ type query struct {
 
 	table   *tableWrite   // nil: its rows go into a stream
 	pattern *patternQuery // nil: it reads no pattern
+	refused *refusals     // nil: nobody asks for events that its window refuses
 	named   *namedWindow  // that the query stands for; nil for the queries of the app
 
 	subs  []subscriber // of the stream it inserts into, if that is not an inner one
@@ -192,6 +193,7 @@ func newQuery(e *Engine, plan *siddhiql.Query) *query {
 	if plan.Pattern != nil {
 		q.pattern = newPatternQuery(q)
 	}
+	q.refused = newRefusals(plan)
 	q.measure()
 	q.rate = newRate(q)
 	q.sel.init(q)
@@ -278,7 +280,7 @@ func (s *memory) receive(from *siddhiql.Stream, chunk []window.Row) {
 		s.chunk(chunk)
 		return
 	}
-	s.win.Add(chunk, s.emit)
+	s.addToWindow(chunk)
 	s.reschedule(windows)
 }
 

@@ -34,6 +34,7 @@ var annotations = map[string]annotationSpec{
 	"app:playback":    {on: []element{onApp}, keys: []string{"lateness", "ahead", "idle.time", "increment"}},
 	"source":          {on: []element{onStream}, keys: []string{"subject", "stream", "from", "timestamp"}, repeats: true},
 	"sink":            {on: []element{onStream, onQuery, onPartition}, keys: []string{"stream", "pack", "publish"}, repeats: true},
+	"onerror":         {on: []element{onStream}, keys: []string{"action"}},
 	"info":            {on: []element{onQuery}, keys: []string{"name", "was"}},
 	"primarykey":      {on: []element{onTable}},
 	"index":           {on: []element{onTable}, repeats: true},
@@ -47,7 +48,6 @@ var otherAnnotations = map[string]string{
 	"async":          "events are always taken in asynchronously: leave it out",
 	"app:statistics": "metrics are always there, see metrics.listen: leave it out",
 	"map":            "it stands inside `@source`, as `@source(@map(type='json', …))`; results are JSON",
-	"onerror":        "refused events are kept on `dlq.<app>.<Stream>`: leave it out",
 	"store":          "tables are in memory and in checkpoints: leave it out",
 	"dist":           "`@app:partitions` spreads keys over logs and processors",
 }

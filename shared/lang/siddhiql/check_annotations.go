@@ -128,6 +128,8 @@ func (c *checker) streamAnnotations(d *StreamDef, s *Stream) {
 			c.source(a, s)
 		case is(a, "sink"):
 			c.pending = append(c.pending, pendingSink{a, s.Name})
+		case is(a, "onerror"):
+			c.onError(a, s)
 		}
 	}
 }

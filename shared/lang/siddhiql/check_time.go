@@ -103,8 +103,8 @@ func (c *checker) fault(r StreamRef) *known {
 	case !of.stream.Defined:
 		c.errorf(r.Pos, "stream %s is filled by a query, so none of its events is ever late: expected `!` before a stream of a `define stream`", tick(r.Name))
 		return nil
-	case c.plan.Lateness == LatenessOff:
-		c.errorf(r.Pos, "%s has the late events of stream %s, but no event is late in this app: write `@app:playback(lateness='…')`, or leave the query out", tick(r.String()), tick(r.Name))
+	case c.plan.Lateness == LatenessOff && !of.stream.Refused:
+		c.errorf(r.Pos, "%s has the late events of stream %s, but no event is late in this app: write `@app:playback(lateness='…')`, or leave the query out; for events that a window refuses, write `@OnError(action='stream')` on the stream", tick(r.String()), tick(r.Name))
 		return nil
 	}
 	schema := &event.Schema{Name: r.String()}
@@ -117,6 +117,9 @@ func (c *checker) fault(r StreamRef) *known {
 	s := &Stream{ID: len(c.plan.Streams), Name: r.String(), Schema: schema, Block: -1, TimeAttr: -1}
 	c.plan.Streams = append(c.plan.Streams, s)
 	of.stream.Fault = s
+	if of.stream.Refused {
+		c.feeds[of.stream] = append(c.feeds[of.stream], s)
+	}
 	k := &known{stream: s, at: r.Pos}
 	c.faults[r.Name] = k
 	return k

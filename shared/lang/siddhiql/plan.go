@@ -82,6 +82,8 @@ type Stream struct {
 	// Fault is the stream !name of the events that could not be applied; nil if no query
 	// reads it. It has the attributes of this stream, then faultAttr.
 	Fault *Stream
+	// Refused says that Fault also has the events that a query's window refuses (@OnError).
+	Refused bool
 	// Trigger fills the stream; nil: it is no trigger's.
 	Trigger *Trigger
 	Table   *Table       // nil: it is not a table

@@ -22,7 +22,7 @@ func init() {
 			return checkSpan(p, 1)
 		},
 		New: func(c Config) Window {
-			w := &externalTime{env: c.Env, attr: c.Params[0].Attr, span: c.Params[1].Int, queue: NewQueue(c, blockRowsMax/2)}
+			w := &externalTime{env: c.Env, refused: c.Refused, attr: c.Params[0].Attr, span: c.Params[1].Int, queue: NewQueue(c, blockRowsMax/2)}
 			w.Kept = NewKept(w.env, &w.queue, nil)
 			return w
 		},
@@ -43,11 +43,12 @@ func checkClock(params []Param, i int) error {
 type externalTime struct {
 	untimed
 	Kept
-	env   *Env
-	attr  int
-	span  int64
-	queue Queue
-	chunk []Row
+	env     *Env
+	refused func(Row)
+	attr    int
+	span    int64
+	queue   Queue
+	chunk   []Row
 }
 
 func (w *externalTime) Add(in []Row, emit Emit) {
@@ -56,7 +57,7 @@ func (w *externalTime) Add(in []Row, emit Emit) {
 	for _, r := range in {
 		clock := &r.B.Cols[w.attr]
 		if clock.IsNull(int(r.I)) {
-			w.env.Dropped++
+			w.env.drop(r, w.refused)
 			continue
 		}
 		now := clock.Ints[r.I]

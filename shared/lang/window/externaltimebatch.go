@@ -44,7 +44,7 @@ func checkExternalTimeBatch(p []Param) error {
 
 func newExternalTimeBatch(c Config) Window {
 	p := c.Params
-	w := &externalTimeBatch{env: c.Env, attr: p[0].Attr, span: p[1].Int, start: -1, keep: c.Expired, batch: newBatch(c, blockRowsMax/2)}
+	w := &externalTimeBatch{env: c.Env, refused: c.Refused, attr: p[0].Attr, span: p[1].Int, start: -1, keep: c.Expired, batch: newBatch(c, blockRowsMax/2)}
 	if last := p[len(p)-1]; last.Constant() && last.Type == event.Bool {
 		w.replace = last.Int != 0
 		p = p[:len(p)-1]
@@ -74,6 +74,7 @@ func newExternalTimeBatch(c Config) Window {
 type externalTimeBatch struct {
 	Kept
 	env      *Env
+	refused  func(Row)
 	attr     int
 	span     int64
 	start    int  // attribute of the first row that sets the anchor; -1: none
@@ -101,7 +102,7 @@ func (w *externalTimeBatch) Add(in []Row, emit Emit) {
 	for _, r := range in {
 		clock := &r.B.Cols[w.attr]
 		if clock.IsNull(int(r.I)) || !w.begin(r, clock.Ints[r.I]) {
-			w.env.Dropped++
+			w.env.drop(r, w.refused)
 			continue
 		}
 		t := clock.Ints[r.I]

@@ -69,6 +69,9 @@ type Config struct {
 	Value func(dst []byte, param int, r Row) []byte
 	// CheckKey is called with the length of each key of the window; nil: every key is allowed.
 	CheckKey func(bytes int)
+	// Refused is called with each row that the window cannot accept, such as one without the
+	// time to order it by; nil: nobody asks.
+	Refused func(r Row)
 	// Condition is the condition of the window, if its Spec asks for one.
 	Condition Condition
 }

@@ -43,7 +43,7 @@ func checkSession(p []Param) error {
 }
 
 func newSession(c Config) Window {
-	w := &sessions{env: c.Env, gap: c.Params[0].Int, key: -1, pool: newPool(c), keys: map[string]*sessionKey{}, runs: map[uint64]*run{}}
+	w := &sessions{env: c.Env, refused: c.Refused, gap: c.Params[0].Int, key: -1, pool: newPool(c), keys: map[string]*sessionKey{}, runs: map[uint64]*run{}}
 	if len(c.Params) > 1 {
 		w.key = c.Params[1].Attr
 	}
@@ -60,6 +60,7 @@ func newSession(c Config) Window {
 // that come late.
 type sessions struct {
 	env     *Env
+	refused func(Row)
 	gap     int64
 	latency int64
 	key     int // attribute, or -1: one session for all
@@ -155,7 +156,7 @@ func (w *sessions) put(r Row) bool {
 	case now == nil:
 		w.open(k, r)
 	default:
-		w.env.Dropped++
+		w.env.drop(r, w.refused)
 		return false
 	}
 	return true

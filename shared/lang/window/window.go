@@ -45,6 +45,14 @@ type Env struct {
 	seq     uint64
 }
 
+// drop counts a row that a window could not accept.
+func (e *Env) drop(r Row, refused func(Row)) {
+	e.Dropped++
+	if refused != nil {
+		refused(r)
+	}
+}
+
 // Fields names the part of a task's state that is in Env.
 func (e *Env) Fields(f *Fields) {
 	f.Int(&e.Now)
