@@ -10,16 +10,19 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/eventflux/eventflux/cli/export"
 	"github.com/eventflux/eventflux/cli/replay"
+	"github.com/eventflux/eventflux/services/processor"
 	"github.com/eventflux/eventflux/services/recovery"
 	"github.com/eventflux/eventflux/shared/control"
 	"github.com/eventflux/eventflux/shared/lang/engine"
 	"github.com/eventflux/eventflux/shared/lang/siddhiql"
 	"github.com/eventflux/eventflux/shared/log/natsconn"
+	"github.com/eventflux/eventflux/shared/ops/config"
 	"github.com/eventflux/eventflux/shared/state"
 )
 
@@ -245,4 +248,79 @@ func (c *chain) exported(from state.Epoch) []string {
 		c.t.Fatal(err)
 	}
 	return outOf(c.t, rows.String())
+}
+
+// A standby changes with its owner, has the same state after it, and takes over with it.
+func TestStandbyFollowsAnUpgrade(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	c.set = func(cfg *config.Config) { cfg.Processor.Standby = "on" }
+	c.start("", "checkpointer", "ingest")
+	if _, err := c.ctl.Deploy(c.within(), control.DeployRequest{Text: spreadApp}); err != nil {
+		t.Fatal(err)
+	}
+	nodes := map[string]*member{}
+	for _, id := range []string{"a", "b"} {
+		nodes[id] = c.start(id, "processor")
+	}
+	c.placed("spread", func(by map[string]int) bool { return by["a"] == 2 && by["b"] == 2 })
+	c.publish(0, 100)
+	c.standing(4)
+	next := strings.NewReplacer("from S#", "@info(name='sums', was='query1') from S#", " as total", " as total, count() as n").Replace(spreadApp)
+	u, err := c.ctl.Upgrade(c.within(), control.UpgradeRequest{Text: next})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for len(u.Missing) > 0 {
+		if u.App, err = c.ctl.App(c.within(), control.AppRequest{App: "spread"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c.publish(100, 150)
+	c.standing(4)
+	o, err := c.ctl.Trigger(c.within(), control.AppRequest{App: "spread"}) // it has the digests that standbys compare
+	if err != nil || !o.Committed {
+		t.Fatalf("%+v, %v", o, err)
+	}
+	c.standing(4)
+	c.kill(nodes["a"])
+	c.placed("spread", func(by map[string]int) bool { return by["a"] == 0 && by["b"] == 4 })
+	if c.tasks(func(task processor.TaskInfo) bool { return task.Promoted }) == 0 {
+		t.Error("no standby was promoted")
+	}
+	const published = 200
+	c.publish(150, published)
+	var got map[string][]string
+	for ctx := c.within(); ctx.Err() == nil; <-time.After(10 * time.Millisecond) {
+		n := 0
+		got = c.results("spread", published)
+		for _, rows := range got {
+			n += len(rows)
+		}
+		if n >= published {
+			break
+		}
+	}
+	for key := range 23 {
+		var want []string
+		for i, last := key, []int{}; i < published; i += 23 {
+			last = append(last, i)
+			last = last[max(0, len(last)-3):]
+			row := fmt.Sprintf(`{"k":"k%d","total":%d`, key, sum(last))
+			if i >= 100 {
+				row += fmt.Sprintf(`,"n":%d`, len(last))
+			}
+			want = append(want, row+"}")
+		}
+		if rows := got[fmt.Sprintf(`{"k":"k%d"`, key)]; !slices.Equal(rows, want) {
+			t.Errorf("key %d:\n%q, want\n%q", key, rows, want)
+		}
+	}
+}
+
+func sum(values []int) (total int) {
+	for _, v := range values {
+		total += v
+	}
+	return total
 }
