@@ -53,7 +53,11 @@ func adaptsWindow(old, next *query) (Outcome, string) {
 	if o.Expired != n.Expired {
 		changes = append(changes, "it gives out other kinds of events")
 	}
-	if len(changes) == 0 {
+	switch {
+	case len(changes) > 0:
+	case len(next.used) == len(old.used):
+		changes = append(changes, "its attributes are in another order")
+	default:
 		changes = append(changes, "its rows keep fewer attributes")
 	}
 	return OutcomeAdapted, strings.Join(changes, "; ")
