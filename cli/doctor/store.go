@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"github.com/eventflux/eventflux/shared/ops/space"
+	"github.com/eventflux/eventflux/shared/state/store"
+	"github.com/eventflux/eventflux/shared/state/store/cloud"
 	"github.com/eventflux/eventflux/shared/state/store/stores"
 )
 
@@ -34,8 +36,16 @@ func (p *patient) checkStore(ctx context.Context, r *report) {
 		return
 	}
 	defer func() { _ = s.Close() }() // nothing was written
+	fix := "set it in the configuration of Redis, and by CONFIG SET at once"
+	bucket, isBucket := store.As[*cloud.Store](s)
+	if isBucket {
+		fix = "see docs/stores.md"
+	}
 	for _, text := range warnings.texts {
-		r.add(Warning, kind, "set it in the configuration of Redis, and by CONFIG SET at once", "%s", text)
+		r.add(Warning, kind, fix, "%s", text)
+	}
+	if isBucket {
+		checkRules(limited, r, kind, bucket)
 	}
 	for _, a := range p.apps {
 		head, err := s.Head(limited, a.Name)
@@ -47,6 +57,17 @@ func (p *patient) checkStore(ctx context.Context, r *report) {
 		}
 	}
 	r.fine(kind, "the store answers, and has the newest checkpoints")
+}
+
+// checkRules reports what the rules of a bucket do to checkpoints.
+func checkRules(ctx context.Context, r *report, kind string, bucket *cloud.Store) {
+	harmful, err := bucket.Inspect(ctx)
+	if err != nil {
+		r.add(Unknown, kind, "allow s3:GetLifecycleConfiguration on the bucket, or see that no rule deletes or archives objects below the prefix", "the lifecycle rules of the bucket cannot be read: %v", err)
+	}
+	for _, text := range harmful {
+		r.add(Error, kind, "remove the rule, or limit it to another prefix", "%s", text)
+	}
 }
 
 // warnings keeps the warnings of a store as it opens.

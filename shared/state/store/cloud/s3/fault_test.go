@@ -104,7 +104,7 @@ func TestOpenWithLostAnswers(t *testing.T) {
 
 func TestRepeatingEnds(t *testing.T) {
 	server := s3test.Start(t)
-	s := openAt(t, server.URL("x", "timeout=1s"))
+	s := openAt(t, server.URL("x", "timeout=2s"))
 	server.Refuse(http.StatusServiceUnavailable, "SlowDown", s3test.First(1<<40, ""))
 	wantText(t, "put", s.Put(within(t), "a", []byte("x")), "asks for fewer requests")
 	ended := make(chan struct{})
@@ -116,7 +116,7 @@ func TestRepeatingEnds(t *testing.T) {
 			}
 		})
 	})
-	wantText(t, "get", func() error { _, err := s.Get(within(t), "a"); return err }(), "no answer within 1s")
+	wantText(t, "get", func() error { _, err := s.Get(within(t), "a"); return err }(), "no answer within 2s")
 	close(ended)
 	ctx, cancel := context.WithCancel(within(t))
 	server.Intercept(func(http.Handler) http.Handler {

@@ -113,7 +113,7 @@ func TestCredentials(t *testing.T) {
 	})
 	t.Run("they are wrong", func(t *testing.T) {
 		t.Setenv("AWS_SECRET_ACCESS_KEY", "s3cr3t")
-		wantText(t, "open", openError(t, server.URL("x", "timeout=1s")), "does not accept the credentials")
+		wantText(t, "open", openError(t, server.URL("x", "timeout=2s")), "does not accept the credentials")
 	})
 	t.Run("of a file that is renewed", func(t *testing.T) {
 		t.Setenv("AWS_ACCESS_KEY_ID", "")
@@ -131,7 +131,7 @@ func TestCredentials(t *testing.T) {
 		server.SetKeys("another", s3test.AccessKey, s3test.SecretKey)
 	})
 	t.Run("they have expired", func(t *testing.T) {
-		s := openAt(t, server.URL("x", "timeout=1s"))
+		s := openAt(t, server.URL("x", "timeout=2s"))
 		server.Refuse(http.StatusForbidden, "ExpiredToken", s3test.First(1<<40, ""))
 		defer server.Intercept(nil)
 		wantText(t, "put", s.Put(within(t), "b", []byte("x")), "have expired; renew them")
