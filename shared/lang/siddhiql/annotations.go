@@ -44,12 +44,17 @@ var annotations = map[string]annotationSpec{
 // otherAnnotations are annotations of Siddhi that EventFlux does not have, with what to do
 // instead.
 var otherAnnotations = map[string]string{
-	"app:async":      "events are always taken in asynchronously: leave it out",
-	"async":          "events are always taken in asynchronously: leave it out",
-	"app:statistics": "metrics are always there, see metrics.listen: leave it out",
-	"map":            "it stands inside `@source`, as `@source(@map(type='json', …))`; results are JSON",
-	"store":          "tables are in memory and in checkpoints: leave it out",
-	"dist":           "`@app:partitions` spreads keys over logs and processors",
+	"app:async":        "events are always taken in asynchronously: leave it out",
+	"async":            "events are always taken in asynchronously: leave it out",
+	"app:statistics":   "metrics are always there, see metrics.listen: leave it out",
+	"map":              "it stands inside `@source`, as `@source(@map(type='json', …))`; results are JSON",
+	"cache":            "tables are in memory and in checkpoints: leave it out",
+	"partitionbyid":    "a table is one for all keys: leave it out",
+	"app:store":        "tables are in memory and in checkpoints: leave it out",
+	"app:enforceorder": "events are applied in the order of the log: leave it out",
+	"persist":          "checkpoints are a setting of EventFlux, `checkpoint.interval`: leave it out",
+	"store":            "tables are in memory and in checkpoints: leave it out",
+	"dist":             "`@app:partitions` spreads keys over logs and processors",
 }
 
 // known reports annotations that the language does not have, that appear twice or on the

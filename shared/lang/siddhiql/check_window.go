@@ -59,7 +59,18 @@ func (c *checker) unknownWindow(h *Handler) {
 		c.errorf(h.Pos, "%s is a stream function, not a window: write `#%s(…)`", tick(h.Window), h.Window)
 		return
 	}
+	if why, ok := refusedWindows[h.Window]; ok {
+		c.errorf(h.Pos, "the window %s is outside the language here: %s", tick(h.Window), why)
+		return
+	}
 	c.errorf(h.Pos, "unknown window %s%s", tick(h.Window), didYouMean(h.Window, slices.Concat(window.Names(), function.StreamNames())))
+}
+
+// refusedWindows exist in Siddhi and not here.
+var refusedWindows = map[string]string{
+	"unique:externalTimeBatch": "write `unique:timeBatch` in an app with `@app:playback`, where the events' own times drive the clock",
+	"grouping:frequent":        "write `frequent`",
+	"eventTime":                "write `time` in an app with `@app:playback`, where the events' own times drive the clock",
 }
 
 func windowText(h *Handler) string {
