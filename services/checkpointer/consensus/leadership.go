@@ -39,11 +39,24 @@ func (w *watch) run(r *raft.Raft) {
 		case <-w.quit:
 			return
 		case leader := <-w.notify:
-			if leader && r.Barrier(applyTimeout).Error() != nil {
-				continue // lost again; that is notified, too
+			if leader && w.barrier(r) != nil {
+				continue // lost again, which is notified, too; or it is to end
 			}
 			w.tell(Leadership{leader, r.CurrentTerm()})
 		}
+	}
+}
+
+// barrier waits until the state machine has all that was committed before. Raft never answers
+// what was asked just before it was shut down.
+func (w *watch) barrier(r *raft.Raft) error {
+	done := make(chan error, 1)
+	go func() { done <- r.Barrier(applyTimeout).Error() }()
+	select {
+	case err := <-done:
+		return err
+	case <-w.quit:
+		return raft.ErrRaftShutdown
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime/pprof"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -50,6 +51,7 @@ const (
 	networkTimeout = 5 * time.Second
 	networkPool    = 3
 	applyTimeout   = 10 * time.Second
+	closeTimeout   = 6 * networkTimeout // replication to a member that is gone ends after one or two
 )
 
 // Peer is a member of the group.
@@ -359,7 +361,9 @@ func classify(err error) error {
 }
 
 // Close hands the leadership to another member if there is one, waits for what is under
-// way, and stops. It may be called once.
+// way, and stops. It may be called once. If Raft has not stopped after closeTimeout, Close logs
+// where it hangs, and leaves it running until the process ends: to what is on disk that is no
+// worse than a kill.
 func (n *Node) Close(ctx context.Context) error {
 	var errs []error
 	if n.raft != nil {
@@ -371,8 +375,18 @@ func (n *Node) Close(ctx context.Context) error {
 		n.drain(ctx)
 		ended := n.raft.Shutdown()
 		n.log.stop()
-		errs = append(errs, ended.Error())
-		n.watch.stop()
+		stopped := make(chan error, 1)
+		go func() { stopped <- ended.Error() }()
+		select {
+		case err := <-stopped:
+			errs = append(errs, err)
+			n.watch.stop()
+		case <-time.After(closeTimeout):
+			var stacks strings.Builder
+			_ = pprof.Lookup("goroutine").WriteTo(&stacks, 1)
+			n.cfg.Log.Error("Raft does not stop; the process ends without it", "waited", closeTimeout, "goroutines", stacks.String())
+			return errors.Join(errs...)
+		}
 	}
 	return errors.Join(append(errs, n.release())...)
 }
