@@ -5,6 +5,7 @@
 // comments are sections of that description.
 //
 // Read it in this order: model.go (clock, timers, routing), partition.go,
-// query.go and selector.go, the windows, aggregate.go, expr.go. The file gen.go
+// query.go and selector.go, the windows, pattern.go and sequence.go (their sections have a P),
+// aggregate.go, expr.go. The file gen.go
 // makes random apps and input.go random input for them.
 package model

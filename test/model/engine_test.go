@@ -32,6 +32,9 @@ func TestEngineAgrees(t *testing.T) {
 			rapid.Check(t, func(t *rapid.T) { agree(t, Options{Windows: windows}) })
 		})
 	}
+	t.Run("patterns", func(t *testing.T) {
+		rapid.Check(t, func(t *rapid.T) { agree(t, Options{Patterns: 80}) })
+	})
 }
 
 // known lists those of the windows that apps can name.

@@ -21,6 +21,7 @@ type Options struct {
 	NoPlayback   bool
 	NoTriggers   bool
 	NoJoins      bool
+	Patterns     int // percent of the queries that read a pattern or a sequence
 }
 
 // GenApp makes the text of a valid app of one to three queries or partition
@@ -239,6 +240,9 @@ func (g *generator) readable(block int) []*genStream {
 func (g *generator) query(source *genStream, block *int) string {
 	if source == nil {
 		source = pick(g, "source", g.readable(-1)...)
+	}
+	if g.opts.Patterns > 0 && g.chance("pattern", g.opts.Patterns) {
+		return g.pattern(source, block)
 	}
 	if !g.opts.NoJoins && g.chance("join", 30) {
 		return g.join(source, block)

@@ -37,6 +37,7 @@ func (m *Model) come(s *siddhiql.Stream, events []Event) {
 func (m *Model) pass(time int64) {
 	m.input = max(m.input, time)
 	target := max(m.clock, m.input-m.plan.Lateness)
+	m.beginPatterns(target)
 	for {
 		next := m.nextWaiting(target)
 		if next >= 0 && !m.begun { // the first event in the order of time

@@ -37,6 +37,7 @@ type Model struct {
 	chunks int
 
 	begun    bool
+	waits    bool // of patterns have begun
 	triggers []*trigger
 
 	// Of an app with lateness:

@@ -28,6 +28,7 @@ type running struct {
 	in     *instance // nil outside partitions
 	window keeper    // nil: none
 	join   *joining  // nil: it reads one stream
+	match  *matching // of a pattern or a sequence
 	sel    *selector
 	rate   *rate // nil: rows come out at once
 }
@@ -42,6 +43,12 @@ func newRunning(m *Model, q *siddhiql.Query, in *instance) *running {
 	}
 	if q.Join != nil {
 		run.join = newJoining(run)
+	}
+	if q.Pattern != nil {
+		run.match = newMatching(run)
+		if in != nil {
+			run.match.begin(m.clock)
+		}
 	}
 	return run
 }
@@ -63,6 +70,10 @@ func (run *running) receive(s *siddhiql.Stream, chunk []item) {
 		run.join.receive(s, chunk)
 		return
 	}
+	if run.match != nil {
+		run.match.receive(s, chunk)
+		return
+	}
 	chunk = run.filter(run.q.Before, chunk)
 	if len(chunk) == 0 {
 		return
@@ -79,6 +90,10 @@ func (run *running) receive(s *siddhiql.Stream, chunk []item) {
 func (run *running) fire(t timer) {
 	if run.join != nil {
 		run.join.fire(t)
+		return
+	}
+	if run.match != nil {
+		run.match.fire(t.due, t.seq)
 		return
 	}
 	for _, c := range run.window.fire(t.due, t.seq) {

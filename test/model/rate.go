@@ -251,6 +251,7 @@ func (m *Model) begin(at int64) {
 		return
 	}
 	m.begun = true
+	m.beginPatterns(at)
 	for _, run := range m.global {
 		if run.rate != nil {
 			run.rate.begin(at)

@@ -26,6 +26,9 @@ func TestRestartChangesNothing(t *testing.T) {
 			rapid.Check(t, func(t *rapid.T) { restart(t, Options{Windows: windows}) })
 		})
 	}
+	t.Run("patterns", func(t *testing.T) {
+		rapid.Check(t, func(t *rapid.T) { restart(t, Options{Patterns: 100}) })
+	})
 }
 
 func restart(t *rapid.T, o Options) {

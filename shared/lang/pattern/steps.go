@@ -1,5 +1,7 @@
 package pattern
 
+import "math"
+
 // take gives an event to a match that waits for an item.
 func (x *Matcher) take(m *Match, i int, e *Event) {
 	mc := x.mc
@@ -217,6 +219,7 @@ func (x *Matcher) arm(now int64) {
 	if x.mc.timed {
 		x.enterFirst(f, 0)
 	} else {
+		f.last = math.MinInt64 // it has no time, as it is not stored and nothing counts from it
 		x.fresh = f
 		x.enter(f, 0)
 	}
@@ -228,6 +231,9 @@ func (x *Matcher) enter(m *Match, s int) {
 	mc := x.mc
 	if mc.Sequence && !x.arming && !x.room(m, s) {
 		return
+	}
+	if f := x.fresh; f != nil && f != m && s <= f.hi {
+		x.store(f) // it came to this step before m, which only the state can tell
 	}
 	m.hi = s
 	m.sides, m.due = [2]status{}, [2]int64{}

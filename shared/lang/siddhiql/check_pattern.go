@@ -176,6 +176,9 @@ func (n *patternNames) equality(e Expr) (Equality, bool) {
 func (n *patternNames) fixed(e Expr) bool {
 	for _, a := range attrsOf(e, nil) {
 		v := (*n.held)[a-n.own]
+		if v.Item == n.self {
+			return false // the step collects while the match waits
+		}
 		from := n.step[v.Item]
 		step := &n.plan.Steps[from]
 		if !step.Count || !v.Last && v.N < step.Min {
