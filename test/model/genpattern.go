@@ -17,7 +17,7 @@ type patternMaker struct {
 	known    []genAttr // of earlier steps, as filters may name them
 	shown    []genAttr // as select may name them
 	latest   *genStream
-	longest  int // `for` behind the first step
+	longest  int // `for` after the first step
 }
 
 // pattern makes a query that reads a pattern or a sequence.
@@ -214,7 +214,7 @@ func (p *patternMaker) count(last bool) string {
 	return fmt.Sprintf("<%d:%d>", least, max(1, least+p.between("more", 0, 2)))
 }
 
-// note makes the attributes of a step known to those behind it.
+// note makes the attributes of a step known to later ones.
 func (p *patternMaker) note(name string, s *genStream, count string) {
 	for _, a := range s.attrs {
 		if a.cast {

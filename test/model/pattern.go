@@ -24,9 +24,9 @@ type matching struct {
 // partial is a partial match.
 type partial struct {
 	events   map[int][]kept // by item
-	waits    map[int]int    // by step at which it waits: its arrival number
-	since    map[int]int    // by step at which it waits: the event with which it came
-	sides    [2]side        // of the last step at which it waits
+	waits    map[int]int    // by step where it waits: its arrival number
+	since    map[int]int    // by step where it waits: the event with which it came
+	sides    [2]side        // of the last step where it waits
 	first    int64          // the first event of step 0, or the end of its wait
 	hasFirst bool
 	last     int64
@@ -40,7 +40,7 @@ type kept struct {
 	values []any
 }
 
-// side is one half of the step at which a match waits.
+// side is one half of the step where a match waits.
 type side struct {
 	done     bool // the event came, or the time passed without it
 	violated bool
@@ -258,7 +258,7 @@ func (x *matching) wants(m *partial, at, half int) bool {
 	return at != m.lastStep() || !m.sides[half].done && !m.sides[half].violated
 }
 
-// lastStep is the last step at which a match waits.
+// lastStep is the last step where a match waits.
 func (m *partial) lastStep() int { return slices.Max(slices.Collect(maps.Keys(m.waits))) }
 
 // fits is the filter, and that a match takes no event older than its first by more than

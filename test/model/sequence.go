@@ -73,7 +73,7 @@ func (x *matching) stay(m *partial, at int) {
 	m.since[at] = x.event
 }
 
-// admit is P8.5: an event lets one match into a step, but for the first. Of those that a
+// admit is P8.5: an event lets one match into a step, except into the first. Of those that a
 // deadline brings, the newest is there (P8.7).
 func (x *matching) admit(m *partial, at int) bool {
 	if x.arming { // no event brings it

@@ -398,7 +398,7 @@ func (x *Matcher) startLoaded() error {
 		})
 	}
 	switch {
-	case in > 1: // none is right as well: the group may be over, or begin with the next event
+	case in > 1: // none is right as well: the group may be over, or start with the next event
 		return fmt.Errorf("pattern: %d matches are in the first group, expected one at most", in)
 	case len(x.all) > 0 && !x.spent && (!mc.restarted || mc.timed):
 		return errors.New("pattern: there are matches, but it has not begun")
