@@ -38,7 +38,7 @@ func (g *moments) change(v float64, sign float64, by int64) {
 	} else {
 		g.sum.remove(v)
 	}
-	if g.sum.n == 0 && g.squares.more == nil {
+	if m := g.squares.more; g.sum.n == 0 && (m == nil || !m.wide && m.nan == 0 && m.above == 0 && m.below == 0) {
 		g.squares.hi, g.squares.lo = 0, 0
 	}
 }
