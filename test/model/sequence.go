@@ -63,7 +63,7 @@ func (x *matching) atStart() bool {
 
 // stay keeps a match at its step for the next event.
 func (x *matching) stay(m *partial, at int) {
-	if !x.plan.Sequence {
+	if !x.plan.Sequence || x.firing {
 		return
 	}
 	if !x.admit(m, at) {
