@@ -78,12 +78,11 @@ func TestPassingFaults(t *testing.T) {
 	n := uint64(0)
 	for _, lost := range []bool{false, true} {
 		for at := range 12 {
-			seen := -1
+			var seen atomic.Int64
 			server.Intercept(func(next http.Handler) http.Handler {
 				return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-					seen++
 					switch {
-					case seen != at:
+					case seen.Add(1) != int64(at)+1:
 						next.ServeHTTP(w, r)
 					case lost:
 						next.ServeHTTP(httptest.NewRecorder(), r)

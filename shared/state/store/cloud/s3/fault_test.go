@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -64,6 +65,12 @@ func everything(t *testing.T, s store.Store, n uint64) {
 	}
 }
 
+// number returns a function that says yes to one request, the first being 0.
+func number(at int64) func(*http.Request) bool {
+	var seen atomic.Int64
+	return func(*http.Request) bool { return seen.Add(1) == at+1 }
+}
+
 // Requests that are refused for a moment, or whose answer is lost, make no difference,
 // whichever they are.
 func TestPassingFaults(t *testing.T) {
@@ -78,8 +85,7 @@ func TestPassingFaults(t *testing.T) {
 			},
 			"lost": server.LoseAnswers,
 		} {
-			seen := int64(-1)
-			fault(func(*http.Request) bool { seen++; return seen == at })
+			fault(number(at))
 			n++
 			everything(t, s, n)
 			if t.Failed() {
@@ -94,8 +100,7 @@ func TestPassingFaults(t *testing.T) {
 func TestOpenWithLostAnswers(t *testing.T) {
 	server := s3test.Start(t)
 	for at := range int64(14) {
-		seen := int64(-1)
-		server.LoseAnswers(func(*http.Request) bool { seen++; return seen == at })
+		server.LoseAnswers(number(at))
 		if err := openError(t, server.URL(fmt.Sprintf("x%d", at))); err != nil {
 			t.Errorf("the answer to request %d is lost: %v", at, err)
 		}
@@ -205,11 +210,11 @@ func TestDeleteDuringPut(t *testing.T) {
 	for at := range int64(4) {
 		must(t, s.Delete(within(t), "blocks/a", time.Time{}))
 		must(t, s.Put(within(t), "blocks/a", []byte("data")))
-		seen := int64(-1)
+		is := number(at)
 		server.Intercept(func(next http.Handler) http.Handler {
 			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				if r.Method != http.MethodDelete {
-					if seen++; seen == at {
+					if is(r) {
 						must(t, sweeper.Delete(within(t), "blocks/a", time.Time{}))
 					}
 				}
