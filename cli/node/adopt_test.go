@@ -116,3 +116,28 @@ func TestAdoptRefusesLaterVersions(t *testing.T) {
 	}
 	c.end()
 }
+
+// State of a query that an upgrade renamed keeps its former name. A new cluster that does not know
+// that name refuses it, so that no state is left behind unseen.
+func TestAdoptRefusesStateOfARenamedQuery(t *testing.T) {
+	t.Parallel()
+	c := newChain(t, firstVersion)
+	c.cfg.Store.URL = "file:" + filepath.Join(t.TempDir(), "checkpoints")
+	c.start()
+	renamed := strings.Replace(firstVersion, "@info(name='win')", "@info(name='sums', was='win')", 1)
+	c.upgrade(control.UpgradeRequest{Text: renamed})
+	c.publishAll(0, 10)
+	c.trigger("w")
+	c.kill()
+	if err := os.RemoveAll(c.cfg.Data); err != nil {
+		t.Fatal(err)
+	}
+	c.apps = []string{renamed}
+	c.start()
+	defer c.end()
+	c.trigger("w")
+	_, err := c.node.control.Adopt(c.within(), control.AdoptRequest{App: "w"})
+	if control.Code(err) != control.CodeInvalid || !strings.Contains(err.Error(), "win/") {
+		t.Errorf("state under a former name: %v", err)
+	}
+}

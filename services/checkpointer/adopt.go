@@ -38,10 +38,15 @@ func (l *leader) adoption(ctx context.Context, r *control.AdoptRequest) (*contro
 	}
 	request := &control.RestoreRequest{App: r.App, ID: r.ID, Epoch: newest.Epoch, Components: map[uint32][]checkpoint.Component{}}
 	for p := range former.Partitions {
+		version, _ := former.VersionOf(uint32(p))
 		for _, c := range former.Partitions[p].Components {
 			there := slices.ContainsFunc(now.Partitions[p].Components, func(x checkpoint.Component) bool { return x.ID == c.ID })
-			if there && !engine.OfOneLog(c.Type) {
+			switch {
+			case engine.OfOneLog(c.Type):
+			case there:
 				request.Components[uint32(p)] = append(request.Components[uint32(p)], c)
+			case version > 1:
+				return nil, 0, failure(control.CodeInvalid, "checkpoint %d has state of %s under the name from before a change of app %s; deploy the app with that name of the query in @info, and adopt the checkpoint", former.Epoch, c.ID, r.App)
 			}
 		}
 	}
