@@ -65,7 +65,7 @@ func connect(ctx context.Context, s endpoint, wait time.Duration) (*nats.Conn, e
 		at = nats.DefaultURL
 	}
 	who := natsconn.ConnectConfig{
-		User: cfg.NATS.User, PasswordFile: cfg.NATS.PasswordFile, NKeyFile: cfg.NATS.NKey, CAFile: cfg.NATS.CA, CertFile: cfg.NATS.Cert, KeyFile: cfg.NATS.Key, Inbox: cfg.NATS.Inbox,
+		User: cfg.NATS.User, PasswordFile: cfg.NATS.PasswordFile, NKeyFile: cfg.NATS.NKey, Password: cfg.NATS.Password, Token: cfg.NATS.Token, TokenFile: cfg.NATS.TokenFile, CredsFile: cfg.NATS.Creds, CAFile: cfg.NATS.CA, CertFile: cfg.NATS.Cert, KeyFile: cfg.NATS.Key, Inbox: cfg.NATS.Inbox,
 	}
 	identity, err := who.Identity()
 	if err != nil {

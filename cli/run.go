@@ -20,15 +20,15 @@ import (
 
 func newRunCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "run APP.siddhi…",
+		Use:   "run [APP.siddhi…]",
 		Short: "Run apps: everything in one process",
 		Long: `Runs apps with everything in one process, a NATS server among it, until SIGINT or
 SIGTERM. Then it accepts no more events, makes durable what it has accepted, makes a
 last checkpoint, puts out the results and ends with exit code 0. After any other end, a
 kill among them, the next start on the same data folder goes on from the newest
-checkpoint. Apps that were deployed before, by run or by app deploy, run as well.`,
+checkpoint. Apps that were deployed before, by run or by app deploy, run as well; without any APP.siddhi,
+only these run, and app deploy adds others.`,
 		Example: `  eventflux run examples/flights.siddhi --data /var/lib/eventflux --listen 127.0.0.1:4222`,
-		Args:    someArgs("APP.siddhi"),
 		RunE:    runApps,
 	}
 	config.AddFlags(cmd.Flags())
@@ -41,7 +41,7 @@ func runApps(cmd *cobra.Command, files []string) error {
 		return err
 	}
 	apps, refused := loadKnownApps(cmd.ErrOrStderr(), files)
-	if apps == nil {
+	if apps == nil && len(files) > 0 {
 		return refused
 	}
 	if err := checkNames(apps); err != nil {
@@ -111,6 +111,9 @@ func (g *greeter) greet(n *node.Node, cfg *config.Config, apps []*siddhiql.Plan)
 		fmt.Fprintf(g.out, "durability %s: %s\n", n.Durability(), n.Durability().Guarantee())
 	}
 	g.changes(apps)
+	if !g.begun && len(apps) == 0 {
+		fmt.Fprintf(g.out, "no app is deployed; deploy one: eventflux app deploy APP.siddhi --server %s\n", secret.URL(n.URL()))
+	}
 	if !g.begun {
 		g.begun = true
 		fmt.Fprintln(g.out, "ready; Ctrl-C ends it")

@@ -219,7 +219,7 @@ func (n *Node) connectPaced(ctx context.Context, name string, beforeRead func())
 	seen, c := &connection{name: name}, n.cfg.NATS
 	nc, err := natsconn.Connect(ctx, natsconn.ConnectConfig{
 		URL: c.URL, Embedded: n.server, Name: name, Log: n.log, Changed: seen.changed, BeforeRead: beforeRead,
-		User: c.User, PasswordFile: c.PasswordFile, NKeyFile: c.NKey, CAFile: c.CA, CertFile: c.Cert, KeyFile: c.Key, Inbox: c.Inbox,
+		User: c.User, PasswordFile: c.PasswordFile, NKeyFile: c.NKey, Password: c.Password, Token: c.Token, TokenFile: c.TokenFile, CredsFile: c.Creds, CAFile: c.CA, CertFile: c.Cert, KeyFile: c.Key, Inbox: c.Inbox,
 	})
 	if err == nil {
 		n.seen.add(seen, nc)

@@ -163,7 +163,7 @@ func (n *Node) embed() (err error) {
 		Access: access(n.cfg), Before: n.checkFiles, Log: n.log,
 	})
 	if errors.Is(err, natsconn.ErrInUse) {
-		return fmt.Errorf("%w; stop the other process, or choose another folder with --data and another address with --listen", err)
+		return fmt.Errorf("%w; stop the other process, or choose another folder with --data and another address with --listen; if a NATS server with JetStream listens on %s, use it: --nats.url nats://%[2]s", err, n.cfg.Listen)
 	}
 	if err != nil {
 		return err

@@ -36,6 +36,10 @@ type ConnectConfig struct {
 	Name string
 	// User and PasswordFile are a name and the file with its password.
 	User, PasswordFile string
+	// Password and Token are in memory where a context of the NATS command line has them.
+	Password, Token string
+	// TokenFile is the file with a token.
+	TokenFile string
 	// CredsFile (JWT and key) or NKeyFile (seed) prove who we are; secrets are in
 	// files alone.
 	CredsFile, NKeyFile string
@@ -169,15 +173,27 @@ func (cfg *ConnectConfig) options() ([]nats.Option, error) {
 // Identity returns the options that prove the client's identity and check the server's.
 func (cfg *ConnectConfig) Identity() ([]nats.Option, error) {
 	var opts []nats.Option
-	if (cfg.User == "") != (cfg.PasswordFile == "") {
+	password, token := cfg.Password, cfg.Token
+	if (cfg.User == "") != (cfg.PasswordFile == "" && password == "") {
 		return nil, errors.New("user and password file go together, one of them is missing")
 	}
-	if cfg.User != "" {
-		password, err := secret.File(cfg.PasswordFile)
-		if err != nil {
+	if cfg.PasswordFile != "" {
+		var err error
+		if password, err = secret.File(cfg.PasswordFile); err != nil {
 			return nil, err
 		}
+	}
+	if cfg.User != "" {
 		opts = append(opts, nats.UserInfo(cfg.User, password))
+	}
+	if cfg.TokenFile != "" {
+		var err error
+		if token, err = secret.File(cfg.TokenFile); err != nil {
+			return nil, err
+		}
+	}
+	if token != "" {
+		opts = append(opts, nats.Token(token))
 	}
 	if cfg.CredsFile != "" {
 		opts = append(opts, nats.UserCredentials(cfg.CredsFile))

@@ -118,9 +118,9 @@ func CheckSync(d Durability, servers []ServerSync) error {
 		switch {
 		case s.Always || d == Fast:
 		case d == Durable:
-			return fmt.Errorf("NATS server %s syncs every %s, and durability %s needs every message: set jetstream { sync_interval: always } there, or lower wal.durability", s.Server, s.Interval, d)
+			return fmt.Errorf("NATS server %s syncs every %s, and durability %s needs every message: add `sync_interval: always` to the jetstream block of its configuration file (the one of nats-server -c) and restart it, or set wal.durability to fast", s.Server, s.Interval, d)
 		case s.Interval > syncIntervalBalanced:
-			return fmt.Errorf("NATS server %s syncs every %s, and durability %s needs %s: set jetstream { sync_interval: %[4]q } there, or lower wal.durability", s.Server, s.Interval, d, syncIntervalBalanced)
+			return fmt.Errorf("NATS server %s syncs every %s, and durability %s needs %s: add `sync_interval: %[4]q` to the jetstream block of its configuration file (the one of nats-server -c) and restart it, or set wal.durability to fast", s.Server, s.Interval, d, syncIntervalBalanced)
 		}
 	}
 	return nil

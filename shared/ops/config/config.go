@@ -60,8 +60,14 @@ type NATS struct {
 	User          string // "" for none
 	PasswordFile  string // with the password of User
 	NKey          string // file with the seed of the user's nkey; "" for none
-	Inbox         string // prefix of the subjects for answers; "" for _INBOX
-	Replicas      int    // copies of each JetStream stream
+	Creds         string // file with the user's JWT and key; "" for none
+	TokenFile     string // file with a token; "" for none
+	// Context names a context of the NATS command line; "" for none. It sets what is "" here.
+	Context string
+	// Password and Token are secrets that the context has. They are no settings.
+	Password, Token string
+	Inbox           string // prefix of the subjects for answers; "" for _INBOX
+	Replicas        int    // copies of each JetStream stream
 }
 
 // Server says who may connect to the embedded NATS server.

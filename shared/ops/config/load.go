@@ -42,7 +42,7 @@ func AddClientFlags(fs *pflag.FlagSet) {
 	addFlags(fs, slices.DeleteFunc(rows, func(s setting) bool { return !slices.Contains(clientSettings, s.name) }))
 }
 
-var clientSettings = []string{"nats.ca", "nats.cert", "nats.key", "nats.user", "nats.password_file", "nats.nkey", "nats.inbox"}
+var clientSettings = []string{"nats.ca", "nats.cert", "nats.key", "nats.user", "nats.password_file", "nats.nkey", "nats.creds", "nats.token_file", "nats.context", "nats.inbox"}
 
 func addFlags(fs *pflag.FlagSet, rows []setting) {
 	for _, s := range rows {
@@ -100,6 +100,11 @@ func load(fs *pflag.FlagSet, path string, environ []string) (*Config, error) {
 				problems = append(problems, fmt.Errorf("%s: %w", l.where(row.name), err))
 			}
 			c.sources[row.name] = l.source
+		}
+	}
+	if len(problems) == 0 {
+		if err := c.useContext(); err != nil {
+			problems = append(problems, err)
 		}
 	}
 	if len(problems) > 0 {
