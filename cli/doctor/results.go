@@ -7,6 +7,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/eventflux/eventflux/shared/control"
+	"github.com/eventflux/eventflux/shared/lang/siddhiql"
 	"github.com/eventflux/eventflux/shared/log/natsconn"
 	"github.com/eventflux/eventflux/shared/log/output"
 )
@@ -31,9 +33,9 @@ func (p *patient) checkResults(ctx context.Context, r *report) {
 				continue // checkStreams says so
 			}
 			expire := s.config.MaxAge > 0 && time.Since(s.created) > s.config.MaxAge
-			if s.state.FirstSeq > 1 && !expire {
+			if s.state.FirstSeq > 1 && !expire && !p.bounded(ctx, a.Name) {
 				r.add(Warning, name, "if they were not removed on purpose, go back to a checkpoint before them: eventflux recover "+a.Name+" --to EPOCH; eventflux checkpoint ls "+a.Name+" lists them",
-					"the stream starts at message %d: those before it were removed by hand, or NATS lost them. EventFlux removes none", s.state.FirstSeq)
+					"the stream starts at message %d: those before it were removed by hand, or NATS lost them. EventFlux removes none, as the app has no bounds such as @sink(max.age=…)", s.state.FirstSeq)
 			}
 			if s.state.Msgs == 0 {
 				continue
@@ -78,4 +80,14 @@ func (p *patient) checkResults(ctx context.Context, r *report) {
 		}
 	}
 	r.fine("results", "none is missing in the output streams, as far back as the newest %d messages of each", resultsMax)
+}
+
+// bounded reports whether EventFlux removes old results of an app (@sink(max.age=…)).
+func (p *patient) bounded(ctx context.Context, app string) bool {
+	full, err := p.control.App(ctx, control.AppRequest{App: app})
+	if err != nil {
+		return false
+	}
+	plan, err := siddhiql.CompileDeployed(full.Text)
+	return err == nil && plan.Bounds != siddhiql.Bounds{}
 }

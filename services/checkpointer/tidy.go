@@ -24,6 +24,9 @@ func (l *leader) tidy(ctx context.Context, app string) {
 	if err == nil {
 		err = l.trim(ctx, app)
 	}
+	if err == nil {
+		err = l.trimResults(ctx, app)
+	}
 	if err != nil && ctx.Err() == nil {
 		l.log.Warn("tidy up behind a checkpoint; the next one tries again", "app", app, "err", err)
 	}

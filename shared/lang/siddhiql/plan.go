@@ -28,12 +28,14 @@ type Plan struct {
 	// After each Idle ms of wall clock without an event, a tick moves the input clock of a
 	// playback app on by Increment ms. Both are 0 if that is off.
 	Idle, Increment int64
-	Streams         []*Stream
-	Queries         []*Query     // in the order written, those inside partitions among them
-	Blocks          []*Partition // the `partition with` blocks, in the order written
-	Tables          []*Table     // in the order of their definitions
-	Windows         []*NamedWindow
-	Triggers        []*Trigger // in the order of their definitions
+	// Bounds say how much of its results the app keeps.
+	Bounds   Bounds
+	Streams  []*Stream
+	Queries  []*Query     // in the order written, those inside partitions among them
+	Blocks   []*Partition // the `partition with` blocks, in the order written
+	Tables   []*Table     // in the order of their definitions
+	Windows  []*NamedWindow
+	Triggers []*Trigger // in the order of their definitions
 	// Warnings say what the app does that its author may not want.
 	Warnings ErrorList
 }

@@ -14,6 +14,9 @@ func planText(p *Plan) string {
 	if p.Lateness != LatenessOff || p.Ahead != aheadDefault || p.Idle != 0 {
 		fmt.Fprintf(&b, " lateness=%d ahead=%d idle=%d increment=%d", p.Lateness, p.Ahead, p.Idle, p.Increment)
 	}
+	if p.Bounds != (Bounds{}) {
+		fmt.Fprintf(&b, " bounds=%+v", p.Bounds)
+	}
 	b.WriteByte('\n')
 	for _, s := range p.Streams {
 		fmt.Fprintf(&b, "stream %d %s", s.ID, schemaText(s))

@@ -1,0 +1,84 @@
+package checkpointer
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/eventflux/eventflux/shared/lang/siddhiql"
+	"github.com/eventflux/eventflux/shared/log/natsconn"
+	"github.com/eventflux/eventflux/shared/log/output"
+)
+
+// trimResults drops the results that an app does not keep (@sink(max.age=…, max.bytes=…)). It
+// never goes past the newest record of positions. A task reads there what it has
+// published, so what a task does after a start does not depend on it.
+func (l *leader) trimResults(ctx context.Context, app string) error {
+	a := l.s.cfg.FSM.app(app)
+	if a == nil || !strings.Contains(a.Text, "max.") {
+		return nil
+	}
+	plan, err := siddhiql.CompileDeployed(a.Text)
+	if err != nil || plan.Bounds == (siddhiql.Bounds{}) {
+		return nil // ingest tells why a text cannot be read
+	}
+	for p := range a.Partitions {
+		if err := l.trimOutput(ctx, plan, p); err != nil {
+			return fmt.Errorf("trim %s: %w", natsconn.OutStream(app, p), err)
+		}
+	}
+	return nil
+}
+
+func (l *leader) trimOutput(ctx context.Context, plan *siddhiql.Plan, partition uint32) error {
+	stream, err := l.s.js.Stream(ctx, natsconn.OutStream(plan.Name, partition))
+	if err != nil {
+		return err
+	}
+	state := stream.CachedInfo().State
+	first := state.FirstSeq
+	if age := plan.Bounds.MaxAge; age > 0 && state.FirstTime.Before(l.s.cfg.Now().Add(-time.Duration(age)*time.Millisecond)) {
+		since, err := sequenceAt(ctx, l.s.js, stream, l.s.cfg.Now().Add(-time.Duration(age)*time.Millisecond))
+		if err != nil {
+			return err
+		}
+		first = max(first, since)
+	}
+	if most := uint64(plan.Bounds.MaxBytes); most > 0 && state.Bytes > most {
+		surplus := float64(state.Bytes-most) / float64(state.Bytes)
+		first = max(first, state.FirstSeq+uint64(surplus*float64(state.Msgs)))
+	}
+	if first <= state.FirstSeq {
+		return nil
+	}
+	fence, at, err := output.Of(plan, partition).Fence(ctx, l.s.cfg.Conn)
+	if err != nil || at == 0 {
+		return err
+	}
+	record, ok, err := fence.Record()
+	if err != nil || !ok {
+		return err
+	}
+	if first = min(first, at, record.Through+1); first <= state.FirstSeq {
+		return nil
+	}
+	return stream.Purge(ctx, jetstream.WithPurgeSequence(first))
+}
+
+// sequenceAt returns the sequence of the first message that was stored at a time or later, or
+// the one after the end.
+func sequenceAt(ctx context.Context, js jetstream.JetStream, stream jetstream.Stream, at time.Time) (uint64, error) {
+	finder, err := stream.CreateConsumer(ctx, jetstream.ConsumerConfig{
+		DeliverPolicy: jetstream.DeliverByStartTimePolicy, OptStartTime: &at,
+		AckPolicy: jetstream.AckNonePolicy, MemoryStorage: true, Replicas: 1, InactiveThreshold: time.Minute,
+	})
+	if err != nil {
+		return 0, fmt.Errorf("find the messages since %s: %w", at.Format(time.RFC3339), err)
+	}
+	info := finder.CachedInfo()
+	_ = js.DeleteConsumer(ctx, info.Stream, info.Name) // else it goes by itself
+	return info.Delivered.Stream + 1, nil
+}
