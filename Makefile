@@ -19,8 +19,9 @@ build: ## Build bin/eventflux
 run: build ## Start everything and watch an app work on real flights; Ctrl-C ends it
 	@bash examples/run.sh
 
-# Packages with goroutines of their own: make test runs them with the race detector.
-CONCURRENT := /(cli/node|services/.*|shared/(control|log/natsconn|log/wal|ops/obs|state|state/checkpoint))$$
+# Packages with goroutines of their own: make test runs them with the race detector. make race
+# does so with all, among them cli/node, whose tests run all services at once.
+CONCURRENT := /(services/.*|shared/(control|log/natsconn|log/wal|ops/obs|state|state/checkpoint))$$
 
 test: lint redis ## Lint, and run all tests in their short form; those of packages with goroutines with the race detector
 	@# Tests within one process mostly wait, so more of them run at once than there are processors.
