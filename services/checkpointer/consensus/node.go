@@ -192,7 +192,7 @@ func (n *Node) listen(logger hclog.Logger) error {
 		Stream: stream, MaxPool: networkPool, Timeout: networkTimeout, Logger: logger,
 		// No pipeline: a leader that learns of a newer term while one is full never stops. Commands
 		// are few.
-		MaxRPCsInFlight: 1,
+		MaxRPCsInFlight:         1,
 		MsgpackUseNewTimeFormat: true,
 	})
 	return nil

@@ -143,6 +143,7 @@ func (p *pages) elements(name string, page, from, to []byte, depth int) error {
 	}
 	var children []uint64
 	var keys [][]byte
+	next := uint64(count) * elementSize // where bbolt puts the first key: a smaller count would hide the last ones
 	for i := range count {
 		e := page[pageHead+i*elementSize:]
 		number := func(at int) uint64 { return uint64(binary.NativeEndian.Uint32(e[at:])) }
@@ -150,9 +151,10 @@ func (p *pages) elements(name string, page, from, to []byte, depth int) error {
 		if flags == flagLeaf {
 			at, keyBytes, valueBytes = number(4), number(8), number(12)
 		}
-		if at < uint64(count-i)*elementSize || at+keyBytes+valueBytes > uint64(len(e)) {
-			return damagef("element %d of %s is outside of it", i, name)
+		if uint64(i)*elementSize+at != next || at+keyBytes+valueBytes > uint64(len(e)) {
+			return damagef("element %d of %s is outside of it, or not behind the one before", i, name)
 		}
+		next += keyBytes + valueBytes
 		key, value := e[at:at+keyBytes], e[at+keyBytes:at+keyBytes+valueBytes]
 		if i > 0 && bytes.Compare(keys[i-1], key) >= 0 || i == 0 && bytes.Compare(key, from) < 0 || to != nil && bytes.Compare(key, to) >= 0 {
 			return damagef("the key of element %d of %s is out of order", i, name)
