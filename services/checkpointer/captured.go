@@ -17,19 +17,27 @@ import (
 // stream that does not answer does no harm.
 func (l *leader) captured(ctx context.Context, plan *siddhiql.Plan) error {
 	for _, s := range inputs(plan) {
-		streams := l.s.js.ListStreams(ctx, jetstream.WithStreamListSubject(s.Subject))
-		for info := range streams.Info() {
-			if info.Config.NoAck {
+		names := l.s.js.StreamNames(ctx, jetstream.WithStreamListSubject(s.Subject))
+		for name := range names.Name() {
+			stream, err := l.s.js.Stream(ctx, name)
+			if errors.Is(err, jetstream.ErrStreamNotFound) {
+				continue // it is gone since
+			}
+			if err != nil {
+				return fmt.Errorf("look at JetStream stream %s, which captures %s: %w", name, s.Subject, err)
+			}
+			config := &stream.CachedInfo().Config
+			if config.NoAck {
 				continue
 			}
-			for _, pattern := range info.Config.Subjects {
+			for _, pattern := range config.Subjects {
 				if subject.Overlap(pattern, s.Subject) {
 					return fmt.Errorf("the subject %s of stream %s is also captured by JetStream stream %s (%s), so a publisher would get two answers, and one of them does not mean that the event is in the app's log; read that stream with %s, or give the app another subject",
-						s.Subject, s.Name, info.Config.Name, strings.Join(info.Config.Subjects, ", "), readsInstead(info.Config.Name, s.Subject))
+						s.Subject, s.Name, name, strings.Join(config.Subjects, ", "), readsInstead(name, s.Subject))
 				}
 			}
 		}
-		if err := streams.Err(); err != nil && !errors.Is(err, jetstream.ErrEndOfData) {
+		if err := names.Err(); err != nil && !errors.Is(err, jetstream.ErrEndOfData) {
 			return fmt.Errorf("list JetStream streams with %s: %w", s.Subject, err)
 		}
 	}

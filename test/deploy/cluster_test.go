@@ -79,6 +79,7 @@ func TestEveryContainerIsKilled(t *testing.T) {
 	if out, err := s.command("operator", "checkpointer", "status"); err != nil || strings.Count(out, "voter") != 2 || strings.Count(out, "leader") != 2 {
 		t.Errorf("%v: %s", err, out)
 	}
+	s.upgrade()
 	for _, args := range [][]string{{"recover", "Flights", "--dry-run"}, {"checkpoint", "verify", "Flights", "--full"}, {"checkpoint", "chain", "Flights"}} {
 		if _, err := s.command("operator", args...); err != nil {
 			t.Error(err)
@@ -91,6 +92,22 @@ func TestEveryContainerIsKilled(t *testing.T) {
 		s.running[name].stop()
 	}
 	s.logs()
+}
+
+// upgrade adds a query to the app, which every process has to follow, and makes a checkpoint
+// behind the change.
+func (s *stack) upgrade() {
+	s.t.Helper()
+	text, err := os.ReadFile(app)
+	must(s.t, err)
+	changed := filepath.Join(s.t.TempDir(), "flights.siddhi")
+	must(s.t, os.WriteFile(changed, append(text, "\nfrom Flights select count() as flights insert into Counts;\n"...), 0o600))
+	if out, err := s.command("operator", "app", "upgrade", changed, "--yes"); err != nil {
+		s.t.Fatalf("%v: %s", err, out)
+	}
+	if out, err := s.command("operator", "checkpoint", "trigger", "Flights"); err != nil || !strings.Contains(out, "committed") {
+		s.t.Errorf("behind the upgrade: %v: %s", err, out)
+	}
 }
 
 // replayed returns the results of a replay, each as subject and row.
