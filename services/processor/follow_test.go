@@ -199,8 +199,8 @@ func TestTaskThatDoesNotEnd(t *testing.T) {
 	must(t, <-ended)
 }
 
-// A task that is taken away, and given back before it has ended, ends, and another one begins in
-// its place. A processor that was frozen for longer than the checkpointer waits is told so.
+// A task that is unassigned, and assigned again before it has ended, ends, and a new one starts in
+// its place. This happens to a processor that was frozen for longer than the heartbeat timeout.
 func TestGivenBackBeforeItHasEnded(t *testing.T) {
 	r := newRig(t, sums)
 	s, err := New(Config{Conn: r.nc, ID: "p", Version: "1.0.0", Log: quiet, Control: newLeader(r), Store: memory.New()})
@@ -220,7 +220,7 @@ func TestGivenBackBeforeItHasEnded(t *testing.T) {
 	s.adopt(ctx, []control.Assigned{as})
 	next := s.tasks[at]
 	if next == nil || next == slow {
-		t.Error("no other task has begun")
+		t.Error("no new task has started")
 	}
 	cancel()
 	if next != nil {

@@ -400,7 +400,7 @@ func (t *task) muteTo(all position) {
 
 func (t *task) muteSlot(s int) {
 	end := t.out.before(s, t.mute)
-	// What is after the position before it is at or behind it.
+	// A result is at end or later if it is later than the position just before end.
 	before := position{seq: end.seq - 1, ordinal: math.MaxUint64}
 	if end.ordinal > 0 {
 		before = position{end.seq, end.ordinal - 1}

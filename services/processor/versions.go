@@ -33,15 +33,15 @@ func (t *task) versionOf(ctx context.Context, number uint32, digest string) (app
 
 // applyVersion applies a deploy frame. It may start another version of the app.
 func (t *task) applyVersion(ctx context.Context, seq uint64, f *frame.Frame) (engine.Applied, error) {
-	// What is frozen is in components that the change may replace.
+	// The change may replace components that are frozen.
 	if err := t.thawAll(ctx); err != nil {
 		return engine.Applied{}, err
 	}
 	return t.core.Apply(seq, f)
 }
 
-// change has the task go by the version that a frame has brought into force. The results
-// before it are out, or on their way.
+// change switches the task to the version that a frame has put in force. The results before
+// that frame are published, or on their way.
 func (t *task) change(m *engine.Migration) {
 	number, _ := t.core.Deployed()
 	t.follow(t.core.Plan())

@@ -95,7 +95,7 @@ func TestEveryContainerIsKilled(t *testing.T) {
 }
 
 // upgrade adds a query to the app, which every process has to follow, and makes a checkpoint
-// behind the change.
+// after the change.
 func (s *stack) upgrade() {
 	s.t.Helper()
 	text, err := os.ReadFile(app)
@@ -106,7 +106,7 @@ func (s *stack) upgrade() {
 		s.t.Fatalf("%v: %s", err, out)
 	}
 	if out, err := s.command("operator", "checkpoint", "trigger", "Flights"); err != nil || !strings.Contains(out, "committed") {
-		s.t.Errorf("behind the upgrade: %v: %s", err, out)
+		s.t.Errorf("after the upgrade: %v: %s", err, out)
 	}
 }
 

@@ -152,7 +152,7 @@ func (p *pages) elements(name string, page, from, to []byte, depth int) error {
 			at, keyBytes, valueBytes = number(4), number(8), number(12)
 		}
 		if uint64(i)*elementSize+at != next || at+keyBytes+valueBytes > uint64(len(e)) {
-			return damagef("element %d of %s is outside of it, or not behind the one before", i, name)
+			return damagef("element %d of %s is outside of it, or does not follow the one before", i, name)
 		}
 		next += keyBytes + valueBytes
 		key, value := e[at:at+keyBytes], e[at+keyBytes:at+keyBytes+valueBytes]

@@ -14,7 +14,7 @@ import (
 )
 
 // A server that restarts in the middle of a scan has forgotten its consumer. The scan goes on
-// behind the last message that it has seen.
+// after the last message that it has seen.
 func TestScanGoesOnAfterARestart(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
