@@ -26,8 +26,8 @@ CONCURRENT := /(services/.*|shared/(control|log/natsconn|log/wal|ops/obs|state|s
 test: lint redis ## Lint, and run all tests in their short form; those of packages with goroutines with the race detector
 	@# Tests within one process mostly wait, so more of them run at once than there are processors.
 	$(GO) test -short $(RACE) -parallel 4 -timeout 30m $$($(GO) list ./... | grep -E '$(CONCURRENT)')
-	@# ./test/... comes first: it takes the longest.
-	$(GO) test -short -timeout 30m $$($(GO) list ./test/... ./... | grep -vE '$(CONCURRENT)')
+	@# ./test/... comes first: it takes the longest. Its tests mostly wait, so others run beside it.
+	$(GO) test -short -p 3 -timeout 30m $$($(GO) list ./test/... ./... | grep -vE '$(CONCURRENT)')
 	cd examples/custom && $(GO) vet ./... && $(GO) test ./...
 	cd examples/embed && $(GO) vet ./... && $(GO) test ./...
 

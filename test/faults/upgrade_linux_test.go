@@ -100,8 +100,11 @@ func TestRollingUpgrade(t *testing.T) {
 		f.replace(newOne, "p2", "p3", "i1", "i2")
 		f.awaitVersions(later)
 		f.checkDoctor("ok", "all have version 1.5.0")
-		f.replaceServers()
 		f.say("one version on; longest time without an acknowledgement: %s", trade.longest().Round(time.Millisecond))
+		if testing.Short() {
+			return // the long form replaces the NATS servers too, and goes back
+		}
+		f.replaceServers()
 
 		f.replace(oldOne, "i2", "i1", "p3", "p2", "p1", "recovery", "merger")
 		f.checkDoctor("warning", "1.4.0 (ingest on", "1.5.0 (checkpointer c1")
