@@ -190,9 +190,6 @@ func (n *Node) listen(logger hclog.Logger) error {
 	}
 	n.transport = raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
 		Stream: stream, MaxPool: networkPool, Timeout: networkTimeout, Logger: logger,
-		// No pipeline: a leader that learns of a newer term while one is full never stops. Commands
-		// are few.
-		MaxRPCsInFlight:         1,
 		MsgpackUseNewTimeFormat: true,
 	})
 	return nil
