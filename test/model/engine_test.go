@@ -2,9 +2,11 @@ package model
 
 import (
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"math"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -34,22 +36,21 @@ func TestEngineAgrees(t *testing.T) {
 		})
 	}
 	t.Run("patterns", func(t *testing.T) {
-		sameApps(t)
 		rapid.Check(t, func(t *rapid.T) { agree(t, Options{Patterns: 80}) })
 	})
 }
 
-// sameApps makes a test use the same random apps in each run, unless the flags of rapid ask for
-// more of them or for others.
-func sameApps(t *testing.T) {
+// TestMain has all tests use the same random apps and inputs in each run, unless the flags of rapid
+// ask for more of them or for others. The long form, -rapid.checks=10000, has others each time.
+func TestMain(m *testing.M) {
+	flag.Parse()
 	seed, checks := flag.Lookup("rapid.seed"), flag.Lookup("rapid.checks")
-	if seed.Value.String() != seed.DefValue || checks.Value.String() != checks.DefValue {
-		return
+	if seed.Value.String() == seed.DefValue && checks.Value.String() == checks.DefValue {
+		if err := errors.Join(seed.Value.Set("1"), checks.Value.Set("300")); err != nil { // with -short a fifth
+			panic(err)
+		}
 	}
-	if err := seed.Value.Set("1"); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = seed.Value.Set(seed.DefValue) })
+	os.Exit(m.Run())
 }
 
 // known lists those of the windows that apps can name.

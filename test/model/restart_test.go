@@ -27,7 +27,6 @@ func TestRestartChangesNothing(t *testing.T) {
 		})
 	}
 	t.Run("patterns", func(t *testing.T) {
-		sameApps(t)
 		rapid.Check(t, func(t *rapid.T) { restart(t, Options{Patterns: 100}) })
 	})
 }
