@@ -126,11 +126,15 @@ func (s *memory) hold() int {
 	return s.putOut(func(out *ratelimit.Rows) { l.Add(r.chunk, out) })
 }
 
-// tick ends a period of the output rate.
+// tick ends a period of the output rate. If nothing has waited since the timer was set, it does
+// nothing: after a restart there is no such timer.
 func (s *memory) tick() {
 	q := s.q
 	from := q.out.Len()
 	l := s.more.units[rates].(limiter)
+	if _, _, waits := l.Due(); !waits {
+		return
+	}
 	s.putOut(l.Fire)
 	if to := q.out.Len(); to > from {
 		q.e.emitted(s, from, to)
