@@ -4,10 +4,12 @@ import (
 	"context"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 
 	"github.com/eventflux/eventflux/shared/control"
 	"github.com/eventflux/eventflux/shared/log/rebuild"
+	"github.com/eventflux/eventflux/shared/log/wal"
 	"github.com/eventflux/eventflux/shared/state"
 )
 
@@ -22,17 +24,24 @@ const (
 // meanwhile may trim the log that is to be read, or retire the checkpoint that the plan
 // starts from: then it plans again.
 func (s *Service) state(ctx context.Context, r *StateRequest) (any, error) {
-	for {
+	const triesMax = 10
+	for try := 1; ; try++ {
 		c, err := s.chart(ctx, &PlanRequest{App: r.App, Target: r.Target, Verify: VerifyNone, Look: true})
-		if err != nil {
-			return nil, err
+		var answer any
+		if err == nil {
+			answer, err = s.stateBy(ctx, c, r)
 		}
-		answer, err := s.stateBy(ctx, c, r)
 		if err == nil || r.To != 0 {
 			return answer, err
 		}
-		now, asked := s.cfg.Control.App(ctx, control.AppRequest{App: r.App})
-		if asked != nil || now.Checkpoint == c.h.app.Checkpoint {
+		// A checkpoint may have been committed, and the log trimmed, while the plan was made.
+		var trimmed *wal.TrimmedError
+		again := errors.As(err, &trimmed) && try < triesMax
+		if !again && c != nil {
+			now, asked := s.cfg.Control.App(ctx, control.AppRequest{App: r.App})
+			again = asked == nil && now.Checkpoint != c.h.app.Checkpoint
+		}
+		if !again {
 			return nil, err
 		}
 	}

@@ -116,7 +116,10 @@ func TestRollingUpgrade(t *testing.T) {
 	f.checkUnhalted()
 	f.awaitAll(want)
 	f.say("all %d results are there, once and in order; %d checkpoints are sound", want.count(), f.verifyAll())
-	f.checkSaid("checkpointer", "processor", "ingest", "merger")
+	f.checkSaid("checkpointer", "processor", "ingest")
+	if !testing.Short() { // in the short form it may ask nobody before it is replaced
+		f.checkSaid("merger")
+	}
 }
 
 // checkUnhalted looks whether a task, or a process, has ended where it should not have.

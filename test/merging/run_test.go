@@ -158,10 +158,10 @@ func TestSwapsThatAreRefused(t *testing.T) {
 func TestCheckpointOfALaterVersion(t *testing.T) {
 	s := memory.New()
 	r := newRig(t, options{store: s, grace: time.Microsecond, retain: 1})
-	const says = "format 3, known is 2; read it with the version that wrote it or a newer one"
+	const says = "format 4, known is 3; read it with the version that wrote it or a newer one"
 	manifest, run := checkpoint.ManifestName("Later", 1), "runs/"+strings.Repeat("0f", 32)
 	must(t, s.Put(r.within(), run, []byte("a run")))
-	must(t, s.Commit(r.within(), store.Commit{App: "Later", Term: 1, Epoch: 1, Name: manifest, Manifest: []byte(`{"format":3,"zones":["a"]}`)}))
+	must(t, s.Commit(r.within(), store.Commit{App: "Later", Term: 1, Epoch: 1, Name: manifest, Manifest: []byte(`{"format":4,"zones":["a"]}`)}))
 	r.checkpoint(heard, nil)
 	m := r.merger(s)
 	for range 3 {
