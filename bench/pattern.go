@@ -10,9 +10,9 @@ func runPattern(ctx context.Context, b *bench) ([]table, error) {
 	}
 	const byHand = "peer: a map and a queue, written by hand in Go"
 	rows, err := all.fill([]benchRow{
-		{bench: "BenchmarkPattern/open/1000", allocsOf: 256, row: row{what: "completed or begun, 1,000 open", goal: 1e6}},
+		{bench: "BenchmarkPattern/open/1000", allocsOf: 256, row: row{what: "completed or started, 1,000 open", goal: 1e6}},
 		{bench: "BenchmarkPattern/open-by-hand/1000", row: row{what: byHand}},
-		{bench: "BenchmarkPattern/open/1000000", allocsOf: 256, row: row{what: "completed or begun, 1,000,000 open", goal: 1e6}},
+		{bench: "BenchmarkPattern/open/1000000", allocsOf: 256, row: row{what: "completed or started, 1,000,000 open", goal: 1e6}},
 		{bench: "BenchmarkPattern/open-by-hand/1000000", row: row{what: byHand}},
 		{bench: "BenchmarkPattern/silence/1000", allocsOf: 256, row: row{what: "missing heartbeat put off, 1,000 keys"}},
 		{bench: "BenchmarkPattern/silence-by-hand/1000", row: row{what: byHand}},
@@ -36,8 +36,8 @@ func runPattern(ctx context.Context, b *bench) ([]table, error) {
 	return []table{{
 		title: "Patterns",
 		about: "Batches of 256 decoded events, one goroutine. `every a=S[not b] -> b=S[b and k == a.k] within 1 min`: half of the\n" +
-			"events complete one of the open matches, chosen at random, and half begin one. `every a=S -> not S[k == a.k] for 1 min`:\n" +
-			"each event is of a key chosen at random, ends its match and begins the next. With 1,000,000 matches, both the engine and\n" +
+			"events complete one of the open matches, chosen at random, and half start one. `every a=S -> not S[k == a.k] for 1 min`:\n" +
+			"each event is of a key chosen at random, ends its match and starts the next. With 1,000,000 matches, both the engine and\n" +
 			"the peer wait for memory.",
 		unit: "events/s", rows: rows,
 	}}, nil

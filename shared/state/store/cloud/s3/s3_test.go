@@ -4,11 +4,9 @@ import (
 	"context"
 	"crypto/rand"
 	"flag"
-	"fmt"
 	"log/slog"
 	"net/http"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -45,23 +43,15 @@ func openAt(t testing.TB, url string) *cloud.Store {
 	return s
 }
 
+var serverURL = flag.String("store", "", "the URL of a store in S3, with '?', for TestStore to write to")
+
+// Any server can be tested: go test ./shared/state/store/cloud/s3 -run 'TestStore$' -store 's3://BUCKET?endpoint=…'.
 func TestStore(t *testing.T) {
-	server := s3test.Start(t)
-	var n atomic.Int64
-	storetest.Run(t, func(t *testing.T) func() store.Store {
-		prefix := fmt.Sprintf("some/where/%d", n.Add(1))
-		return func() store.Store { return openAt(t, server.URL(prefix)) }
-	})
-}
-
-var serverURL = flag.String("store", "", "the URL of a store in S3, with '?', for TestStoreOnServer to write to")
-
-// Any server can be tested: go test ./shared/state/store/cloud/s3 -run OnServer -store 's3://BUCKET?endpoint=…'.
-func TestStoreOnServer(t *testing.T) {
-	if *serverURL == "" {
-		t.Skip("no -store")
+	url := *serverURL
+	if url == "" {
+		url = s3test.Start(t).URL("some/where")
 	}
-	base, parameters, _ := strings.Cut(*serverURL, "?")
+	base, parameters, _ := strings.Cut(url, "?")
 	storetest.Run(t, func(t *testing.T) func() store.Store {
 		prefix := base + "/" + strings.ToLower(rand.Text())
 		return func() store.Store { return openAt(t, prefix+"?"+parameters) }
