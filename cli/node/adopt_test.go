@@ -42,6 +42,7 @@ func TestAdoptFromTheStoreAlone(t *testing.T) {
 	if err != nil || done.Adopted != second || done.Generation != 3 || done.Epoch <= second {
 		t.Fatalf("%+v, %v; want checkpoint %d in generation 3", done, err, second)
 	}
+	c.runs(3) // until then, a task of generation 2 would put out results of its own
 	c.publishAll(80, 110)
 	c.kill() // it is as durable as any other
 	c.start()

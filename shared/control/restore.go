@@ -63,7 +63,9 @@ type Start struct {
 	checkpoint.Start
 }
 
-// Restored is the answer to VerbRestore. The tasks reload afterwards.
+// Restored is the answer to VerbRestore. The tasks reload afterwards: until a task has, it
+// processes what is published and puts out results in the previous generation, and the new
+// generation has results of the same events.
 type Restored struct {
 	Generation checkpoint.Generation `json:"generation"`
 	Epoch      state.Epoch           `json:"epoch"` // of the checkpoint that the restore made
