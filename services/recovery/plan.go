@@ -95,11 +95,11 @@ func (c *course) settle(ctx context.Context, refs []control.CheckpointRef) error
 	}
 	c.from = c.from.skipping(c.skipped)
 	if c.from.manifest == nil && !c.scope.partial() && !c.look {
-		next := c.insteadOf(ctx, 0)
 		if len(c.h.refs) == 0 {
-			next = "eventflux checkpoint trigger " + c.h.plan.Name
+			c.refuse(fmt.Sprintf("a restore loads a checkpoint, and app %s has none yet", c.h.plan.Name), "eventflux checkpoint trigger "+c.h.plan.Name)
+		} else {
+			c.refuse(fmt.Sprintf("a restore loads a checkpoint, and app %s has none at or before %s", c.h.plan.Name, c.target.text), c.insteadOf(ctx, 0))
 		}
-		c.refuse(fmt.Sprintf("a restore loads a checkpoint, and app %s has none at or before %s", c.h.plan.Name, c.target.text), next)
 		return nil
 	}
 	if c.scope.partial() {
@@ -171,6 +171,8 @@ func (c *course) choose(ctx context.Context, m *moment, refs []control.Checkpoin
 		c.refuse(fmt.Sprintf("checkpoint %d cannot be used: %s", m.epoch, c.plan.PassedOver[len(c.plan.PassedOver)-1].Why), c.insteadOf(ctx, m.epoch))
 	case c.whole() && c.h.app.Generation <= 1: // later ones need not follow from the log alone
 		return &chosen{}, nil, nil
+	case m.text == latest || m.text == "":
+		c.refuse(fmt.Sprintf("no checkpoint of app %s can be used, and the log does not go back to its beginning", app), c.insteadOf(ctx, 0))
 	default:
 		c.refuse(fmt.Sprintf("no checkpoint at or before %s can be used, and the log does not go back to its beginning", m.text), c.insteadOf(ctx, 0))
 	}
@@ -354,7 +356,10 @@ func (c *course) measureLog(ctx context.Context, p uint32) (PlanPartition, error
 	to := c.target.of(p, c.from, log.last)
 	out.Target = to.Position
 	if !to.Timed && to.Sequence > log.last {
-		return out, unusablef("partition %d: the log ends at %d, and %s was asked for", p, log.last, to)
+		return out, &unusable{
+			why:  fmt.Sprintf("partition %d: the log ends at %d, and %s was asked for", p, log.last, to),
+			next: "eventflux recover " + c.h.plan.Name, // to the ends of all logs
+		}
 	}
 	if !to.Timed && to.Compare(rebuild.Position{Sequence: out.Barrier}) <= 0 {
 		return out, nil

@@ -27,6 +27,9 @@ type moment struct {
 	text    string
 }
 
+// latest is the text of a target that is the ends of all logs.
+const latest = "latest"
+
 // understand reads a target for an app of so many partitions.
 func understand(t Target, partitions uint32, now time.Time) (*moment, error) {
 	at := strings.TrimSpace(string(t.At))
@@ -36,7 +39,7 @@ func understand(t Target, partitions uint32, now time.Time) (*moment, error) {
 	case t.To > 0:
 		return &moment{epoch: t.To, text: fmt.Sprintf("checkpoint %d", t.To)}, nil
 	case at == "":
-		return &moment{text: "latest"}, nil
+		return &moment{text: latest}, nil
 	case strings.HasPrefix(at, rebuild.Prefix):
 		return understandPlaces(at, partitions)
 	}
