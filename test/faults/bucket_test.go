@@ -9,9 +9,9 @@ import (
 	"github.com/eventflux/eventflux/shared/testing/s3test"
 )
 
-// TestBucketOfAnotherCluster starts a second cluster with the bucket of the first, by mistake.
-// The second ends and says why, and the first goes on. Once the first is gone, the second
-// takes its bucket over.
+// TestBucketOfAnotherCluster starts a second cluster with the bucket of the first, by mistake. The
+// second exits and says why; the first keeps running. Once the first is gone, the second can take
+// over its bucket.
 func TestBucketOfAnotherCluster(t *testing.T) {
 	server := s3test.Start(t)
 	first := serving(t, t.TempDir(), app("shapes"), "--store.url="+server.URL("x"))
@@ -33,7 +33,7 @@ func TestBucketOfAnotherCluster(t *testing.T) {
 	}
 	found := regexp.MustCompile(`belongs to ([A-Z0-9]+) since .* add takeover=([A-Z0-9]+) to store.url`).FindStringSubmatch(second.log.String())
 	if found == nil || found[1] != found[2] {
-		t.Fatalf("the log does not say to whom the bucket belongs: %s", second.log.String())
+		t.Fatalf("the log does not name the owner of the bucket: %s", second.log.String())
 	}
 	trigger(first)
 	first.stop()

@@ -17,10 +17,10 @@ import (
 	"github.com/eventflux/eventflux/test/program"
 )
 
-// TestChainIsKilledInTurns runs two processes that each have an ingest and a processor. They
-// run two apps, and the second app reads the results of the first. Under load it kills one process
-// after the other, at random moments. The outputs of both apps are those of a replay. The
-// long form runs for ten minutes: -duration 10m.
+// TestChainIsKilledInTurns runs two processes, each with an ingest and a processor, and two apps;
+// the second app reads the results of the first. Under load it kills the two processes in turn, at
+// random moments. Both apps must put out the results of a replay. The long form runs for ten
+// minutes: -duration 10m.
 func TestChainIsKilledInTurns(t *testing.T) {
 	const perMessage = 20
 	rnd := random(t)

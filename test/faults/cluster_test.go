@@ -26,16 +26,16 @@ import (
 	"github.com/eventflux/eventflux/test/program"
 )
 
-// cluster is a NATS server in the test's own process, with a process for each service.
+// cluster is a NATS server inside the test process, plus one process per service.
 type cluster struct {
 	t        *testing.T
-	binary   string // of all that is started from now on; "" is the one that other tests have
+	binary   string // of the processes that are started next; "" for the binary of the other tests
 	url      string
 	store    string // folder
 	peers    string
 	address  map[string]string // of members, by id
 	settings []string
-	rules    []string // of all processes, from their start on
+	rules    []string // fault rules of all processes, from their start
 	nc       *nats.Conn
 	js       jetstream.JetStream
 	ctl      control.Client
@@ -45,20 +45,19 @@ type cluster struct {
 	watch    *witness
 }
 
-// newCluster makes a cluster with so many checkpointers, a processor and an ingest, and
-// deploys apps to it.
+// newCluster starts the given number of checkpointers.
 func newCluster(t *testing.T, members int, settings ...string) *cluster {
 	t.Helper()
 	return newClusterArmed(t, members, nil, settings...)
 }
 
-// newClusterArmed makes a cluster of processes to which the rules apply from their start on.
+// newClusterArmed is newCluster with fault rules that apply to all processes from their start.
 func newClusterArmed(t *testing.T, members int, rules []string, settings ...string) *cluster {
 	t.Helper()
 	return newClusterAs(t, binary, members, rules, settings...)
 }
 
-// newClusterOf makes a cluster with some build of the program.
+// newClusterOf is newCluster with another build of the program.
 func newClusterOf(t *testing.T, program string, members int, settings ...string) *cluster {
 	t.Helper()
 	return newClusterAs(t, program, members, nil, settings...)
@@ -91,7 +90,7 @@ func newClusterAs(t *testing.T, program string, members int, rules []string, set
 	return c
 }
 
-// addressOf returns the address of a member, which it keeps.
+// addressOf returns the address of a member. It stays the same across restarts.
 func (c *cluster) addressOf(id string) string {
 	c.t.Helper()
 	if c.address[id] == "" {
@@ -102,7 +101,7 @@ func (c *cluster) addressOf(id string) string {
 
 func (c *cluster) program() string { return cmp.Or(c.binary, binary) }
 
-// serve starts some services as a process.
+// serve starts services in one process.
 func (c *cluster) serve(services, data string, args ...string) *process {
 	c.t.Helper()
 	all := []string{
@@ -112,7 +111,7 @@ func (c *cluster) serve(services, data string, args ...string) *process {
 	return launch(c.t, exec.Command(c.program(), append(append(all, c.settings...), args...)...), c.rules...)
 }
 
-// startMember starts a checkpointer, or starts it again.
+// startMember starts or restarts a checkpointer.
 func (c *cluster) startMember(id string, args ...string) *process {
 	c.t.Helper()
 	own := []string{"--raft.id", id, "--raft.listen", c.addressOf(id), "--raft.peers", c.peers}
@@ -121,12 +120,11 @@ func (c *cluster) startMember(id string, args ...string) *process {
 	return p
 }
 
-// dataOf returns the folder of a member, which it keeps.
+// dataOf returns the data folder of a member. It stays the same across restarts.
 func (c *cluster) dataOf(id string) string {
 	return filepath.Join(c.store, "..", filepath.Base(c.store)+"-"+id)
 }
 
-// startProcessor starts a processor.
 func (c *cluster) startProcessor(id string, args ...string) *process {
 	c.t.Helper()
 	p := c.serve("processor", c.t.TempDir(), append(args, "--processor.id", id)...)
@@ -134,7 +132,7 @@ func (c *cluster) startProcessor(id string, args ...string) *process {
 	return p
 }
 
-// deploy deploys apps of testdata, and starts what runs them. It returns the processor
+// deploy deploys apps of testdata, and starts a processor and an ingest. It returns the processor
 // once events are accepted.
 func (c *cluster) deploy(names ...string) *process {
 	c.t.Helper()
@@ -160,7 +158,7 @@ func (c *cluster) within(d time.Duration) context.Context {
 	return ctx
 }
 
-// status asks one member; nil if it does not answer.
+// status asks one member. It returns nil if the member does not answer.
 func (c *cluster) status(id string) *control.Status {
 	m, err := c.nc.Request(natsconn.ServiceSubject(control.Service, "node."+id+"."+control.VerbStatus), nil, time.Second)
 	if err != nil {
@@ -194,8 +192,8 @@ func (c *cluster) leader() (id string) {
 	return id
 }
 
-// strikeLeader arms whoever leads until it is struck, and returns who that was and the
-// term it led. On a busy machine another may lead before it comes to that.
+// strikeLeader arms the current leader and waits until the fault strikes. It returns the leader's
+// id and term. On a busy machine leadership may move before that; then it arms the new leader.
 func (c *cluster) strikeLeader(struck func(*process) bool, rules ...string) (id string, term checkpoint.Term) {
 	c.t.Helper()
 	eventually(c.t, fmt.Sprintf("the leader comes to %q", rules), func() bool {
@@ -217,7 +215,7 @@ func (c *cluster) strikeLeader(struck func(*process) bool, rules ...string) (id 
 	return id, term
 }
 
-// dead reports whether a process is.
+// dead reports whether a process has exited.
 func dead(p *process) bool {
 	select {
 	case <-p.exited:
@@ -227,7 +225,7 @@ func dead(p *process) bool {
 	}
 }
 
-// stop ends everything with SIGTERM.
+// stop stops all processes with SIGTERM.
 func (c *cluster) stop() {
 	c.t.Helper()
 	for _, p := range slices.Backward(c.begun) {
@@ -239,8 +237,7 @@ func (c *cluster) stop() {
 	c.watch.end()
 }
 
-// awaitResults waits until the output streams have as many results as they must, and
-// compares them.
+// awaitResults waits for the wanted number of results, and compares them.
 func (c *cluster) awaitResults(want results) {
 	c.t.Helper()
 	maps.DeleteFunc(want, func(subject string, _ []row) bool {
@@ -266,7 +263,7 @@ func (c *cluster) results() results {
 	return all
 }
 
-// resultCount returns how many messages the output streams have.
+// resultCount returns the number of messages in all output streams.
 func (c *cluster) resultCount() (n uint64) {
 	c.t.Helper()
 	for name, partitions := range c.apps {
@@ -279,7 +276,8 @@ func (c *cluster) resultCount() (n uint64) {
 	return n
 }
 
-// witness looks at the checkpoints of all apps all the time, and remembers what it saw.
+// witness polls the checkpoints of all apps and remembers what it saw. It reports epochs whose
+// outcome changes.
 type witness struct {
 	c    *cluster
 	quit chan struct{}
@@ -287,13 +285,12 @@ type witness struct {
 
 	mu   sync.Mutex
 	saw  map[string]map[state.Epoch]control.CheckpointInfo
-	when map[string]map[state.Epoch]time.Time // a commit was seen
-	told map[string]bool                      // that an epoch changed its mind
+	when map[string]map[state.Epoch]time.Time // when a commit was first seen
 }
 
 func (c *cluster) observe() *witness {
 	w := &witness{
-		c: c, quit: make(chan struct{}), told: map[string]bool{},
+		c: c, quit: make(chan struct{}),
 		saw: map[string]map[state.Epoch]control.CheckpointInfo{}, when: map[string]map[state.Epoch]time.Time{},
 	}
 	for name := range c.apps {
@@ -354,8 +351,8 @@ func (w *witness) take(app string, list []control.CheckpointInfo) {
 	}
 }
 
-// awaitCommits waits until each app has a checkpoint that a later term committed, and
-// returns when the first and the last of them were seen.
+// awaitCommits waits until each app has a checkpoint that was committed in a term after the given
+// one. It returns when the first and the last of these commits were seen.
 func (w *witness) awaitCommits(after checkpoint.Term) (first, last time.Time) {
 	w.c.t.Helper()
 	var times []time.Time
@@ -382,7 +379,7 @@ func (w *witness) awaitCommits(after checkpoint.Term) (first, last time.Time) {
 	return times[0], times[len(times)-1]
 }
 
-// count returns how many epochs were seen in a state.
+// count returns how many epochs were seen in the given state.
 func (w *witness) count(state string) (n int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -396,7 +393,7 @@ func (w *witness) count(state string) (n int) {
 	return n
 }
 
-// spread are durations in order.
+// spread is a list of durations, printed as its median and maximum.
 type spread []time.Duration
 
 func (s spread) String() string {
@@ -408,7 +405,7 @@ func (s spread) String() string {
 	return fmt.Sprintf("median %s, most %s of %d", ms(s[len(s)/2]), ms(s[len(s)-1]), len(s))
 }
 
-// awaitLog waits until a process has logged a text.
+// awaitLog waits until the process has logged a text.
 func (p *process) awaitLog(text string) {
 	p.t.Helper()
 	eventually(p.t, fmt.Sprintf("the log says %q", text), func() bool { return strings.Contains(p.log.String(), text) })

@@ -22,10 +22,10 @@ const (
 	frames     = 40 // one event each
 )
 
-// TestDamagedLog damages the log of an app on the disk while nothing runs. Alone, the NATS
-// server would skip a record, or forget all that follows it. The start leaves a hole where
-// the damage is. So the task must halt and name it, at this start and the next ones, whatever
-// is published in the meantime; nothing is skipped, and nothing repeated.
+// TestDamagedLog damages the log of an app on disk while no process runs. The NATS server alone
+// would skip a damaged record, or forget everything after it. EventFlux leaves a hole where the
+// damage is, so the task must halt and name it, at this start and the next ones, even if others
+// publish in the meantime. Nothing is skipped or repeated.
 func TestDamagedLog(t *testing.T) {
 	const middle = 1 + frames/2 // the first frame is the deploy frame
 	for _, c := range []struct {
@@ -72,7 +72,7 @@ func TestDamagedLog(t *testing.T) {
 				checkHalted(t, p, "A", c.seq, c.says...)
 				checkGoesOn(t, p, "Other", "O", `{"v":2}`, "out.Other.OtherOut.0")
 				nc := p.connect()
-				for i := range frames { // they get the sequences of what is lost
+				for i := range frames { // they get the sequences of the lost frames
 					publish(t, nc, "S", fmt.Sprintf(`{"v":%d,"t":"later"}`, frames+i))
 				}
 				p.stop()
@@ -84,8 +84,8 @@ func TestDamagedLog(t *testing.T) {
 	}
 }
 
-// TestDamagedLogWithoutResults is for a log of which only the witness knows what was there: no
-// result is out and no checkpoint is made when the log is damaged.
+// TestDamagedLogWithoutResults damages a log before any result is out and any checkpoint is made,
+// so only the witness knows what the log held.
 func TestDamagedLogWithoutResults(t *testing.T) {
 	for _, c := range []struct {
 		name   string
@@ -122,13 +122,13 @@ func TestDamagedLogWithoutResults(t *testing.T) {
 			if c.name == "gone" {
 				return // nothing is left to go on with
 			}
-			// An operator accepts the loss, and the app goes on with what is left.
+			// An operator accepts the loss, and the app continues with the rest.
 			out, err := exec.Command(binary, "recover", "--log", "--accept-loss", "--data", data).CombinedOutput()
 			if err != nil || !strings.Contains(string(out), "EFW_B_0") || !strings.Contains(string(out), "accepted") {
 				t.Fatalf("recover --log: %v\n%s", err, out)
 			}
 			p = serving(t, data, app, other)
-			for range 60 { // one window, whatever was lost
+			for range 60 { // one full window, however many were lost
 				publish(t, p.connect(), "S", `{"v":1,"t":"after"}`)
 			}
 			awaitResults(t, p.connect(), "B", 1)
@@ -138,8 +138,8 @@ func TestDamagedLogWithoutResults(t *testing.T) {
 	}
 }
 
-// awaitResults waits until an app has put out n results, which are durable then. It does not
-// count the fences among them: how many there are is up to the task.
+// awaitResults waits until an app has n durable results. Fences do not count: the task decides how
+// many there are.
 func awaitResults(t *testing.T, nc *nats.Conn, app string, n uint64) {
 	t.Helper()
 	js, err := nc.JetStream()
@@ -161,11 +161,10 @@ func awaitResults(t *testing.T, nc *nats.Conn, app string, n uint64) {
 	}
 }
 
-// marker begins the text in frame n, which its number follows.
+// marker precedes the number in the text of each frame.
 const marker = "text of frame "
 
-// block returns the file that holds the log, and where the text of the frame in
-// its middle is.
+// block returns the file with the log, and the offset of the middle frame's text.
 func block(t *testing.T, msgs string) (file string, content []byte, at int) {
 	t.Helper()
 	file = filepath.Join(msgs, "1.blk")
@@ -209,8 +208,8 @@ func remove(t *testing.T, msgs string) {
 	}
 }
 
-// TestOldRaft starts on a Raft folder that is older than the store. It does not know what was
-// decided since, so the start is refused. With the newer folder back, everything goes on.
+// TestOldRaft starts with a Raft folder that is older than the store. The folder misses decisions,
+// so the start is refused. With the newer folder back, the process runs again.
 func TestOldRaft(t *testing.T) {
 	t.Parallel()
 	good := write(t, "good.siddhi", `@app:name('Good') define stream S (v long); from S select v insert into Out;`)

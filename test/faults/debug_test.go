@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// TestDebug: the commands of eventflux debug print what a process left on the disk.
+// TestDebug checks that the eventflux debug commands print what a process left on disk.
 func TestDebug(t *testing.T) {
 	t.Parallel()
 	app := write(t, "a.siddhi", `@app:name('A') define stream S (v long, t string); @info(name='q') from S#window.length(2) select sum(v) as v insert into Out;`)

@@ -29,7 +29,7 @@ var (
 	partitions = flag.Int("partitions", 16, "number of partitions of the app that is deployed")
 )
 
-// apps are the names of the deployed apps.
+// apps returns the names of the deployed apps.
 func (o *operator) apps() (names []string) {
 	o.t.Helper()
 	list, err := o.ctl.Apps(o.within())
@@ -40,9 +40,9 @@ func (o *operator) apps() (names []string) {
 	return names
 }
 
-// TestKillAtDeploysAndRemovals kills the process between every two steps of a deployment and
-// of a removal. After the next start the app is fully deployed or not at all; it can
-// be deployed again, with nothing left of before; and another app has each result once.
+// TestKillAtDeploysAndRemovals kills the process between each two steps of a deployment and of a
+// removal. After the next start the app is either fully deployed or absent, and can be deployed
+// again without leftovers. Another app gets each result exactly once.
 func TestKillAtDeploysAndRemovals(t *testing.T) {
 	const parts = 3
 	data := t.TempDir()
@@ -68,7 +68,7 @@ func TestKillAtDeploysAndRemovals(t *testing.T) {
 		cancel()
 		<-ended // a removal may be answered before the process dies
 	}
-	// works publishes to the app that was deployed, whose state and log are those of a new one.
+	// works publishes to the deployed app, and checks that its state and log start empty.
 	works := func(o *operator, when string) {
 		t.Helper()
 		a, err := o.ctl.App(o.within(), control.AppRequest{App: "Late"})
@@ -163,7 +163,7 @@ func TestKillAtDeploysAndRemovals(t *testing.T) {
 	o.p.stop()
 }
 
-// some returns every third of the steps in the short form of the tests, and all in the long one.
+// some returns every third step in short mode, and all of them in long mode.
 func some(steps []string) []string {
 	if !testing.Short() {
 		return steps
@@ -175,7 +175,7 @@ func some(steps []string) []string {
 	return chosen
 }
 
-// manifests counts those that the store has of an app.
+// manifests counts the manifests of an app in the store.
 func manifests(data, app string) (n int) {
 	_ = filepath.WalkDir(filepath.Join(data, "checkpoints", "apps", app, "checkpoints"), func(_ string, d fs.DirEntry, err error) error {
 		if err == nil && !d.IsDir() {
@@ -186,7 +186,7 @@ func manifests(data, app string) (n int) {
 	return n
 }
 
-// checkFirstFrames checks that the first frame of each log is the deploy frame of the deployment.
+// checkFirstFrames checks that the first frame of each log is the app's deploy frame.
 func (o *operator) checkFirstFrames(a *control.App) {
 	o.t.Helper()
 	for p := range a.Partitions {
@@ -200,9 +200,9 @@ func (o *operator) checkFirstFrames(a *control.App) {
 	}
 }
 
-// TestDeploysUnderLoad deploys and removes an app with many partitions again and again, while
-// others publish to subjects of other apps. The app reads one of these subjects as well. No event is
-// lost, and every request is answered at once by an acknowledgement.
+// TestDeploysUnderLoad deploys and removes an app with many partitions again and again while others
+// publish. One of their subjects is read by that app, too. No event is lost, and every request is
+// acknowledged.
 func TestDeploysUnderLoad(t *testing.T) {
 	steady := write(t, "steady.siddhi", `@app:name('Steady') define stream Own (id long); define stream Shared (id long);
 		from Own select id insert into OfOwn; from Shared select id insert into OfShared;`)
@@ -216,7 +216,7 @@ func TestDeploysUnderLoad(t *testing.T) {
 		began := time.Now()
 		o.command("app", "deploy", large)
 		deploys = append(deploys, time.Since(began))
-		o.accepted("events.Lone", fmt.Sprintf(`{"id":%d}`, i)) // it takes events when the deploy returns
+		o.accepted("events.Lone", fmt.Sprintf(`{"id":%d}`, i)) // the app accepts events as soon as the deploy returns
 		began = time.Now()
 		o.command("app", "rm", "Large", "--yes")
 		removals = append(removals, time.Since(began))
@@ -241,8 +241,8 @@ func sum(all []time.Duration) (total time.Duration) {
 	return total.Round(time.Millisecond)
 }
 
-// steadyLoad publishes to a stream: one client without asking for answers, at some thousand
-// events in a second, and one that waits for each answer.
+// steadyLoad publishes to a stream with two clients: one sends thousands of events per second
+// without asking for answers, the other waits for each answer.
 type steadyLoad struct {
 	o      *operator
 	stream string
@@ -253,7 +253,7 @@ type steadyLoad struct {
 	pause         time.Duration // the longest between two acknowledgements
 }
 
-const silentIDs = 1_000_000_000 // from here on
+const silentIDs = 1_000_000_000 // ids from here on are of the client that asks for no answers
 
 func newSteadyLoad(o *operator, stream string) *steadyLoad {
 	l := &steadyLoad{o: o, stream: stream, stop: make(chan struct{})}
@@ -311,7 +311,7 @@ func (l *steadyLoad) ask(nc *nats.Conn) {
 	}
 }
 
-// check waits for the results of all events, and that each is there once.
+// check waits for the results, and checks that each event has exactly one.
 func (l *steadyLoad) check() {
 	t := l.o.t
 	t.Helper()
@@ -338,7 +338,7 @@ func (l *steadyLoad) check() {
 	}
 }
 
-// doubling is an app that makes 2^n rows of an event, and puts none of them out.
+// doubling returns an app that makes 2^n rows out of each event, and emits none of them.
 func doubling(name string, n int) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "@app:name('%s') define stream Start (k int); partition with (k of Start) begin\nfrom Start select k insert into #S0;\n", name)
@@ -351,8 +351,8 @@ func doubling(name string, n int) string {
 	return b.String()
 }
 
-// TestRemovalEndsAFrame removes an app whose task would be at one frame for years. The task
-// ends in the middle of the frame, and the app goes.
+// TestRemovalEndsAFrame removes an app whose task would need years for one frame. The task stops in
+// the middle of the frame, and the app is removed.
 func TestRemovalEndsAFrame(t *testing.T) {
 	other, endless := write(t, "other.siddhi", counting("Other", 1, "Orders")), write(t, "endless.siddhi", doubling("Endless", 60))
 	unlimited := fmt.Sprint(int64(1) << 62)

@@ -16,10 +16,10 @@ import (
 	"github.com/eventflux/eventflux/shared/state/checkpoint"
 )
 
-// TestFullDisk fills the disk of the data folder. Publishers get an error, health and doctor say
-// that the disk is full, and Raft keeps its leader. Once there is room again, the same process
-// goes on: nothing that was acknowledged is lost, and each result is there once. It does so twice,
-// with a kill between.
+// TestFullDisk fills the disk of the data folder. Publishers get an error, health and doctor report
+// the full disk, and Raft keeps its leader. Once there is space again, the same process goes on: no
+// acknowledged event is lost, and each result appears once. The test does this twice, with a kill
+// in between.
 func TestFullDisk(t *testing.T) {
 	t.Parallel()
 	d := newDisk(t)
@@ -62,7 +62,7 @@ func TestFullDisk(t *testing.T) {
 		if after := termOf(t, nc); after > before+1 {
 			t.Errorf("Raft went from term %d to %d", before, after)
 		}
-		if i == 1 { // whatever is half written then
+		if i == 1 { // while files are half written
 			p.signal(9)
 			p.end()
 		}
@@ -102,7 +102,7 @@ func TestFullDisk(t *testing.T) {
 	}
 }
 
-// healthURL is where a process tells how it is.
+// healthURL returns where a process serves its health.
 func healthURL(p *process) string {
 	_, rest, _ := strings.Cut(p.log.String(), "url=http://")
 	address, _, _ := strings.Cut(rest, "/metrics")

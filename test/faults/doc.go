@@ -1,22 +1,21 @@
-// Package faults runs the real binary as a process of its own, or several of them as a
-// cluster, and lets go wrong what can: kills at random moments and at each step of a
-// checkpoint, a merge and a restore, stops, frozen leaders, wrong starts, damaged, full and
-// missing disks, clocks that are set. The steps are the points of shared/testing/faultpoint, which
-// the binary under test is built with.
-// Whatever happens, the output streams must hold what `eventflux replay` makes of
-// the same events offline, each result once and in order; where that cannot be,
-// the process must say so. How the language computes results is test/model's
-// business.
+// Package faults runs the real binary, as one process or as a cluster, and injects faults: kills at
+// random moments and at each step of a checkpoint, a merge and a restore, stops, frozen leaders,
+// refused starts, damaged, full and missing disks, and clock steps. The binary is built with the
+// fault points of shared/testing/faultpoint.
 //
-// TestCluster has a whole cluster go through all kinds of troubles at random: three NATS
-// servers, three checkpointers, processors, ingests, Redis. Its parts meet over links that
-// can be cut between any two of them. It prints its seed, and each trouble with the time.
+// Afterwards the output streams must hold exactly what `eventflux replay` computes offline from the
+// same events, each result once and in order. Where that is impossible, the process must say so.
+// Package test/model checks how the language computes results.
+//
+// TestCluster puts a whole cluster through random troubles: three NATS servers, three
+// checkpointers, processors, ingests, Redis. All connections run through links, which can cut any
+// pair of processes apart. The test prints its seed, and each trouble with its time.
 //
 //	soak_linux_test.go ──▶ troubles, feed ──▶ fleet ──▶ links, helpers
 //
-// Its long form is `make fault-test`. TestRollingUpgrade has such a cluster go from one version
-// to the next, and back.
+// Its long form is `make fault-test`. TestRollingUpgrade moves such a cluster to the next version
+// and back.
 //
-// The long form of the others, which `make faults` runs, has more kills, steps and events
-// and a binary with the race detector. It also says how long others take to take over.
+// `make faults` runs the long form of the other tests: more kills, steps and events, and a binary
+// with the race detector. It also measures how long takeovers take.
 package faults

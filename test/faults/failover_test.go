@@ -18,14 +18,13 @@ import (
 	"github.com/eventflux/eventflux/shared/testing/faultpoint"
 )
 
-// TestProcessorDies kills one of two processors, again and again, while events are
-// published. The other one goes on with its partitions, and the results are those of a
-// run without any of it.
+// TestProcessorDies repeatedly kills one of two processors while events are published. The other
+// one takes over its partitions, and the results are those of an undisturbed run.
 func TestProcessorDies(t *testing.T) {
 	processorsDie(t, "off")
 }
 
-// TestStandbyTakesOver is the same where the other one stands by.
+// TestStandbyTakesOver does the same with standbys.
 func TestStandbyTakesOver(t *testing.T) {
 	promoted := processorsDie(t, "on")
 	if promoted == 0 {
@@ -81,10 +80,10 @@ func processorsDie(t *testing.T, standby string) (promoted int) {
 	return promoted
 }
 
-// TestStandbyIsOvertaken stops a standby with a checkpoint in its memory until that one is
-// retired and the log trimmed behind it. It begins at a newer one.
+// TestStandbyIsOvertaken pauses a standby that has loaded a checkpoint, until that checkpoint is
+// retired and its part of the log trimmed. The standby must load a newer one.
 func TestStandbyIsOvertaken(t *testing.T) {
-	// It has time to load a checkpoint before the next two come.
+	// The interval gives it time to load a checkpoint before the next two are made.
 	c := newCluster(t, 1, append(slices.Clone(often), "--processor.standby=on", "--checkpoint.interval=1s")...)
 	c.deploy("Shapes")
 	c.rules = []string{fmt.Sprintf("stop %s 1", faultpoint.LoadDone)}
@@ -101,7 +100,7 @@ func TestStandbyIsOvertaken(t *testing.T) {
 	c.stop()
 }
 
-// logOf returns the first and the last sequence of an app's first log.
+// logOf returns the first and the last sequence of the log of partition 0.
 func (c *cluster) logOf(app string) (first, last uint64) {
 	c.t.Helper()
 	s, err := c.js.Stream(c.within(patience), natsconn.WALStream(app, 0))
@@ -109,7 +108,7 @@ func (c *cluster) logOf(app string) (first, last uint64) {
 	return s.CachedInfo().State.FirstSeq, s.CachedInfo().State.LastSeq
 }
 
-// count returns how many tasks of all processors are in a state.
+// count returns how many tasks of all processors are in the given state.
 func (c *cluster) count(state string) (n int) {
 	c.t.Helper()
 	sub, err := c.nc.SubscribeSync(nats.NewInbox())
@@ -118,7 +117,7 @@ func (c *cluster) count(state string) (n int) {
 	must(c.t, c.nc.PublishRequest("ef.processor.tasks", sub.Subject, nil))
 	for wait := patience; ; wait = 100 * time.Millisecond {
 		m, err := sub.NextMsg(wait)
-		if err != nil { // all have answered, or nobody is there yet
+		if err != nil { // all processors have answered, or none is there yet
 			return n
 		}
 		var list struct{ Tasks []task }
@@ -145,7 +144,7 @@ func (c *cluster) owners(app string) map[string][]int {
 	return by
 }
 
-// seen is when results came, by partition.
+// seen records when results arrived, by partition.
 type seen struct {
 	mu sync.Mutex
 	of map[int][]time.Time
@@ -167,8 +166,8 @@ func (c *cluster) seeResults(app string) *seen {
 	return s
 }
 
-// after returns when the first result of a partition came that a former owner cannot have
-// sent: later than what may have been on its way.
+// after returns the time of the first result that a former owner cannot have sent, because it came
+// too late to have been in flight at the given moment.
 func (s *seen) after(partition int, moment time.Time) time.Time {
 	const underway = 50 * time.Millisecond
 	s.mu.Lock()

@@ -10,23 +10,22 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// feed publishes messages one after the other, each until it is acknowledged: so their
-// order is known, whichever ingest takes them. It has connections of its own, straight to
-// the servers.
+// feed publishes messages one at a time and repeats each until it is acknowledged, so their order
+// is known even with several ingests. It connects to the servers directly, not through links.
 type feed struct {
 	url   string
 	every time.Duration
 	make  func(i int) *nats.Msg
 
 	mu    sync.Mutex
-	acked int       // so many are
-	last  time.Time // that one was
+	acked int       // number of acknowledged messages
+	last  time.Time // time of the last acknowledgement
 	gap   time.Duration
-	again int // requests that had no good answer,
+	again int // requests without a good answer,
 	why   map[string]int
 }
 
-// run publishes until ctx ends, and then until what it has published is acknowledged.
+// run publishes until ctx ends, and then waits until everything published is acknowledged.
 func (f *feed) run(ctx context.Context) error {
 	nc, err := nats.Connect(f.url, nats.MaxReconnects(-1), nats.ReconnectWait(50*time.Millisecond), nats.RetryOnFailedConnect(true),
 		nats.PingInterval(time.Second), nats.ReconnectBufSize(-1))
@@ -52,7 +51,7 @@ func (f *feed) run(ctx context.Context) error {
 func (f *feed) publish(nc *nats.Conn, m *nats.Msg) error {
 	const (
 		wait    = 2 * time.Second
-		refused = 20004 // its events are
+		refused = 20004 // code of the answer if the app refuses the events for good
 		limit   = 3 * time.Minute
 	)
 	var err error
@@ -69,7 +68,7 @@ func (f *feed) publish(nc *nats.Conn, m *nats.Msg) error {
 		case errors.As(err, &r) && r.code == refused:
 			return err
 		case errors.Is(err, nats.ErrTimeout):
-			_ = nc.ForceReconnect() // another server may do better
+			_ = nc.ForceReconnect() // another server may work
 		}
 		f.mu.Lock()
 		f.again++
@@ -94,7 +93,7 @@ func (f *feed) note() {
 	}
 }
 
-// longest returns the longest time without an acknowledgement since it was asked for last.
+// longest returns the longest time without an acknowledgement since the previous call.
 func (f *feed) longest() (gap time.Duration) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -102,7 +101,7 @@ func (f *feed) longest() (gap time.Duration) {
 	return gap
 }
 
-// reasons tells why requests were repeated.
+// reasons lists why requests were repeated.
 func (f *feed) reasons() string {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -18,29 +18,29 @@ import (
 	"github.com/eventflux/eventflux/test/program"
 )
 
-// fleet is a whole cluster as it would be deployed: three NATS servers with three copies
-// of each stream, Redis for the checkpoints, and each service as a process of its own.
+// fleet is a cluster as in production: three NATS servers with three replicas of each stream, Redis
+// for the checkpoints, and one process per service.
 type fleet struct {
 	*cluster
 	links  *links
 	parts  []*part
-	disks  map[string]*disk // of some parts
+	disks  map[string]*disk // by name of the part; some have none
 	direct []string         // URLs of the NATS servers that no link leads to
 	redis  string           // address
 	ran    []*process
 	began  time.Time
 }
 
-// part is a process that is started again when it ends, as a supervisor would.
+// part is a process that is restarted when it ends, as by a supervisor.
 type part struct {
 	name    string
 	kind    string // the service, nats or redis
 	start   func() *process
 	binary  string // of a service
-	metrics string // of a service: where it tells them, and its health
+	metrics string // of a service: address of its metrics and health
 	now     *process
-	last    time.Time // it was started
-	down    bool      // it is to stay so
+	last    time.Time // when it was started
+	down    bool      // it must not be restarted
 }
 
 // newFleet starts all processes.
@@ -49,7 +49,7 @@ func newFleet(t *testing.T, settings ...string) *fleet {
 	return newFleetOf(t, binary, settings...)
 }
 
-// newFleetOf starts all processes, with some build of the program.
+// newFleetOf starts all processes with the given build of the program.
 func newFleetOf(t *testing.T, program string, settings ...string) *fleet {
 	t.Helper()
 	f := &fleet{
@@ -101,13 +101,13 @@ func (f *fleet) addRedis() {
 	})
 }
 
-// addServers adds NATS servers and returns the URLs by which the services reach them.
+// addServers adds NATS servers, and returns the URLs that the services use.
 func (f *fleet) addServers(n int) (clients string) {
 	self, err := os.Executable()
 	must(f.t, err)
 	listen, route := make([]string, n), make([]string, n)
 	var routes, urls []string
-	through := make([]string, n) // address of the route
+	through := make([]string, n) // addresses of the routes
 	for i := range n {
 		name := fmt.Sprintf("n%d", i+1)
 		listen[i], route[i] = program.Address(f.t), program.Address(f.t)
@@ -174,12 +174,12 @@ func (f *fleet) addServiceIn(dir, name, service string, args ...string) {
 	}
 }
 
-// part returns the one with a name.
+// part returns the part with the given name.
 func (f *fleet) part(name string) *part {
 	return f.parts[slices.IndexFunc(f.parts, func(p *part) bool { return p.name == name })]
 }
 
-// of returns the parts of some kinds.
+// of returns the parts of the given kinds.
 func (f *fleet) of(kinds ...string) (all []*part) {
 	for _, p := range f.parts {
 		if slices.Contains(kinds, p.kind) {
@@ -189,7 +189,7 @@ func (f *fleet) of(kinds ...string) (all []*part) {
 	return all
 }
 
-// tend starts what does not run and should.
+// tend restarts the parts that have ended and should run.
 func (f *fleet) tend() {
 	f.t.Helper()
 	for _, p := range f.parts {
@@ -210,13 +210,12 @@ func lastLine(text string) string {
 	return lines[len(lines)-1]
 }
 
-// say logs, with the time since the beginning.
+// say logs a message with the time since the start.
 func (f *fleet) say(format string, args ...any) {
 	f.t.Helper()
 	f.t.Logf("%6.1fs  %s", time.Since(f.began).Seconds(), fmt.Sprintf(format, args...))
 }
 
-// pass lets time pass.
 func (f *fleet) pass(d time.Duration) {
 	f.t.Helper()
 	over := time.After(d)
@@ -232,8 +231,8 @@ func (f *fleet) pass(d time.Duration) {
 	}
 }
 
-// await waits until done holds, far longer than anything may take that needs several
-// elections of several groups one after the other.
+// await waits until done returns true. Its limit is generous: some conditions need several
+// elections in several groups, one after the other.
 func (f *fleet) await(what string, done func() bool) {
 	f.t.Helper()
 	const limit = 3 * time.Minute
@@ -259,8 +258,8 @@ func (f *fleet) deployAll(partitions map[string]int) {
 	f.say("deployed")
 }
 
-// refused returns how many tasks ended because another one had taken their partition over,
-// and how many of them since a write of theirs was refused: results, or their part of a
+// refused returns how many tasks ended because another processor had taken over their partition,
+// and how many of these noticed it by a refused write: of results, or of their part of a
 // checkpoint.
 func (f *fleet) refused() (tasks, results, prepared int) {
 	for _, p := range f.ran {
@@ -279,7 +278,7 @@ func (f *fleet) refused() (tasks, results, prepared int) {
 	return tasks, results, prepared
 }
 
-// leads returns which server leads a JetStream stream, or "".
+// leads returns the server that leads a JetStream stream, or "".
 func (f *fleet) leads(stream string) string {
 	s, err := f.js.Stream(f.within(3*time.Second), stream)
 	if err != nil || s.CachedInfo().Cluster == nil {
@@ -288,7 +287,7 @@ func (f *fleet) leads(stream string) string {
 	return s.CachedInfo().Cluster.Leader
 }
 
-// verifyAll checks every checkpoint that was committed, and returns how many there are.
+// verifyAll verifies every committed checkpoint, and returns their number.
 func (f *fleet) verifyAll() (n int) {
 	f.t.Helper()
 	for name := range f.apps {
@@ -317,7 +316,7 @@ func (f *fleet) verifyAll() (n int) {
 	return n
 }
 
-// outputs returns what is in all output streams.
+// outputs returns the number of messages in all output streams.
 func (f *fleet) outputs() uint64 {
 	var n uint64
 	for name, partitions := range f.apps {

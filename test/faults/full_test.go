@@ -10,9 +10,9 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// TestFullLog lets the logs run full. Publishers wait, and get errors once as much
-// waits as may; what is acknowledged has its results, also after a stop. When the
-// limit is raised everything goes on.
+// TestFullLog fills the logs. Publishers wait, and get an error once ingest's memory is full.
+// Acknowledged events have their results, also after a stop. Once the limit is raised, everything
+// continues.
 func TestFullLog(t *testing.T) {
 	t.Parallel()
 	rnd := random(t)
@@ -52,9 +52,9 @@ func floodUntilRefused(t *testing.T, nc *nats.Conn) {
 	answers, err := nc.SubscribeSync(inbox)
 	must(t, err)
 	const overloaded = 20005
-	random := rand.NewChaCha8([32]byte{}) // nothing that would compress
+	random := rand.NewChaCha8([32]byte{}) // text that does not compress
 	text := make([]byte, 2000)
-	for range 1000 { // more than log and memory take
+	for range 1000 { // more than log and memory hold
 		_, _ = random.Read(text)
 		must(t, nc.PublishRequest("events.Flood", inbox, fmt.Appendf(nil, `{"text":"%x"}`, text)))
 	}

@@ -15,14 +15,14 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 )
 
-// The tests' own program is also a NATS server, and one that has a small disk: so that
-// they can be processes that are killed, and need nothing to be installed.
+// The test binary can also run as a NATS server, or as a process that mounts a small disk. So tests
+// can kill these, and nothing has to be installed.
 const (
 	natsVar = "FAULTS_NATS" // file with the server's configuration
 	diskVar = "FAULTS_DISK" // folder to mount the disk on
 )
 
-// otherwise runs the program as one of those, where that is asked for.
+// otherwise runs the test binary as one of these, if the environment says so.
 func otherwise() (code int, done bool) {
 	var err error
 	switch config, dir := os.Getenv(natsVar), os.Getenv(diskVar); {
@@ -55,11 +55,11 @@ func serveNATS(config string) error {
 	return nil
 }
 
-// diskBytes is enough for all that a process keeps.
+// diskBytes is enough for everything that a process stores.
 const diskBytes = 768 << 20
 
-// holdDisk mounts a disk that nobody else sees, until standard input ends. It is there
-// under /proc/<pid>/root.
+// holdDisk mounts a disk in a namespace of its own until standard input ends. Others reach it under
+// /proc/<pid>/root.
 func holdDisk(dir string) error {
 	if err := syscall.Mount("none", "/", "", syscall.MS_REC|syscall.MS_PRIVATE, ""); err != nil {
 		return fmt.Errorf("make mounts private: %w", err)
@@ -72,13 +72,13 @@ func holdDisk(dir string) error {
 	return err
 }
 
-// disk is a small one, which can be full.
+// disk is a small disk that a test can fill.
 type disk struct {
 	dir string
-	own bool // or else a folder like any other
+	own bool // false: an ordinary folder, which cannot be filled
 }
 
-// newDisk returns a disk, where the system allows to mount one.
+// newDisk mounts a disk, or returns a folder if the system does not allow mounts.
 func newDisk(t *testing.T) *disk {
 	t.Helper()
 	dir := t.TempDir()
@@ -114,7 +114,7 @@ func newDisk(t *testing.T) *disk {
 	return &disk{dir: filepath.Join("/proc", fmt.Sprint(cmd.Process.Pid), "root", dir), own: true}
 }
 
-// fill leaves no byte on the disk.
+// fill uses up the disk to the last byte.
 func (d *disk) fill(t *testing.T) {
 	t.Helper()
 	f, err := os.Create(d.filler())
@@ -131,7 +131,7 @@ func (d *disk) fill(t *testing.T) {
 	}
 }
 
-// free takes away what filled it.
+// free deletes the file that filled the disk.
 func (d *disk) free(t *testing.T) {
 	t.Helper()
 	must(t, os.Remove(d.filler()))

@@ -23,10 +23,10 @@ import (
 	"github.com/eventflux/eventflux/shared/state/checkpoint"
 )
 
-// each is the stream with a row for each event or chunk, which begins with the event's number.
+// each is the stream with one row per event or chunk. A row starts with the event's number.
 var each = natsconn.OutSubject(restored, "PerSymbol", 0)
 
-// history knows how the generations of the app came about, and so what their results are.
+// history knows the origin of each generation of the app, and so what its results must be.
 type history struct {
 	c           *cluster
 	t           *testing.T
@@ -35,24 +35,24 @@ type history struct {
 	generations map[checkpoint.Generation]*origin
 	replays     map[string]*replayed
 	scribe      *scribe
-	compared    int // results, by the last check
+	compared    int // number of results that the last check compared
 }
 
-// origin is how a generation came about.
+// origin is how a generation was created.
 type origin struct {
 	ask   request
-	from  checkpoint.Generation // of the checkpoint whose state was taken
-	start checkpoint.Start      // behind which its results begin
-	state map[string]line       // by subject, what its state has seen
+	from  checkpoint.Generation // generation of the checkpoint whose state was loaded
+	start checkpoint.Start      // its results come after this position
+	state map[string]line       // by subject: the events that the state has seen
 }
 
-// line is what state has seen: events from one number to before another, in that order.
-// The last piece has no end.
+// line lists the events that a state has seen, as ranges that include from and exclude to. The last
+// range is open.
 type line []piece
 
 type piece struct{ from, to int }
 
-// eventAt says which row of which message an event is.
+// eventAt is the message of an event, and its row in that message.
 type eventAt struct{ message, row int }
 
 func newHistory(c *cluster, messages []message) *history {
@@ -72,12 +72,12 @@ func (h *history) generation() checkpoint.Generation {
 	return checkpoint.Generation(len(h.generations))
 }
 
-// begin notes a generation that has begun from the state of a checkpoint.
-func (h *history) begin(g checkpoint.Generation, ask request, epoch state.Epoch) {
+// record records a generation that started from the state of a checkpoint.
+func (h *history) record(g checkpoint.Generation, ask request, epoch state.Epoch) {
 	h.t.Helper()
 	var m *checkpoint.Manifest
 	from := checkpoint.Generation(0)
-	eventually(h.t, fmt.Sprintf("it was seen how generation %d began", g), func() bool {
+	eventually(h.t, fmt.Sprintf("the first checkpoint of generation %d was seen", g), func() bool {
 		m, from = h.scribe.beginning(g, epoch)
 		return m != nil && from > 0
 	})
@@ -88,7 +88,7 @@ func (h *history) begin(g checkpoint.Generation, ask request, epoch state.Epoch)
 	h.generations[g] = o
 }
 
-// someCheckpoint returns a checkpoint that is retained, and the place of its barrier.
+// someCheckpoint returns a retained checkpoint and the sequence of its barrier.
 func (h *history) someCheckpoint(rnd *rand.Rand) (epoch state.Epoch, barrier uint64) {
 	h.t.Helper()
 	eventually(h.t, "a checkpoint can be looked at", func() bool {
@@ -96,7 +96,7 @@ func (h *history) someCheckpoint(rnd *rand.Rand) (epoch state.Epoch, barrier uin
 		if len(list) == 0 {
 			return false
 		}
-		// The oldest are about to go.
+		// The oldest may be retired soon.
 		epoch = list[rnd.IntN((len(list)+1)/2)].Epoch
 		m, err := h.c.ctl.Checkpoint(h.c.within(patience), control.CheckpointRequest{App: restored, Epoch: epoch})
 		if err != nil {
@@ -108,8 +108,7 @@ func (h *history) someCheckpoint(rnd *rand.Rand) (epoch state.Epoch, barrier uin
 	return epoch, barrier
 }
 
-// oldestBarrier is the least place that a checkpoint needs, of those that were retained
-// a moment ago.
+// oldestBarrier returns the lowest barrier of the checkpoints that were retained a moment ago.
 func (h *history) oldestBarrier() uint64 {
 	h.t.Helper()
 	list := h.scribe.retained()
@@ -123,13 +122,13 @@ func (h *history) oldestBarrier() uint64 {
 	return oldest
 }
 
-// replayed is what a replay makes of a line.
+// replayed is the result of replaying a line.
 type replayed struct {
 	rows   results
 	lineOf map[int]int // number of the input line of each event of the last piece
 }
 
-// replay replays a line.
+// replay replays a line. Its answers are cached.
 func (h *history) replay(l line) *replayed {
 	h.t.Helper()
 	key := fmt.Sprint(l)
@@ -164,13 +163,13 @@ func (h *history) replay(l line) *replayed {
 	return r
 }
 
-// placed is a result with its place in the log.
+// placed is a result with its position.
 type placed struct {
 	row
 	at [2]uint64
 }
 
-// outOf are the results of each generation, by subject.
+// outOf holds the results of each generation, by subject.
 type outOf map[checkpoint.Generation]map[string][]placed
 
 // results reads the output stream.
@@ -231,8 +230,7 @@ func (p *placed) event() int {
 	return n
 }
 
-// awaitResults waits until the generation has a result of the last event of so many
-// messages.
+// awaitResults waits until the last event of the first so many messages has a result.
 func (h *history) awaitResults(messages int) {
 	h.t.Helper()
 	last := h.messages[messages-1].events - 1
@@ -249,8 +247,8 @@ func (h *history) awaitResults(messages int) {
 	})
 }
 
-// check compares the results of all generations with replays. Those of the last one are
-// complete up to so many messages, which are all that were published.
+// check compares the results of all generations with replays. The newest generation must have all
+// results of the first so many messages, which are all that were published.
 func (h *history) check(messages int) {
 	h.t.Helper()
 	published := 0
@@ -259,19 +257,19 @@ func (h *history) check(messages int) {
 	}
 	got := h.results()
 	frames := h.frames(got)
-	first := make([]int, h.generation()+2) // event of each generation
+	first := make([]int, h.generation()+2) // first event of each generation
 	h.generations[1].state = map[string]line{"": {{0, forEver}}}
 	for g := checkpoint.Generation(2); g <= h.generation(); g++ {
 		first[g] = h.resolve(h.generations[g], frames, got[g][each])
 	}
 	h.compared = 0
-	var out *extent // of the newest generation before that has results
+	var out *extent // of the newest earlier generation that has results
 	for g := checkpoint.Generation(1); g <= h.generation(); g++ {
 		end := published
-		if g < h.generation() { // it may have ended within a frame
+		if g < h.generation() { // its end may be within a frame
 			end = first[g]
 			if last := lastFrame(got[g]); last > 0 {
-				end = max(end, behind(frames, last-1))
+				end = max(end, firstAfter(frames, last-1))
 			}
 		}
 		x := h.compare(g, h.generations[g], first[g], end, got[g])
@@ -279,18 +277,18 @@ func (h *history) check(messages int) {
 			h.checkGap(g, h.generations[g], x, out, got[g])
 		}
 		if x.frame > 0 {
-			x.before = behind(frames, x.frame-1)
+			x.before = firstAfter(frames, x.frame-1)
 			out = x
 		}
 	}
 }
 
-// extent is which results of its line a generation has put out.
+// extent is the part of its line that a generation has put out.
 type extent struct {
 	origin   *origin
-	first    int            // its results are those of events from this one on, or of earlier ones
-	frame    uint64         // of its last result
-	before   int            // the first event of that
+	first    int            // its results are of events from this one on, or of earlier ones
+	frame    uint64         // frame of its last result
+	before   int            // first event of that frame
 	from, to map[string]int // by subject, numbers of results
 }
 
@@ -301,8 +299,8 @@ func lastFrame(got map[string][]placed) (last uint64) {
 	return last
 }
 
-// checkGap checks that a generation goes on no later than the one before it has come to,
-// and that of what comes before its start it has only what was not out.
+// checkGap checks that a generation continues no later than where the previous one stopped, and
+// that before its start it only puts out results that were missing.
 func (h *history) checkGap(g checkpoint.Generation, o *origin, x, out *extent, got map[string][]placed) {
 	h.t.Helper()
 	for subject, rows := range got {
@@ -316,19 +314,20 @@ func (h *history) checkGap(g checkpoint.Generation, o *origin, x, out *extent, g
 	}
 	for subject, from := range x.from {
 		if line := fmt.Sprint(o.of(subject)); line == fmt.Sprint(out.origin.of(subject)) && from > out.to[subject] {
-			h.t.Errorf("generation %d (%s), %s: it begins with result %d, and the one before has come to %d", g, o.ask, subject, from, out.to[subject])
+			h.t.Errorf("generation %d (%s), %s: its first result is %d, but the previous generation stopped at %d", g, o.ask, subject, from, out.to[subject])
 		}
 	}
 }
 
-// frameAt is a frame of the log with the first event that it has results of.
+// frameAt is a frame of the log: its sequence, its first event that has results, and the number of
+// its events.
 type frameAt struct {
 	seq   uint64
 	first int
 	n     int
 }
 
-// frames learns from the results which events each frame has.
+// frames derives from the results which events each frame holds.
 func (h *history) frames(got outOf) []frameAt {
 	h.t.Helper()
 	seqOf := map[int]uint64{}
@@ -359,8 +358,8 @@ func (h *history) frames(got outOf) []frameAt {
 	return frames
 }
 
-// chunkOf returns the first event of the chunk that an event is of, or the event. A chunk
-// has one row, that of its last event.
+// chunkOf returns the first event of the chunk that holds an event; the event itself if it is in no
+// chunk. A chunk has one row, which is numbered as its last event.
 func (h *history) chunkOf(id int) int {
 	at := h.events[id]
 	if !h.messages[at.message].chunk {
@@ -369,8 +368,8 @@ func (h *history) chunkOf(id int) int {
 	return id - at.row
 }
 
-// behind returns the first event behind a frame.
-func behind(frames []frameAt, seq uint64) int {
+// firstAfter returns the first event after a frame.
+func firstAfter(frames []frameAt, seq uint64) int {
 	i := sort.Search(len(frames), func(i int) bool { return frames[i].seq > seq })
 	switch {
 	case i < len(frames):
@@ -381,19 +380,20 @@ func behind(frames []frameAt, seq uint64) int {
 	return frames[i-1].first + frames[i-1].n
 }
 
-// resolve finds out what a generation's state has seen, and its first event.
+// resolve determines which events the state of a generation has seen, and the generation's first
+// event.
 func (h *history) resolve(o *origin, frames []frameAt, got []placed) (first int) {
 	h.t.Helper()
-	first = behind(frames, o.start.Sequence)
+	first = firstAfter(frames, o.start.Sequence)
 	if o.start.Event > 0 {
-		first = behind(frames, o.start.Sequence-1)
+		first = firstAfter(frames, o.start.Sequence-1)
 		i := sort.Search(len(frames), func(i int) bool { return frames[i].seq >= o.start.Sequence })
 		most := 0
 		if i < len(frames) && frames[i].seq == o.start.Sequence {
 			most = min(frames[i].n, int(o.start.Event))
 		}
 		least := first
-		first += most // events that came again count, too, and have no results
+		first += most // repeated events count, too, and have no results
 		if len(got) > 0 && got[0].event() < first {
 			first = max(least, h.chunkOf(got[0].event()))
 		}
@@ -403,7 +403,7 @@ func (h *history) resolve(o *origin, frames []frameAt, got []placed) (first int)
 	switch {
 	case o.ask.After == recovery.AfterFork:
 		for subject, l := range from.state {
-			o.state[subject] = l.forked(behind(frames, o.ask.place), first)
+			o.state[subject] = l.forked(firstAfter(frames, o.ask.place), first)
 		}
 	case len(o.ask.Components) > 0:
 		onto := h.generations[h.before(o)]
@@ -412,14 +412,14 @@ func (h *history) resolve(o *origin, frames []frameAt, got []placed) (first int)
 		}
 		subject := map[string]string{"sliding": "Recent", "tumbling": "Busiest"}[o.ask.Components[0]]
 		subject = natsconn.OutSubject(restored, subject, 0)
-		o.state[subject] = from.of(subject).forked(behind(frames, o.ask.place), first)
+		o.state[subject] = from.of(subject).forked(firstAfter(frames, o.ask.place), first)
 	default:
 		o.state = from.state
 	}
 	return first
 }
 
-// before is the generation before another.
+// before returns the number of the previous generation.
 func (h *history) before(o *origin) checkpoint.Generation {
 	for g, x := range h.generations {
 		if x == o {
@@ -436,7 +436,7 @@ func (o *origin) of(subject string) line {
 	return o.state[""]
 }
 
-// forked is a line up to an event, and behind it what comes from another one on.
+// forked returns the line up to one event, continued from another one.
 func (l line) forked(to, from int) line {
 	l = slices.Clone(l)
 	l[len(l)-1].to = to
@@ -447,8 +447,8 @@ func (l line) forked(to, from int) line {
 	return append(l, piece{from, forEver})
 }
 
-// compare holds the results of a generation from its first event to before its end against
-// what they must be, and those before and behind as far as they are there.
+// compare compares the results of a generation with a replay. All results from its first event up
+// to end must be there; earlier and later ones must be right if they are there.
 func (h *history) compare(g checkpoint.Generation, o *origin, first, end int, got map[string][]placed) *extent {
 	h.t.Helper()
 	x := &extent{origin: o, first: first, frame: lastFrame(got), from: map[string]int{}, to: map[string]int{}}
@@ -464,7 +464,7 @@ func (h *history) compare(g checkpoint.Generation, o *origin, first, end int, go
 			return sort.Search(len(rows), func(i int) bool { return rows[i].input > line })
 		}
 		from := upTo(first)
-		for _, r := range got[subject] { // which the generation before had not come to
+		for _, r := range got[subject] { // results that the previous generation had not put out
 			if r.at[0] < o.start.Sequence || r.at[0] == o.start.Sequence && o.start.Event == 0 {
 				from--
 			}
@@ -496,10 +496,10 @@ func (h *history) compare(g checkpoint.Generation, o *origin, first, end int, go
 
 func (h *history) end() { h.scribe.end() }
 
-// forEver is the end of what has none.
+// forEver is the end of an open range.
 const forEver = 1 << 40
 
-// scribe notes how each generation began before that is retired.
+// scribe records the first checkpoint of each generation before it is retired.
 type scribe struct {
 	c    *cluster
 	quit context.CancelFunc
@@ -555,7 +555,7 @@ func (s *scribe) take(ctx context.Context, list *control.CheckpointList) {
 	}
 	s.list = refs
 	if len(refs) > 0 && refs[len(refs)-1].Generation > 1 {
-		delete(first, refs[len(refs)-1].Generation) // it may have begun before
+		delete(first, refs[len(refs)-1].Generation) // its first checkpoint may be retired already
 	}
 	for g := range s.first {
 		delete(first, g)
@@ -576,8 +576,8 @@ func (s *scribe) retained() []control.CheckpointRef {
 	return s.list
 }
 
-// beginning returns the manifest that a generation began with, and the generation of a
-// checkpoint.
+// beginning returns the manifest of a generation's first checkpoint, and the generation that made
+// the given checkpoint.
 func (s *scribe) beginning(g checkpoint.Generation, epoch state.Epoch) (*checkpoint.Manifest, checkpoint.Generation) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

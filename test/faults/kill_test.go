@@ -14,14 +14,14 @@ import (
 	"github.com/eventflux/eventflux/shared/testing/redistest"
 )
 
-// TestKill kills the process at random moments while events are published, and
-// published again. Nothing of that may show in the results.
+// TestKill kills the process at random moments while events are published and published again. The
+// results must not show it.
 func TestKill(t *testing.T) {
 	killAll(t, func(int) {})
 }
 
-// TestKillWithRedis is the same with checkpoints in Redis, which is killed every other
-// time as well.
+// TestKillWithRedis does the same with checkpoints in Redis. Every other time it kills Redis as
+// well.
 func TestKillWithRedis(t *testing.T) {
 	redis := redistest.Start(t, redistest.Durable...)
 	killAll(t, func(i int) {
@@ -35,7 +35,8 @@ func TestKillWithRedis(t *testing.T) {
 	}
 }
 
-// killAll calls between behind each kill with its number.
+// killAll kills the process at random moments. After each kill it calls between with the kill's
+// number.
 func killAll(t *testing.T, between func(i int), settings ...string) {
 	rnd := random(t)
 	began := time.Now()
@@ -58,7 +59,7 @@ func killAll(t *testing.T, between func(i int), settings ...string) {
 	report(t, "kills", phases, pub, want, began)
 }
 
-// TestUndisturbed is the same without a kill: a second witness beside replay.
+// TestUndisturbed does the same without a kill, to check the test itself against replay.
 func TestUndisturbed(t *testing.T) {
 	rnd := random(t)
 	messages := trades(rnd, *events)
@@ -67,7 +68,7 @@ func TestUndisturbed(t *testing.T) {
 	checkSame(t, stored(t, data), offline(t, messages))
 }
 
-// finish publishes what is left, and stops.
+// finish publishes the remaining messages, and stops.
 func finish(t *testing.T, data string, pub *publisher, settings ...string) {
 	t.Helper()
 	p := serving(t, data, append(apps(), settings...)...)
@@ -85,8 +86,8 @@ func report(t *testing.T, what string, phases map[string]int, pub *publisher, wa
 		last.events, len(pub.messages), again, want.count(), what, phases, time.Since(began).Seconds())
 }
 
-// checkpoints makes checkpoints so often that many kills meet one under way, and trims
-// the log behind each.
+// checkpoints returns settings that make checkpoints so often that many kills hit one in progress,
+// and that trim the log after each.
 func (f fault) checkpoints() []string {
 	return []string{
 		fmt.Sprintf("--checkpoint.interval=%s", f.interval), "--checkpoint.full_every=3",
@@ -94,13 +95,13 @@ func (f fault) checkpoints() []string {
 	}
 }
 
-// fault is a moment to strike at.
+// fault is a moment to strike.
 type fault struct {
 	interval time.Duration // of checkpoints
 	kind     faultKind
 	acked    int           // messages
-	upTo     int           // no more messages than these are published before
-	delay    time.Duration // after the start, readiness or that many acknowledgements
+	upTo     int           // messages that are published before the fault, at most
+	delay    time.Duration // after the start, after readiness, or after that many acknowledgements
 	window   int           // messages that the publisher has in flight
 }
 
@@ -110,7 +111,7 @@ const (
 	onAcked faultKind = iota
 	onStart
 	onReady
-	onAckedToo // half of all
+	onAckedToo // the same: half of all faults are of this kind
 )
 
 func (k faultKind) delayMax() time.Duration {
@@ -138,10 +139,10 @@ func faultPlan(rnd *rand.Rand, n int) []fault {
 		f.interval = []time.Duration{2, 10, 50, 250}[rnd.IntN(4)] * time.Millisecond
 		plan = append(plan, f)
 	}
-	// Every kind comes at every size of the log.
+	// Every kind must occur at every size of the log.
 	rnd.Shuffle(len(plan), func(i, j int) { plan[i].kind, plan[j].kind = plan[j].kind, plan[i].kind })
 	for i := range plan {
-		plan[i].upTo = n // what is left must be enough for the faults to come
+		plan[i].upTo = n // enough must be left for the later faults
 		if i+1 < len(plan) {
 			plan[i].upTo = at[i+1]
 		}
@@ -150,8 +151,8 @@ func faultPlan(rnd *rand.Rand, n int) []fault {
 	return plan
 }
 
-// strike publishes until the moment has come, sends the signal, and returns once
-// the process is gone. It tells what the process was doing.
+// strike publishes until the moment of the fault, sends the signal, and returns once the process is
+// gone. It returns what the process was doing.
 func (f fault) strike(p *process, pub *publisher, s syscall.Signal) (phase string) {
 	p.t.Helper()
 	if f.kind == onStart {
@@ -176,7 +177,7 @@ func (f fault) strike(p *process, pub *publisher, s syscall.Signal) (phase strin
 	ended := make(chan error, 1)
 	go func() {
 		err := pub.run(p.url(), f.upTo, f.window)
-		reached() // or everything was acknowledged before
+		reached() // or everything was acknowledged earlier
 		ended <- err
 	}()
 	<-moment.Done()
@@ -195,7 +196,7 @@ func (f fault) strike(p *process, pub *publisher, s syscall.Signal) (phase strin
 	return phase
 }
 
-// strikeUnused is strike for a process to which nothing was published.
+// strikeUnused is strike without publishing.
 func (f fault) strikeUnused(p *process, s syscall.Signal) (phase string) {
 	p.t.Helper()
 	phase = "starting"
@@ -209,8 +210,7 @@ func (f fault) strikeUnused(p *process, s syscall.Signal) (phase string) {
 	return phase
 }
 
-// wait waits for the moment of a fault. A process that ends by itself before has
-// failed.
+// wait waits for the moment of a fault. A process that exits by itself has failed the test.
 func wait(p *process, moment <-chan time.Time) {
 	p.t.Helper()
 	select {
@@ -220,7 +220,7 @@ func wait(p *process, moment <-chan time.Time) {
 	}
 }
 
-// doing tells what the tasks of a process are at.
+// doing returns what the tasks of a process are doing.
 func doing(nc *nats.Conn) string {
 	list, err := tasks(nc)
 	if err != nil {

@@ -10,15 +10,15 @@ import (
 	"github.com/eventflux/eventflux/shared/testing/faultpoint"
 )
 
-// often makes checkpoints all the time, and keeps few.
+// often makes checkpoints all the time, and retains few.
 var often = []string{
 	"--checkpoint.interval=100ms", "--checkpoint.timeout=5s", "--checkpoint.full_every=3",
 	"--retention.checkpoints=2", "--retention.span=1ms",
 }
 
-// TestLeaderDies kills the checkpointer that leads at each step of the protocol, while
-// events are published. No epoch is both committed and aborted, another leader commits
-// the next ones, and the results are those of a run without any of it.
+// TestLeaderDies kills the leading checkpointer at each step of the protocol while events are
+// published. No epoch is both committed and aborted, another leader commits the next ones, and the
+// results are those of an undisturbed run.
 func TestLeaderDies(t *testing.T) {
 	rnd := random(t)
 	steps := slices.Clone(faultpoint.OfLeader)
@@ -61,8 +61,8 @@ func TestLeaderDies(t *testing.T) {
 		c.watch.count("committed"), c.watch.count("aborted"), first, all)
 }
 
-// TestMinorityDecidesNothing leaves one checkpointer of three. Nothing is committed, and
-// processing goes on.
+// TestMinorityDecidesNothing leaves one checkpointer of three. It commits nothing, and processing
+// goes on.
 func TestMinorityDecidesNothing(t *testing.T) {
 	t.Parallel()
 	rnd := random(t)

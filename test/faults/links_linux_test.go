@@ -10,18 +10,18 @@ import (
 	"testing"
 )
 
-// links are all connections between the processes of a fleet. Each process is reached
-// through an address of links, which look up who calls; so every pair can be cut apart.
-// What is under way when they are stays under way, and arrives late.
+// links are all connections between the processes of a fleet. Each process is reached through an
+// address of links, which identify the caller, so every pair can be cut apart. Data in flight is
+// kept, and delivered when the pair is joined again.
 type links struct {
 	t         *testing.T
 	listeners []net.Listener
 	done      sync.WaitGroup
 
 	mu      sync.Mutex
-	names   map[int]string // of processes, by their ids
+	names   map[int]string // names of processes, by process id
 	cut     func(from, to string) bool
-	changed chan struct{} // closed when cut is another
+	changed chan struct{} // closed when cut changes
 	conns   map[net.Conn]bool
 	closed  bool
 }
@@ -32,7 +32,7 @@ func newLinks(t *testing.T) *links {
 	return l
 }
 
-// to returns an address that leads to a port of a process.
+// to returns an address that forwards to a process.
 func (l *links) to(name, address string) string {
 	l.t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -50,14 +50,14 @@ func (l *links) to(name, address string) string {
 	return listener.Addr().String()
 }
 
-// know tells the links which process has a name now.
+// know records which process currently has a name.
 func (l *links) know(name string, pid int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.names[pid] = name
 }
 
-// sever cuts the pairs for which cut holds, from either of them; nil cuts none.
+// sever cuts the pairs that cut selects, in either direction; nil cuts none.
 func (l *links) sever(cut func(from, to string) bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -80,7 +80,7 @@ func (l *links) close() {
 	l.done.Wait()
 }
 
-// open waits until a pair is not cut apart. It is false at the end of the test.
+// open waits until a pair is joined. It returns false at the end of the test.
 func (l *links) open(from, to string) bool {
 	for {
 		l.mu.Lock()
@@ -131,7 +131,7 @@ func (l *links) join(c net.Conn, name, address string) {
 	both.Wait()
 }
 
-// pass copies from a to b, and what has come to an end as well, while the two are joined.
+// pass copies from a to b while the two are joined, including the end of the stream.
 func (l *links) pass(a, b net.Conn, from, to string) {
 	buf := make([]byte, 64<<10)
 	for {
@@ -152,7 +152,7 @@ func (l *links) pass(a, b net.Conn, from, to string) {
 	}
 }
 
-// caller returns the name of the process that has a connection's other end, or "".
+// caller returns the name of the process at the other end of a connection, or "".
 func (l *links) caller(remote string) string {
 	inode := socketOf(remote)
 	if inode == "" {
@@ -162,7 +162,7 @@ func (l *links) caller(remote string) string {
 	defer l.mu.Unlock()
 	for pid, name := range l.names {
 		dir := fmt.Sprintf("/proc/%d/fd", pid)
-		files, _ := os.ReadDir(dir) // a process that is gone has none
+		files, _ := os.ReadDir(dir) // none if the process is gone
 		for _, f := range files {
 			if to, _ := os.Readlink(dir + "/" + f.Name()); to == "socket:["+inode+"]" {
 				return name
@@ -172,7 +172,7 @@ func (l *links) caller(remote string) string {
 	return ""
 }
 
-// socketOf returns the number of the socket with a local address on the loopback.
+// socketOf returns the inode number of the socket with a local loopback address.
 func socketOf(address string) string {
 	a, err := net.ResolveTCPAddr("tcp4", address)
 	if err != nil {

@@ -11,15 +11,15 @@ import (
 	"github.com/eventflux/eventflux/test/program"
 )
 
-// What makes the long form.
+// The long form sets these flags.
 var (
 	kills    = flag.Int("kills", 3, "number of kills, and of stops")
-	events   = flag.Int("events", 3000, "number of events published meanwhile")
-	points   = flag.Int("points", 4, "number of steps of the protocol at which a leader is killed; 0 for each")
+	events   = flag.Int("events", 3000, "number of events to publish")
+	points   = flag.Int("points", 4, "number of steps of the protocol to kill a leader at; 0 for each")
 	restores = flag.Int("restores", 8, "number of kills in the middle of merges and restores")
 	race     = flag.Bool("racebinary", false, "build the binary with the race detector")
-	seed     = flag.Uint64("seed", 0, "of all that is random; 0 chooses one")
-	during   = flag.Duration("duration", 10*time.Second, "how long a cluster has troubles")
+	seed     = flag.Uint64("seed", 0, "of the random numbers; 0 chooses one")
+	during   = flag.Duration("duration", 10*time.Second, "how long to inject faults into a cluster")
 )
 
 // binary is the path of the program under test.
@@ -41,7 +41,7 @@ func buildFlags() []string {
 	return flags
 }
 
-// random returns a source whose seed is in the test's log.
+// random returns a source of random numbers, and logs its seed.
 func random(t *testing.T) *rand.Rand {
 	t.Helper()
 	s := *seed
@@ -52,10 +52,10 @@ func random(t *testing.T) *rand.Rand {
 	return rand.New(rand.NewPCG(s, 1))
 }
 
-// app returns the path of an app of testdata.
+// app returns the path of an app in testdata.
 func app(name string) string { return filepath.Join("testdata", name+".siddhi") }
 
-// write makes a file of text in a folder of the test.
+// write writes text to a file in a temporary folder of the test.
 func write(t *testing.T, name, text string) string {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), name)
@@ -75,5 +75,5 @@ func eventually(t *testing.T, what string, done func() bool) {
 	program.Eventually(t, patience, what, done)
 }
 
-// patience is how long anything may take on a busy machine.
+// patience is the longest that anything may take on a busy machine.
 const patience = 5 * time.Minute

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// eventflux runs a command at the cluster's server, and returns what it prints.
+// eventflux runs a command against the cluster, and returns its output.
 func (c *cluster) eventflux(args ...string) string {
 	c.t.Helper()
 	out, err := exec.Command(c.program(), append(args, "--server", c.url)...).CombinedOutput()
@@ -20,7 +20,7 @@ func (c *cluster) eventflux(args ...string) string {
 	return string(out)
 }
 
-// awaitMembers waits until a majority says that the group has these members.
+// awaitMembers waits until the leader reports these members.
 func (c *cluster) awaitMembers(ids ...string) {
 	c.t.Helper()
 	eventually(c.t, fmt.Sprintf("the members are %v", ids), func() bool {
@@ -37,15 +37,15 @@ func (c *cluster) awaitMembers(ids ...string) {
 	})
 }
 
-// commitsGoOn waits for a commit of a term, or a later one, that nobody has seen yet.
+// commitsGoOn waits until another checkpoint is committed.
 func (c *cluster) commitsGoOn() {
 	c.t.Helper()
 	n := c.watch.count("committed")
 	eventually(c.t, "another checkpoint is committed", func() bool { return c.watch.count("committed") > n })
 }
 
-// TestMembers lets members come, lead, go and come back, each a process, while checkpoints
-// are made.
+// TestMembers adds, promotes, removes and re-adds members while checkpoints are made. Each member
+// is a process.
 func TestMembers(t *testing.T) {
 	t.Parallel()
 	rnd := random(t)
@@ -70,13 +70,13 @@ func TestMembers(t *testing.T) {
 	c.commitsGoOn()
 
 	first := c.members["c1"]
-	delete(c.members, "c1") // what it says counts no more
+	delete(c.members, "c1") // its answers no longer count
 	c.eventflux("checkpointer", "remove", "c1")
 	c.awaitMembers("c2", "c3", "c4")
-	c.commitsGoOn() // although it still gets its share of the requests
+	c.commitsGoOn() // although it still gets some of the requests
 	first.stop()
 	delete(c.members, "c4")
-	c.eventflux("checkpointer", "remove", "c4") // it leads
+	c.eventflux("checkpointer", "remove", "c4") // the leader
 	fourth.stop()
 	c.awaitMembers("c2", "c3")
 	c.commitsGoOn()
@@ -125,7 +125,7 @@ func TestLeaderHandsOver(t *testing.T) {
 	}
 }
 
-// TestWrongPeers starts checkpointers that would not fit into the group. They say why.
+// TestWrongPeers starts checkpointers that do not fit into the group. They exit and say why.
 func TestWrongPeers(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, 3, often...)
@@ -152,7 +152,8 @@ func TestWrongPeers(t *testing.T) {
 		}
 	}
 
-	// One that has only itself for a peer begins no group either, and joins once it is added.
+	// A checkpointer with only itself as peer starts no group here, either. It joins once it is
+	// added.
 	alone := "c5=" + c.addressOf("c5")
 	p := c.serve("checkpointer", t.TempDir(), "--raft.id", "c5", "--raft.listen", c.addressOf("c5"), "--raft.peers", alone)
 	p.awaitLog("is no member of the group")

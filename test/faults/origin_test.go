@@ -22,9 +22,9 @@ define stream Orders (n long);
 from Orders select n, count() as seen insert into Out;
 `
 
-// TestKillWhileReadingAStream reads an existing JetStream stream from its start, is killed
-// again and again, and trims its log, while others publish to the stream. Each message
-// counts once, in order.
+// TestKillWhileReadingAStream reads an existing JetStream stream from its start while others
+// publish to it. The process is killed again and again, and trims its log. Each message counts
+// once, in order.
 func TestKillWhileReadingAStream(t *testing.T) {
 	rnd := random(t)
 	srv, err := natsconn.OpenEmbedded(natsconn.EmbeddedConfig{Dir: t.TempDir(), Listen: "127.0.0.1:0", Durability: natsconn.Fast, Log: slog.New(slog.DiscardHandler)})
@@ -86,10 +86,10 @@ func TestKillWhileReadingAStream(t *testing.T) {
 	t.Logf("%d messages, %d kills", n, *kills)
 }
 
-// moment is how long a process lives.
+// moment returns how long a process lives.
 func moment(rnd *rand.Rand) time.Duration { return time.Duration(rnd.IntN(300)) * time.Millisecond }
 
-// checkOnce reads the results until there is one for each of n messages.
+// checkOnce reads results until each of n messages has one.
 func checkOnce(t *testing.T, js jetstream.JetStream, n int) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)

@@ -30,22 +30,21 @@ from S select v insert into Out; from Quiet select v insert into QuietOut;`
 
 	floodPerMessage = 100  // events
 	floodWindow     = 256  // messages in flight
-	floodRate       = 2000 // events/s, until the pace of the task is known
+	floodRate       = 2000 // events/s, until the task's pace is known
 	floodMemoryMax  = 16 << 20
-	// floodAhead is how many events may wait beside those of the limit: results that the task
-	// has made and the output stream does not have yet (two batches and the current frame), and
-	// what was accepted before the first of them were sent, which tells their pace.
+	// floodAhead is how many events may wait beyond the limit: those of results that the output
+	// stream does not have yet (two batches and the current frame), and those accepted before the
+	// first results were sent, which show the pace.
 	floodAhead = 80_000
 	// floodProcessMax bounds the memory of the process: what ingest holds (16 MiB of rows and as
-	// much of messages), the queues of the embedded server, and as much again as garbage.
+	// much of messages), the queues of the embedded server, and as much again of garbage.
 	floodProcessMax = 256 << 20
 )
 
-// TestOverload publishes about twice what the task applies, as the test measures it, and
-// then much less. Under overload some events are refused, and sent again until they are
-// acknowledged: each of them has its result, once. How many events wait is bounded,
-// checkpoints are committed, and doctor and metrics say what is going on; afterwards all is
-// well again.
+// TestOverload measures the pace of a task, publishes about twice as many events, and then far
+// fewer. Under overload some events are refused, and repeated until they are acknowledged; each has
+// its result exactly once. The number of waiting events is bounded, checkpoints are committed, and
+// doctor and metrics report the overload. Afterwards everything is back to normal.
 func TestOverload(t *testing.T) {
 	lagMax := min(max(*overload/60, 500*time.Millisecond), 3*time.Second)
 	metrics := program.Address(t)
@@ -119,7 +118,7 @@ func TestOverload(t *testing.T) {
 	p.stop()
 }
 
-// flood publishes events, and keeps what comes of them.
+// flood publishes events and counts the answers.
 type flood struct {
 	t       *testing.T
 	nc      *nats.Conn
@@ -128,16 +127,16 @@ type flood struct {
 	inbox   string
 	answers chan *nats.Msg
 
-	sent, acknowledged, refused, flying int   // messages; sent counts each once
+	sent, acknowledged, refused, flying int   // messages; sent counts each one once
 	repeated                            int   // messages that were sent again
-	again                               []int // refused ones
+	again                               []int // refused messages
 
 	looked  time.Time
 	events  uint64      // applied at the last look
 	pace    float64     // events/s that the task applies, between the last two looks
 	commits []time.Time // when checkpoints were first seen
 	newest  uint64
-	closed  bool // the metrics have said that events are refused
+	closed  bool // the metrics have reported that events are refused
 	memory  uint64
 }
 
@@ -148,8 +147,8 @@ func newFlood(t *testing.T, p *process, metrics string) *flood {
 	return f
 }
 
-// publish publishes so many times what the task applies until done: refused messages, and
-// new ones. The generator keeps a window of messages in flight at most.
+// publish publishes at a multiple of the task's pace until done: refused messages, and new ones if
+// fresh. It keeps at most a window of messages in flight.
 func (f *flood) publish(times float64, fresh bool, done func() bool) {
 	f.t.Helper()
 	budget, last := 0.0, time.Now()
@@ -175,7 +174,7 @@ func (f *flood) publish(times float64, fresh bool, done func() bool) {
 	}
 }
 
-// offer publishes a message, and a second one that asks for no answer.
+// offer publishes a message, and a second one without asking for an answer.
 func (f *flood) offer(fresh bool) {
 	i := f.sent
 	if len(f.again) > 0 && (!fresh || len(f.again) >= floodWindow) {
@@ -218,7 +217,7 @@ func (f *flood) take(m *nats.Msg) {
 	}
 }
 
-// look measures now and then.
+// look takes measurements from time to time.
 func (f *flood) look() {
 	f.t.Helper()
 	since := time.Since(f.looked)
@@ -235,7 +234,7 @@ func (f *flood) look() {
 	f.memory = max(f.memory, uint64(f.metric("process_resident_memory_bytes")))
 }
 
-// longestGap is how long at most there was no new checkpoint so far.
+// longestGap returns the longest time without a new checkpoint so far.
 func (f *flood) longestGap() (gap time.Duration) {
 	for i := range f.commits[1:] {
 		gap = max(gap, f.commits[i+1].Sub(f.commits[i]))
@@ -243,7 +242,7 @@ func (f *flood) longestGap() (gap time.Duration) {
 	return max(gap, time.Since(f.commits[len(f.commits)-1]))
 }
 
-// load is what ef.processor.tasks tells of a task's load.
+// load is the load of a task as ef.processor.tasks reports it.
 type load struct {
 	Lag        float64 `json:"lag_seconds"`
 	Events     uint64  `json:"events"`
@@ -262,7 +261,7 @@ func (f *flood) load() load {
 	return list.Tasks[0]
 }
 
-// metric returns the value of the metric's only row.
+// metric returns the value of a metric that has one series.
 func (f *flood) metric(name string) float64 {
 	f.t.Helper()
 	text, err := get(f.metrics, "/metrics")
@@ -276,7 +275,7 @@ func (f *flood) metric(name string) float64 {
 	return v
 }
 
-// watchDoctor asks doctor until it says that events are refused, and returns its row.
+// watchDoctor asks doctor until it reports that events are refused, and returns that row.
 func (f *flood) watchDoctor() <-chan string {
 	seen, stop, ended := make(chan string, 1), make(chan struct{}), make(chan struct{})
 	go func() {
@@ -296,7 +295,7 @@ func (f *flood) watchDoctor() <-chan string {
 	return seen
 }
 
-// doctorRow returns what doctor says of events that are refused; "" for nothing.
+// doctorRow returns doctor's row about refused events, or "".
 func doctorRow(t *testing.T, url string) string {
 	out, err := exec.Command(binary, "doctor", "--server", url, "--json").Output()
 	var code *exec.ExitError
@@ -317,17 +316,16 @@ func doctorRow(t *testing.T, url string) string {
 	return ""
 }
 
-// waits reads from the output stream how many events waited: each result has the time when its
+// waits derives from the output stream how many events waited: each result has the time when its
 // event was accepted, and the time when the stream stored it.
 type waits struct {
-	accepted, stored map[int64]int // events, by ms
-	lag              time.Duration // the longest from one to the other
+	accepted, stored map[int64]int // number of events, by ms
+	lag              time.Duration // longest time from accepted to stored
 }
 
 func newWaits() *waits { return &waits{accepted: map[int64]int{}, stored: map[int64]int{}} }
 
-// read reads the results of a stream, and checks that no event has two. It returns how
-// many there are.
+// read reads the results of a stream, and checks that no event has two. It returns their number.
 func (w *waits) read(t *testing.T, nc *nats.Conn, stream string, events uint64) uint64 {
 	t.Helper()
 	js, err := jetstream.New(nc)
@@ -364,8 +362,8 @@ func (w *waits) read(t *testing.T, nc *nats.Conn, stream string, events uint64) 
 	return uint64(len(seen))
 }
 
-// most returns how many events waited at most, how long the longest wait was, and how many
-// results a second the stream has stored at best.
+// most returns the largest number of waiting events, the longest wait, and the most results per
+// second that the stream has stored.
 func (w *waits) most() (events int, lag time.Duration, best float64) {
 	times := map[int64]bool{}
 	for ms := range w.accepted {

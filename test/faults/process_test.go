@@ -16,46 +16,46 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// process is an `eventflux run` of its own.
+// process is a running eventflux program.
 type process struct {
 	t      *testing.T
 	cmd    *exec.Cmd
-	points string // file of what is to happen to it
-	out    output // what it says to its user, and
+	points string // file with its fault rules
+	out    output // standard output
 	log    output
-	begun  chan struct{} // closed: a task has begun
-	ready  chan struct{} // closed: it accepts events
-	exited chan struct{} // closed: it is gone, and code is set
+	begun  chan struct{} // closed when a task has started
+	ready  chan struct{} // closed when it accepts events
+	exited chan struct{} // closed when it has exited; then code is set
 	code   int           // -1 after a signal
 	died   time.Time
 }
 
-// run starts the apps on a data folder and returns at once.
+// run runs apps on a data folder. It returns at once.
 func run(t *testing.T, data string, args ...string) *process {
 	t.Helper()
 	return runArmed(t, nil, data, args...)
 }
 
-// runArmed starts a single process. On a slow machine tasks may lag, and no publisher is to be
-// refused for it unless a test asks for that.
+// runArmed is run with fault rules. Tasks may lag on a slow machine, so publishers are not refused
+// for that unless a test asks for it.
 func runArmed(t *testing.T, rules []string, data string, args ...string) *process {
 	t.Helper()
 	return startArmed(t, rules, append([]string{"run", "--data", data, "--listen", "127.0.0.1:0", "--ingest.lag_max", "1h"}, args...)...)
 }
 
-// start starts the program. It ends with the test at the latest.
+// start starts the program. The test kills it at its end.
 func start(t *testing.T, args ...string) *process {
 	t.Helper()
 	return startArmed(t, nil, args...)
 }
 
-// startArmed starts the program with what is to happen to it.
+// startArmed is start with fault rules.
 func startArmed(t *testing.T, rules []string, args ...string) *process {
 	t.Helper()
 	return launch(t, exec.Command(binary, args...), rules...)
 }
 
-// launch starts a command, which ends with the test at the latest.
+// launch starts a command. The test kills it at its end.
 func launch(t *testing.T, cmd *exec.Cmd, rules ...string) *process {
 	t.Helper()
 	p := &process{
@@ -63,7 +63,7 @@ func launch(t *testing.T, cmd *exec.Cmd, rules ...string) *process {
 		begun: make(chan struct{}), ready: make(chan struct{}), exited: make(chan struct{}),
 	}
 	for _, v := range os.Environ() {
-		if !strings.HasPrefix(v, "EVENTFLUX_") { // settings of whoever runs the tests
+		if !strings.HasPrefix(v, "EVENTFLUX_") { // the developer's own settings
 			p.cmd.Env = append(p.cmd.Env, v)
 		}
 	}
@@ -74,7 +74,7 @@ func launch(t *testing.T, cmd *exec.Cmd, rules ...string) *process {
 	p.out.watch("\nready;", func() { close(p.ready) })
 	must(t, p.cmd.Start())
 	go func() {
-		_ = p.cmd.Wait() // the exit code has it
+		_ = p.cmd.Wait() // the exit code tells
 		p.died = time.Now()
 		p.code = p.cmd.ProcessState.ExitCode()
 		close(p.exited)
@@ -89,7 +89,7 @@ func launch(t *testing.T, cmd *exec.Cmd, rules ...string) *process {
 	return p
 }
 
-// arm says what is to happen at which points, in place of what was said before.
+// arm replaces the fault rules of the process.
 func (p *process) arm(rules ...string) {
 	p.t.Helper()
 	arm(p.t, p.points, rules...)
@@ -98,10 +98,10 @@ func (p *process) arm(rules ...string) {
 func arm(t *testing.T, file string, rules ...string) {
 	t.Helper()
 	must(t, os.WriteFile(file+".new", []byte(strings.Join(rules, "\n")), 0o600))
-	must(t, os.Rename(file+".new", file)) // it is read at any time
+	must(t, os.Rename(file+".new", file)) // the process may read it at any time
 }
 
-// serving starts the apps and returns once events are accepted.
+// serving runs apps and returns once events are accepted.
 func serving(t *testing.T, data string, args ...string) *process {
 	t.Helper()
 	p := run(t, data, args...)
@@ -131,13 +131,13 @@ func (p *process) signal(s syscall.Signal) {
 	}
 }
 
-// end waits for the end and returns the exit code.
+// end waits until the process has exited, and returns its exit code.
 func (p *process) end() int {
 	p.t.Helper()
 	select {
 	case <-p.exited:
 	case <-time.After(patience):
-		p.signal(syscall.SIGQUIT) // it says where it hangs
+		p.signal(syscall.SIGQUIT) // prints where it hangs
 		<-p.exited
 		_, dump, _ := strings.Cut(p.log.String(), "SIGQUIT")
 		p.t.Fatalf("still running after %s: %s", patience, dump)
@@ -145,7 +145,7 @@ func (p *process) end() int {
 	return p.code
 }
 
-// stop ends the process with SIGTERM, which it must obey.
+// stop stops the process with SIGTERM, and expects a clean exit.
 func (p *process) stop() {
 	p.t.Helper()
 	p.signal(syscall.SIGTERM)
@@ -154,14 +154,14 @@ func (p *process) stop() {
 	}
 }
 
-// url is where NATS listens; only once the process is ready.
+// url returns where NATS listens. The process must be ready.
 func (p *process) url() string {
 	_, rest, _ := strings.Cut(p.out.String(), "NATS on ")
 	url, _, _ := strings.Cut(rest, " ")
 	return url
 }
 
-// connect returns a connection that ends with the process or the test.
+// connect returns a connection that the test closes at its end.
 func (p *process) connect() *nats.Conn {
 	p.t.Helper()
 	nc, err := nats.Connect(p.url(), nats.NoReconnect())
@@ -170,7 +170,7 @@ func (p *process) connect() *nats.Conn {
 	return nc
 }
 
-// task is what ef.processor.tasks tells of a task.
+// task is a task as ef.processor.tasks reports it.
 type task struct {
 	App       string `json:"app"`
 	Partition int    `json:"partition"`
@@ -190,7 +190,7 @@ func tasks(nc *nats.Conn) ([]task, error) {
 	return list.Tasks, err
 }
 
-// output collects what a process writes.
+// output collects the output of a process.
 type output struct {
 	mu   sync.Mutex
 	text bytes.Buffer
@@ -198,7 +198,7 @@ type output struct {
 	then func()
 }
 
-// watch calls then once, when text appears.
+// watch calls then once, when the text appears.
 func (o *output) watch(text string, then func()) { o.seek, o.then = text, then }
 
 func (o *output) Write(p []byte) (int, error) {

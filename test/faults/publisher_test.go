@@ -11,9 +11,8 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// publisher publishes messages in order, and again what was not acknowledged when
-// a process died. It is the one publisher of a test, so that the order of events
-// is known.
+// publisher publishes messages in order, and repeats those that were not acknowledged when a
+// process died. A test has only one publisher, so that the order of events is known.
 type publisher struct {
 	t        *testing.T
 	rnd      *rand.Rand
@@ -21,9 +20,9 @@ type publisher struct {
 
 	mu       sync.Mutex
 	acked    []bool
-	prefix   int // so many messages from the first on are acknowledged
+	prefix   int // this many messages, from the first on, are acknowledged
 	again    int // messages that were published more than once
-	sent     int // so many messages were published at least once
+	sent     int // this many messages were published at least once
 	progress func(acked int)
 }
 
@@ -31,7 +30,7 @@ func newPublisher(t *testing.T, rnd *rand.Rand, messages []message) *publisher {
 	return &publisher{t: t, rnd: rnd, messages: messages, acked: make([]bool, len(messages))}
 }
 
-// onProgress sets what is called with the number of messages acknowledged.
+// onProgress sets a function that is called with the number of acknowledged messages.
 func (p *publisher) onProgress(f func(int)) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -45,16 +44,15 @@ func (p *publisher) acknowledged() int {
 	return p.prefix
 }
 
-// published returns how many messages were published, and how often one was again.
+// published returns how many messages were published, and how many more times.
 func (p *publisher) published() (sent, again int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.sent, p.again
 }
 
-// run publishes the first n messages to a server until all are acknowledged, or
-// until it is gone or something is refused, which is the error. At most window
-// messages are not answered.
+// run publishes the first n messages until all are acknowledged. It returns an error if the server
+// goes away or refuses a message. At most window messages wait for an answer.
 func (p *publisher) run(url string, n, window int) error {
 	nc, err := nats.Connect(url, nats.NoReconnect())
 	if err != nil {
@@ -69,12 +67,12 @@ func (p *publisher) run(url string, n, window int) error {
 	return s.publishAll(n)
 }
 
-// session is a publisher's time with one process.
+// session publishes to one process.
 type session struct {
 	*publisher
 	nc     *nats.Conn
 	inbox  string
-	tokens chan struct{} // one for each message without an answer
+	tokens chan struct{} // one per message without an answer
 	failed chan error
 }
 
@@ -86,14 +84,14 @@ func (s *session) publishAll(n int) error {
 		if err := s.publish(i); err != nil {
 			return err
 		}
-		// What is acknowledged must count once, too, if it comes again.
+		// A repeat of an acknowledged message must not count again.
 		if s.rnd.IntN(40) == 0 {
 			if err := s.publish(max(0, i-s.rnd.IntN(300))); err != nil {
 				return err
 			}
 		}
 	}
-	for range cap(s.tokens) { // all are back once all are answered
+	for range cap(s.tokens) { // all tokens are back once all messages are answered
 		if err := s.take(); err != nil {
 			return err
 		}
@@ -129,8 +127,8 @@ func (s *session) isAcked(i int) bool {
 	return s.acked[i]
 }
 
-// answered takes an answer. After the first that is an error nothing more is
-// published, since what follows must not overtake what was refused.
+// answered handles an answer. After the first error nothing more is published, so that later
+// messages do not overtake the refused one.
 func (s *session) answered(m *nats.Msg) {
 	i, err := strconv.Atoi(strings.TrimPrefix(m.Subject, s.inbox))
 	if err != nil {
@@ -157,6 +155,6 @@ func (s *session) answered(m *nats.Msg) {
 func (s *session) fail(err error) {
 	select {
 	case s.failed <- err:
-	default: // the first one tells most
+	default: // the first error is the most useful
 	}
 }

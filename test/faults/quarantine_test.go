@@ -16,9 +16,9 @@ import (
 	"github.com/eventflux/eventflux/shared/log/natsconn"
 )
 
-// TestQuarantine: a frame of one app ends the process three times. Then no processor runs its
-// partition. The process starts, and other apps go on. The app goes on once it is resumed with a
-// build that survives the frame.
+// TestQuarantine: a frame of one app kills the process three times. After that no processor runs
+// its partition, the process starts, and other apps go on. The app goes on once it is resumed with
+// a build that survives the frame.
 func TestQuarantine(t *testing.T) {
 	p, o, seq := quarantined(t)
 	if shown := o.command("app", "show", "Deadly"); !strings.Contains(shown, fmt.Sprintf("partition 0 is in quarantine: 3 processes died while they applied log sequence %d", seq)) {
@@ -32,8 +32,8 @@ func TestQuarantine(t *testing.T) {
 	p.stop()
 }
 
-// TestDeadlyFrameIsSkipped: recover --skip continues after a frame that killed its processes,
-// and does not apply it.
+// TestDeadlyFrameIsSkipped: recover --skip goes on after the frame that killed the processes,
+// without applying it.
 func TestDeadlyFrameIsSkipped(t *testing.T) {
 	p, o, seq := quarantined(t)
 	o.command("recover", "Deadly", "--skip", fmt.Sprint(seq))
@@ -43,8 +43,8 @@ func TestDeadlyFrameIsSkipped(t *testing.T) {
 	p.stop()
 }
 
-// quarantined runs two apps, and returns when one of them is in quarantine because of the
-// frame with the sequence. The frame still kills each process that applies it.
+// quarantined runs two apps, and returns once one of them is in quarantine, with the sequence of
+// the frame to blame. That frame still kills each process that applies it.
 func quarantined(t *testing.T) (*process, *operator, uint64) {
 	t.Helper()
 	data := t.TempDir()
@@ -89,7 +89,7 @@ func quarantined(t *testing.T) (*process, *operator, uint64) {
 	return p, o, seq
 }
 
-// operator runs commands against a process, and looks at what comes of them.
+// operator runs commands against a process, and checks their effect.
 type operator struct {
 	t   *testing.T
 	p   *process
@@ -139,7 +139,7 @@ type reply struct {
 	}
 }
 
-// requestOne publishes an event, and returns the answer.
+// requestOne publishes an event and returns the answer.
 func requestOne(ctx context.Context, nc *nats.Conn, subject, payload string) (a reply, err error) {
 	m, err := nc.RequestWithContext(ctx, subject, []byte(payload))
 	if err != nil {
@@ -158,8 +158,8 @@ func (o *operator) accepted(subject, payload string) uint64 {
 	return a.Seq
 }
 
-// ints waits until an app has published n results, and returns an attribute of each, in the
-// order of the partitions.
+// ints waits until an app has published n results, and returns an attribute of each, by partition
+// and then in order.
 func (o *operator) ints(app, attribute string, partitions, n int) (all []int64) {
 	o.t.Helper()
 	eventually(o.t, fmt.Sprintf("app %s has %d results", app, n), func() bool {
@@ -189,7 +189,7 @@ func (o *operator) ints(app, attribute string, partitions, n int) (all []int64) 
 	return all
 }
 
-// counting is an app that numbers the events of each key.
+// counting returns an app that numbers the events of each key.
 func counting(name string, partitions int, stream string) string {
 	return fmt.Sprintf(`@app:name('%s') @app:partitions('%d') define stream %s (k int);
 		partition with (k of %[3]s) begin from %[3]s select k, count() as n insert into Out; end;`, name, partitions, stream)

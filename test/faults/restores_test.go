@@ -24,20 +24,19 @@ import (
 	"github.com/eventflux/eventflux/shared/testing/faultpoint"
 )
 
-// restored is the app that is taken back. Its results follow from the order of events
-// alone, and one of its streams has a row for each event.
+// restored is the app that the tests restore. Its results depend only on the order of events, and
+// one of its output streams has a row for each event.
 const restored = "Turns"
 
 const (
 	retained    = 60   // checkpoints of the app
-	eventsFirst = 1200 // that are published before the first kill
-	perKill     = 60   // events that are published for each
-	killsAPhase = 15   // after which everything is looked at
-	placesAhead = 120  // of a checkpoint, at which targets are
+	eventsFirst = 1200 // published before the first kill
+	perKill     = 60   // published for each kill
+	killsAPhase = 15   // number of kills after which the test checks everything
+	placesAhead = 120  // targets lie up to this many frames after a checkpoint
 )
 
-// merging has chains folded after each checkpoint, and what nothing refers to swept away
-// at once.
+// merging makes the merger fold chains after each checkpoint, and sweep garbage at once.
 var merging = []string{
 	"--checkpoint.interval=20ms", "--checkpoint.timeout=5s", "--checkpoint.full_every=100",
 	fmt.Sprintf("--retention.checkpoints=%d", retained), "--retention.span=1ms",
@@ -46,11 +45,11 @@ var merging = []string{
 
 var shortSpans = []string{"span grace 2s", "span sweep 200ms", "span lease 500ms"}
 
-// TestKillMergesAndRestores kills merger, recovery, checkpointers and processor in the middle
-// of merges, sweeps and restores, while events are published. An app is taken back again and
-// again, and whatever dies, each request begins one generation or none. Every generation has
-// the results that a replay of the same events has from there, none of which is lost; every
-// checkpoint is sound, and neither log nor store keep what nobody needs.
+// TestKillMergesAndRestores kills the merger, recovery, checkpointers and the processor in the
+// middle of merges, sweeps and restores, while events are published. The app is restored again and
+// again. Whatever dies, each request creates one generation or none. Every generation has the
+// results of a replay of the same events, without a loss; every checkpoint is sound, and neither
+// log nor store keep garbage.
 func TestKillMergesAndRestores(t *testing.T) {
 	for name, members := range map[string]int{"one checkpointer": 1, "three checkpointers": 3} {
 		t.Run(name, func(t *testing.T) {
@@ -66,14 +65,14 @@ func TestKillMergesAndRestores(t *testing.T) {
 	}
 }
 
-// havoc is a cluster whose processes are killed.
+// havoc kills processes of a cluster.
 type havoc struct {
 	*cluster
 	t        *testing.T
 	rnd      *rand.Rand
 	pub      *publisher
 	history  *history
-	services map[string]*process // besides checkpointers
+	services map[string]*process // all but checkpointers
 	began    time.Time
 
 	died, asked, refused map[string]int
@@ -108,7 +107,7 @@ func (h *havoc) startService(name string) {
 	h.begun = append(h.begun, h.services[name])
 }
 
-// points at which each process dies.
+// deathPoints are the fault points that kill each process.
 var deathPoints = map[string][]faultpoint.Point{
 	"merger":   slices.Concat(faultpoint.OfMerger, []faultpoint.Point{faultpoint.StorePut, faultpoint.FileWritten}),
 	"recovery": slices.Concat(faultpoint.OfJob, []faultpoint.Point{faultpoint.StoreGet}),
@@ -118,11 +117,10 @@ var deathPoints = map[string][]faultpoint.Point{
 	"processor": slices.Concat(faultpoint.OfLoad, faultpoint.OfLoad, faultpoint.OfTask),
 }
 
-// onceARestore are the points that a restore comes to once.
+// onceARestore are the points that a restore passes only once.
 var onceARestore = slices.Concat(faultpoint.OfRestore, faultpoint.OfJob, faultpoint.OfLoad)
 
-// kill lets one process die while the app is restored and events are published, and starts
-// it again.
+// kill kills one process while the app is restored and events are published, and starts it again.
 func (h *havoc) kill(i int) {
 	h.t.Helper()
 	victim := []string{"merger", "recovery", "checkpointer", "processor"}[h.rnd.IntN(4)]
@@ -135,7 +133,7 @@ func (h *havoc) kill(i int) {
 	if h.rnd.IntN(4) > 0 {
 		all := deathPoints[victim]
 		point = string(all[h.rnd.IntN(len(all))])
-		at += 2 * time.Second // if it does not come to that
+		at += 2 * time.Second // deadline, in case the point is not reached
 		times := 1
 		if !slices.Contains(onceARestore, faultpoint.Point(point)) {
 			times += h.rnd.IntN(3)
@@ -171,16 +169,16 @@ func (h *havoc) kill(i int) {
 	h.t.Logf("%3d %-35s %-60s %s", i, victim+" "+point, ask, o)
 }
 
-// quota is how many messages are published until so many processes have died.
+// quota is how many messages are published after so many deaths.
 func (h *havoc) quota(deaths int) int {
 	n := eventsFirst + perKill*deaths
 	return sort.Search(len(h.pub.messages), func(i int) bool { return h.pub.messages[i].events > n })
 }
 
-// request is a restore that is asked for.
+// request is a request for a restore.
 type request struct {
 	recovery.RestoreRequest
-	place uint64 // of the log, behind which the target is; 0: not named
+	place uint64 // log sequence of the target, if the request names one; else 0
 }
 
 func (r request) String() string {
@@ -194,7 +192,7 @@ func (r request) String() string {
 	return fmt.Sprintf("%s at %q", text, r.At)
 }
 
-// request chooses a restore, or one that stores state.
+// request chooses a restore at random; one that stores state if stores is set.
 func (h *havoc) request(stores bool) request {
 	h.t.Helper()
 	r := request{RestoreRequest: recovery.RestoreRequest{ID: nuid.Next(), PlanRequest: recovery.PlanRequest{
@@ -232,11 +230,11 @@ func (h *havoc) request(stores bool) request {
 	return r
 }
 
-// outcome is what is known of a request.
+// outcome is what the client knows about a request.
 type outcome struct {
-	result *recovery.RestoreResult // nil if it was not done, or nobody knows
+	result *recovery.RestoreResult // nil if the restore failed or its outcome is unknown
 	failed string
-	lost   bool // with the process that ran it
+	lost   bool // together with the process that ran it
 }
 
 func (o outcome) String() string {
@@ -249,7 +247,7 @@ func (o outcome) String() string {
 	return fmt.Sprintf("generation %d", o.result.Generation)
 }
 
-// restore asks for a restore and waits for its end.
+// restore requests a restore and waits for its end.
 func (h *havoc) restore(ask request) outcome {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*patience)
 	defer cancel()
@@ -276,15 +274,15 @@ func (h *havoc) restore(ask request) outcome {
 	return o
 }
 
-// settle waits until it is decided what became of a request, and that it is what was told.
+// settle waits until the fate of a request is decided, and checks it against the reported outcome.
 func (h *havoc) settle(before checkpoint.Generation, ask request, o outcome) {
 	h.t.Helper()
 	ctx := h.within(2 * patience)
-	// Requests are carried out one after the other: behind this one, nothing is under way.
+	// Requests are executed one at a time: once this one is answered, none is in progress.
 	if _, err := h.ctl.Restore(ctx, control.RestoreRequest{App: restored, Epoch: 1 << 40}); control.Code(err) != control.CodeNotFound {
 		h.t.Fatalf("a restore to a checkpoint that is not there: %v", err)
 	}
-	// And no epoch, behind a checkpoint. An app that is held makes none.
+	// A committed checkpoint shows that no epoch is in progress, either. A held app makes none.
 	eventually(h.t, "a checkpoint is made", func() bool {
 		made, err := h.ctl.Trigger(ctx, control.AppRequest{App: restored})
 		if err == nil && made.Committed {
@@ -307,19 +305,19 @@ func (h *havoc) settle(before checkpoint.Generation, ask request, o outcome) {
 	case now != before && now != before+1:
 		h.t.Fatalf("%s: generation %d came after %d", ask, now, before)
 	case o.result != nil && (now != before+1 || o.result.Generation != now):
-		h.t.Fatalf("%s: it is said that generation %d has begun, and it is %d after %d", ask, o.result.Generation, now, before)
+		h.t.Fatalf("%s: generation %d was reported as started, but the app is at %d, after %d", ask, o.result.Generation, now, before)
 	case o.failed != "" && now != before:
-		h.t.Fatalf("%s: generation %d has begun, and it is said: %s", ask, now, o.failed)
+		h.t.Fatalf("%s: generation %d started, although the restore reported: %s", ask, now, o.failed)
 	}
 	if o.failed != "" {
 		h.refused[reason(o.failed)]++
 	}
 	if now == before+1 {
-		h.history.begin(now, ask, h.plannedFrom())
+		h.history.record(now, ask, h.plannedFrom())
 	}
 }
 
-// plannedFrom is the checkpoint that the last plan was to load, as its process has logged.
+// plannedFrom returns the checkpoint that the last plan loads, from the log of its process.
 func (h *havoc) plannedFrom() state.Epoch {
 	h.t.Helper()
 	for _, p := range slices.Backward(h.begun) {
@@ -335,7 +333,7 @@ func (h *havoc) plannedFrom() state.Epoch {
 	return 0
 }
 
-// reason is an error without what differs each time.
+// reason returns an error without the parts that differ each time.
 func reason(text string) string {
 	text = strings.Map(func(r rune) rune {
 		if r >= '0' && r <= '9' {
@@ -346,7 +344,7 @@ func reason(text string) string {
 	return text[:min(len(text), 60)]
 }
 
-// rest waits until nothing is under way, and looks at everything.
+// rest waits until nothing is in progress, and checks everything.
 func (h *havoc) rest() {
 	h.t.Helper()
 	h.history.awaitResults(h.pub.acknowledged())
@@ -367,7 +365,7 @@ func (h *havoc) rest() {
 	h.checkBounds()
 }
 
-// checkCheckpoints verifies all that are retained, and proves the newest.
+// checkCheckpoints verifies all retained checkpoints, and proves the newest.
 func (h *havoc) checkCheckpoints() {
 	h.t.Helper()
 	ctx := h.within(4 * patience)
@@ -380,7 +378,7 @@ func (h *havoc) checkCheckpoints() {
 		var report control.VerifyReport
 		err := h.ctl.Do(ctx, control.VerbVerify, control.CheckpointRequest{App: restored, Epoch: k.Epoch}, &report)
 		if control.Code(err) == control.CodeNotFound {
-			continue // retired since
+			continue // retired in the meantime
 		}
 		must(h.t, err)
 		if !report.Sound && h.isRetained(k.Epoch) {
@@ -412,8 +410,7 @@ func (h *havoc) isRetained(epoch state.Epoch) bool {
 	return slices.ContainsFunc(list.Checkpoints, func(k control.CheckpointInfo) bool { return k.Epoch == epoch && k.State == "committed" })
 }
 
-// checkBounds waits until the store has what the checkpoints need and no more, and the log
-// likewise.
+// checkBounds waits until store and log hold only what the checkpoints need.
 func (h *havoc) checkBounds() {
 	h.t.Helper()
 	s, err := file.Open(h.store, slog.New(slog.DiscardHandler))
@@ -431,7 +428,7 @@ func (h *havoc) checkBounds() {
 	})
 }
 
-// end publishes what is left, and looks at everything once more.
+// end publishes the rest, and checks everything once more.
 func (h *havoc) end() {
 	h.t.Helper()
 	must(h.t, h.pub.run(h.url, len(h.pub.messages), 16))

@@ -25,22 +25,22 @@ type row struct {
 	kind string
 	ts   int64
 	data string // its values
-	// Of rows that replay made: the number of the input line that caused it, and
-	// the clock at that moment.
+	// Only of rows that replay made: the number of the input line that caused the row, and the
+	// clock at that moment.
 	input int
 	clock int64
 }
 
-// results are rows by subject, in their order.
+// results holds rows by subject, in order.
 type results map[string][]row
 
-// logs is the number of partitions of an app.
+// logs is the number of partitions of each app.
 var logs = map[string]int{"Shapes": 1, "Clock": 1, "Spread": 3}
 
-// apps are the files of all apps whose results are compared.
+// apps returns the files of all apps whose results are compared.
 func apps() []string { return []string{app("shapes"), app("clock"), app("spread")} }
 
-// offline has the program replay messages without a server.
+// offline replays messages with the program, without a server.
 func offline(t *testing.T, messages []message) results {
 	t.Helper()
 	all := results{}
@@ -50,13 +50,13 @@ func offline(t *testing.T, messages []message) results {
 	return all
 }
 
-// replay adds what an app makes of lines without a server.
+// replay adds the results of replaying lines for an app.
 func replay(t *testing.T, name, lines string, all results) {
 	t.Helper()
 	replaySpread(t, name, max(logs[name], 1), lines, all)
 }
 
-// replaySpread is replay for an app with so many partitions.
+// replaySpread is replay for an app with the given number of partitions.
 func replaySpread(t *testing.T, name string, partitions int, lines string, all results) {
 	t.Helper()
 	file := write(t, "trades.ndjson", lines)
@@ -79,8 +79,8 @@ func replaySpread(t *testing.T, name string, partitions int, lines string, all r
 	}
 }
 
-// shard returns the partition that a row comes from. The apps with several have
-// the symbol as key, and as second value of their rows.
+// shard returns the partition that a row comes from. Apps with several partitions have the symbol
+// as partition key, and as the second value of their rows.
 func shard(partitions int, data string) uint32 {
 	if partitions == 1 {
 		return 0
@@ -90,7 +90,7 @@ func shard(partitions int, data string) uint32 {
 	return hash.Sum32() % uint32(partitions)
 }
 
-// values returns the values of a JSON object or array as text.
+// values returns the values of a JSON object or array, separated by commas.
 func values(t *testing.T, text []byte) string {
 	var all []string
 	value := func(d *jx.Decoder) error {
@@ -110,8 +110,7 @@ func values(t *testing.T, text []byte) string {
 	return strings.Join(all, ",")
 }
 
-// stored reads the output streams of a data folder that no process uses, fences
-// left out.
+// stored reads the results from a data folder that no process uses, without fences.
 func stored(t *testing.T, data string) results {
 	t.Helper()
 	all := results{}
@@ -151,8 +150,8 @@ func within(t *testing.T, data string, do func(context.Context, jetstream.JetStr
 	do(ctx, js)
 }
 
-// readStream adds the results of one output stream, and checks that the positions
-// on each of its subjects grow.
+// readStream adds the results of one output stream, and checks that positions increase on each
+// subject.
 func readStream(ctx context.Context, t *testing.T, js jetstream.JetStream, name string, all results) {
 	t.Helper()
 	stream, err := js.Stream(ctx, name)
@@ -181,7 +180,7 @@ func readStream(ctx context.Context, t *testing.T, js jetstream.JetStream, name 
 		last[subject] = at
 		ts, err := strconv.ParseInt(h.Get("Ef-Timestamp"), 10, 64)
 		must(t, err)
-		for line := range bytes.Lines(m.Data()) { // a packed message has several
+		for line := range bytes.Lines(m.Data()) { // a packed message has several rows
 			all[subject] = append(all[subject], row{kind: h.Get("Ef-Kind"), ts: ts, data: values(t, line)})
 		}
 	}
@@ -195,15 +194,15 @@ func position(t *testing.T, text string) (p [2]uint64) {
 	return p
 }
 
-// same reports whether two rows of a subject are one. Where arrival drives the
-// clock, it is the timestamp of what expires; a packed message has that of its
+// same reports whether two rows of a subject are equal. Timestamps are not compared where arrival
+// drives the clock and a row expires, and in packed messages, which carry the timestamp of their
 // last row.
 func same(subject string, a, b row) bool {
 	timed := strings.HasPrefix(subject, "out.Clock.") || a.kind == "current" && !strings.Contains(subject, ".Large.")
 	return a.kind == b.kind && a.data == b.data && (!timed || a.ts == b.ts)
 }
 
-// checkSame compares what is stored with all that must be.
+// checkSame compares the stored results with all that are wanted.
 func checkSame(t *testing.T, got, want results) {
 	t.Helper()
 	checkPrefix(t, got, want)
@@ -214,7 +213,7 @@ func checkSame(t *testing.T, got, want results) {
 	}
 }
 
-// checkPrefix checks that what is stored is the beginning of all that must be.
+// checkPrefix checks that the stored results are a prefix of the wanted ones.
 func checkPrefix(t *testing.T, got, want results) {
 	t.Helper()
 	for subject, rows := range got {
@@ -231,8 +230,7 @@ func checkPrefix(t *testing.T, got, want results) {
 	}
 }
 
-// checkCovers checks that what is stored has all that follows from the first n
-// messages.
+// checkCovers checks that all results of the first n messages are stored.
 func checkCovers(t *testing.T, got, want results, messages []message, n int) {
 	t.Helper()
 	if n == 0 {

@@ -16,9 +16,9 @@ import (
 	"github.com/eventflux/eventflux/shared/log/natsconn"
 )
 
-// TestCluster has a whole cluster go through troubles at random, under load. Afterwards
-// its output streams hold what one process makes of the same events, and every checkpoint
-// that was committed is sound. The long form, make fault-test, takes ten minutes.
+// TestCluster puts a whole cluster under load through random troubles. Afterwards the output
+// streams hold what one process computes from the same events, and every committed checkpoint is
+// sound. The long form, make fault-test, takes ten minutes.
 func TestCluster(t *testing.T) {
 	rnd := random(t)
 	f := newFleet(t, "--checkpoint.interval=1s", "--checkpoint.timeout=10s", "--checkpoint.full_every=5",
@@ -32,8 +32,8 @@ func TestCluster(t *testing.T) {
 	t.Logf("longest wait for an acknowledgement when the server that leads the log is killed: %s", elections)
 }
 
-// load deploys apps and publishes to them for as long as a function runs. It returns what
-// the output streams are to hold then.
+// load deploys apps and publishes to them while a function runs. It returns the results that the
+// output streams must hold then.
 func (f *fleet) load(rnd *rand.Rand, while func(trade *feed)) results {
 	f.t.Helper()
 	f.deployAll(map[string]int{"Shapes": 1, "Clock": 1, "Spread": 3, "Loads": loadPartitions})
@@ -72,12 +72,12 @@ func (f *fleet) load(rnd *rand.Rand, while func(trade *feed)) results {
 	return byKey(want)
 }
 
-// suffer has the fleet go through one trouble after the other, in all kinds before one
-// comes again. It returns how long the feed waited in elections.
+// suffer injects one trouble after the other; each kind comes once before any repeats. It returns
+// how long the feed waited in elections.
 func (f *fleet) suffer(rnd *rand.Rand, trade *feed) (elections spread) {
 	f.t.Helper()
-	// Long enough for others to take over, and for the longest timeout of those that talk
-	// to who is away.
+	// These give others time to take over, and exceed the longest timeout of the processes that
+	// talk to the missing one.
 	hold, longer, between := 2*time.Second, 12*time.Second, 5*time.Second
 	if *during < time.Minute {
 		hold, longer, between = 1*time.Second, 3*time.Second, time.Second
@@ -121,15 +121,14 @@ func (f *fleet) suffer(rnd *rand.Rand, trade *feed) (elections spread) {
 	return elections
 }
 
-// idle returns for how long nothing was acknowledged.
+// idle returns the time since the last acknowledgement.
 func (f *feed) idle() time.Duration {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return time.Since(f.last)
 }
 
-// awaitAll waits until the output streams have as many results as they must, and compares
-// them.
+// awaitAll waits for the wanted number of results, and compares them.
 func (f *fleet) awaitAll(want results) {
 	f.t.Helper()
 	var got results
@@ -139,7 +138,7 @@ func (f *fleet) awaitAll(want results) {
 			last, since = n, time.Now()
 		}
 		if time.Since(since) < time.Second {
-			return false // more will come
+			return false // more may come
 		}
 		since = time.Now()
 		got = results{}
@@ -156,12 +155,12 @@ func (f *fleet) awaitAll(want results) {
 
 const (
 	loadPartitions = 4
-	loaders        = 4 // who publish
-	loadKeys       = 5 // of each of them
+	loaders        = 4 // number of publishers
+	loadKeys       = 5 // keys of each publisher
 	loadEvents     = 20
 )
 
-// loadRows are the events of message n of a loader: several for each of its keys.
+// loadRows returns the events of message n of a publisher: several for each of its keys.
 func loadRows(loader, n int) []string {
 	rows := make([]string, loadEvents)
 	for i := range rows {
@@ -185,7 +184,7 @@ func loadLines(loader, n int) string {
 	return b.String()
 }
 
-// byKey tells the results of Loads apart by their keys: among these there is no order.
+// byKey groups the results of Loads by key: there is no order between keys.
 func byKey(all results) results {
 	apart := results{}
 	for subject, rows := range all {
@@ -195,7 +194,7 @@ func byKey(all results) results {
 		}
 		for _, r := range rows {
 			key := subject + " " + strings.Split(r.data, ",")[1]
-			r.ts = 0 // when it arrived
+			r.ts = 0 // the time of arrival
 			apart[key] = append(apart[key], r)
 		}
 	}

@@ -14,25 +14,26 @@ import (
 	"github.com/eventflux/eventflux/shared/testing/faultpoint"
 )
 
-// TestStaleLeader stops a leader for so long that another one leads, and lets it go on
-// with what it was about to do. Each of these is refused, and harms nothing.
+// TestStaleLeader pauses a leader until another one leads, and lets it continue with its next step.
+// Each such step is refused and has no effect.
 func TestStaleLeader(t *testing.T) {
 	t.Parallel()
 	rnd := random(t)
 	messages := trades(rnd, 2000)
 	want := offline(t, messages)
 	pub := newPublisher(t, rnd, messages)
-	// With one app, and nothing to be deleted, it holds no lock of the store meanwhile.
+	// The one app, with nothing to delete, makes sure that the paused leader holds no lock of the
+	// store.
 	c := newCluster(t, 3, "--checkpoint.interval=100ms", "--checkpoint.timeout=5s")
 	processor := c.deploy("Shapes")
 	c.watch.awaitCommits(0)
 	stale := c.barriers()
 	steps := []struct {
 		at      faultpoint.Point
-		refused func(leader *process, term checkpoint.Term) string // "" if it did not come to that
+		refused func(leader *process, term checkpoint.Term) string // returns "" if the step was not reached
 	}{
 		{faultpoint.BarrierBefore, func(_ *process, term checkpoint.Term) string {
-			late := stale.behindNewer(term)
+			late := stale.afterNewer(term)
 			if late != "" {
 				processor.awaitLog("barrier needs no answer")
 			}
@@ -46,7 +47,7 @@ func TestStaleLeader(t *testing.T) {
 		}},
 	}
 	for i, step := range steps {
-		// It may hear of the other leader before it goes on, and give up. Then again.
+		// The leader may learn of the new one before it continues, and give up. Then try again.
 		refused := ""
 		for round := 0; refused == "" && round < roundsMax; round++ {
 			said := fmt.Sprintf("faultpoint %s: stop", step.at)
@@ -76,10 +77,10 @@ func TestStaleLeader(t *testing.T) {
 	c.stop()
 }
 
-// roundsMax is far beyond what it takes where nothing else loads the machine, one or two.
+// roundsMax is far more than the one or two rounds that an idle machine needs.
 const roundsMax = 30
 
-// line returns a line of the process's log that has all texts, or "".
+// line returns a line of the process log that contains all texts, or "".
 func (p *process) line(texts ...string) string {
 lines:
 	for line := range strings.Lines(p.log.String()) {
@@ -93,12 +94,12 @@ lines:
 	return ""
 }
 
-// barriers are those that logs got, in order.
+// barriers records the barriers of all logs, in order.
 type barriers struct {
 	mu   sync.Mutex
 	seen map[string]bool
-	of   map[string]uint64 // the largest term by log
-	late map[uint64]string // the first barrier of a term that came behind one of a later
+	of   map[string]uint64 // largest term by log
+	late map[uint64]string // first barrier of a term that came after one of a later term
 }
 
 func (c *cluster) barriers() *barriers {
@@ -114,11 +115,11 @@ func (c *cluster) barriers() *barriers {
 		defer b.mu.Unlock()
 		said := fmt.Sprint(m.Subject, f.Cut.Epoch, f.Cut.Term)
 		if b.seen[said] {
-			return // its writer had no answer, and repeats it
+			return // the writer got no answer and repeats it
 		}
 		b.seen[said] = true
 		if newest := b.of[m.Subject]; f.Cut.Term < newest && b.late[f.Cut.Term] == "" {
-			b.late[f.Cut.Term] = fmt.Sprintf("%s, epoch %d, term %d, behind one of term %d", m.Subject, f.Cut.Epoch, f.Cut.Term, newest)
+			b.late[f.Cut.Term] = fmt.Sprintf("%s, epoch %d, term %d, after one of term %d", m.Subject, f.Cut.Epoch, f.Cut.Term, newest)
 		}
 		b.of[m.Subject] = max(b.of[m.Subject], f.Cut.Term)
 	})
@@ -126,7 +127,7 @@ func (c *cluster) barriers() *barriers {
 	return b
 }
 
-func (b *barriers) behindNewer(term checkpoint.Term) string {
+func (b *barriers) afterNewer(term checkpoint.Term) string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.late[uint64(term)]

@@ -12,8 +12,8 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// TestRefusedStart starts what must not start. It ends with code 1 before anything
-// is made, and says why and what to do.
+// TestRefusedStart starts with bad input. The process exits with code 1 before it creates anything,
+// and says why and what to do.
 func TestRefusedStart(t *testing.T) {
 	t.Parallel()
 	good := write(t, "good.siddhi", `@app:name('Good') define stream S (v long); from S insert into Out;`)
@@ -23,7 +23,7 @@ func TestRefusedStart(t *testing.T) {
 	newer := t.TempDir()
 	must(t, os.WriteFile(filepath.Join(newer, "eventflux.json"), []byte(`{"format":2}`), 0o600))
 	for name, c := range map[string]struct {
-		data   string // "": one that does not exist
+		data   string // "": a folder that does not exist
 		listen string
 		apps   []string
 		says   []string
@@ -77,14 +77,14 @@ func TestRefusedStart(t *testing.T) {
 	}
 }
 
-// TestDataInUse starts a second process on a data folder.
+// TestDataInUse starts a second process on the same data folder.
 func TestDataInUse(t *testing.T) {
 	t.Parallel()
 	good := write(t, "good.siddhi", `@app:name('Good') define stream S (v long); from S insert into Out;`)
 	data := t.TempDir()
 	first := serving(t, data, good)
 	checkRefused(t, run(t, data, good), data, "in use", "another process", "--data")
-	publish(t, first.connect(), "S", `{"v":1}`) // the first is not disturbed
+	publish(t, first.connect(), "S", `{"v":1}`) // the first process is not disturbed
 	first.stop()
 	serving(t, data, good).stop()
 }
@@ -107,7 +107,7 @@ func checkRefused(t *testing.T, p *process, says ...string) {
 	}
 }
 
-// publish sends one message and awaits that it is durable.
+// publish sends one message and waits until it is durable.
 func publish(t *testing.T, nc *nats.Conn, stream, data string) {
 	t.Helper()
 	m, err := nc.Request("events."+stream, []byte(data), patience)
@@ -115,8 +115,8 @@ func publish(t *testing.T, nc *nats.Conn, stream, data string) {
 	must(t, readAnswer(m))
 }
 
-// TestChangedDefinition starts with an app that is deployed with another text. That is
-// refused before anything is touched.
+// TestChangedDefinition starts with an app that is deployed with another text. The start is refused
+// before it changes anything.
 func TestChangedDefinition(t *testing.T) {
 	t.Parallel()
 	const other = `@app:name('Other') define stream O (v long); from O select v insert into OtherOut;`
@@ -131,13 +131,13 @@ func TestChangedDefinition(t *testing.T) {
 
 	checkRefused(t, run(t, data, after, also), `app "A"`, "another text", "another @app:name")
 
-	p = serving(t, data, before, also) // nothing was spoiled
+	p = serving(t, data, before, also) // nothing was damaged
 	checkGoesOn(t, p, "A", "S", `{"v":3}`, "out.A.Out.0")
 	p.stop()
 }
 
-// checkHalted waits until the task of an app has halted, and checks what is said
-// about it: in the service, and in the log with the sequence it stopped at.
+// checkHalted waits until the task of an app has halted, and checks the reason that the service and
+// the log give. The log also names the sequence.
 func checkHalted(t *testing.T, p *process, app string, seq int, says ...string) {
 	t.Helper()
 	halted := awaitState(t, p, app, "halted")
@@ -146,10 +146,10 @@ func checkHalted(t *testing.T, p *process, app string, seq int, says ...string) 
 			t.Errorf("the service does not say %q: %s", text, halted.Error)
 		}
 	}
-	const begins = "task halted"
-	eventually(t, "the log says so", func() bool { return strings.Contains(p.log.String(), begins) })
+	const halt = "task halted"
+	eventually(t, "the log says so", func() bool { return strings.Contains(p.log.String(), halt) })
 	for line := range strings.Lines(p.log.String()) {
-		if !strings.Contains(line, begins) {
+		if !strings.Contains(line, halt) {
 			continue
 		}
 		for _, text := range append([]string{"app=" + app + " ", "partition=0 ", fmt.Sprintf("sequence=%d ", seq)}, says...) {
@@ -176,7 +176,7 @@ func awaitState(t *testing.T, p *process, app, state string) (found task) {
 	return found
 }
 
-// checkGoesOn publishes an event and awaits a result.
+// checkGoesOn publishes an event and waits for its result.
 func checkGoesOn(t *testing.T, p *process, app, stream, data, results string) {
 	t.Helper()
 	nc := p.connect()

@@ -29,22 +29,22 @@ import (
 	"github.com/eventflux/eventflux/shared/testing/s3test"
 )
 
-// TestKillAtSteps kills the process at the steps of a checkpoint, and now and then at any
-// moment, while events are published. Nothing of that may show in the results; every
-// checkpoint that is left is whole, and neither log nor store keep what nobody needs.
+// TestKillAtSteps kills the process at the steps of a checkpoint, and now and then at a random
+// moment, while events are published. The results must not show it, every retained checkpoint is
+// whole, and neither log nor store keep garbage.
 func TestKillAtSteps(t *testing.T) {
 	data := t.TempDir()
 	killAtSteps(t, data, slices.Concat(faultpoint.OfLeader, faultpoint.OfTask, faultpoint.OfFile))
 	checkSwept(t, data)
 }
 
-// TestKillAtStepsWithRedis is the same with checkpoints in Redis.
+// TestKillAtStepsWithRedis does the same with checkpoints in Redis.
 func TestKillAtStepsWithRedis(t *testing.T) {
 	redis := redistest.Start(t, redistest.Durable...)
 	killAtSteps(t, t.TempDir(), slices.Concat(faultpoint.OfLeader, faultpoint.OfTask), "--store.url="+redis.URL())
 }
 
-// TestKillAtStepsWithS3 is the same with checkpoints in S3, where each fifth answer to a put is
+// TestKillAtStepsWithS3 does the same with checkpoints in S3, where every fifth answer to a put is
 // lost.
 func TestKillAtStepsWithS3(t *testing.T) {
 	if testing.Short() {
@@ -100,11 +100,11 @@ func killAtSteps(t *testing.T, data string, steps []faultpoint.Point, settings .
 	report(t, "deaths", died, pub, want, began)
 }
 
-// seldom keeps one checkpoint of each app, and makes others on demand.
+// seldom retains one checkpoint of each app, and makes them only on demand.
 var seldom = []string{"--checkpoint.interval=1h", "--retention.checkpoints=1", "--retention.span=1ms"}
 
-// checkWhole starts the process once more, verifies all checkpoints that are left, makes
-// others, and verifies them as well.
+// checkWhole starts the process again, verifies all retained checkpoints, then makes more and
+// verifies them, too.
 func checkWhole(t *testing.T, data string, settings ...string) {
 	t.Helper()
 	p := run(t, data, slices.Concat(apps(), seldom, settings)...)
@@ -127,7 +127,7 @@ func checkWhole(t *testing.T, data string, settings ...string) {
 				verify(name, k.Epoch)
 			}
 		}
-		for range 2 { // with the second one goes what tasks stood on before the first
+		for range 2 { // the second one releases what tasks needed before the first
 			eventually(t, "a checkpoint of "+name+" is made", func() bool {
 				o, err := ctl.Trigger(ctx, control.AppRequest{App: name})
 				return err == nil && o.Committed
@@ -139,8 +139,8 @@ func checkWhole(t *testing.T, data string, settings ...string) {
 	p.stop()
 }
 
-// checkSwept starts the process once more, an hour later as far as the store can tell, and
-// waits until it has deleted what no manifest refers to, and all but a few manifests.
+// checkSwept starts the process again, an hour later as far as the store can tell, and waits until
+// all garbage and all but a few manifests are deleted.
 func checkSwept(t *testing.T, data string) {
 	t.Helper()
 	folder, before := filepath.Join(data, "checkpoints"), time.Now().Add(-time.Hour)
@@ -160,7 +160,7 @@ func checkSwept(t *testing.T, data string) {
 	p.stop()
 }
 
-// lookAtStore counts the manifests, what they refer to, and what else is that old.
+// lookAtStore counts manifests, the objects that they refer to, and other objects older than old.
 func lookAtStore(t *testing.T, s store.Store, old time.Duration) (manifests, live, garbage int) {
 	t.Helper()
 	ctx := context.Background()
@@ -169,7 +169,7 @@ func lookAtStore(t *testing.T, s store.Store, old time.Duration) (manifests, liv
 		manifests++
 		m, err := checkpoint.ReadManifest(ctx, s, o.Name, "")
 		if err != nil {
-			return nil // deleted meanwhile
+			return nil // deleted in the meantime
 		}
 		for _, part := range m.Partitions {
 			for _, c := range part.Components {

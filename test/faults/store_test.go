@@ -15,9 +15,9 @@ import (
 	"github.com/eventflux/eventflux/shared/testing/faultpoint"
 )
 
-// TestStoreFails takes the store away while events are published, in part and as a whole.
-// No checkpoint is made, results come on, and the log keeps what the next checkpoint
-// needs. Once the store is back, so are checkpoints.
+// TestStoreFails makes the store fail, partly or completely, while events are published. No
+// checkpoint is made, results continue, and the log keeps what the next checkpoint needs.
+// Checkpoints resume once the store is back.
 func TestStoreFails(t *testing.T) {
 	t.Parallel()
 	rnd := random(t)
@@ -70,7 +70,7 @@ func TestStoreFails(t *testing.T) {
 	faults := []struct {
 		name       string
 		away, back func()
-		aborts     bool // or else the epoch waits
+		aborts     bool // false: the epoch waits
 	}{
 		{"nothing can be put", fail(faultpoint.StorePut), back, true},
 		{"no manifest can be put", fail(faultpoint.StoreCommit), back, true},
@@ -108,8 +108,8 @@ func TestStoreFails(t *testing.T) {
 	checkSame(t, stored(t, data), want)
 }
 
-// TestClockSteps sets the clock of the leader an hour ahead, and back, and lets it die with
-// an epoch open. Checkpoints are made as before, and those that are there stay.
+// TestClockSteps sets the leader's clock an hour ahead and back, and kills it with an epoch open.
+// Checkpoints continue, and existing ones stay.
 func TestClockSteps(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, 3, "--checkpoint.interval=100ms", "--checkpoint.timeout=5s", "--retention.checkpoints=2", "--retention.span=1h")
@@ -139,7 +139,7 @@ func TestClockSteps(t *testing.T) {
 	c.stop()
 }
 
-// retained returns the epochs that the first app's committed checkpoints have.
+// retained returns the epochs of the first app's committed checkpoints.
 func (c *cluster) retained() map[uint64]bool {
 	c.t.Helper()
 	epochs := map[uint64]bool{}

@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// TestStop stops the process at random moments while events are published. It
-// must end in order, and leave the results of all that it has acknowledged.
+// TestStop stops the process at random moments while events are published. It must exit cleanly,
+// and leave the results of every event that it acknowledged.
 func TestStop(t *testing.T) {
 	rnd := random(t)
 	began := time.Now()
@@ -32,8 +32,7 @@ func TestStop(t *testing.T) {
 	report(t, "stops", phases, pub, want, began)
 }
 
-// stop is strike with SIGTERM. A process has to have come so far that it takes
-// signals.
+// stop is strike with SIGTERM. It waits until the process handles signals.
 func (f fault) stop(p *process, pub *publisher) (phase string) {
 	p.t.Helper()
 	if f.kind != onStart {

@@ -10,14 +10,14 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// message is what is published at once: mostly one event, sometimes several.
+// message is one published message: mostly one event, sometimes several.
 type message struct {
 	id     string
 	ts     int64    // of its events
 	rows   []string // JSON objects
 	chunk  bool
-	events int // published up to and with this message
-	lines  int // of replay's input, up to and with this message
+	events int // number of events up to and including this message
+	lines  int // number of lines of replay's input, up to and including this message
 	clock  int64
 }
 
@@ -27,7 +27,7 @@ const (
 	symbols    = 12
 )
 
-// trades makes messages that hold n events or a few more.
+// trades makes messages with n events, or a few more.
 func trades(rnd *rand.Rand, n int) []message {
 	var all []message
 	last := message{ts: firstTrade, clock: firstTrade}
@@ -43,9 +43,9 @@ func trades(rnd *rand.Rand, n int) []message {
 		m.ts = m.clock + rnd.Int64N(40)
 		switch rnd.IntN(100) {
 		case 0:
-			m.ts += 10_000 // everything in a time window is outdated
+			m.ts += 10_000 // empties the time windows
 		case 1, 2, 3:
-			m.ts -= 700 // late: the clock stays
+			m.ts -= 700 // late: the clock does not move
 		}
 		m.clock = max(m.clock, m.ts)
 		m.events, m.lines = last.events+rows, last.lines+rows
@@ -54,7 +54,7 @@ func trades(rnd *rand.Rand, n int) []message {
 			m.lines = last.lines + 1
 		}
 		for i := range rows {
-			if !m.chunk { // the rows of a chunk have one key, or partitions would split it
+			if !m.chunk { // the rows of a chunk share a key; otherwise partitions would split it
 				symbol = rnd.IntN(symbols)
 			}
 			m.rows = append(m.rows, fmt.Sprintf(`{"id":%d,"symbol":"S%d","price":%d.%02d,"size":%d}`,
@@ -66,7 +66,7 @@ func trades(rnd *rand.Rand, n int) []message {
 	return all
 }
 
-// msg is the message as NATS has it.
+// msg returns the NATS message.
 func (m *message) msg(reply string) *nats.Msg {
 	data := m.rows[0]
 	if len(m.rows) > 1 {
@@ -79,7 +79,7 @@ func (m *message) msg(reply string) *nats.Msg {
 	return &nats.Msg{Subject: "events.Trades", Reply: reply, Header: h, Data: []byte(data)}
 }
 
-// replayLines are the messages as replay reads them. Their arrival is their number.
+// replayLines returns the messages as input of replay. A message's number is its arrival time.
 func replayLines(messages []message) string {
 	var b strings.Builder
 	for i, m := range messages {
@@ -94,7 +94,7 @@ func replayLines(messages []message) string {
 	return b.String()
 }
 
-// answer is what a publisher gets.
+// answer is the answer to a publisher.
 type answer struct {
 	Stream string `json:"stream"`
 	Seq    uint64 `json:"seq"`
@@ -105,7 +105,7 @@ type answer struct {
 	} `json:"error"`
 }
 
-// readAnswer returns an error unless m says that all is durable.
+// readAnswer returns an error unless m says that everything is durable.
 func readAnswer(m *nats.Msg) error {
 	if status := m.Header.Get("Status"); status != "" {
 		return fmt.Errorf("status %s", status)

@@ -11,15 +11,15 @@ import (
 	"github.com/eventflux/eventflux/shared/testing/faultpoint"
 )
 
-// trouble is something that goes wrong for a while.
+// trouble is a fault that lasts for a while.
 type trouble struct {
 	what       string
 	begin, end func()
-	longer     bool   // it only counts past the timeouts of those around
+	longer     bool   // it must last longer than the timeouts of other processes
 	during     func() // instead of waiting
 }
 
-// kinds are all that can go wrong. Each returns nil where it cannot right now.
+// kinds are all troubles by name. A function returns nil if its trouble is not possible now.
 var kinds = map[string]func(*fleet, *rand.Rand) *trouble{
 	"kill a service":                   killService,
 	"kill a NATS server":               killServer,
@@ -39,7 +39,7 @@ var kinds = map[string]func(*fleet, *rand.Rand) *trouble{
 	"set a clock":                      setClock,
 }
 
-// services are all kinds that are ours.
+// services are the kinds of EventFlux processes.
 var services = []string{"checkpointer", "processor", "ingest", "merger", "recovery"}
 
 func one(rnd *rand.Rand, all []*part) *part { return all[rnd.IntN(len(all))] }
@@ -56,7 +56,7 @@ func killed(p *part) *trouble {
 
 func killService(f *fleet, rnd *rand.Rand) *trouble { return killed(one(rnd, f.of(services...))) }
 
-// killServer takes the one that leads the log of Shapes, so that there is an election.
+// killServer kills the server that leads the log of Shapes, to force an election.
 func killServer(f *fleet, _ *rand.Rand) *trouble {
 	name := f.leads("EFW_Shapes_0")
 	if name == "" {
@@ -78,8 +78,9 @@ func paused(p *part) *trouble {
 
 func pauseService(f *fleet, rnd *rand.Rand) *trouble { return paused(one(rnd, f.of(services...))) }
 
-// pauseProcessor makes a zombie: it is stopped when it is about to put out results, others
-// take its partitions over, and it goes on with that before it asks what it is to run.
+// pauseProcessor makes a zombie: it pauses a processor that is about to put out results, so that
+// others take its partitions over. When the processor continues, it writes before it asks the
+// leader what to run.
 func pauseProcessor(f *fleet, rnd *rand.Rand) *trouble {
 	p := one(rnd, f.of("processor"))
 	return &trouble{
@@ -91,14 +92,14 @@ func pauseProcessor(f *fleet, rnd *rand.Rand) *trouble {
 			p.now.signal(syscall.SIGCONT)
 			f.pass(moment)
 			p.now.arm()
-			p.now.signal(syscall.SIGCONT) // it may have been about to stop
+			p.now.signal(syscall.SIGCONT) // it may have stopped again
 		},
 	}
 }
 
 func pauseServer(f *fleet, rnd *rand.Rand) *trouble { return paused(one(rnd, f.of("nats"))) }
 
-// apart cuts the pairs for which it holds.
+// apart cuts the selected pairs.
 func (f *fleet) apart(what string, cut func(from, to string) bool) *trouble {
 	return &trouble{what: "cut " + what, longer: true, begin: func() { f.links.sever(cut) }, end: func() { f.links.sever(nil) }}
 }
@@ -129,8 +130,8 @@ func cutMachine(f *fleet, rnd *rand.Rand) *trouble {
 	return f.apart(p.name+" from everybody", func(from, _ string) bool { return from == p.name })
 }
 
-// filled fills the disk of a part. When there is room again, the part is started anew: a
-// NATS server has given up JetStream by then, and says so.
+// filled fills the disk of a part. Once there is space again, the part is restarted, because a full
+// disk makes a NATS server disable JetStream.
 func (f *fleet) filled(p *part) *trouble {
 	d := f.disks[p.name]
 	if d == nil {
@@ -174,7 +175,7 @@ func (f *fleet) tellRedis(command string) {
 	}
 }
 
-// slowed lets a part run for moments only, as one does that waits for its disk.
+// slowed lets a part run only for moments, as if it waited for its disk.
 func (f *fleet) slowed(p *part) *trouble {
 	const still, moment = 200 * time.Millisecond, 40 * time.Millisecond
 	t := &trouble{what: "slow down the disk of " + p.name, begin: func() {}}
@@ -192,8 +193,8 @@ func slowServer(f *fleet, rnd *rand.Rand) *trouble { return f.slowed(one(rnd, f.
 
 func slowRedis(f *fleet, _ *rand.Rand) *trouble { return f.slowed(f.part("redis")) }
 
-// setClock sets the clock of a process, and back. That of ingest stays within what
-// dedup.window allows for: it is log time.
+// setClock shifts the clock of a process, and sets it back. The clock of ingest is log time, so its
+// shift stays below dedup.window.
 func setClock(f *fleet, rnd *rand.Rand) *trouble {
 	p := one(rnd, f.of("checkpointer", "processor", "ingest"))
 	by := time.Hour

@@ -28,13 +28,13 @@ import (
 
 const (
 	former = "1.4.0"
-	later  = "1.5.0" // may be in one cluster with former
-	other  = "2.0.0" // may not
+	later  = "1.5.0" // can share a cluster with former
+	other  = "2.0.0" // cannot
 )
 
 var building sync.Mutex
 
-// built builds the program as a release, once for all tests.
+// built builds the program as the given release, once for all tests.
 func built(t *testing.T, release string) string {
 	t.Helper()
 	building.Lock()
@@ -50,23 +50,23 @@ func built(t *testing.T, release string) string {
 	return file
 }
 
-// agreed are the types of which messages are made that formats have, too: Raft's log and
-// snapshots, and a part of a report. They are the same in all minor versions.
+// agreed are message types that are also part of formats: Raft's log and snapshots, and a report.
+// They are the same in all minor versions.
 var agreed = []string{"App", "Owner", "CheckpointRef", "Restored", "Problem"}
 
-// withLaterFields makes sources of a later version, in which each request and each answer
-// of shared/control has a field more, as minor versions may. It returns the overlay.
+// withLaterFields returns an overlay with the sources of a later version: each request and answer
+// of shared/control has one more field, as minor versions may add.
 func withLaterFields(t *testing.T) string {
 	t.Helper()
-	begins := regexp.MustCompile(`(?m)^type (\w+) struct \{$`)
+	header := regexp.MustCompile(`(?m)^type (\w+) struct \{$`)
 	replaced, n := map[string]string{}, 0
 	for _, name := range []string{"control.go", "merging.go", "restore.go"} {
 		path, err := filepath.Abs(filepath.Join("..", "..", "shared", "control", name))
 		must(t, err)
 		text, err := os.ReadFile(path)
 		must(t, err)
-		replaced[path] = write(t, name, begins.ReplaceAllStringFunc(string(text), func(line string) string {
-			if slices.Contains(agreed, begins.FindStringSubmatch(line)[1]) {
+		replaced[path] = write(t, name, header.ReplaceAllStringFunc(string(text), func(line string) string {
+			if slices.Contains(agreed, header.FindStringSubmatch(line)[1]) {
 				return line
 			}
 			n++
@@ -81,9 +81,9 @@ func withLaterFields(t *testing.T) string {
 	return write(t, "overlay.json", string(data))
 }
 
-// TestRollingUpgrade takes a whole cluster from one minor version to the next, one process
-// at a time, and back again, as docs/operations.md tells, while events come in. Nothing is
-// lost and nothing comes twice; and which versions there are is said everywhere.
+// TestRollingUpgrade upgrades a whole cluster to the next minor version and back, one process at a
+// time, as docs/operations.md describes, while events come in. No result is lost or repeated, and
+// metrics, logs and doctor report the versions in use.
 func TestRollingUpgrade(t *testing.T) {
 	rnd := random(t)
 	oldOne, newOne := built(t, former), built(t, later)
@@ -95,14 +95,14 @@ func TestRollingUpgrade(t *testing.T) {
 		f.awaitVersions(former, later)
 		f.checkDoctor("warning", "1.4.0 (ingest on", "processor p1, processor p2, processor p3", "1.5.0 (checkpointer c1, checkpointer c2, checkpointer c3)")
 		f.replace(newOne, "merger", "recovery", "p1")
-		// Whoever is killed now is followed by another version.
+		// From here on, another version takes over from a killed process.
 		f.killed("p1")
 		f.replace(newOne, "p2", "p3", "i1", "i2")
 		f.awaitVersions(later)
 		f.checkDoctor("ok", "all have version 1.5.0")
 		f.say("one version on; longest time without an acknowledgement: %s", trade.longest().Round(time.Millisecond))
 		if testing.Short() {
-			return // the long form replaces the NATS servers too, and goes back
+			return // the long form also replaces the NATS servers, and goes back
 		}
 		f.replaceServers()
 
@@ -117,12 +117,12 @@ func TestRollingUpgrade(t *testing.T) {
 	f.awaitAll(want)
 	f.say("all %d results are there, once and in order; %d checkpoints are sound", want.count(), f.verifyAll())
 	f.checkSaid("checkpointer", "processor", "ingest")
-	if !testing.Short() { // in the short form it may ask nobody before it is replaced
+	if !testing.Short() { // in the short form it may be replaced before it asks anyone
 		f.checkSaid("merger")
 	}
 }
 
-// checkUnhalted looks whether a task, or a process, has ended where it should not have.
+// checkUnhalted checks that no process failed and no task halted.
 func (f *fleet) checkUnhalted() {
 	f.t.Helper()
 	for _, p := range f.ran {
@@ -140,11 +140,11 @@ func (f *fleet) checkUnhalted() {
 	}
 }
 
-// replace stops processes with SIGTERM, one after the other, and starts each with another
-// build in its place. The next one's turn is when it is ready.
+// replace stops processes with SIGTERM, one at a time, and starts each with another build. It waits
+// until a process is ready before it stops the next one.
 func (f *fleet) replace(program string, names ...string) {
 	f.t.Helper()
-	f.binary = program // of commands
+	f.binary = program // also for commands
 	for _, name := range names {
 		p := f.part(name)
 		f.stopped(p)
@@ -172,8 +172,7 @@ func (f *fleet) started(p *part) {
 	}
 }
 
-// replaceCheckpointers has followers replaced first, and the leader when it is none any
-// more.
+// replaceCheckpointers replaces the followers first, and then the leader once another one leads.
 func (f *fleet) replaceCheckpointers(program string) {
 	f.t.Helper()
 	leader := f.leader()
@@ -192,8 +191,7 @@ func (f *fleet) replaceCheckpointers(program string) {
 	f.replace(program, leader)
 }
 
-// replaceServers restarts the NATS servers, one after the other, each when the others have
-// all that it has.
+// replaceServers restarts the NATS servers one at a time, each once all replicas are current.
 func (f *fleet) replaceServers() {
 	f.t.Helper()
 	for _, p := range f.of("nats") {
@@ -208,7 +206,7 @@ func (f *fleet) replaceServers() {
 	f.say("NATS servers are replaced")
 }
 
-// copied reports whether every stream has a leader, and copies that are up to date.
+// copied reports whether every stream has a leader and current replicas.
 func (f *fleet) copied() bool {
 	list := f.js.ListStreams(f.within(3 * time.Second))
 	n := 0
@@ -233,7 +231,7 @@ func (f *fleet) killed(name string) {
 	f.started(p)
 }
 
-// get asks a process for its metrics or its health.
+// get reads the metrics or the health of a process.
 func get(address, path string) (string, error) {
 	client := http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
 	resp, err := client.Get("http://" + address + path)
@@ -248,7 +246,7 @@ func get(address, path string) (string, error) {
 	return string(body), err
 }
 
-// awaitVersions waits until the metrics of all services say these versions, and no others.
+// awaitVersions waits until the metrics of all services report exactly these versions.
 func (f *fleet) awaitVersions(want ...string) {
 	f.t.Helper()
 	f.await(fmt.Sprintf("the versions are %v", want), func() bool {
@@ -274,7 +272,7 @@ func (f *fleet) awaitVersions(want ...string) {
 	})
 }
 
-// checkDoctor asks what the doctor says about versions.
+// checkDoctor checks what doctor reports about versions.
 func (f *fleet) checkDoctor(severity string, says ...string) {
 	f.t.Helper()
 	var about struct {
@@ -282,7 +280,7 @@ func (f *fleet) checkDoctor(severity string, says ...string) {
 	}
 	out, err := exec.Command(f.program(), "doctor", "--json", "--server", f.url).Output()
 	var exit *exec.ExitError
-	if err != nil && !errors.As(err, &exit) { // it may find other things, which is code 1
+	if err != nil && !errors.As(err, &exit) { // code 1 may be about other findings
 		f.t.Fatal(err)
 	}
 	must(f.t, json.Unmarshal(out, &about))
@@ -302,8 +300,8 @@ func (f *fleet) checkDoctor(severity string, says ...string) {
 	f.t.Errorf("the doctor does not say %s and %q of the versions: %s", severity, says, out)
 }
 
-// checkSaid looks whether processes of some services have logged that there is another
-// version, and none the same twice.
+// checkSaid checks that processes of the given services logged that there is another version, and
+// that no process logged the same twice.
 func (f *fleet) checkSaid(services ...string) {
 	f.t.Helper()
 	said := map[string]bool{}
@@ -327,8 +325,8 @@ func (f *fleet) checkSaid(services ...string) {
 	}
 }
 
-// TestOtherMajorVersion starts services of another major version in a cluster. Each is
-// refused, and says what and where it is, and what to do; the cluster goes on.
+// TestOtherMajorVersion starts services of another major version in a cluster. Each is refused and
+// names itself, where it runs, and what to do. The cluster goes on.
 func TestOtherMajorVersion(t *testing.T) {
 	t.Parallel()
 	c := newClusterOf(t, built(t, former), 1, "--processor.standby=off")
@@ -379,8 +377,8 @@ func TestOtherMajorVersion(t *testing.T) {
 	}
 }
 
-// TestUnknownCommand has a version that does not know a command in Raft's log start on it.
-// It halts and says what to do, as often as it is started: nothing is passed over.
+// TestUnknownCommand starts a version that does not know a command in Raft's log. It halts and says
+// what to do, at every start: it never skips a command.
 func TestUnknownCommand(t *testing.T) {
 	t.Parallel()
 	t.Run("serve", func(t *testing.T) {
@@ -403,8 +401,8 @@ func TestUnknownCommand(t *testing.T) {
 	})
 }
 
-// commandOf has a group of one agree on a command that only some later version knows, and
-// returns its index.
+// commandOf makes a group of one commit a command that only a later version knows, and returns its
+// index.
 func commandOf(t *testing.T, version string, cfg consensus.Config) (index uint64) {
 	t.Helper()
 	fsm, err := checkpointer.NewFSM(version)

@@ -19,15 +19,15 @@ import (
 
 const changedPartitions = 3
 
-// changed is version n of an app: each of its results has n as made.
+// changed returns version n of an app. Its results have n as made.
 func changed(n uint32) string {
 	return fmt.Sprintf(`@app:name('Changed') @app:partitions('%d') define stream Changes (k int);
 		partition with (k of Changes) begin @info(name='counts') from Changes select k, count() as n, %d as made insert into Out; end;`, changedPartitions, n)
 }
 
-// TestKillAtUpgrades kills the process between every two steps of an upgrade, while events are
-// published. After the next start the change is complete or has not happened. Each event that was
-// accepted has one result, in order, of exactly one version, and the state goes on.
+// TestKillAtUpgrades kills the process between each two steps of an upgrade while events are
+// published. After the next start the upgrade is complete or has not happened. Each accepted event
+// has one result, in order and of exactly one version, and the state is kept.
 func TestKillAtUpgrades(t *testing.T) {
 	data, other, first := t.TempDir(), write(t, "other.siddhi", counting("Other", 1, "Orders")), write(t, "changed.siddhi", changed(1))
 	begin := func() *operator {
@@ -38,7 +38,7 @@ func TestKillAtUpgrades(t *testing.T) {
 	o.command("app", "deploy", first)
 	version, published := uint32(1), 0
 
-	rules := []string{ // in this order the short form has what differs most
+	rules := []string{ // ordered so that the short form covers the most different steps
 		string(faultpoint.UpgradeRaft) + " 1", string(faultpoint.UpgradeBefore) + " 1", string(faultpoint.UpgradeFrames) + " 1",
 		string(faultpoint.UpgradeFrame) + " 2", string(faultpoint.UpgradeFrame) + " 1", string(faultpoint.UpgradeFrame) + " 3",
 		string(faultpoint.UpgradeApplied) + " 2", string(faultpoint.UpgradeApplied) + " 1", string(faultpoint.UpgradeApplied) + " 3",
@@ -74,7 +74,7 @@ func TestKillAtUpgrades(t *testing.T) {
 		published = publishUntil(ctx, o, published)
 		cancel()
 	}
-	published = publishOne(o.within(), o, published) // the one that the last publisher did not wait for
+	published = publishOne(o.within(), o, published) // the event that the last publisher did not wait for
 	made := o.checkChanged(published)
 	if made != version {
 		t.Errorf("the newest result is of version %d, want %d", made, version)
@@ -82,11 +82,11 @@ func TestKillAtUpgrades(t *testing.T) {
 	o.p.stop()
 }
 
-// changedKeys are the keys of the events.
+// changedKeys is the number of keys.
 const changedKeys = 9
 
-// publishUntil publishes events from the one with the given number on until ctx or the process
-// ends. It returns the number of the first one that was not acknowledged.
+// publishUntil publishes events from number next on, until ctx or the process ends. It returns the
+// number of the first event that was not acknowledged.
 func publishUntil(ctx context.Context, o *operator, next int) int {
 	for ctx.Err() == nil {
 		after := publishOne(ctx, o, next)
@@ -98,7 +98,8 @@ func publishUntil(ctx context.Context, o *operator, next int) int {
 	return next
 }
 
-// publishOne publishes an event, perhaps once more, and returns the number of the next one.
+// publishOne publishes event i, which may be a repeat. It returns the number of the next event to
+// publish.
 func publishOne(ctx context.Context, o *operator, i int) int {
 	m := &nats.Msg{Subject: "events.Changes", Data: fmt.Appendf(nil, `{"k":%d}`, i%changedKeys), Header: nats.Header{"Nats-Msg-Id": {fmt.Sprint(i)}}}
 	answer, err := o.nc.RequestMsgWithContext(ctx, m)

@@ -14,9 +14,9 @@ import (
 	"github.com/eventflux/eventflux/test/program"
 )
 
-// TestZombie stops a processor that is about to write, until another one has taken its
-// partitions over and put out results, and lets it go on. What it was about to write is
-// refused, which it counts, and the results are those of a run without any of it.
+// TestZombie pauses a processor that is about to write, until another one has taken over its
+// partitions and put out results. When the processor continues, its write is refused and counted,
+// and the results are those of an undisturbed run.
 func TestZombie(t *testing.T) {
 	rnd := random(t)
 	messages := trades(rnd, *events)
@@ -35,7 +35,8 @@ func TestZombie(t *testing.T) {
 		{faultpoint.PreparedSaid, "prepared"},
 	}
 	for i, step := range steps {
-		// The answer to what it asked before may tell it of its loss. Then again.
+		// The answer to an earlier heartbeat may tell it that it lost its partitions. Then try
+		// again.
 		refused := 0
 		for round := 0; refused == 0 && round < roundsMax; round++ {
 			upTo := len(messages) * (i*roundsMax + round + 1) / (len(steps) * roundsMax)
@@ -51,7 +52,7 @@ func TestZombie(t *testing.T) {
 	c.stop()
 }
 
-// zombie is a processor that is believed dead, and is not.
+// zombie is a paused processor that others believe dead.
 type zombie struct {
 	c       *cluster
 	process *process
@@ -59,8 +60,8 @@ type zombie struct {
 	results *seen
 }
 
-// rise has the zombie stopped at a point while messages are published, and lets it go on
-// when others have its partitions. It returns how many of its writes were refused.
+// rise pauses the zombie at a point while messages are published, and continues it once others have
+// its partitions. It returns how many of its writes were refused.
 func (z *zombie) rise(pub *publisher, upTo int, at faultpoint.Point, write string) int {
 	t := z.c.t
 	t.Helper()
@@ -81,7 +82,7 @@ func (z *zombie) rise(pub *publisher, upTo int, at faultpoint.Point, write strin
 	for _, partition := range owned {
 		eventually(t, "there are results of others", func() bool { return !z.results.after(partition, stopped).IsZero() })
 	}
-	// It cannot ask what it is to run: only a refusal tells it.
+	// Its heartbeats fail, so only a refusal can tell it.
 	z.process.arm(fmt.Sprintf("fail %s 0", faultpoint.HeartbeatBefore))
 	z.process.signal(syscall.SIGCONT)
 	eventually(t, "the zombie has learnt that it is one", func() bool {
@@ -99,7 +100,7 @@ const (
 
 func (z *zombie) said(text string) int { return strings.Count(z.process.log.String(), text) }
 
-// refused returns how many of its writes of a kind were, as its metrics say.
+// refused returns the number of refused writes of a kind, from the zombie's metrics.
 func (z *zombie) refused(write string) int {
 	t := z.c.t
 	t.Helper()
