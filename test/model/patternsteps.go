@@ -208,9 +208,11 @@ func (x *matching) violate(m *partial, at, half int, ts int64) {
 	}
 }
 
-// drop ends a match without a row. The group that it is in starts again (P7.4c, P7.4d).
+// drop ends a match without a row. The groups that it has not finished start again (P5.6,
+// P7.4c, P7.4d).
 func (x *matching) drop(m *partial, at int, ts int64) {
 	m.last = ts
+	x.stopBefore(m, at)
 	x.end(m)
 	for g, group := range x.plan.Groups {
 		if group.First <= at && at <= group.Last && !m.again[g] {

@@ -65,12 +65,12 @@ func (x *Matcher) giveUp(m *Match, side int) {
 	}
 }
 
-// dropped ends a match for which an event came that must not come. The group that it is in
-// starts again.
+// dropped ends a match for which an event came that must not come. The groups that it has
+// not finished start again: those where it still collects, and the one where it waits.
 func (x *Matcher) dropped(m *Match, ts int64) {
-	g := x.mc.inGroup[m.hi]
-	if g >= 0 && x.unfinished(m, g) {
-		m.last = ts
+	m.last = ts
+	x.stopEarlier(m, m.hi)
+	if g := x.mc.inGroup[m.hi]; g >= 0 && x.unfinished(m, g) {
 		x.restart(m, g)
 	}
 	x.drop(m)
