@@ -65,6 +65,30 @@ func (s *Schedule) Next(ms int64) (int64, bool) {
 	}
 }
 
+// Previous returns the last instant of the schedule that is earlier than ms; false if there is
+// none.
+func (s *Schedule) Previous(ms int64) (int64, bool) {
+	const second, year = 1000, 366 * 24 * 3600 * 1000
+	for back := int64(second); back < 2*cycleYears*year; back *= 2 {
+		at, ok := s.Next(ms - second - back)
+		if !ok || at >= ms {
+			continue
+		}
+		// The instant is one of those between at and ms. Next never decreases, so it can be
+		// searched by halves.
+		for end := ms; end-at > 1; {
+			middle := at + (end-at)/2
+			if next, ok := s.Next(middle); ok && next < ms {
+				at = next
+			} else {
+				end = middle
+			}
+		}
+		return at, true
+	}
+	return 0, false
+}
+
 // yearFrom returns the first year from year on that the schedule has. If that is a later
 // one, it starts at its beginning.
 func (s *Schedule) yearFrom(year int, month *time.Month, day, clock *int) (int, bool) {

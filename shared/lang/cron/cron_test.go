@@ -84,6 +84,42 @@ func TestNextFindsTheFirstSecondThatFits(t *testing.T) {
 	})
 }
 
+// Previous is the inverse of Next: no instant lies between what it finds and the time asked for.
+func TestPreviousFindsTheLastInstantBefore(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		_, text := drawSchedule(t)
+		s, err := cron.Parse(text)
+		if err != nil {
+			t.Fatalf("%s: %v", text, err)
+		}
+		at := rapid.Int64Range(-1e12, 4e12).Draw(t, "at")
+		before, ok := s.Previous(at)
+		if !ok || before >= at {
+			t.Fatalf("%s before %d: %d %t", text, at, before, ok)
+		}
+		if itself, ok := s.Next(before - 1); !ok || itself != before {
+			t.Fatalf("%s: %d is no instant of it", text, before)
+		}
+		if next, ok := s.Next(before); ok && next < at {
+			t.Fatalf("%s before %d: found %d, but %d is later", text, at, before, next)
+		}
+	})
+}
+
+func TestPreviousOfTheFirstInstantIsNone(t *testing.T) {
+	s, err := cron.Parse("0 0 12 1 1 ? 2030-2031")
+	if err != nil {
+		t.Fatal(err)
+	}
+	first := time.Date(2030, 1, 1, 12, 0, 0, 0, time.UTC).UnixMilli()
+	if at, ok := s.Previous(first); ok {
+		t.Errorf("before the first instant comes %d", at)
+	}
+	if at, ok := s.Previous(first + 1); !ok || at != first {
+		t.Errorf("right after the first instant, the last one is %d %t, want %d", at, ok, first)
+	}
+}
+
 func drawSchedule(t *rapid.T) (*naive, string) {
 	n, texts := &naive{}, make([]string, 6)
 	ranges := [6][2]int{{0, 59}, {0, 59}, {0, 23}, {1, 28}, {1, 12}, {1, 7}}

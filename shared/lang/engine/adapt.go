@@ -27,6 +27,9 @@ func adaptsWindow(old, next *query) (Outcome, string) {
 	}):
 		return OutcomeRefused, "its parameters name other attributes"
 	}
+	if n.Bounds() && !slices.Equal(constants(o.Window), constants(n.Window)) {
+		return OutcomeRefused, fmt.Sprintf("the batch that waits has other times than %s and %s would say", siddhiql.WindowStart+"()", siddhiql.WindowEnd+"()")
+	}
 	if err := next.spec.Adapt(o.Window.Params, n.Window.Params); err != nil {
 		return OutcomeRefused, err.Error()
 	}

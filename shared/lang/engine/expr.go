@@ -22,9 +22,17 @@ type row struct {
 	// into new memory rather than move, so earlier results stay readable.
 	text []byte
 	call function.Context // of functions that are called
+	// batch is the time of the rows that a window emits, for queries that ask for it.
+	batch interval
 	// tables are those of the engine, and work counts the rows that are looked at in them.
 	tables []*table.Table
 	work   *work
+}
+
+// interval is the time from start to end, without end. It has a start only if begun is set.
+type interval struct {
+	start, end int64
+	begun      bool
 }
 
 // view returns a string of the bytes that were appended to r.text from start on.

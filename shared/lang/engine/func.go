@@ -88,6 +88,10 @@ func callInt(e *siddhiql.Call) intFn {
 		return func(x *row) (int64, bool) { return x.ts, true }
 	case "currentTimeMillis":
 		return func(x *row) (int64, bool) { return x.now, true }
+	case siddhiql.WindowStart:
+		return func(x *row) (int64, bool) { return x.batch.start, x.batch.begun }
+	case siddhiql.WindowEnd:
+		return func(x *row) (int64, bool) { return x.batch.end, true }
 	case "maximum", "minimum":
 		return extremeOf[int64](e, compileInt)
 	}

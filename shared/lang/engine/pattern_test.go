@@ -144,20 +144,27 @@ func (r *patternRun) take() {
 // restart replaces the engine by one with the same state.
 func (r *patternRun) restart(t *testing.T) {
 	t.Helper()
+	r.engine = restarted(t, r.plan, r.engine)
+}
+
+// restarted returns a new engine with the state of another.
+func restarted(t *testing.T, plan *siddhiql.Plan, old *engine.Engine) *engine.Engine {
+	t.Helper()
 	states := map[string][]byte{}
-	for _, h := range engine.Registry(r.engine.Components()).List() {
+	for _, h := range engine.Registry(old.Components()).List() {
 		data, err := state.SerializeState(h)
 		if err != nil {
 			t.Fatal(err)
 		}
 		states[h.Info().ID] = data
 	}
-	r.engine = newPatternEngine(t, r.plan)
-	for _, h := range engine.Registry(r.engine.Components()).List() {
+	e := newPatternEngine(t, plan)
+	for _, h := range engine.Registry(e.Components()).List() {
 		if err := state.DeserializeState(h, states[h.Info().ID]); err != nil {
 			t.Fatalf("%s: %v", h.Info().ID, err)
 		}
 	}
+	return e
 }
 
 // A partial match is shown as people understand it: its events so far, what it waits for,

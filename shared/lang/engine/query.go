@@ -19,6 +19,7 @@ type query struct {
 	before    []cond
 	after     []cond
 	spec      window.Spec
+	bounds    bool       // select reads the times of its batches
 	used      []int      // attributes that the window must keep
 	join      *joinQuery // nil: it reads no join
 	args      [][]argFn  // by aggregator
@@ -162,6 +163,7 @@ func newQuery(e *Engine, plan *siddhiql.Query) *query {
 	q.after = compileConds(plan.After)
 	if plan.Window != nil {
 		q.spec, _ = window.Lookup(plan.Window.Name)
+		q.bounds = plan.Bounds()
 		q.used = usedBehindWindow(plan)
 	}
 	if plan.Join != nil {
@@ -333,6 +335,10 @@ func (s *memory) chunk(rows []window.Row) {
 		if rows = q.filter(q.after, rows); len(rows) == 0 {
 			return
 		}
+	}
+	if q.bounds {
+		b := &q.e.row.batch
+		b.start, b.end, b.begun = s.win.(window.Bounded).Bounds()
 	}
 	from := s.open()
 	q.sel.run(s, rows)

@@ -25,7 +25,13 @@ import (
 //
 // Rows are printed as "query kind ts [values]", and a rule ends each chunk; late events
 // that no query reads as "late stream ts [values]".
-func TestScripts(t *testing.T) {
+func TestScripts(t *testing.T) { runScripts(t, false) }
+
+// The same rows come if a new engine with the state of the former one takes over after each
+// command.
+func TestScriptsWithRestarts(t *testing.T) { runScripts(t, true) }
+
+func runScripts(t *testing.T, restarts bool) {
 	datadriven.Walk(t, "testdata/scripts", func(t *testing.T, path string) {
 		var s *script
 		datadriven.RunTest(t, path, func(t *testing.T, d *datadriven.TestData) string {
@@ -35,6 +41,9 @@ func TestScripts(t *testing.T) {
 					return err.Error()
 				}
 				return ""
+			}
+			if restarts {
+				s.engine = restarted(t, s.plan, s.engine)
 			}
 			return s.run(t, d)
 		})

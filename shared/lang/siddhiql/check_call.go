@@ -86,6 +86,11 @@ func (c *checker) scalar(n *Func, f Function, s *scope) Expr {
 		c.errorf(n.Pos, "`*` stands only in count(*); usage: %s", tick(f.Usage))
 		return nil
 	}
+	if f.Name == WindowStart || f.Name == WindowEnd {
+		if !c.windowBounds(n, s) {
+			return nil
+		}
+	}
 	nodes, target := n.Args, event.Type(0)
 	if f.typed {
 		if len(nodes) != 2 {

@@ -39,6 +39,9 @@ func (c *checker) rate(d *QueryDef, q *Query) {
 		q.Rate.Period = r.Every.Int
 	}
 	if r.Which == ratelimit.Snapshot {
+		if q.Bounds() {
+			c.errorf(d.Pos, "%s in a query with `output snapshot`, whose rows come out after their batch: expected another output rate, or none", boundsCalls)
+		}
 		q.Current, q.Expired = true, true // a row leaves the picture when it expires
 		q.Rate.columns(q.Select)
 	}

@@ -84,27 +84,30 @@ func firstSource(q *QueryDef) string {
 }
 
 // readsClock reports whether an expression depends on the clock or on the event's time.
-func readsClock(e Expr) bool {
+func readsClock(e Expr) bool { return calls(e, "currentTimeMillis", "eventTimestamp") }
+
+// calls reports whether an expression has a call of one of two functions.
+func calls(e Expr, f, g string) bool {
 	switch e := e.(type) {
 	case *Arith:
-		return readsClock(e.L) || readsClock(e.R)
+		return calls(e.L, f, g) || calls(e.R, f, g)
 	case *Compare:
-		return readsClock(e.L) || readsClock(e.R)
+		return calls(e.L, f, g) || calls(e.R, f, g)
 	case *And:
-		return readsClock(e.L) || readsClock(e.R)
+		return calls(e.L, f, g) || calls(e.R, f, g)
 	case *Or:
-		return readsClock(e.L) || readsClock(e.R)
+		return calls(e.L, f, g) || calls(e.R, f, g)
 	case *Not:
-		return readsClock(e.X)
+		return calls(e.X, f, g)
 	case *IsNull:
-		return readsClock(e.X)
+		return calls(e.X, f, g)
 	case *Call:
 		for _, a := range e.Args {
-			if readsClock(a) {
+			if calls(a, f, g) {
 				return true
 			}
 		}
-		return e.Func == "currentTimeMillis" || e.Func == "eventTimestamp"
+		return e.Func == f || e.Func == g
 	}
 	return false
 }

@@ -37,6 +37,8 @@ func functions() []Function {
 		{Name: "ifThenElse", Doc: "a; b if the condition is false or null", Usage: "ifThenElse(condition bool, a, b), a and b of one type", result: ifThenElseResult},
 		{Name: "maximum", Doc: "the largest; nulls are ignored", Usage: "maximum(number, …), all of one type", result: extremeResult},
 		{Name: "minimum", Doc: "the smallest; nulls are ignored", Usage: "minimum(number, …), all of one type", result: extremeResult},
+		{Name: WindowEnd, Doc: "in `select`: the end of the batch of the query's window", Usage: WindowEnd + "()", result: timeResult},
+		{Name: WindowStart, Doc: "in `select`: the start of the batch of the query's window", Usage: WindowStart + "()", result: timeResult},
 	}
 	for _, class := range []string{"Boolean", "Double", "Float", "Integer", "Long", "String"} {
 		name := "instanceOf" + class

@@ -10,6 +10,7 @@ import (
 func init() {
 	Register(Spec{
 		Name:    "cron",
+		Bounded: true,
 		Version: "1.0.0",
 		Usage:   "cron('schedule')",
 		Check: func(p []Param) error {
@@ -85,6 +86,12 @@ func (w *cronBatch) Fire(emit Emit) {
 func (w *cronBatch) flush(emit Emit) {
 	w.chunk = w.batch.replace(w.chunk[:0], w.env.Now)
 	emit(w.chunk)
+}
+
+// Bounds implements Bounded: a batch has the time from one instant of the schedule to the next.
+func (w *cronBatch) Bounds() (start, end int64, begun bool) {
+	start, begun = w.schedule.Previous(w.due)
+	return start, w.due, begun
 }
 
 // Empty implements Window.

@@ -10,6 +10,7 @@ func init() {
 	Register(Spec{
 		Name:    "externalTimeBatch",
 		Resets:  true,
+		Bounded: true,
 		Version: "1.0.0",
 		Usage:   "externalTimeBatch(attribute long, span time [, start] [, timeout time] [, replaceTimestamp bool])",
 		Check:   checkExternalTimeBatch,
@@ -92,6 +93,7 @@ type externalTimeBatch struct {
 	due     int64  // of the timeout
 	seq     uint64 // orders it
 	chunk   []Row
+	bounds
 }
 
 func (w *externalTimeBatch) Add(in []Row, emit Emit) {
@@ -168,6 +170,7 @@ func (w *externalTimeBatch) skipIdle() {
 func (w *externalTimeBatch) flush(emit Emit) {
 	w.chunk = w.chunk[:0]
 	again := w.flushed
+	w.bounds.set(w.end, w.span)
 	if w.batch.collected() == 0 && again {
 		return
 	}

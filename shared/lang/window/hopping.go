@@ -5,6 +5,7 @@ import "fmt"
 func init() {
 	Register(Spec{
 		Name:    "hopping",
+		Bounded: true,
 		Version: "1.0.0",
 		Usage:   "hopping(span time, step time)",
 		Check: func(p []Param) error {
@@ -52,6 +53,7 @@ type hopping struct {
 	end   int64  // the next boundary, once a row has set it
 	seq   uint64 // orders this window among those with the same boundary; 0: no boundary yet
 	chunk []Row
+	bounds
 }
 
 func (w *hopping) Add(in []Row, emit Emit) {
@@ -102,6 +104,7 @@ func (w *hopping) flush(emit Emit) {
 		w.chunk = append(w.chunk, q.Row(n, Current))
 	}
 	w.batch.mark = q.Tail()
+	w.bounds.set(w.end, w.span)
 	w.end = later(w.end, w.step)
 	if !w.keep {
 		w.dropBefore(w.end)

@@ -41,6 +41,8 @@ type Spec struct {
 	// Resets means that the window resets the aggregators before each batch, and emits expired
 	// rows only if Config.Expired is set. So no row leaves an aggregator by itself.
 	Resets bool
+	// Bounded says that each batch of the window has a start and an end: New returns a Bounded.
+	Bounded bool
 	// MoreKeys says that all parameters after the last of Keys are keys, too.
 	MoreKeys bool
 	// Computed says that keys may be expressions. Config.Value evaluates them.

@@ -10,6 +10,7 @@ func init() {
 	Register(Spec{
 		Name:    "timeBatch",
 		Resets:  true,
+		Bounded: true,
 		Version: "1.0.0",
 		Usage:   "timeBatch(span time [, start int|long] [, streamCurrent bool])",
 		Adapt:   adaptBatch,
@@ -73,6 +74,7 @@ type timeBatch struct {
 	end      int64  // the next boundary, once a row has set it
 	seq      uint64 // orders this window among those with the same boundary; 0: no boundary yet
 	chunk    []Row
+	bounds
 }
 
 func (w *timeBatch) Add(in []Row, emit Emit) {
@@ -89,6 +91,7 @@ func (w *timeBatch) Add(in []Row, emit Emit) {
 			w.push(in)
 		}
 		w.chunk = append(w.chunk[:0], in...)
+		w.bounds.set(w.end, w.span)
 		emit(w.chunk)
 		return
 	}
@@ -149,6 +152,7 @@ func (w *timeBatch) flush(emit Emit) {
 	default:
 		w.chunk = w.batch.expireEmitted(w.chunk, w.env.Now)
 	}
+	w.bounds.set(w.end, w.span)
 	w.end = later(w.end, w.span)
 	if len(w.chunk) > 0 {
 		emit(w.chunk)

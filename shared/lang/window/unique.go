@@ -26,7 +26,8 @@ func init() {
 				}
 				return check(p)
 			},
-			New: make,
+			New:     make,
+			Bounded: name == "timeBatch" || name == "firstTimeBatch",
 		})
 	}
 	size := func(p []Param) error {

@@ -50,6 +50,7 @@ type uniqueBatch struct {
 	end      int64      // the next boundary, once a row has set it
 	seq      uint64     // orders this window among those with the same boundary; 0: no boundary yet
 	chunk    []Row
+	bounds
 }
 
 func (w *uniqueBatch) Add(in []Row, emit Emit) {
@@ -102,6 +103,7 @@ func (w *uniqueBatch) Fire(emit Emit) {
 
 // tick ends the batch at its boundary.
 func (w *uniqueBatch) tick(emit Emit) {
+	w.bounds.set(w.end, w.span)
 	w.end = later(w.end, w.span)
 	w.flush(emit)
 }

@@ -90,6 +90,15 @@ type Window interface {
 	Empty() bool
 }
 
+// Bounded is a Window of batches that start and end at known times.
+type Bounded interface {
+	Window
+	// Bounds returns the times of the batch whose current rows are being emitted: it starts
+	// at start, and ends right before end. begun is false if it has no start. Bounds is called
+	// during Emit.
+	Bounds() (start, end int64, begun bool)
+}
+
 // Searched is a Window whose rows a join can look up. All windows of this package are.
 //
 // What a look-up finds depends on the kind of window. In a sliding window it is the rows that
