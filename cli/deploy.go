@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -12,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/eventflux/eventflux/shared/control"
+	"github.com/eventflux/eventflux/shared/lang/siddhiql"
 	"github.com/eventflux/eventflux/shared/log/natsconn"
 )
 
@@ -84,7 +86,7 @@ func newAppListCommand() *cobra.Command {
 func newAppShowCommand() *cobra.Command {
 	var a asking
 	return a.add(&cobra.Command{
-		Use: "show APP", Short: "Show a deployed app: its text, its checkpoint, who runs it", Args: exactArgs("APP"),
+		Use: "show APP", Short: "Show a deployed app: its text, its patterns as automata, its checkpoint, who runs it", Args: exactArgs("APP"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			_, err := ask(cmd, &a, control.VerbApp, control.AppRequest{App: args[0]}, func(w io.Writer, d *control.App) {
 				fmt.Fprintf(w, "-- app %s, generation %d, deployed %s, newest checkpoint %d\n", d.Name, d.Generation, d.Deployed.Local().Format(time.RFC3339), d.Checkpoint)
@@ -100,10 +102,33 @@ func newAppShowCommand() *cobra.Command {
 					fmt.Fprintln(w, "-- not served yet: "+what)
 				}
 				fmt.Fprintln(w, d.Text)
+				printPatterns(w, d.Text)
 			})
 			return err
 		},
 	}, 10*time.Second)
+}
+
+// printPatterns draws the patterns of an app, as comments.
+func printPatterns(w io.Writer, text string) {
+	plan, err := siddhiql.CompileDeployed(text)
+	if err != nil {
+		return // the app is of another build
+	}
+	for i, q := range plan.Queries {
+		drawn := q.Automaton()
+		if drawn == "" {
+			continue
+		}
+		name := q.Name
+		if name == "" {
+			name = fmt.Sprintf("query%d", i+1)
+		}
+		fmt.Fprintf(w, "-- the pattern of %s:\n", name)
+		for line := range strings.Lines(drawn) {
+			fmt.Fprint(w, "-- ", line)
+		}
+	}
 }
 
 // printQuarantine says which partitions of an app no processor runs, and how they are

@@ -3,6 +3,7 @@ package cli
 import (
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -38,11 +39,13 @@ func newStateGetCommand() *cobra.Command {
 	var r recovery.StateRequest
 	var at string
 	cmd := a.add(&cobra.Command{
-		Use: "get COMPONENT [APP]", Short: "Show what is in a window, an aggregate or another component",
+		Use: "get COMPONENT [APP]", Short: "Show what is in a window, an aggregate, a pattern or another component",
 		Long: `Shows the content of a component: the rows of a window, the groups of an aggregate, by
-default as of the end of the log, or as of an instant. It is rebuilt from a checkpoint and
+default as of the end of the log, or as of an instant. Of a pattern it shows the partial
+matches: their events so far, what they wait for, and until when. It is rebuilt from a checkpoint and
 the log; the running app does not notice. Attributes that no query needs are not kept.`,
 		Example: `  eventflux state get airport/aggregate --key DTW
+  eventflux state get unpaid/pattern Shop
   eventflux state get airport/window Flights --at 2026-03-01T12:00:00Z --json`,
 		Args: upToArgs(1, "COMPONENT", "APP"),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -61,10 +64,16 @@ the log; the running app does not notice. Attributes that no query needs are not
 	return cmd
 }
 
+// patternTypes is how the types of components with partial matches begin.
+const patternTypes = "pattern/"
+
 func printState(w io.Writer, s *recovery.State, key string) {
 	for _, p := range s.Partitions {
 		fmt.Fprintf(w, "%s in partition %d at %s, clock %d: %d entries, digest %s\n", s.Component, p.Partition, p.At, p.Clock, p.Entries, p.Digest)
 		for _, i := range p.Items {
+			if strings.HasPrefix(s.Type, patternTypes) && printMatch(w, i) {
+				continue
+			}
 			fmt.Fprintf(w, "%s\t%s\n", i.Key, i.Value)
 		}
 		if key != "" && len(p.Items) == 0 {

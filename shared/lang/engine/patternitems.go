@@ -6,6 +6,7 @@ import (
 
 	"github.com/eventflux/eventflux/shared/lang/event/rowjson"
 	"github.com/eventflux/eventflux/shared/lang/pattern"
+	"github.com/eventflux/eventflux/shared/lang/siddhiql"
 	"github.com/eventflux/eventflux/shared/state"
 )
 
@@ -71,13 +72,25 @@ func (x *patternQuery) show(m *pattern.Match) json.RawMessage {
 		if s > first {
 			dst = append(dst, ',')
 		}
-		dst = append(dst, asJSON(p.Steps[s].Text)...)
+		dst = append(dst, asJSON(awaited(p, m, s))...)
 	}
 	dst = append(dst, ']')
 	if at, ok := m.Until(); ok {
 		dst = strconv.AppendInt(append(dst, `,"until":`...), at, 10)
 	}
 	return append(dst, '}')
+}
+
+// awaited is what a match waits for at a step: of a pair, what has not come yet.
+func awaited(p *siddhiql.Pattern, m *pattern.Match, s int) string {
+	step := &p.Steps[s]
+	if len(step.Items) == 2 && m.Open(0) != m.Open(1) {
+		if m.Open(0) {
+			return p.Items[step.Items[0]].Text
+		}
+		return p.Items[step.Items[1]].Text
+	}
+	return step.Text
 }
 
 func (x *patternQuery) showEvent(dst []byte, item int, e pattern.Kept) []byte {

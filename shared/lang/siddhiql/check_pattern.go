@@ -59,7 +59,9 @@ func (c *checker) step(d *StepDef, n *patternNames) bool {
 	}
 	sound := true
 	for _, def := range d.Items {
-		item := PatternItem{Name: def.Name.Text, Absent: def.Not, For: -1}
+		text := &printer{}
+		def.print(text)
+		item := PatternItem{Name: def.Name.Text, Absent: def.Not, For: -1, Text: text.b.String()}
 		if def.For != nil {
 			item.For = def.For.Int
 		}

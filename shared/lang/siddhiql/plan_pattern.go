@@ -31,6 +31,7 @@ type PatternItem struct {
 	Stream *Stream
 	Absent bool
 	For    int64  // of an absent item, ms; -1: until its partner comes
+	Text   string // as written
 	Own    []Expr // conditions over Stream alone
 	Equal  []Equality
 	Rest   []Expr // the other conditions, over Schema

@@ -14,6 +14,7 @@ const prelude = `define stream S (name string, v int, l long, f float, d double,
 //
 //	parse   prints the text in its normal form, or the errors
 //	check   prints the plan, or the errors
+//	automaton prints the patterns of the queries, as `app show` does
 //	deployed  the same for the text of an app that was deployed before
 //	warnings  prints what `app check` warns of
 //	query   the same after a line that defines stream S (see prelude)
@@ -31,6 +32,16 @@ func TestScripts(t *testing.T) {
 					return err.Error() + "\n"
 				}
 				return plan.Warnings.Error() + "\n"
+			case "automaton":
+				plan, err := Compile(d.Input)
+				if err != nil {
+					return err.Error() + "\n"
+				}
+				var text strings.Builder
+				for _, q := range plan.Queries {
+					text.WriteString(q.Automaton())
+				}
+				return text.String()
 			case "deployed":
 				return planOf(CompileDeployed(d.Input))
 			case "query":
