@@ -64,7 +64,7 @@ the log; the running app does not notice. Attributes that no query needs are not
 	return cmd
 }
 
-// patternTypes is how the types of components with partial matches begin.
+// patternTypes is the start of the types of components with partial matches.
 const patternTypes = "pattern/"
 
 func printState(w io.Writer, s *recovery.State, key string) {

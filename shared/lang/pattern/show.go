@@ -45,7 +45,7 @@ func (m *Match) kept(x *Item, from, n int) (list []Kept) {
 // Waits returns the first and the last step at which the match waits.
 func (m *Match) Waits() (first, last int) { return m.lo, m.hi }
 
-// Open reports whether the match still waits for a side of the last step at which it waits.
+// Open reports whether the last step of Waits still waits for one of its sides.
 func (m *Match) Open(side int) bool { return m.sides[side] == open }
 
 // Until returns the time at which the match ends or goes on without an event; false if it
