@@ -38,7 +38,37 @@ func restart(t *rapid.T, o Options) {
 		t.Fatalf("a valid app is refused: %v\n%s", err, app)
 	}
 	steps := GenInput(t, plan)
-	every := rapid.IntRange(1, 4).Draw(t, "restart every")
+	restartEvery(t, rapid.IntRange(1, 4).Draw(t, "restart every"), app, plan, steps)
+}
+
+// A late event moves no time, also not just after a restart: the session that is due stays open.
+func TestLateEventsAfterARestart(t *testing.T) {
+	const app = `@app:playback(lateness='0 millisec')
+define stream S (k string);
+define stream T (k string);
+define stream U (k string);
+partition with (k of !S) begin
+from !S#window.session(10) as a join T#window.length(2) as b select a.k insert all events into O;
+from !U select k output snapshot every 20 millisec insert into P;
+end;
+`
+	plan, err := siddhiql.Compile(app)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var steps []Step
+	for _, e := range []struct {
+		stream string
+		ts     int64
+	}{{"S", 1004}, {"S", 1223}, {"S", 1212}, {"U", 1170}, {"U", 1270}} {
+		steps = append(steps, Step{Stream: e.stream, Now: e.ts, Events: []Event{{TS: e.ts, Values: []any{"k"}}}})
+	}
+	restartEvery(t, 1, app, plan, steps)
+}
+
+// restartEvery runs an app with restarts after every few steps, and without.
+func restartEvery(t rapid.TB, every int, app string, plan *siddhiql.Plan, steps []Step) {
+	t.Helper()
 	left, restarted := newEngine(t, plan), newEngine(t, plan)
 	tracked := snapshot(restarted)
 	for i, s := range steps {
@@ -74,7 +104,7 @@ func restart(t *rapid.T, o Options) {
 	}
 }
 
-func newEngine(t *rapid.T, plan *siddhiql.Plan) *engine.Engine {
+func newEngine(t rapid.TB, plan *siddhiql.Plan) *engine.Engine {
 	e, err := engine.New(plan)
 	if err != nil {
 		t.Fatalf("new engine: %v", err)

@@ -87,8 +87,7 @@ func before(ms, span int64) int64 {
 func (e *Engine) tooLate(stream *siddhiql.Stream, b *event.Batch, from, to int) {
 	e.lateEvents += uint64(to - from)
 	if f := stream.Fault; f != nil {
-		if e.waiting {
-			e.begin(e.env.Now)
+		if e.waiting && e.begin(e.env.Now) {
 			e.advance(e.env.Now)
 		}
 		rows := e.faults[stream.ID]

@@ -209,7 +209,7 @@ func (x *selector) runSnapshot(s *memory, rows []window.Row) {
 }
 
 // beginRates starts the periods of time of the queries that have none yet, at ms.
-func (e *Engine) beginRates(at int64) {
+func (e *Engine) beginRates(at int64) (some bool) {
 	for _, q := range e.queries {
 		if q.rate == nil {
 			continue
@@ -218,9 +218,11 @@ func (e *Engine) beginRates(at int64) {
 			if l := s.more.units[rates].(limiter); !l.Begun() {
 				s.touch()
 				l.Begin(at)
+				some = true
 			}
 		})
 	}
+	return some
 }
 
 // rated reports whether the query's rows wait for an instant.

@@ -101,15 +101,18 @@ func (t *trigger) fire(int) {
 }
 
 // begin starts what has not started: triggers, and periods of time. at is the first instant
-// of the app, or, for what an upgrade adds, the clock at that moment.
-func (e *Engine) begin(at int64) {
+// of the app, or, for what an upgrade adds, the clock at that moment. It returns false if
+// everything had started.
+func (e *Engine) begin(at int64) bool {
 	e.waiting = false
+	some := false
 	for _, t := range e.triggers {
 		if !t.begun {
 			t.begin(at)
+			some = true
 		}
 	}
-	e.beginRates(at)
+	return e.beginRates(at) || some
 }
 
 // beginOn starts what has not started, before the clock moves to ms now.

@@ -43,7 +43,11 @@ func (c *checker) warnGrowth(in *PatternInput, n *patternNames) {
 		group := p.Groups[g]
 		g++
 		again := g < len(p.Groups) && group.First == 0
-		switch next := group.Last + 1; {
+		next := group.Last + 1
+		if p.Within < 0 && !again {
+			next = p.endless(next)
+		}
+		switch {
 		case next == len(p.Steps):
 		case p.Within < 0:
 			c.warnf(e.Pos, "the query keeps a match for every %s until %s comes, perhaps for ever: add `within` and a time after the last step, such as `within 10 min`",
@@ -53,4 +57,17 @@ func (c *checker) warnGrowth(in *PatternInput, n *patternNames) {
 				durationText(p.Within), tick(p.Steps[p.Groups[g].First].Text))
 		}
 	}
+}
+
+// endless returns the first step from one on that a match may wait for for ever, or the number
+// of steps. The wait of a `not … for` is over after its time, whatever comes.
+func (p *Pattern) endless(s int) int {
+	for ; s < len(p.Steps); s++ {
+		for _, i := range p.Steps[s].Items {
+			if p.Items[i].For < 0 {
+				return s
+			}
+		}
+	}
+	return s
 }
