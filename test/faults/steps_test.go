@@ -24,6 +24,8 @@ import (
 	"github.com/eventflux/eventflux/shared/state/checkpoint"
 	"github.com/eventflux/eventflux/shared/state/store"
 	"github.com/eventflux/eventflux/shared/state/store/file"
+	"github.com/eventflux/eventflux/shared/testing/azuretest"
+	"github.com/eventflux/eventflux/shared/testing/buckettest"
 	"github.com/eventflux/eventflux/shared/testing/faultpoint"
 	"github.com/eventflux/eventflux/shared/testing/redistest"
 	"github.com/eventflux/eventflux/shared/testing/s3test"
@@ -34,35 +36,50 @@ import (
 // whole, and neither log nor store keep garbage.
 func TestKillAtSteps(t *testing.T) {
 	data := t.TempDir()
-	killAtSteps(t, data, slices.Concat(faultpoint.OfLeader, faultpoint.OfTask, faultpoint.OfFile))
+	killAtSteps(t, data, *events, slices.Concat(faultpoint.OfLeader, faultpoint.OfTask, faultpoint.OfFile))
 	checkSwept(t, data)
 }
 
 // TestKillAtStepsWithRedis does the same with checkpoints in Redis.
 func TestKillAtStepsWithRedis(t *testing.T) {
 	redis := redistest.Start(t, redistest.Durable...)
-	killAtSteps(t, t.TempDir(), slices.Concat(faultpoint.OfLeader, faultpoint.OfTask), "--store.url="+redis.URL())
+	killAtSteps(t, t.TempDir(), *events, slices.Concat(faultpoint.OfLeader, faultpoint.OfTask), "--store.url="+redis.URL())
 }
 
 // TestKillAtStepsWithS3 does the same with checkpoints in S3, where every fifth answer to a put is
 // lost.
 func TestKillAtStepsWithS3(t *testing.T) {
+	killWithBucket(t, s3test.Start(t))
+}
+
+// TestKillAtStepsWithAzure is the same with checkpoints in Azure.
+func TestKillAtStepsWithAzure(t *testing.T) {
 	if testing.Short() {
-		t.Skip("a quarter of a minute")
+		t.Skip("the store is that of S3 with other requests")
 	}
-	server := s3test.Start(t)
+	killWithBucket(t, azuretest.Start(t))
+}
+
+// killWithBucket kills at the steps of a checkpoint; in the short form at those with requests
+// to the bucket alone, with fewer events.
+func killWithBucket(t *testing.T, server buckettest.Server) {
 	var puts atomic.Int64
 	server.LoseAnswers(func(r *http.Request) bool { return r.Method == http.MethodPut && puts.Add(1)%5 == 0 })
-	killAtSteps(t, t.TempDir(), slices.Concat(faultpoint.OfLeader, faultpoint.OfTask), "--store.url="+server.URL("kills"))
+	n, steps := *events, slices.Concat(faultpoint.OfLeader, faultpoint.OfTask)
+	if testing.Short() {
+		n = min(n, 600)
+		steps = []faultpoint.Point{faultpoint.RunBefore, faultpoint.RunDone, faultpoint.ManifestBefore, faultpoint.ManifestDone, faultpoint.CommitBefore}
+	}
+	killAtSteps(t, t.TempDir(), n, steps, "--store.url="+server.URL("kills"))
 	if n := puts.Load(); n < 20 {
-		t.Errorf("only %d puts came to S3", n)
+		t.Errorf("only %d puts came to the bucket", n)
 	}
 }
 
-func killAtSteps(t *testing.T, data string, steps []faultpoint.Point, settings ...string) {
+func killAtSteps(t *testing.T, data string, events int, steps []faultpoint.Point, settings ...string) {
 	rnd := random(t)
 	began := time.Now()
-	messages := trades(rnd, *events)
+	messages := trades(rnd, events)
 	want := offline(t, messages)
 	pub := newPublisher(t, rnd, messages)
 	died := map[string]int{}

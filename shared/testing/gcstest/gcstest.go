@@ -18,6 +18,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/eventflux/eventflux/shared/testing/buckettest"
 )
 
 // Bucket is the bucket of a server.
@@ -28,13 +30,13 @@ const pageMax = 7
 
 // Server is a running server.
 type Server struct {
+	buckettest.Faults
 	http *httptest.Server
 
-	mu        sync.Mutex
-	objects   map[string]*object
-	last      int64 // generation
-	gone      bool  // the bucket
-	intercept func(http.Handler) http.Handler
+	mu      sync.Mutex
+	objects map[string]*object
+	last    int64 // generation
+	gone    bool  // the bucket
 }
 
 type object struct {
@@ -59,11 +61,34 @@ func (s *Server) URL(prefix string, parameters ...string) string {
 	return "gs://" + Bucket + "/" + prefix + "?" + strings.Join(append([]string{"endpoint=" + s.http.URL}, parameters...), "&")
 }
 
-// Intercept puts a handler before the server's own; nil ends it.
-func (s *Server) Intercept(with func(http.Handler) http.Handler) {
+// Refuse answers the requests that which hits with an error.
+func (s *Server) Refuse(f buckettest.Fault, which buckettest.Which) {
+	status := map[buckettest.Fault]int{
+		buckettest.Busy: http.StatusServiceUnavailable, buckettest.Conflict: http.StatusConflict, buckettest.Full: http.StatusInsufficientStorage,
+		buckettest.Denied: http.StatusForbidden, buckettest.Expired: http.StatusUnauthorized, buckettest.Skewed: http.StatusUnauthorized,
+	}[f]
+	s.Instead(func(w http.ResponseWriter, _ *http.Request) { fail(w, status, "as the test wants it") }, which)
+}
+
+// Set writes an object as something else than EventFlux does.
+func (s *Server) Set(key, content string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.intercept = with
+	s.write(key, []byte(content))
+}
+
+// Names returns the keys of all objects.
+func (s *Server) Names() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Sorted(maps.Keys(s.objects))
+}
+
+func (s *Server) write(name string, content []byte) *object {
+	s.last++
+	o := &object{Name: name, Size: strconv.Itoa(len(content)), Generation: strconv.FormatInt(s.last, 10), Updated: time.Now().UTC(), content: content}
+	s.objects[name] = o
+	return o
 }
 
 // Vanish deletes the bucket with all that is in it, or makes it again.
@@ -75,14 +100,7 @@ func (s *Server) Vanish(gone bool) {
 
 // ServeHTTP implements http.Handler.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	s.mu.Lock()
-	with := s.intercept
-	s.mu.Unlock()
-	h := http.Handler(http.HandlerFunc(s.serve))
-	if with != nil {
-		h = with(h)
-	}
-	h.ServeHTTP(w, r)
+	s.Handle(w, r, s.serve)
 }
 
 func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
@@ -111,10 +129,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	case !met(r, there):
 		fail(w, http.StatusPreconditionFailed, "At least one of the pre-conditions you specified did not hold.")
 	case r.Method == http.MethodPost:
-		s.last++
-		o := &object{Name: name, Size: strconv.Itoa(len(content)), Generation: strconv.FormatInt(s.last, 10), Updated: time.Now().UTC(), content: content}
-		s.objects[name] = o
-		answer(w, o)
+		answer(w, s.write(name, content))
 	case name == "":
 		s.list(w, r)
 	case there == nil:

@@ -4,6 +4,7 @@ package s3test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log"
@@ -11,11 +12,12 @@ import (
 	"net/http/httptest"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 
 	"github.com/rclone/gofakes3"
 	"github.com/rclone/gofakes3/s3mem"
+
+	"github.com/eventflux/eventflux/shared/testing/buckettest"
 )
 
 // The bucket and the credentials of a server.
@@ -27,15 +29,13 @@ const (
 
 // Server is a running server.
 type Server struct {
+	buckettest.Faults
 	Addr    string // of http
 	Backend *s3mem.Backend
 
 	faker *gofakes3.GoFakeS3
 	open  *gofakes3.GoFakeS3 // takes any request
 	http  *httptest.Server
-
-	mu        sync.Mutex
-	intercept func(http.Handler) http.Handler
 
 	// The server looks at a condition, then writes. Here nothing else writes in between.
 	writing sync.Mutex
@@ -89,13 +89,6 @@ func (s *Server) URL(prefix string, parameters ...string) string {
 	return "s3://" + Bucket + "/" + prefix + "?" + strings.Join(append([]string{"endpoint=" + s.http.URL}, parameters...), "&")
 }
 
-// Intercept puts a handler before the server's own; nil ends it.
-func (s *Server) Intercept(with func(http.Handler) http.Handler) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.intercept = with
-}
-
 // Ignore makes the server ignore the header of requests with that method, as servers without
 // that condition do.
 func (s *Server) Ignore(method, header string) {
@@ -111,44 +104,69 @@ func (s *Server) Ignore(method, header string) {
 	})
 }
 
-// Refuse answers requests with an error as long as which says so.
-func (s *Server) Refuse(status int, code string, which func(*http.Request) bool) {
-	s.Intercept(func(next http.Handler) http.Handler {
-		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			if !which(r) {
-				next.ServeHTTP(w, r)
-				return
-			}
-			w.Header().Set("Content-Type", "application/xml")
-			w.WriteHeader(status)
-			if r.Method != http.MethodHead {
-				_, _ = fmt.Fprintf(w, "<Error><Code>%s</Code><Message>as the test wants it</Message></Error>", code) // the client may be gone
-			}
-		})
-	})
-}
-
-// LoseAnswers carries requests out and loses the answer, as long as which says so.
-func (s *Server) LoseAnswers(which func(*http.Request) bool) {
-	s.Intercept(func(next http.Handler) http.Handler {
-		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			if !which(r) {
-				next.ServeHTTP(w, r)
-				return
-			}
-			next.ServeHTTP(httptest.NewRecorder(), r)
-			panic(http.ErrAbortHandler)
-		})
-	})
-}
-
-// First returns a function that says yes to the first n requests with that method; any
-// method if it is empty.
-func First(n int64, method string) func(*http.Request) bool {
-	var seen atomic.Int64
-	return func(r *http.Request) bool {
-		return (method == "" || r.Method == method) && seen.Add(1) <= n
+// Refuse answers the requests that which hits with an error.
+func (s *Server) Refuse(f buckettest.Fault, which buckettest.Which) {
+	switch f {
+	case buckettest.Busy:
+		s.RefuseAs(http.StatusServiceUnavailable, "SlowDown", which)
+	case buckettest.Conflict:
+		s.RefuseAs(http.StatusConflict, "ConditionalRequestConflict", which)
+	case buckettest.Full:
+		s.RefuseAs(http.StatusInsufficientStorage, "QuotaExceeded", which)
+	case buckettest.Denied:
+		s.RefuseAs(http.StatusForbidden, "AccessDenied", which)
+	case buckettest.Expired:
+		s.RefuseAs(http.StatusForbidden, "ExpiredToken", which)
+	case buckettest.Skewed:
+		s.RefuseAs(http.StatusForbidden, "RequestTimeTooSkewed", which)
 	}
+}
+
+// RefuseAs is Refuse with a status and a code of S3.
+func (s *Server) RefuseAs(status int, code string, which buckettest.Which) {
+	s.Instead(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/xml")
+		w.WriteHeader(status)
+		if r.Method != http.MethodHead {
+			_, _ = fmt.Fprintf(w, "<Error><Code>%s</Code><Message>as the test wants it</Message></Error>", code) // the client may be gone
+		}
+	}, which)
+}
+
+// Vanish deletes the bucket with all that is in it, or makes it again.
+func (s *Server) Vanish(gone bool) {
+	var err error
+	if gone {
+		for _, key := range s.Names() {
+			_, failed := s.Backend.DeleteObject(context.Background(), Bucket, key)
+			err = errors.Join(err, failed)
+		}
+		err = errors.Join(err, s.Backend.DeleteBucket(context.Background(), Bucket))
+	} else {
+		err = s.Backend.CreateBucket(context.Background(), Bucket)
+	}
+	if err != nil {
+		panic(err)
+	}
+}
+
+// Set writes an object as something else than EventFlux does.
+func (s *Server) Set(key, content string) {
+	if _, err := s.Backend.PutObject(context.Background(), Bucket, key, nil, strings.NewReader(content), int64(len(content))); err != nil {
+		panic(err)
+	}
+}
+
+// Names returns the keys of all objects.
+func (s *Server) Names() (names []string) {
+	found, err := s.Backend.ListBucket(context.Background(), Bucket, nil, gofakes3.ListBucketPage{})
+	if err != nil {
+		panic(err)
+	}
+	for _, o := range found.Contents {
+		names = append(names, o.Key)
+	}
+	return names
 }
 
 // SetKeys makes the server accept a pair of keys instead of another.
@@ -159,14 +177,7 @@ func (s *Server) SetKeys(former, access, secret string) {
 
 // ServeHTTP implements http.Handler.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	s.mu.Lock()
-	with := s.intercept
-	s.mu.Unlock()
-	h := http.Handler(http.HandlerFunc(s.serve))
-	if with != nil {
-		h = with(h)
-	}
-	h.ServeHTTP(w, r)
+	s.Handle(w, r, s.serve)
 }
 
 func (s *Server) serve(w http.ResponseWriter, r *http.Request) {

@@ -14,7 +14,7 @@
 // version, also where the version is a hash of the content. A put of an existing object
 // writes it again with another tag. A sweep that looked at it before then deletes nothing.
 //
-// Read bucket.go, object.go, commit.go, check.go, repeat.go.
+// Read bucket.go, object.go, commit.go, check.go, repeat.go, parts.go.
 package cloud
 
 import (

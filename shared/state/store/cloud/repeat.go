@@ -74,6 +74,9 @@ type written struct {
 }
 
 func (s *Store) write(ctx context.Context, key string, content []byte, only Condition) (w written, err error) {
+	if to, ok := s.bucket.(Parted); ok && len(content) > partBytes {
+		return s.writeParts(ctx, to, key, content, only)
+	}
 	tries := 0
 	err = s.repeat(ctx, "put", func(ctx context.Context) (err error) {
 		tries++
@@ -86,6 +89,9 @@ func (s *Store) write(ctx context.Context, key string, content []byte, only Cond
 }
 
 func (s *Store) read(ctx context.Context, key string) (content []byte, at Info, err error) {
+	if from, ok := s.bucket.(Parted); ok {
+		return s.readParts(ctx, from, key)
+	}
 	err = s.repeat(ctx, "get", func(ctx context.Context) (err error) {
 		content, at, err = s.bucket.Get(ctx, key)
 		s.counts.received.Add(float64(len(content)))

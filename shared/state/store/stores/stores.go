@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/eventflux/eventflux/shared/state/store"
+	"github.com/eventflux/eventflux/shared/state/store/cloud/azure"
 	"github.com/eventflux/eventflux/shared/state/store/cloud/gcs"
 	"github.com/eventflux/eventflux/shared/state/store/cloud/s3"
 	"github.com/eventflux/eventflux/shared/state/store/file"
@@ -16,7 +17,7 @@ import (
 )
 
 // Forms are the forms of a URL, for people.
-const Forms = "file:DIR, redis://HOST:PORT/DB, rediss:// (with TLS), s3://BUCKET/PREFIX or gs://BUCKET/PREFIX"
+const Forms = "file:DIR, redis://HOST:PORT/DB, rediss:// (with TLS), s3://BUCKET/PREFIX, gs://BUCKET/PREFIX or azblob://CONTAINER/PREFIX"
 
 // Check says what is wrong with a URL. It never repeats the URL, which may hold a password.
 func Check(url string) error {
@@ -35,6 +36,9 @@ func Check(url string) error {
 	case "gs":
 		_, err := gcs.Parse(url)
 		return err
+	case "azblob":
+		_, err := azure.Parse(url)
+		return err
 	}
 	return errors.New("is none of " + Forms)
 }
@@ -50,6 +54,8 @@ func Open(ctx context.Context, url string, log *slog.Logger) (store.Store, error
 		return failable(opened(s3.Open(ctx, url, log)))
 	case "gs":
 		return failable(opened(gcs.Open(ctx, url, log)))
+	case "azblob":
+		return failable(opened(azure.Open(ctx, url, log)))
 	}
 	return nil, fmt.Errorf("%w: the URL of the store %w", store.ErrInvalid, Check(url))
 }

@@ -17,7 +17,7 @@ func TestWhatIsNotOpenedIsNil(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	for _, url := range []string{"file:" + blocked, "redis://127.0.0.1:1/0?timeout=50ms", "s3://", "gs://", "ftp://x"} {
+	for _, url := range []string{"file:" + blocked, "redis://127.0.0.1:1/0?timeout=50ms", "s3://", "gs://", "azblob://", "ftp://x"} {
 		if s, err := Open(ctx, url, slog.New(slog.DiscardHandler)); s != nil || err == nil {
 			t.Errorf("%s: %v, %v", url, s, err)
 		}

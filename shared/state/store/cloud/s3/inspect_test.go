@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/eventflux/eventflux/shared/testing/buckettest"
 	"github.com/eventflux/eventflux/shared/testing/s3test"
 )
 
@@ -35,7 +36,7 @@ func TestHarmfulRules(t *testing.T) {
 		}
 	}
 	for code, want := range map[string]bool{"NoSuchLifecycleConfiguration": true, "AccessDenied": false} {
-		server.Refuse(http.StatusNotFound, code, s3test.First(1, ""))
+		server.RefuseAs(http.StatusNotFound, code, buckettest.First(1, ""))
 		if _, err := s.Inspect(within(t)); (err == nil) != want {
 			t.Errorf("%s: %v", code, err)
 		}

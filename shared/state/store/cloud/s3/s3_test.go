@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"flag"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"strings"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/eventflux/eventflux/shared/state/store"
 	"github.com/eventflux/eventflux/shared/state/store/cloud"
+	"github.com/eventflux/eventflux/shared/testing/buckettest"
 	"github.com/eventflux/eventflux/shared/testing/s3test"
 	"github.com/eventflux/eventflux/shared/testing/storetest"
 )
@@ -56,6 +58,21 @@ func TestStore(t *testing.T) {
 		prefix := base + "/" + strings.ToLower(rand.Text())
 		return func() store.Store { return openAt(t, prefix+"?"+parameters) }
 	})
+}
+
+func TestFaults(t *testing.T) {
+	buckettest.Run(t, buckettest.Kind{
+		Bucket: "bucket",
+		Start:  func(t testing.TB) buckettest.Server { return s3test.Start(t) },
+		Open:   func(t testing.TB, url string) (*cloud.Store, error) { return Open(within(t), url, quiet) },
+	})
+}
+
+func commitOf(term, epoch uint64) store.Commit {
+	return store.Commit{
+		App: "app", Term: term, Epoch: epoch, Name: fmt.Sprintf("apps/app/checkpoints/%d.json", epoch),
+		Manifest: fmt.Appendf(nil, `{"epoch":%d}`, epoch),
+	}
 }
 
 // The requests that docs/stores.md promises, which cost money.
