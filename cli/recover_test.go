@@ -172,6 +172,7 @@ func TestExportRunsAnywhere(t *testing.T) {
 	if n := len(lines); n < 10 {
 		t.Errorf("%d lines", n)
 	}
+	compareVersions(t, file)
 	data, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
@@ -182,6 +183,43 @@ func TestExportRunsAnywhere(t *testing.T) {
 		}
 		if stdout, stderr, code := run("replay --from "+file, ""); code != 1 || stdout != "" || !strings.Contains(stderr, "corrupt export") {
 			t.Errorf("exit %d, %q, %q", code, stdout, stderr)
+		}
+	}
+}
+
+// compareVersions compares the exported app with next versions of it.
+func compareVersions(t *testing.T, file string) {
+	for _, c := range []struct {
+		text, flags string
+		code        int
+		want        []string
+	}{
+		{sumsApp, "", 0, []string{"kept  sums/window", "Out     6      0          0         0", "6 frames, 6 events"}},
+		{sumsApp, " --json", 0, []string{`"equal": 6,`, `"outcome": "kept"`}},
+		{strings.Replace(sumsApp, "length(4)", "length(3)", 1), "", 1, []string{
+			"adapted  sums/window", "total in 6", "Out different, seq:11.1 of S", "  old  11.0", "  new  11.0", "the results of the two versions differ",
+		}},
+		{strings.Replace(sumsApp, "S#length", "S[v != 9]#length", 1), " --json", 1, []string{`"only_old": 1`, `"kind": "only old"`, `"cause": "seq:12.1 of S"`}},
+		{strings.Replace(sumsApp, "length(4)", "time(1 sec)", 1), "", 1, []string{"refused  sums/window", "--drop compares without the state"}},
+		{strings.Replace(sumsApp, "length(4)", "time(1 sec)", 1), " --drop", 1, []string{"dropped  sums/window", "the results of the two versions differ"}},
+		{strings.Replace(sumsApp, "select k", "select nobody", 1), "", 1, []string{"nobody"}},
+		{strings.Replace(sumsApp, "'sums'", "'other'", 1), "", 1, []string{"the app is \"sums\""}},
+		{sumsApp, " --digest", 2, []string{"do not go together"}},
+	} {
+		app := filepath.Join(t.TempDir(), "next.siddhi")
+		if err := os.WriteFile(app, []byte(c.text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		stdout, stderr, code := run("replay --from "+file+" --app "+app+" --compare"+c.flags, "")
+		for _, w := range c.want {
+			if code != c.code || !strings.Contains(stdout+stderr, w) {
+				t.Errorf("%s%s: exit %d, want %d and %q:\n%s%s", c.text, c.flags, code, c.code, w, stdout, stderr)
+			}
+		}
+	}
+	for _, line := range []string{"replay --from " + file + " --app x.siddhi", "replay --from " + file + " --compare", "replay x.siddhi --events - --compare"} {
+		if _, stderr, code := run(line, ""); code != 2 {
+			t.Errorf("%s: exit %d, %s", line, code, stderr)
 		}
 	}
 }

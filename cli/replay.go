@@ -19,6 +19,7 @@ func newReplayCommand() *cobra.Command {
 	var events, from string
 	var until int64
 	var opt replay.Options
+	var what compared
 	var codec string
 	memory := config.Size(replay.MemoryMaxDefault).String()
 	cmd := &cobra.Command{
@@ -46,8 +47,14 @@ With --stream and --ts every line is a plain event instead, such as eventflux
 publish sends.
 
 With --from it runs what eventflux checkpoint export has written instead: it begins with
-the checkpoint, and the log behind it has the events.`,
-		Example: `  eventflux replay examples/flights.siddhi --events examples/data/flights.ndjson --stream Flights --ts time`,
+the checkpoint, and the log behind it has the events.
+
+With --from, --app NEW.siddhi and --compare it shows what an upgrade would change: it runs
+the export as it is, and again with the app changed to NEW.siddhi right after the
+checkpoint, and compares the results of each stream by cause, the event or the timer that
+they follow from. It ends with code 0 if all results are equal, and with 1 otherwise.`,
+		Example: `  eventflux replay examples/flights.siddhi --events examples/data/flights.ndjson --stream Flights --ts time
+  eventflux replay --from flights.efx --app examples/flights.siddhi --compare`,
 		Args: func(cmd *cobra.Command, files []string) error {
 			if from != "" {
 				return exactArgs()(cmd, files)
@@ -64,9 +71,11 @@ the checkpoint, and the log behind it has the events.`,
 					return usagef("--memory-max: %w", err)
 				}
 				opt.MemoryMax = uint64(size)
-				return replayExport(cmd, from, opt)
+				return replayExport(cmd, from, opt, &what)
 			}
 			switch {
+			case what.any():
+				return usagef("--app, --compare, --drop and --json go with --from")
 			case cmd.Flags().Changed("memory-max"):
 				return usagef("--memory-max goes with --from")
 			case events == "":
@@ -94,16 +103,26 @@ the checkpoint, and the log behind it has the events.`,
 	f.BoolVar(&opt.Incremental, "incremental", false, "take out changes behind a base, and merge them every few steps")
 	f.BoolVar(&opt.Digests, "digest", false, "print the digest of each component's state at the end")
 	f.StringVar(&memory, "memory-max", memory, "memory that --from may take: an export from elsewhere can be small and hold much")
+	f.StringVar(&what.file, "app", "", "with --from: file with the next version of the app, for --compare")
+	f.BoolVar(&what.compare, "compare", false, "with --from: compare the results of the exported app with those of --app")
+	f.BoolVar(&what.drop, "drop", false, "with --compare: give up the state that cannot go on")
+	f.BoolVar(&what.json, "json", false, "with --compare: print JSON")
 	f.StringVar(&opt.TimeAttr, "ts", "", "attribute of plain events that has their time (ms)")
 	return cmd
 }
 
 // replayExport replays a checkpoint and the log after it.
-func replayExport(cmd *cobra.Command, file string, opt replay.Options) error {
+func replayExport(cmd *cobra.Command, file string, opt replay.Options, what *compared) error {
 	for _, other := range []string{"events", "stream", "ts", "restart-every", "codec", "incremental"} {
 		if cmd.Flags().Changed(other) {
 			return usagef("--from and --%s do not go together", other)
 		}
+	}
+	if what.any() {
+		if cmd.Flags().Changed("digest") {
+			return usagef("--compare and --digest do not go together")
+		}
+		return what.run(cmd, file, opt)
 	}
 	ctx, stop := interruptible(cmd)
 	defer stop()

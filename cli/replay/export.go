@@ -24,6 +24,7 @@ import (
 	"github.com/eventflux/eventflux/shared/log/wal"
 	"github.com/eventflux/eventflux/shared/state"
 	"github.com/eventflux/eventflux/shared/state/checkpoint"
+	"github.com/eventflux/eventflux/shared/state/store"
 	"github.com/eventflux/eventflux/shared/state/store/memory"
 )
 
@@ -196,31 +197,11 @@ func (x *exported) replay(ctx context.Context, out *bufio.Writer, opt Options) e
 	frames, stop := x.frames(ctx)
 	defer stop()
 	for p := range x.info.Logs {
-		number := uint32(1)
-		if x.manifest != nil {
-			number, _ = x.manifest.VersionOf(uint32(p))
-		}
-		v := x.version(number)
-		if v == nil {
-			return corruptExport("its manifest has version %d of the app in partition %d, and its head does not list it", number, p)
-		}
-		t, err := rebuild.New(x.plans[number], uint32(p), v.Settings)
+		t, skip, err := x.task(ctx, p, objects)
 		if err != nil {
 			return err
 		}
-		from := uint64(0)
-		var skip wal.Skip
-		if x.manifest != nil {
-			part := &x.manifest.Partitions[p]
-			if err := t.Load(ctx, objects, part, x.manifest.Epoch, 2); err != nil {
-				return err
-			}
-			from, skip = part.Log.Sequence, lineage.SkipOf(part)
-		}
-		if from+1 != x.info.Logs[p].From {
-			return corruptExport("the log of partition %d begins at %d, and the checkpoint was cut at %d", p, x.info.Logs[p].From, from)
-		}
-		to := rebuild.Target{Position: rebuild.Position{Sequence: max(x.info.Logs[p].To, from)}}
+		to := rebuild.Target{Position: rebuild.Position{Sequence: max(x.info.Logs[p].To, t.Position().Sequence)}}
 		watch := rebuild.Watch{
 			Step:  func(_ uint64, _ *frame.Frame, s engine.Step) { w.step(t, s) },
 			Frame: func(uint64, *frame.Frame, engine.Reached, int) { w.write(t) }, // what a change causes
@@ -241,6 +222,36 @@ func (x *exported) replay(ctx context.Context, out *bufio.Writer, opt Options) e
 		}
 	}
 	return nil
+}
+
+// task returns the task of a partition as the checkpoint has it, and the frames of its log that
+// are skipped.
+func (x *exported) task(ctx context.Context, p int, objects store.Store) (*rebuild.Task, wal.Skip, error) {
+	number := uint32(1)
+	if x.manifest != nil {
+		number, _ = x.manifest.VersionOf(uint32(p))
+	}
+	v := x.version(number)
+	if v == nil {
+		return nil, nil, corruptExport("its manifest has version %d of the app in partition %d, and its head does not list it", number, p)
+	}
+	t, err := rebuild.New(x.plans[number], uint32(p), v.Settings)
+	if err != nil {
+		return nil, nil, err
+	}
+	from := uint64(0)
+	var skip wal.Skip
+	if x.manifest != nil {
+		part := &x.manifest.Partitions[p]
+		if err := t.Load(ctx, objects, part, x.manifest.Epoch, 2); err != nil {
+			return nil, nil, err
+		}
+		from, skip = part.Log.Sequence, lineage.SkipOf(part)
+	}
+	if from+1 != x.info.Logs[p].From {
+		return nil, nil, corruptExport("the log of partition %d begins at %d, and the checkpoint was cut at %d", p, x.info.Logs[p].From, from)
+	}
+	return t, skip, nil
 }
 
 // rowWriter writes the rows that a task emits.
@@ -312,77 +323,4 @@ type digestLine struct {
 	Type      string       `json:"type"`
 	Version   string       `json:"version"`
 	Digest    state.Digest `json:"digest"`
-}
-
-// frameStream reads the frames of a file a few ahead.
-type frameStream struct {
-	records chan placed
-	failed  error   // set before records is closed
-	first   *placed // was read, and is of a partition that comes later
-}
-
-// placed is a frame of a partition's log.
-type placed struct {
-	partition int
-	record    wal.Record
-}
-
-// frames starts to read the frames of a file that was read before.
-func (x *exported) frames(ctx context.Context) (*frameStream, func()) {
-	ctx, cancel := context.WithCancel(ctx)
-	s := &frameStream{records: make(chan placed, 16)}
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		defer close(s.records)
-		s.failed = x.each(func(r export.Record) error {
-			if r.Kind != export.KindFrame {
-				return nil
-			}
-			p, seq, err := frameName(r.Name)
-			if err != nil {
-				return err
-			}
-			select {
-			case s.records <- placed{p, wal.Record{Seq: seq, Data: bytes.Clone(r.Data)}}:
-				return nil
-			case <-ctx.Done():
-				return ctx.Err()
-			}
-		})
-	}()
-	return s, func() { cancel(); <-ended }
-}
-
-// partitionLog is the frames of one partition; all of them stand together in the file.
-type partitionLog struct {
-	*frameStream
-	p     int
-	limit *heapLimit
-	skip  wal.Skip
-}
-
-// Next implements rebuild.Log.
-func (l *partitionLog) Next(context.Context) (wal.Record, error) {
-	s := l.frameStream
-	if s.first == nil {
-		r, open := <-s.records
-		if !open {
-			if s.failed != nil {
-				return wal.Record{}, s.failed
-			}
-			return wal.Record{}, io.EOF
-		}
-		s.first = &r
-	}
-	if s.first.partition != l.p {
-		return wal.Record{}, io.EOF
-	}
-	if err := l.limit.check(); err != nil {
-		return wal.Record{}, err
-	}
-	r := s.first.record
-	s.first = nil
-	err := l.skip.Mark(&r)
-	return r, err
 }

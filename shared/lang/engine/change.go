@@ -57,6 +57,7 @@ func (e *Engine) change(next *siddhiql.Plan, m *Migration) error {
 	}
 	t.saveEntries()
 	waiting, timers := e.reorder, e.timers.Heap
+	unbegun := e.waiting && waiting != nil // the first event in the order of time has not come
 	e.timers = timerHeap{}
 	e.plan = next
 	e.streams = make([][]subscriber, len(next.Streams))
@@ -71,10 +72,14 @@ func (e *Engine) change(next *siddhiql.Plan, m *Migration) error {
 	for _, s := range m.Steps {
 		m.fresh[s.ID] = m.fresh[s.ID] || s.Outcome != OutcomeKept
 	}
+	e.fromChange()
 	e.reorderAfter(waiting, m)
+	e.fromChange()
 	e.trim(t.rowsTaken)
 	if e.env.Now != window.NoTime {
-		e.begin(e.env.Now) // what the upgrade adds starts at its clock
+		if !unbegun || e.reorder == nil {
+			e.begin(e.env.Now) // what the upgrade adds starts at its clock
+		}
 		e.advance(e.env.Now)
 	}
 	return nil

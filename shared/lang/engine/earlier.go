@@ -17,10 +17,14 @@ type Earlier struct {
 	outputs []Output
 	rows    []*event.Batch
 	kinds   [][]window.Kind
+	causes  []Cause
 }
 
 // Outputs returns the chunks, in order.
 func (r *Earlier) Outputs() []Output { return r.outputs }
+
+// Causes returns what the outputs follow from, as Engine.Causes does.
+func (r *Earlier) Causes() []Cause { return r.causes }
 
 // Rows returns the rows that a query emitted, and their kinds.
 func (r *Earlier) Rows(query int) (*event.Batch, []window.Kind) { return r.rows[query], r.kinds[query] }
@@ -40,4 +44,7 @@ func (e *Engine) setAside(version uint64) {
 		q.out, q.kinds = event.NewBatch(q.plan.Output), nil
 	}
 	e.outputs, e.earlier = nil, r
+	if e.trace != nil {
+		r.causes, e.trace.causes = e.trace.causes, nil
+	}
 }

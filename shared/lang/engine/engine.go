@@ -42,6 +42,7 @@ type Engine struct {
 	lateRows   []*event.Batch // by stream: the rows of late
 	outOfOrder uint64
 	lateEvents uint64
+	trace      *trace // nil: nobody asks what outputs follow from
 }
 
 // subscriber reads a stream. The chunk is the caller's, and is not changed.
@@ -201,6 +202,7 @@ func (e *Engine) advance(now int64) {
 				}
 				e.env.Now = max(e.env.Now, at)
 				stream, b, from, to := e.reorder.Take()
+				e.fromEvent(e.plan.Streams[stream], 0, at)
 				e.deliver(e.plan.Streams[stream], b, from, to)
 				continue
 			}
@@ -210,6 +212,7 @@ func (e *Engine) advance(now int64) {
 		}
 		due := e.timers.Pop()
 		e.env.Now = max(e.env.Now, due.at)
+		e.fromTimer(&due)
 		if due.key != nil {
 			due.key.awaited = false
 			due.key.block.end(due.key)
@@ -253,6 +256,7 @@ func (e *Engine) Send(stream *siddhiql.Stream, b *event.Batch, from, to int, now
 	if now > e.env.Now || len(e.timers.Heap) > 0 || e.waiting {
 		e.advance(now)
 	}
+	e.fromEvent(stream, e.sending(), now)
 	e.deliver(stream, b, from, to)
 }
 
@@ -326,5 +330,8 @@ func (e *Engine) ResetOutputs() {
 		}
 	}
 	e.outputs, e.earlier = e.outputs[:0], nil
+	if e.trace != nil {
+		e.trace.causes = e.trace.causes[:0]
+	}
 	e.resetLate()
 }

@@ -70,6 +70,7 @@ func (e *Engine) enter(stream *siddhiql.Stream, b *event.Batch, from, to int, ms
 		e.begin(e.env.Now)
 		e.advance(ms)
 	}
+	e.fromEvent(stream, e.sending(), ms)
 	e.deliver(stream, b, from, to)
 	e.advance(now)
 }
@@ -99,6 +100,7 @@ func (e *Engine) tooLate(stream *siddhiql.Stream, b *event.Batch, from, to int) 
 		for i := from; i < to; i++ {
 			e.appendFault(rows, b, i)
 		}
+		e.fromEvent(stream, e.sending(), b.TS[from])
 		e.deliver(f, rows, 0, rows.Len())
 		return
 	}

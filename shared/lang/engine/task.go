@@ -25,6 +25,8 @@ type Task struct {
 	adapters  []*adapter      // of events in these forms
 	upgrade   *upgrade        // that the current deploy frame asks for, or nil
 	upgraded  *Migration      // what the newest frame did to the components, or nil
+	pinned    bool            // deploy frames do not change the version in force
+	passed    uint64          // number of the newest version that was passed over
 }
 
 // Applied says what became of a frame.
@@ -193,6 +195,9 @@ func (t *Task) skip(stamps []int64) {
 
 // send sends a chunk of a block, whose first event is number event of the frame.
 func (t *Task) send(to *bound, first, size int, now int64, event uint64) {
+	if t.trace != nil {
+		t.trace.event = event
+	}
 	if to.from == nil {
 		t.Send(to.stream, to.batch, first, first+size, now)
 		t.number(event, size)

@@ -47,13 +47,45 @@ func (t *Task) bringInForce() error {
 	t.settings, t.version = u.settings, u.force
 	t.Limit(u.settings.Limits)
 	t.keepIDs(old, ids, links)
-	for _, s := range old.Streams {
+	t.adapters = nil // they refer to streams of the version before
+	t.expect(old)
+	t.upgraded = u.migration
+	return nil
+}
+
+// Replace brings another text into force at the present clock, as a deploy frame with the
+// change in m does. From then on the task passes over the deploy frames of its log: time
+// passes up to them, and events of those versions are adapted by name. What follows from the
+// change at once is in Outputs. After an error the task must not be used again.
+func (t *Task) Replace(next *siddhiql.Plan, m *Migration) (err error) {
+	if err := m.Err(); err != nil {
+		return err
+	}
+	defer t.caught(&err)
+	t.work.beginFrame()
+	t.pinned, t.passed = true, t.version.number
+	t.upgrade = &upgrade{next, t.settings, t.version, m}
+	return t.bringInForce()
+}
+
+// passOver notes in which forms the events of a version may come that is not brought into
+// force. It returns false if the log had its frame before.
+func (t *Task) passOver(v *frame.Version, plan *siddhiql.Plan) bool {
+	if uint64(v.Number) <= t.passed {
+		return false
+	}
+	t.passed = uint64(v.Number)
+	t.expect(plan)
+	return true
+}
+
+// expect notes in which forms the events of another version may come.
+func (t *Task) expect(other *siddhiql.Plan) {
+	for _, s := range other.Streams {
 		if now := t.plan.Stream(s.Name); s.Defined && (now == nil || !now.Defined || !now.Schema.Same(s.Schema)) {
 			t.remember(s.Schema)
 		}
 	}
-	t.upgraded = u.migration
-	return nil
 }
 
 // Upgraded says what became of the components if the newest frame brought the next version of

@@ -50,6 +50,7 @@ func sameStream(a, b *event.Schema) bool {
 func (e *Engine) releaseAll(old *window.Reorder) {
 	e.eachWaiting(old, func(stream *siddhiql.Stream, b *event.Batch, at int64) {
 		e.advance(max(at, e.env.Now))
+		e.fromEvent(stream, 0, at)
 		e.deliver(stream, b, 0, b.Len())
 	})
 }

@@ -63,6 +63,16 @@ func (t *Task) Try(record wal.Record) (err error) {
 	return err
 }
 
+// Step applies the record after the newest one, and lets w take what follows from it. After an
+// error the task must not be used any more.
+func (t *Task) Step(record wal.Record, w Watch) error {
+	_, err := t.one(record, Target{Position: Position{Sequence: record.Seq}}, w, &Done{})
+	if err != nil {
+		return &RecordError{record.Seq, err}
+	}
+	return nil
+}
+
 // Done says what a replay was.
 type Done struct {
 	// At is the place that was reached. At an instant it is the last event before it.

@@ -57,6 +57,16 @@ func (t *Task) Load(ctx context.Context, s store.Store, part *checkpoint.Partiti
 	return nil
 }
 
+// Replace changes the task to another text, which stays in force from then on, as
+// engine.Task.Replace does. What follows at once waits in Core.
+func (t *Task) Replace(next *siddhiql.Plan, m *engine.Migration) error {
+	if err := t.Core.Replace(next, m); err != nil {
+		return err
+	}
+	t.list()
+	return nil
+}
+
 // Position is how far the log was applied.
 func (t *Task) Position() Position { return t.at }
 

@@ -1,0 +1,228 @@
+package shadow
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"math/bits"
+	"slices"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/eventflux/eventflux/shared/lang/engine"
+	"github.com/eventflux/eventflux/shared/lang/window"
+	"github.com/eventflux/eventflux/shared/log/output"
+	"github.com/eventflux/eventflux/shared/log/rebuild"
+)
+
+// Report is how the results of two versions of an app compare.
+type Report struct {
+	App    string `json:"app"`
+	Frames uint64 `json:"frames"` // of the log that both have applied
+	Events uint64 `json:"events"` // that the old version has applied
+	// Streams are the result streams of both versions, by name.
+	Streams []Stream `json:"streams"`
+	// DeadLetters are events that the versions have not applied.
+	DeadLetters Count `json:"dead_letters"`
+	// Early counts causes that were compared before the clocks of both versions had passed
+	// them, to bound memory: they may count as a difference that is none.
+	Early uint64 `json:"early,omitempty"`
+}
+
+// Count has a number for each version.
+type Count struct {
+	Old uint64 `json:"old"`
+	New uint64 `json:"new"`
+}
+
+// Stream is how the rows of a result stream compare.
+type Stream struct {
+	Name      string `json:"stream"`
+	Equal     uint64 `json:"equal"`
+	Different uint64 `json:"different"` // rows with the same cause and place, and other values
+	OnlyOld   uint64 `json:"only_old"`
+	OnlyNew   uint64 `json:"only_new"`
+	// Missing names the version that does not publish the stream.
+	Missing string `json:"missing,omitempty"`
+	// Attributes counts the different rows by the attributes that differ. Attributes that only
+	// one version has make no row different; OldAttributes and NewAttributes list them.
+	Attributes    map[string]uint64 `json:"attributes,omitempty"`
+	OldAttributes []string          `json:"old_attributes,omitempty"`
+	NewAttributes []string          `json:"new_attributes,omitempty"`
+	// Samples has the first differences, and later ones ever more rarely.
+	Samples []Sample `json:"samples,omitempty"`
+}
+
+// Sample is a row that differs.
+type Sample struct {
+	Kind      string `json:"kind"`   // different, only old or only new
+	Number    uint64 `json:"number"` // among the rows of the stream that differ, from 1
+	Partition int    `json:"partition"`
+	Cause     string `json:"cause"`
+	Old       *Row   `json:"old,omitempty"`
+	New       *Row   `json:"new,omitempty"`
+}
+
+// Row is a result of one version.
+type Row struct {
+	Position  string          `json:"position"` // of the frame and the row
+	Timestamp int64           `json:"ts"`
+	Kind      string          `json:"kind"`
+	Data      json.RawMessage `json:"data"`
+}
+
+// firstSamples is the number of first differences of a stream that are kept. After them, only
+// those whose number is a power of two are.
+const firstSamples = 5
+
+// Differs reports whether any row differs.
+func (r *Report) Differs() bool {
+	return slices.ContainsFunc(r.Streams, func(s Stream) bool { return s.differs() > 0 })
+}
+
+func (s *Stream) differs() uint64 { return s.Different + s.OnlyOld + s.OnlyNew }
+
+// Report returns what was compared so far.
+func (c *Comparer) Report() Report {
+	r := c.report
+	r.Streams = []Stream{}
+	for _, s := range c.streams {
+		r.Streams = append(r.Streams, *s)
+	}
+	slices.SortFunc(r.Streams, func(a, b Stream) int { return strings.Compare(a.Name, b.Name) })
+	return r
+}
+
+// differ counts the rows of a group that are not all equal.
+func (c *Comparer) differ(g *group) {
+	s := g.key.stream
+	g.align(func(a, b *row) {
+		if a != nil && b != nil && g.equal(a, b) {
+			s.Equal++
+			return
+		}
+		kind := "different"
+		switch {
+		case a == nil:
+			kind = "only new"
+			s.OnlyNew++
+		case b == nil:
+			kind = "only old"
+			s.OnlyOld++
+		default:
+			s.Different++
+			s.count(g, a, b)
+		}
+		if n := s.differs(); n <= firstSamples || bits.OnesCount64(n) == 1 {
+			s.Samples = append(s.Samples, Sample{kind, n, g.key.partition, g.cause(a, b), g.row(a), g.row(b)})
+		}
+	})
+}
+
+// count counts which attributes of two rows differ.
+func (s *Stream) count(g *group, a, b *row) {
+	if a.ts != b.ts {
+		s.Attributes[output.HeaderTimestamp]++
+	}
+	if a.kind != b.kind {
+		s.Attributes[output.HeaderKind]++
+	}
+	old, next := members(g.text[a.from:a.to]), members(g.text[b.from:b.to])
+	for name, value := range old {
+		if other, ok := next[name]; ok && !bytes.Equal(value, other) {
+			s.Attributes[name]++
+		}
+	}
+}
+
+func (g *group) row(r *row) *Row {
+	if r == nil {
+		return nil
+	}
+	kind := "current"
+	if r.kind == window.Expired {
+		kind = "expired"
+	}
+	return &Row{r.at.String(), r.ts, kind, bytes.Clone(g.text[r.from:r.to])}
+}
+
+// cause says what the rows of a group follow from.
+func (g *group) cause(a, b *row) string {
+	if a == nil {
+		a = b
+	}
+	switch k := &g.key; {
+	case k.kind == engine.CauseTimer:
+		return fmt.Sprintf("timer of %s at %d", k.name, k.time)
+	case k.kind == engine.CauseChange:
+		return "change of the app"
+	case k.event > 0:
+		return fmt.Sprintf("%s of %s", rebuild.Position{Sequence: a.at.seq, Event: k.event}, k.name)
+	default:
+		return fmt.Sprintf("event of %s at %d", k.name, k.time)
+	}
+}
+
+// shownSamples is the number of samples of a stream that people see.
+const shownSamples = 3
+
+// Print prints the report for people.
+func (r *Report) Print(w io.Writer) error {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, "STREAM\tEQUAL\tDIFFERENT\tONLY OLD\tONLY NEW\tNOTES")
+	for i := range r.Streams {
+		s := &r.Streams[i]
+		fmt.Fprintf(t, "%s\t%d\t%d\t%d\t%d\t%s\n", s.Name, s.Equal, s.Different, s.OnlyOld, s.OnlyNew, strings.Join(s.notes(), "; "))
+	}
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	for i := range r.Streams {
+		s := &r.Streams[i]
+		for _, x := range s.Samples[:min(len(s.Samples), shownSamples)] {
+			fmt.Fprintf(w, "%s %s, %s\n", s.Name, x.Kind, x.Cause)
+			printRow(w, "old", x.Old)
+			printRow(w, "new", x.New)
+		}
+		if n := s.differs(); n > shownSamples {
+			fmt.Fprintf(w, "%s has %d more; --json shows samples\n", s.Name, n-shownSamples)
+		}
+	}
+	if r.DeadLetters.Old != r.DeadLetters.New {
+		fmt.Fprintf(w, "events not applied: old %d, new %d\n", r.DeadLetters.Old, r.DeadLetters.New)
+	}
+	if r.Early > 0 {
+		fmt.Fprintf(w, "warning: the rows of %d causes were compared early, to bound memory; they may count as different and be equal\n", r.Early)
+	}
+	_, err := fmt.Fprintf(w, "%d frames, %d events\n", r.Frames, r.Events)
+	return err
+}
+
+func (s *Stream) notes() (notes []string) {
+	if s.Missing != "" {
+		notes = append(notes, "not in the "+s.Missing+" version")
+	}
+	var names []string
+	for name := range s.Attributes {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		notes = append(notes, fmt.Sprintf("%s in %d", name, s.Attributes[name]))
+	}
+	if len(s.OldAttributes) > 0 {
+		notes = append(notes, "without "+strings.Join(s.OldAttributes, ", "))
+	}
+	if len(s.NewAttributes) > 0 {
+		notes = append(notes, "with "+strings.Join(s.NewAttributes, ", "))
+	}
+	return notes
+}
+
+func printRow(w io.Writer, version string, r *Row) {
+	if r == nil {
+		return
+	}
+	fmt.Fprintf(w, "  %s  %-8s ts %d %s %s\n", version, r.Position, r.Timestamp, r.Kind, r.Data)
+}
