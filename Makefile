@@ -16,8 +16,9 @@ help: ## Show the targets
 build: ## Build bin/eventflux
 	$(GO) build -o bin/eventflux ./cmd/eventflux
 
-run: build ## Start everything and watch an app work on real flights; Ctrl-C ends it
-	@bash examples/run.sh
+run: build ## Watch an app work on real flights, be killed and go on; Ctrl-C ends it
+	@$(GO) build -o bin/demo ./examples/demo
+	@bin/demo
 
 # Packages with goroutines of their own: make test runs them with the race detector. make race
 # does so with all, among them cli/node, whose tests run all services at once.
