@@ -169,13 +169,19 @@ func (c *cluster) finds(user string, urls, monitors []string, want ...string) {
 	defer cancel()
 	cfg := config.Default()
 	cfg.WAL.Durability, cfg.NATS.Monitor = "durable", strings.Join(monitors, ",")
-	found, err := doctor.Examine(ctx, doctor.Config{Conn: nc, Settings: cfg})
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	for _, line := range want {
-		if !strings.Contains(text(found), line) {
-			c.t.Errorf("%s, %d URLs, %d monitors: not %q in\n%s", user, len(urls), len(monitors), line, text(found))
+	for { // a replica may lag for a moment, and a server may be slow to answer
+		found, err := doctor.Examine(ctx, doctor.Config{Conn: nc, Settings: cfg})
+		if err != nil {
+			c.t.Fatal(err)
+		}
+		missing := slices.DeleteFunc(slices.Clone(want), func(line string) bool { return strings.Contains(text(found), line) })
+		if len(missing) == 0 {
+			return
+		}
+		select {
+		case <-time.After(100 * time.Millisecond):
+		case <-ctx.Done():
+			c.t.Fatalf("%s, %d URLs, %d monitors: not %q in\n%s", user, len(urls), len(monitors), missing, text(found))
 		}
 	}
 }

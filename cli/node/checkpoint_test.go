@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/eventflux/eventflux/services/processor"
@@ -49,6 +50,9 @@ func (c *chain) task(want string) (found processor.TaskInfo) {
 	var list struct{ Tasks []processor.TaskInfo }
 	for ctx := c.within(); ctx.Err() == nil; <-time.After(2 * time.Millisecond) {
 		m, err := c.nc.RequestWithContext(ctx, "ef.processor.tasks", nil)
+		if errors.Is(err, nats.ErrNoResponders) {
+			continue // the app is served, and the processor is about to announce itself
+		}
 		if err != nil {
 			c.t.Fatal(err)
 		}
