@@ -43,7 +43,7 @@ func TestCookbook(t *testing.T) {
 			apps = nil
 		}
 	}
-	if recipes < 8 {
+	if recipes < 13 {
 		t.Errorf("%d recipes", recipes)
 	}
 	if *rewritePage {
