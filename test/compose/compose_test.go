@@ -30,16 +30,16 @@ const (
 	patience = 5 * time.Minute
 )
 
-// stack is the project of a test, with volumes of its own.
+// stack is a compose project of a test, with its own volumes.
 type stack struct {
 	t       *testing.T
-	dir     string // of the test
+	dir     string // a folder of the test
 	files   []string
 	secrets string
 	binary  string
 }
 
-// docker runs a command, and fails with what it says.
+// docker runs a docker command. If it fails, its output is in the test's error.
 func (s *stack) docker(args ...string) string {
 	s.t.Helper()
 	out, err := s.try("docker", args...)
@@ -70,13 +70,13 @@ func (s *stack) compose(args ...string) string {
 	return s.docker(append(all, args...)...)
 }
 
-// up starts services, all if none is named, and waits until they are healthy.
+// up starts the named services, or all, and waits until they are healthy.
 func (s *stack) up(services ...string) {
 	s.t.Helper()
 	s.compose(append([]string{"up", "-d", "--wait", "--wait-timeout", "300"}, services...)...)
 }
 
-// newStack starts what a file describes.
+// newStack starts the services of a compose file.
 func newStack(t *testing.T, file string) *stack {
 	t.Helper()
 	s := &stack{t: t, dir: t.TempDir(), files: []string{file}}
@@ -104,7 +104,7 @@ func newStack(t *testing.T, file string) *stack {
 	return s
 }
 
-// localImages makes what the Dockerfile builds on from programs of this machine.
+// localImages builds the base images of the Dockerfile from programs of this machine.
 func (s *stack) localImages() {
 	s.t.Helper()
 	golang := filepath.Join(s.dir, "golang")
@@ -148,8 +148,8 @@ func (s *stack) copyTree(from, to string) {
 	s.run("cp", "-rL", from, to)
 }
 
-// image makes an image of a folder and of programs with the libraries they are linked to.
-// The rest is what its Dockerfile says beyond that.
+// image builds an image from a folder and from programs with their shared libraries. rest is the
+// remainder of its Dockerfile.
 func (s *stack) image(name, dir, rest string, programs ...string) {
 	s.t.Helper()
 	for _, p := range programs {
@@ -158,19 +158,19 @@ func (s *stack) image(name, dir, rest string, programs ...string) {
 			s.t.Fatalf("the image %s is made of %s: install it, or unset BASE_IMAGES where registries can be reached: %v", name, p, err)
 		}
 		files := []string{path}
-		libraries, _ := exec.Command("ldd", path).Output() // fails for what is linked to none
+		libraries, _ := exec.Command("ldd", path).Output() // fails for a static program
 		for _, word := range strings.Fields(string(libraries)) {
 			if strings.HasPrefix(word, "/") {
 				files = append(files, word)
 			}
 		}
 		for _, f := range files {
-			data, err := os.ReadFile(f) // what a link points to
+			data, err := os.ReadFile(f) // reads through links
 			s.must(err)
 			s.must(os.MkdirAll(filepath.Join(dir, filepath.Dir(f)), 0o755))
 			s.must(os.WriteFile(filepath.Join(dir, f), data, 0o755))
 		}
-		if p == "sh" { // where health checks look for it
+		if p == "sh" { // the path that health checks use
 			data, err := os.ReadFile(path)
 			s.must(err)
 			s.must(os.MkdirAll(filepath.Join(dir, "bin"), 0o755))
@@ -195,7 +195,7 @@ func (s *stack) must(err error) {
 	}
 }
 
-// as connects as a user, at the port that the host sees.
+// as connects as a user through the port on the host.
 func (s *stack) as(user string) jetstream.JetStream {
 	s.t.Helper()
 	key, err := nats.NkeyOptionFromSeed(filepath.Join(s.secrets, user, "user.nk"))
@@ -251,7 +251,7 @@ func TestEveryContainerIsKilled(t *testing.T) {
 	s.observed()
 }
 
-// TestSingle has the stack of a laptop give its results, and give them on after a kill.
+// TestSingle runs the stack for a laptop, which must give its results, and go on after a kill.
 func TestSingle(t *testing.T) {
 	s := newStack(t, "deploy/compose.single.yaml")
 	server := "nats://127.0.0.1:" + port
@@ -284,13 +284,13 @@ func TestSingle(t *testing.T) {
 	t.Logf("%d results, as a replay has", want)
 }
 
-// operator runs a command of the operator's in a container.
+// operator runs a command in a container of the operator.
 func (s *stack) operator(args ...string) string {
 	s.t.Helper()
 	return s.compose(append([]string{"run", "--rm", "operator"}, args...)...)
 }
 
-// verified returns how many checkpoints are retained, and fails unless each is sound.
+// verified verifies the retained checkpoints, and returns their number.
 func (s *stack) verified() int {
 	s.t.Helper()
 	s.operator("checkpoint", "trigger", "Flights")
@@ -339,7 +339,7 @@ func (s *stack) observed() {
 	s.t.Errorf("Prometheus does not reach %d processes: %s", want, body)
 }
 
-// replayed returns the results of a replay, each as subject and values.
+// replayed returns the results of a replay as subject and values.
 func (s *stack) replayed(file string) []string {
 	s.t.Helper()
 	out, err := s.try(s.binary, "replay", "examples/flights.siddhi", "--events", file, "--stream", "Flights", "--ts", "time")
@@ -360,7 +360,7 @@ func (s *stack) replayed(file string) []string {
 	return rows
 }
 
-// results returns those of the output stream, once there are n.
+// results returns the results of the output stream, once there are n.
 func (s *stack) results(n int) []string {
 	s.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)

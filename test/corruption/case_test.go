@@ -30,7 +30,7 @@ from In select n, s, sum(s) as total, count() as rows, t insert into Out;`
 	patience = 60 * time.Second // for anything, on a busy machine
 )
 
-// folder is the content of a data folder, by path. Folders that are empty do not count.
+// folder is the content of a data folder, by path. It leaves out empty folders.
 type folder map[string][]byte
 
 func readFolder(t *testing.T, dir string) folder {
@@ -57,7 +57,7 @@ func (f folder) write(t *testing.T, dir string) {
 	}
 }
 
-// process is an eventflux run on a data folder.
+// process is a running eventflux on a data folder.
 type process struct {
 	cmd    *exec.Cmd
 	out    output
@@ -65,7 +65,7 @@ type process struct {
 	ready  chan struct{}
 }
 
-// start starts the program, with a rule of shared/testing/faultpoint unless that is "".
+// start starts the program, with a rule of shared/testing/faultpoint if rule is not "".
 func start(t *testing.T, data, interval, rule string) *process {
 	t.Helper()
 	apps := t.TempDir()
@@ -76,26 +76,26 @@ func start(t *testing.T, data, interval, rule string) *process {
 	p.cmd = exec.Command(binary, "run", first, second, "--data", data, "--listen", "127.0.0.1:0",
 		"--wal.durability", "fast", "--checkpoint.interval", interval)
 	for _, v := range os.Environ() {
-		if !strings.HasPrefix(v, "EVENTFLUX_") { // settings of whoever runs the tests
+		if !strings.HasPrefix(v, "EVENTFLUX_") { // the developer's own settings
 			p.cmd.Env = append(p.cmd.Env, v)
 		}
 	}
 	points := filepath.Join(apps, "points")
 	must(t, os.WriteFile(points, []byte(rule), 0o600))
 	p.cmd.Env = append(p.cmd.Env, "FAULTPOINTS="+points)
-	// A damaged length must not take the machine along.
+	// A damaged length must not use up the machine's memory.
 	p.cmd.Env = append(p.cmd.Env, "GOMEMLIMIT=1GiB")
 	p.out.seek, p.out.then = "\nready;", func() { close(p.ready) }
 	p.cmd.Stdout, p.cmd.Stderr = &p.out, &p.out
 	must(t, p.cmd.Start())
 	go func() {
-		_ = p.cmd.Wait() // the exit code has it
+		_ = p.cmd.Wait() // the exit code tells
 		close(p.exited)
 	}()
 	return p
 }
 
-// end sends a signal, and waits until the process is gone.
+// end sends a signal and waits until the process has exited.
 func (p *process) end(t *testing.T, s syscall.Signal) {
 	t.Helper()
 	if err := p.cmd.Process.Signal(s); err != nil && !errors.Is(err, os.ErrProcessDone) {
@@ -110,20 +110,20 @@ func (p *process) end(t *testing.T, s syscall.Signal) {
 	}
 }
 
-// url is where NATS listens; only once the process is ready.
+// url returns where NATS listens. The process must be ready.
 func (p *process) url() string {
 	_, rest, _ := strings.Cut(p.out.String(), "NATS on ")
 	url, _, _ := strings.Cut(rest, " ")
 	return url
 }
 
-// event is the event with a number. Its text makes frames and results of several sizes.
+// event returns an event by its number. Its text makes frames and results vary in size.
 func event(n int) string {
 	return fmt.Sprintf(`{"n":%d,"v":%d,"t":"%s"}`, n, n*n%101, strings.Repeat("x", n%40))
 }
 
-// publish publishes the events from a number to another, one by one, each with a message
-// id, and returns the first error.
+// publish publishes a range of events, one by one and each with a message id. It returns the first
+// error.
 func publish(nc *nats.Conn, from, to int) error {
 	for n := from; n <= to; n++ {
 		m := &nats.Msg{Subject: "events.S", Data: []byte(event(n)), Header: nats.Header{nats.MsgIdHdr: {fmt.Sprint("m", n)}}}
@@ -146,12 +146,12 @@ func publish(nc *nats.Conn, from, to int) error {
 	return nil
 }
 
-// outputs are the rows of both output streams, in order.
+// outputs holds the rows of both output streams, in order.
 type outputs [2][]string
 
 var outStreams = [2]string{"EFO_First_0", "EFO_Second_0"}
 
-// read returns the rows that the output streams have, as far as they can be read.
+// read returns the readable rows of the output streams.
 func read(nc *nats.Conn) (all outputs) {
 	js, err := nc.JetStream(nats.MaxWait(5 * time.Second))
 	if err != nil {
@@ -172,7 +172,7 @@ func read(nc *nats.Conn) (all outputs) {
 	return all
 }
 
-// values returns the values of an object or array as text.
+// values returns the values of an object or array, separated by commas.
 func values(text []byte) string {
 	var object struct {
 		N, S, Total, Rows *int64
@@ -200,7 +200,7 @@ func values(text []byte) string {
 	return strings.Join(parts, ",")
 }
 
-// replayed returns what eventflux replay makes of the events 1 to n.
+// replayed returns the results of a replay of events 1 to n.
 func replayed(t *testing.T, n int) (want outputs) {
 	t.Helper()
 	var lines strings.Builder
@@ -237,7 +237,7 @@ func (o outputs) equal(want outputs) bool {
 	return slices.Equal(o[0], want[0]) && slices.Equal(o[1], want[1])
 }
 
-// difference says where the outputs first differ.
+// difference describes where the outputs first differ.
 func (o outputs) difference(want outputs) string {
 	var b strings.Builder
 	for i, name := range outStreams {
@@ -252,7 +252,7 @@ func (o outputs) difference(want outputs) string {
 	return b.String()
 }
 
-// findings returns what doctor finds and how tasks are, where it is not well: a line for each.
+// findings returns the problems that doctor and the tasks report, one per line.
 func findings(nc *nats.Conn, url string) (all []string) {
 	if m, err := nc.Request("ef.processor.tasks", nil, 5*time.Second); err == nil {
 		var list struct {
@@ -268,7 +268,7 @@ func findings(nc *nats.Conn, url string) (all []string) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	out, _ := exec.CommandContext(ctx, binary, "doctor", "--json", "--server", url).Output() // exit code 1 says that there are errors
+	out, _ := exec.CommandContext(ctx, binary, "doctor", "--json", "--server", url).Output() // exit code 1 reports errors
 	var report struct {
 		Findings []struct{ Severity, Subject, Meaning string }
 	}
@@ -282,12 +282,12 @@ func findings(nc *nats.Conn, url string) (all []string) {
 	return all
 }
 
-// numbers are what differs from one run to the next in a finding.
+// numbers matches the parts of a finding that differ between runs.
 var numbers = regexp.MustCompile(`[0-9][0-9.:]*[a-zµ]*`)
 
 func pattern(finding string) string { return numbers.ReplaceAllString(finding, "#") }
 
-// output collects what a process writes.
+// output collects the output of a process.
 type output struct {
 	mu   sync.Mutex
 	text bytes.Buffer

@@ -5,8 +5,8 @@ import (
 	"math/rand/v2"
 )
 
-// damages are what happens to one file. They return its new content, and false if that is
-// what it had. A nil content deletes the file.
+// damages are the ways to damage a file. A function returns the new content, and false if nothing
+// changed. A nil content deletes the file.
 var damages = []struct {
 	name string
 	do   func(rnd *rand.Rand, now, old []byte) ([]byte, bool)

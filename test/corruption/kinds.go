@@ -7,8 +7,7 @@ import (
 	"strings"
 )
 
-// kinds are the files of a data folder, by what they are for. The first pattern that
-// matches a path counts.
+// kinds are the files of a data folder by purpose. The first pattern that matches a path counts.
 var kinds = []struct {
 	name    string
 	pattern *regexp.Regexp
@@ -52,7 +51,7 @@ func inStream(stream, file string) *regexp.Regexp {
 	return regexp.MustCompile(`^nats/jetstream/\$G/streams/` + stream + `/` + file + `$`)
 }
 
-// kindOf returns the kind of a file, by its path in the data folder.
+// kindOf returns the kind of a path in the data folder.
 func kindOf(path string) (string, bool) {
 	for _, k := range kinds {
 		if k.pattern.MatchString(path) {
@@ -62,13 +61,13 @@ func kindOf(path string) (string, bool) {
 	return "", false
 }
 
-// namesPart reports whether a text names the part of a data folder that a file belongs to: the
+// namesPart reports whether a text names the part of the data folder that a file belongs to: the
 // stream or its app, the checkpoints or their app, the Raft state, or the file itself.
 func namesPart(text, file string) bool {
 	return slices.ContainsFunc(partNames(file), func(name string) bool { return strings.Contains(text, name) })
 }
 
-// appOfStream finds the app in the name of one of its streams.
+// appOfStream matches the app in a stream's name.
 var appOfStream = regexp.MustCompile(`EF[WOD]_([A-Za-z]+)`)
 
 func partNames(file string) []string {

@@ -33,11 +33,11 @@ var binary string
 func TestMain(m *testing.M) { os.Exit(program.Main(m, &binary, "-tags", "faultpoints")) }
 
 const (
-	pend  = 52 // events before the damage: the last one waits for two more, and no result shows it
-	after = 60 // events, with those that are published after the damage
+	pend  = 52 // number of events before the damage: the last one waits for two more, so no result contains it
+	after = 60 // number of events in total
 )
 
-// class is what came of a case.
+// class is the outcome of a case.
 type class string
 
 const (
@@ -53,7 +53,7 @@ var classes = []class{right, refused, halted, silent, crash, hang}
 
 func (c class) fails() bool { return c == silent || c == crash || c == hang }
 
-// one is a case.
+// one is one case.
 type one struct {
 	killed bool
 	kind   string
@@ -69,7 +69,8 @@ func (o one) String() string {
 	return fmt.Sprintf("%s, %s, %s, position %d", how, o.kind, damages[o.damage].name, o.number)
 }
 
-// random returns a source of the case's own, so that a case can be repeated alone.
+// random returns the random numbers of a case. They depend only on the case, so it can be repeated
+// alone.
 func (o one) random() *rand.Rand {
 	h := fnv.New64a()
 	fmt.Fprint(h, o)
@@ -78,7 +79,7 @@ func (o one) random() *rand.Rand {
 
 func TestMatrix(t *testing.T) {
 	want := replayed(t, after)
-	var bases [2]base // of a process that was stopped, and of one that was killed
+	var bases [2]base // of a stopped process, and of a killed one
 	for i := range bases {
 		bases[i] = newBase(t, i == 1)
 	}
@@ -129,14 +130,14 @@ func TestMatrix(t *testing.T) {
 	t.Log("\n" + tableText(table))
 }
 
-// base is a data folder, and what it was before its process started for the last time.
+// base is a data folder, and its content before its process started for the last time.
 type base struct {
 	now, old folder
 	byKind   map[string][]string // paths, sorted
 }
 
-// newBase makes a data folder with checkpoints, an app that reads the results of another
-// one, and events after the newest checkpoint.
+// newBase makes a data folder with checkpoints, a chain of two apps, and events after the newest
+// checkpoint.
 func newBase(t *testing.T, killed bool) base {
 	t.Helper()
 	dir := t.TempDir()
@@ -196,7 +197,7 @@ func manifests(dir string) []string {
 	return all
 }
 
-// snapshots returns the snapshots of Raft that are complete.
+// snapshots returns the complete snapshots of Raft.
 func snapshots(dir string) []string {
 	all, _ := filepath.Glob(filepath.Join(dir, "raft", "snapshots", "*[0-9]", "state.bin")) // the pattern is sound
 	return all
@@ -218,8 +219,8 @@ func plan(bases [2]base) (cases []one) {
 	return cases
 }
 
-// all lists the cases of a kind for the long form. What has no position within the file
-// happens once to each.
+// all lists the cases of a kind for the long form. A damage that has no position within the file is
+// applied once to each file.
 func (b *base) all(kind string, killed bool) (cases []one) {
 	for d := range damages {
 		n := *positions
@@ -233,8 +234,8 @@ func (b *base) all(kind string, killed bool) (cases []one) {
 	return cases
 }
 
-// some returns the case of a kind for the short form: another damage for each kind, and
-// one that changes something.
+// some returns one case of a kind for the short form. The damage varies by kind, and changes the
+// file.
 func (b *base) some(kind string, killed bool, from int) (c one) {
 	for d := range damages {
 		c = one{killed, kind, (from + d) % len(damages), 0}
@@ -245,8 +246,8 @@ func (b *base) some(kind string, killed bool, from int) (c one) {
 	return c
 }
 
-// damage returns a copy of the folder with one file damaged, and which; nil if the damage
-// changes nothing.
+// damage returns a copy of the folder with one file damaged, and the path of that file. The folder
+// is nil if the damage changes nothing.
 func (b *base) damage(c one) (folder, string) {
 	rnd := c.random()
 	paths := b.byKind[c.kind]
@@ -267,16 +268,15 @@ func (b *base) damage(c one) (folder, string) {
 	return damaged, path
 }
 
-// outcome is what came of a case, and why it is thought so.
+// outcome is the outcome of a case, and the reason for that verdict.
 type outcome struct {
 	class class
 	why   string
 	found []string
 }
 
-// run starts the program on a folder with a damaged file, publishes the rest of the events, and
-// looks at what comes of it. Findings that are usual do not count, and neither do those that
-// do not name the damaged part.
+// run starts the program on a folder with a damaged file, publishes the remaining events, and
+// judges the outcome. Findings count only if they are not usual and name the damaged part.
 func run(t *testing.T, f folder, path string, want outputs, usual map[string]bool) outcome {
 	dir := filepath.Join(t.TempDir(), "data")
 	f.write(t, dir)
@@ -302,7 +302,7 @@ func run(t *testing.T, f folder, path string, want outputs, usual map[string]boo
 	for looks := 1; ; looks++ {
 		got = read(nc)
 		if published == nil && got.equal(want) {
-			if usual == nil { // the caller wants to know what doctor says of a whole folder
+			if usual == nil { // the caller wants the findings for an undamaged folder
 				found = findings(nc, p.url())
 			}
 			return outcome{right, "", found}
@@ -341,8 +341,7 @@ func run(t *testing.T, f folder, path string, want outputs, usual map[string]boo
 	return outcome{class: silent, why: why}
 }
 
-// refusal says what a process that ended by itself left behind. It has to name the part that is
-// damaged.
+// refusal judges a process that exited by itself. It must name the damaged part.
 func refusal(p *process, path string) outcome {
 	text := p.out.String()
 	if strings.Contains(text, "panic:") || strings.Contains(text, "SIGSEGV") || strings.Contains(text, "fatal error:") || strings.Contains(text, "goroutine ") {
@@ -354,14 +353,14 @@ func refusal(p *process, path string) outcome {
 	return outcome{class: refused, why: lastLines(text)}
 }
 
-// lastLines returns the end of what a process said, in one line.
+// lastLines returns the end of a process's output, in one line.
 func lastLines(text string) string {
 	const bytesMax = 600
 	text = strings.TrimSpace(text)
 	return strings.ReplaceAll(text[max(0, len(text)-bytesMax):], "\n", " | ")
 }
 
-// tableText has a line for each kind.
+// tableText returns the table with one line per kind.
 func tableText(table map[string]map[class]int) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "| %-34s |", "kind of file")

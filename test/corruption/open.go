@@ -1,5 +1,5 @@
 package corruption
 
-// open has the kinds of files whose damage EventFlux does not handle yet, and what happens.
-// They show in the table, and do not fail the test. The list only gets shorter.
+// open lists the kinds of files whose damage EventFlux does not handle yet, with the outcome. They
+// appear in the table, but do not fail the test. Entries may only be removed.
 var open = map[string]string{}

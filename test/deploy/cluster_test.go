@@ -18,7 +18,7 @@ import (
 
 const app = root + "/examples/flights.siddhi"
 
-// flights writes the first n flights of the examples into a file.
+// flights writes the first n flights of the examples to a file.
 func flights(t testing.TB, n int) string {
 	t.Helper()
 	data, err := os.ReadFile(root + "/examples/data/flights.ndjson")
@@ -29,9 +29,8 @@ func flights(t testing.TB, n int) string {
 	return file
 }
 
-// The processes of compose.yaml, with the users and certificates of deploy, give the
-// results that a replay gives, while each of them and each server is killed in turn. No
-// secret is in what they log.
+// The processes of compose.yaml, with the users and certificates of deploy, give the results of a
+// replay while each of them and each server is killed in turn. They log no secret.
 func TestEveryContainerIsKilled(t *testing.T) {
 	s := newStack(t)
 	for _, name := range s.services() {
@@ -87,15 +86,15 @@ func TestEveryContainerIsKilled(t *testing.T) {
 	}
 	s.replicas()
 	s.noPurgeByProxy()
-	// Those first that ask others for something when they stop.
+	// Start with the processes that need others in order to stop.
 	for _, name := range slices.Backward(s.services()) {
 		s.running[name].stop()
 	}
 	s.logs()
 }
 
-// upgrade adds a query to the app, which every process has to follow, and makes a checkpoint
-// after the change.
+// upgrade adds a query to the app, which every process must follow, and makes a checkpoint after
+// the change.
 func (s *stack) upgrade() {
 	s.t.Helper()
 	text, err := os.ReadFile(app)
@@ -110,7 +109,7 @@ func (s *stack) upgrade() {
 	}
 }
 
-// replayed returns the results of a replay, each as subject and row.
+// replayed returns the results of a replay as subject and row.
 func replayed(t testing.TB, events string) []string {
 	t.Helper()
 	out, err := exec.Command(binary, "replay", app, "--events", events, "--stream", "Flights", "--ts", "time").Output()
@@ -131,8 +130,7 @@ func replayed(t testing.TB, events string) []string {
 	return rows
 }
 
-// results returns those of the output stream as the user reader gets them, once there
-// are n.
+// results returns the results of the output stream, read as user reader, once there are n.
 func (s *stack) results(n int) []string {
 	s.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 2*patience)
@@ -176,7 +174,7 @@ func (s *stack) results(n int) []string {
 	return rows
 }
 
-// stream looks a stream up, whose servers may be electing a leader.
+// stream looks up a stream. It retries, since the servers may be electing a leader.
 func (s *stack) stream(js jetstream.JetStream, name string) (stream jetstream.Stream) {
 	s.t.Helper()
 	eventually(s.t, "stream "+name+" answers", func() bool {
@@ -189,7 +187,7 @@ func (s *stack) stream(js jetstream.JetStream, name string) (stream jetstream.St
 	return stream
 }
 
-// values returns the values of a JSON object in their order.
+// values returns the values of a JSON object in order.
 func values(t testing.TB, object []byte) string {
 	t.Helper()
 	d := json.NewDecoder(bytes.NewReader(object))
@@ -206,7 +204,7 @@ func values(t testing.TB, object []byte) string {
 	return text.String()
 }
 
-// replicas checks that all there is has as many copies as compose.yaml says.
+// replicas checks that everything has the number of replicas that compose.yaml sets.
 func (s *stack) replicas() {
 	s.t.Helper()
 	nc, err := s.servers[0].as(s.secrets, "operator")
@@ -221,8 +219,8 @@ func (s *stack) replicas() {
 	}
 }
 
-// noPurgeByProxy checks that no user has another one purge a log: JetStream takes an
-// answer for a request where it comes on the subject of one.
+// noPurgeByProxy checks that no user can make a service purge a log. JetStream treats any message
+// on the subject of a request as the request, even an answer to a reply subject.
 func (s *stack) noPurgeByProxy() {
 	s.t.Helper()
 	operator, err := s.servers[0].as(s.secrets, "operator")
@@ -236,13 +234,13 @@ func (s *stack) noPurgeByProxy() {
 	} {
 		nc, err := s.servers[0].as(s.secrets, user, nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}))
 		must(s.t, err)
-		for range 5 { // whichever member gets it
+		for range 5 { // so that every member gets one
 			must(s.t, nc.PublishRequest(ask, "$JS.API.STREAM.PURGE.EFO_Flights_0", []byte("no JSON")))
 		}
 		must(s.t, nc.Flush())
 		nc.Close()
 	}
-	// Each member answers requests in order, so its answer shows that it has handled those above.
+	// Members answer in order, so these answers show that the requests above are handled.
 	for range 5 {
 		_, err := s.command("operator", "checkpointer", "status")
 		must(s.t, err)
@@ -252,8 +250,7 @@ func (s *stack) noPurgeByProxy() {
 	}
 }
 
-// logs looks through all that the processes have written: for secrets, and for things
-// that a service's user may not do.
+// logs searches the logs of all processes for secrets, and for refused permissions.
 func (s *stack) logs() {
 	s.t.Helper()
 	files, err := filepath.Glob(s.secrets + "/*/*")

@@ -14,13 +14,13 @@ import (
 	"github.com/eventflux/eventflux/cli/certs"
 )
 
-// Every container runs with as little as it needs: no root, no way to write but its
-// volume, no capability, and no keys but its own.
+// Every container runs with the least it needs: not as root, without capabilities, with only its
+// own volume writable and only its own keys.
 func TestContainersAreConfined(t *testing.T) {
 	for _, name := range []string{"compose.yaml", "compose.single.yaml"} {
 		file := compose(t, name)
 		for name, s := range file.Services {
-			if s.User != "10001:10001" && name != "prometheus" { // its image has a user of its own
+			if s.User != "10001:10001" && name != "prometheus" { // its image has its own user
 				t.Errorf("%s runs as %q", name, s.User)
 			}
 			if !s.ReadOnly || !slices.Equal(s.CapDrop, []string{"ALL"}) || !slices.Contains(s.SecurityOpt, "no-new-privileges:true") {
@@ -52,8 +52,8 @@ func TestContainersAreConfined(t *testing.T) {
 	}
 }
 
-// The services are those that the cluster is promised to have, and each user of NATS has
-// keys, an entry in auth.conf and, where it answers, an inbox of its own.
+// The services are those of the cluster, and each NATS user has keys, an entry in auth.conf and, if
+// it gets answers, its own inbox prefix.
 func TestServicesAndUsers(t *testing.T) {
 	file := compose(t, "compose.yaml")
 	count := map[string]int{}
@@ -65,7 +65,7 @@ func TestServicesAndUsers(t *testing.T) {
 			t.Errorf("%s gets answers on %s", name, inbox)
 		}
 	}
-	// A server's certificate has its name, and not the address that it would tell of.
+	// The certificate holds the server's name, not the address that it would advertise.
 	for name, s := range file.Services {
 		if strings.HasPrefix(name, "nats-") && (s.Environment["NATS_ADVERTISE"] != name+":4222" || s.Environment["NATS_CLUSTER_ADVERTISE"] != name+":6222") {
 			t.Errorf("others find %s at %s and %s", name, s.Environment["NATS_ADVERTISE"], s.Environment["NATS_CLUSTER_ADVERTISE"])
@@ -84,7 +84,7 @@ func TestServicesAndUsers(t *testing.T) {
 			t.Errorf("auth.conf does not have user %s once", u)
 		}
 	}
-	// Every process is scraped.
+	// Prometheus scrapes every process.
 	var scrape struct {
 		Jobs []struct {
 			DNS []struct {
@@ -111,8 +111,8 @@ func TestServicesAndUsers(t *testing.T) {
 	}
 }
 
-// The targets that the compose files build are stages of the Dockerfile, and what it
-// copies is there.
+// The build targets of the compose files are stages of the Dockerfile, and the files that it copies
+// exist.
 func TestDockerfile(t *testing.T) {
 	data, err := os.ReadFile(filepath.Join(root, "deploy/Dockerfile"))
 	must(t, err)

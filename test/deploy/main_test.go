@@ -9,11 +9,11 @@ import (
 	"github.com/eventflux/eventflux/test/program"
 )
 
-// root is the repository's.
+// root is the root of the repository.
 const root = "../.."
 
-// patience is how long anything may take on a busy machine. A JetStream cluster alone
-// takes up to ten seconds to elect.
+// patience is the longest that anything may take on a busy machine. A JetStream cluster alone needs
+// up to ten seconds for an election.
 const patience = 5 * time.Minute
 
 var events = flag.Int("events", 2000, "number of events published while containers are killed")

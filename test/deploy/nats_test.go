@@ -24,16 +24,16 @@ func keys(t testing.TB) string {
 	return dir
 }
 
-// natsServer is a server with the files of deploy/nats.
+// natsServer is a NATS server with the files of deploy/nats.
 type natsServer struct {
 	t       testing.TB
-	env     map[string]string // as compose.yaml has it for the server's container
+	env     map[string]string // the environment of its container in compose.yaml
 	config  string
 	running *server.Server
 }
 
-// newServer prepares server number i (from 1), whose files are in secrets/nats-<i>. It
-// keeps its data in a folder of the test, and its address.
+// newServer prepares server number i (from 1), with the files in secrets/nats-<i>. Its data folder
+// and its address are the test's.
 func newServer(t testing.TB, secrets string, i int, routes string, cluster string) *natsServer {
 	t.Helper()
 	own := filepath.Join(secrets, fmt.Sprint("nats-", i))
@@ -52,7 +52,7 @@ func newServer(t testing.TB, secrets string, i int, routes string, cluster strin
 	}}
 }
 
-// start starts the server, until the test ends.
+// start starts the server. The test stops it at its end.
 func (s *natsServer) start() {
 	s.t.Helper()
 	for name, value := range s.env {
@@ -69,13 +69,13 @@ func (s *natsServer) start() {
 	s.t.Cleanup(func() { running.Shutdown(); running.WaitForShutdown() })
 }
 
-// stop ends the server at once.
+// stop kills the server.
 func (s *natsServer) stop() {
 	s.running.Shutdown()
 	s.running.WaitForShutdown()
 }
 
-// awaitHealthy waits for what the health check of the server's container asks for.
+// awaitHealthy waits until the container's health check would pass.
 func (s *natsServer) awaitHealthy() {
 	s.t.Helper()
 	eventually(s.t, "server "+s.env["NATS_NAME"]+" is healthy", func() bool {
@@ -89,8 +89,8 @@ func (s *natsServer) awaitHealthy() {
 
 func (s *natsServer) listen() string { return s.env["NATS_LISTEN"] }
 
-// alone starts one server whose others never come: enough to ask who may do what, and
-// who is let in.
+// alone starts one server of a cluster whose others never start. That is enough to test users and
+// certificates.
 func alone(t testing.TB, secrets string) *natsServer {
 	t.Helper()
 	s := newServer(t, secrets, 1, "[tls://127.0.0.1:1]", program.Address(t))

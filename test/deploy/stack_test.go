@@ -22,7 +22,7 @@ import (
 	"github.com/eventflux/eventflux/test/program"
 )
 
-// composeFile is what the tests read of a compose file.
+// composeFile holds the parts of a compose file that the tests use.
 type composeFile struct {
 	Services map[string]service
 	Volumes  map[string]any
@@ -76,7 +76,7 @@ func compose(t testing.TB, name string) *composeFile {
 	return c
 }
 
-// role is the folder of keys that a service sees.
+// role returns the folder of keys that a service sees.
 func (s *service) role() string {
 	for _, m := range s.Volumes {
 		if m.Source == "secrets" {
@@ -86,18 +86,18 @@ func (s *service) role() string {
 	return ""
 }
 
-// stack is compose.yaml as processes on loopback: each with the command and the
-// environment of its container, where only names of hosts and folders differ.
+// stack runs the services of compose.yaml as processes on loopback, each with the command and
+// environment of its container. Only host names and folders differ.
 type stack struct {
 	t       testing.TB
 	file    *composeFile
 	secrets string
 	servers []*natsServer
 	places  *strings.Replacer
-	data    map[string]string // folders of the services that have one
+	data    map[string]string // data folders of the services that have one
 	raft    map[string]string // addresses
 	running map[string]*process
-	all     []*process // that ran
+	all     []*process // every process that was started
 }
 
 func newStack(t testing.TB) *stack {
@@ -124,7 +124,7 @@ func newStack(t testing.TB) *stack {
 	return s
 }
 
-// redis starts a server with the configuration of deploy, and returns its address.
+// redis starts Redis with the configuration of deploy, and returns its address.
 func redis(t testing.TB, secrets string) string {
 	t.Helper()
 	own, at := filepath.Join(secrets, "redis"), program.Address(t)
@@ -151,7 +151,7 @@ func redis(t testing.TB, secrets string) string {
 	return at
 }
 
-// services are those that this binary has and that start with the others.
+// services returns the services whose command is `serve` with one service of this binary.
 func (s *stack) services() []string {
 	var names []string
 	for name, one := range s.file.Services {
@@ -163,7 +163,7 @@ func (s *stack) services() []string {
 	return names
 }
 
-// environment returns the environment of a service's container, on loopback.
+// environment returns the environment of a service's container, for loopback.
 func (s *stack) environment(name string) []string {
 	s.t.Helper()
 	one, ok := s.file.Services[name]
@@ -203,7 +203,7 @@ func (s *stack) launch(name string, args ...string) *process {
 	must(s.t, p.cmd.Start())
 	s.all = append(s.all, p)
 	go func() {
-		_ = p.cmd.Wait() // the exit code has it
+		_ = p.cmd.Wait() // the exit code tells
 		close(p.exited)
 	}()
 	s.t.Cleanup(func() {
@@ -215,7 +215,7 @@ func (s *stack) launch(name string, args ...string) *process {
 	return p
 }
 
-// command runs a command as a service of the profile tools, and returns what it prints.
+// command runs a command as a service of the profile tools, and returns its output.
 func (s *stack) command(name string, args ...string) (string, error) {
 	s.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
@@ -245,7 +245,7 @@ func (p *process) kill() {
 	<-p.exited
 }
 
-// awaitReady waits until the process says that it is.
+// awaitReady waits until the process reports that it is ready.
 func (p *process) awaitReady() {
 	p.t.Helper()
 	eventually(p.t, p.name+" is ready", func() bool {
@@ -258,14 +258,14 @@ func (p *process) awaitReady() {
 	})
 }
 
-// stop ends the process as compose does, which it must obey.
+// stop stops the process as compose does, and expects a clean exit.
 func (p *process) stop() {
 	p.t.Helper()
 	_ = p.cmd.Process.Signal(syscall.SIGTERM)
 	select {
 	case <-p.exited:
 	case <-time.After(patience):
-		_ = p.cmd.Process.Signal(syscall.SIGQUIT) // it says where it hangs
+		_ = p.cmd.Process.Signal(syscall.SIGQUIT) // prints where it hangs
 		<-p.exited
 		p.t.Fatalf("%s still runs after %s", p.name, patience)
 	}
@@ -274,7 +274,7 @@ func (p *process) stop() {
 	}
 }
 
-// output collects what a process writes.
+// output collects the output of a process.
 type output struct {
 	mu   sync.Mutex
 	text bytes.Buffer

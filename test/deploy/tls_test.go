@@ -21,8 +21,7 @@ import (
 	"github.com/eventflux/eventflux/shared/ops/pki"
 )
 
-// reissue replaces a server's certificate by one of an authority that is valid for so
-// long.
+// reissue replaces a server's certificate with one of another authority, valid for the given time.
 func reissue(t *testing.T, secrets, name string, ca *pki.Authority, valid time.Duration) {
 	t.Helper()
 	pair, err := ca.Issue(name, []string{"127.0.0.1"}, time.Now().Add(valid))
@@ -39,7 +38,7 @@ func authority(t *testing.T) *pki.Authority {
 	return ca
 }
 
-// connect connects as a service does, for a second.
+// connect connects as a service does. It gives up after a second.
 func connect(t *testing.T, url string, cfg natsconn.ConnectConfig) error {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
@@ -81,7 +80,7 @@ func TestWrongKey(t *testing.T) {
 	}
 }
 
-// A service does not talk to a server that cannot prove that it is one.
+// A service does not talk to a server that cannot prove its identity.
 func TestWrongServer(t *testing.T) {
 	for _, c := range []struct {
 		name  string
@@ -116,8 +115,8 @@ func TestWrongServer(t *testing.T) {
 	}
 }
 
-// A server without TLS is not talked to where nats.ca is set, whatever the URL says: it
-// would learn what it is sent.
+// With nats.ca set, a service never talks to a server without TLS, whatever the URL says: that
+// server would read what the service sends.
 func TestNoTLSOnTheOtherSide(t *testing.T) {
 	secrets := keys(t)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -142,13 +141,13 @@ func TestNoTLSOnTheOtherSide(t *testing.T) {
 	if err == nil {
 		t.Error("it is talked to")
 	}
-	if line := <-heard; line != "" { // it was tried once at least
+	if line := <-heard; line != "" { // at least one attempt
 		t.Errorf("it was sent %q", line)
 	}
 }
 
-// Plain text gets no further than the greeting, and the port for other servers accepts only
-// clients with a certificate of the cluster's authority.
+// A client without TLS gets only the greeting, and the route port accepts only clients with a
+// certificate of the cluster's authority.
 func TestPlainTextAndForeignRoutes(t *testing.T) {
 	secrets := keys(t)
 	srv := alone(t, secrets)
@@ -177,7 +176,7 @@ func TestPlainTextAndForeignRoutes(t *testing.T) {
 		"no certificate":        {InsecureSkipVerify: true},
 		"a foreign certificate": {InsecureSkipVerify: true, Certificates: []tls.Certificate{pair}},
 	}
-	// Any client that is accepted as a server may do whatever any user may.
+	// A client that is accepted as a route has the rights of all users.
 	for _, role := range []string{"checkpointer-1", "redis"} {
 		pair, err := tls.LoadX509KeyPair(filepath.Join(secrets, role, "tls.crt"), filepath.Join(secrets, role, "tls.key"))
 		must(t, err)
@@ -195,8 +194,7 @@ func TestPlainTextAndForeignRoutes(t *testing.T) {
 	}
 }
 
-// route connects as another server would, and returns what the server sends after the
-// handshake.
+// route connects as another server does, and returns what the server sends after the handshake.
 func route(t *testing.T, address string, config *tls.Config) (string, error) {
 	t.Helper()
 	c, err := net.Dial("tcp", address)

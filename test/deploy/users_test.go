@@ -16,9 +16,8 @@ import (
 	"github.com/eventflux/eventflux/shared/log/natsconn"
 )
 
-// TestUsers asks for every user whether it may do something, and compares with a table that a
-// person can review: + if the server allows it, . if it refuses. A line of the input is "pub
-// SUBJECT" or "sub SUBJECT".
+// TestUsers checks the permissions of every user against a table: + if the server allows it, . if
+// it refuses. A line of the input is "pub SUBJECT" or "sub SUBJECT".
 func TestUsers(t *testing.T) {
 	secrets := keys(t)
 	srv := alone(t, secrets)
@@ -53,7 +52,7 @@ func TestUsers(t *testing.T) {
 	})
 }
 
-// asker is a user that tries things out.
+// asker is a user that tries things.
 type asker struct {
 	t  *testing.T
 	nc *nats.Conn
@@ -67,8 +66,8 @@ func newAsker(t *testing.T, srv *natsServer, secrets, user string) *asker {
 	return &asker{t, nc}
 }
 
-// may tries it. The server says nothing where it lets a user; where it does not, it says
-// so, and names what it was, before it answers the ping of the flush.
+// may reports whether the user may do something. The server answers only if it refuses: the error
+// arrives before the answer to the flush, and names the subject.
 func (a *asker) may(verb, subject string) bool {
 	what := map[string]string{"pub": "Publish", "sub": "Subscription"}[verb]
 	switch verb {
@@ -77,7 +76,7 @@ func (a *asker) may(verb, subject string) bool {
 	case "sub":
 		sub, err := a.nc.SubscribeSync(subject)
 		must(a.t, err)
-		defer func() { _ = sub.Unsubscribe() }() // a refused one is gone already
+		defer func() { _ = sub.Unsubscribe() }() // if it was refused, it is gone already
 	default:
 		a.t.Fatalf("%q is neither pub nor sub", verb)
 	}
@@ -90,8 +89,8 @@ func (a *asker) may(verb, subject string) bool {
 	return !refused
 }
 
-// TestOnlyTheCheckpointerEmptiesLogs has every user try to empty a log, by a purge and by
-// limits that let it hold one message. What the checkpointer may do proves the tries.
+// TestOnlyTheCheckpointerEmptiesLogs makes every user try to empty a log, by a purge and by limits
+// that leave one message. The checkpointer's own attempt proves that the tries would work.
 func TestOnlyTheCheckpointerEmptiesLogs(t *testing.T) {
 	secrets := keys(t)
 	srv := cluster(t, secrets)[0]
@@ -136,7 +135,7 @@ func TestOnlyTheCheckpointerEmptiesLogs(t *testing.T) {
 		tries(a.nc)
 		must(t, a.nc.Publish("$JS.API.STREAM.PURGE.EFW_A_0", nil))
 		must(t, a.nc.Flush())
-		// It is done behind whatever was let through.
+		// The server executes this update after any request that it let through.
 		_, err := js.UpdateStream(ctx, log.CachedInfo().Config)
 		must(t, err)
 		if n := left(); n != frames {

@@ -1,4 +1,4 @@
-// Package layout checks that packages import only what lies below them.
+// Package layout checks that packages import only their own layer and lower ones.
 package layout
 
 import (
@@ -13,11 +13,10 @@ import (
 
 const module = "github.com/eventflux/eventflux/"
 
-// layers are the folders from the bottom to the top. A package imports its own layer and
-// those below it.
+// layers are the folders from bottom to top. A package may import its own layer and those below it.
 var layers = []string{"shared/state", "shared/lang", "shared/log", "shared/control", "shared/ops", "services", "cli", "cmd"}
 
-// leaves are packages that any other may import. They import none themselves.
+// leaves are packages that any other may import. They import none of ours.
 var leaves = []string{"shared/ops/secret", "shared/ops/space", "shared/testing/faultpoint", "shared/testing/scribble"}
 
 type goPackage struct {
@@ -72,7 +71,7 @@ func TestImportsGoOneWay(t *testing.T) {
 	}
 }
 
-// TestServicesAreApart: services meet over NATS alone.
+// TestServicesAreApart: services talk over NATS only.
 func TestServicesAreApart(t *testing.T) {
 	service := func(path string) string {
 		rest, ok := strings.CutPrefix(path, "services/")
@@ -91,7 +90,7 @@ func TestServicesAreApart(t *testing.T) {
 	}
 }
 
-// TestWhatIsNotLinked: some parts must not need others, however far away they are imported.
+// TestWhatIsNotLinked: some parts must not depend on others, not even indirectly.
 func TestWhatIsNotLinked(t *testing.T) {
 	for path, p := range packages(t) {
 		for _, rule := range []struct{ part, without string }{

@@ -1,6 +1,6 @@
-// Package merging has the tests of checkpointer and merger together: a task that is as
-// difficult as tasks can be makes checkpoints while mergers fold and sweep. Raft, the NATS
-// server and the services are real; the task has state in a map.
+// Package merging tests checkpointer and merger together: a task makes checkpoints, and is as
+// difficult as a task can be, while mergers fold and sweep. Raft, the NATS server and the services
+// are real; the task keeps its state in a map.
 //
-// The long form, which `make faults` runs too, makes 10,000 checkpoints.
+// `make faults` also runs the long form, with 10,000 checkpoints.
 package merging

@@ -13,17 +13,17 @@ import (
 
 var errKilled = errors.New("killed")
 
-// mortal is a store as a process has it that is killed at one of its operations: before
-// it, or after it and before it has heard. Then no operation of it happens any more.
+// mortal is the store of a process that is killed at one of its operations: either before it, or
+// after it but before the answer. All later operations fail.
 type mortal struct {
 	store.Store
 	mu    sync.Mutex
-	left  int // operations until then; less than 0: it lives
+	left  int // operations until then; negative: not armed
 	after bool
 }
 
-// arm kills the process at operation n from now, from 1 on; 0 disarms. It returns whether
-// it was killed since the last call.
+// arm kills the process at operation n from now, counted from 1; 0 disarms. It returns whether the
+// process was killed since the last call.
 func (m *mortal) arm(n int, after bool) (killed bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -78,7 +78,7 @@ func (m *mortal) Head(ctx context.Context, app string) (h store.Head, err error)
 	return h, err
 }
 
-// The merger or the checkpointer is killed at any operation of merge, swap or sweep: every
+// The merger or the checkpointer is killed at any operation of a merge, a swap or a sweep. Every
 // checkpoint can be restored, the next merger continues, and no garbage stays forever.
 func TestKilledAtEveryOperation(t *testing.T) {
 	for _, who := range []string{"merger", "checkpointer"} {
@@ -107,7 +107,7 @@ func TestKilledAtEveryOperation(t *testing.T) {
 						break
 					}
 					kills++
-					r.attach() // and all that a task reads of it is there
+					r.attach() // and everything a task reads for it is there
 					r.checkpoint(heard, nil)
 				}
 				m := r.merger(s)

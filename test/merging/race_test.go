@@ -17,7 +17,7 @@ import (
 	"github.com/eventflux/eventflux/shared/state/store/memory"
 )
 
-// gate is a store as a merger has it that does one operation for each token.
+// gate is a merger's store. It does one operation per token.
 type gate struct {
 	store.Store
 	tokens chan struct{}
@@ -55,14 +55,14 @@ func (g *gate) Delete(ctx context.Context, name string, since time.Time) error {
 	return g.Store.Delete(ctx, name, since)
 }
 
-// slowMerger is a merger that goes on step by step.
+// slowMerger is a merger that advances step by step.
 type slowMerger struct {
 	*merger.Service
 	gate *gate
-	done chan error // nil: it does nothing
+	done chan error // nil: it is idle
 }
 
-// step lets the merger start, or do n more operations.
+// step starts the merger if it is idle, and lets it do n operations.
 func (m *slowMerger) step(r *rig, n int) {
 	r.t.Helper()
 	if m.done == nil {
@@ -80,8 +80,8 @@ func (m *slowMerger) step(r *rig, n int) {
 	}
 }
 
-// ended looks at why it has ended. What it wanted to read may have been swept by the
-// other merger, or another merge may have come first.
+// ended checks why the merger stopped. The other merger may have swept what it wanted to read, or
+// may have merged first.
 func (m *slowMerger) ended(r *rig, err error) {
 	r.t.Helper()
 	m.done = nil
@@ -90,14 +90,14 @@ func (m *slowMerger) ended(r *rig, err error) {
 	}
 }
 
-// overtaken reports whether a merger found that what it worked on was swept.
+// overtaken reports whether a merger failed because its input was swept.
 func overtaken(err error) bool {
 	return errors.Is(err, checkpoint.ErrCorrupt) || control.Code(err) == control.CodeInvalid
 }
 
-// TestStaleSweepsAndSwaps lets two mergers do single operations between those of a task
-// that misses outcomes, folds its own chains, fails and restarts. There is no grace: what
-// nothing refers to may go at once, so what holds, holds by the rules alone.
+// TestStaleSweepsAndSwaps interleaves single operations of two mergers with a task that misses
+// outcomes, folds its own chains, fails and restarts. There is practically no grace, so only the
+// rules of sweeps protect objects.
 func TestStaleSweepsAndSwaps(t *testing.T) {
 	s := memory.New()
 	r := newRig(t, options{store: s, grace: time.Microsecond, retain: 1})
@@ -148,8 +148,8 @@ func TestStaleSweepsAndSwaps(t *testing.T) {
 	t.Logf("%d commits, %d times what a task stood on was gone; %+v", committed, gone, status)
 }
 
-// TestTwoMergersAtOnce lets two mergers do the same work at the same time: they produce the
-// same manifest, and the second one to ask learns that it is already there.
+// TestTwoMergersAtOnce makes two mergers do the same work at the same time. They produce the same
+// manifest, and the second swap finds it already in place.
 func TestTwoMergersAtOnce(t *testing.T) {
 	s := memory.New()
 	r := newRig(t, options{store: s, grace: 50 * time.Millisecond, retain: 3})
@@ -176,7 +176,7 @@ func TestTwoMergersAtOnce(t *testing.T) {
 	}
 }
 
-// stopping is a store that stops before the first deletion of what was put for checkpoints.
+// stopping is a store that stops before it deletes the first object of a checkpoint.
 type stopping struct {
 	store.Store
 	stop func()
@@ -189,8 +189,8 @@ func (s *stopping) Delete(ctx context.Context, name string, since time.Time) err
 	return s.Store.Delete(ctx, name, since)
 }
 
-// An object that was just put stays, even if the checkpointer's clock is an hour ahead of the
-// store's. By a clock that is an hour late everything looks young, and stays too.
+// A new object stays even if the checkpointer's clock is an hour ahead of the store's. If that
+// clock is an hour late, everything looks young and stays as well.
 func TestSweepByWrongClocks(t *testing.T) {
 	for _, ahead := range []time.Duration{time.Hour, -time.Hour} {
 		s := memory.New()
@@ -203,14 +203,13 @@ func TestSweepByWrongClocks(t *testing.T) {
 	}
 }
 
-// Merges continue when the checkpointer's clock is set back to a time before the limit of
-// earlier sweeps.
+// Merges continue after the checkpointer's clock is set back to before the limit of earlier sweeps.
 func TestMergeAfterClockWasSetBack(t *testing.T) {
 	s := memory.New()
 	var ahead atomic.Int64
 	r := newRig(t, options{store: s, grace: time.Second, retain: 4, now: func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }})
 	m := r.merger(s)
-	// How many checkpoints it takes until a chain is due is up to what changes.
+	// The number of checkpoints until a chain is due depends on what changes.
 	untilSwap := func(when string) {
 		for before, n := m.Status().Swaps, 0; m.Status().Swaps == before; n++ {
 			if n == 200 {
@@ -225,7 +224,7 @@ func TestMergeAfterClockWasSetBack(t *testing.T) {
 	untilSwap("after the clock was set back")
 }
 
-// What a task puts while a sweep is about to delete it stays.
+// An object that a task puts while a sweep is about to delete it stays.
 func TestSweepSparesWhatIsPutMeanwhile(t *testing.T) {
 	s := memory.New()
 	r := newRig(t, options{store: s, grace: time.Microsecond, retain: 1})
@@ -239,7 +238,7 @@ func TestSweepSparesWhatIsPutMeanwhile(t *testing.T) {
 	done := make(chan error, 1)
 	go func() { done <- m.Work(ctx) }()
 	select {
-	case <-at: // it has listed what is there, and is about to delete
+	case <-at: // it has listed the objects, and is about to delete
 	case err := <-done:
 		t.Fatal("the sweep is over, and has deleted nothing", err)
 	}
@@ -256,8 +255,8 @@ func TestSweepSparesWhatIsPutMeanwhile(t *testing.T) {
 	}
 }
 
-// What an app is restored to may be of no checkpoint, such as a component that was put
-// for it. It stays, although a sweep is about to delete it.
+// A restore may use an object that belongs to no checkpoint, such as a component that was stored
+// for it. That object stays even if a sweep is about to delete it.
 func TestRestoreKeepsWhatASweepIsAboutToDelete(t *testing.T) {
 	s := memory.New()
 	r := newRig(t, options{store: s, grace: time.Microsecond, retain: 4})
@@ -297,8 +296,8 @@ func TestRestoreKeepsWhatASweepIsAboutToDelete(t *testing.T) {
 	r.verify()
 }
 
-// The checkpoints of a lost cluster stay: the new group over its store does not know its apps,
-// and no one has removed them.
+// The checkpoints of a lost cluster stay. The new group on its store does not know its apps, but no
+// one has removed them.
 func TestSweepSparesAppsThatAreNotDeployed(t *testing.T) {
 	s := memory.New()
 	r := newRig(t, options{store: s, grace: time.Microsecond, retain: 1})

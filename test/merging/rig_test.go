@@ -56,10 +56,10 @@ type rig struct {
 	want map[state.Epoch]state.Digest
 }
 
-// options are what rigs differ by.
+// options are the differences between rigs.
 type options struct {
 	store store.Store
-	// leader is the store as the checkpointer has it; nil: the same.
+	// leader is the checkpointer's store; nil: the same as store.
 	leader store.Store
 	grace  time.Duration
 	retain int
@@ -117,7 +117,7 @@ func newRig(t testing.TB, o options) *rig {
 	return r
 }
 
-// beat keeps the partition given to the processor.
+// beat sends heartbeats, so that the processor keeps its partition.
 func (r *rig) beat(ctx context.Context) error {
 	tick := time.NewTicker(control.HeartbeatTimeout / 5)
 	defer tick.Stop()
@@ -159,7 +159,7 @@ func (r *rig) bounded() (context.Context, context.CancelFunc) {
 	return context.WithTimeout(context.Background(), time.Minute)
 }
 
-// merger returns a merger whose Work the test calls.
+// merger returns a merger. The test calls its Work method.
 func (r *rig) merger(s store.Store) *merger.Service {
 	r.t.Helper()
 	m, err := merger.New(merger.Config{
@@ -170,8 +170,8 @@ func (r *rig) merger(s store.Store) *merger.Service {
 	return m
 }
 
-// attach makes another task, which restores the newest checkpoint. It takes over from
-// the one before.
+// attach starts another task, which restores the newest checkpoint and takes over from the previous
+// one.
 func (r *rig) attach() {
 	r.t.Helper()
 	a, err := r.client.App(r.within(), control.AppRequest{App: app})
@@ -198,22 +198,22 @@ func (r *rig) attach() {
 	r.task = t
 }
 
-// task is a task with one component, as services/processor has them.
+// task is a task with one component, as in services/processor.
 type task struct {
 	rig        *rig
 	assignment uint64
 	source     *table
 	holder     *state.Component
-	since      state.Epoch // what it has heard was committed
+	since      state.Epoch // newest epoch that it knows to be committed
 	chain      []checkpoint.Run
 	whole      bool
 	wholes     int
 }
 
-// change changes some of the state; now and then nothing, now and then it puts back
-// what was there before, so that blocks that nothing refers to any more come again.
+// change changes part of the state; sometimes nothing. Some changes restore earlier values, so that
+// blocks without references come back into use.
 func (t *task) change() {
-	if t.rig.random.IntN(2) == 0 { // the delta is one that there was before
+	if t.rig.random.IntN(2) == 0 { // a delta that has occurred before
 		t.source.set("key", fmt.Sprint(t.rig.random.IntN(2)))
 		return
 	}
@@ -233,17 +233,17 @@ func (t *task) change() {
 	}
 }
 
-// fate is what becomes of a checkpoint.
+// fate is the outcome of a checkpoint.
 type fate int
 
 const (
 	heard  fate = iota // committed, and the task hears of it
-	missed             // committed, and the task does not
+	missed             // committed, but the task does not hear of it
 	failed             // the task cannot store it
 )
 
-// checkpoint makes one. between, if there is one, is called when the task has stored its
-// part and not said so.
+// checkpoint makes a checkpoint. between, if set, is called after the task has stored its part and
+// before it reports that.
 func (r *rig) checkpoint(f fate, between func()) control.Outcome {
 	r.t.Helper()
 	open := r.open()
@@ -252,7 +252,7 @@ func (r *rig) checkpoint(f fate, between func()) control.Outcome {
 	t.holder.Cut(open.Epoch)
 	r.want[open.Epoch] = t.holder.Digest()
 	part, chain, err := t.store(open.Epoch)
-	if errors.Is(err, checkpoint.ErrCorrupt) { // what it would fold is gone
+	if errors.Is(err, checkpoint.ErrCorrupt) { // the runs to fold are gone
 		t.whole, f, err = true, failed, nil
 	}
 	must(r.t, err)
@@ -268,7 +268,7 @@ func (r *rig) checkpoint(f fate, between func()) control.Outcome {
 		}
 	} else {
 		request := control.PreparedRequest{App: app, Epoch: open.Epoch, Term: open.Term, Partition: *part}
-		for o.Epoch == 0 || o.Reason == "the epoch is over" { // or it is so new that the leader does not know
+		for o.Epoch == 0 || o.Reason == "the epoch is over" { // or the leader does not know it yet
 			o, err = r.client.Prepared(r.within(), request)
 			must(r.t, err)
 		}
@@ -280,8 +280,8 @@ func (r *rig) checkpoint(f fate, between func()) control.Outcome {
 	return o
 }
 
-// open returns the epoch that is open, and has one opened if there is none. A request
-// for that may be late, and open one that the next call finds.
+// open returns the open epoch, and requests one if there is none. A request may be late and open an
+// epoch that the next call finds.
 func (r *rig) open() control.CheckpointInfo {
 	r.t.Helper()
 	ctx, cancel := r.bounded()
@@ -300,7 +300,7 @@ func (r *rig) open() control.CheckpointInfo {
 	}
 }
 
-// store stores the task's part.
+// store stores the task's part of a checkpoint.
 func (t *task) store(epoch state.Epoch) (*checkpoint.Partition, []checkpoint.Run, error) {
 	delta, err := t.holder.Delta(t.since)
 	kind, chain := checkpoint.Delta, t.chain
@@ -325,7 +325,7 @@ func (t *task) store(epoch state.Epoch) (*checkpoint.Partition, []checkpoint.Run
 		}
 		chain = append(chain[:len(chain):len(chain)], run)
 	}
-	if len(chain) > 1 && t.rig.random.IntN(15) == 0 { // tasks fold their own chains, too
+	if len(chain) > 1 && t.rig.random.IntN(15) == 0 { // tasks also fold their own chains
 		run, err := checkpoint.MergeRuns(ctx, s, checkpoint.WriterOptions{Kind: checkpoint.Base, Epoch: epoch}, chain)
 		if err != nil {
 			return nil, nil, err
@@ -341,7 +341,7 @@ func (t *task) store(epoch state.Epoch) (*checkpoint.Partition, []checkpoint.Run
 	}, chain, nil
 }
 
-// hear is what a task does about the outcome of an epoch.
+// hear handles the outcome of an epoch, as a task does.
 func (t *task) hear(o control.Outcome, chain []checkpoint.Run) {
 	t.rig.t.Helper()
 	if !o.Committed {
@@ -358,7 +358,7 @@ func (t *task) hear(o control.Outcome, chain []checkpoint.Run) {
 	t.chain = checkpoint.Adopt(t.chain, m.Partitions[0].Components[0].Runs, m.Epoch)
 }
 
-// live returns what the group refers to.
+// live returns what the app refers to, as the group reports it.
 func (r *rig) live() *control.LiveApp {
 	r.t.Helper()
 	live, err := r.client.Live(r.within(), control.LiveRequest{})
@@ -366,7 +366,7 @@ func (r *rig) live() *control.LiveApp {
 	return &live.Apps[0]
 }
 
-// verify reads all retained checkpoints and compares them with what the state was.
+// verify reads all retained checkpoints and compares them with the recorded states.
 func (r *rig) verify() {
 	r.t.Helper()
 	app := r.live()
@@ -384,7 +384,7 @@ func (r *rig) verify() {
 	}
 }
 
-// referred returns the names of all that is referred to.
+// referred returns the names of all referenced objects.
 func (r *rig) referred() map[string]bool {
 	r.t.Helper()
 	names := map[string]bool{}
@@ -412,7 +412,7 @@ func (r *rig) referred() map[string]bool {
 	return names
 }
 
-// garbage returns what is in the store and referred to by nothing.
+// garbage returns the names of unreferenced objects.
 func (r *rig) garbage() (names []string) {
 	r.t.Helper()
 	referred := r.referred()
@@ -425,7 +425,7 @@ func (r *rig) garbage() (names []string) {
 	return names
 }
 
-// clean works until nothing is in the store that nothing refers to.
+// clean runs the merger until the store holds no garbage.
 func (r *rig) clean(m *merger.Service) {
 	r.t.Helper()
 	ctx := r.within()
@@ -437,7 +437,7 @@ func (r *rig) clean(m *merger.Service) {
 	}
 }
 
-// table is the state of the task.
+// table is the state of a task.
 type table struct {
 	rows    map[string]string
 	changed map[string]bool

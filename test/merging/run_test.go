@@ -17,7 +17,7 @@ import (
 	"github.com/eventflux/eventflux/shared/state/store/memory"
 )
 
-// Of two mergers that run one works, and it hears of commits by the cluster's bucket.
+// Only one of two running mergers works, and the cluster's bucket tells it about commits.
 func TestRunningMergers(t *testing.T) {
 	s := memory.New()
 	r := newRig(t, options{store: s, grace: time.Minute, retain: 4})
@@ -67,7 +67,7 @@ func TestRunningMergers(t *testing.T) {
 	}
 }
 
-// What the report promises is what a merge then saves.
+// A merge saves and writes exactly what the report promised.
 func TestChainReportIsWhatComesTrue(t *testing.T) {
 	s := memory.New()
 	r := newRig(t, options{store: s, grace: time.Minute, retain: 4})
@@ -93,14 +93,14 @@ func TestChainReportIsWhatComesTrue(t *testing.T) {
 	}
 }
 
-// A swap is refused if the manifest differs in more than its chains, if the merge started too
-// long ago, or if the checkpoint is gone.
+// A swap is refused if the manifests differ in more than chains, if the merge started too long ago,
+// or if the checkpoint is gone.
 func TestSwapsThatAreRefused(t *testing.T) {
 	s := memory.New()
 	r := newRig(t, options{store: s, grace: time.Minute, retain: 4})
 	r.checkpoint(heard, nil)
 	r.checkpoint(heard, nil)
-	for len(r.task.source.rows) == 0 { // chance has deleted all, and there is nothing to fold
+	for len(r.task.source.rows) == 0 { // by chance everything was deleted, and there is nothing to fold
 		r.checkpoint(heard, nil)
 	}
 	ref := r.live().Checkpoints[0]
@@ -118,7 +118,7 @@ func TestSwapsThatAreRefused(t *testing.T) {
 		c := &m.Partitions[0].Components[0]
 		run, err := checkpoint.MergeRuns(r.within(), s, checkpoint.WriterOptions{Kind: checkpoint.Base, Epoch: ref.Epoch}, c.Runs)
 		must(t, err)
-		run.Bytes++ // if there was but one, it is another record of it
+		run.Bytes++ // with a single one, make it a different record
 		c.Runs = []checkpoint.Run{run}
 	}
 	for what, test := range map[string]struct {
@@ -142,7 +142,7 @@ func TestSwapsThatAreRefused(t *testing.T) {
 	if got := r.live().Checkpoints[0]; got != ref {
 		t.Errorf("checkpoint %+v became %+v", ref, got)
 	}
-	for range 2 { // again is no error
+	for range 2 { // a repeat is no error
 		if got := swap(time.Now(), ref.Digest, fold); got != "" {
 			t.Errorf("a swap: code %s", got)
 		}
@@ -153,8 +153,8 @@ func TestSwapsThatAreRefused(t *testing.T) {
 	r.verify()
 }
 
-// What a checkpoint of a later version refers to is not known. So nothing is deleted while
-// it is there, and no app is deployed over it as if it were gone.
+// No one knows what a checkpoint of a later version refers to. So nothing is deleted while it
+// exists, and no app may be deployed over it.
 func TestCheckpointOfALaterVersion(t *testing.T) {
 	s := memory.New()
 	r := newRig(t, options{store: s, grace: time.Microsecond, retain: 1})

@@ -13,9 +13,9 @@ import (
 	"github.com/eventflux/eventflux/shared/testing/s3test"
 )
 
-// TestSoak makes checkpoints while a merger works: every one that is retained can be
-// restored at any time, the store holds what they need and what is younger than the
-// grace, and in the end nothing else.
+// TestSoak makes checkpoints while a merger works. Every retained checkpoint can be restored at any
+// time, and the store holds only what they need and objects younger than the grace. In the end it
+// holds nothing else.
 func TestSoak(t *testing.T) {
 	for _, backend := range []struct {
 		name        string
@@ -64,7 +64,7 @@ func TestSoak(t *testing.T) {
 				longest = max(longest, len(r.task.chain))
 				if i%25 == 0 {
 					r.verify()
-					// The epoch that is open, if one is, was opened since the round before.
+					// An open epoch is at most one round old.
 					most = max(most, r.old(before.Add(-2*grace)))
 				}
 			}
@@ -86,7 +86,7 @@ func TestSoak(t *testing.T) {
 	}
 }
 
-// old counts the objects that nothing refers to and that were not used since.
+// old counts the unreferenced objects that were last used before since.
 func (r *rig) old(since time.Time) (n int) {
 	r.t.Helper()
 	referred := r.referred()

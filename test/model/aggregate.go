@@ -46,7 +46,7 @@ func (c *count) add(any)     { c.n++ }
 func (c *count) remove(any)  { c.n-- }
 func (c *count) result() any { return c.n }
 
-// sumLong wraps in 64 bits. Nulls are ignored, and the sum of nothing is null.
+// sumLong wraps at 64 bits. It ignores nulls; the sum of no values is null.
 type sumLong struct{ total, n int64 }
 
 func (s *sumLong) add(v any) {
@@ -68,8 +68,8 @@ func (s *sumLong) result() any {
 	return s.total
 }
 
-// sumDouble is the exact sum of the values that are there, rounded once. Values that are
-// not finite decide it. A join can take away values that it has not added: they are owed.
+// sumDouble is the exact sum of its values, rounded once. Infinite values and NaN decide the
+// result. A join can remove values that it has not added: they are owed.
 type sumDouble struct{ values, owed []float64 }
 
 func (s *sumDouble) add(v any) {
@@ -86,7 +86,7 @@ func (s *sumDouble) remove(v any) {
 	}
 }
 
-// exchange takes v out of the second list or, if it is not there, puts it into the first one.
+// exchange removes v from the list from, or appends it to the list into if it is not there.
 func exchange(into, from []float64, v float64) (list, other []float64) {
 	bits := math.Float64bits(v)
 	if i := slices.IndexFunc(from, func(o float64) bool { return math.Float64bits(o) == bits }); i >= 0 {
@@ -95,7 +95,7 @@ func exchange(into, from []float64, v float64) (list, other []float64) {
 	return append(into, v), from
 }
 
-// settle keeps the sum of nothing at 0.
+// settle makes the sum of no values exactly 0.
 func (s *sumDouble) settle() {
 	if s.n() == 0 {
 		s.values, s.owed = nil, nil
@@ -135,7 +135,7 @@ func (s *sumDouble) result() any {
 	return s.exact(0)
 }
 
-// avg is the sum in double, for longs as well, by the count. It does not overflow.
+// avg is the sum as double, for longs too, divided by the count. It does not overflow.
 type avg struct{ sum sumDouble }
 
 func (a *avg) add(v any)    { a.sum.add(v) }
@@ -183,7 +183,7 @@ func (e *extreme) result() any {
 	return best
 }
 
-// distinct counts different values; null is one of them.
+// distinct counts distinct values, null included.
 type distinct struct{ counts map[any]int }
 
 func (d *distinct) add(v any) { d.counts[identity(v)]++ }
@@ -193,13 +193,14 @@ func (d *distinct) remove(v any) {
 	if d.counts[v] > 1 {
 		d.counts[v]--
 	} else {
-		delete(d.counts, v) // of a value never added: ignored
+		delete(d.counts, v) // ignored for a value that was never added
 	}
 }
 
 func (d *distinct) result() any { return int64(len(d.counts)) }
 
-// identity gives values Go equality that matches Java's equals: NaN is NaN, 0.0 is not -0.0.
+// identity maps values so that Go's equality matches Java's equals: NaN equals NaN, 0.0 differs
+// from -0.0.
 func identity(v any) any {
 	switch v := v.(type) {
 	case float32:

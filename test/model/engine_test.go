@@ -19,9 +19,9 @@ import (
 	"pgregory.net/rapid"
 )
 
-// TestEngineAgrees runs random apps on random input through the model and the
-// engine: every row must be the same, in kind, timestamp, values, order, number
-// of its chunk and clock. More cases: -rapid.checks=100000.
+// TestEngineAgrees runs random apps on random input through the model and the engine. Every row
+// must be the same in kind, timestamp, values, order, chunk number and clock. More cases:
+// -rapid.checks=100000.
 func TestEngineAgrees(t *testing.T) {
 	for _, w := range append([]string{"all"}, Windows...) {
 		t.Run(w, func(t *testing.T) {
@@ -40,20 +40,20 @@ func TestEngineAgrees(t *testing.T) {
 	})
 }
 
-// TestMain has all tests use the same random apps and inputs in each run, unless the flags of rapid
-// ask for more of them or for others. The long form, -rapid.checks=10000, has others each time.
+// TestMain makes all tests use the same random apps and inputs in each run, unless a flag of rapid
+// asks for more or for others. The long form, -rapid.checks=10000, uses others each time.
 func TestMain(m *testing.M) {
 	flag.Parse()
 	seed, checks := flag.Lookup("rapid.seed"), flag.Lookup("rapid.checks")
 	if seed.Value.String() == seed.DefValue && checks.Value.String() == checks.DefValue {
-		if err := errors.Join(seed.Value.Set("1"), checks.Value.Set("300")); err != nil { // with -short a fifth
+		if err := errors.Join(seed.Value.Set("1"), checks.Value.Set("300")); err != nil { // -short runs a fifth
 			panic(err)
 		}
 	}
 	os.Exit(m.Run())
 }
 
-// known lists those of the windows that apps can name.
+// known returns the given windows that apps can use.
 func known(names ...string) []string {
 	return slices.DeleteFunc(slices.Clone(names), func(name string) bool {
 		_, ok := window.Lookup(name)
@@ -97,7 +97,7 @@ func TestEngineScripts(t *testing.T) {
 	})
 }
 
-// applyEngine makes a step and returns the rows it led to.
+// applyEngine applies a step and returns the resulting rows.
 func applyEngine(e *engine.Engine, plan *siddhiql.Plan, s Step) []Row {
 	e.ResetOutputs()
 	if s.Stream == "" {
@@ -178,9 +178,8 @@ func sameRow(a, b Row) bool {
 		slices.EqualFunc(a.Values, b.Values, sameValue)
 }
 
-// sameValue lets doubles differ in their last digits: a ratio of sums may come
-// out of another order of additions. Behind cast() it takes a number for the same
-// in any type.
+// sameValue tolerates a difference in the last digits of doubles, since a ratio of sums may depend
+// on the order of additions. It ignores the type of numbers, which cast() does not change.
 func sameValue(a, b any) bool {
 	if isNumber(a) && isNumber(b) {
 		x, y := toDouble(a), toDouble(b)
@@ -201,7 +200,7 @@ func isNumber(v any) bool {
 	return false
 }
 
-// printSteps prints input as the scripts of testdata have it.
+// printSteps prints input in the format of the scripts in testdata.
 func printSteps(steps []Step) string {
 	var b strings.Builder
 	for _, s := range steps {

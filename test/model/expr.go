@@ -16,7 +16,7 @@ type scope struct {
 	aggregates []any // results of the query's aggregators
 }
 
-// holds reports whether a condition is true; null is not (3.4).
+// holds reports whether a condition is true. Null is not true (3.4).
 func (x *scope) holds(e siddhiql.Expr) bool { return x.eval(e) == true }
 
 // eval returns the value of the expression; nil is null.
@@ -110,8 +110,8 @@ func integer(op byte, l, r int64) any {
 	}
 }
 
-// real computes floats as well: rounding a double result of two floats to 32 bits
-// gives what 32-bit arithmetic gives.
+// real also computes floats: the double result of two floats, rounded to 32 bits, equals the result
+// of 32-bit arithmetic.
 func real(op byte, l, r float64) any {
 	switch op {
 	case '+':
@@ -133,7 +133,7 @@ func real(op byte, l, r float64) any {
 	}
 }
 
-// compare is 3.3: with null everything is false but != .
+// compare is 3.3: with a null operand, only != is true.
 func compare(op siddhiql.CompareOp, l, r any) any {
 	if l == nil || r == nil {
 		return op == siddhiql.NotEqual

@@ -47,10 +47,10 @@ type externalTimeBatch struct {
 	end     int64  // of the current batch
 	largest int64  // timestamp seen
 	batch   []item // not yet emitted
-	emitted []item // rows of the previous batch, or once flushed by a timeout: of this one
+	emitted []item // rows of the previous batch; after a flush by timeout, of this one
 	flushed bool   // by a timeout
 	newest  int64  // due time of the last timer
-	seq     int    // its number
+	seq     int    // number of that timer
 }
 
 func newExternalTimeBatch(p []window.Param, env *environment) *externalTimeBatch {
@@ -71,8 +71,8 @@ func newExternalTimeBatch(p []window.Param, env *environment) *externalTimeBatch
 func (w *externalTimeBatch) add(chunk []item) [][]item {
 	var chunks [][]item
 	if w.started && w.timeout > 0 && w.now() >= w.newest {
-		// The timer of an earlier query, due at the same ms, has put out the chunk:
-		// still, timers go before events (1.6).
+		// A timer of an earlier query, due at the same ms, has put out the chunk. Timers still go
+		// before events (1.6).
 		chunks = w.fire(w.newest, w.seq)
 	}
 	for _, x := range chunk {
@@ -99,8 +99,8 @@ func (w *externalTimeBatch) add(chunk []item) [][]item {
 	return chunks
 }
 
-// begin fixes the boundaries with the first event. An event whose start attribute is null
-// cannot fix them, and is dropped.
+// begin fixes the boundaries with the first event. If its start attribute is null, it cannot, and
+// the event is dropped.
 func (w *externalTimeBatch) begin(x item) bool {
 	t := x.values[w.attr].(int64)
 	switch {
@@ -120,7 +120,7 @@ func (w *externalTimeBatch) begin(x item) bool {
 	return true
 }
 
-// arm starts the timeout again. With the same due time it is the same timer.
+// arm restarts the timeout. The same due time keeps the same timer.
 func (w *externalTimeBatch) arm() {
 	if due := w.now() + w.timeout; w.timeout > 0 && due != w.newest {
 		w.newest = due
@@ -151,8 +151,7 @@ func (w *externalTimeBatch) flush() []item {
 	return out
 }
 
-// repeat emits a batch again that has been flushed, if there is more in it now:
-// [E old rows, R, C old rows, C new rows].
+// repeat emits a flushed batch again if it has grown: [E old rows, R, C old rows, C new rows].
 func (w *externalTimeBatch) repeat() []item {
 	if len(w.batch) == 0 {
 		return nil
@@ -167,8 +166,8 @@ func (w *externalTimeBatch) repeat() []item {
 	return append(out, w.emitted...)
 }
 
-// fire is the timeout, which repeats at equal distances until it is started again. Timers that
-// newer ones have replaced do nothing.
+// fire handles the timeout, which repeats at equal distances until it is restarted. It ignores
+// timers that newer ones have replaced.
 func (w *externalTimeBatch) fire(due int64, seq int) [][]item {
 	if due != w.newest || seq != w.seq {
 		return nil

@@ -17,8 +17,8 @@ import (
 	"pgregory.net/rapid"
 )
 
-// arrival is a message in the log: a chunk of events, with an id that may be repeated, and
-// the stamps of their arrival, which run back where another ingest has written.
+// arrival is a message in the log: a chunk of events with an id that may repeat, and the stamps of
+// their arrival, which go back if another ingest wrote the message.
 type arrival struct {
 	stream *siddhiql.Stream
 	events []Event
@@ -27,8 +27,8 @@ type arrival struct {
 	chunk  bool
 }
 
-// TestFramesDoNotShow divides the same messages into frames in two ways: results, late
-// events and state are the same, ids that are forgotten included.
+// TestFramesDoNotShow divides the same messages into frames in two ways. Results, late events and
+// state must be the same, even if message ids are forgotten.
 func TestFramesDoNotShow(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		app := "@app:name('m')\n" + GenApp(t, Options{Windows: known(Windows...)})
@@ -61,7 +61,7 @@ func TestFramesDoNotShow(t *testing.T) {
 	})
 }
 
-// divided applies messages in frames of some of them, and tells what comes of it.
+// divided applies messages in frames of random size, and describes the result.
 func divided(t *rapid.T, plan *siddhiql.Plan, app string, all []arrival) string {
 	settings := engine.Settings{DedupWindow: 25}
 	task, err := engine.NewTask(plan, 0, settings)
@@ -100,7 +100,7 @@ func divided(t *rapid.T, plan *siddhiql.Plan, app string, all []arrival) string 
 	out.WriteString(late.String())
 	digests := map[string]state.Digest{}
 	for _, h := range holders.List() {
-		if h.Info().ID != "log/writers" { // those are about frames
+		if h.Info().ID != "log/writers" { // those records are about frames
 			digests[h.Info().ID] = h.Digest()
 		}
 	}

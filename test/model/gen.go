@@ -24,12 +24,11 @@ type Options struct {
 	Patterns     int // percent of the queries that read a pattern or a sequence
 }
 
-// GenApp makes the text of a valid app of one to three queries or partition
-// blocks. Everything that it
-// draws shrinks towards the plainest choice, so a failure ends as a short app.
+// GenApp generates the text of a valid app of one to three queries or partition blocks. Everything
+// it draws shrinks towards the plainest choice, so a failure ends as a short app.
 //
-// Sums are only taken over values whose order of addition cannot matter, and the
-// time is only asked for where an expired row need not agree with its current one.
+// Sums only use values whose order of addition cannot matter. Items only ask for the time if an
+// expired row need not agree with its current one.
 func GenApp(t *rapid.T, o Options) string {
 	if o.Windows == nil {
 		o.Windows = Windows
@@ -58,7 +57,7 @@ func GenApp(t *rapid.T, o Options) string {
 		return g.query(nil, nil)
 	})
 	if !slices.ContainsFunc(g.streams, func(s *genStream) bool { return s.defined && s.used }) {
-		g.streams[0].use() // queries read only the trigger, and something must arrive
+		g.streams[0].use() // all queries read the trigger, but some event must arrive
 	}
 	for _, s := range g.streams {
 		if s.defined && s.used {
@@ -68,7 +67,7 @@ func GenApp(t *rapid.T, o Options) string {
 	return text + trigger + strings.Join(body, ";\n") + ";\n"
 }
 
-// time draws what drives the clock. With lateness, queries may read late events.
+// time draws the source of the clock. With lateness, queries may read late events.
 func (g *generator) time() string {
 	if g.opts.NoPlayback || !g.chance("playback", 30) {
 		return ""
@@ -86,7 +85,7 @@ func (g *generator) time() string {
 type generator struct {
 	t       *rapid.T
 	opts    Options
-	streams []*genStream // queries read one and write to a later one: no cycles
+	streams []*genStream // queries read one and write to a later one, so there are no cycles
 	names   int
 	blocks  int
 
@@ -94,17 +93,17 @@ type generator struct {
 }
 
 type genStream struct {
-	name    string // with # if it is an inner one
+	name    string // with # for an inner stream
 	attrs   []genAttr
 	block   int // of an inner stream, else -1
 	defined bool
 	used    bool
-	trigger bool       // it fills itself
-	joined  bool       // the rows of a join: names have their source before them
-	faults  *genStream // of a fault stream: whose late events it has
+	trigger bool       // a trigger's stream
+	joined  bool       // the rows of a join: names are qualified
+	faults  *genStream // of a fault stream: the stream whose late events it gets
 }
 
-// use notes that a query reads the stream.
+// use records that a query reads the stream.
 func (s *genStream) use() {
 	s.used = true
 	if s.faults != nil {
@@ -112,11 +111,11 @@ func (s *genStream) use() {
 	}
 }
 
-// genAttr is an attribute.
+// genAttr is an attribute of a generated stream.
 type genAttr struct {
 	name, typ string
 	exact     bool // its values can be summed in any order
-	cast      bool // its values are not of its type; expressions leave it alone
+	cast      bool // its values may not be of its type; expressions do not use it
 }
 
 func (s *genStream) shape() string { return shape(s.attrs) }
@@ -133,8 +132,8 @@ func shape(attrs []genAttr) string {
 	return strings.Join(list, ", ")
 }
 
-// between draws from [low, high], all about equally likely: rapid's own ranges
-// favour small numbers, and most apps would be plain.
+// between draws from [low, high], roughly uniformly: rapid's own ranges favour small numbers, which
+// would make most apps plain.
 func (g *generator) between(label string, low, high int) int {
 	n := high - low + 1
 	width := bits.Len(uint(n)) + 2
@@ -150,7 +149,7 @@ func (g *generator) between(label string, low, high int) int {
 	}).Draw(g.t, label)
 }
 
-// chance is true in percent of all cases, and shrinks to false.
+// chance is true in the given percentage of cases, and shrinks to false.
 func (g *generator) chance(label string, percent int) bool {
 	return g.between(label, 0, 99) >= 100-percent
 }
@@ -160,7 +159,7 @@ func pick[T any](g *generator, label string, choices ...T) T {
 	return choices[g.between(label, 0, len(choices)-1)]
 }
 
-// several makes one to most texts; shrinking can leave some out.
+// several generates one to most texts. Shrinking can omit some.
 func (g *generator) several(label string, most int, one func(n int) string) []string {
 	outer, n := g.t, 0
 	list := rapid.SliceOfN(rapid.Custom(func(t *rapid.T) string {
@@ -176,8 +175,8 @@ func (g *generator) name(prefix string) string {
 	return fmt.Sprintf("%s%d", prefix, g.names)
 }
 
-// partition makes a block of one to three queries. The first reads the first
-// stream that is partitioned; the others read what they like.
+// partition generates a block of one to three queries. The first one reads the first partitioned
+// stream, the others any stream.
 func (g *generator) partition() string {
 	block := g.blocks
 	g.blocks++
@@ -225,7 +224,7 @@ func (g *generator) partitionKey(s *genStream) string {
 	}
 }
 
-// readable lists the streams outside of partitions, and the inner ones of a block.
+// readable returns the streams outside of partitions and the inner streams of a block.
 func (g *generator) readable(block int) []*genStream {
 	var list []*genStream
 	for _, s := range g.streams {
@@ -236,7 +235,7 @@ func (g *generator) readable(block int) []*genStream {
 	return list
 }
 
-// query makes one query; in a block, block says which.
+// query generates one query, in the given block if block is set.
 func (g *generator) query(source *genStream, block *int) string {
 	if source == nil {
 		source = pick(g, "source", g.readable(-1)...)
@@ -273,8 +272,8 @@ func (g *generator) query(source *genStream, block *int) string {
 	return b.String()
 }
 
-// rate makes an output rate for a query, whose input is given. A sorted window takes out
-// the newest of equal rows, and a snapshot the oldest, so these do not come together.
+// rate generates an output rate for a query with the given input. It never combines a sort window
+// with a snapshot: among equal rows the window removes the newest, and the snapshot the oldest.
 func (g *generator) rate(input string) (text string, snapshot bool) {
 	if !g.chance("rate", 30) {
 		return "", false
@@ -292,7 +291,7 @@ func (g *generator) rate(input string) (text string, snapshot bool) {
 	return fmt.Sprintf("\noutput %severy %d events", which, g.between("events", 1, 4)), false
 }
 
-// trigger makes a trigger, which is a stream to read.
+// trigger generates a trigger, whose stream queries can read.
 func (g *generator) trigger() string {
 	if g.opts.NoTriggers || !g.chance("trigger", 20) {
 		return ""
@@ -309,8 +308,8 @@ func (g *generator) trigger() string {
 	return "define trigger Tick at " + at + ";\n"
 }
 
-// target draws where rows go: a stream that exists, fits and is later than the
-// source, or a new one.
+// target draws the output stream: an existing one that fits and is later than the source, or a new
+// one.
 func (g *generator) target(source *genStream, block *int, out []genAttr) string {
 	var fitting []*genStream
 	for _, s := range g.streams[slices.Index(g.streams, source)+1:] {
@@ -334,7 +333,7 @@ func (g *generator) target(source *genStream, block *int, out []genAttr) string 
 	return s.name
 }
 
-// window makes at most one window, of those whose attributes the source has.
+// window generates at most one window, of those whose attributes the source has.
 func (g *generator) window(source *genStream) string {
 	longs, texts := source.of("long"), source.of("string")
 	choices := []string{""}
@@ -389,7 +388,7 @@ func (g *generator) flag() []string {
 	return nil
 }
 
-// span is a time in ms, in one of the forms that a time can have.
+// span returns a time in ms, in one of the forms that the language allows.
 func (g *generator) span(low, high int) string {
 	ms := g.between("span", low, high)
 	return fmt.Sprintf("%d%s", ms, pick(g, "unit", "", " milliseconds", " millisec", "L"))

@@ -8,7 +8,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-// TestGeneratedAppsCompile keeps the generator and the checker in step.
+// TestGeneratedAppsCompile checks that the compiler accepts every generated app.
 func TestGeneratedAppsCompile(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		app := GenApp(t, Options{Windows: known(Windows...)})

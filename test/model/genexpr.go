@@ -8,15 +8,15 @@ import (
 
 var (
 	scalarTypes  = []string{"int", "long", "double", "float", "string", "bool"}
-	numericTypes = []string{"int", "long", "float", "double"} // the wider the later
+	numericTypes = []string{"int", "long", "float", "double"} // in order of width
 )
 
-// exprs makes expressions over the attributes of one row.
+// exprs generates expressions over the attributes of one row.
 type exprs struct {
 	*generator
 	attrs []genAttr
 	time  bool   // eventTimestamp and currentTimeMillis may be used
-	from  string // the stream, where attributes may be written with its name
+	from  string // the stream whose name may qualify attributes
 }
 
 // ref writes an attribute.
@@ -27,7 +27,7 @@ func (e *exprs) ref(a genAttr) string {
 	return a.name
 }
 
-// cast widens a number in name only: the value stays what it is.
+// cast widens a number in the plan only: its value does not change.
 func (e *exprs) cast() (text, typ string) {
 	var list []genAttr
 	for _, a := range e.attrs {
@@ -44,7 +44,7 @@ func (e *exprs) cast() (text, typ string) {
 	return fmt.Sprintf("cast(%s, '%s')", e.ref(a), typ), typ
 }
 
-// plain lists the attributes that are no objects.
+// plain returns the attributes that are not objects.
 func (e *exprs) plain() []genAttr {
 	var list []genAttr
 	for _, a := range e.attrs {
@@ -55,7 +55,7 @@ func (e *exprs) plain() []genAttr {
 	return list
 }
 
-// of makes an expression of the type; exact says that its values may be summed.
+// of generates an expression of the type; exact reports whether its values may be summed.
 func (e *exprs) of(typ string, depth int) (text string, exact bool) {
 	if typ == "bool" {
 		return "(" + e.condition(depth) + ")", true
@@ -84,7 +84,7 @@ func (e *exprs) of(typ string, depth int) (text string, exact bool) {
 	}
 }
 
-// attr is an attribute of the type, or a literal where there is none.
+// attr returns an attribute of the type, or a literal if there is none.
 func (e *exprs) attr(typ string) (string, bool) {
 	var list []genAttr
 	for _, a := range e.attrs {
@@ -117,7 +117,7 @@ func (e *exprs) literal(typ string) string {
 	}
 }
 
-// arithmetic has one side of the type and the other no wider.
+// arithmetic generates an operation: one operand has the type, the other is no wider.
 func (e *exprs) arithmetic(typ string, depth int) (string, bool) {
 	var narrower []string
 	for _, n := range numericTypes {
@@ -159,7 +159,7 @@ func (e *exprs) function(typ string, depth int) (string, bool) {
 	}
 }
 
-// condition makes a bool expression.
+// condition generates a bool expression.
 func (e *exprs) condition(depth int) string {
 	forms := []string{"compare", "compare", "compare", "null", "attr"}
 	if depth > 0 {

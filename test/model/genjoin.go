@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// join makes a query that joins a stream with another one, or with itself.
+// join generates a query that joins a stream with another one or with itself.
 func (g *generator) join(left *genStream, block *int) string {
 	readable := g.readable(-1)
 	if block != nil {
@@ -50,7 +50,7 @@ func (g *generator) join(left *genStream, block *int) string {
 	return b.String()
 }
 
-// joinSide makes one source; windowed: with a window.
+// joinSide generates one source of a join.
 func (g *generator) joinSide(s *genStream, as string, windowed bool) string {
 	s.use()
 	text := s.name
@@ -67,7 +67,7 @@ func (g *generator) joinSide(s *genStream, as string, windowed bool) string {
 	return text + " as " + as
 }
 
-// on makes the condition of a join: mostly with an equality.
+// on generates the condition of a join, mostly with an equality.
 func (g *generator) on(left, right, both *genStream) string {
 	e := &exprs{generator: g, attrs: both.attrs}
 	var parts []string

@@ -6,21 +6,22 @@ import (
 	"strings"
 )
 
-// patternMaker makes a pattern or a sequence, and notes what may be read of its steps.
+// patternMaker generates a pattern or a sequence, and tracks which attributes of its steps can be
+// read.
 type patternMaker struct {
 	*generator
-	streams  []*genStream // that steps read
+	streams  []*genStream // that its steps read
 	sequence bool
 	steps    int
-	made     int // steps
+	made     int // number of steps so far
 	items    int
-	known    []genAttr // of earlier steps, as filters may name them
-	shown    []genAttr // as select may name them
+	known    []genAttr // attributes of earlier steps, as filters name them
+	shown    []genAttr // attributes as select names them
 	latest   *genStream
-	longest  int // `for` after the first step
+	longest  int // longest `for` after the first step
 }
 
-// pattern makes a query that reads a pattern or a sequence.
+// pattern generates a query that reads a pattern or a sequence.
 func (g *generator) pattern(source *genStream, block *int) string {
 	readable := g.readable(-1)
 	if block != nil {
@@ -55,7 +56,7 @@ func (g *generator) pattern(source *genStream, block *int) string {
 	return "from " + text + selection + fmt.Sprintf("\ninsert %sinto %s", kinds, g.target(p.latest, block, out))
 }
 
-// chain makes the steps of a pattern, some in an `every`.
+// chain generates the steps of a pattern, some in an `every`.
 func (p *patternMaker) chain() string {
 	var elems []string
 	for left := p.steps; left > 0; {
@@ -81,7 +82,7 @@ func (p *patternMaker) chain() string {
 	return strings.Join(elems, " -> ")
 }
 
-// inOrder makes the steps of a sequence.
+// inOrder generates the steps of a sequence.
 func (p *patternMaker) inOrder() string {
 	p.steps = max(p.steps, 2)
 	var steps []string
@@ -158,7 +159,7 @@ func (p *patternMaker) item(s *genStream, count bool) (name, filter string) {
 	return name, p.filter(s, own)
 }
 
-// filter makes a filter that reads the event and what is known of earlier ones.
+// filter generates a filter over the event and the known attributes of earlier ones.
 func (p *patternMaker) filter(s *genStream, known []genAttr) string {
 	var parts []string
 	if len(known) > 0 && p.chance("equality", 35) {

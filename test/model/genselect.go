@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// selection makes select and what belongs to it, and the shape of its rows.
+// selection generates select and its clauses, and returns the attributes of its rows.
 func (g *generator) selection(source *genStream) (string, []genAttr) {
 	e := &exprs{generator: g, attrs: source.attrs}
 	if source.block < 0 {
@@ -15,7 +15,7 @@ func (g *generator) selection(source *genStream) (string, []genAttr) {
 	var b strings.Builder
 	var out []genAttr
 	choices := []string{"items", "items", "items", "items", "items", "*", "nothing"}
-	if source.joined { // both sources may have an attribute of one name
+	if source.joined { // both sources may have an attribute of the same name
 		choices = choices[:5]
 	}
 	switch pick(g, "select", choices...) {
@@ -42,7 +42,7 @@ func (g *generator) selection(source *genStream) (string, []genAttr) {
 	return b.String(), out
 }
 
-// clauses makes having, order by, limit and offset.
+// clauses generates having, order by, limit and offset.
 func (g *generator) clauses(out []genAttr) string {
 	var b strings.Builder
 	e := &exprs{generator: g, attrs: out, time: true}
@@ -65,7 +65,7 @@ func (g *generator) clauses(out []genAttr) string {
 	return b.String()
 }
 
-// items makes one to four items of a select, with aggregators or without.
+// items generates one to four items of a select, with or without aggregators.
 func (g *generator) items(e *exprs) (items []string, out []genAttr) {
 	aggregated := g.chance("aggregated", 70)
 	for range g.between("items", 1, 4) {
@@ -113,7 +113,7 @@ func (g *generator) items(e *exprs) (items []string, out []genAttr) {
 	return items, out
 }
 
-// aggregate makes an aggregator, at times inside a larger expression.
+// aggregate generates an aggregator, sometimes inside a larger expression.
 func (e *exprs) aggregate() (string, genAttr) {
 	text, a := e.bareAggregate()
 	if a.typ == "string" || !e.chance("nested", 15) {
@@ -161,7 +161,7 @@ func (e *exprs) bareAggregate() (string, genAttr) {
 	return fmt.Sprintf("%s(%s)", name, text), genAttr{typ: typ, exact: exact}
 }
 
-// argument is mostly an attribute.
+// argument generates an expression that is mostly a single attribute.
 func (e *exprs) argument(typ string) (string, bool) {
 	if e.chance("expression", 20) {
 		return e.of(typ, 1)

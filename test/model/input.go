@@ -9,17 +9,17 @@ import (
 	"pgregory.net/rapid"
 )
 
-// Step is one thing that happens to an app: a chunk that arrives on a stream at
-// Now, or with Stream "" only the passing of time to Now.
+// Step is one input of an app: a chunk that arrives on a stream at Now or, if Stream is "", only
+// the passing of time until Now.
 type Step struct {
 	Stream string
 	Events []Event
 	Now    int64
 }
 
-// GenInput makes input for an app: chunks of one to four events with few distinct
-// values, own timestamps that repeat and run backward and ahead, and a clock that
-// stands, creeps and leaps.
+// GenInput generates input for an app: chunks of one to four events with few distinct values, own
+// timestamps that repeat and run backward and ahead, and a clock that stands still, creeps and
+// leaps.
 func GenInput(t *rapid.T, plan *siddhiql.Plan) []Step {
 	g := &input{generator: &generator{t: t}, now: 1000}
 	var streams []*siddhiql.Stream
@@ -39,7 +39,7 @@ func GenInput(t *rapid.T, plan *siddhiql.Plan) []Step {
 		for range g.chunkSize() {
 			step.Events = append(step.Events, g.event(s.Schema))
 		}
-		if plan.Playback { // the clock follows the events
+		if plan.Playback { // own times drive the clock
 			for _, e := range step.Events {
 				g.now = max(g.now, e.TS)
 			}
@@ -84,7 +84,7 @@ func (g *input) event(s *event.Schema) Event {
 	return e
 }
 
-// value draws one of few values of the type, or null.
+// value draws a value of the type from a small set, or null.
 func (g *input) value(t event.Type) any {
 	if g.chance("null", 8) {
 		return nil

@@ -14,7 +14,7 @@ type joining struct {
 	sides [2]keeper // nil: a source without a window
 }
 
-// searched is a window whose rows a join finds, in order.
+// searched is a window whose rows a join can look up, in order.
 type searched interface{ found() []item }
 
 func (w *length) found() []item     { return w.rows }
@@ -70,8 +70,8 @@ func newJoining(run *running) *joining {
 	return j
 }
 
-// receive is A2 and A9: in a self join every event passes the left side, then the right one,
-// and the results are given on after the last event.
+// receive is A2 and A9: in a self join every event passes the left side, then the right one. The
+// results are passed on after the last event.
 func (j *joining) receive(s *siddhiql.Stream, chunk []item) {
 	var out [][]item
 	if j.plan.SelfJoin() {
@@ -100,7 +100,7 @@ func (j *joining) fire(t timer) {
 	j.run.m.emit(j.run, j.run.out(j.look(t.side, came)))
 }
 
-// side takes a chunk through the filters and the window of a side, and then looks it up.
+// side passes a chunk through the filters and the window of a side, and then looks up its rows.
 func (j *joining) side(i int, chunk []item) []candidate {
 	chunk = j.run.filter(j.plan.Sides[i].Before, chunk)
 	if len(chunk) == 0 {
@@ -126,8 +126,8 @@ func (j *joining) side(i int, chunk []item) []candidate {
 	return j.look(i, came)
 }
 
-// look returns what the query puts out for the rows that have left a side: each is a chunk of
-// its own for the selector (A6).
+// look returns the output for the rows that have left a side. The selector gets a chunk for each of
+// them (A6).
 func (j *joining) look(i int, came []item) []candidate {
 	if !j.plan.Sides[i].Triggers {
 		return nil
@@ -158,7 +158,7 @@ func (j *joining) look(i int, came []item) []candidate {
 	return out
 }
 
-// other returns the rows that a look-up in a side finds (A7).
+// other returns the rows that a look-up from side i finds on the other side (A7).
 func (j *joining) other(i int) []item {
 	if j.sides[i] == nil {
 		return nil
@@ -166,7 +166,8 @@ func (j *joining) other(i int) []item {
 	return j.sides[i].(searched).found()
 }
 
-// pair puts the values of a row of side i beside those of the other side; nil: it is absent.
+// pair joins the values of a row of side i with those of the other side; nil stands for an absent
+// row.
 func (j *joining) pair(i int, own, other []any) []any {
 	there := any(true)
 	if other == nil {

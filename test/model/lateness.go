@@ -8,7 +8,7 @@ import (
 	"github.com/eventflux/eventflux/shared/lang/siddhiql"
 )
 
-// waiting is a chunk that waits for its time: the largest of its events'.
+// waiting is a chunk that waits for its time, the largest time of its events.
 type waiting struct {
 	stream *siddhiql.Stream
 	events []Event
@@ -16,8 +16,8 @@ type waiting struct {
 	came   int // its number in the order of arrival of chunks
 }
 
-// come takes in a chunk of an app with lateness. It is judged against the clock as it
-// stands; then it waits; then the clock moves to the input clock less the lateness.
+// come receives a chunk of an app with lateness. If its time is before the clock, it is late.
+// Otherwise it waits, and the clock moves to the input clock minus the lateness.
 func (m *Model) come(s *siddhiql.Stream, events []Event) {
 	time := int64(math.MinInt64)
 	for _, e := range events {
@@ -32,15 +32,15 @@ func (m *Model) come(s *siddhiql.Stream, events []Event) {
 	m.pass(time)
 }
 
-// pass moves the input clock, and the clock with it. Timers and events have their turn
-// in the order of time; of the same time, timers come first, then events as they came.
+// pass moves the input clock, and then the clock. Timers and events are handled in order of time;
+// at equal times, timers go first, then events in order of arrival.
 func (m *Model) pass(time int64) {
 	m.input = max(m.input, time)
 	target := max(m.clock, m.input-m.plan.Lateness)
 	m.beginPatterns(target)
 	for {
 		next := m.nextWaiting(target)
-		if next >= 0 && !m.begun { // the first event in the order of time
+		if next >= 0 && !m.begun { // the first event by time
 			m.begin(max(m.clock, m.waiting[next].time))
 		}
 		until := target
@@ -63,7 +63,7 @@ func (m *Model) pass(time int64) {
 	m.clock = target
 }
 
-// nextWaiting returns which chunk leaves first up to a time, or -1.
+// nextWaiting returns the index of the next chunk with a time up to target, or -1.
 func (m *Model) nextWaiting(target int64) int {
 	best := -1
 	for i, w := range m.waiting {
@@ -77,7 +77,7 @@ func (m *Model) nextWaiting(target int64) int {
 	return best
 }
 
-// tooLate gives late events to the fault stream, if a query reads it.
+// tooLate sends late events to the fault stream, if a query reads it.
 func (m *Model) tooLate(s *siddhiql.Stream, events []Event) {
 	if s.Fault == nil {
 		return

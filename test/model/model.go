@@ -7,9 +7,8 @@ import (
 	"github.com/eventflux/eventflux/shared/lang/siddhiql"
 )
 
-// Event is one event of a stream: its own timestamp in ms, and a value for each
-// attribute: nil, bool, int32, int64, float32, float64, string, or
-// json.RawMessage for an object.
+// Event is one event of a stream: its own timestamp in ms, and a value per attribute: nil, bool,
+// int32, int64, float32, float64, string, or json.RawMessage for an object.
 type Event struct {
 	TS     int64
 	Values []any
@@ -21,7 +20,7 @@ type Row struct {
 	Kind   string // "current" or "expired"
 	TS     int64
 	Values []any
-	Chunk  int   // number of the emitted chunk, 1, 2, 3, … over the whole app
+	Chunk  int   // number of the emitted chunk: 1, 2, 3, … over the whole app
 	Clock  int64 // the clock when it was emitted
 }
 
@@ -37,17 +36,17 @@ type Model struct {
 	chunks int
 
 	begun    bool
-	waits    bool // of patterns have begun
+	waits    bool // the waits of patterns have started
 	triggers []*trigger
 
 	// Of an app with lateness:
-	input   int64     // the largest time that came
+	input   int64     // largest time of an event so far
 	waiting []waiting // events whose time the clock has not reached
 	came    int
 }
 
-// timer calls a window or an output rate when the clock reaches due, fires a trigger, or
-// forgets a key of a block.
+// timer calls a window or an output rate when the clock reaches due, fires a trigger, or forgets a
+// partition key.
 type timer struct {
 	due   int64
 	seq   int
@@ -72,7 +71,7 @@ func (t timer) fire() {
 	}
 }
 
-// New returns the app before its first event.
+// New returns an app before its first event.
 func New(plan *siddhiql.Plan) *Model {
 	m := &Model{plan: plan, clock: math.MinInt64, input: math.MinInt64, global: map[int]*running{}}
 	for _, q := range plan.Queries {
@@ -86,15 +85,15 @@ func New(plan *siddhiql.Plan) *Model {
 	return m
 }
 
-// Rows returns what was emitted since the last call, in the order of emission.
+// Rows returns the rows emitted since the last call, in order.
 func (m *Model) Rows() []Row {
 	rows := m.rows
 	m.rows = nil
 	return rows
 }
 
-// Send lets one chunk arrive. The clock moves first (1.6): to now, or under
-// playback to the largest own timestamp of the chunk (1.5).
+// Send delivers one chunk. The clock moves first (1.6): to now or, under playback, to the largest
+// own timestamp of the chunk (1.5).
 func (m *Model) Send(stream string, events []Event, now int64) {
 	if m.plan.Lateness >= 0 {
 		m.come(m.plan.Stream(stream), events)
@@ -110,7 +109,7 @@ func (m *Model) Send(stream string, events []Event, now int64) {
 	m.arrive(m.plan.Stream(stream), events)
 }
 
-// arrive gives events to those who read the stream.
+// arrive delivers events to everything that reads the stream.
 func (m *Model) arrive(s *siddhiql.Stream, events []Event) {
 	chunk := make([]item, len(events))
 	for i, e := range events {
@@ -119,9 +118,8 @@ func (m *Model) arrive(s *siddhiql.Stream, events []Event) {
 	m.deliver(s, chunk, nil)
 }
 
-// Advance moves the clock from due time to due time and then to now (1.5 do:). It
-// never goes back, so a timer that was scheduled for the past fires with the
-// clock as it is.
+// Advance moves the clock to each due time in turn, and then to now (1.5 do:). The clock never goes
+// back, so a timer with a past due time fires at the current clock.
 func (m *Model) Advance(now int64) {
 	if m.plan.Lateness >= 0 {
 		if len(m.waiting) == 0 {
@@ -143,9 +141,9 @@ func (m *Model) Advance(now int64) {
 	m.clock = target
 }
 
-// takeTimer removes the first timer that is due at the target: by due time, then
-// by query, then first in, first out (1.5, 1.7). Output rates and triggers go before
-// windows, and those before keys that are forgotten.
+// takeTimer removes the first timer that is due at the target: by due time, then by query, then
+// first in, first out (1.5, 1.7). At equal times, output rates go before triggers, these before
+// windows, and those before forgotten keys.
 func (m *Model) takeTimer(target int64) (timer, bool) {
 	if first, ok := m.nextTick(target); ok {
 		if other, found := m.firstBut(first.due - 1); found {
@@ -156,7 +154,7 @@ func (m *Model) takeTimer(target int64) (timer, bool) {
 	return m.firstBut(target)
 }
 
-// firstBut removes the first timer that is due at the target and is of no output rate.
+// firstBut removes the first timer that is due at the target, output rates excluded.
 func (m *Model) firstBut(target int64) (timer, bool) {
 	if t := m.nextTrigger(target); t != nil {
 		if other, found := m.firstOfWindows(t.due - 1); found {
@@ -167,8 +165,7 @@ func (m *Model) firstBut(target int64) (timer, bool) {
 	return m.firstOfWindows(target)
 }
 
-// firstOfWindows removes the first timer that is due at the target and is of a window or a
-// key.
+// firstOfWindows removes the first timer of a window or a key that is due at the target.
 func (m *Model) firstOfWindows(target int64) (timer, bool) {
 	best := -1
 	for i, t := range m.timers {
@@ -187,7 +184,7 @@ func (m *Model) firstOfWindows(target int64) (timer, bool) {
 	return t, true
 }
 
-// nextForgotten returns when @purge forgets the first key, if it does up to the target.
+// nextForgotten returns when @purge next forgets a key, if that is not after the target.
 func (m *Model) nextForgotten(target int64) (first timer, found bool) {
 	for _, b := range m.blocks {
 		if b.plan.IdlePeriod == 0 {
@@ -212,8 +209,8 @@ func (t timer) before(o timer) bool {
 	return t.seq < o.seq
 }
 
-// schedule calls the query's window at a time. Timers that are due together go by
-// their numbers: seq 0 asks for a new one, and is answered with it.
+// schedule schedules a call of the query's window. Timers that are due together fire by number; seq
+// 0 asks for a new number. It returns the number.
 func (m *Model) schedule(run *running, side int, due int64, seq int) int {
 	if seq == 0 {
 		m.seq++
@@ -223,9 +220,9 @@ func (m *Model) schedule(run *running, side int, due int64, seq int) int {
 	return seq
 }
 
-// deliver gives a chunk to all subscribers of the stream; each finishes before the next starts
-// (1.4). A partition block is one subscriber, at its position in the text. in is the instance
-// that an inner stream belongs to.
+// deliver passes a chunk to all subscribers of the stream; each finishes before the next starts
+// (1.4). A partition block is one subscriber, at its position in the text. in is the instance that
+// an inner stream belongs to.
 func (m *Model) deliver(s *siddhiql.Stream, chunk []item, in *instance) {
 	if s.Block >= 0 {
 		in.receive(s, chunk)
@@ -245,8 +242,8 @@ func (m *Model) deliver(s *siddhiql.Stream, chunk []item, in *instance) {
 	}
 }
 
-// emit records a chunk of rows that a query yields, and delivers it as current
-// events of the target (1.1): the chunk stays a chunk.
+// emit records a chunk of rows, and delivers it as current events to the target stream (1.1). The
+// chunk is not split.
 func (m *Model) emit(run *running, rows []item) {
 	if len(rows) == 0 {
 		return

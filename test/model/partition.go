@@ -10,17 +10,17 @@ import (
 type block struct {
 	m         *Model
 	plan      *siddhiql.Partition
-	instances []*instance // in the order of the first events of their keys
+	instances []*instance // in order of their keys' first events
 }
 
 // instance is the queries of a block for one key.
 type instance struct {
 	key     string
 	queries []*running // in the order written
-	last    int64      // when its last event came, by the clock
+	last    int64      // clock at its last event
 }
 
-// receive hands a chunk of a stream outside to the instances.
+// receive passes a chunk of an outer stream to the instances.
 func (b *block) receive(s *siddhiql.Stream, chunk []item) {
 	if !slices.ContainsFunc(b.plan.Queries, func(q *siddhiql.Query) bool { return q.ReadsFrom(s) }) {
 		return
@@ -32,7 +32,7 @@ func (b *block) receive(s *siddhiql.Stream, chunk []item) {
 		}
 		return
 	}
-	// A batch is cut into runs of equal consecutive keys, a chunk each.
+	// A batch is split into runs of consecutive equal keys, one chunk each.
 	for from := 0; from < len(keyed); {
 		to := from
 		var run []item
@@ -52,9 +52,8 @@ type keyedEvent struct {
 	event item
 }
 
-// split lists the keys of each event of a stream of the with list. An event with
-// a null key, or in no range, is ignored; one in several ranges comes several
-// times, in the order of the ranges.
+// split returns the keys of each event of a stream in the with list. It drops events with a null
+// key or in no range. An event in several ranges appears several times, in the order of the ranges.
 func (b *block) split(s *siddhiql.Stream, chunk []item) (keyed []keyedEvent, partitioned bool) {
 	for _, k := range b.plan.Keys {
 		partitioned = partitioned || k.Stream.ID == s.ID
@@ -95,7 +94,7 @@ func (b *block) instance(key string) *instance {
 	return in
 }
 
-// forget drops all that there is of a key.
+// forget drops the state of a key.
 func (b *block) forget(key string) {
 	b.instances = slices.DeleteFunc(slices.Clone(b.instances), func(in *instance) bool {
 		if in.key != key {
@@ -106,7 +105,7 @@ func (b *block) forget(key string) {
 	})
 }
 
-// receive gives a chunk to the instance's queries over the stream.
+// receive passes a chunk to the instance's queries over the stream.
 func (in *instance) receive(s *siddhiql.Stream, chunk []item) {
 	for _, run := range in.queries {
 		if run.q.ReadsFrom(s) {

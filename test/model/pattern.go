@@ -11,28 +11,28 @@ import (
 type matching struct {
 	run     *running
 	plan    *siddhiql.Pattern
-	matches []*partial // those that wait somewhere
-	came    int        // numbers arrivals
-	event   int        // numbers events and deadlines
+	matches []*partial // those that wait at a step
+	came    int        // number of the newest arrival at a step
+	event   int        // number of the newest event or deadline
 
-	// Of a sequence, by step: the match that an event let in or left there (P8.5).
+	// Only of a sequence, by step: the match that an event let in or left there (P8.5).
 	in     map[int]*partial
-	firing bool // a deadline passes
-	arming bool // a match without events comes to the first step
+	firing bool // a deadline is passing
+	arming bool // a match without events is entering the first step
 }
 
 // partial is a partial match.
 type partial struct {
 	events   map[int][]kept // by item
 	waits    map[int]int    // by step where it waits: its arrival number
-	since    map[int]int    // by step where it waits: the event with which it came
+	since    map[int]int    // by step where it waits: the event that brought it there
 	sides    [2]side        // of the last step where it waits
-	first    int64          // the first event of step 0, or the end of its wait
+	first    int64          // time of the first event of step 0, or of the end of its wait
 	hasFirst bool
 	last     int64
-	again    map[int]bool // by group: it has made its successor
+	again    map[int]bool // by group: its successor exists
 	spoiled  bool
-	moved    int // the last event that it took
+	moved    int // last event that it took
 }
 
 type kept struct {
@@ -56,12 +56,12 @@ func newMatching(run *running) *matching {
 	return x
 }
 
-// every reports whether the first step is in a group.
+// every reports whether the first step is in an `every` group.
 func (x *matching) every() bool {
 	return slices.ContainsFunc(x.plan.Groups, func(g siddhiql.Every) bool { return g.First == 0 })
 }
 
-// timed reports whether a match without events waits for a deadline.
+// timed reports whether a match without events can wait for a deadline.
 func (x *matching) timed() bool {
 	for s := range x.plan.Steps {
 		for _, i := range x.plan.Steps[s].Items {
@@ -85,7 +85,7 @@ func (x *matching) begin(now int64) {
 	}
 }
 
-// beginPatterns starts the waits when the clock gets its first time.
+// beginPatterns starts the waits once the clock has its first time.
 func (m *Model) beginPatterns(at int64) {
 	if m.waits {
 		return
@@ -111,7 +111,7 @@ func (x *matching) receive(s *siddhiql.Stream, chunk []item) {
 	}
 }
 
-// overdue lets deadlines pass that were set in the past (P7.1).
+// overdue handles deadlines that were set in the past (P7.1).
 func (x *matching) overdue() {
 	for {
 		m, at := x.nextDeadline()
@@ -133,7 +133,7 @@ func (x *matching) nextDeadline() (first *partial, at int) {
 	return first, at
 }
 
-// expire is P6: of all keys, every match goes whose first event is too old.
+// expire is P6: it ends every match, for all keys, whose first event is too old.
 func (x *matching) expire(ts int64) {
 	if x.plan.Within < 0 {
 		return
@@ -147,7 +147,7 @@ func (x *matching) expire(ts int64) {
 	}
 }
 
-// all returns the query in all keys.
+// all returns the matchings of the query for all keys.
 func (x *matching) all() []*matching {
 	if x.run.in == nil {
 		return []*matching{x}
@@ -163,8 +163,8 @@ func (x *matching) all() []*matching {
 	return list
 }
 
-// out ends a match that is out of `within`. The first group starts again if the match was
-// still in it (P4.4, P6.6).
+// out ends a match that exceeds `within`. The first group starts again if the match was still in it
+// (P4.4, P6.6).
 func (x *matching) out(m *partial, ts int64) {
 	x.end(m)
 	for g, group := range x.plan.Groups {
@@ -179,7 +179,7 @@ func (x *matching) end(m *partial) {
 	m.waits, m.sides = map[int]int{}, [2]side{}
 }
 
-// fresh makes an empty match that waits at the first step.
+// fresh adds an empty match that waits at the first step.
 func (x *matching) fresh(now int64) {
 	m := &partial{events: map[int][]kept{}, waits: map[int]int{}, since: map[int]int{}, again: map[int]bool{}, last: now, moved: x.event}
 	x.matches = append(x.matches, m)
@@ -188,7 +188,7 @@ func (x *matching) fresh(now int64) {
 	x.arming = false
 }
 
-// successor makes the fresh match of a group, with copies of the events before it (P4.2).
+// successor adds the fresh match of a group, with copies of the events before the group (P4.2).
 func (x *matching) successor(m *partial, g int) {
 	first := x.plan.Groups[g].First
 	if first == 0 {
@@ -211,7 +211,8 @@ func (x *matching) successor(m *partial, g int) {
 	x.enter(f, first)
 }
 
-// waiting returns the matches that wait at a step since before this event, as they came.
+// waiting returns the matches that have waited at a step since before this event, in order of
+// arrival.
 func (x *matching) waiting(s int) (list []*partial) {
 	for _, m := range x.matches {
 		if _, there := m.waits[s]; there && m.since[s] < x.event {
@@ -222,8 +223,8 @@ func (x *matching) waiting(s int) (list []*partial) {
 	return list
 }
 
-// halves lists the items of a step that read a stream: what must not come is asked first
-// (P7.2), then left before right.
+// halves returns the items of a step that read a stream: absent ones first (P7.2), then left before
+// right.
 func (x *matching) halves(s int, stream *siddhiql.Stream) (list []int) {
 	for _, absent := range []bool{true, false} {
 		for half, i := range x.plan.Steps[s].Items {
@@ -235,7 +236,7 @@ func (x *matching) halves(s int, stream *siddhiql.Stream) (list []int) {
 	return list
 }
 
-// inPattern is P3: steps from the last to the first, matches in order of arrival.
+// inPattern is P3: steps from last to first, matches in order of arrival.
 func (x *matching) inPattern(s *siddhiql.Stream, e item) {
 	for at := len(x.plan.Steps) - 1; at >= 0; at-- {
 		for _, half := range x.halves(at, s) {
@@ -253,16 +254,16 @@ func (x *matching) inPattern(s *siddhiql.Stream, e item) {
 	}
 }
 
-// wants reports whether half a step is open.
+// wants reports whether half of a step is still open.
 func (x *matching) wants(m *partial, at, half int) bool {
 	return at != m.lastStep() || !m.sides[half].done && !m.sides[half].violated
 }
 
-// lastStep is the last step where a match waits.
+// lastStep returns the last step where the match waits.
 func (m *partial) lastStep() int { return slices.Max(slices.Collect(maps.Keys(m.waits))) }
 
-// fits is the filter, and that a match takes no event older than its first by more than
-// `within` (P6.1).
+// fits evaluates the filter. A match also refuses an event that is older than its first one by more
+// than `within` (P6.1).
 func (x *matching) fits(m *partial, at, half int, e item) bool {
 	i := x.plan.Steps[at].Items[half]
 	p := &x.plan.Items[i]

@@ -6,7 +6,7 @@ import (
 	"github.com/eventflux/eventflux/shared/lang/siddhiql"
 )
 
-// take gives a match an event.
+// take adds an event to a match.
 func (x *matching) take(m *partial, at, half int, e item) {
 	if m.spoiled { // P7.4e
 		x.end(m)
@@ -32,8 +32,8 @@ func (x *matching) take(m *partial, at, half int, e item) {
 	}
 }
 
-// stopBefore ends the collecting of the steps before one (P5.3). A group that may be empty
-// has its successor when the match leaves it (P5.6).
+// stopBefore stops collecting at the steps before the given one (P5.3). A group that may be empty
+// gets its successor when the match leaves it (P5.6).
 func (x *matching) stopBefore(m *partial, at int) {
 	for s := range at {
 		delete(m.waits, s)
@@ -46,7 +46,7 @@ func (x *matching) stopBefore(m *partial, at int) {
 	}
 }
 
-// collected goes on after the n-th event of a count step (P5.1, P5.5, P8.4).
+// collected handles the n-th event of a count step (P5.1, P5.5, P8.4).
 func (x *matching) collected(m *partial, at, n int) {
 	step := &x.plan.Steps[at]
 	if n == step.Max || n == step.Min && at == len(x.plan.Steps)-1 {
@@ -72,7 +72,7 @@ func (x *matching) collected(m *partial, at, n int) {
 	}
 }
 
-// decided goes on after one half of a pair.
+// decided handles the end of one half of a pair.
 func (x *matching) decided(m *partial, at int) {
 	step := &x.plan.Steps[at]
 	done := func(half int) bool {
@@ -86,7 +86,7 @@ func (x *matching) decided(m *partial, at int) {
 	}
 }
 
-// leave takes a match out of a step.
+// leave removes a match from a step.
 func (x *matching) leave(m *partial, at int) {
 	if at == 0 && !m.hasFirst { // P6.5
 		m.first, m.hasFirst = m.last, true
@@ -96,8 +96,7 @@ func (x *matching) leave(m *partial, at int) {
 	x.finish(m, at)
 }
 
-// finish is reached when a step needs no more: a group ends, and the match enters the next
-// step or is a row.
+// finish handles a complete step: groups end, and the match enters the next step or becomes a row.
 func (x *matching) finish(m *partial, at int) {
 	for g, group := range x.plan.Groups {
 		if group.Last != at || m.again[g] || x.lazy(group) || x.plan.Sequence && !x.timed() {
@@ -114,7 +113,7 @@ func (x *matching) finish(m *partial, at int) {
 	for _, h := range x.plan.Values {
 		values = append(values, valueOf(m.events[h.Item], h))
 	}
-	first := !x.plan.Sequence || x.firing || x.in[at+1] == nil // an event makes one row
+	first := !x.plan.Sequence || x.firing || x.in[at+1] == nil // one row per event
 	x.in[at+1] = m
 	x.end(m)
 	if !first {
@@ -155,7 +154,7 @@ func (x *matching) await(m *partial, half int, due int64) {
 	m.sides[half].seq = x.run.m.schedule(x.run, 0, due, 0)
 }
 
-// fire is a deadline: the time of a `not … for` has passed.
+// fire handles a deadline: the time of a `not … for` has passed.
 func (x *matching) fire(due int64, seq int) {
 	for _, m := range slices.Clone(x.matches) {
 		for half := range m.sides {
@@ -189,7 +188,7 @@ func (x *matching) pass(m *partial, half int, due int64) {
 	}
 }
 
-// violate is P7: an event came that must not come.
+// violate is P7: an event arrived that must be absent.
 func (x *matching) violate(m *partial, at, half int, ts int64) {
 	step := &x.plan.Steps[at]
 	span := x.plan.Items[step.Items[half]].For

@@ -2,13 +2,13 @@ package model
 
 import "github.com/eventflux/eventflux/shared/lang/siddhiql"
 
-// kind says what an item of a chunk means.
+// kind is the kind of an item in a chunk.
 type kind int
 
 const (
 	current kind = iota
 	expired
-	reset // has neither timestamp nor values
+	reset // no timestamp and no values
 )
 
 // item is one row, or a reset, of a chunk.
@@ -21,22 +21,22 @@ type item struct {
 // as returns the item as one of another kind and timestamp.
 func (i item) as(k kind, ts int64) item { return item{kind: k, ts: ts, values: i.values} }
 
-// running is a query with its state, of one partition key if it is in a block.
+// running is a query with its state; inside a block, for one partition key.
 type running struct {
 	m      *Model
 	q      *siddhiql.Query
 	in     *instance // nil outside partitions
 	window keeper    // nil: none
-	join   *joining  // nil: it reads one stream
+	join   *joining  // nil: the query reads one stream
 	match  *matching // of a pattern or a sequence
 	sel    *selector
-	rate   *rate // nil: rows come out at once
+	rate   *rate // nil: rows are emitted at once
 }
 
 func newRunning(m *Model, q *siddhiql.Query, in *instance) *running {
 	run := &running{m: m, q: q, in: in, sel: newSelector(q), rate: newRate(m, q)}
 	if run.rate != nil && in != nil {
-		run.rate.begin(m.clock) // its partition key comes now
+		run.rate.begin(m.clock) // this is the first event of its partition key
 	}
 	if q.Window != nil {
 		run.window = newWindow(q.Window, run.environment(q.Expired, 0))
@@ -53,7 +53,7 @@ func newRunning(m *Model, q *siddhiql.Query, in *instance) *running {
 	return run
 }
 
-// environment is what a window of the query knows; side is which one it is in a join.
+// environment is what a window can use of its query; side is the window's side in a join.
 func (run *running) environment(needsExpired bool, side int) *environment {
 	m := run.m
 	return &environment{
@@ -106,7 +106,7 @@ func (run *running) finish(chunk []item) {
 	run.m.emit(run, run.out(run.sel.process(chunk, run.m.clock)))
 }
 
-// out returns the rows that come out, at the rate that the query has.
+// out returns the rows that are emitted now, at the query's output rate.
 func (run *running) out(rows []candidate) []item {
 	if run.rate != nil {
 		return run.rate.take(rows)
@@ -114,7 +114,7 @@ func (run *running) out(rows []candidate) []item {
 	return itemsOf(rows)
 }
 
-// filter keeps the rows of either kind that meet all conditions (1.3, 3.4), and every reset.
+// filter keeps the rows that meet all conditions, of either kind (1.3, 3.4), and every reset.
 func (run *running) filter(conditions []siddhiql.Expr, chunk []item) []item {
 	var kept []item
 	for _, i := range chunk {

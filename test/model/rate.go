@@ -8,7 +8,7 @@ import (
 	"github.com/eventflux/eventflux/shared/lang/siddhiql"
 )
 
-// rate is an output rate: what comes out of the rows that selection lets through, and when.
+// rate is an output rate: it decides which selected rows are emitted, and when.
 type rate struct {
 	m     *Model
 	r     *siddhiql.Rate
@@ -17,12 +17,12 @@ type rate struct {
 	start int64 // periods of time count from here
 
 	held   []candidate
-	since  int64 // the clock when the first of held came, or at the last tick
+	since  int64 // clock at the first row of held, or at the last tick
 	counts map[string]int
-	passed map[string]int64 // when a row of the group came out last
-	rows   []candidate      // of a snapshot: what the window holds
+	passed map[string]int64 // when a row of the group was last emitted
+	rows   []candidate      // of a snapshot: the rows in the window
 	newest map[string]candidate
-	groups []string // of newest, in the order in which they came
+	groups []string // keys of newest, in order of first appearance
 	sizes  map[string]int
 }
 
@@ -39,10 +39,10 @@ func (r *rate) begin(at int64) {
 	}
 }
 
-// leaving reports whether rows of the query expire.
+// leaving reports whether the query has expired rows.
 func (r *rate) leaving() bool { return r.q.Window != nil }
 
-// group is a row's group, if groups play a part.
+// group returns the group of a row, or "" without group by.
 func (r *rate) group(c candidate) string {
 	if len(r.q.GroupBy) == 0 {
 		return ""
@@ -50,7 +50,7 @@ func (r *rate) group(c candidate) string {
 	return c.group
 }
 
-// take is given a chunk, and answers with what comes out at once.
+// take handles a chunk and returns the rows that are emitted at once.
 func (r *rate) take(chunk []candidate) (out []item) {
 	for n, c := range chunk {
 		switch {
@@ -75,8 +75,9 @@ func (r *rate) take(chunk []candidate) (out []item) {
 	return out
 }
 
-// first: by rows, number 1, N+1, 2N+1, … of its group; by time, one that comes T after the
-// last that passed, and without groups only the first row of a chunk is looked at.
+// first implements `first`. By rows it passes number 1, N+1, 2N+1, … of each group. By time it
+// passes a row if T has passed since the previous one; without groups it only considers the first
+// row of a chunk.
 func (r *rate) first(c candidate, n int) bool {
 	g := r.group(c)
 	if r.r.Events > 0 {
@@ -93,7 +94,7 @@ func (r *rate) first(c candidate, n int) bool {
 	return true
 }
 
-// hold keeps a row. Of last, and of a snapshot, it replaces the one of its group.
+// hold keeps a row. For `last` and `snapshot` it replaces the row of its group.
 func (r *rate) hold(c candidate) {
 	if len(r.held) == 0 {
 		r.since = r.m.clock
@@ -119,8 +120,8 @@ func (r *rate) release() (out []item) {
 	return out
 }
 
-// see follows what the window holds. A row is known by the memory of its values, which it
-// shares with its expired one.
+// see tracks the rows in the window. A current row and its expired one share the memory of their
+// values, which identifies them.
 func (r *rate) see(c candidate) {
 	if len(r.rows) == 0 && len(r.groups) == 0 {
 		r.since = r.m.clock
@@ -139,7 +140,7 @@ func (r *rate) see(c candidate) {
 	}
 	i := slices.IndexFunc(r.rows, func(o candidate) bool { return &o.input[0] == &c.input[0] })
 	if i < 0 {
-		return // having dropped it
+		return // it was dropped
 	}
 	r.rows = slices.Delete(slices.Clone(r.rows), i, i+1)
 	if !c.dropped {
@@ -171,7 +172,7 @@ func (r *rate) total(g string, c candidate) {
 	r.newest[g] = shown
 }
 
-// due returns when the next tick comes that makes a difference.
+// due returns the time of the next tick that has an effect.
 func (r *rate) due() (int64, bool) {
 	if r.r.Period == 0 || !r.begun || len(r.held)+len(r.rows)+len(r.groups) == 0 {
 		return 0, false
@@ -179,7 +180,7 @@ func (r *rate) due() (int64, bool) {
 	return r.start + ((r.since-r.start)/r.r.Period+1)*r.r.Period, true
 }
 
-// tick answers with what comes out at the end of a period.
+// tick returns the rows that are emitted at the end of a period.
 func (r *rate) tick() (out []item) {
 	r.since = r.m.clock
 	if r.r.Which != ratelimit.Snapshot || !r.leaving() {
@@ -216,7 +217,7 @@ func (r *rate) tick() (out []item) {
 	return out
 }
 
-// nextTick returns the output rate whose tick comes first up to the target.
+// nextTick returns the first tick of an output rate up to the target.
 func (m *Model) nextTick(target int64) (first timer, found bool) {
 	first.due = math.MaxInt64
 	for _, run := range m.all() {
@@ -230,8 +231,8 @@ func (m *Model) nextTick(target int64) (first timer, found bool) {
 	return first, found
 }
 
-// all lists the queries in the order written, those of partition keys in the order in which
-// the keys came.
+// all returns the queries in the order written, and those of a block in order of their keys' first
+// events.
 func (m *Model) all() (list []*running) {
 	for _, q := range m.plan.Queries {
 		if q.Block < 0 {
@@ -245,7 +246,7 @@ func (m *Model) all() (list []*running) {
 	return list
 }
 
-// begin is the first instant of the app.
+// begin sets the first instant of the app.
 func (m *Model) begin(at int64) {
 	if m.begun {
 		return
@@ -274,7 +275,7 @@ type trigger struct {
 	over bool
 }
 
-// after sets when it fires next.
+// after schedules the next event after a time.
 func (t *trigger) after(at int64) {
 	switch {
 	case t.p.Start:
@@ -287,14 +288,14 @@ func (t *trigger) after(at int64) {
 	}
 }
 
-// fire sends the trigger's event.
+// fire sends the event of the trigger.
 func (t *trigger) fire() {
 	due := t.due
 	t.after(due)
 	t.m.deliver(t.p.Stream, []item{{kind: current, ts: due, values: []any{due}}}, nil)
 }
 
-// nextTrigger returns the trigger that fires first up to the target.
+// nextTrigger returns the first trigger that is due up to the target.
 func (m *Model) nextTrigger(target int64) *trigger {
 	var first *trigger
 	for _, t := range m.triggers {

@@ -27,11 +27,11 @@ import (
 	"pgregory.net/rapid"
 )
 
-// history is a random app's log with checkpoints, as a processor would leave them.
+// history is the log of a random app with checkpoints, as a processor leaves them.
 type history struct {
 	plan        *siddhiql.Plan
 	app         string
-	steps       []Step // those that are in the log
+	steps       []Step // the steps in the log
 	places      []rebuild.Position
 	log         []wal.Record
 	store       store.Store
@@ -39,8 +39,8 @@ type history struct {
 	digests     []map[string]state.Digest
 }
 
-// drawHistory makes a log of the steps, several of them to a frame, with ticks and
-// barriers between.
+// drawHistory makes a log from the steps: several steps per frame, with ticks and barriers in
+// between.
 func drawHistory(t *rapid.T, o Options) *history {
 	h := &history{app: "@app:name('m')\n" + GenApp(t, o), store: memory.New()}
 	var err error
@@ -61,7 +61,7 @@ func drawHistory(t *rapid.T, o Options) *history {
 	}
 	steps, deployed := GenInput(t, h.plan), int64(1)
 	if len(steps) > 0 {
-		deployed = steps[0].Now // triggers start there, as they do in an engine without a log
+		deployed = steps[0].Now // triggers start then, as in an engine without a log
 	}
 	w.put(&frame.Frame{Header: frame.Header{Kind: frame.Deploy, Stamp: deployed}, Deploy: frame.Version{
 		Number: 1, Level: engine.Level, Build: "1.0.0", Settings: settings.JSON(), Text: h.app,
@@ -110,8 +110,8 @@ type logWriter struct {
 	epoch    state.Epoch
 	chains   map[string][]checkpoint.Run
 	freezers []state.Freezer
-	captured []*state.Capture     // at the last barrier, of the registry's holders; nil: they were stored
-	part     checkpoint.Partition // that they are for
+	captured []*state.Capture     // by the registry's holders at the last barrier; nil: stored
+	part     checkpoint.Partition // the part of the checkpoint for them
 }
 
 func (w *logWriter) add(s Step) {
@@ -134,7 +134,7 @@ func (w *logWriter) add(s Step) {
 	w.rows += uint64(len(s.Events))
 }
 
-// place is where the step that was added last ends.
+// place returns the position at the end of the newest step.
 func (w *logWriter) place(s Step) rebuild.Position {
 	if s.Stream == "" {
 		return rebuild.Position{Sequence: uint64(len(w.h.log))}
@@ -152,7 +152,7 @@ func (w *logWriter) flush() {
 
 func (w *logWriter) put(f *frame.Frame) {
 	f.App, f.Writer, f.Number, f.Prev = "m", 1, w.number+1, w.crc
-	if f.Kind == frame.Deploy { // the writer's only frame
+	if f.Kind == frame.Deploy { // the only frame of another writer
 		f.Writer = 2
 	} else {
 		w.number++
@@ -177,14 +177,14 @@ func (w *logWriter) put(f *frame.Frame) {
 	if w.captured != nil {
 		for _, f := range w.freezers {
 			for range rapid.IntRange(0, 2).Draw(w.t, "thaw") {
-				f.Thaw(1) // few of the entries: most thaw as they change
+				f.Thaw(1) // few entries, so that most thaw when they change
 			}
 		}
 	}
 }
 
-// barrier starts a checkpoint as a task does: it captures the current state, which is stored
-// while the log continues.
+// barrier starts a checkpoint as a task does: it captures the current state, which is stored while
+// the log goes on.
 func (w *logWriter) barrier() {
 	w.take()
 	w.epoch++
@@ -204,7 +204,7 @@ func (w *logWriter) barrier() {
 	}
 }
 
-// take stores the captured state, as a task's saver does: a base first, then deltas.
+// take stores the captured state as a task does: first a base, then deltas.
 func (w *logWriter) take() {
 	if w.captured == nil {
 		return
@@ -236,7 +236,7 @@ func (w *logWriter) take() {
 	w.h.checkpoints, w.h.digests = append(w.h.checkpoints, w.part), append(w.h.digests, digests)
 }
 
-// records is a log from a sequence on.
+// records is a log from some sequence on.
 type records struct{ rest []wal.Record }
 
 func (r *records) Next(context.Context) (wal.Record, error) {
@@ -248,8 +248,8 @@ func (r *records) Next(context.Context) (wal.Record, error) {
 	return first, nil
 }
 
-// rebuild returns a rebuilt task after checkpoint from (-1: at the start of the log), and the
-// rest of the log.
+// rebuild returns a task rebuilt from checkpoint from (-1: from the start of the log), and the rest
+// of the log.
 func (h *history) rebuild(t *rapid.T, from int) (*rebuild.Task, rebuild.Log) {
 	task, err := rebuild.New(h.plan, 0, settings)
 	if err != nil {
@@ -265,7 +265,7 @@ func (h *history) rebuild(t *rapid.T, from int) (*rebuild.Task, rebuild.Log) {
 	return task, &records{h.log[part.Log.Sequence:]}
 }
 
-// operators are the entries of the components that are the engine's.
+// operators returns the entries of the engine's components.
 func (h *history) operators(t *rapid.T, task *rebuild.Task) snapshots {
 	all := snapshots{}
 	for _, info := range task.Infos() {
@@ -284,7 +284,8 @@ func (h *history) operators(t *rapid.T, task *rebuild.Task) snapshots {
 	return all
 }
 
-// stoppedAt is what an engine holds that was given the steps up to an instant, and no log.
+// stoppedAt returns the state of an engine that gets the steps up to an instant directly, without a
+// log.
 func (h *history) stoppedAt(t *rapid.T, instant int64) snapshots {
 	e := newEngine(t, h.plan)
 	for _, s := range h.steps {
@@ -296,7 +297,7 @@ func (h *history) stoppedAt(t *rapid.T, instant int64) snapshots {
 			for _, ev := range s.Events {
 				at = max(at, ev.TS)
 			}
-			at -= max(h.plan.Lateness, 0) // the clock is behind by as much
+			at -= max(h.plan.Lateness, 0) // the clock lags by the lateness
 		}
 		if at > instant {
 			break
@@ -309,8 +310,8 @@ func (h *history) stoppedAt(t *rapid.T, instant int64) snapshots {
 	return snapshot(e)
 }
 
-// behind is what an engine holds that was given the first n steps.
-func (h *history) behind(t *rapid.T, n int) snapshots {
+// after returns the state of an engine after the first n steps.
+func (h *history) after(t *rapid.T, n int) snapshots {
 	e := newEngine(t, h.plan)
 	for _, s := range h.steps[:n] {
 		applyEngine(e, h.plan, s)
@@ -327,7 +328,7 @@ func sameSnapshots(a, b snapshots) string {
 	return ""
 }
 
-// State as of an instant, or after an event, equals the state of an uninterrupted run that
+// The state as of an instant, or after an event, equals the state of an uninterrupted run that
 // stops there, whichever checkpoint it is rebuilt from.
 func TestStateAsOfAnyInstant(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
@@ -351,14 +352,14 @@ func TestStateAsOfAnyInstant(t *testing.T) {
 			if err != nil {
 				t.Fatalf("%s%s%v", h.app, printSteps(h.steps), err)
 			}
-			if done.At.Event == 0 { // what says how far the log was read is of that place
+			if done.At.Event == 0 { // log/ components describe a position
 				other, log := h.rebuild(t, -1)
 				if _, err := other.Replay(context.Background(), log, rebuild.Target{Position: done.At}, rebuild.Watch{}); err != nil {
 					t.Fatal(err)
 				}
 				for id, want := range other.Digests() {
 					if strings.HasPrefix(id, "log/") && task.Digests()[id] != want {
-						t.Fatalf("%s%sfrom checkpoint %d, at %d, behind %s: %s", h.app, printSteps(h.steps), from+1, instant, done.At, id)
+						t.Fatalf("%s%sfrom checkpoint %d, at %d, after %s: %s", h.app, printSteps(h.steps), from+1, instant, done.At, id)
 					}
 				}
 			}
@@ -375,13 +376,13 @@ func TestStateAsOfAnyInstant(t *testing.T) {
 		if err != nil || !done.Reached {
 			t.Fatalf("%s%s%+v, %v", h.app, printSteps(h.steps), done, err)
 		}
-		if what := sameSnapshots(h.behind(t, n+1), h.operators(t, task)); what != "" {
+		if what := sameSnapshots(h.after(t, n+1), h.operators(t, task)); what != "" {
 			t.Fatalf("%s%sfrom checkpoint %d, at %s: %s", h.app, printSteps(h.steps), from+1, h.places[n], what)
 		}
 	})
 }
 
-// An honest checkpoint is what a replay from any earlier one gives.
+// A correct checkpoint equals a replay from any earlier one.
 func TestHonestCheckpointsAreProved(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		h := drawHistory(t, Options{Windows: known(Windows...)})
@@ -413,8 +414,8 @@ func (h *history) prove(t *rapid.T, from int, part *checkpoint.Partition) []rebu
 	return found
 }
 
-// A checkpoint that is sound in itself and not what the log gives is found out, and the
-// component is named.
+// Verification finds a checkpoint that is consistent in itself but differs from the log, and names
+// the component.
 func TestDishonestCheckpointsAreFound(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		h := drawHistory(t, Options{Windows: known(Windows...)})
@@ -460,7 +461,7 @@ func TestDishonestCheckpointsAreFound(t *testing.T) {
 		}
 		c.Digest = state.DigestOf(entries) // the forged digest is consistent
 		if c.Digest == h.digests[to][c.ID] {
-			return // nothing had changed
+			return // nothing changed
 		}
 		found := h.prove(t, rapid.IntRange(-1, to-1).Draw(t, "from"), &part)
 		if len(found) != 1 || found[0].Component != c.ID {
@@ -484,8 +485,8 @@ func (h *history) write(t *rapid.T, entries []state.Entry) []checkpoint.Run {
 	return []checkpoint.Run{run}
 }
 
-// What a component tells people of itself has names, lies in its entries, and is the
-// same whether all of it is asked for or one item.
+// The description of a component has names and is derived from its entries. It is the same for all
+// items at once and for each item alone.
 func TestItemsAreFound(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		h := drawHistory(t, Options{Windows: known(Windows...)})
@@ -514,7 +515,7 @@ func TestItemsAreFound(t *testing.T) {
 					t.Fatalf("%s%s%s: item %q is %s, and asked for alone %s", h.app, printSteps(h.steps), info.ID, i.Key, i.Value, again)
 				}
 			})
-			// The entries of an output rate are shown as they are, in hexadecimal.
+			// Entries of an output rate are shown in hexadecimal.
 			if err != nil || !told && !strings.HasSuffix(info.ID, "/output") {
 				t.Fatalf("%s tells nothing: %v", info.ID, err)
 			}

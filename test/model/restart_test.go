@@ -12,10 +12,9 @@ import (
 	"pgregory.net/rapid"
 )
 
-// TestRestartChangesNothing is the law of state: a run that is taken out and put
-// into a fresh engine at any moment goes on as one that was left alone, to the
-// row. What Changed reports is all that changed, and a restored state shows the
-// same bytes.
+// TestRestartChangesNothing checks the law of state: a run that moves into a fresh engine at any
+// moment continues exactly like an undisturbed one. Changed reports everything that changed, and a
+// restored state has the same bytes.
 func TestRestartChangesNothing(t *testing.T) {
 	for _, w := range append([]string{"all"}, Windows...) {
 		t.Run(w, func(t *testing.T) {
@@ -129,7 +128,7 @@ func snapshot(e *engine.Engine) snapshots {
 	return all
 }
 
-// absorb applies what has changed to a snapshot.
+// absorb applies the changed entries to a snapshot.
 func absorb(e *engine.Engine, to snapshots) {
 	for _, c := range e.Components() {
 		c.Source.Changed(func(key []byte) {

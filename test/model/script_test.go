@@ -13,15 +13,15 @@ import (
 	"github.com/cockroachdb/datadriven"
 )
 
-// TestScripts runs the cases of testdata/semantics, one confirmed fact of the language
-// each. A case has the app, then what happens to it, a line each:
+// TestScripts runs the cases of testdata/semantics. Each case confirms one fact of the language. It
+// has the app, and then one input per line:
 //
 //	> 1000 S a,1 | b,2    at 1000 ms two events arrive on S as one chunk
 //	> 1000 S@990 a,1      an event whose own timestamp is 990
 //	> 1020                time passes
 //
-// and expects a line for each row: clock, number of the chunk, query, kind, own
-// timestamp, values.
+// The expected output has one line per row: clock, chunk number, query, kind, own timestamp,
+// values.
 func TestScripts(t *testing.T) {
 	eachScript(t, func(plan *siddhiql.Plan, steps []Step) []Row {
 		m := New(plan)

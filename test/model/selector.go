@@ -12,21 +12,21 @@ import (
 // selector is section 4: select, group by, having, order by, limit and offset.
 type selector struct {
 	q      *siddhiql.Query
-	groups map[string][]aggregator // by group key; one for each of q.Aggs
-	rows   map[string]int          // of a join, by group key: rows that came, less those that left
+	groups map[string][]aggregator // by group key; one aggregator per q.Aggs
+	rows   map[string]int          // of a join, by group key: current rows minus expired rows
 }
 
 func newSelector(q *siddhiql.Query) *selector {
 	return &selector{q: q, groups: map[string][]aggregator{}, rows: map[string]int{}}
 }
 
-// candidate is a row that is allowed out and passes having.
+// candidate is a row with its group, its input, and whether it is dropped.
 type candidate struct {
 	group   string
 	row     item
-	input   []any // the values of the row of the query's input
-	number  int   // among the rows of the chunk
-	dropped bool  // of a snapshot: it does not come out
+	input   []any // values of the query's input row
+	number  int   // index among the rows of the chunk
+	dropped bool  // of a snapshot: the row is not emitted
 	there   bool
 }
 
@@ -37,7 +37,7 @@ func itemsOf(list []candidate) (rows []item) {
 	return rows
 }
 
-// process takes a chunk through the selector and returns the rows of its output.
+// process passes a chunk through the selector and returns the resulting rows.
 func (s *selector) process(chunk []item, now int64) []candidate {
 	var passed, all []candidate
 	for _, i := range chunk {
@@ -58,7 +58,7 @@ func (s *selector) process(chunk []item, now int64) []candidate {
 		all = append(all, c)
 	}
 	if s.q.Rate != nil && s.q.Rate.Which == ratelimit.Snapshot {
-		// Compaction is off; what limit drops is told too.
+		// A snapshot skips compaction, and also needs the rows that limit drops.
 		s.order(passed)
 		for i := range all {
 			all[i].dropped = true
@@ -75,8 +75,7 @@ func (s *selector) process(chunk []item, now int64) []candidate {
 	return s.limit(rows)
 }
 
-// count lets a group of a join start anew when it has no rows: its past may have taken away
-// values that it had not added.
+// count resets a join's group that has no rows: it may have removed values that it had not added.
 func (s *selector) count(group string, k kind) {
 	if s.q.Join == nil || len(s.q.GroupBy) == 0 {
 		return
@@ -101,9 +100,8 @@ func (s *selector) groupKey(i item) string {
 	return b.String()
 }
 
-// selectValues is 4.1: every aggregator adds on a current row and removes on an
-// expired one, whether or not that kind will be output and whichever branch of
-// an expression it stands in (3.5 do:).
+// selectValues is 4.1: every aggregator adds on a current row and removes on an expired one,
+// whether or not that kind is emitted, and in every branch of an expression (3.5 do:).
 func (s *selector) selectValues(i item, group string, now int64) []any {
 	if s.groups[group] == nil {
 		for _, a := range s.q.Aggs {
@@ -140,7 +138,7 @@ func (s *selector) allowed(k kind) bool {
 	return k == current && s.q.Current || k == expired && s.q.Expired
 }
 
-// having is 4.5: it sees the output attributes, row by row.
+// having is 4.5: it reads the output attributes of one row.
 func (s *selector) having(row item, now int64) bool {
 	if s.q.Having == nil {
 		return true

@@ -26,7 +26,7 @@ func (x *matching) inSequence(s *siddhiql.Stream, e item) {
 			x.end(m)
 			continue
 		}
-		for at := range m.waits { // it waits only where this event has brought it, or left it
+		for at := range m.waits { // it only waits where this event brought it or left it
 			if m.since[at] < x.event {
 				delete(m.waits, at)
 			}
@@ -40,7 +40,7 @@ func (x *matching) inSequence(s *siddhiql.Stream, e item) {
 	}
 }
 
-// offer gives an event to a match at a step: to the first half that is open and fits.
+// offer offers an event to a match at a step: to the first half that is open and fits.
 func (x *matching) offer(m *partial, at int, s *siddhiql.Stream, e item) {
 	for _, half := range x.halves(at, s) {
 		if !x.wants(m, at, half) || !x.fits(m, at, half, e) {
@@ -73,10 +73,10 @@ func (x *matching) stay(m *partial, at int) {
 	m.since[at] = x.event
 }
 
-// admit is P8.5: an event lets one match into a step, except into the first. Of those that a
-// deadline brings, the newest is there (P8.7).
+// admit is P8.5: an event lets one match into a step, except into the first. If deadlines bring
+// several, the newest stays (P8.7).
 func (x *matching) admit(m *partial, at int) bool {
-	if x.arming { // no event brings it
+	if x.arming { // not brought by an event
 		return true
 	}
 	if o := x.in[at]; o != nil && o != m && at > 0 {

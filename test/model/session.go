@@ -14,7 +14,7 @@ type sessions struct {
 	latency int64
 	key     int // attribute, or -1: one global session
 	keys    []*sessionKey
-	opened  int // sessions so far
+	opened  int // number of sessions so far
 }
 
 // sessionKey has the sessions of one key; previous is used with latency only.
@@ -24,15 +24,14 @@ type sessionKey struct {
 	previous *session
 }
 
-// session keeps what was merged in apart from what came on time: on its close
-// the former goes first.
+// session stores merged events apart from the others: when it closes, they go first.
 type session struct {
 	start, end int64
 	merged     []item
 	onTime     []item
-	opened     int // number of the session: orders those with equal ends
-	endSeq     int // of the timer of its end
-	expirySeq  int // of the timer of its expiry
+	opened     int // number of the session; orders sessions with equal ends
+	endSeq     int // number of the timer for its end
+	expirySeq  int // number of the timer for its expiry
 }
 
 func newSession(p []window.Param, env *environment) *sessions {
@@ -48,12 +47,12 @@ func newSession(p []window.Param, env *environment) *sessions {
 
 func (s *session) rows() []item { return append(slices.Clone(s.merged), s.onTime...) }
 
-// expiry is when a session's rows leave the window.
+// expiry returns when the rows of a session leave the window.
 func (w *sessions) expiry(s *session) int64 { return s.end + w.latency }
 
 func (w *sessions) add(chunk []item) [][]item {
-	// Timers go before events (1.6), also where a timer of an earlier query, due at
-	// the same ms, has put out the chunk.
+	// Timers go before events (1.6), even if a timer of an earlier query, due at the same ms, has
+	// put out the chunk.
 	chunks := w.close()
 	var out []item
 	for _, x := range chunk {
@@ -66,8 +65,8 @@ func (w *sessions) add(chunk []item) [][]item {
 	return append(chunks, one(out)...)
 }
 
-// place puts an event where it belongs and returns what it makes expire; false if
-// it is too late.
+// place adds an event to its session and returns the rows that expire; false if the event is too
+// late.
 func (w *sessions) place(x item) (left []item, accepted bool) {
 	k := w.sessionKey(x)
 	switch {
@@ -115,8 +114,8 @@ func (w *sessions) open(k *sessionKey, x item) {
 	w.extend(k.now, x.ts)
 }
 
-// extend moves a session's end, which never shrinks (correction 4), and schedules
-// its close and its expiry.
+// extend moves the end of a session, which never shrinks (correction 4), and schedules its close
+// and expiry.
 func (w *sessions) extend(s *session, ts int64) {
 	if end := ts + w.gap; end > s.end || s.endSeq == 0 {
 		s.end = max(s.end, end)
@@ -125,10 +124,9 @@ func (w *sessions) extend(s *session, ts int64) {
 	}
 }
 
-// merge joins the previous session and the current one once the gap between the end of one and
-// the start of the other is at most the session gap. This is Siddhi's measure. It is also the
-// only one that lets an event that joins the previous session close the gap: nearer to the
-// current session, it would have joined that one.
+// merge joins the previous and the current session if the gap between them is at most the session
+// gap. This is Siddhi's rule. It is also the only one that lets an event of the previous session
+// close the gap: closer to the current session, the event would have joined that one.
 func (w *sessions) merge(k *sessionKey) {
 	if k.previous == nil || k.now == nil || k.previous.end < k.now.start-w.gap {
 		return
@@ -143,8 +141,8 @@ func (w *sessions) merge(k *sessionKey) {
 	k.previous = nil
 }
 
-// retire ends the current session: it expires, or with latency becomes the
-// previous one, and what was the previous one expires.
+// retire ends the current session. Without latency it expires. With latency it becomes the previous
+// session, and the former previous one expires.
 func (w *sessions) retire(k *sessionKey) (left []item) {
 	if w.latency == 0 {
 		left = expireSession(k.now)
@@ -158,7 +156,7 @@ func (w *sessions) retire(k *sessionKey) (left []item) {
 	return left
 }
 
-// expireSession makes expired rows with the events' own timestamps.
+// expireSession returns expired rows with the events' own timestamps.
 func expireSession(s *session) []item {
 	var out []item
 	for _, r := range s.rows() {
@@ -167,8 +165,8 @@ func expireSession(s *session) []item {
 	return out
 }
 
-// fire is the timer of a session's end or expiry. It does nothing if that session
-// has grown or is gone by now.
+// fire handles the timer of a session's end or expiry. If the session has grown or is gone, nothing
+// is due.
 func (w *sessions) fire(due int64, seq int) [][]item {
 	for _, k := range w.keys {
 		ended := k.now != nil && k.now.end == due && k.now.endSeq == seq
@@ -179,11 +177,11 @@ func (w *sessions) fire(due int64, seq int) [][]item {
 	return nil
 }
 
-// close lets all that is due by now expire, in order of end time, in one chunk.
+// close expires everything that is due, in order of end time, in one chunk.
 func (w *sessions) close() [][]item {
 	var closed []*session
 	for _, k := range w.keys {
-		if k.now != nil && k.now.end <= w.now() { // it becomes the previous one
+		if k.now != nil && k.now.end <= w.now() { // becomes the previous session
 			if k.previous != nil {
 				closed = append(closed, k.previous)
 			}

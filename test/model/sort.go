@@ -47,7 +47,7 @@ func (w *sorted) add(chunk []item) [][]item {
 
 func (w *sorted) fire(int64, int) [][]item { return nil }
 
-// worst finds the last event in sort order; among equals the newest.
+// worst returns the last event in sort order; the newest among equals.
 func (w *sorted) worst() int {
 	worst := 0
 	for i := range w.rows {

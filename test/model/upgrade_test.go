@@ -18,12 +18,12 @@ import (
 
 var windowLength = regexp.MustCompile(`window\.length\((\d+)\)`)
 
-// nextVersion returns an app that differs from the first in the lengths of its windows, which
-// only grow if larger is set, and in one more query before the others.
+// nextVersion returns an app with other window lengths (only longer ones if larger is set) and one
+// more query in front.
 func nextVersion(t *rapid.T, text string, larger bool) string {
 	unlikePlain := regexp.MustCompile(`(?m)^\s*(output|.*\bjoin)\b|->`).MatchString(text)
 	resized := windowLength.ReplaceAllStringFunc(text, func(w string) string {
-		if unlikePlain { // such queries cannot change
+		if unlikePlain { // those queries cannot change
 			return w
 		}
 		n, _ := strconv.Atoi(windowLength.FindStringSubmatch(w)[1])
@@ -41,7 +41,7 @@ func nextVersion(t *rapid.T, text string, larger bool) string {
 	return resized[:at] + fmt.Sprintf("\n@info(name='added') from `%s`#window.lengthBatch(2) select count() as n insert into AddedRows;\n", stream) + resized[at:]
 }
 
-// named names every query, so that it goes on with another text.
+// named names every query, so that a query is recognized after a change of its text.
 func named(text string) string {
 	n := 0
 	return regexp.MustCompile(`(?m)^(\s*)from `).ReplaceAllStringFunc(text, func(from string) string {
@@ -50,9 +50,9 @@ func named(text string) string {
 	})
 }
 
-// startsEarly reports whether the law leaves an app out: with lateness, a change that comes
-// while the first event still waits makes triggers and periods start at the clock of the
-// change, which is before that event.
+// startsEarly reports whether the law does not hold for an app. With lateness, an upgrade while the
+// first event still waits makes triggers and periods start at the clock of the upgrade, which is
+// before that event.
 func startsEarly(plan *siddhiql.Plan) bool {
 	rated := func(q *siddhiql.Query) bool { return q.Rate != nil }
 	return plan.Lateness != siddhiql.LatenessOff && (len(plan.Triggers) > 0 || slices.ContainsFunc(plan.Queries, rated))
@@ -78,7 +78,7 @@ func upgrade(t *rapid.T, e *engine.Engine, text string) *siddhiql.Plan {
 	return next
 }
 
-// settle lets timers fire that are due at the clock, as an upgrade does.
+// settle fires the timers that are due at the clock, as an upgrade does.
 func settle(e *engine.Engine) {
 	if _, began := e.Input(); began {
 		e.Advance(e.Clock())
@@ -99,8 +99,8 @@ func restarted(t *rapid.T, e *engine.Engine) *engine.Engine {
 	return again
 }
 
-// A run that restarts after every step and around a change of the app gives the rows of one
-// that was left alone.
+// A run that restarts after every step and around an upgrade gives the same rows as an undisturbed
+// one.
 func TestRestartsAroundAnUpgradeChangeNothing(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		app := named(GenApp(t, Options{Windows: known(Windows...)}))
@@ -128,8 +128,7 @@ func TestRestartsAroundAnUpgradeChangeNothing(t *testing.T) {
 	})
 }
 
-// An upgrade that only adds a query and enlarges windows, followed by a rollback at once,
-// changes no row.
+// An upgrade that only adds a query and enlarges windows, immediately rolled back, changes no row.
 func TestRollbackAtOnceChangesNothing(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		app := named(GenApp(t, Options{Windows: known(Windows...)}))
@@ -150,7 +149,7 @@ func TestRollbackAtOnceChangesNothing(t *testing.T) {
 				if err == nil {
 					err = changed.Upgrade(back, m)
 				}
-				if err != nil || m.Count(engine.OutcomeDropped) != 2 { // those of the added query
+				if err != nil || m.Count(engine.OutcomeDropped) != 2 { // of the added query
 					t.Fatalf("%v\n%s", err, m)
 				}
 			}
@@ -162,10 +161,10 @@ func TestRollbackAtOnceChangesNothing(t *testing.T) {
 	})
 }
 
-// An upgrade that only adds a query leaves the rows of all others as they were.
+// An upgrade that only adds a query does not change the rows of the others.
 func TestKeptQueriesGoOn(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		app := GenApp(t, Options{Windows: known(Windows...)}) // without names: their texts identify them
+		app := GenApp(t, Options{Windows: known(Windows...)}) // queries without names: their texts identify them
 		next := nextVersion(t, windowLength.ReplaceAllString(app, "window.length(3)"), true)
 		app = strings.Replace(next, next[strings.Index(next, "\n@info(name='added')"):strings.Index(next, "insert into AddedRows;\n")+len("insert into AddedRows;\n")], "", 1)
 		plan := compiled(t, app)

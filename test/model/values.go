@@ -13,8 +13,8 @@ import (
 	"github.com/eventflux/eventflux/shared/lang/event"
 )
 
-// toInt, toLong, toFloat and toDouble are Java's promotions and narrowings of
-// numbers: longs wrap, reals are cut off and saturate.
+// toInt, toLong, toFloat and toDouble are Java's conversions of numbers: longs wrap, reals are
+// truncated and saturate.
 func toInt(v any) int32 {
 	switch v := v.(type) {
 	case int32:
@@ -102,9 +102,8 @@ func compareValues(a, b any) int {
 	}
 }
 
-// compareTotal orders like compareValues, but keeps -0.0 before 0.0: where values
-// are put in order rather than compared by an app, they are the same only if they
-// are equal as aggregators see it (6).
+// compareTotal orders like compareValues, but puts -0.0 before 0.0: when values are sorted, they
+// are equal only if aggregators treat them as equal (6).
 func compareTotal(a, b any) int {
 	if c := compareValues(a, b); c != 0 || !isReal(a) {
 		return c
@@ -179,7 +178,7 @@ func convert(v any, t event.Type) any {
 	}
 }
 
-// parse reads a number from text, or gives null.
+// parse parses a number, or returns null.
 func parse(s string, t event.Type) any {
 	var v any
 	var err error
@@ -203,7 +202,7 @@ func parse(s string, t event.Type) any {
 	return v
 }
 
-// text is the text of a value as Java prints it: partition keys and convert().
+// text returns a value as Java prints it, for partition keys and convert().
 func text(v any) string {
 	switch v := v.(type) {
 	case string:
@@ -219,7 +218,7 @@ func text(v any) string {
 	}
 }
 
-// realText prints as Double.toString does: 1.0, 0.001, 1.0E7, 1.5E-4.
+// realText prints like Double.toString: 1.0, 0.001, 1.0E7, 1.5E-4.
 func realText(f float64, bits int) string {
 	switch {
 	case math.IsNaN(f):

@@ -8,15 +8,14 @@ import (
 	"github.com/eventflux/eventflux/shared/lang/siddhiql"
 )
 
-// keeper is a window, section 5: what comes in as a chunk goes out as some chunks.
+// keeper is a window, section 5. It turns an incoming chunk into outgoing chunks.
 type keeper interface {
 	add(chunk []item) [][]item
-	// fire is called at a time that the window has scheduled, with the number that
-	// schedule returned.
+	// fire is called at a scheduled time, with the number that schedule returned.
 	fire(due int64, seq int) [][]item
 }
 
-// environment is what a window knows of its query.
+// environment is what a window can use of its query.
 type environment struct {
 	now          func() int64
 	schedule     func(at int64) (seq int)
@@ -56,7 +55,7 @@ func newWindow(w *siddhiql.Window, env *environment) keeper {
 	}
 }
 
-// one returns the chunk as the only one, or none if it is empty.
+// one returns a list of the chunk, or an empty list if the chunk is empty.
 func one(chunk []item) [][]item {
 	if len(chunk) == 0 {
 		return nil
@@ -64,7 +63,7 @@ func one(chunk []item) [][]item {
 	return [][]item{chunk}
 }
 
-// expireAll returns expired rows for all rows, stamped ts.
+// expireAll returns the rows as expired, with timestamp ts.
 func expireAll(rows []item, ts int64) []item {
 	var out []item
 	for _, r := range rows {
@@ -73,7 +72,7 @@ func expireAll(rows []item, ts int64) []item {
 	return out
 }
 
-// atOnce is a window of size zero: each event is emitted, expired and reset (5).
+// atOnce is a window of size zero: it emits, expires and resets each event (5).
 func atOnce(x item, now int64) []item {
 	return []item{x, x.as(expired, now), {kind: reset}}
 }
@@ -162,7 +161,7 @@ func (w *lengthBatch) fire(int64, int) [][]item { return nil }
 type timeWindow struct {
 	*environment
 	period int64
-	rows   []item // by own timestamp, then as they came
+	rows   []item // by own timestamp, then by arrival
 }
 
 func (w *timeWindow) add(chunk []item) [][]item {
@@ -175,8 +174,8 @@ func (w *timeWindow) add(chunk []item) [][]item {
 	return one(out)
 }
 
-// keep puts a row behind those that are as old or older. A row that is as old as the
-// youngest needs no timer of its own.
+// keep inserts a row after those of the same or an earlier time. A row with the time of the newest
+// one needs no timer of its own.
 func (w *timeWindow) keep(x item) {
 	at := len(w.rows)
 	for at > 0 && w.rows[at-1].ts > x.ts {
@@ -189,7 +188,7 @@ func (w *timeWindow) keep(x item) {
 	w.schedule(x.ts + w.period)
 }
 
-// fire does nothing if the row of the timer has left already: an event has let it go.
+// fire does nothing if an event has already expired the timer's row.
 func (w *timeWindow) fire(due int64, _ int) [][]item {
 	if len(w.rows) == 0 || w.rows[0].ts+w.period > due {
 		return nil
@@ -197,7 +196,7 @@ func (w *timeWindow) fire(due int64, _ int) [][]item {
 	return one(w.expire())
 }
 
-// expire lets all events go that are due, in the order of their own times.
+// expire removes all rows that are due, in order of their own times.
 func (w *timeWindow) expire() []item {
 	var out []item
 	for len(w.rows) > 0 && w.rows[0].ts+w.period <= w.now() {
@@ -215,7 +214,7 @@ type timeBatch struct {
 	stream   bool   // streamCurrent
 	boundary int64
 	started  bool
-	seq      int    // of the timer, which the first event schedules for ever
+	seq      int    // of the timer, which the first event starts and which never stops
 	batch    []item // of this period
 	previous []item // emitted and not yet expired
 }
@@ -231,8 +230,8 @@ func (w *timeBatch) add(chunk []item) [][]item {
 		}
 		w.seq = w.schedule(w.boundary)
 	case w.now() >= w.boundary:
-		// A timer of a query before this one, due at the same ms, has put out the
-		// chunk: still, what comes on a boundary belongs to the next batch.
+		// A timer of an earlier query, due at the same ms, has put out the chunk. An event on a
+		// boundary still belongs to the next batch.
 		chunks = w.fire(w.boundary, w.seq)
 	}
 	w.batch = append(w.batch, chunk...)
@@ -242,7 +241,7 @@ func (w *timeBatch) add(chunk []item) [][]item {
 	return chunks
 }
 
-// nextBoundary is the first instant strictly after t that is ≡ start (mod period).
+// nextBoundary returns the first instant after t that is ≡ start (mod period).
 func nextBoundary(t, start, period int64) int64 {
 	past := (t - start) % period
 	if past < 0 {
@@ -253,7 +252,7 @@ func nextBoundary(t, start, period int64) int64 {
 
 func (w *timeBatch) fire(due int64, _ int) [][]item {
 	if due != w.boundary {
-		return nil // seen to by add
+		return nil // add has handled it
 	}
 	w.boundary += w.period
 	w.again(w.boundary, w.seq)

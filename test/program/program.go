@@ -1,5 +1,5 @@
-// Package program builds the program that tests run as processes, and waits for what those
-// do. How they are started, and what is done to them, is each test's business.
+// Package program builds the program that tests run as processes, and waits for conditions. Each
+// test starts and stops its own processes.
 package program
 
 import (
@@ -14,8 +14,8 @@ import (
 	"time"
 )
 
-// Main builds the program, with flags of go build, into the file that binary is set to, and
-// runs the tests. It returns the exit code.
+// Main builds the program with the given flags of go build, sets binary to its path, and runs the
+// tests. It returns the exit code.
 func Main(m *testing.M, binary *string, flags ...string) int {
 	fail := func(err error) int {
 		fmt.Fprintln(os.Stderr, "build the program under test:", err)
@@ -33,7 +33,7 @@ func Main(m *testing.M, binary *string, flags ...string) int {
 	return m.Run()
 }
 
-// Build builds the program into a file, with flags of go build.
+// Build builds the program into a file, with the given flags of go build.
 func Build(file string, flags ...string) error {
 	args := append([]string{"build", "-o", file}, flags...)
 	out, err := exec.Command("go", append(args, "github.com/eventflux/eventflux/cmd/eventflux")...).CombinedOutput()
@@ -43,7 +43,7 @@ func Build(file string, flags ...string) error {
 	return nil
 }
 
-// Eventually waits until done holds, but not beyond patience.
+// Eventually waits until done returns true. It fails the test after patience.
 func Eventually(t testing.TB, patience time.Duration, what string, done func() bool) {
 	t.Helper()
 	tick := time.NewTicker(5 * time.Millisecond)
@@ -55,11 +55,11 @@ func Eventually(t testing.TB, patience time.Duration, what string, done func() b
 	}
 }
 
-// given has the addresses that were handed out; no process may listen on them yet.
+// given holds the addresses that were handed out: their processes may not listen yet.
 var given sync.Map
 
-// Address returns one of loopback that is free, and each once. It lies below the ports that
-// systems give to connections, so that none of those takes it before its server does.
+// Address returns a free loopback address, each one only once. The port is below the range for
+// outgoing connections, so that none of those can take it before the server listens.
 func Address(t testing.TB) string {
 	t.Helper()
 	for range 1000 {
