@@ -14,15 +14,14 @@ import (
 	"github.com/eventflux/eventflux/shared/ops/build"
 )
 
-// Client uses EventFlux over a NATS connection. It may be used concurrently. Its requests
-// wait while no service answers, until their ctx ends.
+// Client uses EventFlux over a NATS connection. It is safe for concurrent use. While no service
+// answers, its requests wait until their ctx ends.
 type Client struct {
 	nc      *nats.Conn
 	control *control.Client
 }
 
-// Connect returns a client of the EventFlux cluster that serves on the servers of nc. The
-// caller owns nc.
+// Connect returns a client of the EventFlux cluster on the servers of nc. The caller owns nc.
 func Connect(nc *nats.Conn) *Client {
 	return &Client{nc: nc, control: &control.Client{
 		Conn: nc, Self: &control.Self{Version: build.Read().Semver(), Name: "an application"},
@@ -33,14 +32,14 @@ func Connect(nc *nats.Conn) *Client {
 type App struct {
 	Name       string
 	Partitions int
-	// Generation counts the app's histories from 1: a restore starts a new one.
+	// Generation starts at 1. Each restore of the app starts a new one.
 	Generation uint64
 	// Version counts the texts of the app, from 1.
 	Version  int
 	Text     string // only from Deploy and App
 	Deployed time.Time
-	// Warnings name other apps that read the same subject by another definition; only from
-	// Deploy.
+	// Warnings name other apps that read the same subject with another definition; only
+	// from Deploy.
 	Warnings []string
 }
 
@@ -51,9 +50,9 @@ func appOf(a *control.App) App {
 	}
 }
 
-// Deploy deploys the app with the SiddhiQL text and returns once it accepts events and all of
-// its partitions run. The same text again changes nothing. Another text under the name of a
-// deployed app is refused.
+// Deploy deploys an app and returns once the app accepts events and all of its partitions run.
+// Deploying the same text again changes nothing. Deploy refuses another text under the name of
+// a deployed app.
 func (c *Client) Deploy(ctx context.Context, text string) (App, error) {
 	if _, err := siddhiql.Compile(text); err != nil {
 		return App{}, fmt.Errorf("deploy: %w", err)
@@ -132,12 +131,11 @@ func (c *Client) Checkpoint(ctx context.Context, app string) (uint64, error) {
 // StateQuery says what State returns.
 type StateQuery struct {
 	App string
-	// Component is the part of the state, such as "airport/aggregate" or "airport/window":
-	// the query's name and the part's.
+	// Component names a part of the state by query and part, such as "airport/aggregate" or
+	// "airport/window".
 	Component string
 	Key       string // only the item of this key
-	// At is an instant, if it is not zero: the state is that of then. The log must reach back
-	// that far.
+	// At, if not zero, asks for the state as of that instant. The log must reach back that far.
 	At    time.Time
 	Limit int // most items; 0 means 1,000
 }
@@ -149,8 +147,8 @@ type StateItem struct {
 	Value     json.RawMessage
 }
 
-// State returns the content of a component at the end of the log, or as of an instant. It is
-// rebuilt from a checkpoint and the log; the running app does not notice.
+// State returns the content of a component at the end of the log, or as of an instant. It
+// rebuilds the state from a checkpoint and the log, without disturbing the running app.
 func (c *Client) State(ctx context.Context, q StateQuery) ([]StateItem, error) {
 	r := recovery.StateRequest{Component: q.Component, Key: q.Key, Limit: q.Limit}
 	r.App = q.App

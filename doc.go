@@ -5,11 +5,11 @@
 //
 //	events ──▶ Publisher ──▶ NATS subject ──▶ app (Deploy) ──▶ Subscription ──▶ results
 //
-// Open runs all of EventFlux in the program, with an embedded NATS server or on servers of
-// yours. Connect uses a cluster that runs elsewhere. Package eventfluxtest tests an app
+// Open runs all of EventFlux in the program, with an embedded NATS server or on your own
+// servers. Connect uses a cluster that runs elsewhere. Package eventfluxtest tests an app
 // without any server, on a virtual clock.
 //
-// Apps can use windows, aggregators and functions of your own: packages
-// shared/lang/window, shared/lang/aggregate and shared/lang/function say how to register
-// them, and the module examples/custom has one of each.
+// Apps can use your own windows, aggregators and functions: packages shared/lang/window,
+// shared/lang/aggregate and shared/lang/function describe how to register them, and the module
+// examples/custom has one of each.
 package eventflux

@@ -58,7 +58,7 @@ func must[T any](v T, err error) func(testing.TB) T {
 	}
 }
 
-// TestFromEventsToResults: what is published comes out once, from all partitions, and a
+// TestFromEventsToResults: each published event has one result, from all partitions, and a
 // durable subscription continues after a restart where it had confirmed.
 func TestFromEventsToResults(t *testing.T) {
 	dir, ctx := t.TempDir(), t.Context()
@@ -172,7 +172,7 @@ func TestTypesAreChecked(t *testing.T) {
 			}
 		}
 	}
-	// What is no struct is not checked beforehand, but by the app.
+	// A type that is not a struct is checked by the app, not by the publisher.
 	pub := must(eventflux.NewPublisher[map[string]any](ctx, n.Client, "Spending", "Payments"))(t)
 	_, err := pub.PublishAll(ctx, []map[string]any{{"shop": "bakery", "amount": 1}, {"shop": "bakery", "amount": "much"}})
 	var rejected *eventflux.RejectedError

@@ -97,7 +97,7 @@ func ExampleOpen() {
 		if err != nil {
 			log.Fatal(err)
 		}
-		if _, err := node.Deploy(ctx, spendingApp); err != nil { // the second time it changes nothing
+		if _, err := node.Deploy(ctx, spendingApp); err != nil { // a second time, this changes nothing
 			log.Fatal(err)
 		}
 		payments, err := eventflux.NewPublisher[Payment](ctx, node.Client, "Spending", "Payments")
@@ -121,7 +121,7 @@ func ExampleOpen() {
 	// {"rows":2,"values":{"total":6,"n":2}}
 }
 
-// A client of a cluster that runs elsewhere, with a connection of yours.
+// A client of a cluster that runs elsewhere, over your own connection.
 func ExampleConnect() {
 	ctx := context.Background()
 	node, stop := start(ctx) // stands for the cluster
@@ -142,7 +142,7 @@ func ExampleConnect() {
 	// Output: Spending version 1
 }
 
-// A text that is refused says where, and what to write instead.
+// The error for a bad app says where the mistake is, and what to write instead.
 func ExampleClient_Deploy() {
 	ctx := context.Background()
 	node, stop := start(ctx)
@@ -169,7 +169,7 @@ func ExampleNewPublisher() {
 	// Output: publish: events of Payments(shop string, amount double) do not fit the Go type: attribute amount is double, and its field is string
 }
 
-// A message with an id counts once, however often it is published.
+// A message with an id counts once, even if it is published again.
 func ExampleWithID() {
 	ctx := context.Background()
 	node, stop := start(ctx)
@@ -192,7 +192,7 @@ func ExampleWithID() {
 	// Output: {"rows":1,"values":{"total":3,"n":1}}
 }
 
-// Events that an app refuses do not hold up the others of the message.
+// Events that an app refuses do not block the others of the message.
 func ExampleRejectedError() {
 	ctx := context.Background()
 	node, stop := start(ctx)
@@ -248,7 +248,7 @@ func ExampleDurable() {
 	// books
 }
 
-// All is a loop over results.
+// All loops over results.
 func ExampleSubscription_All() {
 	ctx := context.Background()
 	node, stop := start(ctx)

@@ -18,22 +18,22 @@ import (
 	"github.com/eventflux/eventflux/shared/ops/config"
 )
 
-// Options say how Open runs EventFlux.
+// Options are the options of Open.
 type Options struct {
 	// Data is the folder that holds everything durable. Only one process may use it at a
 	// time. It is required.
 	Data string
-	// URL is the address of NATS servers of yours. "" starts an embedded server on a free
+	// URL is the address of your own NATS servers. "" starts an embedded server on a free
 	// port of the loopback interface.
 	URL string
-	// Settings are further settings by name, such as "checkpoint.interval": "10s". The page
-	// docs/operations.md lists them. They win over Data and URL.
+	// Settings are more settings by name, such as "checkpoint.interval": "10s"; see
+	// docs/operations.md. They override Data and URL.
 	Settings map[string]string
-	// Log receives what an operator should know; nil means slog.Default().
+	// Log receives messages for operators; nil means slog.Default().
 	Log *slog.Logger
 }
 
-// Node is a running EventFlux: all of its services in this process. It is a Client, too.
+// Node is a running EventFlux, with all services in this process. It is also a Client.
 type Node struct {
 	*Client
 	node *node.Node
@@ -45,9 +45,8 @@ type Node struct {
 	end  error // of Close
 }
 
-// Open starts EventFlux and returns once it serves. Apps that were deployed to the data
-// folder before run again, from their newest checkpoints. ctx bounds the start alone; call
-// Close to stop.
+// Open starts EventFlux and returns once it is ready. Apps that are deployed in the data folder
+// continue from their newest checkpoints. ctx only bounds the start; call Close to stop.
 func Open(ctx context.Context, opt Options) (*Node, error) {
 	cfg, err := opt.config()
 	if err != nil {
@@ -105,13 +104,13 @@ func (opt *Options) config() (*config.Config, error) {
 	return config.Load(fs, nil)
 }
 
-// URL returns the address of the NATS server, for other programs that publish or subscribe.
+// URL returns the address of the NATS server, for other programs.
 func (n *Node) URL() string { return n.node.URL() }
 
-// Done is closed when the node has stopped by itself. Err then says why.
+// Done returns a channel that is closed when the node stops by itself. Err then returns why.
 func (n *Node) Done() <-chan struct{} { return n.done }
 
-// Err returns why the node has stopped; nil while it runs, and after Close.
+// Err returns why the node stopped; nil while it runs and after Close.
 func (n *Node) Err() error {
 	select {
 	case <-n.done:
@@ -121,8 +120,8 @@ func (n *Node) Err() error {
 	}
 }
 
-// Close stops in order: no event is accepted any more, the accepted ones become durable, the
-// apps process them, and a last checkpoint is made. The next Open on the same folder
+// Close stops the node gracefully: it accepts no more events, makes the accepted ones durable,
+// lets the apps process them, and makes a last checkpoint. The next Open on the same folder
 // continues from there.
 func (n *Node) Close() error {
 	n.once.Do(func() {

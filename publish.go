@@ -17,11 +17,11 @@ import (
 )
 
 const (
-	answerTime = 2 * time.Second        // after which an unanswered message is sent again
-	pauseTime  = 100 * time.Millisecond // before a message that was turned away is sent again
+	answerTime = 2 * time.Second        // time after which an unanswered message is sent again
+	pauseTime  = 100 * time.Millisecond // pause before a refused message is sent again
 )
 
-// Publisher publishes events of one stream. It may be used concurrently.
+// Publisher publishes events of one stream. It is safe for concurrent use.
 type Publisher[T any] struct {
 	nc      *nats.Conn
 	subject string
@@ -29,17 +29,17 @@ type Publisher[T any] struct {
 	sent    atomic.Uint64
 }
 
-// Ack says where the log has a published message.
+// Ack is the position of a published message in the log.
 type Ack struct {
 	Stream   string // the JetStream stream
 	Sequence uint64
-	// Duplicate: a message with this id was published before. It counts once.
+	// Duplicate reports that a message with this id was published before. It counts once.
 	Duplicate bool
 }
 
-// NewPublisher returns a publisher of events of a stream that an app defines. T is a struct
-// with a field for each attribute, by its `json` tag, or a type whose JSON is such an object.
-// A pointer that is nil is a null. An error names each field that does not fit.
+// NewPublisher returns a publisher for a stream of an app. T is a struct with a field for each
+// attribute, named by its `json` tag, or a type that marshals to such an object. A nil pointer
+// is null. The error names each field that does not fit.
 func NewPublisher[T any](ctx context.Context, c *Client, app, stream string) (*Publisher[T], error) {
 	_, s, err := c.stream(ctx, app, stream)
 	if err != nil {
@@ -57,19 +57,18 @@ func NewPublisher[T any](ctx context.Context, c *Client, app, stream string) (*P
 // PublishOption is an option of Publish and PublishAll.
 type PublishOption func(nats.Header)
 
-// WithTime gives the events their own time. Without it, it is the time of arrival.
+// WithTime sets the events' own time. The default is the time of arrival.
 func WithTime(t time.Time) PublishOption {
 	return func(h nats.Header) { h.Set("Ef-Timestamp", strconv.FormatInt(t.UnixMilli(), 10)) }
 }
 
-// WithID gives the message an id of yours: of the messages with the same id, one counts
-// within the app's dedup window. Without it, the publisher chooses an id, so that a message
-// that it sends again counts once.
+// WithID sets the message id. Messages with the same id count once within the app's dedup
+// window. Without it, the publisher chooses an id, so that its own retries count once.
 func WithID(id string) PublishOption { return func(h nats.Header) { h.Set(nats.MsgIdHdr, id) } }
 
-// Publish publishes an event and returns once the log has it durably: no crash loses it from
-// then on. If EventFlux cannot take it now (the app lags, or no service runs), Publish
-// repeats it until ctx ends. A *RejectedError says that an app refuses the event for good.
+// Publish publishes an event and returns once it is durable in the log: from then on, no crash
+// loses it. If EventFlux cannot accept it now (the app lags, or no service runs), Publish
+// retries until ctx ends. A *RejectedError says that an app refuses the event for good.
 func (p *Publisher[T]) Publish(ctx context.Context, e T, opts ...PublishOption) (Ack, error) {
 	data, err := json.Marshal(e)
 	if err != nil {
@@ -126,12 +125,12 @@ func (p *Publisher[T]) publish(ctx context.Context, data []byte, opts []PublishO
 	}
 }
 
-// RejectedError says which events an app refused for good. The other events of the message
+// RejectedError lists events that an app refused for good. The other events of the message
 // are in the log.
 type RejectedError struct {
 	Subject string
-	Reason  string // if the message as a whole was refused
-	// Events are refused events, at most 100 of them, and Count says how many there are.
+	Reason  string // set if the whole message was refused
+	// Events holds at most 100 of the refused events; Count is their total number.
 	Events []RejectedEvent
 	Count  int
 }

@@ -12,11 +12,11 @@ import (
 	"github.com/eventflux/eventflux/shared/lang/event"
 )
 
-// shape is how the Go type of a row meets the attributes of a stream. Types that are not
-// structs, such as map[string]any or json.RawMessage, are not checked here.
+// shape maps the fields of a Go type to the attributes of a stream. Types that are not structs,
+// such as map[string]any or json.RawMessage, are not checked here.
 type shape struct {
 	schema *event.Schema
-	fields map[string]field // by JSON name; nil: the type is no struct
+	fields map[string]field // by JSON name; nil if the type is not a struct
 }
 
 type field struct {
@@ -58,11 +58,11 @@ func implements(t, what reflect.Type) bool {
 	return t.Implements(what) || reflect.PointerTo(t).Implements(what)
 }
 
-// checkEvents returns an error unless rows of the type are events of the stream: with a field
-// of the right type for each attribute, and no other fields.
+// checkEvents returns an error unless the type has a field of the right type for each attribute,
+// and no other fields.
 func (s shape) checkEvents() error { return s.check(sends, "events", true) }
 
-// checkResults returns an error unless results of the stream fit the type. It may lack
+// checkResults returns an error unless results of the stream fit the type. The type may omit
 // attributes.
 func (s shape) checkResults() error { return s.check(receives, "results", false) }
 
@@ -147,8 +147,8 @@ func receives(a event.Type, t reflect.Type) bool {
 	}
 }
 
-// decode reads a result into v, a pointer to the row. NaN and the infinities, which JSON
-// lacks, come as texts.
+// decode decodes a result into v, a pointer to the row. NaN and the infinities, which JSON
+// lacks, arrive as strings.
 func (s shape) decode(data []byte, v any) error {
 	err := json.Unmarshal(data, v)
 	var wrong *json.UnmarshalTypeError
@@ -184,10 +184,10 @@ func (s shape) decode(data []byte, v any) error {
 	return nil
 }
 
-// notFinite has the texts that numbers have that JSON lacks.
+// notFinite maps the strings for numbers that JSON lacks.
 var notFinite = map[string]float64{`"NaN"`: math.NaN(), `"Infinity"`: math.Inf(1), `"-Infinity"`: math.Inf(-1)}
 
-// setFloat sets a field that checkResults has accepted for a double or a float.
+// setFloat sets a field that checkResults accepted for a double or a float.
 func setFloat(row reflect.Value, index []int, x float64) {
 	for row.Kind() == reflect.Pointer {
 		if row.IsNil() {

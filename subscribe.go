@@ -17,22 +17,21 @@ import (
 	"github.com/eventflux/eventflux/shared/log/output"
 )
 
-// resultsAhead is how many messages a subscription reads ahead, by partition.
+// resultsAhead is how many messages a subscription reads ahead per partition.
 const resultsAhead = 256
 
-// Result is one row that an app has put out.
+// Result is one row that an app has emitted.
 type Result[T any] struct {
 	Value T
-	// Partition, Generation, Position and Row identify the result: no other one of its stream
-	// has the same. Write them into your database together with the value, and a result that
-	// is delivered again is recognized.
+	// Partition, Generation, Position and Row together are unique within the stream. Store
+	// them with the value in your database, so that you recognize a redelivered result.
 	Partition  int
 	Generation uint64
 	Position   string // frame and row, such as "17.3"
 	Row        int    // within a packed message, from 0; else 0
-	// Expired: the row has left the query's window (`insert expired events`).
+	// Expired reports that the row has left the query's window (`insert expired events`).
 	Expired bool
-	// Time is the row's own time. In a packed message it is that of the last row.
+	// Time is the row's own time; in a packed message, the time of its last row.
 	Time time.Time
 
 	msg jetstream.Msg
@@ -60,19 +59,19 @@ type subscribing struct {
 // after the results that were confirmed with Ack.
 func Durable(name string) SubscribeOption { return func(s *subscribing) { s.durable = name } }
 
-// FromStart delivers all results that the output stream still has, and then new ones. A
-// durable subscription starts there only the first time.
+// FromStart delivers all results that are still in the output stream, and then new ones. It
+// only applies to the first start of a durable subscription.
 func FromStart() SubscribeOption {
 	return func(s *subscribing) { s.deliver = jetstream.DeliverAllPolicy }
 }
 
-// Since delivers the results that were put out at t or later.
+// Since delivers the results that were emitted at t or later.
 func Since(t time.Time) SubscribeOption {
 	return func(s *subscribing) { s.deliver, s.since = jetstream.DeliverByStartTimePolicy, &t }
 }
 
-// Subscription delivers the results of one stream of an app, from all of its partitions; the
-// results of one partition come in order. It may be used concurrently. Close it after use.
+// Subscription delivers the results of one stream from all partitions of an app. The results of
+// one partition arrive in order. It is safe for concurrent use. Close it after use.
 type Subscription[T any] struct {
 	shape   shape
 	durable bool
@@ -83,7 +82,7 @@ type Subscription[T any] struct {
 	readers sync.WaitGroup
 }
 
-// delivery is a message, or why there are no more.
+// delivery is a message, or the reason why there are no more.
 type delivery struct {
 	partition int
 	msg       jetstream.Msg
@@ -92,8 +91,8 @@ type delivery struct {
 
 // Subscribe subscribes to the results in a stream of an app: new ones, unless an option says
 // otherwise. T is a struct whose fields name attributes by their `json` tags, or a type that
-// the JSON of a result can be decoded into. Use a pointer for an attribute that can be null:
-// other fields keep their zero value. ctx bounds the call alone.
+// the JSON of a result can be decoded into. Use a pointer for an attribute that can be null;
+// other fields keep their zero value. ctx only bounds the call.
 func Subscribe[T any](ctx context.Context, c *Client, app, stream string, opts ...SubscribeOption) (*Subscription[T], error) {
 	how := subscribing{deliver: jetstream.DeliverNewPolicy}
 	for _, opt := range opts {
@@ -167,8 +166,8 @@ func (s *Subscription[T]) read(ctx context.Context, p int, messages jetstream.Me
 }
 
 // Next returns the next result. It waits for one until ctx ends. Any other error means that
-// the subscription cannot continue: results are missing in the output stream, do not fit T,
-// or the connection is closed.
+// the subscription cannot continue: results are missing from the output stream or do not fit
+// T, or the connection is closed.
 func (s *Subscription[T]) Next(ctx context.Context) (*Result[T], error) {
 	s.reading.Lock()
 	defer s.reading.Unlock()
@@ -190,7 +189,7 @@ func (s *Subscription[T]) Next(ctx context.Context) (*Result[T], error) {
 	return r, nil
 }
 
-// unpack makes results of the rows of a message.
+// unpack decodes the rows of a message.
 func (s *Subscription[T]) unpack(d *delivery) error {
 	h := d.msg.Headers()
 	at, err := output.ReadPlace(h)
@@ -217,7 +216,7 @@ func (s *Subscription[T]) unpack(d *delivery) error {
 	return nil
 }
 
-// All returns the results as they come, until ctx ends or an error, which is the last value.
+// All returns the results as they arrive, until ctx ends or an error occurs, which is the last value.
 func (s *Subscription[T]) All(ctx context.Context) iter.Seq2[*Result[T], error] {
 	return func(yield func(*Result[T], error) bool) {
 		for {
@@ -229,7 +228,7 @@ func (s *Subscription[T]) All(ctx context.Context) iter.Seq2[*Result[T], error] 
 	}
 }
 
-// Close ends the subscription. Results of a durable one that were not confirmed come again.
+// Close ends the subscription. A durable subscription redelivers unconfirmed results.
 func (s *Subscription[T]) Close() {
 	s.stop()
 	s.readers.Wait()

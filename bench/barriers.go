@@ -24,17 +24,17 @@ const (
 	rowsPerMessage = 100
 	rowsSubject    = "events.Rows"
 	barriersLimit  = 30 * time.Minute
-	// changed is the part of the state that is new in an incremental checkpoint.
+	// changed is the part of the state that changes before an incremental checkpoint.
 	changed = 0.05
-	small   = 50 // checkpoints in the measurement of pause and latency
+	small   = 50 // checkpoints per measurement of pause and latency
 )
 
-// covered is a state whose checkpoints are measured. Nothing is put out.
+// covered is a state whose checkpoints are measured. Its app emits no results.
 type covered struct {
 	what string
 	app  string
-	rows int  // that fill it
-	keys bool // k is the number of the row, else random bytes make the row long
+	rows int  // number of rows in the state
+	keys bool // true: k is the number of the row; false: random bytes make the row long
 }
 
 var coveredStates = []covered{
@@ -43,7 +43,7 @@ var coveredStates = []covered{
 	{"1,000,000 groups", "define stream Rows (k long, v double); from Rows select k, sum(v) as s, count() as n group by k having n < 0 insert into Out;", 1_000_000, true},
 }
 
-// messages of rows: for keys, all of them once.
+// messages returns the rows as messages; with keys, each key once.
 func (c *covered) messages() [][]byte {
 	n := 2000
 	if c.keys {
@@ -80,11 +80,11 @@ func runBarriers(ctx context.Context, b *bench) ([]table, error) {
 		}
 		b.say("%-18s %s", c.what, o)
 		speed = append(speed,
-			row{what: c.what + ": full", value: given(megabytes, o.full), goal: 100, bound: "the component is one, so one core encodes and sorts its entries, of some 17 bytes each for groups, and looks each up; all cores hash and compress.", extra: fmt.Sprintf("%.0f MiB of entries, %.0f MiB stored", o.stateMiB, o.fullMiB)},
+			row{what: c.what + ": full", value: given(megabytes, o.full), goal: 100, bound: "a single component: one core encodes, looks up and sorts its entries (about 17 bytes each for groups); all cores hash and compress.", extra: fmt.Sprintf("%.0f MiB of entries, %.0f MiB stored", o.stateMiB, o.fullMiB)},
 			row{what: c.what + ": incremental, of the state covered", value: given(megabytes, o.incremental), goal: 200},
 			row{what: "limit: as many bytes as the full one has entries, written and synced", value: given(megabytes, o.disk)},
 		)
-		pauses = append(pauses, row{what: fmt.Sprintf("%s: p99 of %d barriers under load", c.what, small), value: given(duration, o.pause), goal: 5e-3, lower: true, bound: "groups are frozen; of a window, what changed since it was last taken in is copied, and a tenth of the task's time goes into that ahead of it."})
+		pauses = append(pauses, row{what: fmt.Sprintf("%s: p99 of %d barriers under load", c.what, small), value: given(duration, o.pause), goal: 5e-3, lower: true, bound: "groups are only frozen; a window copies what changed since its last copy, and spends a tenth of the task's time on such copies before the barrier."})
 		space = append(space, row{what: c.what, value: given(tenths, o.space), goal: 8, lower: true, bound: "every twentieth group is in another block of entries, but each changed entry is written alone."})
 	}
 	latencies, err := b.smallCheckpoints(ctx)
@@ -98,13 +98,14 @@ func runBarriers(ctx context.Context, b *bench) ([]table, error) {
 	return []table{
 		{
 			title: "Checkpoints of a running app",
-			about: "As `eventflux run` makes them, file store, profile durable: from `checkpoint trigger` to the commit. MB/s are\n" +
-				"of the entries, uncompressed. The incremental one follows when a twentieth of the rows, or groups, is new.",
+			about: "`eventflux run` with a file store, profile durable: from `checkpoint trigger` to the commit. MB/s count\n" +
+				"the uncompressed entries. The incremental checkpoint is made after a twentieth of the rows or groups has\n" +
+				"changed.",
 			unit: "MB/s", rows: speed,
 		},
-		{title: "Pause of a task at a barrier", about: "While events come.", unit: "time", rows: pauses},
-		{title: "Space of an incremental checkpoint", about: "Of a state of which a twentieth changed, in % of the full one.", unit: "%", rows: space},
-		{title: "From trigger to commit", about: "Of a state of 1,000 rows, one after the other.", unit: "time", rows: []row{
+		{title: "Pause of a task at a barrier", about: "Under load.", unit: "time", rows: pauses},
+		{title: "Space of an incremental checkpoint", about: "In % of the full one, after a twentieth of the state has changed.", unit: "%", rows: space},
+		{title: "From trigger to commit", about: "Checkpoints of a state of 1,000 rows, one after the other.", unit: "time", rows: []row{
 			{what: "median", value: given(duration, latencies[len(latencies)/2]), goal: 50e-3, lower: true},
 			{what: "p99", value: given(duration, percentile(latencies, 99))},
 		}},
@@ -115,7 +116,7 @@ func runBarriers(ctx context.Context, b *bench) ([]table, error) {
 	}, nil
 }
 
-// coverage is what was measured of a state.
+// coverage holds the measurements of a state.
 type coverage struct {
 	full, incremental, disk float64 // MB/s
 	stateMiB, fullMiB       float64
@@ -127,7 +128,7 @@ func (o coverage) String() string {
 	return fmt.Sprintf("full %.0f MB/s, incremental %.0f MB/s, disk %.0f MB/s, pause p99 %s, space %.1f %%", o.full, o.incremental, o.disk, duration(o.pause), o.space)
 }
 
-// feeder is an app with a publisher of rows.
+// feeder publishes rows to an app.
 type feeder struct {
 	*deployment
 	nc       *nats.Conn
@@ -164,7 +165,7 @@ func (f *feeder) rows(ctx context.Context, n int) error {
 	return nil
 }
 
-// caughtUp waits until the task has applied what the log holds.
+// caughtUp waits until the task has applied the whole log.
 func (f *feeder) caughtUp(ctx context.Context, events uint64) error {
 	for {
 		info, err := f.task(ctx)
@@ -197,7 +198,7 @@ func (f *feeder) task(ctx context.Context) (info processor.TaskInfo, err error) 
 	return list.Tasks[0], nil
 }
 
-// checkpoint makes one and returns what is listed of it.
+// checkpoint makes a checkpoint, and returns its listing and how long it took.
 func (f *feeder) checkpoint(ctx context.Context) (c control.CheckpointInfo, took time.Duration, err error) {
 	start := time.Now()
 	o, err := f.control.Trigger(ctx, control.AppRequest{App: appName})
@@ -261,8 +262,7 @@ func (b *bench) cover(ctx context.Context, c *covered) (o coverage, err error) {
 	return o, err
 }
 
-// pauses makes checkpoints while events come, and returns the 99th percentile of how
-// long they kept the task.
+// pauses makes checkpoints under load, and returns the 99th percentile of the task's pauses.
 func (f *feeder) pauses(ctx context.Context) (float64, error) {
 	loading, stop := context.WithCancel(ctx)
 	ended := make(chan error, 1)
@@ -312,7 +312,7 @@ func (b *bench) writeAndSync(n int64) (float64, error) {
 	return float64(n) / took.Seconds() / 1e6, errors.Join(err, file.Close())
 }
 
-// smallCheckpoints returns, sorted, the seconds from trigger to commit.
+// smallCheckpoints returns the times from trigger to commit, in seconds, sorted.
 func (b *bench) smallCheckpoints(ctx context.Context) (all []float64, err error) {
 	f, err := b.feed(ctx, &covered{app: "define stream Rows (k long, text string, v double); from Rows#length(1000) select k, v having k < 0 insert into Out;"}, time.Hour)
 	if err != nil {
@@ -334,8 +334,7 @@ func (b *bench) smallCheckpoints(ctx context.Context) (all []float64, err error)
 	return all, nil
 }
 
-// checkpointedRates returns the events/s with a checkpoint every second and with none,
-// in turns.
+// checkpointedRates alternately measures events/s with a checkpoint every second and without any.
 func (b *bench) checkpointedRates(ctx context.Context) (with, without []float64, err error) {
 	c := &covered{app: "define stream Rows (k long, text string, v double); from Rows#length(100000) select k, v having k < 0 insert into Out;"}
 	for range b.repeat {

@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// runCheckpoint measures runs of state, beside what each of their bytes needs at least.
+// runCheckpoint measures runs of state, next to the minimal work for their bytes.
 func runCheckpoint(ctx context.Context, b *bench) ([]table, error) {
 	all, err := b.gobench(ctx, "./shared/state/checkpoint", "^BenchmarkRun$", "-benchtime", "200ms")
 	if err != nil {
@@ -46,8 +46,8 @@ func runCheckpoint(ctx context.Context, b *bench) ([]table, error) {
 	}
 	return []table{{
 		title: "Runs of a checkpoint",
-		about: "Text of real flights and earthquakes as the chunks of a window, 1.9 MB, in a store in memory; a delta\n" +
-			"changes every tenth chunk. MB/s are of the bytes before compression, one block at a time.",
+		about: "Text of real flights and earthquakes as the chunks of a window, 1.9 MB, in an in-memory store; a delta\n" +
+			"changes every tenth chunk. MB/s count the bytes before compression, one block at a time.",
 		unit: "MB/s", rows: rows,
 	}}, nil
 }

@@ -8,7 +8,7 @@ import (
 	"github.com/eventflux/eventflux/shared/state/compress"
 )
 
-// autoKinds are the data that Auto is measured on, by their names in the benchmark.
+// autoKinds are the kinds of data that Auto is measured on, by their names in the benchmark.
 var autoKinds = []struct{ bench, what string }{
 	{"flights-json", "JSON text"},
 	{"flights-columns", "columns of a fixed width"},
@@ -19,7 +19,7 @@ var autoKinds = []struct{ bench, what string }{
 
 var autoSizes = []string{"1KiB", "4KiB", "64KiB", "256KiB", "1024KiB"}
 
-// runAuto measures what it costs to find a codec.
+// runAuto measures the cost of choosing a codec.
 func runAuto(ctx context.Context, b *bench) ([]table, error) {
 	var names []string
 	for _, k := range autoKinds {
@@ -42,20 +42,21 @@ func runAuto(ctx context.Context, b *bench) ([]table, error) {
 	}
 	return []table{{
 		title: "Finding a codec",
-		about: "Blocks sealed with the codec that Auto finds, beside the same blocks sealed with that codec by name: the\n" +
-			"figure is the time of finding it, in percent of the codec's own, where that is most; 100 would be as long\n" +
-			"as to compress twice. A block that is stored as it is stands beside the codec that tells so.",
+		about: "Blocks sealed with Auto, compared with the same blocks sealed with the codec that Auto chose. The figure\n" +
+			"is the worst overhead of the choice, in percent of that codec's own time; 100 would mean twice the time.\n" +
+			"A block that is stored uncompressed is compared with the codec that showed that compression does not\n" +
+			"pay.",
 		unit: "% of the codec's time", rows: rows,
 	}}, nil
 }
 
-// autoRow returns the largest overhead of blocks of one kind, and the overhead of each size.
+// autoRow returns the largest overhead for one kind of data, and the overhead for each size.
 func (all benchmarks) autoRow(what, prefix string) (row, error) {
 	r := row{what: what, goal: 100, lower: true}
 	var notes []string
 	for _, size := range autoSizes {
 		if all[prefix+size] == nil {
-			continue // there is less data of the kind
+			continue // the kind has less data
 		}
 		more, err := all.figure(prefix+size, "%more", percent)
 		if err != nil {

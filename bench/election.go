@@ -29,8 +29,8 @@ const (
 	natsServers    = 3
 	electionApp    = "@app:name('" + appName + "')\ndefine stream Rows (k long); from Rows select k insert into Heard;"
 
-	// natsVar names a file with the configuration of a NATS server that this program is to
-	// be, instead of what it is else: so that it can be killed, and nothing is installed.
+	// natsVar names a file with a server configuration. If it is set, this program runs as that
+	// NATS server, so that it can be killed and nothing has to be installed.
 	natsVar = "BENCH_NATS"
 )
 
@@ -49,17 +49,18 @@ func serveNATS(file string) error {
 	return nil
 }
 
-// runElection measures for how long publishers and results wait when the NATS server that
-// leads the log ends.
+// runElection measures how long publishers and results wait when the NATS server that leads the log
+// goes away.
 func runElection(ctx context.Context, b *bench) ([]table, error) {
 	ctx, cancel := context.WithTimeout(ctx, electionLimit)
 	defer cancel()
 	t := table{
 		title: "When the NATS server that leads the log ends",
-		about: fmt.Sprintf("Three NATS servers that sync, with three copies of each JetStream stream, checkpointer, ingest and a processor are\n"+
-			"processes of their own. Messages are published every %s over each of the servers. %d times the one that leads the log\n"+
-			"is killed (`kill -9`), and as often it is stopped (SIGTERM). The time is that between two acknowledgements, or two\n"+
-			"results that were taken; the limit is that in which JetStream had no leader of the log, found by asking all the time.", electionEvery, electionRounds),
+		about: fmt.Sprintf("Three NATS servers with sync and three replicas of each JetStream stream; servers, checkpointer, ingest\n"+
+			"and a processor each in their own process. Messages are published every %s through each of the servers.\n"+
+			"The server that leads the log is killed (`kill -9`) %d times, and stopped (SIGTERM) as often. The time\n"+
+			"is between two acknowledgements, or between two accepted results. The limit is the time without a\n"+
+			"JetStream leader of the log, polled continuously.", electionEvery, electionRounds),
 		unit: "time",
 	}
 	e, err := b.openElection(ctx)
@@ -74,17 +75,17 @@ func runElection(ctx context.Context, b *bench) ([]table, error) {
 	return []table{t}, nil
 }
 
-// election is a cluster of NATS servers with what runs on it.
+// election is a cluster of NATS servers with the services and clients on it.
 type election struct {
 	b        *bench
 	dir      string
 	urls     []string
 	servers  []*exec.Cmd
-	conns    []*nats.Conn // one to each server
+	conns    []*nats.Conn // one per server
 	services *processes
 
 	mu     sync.Mutex
-	pauses map[string]*pause // of what is seen
+	pauses map[string]*pause // by kind of sighting
 }
 
 // pause is the longest time between two sightings.
@@ -105,7 +106,7 @@ func (e *election) saw(what string) {
 	p.last = now
 }
 
-// longest returns the longest pause since it was asked for last.
+// longest returns the longest pause since the previous call.
 func (e *election) longest(what string) (d time.Duration) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -379,7 +380,7 @@ func (e *election) calm(ctx context.Context) (int, error) {
 	}
 }
 
-// allComes reports whether everything was seen just now.
+// allComes reports whether each kind of sighting was seen just now.
 func (e *election) allComes() bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()

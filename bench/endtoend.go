@@ -28,7 +28,7 @@ const (
 	packedSink    = "@sink(stream='Out', pack='ndjson')\n"
 )
 
-// flow is one way to use the whole product.
+// flow is one configuration of the end-to-end measurement.
 type flow struct {
 	name       string
 	what       string
@@ -36,12 +36,12 @@ type flow struct {
 	perMessage int // events
 	perRow     int // events
 	packed     bool
-	events     int  // multiple of perMessage, perRow and warmUp's
+	events     int  // multiple of perMessage and perRow, as is warmUp
 	window     int  // messages in flight
-	jetStream  bool // published by the JetStream client of nats.go
+	jetStream  bool // published with the JetStream client of nats.go
 	goal       float64
 	bound      string
-	stored     bool // its bound is how fast the server stores results, which is measured after it
+	stored     bool // its limit is the rate of storing results, which is measured after it
 }
 
 var flows = []flow{
@@ -104,10 +104,10 @@ func runEndToEnd(ctx context.Context, b *bench) ([]table, error) {
 	}
 	return []table{{
 		title: "End to end",
-		about: "Publisher, embedded server, ingest, processor and a reader of the results in one process, as\n" +
-			"`eventflux run` wires them, profile durable. Publisher and reader have TCP connections of their own.\n" +
-			"Every message is acknowledged; the time is that from the first publish until the last result was read\n" +
-			"from the output stream by a JetStream consumer.",
+		about: "Publisher, embedded server, ingest, processor and a reader of the results in one process, wired as\n" +
+			"`eventflux run` does, profile durable. Publisher and reader have their own TCP connections. Every\n" +
+			"message is acknowledged; the time runs from the first publish until a JetStream consumer has read the\n" +
+			"last result from the output stream.",
 		unit: "events/s", rows: rows,
 	}}, nil
 }

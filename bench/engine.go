@@ -32,9 +32,9 @@ func runEngine(ctx context.Context, b *bench) ([]table, error) {
 	}
 	return []table{{
 		title: "The engine alone",
-		about: "Batches of 1,000 decoded flights, one goroutine, one result per event where the query gives one.\n" +
-			"Siddhi 5.1 on a warm JVM was measured before, with the same queries over the same flights but not in\n" +
-			"this run; its figures are for reference.",
+		about: "Batches of 1,000 decoded flights, one goroutine, one result per event where the query has one. The\n" +
+			"figures of Siddhi 5.1 are for reference: they were measured earlier, on a warm JVM, with the same\n" +
+			"queries and flights.",
 		unit: "events/s", rows: append(rows, floors...),
 	}}, nil
 }

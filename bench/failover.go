@@ -20,24 +20,25 @@ import (
 const (
 	failoverKills = 12
 	failoverLimit = 20 * time.Minute
-	// failoverEvery is the time between messages of rowsPerMessage rows; each row has a
+	// failoverEvery is the time between messages of rowsPerMessage rows. The last row of each has a
 	// result.
 	failoverEvery = 10 * time.Millisecond
-	// failoverApart is up to how long a processor runs before it is killed, so that kills
-	// come at any distance from a heartbeat and from a checkpoint.
+	// failoverApart is the longest time that a processor runs before it is killed, so that kills
+	// come at any distance from a heartbeat and a checkpoint.
 	failoverApart = 3 * time.Second
 )
 
-// runFailover measures for how long a partition has no results when its processor is killed.
+// runFailover measures how long a partition has no results when its processor is killed.
 func runFailover(ctx context.Context, b *bench) ([]table, error) {
 	ctx, cancel := context.WithTimeout(ctx, failoverLimit)
 	defer cancel()
 	t := table{
 		title: "When a processor is killed",
-		about: fmt.Sprintf("Checkpointer, ingest and two processors are processes of their own beside the one of NATS and publisher; all settings\n"+
-			"but one are the defaults. An app has a window of 900,000 rows (64 MiB as rows) and gets %s rows/s. %d times whoever\n"+
-			"owns its partition is killed (`kill -9`), at any distance from a checkpoint. The time is from there to the next result\n"+
-			"on the output subject; that until the fence is what it took to be noticed, and the successor to be placed and to attach.", rate(rowsPerMessage/failoverEvery.Seconds()), failoverKills),
+		about: fmt.Sprintf("Checkpointer, ingest and two processors each in their own process, next to the process of NATS and the\n"+
+			"publisher; all settings but one are defaults. An app has a window of 900,000 rows (64 MiB as rows) and\n"+
+			"gets %s rows/s. The owner of its partition is killed (`kill -9`) %d times, at any distance from a\n"+
+			"checkpoint. The time is from the kill to the next result on the output subject. The time until the fence\n"+
+			"is spent on noticing the death, placing the partition and attaching the successor.", rate(rowsPerMessage/failoverEvery.Seconds()), failoverKills),
 		unit: "time",
 	}
 	for _, mode := range []struct {
@@ -61,12 +62,12 @@ func runFailover(ctx context.Context, b *bench) ([]table, error) {
 	}
 	t.rows = append(t.rows,
 		row{what: "limit: silence after which a processor counts as dead", value: given(duration, control.HeartbeatTimeout.Seconds())},
-		row{what: "limit: silence after which a standby is put in its place", value: given(duration, control.QuietTimeout.Seconds())})
+		row{what: "limit: silence after which a standby takes over", value: given(duration, control.QuietTimeout.Seconds())})
 	return []table{t}, nil
 }
 
-// failover returns for how long there were no results after each kill, and of that how long
-// it took until the successor had put up its fence.
+// failover returns how long there were no results after each kill, and how much of that passed
+// until the successor's fence.
 func (b *bench) failover(ctx context.Context, standby string) (all, fenced []float64, err error) {
 	dir, err := os.MkdirTemp(b.dir, "failover-*")
 	if err != nil {
@@ -160,8 +161,8 @@ func (b *bench) fillRows(ctx context.Context, nc *nats.Conn) error {
 	return p.publish(ctx, rowsSubject, (&covered{}).messages(), killedRows/rowsPerMessage, 256)
 }
 
-// feedRows publishes rows at an even pace until ctx ends; the last row of each message has
-// a result.
+// feedRows publishes rows at an even pace until ctx ends. The last row of each message has a
+// result.
 func feedRows(ctx context.Context, nc *nats.Conn) error {
 	messages := (&covered{}).messages()
 	for i := range messages {
@@ -181,14 +182,14 @@ func feedRows(ctx context.Context, nc *nats.Conn) error {
 	}
 }
 
-// owners tells what processors are at.
+// owners tracks what the processors do.
 type owners struct {
 	nc      *nats.Conn
 	standby bool // one has to stand by
 }
 
-// await waits until one processor runs the partition and another one could take it over,
-// and returns the first.
+// await waits until one processor runs the partition and another one could take it over. It returns
+// the first one.
 func (o *owners) await(ctx context.Context) (owner string, err error) {
 	sub, err := o.nc.SubscribeSync(o.nc.NewInbox())
 	if err != nil {
@@ -229,7 +230,7 @@ func (o *owners) await(ctx context.Context) (owner string, err error) {
 	}
 }
 
-// partitionSight sees when a partition has a fence, and then a result.
+// partitionSight watches for a fence of a partition, and then for a result.
 type partitionSight struct {
 	mu  sync.Mutex
 	now *sighting
@@ -262,8 +263,8 @@ func watchPartition(nc *nats.Conn) (*partitionSight, error) {
 	return s, errors.Join(err, nc.Flush())
 }
 
-// next returns the next sighting from now on. It is a result of the next owner, because that
-// result follows the owner's fence.
+// next returns the next sighting. Since a result only counts after a new fence, it is a result of
+// the next owner.
 func (s *partitionSight) next() *sighting {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -11,12 +11,12 @@ import (
 	"github.com/eventflux/eventflux/shared/lang/siddhiql"
 )
 
-// flightsStream is the definition that the real flights have, in every app here.
+// flightsStream defines the stream of the real flights in all apps.
 const flightsStream = "define stream Flights (time long, origin string, destination string, delay int, distance int);\n"
 
 const delayColumn = 3
 
-// flights are the real events of the examples, a line of JSON each.
+// flights are the real flights of the examples, one line of JSON each.
 type flights struct {
 	lines  [][]byte
 	schema *event.Schema

@@ -13,12 +13,11 @@ import (
 	"strings"
 )
 
-// benchmarks has the measurements of Go benchmarks by name, without the suffix for
-// the number of cores, and by unit.
+// benchmarks holds the measurements of Go benchmarks by unit and by name, without the suffix for
+// the number of cores.
 type benchmarks map[string]map[string][]float64
 
-// gobench runs the benchmarks of a package as often as figures are measured.
-// Further flags of go test may follow.
+// gobench runs the benchmarks of a package b.repeat times. Further flags of go test may follow.
 func (b *bench) gobench(ctx context.Context, pkg, pattern string, flags ...string) (benchmarks, error) {
 	args := []string{
 		"test", "-run", "^$", "-bench", pattern, "-benchmem",
@@ -63,7 +62,7 @@ func parseBenchmarks(out []byte) (benchmarks, error) {
 	return all, nil
 }
 
-// figure returns what was measured of a benchmark in a unit.
+// figure returns the measurements of a benchmark in a unit.
 func (all benchmarks) figure(name, unit string, show func(float64) string) (figure, error) {
 	values := all[name][unit]
 	if len(values) == 0 {
@@ -72,8 +71,7 @@ func (all benchmarks) figure(name, unit string, show func(float64) string) (figu
 	return medianOf(show, values...), nil
 }
 
-// fill completes rows with the events/s of the benchmarks that have their names,
-// and with allocations.
+// fill adds to the rows the events/s and the allocations of their benchmarks.
 func (all benchmarks) fill(rows []benchRow) ([]row, error) {
 	var done []row
 	for _, r := range rows {

@@ -24,8 +24,7 @@ const (
 	killedLimit = 5 * time.Minute
 )
 
-// runKilled measures how long it takes from the start of a process that was killed to the
-// result of an event.
+// runKilled measures the time from the restart of a killed process to the result of an event.
 func runKilled(ctx context.Context, b *bench) (_ []table, err error) {
 	ctx, cancel := context.WithTimeout(ctx, killedLimit)
 	defer cancel()
@@ -65,14 +64,15 @@ func runKilled(ctx context.Context, b *bench) (_ []table, err error) {
 	b.say("killed: a result after %s", duration(took))
 	return []table{{
 		title: "After a kill",
-		about: fmt.Sprintf("`eventflux run` with a window of 900,000 rows (64 MiB as rows, %d MiB of entries) is killed %d events behind a\n"+
-			"checkpoint, which is a tail of 10 s at 100,000 events/s, and started again. The time is from that start to the\n"+
-			"result of an event that is published as soon as it is accepted: server, recovery of the log, restore and replay.", state>>20, tailRows),
+		about: fmt.Sprintf("`eventflux run` with a window of 900,000 rows (64 MiB as rows, %d MiB of entries) is killed %d events\n"+
+			"after a checkpoint (10 s at 100,000 events/s) and restarted. The time is from the restart to the result\n"+
+			"of an event that is published until it is accepted: server start, recovery of the log, restore and\n"+
+			"replay.", state>>20, tailRows),
 		unit: "time", rows: []row{{what: "from the start to the first result", value: given(duration, took)}},
 	}}, nil
 }
 
-// killed is a process that is started again.
+// killed is a process that is killed and restarted.
 type killed struct {
 	b                 *bench
 	binary, app, data string
@@ -138,8 +138,8 @@ func (k *killed) hear(ctx context.Context, nc *nats.Conn) error {
 	return err
 }
 
-// fill makes the state, a checkpoint of it and the tail, and returns the bytes of the
-// checkpoint's entries.
+// fill creates the state, its checkpoint and the tail, and returns the size of the checkpoint's
+// entries in bytes.
 func (k *killed) fill(ctx context.Context) (int64, error) {
 	if err := k.start(ctx); err != nil {
 		return 0, err

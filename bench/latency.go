@@ -23,7 +23,7 @@ const (
 	latencyQuery = "from Flights#window.length(100) select time, avg(delay) as mean insert into Out;"
 )
 
-// stopwatch measures from the sending of numbered events to what comes of each.
+// stopwatch measures the time from sending a numbered event to its effect.
 type stopwatch struct {
 	mu    sync.Mutex
 	start []time.Time
@@ -69,8 +69,7 @@ func (w *stopwatch) await(ctx context.Context) error {
 // measured returns the latencies without those of the warm-up.
 func (w *stopwatch) measured() []float64 { return w.took[latencyWarm:] }
 
-// sendAt sends n numbered events at a fixed rate: an event that comes late does
-// not hold up the next.
+// sendAt sends n numbered events at a fixed rate: a delay of one does not delay the others.
 func sendAt(ctx context.Context, n int, send func(i int) error) error {
 	begin := time.Now()
 	for i := range n {
@@ -89,7 +88,7 @@ func sendAt(ctx context.Context, n int, send func(i int) error) error {
 
 const latencyEvents = latencyWarm + latencyRate*int(latencyTime/time.Second)
 
-// runLatency measures from the publish of an event to its result.
+// runLatency measures the time from the publish of an event to its result.
 func runLatency(ctx context.Context, b *bench) ([]table, error) {
 	var heard, read, acked, bare []quantiles
 	for range b.repeat {
@@ -146,8 +145,8 @@ func quantileRow(what string, all []quantiles) row {
 	}
 }
 
-// latencyOnce times three things for each event: its result on a plain
-// subscription, the same from the output stream, and its acknowledgement.
+// latencyOnce measures three times for each event: until its result arrives on a plain
+// subscription, until the result is read from the output stream, and until the acknowledgement.
 func (b *bench) latencyOnce(ctx context.Context) (heard, read, acked quantiles, err error) {
 	ctx, cancel := context.WithTimeout(ctx, runTimeout)
 	defer cancel()
@@ -215,8 +214,8 @@ func (b *bench) bareLatency(ctx context.Context) (quantiles, error) {
 	return q, err
 }
 
-// timeAcks publishes numbered events at a fixed rate and times their
-// acknowledgements. Others are started with each event.
+// timeAcks publishes numbered events at a fixed rate and times their acknowledgements. It also
+// starts the other stopwatches.
 func timeAcks(ctx context.Context, nc *nats.Conn, to string, others []*stopwatch) (*stopwatch, error) {
 	acks := newStopwatch(latencyEvents)
 	inbox := nc.NewInbox() + "."
@@ -246,8 +245,8 @@ func timeAcks(ctx context.Context, nc *nats.Conn, to string, others []*stopwatch
 	return acks, errors.Join(err, refused)
 }
 
-// eventNumber returns the number that an event was sent with, or -1 for what is no
-// result of one.
+// eventNumber returns the number of the event that a row results from, or -1 if the row is no such
+// result.
 func eventNumber(row []byte) int {
 	rest, ok := bytes.CutPrefix(row, []byte(`{"time":`))
 	if !ok {

@@ -20,8 +20,8 @@ const (
 	rowBatch    = natsconn.BatchMessagesMax // as the processor has it
 )
 
-// limits measures what bounds the flows from outside: the same messages with the
-// same answers and no work at all, and results that are only stored.
+// limits measures the upper bounds for the flows: the same messages and answers without any work,
+// and results that are only stored.
 func (b *bench) limits(ctx context.Context, f *flights) ([]row, error) {
 	var rows []row
 	for _, c := range []struct{ perMessage, events, window int }{{1, 1_000_000, 8192}, {100, 20_000_000, 1024}} {
@@ -42,8 +42,7 @@ func (b *bench) limits(ctx context.Context, f *flights) ([]row, error) {
 	return rows, nil
 }
 
-// storedLimit measures how fast the server stores results if nothing else is published, and
-// nothing read.
+// storedLimit measures how fast the server stores results while nothing else is published or read.
 func (b *bench) storedLimit(ctx context.Context) (row, error) {
 	stored, err := b.measure(ctx, storeRows)
 	return row{
@@ -57,7 +56,7 @@ func (f figure) times(n float64) figure {
 	return f
 }
 
-// measure returns the median of what one returns on fresh servers.
+// measure returns the median of calls of one on fresh servers.
 func (b *bench) measure(ctx context.Context, one func(context.Context, *server) (float64, error)) (figure, error) {
 	var values []float64
 	for range b.repeat {
@@ -83,8 +82,8 @@ func (b *bench) once(ctx context.Context, one func(context.Context, *server) (fl
 	return one(ctx, s)
 }
 
-// echo publishes to a service that answers at once. It is connected inside of the
-// process, as ingest is.
+// echo publishes to a service that answers at once. The service is connected inside the process, as
+// ingest is.
 func echo(ctx context.Context, s *server, messages [][]byte, n, window int) (float64, error) {
 	service, err := s.connect(ctx, true)
 	if err != nil {
@@ -116,7 +115,7 @@ func echo(ctx context.Context, s *server, messages [][]byte, n, window int) (flo
 	return float64(n) / time.Since(start).Seconds(), err
 }
 
-// limitFor makes the stream that limits are stored in.
+// limitFor creates the stream that limits store messages in.
 func limitFor(ctx context.Context, nc *nats.Conn) (jetstream.JetStream, error) {
 	js, err := jetstream.New(nc, jetstream.WithPublishAsyncMaxPending(rowBatch))
 	if err != nil {
@@ -192,7 +191,7 @@ func ackError(answer []byte) error {
 	return nil
 }
 
-// storeEach publishes an event per message to JetStream, many ahead.
+// storeEach publishes each event as a message to JetStream, with many in flight.
 func storeEach(ctx context.Context, s *server, lines [][]byte) (float64, error) {
 	const n = 20_000
 	nc, err := s.connect(ctx, false)

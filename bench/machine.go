@@ -19,7 +19,7 @@ const (
 	syncs     = 500
 )
 
-// machine is what figures depend on.
+// machine describes what the figures depend on.
 type machine struct {
 	cpu, memory, kernel, files, load string
 	cores, used                      int
@@ -28,10 +28,10 @@ type machine struct {
 	when                             time.Time
 }
 
-// syncTimes are those of one fsync of 4 KiB, in seconds.
+// syncTimes are times of one fsync of 4 KiB, in seconds.
 type syncTimes struct{ p50, p99 float64 }
 
-// lookAtMachine finds out what it can; what a system does not tell is "unknown".
+// lookAtMachine describes the machine. What a system does not reveal is "unknown".
 func lookAtMachine(ctx context.Context, b *bench) machine {
 	m := machine{
 		cpu: procField("/proc/cpuinfo", "model name"), memory: memory(), kernel: firstLine("/proc/sys/kernel/osrelease"),
@@ -104,7 +104,7 @@ func fileSystem(dir string) string {
 	return kind
 }
 
-// commit returns the commit, and says if files differ from it.
+// commit returns the commit, and says whether files differ from it.
 func commit(ctx context.Context, root string) string {
 	git := func(args ...string) (string, error) {
 		out, err := exec.CommandContext(ctx, "git", append([]string{"-C", root}, args...)...).Output()
@@ -120,7 +120,7 @@ func commit(ctx context.Context, root string) string {
 	return id
 }
 
-// measureSync appends to a file and syncs, as a log does.
+// measureSync appends to a file and syncs each time, as a log does.
 func measureSync(dir string) (syncTimes, error) {
 	f, err := os.Create(filepath.Join(dir, "sync"))
 	if err != nil {

@@ -37,12 +37,12 @@ func runMerge(ctx context.Context, b *bench) ([]table, error) {
 	return []table{
 		{
 			title: "Merging",
-			about: "A window of a million rows in 2,048 chunks, of which each of 20 deltas replaces a fifth. Folding reads,\n" +
-				"checks and decompresses all blocks, compares the digest of the state, and compresses and hashes what\n" +
-				"is new. MB/s are of the bytes of all runs, uncompressed; the store is in memory.",
+			about: "A window of a million rows in 2,048 chunks; each of 20 deltas replaces a fifth of them. Folding reads,\n" +
+				"checks and decompresses all blocks, compares the digest of the state, and compresses and hashes the new\n" +
+				"blocks. MB/s count the uncompressed bytes of all runs; the store is in memory.",
 			unit: "MB/s", rows: rows,
 		},
-		{title: "What merging saves", about: "Of the same chain, as it is stored.", unit: "%", rows: []row{space}},
+		{title: "What merging saves", about: "The share of the stored bytes of the same chain.", unit: "%", rows: []row{space}},
 	}, nil
 }
 

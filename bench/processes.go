@@ -21,7 +21,7 @@ func (b *bench) build(ctx context.Context, dir string) (string, error) {
 	return binary, nil
 }
 
-// processes are services, each a process of its own, as eventflux serve runs them.
+// processes runs services as eventflux serve does, each in its own process.
 type processes struct {
 	b        *bench
 	binary   string
@@ -42,7 +42,7 @@ func newProcesses(ctx context.Context, b *bench, binary, dir, url string, settin
 	return p, nil
 }
 
-// start starts a service, again under the same name on the same data.
+// start starts or restarts a service. A name keeps its data folder.
 func (p *processes) start(ctx context.Context, name, service string) error {
 	args := []string{
 		"serve", "--services", service, "--nats.url", p.url, "--data", filepath.Join(p.dir, name), "--store.url", "file:" + filepath.Join(p.dir, "store"),
@@ -63,7 +63,7 @@ func (p *processes) start(ctx context.Context, name, service string) error {
 	return cmd.Start()
 }
 
-// kill returns once the process is gone.
+// kill kills a service and returns once its process is gone.
 func (p *processes) kill(name string) error {
 	cmd := p.running[name]
 	delete(p.running, name)

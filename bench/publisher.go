@@ -12,13 +12,13 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// publishFunc sends n messages, taken from messages again and again, with at most
-// window in flight, and returns when all are acknowledged.
+// publishFunc sends n messages, cycling through messages, with at most window in flight. It returns
+// when all are acknowledged.
 type publishFunc func(ctx context.Context, subject string, messages [][]byte, n, window int) error
 
-// publisher sends messages with a reply subject, as JetStream publishing does,
-// keeps a bounded number of them in flight, and checks every answer. It is as
-// cheap as a client can be: all answers come to one subject and are counted.
+// publisher sends messages with a reply subject, as JetStream publishing does, keeps a bounded
+// number in flight, and checks every answer. It is as cheap as a client can be: all answers arrive
+// on one subject and are counted.
 type publisher struct {
 	nc      *nats.Conn
 	inbox   string
@@ -89,8 +89,8 @@ func (p *publisher) await(ctx context.Context, acked uint64) error {
 	return nil
 }
 
-// byJetStream returns a publishFunc that uses the client of nats.go as most
-// programs do. It gives each message a reply subject and a future of its own.
+// byJetStream returns a publishFunc that uses the nats.go client as most programs do: with a reply
+// subject and a future for each message.
 func byJetStream(nc *nats.Conn, window int) (publishFunc, error) {
 	var failed atomic.Pointer[error]
 	js, err := jetstream.New(nc, jetstream.WithPublishAsyncMaxPending(window),

@@ -8,8 +8,8 @@ import (
 // recoveryGoal is in MB/s of state, uncompressed.
 const recoveryGoal = 200
 
-// runRecovery measures loading a checkpoint, beside reading and decompressing the same
-// objects and nothing else.
+// runRecovery measures loading a checkpoint, next to only reading and decompressing the same
+// objects.
 func runRecovery(ctx context.Context, b *bench) ([]table, error) {
 	all, err := b.gobench(ctx, "./shared/log/rebuild", "^BenchmarkRecovery$", "-benchtime", "5x")
 	if err != nil {
@@ -29,7 +29,7 @@ func runRecovery(ctx context.Context, b *bench) ([]table, error) {
 		for _, workers := range way.workers {
 			r := row{
 				what: fmt.Sprintf("%s, %d workers", way.what, workers), goal: way.goal,
-				bound: "each entry is hashed, which proves that it is what was stored, and put into a window or a group. Components load at once; their entries are read and hashed by all cores, and put by all where they are blocks of a window, and by one where they are groups.",
+				bound: "each entry is hashed to prove that it is unchanged, and inserted into a window or a group. Components load in parallel. All cores read and hash their entries and insert blocks of windows; one core inserts groups.",
 			}
 			if r.value, err = all.figure(fmt.Sprintf("BenchmarkRecovery/%s/workers=%d", way.bench, workers), "MB/s", wholeBytes); err != nil {
 				return nil, err
@@ -39,8 +39,9 @@ func runRecovery(ctx context.Context, b *bench) ([]table, error) {
 	}
 	return []table{{
 		title: "Recovery",
-		about: "A checkpoint of three windows of 100,000 to 200,000 real flights, and of three aggregates of 50,000 groups\n" +
-			"over a fourth, in a store of files. MB/s are of its entries, uncompressed, in which a flight takes some 10 bytes.",
+		about: "A checkpoint of three windows of 100,000 to 200,000 real flights, and of three aggregates of 50,000\n" +
+			"groups over a fourth window, in a file store. MB/s count its uncompressed entries; a flight takes about\n" +
+			"10 bytes.",
 		unit: "MB/s", rows: rows,
 	}}, nil
 }

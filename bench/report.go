@@ -40,7 +40,7 @@ func medianOf(show func(float64) string, values ...float64) figure {
 	return figure{median: s[len(s)/2], least: s[0], most: s[len(s)-1], show: show}
 }
 
-// given is a figure of another run, which has no spread.
+// given is a single figure, without a spread.
 func given(show func(float64) string, value float64) figure { return medianOf(show, value) }
 
 func (f figure) String() string {
@@ -54,7 +54,7 @@ func (r *row) missed() bool {
 	return r.goal > 0 && (r.lower && r.value.median > r.goal || !r.lower && r.value.median < r.goal)
 }
 
-// rate shows events per second, duration a number of seconds.
+// rate formats events per second, duration a number of seconds.
 func rate(v float64) string {
 	switch {
 	case v >= 1e9:
@@ -83,8 +83,8 @@ func newReport(m machine, command string) *report {
 	r := &report{}
 	r.line("# Results of `%s`", command)
 	r.line("")
-	r.line("Medians; least and most stand behind them where they differ. Figures with a goal are ours; those")
-	r.line("without are limits and peers, measured in the same run unless they say otherwise.")
+	r.line("Medians, with the least and the most where they differ. Figures with a goal are of EventFlux; those")
+	r.line("without are limits and peers, measured in the same run unless noted otherwise.")
 	r.line("")
 	r.line("| | |")
 	r.line("|---|---|")

@@ -12,7 +12,7 @@ import (
 	"github.com/eventflux/eventflux/shared/log/natsconn"
 )
 
-// results reads the rows of a stream from the output stream as they come.
+// results reads rows from an output stream as they arrive.
 type results struct {
 	consume jetstream.ConsumeContext
 	packed  bool
@@ -28,7 +28,7 @@ func readResults(ctx context.Context, nc *nats.Conn, stream string, packed bool)
 	if err != nil {
 		return nil, err
 	}
-	// The app makes it too, but may not have come to that yet.
+	// The app creates the stream too, but perhaps not yet.
 	if _, err := natsconn.EnsureOut(ctx, js, appName, 0, natsconn.StreamLimits{}); err != nil {
 		return nil, err
 	}
@@ -59,10 +59,10 @@ func (r *results) take(m jetstream.Msg) {
 	}
 }
 
-// expect says how many further rows await waits for.
+// expect sets how many more rows await waits for.
 func (r *results) expect(rows uint64) { r.wanted = r.rows.Load() + rows }
 
-// await returns when the expected rows were read, and none beyond them.
+// await returns once the expected rows were read, and checks that there are no more.
 func (r *results) await(ctx context.Context) error {
 	select {
 	case <-r.done:

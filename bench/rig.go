@@ -17,8 +17,8 @@ import (
 
 const appName = "bench"
 
-// deployment is an app that runs as "eventflux run" runs it: server, ingest and
-// processor in this process, profile durable, on a data folder of its own.
+// deployment is an app under the equivalent of "eventflux run": server, ingest and processor in
+// this process, profile durable, in a data folder of its own.
 type deployment struct {
 	node   *node.Node
 	dir    string
@@ -33,7 +33,7 @@ func (b *bench) deploy(ctx context.Context, queries string) (*deployment, error)
 	return b.deployWith(ctx, flightsStream+queries, func(*config.Config) {})
 }
 
-// deployWith is deploy for an app with a stream of its own, and with other settings.
+// deployWith is deploy with another stream and other settings.
 func (b *bench) deployWith(ctx context.Context, app string, set func(*config.Config)) (*deployment, error) {
 	text := "@app:name('" + appName + "')\n" + app
 	d := &deployment{log: b.log(), ended: make(chan error, 1)}
@@ -60,7 +60,7 @@ func (b *bench) deployWith(ctx context.Context, app string, set func(*config.Con
 	}
 }
 
-// close stops the app as SIGTERM would, and removes its data.
+// close stops the app as SIGTERM does, and removes its data.
 func (d *deployment) close() error {
 	for _, nc := range d.conns {
 		nc.Close()
@@ -69,7 +69,7 @@ func (d *deployment) close() error {
 	return errors.Join(<-d.ended, d.node.Close(), os.RemoveAll(d.dir))
 }
 
-// connect returns a connection over loopback TCP, as another process would have.
+// connect returns a connection over loopback TCP, as another process would use.
 func (d *deployment) connect(ctx context.Context, name string) (*nats.Conn, error) {
 	nc, err := natsconn.Connect(ctx, natsconn.ConnectConfig{URL: d.node.URL(), Name: name, Log: d.log})
 	if err == nil {
@@ -78,12 +78,12 @@ func (d *deployment) connect(ctx context.Context, name string) (*nats.Conn, erro
 	return nc, err
 }
 
-// log shows warnings among the progress.
+// log prints warnings between the progress lines.
 func (b *bench) log() *slog.Logger {
 	return slog.New(slog.NewTextHandler(b.progress, &slog.HandlerOptions{Level: slog.LevelWarn}))
 }
 
-// server is an embedded server without any app, for limits and peers.
+// server is an embedded server without an app, for limits and peers.
 type server struct {
 	*natsconn.Embedded
 	dir string

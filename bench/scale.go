@@ -34,12 +34,12 @@ const (
 	idleFor         = 5 * time.Second
 )
 
-// scaleApp has partitions to be spread, and a result per scaleWindow events.
+// scaleApp has partitions to spread, and one result per scaleWindow events of a key.
 var scaleApp = fmt.Sprintf("@app:name('%s')\n@app:partitions('%d')\n%spartition with (origin of Flights) begin\n"+
 	"from Flights#window.lengthBatch(%d) select origin, avg(delay) as mean, max(distance) as far insert into Out; end;",
 	appName, scalePartitions, flightsStream, scaleWindow)
 
-// runScale measures what more processors, apps and keys cost.
+// runScale measures the cost of more processors, apps and keys.
 func runScale(ctx context.Context, b *bench) ([]table, error) {
 	processors, err := b.scaleProcessors(ctx)
 	if err != nil {
@@ -68,9 +68,10 @@ func (b *bench) scaleProcessors(ctx context.Context) (table, error) {
 	}
 	t := table{
 		title: "Processors",
-		about: fmt.Sprintf("An app with %d partitions, 100 events per message, a result per %d events of a key; profile durable. NATS,\n"+
-			"ingest, checkpointer and each processor are nodes of their own in one process, on the same cores: so more\n"+
-			"processors cannot be faster here, and must not cost more. Results are compared by key, and are the same.", scalePartitions, scaleWindow),
+		about: fmt.Sprintf("An app with %d partitions, 100 events per message, one result per %d events of a key, profile durable.\n"+
+			"NATS, ingest, checkpointer and each processor are separate nodes in one process, on the same cores. So\n"+
+			"more processors cannot be faster here; they must not cost more. The results of each key are compared,\n"+
+			"and are equal.", scalePartitions, scaleWindow),
 		unit: "µs of CPU per event",
 	}
 	const most = 3
@@ -115,7 +116,7 @@ func plural(n int, what string) string {
 // hundredths shows a number with two decimals.
 func hundredths(v float64) string { return fmt.Sprintf("%.2f", v) }
 
-// batchesOf returns how many results the first n messages give.
+// batchesOf returns the number of results of the first n messages.
 func (f *flights) batchesOf(messages [][]byte, n int) (results int, err error) {
 	counts := map[string]int{}
 	for i := range n {
@@ -133,7 +134,7 @@ func (f *flights) batchesOf(messages [][]byte, n int) (results int, err error) {
 	return results, nil
 }
 
-// tally counts results as they are stored, and keeps a digest of those of each key.
+// tally counts results as they are stored, and keeps a digest per key.
 type tally struct {
 	mu      sync.Mutex
 	digests map[string]uint64
@@ -157,7 +158,7 @@ func (t *tally) take(m *nats.Msg) {
 	}
 }
 
-// scaleOnce runs so many processors on a fresh server until all results are there.
+// scaleOnce runs the given number of processors on a fresh server until all results are out.
 func (b *bench) scaleOnce(ctx context.Context, processors int, messages [][]byte, want int) (o outcome, digests map[string]uint64, err error) {
 	ctx, cancel := context.WithTimeout(ctx, runTimeout)
 	defer cancel()
@@ -209,7 +210,7 @@ func (b *bench) scaleOnce(ctx context.Context, processors int, messages [][]byte
 	pub.expect = []byte(`{"stream":"EFW_` + appName + "_")
 	runtime.GC() // garbage of the start is not the run's
 	before, start := cpuTime(), time.Now()
-	// One publisher and one ingest: messages determine the order within a key.
+	// With one publisher and one ingest, the messages determine the order within a key.
 	if err := pub.publish(ctx, subject, messages, scaleEvents/100, 256); err != nil {
 		return o, nil, err
 	}
@@ -242,7 +243,7 @@ func awaitSpread(ctx context.Context, ctl *control.Client, processors int) error
 	}
 }
 
-// nodes are some of the services each, as eventflux serve runs them.
+// nodes run some of the services each, as eventflux serve does.
 type nodes struct {
 	b     *bench
 	url   string
@@ -276,7 +277,7 @@ func (n *nodes) start(ctx context.Context, id string, services ...string) error 
 	}
 }
 
-// close ends them, the last first.
+// close stops them in reverse order.
 func (n *nodes) close() error {
 	var all []error
 	for i := len(n.stops) - 1; i >= 0; i-- {
@@ -285,7 +286,7 @@ func (n *nodes) close() error {
 	return errors.Join(append(all, os.RemoveAll(n.dir))...)
 }
 
-// heapBytes returns what is alive.
+// heapBytes returns the size of the live heap.
 func heapBytes() float64 {
 	runtime.GC()
 	runtime.GC() // what the first one left to finalizers and pools
@@ -346,8 +347,8 @@ func (b *bench) scaleApps(ctx context.Context) (t table, err error) {
 	b.say("%d apps: deployed in %s, %s each, %.2f cores busy while nothing comes", manyApps, deploy, kibibytes(heap/manyApps), idle)
 	return table{
 		title: fmt.Sprintf("%d apps in one process", manyApps),
-		about: "Small apps, each with a stream, a window of 100 events and logs of its own, as `eventflux run` runs them. Each\n" +
-			"gets an event, and gives a result. Memory is of the heap, after a collection, with the NATS server.",
+		about: "Small apps under `eventflux run`, each with its own stream, window of 100 events and logs. Each gets an\n" +
+			"event and gives a result. Memory is the heap after a garbage collection, including the NATS server.",
 		unit: "", rows: []row{
 			{what: "from start to ready, all apps new", value: given(duration, deploy.Seconds())},
 			{what: "an event to each, and its result", value: given(duration, answered.Seconds())},
@@ -382,12 +383,12 @@ func eachAnswers(ctx context.Context, nc *nats.Conn) error {
 	return nil
 }
 
-// scaleKeys fills partitions of an app with many keys.
+// scaleKeys measures partitions of an app with many keys.
 func (b *bench) scaleKeys(ctx context.Context) (table, error) {
 	t := table{
 		title: fmt.Sprintf("%s partition keys in one app", wholeBytes(manyKeys)),
-		about: "Each key has one event, and the parts of its queries: `partition with (k of Rows)`. Memory is of the heap, after\n" +
-			"a collection; the time is that from `checkpoint trigger` to the commit, of all keys.",
+		about: "Each key has one event and its own instance of the queries: `partition with (k of Rows)`. Memory is the\n" +
+			"heap after a garbage collection; the time is from `checkpoint trigger` to the commit, for all keys.",
 		unit: "bytes of heap per key",
 	}
 	for _, c := range []covered{

@@ -17,7 +17,7 @@ type sizeSample struct {
 	bound       string
 }
 
-// sizeSamples returns the samples; flightLines is what the flights take as JSON.
+// sizeSamples returns the samples; flightLines is the size of the flights as JSON.
 func sizeSamples(flightLines float64) []sizeSample {
 	return []sizeSample{
 		{
@@ -36,7 +36,7 @@ func sizeSamples(flightLines float64) []sizeSample {
 	}
 }
 
-// runSizes measures whole states as they are stored, and what their codecs cost.
+// runSizes measures the stored size of full states, and the cost of their codecs.
 func runSizes(ctx context.Context, b *bench) ([]table, error) {
 	all, err := b.gobench(ctx, "./shared/lang/engine", "^BenchmarkSizes$", "-benchtime", "50ms")
 	if err != nil {
@@ -59,9 +59,10 @@ func runSizes(ctx context.Context, b *bench) ([]table, error) {
 	rows = append(rows, row{what: "peer: the same flights as lines of JSON, zstd -3", value: peer})
 	return []table{{
 		title: "The size of state",
-		about: "Serialized states with every header: container, digest and envelope. The session holds equal events\n" +
-			"10 ms apart, which take 63.3 bytes each in a row encoding; what a known implementation stores for 100\n" +
-			"of them stands beside. MB/s are of the serialized bytes before compression, in one goroutine.",
+		about: "Serialized states with every header: container, digest and envelope. The session holds equal events 10\n" +
+			"ms apart, which take 63.3 bytes each in a row encoding; for comparison, the table shows what a known\n" +
+			"implementation stores for 100 of them. MB/s count the serialized bytes before compression, in one\n" +
+			"goroutine.",
 		unit: "bytes", rows: rows,
 	}}, nil
 }
@@ -97,9 +98,9 @@ var stateHolders = []string{
 	"sum", "count", "avg", "min", "max", "distinctCount",
 }
 
-// runState measures each state holder, beside a copy of the bytes that it makes.
+// runState measures each state holder, next to a copy of the bytes that it produces.
 func runState(ctx context.Context, b *bench) ([]table, error) {
-	// A fixed number of rounds, because most of a round of delta is not timed.
+	// The number of rounds is fixed, because most of a round of delta is not timed.
 	all, err := b.gobench(ctx, "./shared/lang/engine", "^BenchmarkState$", "-benchtime", "50x")
 	if err != nil {
 		return nil, err
@@ -124,8 +125,8 @@ func runState(ctx context.Context, b *bench) ([]table, error) {
 	return []table{{
 		title: "State holders",
 		about: "Each has seen 50,000 real flights, 10 ms apart; aggregators have 10,000 groups over `length(50000)`.\n" +
-			"Serialized and deserialized is all of it, with digest and CRC and without compression; a delta is what\n" +
-			"1,000 further flights changed, from the barrier to its bytes, per such flight. One goroutine.",
+			"Full states are serialized and deserialized with digest and CRC, without compression. A delta holds what\n" +
+			"1,000 more flights changed; its time, from the barrier to its bytes, is per such flight. One goroutine.",
 		unit: "ns per event", rows: rows,
 	}}, nil
 }

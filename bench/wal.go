@@ -30,9 +30,9 @@ func runWAL(ctx context.Context, b *bench) ([]table, error) {
 	rows = append(rows, row{what: "peer: a JetStream message per event, 4,096 in flight", value: each, extra: "JSON over TCP, synced one by one"})
 	return []table{{
 		title: "The log",
-		about: "Real flights are appended by one goroutine to the log of a partition, profile durable: an embedded\n" +
-			"server that syncs before it acknowledges. The time ends when all are durable. The plain file takes the\n" +
-			"same frames by the same group commit, one write and one fsync for each.",
+		about: "One goroutine appends real flights to the log of a partition, profile durable: an embedded server that\n" +
+			"syncs before it acknowledges. The time ends when all are durable. The plain file gets the same frames by\n" +
+			"the same group commit, one write and one fsync each.",
 		unit: "events/s", rows: rows,
 	}}, nil
 }

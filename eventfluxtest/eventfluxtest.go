@@ -1,6 +1,6 @@
-// Package eventfluxtest tests apps without a server, on a virtual clock. It runs the same
-// engine as EventFlux does, so the results are exactly those of production. Time passes only
-// when a test says so.
+// Package eventfluxtest tests apps without a server, on a virtual clock. It runs the
+// engine of EventFlux, so the results are exactly those of production. Time only passes when a
+// test says so.
 //
 //	app := eventfluxtest.Start(t, text)
 //	app.Send("Logins", Login{User: "ann", Country: "NO"})
@@ -25,7 +25,7 @@ import (
 // Epoch is where the clock of a test starts.
 var Epoch = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 
-// App is an app under test. Its methods end the test on an error. It belongs to the test's
+// App is an app under test. Its methods stop the test on an error, so call them from the test's
 // goroutine.
 type App struct {
 	t       testing.TB
@@ -33,10 +33,10 @@ type App struct {
 	player  *replay.Player
 	out     bytes.Buffer
 	now     time.Time
-	results []Result // that no call has returned yet
+	results []Result // not returned yet
 }
 
-// Result is a row that the app has put out.
+// Result is a row that the app has emitted.
 type Result struct {
 	Query   string // the query's name, or ""
 	Stream  string
@@ -48,14 +48,14 @@ type Result struct {
 // Option is an option of Start.
 type Option func(*replay.Options)
 
-// RestartEvery has the app lose its memory and continue from a checkpoint after every n
-// events. Results do not change by it; a test that checks windows, aggregators or functions
-// of yours should pass with it, too.
+// RestartEvery makes the app lose its memory after every n events and continue from a
+// checkpoint. This does not change results; a test of your own windows, aggregators or functions
+// should also pass with it.
 func RestartEvery(n int) Option {
 	return func(o *replay.Options) { o.RestartEvery, o.Incremental = n, true }
 }
 
-// Start starts the app with the SiddhiQL text at Epoch.
+// Start starts an app at Epoch.
 func Start(t testing.TB, text string, opts ...Option) *App {
 	t.Helper()
 	plan, err := siddhiql.Compile(text)
@@ -76,7 +76,7 @@ func Start(t testing.TB, text string, opts ...Option) *App {
 	return a
 }
 
-// line is a line of a replay.
+// line is an input line of a replay.
 type line struct {
 	Stream  string `json:"stream,omitempty"`
 	TS      int64  `json:"ts"`
@@ -88,8 +88,8 @@ type line struct {
 // Now returns the virtual time.
 func (a *App) Now() time.Time { return a.now }
 
-// Send sends one event to a stream: a struct or a map, as its JSON has the attributes, or a
-// []any of the values in the order of the definition.
+// Send sends one event to a stream: a struct or a map whose JSON has the attributes, or a []any
+// of the values in the order of the definition.
 func (a *App) Send(stream string, event any) {
 	a.t.Helper()
 	a.play(line{Stream: stream, TS: a.now.UnixMilli(), Data: event})
@@ -121,7 +121,7 @@ func (a *App) AdvanceTo(t time.Time) {
 	a.play(line{TS: t.UnixMilli()})
 }
 
-// play applies a line and keeps what it causes.
+// play applies a line and keeps the results.
 func (a *App) play(l line) {
 	a.t.Helper()
 	text, err := json.Marshal(l)
@@ -178,7 +178,7 @@ func (a *App) keep(text []byte) error {
 	return nil
 }
 
-// Results returns the results in a stream since the last call that returned them.
+// Results returns the results in a stream that were not returned before.
 func (a *App) Results(stream string) []Result {
 	var found, rest []Result
 	for _, r := range a.results {
@@ -206,9 +206,9 @@ func Rows[T any](a *App, stream string) []T {
 	return rows
 }
 
-// Expect fails the test unless the results in a stream since the last look are exactly the
-// rows, in order. A row is a value whose JSON names some or all of the result's attributes;
-// those that it leaves out are not compared.
+// Expect fails the test unless the results in a stream since the last call are exactly the rows,
+// in order. A row is a value whose JSON has some or all of the result's attributes; missing ones
+// are not compared.
 func (a *App) Expect(stream string, rows ...any) {
 	a.t.Helper()
 	got := a.Results(stream)
@@ -233,7 +233,7 @@ func list(results []Result) string {
 	return b.String()
 }
 
-// difference names the attributes of want that the row has otherwise.
+// difference names the attributes that differ between want and the row.
 func difference(row json.RawMessage, want any) (string, error) {
 	text, err := json.Marshal(want)
 	if err != nil {

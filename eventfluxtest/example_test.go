@@ -7,7 +7,7 @@ import (
 	"github.com/eventflux/eventflux/eventfluxtest"
 )
 
-// A test of an app: it needs no server, and five minutes pass at once.
+// A test of an app needs no server, and five minutes pass at once.
 func ExampleStart() {
 	const app = `
 @app:name('Logins')
