@@ -19,14 +19,14 @@ func newAppCommand() *cobra.Command {
 		newAppListCommand(), newAppShowCommand(), newAppResumeCommand(), newAppRemoveCommand())
 }
 
-// app is an app's file and what it means.
+// app is an app's file and its compiled plan.
 type app struct {
 	file string
 	text string
 	plan *siddhiql.Plan
 }
 
-// checkedFile is what `app check` finds in one file.
+// checkedFile is the result of `app check` for one file.
 type checkedFile struct {
 	File       string         `json:"file"`
 	App        string         `json:"app,omitempty"`
@@ -80,8 +80,8 @@ apps read and write.`,
 	return cmd
 }
 
-// loadApps reads and checks apps, as a deploy does. All errors of all files go to errOut;
-// the apps that are sound are returned in any case.
+// loadApps reads and checks apps, as a deploy does. It writes all errors of all files to errOut,
+// and always returns the apps without errors.
 func loadApps(errOut io.Writer, files []string, inboxes ...string) ([]app, error) {
 	var apps []app
 	var failed []string
@@ -109,8 +109,8 @@ func compileFile(file string, inboxes ...string) (text string, plan *siddhiql.Pl
 	return string(data), plan, err
 }
 
-// loadKnownApps reads apps that may be deployed already, or were in an earlier release. It
-// also takes those that only a deploy refuses, and leaves them to their user.
+// loadKnownApps reads apps that may already be deployed, perhaps by an earlier release. It also
+// accepts apps that only a deploy would refuse; the caller decides about them.
 func loadKnownApps(errOut io.Writer, files []string) (apps []app, refused error) {
 	var failed []string
 	for _, file := range files {
@@ -135,7 +135,7 @@ func loadKnownApps(errOut io.Writer, files []string) (apps []app, refused error)
 	return apps, refused
 }
 
-// inFile writes err with the file that it is about, one problem to a line.
+// inFile returns the text of err with the file name, one problem per line.
 func inFile(file string, err error) string {
 	var list siddhiql.ErrorList
 	if errors.As(err, &list) {
@@ -197,7 +197,7 @@ func describe(a app) checkedFile {
 	return d
 }
 
-// originText names the JetStream stream that a stream is read from, or is "".
+// originText names the JetStream stream that a stream is read from; "" if there is none.
 func originText(s *siddhiql.Stream) string {
 	if s.Origin == nil {
 		return ""
@@ -254,7 +254,7 @@ func sources(q *siddhiql.Query) string {
 	return strings.Join(names, ", ")
 }
 
-// streamName writes an inner stream as the language does.
+// streamName returns the name of a stream as an app writes it.
 func streamName(s *siddhiql.Stream) string {
 	if s.Block >= 0 {
 		return "#" + s.Name

@@ -18,13 +18,13 @@ import (
 	"github.com/eventflux/eventflux/shared/state"
 )
 
-// asking is what the commands that ask services have in common.
+// asking holds what the commands that ask services share.
 type asking struct {
 	server  endpoint
 	wait    time.Duration
 	timeout time.Duration
 	json    bool
-	once    bool // a repeated request would make the service start over
+	once    bool // a repeated request would start over
 }
 
 // add adds the flags. timeout is how long the answer may take by default.
@@ -40,12 +40,13 @@ func ask[T any](cmd *cobra.Command, a *asking, verb string, request any, print f
 	return askService(cmd, a, control.Service, verb, nil, request, print)
 }
 
-// askRecovery is ask for the recovery service. An app that is not named is the only one.
+// askRecovery is ask for the recovery service. Without an app name it uses the only app.
 func askRecovery[T any](cmd *cobra.Command, a *asking, verb string, app *string, request any, print func(io.Writer, *T)) (*T, error) {
 	return askService(cmd, a, recovery.ServiceName, verb, app, request, print)
 }
 
-// askService asks any service. app is the request's if it may be left out there, or nil.
+// askService asks any service. app points to the app name in the request if it may be empty; else
+// it is nil.
 func askService[T any](cmd *cobra.Command, a *asking, service, verb string, app *string, request any, print func(io.Writer, *T)) (*T, error) {
 	answer := new(T)
 	err := a.connected(cmd, func(ctx context.Context, nc *nats.Conn) error {
@@ -73,7 +74,7 @@ func (a *asking) client(nc *nats.Conn, service string) *control.Client {
 	return c
 }
 
-// connected calls work with a connection, for as long as an answer may take.
+// connected calls work with a connection, and bounds it by the time that an answer may take.
 func (a *asking) connected(cmd *cobra.Command, work func(context.Context, *nats.Conn) error) error {
 	return connected(cmd, a.server, a.wait, func(ctx context.Context, nc *nats.Conn) error {
 		ctx, cancel := context.WithTimeout(ctx, a.timeout)
@@ -117,11 +118,11 @@ func nameApp(ctx context.Context, nc *nats.Conn, app *string) error {
 	return usagef("%d apps are deployed (%s), so APP is needed", len(names), strings.Join(names, ", "))
 }
 
-// upToArgs accepts up to len(names) arguments, and requires the first needed ones.
+// upToArgs accepts up to len(names) arguments; the first needed ones are required.
 func upToArgs(needed int, names ...string) cobra.PositionalArgs {
 	return func(_ *cobra.Command, args []string) error {
 		if len(args) < needed || len(args) > len(names) {
-			return fmt.Errorf("takes %s, of which %d must be there; the number of arguments is %d", strings.Join(names, ", "), needed, len(args))
+			return fmt.Errorf("takes %s, the first %d are required; the number of arguments is %d", strings.Join(names, ", "), needed, len(args))
 		}
 		return nil
 	}
@@ -160,5 +161,5 @@ func checkLimit(limit int) error {
 	return nil
 }
 
-// bytesText writes a number of bytes for a person.
+// bytesText formats a number of bytes for people.
 func bytesText(n int64) string { return config.Size(n).Rounded() }

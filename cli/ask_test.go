@@ -8,14 +8,15 @@ import (
 	"github.com/eventflux/eventflux/shared/control"
 )
 
-// A request that would start over if repeated is sent once, for as long as the command waits.
+// A request that would start over if repeated is sent once, and may use the command's whole
+// timeout.
 func TestAskedOnce(t *testing.T) {
 	for _, c := range []struct {
 		service string
 		once    bool
 		want    time.Duration
 	}{
-		{control.Service, false, 0}, // repeated, as clients do by themselves
+		{control.Service, false, 0}, // repeated by the client
 		{control.Service, true, time.Hour},
 		{recovery.ServiceName, false, time.Hour},
 	} {

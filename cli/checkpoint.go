@@ -144,7 +144,7 @@ func printVerified(w io.Writer, r *control.VerifyReport) {
 	}
 }
 
-// verifyFull proves a checkpoint, and prints what was found.
+// verifyFull proves a checkpoint, and prints the findings.
 func verifyFull(cmd *cobra.Command, a *asking, r control.CheckpointRequest) error {
 	var report recovery.VerifyReport
 	request := recovery.VerifyRequest{App: r.App, Epoch: r.Epoch, Level: recovery.VerifyFull}
@@ -170,9 +170,9 @@ func printProof(w io.Writer, r *recovery.VerifyReport) {
 	}
 	switch {
 	case r.Proved && r.From > 0:
-		fmt.Fprintf(w, "checkpoint %d of %s is proved: checkpoint %d and the %d events behind it give the same state, to the byte\n", r.Epoch, r.App, r.From, r.Events)
+		fmt.Fprintf(w, "checkpoint %d of %s is proved: checkpoint %d and the %d events after it give exactly the same state\n", r.Epoch, r.App, r.From, r.Events)
 	case r.Proved:
-		fmt.Fprintf(w, "checkpoint %d of %s is proved: all of its log, %d events, gives the same state, to the byte\n", r.Epoch, r.App, r.Events)
+		fmt.Fprintf(w, "checkpoint %d of %s is proved: its whole log of %d events gives exactly the same state\n", r.Epoch, r.App, r.Events)
 	case r.Sound:
 		fmt.Fprintf(w, "checkpoint %d of %s is sound, but cannot be proved: %s\n", r.Epoch, r.App, r.Unproved)
 	}

@@ -1,6 +1,6 @@
-// Package cli is the command line of eventflux: its commands, and how they start the services
-// in one process. A program of your own that imports windows, functions or aggregators of your
-// own and calls Main is eventflux with those in it; examples/custom is one.
+// Package cli is the command line of eventflux: its commands, and how they start the services in
+// one process. A program that imports its own windows, functions or aggregators and calls Main is
+// eventflux with those built in; see examples/custom.
 package cli
 
 import (
@@ -21,15 +21,14 @@ import (
 // Exit codes of every command.
 const (
 	exitOK     = 0
-	exitFailed = 1 // it was tried and did not work
+	exitFailed = 1 // it was tried and failed
 	exitUsage  = 2 // nothing was tried: the command line or a setting is wrong
 )
 
-// Main runs the command line of the process and ends the process with its exit code.
+// Main runs the command line of the process, and exits with its exit code.
 func Main() { os.Exit(execute(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) }
 
-// execute runs the command line args, without the program's name, and returns its
-// exit code.
+// execute runs the command line without the program's name. It returns the exit code.
 func execute(args []string, in io.Reader, out, errOut io.Writer) int {
 	out, errOut = terminal.For(out), terminal.For(errOut)
 	defer flush(out, errOut)
@@ -55,7 +54,7 @@ func execute(args []string, in io.Reader, out, errOut io.Writer) int {
 	return exitUsage
 }
 
-// flush writes what terminals have kept back.
+// flush writes what terminal writers have kept back.
 func flush(writers ...io.Writer) {
 	for _, w := range writers {
 		if w, ok := w.(*terminal.Writer); ok {
@@ -64,16 +63,16 @@ func flush(writers ...io.Writer) {
 	}
 }
 
-// interruptible returns a context that SIGINT and SIGTERM end, for commands that
-// then end in order. A second signal ends the process. Commands that do without
-// are ended by the first one.
+// interruptible returns a context that SIGINT and SIGTERM cancel, for commands that shut down
+// cleanly. A second signal kills the process. Commands that do not use it are killed by the first
+// one.
 func interruptible(cmd *cobra.Command) (ctx context.Context, stop func()) {
 	ctx, stop = signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM)
-	context.AfterFunc(ctx, stop) // from now on signals have their default effect
+	context.AfterFunc(ctx, stop) // from now on, signals have their default effect
 	return ctx, stop
 }
 
-// usageError is a command line, or a setting, that makes no sense.
+// usageError is a wrong command line or setting.
 type usageError struct{ error }
 
 func (e usageError) Unwrap() error { return e.error }
@@ -82,7 +81,7 @@ func usagef(format string, args ...any) error {
 	return usageError{fmt.Errorf(format, args...)}
 }
 
-// reportedError is one whose text stands on the error output already.
+// reportedError is an error that is already on the error output.
 type reportedError struct{ error }
 
 func (e reportedError) Unwrap() error { return e.error }

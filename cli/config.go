@@ -38,8 +38,8 @@ configuration file itself.`,
 	return cmd
 }
 
-// loadConfig reads the configuration for cmd, which must have the flags of config.AddFlags. A
-// wrong setting is wrong usage.
+// loadConfig reads the configuration for cmd, which must have the flags of config.AddFlags. A wrong
+// setting is a usage error.
 func loadConfig(cmd *cobra.Command) (*config.Config, error) {
 	c, err := config.Load(cmd.Flags(), os.Environ())
 	if err != nil {

@@ -18,23 +18,23 @@ import (
 	"github.com/eventflux/eventflux/shared/ops/secret"
 )
 
-// endpoint is where and as whom a command connects.
+// endpoint is the server and the user that a command connects as.
 type endpoint struct {
 	url   string
 	flags *pflag.FlagSet
 }
 
-// addServerFlags adds the flags of commands that are clients of a server. The settings of
-// services, in the environment or as flags, give their identity.
+// addServerFlags adds the flags of commands that are clients of a server. Their identity comes from
+// the settings of services, as environment variables or flags.
 func addServerFlags(f *pflag.FlagSet, s *endpoint, wait *time.Duration) {
 	addServerFlag(f, s, wait)
 	config.AddClientFlags(f)
 }
 
-// addServerFlag is addServerFlags for commands that have the flags of all settings.
+// addServerFlag is addServerFlags for commands that already have the flags of all settings.
 func addServerFlag(f *pflag.FlagSet, s *endpoint, wait *time.Duration) {
 	s.flags = f
-	f.StringVar(&s.url, "server", "", "NATS server (default that of nats.url, or "+nats.DefaultURL+")")
+	f.StringVar(&s.url, "server", "", "NATS server (default: nats.url, or "+nats.DefaultURL+")")
 	f.DurationVar(wait, "wait", 0, "how long to wait for the server to come up")
 }
 
@@ -50,8 +50,8 @@ func connected(cmd *cobra.Command, s endpoint, wait time.Duration, work func(con
 	return work(ctx, nc)
 }
 
-// connect connects as a client that stays connected while it can. It tries for as
-// long as wait says, and once at least.
+// connect connects as a client that reconnects while it can. It tries until wait has passed, and at
+// least once.
 func connect(ctx context.Context, s endpoint, wait time.Duration) (*nats.Conn, error) {
 	cfg, err := config.Load(s.flags, os.Environ())
 	if err != nil {
@@ -72,8 +72,8 @@ func connect(ctx context.Context, s endpoint, wait time.Duration) (*nats.Conn, e
 		return nil, fmt.Errorf("connect to %s: %w", secret.URL(at), err)
 	}
 	opts := append(identity, nats.Name("eventflux"), nats.MaxReconnects(-1),
-		// A message that is sent without a connection is repeated by its sender, and not
-		// flushed a second time by the client.
+		// Senders repeat messages that they sent without a connection, so the client must not flush
+		// them as well.
 		nats.ReconnectBufSize(-1))
 	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
@@ -93,7 +93,7 @@ func connect(ctx context.Context, s endpoint, wait time.Duration) (*nats.Conn, e
 	}
 }
 
-// newClient returns what asks services, and tells them which version asks.
+// newClient returns a client of services that reports its own version to them.
 func newClient(nc *nats.Conn) *control.Client {
 	return &control.Client{Conn: nc, Self: &control.Self{Version: build.Read().Semver(), Name: "the eventflux command"}}
 }

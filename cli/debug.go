@@ -66,7 +66,7 @@ Nothing is changed.`, upToArgs(1, "APP", "PARTITION"),
 		})
 }
 
-// frameText describes a frame in a line.
+// frameText describes a frame in one line.
 func frameText(d *frame.Decoder, data []byte) string {
 	f, err := d.Decode(data)
 	if err != nil {
@@ -114,7 +114,7 @@ of bytes. Nothing is changed.`, upToArgs(1, "APP", "PARTITION"),
 	return cmd
 }
 
-// outputText describes a message of an output stream in a line.
+// outputText describes a message of an output stream in one line.
 func outputText(m *streamfiles.Message, fence bool) string {
 	if fence {
 		if _, err := output.ParseFence(m.Data); err != nil {
@@ -222,7 +222,7 @@ func timeText(t time.Time) string {
 	return t.UTC().Format("2006-01-02T15:04:05.000Z")
 }
 
-// partitionArgument reads the second argument; without one it is partition 0.
+// partitionArgument parses the second argument; the default is partition 0.
 func partitionArgument(args []string) (uint32, error) {
 	text := cmp.Or(argument(args, 1), "0")
 	p, err := strconv.ParseUint(text, 10, 32)

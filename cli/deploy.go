@@ -131,8 +131,7 @@ func printPatterns(w io.Writer, text string) {
 	}
 }
 
-// printQuarantine says which partitions of an app no processor runs, and how they are
-// released.
+// printQuarantine lists the quarantined partitions of an app, and how to release them.
 func printQuarantine(w io.Writer, a *control.App, prefix string) {
 	for _, d := range a.Deaths {
 		if d.Quarantined() {

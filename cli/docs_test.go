@@ -22,8 +22,8 @@ var (
 	indentedCommand = regexp.MustCompile(`(?m)^(?:    |  |\$ )(?:bin/)?(eventflux .*)$`)
 )
 
-// Every command line in the pages, in the help and in the alerts is one that the program
-// takes: the command is there, and so are its flags and arguments.
+// The program accepts every command line in the pages, the help and the alerts: the command exists,
+// and so do its flags and arguments.
 func TestCommandsInPagesExist(t *testing.T) {
 	unsetSettings(t)
 	t.Chdir(repository)
@@ -65,8 +65,8 @@ func TestCommandsInPagesExist(t *testing.T) {
 
 const languagePage = "docs/language.md"
 
-// The apps on the page about the language are sound, and it has every window, aggregator
-// and function with the parameters that they take.
+// The apps in the language reference compile, and it lists every window, aggregator and function
+// with its parameters.
 func TestLanguagePage(t *testing.T) {
 	t.Chdir(repository)
 	text, err := os.ReadFile(languagePage)
@@ -118,8 +118,8 @@ func TestLanguagePage(t *testing.T) {
 	}
 }
 
-// checkCommand parses a command line without running it. In prose a command is also
-// mentioned without what it needs.
+// checkCommand parses a command line without running it. Prose may mention a command without its
+// required arguments.
 func checkCommand(t *testing.T, page, line string, whole bool) {
 	t.Helper()
 	words := shellWords(line)[1:]

@@ -36,7 +36,7 @@ Exit code 1 means that there is an error: a promise is broken, or about to be.`,
 				return err
 			}
 			return connected(cmd, server, wait, func(ctx context.Context, nc *nats.Conn) error {
-				// What this user may not ask becomes a finding.
+				// Refused permissions become findings.
 				nc.SetErrorHandler(func(*nats.Conn, *nats.Subscription, error) {})
 				return examine(ctx, cmd, nc, cfg, timeout, asJSON)
 			})
@@ -64,7 +64,7 @@ func examine(ctx context.Context, cmd *cobra.Command, nc *nats.Conn, cfg *config
 		return err
 	}
 	if n := countOf(findings, doctor.Error); n > 0 {
-		return fmt.Errorf("%d of what was found must be put right", n)
+		return fmt.Errorf("%d problems need attention", n)
 	}
 	return nil
 }

@@ -10,8 +10,7 @@ import (
 	"github.com/eventflux/eventflux/shared/log/natsconn"
 )
 
-// Where nothing runs but NATS, that is said, to people and to programs, and the exit
-// code tells.
+// If only NATS runs, doctor reports that in text and in JSON, and its exit code is 1.
 func TestDoctorCommand(t *testing.T) {
 	unsetSettings(t)
 	srv, err := natsconn.OpenEmbedded(natsconn.EmbeddedConfig{Dir: t.TempDir(), Listen: "127.0.0.1:0", Durability: natsconn.Fast, Log: slog.New(slog.DiscardHandler)})
@@ -20,7 +19,7 @@ func TestDoctorCommand(t *testing.T) {
 	}
 	defer srv.Close()
 	stdout, stderr, code := run("doctor --server "+srv.URL(), "")
-	if code != exitFailed || !strings.Contains(stderr, "3 of what was found must be put right") {
+	if code != exitFailed || !strings.Contains(stderr, "3 problems need attention") {
 		t.Errorf("exit %d, %s", code, stderr)
 	}
 	for _, line := range []string{

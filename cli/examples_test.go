@@ -13,7 +13,7 @@ import (
 
 const repository = ".."
 
-// outputRow is a line of replay.
+// outputRow is an output line of replay.
 type outputRow struct {
 	Query, Stream, Kind string
 	TS                  int64
@@ -36,8 +36,8 @@ type quake struct {
 	Place      string
 }
 
-// The delays that the flights app reports are those that a plain reading of the
-// data gives, flight by flight.
+// The delays of the flights app equal a straightforward computation from the data, flight by
+// flight.
 func TestFlightsExample(t *testing.T) {
 	rows := replayExample(t, "flights", "Flights")
 	last := map[string][]int{} // delays of the last 50 flights of an airport
@@ -64,7 +64,7 @@ func TestFlightsExample(t *testing.T) {
 	}
 }
 
-// The same for the earthquakes of a network in the last 24 hours.
+// The earthquakes app is checked in the same way, per network over the last 24 hours.
 func TestEarthquakesExample(t *testing.T) {
 	rows := replayExample(t, "earthquakes", "Earthquakes")
 	quakes := readLines[quake](t, "examples/data/earthquakes.ndjson")
@@ -96,7 +96,7 @@ func TestEarthquakesExample(t *testing.T) {
 	}
 }
 
-// replayExample returns the rows of an example over its data, by query.
+// replayExample replays an example with its data, and returns the rows by query.
 func replayExample(t *testing.T, name, stream string) map[string][]outputRow {
 	t.Helper()
 	t.Chdir(repository)

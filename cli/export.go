@@ -20,7 +20,7 @@ func newCheckpointExportCommand() *cobra.Command {
 	var a asking
 	var file string
 	cmd := a.add(&cobra.Command{
-		Use: "export APP [EPOCH] -o FILE", Short: "Write a checkpoint and the log behind it into one file",
+		Use: "export APP [EPOCH] -o FILE", Short: "Write a checkpoint and the log after it into one file",
 		Long: `Writes a checkpoint, by default the newest that is usable, with the app and the log
 behind it into one file, which eventflux replay --from runs anywhere.`,
 		Example: `  eventflux checkpoint export Flights -o flights.efx
@@ -51,7 +51,7 @@ behind it into one file, which eventflux replay --from runs anywhere.`,
 	return cmd
 }
 
-// exportTo writes a file that is complete, or none.
+// exportTo writes either a complete file or none.
 func exportTo(ctx context.Context, nc *nats.Conn, file string, opt export.Options) (*export.Summary, error) {
 	temp, err := os.CreateTemp(filepath.Dir(file), filepath.Base(file)+".*")
 	if err != nil {

@@ -7,7 +7,7 @@ import (
 	"github.com/eventflux/eventflux/shared/lang/siddhiql"
 )
 
-// A deploy or a removal names the app that it is about, and not all others again.
+// Deploying or removing an app prints that app, not all others again.
 func TestChangesOfAppsAreNamed(t *testing.T) {
 	plan := func(name, attribute string) *siddhiql.Plan {
 		p, err := siddhiql.Compile("@app:name('" + name + "') define stream S (" + attribute + " int); from S select " + attribute + " insert into O;")
@@ -20,7 +20,7 @@ func TestChangesOfAppsAreNamed(t *testing.T) {
 	g := &greeter{out: &out, known: map[string]string{}}
 	for _, step := range []struct {
 		apps []*siddhiql.Plan
-		want string // the apps that are named
+		want string // the apps that are printed
 	}{
 		{[]*siddhiql.Plan{plan("A", "x")}, "app A"},
 		{[]*siddhiql.Plan{plan("A", "x"), plan("B", "x")}, "app B"},

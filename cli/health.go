@@ -71,7 +71,7 @@ printed. The address is that of the process's own configuration, or --url.`,
 	return cmd
 }
 
-// baseURL returns where to reach a server that listens on an address, "" for none.
+// baseURL returns the URL of a server that listens on an address; "" if there is none.
 func baseURL(listen string) string {
 	host, port, err := net.SplitHostPort(listen)
 	if err != nil || port == "0" {
@@ -113,12 +113,12 @@ func askHealth(ctx context.Context, at, path string) (*healthStatus, error) {
 	if err != nil || u.Host == "" {
 		return nil, usagef("--url: %q is no URL, such as http://127.0.0.1:9464", secret.URL(at))
 	}
-	u.Path, u.RawQuery = path, "" // /metrics may be there, as a scraper has it
+	u.Path, u.RawQuery = path, "" // the URL may have /metrics, as for a scraper
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
 	if err != nil {
 		return nil, err
 	}
-	req.Close = true // asked once; an idle connection would stay
+	req.Close = true // one request only: keep no idle connection
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
 		return nil, fmt.Errorf("the process does not answer: %w", err)

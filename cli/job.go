@@ -20,8 +20,8 @@ import (
 	"github.com/eventflux/eventflux/shared/log/natsconn"
 )
 
-// runJob starts a job, shows its progress until it ends, and decodes its result. app is the
-// app in the request; if it is empty, the only deployed app is used.
+// runJob starts a job, shows its progress until it ends, and decodes its result. app points to the
+// app name in the request; if that is empty, the only deployed app is used.
 func runJob(cmd *cobra.Command, a *asking, verb string, app *string, request, result any) (*recovery.Job, error) {
 	at := &recovery.Job{}
 	err := a.connected(cmd, func(ctx context.Context, nc *nats.Conn) error {
@@ -41,7 +41,7 @@ func runJob(cmd *cobra.Command, a *asking, verb string, app *string, request, re
 		for at.State == "running" {
 			shown.at(at)
 			next, cancel := context.WithTimeout(ctx, time.Second)
-			_, err := events.NextMsgWithContext(next) // or a second passes
+			_, err := events.NextMsgWithContext(next) // wake up at an event, or after a second
 			cancel()
 			if err != nil && ctx.Err() != nil {
 				return fmt.Errorf("the job goes on: nats req ef.recovery.job '{\"job\":%q}' tells how it is: %w", at.Job, ctx.Err())
@@ -67,7 +67,7 @@ func runJob(cmd *cobra.Command, a *asking, verb string, app *string, request, re
 	return at, json.Unmarshal(at.Result, result)
 }
 
-// shownJob shows a job as a bar on a terminal, else each phase as a line.
+// shownJob shows a job as a bar on a terminal, otherwise as a line per phase.
 type shownJob struct {
 	out   io.Writer
 	bars  *mpb.Progress
@@ -104,7 +104,7 @@ func (s *shownJob) at(j *recovery.Job) {
 	}
 }
 
-// jobShare is how much of a job is done, as bytes and frames weigh alike.
+// jobShare returns how much of a job is done. Bytes and frames have equal weight.
 func jobShare(j *recovery.Job) float64 {
 	if j.State == "done" {
 		return 1

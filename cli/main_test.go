@@ -12,7 +12,7 @@ import (
 	"github.com/cockroachdb/datadriven"
 )
 
-// run runs a command line, with words apart at spaces, as the shell would.
+// run runs a command line whose words are separated by spaces.
 func run(commandLine, stdin string) (stdout, stderr string, code int) {
 	var out, errOut bytes.Buffer
 	code = execute(strings.Fields(commandLine), strings.NewReader(stdin), &out, &errOut)

@@ -14,15 +14,15 @@ import (
 )
 
 const (
-	refusedShownMax = 20 // lines; the rest is counted
+	refusedShownMax = 20 // lines; further ones are only counted
 	progressEvery   = 5 * time.Second
 )
 
-// progress shows how far publishing is: as a bar on a terminal, else as a line
-// now and then.
+// progress shows the progress of publishing: as a bar on a terminal, otherwise as a line from time
+// to time.
 type progress struct {
 	name string
-	out  io.Writer // where lines go; above the bar, if there is one
+	out  io.Writer // where lines go; above the bar if there is one
 	bars *mpb.Progress
 	bar  *mpb.Bar
 
@@ -32,7 +32,7 @@ type progress struct {
 	shown   time.Time
 }
 
-// newProgress shows the progress through size bytes; 0 if that is not known.
+// newProgress shows the progress through size bytes; 0 means unknown.
 func newProgress(w io.Writer, name string, size int64) *progress {
 	p := &progress{name: name, out: w, shown: time.Now()}
 	f := terminal.Of(w)
@@ -63,7 +63,7 @@ func (p *progress) Refused(line int, reason string) {
 	}
 }
 
-// Answered moves the bar, or prints a line when the last one is old.
+// Answered moves the bar, or prints a line if the previous one is old.
 func (p *progress) Answered(total publish.Result, bytes int64) {
 	p.mu.Lock()
 	p.total = total

@@ -11,8 +11,8 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// The command publishes to a server and says what became of the events; another
-// one prints what it sees.
+// One command publishes to a server and reports what became of the events; another one prints the
+// messages on a subject.
 func TestPublishAndSubscribe(t *testing.T) {
 	s, err := server.NewServer(&server.Options{Host: "127.0.0.1", Port: server.RANDOM_PORT, NoSigs: true, NoLog: true})
 	if err != nil {

@@ -11,8 +11,8 @@ import (
 
 var rewriteReadme = flag.Bool("rewrite-readme", false, "write what the commands in README.md print into it")
 
-// Blocks marked console, in README.md and in the pages about the language and about
-// operations, hold commands that need no server, and the output of these commands.
+// Blocks marked console in README.md, in the language reference and in operations.md hold commands
+// that need no server, and the output of these commands.
 func TestReadmeShowsWhatCommandsPrint(t *testing.T) {
 	unsetSettings(t)
 	t.Chdir(repository)
@@ -46,7 +46,7 @@ func TestReadmeShowsWhatCommandsPrint(t *testing.T) {
 	}
 }
 
-// replaySession returns the session with the output that its commands have now.
+// replaySession returns the session with the current output of its commands.
 func replaySession(t *testing.T, session string) string {
 	t.Helper()
 	var b strings.Builder

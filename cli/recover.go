@@ -103,7 +103,7 @@ left out if one app is deployed.`,
 	f.StringSliceVar(&r.Components, "components", nil, "only these, such as query1/window, query1 for both of its, or 0/query1 in one partition")
 	f.StringVar(&r.Verify, "verify", recovery.VerifyChecksum, "how the checkpoint is verified first: none, checksum or full")
 	f.BoolVar(&hold, "hold", false, "wait at the target, until --release")
-	f.BoolVar(&release, "release", false, "let an app go on that waits")
+	f.BoolVar(&release, "release", false, "continue a held app")
 	f.BoolVar(&adopt, "adopt", false, "take the state that a lost cluster has left in the store")
 	f.BoolVar(&logs, "log", false, "repair the log's files of a process that is stopped")
 	f.BoolVar(&acceptLoss, "accept-loss", false, "with --log, go on without the frames that are lost")
@@ -133,8 +133,8 @@ func releaseApp(cmd *cobra.Command, a *asking, app string) error {
 	})
 }
 
-// adoptState gives an app the state that a former cluster has left in the store. It goes
-// into the newest checkpoint, so one is made first.
+// adoptState gives an app the state that a former cluster left in the store. The state goes into
+// the newest checkpoint, so adoptState makes one first.
 func adoptState(cmd *cobra.Command, a *asking, app string, epoch state.Epoch) error {
 	var done control.Restored
 	err := a.connected(cmd, func(ctx context.Context, nc *nats.Conn) (err error) {
@@ -237,7 +237,7 @@ func runRecovery(cmd *cobra.Command, a *asking, r *recovery.RestoreRequest) erro
 	}
 	return a.show(cmd, at, func(w io.Writer) {
 		printPlan(w, result.Plan)
-		fmt.Fprintf(w, "done: generation %d of app %s begins with checkpoint %d\n", result.Generation, at.App, result.Epoch)
+		fmt.Fprintf(w, "done: generation %d of app %s starts from checkpoint %d\n", result.Generation, at.App, result.Epoch)
 		if result.Plan.After == recovery.AfterHold {
 			fmt.Fprintf(w, "it waits there; eventflux recover %s --release lets it go on\n", at.App)
 		}

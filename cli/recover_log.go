@@ -10,7 +10,7 @@ import (
 	"github.com/eventflux/eventflux/shared/log/streamfiles"
 )
 
-// recoverLogs repairs the files of a data folder whose process does not run.
+// recoverLogs repairs the files of a data folder whose process is not running.
 func recoverLogs(cmd *cobra.Command, a *asking, acceptLoss bool) error {
 	cfg, err := loadConfig(cmd)
 	if err != nil {

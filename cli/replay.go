@@ -100,7 +100,7 @@ they follow from. It ends with code 0 if all results are equal, and with 1 other
 	f.StringVar(&opt.Stream, "stream", "", "lines are plain events of this stream")
 	f.IntVar(&opt.RestartEvery, "restart-every", 0, "take all state out after so many event lines, drop the apps, put it back; the output does not change")
 	f.StringVar(&codec, "codec", "auto", "how that state is compressed: none, lz4, snappy, zstd or auto")
-	f.BoolVar(&opt.Incremental, "incremental", false, "take out changes behind a base, and merge them every few steps")
+	f.BoolVar(&opt.Incremental, "incremental", false, "save changes as deltas on a base, and merge them every few steps")
 	f.BoolVar(&opt.Digests, "digest", false, "print the digest of each component's state at the end")
 	f.StringVar(&memory, "memory-max", memory, "memory that --from may take: an export from elsewhere can be small and hold much")
 	f.StringVar(&what.file, "app", "", "with --from: file with the next version of the app, for --compare")

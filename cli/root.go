@@ -7,8 +7,8 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// newRootCommand builds the tree of commands. onStart is called once the command
-// line has been understood, before the command runs.
+// newRootCommand builds the tree of commands. onStart is called once the command line is parsed,
+// before the command runs.
 func newRootCommand(onStart func()) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "eventflux",
@@ -41,7 +41,7 @@ and results are read from NATS subjects.`,
 	return root
 }
 
-// newGroup returns a command that only holds others.
+// newGroup returns a command that only holds subcommands.
 func newGroup(use, short string, commands ...*cobra.Command) *cobra.Command {
 	group := &cobra.Command{
 		Use:   use,
@@ -65,7 +65,7 @@ func newGroup(use, short string, commands ...*cobra.Command) *cobra.Command {
 	return group
 }
 
-// exactArgs says what the arguments are where their number is wrong.
+// exactArgs names the expected arguments if their number is wrong.
 func exactArgs(names ...string) cobra.PositionalArgs {
 	return func(_ *cobra.Command, args []string) error {
 		if len(args) > 0 && len(names) == 0 {
@@ -78,7 +78,7 @@ func exactArgs(names ...string) cobra.PositionalArgs {
 	}
 }
 
-// someArgs is exactArgs for one or more of the same kind.
+// someArgs is exactArgs for one or more arguments of the same kind.
 func someArgs(name string) cobra.PositionalArgs {
 	return func(_ *cobra.Command, args []string) error {
 		if len(args) == 0 {

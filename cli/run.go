@@ -76,14 +76,14 @@ func runNode(cmd *cobra.Command, cfg *config.Config, services, texts []string) e
 	return err
 }
 
-// checkNames refuses apps that have no name or share one: streams, subjects and
-// files are named after apps, so that the state of one is never another's.
+// checkNames refuses apps without a name or with the same name: streams, subjects and files are
+// named after apps, so the names keep their states apart.
 func checkNames(apps []app) error {
 	files := map[string]string{}
 	for _, a := range apps {
 		name := a.plan.Name
 		if name == "" {
-			return fmt.Errorf("%s: the app has no name, and would not find its log again; begin it with @app:name('…')", a.file)
+			return fmt.Errorf("%s: the app has no name, and would not find its log again; start it with @app:name('…')", a.file)
 		}
 		if other, taken := files[name]; taken {
 			return fmt.Errorf("%s and %s are both called %s; change one @app:name", other, a.file, name)
@@ -93,11 +93,10 @@ func checkNames(apps []app) error {
 	return nil
 }
 
-// greeter says what runs, and how to use it: everything at the start, and then what has
-// changed.
+// greeter prints what runs and how to use it: everything at the start, and afterwards only changes.
 type greeter struct {
 	out   io.Writer
-	known map[string]string // digests of the apps that were named, by name
+	known map[string]string // digests of the apps that were printed, by name
 	begun bool
 }
 
@@ -120,7 +119,7 @@ func (g *greeter) greet(n *node.Node, cfg *config.Config, apps []*siddhiql.Plan)
 	}
 }
 
-// changes names the apps that are new, and those that are gone.
+// changes prints the apps that are new, and those that are gone.
 func (g *greeter) changes(apps []*siddhiql.Plan) {
 	now := map[string]string{}
 	for _, p := range apps {

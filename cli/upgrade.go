@@ -17,7 +17,7 @@ import (
 	"github.com/eventflux/eventflux/shared/control"
 )
 
-// changing is what the commands that change an app have in common.
+// changing holds what the commands that change an app share.
 type changing struct {
 	asking
 	request  control.UpgradeRequest
@@ -84,7 +84,7 @@ an earlier instant as well, use eventflux recover.`,
 	return cmd
 }
 
-// run plans the change, has it confirmed and waits until all partitions run it.
+// run plans the change, asks for confirmation, and waits until all partitions run it.
 func (c *changing) run(cmd *cobra.Command) error {
 	var u control.Upgraded
 	err := c.connected(cmd, func(ctx context.Context, nc *nats.Conn) (err error) {
@@ -145,7 +145,7 @@ func printChange(w io.Writer, u *control.Upgraded) {
 	fmt.Fprint(w, u.Changes)
 }
 
-// confirm asks whether the change is to be made.
+// confirm asks whether to make the change.
 func (c *changing) confirm(cmd *cobra.Command, u *control.Upgraded) error {
 	if c.yes {
 		return nil
@@ -164,7 +164,7 @@ func (c *changing) confirm(cmd *cobra.Command, u *control.Upgraded) error {
 	return nil
 }
 
-// versionLookEvery is how often an upgrade asks whether all of it is done.
+// versionLookEvery is how often an upgrade checks whether it is complete.
 const versionLookEvery = 50 * time.Millisecond
 
 // awaitVersion waits until all partitions run the version, and all ingests serve it.
@@ -214,7 +214,7 @@ func newAppHistoryCommand() *cobra.Command {
 	}, 10*time.Second)
 }
 
-// versionText says what a version is.
+// versionText describes a version.
 func versionText(h *control.History, v *control.Version) string {
 	var what []string
 	switch {

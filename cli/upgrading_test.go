@@ -29,7 +29,7 @@ func migrate(t *testing.T, old, next string) *engine.Migration {
 	return m
 }
 
-// Each row of the table of changes says what the plan of that change says.
+// Each row of the table of changes matches the plan of that change.
 func TestTableOfChanges(t *testing.T) {
 	t.Chdir(repository)
 	page, err := os.ReadFile(upgradingPage)
@@ -72,8 +72,8 @@ func TestTableOfChanges(t *testing.T) {
 	rewrite(t, text)
 }
 
-// The changes of the worked example are those of the flights app, one after the other. A change
-// that is refused leaves the text before in force.
+// The worked example changes the flights app step by step. A refused change leaves the previous
+// text in force.
 func TestWorkedExampleOfChanges(t *testing.T) {
 	t.Chdir(repository)
 	page, err := os.ReadFile(upgradingPage)

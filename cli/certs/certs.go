@@ -1,5 +1,5 @@
-// Package certs makes the credentials of the processes of a cluster: an authority for
-// development, certificates of servers and of checkpointers, an nkey for each user of NATS,
+// Package certs makes the credentials of the processes of a cluster: a development
+// authority, certificates of servers and of checkpointers, an nkey for each user of NATS,
 // and a password for the store. Each role gets its own folder, so that a container needs only
 // the files of its role. deploy/nats/auth.conf defines what users may do.
 package certs
@@ -46,20 +46,20 @@ const (
 	authority = "authority" // the folder of the authority itself
 )
 
-// ErrExists is returned where there are keys already: whatever runs with them would
-// be shut out by new ones.
+// ErrExists is returned if the folder has keys already: new ones would lock out everything that
+// uses those.
 var ErrExists = errors.New("there are keys already")
 
 // Config says which keys to make.
 type Config struct {
 	Dir           string   // made if missing
 	Servers       int      // of NATS, called nats-1 and so on
-	Checkpointers int      // called checkpointer-1 and so on, which are their Raft ids
-	Hosts         []string // further names and addresses under which NATS and Redis are reached
+	Checkpointers int      // called nats-1 and so on
+	Hosts         []string // more names and addresses of NATS and Redis
 	Valid         time.Duration
 }
 
-// maker makes files, until one cannot be made.
+// maker creates files until one fails.
 type maker struct {
 	cfg   Config
 	until time.Time
@@ -68,8 +68,7 @@ type maker struct {
 	err   error
 }
 
-// Make makes all keys. The authority's certificate is written last: where it is, the
-// others are.
+// Make makes all keys. It writes the authority's certificate last: if that exists, all others do.
 func Make(cfg Config) error {
 	if err := cfg.check(); err != nil {
 		return err
@@ -102,7 +101,7 @@ func Make(cfg Config) error {
 	return m.err
 }
 
-// Made reports whether the folder has all that Make makes.
+// Made reports whether the folder has everything that Make creates.
 func Made(dir string) bool {
 	_, err := os.Stat(filepath.Join(dir, authority, certFile))
 	return err == nil
@@ -110,7 +109,7 @@ func Made(dir string) bool {
 
 func (c *Config) check() error {
 	if c.Dir == "" || c.Servers < 1 || c.Checkpointers < 1 || c.Valid <= 0 {
-		return errors.New("keys need a folder, one server and one checkpointer at least, and a time for which they are valid")
+		return errors.New("keys need a folder, at least one server and one checkpointer, and a period of validity")
 	}
 	entries, err := os.ReadDir(c.Dir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -118,13 +117,13 @@ func (c *Config) check() error {
 	}
 	for _, e := range entries {
 		if e.IsDir() && c.role(e.Name()) {
-			return fmt.Errorf("%w: %s has %s; choose another folder, or delete this one and start everything anew", ErrExists, c.Dir, e.Name())
+			return fmt.Errorf("%w: %s has %s; choose another folder, or delete this one and restart everything", ErrExists, c.Dir, e.Name())
 		}
 	}
 	return nil
 }
 
-// role reports whether a folder is one that Make makes.
+// role reports whether a folder is one of those that Make creates.
 func (c *Config) role(name string) bool {
 	if strings.HasPrefix(name, "nats-") || strings.HasPrefix(name, "checkpointer-") || name == "redis" || name == authority {
 		return true
@@ -145,8 +144,8 @@ func numbered(name string, n int) []string {
 	return names
 }
 
-// users makes an nkey for each user, and returns the public keys as the configuration
-// of NATS has them. The checkpointers are one user, with a folder for each of them.
+// users creates an nkey for each user, and returns the public keys in the format of the NATS
+// configuration. All checkpointers are one user, but each has its own folder.
 func (m *maker) users() string {
 	var b strings.Builder
 	b.WriteString("# The public keys of the users in auth.conf. Their seeds are with their owners.\n")
@@ -170,7 +169,7 @@ func (m *maker) users() string {
 	return b.String()
 }
 
-// folders are those of a user's processes.
+// folders returns the folders of a user's processes.
 func (m *maker) folders(user string) []string {
 	if user == "checkpointer" {
 		return numbered(user, m.cfg.Checkpointers)
@@ -178,10 +177,10 @@ func (m *maker) folders(user string) []string {
 	return []string{user}
 }
 
-// Variable is what auth.conf calls the public key of a user.
+// Variable is the variable for a user's public key in auth.conf.
 func Variable(user string) string { return strings.ToUpper(user) + "_KEY" }
 
-// password makes the password of the store and gives it to those who use it.
+// password creates the store's password and gives it to the users of the store.
 func (m *maker) password() string {
 	raw := make([]byte, 32)
 	_, _ = rand.Read(raw) // never fails
@@ -194,9 +193,9 @@ func (m *maker) password() string {
 	return password
 }
 
-// acl lets one user do what the store does with its own keys (docs/formats/store.md),
-// and nobody else anything. Redis keeps only the password's hash. Nobody can be the user
-// default, whose rights Redis asks for when it reads transactions back from its own log.
+// acl allows one user to do what the store does with its own keys (docs/formats/store.md), and
+// allows no one else anything. Redis keeps only the password's hash. No client can be the user
+// default, whose rights Redis needs when it reads transactions back from its own log.
 func acl(password string) string {
 	sum := sha256.Sum256([]byte(password))
 	return "user default off ~* &* +@all\n" +
@@ -205,16 +204,16 @@ func acl(password string) string {
 		" +time +scan +wait +info +config|get +ping +hello +client|setname +acl|dryrun +command\n"
 }
 
-// pins makes NATS servers accept only each other: the same authority signs for checkpointers
-// and Redis, and a server may do whatever any user may. A certificate is identified by its
-// key, so a renewal for the same key stays accepted.
+// pins makes NATS servers accept only each other: the same authority signs for checkpointers and
+// Redis, and a server has the rights of all users. A certificate is identified by its key, so a
+// renewal with the same key stays valid.
 func pins(certificates [][]byte) string {
 	var b strings.Builder
 	b.WriteString("# The keys of the servers' certificates, as SHA-256 of each.\npinned_certs: [\n")
 	for _, data := range certificates {
 		block, _ := pem.Decode(data)
 		if block == nil {
-			continue // it could not be made, which is known
+			continue // creating it failed, and that error is reported
 		}
 		if c, err := x509.ParseCertificate(block.Bytes); err == nil {
 			fmt.Fprintf(&b, "  \"%x\"\n", sha256.Sum256(c.RawSubjectPublicKeyInfo))
@@ -224,8 +223,7 @@ func pins(certificates [][]byte) string {
 	return b.String()
 }
 
-// certificate makes one, for a process that is called name, and gives it the
-// authority's own.
+// certificate creates a certificate for the process name, and gives it the authority's certificate.
 func (m *maker) certificate(name string, hosts []string) []byte {
 	pair, err := m.ca.Issue(name, hosts, m.until)
 	m.fail(err)
@@ -235,7 +233,7 @@ func (m *maker) certificate(name string, hosts []string) []byte {
 	return pair.Cert
 }
 
-// secret writes what only its owner may read, public what anybody may.
+// secret writes a file that only its owner may read; public, one that everyone may read.
 func (m *maker) secret(folder, name string, data []byte) { m.write(folder, name, data, 0o600) }
 func (m *maker) public(folder, name string, data []byte) { m.write(folder, name, data, 0o644) }
 
@@ -250,7 +248,7 @@ func (m *maker) write(folder, name string, data []byte, mode fs.FileMode) {
 	}
 	path := filepath.Join(dir, name)
 	if _, err := os.Stat(path); err == nil && mode == 0o644 {
-		return // the authority's certificate, which several of a folder's owners need
+		return // the authority's certificate, which several owners of a folder need
 	}
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, mode)
 	if err != nil {

@@ -91,7 +91,7 @@ func TestWhoGetsWhat(t *testing.T) {
 	}
 }
 
-// Certificates are good for the names under which their owners are reached.
+// Certificates are valid for the names that their owners are reached by.
 func TestCertificates(t *testing.T) {
 	dir := made(t)
 	roots := x509.NewCertPool()
@@ -116,7 +116,7 @@ func TestCertificates(t *testing.T) {
 	}
 }
 
-// Keys that are there are never replaced: not whole, and not half made.
+// Existing keys are never replaced, neither complete ones nor half of a set.
 func TestNothingIsOverwritten(t *testing.T) {
 	dir := made(t)
 	before := read(t, dir, "ingest", seedFile)

@@ -17,7 +17,7 @@ import (
 	"github.com/eventflux/eventflux/shared/ops/config"
 )
 
-// doctor reports what an ordinary connection learns about a cluster, and what it cannot learn.
+// doctor reports what an ordinary connection can learn about a cluster, and what it cannot.
 func TestCluster(t *testing.T) {
 	c := startCluster(t, 3)
 	c.ensure("w", 1)
@@ -26,14 +26,13 @@ func TestCluster(t *testing.T) {
 	nobody := "ok subscribers ef.wal.>: no client subscribes to a log on core NATS"
 	oneCopy := "warning replicas EFW_w_0: it has one copy in cluster c: with its server the app stops, and with its disk the data are gone | set nats.replicas to 3 at all checkpointers"
 
-	// All servers are given, so none has to be learned from INFO.
+	// All servers are configured, so none has to be learned from INFO.
 	c.finds("app", c.urls(), c.monitors(), told, oneCopy, synced, nobody)
 	c.finds("app", c.urls()[:1], nil, told, oneCopy,
 		"unknown sync NATS: whether a server syncs before it acknowledges is not told to ordinary clients, and was not told at a monitoring port by any NATS server", nobody)
 	c.finds("app", c.urls(), c.monitors()[:1], told, "at a monitoring port by 2 of 3 NATS servers", nobody)
 
-	// With a copy of the stream on each server, the stream names the servers even if they do
-	// not answer themselves.
+	// With a replica on each server, the stream names the servers even if they do not answer.
 	c.ensure("w", 3)
 	seen := ", in cluster c. This connection is not told which servers that has; seen are n0, n1, n2"
 	copies := "ok replicas streams: all have copies on several servers"
@@ -45,7 +44,7 @@ func TestCluster(t *testing.T) {
 	c.finds("restricted", c.urls()[1:], nil, seen, copies,
 		"at a monitoring port by any NATS server", "to the logs on core NATS are unknown: no answer from any NATS server")
 
-	// A subscriber is found wherever it is.
+	// A subscriber is found on any server.
 	other := c.connect("app", c.urls()[2:])
 	if _, err := other.SubscribeSync("ef.wal.w.0"); err != nil {
 		t.Fatal(err)
@@ -57,7 +56,7 @@ func TestCluster(t *testing.T) {
 	c.finds("restricted", c.urls()[:1], c.monitors(), "it subscribes to ef.wal.w.0 on core NATS")
 }
 
-// One server is no cluster.
+// One server is not a cluster.
 func TestNoCluster(t *testing.T) {
 	w := open(t, nil)
 	none := "ok replicas streams: there are none"
@@ -128,8 +127,8 @@ func (c *cluster) connect(user string, urls []string) *nats.Conn {
 	return nc
 }
 
-// ensure makes the log of an app, or changes how many copies it has, and returns when all
-// of them are up to date.
+// ensure creates the log of an app or changes its number of replicas, and returns when all are
+// current.
 func (c *cluster) ensure(app string, replicas int) {
 	c.t.Helper()
 	js, err := jetstream.New(c.connect("app", c.urls()))
@@ -149,7 +148,7 @@ func (c *cluster) ensure(app string, replicas int) {
 		select {
 		case <-ctx.Done():
 			c.t.Fatal(err)
-		case <-time.After(100 * time.Millisecond): // they elect
+		case <-time.After(100 * time.Millisecond): // during an election
 		}
 	}
 }

@@ -34,7 +34,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 const app = `@app:name('w') define stream S (k string, v int);
 	from S#length(50) select k, sum(v) as total insert into Out;`
 
-// ward is a NATS server and the services that run on it.
+// ward is a NATS server with the services on it.
 type ward struct {
 	t       *testing.T
 	app     string // of the services
@@ -46,7 +46,7 @@ type ward struct {
 	stop    func()
 }
 
-// open starts the server; options may change the usual options.
+// open starts the server. options may change the default options.
 func open(t *testing.T, options func(*server.Options)) *ward {
 	t.Helper()
 	opts := &server.Options{
@@ -100,7 +100,7 @@ func (w *ward) within() context.Context {
 	return ctx
 }
 
-// run starts services that run an app, and returns once they do.
+// run starts services with an app, and returns once they run.
 func (w *ward) run() *ward {
 	w.t.Helper()
 	n, err := node.Open(w.within(), w.cfg, node.Services, []string{w.app}, "1.2.3", slog.New(slog.DiscardHandler))
@@ -170,7 +170,7 @@ func (w *ward) edit(name string, change func(*jetstream.StreamConfig)) {
 	}
 }
 
-// result stores a result that follows another one.
+// result stores a result that names the previous one.
 func (w *ward) result(place, previous string) {
 	w.t.Helper()
 	m := nats.NewMsg(natsconn.OutSubject("w", "Missing", 0))
@@ -183,7 +183,7 @@ func (w *ward) result(place, previous string) {
 	}
 }
 
-// generation has the streams of an app that is in a generation, and no services.
+// generation creates the streams of an app in some generation, without services.
 func (w *ward) generation(g checkpoint.Generation) {
 	w.t.Helper()
 	if _, err := natsconn.EnsureApp(w.within(), w.js, "w", 1, natsconn.StreamLimits{}); err != nil {
@@ -211,7 +211,7 @@ func text(found []doctor.Finding) string {
 	return b.String()
 }
 
-// A healthy system gets no complaint.
+// A healthy system has no findings.
 func TestNothingIsWrong(t *testing.T) {
 	w := open(t, nil).run()
 	w.publish(10)
@@ -598,7 +598,7 @@ func TestStoreInMemory(t *testing.T) {
 	}
 }
 
-// await waits until a task of the app is in a state.
+// await waits until the app's task is in the given state.
 func (w *ward) await(state string) {
 	w.t.Helper()
 	for ctx := w.within(); ctx.Err() == nil; <-time.After(5 * time.Millisecond) {
@@ -637,7 +637,7 @@ func host() string {
 	return name
 }
 
-// announce plays a service that reports the given statistics.
+// announce acts as a service that reports the given statistics.
 func (w *ward) announce(service, version string, metadata map[string]string, says any) {
 	w.t.Helper()
 	c := micro.Config{Name: natsconn.ServiceName(service), Version: version, Metadata: metadata}
@@ -654,7 +654,7 @@ func (w *ward) announce(service, version string, metadata map[string]string, say
 	}
 }
 
-// answer plays an endpoint.
+// answer acts as an endpoint.
 func (w *ward) answer(subject string, says any) {
 	w.t.Helper()
 	data, err := json.Marshal(says)

@@ -15,8 +15,7 @@ import (
 	"github.com/eventflux/eventflux/test/program"
 )
 
-// modes are the ways to run the services: with a NATS server of their own, or on one that is
-// there.
+// modes are the ways to run the services: with an embedded NATS server, or on an existing one.
 var modes = map[string]func(*testing.T) *ward{
 	"embedded": func(t *testing.T) *ward {
 		w := open(t, nil)
@@ -26,8 +25,7 @@ var modes = map[string]func(*testing.T) *ward{
 	"external": func(t *testing.T) *ward { return open(t, nil) },
 }
 
-// finding waits until doctor finds what has a text in its meaning, or until it does not any
-// more.
+// finding waits until doctor has a finding whose meaning contains a text, or until it has none.
 func (w *ward) finding(meaning string, there bool) (found doctor.Finding) {
 	w.t.Helper()
 	var all []doctor.Finding
@@ -47,7 +45,7 @@ func (w *ward) finding(meaning string, there bool) (found doctor.Finding) {
 	return found
 }
 
-// warning waits until the process warns of something under both paths, and returns it.
+// warning waits until the process reports the same warning on both paths, and returns it.
 func (w *ward) warning(check string) string {
 	w.t.Helper()
 	told := map[string]string{}
@@ -76,8 +74,8 @@ func (w *ward) warning(check string) string {
 	return told["/readyz"]
 }
 
-// A task whose state takes more memory than it may is found, in the mode that runs; and the
-// fix is one: with a higher limit, its events are taken again.
+// A task whose state exceeds its memory limit is found, with the fix for the mode that runs. The
+// fix works: with a higher limit, its events are accepted again.
 func TestStateOverItsLimit(t *testing.T) {
 	for mode, open := range modes {
 		t.Run(mode, func(t *testing.T) {
@@ -89,7 +87,7 @@ func TestStateOverItsLimit(t *testing.T) {
 				_, err := w.js.Publish(w.within(), "events.S", fmt.Appendf(nil, `{"k":"%s","v":1}`, strings.Repeat("k", 10_000)))
 				return err
 			}
-			for publish() == nil { // until it is refused
+			for publish() == nil { // until an event is refused
 			}
 			w.mode(w.finding("processor.state_bytes_max", true), mode, "raise processor.state_bytes_max")
 			for _, check := range []string{"tasks within their limits", "events are refused"} {
@@ -108,8 +106,8 @@ func TestStateOverItsLimit(t *testing.T) {
 	}
 }
 
-// A task that has halted since more rows follow from an event than may is found, with the
-// limit; and the fix that the reason names is one.
+// A task that halted because an event led to too many rows is found, with the limit. The fix in the
+// reason works.
 func TestRowsOverTheirLimit(t *testing.T) {
 	for mode, open := range modes {
 		t.Run(mode, func(t *testing.T) {
@@ -120,7 +118,7 @@ func TestRowsOverTheirLimit(t *testing.T) {
 				from A[v > 1] select k, v insert into B; from A[v > 1] select k, v insert into B;
 				from B select k, v insert into Out; from B select k, v insert into Out;`
 			w.run()
-			w.publish(2) // of these, few rows follow
+			w.publish(2) // these lead to few rows
 			if o := w.checkpoint(); !o.Committed {
 				t.Fatalf("%+v", o)
 			}
@@ -142,8 +140,8 @@ func TestRowsOverTheirLimit(t *testing.T) {
 	}
 }
 
-// A log whose task is further behind than ingest.lag_max is found, and told as a warning; it
-// goes by itself.
+// A log whose task lags more than ingest.lag_max is found and reported as a warning. It goes away
+// by itself.
 func TestLagOverItsLimit(t *testing.T) {
 	for mode, open := range modes {
 		t.Run(mode, func(t *testing.T) {
@@ -152,7 +150,7 @@ func TestLagOverItsLimit(t *testing.T) {
 			w.run()
 			var found doctor.Finding
 			for ctx := w.within(); found.Fix == ""; {
-				for range 100 { // faster than they are applied: some are refused
+				for range 100 { // faster than the task applies them: some are refused
 					if _, err := w.js.PublishAsync("events.S", []byte(`{"k":"a","v":1}`)); err != nil {
 						t.Fatal(err)
 					}
@@ -174,7 +172,7 @@ func TestLagOverItsLimit(t *testing.T) {
 	}
 }
 
-// mode checks that a fix is for the mode that runs.
+// mode checks that a fix is for the given mode.
 func (w *ward) mode(f doctor.Finding, mode, want string) {
 	w.t.Helper()
 	if !strings.Contains(f.Fix, want) || strings.Contains(f.Fix, "eventflux run") != (mode == "embedded") {
@@ -182,7 +180,7 @@ func (w *ward) mode(f doctor.Finding, mode, want string) {
 	}
 }
 
-// recover has the app recovered, and returns once that is done.
+// recover restores the app, and returns once that is done.
 func (w *ward) recover(r recovery.RestoreRequest) {
 	w.t.Helper()
 	var job recovery.Job

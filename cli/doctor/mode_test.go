@@ -13,8 +13,8 @@ import (
 	"github.com/eventflux/eventflux/shared/ops/config"
 )
 
-// The fixes fit the mode that runs: no advice to start members of a cluster if there is one
-// process, and the name of the service to start if there is a cluster.
+// Fixes fit the mode that runs: no advice to start members of a cluster for a single process, and
+// the name of the service to start for a cluster.
 func TestFixesAreForTheModeThatRuns(t *testing.T) {
 	for mode, words := range map[string]struct{ has, hasNot []string }{
 		"embedded": {[]string{"eventflux run"}, []string{"serve --services", "the members", "start the checkpointers", "restart processor", "nats stream info"}},

@@ -1,6 +1,6 @@
-// Package export downloads a checkpoint and the log after it into a file. It asks the services
-// by NATS alone, so it needs neither their disks nor their stores. Package shared/log/export
-// defines the file.
+// Package export downloads a checkpoint and the log after it into a file. It only asks services
+// over NATS, so it needs neither their disks nor their stores. Package shared/log/export defines
+// the file.
 package export
 
 import (
@@ -27,16 +27,16 @@ import (
 	"github.com/eventflux/eventflux/shared/state/store"
 )
 
-// Options say what is exported.
+// Options are the options of Write.
 type Options struct {
 	App     string
-	Epoch   state.Epoch // 0: the newest that is usable
+	Epoch   state.Epoch // 0: the newest usable one
 	Version string      // of this program
 	// Progress is called with the number of frames so far and in total; nil for no call.
 	Progress func(done, total uint64)
 }
 
-// Summary is what was exported.
+// Summary describes an export.
 type Summary struct {
 	App        string      `json:"app"`
 	Checkpoint state.Epoch `json:"checkpoint"`
@@ -142,8 +142,8 @@ func (x *exporter) write(ctx context.Context, out io.Writer) error {
 	return x.out.Close()
 }
 
-// versions returns the versions of the app that partitions have where the export starts, with
-// their texts. Later ones are in the log.
+// versions returns the versions of the app at the checkpoint, with their texts. Later ones are in
+// the log.
 func (x *exporter) versions(ctx context.Context, ask *control.Client, app *control.App, m *checkpoint.Manifest) ([]control.Version, error) {
 	numbers := []uint32{1}
 	if m != nil {
@@ -172,7 +172,7 @@ func (x *exporter) versions(ctx context.Context, ask *control.Client, app *contr
 	return all, nil
 }
 
-// state writes the manifest, and all objects that it refers to, each once.
+// state writes the manifest and each object that it refers to, once.
 func (x *exporter) state(ctx context.Context, m *checkpoint.Manifest) error {
 	data, err := m.Encode()
 	if err != nil {
@@ -211,7 +211,7 @@ func (x *exporter) state(ctx context.Context, m *checkpoint.Manifest) error {
 	return nil
 }
 
-// remote is the store as the recovery service shows it. It can only be read.
+// remote is a read-only view of the store through the recovery service.
 type remote struct {
 	store.Store
 	x    *exporter

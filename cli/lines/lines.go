@@ -1,5 +1,5 @@
-// Package lines reads files of events line by line, for publish and replay alike: both take
-// the same lines of a file for events.
+// Package lines reads files of events line by line. publish and replay use it, so that both see the
+// same lines.
 package lines
 
 import (
@@ -11,7 +11,7 @@ import (
 	"github.com/go-faster/jx"
 )
 
-// BytesMax is how long a line may be. Of a longer one, Err is bufio.ErrTooLong.
+// BytesMax is the maximum length of a line. For a longer one, Err returns bufio.ErrTooLong.
 const BytesMax = 64 << 20
 
 // Scanner reads the lines of a text. A line ends with LF, CR LF or CR. A byte order mark
@@ -48,7 +48,7 @@ func split(data []byte, atEOF bool) (int, []byte, error) {
 	return end + 1, data[:end], nil
 }
 
-// Scan reads the next line that is not blank; false after the last, or if Err is not nil.
+// Scan reads the next line that is not blank. It returns false after the last line or an error.
 func (s *Scanner) Scan() bool {
 	s.read = 0
 	for s.in.Scan() {
@@ -64,20 +64,19 @@ func (s *Scanner) Scan() bool {
 	return false
 }
 
-// Text is the line without the white space around it, until the next Scan.
+// Text returns the line without surrounding white space. It is valid until the next Scan.
 func (s *Scanner) Text() []byte { return s.text }
 
-// Number is the number of the line, from 1.
+// Number returns the number of the line, from 1.
 func (s *Scanner) Number() int { return s.number }
 
-// Read is how many bytes of the input the last Scan has read.
+// Read returns how many bytes of input the last Scan consumed.
 func (s *Scanner) Read() int64 { return s.read }
 
-// Err is what ended the reading before its end.
+// Err returns the error that ended the reading early.
 func (s *Scanner) Err() error { return s.in.Err() }
 
-// One refuses a line that has more than one JSON value. What else may be wrong with a line
-// is not its business.
+// One refuses a line with more than one JSON value. It makes no other checks.
 func One(text []byte) error {
 	d := jx.GetDecoder()
 	defer jx.PutDecoder(d)

@@ -21,8 +21,7 @@ func access(cfg *config.Config) natsconn.Access {
 	return a
 }
 
-// checkAccess refuses an embedded server that strangers could use, and settings that would
-// have no effect.
+// checkAccess refuses an embedded server that strangers could use, and settings without effect.
 func checkAccess(cfg *config.Config) error {
 	if cfg.NATS.URL != "" {
 		if cfg.Server != (config.Server{}) || cfg.Insecure {
@@ -37,7 +36,7 @@ func checkAccess(cfg *config.Config) error {
 	return fmt.Errorf("listen is %s, and any client that reaches that address could read and delete everything: set server.user and server.password_file, or server.nkeys, or server.cert, server.key and server.ca; or listen on 127.0.0.1. --insecure starts without", cfg.Listen)
 }
 
-// warnOfAccess logs what is weak about an embedded server that other machines may reach.
+// warnOfAccess logs weaknesses of an embedded server that other machines can reach.
 func (n *Node) warnOfAccess() {
 	a := access(n.cfg)
 	switch {

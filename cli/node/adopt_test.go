@@ -10,8 +10,8 @@ import (
 	"github.com/eventflux/eventflux/shared/control"
 )
 
-// A cluster that lost its logs recovers from the store alone: the app has the state of the
-// newest sound checkpoint, and processes the events that are published again.
+// A cluster that lost its logs recovers from the store alone: the app gets the state of the newest
+// sound checkpoint, and processes the events that are published again.
 func TestAdoptFromTheStoreAlone(t *testing.T) {
 	t.Parallel()
 	want := undisturbed(t, 120, 120)
@@ -23,7 +23,7 @@ func TestAdoptFromTheStoreAlone(t *testing.T) {
 	c.publishAll(60, 80)
 	second := c.trigger("w")
 	c.publishAll(80, 90)
-	// Each start is a new leadership that the new group knows nothing about.
+	// Each start is a new leadership that the new group does not know about.
 	for range 3 {
 		c.kill()
 		c.start()
@@ -42,9 +42,9 @@ func TestAdoptFromTheStoreAlone(t *testing.T) {
 	if err != nil || done.Adopted != second || done.Generation != 3 || done.Epoch <= second {
 		t.Fatalf("%+v, %v; want checkpoint %d in generation 3", done, err, second)
 	}
-	c.runs(3) // until then, a task of generation 2 would put out results of its own
+	c.runs(3) // until then, a task of generation 2 would publish its own results
 	c.publishAll(80, 110)
-	c.kill() // it is as durable as any other
+	c.kill() // that generation is as durable as any other
 	c.start()
 	c.publishAll(110, 120)
 	if got := c.rows("w", 40); !slices.Equal(got, want[80:]) {

@@ -147,8 +147,8 @@ func (c *chain) await(job string) {
 	}
 }
 
-// lacks names fields of want, and types of fields, that got does not have. It compares only
-// the first element of lists.
+// lacks lists fields of want, and types of fields, that got does not have. It compares only the
+// first element of a list.
 func lacks(got, want any, path string) string {
 	switch w := want.(type) {
 	case map[string]any:
@@ -157,7 +157,7 @@ func lacks(got, want any, path string) string {
 			return fmt.Sprintf("%s is %T", path, got)
 		}
 		for _, name := range slices.Sorted(maps.Keys(w)) {
-			// A list with nothing to report is left out of the answer.
+			// Answers omit empty lists.
 			if list, is := w[name].([]any); is && len(list) == 0 {
 				continue
 			}

@@ -28,7 +28,7 @@ func (n *Node) newProcessor(ctx context.Context) (*processor.Service, error) {
 	if err != nil {
 		return nil, err
 	}
-	batch := 0 // the default of servers
+	batch := 0 // the servers' default
 	if n.server != nil {
 		batch = natsconn.BatchMessagesMax
 	}
@@ -67,8 +67,8 @@ func (n *Node) processorID() (string, error) {
 	return host, nil
 }
 
-// retreat gives the partitions of the processor to others. If there are no others, it makes a
-// last checkpoint and lets the tasks apply the rest of their logs.
+// retreat gives the partitions of the processor to others. If there are none, it makes a last
+// checkpoint and lets the tasks apply the rest of their logs.
 func (n *Node) retreat(p *processor.Service) {
 	if n.server == nil {
 		ctx, cancel := context.WithTimeout(context.Background(), leaveTimeout)

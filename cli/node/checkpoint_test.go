@@ -27,7 +27,7 @@ import (
 const windowApp = `@app:name('w') define stream S (k string, v int);
 	from S#length(50) select k, sum(v) as total, max(v) as most insert into Out;`
 
-// newChain returns a node that makes a checkpoint only when it is asked.
+// newChain returns a node that makes checkpoints only on demand.
 func newChain(t *testing.T, apps ...string) *chain {
 	c := &chain{t: t, cfg: config.Default(), apps: apps}
 	c.cfg.Data, c.cfg.Listen, c.cfg.WAL.Durability = t.TempDir(), "127.0.0.1:0", "fast"
@@ -60,7 +60,7 @@ func (c *chain) task(want string) (found processor.TaskInfo) {
 			c.t.Fatal(err)
 		}
 		if len(list.Tasks) == 0 {
-			continue // it is not assigned yet
+			continue // not assigned yet
 		}
 		if found = list.Tasks[0]; found.State == want {
 			return found
@@ -109,7 +109,7 @@ func (c *chain) runFile(epoch state.Epoch, component string) string {
 	return ""
 }
 
-// kill ends the node without a last checkpoint.
+// kill stops the node without a last checkpoint.
 func (c *chain) kill() {
 	c.t.Helper()
 	c.nc.Close()
@@ -133,7 +133,7 @@ func undisturbed(t *testing.T, events, rows int) []string {
 	return want
 }
 
-// A restart continues from the newest checkpoint, whatever was trimmed below it.
+// A restart continues from the newest checkpoint, wherever the log was trimmed.
 func TestRestartFromCheckpoint(t *testing.T) {
 	t.Parallel()
 	want := undisturbed(t, 300, 300)
@@ -236,8 +236,8 @@ func TestLostOutputTail(t *testing.T) {
 	c.end()
 }
 
-// dropLog deletes a log while the node does not run: its witness as well if blind is set. If
-// another is set, an empty stream of the same name and configuration takes its place.
+// dropLog deletes a log while the node is not running, and its witness too if blind is set. If
+// another is set, it creates an empty stream with the same name and configuration.
 func (c *chain) dropLog(name string, blind, another bool) {
 	c.t.Helper()
 	check := func(err error) {
@@ -266,8 +266,8 @@ func (c *chain) dropLog(name string, blind, another bool) {
 	}
 }
 
-// A log that is gone is not made again. With the witness of its end, the task halts, since
-// frames are missing; without it, the start is refused.
+// A missing log is not created again. If the witness knows its end, the task halts because frames
+// are missing; without the witness, the start is refused.
 func TestLogIsGone(t *testing.T) {
 	t.Parallel()
 	t.Run("with its witness", func(t *testing.T) { testLogIsGone(t, false) })
@@ -298,13 +298,13 @@ func testLogIsGone(t *testing.T, blind bool) {
 		return
 	}
 	c.start()
-	if got := c.task("halted"); !strings.Contains(got.Error, "the log begins at 23") {
+	if got := c.task("halted"); !strings.Contains(got.Error, "the log starts at 23") {
 		t.Errorf("the task says %q", got.Error)
 	}
 	c.end()
 }
 
-// An app can be deployed to a running node, and is still deployed after a restart.
+// An app can be deployed to a running node, and stays deployed after a restart.
 func TestDeployWhileRunning(t *testing.T) {
 	t.Parallel()
 	c := newChain(t, windowApp)

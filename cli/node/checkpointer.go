@@ -90,9 +90,9 @@ func (n *Node) runCheckpointer(ctx context.Context) error {
 	return all.Wait()
 }
 
-// compareVersions logs which other versions are in the cluster when the checkpointer starts:
-// other services ask it for something only rarely, and it hears of them only then. It fails if
-// there are checkpointers of another major version; they may not have answered meet.
+// compareVersions logs which other versions are in the cluster when the checkpointer starts, since
+// other services contact it only rarely. It fails if there are checkpointers of another major
+// version, which may not have answered meet.
 func (n *Node) compareVersions(ctx context.Context) error {
 	if n.server != nil {
 		return nil
@@ -174,7 +174,7 @@ func (n *Node) meet(ctx context.Context, c *consensus.Config) error {
 		return err
 	}
 	if err != nil || group.Leader == "" {
-		return nil // there is none, or it is about to be
+		return nil // there is none, or one is about to form
 	}
 	var members []string
 	known := false
@@ -195,7 +195,7 @@ func (n *Node) meet(ctx context.Context, c *consensus.Config) error {
 }
 
 // Connect connects to the node's NATS with the node's own identity. The caller closes the
-// connection, before the node.
+// connection before the node.
 func (n *Node) Connect(ctx context.Context, name string) (*nats.Conn, error) {
 	return n.connect(ctx, name)
 }

@@ -96,7 +96,7 @@ func (c *cluster) start(id string, services ...string) *member {
 	return m
 }
 
-// end stops a node. kill stops it as a crash would, without a farewell.
+// end stops a node. kill stops it as a crash would, without handing anything over.
 func (c *cluster) end(m *member) {
 	c.t.Helper()
 	m.stop()
@@ -110,7 +110,7 @@ func (c *cluster) end(m *member) {
 func (c *cluster) kill(m *member) {
 	c.t.Helper()
 	for _, nc := range m.node.conns {
-		nc.Close() // nothing that it does from now on reaches the others
+		nc.Close() // from now on, nothing it does reaches the others
 	}
 	m.node.skipLast = true
 	m.stop()
@@ -311,8 +311,8 @@ func TestStandby(t *testing.T) {
 	}
 }
 
-// standing waits until n tasks are standbys. It fails if the state of a standby differs from
-// the owner's state.
+// standing waits until n tasks are standbys. It fails if a standby's state differs from its
+// owner's.
 func (c *cluster) standing(n int) {
 	c.t.Helper()
 	found := 0
@@ -378,7 +378,7 @@ func TestProcessorNameIsTaken(t *testing.T) {
 	}
 }
 
-// An app that is removed leaves no data, and its name can be deployed again as another app.
+// A removed app leaves no data, and another app can be deployed under its name.
 func TestRemoveApp(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t)
@@ -403,7 +403,7 @@ func TestRemoveApp(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for ctx := c.within(); ; <-time.After(10 * time.Millisecond) { // the bucket comes after Raft
+		for ctx := c.within(); ; <-time.After(10 * time.Millisecond) { // the bucket is updated after Raft
 			keys, err := bucket.Keys(ctx)
 			if errors.Is(err, jetstream.ErrNoKeysFound) {
 				break
@@ -420,8 +420,8 @@ func TestRemoveApp(t *testing.T) {
 	}
 }
 
-// A checkpointer ends if there are checkpointers of another major version, even if they did
-// not answer when it asked for a group.
+// A checkpointer exits if there are checkpointers of another major version, even if they did not
+// answer when it looked for a group.
 func TestCheckpointerOfAnotherMajor(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t)
@@ -459,7 +459,7 @@ func (c *cluster) counted(app string, want uint64) {
 	for ctx := c.within(); ctx.Err() == nil; <-time.After(10 * time.Millisecond) {
 		stream, err := c.js.Stream(ctx, natsconn.OutStream(app, 0))
 		if err != nil {
-			continue // it is about to be made
+			continue // not created yet
 		}
 		info, err := stream.Info(ctx, jetstream.WithSubjectFilter(subject))
 		if err == nil {
@@ -472,9 +472,9 @@ func (c *cluster) counted(app string, want uint64) {
 	c.t.Fatalf("%d results of %s, want %d", got, app, want)
 }
 
-// An app that is removed and deployed again is a different app. The app that reads its results
-// treats them as new, although the new log starts at 1 and no record of the newest earlier
-// result is left.
+// An app that is removed and deployed again is a different app. An app that reads its results
+// treats them as new, although the new log starts at 1 and no record is left of the newest earlier
+// result.
 func TestAppBehindOneThatIsDeployedAgain(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t)
@@ -491,8 +491,8 @@ func TestAppBehindOneThatIsDeployedAgain(t *testing.T) {
 	c.counted("behind", 15)
 }
 
-// Two ingest services read the results of one app for another app, each as if it were alone.
-// The reading app gets each result once.
+// Two ingest services read the results of one app for another app, each as if it were alone. The
+// reading app gets each result once.
 func TestTwoIngestsReadResults(t *testing.T) {
 	t.Parallel()
 	const events = 1000
@@ -511,8 +511,8 @@ func TestTwoIngestsReadResults(t *testing.T) {
 	}
 }
 
-// The process that runs a job is frozen. Another process that is asked for the job reports
-// that, and does not hold the request forever.
+// The process that runs a job is frozen. Another process that is asked about the job reports that,
+// and does not block the request forever.
 func TestJobOfAFrozenRecovery(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t)
@@ -530,7 +530,7 @@ func TestJobOfAFrozenRecovery(t *testing.T) {
 		if err == nil {
 			break
 		}
-		if !errors.Is(err, nats.ErrNoResponders) { // else it is about to start
+		if !errors.Is(err, nats.ErrNoResponders) { // otherwise it is still starting
 			t.Fatal(err)
 		}
 	}

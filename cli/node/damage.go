@@ -68,7 +68,7 @@ func (n *Node) checkFiles() error {
 	return err
 }
 
-// repair is the repair that an operator has asked for.
+// repair is the repair that an operator requested.
 type repair struct {
 	rebuild    bool // settings, and the witness
 	acceptLoss bool
@@ -101,9 +101,9 @@ func checkStreams(cfg *config.Config, durability natsconn.Durability, ends *witn
 	return report, err
 }
 
-// RecoverLogs restores lost settings of JetStream streams, and accepts logs that differ from
-// the acknowledged ones. With acceptLoss it also closes the holes in logs, so that apps
-// continue without the lost events. The process that owns the data folder must not run.
+// RecoverLogs restores lost settings of JetStream streams, and accepts logs that differ from the
+// acknowledged ones. With acceptLoss it also closes the holes in logs, so that apps continue
+// without the lost events. The owner of the data folder must not be running.
 func RecoverLogs(cfg *config.Config, acceptLoss bool) (*streamfiles.Report, error) {
 	durability, err := natsconn.ParseDurability(string(cfg.WAL.Durability))
 	if err != nil {

@@ -10,7 +10,7 @@ import (
 	"github.com/eventflux/eventflux/shared/control"
 )
 
-// missing waits until what an app needs is as want says, and returns it.
+// missing waits until the list of what an app still needs is as wanted, and returns it.
 func (c *cluster) missing(app string, want func(string) bool) string {
 	c.t.Helper()
 	text := ""
@@ -44,7 +44,7 @@ func onlyTasks(missing string) bool {
 
 func nothing(missing string) bool { return missing == "" }
 
-// accepted publishes an event, and reports the error of an answer that does not take it.
+// accepted publishes an event, and returns an error if the answer does not accept it.
 func (c *cluster) accepted(subject, payload string) error {
 	m, err := c.nc.RequestWithContext(c.within(), subject, []byte(payload))
 	if err != nil {
@@ -60,8 +60,8 @@ func (c *cluster) accepted(subject, payload string) error {
 	return nil
 }
 
-// A deployed app says what it misses until it is served. Its events wait in the log if no
-// processor is there, also those that come to an ingest that starts over a log with events.
+// A deployed app reports what it still needs until it is served. Without a processor its events
+// wait in the log, even those that arrive at an ingest that restarts on a log with events.
 func TestDeployedAppSaysWhatItMisses(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t)
@@ -97,8 +97,8 @@ func TestDeployedAppSaysWhatItMisses(t *testing.T) {
 	c.missing("spread", has("partitions 0, 1, 2, 3: without a task, as no processor is there"))
 }
 
-// Once no ingest is missing, every one takes the app's events: an event that another
-// ingest gets than the first that knew the app finds it as well.
+// Once no ingest is missing, every ingest accepts the app's events, not only the first one that
+// knew the app.
 func TestServedByAllIngests(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t)

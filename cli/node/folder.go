@@ -40,8 +40,8 @@ func checkFolder(dir string) error {
 	return nil
 }
 
-// markFolder writes the format into a new data folder, which the caller has
-// locked. It is durable on return.
+// markFolder writes the format into a new data folder, which the caller has locked. The file is
+// durable on return.
 func markFolder(dir string) error {
 	file := filepath.Join(dir, folderFile)
 	if _, err := os.Stat(file); err == nil {

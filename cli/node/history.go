@@ -19,16 +19,16 @@ const (
 	// groupWait is how long a checkpointer without Raft state waits for a group to answer if
 	// JetStream holds apps. Members that start together elect a leader within seconds.
 	groupWait = 10 * time.Second
-	// tracesTimeout bounds how long the start waits until JetStream lists its streams. The
-	// servers of a cluster that start together elect first.
+	// tracesTimeout bounds how long the start waits until JetStream lists its streams. Servers that
+	// start together hold an election first.
 	tracesTimeout = 30 * time.Second
 	tracesAttempt = 5 * time.Second
 	tracesRetry   = 200 * time.Millisecond
 )
 
 // foundGroup decides what a checkpointer without Raft state does. It joins a group that has a
-// leader. It starts a new group if no app was ever deployed. It refuses to start a new group
-// beside the streams of apps: that group would not know them, and the apps would publish all
+// leader. It starts a new group if no app was ever deployed. If JetStream has streams of apps, it
+// refuses to start a new group: that group would not know the apps, and they would publish all
 // their results again.
 func (n *Node) foundGroup(ctx context.Context, folder string) (join bool, err error) {
 	nc, err := n.connect(ctx, "eventflux start")
@@ -91,8 +91,8 @@ func (n *Node) groupLeads(ctx context.Context) bool {
 	return false
 }
 
-// orphans returns the error for apps that NATS holds and no Raft state knows. It names the
-// steps that help in the mode that runs.
+// orphans returns the error for apps in NATS that no Raft state knows. It lists the next steps for
+// the mode that runs.
 func (n *Node) orphans(ctx context.Context, folder string, traces map[string][]string) error {
 	var found []string
 	for _, app := range slices.Sorted(maps.Keys(traces)) {

@@ -14,7 +14,7 @@ import (
 	"github.com/eventflux/eventflux/shared/ops/config"
 )
 
-// refusedStart opens the node and returns why it refuses.
+// refusedStart opens the node and returns the reason for its refusal.
 func refusedStart(t *testing.T, cfg *config.Config, services []string, apps ...string) string {
 	t.Helper()
 	c := &chain{t: t}
@@ -34,9 +34,9 @@ func says(t *testing.T, text string, want ...string) {
 	}
 }
 
-// A single process with an empty or missing Raft database does not start a new group beside
-// the streams of its apps. It continues when the folder is restored. Without the folder, the
-// steps in the error message lead to the state of the newest checkpoint.
+// A single process with an empty or missing Raft database does not start a new group if there are
+// streams of apps. It continues once the folder is restored. Without the folder, the steps in the
+// error message lead to the state of the newest checkpoint.
 func TestLostRaftOfOneProcess(t *testing.T) {
 	t.Parallel()
 	want := undisturbed(t, 120, 120)
@@ -103,8 +103,8 @@ func TestLostRaftOfOneProcess(t *testing.T) {
 	c.end()
 }
 
-// The first checkpointer of a cluster does not start a new group beside the streams of apps
-// either. After the steps in its message it does.
+// Neither does the first checkpointer of a cluster. After the steps in its message it starts a new
+// group.
 func TestLostRaftOfACluster(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t)
@@ -140,7 +140,7 @@ func TestLostRaftOfACluster(t *testing.T) {
 	}
 }
 
-// A member that lost its folder does not start a group of its own while the others elect: it
+// A member that lost its folder does not start its own group while the others hold an election: it
 // waits for them and joins.
 func TestMemberWithoutStateJoins(t *testing.T) {
 	t.Parallel()
@@ -156,15 +156,15 @@ func TestMemberWithoutStateJoins(t *testing.T) {
 	c.end(m)
 }
 
-// On a NATS with streams of other products, and the bucket of a group that had no app, a new
-// group starts.
+// A new group starts on a NATS that only has streams of other products, and the bucket of a group
+// without apps.
 func TestNewGroupBesideOtherStreams(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t)
 	if _, err := c.nc.Request("$JS.API.STREAM.CREATE.EFW_notes", []byte(`{"name":"EFW_notes","subjects":["notes"],"storage":"memory"}`), time.Minute); err != nil {
 		t.Fatal(err)
 	}
-	c.end(c.start("one", "checkpointer")) // it makes the bucket
+	c.end(c.start("one", "checkpointer")) // this creates the bucket
 	c.start("one", "checkpointer")
 	c.deploy(windowApp)
 }

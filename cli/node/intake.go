@@ -18,15 +18,15 @@ import (
 	"github.com/eventflux/eventflux/shared/testing/faultpoint"
 )
 
-// resyncEvery is how often intake lists the apps even without a notice of a change.
+// resyncEvery is how often intake lists the apps without being notified of a change.
 const resyncEvery = 30 * time.Second
 
 // intake runs the ingest service of the node and keeps it informed of the deployed apps.
 type intake struct {
 	n       *Node
 	svc     *ingest.Service
-	changed chan struct{} // the state of an app
-	news    chan struct{} // the same, for keepReporting
+	changed chan struct{} // the state of an app changed
+	news    chan struct{} // the same signal, for keepReporting
 	number  uint64        // of the last report
 	known   map[string]ingest.App
 	told    bool // ready has been called for known
@@ -50,7 +50,7 @@ func (n *Node) ingestAll(ctx context.Context, ready func([]*siddhiql.Plan)) erro
 	if err := in.sync(ctx); err != nil {
 		return ignoreEnd(ctx, err)
 	}
-	// Before it takes any event: a deploy waits for all ingests that the leader knows.
+	// Report before accepting events: a deploy waits for all ingests that the leader knows.
 	if err := in.report(ctx); err != nil {
 		return ignoreEnd(ctx, err)
 	}
@@ -79,7 +79,7 @@ func (n *Node) ingestAll(ctx context.Context, ready func([]*siddhiql.Plan)) erro
 			continue
 		case e, open := <-changes.Updates():
 			if !open {
-				changes = closedWatcher{changes} // the ticker is left
+				changes = closedWatcher{changes} // only the ticker remains
 				continue
 			}
 			if e == nil || !in.concerns(e) {
@@ -93,8 +93,8 @@ func (n *Node) ingestAll(ctx context.Context, ready func([]*siddhiql.Plan)) erro
 	}
 }
 
-// concerns reports whether an entry of the cluster's bucket is about an app that is not known
-// yet, or about the end of a known one. Most entries are about checkpoints.
+// concerns reports whether an entry of the cluster's bucket is about an unknown app, or about the
+// end of a known one. Most entries are about checkpoints.
 func (in *intake) concerns(e jetstream.KeyValueEntry) bool {
 	if !strings.HasPrefix(e.Key(), "app.") {
 		return false
@@ -112,8 +112,8 @@ type closedWatcher struct{ jetstream.KeyWatcher }
 
 func (closedWatcher) Updates() <-chan jetstream.KeyValueEntry { return nil }
 
-// open makes the service and its connections. Events have their own connection, so that
-// answers to publishers do not wait for writes to the logs.
+// open creates the service and its connections. Events have their own connection, so that answers
+// to publishers do not wait for writes to the logs.
 func (in *intake) open(ctx context.Context) (closeConns func(), err error) {
 	n := in.n
 	gate := &ingest.Gate{}
@@ -167,7 +167,7 @@ func (in *intake) keepReporting(ctx context.Context) error {
 	}
 }
 
-// report tells the leader once which apps are served.
+// report tells the leader which apps are served.
 func (in *intake) report(ctx context.Context) error {
 	in.number++
 	return in.n.control.Serving(ctx, control.ServingRequest{
@@ -175,7 +175,7 @@ func (in *intake) report(ctx context.Context) error {
 	})
 }
 
-// tell calls ready with the apps whose events are accepted, once that is known for all.
+// tell calls ready with the apps whose events are accepted, once the state of all apps is known.
 func (in *intake) tell(ready func([]*siddhiql.Plan)) {
 	if in.told {
 		return
@@ -202,7 +202,7 @@ func (in *intake) sync(ctx context.Context) error {
 			return ctx.Err()
 		}
 		if control.Code(err) == control.CodeVersion {
-			return err // no later try changes that
+			return err // a retry does not help
 		}
 		in.n.log.Warn("list the deployed apps; trying again", "err", err)
 		select {

@@ -22,8 +22,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// The same queries as two apps, where the second reads the results of the first, and as one
-// app.
+// The same queries as two apps, where the second reads the results of the first, and as one app.
 const (
 	firstApp = `@app:name('first') define stream S (k string, v int);
 		%s from S#length(5) select k, v as total insert all events into Mid;`
@@ -34,7 +33,7 @@ const (
 		from Mid#lengthBatch(3) select k, sum(total) as total, count() as n insert into Out;`
 )
 
-// chain is a node that is stopped and started while events are published to it.
+// chain is a node that a test stops and starts while it publishes events.
 type chain struct {
 	t    *testing.T
 	cfg  *config.Config
@@ -66,7 +65,7 @@ func (c *chain) start() {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	ready := make(chan struct{})
-	once := sync.OnceFunc(func() { close(ready) }) // it is ready again with other apps
+	once := sync.OnceFunc(func() { close(ready) }) // ready is called again when apps change
 	c.node, c.stop, c.done = n, cancel, make(chan error, 1)
 	go func() { c.done <- n.Run(ctx, func([]*siddhiql.Plan) { once() }) }()
 	select {
@@ -91,7 +90,7 @@ func (c *chain) end() {
 	}
 }
 
-// publish publishes event i until it is acknowledged.
+// publish publishes event i and retries until it is acknowledged.
 func (c *chain) publish(i int) {
 	c.t.Helper()
 	payload := fmt.Appendf(nil, `{"k":"k%d","v":%d}`, i%3, i*i%101)
@@ -110,7 +109,7 @@ func (c *chain) forget() {
 	names := stream.ConsumerNames(c.within())
 	for name := range names.Name() {
 		err := stream.DeleteConsumer(c.within(), name)
-		if err != nil && !errors.Is(err, jetstream.ErrConsumerNotFound) { // its reader may have ended it
+		if err != nil && !errors.Is(err, jetstream.ErrConsumerNotFound) { // its reader may have deleted it
 			c.t.Fatal(err)
 		}
 	}
@@ -154,8 +153,8 @@ func (c *chain) rows(app string, n int) []string {
 	return rows
 }
 
-// Whichever process stops, and whenever it does, two apps joined by a subject give the same
-// results as one app with the queries of both.
+// Whichever process stops, and whenever it stops, two apps joined by a subject give the results of
+// one app with all their queries.
 func TestAppsJoinedByASubject(t *testing.T) {
 	t.Parallel()
 	for name, sink := range map[string]string{"plain": "", "packed": "@sink(stream='Mid', pack='ndjson')"} {
@@ -173,11 +172,11 @@ func testJoined(t *testing.T, firstApp string) {
 	random := rand.New(rand.NewPCG(seed, 0))
 	c := &chain{t: t, cfg: config.Default()}
 	c.cfg.Data, c.cfg.Listen, c.cfg.WAL.Durability = t.TempDir(), "127.0.0.1:0", "fast"
-	// Shorter than a stop, so that the tables of message ids cannot help.
+	// Shorter than a stop, so that the tables of message ids do not hide repeats.
 	c.cfg.Dedup.Window = time.Millisecond
 	c.apps = []string{firstApp, secondApp, bothApp}
 	c.cfg.Checkpoint.Interval = 50 * time.Millisecond
-	c.cfg.Retention.Checkpoints, c.cfg.Retention.Span = 2, time.Millisecond // trim all that can be
+	c.cfg.Retention.Checkpoints, c.cfg.Retention.Span = 2, time.Millisecond // trim as much as possible
 	var when []int
 	for range stops {
 		when = append(when, random.IntN(events))

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// A checkpoint that is made while events change its groups equals a replay of the log: all its
+// A checkpoint that is made while events change its groups equals a replay of the log: all of its
 // state is as of the barrier.
 func TestCheckpointsUnderLoad(t *testing.T) {
 	t.Parallel()

@@ -29,8 +29,7 @@ func (c *chain) base(ref control.CheckpointRef) checkpoint.Run {
 	return checkpoint.Run{}
 }
 
-// swapped returns the newest checkpoint whose chains were merged, once there is one
-// that is newer than an epoch.
+// swapped returns the newest checkpoint with merged chains, once there is one after an epoch.
 func (c *chain) swapped(after state.Epoch) control.CheckpointRef {
 	c.t.Helper()
 	for ctx := c.within(); ctx.Err() == nil; <-time.After(2 * time.Millisecond) {
@@ -49,7 +48,7 @@ func (c *chain) swapped(after state.Epoch) control.CheckpointRef {
 }
 
 // Chains are merged while an app runs. Its task continues on the merged chains, and so does a
-// restart; results do not change.
+// restart. Results do not change.
 func TestMergedWhileRunning(t *testing.T) {
 	t.Parallel()
 	const first, each = 2060, 5
@@ -75,10 +74,10 @@ func TestMergedWhileRunning(t *testing.T) {
 	var newest state.Epoch
 	n = publish(c, 4, func() { newest = c.trigger("w") })
 	merged := c.swapped(0)
-	for range 3 { // the task hears of the merge with one outcome, and builds on it with the next
+	for range 3 { // the task learns of the merge with one outcome, and uses it with the next
 		newest = c.trigger("w")
 	}
-	// As it was committed, even if it was merged since.
+	// The manifest as committed, even if its chains were merged later.
 	asCut := control.CheckpointRef{Epoch: newest, Manifest: checkpoint.ManifestName("w", newest)}
 	if got := c.base(asCut); got.Epoch < merged.Epoch {
 		t.Errorf("checkpoint %d stands on the base of %d, and checkpoint %d was merged", newest, got.Epoch, merged.Epoch)

@@ -29,13 +29,13 @@ const (
 	operationsPage = "../../docs/operations.md"
 )
 
-// measuredNode returns a node where every metric has a value.
+// measuredNode returns a node whose metrics all have a value.
 func measuredNode(t *testing.T) *chain {
 	c := newChain(t, fmt.Sprintf(firstApp, ""), secondApp)
 	c.cfg.Metrics.Listen = "127.0.0.1:0"
 	c.start()
 	c.publishAll(0, 20)
-	c.rows("second", 11) // 20 rows that came and 15 that left make 11 batches of 3
+	c.rows("second", 11) // 20 rows entered and 15 left: 11 batches of 3
 	c.trigger("first")
 	return c
 }
@@ -74,7 +74,7 @@ func value(families map[string]*dto.MetricFamily, name string, labels ...string)
 	return 0, false
 }
 
-// The page lists every metric that exists and no other.
+// The page lists exactly the existing metrics.
 func TestMetricsAreDocumented(t *testing.T) {
 	t.Parallel()
 	c := measuredNode(t)
@@ -151,7 +151,7 @@ var (
 	legends    = regexp.MustCompile(`\{\{ ?([a-z_]+) ?\}\}`)
 )
 
-// The dashboard, the alerts and the pages use only metrics and labels that exist.
+// The dashboard, the alerts and the pages use only existing metrics and labels.
 func TestDashboardsNameMetrics(t *testing.T) {
 	t.Parallel()
 	known := documented(t)
@@ -165,7 +165,7 @@ func TestDashboardsNameMetrics(t *testing.T) {
 			t.Errorf("%s names no metric", file)
 		}
 		for _, m := range found {
-			if known[m] == nil && !strings.HasSuffix(m, "_") { // a family, as eventflux_task_…
+			if known[m] == nil && !strings.HasSuffix(m, "_") { // a family name, such as eventflux_task_…
 				t.Errorf("%s: no metric is called %s", file, m)
 			}
 		}
@@ -329,8 +329,7 @@ func TestHealth(t *testing.T) {
 		}
 	}
 	c.kill()
-	// With its witness, the start would report that the log is lost, not that it is another
-	// one.
+	// With its witness, the start would report a lost log, not a different one.
 	c.dropLog(natsconn.WALStream("w", 0), true, true)
 	c.start()
 	if got := c.task("halted"); got.LineageMismatches != 1 {

@@ -58,9 +58,9 @@ type Node struct {
 	witness    *witness.Folder
 	syncing    part // of witness
 	room       room
-	looking    part // at the room
+	looking    part // watches free disk space
 	scrubbed   scrubbed
-	scrubbing  part // of the embedded server's files
+	scrubbing  part // reads the embedded server's files
 	conns      []*nats.Conn
 	store      store.Store
 	raft       *consensus.Node
@@ -69,19 +69,19 @@ type Node struct {
 	checkpoint *checkpointer.Service // nil where this node runs none
 	merger     *merger.Service       // the same
 	recovery   *recovery.Service     // the same
-	skipLast   bool                  // tests: stop without a last checkpoint, as a kill does
+	skipLast   bool                  // tests: stop without a last checkpoint, like a kill
 	seen       observed
 }
 
 // Open opens the data folder and connects to NATS; unless an external server is configured, it
-// starts an embedded one first. The node accepts no events before Run. services are some of
+// starts an embedded one first. The node accepts no events before Run. services is a subset of
 // Services. texts are apps to deploy if they are not deployed yet. version is a semver.
 func Open(ctx context.Context, cfg *config.Config, services, texts []string, version string, log *slog.Logger) (*Node, error) {
 	n := &Node{cfg: cfg, services: services, texts: texts, log: log, room: room{dir: cfg.Data, reserve: uint64(cfg.Disk.Reserve)}}
 	n.self = &control.Self{Version: version, Name: n.name(), Log: log}
 	if err := n.open(ctx); err != nil {
 		err = errors.Join(err, n.Close())
-		_ = os.Remove(filepath.Join(cfg.Data, witnessFolder)) // it stays unless it is empty, as after a first start that was refused
+		_ = os.Remove(filepath.Join(cfg.Data, witnessFolder)) // removes only an empty folder, as after a refused first start
 		return nil, err
 	}
 	return n, nil
@@ -134,11 +134,11 @@ func (n *Node) open(ctx context.Context) (err error) {
 	return nil
 }
 
-// name returns the name that other processes know this one by.
+// name returns the name that other processes know this process by.
 func (n *Node) name() string {
 	own := n.cfg.Raft.ID
 	if n.runs("processor") {
-		own, _ = n.processorID() // it fails again later, where it matters
+		own, _ = n.processorID() // if it fails, it also fails later, where it matters
 	}
 	if own == "" {
 		own, _ = os.Hostname()
@@ -146,7 +146,7 @@ func (n *Node) name() string {
 	return strings.TrimSpace(strings.Join(n.services, ",") + " " + own)
 }
 
-// runs reports whether a service is among the node's.
+// runs reports whether the node runs a service.
 func (n *Node) runs(service string) bool { return slices.Contains(n.services, service) }
 
 // embed starts the NATS server on the data folder.
@@ -305,7 +305,7 @@ func (n *Node) deployOwn(ctx context.Context, checkpoints part) error {
 	select {
 	case err := <-deploying.ended:
 		return err
-	case err := <-checkpoints.ended: // the checkpointer does not answer any more
+	case err := <-checkpoints.ended: // the checkpointer no longer answers
 		_ = deploying.stop()
 		return err
 	case <-ctx.Done():

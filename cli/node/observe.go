@@ -28,8 +28,8 @@ const downMax = 5 * time.Minute
 type observed struct {
 	metrics  *prometheus.Registry
 	health   obs.Health
-	exporter *obs.Exporter // tests set it before
-	server   *obs.Server   // nil: not configured
+	exporter *obs.Exporter // tests set it before observe
+	server   *obs.Server   // nil if not configured
 	serving  atomic.Bool
 
 	mu    sync.Mutex
@@ -40,7 +40,7 @@ type observed struct {
 type connection struct {
 	name string
 	nc   *nats.Conn
-	lost atomic.Int64 // when, in ns; 0: it is there
+	lost atomic.Int64 // time of the loss in ns; 0: connected
 }
 
 func (c *connection) changed(connected bool) {
@@ -51,7 +51,7 @@ func (c *connection) changed(connected bool) {
 	c.lost.CompareAndSwap(0, time.Now().UnixNano())
 }
 
-// down returns for how long the connection has been lost.
+// down returns how long the connection has been lost.
 func (c *connection) down() time.Duration {
 	at := c.lost.Load()
 	if at == 0 {
@@ -116,7 +116,7 @@ func (o *observed) connectionTable() prometheus.Collector {
 			func(c **connection) float64 { return float64((*c).nc.Stats().Reconnects) }))
 }
 
-// add makes a connection known.
+// add registers a connection.
 func (o *observed) add(c *connection, nc *nats.Conn) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -124,7 +124,7 @@ func (o *observed) add(c *connection, nc *nats.Conn) {
 	o.conns = append(o.conns, c)
 }
 
-// open returns the connections that are still open, and forgets the others.
+// open returns the open connections, and forgets the closed ones.
 func (o *observed) open() []*connection {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -142,13 +142,13 @@ func (o *observed) connected(longest time.Duration) error {
 	return nil
 }
 
-// watched is a service as operators see it.
+// watched is a service that operators can observe.
 type watched interface {
 	Collectors() []prometheus.Collector
 	Checks() []obs.Check
 }
 
-// watch shows a service to operators until end is called.
+// watch makes a service visible to operators until end is called.
 func (n *Node) watch(s watched) (end func()) {
 	all := s.Collectors()
 	for _, c := range all {

@@ -27,8 +27,8 @@ func init() {
 	})
 }
 
-// forgetful is a window of a fixed size that counts its rows. It reports its count as state
-// only while the count is even, so its deltas are wrong.
+// forgetful is a window of a fixed size that counts its rows. It reports its count as state only
+// while the count is even, so its deltas are wrong.
 type forgetful struct {
 	window.Kept
 	size  int
@@ -87,8 +87,8 @@ func TestVerifyFindsWrongDeltas(t *testing.T) {
 	}
 }
 
-// A manifest that was edited by hand, with its digest corrected, is not the one that the
-// checkpointer committed. Verify finds any such change.
+// A manifest that was edited by hand, with a corrected digest, is not the one that the checkpointer
+// committed. Verify finds any such change.
 func TestVerifyFindsEditedManifests(t *testing.T) {
 	t.Parallel()
 	for name, edit := range map[string]func(of, before *checkpoint.Component){

@@ -21,7 +21,7 @@ import (
 	"github.com/eventflux/eventflux/shared/state/checkpoint"
 )
 
-// restorer records what it is asked for.
+// restorer records the restores that it is asked for.
 type restorer struct {
 	mu    sync.Mutex
 	asked []control.RestoreRequest
@@ -95,8 +95,8 @@ func (c *chain) restore(request recovery.RestoreRequest) (*recovery.Job, *recove
 	return at, result
 }
 
-// A component that is restored alone has the state of the instant, and the others do not
-// change. A fork includes all components that are not bound to the log.
+// A component that is restored alone gets its state at the instant, and the others do not change. A
+// fork includes all components that are not bound to the log.
 func TestRestoreOfComponents(t *testing.T) {
 	t.Parallel()
 	c := newChain(t, twoQueries)
@@ -148,8 +148,8 @@ func TestRestoreOfComponents(t *testing.T) {
 	c.refused(recovery.RestoreRequest{PlanRequest: recovery.PlanRequest{App: "w", Components: []string{"wim"}}}, "there are S/ids, all/aggregate")
 }
 
-// State from after a checkpoint cannot be put into that checkpoint: it would count events
-// twice, and lack the keys that it refers to.
+// State that is newer than a checkpoint cannot be put into it: it would count events twice, and
+// refer to keys that the checkpoint lacks.
 func TestRestoreOfComponentsAheadOfTheCheckpoint(t *testing.T) {
 	t.Parallel()
 	c := newChain(t, `@app:name('w') define stream S (k string, v int);
@@ -209,9 +209,9 @@ func (c *chain) logEnd() uint64 {
 	return log.CachedInfo().State.LastSeq
 }
 
-// A whole app is restored to a checkpoint, an instant or the end of the log. The restore
-// starts from the checkpoint before the target, or from an older one if that is damaged, and
-// reports progress.
+// A whole app is restored to a checkpoint, an instant or the end of the log. The restore starts
+// from the checkpoint before the target, or from an older one if that is damaged, and reports
+// progress.
 func TestRestoreOfAnApp(t *testing.T) {
 	t.Parallel()
 	c := newChain(t, twoQueries)
@@ -281,7 +281,7 @@ func (c *chain) whole(target recovery.Target) recovery.RestoreRequest {
 	return recovery.RestoreRequest{PlanRequest: recovery.PlanRequest{App: "w", Target: target}}
 }
 
-// phases are the phases that were published so far.
+// phases returns the phases that were published so far.
 func phases(t *testing.T, s *nats.Subscription) []string {
 	t.Helper()
 	seen := map[string]bool{}
@@ -304,8 +304,8 @@ func phases(t *testing.T, s *nats.Subscription) []string {
 	}
 }
 
-// The wired services restore an app: its state then is the state at the target, and it
-// continues from there. Verify reports state that was put together as unproved.
+// The real services restore an app: it then has the state at the target, and continues from there.
+// Verify reports assembled state as unproved.
 func TestRecoveryIsACheckpoint(t *testing.T) {
 	t.Parallel()
 	c := newChain(t, twoQueries)
@@ -368,7 +368,7 @@ func TestRecoveryIsACheckpoint(t *testing.T) {
 		t.Errorf("after the fork: %+v", got)
 	}
 
-	// A component that goes back alone leaves the others as they are.
+	// Restoring one component leaves the others unchanged.
 	job, result = c.restore(recovery.RestoreRequest{PlanRequest: recovery.PlanRequest{
 		App: "w", Target: recovery.Target{To: result.Epoch}, Components: []string{"all/aggregate"}, Verify: recovery.VerifyNone,
 	}})
@@ -384,7 +384,7 @@ func TestRecoveryIsACheckpoint(t *testing.T) {
 	}
 	c.runs(4)
 
-	// A damaged first checkpoint of a generation proves nothing about later ones, and nor does
+	// A damaged first checkpoint of a generation proves nothing about later ones, and neither does
 	// a checkpoint from before the generation.
 	c.publishAll(70, 75)
 	last := c.trigger("w")

@@ -13,7 +13,7 @@ import (
 	"github.com/eventflux/eventflux/shared/ops/config"
 )
 
-// ask asks the node's recovery service.
+// ask sends a request to the node's recovery service.
 func (c *chain) ask(verb string, request, answer any) error {
 	c.t.Helper()
 	client := &control.Client{Conn: c.nc, Service: recovery.ServiceName, Attempt: time.Minute}
@@ -118,7 +118,7 @@ func TestVerifyFull(t *testing.T) {
 	deadline := c.within()
 	for got := c.verifyFull("w", uint64(second)); ; got = c.verifyFull("w", uint64(second)) {
 		if !got.Proved && got.Sound && strings.Contains(got.Unproved, "trigger") {
-			break // the first and the log before the second are gone
+			break // the first one and the log before the second are gone
 		}
 		if deadline.Err() != nil {
 			t.Fatalf("%+v", got)
@@ -137,9 +137,9 @@ func TestVerifyFull(t *testing.T) {
 	}
 }
 
-// Which events count depends on dedup.window, so an app keeps the value it was deployed with.
-// If the setting changes later, a repetition within the app's own window still does not count,
-// and the checkpoint still equals a replay of the log.
+// Which events count depends on dedup.window, so an app keeps the value that it was deployed with.
+// If the setting changes later, a repeat within the app's own window still does not count, and the
+// checkpoint still equals a replay of the log.
 func TestAppKeepsItsDedupWindow(t *testing.T) {
 	t.Parallel()
 	c := newChain(t, windowApp)
@@ -191,8 +191,8 @@ func TestDiffExplains(t *testing.T) {
 	}
 }
 
-// The state can be read while new checkpoints trim the log: a look that was planned before
-// one of them starts again.
+// State can be read while new checkpoints trim the log: a read that was planned before such a
+// checkpoint starts again.
 func TestStateWhileLogsAreTrimmed(t *testing.T) {
 	c := newChain(t, windowApp)
 	c.cfg.Retention.Checkpoints, c.cfg.Retention.Span = 1, time.Millisecond

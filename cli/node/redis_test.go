@@ -47,7 +47,7 @@ func TestRedisAway(t *testing.T) {
 	want := undisturbed(t, 150, 150)
 	redis := redistest.Start(t, redistest.Durable...)
 	c := newChain(t, windowApp)
-	c.cfg.Store.URL = redis.URL("timeout=3s") // the client tries again once in a second
+	c.cfg.Store.URL = redis.URL("timeout=3s") // the client retries once per second
 	c.start()
 	c.publishAll(0, 50)
 	c.trigger("w")

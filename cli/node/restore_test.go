@@ -52,13 +52,13 @@ func (c *chain) generations(n int) map[string][]string {
 	return rows
 }
 
-// An app that is restored to a position in its log publishes the results after that position
-// once more, in a new generation, and continues from there across restarts.
+// An app that is restored to a position in its log publishes the results after that position again,
+// in a new generation, and continues from there across restarts.
 func TestRestoreToAPlace(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct {
 		start *checkpoint.Start // after the barrier of the checkpoint
-		again int               // number of the first event whose result comes again
+		again int               // number of the first event whose result is published again
 	}{
 		"the barrier":             {nil, 40},
 		"a frame":                 {&checkpoint.Start{Sequence: 2}, 60},
@@ -79,7 +79,7 @@ func TestRestoreToAPlace(t *testing.T) {
 			c.trigger("w")
 			c.rows("w", 100)
 			r := control.RestoreRequest{App: "w", Epoch: first}
-			if test.start != nil { // it is relative to the barrier
+			if test.start != nil { // relative to the barrier
 				_, m := c.manifest(first)
 				at := *test.start
 				at.Sequence += m.Partitions[0].Log.Sequence
@@ -153,7 +153,7 @@ func TestRestoreAndHold(t *testing.T) {
 	if _, err := c.node.control.Trigger(c.within(), control.AppRequest{App: "w"}); control.Code(err) != control.CodeInvalid {
 		t.Errorf("a checkpoint of an app that is held: %v", err)
 	}
-	c.end() // it stays held
+	c.end() // it is still held
 	c.start()
 	c.task("held")
 	c.rows("w", 60)
@@ -168,7 +168,7 @@ func TestRestoreAndHold(t *testing.T) {
 	c.end()
 }
 
-// A request that is repeated because its answer was lost starts no further generation.
+// A request that is repeated because its answer was lost starts no second generation.
 func TestRestoreRepeated(t *testing.T) {
 	t.Parallel()
 	c := newChain(t, windowApp)
@@ -186,7 +186,7 @@ func TestRestoreRepeated(t *testing.T) {
 	if again, err := c.node.control.Restore(c.within(), r); err != nil || again != first {
 		t.Errorf("%+v, %v; want %+v", again, err, first)
 	}
-	r.ID = "" // another one
+	r.ID = "" // a different request
 	if other, err := c.node.control.Restore(c.within(), r); err != nil || other.Generation != 3 {
 		t.Errorf("%+v, %v", other, err)
 	}

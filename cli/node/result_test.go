@@ -11,8 +11,8 @@ import (
 	"github.com/eventflux/eventflux/shared/log/natsconn"
 )
 
-// A target may be a result, written as in its header: the state is the one after the event
-// that caused the result. A position that the log does not have is refused, whatever its form.
+// A target may be a result, written as in its header: the state after the event that caused the
+// result. A position that is not in the log is refused, in any form.
 func TestTargetsAreExact(t *testing.T) {
 	t.Parallel()
 	c := newChain(t, twoQueries)

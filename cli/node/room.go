@@ -16,19 +16,18 @@ import (
 )
 
 const (
-	roomEvery   = 250 * time.Millisecond // between two looks at the disk
-	serverEvery = 8                      // looks at the disk for each at the embedded server
-	reopenMax   = 30 * time.Second       // at most, between two attempts to open JetStream again
+	roomEvery   = 250 * time.Millisecond // between two checks of the disk
+	serverEvery = 8                      // checks of the disk per check of the embedded server
+	reopenMax   = 30 * time.Second       // longest pause between two attempts to reopen JetStream
 )
 
-// room watches the disk of the data folder. Below the reserve the node accepts no events, so
-// that tasks can store the results of those in the log, and checkpoints let logs be trimmed.
-// If the disk fills up all the same, JetStream gives up; room opens it again once there is
-// space.
+// room watches the disk of the data folder. Below the reserve the node accepts no events, so that
+// tasks can still store the results of the events in the log, and checkpoints can trim logs. If the
+// disk fills up anyway, JetStream disables itself; room reopens it once there is space.
 type room struct {
 	dir     string
 	reserve uint64
-	free    atomic.Int64 // -1: not known
+	free    atomic.Int64 // -1: unknown
 }
 
 // look measures the free space, and reports whether it is below the reserve.
@@ -50,7 +49,7 @@ func (r *room) err() error {
 	return nil
 }
 
-// logRoom returns why the logs have no room, as far as this process knows.
+// logRoom returns why the logs are out of space, as far as this process knows.
 func (n *Node) logRoom() error {
 	if n.server == nil {
 		return nil
@@ -64,7 +63,7 @@ func (n *Node) watchRoom(ctx context.Context) error {
 	tick := time.NewTicker(roomEvery)
 	defer tick.Stop()
 	var full bool
-	var next time.Time // attempt to open JetStream again
+	var next time.Time // attempt to reopen JetStream
 	wait := time.Second
 	for looks := 0; ; looks++ {
 		if now := n.room.look(); now != full {
@@ -94,7 +93,7 @@ func (n *Node) watchRoom(ctx context.Context) error {
 	}
 }
 
-// reopenServer opens JetStream again if its disk was full.
+// reopenServer reopens JetStream if its disk was full.
 func (n *Node) reopenServer() (fatal error, tried bool) {
 	why := n.server.Health()
 	if !errors.Is(why, natsconn.ErrNoRoom) {

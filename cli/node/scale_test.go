@@ -70,7 +70,7 @@ func (c *cluster) awaitResults(app string, partitions uint32, n int) map[string]
 	return nil
 }
 
-// A process runs a hundred apps, and continues with them after a stop.
+// A process runs a hundred apps, and continues with them after a restart.
 func TestHundredApps(t *testing.T) {
 	t.Parallel()
 	const apps = 100
@@ -101,7 +101,7 @@ func TestHundredApps(t *testing.T) {
 	}
 }
 
-// addToEach publishes 1 to each app, and wants the sum.
+// addToEach publishes 1 to each app, and checks the sum.
 func addToEach(t *testing.T, url string, apps, sum int) {
 	t.Helper()
 	nc, err := nats.Connect(url)

@@ -17,24 +17,23 @@ import (
 // scrubEvery is the pause between two scrubs of the embedded server's files.
 const scrubEvery = 10 * time.Minute
 
-// scrubbed is what the newest scrub found.
+// scrubbed holds the findings of the newest scrub.
 type scrubbed struct {
 	mu    sync.Mutex
 	found map[string]streamfiles.Finding // by place
-	known map[string]bool                // places that were logged
+	known map[string]bool                // places that are already logged
 }
 
-// list returns what was found.
+// list returns the findings.
 func (s *scrubbed) list() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return slices.Sorted(maps.Keys(s.found))
 }
 
-// scrub reads the files of the embedded server again and again, until ctx ends, and checks each
-// record of a log as a frame, too (scrubframes.go). A damaged
-// record of a log does no harm once a checkpoint covers it: the next start leaves a hole in
-// its place, and trimming passes it.
+// scrub repeatedly reads the files of the embedded server until ctx ends. It also checks each
+// record of a log as a frame (scrubframes.go). A damaged record does no harm once a checkpoint
+// covers it: the next start turns it into a hole, which trimming then removes.
 func (n *Node) scrub(ctx context.Context) error {
 	for {
 		found := map[string]streamfiles.Finding{}
@@ -54,7 +53,7 @@ func (n *Node) scrub(ctx context.Context) error {
 	}
 }
 
-// takeScrub logs new findings, and keeps all findings.
+// takeScrub logs new findings, and stores all findings.
 func (n *Node) takeScrub(found map[string]streamfiles.Finding, whole bool) {
 	s := &n.scrubbed
 	s.mu.Lock()

@@ -8,16 +8,16 @@ import (
 	"github.com/eventflux/eventflux/shared/log/streamfiles"
 )
 
-// frameCheck checks the frames of one log in the order of its files. The server's own checksum
-// does not detect a record that was wrong when it was stored. A writer's first frame may have
-// been trimmed, so the first one that the log still has is taken as it is.
+// frameCheck checks the frames of one log in the order of its files. The server's checksum does not
+// detect a record that was already wrong when it was stored. The first frame of a writer may have
+// been trimmed, so the first remaining one is not checked against an earlier one.
 type frameCheck struct {
 	stream  string
-	writers map[uint64]frame.Entry // the newest frame of each
+	writers map[uint64]frame.Entry // newest frame of each writer
 	lost    uint64                 // sequence of the newest tick that replaces a lost frame
 }
 
-// newFrameCheck returns the check of a stream's messages; nil if the stream is no log.
+// newFrameCheck returns the check for the messages of a stream; nil if the stream is not a log.
 func newFrameCheck(stream string) func(*streamfiles.Message) string {
 	if !streamfiles.IsLog(stream) {
 		return nil

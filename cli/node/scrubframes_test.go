@@ -10,8 +10,8 @@ import (
 	"github.com/eventflux/eventflux/shared/state/compress"
 )
 
-// A scrub finds records of a log that the server stored as they were, and that no task could
-// apply. A log whose first frames are trimmed is sound.
+// A scrub finds log records that were already bad when the server stored them, and that no task
+// could apply. A log with trimmed first frames is sound.
 func TestScrubChecksFrames(t *testing.T) {
 	t.Parallel()
 	// tick returns a frame, and its CRC.
@@ -28,7 +28,7 @@ func TestScrubChecksFrames(t *testing.T) {
 		}
 		return data, crc
 	}
-	sixth, six := tick("a", 3, 6, 99, 1) // the first that is left
+	sixth, six := tick("a", 3, 6, 99, 1) // first remaining frame
 	seventh, seven := tick("a", 3, 7, six, 2)
 	eighth, _ := tick("a", 3, 8, seven, 3)
 	wrong, _ := tick("a", 3, 8, six, 3)

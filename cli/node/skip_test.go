@@ -14,9 +14,9 @@ import (
 	"github.com/eventflux/eventflux/shared/log/natsconn"
 )
 
-// A client that may publish to a log can put a record into it that is not a frame. The app's
-// task halts there. recover --skip continues after it, with every result once; restarts,
-// proofs and exports skip it too.
+// A client that may publish to a log can add a record that is not a frame. The app's task halts
+// there. recover --skip continues after it, with every result once; restarts, proofs and exports
+// skip it, too.
 func TestForeignRecordIsPassedOver(t *testing.T) {
 	t.Parallel()
 	c := newChain(t, windowApp)
@@ -109,7 +109,7 @@ func TestForeignRecordIsPassedOver(t *testing.T) {
 	}
 }
 
-// A record that the app's own services wrote cannot be skipped: later records refer to it.
+// A record of the app's own services cannot be skipped: later records refer to it.
 func TestDamagedRecordIsNotPassedOver(t *testing.T) {
 	t.Parallel()
 	c := newChain(t, windowApp)

@@ -48,7 +48,7 @@ func (c *cluster) traced(id string, spans sdktrace.SpanExporter, services ...str
 	return m
 }
 
-// outline writes the spans of each trace as a tree, in the order of their start.
+// outline prints the spans of each trace as a tree, in the order of their start.
 func outline(spans tracetest.SpanStubs, root string) []string {
 	slices.SortStableFunc(spans, func(a, b tracetest.SpanStub) int { return a.StartTime.Compare(b.StartTime) })
 	var trees []string
@@ -105,7 +105,7 @@ func TestCheckpointIsOneTrace(t *testing.T) {
 	for ctx := c.within(); ; <-time.After(5 * time.Millisecond) {
 		stubs := spans.GetSpans()
 		checkpoints, tasks := outline(stubs, "checkpoint"), outline(stubs, "restore")
-		// A task that starts before its streams are there tries again.
+		// A task that starts before its streams exist tries again.
 		tasks = slices.DeleteFunc(tasks, func(tree string) bool { return strings.Contains(tree, "failed") })
 		slices.Sort(tasks)
 		if len(checkpoints) == 1 {

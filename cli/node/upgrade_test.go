@@ -41,7 +41,7 @@ const (
 @info(name='most') from S select max(v) as most insert into Most;`
 )
 
-// upgrade makes a text the next version of its app, and waits until all of it runs.
+// upgrade upgrades an app, and waits until all partitions run the new version.
 func (c *chain) upgrade(r control.UpgradeRequest) control.Upgraded {
 	c.t.Helper()
 	u, err := c.node.control.Upgrade(c.within(), r)
@@ -52,7 +52,7 @@ func (c *chain) upgrade(r control.UpgradeRequest) control.Upgraded {
 	return u
 }
 
-// serves waits until all of app w runs a version.
+// serves waits until all partitions of app w run a version.
 func (c *chain) serves(version uint32) {
 	c.t.Helper()
 	for ctx := c.within(); ; {
@@ -87,8 +87,8 @@ func (c *chain) versions(n int) (of []string) {
 	return of
 }
 
-// replayed returns the results on Out of an offline run of events [0, n) with the same
-// changes: the text to change to, by the number of the event before which it starts.
+// replayed returns the results on Out of an offline run of events [0, n) with the same changes;
+// each text is keyed by the number of the event that it applies from.
 func replayed(t *testing.T, n int, changes map[int]string) (rows []string) {
 	t.Helper()
 	plan, err := siddhiql.Compile(changes[0])
@@ -151,9 +151,9 @@ func equalRows(t *testing.T, what string, got, want []string) {
 	}
 }
 
-// A live app that is changed and killed in between gives the rows of an offline replay with the
-// same changes, once, and each result says which version made it. Every view of its past works
-// across the changes.
+// A live app that is upgraded, and killed in between, gives the rows of an offline replay with the
+// same changes, each once, and each result names its version. Every view of its past works across
+// the changes.
 func TestUpgradeOfALiveApp(t *testing.T) {
 	t.Parallel()
 	c := newChain(t, firstVersion)
@@ -170,13 +170,13 @@ func TestUpgradeOfALiveApp(t *testing.T) {
 	c.trigger("w")
 	c.publishAll(60, 70)
 	c.rows("w", 70)
-	c.kill() // it starts with a checkpoint of version 2
+	c.kill() // it restarts from a checkpoint of version 2
 	c.apps = []string{secondVersion}
 	c.start()
 	c.upgrade(control.UpgradeRequest{Text: thirdVersion})
 	c.publishAll(70, 80)
 	c.rows("w", 80)
-	c.kill() // and here with one of version 2, before the frame of version 3
+	c.kill() // and here from one of version 2, before the frame of version 3
 	c.apps = []string{thirdVersion}
 	c.start()
 	defer c.end()
@@ -250,7 +250,7 @@ func (c *chain) exported(from state.Epoch) []string {
 	return outOf(c.t, rows.String())
 }
 
-// A standby changes with its owner, has the same state after it, and takes over with it.
+// A standby follows its owner's upgrade, has the same state afterwards, and takes over with it.
 func TestStandbyFollowsAnUpgrade(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t)

@@ -21,9 +21,9 @@ import (
 	"github.com/eventflux/eventflux/shared/ops/config"
 )
 
-// version0App is the app in the folders that eventflux run of version 0.9.0 wrote: it got the
-// values 1, 2 and 3, made checkpoint 1, and got 4. SIGINT stopped the process of stopped.tgz,
-// which made checkpoint 2; killed.tgz was killed.
+// version0App is the app in the data folders of eventflux run, version 0.9.0. It got the values 1,
+// 2 and 3, made checkpoint 1, and got 4. The process of stopped.tgz was stopped with SIGINT, and
+// made checkpoint 2; the process of killed.tgz was killed.
 const version0App = `@app:name('sums')
 define stream S (k string, v long);
 from S#window.length(3) select k, sum(v) as total group by k insert into Out;
@@ -76,7 +76,7 @@ func version0Config(dir string) *config.Config {
 func TestTakeOverFromVersion0(t *testing.T) {
 	t.Parallel()
 	c := &chain{t: t, cfg: version0Config(unpack(t, "stopped")), apps: []string{version0App}}
-	for round := range 2 { // the second start finds the data already taken over
+	for round := range 2 { // the second start finds data that is already taken over
 		c.start()
 		if _, err := c.js.Publish(c.within(), "events.S", []byte(`{"k":"a","v":10}`)); err != nil {
 			t.Fatal(err)
@@ -102,8 +102,8 @@ func TestTakeOverFromVersion0(t *testing.T) {
 	}
 }
 
-// Data of version 0 is refused, and left unchanged, if no checkpoint covers it to the end or
-// the checkpoint is damaged: version 0 can be started on it again.
+// Data of version 0 is refused, and left unchanged, if no checkpoint covers it to the end or if the
+// checkpoint is damaged. Version 0 can then be started on it again.
 func TestVersion0ThatIsNotCovered(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
@@ -138,7 +138,7 @@ func TestVersion0ThatIsNotCovered(t *testing.T) {
 	}
 }
 
-// frames fails if the log has a frame that version 0 does not know.
+// frames fails the test if the log has a frame that version 0 does not know.
 func frames(t *testing.T, n *Node) {
 	t.Helper()
 	nc, err := nats.Connect(n.URL())

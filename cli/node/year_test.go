@@ -11,8 +11,8 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// An event of the year 9999 does not stop the windows of an app. In an app that goes by arrival
-// time it counts as of now; in a playback app it is refused, and the clock does not move.
+// An event of the year 9999 does not block the windows of an app. In an app on arrival time it
+// counts as of now; in a playback app it is refused, and the clock does not move.
 func TestEventOfTheYear9999(t *testing.T) {
 	t.Parallel()
 	const year9999 = 253_402_300_799_000

@@ -18,16 +18,16 @@ import (
 
 const (
 	flightBytesMax    = 32 << 20               // of all messages in flight
-	answerTimeDefault = 2 * time.Second        // after which a message is repeated
-	pauseTime         = 250 * time.Millisecond // before a message is repeated that was turned away
-	nobodyTime        = 5 * time.Second        // that a subject may be without a listener
+	answerTimeDefault = 2 * time.Second        // time after which a message without an answer is repeated
+	pauseTime         = 250 * time.Millisecond // pause before a refused message is repeated
+	nobodyTime        = 5 * time.Second        // how long a subject may have no listener
 	lookEvery         = 50 * time.Millisecond
 )
 
 // flight holds the messages that are not answered yet.
 type flight struct {
 	nc       *nats.Conn
-	inbox    string // answers come to inbox + number of the message
+	inbox    string // answers arrive on inbox + number of the message
 	opt      Options
 	observer Observer
 	room     *semaphore.Weighted // flightBytesMax; each message takes its cost
@@ -37,16 +37,16 @@ type flight struct {
 	last    uint64 // number of the newest message
 	result  Result
 	bytes   int64
-	fatal   error // what makes going on useless
+	fatal   error // makes further work pointless
 }
 
 // entry is a message in flight.
 type entry struct {
 	*message
-	first time.Time // sent
-	next  time.Time // when it is repeated
-	why   string    // it was turned away; "" while there is no answer
-	alone bool      // no service listened when it was sent last
+	first time.Time // time of the first attempt
+	next  time.Time // time of the next repeat
+	why   string    // reason of a refusal; "" while there is no answer
+	alone bool      // no service listened at the last attempt
 }
 
 func newFlight(nc *nats.Conn, opt Options, observer Observer) *flight {
@@ -60,13 +60,13 @@ func newFlight(nc *nats.Conn, opt Options, observer Observer) *flight {
 	}
 }
 
-// cost shares the room out so that neither the messages' number nor their bytes
-// exceed what is allowed.
+// cost is a message's share of the room. It bounds the number of messages in flight as well as
+// their bytes.
 func (f *flight) cost(m *message) int64 {
 	return min(max(int64(len(m.msg.Data)), flightBytesMax/int64(f.opt.InFlight)), flightBytesMax)
 }
 
-// send sends a message for the first time, once there is room for it.
+// send sends a message for the first time, once there is room.
 func (f *flight) send(ctx context.Context, m *message) error {
 	if err := f.room.Acquire(ctx, f.cost(m)); err != nil {
 		return err
@@ -81,15 +81,15 @@ func (f *flight) send(ctx context.Context, m *message) error {
 	return nil
 }
 
-// publish hands a message to the client. It fails while there is no connection,
-// and then the message is repeated like one without an answer.
+// publish passes a message to the client. This fails without a connection; the message is then
+// repeated like one without an answer.
 func (f *flight) publish(m *message) { _ = f.nc.PublishMsg(m.msg) }
 
 // landed waits until no message is in flight.
 func (f *flight) landed(ctx context.Context) error { return f.room.Acquire(ctx, flightBytesMax) }
 
-// repeat sends messages again that are due for it, until done is closed. It fails
-// when one has been tried for too long.
+// repeat resends the messages that are due until done is closed. It fails once a message was tried
+// for too long.
 func (f *flight) repeat(ctx context.Context, done <-chan struct{}) error {
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
@@ -141,7 +141,7 @@ func (f *flight) gaveUp(e *entry, now time.Time) error {
 	waited := now.Sub(e.first)
 	switch {
 	case e.alone && waited > min(nobodyTime, f.opt.Timeout):
-		return fmt.Errorf("line %d: nobody takes events on %s; start an app that reads it with 'eventflux run APP.siddhi'", e.lines[0], f.opt.Subject)
+		return fmt.Errorf("line %d: no service accepts events on %s; start an app that reads it with 'eventflux run APP.siddhi'", e.lines[0], f.opt.Subject)
 	case waited <= f.opt.Timeout:
 		return nil
 	case e.why != "":
@@ -151,8 +151,7 @@ func (f *flight) gaveUp(e *entry, now time.Time) error {
 	}
 }
 
-// answer takes the answer to one message. Those to earlier sendings of it change
-// nothing.
+// answer handles the answer to a message. Answers to earlier attempts have no effect.
 func (f *flight) answer(m *nats.Msg) {
 	n, err := strconv.ParseUint(strings.TrimPrefix(m.Subject, f.inbox), 10, 64)
 	if err != nil {
@@ -197,7 +196,7 @@ func (f *flight) settle(e *entry, r control.Answer, why string) {
 			f.result.Duplicate += e.events()
 		}
 		return
-	case len(r.Rejected) == 0: // the message as a whole
+	case len(r.Rejected) == 0: // the whole message was refused
 		for _, line := range e.lines {
 			f.refuse(line, why)
 		}
@@ -220,8 +219,8 @@ func (f *flight) settle(e *entry, r control.Answer, why string) {
 	}
 }
 
-// line returns the line of the event at that index of the message. A line that holds several
-// events stands for all of them.
+// line returns the line of the event at an index of the message. A line with several events has the
+// same number for all of them.
 func (e *entry) line(index int) int { return e.lines[min(max(index, 0), e.events()-1)] }
 
 func (f *flight) refuse(line int, why string) {

@@ -1,6 +1,5 @@
-// Package publish sends lines of events to a stream, waits for the answer to
-// each, and repeats what was not answered. It is a client like any other: what
-// becomes of the events is ingest's business.
+// Package publish sends lines of events to a stream, waits for the answer to each, and repeats
+// those without an answer. It is a client like any other: ingest decides about the events.
 package publish
 
 import (
@@ -19,44 +18,44 @@ import (
 	"github.com/eventflux/eventflux/shared/log/natsconn"
 )
 
-// Options say how events are published.
+// Options are the options of Run.
 type Options struct {
 	Subject  string
 	Batch    int     // events in a message; at least 1
-	InFlight int     // messages that wait for an answer; 1 keeps the order in any case
-	Rate     float64 // events per second; 0 for as many as are accepted
-	// Timeout is how long an event is repeated until it counts as failed.
+	InFlight int     // messages in flight; 1 guarantees the order
+	Rate     float64 // events per second; 0 for no limit
+	// Timeout is how long an event is repeated before it counts as failed.
 	Timeout time.Duration
-	// IDPrefix and a line's number make its message id, which identifies repetitions. ""
-	// chooses a prefix that only this run uses.
+	// IDPrefix and a line's number form its message id, which identifies repeats. "" chooses a
+	// prefix that is unique to this run.
 	IDPrefix string
-	IDAttr   string // attribute to take the message id from instead; Batch is 1
-	TimeAttr string // attribute that has the event's own time; Batch is 1
+	IDAttr   string // attribute with the message id, instead; Batch is 1
+	TimeAttr string // attribute with the event's own time; Batch is 1
 	Chunk    bool   // the events of a message are one chunk
 
-	answerTime time.Duration // of tests; else answerTimeDefault
+	answerTime time.Duration // set by tests; otherwise answerTimeDefault
 }
 
-// Result counts events. Events in none of the counts were not answered.
+// Result counts events. Events without an answer are in none of the counts.
 type Result struct {
-	Accepted  int // Duplicate ones among them
-	Duplicate int // sent before, and recognized by their message id
+	Accepted  int // including duplicates
+	Duplicate int // published before, and recognized by message id
 	Refused   int
-	Partly    int // accepted, and refused by some of the apps that read the stream
+	Partly    int // accepted by some of the apps that read the stream, refused by others
 }
 
-// Observer is notified of what happens, from one goroutine at a time.
+// Observer is notified of progress, from one goroutine at a time.
 type Observer interface {
-	// Refused is called for every event that was refused, by all or by one of the apps.
+	// Refused is called for every event that all or some of the apps refused.
 	Refused(line int, reason string)
-	// Answered is called with the running total whenever a message was answered,
-	// and with the bytes of the input that are done with.
+	// Answered is called for each answered message, with the running total and the number of input
+	// bytes that are finished.
 	Answered(total Result, bytes int64)
 }
 
-// Run publishes the lines of in. It returns once all are answered, or with an
-// error when one is not within the timeout, or ctx ends; what was sent by then may
-// have arrived. Events that are refused are no error.
+// Run publishes the lines of in. It returns once all are answered. It returns an error if one is
+// not answered within the timeout, or if ctx ends; events sent by then may have been accepted.
+// Refused events are not an error.
 func Run(ctx context.Context, nc *nats.Conn, in io.Reader, opt Options, observer Observer) (Result, error) {
 	if opt.IDPrefix == "" {
 		opt.IDPrefix = nuid.Next()
@@ -66,7 +65,7 @@ func Run(ctx context.Context, nc *nats.Conn, in io.Reader, opt Options, observer
 	if err != nil {
 		return Result{}, fmt.Errorf("subscribe to the answers: %w", err)
 	}
-	// Every answer counts: with too small a buffer the client would drop some.
+	// Every answer counts, but with a limit the client would drop some.
 	if err := sub.SetPendingLimits(-1, -1); err != nil {
 		return Result{}, fmt.Errorf("subscribe to the answers: %w", err)
 	}

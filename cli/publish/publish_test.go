@@ -13,9 +13,9 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-const payloadMax = 8 << 10 // of the server in these tests
+const payloadMax = 8 << 10 // of the test server
 
-// answers are what a script can let ingest say. "" is silence.
+// answers are the answers that a script can use. "" means no answer.
 var answers = map[string]string{
 	"ok":      `{"stream":"EFW_a_0","seq":1}`,
 	"dup":     `{"stream":"EFW_a_0","seq":1,"duplicate":true}`,
@@ -31,8 +31,8 @@ var answers = map[string]string{
 	"junk":    `<html>`,
 }
 
-// Each script publishes lines, in order, to somebody who gives the answers that
-// it lists, the last of them for ever, and shows what arrived and what was said.
+// Each script publishes lines, in order, to an ingest that gives the listed answers and then
+// repeats the last one. It prints the messages that arrived and what the observer got.
 func TestPublish(t *testing.T) {
 	nc := connect(t)
 	datadriven.RunTest(t, "testdata/publish.txt", func(t *testing.T, d *datadriven.TestData) string {
@@ -75,7 +75,7 @@ func TestPublish(t *testing.T) {
 	})
 }
 
-// With many in flight, what goes unanswered is repeated until all are accepted.
+// With many messages in flight, those without an answer are repeated until all are accepted.
 func TestEveryEventIsAcceptedOnceWhateverIsLost(t *testing.T) {
 	const events = 2000
 	nc := connect(t)
@@ -121,7 +121,7 @@ func connect(t *testing.T) *nats.Conn {
 	return nc
 }
 
-// ingest notes what arrives and answers by a script.
+// ingest records the messages that arrive, and answers by a script.
 type ingest struct {
 	sub *nats.Subscription
 	mu  sync.Mutex
@@ -142,7 +142,7 @@ func listen(t *testing.T, nc *nats.Conn, subject string, script []string) *inges
 		n++
 		line := fmt.Sprintf("%s id=%s ts=%s chunk=%s: %s\n", word, m.Header.Get(nats.MsgIdHdr),
 			m.Header.Get("Ef-Timestamp"), m.Header.Get("Ef-Chunk"), strings.ReplaceAll(string(m.Data), "\n", `\n`))
-		if line != last { // how often a message without an answer comes is a matter of time
+		if line != last { // how often a message is repeated depends on timing
 			in.log.WriteString(line)
 		}
 		last = line

@@ -14,11 +14,11 @@ import (
 )
 
 const (
-	batchBytesMax  = 256 << 10 // of several events; more in a message makes nothing faster
-	headerBytesMax = 4 << 10   // that a message's headers may take of its payload
+	batchBytesMax  = 256 << 10 // several events per message; larger messages are not faster
+	headerBytesMax = 4 << 10   // reserved for headers within the payload limit
 )
 
-// message is one NATS message and the lines that are in it.
+// message is one NATS message, and the lines in it.
 type message struct {
 	msg   *nats.Msg
 	lines []int // numbers from 1
@@ -36,13 +36,13 @@ type lineError struct {
 
 func (e *lineError) Error() string { return fmt.Sprintf("line %d: %v", e.line, e.err) }
 
-// reader makes messages of lines.
+// reader builds messages from lines.
 type reader struct {
 	lines  *lines.Scanner
 	opt    Options
 	limit  int // bytes of a message
 	number int
-	// held is a line that did not fit into the message before.
+	// held is a line that did not fit into the previous message.
 	held      []byte
 	heldBytes int64
 }
@@ -51,8 +51,7 @@ func newReader(in io.Reader, opt Options, payloadMax int64) *reader {
 	return &reader{lines: lines.New(in), opt: opt, limit: int(payloadMax) - headerBytesMax}
 }
 
-// next returns the next message, io.EOF after the last, or a *lineError for a
-// line that is skipped.
+// next returns the next message, io.EOF after the last one, or a *lineError for a skipped line.
 func (r *reader) next() (*message, error) {
 	m := &message{msg: nats.NewMsg(r.opt.Subject)}
 	for m.events() < r.opt.Batch {
@@ -88,8 +87,7 @@ func (r *reader) next() (*message, error) {
 	return m, r.setHeaders(m)
 }
 
-// line returns the next line that is not blank, without the space around it, and
-// the bytes of the input that it takes.
+// line returns the next line that is not blank, trimmed, and its size in the input.
 func (r *reader) line() (text []byte, size int64, err error) {
 	if r.held != nil {
 		text, size = r.held, r.heldBytes
@@ -107,7 +105,7 @@ func (r *reader) line() (text []byte, size int64, err error) {
 	return nil, 0, io.EOF
 }
 
-// setHeaders gives the message its id, and what the options say.
+// setHeaders sets the message id and the headers that the options ask for.
 func (r *reader) setHeaders(m *message) (err error) {
 	id := r.opt.IDPrefix + "-" + strconv.Itoa(m.lines[0])
 	if r.opt.IDAttr != "" {
@@ -129,8 +127,8 @@ func (r *reader) setHeaders(m *message) (err error) {
 	return nil
 }
 
-// attribute returns the string or number that an event, an object, has for attr. The number
-// of a time is a whole one, as replay reads it: 3.0 is 3.
+// attribute returns the string or number of attribute attr in an event, which is an object. A time
+// must be a whole number, as in replay: 3.0 is 3.
 func attribute(object []byte, attr string, isTime bool) (string, error) {
 	value := ""
 	err := jx.DecodeBytes(object).ObjBytes(func(d *jx.Decoder, key []byte) (err error) {

@@ -13,8 +13,8 @@ import (
 const fuzzApp = `define stream S (v int, name string, o object);
 from S#window.length(2) select v, name, o insert all events into Out;`
 
-// Whatever the lines are, they are applied or refused with their place, and the
-// same lines give the same output.
+// Any lines are either applied or refused with their position, and the same lines give the same
+// output.
 func FuzzRun(f *testing.F) {
 	script, err := os.ReadFile("../testdata/badlines.txt")
 	if err != nil {

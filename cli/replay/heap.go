@@ -9,12 +9,12 @@ import (
 	"github.com/eventflux/eventflux/shared/state/store"
 )
 
-// MemoryMaxDefault is how much memory an export may take when it is replayed, in bytes.
+// MemoryMaxDefault is the memory limit for replaying an export, in bytes.
 const MemoryMaxDefault = 1 << 30
 
-// heapLimit bounds what a file from elsewhere makes of itself: a frame of a hundred bytes may
-// hold a million rows, and a window keeps them all. It looks at the heap before each frame
-// and each object, so a file exceeds the limit by one of those at most.
+// heapLimit bounds the memory for a file from elsewhere: a frame of a hundred bytes may hold a
+// million rows, and a window keeps them all. It checks the heap before each frame and each object,
+// so a file exceeds the limit by at most one of those.
 type heapLimit struct {
 	max    uint64
 	sample []metrics.Sample
@@ -29,7 +29,7 @@ func (m *heapLimit) used() uint64 {
 	return m.sample[0].Value.Uint64()
 }
 
-// check returns an error if what is in use, without garbage, exceeds the limit.
+// check returns an error if the live heap exceeds the limit.
 func (m *heapLimit) check() error {
 	if m.used() <= m.max {
 		return nil

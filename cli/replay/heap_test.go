@@ -17,8 +17,8 @@ import (
 	"github.com/eventflux/eventflux/shared/state/compress"
 )
 
-// A file of a few kilobytes may hold frames of a hundred thousand rows each, which a window
-// keeps: the replay ends with an error, near the limit.
+// A file of a few kilobytes may hold frames of a hundred thousand rows each, which a window keeps.
+// Its replay must fail near the limit.
 func TestSmallExportsDoNotTakeAllMemory(t *testing.T) {
 	const text = `@app:name('Bomb') define stream S (a long, b long, c long, d long); from S#window.length(1000000000) select a insert into O;`
 	plan, err := siddhiql.Compile(text)

@@ -1,6 +1,6 @@
-// Package replay runs apps offline: lines of events in, lines of rows out, no
-// server, and no clock but the lines' own. The same lines always give the same
-// output. What rows mean is left to shared/lang/engine.
+// Package replay runs apps offline: lines of events in, lines of rows out, without a server and
+// with no clock but that in the lines. The same lines always give the same output. Package
+// shared/lang/engine computes the rows.
 package replay
 
 import (
@@ -15,37 +15,36 @@ import (
 	"github.com/eventflux/eventflux/shared/state/compress"
 )
 
-// Options say how the lines are to be read.
+// Options are the options of Run.
 type Options struct {
 	// Dir is the directory where the files of next versions are found; "" for the current one.
 	Dir string
-	// Stream makes every line a plain event of this stream, an object or an array
-	// of its values, which happens at the time in attribute TimeAttr. Without it,
-	// every line says its stream and time itself.
+	// Stream makes every line a plain event of this stream, an object or an array of its values, at
+	// the time in attribute TimeAttr. Without it, every line names its stream and time.
 	Stream   string
 	TimeAttr string
-	// Until lets time pass to this ms at the end, if it is not nil.
+	// Until, if not nil, advances the time to this ms at the end.
 	Until *int64
-	// RestartEvery takes all state out after so many event lines, drops the apps and
-	// puts it back; 0 is never. The output does not change by it.
+	// RestartEvery saves all state after so many event lines, drops the apps and restores them; 0
+	// means never. The output does not change.
 	RestartEvery int
-	// Codec compresses what is taken out; the zero value chooses by itself.
+	// Codec compresses saved state; the zero value chooses a codec for each component.
 	Codec compress.Choice
-	// Incremental saves changes as deltas on a base, and merges them now and then.
+	// Incremental saves changes as deltas on a base, and merges them every few steps.
 	Incremental bool
 	// Digests writes the digest of every component at the end.
 	Digests bool
 	// MemoryMax bounds the memory of the process while an export is replayed, in bytes.
 	MemoryMax uint64
-	// Live writes what a line causes before the next one is read.
+	// Live writes the output of each line before the next one is read.
 	Live bool
-	// Notes receives, at the end, notes on events that were not applied as their own time asks
-	// for; nil for none.
+	// Notes receives, at the end, notes on events that were not applied at their own time; nil for
+	// none.
 	Notes io.Writer
 }
 
-// LineError is a line that was refused. Lines before it have been applied, and
-// what they caused has been written.
+// LineError is a refused line. The lines before it have been applied, and their output has been
+// written.
 type LineError struct {
 	File string
 	Line int // from 1
@@ -56,16 +55,16 @@ func (e *LineError) Error() string { return fmt.Sprintf("%s:%d: %v", e.File, e.L
 
 func (e *LineError) Unwrap() error { return e.Err }
 
-// Run applies the lines of in, which errors call name, to plans and writes each
-// row that one of their queries emits as a line to out, app by app for each line.
-// It stops at the first line that is wrong, with a *LineError.
+// Run applies the lines of in, which errors refer to as name, and writes each row that a query
+// emits as a line to out, app by app for each input line. It stops at the first wrong line with a
+// *LineError.
 func Run(plans []*siddhiql.Plan, name string, in io.Reader, out io.Writer, opt Options) error {
 	w := bufio.NewWriterSize(out, 64<<10)
 	p, err := newPlayer(plans, w, opt)
 	if err != nil {
 		return err
 	}
-	// Output written before an error stays: it is the output of the lines before.
+	// Output written before an error stays: it belongs to the lines before.
 	err = errors.Join(p.playAll(name, in, opt), w.Flush())
 	if opt.Notes != nil {
 		p.notes(opt.Notes)

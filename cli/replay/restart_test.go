@@ -13,9 +13,8 @@ import (
 	"github.com/eventflux/eventflux/test/model"
 )
 
-// Random apps on random input give byte-identical output, digests included, however often
-// their state is taken out, by any codec, whole or as deltas that are merged, and put into a
-// new app.
+// Random apps on random input give byte-identical output, digests included, however often their
+// state is saved and restored into a new app: with any codec, in full or as deltas that are merged.
 func TestRestartsDoNotShow(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		app := model.GenApp(t, model.Options{Windows: model.Windows})

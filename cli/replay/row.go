@@ -9,8 +9,8 @@ import (
 	"github.com/eventflux/eventflux/shared/lang/siddhiql"
 )
 
-// head is the start of a query's output lines, up to the timestamp, for either
-// kind of row.
+// head is the start of a query's output lines, up to the timestamp, for current and for expired
+// rows.
 type head struct {
 	current, expired []byte
 }

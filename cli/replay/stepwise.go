@@ -20,8 +20,8 @@ func NewPlayer(plans []*siddhiql.Plan, out io.Writer, opt Options) (*Player, err
 	return &Player{p, w}, err
 }
 
-// Play applies a line. All that it causes is written when Play returns. A line that is
-// refused changes nothing.
+// Play applies a line. When Play returns, all output of the line is written. A refused line changes
+// nothing.
 func (p *Player) Play(line []byte) error {
 	err := p.p.play(line)
 	if flushing := p.out.Flush(); err == nil {

@@ -15,13 +15,13 @@ import (
 // mergeEvery is the number of deltas that are kept on a base before they are merged into it.
 const mergeEvery = 3
 
-// vault keeps the newest snapshot of one app in memory, as bytes: nothing but
-// bytes goes from one life of the app to the next.
+// vault keeps the newest snapshot of one app in memory, as bytes, so that a restarted app gets
+// nothing but bytes from its predecessor.
 type vault struct {
 	opt     Options
 	holders *state.Registry
 	epoch   state.Epoch // of the newest snapshot; 0: there is none
-	fresh   bool        // the app started over, so its changes do not follow the snapshot
+	fresh   bool        // the app started without the snapshot, so its changes do not follow it
 	stored  map[string]*chain
 
 	plan, persisted *siddhiql.Plan // of the app, and of the newest snapshot
@@ -30,19 +30,19 @@ type vault struct {
 // chain is the stored data of one component: a container of its whole state, or a base and its
 // deltas.
 type chain struct {
-	of      state.Holder // which continues the chain; another one starts again with a base
+	of      state.Holder // the holder that continues the chain; another one starts a new base
 	version *semver.Version
 	whole   []byte
 	base    []byte
 	deltas  [][]byte
 }
 
-// watch tells the vault whose state it is to take.
+// watch sets the holders whose state the vault saves.
 func (v *vault) watch(plan *siddhiql.Plan, holders *state.Registry) {
 	v.plan, v.holders, v.fresh = plan, holders, true
 }
 
-// change tells the vault of the next version of the app.
+// change switches the vault to the next version of the app.
 func (v *vault) change(plan *siddhiql.Plan, holders *state.Registry) {
 	v.plan, v.holders = plan, holders
 }
@@ -150,7 +150,7 @@ func asChanges(entries []state.Entry) []state.Change {
 	return changes
 }
 
-// seal writes changes as bytes, compressed.
+// seal encodes and compresses changes.
 func (v *vault) seal(changes []state.Change) []byte {
 	var raw []byte
 	for _, c := range changes {
@@ -166,7 +166,7 @@ func (v *vault) seal(changes []state.Change) []byte {
 	return compress.Seal(nil, raw, v.opt.Codec)
 }
 
-// open reads what seal wrote.
+// open decodes what seal encoded.
 func open(sealed []byte) ([]state.Change, error) {
 	raw, err := compress.Open(nil, sealed, compress.RawBytesMax)
 	if err != nil {
@@ -188,7 +188,7 @@ func open(sealed []byte) ([]state.Change, error) {
 	return changes, nil
 }
 
-// cut takes bytes off raw whose length, plus more, stands in front of them.
+// cut splits off the part of raw whose length, plus more, is encoded in front of it.
 func cut(raw []byte, more uint64) (part, rest []byte, err error) {
 	size, n := binary.Uvarint(raw)
 	if n <= 0 || size < more || size-more > uint64(len(raw)-n) {

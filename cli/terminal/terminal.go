@@ -1,6 +1,6 @@
-// Package terminal keeps what others wrote from controlling a person's terminal: names,
-// payloads, headers and errors may hold escape sequences that move the cursor, set the
-// clipboard or hide text.
+// Package terminal prevents text that others wrote from controlling a user's terminal: names,
+// payloads, headers and errors may hold escape sequences that move the cursor, set the clipboard or
+// hide text.
 package terminal
 
 import (
@@ -14,8 +14,8 @@ import (
 	"golang.org/x/term"
 )
 
-// For returns w, or a Writer in front of it if w is a terminal. What goes to a file or to
-// another program stays as it is.
+// For returns a Writer around w if w is a terminal. Otherwise it returns w: output to files and
+// other programs is not changed.
 func For(w io.Writer) io.Writer {
 	if f, ok := w.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
 		return New(f)
@@ -26,8 +26,8 @@ func For(w io.Writer) io.Writer {
 // Is reports whether a file is a terminal.
 func Is(f *os.File) bool { return term.IsTerminal(int(f.Fd())) }
 
-// Of returns the terminal of a writer that For made, for callers that draw on it; nil if there
-// is none.
+// Of returns the terminal behind a writer that For returned, for callers that draw on it; nil if
+// there is none.
 func Of(w io.Writer) *os.File {
 	if w, ok := w.(*Writer); ok {
 		f, _ := w.to.(*os.File)
@@ -36,8 +36,8 @@ func Of(w io.Writer) *os.File {
 	return nil
 }
 
-// Writer escapes control characters and those that change the direction of text: ESC
-// becomes \x1b. Line feeds and tabs pass. It is safe for concurrent use.
+// Writer escapes control characters and characters that change the direction of text: ESC becomes
+// \x1b. Line feeds and tabs pass. It is safe for concurrent use.
 type Writer struct {
 	mu  sync.Mutex
 	to  io.Writer
@@ -45,11 +45,11 @@ type Writer struct {
 	buf []byte
 }
 
-// New returns a writer that escapes what it passes on to w.
+// New returns a Writer that writes to w.
 func New(w io.Writer) *Writer { return &Writer{to: w} }
 
-// Write implements io.Writer. It may keep back up to three bytes of an incomplete
-// character until the next Write or Flush.
+// Write implements io.Writer. It may keep back up to three bytes of an incomplete character until
+// the next Write or Flush.
 func (w *Writer) Write(p []byte) (int, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -70,7 +70,7 @@ func (w *Writer) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// Flush writes what Write has kept back.
+// Flush writes the bytes that Write kept back.
 func (w *Writer) Flush() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -27,8 +27,7 @@ func TestEscapes(t *testing.T) {
 	}
 }
 
-// Whatever is written, and however it is divided, the same comes out, and nothing in it
-// controls a terminal.
+// The output does not depend on how the input is divided, and nothing in it controls a terminal.
 func TestNothingControls(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		text := rapid.OneOf(rapid.SliceOf(rapid.Byte()), rapid.Map(rapid.String(), func(s string) []byte { return []byte(s) })).Draw(t, "text")

@@ -66,7 +66,7 @@ const (
 func ReadAnswer(m *nats.Msg) (Verdict, Answer, string) {
 	var r Answer
 	if len(m.Data) == 0 && m.Header.Get("Status") == "503" {
-		return NoListener, r, "nobody takes events on this subject"
+		return NoListener, r, "no service accepts events on this subject"
 	}
 	if err := json.Unmarshal(m.Data, &r); err != nil {
 		return TryAgain, r, fmt.Sprintf("the answer is not JSON: %v", err)

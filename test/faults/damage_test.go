@@ -41,7 +41,7 @@ func TestDamagedLog(t *testing.T) {
 		{"truncated, index lost", truncate, false, middle, []string{"sequence 42 follows 20", "21 records are missing"}},
 		{"zero-filled tail", zeroTail, true, middle, []string{"sequence", "missing"}},
 		{"zero-filled tail, index lost", zeroTail, false, middle, []string{"sequence 42 follows 20", "21 records are missing"}},
-		{"gone", remove, false, 1, []string{"sequence 1 was asked for", "begins at 42"}},
+		{"gone", remove, false, 1, []string{"sequence 1 was asked for", "starts at 42"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -94,7 +94,7 @@ func TestDamagedLogWithoutResults(t *testing.T) {
 	}{
 		{"bit flipped", flipBit, "sequence 22 follows 20, so 1 records are missing"},
 		{"truncated", truncate, "sequence 42 follows 20, so 21 records are missing"},
-		{"gone", remove, "the log begins at 42"},
+		{"gone", remove, "the log starts at 42"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()

@@ -45,7 +45,7 @@ type TrimmedError struct {
 }
 
 func (e *TrimmedError) Error() string {
-	return fmt.Sprintf("log %s: sequence %d was asked for, and the log begins at %d; use a newer checkpoint", e.Stream, e.Wanted, e.First)
+	return fmt.Sprintf("log %s: sequence %d was asked for, and the log starts at %d; use a newer checkpoint", e.Stream, e.Wanted, e.First)
 }
 
 // LostTailError says that the log ends before what was already read from it, or
