@@ -126,7 +126,7 @@ func TestRecoveryCommands(t *testing.T) {
 	s.prints(0, "checkpoint diff 1 2", "0/sums/aggregate", "0/sums/window row 8: none → ")
 	s.prints(0, "checkpoint diff 1 2 sums --components sums/aggregate --explain k1", `S {"k":"k1","v":10}`)
 	s.prints(1, "checkpoint diff 2 1 sums", "the older one first")
-	s.prints(0, "checkpoint verify sums 2 --full", "checkpoint 2 of sums is proved: checkpoint 1 and the 4 events behind it")
+	s.prints(0, "checkpoint verify sums 2 --full", "checkpoint 2 of sums is proved: checkpoint 1 and the 4 events after it")
 	s.prints(0, "checkpoint verify sums 1 --full", "cannot be proved", "eventflux checkpoint trigger sums")
 	s.prints(0, "recover --to 1 --dry-run", "to checkpoint 1, from checkpoint 1", "takes about")
 	s.prints(0, "recover sums --to 1 --dry-run --components sums/window", "kept", "warning", "all else stays as in checkpoint 2")
