@@ -130,7 +130,7 @@ func TestRecoveryCommands(t *testing.T) {
 	s.prints(0, "checkpoint verify sums 1 --full", "cannot be proved", "eventflux checkpoint trigger sums")
 	s.prints(0, "recover --to 1 --dry-run", "to checkpoint 1, from checkpoint 1", "takes about")
 	s.prints(0, "recover sums --to 1 --dry-run --components sums/window", "kept", "warning", "all else stays as in checkpoint 2")
-	s.prints(1, "recover sums --dry-run --components sums/window", "behind the newest checkpoint, 2,", "next: eventflux checkpoint trigger sums")
+	s.prints(1, "recover sums --dry-run --components sums/window", "after the newest checkpoint, 2,", "next: eventflux checkpoint trigger sums")
 	s.prints(1, "recover sums --to 7 --dry-run", "eventflux checkpoint ls sums")
 	s.prints(1, "recover sums --at seq:1 --dry-run", "checkpoint 1 is passed over", "eventflux recover sums --to 1")
 	s.prints(2, "recover sums --hold --fork", "only one of them")

@@ -70,12 +70,12 @@ func TestDeployedAppSaysWhatItMisses(t *testing.T) {
 	if err != nil || len(d.Missing) == 0 {
 		t.Fatalf("%+v, %v", d, err)
 	}
-	c.missing("spread", has("no ingest is there", "partitions 0, 1, 2, 3: without a task, as no processor is there"))
+	c.missing("spread", has("there is no ingest", "partitions 0, 1, 2, 3: without a task, because there is no processor"))
 	first := c.start("first", "ingest")
 	c.missing("spread", onlyTasks)
 	c.publish(0, 40)
 	c.end(first)
-	c.missing("spread", has("no ingest is there"))
+	c.missing("spread", has("there is no ingest"))
 	c.start("second", "ingest")
 	c.missing("spread", onlyTasks)
 	c.publish(40, 80)
@@ -94,7 +94,7 @@ func TestDeployedAppSaysWhatItMisses(t *testing.T) {
 		}
 	}
 	c.end(processor)
-	c.missing("spread", has("partitions 0, 1, 2, 3: without a task, as no processor is there"))
+	c.missing("spread", has("partitions 0, 1, 2, 3: without a task, because there is no processor"))
 }
 
 // Once no ingest is missing, every ingest accepts the app's events, not only the first one that

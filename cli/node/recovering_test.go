@@ -165,8 +165,8 @@ func TestRestoreOfComponentsAheadOfTheCheckpoint(t *testing.T) {
 	c.trigger("w")
 	c.publishAll(2, 10) // the third key is new
 	part := recovery.RestoreRequest{PlanRequest: recovery.PlanRequest{App: "w", Components: []string{"q"}}}
-	c.refused(part, "the target lies behind the newest checkpoint")
-	c.refused(recovery.RestoreRequest{PlanRequest: recovery.PlanRequest{App: "w", After: recovery.AfterFork}}, "the target lies behind the newest checkpoint")
+	c.refused(part, "the target is after the newest checkpoint")
+	c.refused(recovery.RestoreRequest{PlanRequest: recovery.PlanRequest{App: "w", After: recovery.AfterFork}}, "the target is after the newest checkpoint")
 	newest := c.trigger("w")
 	want := c.digestsAt(recovery.Target{})
 	if at, result := c.restore(part); at.State != "done" || result.Plan.Onto != newest {
@@ -181,7 +181,7 @@ func TestRestoreOfComponentsAheadOfTheCheckpoint(t *testing.T) {
 	}
 	c.runs(3)
 	part.Target = recovery.Target{To: newest}
-	c.refused(part, "the target lies behind the newest checkpoint")
+	c.refused(part, "the target is after the newest checkpoint")
 	c.trigger("w")
 	if at, _ := c.restore(part); at.State != "done" {
 		t.Fatalf("%+v", at)
@@ -359,7 +359,7 @@ func TestRecoveryIsACheckpoint(t *testing.T) {
 	if got := count(recovery.Target{To: result.Epoch}); got != before {
 		t.Errorf("the fork starts with %s, want %s", got, before)
 	}
-	if got := c.verifyFull("w", uint64(result.Epoch)); !got.Sound || got.Proved || !strings.Contains(got.Unproved, "put its state together") {
+	if got := c.verifyFull("w", uint64(result.Epoch)); !got.Sound || got.Proved || !strings.Contains(got.Unproved, "a restore replaced some of its components") {
 		t.Errorf("the fork: %+v", got)
 	}
 	c.publishAll(60, 70)

@@ -47,7 +47,7 @@ func TestForeignRecordIsPassedOver(t *testing.T) {
 		{[]string{"100000"}, "ends at"},
 		{[]string{"1"}, "no checkpoint at or before the records before 1"},
 		{[]string{"1/" + fmt.Sprint(foreign)}, "the partitions are 0 to 0"},
-		{[]string{"x"}, "is no sequence"},
+		{[]string{"x"}, "is not a sequence"},
 	} {
 		at := c.finished(recovery.VerbRestore, skip(x.skip...))
 		if at.State != "failed" || !strings.Contains(at.Error, x.why) {

@@ -17,8 +17,8 @@ func (s *Service) adopt(ctx context.Context, l *leader, r *control.AdoptRequest)
 	return l.inTurn(ctx, restore{adopt: r})
 }
 
-// adoption turns a request into the restore that carries it out: the newest checkpoint
-// with the components of the former cluster's, but for those that belong to its log.
+// adoption turns a request into the restore that carries it out: the newest checkpoint, with
+// the components of the former cluster's checkpoint, except those that belong to its log.
 func (l *leader) adoption(ctx context.Context, r *control.AdoptRequest) (*control.RestoreRequest, state.Epoch, error) {
 	a, err := l.s.known(r.App)
 	if err != nil {
@@ -53,8 +53,7 @@ func (l *leader) adoption(ctx context.Context, r *control.AdoptRequest) (*contro
 	return request, former.Epoch, nil
 }
 
-// former returns a checkpoint of a former cluster: that of an epoch, or the newest that
-// is sound.
+// former returns the checkpoint of a former cluster with that epoch, or the newest sound one.
 func (l *leader) former(ctx context.Context, a *appState, epoch state.Epoch) (*checkpoint.Manifest, error) {
 	var names []string
 	err := l.s.cfg.Store.List(ctx, "apps/"+a.Name+"/checkpoints/", func(o store.Object) error {
@@ -66,7 +65,7 @@ func (l *leader) former(ctx context.Context, a *appState, epoch state.Epoch) (*c
 	if err != nil {
 		return nil, fmt.Errorf("list the checkpoints of app %s in the store: %w", a.Name, err)
 	}
-	slices.Sort(names) // by epoch; what was merged is behind what it replaces
+	slices.Sort(names) // by epoch; a merged manifest comes after the one it replaces
 	var passed []error
 	for _, name := range slices.Backward(names) {
 		m, err := l.sound(ctx, a, name)
@@ -74,7 +73,7 @@ func (l *leader) former(ctx context.Context, a *appState, epoch state.Epoch) (*c
 			return m, nil
 		}
 		if errors.Is(err, checkpoint.ErrVersion) {
-			return nil, failure(control.CodeInvalid, "%v; or go on from an older one: eventflux recover %s --adopt --to EPOCH", err, a.Name)
+			return nil, failure(control.CodeInvalid, "%v; or continue from an older one: eventflux recover %s --adopt --to EPOCH", err, a.Name)
 		}
 		if !errors.Is(err, checkpoint.ErrCorrupt) {
 			return nil, err
@@ -91,7 +90,7 @@ func (l *leader) former(ctx context.Context, a *appState, epoch state.Epoch) (*c
 	return nil, failure(control.CodeNotFound, "the store has no checkpoint of app %s from before it was deployed here; eventflux checkpoint ls %[1]s lists those since", a.Name)
 }
 
-// sound reads a manifest and checks all that it refers to.
+// sound reads a manifest and checks all objects that it refers to.
 func (l *leader) sound(ctx context.Context, a *appState, name string) (*checkpoint.Manifest, error) {
 	m, err := checkpoint.ReadManifest(ctx, l.s.cfg.Store, name, "")
 	if err != nil {
@@ -99,7 +98,7 @@ func (l *leader) sound(ctx context.Context, a *appState, name string) (*checkpoi
 	}
 	for p := range m.Partitions {
 		if _, plan := m.VersionOf(uint32(p)); m.App != a.Name || plan != a.Plan || len(m.Partitions) != int(a.Partitions) {
-			return nil, failure(control.CodeInvalid, "checkpoint %d is of another text of app %s (%s, and it is deployed with %s); deploy that text to go on from it", m.Epoch, a.Name, plan, a.Plan)
+			return nil, failure(control.CodeInvalid, "checkpoint %d is of another text of app %s (%s, and it is deployed with %s); deploy that text to continue from it", m.Epoch, a.Name, plan, a.Plan)
 		}
 	}
 	report, err := checkpoint.Verify(ctx, l.s.cfg.Store, m, 2)

@@ -21,7 +21,7 @@ func (l *leader) captured(ctx context.Context, plan *siddhiql.Plan) error {
 		for name := range names.Name() {
 			stream, err := l.s.js.Stream(ctx, name)
 			if errors.Is(err, jetstream.ErrStreamNotFound) {
-				continue // it is gone since
+				continue // the stream was just deleted
 			}
 			if err != nil {
 				return fmt.Errorf("look at JetStream stream %s, which captures %s: %w", name, s.Subject, err)

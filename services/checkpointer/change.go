@@ -11,7 +11,7 @@ import (
 	"github.com/eventflux/eventflux/shared/lang/siddhiql"
 )
 
-// planChange finds out what a request asks for, and what that does to the state.
+// planChange finds out what change a request asks for, and what it does to the state.
 func (s *Service) planChange(_ context.Context, _ *leader, r *control.UpgradeRequest) (*change, error) {
 	c := &change{}
 	text := r.Text
@@ -22,7 +22,7 @@ func (s *Service) planChange(_ context.Context, _ *leader, r *control.UpgradeReq
 		}
 	}
 	if c.plan, err = siddhiql.Compile(text, s.cfg.Conn.Opts.InboxPrefix); err != nil && r.Text == "" {
-		c.plan, err = siddhiql.CompileDeployed(text) // it was accepted once
+		c.plan, err = siddhiql.CompileDeployed(text) // it was accepted before
 	}
 	if err != nil {
 		return nil, failure(control.CodeInvalid, "%v", err)
@@ -76,7 +76,7 @@ func (s *Service) former(r *control.UpgradeRequest, c *change) (*appState, strin
 	return a, v.Text, nil
 }
 
-// planComponents has package engine plan what happens to the state.
+// planComponents plans, with package engine, what happens to each component.
 func (s *Service) planComponents(c *change, drop bool) error {
 	old, err := engine.Compile(&frame.Version{Text: c.from.Text, Change: c.from.Change})
 	if err != nil {
@@ -95,7 +95,7 @@ func (s *Service) planComponents(c *change, drop bool) error {
 	return nil
 }
 
-// refusal says why the change is not possible as it was asked for.
+// refusal returns why the requested change is not possible, or nil.
 func (c *change) refusal(r *control.UpgradeRequest) error {
 	if c.already {
 		return nil
@@ -116,7 +116,7 @@ func (c *change) refusal(r *control.UpgradeRequest) error {
 	return failure(control.CodeInvalid, "%v", err)
 }
 
-// lost lists the components that a rollback starts empty, because a change since has dropped
+// lost lists the components that a rollback starts empty, because a later change dropped
 // their state.
 func (c *change) lost() (ids []string) {
 	if c.version.Of == 0 {

@@ -8,8 +8,8 @@ import (
 	"github.com/eventflux/eventflux/shared/state/store"
 )
 
-// claim makes the store that of this cluster, before anything in it changes. If it belongs to
-// another cluster, the service ends with that error.
+// claim marks the store as owned by this cluster, before anything in it changes. If it
+// belongs to another cluster, the service ends with that error.
 func (l *leader) claim(ctx context.Context) error {
 	claimer, ok := store.As[store.Claimer](l.s.cfg.Store)
 	if !ok || l.claimed.Load() {
@@ -26,7 +26,7 @@ func (l *leader) claim(ctx context.Context) error {
 	if errors.Is(err, store.ErrForeign) {
 		select {
 		case l.s.refused <- err:
-		default: // the service ends already
+		default: // the service is ending already
 		}
 	}
 	l.claimed.Store(err == nil)

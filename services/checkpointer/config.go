@@ -19,48 +19,48 @@ import (
 	"github.com/eventflux/eventflux/shared/state/store"
 )
 
-// Config says what a checkpointer works with.
+// Config is the configuration of a checkpointer.
 type Config struct {
 	Conn  *nats.Conn
 	Store store.Store     // stays the caller's
 	Raft  *consensus.Node // stays the caller's
 	FSM   *FSM            // of Raft
-	// Interval is from the opening of one checkpoint of an app to the next, Timeout
-	// after which one that is not prepared is aborted.
+	// Interval is the time between the openings of two checkpoints of an app. Timeout is how
+	// long the tasks may take to prepare one; then it is aborted.
 	Interval, Timeout time.Duration
-	// RetentionCheckpoints newest ones are kept, and all that are not older than
-	// RetentionSpan, with the log behind them.
+	// The newest RetentionCheckpoints checkpoints are kept, and all that are not older than
+	// RetentionSpan, with the log after them.
 	RetentionCheckpoints int
 	RetentionSpan        time.Duration
-	// Settings are those of apps that are deployed from now on.
+	// Settings are the settings of apps that are deployed from now on.
 	Settings engine.Settings
 	// AppsMax and PartitionsMax bound how many apps may be deployed, and how many
-	// partitions each may have; 0 for no limit.
+	// partitions each may have; 0 means no limit.
 	AppsMax, PartitionsMax int
-	// Streams are the limits of apps' streams: how large each log may be, and how many
-	// copies each stream has, and the cluster's bucket.
+	// Streams are the limits of the apps' streams: how large each log may be, and how many
+	// replicas each stream and the cluster's bucket have.
 	Streams natsconn.StreamLimits
-	// Grace is how long an object that nothing refers to is left alone, and for how long
-	// a merge may take if sweeps are made meanwhile; zero is sweepGrace.
+	// Grace is how long sweeps keep an unreferenced object, and how long a merge may take
+	// if there are sweeps while it works; zero means sweepGrace.
 	Grace time.Duration
-	// Lease is how long a merger works before it has to ask again; zero is leaseTime.
+	// Lease is how long a merger works before it has to ask again; zero means leaseTime.
 	Lease time.Duration
-	// Witness keeps the last frame of each log that was acknowledged; nil keeps none.
+	// Witness keeps the last acknowledged frame of each log; nil keeps none.
 	Witness *witness.Folder
-	// Standby has a second processor ready for each partition.
+	// Standby assigns a second processor to each partition.
 	Standby bool
 	Self    *control.Self
-	Log     *slog.Logger // nil is slog.Default
-	Tracer  trace.Tracer // the zero value follows no checkpoints
-	// Now tells the time that is written down; nil is the machine's clock. How long
-	// something takes is measured without it: a clock can be set.
+	Log     *slog.Logger // nil means slog.Default
+	Tracer  trace.Tracer // the zero value traces no checkpoints
+	// Now returns the time that is recorded; nil means the machine's clock. Durations are
+	// measured without it, because a clock can be set.
 	Now func() time.Time
 }
 
-// sweepGrace is far beyond what clocks differ by, and what one checkpoint takes.
+// sweepGrace is far more than clocks differ by, and than a checkpoint takes.
 const sweepGrace = 10 * time.Minute
 
-// grace returns the grace, and how much of it is for clocks that differ.
+// grace returns the grace, and how much of it allows for clocks that differ.
 func (c *Config) grace() (grace, slack time.Duration) {
 	if c.Grace > 0 {
 		return c.Grace, c.Grace / 10

@@ -13,10 +13,9 @@ import (
 // conflictsMax is how many conflicts are listed one by one.
 const conflictsMax = 20
 
-// conflicts says which streams of deployed apps are read from the same subjects as those of
-// the plan, by another definition: if an event fits only one of them, the app of the other
-// refuses it. An app whose text does not compile any more has no conflicts, since ingest
-// leaves it out.
+// conflicts lists the streams of deployed apps that have the same subject as a stream of the
+// plan, but another definition: if an event fits only one definition, the other app refuses
+// it. An app whose text no longer compiles has no conflicts, because ingest does not serve it.
 func conflicts(plan *siddhiql.Plan, apps []*appState) (warnings []string) {
 	more := 0
 	for _, a := range apps {
@@ -59,8 +58,8 @@ func inputs(plan *siddhiql.Plan) (streams []*siddhiql.Stream) {
 	return streams
 }
 
-// differ lists the attributes that two schemas do not share; "" if they share all. Their
-// order does not matter, since events name them.
+// differ lists the attributes that differ between two schemas; "" if there are none. Their
+// order does not matter, because events name them.
 func differ(mine, its *event.Schema) string {
 	var all []string
 	for _, a := range mine.Attrs {

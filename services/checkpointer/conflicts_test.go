@@ -7,8 +7,8 @@ import (
 	"github.com/eventflux/eventflux/shared/control"
 )
 
-// The answer to a deploy warns of streams of other apps that read the same subject by
-// another definition. The app is deployed all the same.
+// The answer to a deploy warns of streams of other apps that have the same subject and
+// another definition. The app is deployed anyway.
 func TestDeployWarnsOfConflicts(t *testing.T) {
 	r := newRig(t)
 	for _, c := range []struct {
@@ -28,7 +28,7 @@ func TestDeployWarnsOfConflicts(t *testing.T) {
 		},
 		{"@app:name('results') @source(subject='out.first.O.0') define stream R (k long); from R select k insert into P;", nil},
 		{"@app:name('results2') @source(subject='out.first.O.*') define stream R (k bool); from R select k insert into P;", nil},
-		// The same text again: it is as deployed, and so is the conflict.
+		// The same text again is accepted, with the same conflict.
 		{"@app:name('first') define stream S (k string, n int); from S select k insert into O;", []string{"of app narrow"}},
 	} {
 		d, err := r.ctl.Deploy(r.within(), control.DeployRequest{Text: c.text})

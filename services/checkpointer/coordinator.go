@@ -8,9 +8,9 @@ import (
 	"github.com/eventflux/eventflux/shared/state/checkpoint"
 )
 
-// coordinator leads the checkpoints of one app while its process leads the group. It
-// is pure: time and answers come in as messages, and what is to be done goes out as
-// effects, so the same messages always give the same effects.
+// coordinator runs the checkpoints of one app while its process leads the group. It is
+// pure: it receives time and answers as messages and returns effects for the leader to
+// carry out, so the same messages always give the same effects.
 //
 //	idle ──open──▶ opening ──opened──▶ collecting ──all prepared──▶ storing ──stored──▶ committing
 //	  ▲                                   │ late, failed               │ failed             │
@@ -24,18 +24,18 @@ type coordinator struct {
 
 	phase    phase
 	epoch    state.Epoch
-	reason   string        // why it is aborted
-	whole    bool          // and the next one is to be whole
-	opened   time.Time     // of the epoch at hand
-	ended    time.Time     // of the one before
-	lag      time.Duration // the largest that a task had with the epoch at hand, within the timeout
+	reason   string        // why the epoch is aborted
+	whole    bool          // the next checkpoint must be full
+	opened   time.Time     // when the current epoch was opened
+	ended    time.Time     // when the previous epoch ended
+	lag      time.Duration // the largest lag of a task since the epoch was opened, within the timeout
 	owned    map[uint32]uint64
 	parts    map[uint32]*checkpoint.Partition
 	waiting  []answerID // tasks that have prepared the epoch
-	pauses   []answerID // that want the coordinator to stand still
-	held     bool       // no checkpoint is made before the app is released
-	triggers []answerID // that wait for the epoch at hand
-	later    []answerID // that wait for the next one
+	pauses   []answerID // restores that want the coordinator to pause
+	held     bool       // no checkpoint is made until the app is released
+	triggers []answerID // triggers that wait for the current epoch
+	later    []answerID // triggers that wait for the next epoch
 }
 
 type phase string
@@ -48,37 +48,37 @@ const (
 	committing phase = "committing"
 	aborting   phase = "aborting"
 	looking    phase = "looking" // for the manifest of an epoch that a former leader opened
-	paused     phase = "paused"  // while a restore makes an epoch of its own
+	paused     phase = "paused"  // while a restore makes its own epoch
 )
 
-// answerID is a request that waits for its answer; 0 stands for none.
+// answerID identifies a request that waits for its answer; 0 means none.
 type answerID int
 
-// message is what a coordinator is told. now is the leader's time.
+// message is an input of a coordinator. now is the leader's time.
 type message struct {
-	kind   string
-	now    time.Time
-	epoch  state.Epoch
-	part   *checkpoint.Partition // prepared
-	answer answerID              // prepared, failed, trigger
-	reason string                // failed; why something did not work; "" where it did
-	found  bool                  // found: the manifest of the epoch is in the store
-	gone   bool                  // stored: what the parts stand on is not there any more
-	number uint64                // attached: the assignment
-	place  uint32                // attached: the partition
-	owned  map[uint32]uint64     // go: the assignments
-	held   bool                  // go, released
-	lag    time.Duration         // tick: the largest that a task of the app has
+	kind      string
+	now       time.Time
+	epoch     state.Epoch
+	part      *checkpoint.Partition // prepared
+	answer    answerID              // prepared, failed, trigger
+	reason    string                // failed, and results of effects: the error; "" for success
+	found     bool                  // found: the manifest of the epoch is in the store
+	gone      bool                  // stored: runs that the parts refer to are gone or damaged
+	number    uint64                // attached: the assignment
+	partition uint32                // attached
+	owned     map[uint32]uint64     // go: the assignments
+	held      bool                  // go, released
+	lag       time.Duration         // tick: the largest lag of the app's tasks
 }
 
-// A task comes to a barrier once it has applied what its log held before. So an epoch gets
-// this many times the lag besides the timeout: the lag is an estimate.
+// lagTimes is how many times the lag an epoch gets in addition to its timeout. A task
+// reaches a barrier only after it has applied the log before it, and the lag is an estimate.
 const lagTimes = 2
 
 // The kinds of messages.
 const (
 	msgTick      = "tick"
-	msgPause     = "pause" // answered when nothing is under way; then nothing is begun until msgGo
+	msgPause     = "pause" // answered when no epoch is open; then no epoch is opened until msgGo
 	msgGo        = "go"
 	msgTrigger   = "trigger"
 	msgAttached  = "attached"
@@ -92,7 +92,7 @@ const (
 	msgFound     = "found"
 )
 
-// effect is what a coordinator wants done.
+// effect is an action that the leader must carry out for a coordinator.
 type effect struct {
 	do      string
 	epoch   state.Epoch
@@ -106,18 +106,18 @@ type effect struct {
 const (
 	doOpen    = "open"
 	doBarrier = "barriers"
-	doNote    = "note" // that a partition is prepared
+	doNote    = "note" // record that a partition is prepared
 	doStore   = "store"
 	doCommit  = "commit"
 	doAbort   = "abort"
 	doAnswer  = "answer"
 	doTidy    = "tidy"
 	doLook    = "look"
-	doPaused  = "paused" // answer
+	doPaused  = "paused" // answer a msgPause
 )
 
-// newCoordinator takes an app over from whoever led before. An epoch that is open then
-// is committed if its manifest exists, and else aborted.
+// newCoordinator takes an app over from the former leader. It commits an open epoch if the
+// manifest of the epoch exists, and aborts it otherwise.
 func newCoordinator(a *appState, term checkpoint.Term, now time.Time, interval, timeout time.Duration) (*coordinator, []effect) {
 	c := &coordinator{
 		app: a.Name, partitions: a.Partitions, term: term,
@@ -130,12 +130,12 @@ func newCoordinator(a *appState, term checkpoint.Term, now time.Time, interval, 
 	if a.Open == nil {
 		return c, nil
 	}
-	// When that was, the clock of another machine has said: it may be an hour ahead.
+	// The epoch's own time is from another machine, whose clock may be an hour ahead.
 	c.phase, c.epoch, c.opened = looking, a.Open.Epoch, now
 	return c, []effect{{do: doLook, epoch: c.epoch}}
 }
 
-// step applies one message and returns what must be done about it.
+// step applies one message and returns the effects to carry out.
 func (c *coordinator) step(m message) []effect {
 	switch m.kind {
 	case msgTick:
@@ -143,17 +143,17 @@ func (c *coordinator) step(m message) []effect {
 	case msgTrigger:
 		return c.trigger(m)
 	case msgAttached:
-		// Assignments only grow. What is said of two may come in another order.
-		c.owned[m.place] = max(c.owned[m.place], m.number)
+		// Assignments only grow, but two messages about them may arrive in reverse order.
+		c.owned[m.partition] = max(c.owned[m.partition], m.number)
 		return nil
 	case msgPause:
-		return c.standStill(m)
+		return c.requestPause(m)
 	case msgGo:
 		c.owned, c.held = m.owned, m.held
 		if c.phase == paused {
 			c.phase, c.epoch, c.ended, c.opened = idle, m.epoch, m.now, m.now
 		}
-		return c.stand()
+		return c.grantPause()
 	}
 	if m.epoch != c.epoch {
 		return c.stale(m)
@@ -181,8 +181,8 @@ func (c *coordinator) step(m message) []effect {
 	return nil
 }
 
-// stale answers what is about another epoch. It changes nothing: what a task stored for
-// it is garbage that the sweep removes.
+// stale answers a message about another epoch. It changes nothing: the objects that a task
+// stored for that epoch are garbage, which the sweep removes.
 func (c *coordinator) stale(m message) []effect {
 	if m.answer == 0 {
 		return nil
@@ -212,7 +212,7 @@ func (c *coordinator) tick(m message) []effect {
 	return nil
 }
 
-// open begins an epoch, if every partition has a task to prepare it.
+// open starts an epoch if every partition has a task to prepare it.
 func (c *coordinator) open(now time.Time) []effect {
 	if c.held {
 		return nil
@@ -229,7 +229,7 @@ func (c *coordinator) open(now time.Time) []effect {
 	return []effect{{do: doOpen, epoch: c.epoch}}
 }
 
-// trigger joins the epoch that has no barrier yet, or waits for the next.
+// trigger joins the current epoch if it has no barrier yet, or waits for the next one.
 func (c *coordinator) trigger(m message) []effect {
 	if c.phase == opening {
 		c.triggers = append(c.triggers, m.answer)
@@ -242,17 +242,18 @@ func (c *coordinator) trigger(m message) []effect {
 	return nil
 }
 
-// standStill stands still as soon as it can: an epoch that can still be given up is.
-func (c *coordinator) standStill(m message) []effect {
+// requestPause pauses the coordinator as soon as possible. It aborts an epoch that is not
+// prepared yet.
+func (c *coordinator) requestPause(m message) []effect {
 	c.pauses = append(c.pauses, m.answer)
 	if c.phase == collecting {
 		return c.abort("the app is being restored")
 	}
-	return c.stand()
+	return c.grantPause()
 }
 
-// stand tells one of those who want the coordinator to stand still that it does.
-func (c *coordinator) stand() []effect {
+// grantPause pauses an idle coordinator if a request for that is waiting, and answers it.
+func (c *coordinator) grantPause() []effect {
 	if c.phase != idle || len(c.pauses) == 0 {
 		return nil
 	}
@@ -269,7 +270,7 @@ func (c *coordinator) whenFound(m message) []effect {
 		c.phase = committing
 		return []effect{{do: doCommit, epoch: c.epoch}}
 	}
-	c.opened = time.Time{} // the next one is due
+	c.opened = time.Time{} // the next epoch is due
 	return c.abort(reasonLeader)
 }
 
@@ -279,7 +280,7 @@ func (c *coordinator) whenOpened(m message) []effect {
 	}
 	if m.reason != "" {
 		o := control.Outcome{Epoch: c.epoch, Reason: m.reason}
-		c.epoch-- // it was refused, so the number is still free
+		c.epoch-- // opening was refused, so the number is still free
 		return c.finish(m.now, o, nil)
 	}
 	c.phase = collecting
@@ -297,7 +298,7 @@ func (c *coordinator) whenPrepared(m message) []effect {
 		return nil
 	}
 	if c.parts[m.part.Partition] != nil {
-		return nil // it asks again for the outcome
+		return nil // the task asks again for the outcome
 	}
 	c.parts[m.part.Partition] = m.part
 	effects := []effect{{do: doNote, epoch: c.epoch, parts: []*checkpoint.Partition{m.part}}}
@@ -356,8 +357,8 @@ func (c *coordinator) whenAborted(m message) []effect {
 	return c.finish(m.now, control.Outcome{Epoch: c.epoch, Reason: c.reason, Whole: c.whole}, nil)
 }
 
-// finish ends the epoch and tells those who wait for it. Whoever wants the next one
-// gets it at once.
+// finish ends the epoch and answers the requests that wait for it. If a trigger or a pause
+// waits, it starts that at once.
 func (c *coordinator) finish(now time.Time, o control.Outcome, then []effect) []effect {
 	answers := append(c.waiting, c.triggers...)
 	c.phase, c.ended, c.parts, c.waiting, c.triggers = idle, now, nil, nil, nil
@@ -366,14 +367,14 @@ func (c *coordinator) finish(now time.Time, o control.Outcome, then []effect) []
 		effects = append(effects, effect{do: doAnswer, epoch: o.Epoch, answers: answers, outcome: o})
 	}
 	effects = append(effects, then...)
-	effects = append(effects, c.stand()...)
+	effects = append(effects, c.grantPause()...)
 	if c.phase == idle && len(c.later) > 0 {
 		effects = append(effects, c.open(now)...)
 	}
 	return effects
 }
 
-// missing names the partitions that have not prepared.
+// missing lists the partitions that have not prepared.
 func (c *coordinator) missing() string {
 	names := ""
 	for p := range c.partitions {

@@ -66,9 +66,9 @@ func (s *script) run(t *testing.T, d *datadriven.TestData) string {
 		}
 		var effects []effect
 		s.c, effects = newCoordinator(a, checkpoint.Term(arg("term", 1)), s.now, 10*time.Second, time.Minute)
-		return s.tell(effects)
+		return s.format(effects)
 	case msgAttached:
-		m.kind, m.place, m.number = d.Cmd, uint32(arg("partition", 0)), uint64(arg("assignment", 0))
+		m.kind, m.partition, m.number = d.Cmd, uint32(arg("partition", 0)), uint64(arg("assignment", 0))
 	case msgGo:
 		m.kind, m.epoch, m.owned, m.held = d.Cmd, state.Epoch(arg("epoch", int(s.c.epoch))), map[uint32]uint64{}, d.HasArg("held")
 	case msgTrigger, msgPause:
@@ -89,11 +89,11 @@ func (s *script) run(t *testing.T, d *datadriven.TestData) string {
 	default:
 		m.kind, m.epoch = d.Cmd, state.Epoch(arg("epoch", int(s.c.epoch)))
 	}
-	return s.tell(s.c.step(m))
+	return s.format(s.c.step(m))
 }
 
-// tell writes effects and phase.
-func (s *script) tell(effects []effect) string {
+// format prints effects and the phase.
+func (s *script) format(effects []effect) string {
 	var b strings.Builder
 	for _, e := range effects {
 		switch e.do {
@@ -120,8 +120,8 @@ func (s *script) tell(effects []effect) string {
 	return b.String()
 }
 
-// TestCoordinatorNeverBothCommitsAndAborts lets leaders come and go, messages be lost,
-// repeated and late, and holds coordinator and state machine to the protocol.
+// TestCoordinatorNeverBothCommitsAndAborts changes leaders, and loses, repeats and delays
+// messages. It checks that coordinator and state machine keep to the protocol.
 func TestCoordinatorNeverBothCommitsAndAborts(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		w := newWorld(t)
@@ -132,8 +132,8 @@ func TestCoordinatorNeverBothCommitsAndAborts(t *testing.T) {
 	})
 }
 
-// world is a group with one app of two partitions. What leaders want done lies in
-// pending until it is its turn, or for ever.
+// world is a group with one app of two partitions. The effects of leaders wait in pending,
+// in any order and perhaps forever.
 type world struct {
 	t       *rapid.T
 	fsm     *FSM
@@ -146,15 +146,15 @@ type world struct {
 	storeAt uint64                 // the newest term that the store has seen
 	barrier map[state.Epoch]bool
 	decided map[state.Epoch]string
-	// retained are the digests of the manifests that were retained when the open epoch,
-	// or the last one, was opened; used those that any checkpoint ever had.
+	// retained are the digests of the manifests that were retained when the newest epoch was
+	// opened. used are all digests that a checkpoint ever had.
 	retained map[string]bool
 	used     map[state.Epoch][]string
 }
 
 type pendingEffect struct {
 	effect
-	by *coordinator // the leadership that wants it
+	by *coordinator // the leadership that it belongs to
 }
 
 func newWorld(t *rapid.T) *world {

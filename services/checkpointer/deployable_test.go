@@ -11,8 +11,8 @@ import (
 	"github.com/eventflux/eventflux/shared/lang/siddhiql"
 )
 
-// A text that was deployed is accepted again, also if rules that came later refuse it. The
-// same text under another name, or another text under its name, is not.
+// A text that was deployed is accepted again, even if newer rules refuse it. The same text
+// under another name, or another text under its name, is not.
 func TestDeployedTextIsNeverRefused(t *testing.T) {
 	text := func(name, subject string) string {
 		return "@app:name('" + name + "') @app:unknown @source(subject='" + subject + "') define stream S (v int); from S insert into Out;"

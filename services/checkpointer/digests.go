@@ -8,12 +8,12 @@ import (
 	"github.com/eventflux/eventflux/shared/state/checkpoint"
 )
 
-// digests compares the state of a standby at a barrier with the checkpoint that was
-// cut there, once that is decided.
+// digests compares the state of a standby at a barrier with the checkpoint that was cut
+// there, once the epoch is decided.
 func (s *Service) digests(ctx context.Context, l *leader, r *control.DigestsRequest) (any, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.cfg.Timeout)
 	defer cancel()
-	ctx, done := l.waits.begin(ctx, waitKey{control.VerbDigests, slot{r.App, r.Partition}})
+	ctx, done := l.waits.add(ctx, waitKey{control.VerbDigests, slot{r.App, r.Partition}})
 	defer done()
 	answer := control.DigestsAnswer{Different: []string{}}
 	for {
@@ -39,7 +39,7 @@ func (s *Service) digests(ctx context.Context, l *leader, r *control.DigestsRequ
 	}
 	k, err := s.ref(&control.CheckpointRequest{App: r.App, Epoch: r.Epoch})
 	if control.Code(err) == control.CodeNotFound {
-		return answer, nil // retired meanwhile
+		return answer, nil // the checkpoint was retired while this waited
 	}
 	if err != nil {
 		return nil, err

@@ -23,8 +23,8 @@ import (
 	"github.com/eventflux/eventflux/shared/testing/faultpoint"
 )
 
-// do does what a coordinator wants done. What takes time is done beside the loop, and
-// its outcome comes back as a message.
+// do carries out the effects of a coordinator. Slow effects run in their own goroutines and
+// send the outcome to the loop as a message.
 func (l *leader) do(ctx context.Context, app string, effects []effect) {
 	for _, e := range effects {
 		switch e.do {
@@ -40,7 +40,7 @@ func (l *leader) do(ctx context.Context, app string, effects []effect) {
 			l.work.Go(func() {
 				p := e.parts[0]
 				faultpoint.Reach(faultpoint.Prepared)
-				// Only people look at it.
+				// This is only for the status that operators see.
 				_, _ = l.propose(ctx, &command{Kind: kindPrepared, App: app, Epoch: e.epoch, Partition: p.Partition, Number: p.Assignment})
 			})
 		default:
@@ -51,7 +51,7 @@ func (l *leader) do(ctx context.Context, app string, effects []effect) {
 				if ctx.Err() == nil {
 					l.spans.after(app, e, m)
 					l.s.tally.count(app, e, m)
-					l.tell(loopMessage{app: app, message: m})
+					l.send(loopMessage{app: app, message: m})
 				}
 			})
 		}
@@ -61,7 +61,7 @@ func (l *leader) do(ctx context.Context, app string, effects []effect) {
 func (l *leader) answer(e effect) {
 	faultpoint.Reach(faultpoint.AnswerBefore)
 	for _, id := range e.answers {
-		l.answers[id] <- e.outcome // there is room for one
+		l.answers[id] <- e.outcome // the channel has room for one
 		delete(l.answers, id)
 	}
 }
@@ -74,7 +74,7 @@ func (l *leader) logOutcome(app string, e effect) {
 	}
 }
 
-// act does one thing and returns what came of it.
+// act carries out one effect and returns the outcome.
 func (l *leader) act(ctx context.Context, app string, e effect) message {
 	switch e.do {
 	case doOpen:
@@ -109,8 +109,8 @@ func text(err error) string {
 	return err.Error()
 }
 
-// until repeats what has to be done while this process leads and the app is there. Raft's
-// refusals are final. The message has no kind if there is nothing to be done any more.
+// until repeats do until it succeeds, this process stops leading, or the app is gone (then
+// the message has no kind). Raft's refusals are final.
 func (l *leader) until(ctx context.Context, app, kind string, do func() error) message {
 	for {
 		err := do()
@@ -122,8 +122,8 @@ func (l *leader) until(ctx context.Context, app, kind string, do func() error) m
 		}
 		var no *control.Error
 		if errors.As(err, &no) || errors.Is(err, consensus.ErrNotLeader) {
-			l.log.Warn("the epoch is not this leader's any more", "step", kind, "err", err)
-			<-ctx.Done() // another leads, which this one will hear of
+			l.log.Warn("this leader no longer owns the epoch", "step", kind, "err", err)
+			<-ctx.Done() // another member leads, and Raft will report that
 			return message{kind: kind}
 		}
 		l.log.Warn("trying again", "step", kind, "err", err)
@@ -137,13 +137,13 @@ func (l *leader) openEpoch(ctx context.Context, app string, epoch state.Epoch) m
 	c := &command{Kind: kindOpen, App: app, Epoch: epoch, Term: l.termOf(app), Time: l.s.cfg.Now()}
 	_, _ = rand.Read(c.ID[:]) // never fails
 	l.spans.open(ctx, l.s.cfg.Tracer, c)
-	begun := time.Now()
+	started := time.Now()
 	faultpoint.Reach(faultpoint.OpenBefore)
 	for {
 		_, err := l.propose(ctx, c)
 		var no *control.Error
 		if err == nil || errors.As(err, &no) {
-			l.opened.Store(app, opened{epoch, begun})
+			l.opened.Store(app, opened{epoch, started})
 			faultpoint.Reach(faultpoint.OpenDone)
 			return message{kind: msgOpened, reason: text(err)}
 		}
@@ -177,7 +177,7 @@ func (l *leader) appendBarriers(ctx context.Context, app string) error {
 				return err
 			}
 		case <-late.C:
-			return errors.Join(fmt.Errorf("the log took no barrier for %s", barrierTimeout), l.barriers.health(app, a.Partitions))
+			return errors.Join(fmt.Errorf("the log accepted no barrier for %s", barrierTimeout), l.barriers.health(app, a.Partitions))
 		case <-ctx.Done():
 			return ctx.Err()
 		}
@@ -186,11 +186,11 @@ func (l *leader) appendBarriers(ctx context.Context, app string) error {
 	return nil
 }
 
-// barrierTimeout is how long a log may take to accept a barrier. One that is full, or
-// away, may accept it later: then its epoch is over, and nobody minds it.
+// barrierTimeout is how long a log may take to accept a barrier. A log that is full or
+// unavailable may accept it later; then its epoch is over, and tasks ignore it.
 const barrierTimeout = 3 * time.Second
 
-// barrierWriters are the writers of a leadership, one for each log.
+// barrierWriters are the writers of one leadership, one for each log.
 type barrierWriters struct {
 	ctx    context.Context
 	cancel context.CancelFunc
@@ -212,7 +212,7 @@ func (b *barrierWriters) open(ctx context.Context, conn *nats.Conn, ends *witnes
 	b.conn, b.ends, b.log, b.of = conn, ends, log, map[string]barrierWriter{}
 }
 
-// close ends all writers; from then on there are no others.
+// close ends all writers. No new ones are made after that.
 func (b *barrierWriters) close() {
 	b.mu.Lock()
 	b.cancel()
@@ -220,7 +220,7 @@ func (b *barrierWriters) close() {
 	b.group.Wait()
 }
 
-// health tells what keeps the logs of an app from taking barriers.
+// health returns what keeps the logs of an app from accepting barriers.
 func (b *barrierWriters) health(app string, partitions uint32) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -233,8 +233,8 @@ func (b *barrierWriters) health(app string, partitions uint32) error {
 	return errors.Join(errs...)
 }
 
-// drop ends the writers of an app, whose logs are about to go. Should they come back,
-// they are others, and begin with other writers.
+// drop ends the writers of an app whose logs are about to be deleted. Later logs with the
+// same names are new logs, and get new writers.
 func (b *barrierWriters) drop(app string, partitions uint32) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -246,7 +246,7 @@ func (b *barrierWriters) drop(app string, partitions uint32) {
 	}
 }
 
-// appendDone passes the outcome of an append on.
+// appendDone receives the outcome of an append.
 type appendDone chan error
 
 // Committed implements wal.Committed.
@@ -271,7 +271,7 @@ func (b *barrierWriters) append(app string, p uint32, now int64, cut frame.Cut, 
 		b.group.Go(func() {
 			defer end()
 			if err := w.Run(ctx); err != nil {
-				b.log.Warn("the writer of barriers has ended; the next one begins anew", "log", stream, "err", err)
+				b.log.Warn("the writer of barriers has ended; the next barrier starts a new one", "log", stream, "err", err)
 			}
 			b.mu.Lock()
 			defer b.mu.Unlock()
@@ -283,8 +283,8 @@ func (b *barrierWriters) append(app string, p uint32, now int64, cut frame.Cut, 
 	return w.AppendBarrier(now, cut, done)
 }
 
-// storeManifest writes the manifest of an epoch that all have prepared. It does not
-// make the checkpoint exist; the commit in Raft does.
+// storeManifest writes the manifest of an epoch that all tasks have prepared. The checkpoint
+// does not exist until the commit in Raft.
 func (l *leader) storeManifest(ctx context.Context, app string, e effect) error {
 	a := l.s.cfg.FSM.app(app)
 	if a == nil || a.Open == nil || a.Open.Epoch != e.epoch {
@@ -319,9 +319,9 @@ func (l *leader) storeManifest(ctx context.Context, app string, e effect) error 
 	return err
 }
 
-// commitToStore puts a manifest into the store. That of an app which was removed meanwhile
-// goes again: what was there when it was removed is gone, and sweeps take the manifest of
-// an app that is not deployed for one that a lost cluster has left.
+// commitToStore puts a manifest into the store. If the app was removed at the same time, it
+// deletes the manifest again: the removal has not seen it, and sweeps would keep it, because
+// the manifest of an unknown app may come from a lost cluster.
 func (l *leader) commitToStore(ctx context.Context, c store.Commit) error {
 	if err := l.claim(ctx); err != nil {
 		return err
@@ -337,11 +337,11 @@ func removed(app string) error {
 	return failure(control.CodeNotFound, "app %q was removed", app)
 }
 
-// commit makes the checkpoint exist: it commits the manifest that is in the store.
+// commit commits the checkpoint in Raft, with the manifest that is in the store.
 func (l *leader) commit(ctx context.Context, app string, epoch state.Epoch) error {
 	if a := l.s.cfg.FSM.app(app); a != nil {
 		if o, known := a.outcome(epoch); known && o.Committed {
-			return nil // the answer to the command got lost; and since, it may have been replaced
+			return nil // committed before: the answer was lost, and the manifest may even be replaced by now
 		}
 	}
 	name := checkpoint.ManifestName(app, epoch)
@@ -361,7 +361,7 @@ func (l *leader) commit(ctx context.Context, app string, epoch state.Epoch) erro
 	return err
 }
 
-// record returns what Raft is to know of a manifest.
+// record returns what Raft stores about a manifest.
 func (l *leader) record(m *checkpoint.Manifest, name string, data []byte) *committed {
 	k := &committed{CheckpointRef: control.CheckpointRef{
 		Generation: m.Generation, Epoch: m.Epoch, Term: l.termOf(m.App), Time: m.Time, Manifest: name, Digest: checkpoint.SHA256(data),
@@ -387,13 +387,14 @@ func (l *leader) record(m *checkpoint.Manifest, name string, data []byte) *commi
 	return k
 }
 
-// opened is when this leader opened an epoch.
+// opened is an epoch that this leader opened, and when.
 type opened struct {
 	epoch state.Epoch
 	at    time.Time
 }
 
-// took returns how long a checkpoint took; by two clocks, if another leader opened it.
+// took returns how long a checkpoint took. If another leader opened it, that compares the
+// clocks of two machines.
 func (l *leader) took(app string, m *checkpoint.Manifest) time.Duration {
 	if o, ok := l.opened.Load(app); ok && o.(opened).epoch == m.Epoch {
 		return time.Since(o.(opened).at)
@@ -401,7 +402,7 @@ func (l *leader) took(app string, m *checkpoint.Manifest) time.Duration {
 	return max(0, l.s.cfg.Now().Sub(m.Time))
 }
 
-// look tells whether the manifest of an epoch that a former leader opened is there.
+// look finds out whether the store has the manifest of an epoch that a former leader opened.
 func (l *leader) look(ctx context.Context, app string, epoch state.Epoch) message {
 	for {
 		_, err := checkpoint.ReadManifest(ctx, l.s.cfg.Store, checkpoint.ManifestName(app, epoch), "")
@@ -415,13 +416,13 @@ func (l *leader) look(ctx context.Context, app string, epoch state.Epoch) messag
 	}
 }
 
-// fence shuts the leaders before this one out of the store.
+// fence makes the store refuse former leaders.
 func (l *leader) fence(ctx context.Context, app string) {
 	err := l.claim(ctx)
 	if err == nil {
 		err = l.s.cfg.Store.Commit(ctx, store.Commit{App: app, Term: uint64(l.termOf(app))})
 	}
 	if err != nil && ctx.Err() == nil {
-		l.log.Warn("the store does not know this term yet; the next checkpoint tells it", "app", app, "err", err)
+		l.log.Warn("the store does not have this term yet; the next checkpoint writes it", "app", app, "err", err)
 	}
 }

@@ -17,16 +17,17 @@ import (
 )
 
 const (
-	abortedKept  = 20 // aborted epochs of an app that are remembered, for people
-	restoresKept = 20 // restores of an app that may be asked for again
+	abortedKept  = 20 // aborted epochs of an app that are kept for operators
+	restoresKept = 20 // restores of an app that are kept for repeated requests
 )
 
-// FSM is what the group agrees on: apps, who runs them, epochs. It is a function of
-// the commands alone; a command that is repeated changes nothing. Its methods may be
+// FSM is the replicated state of the group: apps, the owners of their partitions, epochs.
+// It depends only on the commands; a repeated command changes nothing. Its methods may be
 // called concurrently.
 //
-// Members of several versions have to come to the same: so what a kind of command does
-// never changes, and whoever does not know all of a command, or of a snapshot, halts.
+// Members of different versions must compute the same state. So the effect of a kind of
+// command never changes, and a member that does not know all of a command or a snapshot
+// halts.
 type FSM struct {
 	major  uint64        // version of this program
 	halted chan struct{} // closed: err is set
@@ -38,14 +39,13 @@ type FSM struct {
 
 var _ raft.FSM = (*FSM)(nil)
 
-// NewFSM returns the state of a group that has agreed on nothing yet. version is that of
-// this program, a semver.
+// NewFSM returns the state of a new group. version is the version of this program, a semver.
 func NewFSM(version string) (*FSM, error) {
 	major, err := control.Major(version)
 	return &FSM{major: major, halted: make(chan struct{}), data: machine{Format: machineFormat, Apps: map[string]*appState{}}}, err
 }
 
-// command is one entry of the Raft log. What is not of its kind is empty.
+// command is one entry of the Raft log. Fields that its kind does not use are empty.
 type command struct {
 	Version   string          `json:"version"` // of the leader that proposed it
 	Kind      string          `json:"kind"`
@@ -65,38 +65,38 @@ type command struct {
 	Epochs    []state.Epoch   `json:"epochs,omitempty"`
 	Restore   *restoredAs     `json:"restore,omitempty"` // of open: the request that it carries out
 	Died      *control.Died   `json:"died,omitempty"`    // of died: the frames of one app
-	Passed    []control.Death `json:"passed,omitempty"`  // of passed: what tasks have got past
+	Passed    []control.Death `json:"passed,omitempty"`  // of passed: frames that tasks have applied
 	// Upgrade is the version of upgrade, and has only the number for upgraded.
 	Upgrade *control.Version `json:"upgrade,omitempty"`
 	Cluster string           `json:"cluster,omitempty"` // of name
 }
 
-// The kinds of commands. They are durable. One that does something else needs a kind of its
-// own, which a leader proposes from the next major version on: docs/formats/README.md.
+// The kinds of commands. They are durable. A command with another effect needs a new kind,
+// which leaders propose from the next major version on: docs/formats/README.md.
 const (
 	kindDeploy   = "deploy"
-	kindRemove   = "remove" // begins it
-	kindForget   = "forget" // ends it
+	kindRemove   = "remove" // starts the removal of an app
+	kindForget   = "forget" // ends the removal
 	kindPlace    = "place"
 	kindAttach   = "attach"
 	kindOpen     = "open"
 	kindPrepared = "prepared"
-	kindCommit   = "commit" // the first of a generation begins it
+	kindCommit   = "commit" // the first commit of a generation starts it
 	kindRelease  = "release"
 	kindAbort    = "abort"
 	kindRetire   = "retire"
 	kindSwap     = "swap"
 	kindDied     = "died"     // a process died while tasks applied frames
 	kindPassed   = "passed"   // tasks have applied those frames since
-	kindResume   = "resume"   // what is in quarantine is run again
+	kindResume   = "resume"   // partitions in quarantine run again
 	kindTakeOver = "takeover" // of an app of major version 0
-	kindUpgrade  = "upgrade"  // the app has another version, which completes from here on
-	kindUpgraded = "upgraded" // all logs have its frame: ingest may write its schemas
+	kindUpgrade  = "upgrade"  // the app gets a new version; the leader must complete the change
+	kindUpgraded = "upgraded" // all logs have the version's frame: ingest may write its schemas
 	kindName     = "name"     // the cluster gets a name, unless it has one
 )
 
-// refusal is the answer to a command that does not fit what was agreed on before. It
-// changed nothing.
+// refusal is the answer to a command that does not fit the state. The command changed
+// nothing.
 type refusal struct{ err *control.Error }
 
 func refuse(code, format string, args ...any) any {
@@ -183,8 +183,8 @@ var kinds = []string{
 	kindDied, kindPassed, kindResume, kindUpgrade, kindUpgraded, kindName,
 }
 
-// read decodes a command. It fails if a newer version may have proposed it, or if there is
-// anything in it that this one would pass over.
+// read decodes a command. It fails if a newer version may have proposed it, or if it has a
+// field that this version does not know.
 func (f *FSM) read(data []byte, c *command) error {
 	var by struct{ Version, Kind string }
 	if err := json.Unmarshal(data, &by); err != nil {
@@ -201,7 +201,7 @@ func (f *FSM) read(data []byte, c *command) error {
 		return fmt.Errorf("it is a %q of version %s, which this version does not know; run version %[2]s here", by.Kind, by.Version)
 	}
 	if err := strictly(data, c); err != nil {
-		return fmt.Errorf("it is a %q of version %s, not all of which this version knows: %w; run version %[2]s here", by.Kind, by.Version, err)
+		return fmt.Errorf("it is a %q of version %s with fields that this version does not know: %w; run version %[2]s here", by.Kind, by.Version, err)
 	}
 	if (by.Kind == kindUpgrade || by.Kind == kindUpgraded) && c.Upgrade == nil {
 		return fmt.Errorf("it is an %q without a version of the app", by.Kind)
@@ -209,15 +209,15 @@ func (f *FSM) read(data []byte, c *command) error {
 	return nil
 }
 
-// strictly decodes JSON without fields that nobody knows.
+// strictly decodes JSON and refuses unknown fields.
 func strictly(data []byte, into any) error {
 	d := json.NewDecoder(bytes.NewReader(data))
 	d.DisallowUnknownFields()
 	return d.Decode(into)
 }
 
-// halt has the state machine apply nothing any more, and take no snapshot: what it has not
-// applied stays in Raft's log, for a version that knows it.
+// halt stops the state machine: it applies no more commands and makes no snapshots. So the
+// commands that it has not applied stay in Raft's log, for a version that knows them.
 func (f *FSM) halt(err error) {
 	if f.err == nil {
 		f.err = err
@@ -258,7 +258,7 @@ func (f *FSM) Restore(from io.ReadCloser) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if err != nil {
-		// Raft would take an older snapshot, or ask for this one again and again.
+		// Without halt, Raft would use an older snapshot, or request this one again and again.
 		f.halt(fmt.Errorf("snapshot of the checkpointer: %w", err))
 		return f.err
 	}
@@ -279,7 +279,7 @@ func readMachine(data []byte) (*machine, error) {
 		return nil, fmt.Errorf("it has format %d, known are 1 to %d; run the version that wrote it or a newer one", is.Format, machineFormat)
 	}
 	if err := strictly(data, &m); err != nil {
-		return nil, fmt.Errorf("not all of it is known to this version: %w; run the version that wrote it or a newer one", err)
+		return nil, fmt.Errorf("this version does not know all of it: %w; run the version that wrote it or a newer one", err)
 	}
 	if m.Apps == nil {
 		return nil, fmt.Errorf("it has no apps, which no version writes")
@@ -292,7 +292,7 @@ type snapshot []byte
 // Persist implements raft.FSMSnapshot.
 func (s snapshot) Persist(sink raft.SnapshotSink) error {
 	if _, err := sink.Write(s); err != nil {
-		_ = sink.Cancel() // the first error tells more
+		_ = sink.Cancel() // the first error is the more useful one
 		return err
 	}
 	return sink.Close()
@@ -301,14 +301,14 @@ func (s snapshot) Persist(sink raft.SnapshotSink) error {
 // Release implements raft.FSMSnapshot.
 func (snapshot) Release() {}
 
-// app returns a copy of what is known of an app, or nil.
+// app returns a copy of the state of an app, or nil.
 func (f *FSM) app(name string) *appState {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.data.Apps[name].clone()
 }
 
-// gone reports whether an app is not there any more, or about not to be.
+// gone reports whether an app was removed or is being removed.
 func (f *FSM) gone(name string) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -316,7 +316,7 @@ func (f *FSM) gone(name string) bool {
 	return a == nil || a.Removing
 }
 
-// apps returns copies of all, sorted by name.
+// apps returns copies of the states of all apps, sorted by name.
 func (f *FSM) apps() []*appState {
 	f.mu.Lock()
 	defer f.mu.Unlock()

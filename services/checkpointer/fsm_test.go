@@ -32,13 +32,14 @@ func newFSM(t fataler) *FSM {
 	return f
 }
 
-// A member halts at what it does not know all of, instead of coming to another state than
-// the others. It applies nothing behind that, and writes no snapshot which leaves it out.
+// A member halts at a command that it does not know completely, instead of computing another
+// state than the other members. It applies nothing after that, and makes no snapshot without
+// the command.
 func TestHaltsAtTheUnknown(t *testing.T) {
 	const deploy = `{"version":"1.2.3","kind":"deploy","app":"a","deploy":{"name":"a","plan":"p","partitions":1}}`
 	for name, c := range map[string]struct{ command, says string }{
 		"a kind of a later minor version": {`{"version":"1.4.0","kind":"pause","app":"a"}`, `it is a "pause" of version 1.4.0, which this version does not know; run version 1.4.0 here`},
-		"a field of a later minor one":    {`{"version":"1.4.0","kind":"place","app":"a","weight":2}`, `not all of which this version knows: json: unknown field "weight"; run version 1.4.0 here`},
+		"a field of a later minor one":    {`{"version":"1.4.0","kind":"place","app":"a","weight":2}`, `with fields that this version does not know: json: unknown field "weight"; run version 1.4.0 here`},
 		"a field within a field":          {`{"version":"1.4.0","kind":"attach","app":"a","owner":{"partition":0,"zone":"x"}}`, `unknown field "zone"; run version 1.4.0 here`},
 		"a later major version":           {`{"version":"2.0.0","kind":"place","app":"a"}`, `version 2.0.0 proposed it, and this is a version 1.x; run version 2.0.0 here`},
 		"no version":                      {`{"kind":"place","app":"a"}`, `version "" is none`},
@@ -62,17 +63,17 @@ func TestHaltsAtTheUnknown(t *testing.T) {
 				t.Error("not halted")
 			}
 			if got := refused(f.Apply(&raft.Log{Index: 8, Data: []byte(`{"version":"1.2.3","kind":"forget","app":"a"}`)})); got == "" || f.app("a") == nil {
-				t.Errorf("went on behind it, with %q", got)
+				t.Errorf("continued after it, with %q", got)
 			}
 			if _, err := f.Snapshot(); err == nil {
-				t.Error("a snapshot was taken, which leaves the command out")
+				t.Error("a snapshot was taken without the command")
 			}
 		})
 	}
 }
 
-// What an earlier major version has proposed is read: a group is stopped as one and
-// started as the next.
+// Commands of an earlier major version are applied: a whole group is stopped and started
+// with the next one.
 func TestEarlierCommands(t *testing.T) {
 	f := newFSM(t)
 	if no := f.Apply(&raft.Log{Index: 1, Data: []byte(`{"version":"0.9.0","kind":"deploy","app":"a","deploy":{"name":"a","partitions":1}}`)}); no != nil || f.Err() != nil {
@@ -80,8 +81,8 @@ func TestEarlierCommands(t *testing.T) {
 	}
 }
 
-// A snapshot that is not known as a whole halts the member too: Raft would take an older
-// one, or ask for this one for ever.
+// A snapshot with unknown parts halts the member too: otherwise Raft would use an older one,
+// or request this one forever.
 func TestUnknownSnapshots(t *testing.T) {
 	for _, c := range []struct{ snapshot, says string }{
 		{`{"format":4,"apps":{}}`, "it has format 4, known are 1 to 3; run the version that wrote it or a newer one"},
@@ -97,12 +98,12 @@ func TestUnknownSnapshots(t *testing.T) {
 	}
 }
 
-var rewriteLog = flag.Bool("rewrite-log", false, "write the golden log of commands anew: only for a new major version")
+var rewriteLog = flag.Bool("rewrite-log", false, "rewrite the golden log of commands: only for a new major version")
 
-// A golden log has commands, and the snapshot is what they come to. Both have been written
-// by members that are still there, or by the major version before: where this fails, a
-// group of two versions diverges. What has to be another thing gets a kind of its own.
-// That of major version 1 has every kind.
+// A golden log has commands, and the golden snapshot is the state after them. Members that
+// are still in use, or the previous major version, have written both: if this test fails, a
+// group of two versions diverges. A command with another effect needs a new kind. The log of
+// major version 1 has every kind.
 func TestGoldenLog(t *testing.T) {
 	for _, major := range []string{"0", "1"} {
 		t.Run(major, func(t *testing.T) { goldenLog(t, major) })
@@ -162,7 +163,7 @@ func goldenLog(t *testing.T, major string) {
 		t.Fatal(err)
 	}
 	if !bytes.Equal(got.Bytes(), want) {
-		t.Errorf("the commands come to\n%s\nwant what earlier versions come to,\n%s", got.Bytes(), want)
+		t.Errorf("the state after the commands is\n%s\nwant the state of earlier versions,\n%s", got.Bytes(), want)
 	}
 	again := newFSM(t)
 	if err := again.Restore(io.NopCloser(bytes.NewReader(want))); err != nil {
@@ -180,7 +181,7 @@ func writeGolden(t *testing.T, file string, data []byte) {
 	}
 }
 
-// everyKind are commands of each kind, with all that they can have in them.
+// everyKind returns commands of each kind, with all fields that they can have.
 func everyKind() []*command {
 	at := func(s int) time.Time { return begin.UTC().Add(time.Duration(s) * time.Second) }
 	deploy := func(app string) *command {

@@ -13,8 +13,8 @@ import (
 	"github.com/eventflux/eventflux/shared/control"
 )
 
-// ingests are those that a leader hears of. An ingest tells of itself before it subscribes
-// to anything, so that none takes events unknown to the leader.
+// ingests are the ingests that report to this leader. An ingest reports before it subscribes
+// to anything, so that none accepts events without the leader knowing it.
 type ingests struct {
 	mu sync.Mutex
 	of map[string]*ingest
@@ -28,7 +28,7 @@ type ingest struct {
 	apps   map[string]control.Serving
 }
 
-// hear takes in what an ingest says, unless it has said something newer.
+// hear records the report of an ingest, unless a newer one has arrived.
 func (in *ingests) hear(r *control.ServingRequest, now time.Time) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
@@ -47,7 +47,7 @@ func (in *ingests) hear(r *control.ServingRequest, now time.Time) {
 	in.of[r.Ingest] = one
 }
 
-// alive returns those that have been heard of lately, by name.
+// alive returns the ingests with a recent report, by name.
 func (in *ingests) alive(now time.Time) (all []*ingest) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
@@ -68,7 +68,7 @@ func (in *ingests) hold(app string, now time.Time) bool {
 	})
 }
 
-// serving takes in what an ingest says of itself.
+// serving handles the report of an ingest.
 func (s *Service) serving(_ context.Context, l *leader, r *control.ServingRequest) (any, error) {
 	if r.Ingest == "" {
 		return nil, failure(control.CodeInvalid, "an ingest without an id; it is never empty")
@@ -77,16 +77,16 @@ func (s *Service) serving(_ context.Context, l *leader, r *control.ServingReques
 	return struct{}{}, nil
 }
 
-// missing says what an app needs before all ingests accept its events and all of its
-// partitions run; nil for nothing.
+// missing lists what prevents an app from running fully: ingests that do not accept its
+// events and partitions that do not run. It returns nil if there is nothing.
 func (l *leader) missing(a *appState, now time.Time) (what []string) {
 	able, _, settled := l.processors.alive(now)
 	if !settled {
-		return []string{"the checkpointer leads since a moment ago and does not know all ingests and processors yet"}
+		return []string{"the checkpointer has just become the leader and does not know all ingests and processors yet"}
 	}
 	all := l.ingests.alive(now)
 	if len(all) == 0 {
-		what = append(what, "no ingest is there; start one with eventflux serve --services ingest")
+		what = append(what, "there is no ingest; start one with eventflux serve --services ingest")
 	}
 	for _, one := range all {
 		s, knows := one.apps[a.Name]
@@ -102,7 +102,7 @@ func (l *leader) missing(a *appState, now time.Time) (what []string) {
 	return append(append(what, missingTasks(a, len(able))...), l.missingVersions(a, now)...)
 }
 
-// missingTasks says which partitions do not run, those of one reason together.
+// missingTasks lists the partitions that do not run, grouped by reason.
 func missingTasks(a *appState, processors int) (what []string) {
 	states := make([]string, a.Partitions)
 	for _, o := range a.Owners {
@@ -114,9 +114,9 @@ func missingTasks(a *appState, processors int) (what []string) {
 		why := ""
 		switch {
 		case a.quarantined(uint32(p)):
-			why = "in quarantine, as three processes died of a frame; eventflux app resume " + a.Name + " runs it again"
+			why = "in quarantine, because three processes died of a frame; eventflux app resume " + a.Name + " runs it again"
 		case state == "" && processors == 0:
-			why = "without a task, as no processor is there; start one with eventflux serve --services processor"
+			why = "without a task, because there is no processor; start one with eventflux serve --services processor"
 		case state == "":
 			why = "without a task yet"
 		case state == "starting" || state == "halted" || state == "fenced" || state == "stopped":

@@ -9,12 +9,12 @@ import (
 	"github.com/eventflux/eventflux/shared/control"
 )
 
-// TestMissing: the list of what an app misses follows the last report of each live ingest, and
-// the tasks of its partitions.
+// TestMissing: the list of what an app lacks follows from the last report of each live ingest
+// and from the tasks of its partitions.
 func TestMissing(t *testing.T) {
-	began := time.Now()
-	now := began.Add(2 * control.HeartbeatTimeout)
-	l := &leader{processors: newProcessors(began), ingests: ingests{of: map[string]*ingest{}}}
+	start := time.Now()
+	now := start.Add(2 * control.HeartbeatTimeout)
+	l := &leader{processors: newProcessors(start), ingests: ingests{of: map[string]*ingest{}}}
 	a := &appState{App: control.App{Name: "A", Index: 7, Partitions: 8}}
 	check := func(when string, want ...string) {
 		t.Helper()
@@ -25,11 +25,11 @@ func TestMissing(t *testing.T) {
 	serving := func(id string, number uint64, apps ...control.Serving) {
 		l.ingests.hear(&control.ServingRequest{Ingest: id, Name: "at " + id, Number: number, Apps: apps}, now)
 	}
-	if got := l.missing(a, began); len(got) != 1 || !strings.Contains(got[0], "leads since a moment ago") {
+	if got := l.missing(a, start); len(got) != 1 || !strings.Contains(got[0], "has just become the leader") {
 		t.Errorf("at the start of a leadership: %q", got)
 	}
-	noTask := "partitions 0, 1, 2, 3, 4 and 3 more: without a task, as no processor is there; start one with eventflux serve --services processor"
-	check("nothing runs", "no ingest is there; start one with eventflux serve --services ingest", noTask)
+	noTask := "partitions 0, 1, 2, 3, 4 and 3 more: without a task, because there is no processor; start one with eventflux serve --services processor"
+	check("nothing runs", "there is no ingest; start one with eventflux serve --services ingest", noTask)
 
 	serving("x", 1)
 	serving("y", 1, control.Serving{App: "A", Index: 7, Accepts: true})
@@ -58,5 +58,5 @@ func TestMissing(t *testing.T) {
 		t.Fatal(err)
 	}
 	check("some tasks do not run", "partitions 2, 5: starting", "partition 3: halted; eventflux doctor says why", "partition 6: without a task yet",
-		"partition 7: in quarantine, as three processes died of a frame; eventflux app resume A runs it again")
+		"partition 7: in quarantine, because three processes died of a frame; eventflux app resume A runs it again")
 }

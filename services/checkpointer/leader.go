@@ -22,8 +22,8 @@ const (
 	projectRetry = time.Second
 )
 
-// leader is one leadership: a loop that owns the coordinators of all apps, and
-// goroutines that do what they want done.
+// leader is one leadership: a loop that owns the coordinators of all apps, and goroutines
+// that carry out their effects.
 type leader struct {
 	s        *Service
 	term     checkpoint.Term
@@ -32,7 +32,7 @@ type leader struct {
 	done     chan struct{} // closed when the loop has ended
 	work     sync.WaitGroup
 
-	// The loop's alone.
+	// Only the loop uses these.
 	apps    map[string]*coordinator
 	answers map[answerID]chan control.Outcome
 	last    answerID
@@ -41,28 +41,28 @@ type leader struct {
 	ingests    ingests
 	standbys   standbys
 	restores   chan restore
-	placing    chan struct{} // has a message when placements are to be looked at
+	placing    chan struct{} // wakes keepPlacing
 	removing   sync.Map      // apps that are being removed
 	upgrading  sync.Map      // apps whose logs get the frame of a version
-	turns      sync.Map      // of those who make or delete the streams of an app, by app
+	turns      sync.Map      // by app: a lock for making and deleting its streams
 	waits      waits
 
-	wall     time.Time // when the leadership began, by the machine's clock
-	began    time.Time // and by the process's
+	wall     time.Time // start of the leadership, by the machine's clock
+	started  time.Time // the same instant, by the monotonic clock
 	opened   sync.Map  // opened, by app
 	barriers barrierWriters
 	spans    spans
-	looking  chan struct{} // has a message when keepStreams is to look at once
+	looking  chan struct{} // wakes keepStreams
 	tidying  sync.Mutex
 	swapping sync.Mutex
 	sweeps   sweeps
 	lease    lease
-	claimed  atomic.Bool   // the store is known to be this cluster's
-	changed  chan struct{} // the bucket does not have the newest checkpoints
+	claimed  atomic.Bool   // the store is known to belong to this cluster
+	changed  chan struct{} // wakes projectCheckpoints: the bucket lacks newer checkpoints
 }
 
-// loopMessage is a message for an app's coordinator. One without a kind only makes the
-// app known.
+// loopMessage is a message for an app's coordinator. Without a kind, it only makes the app
+// known to the loop.
 type loopMessage struct {
 	app string
 	message
@@ -73,7 +73,7 @@ func newLeader(s *Service, term uint64) *leader {
 	grace, _ := s.cfg.grace()
 	wall := s.cfg.Now().Round(0)
 	return &leader{
-		wall: wall, began: time.Now(),
+		wall: wall, started: time.Now(),
 		sweeps:  newSweeps(wall.Add(-grace)),
 		changed: make(chan struct{}, 1), looking: make(chan struct{}, 1),
 		s: s, term: checkpoint.Term(term), log: s.cfg.Log.With("term", term),
@@ -84,9 +84,10 @@ func newLeader(s *Service, term uint64) *leader {
 	}
 }
 
-// clock is the time for what this leader alone orders by it. Set back, the machine's own
-// would have everything appear to have begun before what was allowed last.
-func (l *leader) clock() time.Time { return l.wall.Add(time.Since(l.began)) }
+// clock returns a time that never goes back, for events that only this leader orders. If
+// the machine's clock were used and set back, all later merges would seem to have started
+// before the last allowed sweep.
+func (l *leader) clock() time.Time { return l.wall.Add(time.Since(l.started)) }
 
 // run leads until ctx ends.
 func (l *leader) run(ctx context.Context) {
@@ -102,7 +103,7 @@ func (l *leader) run(ctx context.Context) {
 	l.work.Go(func() { l.keepStreams(ctx) })
 	for _, a := range l.s.cfg.FSM.apps() {
 		if !a.Removing {
-			l.take(ctx, a)
+			l.addCoordinator(ctx, a)
 		}
 	}
 	tick := time.NewTicker(tickEvery)
@@ -130,9 +131,9 @@ func (l *leader) run(ctx context.Context) {
 	}
 }
 
-// termOf is the leadership as an app's barriers and manifests have it, and its store. It
-// is above all that the store had seen when the app was deployed, which may come from a
-// group whose terms went further than this one's have.
+// termOf returns the term of this leadership for the barriers and manifests of an app. It
+// is above all terms that the store had for the app when it was deployed: those may come
+// from another group, whose terms were higher.
 func (l *leader) termOf(app string) checkpoint.Term {
 	if a := l.s.cfg.FSM.app(app); a != nil {
 		return a.TermBase + l.term
@@ -140,8 +141,8 @@ func (l *leader) termOf(app string) checkpoint.Term {
 	return l.term
 }
 
-// take makes the coordinator of an app. Whoever led before is shut out of the store.
-func (l *leader) take(ctx context.Context, a *appState) {
+// addCoordinator makes the coordinator of an app, and fences former leaders in the store.
+func (l *leader) addCoordinator(ctx context.Context, a *appState) {
 	c, effects := newCoordinator(a, l.termOf(a.Name), time.Now(), l.s.cfg.Interval, l.s.cfg.Timeout)
 	l.apps[a.Name] = c
 	l.work.Go(func() { l.fence(ctx, a.Name) })
@@ -158,7 +159,7 @@ func (l *leader) handle(ctx context.Context, m loopMessage) {
 			}
 			return
 		}
-		l.take(ctx, a)
+		l.addCoordinator(ctx, a)
 		c = l.apps[m.app]
 	}
 	if m.kind == "" {
@@ -173,8 +174,8 @@ func (l *leader) handle(ctx context.Context, m loopMessage) {
 	l.do(ctx, m.app, c.step(m.message))
 }
 
-// tell passes a message to the loop, unless that has ended.
-func (l *leader) tell(m loopMessage) {
+// send passes a message to the loop, unless the loop has ended.
+func (l *leader) send(m loopMessage) {
 	select {
 	case l.messages <- m:
 	case <-l.done:
@@ -184,7 +185,7 @@ func (l *leader) tell(m loopMessage) {
 // ask passes a request to the loop and waits for its answer.
 func (l *leader) ask(ctx context.Context, app string, m message) (o control.Outcome, err error) {
 	reply := make(chan control.Outcome, 1)
-	l.tell(loopMessage{app: app, message: m, reply: reply})
+	l.send(loopMessage{app: app, message: m, reply: reply})
 	select {
 	case o = <-reply:
 		return o, nil
@@ -214,7 +215,7 @@ func (l *leader) propose(ctx context.Context, c *command) (any, error) {
 	return answer, nil
 }
 
-// keepProjecting brings the bucket up to date with Raft at the start of a leadership.
+// keepProjecting updates the bucket from Raft at the start of a leadership.
 func (l *leader) keepProjecting(ctx context.Context) {
 	for {
 		err := l.project(ctx)
@@ -228,7 +229,7 @@ func (l *leader) keepProjecting(ctx context.Context) {
 	}
 }
 
-// project writes what Raft says of apps into the bucket, where all services look.
+// project writes the apps, as Raft has them, into the bucket that all services read.
 func (l *leader) project(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, decideTimeout)
 	defer cancel()
@@ -246,11 +247,11 @@ func (l *leader) project(ctx context.Context) error {
 		}
 		key := natsconn.ClusterKey("app", a.Name)
 		want[key] = true
-		// A bucket's own Get may be answered by a replica that lacks what a former leader wrote last.
+		// Get of a bucket may be answered by a replica that lacks the last write of a former leader.
 		if have, err := natsconn.LastStored(ctx, l.s.cfg.Conn, "KV_"+natsconn.ClusterBucket, "$KV."+natsconn.ClusterBucket+"."+key); err == nil && same(have.Data, &a.App) {
 			continue
 		}
-		a.Owners, a.Checkpoint = nil, 0 // they change all the time; ask for them
+		a.Owners, a.Checkpoint = nil, 0 // these change all the time; services ask for them
 		data, err := json.Marshal(a.App)
 		if err != nil {
 			return err
@@ -274,7 +275,7 @@ func (l *leader) project(ctx context.Context) error {
 	return nil
 }
 
-// bucket returns a bucket of the cluster, and makes it where it is missing.
+// bucket returns a bucket of the cluster, and creates it if it is missing.
 func (l *leader) bucket(ctx context.Context, name, description string) (jetstream.KeyValue, error) {
 	want := jetstream.KeyValueConfig{Bucket: name, Description: description, Replicas: max(l.s.cfg.Streams.Replicas, 1)}
 	bucket, err := l.s.js.KeyValue(ctx, name)
@@ -291,8 +292,8 @@ func (l *leader) bucket(ctx context.Context, name, description string) (jetstrea
 	return bucket, nil
 }
 
-// drop forgets the coordinator of an app that is gone. Whoever waits for a checkpoint
-// of it is told.
+// drop removes the coordinator of an app that is gone, and answers the requests that wait
+// for a checkpoint of it.
 func (l *leader) drop(app string) {
 	c := l.apps[app]
 	delete(l.apps, app)

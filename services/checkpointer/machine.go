@@ -10,22 +10,22 @@ import (
 	"github.com/eventflux/eventflux/shared/state/checkpoint"
 )
 
-// machine is the state as snapshots have it.
+// machine is the replicated state, in the form that snapshots have.
 type machine struct {
 	Format int                  `json:"format"`
 	Apps   map[string]*appState `json:"apps"`
-	// Removed is the largest generation of any app that was removed. Apps that are deployed
-	// later begin behind it, so that no place of a result is there twice, should one of them
-	// have the name of a removed one. It is one number, and not one for each name, because
-	// names come and go for years.
+	// Removed is the largest generation of all removed apps. Apps that are deployed later
+	// start with a larger one, so that an app with the name of a removed app does not reuse
+	// the positions of its results. It is one number instead of one per name, because names
+	// come and go for years.
 	Removed checkpoint.Generation `json:"removed_generation,omitempty"`
-	// Cluster is the random name of the group in stores that belong to one cluster; empty
-	// while it has used none.
+	// Cluster is the random name that the group claims a store with; empty until it has
+	// claimed one.
 	Cluster string `json:"cluster,omitempty"`
 }
 
-// Formats of snapshots: each is written only if a snapshot needs it, so that an older version
-// can be started again as long as it knows all that is there.
+// The formats of snapshots. A newer format is written only if the state needs it, so that an
+// older version can start again while it knows everything in the state.
 const (
 	levelFormat   = 2 // an app has a semantics level
 	machineFormat = 3 // an app has several versions
@@ -47,14 +47,14 @@ func (m *machine) format() int {
 	return format
 }
 
-// appState is what is known of an app.
+// appState is the replicated state of an app.
 type appState struct {
 	control.App
 	Tasks map[uint32]control.Owner `json:"tasks"`
-	// TermBase is the largest term that the store knew of the app when it was deployed.
+	// TermBase is the largest term that the store had for the app when it was deployed.
 	TermBase  checkpoint.Term   `json:"term_base,omitempty"`
-	Places    map[uint32]string `json:"places"`       // partition to the processor that is to run it
-	Newest    state.Epoch       `json:"newest_epoch"` // opened last
+	Places    map[uint32]string `json:"places"`       // partition to the processor that must run it
+	Newest    state.Epoch       `json:"newest_epoch"` // the epoch opened last
 	Decided   state.Epoch       `json:"decided_epoch"`
 	Open      *openEpoch        `json:"open,omitempty"`
 	Committed []committed       `json:"committed"` // retained, oldest first
@@ -62,17 +62,17 @@ type appState struct {
 	Aborted   []aborted         `json:"aborted"`            // the last ones, oldest first
 	Restores  []restoredAs      `json:"restores,omitempty"` // the last ones, oldest first
 	// Versions has all versions of an app that was changed, oldest first. The embedded App is
-	// the newest one whose frames all logs have.
+	// the newest version whose frame is in all logs.
 	Versions []control.Version `json:"versions,omitempty"`
 }
 
-// restoredAs is what a request to restore led to: should it come again, it has its answer.
+// restoredAs is the result of a restore request. If the request is repeated, it is the answer.
 type restoredAs struct {
 	ID string `json:"id"`
 	control.Restored
 }
 
-// openEpoch is a checkpoint that is under way.
+// openEpoch is a checkpoint in progress.
 type openEpoch struct {
 	Epoch    state.Epoch       `json:"epoch"`
 	Term     checkpoint.Term   `json:"term"`
@@ -82,27 +82,25 @@ type openEpoch struct {
 	Restore  *restoredAs       `json:"restore,omitempty"` // the request that it carries out
 }
 
-// kept is a manifest that was retired or replaced. Tasks may still stand on it, so it
-// stays until they have prepared another epoch: it goes with the first commit of an epoch
-// that was opened later.
+// kept is a manifest that was retired or replaced. Tasks may still build on it until they
+// have prepared another epoch, so it stays until an epoch that was opened later is committed.
 type kept struct {
 	control.CheckpointRef
-	Until state.Epoch `json:"until"` // the newest epoch that was open by then
+	Until state.Epoch `json:"until"` // the newest epoch at that time
 }
 
-// committed is a checkpoint that exists.
+// committed is a committed checkpoint.
 type committed struct {
 	control.CheckpointRef
-	// First is the digest of the manifest that was committed, where another has come
-	// in its place.
+	// First is the digest of the manifest that was committed, if a swap has replaced it.
 	First        string   `json:"first_digest,omitempty"`
-	Index        uint64   `json:"index,omitempty"`    // in Raft, of the commit or the last swap
-	Held         bool     `json:"held,omitempty"`     // of the first of a generation
+	Index        uint64   `json:"index,omitempty"`    // Raft index of the commit or the last swap
+	Held         bool     `json:"held,omitempty"`     // only for the first of a generation: the app is held
 	Barriers     []uint64 `json:"barriers"`           // sequence by partition
-	Versions     []uint32 `json:"versions,omitempty"` // of the app by partition; none: all have version 1
+	Versions     []uint32 `json:"versions,omitempty"` // of the app, by partition; none: all have version 1
 	Bytes        int64    `json:"bytes"`
 	StateBytes   int64    `json:"state_bytes"`
-	Stored       int64    `json:"stored_bytes,omitempty"` // all that it refers to, as stored
+	Stored       int64    `json:"stored_bytes,omitempty"` // everything that it refers to, as stored
 	Milliseconds float64  `json:"milliseconds"`
 }
 
@@ -146,11 +144,11 @@ func (m *machine) forget(app string) {
 	}
 }
 
-// place says which processor is to run a partition. Whoever runs it now keeps its
-// assignment until the other has attached.
+// place sets the processor that must run a partition. The current owner keeps its
+// assignment until the new one has attached.
 func (a *appState) place(c *command) any {
 	if a.Removing || c.Partition >= a.Partitions {
-		return refuse(control.CodeInvalid, "app %s has no partition %d to be run", a.Name, c.Partition)
+		return refuse(control.CodeInvalid, "app %s has no partition %d to run", a.Name, c.Partition)
 	}
 	if a.Places == nil {
 		a.Places = map[uint32]string{}
@@ -161,7 +159,7 @@ func (a *appState) place(c *command) any {
 
 func (a *appState) attach(c *command, index uint64) any {
 	if place := a.Places[c.Owner.Partition]; place != c.Owner.Processor {
-		return refuse(control.CodeFenced, "partition %d of app %s is given to processor %q, not to %q", c.Owner.Partition, a.Name, place, c.Owner.Processor)
+		return refuse(control.CodeFenced, "partition %d of app %s is placed on processor %q, not on %q", c.Owner.Partition, a.Name, place, c.Owner.Processor)
 	}
 	if now := a.Tasks[c.Owner.Partition]; now.Owner == c.Owner.Owner {
 		return now.Assignment
@@ -220,9 +218,9 @@ func (a *appState) commit(c *command, index uint64) any {
 	}
 	switch c.Commit.Generation {
 	case a.Generation:
-	case a.Generation + 1: // whoever ran the app before has no say any more
+	case a.Generation + 1: // former tasks of the app are fenced
 		a.Generation, a.Held, a.Tasks = c.Commit.Generation, c.Commit.Held, map[uint32]control.Owner{}
-		a.Deaths = nil // where it goes on, it may not come to those frames
+		a.Deaths = nil // the new generation may never reach those frames
 	default:
 		return refuse(control.CodeFenced, "checkpoint %d of app %s is of generation %d, the app has %d", c.Commit.Epoch, a.Name, c.Commit.Generation, a.Generation)
 	}
@@ -238,14 +236,15 @@ func (a *appState) commit(c *command, index uint64) any {
 	k.Index = index
 	a.Committed = append(a.Committed, k)
 	a.Decided, a.Checkpoint, a.Open = k.Epoch, k.Epoch, nil
-	// All tasks have prepared this epoch, and so stand on it, or on what they cut it from.
-	// Nothing goes at any other time: what is there while an epoch is prepared is there
-	// when it is committed.
+	// All tasks have prepared this epoch, so they build on it or on what it was cut from.
+	// Manifests are dropped only here: what exists while an epoch is being prepared still
+	// exists when it is committed.
 	a.Kept = slices.DeleteFunc(a.Kept, func(old kept) bool { return old.Until < k.Epoch })
 	return nil
 }
 
-// retire forgets checkpoints.
+// retire removes checkpoints from the committed ones, and keeps their manifests for tasks
+// that may still build on them.
 func (a *appState) retire(epochs []state.Epoch) {
 	a.Committed = slices.DeleteFunc(a.Committed, func(k committed) bool {
 		old := slices.Contains(epochs, k.Epoch)
@@ -256,7 +255,7 @@ func (a *appState) retire(epochs []state.Epoch) {
 	})
 }
 
-// swap puts a manifest in the place of another of the same checkpoint.
+// swap replaces the manifest of a checkpoint.
 func (a *appState) swap(c *command, index uint64) any {
 	i := slices.IndexFunc(a.Committed, func(k committed) bool { return k.Epoch == c.Commit.Epoch })
 	if i < 0 || a.Removing {
@@ -267,7 +266,7 @@ func (a *appState) swap(c *command, index uint64) any {
 	case k.Digest == c.Commit.Digest:
 		return nil
 	case k.Digest != c.Replaces:
-		return refuse(control.CodeFenced, "checkpoint %d of app %s has the manifest %s, and not %s any more", k.Epoch, a.Name, k.Digest, c.Replaces)
+		return refuse(control.CodeFenced, "checkpoint %d of app %s now has the manifest %s instead of %s", k.Epoch, a.Name, k.Digest, c.Replaces)
 	}
 	a.Kept = append(a.Kept, kept{k.CheckpointRef, a.Newest})
 	if k.First == "" {
@@ -288,7 +287,7 @@ func (a *appState) merged() *control.CheckpointRef {
 	return nil
 }
 
-// restored returns what a request to restore led to, if it has.
+// restored returns the result of a restore request, if it was carried out.
 func (a *appState) restored(id string) (control.Restored, bool) {
 	for _, r := range a.Restores {
 		if id != "" && r.ID == id {
@@ -313,7 +312,7 @@ func (a *appState) abort(c *command) any {
 	return nil
 }
 
-// outcome returns what became of an epoch; false if it is not decided, or forgotten.
+// outcome returns the outcome of an epoch; false if it is undecided or no longer known.
 func (a *appState) outcome(epoch state.Epoch) (control.Outcome, bool) {
 	for _, k := range a.Committed {
 		if k.Epoch == epoch {

@@ -23,8 +23,8 @@ import (
 // leaseTime is how long a merger works before it has to ask again.
 const leaseTime = 15 * time.Second
 
-// lease says which merger works. It is lost with the leadership, and nothing depends
-// on it.
+// lease says which merger is active. It is lost with the leadership: it only saves work, and
+// correctness does not depend on it.
 type lease struct {
 	mu sync.Mutex
 	control.Lease
@@ -43,29 +43,31 @@ func (s *Service) lease(_ context.Context, l *leader, r *control.LeaseRequest) (
 	return l.lease.Lease, nil
 }
 
-// sweeps keeps sweeps and swaps apart. What a merge puts is referred to by nothing until
-// its swap is in Raft, so
+// sweeps keeps sweeps from deleting objects of pending swaps. Nothing refers to the objects
+// that a merge puts until its swap is in Raft. So
 //
-//   - a swap is refused if a sweep may delete what was not used since its merge began, and
-//   - a sweep spares what was used since the merge of a swap began that is under way.
+//   - a swap is refused if a sweep may already have deleted objects that were last used after
+//     its merge started, and
+//   - a sweep keeps objects that were used since the merge of a pending swap started.
 //
-// What a leader before this one allowed is bounded by the time when this one began.
+// A former leader has allowed no later time than the start of this leadership.
 type sweeps struct {
 	mu      sync.Mutex
-	allowed time.Time // sweeps may delete what was not used since
+	allowed time.Time // sweeps may delete objects that were not used since then
 	last    int
-	begun   map[int]time.Time // of the merges whose swaps are under way
+	started map[int]time.Time // when the merges of pending swaps started
 }
 
 func newSweeps(allowed time.Time) sweeps {
-	return sweeps{allowed: allowed, begun: map[int]time.Time{}}
+	return sweeps{allowed: allowed, started: map[int]time.Time{}}
 }
 
-// allow returns what a sweep may delete: what was not used since a time.
+// allow returns a time at or before before: a sweep may delete objects that were not used
+// since then.
 func (s *sweeps) allow(before time.Time) time.Time {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, t := range s.begun {
+	for _, t := range s.started {
 		before = earliest(before, t)
 	}
 	if before.After(s.allowed) {
@@ -74,8 +76,9 @@ func (s *sweeps) allow(before time.Time) time.Time {
 	return before
 }
 
-// begin lets a swap go on whose merge began at a time; end ends it.
-func (s *sweeps) begin(merge time.Time) (end func(), ok bool) {
+// startSwap registers a swap whose merge started at a time, or refuses it. The caller calls
+// end when the swap is over.
+func (s *sweeps) startSwap(merge time.Time) (end func(), ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if merge.Before(s.allowed) {
@@ -83,11 +86,11 @@ func (s *sweeps) begin(merge time.Time) (end func(), ok bool) {
 	}
 	s.last++
 	key := s.last
-	s.begun[key] = merge
+	s.started[key] = merge
 	return func() {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		delete(s.begun, key)
+		delete(s.started, key)
 	}, true
 }
 
@@ -98,9 +101,9 @@ func earliest(a, b time.Time) time.Time {
 	return a
 }
 
-// live tells what is referred to, and what a sweep may delete. It is from this very
-// leadership: one that is over without knowing could let a sweep delete what was
-// committed since.
+// live returns the manifests that are in use, and what a sweep may delete. It checks at the
+// end that this member still leads: otherwise a former leader could let a sweep delete what
+// its successor has committed.
 func (s *Service) live(ctx context.Context, l *leader, r *control.LiveRequest) (any, error) {
 	answer := control.Live{Time: l.clock(), Apps: []control.LiveApp{}}
 	if r.Sweep {
@@ -110,11 +113,11 @@ func (s *Service) live(ctx context.Context, l *leader, r *control.LiveRequest) (
 		grace, slack := s.cfg.grace()
 		before := answer.Time.Add(-grace)
 		for _, a := range s.cfg.FSM.apps() {
-			if a.Open != nil { // its tasks put since it was opened, and not before
+			if a.Open != nil { // tasks have put objects for the epoch only after it was opened
 				before = earliest(before, a.Open.Time.Add(-slack))
 			}
 		}
-		// First allow, then look: a swap that is not seen under way is seen in Raft.
+		// Call allow before reading the state: a swap that is no longer pending is in Raft then.
 		answer.Before = l.sweeps.allow(before)
 	}
 	for _, a := range s.cfg.FSM.apps() {
@@ -136,8 +139,8 @@ func (s *Service) live(ctx context.Context, l *leader, r *control.LiveRequest) (
 	return answer, nil
 }
 
-// swap puts a manifest with shorter chains in the place of a committed one: first into
-// the store, then into Raft, which decides.
+// swap replaces a committed manifest with one that has shorter chains: first in the store,
+// then in Raft, which decides.
 func (s *Service) swap(ctx context.Context, l *leader, r *control.SwapRequest) (any, error) {
 	l.swapping.Lock()
 	defer l.swapping.Unlock()
@@ -151,12 +154,12 @@ func (s *Service) swap(ctx context.Context, l *leader, r *control.SwapRequest) (
 		return k.CheckpointRef, nil
 	case r.Digest:
 	default:
-		return nil, failure(control.CodeFenced, "checkpoint %d of app %s has the manifest %s, and not %s any more", r.Epoch, r.App, k.Digest, r.Digest)
+		return nil, failure(control.CodeFenced, "checkpoint %d of app %s now has the manifest %s instead of %s", r.Epoch, r.App, k.Digest, r.Digest)
 	}
 	_, slack := s.cfg.grace()
-	end, ok := l.sweeps.begin(r.Begun.Add(-slack))
+	end, ok := l.sweeps.startSwap(r.Begun.Add(-slack))
 	if !ok {
-		return nil, failure(control.CodeFenced, "a sweep was allowed to delete what the merge put, which began at %s; merge again", r.Begun)
+		return nil, failure(control.CodeFenced, "a sweep may have deleted objects of the merge, which started at %s; merge again", r.Begun)
 	}
 	defer end()
 	name := checkpoint.SwappedName(r.App, r.Epoch, digest)
@@ -181,7 +184,7 @@ func (s *Service) swap(ctx context.Context, l *leader, r *control.SwapRequest) (
 	}
 	faultpoint.Reach(faultpoint.SwapStored)
 	c := &command{Kind: kindSwap, App: r.App, Commit: l.record(m, name, r.Manifest), Replaces: r.Digest}
-	// Until it is known what became of it, sweeps spare what the merge put.
+	// Sweeps keep the objects of the merge until the outcome is known.
 	for {
 		_, err := l.propose(ctx, c)
 		if err == nil {
@@ -207,7 +210,7 @@ func (l *leader) pause(ctx context.Context) bool {
 	}
 }
 
-// checkSwap returns the new manifest, if it may come in the place of the old one.
+// checkSwap returns the new manifest, if it may replace the old one.
 func (l *leader) checkSwap(ctx context.Context, k *committed, r *control.SwapRequest, name string) (*checkpoint.Manifest, error) {
 	before, err := checkpoint.ReadManifest(ctx, l.s.cfg.Store, k.Manifest, k.Digest)
 	if err != nil {
@@ -223,30 +226,30 @@ func (l *leader) checkSwap(ctx context.Context, k *committed, r *control.SwapReq
 	return after, nil
 }
 
-// errGone says that a task stands on what is not there for sure any more.
-var errGone = errors.New("a task stands on a checkpoint that is gone")
+// errGone says that a task builds on runs that may already be deleted.
+var errGone = errors.New("a task builds on a checkpoint that is gone")
 
-// checkInherited refuses a manifest with a run from before its epoch that nothing in
-// Raft refers to: the sweep may delete it at any time. What Raft refers to now stays
+// checkInherited refuses a manifest with a run from before its epoch that no manifest in
+// Raft refers to: a sweep may delete that run at any time. Runs that Raft refers to now stay
 // until the epoch is over.
 func (l *leader) checkInherited(ctx context.Context, a *appState, m *checkpoint.Manifest) error {
 	inherited := m.RunNames()
 	for name, epoch := range inherited {
 		if epoch == m.Epoch {
-			delete(inherited, name) // put since the epoch was opened, which sweeps spare
+			delete(inherited, name) // put since the epoch was opened, so sweeps keep it
 		}
 	}
 	err := l.dropReferred(ctx, a, inherited)
 	for name := range inherited {
 		if err == nil {
-			err = fmt.Errorf("%w: run %s is of no checkpoint that is kept", errGone, name)
+			err = fmt.Errorf("%w: run %s is in no checkpoint that is kept", errGone, name)
 		}
 	}
 	return err
 }
 
-// useAgain puts once more what a manifest refers to and Raft does not, while its epoch
-// is open: then sweeps spare it until that is over.
+// useAgain puts the objects again that the manifest refers to and Raft does not. Its epoch
+// is open, so sweeps keep them until the epoch is over.
 func (l *leader) useAgain(ctx context.Context, a *appState, m *checkpoint.Manifest) error {
 	strange := m.RunNames()
 	if err := l.dropReferred(ctx, a, strange); err != nil {
@@ -287,7 +290,7 @@ func (l *leader) dropReferred(ctx context.Context, a *appState, runs map[string]
 		refs = append(refs, k.CheckpointRef)
 	}
 	slices.SortStableFunc(refs, func(x, y control.CheckpointRef) int { return int(y.Epoch) - int(x.Epoch) })
-	for _, ref := range refs { // mostly the first has all
+	for _, ref := range refs { // usually the first one refers to all of them
 		if len(runs) == 0 {
 			return nil
 		}
@@ -305,7 +308,7 @@ func (l *leader) dropReferred(ctx context.Context, a *appState, runs map[string]
 	return nil
 }
 
-// projectSoon has the bucket brought up to date, beside whatever is going on.
+// projectSoon wakes projectCheckpoints.
 func (l *leader) projectSoon() {
 	select {
 	case l.changed <- struct{}{}:
@@ -314,9 +317,9 @@ func (l *leader) projectSoon() {
 }
 
 // projectCheckpoints writes the newest checkpoint of each app into the bucket whenever
-// it has changed, and deletes those of apps that are gone.
+// it has changed, and deletes the checkpoints of apps that are gone.
 func (l *leader) projectCheckpoints(ctx context.Context) {
-	var sent map[string]uint64 // index by key; nil as long as it is not known what is there
+	var sent map[string]uint64 // index by key; nil until the content of the bucket is known
 	for {
 		select {
 		case <-ctx.Done():
@@ -340,8 +343,8 @@ func (l *leader) projectCheckpoints(ctx context.Context) {
 	}
 }
 
-// projectedBefore returns the keys of the checkpoints that are in the bucket, of which it
-// is not known whether they are the newest.
+// projectedBefore returns the keys of the checkpoints that are in the bucket. They need not
+// be the newest.
 func (l *leader) projectedBefore(ctx context.Context) (map[string]uint64, error) {
 	ctx, cancel := context.WithTimeout(ctx, decideTimeout)
 	defer cancel()

@@ -7,19 +7,19 @@ import (
 	"github.com/eventflux/eventflux/shared/control"
 )
 
-// A sweep spares what the merge of a swap under way has put, and a swap is refused
-// whose merge began before what a sweep may delete.
+// A sweep keeps the objects of a pending swap. A swap is refused if its merge started before
+// the time that a sweep was allowed.
 func TestSweepsAndSwapsKeepApart(t *testing.T) {
 	at := func(s int) time.Time { return begin.Add(time.Duration(s) * time.Second) }
 	s := newSweeps(at(10))
-	if _, ok := s.begin(at(9)); ok {
-		t.Error("a merge was taken that began before what a former leader may have allowed")
+	if _, ok := s.startSwap(at(9)); ok {
+		t.Error("a merge was accepted that started before the time that a former leader may have allowed")
 	}
-	end, ok := s.begin(at(12))
+	end, ok := s.startSwap(at(12))
 	if !ok {
 		t.Fatal("a merge was refused, and no sweep may touch it")
 	}
-	other, ok := s.begin(at(15))
+	other, ok := s.startSwap(at(15))
 	if !ok {
 		t.Fatal("a second merge was refused")
 	}
@@ -37,15 +37,15 @@ func TestSweepsAndSwapsKeepApart(t *testing.T) {
 	if got := s.allow(at(18)); !got.Equal(at(18)) {
 		t.Errorf("an earlier sweep may delete up to %s", got)
 	}
-	if _, ok := s.begin(at(19)); ok {
+	if _, ok := s.startSwap(at(19)); ok {
 		t.Error("a merge was taken whose objects a sweep may delete")
 	}
-	if _, ok := s.begin(at(20)); !ok {
+	if _, ok := s.startSwap(at(20)); !ok {
 		t.Error("a merge was refused, and no sweep may touch it")
 	}
 }
 
-// One merger has the lease until it ends; nobody has it for good.
+// One merger has the lease until it expires; no merger has it forever.
 func TestLease(t *testing.T) {
 	now := begin
 	s, l := &Service{cfg: Config{Now: func() time.Time { return now }}}, &leader{}
@@ -64,6 +64,6 @@ func TestLease(t *testing.T) {
 	ask("b", 1, "b")
 	ask("a", 1, "b")
 	if _, err := s.lease(t.Context(), l, &control.LeaseRequest{}); err == nil {
-		t.Error("nobody got a lease")
+		t.Error("an empty id got a lease")
 	}
 }

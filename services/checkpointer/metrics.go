@@ -17,7 +17,7 @@ import (
 	"github.com/eventflux/eventflux/shared/ops/obs"
 )
 
-// Why epochs are aborted, as the reasons that people read begin.
+// The prefixes of the reasons for an abort. causeOf recognizes them.
 const (
 	reasonLate    = "it was not prepared in time by "
 	reasonBarrier = "a barrier could not be appended: "
@@ -26,7 +26,8 @@ const (
 	reasonTask    = "partition "
 )
 
-// loopMax is after how long the leader's loop, which never waits, counts as stuck.
+// loopMax is how long the leader's loop may be silent before it counts as stuck. It never
+// blocks.
 const loopMax = 30 * time.Second
 
 // causes are the values of the label cause.
@@ -65,7 +66,7 @@ func (t *tally) app(name string) *appTally {
 	return a
 }
 
-// count takes in what came of an effect.
+// count counts the outcome of an effect.
 func (t *tally) count(app string, e effect, m message) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -85,7 +86,7 @@ func (t *tally) trimmed(app string, frames uint64) {
 	t.app(app).trimmed += frames
 }
 
-// appRow is an app as its leader sees it.
+// appRow is an app as the leader sees it.
 type appRow struct {
 	*appState
 	appTally
@@ -93,8 +94,7 @@ type appRow struct {
 	running int // partitions whose tasks run
 }
 
-// Collectors returns the metrics of the service. What is of an app is told by the leader
-// alone.
+// Collectors returns the metrics of the service. Only the leader reports metrics of apps.
 func (s *Service) Collectors() []prometheus.Collector {
 	return []prometheus.Collector{s.raftTable(), s.appTable(), s.abortTable()}
 }
@@ -139,7 +139,7 @@ func (s *Service) rows() []appRow {
 	return rows
 }
 
-// newest reads something off the newest checkpoint.
+// newest makes a metric of a value of the newest checkpoint.
 func newest(value func(r *appRow, k *committed) float64) func(*appRow) float64 {
 	return func(r *appRow) float64 {
 		if len(r.Committed) == 0 {
@@ -201,7 +201,7 @@ func (s *Service) abortTable() prometheus.Collector {
 		metric.Counter("eventflux_checkpoint_aborted_total", "Epochs aborted, by cause.", func(r *row) float64 { return float64(r.n) }))
 }
 
-// abortedInARow counts the aborted epochs behind the newest committed one.
+// abortedInARow counts the aborted epochs after the newest committed one.
 func (a *appState) abortedInARow() (n int) {
 	for _, x := range slices.Backward(a.Aborted) {
 		if x.Epoch < a.Checkpoint {
@@ -212,7 +212,7 @@ func (a *appState) abortedInARow() (n int) {
 	return n
 }
 
-// Checks says how the service is, for /healthz and /readyz.
+// Checks returns the checks for /healthz and /readyz.
 func (s *Service) Checks() []obs.Check {
 	return []obs.Check{
 		{Name: "checkpointer loop", Ask: func() error { return s.beat.Check(loopMax) }},
@@ -221,7 +221,7 @@ func (s *Service) Checks() []obs.Check {
 				return errors.New("no checkpointer leads; more than half of raft.peers must be up and reach each other")
 			}
 			if l := s.leading(); l == nil && s.cfg.Raft.LeaderID() == s.cfg.Raft.ID() {
-				return fmt.Errorf("this checkpointer was elected, and is about to lead")
+				return fmt.Errorf("this checkpointer was elected, but has not started to lead yet")
 			}
 			return nil
 		}},

@@ -23,7 +23,7 @@ func (l *leader) reachable(ctx context.Context, plan *siddhiql.Plan) (warnings [
 	return l.origins(ctx, plan)
 }
 
-// reachableFor is reachable with an error that is an answer.
+// reachableFor is like reachable, but returns an error that can be sent to the client.
 func (l *leader) reachableFor(ctx context.Context, plan *siddhiql.Plan) (warnings []string, err error) {
 	if warnings, err = l.reachable(ctx, plan); err != nil {
 		return nil, failure(control.CodeInvalid, "%v", err)
@@ -31,8 +31,8 @@ func (l *leader) reachableFor(ctx context.Context, plan *siddhiql.Plan) (warning
 	return warnings, nil
 }
 
-// origins looks at the JetStream streams that the app of the plan reads. It refuses those
-// that cannot be read once each, and warns of what looks like a mistake.
+// origins checks the JetStream streams that the app of the plan reads. It refuses streams
+// whose messages cannot be read exactly once, and warns about likely mistakes.
 func (l *leader) origins(ctx context.Context, plan *siddhiql.Plan) (warnings []string, err error) {
 	for _, s := range plan.Streams {
 		if s.Origin == nil {
@@ -55,7 +55,7 @@ func (l *leader) origins(ctx context.Context, plan *siddhiql.Plan) (warnings []s
 	return warnings, nil
 }
 
-// doubtful says what a source most likely does not mean.
+// doubtful returns warnings about likely mistakes in a source.
 func doubtful(s *siddhiql.Stream, info *jetstream.StreamInfo) (warnings []string) {
 	o, state := s.Origin, info.State
 	if of := info.Config.Subjects; o.Filter != "" && len(of) > 0 && !slices.ContainsFunc(of, func(pattern string) bool { return subject.Overlap(pattern, o.Filter) }) {

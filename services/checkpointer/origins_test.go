@@ -9,8 +9,8 @@ import (
 	"github.com/eventflux/eventflux/shared/control"
 )
 
-// A deploy refuses sources that cannot work with the JetStream streams that there are, and
-// warns of those that may be a mistake.
+// A deploy refuses sources that cannot work with the existing JetStream streams, and warns
+// of likely mistakes.
 func TestDeployLooksAtStreams(t *testing.T) {
 	r := newRig(t)
 	for _, cfg := range []jetstream.StreamConfig{

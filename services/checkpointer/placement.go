@@ -14,8 +14,8 @@ import (
 
 const (
 	placeEvery = 100 * time.Millisecond
-	// moveTimeout bounds the checkpoint before a partition is moved. Without it the
-	// other processor replays a longer tail.
+	// moveTimeout bounds the checkpoint before a move of a partition. If the checkpoint does
+	// not succeed, the new processor has a longer tail to replay.
 	moveTimeout = 10 * time.Second
 )
 
@@ -29,8 +29,8 @@ func compareSlots(x, y slot) int {
 	return cmp.Or(cmp.Compare(x.app, y.app), cmp.Compare(x.partition, y.partition))
 }
 
-// move gives a slot to a processor. A gentle one can wait for a checkpoint: the
-// processor that has the slot is there.
+// move gives a slot to a processor. A gentle move can wait for a checkpoint, because the
+// processor that has the slot is alive.
 type move struct {
 	slot   slot
 	from   string
@@ -38,16 +38,16 @@ type move struct {
 	gentle bool
 }
 
-// place decides which partitions change their processor. What runs stays where it is
-// as long as its processor does and no other has two partitions less. The same
+// place decides which partitions move to another processor. A partition stays where it is
+// unless its processor goes away or another one has at least two partitions fewer. The same
 // arguments give the same moves.
 //
-// now has where each slot is, "" for nowhere; able are the processors that take
-// partitions, and leaving those that still run some but are to lose them. Slots of
-// processors that are neither are taken from them if orphans is set.
+// now maps each slot to its processor, or "". able are the processors that accept
+// partitions. leaving are processors that still run partitions but must lose them. If
+// orphans is set, slots of processors that are in neither list are moved too.
 //
-// prefer has those that stand by for a slot; they get it if its processor is gone, or
-// is among the quiet, which have not been heard of for a moment.
+// prefer maps slots to their standbys. A standby gets the slot if its processor is gone, or
+// is one of quiet: processors without a heartbeat for a short time.
 func place(now map[slot]string, able, leaving, quiet []string, prefer map[slot]string, orphans bool) []move {
 	if len(able) == 0 {
 		return nil
@@ -97,7 +97,7 @@ func place(now map[slot]string, able, leaving, quiet []string, prefer map[slot]s
 	for _, m := range moves {
 		moved[m.slot] = true
 	}
-	// From whoever has most, so that none gives away what it would be given back.
+	// Take slots from the processor with the most, so that no slot moves back and forth.
 	for {
 		var heaviest string
 		var from slot
@@ -114,8 +114,8 @@ func place(now map[slot]string, able, leaving, quiet []string, prefer map[slot]s
 	}
 }
 
-// standbys says which processors stand by for partitions. It is the leader's alone: the
-// next one learns from heartbeats who does.
+// standbys holds the standby processors of partitions. It is not replicated: a new leader
+// learns them from heartbeats.
 type standbys struct {
 	mu sync.Mutex
 	of map[slot]string
@@ -127,7 +127,7 @@ func (b *standbys) get(s slot) string {
 	return b.of[s]
 }
 
-// set replaces all, and reports whether anything changed.
+// set replaces all standbys, and reports whether anything changed.
 func (b *standbys) set(of map[slot]string) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -136,8 +136,8 @@ func (b *standbys) set(of map[slot]string) bool {
 	return changed
 }
 
-// placeStandbys chooses a second processor for each slot. Whoever stands by goes on
-// doing so as long as it can.
+// placeStandbys chooses a second processor for each slot. A standby keeps its slot while its
+// processor is able and does not own the slot.
 func placeStandbys(places, now map[slot]string, able []string) map[slot]string {
 	slots := slices.SortedFunc(maps.Keys(places), compareSlots)
 	chosen, load := map[slot]string{}, map[string]int{}
@@ -167,23 +167,23 @@ func placeStandbys(places, now map[slot]string, able []string) map[slot]string {
 	return chosen
 }
 
-// processors are those that a leader hears of.
+// processors are the processors that send heartbeats to this leader.
 type processors struct {
 	mu    sync.Mutex
 	of    map[string]*processor
-	since time.Time // of the leadership: before, others were told; or of the end of a pause
-	awake time.Time // the leader was
+	since time.Time // start of the leadership or end of a pause: this leader got no heartbeats before
+	awake time.Time // when stayAwake was called last
 }
 
 type processor struct {
 	incarnation string
-	former      []string // incarnations under the same name, the last ones
+	former      []string // the last incarnations under the same name before this one
 	seen        time.Time
 	leaving     bool
-	level       uint32                   // of semantics, the newest that it applies
-	tasks       map[slot]string          // state
-	versions    map[slot]uint32          // of the app, in force
-	lags        map[string]time.Duration // by app: the largest of its tasks
+	level       uint32                   // the newest semantics level that it knows
+	tasks       map[slot]string          // states
+	versions    map[slot]uint32          // versions of the app in force
+	lags        map[string]time.Duration // by app: the largest lag of its tasks
 }
 
 const formerKept = 8
@@ -192,12 +192,13 @@ func newProcessors(now time.Time) *processors {
 	return &processors{of: map[string]*processor{}, since: now, awake: now}
 }
 
-// pauseMax is far more than a leader that runs is not awake for, and less than any silence
-// that counts.
+// pauseMax is far longer than the time between two calls of stayAwake while the leader
+// runs, and shorter than any silence that matters.
 const pauseMax = control.HeartbeatTimeout / 5
 
-// stayAwake says that the leader runs. One that was frozen has heard of nobody meanwhile,
-// which is no sign of anybody's death: all get the time to be heard of again.
+// stayAwake records that the leader runs. A leader that was frozen has received no
+// heartbeats in that time, which does not mean that the processors are dead: it gives all of
+// them time to send one.
 func (p *processors) stayAwake(now time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -207,8 +208,7 @@ func (p *processors) stayAwake(now time.Time) {
 	p.awake = now
 }
 
-// hear takes in a heartbeat. It fails if another process has begun under the same name
-// since.
+// hear records a heartbeat. It fails if a newer process has started under the same name.
 func (p *processors) hear(r *control.HeartbeatRequest, now time.Time) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -219,7 +219,7 @@ func (p *processors) hear(r *control.HeartbeatRequest, now time.Time) error {
 	}
 	if known.incarnation != r.Incarnation {
 		if slices.Contains(known.former, r.Incarnation) {
-			return failure(control.CodeFenced, "another process has begun as processor %q; give each its own processor.id", r.Processor)
+			return failure(control.CodeFenced, "another process has started as processor %q; give each its own processor.id", r.Processor)
 		}
 		known.former = append(known.former, known.incarnation)
 		known.former = known.former[max(0, len(known.former)-formerKept):]
@@ -237,7 +237,7 @@ func (p *processors) hear(r *control.HeartbeatRequest, now time.Time) error {
 	return nil
 }
 
-// lag returns the largest lag that a processor has told of a task of an app.
+// lag returns the largest lag of the app's tasks, as processors report them.
 func (p *processors) lag(app string, now time.Time) (most time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -249,8 +249,8 @@ func (p *processors) lag(app string, now time.Time) (most time.Duration) {
 	return most
 }
 
-// alive returns the processors that have been heard of lately. The others may be dead;
-// settled says that they had the time to be heard of.
+// alive returns the processors with a recent heartbeat. settled says that all live
+// processors have had the time to send one, so the others are probably dead.
 func (p *processors) alive(now time.Time) (able, leaving []string, settled bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -268,7 +268,8 @@ func (p *processors) alive(now time.Time) (able, leaving []string, settled bool)
 	return able, leaving, now.Sub(p.since) > control.HeartbeatTimeout
 }
 
-// quiet returns the processors that a standby should not wait for any longer.
+// quiet returns the processors without a heartbeat for QuietTimeout, which is enough for a
+// standby to take over.
 func (p *processors) quiet(now time.Time) (names []string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -280,14 +281,14 @@ func (p *processors) quiet(now time.Time) (names []string) {
 	return names
 }
 
-// standing returns who stands by for what, as processors say.
+// standing returns the standby of each slot, as processors report them.
 func (p *processors) standing(now time.Time) map[slot]string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	of := map[slot]string{}
 	for name, k := range p.of {
 		if now.Sub(k.seen) > control.HeartbeatTimeout {
-			continue // another one may stand by since
+			continue // another processor may be the standby by now
 		}
 		for s, state := range k.tasks {
 			if state == "standby" {
@@ -298,7 +299,7 @@ func (p *processors) standing(now time.Time) map[slot]string {
 	return of
 }
 
-// state returns how a processor's task is; "" if it is not known.
+// state returns the state of a processor's task; "" if it is not known.
 func (p *processors) state(name string, s slot, now time.Time) string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -308,8 +309,8 @@ func (p *processors) state(name string, s slot, now time.Time) string {
 	return ""
 }
 
-// version returns which version of its app a processor's task has in force; 0 if it is not
-// known.
+// version returns the version of the app that a processor's task has in force; 0 if it is
+// not known.
 func (p *processors) version(name string, s slot, now time.Time) uint32 {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -346,7 +347,7 @@ func (p *processors) runs(app string, now time.Time) bool {
 	return false
 }
 
-// heartbeat answers a processor with what it is to run.
+// heartbeat answers a processor with the partitions that it must run.
 func (s *Service) heartbeat(ctx context.Context, l *leader, r *control.HeartbeatRequest) (any, error) {
 	if r.Processor == "" || r.Incarnation == "" {
 		return nil, failure(control.CodeInvalid, "a heartbeat of processor %q, incarnation %q; neither is ever empty", r.Processor, r.Incarnation)
@@ -381,19 +382,19 @@ func (s *Service) heartbeat(ctx context.Context, l *leader, r *control.Heartbeat
 	return answer, nil
 }
 
-// replace has placements looked at now.
+// replace makes keepPlacing check the placements now.
 func (l *leader) replace() {
 	select {
 	case l.placing <- struct{}{}:
-	default: // it will be, anyway
+	default: // a wake-up is already pending
 	}
 }
 
-// keepPlacing gives partitions to processors, until ctx ends.
+// keepPlacing assigns partitions to processors until ctx ends.
 func (l *leader) keepPlacing(ctx context.Context) {
 	tick := time.NewTicker(placeEvery)
 	defer tick.Stop()
-	var moving sync.Map // slots whose checkpoint is under way, with what ends the wait for it
+	var moving sync.Map // slots that wait for a checkpoint before they move, with the function that ends the wait
 	for {
 		select {
 		case <-ctx.Done():
@@ -416,7 +417,7 @@ func (l *leader) keepPlacing(ctx context.Context) {
 				}
 			}
 		}
-		l.processors.stayAwake(time.Now()) // before it draws a conclusion
+		l.processors.stayAwake(time.Now()) // before any conclusion from missing heartbeats
 		able, leaving, settled := l.processors.alive(time.Now())
 		changed := false
 		var quiet []string
@@ -439,7 +440,7 @@ func (l *leader) keepPlacing(ctx context.Context) {
 				continue
 			}
 			if stop, under := moving.Load(m.slot); under {
-				stop.(context.CancelFunc)() // its processor was there then, and is not now
+				stop.(context.CancelFunc)() // its processor has died since
 			}
 			if l.give(ctx, m) {
 				changed = true
@@ -461,9 +462,9 @@ func (l *leader) keepPlacing(ctx context.Context) {
 	}
 }
 
-// moveGently makes a checkpoint before it gives a partition away, so that the other
-// has little to replay. It gives up where that one has died meanwhile, or waiting was
-// ended and did not come to its end.
+// moveGently makes a checkpoint before it moves a partition, so that the new processor has
+// little to replay. It does not move the partition if the new processor has died, or if
+// waiting was canceled before its timeout.
 func (l *leader) moveGently(ctx, waiting context.Context, m move) {
 	o, err := l.ask(waiting, m.slot.app, message{kind: msgTrigger})
 	if able, _, _ := l.processors.alive(time.Now()); errors.Is(waiting.Err(), context.Canceled) || !slices.Contains(able, m.to) {
@@ -480,12 +481,13 @@ func (l *leader) moveGently(ctx, waiting context.Context, m move) {
 func (l *leader) give(ctx context.Context, m move) bool {
 	_, err := l.propose(ctx, &command{Kind: kindPlace, App: m.slot.app, Partition: m.slot.partition, Processor: m.to})
 	if err != nil {
-		l.log.Warn("give a partition to a processor; trying again", "app", m.slot.app, "partition", m.slot.partition, "to", m.to, "err", err)
+		l.log.Warn("assign a partition to a processor; trying again", "app", m.slot.app, "partition", m.slot.partition, "to", m.to, "err", err)
 		return false
 	}
 	l.log.Info("partition placed", "app", m.slot.app, "partition", m.slot.partition, "from", m.from, "to", m.to)
 	return true
 }
 
-// nudge has processors ask at once. One that does not hear of it asks a little later.
+// nudge makes processors send a heartbeat at once. If one misses the message, it sends its
+// next regular heartbeat a little later.
 func (l *leader) nudge() { _ = l.s.cfg.Conn.Publish(control.NudgeSubject, nil) }

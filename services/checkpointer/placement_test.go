@@ -13,8 +13,8 @@ import (
 	"github.com/eventflux/eventflux/shared/control"
 )
 
-// Whatever comes and goes: every partition runs somewhere, none has two more than
-// another, nothing moves without need, and what is settled stays.
+// Processors come and go. Every partition has a processor, no processor has two more than
+// another, nothing moves without need, and a second call moves nothing.
 func TestPlacement(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		now := map[slot]string{}
@@ -39,7 +39,7 @@ func TestPlacement(t *testing.T) {
 			}
 			if len(able) == 0 {
 				if len(moves) > 0 {
-					t.Fatalf("%v with nobody there", moves)
+					t.Fatalf("%v without any processor", moves)
 				}
 				continue
 			}
@@ -90,7 +90,8 @@ func checkPlaces(t *rapid.T, before, now map[slot]string, able []string) {
 	}
 }
 
-// Before a leader has heard of all, it takes nothing from those it has not heard of.
+// A new leader moves no partition away from a processor that may not have had the time to
+// send a heartbeat.
 func TestPlacementWaits(t *testing.T) {
 	now := map[slot]string{{"a", 0}: "gone", {"a", 1}: ""}
 	if got := place(now, []string{"p"}, nil, nil, nil, false); len(got) != 1 || got[0].slot.partition != 1 {
@@ -98,7 +99,7 @@ func TestPlacementWaits(t *testing.T) {
 	}
 }
 
-// Who stands by gets what its processor does not answer for any more.
+// A standby gets its partition when the processor of the partition no longer answers.
 func TestPlacementPrefersStandbys(t *testing.T) {
 	a, b := slot{"app", 0}, slot{"app", 1}
 	now := map[slot]string{a: "p1", b: "p2"}
@@ -126,8 +127,8 @@ func TestPlacementPrefersStandbys(t *testing.T) {
 	}
 }
 
-// A leader that was frozen itself takes nobody for dead, or for quiet, before it has
-// listened for as long as it takes to be.
+// A leader that was frozen treats no processor as dead or quiet until it has listened for
+// the whole timeout again.
 func TestFrozenLeaderListensFirst(t *testing.T) {
 	at := time.Unix(1000, 0)
 	p := newProcessors(at)
@@ -157,14 +158,14 @@ func TestFrozenLeaderListensFirst(t *testing.T) {
 	at = at.Add(2 * control.HeartbeatTimeout)
 	p.stayAwake(at)
 	hear("p2")
-	check("one is heard of before the other", nil, []string{"p2"}, false)
+	check("only one has sent a heartbeat", nil, []string{"p2"}, false)
 	pass(control.QuietTimeout+tickEvery, "p2")
 	check("the other is quiet", []string{"p1"}, []string{"p2"}, false)
 	pass(control.HeartbeatTimeout, "p2")
 	check("it is dead", []string{"p1"}, []string{"p2"}, true)
 }
 
-// Two processes under one name are found out: the one that began first is refused.
+// If two processes use one name, the one that started first is refused.
 func TestProcessorNameTwice(t *testing.T) {
 	at := time.Unix(1000, 0)
 	p := newProcessors(at)
@@ -184,8 +185,8 @@ func TestProcessorNameTwice(t *testing.T) {
 	}
 }
 
-// Who stands by is asked of those that are there: one that has died said the same of a
-// partition that another one stands by for since.
+// Only live processors count as standbys: a dead one may have reported the same partition as
+// the standby that replaced it.
 func TestTheDeadDoNotStandBy(t *testing.T) {
 	p := newProcessors(begin)
 	says := func(name string, now time.Time) {

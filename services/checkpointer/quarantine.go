@@ -8,10 +8,10 @@ import (
 	"github.com/eventflux/eventflux/shared/control"
 )
 
-// A frame that ends the process of its task would end the next process as well, and with
-// each of them all tasks that it runs. So a processor notes which frames its tasks apply
-// (services/processor), and tells the leader after a death. The leader counts deaths of
-// the same frame in Raft, which outlives a process that is all of the cluster:
+// A frame that kills the process of its task would kill the next process too, and with each
+// of them all other tasks that it runs. So a processor records which frames its tasks apply
+// (services/processor), and reports them to the leader after a death. The leader counts the
+// deaths at each frame in Raft, which survives even if one process is the whole cluster:
 //
 //	                died at frame F                died at F            died at F
 //	not suspected ──────────────────▶ suspect, 1 ───────────▶ suspect, 2 ──────▶ quarantined
@@ -19,13 +19,13 @@ import (
 //	      └──────────── passed F ─────────┴───────────────────────┘◀──── resume ─────┘
 //
 // Several tasks may have been at work when a process died. A suspected frame is applied
-// while no other is: so the second death, and the third, blame one task alone.
+// while no other frame is, so the second and the third death count only against that one.
 
-// died counts the deaths of frames. A report that was counted changes nothing.
+// died counts deaths at frames. A report that was counted before changes nothing.
 func (a *appState) died(d *control.Died) {
 	for _, f := range d.Frames {
 		if f.Index != a.Index || f.Partition >= a.Partitions {
-			continue // of an app that had the name before
+			continue // a frame of a former app with this name
 		}
 		i, known := slices.BinarySearchFunc(a.Deaths, f.Partition, func(d control.Death, p uint32) int { return cmp.Compare(d.Partition, p) })
 		if !known {
@@ -44,12 +44,12 @@ func (a *appState) died(d *control.Died) {
 	}
 }
 
-// passed drops frames that are not suspected any more.
+// passed drops frames that are no longer suspected.
 func (a *appState) passed(frames []control.Death) {
 	a.Deaths = slices.DeleteFunc(a.Deaths, func(d control.Death) bool { return slices.Contains(frames, d) })
 }
 
-// death returns what is known of deaths of a partition; nil for nothing.
+// death returns the suspected frame of a partition, or nil.
 func (a *appState) death(partition uint32) *control.Death {
 	for i := range a.Deaths {
 		if a.Deaths[i].Partition == partition {
@@ -59,14 +59,14 @@ func (a *appState) death(partition uint32) *control.Death {
 	return nil
 }
 
-// quarantined reports whether no processor is to run a partition.
+// quarantined reports whether no processor may run a partition.
 func (a *appState) quarantined(partition uint32) bool {
 	d := a.death(partition)
 	return d != nil && d.Quarantined()
 }
 
-// hearDeaths takes in what a heartbeat says of deaths, and of frames that were survived.
-// Nothing is assigned to a processor before its report is agreed on.
+// hearDeaths records the deaths that a heartbeat reports, and the suspected frames that were
+// applied without one. A processor gets no partition until its report is in Raft.
 func (l *leader) hearDeaths(ctx context.Context, r *control.HeartbeatRequest) error {
 	changed := false
 	if r.Died != nil {
@@ -111,7 +111,7 @@ func (l *leader) hearDeaths(ctx context.Context, r *control.HeartbeatRequest) er
 	return nil
 }
 
-// sayDeaths logs what was counted.
+// sayDeaths logs the new counts.
 func (l *leader) sayDeaths(app string, frames []control.AtWork) {
 	a := l.s.cfg.FSM.app(app)
 	if a == nil {
@@ -130,7 +130,7 @@ func (l *leader) sayDeaths(app string, frames []control.AtWork) {
 	}
 }
 
-// resume has an app's partitions run again that are in quarantine.
+// resume ends the quarantine of an app's partitions.
 func (s *Service) resume(ctx context.Context, l *leader, r *control.AppRequest) (any, error) {
 	if _, err := s.known(r.App); err != nil {
 		return nil, err

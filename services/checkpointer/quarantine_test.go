@@ -7,9 +7,9 @@ import (
 	"github.com/eventflux/eventflux/shared/control"
 )
 
-// Three processes in a row that die of one frame put its partition into quarantine. A death
-// at another frame begins anew, a report that comes again counts once, and whoever gets
-// past the frame clears it.
+// If three processes in a row die of one frame, its partition goes into quarantine. A death
+// at another frame restarts the count, a repeated report counts once, and a process that
+// applies the frame clears it.
 func TestDeathsAreCounted(t *testing.T) {
 	died := func(by string, partition uint32, seq uint64) *control.Died {
 		return &control.Died{Incarnation: by, Frames: []control.AtWork{{App: "a", Index: 1, Partition: partition, Sequence: seq}}}
@@ -54,8 +54,8 @@ func TestDeathsAreCounted(t *testing.T) {
 	}
 }
 
-// The numbers of apps and partitions are bounded at the deploy, and no app that is there
-// is refused again.
+// A deploy checks the limits of apps and partitions, but accepts an app that is deployed
+// already.
 func TestAppsAndPartitionsAreBounded(t *testing.T) {
 	r := newRig(t)
 	r.s.cfg.AppsMax, r.s.cfg.PartitionsMax = 2, 3
@@ -75,8 +75,8 @@ func TestAppsAndPartitionsAreBounded(t *testing.T) {
 	must(t, deploy("a", 3))
 }
 
-// A partition in quarantine is assigned to nobody, other partitions are, and a request
-// has it run again.
+// A partition in quarantine is not assigned; other partitions are. A request ends the
+// quarantine.
 func TestQuarantineIsHeldUntilResumed(t *testing.T) {
 	r := newRig(t)
 	r.run("a", 2)

@@ -15,18 +15,18 @@ import (
 )
 
 const (
-	// lingerWait is for ingests that know of the app and have not reported it yet. If one stalls
-	// for longer, and then writes to the log of a new app of the same name, the task of that app
-	// halts, since the frames of a writer must start at number 1.
+	// lingerWait is for ingests that know the app but have not reported it yet. If one stalls
+	// for longer and then writes to the log of a new app of the same name, the task of that app
+	// halts, because the frames of a writer must start at number 1.
 	lingerWait = time.Second
-	// stopWait is how long tasks may take to stop, and ingests to make durable what they
-	// have accepted, before the streams under them go.
+	// stopWait is how long tasks may take to stop, and ingests to make accepted events durable,
+	// before their streams are deleted.
 	stopWait  = 5 * time.Second
 	stopPause = 20 * time.Millisecond
 )
 
-// remove removes an app with its log, results, refused events and checkpoints. Once
-// Raft has the decision it is carried out by whoever leads.
+// remove removes an app with its log, results, refused events and checkpoints. Once the
+// decision is in Raft, any leader carries it out.
 func (s *Service) remove(ctx context.Context, l *leader, r *control.AppRequest) (any, error) {
 	a, err := s.known(r.App)
 	if err != nil {
@@ -46,7 +46,7 @@ func (s *Service) remove(ctx context.Context, l *leader, r *control.AppRequest) 
 	return a.App, nil
 }
 
-// removeOnce begins to carry out a removal, unless that is under way.
+// removeOnce starts to carry out a removal, unless that is already in progress.
 func (l *leader) removeOnce(ctx context.Context, app string) {
 	if _, under := l.removing.LoadOrStore(app, true); under {
 		return
@@ -66,9 +66,9 @@ func (l *leader) removeOnce(ctx context.Context, app string) {
 	})
 }
 
-// carryOutRemoval tells all services, waits until they have stopped serving the app, and
-// deletes what there is of it. Runs and blocks, which other apps may share, are left to
-// the sweep. The store keeps the head, so that epochs go on should the app come back.
+// carryOutRemoval informs all services, waits until they have stopped serving the app, and
+// deletes its data. It leaves runs and blocks, which other apps may share, to the sweep. The
+// store keeps the head, so that a later app of this name continues the epochs.
 func (l *leader) carryOutRemoval(ctx context.Context, app string) error {
 	a := l.s.cfg.FSM.app(app)
 	if a == nil {
@@ -93,7 +93,7 @@ func (l *leader) carryOutRemoval(ctx context.Context, app string) error {
 		return err
 	}
 	defer done()
-	for p := range a.Partitions { // first: a log that is gone on purpose is no loss
+	for p := range a.Partitions { // first, so that a log deleted on purpose is not reported as lost
 		if err := l.s.cfg.Witness.Remove(natsconn.WALStream(app, p)); err != nil {
 			return err
 		}
@@ -130,8 +130,8 @@ func (l *leader) carryOutRemoval(ctx context.Context, app string) error {
 	return err
 }
 
-// forgetLinks deletes what the removed app had read of the results of other apps: an app
-// that is deployed under its name reads them all.
+// forgetLinks deletes the positions up to which the removed app has read the results of
+// other apps: a new app of this name reads them all.
 func (l *leader) forgetLinks(ctx context.Context, app string) error {
 	links, err := l.s.js.Stream(ctx, "KV_"+natsconn.LinksBucket)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {

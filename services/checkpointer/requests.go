@@ -25,7 +25,7 @@ import (
 
 // verb answers one kind of request.
 type verb struct {
-	anyone bool // whoever gets it answers; else the leader
+	anyone bool // any member may answer; otherwise only the leader
 	answer func(ctx context.Context, l *leader, data []byte) (any, error)
 }
 
@@ -61,7 +61,7 @@ func (s *Service) verbs() map[string]verb {
 	}
 }
 
-// typed makes an answer to a request of one to its JSON.
+// typed makes a handler of JSON from a function with a typed request.
 func typed[T any](answer func(context.Context, *leader, *T) (any, error)) func(context.Context, *leader, []byte) (any, error) {
 	return func(ctx context.Context, l *leader, data []byte) (any, error) {
 		request := new(T)
@@ -76,7 +76,7 @@ func failure(code, format string, args ...any) error {
 	return &control.Error{Code: code, Text: fmt.Sprintf(format, args...)}
 }
 
-// endpoint takes requests. Those for the leader are passed on to it, once.
+// endpoint handles requests. A follower passes requests for the leader on to it, once.
 func (s *Service) endpoint(ctx context.Context, group *sync.WaitGroup, name string, passOn bool) micro.Handler {
 	v := s.verbs()[name]
 	return s.desk.Handler(group, func(r micro.Request) error {
@@ -98,7 +98,7 @@ func (s *Service) endpoint(ctx context.Context, group *sync.WaitGroup, name stri
 func (s *Service) passOn(r micro.Request, name string, may bool) error {
 	leader := s.cfg.Raft.LeaderID()
 	if !may || leader == "" || leader == s.cfg.Raft.ID() {
-		return failure(control.CodeUnavailable, "no checkpointer leads just now; try again")
+		return failure(control.CodeUnavailable, "no checkpointer leads at the moment; try again")
 	}
 	on := &nats.Msg{
 		Subject: natsconn.ServiceSubject(control.Service, "node."+leader+"."+name),
@@ -110,7 +110,7 @@ func (s *Service) passOn(r micro.Request, name string, may bool) error {
 	return nil
 }
 
-// passing returns err as one after which to try again, if it is one of Raft.
+// passing makes an error of Raft an error that tells the client to try again.
 func passing(err error) error {
 	if control.Code(err) == "" &&
 		(errors.Is(err, consensus.ErrNotLeader) || errors.Is(err, consensus.ErrUnknown) || errors.Is(err, consensus.ErrUnavailable)) {
@@ -147,7 +147,7 @@ func (s *Service) deploy(ctx context.Context, l *leader, r *control.DeployReques
 		return nil, err
 	}
 	var warnings []string
-	if s.cfg.FSM.app(plan.Name) == nil { // else it was accepted before, and is again
+	if s.cfg.FSM.app(plan.Name) == nil { // an app that is deployed already stays accepted
 		if warnings, err = l.reachableFor(ctx, plan); err != nil {
 			return nil, err
 		}
@@ -162,7 +162,7 @@ func (s *Service) deploy(ctx context.Context, l *leader, r *control.DeployReques
 	if err := s.withinLimits(plan); err != nil {
 		return nil, err
 	}
-	// Epochs go on where the store has them, should the app have been there before.
+	// Epochs continue after those in the store, if there was an app of this name before.
 	if err := l.deploy(ctx, &command{Kind: kindDeploy, App: app.Name, Deploy: app, Time: s.cfg.Now(), Epoch: state.Epoch(head.Epoch), Term: checkpoint.Term(head.Term)}); err != nil {
 		return nil, err
 	}
@@ -173,7 +173,7 @@ func (s *Service) deploy(ctx context.Context, l *leader, r *control.DeployReques
 	if err := l.project(ctx); err != nil {
 		return nil, err
 	}
-	l.tell(loopMessage{app: app.Name})
+	l.send(loopMessage{app: app.Name})
 	l.replace()
 	a, err := s.known(app.Name)
 	if err != nil {
@@ -184,8 +184,8 @@ func (s *Service) deploy(ctx context.Context, l *leader, r *control.DeployReques
 	return control.Deployed{App: a.App, Warnings: append(warnings, conflicts(plan, s.cfg.FSM.apps())...)}, nil
 }
 
-// withinLimits refuses an app that is too many, or has too many partitions. One that is
-// deployed stays.
+// withinLimits refuses an app if there are too many apps, or if it has too many partitions.
+// It accepts an app that is deployed already.
 func (s *Service) withinLimits(plan *siddhiql.Plan) error {
 	apps := s.cfg.FSM.apps()
 	if slices.ContainsFunc(apps, func(a *appState) bool { return a.Name == plan.Name }) {
@@ -200,8 +200,8 @@ func (s *Service) withinLimits(plan *siddhiql.Plan) error {
 	return nil
 }
 
-// deployable compiles a text that is to be deployed. The text of an app that is deployed
-// already is judged as at a start: eventflux run deploys its files each time.
+// deployable compiles a text to deploy. It accepts the unchanged text of a deployed app even
+// if newer rules refuse it, because eventflux run deploys its files at each start.
 func deployable(text, inbox string, fsm *FSM) (*siddhiql.Plan, error) {
 	plan, err := siddhiql.Compile(text, inbox)
 	if err == nil {
@@ -217,27 +217,28 @@ func deployable(text, inbox string, fsm *FSM) (*siddhiql.Plan, error) {
 	return old, nil
 }
 
-// checkFrame refuses an app whose deploy frame no log could take.
+// checkFrame refuses an app whose deploy frame is too large for a log.
 func (s *Service) checkFrame(app *control.App, v *control.Version) error {
 	data, err := deployment(app, v).Frame(0)
 	if err != nil {
 		return failure(control.CodeTooLarge, "the text of app %s has %d bytes, limit %d: %v; split the app", app.Name, len(v.Text), frame.AppBytesMax, err)
 	}
 	if limit := s.cfg.Conn.MaxPayload(); int64(len(data)) > limit {
-		return failure(control.CodeTooLarge, "the deploy frame of app %s takes %d bytes, and the NATS server takes messages of %d; split the app, or raise the server's max_payload", app.Name, len(data), limit)
+		return failure(control.CodeTooLarge, "the deploy frame of app %s has %d bytes, but the NATS server accepts messages of at most %d; split the app, or raise the server's max_payload", app.Name, len(data), limit)
 	}
 	return nil
 }
 
-// firstGeneration is behind that of the newest checkpoint which the store has of an app
-// of the same name, so that results of both are never taken for each other.
+// firstGeneration returns the first generation of an app. If the store has a checkpoint of a
+// former app of that name, it is larger than the generation of that checkpoint, so that the
+// results of the two apps are never confused.
 func (s *Service) firstGeneration(ctx context.Context, head store.Head) (checkpoint.Generation, error) {
 	if head.Name == "" {
 		return 1, nil
 	}
 	m, err := checkpoint.ReadManifest(ctx, s.cfg.Store, head.Name, "")
 	if errors.Is(err, checkpoint.ErrCorrupt) {
-		return 1, nil // it is gone, as that of an app that was removed
+		return 1, nil // the checkpoint is gone, because the app was removed
 	}
 	if err != nil {
 		return 0, err
@@ -265,7 +266,7 @@ func (s *Service) app(_ context.Context, l *leader, r *control.AppRequest) (any,
 	return a.App, nil
 }
 
-// addStates adds what processors have said of the app's tasks.
+// addStates adds the states of the app's tasks that processors have reported.
 func (s *Service) addStates(l *leader, a *appState) {
 	for i := range a.Owners {
 		o := &a.Owners[i]
@@ -291,7 +292,7 @@ func (s *Service) attach(ctx context.Context, l *leader, r *control.AttachReques
 		return nil, err
 	}
 	number, _ := answer.(uint64)
-	l.tell(loopMessage{app: a.Name, message: message{kind: msgAttached, place: r.Partition, number: number}})
+	l.send(loopMessage{app: a.Name, message: message{kind: msgAttached, partition: r.Partition, number: number}})
 	if a, err = s.known(r.App); err != nil {
 		return nil, err
 	}
@@ -325,13 +326,13 @@ func (s *Service) prepare(ctx context.Context, l *leader, r *control.PreparedReq
 	if what := part.Wrong(); what != "" {
 		return nil, failure(control.CodeInvalid, "partition %d of epoch %d: %s", part.Partition, r.Epoch, what)
 	}
-	ctx, done := l.waits.begin(ctx, waitKey{control.VerbPrepared, slot{r.App, part.Partition}})
+	ctx, done := l.waits.add(ctx, waitKey{control.VerbPrepared, slot{r.App, part.Partition}})
 	defer done()
 	answer, err := l.ask(ctx, r.App, message{kind: msgPrepared, epoch: r.Epoch, part: part})
 	if err != nil {
 		return nil, err
 	}
-	// It may have been decided while the request was on its way to the coordinator.
+	// The epoch may have been decided while the request was on its way to the coordinator.
 	if a, err := s.known(r.App); err == nil {
 		if o, ok := a.outcome(r.Epoch); ok && !answer.Whole {
 			return &o, nil
@@ -341,9 +342,9 @@ func (s *Service) prepare(ctx context.Context, l *leader, r *control.PreparedReq
 }
 
 // waits are the requests of tasks that wait for the end of an epoch, one of each task. A
-// task asks again while it waits, as it cannot know whether whom it has asked is still
-// there: the new request takes the place of the one before, which is told to try again.
-// Else they would leave no room for heartbeats.
+// task asks again while it waits, because the leader it asked may be gone. The new request
+// replaces the old one, which gets an error. Otherwise waiting requests would leave no room
+// for heartbeats.
 type waits struct {
 	mu sync.Mutex
 	of map[waitKey]*context.CancelFunc
@@ -354,8 +355,9 @@ type waitKey struct {
 	of   slot
 }
 
-// begin ends the request before. The caller calls what it returns when it has an answer.
-func (w *waits) begin(ctx context.Context, key waitKey) (context.Context, func()) {
+// add adds a request and cancels the previous one with the same key. The caller calls the
+// returned function when it has an answer.
+func (w *waits) add(ctx context.Context, key waitKey) (context.Context, func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -373,7 +375,8 @@ func (w *waits) begin(ctx context.Context, key waitKey) (context.Context, func()
 	}
 }
 
-// decided returns the outcome of an epoch if it is known, or why a task has no say in it.
+// decided returns the outcome of an epoch, if it is decided or over. The error says that
+// another task owns the partition. Both are nil if the task can take part in the epoch.
 func (s *Service) decided(app string, epoch state.Epoch, term checkpoint.Term, partition uint32, assignment uint64) (*control.Outcome, error) {
 	a, err := s.known(app)
 	if err != nil {
@@ -407,7 +410,7 @@ func (s *Service) trigger(ctx context.Context, l *leader, r *control.AppRequest)
 		return nil, failure(control.CodeUnavailable, "%d of %d partitions of app %s have a task; a checkpoint needs all", len(a.Owners), a.Partitions, a.Name)
 	}
 	if a.Held {
-		return nil, failure(control.CodeInvalid, "app %s is held where it was restored; eventflux recover %[1]s --release lets it go on", a.Name)
+		return nil, failure(control.CodeInvalid, "app %s is held where it was restored; eventflux recover %[1]s --release makes it continue", a.Name)
 	}
 	return l.ask(ctx, r.App, message{kind: msgTrigger})
 }

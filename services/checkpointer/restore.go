@@ -15,11 +15,11 @@ import (
 	"github.com/eventflux/eventflux/shared/testing/faultpoint"
 )
 
-// restore is a request that the leader carries out, one after the other.
+// restore is a request to restore an app. The leader carries out one at a time.
 type restore struct {
 	request *control.RestoreRequest
 	adopt   *control.AdoptRequest // instead of request
-	done    chan<- restored       // there is room for one
+	done    chan<- restored       // has room for one
 }
 
 type restored struct {
@@ -31,7 +31,7 @@ func (s *Service) restore(ctx context.Context, l *leader, r *control.RestoreRequ
 	return l.inTurn(ctx, restore{request: r})
 }
 
-// inTurn has the leader carry a restore out.
+// inTurn queues a restore and waits until the leader has carried it out.
 func (l *leader) inTurn(ctx context.Context, r restore) (any, error) {
 	done := make(chan restored, 1)
 	r.done = done
@@ -50,7 +50,7 @@ func (l *leader) inTurn(ctx context.Context, r restore) (any, error) {
 	}
 }
 
-// release lets an app that is held go on.
+// release makes an app that is held continue.
 func (s *Service) release(ctx context.Context, l *leader, r *control.AppRequest) (any, error) {
 	if _, err := s.known(r.App); err != nil {
 		return nil, err
@@ -75,7 +75,7 @@ func (l *leader) keepRestoring(ctx context.Context) {
 		case r := <-l.restores:
 			answer, err := l.carryOut(ctx, &r)
 			if err != nil && ctx.Err() != nil {
-				err = failure(control.CodeUnavailable, "the leader changed; eventflux app ls tells whether the generation has")
+				err = failure(control.CodeUnavailable, "the leader changed; eventflux app ls shows whether the generation has changed too")
 			}
 			r.done <- restored{answer, err}
 		}
@@ -95,8 +95,8 @@ func (l *leader) carryOut(ctx context.Context, r *restore) (answer control.Resto
 	return l.restore(ctx, request, adopted)
 }
 
-// repeated returns what a request led to that is asked for again: whoever led when it came
-// first may have died with the answer, or with the epoch open.
+// repeated returns the result of a request that was carried out before. The leader of that
+// time may have died before it answered, or even with the epoch open.
 func (l *leader) repeated(ctx context.Context, app, id string) (done control.Restored, ok bool, err error) {
 	a := l.s.cfg.FSM.app(app)
 	if a == nil || id == "" {
@@ -115,8 +115,8 @@ func (l *leader) repeated(ctx context.Context, app, id string) (done control.Res
 	return done, ok, nil
 }
 
-// restore commits a checkpoint that begins a new generation. Up to the commit the app
-// runs on as it is; with it, its tasks lose their assignments and load the checkpoint.
+// restore commits a checkpoint that starts a new generation. The app keeps running until the
+// commit. Then its tasks lose their assignments, and new ones load the checkpoint.
 func (l *leader) restore(ctx context.Context, r *control.RestoreRequest, adopted state.Epoch) (answer control.Restored, err error) {
 	if done, ok, err := l.repeated(ctx, r.App, r.ID); ok || err != nil {
 		return done, err
@@ -161,7 +161,7 @@ func (l *leader) restore(ctx context.Context, r *control.RestoreRequest, adopted
 		return answer, err
 	}
 	faultpoint.Reach(faultpoint.RestoreStored)
-	// The manifest is there: whoever leads commits it.
+	// The manifest is in the store, so this leader or the next one commits it.
 	done := l.until(ctx, r.App, msgCommitted, func() error { return l.commit(ctx, r.App, m.Epoch) })
 	if ctx.Err() != nil {
 		return answer, ctx.Err()
@@ -189,7 +189,7 @@ func (l *leader) storeRestored(ctx context.Context, m *checkpoint.Manifest, obje
 	})
 }
 
-// goOn lets an app's coordinator work again, as Raft has the app now.
+// goOn lets an app's coordinator work again, with the current state of the app in Raft.
 func (l *leader) goOn(app string) {
 	a := l.s.cfg.FSM.app(app)
 	if a == nil {
@@ -199,11 +199,11 @@ func (l *leader) goOn(app string) {
 	for p, t := range a.Tasks {
 		owned[p] = t.Assignment
 	}
-	l.tell(loopMessage{app: app, message: message{kind: msgGo, epoch: a.Newest, owned: owned, held: a.Held}})
+	l.send(loopMessage{app: app, message: message{kind: msgGo, epoch: a.Newest, owned: owned, held: a.Held}})
 }
 
-// manifestOf returns the manifest that a restore asks for, without what makes it a
-// checkpoint of its own.
+// manifestOf returns the manifest that a restore asks for. The caller sets its generation,
+// epoch, term and time.
 func (l *leader) manifestOf(ctx context.Context, r *control.RestoreRequest) (*checkpoint.Manifest, error) {
 	k, err := l.s.ref(&control.CheckpointRequest{App: r.App, Epoch: r.Epoch})
 	if err != nil {
@@ -226,7 +226,7 @@ func (l *leader) manifestOf(ctx context.Context, r *control.RestoreRequest) (*ch
 	}
 	for i := range m.Partitions {
 		p := &m.Partitions[i]
-		p.Output.Positions = map[string]string{} // those of the new generation begin anew
+		p.Output.Positions = map[string]string{} // the new generation has no results yet
 	}
 	for _, start := range r.Starts {
 		if int(start.Partition) >= len(m.Partitions) || start.Sequence < m.Partitions[start.Partition].Log.Sequence {

@@ -14,8 +14,8 @@ import (
 )
 
 // trimResults drops the results that an app does not keep (@sink(max.age=…, max.bytes=…)). It
-// never goes past the newest record of positions. A task reads there what it has
-// published, so what a task does after a start does not depend on it.
+// never trims past the newest record of positions: a task that starts reads there what was
+// published. So trimming does not change what a task does after a start.
 func (l *leader) trimResults(ctx context.Context, app string) error {
 	a := l.s.cfg.FSM.app(app)
 	if a == nil || !strings.Contains(a.Text, "max.") {
@@ -23,7 +23,7 @@ func (l *leader) trimResults(ctx context.Context, app string) error {
 	}
 	plan, err := siddhiql.CompileDeployed(a.Text)
 	if err != nil || plan.Bounds == (siddhiql.Bounds{}) {
-		return nil // ingest tells why a text cannot be read
+		return nil // ingest reports why it cannot read the text
 	}
 	for p := range a.Partitions {
 		if err := l.trimOutput(ctx, plan, p); err != nil {
@@ -68,8 +68,8 @@ func (l *leader) trimOutput(ctx context.Context, plan *siddhiql.Plan, partition 
 	return stream.Purge(ctx, jetstream.WithPurgeSequence(first))
 }
 
-// sequenceAt returns the sequence of the first message that was stored at a time or later, or
-// the one after the end.
+// sequenceAt returns the sequence of the first message that was stored at that time or later,
+// or the sequence after the end.
 func sequenceAt(ctx context.Context, js jetstream.JetStream, stream jetstream.Stream, at time.Time) (uint64, error) {
 	finder, err := stream.CreateConsumer(ctx, jetstream.ConsumerConfig{
 		DeliverPolicy: jetstream.DeliverByStartTimePolicy, OptStartTime: &at,
@@ -79,6 +79,6 @@ func sequenceAt(ctx context.Context, js jetstream.JetStream, stream jetstream.St
 		return 0, fmt.Errorf("find the messages since %s: %w", at.Format(time.RFC3339), err)
 	}
 	info := finder.CachedInfo()
-	_ = js.DeleteConsumer(ctx, info.Stream, info.Name) // else it goes by itself
+	_ = js.DeleteConsumer(ctx, info.Stream, info.Name) // the server also deletes it when it is idle
 	return info.Delivered.Stream + 1, nil
 }

@@ -15,7 +15,8 @@ import (
 	"github.com/eventflux/eventflux/shared/log/output"
 )
 
-// Results beyond the bounds of an app go, but none after the newest record of positions.
+// Results beyond the bounds of an app are deleted, but none after the newest record of
+// positions.
 func TestResultsAreTrimmedUpToTheRecord(t *testing.T) {
 	r := newRig(t)
 	deploy := func(app, bounds string) *siddhiql.Plan {

@@ -12,13 +12,13 @@ import (
 )
 
 const (
-	rolledBackWithin = 2 * time.Second // the store may be away, and another leader would not change that
+	rolledBackWithin = 2 * time.Second // if the store is unavailable, another leader cannot check either
 	headsAtOnce      = 16
 )
 
-// checkRollback returns an error if the store has a checkpoint that Raft never opened. Then the
-// folder of Raft is an older copy of itself, and so are those of the majority: what was decided
-// since is unknown, such as generations and which checkpoints count.
+// checkRollback returns an error if the store has a checkpoint that Raft never opened. Then
+// the Raft folders of this member and of a majority are older copies, and later decisions,
+// such as generations and commits, are unknown.
 func (l *leader) checkRollback(ctx context.Context) error {
 	for {
 		older := l.unknownCheckpoint(ctx)

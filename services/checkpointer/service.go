@@ -19,8 +19,8 @@ import (
 )
 
 const (
-	requestsMax     = 1024    // at once; those of tasks wait for the end of their epoch
-	requestBytesMax = 8 << 20 // a task's part has some 200 bytes for each run
+	requestsMax     = 1024    // concurrent; requests of tasks wait for the end of their epoch
+	requestBytesMax = 8 << 20 // a task's part has about 200 bytes per run
 	decideTimeout   = 30 * time.Second
 )
 
@@ -32,7 +32,7 @@ type Service struct {
 	tally tally
 	beat  obs.Beat // of the leader's loop
 
-	refused chan error // has one if the data of a version 0.x cannot be taken over, or the store is of another cluster
+	refused chan error // receives an error if data of version 0.x cannot be taken over, or the store belongs to another cluster
 
 	mu     sync.Mutex
 	leader *leader // nil while another member leads
@@ -60,8 +60,9 @@ func New(cfg Config) (*Service, error) {
 }
 
 // Run answers requests and, while it leads, makes checkpoints, until ctx ends. An error
-// means that the group has agreed on something which this version does not know, or that
-// it leads over data of major version 0 which it cannot take over.
+// means that the group has committed a command that this version does not know, that the
+// leader cannot take over the data of major version 0, or that the store belongs to another
+// cluster.
 func (s *Service) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	var requests sync.WaitGroup
@@ -101,7 +102,7 @@ func (s *Service) Run(ctx context.Context) error {
 	return err
 }
 
-// lead starts a leadership; what it returns ends it.
+// lead starts a leadership. The caller ends it with the returned function.
 func (s *Service) lead(ctx context.Context, group *sync.WaitGroup, l consensus.Leadership) context.CancelFunc {
 	ctx, cancel := context.WithCancel(ctx)
 	leader := newLeader(s, l.Term)
@@ -112,7 +113,7 @@ func (s *Service) lead(ctx context.Context, group *sync.WaitGroup, l consensus.L
 		}
 		if err != nil {
 			if ctx.Err() == nil {
-				s.refused <- err // there is room: the service ends with the first
+				s.refused <- err // there is room: the service ends after the first error
 			}
 			return
 		}
@@ -130,14 +131,14 @@ func (s *Service) setLeader(l *leader) {
 	s.leader = l
 }
 
-// leading returns the leadership, or nil.
+// leading returns the current leadership, or nil.
 func (s *Service) leading() *leader {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.leader
 }
 
-// announce makes the service known to the NATS service registry and takes requests.
+// announce registers the service with the NATS service registry and accepts requests.
 func (s *Service) announce(ctx context.Context, group *sync.WaitGroup) (micro.Service, error) {
 	info, err := micro.AddService(s.cfg.Conn, micro.Config{
 		Name: natsconn.ServiceName(control.Service), Version: s.cfg.Self.Version,

@@ -42,7 +42,7 @@ type rig struct {
 	said testlog.Buffer
 }
 
-// gate is a store whose commits can be held up.
+// gate is a store whose commits can be delayed.
 type gate struct {
 	store.Store
 	mu   sync.Mutex
@@ -104,8 +104,8 @@ func textOf(app string, partitions int) string {
 	return fmt.Sprintf("@app:name('%s') @app:partitions('%d') define stream S (k string); partition with (k of S) begin from S select k insert into O; end;", app, partitions)
 }
 
-// run deploys an app and attaches a task to each of its partitions. It returns what they
-// were assigned as.
+// run deploys an app and attaches a task to each of its partitions. It returns their
+// assignments.
 func (r *rig) run(app string, partitions int) (assigned []uint64) {
 	r.t.Helper()
 	a, err := r.ctl.Deploy(r.within(), control.DeployRequest{Text: textOf(app, partitions)})
@@ -126,9 +126,8 @@ func (r *rig) run(app string, partitions int) (assigned []uint64) {
 	return assigned
 }
 
-// beats has a processor be heard of until its stop is called, at the latest when the test
-// ends.
-func (r *rig) beats(processor string) (stop func()) {
+// heartbeats sends heartbeats of a processor until stop is called or the test ends.
+func (r *rig) heartbeats(processor string) (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan struct{})
 	go func() {
@@ -142,8 +141,8 @@ func (r *rig) beats(processor string) (stop func()) {
 	return stop
 }
 
-// places waits until the partitions of an app are placed as they should be, and no longer
-// than a move of one that waits for a checkpoint.
+// places waits until the partitions of an app are placed as wanted, but not as long as a
+// move may wait for a checkpoint.
 func (r *rig) places(app string, want func(by map[string]int) bool) {
 	r.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), moveTimeout*3/4)
@@ -162,15 +161,15 @@ func (r *rig) places(app string, want func(by map[string]int) bool) {
 	}
 }
 
-// opened begins a checkpoint of an app, and returns it.
+// opened triggers a checkpoint of an app and returns its epoch.
 func (r *rig) opened(app string) *openEpoch {
 	r.t.Helper()
 	go func() { _, _ = r.ctl.Trigger(r.within(), control.AppRequest{App: app}) }()
 	return r.open(app)
 }
 
-// open waits until a checkpoint of an app is under way: its barrier is in a log, before
-// which no task can say anything of it.
+// open waits until an epoch of an app is open and its barrier is in a log. Tasks cannot
+// answer before that.
 func (r *rig) open(app string) *openEpoch {
 	r.t.Helper()
 	for ctx := r.within(); ctx.Err() == nil; <-time.After(time.Millisecond) {
@@ -192,11 +191,11 @@ func (r *rig) open(app string) *openEpoch {
 			return a.Open
 		}
 	}
-	r.t.Fatalf("no checkpoint of %s was begun", app)
+	r.t.Fatalf("no checkpoint of %s was started", app)
 	return nil
 }
 
-// preparedRequest is what a task without state says.
+// preparedRequest returns the request of a task without state.
 func preparedRequest(app string, o *openEpoch, p uint32, assignment uint64) control.PreparedRequest {
 	return control.PreparedRequest{App: app, Epoch: o.Epoch, Term: o.Term, Partition: checkpoint.Partition{
 		Partition: p, Assignment: assignment,
@@ -217,8 +216,8 @@ func (r *rig) checkpoint(app string, assignment uint64) state.Epoch {
 	return o.Epoch
 }
 
-// An app is removed while a restore of it stores its manifest: the restore ends, others
-// go on, and nothing of the app is left in the store.
+// An app is removed while a restore of it stores its manifest. The restore ends, restores of
+// other apps work, and nothing of the app is left in the store.
 func TestRemovedWhileItIsRestored(t *testing.T) {
 	r := newRig(t)
 	epoch := r.checkpoint("gone", r.run("gone", 1)[0])
@@ -249,8 +248,8 @@ func TestRemovedWhileItIsRestored(t *testing.T) {
 	must(t, r.put.List(r.within(), "apps/gone/", func(o store.Object) error { return errors.New(o.Name + " is left") }))
 }
 
-// A task asks again while it waits for the end of its epoch, as it cannot know whether
-// whom it has asked is still there. However often, that leaves room for others.
+// A task asks again while it waits for the end of its epoch, because the leader it asked may
+// be gone. However often it asks, there is room for other requests.
 func TestRepeatedRequestsTakeNoRoom(t *testing.T) {
 	r := newRig(t)
 	assigned := r.run("app", 2)
@@ -265,7 +264,7 @@ func TestRepeatedRequestsTakeNoRoom(t *testing.T) {
 		if i == 0 {
 			continue
 		}
-		// The one before is told to try again: the task waits for this one.
+		// The previous request is answered with an error: the task waits for this one.
 		m, err := answers.NextMsgWithContext(r.within())
 		must(t, err)
 		if code, text := m.Header.Get(micro.ErrorCodeHeader), m.Header.Get(micro.ErrorHeader); code != control.CodeUnavailable || strings.Contains(text, "requests are being answered") {
@@ -284,23 +283,23 @@ func TestRepeatedRequestsTakeNoRoom(t *testing.T) {
 	}
 }
 
-// A partition moves to another processor, after a checkpoint. Where its own dies while
-// that is made, nothing is waited for any more.
+// A partition moves to another processor after a checkpoint. If its own processor dies
+// before the checkpoint is done, the partition moves at once.
 func TestDeathWhileAPartitionMoves(t *testing.T) {
 	r := newRig(t)
-	dies := r.beats("p")
+	dies := r.heartbeats("p")
 	r.run("app", 2)
 	r.places("app", func(by map[string]int) bool { return by["p"] == 2 })
-	r.beats("q")
+	r.heartbeats("q")
 	r.opened("app") // before the move
 	dies()
 	r.places("app", func(by map[string]int) bool { return by["q"] == 2 })
 }
 
-// Where the one that was to get it dies, it stays where it is.
+// If the processor that should get a partition dies, the partition stays where it is.
 func TestMoveToADeadProcessor(t *testing.T) {
 	r := newRig(t)
-	r.beats("p")
+	r.heartbeats("p")
 	assigned := r.run("app", 1)
 	moved := make(chan struct{})
 	l := r.s.leading()

@@ -10,7 +10,7 @@ import (
 	"github.com/eventflux/eventflux/shared/ops/trace"
 )
 
-// spans are the traces of the epochs that are under way, one for each app.
+// spans are the traces of the open epochs, one for each app.
 //
 //	open ──▶ barriers ──▶ collect ──▶ manifest ──▶ commit
 //	             └───────────┴────────────┴──▶ abort
@@ -35,7 +35,7 @@ func attributes(c *command) []attribute.KeyValue {
 	}
 }
 
-// open begins the trace of an epoch.
+// open starts the trace of an epoch.
 func (s *spans) open(ctx context.Context, tracer trace.Tracer, c *command) {
 	e := &epochSpans{Steps: tracer.Checkpoint(ctx, c.ID, attributes(c)...)}
 	s.put(c.App, e)
@@ -63,8 +63,8 @@ func (s *spans) next(app, step string) {
 	}
 }
 
-// before is told what is about to be done. A leader that finds an epoch of a former one
-// goes on in that one's trace.
+// before starts the span of an effect. A leader that finds an epoch of a former leader
+// continues its trace.
 func (s *spans) before(ctx context.Context, l *leader, app string, e effect) {
 	if e.do == doLook {
 		if a := l.s.cfg.FSM.app(app); a != nil && a.Open != nil {
@@ -78,7 +78,7 @@ func (s *spans) before(ctx context.Context, l *leader, app string, e effect) {
 	}
 }
 
-// after is told what came of it.
+// after ends the span of an effect with its outcome.
 func (s *spans) after(app string, e effect, m message) {
 	switch {
 	case m.kind == msgCommitted:
@@ -91,7 +91,7 @@ func (s *spans) after(app string, e effect, m message) {
 		s.mu.Lock()
 		collecting := s.of[app] != nil && s.of[app].step == steps[doBarrier]
 		s.mu.Unlock()
-		if collecting { // all may have prepared before the last append was acknowledged
+		if collecting { // all tasks may be prepared before the last append is acknowledged
 			s.next(app, "collect")
 		}
 	}
@@ -106,7 +106,7 @@ func (s *spans) end(app string, err error) {
 	}
 }
 
-// close ends what is under way when the leadership ends.
+// close ends the open spans when the leadership ends.
 func (s *spans) close() {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -17,15 +17,15 @@ import (
 	"github.com/eventflux/eventflux/shared/testing/faultpoint"
 )
 
-// streamsEvery is how often the leader looks whether the streams of all apps are there.
-// Only a loss takes one away, and whoever needs it waits that long.
+// streamsEvery is how often the leader checks whether the streams of all apps exist. A
+// service that needs a lost stream waits at most that long for a new one.
 const streamsEvery = time.Minute
 
 // startedAtOnce is how many logs of an app get their deploy frame at the same time.
 const startedAtOnce = 8
 
-// turn waits until nobody else makes or deletes the streams of an app: what one of them
-// made, the other would delete, or leave behind. The caller calls done.
+// turn locks the streams of an app, so that two goroutines do not create and delete them at
+// the same time. The caller calls done to unlock them.
 func (l *leader) turn(ctx context.Context, app string) (done func(), err error) {
 	one, _ := l.turns.LoadOrStore(app, make(chan struct{}, 1))
 	turn := one.(chan struct{})
@@ -37,19 +37,19 @@ func (l *leader) turn(ctx context.Context, app string) (done func(), err error) 
 	}
 }
 
-// deploy makes an app's streams, has Raft know the app, and appends the deploy frame to
-// each log, which takes no other frame before. If a leader dies before Raft knows the app,
-// nothing was deployed, and the next request finds the streams. Later, whoever leads
-// completes it.
+// deploy makes an app's streams, commits the app in Raft, and appends the deploy frame as
+// the first frame of each log. If the leader dies before the app is in Raft, nothing was
+// deployed, and the next request finds the streams. After that, the next leader completes
+// the deployment.
 func (l *leader) deploy(ctx context.Context, c *command) error {
 	done, err := l.turn(ctx, c.App)
 	if err != nil {
 		return err
 	}
 	defer done()
-	if a := l.s.cfg.FSM.app(c.App); a == nil || !a.Removing && a.newest().Plan == c.Deploy.Plan { // else Raft refuses
+	if a := l.s.cfg.FSM.app(c.App); a == nil || !a.Removing && a.newest().Plan == c.Deploy.Plan { // otherwise Raft refuses the command
 		if err := l.makeStreams(ctx, c.App, c.Deploy.Partitions); err != nil {
-			l.log.Warn("an app is not deployed, for want of its streams", "app", c.App, "err", err)
+			l.log.Warn("an app is not deployed, because its streams could not be made", "app", c.App, "err", err)
 			return failure(streamsCode(err), "make the streams of app %s: %v", c.App, err)
 		}
 	}
@@ -60,14 +60,14 @@ func (l *leader) deploy(ctx context.Context, c *command) error {
 	faultpoint.Reach(faultpoint.DeployRaft)
 	if err := l.startLogs(ctx, c.App); err != nil {
 		l.lookSoon()
-		return failure(control.CodeUnavailable, "app %s is deployed, and its logs do not have their deploy frames yet: %v; the checkpointers complete it", c.App, err)
+		return failure(control.CodeUnavailable, "app %s is deployed, but its logs do not have their deploy frames yet: %v; the checkpointers complete it", c.App, err)
 	}
 	faultpoint.Reach(faultpoint.DeployDone)
 	return nil
 }
 
-// startLogs appends the deploy frame to those logs of an app that do not have it. It is
-// the caller's turn.
+// startLogs appends the deploy frame to the logs of an app that do not have it. The caller
+// holds the turn of the app.
 func (l *leader) startLogs(ctx context.Context, app string) error {
 	a := l.s.cfg.FSM.app(app)
 	if a == nil || a.Removing {
@@ -76,7 +76,7 @@ func (l *leader) startLogs(ctx context.Context, app string) error {
 	return errors.Join(l.startEach(ctx, a)...)
 }
 
-// startEach returns what came of each partition.
+// startEach returns the error of each partition.
 func (l *leader) startEach(ctx context.Context, a *appState) []error {
 	d := deployment(&a.App, &a.versions()[0])
 	errs := make([]error, a.Partitions)
@@ -88,11 +88,11 @@ func (l *leader) startEach(ctx context.Context, a *appState) []error {
 			return nil
 		})
 	}
-	_ = group.Wait() // errs has them all
+	_ = group.Wait() // the functions return nil; errs has the errors
 	return errs
 }
 
-// deployment is what the deploy frames of a version of an app say.
+// deployment returns the content of the deploy frames of a version of an app.
 func deployment(a *control.App, v *control.Version) *wal.Deployment {
 	return &wal.Deployment{
 		App: a.Name, Stamp: v.Stamp, After: a.After,
@@ -100,7 +100,7 @@ func deployment(a *control.App, v *control.Version) *wal.Deployment {
 	}
 }
 
-// lookSoon has keepStreams look at once.
+// lookSoon wakes keepStreams.
 func (l *leader) lookSoon() {
 	select {
 	case l.looking <- struct{}{}:
@@ -108,7 +108,8 @@ func (l *leader) lookSoon() {
 	}
 }
 
-// streamsCode tells what JetStream refuses from what it cannot do just now.
+// streamsCode returns the code for an error of JetStream: invalid if it refuses the streams,
+// unavailable if a later attempt may succeed.
 func streamsCode(err error) string {
 	var other *natsconn.IncompatibleError
 	var answer jetstream.JetStreamError
@@ -118,7 +119,8 @@ func streamsCode(err error) string {
 	return control.CodeUnavailable
 }
 
-// makeStreams makes sure of an app's streams and their limits. It is the caller's turn.
+// makeStreams makes sure that an app's streams exist with the right limits. The caller holds
+// the turn of the app.
 func (l *leader) makeStreams(ctx context.Context, app string, partitions uint32) error {
 	a := l.s.cfg.FSM.app(app)
 	worked := a != nil && len(a.Tasks)+len(a.Committed) > 0
@@ -138,8 +140,9 @@ func (l *leader) makeStreams(ctx context.Context, app string, partitions uint32)
 
 var errLogGone = errors.New("it is the log of an app that has run")
 
-// checkLogs fails if a log is gone that tasks have worked with. It is never made again: the
-// server would make it over what is left in its folder, and number new frames as lost ones.
+// checkLogs fails if a log is gone that tasks have worked with. EventFlux never makes such a
+// log again: the server would make it over the rest of its folder, and give new frames the
+// numbers of lost ones.
 func (l *leader) checkLogs(ctx context.Context, app string, partitions uint32) error {
 	var errs []error
 	for p := range partitions {
@@ -153,8 +156,8 @@ func (l *leader) checkLogs(ctx context.Context, app string, partitions uint32) e
 	return errors.Join(errs...)
 }
 
-// keepStreams makes sure of the streams of all apps at the start of a leadership, with the
-// limits that this process is told of, and makes what is missing later, until ctx ends.
+// keepStreams makes sure at the start of a leadership that the streams of all apps exist with
+// the configured limits. Later it makes streams that are missing, until ctx ends.
 func (l *leader) keepStreams(ctx context.Context) {
 	sure := map[string]bool{}
 	retry := projectRetry
@@ -179,8 +182,8 @@ func (l *leader) keepStreams(ctx context.Context) {
 	}
 }
 
-// lookAfterStreams makes sure of the streams of those apps of which it is not sure yet, or
-// which miss one.
+// lookAfterStreams makes sure of the streams of apps that are not in sure yet, or that miss a
+// stream.
 func (l *leader) lookAfterStreams(ctx context.Context, sure map[string]bool) error {
 	there := map[string]bool{}
 	names := l.s.js.StreamNames(ctx)

@@ -28,7 +28,7 @@ func (r *rig) there() (all []string) {
 	return all
 }
 
-// hasAll compares what is there with the streams of an app.
+// hasAll checks that exactly the streams of an app exist.
 func (r *rig) hasAll(app string, partitions uint32) {
 	r.t.Helper()
 	want := natsconn.AppStreams(app, partitions)
@@ -38,7 +38,7 @@ func (r *rig) hasAll(app string, partitions uint32) {
 	}
 }
 
-// A deploy that has worked has made the streams, with the limits of the checkpointer.
+// A successful deploy has made the streams, with the limits of the checkpointer.
 func TestDeployMakesTheStreams(t *testing.T) {
 	r := newRig(t)
 	_, err := r.ctl.Deploy(r.within(), control.DeployRequest{Text: textOf("app", 3)})
@@ -51,7 +51,7 @@ func TestDeployMakesTheStreams(t *testing.T) {
 	}
 }
 
-// One that cannot make them has not worked, says why, and works once it can.
+// A deploy that cannot make the streams fails, says why, and succeeds once it can.
 func TestDeployWithoutItsStreams(t *testing.T) {
 	r := newRig(t)
 	foreign := jetstream.StreamConfig{Name: "EFW_app_1", Subjects: []string{"foreign"}}
@@ -70,7 +70,7 @@ func TestDeployWithoutItsStreams(t *testing.T) {
 	r.hasAll("app", 3)
 }
 
-// A text that Raft refuses has no streams made for its partitions.
+// If Raft refuses a text, no streams are made for its partitions.
 func TestRefusedDeployMakesNoStreams(t *testing.T) {
 	r := newRig(t)
 	r.run("app", 1)
@@ -80,8 +80,8 @@ func TestRefusedDeployMakesNoStreams(t *testing.T) {
 	r.hasAll("app", 1)
 }
 
-// Who begins to lead makes what is missing, and says so where tasks have worked with it.
-// The limits are those that it is told of.
+// A new leader makes missing streams, with its configured limits. If tasks have worked with
+// a stream, it logs that.
 func TestNewLeaderMakesWhatIsMissing(t *testing.T) {
 	r := newRig(t)
 	r.run("app", 2)
@@ -108,12 +108,12 @@ func TestNewLeaderMakesWhatIsMissing(t *testing.T) {
 	<-ended
 	for _, name := range []string{"EFO_app_1", "EFD_app"} {
 		if said := r.said.String(); strings.Count(said, "it was made again") != 2 || !strings.Contains(said, "jetstream="+name) {
-			t.Errorf("nothing is said of %s:\n%s", name, said)
+			t.Errorf("the log does not mention %s:\n%s", name, said)
 		}
 	}
 }
 
-// Later it looks again, and makes nothing for an app that is removed.
+// The leader checks again later, and makes nothing for an app that is removed.
 func TestMissingStreamsAreMade(t *testing.T) {
 	r := newRig(t)
 	r.run("app", 2)
@@ -142,7 +142,7 @@ func TestLostLogIsNotMadeAgain(t *testing.T) {
 	}
 }
 
-// A removal deletes nothing while somebody makes streams, and the other way about.
+// A removal does not delete streams while they are being made, and the other way round.
 func TestStreamsAreMadeOrDeletedInTurn(t *testing.T) {
 	r := newRig(t)
 	r.run("app", 1)
@@ -162,7 +162,7 @@ func TestStreamsAreMadeOrDeletedInTurn(t *testing.T) {
 	must(t, l.remakeStreams(r.within(), "app"))
 }
 
-// What JetStream cannot do just now is asked for again; what it refuses is not.
+// The code of an error of JetStream tells whether a retry can succeed.
 func TestWhyStreamsCannotBeMade(t *testing.T) {
 	for want, errs := range map[string][]error{
 		control.CodeUnavailable: {errors.New("nats: timeout"), &jetstream.APIError{Code: 503, ErrorCode: 10008}, &jetstream.APIError{Code: 400, ErrorCode: 10005}},

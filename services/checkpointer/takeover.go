@@ -19,10 +19,10 @@ import (
 var errUncovered = errors.New("the data is of version 0.x, and not all of it can be taken over")
 
 // takeOver takes over the apps that a release of major version 0 deployed. Their logs have
-// no semantics level, so nothing in them is ever applied: a checkpoint has to cover each
-// log to its end, and the deploy frame follows there. It works before anybody is served, so
-// nothing comes between. Either all apps are taken over, or nothing is written and the
-// error says what to do with the version before.
+// no semantics level, so this version never applies their frames: a checkpoint must cover
+// each log to its end, and the deploy frame follows there. It runs before any request is
+// served, so no other frame comes between. Either all apps are taken over, or nothing is
+// written and the error says what to do with the old version.
 func (l *leader) takeOver(ctx context.Context) error {
 	for {
 		err := l.tryTakeOver(ctx)
@@ -79,13 +79,14 @@ func (l *leader) tryTakeOver(ctx context.Context) error {
 	return nil
 }
 
-// lasting reports whether another try to append a deploy frame would fail alike.
+// lasting reports whether another attempt to append a deploy frame would fail with the same
+// error.
 func lasting(err error) bool {
 	return errors.Is(err, wal.ErrForeign) || errors.Is(err, frame.ErrCorrupt) || errors.Is(err, jetstream.ErrMsgNotFound) || errors.Is(err, jetstream.ErrStreamNotFound)
 }
 
 // covered returns, by partition, where the logs of an app end, if its newest checkpoint is
-// sound and covers them to their ends. Otherwise it fails with errUncovered.
+// sound and covers all of them. Otherwise it fails with errUncovered.
 func (l *leader) covered(ctx context.Context, a *appState) ([]uint64, error) {
 	after := make([]uint64, a.Partitions)
 	var newest *committed

@@ -14,9 +14,9 @@ import (
 	"github.com/eventflux/eventflux/shared/testing/faultpoint"
 )
 
-// tidy does what a new checkpoint allows: it retires those that retention does not keep,
-// and trims the logs below the oldest that is left. What fails is done after the next
-// checkpoint. What they leave in the store is the merger's to sweep.
+// tidy cleans up after a new checkpoint: it retires checkpoints that retention does not keep,
+// and trims the logs below the oldest one that is left. If something fails, it is done after
+// the next checkpoint. The merger sweeps the objects of retired checkpoints.
 func (l *leader) tidy(ctx context.Context, app string) {
 	l.tidying.Lock()
 	defer l.tidying.Unlock()
@@ -28,13 +28,13 @@ func (l *leader) tidy(ctx context.Context, app string) {
 		err = l.trimResults(ctx, app)
 	}
 	if err != nil && ctx.Err() == nil {
-		l.log.Warn("tidy up behind a checkpoint; the next one tries again", "app", app, "err", err)
+		l.log.Warn("clean up after a checkpoint; the next checkpoint tries again", "app", app, "err", err)
 	}
 }
 
-// surplus returns the epochs that retention does not keep, oldest first. Age is counted
-// from one checkpoint to the next, and no more than gapMax for each: a clock that was set
-// ahead ages nothing, and one that was set back keeps nothing from ageing.
+// surplus returns the epochs that retention does not keep, oldest first. Age is the sum of
+// the times between checkpoints, each at most gapMax. So a clock that was set forward does
+// not make checkpoints old, and a clock that was set back does not keep them young.
 func surplus(all []committed, keep int, span, gapMax time.Duration) []state.Epoch {
 	var epochs []state.Epoch
 	var age time.Duration
@@ -48,11 +48,11 @@ func surplus(all []committed, keep int, span, gapMax time.Duration) []state.Epoc
 	return epochs
 }
 
-// gapMax is the longest time between two checkpoints that is worth counting: one in
-// between may have come to nothing.
+// gapMax is the longest time between two checkpoints that counts in full. It allows for one
+// aborted checkpoint between them.
 func (c *Config) gapMax() time.Duration { return 2 * (c.Interval + c.Timeout) }
 
-// retire forgets checkpoints in Raft.
+// retire retires surplus checkpoints in Raft.
 func (l *leader) retire(ctx context.Context, app string) error {
 	a := l.s.cfg.FSM.app(app)
 	if a == nil {
@@ -70,8 +70,8 @@ func (l *leader) retire(ctx context.Context, app string) error {
 	return nil
 }
 
-// trim drops what no retained checkpoint needs of the logs. The barrier of the oldest
-// stays: it is what proves that the log is the same.
+// trim deletes the part of the logs that no retained checkpoint needs. It keeps the barrier
+// of the oldest one, which proves that the log is the same.
 func (l *leader) trim(ctx context.Context, app string) error {
 	a := l.s.cfg.FSM.app(app)
 	if a == nil || len(a.Committed) == 0 {
@@ -99,7 +99,7 @@ func (l *leader) trim(ctx context.Context, app string) error {
 	return nil
 }
 
-// objectsOf returns the names of all data that a manifest refers to.
+// objectsOf returns the names of all objects that a manifest refers to.
 func (l *leader) objectsOf(ctx context.Context, m *checkpoint.Manifest) ([]string, error) {
 	var names []string
 	for p := range m.Partitions {

@@ -9,8 +9,8 @@ import (
 	"github.com/eventflux/eventflux/shared/state"
 )
 
-// Retention keeps the newest checkpoints and those of a span of time, whatever is done to
-// the clock. Two are kept, and one hour; gaps count for ten minutes at most.
+// Retention keeps the newest checkpoints and those of a span of time, even if the clock is
+// set. Here it keeps two checkpoints, and one hour; gaps count for ten minutes at most.
 func TestRetention(t *testing.T) {
 	for name, test := range map[string]struct {
 		minutes []int // of each checkpoint

@@ -13,7 +13,7 @@ import (
 	"github.com/eventflux/eventflux/shared/testing/faultpoint"
 )
 
-// A change of an app has these steps, which any leader completes from the second on:
+// A change of an app has these steps. Once the second is done, any leader completes the rest:
 //
 //	plan ─▶ Raft has version n ─▶ each log has frame n ─▶ Raft: all have ─▶ ingests write its schemas
 //
@@ -76,7 +76,7 @@ func (c *change) done(s *Service, l *leader) (any, error) {
 	return c.answer, nil
 }
 
-// changeable says why an app cannot be changed just now.
+// changeable returns why an app cannot be changed now, or nil.
 func (s *Service) changeable(ctx context.Context, l *leader, c *change) error {
 	a := c.app
 	switch {
@@ -89,7 +89,7 @@ func (s *Service) changeable(ctx context.Context, l *leader, c *change) error {
 	case a.Open != nil && a.Open.Restore != nil:
 		return failure(control.CodeInvalid, "app %s is being restored; change it when eventflux app ls shows the new generation", a.Name)
 	case a.Held:
-		return failure(control.CodeInvalid, "app %s is held where it was restored; let it go on first: eventflux recover %[1]s --release", a.Name)
+		return failure(control.CodeInvalid, "app %s is held where it was restored; release it first: eventflux recover %[1]s --release", a.Name)
 	}
 	if err := s.checkFrame(&a.App, &c.version); err != nil {
 		return err
@@ -112,8 +112,8 @@ func (s *Service) changeable(ctx context.Context, l *leader, c *change) error {
 	return l.levelKnown(ctx, c.version.Level)
 }
 
-// memberTimeout is how long another checkpointer may take to say which level it knows. One
-// that does not answer is not connected; it halts at the change if it lacks the level.
+// memberTimeout is how long another checkpointer may take to report its level. If it does
+// not answer, it is not connected; if it lacks the level, it will halt at the change.
 const memberTimeout = time.Second
 
 // levelKnown refuses a semantics level that a connected process lacks.
@@ -149,7 +149,7 @@ func (l *leader) levelKnown(ctx context.Context, level uint32) error {
 	return group.Wait()
 }
 
-// upgradeOnce starts to carry out a change, unless that is under way.
+// upgradeOnce starts to carry out a change, unless that is already in progress.
 func (l *leader) upgradeOnce(ctx context.Context, app string) {
 	if _, under := l.upgrading.LoadOrStore(app, true); under {
 		return
@@ -169,7 +169,8 @@ func (l *leader) upgradeOnce(ctx context.Context, app string) {
 	})
 }
 
-// completeUpgrade appends the frame of the newest version to all logs, and has Raft know.
+// completeUpgrade appends the frame of the newest version to all logs, and records that in
+// Raft.
 func (l *leader) completeUpgrade(ctx context.Context, app string) error {
 	done, err := l.turn(ctx, app)
 	if err != nil {
@@ -198,7 +199,7 @@ func (l *leader) completeUpgrade(ctx context.Context, app string) error {
 			return nil
 		})
 	}
-	_ = group.Wait() // errs has them all
+	_ = group.Wait() // the functions return nil; errs has the errors
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
@@ -212,7 +213,7 @@ func (l *leader) completeUpgrade(ctx context.Context, app string) error {
 	return l.project(ctx)
 }
 
-// missingVersions says which partitions do not run the newest version.
+// missingVersions lists the partitions that do not run the newest version.
 func (l *leader) missingVersions(a *appState, now time.Time) (what []string) {
 	if len(a.Versions) == 0 {
 		return nil

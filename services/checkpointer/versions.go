@@ -6,12 +6,12 @@ import (
 	"github.com/eventflux/eventflux/shared/control"
 )
 
-// textsKept is how many versions keep their texts, even if nothing needs them: operators
-// compare them and go back to them.
+// textsKept is how many versions keep their texts even if no checkpoint needs them, so that
+// operators can compare them and go back to them.
 const textsKept = 20
 
 // versions returns all versions of an app, oldest first. An app that was never changed has
-// the one that it was deployed with.
+// only the version that it was deployed with.
 func (a *appState) versions() []control.Version {
 	if len(a.Versions) > 0 {
 		return a.Versions
@@ -37,13 +37,12 @@ func (a *appState) versionOf(number uint32) *control.Version {
 	return nil
 }
 
-// planned reports whether a digest is that of a version of the app.
+// planned reports whether a version of the app has this plan digest.
 func (a *appState) planned(digest string) bool {
 	return slices.ContainsFunc(a.versions(), func(v control.Version) bool { return v.Plan == digest })
 }
 
-// changing returns the version whose frames not all logs are known to have; nil if there is
-// none.
+// changing returns the version whose frame may be missing in some logs; nil if there is none.
 func (a *appState) changing() *control.Version {
 	if v := a.newest(); v.Number > max(a.Version, 1) {
 		return v
@@ -51,7 +50,7 @@ func (a *appState) changing() *control.Version {
 	return nil
 }
 
-// upgrade adds a version to an app. From here on the change completes, whoever leads.
+// upgrade adds a version to an app. From then on, any leader completes the change.
 func (a *appState) upgrade(v *control.Version) any {
 	if has := a.versionOf(v.Number); has != nil && has.Plan == v.Plan && has.Stamp == v.Stamp {
 		return nil
@@ -76,7 +75,7 @@ func (a *appState) upgrade(v *control.Version) any {
 	return nil
 }
 
-// upgraded says that the logs of all partitions have the frame of a version.
+// upgraded records that the logs of all partitions have the frame of a version.
 func (a *appState) upgraded(number uint32) {
 	v := a.changing()
 	if v == nil || v.Number != number {
@@ -85,8 +84,9 @@ func (a *appState) upgraded(number uint32) {
 	a.Version, a.Plan, a.Text, a.Level, a.Build, a.Settings = v.Number, v.Plan, v.Text, v.Level, v.Build, v.Settings
 }
 
-// forgetTexts forgets the texts that no retained checkpoint needs. The log is never trimmed
-// above those, and without a checkpoint it starts with version 1.
+// forgetTexts removes the texts that no retained checkpoint needs. The log after the oldest
+// checkpoint needs only that version and later ones; without a checkpoint, it starts with
+// version 1.
 func (a *appState) forgetTexts() {
 	needed := uint32(1)
 	for i, k := range a.Committed {

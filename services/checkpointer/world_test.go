@@ -14,7 +14,7 @@ import (
 	"github.com/eventflux/eventflux/shared/state/checkpoint"
 )
 
-// apply commits a command in Raft, and notes decisions.
+// apply commits a command in Raft, and records decisions.
 func (w *world) apply(c *command) any {
 	c.Version = thisVersion
 	data, err := json.Marshal(c)
@@ -37,7 +37,7 @@ func (w *world) apply(c *command) any {
 	return answer
 }
 
-// digests returns those of the manifests that are retained, and of all that Raft
+// digests returns the digests of the retained manifests, and of all manifests that Raft
 // refers to.
 func digests(a *appState) (retained, all map[string]bool) {
 	retained, all = map[string]bool{}, map[string]bool{}
@@ -50,9 +50,8 @@ func digests(a *appState) (retained, all map[string]bool) {
 	return retained, all
 }
 
-// checkKept holds the state machine to what sweeps and tasks rely on: a manifest goes
-// with the commit of an epoch that was opened when it was not retained any more, and
-// never else.
+// checkKept checks the rule that sweeps and tasks rely on: a manifest is dropped only by the
+// commit of an epoch that was opened when the manifest was no longer retained.
 func (w *world) checkKept(c *command, before *appState) {
 	if before == nil {
 		return
@@ -79,15 +78,15 @@ func (w *world) checkKept(c *command, before *appState) {
 	}
 }
 
-// retire lets retention forget one of the checkpoints but the newest.
+// retire retires one of the checkpoints, but never the newest.
 func (w *world) retire() {
 	if all := w.fsm.app("app").Committed; len(all) > 1 {
 		w.apply(&command{Kind: kindRetire, App: "app", Epochs: []state.Epoch{all[rapid.IntRange(0, len(all)-2).Draw(w.t, "old")].Epoch}})
 	}
 }
 
-// swap lets a merger replace a manifest: the one that is there, or one that was, or of
-// a checkpoint that is not there.
+// swap is a merger's request to replace a manifest: the current one, a former one, or the
+// manifest of a checkpoint that does not exist.
 func (w *world) swap() {
 	epoch := w.anyEpoch()
 	replaces := fmt.Sprint(epoch)
@@ -140,7 +139,7 @@ func (w *world) decide(epoch state.Epoch, what string) {
 	w.decided[epoch] = what
 }
 
-// lead makes another leadership. What the one before wanted may still happen.
+// lead starts another leadership. Effects of the former one may still happen.
 func (w *world) lead() {
 	w.term++
 	var effects []effect
@@ -155,15 +154,15 @@ func (w *world) want(effects []effect) {
 	}
 }
 
-func (w *world) tell(m message) {
+func (w *world) deliver(m message) {
 	m.now = w.now
 	w.want(w.c.step(m))
 }
 
-// kindsOfSteps is how often each happens.
+// kindsOfSteps has each kind of step as often as its weight.
 var kindsOfSteps = []int{0, 1, 2, 3, 4, 4, 6, 7, 7, 7, 7, 8, 9, 10, 10, 10, 10, 10, 10, 10, 10, 10}
 
-// step lets something happen.
+// step makes a random step.
 func (w *world) step() {
 	switch rapid.SampledFrom(kindsOfSteps).Draw(w.t, "what") {
 	case 8:
@@ -174,9 +173,9 @@ func (w *world) step() {
 		w.advance()
 	case 0:
 		w.now = w.now.Add(time.Duration(rapid.SampledFrom([]int{1, 11, 11, 70}).Draw(w.t, "s")) * time.Second)
-		w.tell(message{kind: msgTick})
+		w.deliver(message{kind: msgTick})
 	case 1:
-		w.tell(message{kind: msgTrigger, answer: 1})
+		w.deliver(message{kind: msgTrigger, answer: 1})
 	case 2:
 		if rapid.IntRange(0, 3).Draw(w.t, "really") == 0 {
 			w.lead()
@@ -185,25 +184,25 @@ func (w *world) step() {
 		p := uint32(rapid.IntRange(0, 1).Draw(w.t, "p"))
 		if rapid.IntRange(0, 3).Draw(w.t, "really") == 0 {
 			number := w.apply(&command{Kind: kindAttach, App: "app", Owner: &control.Owner{Partition: p, Owner: fmt.Sprint(w.index)}})
-			w.tell(message{kind: msgAttached, place: p, number: number.(uint64)})
+			w.deliver(message{kind: msgAttached, partition: p, number: number.(uint64)})
 		}
 	case 4:
 		w.prepare()
 	case 6:
-		w.tell(message{kind: msgFailed, epoch: w.anyEpoch(), answer: 3, reason: "a task has failed"})
+		w.deliver(message{kind: msgFailed, epoch: w.anyEpoch(), answer: 3, reason: "a task has failed"})
 	default:
 		w.effect()
 	}
 }
 
-// advance lets the next thing happen that a checkpoint needs, as it mostly does.
+// advance carries out the next effect that a checkpoint needs.
 func (w *world) advance() {
 	for i, e := range w.pending {
 		if e.by == w.c {
 			w.pending = slices.Delete(w.pending, i, i+1)
 			if m, answered := w.act(e); answered {
 				m.epoch = e.epoch
-				w.tell(m)
+				w.deliver(m)
 			}
 			return
 		}
@@ -211,12 +210,12 @@ func (w *world) advance() {
 	for p := range uint32(2) {
 		if w.c.phase == collecting && w.c.parts[p] == nil {
 			part := &checkpoint.Partition{Partition: p, Assignment: w.fsm.app("app").Tasks[p].Assignment}
-			w.tell(message{kind: msgPrepared, epoch: w.c.epoch, answer: 2, part: part})
+			w.deliver(message{kind: msgPrepared, epoch: w.c.epoch, answer: 2, part: part})
 			return
 		}
 	}
 	w.now = w.now.Add(11 * time.Second)
-	w.tell(message{kind: msgTick})
+	w.deliver(message{kind: msgTick})
 }
 
 func (w *world) anyEpoch() state.Epoch {
@@ -227,7 +226,7 @@ func (w *world) anyEpoch() state.Epoch {
 	return state.Epoch(rapid.IntRange(1, int(newest)).Draw(w.t, "epoch"))
 }
 
-// prepare lets a task, the present one or one before, answer a barrier.
+// prepare is the answer of a task, the current one or a former one, to a barrier.
 func (w *world) prepare() {
 	epoch := w.anyEpoch()
 	if !w.barrier[epoch] {
@@ -238,10 +237,10 @@ func (w *world) prepare() {
 	if rapid.IntRange(0, 4).Draw(w.t, "stale") == 0 {
 		number--
 	}
-	w.tell(message{kind: msgPrepared, epoch: epoch, answer: 2, part: &checkpoint.Partition{Partition: p, Assignment: number}})
+	w.deliver(message{kind: msgPrepared, epoch: epoch, answer: 2, part: &checkpoint.Partition{Partition: p, Assignment: number}})
 }
 
-// effect lets one thing that a leader wants happen, fail, get lost, or happen twice.
+// effect makes one pending effect happen, fail, get lost, or happen twice.
 func (w *world) effect() {
 	if len(w.pending) == 0 {
 		return
@@ -256,15 +255,15 @@ func (w *world) effect() {
 		return
 	}
 	m, answered := w.act(e)
-	// A leadership that is over hears nothing any more.
+	// A leadership that is over gets no more messages.
 	if answered && fate != "unanswered" && e.by == w.c {
 		m.epoch = e.epoch
-		w.tell(m)
+		w.deliver(m)
 	}
 }
 
 func (w *world) act(e pendingEffect) (message, bool) {
-	leads := e.by == w.c // Raft takes commands of the leader alone
+	leads := e.by == w.c // Raft accepts only the leader's commands
 	switch e.do {
 	case doOpen:
 		if !leads {
@@ -324,7 +323,8 @@ func refused(answer any) string {
 	return ""
 }
 
-// check brings the group to rest under a last leader: then a checkpoint can be made.
+// check brings the group to rest under a last leader, and checks that it can make a
+// checkpoint.
 func (w *world) check() {
 	w.lead()
 	rest := func() {
@@ -336,16 +336,16 @@ func (w *world) check() {
 			w.pending = w.pending[1:]
 			if m, answered := w.act(e); answered && e.by == w.c {
 				m.epoch = e.epoch
-				w.tell(m)
+				w.deliver(m)
 			}
 		}
 	}
 	rest()
-	w.tell(message{kind: msgTrigger, answer: 9})
+	w.deliver(message{kind: msgTrigger, answer: 9})
 	rest()
 	epoch := w.fsm.app("app").Newest
 	for p := range uint32(2) {
-		w.tell(message{kind: msgPrepared, epoch: epoch, answer: 2, part: &checkpoint.Partition{Partition: p, Assignment: w.fsm.app("app").Tasks[p].Assignment}})
+		w.deliver(message{kind: msgPrepared, epoch: epoch, answer: 2, part: &checkpoint.Partition{Partition: p, Assignment: w.fsm.app("app").Tasks[p].Assignment}})
 		rest()
 	}
 	if got := w.decided[epoch]; got != "committed" {

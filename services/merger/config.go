@@ -14,33 +14,33 @@ import (
 	"github.com/eventflux/eventflux/shared/state/store"
 )
 
-// sweepEveryDefault is from one sweep to the next.
+// sweepEveryDefault is the time between two sweeps.
 const sweepEveryDefault = time.Minute
 
-// Config says what a merger works with.
+// Config is the configuration of a merger.
 type Config struct {
 	Conn    *nats.Conn
 	Control Control
 	Store   store.Store // stays the caller's
-	// Interval is after which all apps are looked at, besides after each commit.
+	// Interval is how often the merger checks all apps. It also checks them after each commit.
 	Interval time.Duration
-	// ChainMax is how many deltas a chain may have, DeltaRatio how large they may be
-	// against their base, uncompressed.
+	// ChainMax is how many deltas a chain may have. DeltaRatio is how large they may be
+	// relative to their base, both uncompressed.
 	ChainMax   int
 	DeltaRatio float64
-	// SweepEvery is from one sweep to the next; zero is a minute.
+	// SweepEvery is the time between two sweeps; zero means one minute.
 	SweepEvery time.Duration
-	// Compression of what is folded; zero is what is right for state that is seldom read.
+	// Compression applies to folded runs; zero means the choice for state that is seldom read.
 	Compression compress.Choice
-	Workers     int    // blocks that are stored at once; zero is 1
+	Workers     int    // how many blocks are stored in parallel; zero means 1
 	Version     string // of the binary, a semver
 	Log         *slog.Logger
 }
 
-// Control is the checkpointer as a merger needs it. Its errors are those of
+// Control is the part of the checkpointer that a merger needs. It returns the errors of
 // control.Client.
 type Control interface {
-	// Lease asks to be the merger that works.
+	// Lease asks to be the active merger.
 	Lease(ctx context.Context, r control.LeaseRequest) (control.Lease, error)
 	// Live returns what the group refers to.
 	Live(ctx context.Context, r control.LiveRequest) (control.Live, error)

@@ -1,28 +1,28 @@
-// Package merger keeps chains short and the store clean. It folds chains that have
-// become long, or heavy against their base, into new bases, has the checkpointer swap the
-// result in, and deletes what nothing refers to. Which checkpoints are retained, the
-// checkpointer decides.
+// Package merger keeps chains short and deletes unreferenced objects from the store. It
+// folds chains that are long, or large compared with their base, into new bases, and asks
+// the checkpointer to swap the result in. The checkpointer decides which checkpoints are
+// retained.
 //
 //	commit ─▶ pick ─▶ fold ─▶ put blocks, run ─▶ swap ─▶ (checkpointer) manifest ─▶ Raft
 //	                                                          │
-//	                       task: the next delta stands on it ◀┘
+//	                    task: the next delta builds on it ◀───┘
 //
-//	sweep: what is live? (checkpointer) ─▶ names of all of it ─▶ delete the rest
+//	sweep: ask the checkpointer what is live ─▶ collect all names ─▶ delete the rest
 //
-// A merger that dies leaves garbage and nothing else: until the swap is in Raft nothing
-// refers to what it has put. Two that work at once do the same twice, and the second
-// swap is refused. The lease only saves that work.
+// A merger that dies leaves only garbage: nothing refers to the objects that it has put
+// until the swap is in Raft. If two mergers work at the same time, they do the same work
+// twice and the second swap is refused. The lease only saves that work.
 //
-// What a sweep deletes is referred to by nothing, and never will be:
+// A sweep deletes only objects that nothing refers to, now or later:
 //
-//   - Nothing goes that is referred to by a manifest that is retained, or was until the
-//     last epoch (the checkpointer keeps what tasks may still stand on), or by the head of
-//     an app in the store.
-//   - Nothing goes that was used since the grace, the opening of an epoch that is open, or
-//     the beginning of a merge whose swap is under way. Who puts an object that is there
-//     uses it. So what is put for a checkpoint or a swap is spared until that is decided.
-//   - The checkpointer takes no manifest with a run that is neither of one that it keeps
-//     nor put for this very epoch or swap; it is looked at while nothing can go.
+//   - It keeps objects that a manifest refers to if the manifest is retained, or was until
+//     the last epoch (tasks may still build on it, so the checkpointer keeps it). It also
+//     keeps objects that the head of an app in the store refers to.
+//   - It keeps objects that were used within the grace period, since an open epoch was
+//     opened, or since a merge with a pending swap started. Putting an object that exists
+//     counts as use. So objects for a checkpoint or a swap stay until that is decided.
+//   - The checkpointer accepts a manifest only if each of its runs is in a manifest that it
+//     keeps or was put for this epoch or swap. It checks this while nothing can be deleted.
 //
 // Read service.go, then pick.go (which chains, as a pure function), fold.go, sweep.go and
 // report.go.

@@ -16,9 +16,9 @@ import (
 	"github.com/eventflux/eventflux/shared/testing/faultpoint"
 )
 
-// mergeApp folds the chains of an app's newest checkpoint that are due. begun is a time
+// mergeApp folds the chains of an app's newest checkpoint that are due. started is a time
 // of the leader's clock from before mergeApp puts anything.
-func (s *Service) mergeApp(ctx context.Context, app *control.LiveApp, begun time.Time) error {
+func (s *Service) mergeApp(ctx context.Context, app *control.LiveApp, started time.Time) error {
 	if len(app.Checkpoints) == 0 {
 		return nil
 	}
@@ -28,11 +28,11 @@ func (s *Service) mergeApp(ctx context.Context, app *control.LiveApp, begun time
 	}
 	m, err := checkpoint.ReadManifest(ctx, s.cfg.Store, ref.Manifest, ref.Digest)
 	if err != nil {
-		return s.gaveUp(app, ref, err)
+		return s.failed(app, ref, err)
 	}
 	merged, err := s.lastMerged(ctx, app)
 	if err != nil {
-		return s.gaveUp(app, ref, err)
+		return s.failed(app, ref, err)
 	}
 	picked := s.limits().picks(m, merged)
 	if len(picked) == 0 {
@@ -42,14 +42,14 @@ func (s *Service) mergeApp(ctx context.Context, app *control.LiveApp, begun time
 	faultpoint.Reach(faultpoint.MergeBefore)
 	folded, done, err := s.fold(ctx, m, picked)
 	if err != nil {
-		return s.gaveUp(app, ref, err)
+		return s.failed(app, ref, err)
 	}
 	data, err := folded.Encode()
 	if err != nil {
 		return err
 	}
 	faultpoint.Reach(faultpoint.MergeDone)
-	_, err = s.cfg.Control.Swap(ctx, control.SwapRequest{App: app.App, Epoch: ref.Epoch, Digest: ref.Digest, Begun: begun, Manifest: data})
+	_, err = s.cfg.Control.Swap(ctx, control.SwapRequest{App: app.App, Epoch: ref.Epoch, Digest: ref.Digest, Begun: started, Manifest: data})
 	faultpoint.Reach(faultpoint.MergeKnown)
 	switch code := control.Code(err); {
 	case code == control.CodeFenced || code == control.CodeNotFound:
@@ -57,7 +57,7 @@ func (s *Service) mergeApp(ctx context.Context, app *control.LiveApp, begun time
 		s.log.Debug("a merge was overtaken", "app", app.App, "epoch", ref.Epoch, "err", err)
 		return nil
 	case err != nil:
-		return s.gaveUp(app, ref, err)
+		return s.failed(app, ref, err)
 	}
 	s.looked[app.App] = checkpoint.SHA256(data)
 	s.counters.swaps.Add(1)
@@ -67,8 +67,9 @@ func (s *Service) mergeApp(ctx context.Context, app *control.LiveApp, begun time
 	return nil
 }
 
-// gaveUp wraps err. A damaged checkpoint is not tried again until there is another one.
-func (s *Service) gaveUp(app *control.LiveApp, ref control.CheckpointRef, err error) error {
+// failed wraps err. If the checkpoint can never be merged, mergeApp ignores it until there
+// is a newer one.
+func (s *Service) failed(app *control.LiveApp, ref control.CheckpointRef, err error) error {
 	if errors.Is(err, checkpoint.ErrCorrupt) || control.Code(err) == control.CodeInvalid || control.Code(err) == control.CodeTooLarge {
 		s.looked[app.App] = ref.Digest
 	}
@@ -79,19 +80,19 @@ func (s *Service) gaveUp(app *control.LiveApp, ref control.CheckpointRef, err er
 func (s *Service) lastMerged(ctx context.Context, app *control.LiveApp) (*checkpoint.Manifest, error) {
 	for _, ref := range app.Checkpoints {
 		if ref.Manifest == checkpoint.ManifestName(app.App, ref.Epoch) {
-			continue // it is as it was committed
+			continue // as committed: no merge has replaced it
 		}
 		m, err := checkpoint.ReadManifest(ctx, s.cfg.Store, ref.Manifest, ref.Digest)
 		if errors.Is(err, checkpoint.ErrCorrupt) {
-			return nil, nil // then what it had is folded once more
+			return nil, nil // its chains are folded once more
 		}
 		return m, err
 	}
 	return nil, nil
 }
 
-// fold folds the picked chains of a checkpoint, and returns the manifest that has them
-// so. The old one stays as it is.
+// fold folds the picked chains of a checkpoint and returns the manifest with the new
+// chains. It does not change m.
 func (s *Service) fold(ctx context.Context, m *checkpoint.Manifest, picked []pick) (*checkpoint.Manifest, *outcome, error) {
 	metered := &meter{Store: s.cfg.Store}
 	defer func() {
@@ -119,27 +120,27 @@ func (s *Service) fold(ctx context.Context, m *checkpoint.Manifest, picked []pic
 	return &folded, all, nil
 }
 
-// foldChain folds the chain of a component that was another one in its manifest, and
-// notes what both take.
+// foldChain folds the chain of c. was is the chain that the manifest has now. The sizes of
+// the objects of both are added to o.
 func (s *Service) foldChain(ctx context.Context, into store.Store, c *checkpoint.Component, was []checkpoint.Run, o *outcome) ([]checkpoint.Run, error) {
-	held := map[string]bool{} // by the manifest that is to be replaced
+	held := map[string]bool{} // runs of the manifest that is to be replaced
 	for i := range was {
 		held[was[i].Name] = true
-		if err := note(ctx, s.cfg.Store, &was[i], o.before); err != nil {
+		if err := addSizes(ctx, s.cfg.Store, &was[i], o.before); err != nil {
 			return nil, err
 		}
 	}
 	runs, err := checkpoint.FoldChain(ctx, into, s.options(c.Runs), c, held)
 	for i := range runs {
 		if err == nil {
-			err = note(ctx, into, &runs[i], o.after)
+			err = addSizes(ctx, into, &runs[i], o.after)
 		}
 	}
 	return runs, err
 }
 
-// options are the writer options of a base that replaces a chain. Its epoch is the epoch of
-// the newest run, because it is the state as of then.
+// options returns the writer options of a base that replaces a chain. The base has the
+// epoch of the newest run, because it holds the state as of that epoch.
 func (s *Service) options(chain []checkpoint.Run) checkpoint.WriterOptions {
 	choice := s.cfg.Compression
 	if choice == (compress.Choice{}) {
@@ -150,7 +151,8 @@ func (s *Service) options(chain []checkpoint.Run) checkpoint.WriterOptions {
 	}
 }
 
-func note(ctx context.Context, from store.Store, run *checkpoint.Run, sizes map[string]int64) error {
+// addSizes adds the objects of a run, with their sizes, to sizes.
+func addSizes(ctx context.Context, from store.Store, run *checkpoint.Run, sizes map[string]int64) error {
 	objects, err := checkpoint.Footprint(ctx, from, run)
 	for name, n := range objects {
 		sizes[name] = n
@@ -158,15 +160,15 @@ func note(ctx context.Context, from store.Store, run *checkpoint.Run, sizes map[
 	return err
 }
 
-// outcome is what folding has changed: the objects of the chains before and after, and
-// what was written.
+// outcome describes what folding changed: the sizes of the chains' objects before and
+// after, and the bytes written.
 type outcome struct {
 	before, after map[string]int64
 	written       int64
 }
 
-// saved returns how much less the store holds once nothing else refers to what was
-// before. Less than nothing: more.
+// saved returns how many bytes the store saves once nothing refers to the old objects. It
+// is negative if the store grows.
 func (o *outcome) saved() int64 {
 	n := -o.written
 	for name, size := range o.before {
@@ -177,7 +179,7 @@ func (o *outcome) saved() int64 {
 	return n
 }
 
-// reused returns the size of what was there before and is there after.
+// reused returns the size of the objects that both the old and the new chains use.
 func (o *outcome) reused() (n int64) {
 	for name, size := range o.after {
 		if _, was := o.before[name]; was {
@@ -187,7 +189,7 @@ func (o *outcome) reused() (n int64) {
 	return n
 }
 
-// meter counts what goes through a store.
+// meter counts the bytes read from and written to a store.
 type meter struct {
 	store.Store
 	read, written atomic.Uint64

@@ -21,6 +21,6 @@ func (s *Service) Collectors() []prometheus.Collector {
 		metric.Counter("eventflux_merger_errors_total", "Merges and sweeps that failed; they are tried again.", func(r *row) float64 { return float64(r.Errors) }))}
 }
 
-// Checks says how the service is: what it fails at is tried again, and keeps nothing
-// from being served.
+// Checks returns no checks: the merger retries after an error, and requests are served in
+// the meantime.
 func (s *Service) Checks() []obs.Check { return nil }

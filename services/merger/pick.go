@@ -6,20 +6,20 @@ import (
 	"github.com/eventflux/eventflux/shared/state/checkpoint"
 )
 
-// limits say when a chain is folded.
+// limits decide when a chain is folded.
 type limits struct {
 	chainMax int
 	ratio    float64
 }
 
-// deltaBytesMin is what deltas have together before their size counts: below it is a
-// block or two, and a swap costs more than they do.
+// deltaBytesMin is the least total size of deltas that are compared with their base. Smaller
+// deltas fit into a block or two, and cost less than a swap.
 const deltaBytesMin = 256 << 10
 
-// pick is a chain that is to be folded. Its runs are those of the manifest, or where a
-// merge has taken place that the task has not heard of yet, what it made of them.
+// pick is a chain that is to be folded. Its runs are those of the manifest or, if a merge
+// replaced them and the task does not know yet, the merged runs.
 type pick struct {
-	partition, component int // places in the manifest
+	partition, component int // indexes in the manifest
 	runs                 []checkpoint.Run
 	why                  string
 }
@@ -31,7 +31,7 @@ func (l limits) picks(m, merged *checkpoint.Manifest) []pick {
 	var found []pick
 	for p := range m.Partitions {
 		for c := range m.Partitions[p].Components {
-			runs := standing(m, merged, p, c)
+			runs := currentChain(m, merged, p, c)
 			if why := l.due(runs); why != "" {
 				found = append(found, pick{p, c, runs, why})
 			}
@@ -40,8 +40,9 @@ func (l limits) picks(m, merged *checkpoint.Manifest) []pick {
 	return found
 }
 
-// standing returns the chain of a component as it is with what was merged before.
-func standing(m, merged *checkpoint.Manifest, p, c int) []checkpoint.Run {
+// currentChain returns the chain of a component, with the runs that an earlier merge folded
+// replaced by its base.
+func currentChain(m, merged *checkpoint.Manifest, p, c int) []checkpoint.Run {
 	component := &m.Partitions[p].Components[c]
 	if merged == nil || merged.Generation != m.Generation || merged.Epoch > m.Epoch || p >= len(merged.Partitions) {
 		return component.Runs
@@ -54,7 +55,7 @@ func standing(m, merged *checkpoint.Manifest, p, c int) []checkpoint.Run {
 	return component.Runs
 }
 
-// due returns why a chain is to be folded, or "".
+// due returns why a chain has to be folded, or "" if it does not.
 func (l limits) due(runs []checkpoint.Run) string {
 	if len(runs) < 2 {
 		return ""

@@ -36,7 +36,7 @@ func TestPicks(t *testing.T) {
 				merged = readManifest(t, d)
 				return ""
 			case "manifest":
-				return tell(l.picks(readManifest(t, d), merged), readManifest(t, d))
+				return format(l.picks(readManifest(t, d), merged), readManifest(t, d))
 			}
 			d.Fatalf(t, "unknown command")
 			return ""
@@ -72,7 +72,7 @@ func readManifest(t *testing.T, d *datadriven.TestData) *checkpoint.Manifest {
 	return m
 }
 
-func tell(picked []pick, m *checkpoint.Manifest) string {
+func format(picked []pick, m *checkpoint.Manifest) string {
 	if len(picked) == 0 {
 		return "nothing\n"
 	}

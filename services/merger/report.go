@@ -55,15 +55,15 @@ func (s *Service) chainsOf(ctx context.Context, app *control.LiveApp) (*control.
 	return report, nil
 }
 
-func (s *Service) chain(ctx context.Context, m, merged *checkpoint.Manifest, p, place int) (*control.ChainInfo, error) {
-	c := m.Partitions[p].Components[place]
+func (s *Service) chain(ctx context.Context, m, merged *checkpoint.Manifest, p, index int) (*control.ChainInfo, error) {
+	c := m.Partitions[p].Components[index]
 	info := &control.ChainInfo{Partition: uint32(p), Component: c.ID, Deltas: max(len(c.Runs)-1, 0)}
 	info.BaseBytes, info.DeltaBytes = sizes(c.Runs)
-	info.Due = s.limits().due(standing(m, merged, p, place))
+	info.Due = s.limits().due(currentChain(m, merged, p, index))
 	o := &outcome{before: map[string]int64{}, after: map[string]int64{}}
 	if len(c.Runs) < 2 {
 		for i := range c.Runs {
-			if err := note(ctx, s.cfg.Store, &c.Runs[i], o.before); err != nil {
+			if err := addSizes(ctx, s.cfg.Store, &c.Runs[i], o.before); err != nil {
 				return nil, err
 			}
 		}
@@ -89,8 +89,8 @@ func sum(sizes map[string]int64) (n int64) {
 	return n
 }
 
-// dryStore takes what is put and stores nothing. Runs, which are small, can be read
-// from it.
+// dryStore counts the objects that are put and stores none of them. It keeps runs, which
+// are small, so that they can be read back.
 type dryStore struct {
 	store.Store
 	mu      sync.Mutex

@@ -20,11 +20,11 @@ import (
 const (
 	// askTimeout bounds how long a pass waits for a leader.
 	askTimeout = 10 * time.Second
-	// renewEvery keeps the lease, of 15 s, while a pass takes long.
+	// renewEvery is how often a long pass renews the lease, which lasts 15 s.
 	renewEvery = 5 * time.Second
-	// reportsMax are measured at once; each reads all state of an app.
+	// reportsMax bounds concurrent reports; each reads all state of an app.
 	reportsMax      = 2
-	requestsMax     = 64 // answered at once
+	requestsMax     = 64 // handled concurrently
 	requestBytesMax = 1 << 20
 )
 
@@ -35,18 +35,18 @@ type Service struct {
 	log     *slog.Logger
 	js      jetstream.JetStream
 	commits chan struct{} // some app has a new checkpoint
-	reports chan struct{} // one for each report that is being made
+	reports chan struct{} // holds one element per running report
 	desk    *control.Desk
 
-	// State of the working merger.
-	looked map[string]string   // by app, the digest of the manifest that needs no work
-	known  map[string][]string // what manifests and runs refer to
+	// State of the active merger.
+	looked map[string]string   // by app: digest of the newest manifest found to need no work
+	known  map[string][]string // by manifest or run: the objects that it refers to
 	swept  time.Time
 
 	counters counters
 }
 
-// counters are what the merger has done.
+// counters count what the merger has done.
 type counters struct {
 	working                                  atomic.Bool
 	swaps, chains, overtaken                 atomic.Uint64
@@ -107,12 +107,12 @@ func (s *Service) Run(ctx context.Context) error {
 	return nil
 }
 
-// pass does all that is to be done now, if this merger is the one that works.
+// pass does all work that is due, if this merger has the lease.
 func (s *Service) pass(ctx context.Context) {
 	lease, err := s.lease(ctx)
 	s.counters.working.Store(err == nil && lease.Holder == s.id)
 	if err != nil {
-		s.note(ctx, fmt.Errorf("ask for the lease: %w", err))
+		s.recordError(ctx, fmt.Errorf("ask for the lease: %w", err))
 		return
 	}
 	if lease.Holder != s.id {
@@ -121,13 +121,13 @@ func (s *Service) pass(ctx context.Context) {
 	working, cancel := context.WithCancel(ctx)
 	var group sync.WaitGroup
 	group.Go(func() { s.keepLease(working) })
-	s.note(ctx, s.Work(ctx))
+	s.recordError(ctx, s.Work(ctx))
 	cancel()
 	group.Wait()
 }
 
-// Work merges what is due, and sweeps if it is time, once. It is not for several
-// goroutines at a time; several mergers may.
+// Work makes one pass: it merges the chains that are due, and sweeps if it is time. One
+// merger must not call it concurrently; several mergers may work at the same time.
 func (s *Service) Work(ctx context.Context) error {
 	live, err := s.live(ctx, control.LiveRequest{})
 	if err != nil {
@@ -156,7 +156,8 @@ func (s *Service) live(ctx context.Context, r control.LiveRequest) (control.Live
 	return s.cfg.Control.Live(ctx, r)
 }
 
-// keepLease keeps other mergers from working until ctx ends. If it fails, they may.
+// keepLease renews the lease until ctx ends. If a renewal fails, another merger may start
+// to work too.
 func (s *Service) keepLease(ctx context.Context) {
 	tick := time.NewTicker(renewEvery)
 	defer tick.Stop()
@@ -170,8 +171,8 @@ func (s *Service) keepLease(ctx context.Context) {
 	}
 }
 
-// note counts and logs what did not work. The next pass tries again.
-func (s *Service) note(ctx context.Context, err error) {
+// recordError counts and logs an error. The next pass tries again.
+func (s *Service) recordError(ctx context.Context, err error) {
 	if err == nil || ctx.Err() != nil {
 		return
 	}
@@ -179,7 +180,7 @@ func (s *Service) note(ctx context.Context, err error) {
 	s.counters.mu.Lock()
 	s.counters.lastError = err.Error()
 	s.counters.mu.Unlock()
-	s.log.Warn("merger; it tries again", "in", s.cfg.Interval, "err", err)
+	s.log.Warn("a pass of the merger failed; it tries again", "in", s.cfg.Interval, "err", err)
 }
 
 func (c *counters) swept(at time.Time) {
@@ -189,7 +190,8 @@ func (c *counters) swept(at time.Time) {
 	c.lastSweep = at
 }
 
-// watch tells of commits until ctx ends. Without it, they are seen with the interval.
+// watch wakes the merger after each commit until ctx ends. While it cannot watch, the
+// merger works at each interval.
 func (s *Service) watch(ctx context.Context) {
 	for ctx.Err() == nil {
 		err := s.watchOnce(ctx)
@@ -219,10 +221,10 @@ func (s *Service) watchOnce(ctx context.Context) error {
 			return nil
 		case e, open := <-watch.Updates():
 			if !open {
-				return errors.New("it has ended")
+				return errors.New("the watch has ended")
 			}
 			if e == nil {
-				continue // all that was there before has come
+				continue // end of the initial values
 			}
 			select {
 			case s.commits <- struct{}{}:
@@ -246,7 +248,7 @@ func (s *Service) Status() control.MergerStatus {
 	}
 }
 
-// announce makes the service known to the NATS service registry and takes requests.
+// announce registers the service with the NATS service registry and accepts requests.
 func (s *Service) announce(ctx context.Context, group *sync.WaitGroup) (micro.Service, error) {
 	info, err := micro.AddService(s.cfg.Conn, micro.Config{
 		Name: natsconn.ServiceName(control.MergerService), Version: s.cfg.Version,

@@ -15,8 +15,8 @@ import (
 	"github.com/eventflux/eventflux/shared/testing/faultpoint"
 )
 
-// sweep deletes the objects that nothing refers to. What cannot be read stops it: better
-// garbage than a hole.
+// sweep deletes the objects that nothing refers to. If it cannot read a manifest or a run,
+// it deletes nothing: garbage is better than a missing object.
 func (s *Service) sweep(ctx context.Context) error {
 	live, err := s.live(ctx, control.LiveRequest{Sweep: true})
 	if err != nil {
@@ -63,7 +63,7 @@ func (s *Service) sweep(ctx context.Context) error {
 	return nil
 }
 
-// clockName is an object that is put to learn what time it is in the store.
+// clockName is the object that byStore puts to read the store's clock.
 const clockName = "sweeps/clock"
 
 // byStore returns a time by the store's clock: only objects that were not used since then may
@@ -72,7 +72,7 @@ func (s *Service) byStore(ctx context.Context, live *control.Live) (before time.
 	if err := s.cfg.Store.Put(ctx, clockName, []byte("what time is it\n")); err != nil && !errors.Is(err, store.ErrExists) {
 		return before, err
 	}
-	var now time.Time // stays zero if another merger has asked, too: then nothing is old
+	var now time.Time // zero if another merger has just deleted the object: then nothing is old
 	err = s.cfg.Store.List(ctx, clockName, func(o store.Object) error {
 		now = o.Used
 		return nil
@@ -89,7 +89,7 @@ func (s *Service) byStore(ctx context.Context, live *control.Live) (before time.
 	return live.Before.Add(min(0, now.Sub(live.Time))), nil
 }
 
-// names returns the names of all objects that are referred to.
+// names returns the names of all objects that something refers to.
 func (s *Service) names(ctx context.Context, live *control.Live) (map[string]bool, error) {
 	names, before := map[string]bool{}, s.known
 	s.known = map[string][]string{}
@@ -99,7 +99,7 @@ func (s *Service) names(ctx context.Context, live *control.Live) (map[string]boo
 				return nil, fmt.Errorf("checkpoint %d of %s: %w; see eventflux checkpoint verify %[2]s %[1]d", ref.Epoch, app.App, err)
 			}
 		}
-		// Between a commit in the store and the one in Raft the head is ahead.
+		// Between the commit in the store and the commit in Raft, the head is ahead.
 		head, err := s.cfg.Store.Head(ctx, app.App)
 		if err != nil {
 			return nil, err
@@ -108,7 +108,7 @@ func (s *Service) names(ctx context.Context, live *control.Live) (map[string]boo
 			continue
 		}
 		names[head.Name] = true
-		// One that is damaged, or gone, refers to nothing.
+		// A head manifest that is damaged or gone refers to nothing.
 		if err := s.refer(ctx, before, names, head.Name, ""); err != nil && !errors.Is(err, checkpoint.ErrCorrupt) {
 			return nil, fmt.Errorf("head of %s: %w", app.App, err)
 		}
@@ -117,7 +117,7 @@ func (s *Service) names(ctx context.Context, live *control.Live) (map[string]boo
 }
 
 // addForeign adds the checkpoints of apps that the group does not know, and checkpoints from
-// before the deployment of an app. A lost cluster has left them, and its apps were never
+// before the deployment of an app. They belong to a lost cluster, whose apps were never
 // removed.
 func (s *Service) addForeign(ctx context.Context, before map[string][]string, names map[string]bool, live *control.Live) error {
 	base := map[string]state.Epoch{}
@@ -148,8 +148,8 @@ func (s *Service) addForeign(ctx context.Context, before map[string][]string, na
 	return nil
 }
 
-// refer adds a manifest and all that it refers to. Objects never change, so what was
-// read for a sweep before is known.
+// refer adds a manifest and all objects that it refers to. Objects never change, so the
+// references that an earlier sweep read are still valid.
 func (s *Service) refer(ctx context.Context, before map[string][]string, names map[string]bool, name, digest string) error {
 	key := name + " " + digest
 	of, known := before[key]

@@ -14,8 +14,8 @@ import (
 // ServiceName is the service's name in subjects: ef.recovery.<verb>.
 const ServiceName = "recovery"
 
-// The verbs. Requests and answers are JSON, but for that of VerbObject. Errors come as
-// those of NATS services do, with the codes of shared/control.
+// The verbs. Requests and answers are JSON, except the answer to VerbObject. Errors are
+// errors of a NATS service, with the codes of shared/control.
 const (
 	VerbPlan    = "plan"    // PlanRequest → Plan
 	VerbRestore = "restore" // RestoreRequest → Job, or with dry_run Plan
@@ -30,23 +30,23 @@ const (
 const (
 	VerifyNone     = "none"
 	VerifyChecksum = "checksum" // everything is read and compared with hashes and digests
-	VerifyFull     = "full"     // and with what a replay from the checkpoint before gives
+	VerifyFull     = "full"     // and with the result of a replay from an earlier checkpoint
 )
 
-// Target says which moment of an app's history is meant: a checkpoint, an instant or
-// places in its logs, or the newest of all.
+// Target is a point in an app's history: a checkpoint, an instant, positions in its logs,
+// or, if it is empty, the end of the logs.
 type Target struct {
 	To state.Epoch `json:"to,omitempty"`
-	// At is an instant (ms or RFC 3339) of each partition's clock, or places in the logs:
-	// "seq:17", "seq:17.3" behind the third event of a frame, "seq:17.3,9" for two
-	// partitions.
+	// At is an instant (ms or RFC 3339) of each partition's clock, or positions in the logs:
+	// "seq:17", "seq:17.3" for after the third event of a frame, "seq:17.3,9" for two
+	// partitions. It may also be positions of results, such as "17.0" or "1:17.0".
 	At At `json:"at,omitempty"`
 }
 
-// At is text; in JSON it may be a number, too.
+// At is a string; in JSON it may also be a number.
 type At string
 
-// UnmarshalJSON takes a string or a number.
+// UnmarshalJSON accepts a string or a number.
 func (a *At) UnmarshalJSON(data []byte) error {
 	var number json.Number
 	if json.Unmarshal(data, &number) == nil {
@@ -65,67 +65,68 @@ type PlanRequest struct {
 	Components []string `json:"components,omitempty"`
 	Verify     string   `json:"verify,omitempty"` // none, checksum (the default), full
 	After      string   `json:"after,omitempty"`  // resume (the default), hold, fork
-	// Look says that nothing is to be restored: then the beginning of the log serves as
-	// well as a checkpoint.
+	// Look says that nothing will be restored. Then a replay may also start from the start
+	// of the log instead of a checkpoint.
 	Look bool `json:"look,omitempty"`
 }
 
-// What becomes of an app after a recovery.
+// The states of an app after a recovery.
 const (
 	AfterResume = control.Resume // it follows its log from the target
 	AfterHold   = control.Hold   // it waits at the target
-	AfterFork   = "fork"         // it goes on from its newest checkpoint, with the operators' state of the target
+	AfterFork   = "fork"         // it continues from its newest checkpoint, with the operators' state of the target
 )
 
-// Plan is what a recovery will do.
+// Plan describes what a recovery will do.
 type Plan struct {
 	App    string `json:"app"`
 	Target string `json:"target"`
 	Verify string `json:"verify"`
 	After  string `json:"after"`
-	// Checkpoint is the one that state is loaded from; 0: none, all of the log is replayed.
+	// Checkpoint is the checkpoint to load; 0 means none: the whole log is replayed.
 	Checkpoint state.Epoch           `json:"checkpoint"`
 	Generation checkpoint.Generation `json:"generation"`
 	Time       time.Time             `json:"time,omitzero"` // when it was opened
 	PassedOver []PassedOver          `json:"passed_over,omitempty"`
-	// Onto is the checkpoint whose other state stays, where not all of it is replaced.
+	// Onto is the checkpoint that keeps its other state, if only components are replaced.
 	Onto       state.Epoch     `json:"onto,omitempty"`
 	Components []PlanComponent `json:"components"`
 	Partitions []PlanPartition `json:"partitions"`
-	// Settings are those of the deployment, which tasks are rebuilt with.
+	// Settings are the settings of the deployment. Tasks are rebuilt with them.
 	engine.Settings
-	// Skipped are the records that the app passes over from now on, by partition.
+	// Skipped are the records that the app skips from now on, by partition.
 	Skipped map[uint32][]checkpoint.Skipped `json:"skipped,omitempty"`
-	// Runs and Objects are what is read, Bytes as stored, RawBytes uncompressed.
+	// Runs and Objects count what is read from the store: Bytes as stored, RawBytes
+	// uncompressed.
 	Runs     int   `json:"runs"`
 	Objects  int   `json:"objects"`
 	Bytes    int64 `json:"bytes"`
 	RawBytes int64 `json:"raw_bytes"`
-	// Seconds is an estimate, and Basis what it rests on.
+	// Seconds is an estimate, and Basis says how it was made.
 	Seconds  float64  `json:"estimated_seconds"`
 	Basis    string   `json:"estimate_basis"`
 	Warnings []string `json:"warnings,omitempty"`
-	// Refused says why it would not be done; Next which command to run instead.
+	// Refused says why the plan cannot be carried out, and Next which command to run instead.
 	Refused string `json:"refused,omitempty"`
 	Next    string `json:"next,omitempty"`
 }
 
-// PassedOver is a checkpoint that does not serve.
+// PassedOver is a checkpoint that cannot be used.
 type PassedOver struct {
 	Epoch state.Epoch `json:"epoch"`
 	Why   string      `json:"why"`
 }
 
-// PlanComponent is a component that a recovery touches.
+// PlanComponent is a component that a recovery involves.
 type PlanComponent struct {
 	ID         string   `json:"id"`
 	Partitions []uint32 `json:"partitions"`
-	// Role: named, all, dependency (pulled in), kept (needed, and fits as it is).
+	// Role: named, all, dependency (pulled in), kept (needed, but fits unchanged).
 	Role string `json:"role"`
 	Note string `json:"note,omitempty"`
 }
 
-// PlanPartition is the way of one partition to the target.
+// PlanPartition is the replay of one partition to the target.
 type PlanPartition struct {
 	Partition uint32 `json:"partition"`
 	// Barrier is the log sequence after which the replay starts, Target its end, and LogEnd
@@ -137,43 +138,42 @@ type PlanPartition struct {
 	Frames  uint64           `json:"frames"`
 	Events  uint64           `json:"events"`
 	Bytes   int64            `json:"bytes"`
-	// Exact: frames, events and bytes were counted, and not estimated by the first of them.
+	// Exact: frames, events and bytes were counted, not extrapolated from the first frames.
 	Exact bool `json:"exact"`
 }
 
 // RestoreRequest takes an app, or some of its components, to another state.
 type RestoreRequest struct {
 	PlanRequest
-	// ID distinguishes a new request from one that is repeated because its answer was lost:
-	// with the same ID, the app starts at most one generation. Each request with "" is a new
-	// one.
+	// ID makes a repeated request harmless, for example if its answer was lost: with the same
+	// ID, the app starts at most one generation. Each request with "" is a new one.
 	ID     string `json:"id,omitempty"`
 	DryRun bool   `json:"dry_run,omitempty"`
-	// Skip names records that cannot be applied, such as "17", or "2/17" in partition 2:
-	// the app goes on in a new generation and passes over them.
+	// Skip names records that cannot be applied, such as "17", or "2/17" in partition 2.
+	// The app continues in a new generation without them.
 	Skip []string `json:"skip,omitempty"`
-	// Parallel is how many workers load; 0: as configured.
+	// Parallel is how many workers load state; 0: as configured.
 	Parallel int `json:"parallel,omitempty"`
 }
 
-// VerifyRequest asks whether a checkpoint is what it should be; 0 is the newest.
+// VerifyRequest asks to verify a checkpoint; epoch 0 is the newest.
 type VerifyRequest struct {
 	App   string      `json:"app"`
 	Epoch state.Epoch `json:"epoch,omitempty"`
 	Level string      `json:"level,omitempty"` // checksum, full (the default)
 }
 
-// VerifyReport is what was found.
+// VerifyReport is the result of a verification.
 type VerifyReport struct {
 	App   string      `json:"app"`
 	Epoch state.Epoch `json:"epoch"`
 	Level string      `json:"level"`
-	Sound bool        `json:"sound"` // nothing was found
+	Sound bool        `json:"sound"` // there are no problems
 	// Proved: each component equals the result of a replay. From is the checkpoint that the
 	// replay started from; 0: the start of the log.
 	Proved   bool        `json:"proved"`
 	From     state.Epoch `json:"from"`
-	Unproved string      `json:"unproved,omitempty"` // why there could be no replay
+	Unproved string      `json:"unproved,omitempty"` // why no replay was possible
 	Problems []Problem   `json:"problems,omitempty"` // the first of each component
 	Runs     int         `json:"runs"`
 	Blocks   int         `json:"blocks"`
@@ -184,7 +184,7 @@ type VerifyReport struct {
 	Seconds  float64     `json:"seconds"`
 }
 
-// Problem is one thing that is wrong.
+// Problem is something wrong with a checkpoint.
 type Problem struct {
 	Partition uint32 `json:"partition"`
 	Object    string `json:"object,omitempty"` // name in the store
@@ -208,7 +208,7 @@ type State struct {
 	App        string           `json:"app"`
 	Component  string           `json:"component"`
 	Type       string           `json:"type"`
-	Checkpoint state.Epoch      `json:"checkpoint"` // that it was rebuilt from
+	Checkpoint state.Epoch      `json:"checkpoint"` // the state was rebuilt from it; 0: from the start of the log
 	Partitions []StatePartition `json:"partitions"`
 }
 
@@ -223,8 +223,8 @@ type StatePartition struct {
 	More      bool             `json:"more,omitempty"` // there are items that are not shown
 }
 
-// Item is a row, a group or whatever a component has. Where the component cannot say,
-// it is an entry, with key and value in hexadecimal.
+// Item is a row, a group or another item of a component. If the component cannot list its
+// items, it is an entry, with key and value in hexadecimal.
 type Item struct {
 	Key   string          `json:"key"`
 	Value json.RawMessage `json:"value"`
@@ -236,7 +236,8 @@ type DiffRequest struct {
 	From       state.Epoch `json:"from"`
 	To         state.Epoch `json:"to"`
 	Components []string    `json:"components,omitempty"`
-	// Explain is an item's key, or an entry's as hex:…: the events that changed it are listed.
+	// Explain is the key of an item, or of an entry as hex:…. The diff lists the events that
+	// changed it.
 	Explain string `json:"explain,omitempty"`
 	Limit   int    `json:"limit,omitempty"` // changes of each component, and causes; 0 is 100
 }
@@ -248,7 +249,7 @@ type Diff struct {
 	To         state.Epoch     `json:"to"`
 	Components []ComponentDiff `json:"components"`
 	Explained  []Cause         `json:"explained,omitempty"`
-	More       bool            `json:"more,omitempty"` // of the causes
+	More       bool            `json:"more,omitempty"` // there are causes that are not listed
 }
 
 // ComponentDiff is what changed in one component of one partition.
@@ -259,7 +260,7 @@ type ComponentDiff struct {
 	Removed   int    `json:"removed"`
 	Changed   int    `json:"changed"`
 	Same      int    `json:"same"`
-	// Bytes of keys and values that were added, removed, or are there now instead of others.
+	// Bytes of the keys and values of added, removed and changed entries (the new values).
 	Bytes   int64    `json:"bytes"`
 	Changes []Change `json:"changes,omitempty"`
 	More    bool     `json:"more,omitempty"`
@@ -279,7 +280,7 @@ type Cause struct {
 	Component string           `json:"component"`
 	At        rebuild.Position `json:"at"`
 	Frame     string           `json:"frame"` // its kind
-	// Stream and Events are what arrived; none: time that passed.
+	// Stream and Events are the events that arrived; none means that time passed.
 	Stream string            `json:"stream,omitempty"`
 	Events []json.RawMessage `json:"events,omitempty"`
 	Clock  int64             `json:"clock"`
@@ -287,25 +288,25 @@ type Cause struct {
 	After  json.RawMessage   `json:"after,omitempty"`
 }
 
-// JobRequest asks how a job is.
+// JobRequest asks for the state of a job.
 type JobRequest struct {
 	Job string `json:"job"`
 }
 
-// Job is how a job is; it is also what is published while it runs.
+// Job is the state of a job. It is also published while the job runs.
 type Job struct {
 	Job   string `json:"job"`
 	Kind  string `json:"kind"` // restore, verify
 	App   string `json:"app"`
 	State string `json:"state"` // running, done, failed
 	Phase string `json:"phase"` // plan, verify, load, replay, store, restore, done
-	// Bytes as stored, and frames of the logs. The totals grow while it becomes known what
-	// is to be done.
+	// Bytes as stored, and frames of the logs. The totals grow as the job finds out what it
+	// has to do.
 	BytesDone   int64  `json:"bytes_done"`
 	BytesTotal  int64  `json:"bytes_total"`
 	FramesDone  uint64 `json:"frames_done"`
 	FramesTotal uint64 `json:"frames_total"`
-	// ETASeconds is an estimate of what is left.
+	// ETASeconds is an estimate of the remaining time.
 	ETASeconds float64         `json:"eta_seconds"`
 	Started    time.Time       `json:"started"`
 	Updated    time.Time       `json:"updated"`
@@ -322,8 +323,8 @@ type RestoreResult struct {
 	Epoch      state.Epoch           `json:"epoch"`
 }
 
-// ObjectRequest asks for bytes of an object that checkpoints are made of, from an
-// offset. The answer has them as they are, and in the header Ef-Bytes the object's size.
+// ObjectRequest asks for the bytes of a run or a block, from an offset. The answer holds
+// the raw bytes, and the header Ef-Bytes has the size of the object.
 type ObjectRequest struct {
 	Name   string `json:"name"` // runs/… or blocks/…
 	Offset int64  `json:"offset"`

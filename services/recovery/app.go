@@ -22,7 +22,7 @@ import (
 	"github.com/eventflux/eventflux/shared/state/checkpoint"
 )
 
-// history is what an app can be rebuilt from, as it was when it was looked at.
+// history is a snapshot of everything that an app can be rebuilt from.
 type history struct {
 	s     *Service
 	app   control.App
@@ -42,7 +42,7 @@ type logState struct {
 	messages    uint64
 }
 
-// look asks for all that a plan rests on.
+// look collects what a plan depends on: the app, its checkpoints, logs and newest results.
 func (s *Service) look(ctx context.Context, app string) (*history, error) {
 	if app == "" {
 		return nil, failure(control.CodeInvalid, "which app? eventflux app ls lists them")
@@ -65,7 +65,7 @@ func (s *Service) look(ctx context.Context, app string) (*history, error) {
 		if err != nil {
 			return nil, err
 		}
-		if h.plan, err = engine.Compile(&frame.Version{Text: v.Text, Change: v.Change}); err != nil { // with the names in the state
+		if h.plan, err = engine.Compile(&frame.Version{Text: v.Text, Change: v.Change}); err != nil { // this keeps the names that the state uses
 			return nil, fmt.Errorf("the text of app %s is refused by this version: %w", app, err)
 		}
 	}
@@ -97,7 +97,7 @@ func (s *Service) lookAtLog(ctx context.Context, app string, p uint32) (logState
 	name := natsconn.WALStream(app, p)
 	stream, err := s.js.Stream(ctx, name)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		return logState{}, nil // it has no frame yet
+		return logState{}, nil // the log has no frame yet
 	}
 	if err != nil {
 		return logState{}, fmt.Errorf("log %s: %w", name, err)
@@ -109,10 +109,10 @@ func (s *Service) lookAtLog(ctx context.Context, app string, p uint32) (logState
 	}, nil
 }
 
-// whole reports whether the log has all frames from the first on.
+// whole reports whether the log still has its first frame.
 func (l *logState) whole() bool { return l.first <= 1 }
 
-// newestResults returns the place of the newest result of each stream of a partition.
+// newestResults returns the position of the newest result of each stream of a partition.
 func (s *Service) newestResults(ctx context.Context, plan *siddhiql.Plan, p uint32) (map[string]result.Position, error) {
 	name := natsconn.OutStream(plan.Name, p)
 	stream, err := s.js.Stream(ctx, name)
@@ -125,8 +125,8 @@ func (s *Service) newestResults(ctx context.Context, plan *siddhiql.Plan, p uint
 	return output.Of(plan, p).Newest(ctx, s.cfg.Conn, s.js, stream.CachedInfo().State.LastSeq)
 }
 
-// chosen is a checkpoint with its manifest; the zero value stands for none, and a replay
-// from the beginning of the log.
+// chosen is a checkpoint with its manifest. The zero value means no checkpoint: the replay
+// starts at the start of the log.
 type chosen struct {
 	ref      control.CheckpointRef
 	manifest *checkpoint.Manifest
@@ -151,7 +151,7 @@ func (c *chosen) barrier(p uint32) uint64 {
 }
 
 // unusable says why a checkpoint or a target cannot be used, and which command to run
-// instead: "" for the nearest checkpoint that serves.
+// instead: "" means a restore to the nearest usable checkpoint.
 type unusable struct{ why, next string }
 
 func (u *unusable) Error() string { return u.why }
@@ -160,8 +160,8 @@ func unusablef(format string, args ...any) error {
 	return &unusable{why: fmt.Sprintf(format, args...)}
 }
 
-// open reads the manifest of a checkpoint. It fails with an *unusable where the
-// checkpoint, and not the store, is the reason.
+// open reads the manifest of a checkpoint. The error is an *unusable if the checkpoint is
+// the reason, and not the store.
 func (h *history) open(ctx context.Context, ref control.CheckpointRef) (*chosen, error) {
 	m, err := checkpoint.ReadManifest(ctx, h.s.cfg.Store, ref.Manifest, ref.Digest)
 	if errors.Is(err, checkpoint.ErrCorrupt) {
@@ -181,7 +181,7 @@ func (h *history) open(ctx context.Context, ref control.CheckpointRef) (*chosen,
 		return nil, failure(control.CodeUnavailable, "read the manifest of checkpoint %d: %v", ref.Epoch, err)
 	}
 	if m.App != h.plan.Name || m.Plan != h.first || len(m.Partitions) != int(h.app.Partitions) {
-		return nil, unusablef("it is of app %q with plan %s and %d partitions, and this is %q, which was deployed with plan %s and %d",
+		return nil, unusablef("it belongs to app %q with plan %s and %d partitions, but this is app %q, deployed with plan %s and %d partitions",
 			m.App, m.Plan, len(m.Partitions), h.plan.Name, h.first, h.app.Partitions)
 	}
 	return &chosen{ref, m}, nil
@@ -202,7 +202,7 @@ func (h *history) version(ctx context.Context, from *chosen, p uint32) (*siddhiq
 		return nil, engine.Settings{}, err
 	}
 	if v.Plan != digest || v.Text == "" {
-		return nil, engine.Settings{}, unusablef("it needs the text of version %d of the app, with plan %s, which is not kept any more", number, digest)
+		return nil, engine.Settings{}, unusablef("it needs the text of version %d of the app, with plan %s, which is no longer kept", number, digest)
 	}
 	plan, err := engine.Compile(&frame.Version{Text: v.Text, Change: v.Change})
 	if err != nil {
@@ -211,8 +211,7 @@ func (h *history) version(ctx context.Context, from *chosen, p uint32) (*siddhiq
 	return plan, v.Settings, nil
 }
 
-// current looks a checkpoint up again: a merger may have put another manifest in the place
-// of its first one.
+// current looks a checkpoint up again, because a merger may have replaced its manifest.
 func (h *history) current(ctx context.Context, ref control.CheckpointRef) (now control.CheckpointRef, changed bool, err error) {
 	list, err := h.s.cfg.Control.Checkpoints(ctx, control.AppRequest{App: h.plan.Name})
 	if err != nil {
@@ -223,14 +222,14 @@ func (h *history) current(ctx context.Context, ref control.CheckpointRef) (now c
 			return c.CheckpointRef, c.Digest != ref.Digest, nil
 		}
 	}
-	return ref, false, unusablef("it was retired meanwhile")
+	return ref, false, unusablef("it has just been retired")
 }
 
-// checkBehind refuses a checkpoint whose log tail or results are not there.
+// checkBehind refuses a checkpoint if the log after it or its results are missing.
 func (h *history) checkBehind(ctx context.Context, c *chosen) error {
 	for p := range h.app.Partitions {
 		if h.app.After != nil && c.part(p).Log.Sequence < h.app.After[p] {
-			return unusablef("partition %d: version 0.x wrote the log behind it, up to %d, and only version 0.x replays that", p, h.app.After[p])
+			return unusablef("partition %d: version 0.x wrote the log after it, up to %d, and only version 0.x can replay that", p, h.app.After[p])
 		}
 		if err := h.checkResults(c, p); err != nil {
 			return err
@@ -242,7 +241,7 @@ func (h *history) checkBehind(ctx context.Context, c *chosen) error {
 	return nil
 }
 
-// checkResults refuses a checkpoint that covers results which the output stream has lost.
+// checkResults refuses a checkpoint that covers results that the output stream has lost.
 func (h *history) checkResults(c *chosen, p uint32) error {
 	part := c.part(p)
 	for stream, text := range part.Output.Positions {
@@ -265,12 +264,12 @@ func (h *history) checkLog(ctx context.Context, part *checkpoint.Partition) erro
 	case log.stream == nil:
 		return unusablef("log %s is gone", l.Stream)
 	case l.Sequence < log.first:
-		return unusablef("log %s was trimmed: it begins at %d, and the barrier was at %d", l.Stream, log.first, l.Sequence)
+		return unusablef("log %s was trimmed: it starts at %d, but the barrier was at %d", l.Stream, log.first, l.Sequence)
 	}
 	if !log.created.Equal(l.Created) || log.last < l.Sequence {
 		r, err := lineage.OpenBehind(ctx, h.s.reader(h.plan.Name, part.Partition), log.created, part)
 		if err == nil {
-			r.Close() // it has grown since
+			r.Close() // the log has grown since
 			return nil
 		}
 		return asUnusable(err)
@@ -335,8 +334,8 @@ func (h *history) deadly(p uint32) uint64 {
 	return 0
 }
 
-// wary is a log that does not give out a frame that killed processes: it would kill this
-// one too.
+// wary is a log that returns an error for a frame that killed processes: applying it would
+// kill this process too.
 type wary struct {
 	rebuild.Log
 	h         *history

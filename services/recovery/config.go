@@ -14,23 +14,24 @@ import (
 	"github.com/eventflux/eventflux/shared/state/store"
 )
 
-// Config says what a recovery service works with.
+// Config is the configuration of a recovery service.
 type Config struct {
 	Conn    *nats.Conn // stays the caller's
 	Control Control
 	Store   store.Store // stays the caller's
-	// Restorer takes apps to another state.
+	// Restorer starts apps from another state.
 	Restorer Restorer
-	// Workers is how many blocks are fetched and decoded at once, and how many partitions
-	// are replayed; zero is the number of cores.
+	// Workers is how many blocks are fetched and decoded, and how many partitions replayed,
+	// in parallel; zero means the number of cores.
 	Workers int
 	Version string       // of the binary, a semver
-	Log     *slog.Logger // nil is slog.Default
-	// Now tells the time, for ages and rates alone; nil is the machine's clock.
+	Log     *slog.Logger // nil means slog.Default
+	// Now returns the time, only for ages and rates; nil means the machine's clock.
 	Now func() time.Time
 }
 
-// Control is what the checkpointer is asked for. Its errors are those of control.Client.
+// Control is the part of the checkpointer that recovery needs. It returns the errors of
+// control.Client.
 type Control interface {
 	// History lists the versions of an app, and Version returns one with its text.
 	History(ctx context.Context, r control.AppRequest) (control.History, error)
@@ -39,7 +40,7 @@ type Control interface {
 	Checkpoints(ctx context.Context, r control.AppRequest) (control.CheckpointList, error)
 }
 
-// Restorer makes the tasks of an app start again with another state.
+// Restorer makes the tasks of an app restart from another state.
 type Restorer interface {
 	Restore(ctx context.Context, r control.RestoreRequest) (control.Restored, error)
 }
@@ -55,5 +56,5 @@ func (c *Config) check() error {
 	return errors.Join(errs...)
 }
 
-// generationOf orders lines of history.
+// generationOf returns the generation of a checkpoint.
 func generationOf(m *checkpoint.Manifest) uint64 { return uint64(m.Generation) }

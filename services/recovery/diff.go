@@ -58,7 +58,7 @@ func (s *Service) diff(ctx context.Context, r *DiffRequest) (any, error) {
 		}
 	}
 	if r.Explain != "" && len(d.explained) == 0 {
-		return nil, failure(control.CodeNotFound, "nothing that changed is called %q: take a key as the diff has it, or name the component", r.Explain)
+		return nil, failure(control.CodeNotFound, "nothing with the key %q has changed: use a key as the diff shows it, or name the component", r.Explain)
 	}
 	return d.out, nil
 }
@@ -76,7 +76,7 @@ func (h *history) openRetained(ctx context.Context, epoch state.Epoch) (*chosen,
 	return one, nil
 }
 
-// wanted lists the components of a partition that names mean; none: all.
+// wanted lists the components of a partition that names refer to; no names: all.
 func (s *scope) wanted(names []string, p uint32) (ids []string, err error) {
 	for _, name := range names {
 		partition, some, err := s.resolve(name)
@@ -102,12 +102,11 @@ type differ struct {
 	a, b      *chosen
 	out       *Diff
 	limit     int
-	room      int        // bytes that the answer may still take
-	explained []explains // entries that are asked about
+	room      int        // bytes left in the answer
+	explained []explains // items that the request asks about
 }
 
-// explains is an item of a component, or an entry as it is, whose changes are to be
-// explained.
+// explains is an item of a component, or a raw entry, whose changes are to be explained.
 type explains struct {
 	component string
 	key       string
@@ -148,7 +147,7 @@ func (d *differ) damaged(err error, c *chosen) error {
 	return failure(control.CodeInternal, "%v; next: eventflux checkpoint verify %s %d", err, d.h.plan.Name, c.epoch())
 }
 
-// component compares the entries of one component, and says what changed by its items.
+// component compares the entries of one component and lists the items that changed.
 func (d *differ) component(before, after *rebuild.Task, id string) (*ComponentDiff, []explains, error) {
 	old, err := before.Entries(id)
 	if err != nil {
@@ -181,7 +180,8 @@ func (d *differ) component(before, after *rebuild.Task, id string) (*ComponentDi
 	return c, asked, err
 }
 
-// compare visits the entries of two sorted lists side by side; nil stands for none.
+// compare visits the entries of two sorted lists side by side; nil means that a list does
+// not have the key.
 func compare(old, now []state.Entry, visit func(was, is *state.Entry)) {
 	for len(old) > 0 || len(now) > 0 {
 		order := 0
@@ -212,14 +212,14 @@ func (d *differ) items(c *ComponentDiff, id string, before, after *rebuild.Task,
 	var asked []explains
 	was := map[string]json.RawMessage{}
 	var order []string
-	note := func(i *state.Item) {
+	checkAsked := func(i *state.Item) {
 		raw := d.request.Explain == hexPrefix+hex.EncodeToString(i.Entry)
 		if len(asked) == 0 && d.request.Explain != "" && (d.request.Explain == i.Key || raw) {
 			asked = append(asked, explains{id, i.Key, i.Entry, raw})
 		}
 	}
 	err := eachItem(before, id, old, func(i state.Item) {
-		note(&i)
+		checkAsked(&i)
 		was[i.Key] = i.Value
 		order = append(order, i.Key)
 	})
@@ -227,7 +227,7 @@ func (d *differ) items(c *ComponentDiff, id string, before, after *rebuild.Task,
 		return nil, err
 	}
 	err = eachItem(after, id, now, func(i state.Item) {
-		note(&i)
+		checkAsked(&i)
 		value, there := was[i.Key]
 		delete(was, i.Key)
 		if !there || !bytes.Equal(value, i.Value) {
@@ -252,8 +252,8 @@ func (d *differ) add(c *ComponentDiff, change Change) {
 	c.Changes = append(c.Changes, change)
 }
 
-// explain replays from the older checkpoint to the newer one, and notes each step that
-// changed an entry that was asked about.
+// explain replays from the older checkpoint to the newer one, and records each step that
+// changed one of the items that the request asks about.
 func (d *differ) explain(ctx context.Context, p uint32, t *rebuild.Task, asked []explains) error {
 	if err := d.h.checkLog(ctx, d.a.part(p)); err != nil {
 		return failure(control.CodeInvalid, "the events cannot be looked up: %v; next: eventflux checkpoint ls %s", err, d.h.plan.Name)
@@ -273,7 +273,7 @@ type watcher struct {
 	p      uint32
 	t      *rebuild.Task
 	asked  []explains
-	values []json.RawMessage // nil: there is none
+	values []json.RawMessage // before the step; nil: the item does not exist
 }
 
 func (w *watcher) step(seq uint64, f *frame.Frame, s engine.Step) {
@@ -287,7 +287,7 @@ func (w *watcher) step(seq uint64, f *frame.Frame, s engine.Step) {
 	}
 }
 
-// value is what people read of an item now; nil if there is none.
+// value returns the readable form of an item now; nil if it does not exist.
 func (w *watcher) value(x explains) json.RawMessage {
 	if !x.raw {
 		if value, ok := w.t.Item(x.component, x.key, x.entry); ok {

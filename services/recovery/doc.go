@@ -1,17 +1,17 @@
-// Package recovery answers questions about the past of apps, and takes them back to it:
-// which checkpoint leads to an instant and what that costs, whether a checkpoint is what
-// its log gives, what state was or is, what changed and by which events.
+// Package recovery restores apps to an earlier state and answers questions about it: which
+// checkpoint a restore starts from and what the restore costs, whether a checkpoint equals
+// a replay of its log, what the state is or was, and which events changed it.
 //
-// It decides nothing by itself. It rebuilds tasks beside the live ones (shared/log/rebuild),
-// reads logs, results and the store, and asks the checkpointer to make it so: a restore
-// is a checkpoint that tasks load, in a new generation of the app.
+// It decides nothing. It rebuilds tasks beside the live ones (shared/log/rebuild), reads
+// logs, results and the store, and asks the checkpointer for the restore: a checkpoint that
+// tasks load in a new generation of the app.
 //
 //	request ──▶ plan ──▶ verify ──▶ load ──▶ replay to the target ──▶ answer
 //	                                                  └─▶ runs ──▶ checkpointer: restore
 //
-// What takes long is a job: the answer is its id, and its progress is published on
+// Long operations run as jobs: the answer is the job's id, and progress is published on
 // ef.recovery.job.<id>. Any number of processes may answer; each keeps its own jobs.
 //
-// Read service.go, api.go (what is asked and answered), app.go and target.go, plan.go
-// (the choice), rebuild.go, then verify.go, show.go, diff.go, restore.go and job.go.
+// Read service.go, api.go (requests and answers), app.go and target.go, plan.go (which
+// checkpoint), rebuild.go, then verify.go, show.go, diff.go, restore.go and job.go.
 package recovery

@@ -45,13 +45,13 @@ const (
 const (
 	jobsKeptMax  = 256
 	jobKept      = time.Hour
-	jobsMax      = 16 // that run
+	jobsMax      = 16 // running
 	publishEvery = 200 * time.Millisecond
-	// passOnTimeout is how long a request waits for the process that its job is of.
+	// passOnTimeout is how long a request waits for the process that runs its job.
 	passOnTimeout = 3 * time.Second
 )
 
-// jobs keeps the jobs of this process, those that ended for an hour.
+// jobs keeps the jobs of this process. A job is kept for an hour after it ended.
 type jobs struct {
 	s      *Service
 	mu     sync.Mutex
@@ -80,7 +80,7 @@ func (j *jobs) count(kind string, failed bool) {
 	j.ended[kind] = e
 }
 
-// job is one that runs or has ended.
+// job is a job that runs or has ended.
 type job struct {
 	s  *Service
 	mu sync.Mutex
@@ -88,7 +88,7 @@ type job struct {
 	e  *effort // of the current phase
 }
 
-// start starts a job. It ends with life at the latest.
+// start starts a job. The job ends when life does, at the latest.
 func (j *jobs) start(life context.Context, work *sync.WaitGroup, kind, app string, run func(context.Context, *job) (any, error)) (*Job, error) {
 	one, err := j.add(kind, app)
 	if err != nil {
@@ -97,11 +97,11 @@ func (j *jobs) start(life context.Context, work *sync.WaitGroup, kind, app strin
 	first := one.show()
 	work.Go(func() {
 		ctx, cancel := context.WithCancel(life)
-		var telling sync.WaitGroup
-		telling.Go(func() { one.tell(ctx) })
+		var publishing sync.WaitGroup
+		publishing.Go(func() { one.publishLoop(ctx) })
 		result, err := run(ctx, one)
 		cancel()
-		telling.Wait()
+		publishing.Wait()
 		one.end(result, err)
 	})
 	return first, nil
@@ -140,7 +140,7 @@ func (j *jobs) get(id string) *job {
 	return j.byID[id]
 }
 
-// show returns how the job is.
+// show returns the state of the job.
 func (j *job) show() *Job {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -153,7 +153,7 @@ func (j *job) show() *Job {
 	return &at
 }
 
-// eta estimates what is left by the rates of this process. The caller holds mu.
+// eta estimates the remaining seconds from the rates of this process. The caller holds mu.
 func (j *job) eta() float64 {
 	load, replay, _ := j.s.rates.now()
 	left := float64(max(j.at.BytesTotal-j.at.BytesDone, 0)) / load
@@ -164,7 +164,7 @@ func (j *job) eta() float64 {
 	return left
 }
 
-// effort returns one whose progress is the job's.
+// effort returns an effort whose progress is shown as the progress of the job.
 func (j *job) effort(workers int) *effort {
 	e := &effort{workers: workers, phase: j.enter}
 	j.mu.Lock()
@@ -180,7 +180,7 @@ func (j *job) enter(phase string) {
 	j.publish()
 }
 
-// advise says which command comes next.
+// advise sets the command that the user should run next.
 func (j *job) advise(next string) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -210,8 +210,8 @@ func (j *job) end(result any, err error) {
 	}
 }
 
-// tell publishes how the job is now and then, until ctx ends.
-func (j *job) tell(ctx context.Context) {
+// publishLoop publishes the state of the job at regular intervals until ctx ends.
+func (j *job) publishLoop(ctx context.Context) {
 	tick := time.NewTicker(publishEvery)
 	defer tick.Stop()
 	for {
@@ -237,8 +237,7 @@ func (j *job) publish() {
 	}
 }
 
-// job answers VerbJob: by itself, or by passing the request on to the process that the
-// job is of.
+// job answers VerbJob. If another process runs the job, it passes the request on.
 func (s *Service) job(ctx context.Context, r micro.Request) error {
 	request := &JobRequest{}
 	if err := control.Parse(r.Data(), request); err != nil {
@@ -246,7 +245,7 @@ func (s *Service) job(ctx context.Context, r micro.Request) error {
 	}
 	owner, number, _ := strings.Cut(request.Job, "-")
 	if _, err := strconv.ParseUint(number, 10, 64); err != nil || subject.CheckName(owner) != nil {
-		return failure(control.CodeInvalid, "%.60q is no id of a job; the answer to ef.recovery.restore has one", request.Job)
+		return failure(control.CodeInvalid, "%.60q is not the id of a job; the answer to ef.recovery.restore has the id", request.Job)
 	}
 	if owner == s.id {
 		at, err := s.ownJob(ctx, request)
@@ -260,10 +259,10 @@ func (s *Service) job(ctx context.Context, r micro.Request) error {
 	defer cancel()
 	answer, err := s.cfg.Conn.RequestWithContext(ctx, subject, r.Data())
 	if errors.Is(err, context.DeadlineExceeded) {
-		return failure(control.CodeUnavailable, "the process that job %s is of does not answer; ask again", request.Job)
+		return failure(control.CodeUnavailable, "the process that runs job %s does not answer; ask again", request.Job)
 	}
 	if err != nil {
-		return failure(control.CodeNotFound, "the process that job %s is of has ended, and the job with it; eventflux checkpoint ls shows what became of the app", request.Job)
+		return failure(control.CodeNotFound, "the process that ran job %s has ended, and the job with it; eventflux checkpoint ls shows the checkpoints of the app", request.Job)
 	}
 	return r.Respond(answer.Data, micro.WithHeaders(micro.Headers(answer.Header)))
 }

@@ -7,7 +7,7 @@ import (
 	"github.com/eventflux/eventflux/shared/ops/obs"
 )
 
-// jobCount is how many jobs of a kind there were.
+// jobCount counts the jobs of one kind.
 type jobCount struct {
 	kind    string
 	running int
@@ -15,7 +15,7 @@ type jobCount struct {
 	failed  uint64
 }
 
-// counts returns one for each kind of job.
+// counts returns a jobCount for each kind of job.
 func (j *jobs) counts() []jobCount {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -42,5 +42,5 @@ func (s *Service) Collectors() []prometheus.Collector {
 		metric.Counter("eventflux_recovery_jobs_failed_total", "Jobs that failed; their answers say why.", func(r *row) float64 { return float64(r.failed) }))}
 }
 
-// Checks says how the service is: a job that fails keeps nothing else from being served.
+// Checks returns no checks: a job that fails does not affect other requests.
 func (s *Service) Checks() []obs.Check { return nil }

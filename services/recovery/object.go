@@ -25,7 +25,7 @@ func (s *Service) object(ctx context.Context, r micro.Request) error {
 		return err
 	}
 	if store.CheckName(request.Name) != nil || !strings.HasPrefix(request.Name, "runs/") && !strings.HasPrefix(request.Name, "blocks/") {
-		return failure(control.CodeInvalid, "%.100q is no name of a run or a block, such as runs/3f9a…", request.Name)
+		return failure(control.CodeInvalid, "%.100q is not the name of a run or a block, such as runs/3f9a…", request.Name)
 	}
 	data, err := s.cfg.Store.Get(ctx, request.Name)
 	if errors.Is(err, store.ErrNotFound) {

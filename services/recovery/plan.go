@@ -18,22 +18,22 @@ import (
 	"github.com/eventflux/eventflux/shared/state/checkpoint"
 )
 
-// course is a plan that can be carried out.
+// course is a plan with everything that is needed to carry it out.
 type course struct {
 	h      *history
 	target *moment
-	from   *chosen // what state is loaded from
-	onto   *chosen // what stays as it is, where not all is replaced; nil: nothing
+	from   *chosen // the checkpoint that state is loaded from
+	onto   *chosen // the checkpoint that keeps its other state; nil if all state is replaced
 	scope  scope
 	look   bool // nothing is restored
 	plan   *Plan
-	// skipped are the records that are passed over besides those that the checkpoint names,
+	// skipped are the records to skip in addition to the skipped records of the checkpoint,
 	// by partition.
 	skipped map[uint32][]checkpoint.Skipped
-	others  []control.CheckpointRef // that may serve if from does not, newest first
+	others  []control.CheckpointRef // older candidates if from cannot be used, newest first
 }
 
-// plan answers VerbPlan, and a VerbRestore that is only to say what it would do.
+// plan answers VerbPlan, and VerbRestore for a dry run.
 func (s *Service) plan(ctx context.Context, r *RestoreRequest) (any, error) {
 	c, err := s.chartRestore(ctx, r)
 	if err != nil {
@@ -42,8 +42,7 @@ func (s *Service) plan(ctx context.Context, r *RestoreRequest) (any, error) {
 	return c.plan, nil
 }
 
-// chartRestore makes the plan of a restore: of one that passes over records, or of any
-// other.
+// chartRestore makes the plan of a restore, with or without records to skip.
 func (s *Service) chartRestore(ctx context.Context, r *RestoreRequest) (*course, error) {
 	if len(r.Skip) > 0 {
 		return s.chartSkip(ctx, r)
@@ -51,8 +50,8 @@ func (s *Service) chartRestore(ctx context.Context, r *RestoreRequest) (*course,
 	return s.chart(ctx, &r.PlanRequest)
 }
 
-// chart makes a plan. One that is refused says so in it; an error means that it could
-// not be found out, or that the request makes no sense.
+// chart makes a plan. If the restore is impossible, the plan has the reason in Refused. An
+// error means that the request is invalid or that the plan could not be made.
 func (s *Service) chart(ctx context.Context, r *PlanRequest) (*course, error) {
 	if err := r.complete(); err != nil {
 		return nil, err
@@ -61,7 +60,7 @@ func (s *Service) chart(ctx context.Context, r *PlanRequest) (*course, error) {
 	if err != nil {
 		return nil, err
 	}
-	target, err := understand(r.Target, h.app.Partitions, s.cfg.Now())
+	target, err := parseTarget(r.Target, h.app.Partitions, s.cfg.Now())
 	if err != nil {
 		return nil, err
 	}
@@ -69,10 +68,10 @@ func (s *Service) chart(ctx context.Context, r *PlanRequest) (*course, error) {
 	if c.scope, err = h.scope(r.Components, r.After); err != nil {
 		return nil, err
 	}
-	return c, c.settle(ctx, h.refs)
+	return c, c.fill(ctx, h.refs)
 }
 
-// complete puts the defaults in.
+// complete fills in the defaults and checks the request.
 func (r *PlanRequest) complete() error {
 	r.Verify, r.After = cmp.Or(r.Verify, VerifyChecksum), cmp.Or(r.After, AfterResume)
 	if !slices.Contains([]string{VerifyNone, VerifyChecksum, VerifyFull}, r.Verify) {
@@ -84,14 +83,14 @@ func (r *PlanRequest) complete() error {
 	return nil
 }
 
-// settle chooses among the checkpoints, newest first, and fills in the plan.
-func (c *course) settle(ctx context.Context, refs []control.CheckpointRef) error {
+// fill chooses one of the checkpoints, newest first, and fills in the plan.
+func (c *course) fill(ctx context.Context, refs []control.CheckpointRef) error {
 	var err error
 	if c.from, c.others, err = c.choose(ctx, c.target, refs); err != nil {
 		return err
 	}
 	if c.from == nil {
-		return nil // and the plan says why
+		return nil // choose has refused the plan
 	}
 	c.from = c.from.skipping(c.skipped)
 	if c.from.manifest == nil && !c.scope.partial() && !c.look {
@@ -107,7 +106,7 @@ func (c *course) settle(ctx context.Context, refs []control.CheckpointRef) error
 			return err
 		}
 		if c.onto == nil || c.onto.manifest == nil {
-			c.refuse(fmt.Sprintf("components are replaced in a checkpoint, and app %s has none that is usable", c.h.plan.Name),
+			c.refuse(fmt.Sprintf("components are replaced in a checkpoint, and app %s has no usable one", c.h.plan.Name),
 				"eventflux checkpoint trigger "+c.h.plan.Name)
 			return nil
 		}
@@ -135,9 +134,9 @@ func (c *course) passOver(epoch state.Epoch, why string) {
 	c.plan.PassedOver = append(c.plan.PassedOver, PassedOver{epoch, why})
 }
 
-// choose picks the newest checkpoint at or before the target that serves, or the
-// beginning of the log where that is there; nil if neither does, and then the plan is
-// refused.
+// choose picks the newest usable checkpoint at or before the target. If there is none but
+// the logs are complete, it returns the zero value: the start of the log. Otherwise it
+// refuses the plan and returns nil.
 func (c *course) choose(ctx context.Context, m *moment, refs []control.CheckpointRef) (*chosen, []control.CheckpointRef, error) {
 	found := m.epoch == 0
 	for i, ref := range refs {
@@ -169,17 +168,17 @@ func (c *course) choose(ctx context.Context, m *moment, refs []control.Checkpoin
 		c.refuse(fmt.Sprintf("app %s has no checkpoint %d, or it is no longer retained", app, m.epoch), "eventflux checkpoint ls "+app)
 	case m.epoch > 0:
 		c.refuse(fmt.Sprintf("checkpoint %d cannot be used: %s", m.epoch, c.plan.PassedOver[len(c.plan.PassedOver)-1].Why), c.insteadOf(ctx, m.epoch))
-	case c.whole() && c.h.app.Generation <= 1: // later ones need not follow from the log alone
+	case c.whole() && c.h.app.Generation <= 1: // later generations may not follow from the log alone
 		return &chosen{}, nil, nil
 	case m.text == latest || m.text == "":
-		c.refuse(fmt.Sprintf("no checkpoint of app %s can be used, and the log does not go back to its beginning", app), c.insteadOf(ctx, 0))
+		c.refuse(fmt.Sprintf("no checkpoint of app %s can be used, and the start of the log was trimmed", app), c.insteadOf(ctx, 0))
 	default:
-		c.refuse(fmt.Sprintf("no checkpoint at or before %s can be used, and the log does not go back to its beginning", m.text), c.insteadOf(ctx, 0))
+		c.refuse(fmt.Sprintf("no checkpoint at or before %s can be used, and the start of the log was trimmed", m.text), c.insteadOf(ctx, 0))
 	}
 	return nil, nil, nil
 }
 
-// whole reports whether all logs go back to their beginning.
+// whole reports whether all logs still have their first frames.
 func (c *course) whole() bool {
 	for i := range c.h.logs {
 		if !c.h.logs[i].whole() {
@@ -189,8 +188,8 @@ func (c *course) whole() bool {
 	return true
 }
 
-// insteadOf returns the command that does the next best: to recover to the nearest
-// checkpoint that serves.
+// insteadOf returns the next best command: a restore to the usable checkpoint nearest to
+// epoch.
 func (c *course) insteadOf(ctx context.Context, epoch state.Epoch) string {
 	app := c.h.plan.Name
 	var best *chosen
@@ -204,7 +203,7 @@ func (c *course) insteadOf(ctx context.Context, epoch state.Epoch) string {
 		}
 		best = one
 		if ref.Epoch < epoch {
-			break // the newest one before it
+			break // the newest usable checkpoint before it
 		}
 	}
 	switch {
@@ -216,7 +215,7 @@ func (c *course) insteadOf(ctx context.Context, epoch state.Epoch) string {
 	return "eventflux checkpoint ls " + app
 }
 
-// describe fills the plan in once it is known what is done.
+// describe fills in the plan once the checkpoint and the target are known.
 func (c *course) describe(ctx context.Context) error {
 	p := c.plan
 	p.Checkpoint, p.Generation, p.Time = c.from.epoch(), c.from.ref.Generation, c.from.ref.Time
@@ -237,9 +236,9 @@ func (c *course) describe(ctx context.Context) error {
 	return nil
 }
 
-// checkOnto refuses to put state into a checkpoint that was cut before the target. What
-// is between the two would be applied to it once more, and what depends on other state
-// would not find it there.
+// checkOnto refuses to put state into a checkpoint that was cut before the target. The
+// events between the two would be applied to that state twice, and state that it depends on
+// would be missing.
 func (c *course) checkOnto() {
 	for i := range c.plan.Partitions {
 		part := &c.plan.Partitions[i]
@@ -249,14 +248,15 @@ func (c *course) checkOnto() {
 			ahead = cut.Clock <= c.target.time
 		}
 		if ahead && len(c.scope.replaced(part.Partition)) > 0 {
-			c.refuse(fmt.Sprintf("the target lies behind the newest checkpoint, %d, which the components go into: that was cut at %d in the log of partition %d",
+			c.refuse(fmt.Sprintf("the target is after the newest checkpoint, %d, which the components go into: that was cut at %d in the log of partition %d",
 				c.onto.epoch(), cut.Log.Sequence, part.Partition), "eventflux checkpoint trigger "+c.h.plan.Name)
 			return
 		}
 	}
 }
 
-// measureStore counts what is read from the store, or says what is damaged there.
+// measureStore counts what the restore reads from the store. If something there is damaged,
+// it returns a description of the damage.
 func (c *course) measureStore(ctx context.Context) (damaged string, err error) {
 	if c.from.manifest == nil {
 		return "", nil
@@ -305,14 +305,13 @@ func (c *course) fallBack(ctx context.Context, why string) error {
 		c.refuse(fmt.Sprintf("checkpoint %d cannot be used: %s", damaged, why), c.insteadOf(ctx, damaged))
 		return nil
 	}
-	return c.settle(ctx, c.others)
+	return c.fill(ctx, c.others)
 }
 
-// scanFor bounds how long a plan reads logs to count what is in them; from then on it
-// estimates.
+// scanFor bounds how long a plan reads a log to count its events. After that it extrapolates.
 const scanFor = 2 * time.Second
 
-// measureLogs finds where the replay of each partition ends, and what it reads.
+// measureLogs finds where the replay of each partition ends, and how much it reads.
 func (c *course) measureLogs(ctx context.Context) error {
 	parts := make([]PlanPartition, len(c.h.logs))
 	group, reading := errgroup.WithContext(ctx)
@@ -337,8 +336,8 @@ func (c *course) measureLogs(ctx context.Context) error {
 	return err
 }
 
-// toWholeFrame returns the command that goes back to the frames of the target, and not to
-// events in them.
+// toWholeFrame returns the command that restores to the end of the target's frames instead
+// of an event in them.
 func (c *course) toWholeFrame() string {
 	frames := make([]string, len(c.target.places))
 	for p, at := range c.target.places {
@@ -357,7 +356,7 @@ func (c *course) measureLog(ctx context.Context, p uint32) (PlanPartition, error
 	out.Target = to.Position
 	if !to.Timed && to.Sequence > log.last {
 		return out, &unusable{
-			why:  fmt.Sprintf("partition %d: the log ends at %d, and %s was asked for", p, log.last, to),
+			why:  fmt.Sprintf("partition %d: the log ends at %d, before the target %s", p, log.last, to),
 			next: "eventflux recover " + c.h.plan.Name, // to the ends of all logs
 		}
 	}
@@ -386,10 +385,11 @@ func (c *course) measureLog(ctx context.Context, p uint32) (PlanPartition, error
 	return out, nil
 }
 
-// extrapolate estimates what was not read by what was, as if all of the log was alike.
+// extrapolate estimates the rest of the log from the part that was read, as if all frames
+// were alike.
 func (c *course) extrapolate(out *PlanPartition, log *logState, d rebuild.Done, to rebuild.Target) {
 	out.Exact = false
-	all := log.last - out.Barrier // an instant may be anywhere in it
+	all := log.last - out.Barrier // an instant may be anywhere in the log
 	if !to.Timed {
 		all = to.Sequence - out.Barrier
 	}
@@ -399,7 +399,7 @@ func (c *course) extrapolate(out *PlanPartition, log *logState, d rebuild.Done, 
 	}
 }
 
-// estimate says how long it will take.
+// estimate estimates how long the restore will take.
 func (c *course) estimate() {
 	var events uint64
 	for i := range c.plan.Partitions {
@@ -412,12 +412,12 @@ func (c *course) estimate() {
 		seconds += float64(c.plan.RawBytes) / load
 	case VerifyFull:
 		seconds += 3 * float64(c.plan.RawBytes) / load
-		basis += "; the replay that proves the checkpoint is not in it"
+		basis += "; without the replay that proves the checkpoint"
 	}
 	c.plan.Seconds, c.plan.Basis = seconds, basis
 }
 
-// describeFrames tells a person what is replayed.
+// replayed returns how much is replayed in all partitions.
 func (p *Plan) replayed() (frames, events uint64, bytes int64) {
 	for i := range p.Partitions {
 		part := &p.Partitions[i]
@@ -426,12 +426,12 @@ func (p *Plan) replayed() (frames, events uint64, bytes int64) {
 	return frames, events, bytes
 }
 
-// String is the plan in a line, for logs.
+// String returns the plan in one line, for logs.
 func (p *Plan) String() string {
 	frames, events, _ := p.replayed()
-	from := "the beginning of the log"
+	from := "the start of the log"
 	if p.Checkpoint > 0 {
 		from = fmt.Sprintf("checkpoint %d", p.Checkpoint)
 	}
-	return strings.TrimSpace(fmt.Sprintf("%s to %s from %s, %d frames with %d events behind it %s", p.App, p.Target, from, frames, events, p.Refused))
+	return strings.TrimSpace(fmt.Sprintf("%s to %s from %s, %d frames with %d events after it %s", p.App, p.Target, from, frames, events, p.Refused))
 }

@@ -9,7 +9,7 @@ import (
 // Assumed rates until there is a measurement.
 const (
 	loadBytesPerSecond    = 50e6  // of state, uncompressed
-	replayEventsPerSecond = 500e3 //
+	replayEventsPerSecond = 500e3 // of all partitions
 	rateWeight            = 0.3   // of the newest measurement
 )
 
@@ -21,21 +21,22 @@ type rates struct {
 	replays      int
 }
 
-// loaded takes in that so many bytes of state were loaded.
+// loaded adds a measurement: so many bytes of state were loaded in that time.
 func (r *rates) loaded(bytes int64, took time.Duration) {
 	if bytes > 0 && took > 0 {
-		r.take(&r.load, &r.loads, float64(bytes)/took.Seconds())
+		r.add(&r.load, &r.loads, float64(bytes)/took.Seconds())
 	}
 }
 
-// replayed takes in that so many events were replayed.
+// replayed adds a measurement: so many events were replayed in that time.
 func (r *rates) replayed(events uint64, took time.Duration) {
 	if events > 0 && took > 0 {
-		r.take(&r.replay, &r.replays, float64(events)/took.Seconds())
+		r.add(&r.replay, &r.replays, float64(events)/took.Seconds())
 	}
 }
 
-func (r *rates) take(rate *float64, count *int, measured float64) {
+// add updates a weighted average of a rate.
+func (r *rates) add(rate *float64, count *int, measured float64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if *count++; *count == 1 {
@@ -45,7 +46,7 @@ func (r *rates) take(rate *float64, count *int, measured float64) {
 	*rate += rateWeight * (measured - *rate)
 }
 
-// now returns bytes and events per second, and what they rest on.
+// now returns bytes and events per second, and how they were found.
 func (r *rates) now() (load, replay float64, basis string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

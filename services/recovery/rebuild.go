@@ -17,23 +17,23 @@ import (
 	"github.com/eventflux/eventflux/shared/state/store"
 )
 
-// effort is how a rebuild is done, and who receives its progress.
+// effort holds the options of a rebuild, and counts its progress.
 type effort struct {
 	workers int
 	bytes   atomic.Int64 // read from the store
 	frames  atomic.Uint64
-	raw     atomic.Int64 // bytes of state that were loaded
+	raw     atomic.Int64 // bytes of loaded state, uncompressed
 	// The expected totals of bytes and frames, as far as they are known.
 	bytesTotal  atomic.Int64
 	framesTotal atomic.Uint64
-	phase       func(name string) // nil: no notices
+	phase       func(name string) // called at the start of each phase; may be nil
 	watch       func(p uint32, t *rebuild.Task) rebuild.Watch
-	only        int // the only partition that is wanted, if alone
+	only        int // the partition to rebuild, if alone
 	alone       bool
 	replayed    atomic.Uint64 // events
 }
 
-// expect says that a checkpoint will be read.
+// expect adds the size of a checkpoint that will be read to the total.
 func (e *effort) expect(c *chosen) {
 	if c.manifest == nil {
 		return
@@ -47,7 +47,7 @@ func (e *effort) expect(c *chosen) {
 	}
 }
 
-// counting is a store that counts the bytes that are read.
+// counting is a store that counts the bytes read from it.
 type counting struct {
 	store.Store
 	read *atomic.Int64
@@ -68,12 +68,12 @@ func (e *effort) enter(phase string) {
 	}
 }
 
-// rebuild makes scratch tasks, by partition, at a target: nil for those not wanted. The
-// targets are told apart by partition.
+// rebuild loads a checkpoint and replays each partition to its target. It returns the
+// tasks by partition; a task is nil if e asks for another partition alone.
 func (h *history) rebuild(ctx context.Context, from *chosen, to func(p uint32) rebuild.Target, e *effort) ([]*rebuild.Task, error) {
 	tasks := make([]*rebuild.Task, h.app.Partitions)
 	e.enter(phaseLoad)
-	begun := time.Now()
+	started := time.Now()
 	for p := range tasks {
 		if e.alone && p != e.only {
 			continue
@@ -83,9 +83,9 @@ func (h *history) rebuild(ctx context.Context, from *chosen, to func(p uint32) r
 			return nil, err
 		}
 	}
-	h.s.rates.loaded(e.raw.Swap(0), time.Since(begun))
+	h.s.rates.loaded(e.raw.Swap(0), time.Since(started))
 	e.enter(phaseReplay)
-	begun = time.Now()
+	started = time.Now()
 	before := e.replayed.Load()
 	group, replaying := errgroup.WithContext(ctx)
 	group.SetLimit(e.workers)
@@ -97,7 +97,7 @@ func (h *history) rebuild(ctx context.Context, from *chosen, to func(p uint32) r
 	if err := group.Wait(); err != nil {
 		return nil, err
 	}
-	h.s.rates.replayed(e.replayed.Load()-before, time.Since(begun))
+	h.s.rates.replayed(e.replayed.Load()-before, time.Since(started))
 	return tasks, nil
 }
 
@@ -138,12 +138,12 @@ func (h *history) replay(ctx context.Context, from *chosen, p uint32, t *rebuild
 	if e.watch != nil {
 		w = e.watch(p, t)
 	}
-	told := w.Frame
+	watchFrame := w.Frame
 	w.Frame = func(seq uint64, f *frame.Frame, r engine.Reached, bytes int) {
 		e.frames.Add(1)
 		e.replayed.Add(uint64(r.Events))
-		if told != nil {
-			told(seq, f, r, bytes)
+		if watchFrame != nil {
+			watchFrame(seq, f, r, bytes)
 		}
 	}
 	d, err := t.Replay(ctx, log, to, w)
@@ -156,8 +156,8 @@ func (h *history) replay(ctx context.Context, from *chosen, p uint32, t *rebuild
 	return nil
 }
 
-// carryOut rebuilds what a plan says. Where the checkpoint turns out to be damaged, it
-// makes do with the one before.
+// carryOut rebuilds the tasks of the plan. If the checkpoint turns out to be damaged, it
+// uses an older one.
 func (c *course) carryOut(ctx context.Context, e *effort) ([]*rebuild.Task, error) {
 	for {
 		if c.plan.Refused != "" {
@@ -173,7 +173,7 @@ func (c *course) carryOut(ctx context.Context, e *effort) ([]*rebuild.Task, erro
 	}
 }
 
-// refusal is why the plan is not carried out, with what to do instead.
+// refusal returns an error that says why the plan is refused and what to do instead.
 func (c *course) refusal() error {
 	return failure(control.CodeInvalid, "%s; next: %s", c.plan.Refused, c.plan.Next)
 }

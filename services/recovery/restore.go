@@ -15,8 +15,7 @@ import (
 	"github.com/eventflux/eventflux/shared/testing/faultpoint"
 )
 
-// startRestore answers VerbRestore: with a job, or with the plan if it is only wanted to
-// know.
+// startRestore answers VerbRestore: with a job or, for a dry run, with the plan.
 func (s *Service) startRestore(ctx, life context.Context, work *sync.WaitGroup, r *RestoreRequest) (any, error) {
 	if r.Parallel < 0 {
 		return nil, failure(control.CodeInvalid, "parallel is %d, want 1 or more, or 0 as configured", r.Parallel)
@@ -32,7 +31,7 @@ func (s *Service) startRestore(ctx, life context.Context, work *sync.WaitGroup, 
 	})
 }
 
-// restore plans and verifies a restore, and asks the checkpointer to make it.
+// restore plans and verifies a restore, and asks the checkpointer to carry it out.
 func (s *Service) restore(ctx context.Context, r *RestoreRequest, j *job) (*RestoreResult, error) {
 	j.enter(phasePlan)
 	c, err := s.chartRestore(ctx, r)
@@ -66,7 +65,7 @@ func (s *Service) restore(ctx context.Context, r *RestoreRequest, j *job) (*Rest
 	return result, nil
 }
 
-// failed keeps what was found out.
+// failed adds the plan to the result, and its advice to the job.
 func (c *course) failed(j *job, result *RestoreResult, err error) (*RestoreResult, error) {
 	result.Plan = c.plan
 	if c.plan.Next != "" {
@@ -142,7 +141,7 @@ func (c *course) request(ctx context.Context, j *job, workers int) (*control.Res
 	return r, err
 }
 
-// exact is the place of the target, which the plan may have only estimated.
+// exact returns the exact position of the target, which the plan may only have estimated.
 func (c *course) exact(ctx context.Context, part *PlanPartition) (rebuild.Position, error) {
 	to := c.target.of(part.Partition, c.from, part.LogEnd)
 	if part.Exact || !to.Timed && to.Event == 0 {
@@ -161,8 +160,7 @@ func (c *course) exact(ctx context.Context, part *PlanPartition) (rebuild.Positi
 	return d.At, err
 }
 
-// store stores the components that are replaced, as bases of the checkpoint into which
-// they go.
+// store writes the replaced components as bases of the checkpoint that they become part of.
 func (c *course) store(ctx context.Context, tasks []*rebuild.Task, workers int) (map[uint32][]checkpoint.Component, error) {
 	stored := map[uint32][]checkpoint.Component{}
 	group, storing := errgroup.WithContext(ctx)

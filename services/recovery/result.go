@@ -13,14 +13,14 @@ import (
 	"github.com/eventflux/eventflux/shared/state/checkpoint"
 )
 
-// locateResults finds the event that brought each result of the target about, by replay:
-// the number of a result's row is known only to a task that makes it. It sets the places
-// of the target, or refuses the plan.
+// locateResults replays the log to find the event that caused each result of the target:
+// only the task that makes a result knows the number of its row. It sets the places of the
+// target, or refuses the plan.
 func (c *course) locateResults(ctx context.Context) error {
 	generation := checkpoint.Generation(max(c.h.app.Generation, 1))
 	for p, r := range c.target.results {
 		if of := checkpoint.Generation(r.Generation); of != 0 && of != generation {
-			return failure(control.CodeInvalid, "partition %d: %s is a result of generation %d, and the app is in generation %d, whose results are numbered anew; name an instant or a checkpoint",
+			return failure(control.CodeInvalid, "partition %d: %s is a result of generation %d, but the app is in generation %d, which numbers its results from the start again; name an instant or a checkpoint",
 				p, r, of, generation)
 		}
 	}
@@ -40,13 +40,13 @@ func (c *course) locateResults(ctx context.Context) error {
 		}
 		c.target.places[p] = at
 	}
-	c.target.results = nil // another checkpoint leads to the same places
+	c.target.results = nil // the places do not depend on the checkpoint
 	return nil
 }
 
-// locateResult returns the position after the event that made a task put out a result: all
-// of the frame, if the result came with the time that passed after its last event. The
-// error is an *unusable if the log has no such result.
+// locateResult returns the position after the event that caused a result. If a timer after
+// the last event of the frame caused it, that is the position after the frame. The error is
+// an *unusable if the log has no such result.
 func (h *history) locateResult(ctx context.Context, from *chosen, p uint32, r result.Position) (rebuild.Position, error) {
 	if r.Seq > h.logs[p].last {
 		return rebuild.Position{}, unusablef("partition %d: the log ends at %d, and a result of frame %d was asked for", p, h.logs[p].last, r.Seq)
@@ -65,7 +65,7 @@ func (h *history) locateResult(ctx context.Context, from *chosen, p uint32, r re
 	}
 	var rows, event uint64 // so far in the frame
 	at, found := rebuild.Position{Sequence: r.Seq}, false
-	waits := false // the result came with time that passed, maybe before an event
+	waits := false // a timer caused the result; at is after the next event, if there is one
 	watch := rebuild.Watch{Step: func(_ uint64, _ *frame.Frame, s engine.Step) {
 		if s.Event > 0 {
 			event = s.Event + uint64(s.To-s.From) - 1

@@ -12,10 +12,10 @@ import (
 	"github.com/eventflux/eventflux/shared/state"
 )
 
-// scope is which components are taken to the target.
+// scope says which components are restored to the target.
 type scope struct {
 	all   bool
-	parts []map[string]*scoped // by partition, by id; of those that are named or needed
+	parts []map[string]*scoped // by partition, by id: the components that are named or needed
 	infos []state.Info
 }
 
@@ -35,7 +35,7 @@ const (
 // partial reports whether some state stays as it is.
 func (s *scope) partial() bool { return !s.all }
 
-// scope resolves names of components, and what these depend on.
+// scope resolves the names of components, and adds the components that these depend on.
 func (h *history) scope(names []string, after string) (scope, error) {
 	task, err := rebuild.New(h.plan, 0, h.app.Settings)
 	if err != nil {
@@ -48,7 +48,7 @@ func (h *history) scope(names []string, after string) (scope, error) {
 	if s.all {
 		return s, nil
 	}
-	if len(names) == 0 { // a fork takes all that is not bound to the log
+	if len(names) == 0 { // a fork restores all components that are not bound to the log
 		for _, info := range s.infos {
 			names = append(names, info.ID)
 		}
@@ -79,8 +79,8 @@ func (s *scope) info(id string) *state.Info {
 	return nil
 }
 
-// resolve finds the components that a name means: an id, a query for all of its
-// components, each maybe with a partition in front; -1: all partitions.
+// resolve finds the components that a name refers to: the id of a component, or a query
+// for all of its components, optionally with a partition in front. Partition -1 means all.
 func (s *scope) resolve(name string) (partition int, ids []string, err error) {
 	if ids = s.called(name); len(ids) > 0 {
 		return -1, ids, nil
@@ -116,10 +116,10 @@ func (s *scope) addTo(parts []map[string]*scoped, ids []string, role string) err
 	for _, id := range ids {
 		info := s.info(id)
 		if engine.BoundToLog(info.Type) {
-			return failure(control.CodeInvalid, "component %s says what the log has seen, and can only be taken back together with it: leave --components out", id)
+			return failure(control.CodeInvalid, "component %s describes the events in the log, and can only be restored together with all state: leave --components out", id)
 		}
 		if role == roleNamed && engine.HoldsInput(info.Type) {
-			return failure(control.CodeInvalid, "component %s has events that wait to be applied; if it went back alone, some would be applied twice, and others never: leave --components out", id)
+			return failure(control.CodeInvalid, "component %s has events that wait to be applied; if it were restored alone, some would be applied twice, and others never: leave --components out", id)
 		}
 		for _, part := range parts {
 			part[id] = &scoped{role: role}
@@ -129,7 +129,7 @@ func (s *scope) addTo(parts []map[string]*scoped, ids []string, role string) err
 	return nil
 }
 
-// need pulls in what a component depends on.
+// need adds the components that a component depends on.
 func (s *scope) need(part map[string]*scoped, id string) {
 	for _, other := range s.info(id).DependsOn {
 		if part[other] != nil {
@@ -147,7 +147,7 @@ func (s *scope) need(part map[string]*scoped, id string) {
 	}
 }
 
-// needed pulls in what depends on a component.
+// needed adds the components that depend on a component and have the same keys.
 func (s *scope) needed(part map[string]*scoped, id string) {
 	for _, info := range s.infos {
 		if part[info.ID] == nil && slices.Contains(info.DependsOn, id) {
@@ -157,7 +157,7 @@ func (s *scope) needed(part map[string]*scoped, id string) {
 	}
 }
 
-// replaced lists the components of a partition that are taken to the target.
+// replaced lists the components of a partition that are restored to the target.
 func (s *scope) replaced(p uint32) (ids []string) {
 	for _, info := range s.infos {
 		if c := s.parts[p][info.ID]; c != nil && c.role != roleKept {
@@ -167,7 +167,7 @@ func (s *scope) replaced(p uint32) (ids []string) {
 	return ids
 }
 
-// describe lists the components for a plan, and what is odd about the choice.
+// describe lists the components for a plan, and warns about a questionable choice.
 func (s *scope) describe(h *history) (list []PlanComponent, warnings []string) {
 	for _, info := range s.infos {
 		c := PlanComponent{ID: info.ID, Role: roleAll}

@@ -8,8 +8,9 @@ import (
 	"github.com/eventflux/eventflux/shared/lang/siddhiql"
 )
 
-// Events that wait go back with all state or not at all: those that were applied since would
-// be applied again, and those that came since would be gone.
+// Waiting events are restored together with all state or not at all. If they were restored
+// alone, events that were applied since would be applied again, and events that arrived
+// since would be lost.
 func TestWaitingEventsDoNotGoBackAlone(t *testing.T) {
 	plan, err := siddhiql.Compile(`@app:name('a') @app:playback(lateness='5 sec') define stream S (v int);
 @info(name='q') from S#window.length(3) select v insert into Out;`)

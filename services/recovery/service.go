@@ -18,8 +18,8 @@ import (
 )
 
 const (
-	requestsMax     = 64 // answered at once
-	rebuildsMax     = 2  // that hold state in memory at once; others wait
+	requestsMax     = 64 // handled concurrently
+	rebuildsMax     = 2  // concurrent rebuilds, which hold state in memory; others wait
 	requestBytesMax = 1 << 20
 )
 
@@ -29,7 +29,7 @@ type Service struct {
 	js       jetstream.JetStream
 	id       string // prefix of the ids of this process's jobs
 	desk     *control.Desk
-	rebuilds chan struct{} // one for each that holds state in memory
+	rebuilds chan struct{} // holds one element per rebuild that has state in memory
 	jobs     *jobs
 	rates    rates
 }
@@ -57,7 +57,7 @@ func New(cfg Config) (*Service, error) {
 	return s, nil
 }
 
-// Run answers requests until ctx ends. Jobs end with it.
+// Run answers requests until ctx ends, which also ends the jobs.
 func (s *Service) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	var work sync.WaitGroup
@@ -120,7 +120,7 @@ func (s *Service) verbs(life context.Context, work *sync.WaitGroup) map[string]v
 	}
 }
 
-// answering makes a verb of a function of JSON.
+// answering makes a verb of a function with a JSON request and answer.
 func answering[T any](answer func(context.Context, *T) (any, error)) verb {
 	return func(ctx context.Context, r micro.Request) error {
 		request := new(T)
@@ -139,8 +139,8 @@ func failure(code, format string, args ...any) error {
 	return &control.Error{Code: code, Text: fmt.Sprintf(format, args...)}
 }
 
-// rebuilding waits for its turn to hold state in memory. The caller calls what it
-// returns when it is done.
+// rebuilding waits until this rebuild may hold state in memory. The caller must call the
+// returned function when it is done.
 func (s *Service) rebuilding(ctx context.Context) (func(), error) {
 	select {
 	case s.rebuilds <- struct{}{}:

@@ -15,14 +15,14 @@ import (
 
 const (
 	itemsDefault = 1000
-	// answerShare is the part of what a NATS message may have that items may take; the
+	// answerShare is the share of a NATS message's maximum size that items may use; the
 	// rest of the answer is small.
 	answerShare = 0.8
 )
 
-// state answers VerbState. The live task does not notice it. A checkpoint that is committed
-// meanwhile may trim the log that is to be read, or retire the checkpoint that the plan
-// starts from: then it plans again.
+// state answers VerbState. It does not affect the live task. If a checkpoint is committed
+// while it works, that may trim the log that it reads, or retire the checkpoint that it
+// starts from. Then it plans again.
 func (s *Service) state(ctx context.Context, r *StateRequest) (any, error) {
 	const triesMax = 10
 	for try := 1; ; try++ {
@@ -34,7 +34,7 @@ func (s *Service) state(ctx context.Context, r *StateRequest) (any, error) {
 		if err == nil || r.To != 0 {
 			return answer, err
 		}
-		// A checkpoint may have been committed, and the log trimmed, while the plan was made.
+		// A commit may have trimmed the log while the plan was made.
 		var trimmed *wal.TrimmedError
 		again := errors.As(err, &trimmed) && try < triesMax
 		if !again && c != nil {
@@ -47,7 +47,7 @@ func (s *Service) state(ctx context.Context, r *StateRequest) (any, error) {
 	}
 }
 
-// stateBy reads the state by a plan.
+// stateBy carries out the plan and reads the state.
 func (s *Service) stateBy(ctx context.Context, c *course, r *StateRequest) (any, error) {
 	partition, ids, err := c.scope.resolve(r.Component)
 	if err != nil {
@@ -82,7 +82,8 @@ func (s *Service) stateBy(ctx context.Context, c *course, r *StateRequest) (any,
 	return out, nil
 }
 
-// show lists what a component has, as far as it has room.
+// show lists the items of a component, up to the limit of the request and the room in the
+// answer.
 func show(t *rebuild.Task, id string, r *StateRequest, room *int) (*StatePartition, error) {
 	entries, err := t.Entries(id)
 	if err != nil {
@@ -107,7 +108,8 @@ func show(t *rebuild.Task, id string, r *StateRequest, room *int) (*StatePartiti
 	return out, err
 }
 
-// eachItem visits what a component tells of itself, or its entries in hexadecimal.
+// eachItem visits the items of a component. If the component cannot list them, it visits
+// the entries in hexadecimal.
 func eachItem(t *rebuild.Task, id string, entries []state.Entry, visit func(state.Item)) error {
 	told, err := t.Items(id, visit)
 	if told || err != nil {

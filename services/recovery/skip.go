@@ -14,18 +14,18 @@ import (
 	"github.com/eventflux/eventflux/shared/state/checkpoint"
 )
 
-// reasonMax bounds the reason that a manifest keeps for a record that is passed over.
+// reasonMax bounds the reason for a skipped record in a manifest.
 const reasonMax = 500
 
-// chartSkip makes the plan of a restore that passes over records. Each must be one that the
-// app cannot apply, and the app must be able to apply all that follows: a frame of the app's
-// own services that cannot be read cannot be missed, since the ones after it refer to it.
+// chartSkip plans a restore that skips records. The app must be unable to apply each of
+// them, and able to apply the rest of the log. A frame that EventFlux wrote cannot be
+// skipped because it is unreadable: later frames refer to it.
 func (s *Service) chartSkip(ctx context.Context, r *RestoreRequest) (*course, error) {
 	if err := r.complete(); err != nil {
 		return nil, err
 	}
 	if r.To > 0 || r.At != "" || len(r.Components) > 0 || r.After == AfterFork {
-		return nil, failure(control.CodeInvalid, "skip goes on at the records that are passed over, with all state: no target, components or fork go with it")
+		return nil, failure(control.CodeInvalid, "skip continues after the skipped records, with all state, and cannot be combined with a target, components or fork")
 	}
 	h, err := s.look(ctx, r.App)
 	if err != nil {
@@ -73,11 +73,11 @@ func (s *Service) chartSkip(ctx context.Context, r *RestoreRequest) (*course, er
 		if err != nil || c.plan.Refused != "" {
 			return c, err
 		}
-		return c, c.settle(ctx, refs)
+		return c, c.fill(ctx, refs)
 	}
 }
 
-// parseSkip reads sequences, each maybe with its partition in front, and returns them
+// parseSkip parses sequences such as "17" or, with the partition, "2/17". It returns them
 // sorted, by partition.
 func parseSkip(texts []string, partitions uint32) (map[uint32][]uint64, error) {
 	skip := map[uint32][]uint64{}
@@ -90,7 +90,7 @@ func parseSkip(texts []string, partitions uint32) (map[uint32][]uint64, error) {
 		seq, wrong := strconv.ParseUint(strings.TrimPrefix(sequence, rebuild.Prefix), 10, 64)
 		switch {
 		case err != nil || wrong != nil || seq == 0:
-			return nil, failure(control.CodeInvalid, "skip %.40q is no sequence of a log, such as 17, or 2/17 in partition 2", text)
+			return nil, failure(control.CodeInvalid, "skip %.40q is not a sequence of a log, such as 17, or 2/17 in partition 2", text)
 		case p >= uint64(partitions):
 			return nil, failure(control.CodeInvalid, "skip %.40q: the partitions are 0 to %d", text, partitions-1)
 		case !ok && partitions > 1:
@@ -105,14 +105,14 @@ func parseSkip(texts []string, partitions uint32) (map[uint32][]uint64, error) {
 	return skip, nil
 }
 
-// judge finds out why each record cannot be applied, and that the logs can be applied
-// without them. It refuses the plan where that is not so.
+// judge finds out why each record cannot be applied, and checks that the logs can be
+// applied without them. Otherwise it refuses the plan.
 func (c *course) judge(ctx context.Context, from *chosen, skip map[uint32][]uint64) (map[uint32][]checkpoint.Skipped, error) {
 	all := map[uint32][]checkpoint.Skipped{}
 	for _, p := range slices.Sorted(maps.Keys(skip)) {
 		for _, seq := range skip[p] {
 			if seq > c.h.logs[p].last {
-				c.refuse(fmt.Sprintf("the log of partition %d ends at %d, and record %d was to be passed over", p, c.h.logs[p].last, seq), "eventflux doctor")
+				c.refuse(fmt.Sprintf("the log of partition %d ends at %d, before record %d, which is to be skipped", p, c.h.logs[p].last, seq), "eventflux doctor")
 				return nil, nil
 			}
 			one, err := c.h.try(ctx, from.skipping(all), p, seq)
@@ -152,7 +152,8 @@ func (h *history) follows(ctx context.Context, from *chosen, p uint32, deadly bo
 	return err
 }
 
-// judged refuses the plan where a record is sound (no error), or another one is not.
+// judged refuses the plan if a record can be applied (no error), or if another record
+// cannot be applied (a RecordError). It returns other errors.
 func (c *course) judged(p uint32, seq uint64, err error) error {
 	app := c.h.plan.Name
 	if err == nil {
@@ -163,17 +164,17 @@ func (c *course) judged(p uint32, seq uint64, err error) error {
 	if !ok {
 		return err
 	}
-	c.refuse(fmt.Sprintf("record %d of partition %d cannot be applied either: %v. If services of the app wrote a record that is passed over and cannot be read, those after it cannot do without it, and only a copy of the log helps",
+	c.refuse(fmt.Sprintf("record %d of partition %d cannot be applied either: %v. If EventFlux wrote a skipped record and it is unreadable, later records depend on it, and only a copy of the log helps",
 		wrong.Sequence, p, wrong.Err), fmt.Sprintf("eventflux recover %s --skip … with %d/%d as well, if that is foreign too", app, p, wrong.Sequence))
 	return nil
 }
 
-// try applies the log up to a record, and then the record. It returns nil if that works.
-// A frame that killed processes is not applied, as it would kill this one.
+// try applies the log up to a record, and then the record itself. It returns nil if that
+// works. It does not apply a frame that killed processes: that would kill this one too.
 func (h *history) try(ctx context.Context, from *chosen, p uint32, seq uint64) (*checkpoint.Skipped, error) {
 	if d := h.death(p); d != nil && d.Sequence == seq {
 		if !d.Quarantined() {
-			return nil, failure(control.CodeInvalid, "%d of %d processes died while they applied record %d of partition %d, and the next one tries again; skip it once the partition is in quarantine, which eventflux app show %s says",
+			return nil, failure(control.CodeInvalid, "%d of %d processes died while they applied record %d of partition %d, and the next one tries again; skip it once the partition is in quarantine: see eventflux app show %s",
 				d.Count, control.QuarantineAfter, seq, p, h.plan.Name)
 		}
 		m, err := h.logs[p].stream.GetMsg(ctx, seq)
@@ -212,7 +213,7 @@ func passedOver(seq uint64, data []byte, reason string) *checkpoint.Skipped {
 	return &checkpoint.Skipped{Sequence: seq, SHA256: checkpoint.SHA256(data), Reason: strings.ToValidUTF8(reason, "�")}
 }
 
-// skipping returns the checkpoint with records that readers of the logs after it skip.
+// skipping returns a copy of the checkpoint that makes readers of its logs skip more records.
 func (c *chosen) skipping(skipped map[uint32][]checkpoint.Skipped) *chosen {
 	if len(skipped) == 0 || c.manifest == nil {
 		return c

@@ -15,23 +15,23 @@ import (
 	"github.com/eventflux/eventflux/shared/state"
 )
 
-// moment is a target that was understood.
+// moment is a parsed Target.
 type moment struct {
 	epoch  state.Epoch        // a checkpoint; 0: none
 	timed  bool               // an instant
 	time   int64              // ms
 	places []rebuild.Position // by partition
-	// results are the results after which the target lies, by partition; nil for none. Until
-	// they are located, places name the first event of their frames.
+	// results are set, by partition, if the target is the point after these results. Until
+	// they are located, places name the first events of their frames.
 	results []result.Position
 	text    string
 }
 
-// latest is the text of a target that is the ends of all logs.
+// latest is the text of a target at the ends of all logs.
 const latest = "latest"
 
-// understand reads a target for an app of so many partitions.
-func understand(t Target, partitions uint32, now time.Time) (*moment, error) {
+// parseTarget parses a target for an app with that many partitions.
+func parseTarget(t Target, partitions uint32, now time.Time) (*moment, error) {
 	at := strings.TrimSpace(string(t.At))
 	switch {
 	case t.To > 0 && at != "":
@@ -41,9 +41,9 @@ func understand(t Target, partitions uint32, now time.Time) (*moment, error) {
 	case at == "":
 		return &moment{text: latest}, nil
 	case strings.HasPrefix(at, rebuild.Prefix):
-		return understandPlaces(at, partitions)
+		return parsePositions(at, partitions)
 	}
-	if m, ok, err := understandResults(at, partitions); ok {
+	if m, ok, err := parseResults(at, partitions); ok {
 		return m, err
 	}
 	m := &moment{timed: true}
@@ -56,12 +56,12 @@ func understand(t Target, partitions uint32, now time.Time) (*moment, error) {
 	}
 	m.text = fmt.Sprintf("instant %d (%s)", m.time, time.UnixMilli(m.time).UTC().Format(time.RFC3339Nano))
 	if m.time > now.UnixMilli() {
-		return nil, failure(control.CodeInvalid, "%s lies ahead: it is %d now", m.text, now.UnixMilli())
+		return nil, failure(control.CodeInvalid, "%s is in the future: it is %d now", m.text, now.UnixMilli())
 	}
 	return m, nil
 }
 
-func understandPlaces(at string, partitions uint32) (*moment, error) {
+func parsePositions(at string, partitions uint32) (*moment, error) {
 	m := &moment{text: at}
 	for one := range strings.SplitSeq(at, ",") {
 		p, err := rebuild.ParsePosition(strings.TrimSpace(one))
@@ -76,9 +76,9 @@ func understandPlaces(at string, partitions uint32) (*moment, error) {
 	return m, nil
 }
 
-// understandResults reads positions of results as they stand in Ef-Position, each maybe
-// with its generation in front; false if at is something else.
-func understandResults(at string, partitions uint32) (*moment, bool, error) {
+// parseResults parses positions of results in the format of Ef-Position, with or without
+// the generation. It returns false if at is something else.
+func parseResults(at string, partitions uint32) (*moment, bool, error) {
 	m := &moment{text: "result " + at}
 	for one := range strings.SplitSeq(at, ",") {
 		one = strings.TrimSpace(one)
@@ -87,7 +87,7 @@ func understandResults(at string, partitions uint32) (*moment, bool, error) {
 		}
 		generation := uint64(0)
 		if !strings.Contains(one, ":") {
-			one = "1:" + one // Parse wants one
+			one = "1:" + one // Parse needs a generation
 		} else {
 			generation = 1
 		}
@@ -95,7 +95,7 @@ func understandResults(at string, partitions uint32) (*moment, bool, error) {
 		if err != nil {
 			return nil, false, nil
 		}
-		r.Generation *= generation // 0: the app's own
+		r.Generation *= generation // 0: the current generation of the app
 		m.results = append(m.results, r)
 		m.places = append(m.places, rebuild.Position{Sequence: r.Seq, Event: 1})
 	}
@@ -105,7 +105,7 @@ func understandResults(at string, partitions uint32) (*moment, bool, error) {
 	return m, true, nil
 }
 
-// of returns the target of one partition, where last is the end of its log.
+// of returns the target of one partition. last is the end of its log.
 func (m *moment) of(p uint32, c *chosen, last uint64) rebuild.Target {
 	switch {
 	case m.timed:
@@ -118,7 +118,7 @@ func (m *moment) of(p uint32, c *chosen, last uint64) rebuild.Target {
 	return rebuild.Target{Position: rebuild.Position{Sequence: last}}
 }
 
-// before reports whether a checkpoint is at or before the moment; why tells of what is not.
+// before reports whether a checkpoint is at or before the moment, and if not, why.
 func (m *moment) before(c *chosen) (ok bool, why string) {
 	for i := range c.manifest.Partitions {
 		part := &c.manifest.Partitions[i]

@@ -54,13 +54,13 @@ func (h *history) ref(epoch state.Epoch) (control.CheckpointRef, error) {
 
 // verify checks a checkpoint.
 func (h *history) verify(ctx context.Context, ref control.CheckpointRef, level string, e *effort) (*VerifyReport, error) {
-	begun := h.s.cfg.Now()
+	started := h.s.cfg.Now()
 	report := &VerifyReport{App: h.plan.Name, Epoch: ref.Epoch, Level: level}
 	err := h.verifyInto(ctx, ref, e, report)
 	report.Sound = len(report.Problems) == 0
 	report.Proved = report.Proved && report.Sound
 	report.Frames, report.Events = e.frames.Load(), e.replayed.Load()
-	report.Seconds = h.s.cfg.Now().Sub(begun).Seconds()
+	report.Seconds = h.s.cfg.Now().Sub(started).Seconds()
 	return report, err
 }
 
@@ -95,7 +95,7 @@ func (h *history) verifyInto(ctx context.Context, ref control.CheckpointRef, e *
 	return h.prove(ctx, one, e, report)
 }
 
-// problemOf takes over what Verify found: its components have the partition in front.
+// problemOf converts a problem that Verify found. Its component has the partition in front.
 func problemOf(p checkpoint.Problem) Problem {
 	out := Problem{Object: p.Object, What: p.What}
 	first, rest, _ := strings.Cut(p.Component, "/")
@@ -148,7 +148,7 @@ func (h *history) prove(ctx context.Context, one *chosen, e *effort, report *Ver
 			if why == nil {
 				why = []string{"no earlier checkpoint is retained"}
 			}
-			report.Unproved = fmt.Sprintf("%s, and the log of partition %d begins at %d; make a checkpoint (eventflux checkpoint trigger %s) and verify that one, for which this one is the earlier",
+			report.Unproved = fmt.Sprintf("%s, and the log of partition %d starts at %d; make a new checkpoint (eventflux checkpoint trigger %s) and verify that one: its replay can start from this one",
 				strings.Join(why, "; "), p, h.logs[p].first, h.plan.Name)
 			return nil
 		}
@@ -168,7 +168,7 @@ func (h *history) lineOf(ctx context.Context, one *chosen) (control.CheckpointRe
 	if !first {
 		return one.ref, nil
 	}
-	why := "the checkpoint that it was made of is no longer retained"
+	why := "the checkpoint that it was made from is no longer retained"
 	for _, ref := range h.refs {
 		if ref.Generation >= one.ref.Generation {
 			continue
@@ -181,19 +181,19 @@ func (h *history) lineOf(ctx context.Context, one *chosen) (control.CheckpointRe
 		if err != nil {
 			return ref, err
 		}
-		same, put := sameState(one, other)
+		same, sameCut := sameState(one, other)
 		if same {
-			return h.lineOf(ctx, other) // it is of an older generation, so this ends
+			return h.lineOf(ctx, other) // of an older generation, so the recursion ends
 		}
-		if put {
-			why = "a restore put its state together, so it is not what the log gives"
+		if sameCut {
+			why = "a restore replaced some of its components, so a replay of the log gives other state"
 		}
 	}
-	return one.ref, unusablef("generation %d begins with it, and %s", one.ref.Generation, why)
+	return one.ref, unusablef("it is the first of generation %d, and %s", one.ref.Generation, why)
 }
 
-// sameState reports whether two checkpoints were cut at the same barriers and have the
-// same state; cut: they were cut at the same barriers.
+// sameState reports whether two checkpoints have the same state and the same barriers
+// (same), or at least the same barriers (cut).
 func sameState(a, b *chosen) (same, cut bool) {
 	for i := range a.manifest.Partitions {
 		x, y := &a.manifest.Partitions[i], &b.manifest.Partitions[i]
@@ -220,7 +220,7 @@ func (h *history) proveFrom(ctx context.Context, before, one *chosen, e *effort,
 				return err
 			}
 			if part.Log.Sequence > one.barrier(uint32(i)) {
-				return unusablef("its barrier in partition %d is behind the one to be proved", i)
+				return unusablef("its barrier in partition %d is after the barrier of the checkpoint to be proved", i)
 			}
 		}
 	}

@@ -59,7 +59,7 @@ func TestMembers(t *testing.T) {
 
 	c.peers += ",c4=" + c.addressOf("c4")
 	fourth := c.startMember("c4")
-	fourth.awaitLog("is no member of the group")
+	fourth.awaitLog("is not a member of the group")
 	delete(c.members, "c4")
 	c.commitsGoOn()
 	c.members["c4"] = fourth
@@ -113,7 +113,7 @@ func TestLeaderHandsOver(t *testing.T) {
 		if code := leader.end(); code != 0 {
 			t.Errorf("exit code %d", code)
 		}
-		if !strings.Contains(leader.log.String(), "without having handed over") {
+		if !strings.Contains(leader.log.String(), "without handing over") {
 			handed++
 		}
 		c.startMember(id)
@@ -156,7 +156,7 @@ func TestWrongPeers(t *testing.T) {
 	// added.
 	alone := "c5=" + c.addressOf("c5")
 	p := c.serve("checkpointer", t.TempDir(), "--raft.id", "c5", "--raft.listen", c.addressOf("c5"), "--raft.peers", alone)
-	p.awaitLog("is no member of the group")
+	p.awaitLog("is not a member of the group")
 	before := c.status(c.leader())
 	c.eventflux("checkpointer", "add", alone)
 	eventually(t, "it has the group's state", func() bool {

@@ -15,7 +15,7 @@ import (
 	"go.etcd.io/bbolt"
 )
 
-// A damaged database is an error that names the file and the way out. It is never a
+// A damaged database gives an error that names the file and the way out. It never causes a
 // panic, or a fault that ends the process.
 func TestDamagedDatabaseIsNamed(t *testing.T) {
 	whole := filepath.Join(t.TempDir(), "log.db")
@@ -36,12 +36,12 @@ func TestDamagedDatabaseIsNamed(t *testing.T) {
 		t.Fatal(err)
 	}
 	damages := map[string]func([]byte) []byte{
-		"empty but for one byte": func([]byte) []byte { return []byte{0} },
-		"cut in the middle":      func(b []byte) []byte { return b[:len(b)/2] },
-		"cut after three pages":  func(b []byte) []byte { return b[:3*4096] },
-		"zeros":                  func(b []byte) []byte { clear(b); return b },
-		"zeros behind the metas": func(b []byte) []byte { clear(b[2*4096:]); return b },
-		"ones behind the metas": func(b []byte) []byte {
+		"only one byte":         func([]byte) []byte { return []byte{0} },
+		"cut in the middle":     func(b []byte) []byte { return b[:len(b)/2] },
+		"cut after three pages": func(b []byte) []byte { return b[:3*4096] },
+		"zeros":                 func(b []byte) []byte { clear(b); return b },
+		"zeros after the metas": func(b []byte) []byte { clear(b[2*4096:]); return b },
+		"ones after the metas": func(b []byte) []byte {
 			for i := 2 * 4096; i < len(b); i++ {
 				b[i] = 0xff
 			}
@@ -65,8 +65,9 @@ func TestDamagedDatabaseIsNamed(t *testing.T) {
 	}
 }
 
-// One flipped bit, or a cut, is an error that names the file, or changes nothing that Raft reads.
-// The database has free pages, several terms, and a log whose beginning was removed.
+// One flipped bit, or a truncation, causes an error that names the file, or changes nothing
+// that Raft reads. The database has free pages, several terms, and a log whose first entries
+// were removed.
 func TestEachDamagedBitIsNoticed(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "log.db")
 	s, err := openLog(path, true, true, quiet)
@@ -103,7 +104,7 @@ func TestEachDamagedBitIsNoticed(t *testing.T) {
 			what = fmt.Sprintf("seed %d, cut after %d bytes", seed, len(data))
 		} else {
 			at, bit := rnd.IntN(len(data)), rnd.IntN(8)
-			if i%2 == 0 { // the metas and the first pages have little but structure
+			if i%2 == 0 { // the metas and the first pages have mostly structure
 				at = rnd.IntN(64) + rnd.IntN(len(data)/4096)*4096
 			}
 			data[at] ^= 1 << bit
@@ -120,7 +121,7 @@ func TestEachDamagedBitIsNoticed(t *testing.T) {
 			}
 			continue
 		}
-		if s.from != 201 { // a gap, which Node.checkLog compares with the snapshots
+		if s.from != 201 { // a gap that Node.checkLog compares with the snapshots
 			refused++
 		} else if got := contentOf(t, s); got != want {
 			t.Errorf("%s: not noticed, and Raft reads something else", what)
@@ -140,7 +141,7 @@ func TestEachDamagedBitIsNoticed(t *testing.T) {
 	}
 }
 
-// contentOf is all that Raft reads of a database.
+// contentOf returns everything that Raft reads from a database.
 func contentOf(t *testing.T, s *logStore) string {
 	t.Helper()
 	var b strings.Builder
@@ -162,7 +163,7 @@ func contentOf(t *testing.T, s *logStore) string {
 	return b.String()
 }
 
-// A log that does not go on from the newest snapshot lost entries.
+// A log with a gap after the newest snapshot has lost entries, and is refused.
 func TestLogHasAGap(t *testing.T) {
 	cfg := Config{ID: "a", Dir: t.TempDir()}
 	n, _ := open(t, cfg)
@@ -189,7 +190,7 @@ func TestLogHasAGap(t *testing.T) {
 	}
 }
 
-// Damage that Raft meets while it runs ends the member with a reason, and not the process
+// Damage that Raft finds while it runs ends the member with a reason, instead of the process
 // with a panic.
 func TestDamageWhileItRuns(t *testing.T) {
 	n, _ := open(t, Config{ID: "a", Dir: t.TempDir()})
@@ -209,7 +210,8 @@ func TestDamageWhileItRuns(t *testing.T) {
 	closed(t, n)
 }
 
-// A member without state asks before it starts a group: it may not, or joins one.
+// A member without state calls Found before it starts a group. Found can forbid that, or
+// make the member join one.
 func TestMemberWithoutStateAsks(t *testing.T) {
 	no := errors.New("there is a history")
 	cfg := Config{ID: "a", Dir: t.TempDir(), FSM: &list{}, Log: quiet}
@@ -238,7 +240,8 @@ func TestMemberWithoutStateAsks(t *testing.T) {
 	closed(t, n)
 }
 
-// An empty database beside snapshots would take the group back to the newest of them.
+// An empty database beside snapshots is refused: it would take the group back to the newest
+// snapshot.
 func TestLogIsLostBesideSnapshots(t *testing.T) {
 	cfg := Config{ID: "a", Dir: t.TempDir()}
 	n, _ := open(t, cfg)

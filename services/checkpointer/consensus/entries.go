@@ -11,13 +11,13 @@ import (
 	berrors "go.etcd.io/bbolt/errors"
 )
 
-// Entry is an entry of Raft's log as it is on the disk.
+// Entry is an entry of the Raft log as stored on disk.
 type Entry struct {
 	Index, Term uint64
 	Time        time.Time // when the leader appended it; zero for an old entry
 	Type        string    // such as LogCommand
 	Data        []byte    // of a command: what the FSM applies
-	Err         error     // why it cannot be read; then only Index is valid
+	Err         error     // why the entry cannot be read; then only Index is valid
 }
 
 // Entries calls visit with each entry of the database at path, in order. It only reads, and

@@ -6,17 +6,17 @@ import (
 	"github.com/hashicorp/raft"
 )
 
-// Leadership is whether this member leads, and in which term.
+// Leadership says whether this member leads, and the current term.
 type Leadership struct {
 	Leader bool
 	Term   uint64
 }
 
-// watch turns Raft's notifications, which must be taken at once, into the newest
-// leadership, which is taken when there is time.
+// watch receives Raft's notifications, which must not block, and keeps only the newest
+// leadership for its reader.
 type watch struct {
 	notify chan bool
-	newest chan Leadership // holds one, the newest
+	newest chan Leadership // holds one element, the newest
 	quit   chan struct{}
 	ended  chan struct{}
 }
@@ -28,8 +28,8 @@ func newWatch() *watch {
 	}
 }
 
-// Leadership returns a channel that has the newest change of leadership. A member that
-// has won is told of it once its state machine has all that was committed before.
+// Leadership returns a channel with the newest change of leadership. It reports that this
+// member leads only when the state machine has applied all earlier commits.
 func (n *Node) Leadership() <-chan Leadership { return n.watch.newest }
 
 func (w *watch) run(r *raft.Raft) {
@@ -40,15 +40,15 @@ func (w *watch) run(r *raft.Raft) {
 			return
 		case leader := <-w.notify:
 			if leader && w.barrier(r) != nil {
-				continue // lost again, which is notified, too; or it is to end
+				continue // leadership was lost again, which Raft also notifies; or watch stops
 			}
-			w.tell(Leadership{leader, r.CurrentTerm()})
+			w.replace(Leadership{leader, r.CurrentTerm()})
 		}
 	}
 }
 
-// barrier waits until the state machine has all that was committed before. Raft never answers
-// what was asked just before it was shut down.
+// barrier waits until the state machine has applied all earlier commits. Raft never answers
+// a question that was asked just before its shutdown, so stop also ends the wait.
 func (w *watch) barrier(r *raft.Raft) error {
 	done := make(chan error, 1)
 	go func() { done <- r.Barrier(applyTimeout).Error() }()
@@ -60,12 +60,13 @@ func (w *watch) barrier(r *raft.Raft) error {
 	}
 }
 
-func (w *watch) tell(l Leadership) {
-	select { // what was not taken is out of date
+// replace puts l into newest, instead of an older value that was not read.
+func (w *watch) replace(l Leadership) {
+	select {
 	case <-w.newest:
 	default:
 	}
-	w.newest <- l // there is room: run is the only one that fills it
+	w.newest <- l // there is room: only run sends to it
 }
 
 func (w *watch) stop() {
@@ -73,7 +74,7 @@ func (w *watch) stop() {
 	<-w.ended
 }
 
-// VerifyLeader returns nil if this member leads at this moment, as a majority knows.
+// VerifyLeader returns nil if a majority confirms that this member leads now.
 func (n *Node) VerifyLeader(ctx context.Context) error {
 	_, err := ask(ctx, n, n.raft.VerifyLeader)
 	return err

@@ -20,22 +20,22 @@ import (
 	"github.com/eventflux/eventflux/shared/ops/space"
 )
 
-// logStore keeps Raft's log and its few stable values in one bbolt database. Each call
-// that writes is one transaction, which is synced before it returns.
+// logStore keeps Raft's log and its few stable values in one bbolt database. Each writing
+// call is one transaction, which is synced before the call returns.
 //
-// Raft panics if it cannot read an entry or store its term. So once it runs, a call that
-// cannot succeed does not return: it reports the reason to failed and ends the goroutine of
-// Raft that made it, whose deferred functions run.
+// Raft panics if it cannot read an entry or store its term. So while Raft runs, a call that
+// cannot succeed does not return: it sends the reason to failed and ends the calling
+// goroutine of Raft with runtime.Goexit, so that deferred functions run.
 type logStore struct {
 	db    *bbolt.DB
 	path  string
 	log   *slog.Logger
 	alone bool   // no other member can replace this one
-	from  uint64 // the first entry that was there at the start with all after it; 0 for none
+	from  uint64 // at the start: the first entry of the part without gaps at the end; 0 for none
 
 	running atomic.Bool   // Raft makes the calls
-	stopped chan struct{} // closed when Raft is to end
-	failed  chan error    // has the reason why the database cannot be used any more
+	stopped chan struct{} // closed when Raft has to stop
+	failed  chan error    // receives the reason why the database can no longer be used
 	full    atomic.Bool   // the disk refused the newest write
 }
 
@@ -51,7 +51,7 @@ var (
 
 	keyTerm = []byte("CurrentTerm") // as Raft calls it
 
-	// errKeyNotFound has the text by which Raft knows it.
+	// errKeyNotFound has this text because Raft compares it.
 	errKeyNotFound = errors.New("not found")
 	errVersion     = errors.New("format version")
 )
@@ -67,11 +67,11 @@ const (
 	roomWaitMax = time.Second
 )
 
-// WayOut is what to do about a database that is damaged or lost.
+// WayOut tells an operator what to do about a database that is damaged or lost.
 const WayOut = "restore the whole data folder from a copy; in a group of three, remove the raft folder of this member, and the others send it their state; a single process without a copy starts again with the folders raft, nats and witness moved away and the store kept, and then eventflux recover APP --adopt goes on from the newest checkpoint of each app"
 
-// openLog opens the database and reads all of it. A damaged one is an error that names the
-// file: bbolt panics, or faults in a file that is shorter than its pages say.
+// openLog opens the database and reads all of it. For damage it returns an error that names
+// the file; bbolt alone would panic, or fault in a file that is shorter than its pages say.
 func openLog(path string, noSync, alone bool, log *slog.Logger) (*logStore, error) {
 	s := &logStore{path: path, log: log, alone: alone, stopped: make(chan struct{}), failed: make(chan error, 1)}
 	var file *os.File // for a panic of bbolt.Open, which returns no database to close
@@ -115,12 +115,12 @@ func openLog(path string, noSync, alone bool, log *slog.Logger) (*logStore, erro
 		err = errors.Join(err, contain(s.db.Close))
 	}
 	if file != nil {
-		_ = file.Close() // for the lock; bbolt has done so, unless it panicked
+		_ = file.Close() // releases the lock if bbolt panicked; otherwise bbolt has closed it
 	}
 	return nil, err
 }
 
-// damageError is what is wrong with the database.
+// damageError describes damage of the database.
 type damageError struct{ what string }
 
 func (e *damageError) Error() string { return e.what }
@@ -142,8 +142,8 @@ func (s *logStore) damaged(err error) error {
 	return fmt.Errorf("the Raft database %s is damaged: %w; %s", s.path, err, WayOut)
 }
 
-// checkContent reads all that Raft will, so that damage is met here and not in a goroutine of
-// Raft: the stable values and every entry.
+// checkContent reads everything that Raft will read, the stable values and every entry, so
+// that damage is found here and not in a goroutine of Raft.
 func (s *logStore) checkContent(tx *bbolt.Tx) error {
 	if err := checkBuckets(tx); err != nil {
 		return err
@@ -155,8 +155,8 @@ func (s *logStore) checkContent(tx *bbolt.Tx) error {
 	return checkStable(tx.Bucket(bucketStable), term)
 }
 
-// checkBuckets refuses a database with one of the two buckets, or with another one: a name was
-// damaged. openLog would make it again, and it would be empty.
+// checkBuckets refuses a database that has only one of the two buckets, or an unknown one:
+// then a name is damaged, and openLog would create the missing bucket, empty.
 func checkBuckets(tx *bbolt.Tx) error {
 	known := 0
 	err := tx.ForEach(func(name []byte, _ *bbolt.Bucket) error {
@@ -172,8 +172,8 @@ func checkBuckets(tx *bbolt.Tx) error {
 	return err
 }
 
-// checkEntries decodes all entries, and returns the term of the last. Node.checkLog knows
-// whether a snapshot has what is missing before from.
+// checkEntries decodes all entries and returns the term of the last. It accepts a gap before
+// from: Node.checkLog checks whether a snapshot covers it.
 func (s *logStore) checkEntries(bucket *bbolt.Bucket) (term uint64, err error) {
 	if bucket == nil {
 		return 0, nil
@@ -200,7 +200,7 @@ func (s *logStore) checkEntries(bucket *bbolt.Bucket) (term uint64, err error) {
 	return term, err
 }
 
-// entryError says what is wrong with an entry. One of a newer version is not damaged.
+// entryError makes err a damageError, unless a newer version wrote the entry.
 func entryError(index uint64, err error) error {
 	if errors.Is(err, errVersion) {
 		return fmt.Errorf("entry %d: %w", index, err)
@@ -208,7 +208,8 @@ func entryError(index uint64, err error) error {
 	return damagef("entry %d: %v", index, err)
 }
 
-// checkStable checks the stable values. No entry is of a term that this member does not know.
+// checkStable checks the stable values. The current term must not be older than the newest
+// entry's term.
 func checkStable(bucket *bbolt.Bucket, newest uint64) error {
 	if bucket == nil {
 		return nil
@@ -228,8 +229,8 @@ func checkStable(bucket *bbolt.Bucket, newest uint64) error {
 	return nil
 }
 
-// stableValue returns a value of Raft, or nil. It has a checksum beside it, unless a version wrote
-// it that kept none.
+// stableValue returns a stable value of Raft, or nil. It verifies the checksum, which values
+// from old versions do not have.
 func stableValue(bucket *bbolt.Bucket, key []byte) ([]byte, error) {
 	value, sum := bucket.Get(key), bucket.Get(sumKey(key))
 	if sum != nil && !bytes.Equal(sum, sumOf(key, value)) {
@@ -246,7 +247,7 @@ func sumOf(key, value []byte) []byte {
 	return binary.BigEndian.AppendUint32(nil, crc32.Update(crc32.Checksum(key, castagnoli), castagnoli, value))
 }
 
-// stop ends the calls that wait for room. Raft has been told to end.
+// stop ends the calls that wait for disk space. Raft must be stopping already.
 func (s *logStore) stop() { close(s.stopped) }
 
 func (s *logStore) close() error { return contain(s.db.Close) }
@@ -255,10 +256,10 @@ func (s *logStore) view(do func(*bbolt.Tx) error) error {
 	return s.end(contain(func() error { return s.db.View(do) }))
 }
 
-// update writes. If the disk is full, a patient call waits for room. Raft would otherwise
-// panic, or elect again and again.
-func (s *logStore) update(patient bool, do func(*bbolt.Tx) error) error {
-	for wait := roomWaitMin; ; wait = min(2*wait, roomWaitMax) {
+// update runs a writing transaction. If the disk is full and wait is set, it waits for
+// space: otherwise Raft would panic, or start one election after another.
+func (s *logStore) update(wait bool, do func(*bbolt.Tx) error) error {
+	for pause := roomWaitMin; ; pause = min(2*pause, roomWaitMax) {
 		err := contain(func() error { return s.db.Update(do) })
 		full := space.IsFull(err)
 		if s.full.Swap(full) != full {
@@ -268,18 +269,18 @@ func (s *logStore) update(patient bool, do func(*bbolt.Tx) error) error {
 				s.log.Info("the disk of the Raft log has room again", "file", s.path)
 			}
 		}
-		if !full || !patient {
+		if !full || !wait {
 			return s.end(err)
 		}
 		select {
-		case <-time.After(wait):
+		case <-time.After(pause):
 		case <-s.stopped:
 			runtime.Goexit()
 		}
 	}
 }
 
-// end returns err, unless it is damage that Raft meets while it runs.
+// end returns err. If it is damage and Raft runs, end does not return: see logStore.
 func (s *logStore) end(err error) error {
 	var damage *damageError
 	if !errors.As(err, &damage) {
@@ -299,7 +300,8 @@ func (s *logStore) end(err error) error {
 
 func indexKey(index uint64) []byte { return binary.BigEndian.AppendUint64(nil, index) }
 
-// IsMonotonic implements raft.MonotonicLogStore: after a snapshot of the leader the log has no gap.
+// IsMonotonic implements raft.MonotonicLogStore: the log must have no gap after this member
+// installs a snapshot of the leader.
 func (s *logStore) IsMonotonic() bool { return true }
 
 // FirstIndex implements raft.LogStore.
@@ -318,7 +320,7 @@ func (s *logStore) edge(seek func(*bbolt.Cursor) ([]byte, []byte)) (index uint64
 	return index, err
 }
 
-// GetLog implements raft.LogStore. A damaged entry is an error that names its index.
+// GetLog implements raft.LogStore. The error for a damaged entry names its index.
 func (s *logStore) GetLog(index uint64, log *raft.Log) error {
 	return s.view(func(tx *bbolt.Tx) error {
 		bucket := tx.Bucket(bucketLog)
@@ -342,8 +344,8 @@ func (s *logStore) GetLog(index uint64, log *raft.Log) error {
 // StoreLog implements raft.LogStore.
 func (s *logStore) StoreLog(log *raft.Log) error { return s.StoreLogs([]*raft.Log{log}) }
 
-// StoreLogs implements raft.LogStore. Alone, it waits while the disk is full. In a group it
-// fails then, and another member leads.
+// StoreLogs implements raft.LogStore. If the disk is full, a single member waits; a member
+// of a group returns an error, so that another member leads.
 func (s *logStore) StoreLogs(logs []*raft.Log) error {
 	return s.update(s.alone, func(tx *bbolt.Tx) error {
 		bucket := tx.Bucket(bucketLog)

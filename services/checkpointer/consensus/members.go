@@ -18,10 +18,10 @@ import (
 	"github.com/eventflux/eventflux/shared/state/checkpoint"
 )
 
-// dialTimeout is how long a member may take to say that it is there.
+// dialTimeout is how long a member may take to accept a connection.
 const dialTimeout = 2 * time.Second
 
-// Status tells what this member knows of the group.
+// Status returns what this member knows of the group.
 func (n *Node) Status() control.Status {
 	s := control.Status{
 		ID: n.cfg.ID, State: strings.ToLower(n.raft.State().String()), Leader: n.LeaderID(),
@@ -34,11 +34,11 @@ func (n *Node) Status() control.Status {
 	return s
 }
 
-// AddPeer adds a member, or changes its address. It votes from then on; one that is
-// new gets the log first, and holds up nothing meanwhile but the majority it counts for.
+// AddPeer adds a voting member, or changes the address of a member. A new member counts for
+// the majority from the start, although it still has to catch up with the log.
 func (n *Node) AddPeer(ctx context.Context, p control.Peer) error {
 	if _, port, err := net.SplitHostPort(p.Address); err != nil || port == "" {
-		return refusal(control.CodeInvalid, "member %s: %q is no address of the form HOST:PORT", p.ID, p.Address)
+		return refusal(control.CodeInvalid, "member %s: %q is not an address of the form HOST:PORT", p.ID, p.Address)
 	}
 	if n.cfg.Listen == "" {
 		return refusal(control.CodeInvalid, "%s is alone and has no address for others: a group of several runs as eventflux serve --services checkpointer, with raft.listen and raft.peers", n.cfg.ID)
@@ -61,7 +61,7 @@ func (n *Node) AddPeer(ctx context.Context, p control.Peer) error {
 	return nil
 }
 
-// RemovePeer takes a member out of the group.
+// RemovePeer removes a member from the group.
 func (n *Node) RemovePeer(ctx context.Context, id string) error {
 	servers := n.servers()
 	left := slices.DeleteFunc(slices.Clone(servers), func(s raft.Server) bool { return string(s.ID) == id })
@@ -80,8 +80,8 @@ func (n *Node) RemovePeer(ctx context.Context, id string) error {
 	return nil
 }
 
-// checkMajority refuses a change after which those who answer would be no majority: such
-// a group agrees on nothing any more, and so not on taking the change back either.
+// checkMajority refuses a change after which the reachable members would be no majority.
+// Such a group could commit nothing, so the change could not be undone either.
 func (n *Node) checkMajority(ctx context.Context, servers []raft.Server) error {
 	servers = slices.DeleteFunc(servers, func(s raft.Server) bool { return s.Suffrage != raft.Voter })
 	silent := make([]string, len(servers))
@@ -96,16 +96,16 @@ func (n *Node) checkMajority(ctx context.Context, servers []raft.Server) error {
 				silent[i] = fmt.Sprintf("%s at %s", s.ID, s.Address)
 				return
 			}
-			_ = c.Close() // it was only asked whether it is there
+			_ = c.Close() // this only checks that the member accepts connections
 		})
 	}
 	dials.Wait()
 	silent = slices.DeleteFunc(silent, func(s string) bool { return s == "" })
 	switch voters := len(servers); {
 	case voters == 0:
-		return refusal(control.CodeInvalid, "a group has one voter at least")
+		return refusal(control.CodeInvalid, "a group has at least one voter")
 	case voters-len(silent) <= voters/2:
-		return refusal(control.CodeInvalid, "nothing was changed: of the %d voters that the group would have, %d do not answer (%s), and it could agree on nothing any more; start those first",
+		return refusal(control.CodeInvalid, "nothing was changed: of the %d voters that the group would have, %d do not answer (%s), and the group would have no majority; start those first",
 			voters, len(silent), strings.Join(silent, ", "))
 	}
 	return nil
@@ -123,11 +123,11 @@ func noMember(id string) error {
 	return refusal(control.CodeNotFound, "no member is called %q; eventflux checkpointer status lists them", id)
 }
 
-// Transfer hands the leadership to a member; to the one that is furthest on if to is "".
+// Transfer hands the leadership to a member; if to is "", to the most up-to-date one.
 func (n *Node) Transfer(ctx context.Context, to string) error {
 	voters := slices.DeleteFunc(n.servers(), func(s raft.Server) bool { return s.Suffrage != raft.Voter })
 	if to == "" && len(voters) == 1 {
-		return refusal(control.CodeInvalid, "%s is the only voter, and there is nobody to hand the leadership to", n.cfg.ID)
+		return refusal(control.CodeInvalid, "%s is the only voter, so no other member can take over the leadership", n.cfg.ID)
 	}
 	if to == "" {
 		_, err := ask(ctx, n, n.raft.LeadershipTransfer)
@@ -142,9 +142,9 @@ func (n *Node) Transfer(ctx context.Context, to string) error {
 	return noMember(to)
 }
 
-// hclogTo makes the log of Raft a part of the process's log: errors as they are, and
-// warnings where there are others to warn of; all else is debugging. A group of one
-// warns at each start that it hears from no leader.
+// hclogTo sends Raft's messages to the process log: errors as errors, warnings as warnings
+// if there are other members, all else as debug messages. Raft in a group of one warns at
+// each start that it hears from no leader.
 func hclogTo(l *slog.Logger, alone bool) hclog.Logger {
 	logger := hclog.NewInterceptLogger(&hclog.LoggerOptions{Name: "raft", Level: hclog.Debug, Output: io.Discard})
 	logger.RegisterSink(&sink{l, alone})

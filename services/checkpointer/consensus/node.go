@@ -1,5 +1,6 @@
 // Package consensus is this process's member of the checkpointer's Raft group: its log,
-// its network, and who leads. What is agreed on is the state machine's business.
+// its network, and the leadership. The state machine, in package checkpointer, defines the
+// commands.
 //
 // Read node.go, then leadership.go, members.go and log.go (where the log is kept).
 package consensus
@@ -23,23 +24,23 @@ import (
 	"github.com/eventflux/eventflux/shared/testing/faultpoint"
 )
 
-// What a caller can do about a command that was not applied.
+// The errors of a command that may not have been applied.
 var (
-	// ErrNotLeader is returned where another member leads, or none. Ask the leader.
+	// ErrNotLeader is returned if another member leads, or none. Ask the leader.
 	ErrNotLeader = errors.New("not the leader")
-	// ErrUnknown is returned when leadership was lost with a command under way: it may
-	// be applied or not. Commands are idempotent: repeat it at the leader.
+	// ErrUnknown is returned if this member lost the leadership before the command was
+	// committed. It may be applied or not. Commands are idempotent: repeat it at the leader.
 	ErrUnknown = errors.New("leadership was lost; the command may be applied or not")
-	// ErrUnavailable is returned where the group does not answer in time.
+	// ErrUnavailable is returned if the group does not answer in time.
 	ErrUnavailable = errors.New("the Raft group does not answer")
 )
 
 const (
-	// A group of one waits for nobody, so that a start takes no time.
+	// A group of one waits for no other member, so a short timeout makes its start fast.
 	heartbeatAlone = 50 * time.Millisecond
-	// The others elect after one to two of these without a word of the leader, and again
-	// after as long where the vote was split: two rounds and a checkpoint take less than
-	// two seconds. A leader that is slow, and not dead, is shut out by its term.
+	// Members elect after one to two of these without a message from the leader, and again
+	// after as long if the vote was split: two rounds and a checkpoint take less than two
+	// seconds. If the old leader is only slow, its writes are refused because of its term.
 	heartbeatGroup = 300 * time.Millisecond
 	commitTimeout  = 10 * time.Millisecond
 
@@ -57,31 +58,31 @@ const (
 // Peer is a member of the group.
 type Peer struct{ ID, Address string }
 
-// Config says who this member is.
+// Config is the configuration of this member.
 type Config struct {
-	ID  string // unique in the group, for ever
-	Dir string // of the log and the snapshots; made if missing
+	ID  string // unique in the group, and never reused
+	Dir string // for the log and the snapshots; created if missing
 	// Listen is the address for the other members; "" for a group of one, which needs
-	// none. Advertise is how they reach it; "" is Listen.
+	// none. Advertise is the address that they connect to; "" means Listen.
 	Listen, Advertise string
-	// Peers are the first members of the group, this one among them, the same at each;
-	// empty for a group of one. They are looked at when Dir is empty, and compared
-	// later on.
+	// Peers are the initial members of the group, including this one, and the same at each
+	// member; empty for a group of one. They are used if Dir is empty. Later, a difference
+	// to the members of the group is only logged.
 	Peers []Peer
-	// TLS proves to the other members who this one is, and they to it; nil for plain
-	// text.
+	// TLS authenticates the members to each other; nil means plain text.
 	TLS *TLS
-	// Join says that there is a group already: an empty Dir waits for its log, instead of
-	// beginning another one.
+	// Join says that the group exists already: with an empty Dir, the member waits for the
+	// log of that group instead of starting a new one.
 	Join bool
-	// Found is asked before a member without any state starts a new group. join has it wait
-	// for the log of a group that exists; an error ends Open. nil always starts the group.
+	// Found is called before a member without any state starts a new group. If it returns
+	// join, the member waits for the log of a group that exists; an error ends Open. nil
+	// always starts the group.
 	Found func() (join bool, err error)
 	FSM   raft.FSM
-	// NoSync leaves it to the system when the log goes to the disk, so that a power loss
-	// may take what was agreed on: for long tests of other things.
+	// NoSync does not sync the log, so a power loss may lose committed entries. It is for
+	// long tests of other things.
 	NoSync bool
-	// Log is nil for slog.Default.
+	// Log may be nil, which means slog.Default.
 	Log *slog.Logger
 }
 
@@ -92,16 +93,16 @@ type Node struct {
 	log       *logStore
 	transport raft.Transport
 	watch     *watch
-	joined    atomic.Pointer[raft.Raft] // raft, once it runs: connections may come before
+	joined    atomic.Pointer[raft.Raft] // raft, once it runs: connections may arrive earlier
 
-	// Raft answers what is asked of it while it runs, and nothing that still queues when
-	// it stops; so Close waits for pending first.
+	// Raft answers requests only while it runs, and not those that are queued when it stops.
+	// So Close waits for pending first.
 	mu      sync.Mutex
 	closing bool
 	pending sync.WaitGroup
 }
 
-// Open starts the member. It takes part in elections from now on.
+// Open starts the member, which takes part in elections from then on.
 func Open(cfg Config) (*Node, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.Default()
@@ -131,7 +132,7 @@ func (c *Config) check() error {
 	return nil
 }
 
-// self returns the address that the peers have for this member.
+// self returns this member's address in Peers.
 func (c *Config) self() string {
 	for _, p := range c.Peers {
 		if p.ID == c.ID {
@@ -195,8 +196,8 @@ func (n *Node) listen(logger hclog.Logger) error {
 	return nil
 }
 
-// members returns the addresses of the members by their ids: as the group has them, or
-// as they are configured while this member does not take part yet.
+// members returns the addresses of the members by their ids: the members of the group, or
+// the configured peers until this member takes part.
 func (n *Node) members() map[string]string {
 	known := map[string]string{}
 	for _, p := range n.cfg.Peers {
@@ -227,7 +228,7 @@ func (n *Node) raftConfig(logger hclog.Logger) *raft.Config {
 	return conf
 }
 
-// bootstrap writes the first members into an empty folder.
+// bootstrap writes the initial members into an empty folder.
 func (n *Node) bootstrap(conf *raft.Config, snapshots raft.SnapshotStore) error {
 	has, err := raft.HasExistingState(n.log, n.log, snapshots)
 	if err != nil {
@@ -255,9 +256,9 @@ func (n *Node) bootstrap(conf *raft.Config, snapshots raft.SnapshotStore) error 
 	return raft.BootstrapCluster(conf, n.log, n.log, snapshots, n.transport, raft.Configuration{Servers: servers})
 }
 
-// checkLog refuses a log that does not go on from the newest snapshot: it lost entries, and
-// with them what was decided. A member stores its term before it takes its first snapshot, so a
-// log without a term beside snapshots was lost as a whole.
+// checkLog refuses a log with a gap after the newest snapshot: it has lost committed
+// entries. A member stores its term before its first snapshot, so if there are snapshots
+// but no term, the whole log was lost.
 func (n *Node) checkLog(snapshots raft.SnapshotStore) error {
 	list, err := snapshots.List()
 	if err != nil {
@@ -276,17 +277,18 @@ func (n *Node) checkLog(snapshots raft.SnapshotStore) error {
 	if _, err := n.log.Get(keyTerm); !errors.Is(err, errKeyNotFound) {
 		return err
 	}
-	return fmt.Errorf("the Raft database %s is empty, and there are snapshots of %d entries: what was decided since is lost; %s", n.log.path, newest, WayOut)
+	return fmt.Errorf("the Raft database %s is empty, but there are snapshots of %d entries: later entries are lost; %s", n.log.path, newest, WayOut)
 }
 
-// Dir is the folder of the log and the snapshots.
+// Dir returns the folder of the log and the snapshots.
 func (n *Node) Dir() string { return n.cfg.Dir }
 
-// Failed tells why the member cannot go on, once it cannot. Close it then.
+// Failed returns a channel that receives the reason if the member cannot continue. The
+// caller must close it then.
 func (n *Node) Failed() <-chan error { return n.log.failed }
 
-// compare warns where the configured peers are not those that the group has: they may
-// have been changed by command since.
+// compare warns if the configured peers differ from the members of the group, which
+// commands may have changed.
 func (n *Node) compare() {
 	if len(n.cfg.Peers) == 0 {
 		return
@@ -302,13 +304,13 @@ func (n *Node) compare() {
 		same = same && known[p.ID] == p.Address
 	}
 	if !same && len(known) > 0 {
-		n.cfg.Log.Warn("raft.peers differ from the members of the group, which count", "members", strings.Join(have, ","))
+		n.cfg.Log.Warn("raft.peers differ from the members of the group; the members of the group are used", "members", strings.Join(have, ","))
 	}
 }
 
-// Apply proposes a command and returns what the state machine answered, and the index
-// of the command's entry. It fails with ErrNotLeader, ErrUnknown, ErrUnavailable or
-// ctx's error; with the last three the command may be applied all the same.
+// Apply proposes a command and returns the answer of the state machine and the index of the
+// command's entry. It fails with ErrNotLeader, ErrUnknown, ErrUnavailable or the error of
+// ctx; after the last three the command may still be applied.
 func (n *Node) Apply(ctx context.Context, command []byte) (answer any, index uint64, err error) {
 	f, err := ask(ctx, n, func() raft.ApplyFuture { return n.raft.Apply(command, timeLeft(ctx)) })
 	if err != nil {
@@ -324,8 +326,8 @@ func timeLeft(ctx context.Context) time.Duration {
 	return applyTimeout
 }
 
-// ask asks Raft for something, waits for it, and says what can be done about its error.
-// With ctx's error, what was asked for may be done all the same.
+// ask starts a request to Raft, waits for the answer, and classifies its error. If it
+// returns the error of ctx, Raft may still do what was asked.
 func ask[F raft.Future](ctx context.Context, n *Node, start func() F) (f F, err error) {
 	n.mu.Lock()
 	if n.closing {
@@ -360,16 +362,16 @@ func classify(err error) error {
 	return fmt.Errorf("%w: %w", ErrUnavailable, err)
 }
 
-// Close hands the leadership to another member if there is one, waits for what is under
-// way, and stops. It may be called once. If Raft has not stopped after closeTimeout, Close logs
-// where it hangs, and leaves it running until the process ends: to what is on disk that is no
+// Close hands the leadership to another member if there is one, waits for pending requests,
+// and stops. It may be called once. If Raft has not stopped after closeTimeout, Close logs
+// where it hangs and leaves it running until the process ends. For the files that is no
 // worse than a kill.
 func (n *Node) Close(ctx context.Context) error {
 	var errs []error
 	if n.raft != nil {
 		if n.raft.State() == raft.Leader && len(n.raft.GetConfiguration().Configuration().Servers) > 1 {
 			if err := n.Transfer(ctx, ""); err != nil {
-				n.cfg.Log.Warn("stopping without having handed over the leadership; the others elect", "err", err)
+				n.cfg.Log.Warn("stopping without handing over the leadership; the other members elect a leader", "err", err)
 			}
 		}
 		n.drain(ctx)
@@ -391,7 +393,7 @@ func (n *Node) Close(ctx context.Context) error {
 	return errors.Join(append(errs, n.release())...)
 }
 
-// drain refuses new questions and waits for the answers to those that were asked.
+// drain refuses new requests and waits for the answers to pending ones.
 func (n *Node) drain(ctx context.Context) {
 	n.mu.Lock()
 	n.closing = true
@@ -407,7 +409,7 @@ func (n *Node) drain(ctx context.Context) {
 	}
 }
 
-// release closes what open has opened beside Raft itself.
+// release closes everything that open has opened, except Raft itself.
 func (n *Node) release() error {
 	var errs []error
 	if c, ok := n.transport.(raft.WithClose); ok && n.transport != nil {

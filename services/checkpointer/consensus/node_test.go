@@ -85,7 +85,7 @@ func apply(t testing.TB, n *Node, command string) {
 	}
 }
 
-// A group of one leads within a moment, and has all that it had before.
+// A group of one leads at once, and keeps its state over a restart.
 func TestAlone(t *testing.T) {
 	cfg := Config{ID: "a", Dir: t.TempDir()}
 	n, _ := open(t, cfg)
@@ -112,7 +112,7 @@ func group(t *testing.T, n int) ([]*Node, []*list) {
 	return groupOf(t, n, func(*Config) {})
 }
 
-// groupOf is group with changes to the configuration of each member.
+// groupOf is like group, and changes the configuration of each member.
 func groupOf(t *testing.T, n int, change func(*Config)) ([]*Node, []*list) {
 	t.Helper()
 	var peers []Peer
@@ -193,8 +193,8 @@ func TestThree(t *testing.T) {
 	closed(t, nodes[third])
 }
 
-// A change after which the group would have no majority is refused, and a wrong one is
-// named: either could never be taken back.
+// A change that would leave the group without a majority is refused, because it could not be
+// undone. The error names the member.
 func TestMembersThatWouldEndTheGroup(t *testing.T) {
 	alone, _ := open(t, Config{ID: "a", Dir: t.TempDir()})
 	defer closed(t, alone)
@@ -210,10 +210,10 @@ func TestMembersThatWouldEndTheGroup(t *testing.T) {
 		"add to one process":     {control.CodeInvalid, "has no address for others", func() error { return alone.AddPeer(within(t), silent) }},
 		"add without a port":     {control.CodeInvalid, "HOST:PORT", func() error { return two.AddPeer(within(t), control.Peer{ID: "n9", Address: "y"}) }},
 		"move to nowhere":        {control.CodeInvalid, "n9", func() error { m := silent; m.ID = other.ID(); return two.AddPeer(within(t), m) }},
-		"remove the last":        {control.CodeInvalid, "one voter at least", func() error { return alone.RemovePeer(within(t), "a") }},
+		"remove the last":        {control.CodeInvalid, "at least one voter", func() error { return alone.RemovePeer(within(t), "a") }},
 		"remove a stranger":      {control.CodeNotFound, "no member", func() error { return two.RemovePeer(within(t), "n9") }},
 		"transfer to a stranger": {control.CodeNotFound, "no member", func() error { return two.Transfer(within(t), "n9") }},
-		"transfer to nobody":     {control.CodeInvalid, "only voter", func() error { return alone.Transfer(within(t), "") }},
+		"transfer while alone":   {control.CodeInvalid, "only voter", func() error { return alone.Transfer(within(t), "") }},
 	} {
 		if name == "move to nowhere" {
 			x.text = other.ID() + " at 127.0.0.1:1"
@@ -254,17 +254,17 @@ func TestDamagedEntryIsNamed(t *testing.T) {
 		for bit := range 8 {
 			data[i] ^= 1 << bit
 			if decodeEntry(data, &got) == nil {
-				t.Fatalf("bit %d of byte %d is flipped, and nobody notices", bit, i)
+				t.Fatalf("bit %d of byte %d is flipped, and not noticed", bit, i)
 			}
 			data[i] ^= 1 << bit
 		}
 		if decodeEntry(data[:i], &got) == nil {
-			t.Fatalf("cut at %d, and nobody notices", i)
+			t.Fatalf("cut at %d, and not noticed", i)
 		}
 	}
 }
 
-// What is asked of a member while it stops gets an answer, whichever it is.
+// Every request gets some answer, even if the member is stopping.
 func TestEveryQuestionIsAnswered(t *testing.T) {
 	for range 20 {
 		n, _ := open(t, Config{ID: "a", Dir: t.TempDir()})

@@ -33,8 +33,8 @@ const (
 	depthMax                 = 64
 )
 
-// pages checks the structure of a bbolt file in memory. bbolt itself believes what a page
-// says: it panics, faults outside of the file, or writes over pages that are in use.
+// pages checks the structure of a bbolt file in memory. bbolt itself trusts the pages: with
+// damaged ones it panics, faults outside of the file, or overwrites pages that are in use.
 type pages struct {
 	data     []byte
 	size     int // of a page
@@ -43,10 +43,10 @@ type pages struct {
 	used     map[uint64]bool
 }
 
-// checkStructure returns a damageError if the file is there and its pages do not make a
-// database. A damaged meta page is one, too. bbolt goes on with the other one, and without
-// the last transaction: a vote or a committed entry would be lost. A killed process leaves
-// no such page, since it is written as one sector.
+// checkStructure returns a damageError if the file exists and its pages do not form a
+// database. That includes a damaged meta page: bbolt would use the other one, without the
+// last transaction, and lose a vote or a committed entry. A killed process does not leave a
+// damaged meta page, because it is written as one sector.
 func checkStructure(path string) error {
 	data, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) || err == nil && len(data) == 0 {
@@ -69,7 +69,7 @@ func checkStructure(path string) error {
 	return p.free()
 }
 
-// metas checks the two meta pages, and takes over the newer one.
+// metas checks the two meta pages and uses the newer one.
 func (p *pages) metas() (root uint64, err error) {
 	var newest uint64
 	for i, at := 0, pageHead; i < 2; i++ {
@@ -98,7 +98,7 @@ func (p *pages) metas() (root uint64, err error) {
 	return root, nil
 }
 
-// page returns a page with those that follow it, and notes that it is in use.
+// page returns a page with its overflow pages, and marks all of them as used.
 func (p *pages) page(id uint64) ([]byte, error) {
 	if id < 2 || id >= p.count {
 		return nil, damagef("page %d of %d is used", id, p.count)
@@ -199,7 +199,7 @@ func (p *pages) bucket(name string, value []byte, depth int) error {
 
 // free checks that each page is either used or free.
 func (p *pages) free() error {
-	if p.freelist == math.MaxUint64 { // none is kept
+	if p.freelist == math.MaxUint64 { // the file has no list
 		return nil
 	}
 	page, err := p.page(p.freelist)

@@ -10,9 +10,8 @@ import (
 	"github.com/hashicorp/raft"
 )
 
-// stream is the network of Raft: TCP, and TLS where there is a guard. The address that others are told is the
-// advertised one. Raft's transport keeps connections for later; those end with the
-// stream.
+// stream is the network of Raft: TCP, with TLS if there is a guard. Its address is the
+// advertised one. Raft's transport pools connections; Close of the stream closes them too.
 type stream struct {
 	net.Listener
 	advertise net.Addr
@@ -23,7 +22,7 @@ type stream struct {
 	open   map[net.Conn]struct{}
 }
 
-// namedAddr is an address that need not be known on this machine.
+// namedAddr is an address that this machine may be unable to resolve.
 type namedAddr string
 
 func (namedAddr) Network() string  { return "tcp" }
@@ -92,7 +91,7 @@ func (s *stream) Close() error {
 	return err
 }
 
-// kept is a connection that its stream knows of.
+// kept is a connection that its stream closes at the end.
 type kept struct {
 	net.Conn
 	stream *stream

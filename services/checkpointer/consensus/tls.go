@@ -15,22 +15,22 @@ import (
 	"time"
 )
 
-// alpn keeps apart what else may one day speak TLS on the same port.
+// alpn identifies this protocol, in case another one uses TLS on the same port one day.
 const alpn = "ef-raft/1"
 
-// handshakeTimeout bounds how long whoever connects may take to say who it is.
+// handshakeTimeout bounds how long the peer may take for the handshake.
 const handshakeTimeout = 5 * time.Second
 
-// TLS has the files that prove who a member is. They are read again for each
-// connection, so a certificate is renewed by replacing its file.
+// TLS names the files that authenticate a member. They are read for each connection, so a
+// certificate is renewed by replacing its file.
 type TLS struct {
 	CAFile            string // the authorities that sign the members' certificates
 	CertFile, KeyFile string // of this member; the certificate has the member's id
 }
 
-// guard makes connections of members, and of nobody else: each side has a certificate
-// of the group's authority, and that certificate has the id of a member; of the very
-// member that is meant, where this side has made the connection.
+// guard makes TLS connections that only members can use: each side has a certificate of the
+// group's authority with the id of a member. The side that connects also checks that it has
+// reached the member that it wants.
 type guard struct {
 	files TLS
 	id    string
@@ -39,12 +39,12 @@ type guard struct {
 	members func() map[string]string
 }
 
-// load reads the files. A certificate without this member's id would be refused by
-// all others; it is better to say so at the start.
+// load reads the files. It refuses a certificate without this member's id at the start,
+// because all other members would refuse it later.
 func (g *guard) load() (tls.Certificate, *x509.CertPool, error) {
 	var none tls.Certificate
 	if g.files.CAFile == "" || g.files.CertFile == "" || g.files.KeyFile == "" {
-		return none, nil, errors.New("raft.ca, raft.cert and raft.key go together, and one of them is missing")
+		return none, nil, errors.New("raft.ca, raft.cert and raft.key must be set together, and one of them is missing")
 	}
 	authorities, err := os.ReadFile(g.files.CAFile)
 	if err != nil {
@@ -52,19 +52,19 @@ func (g *guard) load() (tls.Certificate, *x509.CertPool, error) {
 	}
 	pool := x509.NewCertPool()
 	if !pool.AppendCertsFromPEM(authorities) {
-		return none, nil, fmt.Errorf("raft.ca: no certificate in PEM is in %s", g.files.CAFile)
+		return none, nil, fmt.Errorf("raft.ca: no certificate in PEM format in %s", g.files.CAFile)
 	}
 	own, err := tls.LoadX509KeyPair(g.files.CertFile, g.files.KeyFile)
 	if err != nil {
 		return none, nil, fmt.Errorf("raft.cert and raft.key: %w", err)
 	}
 	if !slices.Contains(idsOf(own.Leaf), g.id) {
-		return none, nil, fmt.Errorf("raft.cert: the certificate is that of %q, and raft.id is %q", idsOf(own.Leaf), g.id)
+		return none, nil, fmt.Errorf("raft.cert: the certificate belongs to %q, but raft.id is %q", idsOf(own.Leaf), g.id)
 	}
 	return own, pool, nil
 }
 
-// idsOf returns what a certificate calls its owner.
+// idsOf returns the names of a certificate's owner.
 func idsOf(c *x509.Certificate) []string {
 	ids := slices.Clone(c.DNSNames)
 	if name := c.Subject.CommonName; name != "" {
@@ -73,8 +73,8 @@ func idsOf(c *x509.Certificate) []string {
 	return ids
 }
 
-// config returns the settings of one connection. allowed says whether a peer with
-// these ids may be at the other end.
+// config returns the settings of one connection. allowed returns an error if the owner of
+// these ids must not be the peer.
 func (g *guard) config(usage x509.ExtKeyUsage, allowed func(ids []string) error) (*tls.Config, error) {
 	own, pool, err := g.load()
 	if err != nil {
@@ -84,8 +84,8 @@ func (g *guard) config(usage x509.ExtKeyUsage, allowed func(ids []string) error)
 		MinVersion: tls.VersionTLS13, NextProtos: []string{alpn},
 		Certificates: []tls.Certificate{own},
 		ClientAuth:   tls.RequireAnyClientCert,
-		// Members are known by their ids and not by host names, so VerifyConnection
-		// does all of the check, the chain included.
+		// Members are identified by ids instead of host names, so VerifyConnection does the
+		// whole check, including the chain.
 		InsecureSkipVerify: true,
 		VerifyConnection: func(s tls.ConnectionState) error {
 			if s.NegotiatedProtocol != alpn {
@@ -114,7 +114,7 @@ func (g *guard) client(c net.Conn, address string, timeout time.Duration) (net.C
 				return nil
 			}
 		}
-		return fmt.Errorf("the certificate is that of %q, which is not the member at %s", ids, address)
+		return fmt.Errorf("the certificate belongs to %q, which is not the member at %s", ids, address)
 	})
 	if err != nil {
 		return nil, err
@@ -125,8 +125,8 @@ func (g *guard) client(c net.Conn, address string, timeout time.Duration) (net.C
 	return secured, secured.HandshakeContext(ctx)
 }
 
-// server secures a connection that another process has made. The handshake happens
-// with the first read: whoever is slow to say who it is holds up nobody else.
+// server secures a connection that another process has made. The handshake happens at the
+// first read, so that a slow peer does not delay other connections.
 func (g *guard) server(c net.Conn) (net.Conn, error) {
 	config, err := g.config(x509.ExtKeyUsageClientAuth, func(ids []string) error {
 		members := g.members()
@@ -135,7 +135,7 @@ func (g *guard) server(c net.Conn) (net.Conn, error) {
 				return nil
 			}
 		}
-		return fmt.Errorf("the certificate is that of %q, which is no member of the group", ids)
+		return fmt.Errorf("the certificate belongs to %q, which is not a member of the group", ids)
 	})
 	if err != nil {
 		return nil, err
@@ -143,7 +143,7 @@ func (g *guard) server(c net.Conn) (net.Conn, error) {
 	return &guarded{Conn: tls.Server(c, config), log: g.log}, nil
 }
 
-// guarded is a connection whose peer says who it is before anything is read.
+// guarded is a connection that authenticates its peer before the first read.
 type guarded struct {
 	*tls.Conn
 	log  *slog.Logger
@@ -156,7 +156,7 @@ func (c *guarded) Read(p []byte) (int, error) {
 	c.once.Do(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), handshakeTimeout)
 		defer cancel()
-		// Who leaves without a word has looked whether this member is there.
+		// EOF without data: another member only checked that this one accepts connections.
 		if c.err = c.HandshakeContext(ctx); c.err != nil && !errors.Is(c.err, io.EOF) {
 			c.log.Warn("refused a connection to Raft", "from", c.RemoteAddr(), "err", c.err)
 		}

@@ -50,7 +50,7 @@ func file(t *testing.T, name string, data []byte) string {
 	return path
 }
 
-// member returns the files of a member, whose certificate is valid for so long.
+// member returns the files of a member. Its certificate expires after valid.
 func (a *authority) member(id string, valid time.Duration) *TLS {
 	a.t.Helper()
 	pair, err := a.Issue(id, nil, time.Now().Add(valid))
@@ -60,8 +60,8 @@ func (a *authority) member(id string, valid time.Duration) *TLS {
 	return &TLS{CAFile: a.file, CertFile: file(a.t, "tls.crt", pair.Cert), KeyFile: file(a.t, "tls.key", pair.Key)}
 }
 
-// A group elects, applies and hands over with TLS as it does without, and a certificate
-// is renewed by replacing its file.
+// A group elects, applies and hands over with TLS as without it, and a certificate is
+// renewed by replacing its file.
 func TestGroupOverTLS(t *testing.T) {
 	ca := newAuthority(t)
 	files := map[string]*TLS{}
@@ -94,8 +94,7 @@ func TestGroupOverTLS(t *testing.T) {
 	}
 }
 
-// listener is a member of a group of two whose other member is not there, and what it
-// logs.
+// listener opens one member of a group of two without the other, and returns its log.
 func listener(t *testing.T, ca *authority) (address string, log *testlog.Buffer) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -117,8 +116,8 @@ func listener(t *testing.T, ca *authority) (address string, log *testlog.Buffer)
 	return address, log
 }
 
-// knock connects as the member whose files these are, and returns how that ends. A
-// member that is let in is not answered before it has asked for something.
+// knock connects with the files of a member, and returns the error. A member that is let in
+// gets no answer until it has sent a request.
 func knock(t *testing.T, address string, files *TLS, protocol string) error {
 	t.Helper()
 	config := &tls.Config{InsecureSkipVerify: true, NextProtos: []string{protocol}}
@@ -153,7 +152,7 @@ func TestStrangersAreRefused(t *testing.T) {
 		protocol string
 		reason   string
 	}{
-		{"no member", ca.member("n7", time.Hour), alpn, "is no member of the group"},
+		{"no member", ca.member("n7", time.Hour), alpn, "is not a member of the group"},
 		{"foreign authority", foreign.member("n1", time.Hour), alpn, "unknown authority"},
 		{"expired", ca.member("n1", -time.Minute), alpn, "expired"},
 		{"no certificate", nil, alpn, "didn't provide a certificate"},
@@ -178,7 +177,7 @@ func TestStrangersAreRefused(t *testing.T) {
 	}
 }
 
-// waitFor waits until the log gives the reason.
+// waitFor waits until the log contains the reason.
 func waitFor(t *testing.T, name string, log *testlog.Buffer, reason string) {
 	t.Helper()
 	for ctx := within(t); !strings.Contains(log.String(), reason); <-time.After(5 * time.Millisecond) {
@@ -188,8 +187,8 @@ func waitFor(t *testing.T, name string, log *testlog.Buffer, reason string) {
 	}
 }
 
-// Whoever is slow to say who it is holds up nobody else.
-func TestSilentStrangerHoldsUpNobody(t *testing.T) {
+// A peer that is slow with the handshake does not delay other connections.
+func TestSilentStrangerDelaysNoOthers(t *testing.T) {
 	ca := newAuthority(t)
 	address, log := listener(t, ca)
 	for range 50 {
@@ -204,7 +203,7 @@ func TestSilentStrangerHoldsUpNobody(t *testing.T) {
 	}
 }
 
-// A member talks to the very member it means, and to nobody who answers in its place.
+// A member talks only to the member that it wants, not to an impostor at its address.
 func TestImpostorsAreNotTalkedTo(t *testing.T) {
 	ca, foreign := newAuthority(t), newAuthority(t)
 	for _, c := range []struct {
@@ -276,16 +275,16 @@ func impostor(t *testing.T, files *TLS) net.Listener {
 	return l
 }
 
-// What is wrong with the files is said at the start, and names the setting.
+// Open refuses wrong files, and the error names the setting.
 func TestOpenChecksTheFiles(t *testing.T) {
 	ca := newAuthority(t)
 	good := ca.member("n0", time.Hour)
 	junk := file(t, "junk", []byte("junk"))
 	for want, files := range map[string]TLS{
-		"go together":                              {CAFile: good.CAFile, CertFile: good.CertFile},
-		"raft.ca: no certificate":                  {junk, good.CertFile, good.KeyFile},
-		"raft.cert and raft.key":                   {good.CAFile, junk, good.KeyFile},
-		`that of ["n9" "n9"], and raft.id is "n0"`: *ca.member("n9", time.Hour),
+		"must be set together":                {CAFile: good.CAFile, CertFile: good.CertFile},
+		"raft.ca: no certificate":             {junk, good.CertFile, good.KeyFile},
+		"raft.cert and raft.key":              {good.CAFile, junk, good.KeyFile},
+		`to ["n9" "n9"], but raft.id is "n0"`: *ca.member("n9", time.Hour),
 	} {
 		n, err := Open(Config{ID: "n0", Dir: t.TempDir(), Listen: "127.0.0.1:0", FSM: &list{}, Log: quiet, TLS: &files})
 		if err == nil {
