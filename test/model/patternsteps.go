@@ -63,11 +63,16 @@ func (x *matching) collected(m *partial, at, n int) {
 	case n > step.Min && x.plan.Sequence:
 		x.enter(m, at+1)
 	case n > step.Min:
-		for half := range m.sides { // P5.8
-			if d := &m.sides[half]; d.seq > 0 {
-				d.due = m.last + x.plan.Items[x.plan.Steps[m.lastStep()].Items[half]].For
-				x.run.m.schedule(x.run, 0, d.due, d.seq)
-			}
+		x.moveDeadlines(m)
+	}
+}
+
+// moveDeadlines counts them from the newest event (P5.8). Their order stays.
+func (x *matching) moveDeadlines(m *partial) {
+	for half := range m.sides {
+		if d := &m.sides[half]; d.seq > 0 {
+			d.due = m.last + x.plan.Items[x.plan.Steps[m.lastStep()].Items[half]].For
+			x.run.m.schedule(x.run, 0, d.due, d.seq)
 		}
 	}
 }
@@ -136,12 +141,19 @@ func (x *matching) enter(m *partial, at int) {
 	if x.plan.Sequence && !x.admit(m, at) {
 		return
 	}
-	x.came++
-	m.waits[at], m.since[at] = x.came, x.event
-	m.sides = [2]side{}
-	for half, i := range x.plan.Steps[at].Items {
-		if span := x.plan.Items[i].For; span >= 0 {
-			x.await(m, half, m.last+span)
+	m.since[at] = x.event
+	if _, already := m.waits[at]; already { // it came when the count before had its minimum
+		if at == m.lastStep() {
+			x.moveDeadlines(m)
+		}
+	} else {
+		x.came++
+		m.waits[at] = x.came
+		m.sides = [2]side{}
+		for half, i := range x.plan.Steps[at].Items {
+			if span := x.plan.Items[i].For; span >= 0 {
+				x.await(m, half, m.last+span)
+			}
 		}
 	}
 	if x.optional(at) {
