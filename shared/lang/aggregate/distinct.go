@@ -13,15 +13,7 @@ func init() {
 		Version: "1.0.0",
 		Usage:   "distinctCount(x), x a number or a string",
 		Doc:     "the number of different values; null is one of them",
-		Result: func(args []event.Type) (event.Type, error) {
-			if len(args) != 1 {
-				return 0, fmt.Errorf("it takes one argument, found %d", len(args))
-			}
-			if !args[0].Numeric() && args[0] != event.String {
-				return 0, fmt.Errorf("expected a number or a string, found %s", args[0])
-			}
-			return event.Long, nil
-		},
+		Result:  distinctResult,
 		New: func(args []event.Type) Aggregate {
 			if class := args[0].Class(); class != event.Texts {
 				return &distinct{class: class}
@@ -29,6 +21,16 @@ func init() {
 			return &distinctTexts{}
 		},
 	})
+}
+
+func distinctResult(args []event.Type) (event.Type, error) {
+	if len(args) != 1 {
+		return 0, fmt.Errorf("it takes one argument, found %d", len(args))
+	}
+	if !args[0].Numeric() && args[0] != event.String {
+		return 0, fmt.Errorf("expected a number or a string, found %s", args[0])
+	}
+	return event.Long, nil
 }
 
 // distinct counts different numbers; null is one of them.

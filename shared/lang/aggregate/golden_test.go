@@ -46,6 +46,12 @@ func TestGoldenStates(t *testing.T) {
 		{"percentile", event.Double, reals, "0381808080808080e07f0181808080808080e87f0180c0e2aef88a8dc30301"},
 		{"first", event.Long, ints, "03000601d7040106"},
 		{"last", event.String, texts, "0400016201000102c3a9010162"},
+		{"str:groupConcat", event.String, texts, "0400016201000102c3a9010162"},
+		{"approx:percentile", event.Long, ints, "02ad8e1001d7871002"},
+		{"approx:percentile", event.Double, odd, "0280fe1f024001"},
+		{"approx:distinctCount", event.Long, ints, "03ea0401c60e01e80202"},
+		{"approx:distinctCount", event.Double, reals, "04a60402ab08038b08029a0102"},
+		{"approx:distinctCount", event.String, texts, "04fa0502870c02df0402910a02"},
 	}
 	for _, test := range tests {
 		a := newAggregate(t, test.name, test.arg)

@@ -39,13 +39,23 @@ var stateful = []struct {
 	{"percentile", event.Double},
 	{"first", event.String},
 	{"last", event.Double},
+	{"str:groupConcat", event.String},
+	{"approx:percentile", event.Long},
+	{"approx:percentile", event.Double},
+	{"approx:distinctCount", event.Long},
+	{"approx:distinctCount", event.Double},
+	{"approx:distinctCount", event.String},
 }
 
 // ofArrival are the aggregators whose state depends on the order of arrival.
-func ofArrival(name string) bool { return name == "first" || name == "last" }
+func ofArrival(name string) bool {
+	return name == "first" || name == "last" || name == "str:groupConcat"
+}
 
 // lasting are the aggregators that keep a value that has left.
-func lasting(name string) bool { return name == "minForever" || name == "maxForever" }
+func lasting(name string) bool {
+	return name == "minForever" || name == "maxForever" || name == "approx:distinctCount"
+}
 
 func newAggregate(t testing.TB, name string, arg event.Type) aggregate.Aggregate {
 	spec, ok := aggregate.Lookup(name)
@@ -53,7 +63,7 @@ func newAggregate(t testing.TB, name string, arg event.Type) aggregate.Aggregate
 		t.Fatalf("%s is not registered with a version", name)
 	}
 	args := []aggregate.Arg{{Type: arg}}
-	if name == "percentile" {
+	if strings.HasSuffix(name, "percentile") {
 		args = append(args, aggregate.Arg{Type: event.Int, Const: &aggregate.Value{Int: 90}})
 	}
 	return spec.Make(aggregate.Config{Args: args, Leaves: true})
@@ -268,6 +278,12 @@ func TestWrongStateIsRefused(t *testing.T) {
 		{"distinctCount", event.String, "\x00\x02\x01b\x01\x01a\x01", `text "a" follows "b"`},
 		{"distinctCount", event.String, "\x00\x01\x01\xff\x01", "no UTF-8"},
 		{"distinctCount", event.String, "\x00\x01\x01a\x00", "present 0 times"},
+		{"approx:percentile", event.Double, "\x01\x80\x80\x80\x01\x01", "are of no double"},
+		{"approx:distinctCount", event.Double, "\x01\x80\x40\x01", "register 4096 has the rank 1"},
+		{"approx:distinctCount", event.Double, "\x01\x01\x01", "register -1 has the rank 1"},
+		{"approx:distinctCount", event.Double, "\x01\x02\x36", "register 1 has the rank 54"},
+		{"approx:distinctCount", event.Double, "\x00", "no registers"},
+		{"str:groupConcat", event.String, "\x01\x00\x01\xff", "no UTF-8"},
 	}
 	for _, test := range tests {
 		t.Run(fmt.Sprintf("%s %x", test.name, test.state), func(t *testing.T) {

@@ -91,12 +91,9 @@ func FunctionArgs(args []Expr) []function.Arg {
 
 // refusedFunctions exist in Siddhi and not here.
 var refusedFunctions = map[string]string{
-	"approx:percentile":    "write `percentile`, which is exact everywhere",
-	"approx:distinctCount": "write `distinctCount`, which is exact everywhere",
-	"approx:count":         "write `count`, which is exact everywhere",
-	"str:groupConcat":      "texts of several rows are not joined; `unionSet(createSet(…))` collects the different values",
-	"UUID":                 "UUID is not deterministic: a replay would give other results; let the publisher put an id into the event",
-	"math:rand":            "it is not deterministic: a replay would give other results; let the publisher put a random number into the event",
+	"approx:count": "write `count`, which is exact everywhere",
+	"UUID":         "UUID is not deterministic: a replay would give other results; let the publisher put an id into the event",
+	"math:rand":    "it is not deterministic: a replay would give other results; let the publisher put a random number into the event",
 }
 
 func argCount(args []Expr, least, most int) error {

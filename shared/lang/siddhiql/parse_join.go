@@ -88,7 +88,14 @@ func (in *JoinInput) print(p *printer) {
 }
 
 func (s *JoinSide) print(p *printer) {
-	s.StreamInput.print(p)
+	if s.Source.sign() == "" && isReservedStep(s.Source.Name) { // it would start a pattern
+		p.write("`", s.Source.Name, "`")
+		for _, h := range s.Handlers {
+			h.print(p)
+		}
+	} else {
+		s.StreamInput.print(p)
+	}
 	if s.As.Text != "" {
 		p.write(" as ", quoteName(s.As.Text))
 	}
