@@ -167,6 +167,7 @@ func shellWords(line string) (words []string) {
 			end()
 		case (r == '#' || r == '|') && !begun:
 			return words
+		case r == '\\' && !begun: // the command continues on the next line
 		default:
 			word.WriteRune(r)
 			begun = true

@@ -1,6 +1,6 @@
 package pattern
 
-// pass goes on after the time of a `not … for` has passed without the event.
+// pass continues a match after the time of a `not … for` has passed without the event.
 func (x *Matcher) pass(m *Match, side int, at int64) {
 	mc := x.mc
 	s := m.hi
@@ -20,7 +20,7 @@ func (x *Matcher) pass(m *Match, side int, at int64) {
 	x.half(m)
 }
 
-// violate goes on after an event came that must not come.
+// violate handles an event that must be absent.
 func (x *Matcher) violate(m *Match, i int, e *Event) {
 	mc := x.mc
 	item := &mc.Items[i]
@@ -49,7 +49,7 @@ func (x *Matcher) violate(m *Match, i int, e *Event) {
 	}
 }
 
-// waitAgain starts the wait at the first step again.
+// waitAgain restarts the wait at the first step.
 func (x *Matcher) waitAgain(m *Match, item *Item, ts int64) {
 	x.store(m)
 	x.giveUp(m, item.side)
@@ -65,8 +65,8 @@ func (x *Matcher) giveUp(m *Match, side int) {
 	}
 }
 
-// dropped ends a match for which an event came that must not come. The groups that it has
-// not finished start again: those where it still collects, and the one where it waits.
+// dropped ends a match because an event came that must be absent. The groups that it has not
+// finished start again: those where it still collects, and the one where it waits.
 func (x *Matcher) dropped(m *Match, ts int64) {
 	m.last = ts
 	x.stopEarlier(m, m.hi)

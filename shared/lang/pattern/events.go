@@ -10,8 +10,8 @@ import (
 	"github.com/eventflux/eventflux/shared/lang/event"
 )
 
-// An event in a match is its ts and the attributes that are read later: for each a byte that
-// says whether it is null, and the value.
+// An event in a match is its ts and the attributes that are read later. Each attribute is a byte
+// that says whether it is null, and the value.
 
 const (
 	isNull  = 0
@@ -40,7 +40,7 @@ func appendEvent(dst []byte, item *Item, e *Event) []byte {
 	return dst
 }
 
-// checkEvent reads what appendEvent wrote; an error if it did not.
+// checkEvent returns an error unless src is what appendEvent writes.
 func checkEvent(src []byte, item *Item) error {
 	_, n := binary.Varint(src)
 	if n <= 0 {
@@ -60,8 +60,8 @@ func checkEvent(src []byte, item *Item) error {
 	return nil
 }
 
-// valueSize returns the length of the value at the start of src, with its first byte; -1 if
-// it is none.
+// valueSize returns the length of the value at the start of src, including its first byte; -1 if
+// there is no valid value.
 func valueSize(src []byte, t event.Type) int {
 	switch {
 	case len(src) == 0 || src[0] > isValue:
@@ -91,7 +91,7 @@ func valueSize(src []byte, t event.Type) int {
 	}
 }
 
-// appendValue appends the value at the start of src to a column, and returns what follows.
+// appendValue appends the value at the start of src to a column, and returns the rest of src.
 func appendValue(src []byte, t event.Type, c *event.Column) []byte {
 	size := valueSize(src, t)
 	if c == nil {
@@ -123,8 +123,8 @@ type Ref struct {
 	Attr int // of the item's stream, or Present or Time
 }
 
-// The values of an event that are no attributes: Present is 1 if there is one, else null;
-// Time is its ts.
+// Values of an event that are not attributes: Present is 1 if there is an event, else null; Time is
+// its ts.
 const (
 	Present = -1
 	Time    = -2
@@ -136,7 +136,7 @@ type Row struct {
 	reads []read
 }
 
-// read is the values of one event.
+// read lists the values to read from one event.
 type read struct {
 	item    *Item
 	last    bool

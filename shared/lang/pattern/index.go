@@ -2,16 +2,16 @@ package pattern
 
 import "hash/maphash"
 
-// index finds the matches that wait for an item by the hash of their key. The nodes with one
-// hash are a bucket: a list in order of arrival. It is a table with open addressing that names
-// the match of each bucket's first node, so a look-up reads one cache line of it in most cases,
-// and the garbage collector none.
+// index finds the matches that wait for an item by the hash of their key. The nodes with the same
+// hash form a bucket: a list in order of arrival. The table uses open addressing and stores the
+// match of each bucket's first node as an id. So most look-ups read one cache line of the table,
+// and the garbage collector reads none of it.
 type index struct {
 	buckets []bucket
 	used    int
 }
 
-// bucket is a place of the table. match is the id of a match, plus one; 0: the place is free.
+// bucket is a slot of the table. match is the id of a match plus one; 0 means the slot is free.
 type bucket struct{ hash, match uint32 }
 
 var seed = maphash.MakeSeed()
@@ -21,7 +21,7 @@ func hashOf(key []byte) uint32 { return uint32(maphash.Bytes(seed, key)) }
 // bucketsMin is the smallest table: one cache line.
 const bucketsMin = 8
 
-// at returns where the bucket of a hash is, or the free place where it would be.
+// at returns the slot of a hash, or the free slot where it would go.
 func (x *index) at(hash uint32) *bucket {
 	mask := uint32(len(x.buckets) - 1)
 	for i := hash & mask; ; i = (i + 1) & mask {
@@ -56,7 +56,7 @@ func (b *bucket) node(mc *Machine, item int) *node {
 	panic("pattern: the index names a match that does not wait")
 }
 
-// add puts a node at the end of the bucket of its key.
+// add appends a node to the bucket of its key.
 func (x *index) add(mc *Machine, n *node) {
 	if x.used+x.used/2 >= len(x.buckets) {
 		x.resize(max(bucketsMin, 2*len(x.buckets)))
@@ -73,7 +73,7 @@ func (x *index) add(mc *Machine, n *node) {
 	n.prev, head.tail.next, head.tail = head.tail, n, n
 }
 
-// drop takes a node out of its bucket.
+// drop removes a node from its bucket.
 func (x *index) drop(mc *Machine, n *node) {
 	switch {
 	case n.prev != nil:
@@ -92,8 +92,8 @@ func (x *index) drop(mc *Machine, n *node) {
 	n.prev, n.next, n.tail = nil, nil, nil
 }
 
-// free empties the place of a hash. Those behind it that would have been there move up, so
-// that a search never needs to pass a free place.
+// free empties the slot of a hash. It moves up later entries whose hash belongs there or earlier,
+// so that a search can stop at the first free slot.
 func (x *index) free(hash uint32) {
 	mask := uint32(len(x.buckets) - 1)
 	hole := hash & mask

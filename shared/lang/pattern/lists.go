@@ -8,17 +8,17 @@ import (
 type node struct {
 	m          *Match
 	prev, next *node
-	tail       *node // of the first node of a bucket: its last one
+	tail       *node // of the first node of a bucket: the last node
 	item       int
-	arrival    uint64 // orders the matches that wait; 0: the match is not stored
-	born       uint64 // the tick in which it came
+	arrival    uint64 // orders the waiting matches; 0: the match is not stored
+	born       uint64 // the tick of its arrival
 	key        []byte // the match's side of the equalities
 	short      [16]byte
 	hash       uint32
-	listed     bool // false: its key has a null, so that no event fits
+	listed     bool // false: its key has a null, so no event fits
 }
 
-// clear makes a node as a new one, with the memory that it has.
+// clear resets a node, but keeps its memory.
 func (n *node) clear() {
 	n.m, n.prev, n.next, n.tail = nil, nil, nil, nil
 	n.item, n.arrival, n.born, n.hash, n.listed = 0, 0, 0, 0, false
@@ -51,14 +51,14 @@ func (l *list) remove(n *node) {
 	n.prev, n.next = nil, nil
 }
 
-// waiting is the matches of a key that wait for an item: in one list or, if the filter of
-// the item has equalities, in a bucket for each value.
+// waiting holds the matches of a key that wait for an item: in one list or, if the item's filter
+// has equalities, in one bucket per value.
 type waiting struct {
 	list
 	index
 }
 
-// drop takes a node out of the list or its bucket.
+// drop removes a node from the list or its bucket.
 func (w *waiting) drop(mc *Machine, n *node) {
 	switch {
 	case !n.listed:

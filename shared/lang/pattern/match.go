@@ -2,48 +2,48 @@ package pattern
 
 import "slices"
 
-// status is what has become of an item of the step at which a match waits.
+// status is the state of one item of the step where a match waits.
 type status uint8
 
 const (
 	open     status = iota
 	taken           // its event came
 	passed          // the time of a `not … for` passed without the event
-	violated        // what must not come came, and the partner can still end the step
+	violated        // an event came that must be absent, but the partner can still end the step
 )
 
-// Match is a partial match. It waits at the steps lo to hi; all but the last are count steps
-// that can collect more.
+// Match is a partial match. It waits at the steps lo to hi; all but the last are count steps that
+// can collect more events.
 type Match struct {
 	x        *Matcher
-	number   uint64 // 0: it is as a new one would be, and not stored
+	number   uint64 // 0: it equals a new match, and is not stored
 	lo, hi   int
 	id       uint32 // among all matches of the machine
-	first    int64  // ts of the first event of the first step, or the end of its wait
-	last     int64  // ts of the newest event, or of the deadline that passed last
+	first    int64  // ts of the first event of the first step, or the time when its wait ended
+	last     int64  // ts of the newest event or deadline
 	hasFirst bool
-	spoiled  bool // what must not come came at the first step: the partner ends it without a row
+	spoiled  bool // an event that must be absent came at the first step: the partner ends the match without a row
 	sides    [2]status
 	due      [2]int64 // of open items with a `for`, at step hi
 	dueSeq   [2]uint64
-	counts   []uint32 // by step: events collected; nil if no step is a count
+	counts   []uint32 // by step: number of events collected; nil if no step is a count
 	events   []byte   // of all slots, one after another
-	ends     []uint32 // by slot: where its event ends; no bytes: none
+	ends     []uint32 // by slot: where its event ends; an empty slot has no bytes
 	nodes    []*node  // in order of steps
-	own      node     // the first of them that came; a match needs few others
+	own      node     // the first node to wait; a match rarely needs others
 	few      [2]*node
 	short    [24]byte // holds events while they are small
 	fewEnds  [2]uint32
 
-	moved uint64 // the last tick in which it took an event or came
-	dirty int    // its place in Matcher.dirty, from 1; 0: it has not changed
-	shown bool   // its entry was shown, so its end removes one
+	moved uint64 // the last tick in which it took an event or arrived
+	dirty int    // its position in Matcher.dirty, from 1; 0: unchanged
+	shown bool   // its entry was shown, so its end is a deletion
 }
 
 // Number is the match's number in the state.
 func (m *Match) Number() uint64 { return m.number }
 
-// Time is the ts of its newest event, or of the deadline that passed last.
+// Time returns the ts of its newest event, or of the newest deadline that passed.
 func (m *Match) Time() int64 { return m.last }
 
 // Has reports whether the match has collected an event of an item.
@@ -74,7 +74,7 @@ func (m *Match) setSlot(i int, e []byte) {
 	}
 }
 
-// keep stores an event of an item. n is how many events the item has with this one.
+// keep stores an event of an item. n is the number of events of the item, including this one.
 func (m *Match) keep(item *Item, e *Event, n int) {
 	if item.Heads+item.Tails == 0 {
 		return
@@ -155,17 +155,17 @@ func (x *Matcher) alloc() *Match {
 	return m
 }
 
-// matchesAtOnce is how many matches are made at a time: a slab.
+// matchesAtOnce is the number of matches in a slab.
 const matchesAtOnce = 64
 
-// grow makes a slab of matches.
+// grow allocates a slab of matches.
 func (mc *Machine) grow() {
 	slab := make([]Match, matchesAtOnce)
 	first := uint32(len(mc.slabs) * matchesAtOnce)
 	mc.slabs = append(mc.slabs, slab)
 	mc.wishes = append(mc.wishes, make([]uint32, matchesAtOnce*wishesPerMatch)...)
 	mc.places = append(mc.places, make([]uint32, matchesAtOnce)...)
-	for i := len(slab) - 1; i >= 0; i-- { // the first is taken first
+	for i := len(slab) - 1; i >= 0; i-- { // the first one is used first
 		m := &slab[i]
 		m.id = first + uint32(i)
 		m.nodes, m.events = m.few[:0], m.short[:0]
@@ -185,7 +185,7 @@ func (mc *Machine) match(id uint32) *Match {
 	return &mc.slabs[id/matchesAtOnce][id%matchesAtOnce]
 }
 
-// release takes a match out of all lists and the state.
+// release removes a match from all lists and from the state.
 func (x *Matcher) release(m *Match) {
 	mc := x.mc
 	if m == x.fresh {
@@ -206,9 +206,9 @@ func (x *Matcher) release(m *Match) {
 	mc.free = append(mc.free, m)
 }
 
-// clear makes a match as a new one, with the memory that it has.
+// clear resets a match, but keeps its memory.
 func (m *Match) clear() {
-	const large = 1 << 10 // more is not kept for the next match
+	const large = 1 << 10 // a larger buffer is not kept
 	if m.events = m.events[:0]; cap(m.events) > large {
 		m.events = m.short[:0]
 	}
@@ -221,7 +221,7 @@ func (m *Match) clear() {
 	clear(m.ends)
 }
 
-// unlist takes a node out of its list.
+// unlist removes a node from its list.
 func (x *Matcher) unlist(n *node) {
 	mc := x.mc
 	x.waiting[n.item].drop(mc, n)
@@ -237,7 +237,7 @@ func (x *Matcher) wait(m *Match, i int, arrival uint64) *node {
 	mc := x.mc
 	n := &m.own
 	if last := len(mc.freeNodes) - 1; n.m == nil {
-		// it is free
+		// m.own is unused
 	} else if last >= 0 {
 		n = mc.freeNodes[last]
 		mc.freeNodes = mc.freeNodes[:last]
@@ -267,7 +267,7 @@ func (x *Matcher) list(n *node) {
 	}
 }
 
-// stopWaiting takes a match out of the lists of an item.
+// stopWaiting removes a match from the lists of an item.
 func (x *Matcher) stopWaiting(m *Match, item int) {
 	m.nodes = slices.DeleteFunc(m.nodes, func(n *node) bool {
 		if n.item != item {
@@ -278,7 +278,7 @@ func (x *Matcher) stopWaiting(m *Match, item int) {
 	})
 }
 
-// stopBefore takes a match out of the lists of the steps before one.
+// stopBefore removes a match from the lists of the steps before the given one.
 func (x *Matcher) stopBefore(m *Match, step int) {
 	m.nodes = slices.DeleteFunc(m.nodes, func(n *node) bool {
 		if x.mc.Items[n.item].step >= step {

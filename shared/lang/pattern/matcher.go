@@ -6,17 +6,17 @@ import (
 	"github.com/eventflux/eventflux/shared/lang/window"
 )
 
-// Machine is what the matchers of one query share: the compiled pattern, the order in which
-// matches expire, and memory to use again.
+// Machine holds what the matchers of one query share: the compiled pattern, the order of expiry,
+// and memory to reuse.
 type Machine struct {
 	*Spec
 	env    *window.Env
 	eval   Evaluator
 	count  func(n int, live bool)
-	tick   uint64    // numbers events and deadlines; never stored
+	tick   uint64    // number of the newest event or deadline; never stored
 	expiry timeQueue // by the first event, over all keys
 	wishes []uint32  // by wish
-	places []uint32  // by id: where a stored match is in Matcher.all
+	places []uint32  // by id: the position of a stored match in Matcher.all
 
 	slabs          [][]Match // all matches, by id
 	free           []*Match
@@ -25,34 +25,35 @@ type Machine struct {
 	key            []byte
 }
 
-// NewMachine returns the machine of a query. count is told how many matches came into the
-// state (or, negative, went): live says by an event or a deadline, and not by loading.
+// NewMachine returns the machine of a query. It calls count with the number of matches that entered
+// the state (or, if negative, left it). live is true if an event or a deadline caused this, false
+// for loading.
 func NewMachine(spec *Spec, env *window.Env, eval Evaluator, count func(n int, live bool)) *Machine {
 	return &Machine{Spec: spec, env: env, eval: eval, count: count}
 }
 
-// Matcher holds the partial matches of a query, or in a partition those of one key.
+// Matcher holds the partial matches of a query or, in a partition, those of one key.
 type Matcher struct {
 	mc        *Machine
 	owner     Owner
 	waiting   []waiting // by item
 	deadlines timeQueue
-	all       []numbered // the stored matches in order of their numbers, and gaps
-	head      int        // before it are gaps alone
+	all       []numbered // the stored matches by number, with gaps
+	head      int        // only gaps come before it
 	gaps      int
-	fresh     *Match   // as a new one: it waits at the first step and is not stored
-	spent     bool     // the one attempt began or, with deadlines at the start, the wait did
-	entered   []uint64 // of a sequence, by step and for rows: the last tick in which a match came or stayed
-	firing    bool     // a deadline passes
-	arming    bool     // a match without events comes to the first step
+	fresh     *Match   // a match without events: it waits at the first step and is not stored
+	spent     bool     // the only attempt, or the wait at the start, has started
+	entered   []uint64 // of a sequence, by step and for rows: the last tick in which a match arrived or stayed
+	firing    bool     // a deadline is passing
+	arming    bool     // a match without events is arriving at the first step
 
 	tracked bool // Changed was called, so changes are recorded
 	dirty   []*Match
 	gone    []uint64 // numbers of matches that ended after they were shown
-	changed bool     // spent changed
+	changed bool     // spent has changed
 }
 
-// numbered is a stored match by its id, plus one; 0 once it ended.
+// numbered refers to a stored match by its id plus one; 0 once the match has ended.
 type numbered struct {
 	number uint64
 	match  uint32
@@ -68,8 +69,8 @@ func (mc *Machine) New(owner Owner) *Matcher {
 	return x
 }
 
-// start makes the first match if there must be one without events: unless the pattern is
-// Timed, it need not be stored.
+// start makes the first match if there must be one without events. Unless the pattern is Timed,
+// that match need not be stored.
 func (x *Matcher) start() {
 	if x.mc.timed || x.mc.Sequence && x.mc.restarted {
 		return
@@ -79,7 +80,7 @@ func (x *Matcher) start() {
 	}
 }
 
-// Begun reports whether the waits of a Timed pattern have begun.
+// Begun reports whether the waits of a Timed pattern have started.
 func (x *Matcher) Begun() bool { return x.spent || !x.mc.timed }
 
 // Begin starts the waits of a Timed pattern at ms now.
@@ -92,8 +93,8 @@ func (x *Matcher) Begin(now int64) {
 	x.arm(now)
 }
 
-// Expire removes the matches of all keys that an event at ts shows to be out of `within`.
-// It is called before the event is received.
+// Expire removes all matches, of all keys, that exceed `within` at an event's time ts. Call it
+// before the event is received.
 func (mc *Machine) Expire(ts int64) {
 	if mc.Within == NoLimit {
 		return
@@ -110,7 +111,7 @@ func (mc *Machine) Expire(ts int64) {
 	}
 }
 
-// minus subtracts a span without overflow.
+// minus returns ts - span, without overflow.
 func minus(ts, span int64) int64 {
 	if ts < math.MinInt64+span {
 		return math.MinInt64
@@ -125,7 +126,7 @@ func plus(ts, span int64) int64 {
 	return ts + span
 }
 
-// expire ends a match that is out of `within`. The event that shows this may begin the next.
+// expire ends a match that exceeds `within`. The current event may start the next one.
 func (x *Matcher) expire(m *Match, ts int64) {
 	x.owner.Changing()
 	again := x.mc.restarted && x.unfinished(m, 0) && !x.mc.Sequence
@@ -135,7 +136,8 @@ func (x *Matcher) expire(m *Match, ts int64) {
 	}
 }
 
-// unfinished reports whether a match has yet to finish a group, and so to start it again.
+// unfinished reports whether a match has not finished a group yet, so that the group must start
+// again.
 func (x *Matcher) unfinished(m *Match, group int) bool {
 	g := x.mc.Groups[group]
 	if g.lazy {
@@ -160,7 +162,8 @@ func (x *Matcher) Receive(stream int, e *Event) {
 	x.overdue()
 }
 
-// try offers an event to the matches that wait for an item, except those that came with it.
+// try offers an event to the matches that wait for an item, except those that arrived with this
+// event.
 func (x *Matcher) try(i int, e *Event) {
 	mc, item, w := x.mc, &x.mc.Items[i], &x.waiting[i]
 	if w.head == nil && w.used == 0 || item.Own && !mc.eval.Own(i, e) {
@@ -187,8 +190,8 @@ func (x *Matcher) try(i int, e *Event) {
 	}
 }
 
-// Due returns when Fire must be called next, and the number that orders it among timers of
-// the same ms; false for never.
+// Due returns when Fire must be called next, and the number that orders it among timers of the same
+// ms; false if never.
 func (x *Matcher) Due() (at int64, seq uint64, ok bool) {
 	t := x.deadlines.next(x.mc.wishes)
 	if t == nil {
@@ -197,7 +200,7 @@ func (x *Matcher) Due() (at int64, seq uint64, ok bool) {
 	return t.at, t.seq, true
 }
 
-// overdue lets deadlines pass that were set in the past.
+// overdue handles deadlines that were set in the past.
 func (x *Matcher) overdue() {
 	if !x.mc.hasDeadlines() {
 		return
@@ -220,10 +223,10 @@ func (p *Spec) hasDeadlines() bool {
 	return false
 }
 
-// Fire is called when the clock has reached what Due returned: one deadline passes.
+// Fire handles one deadline. Call it when the clock has reached the time from Due.
 func (x *Matcher) Fire() {
 	if t := x.deadlines.next(x.mc.wishes); t == nil || t.at > x.mc.env.Now {
-		return // the match that wanted it has gone
+		return // the match that requested it is gone
 	}
 	t, mc := x.deadlines.pop(), x.mc
 	m := mc.match(t.wish.match())
@@ -238,7 +241,7 @@ func (x *Matcher) Fire() {
 	x.firing = false
 }
 
-// Empty reports whether a new matcher would do the same from now on.
+// Empty reports whether a new matcher would behave the same from now on.
 func (x *Matcher) Empty() bool { return len(x.all) == x.gaps && !x.spent && !x.mc.timed }
 
 // Stored returns the number of stored matches.

@@ -2,7 +2,7 @@ package pattern
 
 import "github.com/eventflux/eventflux/shared/lang/window"
 
-// moment is a time at which a match wants attention, or wanted it before it moved on.
+// moment is a time that a match requested, perhaps before it moved on.
 type moment struct {
 	at   int64
 	seq  uint64
@@ -10,9 +10,10 @@ type moment struct {
 	gen  uint32 // of the wish
 }
 
-// wish is what a match can want: to expire, or the deadline of a side. The wishes of a match
-// follow one another in Machine.wishes, which has a number for each that changes with the
-// time that is wanted. So it takes no look at the match to see whether a moment still holds.
+// wish is a kind of time that a match can request: its expiry, or the deadline of a side. The
+// wishes of a match are consecutive in Machine.wishes, which holds a number for each that changes
+// with the requested time. So the queue can tell whether a moment is current without reading the
+// match.
 type wish uint32
 
 const (
@@ -39,9 +40,9 @@ func (t *moment) Before(o *moment) bool {
 	return t.wish < o.wish
 }
 
-// timeQueue holds moments in order. Those that come in order, as almost all do, cost the
-// same however many there are; the others are in a heap. Moments that are no longer wanted
-// are skipped, and removed once they are most of the queue.
+// timeQueue holds moments in order. Moments that arrive in order, as almost all do, cost the same
+// however many there are; the others go into a heap. Moments that are no longer wanted are skipped,
+// and are removed once they are most of the queue.
 type timeQueue struct {
 	inOrder []moment
 	head    int
@@ -61,7 +62,7 @@ func (q *timeQueue) push(t moment) {
 	q.inOrder = append(q.inOrder, t)
 }
 
-// next returns the first moment that is still wanted, or nil.
+// next returns the first wanted moment, or nil.
 func (q *timeQueue) next(wishes []uint32) *moment {
 	for {
 		first := q.front()
@@ -84,7 +85,7 @@ func (q *timeQueue) front() *moment {
 	return nil
 }
 
-// pop removes the front.
+// pop removes the first moment.
 func (q *timeQueue) pop() moment {
 	if len(q.others) > 0 && q.front() == &q.others[0] {
 		return q.others.Pop()
@@ -96,7 +97,8 @@ func (q *timeQueue) pop() moment {
 	return first
 }
 
-// unwanted notes that a moment is no longer wanted. Once most are not, it removes them.
+// unwanted records that a moment is no longer wanted. It removes such moments once they are the
+// majority.
 func (q *timeQueue) unwanted(wishes []uint32) {
 	const few = 64
 	size := len(q.inOrder) - q.head + len(q.others)

@@ -1,7 +1,7 @@
 package pattern
 
-// beforeEvent makes sure that a match of a sequence with `every` waits at the first step.
-// Without `every`, the one attempt begins with the first event, whether or not it fits.
+// beforeEvent makes sure that a match of a sequence with `every` waits at the first step. Without
+// `every`, the first event starts the only attempt, whether or not it fits.
 func (x *Matcher) beforeEvent() {
 	mc := x.mc
 	if mc.timed {
@@ -44,7 +44,7 @@ func (x *Matcher) afterEvent(e *Event) {
 		if m := mc.match(n.match - 1); m.moved != mc.tick {
 			x.owner.Changing()
 			x.drop(m)
-			i = x.from(n.number) - 1 // the list may have become shorter
+			i = x.from(n.number) - 1 // the list may have shrunk
 		}
 	}
 	if mc.timed && mc.restarted && !x.atStart() {

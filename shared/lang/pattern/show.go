@@ -17,7 +17,7 @@ func (m *Match) Events(item int) (list []Kept) {
 	x := &m.x.mc.Items[item]
 	slots := x.Heads + x.Tails
 	if step := x.step; m.counts != nil && m.x.mc.Steps[step].Count && int(m.counts[step]) < slots {
-		slots = max(x.Heads, x.Tails) // the first and the last ones are the same
+		slots = max(x.Heads, x.Tails) // all are both among the first and the last
 		if x.Heads < x.Tails {
 			return m.kept(x, x.slot+x.Heads, slots)
 		}
@@ -42,14 +42,13 @@ func (m *Match) kept(x *Item, from, n int) (list []Kept) {
 	return list
 }
 
-// Waits returns the first and the last step at which the match waits.
+// Waits returns the first and the last step where the match waits.
 func (m *Match) Waits() (first, last int) { return m.lo, m.hi }
 
 // Open reports whether the last step of Waits still waits for one of its sides.
 func (m *Match) Open(side int) bool { return m.sides[side] == open }
 
-// Until returns the time at which the match ends or goes on without an event; false if it
-// waits for ever.
+// Until returns when the match ends or continues without an event; false if it waits forever.
 func (m *Match) Until() (at int64, ok bool) {
 	if m.hasFirst && m.x.mc.Within != NoLimit {
 		at, ok = plus(m.first, m.x.mc.Within), true

@@ -1,6 +1,6 @@
-// Package pattern matches patterns and sequences: it keeps partial matches, moves them from
-// step to step as events come and deadlines pass, and shows them as state. It is a pure data
-// structure. Package engine compiles the filters and makes rows of the matches.
+// Package pattern matches patterns and sequences: it keeps partial matches, moves them from step to
+// step as events arrive and deadlines pass, and exposes them as state. It is a pure data structure.
+// Package engine compiles the filters and turns matches into rows.
 //
 //	event ──► expire (within) ──► steps, from the last to the first ──► next step ──► row
 //	                                         │ filter: own part, key, rest
@@ -25,9 +25,9 @@ type Spec struct {
 	Groups   []Group
 
 	slots     int
-	byStream  [][]int // by stream: its items, in the order in which they are asked
+	byStream  [][]int // by stream: its items, in the order of evaluation
 	groupEnd  []int   // by step: the group that ends there, or -1
-	inGroup   []int   // by step: the group that it is in, or -1
+	inGroup   []int   // by step: the group that contains it, or -1
 	counted   bool    // some step is a count
 	timed     bool    // the first match waits for a deadline
 	restarted bool    // the first step is in a group
@@ -44,15 +44,15 @@ type Step struct {
 	Min, Max int // of a count; Max is NoLimit without a maximum
 }
 
-// Item is one event that a step wants, or that must not come.
+// Item is one event that a step waits for, or that must be absent.
 type Item struct {
-	Stream int // the caller's number
+	Stream int // the caller's number for the stream
 	Absent bool
-	For    int64 // of an absent item, ms; NoLimit: until its partner comes
+	For    int64 // ms, of an absent item; NoLimit: until its partner's event
 	Schema *event.Schema
 	Used   []int // attributes that are read later, in order
-	// Heads and Tails are how many events are kept: the first ones and the last ones. A step
-	// that is no count keeps one event at most, as a head.
+	// Heads and Tails are how many events are kept: the first ones and the last ones. A step that
+	// is not a count keeps at most one event, as a head.
 	Heads, Tails int
 	// Own, Keyed and Rest say which parts the filter has: conditions on the event alone,
 	// equalities with earlier events, and all others.
@@ -74,7 +74,7 @@ type Group struct {
 	lazy        bool // all its steps may be empty
 }
 
-// Complete derives what is not given. It is called once.
+// Complete sets the derived fields. Call it once.
 func (p *Spec) Complete(streams int) {
 	p.byStream = make([][]int, streams)
 	for s := range p.Steps {
@@ -111,7 +111,7 @@ func (p *Spec) Complete(streams int) {
 	}
 }
 
-// before orders the items of a step: what must not come is asked first.
+// before orders the items of a step: absent items go first.
 func (p *Spec) before(item int) int {
 	if p.Items[item].Absent {
 		return 0
@@ -121,7 +121,7 @@ func (p *Spec) before(item int) int {
 
 func (p *Spec) mayBeEmpty(step int) bool { return p.Steps[step].Count && p.Steps[step].Min == 0 }
 
-// Timed reports whether the first match waits for a deadline from its beginning on.
+// Timed reports whether the first match starts with a deadline.
 func (p *Spec) Timed() bool { return p.timed }
 
 // Event is a row of one of the pattern's streams.
@@ -131,20 +131,20 @@ type Event struct {
 	TS int64
 }
 
-// Evaluator evaluates the filters of items. The functions for a part are called only for
-// items that have the part.
+// Evaluator evaluates the filters of items. Functions for a part are only called for items that
+// have the part.
 type Evaluator interface {
 	// Own tests the conditions on the event alone.
 	Own(item int, e *Event) bool
-	// Key appends the event's side of the equalities; false if one is null or no number.
+	// Key appends the event's side of the equalities; false if a value is null or NaN.
 	Key(item int, e *Event, dst []byte) ([]byte, bool)
-	// Held appends the match's side of them.
+	// Held appends the match's side of the equalities.
 	Held(item int, m *Match, dst []byte) ([]byte, bool)
 	// Rest tests the other conditions.
 	Rest(item int, e *Event, m *Match) bool
 }
 
-// Owner is who holds a Matcher.
+// Owner is the component that owns a Matcher.
 type Owner interface {
 	// Changing is called before the matcher changes.
 	Changing()

@@ -10,12 +10,12 @@ import (
 	"github.com/eventflux/eventflux/shared/lang/window"
 )
 
-// The state has an entry for each partial match that is not as a new one would be, and one
-// that says whether the only attempt, or the wait at the start, has begun. Lists, buckets,
-// deadlines and the order of expiry follow from the entries.
+// The state has an entry for each partial match that differs from a new one, and one that says
+// whether the only attempt, or the wait at the start, has started. Lists, buckets, deadlines and
+// the order of expiry are derived from the entries.
 //
 //	"m" number    flags, lo, hi, arrivals, times, counts, sides with deadlines, events
-//	"f"           1, once it has begun
+//	"f"           1, once it has started
 
 const (
 	keyMatch = 'm'
@@ -26,7 +26,8 @@ func matchKey(dst []byte, number uint64) []byte {
 	return binary.BigEndian.AppendUint64(append(dst, keyMatch), number)
 }
 
-// Number reads the number of a match from the key of its entry; false if it is none.
+// Number returns the number of a match from the key of its entry; false if the key is not of a
+// match.
 func Number(key []byte) (uint64, bool) {
 	if len(key) != 9 || key[0] != keyMatch {
 		return 0, false
@@ -94,8 +95,8 @@ func (x *Matcher) Append(dst, key []byte) ([]byte, bool) {
 	return dst, true
 }
 
-// fields names the numbers of a match, beside its events. Nodes exist once it has read the
-// arrivals.
+// fields lists the numbers of a match, without its events. Its nodes exist only after the arrivals
+// are read.
 func (x *Matcher) fields(m *Match, f *window.Fields) {
 	p := x.mc.Spec
 	f.Bool(&m.hasFirst)
@@ -134,7 +135,7 @@ func (x *Matcher) fields(m *Match, f *window.Fields) {
 	}
 }
 
-// arrival returns the number that orders a match at a step; 0 if it does not wait there.
+// arrival returns the number that orders a match at a step; 0 if the match does not wait there.
 func (m *Match) arrival(step int) uint64 {
 	for _, n := range m.nodes {
 		if m.x.mc.Items[n.item].step == step {
@@ -144,8 +145,8 @@ func (m *Match) arrival(step int) uint64 {
 	return 0
 }
 
-// arrive notes, while a match is loaded, that it waits at a step: by a node for its first
-// item, which Ready replaces.
+// arrive records, while a match is loaded, that it waits at a step. It uses a node for the step's
+// first item, which Ready replaces.
 func (m *Match) arrive(step int, arrival uint64) {
 	if arrival > 0 && m.arrival(step) == 0 {
 		m.nodes = append(m.nodes, &node{m: m, item: m.x.mc.Steps[step].Items[0], arrival: arrival})
@@ -212,7 +213,7 @@ func (x *Matcher) read(m *Match, value []byte) error {
 	return x.check(m)
 }
 
-// check refuses a match that no events lead to.
+// check refuses a match that no sequence of events can produce.
 func (x *Matcher) check(m *Match) error {
 	p := x.mc.Spec
 	for s := range p.Steps {
@@ -252,7 +253,7 @@ func (x *Matcher) check(m *Match) error {
 	return x.checkSides(m)
 }
 
-// checkItem compares the events of an item with what the match says it has taken.
+// checkItem compares the stored events of an item with the counts of the match.
 func (x *Matcher) checkItem(m *Match, item *Item) error {
 	p := x.mc.Spec
 	step := &p.Steps[item.step]
@@ -265,7 +266,7 @@ func (x *Matcher) checkItem(m *Match, item *Item) error {
 		case item.step == m.hi && m.sides[item.side] == taken:
 			have = 1
 		case item.step < m.hi && len(step.Items) == 2:
-			continue // perhaps the other side was enough
+			continue // the other side may have been enough
 		case item.step < m.hi:
 			have = 1
 		}
@@ -339,7 +340,7 @@ func (x *Matcher) Ready() error {
 	return x.startLoaded()
 }
 
-// relist puts the loaded matches into the lists of what they wait for, in order of arrival.
+// relist puts the loaded matches into the lists that they wait in, in order of arrival.
 func (x *Matcher) relist(nodes []*node) error {
 	mc := x.mc
 	slices.SortFunc(nodes, func(a, b *node) int { return cmp.Compare(a.arrival, b.arrival) })
@@ -360,7 +361,7 @@ func (x *Matcher) relist(nodes []*node) error {
 	return nil
 }
 
-// await puts the loaded matches into the orders of deadlines and of expiry.
+// await adds the loaded matches to the queues of deadlines and expiry.
 func (x *Matcher) await() {
 	var due, first []moment
 	x.stored(func(m *Match) {
@@ -386,7 +387,7 @@ func (x *Matcher) await() {
 	}
 }
 
-// startLoaded makes the match that is not stored, if the loaded ones leave room for it.
+// startLoaded adds the match that is not stored, if the loaded ones leave room for it.
 func (x *Matcher) startLoaded() error {
 	mc := x.mc
 	in := 0
@@ -398,10 +399,10 @@ func (x *Matcher) startLoaded() error {
 		})
 	}
 	switch {
-	case in > 1: // none is right as well: the group may be over, or start with the next event
+	case in > 1: // zero is also valid: the group may be over, or start with the next event
 		return fmt.Errorf("pattern: %d matches are in the first group, expected one at most", in)
 	case len(x.all) > 0 && !x.spent && (!mc.restarted || mc.timed):
-		return errors.New("pattern: there are matches, but it has not begun")
+		return errors.New("pattern: there are matches, but it has not started")
 	case in == 0:
 		x.start()
 	}

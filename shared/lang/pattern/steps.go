@@ -2,12 +2,12 @@ package pattern
 
 import "math"
 
-// take gives an event to a match that waits for an item.
+// take adds an event to a match that waits for an item.
 func (x *Matcher) take(m *Match, i int, e *Event) {
 	mc := x.mc
 	item := &mc.Items[i]
 	if mc.Within != NoLimit && m.hasFirst && e.TS < minus(m.first, mc.Within) {
-		return // older than what the match began with by more than `within`
+		return // older than the match's first event by more than `within`
 	}
 	s := item.step
 	step := &mc.Steps[s]
@@ -38,7 +38,7 @@ func (x *Matcher) take(m *Match, i int, e *Event) {
 	}
 }
 
-// endSpoiled ends an attempt that something spoiled: its partner is used up.
+// endSpoiled ends a spoiled attempt: the partner's event is used up.
 func (x *Matcher) endSpoiled(m *Match) {
 	x.owner.Changing()
 	last := m.last
@@ -46,8 +46,8 @@ func (x *Matcher) endSpoiled(m *Match) {
 	x.arm(last)
 }
 
-// begun notes the time of the first event of the first step, from which `within` counts. earlier says that an
-// older event of the same step counts instead.
+// begun records the time of the first event of the first step, where `within` starts. earlier is
+// set if an older event of the same step replaces it.
 func (x *Matcher) begun(m *Match, ts int64, earlier bool) {
 	if m.hasFirst && (!earlier || ts >= m.first) {
 		return
@@ -62,8 +62,8 @@ func (x *Matcher) awaitExpiry(m *Match) {
 	}
 }
 
-// stopEarlier ends the collecting of the steps before one. A group whose steps may all be
-// empty starts again when a match has left it.
+// stopEarlier stops collecting at the steps before one. A group whose steps may all be empty starts
+// again when a match leaves it.
 func (x *Matcher) stopEarlier(m *Match, step int) {
 	if m.lo >= step {
 		return
@@ -77,7 +77,7 @@ func (x *Matcher) stopEarlier(m *Match, step int) {
 	}
 }
 
-// counted goes on after a count step has collected its n-th event.
+// counted continues a match after a count step has collected its n-th event.
 func (x *Matcher) counted(m *Match, s, n int) {
 	mc := x.mc
 	step := &mc.Steps[s]
@@ -86,7 +86,7 @@ func (x *Matcher) counted(m *Match, s, n int) {
 	case n == step.Min && (full || s == len(mc.Steps)-1):
 		x.leave(m, s)
 		return
-	case full && m.hi == s: // another match was at the next step when it came this far
+	case full && m.hi == s: // another match was at the next step when this one got here
 		x.stopBefore(m, s+1)
 		x.enter(m, s+1)
 		return
@@ -102,13 +102,12 @@ func (x *Matcher) counted(m *Match, s, n int) {
 		x.moveDeadlines(m)
 	}
 	if x.stays(m, m.lo) && mc.Sequence && n > step.Min && m.hi == s {
-		x.enter(m, s+1) // another match was there when it came this far
+		x.enter(m, s+1) // another match was there when this one got here
 	}
 }
 
-// stays notes that a match of a sequence is still at its steps from lo on. It leaves those
-// to which another match came with the same event, or at which one stayed. It returns false
-// if that ends the match.
+// stays records that a match of a sequence stays at its steps from lo on. It leaves the steps where
+// another match arrived with the same event, or stayed. It returns false if the match ends.
 func (x *Matcher) stays(m *Match, lo int) bool {
 	mc := x.mc
 	if !mc.Sequence {
@@ -137,7 +136,7 @@ func (x *Matcher) stays(m *Match, lo int) bool {
 	return true
 }
 
-// half goes on after one side of a pair was decided.
+// half continues a match after one side of a pair is decided.
 func (x *Matcher) half(m *Match) {
 	mc := x.mc
 	step := &mc.Steps[m.hi]
@@ -155,22 +154,22 @@ func (x *Matcher) half(m *Match) {
 	x.stays(m, m.hi)
 }
 
-// leave takes a match out of a step that is done, and goes on with the next.
+// leave removes a match from a step that is done, and continues with the next step.
 func (x *Matcher) leave(m *Match, s int) {
 	x.cancel(m)
 	x.stopBefore(m, s+1)
 	x.finish(m, s)
 }
 
-// cancel gives up the deadlines of a match.
+// cancel cancels the deadlines of a match.
 func (x *Matcher) cancel(m *Match) {
 	for side := range m.dueSeq {
 		x.giveUp(m, side)
 	}
 }
 
-// finish goes on after a step is done, or need not collect more: the group that ends with it
-// starts again, and the match enters the next step, or is a row.
+// finish handles a step that is done, or need not collect more: the group that ends there starts
+// again, and the match enters the next step or becomes a row.
 func (x *Matcher) finish(m *Match, s int) {
 	mc := x.mc
 	if g := mc.groupEnd[s]; g >= 0 && !mc.Groups[g].lazy && (!mc.Sequence || mc.timed) {
@@ -189,7 +188,7 @@ func (x *Matcher) finish(m *Match, s int) {
 	x.release(m)
 }
 
-// restart makes a fresh match for a group.
+// restart creates a fresh match for a group.
 func (x *Matcher) restart(m *Match, group int) {
 	first := x.mc.Groups[group].First
 	if first == 0 {
@@ -211,7 +210,7 @@ func (x *Matcher) enterFirst(f *Match, step int) {
 	x.enter(f, step)
 }
 
-// arm makes a fresh match at the first step; its waits begin at ms now.
+// arm creates a fresh match at the first step. Its waits start at ms now.
 func (x *Matcher) arm(now int64) {
 	f := x.alloc()
 	f.last = now
@@ -219,7 +218,7 @@ func (x *Matcher) arm(now int64) {
 	if x.mc.timed {
 		x.enterFirst(f, 0)
 	} else {
-		f.last = math.MinInt64 // it has no time, as it is not stored and nothing counts from it
+		f.last = math.MinInt64 // no time yet: it is not stored, and nothing counts from it
 		x.fresh = f
 		x.enter(f, 0)
 	}
@@ -233,7 +232,7 @@ func (x *Matcher) enter(m *Match, s int) {
 		return
 	}
 	if f := x.fresh; f != nil && f != m && s <= f.hi {
-		x.store(f) // it came to this step before m, which only the state can tell
+		x.store(f) // it arrived at this step before m, which only the state can tell
 	}
 	m.hi = s
 	m.sides, m.due = [2]status{}, [2]int64{}
@@ -253,8 +252,8 @@ func (x *Matcher) enter(m *Match, s int) {
 	}
 }
 
-// room makes sure that one match of a sequence comes to a step with an event: the one that
-// is further on, and so comes first. Of those that a deadline brings, the last one stays. A
+// room makes sure that at most one match of a sequence arrives at a step with an event: the one
+// that is furthest along, which comes first. If deadlines bring several, the last one stays. A
 // match that waits nowhere else ends.
 func (x *Matcher) room(m *Match, s int) bool {
 	mc := x.mc
@@ -285,14 +284,14 @@ func (x *Matcher) setDeadline(m *Match, side int, at int64, seq uint64) {
 	x.mc.want(&x.deadlines, m.wish(wishSide+side), at, seq)
 }
 
-// want puts the time of a wish into a queue, in place of the one that it had.
+// want replaces the time of a wish in a queue.
 func (mc *Machine) want(q *timeQueue, w wish, at int64, seq uint64) {
 	mc.wishes[w]++
 	q.push(moment{at: at, seq: seq, wish: w, gen: mc.wishes[w]})
 }
 
-// moveDeadlines counts the deadlines of a match from its newest event: a step before it has
-// collected another one.
+// moveDeadlines restarts the deadlines of a match at its newest event, after an earlier step has
+// collected another event.
 func (x *Matcher) moveDeadlines(m *Match) {
 	for side, i := range x.mc.Steps[m.hi].Items {
 		if seq := m.dueSeq[side]; seq > 0 {

@@ -5,7 +5,7 @@ import (
 	"slices"
 )
 
-// store notes that a match changes. A match that was as a new one gets its number now.
+// store records that a match changes. A match without a number gets one now.
 func (x *Matcher) store(m *Match) {
 	if m.number > 0 {
 		x.touch(m)
@@ -25,7 +25,7 @@ func (x *Matcher) store(m *Match) {
 	}
 }
 
-// give numbers a match.
+// give assigns a number to a match.
 func (x *Matcher) give(m *Match) {
 	m.number = x.mc.env.NextSeq()
 	x.remember(m)
@@ -33,7 +33,7 @@ func (x *Matcher) give(m *Match) {
 	x.touch(m)
 }
 
-// remember lists a match that is stored.
+// remember adds a match to the stored ones.
 func (x *Matcher) remember(m *Match) {
 	if x.head > 64 && x.head > len(x.all)/2 && len(x.all) == cap(x.all) {
 		x.squeeze()
@@ -64,7 +64,7 @@ func (x *Matcher) setSpent() {
 	}
 }
 
-// forget takes a match out of the state.
+// forget removes a match from the state.
 func (x *Matcher) forget(m *Match) {
 	x.mc.count(-1, true)
 	if m.dirty > 0 {
@@ -82,7 +82,7 @@ func (x *Matcher) forget(m *Match) {
 	x.compact()
 }
 
-// from returns where the first match of at least a number is in all.
+// from returns the position in all of the first match with at least the given number.
 func (x *Matcher) from(number uint64) int {
 	at, _ := slices.BinarySearchFunc(x.all, number, func(n numbered, number uint64) int { return cmp.Compare(n.number, number) })
 	return at
@@ -98,7 +98,7 @@ func (x *Matcher) find(number uint64) *Match {
 	return nil
 }
 
-// compact keeps the list of matches as long as their number asks for.
+// compact shrinks the list of matches when most of it is gaps.
 func (x *Matcher) compact() {
 	n := len(x.all)
 	for ; n > x.head && x.all[n-1].match == 0; n-- {
@@ -128,7 +128,7 @@ func (x *Matcher) squeeze() {
 	x.all, x.head, x.gaps = kept, 0, 0
 }
 
-// Close gives up all matches: the matcher's key ends, or its state is loaded.
+// Close drops all matches, because the matcher's key ends or its state is loaded.
 func (x *Matcher) Close() {
 	x.stored(func(m *Match) {
 		m.number, m.dirty = 0, 0
