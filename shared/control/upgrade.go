@@ -26,8 +26,8 @@ type Version struct {
 	engine.Settings
 	// Text is empty if neither the log nor a checkpoint needs it any more, and in lists.
 	Text string `json:"text,omitempty"`
-	// Change says how the state of the version before becomes that of this one, as package
-	// engine has it.
+	// Change says how the state of the previous version was converted, in the format of
+	// package engine.
 	Change string `json:"change,omitempty"`
 	// Of is the version whose text a rollback has put in force again; 0: it is no rollback.
 	Of uint32 `json:"rollback_of,omitempty"`

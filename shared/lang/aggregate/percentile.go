@@ -159,7 +159,7 @@ func (a *percentile) Result(slot int, out *Value) {
 	}
 }
 
-// middle returns the mean of two values, the first of which is not larger.
+// middle returns the mean of two values, where a <= b.
 func middle(a, b float64) float64 {
 	if a == b || b-b != 0 || a-a != 0 {
 		return canonical(float64(a/2) + float64(b/2))

@@ -27,7 +27,7 @@ func init() {
 }
 
 // union is a set of the elements of all sets of a group, each with its count. Its state is
-// that of texts: the elements' JSON.
+// the state of a set of texts: the elements' JSON.
 type union struct {
 	distinctTexts
 	json function.Context

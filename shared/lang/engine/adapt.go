@@ -102,7 +102,7 @@ func adaptsAggregate(old, next *query) (Outcome, string) {
 	counts := old.countable()
 	if filterText(o) != filterText(n) {
 		if !counts {
-			return OutcomeRefused, "the filter behind the window changed, and the window cannot list what passed it"
+			return OutcomeRefused, "the filter after the window changed, and the window cannot list the rows that passed it"
 		}
 		return OutcomeAdapted, "it is computed again from the rows in the window"
 	}

@@ -5,7 +5,7 @@ import "github.com/eventflux/eventflux/shared/lang/siddhiql"
 // CauseKind says what a cause is.
 type CauseKind uint8
 
-// The kinds of causes. The zero value is for outputs of which nothing is known.
+// The kinds of causes. The zero value is for outputs whose cause is unknown.
 const (
 	CauseEvent  CauseKind = 1 // an event, or several that arrived together
 	CauseTimer  CauseKind = 2 // a timer

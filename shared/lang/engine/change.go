@@ -11,8 +11,8 @@ import (
 	"github.com/eventflux/eventflux/shared/state"
 )
 
-// transition is the change of an engine's plan while it goes on. Queries and blocks that go
-// on are redefined in place, so that state which is kept costs nothing, however large it is.
+// transition is the change of a running engine's plan. Queries and blocks that continue are
+// redefined in place, so that kept state costs nothing, however large it is.
 type transition struct {
 	e         *Engine
 	m         *Migration
@@ -25,9 +25,9 @@ type transition struct {
 	rowsTaken []*memory                // windows that took over rows, in order
 }
 
-// change gives the engine the next plan, with the names in the state, as m says. The state of
-// every component becomes that of the next version; outputs that follow from it at once are
-// emitted. After an error the engine must not be used again.
+// change switches the engine to the next plan, whose names are those in the state, as m says. It
+// converts the state of every component, and emits the outputs that result immediately. After an
+// error the engine must not be used again.
 func (e *Engine) change(next *siddhiql.Plan, m *Migration) error {
 	for _, w := range next.Windows {
 		if err := known(w.Query); err != nil {

@@ -15,7 +15,7 @@ import (
 
 const cookbook = "../../../docs/cookbook.md"
 
-// Every recipe of docs/cookbook.md yields the results that stand there. A recipe has an app
+// Every recipe of docs/cookbook.md yields the results on that page. A recipe has an app
 // (sql), its input (events) and its results. A second app is the one after the line `upgrade`
 // of the input.
 func TestCookbook(t *testing.T) {

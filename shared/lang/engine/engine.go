@@ -27,7 +27,7 @@ type Engine struct {
 	work    work
 	used    []*instance // they received something since the last settle
 	undated bool        // keys were loaded without the time of their last event
-	unbegun bool        // waits of patterns may not have begun
+	unbegun bool        // waits of patterns may not have started
 	starts
 
 	row    row            // of the input, for expressions
@@ -42,7 +42,7 @@ type Engine struct {
 	lateRows   []*event.Batch // by stream: the rows of late
 	outOfOrder uint64
 	lateEvents uint64
-	trace      *trace // nil: nobody asks what outputs follow from
+	trace      *trace // nil: causes are not recorded
 }
 
 // subscriber reads a stream. The chunk is the caller's, and is not changed.

@@ -29,7 +29,8 @@ type row struct {
 	work   *work
 }
 
-// interval is the time from start to end, without end. It has a start only if begun is set.
+// interval is the time from start up to, but not including, end. It has a start only if begun is
+// set.
 type interval struct {
 	start, end int64
 	begun      bool

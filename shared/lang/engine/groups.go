@@ -209,14 +209,14 @@ func (g *groups) leave(slot int) {
 	}
 }
 
-// begin notes that a slot's group gets a row, and has none.
+// begin records that a group without rows gets one.
 func (g *groups) begin(slot int) {
 	g.idle--
 	g.slots[slot].came = true
 	g.list(slot)
 }
 
-// list notes that a slot may have rows.
+// list records that a slot may have rows.
 func (g *groups) list(slot int) {
 	if x := &g.slots[slot]; !x.listed {
 		x.listed = true
@@ -224,8 +224,8 @@ func (g *groups) list(slot int) {
 	}
 }
 
-// fresh prepares a slot of signed groups for a row. In a join, rows may leave that never came,
-// so what is left of a group without rows depends on its past: it starts anew.
+// fresh prepares a slot of signed groups for a row. In a join, rows may leave that never came, so
+// a group without rows may hold leftovers that depend on its past. It is therefore reset.
 func (g *groups) fresh(slot int, clear func(slot int)) {
 	if x := &g.slots[slot]; x.rows == 0 {
 		if x.round != g.round {
@@ -235,7 +235,7 @@ func (g *groups) fresh(slot int, clear func(slot int)) {
 	}
 }
 
-// mark notes that a slot's group is about to change.
+// mark records that a slot's group is about to change.
 func (g *groups) mark(slot int) {
 	g.melt(slot)
 	g.slots[slot].round = g.round

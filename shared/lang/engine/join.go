@@ -99,12 +99,12 @@ type joined struct {
 type finder interface {
 	// each calls visit with all rows, in order.
 	each(visit func(window.Row) bool)
-	// with calls visit with the rows that have the key that key has computed last, in
-	// order. hash is that of the key.
+	// with calls visit with the rows that have the key that was last computed in key, in
+	// order. hash is the hash of that key.
 	with(hash uint64, key *rowKey, visit func(window.Row) bool)
-	// loaded is called when the rows have been loaded.
+	// loaded is called after the rows are loaded.
 	loaded()
-	// reset is called when the rows are about to be loaded.
+	// reset is called before the rows are loaded.
 	reset()
 }
 

@@ -247,8 +247,8 @@ func (x *patternQuery) Rest(item int, e *pattern.Event, m *pattern.Match) bool {
 	return x.all(c.rest)
 }
 
-// setSelf gives a value of the first event of a step that has none yet: that of the event
-// which may become it.
+// setSelf reads a value of a step's first event while the step has none: the value of the event
+// that may become the first.
 func (c *patternItem) setSelf(v selfValue, e *pattern.Event) {
 	col := &c.batch.Cols[v.column]
 	col.Truncate(0)
@@ -337,8 +337,8 @@ func (in *patternInput) Matched(m *pattern.Match) {
 	in.s.chunk(x.chunk)
 }
 
-// beginPatterns starts the waits that have not begun, when the clock has its first value or
-// a state without them was loaded.
+// beginPatterns starts the missing waits, once the clock has its first value or after a state
+// without them was loaded.
 func (e *Engine) beginPatterns() {
 	if e.env.Now == window.NoTime {
 		return
@@ -379,7 +379,7 @@ func (c patternSource) Ready() error { return c.ready() }
 // Ready implements state.Source.
 func (c patternsOfKeys) Ready() error { return c.ready() }
 
-// ready also makes sure that the waits of keys begin whose state has none.
+// ready also starts the waits of keys whose state has none.
 func (c unitSource) ready() error {
 	err := c.Ready()
 	c.q.e.loading.Lock()

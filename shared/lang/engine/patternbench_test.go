@@ -63,7 +63,7 @@ func (in *patternInput) turn() *event.Batch {
 	return in.batch
 }
 
-// beat makes a batch in which open keys come again.
+// beat makes a batch where open keys come again.
 func (in *patternInput) beat() *event.Batch {
 	in.batch.Reset()
 	for range patternBatch {

@@ -50,7 +50,7 @@ type query struct {
 
 	table   *tableWrite   // nil: its rows go into a stream
 	pattern *patternQuery // nil: it reads no pattern
-	refused *refusals     // nil: nobody asks for events that its window refuses
+	refused *refusals     // nil: refused events are not collected
 	named   *namedWindow  // that the query stands for; nil for the queries of the app
 
 	subs  []subscriber // of the stream it inserts into, if that is not an inner one

@@ -16,7 +16,7 @@ type refusals struct {
 	text  string // why
 }
 
-// newRefusals returns what collects the refused events of a query; nil if nobody asks.
+// newRefusals returns the collector of a query's refused events; nil if no query reads them.
 func newRefusals(p *siddhiql.Query) *refusals {
 	if p.Source == nil || p.Window == nil || !p.Source.Refused || p.Source.Fault == nil {
 		return nil

@@ -88,7 +88,7 @@ func (t *trigger) await() {
 // live implements owner.
 func (t *trigger) live(p *pending) bool { return t.set && !t.over && t.next == p.at }
 
-// fire implements owner. The event has the time at which it was due.
+// fire implements owner. The event has the time when it was due.
 func (t *trigger) fire(int) {
 	due := t.next
 	t.set, t.changed = false, true

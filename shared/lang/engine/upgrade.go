@@ -55,8 +55,8 @@ func (t *Task) bringInForce() error {
 
 // Replace brings another text into force at the present clock, as a deploy frame with the
 // change in m does. From then on the task passes over the deploy frames of its log: time
-// passes up to them, and events of those versions are adapted by name. What follows from the
-// change at once is in Outputs. After an error the task must not be used again.
+// passes up to them, and events of those versions are adapted by name. Outputs that
+// result from the change immediately are in Outputs. After an error the task must not be used again.
 func (t *Task) Replace(next *siddhiql.Plan, m *Migration) (err error) {
 	if err := m.Err(); err != nil {
 		return err
@@ -68,8 +68,8 @@ func (t *Task) Replace(next *siddhiql.Plan, m *Migration) (err error) {
 	return t.bringInForce()
 }
 
-// passOver notes in which forms the events of a version may come that is not brought into
-// force. It returns false if the log had its frame before.
+// passOver records the forms of events of a version that does not come into force. It returns
+// false if the log already had the frame of that version.
 func (t *Task) passOver(v *frame.Version, plan *siddhiql.Plan) bool {
 	if uint64(v.Number) <= t.passed {
 		return false
@@ -79,7 +79,7 @@ func (t *Task) passOver(v *frame.Version, plan *siddhiql.Plan) bool {
 	return true
 }
 
-// expect notes in which forms the events of another version may come.
+// expect records the forms of events of another version that may still come.
 func (t *Task) expect(other *siddhiql.Plan) {
 	for _, s := range other.Streams {
 		if now := t.plan.Stream(s.Name); s.Defined && (now == nil || !now.Defined || !now.Schema.Same(s.Schema)) {
@@ -88,15 +88,14 @@ func (t *Task) expect(other *siddhiql.Plan) {
 	}
 }
 
-// Upgraded says what became of the components if the newest frame brought the next version of
-// the app into force; else nil. Plan and Components have changed then, and Earlier has the
-// results of the version before.
+// Upgraded returns what happened to each component if the newest frame brought the next version
+// of the app into force; else nil. In that case Plan and Components have changed, and Earlier
+// has the results of the previous version.
 func (t *Task) Upgraded() *Migration { return t.upgraded }
 
-// Upgrade brings the next version of an app into force at the present clock, as m from
-// Migrate says. What follows from it at once is in Outputs; results that were not taken before
-// are in Earlier. After an error the engine must
-// not be used again.
+// Upgrade brings the next version of an app into force at the current clock, as planned in m by
+// Migrate. Results that follow immediately are in Outputs; earlier results that were not taken
+// yet are in Earlier. After an error the engine must not be used again.
 func (e *Engine) Upgrade(next *siddhiql.Plan, m *Migration) (err error) {
 	if err := m.Err(); err != nil {
 		return err

@@ -146,8 +146,8 @@ func (s *Spec) BindCall(args []Arg) (Bound, error) {
 	return b, nil
 }
 
-// form returns the form that takes the arguments. Its error is that of the form that takes
-// most of them.
+// form returns the form that accepts the arguments. If none does, it returns the error of the
+// form that accepts most of them.
 func (s *Spec) form(args []Arg) (*signature, error) {
 	var best error
 	most := -1

@@ -225,8 +225,8 @@ func (l *picture) show(x *item, out *Rows) {
 	out.Kinds = append(out.Kinds, window.Current)
 }
 
-// showTotals puts out the groups that have rows, in the order in which they came. A group
-// without rows is forgotten.
+// showTotals emits the groups that have rows, in order of arrival. It forgets groups without
+// rows.
 func (l *picture) showTotals(out *Rows) {
 	for x := l.groups.first; x != nil; {
 		after := x.next

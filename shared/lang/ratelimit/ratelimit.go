@@ -57,13 +57,13 @@ type Row struct {
 	Kind window.Kind
 	// Group is the key of its group, valid during the call; empty without groups.
 	Group []byte
-	// Came is the time of the row's event, ms. An expired row has that of its current one.
+	// Came is the time of the row's event, ms. An expired row has the time of its current one.
 	Came int64
-	// Dropped: having, limit or offset dropped the row. Only snapshots are told of these.
+	// Dropped: having, limit or offset dropped the row. Only snapshots get such rows.
 	Dropped bool
 }
 
-// Rows are rows that come out together.
+// Rows are rows that are emitted together.
 type Rows struct {
 	B     *event.Batch
 	Kinds []window.Kind
@@ -77,16 +77,16 @@ func (r *Rows) append(b *event.Batch, i int, kind window.Kind) {
 // Limiter holds back the rows of one query (and partition key).
 type Limiter interface {
 	state.Source
-	// Begin sets the instant from which periods of time count, ms. It is called once,
-	// before the first row.
+	// Begin sets the start of the periods of time, ms. It is called once, before the first
+	// row.
 	Begin(at int64)
 	// Begun reports whether Begin was called; true if there are no periods of time.
 	Begun() bool
-	// Add takes the rows of a chunk, and appends those that come out at once.
+	// Add adds the rows of a chunk, and appends those that are emitted at once to out.
 	Add(rows []Row, out *Rows)
 	// Due returns when Fire must be called next; false for never.
 	Due() (at int64, ok bool)
-	// Fire is called when the clock has reached Due. It appends the rows that come out.
+	// Fire is called when the clock has reached Due. It appends the emitted rows to out.
 	Fire(out *Rows)
 	// Empty reports whether a new limiter would do the same from now on.
 	Empty() bool

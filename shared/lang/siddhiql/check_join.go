@@ -69,7 +69,7 @@ func (c *checker) joinSide(d *JoinSide, side *Side) bool {
 	s := &scope{schema: side.Stream.Schema, stream: d.Source, as: d.As.Text}
 	for i, h := range d.Handlers {
 		if h.Filter != nil && i > 0 && d.Handlers[i-1].Filter == nil {
-			c.errorf(h.Pos, "a filter behind the window of %s: a source of a join has its filters before the window; write the condition into `on`", tick(d.Source.String()))
+			c.errorf(h.Pos, "a filter after the window of %s: a source of a join has its filters before the window; write the condition into `on`", tick(d.Source.String()))
 			return false
 		}
 	}
@@ -85,7 +85,7 @@ func (c *checker) joinTable(d *JoinSide, side *Side, t *Table) bool {
 		c.errorf(d.Handlers[0].Pos, "%s is a table: write its condition into `on`", tick(t.Name))
 		return false
 	case d.Unidirectional:
-		c.errorf(d.Source.Pos, "%s is a table and brings no rows: put `unidirectional` behind the other source", tick(t.Name))
+		c.errorf(d.Source.Pos, "%s is a table and brings no rows: put `unidirectional` after the other source", tick(t.Name))
 		return false
 	}
 	return true
@@ -136,7 +136,7 @@ func (c *checker) joinKeeps(in *JoinInput, j *Join) bool {
 			return true // it was reported
 		}
 	}
-	c.errorf(in.Pos, "neither %s nor %s has a window, so neither keeps rows that the other could find: write a window behind one of them, such as `%s#window.time(1 min)`",
+	c.errorf(in.Pos, "neither %s nor %s has a window, so neither keeps rows that the other could find: write a window after one of them, such as `%s#window.time(1 min)`",
 		tick(j.Sides[0].Name), tick(j.Sides[1].Name), in.Right.Source)
 	return false
 }

@@ -127,7 +127,7 @@ func (c *checker) shardJoin(q *Query, b *Partition) {
 		}
 	}
 	if keys[0] != nil && keys[1] != nil && keys[0].Type() != keys[1].Type() {
-		c.errorf(q.Pos, "the partition key of %s is %s and that of %s is %s: expected one type, so that equal keys are in one of the app's %d partitions",
+		c.errorf(q.Pos, "the partition key of %s is %s, and the key of %s is %s: expected one type, so that equal keys are in one of the app's %d partitions",
 			tick(q.Join.Sides[0].Name), keys[0].Type(), tick(q.Join.Sides[1].Name), keys[1].Type(), c.plan.Partitions)
 	}
 }

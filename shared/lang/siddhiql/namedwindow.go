@@ -100,7 +100,7 @@ func (c *checker) named(r StreamRef) *NamedWindow {
 	return nil
 }
 
-// oneWindow refuses a second window behind a named one.
+// oneWindow refuses a second window after a named one.
 func (c *checker) oneWindow(in *StreamInput) bool {
 	if c.named(in.Source) == nil {
 		return true
@@ -122,7 +122,7 @@ func (c *checker) joinNamed(d *JoinSide) bool {
 	if !c.oneWindow(&d.StreamInput) {
 		return false
 	}
-	c.errorf(d.Handlers[0].Pos, "a filter behind the window %s in a join: the other source finds all rows of the window; write the condition into `on`", tick(d.Source.Name))
+	c.errorf(d.Handlers[0].Pos, "a filter after the window %s in a join: the other source finds all rows of the window; write the condition into `on`", tick(d.Source.Name))
 	return false
 }
 

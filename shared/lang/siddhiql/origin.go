@@ -15,8 +15,8 @@ type Origin struct {
 	From      From
 }
 
-// From says at which message of a JetStream stream reading starts. The zero value is the
-// first message there is.
+// From is the message of a JetStream stream where reading starts. The zero value is the first
+// available message.
 type From struct {
 	// New leaves out messages that were stored before the app was deployed.
 	New bool

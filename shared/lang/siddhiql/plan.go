@@ -123,7 +123,7 @@ type Query struct {
 	// the pattern derives.
 	In *event.Schema
 	// Functions are the stream functions of Source. In has the rows of the last one, and Before
-	// the filters behind it.
+	// the filters after it.
 	Functions []*StreamFunction
 	Before    []Expr  // filters before the window of Source, of type Bool, over In
 	Window    *Window // of Source; nil: none
@@ -145,8 +145,8 @@ type Query struct {
 	Pos       Pos
 }
 
-// Reads returns the streams that bring the query rows, each once, in the order in which the
-// query names them.
+// Reads returns the streams that the query reads, each once, in the order that the query names
+// them.
 func (q *Query) Reads() []*Stream {
 	switch {
 	case q.Join != nil:

@@ -17,8 +17,8 @@ type StreamFunction struct {
 	Rows   *event.Schema // of the rows that it makes
 }
 
-// isStreamFunction reports whether a name after a # is that of a stream function. Names of
-// windows need `window.` before them only if they are one.
+// isStreamFunction reports whether a name after a # is a stream function. If a window has the same
+// name, the window wins.
 func isStreamFunction(name string) bool {
 	if _, ok := window.Lookup(name); ok {
 		return false
@@ -73,7 +73,7 @@ func (c *checker) streamFunctions(d *StreamInput, q *Query, in *scope) (rest *St
 		case h.Filter != nil:
 			before = append(before, c.condition(h.Filter, in.in("a filter"), "a filter"))
 		case !h.Function:
-			c.errorf(h.Pos, "a stream function behind the window %s: expected it before the window", tick(h.Window))
+			c.errorf(h.Pos, "a stream function after the window %s: expected it before the window", tick(h.Window))
 			return nil, false
 		default:
 			f := c.streamFunction(h, before, in)

@@ -17,10 +17,10 @@ type Trigger struct {
 	Cron   *cron.Schedule
 }
 
-// triggerAttr has the ms at which a trigger's event was due.
+// triggerAttr holds the time when a trigger's event was due, in ms.
 const triggerAttr = "triggered_time"
 
-// startWord is what a trigger fires at that fires once.
+// startWord is the time of a trigger that fires once, at the start.
 const startWord = "start"
 
 // trigger reads `define trigger T at …`.

@@ -197,8 +197,8 @@ type Change struct {
 }
 
 // Update changes rows, each with its own changes, and reports whether it did: if a changed
-// primary key has a null, is that of a row that does not change, or is that of two rows,
-// nothing changes.
+// primary key has a null, belongs to a row that does not change, or occurs twice, nothing
+// changes.
 func (t *Table) Update(slots []int32, changes [][]Change) bool {
 	moves := t.key != nil && slices.ContainsFunc(changes, func(list []Change) bool {
 		return slices.ContainsFunc(list, func(c Change) bool { return slices.Contains(t.key, c.Attr) })
@@ -309,8 +309,8 @@ func (t *Table) Delete(slots []int32) {
 }
 
 // Rows returns all rows in their order: ascending by primary key, or as they were inserted.
-// The slice is valid until the next change. The cost is that of the rows, and of sorting
-// those that came since the last call.
+// The slice is valid until the next change. It costs time for each row, and for sorting
+// the rows that came since the last call.
 func (t *Table) Rows() []int32 {
 	gone := func(slot int32) bool { return !t.live[slot] }
 	switch {

@@ -87,8 +87,8 @@ func content(r window.Row) string {
 	return fmt.Sprintf("@%d%s", r.TS, b.String())
 }
 
-// TestFollowersKnowWhatIsFound lets random rows come to every window: what was told of the rows
-// is what a look-up finds, in its order.
+// TestFollowersKnowWhatIsFound adds random rows to every window: a follower knows exactly the rows
+// that a look-up finds, in the same order.
 func TestFollowersKnowWhatIsFound(t *testing.T) {
 	for _, test := range states {
 		t.Run(test.name, func(t *testing.T) {

@@ -72,7 +72,7 @@ type Config struct {
 	// CheckKey is called with the length of each key of the window; nil: every key is allowed.
 	CheckKey func(bytes int)
 	// Refused is called with each row that the window cannot accept, such as one without the
-	// time to order it by; nil: nobody asks.
+	// time to order it by; nil if such rows are only counted.
 	Refused func(r Row)
 	// Condition is the condition of the window, if its Spec asks for one.
 	Condition Condition

@@ -75,8 +75,8 @@ func (w *sessions) Found(id uint64) Row {
 	return w.pool.row(r.run.rows[r.index], Current)
 }
 
-// Before implements Searched: sessions in the order in which they were opened, and the rows
-// of a session in the order of their expiry.
+// Before implements Searched: sessions in the order they were opened, and the rows of a session
+// in the order of their expiry.
 func (w *sessions) Before(a, b uint64) bool {
 	x, y := w.found.rows[a], w.found.rows[b]
 	return cmp.Or(

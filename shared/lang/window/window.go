@@ -93,8 +93,8 @@ type Window interface {
 // Bounded is a Window of batches that start and end at known times.
 type Bounded interface {
 	Window
-	// Bounds returns the times of the batch whose current rows are being emitted: it starts
-	// at start, and ends right before end. begun is false if it has no start. Bounds is called
+	// Bounds returns the times of the batch whose current rows are being emitted: it lasts from
+	// start up to, but not including, end. begun is false if it has no start. Bounds is called
 	// during Emit.
 	Bounds() (start, end int64, begun bool)
 }
@@ -121,17 +121,17 @@ type Searched interface {
 	// Before reports whether row a comes before row b in the order of Each. Two rows do not
 	// change their order while both are found.
 	Before(a, b uint64) bool
-	// Follow makes the window tell f about every row that is found from now on, and that is no
-	// longer found. Rows that are found already are not told, nor are those that Reset drops
-	// and Put loads: read them with Each, after Ready. A follower of nil ends it, and costs
-	// nothing.
+	// Follow makes the window report to f each row that look-ups find from now on, and each
+	// that they no longer find. It does not report rows that are found already, nor those that
+	// Reset drops and Put loads: read them with Each, after Ready. A nil follower ends the
+	// reports, and costs nothing.
 	Follow(f Follower)
 }
 
 // Follower keeps an index of the rows that a look-up finds in a window.
 type Follower interface {
-	// Enter is told of a row that is found now. It may come anywhere in the order.
+	// Enter adds a row that look-ups find from now on. It may come anywhere in the order.
 	Enter(id uint64, r Row)
-	// Leave is told of a row that is no longer found. r is still valid during the call.
+	// Leave removes a row that look-ups no longer find. r is still valid during the call.
 	Leave(id uint64, r Row)
 }

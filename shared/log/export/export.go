@@ -176,7 +176,7 @@ func NewReader(in io.Reader) (*Reader, error) {
 		return nil, err
 	}
 	if string(head[:len(magic)]) != magic {
-		return nil, r.corrupt(0, "it begins with %q, not with %q: it is no export", head[:len(magic)], magic)
+		return nil, r.corrupt(0, "it starts with %q, not with %q: it is not an export", head[:len(magic)], magic)
 	}
 	switch v := head[len(magic)]; {
 	case v == 0:
@@ -213,7 +213,7 @@ func (r *Reader) full(b []byte) error {
 func (r *Reader) Next() (Record, error) {
 	if r.last == KindEnd {
 		if n, err := io.ReadFull(r.in, r.one[:]); n > 0 || !errors.Is(err, io.EOF) {
-			return Record{}, errors.Join(r.corrupt(r.at, "there is something behind its end"))
+			return Record{}, errors.Join(r.corrupt(r.at, "there is data after its end"))
 		}
 		return Record{}, io.EOF
 	}
@@ -247,7 +247,7 @@ func (r *Reader) Next() (Record, error) {
 func (r *Reader) ordered(kind Kind, at int64) error {
 	first, once := r.last == 0, kind == KindInfo || kind == KindApp && !r.many || kind == KindManifest
 	if kind == 0 || kind > KindEnd || first != (kind == KindInfo) || kind < r.last || once && kind == r.last {
-		return r.corrupt(at, "a record of kind %d behind one of kind %d", kind, r.last)
+		return r.corrupt(at, "a record of kind %d after one of kind %d", kind, r.last)
 	}
 	r.last = kind
 	return nil

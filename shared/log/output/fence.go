@@ -32,11 +32,11 @@ type Fence struct {
 	Positions map[string]string `json:"positions"`
 }
 
-// Record is what a fence tells of the results before it.
+// Record describes the results before a fence.
 type Record struct {
 	Newest  map[string]result.Position // by result stream; those without a result are not there
 	Last    result.Position            // of all; zero for none
-	Through uint64                     // the sequence up to which the record covers results
+	Through uint64                     // the record covers results up to this sequence
 }
 
 // NewFence returns a fence with a record.

@@ -52,8 +52,8 @@ func (p Position) Compare(o Position) int {
 // Target is the position or instant where a replay ends, but never past the end of the log.
 type Target struct {
 	Position
-	// Timed: at the last moment at which the task's clock is at most Time (ms), with
-	// what time that passes until then brings. Position does not matter then.
+	// Timed stops at the last moment when the task's clock is at most Time (ms), after the
+	// timers that are due until then. Position does not matter then.
 	Timed bool
 	Time  int64
 }

@@ -58,7 +58,7 @@ func (t *Task) Load(ctx context.Context, s store.Store, part *checkpoint.Partiti
 }
 
 // Replace changes the task to another text, which stays in force from then on, as
-// engine.Task.Replace does. What follows at once waits in Core.
+// engine.Task.Replace does. Immediate results wait in Core.
 func (t *Task) Replace(next *siddhiql.Plan, m *engine.Migration) error {
 	if err := t.Core.Replace(next, m); err != nil {
 		return err
@@ -70,7 +70,7 @@ func (t *Task) Replace(next *siddhiql.Plan, m *engine.Migration) error {
 // Position is how far the log was applied.
 func (t *Task) Position() Position { return t.at }
 
-// Plan is that of the version of the app which is in force.
+// Plan returns the plan of the app's version in force.
 func (t *Task) Plan() *siddhiql.Plan { return t.Core.Plan() }
 
 // Infos say which components there are, sorted by id.

@@ -238,7 +238,7 @@ func (c *Comparer) settle(now *int64) {
 	c.found = c.found[:0]
 }
 
-// before orders groups in the order in which their causes came, as far as that is known.
+// before orders groups by the arrival of their causes, as far as that is known.
 func before(a, b *group) int {
 	switch {
 	case a.first != b.first:

@@ -5,7 +5,7 @@
 // record, without an error: what comes after is gone, and its sequences are used again. It
 // leaves out a stream whose settings are damaged, and then writes a new stream over the
 // messages. A damaged sequence makes it allocate memory without bound. This package
-// therefore takes damaged records out itself. What follows them stays, no sequence is used
+// therefore takes damaged records out itself. Later records stay, no sequence is used
 // twice, and a reader finds a hole where the record was. The original of each file that it
 // changes is kept.
 //

@@ -227,7 +227,7 @@ func (c *checker) checkConsumers(s *folder) error {
 		if err != nil {
 			return err
 		}
-		c.found(Finding{Kind: KindConsumer, Stream: s.name, File: file, Original: original, What: fmt.Sprintf("%s; consumer %s was removed. EventFlux makes its own again; one of another program begins again when that program makes it", why, o.Name())})
+		c.found(Finding{Kind: KindConsumer, Stream: s.name, File: file, Original: original, What: fmt.Sprintf("%s; consumer %s was removed. EventFlux creates its own again; if it belongs to another program, it starts over when that program creates it", why, o.Name())})
 	}
 	return nil
 }

@@ -17,11 +17,11 @@ const (
 	pullMessages    = 4096
 	pullBytes       = 16 << 20 // smaller pulls halve the rate of replay
 	pullExpiry      = 10 * time.Second
-	pullHeartbeat   = time.Second // a consumer that is gone is noticed after twice that
-	consumerIdleMax = time.Minute // then the server forgets it, if we are gone
+	pullHeartbeat   = time.Second // the loss of a consumer is noticed after twice that
+	consumerIdleMax = time.Minute // after that, the server deletes the consumer of a lost client
 	requestTimeout  = 5 * time.Second
-	// askAgain is how long an answer is waited for when reading starts over: while JetStream
-	// elects nobody answers, however long one waits.
+	// askAgain is how long to wait for an answer when reading starts over. During an election
+	// of JetStream no answer comes, so a longer wait does not help.
 	askAgain      = time.Second
 	reopenWaitMin = 20 * time.Millisecond
 	reopenWaitMax = 250 * time.Millisecond

@@ -107,7 +107,7 @@ func decode(stream string, file []byte) (newest End, turn uint64, err error) {
 func decodeRecord(stream string, b []byte) (e End, turn uint64, err error) {
 	switch {
 	case string(b[:len(magic)]) != magic:
-		return e, 0, fmt.Errorf("%w: it begins with %q, not with %q", ErrCorrupt, b[:len(magic)], magic)
+		return e, 0, fmt.Errorf("%w: it starts with %q, not with %q", ErrCorrupt, b[:len(magic)], magic)
 	case binary.LittleEndian.Uint32(b[offsetSum:]) != crc32.Checksum(b[:offsetSum], castagnoli):
 		return e, 0, fmt.Errorf("%w: the checksum is wrong", ErrCorrupt)
 	case b[offsetVersion] != version:

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-var rewrite = flag.Bool("rewrite-golden", false, "write the golden file anew; right only for a new one")
+var rewrite = flag.Bool("rewrite-golden", false, "write the golden file; only correct for a new format")
 
 var made = time.Unix(1_700_000_000, 123456789).UTC()
 

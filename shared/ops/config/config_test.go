@@ -134,7 +134,7 @@ func TestSize(t *testing.T) {
 	}
 	for _, text := range []string{"", "MiB", "-1", "1.5GiB", "1M", "1 2", "0x10", "9223372036854775808", "8388608TiB", "1MiB!"} {
 		if n, err := config.ParseSize(text); err == nil {
-			t.Errorf("%q is taken for %d", text, n)
+			t.Errorf("%q is accepted as %d", text, n)
 		}
 	}
 }

@@ -1,6 +1,6 @@
 // Package obs sets up what operators see of a running process: its log, its metrics and
-// health over HTTP, and where its traces go. What is logged, measured and traced is left
-// to the services.
+// health over HTTP, and the export of its traces. The services decide what to log, measure
+// and trace.
 package obs
 
 import (
@@ -23,8 +23,8 @@ func NewLogger(w io.Writer, level slog.Level, json bool) *slog.Logger {
 	return slog.New(slog.NewTextHandler(w, options))
 }
 
-// shortTime writes the time to the millisecond: a person reads no nanoseconds. Whoever
-// logs may have given the same name to something else.
+// shortTime prints the time in milliseconds, since people do not read nanoseconds. It leaves
+// other attributes with the same name alone.
 func shortTime(groups []string, a slog.Attr) slog.Attr {
 	if len(groups) == 0 && a.Key == slog.TimeKey && a.Value.Kind() == slog.KindTime {
 		return slog.String(slog.TimeKey, a.Value.Time().Format("2006-01-02T15:04:05.000Z07:00"))

@@ -43,8 +43,8 @@ type Decoder struct {
 	text  []byte
 }
 
-// NewDecoder returns a decoder of rows of s, in which each attribute is the member of its
-// name, and there are no others.
+// NewDecoder returns a decoder of rows of s whose members have the names of the attributes. Other
+// members are refused.
 func NewDecoder(s *event.Schema) *Decoder { return NewMapped(s, Mapping{Strict: true}) }
 
 // NewMapped returns a decoder of rows of s that are mapped.

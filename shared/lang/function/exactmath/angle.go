@@ -18,8 +18,8 @@ func reduce(x float64) (r pair, quarter int) {
 	return r.minus(of(float64(n * halfPi3))), int(n) & 3
 }
 
-// bits is the precision of a quotient of a number and half pi: the digits before the point, and
-// enough behind it for a number that is close to a multiple.
+// bits is the precision of the quotient of a number and half pi: all digits before the point, and
+// enough digits after it for a number that is close to a multiple.
 const bits = 1280
 
 // manyHalfPi computes half pi, by Machin's formula: 2 (4 atan(1/5) - atan(1/239)).

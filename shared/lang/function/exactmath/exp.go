@@ -89,7 +89,7 @@ func Tanh(x float64) float64 {
 	return math.Copysign(m.over(m.plus(of(2))).number(), x)
 }
 
-// ln returns m and k such that the logarithm of x is m + k times that of 2. x is positive.
+// ln returns m and k such that ln(x) = m + k*ln(2). x is positive.
 func ln(x float64) (m pair, k int) {
 	f, k := math.Frexp(x)
 	if f < math.Sqrt2/2 {

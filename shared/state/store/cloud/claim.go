@@ -10,7 +10,7 @@ import (
 
 const claimKey = ownFolder + "cluster.json"
 
-// claim is the content of the object that says to which cluster a bucket belongs.
+// claim is the content of the object that names the cluster that owns a bucket.
 type claim struct {
 	Cluster string `json:"cluster"`
 }
