@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -162,8 +163,11 @@ func (n *Node) embed() (err error) {
 		Dir: filepath.Join(n.cfg.Data, natsFolder), Listen: n.cfg.Listen, Durability: n.durability,
 		Access: access(n.cfg), Before: n.checkFiles, Log: n.log,
 	})
-	if errors.Is(err, natsconn.ErrInUse) {
-		return fmt.Errorf("%w; stop the other process, or choose another folder with --data and another address with --listen; if a NATS server with JetStream listens on %s, use it: --nats.url nats://%[2]s", err, n.cfg.Listen)
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return fmt.Errorf("%w; if a NATS server with JetStream listens there, use it: --nats.url nats://%s; otherwise stop that process, or choose another address with --listen", err, n.cfg.Listen)
+	case errors.Is(err, natsconn.ErrInUse):
+		return fmt.Errorf("%w; stop the other process, or choose another folder with --data", err)
 	}
 	if err != nil {
 		return err
