@@ -18,19 +18,20 @@ func newCertsCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "certs",
 		Short: "Make keys and certificates for a cluster",
-		Long: `Makes an authority for development and what it signs, in a folder for each process:
+		Long: `Makes a development authority and the certificates that it signs, with a folder for
+each process:
 
   nats-N          certificate of a NATS server, keys.conf with all users' public keys, and
-                  servers.conf with those of the servers, which let in no others as one
+                  servers.conf with the servers' keys: only these may connect as servers
   checkpointer-N  certificate of a Raft member (its raft.id), nkey, the store's password
   ingest, processor, merger, recovery, operator, publisher, subscriber, reader
-                  nkey of the user, and the store's password where it is needed
+                  nkey of the user, and the store's password if the user needs it
   redis           certificate, and the ACL with the password's hash
-  authority       key and certificate of the authority; keep it away from all others
+  authority       key and certificate of the authority; do not copy it to any process
 
-Files with secrets can be read by their owner alone. Nothing is ever overwritten, and no
-secret is printed. Where an organization has an authority of its own, its files go into
-the same places.`,
+Only their owner can read files with secrets. The command never overwrites a file and
+prints no secret. If your organization has its own authority, put its files into the
+same places.`,
 		Example: `  eventflux certs --out secrets --hosts nats.example.com,10.0.0.5`,
 		Args:    exactArgs(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -60,10 +61,10 @@ the same places.`,
 	}
 	f := cmd.Flags()
 	f.StringVar(&cfg.Dir, "out", "", "folder for the keys; made if missing")
-	f.StringVar(&hosts, "hosts", "", "further host names and addresses of the NATS servers and Redis, with commas between")
+	f.StringVar(&hosts, "hosts", "", "more host names and addresses of the NATS servers and Redis, separated by commas")
 	f.IntVar(&cfg.Servers, "nats", 3, "NATS servers")
 	f.IntVar(&cfg.Checkpointers, "checkpointers", 3, "checkpointers")
-	f.IntVar(&days, "days", 365, "for how long the certificates are valid")
-	f.BoolVar(&ifMissing, "if-missing", false, "succeed where the keys are there already, and keep them")
+	f.IntVar(&days, "days", 365, "days that the certificates are valid")
+	f.BoolVar(&ifMissing, "if-missing", false, "succeed if the keys exist already, and keep them")
 	return cmd
 }

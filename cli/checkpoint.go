@@ -23,8 +23,8 @@ func newCheckpointListCommand() *cobra.Command {
 	var a asking
 	return a.add(&cobra.Command{
 		Use: "ls APP", Short: "List the checkpoints of an app, newest first",
-		Long: `Lists the checkpoints that are retained, the one that is under way, and the last that
-were aborted, with the reason.`,
+		Long: `Lists the retained checkpoints, the one in progress, and the last aborted ones with
+the reason.`,
 		Example: `  eventflux checkpoint ls Flights`,
 		Args:    exactArgs("APP"),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -107,12 +107,12 @@ func newCheckpointVerifyCommand() *cobra.Command {
 	var a asking
 	var full bool
 	cmd := a.add(&cobra.Command{
-		Use: "verify APP [EPOCH]", Short: "Read all that a checkpoint refers to, and check it",
+		Use: "verify APP [EPOCH]", Short: "Verify everything that a checkpoint refers to",
 		Long: `Reads the manifest and every run and block that it names, compares checksums, counts and
-the digest of each component, and names all damage. By default the newest checkpoint.
+the digest of each component, and lists all damage. The default is the newest checkpoint.
 
-With --full it also proves that the checkpoint is what the log gives: it replays the log
-from the checkpoint before, and compares every component.`,
+With --full it also proves that the checkpoint matches the log: it replays the log from
+the previous checkpoint, and compares every component.`,
 		Args: upToArgs(1, "APP", "EPOCH"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			request, err := checkpointRequest(args)
@@ -130,7 +130,7 @@ from the checkpoint before, and compares every component.`,
 			return err
 		},
 	}, 10*time.Minute)
-	cmd.Flags().BoolVar(&full, "full", false, "replay from the checkpoint before, and compare")
+	cmd.Flags().BoolVar(&full, "full", false, "replay from the previous checkpoint, and compare")
 	return cmd
 }
 
@@ -183,9 +183,9 @@ func newCheckpointChainCommand() *cobra.Command {
 	return a.add(&cobra.Command{
 		Use: "chain APP", Short: "Show what merging the chains of an app would save",
 		Long: `Lists the chain of each component as of the newest checkpoint: a base and the deltas
-behind it, what merging them would leave, and how much less the store would hold once the
-older checkpoints are retired. All of it is measured, by merging and storing nothing, so
-it reads all state. DUE is why the merger merges a chain by itself.`,
+after it, the size after a merge, and how much less the store would hold once the older
+checkpoints are retired. The command measures this with a merge that stores nothing, so
+it reads all state. DUE is the reason why the merger would merge the chain.`,
 		Example: `  eventflux checkpoint chain Flights`,
 		Args:    exactArgs("APP"),
 		RunE: func(cmd *cobra.Command, args []string) error {

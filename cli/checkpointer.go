@@ -50,9 +50,9 @@ func newCheckpointerAddCommand() *cobra.Command {
 	var learner bool
 	cmd := a.add(&cobra.Command{
 		Use: "add ID=HOST:PORT", Short: "Add a member to the group, or change its address",
-		Long: `Adds a member to the group. Start it before with an empty data folder, its own raft.id
-and raft.listen, and raft.peers of the whole group: it takes over the log from the others.
-What would leave the group without a majority of members that answer is refused.`,
+		Long: `Adds a member to the group. Start it first with an empty data folder, its own raft.id
+and raft.listen, and raft.peers of the whole group: it copies the log from the others. The
+command refuses a change that would leave the group without a majority that answers.`,
 		Example: `  eventflux checkpointer add c4=10.0.0.4:7000`,
 		Args:    exactArgs("ID=HOST:PORT"),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -65,16 +65,16 @@ What would leave the group without a majority of members that answer is refused.
 			return err
 		},
 	}, 30*time.Second)
-	cmd.Flags().BoolVar(&learner, "learner", false, "it gets the log and has no vote")
+	cmd.Flags().BoolVar(&learner, "learner", false, "the member gets the log but has no vote")
 	return cmd
 }
 
 func newCheckpointerRemoveCommand() *cobra.Command {
 	var a asking
 	return a.add(&cobra.Command{
-		Use: "remove ID", Short: "Take a member out of the group",
-		Long: `Takes a member out of the group. Stop its process then: it can answer nothing any more,
-and those who ask it lose time.`,
+		Use: "remove ID", Short: "Remove a member from the group",
+		Long: `Removes a member from the group. Then stop its process: it cannot answer requests any
+more, and delays the clients that ask it.`,
 		Args: exactArgs("ID"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			_, err := ask(cmd, &a, control.VerbMembers, control.MembersRequest{Remove: args[0]}, printStatus)

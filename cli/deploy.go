@@ -21,12 +21,12 @@ func newAppDeployCommand() *cobra.Command {
 	var a asking
 	return a.add(&cobra.Command{
 		Use: "deploy FILE", Short: "Deploy an app to running services",
-		Long: `Checks the app and hands it to the checkpointer, from where every service learns of it.
-Returns when all ingests accept its events and all of its partitions run. If that does
-not come in time, it fails and names what is missing: the app stays deployed.
-The same text again changes nothing. Another text under the name of a deployed app is
-refused: its results would not follow those that are out. If another app reads the same
-subject by another definition, the app is deployed, and the command prints a warning.`,
+		Long: `Checks the app and deploys it at the checkpointer, which tells every service. Returns
+when all ingests accept its events and all of its partitions run. If that takes too long,
+the command fails and names what is missing; the app stays deployed.
+Deploying the same text again changes nothing. Another text under the name of a deployed
+app is refused: use eventflux app upgrade. If another app reads the same subject with
+another definition, the command prints a warning.`,
 		Example: `  eventflux app deploy examples/flights.siddhi`,
 		Args:    exactArgs("FILE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -144,11 +144,11 @@ func printQuarantine(w io.Writer, a *control.App, prefix string) {
 func newAppResumeCommand() *cobra.Command {
 	var a asking
 	return a.add(&cobra.Command{
-		Use: "resume APP", Short: "Run the partitions of an app again that are in quarantine",
+		Use: "resume APP", Short: "Run the quarantined partitions of an app again",
 		Long: `A partition goes into quarantine when three processes in a row died while they applied
-the same frame of its log. No processor runs it then, and its events wait in the log.
-This command has it run again: for example with more memory, or with a version that is
-corrected. If the frame ends three more processes, the partition is in quarantine again.`,
+the same frame of its log. Then no processor runs it, and its events wait in the log.
+This command runs it again, for example with more memory or with a fixed version. If the
+frame kills three more processes, the partition goes back into quarantine.`,
 		Args: exactArgs("APP"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			_, err := ask(cmd, &a, control.VerbResume, control.AppRequest{App: args[0]}, func(w io.Writer, d *control.App) {
@@ -165,7 +165,7 @@ func newAppRemoveCommand() *cobra.Command {
 	cmd := a.add(&cobra.Command{
 		Use: "rm APP", Short: "Remove an app with its log, its results and its checkpoints",
 		Long: `Stops the app and deletes its log, its results, the events that it refused, and its
-checkpoints. There is no way back: without --yes it only says what would go.`,
+checkpoints. This cannot be undone: without --yes the command only prints what it would delete.`,
 		Example: `  eventflux app rm Flights --yes`,
 		Args:    exactArgs("APP"),
 		RunE: func(cmd *cobra.Command, args []string) error {

@@ -40,9 +40,9 @@ events that changed an item.`,
 		},
 	}, 10*time.Minute)
 	f := cmd.Flags()
-	f.StringSliceVar(&r.Components, "components", nil, "only these, such as query1/window, or query1 for both of its")
+	f.StringSliceVar(&r.Components, "components", nil, "only these components, such as query1/window, or query1 for all of a query's")
 	f.StringVar(&r.Explain, "explain", "", "key of an item whose changes are explained by events")
-	f.IntVar(&r.Limit, "limit", 0, "most changes of a component, and most causes; 0 for 100")
+	f.IntVar(&r.Limit, "limit", 0, "maximum number of changes per component, and of causes; 0 for 100")
 	return cmd
 }
 

@@ -20,12 +20,11 @@ func newDoctorCommand() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "doctor",
-		Short: "Examine a running system and say what is wrong, and how to put it right",
-		Long: `Looks at the NATS servers, the services, every app and its streams, the checkpoints, the
-clocks and the store, and says of each what was found, what it means and the command that
-puts it right. Nothing is changed. The settings are those of the services: name the file
-that they have with --config. With --nats.monitor, what NATS tells its monitoring port
-alone is looked at as well.
+		Short: "Examine a running system, and report what is wrong and how to fix it",
+		Long: `Examines the NATS servers, the services, every app and its streams, the checkpoints, the
+clocks and the store. Reports each finding with its meaning and the command that fixes it.
+It changes nothing. It uses the services' settings: name their file with --config. With
+--nats.monitor it also checks what NATS only reports on its monitoring port.
 
 Exit code 1 means that there is an error: a promise is broken, or about to be.`,
 		Example: `  eventflux doctor --server nats://127.0.0.1:4222 --nats.monitor http://127.0.0.1:8222`,

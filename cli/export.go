@@ -21,8 +21,8 @@ func newCheckpointExportCommand() *cobra.Command {
 	var file string
 	cmd := a.add(&cobra.Command{
 		Use: "export APP [EPOCH] -o FILE", Short: "Write a checkpoint and the log after it into one file",
-		Long: `Writes a checkpoint, by default the newest that is usable, with the app and the log
-behind it into one file, which eventflux replay --from runs anywhere.`,
+		Long: `Writes a checkpoint, by default the newest usable one, with the app and the log after it
+into one file. eventflux replay --from runs that file anywhere.`,
 		Example: `  eventflux checkpoint export Flights -o flights.efx
   eventflux replay --from flights.efx --digest`,
 		Args: upToArgs(1, "APP", "EPOCH"),

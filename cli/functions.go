@@ -30,7 +30,7 @@ func newAppFunctionsCommand() *cobra.Command {
 		Use:   "functions",
 		Short: "List the functions, aggregators and windows of the language",
 		Long: `Lists the functions, aggregators and windows that apps can name, with their
-arguments. Those that this program adds to the language are among them.`,
+arguments. The list includes those that this program adds to the language.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			list := listFunctions()

@@ -27,10 +27,10 @@ func newHealthCommand() *cobra.Command {
 	var timeout time.Duration
 	cmd := &cobra.Command{
 		Use:   "health",
-		Short: "Ask a process how it is: exit code 0 if it works, else 1",
+		Short: "Check the health of a process: exit code 0 if it works, else 1",
 		Long: `Asks the HTTP server of metrics.listen, for the health checks of containers. A process is
-healthy while it works, and ready (--ready) while it serves as well. What is wrong is
-printed. The address is that of the process's own configuration, or --url.`,
+healthy while it works, and ready (--ready) while it also serves. The command prints the
+problems. The address comes from the process's configuration, or from --url.`,
 		Example: `  eventflux health --url http://127.0.0.1:9464 --ready`,
 		Args:    exactArgs(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -40,7 +40,7 @@ printed. The address is that of the process's own configuration, or --url.`,
 					return err
 				}
 				if at = baseURL(cfg.Metrics.Listen); at == "" {
-					return usagef("where to ask is not known: set metrics.listen as the process has it, or name its address with --url")
+					return usagef("the address is unknown: set metrics.listen as for the process, or name the address with --url")
 				}
 			}
 			path := "/healthz"
@@ -65,7 +65,7 @@ printed. The address is that of the process's own configuration, or --url.`,
 	}
 	config.AddFlags(cmd.Flags())
 	cmd.Flags().StringVar(&at, "url", "", "where the process serves its metrics, as http://HOST:PORT")
-	cmd.Flags().BoolVar(&ready, "ready", false, "ask whether it serves, and not only works")
+	cmd.Flags().BoolVar(&ready, "ready", false, "check whether the process serves, too")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	cmd.Flags().DurationVar(&timeout, "timeout", 5*time.Second, "how long to wait for the answer")
 	return cmd

@@ -21,8 +21,8 @@ func newPublishCommand() *cobra.Command {
 		Use:   "publish STREAM FILE|-",
 		Short: "Publish events from a file to a stream",
 		Long: `Publishes a file of JSON events, one to a line, and waits for the acknowledgement
-of each. What is not acknowledged is sent again under the same message id, so that
-it counts once; it may then come after later events, unless --in-flight is 1.
+of each. An event without an acknowledgement is sent again with the same message id, so
+that it counts once. It may then arrive after later events, unless --in-flight is 1.
 With --id-prefix the whole command may be repeated within the server's dedup.window.`,
 		Example: `  eventflux publish Flights examples/data/flights.ndjson --ts time --rate 50`,
 		Args:    exactArgs("STREAM", "FILE (or -)"),

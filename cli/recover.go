@@ -24,35 +24,34 @@ func newRecoverCommand() *cobra.Command {
 	var at string
 	var hold, fork, release, adopt, logs, acceptLoss bool
 	cmd := a.add(&cobra.Command{
-		Use: "recover [APP]", Short: "Take an app back to a checkpoint or an instant",
-		Long: `Takes the state of an app back to a checkpoint, an instant or a place in its log, and
-begins a new generation of it there. Without --to and --at the target is the end of the
-log. The newest checkpoint at or before the target that is sound, whose log is there and
-whose results are out, is loaded, and the log is replayed up to the target; what was
-passed over is said.
+		Use: "recover [APP]", Short: "Restore an app to a checkpoint or an instant",
+		Long: `Restores an app to a checkpoint, an instant or a position in its log, and starts a new
+generation there. Without --to and --at the target is the end of the log. The command
+loads the newest sound checkpoint at or before the target whose log exists and whose
+results are out, and replays the log up to the target. It prints which newer checkpoints
+it did not use, and why.
 
-Afterwards the app follows its log again, and its results from there on come once more, in
-the new generation; with --hold it waits at the target until --release; with --fork it goes
-on from its newest checkpoint with the state of the target, and with --components only with
-theirs, and of what they depend on.
+Afterwards the app follows its log again, and publishes its results from there once more,
+in the new generation. With --hold it waits at the target until --release. With --fork it
+continues from its newest checkpoint with the state of the target; with --components only
+these components, and those that they depend on, get the state of the target.
 
---adopt is for a cluster that was lost with its logs, when its store is left: deploy the
-same app to a new cluster over that store, and it goes on with the state of the newest
-sound checkpoint, or that of --to. Events since that checkpoint have to be published
-again.
+--adopt is for a cluster that was lost with its logs but not its store: deploy the same
+app to a new cluster with that store, and it continues with the state of the newest sound
+checkpoint, or of the one in --to. Events after that checkpoint must be published again.
 
---log is for one process that does not start since the files of its log are damaged. It
-works on the data folder while the process is stopped: it makes the settings of JetStream
-streams again, accepts logs that were restored from an older copy, and takes damaged
-records out. What follows them stays. It prints what is missing. With --accept-loss the apps go
-on without it: a tick that changes nothing stands in the place of each lost frame.
+--log is for a single process that does not start because the files of its log are
+damaged. It works on the data folder while the process is stopped: it restores the
+settings of JetStream streams, accepts logs that were restored from an older copy, and
+removes damaged records. Later records stay. It prints what is missing. With --accept-loss
+the apps continue without it: a tick without effect replaces each lost frame.
 
---skip is for a log that holds what is no record of the app, so that its task halts: the app
-goes on in a new generation that passes over it. A record that the app can apply is not
-passed over, and neither is one that records after it refer to.
+--skip is for a log with a record that the task cannot apply, so that it halts: the app
+continues in a new generation that skips the record. It refuses to skip a record that the
+app can apply, or that later records refer to.
 
---dry-run says what would be done, what it costs and what would be refused. APP may be
-left out if one app is deployed.`,
+--dry-run prints what would be done, what it costs and what would be refused. APP may be
+omitted if only one app is deployed.`,
 		Example: `  eventflux recover Flights --at 2026-03-01T12:00:00Z --dry-run
   eventflux recover Flights --to 41 --verify full
   eventflux recover Flights --at seq:1207.3 --components airport --hold
@@ -100,19 +99,19 @@ left out if one app is deployed.`,
 	f := cmd.Flags()
 	f.Uint64Var(&to, "to", 0, "checkpoint to go back to")
 	f.StringVar(&at, "at", "", "instant (RFC 3339 or ms), seq:N or seq:N.EVENT in the log of each partition, or a result as Ef-Position has it")
-	f.StringSliceVar(&r.Components, "components", nil, "only these, such as query1/window, query1 for both of its, or 0/query1 in one partition")
+	f.StringSliceVar(&r.Components, "components", nil, "only these components, such as query1/window, query1 for all of a query's, or 0/query1 in one partition")
 	f.StringVar(&r.Verify, "verify", recovery.VerifyChecksum, "how the checkpoint is verified first: none, checksum or full")
 	f.BoolVar(&hold, "hold", false, "wait at the target, until --release")
 	f.BoolVar(&release, "release", false, "continue a held app")
-	f.BoolVar(&adopt, "adopt", false, "take the state that a lost cluster has left in the store")
-	f.BoolVar(&logs, "log", false, "repair the log's files of a process that is stopped")
-	f.BoolVar(&acceptLoss, "accept-loss", false, "with --log, go on without the frames that are lost")
+	f.BoolVar(&adopt, "adopt", false, "take the state that a lost cluster left in the store")
+	f.BoolVar(&logs, "log", false, "repair the log files of a stopped process")
+	f.BoolVar(&acceptLoss, "accept-loss", false, "with --log, continue without the lost frames")
 	f.String("data", "data", "with --log, the process's data folder")
 	f.String("wal.durability", "durable", "with --log, the process's durability: durable or fast")
-	f.BoolVar(&fork, "fork", false, "go on from the newest checkpoint with the state of the target")
-	f.StringSliceVar(&r.Skip, "skip", nil, "pass over records of the log that cannot be applied, such as 17, or 2/17 in partition 2")
-	f.BoolVar(&r.DryRun, "dry-run", false, "only say what would be done")
-	f.IntVar(&r.Parallel, "parallel", 0, "blocks that are fetched and decoded at once; 0 as configured")
+	f.BoolVar(&fork, "fork", false, "continue from the newest checkpoint with the state of the target")
+	f.StringSliceVar(&r.Skip, "skip", nil, "skip records of the log that cannot be applied, such as 17, or 2/17 in partition 2")
+	f.BoolVar(&r.DryRun, "dry-run", false, "only print what would be done")
+	f.IntVar(&r.Parallel, "parallel", 0, "blocks to fetch and decode in parallel; 0 as configured")
 	return cmd
 }
 

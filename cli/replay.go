@@ -46,8 +46,8 @@ app "event_ts", or the attribute of @source(timestamp=), drives the clock, else 
 With --stream and --ts every line is a plain event instead, such as eventflux
 publish sends.
 
-With --from it runs what eventflux checkpoint export has written instead: it begins with
-the checkpoint, and the log behind it has the events.
+With --from it runs a file that eventflux checkpoint export wrote: it starts with the
+checkpoint, and the log after it has the events.
 
 With --from, --app NEW.siddhi and --compare it shows what an upgrade would change: it runs
 the export as it is, and again with the app changed to NEW.siddhi right after the

@@ -22,12 +22,12 @@ func newRunCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "run [APP.siddhi…]",
 		Short: "Run apps: everything in one process",
-		Long: `Runs apps with everything in one process, a NATS server among it, until SIGINT or
-SIGTERM. Then it accepts no more events, makes durable what it has accepted, makes a
-last checkpoint, puts out the results and ends with exit code 0. After any other end, a
-kill among them, the next start on the same data folder goes on from the newest
-checkpoint. Apps that were deployed before, by run or by app deploy, run as well; without any APP.siddhi,
-only these run, and app deploy adds others.`,
+		Long: `Runs apps with everything in one process, including a NATS server, until SIGINT or
+SIGTERM. Then it stops accepting events, makes the accepted ones durable, makes a last
+checkpoint, publishes the results and exits with code 0. After any other end, such as a
+kill, the next start on the same data folder continues from the newest checkpoint. Apps
+that were deployed before, by run or by app deploy, run as well. Without APP.siddhi only
+these run, and app deploy adds others.`,
 		Example: `  eventflux run examples/flights.siddhi --data /var/lib/eventflux --listen 127.0.0.1:4222`,
 		RunE:    runApps,
 	}

@@ -15,15 +15,15 @@ func newServeCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "serve --services LIST",
 		Short: "Run some of the services of a cluster",
-		Long: `Runs some of the services, until SIGINT or SIGTERM. They meet the others over NATS:
-nats.url names the server, which all services share, as they share the store of
-checkpoints. Apps come by app deploy.
+		Long: `Runs some of the services, until SIGINT or SIGTERM. They talk to the others over
+NATS: nats.url names the server. All services share that server and the store of
+checkpoints. Deploy apps with eventflux app deploy.
 
   checkpointer  keeps apps and orders checkpoints; run one, three or five, with raft.peers
   processor     runs tasks; partitions are spread over all that run, by processor.id
-  ingest        accepts events; run as many as you like
+  ingest        accepts events; run any number
   merger        folds chains of checkpoints and deletes what nothing refers to; one works at a time
-  recovery      plans and makes recoveries, verifies, shows state; one is enough, more share the work`,
+  recovery      plans and runs recoveries, verifies, shows state; one is enough, more share the work`,
 		Example: `  eventflux serve --services checkpointer,processor,ingest,recovery --nats.url nats://127.0.0.1:4222 --store.url file:/var/lib/eventflux/checkpoints`,
 		Args:    exactArgs(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -41,7 +41,7 @@ checkpoints. Apps come by app deploy.
 			return runNode(cmd, cfg, services, nil)
 		},
 	}
-	cmd.Flags().StringVar(&list, "services", "", "services to run, with commas between: "+strings.Join(node.Services, ", "))
+	cmd.Flags().StringVar(&list, "services", "", "services to run, separated by commas: "+strings.Join(node.Services, ", "))
 	config.AddFlags(cmd.Flags())
 	return cmd
 }

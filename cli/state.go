@@ -43,7 +43,7 @@ func newStateGetCommand() *cobra.Command {
 		Long: `Shows the content of a component: the rows of a window, the groups of an aggregate, by
 default as of the end of the log, or as of an instant. Of a pattern it shows the partial
 matches: their events so far, what they wait for, and until when. It is rebuilt from a checkpoint and
-the log; the running app does not notice. Attributes that no query needs are not kept.`,
+the log, without disturbing the running app. Attributes that no query needs are not kept.`,
 		Example: `  eventflux state get airport/aggregate --key DTW
   eventflux state get unpaid/pattern Shop
   eventflux state get airport/window Flights --at 2026-03-01T12:00:00Z --json`,
@@ -60,7 +60,7 @@ the log; the running app does not notice. Attributes that no query needs are not
 	f := cmd.Flags()
 	f.StringVar(&r.Key, "key", "", "only the item of this key, as the list has it")
 	f.StringVar(&at, "at", "", "instant (RFC 3339 or ms), seq:N or seq:N.EVENT in the log of each partition, or a result as Ef-Position has it")
-	f.IntVar(&r.Limit, "limit", 0, "most items that are shown; 0 for 1,000")
+	f.IntVar(&r.Limit, "limit", 0, "maximum number of items; 0 for 1,000")
 	return cmd
 }
 

@@ -16,9 +16,9 @@ func newSubscribeCommand() *cobra.Command {
 	var wait time.Duration
 	cmd := &cobra.Command{
 		Use:   "subscribe SUBJECT",
-		Short: "Print the messages of a subject as they come",
+		Short: "Print the messages of a subject as they arrive",
 		Long: `Prints messages as subject, tab, payload until it is interrupted. Like every plain
-NATS subscription it shows what is published while it runs; the results before stay
+NATS subscription it shows what is published while it runs; earlier results are
 in the JetStream stream EFO_<app>_<partition>.`,
 		Example: `  eventflux subscribe 'out.Flights.>'`,
 		Args:    exactArgs("SUBJECT"),

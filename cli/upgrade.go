@@ -28,7 +28,7 @@ type changing struct {
 func (c *changing) flags(cmd *cobra.Command) *cobra.Command {
 	c.add(cmd, 2*time.Minute)
 	cmd.Flags().BoolVar(&c.planOnly, "plan", false, "only print what would happen to each component")
-	cmd.Flags().BoolVar(&c.request.Drop, "drop", false, "give up the state that cannot go on")
+	cmd.Flags().BoolVar(&c.request.Drop, "drop", false, "give up state that cannot be kept")
 	cmd.Flags().BoolVar(&c.yes, "yes", false, "do not ask")
 	return cmd
 }
@@ -37,12 +37,12 @@ func newAppUpgradeCommand() *cobra.Command {
 	c := &changing{}
 	return c.flags(&cobra.Command{
 		Use: "upgrade FILE", Short: "Change a deployed app, with its state",
-		Long: `Makes the text in FILE the next version of the app that it names. The state of its
-components goes on: the command prints what happens to each of them, asks, and returns
-when all partitions run the new version. Events are taken all the time, and the results
-of each event come from exactly one version. --plan only prints the plan.
+		Long: `Makes the text in FILE the next version of the app that it names. Its components
+keep their state: the command prints what happens to each of them, asks, and returns when
+all partitions run the new version. Events are accepted all the time, and the results of
+each event come from exactly one version. --plan only prints the plan.
 A change that would lose state is refused without --drop. eventflux app rollback goes
-back to the text before.`,
+back to the previous text.`,
 		Example: `  eventflux app upgrade examples/flights.siddhi --plan
   eventflux app upgrade examples/flights.siddhi --yes`,
 		Args: exactArgs("FILE"),
@@ -67,9 +67,9 @@ back to the text before.`,
 func newAppRollbackCommand() *cobra.Command {
 	c := &changing{}
 	cmd := c.flags(&cobra.Command{
-		Use: "rollback APP", Short: "Put the text of an earlier version of an app in force again",
-		Long: `Upgrades an app to the text of an earlier version: the one before, or that of --to. The
-state goes on as with any upgrade, so what the later version has dropped or cut off
+		Use: "rollback APP", Short: "Go back to the text of an earlier version of an app",
+		Long: `Upgrades an app to the text of an earlier version: the previous one, or the one in --to.
+The state is kept as in any upgrade, so state that the later version dropped or cut off
 starts empty; --plan prints what happens to each component. To go back to the state of
 an earlier instant as well, use eventflux recover.`,
 		Example: `  eventflux app rollback Flights --plan

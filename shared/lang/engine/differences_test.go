@@ -22,7 +22,7 @@ const (
 // differences is the table of docs/language.md, "Differences from Siddhi".
 var differences = []difference{
 	{
-		"a join loses rows behind a row that `having` or `limit` drops", "none is lost",
+		"a join loses rows after a row that `having` or `limit` drops", "none is lost",
 		twoStreams + "from A#window.length(3) as a join B#window.length(3) as b on a.k == b.k select a.v as x, b.v as y having y < 15 insert into O;",
 		"1 B [\"a\",20]\n2 B [\"a\",10]\n3 A [\"a\",1]\n4 A [\"a\",2]\n", "3 O [1,10]\n4 O [2,10]\n",
 	},
@@ -86,7 +86,7 @@ var differences = []difference{
 		"1 A [\"a\",1]\n2 A [\"a\",2]\n3 A [\"a\",5]\n", "1 O [1]\n2 O [2]\n3 O [1]\n",
 	},
 	{
-		"`minForever` and `maxForever` start anew with each batch", "they keep their value",
+		"`minForever` and `maxForever` start again with each batch", "they keep their value",
 		oneStream + "from A#window.lengthBatch(1) select maxForever(v) as m insert into O;",
 		"1 A [\"a\",7]\n2 A [\"a\",2]\n", "1 O [7]\n2 O [7]\n",
 	},
