@@ -32,7 +32,7 @@ func flights(t testing.TB, n int) string {
 // The processes of compose.yaml, with the users and certificates of deploy, give the results of a
 // replay while each of them and each server is killed in turn. They log no secret.
 func TestEveryContainerIsKilled(t *testing.T) {
-	s := newStack(t)
+	s := newStack(t, []string{"compose.yaml"})
 	for _, name := range s.services() {
 		s.start(name)
 	}

@@ -17,8 +17,8 @@ import (
 // Every container runs with the least it needs: not as root, without capabilities, with only its
 // own volume writable and only its own keys.
 func TestContainersAreConfined(t *testing.T) {
-	for _, name := range []string{"compose.yaml", "compose.single.yaml"} {
-		file := compose(t, name)
+	for _, names := range [][]string{{"compose.yaml"}, {"compose.single.yaml"}, cloudFiles} {
+		file := compose(t, names...)
 		for name, s := range file.Services {
 			if s.User != "10001:10001" && name != "prometheus" { // its image has its own user
 				t.Errorf("%s runs as %q", name, s.User)
@@ -117,8 +117,8 @@ func TestDockerfile(t *testing.T) {
 	data, err := os.ReadFile(filepath.Join(root, "deploy/Dockerfile"))
 	must(t, err)
 	text := string(data)
-	for _, name := range []string{"compose.yaml", "compose.single.yaml"} {
-		for service, s := range compose(t, name).Services {
+	for _, names := range [][]string{{"compose.yaml"}, {"compose.single.yaml"}, cloudFiles} {
+		for service, s := range compose(t, names...).Services {
 			if s.Build != nil && !strings.Contains(text, " AS "+s.Build.Target+"\n") {
 				t.Errorf("%s builds %s, which is no stage", service, s.Build.Target)
 			}

@@ -5,10 +5,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -67,13 +69,47 @@ func (m *mount) UnmarshalYAML(n *yaml.Node) error {
 	return nil
 }
 
-func compose(t testing.TB, name string) *composeFile {
+// compose reads compose files of deploy. Each changes those before it, as docker compose has
+// it for maps, and for the tags !reset and !override.
+func compose(t testing.TB, names ...string) *composeFile {
 	t.Helper()
-	data, err := os.ReadFile(filepath.Join(root, "deploy", name))
-	must(t, err)
-	c := &composeFile{}
-	must(t, yaml.Unmarshal(data, c))
+	c := &composeFile{Services: map[string]service{}, Volumes: map[string]any{}, Configs: map[string]struct{ File string }{}}
+	for _, name := range names {
+		data, err := os.ReadFile(filepath.Join(root, "deploy", name))
+		must(t, err)
+		text := interpolated(string(data))
+		reset := regexp.MustCompile(`(?m)^  ([\w-]+): !reset null$`)
+		gone := reset.FindAllStringSubmatch(text, -1)
+		next := &composeFile{}
+		must(t, yaml.Unmarshal([]byte(strings.ReplaceAll(reset.ReplaceAllString(text, ""), " !override", "")), next))
+		for _, m := range gone {
+			delete(c.Services, m[1])
+			delete(c.Volumes, m[1])
+		}
+		for name, s := range next.Services {
+			if former, ok := c.Services[name]; ok {
+				maps.Copy(former.Environment, s.Environment)
+				former.DependsOn = s.DependsOn
+				s = former
+			}
+			s.Environment = maps.Clone(s.Environment) // an alias of the file shares it
+			c.Services[name] = s
+		}
+		maps.Copy(c.Volumes, next.Volumes)
+		maps.Copy(c.Configs, next.Configs)
+	}
 	return c
+}
+
+// interpolated replaces variables as docker compose does.
+func interpolated(text string) string {
+	return regexp.MustCompile(`\$\{(\w+)(:[-?]([^}]*))?\}`).ReplaceAllStringFunc(text, func(found string) string {
+		name, rest, _ := strings.Cut(strings.Trim(found, "${}"), ":")
+		if value := os.Getenv(name); value != "" || !strings.HasPrefix(rest, "-") {
+			return value
+		}
+		return rest[1:]
+	})
 }
 
 // role returns the folder of keys that a service sees.
@@ -100,14 +136,15 @@ type stack struct {
 	all     []*process // every process that was started
 }
 
-func newStack(t testing.TB) *stack {
+// newStack prepares the services of compose files; places are pairs of an address of a
+// container and one on loopback.
+func newStack(t testing.TB, files []string, places ...string) *stack {
 	t.Helper()
 	s := &stack{
-		t: t, file: compose(t, "compose.yaml"), secrets: keys(t),
+		t: t, file: compose(t, files...), secrets: keys(t),
 		data: map[string]string{}, raft: map[string]string{}, running: map[string]*process{},
 	}
 	s.servers = cluster(t, s.secrets)
-	var places []string
 	for i, srv := range s.servers {
 		name := fmt.Sprint("nats-", i+1)
 		places = append(places, name+":4222", srv.listen(), name+":8222", srv.env["NATS_MONITOR"])
@@ -119,7 +156,9 @@ func newStack(t testing.TB) *stack {
 		}
 		s.data[name] = t.TempDir()
 	}
-	places = append(places, "redis:6379", redis(t, s.secrets))
+	if _, ok := s.file.Services["redis"]; ok {
+		places = append(places, "redis:6379", redis(t, s.secrets))
+	}
 	s.places = strings.NewReplacer(places...)
 	return s
 }
