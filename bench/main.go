@@ -3,7 +3,7 @@
 // median of several. Parts whose subject is one package run that package's
 // benchmarks; the others run the whole product as eventflux run wires it.
 //
-//	main.go ──▶ gobench.go ──▶ wal.go engine.go pattern.go intake.go state.go compress.go checkpoint.go merge.go   go test -bench
+//	main.go ──▶ gobench.go ──▶ wal.go engine.go pattern.go intake.go state.go compress.go checkpoint.go bucket.go merge.go   go test -bench
 //	        ──▶ rig.go publisher.go results.go processes.go ──▶ barriers.go killed.go failover.go election.go endtoend.go latency.go scale.go
 //	        ──▶ report.go machine.go ──▶ RESULTS.md
 package main
@@ -48,6 +48,7 @@ var parts = []part{
 	{"auto", runAuto},
 	{"state", runState},
 	{"checkpoint", runCheckpoint},
+	{"bucket", runBucket},
 	{"recovery", runRecovery},
 	{"merge", runMerge},
 	{"barriers", runBarriers},

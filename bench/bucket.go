@@ -1,0 +1,61 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+)
+
+// runBucket measures checkpoints in a bucket of S3, beside plain requests to the same server.
+func runBucket(ctx context.Context, b *bench) ([]table, error) {
+	const pkg = "./shared/state/store/cloud/s3"
+	counted, err := b.gobench(ctx, pkg, "^BenchmarkRequests$", "-benchtime", "20x")
+	if err != nil {
+		return nil, err
+	}
+	requests := table{
+		title: "Requests of a checkpoint in a bucket",
+		about: "Components of 4 kB of changed state each; what tasks and the leader send until the checkpoint is committed.",
+		unit:  "requests",
+	}
+	for _, n := range []int{1, 10, 100} {
+		name := fmt.Sprintf("BenchmarkRequests/components-%d", n)
+		r := row{what: fmt.Sprintf("components: %d", n)}
+		if r.value, err = counted.figure(name, "requests/checkpoint", rate); err != nil {
+			return nil, err
+		}
+		sent, err := counted.figure(name, "B/checkpoint", kilobytes)
+		if err != nil {
+			return nil, err
+		}
+		r.extra = sent.String() + " sent"
+		requests.rows = append(requests.rows, r)
+	}
+	moved, err := b.gobench(ctx, pkg, "^BenchmarkBytes$", "-benchtime", "3x")
+	if err != nil {
+		return nil, err
+	}
+	bytes := table{
+		title: "Bytes of a checkpoint in a bucket",
+		about: "A state of 16 MB that does not compress, in blocks, by four workers; the S3 server is in the same process, and\n" +
+			"waits before each request. The limit is one request with as many bytes.",
+		unit: "MB/s",
+	}
+	for _, latency := range []int{0, 5, 50} {
+		for _, way := range []struct{ bench, what string }{
+			{"checkpoint", "write a run"},
+			{"upload", "limit: one put"},
+			{"restore", "load the run"},
+			{"download", "limit: one get"},
+		} {
+			r := row{what: fmt.Sprintf("%s, %d ms", way.what, latency)}
+			if r.value, err = moved.figure(fmt.Sprintf("BenchmarkBytes/%dms/%s", latency, way.bench), "MB/s", wholeBytes); err != nil {
+				return nil, err
+			}
+			bytes.rows = append(bytes.rows, r)
+		}
+	}
+	return []table{requests, bytes}, nil
+}
+
+func kilobytes(v float64) string { return strconv.FormatFloat(v/1000, 'f', 1, 64) + " kB" }
