@@ -38,15 +38,15 @@ func runBucket(ctx context.Context, b *bench) ([]table, error) {
 	bytes := table{
 		title: "Bytes of a checkpoint in a bucket",
 		about: "A state of 16 MB that does not compress, in blocks, by four workers; the S3 server is in the same process, and\n" +
-			"waits before each request. The limit is one request with as many bytes.",
+			"waits before each request. Beside them is one request with as many bytes.",
 		unit: "MB/s",
 	}
 	for _, latency := range []int{0, 5, 50} {
 		for _, way := range []struct{ bench, what string }{
 			{"checkpoint", "write a run"},
-			{"upload", "limit: one put"},
+			{"upload", "beside it: one put"},
 			{"restore", "load the run"},
-			{"download", "limit: one get"},
+			{"download", "beside it: one get"},
 		} {
 			r := row{what: fmt.Sprintf("%s, %d ms", way.what, latency)}
 			if r.value, err = moved.figure(fmt.Sprintf("BenchmarkBytes/%dms/%s", latency, way.bench), "MB/s", wholeBytes); err != nil {
