@@ -1,0 +1,101 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"log/slog"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/eventflux/eventflux/shared/state"
+	"github.com/eventflux/eventflux/shared/state/checkpoint"
+	"github.com/eventflux/eventflux/shared/state/store"
+	"github.com/eventflux/eventflux/shared/state/store/stores"
+)
+
+// makeCheckpoint commits a checkpoint of an app with one component.
+func makeCheckpoint(t *testing.T, s store.Store, app string, epoch uint64) {
+	t.Helper()
+	ctx := context.Background()
+	entry := state.Entry{Key: []byte("k"), Value: []byte(app)}
+	run, err := checkpoint.WriteRun(ctx, s, checkpoint.WriterOptions{Kind: checkpoint.Base, Epoch: state.Epoch(epoch)}, []state.Change{{Key: entry.Key, Value: entry.Value}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := checkpoint.Manifest{App: app, Generation: 1, Epoch: state.Epoch(epoch), Term: 1, Partitions: []checkpoint.Partition{{
+		Log:        checkpoint.Lineage{Stream: "EFW_" + app, Sequence: epoch, ID: checkpoint.ID{1}},
+		Components: []checkpoint.Component{{ID: "c", Type: "t", Version: "1.0.0", Digest: state.DigestOf([]state.Entry{entry}), Runs: []checkpoint.Run{run}}},
+	}}}
+	data, err := m.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Commit(ctx, store.Commit{App: app, Term: 1, Epoch: epoch, Name: checkpoint.ManifestName(app, m.Epoch), Manifest: data}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestStoreCopy(t *testing.T) {
+	unsetSettings(t)
+	dir := t.TempDir()
+	from, to := "file:"+filepath.Join(dir, "from"), "file:"+filepath.Join(dir, "to")
+	s, err := stores.Open(context.Background(), from, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	copied := func(code int, want string, args ...string) {
+		t.Helper()
+		var out bytes.Buffer
+		if got := execute(append([]string{"store", "copy"}, args...), nil, &out, &out); got != code || !strings.Contains(out.String(), want) {
+			t.Errorf("%v: exit code %d, want %d, with %q: %s", args, got, code, want, out.String())
+		}
+	}
+	copied(exitUsage, "the same store", from, from)
+	copied(exitUsage, "TO is none of file:DIR", from, "ftp://x")
+	copied(exitFailed, "the store FROM has no checkpoints", from, to)
+	makeCheckpoint(t, s, "A", 1)
+	makeCheckpoint(t, s, "B", 7)
+	copied(exitFailed, "app C: the store has no checkpoint of the app", from, to, "--app", "C")
+	copied(exitOK, "app B: 1 checkpoints copied and verified, with 1 objects", from, to, "--app", "B")
+	copied(exitOK, "app A: 1 checkpoints copied and verified", from, to)
+	copied(exitOK, "app B: 0 checkpoints copied", from, to)
+}
+
+// A copy that follows has a new checkpoint soon, and ends when it is interrupted.
+func TestStoreCopyFollows(t *testing.T) {
+	dir := t.TempDir()
+	from, to := "file:"+filepath.Join(dir, "from"), "file:"+filepath.Join(dir, "to")
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	var opened [2]store.Store
+	for i, url := range []string{from, to} {
+		s, err := stores.Open(ctx, url, slog.New(slog.DiscardHandler))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Close()
+		opened[i] = s
+	}
+	following, interrupt := context.WithCancel(ctx)
+	ended := make(chan error, 1)
+	go func() { ended <- copyStores(following, &bytes.Buffer{}, from, to, nil, true, time.Millisecond) }()
+	for epoch := uint64(1); epoch <= 3; epoch++ {
+		makeCheckpoint(t, opened[0], "A", epoch)
+		for {
+			head, err := opened[1].Head(ctx, "A")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if head.Epoch == epoch {
+				break
+			}
+		}
+	}
+	interrupt()
+	if err := <-ended; err != nil {
+		t.Errorf("interrupted: %v", err)
+	}
+}
