@@ -35,7 +35,7 @@ func newStoreCopyCommand() *cobra.Command {
 		Short: "Copy the checkpoints of apps to another store, and verify the copy",
 		Long: `Copies the checkpoints of all apps, or of those that --app names, from one store to another.
 Both are URLs as in store.url. Each checkpoint is read back and verified before it counts in
-the other store. The apps may run meanwhile. A later copy continues where this one ended, and
+the other store. The apps may keep running. A later copy continues where this one ended, and
 with --follow, it copies each new checkpoint until it is interrupted. Nothing else may write to
 the other store. docs/stores.md has the steps to move a cluster to another store.`,
 		Example: `  eventflux store copy file:data/checkpoints s3://my-bucket/eventflux?region=eu-central-1

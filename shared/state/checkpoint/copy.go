@@ -160,7 +160,7 @@ func (c *Copier) continues(ctx context.Context, there store.Head, source []liste
 	return fmt.Errorf("the other store has checkpoint %d of app %s, which this one does not have: it belongs to something else, or was copied too long ago; choose another folder, bucket or prefix", there.Epoch, c.App)
 }
 
-// copyOne copies a checkpoint. If it is deleted meanwhile, it is left out.
+// copyOne copies a checkpoint. If retention deletes it during the copy, it is left out.
 func (c *Copier) copyOne(ctx context.Context, m listed, head store.Head, held map[string]bool, done *Copied) error {
 	err := c.move(ctx, m, head, held, done)
 	if !errors.Is(err, store.ErrNotFound) {

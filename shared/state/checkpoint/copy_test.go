@@ -203,7 +203,7 @@ func TestCopyGoesOn(t *testing.T) {
 	}
 }
 
-// What another app has left, or a damaged original, is not taken for a copy.
+// A store with another app of that name is refused, and a damaged original is not committed.
 func TestCopyRefuses(t *testing.T) {
 	l, other := newOrigin(t), newOrigin(t)
 	for range 3 {
