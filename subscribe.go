@@ -113,7 +113,11 @@ func Subscribe[T any](ctx context.Context, c *Client, app, stream string, opts .
 	running, stop := context.WithCancel(context.Background())
 	s := &Subscription[T]{shape: sh, durable: how.durable != "", results: make(chan delivery), stop: stop}
 	for p := range a.Partitions {
-		cons, err := how.consumer(ctx, js, natsconn.OutStream(app, p), natsconn.OutSubject(app, stream, p))
+		subject := natsconn.OutSubject(app, stream, p)
+		if t := def.Sink.Subject; t != nil {
+			subject = t.PatternOf(p)
+		}
+		cons, err := how.consumer(ctx, js, natsconn.OutStream(app, p), subject)
 		var messages jetstream.MessagesContext
 		if err == nil {
 			messages, err = cons.Messages(jetstream.PullMaxMessages(resultsAhead))

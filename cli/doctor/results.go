@@ -59,7 +59,7 @@ func (p *patient) checkResults(ctx context.Context, r *report) {
 				if former == nil {
 					former = missing
 				}
-				checker.Seen(subject, missing.Next)
+				checker.Seen(missing.Stream, missing.Next)
 				return nil
 			})
 			cancel()

@@ -31,6 +31,10 @@ func (l *leader) captured(ctx context.Context, plan *siddhiql.Plan) error {
 				continue
 			}
 			for _, pattern := range config.Subjects {
+				if subject.Overlap(pattern, s.Subject) && strings.HasPrefix(name, "EFO_") {
+					return fmt.Errorf("the subject %s of stream %s also has results of an app, in JetStream stream %s (%s); give the app another subject, or read those results with @source(subject='out.<app>.<Stream>.*')",
+						s.Subject, s.Name, name, strings.Join(config.Subjects, ", "))
+				}
 				if subject.Overlap(pattern, s.Subject) {
 					return fmt.Errorf("the subject %s of stream %s is also captured by JetStream stream %s (%s), so a publisher would get two answers, and one of them does not mean that the event is in the app's log; read that stream with %s, or give the app another subject",
 						s.Subject, s.Name, name, strings.Join(config.Subjects, ", "), readsInstead(name, s.Subject))

@@ -20,6 +20,12 @@ func (l *leader) reachable(ctx context.Context, plan *siddhiql.Plan) (warnings [
 	if err := l.captured(ctx, plan); err != nil {
 		return nil, err
 	}
+	if err := l.chosen(ctx, plan); err != nil {
+		return nil, err
+	}
+	if err := unreadable(plan, l.s.cfg.FSM.apps()); err != nil {
+		return nil, err
+	}
 	return l.origins(ctx, plan)
 }
 

@@ -48,7 +48,7 @@ func (l *leader) deploy(ctx context.Context, c *command) error {
 	}
 	defer done()
 	if a := l.s.cfg.FSM.app(c.App); a == nil || !a.Removing && a.newest().Plan == c.Deploy.Plan { // otherwise Raft refuses the command
-		if err := l.makeStreams(ctx, c.App, c.Deploy.Partitions); err != nil {
+		if err := l.makeStreams(ctx, c.App, c.Deploy.Partitions, c.Deploy.Text); err != nil {
 			l.log.Warn("an app is not deployed, because its streams could not be made", "app", c.App, "err", err)
 			return failure(streamsCode(err), "make the streams of app %s: %v", c.App, err)
 		}
@@ -119,9 +119,10 @@ func streamsCode(err error) string {
 	return control.CodeUnavailable
 }
 
-// makeStreams makes sure that an app's streams exist with the right limits. The caller holds
-// the turn of the app.
-func (l *leader) makeStreams(ctx context.Context, app string, partitions uint32) error {
+// makeStreams makes sure that an app's streams exist with the right limits, and that its output
+// streams take the subjects that its versions and a text choose. The caller holds the turn of the
+// app.
+func (l *leader) makeStreams(ctx context.Context, app string, partitions uint32, text string) error {
 	a := l.s.cfg.FSM.app(app)
 	worked := a != nil && len(a.Tasks)+len(a.Committed) > 0
 	if worked {
@@ -129,7 +130,7 @@ func (l *leader) makeStreams(ctx context.Context, app string, partitions uint32)
 			return err
 		}
 	}
-	made, err := natsconn.EnsureApp(ctx, l.s.js, app, partitions, l.s.cfg.Streams)
+	made, err := natsconn.EnsureApp(ctx, l.s.js, app, partitions, l.s.cfg.Streams, chosenSubjects(a, text)...)
 	if worked {
 		for _, name := range made {
 			l.log.Error("the server did not have a stream that tasks have worked with; it was made again. What its folder still held is in it, if there was any: then meta.inf or meta.sum there was damaged", "app", app, "jetstream", name)
@@ -219,7 +220,7 @@ func (l *leader) remakeStreams(ctx context.Context, app string) error {
 	if a == nil || a.Removing {
 		return nil
 	}
-	if err := l.makeStreams(ctx, app, a.Partitions); err != nil {
+	if err := l.makeStreams(ctx, app, a.Partitions, ""); err != nil {
 		return err
 	}
 	return l.startLogs(ctx, app)

@@ -53,6 +53,9 @@ func (s *Service) upgrade(ctx context.Context, l *leader, r *control.UpgradeRequ
 	if c.already {
 		return c.done(s, l)
 	}
+	if err := l.widenStreams(ctx, c); err != nil {
+		return nil, err
+	}
 	faultpoint.Reach(faultpoint.UpgradeBefore)
 	if _, err := l.propose(ctx, &command{Kind: kindUpgrade, App: c.app.Name, Upgrade: &c.version, Time: c.version.Time}); err != nil {
 		return nil, err

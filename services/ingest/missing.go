@@ -25,7 +25,7 @@ func (f *follower) missingFrom(from, first uint64) missing {
 	m.checker.Untrimmed = from <= 1 && first <= 1
 	if at := f.progress.position(); at.Sequence > 0 && at.Sequence+1 == from {
 		if seen, err := result.Parse(at.Place); err == nil {
-			m.checker.Seen(f.subject, seen)
+			m.checker.Seen(f.link.results.stream, seen)
 		}
 	}
 	return m
@@ -55,7 +55,7 @@ func (f *follower) isMissing(m jetstream.Msg) bool {
 	}
 	for _, newest := range f.newest {
 		if !at.After(newest) { // the log has it, and so what was before it
-			f.missing.checker.Seen(f.subject, at)
+			f.missing.checker.Seen(f.link.results.stream, at)
 			return false
 		}
 	}

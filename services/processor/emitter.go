@@ -87,6 +87,7 @@ type emitter struct {
 	any        result.Position   // the newest of all
 	ahead      []result.Position // scratch: newest, with what is being sent
 	previous   []byte            // scratch
+	of         string            // the value of output.HeaderStream; "": it is not there
 
 	fence      func(newest []result.Position, any result.Position, through uint64) ([]byte, error) // nil: none is written
 	fenced     string                                                                              // its subject
@@ -295,6 +296,13 @@ func (e *emitter) fill(bytes []byte, m *message) {
 	h[headerPosition][0] = m.at.String()
 	h[headerTimestamp][0] = strconv.FormatInt(m.ts, 10)
 	h[headerVersion][0] = strconv.FormatUint(uint64(max(m.version, 1)), 10)
+	if m.of != e.of {
+		if e.of = m.of; m.of == "" {
+			delete(h, output.HeaderStream)
+		} else {
+			h[output.HeaderStream] = []string{m.of}
+		}
+	}
 	h[headerKind][0] = "current"
 	if m.kind == window.Expired {
 		h[headerKind][0] = "expired"

@@ -65,7 +65,11 @@ func deployLog(ctx context.Context, t testing.TB, js jetstream.JetStream, text s
 	t.Helper()
 	plan, err := siddhiql.Compile(text)
 	must(t, err)
-	_, err = natsconn.EnsureApp(ctx, js, plan.Name, 1, natsconn.StreamLimits{})
+	var chosen []func(uint32) string
+	for _, t := range plan.Templates() {
+		chosen = append(chosen, t.PatternOf)
+	}
+	_, err = natsconn.EnsureApp(ctx, js, plan.Name, 1, natsconn.StreamLimits{}, chosen...)
 	must(t, err)
 	d := wal.Deployment{App: plan.Name, Stamp: 1, Version: frame.Version{Number: 1, Level: engine.Level, Build: "1.0.0", Settings: settings.JSON(), Text: text}}
 	must(t, d.Deploy(ctx, js, 0))

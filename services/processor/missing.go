@@ -67,7 +67,7 @@ func (s *scan) see(seq uint64, subject string, h nats.Header) error {
 		s.logged = true
 		s.t.log.Error("results of a former generation are missing; the task goes on", "err", err)
 	}
-	s.checker.Seen(subject, missing.Next)
+	s.checker.Seen(missing.Stream, missing.Next)
 	return nil
 }
 
@@ -83,7 +83,7 @@ func (t *task) readOn(ctx context.Context, stream string, r output.Record, fence
 	s := &scan{t: t, stream: stream, checker: &output.Checker{Whole: true, Untrimmed: !trimmed}, next: r.Through + 1}
 	for name, at := range r.Newest {
 		if !trimmed {
-			s.checker.Seen(t.subjectOf(name), at)
+			s.checker.Seen(name, at)
 		}
 	}
 	if s.checker.SeenLast(r.Last); trimmed {

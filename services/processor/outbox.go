@@ -35,7 +35,8 @@ func (p position) after(o position) bool {
 // pile's bytes.
 type message struct {
 	subject    string
-	stream     int // its number among result streams, or fenceStream
+	of         string // the result stream, if the app has chosen the subject; else ""
+	stream     int    // its number among result streams, or fenceStream
 	start, end int
 	at         position // of its last row
 	kind       window.Kind

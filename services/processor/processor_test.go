@@ -42,7 +42,16 @@ define stream S (k string, v int);
 from S select k, v insert into Packed;
 from S#length(3) select k, sum(v) as total insert into Out;
 from S[v > 5] select k, v insert into Big;`
-	for name, app := range map[string]string{"plain": sums, "packed": packed} {
+	const chosen = `@app:name('sums')
+define stream S (k string, v int);
+@sink(stream='Each', subject='each.{k}.{v}')
+from S select k, v insert into Each;
+@sink(stream='Packed', subject='packed.{partition}', pack='ndjson')
+from S select k, v insert into Packed;
+from S#length(3) select k, sum(v) as total insert into Out;
+@sink(stream='Big', subject='big.{v}')
+from S[v > 5] select k, v insert into Big;`
+	for name, app := range map[string]string{"plain": sums, "packed": packed, "subjects of the app's choice": chosen} {
 		t.Run(name, func(t *testing.T) {
 			seed := rand.Uint64()
 			t.Logf("seed %d", seed)

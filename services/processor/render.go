@@ -22,11 +22,12 @@ const (
 // renderer turns what an engine has emitted into messages.
 type renderer struct {
 	plan     *siddhiql.Plan
-	subjects []string   // by stream of the plan; "" where rows are not published
-	numbers  []int      // by stream of the plan: its number among result streams
-	packs    []openPack // by stream of the plan
-	version  uint32     // of the app
-	newest   []position // by result stream: of the last message made, or before of the last result at the takeover
+	subjects []string    // by stream of the plan; "" where rows are not published, or have subjects of their own
+	chosen   []*subjects // by stream of the plan; nil: the app has not chosen its subjects
+	numbers  []int       // by stream of the plan: its number among result streams
+	packs    []openPack  // by stream of the plan
+	version  uint32      // of the app
+	newest   []position  // by result stream: of the last message made, or before of the last result at the takeover
 }
 
 // openPack is a packed message that is being filled.
@@ -42,11 +43,16 @@ type openPack struct {
 // a position for each result stream.
 func newRenderer(plan *siddhiql.Plan, partition uint32, streams *resultStreams, last []position) *renderer {
 	r := &renderer{
-		plan: plan, subjects: make([]string, len(plan.Streams)), numbers: make([]int, len(plan.Streams)), packs: make([]openPack, len(plan.Streams)),
+		plan: plan, subjects: make([]string, len(plan.Streams)), chosen: make([]*subjects, len(plan.Streams)), numbers: make([]int, len(plan.Streams)), packs: make([]openPack, len(plan.Streams)),
 		newest: slices.Clone(last),
 	}
 	for _, s := range plan.Published() {
-		r.subjects[s.ID], r.numbers[s.ID] = natsconn.OutSubject(plan.Name, s.Name, partition), streams.number(s.Name)
+		r.numbers[s.ID] = streams.number(s.Name)
+		if t := s.Sink.Subject; t != nil {
+			r.chosen[s.ID] = newSubjects(s, partition)
+		} else {
+			r.subjects[s.ID] = natsconn.OutSubject(plan.Name, s.Name, partition)
+		}
 	}
 	return r
 }
@@ -96,7 +102,8 @@ func (r *renderer) renderInto(p *pile, e emitted, at *position, last []position)
 // chunk appends the rows of one chunk, the first of which is at position at.
 func (r *renderer) chunk(p *pile, e emitted, o engine.Output, at position, last []position) int {
 	target := r.plan.Queries[o.Query].Target
-	if r.subjects[target.ID] == "" {
+	chosen := r.chosen[target.ID]
+	if r.subjects[target.ID] == "" && chosen == nil {
 		return 0
 	}
 	rows, kinds := e.Rows(int(o.Query))
@@ -109,10 +116,14 @@ func (r *renderer) chunk(p *pile, e emitted, o engine.Output, at position, last 
 			} else {
 				start := len(p.bytes)
 				p.bytes = rowjson.AppendObject(p.bytes, rows, i)
-				p.messages = append(p.messages, message{
+				m := message{
 					subject: r.subjects[target.ID], stream: number, start: start, end: len(p.bytes),
 					at: at, kind: kinds[i], ts: rows.TS[i], version: r.version,
-				})
+				}
+				if chosen != nil {
+					m.subject, m.of = chosen.of(rows, i), target.Name
+				}
+				p.messages = append(p.messages, m)
 				r.newest[number] = at
 			}
 		}
@@ -145,10 +156,14 @@ func (r *renderer) closePack(p *pile, stream int) {
 	open := &r.packs[stream]
 	start := len(p.bytes)
 	p.bytes = append(p.bytes, open.lines...)
-	p.messages = append(p.messages, message{
+	m := message{
 		subject: r.subjects[stream], stream: r.numbers[stream], start: start, end: len(p.bytes),
 		at: open.at, kind: open.kind, ts: open.ts, version: r.version,
-	})
+	}
+	if chosen := r.chosen[stream]; chosen != nil {
+		m.subject, m.of = chosen.of(nil, 0), r.plan.Streams[stream].Name
+	}
+	p.messages = append(p.messages, m)
 	r.newest[r.numbers[stream]] = open.at
 	open.lines, open.rows = open.lines[:0], 0
 }

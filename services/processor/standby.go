@@ -285,17 +285,9 @@ func (t *task) makeRoom(ctx context.Context) error {
 // newestResult returns the log sequence of the frame that the newest result of the
 // generation in the output stream follows from; 0 for none.
 func (t *task) newestResult(ctx context.Context) (uint64, error) {
-	stream := natsconn.OutStream(t.plan.Name, t.partition)
-	m, err := lastMessage(ctx, t.nc, stream, natsconn.OutSubjects(t.plan.Name, t.partition))
+	at, err := output.LastResult(ctx, t.nc, t.plan.Name, t.partition)
 	if err != nil {
-		return 0, fmt.Errorf("last result of output stream %s: %w", stream, err)
-	}
-	if m.seq == 0 {
-		return 0, nil
-	}
-	at, err := output.ReadPlace(m.header)
-	if err != nil {
-		return 0, fmt.Errorf("result %d of output stream %s: %w", m.seq, stream, err)
+		return 0, err
 	}
 	if at.Generation != uint64(t.generation) {
 		return 0, nil

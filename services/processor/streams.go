@@ -5,7 +5,6 @@ import (
 	"sync"
 
 	"github.com/eventflux/eventflux/shared/lang/siddhiql"
-	"github.com/eventflux/eventflux/shared/log/natsconn"
 )
 
 // resultStreams numbers the streams of an app that have results, by whichever version: the
@@ -59,9 +58,4 @@ func (t *task) follow(plan *siddhiql.Plan) {
 func (t *task) renew() {
 	t.renderer = nil
 	t.follow(t.live)
-}
-
-// subjectOf returns the subject of the results of a stream.
-func (t *task) subjectOf(stream string) string {
-	return natsconn.OutSubject(t.plan.Name, stream, t.partition)
 }

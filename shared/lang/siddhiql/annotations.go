@@ -33,7 +33,7 @@ var annotations = map[string]annotationSpec{
 	"app:partitions":  {on: []element{onApp}},
 	"app:playback":    {on: []element{onApp}, keys: []string{"lateness", "ahead", "idle.time", "increment"}},
 	"source":          {on: []element{onStream}, keys: []string{"subject", "stream", "from", "timestamp"}, repeats: true},
-	"sink":            {on: []element{onStream, onQuery, onPartition}, keys: []string{"stream", "pack", "publish", "max.age", "max.bytes"}, repeats: true},
+	"sink":            {on: []element{onStream, onQuery, onPartition}, keys: []string{"stream", "subject", "pack", "publish", "max.age", "max.bytes"}, repeats: true},
 	"onerror":         {on: []element{onStream}, keys: []string{"action"}},
 	"info":            {on: []element{onQuery}, keys: []string{"name", "was"}},
 	"primarykey":      {on: []element{onTable}},

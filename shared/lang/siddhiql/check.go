@@ -83,6 +83,7 @@ func check(app *App, r *report, by rules) (*Plan, error) {
 		}
 	}
 	c.sinks()
+	c.sinkOverlaps()
 	c.componentNames()
 	c.publishedNames()
 	c.shards(app)
@@ -126,6 +127,7 @@ type checker struct {
 	tables    map[string]*Table
 	feeds     map[*Stream][]*Stream
 	negations map[*Negation]*Binary // the operator that binds less tightly than a `not`
+	sinkAt    []sinkSubject
 	pending   []pendingSink
 	keyAt     map[*Partition][]Pos // of the keys of blocks
 }

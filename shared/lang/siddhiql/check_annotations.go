@@ -315,6 +315,7 @@ func (c *checker) sinks() {
 		}
 		seen[name] = at
 		c.sink(elems, &k.stream.Sink)
+		c.sinkSubject(elems, k.stream)
 		c.bounds(elems)
 	}
 }

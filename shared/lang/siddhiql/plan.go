@@ -5,6 +5,7 @@ import (
 
 	"github.com/eventflux/eventflux/shared/lang/event"
 	"github.com/eventflux/eventflux/shared/lang/event/rowjson"
+	"github.com/eventflux/eventflux/shared/lang/subject"
 	"github.com/eventflux/eventflux/shared/lang/window"
 )
 
@@ -101,6 +102,10 @@ type Stream struct {
 type Sink struct {
 	Packed bool // pack='ndjson': many rows to a message
 	Off    bool // publish='false': not at all
+	// Subject has the subjects of the rows (subject='…'); nil: out.<app>.<Stream>.<p>.
+	Subject *subject.Template
+	// Attrs has, by token of Subject, the attribute whose value the token is; -1 for others.
+	Attrs []int
 }
 
 // Query is one `from … insert into …`. Its input is Source, Join or Pattern; the others are

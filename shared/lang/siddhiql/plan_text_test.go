@@ -38,8 +38,11 @@ func planText(p *Plan) string {
 		if s.Block >= 0 {
 			fmt.Fprintf(&b, " block=%d", s.Block)
 		}
-		if s.Sink != (Sink{}) {
-			fmt.Fprintf(&b, " sink=%+v", s.Sink)
+		if s.Sink.Packed || s.Sink.Off {
+			fmt.Fprintf(&b, " sink={Packed:%t Off:%t}", s.Sink.Packed, s.Sink.Off)
+		}
+		if t := s.Sink.Subject; t != nil {
+			fmt.Fprintf(&b, " subject=%s %v", t.Pattern("N"), s.Sink.Attrs)
 		}
 		if s.ShardKey != nil {
 			b.WriteString(" shard=" + exprText(s.ShardKey))

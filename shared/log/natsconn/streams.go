@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -127,12 +128,18 @@ func AppStreams(app string, partitions uint32) []string {
 // EnsureApp creates those of an app's streams that are missing, and returns their names,
 // also of those it had come to before an error. BytesMax is the limit of each log. A log
 // that it creates takes only a deploy frame until OpenWAL has opened it. Limits that an
-// operator has given a stream of results or of refused events stay.
-func EnsureApp(ctx context.Context, js jetstream.JetStream, app string, partitions uint32, l StreamLimits) (made []string, err error) {
+// operator has given a stream of results or of refused events stay. patterns are further
+// subjects of results, as subject.Template.PatternOf returns them for a partition; subjects
+// that a stream of results has already stay, as its results are still on them.
+func EnsureApp(ctx context.Context, js jetstream.JetStream, app string, partitions uint32, l StreamLimits, patterns ...func(partition uint32) string) (made []string, err error) {
 	copies := StreamLimits{Replicas: l.Replicas}
 	wanted := []jetstream.StreamConfig{dlqConfig(app, copies)}
 	for p := range partitions {
-		wanted = append(wanted, outConfig(app, p, copies))
+		cfg := outConfig(app, p, copies)
+		for _, pattern := range patterns {
+			addSubject(&cfg, pattern(p))
+		}
+		wanted = append(wanted, cfg)
 	}
 	var mu sync.Mutex
 	var group errgroup.Group
@@ -244,6 +251,39 @@ func outConfig(app string, p uint32, l StreamLimits) jetstream.StreamConfig {
 	return cfg
 }
 
+// moreKey is the entry of a stream's metadata that lists the subjects which an app has chosen
+// for its results (@sink(subject='…')).
+const moreKey = "ef.subjects"
+
+// moreSubjects lists the subjects of a stream of results that the app has chosen.
+func moreSubjects(cfg jetstream.StreamConfig) []string { return strings.Fields(cfg.Metadata[moreKey]) }
+
+// addSubject adds a pattern that the app has chosen, in place of narrower ones; false if the
+// stream has all of its subjects.
+func addSubject(cfg *jetstream.StreamConfig, pattern string) bool {
+	more := moreSubjects(*cfg)
+	if slices.ContainsFunc(more, func(s string) bool { return subject.Covers(s, pattern) }) {
+		return false
+	}
+	narrower := func(s string) bool { return slices.Contains(more, s) && subject.Covers(pattern, s) }
+	cfg.Subjects = append(slices.DeleteFunc(slices.Clone(cfg.Subjects), narrower), pattern)
+	more = append(slices.DeleteFunc(slices.Clone(more), narrower), pattern)
+	cfg.Metadata = maps.Clone(cfg.Metadata)
+	if cfg.Metadata == nil {
+		cfg.Metadata = map[string]string{}
+	}
+	cfg.Metadata[moreKey] = strings.Join(more, " ")
+	return true
+}
+
+// plainSubjects lists the other subjects of a stream, sorted.
+func plainSubjects(cfg jetstream.StreamConfig) []string {
+	more := moreSubjects(cfg)
+	list := slices.DeleteFunc(slices.Clone(cfg.Subjects), func(s string) bool { return slices.Contains(more, s) })
+	slices.Sort(list)
+	return list
+}
+
 // OutDifferences is WALDifferences for the results of a partition.
 func OutDifferences(have jetstream.StreamConfig, app string, p uint32) []string {
 	return differences(have, outConfig(app, p, StreamLimits{}))
@@ -331,13 +371,17 @@ func ensure(ctx context.Context, js jetstream.JetStream, app string, want jetstr
 	if !limited {
 		want.MaxBytes, want.MaxAge = have.MaxBytes, have.MaxAge
 	}
-	if have.MaxBytes == want.MaxBytes && have.MaxAge == want.MaxAge && have.Replicas == want.Replicas {
+	added := false
+	for _, s := range moreSubjects(want) {
+		added = addSubject(&have, s) || added
+	}
+	if !added && have.MaxBytes == want.MaxBytes && have.MaxAge == want.MaxAge && have.Replicas == want.Replicas {
 		return stream, created, nil
 	}
 	have.MaxBytes, have.MaxAge, have.Replicas = want.MaxBytes, want.MaxAge, want.Replicas
 	stream, err = js.UpdateStream(ctx, have)
 	if err != nil {
-		return nil, created, fmt.Errorf("JetStream stream %s: set limits: %w", want.Name, err)
+		return nil, created, fmt.Errorf("JetStream stream %s: set limits and subjects: %w", want.Name, err)
 	}
 	return stream, created, nil
 }
@@ -379,8 +423,7 @@ func complete(ctx context.Context, js jetstream.JetStream, stream jetstream.Stre
 
 // differences lists the settings whose change would break a promise.
 func differences(have, want jetstream.StreamConfig) []string {
-	slices.Sort(have.Subjects)
-	slices.Sort(want.Subjects)
+	have.Subjects, want.Subjects = plainSubjects(have), plainSubjects(want)
 	var diff []string
 	compare := func(setting string, have, want any) {
 		if h, w := fmt.Sprint(have), fmt.Sprint(want); h != w {

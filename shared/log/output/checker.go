@@ -21,7 +21,7 @@ type Checker struct {
 	// from the first one ever, or from those on that Seen was told of.
 	Untrimmed bool
 
-	of  map[string]result.Position // by subject: the newest
+	of  map[string]result.Position // by result stream: the newest
 	any result.Position            // the newest of all; zero: it is not known
 }
 
@@ -29,6 +29,7 @@ type Checker struct {
 // read them.
 type MissingError struct {
 	Subject string
+	Stream  string          // of results; the subject, if it does not tell
 	Next    result.Position // the result that was read
 	Before  result.Position // which follows that one
 	Seen    result.Position // and not this one, the newest that the reader has seen
@@ -42,12 +43,12 @@ func (e *MissingError) Error() string {
 	return fmt.Sprintf("results are missing: %s on %s follows %s, and %s", e.Next, e.Subject, e.Before, newest)
 }
 
-// Seen says that the reader has had a result, such as by an earlier reading.
-func (c *Checker) Seen(subject string, at result.Position) {
+// Seen says that the reader has had a result of a stream, such as by an earlier reading.
+func (c *Checker) Seen(stream string, at result.Position) {
 	if c.of == nil {
 		c.of = map[string]result.Position{}
 	}
-	c.of[subject], c.any = at, at
+	c.of[stream], c.any = at, at
 }
 
 // SeenLast says which result was the last of all.
@@ -60,24 +61,28 @@ func (c *Checker) Next(subject string, h nats.Header) error {
 	if err != nil {
 		return fmt.Errorf("result on %s: %w", subject, err)
 	}
+	stream, ok := StreamOf(subject, h)
+	if !ok {
+		stream = subject
+	}
 	text := h.Get(HeaderPrevious)
 	if text == "" {
-		c.Seen(subject, at)
+		c.Seen(stream, at)
 		return nil
 	}
 	previous, err := ParsePrevious(text)
 	if err != nil {
 		return fmt.Errorf("result %s on %s: %w", at, subject, err)
 	}
-	seen, known := c.of[subject]
+	seen, known := c.of[stream]
 	switch {
 	case known && !at.After(seen):
 		return nil
 	case (known || c.Untrimmed) && seen != previous.Same:
-		return &MissingError{subject, at, previous.Same, seen}
+		return &MissingError{subject, stream, at, previous.Same, seen}
 	case c.Whole && (c.Untrimmed || c.any != result.Position{}) && c.any != previous.Any:
-		return &MissingError{subject, at, previous.Any, c.any}
+		return &MissingError{subject, stream, at, previous.Any, c.any}
 	}
-	c.Seen(subject, at)
+	c.Seen(stream, at)
 	return nil
 }

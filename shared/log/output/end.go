@@ -28,24 +28,62 @@ func FindEnd(ctx context.Context, nc *nats.Conn, app string, p uint32) (End, err
 	if err != nil {
 		return End{}, fmt.Errorf("last fence of output stream %s: %w", stream, err)
 	}
-	last, err := natsconn.LastStored(ctx, nc, stream, natsconn.OutSubjects(app, p))
+	at, err := LastResult(ctx, nc, app, p)
 	if err != nil {
-		return End{}, fmt.Errorf("last result of output stream %s: %w", stream, err)
+		return End{}, err
 	}
-	end := End{}
-	if last.Seq > 0 {
-		at, err := ReadPlace(last.Header)
-		if err != nil {
-			return End{}, fmt.Errorf("result %d of output stream %s: %w", last.Seq, stream, err)
-		}
-		end.Sequence = at.Seq
-	}
+	end := End{Sequence: at.Seq}
 	if fence.Seq > 0 {
 		if err := end.addFence(fence.Data); err != nil {
 			return End{}, fmt.Errorf("fence %d of output stream %s: %w", fence.Seq, stream, err)
 		}
 	}
 	return end, nil
+}
+
+// fencesMax is how many fences in a row LastResult looks through.
+const fencesMax = 1000
+
+// LastResult returns the place of the newest result of a partition, on whichever subject; zero
+// for none. It goes back from the end of the output stream, where only results and fences are,
+// to a result or to a fence whose record reaches that far.
+func LastResult(ctx context.Context, nc *nats.Conn, app string, p uint32) (result.Position, error) {
+	stream, fences := natsconn.OutStream(app, p), natsconn.FenceSubject(app, p)
+	m, err := natsconn.LastStored(ctx, nc, stream, ">")
+	for range fencesMax {
+		if err != nil {
+			return result.Position{}, fmt.Errorf("end of output stream %s: %w", stream, err)
+		}
+		if m.Seq == 0 || m.Subject != fences {
+			break
+		}
+		f, err := ParseFence(m.Data)
+		if err != nil {
+			return result.Position{}, fmt.Errorf("fence %d of output stream %s: %w", m.Seq, stream, err)
+		}
+		if r, ok, err := f.Record(); err == nil && ok && r.Through+1 >= m.Seq {
+			return r.Last, nil
+		}
+		if m.Seq == 1 {
+			return result.Position{}, nil
+		}
+		if m, err = natsconn.StoredAt(ctx, nc, stream, m.Seq-1); err != nil {
+			return result.Position{}, fmt.Errorf("end of output stream %s: %w", stream, err)
+		}
+	}
+	if m.Seq == 0 || m.Subject == fences { // messages are missing there
+		if m, err = natsconn.LastStored(ctx, nc, stream, natsconn.OutSubjects(app, p)); err != nil {
+			return result.Position{}, fmt.Errorf("last result of output stream %s: %w", stream, err)
+		}
+	}
+	if m.Seq == 0 {
+		return result.Position{}, nil
+	}
+	at, err := ReadPlace(m.Header)
+	if err != nil {
+		return result.Position{}, fmt.Errorf("result %d of output stream %s: %w", m.Seq, stream, err)
+	}
+	return at, nil
 }
 
 // addFence adds what a fence knows of results before it, which may have been trimmed.

@@ -22,9 +22,26 @@ const (
 	HeaderGeneration = "Ef-Generation"
 	// HeaderVersion has the version of the app that made the result.
 	HeaderVersion = "Ef-Version"
+	// HeaderStream has the name of the result stream of a result whose subject the app has
+	// chosen. Other results have it in their subject.
+	HeaderStream = "Ef-Stream"
 	// HeaderPrevious has the place of the result before, as Previous.
 	HeaderPrevious = "Ef-Previous"
 )
+
+// StreamOf returns the result stream of a message of an output stream; false for a fence.
+func StreamOf(subject string, h nats.Header) (name string, ok bool) {
+	if name = h.Get(HeaderStream); name != "" {
+		return name, true
+	}
+	rest, ok := strings.CutPrefix(subject, "out.")
+	if !ok {
+		return "", false
+	}
+	_, rest, _ = strings.Cut(rest, ".")
+	name, rest, ok = strings.Cut(rest, ".")
+	return name, ok && name != "" && !strings.Contains(rest, ".")
+}
 
 // ReadPlace returns where a result stands. Its text came from a server, so anything may
 // be in it.

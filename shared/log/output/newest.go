@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"maps"
-	"strings"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -16,8 +15,9 @@ import (
 
 // Partition names the output stream of a partition, and its result streams.
 type Partition struct {
-	App     string
-	Number  uint32
+	App    string
+	Number uint32
+	// Streams are those whose results go to out.<app>.<Stream>.<p>.
 	Streams []string
 }
 
@@ -25,7 +25,9 @@ type Partition struct {
 func Of(plan *siddhiql.Plan, partition uint32) Partition {
 	p := Partition{App: plan.Name, Number: partition}
 	for _, s := range plan.Published() {
-		p.Streams = append(p.Streams, s.Name)
+		if s.Sink.Subject == nil {
+			p.Streams = append(p.Streams, s.Name)
+		}
 	}
 	return p
 }
@@ -74,7 +76,7 @@ func (p Partition) ReadOn(ctx context.Context, js jetstream.JetStream, r Record,
 				return err
 			}
 		}
-		name, known := p.streamOf(subject)
+		name, known := StreamOf(subject, h)
 		if !known {
 			return nil
 		}
@@ -92,7 +94,8 @@ func (p Partition) ReadOn(ctx context.Context, js jetstream.JetStream, r Record,
 
 // LookUp makes the record of an output stream up to sequence end that has none, since it is
 // new or a release before 1.0 has written it: it looks up the newest result of each result
-// stream. The positions of the newest fence count where results are gone.
+// stream. Streams with subjects of their own have none there, as a task writes a record before
+// its first result. The positions of the newest fence count where results are gone.
 func (p Partition) LookUp(ctx context.Context, nc *nats.Conn, fence Fence, end uint64) (Record, error) {
 	r := Record{Newest: map[string]result.Position{}, Through: end}
 	newest := uint64(0)
@@ -124,15 +127,6 @@ func (p Partition) LookUp(ctx context.Context, nc *nats.Conn, fence Fence, end u
 		}
 	}
 	return r, nil
-}
-
-// streamOf returns the result stream of a subject: of any version of the app.
-func (p Partition) streamOf(subject string) (name string, ok bool) {
-	tokens := strings.Split(subject, ".")
-	if len(tokens) != 4 || natsconn.OutSubject(p.App, tokens[2], p.Number) != subject || subject == natsconn.FenceSubject(p.App, p.Number) {
-		return "", false
-	}
-	return tokens[2], true
 }
 
 func (p Partition) stream() string { return natsconn.OutStream(p.App, p.Number) }

@@ -129,3 +129,44 @@ func TestGoldenFences(t *testing.T) {
 		}
 	}
 }
+
+// A result whose subject the app has chosen belongs to the stream that its header names, and a
+// reader of all results finds what is missing on any of its subjects.
+func TestResultsOnChosenSubjectsAreOfOneStream(t *testing.T) {
+	header := func(stream, position, previous string) nats.Header {
+		h := nats.Header{HeaderGeneration: {"1"}, HeaderPosition: {position}, HeaderPrevious: {previous}}
+		if stream != "" {
+			h[HeaderStream] = []string{stream}
+		}
+		return h
+	}
+	for _, c := range []struct{ subject, header, want string }{
+		{"out.a.S.0", "", "S"},
+		{"alerts.x", "Alerts", "Alerts"},
+		{"ef.fence.a.0", "", ""},
+		{"out.a.S", "", ""},
+		{"out.a.S.0.x", "", ""},
+	} {
+		if got, ok := StreamOf(c.subject, header(c.header, "2.0", "0:0.0")); got != c.want && ok || ok != (c.want != "") {
+			t.Errorf("%s: stream %q %t, want %q", c.subject, got, ok, c.want)
+		}
+	}
+	checker := Checker{Whole: true, Untrimmed: true}
+	for _, r := range []struct {
+		subject string
+		h       nats.Header
+		missing bool
+	}{
+		{"alerts.x", header("Alerts", "2.0", "0:0.0"), false},
+		{"alerts.y", header("Alerts", "3.0", "1:2.0"), false},
+		{"out.a.S.0", header("", "3.1", "0:0.0 1:3.0"), false},
+		{"alerts.x", header("Alerts", "5.0", "1:4.0 1:4.0"), true},
+	} {
+		var missing *MissingError
+		if err := checker.Next(r.subject, r.h); errors.As(err, &missing) != r.missing || err != nil && !r.missing {
+			t.Errorf("%s %s: %v", r.subject, r.h.Get(HeaderPosition), err)
+		} else if r.missing && missing.Stream != "Alerts" {
+			t.Errorf("a result of %s is missing", missing.Stream)
+		}
+	}
+}

@@ -1,0 +1,138 @@
+package checkpointer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/eventflux/eventflux/shared/lang/siddhiql"
+	"github.com/eventflux/eventflux/shared/lang/subject"
+	"github.com/eventflux/eventflux/shared/log/natsconn"
+)
+
+// chosenSubjects lists the subjects that an app has chosen for its results
+// (@sink(subject='…')), by any version that is kept or by a text. A task that goes back in the
+// log puts out the results of an earlier version again.
+func chosenSubjects(a *appState, text string) (patterns []func(partition uint32) string) {
+	texts := []string{text}
+	if a != nil {
+		for _, v := range a.versions() {
+			texts = append(texts, v.Text)
+		}
+	}
+	seen := map[string]bool{}
+	for _, text := range texts {
+		if !strings.Contains(text, "subject") {
+			continue
+		}
+		plan, err := siddhiql.CompileDeployed(text)
+		if err != nil {
+			continue // ingest tells why a text cannot be read
+		}
+		for _, t := range plan.Templates() {
+			if !seen[t.Text] {
+				seen[t.Text] = true
+				patterns = append(patterns, t.PatternOf)
+			}
+		}
+	}
+	return patterns
+}
+
+// widenStreams has the output streams of an app take the subjects of a new version, before a
+// task can come to it.
+func (l *leader) widenStreams(ctx context.Context, c *change) error {
+	if len(c.plan.Templates()) == 0 {
+		return nil
+	}
+	done, err := l.turn(ctx, c.app.Name)
+	if err != nil {
+		return err
+	}
+	defer done()
+	if err := l.makeStreams(ctx, c.app.Name, c.app.Partitions, c.version.Text); err != nil {
+		return failure(streamsCode(err), "prepare the output streams of app %s for the subjects of its new version: %v", c.app.Name, err)
+	}
+	return nil
+}
+
+// chosen refuses an app whose results could have a subject that another JetStream stream
+// captures, or that another app reads.
+func (l *leader) chosen(ctx context.Context, plan *siddhiql.Plan) error {
+	templates := plan.Templates()
+	own := natsconn.AppStreams(plan.Name, uint32(plan.Partitions))
+	for _, t := range templates {
+		pattern := t.Pattern("*")
+		names := l.s.js.StreamNames(ctx, jetstream.WithStreamListSubject(pattern))
+		for name := range names.Name() {
+			if !slices.Contains(own, name) {
+				return fmt.Errorf("results on '%s' would also be captured by JetStream stream %s; choose another subject in @sink, or change the subjects of that stream", t.Text, name)
+			}
+		}
+		if err := names.Err(); err != nil && !errors.Is(err, jetstream.ErrEndOfData) {
+			return fmt.Errorf("list JetStream streams with %s: %w", pattern, err)
+		}
+	}
+	if len(templates) == 0 {
+		return nil
+	}
+	for _, other := range otherPlans(plan, l.s.cfg.FSM.apps()) {
+		for _, s := range inputs(other) {
+			for _, t := range templates {
+				if subject.Overlap(t.Pattern("*"), s.Subject) {
+					return fmt.Errorf("results on '%s' would be events of stream %s of app %s, which reads %s; choose another subject in @sink, and have that app read the results with @source(subject='out.%s.<Stream>.*')", t.Text, s.Name, other.Name, s.Subject, plan.Name)
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// unreadable refuses an app that reads results of another one which have subjects of their own,
+// or the other way round: links read out.<app>.<Stream>.<p>.
+func unreadable(plan *siddhiql.Plan, apps []*appState) error {
+	check := func(reader, writer *siddhiql.Plan) error {
+		for _, s := range reader.Streams {
+			app, stream, ok := linkOf(s)
+			if !ok || app != writer.Name {
+				continue
+			}
+			if of := writer.Stream(stream); of != nil && of.Sink.Subject != nil {
+				return fmt.Errorf("stream %s of app %s reads %s, but results of stream %s of app %s have the subject '%s'; have a query of app %[5]s insert them into another stream as well, without a subject, and read that one", s.Name, reader.Name, s.Subject, stream, writer.Name, of.Sink.Subject.Text)
+			}
+		}
+		return nil
+	}
+	for _, other := range otherPlans(plan, apps) {
+		if err := errors.Join(check(plan, other), check(other, plan)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// linkOf returns the app and the stream whose results a stream reads.
+func linkOf(s *siddhiql.Stream) (app, stream string, ok bool) {
+	tokens := strings.Split(s.Subject, ".")
+	if len(tokens) != 4 || tokens[0] != "out" {
+		return "", "", false
+	}
+	return tokens[1], tokens[2], true
+}
+
+// otherPlans returns the plans of the deployed apps but one.
+func otherPlans(plan *siddhiql.Plan, apps []*appState) (list []*siddhiql.Plan) {
+	for _, a := range apps {
+		if a.Name == plan.Name || a.Removing {
+			continue
+		}
+		if other, err := siddhiql.CompileDeployed(a.Text); err == nil {
+			list = append(list, other)
+		}
+	}
+	return list
+}
