@@ -247,3 +247,20 @@ func TestOptionsAreChecked(t *testing.T) {
 		}
 	}
 }
+
+// A subscription gets the results of a stream from whichever subjects the app has chosen for it.
+func TestSubscriptionsFindChosenSubjects(t *testing.T) {
+	ctx := t.Context()
+	n := open(t, t.TempDir())
+	app := strings.Replace(totalsApp, "partition with", "@sink(stream='Totals', subject='totals.{partition}.{shop}') partition with", 1)
+	must(n.Deploy(ctx, app))(t)
+	pub := must(eventflux.NewPublisher[payment](ctx, n.Client, "Spending", "Payments"))(t)
+	must(pub.PublishAll(ctx, []payment{{"bakery", 4}, {"a.b", 10}, {"bakery", 5}}))(t)
+	sub := must(eventflux.Subscribe[total](ctx, n.Client, "Spending", "Totals", eventflux.FromStart()))(t)
+	defer sub.Close()
+	got := take(t, sub, 3)
+	slices.SortFunc(got, func(a, b total) int { return strings.Compare(a.Shop, b.Shop) })
+	if want := []total{{"a.b", 10, 1}, {"bakery", 4, 1}, {"bakery", 9, 2}}; !slices.Equal(got, want) {
+		t.Errorf("results %v, want %v", got, want)
+	}
+}

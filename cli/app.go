@@ -212,6 +212,9 @@ func results(plan *siddhiql.Plan, s *siddhiql.Stream) string {
 	if !into || s.Sink.Off || plan.Name == "" {
 		return ""
 	}
+	if t := s.Sink.Subject; t != nil {
+		return t.Pattern("*")
+	}
 	return fmt.Sprintf("out.%s.%s.*", plan.Name, s.Name)
 }
 

@@ -136,7 +136,13 @@ func (g *greeter) changes(apps []*siddhiql.Plan) {
 				fmt.Fprintf(g.out, "  reads        %s\n", s.ReadsFrom())
 			}
 		}
-		fmt.Fprintf(g.out, "  results on   out.%s.>\n", p.Name)
+		chosen := p.Templates()
+		if len(chosen) == 0 || len(chosen) < len(p.Published()) {
+			fmt.Fprintf(g.out, "  results on   out.%s.>\n", p.Name)
+		}
+		for _, t := range chosen {
+			fmt.Fprintf(g.out, "  results on   %s\n", t.Pattern("*"))
+		}
 		fmt.Fprintf(g.out, "  refused on   %s\n", natsconn.DLQSubjects(p.Name))
 	}
 	for _, name := range slices.Sorted(maps.Keys(g.known)) {

@@ -14,8 +14,8 @@ import (
 const (
 	templateBytesMax  = 512
 	templateTokensMax = 16
-	// TokenBytesMax is the longest token that a value becomes. With all tokens, a subject stays
-	// far below the 4 KiB that NATS takes for a whole line of its protocol.
+	// TokenBytesMax is the longest token that a value becomes. A subject of such tokens fits
+	// into a line of the NATS protocol, which has at most 4 KiB.
 	TokenBytesMax = 128
 	// PartitionName is the placeholder of the partition's number.
 	PartitionName = "partition"
@@ -129,8 +129,8 @@ const (
 // AppendNull appends the token of null.
 func AppendNull(dst []byte) []byte { return append(dst, nullToken...) }
 
-// AppendToken appends a text as one token. What NATS does not allow in a token, and %, becomes
-// % and two hexadecimal digits, so different texts have different tokens. If the token would be
+// AppendToken appends a text as one token. Each byte that NATS does not allow in a token, and
+// each %, becomes % and two hexadecimal digits, so different texts have different tokens. If the token would be
 // longer than TokenBytesMax, it is the start of the text and a digest of it.
 func AppendToken(dst, text []byte) []byte {
 	if len(text) == 0 {
