@@ -53,8 +53,8 @@ type block struct {
 	buf  []byte
 	hash hash.Hash64
 	sum  [hashBytes]byte
-	// accepts reports whether a message of the stream can have a subject; nil: any.
-	accepts func(subject []byte) bool
+	// accepts reports whether a message of the stream can have a subject with a header; nil: any.
+	accepts func(subject, header []byte) bool
 }
 
 func newBlock(stream string, index uint32, buf []byte) (*block, error) {
@@ -102,15 +102,16 @@ func (b *block) read(at int) (r record, why string) {
 		seq: seq &^ (erasedFlag | tombstoneFlag), erased: seq&erasedFlag != 0, tombstone: seq&tombstoneFlag != 0,
 		stamp: int64(binary.LittleEndian.Uint64(rest[12:])), subject: body[:subject], data: body[subject+header:],
 	}
+	var values []byte
 	if header > 0 {
 		// The hash does not cover the lengths of subject and header.
 		n := int(binary.LittleEndian.Uint32(body[subject:]))
 		if n > len(r.data) || !wholeHeader(r.data[:n]) {
 			return r, "the length of its header is wrong"
 		}
-		r.data = r.data[n:]
+		values, r.data = r.data[:n], r.data[n:]
 	}
-	if r.message() && b.accepts != nil && !b.accepts(r.subject) {
+	if r.message() && b.accepts != nil && !b.accepts(r.subject, values) {
 		return r, fmt.Sprintf("its subject is %.80q", r.subject)
 	}
 	return r, ""

@@ -52,6 +52,26 @@ func recordOf(t *testing.T, stream string, buf []byte, seq uint64) (at, size int
 	return at, size
 }
 
+// checkFlips flips a bit of each byte of a record, which is then the only one that is damaged.
+func checkFlips(t *testing.T, stream string, whole []byte, seq uint64) {
+	t.Helper()
+	at, size := recordOf(t, stream, whole, seq)
+	for i := range size {
+		flipped := bytes.Clone(whole)
+		flipped[at+i] ^= 1 << (i % 8)
+		b, err := newBlock(stream, 1, flipped)
+		must(t, err)
+		var cut [][2]int
+		s := &folder{log: stream == walStream, results: stream == outStream}
+		s.want, _ = natsconn.StreamConfigOf(stream, natsconn.StreamLimits{})
+		b.accepts = s.accepts
+		b.walk(func(*record) {}, func(d damage) { cut = append(cut, [2]int{d.from, d.to}) })
+		if want := [][2]int{{at, at + size}}; !slices.Equal(cut, want) {
+			t.Errorf("%s: byte %d of record %d: cut %v, want %v", stream, i, seq, cut, want)
+		}
+	}
+}
+
 // Whichever bit of a record is flipped, that record alone is missing afterwards. The server
 // starts, has all others under their sequences, and uses none of them twice.
 func TestOneRecordIsMissing(t *testing.T) {
@@ -60,21 +80,9 @@ func TestOneRecordIsMissing(t *testing.T) {
 		file := filepath.Join("jetstream", "$G", "streams", stream, "msgs", "1.blk")
 		whole, err := os.ReadFile(filepath.Join(sound, file))
 		must(t, err)
+		checkFlips(t, stream, whole, chosenSeq)
+		checkFlips(t, stream, whole, messages/2)
 		at, size := recordOf(t, stream, whole, messages/2)
-		for i := range size {
-			flipped := bytes.Clone(whole)
-			flipped[at+i] ^= 1 << (i % 8)
-			b, err := newBlock(stream, 1, flipped)
-			must(t, err)
-			var cut [][2]int
-			s := &folder{log: stream == walStream}
-			s.want, _ = natsconn.StreamConfigOf(stream, natsconn.StreamLimits{})
-			b.accepts = s.accepts
-			b.walk(func(*record) {}, func(d damage) { cut = append(cut, [2]int{d.from, d.to}) })
-			if want := [][2]int{{at, at + size}}; !slices.Equal(cut, want) {
-				t.Errorf("%s: byte %d of the record: cut %v, want %v", stream, i, cut, want)
-			}
-		}
 		for _, i := range []int{0, 3, 4, 10, 11, 13, 20, 21, 25, size - 20, size - 1} { // length, sequence, stamp, …
 			dir := t.TempDir()
 			must(t, os.CopyFS(dir, os.DirFS(sound)))

@@ -14,6 +14,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/eventflux/eventflux/shared/log/natsconn"
+	"github.com/eventflux/eventflux/shared/log/output"
 	"github.com/eventflux/eventflux/shared/log/witness"
 )
 
@@ -51,6 +52,9 @@ func body(i int) []byte {
 	return binary.LittleEndian.AppendUint32(fmt.Appendf(nil, "frame %d ", i), uint32(1000+i))
 }
 
+// chosenSeq is the sequence of a result whose subject the app has chosen.
+const chosenSeq = 3
+
 // filled returns a folder with the streams of app A, and when its log was made. killed has the
 // files as a killed server leaves them, without an index of the end.
 func filled(t *testing.T, killed bool) (dir string, end witness.End) {
@@ -58,7 +62,7 @@ func filled(t *testing.T, killed bool) (dir string, end witness.End) {
 	from := t.TempDir()
 	dir = from
 	running(t, from, func(ctx context.Context, js jetstream.JetStream) {
-		_, err := natsconn.EnsureApp(ctx, js, "A", 1, natsconn.StreamLimits{})
+		_, err := natsconn.EnsureApp(ctx, js, "A", 1, natsconn.StreamLimits{}, func(uint32) string { return "chosen.*" })
 		must(t, err)
 		for i := range messages {
 			subject := natsconn.WALSubject("A", 0)
@@ -72,6 +76,10 @@ func filled(t *testing.T, killed bool) (dir string, end witness.End) {
 			}
 			m := nats.NewMsg(natsconn.OutSubject("A", "Out", 0))
 			m.Header.Set("Ef-Position", fmt.Sprintf("%d.0", i+1))
+			if i%3 == 2 { // as chosenSeq is: the app has chosen its subject
+				m.Subject = fmt.Sprintf("chosen.%d", i)
+				m.Header.Set(output.HeaderStream, "Chosen")
+			}
 			m.Data = fmt.Appendf(nil, `{"n":%d}`, i+1)
 			_, err = js.PublishMsg(ctx, m)
 			must(t, err)

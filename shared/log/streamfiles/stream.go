@@ -16,6 +16,7 @@ import (
 
 	"github.com/eventflux/eventflux/shared/lang/frame"
 	"github.com/eventflux/eventflux/shared/log/natsconn"
+	"github.com/eventflux/eventflux/shared/log/output"
 	"github.com/eventflux/eventflux/shared/log/witness"
 )
 
@@ -32,6 +33,7 @@ type folder struct {
 	name, dir, msgs string
 	log             bool // of events: its sequences follow one another, and it has a witness
 	ours            bool
+	results         bool                   // of results
 	want            jetstream.StreamConfig // of one that is ours
 
 	made  time.Time // as its settings say
@@ -62,6 +64,7 @@ func (c *checker) newFolder(account, name string) *folder {
 	s.msgs = filepath.Join(s.dir, "msgs")
 	s.want, s.ours = natsconn.StreamConfigOf(name, c.Limits)
 	s.log = s.ours && s.want.DenyDelete
+	s.results = s.ours && s.want.AllowAtomicPublish
 	if end, ok := c.Ends[name]; ok && s.log {
 		s.end = &end
 	}
@@ -239,8 +242,16 @@ func (s *folder) visit(r *record) bool {
 	return true
 }
 
-// accepts reports whether a message of the stream can have a subject.
-func (s *folder) accepts(subject []byte) bool {
+// chosen is in the header of a result whose subject the app has chosen.
+var chosen = []byte("\r\n" + output.HeaderStream + ": ")
+
+// accepts reports whether a message of the stream can have a subject with a header. An app can
+// choose any subject for its results; their header tells, also if the settings of the stream are
+// lost.
+func (s *folder) accepts(subject, header []byte) bool {
+	if s.results && bytes.Contains(header, chosen) {
+		return true
+	}
 	accepts := func(pattern string) bool { return matches(pattern, subject) }
 	return slices.ContainsFunc(s.want.Subjects, accepts) || s.log && slices.ContainsFunc(natsconn.ClosedWALConfig(s.want).Subjects, accepts)
 }
