@@ -30,21 +30,14 @@ another definition, the command prints a warning.`,
 		Example: `  eventflux app deploy examples/flights.siddhi`,
 		Args:    exactArgs("FILE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			apps, err := loadApps(cmd.ErrOrStderr(), args)
-			if err != nil {
-				return err
-			}
-			if err := checkNames(apps); err != nil {
-				return err
-			}
-			text, err := os.ReadFile(args[0])
+			text, err := readApp(cmd, args[0])
 			if err != nil {
 				return err
 			}
 			var d control.Deployed
 			err = a.connected(cmd, func(ctx context.Context, nc *nats.Conn) (err error) {
 				client := newClient(nc)
-				if d, err = client.Deploy(ctx, control.DeployRequest{Text: string(text)}); err != nil {
+				if d, err = client.Deploy(ctx, control.DeployRequest{Text: text}); err != nil {
 					return err
 				}
 				return client.AwaitServed(ctx, &d.App)
@@ -181,4 +174,17 @@ checkpoints. This cannot be undone: without --yes the command only prints what i
 	}, 30*time.Second)
 	cmd.Flags().BoolVar(&yes, "yes", false, "do it")
 	return cmd
+}
+
+// readApp returns the text of a file that holds an app which can be deployed.
+func readApp(cmd *cobra.Command, file string) (string, error) {
+	apps, err := loadApps(cmd.ErrOrStderr(), []string{file})
+	if err != nil {
+		return "", err
+	}
+	if err := checkNames(apps); err != nil {
+		return "", err
+	}
+	text, err := os.ReadFile(file)
+	return string(text), err
 }

@@ -46,19 +46,10 @@ back to the previous text.`,
 		Example: `  eventflux app upgrade examples/flights.siddhi --plan
   eventflux app upgrade examples/flights.siddhi --yes`,
 		Args: exactArgs("FILE"),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			apps, err := loadApps(cmd.ErrOrStderr(), args)
-			if err != nil {
+		RunE: func(cmd *cobra.Command, args []string) (err error) {
+			if c.request.Text, err = readApp(cmd, args[0]); err != nil {
 				return err
 			}
-			if err := checkNames(apps); err != nil {
-				return err
-			}
-			text, err := os.ReadFile(args[0])
-			if err != nil {
-				return err
-			}
-			c.request.Text = string(text)
 			return c.run(cmd)
 		},
 	})

@@ -166,6 +166,23 @@ func (c *cluster) results(app string, n int) map[string][]string {
 	return c.resultsOf(app, 4, n)
 }
 
+// allResults waits for n rows of an app, and returns them by key.
+func (c *cluster) allResults(app string, n int) (rows map[string][]string) {
+	c.t.Helper()
+	for ctx := c.within(); ctx.Err() == nil; <-time.After(10 * time.Millisecond) {
+		have := 0
+		rows = c.results(app, n)
+		for _, of := range rows {
+			have += len(of)
+		}
+		if have >= n {
+			return rows
+		}
+	}
+	c.t.Fatalf("app %s has not put out %d rows, but %v", app, n, rows)
+	return nil
+}
+
 func (c *cluster) resultsOf(app string, partitions uint32, n int) map[string][]string {
 	c.t.Helper()
 	rows := map[string][]string{}
@@ -284,17 +301,7 @@ func TestStandby(t *testing.T) {
 	if _, err := c.ctl.Trigger(c.within(), control.AppRequest{App: "spread"}); err != nil {
 		t.Fatal(err)
 	}
-	got := map[string][]string{}
-	for ctx := c.within(); ctx.Err() == nil; <-time.After(10 * time.Millisecond) {
-		n := 0
-		got = c.results("spread", published)
-		for _, rows := range got {
-			n += len(rows)
-		}
-		if n >= published {
-			break
-		}
-	}
+	got := c.allResults("spread", published)
 	for key := range 23 {
 		var want []string
 		for i, last := key, []int{}; i < published; i += 23 {

@@ -81,18 +81,7 @@ func TestDeployedAppSaysWhatItMisses(t *testing.T) {
 	c.publish(40, 80)
 	processor := c.start("p", "processor")
 	c.missing("spread", nothing)
-	for ctx := c.within(); ; <-time.After(10 * time.Millisecond) {
-		n := 0
-		for _, rows := range c.results("spread", 80) {
-			n += len(rows)
-		}
-		if n == 80 {
-			break
-		}
-		if ctx.Err() != nil {
-			t.Fatalf("%d results, want 80", n)
-		}
-	}
+	c.allResults("spread", 80)
 	c.end(processor)
 	c.missing("spread", has("partitions 0, 1, 2, 3: without a task, because there is no processor"))
 }

@@ -32,6 +32,17 @@ func (c *chain) publishBatch(from, to int) {
 func (c *chain) generations(n int) map[string][]string {
 	c.t.Helper()
 	c.rows("w", n)
+	rows := map[string][]string{}
+	for _, m := range c.messages(n) {
+		g := m.Headers().Get("Ef-Generation")
+		rows[g] = append(rows[g], string(m.Data()))
+	}
+	return rows
+}
+
+// messages waits for the first n messages of stream Out of app w.
+func (c *chain) messages(n int) (all []jetstream.Msg) {
+	c.t.Helper()
 	stream, err := c.js.Stream(c.within(), natsconn.OutStream("w", 0))
 	if err != nil {
 		c.t.Fatal(err)
@@ -40,16 +51,14 @@ func (c *chain) generations(n int) map[string][]string {
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	batch, err := consumer.FetchNoWait(n)
+	batch, err := consumer.Fetch(n)
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	rows := map[string][]string{}
 	for m := range batch.Messages() {
-		g := m.Headers().Get("Ef-Generation")
-		rows[g] = append(rows[g], string(m.Data()))
+		all = append(all, m)
 	}
-	return rows
+	return all
 }
 
 // An app that is restored to a position in its log publishes the results after that position again,

@@ -10,9 +10,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
-
-	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/eventflux/eventflux/cli/export"
 	"github.com/eventflux/eventflux/cli/replay"
@@ -21,7 +18,6 @@ import (
 	"github.com/eventflux/eventflux/shared/control"
 	"github.com/eventflux/eventflux/shared/lang/engine"
 	"github.com/eventflux/eventflux/shared/lang/siddhiql"
-	"github.com/eventflux/eventflux/shared/log/natsconn"
 	"github.com/eventflux/eventflux/shared/ops/config"
 	"github.com/eventflux/eventflux/shared/state"
 )
@@ -69,19 +65,7 @@ func (c *chain) serves(version uint32) {
 // versions returns the version of each of the first n results of app w.
 func (c *chain) versions(n int) (of []string) {
 	c.t.Helper()
-	stream, err := c.js.Stream(c.within(), natsconn.OutStream("w", 0))
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	consumer, err := stream.OrderedConsumer(c.within(), jetstream.OrderedConsumerConfig{FilterSubjects: []string{natsconn.OutSubject("w", "Out", 0)}})
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	batch, err := consumer.Fetch(n)
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	for m := range batch.Messages() {
+	for _, m := range c.messages(n) {
 		of = append(of, m.Headers().Get("Ef-Version"))
 	}
 	return of
@@ -290,17 +274,7 @@ func TestStandbyFollowsAnUpgrade(t *testing.T) {
 	}
 	const published = 200
 	c.publish(150, published)
-	var got map[string][]string
-	for ctx := c.within(); ctx.Err() == nil; <-time.After(10 * time.Millisecond) {
-		n := 0
-		got = c.results("spread", published)
-		for _, rows := range got {
-			n += len(rows)
-		}
-		if n >= published {
-			break
-		}
-	}
+	got := c.allResults("spread", published)
 	for key := range 23 {
 		var want []string
 		for i, last := key, []int{}; i < published; i += 23 {
