@@ -68,9 +68,8 @@ func (c *checker) unknownWindow(h *Handler) {
 
 // refusedWindows exist in Siddhi and not here.
 var refusedWindows = map[string]string{
-	"unique:externalTimeBatch": "write `unique:timeBatch` in an app with `@app:playback`, where the events' own times drive the clock",
-	"grouping:frequent":        "write `frequent`",
-	"eventTime":                "write `time` in an app with `@app:playback`, where the events' own times drive the clock",
+	"grouping:frequent": "write `frequent`",
+	"eventTime":         "write `time` in an app with `@app:playback`, where the events' own times drive the clock",
 }
 
 func windowText(h *Handler) string {

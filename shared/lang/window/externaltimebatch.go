@@ -22,49 +22,37 @@ func checkExternalTimeBatch(p []Param) error {
 	if err := arity(p, 2, 5); err != nil {
 		return err
 	}
-	if err := checkClock(p, 0); err != nil {
+	return checkExternalBatch(p, 0)
+}
+
+// checkExternalBatch checks the parameters of batches by an attribute, which is parameter at.
+func checkExternalBatch(p []Param, at int) error {
+	if err := checkClock(p, at); err != nil {
 		return err
 	}
-	if err := checkSpan(p, 1); err != nil {
+	if err := checkSpan(p, at+1); err != nil {
 		return err
 	}
-	if last := len(p) - 1; last > 1 && p[last].Constant() && p[last].Type == event.Bool {
+	if last := len(p) - 1; last > at+1 && p[last].Constant() && p[last].Type == event.Bool {
 		p = p[:last]
 	}
-	if len(p) > 2 && !p[2].constantTime() && (p[2].Constant() || p[2].Type != event.Long) {
-		return fmt.Errorf("parameter 3: expected a start, a constant in ms or an attribute of type long, found %s", p[2].describe())
+	start, timeout := at+2, at+3
+	if len(p) > start && !p[start].constantTime() && (p[start].Constant() || p[start].Type != event.Long) {
+		return fmt.Errorf("parameter %d: expected a start, a constant in ms or an attribute of type long, found %s", start+1, p[start].describe())
 	}
-	if len(p) > 3 && (!p[3].constantTime() || p[3].Int < 0) {
-		return fmt.Errorf("parameter 4: expected a constant timeout such as 5 sec, found %s", p[3].describe())
+	if len(p) > timeout && (!p[timeout].constantTime() || p[timeout].Int < 0) {
+		return fmt.Errorf("parameter %d: expected a constant timeout such as 5 sec, found %s", timeout+1, p[timeout].describe())
 	}
-	if len(p) > 4 {
-		return checkFlag(p, 4)
+	if len(p) > timeout+1 {
+		return checkFlag(p, timeout+1)
 	}
 	return nil
 }
 
 func newExternalTimeBatch(c Config) Window {
-	p := c.Params
-	w := &externalTimeBatch{env: c.Env, refused: c.Refused, attr: p[0].Attr, span: p[1].Int, start: -1, keep: c.Expired, batch: newBatch(c, blockRowsMax/2)}
-	if last := p[len(p)-1]; last.Constant() && last.Type == event.Bool {
-		w.replace = last.Int != 0
-		p = p[:len(p)-1]
-	}
-	if len(p) > 2 {
-		w.start, w.anchor, w.anchored = p[2].Attr, p[2].Int, p[2].Constant()
-	}
-	if len(p) > 3 {
-		w.timeout = p[3].Int
-	}
-	w.Kept = w.batch.kept(w.env, func(f *Fields) {
-		f.Bool(&w.begun)
-		f.Int(&w.anchor)
-		f.Int(&w.end)
-		f.Int(&w.largest)
-		f.Bool(&w.flushed)
-		f.Int(&w.due)
-		f.Uint(&w.seq)
-	})
+	w := &externalTimeBatch{env: c.Env, refused: c.Refused, keep: c.Expired, batch: newBatch(c, blockRowsMax/2)}
+	w.configure(c.Params)
+	w.Kept = w.batch.kept(w.env, w.clockFields)
 	return w
 }
 
@@ -74,25 +62,13 @@ func newExternalTimeBatch(c Config) Window {
 // grows later, it comes out again, complete.
 type externalTimeBatch struct {
 	Kept
-	env      *Env
-	refused  func(Row)
-	attr     int
-	span     int64
-	start    int  // attribute of the first row that sets the anchor; -1: none
-	anchored bool // the anchor is a constant
-	timeout  int64
-	replace  bool // the attribute becomes the end of the batch
-	keep     bool // expired rows are wanted
+	externalClock
+	env     *Env
+	refused func(Row)
+	keep    bool // expired rows are wanted
 
-	batch   batch // the rows emitted last: of the batch before, or of this one if flushed
-	begun   bool
-	anchor  int64  // boundaries are congruent to it, modulo span
-	end     int64  // of this batch
-	largest int64  // value of the attribute so far
-	flushed bool   // this batch came out by timeout
-	due     int64  // of the timeout
-	seq     uint64 // orders it
-	chunk   []Row
+	batch batch // the rows emitted last: of the batch before, or of this one if flushed
+	chunk []Row
 	bounds
 }
 
@@ -103,65 +79,24 @@ func (w *externalTimeBatch) Add(in []Row, emit Emit) {
 	}
 	for _, r := range in {
 		clock := &r.B.Cols[w.attr]
-		if clock.IsNull(int(r.I)) || !w.begin(r, clock.Ints[r.I]) {
+		if clock.IsNull(int(r.I)) || !w.begin(w.env, r, clock.Ints[r.I]) {
 			w.env.drop(r, w.refused)
 			continue
 		}
 		t := clock.Ints[r.I]
 		w.largest = max(w.largest, t)
-		w.skipIdle()
-		if t >= w.end {
+		w.skipIdle(w.env.Now)
+		if t >= w.until {
 			w.flush(emit)
 			w.flushed = false
-			w.end = w.boundary(w.largest)
-			w.arm()
+			w.until = w.boundary(w.largest)
+			w.arm(w.env)
 		}
 		w.batch.queue.Push(r)
 		if w.replace {
 			own := w.batch.queue.Row(w.batch.queue.Tail()-1, Current)
-			own.B.Cols[w.attr].Ints[own.I] = w.end
+			own.B.Cols[w.attr].Ints[own.I] = w.until
 		}
-	}
-}
-
-// begin fixes the boundaries with the first row; it cannot if the row's start is null.
-func (w *externalTimeBatch) begin(r Row, t int64) bool {
-	if w.begun {
-		return true
-	}
-	switch {
-	case w.anchored:
-		w.end = w.boundary(t)
-	case w.start >= 0:
-		start := &r.B.Cols[w.start]
-		if start.IsNull(int(r.I)) {
-			return false
-		}
-		w.anchor = start.Ints[r.I]
-		w.end = later(w.anchor, w.span)
-	default:
-		w.anchor, w.end = t, later(t, w.span)
-	}
-	w.begun, w.largest = true, t
-	w.arm()
-	return true
-}
-
-// boundary returns the first boundary after t.
-func (w *externalTimeBatch) boundary(t int64) int64 {
-	return later(t, w.span-floorMod(t-w.anchor, w.span))
-}
-
-func (w *externalTimeBatch) arm() {
-	if due := later(w.env.Now, w.timeout); w.timeout > 0 && (due != w.due || w.seq == 0) {
-		w.due, w.seq = due, w.env.NextSeq()
-	}
-}
-
-// skipIdle moves the timeout past the times when it had nothing to do.
-func (w *externalTimeBatch) skipIdle() {
-	if now := w.env.Now; w.timeout > 0 && w.due <= now {
-		w.due = later(now, w.timeout-(now-w.due)%w.timeout)
 	}
 }
 
@@ -170,7 +105,7 @@ func (w *externalTimeBatch) skipIdle() {
 func (w *externalTimeBatch) flush(emit Emit) {
 	w.chunk = w.chunk[:0]
 	again := w.flushed
-	w.bounds.set(w.end, w.span)
+	w.bounds.set(w.until, w.span)
 	if w.batch.collected() == 0 && again {
 		return
 	}

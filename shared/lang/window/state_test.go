@@ -219,6 +219,8 @@ var states = []struct {
 	{"unique:timeBatch", "unique:timeBatch", []window.Param{attr(0), ms(25)}, false},
 	{"unique:firstTimeBatch", "unique:firstTimeBatch", []window.Param{attr(0), ms(25), number(3)}, true},
 	{"unique:timeLengthBatch", "unique:timeLengthBatch", []window.Param{attr(1), ms(40), number(3)}, false},
+	{"unique:externalTimeBatch", "unique:externalTimeBatch", []window.Param{attr(0), attr(2), ms(20)}, true},
+	{"unique:externalTimeBatch with all", "unique:externalTimeBatch", []window.Param{attr(0), attr(2), ms(20), number(3), ms(15), yes}, false},
 	{"unique:deduplicate", "unique:deduplicate", []window.Param{attr(0), ms(20)}, false},
 	{"timeBatch", "timeBatch", []window.Param{ms(20)}, false},
 	{"timeBatch streaming", "timeBatch", []window.Param{ms(20), number(3), yes}, false},

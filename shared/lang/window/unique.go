@@ -27,7 +27,7 @@ func init() {
 				return check(p)
 			},
 			New:     make,
-			Bounded: name == "timeBatch" || name == "firstTimeBatch",
+			Bounded: name == "timeBatch" || name == "firstTimeBatch" || name == "externalTimeBatch",
 		})
 	}
 	size := func(p []Param) error {
@@ -78,6 +78,8 @@ func init() {
 		last := len(c.Params) - 1
 		return newUniqueBatch(c, false, c.Params[last].Int, c.Params[1:last])
 	})
+	unique("externalTimeBatch", "externalTimeBatch(key, attribute long, span time [, start] [, timeout time] [, replaceTimestamp bool])",
+		6, false, checkUniqueExternal, newUniqueExternal)
 }
 
 func checkUniqueTimeBatch(p []Param) error {
