@@ -87,7 +87,7 @@ func (x *keyIndex) enter(s keySlot) {
 	x.slots[i] = s
 }
 
-// remove removes a key that is there. Keys after it move up, so that no key is after a free
+// remove removes an existing key. Keys after it move up, so that no key is after a free
 // slot.
 func (x *keyIndex) remove(known []record, key string) {
 	mask := len(x.slots) - 1

@@ -152,7 +152,7 @@ func (t *realTotal) mean() float64 {
 	return sum / float64(t.n)
 }
 
-// canonical turns every NaN into the same one, whatever the processor yields.
+// canonical turns every NaN into the same one, on every processor.
 func canonical(v float64) float64 {
 	if v != v {
 		return math.NaN()

@@ -22,7 +22,7 @@ func init() {
 }
 
 // extreme is min or max. It keeps every value of a group with its count, so that it is
-// right in whatever order values leave.
+// right in any order of removal.
 type extreme struct {
 	multiset
 	most   bool

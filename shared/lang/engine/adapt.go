@@ -86,7 +86,7 @@ func widens(from, to event.Type) bool {
 	return false
 }
 
-// adaptsAggregate decides whether the aggregators of a query can go on.
+// adaptsAggregate decides whether the aggregators of a query can be kept.
 func adaptsAggregate(old, next *query) (Outcome, string) {
 	o, n := old.plan, next.plan
 	switch {
@@ -133,7 +133,7 @@ func (q *query) countable() bool {
 	return ok && h.Holds()
 }
 
-// aggsOf returns, for each aggregator of the next version, the one that it goes on with; -1:
+// aggsOf returns, for each aggregator of the next version, the old one that it continues; -1 if
 // it is new.
 func aggsOf(old, next *siddhiql.Query) []int {
 	of := make([]int, len(next.Aggs))

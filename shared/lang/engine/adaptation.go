@@ -24,7 +24,7 @@ type adaptation struct {
 	toNew     *converter
 }
 
-// plan finds out what to do for each memory.
+// plan decides what to do for each memory.
 func (a *adaptation) plan() {
 	o, n := a.before, a.q
 	same := o.plan.In.Same(n.plan.In)
@@ -66,7 +66,8 @@ func (a *adaptation) memory(s *memory) {
 	}
 }
 
-// groupsAnew: groups without aggregators have no state, and can be any.
+// groupsAnew reports whether the groups are replaced: their keys changed, and groups without
+// aggregators have no state.
 func (a *adaptation) groupsAnew() bool {
 	return len(a.q.plan.Aggs) == 0 && (groupText(a.before.plan) != groupText(a.q.plan) || groupClasses(a.before.plan) != groupClasses(a.q.plan))
 }
@@ -90,8 +91,8 @@ func (a *adaptation) replaceWindow(s *memory, old window.Window) {
 	s.reschedule(windows)
 }
 
-// replaceAggregates makes the aggregators of the next version. Those that go on keep their
-// state; the others are computed from the window, if it was there before.
+// replaceAggregates creates the aggregators of the next version. Those that continue keep their
+// state; the others are computed from the window, if it existed before.
 func (a *adaptation) replaceAggregates(s *memory, old window.Window) {
 	aggs, groups := s.aggs, s.groups
 	s.aggs, s.parted, s.gone = nil, nil, nil
@@ -118,8 +119,8 @@ func (a *adaptation) replaceAggregates(s *memory, old window.Window) {
 	a.catchUp(s, old.(window.Holding), counted, anew)
 }
 
-// catchUp feeds aggregators the rows of the window before the change. enter says that the
-// groups start from nothing, too.
+// catchUp feeds aggregators the rows that were in the window before the change. enter is set if
+// the groups start empty, too.
 func (a *adaptation) catchUp(s *memory, old window.Holding, counted []int, enter bool) {
 	q, e := a.q, a.t.e
 	var args []aggregate.Value

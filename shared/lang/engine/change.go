@@ -133,7 +133,7 @@ func (t *transition) namedWindow(p *siddhiql.NamedWindow) *query {
 	return q
 }
 
-// redefine gives a query that goes on its next definition. Its memories stay.
+// redefine gives a query that continues its next definition. Its memories stay.
 func (q *query) redefine(p *siddhiql.Query) {
 	next := newQuery(q.e, p)
 	next.memories, next.block, next.place = q.memories, q.block, q.place
@@ -142,8 +142,8 @@ func (q *query) redefine(p *siddhiql.Query) {
 	q.sel.q = q
 }
 
-// defineBlock gives a block that goes on its next queries. If those are not the same, every
-// key gets memories for them.
+// defineBlock gives a block that continues its next queries. If they differ, every key gets new
+// memories for them.
 func (t *transition) defineBlock(b *block, p *siddhiql.Partition) {
 	old, period := b.queries, b.period
 	b.define(p)
@@ -179,7 +179,7 @@ func (t *transition) defineBlock(b *block, p *siddhiql.Partition) {
 	})
 }
 
-// dropTimers makes the timers of queries that do not go on void.
+// dropTimers invalidates the timers of queries that do not continue.
 func (t *transition) dropTimers() {
 	for _, q := range t.queries {
 		if _, on := t.before[q]; !on {
@@ -212,8 +212,8 @@ func (t *transition) moveEntries() error {
 	return nil
 }
 
-// saveEntries copies the entries of queries whose memories do not go on, and gives up their
-// partial matches. A block that goes on gives its keys other memories.
+// saveEntries copies the entries of queries whose memories do not continue, and drops their
+// partial matches. A block that continues gives its keys new memories.
 func (t *transition) saveEntries() {
 	t.saved = map[string][]state.Entry{}
 	for id, c := range t.sources {
@@ -267,7 +267,7 @@ func moveEntries(entries []state.Entry, to state.Source) error {
 	return to.Ready()
 }
 
-// adaptMemories converts the state of the queries that go on, and of the named windows.
+// adaptMemories converts the state of the queries that continue, and of the named windows.
 func (t *transition) adaptMemories() {
 	for _, w := range t.e.named {
 		t.adaptMemory(w.q, w.stateID(), "")
@@ -279,7 +279,7 @@ func (t *transition) adaptMemories() {
 	}
 }
 
-// adaptMemory converts the state of a query that goes on. windowID and aggregateID are its
+// adaptMemory converts the state of a query that continues. windowID and aggregateID are its
 // components.
 func (t *transition) adaptMemory(q *query, windowID, aggregateID string) {
 	before, on := t.before[q]
@@ -299,7 +299,7 @@ func (t *transition) adaptMemory(q *query, windowID, aggregateID string) {
 	}
 }
 
-// trim lets rows leave that smaller windows have no room for.
+// trim expires the rows that do not fit into windows that became smaller.
 func (e *Engine) trim(rows []*memory) {
 	for _, s := range rows {
 		if s.home != nil {
@@ -315,15 +315,15 @@ func (e *Engine) trim(rows []*memory) {
 	}
 }
 
-// untime makes the timers of a memory void.
+// untime invalidates the timers of a memory.
 func (s *memory) untime() {
 	for part := range units {
 		s.timer(part).set = false
 	}
 }
 
-// keepTimers keeps those of the timers before the change that memories still want. Their
-// queries may stand elsewhere now. Other owners of timers are new, and have asked for theirs.
+// keepTimers keeps the timers from before the change that memories still want. Their queries may
+// have moved in the text. Other owners of timers are new, and have requested theirs.
 func (t *transition) keepTimers(before []pending) {
 	e := t.e
 	for i := range before {

@@ -89,7 +89,7 @@ func (d *damaged) load(task *engine.Task, id string, entries []state.Entry) erro
 }
 
 // use applies frames to a task with whatever state it has. The task may refuse them or do
-// anything, but must not panic or run for ever, and must give its state out again.
+// anything, but must not panic or run forever, and must give its state out again.
 func (d *damaged) use(tb testing.TB, task *engine.Task, frames int) {
 	for i, f := range d.frames[:frames] {
 		if _, err := task.Apply(uint64(goldenCut+i+1), f); err != nil {

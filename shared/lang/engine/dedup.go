@@ -34,8 +34,7 @@ func newDedup(span int64) *dedup {
 	return &dedup{span: span, ids: map[string]struct{}{}}
 }
 
-// seen reports whether the id came within the span before ms at, and remembers it
-// if it did not.
+// seen reports whether the id arrived within the span before ms at. If not, it remembers the id.
 func (d *dedup) seen(id string, at int64) bool {
 	if _, ok := d.ids[id]; ok {
 		return true
@@ -52,8 +51,8 @@ func (d *dedup) seen(id string, at int64) bool {
 	return false
 }
 
-// keep copies an id into memory that it shares with its neighbours, which leave
-// at about the same time.
+// keep copies an id into memory that it shares with its neighbours, which are dropped at about
+// the same time.
 func (d *dedup) keep(id string) string {
 	const arenaBytes = 16 << 10
 	if d.arena.Cap()-d.arena.Len() < len(id) {
@@ -65,7 +64,7 @@ func (d *dedup) keep(id string) string {
 	return d.arena.String()[start:]
 }
 
-// forget drops the ids that came span ms or longer before now.
+// forget drops the ids that arrived at least span ms before now.
 func (d *dedup) forget(now int64) {
 	for d.head < d.tail {
 		first := &d.blocks[0][d.head%dedupBlock]

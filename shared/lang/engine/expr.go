@@ -11,7 +11,7 @@ import (
 	"github.com/eventflux/eventflux/shared/lang/table"
 )
 
-// row is what an expression sees: row i of b, and what the query knows of it.
+// row is the input of an expression: row i of b, and what the query knows about it.
 type row struct {
 	b    *event.Batch
 	i    int

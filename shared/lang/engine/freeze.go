@@ -47,7 +47,7 @@ func (g *groups) melt(slot int) {
 	x.came = false
 }
 
-// thaw passes n groups to tell, and reports whether some are left.
+// thaw passes n groups to tell, and reports whether more are left.
 func (g *groups) thaw(n int, gone func(key []byte)) bool {
 	f := &g.frozen
 	for ; n > 0 && len(f.dropped) > 0; n-- {

@@ -129,7 +129,7 @@ func (g goldenSet) task(tb testing.TB, plan *siddhiql.Plan) *engine.Task {
 	return task
 }
 
-// State of output rates and triggers that this version wrote is read for ever, and what
+// State of output rates and triggers that this version wrote is read forever, and what
 // follows is what would have followed without a restart.
 func TestGoldenStatesOfRates(t *testing.T) { ratesSet.checkStates(t) }
 

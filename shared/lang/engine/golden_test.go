@@ -235,7 +235,7 @@ func loadGolden(tb testing.TB, task *engine.Task, states map[string][]byte) *sta
 	return registry
 }
 
-// State that this version of every component wrote is read for ever, and what
+// State that this version of every component wrote is read forever, and what
 // follows is what would have followed without a restart. A golden file is written
 // once, with -rewrite-golden, and then kept.
 func TestGoldenStates(t *testing.T) {

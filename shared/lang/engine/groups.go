@@ -185,7 +185,7 @@ func (g *groups) enter(slot int) {
 	}
 }
 
-// change notes that a group changes, and leaves the number of its rows.
+// change records a change of a group that does not affect its number of rows.
 func (g *groups) change(slot int) {
 	if g.slots[slot].round != g.round {
 		g.mark(slot)
@@ -260,7 +260,7 @@ func (g *groups) reset(clear func(slot int)) {
 	g.touched = g.touched[:0]
 }
 
-// renew calls clear for the groups that had rows since the last time, and leaves the groups.
+// renew calls clear for the groups that had rows since the last call, and keeps the groups.
 func (g *groups) renew(clear func(slot int)) {
 	for _, s := range g.touched {
 		g.change(int(s))

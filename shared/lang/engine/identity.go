@@ -127,7 +127,7 @@ func blockNames(plan *siddhiql.Plan) []string {
 	return names
 }
 
-// identity finds out which queries and blocks of an app go on in its next version.
+// identity determines which queries and blocks of an app continue in its next version.
 type identity struct {
 	old, next     *siddhiql.Plan
 	names, blocks []string // of old in the state

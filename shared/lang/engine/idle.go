@@ -21,7 +21,7 @@ func (b *block) each(visit func(*instance)) {
 	}
 }
 
-// use notes that an instance receives something.
+// use records that an instance receives something.
 func (in *instance) use() {
 	if !in.used {
 		in.used = true
@@ -156,7 +156,7 @@ func (b *block) compact() {
 	b.all = all
 }
 
-// came notes an event of the key: @purge counts from the last one.
+// came records an event of the key: @purge counts from the last one.
 func (b *block) came(in *instance) {
 	if now := b.e.env.Now; now != in.last || !in.dated {
 		b.touched.touch(in.memories[0])
@@ -181,8 +181,8 @@ func (e *Engine) date() {
 	}
 }
 
-// await asks for the @purge timer of a key, unless the heap has one already: that one is
-// postponed when it comes up.
+// await requests the @purge timer of a key, unless the heap has one already: that one is
+// postponed when it is due.
 func (b *block) await(in *instance) {
 	if at, ok := in.forgetAt(); ok && !in.awaited {
 		in.awaited = true

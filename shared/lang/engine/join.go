@@ -163,7 +163,7 @@ func (j *joined) receive(from *siddhiql.Stream, chunk []window.Row) {
 	}
 }
 
-// side takes a chunk of one source.
+// side processes a chunk of one source.
 func (j *joined) side(i int, chunk []window.Row) {
 	side, q := &j.sides[i], j.s.q
 	if len(side.before) > 0 {
@@ -194,7 +194,7 @@ func (j *joined) side(i int, chunk []window.Row) {
 	j.look(i, j.came)
 }
 
-// pass lets the rows of a source without a window through: each comes and goes at once.
+// pass handles the rows of a source without a window: each enters and leaves at once.
 func (j *joined) pass(i int, chunk []window.Row) {
 	for _, r := range chunk {
 		j.solo = append(j.solo[:0], r)
@@ -227,8 +227,8 @@ func (j *joined) loaded(part int) { j.found[part-windows].loaded() }
 // reset implements indexer.
 func (j *joined) reset(part int) { j.found[part-windows].reset() }
 
-// look looks up the rows that have come out of a source in the other one. Each makes a chunk
-// of its own for the selector.
+// look looks up the rows that a source emitted in the other source. The selector gets a separate
+// chunk for each.
 func (j *joined) look(i int, rows []window.Row) {
 	side, q := &j.sides[i], j.s.q
 	if !side.plan.Triggers {
@@ -255,7 +255,7 @@ func (j *joined) look(i int, rows []window.Row) {
 	}
 }
 
-// match writes the joined rows of a row.
+// match appends the joined rows for a row.
 func (j *joined) match(i int, r *window.Row) {
 	q := j.s.q
 	other, meets := j.found[1-i], j.rest

@@ -13,8 +13,8 @@ func OfOneLog(typ string) bool {
 	return typ == "log/writers" || typ == "log/stamp" || typ == "log/version"
 }
 
-// HoldsInput reports whether a component of the type holds events that the app's queries
-// have yet to see. It has to belong to the same moment as the state of all queries.
+// HoldsInput reports whether a component of the type holds events that the app's queries have
+// not seen yet. It must belong to the same moment as the state of all queries.
 func HoldsInput(typ string) bool { return typ == "reorder" }
 
 // OnlyGrows reports whether a newer state of a component of the type serves all its

@@ -32,7 +32,7 @@ func (l *Late) Text() string {
 	return LateReason(l.Rows.TS[l.Row], l.Clock)
 }
 
-// orderEvents makes the engine apply events in the order of time.
+// orderEvents makes the engine apply events in time order.
 func (e *Engine) orderEvents() {
 	streams := e.waitingStreams()
 	e.reorder = window.NewReorder(streams)

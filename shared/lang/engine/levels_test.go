@@ -20,7 +20,7 @@ var rewriteLevel = flag.Bool("rewrite-level", false, "write the golden log of th
 
 const levelFolder = "testdata/levels/1"
 
-// A log gives the same results at the same positions and clocks for ever. The golden log of
+// A log gives the same results at the same positions and clocks forever. The golden log of
 // a level has its deploy frame first, followed by windows, aggregates, partitions and
 // message ids.
 //

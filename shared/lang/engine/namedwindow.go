@@ -23,8 +23,8 @@ func (w *namedWindow) stateID() string { return namedWindowID(w.plan) }
 
 func namedWindowID(p *siddhiql.NamedWindow) string { return "window/" + p.Stream.Name }
 
-// makeNamedWindows makes the named windows of the plan. kept returns a query that goes on from
-// an earlier version of the app, or nil.
+// makeNamedWindows creates the named windows of the plan. kept returns the query that continues
+// from an earlier version of the app, or nil.
 func (e *Engine) makeNamedWindows(kept func(*siddhiql.NamedWindow) *query) {
 	e.named = nil
 	for _, p := range e.plan.Windows {
@@ -50,7 +50,7 @@ func (w *namedWindow) receive(from *siddhiql.Stream, chunk []window.Row) {
 	w.flush()
 }
 
-// keep takes a chunk from the window. Its readers get it when the window has changed.
+// keep stores a chunk from the window. Its readers get it after the window has changed.
 func (w *namedWindow) keep(chunk []window.Row) {
 	for i := range chunk {
 		switch chunk[i].Kind {
@@ -72,7 +72,7 @@ func (w *namedWindow) keep(chunk []window.Row) {
 	}
 }
 
-// flush passes what came out of the window to its readers, chunk by chunk.
+// flush passes the emitted rows to the readers, chunk by chunk.
 func (w *namedWindow) flush() {
 	e, from := w.q.e, 0
 	for _, end := range w.ends {
@@ -85,7 +85,7 @@ func (w *namedWindow) flush() {
 	w.rows, w.ends = w.rows[:0], w.ends[:0]
 }
 
-// flush passes on what came out of the memory's window, if it is a named one.
+// flush passes on the rows that the memory's window emitted, if it is a named one.
 func (s *memory) flush() {
 	if s.q.named != nil {
 		s.q.named.flush()

@@ -360,7 +360,7 @@ func (in *instance) begin() {
 	}
 }
 
-// closePattern gives up the partial matches of a memory that ends.
+// closePattern drops the partial matches of a memory that ends.
 func (s *memory) closePattern() {
 	if s.q.pattern != nil {
 		s.more.input.(*patternInput).matcher.Close()
@@ -388,8 +388,8 @@ func (c unitSource) ready() error {
 	return err
 }
 
-// matched returns a function that counts the partial matches of all queries, and ends the
-// frame if there are too many.
+// matched returns a function that counts the partial matches of all queries, and stops the frame
+// if there are too many.
 func (w *work) matched(q *query) func(n int, live bool) {
 	return func(n int, live bool) {
 		open := w.matches.Add(int64(n))

@@ -237,7 +237,7 @@ func (q *query) newMemory(home *instance) *memory {
 	return s
 }
 
-// emitter returns what takes the chunks of the memory's window.
+// emitter returns the function that receives the chunks of the memory's window.
 func (s *memory) emitter() window.Emit {
 	if s.q.named == nil {
 		return s.chunk
@@ -250,7 +250,7 @@ func (s *memory) keepAggregate(a aggregate.Aggregate) {
 	s.aggs, s.parted = append(s.aggs, a), append(s.parted, parted)
 }
 
-// receive takes a chunk of current rows of the query's source.
+// receive processes a chunk of current rows of the query's source.
 func (s *memory) receive(from *siddhiql.Stream, chunk []window.Row) {
 	q := s.q
 	s.touch()

@@ -52,8 +52,7 @@ func (l limiter) Due() (at int64, seq uint64, ok bool) {
 	return at, seq, ok
 }
 
-// limit gives the memory its limiter. For a partition key that comes, periods of time start
-// now.
+// limit gives the memory its limiter. The periods of a new partition key start now.
 func (s *memory) limit(r *rate) {
 	if s.more == nil {
 		s.more = &more{}
@@ -80,11 +79,11 @@ func (s *memory) open() int {
 	return 0
 }
 
-// close ends the chunk that open started: its rows, or what the output rate makes of them,
-// come out.
+// close ends the chunk that open started, and emits its rows, or what the output rate makes of
+// them.
 func (s *memory) close(from int) { s.put(s.gather(from)) }
 
-// gather ends the chunk that open started, and returns the rows that come out.
+// gather ends the chunk that open started, and returns the rows to emit.
 func (s *memory) gather(from int) (first, end int) {
 	if s.q.rate != nil {
 		from = s.hold()
@@ -92,7 +91,7 @@ func (s *memory) gather(from int) (first, end int) {
 	return from, s.q.out.Len()
 }
 
-// put puts out rows of the query's output as one chunk; none is no chunk.
+// put emits rows of the query's output as one chunk; without rows there is no chunk.
 func (s *memory) put(from, to int) {
 	if to > from {
 		s.q.e.emitted(s, from, to)
@@ -102,8 +101,8 @@ func (s *memory) put(from, to int) {
 	}
 }
 
-// hold gives the rows since open to the limiter, and returns the number of the first row
-// that comes out.
+// hold passes the rows since open to the limiter, and returns the number of the first row to
+// emit.
 func (s *memory) hold() int {
 	q, r := s.q, s.q.rate
 	r.rows = ratelimit.Rows{B: q.out, Kinds: q.kinds}
@@ -164,7 +163,7 @@ func (r *rate) typ() string {
 	return "output/" + r.config.Which.String() + "-" + period
 }
 
-// note keeps the group of a row that selection yields.
+// note records the group of a row that selection yields.
 func (r *rate) note(s *memory, slot int) {
 	if r.config.Grouped {
 		r.keys = s.groups.keys[slot].encode(r.keys)
@@ -225,7 +224,7 @@ func (e *Engine) beginRates(at int64) (some bool) {
 	return some
 }
 
-// rated reports whether the query's rows wait for an instant.
+// rated reports whether the query's rows wait for a point in time.
 func rated(p *siddhiql.Query) bool {
 	return p.Rate != nil && p.Rate.Period > 0 && p.Rate.Which != ratelimit.First
 }

@@ -31,7 +31,7 @@ func newRefusals(p *siddhiql.Query) *refusals {
 	}
 }
 
-// refuse notes an event that a window of the query refuses.
+// refuse records an event that a window of the query refuses.
 func (q *query) refuse(r window.Row) {
 	x := q.refused
 	if x == nil {
@@ -45,8 +45,8 @@ func (q *query) refuse(r window.Row) {
 	x.rows.TS = append(x.rows.TS, r.TS)
 }
 
-// addToWindow gives the window a chunk. Events that it refuses go to the fault stream when the
-// query is done with the chunk.
+// addToWindow adds a chunk to the window. Events that the window refuses go to the fault stream
+// after the query has processed the chunk.
 func (s *memory) addToWindow(chunk []window.Row) {
 	s.win.Add(chunk, s.emit)
 	x := s.q.refused

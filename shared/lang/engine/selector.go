@@ -255,7 +255,7 @@ func (x *selector) cut() {
 	}
 }
 
-// reset empties the aggregators of every group, except those that keep their values for ever.
+// reset empties the aggregators of every group, except those that keep their values forever.
 // Groups that have one of those stay.
 func (s *memory) reset() {
 	if s.q.forever != nil {

@@ -206,7 +206,7 @@ func compileIn(e *siddhiql.InRows) cond {
 	}
 }
 
-// types finds out the types of the attributes that an expression reads.
+// types determines the types of the attributes that an expression reads.
 func types(e siddhiql.Expr, attrs []event.Attr) {
 	for i := range attrs {
 		attrs[i].Type = event.Int // of those that it does not read
@@ -247,7 +247,7 @@ func newTableWrite(q *query) *tableWrite {
 	return w
 }
 
-// write changes the table by the rows [from, to) of the query's output, one after the other.
+// write applies the rows [from, to) of the query's output to the table, one at a time.
 func (q *query) write(from, to int) {
 	w, t := q.table, q.e.tables[q.plan.Write.Table.ID]
 	r := &w.own
@@ -275,8 +275,8 @@ func (q *query) write(from, to int) {
 	}
 }
 
-// insert inserts a row of the query. A row whose primary key is taken, or has a null, is
-// dropped and counted.
+// insert inserts a row of the query. If its primary key exists already, or has a null, the row
+// is dropped and counted.
 func (w *tableWrite) insert(q *query, t *table.Table, i int) {
 	for a := range w.row {
 		c, v := &q.out.Cols[a], &w.row[a]

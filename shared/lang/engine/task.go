@@ -29,7 +29,7 @@ type Task struct {
 	passed    uint64          // number of the newest version that was passed over
 }
 
-// Applied says what became of a frame.
+// Applied describes how a frame was applied.
 type Applied struct {
 	// Repeated: the writer had appended the frame before; nothing was done.
 	Repeated bool
@@ -95,8 +95,8 @@ func (t *Task) check(seq uint64, f *frame.Frame) (fresh bool, err error) {
 	return true, t.bind(f)
 }
 
-// Skip passes over a record. If it is a frame that follows its writer's last, that writer's
-// next frame follows it: ingest goes on, whether the task can apply a frame or not.
+// Skip skips a record. If the record is the next frame of its writer, the writer's chain
+// continues from it: ingest goes on even if the task cannot apply a frame.
 func (t *Task) Skip(seq uint64, d *frame.Decoder, data []byte) {
 	f, err := d.Decode(data)
 	if err != nil || f.Kind == frame.Deploy || t.admit(f) != nil {
@@ -193,7 +193,7 @@ func (t *Task) skip(stamps []int64) {
 	}
 }
 
-// send sends a chunk of a block, whose first event is number event of the frame.
+// send sends a chunk of a block. Its first event is number event in the frame.
 func (t *Task) send(to *bound, first, size int, now int64, event uint64) {
 	if t.trace != nil {
 		t.trace.event = event

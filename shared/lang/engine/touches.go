@@ -26,7 +26,7 @@ type touches struct {
 	gone, frozenGone []byte
 }
 
-// touch notes that the memory is about to change.
+// touch records that the memory is about to change.
 func (s *memory) touch() {
 	q := s.q
 	if s.rounds[windows] != q.touched[windows].round || s.rounds[aggregates] != q.touched[aggregates].round ||

@@ -9,7 +9,7 @@ import (
 	"github.com/eventflux/eventflux/shared/state"
 )
 
-// upgrade is a change that a deploy frame asks for and that was found possible.
+// upgrade is a possible change that a deploy frame requests.
 type upgrade struct {
 	plan      *siddhiql.Plan
 	settings  Settings
@@ -128,7 +128,7 @@ func (t *Task) keepIDs(old *siddhiql.Plan, ids []*dedup, with []*links) {
 	}
 }
 
-// remember notes that events of this form may still be in the log.
+// remember records that events of this form may still be in the log.
 func (t *Task) remember(s *event.Schema) {
 	if t.knew(s) == nil {
 		t.past = append(t.past, s)
@@ -145,8 +145,8 @@ func (t *Task) knew(s *event.Schema) *event.Schema {
 	return nil
 }
 
-// adapterOf returns what turns events of an earlier form of a stream into the form in force;
-// nil if they have that form, or one that no version had.
+// adapterOf returns the adapter from an earlier form of a stream to the form in force; nil if the
+// events have that form, or one that no version had.
 func (t *Task) adapterOf(s *event.Schema, stream *siddhiql.Stream) *adapter {
 	if stream != nil && stream.Defined && stream.Schema.Same(s) || t.knew(s) == nil {
 		return nil

@@ -51,7 +51,7 @@ func (s Settings) JSON() string {
 	return string(data)
 }
 
-// inForce is what the newest deploy frame says. The zero value means that the log has none.
+// inForce holds the contents of the newest deploy frame. The zero value means that the log has none.
 type inForce struct {
 	number uint64 // of the app's version
 	level  uint64

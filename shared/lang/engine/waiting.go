@@ -84,7 +84,7 @@ func (e *Engine) eachWaiting(old *window.Reorder, pass func(stream *siddhiql.Str
 	}
 }
 
-// reject keeps row i of b for the engine's caller, with the reason why it is not applied.
+// reject stores row i of b for the engine's caller, with the reason why it is not applied.
 func (e *Engine) reject(stream *siddhiql.Stream, b *event.Batch, i int, reason string) {
 	rows := event.NewBatch(b.Schema)
 	rows.AppendRow(b, i)

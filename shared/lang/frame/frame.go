@@ -102,12 +102,12 @@ type Run struct {
 	Chunk bool
 	// ID is the message's Nats-Msg-Id, "" for none.
 	ID string
-	// Header has the forwarded headers, such as traceparent, as lines of a NATS
+	// Header holds the forwarded headers, such as traceparent, as lines of a NATS
 	// header ("traceparent: 00-…\r\n"), "" for none.
 	Header string
 }
 
-// Block has the rows of one stream.
+// Block holds the rows of one stream.
 type Block struct {
 	// Batch has a schema that names the stream; its TS are the events' own stamps.
 	Batch *event.Batch

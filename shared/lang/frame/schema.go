@@ -10,7 +10,7 @@ import (
 const schemasMax = 256
 
 // spareBytesMax bounds the memory of a batch that is kept for the next frame, so
-// that one giant frame does not hold its memory for ever.
+// that one giant frame does not hold its memory forever.
 const spareBytesMax = 16 << 20
 
 // shape is a schema that was seen before, with the memory of its blocks. A frame can have

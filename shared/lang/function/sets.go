@@ -52,7 +52,7 @@ func init() {
 }
 
 // Elements calls visit with the JSON of each element of a set, without white space. It does
-// nothing if the text is no JSON array. The memory of the elements is scratch.
+// nothing if the text is not a JSON array. The memory of the elements is scratch.
 func Elements(c *Context, set string, visit func(element string)) {
 	c.Row++
 	d := c.parse(set)

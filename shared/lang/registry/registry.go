@@ -8,7 +8,7 @@ import (
 	"sync"
 )
 
-// Table has the entries of one kind. The zero value is not usable: make it with New.
+// Table holds the entries of one kind. The zero value is not usable: make it with New.
 type Table[T any] struct {
 	kind    string
 	mu      sync.RWMutex

@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// Position identifies a result of one partition for ever. Positions of one subject grow in
+// Position identifies a result of one partition forever. Positions of one subject grow in
 // the order of its stream. The zero value means none.
 type Position struct {
 	Generation, Seq, Ordinal uint64

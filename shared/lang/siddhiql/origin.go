@@ -121,7 +121,7 @@ func (c *checker) origin(elems map[string]*AnnotationElem, s *Stream) {
 	s.Subject, s.Origin = "", o
 }
 
-// badFilter says why a text is no pattern of subjects; "" if it is one.
+// badFilter says why a text is not a pattern of subjects; "" if it is one.
 func badFilter(pattern string) string {
 	tokens := strings.Split(pattern, ".")
 	for i, t := range tokens {

@@ -8,7 +8,7 @@ func (c *checker) warnf(pos Pos, format string, args ...any) {
 	}
 }
 
-// patternWarnings warns of patterns that can keep partial matches for ever, that match once,
+// patternWarnings warns of patterns that can keep partial matches forever, that match once,
 // and of clauses that do nothing.
 func (c *checker) patternWarnings(in *PatternInput, d *QueryDef, n *patternNames) {
 	p := n.plan
@@ -59,7 +59,7 @@ func (c *checker) warnGrowth(in *PatternInput, n *patternNames) {
 	}
 }
 
-// endless returns the first step from one on that a match may wait for for ever, or the number
+// endless returns the first step from one on that a match may wait for forever, or the number
 // of steps. The wait of a `not … for` is over after its time, whatever comes.
 func (p *Pattern) endless(s int) int {
 	for ; s < len(p.Steps); s++ {

@@ -197,7 +197,7 @@ func (q *Query) Origin(a int) (s *Stream, attr int, ok bool) {
 type Window struct {
 	Name   string
 	Params []window.Param
-	// Computed has the expressions of computed parameters, by parameter; nil if none is
+	// Computed holds the expressions of computed parameters, by parameter; nil if none is
 	// computed.
 	Computed  []Expr
 	Condition *Condition // that an expression window has; nil: none

@@ -35,7 +35,7 @@ type PatternItem struct {
 	Own    []Expr // conditions over Stream alone
 	Equal  []Equality
 	Rest   []Expr // the other conditions, over Schema
-	// Schema has the attributes of Stream, and after them what the filter reads of earlier
+	// Schema holds the attributes of Stream, and after them what the filter reads of earlier
 	// events: Held.
 	Schema *event.Schema
 	Held   []Held

@@ -8,7 +8,7 @@ import (
 )
 
 // The values of a key are written one after the other: each with its kind, so that different
-// keys have different bytes. null is a value of its own; so is NaN, whatever its bits.
+// keys have different bytes. null is a distinct value; so is NaN, regardless of its bits.
 const (
 	valueNull = iota
 	valueWord

@@ -46,7 +46,7 @@ func newTime(c Config) Window {
 	return w
 }
 
-// timeWindow keeps rows for span ms by their own timestamps, in whatever order they come: a
+// timeWindow keeps rows for span ms by their own timestamps, in any order of arrival: a
 // row lives in [TS, TS+span). Rows that come in timestamp order are in the queue. A row
 // that is older than the last one in the queue is in late. The first row of each timestamp
 // (with a size: each row) has the number of its timer beside it. If two rows leave at the same ms, the one in the

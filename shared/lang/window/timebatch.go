@@ -58,7 +58,7 @@ func newTimeBatch(c Config) Window {
 }
 
 // timeBatch collects rows and emits them together every span ms. The first row sets the
-// first boundary, and the others follow at equal distances for ever: an idle period moves
+// first boundary, and the others follow at equal distances forever: an idle period moves
 // none of them. It costs nothing either, because timers are only set while there is
 // something to emit or to expire.
 type timeBatch struct {

@@ -69,7 +69,7 @@ func read(data []byte) (lines []string, err error) {
 	}
 }
 
-// Files of each format stay readable for ever.
+// Files of each format stay readable forever.
 func TestGolden(t *testing.T) {
 	for golden, x := range map[string]struct {
 		data  []byte

@@ -59,7 +59,7 @@ type ConnectConfig struct {
 	Changed func(connected bool)
 }
 
-// Connect returns a connection that stays for ever: it reconnects without end,
+// Connect returns a connection that stays forever: it reconnects without end,
 // and keeps nothing back while it is down - a publish fails at once, because a
 // client's buffer that is flushed later would write what its owner gave up on.
 // It waits for the first connection until ctx ends.

@@ -13,7 +13,7 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// gather collects answers until none has arrived for a while. It is no error if there is no
+// gather collects answers until none has arrived for a while. It is not an error if there is no
 // one to answer.
 func gather(ctx context.Context, nc *nats.Conn, subject string, request []byte, first, stall time.Duration, take func(*nats.Msg) error) error {
 	fail := func(err error) error { return fmt.Errorf("ask on %s: %w", subject, err) }

@@ -62,7 +62,7 @@ type key struct {
 	time      int64
 }
 
-// group has the rows of a result stream that follow from one cause, in both versions.
+// group holds the rows of a result stream that follow from one cause, in both versions.
 type group struct {
 	key   key
 	first int64 // the app's clock at the first row, ms

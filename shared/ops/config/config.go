@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// Config has the value of every setting. It is read-only once loaded.
+// Config holds the value of every setting. It is read-only once loaded.
 type Config struct {
 	// Data is the folder that holds everything durable.
 	Data string
@@ -50,7 +50,7 @@ type Disk struct {
 // NATS says which NATS to use.
 type NATS struct {
 	URL string // of an external server; "" for the embedded one
-	// Monitor has the monitoring ports of the external servers, as URLs with commas
+	// Monitor holds the monitoring ports of the external servers, as URLs with commas
 	// between; they tell whether a server syncs before it acknowledges, which its
 	// clients cannot see.
 	Monitor string
@@ -64,7 +64,7 @@ type NATS struct {
 	TokenFile     string // file with a token; "" for none
 	// Context names a context of the NATS command line; "" for none. It sets what is "" here.
 	Context string
-	// Password and Token are secrets that the context has. They are no settings.
+	// Password and Token are secrets that the context has. They are not settings.
 	Password, Token string
 	Inbox           string // prefix of the subjects for answers; "" for _INBOX
 	Replicas        int    // copies of each JetStream stream
@@ -81,13 +81,13 @@ type Server struct {
 	Cert, Key, CA string
 }
 
-// WAL has the settings of the write-ahead log.
+// WAL holds the settings of the write-ahead log.
 type WAL struct {
 	Durability Durability
 	BytesMax   Size // of one partition's log; 0 for no limit
 }
 
-// Ingest has the settings of the intake of events.
+// Ingest holds the settings of the intake of events.
 type Ingest struct {
 	EventBytesMax Size
 	MemoryMax     Size // of events that wait until they are durable
@@ -167,7 +167,7 @@ type Metrics struct {
 	Listen string // of the HTTP server with metrics and health; "" for none
 }
 
-// Log has the settings of the program's own log.
+// Log holds the settings of the program's own log.
 type Log struct {
 	Level  slog.Level
 	Format Format

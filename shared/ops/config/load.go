@@ -50,7 +50,7 @@ func addFlags(fs *pflag.FlagSet, rows []setting) {
 		if def == "" {
 			def = `""`
 		}
-		// The default is in the text and not the flag's own: an unset flag is no value.
+		// The default is in the text and not the flag's own: an unset flag has no value.
 		fs.String(s.name, "", fmt.Sprintf("%s (default %s)", s.doc, def))
 		fs.Lookup(s.name).NoOptDefVal = s.alone
 	}

@@ -87,7 +87,7 @@ type ID [16]byte
 type Output struct {
 	Stream   string `json:"stream"`   // of JetStream
 	Sequence uint64 `json:"sequence"` // of its last message then, or a later one before it was prepared
-	// Positions has the newest result of each stream that has any, in the form of
+	// Positions holds the newest result of each stream that has any, in the form of
 	// Ef-Position.
 	Positions map[string]string `json:"positions"`
 }

@@ -103,7 +103,7 @@ func compressLZ4(dst, src []byte) []byte {
 
 // Decompress appends the rawLen bytes of the compressed src to dst and returns the extended
 // slice. It never produces more, whatever src says. If src holds another number of bytes,
-// or is no block of this codec, the error is ErrCorrupt and dst comes back unchanged. It is
+// or is not a block of this codec, the error is ErrCorrupt and dst comes back unchanged. It is
 // safe for concurrent use.
 func (c Codec) Decompress(dst, src []byte, rawLen int) ([]byte, error) {
 	if rawLen < 0 || rawLen > RawBytesMax {

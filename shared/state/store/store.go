@@ -19,7 +19,7 @@ import (
 // outcome is unknown. All operations are idempotent, so the caller may repeat them.
 var (
 	// ErrExists is returned by Put if an object with the name exists already. For data it
-	// is no failure, because the name identifies the content.
+	// is not a failure, because the name identifies the content.
 	ErrExists = errors.New("object exists")
 	// ErrNotFound is returned if no object has the name.
 	ErrNotFound = errors.New("object not found")

@@ -1,4 +1,4 @@
-// Package azuretest has the part of the protocol of Azure Blob Storage that a store uses, in
+// Package azuretest implements the part of the protocol of Azure Blob Storage that a store uses, in
 // the process of a test and in memory: blobs with ETags, conditions, blocks and ranges. It
 // checks signatures with a shared key, and bearer tokens.
 package azuretest

@@ -10,7 +10,7 @@
 //	clock 1h                the machine's clock is that far ahead
 //	span grace 1s           a time that is no setting, at the start of the process
 //
-// What must hold whatever happens is the business of test/faults.
+// What must hold whatever happens is checked in test/faults.
 package faultpoint
 
 // Point is a step. Those of one process that runs everything are all in one line.

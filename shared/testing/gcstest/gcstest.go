@@ -1,4 +1,4 @@
-// Package gcstest has the part of the JSON API of Google Cloud Storage that a store uses, in
+// Package gcstest implements the part of the JSON API of Google Cloud Storage that a store uses, in
 // the process of a test and in memory: objects with generations and preconditions.
 package gcstest
 

@@ -1,4 +1,4 @@
-// Package storetest has the tests that every backend of shared/state/store passes.
+// Package storetest holds the tests that every backend of shared/state/store must pass.
 package storetest
 
 import (

@@ -70,7 +70,7 @@ func NewMapped(s *event.Schema, m Mapping) *Decoder {
 	return d
 }
 
-// Ignored returns how many rows had members that are no attributes. With Mapping.Attrs,
+// Ignored returns how many rows had members that are not attributes. With Mapping.Attrs,
 // they are not counted.
 func (d *Decoder) Ignored() uint64 { return d.ignored }
 

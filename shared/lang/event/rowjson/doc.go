@@ -25,7 +25,7 @@
 // # What one bad row costs
 //
 // A refused row leaves nothing in the batch, and the others are accepted. After text that
-// is no JSON at all, or nested too deep, the start of the next row is unknown: in an array,
+// is not JSON at all, or nested too deep, the start of the next row is unknown: in an array,
 // everything that follows is refused with it; elsewhere, reading continues at the next line
 // that starts with a brace.
 //

@@ -97,7 +97,7 @@ func appendReal(dst []byte, v float64, bits int) []byte {
 
 func appendKey(dst []byte, name string) []byte { return append(appendString(dst, name), ':') }
 
-// appendString appends s as a JSON string. Bytes that are no UTF-8 become \ufffd.
+// appendString appends s as a JSON string. Bytes that are not UTF-8 become \ufffd.
 func appendString(dst []byte, s string) []byte {
 	dst = append(dst, '"')
 	start := 0

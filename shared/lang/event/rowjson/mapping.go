@@ -17,7 +17,7 @@ import (
 // value, each attribute is the member of its name, must be there, and other members are
 // ignored.
 type Mapping struct {
-	// Strict refuses members that are no attributes. It has no effect with Attrs.
+	// Strict refuses members that are not attributes. It has no effect with Attrs.
 	Strict bool
 	// Optional makes an attribute null that is not there.
 	Optional bool

@@ -1,4 +1,4 @@
-// Package zones has the time zones of the world, compiled in, so that results do not depend on
+// Package zones holds the time zones of the world, compiled in, so that results do not depend on
 // the machine. The file is lib/time/zoneinfo.zip of go1.26, from the IANA Time Zone
 // Database, which is in the public domain. Another file can change results, so it needs a new
 // semantics level.

@@ -28,7 +28,7 @@ type Bucket interface {
 	Close() error
 }
 
-// Condition says when a put writes. The zero Condition is no condition.
+// Condition says when a put writes. The zero Condition imposes no condition.
 type Condition struct {
 	Absent  bool   // only if no object has the key
 	Version string // only if the object has that version

@@ -29,7 +29,7 @@ type disk interface {
 }
 
 // A process that is killed releases its locks; a stopped one keeps them. No process waits
-// for it for ever.
+// for it forever.
 const (
 	lockWait    = 5 * time.Second
 	lockPoll    = time.Millisecond

@@ -69,7 +69,7 @@ func TestOpenFindsStrays(t *testing.T) {
 }
 
 // A process that is stopped while it holds the lock fails the commits of others, and does
-// not keep them for ever.
+// not keep them forever.
 func TestLockOfStoppedProcess(t *testing.T) {
 	s := openAt(t, t.TempDir())
 	commit := store.Commit{App: "a", Term: 1, Epoch: 1, Name: "apps/a/checkpoints/1.json", Manifest: []byte("{}")}

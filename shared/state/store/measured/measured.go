@@ -64,7 +64,7 @@ func (s *Store) Collect(to chan<- prometheus.Metric) {
 	}
 }
 
-// done counts an operation. Outcomes that are no failure to its callers count as ok: the
+// done counts an operation. Outcomes that are not failures to its callers count as ok: the
 // object exists, or does not, or a newer term has written.
 func (s *Store) done(operation string, begun time.Time, err error) {
 	outcome := "ok"

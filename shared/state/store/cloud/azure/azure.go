@@ -1,4 +1,4 @@
-// Package azure has the containers of Azure Blob Storage. The version of a blob is its ETag,
+// Package azure accesses the containers of Azure Blob Storage. The version of a blob is its ETag,
 // which each write changes.
 package azure
 

@@ -1,4 +1,4 @@
-// Package gcs has the buckets of Google Cloud Storage. The version of an object is its
+// Package gcs accesses the buckets of Google Cloud Storage. The version of an object is its
 // generation.
 package gcs
 

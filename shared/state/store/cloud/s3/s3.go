@@ -1,4 +1,4 @@
-// Package s3 has the buckets of Amazon S3, and of servers with its protocol that have
+// Package s3 accesses the buckets of Amazon S3, and of servers with its protocol that have
 // conditional writes.
 package s3
 
