@@ -8,7 +8,7 @@ TOOL     := $(GO) tool -modfile=tools/go.mod
 # The race detector needs a C compiler. Where there is none, Go turns cgo off.
 RACE     := $(if $(filter 1,$(shell $(GO) env CGO_ENABLED)),-race)
 
-.PHONY: help build run test race redis lint bench fuzz faults fault-test corruption chain-test compose-test
+.PHONY: help build run test race redis lint bench golden stress fuzz faults fault-test corruption chain-test compose-test
 
 help: ## Show the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1	\2/p' $(MAKEFILE_LIST)
@@ -53,6 +53,19 @@ bench: ## Measure everything beside its limits, and write bench/RESULTS.md (abou
 
 # Go would spend up to a minute on shortening each input that reaches new code, and with
 # large seeds do nothing else.
+golden: ## Write golden files that are not there yet, and what documents quote of programs
+	$(GO) test ./shared/state -args -rewrite
+	$(GO) test ./shared/state/checkpoint -args -rewrite-golden
+	$(GO) test ./shared/lang/engine -args -rewrite-golden -rewrite-page
+	$(GO) test ./cli -run TestReadmeShowsWhatCommandsPrint -args -rewrite-readme
+	$(GO) test ./cli/node -run Metrics -args -rewrite-metrics
+	$(GO) test ./examples/demo -args -rewrite-demo
+	git status --short
+
+stress: ## Run test TEST of package PKG again and again, with the race detector, until it fails
+	$(GO) test $(RACE) -c -o bin/stress.test $(PKG)
+	cd $(PKG) && n=0; while $(CURDIR)/bin/stress.test -test.run '$(TEST)' -test.failfast; do n=$$((n+1)); echo "$$n times"; done; exit 1
+
 fuzz: ## Run every fuzz target for FUZZTIME (default 60s)
 	@git grep -l --untracked '^func Fuzz' -- '*_test.go' | while read -r file; do \
 		for target in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9_]*\)(.*/\1/p' "$$file"); do \

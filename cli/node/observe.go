@@ -30,6 +30,7 @@ type observed struct {
 	health   obs.Health
 	exporter *obs.Exporter // tests set it before observe
 	server   *obs.Server   // nil if not configured
+	profiles *obs.Server   // nil if not configured
 	serving  atomic.Bool
 
 	mu    sync.Mutex
@@ -86,6 +87,12 @@ func (n *Node) observe(ctx context.Context) (err error) {
 		if err != nil {
 			return err
 		}
+	}
+	if n.cfg.Pprof.Listen != "" {
+		if o.profiles, err = obs.ListenProfiles(n.cfg.Pprof.Listen, n.log); err != nil {
+			return err
+		}
+		n.log.Info("profiles are served", "url", "http://"+o.profiles.Address()+"/debug/pprof/")
 	}
 	if n.cfg.Metrics.Listen == "" {
 		return nil
@@ -172,8 +179,10 @@ func (o *observed) close(ctx context.Context, log *slog.Logger) {
 	if err := o.exporter.Close(ctx); err != nil {
 		log.Warn("the last traces could not be sent", "err", err)
 	}
-	if o.server != nil {
-		_ = o.server.Close() // nothing is left to serve
+	for _, s := range []*obs.Server{o.server, o.profiles} {
+		if s != nil {
+			_ = s.Close() // nothing is left to serve
+		}
 	}
 }
 

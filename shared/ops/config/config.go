@@ -37,6 +37,7 @@ type Config struct {
 	Processor  Processor
 	Raft       Raft
 	Metrics    Metrics
+	Pprof      Pprof
 	Log        Log
 
 	sources map[string]Source
@@ -160,6 +161,11 @@ type Raft struct {
 	// and the certificate of this member, which has its ID, with its key. "" for
 	// connections without TLS.
 	CA, Cert, Key string
+}
+
+// Pprof says where developers take profiles of the process.
+type Pprof struct {
+	Listen string // of the HTTP server with Go's profiles, on the loopback interface; "" for none
 }
 
 // Metrics says where operators look at the process.

@@ -111,6 +111,7 @@ func settings(c *Config) []setting {
 		stringRow("raft.cert", "", "file with the certificate of this checkpointer, issued for its raft.id", &c.Raft.Cert, anyText),
 		stringRow("raft.key", "", "file with the key of raft.cert", &c.Raft.Key, anyText),
 		stringRow("metrics.listen", "", "address for /metrics, /healthz and /readyz over HTTP; empty for none", &c.Metrics.Listen, emptyOr(hostPort)),
+		stringRow("pprof.listen", "", "loopback address for Go's profiles at /debug/pprof/ over HTTP; empty for none", &c.Pprof.Listen, emptyOr(loopback)),
 		levelRow("log.level", slog.LevelInfo, "lowest level that is logged: debug, info, warn or error", &c.Log.Level),
 		stringRow("log.format", string(Text), "text for people, json for programs", &c.Log.Format, oneOf(Text, JSON)),
 	}
@@ -313,6 +314,18 @@ func hostPort(text string) error {
 	}
 	if n, err := strconv.Atoi(port); err != nil || n < 0 || n > 65535 {
 		return fmt.Errorf("%q has no port between 0 and 65535 (0: any free one)", text)
+	}
+	return nil
+}
+
+// loopback reads an address that other machines cannot reach.
+func loopback(text string) error {
+	if err := hostPort(text); err != nil {
+		return err
+	}
+	host, _, _ := net.SplitHostPort(text)
+	if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
+		return fmt.Errorf("%q is not on the loopback interface, such as 127.0.0.1:6060: profiles show what is in memory to everyone who asks", text)
 	}
 	return nil
 }

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/pprof"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -20,7 +21,8 @@ const (
 	stopTimeout   = 2 * time.Second
 )
 
-// Server tells operators how the process is, over HTTP: /metrics, /healthz, /readyz.
+// Server is an HTTP server for operators (/metrics, /healthz, /readyz) or developers
+// (/debug/pprof/).
 type Server struct {
 	listener net.Listener
 	http     *http.Server
@@ -35,10 +37,6 @@ type Status struct {
 
 // Listen starts a server on host:port. Without checks, the process is healthy and ready.
 func Listen(address string, metrics *prometheus.Registry, health *Health, log *slog.Logger) (*Server, error) {
-	listener, err := net.Listen("tcp", address)
-	if err != nil {
-		return nil, fmt.Errorf("serve metrics: %w; choose another address with metrics.listen", err)
-	}
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(metrics, promhttp.HandlerOpts{
 		MaxRequestsInFlight: scrapesMax, EnableOpenMetrics: true, Registry: metrics,
@@ -46,14 +44,34 @@ func Listen(address string, metrics *prometheus.Registry, health *Health, log *s
 	}))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { answer(w, health, "") })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) { answer(w, health, Ready) })
+	return serve("metrics", address, mux, log)
+}
+
+// ListenProfiles starts a server with Go's profiles at /debug/pprof/. They show names and
+// values that are in memory, so the address must be one that only trusted users reach.
+func ListenProfiles(address string, log *slog.Logger) (*Server, error) {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
+	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
+	mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
+	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
+	return serve("pprof", address, mux, log)
+}
+
+// serve starts a server of what a group of settings is about.
+func serve(group, address string, handler http.Handler, log *slog.Logger) (*Server, error) {
+	listener, err := net.Listen("tcp", address)
+	if err != nil {
+		return nil, fmt.Errorf("serve %s: %w; choose another address with %[1]s.listen", group, err)
+	}
 	s := &Server{
 		listener: listener, ended: make(chan struct{}),
-		http: &http.Server{Handler: mux, ReadHeaderTimeout: headerTimeout, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug)},
+		http: &http.Server{Handler: handler, ReadHeaderTimeout: headerTimeout, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug)},
 	}
 	go func() {
 		defer close(s.ended)
 		if err := s.http.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
-			log.Error("metrics are not served any more", "err", err)
+			log.Error("an HTTP server has ended", "settings", group, "err", err)
 		}
 	}()
 	return s, nil

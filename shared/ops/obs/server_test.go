@@ -103,6 +103,36 @@ func TestListenSaysWhatToDo(t *testing.T) {
 	}
 }
 
+// Profiles are on a server of their own: who may see metrics need not see memory.
+func TestProfiles(t *testing.T) {
+	quiet := slog.New(slog.DiscardHandler)
+	profiles, err := obs.ListenProfiles("127.0.0.1:0", quiet)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer profiles.Close()
+	metrics, err := obs.Listen("127.0.0.1:0", prometheus.NewRegistry(), &obs.Health{}, quiet)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer metrics.Close()
+	for at, want := range map[string]int{
+		profiles.Address() + "/debug/pprof/heap?debug=1":      http.StatusOK,
+		profiles.Address() + "/debug/pprof/goroutine?debug=1": http.StatusOK,
+		profiles.Address() + "/metrics":                       http.StatusNotFound,
+		metrics.Address() + "/debug/pprof/heap":               http.StatusNotFound,
+	} {
+		resp, err := http.Get("http://" + at)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if resp.StatusCode != want {
+			t.Errorf("%s: %d, want %d", at, resp.StatusCode, want)
+		}
+	}
+}
+
 func TestBeat(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var b obs.Beat
