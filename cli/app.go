@@ -15,7 +15,7 @@ import (
 
 func newAppCommand() *cobra.Command {
 	return newGroup("app", "Work with apps", newAppCheckCommand(), newAppFunctionsCommand(), newAppDeployCommand(),
-		newAppUpgradeCommand(), newAppHistoryCommand(), newAppRollbackCommand(),
+		newAppUpgradeCommand(), newAppShadowCommand(), newAppHistoryCommand(), newAppRollbackCommand(),
 		newAppListCommand(), newAppShowCommand(), newAppResumeCommand(), newAppRemoveCommand())
 }
 

@@ -163,3 +163,6 @@ func checkLimit(limit int) error {
 
 // bytesText formats a number of bytes for people.
 func bytesText(n int64) string { return config.Size(n).Rounded() }
+
+// printLine prints a value as one line of JSON.
+func printLine(w io.Writer, v any) error { return json.NewEncoder(w).Encode(v) }

@@ -201,8 +201,7 @@ func (c *Comparer) groupOf(k key, clock int64) *group {
 	return g
 }
 
-// settle compares what no version adds to any more: the clocks of both have reached now. nil
-// compares everything.
+// settle compares what no version adds to any more: the clocks of both have reached now.
 func (c *Comparer) settle(now *int64) {
 	if !c.byTime {
 		now = nil
@@ -214,6 +213,29 @@ func (c *Comparer) settle(now *int64) {
 	if now != nil && len(c.order) < 2*c.left+groupsMin {
 		return // to look at all that wait at each frame would be slow
 	}
+	c.compare(now)
+}
+
+// finish compares what both versions have reached, and counts the rest as waiting. Equal rows
+// are equal, however early.
+func (c *Comparer) finish(now int64) {
+	if !c.byTime {
+		return // nothing waits
+	}
+	c.compare(&now)
+	for _, g := range c.order {
+		if n := len(g.rows[oldSide]); g.same() {
+			g.key.stream.Equal += uint64(n)
+		} else {
+			c.report.Waiting += uint64(n + len(g.rows[newSide]))
+		}
+	}
+	clear(c.groups)
+	c.order, c.left, c.bytes = nil, 0, 0
+}
+
+// compare compares the groups before now; nil compares all.
+func (c *Comparer) compare(now *int64) {
 	rest := c.order[:0]
 	for _, g := range c.order {
 		if now != nil && g.key.time >= *now {

@@ -84,8 +84,14 @@ func (p *Pair) Advance(to int64) error {
 	return nil
 }
 
-// Close compares what still waits for the other version.
-func (p *Pair) Close() { p.c.settle(nil) }
+// Close compares what waits, and ends the comparison.
+func (p *Pair) Close() { p.c.finish(p.clock()) }
+
+// Report returns what was compared so far. It shares nothing with the pair.
+func (p *Pair) Report() Report { return p.c.Report() }
+
+// clock is the clock of the version that is behind.
+func (p *Pair) clock() int64 { return min(p.Old.Core.Clock(), p.New.Core.Clock()) }
 
 func (p *Pair) watch(side int, t *rebuild.Task) rebuild.Watch {
 	return rebuild.Watch{Frame: func(_ uint64, _ *frame.Frame, r engine.Reached, _ int) {
@@ -98,11 +104,9 @@ func (p *Pair) watch(side int, t *rebuild.Task) rebuild.Watch {
 }
 
 func (p *Pair) settle() {
-	now := min(clockOf(p.Old), clockOf(p.New))
+	now := p.clock()
 	p.c.settle(&now)
 }
-
-func clockOf(t *rebuild.Task) int64 { return t.Core.Clock() }
 
 // emitted is what a frame made a version emit.
 type emitted interface {

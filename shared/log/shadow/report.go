@@ -2,9 +2,11 @@ package shadow
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"math/bits"
 	"slices"
 	"strings"
@@ -28,6 +30,9 @@ type Report struct {
 	// Early counts causes that were compared before the clocks of both versions had passed
 	// them, to bound memory: they may count as a difference that is none.
 	Early uint64 `json:"early,omitempty"`
+	// Waiting counts rows that were not compared, since the clock of a version has not passed
+	// their cause.
+	Waiting uint64 `json:"waiting,omitempty"`
 }
 
 // Count has a number for each version.
@@ -57,7 +62,7 @@ type Stream struct {
 // Sample is a row that differs.
 type Sample struct {
 	Kind      string `json:"kind"`   // different, only old or only new
-	Number    uint64 `json:"number"` // among the rows of the stream that differ, from 1
+	Number    uint64 `json:"number"` // among the rows of the stream and partition that differ, from 1
 	Partition int    `json:"partition"`
 	Cause     string `json:"cause"`
 	Old       *Row   `json:"old,omitempty"`
@@ -88,10 +93,47 @@ func (c *Comparer) Report() Report {
 	r := c.report
 	r.Streams = []Stream{}
 	for _, s := range c.streams {
-		r.Streams = append(r.Streams, *s)
+		copied := *s
+		copied.Attributes, copied.Samples = maps.Clone(s.Attributes), slices.Clone(s.Samples)
+		r.Streams = append(r.Streams, copied)
 	}
-	slices.SortFunc(r.Streams, func(a, b Stream) int { return strings.Compare(a.Name, b.Name) })
+	slices.SortFunc(r.Streams, byName)
 	return r
+}
+
+func byName(a, b Stream) int { return strings.Compare(a.Name, b.Name) }
+
+// Merge adds up the reports of partitions, which it may change.
+func Merge(reports ...Report) Report {
+	all := Report{Streams: []Stream{}}
+	for _, r := range reports {
+		all.App = r.App
+		all.Frames, all.Events = all.Frames+r.Frames, all.Events+r.Events
+		all.Early, all.Waiting = all.Early+r.Early, all.Waiting+r.Waiting
+		all.DeadLetters.Old += r.DeadLetters.Old
+		all.DeadLetters.New += r.DeadLetters.New
+		for _, s := range r.Streams {
+			i := slices.IndexFunc(all.Streams, func(o Stream) bool { return o.Name == s.Name })
+			if i < 0 {
+				all.Streams = append(all.Streams, s)
+				continue
+			}
+			all.Streams[i].merge(&s)
+		}
+	}
+	slices.SortFunc(all.Streams, byName)
+	return all
+}
+
+// merge adds the rows of another partition.
+func (s *Stream) merge(o *Stream) {
+	s.Equal, s.Different = s.Equal+o.Equal, s.Different+o.Different
+	s.OnlyOld, s.OnlyNew = s.OnlyOld+o.OnlyOld, s.OnlyNew+o.OnlyNew
+	for name, n := range o.Attributes {
+		s.Attributes[name] += n
+	}
+	s.Samples = append(s.Samples, o.Samples...)
+	slices.SortStableFunc(s.Samples, func(a, b Sample) int { return cmp.Compare(a.Number, b.Number) })
 }
 
 // differ counts the rows of a group that are not all equal.
@@ -191,6 +233,9 @@ func (r *Report) Print(w io.Writer) error {
 	}
 	if r.DeadLetters.Old != r.DeadLetters.New {
 		fmt.Fprintf(w, "events not applied: old %d, new %d\n", r.DeadLetters.Old, r.DeadLetters.New)
+	}
+	if r.Waiting > 0 {
+		fmt.Fprintf(w, "not compared: %d rows, which one version gives later\n", r.Waiting)
 	}
 	if r.Early > 0 {
 		fmt.Fprintf(w, "warning: the rows of %d causes were compared early, to bound memory; they may count as different and be equal\n", r.Early)
