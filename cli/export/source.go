@@ -36,7 +36,7 @@ type Source struct {
 	nc *nats.Conn
 }
 
-// Open finds a checkpoint of an app: the newest that is usable, or that of an epoch.
+// Open finds a checkpoint of an app: the one of an epoch, or the newest usable one for epoch 0.
 func Open(ctx context.Context, nc *nats.Conn, app string, epoch state.Epoch) (*Source, error) {
 	s := &Source{nc: nc}
 	ask := &control.Client{Conn: nc}

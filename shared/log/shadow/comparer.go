@@ -79,8 +79,8 @@ type row struct {
 	attrs    []string
 }
 
-// begin tells the comparer which versions it compares.
-func (c *Comparer) begin(old, next *siddhiql.Plan) {
+// versions tells the comparer which versions it compares.
+func (c *Comparer) versions(old, next *siddhiql.Plan) {
 	c.byTime = old.Lateness != siddhiql.LatenessOff || next.Lateness != siddhiql.LatenessOff
 	c.viewOf(old)
 	c.viewOf(next)

@@ -47,7 +47,7 @@ func NewPair(c *Comparer, partition int, old, copied *rebuild.Task, text string,
 	if err := copied.Replace(next, m); err != nil {
 		return nil, m, &NewError{err}
 	}
-	c.begin(old.Plan(), next)
+	c.versions(old.Plan(), next)
 	p.take(newSide, p.New)
 	p.settle()
 	p.New.Core.ResetOutputs()
