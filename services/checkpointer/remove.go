@@ -130,8 +130,8 @@ func (l *leader) carryOutRemoval(ctx context.Context, app string) error {
 	return err
 }
 
-// forgetLinks deletes the positions up to which the removed app has read the results of
-// other apps: a new app of this name reads them all.
+// forgetLinks deletes the read positions of the removed app in the results of other apps: a
+// new app of this name reads them all.
 func (l *leader) forgetLinks(ctx context.Context, app string) error {
 	links, err := l.s.js.Stream(ctx, "KV_"+natsconn.LinksBucket)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {

@@ -133,7 +133,7 @@ func (s *Service) deploy(ctx context.Context, l *leader, r *control.DeployReques
 		return nil, failure(control.CodeInvalid, "%v", err)
 	}
 	if err := subject.CheckName(plan.Name); err != nil {
-		return nil, failure(control.CodeInvalid, "the app has no name that it can be found by; begin it with @app:name('…'): %v", err)
+		return nil, failure(control.CodeInvalid, "the app has no valid name; start its text with @app:name('…'): %v", err)
 	}
 	head, err := s.cfg.Store.Head(ctx, plan.Name)
 	if err != nil {

@@ -129,7 +129,7 @@ func TestTwoAppsReadOneSubject(t *testing.T) {
 	}
 }
 
-// Where several subscriptions match a subject, one of them handles its messages.
+// If several subscriptions match a subject, one of them handles its messages.
 func TestSubjectsWithWildcards(t *testing.T) {
 	r := start(t, nil,
 		`@app:name('a') @source(subject='orders.*.new') define stream New (n int); from New select n insert into Out;`,
@@ -158,8 +158,8 @@ func TestSubjectsWithWildcards(t *testing.T) {
 	}
 }
 
-// Rows of one key are in one log, in their order; a chunk and an id go with each
-// part.
+// Rows with the same key are in one log, in order. Each part of a message keeps its chunk and
+// id.
 func TestRowsArePartitionedByKey(t *testing.T) {
 	r := start(t, nil, `@app:name('p') @app:partitions('4') define stream S (key string, n int);
 		partition with (key of S) begin from S select key, n insert into Out; end;`)

@@ -9,40 +9,40 @@ import (
 	"github.com/eventflux/eventflux/shared/log/wal"
 )
 
-// ack answers a message once all its appends are durable. It belongs to the pool
-// of the service.
+// ack answers a message once all its appends are durable. It comes from the pool of the
+// service.
 type ack struct {
 	s       *Service
 	to      answerTo
 	cost    int64
-	first   *log         // of the append whose sequence the answer tells
+	first   *log         // log of the append whose sequence is in the answer
 	seq     uint64       // set before left reaches zero
-	left    atomic.Int32 // appends whose outcome is not known
+	left    atomic.Int32 // appends whose outcome is not known yet
 	failure atomic.Pointer[error]
-	// parts are one for each append, where several apps read the subject or the message has an
-	// id; else there are none.
+	// parts has one for each append if several apps read the subject or the message has an
+	// id; otherwise it is empty.
 	parts   []part
 	several bool // apps read the subject
 	buf     []byte
 }
 
-// answerTo is who waits for an answer, if anyone: a publisher, or the follower of a result
-// of another app.
+// answerTo says where the answer goes, if anywhere: to a publisher, or to the follower that
+// has read a result of another app.
 type answerTo struct {
 	reply    string
-	tail     []byte    // of the answer, behind the sequence; nil: nothing was refused
-	first    uint64    // sequence of the frame that had the message first; 0: it is not known to be repeated
-	outcome  *outcome  // the tail as a value, where several apps read the subject
-	id       string    // for a repeat that counts once; "" if the logs have none
+	tail     []byte    // of the answer, after the sequence; nil: nothing was refused
+	first    uint64    // sequence of the first frame with the message; 0: it is not known to be repeated
+	outcome  *outcome  // the tail as a value, if several apps read the subject
+	id       string    // the id that makes a repetition count once; "" if the logs have none
 	progress *progress // of the follower
 	round    int       // of the append
 }
 
-// laterAck is an ack as the second and further appends of a message see it.
+// laterAck is an ack for the second and later appends of a message.
 type laterAck ack
 
-// part is an ack as one append sees it, where the answer has to say which apps have the
-// message, or its id is remembered.
+// part is an ack for one append, if the answer has to say which apps have the message, or
+// the id of the message is remembered.
 type part struct {
 	of     *ack
 	log    *log
@@ -59,15 +59,15 @@ func (s *Service) newAck(to answerTo, cost int64, first *log, appends int) *ack 
 	return a
 }
 
-// tellApart has the ack remember which appends fail, and for which apps.
-func (a *ack) tellApart(sends []send, several bool, at int64) {
+// trackParts makes the ack record the outcome of each append separately.
+func (a *ack) trackParts(sends []send, several bool, at int64) {
 	a.several = several
 	for i := range sends {
 		a.parts = append(a.parts, part{of: a, log: sends[i].log, stream: sends[i].msg.Batch.Schema.Name, at: at})
 	}
 }
 
-// Committed takes the outcome of the append.
+// Committed records the outcome of the append.
 func (p *part) Committed(seq uint64, err error) {
 	if p.failed = err != nil; !p.failed && p.of.to.id != "" {
 		p.log.recent.add(p.stream, p.of.to.id, p.at, seq)
@@ -78,18 +78,18 @@ func (p *part) Committed(seq uint64, err error) {
 	p.of.settle(err)
 }
 
-// Committed takes the outcome of the first append.
+// Committed records the outcome of the first append.
 func (a *ack) Committed(seq uint64, err error) {
 	a.seq = seq
 	a.settle(err)
 }
 
-// Committed takes the outcome of a further append.
+// Committed records the outcome of a later append.
 func (a *laterAck) Committed(_ uint64, err error) { (*ack)(a).settle(err) }
 
 func (a *ack) settle(err error) {
 	if err != nil {
-		a.note(err)
+		a.keepFirst(err)
 	}
 	if a.left.Add(-1) > 0 {
 		return
@@ -109,9 +109,9 @@ func (a *ack) settle(err error) {
 	a.s.acks.Put(a)
 }
 
-// note keeps the first failure. It is apart so that err costs no memory where all
-// is well.
-func (a *ack) note(err error) { a.failure.CompareAndSwap(nil, &err) }
+// keepFirst keeps the first failure. It is a separate function so that err is only allocated
+// after a failure.
+func (a *ack) keepFirst(err error) { a.failure.CompareAndSwap(nil, &err) }
 
 func (a *ack) answer() {
 	a.buf = append(a.buf[:0], a.first.prefix...)
@@ -128,7 +128,7 @@ func (a *ack) answer() {
 	a.s.respond(a.to.reply, a.buf)
 }
 
-// fail answers that the events are not known to be durable everywhere.
+// fail answers that some events may not be durable.
 func (a *ack) fail(err error) {
 	p := &problem{logFailed, err.Error() + "; publish again once the log is repaired"}
 	if errors.Is(err, wal.ErrUnknown) || errors.Is(err, wal.ErrClosed) {
@@ -154,7 +154,7 @@ func (a *ack) fail(err error) {
 	a.s.respond(a.to.reply, mustJSON(&answer))
 }
 
-// repeat says how the publisher repeats a message that some apps may have.
+// repeat returns how the publisher must repeat a message that some apps may already have.
 func (a *ack) repeat() string {
 	if a.to.id == "" {
 		return "publish again; the apps that have it will count it twice, since a message of this size has an id only if the publisher sets " + headerID
@@ -162,8 +162,8 @@ func (a *ack) repeat() string {
 	return "publish again with the id of this answer as " + headerID + ", and each app counts it once"
 }
 
-// accepted returns the apps that have all their events of the message durably, in the order
-// of the appends.
+// accepted returns the apps for which all events of the message are durable, in the order of
+// the appends.
 func (a *ack) accepted() []string {
 	var failed []string
 	for i := range a.parts {

@@ -43,10 +43,10 @@ func (c errCode) code() int {
 
 const (
 	rejectedMax  = 100 // refused events that an answer lists
-	describedMax = 3   // and those whose reason is in its description
+	describedMax = 3   // refused events with their reasons in the description
 )
 
-// problem is why a whole message is not taken.
+// problem is why a whole message is not accepted.
 type problem struct {
 	code errCode
 	text string
@@ -62,27 +62,27 @@ type answerError struct {
 // rejection is a refused event of a message.
 type rejection struct {
 	Index int    `json:"index"`         // in the message, from 0
-	App   string `json:"app,omitempty"` // where several sources read the subject
-	// Code and Text say why, where several apps read the subject; Reason does where one app does.
+	App   string `json:"app,omitempty"` // if several sources read the subject
+	// Code and Text say why if several apps read the subject; Reason does if only one app does.
 	Code   int    `json:"code,omitempty"`
 	Text   string `json:"text,omitempty"`
 	Reason string `json:"reason,omitempty"`
 }
 
-// outcome is what an answer has behind stream and sequence where events were refused. If
-// at least one app took each event, it has neither Error nor Accepted.
+// outcome is the part of an answer after stream and sequence, if events were refused. If at
+// least one app accepted each event, it has neither Error nor Accepted.
 type outcome struct {
 	Error    *answerError `json:"error,omitempty"`
-	Accepted *int         `json:"accepted,omitempty"` // events that every app took
+	Accepted *int         `json:"accepted,omitempty"` // events that every app accepted
 	Count    int          `json:"rejected_count"`     // events that at least one app refused
-	Rejected []rejection  `json:"rejected"`           // the first of them
+	Rejected []rejection  `json:"rejected"`           // the first refused events
 }
 
-// partial is an error after which the publisher repeats the message, where several apps
-// read the subject.
+// partial is an error after which the publisher must repeat the message, if several apps read
+// the subject.
 type partial struct {
 	Error    answerError `json:"error"`
-	Accepted []string    `json:"accepted"` // apps that have it durably
+	Accepted []string    `json:"accepted"` // apps for which the message is durable
 	ID       string      `json:"id,omitempty"`
 	Count    int         `json:"rejected_count,omitempty"`
 	Rejected []rejection `json:"rejected,omitempty"`
@@ -100,7 +100,7 @@ func (p *problem) json() []byte {
 	}{p.error()})
 }
 
-// mustJSON encodes a value that always can be.
+// mustJSON encodes a value that always has a JSON form.
 func mustJSON(v any) []byte {
 	data, err := json.Marshal(v)
 	if err != nil {
@@ -109,7 +109,7 @@ func mustJSON(v any) []byte {
 	return data
 }
 
-// refuse tells the publisher why nothing of a message was taken. several says that more
+// refuse tells the publisher why no event of a message was accepted. several says that more
 // than one app reads the subject.
 func (s *Service) refuse(m *nats.Msg, p *problem, several bool) {
 	if m.Reply == "" {
@@ -132,15 +132,15 @@ func (s *Service) answerRefused(reply string, tail []byte) {
 	}
 }
 
-// respond sends an answer. It fails only while there is no connection; then the
-// publisher waits in vain, and must repeat as after any lost answer.
+// respond sends an answer. It fails only while there is no connection. Then the publisher
+// gets no answer, and must repeat the message as after any lost answer.
 func (s *Service) respond(reply string, data []byte) {
 	if err := s.cfg.Conn.Publish(reply, data); err != nil {
 		s.counters.unanswered.note(err.Error())
 	}
 }
 
-// refusals returns what an answer says of the events that were refused.
+// refusals returns the outcome for the events that were refused.
 func refusals(r *route) *outcome {
 	o := &outcome{}
 	var described []string
@@ -149,7 +149,7 @@ func refusals(r *route) *outcome {
 		l := &r.lanes[i]
 		targets, rows = targets+len(l.targets), max(rows, l.rows())
 	}
-	refused := make([]int, rows) // how many of the targets do not have an event, by its index
+	refused := make([]int, rows) // by event: how many targets refuse it
 	refuse := func(t *target, index int, p *problem) {
 		one := rejection{Index: index, Reason: p.text}
 		if targets > 1 {
@@ -182,11 +182,11 @@ func refusals(r *route) *outcome {
 				}
 			}
 		}
-		for index := l.rows(); index < rows; index++ { // not read after too many wrong events
+		for index := l.rows(); index < rows; index++ { // events after too many wrong ones, which were not read
 			refused[index] += len(l.targets)
 		}
 	}
-	nobodys := 0 // events that no app took
+	nobodys := 0 // events that no app accepted
 	for _, n := range refused {
 		if n > 0 {
 			o.Count++
@@ -207,7 +207,7 @@ func refusals(r *route) *outcome {
 	return o
 }
 
-// rows is how many rows of the message were read.
+// rows returns how many rows of the message were read.
 func (l *lane) rows() int { return l.accepted + len(l.refused) }
 
 // tail returns the rest of an answer after its sequence, from a comma on.
@@ -217,8 +217,8 @@ func (o *outcome) tail() []byte {
 	return tail
 }
 
-// reserve counts bytes as waiting, unless that makes more than limit. A message
-// that finds nothing waiting is always taken.
+// reserve counts bytes as waiting, unless the total would exceed limit. If nothing else
+// waits, it always succeeds.
 func (s *Service) reserve(cost, limit int64) bool {
 	if waiting := s.counters.waiting.Add(cost); waiting > limit && waiting != cost {
 		s.counters.waiting.Add(-cost)
@@ -227,7 +227,8 @@ func (s *Service) reserve(cost, limit int64) bool {
 	return true
 }
 
-// full is the problem that there is no room, with the trouble that a log has.
+// full returns the problem that there is no room. trouble is the current problem of a log, or
+// nil.
 func (s *Service) full(what string, trouble error) *problem {
 	text := fmt.Sprintf("ingest is full: %s, limit %d (ingest.memory_max); publish again later", what, s.cfg.MemoryMax)
 	if trouble != nil {
@@ -237,13 +238,13 @@ func (s *Service) full(what string, trouble error) *problem {
 	return &problem{overloaded, text}
 }
 
-// slow counts a message that is not taken since a task cannot keep up, and returns p.
+// slow counts a message that is refused because a task cannot keep up, and returns p.
 func (s *Service) slow(p *problem) *problem {
 	s.counters.slow.note(p.text)
 	return p
 }
 
-// health returns the trouble of the first log of the route that has any.
+// health returns the problem of the first log of the route that has one, or nil.
 func (r *route) health() error {
 	for i := range r.lanes {
 		for _, t := range r.lanes[i].targets {

@@ -11,8 +11,8 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// A publisher that keeps many messages in flight gets an answer to each of them, whatever
-// their size: ingest refuses what it has no room for, and drops nothing.
+// A publisher with many messages in flight gets an answer to each of them, whatever their
+// size: ingest refuses messages if it has no room, and drops none.
 func TestEveryRequestIsAnswered(t *testing.T) {
 	const inFlight = 4000 // the default of PublishAsync
 	cases := []struct{ messages, bytes int }{{10_000, 100}, {10_000, 4_400}, {10_000, 17_000}, {6_000, 64 << 10}}

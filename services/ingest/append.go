@@ -10,20 +10,20 @@ import (
 	"github.com/eventflux/eventflux/shared/log/wal"
 )
 
-// pieceBytesMax is where the rows of a large message are cut into several
-// appends, so that frames stay near the size that a log writes best.
+// pieceBytesMax is the size at which the rows of a large message are split into several
+// appends, so that frames stay near the best size for a log.
 const pieceBytesMax = 256 << 10
 
-// send is one append that is to be made.
+// send is one planned append.
 type send struct {
 	log *log
 	msg wal.Message
 }
 
 // spreadWithID is spread for a message of a publisher. If several apps read the subject and
-// the publisher waits for an answer, the message gets an id unless it has one: if only some of the logs take it,
-// the publisher repeats it with this id, and each app counts it once. A message with an id
-// stays in one piece for each log. One that is too large for that goes without an id.
+// the publisher waits for an answer, a message without an id gets one: if only some of the
+// logs accept it, the publisher repeats it with this id, and each app counts it once. A
+// message with an id is one piece per log. If it is too large for that, it goes without an id.
 func (in *intake) spreadWithID(m *nats.Msg, r *route) (short bool, p *problem) {
 	if !r.several || m.Reply == "" || in.letter.id != "" {
 		return in.spread(r)
@@ -43,10 +43,10 @@ func (in *intake) nextID() string {
 	return string(strconv.AppendUint(append(text[:0], in.idStart...), in.ids, 36))
 }
 
-// spread works out all appends for the rows in the lanes, and what they cost.
-// Nothing is appended before it is known that all can be. If several apps read the
-// subject, and the logs of some can never take the message, these are left out, and short
-// is true. A problem is one of all apps.
+// spread plans all appends for the rows in the lanes, and computes their cost. Nothing is
+// appended until it is known that all appends are possible. If several apps read the subject
+// and the logs of some can never accept the message, those apps are left out, and short is
+// true. A problem concerns all apps.
 func (in *intake) spread(r *route) (short bool, p *problem) {
 	in.sends, in.cost = in.sends[:0], 0
 	for i := range r.lanes {
@@ -96,8 +96,8 @@ func (in *intake) spreadOne(b *event.Batch, t *target) *problem {
 	return nil
 }
 
-// shard returns the partition of a row: FNV-1a of its key's text. A null key has
-// none; the app ignores the row, so any partition will do.
+// shard returns the partition of a row: FNV-1a of its key's text. A row with a null key has
+// no partition; the app ignores it, so any partition will do.
 func (t *target) shard(b *event.Batch, row int) int {
 	key, ok := t.key(b, row)
 	if !ok {
@@ -115,8 +115,8 @@ func fnv1a(text string) uint32 {
 	return hash
 }
 
-// cut adds the appends of the rows [from, to) of b. A chunk, and what has an id,
-// must stay in one piece: the id of a second piece would be taken for a repetition.
+// cut adds the appends of the rows [from, to) of b. A chunk or a message with an id must stay
+// in one piece: a second piece with the same id would count as a repetition.
 func (in *intake) cut(l *log, b *event.Batch, from, to int) *problem {
 	m := wal.Message{
 		Batch: b, From: from, To: to, Arrived: in.arrived,
@@ -134,7 +134,7 @@ func (in *intake) cut(l *log, b *event.Batch, from, to int) *problem {
 		}
 		if limit := l.writer.Load().MessageBytesMax(); size > limit {
 			return &problem{tooLarge, fmt.Sprintf(
-				"%d events take %d bytes, and a frame of the log takes %d; split the message, or publish it without %s and %s",
+				"%d events have %d bytes, but a frame of the log holds at most %d; split the message, or publish it without %s and %s",
 				to-from, size, limit, headerID, headerChunk)}
 		}
 	}
@@ -143,7 +143,7 @@ func (in *intake) cut(l *log, b *event.Batch, from, to int) *problem {
 	return nil
 }
 
-// commit appends what spread has worked out, and arranges for the answer.
+// commit makes the appends that spread has planned, and arranges for the answer.
 func (in *intake) commit(m *nats.Msg, r *route, refused bool) {
 	to := answerTo{reply: m.Reply, id: in.letter.id, first: in.duplicate()}
 	if refused {
@@ -163,14 +163,14 @@ func (in *intake) commit(m *nats.Msg, r *route, refused bool) {
 	}
 	a := in.s.newAck(to, in.cost, in.sends[0].log, len(in.sends))
 	if r.several || in.letter.id != "" && to.first == 0 {
-		a.tellApart(in.sends, r.several, in.arrived)
+		a.trackParts(in.sends, r.several, in.arrived)
 	}
 	in.append(a)
 }
 
-// append makes the appends, whose outcomes a is told.
+// append makes the appends. The writers report their outcomes to a.
 func (in *intake) append(a *ack) {
-	apart := len(a.parts) > 0 // a is not ours any more after the last append
+	apart := len(a.parts) > 0 // read now: after the last append, a may already be reused
 	for i := range in.sends {
 		var done wal.Committed = (*laterAck)(a)
 		switch {
@@ -180,7 +180,7 @@ func (in *intake) append(a *ack) {
 			done = a
 		}
 		if err := in.sends[i].log.writer.Load().Append(&in.sends[i].msg, done); err != nil {
-			done.Committed(0, err) // the log has ended
+			done.Committed(0, err) // the writer has ended
 		}
 	}
 }

@@ -5,12 +5,12 @@ import (
 	"time"
 )
 
-// backlogMarks bounds the memory of a backlog. If its task is so far behind, what it has
-// applied is known less exactly, and counts as less than it is.
+// backlogMarks bounds the memory of a backlog. If its task lags by more frames, the number of
+// applied events is less exact, and too low.
 const backlogMarks = 1024
 
-// backlog counts the events that this process has written to a log and that the log's
-// task has not applied.
+// backlog counts the events that this process has written to a log and that the task of the
+// log has not applied.
 type backlog struct {
 	mu      sync.Mutex
 	applied mark   // the newest frame of this process that the task has applied
@@ -20,15 +20,15 @@ type backlog struct {
 // mark is a frame that this process has written.
 type mark struct {
 	seq    uint64
-	events uint64 // written up to and with it, since the process started
+	events uint64 // written up to and including this frame, since the process started
 	at     time.Time
 }
 
-// wrote notes a frame that is in the log.
+// wrote adds a frame that is in the log.
 func (b *backlog) wrote(seq uint64, events int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if len(b.marks) == backlogMarks { // every second one goes, and never the last
+	if len(b.marks) == backlogMarks { // drop every second mark, but never the last
 		for i := range backlogMarks / 2 {
 			at := b.marks[2*i].at
 			b.marks[i] = b.marks[2*i+1]
@@ -56,8 +56,8 @@ func (b *backlog) waiting(applied uint64) (events, end uint64) {
 	return last.events - b.applied.events, last.seq
 }
 
-// age is how long the oldest event that is not applied has been in the log; 0 if there is none.
-// waiting says which are.
+// age returns how long the oldest event that is not applied has been in the log; 0 if there is
+// none. It relies on the last call of waiting.
 func (b *backlog) age(now time.Time) time.Duration {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -66,8 +66,8 @@ func flightLines(b *testing.B) [][]byte {
 	return bytes.Split(bytes.TrimSpace(data), []byte("\n"))
 }
 
-// publishSilent publishes without replies, and waits for what is behind it all.
-// NATS may lose some of it, the last request among it.
+// publishSilent publishes without reply subjects, and waits for a last request. NATS may lose
+// some messages, and even that request.
 func publishSilent(b *testing.B, r *rig, messages [][]byte) {
 	for i := range b.N {
 		if err := r.pub.Publish("events.Flights", messages[i%len(messages)]); err != nil {
@@ -110,7 +110,7 @@ func publishAcked(b *testing.B, r *rig, messages [][]byte) {
 	}
 }
 
-// publishJetStream does the same by the JetStream client.
+// publishJetStream does the same with the JetStream client.
 func publishJetStream(b *testing.B, r *rig, messages [][]byte) {
 	js, err := jetstream.New(r.pub, jetstream.WithPublishAsyncMaxPending(8192))
 	if err != nil {

@@ -21,55 +21,54 @@ const (
 	stopDefault       = 10 * time.Second
 )
 
-// Config says what to accept, and where it goes.
+// Config is the configuration of an ingest.
 type Config struct {
-	// Conn takes the events and answers their publishers.
+	// Conn receives the events and answers their publishers.
 	Conn *nats.Conn
-	// LogConn goes to the logs and dead letters; nil is Conn. One of its own is
-	// faster by far under load: on a shared one, the answer to a frame waits behind
-	// all events that the server has sent before it.
+	// LogConn goes to the logs and dead letters; nil means Conn. A separate connection is
+	// much faster under load: on a shared one, the answer to a frame has to wait for all
+	// events that the server sent earlier.
 	LogConn *nats.Conn
-	// Gate is at Conn, as its natsconn.ConnectConfig.BeforeRead; nil if none is: then the client
-	// library drops messages that come faster than they can be looked at.
+	// Gate is the natsconn.ConnectConfig.BeforeRead of Conn. Without one (nil), the client
+	// library drops messages that arrive faster than ingest looks at them.
 	Gate *Gate
-	// Changed is told that Service.Apps has changed; nil for nobody. It must be quick.
+	// Changed is called when Service.Apps has changed; it may be nil. It must be quick.
 	Changed func()
 	// EventBytesMax is the limit of a message's payload (ingest.event_bytes_max);
-	// zero is 1 MiB.
+	// zero means 1 MiB.
 	EventBytesMax int
-	// MemoryMax bounds the rows that wait until they are durable, as bytes in
-	// memory, for all logs together (ingest.memory_max); zero is 64 MiB. Messages that
-	// are not handled yet may take as much again, and results of other apps 8 MiB for each
-	// partition that is read.
+	// MemoryMax bounds the rows that wait until they are durable, as bytes in memory, for
+	// all logs together (ingest.memory_max); zero means 64 MiB. Unhandled messages may use
+	// as much again, and results of other apps 8 MiB for each partition that is read.
 	MemoryMax int64
-	// LagMax bounds how long a task may need for the events that were accepted and that it
-	// has not applied (ingest.lag_max): beyond it, events for the log are refused, and those of other apps wait. Zero is no
-	// bound.
+	// LagMax bounds how long a task may need for the accepted events that it has not applied
+	// (ingest.lag_max). Beyond it, ingest refuses events for the log, and results of other
+	// apps wait. Zero means no bound.
 	LagMax time.Duration
-	// Room returns why the logs have no room on the disk, and nil if they have; nil: it is not
-	// known. While they have none, events are refused.
+	// Room returns why the logs have no room on the disk, or nil if they have. While they have
+	// none, ingest refuses events. A nil Room means that it is not known.
 	Room func() error
-	// Damaged returns the damaged records that were found in the files of the streams; nil
+	// Damaged returns the damaged records that a scrub found in the files of the streams; nil
 	// without a scrub. Info reports them.
 	Damaged func() []string
-	// Codec of the frames; zero is shared/log/wal's default.
+	// Codec of the frames; zero means the default of shared/log/wal.
 	Codec compress.Codec
-	// Durability is what the server was found to do. It is reported, not enforced.
+	// Durability describes what the server does. It is reported, not enforced.
 	Durability natsconn.Durability
 	// Version of the program, as in semantic versioning.
 	Version string
-	// StopTimeout is how long a stop waits for what was accepted to become durable;
-	// zero is 10 s.
+	// StopTimeout is how long a stop waits for accepted events to become durable; zero means
+	// 10 s.
 	StopTimeout time.Duration
-	// Witness keeps the last frame of each log that was acknowledged; nil keeps none.
+	// Witness keeps the last acknowledged frame of each log; nil keeps none.
 	Witness *witness.Folder
-	// Log is where trouble goes; nil is slog.Default.
+	// Log may be nil, which means slog.Default.
 	Log *slog.Logger
-	// Now returns the time in ms since the Unix epoch; nil is the machine's clock.
+	// Now returns the time in ms since the Unix epoch; nil means the machine's clock.
 	Now func() int64
 }
 
-// withDefaults returns cfg with its zero values replaced, or all that is wrong.
+// withDefaults returns cfg with defaults for its zero values, or all errors in it.
 func (cfg Config) withDefaults() (Config, error) {
 	if cfg.LogConn == nil {
 		cfg.LogConn = cfg.Conn
@@ -130,10 +129,10 @@ func (cfg *Config) check() error {
 	return errors.Join(problems...)
 }
 
-// inboxOf returns the first tokens of the subjects where the service gets its answers.
+// inboxOf returns the prefix of the subjects where the service gets its answers.
 func inboxOf(conn *nats.Conn) string { return conn.Opts.InboxPrefix }
 
-// checkPlan returns why an app cannot be served, if it cannot.
+// checkPlan returns why an app cannot be served, or nil.
 func checkPlan(p *siddhiql.Plan, inbox string) error {
 	if err := subject.CheckName(p.Name); err != nil {
 		return err

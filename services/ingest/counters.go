@@ -11,37 +11,38 @@ import (
 
 const (
 	watchEvery = time.Second
-	readyAfter = time.Minute      // an app that takes longer to start holds nobody back
+	readyAfter = time.Minute      // Ready does not wait longer for an app to start
 	logEvery   = 10 * time.Second // for each kind of trouble
 )
 
-// counters of the service since it was made. What is per stream is in source.
+// counters are the counters of the service since it was made. A source has the counters of
+// its stream.
 type counters struct {
-	waiting atomic.Int64 // bytes that are accepted and not known to be durable
+	waiting atomic.Int64 // accepted bytes that are not known to be durable
 
 	refused     tally // events, and messages that were refused as a whole
 	unknown     tally // messages for streams that do not exist
 	overload    tally // messages refused because too much waits
 	slow        tally // messages refused because a task is too far behind, or over a limit
-	unavailable tally // messages refused because an app takes none at the moment
-	dropped     tally // messages lost without an answer, as none was asked for or we were too slow
+	unavailable tally // messages refused because an app accepts none at the moment
+	dropped     tally // messages lost without an answer: none was asked for, or ingest was too slow
 	failed      tally // messages whose events are not known to be durable
 	unanswered  tally // answers that could not be sent
 	deadLost    tally // dead letters that were not stored
 
-	reasons [diskFull - unknownStream + 1]atomic.Uint64 // messages not taken, and events, by errCode
+	reasons [diskFull - unknownStream + 1]atomic.Uint64 // refused messages and events, by errCode
 }
 
-// refusedFor counts a message, or an event, that was not taken.
+// refusedFor counts a message or an event that was refused.
 func (c *counters) refusedFor(code errCode) { c.reasons[code-unknownStream].Add(1) }
 
-// tally counts one kind of trouble, and remembers the latest case. It is logged
-// now and then, as a publisher must not be able to fill the log.
+// tally counts one kind of problem, and keeps the latest case. It is logged only from time to
+// time, so that a publisher cannot fill the process log.
 type tally struct {
 	n    atomic.Uint64
 	last atomic.Pointer[string]
 
-	logged   uint64 // watch's alone
+	logged   uint64 // only watch uses it
 	loggedAt time.Time
 }
 
@@ -55,7 +56,7 @@ func (t *tally) add(n uint64, text string) {
 	t.n.Add(n)
 }
 
-// watch logs trouble until ctx ends, and tells that apps are served.
+// watch logs problems until ctx ends, and reports that the service is ready.
 func (s *Service) watch(ctx context.Context) error {
 	ticker := time.NewTicker(watchEvery)
 	defer ticker.Stop()
@@ -89,8 +90,7 @@ func (s *Service) watch(ctx context.Context) error {
 	}
 }
 
-// logCounters writes a line for each kind of trouble that there was since its
-// last line.
+// logCounters writes a line for each kind of problem that has occurred since its last line.
 func (s *Service) logCounters(atOnce bool) {
 	c, now := &s.counters, time.Now()
 	for _, t := range []struct {
@@ -99,9 +99,9 @@ func (s *Service) logCounters(atOnce bool) {
 	}{
 		{"events refused", &c.refused},
 		{"messages for streams that do not exist", &c.unknown},
-		{"messages refused as ingest is full", &c.overload},
-		{"messages refused as a task cannot keep up", &c.slow},
-		{"messages refused as an app takes none at the moment", &c.unavailable},
+		{"messages refused because ingest is full", &c.overload},
+		{"messages refused because a task cannot keep up", &c.slow},
+		{"messages refused because an app accepts none at the moment", &c.unavailable},
 		{"messages dropped", &c.dropped},
 		{"messages not known to be durable", &c.failed},
 		{"answers not sent", &c.unanswered},

@@ -18,14 +18,14 @@ import (
 
 const (
 	deadQueueMax   = 16 << 10        // dead letters that wait to be sent
-	deadBytesMax   = 32 << 20        // and what they take, with the headers that publishers choose
-	deadWindow     = 256             // sent, and not acknowledged
-	deadAckTimeout = 5 * time.Second // then one counts as lost
+	deadBytesMax   = 32 << 20        // and their bytes, including headers, which publishers choose
+	deadWindow     = 256             // dead letters sent but not acknowledged
+	deadAckTimeout = 5 * time.Second // without an acknowledgment, a dead letter counts as lost
 	reasonCharsMax = 1 << 10
 )
 
-// deadLetters keeps what was refused in the dead-letter streams. It never holds
-// intake up: where the server cannot follow, dead letters are lost and counted.
+// deadLetters stores refused events in the dead-letter streams. It never blocks intake: if the
+// server is too slow, dead letters are lost and counted.
 type deadLetters struct {
 	js      jetstream.JetStream
 	queue   chan *nats.Msg
@@ -60,7 +60,7 @@ func (d *deadLetters) lose(subject string, err error) {
 
 var errDeadFull = errors.New("too many wait to be stored")
 
-// add takes a dead letter, or counts it as lost.
+// add queues a dead letter, or counts it as lost.
 func (d *deadLetters) add(m *nats.Msg) {
 	d.taken.Add(1)
 	if d.bytes.Add(int64(m.Size())) <= deadBytesMax {
@@ -88,7 +88,7 @@ func (d *deadLetters) run(ctx context.Context) error {
 		select {
 		case m := <-d.queue:
 			d.store(ctx, m)
-		case <-d.closing: // and the queue was empty
+		case <-d.closing: // the queue is empty
 			select {
 			case <-d.js.PublishAsyncComplete():
 			case <-ctx.Done():
@@ -100,7 +100,7 @@ func (d *deadLetters) run(ctx context.Context) error {
 	}
 }
 
-// store sends one, waiting while too many are on their way.
+// store sends a dead letter. It waits while too many are not acknowledged.
 func (d *deadLetters) store(ctx context.Context, m *nats.Msg) {
 	d.bytes.Add(-int64(m.Size()))
 	for {
@@ -127,8 +127,8 @@ func (d *deadLetters) close(ctx context.Context) error {
 	}
 }
 
-// bury makes dead letters of the rows that were refused, and of a message that is too large
-// for the logs of one of the apps.
+// bury makes dead letters of refused rows, and of a message that is too large for the logs of
+// one of the apps.
 func (in *intake) bury(m *nats.Msg, r *route) {
 	for i := range r.lanes {
 		l := &r.lanes[i]
@@ -151,7 +151,7 @@ func (in *intake) bury(m *nats.Msg, r *route) {
 	}
 }
 
-// buryAll makes a dead letter of a whole message for each that reads it.
+// buryAll makes a dead letter of the whole message for each source that reads it.
 func (in *intake) buryAll(m *nats.Msg, r *route, err error) {
 	for i := range r.lanes {
 		for _, t := range r.lanes[i].targets {
@@ -160,7 +160,8 @@ func (in *intake) buryAll(m *nats.Msg, r *route, err error) {
 	}
 }
 
-// deadLetter holds a copy of the row, or all of a message that has no rows.
+// deadLetter returns a dead letter with a copy of the row, or of the whole message if it has
+// no rows.
 func (in *intake) deadLetter(m *nats.Msg, subject string, row rowjson.Refused) *nats.Msg {
 	payload := m.Data[row.Start:row.End]
 	if len(payload) == 0 {

@@ -15,7 +15,7 @@ import (
 	"github.com/eventflux/eventflux/shared/log/natsconn"
 )
 
-// guarded is a server where ingest may subscribe to some subjects alone.
+// guarded is a server where ingest may subscribe only to some subjects.
 type guarded struct {
 	t    *testing.T
 	srv  *server.Server
@@ -79,7 +79,7 @@ const (
 	orderApp  = `@app:name('narrow') @source(subject='orders.eu') define stream N (n long); from N select n insert into NarrowOut;`
 )
 
-// startGuarded runs ingest as its user of a server, whose subscriptions are limited.
+// startGuarded runs ingest as the user with limited subscriptions.
 func startGuarded(g *guarded, apps ...string) *rig {
 	t := g.t
 	t.Helper()
@@ -106,8 +106,8 @@ func startGuarded(g *guarded, apps ...string) *rig {
 	return r
 }
 
-// A subscription that no app needs may be refused. Others that are refused at the same time
-// are noticed all the same, and those that no app needs any more end.
+// A subscription that no app needs may be refused. Other refusals at the same time are still
+// noticed, and subscriptions that no app needs any more end.
 func TestDeniedDefaultSubjects(t *testing.T) {
 	g := newGuarded(t, "orders.eu")
 	r := startGuarded(g, ordersApp, orderApp)
@@ -129,8 +129,8 @@ func TestDeniedDefaultSubjects(t *testing.T) {
 	}
 }
 
-// An app whose subject ingest may not subscribe to is left out, with the reason. The others
-// are served, and so is the app once the permissions let it.
+// If ingest may not subscribe to an app's subject, the app is left out, with the reason. Other
+// apps are served, and so is the app once the permissions allow it.
 func TestDeniedSubscription(t *testing.T) {
 	g := newGuarded(t, "events.>", "orders.eu")
 	r := startGuarded(g, flightsApp, ordersApp, orderApp)

@@ -1,35 +1,34 @@
-// Package ingest accepts events from NATS subjects and appends them to the logs
-// of the apps that read them. A publisher is answered once its events are durable
-// in the log of every such app, in the form of JetStream's PubAck, so that any
-// client's JetStream publish works unchanged. What the events then cause is
-// services/processor's business; how frames are written is shared/log/wal's.
+// Package ingest accepts events from NATS subjects and appends them to the logs of the
+// apps that read them. It answers a publisher once the events are durable in the log of
+// every such app. The answer has the form of JetStream's PubAck, so the JetStream publish
+// of any client works unchanged. Package processor applies the events; package wal writes
+// the frames.
 //
 //	events.Flights ──▶ intake ──▶ decode ──▶ split by key ──▶ log of app a, partition 0
 //	                     │          │                    └──▶ log of app b, partition 3
 //	reply ◀── PubAck ────┼──────────┼───────── durable in all ────┘
 //	      ◀── error ─────┘          └──▶ dlq.<app>.<Stream>
 //
-// # What is promised
+// # Guarantees
 //
-//   - An answer without an error: all events of the message are in the logs, and
-//     survive what the durability profile says.
-//     If several apps read the subject, "rejected" lists what some of them
-//     refused for good: each event is durable in at least one app.
-//   - An answer with an error of class 400: the events it lists are in no log (of
-//     the app it names), are dead letters, and will be refused again. The others
-//     of the message are durable; "accepted" tells how many.
-//   - An answer with another error, or none: repeat the message. With the same
-//     Nats-Msg-Id it counts once. If several apps read the subject, "accepted"
-//     lists those that have the message. If there are any, "id" is the Nats-Msg-Id
-//     for the repeat, also if the publisher gave none.
-//   - Events of one publisher are in each log in the order in which they were
-//     published.
-//   - A publisher without a reply subject is told nothing, and what cannot be
-//     taken is counted as dropped.
+//   - After an answer without an error, all events of the message are in the logs, and
+//     survive the failures that the durability profile covers. If several apps read the
+//     subject, "rejected" lists the events that some of them refused permanently; each
+//     event is durable in at least one app.
+//   - After an answer with an error of class 400, the listed events are in no log (of the
+//     named app). They are dead letters, and will be refused again. The other events of the
+//     message are durable, and "accepted" is their number.
+//   - After an answer with another error, or without an answer, repeat the message. With
+//     the same Nats-Msg-Id it counts once. If several apps read the subject, "accepted"
+//     lists the apps that have the message. If there are any, "id" is the Nats-Msg-Id for
+//     the repetition, even if the publisher set none.
+//   - The events of one publisher have the order of publication in each log.
+//   - A publisher without a reply subject gets no answer. Messages that ingest cannot
+//     accept are counted as dropped.
 //
 // # Errors
 //
-// The numbers are outside of those that NATS uses. They are a contract.
+// NATS does not use these numbers. They are a contract.
 //
 //	err_code  code  meaning                                              repeat?
 //	20001     404   no deployed app reads the subject                    no
@@ -37,18 +36,18 @@
 //	20003     400   a header has a value that is not allowed             no
 //	20004     400   some or all events of the message are refused        no
 //	20005     503   too many bytes wait to be durable                    yes, later
-//	20006     503   ingest ended before it was known what is durable     yes
+//	20006     503   ingest stopped before the outcome was known          yes
 //	20007     503   the log cannot be written                            yes, once repaired
-//	20008     503   a task is too far behind its log (ingest.lag_max)    yes, later
+//	20008     503   a task lags too far (ingest.lag_max)                 yes, later
 //	20009     503   a task is over one of its limits                     yes, later
-//	20010     503   an app that reads the subject takes no events now;   yes, later
+//	20010     503   an app that reads the subject accepts no events now; yes, later
 //	                no app has the message
 //	20011     503   the disk of the logs is full (disk.reserve)          yes, later
 //
 // # Apps
 //
-// Apps come and go while the service runs (Service.Serve). Each is a unit of its own, with
-// its writers and followers:
+// Apps come and go while the service runs (Service.Serve). Each app has its own unit, with
+// its own writers and followers:
 //
 //	            streams found,         subscribed
 //	starting ── logs may be written ──────────────▶ serving
@@ -56,43 +55,42 @@
 //	    │ trouble       │ tries again                  │
 //	    └────────────▶ waiting ◀───────────────────────┘
 //
-//	left out: its name or a subject cannot be served. One that NATS refuses is tried again
+//	left out: its name or a subject cannot be served. If NATS refuses a subject, it is retried
 //
-// An app that waits gets no events, and neither does any other app that reads the same
-// subject: the publisher gets error 20010 and repeats the message for all of them. An app
-// that is left out counts as not deployed.
+// While an app waits, neither it nor any other app that reads the same subject gets events:
+// the publisher gets error 20010 and repeats the message for all of them. An app that is
+// left out counts as not deployed.
 //
 // # Results as input
 //
-// A source on out.<app>.<Stream>.<p>, or on out.<app>.<Stream>.* for all
-// partitions, has the results of another app for events. They are not subscribed
-// to, but read from that app's JetStream streams, by a follower for each (app, stream,
-// partition of the other app):
+// A source on out.<app>.<Stream>.<p>, or on out.<app>.<Stream>.* for all partitions, uses
+// the results of another app as events. Ingest does not subscribe to them. A follower for
+// each app, stream and partition of the other app reads them from that app's JetStream
+// streams:
 //
 //	EFO_first_0 ──▶ follower ──▶ decode ──▶ split by key ──▶ log of app next, partition 0
 //	                    │                        └─────────▶ log of app next, partition 1
 //	EF_LINKS ◀── position: durable in all, and lease of the source
 //
-// And each counts once. A result carries its place in its partition's history
-// (generation, log sequence, ordinal), and has it in the log too, as the message id
-// <subject>:<generation>:<sequence>.<ordinal>. At each start of reading, the logs
-// themselves tell which results they have. The task, which keeps the newest place of each
-// subject, is a second line.
+// Each result counts once. It carries its position in the history of its partition
+// (generation, log sequence, ordinal), and the log keeps that position as the message id
+// <subject>:<generation>:<sequence>.<ordinal>. At each start of reading, the follower finds
+// out from the logs which results they have. The task also keeps the newest position of
+// each subject and ignores results that it has seen.
 //
-//   - Results of one partition are in each log in their order. Those of several
-//     partitions are mixed as they come.
-//   - The row's own timestamp is the result's. Ef-Kind is not looked at: a row that
-//     expired in the other app is an event here. Packed results are many rows of
-//     one place.
-//   - What can never be an event is a dead letter, and done with. A crash may
-//     repeat dead letters.
-//   - Where memory or a log is full, results stay where they are. They take at most
-//     half of the memory, and leave the rest to publishers.
-//   - One process reads for a source at a time, by a lease. If two do all the same, what
-//     they append is in the log twice, and the task takes each place once.
+//   - Results of one partition keep their order in each log. Results of several partitions
+//     are mixed as they arrive.
+//   - A row has the timestamp of its result. Ef-Kind is ignored: a row that expired in the
+//     other app is an event here. A packed result has many rows at one position.
+//   - A result that can never be an event becomes a dead letter. A crash may repeat dead
+//     letters.
+//   - If memory or a log is full, results wait in their stream. They use at most half of
+//     the memory, and leave the rest to publishers.
+//   - One process reads for a source at a time, by a lease. If two do so anyway, results
+//     are in the log twice, and the task uses each position once.
 //
-// Read config.go, service.go, unit.go, then in the order of a message's way: listener.go and
-// queue.go, routes.go and subject.go, intake.go, flow.go, backlog.go, headers.go, append.go, ack.go, answer.go, deadletter.go;
-// of a result's way: link.go, lease.go, follower.go, place.go, history.go, take.go, progress.go;
-// counters.go and info.go tell operators what happened.
+// Read config.go, service.go, unit.go; then the path of a message: listener.go and queue.go,
+// routes.go and subject.go, intake.go, flow.go, backlog.go, headers.go, append.go, ack.go,
+// answer.go, deadletter.go; the path of a result: link.go, lease.go, follower.go, place.go,
+// history.go, take.go, progress.go. counters.go and info.go are for operators.
 package ingest

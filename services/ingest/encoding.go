@@ -26,8 +26,8 @@ type inflater struct {
 	out  bytes.Buffer
 }
 
-// inflate returns the message with a payload that is not compressed, valid until the next
-// call: at most bytesMax bytes, whatever it claims.
+// inflate returns the message with a decompressed payload of at most bytesMax bytes, which is
+// valid until the next call.
 func (f *inflater) inflate(m *nats.Msg, bytesMax int) (*nats.Msg, error) {
 	encoding := m.Header.Get(headerEncoding)
 	if encoding == "" {
@@ -56,7 +56,7 @@ func (f *inflater) inflate(m *nats.Msg, bytesMax int) (*nats.Msg, error) {
 	}
 	switch {
 	case err != nil:
-		return nil, fmt.Errorf("the payload is no %s: %w", encoding, err)
+		return nil, fmt.Errorf("the payload is not %s: %w", encoding, err)
 	case f.out.Len() > bytesMax:
 		return nil, fmt.Errorf("%w: more than %d bytes when it is decompressed (ingest.event_bytes_max)", errInflated, bytesMax)
 	}

@@ -42,7 +42,7 @@ func (a *answers) publish(i int) {
 	}
 }
 
-// next returns the next answer, and to which message.
+// next returns the next answer and the number of its message.
 func (a *answers) next() (int, reply) {
 	a.r.t.Helper()
 	m, err := a.sub.NextMsgWithContext(within(a.r.t))
@@ -79,7 +79,7 @@ func (r *rig) delays() map[int]int {
 	return count
 }
 
-// limitLog sets the size at which the log of an app takes no more; 0 for no limit.
+// limitLog sets the maximum size of an app's log; 0 for no limit.
 func (r *rig) limitLog(app string, bytes int64) {
 	r.t.Helper()
 	if _, err := natsconn.EnsureWAL(within(r.t), r.js, app, 0, natsconn.StreamLimits{BytesMax: bytes}); err != nil {
@@ -87,8 +87,8 @@ func (r *rig) limitLog(app string, bytes int64) {
 	}
 }
 
-// Beyond the bound publishers are told why; as soon as the log takes frames again,
-// all that was not refused is written, and nothing else.
+// Beyond the bound, publishers get the reason. As soon as the log accepts frames again, exactly
+// the events that were not refused are written.
 func TestFullLog(t *testing.T) {
 	r := start(t, func(c *Config) { c.MemoryMax = 256 << 10 }, flightsApp)
 	r.limitLog("a", 16<<10)
@@ -104,7 +104,7 @@ func TestFullLog(t *testing.T) {
 		case ack.Error.ErrCode != overloaded || ack.Error.Code != 503:
 			t.Fatalf("event %d: %+v", i, ack.Error)
 		case !strings.Contains(ack.Error.Description, "ingest.memory_max") || !strings.Contains(ack.Error.Description, "maximum bytes exceeded"):
-			return false // before the log had told
+			return false // the log has not reported it yet
 		default:
 			return true
 		}
@@ -125,7 +125,7 @@ func TestFullLog(t *testing.T) {
 	if err := r.pub.Publish("events.Flights", []byte(`{"origin":"silent","delay":-1}`)); err != nil {
 		t.Fatal(err)
 	}
-	r.ask("events.Nobody", "") // behind the silent one, which is handled by now
+	r.ask("events.Nobody", "") // after its answer, the message without a reply subject is handled
 	if n := r.svc.Info().BytesWaiting; n > 256<<10 {
 		t.Errorf("%d bytes wait", n)
 	}
@@ -151,8 +151,8 @@ func TestFullLog(t *testing.T) {
 	}
 }
 
-// A message larger than the bound is taken when nothing else waits, or it never
-// would be.
+// A message larger than the bound is accepted if nothing else waits: otherwise it never would
+// be.
 func TestMessageLargerThanTheBound(t *testing.T) {
 	r := start(t, func(c *Config) { c.MemoryMax = 10 }, flightsApp)
 	if ack := r.ask("events.Flights", `{"origin":"a","delay":1}`); ack.Error != nil {
@@ -160,7 +160,7 @@ func TestMessageLargerThanTheBound(t *testing.T) {
 	}
 }
 
-// What the server had delivered when the stop came is durable and answered.
+// Messages that were delivered before the stop are durable and answered.
 func TestStopDrains(t *testing.T) {
 	r := start(t, nil, flightsApp)
 	a := r.listen()
@@ -191,7 +191,7 @@ func TestStopDrains(t *testing.T) {
 	}
 }
 
-// A stop does not wait for ever. Those whose events may not be durable are told.
+// A stop does not wait forever. If events may not be durable, their publishers get an error.
 func TestStopWhileTheLogIsFull(t *testing.T) {
 	r := start(t, func(c *Config) { c.StopTimeout = 300 * time.Millisecond }, flightsApp)
 	r.limitLog("a", 4<<10)
@@ -227,7 +227,7 @@ func TestStopWhileTheLogIsFull(t *testing.T) {
 	}
 }
 
-// The server goes and comes back: ingest goes on by itself.
+// After a restart of the server, ingest continues by itself.
 func TestServerRestart(t *testing.T) {
 	r := start(t, nil, flightsApp)
 	if ack := r.ask("events.Flights", `{"origin":"a","delay":1}`); ack.Error != nil {
@@ -261,7 +261,7 @@ func TestAnswerWaitsForEveryApp(t *testing.T) {
 	r.limitLog("b", 1)
 	a := r.listen()
 	a.publish(1)
-	// Once this one is answered, the one before is durable in the log of app a.
+	// Once this message is answered, the previous one is durable in the log of app a.
 	if ack := r.ask("events.Alone", `{"n":1}`); ack.Error != nil {
 		t.Fatalf("%+v", ack)
 	}

@@ -11,13 +11,14 @@ import (
 	"github.com/eventflux/eventflux/shared/control"
 )
 
-// closedShown is for how long after a refusal a log is shown as closed: under overload, its
-// task takes events and refuses them by turns.
+// closedShown is how long a log is shown as closed after a refusal. Under overload, a log
+// alternates between accepting and refusing events.
 const closedShown = 5 * time.Second
 
-// flow is what is known of the task that applies a log: whether it can take more.
+// flow is what ingest knows about the task that applies a log, to decide whether the log may
+// get more events.
 type flow struct {
-	report  atomic.Pointer[heard] // nil: nothing is known, and events are taken
+	report  atomic.Pointer[heard] // nil: nothing is known, and events are accepted
 	backlog backlog
 	refused atomic.Pointer[refusal] // the newest
 }
@@ -28,21 +29,20 @@ type refusal struct {
 	at time.Time
 }
 
-// heard is a report with the time at which it came.
+// heard is a report with its time of arrival.
 type heard struct {
 	control.Flow
 	at time.Time
 }
 
-// hearFlow keeps a report for the log that it is about.
+// hearFlow keeps the newest report about a log.
 func (s *Service) hearFlow(f control.Flow) {
 	if u := s.unit(f.App); u != nil && int(f.Partition) < len(u.logs) {
 		u.logs[f.Partition].flow.report.Store(&heard{f, time.Now()})
 	}
 }
 
-// forgetFlow drops reports that are too old to say anything: whether the task is slow,
-// or is about to be run by another processor, is not known then.
+// forgetFlow drops old reports: the task may be slow, or about to move to another processor.
 func (s *Service) forgetFlow(now time.Time) {
 	for _, u := range s.all() {
 		for _, l := range u.logs {
@@ -53,7 +53,7 @@ func (s *Service) forgetFlow(now time.Time) {
 	}
 }
 
-// closed returns why the task of the log takes no events now; nil if it takes them.
+// closed returns why the log accepts no events now, because of its task; nil if it does.
 func (l *log) closed(lagMax time.Duration) *problem {
 	r := l.flow.report.Load()
 	if r == nil {
@@ -62,7 +62,7 @@ func (l *log) closed(lagMax time.Duration) *problem {
 	if r.Over != "" {
 		return &problem{overLimit, fmt.Sprintf("app %s, partition %d is over its limit: %s; publish again later", l.app, l.part, r.Over)}
 	}
-	// The pace is measured: a task that gets no processor time becomes slower than it says.
+	// The age is measured here: a task that gets no CPU time is slower than its report says.
 	lag := r.Lag(l.waiting(&r.Flow))
 	if lag = max(lag, l.flow.backlog.age(time.Now())); lagMax > 0 && lag > lagMax {
 		return &problem{lagging, fmt.Sprintf("app %s, partition %d is %s behind, limit %s (ingest.lag_max); publish again later",
@@ -72,14 +72,14 @@ func (l *log) closed(lagMax time.Duration) *problem {
 }
 
 // waiting returns how many accepted events the task has not applied: those in the log, and
-// those that this process has not written yet. Of other processes it knows only how
-// many frames they have written, if anything.
+// those that this process has not written yet. For other processes it knows at most how many
+// frames they have written.
 func (l *log) waiting(f *control.Flow) float64 {
 	written, end := l.flow.backlog.waiting(f.Applied)
 	return max(float64(written), f.Waiting(end)) + float64(l.stats().PendingRows)
 }
 
-// refuses is closed, and notes a refusal.
+// refuses is like closed, and records a refusal.
 func (l *log) refuses(lagMax time.Duration) *problem {
 	p := l.closed(lagMax)
 	if p != nil {
@@ -88,7 +88,7 @@ func (l *log) refuses(lagMax time.Duration) *problem {
 	return p
 }
 
-// closedLately is closed, or why the log took no events a moment ago.
+// closedLately is like closed, but also returns a refusal within closedShown.
 func (l *log) closedLately(lagMax time.Duration) *problem {
 	if p := l.closed(lagMax); p != nil {
 		return p
@@ -99,8 +99,8 @@ func (l *log) closedLately(lagMax time.Duration) *problem {
 	return nil
 }
 
-// cannot returns why one of the logs that the message is for takes no events now.
-// A message goes to all of its logs or to none.
+// cannot returns why one of the logs of the message accepts no events now. A message goes to
+// all of its logs or to none.
 func (in *intake) cannot() *problem {
 	for i := range in.sends {
 		if p := in.sends[i].log.refuses(in.s.cfg.LagMax); p != nil {
@@ -110,23 +110,23 @@ func (in *intake) cannot() *problem {
 	return nil
 }
 
-// stalled returns why one of the logs that the message is for cannot be written now, if
-// several apps read the subject and the publisher waits: it repeats the message for all of
-// them, and no app has it before.
+// stalled returns why one of the logs of the message cannot be written now, if several apps
+// read the subject and the publisher waits for an answer. Then no app gets the message, and
+// the publisher repeats it for all of them.
 func (in *intake) stalled(m *nats.Msg, r *route) *problem {
 	if !r.several || m.Reply == "" {
 		return nil
 	}
 	for i := range in.sends {
 		if err := in.sends[i].log.health(); err != nil {
-			return &problem{appUnavailable, fmt.Sprintf("app %s takes no events at the moment: %s; publish again later", in.sends[i].log.app, err)}
+			return &problem{appUnavailable, fmt.Sprintf("app %s accepts no events at the moment: %s; publish again later", in.sends[i].log.app, err)}
 		}
 	}
 	return nil
 }
 
-// allClosed is closed before the rows of the message are known: it returns a problem only
-// if no log of a source takes events, wherever the rows go.
+// allClosed is a check before the message is decoded. It returns a problem only if a source
+// has no log that accepts events, so that it does not matter where the rows go.
 func (r *route) allClosed(lagMax time.Duration) *problem {
 	for i := range r.lanes {
 		for _, t := range r.lanes[i].targets {
@@ -144,7 +144,7 @@ func (r *route) allClosed(lagMax time.Duration) *problem {
 	return nil
 }
 
-// opened waits until all logs of the result take events.
+// opened waits until all logs of the result accept events.
 func (f *follower) opened(ctx context.Context) error {
 	if f.in.cannot() == nil {
 		return nil

@@ -13,8 +13,8 @@ import (
 	"github.com/eventflux/eventflux/shared/control"
 )
 
-// Whether a log takes events is what its task last said, and what was accepted since. After
-// a silence nothing is known, and events are taken.
+// Whether a log accepts events depends on the last report of its task, and on the events that
+// were accepted since. After a silence nothing is known, and events are accepted.
 func TestClosedByFlow(t *testing.T) {
 	const lagMax = 10 * time.Second
 	report := func(applied, end uint64, event time.Duration) control.Flow {
@@ -68,8 +68,8 @@ func TestClosedByFlow(t *testing.T) {
 	}
 }
 
-// A backlog is what was written after the newest frame that is applied. If it has too many
-// frames, it is never too small.
+// A backlog has the events that were written after the newest applied frame. If it has too
+// many frames, it may be too large, but never too small.
 func TestBacklog(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		random := rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 1))
@@ -101,8 +101,8 @@ func TestBacklog(t *testing.T) {
 	})
 }
 
-// A report that the task is behind refuses events for its log, answered or not, and the next
-// one takes them again.
+// After a report that the task lags, ingest refuses events for its log, with or without a
+// reply subject, until a later report says otherwise.
 func TestBackpressure(t *testing.T) {
 	r := start(t, func(c *Config) { c.LagMax = 5 * time.Second }, flightsApp)
 	report := func(f control.Flow) {
@@ -126,7 +126,7 @@ func TestBackpressure(t *testing.T) {
 	if ack := r.ask("events.Flights", event); ack.Error == nil || ack.Error.ErrCode != lagging || ack.Error.Code != 503 {
 		t.Fatalf("behind: %+v", ack)
 	}
-	if err := r.pub.Publish("events.Flights", []byte(event)); err != nil { // for nobody to answer
+	if err := r.pub.Publish("events.Flights", []byte(event)); err != nil { // no reply subject
 		t.Fatal(err)
 	}
 	report(control.Flow{Applied: 7, LogEnd: 7, EventTime: time.Second, FrameEvents: 1, Over: "it holds too much"})
@@ -143,8 +143,8 @@ func TestBackpressure(t *testing.T) {
 	equal(t, "log", r.logged("a", 0), []string{`Flights +0 ["a",1]`, `Flights +0 ["a",1]`})
 }
 
-// Events that are accepted and not written yet count: a log that takes no frames does not
-// hide them.
+// Accepted events that are not written yet count: a log that accepts no frames does not hide
+// them.
 func TestWhatIsNotWrittenCounts(t *testing.T) {
 	r := start(t, func(c *Config) { c.LagMax = 5 * time.Second }, flightsApp)
 	r.limitLog("a", 1)

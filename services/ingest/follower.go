@@ -27,15 +27,15 @@ const (
 )
 
 // follower reads one JetStream stream for one source: the results of one partition of
-// another app, or the messages of an origin, which are called results here, too.
+// another app, or the messages of an origin, which are called results here too.
 //
-// Where to read on is in the record of the source (lease.go). The log itself knows what it
-// has: each result is in it under its place, so at each start of reading the follower looks
-// up the newest place in each log (history.go), and appends what comes after it. The
-// consumer knows nothing: it is made for each reading, in the server's memory.
+// The record of the source (lease.go) says where to continue. The log shows which results it
+// has, because it keeps each result's position: at each start of reading, the follower looks
+// up the newest position in each log (history.go) and appends only later results. The
+// consumer keeps no state: each reading makes a new one, in the server's memory.
 //
-// That is right only while results come in order without a gap. So each reading ends when a
-// number of a delivery is missing.
+// This is correct only if results arrive in order and without a gap. So a reading ends when a
+// delivery number is missing.
 type follower struct {
 	link      *link
 	s         *Service
@@ -44,12 +44,12 @@ type follower struct {
 	subject   string
 	consumer  string
 
-	origin *origin // nil: results of another app are read
+	origin *origin // nil if it reads results of another app
 
 	in       *intake
 	route    *route
-	progress *progress // link.mu guards the pointer where others read it
-	former   *progress // of the former reading; nil: there is none
+	progress *progress // link.mu guards the pointer for other goroutines
+	former   *progress // of the former reading, or nil
 	missing  missing
 	looked   bool
 	newest   []result.Position // by log: the last result in it, or on its way there
@@ -57,7 +57,7 @@ type follower struct {
 
 	taken, repeated atomic.Uint64 // results
 	mu              sync.Mutex
-	trouble         string // why nothing is read; "": it is
+	trouble         string // why nothing is read; "" while it reads
 }
 
 func newFollower(l *link, p uint32) *follower {
@@ -75,29 +75,29 @@ func newFollower(l *link, p uint32) *follower {
 	return f
 }
 
-// consumerName is the same after every start, and another for every reader. All
-// three names together may be longer than a consumer's can be.
+// consumerName returns the same name after each start, and another one for each reader. It
+// uses a hash because the three names together may be too long for a consumer.
 func consumerName(app, stream, subject string) string {
 	h := fnv.New64a()
 	_, _ = fmt.Fprintf(h, "%s\x00%s", stream, subject) // never fails
 	return fmt.Sprintf("EFI_%s_%016x", app, h.Sum64())
 }
 
-// start has the follower read on from a position. It does not run. The caller holds
-// link.mu.
+// start sets the position where reading continues. The follower must not be running. The
+// caller holds link.mu.
 func (f *follower) start(from position) {
 	f.former, f.progress = f.progress, newProgress(from)
 }
 
-// restart is start for a follower that runs.
+// restart is start for a running follower.
 func (f *follower) restart(from position) {
 	f.link.mu.Lock()
 	defer f.link.mu.Unlock()
 	f.start(from)
 }
 
-// run reads until ctx ends, again and again: a stream that does not exist yet is
-// waited for.
+// run reads until ctx ends. After an error, and while the stream does not exist, it tries
+// again.
 func (f *follower) run(ctx context.Context) {
 	for wait := linkWaitMin; ; wait = min(2*wait, linkWaitMax) {
 		before := f.taken.Load()
@@ -105,7 +105,7 @@ func (f *follower) run(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		f.tell(err)
+		f.report(err)
 		if f.taken.Load() != before {
 			wait = linkWaitMin
 		}
@@ -118,9 +118,8 @@ func (f *follower) run(ctx context.Context) {
 	}
 }
 
-// tell notes why nothing is read, or with nil that something is, and logs it if
-// that is news.
-func (f *follower) tell(err error) {
+// report records why nothing is read, or with nil that the follower reads. It logs a change.
+func (f *follower) report(err error) {
 	trouble := ""
 	if err != nil {
 		trouble = err.Error()
@@ -138,12 +137,11 @@ func (f *follower) tell(err error) {
 	}
 }
 
-// read hands on results until ctx ends, or until it cannot be sure that it has
-// had all of them.
+// read appends results until ctx ends, or until it may have missed some.
 func (f *follower) read(ctx context.Context) error {
 	ctx, cancel := f.connected(ctx)
 	defer cancel()
-	if f.former != nil { // what is on its way would not be found in the logs
+	if f.former != nil { // the logs would not show results that are still being appended
 		if err := f.former.await(ctx); err != nil {
 			return err
 		}
@@ -153,7 +151,7 @@ func (f *follower) read(ctx context.Context) error {
 		return err
 	}
 	defer messages.Stop()
-	f.tell(nil)
+	f.report(nil)
 	f.looked = false
 	for delivery := uint64(1); ; delivery++ {
 		m, err := messages.Next(jetstream.NextContext(ctx))
@@ -176,7 +174,7 @@ func (f *follower) read(ctx context.Context) error {
 	}
 }
 
-// handle appends the result to the logs that lack it.
+// handle appends a result to the logs that lack it.
 func (f *follower) handle(ctx context.Context, m jetstream.Msg, meta *jetstream.MsgMetadata) error {
 	if f.origin != nil && f.origin.isBefore(meta) {
 		return nil
@@ -211,9 +209,9 @@ func (f *follower) handle(ctx context.Context, m jetstream.Msg, meta *jetstream.
 	return nil
 }
 
-// open makes a consumer that starts at the first result that is not known to be in the
-// logs. One that is there belongs to a reading that has ended, or to a process that lost
-// the lease: its reading ends now. Its state would say nothing anyway.
+// open makes a consumer that starts at the first result that is not known to be in the logs.
+// It deletes an existing one, which belongs to an earlier reading, or to a process that has
+// lost the lease and stops reading now.
 func (f *follower) open(ctx context.Context) (jetstream.MessagesContext, error) {
 	ask, cancel := context.WithTimeout(ctx, linkAskTimeout)
 	defer cancel()
@@ -266,7 +264,7 @@ func (f *follower) config(ctx context.Context, info *jetstream.StreamInfo) (cfg 
 
 // from returns the sequence of the first result that is not known to be in the logs. A
 // position counts only if the stream still has that result at its sequence, or has trimmed
-// it: a stream that lost its end uses sequences again.
+// it: a stream that lost its end reuses sequences.
 func (f *follower) from(ctx context.Context, info *jetstream.StreamInfo) (uint64, error) {
 	f.made = info.Created
 	at := f.progress.position()
@@ -281,7 +279,7 @@ func (f *follower) from(ctx context.Context, info *jetstream.StreamInfo) (uint64
 		return 0, fmt.Errorf("read result %d of %s: %w", at.Sequence, f.stream, err)
 	}
 	if m.Subject != f.subject || placeText(m.Header) != at.Place {
-		f.link.log("the stream of results is not as it was; reading it from its first result on", "jetstream", f.stream, "sequence", at.Sequence, "expected", at.Place)
+		f.link.log("the stream of results has changed; reading it from its first result on", "jetstream", f.stream, "sequence", at.Sequence, "expected", at.Place)
 		return 1, nil
 	}
 	return at.Sequence + 1, nil
@@ -290,7 +288,7 @@ func (f *follower) from(ctx context.Context, info *jetstream.StreamInfo) (uint64
 var errDisconnected = errors.New("the connection was lost")
 
 // connected returns a context that ends with the connection: the server does not repeat
-// results that were on their way.
+// results that were lost with it.
 func (f *follower) connected(ctx context.Context) (context.Context, context.CancelFunc) {
 	ctx, lose := context.WithCancelCause(ctx)
 	nc := f.s.cfg.Conn

@@ -9,7 +9,7 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// Headers of input. Of dead letters, Ef-Timestamp is the publisher's own again.
+// The headers of input. A dead letter has the publisher's own Ef-Timestamp.
 const (
 	headerID        = nats.MsgIdHdr
 	headerTimestamp = "Ef-Timestamp"
@@ -19,18 +19,18 @@ const (
 	headerGeneration = "Ef-Generation"
 )
 
-// traceBytesMax bounds what is forwarded for tracing. More is not an error: a
-// trace must not cost an event.
+// traceBytesMax bounds the tracing headers that are forwarded. Longer ones are dropped
+// without an error: a trace must not cost an event.
 const traceBytesMax = 4 << 10
 
-// headersBytesMax is what the headers of a message may have in all. JetStream keeps no
-// more than that of a dead letter, and nothing here reads more.
+// headersBytesMax bounds the total size of a message's headers. JetStream stores no more for a
+// dead letter.
 const headersBytesMax = 32 << 10
 
-// headersBytes returns what the headers of a received message have on the wire.
+// headersBytes returns the size of a received message's headers on the wire.
 func headersBytes(m *nats.Msg) int { return m.Size() - len(m.Data) - len(m.Subject) - len(m.Reply) }
 
-// An own timestamp is in the years 1 to 9999, which is what RFC 3339 can write.
+// An own time must be in the years 1 to 9999, the range of RFC 3339.
 const (
 	timestampMin = -62_135_596_800_000
 	timestampMax = 253_402_300_799_999
@@ -42,24 +42,24 @@ var traceHeaders = [...][2]string{
 	{"tracestate", "Tracestate"},
 }
 
-// Headers by which a JetStream publisher demands what ingest cannot promise. They
-// are refused rather than ignored.
+// demands are headers that ask JetStream for guarantees that ingest cannot give. They are
+// refused rather than ignored.
 var demands = [...]string{
 	nats.ExpectedStreamHdr, nats.ExpectedLastSeqHdr, nats.ExpectedLastSubjSeqHdr,
 	"Nats-Expected-Last-Subject-Sequence-Subject", nats.ExpectedLastMsgIdHdr,
 	"Nats-Batch-Id", "Nats-Rollup", "Nats-TTL", "Nats-Schedule", "Nats-Incr",
 }
 
-// letter is what a message says besides its payload.
+// letter holds the parsed headers of a message.
 type letter struct {
 	ts    int64 // of its rows
-	timed bool  // the message says so; else it is the time of arrival
+	timed bool  // ts is from the message; otherwise it is the time of arrival
 	chunk bool
 	id    string
-	trace string // headers to be forwarded, as lines of a NATS header
+	trace string // headers to forward, as lines of a NATS header
 }
 
-// read takes the headers of a published message.
+// read parses the headers of a published message.
 func (l *letter) read(m *nats.Msg) error {
 	if n := headersBytes(m); n > headersBytesMax {
 		return fmt.Errorf("%d bytes of headers, limit %d", n, headersBytesMax)
@@ -68,7 +68,7 @@ func (l *letter) read(m *nats.Msg) error {
 	l.id = h.Get(headerID)
 	for _, name := range demands {
 		if h[name] != nil {
-			return fmt.Errorf("header %s: ingest cannot promise it; publish without it", name)
+			return fmt.Errorf("header %s: ingest cannot guarantee what it asks for; publish without it", name)
 		}
 	}
 	if len(l.id) > idBytesMax {

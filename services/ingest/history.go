@@ -15,17 +15,15 @@ import (
 )
 
 const (
-	// skewMax is by how much the clocks of servers may differ that stamp results
-	// and frames.
+	// skewMax is how much the clocks of the servers that stamp results and frames may differ.
 	skewMax          = 10 * time.Second
 	lookAgainMax     = 5
-	finderIdle       = time.Minute // then the server forgets it by itself
+	finderIdle       = time.Minute // then the server deletes the finder
 	lookFrameTimeout = 30 * time.Second
 )
 
-// look finds the newest of the follower's results in each log. The first result
-// to come was stored at since: neither it nor a later one can be in a frame that
-// is older.
+// look finds the newest of the follower's results in each log. The next result to read was
+// stored at since, so neither it nor a later one can be in a frame that is older.
 func (f *follower) look(ctx context.Context, since time.Time) error {
 	clear(f.newest)
 	for i, l := range f.link.source.logs {
@@ -69,9 +67,9 @@ func (f *follower) lookIntoNext(ctx context.Context, reader *wal.Reader, decoder
 	}
 	decoded, err := decoder.Decode(record.Data)
 	if err != nil {
-		// Its task halts there, or passes over it by an operator's decision. Results that are
-		// in it all the same come again, and the task takes each once.
-		f.s.cfg.Log.Warn("a record of the log is no frame; it is not searched for known results", "app", f.link.source.app.Name, "sequence", record.Seq, "err", err)
+		// The task halts there, or skips the record after an operator's decision. If there are
+		// results in it, they are appended again, and the task uses each once.
+		f.s.cfg.Log.Warn("a record of the log is not a frame; it is not searched for known results", "app", f.link.source.app.Name, "sequence", record.Seq, "err", err)
 		return nil
 	}
 	for i := range decoded.Runs {
@@ -80,7 +78,7 @@ func (f *follower) lookIntoNext(ctx context.Context, reader *wal.Reader, decoder
 		if !ours || decoded.Blocks[run.Block].Batch.Schema.Name != f.link.source.stream.Name {
 			continue
 		}
-		// Publishers may choose any id, so one that only looks like ours is no error.
+		// Publishers may choose any id, so a similar id that does not parse is no error.
 		if at, err := result.Parse(text); err == nil && at.After(*newest) {
 			*newest = at
 		}
@@ -88,7 +86,7 @@ func (f *follower) lookIntoNext(ctx context.Context, reader *wal.Reader, decoder
 	return nil
 }
 
-// span returns the sequences of the frames that were stored since.
+// span returns the first and last sequence of the frames that were stored since that time.
 func (s *Service) span(ctx context.Context, l *log, since time.Time) (first, last uint64, err error) {
 	ctx, cancel := context.WithTimeout(ctx, linkAskTimeout)
 	defer cancel()
@@ -108,6 +106,6 @@ func (s *Service) span(ctx context.Context, l *log, since time.Time) (first, las
 		return 0, 0, fmt.Errorf("find the frames since %s: %w", since.Format(time.RFC3339), err)
 	}
 	info := finder.CachedInfo()
-	_ = s.js.DeleteConsumer(ctx, l.stream, info.Name) // else it goes by itself
+	_ = s.js.DeleteConsumer(ctx, l.stream, info.Name) // the server also deletes it when it is idle
 	return info.Delivered.Stream + 1, last, nil
 }

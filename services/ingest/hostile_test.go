@@ -18,7 +18,7 @@ import (
 	"github.com/eventflux/eventflux/shared/lang/event/rowjson"
 )
 
-// hostile is what a publisher sends that means harm, and what becomes of it.
+// hostile is a message of a malicious publisher, with the expected answer.
 type hostile struct {
 	name, subject string
 	payload       []byte
@@ -36,8 +36,8 @@ func hostiles() []hostile {
 	}
 	return []hostile{
 		{"a bomb", "events.Flights", bomb(), nats.Header{"Content-Encoding": {"gzip"}}, tooLarge, "more than 1048576 bytes when it is decompressed"},
-		{"no gzip", "events.Flights", good, nats.Header{"Content-Encoding": {"gzip"}}, badHeader, "the payload is no gzip"},
-		{"half of zstd", "events.Flights", []byte{0x28, 0xb5, 0x2f, 0xfd}, nats.Header{"Content-Encoding": {"zstd"}}, badHeader, "the payload is no zstd"},
+		{"no gzip", "events.Flights", good, nats.Header{"Content-Encoding": {"gzip"}}, badHeader, "the payload is not gzip"},
+		{"half of zstd", "events.Flights", []byte{0x28, 0xb5, 0x2f, 0xfd}, nats.Header{"Content-Encoding": {"zstd"}}, badHeader, "the payload is not zstd"},
 		{"an unknown encoding", "events.Flights", good, nats.Header{"Content-Encoding": {"br"}}, badHeader, "expected gzip or zstd"},
 		{"giant", "events.Flights", []byte(`{"origin":"` + mib + mib + `","delay":1}`), nil, tooLarge, "limit 1048576 (ingest.event_bytes_max)"},
 		{"beyond what NATS takes", "events.Flights", make([]byte, 9<<20), nil, 0, ""},
@@ -81,8 +81,8 @@ func wide(n int) []byte {
 	return []byte(b.String())
 }
 
-// Each kind of harm is refused with a reason and counted, nothing of it reaches a log,
-// and dead letters and answers stay small.
+// Each kind of malicious message is refused with a reason and counted. Nothing of it reaches a
+// log, and dead letters and answers stay small.
 func TestHarmIsRefused(t *testing.T) {
 	r := start(t, nil, flightsApp)
 	for _, h := range hostiles() {
@@ -139,7 +139,7 @@ func (r *rig) hearHarm() chan *nats.Msg {
 	return heard
 }
 
-// noHarm checks that nothing has come but frames.
+// noHarm checks that only frames have arrived.
 func (r *rig) noHarm(heard chan *nats.Msg) {
 	r.t.Helper()
 	for len(heard) > 0 {
@@ -149,12 +149,12 @@ func (r *rig) noHarm(heard chan *nats.Msg) {
 	}
 }
 
-// The client names the subject of the answer. None goes where it could do harm; the
-// events count all the same.
+// The client names the subject of the answer. No answer goes where it could do harm; the
+// events still count.
 func TestAnswersGoToInboxesAlone(t *testing.T) {
 	r := start(t, nil, flightsApp)
 	heard, harmful := r.hearHarm(), harmfulReplies
-	good := r.ask("events.Flights", `{"origin":"a","delay":0}`) // an answer that is heard by nobody else
+	good := r.ask("events.Flights", `{"origin":"a","delay":0}`) // a harmless answer
 	for len(heard) > 0 {
 		<-heard
 	}
@@ -180,7 +180,7 @@ func TestAnswersGoToInboxesAlone(t *testing.T) {
 	}
 }
 
-// That holds for those, too, that are refused as the queue is full.
+// The same is true for messages that are refused because the queue is full.
 func TestRefusalsGoToInboxesAlone(t *testing.T) {
 	gate := make(chan struct{})
 	r := start(t, func(c *Config) {
@@ -199,7 +199,7 @@ func TestRefusalsGoToInboxesAlone(t *testing.T) {
 	if err := r.pub.Flush(); err != nil {
 		t.Fatal(err)
 	}
-	if err := r.svc.cfg.Conn.Flush(); err != nil { // all was delivered to the library
+	if err := r.svc.cfg.Conn.Flush(); err != nil { // now the client library has all messages
 		t.Fatal(err)
 	}
 	close(gate)
@@ -218,16 +218,16 @@ func TestRefusalsGoToInboxesAlone(t *testing.T) {
 	}
 }
 
-// Publishers that flood ingest with all of this at once take it no memory beyond its
-// limits, and others are served meanwhile.
+// If publishers flood ingest with all of this at once, its memory stays within its limits,
+// and it still serves other publishers.
 func TestFloodOfHarm(t *testing.T) {
 	const (
 		memory  = 8 << 20
 		floods  = 2
 		lasting = 3 * time.Second
 		served  = 5
-		// What one message takes while it is decoded, the buffers of connections, and
-		// the server in this process; measured at half of it.
+		// overhead is for decoding one message, the buffers of connections, and the server in
+		// this process. Half of it was measured.
 		overhead = 512 << 20
 	)
 	r := start(t, func(c *Config) { c.MemoryMax = memory }, flightsApp)
@@ -248,14 +248,14 @@ func TestFloodOfHarm(t *testing.T) {
 					if h.code == 0 {
 						continue
 					}
-					// What is right, and too much, is in between.
+					// In between there are valid messages, and too many of them.
 					for _, m := range []*nats.Msg{{Subject: h.subject, Data: h.payload, Header: h.headers}, {Subject: "events.Flights", Data: large}} {
 						if nc.PublishMsg(m) == nil {
 							sent.Add(1)
 						}
 					}
-					// As fast as the server takes it, but no faster: whoever fills the
-					// connection of ingest has the server cut it off.
+					// Publish as fast as the server accepts it, but no faster: if the
+					// connection to ingest fills up, the server closes it.
 					if err := nc.Flush(); err != nil {
 						t.Error(err)
 						return
@@ -272,7 +272,7 @@ func TestFloodOfHarm(t *testing.T) {
 			t.Errorf("others are not served: %d of %d", ok, tries)
 			break
 		}
-		// As publishers do: what has no answer is sent again.
+		// As publishers do: repeat messages that have no answer.
 		answer, err := r.pub.Request("events.Flights", []byte(`{"origin":"good","delay":7}`), 2*time.Second)
 		if err == nil && bytes.Contains(answer.Data, []byte(`"seq"`)) {
 			ok++
@@ -294,9 +294,9 @@ func TestFloodOfHarm(t *testing.T) {
 	}
 }
 
-// Messages that are nothing but headers take many times their bytes once the client
-// library has read them; so what it may keep for us is bounded by far less than what
-// may wait.
+// Messages that consist of headers need many times their bytes once the client library has
+// read them. So the limit of messages in the library is far lower than the limit of waiting
+// messages.
 func TestHeadersThatPileUp(t *testing.T) {
 	const (
 		bombs     = 16
@@ -326,7 +326,7 @@ func TestHeadersThatPileUp(t *testing.T) {
 	if err := r.pub.Flush(); err != nil {
 		t.Fatal(err)
 	}
-	if err := r.svc.cfg.Conn.FlushTimeout(time.Minute); err != nil { // all was delivered to the library
+	if err := r.svc.cfg.Conn.FlushTimeout(time.Minute); err != nil { // now the client library has all messages
 		t.Fatal(err)
 	}
 	grown := heap() - before
@@ -341,8 +341,8 @@ func TestHeadersThatPileUp(t *testing.T) {
 	}
 }
 
-// Dead letters that wait to be stored are bounded by all they take, their headers too:
-// a publisher chooses several KiB of those.
+// The limit of dead letters that wait to be stored includes their headers: a publisher can
+// choose several KiB of them.
 func TestDeadLettersThatPileUp(t *testing.T) {
 	r := start(t, nil, flightsApp)
 	d, err := newDeadLetters(r.pub, &counters{})

@@ -22,14 +22,14 @@ type Info struct {
 	Overload        uint64       `json:"overload"` // messages refused because too much waits
 	Slow            uint64       `json:"slow"`     // messages refused because a task is too far behind, or over a limit
 	Closed          []ClosedLog  `json:"closed,omitempty"`
-	Unavailable     uint64       `json:"unavailable"` // messages refused because an app takes none at the moment
+	Unavailable     uint64       `json:"unavailable"` // messages refused because an app accepts none at the moment
 	Dropped         uint64       `json:"dropped"`     // messages lost whose publishers asked for no answer, or got none
 	Failed          uint64       `json:"failed"`      // messages not known to be durable
 	Unanswered      uint64       `json:"unanswered"`  // answers that could not be sent
 	DeadLost        uint64       `json:"dead_letters_lost"`
 	Damaged         []string     `json:"damaged,omitempty"` // records in the files of the streams
 	NoRoom          string       `json:"no_room,omitempty"` // why the disk has no room for events
-	Stalled         []string     `json:"stalled,omitempty"` // logs that take no frames, since when and why
+	Stalled         []string     `json:"stalled,omitempty"` // logs that accept no frames, since when and why
 	Apps            []AppState   `json:"apps"`
 	Streams         []InfoStream `json:"streams"`
 }
@@ -58,12 +58,12 @@ type InfoStream struct {
 	Attributes []InfoAttribute `json:"attributes"`
 	Accepted   uint64          `json:"accepted"`
 	Refused    uint64          `json:"refused"`
-	Clamped    uint64          `json:"clamped,omitempty"`  // of the accepted: taken as of their arrival, which was before their own time
-	Ahead      uint64          `json:"ahead,omitempty"`    // of the refused: their time was too far ahead
+	Clamped    uint64          `json:"clamped,omitempty"`  // accepted events with the arrival as their time, because their own time was later
+	Ahead      uint64          `json:"ahead,omitempty"`    // refused events whose time was too far ahead
 	Ignored    uint64          `json:"ignored,omitempty"`  // events with members that are no attributes
-	Timeless   uint64          `json:"timeless,omitempty"` // of the refused: they had no time, and the app goes by it
+	Timeless   uint64          `json:"timeless,omitempty"` // refused events without a time, which the app needs
 	Origin     string          `json:"origin,omitempty"`   // the JetStream stream of @source(stream='…')
-	Results    []InfoResults   `json:"results,omitempty"`  // where events are read from JetStream: an origin, or another app's results
+	Results    []InfoResults   `json:"results,omitempty"`  // if events are read from JetStream: an origin, or another app's results
 }
 
 // InfoResults is a JetStream stream that a stream's events come from.
@@ -71,12 +71,12 @@ type InfoResults struct {
 	JetStream string `json:"jetstream,omitempty"` // "" while none is known
 	Consumer  string `json:"consumer,omitempty"`
 	State     string `json:"state"`            // "reading" or "waiting"
-	Reason    string `json:"reason,omitempty"` // of waiting
+	Reason    string `json:"reason,omitempty"` // why it waits
 	Taken     uint64 `json:"taken"`            // results since the start
-	Repeated  uint64 `json:"repeated"`         // of those, results that a log had already
-	// Of an origin:
-	Lag       uint64 `json:"lag,omitempty"`       // messages that it has after the newest that came
-	Skipped   uint64 `json:"skipped,omitempty"`   // sequences that had no message any more when they were read
+	Repeated  uint64 `json:"repeated"`         // results among those that a log had already
+	// For an origin:
+	Lag       uint64 `json:"lag,omitempty"`       // messages after the newest one that was delivered
+	Skipped   uint64 `json:"skipped,omitempty"`   // sequences whose messages were removed before they were read
 	Recreated uint64 `json:"recreated,omitempty"` // times that it was deleted and created again
 }
 
@@ -116,7 +116,7 @@ func (s *Service) Info() Info {
 	return info
 }
 
-// add adds what is to be told of an app.
+// add adds the information about an app.
 func (info *Info) add(u *unit, lagMax time.Duration) {
 	for _, l := range u.logs {
 		if err := l.health(); err != nil {
@@ -154,7 +154,7 @@ func originOf(src *source) string {
 	return ""
 }
 
-// info tells how the reading goes.
+// info returns the state of each stream that the link reads.
 func (l *link) info() []InfoResults {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -186,7 +186,7 @@ func (s *Service) openInfo() (micro.Service, error) {
 		Name:        natsconn.ServiceName("ingest"),
 		Version:     s.cfg.Version,
 		Description: "accepts events and appends them to the logs of apps",
-		// Each process of the service tells, while an endpoint is answered by one of them.
+		// The stats come from each process of the service; only one process answers an endpoint.
 		StatsHandler: func(*micro.Endpoint) any { return s.Info() },
 		Metadata: natsconn.Where(map[string]string{
 			"durability": s.cfg.Durability.String(),

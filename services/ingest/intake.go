@@ -14,23 +14,23 @@ import (
 	"github.com/eventflux/eventflux/shared/lang/event/rowjson"
 )
 
-// routesMax is how many subjects under a wildcard are remembered.
+// routesMax is how many routes of subjects under a wildcard are cached.
 const routesMax = 4096
 
-// idStartChars is so long that no two processes choose the same: 60 bits.
+// idStartChars is long enough that no two processes choose the same start: 60 bits.
 const idStartChars = 12
 
-// intake turns messages into appends. It belongs to one goroutine at a time, and uses all
-// its memory again.
+// intake turns messages into appends. One goroutine uses it at a time. It reuses its memory
+// for the next message.
 type intake struct {
 	s       *Service
-	table   *table // that routes, targets and readers are for
+	table   *table // the table that routes, targets and readers are made from
 	routes  map[string]*route
 	targets map[*source]*target
 	readers []*reader
-	arrived int64  // never runs back
-	idStart string // of the ids that messages get; random
-	ids     uint64 // how many were given
+	arrived int64  // never goes back
+	idStart string // random start of the ids that messages get
+	ids     uint64 // how many ids were given
 
 	// Of the message that is handled:
 	letter   letter
@@ -45,24 +45,25 @@ type route struct {
 	several bool // more than one app reads the subject
 }
 
-// lane is a definition, and the sources that have it.
+// lane is a definition and the sources that share it.
 type lane struct {
 	*reader
 	targets []*target
 
-	accepted int // rows of the message at hand
+	accepted int // rows of the current message
 	refused  []rowjson.Refused
-	ignored  uint64 // rows of it with members that are no attributes
+	ignored  uint64 // rows of the current message with members that are no attributes
 }
 
-// reader decodes rows of one definition, which get their time in the same way.
+// reader decodes the rows of one definition for sources that find the event's time in the
+// same way.
 type reader struct {
 	schema   *event.Schema
 	clocking clocking
 	decoder  *rowjson.Decoder
 	batch    *event.Batch
-	clocked  clocked // of the message at hand
-	keys     string  // as of its sources
+	clocked  clocked // of the current message
+	keys     string  // of its sources
 	keyMax   int
 	mapping  rowjson.Mapping
 }
@@ -71,11 +72,11 @@ func newIntake(s *Service) *intake {
 	return &intake{s: s, routes: map[string]*route{}, targets: map[*source]*target{}, idStart: rand.Text()[:idStartChars]}
 }
 
-// target is a source with what it takes to spread its rows over partitions.
+// target is a source with the batches for its partitions.
 type target struct {
 	*source
 	key   func(b *event.Batch, row int) (string, bool)
-	parts []*event.Batch // rows of the message at hand by partition
+	parts []*event.Batch // rows of the current message by partition
 	// problem is why the logs can never take the rows of the message; nil if they can.
 	problem *problem
 }
@@ -92,8 +93,8 @@ func (s *Service) handle(m *nats.Msg) {
 	}
 }
 
-// take accepts what is to be accepted of a message. A problem is one of the whole
-// message: nothing of it was taken.
+// take accepts the events of a message, except those that are refused. If it returns a
+// problem, it has accepted nothing of the message.
 func (in *intake) take(m *nats.Msg, r *route) *problem {
 	s := in.s
 	switch {
@@ -110,12 +111,12 @@ func (in *intake) take(m *nats.Msg, r *route) *problem {
 	}
 	if err := s.cfg.Room(); err != nil {
 		s.counters.overload.note(err.Error())
-		return &problem{diskFull, "no events are taken: " + err.Error() + "; publish again later"}
+		return &problem{diskFull, "no events are accepted: " + err.Error() + "; publish again later"}
 	}
 	if p := r.allClosed(s.cfg.LagMax); p != nil {
 		return s.slow(p)
 	}
-	if waiting := s.counters.waiting.Load(); waiting >= s.cfg.MemoryMax { // before any work is done for it
+	if waiting := s.counters.waiting.Load(); waiting >= s.cfg.MemoryMax { // before decoding the message
 		return s.full(fmt.Sprintf("%d bytes wait to be durable", waiting), r.health())
 	}
 	in.arrived = max(in.arrived, s.cfg.Now())
@@ -158,8 +159,8 @@ func (in *intake) take(m *nats.Msg, r *route) *problem {
 	return nil
 }
 
-// decode reads the rows into the batches of the lanes, and reports whether any
-// was refused.
+// decode reads the rows into the batches of the lanes, and reports whether any row was
+// refused.
 func (in *intake) decode(m *nats.Msg, r *route) (refused bool) {
 	for i := range r.lanes {
 		l := &r.lanes[i]
@@ -188,7 +189,7 @@ func (in *intake) refuseAll(r *route, p *problem) *problem {
 	return p
 }
 
-// route finds out where a subject goes.
+// route returns the route of a subject.
 func (in *intake) route(subject string) *route {
 	if t := in.s.table.Load(); t != in.table {
 		in.use(t)
@@ -209,7 +210,7 @@ func (in *intake) route(subject string) *route {
 	return r
 }
 
-// use takes over another table, and keeps what is as it was.
+// use switches to another table, and keeps the targets and readers that have not changed.
 func (in *intake) use(t *table) {
 	in.table = t
 	clear(in.routes)
@@ -225,13 +226,13 @@ func (in *intake) use(t *table) {
 	})
 }
 
-// unavailable returns the problem that an app which reads the subject takes nothing at the
-// moment. Nobody gets the message then: the publisher repeats it for all of them.
+// unavailable returns a problem if an app that reads the subject accepts nothing at the
+// moment. Then no app gets the message, and the publisher repeats it for all of them.
 func (r *route) unavailable() *problem {
 	for i := range r.lanes {
 		for _, t := range r.lanes[i].targets {
 			if u := t.unit; u.refusing != "" {
-				return &problem{appUnavailable, fmt.Sprintf("app %s takes no events at the moment: %s; publish again later", u.name, u.refusing)}
+				return &problem{appUnavailable, fmt.Sprintf("app %s accepts no events at the moment: %s; publish again later", u.name, u.refusing)}
 			}
 		}
 	}

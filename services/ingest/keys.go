@@ -9,7 +9,7 @@ import (
 	"github.com/eventflux/eventflux/shared/lang/event/rowjson"
 )
 
-// letters writes attributes as a string, which can be compared.
+// letters encodes attributes as a string, which can be compared.
 func letters(attrs []int) string {
 	letters := make([]rune, len(attrs))
 	for i, a := range attrs {
@@ -18,7 +18,7 @@ func letters(attrs []int) string {
 	return string(letters)
 }
 
-// idBytesMax is the longest message id: tasks keep it as they keep keys.
+// idBytesMax is the limit of a message id's length: tasks keep ids in the same way as keys.
 const idBytesMax = 4 << 10
 
 // keyMaxOf returns the longest text that may be a key in an app.
@@ -37,15 +37,15 @@ func dedupOf(a App) int64 {
 	return dedupDefault.Milliseconds()
 }
 
-// keysFit refuses the last row of b if a text of it is too long for the key that it
-// becomes in the app: its task would halt.
+// keysFit refuses the last row of b if one of its texts is too long to be a key in the app:
+// the task would halt.
 func (r *reader) keysFit(b *event.Batch) *rowjson.RowError {
 	row := b.Len() - 1
 	for _, a := range r.keys {
 		if n := b.Cols[a].TextBytes(row); n > r.keyMax {
 			return &rowjson.RowError{
 				Problem: rowjson.OutOfRange, Attr: b.Schema.Attrs[a].Name,
-				Expected: fmt.Sprintf("at most %d bytes, as it is a key (limits.key_bytes_max)", r.keyMax), Found: fmt.Sprintf("%d bytes", n),
+				Expected: fmt.Sprintf("at most %d bytes, because it is a key (limits.key_bytes_max)", r.keyMax), Found: fmt.Sprintf("%d bytes", n),
 			}
 		}
 	}

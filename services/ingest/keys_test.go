@@ -24,7 +24,7 @@ func TestLongKeysAreRefused(t *testing.T) {
 		if (err != nil) != c.refused {
 			t.Errorf("%+v: %v", c, err)
 		}
-		if err != nil && fmt.Sprint(err) != "b: expected at most 10 bytes, as it is a key (limits.key_bytes_max), found 11 bytes" {
+		if err != nil && fmt.Sprint(err) != "b: expected at most 10 bytes, because it is a key (limits.key_bytes_max), found 11 bytes" {
 			t.Errorf("%v", err)
 		}
 	}

@@ -19,26 +19,27 @@ import (
 const (
 	// leaseBeat is how often the process that reads for a source writes the source's record.
 	leaseBeat = 500 * time.Millisecond
-	// leaseBeatsMax is how many beats in a row may fail to come before another process
-	// takes the lease, if the owner is still connected. No clocks are compared: the process that waits sees the same revision.
+	// leaseBeatsMax is how many beats in a row the record may stay unchanged before another
+	// process takes the lease although its owner is still connected. No clocks are compared:
+	// the waiting process only compares revisions.
 	leaseBeatsMax = 6
-	// goneTimeout is how long a process waits for NATS to say that the owner is gone.
+	// goneTimeout is how long a process waits for NATS to report that the owner is gone.
 	goneTimeout = leaseBeat
 )
 
 var errLeaseLost = errors.New("another process has taken over")
 
-// record is what the bucket EF_LINKS has for each source that reads from JetStream: the
-// results of another app, or a stream that somebody else fills. It is two things at once. It is a lease: while its owner writes it with each beat, no
-// other process reads results for the source. And it says from where to read on.
-// Results do not depend on either: the task recognises results that are in its log twice,
-// and without a record reading starts at the first result.
+// record is the value in the bucket EF_LINKS for each source that reads from JetStream: the
+// results of another app, or a stream that EventFlux does not write. It has two purposes. It
+// is a lease: while its owner writes it at each beat, no other process reads for the source.
+// And it says where reading continues. Results depend on neither: the task recognizes results
+// that are in its log twice, and without a record, reading starts at the first result.
 type record struct {
 	Owner string `json:"owner"` // "": none
-	// Log is when the source's first log was created. A record of an app that was removed
-	// says nothing to one that was deployed under its name.
+	// Log is when the source's first log was created. It distinguishes the records of a removed
+	// app from those of a new app with the same name.
 	Log time.Time `json:"log"`
-	// Begun is when the source came: what is older is not new to it.
+	// Begun is when the source first started to read: older messages are not new to it.
 	Begun     time.Time           `json:"begun,omitzero"`
 	Positions map[uint32]position `json:"positions"` // by partition of the other app
 }
@@ -97,7 +98,7 @@ func (l *link) acquire(ctx context.Context) (*lease, error) {
 			one.record.Begun = l.source.made
 		}
 	}
-	l.begun = one.record.Begun
+	l.started = one.record.Begun
 	one.record.Owner = l.s.id
 	if one.record.Positions == nil {
 		one.record.Positions = map[uint32]position{}
@@ -105,7 +106,7 @@ func (l *link) acquire(ctx context.Context) (*lease, error) {
 	return one, one.write(ctx)
 }
 
-// await returns once the record has no owner, or one that has stopped writing it.
+// await returns once the record has no owner, or an owner that has stopped writing it.
 func (o *lease) await(ctx context.Context) error {
 	ticker := time.NewTicker(o.link.s.leaseBeat)
 	defer ticker.Stop()
@@ -120,7 +121,7 @@ func (o *lease) await(ctx context.Context) error {
 		if o.record.Owner == "" || o.record.Owner == o.link.s.id || same >= leaseBeatsMax || o.link.s.gone(ctx, o.record.Owner) {
 			return nil
 		}
-		o.link.tell(nil, fmt.Errorf("process %s reads them for this source", o.record.Owner))
+		o.link.report(nil, fmt.Errorf("process %s reads them for this source", o.record.Owner))
 		select {
 		case <-ticker.C:
 		case <-ctx.Done():
@@ -129,8 +130,8 @@ func (o *lease) await(ctx context.Context) error {
 	}
 }
 
-// gone reports whether NATS knows that a process has no connection any more. Each process
-// subscribes to a subject of its own and never answers there, so the only answer is that
+// gone reports whether NATS knows that a process is no longer connected. Each process
+// subscribes to its own subject and never answers there, so the only possible answer is that
 // there are no responders.
 func (s *Service) gone(ctx context.Context, owner string) bool {
 	ctx, cancel := context.WithTimeout(ctx, goneTimeout)
@@ -139,10 +140,10 @@ func (s *Service) gone(ctx context.Context, owner string) bool {
 	return errors.Is(err, nats.ErrNoResponders)
 }
 
-// readerSubject is the subject that a process subscribes to for as long as it lives.
+// readerSubject is the subject that a process subscribes to while it lives.
 func readerSubject(owner string) string { return natsconn.ServiceSubject("ingest", "reader."+owner) }
 
-// read reads the record. One that is missing or damaged has no owner.
+// read reads the record. A missing or damaged record has no owner.
 func (o *lease) read(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, linkAskTimeout)
 	defer cancel()
@@ -156,14 +157,14 @@ func (o *lease) read(ctx context.Context) error {
 	}
 	r, err := parseRecord(entry.Value())
 	if err != nil {
-		o.link.s.cfg.Log.Warn("the record of a source is damaged; it is read from the start again, and what its log has already is left out",
+		o.link.s.cfg.Log.Warn("the record of a source is damaged; the source is read from the start again, without the results that its log has already",
 			"app", o.link.source.app.Name, "stream", o.link.source.stream.Name, "bucket", natsconn.LinksBucket, "key", o.key, "reason", err)
 	}
 	o.revision, o.record = entry.Revision(), r
 	return nil
 }
 
-// write writes the record, if it is as this process wrote it last.
+// write writes the record, unless it has changed since this process read or wrote it.
 func (o *lease) write(ctx context.Context) error {
 	value, err := o.record.encode()
 	if err != nil {
@@ -187,7 +188,7 @@ func (o *lease) write(ctx context.Context) error {
 	return nil
 }
 
-// keep writes the record with each beat until ctx ends or the lease is lost.
+// keep writes the record at each beat until ctx ends or the lease is lost.
 func (o *lease) keep(ctx context.Context) error {
 	ticker := time.NewTicker(o.link.s.leaseBeat)
 	defer ticker.Stop()
@@ -197,15 +198,15 @@ func (o *lease) keep(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		}
-		o.note()
+		o.updatePositions()
 		if err := o.write(ctx); err != nil {
-			return err // also if the outcome is unknown: then the revision is
+			return err // even if the outcome is unknown: then the revision is unknown too
 		}
 	}
 }
 
-// note takes over how far the followers have come.
-func (o *lease) note() {
+// updatePositions copies the durable positions of the followers into the record.
+func (o *lease) updatePositions() {
 	o.link.mu.Lock()
 	defer o.link.mu.Unlock()
 	for _, f := range o.link.followers {
@@ -215,7 +216,8 @@ func (o *lease) note() {
 	}
 }
 
-// release gives the lease up, after what was appended has become durable, or a beat.
+// release gives up the lease. First it waits, for at most a beat, until the appended results
+// are durable.
 func (o *lease) release() {
 	ctx, cancel := context.WithTimeout(context.Background(), o.link.s.leaseBeat)
 	defer cancel()
@@ -223,11 +225,11 @@ func (o *lease) release() {
 	followers := o.link.followers
 	o.link.mu.Unlock()
 	for _, f := range followers {
-		_ = f.progress.await(ctx) // the record then says what is durable
+		_ = f.progress.await(ctx) // after a timeout, the record has the durable positions
 	}
-	o.note()
+	o.updatePositions()
 	o.record.Owner = ""
 	if err := o.write(ctx); err != nil {
-		o.link.s.cfg.Log.Debug("give up the lease of a source; it ends by itself", "key", o.key, "err", err)
+		o.link.s.cfg.Log.Debug("give up the lease of a source; it expires without that", "key", o.key, "err", err)
 	}
 }

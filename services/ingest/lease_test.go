@@ -32,7 +32,7 @@ func TestOneProcessReads(t *testing.T) {
 	if got, err := r.record(); err != nil || got.Owner != first.id {
 		t.Errorf("%+v, %v", got, err)
 	}
-	// A third one, which died, took the lease: both notice, and one of them reads on.
+	// A third process took the lease and died: both notice, and one of them continues.
 	got, err := r.record()
 	if err != nil {
 		t.Fatal(err)
@@ -61,8 +61,8 @@ func TestOneProcessReads(t *testing.T) {
 	}
 }
 
-// A process that is connected and has stopped writing keeps the lease for some beats. One
-// that NATS does not know any more loses it at once.
+// A process that is connected but has stopped writing keeps the lease for some beats. A process
+// that is no longer connected to NATS loses it at once.
 func TestOwnerThatIsGone(t *testing.T) {
 	r := start(t, nil, nextApp)
 	r.outStream(0)

@@ -11,7 +11,7 @@ import (
 	"github.com/eventflux/eventflux/shared/lang/frame"
 )
 
-// A batch beyond what a frame takes is cut, unless it must stay in one piece.
+// A batch that is too large for a frame is split, unless it must stay in one piece.
 func TestBatchLargerThanAFrame(t *testing.T) {
 	r := start(t, func(c *Config) { c.EventBytesMax = 4 << 20 },
 		`@app:name('a') define stream S (n int); from S select n insert into Out;`)
@@ -40,7 +40,7 @@ func TestBatchLargerThanAFrame(t *testing.T) {
 	}
 }
 
-// Messages for which there is no room are counted, if their publishers asked for no answer.
+// If there is no room for messages without a reply subject, they are counted.
 func TestMessagesThatArriveTooFast(t *testing.T) {
 	gate := make(chan struct{})
 	r := start(t, func(c *Config) {
@@ -56,7 +56,7 @@ func TestMessagesThatArriveTooFast(t *testing.T) {
 	if err := r.pub.Flush(); err != nil {
 		t.Fatal(err)
 	}
-	if err := r.svc.cfg.Conn.Flush(); err != nil { // all was delivered to the library
+	if err := r.svc.cfg.Conn.Flush(); err != nil { // now the client library has all messages
 		t.Fatal(err)
 	}
 	close(gate)
@@ -91,7 +91,7 @@ func TestDeadLettersAreBounded(t *testing.T) {
 	}
 }
 
-// A dead letter that the server refuses is counted, and intake goes on.
+// A dead letter that the server refuses is counted, and intake continues.
 func TestDeadLettersThatAreNotStored(t *testing.T) {
 	r := start(t, nil, flightsApp)
 	if err := r.js.DeleteStream(within(t), "EFD_a"); err != nil {

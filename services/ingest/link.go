@@ -22,18 +22,18 @@ const (
 	linkAskTimeout = 5 * time.Second
 )
 
-// link makes messages of JetStream streams the events of a source: the results of another
-// app, which come from the streams of that app's partitions, or those of a stream that
-// somebody else fills (origin.go). The streams may not exist yet.
+// link turns messages of JetStream streams into events of a source: the results of another
+// app, from the streams of that app's partitions, or the messages of a stream that EventFlux
+// does not write (origin.go). The streams may not exist yet.
 type link struct {
 	s       *Service
 	source  *source
 	results results   // of another app
-	begun   time.Time // record.Begun; known once there is a lease
+	started time.Time // when the source first started to read; known once there is a lease
 
 	mu        sync.Mutex
 	followers []*follower
-	trouble   string // why none was found, or not all
+	trouble   string // why no partition was found, or not all of them
 }
 
 // results names what a link reads, as out.<app>.<stream>.<partition> does.
@@ -43,7 +43,7 @@ type results struct {
 	partition   uint32
 }
 
-// parseResults reads the subject of a link.
+// parseResults parses the subject of a link.
 func parseResults(subject string) (results, error) {
 	bad := func() (results, error) {
 		return results{}, fmt.Errorf("%q: expected out.<app>.<Stream>.<p> for the results of partition p, or out.<app>.<Stream>.* for those of all", subject)
@@ -62,7 +62,7 @@ func parseResults(subject string) (results, error) {
 	return r, nil
 }
 
-// newLinks returns the links of those sources that read results.
+// newLinks returns the links of the sources that read from JetStream.
 func newLinks(s *Service, sources []*source) ([]*link, error) {
 	var links []*link
 	for _, src := range sources {
@@ -85,7 +85,7 @@ func newLinks(s *Service, sources []*source) ([]*link, error) {
 // linked reports whether the source reads from JetStream.
 func (s *source) linked() bool { return s.stream.Linked() }
 
-// subject is what the source's record and its message ids name it by.
+// subject is the name of the source in its record and its message ids.
 func (l *link) subject() string {
 	if o := l.source.stream.Origin; o != nil {
 		return siddhiql.OriginSubject(o.JetStream)
@@ -93,7 +93,7 @@ func (l *link) subject() string {
 	return l.source.stream.Subject
 }
 
-// run reads until ctx ends, whenever no other process does.
+// run reads until ctx ends, while no other process reads for the source.
 func (l *link) run(ctx context.Context) {
 	for wait := linkWaitMin; ; wait = min(2*wait, linkWaitMax) {
 		lease, err := l.acquire(ctx)
@@ -104,7 +104,7 @@ func (l *link) run(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		l.tell(nil, err)
+		l.report(nil, err)
 		select {
 		case <-time.After(wait):
 		case <-ctx.Done():
@@ -129,8 +129,8 @@ func (l *link) hold(ctx context.Context, lease *lease) error {
 	return context.Cause(ctx)
 }
 
-// start starts a follower for each partition. It looks for partitions from time to time:
-// the other app may be deployed later, or get more of them.
+// start starts a follower for each partition. It looks for partitions from time to time,
+// because the other app may be deployed later, or with more partitions.
 func (l *link) start(ctx context.Context, lease *lease, group *sync.WaitGroup) {
 	started := map[uint32]bool{}
 	for wait := linkWaitMin; ; wait = min(2*wait, linkWaitMax) {
@@ -138,7 +138,7 @@ func (l *link) start(ctx context.Context, lease *lease, group *sync.WaitGroup) {
 		if ctx.Err() != nil {
 			return
 		}
-		l.tell(partitions, err)
+		l.report(partitions, err)
 		for _, p := range partitions {
 			if !started[p] {
 				started[p] = true
@@ -157,7 +157,7 @@ func (l *link) start(ctx context.Context, lease *lease, group *sync.WaitGroup) {
 	}
 }
 
-// partitions returns those that are known of the other app.
+// partitions returns the partitions of the other app that exist now.
 func (l *link) partitions(ctx context.Context) ([]uint32, error) {
 	if !l.results.all {
 		return []uint32{l.results.partition}, nil
@@ -179,7 +179,7 @@ func (l *link) partitions(ctx context.Context) ([]uint32, error) {
 	return found, nil
 }
 
-// follow returns the follower of a partition, which reads on from where the lease says.
+// follow returns the follower of a partition. It continues at the position in the lease.
 func (l *link) follow(p uint32, lease *lease) *follower {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -193,8 +193,8 @@ func (l *link) follow(p uint32, lease *lease) *follower {
 	return f
 }
 
-// tell notes, and logs once, that no partition is known.
-func (l *link) tell(found []uint32, err error) {
+// report records that no partition was found, or an error, and logs a change.
+func (l *link) report(found []uint32, err error) {
 	var trouble string
 	switch {
 	case err != nil:
@@ -211,7 +211,7 @@ func (l *link) tell(found []uint32, err error) {
 	}
 }
 
-// waits says in a line of the log what the source waits for.
+// waits returns what the source waits for, for the process log.
 func (l *link) waits() string {
 	if l.source.stream.Origin != nil {
 		return "waiting for a JetStream stream"

@@ -23,8 +23,8 @@ const (
 		partition with (k of In) begin from In select k, n insert into Out; end;`
 )
 
-// result publishes a result of the app `first` as its processor would. headers
-// are further ones, or "" for the standard ones of that name to be left out.
+// result publishes a result of the app `first` as its processor would. headers are added; ""
+// removes the standard header of that name.
 func (r *rig) result(partition uint32, seq int, payload string, headers ...string) {
 	r.t.Helper()
 	m := nats.NewMsg(natsconn.OutSubject("first", "Mid", partition))
@@ -72,7 +72,7 @@ func (r *rig) acked(partition uint32) {
 	}
 }
 
-// recordKey is where the record of the reading app's source is.
+// recordKey returns the key of the record of the reading app's source.
 func (r *rig) recordKey() string {
 	src := r.svc.unit("next").sources[0]
 	return natsconn.LinkKey("next", "In", src.stream.Subject)
@@ -134,7 +134,7 @@ func TestResultsOfAnotherApp(t *testing.T) {
 	if info := r.resultsAre("reading"); info.Taken != 5 || info.Repeated != 0 {
 		t.Errorf("%+v", info)
 	}
-	// The server forgets the consumer of an app that was removed, and keeps no file of it.
+	// The server deletes the consumer of an app that was removed, and has no file for it.
 	if c, err := r.consumer(0, consumerName("next", "In", "out.first.Mid.0")); err != nil || c.Config.InactiveThreshold != consumerIdle || !c.Config.MemoryStorage {
 		t.Errorf("%+v, %v", c, err)
 	}
@@ -158,9 +158,9 @@ func TestResultsOfAnotherApp(t *testing.T) {
 	})
 }
 
-// Ingest stops and starts at any moment, days pass meanwhile, and what the server
-// knows of acknowledgements is lost: each result is in each log once, and those of
-// a partition in order.
+// Ingest stops and starts at any moment, sometimes days later, and the record of the source is
+// lost or damaged. Still each result is in each log once, and the results of a partition are
+// in order.
 func TestEveryResultOnceWhateverStops(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
@@ -218,8 +218,8 @@ func TestEveryResultOnceWhateverStops(t *testing.T) {
 	}
 }
 
-// forget harms what is known of how far results were read: the record is lost, damaged, old,
-// or belongs to another app.
+// forget damages the record of how far results were read: it is lost, damaged, old, or belongs
+// to another app.
 func (r *rig) forget(random *rand.Rand) {
 	r.t.Helper()
 	put := func(value []byte) {
@@ -229,7 +229,7 @@ func (r *rig) forget(random *rand.Rand) {
 	}
 	was, err := r.links().Get(within(r.t), r.recordKey())
 	if err != nil {
-		return // ingest ended before it had begun to read
+		return // ingest ended before its first read
 	}
 	got, err := parseRecord(was.Value())
 	if err != nil {
@@ -250,7 +250,7 @@ func (r *rig) forget(random *rand.Rand) {
 	case 3:
 		got.Log = got.Log.Add(time.Second)
 		r.putRecord(got)
-	case 4: // the stream lost its end, and its sequences were used again
+	case 4: // the stream lost its end, and reused its sequences
 		for p, at := range got.Positions {
 			at.Place = "1:1000000.0"
 			got.Positions[p] = at
@@ -293,8 +293,8 @@ func (r *rig) numbers(app string, partition uint32) map[string][]int {
 	return all
 }
 
-// One log takes a result, the other is full until the service has given up: after
-// the next start, the result comes to the other alone.
+// One log accepts a result, and the other is full until the service has given up. After the
+// next start, only the other log gets the result.
 func TestResultThatOneLogHas(t *testing.T) {
 	short := func(c *Config) { c.StopTimeout = 200 * time.Millisecond }
 	r := start(t, short, splitApp)
@@ -324,8 +324,8 @@ func TestResultThatOneLogHas(t *testing.T) {
 	}
 }
 
-// A log may hold a record that is no frame, which its task passes over once an operator has
-// told it so. Reading does not wait for it to be trimmed.
+// A log may hold a record that is not a frame, which its task skips after an operator's
+// decision. Reading does not wait until it is trimmed.
 func TestRecordThatIsNoFrame(t *testing.T) {
 	r := start(t, nil, nextApp)
 	r.outStream(0)
@@ -346,7 +346,7 @@ func TestRecordThatIsNoFrame(t *testing.T) {
 	}
 }
 
-// A full log holds reading up, within the bound on memory, and loses nothing.
+// A full log delays reading. Memory stays within its bound, and nothing is lost.
 func TestResultsWaitWhileTheLogIsFull(t *testing.T) {
 	const memory, n = 64 << 10, 4000
 	r := start(t, func(c *Config) { c.MemoryMax = memory }, nextApp)
@@ -377,8 +377,7 @@ func TestResultsWaitWhileTheLogIsFull(t *testing.T) {
 	}
 }
 
-// Whatever takes deliveries away is noticed, and reading starts again after what was
-// handled.
+// Lost deliveries are noticed, and reading starts again after the last handled result.
 func TestDeliveriesThatAreLost(t *testing.T) {
 	r := start(t, nil, nextApp)
 	r.outStream(0)
@@ -425,9 +424,9 @@ func TestDeliveriesThatAreLost(t *testing.T) {
 	}
 }
 
-// A stream of results that is made anew begins with sequence 1, and the results
-// of its app have the places that they had.
-func TestResultsThatAreWrittenAnew(t *testing.T) {
+// If a stream of results is made again, its sequences start at 1, but the results of its app
+// have the same positions as before.
+func TestResultsThatAreWrittenAgain(t *testing.T) {
 	r := start(t, nil, nextApp)
 	for round := range 2 {
 		r.outStream(0)
@@ -482,8 +481,7 @@ func TestPlacesOfResults(t *testing.T) {
 	}
 }
 
-// An app that is deployed under the name of one that was removed gets all results there
-// are, the earlier ones as well.
+// A new app with the name of a removed one gets all existing results, including earlier ones.
 func TestReaderThatIsDeployedAgain(t *testing.T) {
 	r := start(t, nil, nextApp)
 	r.outStream(0)

@@ -12,18 +12,17 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// queueGroup is the one queue group of all subscriptions of all processes. Of the
-// subscriptions of a group, NATS delivers a message to exactly one, even where their
-// subjects overlap. So subscriptions come and go while messages arrive, and each message
-// is still handled once.
+// queueGroup is the one queue group of all subscriptions of all processes. NATS delivers a
+// message to exactly one subscription of a group, even if their subjects overlap. So each
+// message is handled once although subscriptions come and go while messages arrive.
 const queueGroup = "ef-ingest"
 
 // subscribeTimeout is how long the server may take to confirm subscriptions.
 const subscribeTimeout = 5 * time.Second
 
-// listener takes messages from the server. Two goroutines handle them: the first answers
-// at once those for which there is no room, so that the connection is read as fast as it
-// delivers; the second does the work for the others.
+// listener receives messages from the server. Two goroutines handle them. The first one
+// answers messages at once if there is no room for them, so that it keeps up with the
+// connection. The second one does the work for the others.
 //
 //	subscriptions ──▶ arriving ──▶ sort ──▶ queue ──▶ work ──▶ intake
 //	                     │           └── full ──▶ error 503
@@ -32,13 +31,13 @@ type listener struct {
 	s        *Service
 	arriving chan *nats.Msg // of all subscriptions, in the order of the connection
 	queue    *queue
-	sorted   chan struct{} // closed when sort is to end
+	sorted   chan struct{} // closed when sort has to end
 	ended    sync.WaitGroup
 
 	mu      sync.Mutex // guards subs
 	subs    map[string]*nats.Subscription
-	dropped int // by the client library, of subscriptions that are gone
-	told    int // dropped messages that were counted
+	dropped int // messages that the client library dropped for subscriptions that are gone
+	told    int // dropped messages that are already counted
 }
 
 func newListener(s *Service) *listener {
@@ -48,14 +47,14 @@ func newListener(s *Service) *listener {
 	}
 }
 
-// begin starts to handle what arrives.
+// begin starts to handle messages.
 func (l *listener) begin() {
 	l.s.cfg.Gate.begin(func() int { return len(l.arriving) })
 	l.ended.Go(l.sort)
 	l.ended.Go(l.work)
 }
 
-// sort puts what arrives into the queue. It never waits for the work.
+// sort puts arriving messages into the queue. It never waits for work.
 func (l *listener) sort() {
 	defer l.queue.close()
 	defer l.s.cfg.Gate.end()
@@ -78,11 +77,11 @@ func (l *listener) sort() {
 	}
 }
 
-// admit puts a message into the queue, or refuses it. First it takes away a reply subject
-// where an answer would do harm; the events count all the same.
+// admit puts a message into the queue, or refuses it. It drops a reply subject where an
+// answer would do harm; the events of the message still count.
 func (l *listener) admit(m *nats.Msg) {
 	if m.Reply != "" && !l.s.answerable(m.Reply) {
-		l.s.counters.unanswered.note(fmt.Sprintf("%.100q is no subject for answers; publish with an inbox", m.Reply))
+		l.s.counters.unanswered.note(fmt.Sprintf("%.100q cannot be a subject for answers; publish with an inbox", m.Reply))
 		m.Reply = ""
 	}
 	if !l.queue.put(m) {
@@ -92,7 +91,7 @@ func (l *listener) admit(m *nats.Msg) {
 	}
 }
 
-// work handles the messages of the queue, one after the other.
+// work handles the messages of the queue one after the other.
 func (l *listener) work() {
 	var batch []*nats.Msg
 	for {
@@ -107,8 +106,8 @@ func (l *listener) work() {
 	}
 }
 
-// listen subscribes to the patterns, and returns once the server knows, with those that it
-// refuses.
+// listen subscribes to the patterns. It returns once the server has the subscriptions, with
+// the patterns that the server refuses.
 func (l *listener) listen(ctx context.Context, patterns []string) (denied []string, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -141,7 +140,7 @@ func (l *listener) keep(patterns []string) {
 	}
 }
 
-// subscribe returns once the server knows the subscription. The caller holds mu.
+// subscribe returns once the server has the subscription. The caller holds mu.
 func (l *listener) subscribe(ctx context.Context, pattern string) error {
 	nc := l.s.cfg.Conn
 	before := nc.LastError()
@@ -153,7 +152,7 @@ func (l *listener) subscribe(ctx context.Context, pattern string) error {
 	if err := nc.FlushWithContext(ctx); err != nil {
 		return fmt.Errorf("subscribe to %s: %w", pattern, err)
 	}
-	// A refusal comes before the answer to the flush.
+	// A refusal arrives before the answer to the flush.
 	if err := nc.LastError(); err != before && deniedPattern(err) == pattern { //nolint:errorlint // the same refusal, not one of its kind
 		l.forget(pattern)
 		return &deniedError{pattern}
@@ -180,8 +179,8 @@ func (e *deniedError) Error() string {
 
 var deniedSubscription = regexp.MustCompile(`(?i)permissions violation for subscription to "(\S+)" using queue "` + queueGroup + `"`)
 
-// deniedPattern returns the subject whose subscription by ingest an error of the connection
-// refuses; "" for another error.
+// deniedPattern returns the pattern if err says that the server refuses a subscription of
+// ingest; "" for another error.
 func deniedPattern(err error) string {
 	if err == nil {
 		return ""
@@ -192,8 +191,7 @@ func deniedPattern(err error) string {
 	return ""
 }
 
-// leave ends a subscription once all that the server has delivered has arrived. The
-// caller holds mu.
+// leave ends a subscription once all delivered messages have arrived. The caller holds mu.
 func (l *listener) leave(pattern string, sub *nats.Subscription) (closed chan struct{}) {
 	delete(l.subs, pattern)
 	n, _ := sub.Dropped()
@@ -202,14 +200,14 @@ func (l *listener) leave(pattern string, sub *nats.Subscription) (closed chan st
 	ended := sync.OnceFunc(func() { close(closed) })
 	sub.SetClosedHandler(func(string) { ended() })
 	if err := sub.Drain(); err != nil {
-		_ = sub.Unsubscribe() // fails as well if the connection is closed, which ends it
+		_ = sub.Unsubscribe() // fails too if the connection is closed, but then the subscription is gone
 		ended()
 	}
 	return closed
 }
 
-// end ends all subscriptions, and returns once what the server has delivered is handled,
-// or with ctx's error.
+// end ends all subscriptions. It returns once all delivered messages are handled, or with the
+// error of ctx.
 func (l *listener) end(ctx context.Context) error {
 	l.mu.Lock()
 	var closed []chan struct{}
@@ -234,8 +232,8 @@ func (l *listener) end(ctx context.Context) error {
 	return nil
 }
 
-// look counts what the client library has thrown away since the last look: nothing, if
-// the Gate is at the connection.
+// look counts the messages that the client library has dropped since the last call: none, if
+// the connection has the Gate.
 func (l *listener) look() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -245,7 +243,7 @@ func (l *listener) look() {
 		all += n
 	}
 	if n := all - l.told; n > 0 {
-		l.s.counters.dropped.add(uint64(n), "events arrive faster than they are looked at; publish with a reply subject, and wait for the answers")
+		l.s.counters.dropped.add(uint64(n), "events arrive faster than ingest can receive them; publish with a reply subject, and wait for the answers")
 		l.told = all
 	}
 }

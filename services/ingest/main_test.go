@@ -38,7 +38,7 @@ type rig struct {
 	svc *Service
 	pub *nats.Conn
 	js  jetstream.JetStream
-	// index is that of the newest deployment.
+	// index is the index of the newest deployment.
 	index uint64
 
 	stop context.CancelFunc
@@ -107,13 +107,14 @@ func ensureApp(t testing.TB, js jetstream.JetStream, app string, partitions uint
 	}
 }
 
-// begin runs a service for the apps, whose streams it makes. The one before has ended.
+// begin makes the streams of the apps and runs a service for them. The previous service must
+// have ended.
 func (r *rig) begin(change func(*Config), apps ...string) {
 	r.t.Helper()
 	r.again(change, r.deploy(apps...)...)
 }
 
-// again runs a service for apps as they are.
+// again runs a service for apps without making their streams.
 func (r *rig) again(change func(*Config), apps ...App) {
 	r.t.Helper()
 	gate := &Gate{}
@@ -332,8 +333,8 @@ func (r *rig) messages(stream string, see func(*jetstream.RawStreamMsg)) {
 	}
 }
 
-// dead returns the dead letters of an app, a line each. The service must have
-// ended, as they are stored beside.
+// dead returns the dead letters of an app, a line each. The service must have ended, because
+// it stores them concurrently.
 func (r *rig) dead(app string) []string {
 	r.t.Helper()
 	added := []string{"Nats-Stream", "Nats-Subject", "Nats-Sequence", "Nats-Time-Stamp"} // by the server as it answers

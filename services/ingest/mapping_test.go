@@ -37,7 +37,7 @@ func compressed(t *testing.T, encoding, text string) string {
 }
 
 // TestMappedEvents: events of another shape than the stream, and compressed ones, reach the
-// log as rows of the stream. What is ignored is counted.
+// log as rows of the stream. Ignored members are counted.
 func TestMappedEvents(t *testing.T) {
 	r := start(t, nil, mappedApp, flightsApp)
 	orders := `{"page":1,"orders":[{"who":{"id":"a","age":5},"sums":[1.5,2]},{"who":null},{"sums":[true]}]}`

@@ -12,8 +12,8 @@ import (
 	"github.com/eventflux/eventflux/shared/ops/obs"
 )
 
-// loopMax is after how long the service's loop, which looks at counters once a second,
-// counts as stuck.
+// loopMax is how long the service's loop, which reads counters once a second, may be silent
+// before it counts as stuck.
 const loopMax = time.Minute
 
 // reasons are the values of the label reason, by errCode.
@@ -23,8 +23,8 @@ var reasons = map[errCode]string{
 	lagging: Lagging, appUnavailable: "app_unavailable", overLimit: OverLimit,
 }
 
-// newAppended measures what publishers wait for: from the sending of a frame until it
-// is durable, which is a round trip and, where the server syncs, its fsync.
+// newAppended measures how long publishers wait: from the sending of a frame until it is
+// durable. That is a round trip and, if the server syncs, an fsync.
 func newAppended() *prometheus.HistogramVec {
 	return prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Name: "eventflux_log_append_seconds", Help: "Time from sending a frame to the log until it is acknowledged as durable: round trip and fsync.",
@@ -77,7 +77,7 @@ func (s *Service) streamTable() prometheus.Collector {
 			func(src **source) float64 { return float64((*src).accepted.Load()) }),
 		metric.Counter("eventflux_ingest_refused_events_total", "Events refused; a message that is refused as a whole counts as one.",
 			func(src **source) float64 { return float64((*src).refused.Load()) }),
-		metric.Counter("eventflux_ingest_clamped_events_total", "Events whose own time was after their arrival, and was taken as that of the arrival.",
+		metric.Counter("eventflux_ingest_clamped_events_total", "Events whose own time was after their arrival, which they got instead.",
 			func(src **source) float64 { return float64((*src).clamped.Load()) }),
 		metric.Counter("eventflux_ingest_ahead_events_total", "Events refused because their time was further ahead than @app:playback(ahead='…') allows.",
 			func(src **source) float64 { return float64((*src).timed.ahead.Load()) }),

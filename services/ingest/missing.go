@@ -10,16 +10,16 @@ import (
 	"github.com/eventflux/eventflux/shared/log/output"
 )
 
-// missing finds results that the output stream of the other app has lost. What comes after
-// them in the same generation is not taken: the app would compute on without them.
+// missing finds results that the output stream of the other app has lost. Later results of
+// the same generation are not used: the app would continue without the lost ones.
 type missing struct {
 	checker    output.Checker
-	generation uint64 // of the results that are passed over; 0: none are
+	generation uint64 // the generation whose results are passed over; 0: none
 	passed     uint64 // results
 }
 
-// missingFrom is for a reading that starts at a sequence of a stream whose first message is
-// at another one.
+// missingFrom returns a missing for a reading that starts at sequence from of a stream whose
+// first message has the sequence first.
 func (f *follower) missingFrom(from, first uint64) missing {
 	var m missing
 	m.checker.Untrimmed = from <= 1 && first <= 1
@@ -32,7 +32,7 @@ func (f *follower) missingFrom(from, first uint64) missing {
 }
 
 // isMissing reports whether results are missing before this one. Then the follower waits for
-// a new generation, in which they come again.
+// a new generation, which has them again.
 func (f *follower) isMissing(m jetstream.Msg) bool {
 	at, err := output.ReadPlace(m.Headers())
 	if err != nil {
@@ -46,7 +46,7 @@ func (f *follower) isMissing(m jetstream.Msg) bool {
 	default:
 		f.s.cfg.Log.Warn("a new generation of results after missing ones; results of the former one were passed over", "subject", f.subject, "results", f.missing.passed, "generation", at.Generation)
 		f.missing = missing{}
-		f.tell(nil)
+		f.report(nil)
 	}
 	err = f.missing.checker.Next(f.subject, m.Headers())
 	var lost *output.MissingError
@@ -54,12 +54,12 @@ func (f *follower) isMissing(m jetstream.Msg) bool {
 		return false
 	}
 	for _, newest := range f.newest {
-		if !at.After(newest) { // the log has it, and so what was before it
+		if !at.After(newest) { // the log has this result, and so all earlier ones
 			f.missing.checker.Seen(f.link.results.stream, at)
 			return false
 		}
 	}
 	f.missing.generation, f.missing.passed = at.Generation, 1
-	f.tell(fmt.Errorf("JetStream stream %s: %w; go back to a checkpoint before it, and they come again: eventflux recover %s --to EPOCH", f.stream, lost, f.link.results.app))
+	f.report(fmt.Errorf("JetStream stream %s: %w; go back to a checkpoint before it, and they come again: eventflux recover %s --to EPOCH", f.stream, lost, f.link.results.app))
 	return true
 }

@@ -30,8 +30,8 @@ func TestMissingFirstResultIsWaitedFor(t *testing.T) {
 	}
 }
 
-// An app does not compute on without results that the stream has lost: it waits until they
-// come again in a new generation.
+// An app does not continue without results that the stream has lost: it waits until a new
+// generation has them again.
 func TestMissingResultsAreWaitedFor(t *testing.T) {
 	r := start(t, nil, nextApp)
 	r.outStream(0)

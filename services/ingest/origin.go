@@ -15,26 +15,26 @@ import (
 	"github.com/eventflux/eventflux/shared/log/natsconn"
 )
 
-// origin is a JetStream stream that somebody else fills, and whose messages are the events
-// of a source.
+// origin is a JetStream stream that EventFlux does not write, and whose messages are the
+// events of a source.
 //
-// The identity of a message is the time at which its stream was created, and its sequence.
-// It is in the log as the message id $JS.<stream>:<created>:<sequence>.0, so that a message
-// counts once, whatever stops and however often it is read. A stream that was deleted and
-// created again is another one, and read from its first message on.
+// The identity of a message is the creation time of its stream, and its sequence. The log
+// keeps it as the message id $JS.<stream>:<created>:<sequence>.0, so that a message counts
+// once, even after failures and however often it is read. A stream that was deleted and
+// created again is a new one, and is read from its first message on.
 type origin struct {
 	siddhiql.Origin
 
-	first uint64    // messages before it are passed over: the server starts earlier
-	since time.Time // so are those that were stored before it
-	next  uint64    // sequence that is expected; 0: any, as the stream is filtered
+	first uint64    // messages before this sequence are skipped: the server may start earlier
+	since time.Time // messages that were stored before this time are skipped too
+	next  uint64    // the expected sequence; 0: any, because the stream is filtered
 
-	pending   atomic.Uint64 // messages after the newest that came
-	skipped   atomic.Uint64 // sequences without a message any more when they were read
-	recreated atomic.Uint64 // times
+	pending   atomic.Uint64 // messages after the newest one that was delivered
+	skipped   atomic.Uint64 // sequences whose messages were removed before they were read
+	recreated atomic.Uint64 // how often the stream was created again
 }
 
-// storedText tells a message from another one that has its sequence.
+// storedText distinguishes a message from another one with the same sequence.
 func storedText(stored time.Time) string { return strconv.FormatInt(stored.UnixNano(), 10) }
 
 // startOrigin sets where the consumer starts: after the last message that is known to be in
@@ -49,9 +49,9 @@ func (f *follower) startOrigin(ctx context.Context, info *jetstream.StreamInfo, 
 	at, state := f.progress.position(), info.State
 	switch {
 	case at.Sequence == 0:
-		o.start(f.link.begun)
+		o.start(f.link.started)
 	case at.Created.After(info.Created):
-		return fmt.Errorf("JetStream stream %s was created at %s, and the one that was read before it at %s: it was taken back to an older copy, so messages cannot be told from those that were read; read a stream of another name",
+		return fmt.Errorf("JetStream stream %s was created at %s, but the stream that was read before at %s: it was restored from an older copy, so new messages look like those that were read; read a stream of another name",
 			f.stream, info.Created.Format(time.RFC3339Nano), at.Created.Format(time.RFC3339Nano))
 	case !at.Created.Equal(info.Created):
 		o.recreated.Add(1)
@@ -74,7 +74,7 @@ func (f *follower) startOrigin(ctx context.Context, info *jetstream.StreamInfo, 
 	return nil
 }
 
-// start sets where reading starts for the first time.
+// start sets where the first reading starts.
 func (o *origin) start(begun time.Time) {
 	switch from := o.From; {
 	case from.New:
@@ -86,8 +86,8 @@ func (o *origin) start(begun time.Time) {
 	}
 }
 
-// sameMessage checks that the stream still has the last message that was read at its
-// sequence. One that was removed since tells nothing.
+// sameMessage checks that the stream still has the last message that was read, at the same
+// sequence. If that message was removed, it checks nothing.
 func (f *follower) sameMessage(ctx context.Context, at position, first uint64) error {
 	if at.Sequence < first {
 		return nil
@@ -99,13 +99,14 @@ func (f *follower) sameMessage(ctx context.Context, at position, first uint64) e
 	case m.Seq == 0:
 		return nil
 	case storedText(m.Time) != at.Place:
-		return fmt.Errorf("message %d of JetStream stream %s is another one than was read: NATS has lost the end of the stream and uses its sequences again, so new messages cannot be told from those that were read; create the stream again, or read one of another name",
+		return fmt.Errorf("message %d of JetStream stream %s is another one than was read: NATS has lost the end of the stream and reuses its sequences, so new messages look like those that were read; create the stream again, or read one of another name",
 			at.Sequence, f.stream)
 	}
 	return nil
 }
 
-// skip counts the messages that were removed before they were read, and expects the next.
+// skip counts the messages that were removed before they were read, and sets the next
+// expected sequence.
 func (f *follower) skip(state jetstream.StreamState) {
 	o := f.origin
 	from := o.first
@@ -118,15 +119,15 @@ func (f *follower) skip(state jetstream.StreamState) {
 	}
 }
 
-// lost notes sequences that have no message any more.
+// lost counts and logs sequences whose messages were removed.
 func (f *follower) lost(from, to uint64) {
 	f.origin.skipped.Add(to - from + 1)
 	f.s.cfg.Log.Warn("messages of a JetStream stream were removed before they were read: by a purge, by hand, or by limits of the stream",
 		"app", f.link.source.app.Name, "stream", f.link.source.stream.Name, "jetstream", f.stream, "from", from, "to", to)
 }
 
-// isBefore reports whether the message is before the start. The server starts at the end of
-// a stream whose end is before the start.
+// isBefore reports whether the message is before the start. If the stream ends before the
+// start, the server delivers from the end of the stream.
 func (o *origin) isBefore(meta *jetstream.MsgMetadata) bool {
 	o.pending.Store(meta.NumPending)
 	return meta.Sequence.Stream < o.first || meta.Timestamp.Before(o.since)
@@ -144,7 +145,7 @@ func (f *follower) takeStored(ctx context.Context, m *nats.Msg, meta *jetstream.
 	at := result.Position{Generation: uint64(f.made.UnixNano()), Seq: seq}
 	for _, newest := range f.newest {
 		if newest.Generation > at.Generation {
-			return fmt.Errorf("the log has messages of a JetStream stream %s that was created later: the stream was taken back to an older copy; read a stream of another name", f.stream)
+			return fmt.Errorf("the log has messages of a JetStream stream %s that was created later: the stream was restored from an older copy; read a stream of another name", f.stream)
 		}
 	}
 	in.arrived = max(in.arrived, f.s.cfg.Now())
@@ -166,8 +167,8 @@ func (f *follower) takeStored(ctx context.Context, m *nats.Msg, meta *jetstream.
 	return f.hand(ctx, plain, at)
 }
 
-// readStored takes the headers of a message of an origin. What JetStream has done with the
-// others is done, and its message id was for the stream.
+// readStored parses the headers of a message of an origin. It ignores headers for JetStream,
+// which has already handled them, and the message id, which was for the stream.
 func (l *letter) readStored(h nats.Header) (err error) {
 	if text := h.Get(headerTimestamp); text != "" {
 		if l.ts, err = parseTimestamp(text); err != nil {

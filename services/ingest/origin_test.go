@@ -14,7 +14,7 @@ import (
 	"github.com/eventflux/eventflux/shared/log/natsconn"
 )
 
-// originApp reads a JetStream stream; settings are further ones of @source.
+// originApp reads a JetStream stream; settings are more settings of @source.
 func originApp(settings string) string {
 	return `@app:name('next') @source(stream='ORDERS'` + settings + `) define stream In (n int); from In select n insert into Out;`
 }
@@ -87,7 +87,7 @@ func (r *rig) orderSeqs() (seqs []string) {
 	return seqs
 }
 
-// origin returns what the service tells of the stream that it reads, once ok.
+// origin waits until ok accepts the service's information about the stream, and returns it.
 func (r *rig) origin(ok func(*InfoResults) bool) InfoResults {
 	r.t.Helper()
 	for ctx := within(r.t); ; {
@@ -107,8 +107,8 @@ func waits(reason string) func(*InfoResults) bool {
 
 func now(c *Config) { c.Now = func() int64 { return time.Now().UnixMilli() } }
 
-// The stream may come later. Its messages are events: with the time at which they were
-// stored, or their own, and what is no event is a dead letter.
+// The stream may be created later. Its messages are events, with their own time or the time
+// when they were stored. A message that is not an event becomes a dead letter.
 func TestMessagesOfAStream(t *testing.T) {
 	r := start(t, nil, originApp(`, subject='orders.*.new'`))
 	r.origin(waits("JetStream stream ORDERS"))
@@ -146,8 +146,8 @@ func TestMessagesOfAStream(t *testing.T) {
 	}
 }
 
-// Where reading starts: at the first message, after the deploy, at a sequence, which may lie
-// beyond the end, or at a time, which may be in the future.
+// Reading starts at the first message, after the deploy, at a sequence, which may be after the
+// end, or at a time, which may be in the future.
 func TestWhereReadingStarts(t *testing.T) {
 	for _, c := range []struct {
 		from string
@@ -183,8 +183,8 @@ func TestWhereReadingStarts(t *testing.T) {
 	}
 }
 
-// Ingest stops at any moment, its record is lost or says too little, and messages are
-// purged that were read: each message is in the log once, in order.
+// Ingest stops at any moment, its record is lost or old, and messages that were read are
+// purged. Each message is in the log once, in order.
 func TestEveryMessageOnceWhateverStops(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
@@ -229,7 +229,7 @@ func TestEveryMessageOnceWhateverStops(t *testing.T) {
 	}
 }
 
-// Messages that were removed before they were read are counted, and reading goes on.
+// Messages that were removed before they were read are counted, and reading continues.
 func TestRemovedMessagesAreNamed(t *testing.T) {
 	r := start(t, now, originApp(""))
 	s := r.orders()
@@ -252,8 +252,8 @@ func TestRemovedMessagesAreNamed(t *testing.T) {
 	equal(t, "sequences", r.orderSeqs(), []string{"1", "2", "3", "4", "7", "9"})
 }
 
-// A stream that was deleted and created again is another one, although its sequences start
-// at 1 again.
+// A stream that was deleted and created again is a new stream, although its sequences start at
+// 1 again.
 func TestRecreatedStreamIsReadFromItsStart(t *testing.T) {
 	r := start(t, now, originApp(", from='seq:3'"))
 	r.orders()
@@ -270,8 +270,8 @@ func TestRecreatedStreamIsReadFromItsStart(t *testing.T) {
 	equal(t, "sequences", r.orderSeqs(), []string{"3", "4", "1", "2", "3"})
 }
 
-// A stream that has lost its end uses sequences again. Its new messages would look like ones
-// that were read, so none is taken, and the reason is told.
+// A stream that has lost its end reuses sequences. Its new messages would look like messages
+// that were read, so none is accepted, and the info has the reason.
 func TestStreamThatLostItsEnd(t *testing.T) {
 	r := start(t, now, originApp(""))
 	r.orders()
@@ -292,7 +292,7 @@ func TestStreamThatLostItsEnd(t *testing.T) {
 	}{
 		{func(p *position) { p.Sequence = 6 }, "ends at message 4, but message 6 was read"},
 		{func(p *position) { p.Place = "17" }, "message 4 of JetStream stream ORDERS is another one"},
-		{func(p *position) { p.Created = p.Created.Add(time.Hour) }, "taken back to an older copy"},
+		{func(p *position) { p.Created = p.Created.Add(time.Hour) }, "restored from an older copy"},
 	} {
 		at := was.Positions[0]
 		c.change(&at)
@@ -312,7 +312,7 @@ func TestStreamThatLostItsEnd(t *testing.T) {
 	equal(t, "sequences", r.orderSeqs(), []string{"1", "2", "3", "4"})
 }
 
-// Streams whose messages go away as consumers take them are refused.
+// Streams that delete messages when consumers acknowledge them are refused.
 func TestStreamsThatCannotBeReadOnceEach(t *testing.T) {
 	for policy, want := range map[jetstream.RetentionPolicy]string{jetstream.WorkQueuePolicy: "work-queue retention", jetstream.InterestPolicy: "interest retention"} {
 		r := start(t, now, originApp(""))

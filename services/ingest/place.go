@@ -8,11 +8,11 @@ import (
 	"github.com/eventflux/eventflux/shared/lang/result"
 )
 
-// placeText is the place of a result as its headers have it, right or wrong.
+// placeText returns the position of a result from its headers, unchecked.
 func placeText(h nats.Header) string { return h.Get(headerGeneration) + ":" + h.Get(headerPosition) }
 
-// readResult takes the headers of a result of another app. Ef-Kind is left aside:
-// a row that expired there is an event here.
+// readResult parses the headers of a result of another app. It ignores Ef-Kind: a row that
+// expired there is an event here.
 func (l *letter) readResult(m *nats.Msg) (p result.Position, err error) {
 	h := m.Header
 	if p, err = result.Parse(placeText(h)); err != nil {

@@ -8,25 +8,25 @@ import (
 )
 
 // position says how far the results of one partition are durable in all logs of a source.
-// The zero value stands for the beginning.
+// The zero value is the start.
 type position struct {
 	Created  time.Time `json:"created"`  // when the JetStream stream of the results was created
 	Sequence uint64    `json:"sequence"` // of the last result, in that stream
-	// Place tells that message from another one at its sequence: the place of a result as its
-	// headers have it, or when a message of an origin was stored.
+	// Place distinguishes that message from another one with the same sequence: the position of
+	// a result in its headers, or the time when a message of an origin was stored.
 	Place string `json:"place"`
-	// Handled is when the message was appended. What comes after it is in no frame that is
-	// older. Zero: it is not known.
+	// Handled is when the message was appended. Frames that are older have no later message.
+	// Zero: not known.
 	Handled time.Time `json:"handled,omitzero"`
 }
 
-// progress finds out up to where results are durable, although appends to several logs end
-// in any order. It divides time into rounds: a mark is durable once all results that were
-// appended before it was set have settled. Two rounds are counted: the current one, and
-// all before it.
+// progress finds out up to which position results are durable, although appends to several
+// logs end in any order. It divides time into rounds: a mark is durable once all appends that
+// started before it was set have ended. Two rounds are counted: the current one, and all
+// before it.
 type progress struct {
 	mu      sync.Mutex
-	flying  [2]int // results that have not settled, by round
+	flying  [2]int // results with pending appends, by round
 	round   int
 	handled position // the last result that was appended or refused
 	mark    position // handled, when the round started
@@ -39,7 +39,7 @@ func newProgress(from position) *progress {
 	return &progress{handled: from, mark: from, durable: from, landed: make(chan struct{}, 1)}
 }
 
-// started notes that a result is being appended, and returns its round.
+// started counts a result whose appends start, and returns its round.
 func (p *progress) started() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -47,8 +47,8 @@ func (p *progress) started() int {
 	return p.round
 }
 
-// settled takes the outcome of a result's appends. Once one failed, the position stays
-// before it, and the follower reads again from there.
+// settled records the outcome of a result's appends. After a failure, the position stays
+// before that result, and the follower reads again from there.
 func (p *progress) settled(round int, failure *error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -64,14 +64,14 @@ func (p *progress) settled(round int, failure *error) {
 	}
 }
 
-// failed returns why a result is not known to be durable; nil if none is.
+// failed returns why a result may not be durable; nil if no append has failed.
 func (p *progress) failed() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.failure
 }
 
-// handle notes that everything up to the position was appended or refused.
+// handle records that everything up to the position was appended or refused.
 func (p *progress) handle(at position) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -92,7 +92,7 @@ func (p *progress) position() position {
 	return p.durable
 }
 
-// await returns once nothing is flying.
+// await returns once no append is pending.
 func (p *progress) await(ctx context.Context) error {
 	for {
 		p.mu.Lock()

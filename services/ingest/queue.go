@@ -8,34 +8,36 @@ import (
 )
 
 const (
-	// readsMax is how many reads of at most natsconn.ReadBytesMax may come from the server
-	// before their messages have been looked at.
+	// readsMax is how many reads of at most natsconn.ReadBytesMax the connection may make
+	// while messages of earlier reads are still unseen.
 	readsMax = 16
-	// arrivingMax is more than so many reads can hold: the shortest message takes 13 bytes
-	// of the protocol.
+	// arrivingMax is more messages than that many reads can hold: the shortest message has 13
+	// bytes in the protocol.
 	arrivingMax = 48 << 10
 
-	// A message in memory is a structure, and a map of its headers that takes about
-	// fifteen times their bytes on the wire.
+	// A message in memory is a structure, and a map of its headers that needs about fifteen
+	// times their bytes on the wire.
 	messageBytesOverhead = 256
 	headerBytesFactor    = 14
 )
 
-// Gate slows the NATS server down to the speed at which messages are looked at, so that
-// the client library never has to throw one away. Its Wait is natsconn.ConnectConfig's
-// BeforeRead of the connection that takes the events. The zero value lets all pass.
+// Gate makes the NATS server wait until ingest has looked at the messages that it sent, so
+// that the client library never has to drop one. Its Wait is the BeforeRead
+// (natsconn.ConnectConfig) of the connection that receives the events. The zero value never
+// waits.
 type Gate struct {
 	mu     sync.Mutex
 	space  sync.Cond
-	unseen func() int // messages that nobody has looked at; nil: all pass
-	reads  int        // since there were none
+	unseen func() int // how many messages wait to be sorted; nil: never wait
+	reads  int        // reads since no message was unseen
 }
 
 // Wait returns once there is room for the messages of one more read.
 func (g *Gate) Wait() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	// A large message takes many reads, and is not there before the last of them.
+	// A large message needs many reads and is complete only after the last of them, so it
+	// must not wait while nothing is unseen.
 	for g.unseen != nil && g.reads >= readsMax && g.unseen() > 0 {
 		g.space.Wait()
 	}
@@ -45,14 +47,14 @@ func (g *Gate) Wait() {
 	g.reads++
 }
 
-// begin makes the gate wait for messages to be looked at.
+// begin makes the gate wait while too many messages are unseen.
 func (g *Gate) begin(unseen func() int) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.space.L, g.unseen, g.reads = &g.mu, unseen, 0
 }
 
-// seen says that all messages that have come were looked at.
+// seen reports that no message is unseen.
 func (g *Gate) seen() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -60,7 +62,7 @@ func (g *Gate) seen() {
 	g.space.Broadcast()
 }
 
-// end makes the gate let all pass.
+// end makes the gate never wait again.
 func (g *Gate) end() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -68,8 +70,8 @@ func (g *Gate) end() {
 	g.space.Broadcast()
 }
 
-// queue holds the messages that wait to be handled, in the order in which they came, up
-// to a limit in bytes of memory.
+// queue holds the messages that wait to be handled, in the order of their arrival, up to a
+// limit in bytes of memory.
 type queue struct {
 	limit int64
 	bytes atomic.Int64 // of messages that are not handled
@@ -86,12 +88,12 @@ func newQueue(limit int64) *queue {
 	return q
 }
 
-// messageBytes is about what a message takes in memory.
+// messageBytes estimates the memory of a message.
 func messageBytes(m *nats.Msg) int64 {
 	return int64(messageBytesOverhead + m.Size() + headerBytesFactor*headersBytes(m))
 }
 
-// put adds a message, unless it goes beyond the limit. An empty queue takes any message.
+// put adds a message, unless it exceeds the limit. An empty queue accepts any message.
 func (q *queue) put(m *nats.Msg) bool {
 	bytes := messageBytes(m)
 	if all := q.bytes.Add(bytes); all > q.limit && all != bytes {
@@ -107,8 +109,8 @@ func (q *queue) put(m *nats.Msg) bool {
 	return true
 }
 
-// take returns all messages that wait, and keeps the memory of batch for later ones. It
-// waits for one, and returns nil once the queue is closed and empty. The caller calls
+// take returns all waiting messages, and reuses the memory of batch for later ones. It waits
+// for at least one, and returns nil once the queue is closed and empty. The caller calls
 // handled for each message.
 func (q *queue) take(batch []*nats.Msg) []*nats.Msg {
 	q.mu.Lock()
@@ -124,10 +126,10 @@ func (q *queue) take(batch []*nats.Msg) []*nats.Msg {
 	return all
 }
 
-// handled says that a message takes no more memory.
+// handled reports that the memory of a message is free again.
 func (q *queue) handled(m *nats.Msg) { q.bytes.Add(-messageBytes(m)) }
 
-// close says that no more messages come.
+// close reports that no more messages will be put.
 func (q *queue) close() {
 	q.mu.Lock()
 	defer q.mu.Unlock()

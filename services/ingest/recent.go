@@ -11,12 +11,13 @@ import (
 )
 
 // recentMax is how many message ids of an app are remembered, over all of its partitions:
-// about 8 MB. Of more within the dedup window, the newest are.
+// about 8 MB. If there are more in the dedup window, only the newest are remembered.
 const recentMax = 200_000
 
 // recentIDs remembers the message ids of a log's newest events, so that the answer to a
-// repeated message can say so. It is advice for the publisher: the task decides what counts,
-// and an id that is not remembered is only not reported. It keeps hashes of ids.
+// repeated message can say that it is one. This only informs the publisher: the task decides
+// what counts, and a repetition whose id is not remembered is just not reported. It keeps
+// hashes of ids.
 type recentIDs struct {
 	seed maphash.Seed
 	span int64 // ms
@@ -56,8 +57,8 @@ func (r *recentIDs) find(stream, id string, now int64) uint64 {
 	return r.first[hash]
 }
 
-// add remembers an id that has arrived at a time, in a frame. Where the id is known, the
-// earlier frame counts.
+// add remembers an id with its arrival stamp and its frame. If the id is known, the earlier
+// frame counts.
 func (r *recentIDs) add(stream, id string, at int64, seq uint64) {
 	hash := r.hash(stream, id)
 	r.mu.Lock()
@@ -77,7 +78,7 @@ func (r *recentIDs) add(stream, id string, at int64, seq uint64) {
 	r.first[hash] = seq
 }
 
-// grow makes room for twice as many.
+// grow doubles the room.
 func (r *recentIDs) grow() {
 	larger := make([]recentID, min(max(2*len(r.order), 64), r.most))
 	for i := range r.size {
@@ -86,7 +87,7 @@ func (r *recentIDs) grow() {
 	r.order, r.head = larger, 0
 }
 
-// forget drops the ids that came before a time.
+// forget drops the ids that arrived before a time.
 func (r *recentIDs) forget(before int64) {
 	for r.size > 0 && r.order[r.head].at < before {
 		r.drop()
@@ -100,11 +101,11 @@ func (r *recentIDs) drop() {
 }
 
 // remember adds the ids of frames that were written in the dedup window before the start. It
-// runs beside the intake.
+// runs concurrently with intake.
 func (u *unit) remember(ctx context.Context) {
 	for _, l := range u.logs {
 		if err := u.readIDs(ctx, l); err != nil && ctx.Err() == nil {
-			u.s.cfg.Log.Debug("message ids of a log are not known; repeated messages are answered as new, and count once all the same", "jetstream", l.stream, "err", err)
+			u.s.cfg.Log.Debug("message ids of a log are not known; repeated messages are answered as new, but still count once", "jetstream", l.stream, "err", err)
 		}
 	}
 }
@@ -127,7 +128,7 @@ func (u *unit) readIDs(ctx context.Context, l *log) error {
 		}
 		f, err := decoder.Decode(record.Data)
 		if err != nil {
-			continue // its task says so
+			continue // the task reports it
 		}
 		l.recent.addFrame(f, record.Seq)
 	}
@@ -149,7 +150,7 @@ func (r *recentIDs) addFrame(f *frame.Frame, seq uint64) {
 }
 
 // duplicate returns the sequence of the first frame with the message's id, if each app that
-// takes the message has it already; else 0.
+// accepts the message has it already; otherwise 0.
 func (in *intake) duplicate() uint64 {
 	if in.letter.id == "" {
 		return 0

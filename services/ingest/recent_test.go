@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// A repeated message is answered as JetStream does, with the sequence of the first frame
-// that has it, also after a restart. Another stream may use the id for another message.
+// A repeated message is answered as JetStream does, with the sequence of the first frame that
+// has it, even after a restart. Another stream may use the id for another message.
 func TestAnswersToRepeatedMessages(t *testing.T) {
 	const two = `@app:name('a') define stream S (n int); define stream T (n int); from S select n insert into Out; from T select n insert into Out;`
 	r := start(t, now, two)
@@ -29,7 +29,7 @@ func TestAnswersToRepeatedMessages(t *testing.T) {
 	}
 	r.end()
 	r.begin(now, two)
-	// The ids of former frames are read beside the intake.
+	// The ids of former frames are read concurrently with intake.
 	for ctx := within(t); r.svc.unit("a").logs[0].recent.find("S", "x", 0) == 0; {
 		if err := r.pub.FlushWithContext(ctx); err != nil {
 			t.Fatal(err)
@@ -38,7 +38,7 @@ func TestAnswersToRepeatedMessages(t *testing.T) {
 	repeated("after a restart")
 }
 
-// Where several apps read a subject, a message is a duplicate only if each has it.
+// If several apps read a subject, a message is a duplicate only if each has it.
 func TestDuplicateOfSeveralApps(t *testing.T) {
 	app := func(name string) string {
 		return fmt.Sprintf(`@app:name('%s') @source(subject='x.y') define stream S (n int); from S select n insert into Out;`, name)
@@ -54,7 +54,7 @@ func TestDuplicateOfSeveralApps(t *testing.T) {
 	}
 }
 
-// Ids leave after the window, and the oldest first where there is no room.
+// Ids are dropped after the window, and the oldest ones first if there is no room.
 func TestRecentIDsAreBounded(t *testing.T) {
 	r := newRecentIDs(100, recentMax/10)
 	for i := range 25 {

@@ -30,7 +30,7 @@ func TestRefusedMessages(t *testing.T) {
 		{"early timestamp", "events.Flights", row, []string{"Ef-Timestamp", "-62135596800001"}, badHeader, "years 1 to 9999", true},
 		{"huge timestamp", "events.Flights", row, []string{"Ef-Timestamp", "99999999999999999999"}, badHeader, "expected ms", true},
 		{"bad chunk", "events.Flights", row, []string{"Ef-Chunk", "yes"}, badHeader, "expected 1 or 0", true},
-		{"demand", "events.Flights", row, []string{"Nats-Expected-Last-Sequence", "4"}, badHeader, "ingest cannot promise it", true},
+		{"demand", "events.Flights", row, []string{"Nats-Expected-Last-Sequence", "4"}, badHeader, "ingest cannot guarantee what it asks for", true},
 		{"too large", "events.Flights", strings.Repeat(" ", 2001), nil, tooLarge, "message of 2001 bytes, limit 2000 (ingest.event_bytes_max)", false},
 		{"unknown stream", "events.Flight", row, nil, unknownStream, "streams that exist: Flights of app a (subject events.Flights), Quakes of app b (subject quakes.in)", false},
 		{"not on this subject", "events.Quakes", row, nil, unknownStream, "no deployed app reads events.Quakes", false},
@@ -56,8 +56,8 @@ func TestRefusedMessages(t *testing.T) {
 	}
 }
 
-// The good rows of a batch are accepted, the bad ones become dead letters that
-// hold what was published, and why it was refused.
+// The good rows of a batch are accepted. The bad ones become dead letters with the published
+// bytes and the reason.
 func TestBatchWithBadRows(t *testing.T) {
 	r := start(t, nil, flightsApp)
 	payload := `{"origin":"a","delay":1}

@@ -20,8 +20,8 @@ const inputs = "events.>"
 // namedMax is how many streams an error lists.
 const namedMax = 100
 
-// table says where messages go. It never changes: another one replaces it when the apps
-// that are served change.
+// table maps subjects to apps. It is immutable: when the served apps change, a new table
+// replaces it.
 type table struct {
 	sources  []*source // by app and in the order of its definitions
 	patterns []string  // to subscribe to
@@ -37,8 +37,7 @@ func newTable(units []*unit) *table {
 	return t
 }
 
-// source is a stream of an app that events are published to, or that has the
-// results of another app for events.
+// source is a stream of an app that gets events from publishers or from JetStream.
 type source struct {
 	app    *siddhiql.Plan
 	unit   *unit // of the app
@@ -47,7 +46,7 @@ type source struct {
 	dead   string // subject of dead letters
 
 	made  time.Time
-	added bool // by an upgrade of the app, or it may be
+	added bool // an upgrade of the app may have added the stream
 
 	keys   string // attributes that are keys in the app, each as a letter
 	keyMax int    // bytes of the longest
@@ -63,16 +62,16 @@ type log struct {
 	part   uint32
 	stream string // of JetStream
 	prefix []byte // of the answer to a publisher, up to the sequence
-	// writer is nil before the first events can be accepted. Whoever appends holds
-	// Service.handling, or ends before the unit replaces it.
+	// writer is nil until the first events can be accepted. The appending goroutine holds
+	// Service.handling, or ends before the unit replaces the writer.
 	writer atomic.Pointer[wal.Writer]
 	flow   flow
 	recent *recentIDs
 }
 
-// patterns returns what must be subscribed to: events.>, and each subject of the
-// sources that no other pattern covers, in a fixed order. Results are not
-// subscribed to: links read them from JetStream.
+// patterns returns the patterns to subscribe to, in a fixed order: events.>, and each subject
+// of the sources that no other pattern covers. Subjects of results are not among them: links
+// read results from JetStream.
 func patterns(sources []*source) []string {
 	var all []string
 	for _, s := range sources {
@@ -92,8 +91,8 @@ func patterns(sources []*source) []string {
 	return kept
 }
 
-// readersOf returns the sources that a message on the subject to is for, those of the
-// same definition together: they are decoded once.
+// readersOf returns the sources of a message on the subject to, grouped by definition: each
+// definition is decoded once.
 func readersOf(sources []*source, to string) [][]*source {
 	var lanes [][]*source
 	for _, s := range sources {
@@ -114,7 +113,7 @@ func readersOf(sources []*source, to string) [][]*source {
 
 func sameDefinition(a, b *event.Schema) bool { return a.Name == b.Name && a.Same(b) }
 
-// from names where the events of a stream come from.
+// from says where the events of a stream come from.
 func from(s *siddhiql.Stream) string {
 	if s.Origin != nil {
 		return "read from " + s.ReadsFrom()
@@ -122,10 +121,10 @@ func from(s *siddhiql.Stream) string {
 	return "subject " + s.Subject
 }
 
-// listing names the streams that exist, for those who publish to another.
+// listing lists the existing streams, for the error about an unknown stream.
 func listing(sources []*source) string {
 	if len(sources) == 0 {
-		return "no stream exists, as no app with a stream is deployed"
+		return "no stream exists, because no app with a stream is deployed"
 	}
 	var b strings.Builder
 	b.WriteString("streams that exist: ")

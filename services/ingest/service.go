@@ -38,20 +38,20 @@ type Service struct {
 
 	// table is replaced under changing.
 	table atomic.Pointer[table]
-	// handling is held while a message of a publisher is handled. It guards intake, and
-	// whether units refuse.
+	// handling is held while a message of a publisher is handled. It guards intake and
+	// unit.refusing.
 	handling sync.Mutex
 	intake   *intake
 
 	// changing is held while the apps, the table and the subscriptions change.
 	changing sync.Mutex
-	taking   context.Context // ends when no more results of other apps are taken; nil before Run
-	work     context.Context // ends when nothing more is made durable
+	taking   context.Context // ends when no more results of other apps are accepted; nil before Run
+	work     context.Context // ends when writers stop making events durable
 	running  sync.WaitGroup  // units
 
 	mu     sync.Mutex // guards what follows
 	units  map[string]*unit
-	ending map[*unit]bool // served no more, and not all that they have accepted is durable yet
+	ending map[*unit]bool // no longer served, but not all events that they accepted are durable
 }
 
 // New checks cfg and returns a service without apps, which does nothing before Run.
@@ -76,15 +76,15 @@ func New(cfg Config) (*Service, error) {
 	return s, err
 }
 
-// Ready is closed once the service runs and each app that Serve was told of before Run is
-// served, or it is known why not; after a minute in any case.
+// Ready is closed once the service runs and each app that Serve got before Run is served, or
+// cannot be served for a known reason. It is closed after a minute in any case.
 func (s *Service) Ready() <-chan struct{} { return s.ready }
 
-// Serve serves these apps from now on, and no others. It returns at once; Apps tells how
-// each one is. Apps that stay are served without interruption. An app that is new to a
-// running service gets events from when it is ready for them. An app that the service
-// starts with has been served before: until it is ready, its publishers get an error, and
-// no other app gets the events that it lacks.
+// Serve serves exactly these apps from now on. It returns at once; Apps returns the state of
+// each app. Apps that stay are served without interruption. An app that is new to a running
+// service gets events as soon as it is ready. The apps that the service starts with were
+// served before: until such an app is ready, its publishers get an error, and no other app
+// gets events that it would miss.
 func (s *Service) Serve(apps []App) {
 	s.changing.Lock()
 	defer s.changing.Unlock()
@@ -130,7 +130,7 @@ func (s *Service) Serve(apps []App) {
 	for _, u := range added {
 		s.start(u)
 	}
-	s.tell()
+	s.notify()
 }
 
 // start runs a unit, if the service runs. The caller holds changing.
@@ -160,7 +160,7 @@ func (s *Service) end(u *unit) {
 			s.appended.DeletePartialMatch(prometheus.Labels{"app": u.name})
 		}
 		s.mu.Unlock()
-		s.tell()
+		s.notify()
 	})
 }
 
@@ -183,13 +183,13 @@ func (s *Service) all() []*unit {
 	return all
 }
 
-// reroute has messages go to the units that have joined, and returns once the server
-// knows the subscriptions. The caller holds changing.
+// reroute routes messages to the units that have joined, and returns once the server has the
+// subscriptions. The caller holds changing.
 func (s *Service) reroute() error {
 	for {
 		joined := slices.DeleteFunc(s.all(), func(u *unit) bool { return !u.joined })
 		t := newTable(joined)
-		s.handling.Lock() // the message that is handled is for the table before
+		s.handling.Lock() // the message that is being handled uses the former table
 		s.table.Store(t)
 		s.handling.Unlock()
 		denied, err := s.listener.listen(s.taking, t.patterns)
@@ -201,8 +201,8 @@ func (s *Service) reroute() error {
 	}
 }
 
-// leaveOut takes the units out that need a subscription which the server refuses, and
-// reports whether there are any. The caller holds changing.
+// leaveOut leaves out the units that need a subscription that the server refuses, and reports
+// whether there are any. The caller holds changing.
 func leaveOut(joined []*unit, denied []string) (some bool) {
 	for _, u := range joined {
 		if i := slices.IndexFunc(denied, u.reads); i >= 0 {
@@ -213,8 +213,8 @@ func leaveOut(joined []*unit, denied []string) (some bool) {
 	return some
 }
 
-// heed leaves out the apps that need a subscription which the server refuses: when it is
-// made again after a disconnection, or since the permissions have changed.
+// heed leaves out the apps that need a subscription that the server refuses, either when it
+// is made again after a disconnection or because the permissions have changed.
 func (s *Service) heed(pattern string) {
 	s.listener.mu.Lock()
 	s.listener.forget(pattern)
@@ -226,19 +226,19 @@ func (s *Service) heed(pattern string) {
 	}
 }
 
-// tell says that the state of an app has changed.
-func (s *Service) tell() {
+// notify reports that the state of an app has changed.
+func (s *Service) notify() {
 	select {
 	case s.news <- struct{}{}:
 	default:
 	}
 }
 
-// Run accepts events until ctx ends, then stops: what the server has delivered is
-// handled, made durable and answered, for at most the stop timeout. It returns nil, or why
-// it could not start or go on. It may be called once.
+// Run accepts events until ctx ends. Then it stops: it handles the delivered messages, makes
+// their events durable and answers them, for at most the stop timeout. It returns nil, or
+// why it could not start or continue. It may be called once.
 func (s *Service) Run(ctx context.Context) error {
-	// What is accepted outlives ctx, until it is durable.
+	// Accepted events are made durable even after ctx ends.
 	work, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	letters, giveUp := context.WithCancel(context.WithoutCancel(ctx))
@@ -262,7 +262,7 @@ func (s *Service) Run(ctx context.Context) error {
 	return errors.Join(err, group.Wait())
 }
 
-// begin subscribes, and starts the units that are there.
+// begin subscribes, and starts the existing units.
 func (s *Service) begin(taking, work context.Context) {
 	s.changing.Lock()
 	defer s.changing.Unlock()
@@ -273,7 +273,7 @@ func (s *Service) begin(taking, work context.Context) {
 	for _, u := range s.all() {
 		s.start(u)
 	}
-	s.tell()
+	s.notify()
 }
 
 // serve is the time between start and stop.
@@ -287,7 +287,7 @@ func (s *Service) serve(ctx, taking, work context.Context) error {
 		return errors.Join(fmt.Errorf("ingest: %w", err), info.Stop())
 	}
 	defer func() { _ = reports.Unsubscribe() }() // the connection may be gone already
-	// Other processes take a lease over once nobody listens here, so this comes first.
+	// Other processes take over a lease if there is no subscriber here, so subscribe first.
 	alive, err := s.cfg.Conn.Subscribe(readerSubject(s.id), func(*nats.Msg) {})
 	if err != nil {
 		return errors.Join(fmt.Errorf("ingest: subscribe: %w", err), info.Stop())
@@ -297,7 +297,7 @@ func (s *Service) serve(ctx, taking, work context.Context) error {
 	return errors.Join(s.watch(ctx), info.Stop())
 }
 
-// stop ends intake, and waits until what was accepted is durable and answered.
+// stop ends intake, and waits until accepted events are durable and answered.
 func (s *Service) stop(cancel context.CancelFunc) {
 	ctx, done := context.WithTimeout(context.Background(), s.cfg.StopTimeout)
 	defer done()

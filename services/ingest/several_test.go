@@ -19,7 +19,7 @@ import (
 
 const (
 	flightsToo = `@app:name('b') define stream Flights (origin string, delay int); from Flights select origin insert into Out;`
-	// narrowApp refuses what flightsApp takes.
+	// narrowApp refuses the events that flightsApp accepts.
 	narrowApp = `@app:name('b') @source(@map(type='json', strict='true')) define stream Flights (origin string); from Flights select origin insert into Out;`
 )
 
@@ -66,8 +66,8 @@ func withoutIDs(lines []string) []string {
 	return lines
 }
 
-// An app whose definition of a subject is narrower refuses its events alone: the publisher
-// gets an acknowledgement that says so, and an error only for events that no app took.
+// If only one app refuses an event, because its definition is narrower, the publisher gets an
+// acknowledgment that says so. It gets an error only for events that no app accepted.
 func TestOneAppRefuses(t *testing.T) {
 	r := start(t, nil, flightsApp, narrowApp)
 	ack := r.ask("events.Flights", `{"origin":"x","delay":1}`)
@@ -102,7 +102,7 @@ func TestOneAppRefuses(t *testing.T) {
 	}
 }
 
-// A message that is too large for the log of one app is refused by this app alone.
+// Only one app refuses a message that is too large for its log.
 func TestTooLargeForOneApp(t *testing.T) {
 	const spreadApp = `@app:name('a') @app:partitions('4') define stream S (n long); partition with (n of S) begin from S select n insert into Out; end;`
 	const wholeApp = `@app:name('b') define stream S (n long); from S select n insert into Out;`
@@ -138,9 +138,9 @@ func TestTooLargeForOneApp(t *testing.T) {
 	}
 }
 
-// An event that no app took is not acknowledged, also if one of the apps did not read that
-// far after too many wrong events.
-func TestEventBehindTooManyWrongOnes(t *testing.T) {
+// An event that no app accepted is not acknowledged, even if one of the apps stopped reading
+// the message after too many wrong events.
+func TestEventAfterTooManyWrongOnes(t *testing.T) {
 	r := start(t, nil, `@app:name('a') define stream S (n bool); from S select n insert into Out;`,
 		`@app:name('b') define stream S (n long); from S select n insert into Out;`)
 	longs := strings.Repeat(`{"n":1}`, 12_000)
@@ -152,7 +152,7 @@ func TestEventBehindTooManyWrongOnes(t *testing.T) {
 	}
 }
 
-// While one app cannot take the message, no app gets it, and the answer says so.
+// While one app cannot accept the message, no app gets it, and the answer says so.
 func TestOneAppCannotNow(t *testing.T) {
 	r := start(t, func(c *Config) { c.LagMax = 5 * time.Second }, flightsApp, flightsToo)
 	const event = `{"origin":"x","delay":1}`
@@ -199,8 +199,8 @@ func TestOneAppCannotNow(t *testing.T) {
 	}
 }
 
-// If only some of the logs take a message, the answer names their apps and an id. A repeat
-// with this id counts once in each app.
+// If only some of the logs accept a message, the answer names their apps and an id. A
+// repetition with this id counts once in each app.
 func TestRepeatAfterAPartialResult(t *testing.T) {
 	for name, headers := range map[string][]string{"no id": nil, "own id": {"Nats-Msg-Id", "own"}} {
 		t.Run(name, func(t *testing.T) {
@@ -239,7 +239,8 @@ func TestRepeatAfterAPartialResult(t *testing.T) {
 	}
 }
 
-// No two messages get the same id, whichever process gives it. A message for one app gets none.
+// No two messages get the same id, even from different processes. A message for one app gets
+// none.
 func TestIDsOfMessages(t *testing.T) {
 	r := start(t, nil, flightsApp, flightsToo, `@app:name('c') define stream Alone (n int); from Alone select n insert into Out;`)
 	for range 3 {
@@ -265,7 +266,7 @@ func TestIDsOfMessages(t *testing.T) {
 	}
 }
 
-// A message that is too large for one frame goes without an id in several, as before.
+// A message that is too large for one frame goes into several frames, without an id.
 func TestLargeMessageForSeveralApps(t *testing.T) {
 	r := start(t, func(c *Config) { c.EventBytesMax = 5 << 20 }, flightsApp, flightsToo)
 	const rows = 170_000

@@ -12,9 +12,9 @@ import (
 
 const roomLookEvery = 5 * time.Millisecond
 
-// take appends a result to the logs that lack it. What can never be an event is a
-// dead letter, and done with. It waits while memory is full, and returns only
-// ctx's error: then nothing was taken.
+// take appends a result to the logs that lack it. If it can never be an event, it becomes a
+// dead letter. take waits while memory is full. It returns only the error of ctx, and then
+// it has appended nothing.
 func (f *follower) take(ctx context.Context, m *nats.Msg) error {
 	in := f.in
 	in.arrived = max(in.arrived, f.s.cfg.Now())
@@ -27,7 +27,7 @@ func (f *follower) take(ctx context.Context, m *nats.Msg) error {
 	return f.hand(ctx, m, at)
 }
 
-// hand appends the rows of a message at a position.
+// hand appends the rows of the message with that position.
 func (f *follower) hand(ctx context.Context, m *nats.Msg, at result.Position) error {
 	in, r := f.in, f.route
 	refused := in.decode(m, r)
@@ -59,8 +59,8 @@ func (f *follower) refuse(m *nats.Msg, err error) {
 	f.in.buryAll(m, f.route, err)
 }
 
-// dropKnown leaves out the appends to logs that have this result, or a later one
-// and so all before it.
+// dropKnown drops the appends to logs that have this result, or a later one, because those
+// logs have all results before it.
 func (f *follower) dropKnown(at result.Position) {
 	in := f.in
 	kept := in.sends[:0]
@@ -77,9 +77,9 @@ func (f *follower) dropKnown(at result.Position) {
 	in.sends = kept
 }
 
-// room waits until the disk has room and so many bytes may wait to be durable. It leaves one half of
-// the memory to publishers: they are refused when there is none, while results
-// stay where they are.
+// room waits until the disk has room and cost more bytes may wait to be durable. It leaves
+// half of the memory to publishers: they get an error if there is none, while results just
+// wait in their stream.
 func (f *follower) room(ctx context.Context, cost int64) error {
 	admit := func() bool { return f.s.cfg.Room() == nil && f.s.reserve(cost, f.s.cfg.MemoryMax/2) }
 	if admit() {
@@ -99,8 +99,8 @@ func (f *follower) room(ctx context.Context, cost int64) error {
 	}
 }
 
-// commit makes the appends. The follower's position moves past the result once all of
-// them are durable.
+// commit makes the appends. The follower's position moves past the result when all of them
+// are durable.
 func (f *follower) commit() {
 	f.taken.Add(1)
 	if len(f.in.sends) == 0 {

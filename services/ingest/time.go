@@ -12,13 +12,13 @@ import (
 	"github.com/eventflux/eventflux/shared/lang/siddhiql"
 )
 
-// clocking says what own time the events of a source have. In an app on arrival time it
-// is at most the time of arrival. In a playback app, which it drives, every event must
-// have one, and it is at most a while ahead of the time of arrival.
+// clocking says how the events of a source get their time. In an app on arrival time, the own
+// time of an event is at most its arrival. In a playback app, every event must have an own
+// time, which drives the clock, and it may be at most ahead later than the arrival.
 type clocking struct {
 	playback bool
 	ahead    int64 // ms
-	attr     int   // that has the time; -1: the header has
+	attr     int   // the attribute that has the time; -1: the header has it
 }
 
 func clockingOf(app *siddhiql.Plan, s *siddhiql.Stream) clocking {
@@ -29,21 +29,21 @@ func clockingOf(app *siddhiql.Plan, s *siddhiql.Stream) clocking {
 	return c
 }
 
-// timed counts events of a source by what became of their time.
+// timed counts the events of a source with a problem in their time.
 type timed struct {
-	clamped  atomic.Uint64 // taken as of their arrival, which was before their own time
-	ahead    atomic.Uint64 // refused, as they were too far ahead
-	timeless atomic.Uint64 // refused, as they had no time
+	clamped  atomic.Uint64 // accepted with their arrival as the time, because their own time was later
+	ahead    atomic.Uint64 // refused, because they were too far ahead
+	timeless atomic.Uint64 // refused, because they had no time
 }
 
-// from goes on with the counters of another one.
+// from copies the counters of another one.
 func (t *timed) from(o *timed) {
 	t.clamped.Store(o.clamped.Load())
 	t.ahead.Store(o.ahead.Load())
 	t.timeless.Store(o.timeless.Load())
 }
 
-// clocked counts the same for the message that is handled.
+// clocked counts the same for the current message.
 type clocked struct {
 	clamped, ahead, timeless uint64
 }
@@ -56,7 +56,7 @@ func (c *clocked) countIn(t *timed) {
 	}
 }
 
-// clock gives the last row of b its own time, or says why the row is refused.
+// clock sets the time of the last row of b, or returns why the row is refused.
 func (in *intake) clock(r *reader, b *event.Batch) *rowjson.RowError {
 	c := r.clocking
 	row := b.Len() - 1
@@ -76,10 +76,10 @@ func (in *intake) clock(r *reader, b *event.Batch) *rowjson.RowError {
 		r.clocked.clamped++
 	case c.playback && !own:
 		r.clocked.timeless++
-		e := &rowjson.RowError{Problem: rowjson.Missing, Expected: "the event's time in the header " + headerTimestamp + ", as it drives the clock of this app", Found: "none"}
+		e := &rowjson.RowError{Problem: rowjson.Missing, Expected: "the event's time in the header " + headerTimestamp + ", because it drives the clock of this app", Found: "none"}
 		if c.attr >= 0 {
 			e.Attr = b.Schema.Attrs[c.attr].Name
-			e.Expected = "the event's time in ms here, or in the header " + headerTimestamp + ", as it drives the clock of this app"
+			e.Expected = "the event's time in ms here, or in the header " + headerTimestamp + ", because it drives the clock of this app"
 		}
 		return e
 	case c.playback && ms > limitOf(in.arrived, c.ahead):

@@ -28,7 +28,7 @@ func TestOwnTimes(t *testing.T) {
 		texts   []string // in the answer
 	}{
 		{"no time", "null", nil, [3]int64{arrival, 0, 0}, []string{
-			"expected the event's time in the header Ef-Timestamp, as it drives the clock of this app, found none",
+			"expected the event's time in the header Ef-Timestamp, because it drives the clock of this app, found none",
 			"t: expected the event's time in ms here, or in the header Ef-Timestamp",
 		}},
 		{"header", "null", at(arrival - 5000), [3]int64{arrival - 5000, arrival - 5000, arrival - 5000}, nil},
@@ -71,8 +71,7 @@ func TestOwnTimes(t *testing.T) {
 	}
 }
 
-// newTimes returns the own times of the events that came to an app's log since it was asked
-// before.
+// newTimes returns the own times of the events in an app's log since the last call.
 func (r *rig) newTimes(app string) (times []int64) {
 	r.t.Helper()
 	s, err := r.js.Stream(within(r.t), "EFW_"+app+"_0")

@@ -23,7 +23,7 @@ import (
 const (
 	unitWaitMin = 100 * time.Millisecond // between two attempts to serve an app
 	unitWaitMax = 5 * time.Second
-	// findAtOnce is how many streams of an app are looked for at a time.
+	// findAtOnce is how many streams of an app are looked up in parallel.
 	findAtOnce  = 8
 	findTimeout = 5 * time.Second
 )
@@ -31,10 +31,9 @@ const (
 // App is an app to be served.
 type App struct {
 	Name string
-	// Index is the Raft index of its deployment: another deployment under the same name
-	// has another one.
+	// Index is the Raft index of its deployment: each deployment of a name has another one.
 	Index uint64
-	// Version is the version of the app, which Plan has. All logs have its frame.
+	// Version is the version of the app that Plan has. All logs have its frame.
 	Version uint32
 	Plan    *siddhiql.Plan
 	// KeyBytesMax is the longest text that may be a key in the app (limits.key_bytes_max of
@@ -47,18 +46,18 @@ type App struct {
 	Problem error
 }
 
-// State is how an app is served.
+// State says whether an app is served.
 type State string
 
 // The states.
 const (
-	Starting State = "starting" // its logs are looked at
+	Starting State = "starting" // its logs are being looked up
 	Serving  State = "serving"  // its events are accepted
-	Waiting  State = "waiting"  // its events are refused until its trouble is over
-	LeftOut  State = "left out" // it cannot be served as it is, and takes no events
+	Waiting  State = "waiting"  // its events are refused until a problem is over
+	LeftOut  State = "left out" // it cannot be served as it is, and gets no events
 )
 
-// AppState is how an app is served, and why.
+// AppState is the state of an app, with a reason.
 type AppState struct {
 	App     string `json:"app"`
 	Index   uint64 `json:"index"` // of its deployment
@@ -67,9 +66,9 @@ type AppState struct {
 	Reason  string `json:"reason,omitempty"` // of waiting and left out
 }
 
-// unit serves one app: its logs, their writers, and the links that feed it. Trouble of a
-// unit stays its own. A unit that cannot serve refuses the events for its app and tries
-// again.
+// unit serves one app: its logs, their writers, and the links that feed it. A problem of one
+// unit does not affect other units. A unit that cannot serve refuses the events for its app
+// and tries again.
 type unit struct {
 	s       *Service
 	name    string
@@ -77,14 +76,14 @@ type unit struct {
 	problem error // why it can never be served
 
 	logs    []*log        // by partition
-	changed chan struct{} // has a message when the sources are others
+	changed chan struct{} // has a message when the sources have changed
 
 	before chan struct{} // closed when the unit of the former deployment has ended; nil: there was none
 	cancel context.CancelFunc
 	ended  chan struct{}
 
 	joined   bool   // the table has its sources; Service.changing guards it
-	refusing string // why no events are taken, "" if they are; Service.handling guards it
+	refusing string // why no events are accepted, "" if they are; Service.handling guards it
 
 	mu      sync.Mutex // guards what follows
 	state   State
@@ -92,7 +91,7 @@ type unit struct {
 	version uint32    // of the app
 	sources []*source // of that version
 	links   []*link
-	failed  context.CancelCauseFunc // ends what serves the app now; nil if nothing does
+	failed  context.CancelCauseFunc // ends the current serve; nil if there is none
 }
 
 func newUnit(s *Service, a App) *unit {
@@ -128,10 +127,10 @@ func (u *unit) sourcesOf(a App) (sources []*source) {
 	return sources
 }
 
-// change serves another version of the app from the next message on. Its logs stay as they
-// are: what was accepted by the version before is written all the same, and tasks adapt it.
-// It returns false if the version needs another unit. The caller holds Service.changing, and
-// reroutes.
+// change serves another version of the app from the next message on. The logs stay as they
+// are: events that were accepted under the former version are still written, and tasks adapt
+// them. It returns false if the version needs another unit. The caller holds
+// Service.changing, and must call reroute.
 func (u *unit) change(a App) bool {
 	if u.problem != nil || a.Problem != nil || checkPlan(a.Plan, inboxOf(u.s.cfg.Conn)) != nil || a.Plan.Partitions != len(u.logs) {
 		return false
@@ -157,7 +156,7 @@ func (u *unit) served() []*source {
 	return u.sources
 }
 
-// countFrom goes on with the counters of the same stream before a change.
+// countFrom continues the counters that the same stream had before a change.
 func (s *source) countFrom(before []*source) {
 	for _, b := range before {
 		if b.stream.Name == s.stream.Name {
@@ -175,7 +174,7 @@ func (u *unit) run(ctx context.Context) {
 		<-u.before
 	}
 	if u.problem != nil {
-		u.s.cfg.Log.Error("an app is left out, as ingest cannot serve it; the others are served", "app", u.name, "reason", u.problem)
+		u.s.cfg.Log.Error("an app is left out, because ingest cannot serve it; the other apps are served", "app", u.name, "reason", u.problem)
 		<-ctx.Done()
 		return
 	}
@@ -187,9 +186,9 @@ func (u *unit) run(ctx context.Context) {
 		var denied *deniedError
 		if errors.As(err, &denied) {
 			u.leave()
-			u.tell(LeftOut, denied.Error())
+			u.setState(LeftOut, denied.Error())
 		} else {
-			u.tell(Waiting, err.Error())
+			u.setState(Waiting, err.Error())
 		}
 		if served {
 			wait = unitWaitMin
@@ -208,7 +207,7 @@ func (u *unit) serve(ctx context.Context) (served bool, err error) {
 	if err := u.findStreams(ctx); err != nil {
 		return false, err
 	}
-	// What is accepted outlives ctx, until it is durable.
+	// Accepted events are made durable even after ctx ends.
 	work, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	var writers sync.WaitGroup
 	defer writers.Wait()
@@ -241,7 +240,7 @@ func (u *unit) serve(ctx context.Context) (served bool, err error) {
 	if err := u.accept(ctx); err != nil {
 		return false, errors.Join(err, u.closeLogs())
 	}
-	u.tell(Serving, "")
+	u.setState(Serving, "")
 	writers.Go(func() { u.remember(ctx) })
 	u.follow(ctx)
 	<-ctx.Done()
@@ -250,7 +249,7 @@ func (u *unit) serve(ctx context.Context) (served bool, err error) {
 	return true, errors.Join(err, u.closeLogs())
 }
 
-// accept has the app's events come.
+// accept starts to accept the app's events.
 func (u *unit) accept(ctx context.Context) error {
 	u.s.changing.Lock()
 	defer u.s.changing.Unlock()
@@ -292,7 +291,7 @@ func (u *unit) reads(pattern string) bool {
 	})
 }
 
-// fail ends what serves the app. It tries again.
+// fail ends the current serve. The unit tries again.
 func (u *unit) fail(why error) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -301,16 +300,16 @@ func (u *unit) fail(why error) {
 	}
 }
 
-// refuse has the app's publishers get an error. No message is on its way to the logs when
-// it returns.
+// refuse makes the app's publishers get an error. When it returns, no message is on its way
+// to the logs.
 func (u *unit) refuse(why error) {
 	u.s.handling.Lock()
 	defer u.s.handling.Unlock()
 	u.refusing = why.Error()
 }
 
-// follow reads the results of other apps until ctx ends, or intake. After a change of the app
-// it starts again, for the sources of the next version.
+// follow reads the results of other apps until ctx or intake ends. After a change of the app
+// it starts again, with the sources of the new version.
 func (u *unit) follow(ctx context.Context) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer context.AfterFunc(u.s.taking, cancel)()
@@ -330,7 +329,7 @@ func (u *unit) follow(ctx context.Context) {
 	}
 }
 
-// link makes the links of the sources that are served now.
+// link makes the links of the current sources.
 func (u *unit) link() []*link {
 	links, err := newLinks(u.s, u.served())
 	if err != nil {
@@ -342,7 +341,7 @@ func (u *unit) link() []*link {
 	return links
 }
 
-// closeLogs returns once what was appended is durable, or the stop timeout is over.
+// closeLogs returns once the appended frames are durable, or the stop timeout is over.
 func (u *unit) closeLogs() error {
 	ctx, cancel := context.WithTimeout(context.Background(), u.s.cfg.StopTimeout)
 	defer cancel()
@@ -369,7 +368,7 @@ func (u *unit) newWriter(l *log) (*wal.Writer, error) {
 	})
 }
 
-// findStreams looks for the logs and the dead letters' stream.
+// findStreams looks up the logs and the dead-letter stream.
 func (u *unit) findStreams(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, findTimeout*time.Duration(1+len(u.logs)/findAtOnce))
 	defer cancel()
@@ -392,9 +391,9 @@ func (u *unit) findStreams(ctx context.Context) error {
 	return group.Wait()
 }
 
-// findLog looks for a log, and compares its end with the newest result. If the log has lost
-// its end, new frames would get the sequences of lost ones and so hide the loss. Therefore
-// nothing is appended before a task has noted it.
+// findLog looks up a log, and compares its end with the newest result. If the log has lost
+// its end, new frames would get the sequences of lost ones and so hide the loss. So nothing
+// is appended until a task has recorded the loss.
 func (u *unit) findLog(ctx context.Context, l *log) error {
 	stream, err := natsconn.FindWAL(ctx, u.s.logJS, l.app, l.part)
 	if err != nil {
@@ -404,18 +403,18 @@ func (u *unit) findLog(ctx context.Context, l *log) error {
 	if err != nil || results.LossNoted || results.Sequence <= stream.CachedInfo().State.LastSeq {
 		return err
 	}
-	info, err := stream.Info(ctx) // the frame may have come since
+	info, err := stream.Info(ctx) // again: the frame may have been appended since
 	if err != nil {
 		return err
 	}
 	if end := info.State.LastSeq; end < results.Sequence {
-		return fmt.Errorf("%s ends at sequence %d, and the output stream has results of %d: the log has lost its end; events are refused until the app's task has noted that", l.stream, end, results.Sequence)
+		return fmt.Errorf("%s ends at sequence %d, and the output stream has results of %d: the log has lost its end; events are refused until the app's task has recorded that", l.stream, end, results.Sequence)
 	}
 	return nil
 }
 
-// tell notes how the app is served, and logs trouble that is news.
-func (u *unit) tell(state State, reason string) {
+// setState sets the state of the app, and logs a new problem or its end.
+func (u *unit) setState(state State, reason string) {
 	u.mu.Lock()
 	before, news := u.reason, u.state != state || u.reason != reason
 	u.state, u.reason = state, reason
@@ -425,7 +424,7 @@ func (u *unit) tell(state State, reason string) {
 	}
 	switch {
 	case state == LeftOut:
-		u.s.cfg.Log.Error("an app is left out, as ingest cannot serve it; the others are served, and it is tried again", "app", u.name, "reason", reason)
+		u.s.cfg.Log.Error("an app is left out, because ingest cannot serve it; the other apps are served, and ingest tries again", "app", u.name, "reason", reason)
 	case state == Waiting:
 		u.s.cfg.Log.Warn("events for an app are refused; trying again", "app", u.name, "reason", reason)
 	case state == Serving && before != "":
@@ -434,10 +433,10 @@ func (u *unit) tell(state State, reason string) {
 	if state != Serving {
 		u.refuse(errors.New(reason))
 	}
-	u.s.tell()
+	u.s.notify()
 }
 
-// health returns the trouble of the log's writer.
+// health returns the current problem of the log's writer, or nil.
 func (l *log) health() error {
 	if w := l.writer.Load(); w != nil {
 		return w.Health()
@@ -465,7 +464,7 @@ func (u *unit) appState() AppState {
 	return AppState{App: u.name, Index: u.index, Version: u.version, State: u.state, Reason: u.reason}
 }
 
-// Apps tells how each app is served, by name.
+// Apps returns the state of each app, by name.
 func (s *Service) Apps() []AppState {
 	all := []AppState{}
 	for _, u := range s.all() {
@@ -477,8 +476,8 @@ func (s *Service) Apps() []AppState {
 // ID is unique for each start of the service.
 func (s *Service) ID() string { return s.id }
 
-// Serving tells which apps are served, and those that are not served any more while what
-// they have accepted is not durable yet.
+// Serving returns the apps that are served, and those that are no longer served but still
+// have accepted events that are not durable.
 func (s *Service) Serving() []control.Serving {
 	all := []control.Serving{}
 	s.mu.Lock()
@@ -501,7 +500,7 @@ func (s *Service) Serving() []control.Serving {
 	return all
 }
 
-// settled reports whether it is known of each app whether it is served.
+// settled reports whether no app is starting any more.
 func (s *Service) settled() bool {
 	for _, u := range s.all() {
 		if u.appState().State == Starting {

@@ -16,8 +16,8 @@ import (
 
 const otherApp = `@app:name('o') @source(subject='other.*') define stream Other (n int); from Other select n insert into Out;`
 
-// Trouble of one app's log leaves the others alone. The app is served again once its log
-// is right.
+// A problem with one app's log does not affect other apps. The app is served again once its
+// log is repaired.
 func TestLogThatAnotherStreamTook(t *testing.T) {
 	r := start(t, nil, flightsApp, otherApp)
 	if err := r.js.DeleteStream(within(t), "EFW_a_0"); err != nil {
@@ -46,8 +46,8 @@ func TestLogThatAnotherStreamTook(t *testing.T) {
 	}
 }
 
-// Only the checkpointer makes streams. An app without them waits for them, its publishers
-// are told, and others are served.
+// Only the checkpointer makes streams. An app without them waits for them. Its publishers get
+// an error, and other apps are served.
 func TestStreamsThatAreNotThere(t *testing.T) {
 	for _, name := range []string{"EFW_a_0", "EFD_a"} {
 		r := start(t, nil, flightsApp, otherApp)
@@ -72,8 +72,8 @@ func TestStreamsThatAreNotThere(t *testing.T) {
 	}
 }
 
-// An app that was served before the service started is not passed over: until it can take
-// them, no app takes the events that it reads.
+// An app that was served before the service started misses no events: until it can accept the
+// events of its subjects, no app gets them.
 func TestAppThatStartsLateLacksNothing(t *testing.T) {
 	const second = `@app:name('b') define stream Flights (origin string, delay int); from Flights select origin insert into Out;`
 	r := start(t, nil, flightsApp, second)
@@ -93,7 +93,7 @@ func TestAppThatStartsLateLacksNothing(t *testing.T) {
 	}
 }
 
-// What can never be served is left out and told, and harms no other app.
+// An app that can never be served is left out, with a reason, and does not affect other apps.
 func TestAppsThatAreLeftOut(t *testing.T) {
 	r := start(t, nil, flightsApp)
 	if _, err := r.js.CreateStream(within(t), jetstream.StreamConfig{Name: "EFW_z_0", Subjects: []string{"foreign"}}); err != nil {
@@ -146,8 +146,8 @@ func TestAppsThatAreLeftOut(t *testing.T) {
 	}
 }
 
-// Apps come and go while others take events: every request is answered by whoever is
-// there, no event of a publisher that asks for no answer is lost, and each is in the log once.
+// Apps come and go while other apps get events. Every request is answered, no event of a
+// publisher without a reply subject is lost, and each event is in the log once.
 func TestAppsComeAndGo(t *testing.T) {
 	const rounds = 10
 	r := start(t, nil, flightsApp)
@@ -262,7 +262,7 @@ func TestSubscriptionsEnd(t *testing.T) {
 	}
 }
 
-// Nothing is measured any more of an app that is gone.
+// There are no metrics of an app that is gone.
 func TestMetricsOfAppsThatAreGone(t *testing.T) {
 	r := start(t, nil, flightsApp, otherApp)
 	for _, ack := range []reply{r.ask("other.x", `{"n":1}`), r.ask("events.Flights", `{"origin":"a","delay":1}`)} {
@@ -300,7 +300,7 @@ func TestMetricsOfAppsThatAreGone(t *testing.T) {
 	}
 }
 
-// An app that is deployed again under its name, with other partitions, is another one.
+// A new deployment of a name, with other partitions, is another app.
 func TestAnotherDeployment(t *testing.T) {
 	r := start(t, nil, otherApp)
 	for i := range 3 {
@@ -319,7 +319,7 @@ func TestAnotherDeployment(t *testing.T) {
 	}
 }
 
-// Nothing is appended to a log that has lost its end, before a task has noted that: new
+// If a log has lost its end, nothing is appended until a task has recorded the loss: new
 // frames would get the sequences of lost ones. Other apps are still served.
 func TestLogThatLostItsEnd(t *testing.T) {
 	r := start(t, nil, flightsApp, otherApp)

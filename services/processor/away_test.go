@@ -13,7 +13,7 @@ import (
 	"github.com/eventflux/eventflux/shared/log/natsconn"
 )
 
-// A task that starts while the server is away begins again until it is there.
+// A task that starts while the server is unavailable tries again until it is available.
 func TestTaskWaitsForTheServer(t *testing.T) {
 	cfg := natsconn.EmbeddedConfig{Dir: t.TempDir(), Listen: "127.0.0.1:0", Log: quiet}
 	srv, err := natsconn.OpenEmbedded(cfg)

@@ -19,66 +19,65 @@ import (
 	"github.com/eventflux/eventflux/shared/state/store"
 )
 
-// Config says what a processor works with.
+// Config is the configuration of a processor.
 type Config struct {
-	// Conn must not buffer while it is disconnected; those of natsconn.Connect do not.
+	// Conn must not buffer while it is disconnected; connections of natsconn.Connect do not.
 	Conn *nats.Conn
-	// ID is the processor's name in the cluster, which it keeps over restarts; it is
-	// needed with Control.
+	// ID is the processor's name in the cluster, which it keeps over restarts. It is required
+	// with Control.
 	ID string
-	// Apps are run with every partition where there is no Control; else the
-	// checkpointer says what to run.
+	// Apps are run with all their partitions if there is no Control. With Control, the
+	// checkpointer assigns partitions.
 	Apps []*siddhiql.Plan
-	// Settings are those of Apps.
+	// Settings are the settings of Apps.
 	Settings engine.Settings
-	// BatchMessagesMax is the server's limit of an atomic batch; zero is 1,000, the
+	// BatchMessagesMax is the server's limit of an atomic batch; zero means 1,000, the
 	// default of servers.
 	BatchMessagesMax int
-	// Control is the checkpointer; nil for none: then tasks apply their whole logs at
-	// every start.
+	// Control is the checkpointer. Without it (nil), tasks apply their whole logs at every
+	// start.
 	Control Control
-	// Store is where checkpoints go. It is needed with Control, and stays the
-	// caller's.
+	// Store is where checkpoints go. It is required with Control, and stays the caller's.
 	Store store.Store
-	// Compression of what is stored; zero is chosen for each component.
+	// Compression of stored runs; zero means that each component chooses.
 	Compression compress.Choice
-	// FullEvery is after how many incremental checkpoints in a row the next is a full
-	// one; zero is 10.
+	// FullEvery is how many incremental checkpoints in a row are followed by a full one; zero
+	// means 10.
 	FullEvery int
-	// Workers is how many blocks are fetched or stored at once; zero is the number of
+	// Workers is how many blocks are fetched or stored in parallel; zero means the number of
 	// cores.
 	Workers int
-	// StateBytesMax is the memory that the state of a task may take, as it is estimated.
-	// Above it the task goes on, and its app takes no events; 0 for no limit.
+	// StateBytesMax is the limit of a task's state in memory, which is estimated. Above it the
+	// task continues, but ingest accepts no events for its partition; 0 means no limit.
 	StateBytesMax int64
-	// Work is the file in which the process notes what its tasks are at, for the next
-	// process to know if this one dies of it; empty for none.
+	// Work is the file where the process records which frames its tasks apply, so that the next
+	// process knows if a frame killed this one; empty for none.
 	Work string
 	// Version of the binary, a semver, for the service's info.
 	Version string
 	// Metadata of the service's info, such as the durability profile.
 	Metadata map[string]string
-	// Tracer follows checkpoints and restores; the zero value follows none.
+	// Tracer traces checkpoints and restores; the zero value traces none.
 	Tracer trace.Tracer
-	// Witness keeps the last frame of each log that was acknowledged; nil keeps none.
+	// Witness keeps the last acknowledged frame of each log; nil keeps none.
 	Witness *witness.Folder
-	// Log is where halts and takeovers go; nil is slog.Default.
+	// Log may be nil, which means slog.Default.
 	Log *slog.Logger
 }
 
-// Control is the checkpointer as tasks need it. Its errors are those of
+// Control is the part of the checkpointer that tasks need. It returns the errors of
 // control.Client.
 type Control interface {
-	// Heartbeat says how the processor is, and returns what it is to run.
+	// Heartbeat reports the state of the processor, and returns the partitions to run.
 	Heartbeat(ctx context.Context, r control.HeartbeatRequest) (control.Heartbeat, error)
 	// App returns an app with its text.
 	App(ctx context.Context, r control.AppRequest) (control.App, error)
 	// History lists the versions of an app, and Version returns one with its text.
 	History(ctx context.Context, r control.AppRequest) (control.History, error)
 	Version(ctx context.Context, r control.VersionRequest) (control.Version, error)
-	// Checkpoints lists those of an app, newest first.
+	// Checkpoints lists the checkpoints of an app, newest first.
 	Checkpoints(ctx context.Context, r control.AppRequest) (control.CheckpointList, error)
-	// Digests compares the state of a standby with that of its partition's owner.
+	// Digests compares the state of a standby with the state of its partition's owner.
 	Digests(ctx context.Context, r control.DigestsRequest) (control.DigestsAnswer, error)
 	// Attach takes a partition over. It waits for a leader until ctx ends.
 	Attach(ctx context.Context, r control.AttachRequest) (control.Attached, error)

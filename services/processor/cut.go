@@ -13,9 +13,9 @@ import (
 	"github.com/eventflux/eventflux/shared/testing/faultpoint"
 )
 
-// cut is where a barrier cuts the log: the state as it is now becomes the task's part
-// of a checkpoint. Only what has to be of this very instant is done here. What is frozen
-// is taken between frames, and the saver does the rest beside the task.
+// cut handles a barrier: the current state becomes the task's part of a checkpoint. It does
+// only the work that must be done before the next frame. Frozen entries are captured between
+// frames, and the saver does the rest concurrently.
 func (t *task) cut(ctx context.Context, seq uint64, f *frame.Frame) error {
 	s := t.saver
 	if s == nil {
@@ -63,12 +63,12 @@ func (t *task) cut(ctx context.Context, seq uint64, f *frame.Frame) error {
 	return nil
 }
 
-// What is frozen is taken in slices of half of the task's time at most, and none is long:
-// the next frame waits for it.
+// thawMax bounds one slice of capturing frozen entries, because the next frame waits for it.
+// Capturing uses at most half of the task's time.
 const thawMax = time.Millisecond
 
-// thaw takes some of the part that is frozen, and reports whether more is left. The part
-// goes to the saver when nothing is.
+// thaw captures some entries of the frozen part, and reports whether more are left. When none
+// are, it passes the part to the saver.
 func (t *task) thaw(ctx context.Context) (more bool, err error) {
 	s := t.saver
 	if s == nil || s.frozen == nil {
@@ -94,7 +94,7 @@ func (t *task) thaw(ctx context.Context) (more bool, err error) {
 	return false, nil
 }
 
-// thawAll takes what is frozen, for a task that has nothing else to do.
+// thawAll captures all frozen entries at once.
 func (t *task) thawAll(ctx context.Context) error {
 	for {
 		if more, err := t.thaw(ctx); !more || err != nil {
@@ -103,15 +103,15 @@ func (t *task) thawAll(ctx context.Context) error {
 	}
 }
 
-// piece is what is to be stored of one component.
+// piece is the part of one component that has to be stored.
 type piece struct {
 	info    state.Info
 	capture *state.Capture
 	whole   bool // the capture has all entries
 }
 
-// capture takes what changed after epoch since, or everything where that is not
-// known or there is nothing that it could follow.
+// capture captures the entries that changed after epoch since, or all entries if the changes
+// are not known or there is no chain that they could follow.
 func capture(h state.Holder, since state.Epoch, whole bool) (piece, error) {
 	p := piece{info: h.Info()}
 	if whole {
@@ -130,30 +130,30 @@ func capture(h state.Holder, since state.Epoch, whole bool) (piece, error) {
 	return p, nil
 }
 
-// Taking in state ahead of a barrier may cost this much: one part in settleShare of the
-// task's time. What changes again before the barrier is taken in again.
+// Pre-encoding may use one part in preEncodeShare of the task's time. Entries that change
+// again before the barrier are encoded again.
 const (
-	settleEvery = 10 * time.Millisecond
-	settleShare = 10
+	preEncodeEvery = 10 * time.Millisecond
+	preEncodeShare = 10
 )
 
-// settleSoon takes in what changed lately, now and then: it does not keep the task at the
-// next barrier then.
-func (t *task) settleSoon() {
+// preEncode encodes, from time to time, the entries that have changed, so that the next
+// barrier delays the task less.
+func (t *task) preEncode() {
 	s := t.saver
-	if s == nil || time.Since(s.settled) < max(settleEvery, settleShare*s.settling) {
+	if s == nil || time.Since(s.preEncoded) < max(preEncodeEvery, preEncodeShare*s.preEncoding) {
 		return
 	}
-	begun := time.Now()
+	started := time.Now()
 	for _, h := range s.holders {
 		h.Settle()
 	}
-	s.settled = time.Now()
-	s.settling = s.settled.Sub(begun)
+	s.preEncoded = time.Now()
+	s.preEncoding = s.preEncoded.Sub(started)
 }
 
-// settle takes in what became of the checkpoints that are under way.
-func (t *task) settle() {
+// applyDecision applies the newest decision of the saver, if there is one.
+func (t *task) applyDecision() {
 	s := t.saver
 	if s == nil {
 		return

@@ -1,12 +1,12 @@
-// Package processor runs tasks: each reads the log of one partition of an app,
-// applies its frames, and appends what follows to the partition's output stream,
-// every result once, whatever dies when.
+// Package processor runs tasks. A task reads the log of one partition of an app, applies
+// its frames, and appends the results to the partition's output stream: each result once,
+// even if processes die at any moment.
 //
-// How that is: a task is a function of its log (shared/lang/engine), so a replay
-// gives the same results at the same positions. A task that takes over first
-// appends a fence to the output stream, which makes whatever a former owner still
-// sends fail; then it reads the position of the last result, replays the log, and
-// emits what comes after that position.
+// This works because a task is a function of its log (shared/lang/engine), so a replay
+// gives the same results at the same positions. A task that takes over first appends a
+// fence to the output stream, which makes later writes of a former owner fail. Then it
+// reads the position of the last result, replays the log, and emits the results after that
+// position.
 //
 //	      ┌──────────┐   fence    ┌────────────┐  last result  ┌─────────┐
 //	──▶   │ starting ├──────────▶ │ replaying  ├─────────────▶ │ running │
@@ -17,9 +17,10 @@
 //	                              │  halted  │                 │ drained  │
 //	                              └──────────┘                 └──────────┘
 //
-// A halted task stays halted, says why in the log and in the service's info, and
-// does not touch the others.
+// A halted task stays halted, reports why in the process log and in the service's info, and
+// does not affect other tasks.
 //
-// Read service.go, then task.go (the loop), takeover.go (fence and position), lost.go (a log that is too short),
-// render.go (rows to messages), outbox.go (messages to the output stream).
+// Read service.go, then task.go (the loop), takeover.go (fence and position), lost.go (a log
+// that is too short), render.go (rows to messages), outbox.go and emitter.go (messages to
+// the output stream).
 package processor

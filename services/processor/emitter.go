@@ -27,8 +27,8 @@ import (
 var errFenced = errors.New("another processor has taken this partition over")
 
 const (
-	// An atomic batch costs the server about as much as 20 messages one by one, for
-	// it makes a store for the batch, syncs that too, and removes it.
+	// An atomic batch costs the server about as much as 20 single messages, because it makes a
+	// store for the batch, syncs that too, and removes it.
 	batchMessagesMin     = 12
 	batchMessagesDefault = 1000 // the limit of servers, unless they say otherwise
 	batchBytesMax        = 4 << 20
@@ -36,15 +36,15 @@ const (
 	retryWait            = 50 * time.Millisecond
 	retryWaitMax         = 2 * time.Second
 
-	// While JetStream elects, what is sent gets no answer, or is refused at once. So results
-	// are sent again after resendAfter, which doubles up to publishTimeout where the stream
-	// has a leader, and that is only slow. A leader that is not heard of in unheardMax attempts
-	// may be that slow, too.
+	// While JetStream elects a leader, messages get no answer, or are refused at once. So the
+	// emitter sends results again after resendAfter. The wait doubles up to publishTimeout if
+	// the stream has a leader that is only slow, and also if no leader has answered in
+	// unheardMax attempts, because it may be that slow too.
 	resendAfter   = 500 * time.Millisecond
 	unheardMax    = 4
 	resendWaitMax = 250 * time.Millisecond
 
-	// unreadableMax is for how long results that the stream counts may not be readable.
+	// unreadableMax is how long results that the stream counts may be unreadable.
 	unreadableMax = 30 * time.Second
 )
 
@@ -64,30 +64,30 @@ const (
 	headerVersion    = output.HeaderVersion
 )
 
-// recordEvery is after how many results the emitter writes a fence with the record of the
-// newest ones. The next start reads what comes after it.
+// recordEvery is how many results the emitter sends before it writes a fence with a record of
+// the newest ones. The next start reads only the results after it.
 const recordEvery = 20_000
 
-// emitter appends messages to an output stream, of which it is the only writer:
-// every publish names the sequence before it, so that a former owner's fails.
+// emitter appends messages to an output stream. It is the only writer: each publish names the
+// sequence before it, so that a publish of a former owner fails.
 type emitter struct {
 	nc      *nats.Conn
 	stream  string
 	last    uint64 // sequence of the stream's last message
 	max     int    // messages in an atomic batch
 	log     *slog.Logger
-	took    prometheus.Observer // of the time until results are durable; nil for none
-	refused prometheus.Counter  // of what the stream refused, since there is another owner
-	msg     nats.Msg            // scratch
-	after   time.Duration       // resendAfter, but in tests
+	took    prometheus.Observer // observes the time until results are durable; may be nil
+	refused prometheus.Counter  // counts results that the stream refused because of another owner
+	msg     nats.Msg            // reused for each message
+	after   time.Duration       // resendAfter, except in tests
 	pace    *pace               // measures how long results take; nil for none
 
 	generation checkpoint.Generation
 	newest     []result.Position // by result stream: the newest result that is in the stream
 	any        result.Position   // the newest of all
-	ahead      []result.Position // scratch: newest, with what is being sent
-	previous   []byte            // scratch
-	of         string            // the value of output.HeaderStream; "": it is not there
+	ahead      []result.Position // reused: newest, including the messages that are being sent
+	previous   []byte            // reused
+	of         string            // the value of output.HeaderStream; "" for none
 
 	fence      func(newest []result.Position, any result.Position, through uint64) ([]byte, error) // nil: none is written
 	fenced     string                                                                              // its subject
@@ -167,10 +167,10 @@ func batchLength(messages []message, most int) int {
 	return len(messages)
 }
 
-// send makes messages durable and returns how many: none if they are more than the
-// server takes at once, so that fewer must be tried, and fewer than all if it saw the
-// server in the middle of storing them. What came of a publish may be unknown; then the
-// stream's end tells.
+// send makes messages durable and returns how many. It returns 0 if they are more than the
+// server accepts in a batch, so that the caller tries fewer, and fewer than all if it looked
+// while the server was storing them. If the outcome of a publish is unknown, send looks at
+// the end of the stream.
 func (e *emitter) send(ctx context.Context, bytes []byte, messages []message) (int, error) {
 	var since time.Time // of the first attempt, if that failed
 	within, unheard := e.after, 0
@@ -229,7 +229,7 @@ func (e *emitter) send(ctx context.Context, bytes []byte, messages []message) (i
 	}
 }
 
-// sent notes that messages are in the stream, and returns how many.
+// sent records that messages are in the stream, and returns how many.
 func (e *emitter) sent(messages []message, since time.Time) int {
 	if !since.IsZero() {
 		e.log.Info("results are taken again", "stream", e.stream, "after", time.Since(since))
@@ -246,7 +246,7 @@ func (e *emitter) sent(messages []message, since time.Time) int {
 	return len(messages)
 }
 
-// publish sends messages once and awaits the answer for a while.
+// publish sends messages once and waits for the answer, for at most within.
 func (e *emitter) publish(ctx context.Context, within time.Duration, bytes []byte, messages []message) error {
 	h := e.msg.Header
 	h[jetstream.ExpectedLastSeqHeader] = []string{strconv.FormatUint(e.last, 10)}
@@ -309,8 +309,8 @@ func (e *emitter) fill(bytes []byte, m *message) {
 	}
 }
 
-// link says in the header of a message which results come before it, before being the newest
-// of all, and returns the newest with it.
+// link writes into the header of a message which results come before it. before is the newest
+// result of all streams. It returns the newest including this one.
 func (e *emitter) link(m *message, before result.Position) result.Position {
 	if m.stream == fenceStream {
 		delete(e.msg.Header, output.HeaderPrevious)
@@ -357,17 +357,18 @@ func ackError(data []byte) error {
 	return nil
 }
 
-// errNoLeader says that the stream could not be asked just now.
+// errNoLeader says that the stream could not be asked at the moment.
 var errNoLeader = errors.New("the output stream does not answer")
 
-// errUnreadable says that the stream does not give a message that it counts. A batch that is
-// being stored soon can be read; damage stays.
+// errUnreadable says that the stream does not return a message that it counts. A batch that
+// is being stored can be read soon; damage stays.
 var errUnreadable = errors.New("NATS does not give its message")
 
-// landed tells from the end of the stream how many of the messages, whose publish failed
-// or was not answered, are in it. While the server stores an atomic batch, it gives ends
-// that lie in its middle, so the message there is compared with ours, whichever it is: only
-// a message that is not ours proves another owner.
+// landed finds out from the end of the stream how many of the messages are in it, after a
+// publish that failed or was not answered. While the server stores an atomic batch, the end
+// may be in the middle of the batch. So landed compares the message at the end with the one
+// that was sent for that sequence: only a different message proves that there is another
+// owner.
 func (e *emitter) landed(ctx context.Context, within time.Duration, messages []message) (int, error) {
 	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()

@@ -27,7 +27,7 @@ func TestBatchLength(t *testing.T) {
 		{most, 10, most},
 		{most + 1, 10, most},
 		{100, batchBytesMax / 50, 50},
-		{100, batchBytesMax + 1, 1}, // one that is larger goes alone
+		{100, batchBytesMax + 1, 1}, // a larger message goes alone
 	} {
 		if got := batchLength(messages(c.messages, c.bytes), most); got != c.want {
 			t.Errorf("%d messages of %d bytes: %d at once, want %d", c.messages, c.bytes, got, c.want)
@@ -35,8 +35,8 @@ func TestBatchLength(t *testing.T) {
 	}
 }
 
-// An embedded server takes batches of the size that it is said to take, and what
-// is left over goes one by one. Where larger ones are tried, they are made smaller.
+// An embedded server accepts batches up to its documented size, and the rest goes one by one.
+// If the emitter tries larger batches, it makes them smaller.
 func TestManyResultsOfOneFrame(t *testing.T) {
 	for _, most := range []int{0, natsconn.BatchMessagesMax, 4 * natsconn.BatchMessagesMax} {
 		t.Run(fmt.Sprint(most), func(t *testing.T) { manyResults(t, most) })

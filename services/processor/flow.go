@@ -8,7 +8,7 @@ import (
 	"github.com/eventflux/eventflux/shared/control"
 )
 
-// paceSpan is how much time of work the means of pace are taken over, about.
+// paceSpan is about how much working time the means of pace cover.
 const paceSpan = 2 * time.Second
 
 // pace measures what events cost a task. Older work counts for less.
@@ -16,17 +16,17 @@ type pace struct {
 	mu    sync.Mutex
 	work  work
 	sent  sent
-	at    time.Time // when the frame that is being applied was taken up; zero: none is
-	alone bool      // no frame waits after that one
+	at    time.Time // start of the frame that is being applied; zero: none
+	alone bool      // no frame waits after that frame
 }
 
-// work is what a task has applied, and how long that took.
+// work counts what a task has applied, and how long that took.
 type work struct {
 	frames, events, bytes, results float64 // results are messages
 	spent                          time.Duration
 }
 
-// sent is what the emitter has sent while more results waited, and how long that took.
+// sent counts the results that the emitter has sent while more waited, and how long that took.
 type sent struct {
 	results float64
 	spent   time.Duration
@@ -40,15 +40,15 @@ func (w *work) perFrame() (events, bytes float64) {
 	return w.events / w.frames, w.bytes / w.frames
 }
 
-// begin notes that the task starts a frame. alone is true if no other frame waits.
+// begin records that the task starts a frame. alone is true if no other frame waits.
 func (p *pace) begin(now time.Time, alone bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.at, p.alone = now, alone
 }
 
-// end says that it has applied the frame, of so many events and bytes, with so many results.
-// The time of a tick or barrier counts if frames wait after it.
+// end records that the task has applied the frame, with its events, bytes and results. The
+// time of a tick or barrier counts if frames wait after it.
 func (p *pace) end(now time.Time, events, bytes int, results uint64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -65,7 +65,7 @@ func (p *pace) end(now time.Time, events, bytes int, results uint64) {
 	w.results, w.spent = w.results+float64(results), w.spent+now.Sub(begun)
 }
 
-// emitted says that the emitter has sent so many results while more waited.
+// emitted records that the emitter has sent so many results while more waited.
 func (p *pace) emitted(results int, took time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -86,9 +86,9 @@ func (p *pace) result() time.Duration {
 	return time.Duration(float64(p.sent.spent) / p.sent.results)
 }
 
-// look returns the mean cost of an event, the work of late, and for how long the task has
-// been at a frame. The slower of task and emitter sets the cost: until the outbox is full,
-// the task is ahead of what it can go on with.
+// look returns the mean cost of an event, the recent work, and how long the task has been
+// applying its current frame. The slower one of task and emitter determines the cost: until
+// the outbox is full, the task runs faster than it can in the long run.
 func (p *pace) look(now time.Time) (event time.Duration, late work, busy time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -106,7 +106,7 @@ func (p *pace) look(now time.Time) (event time.Duration, late work, busy time.Du
 	return event, *w, busy
 }
 
-// reportFlow tells every ingest how far the tasks are, until ctx ends.
+// reportFlow reports the progress of the tasks to every ingest until ctx ends.
 func (s *Service) reportFlow(ctx context.Context) {
 	tick := time.NewTicker(control.FlowEvery)
 	defer tick.Stop()
@@ -146,7 +146,7 @@ func (s *Service) reportFlow(ctx context.Context) {
 	}
 }
 
-// flow is how far the task is, if it is its partition's own and applies frames.
+// flow returns the progress of the task, if it owns its partition and applies frames.
 func (t *task) flow(now time.Time) (control.Flow, bool) {
 	if !t.status.owner.Load() {
 		return control.Flow{}, false
@@ -161,7 +161,7 @@ func (t *task) flow(now time.Time) (control.Flow, bool) {
 	return f, true
 }
 
-// flow is how far the task is, and the mean size of a frame of late in bytes.
+// flow returns the progress of the task, and the mean size of recent frames in bytes.
 func (s *status) flow(now time.Time) (f control.Flow, frameBytes float64) {
 	f = control.Flow{Applied: s.applied.Load(), StateBytes: s.bytes.Load()}
 	f.LogEnd = max(s.tail.Load(), f.Applied)
@@ -178,8 +178,8 @@ func (s *status) flow(now time.Time) (f control.Flow, frameBytes float64) {
 	return f, frameBytes
 }
 
-// setOver says that the task is over one of its limits, and why, or with "" that it is
-// not. Ingest then refuses events for its partition.
+// setOver sets why the task is over one of its limits, or "" if it is not. While it is,
+// ingest refuses events for its partition.
 func (s *status) setOver(why string) {
 	if why == "" {
 		s.over.Store(nil)

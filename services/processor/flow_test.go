@@ -9,8 +9,8 @@ import (
 	"github.com/eventflux/eventflux/shared/control"
 )
 
-// An event costs the time that the task took for it; newer measurements count more.
-// Ticks and barriers cost the events that wait after them.
+// The cost of an event is the time that the task spent on it; newer measurements count more.
+// The time of ticks and barriers counts for the events that wait after them.
 func TestPace(t *testing.T) {
 	var p pace
 	now := time.Unix(0, 0)
@@ -97,11 +97,11 @@ func TestFlowIsReported(t *testing.T) {
 	await("it is over", func(f control.Flow) bool { return f.Over == "it holds too much" })
 	s.all()[0].status.setOver("")
 	await("it is not over any more", func(f control.Flow) bool { return f.Over == "" })
-	// What is unchanged is repeated, for an ingest that has just begun.
+	// Reports are repeated even without changes, for an ingest that has just started.
 	await("it says it again", func(f control.Flow) bool { return f.Applied >= seq })
 }
 
-// Nobody but a client of this package publishes there, and what is no report changes nothing.
+// A message that is not a report changes nothing.
 func TestFlowIgnoresWhatIsNoReport(t *testing.T) {
 	nc := plainServer(t)
 	reports := make(chan control.Flow, 10)

@@ -15,15 +15,15 @@ import (
 
 const (
 	heartbeatEvery = control.HeartbeatTimeout / 5
-	// heartbeatWait is how long one waits for its answer. Tasks run on meanwhile: what
-	// keeps two from running the same partition is the fence, not the heartbeat.
+	// heartbeatWait is how long a heartbeat waits for its answer. Tasks keep running: the
+	// fence, not the heartbeat, ensures that only one task writes for a partition.
 	heartbeatWait = 2 * time.Second
 )
 
-// follow runs what the checkpointer assigns until ctx ends, or until the service is to
-// drain.
+// follow runs the partitions that the checkpointer assigns, until ctx ends or the service has
+// to drain.
 func (s *Service) follow(ctx context.Context) error {
-	nudges, err := s.cfg.Conn.Subscribe(control.NudgeSubject, func(*nats.Msg) { s.tell() })
+	nudges, err := s.cfg.Conn.Subscribe(control.NudgeSubject, func(*nats.Msg) { s.wake() })
 	if err != nil {
 		return err
 	}
@@ -47,8 +47,8 @@ func (s *Service) follow(ctx context.Context) error {
 	}
 }
 
-// heartbeat tells the checkpointer how the tasks are, and starts and stops what its
-// answer says.
+// heartbeat reports the states of the tasks to the checkpointer, and starts and stops tasks
+// as the answer says.
 func (s *Service) heartbeat(ctx context.Context) error {
 	r := control.HeartbeatRequest{Processor: s.cfg.ID, Incarnation: s.incarnation, Level: engine.Level, Leaving: s.leaving.Load(), Died: s.died}
 	for now, all := time.Now(), s.all(); len(all) > 0; all = all[1:] {
@@ -71,23 +71,23 @@ func (s *Service) heartbeat(ctx context.Context) error {
 		return err
 	case err != nil:
 		if ctx.Err() == nil {
-			s.cfg.Log.Warn("the checkpointer does not answer; tasks go on as they are", "err", err)
+			s.cfg.Log.Warn("the checkpointer does not answer; tasks continue as they are", "err", err)
 		}
 		return nil
 	}
 	s.heard.Now()
 	s.openWork()
-	s.adopt(ctx, answer.Assigned)
+	s.reconcile(ctx, answer.Assigned)
 	if r.Leaving && (len(answer.Assigned) == 0 && len(s.all()) == 0 || answer.Alone) {
 		s.leave()
 	}
 	return nil
 }
 
-// adopt stops what is not assigned any more and starts what is. A task that was fenced,
-// though it is assigned here, begins again. Nothing is waited for: a task may take long to
-// end, and is told of until it has.
-func (s *Service) adopt(ctx context.Context, assigned []control.Assigned) {
+// reconcile stops tasks that are no longer assigned and starts those that are. A task that
+// was fenced although it is assigned here starts again. It does not wait: a task may take
+// long to end, and heartbeats report it until then.
+func (s *Service) reconcile(ctx context.Context, assigned []control.Assigned) {
 	want := map[slot]control.Assigned{}
 	for _, as := range assigned {
 		want[slot{as.App, as.Partition}] = as
@@ -113,7 +113,7 @@ func (s *Service) adopt(ctx context.Context, assigned []control.Assigned) {
 		select {
 		case <-t.ended:
 			s.forget(t)
-		default: // it tells when it has ended
+		default: // it wakes follow when it has ended
 			keeps[at] = true
 		}
 	}
@@ -126,7 +126,7 @@ func (s *Service) adopt(ctx context.Context, assigned []control.Assigned) {
 		if !ok {
 			var err error
 			if a, err = s.app(ctx, as); err != nil {
-				s.cfg.Log.Warn("learn what is assigned; trying again", "app", as.App, "err", err)
+				s.cfg.Log.Warn("read an assigned app; trying again", "app", as.App, "err", err)
 				continue
 			}
 			apps[as.App] = a
@@ -135,7 +135,7 @@ func (s *Service) adopt(ctx context.Context, assigned []control.Assigned) {
 	}
 }
 
-// app is what tasks run.
+// app is a version of an app that tasks run.
 type app struct {
 	plan     *siddhiql.Plan
 	settings engine.Settings
@@ -143,7 +143,7 @@ type app struct {
 	first    string // digest of the text of version 1
 }
 
-// app returns that of an assignment.
+// app returns the app of an assignment.
 func (s *Service) app(ctx context.Context, as control.Assigned) (app, error) {
 	ctx, cancel := context.WithTimeout(ctx, heartbeatWait)
 	defer cancel()
@@ -152,7 +152,7 @@ func (s *Service) app(ctx context.Context, as control.Assigned) (app, error) {
 		return app{}, err
 	}
 	if deployed.Index != as.Index {
-		return app{}, errors.New("it was deployed anew")
+		return app{}, errors.New("it was deployed again")
 	}
 	plan, err := siddhiql.CompileDeployed(deployed.Text)
 	a := app{plan: plan, settings: deployed.Settings, number: max(deployed.Version, 1), first: deployed.Plan}
@@ -167,7 +167,7 @@ func (s *Service) app(ctx context.Context, as control.Assigned) (app, error) {
 	return a, nil
 }
 
-// leave says that there is nothing left to give up.
+// leave reports that there is nothing left to give up.
 func (s *Service) leave() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -178,11 +178,11 @@ func (s *Service) leave() {
 	}
 }
 
-// Leave gives up what is assigned, for others to run, and returns once they have taken
-// it, nobody could, or ctx has ended. Run goes on.
+// Leave gives up the assigned partitions. It returns once other processors have taken them
+// over, if there is no other processor, or when ctx ends. Run continues.
 func (s *Service) Leave(ctx context.Context) {
 	s.leaving.Store(true)
-	s.tell()
+	s.wake()
 	select {
 	case <-s.alone:
 	case <-s.ended:

@@ -73,7 +73,7 @@ func (l *leader) Failed(context.Context, control.FailedRequest) (control.Outcome
 	return control.Outcome{}, nil
 }
 
-// newLeader returns one that has the rig's app run from the beginning.
+// newLeader returns a leader that runs the rig's app from the start of the log.
 func newLeader(r *rig) *leader {
 	return &leader{
 		app:      control.App{Name: r.plan.Name, Plan: r.plan.Digest, Partitions: 1, Text: sums, Settings: settings},
@@ -85,9 +85,9 @@ type appended chan error
 
 func (a appended) Committed(_ uint64, err error) { a <- err }
 
-// A standby that was promoted, and could not take over at once as NATS was away, has no
-// state any more, and loads a checkpoint again. It puts out nothing from before the place
-// where its generation begins, and begins anew as any task does.
+// If a promoted standby cannot take over at once because NATS is unavailable, it drops its
+// state and loads a checkpoint, like any task that starts. It publishes nothing from before
+// the start of its generation.
 func TestPromotedWithoutState(t *testing.T) {
 	r := newRig(t, sums)
 	l := newLeader(r)
@@ -112,7 +112,7 @@ func TestPromotedWithoutState(t *testing.T) {
 	cancel()
 	must(t, <-ended)
 
-	// The app is taken to where but one event is left.
+	// The app is restored to the position before the last event.
 	part.Start, part.Output.Positions = &checkpoint.Start{Sequence: start}, map[string]string{}
 	m := checkpoint.Manifest{
 		App: l.app.Name, Plan: l.app.Plan, Generation: 2, Epoch: 2, Term: 1, Time: time.UnixMilli(2000).UTC(),
@@ -145,7 +145,7 @@ func TestPromotedWithoutState(t *testing.T) {
 		return places
 	}
 	want := []string{position{last, 0}.String()}
-	r.eventually("it has given up, or the result behind the start is out", func() bool {
+	r.eventually("it has given up, or the result after the start is out", func() bool {
 		return len(ended) > 0 || slices.Contains(of(), want[0])
 	})
 	if got := of(); len(got) > 0 && !slices.Equal(got, want) {
@@ -157,7 +157,7 @@ func TestPromotedWithoutState(t *testing.T) {
 	}
 }
 
-// stuck is a store that lets nothing be put, whatever its context says, until it is told to.
+// stuck is a store whose Put blocks until the test releases it, even if the context ends.
 type stuck struct {
 	store.Store
 	reached, pass chan struct{}
@@ -170,8 +170,8 @@ func (s *stuck) Put(ctx context.Context, name string, data []byte) error {
 	return s.Store.Put(ctx, name, data)
 }
 
-// A task that does not end, as its disk is stuck, does not keep the processor from being
-// heard of: its other tasks would be given to others.
+// A task that does not end because its disk is stuck does not stop the heartbeats: otherwise
+// other processors would get the other tasks of this one.
 func TestTaskThatDoesNotEnd(t *testing.T) {
 	r := newRig(t, sums)
 	l := newLeader(r)
@@ -199,8 +199,9 @@ func TestTaskThatDoesNotEnd(t *testing.T) {
 	must(t, <-ended)
 }
 
-// A task that is unassigned, and assigned again before it has ended, ends, and a new one starts in
-// its place. This happens to a processor that was frozen for longer than the heartbeat timeout.
+// A task that is unassigned, and assigned again before it has ended, ends, and a new one
+// replaces it. This happens to a processor that was frozen for longer than the heartbeat
+// timeout.
 func TestGivenBackBeforeItHasEnded(t *testing.T) {
 	r := newRig(t, sums)
 	s, err := New(Config{Conn: r.nc, ID: "p", Version: "1.0.0", Log: quiet, Control: newLeader(r), Store: memory.New()})
@@ -211,13 +212,13 @@ func TestGivenBackBeforeItHasEnded(t *testing.T) {
 	cancelled := 0
 	slow := &assignedTask{task: newTask(s, app{plan: r.plan, settings: settings, number: 1, first: r.plan.Digest}, 0), as: as, cancel: func() { cancelled++ }, ended: make(chan struct{})}
 	s.tasks[at] = slow
-	s.adopt(ctx, nil)
-	s.adopt(ctx, []control.Assigned{as})
+	s.reconcile(ctx, nil)
+	s.reconcile(ctx, []control.Assigned{as})
 	if s.tasks[at] != slow || cancelled == 0 {
 		t.Fatalf("a task that has not ended was cancelled %d times, and is listed: %v", cancelled, s.tasks[at] == slow)
 	}
 	close(slow.ended)
-	s.adopt(ctx, []control.Assigned{as})
+	s.reconcile(ctx, []control.Assigned{as})
 	next := s.tasks[at]
 	if next == nil || next == slow {
 		t.Error("no new task has started")

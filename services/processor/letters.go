@@ -17,11 +17,12 @@ import (
 	"github.com/eventflux/eventflux/shared/state/checkpoint"
 )
 
-// Events that a task cannot apply and that no query asks for are dead letters. They are
-// outputs of their frame: durable before a checkpoint that covers the frame is prepared. A
-// crash may repeat them under the same id, of which JetStream keeps one for a while.
+// Events that a task cannot apply and that no query asks for become dead letters. They are
+// outputs of their frame: they are durable before a checkpoint that covers the frame is
+// prepared. A crash may repeat them with the same id; JetStream drops repetitions within its
+// own dedup window.
 
-// lettersWindow is how many dead letters are on their way at the same time.
+// lettersWindow is how many dead letters may be unacknowledged at the same time.
 const lettersWindow = 256
 
 const headerReason = "Ef-Reason"
@@ -43,8 +44,8 @@ func newLetters(nc *nats.Conn, app string, partition uint32, generation checkpoi
 	return &letters{js: js, app: app, partition: partition, generation: generation, log: log}, nil
 }
 
-// run stores what the box holds until ctx ends, which is no error. It tries again for as
-// long as it takes: the checkpoint that waits for a dead letter waits as long.
+// run stores the dead letters in the box until ctx ends, which is no error. It tries again
+// for as long as it takes, and a checkpoint that covers a dead letter waits for it.
 func (l *letters) run(ctx context.Context, box *outbox) error {
 	defer l.js.CleanupPublisher()
 	defer box.close()
@@ -77,7 +78,7 @@ func (l *letters) store(ctx context.Context, bytes []byte, messages []message) b
 		}
 		if !warned {
 			warned = true
-			l.log.Warn("dead letters are not taken, and no checkpoint is made before they are; see that stream "+natsconn.DLQStream(l.app)+" takes messages",
+			l.log.Warn("dead letters cannot be stored, and no checkpoint is made until they are; make sure that stream "+natsconn.DLQStream(l.app)+" accepts messages",
 				"dead_letters", len(failed), "err", err)
 		}
 		messages = failed
@@ -132,7 +133,7 @@ func (l *letters) letter(bytes []byte, m *message) *nats.Msg {
 // shortened returns a letter without its event, which makes it too large for the server.
 func (l *letters) shortened(letter *nats.Msg) *nats.Msg {
 	id := letter.Header.Get(jetstream.MsgIDHeader)
-	l.log.Error("a dead letter is stored without its event, which is larger than the NATS server takes (max_payload)", "id", id, "bytes", len(letter.Data))
+	l.log.Error("a dead letter is stored without its event, which is larger than the NATS server accepts (max_payload)", "id", id, "bytes", len(letter.Data))
 	short := nats.NewMsg(letter.Subject)
 	for key, values := range letter.Header {
 		short.Header[key] = values
@@ -157,7 +158,7 @@ func (t *task) appendLate(p *pile, seq uint64, late []engine.Late) {
 	}
 }
 
-// bury hands on the dead letters of frame seq; false if none are stored any more.
+// bury puts the dead letters of frame seq into the outbox; it returns false if that is closed.
 func (t *task) bury(ctx context.Context, seq uint64) bool {
 	late := t.core.Late()
 	if len(late) == 0 {

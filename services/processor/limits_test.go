@@ -11,7 +11,7 @@ import (
 	"github.com/eventflux/eventflux/shared/state/store/memory"
 )
 
-// doubling is an app in which each pair of queries makes two rows of one.
+// doubling returns an app where each pair of queries makes two rows of one.
 func doubling(pairs int) string {
 	var b strings.Builder
 	b.WriteString("@app:name('double') define stream S0 (v long);\n")
@@ -23,8 +23,8 @@ func doubling(pairs int) string {
 	return b.String()
 }
 
-// An event from which far too many rows would follow halts its app before any of them is
-// published, and says which query it was and what to do.
+// An event that would cause far too many rows halts its app before any of them is published.
+// The error names the query and says what to do.
 func TestEndlessEventHaltsItsApp(t *testing.T) {
 	r := newRig(t, doubling(40))
 	r.send("S0", 1000, "", 1)
@@ -45,7 +45,7 @@ func TestEndlessEventHaltsItsApp(t *testing.T) {
 const lately = `@app:name('lately') define stream S (k string);
 from S#window.length(100000) select k insert into Out;`
 
-// A task whose state takes more memory than it may says so while it goes on.
+// A task whose state exceeds its memory limit reports that and continues.
 func TestStateOverItsLimit(t *testing.T) {
 	r := newRig(t, lately)
 	l := newLeader(r)

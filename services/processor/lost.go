@@ -12,14 +12,14 @@ import (
 	"github.com/eventflux/eventflux/shared/log/natsconn"
 )
 
-// lostTailError says that the log ends before a frame whose results are in the
-// output stream. Stop; do not retry: new frames get the sequences of lost ones,
-// and their results would be taken for results that are out already.
+// lostTailError says that the log ends before a frame whose results are in the output stream.
+// Stop; do not retry: new frames get the sequences of lost ones, and their results would look
+// like results that are already published.
 type lostTailError struct {
 	Log     string `json:"log"`
 	End     uint64 `json:"end"`     // the log's last sequence when it was noticed
 	Results uint64 `json:"results"` // the sequence of the newest results
-	mark    uint64 // of the message in the output stream that keeps this
+	mark    uint64 // sequence of the message in the output stream that records the loss
 }
 
 func (e *lostTailError) Error() string {
@@ -31,8 +31,8 @@ func (e *lostTailError) Error() string {
 	return text
 }
 
-// mark is a fence message as this file reads it. Once frames follow, the length of
-// the log proves nothing any more, so the loss is written down.
+// mark is a fence message as this file reads it. The loss is recorded there, because the
+// length of the log no longer shows it once new frames are appended.
 type mark struct {
 	Owner    string         `json:"owner"`
 	LostTail *lostTailError `json:"lost_tail"`
@@ -59,8 +59,9 @@ func (t *task) checkMark(ctx context.Context) error {
 	return m.LostTail
 }
 
-// checkTail compares the end of the log with the newest results, of any generation. What it finds
-// is written behind the fence, at sequence fence of the output stream.
+// checkTail compares the end of the log with the newest results, of any generation. If the
+// log has lost its tail, it records that after the fence, which has the sequence fence in the
+// output stream.
 func (t *task) checkTail(ctx context.Context, end, fence uint64) error {
 	if t.newest <= end {
 		return nil

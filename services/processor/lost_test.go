@@ -10,8 +10,8 @@ import (
 	"github.com/eventflux/eventflux/shared/log/natsconn"
 )
 
-// A log that is shorter than its results say halts the task, at every start until
-// it is restored: what is appended meanwhile takes the sequences of lost frames.
+// A log that is shorter than its results show halts the task at every start until it is
+// restored: frames that are appended in the meantime get the sequences of lost frames.
 func TestLostTailHalts(t *testing.T) {
 	r, copied := newRig(t, sums), newRig(t, sums)
 	for i := range 5 {
@@ -39,7 +39,7 @@ func TestLostTailHalts(t *testing.T) {
 		t.Errorf("%d results after the loss, before %d", after, before)
 	}
 
-	// The way back that the error tells.
+	// The repair that the error describes.
 	must(t, r.js.DeleteStream(r.within(), natsconn.WALStream("sums", 0)))
 	r.ensure()
 	copyLog(t, copied, r)
@@ -56,7 +56,7 @@ func TestLostTailHalts(t *testing.T) {
 	}
 }
 
-// A task makes no stream. It waits for those that are missing, and says so.
+// A task makes no streams. It waits for missing ones, and reports that.
 func TestTaskWaitsForItsStreams(t *testing.T) {
 	r := newRig(t, sums)
 	r.send("S", 1000, "", "a", 1)

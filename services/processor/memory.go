@@ -5,12 +5,12 @@ import (
 	"time"
 )
 
-// The memory of the state is estimated this often while frames are applied. That takes
-// some ten microseconds: sources look at some of what they hold.
+// measureEvery is how often the memory of the state is estimated while frames are applied.
+// An estimate takes some ten microseconds: sources sample their content.
 const measureEvery = 200 * time.Millisecond
 
-// A task that was over its limit takes events again when it is below it by one part in
-// reliefShare: so publishers are not refused and taken by turns.
+// A task that was over its limit accepts events again when it is below it by one part in
+// reliefShare. So publishers are not accepted and refused by turns.
 const reliefShare = 20
 
 func (t *task) measureSoon() {
@@ -31,9 +31,9 @@ func (t *task) measure() {
 	t.sized(bytes)
 }
 
-// sized takes in how much memory the state takes. Above the limit ingest refuses events
-// for the partition; what is in the log is applied all the same, since time that passes
-// there may be what makes the state smaller.
+// sized records the memory of the state. Above the limit, ingest refuses events for the
+// partition. The task still applies the log, because the time that passes there may make the
+// state smaller.
 func (t *task) sized(bytes int64) {
 	t.measured = time.Now()
 	t.status.bytes.Store(bytes)

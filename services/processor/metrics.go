@@ -19,9 +19,9 @@ import (
 const (
 	endsTimeout = time.Second // to ask for the ends of all logs
 	endsAtOnce  = 8
-	// heardMax is after how long without an answer of the checkpointer the processor
-	// is not ready, and loopMax after how long its loop counts as stuck: it waits for
-	// tasks that end.
+	// heardMax is how long the checkpointer may be silent before the processor is not ready.
+	// loopMax is how long the loop may be silent before it counts as stuck; it waits for tasks
+	// that end.
 	heardMax = 10 * time.Second
 	loopMax  = 2 * time.Minute
 )
@@ -35,7 +35,7 @@ func newEmitted() *prometheus.HistogramVec {
 	}, []string{"app", "partition"})
 }
 
-// What is refused of a task whose partition another one has taken over.
+// The kinds of writes that are refused after another task has taken the partition over.
 const (
 	refusedResults  = "results"  // by the output stream
 	refusedPrepared = "prepared" // by the checkpointer: its part of a checkpoint
@@ -51,20 +51,20 @@ func newRefused() *prometheus.CounterVec {
 	return c
 }
 
-// observed is a task with what only an observer works out.
+// observed is a task with the values that only an observer computes.
 type observed struct {
 	TaskInfo
 	lagSeconds float64
 }
 
-// observer looks at the tasks when metrics are asked for.
+// observer collects the tasks for a scrape of the metrics.
 type observer struct {
 	s      *Service
 	mu     sync.Mutex
 	behind map[slot]sighting
 }
 
-// sighting is when a waiting task was first seen behind its log, at which frame.
+// sighting is when an observer first saw that a task lags, and the frame it had applied.
 type sighting struct {
 	applied uint64
 	at      time.Time
@@ -91,7 +91,7 @@ func (o *observer) taskTable() prometheus.Collector {
 		metric.Gauge("eventflux_task_catch_up_seconds", "Time that the task needs to apply those frames, at its pace of late; ingest refuses events above ingest.lag_max.", (*row).catchUp),
 		metric.Gauge("eventflux_task_over_limit", "1 while the task is over one of its limits and takes no events, else 0.",
 			func(r *row) float64 { return metric.Bool(r.Over != "") }),
-		metric.Gauge("eventflux_task_replay_frames", "Frames that the log had behind the checkpoint when the task began: the replay distance.",
+		metric.Gauge("eventflux_task_replay_frames", "Frames that the log had after the checkpoint when the task started: the replay distance.",
 			count(func(r *row) uint64 { return r.ReplayFrames })),
 		metric.Gauge("eventflux_task_restore_seconds", "Time from the start of the task until its state was restored.", func(r *row) float64 { return r.RestoreSeconds }),
 		metric.Gauge("eventflux_task_replay_seconds", "Time from then until the task had caught up with its log; 0 until it has.", func(r *row) float64 { return r.ReplaySeconds }),
@@ -101,14 +101,14 @@ func (o *observer) taskTable() prometheus.Collector {
 		metric.Counter("eventflux_task_duplicates_total", "Messages dropped because their Nats-Msg-Id was seen within dedup.window.",
 			count(func(r *row) uint64 { return r.Duplicates })),
 		metric.Counter("eventflux_task_repeated_frames_total", "Frames skipped because their writer had appended them before.", count(func(r *row) uint64 { return r.Repeated })),
-		metric.Counter("eventflux_task_dropped_rows_total", "Rows that a window could not take: they came too late, or lack the time by which it goes.",
+		metric.Counter("eventflux_task_dropped_rows_total", "Rows that a window could not take: they came too late, or lack the time that it needs.",
 			count(func(r *row) uint64 { return r.Dropped })),
 		metric.Counter("eventflux_task_late_events_total", "Events that came when the clock of the app had passed their time.", count(func(r *row) uint64 { return r.Late })),
 		metric.Counter("eventflux_task_dead_letters_total", "Of those, events handed to the dead-letter stream, as no query reads them.", count(func(r *row) uint64 { return r.DeadLetters })),
 		metric.Counter("eventflux_task_out_of_order_events_total", "Events applied after one of a later time, in a playback app without lateness.", count(func(r *row) uint64 { return r.OutOfOrder })),
 		metric.Gauge("eventflux_task_waiting_events", "Events that wait for the clock to reach their time.", count(func(r *row) uint64 { return r.Waiting })),
 		metric.Gauge("eventflux_task_app_version", "Version of the app that is in force; 0 before the first frame of the log.", count(func(r *row) uint64 { return r.Version })),
-		metric.Gauge("eventflux_task_restored_epoch", "Checkpoint that the task began with; 0 for none.", count(func(r *row) uint64 { return r.Restored })),
+		metric.Gauge("eventflux_task_restored_epoch", "Checkpoint that the task started from; 0 for none.", count(func(r *row) uint64 { return r.Restored })),
 		metric.Gauge("eventflux_task_committed_epoch", "Newest committed checkpoint that the task knows of.", count(func(r *row) uint64 { return r.Checkpoint })),
 		metric.Counter("eventflux_task_unusable_checkpoints_total", "Checkpoints passed over for an older one at a start.", count(func(r *row) uint64 { return r.Unusable })),
 		metric.Counter("eventflux_task_lineage_mismatches_total", "Starts that found another log than the one of the checkpoint.",
@@ -144,7 +144,7 @@ func (s *Service) stateTable() prometheus.Collector {
 func (r *observed) lagFrames() uint64 { return r.LogEnd - min(r.Applied, r.LogEnd) }
 
 func (r *observed) lagEvents() float64 {
-	if r.flow.FrameEvents == 0 { // of a task that has applied nothing yet, nothing better is known
+	if r.flow.FrameEvents == 0 { // the task has applied nothing yet, so there is no better estimate
 		return float64(r.lagFrames())
 	}
 	return math.Round(r.flow.Waiting(r.LogEnd))
@@ -156,8 +156,8 @@ func (r *observed) catchUp() float64 {
 	return r.flow.Lag(r.flow.Waiting(r.LogEnd)).Seconds()
 }
 
-// tasks returns how the tasks are, with the ends of their logs as the server has them
-// now: a task that is stuck does not know.
+// tasks returns the states of the tasks, with the current ends of their logs from the server:
+// a stuck task does not know its own.
 func (o *observer) tasks() []observed {
 	infos := o.s.Tasks()
 	ctx, cancel := context.WithTimeout(context.Background(), endsTimeout)
@@ -170,7 +170,7 @@ func (o *observer) tasks() []observed {
 			if end, err := lastSequence(ctx, o.s.cfg.Conn, natsconn.WALStream(t.App, t.Partition)); err == nil {
 				t.LogEnd = max(t.LogEnd, end)
 			}
-			return nil // without an answer, what the task knows has to do
+			return nil // without an answer, use the end that the task knows
 		})
 	}
 	_ = group.Wait()
@@ -182,7 +182,7 @@ func (o *observer) tasks() []observed {
 	return rows
 }
 
-// lag returns for how long the oldest frame that is not applied has waited, in seconds.
+// lag returns how long the oldest frame that is not applied has waited, in seconds.
 func (o *observer) lag(r *observed, now time.Time) float64 {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -203,7 +203,7 @@ func (o *observer) lag(r *observed, now time.Time) float64 {
 	return max(0, now.Sub(since).Seconds()) // the server's clock may be ahead
 }
 
-// Checks says how the service is, for /healthz and /readyz.
+// Checks returns the checks for /healthz and /readyz.
 func (s *Service) Checks() []obs.Check {
 	return []obs.Check{
 		{Name: "processor loop", Ask: func() error { return s.beat.Check(loopMax) }},

@@ -13,8 +13,8 @@ import (
 	"github.com/eventflux/eventflux/shared/log/output"
 )
 
-// missingError says that results of the generation are not in the output stream, and others
-// come after them. Stop: what is missing cannot be put into its place any more.
+// missingError says that results of the generation are not in the output stream, although
+// later ones are. Stop: the missing ones can no longer be inserted.
 type missingError struct {
 	app, stream string
 	from, to    uint64 // sequences without a message; from 0: none
@@ -35,8 +35,8 @@ func (e *missingError) Error() string {
 
 func (e *missingError) Unwrap() error { return e.cause }
 
-// scan checks that results follow on in a part of the output stream. What is missing in
-// former generations is past help, and only logged.
+// scan checks a part of the output stream for missing results. Those of former generations
+// cannot be repaired, and are only logged.
 type scan struct {
 	t       *task
 	stream  string
@@ -71,9 +71,9 @@ func (s *scan) see(seq uint64, subject string, h nats.Header) error {
 	return nil
 }
 
-// readOn reads the output stream from a record up to the fence of this start, and returns
-// the record of it all. Results that are missing at the end are not in it: they come again,
-// as a replay gives them.
+// readOn reads the output stream from a record up to the fence of this start, and returns a
+// record of everything up to there. Results that are missing at the end are not in it: the
+// replay publishes them again.
 func (t *task) readOn(ctx context.Context, stream string, r output.Record, fence uint64) (output.Record, error) {
 	first, err := firstSequence(ctx, t.nc, stream)
 	if err != nil {
@@ -114,8 +114,8 @@ const (
 	checkEvery    = 20 * time.Millisecond
 )
 
-// checkResults checks the results of the output stream before what the takeover has read,
-// beside the task. It fails if some of the task's generation are missing.
+// checkResults checks, concurrently with the task, the results before those that the takeover
+// has read. It fails if results of the task's generation are missing.
 func (t *task) checkResults(ctx context.Context) error {
 	stream := natsconn.OutStream(t.plan.Name, t.partition)
 	first, err := firstSequence(ctx, t.nc, stream)

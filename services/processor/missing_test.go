@@ -33,8 +33,8 @@ func (r *rig) lose(results ...int) {
 const twoResultStreams = `@app:name('a') define stream S (v long);
 	from S[v % 2 == 0] select v insert into Even; from S[v % 2 == 1] select v insert into Odd;`
 
-// A start finds that a result is missing which others follow. The task halts, and says which
-// it is and what to do.
+// A start finds that a result is missing although later ones exist. The task halts, names the
+// result and says what to do.
 func TestMissingResultHalts(t *testing.T) {
 	// Ten results come before the newest record, and ten after it.
 	for name, lost := range map[string]int{
@@ -63,7 +63,7 @@ func TestMissingResultHalts(t *testing.T) {
 	}
 }
 
-// Results that are missing at the end come again.
+// Results that are missing at the end are published again.
 func TestMissingEndComesAgain(t *testing.T) {
 	r := newRig(t, twoResultStreams)
 	for v := range 8 {

@@ -13,8 +13,8 @@ import (
 	"github.com/eventflux/eventflux/shared/state/checkpoint"
 )
 
-// progress follows a task from its start until it has caught up with its log: as spans, and
-// as the times that its status tells.
+// progress measures a task from its start until it has caught up with its log, as spans and
+// as the times in its status.
 //
 //	open ──▶ attach ──▶ fence ──▶ load ──▶ lineage ──▶ replay
 //	                                ▲  passed over │
@@ -23,7 +23,7 @@ type progress struct {
 	*trace.Steps
 	status   *status
 	begun    time.Time
-	replayed time.Time // when the replay began; zero before
+	replayed time.Time // start of the replay; zero before
 }
 
 func (t *task) newProgress(ctx context.Context, name string) *progress {
@@ -36,7 +36,7 @@ func (t *task) newProgress(ctx context.Context, name string) *progress {
 	return s
 }
 
-// replay says that all is restored, and how much of the log is to be applied again.
+// replay records that the state is restored, and how much of the log has to be replayed.
 func (s *progress) replay(log *wal.Reader) {
 	s.replayed = time.Now()
 	frames := log.Tail() + 1 - log.Position()
@@ -48,8 +48,7 @@ func (s *progress) replay(log *wal.Reader) {
 	s.Next("replay", attribute.Int64("frames", int64(frames)))
 }
 
-// end says that the task has caught up, or why it ended before. What comes later does
-// nothing.
+// end records that the task has caught up, or why it ended before. Later calls do nothing.
 func (s *progress) end(err error) {
 	if s.Steps == nil {
 		return
@@ -61,8 +60,8 @@ func (s *progress) end(err error) {
 	s.Steps = nil
 }
 
-// note counts what a checkpoint was found to be.
-func (t *task) note(err error) {
+// countUnusable counts why a checkpoint could not be used.
+func (t *task) countUnusable(err error) {
 	var other *lineage.Error
 	switch {
 	case errors.As(err, &other):
@@ -72,7 +71,7 @@ func (t *task) note(err error) {
 	}
 }
 
-// trace begins the spans of a part, in the trace that the leader's are in.
+// trace starts the spans of a part, in the trace of the leader's spans.
 func (s *saver) trace(ctx context.Context, p *part) (context.Context, *trace.Steps) {
 	tracer := s.task.service.cfg.Tracer
 	within := trace.Within(ctx, p.lineage.ID)

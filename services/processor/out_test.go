@@ -2,8 +2,8 @@ package processor
 
 import "testing"
 
-// A generation that begins ahead of what is out puts out what is missing, and one that
-// begins behind it puts out again what comes behind its start.
+// A generation that starts after the last published result publishes the missing results. A
+// generation that starts before it publishes the results after its start again.
 func TestOutEnd(t *testing.T) {
 	const first, second, none = 0, 1, 2
 	out := outEnd{of: make([]position, 3)}

@@ -8,20 +8,19 @@ import (
 	"github.com/eventflux/eventflux/shared/lang/window"
 )
 
-// Limits of an outbox: what a task may be ahead of what the output stream holds.
-// They bound memory, and are large enough for several full batches.
+// The limits of an outbox: how far a task may be ahead of its output stream. They bound
+// memory, and are large enough for several full batches.
 const (
 	outboxMessagesMax = 8000
 	outboxBytesMax    = 8 << 20
-	// A pile that takes longer to send is too large: results would wait for it. Smaller than
-	// outboxMessagesMin it never is.
+	// If sending a pile takes longer than outboxSpan, the next piles are smaller, so that
+	// results do not wait for long, but not smaller than outboxMessagesMin.
 	outboxSpan        = time.Second
 	outboxMessagesMin = 256
 )
 
-// position is the place of a result: the log sequence of the frame that it
-// follows from, and the number of the row, from 0, among all rows that the frame
-// made the app emit.
+// position is the position of a result: the log sequence of the frame that caused it, and
+// the number of the row, from 0, among all rows that the app emitted for that frame.
 type position struct {
 	seq     uint64
 	ordinal uint64
@@ -31,8 +30,7 @@ func (p position) after(o position) bool {
 	return p.seq > o.seq || p.seq == o.seq && p.ordinal > o.ordinal
 }
 
-// message is a result that is ready to be sent. Its payload is a part of its
-// pile's bytes.
+// message is a result that is ready to send. Its payload is a part of its pile's bytes.
 type message struct {
 	subject    string
 	of         string // the result stream, if the app has chosen the subject; else ""
@@ -45,10 +43,10 @@ type message struct {
 	reason     string // of a dead letter
 }
 
-// fenceStream is the stream of a message that is no result.
+// fenceStream is the stream number of a message that is not a result.
 const fenceStream = -1
 
-// pile is a number of messages that go together.
+// pile is a batch of messages.
 type pile struct {
 	bytes    []byte
 	messages []message
@@ -75,17 +73,16 @@ func (p *pile) reset() {
 	p.bytes, p.messages = p.bytes[:0], p.messages[:0]
 }
 
-// outbox stands between the task, which fills one pile, and the emitter, which
-// meanwhile sends the other.
+// outbox has two piles: the task fills one of them while the emitter sends the other.
 type outbox struct {
 	mu      sync.Mutex
 	changed sync.Cond
 	filling *pile
 	spare   *pile
 	sending bool
-	since   time.Time // when the first message of those that are being sent came
-	begun   time.Time // when the emitter took them
-	closed  bool      // no more is sent: the emitter has ended
+	since   time.Time // when the first message of the pile that is being sent was added
+	begun   time.Time // when the emitter took that pile
+	closed  bool      // the emitter has ended, so nothing more is sent
 
 	taken, durable uint64 // messages: put into a pile, and known to be in the stream
 }
@@ -96,8 +93,8 @@ func newOutbox() *outbox {
 	return b
 }
 
-// fill waits until there is room, and lets add append to the pile. It returns
-// false if nothing is sent any more.
+// fill waits until there is room, and lets add append to the pile. It returns false if the
+// outbox is closed.
 func (b *outbox) fill(ctx context.Context, add func(*pile)) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -130,12 +127,12 @@ func (b *outbox) take(ctx context.Context) *pile {
 	return p
 }
 
-// sent gives a pile back whose messages are durable.
+// sent returns a pile whose messages are durable.
 func (b *outbox) sent(p *pile) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.durable += uint64(len(p.messages))
-	// So many could have been sent in the span.
+	// could is how many messages could have been sent in outboxSpan.
 	could := float64(len(p.messages)) * float64(outboxSpan) / float64(max(time.Since(b.begun), 1))
 	p.most = int(min(max(could, outboxMessagesMin), outboxMessagesMax))
 	b.filling.most = p.most
@@ -152,7 +149,7 @@ func (b *outbox) flush(ctx context.Context) bool {
 	return !b.closed && ctx.Err() == nil
 }
 
-// mark returns the number of messages that were put into the outbox so far.
+// mark returns how many messages were put into the outbox so far.
 func (b *outbox) mark() uint64 {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// What waits for a slow output stream is bounded in time, and the outbox says how long it has
-// waited. With a fast one there is room for large batches.
+// The results that wait for a slow output stream are bounded in time, and the outbox reports
+// how long they have waited. With a fast one there is room for large batches.
 func TestOutboxIsBoundedInTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newOutbox()

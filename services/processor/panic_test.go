@@ -9,8 +9,8 @@ import (
 	"github.com/eventflux/eventflux/shared/log/wal"
 )
 
-// A panic while a frame is applied is an error of that task, be it the owner or a standby:
-// the process and its other tasks go on.
+// A panic while a frame is applied is an error of that task, both of an owner and of a
+// standby. The process and its other tasks continue.
 func TestPanicIsAnErrorOfItsTask(t *testing.T) {
 	r := newRig(t, sums)
 	seq := r.send("S", 1000, "", "a", 1)

@@ -33,8 +33,8 @@ func TestResultsHavePositions(t *testing.T) {
 	}
 }
 
-// Owners end at any moment, others take over from the log, and two run at once:
-// the results are those of one that was left in peace.
+// Owners end at any moment, others take over from the log, and sometimes two run at once. The
+// results are the same as those of a single undisturbed owner.
 func TestEveryResultOnceWhateverEnds(t *testing.T) {
 	const packed = `@app:name('sums')
 define stream S (k string, v int);
@@ -84,7 +84,7 @@ from S[v > 5] select k, v insert into Big;`
 	}
 }
 
-// copyLog gives the second rig the log of the first behind the deploy frame, byte for byte.
+// copyLog copies the log of the first rig, after the deploy frame, byte for byte to the second.
 func copyLog(t *testing.T, from, to *rig) {
 	stream, err := from.js.Stream(from.within(), natsconn.WALStream(from.plan.Name, 0))
 	must(t, err)

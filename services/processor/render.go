@@ -12,14 +12,14 @@ import (
 	"github.com/eventflux/eventflux/shared/log/natsconn"
 )
 
-// Limits of a packed message. It also ends with its frame, and where rows of
-// another kind follow, since Ef-Kind speaks for all of its rows.
+// The limits of a packed message. It also ends with its frame, and before rows of another
+// kind, because Ef-Kind applies to all of its rows.
 const (
 	packRowsMax  = 1000
 	packBytesMax = 256 << 10
 )
 
-// renderer turns what an engine has emitted into messages.
+// renderer turns the rows that an engine has emitted into messages.
 type renderer struct {
 	plan     *siddhiql.Plan
 	subjects []string    // by stream of the plan; "" where rows are not published, or have subjects of their own
@@ -39,8 +39,8 @@ type openPack struct {
 	ts    int64
 }
 
-// newRenderer returns a renderer that goes on after the results at last, which has
-// a position for each result stream.
+// newRenderer returns a renderer that continues after the results at last, which has a
+// position for each result stream.
 func newRenderer(plan *siddhiql.Plan, partition uint32, streams *resultStreams, last []position) *renderer {
 	r := &renderer{
 		plan: plan, subjects: make([]string, len(plan.Streams)), chosen: make([]*subjects, len(plan.Streams)), numbers: make([]int, len(plan.Streams)), packs: make([]openPack, len(plan.Streams)),
@@ -57,18 +57,18 @@ func newRenderer(plan *siddhiql.Plan, partition uint32, streams *resultStreams, 
 	return r
 }
 
-// emitted is what a frame made an engine emit, or the version before the one that the frame
-// has brought into force.
+// emitted gives access to the rows that an engine emitted for a frame, under the current
+// version of the app or under the version before that frame.
 type emitted interface {
 	Outputs() []engine.Output
 	Rows(query int) (*event.Batch, []window.Kind)
 }
 
-// render passes on rows that a frame made an engine emit, the first of which is at position
-// at and moves it behind the last, without those at
-// or before last, which has a position for each result stream: packed rows come later
-// than others, so only within one stream do positions grow. It returns the number
-// of rows passed on, and false if the outbox has closed.
+// render puts the rows that an engine emitted for a frame into the outbox. The first row is
+// at position at, which render moves past the last row. It skips rows at or before last,
+// which has a position for each result stream: positions grow only within one stream,
+// because packed rows are sent later than others. It returns the number of rows it has put,
+// and false if the outbox has closed.
 func (r *renderer) render(ctx context.Context, box *outbox, e emitted, at *position, last []position) (int, bool) {
 	outputs := e.Outputs()
 	passed := 0
@@ -90,7 +90,7 @@ func (r *renderer) render(ctx context.Context, box *outbox, e emitted, at *posit
 	return passed, true
 }
 
-// renderInto is render with a pile that takes everything.
+// renderInto is render with a pile without limits.
 func (r *renderer) renderInto(p *pile, e emitted, at *position, last []position) {
 	for _, o := range e.Outputs() {
 		r.chunk(p, e, o, *at, last)
@@ -99,7 +99,7 @@ func (r *renderer) renderInto(p *pile, e emitted, at *position, last []position)
 	r.closePacks(p)
 }
 
-// chunk appends the rows of one chunk, the first of which is at position at.
+// chunk appends the rows of one chunk. The first row is at position at.
 func (r *renderer) chunk(p *pile, e emitted, o engine.Output, at position, last []position) int {
 	target := r.plan.Queries[o.Query].Target
 	chosen := r.chosen[target.ID]

@@ -25,8 +25,8 @@ import (
 	"github.com/eventflux/eventflux/shared/testing/testlog"
 )
 
-// Results whose publish got no answer, or a bad one, are sent again as they were until the
-// stream's end tells that they are there, or that they are another owner's.
+// Results whose publish got no answer, or a bad one, are sent again unchanged until the end of
+// the stream shows that they are there, or that another owner has written.
 func TestResend(t *testing.T) {
 	const (
 		taken   = `{"stream":"EFO_a_0","seq":8}`
@@ -36,14 +36,14 @@ func TestResend(t *testing.T) {
 	)
 	for name, c := range map[string]struct {
 		acks    []string // of publishes
-		ends    []string // answers to who asks for the end of the stream
+		ends    []string // answers to requests for the end of the stream
 		newest  string   // headers of the message there
 		sent    int64
 		refused float64
 		err     error
 	}{
 		"taken":                              {acks: []string{taken}, sent: 1},
-		"nobody answers for a while":         {acks: []string{silence, silence, taken}, ends: []string{silence, silence}, sent: 3},
+		"no answer for a while":              {acks: []string{silence, silence, taken}, ends: []string{silence, silence}, sent: 3},
 		"lost, and the leader says so":       {acks: []string{silence, taken}, ends: []string{"7"}, sent: 2},
 		"only the answer was lost":           {acks: []string{silence}, ends: []string{"8"}, newest: ours, sent: 1},
 		"sent twice, and taken once":         {acks: []string{silence, refusal}, ends: []string{"7", "8"}, newest: ours, sent: 2},
@@ -120,8 +120,9 @@ func plainServer(t *testing.T) *nats.Conn {
 	return nc
 }
 
-// While a server stores an atomic batch, it can give an end in the middle of it. That is no
-// other owner: the emitter goes on behind what is there, and is told where its batch ends.
+// While a server stores an atomic batch, it can report an end in the middle of it. That is
+// not another owner: the emitter continues after the stored part, and the next answer shows
+// the end of its batch.
 func TestResendSeesTheMiddleOfItsBatch(t *testing.T) {
 	const results = 20
 	at := func(seq uint64) string { return position{seq: 3, ordinal: seq - 8}.String() }
@@ -211,9 +212,9 @@ func TestResendSeesTheMiddleOfItsBatch(t *testing.T) {
 	}
 }
 
-// Against a server that stores, an emitter that gives up waiting too early, again and again,
-// puts out each result once and in order: what it finds of its own batches is no other
-// owner's.
+// Against a real server, an emitter that repeatedly gives up waiting too early publishes each
+// result once and in order: it recognizes its own batches, and does not mistake them for
+// another owner's.
 func TestResendAgainstAServer(t *testing.T) {
 	const results = 4_000
 	r := newRig(t, twoResultStreams)

@@ -17,15 +17,14 @@ import (
 	"github.com/eventflux/eventflux/shared/testing/faultpoint"
 )
 
-// errStoreAway says that the store could not be asked just now. The task can begin
-// again.
+// errStoreAway says that the store does not answer at the moment. The task can start again.
 var errStoreAway = errors.New("the store of checkpoints does not answer")
 
-// errOvertaken says that checkpoints went on without the task, and what it was about to
-// use is gone. The task can begin again.
-var errOvertaken = errors.New("newer checkpoints have taken the place of what the task began with")
+// errOvertaken says that there are newer checkpoints, and that the one the task wanted to
+// use is gone. The task can start again.
+var errOvertaken = errors.New("newer checkpoints have replaced the one that the task started from")
 
-// errPassOver says that a checkpoint cannot be used, and that an older one may.
+// errPassOver says that a checkpoint cannot be used, but that an older one may be usable.
 var errPassOver = errors.New("passed over")
 
 // attach takes the partition over at the checkpointer.
@@ -46,8 +45,8 @@ func (t *task) attach(ctx context.Context) (control.Attached, error) {
 	return attached, nil
 }
 
-// restore puts the task where the newest usable checkpoint leaves it, or at the
-// beginning of its log where there is none, and opens the log behind it.
+// restore loads the newest usable checkpoint, or starts with an empty state if there is none,
+// and opens the log after it.
 func (t *task) restore(ctx context.Context, attached control.Attached) error {
 	var unusable []error
 	for _, ref := range attached.Checkpoints {
@@ -88,20 +87,20 @@ func (t *task) restore(ctx context.Context, attached control.Attached) error {
 	return nil
 }
 
-// checkRetained returns an errOvertaken if a checkpoint was retired, or its manifest
-// replaced, after the task had heard of it: then nothing is damaged.
+// checkRetained returns errOvertaken if a checkpoint was retired, or its manifest replaced,
+// after the task got the list of checkpoints: then nothing is damaged.
 func (t *task) checkRetained(ctx context.Context, ref control.CheckpointRef) error {
 	now, err := t.service.cfg.Control.Checkpoints(ctx, control.AppRequest{App: t.plan.Name})
 	if err != nil {
 		return fmt.Errorf("list checkpoints: %w", err)
 	}
 	if !slices.ContainsFunc(now.Checkpoints, func(k control.CheckpointInfo) bool { return k.Digest == ref.Digest }) {
-		return fmt.Errorf("%w: checkpoint %d was retired or merged meanwhile", errOvertaken, ref.Epoch)
+		return fmt.Errorf("%w: checkpoint %d was retired or merged in the meantime", errOvertaken, ref.Epoch)
 	}
 	return nil
 }
 
-// begin makes the task with an empty memory.
+// begin makes the task with an empty state.
 func (t *task) begin(attached control.Attached, v app) (err error) {
 	if t.core, err = engine.NewTask(v.plan, t.partition, v.settings); err != nil {
 		return err
@@ -115,11 +114,11 @@ func (t *task) begin(attached control.Attached, v app) (err error) {
 	return nil
 }
 
-// restoreFrom loads one checkpoint and opens the log behind its barrier. It fails
-// with an errPassOver where an older one may do.
+// restoreFrom loads one checkpoint and opens the log after its barrier. It fails with
+// errPassOver if an older checkpoint may be usable.
 func (t *task) restoreFrom(ctx context.Context, attached control.Attached, ref control.CheckpointRef) (err error) {
 	t.progress.Next("load", attribute.Int64("epoch", int64(ref.Epoch)))
-	defer func() { t.note(err) }()
+	defer func() { t.countUnusable(err) }()
 	m, err := checkpoint.ReadManifest(ctx, t.service.cfg.Store, ref.Manifest, ref.Digest)
 	if err != nil {
 		return passOver(err)
@@ -134,8 +133,8 @@ func (t *task) restoreFrom(ctx context.Context, attached control.Attached, ref c
 	if err != nil {
 		return err
 	}
-	// Before the results: where log and results are gone together, an older checkpoint,
-	// or none, would do as little, and begin anew as if nothing had ever been.
+	// Check this before the results: if log and results are both gone, an older checkpoint, or
+	// none, would silently start the app from scratch.
 	if !t.created.Equal(part.Log.Created) {
 		return lineage.Another(&part.Log, t.created)
 	}
@@ -160,7 +159,7 @@ func (t *task) restoreFrom(ctx context.Context, attached control.Attached, ref c
 	return t.openBehind(ctx, part)
 }
 
-// startAt takes in where the generation begins.
+// startAt sets the start of the generation.
 func (t *task) startAt(part *checkpoint.Partition) {
 	t.start = checkpoint.Start{Sequence: part.Log.Sequence}
 	if t.ahead = part.Start != nil; t.ahead {
@@ -169,7 +168,7 @@ func (t *task) startAt(part *checkpoint.Partition) {
 	t.muteStart()
 }
 
-// muteStart lets no result of frames before the start out.
+// muteStart suppresses the results of frames before the start.
 func (t *task) muteStart() {
 	if t.start.Event == 0 { // whole frames
 		t.muteTo(position{seq: t.start.Sequence + 1})
@@ -178,7 +177,8 @@ func (t *task) muteStart() {
 	}
 }
 
-// passOver tells what makes a checkpoint unusable from what makes the store so.
+// passOver wraps an error with errPassOver if the checkpoint is unusable, or with errStoreAway
+// if the store is.
 func passOver(err error) error {
 	var version *state.VersionError
 	switch {
@@ -190,11 +190,11 @@ func passOver(err error) error {
 	return fmt.Errorf("%w: %w", errStoreAway, err)
 }
 
-// checkOutput refuses a checkpoint that covers results which the output stream has
-// lost: they come again by an older one.
+// checkOutput refuses a checkpoint that covers results that the output stream has lost: with
+// an older checkpoint, they are published again.
 func (t *task) checkOutput(part *checkpoint.Partition) error {
 	if t.standby != nil {
-		return nil // what the output stream lacks is the owner's business
+		return nil // the owner handles results that the output stream lacks
 	}
 	for name, text := range part.Output.Positions {
 		covered, err := parsePosition(text)
@@ -213,7 +213,7 @@ func (t *task) checkOutput(part *checkpoint.Partition) error {
 	return nil
 }
 
-// openBehind opens the log at a barrier, and checks that it is the barrier.
+// openBehind opens the log after a barrier, and checks that the barrier is there.
 func (t *task) openBehind(ctx context.Context, part *checkpoint.Partition) (err error) {
 	if t.reader, err = lineage.OpenBehind(ctx, t.logReader(), t.created, part); err != nil {
 		return err

@@ -22,10 +22,10 @@ import (
 
 const fullEveryDefault = 10
 
-// saver stores the task's parts of checkpoints beside it, one at a time: the barrier
-// of the next one gives up what is not decided yet.
+// saver stores the task's parts of checkpoints concurrently with the task, one at a time. At
+// the next barrier it gives up a part whose epoch is not decided yet.
 //
-//	cut ── thaw ──part──▶ runs ──▶ results durable ──▶ prepared ──▶ decided ──▶ settle
+//	cut ── thaw ──part──▶ runs ──▶ results durable ──▶ prepared ──▶ decided ──▶ applyDecision
 type saver struct {
 	task       *task
 	assignment uint64
@@ -33,48 +33,48 @@ type saver struct {
 	parts      chan *part
 	decided    chan decision
 
-	// The task's alone.
+	// Only the task uses these.
 	registry  *state.Registry
 	holders   []state.Holder // of the registry, in the order of their ids
-	committed state.Epoch    // the newest committed epoch, whose chains are chains
+	committed state.Epoch    // the newest committed epoch; chains has its chains
 	chains    map[string][]checkpoint.Run
-	epoch     state.Epoch // the newest that was cut or needs no answer
+	epoch     state.Epoch // the newest epoch that was cut or needs no answer
 	term      checkpoint.Term
-	// remade has, by component, the newest epoch that was cut before a change of the app made the
-	// component anew: what was stored by then is not what it stands on.
-	remade   map[string]state.Epoch
-	whole    bool          // what the chains stand on is gone: the next part has all state
-	frozen   *part         // of the last barrier, which is not taken yet; nil: it is
-	thawed   time.Time     // when some of it was taken last
-	settled  time.Time     // when state was last taken in ahead of a barrier
-	settling time.Duration // how long that took
+	// remade has, by component, the newest epoch that was cut before a change of the app
+	// replaced the component: deltas must not build on runs up to that epoch.
+	remade      map[string]state.Epoch
+	whole       bool          // runs of the chains are gone: the next part must have all state
+	frozen      *part         // the part of the last barrier while it is not fully captured; else nil
+	thawed      time.Time     // when some of it was captured last
+	preEncoded  time.Time     // when changes were last pre-encoded ahead of a barrier
+	preEncoding time.Duration // how long that took
 
-	// run's alone: the newest checkpoint that a merger has folded.
+	// Only run uses these: the newest checkpoint that a merger has folded.
 	merged    *checkpoint.Manifest
 	mergedRef control.CheckpointRef
 }
 
-// part is the task's part of a checkpoint as it is taken at the barrier.
+// part is the task's part of a checkpoint, as cut at the barrier.
 type part struct {
 	epoch     state.Epoch
 	term      checkpoint.Term
-	since     state.Epoch // what the deltas follow
+	since     state.Epoch // the epoch that the deltas follow
 	chains    map[string][]checkpoint.Run
 	pieces    []piece
 	lineage   checkpoint.Lineage
 	clock     int64
 	mark      uint64            // messages in the outbox up to the barrier
-	late      uint64            // and dead letters
+	late      uint64            // dead letters up to the barrier
 	positions map[string]string // of the newest result of each stream
 	version   uint32            // of the app; 0: version 1
 	plan      string            // digest of its text; "" for version 1
-	begun     time.Time         // when the task began to cut
-	pause     time.Duration     // how long that took
-	thawing   time.Duration     // until all was taken that was frozen
+	begun     time.Time         // when the task started to cut
+	pause     time.Duration     // how long the cut took
+	thawing   time.Duration     // how long it took until all frozen entries were captured
 }
 
-// decision is a committed epoch with the chains of its components; or that the next
-// part is to have all state.
+// decision is a committed epoch with the chains of its components, or says that the next part
+// must have all state.
 type decision struct {
 	epoch  state.Epoch
 	chains map[string][]checkpoint.Run
@@ -89,8 +89,8 @@ func newSaver(t *task, attached control.Attached, registry *state.Registry) *sav
 	}
 }
 
-// awaits reports whether a barrier needs an answer: not if its epoch was decided
-// before the task began, and not if a former leader appended it.
+// awaits reports whether a barrier needs an answer. It does not if its epoch was decided
+// before the task started, or if a former leader appended it.
 func (s *saver) awaits(c frame.Cut) bool {
 	return state.Epoch(c.Epoch) > s.epoch && checkpoint.Term(c.Term) >= s.term
 }
@@ -114,7 +114,7 @@ func (s *saver) run(ctx context.Context) error {
 		select {
 		case err = <-ended:
 			next = nil
-		case next = <-s.parts: // the one before was aborted, or will be
+		case next = <-s.parts: // the previous one was aborted, or will be
 			cancel()
 			err = <-ended
 		}
@@ -125,7 +125,7 @@ func (s *saver) run(ctx context.Context) error {
 	}
 }
 
-// save stores one part, says so, and passes on what was decided.
+// save stores one part, reports that to the leader, and passes the decision to the task.
 func (s *saver) save(ctx context.Context, p *part) error {
 	log := s.task.log.With("epoch", p.epoch)
 	ctx, spans := s.trace(ctx, p)
@@ -171,21 +171,21 @@ func (s *saver) tell(ctx context.Context, log *slog.Logger, o control.Outcome, c
 		return
 	}
 	log.Debug("checkpoint committed")
-	s.adopt(ctx, log, o.Merged, chains)
+	s.useMerged(ctx, log, o.Merged, chains)
 	s.pass(decision{epoch: o.Epoch, chains: chains})
 }
 
 func (s *saver) pass(d decision) {
-	select { // a decision that the task has not seen yet is overtaken by this one
+	select { // this decision replaces one that the task has not read yet
 	case <-s.decided:
 	default:
 	}
 	s.decided <- d
 }
 
-// adopt puts what a merger has folded in the place of the runs that it was folded from,
-// so that the next deltas stand on it. Without it, chains only grow longer.
-func (s *saver) adopt(ctx context.Context, log *slog.Logger, ref *control.CheckpointRef, chains map[string][]checkpoint.Run) {
+// useMerged replaces runs with the base that a merger has folded from them, so that the next
+// deltas build on it. If it fails, chains only stay longer.
+func (s *saver) useMerged(ctx context.Context, log *slog.Logger, ref *control.CheckpointRef, chains map[string][]checkpoint.Run) {
 	if ref == nil || ref.Generation != s.generation {
 		return
 	}
@@ -207,7 +207,7 @@ func (s *saver) adopt(ctx context.Context, log *slog.Logger, ref *control.Checkp
 	}
 }
 
-// fail tells the leader at once, instead of having it wait.
+// fail reports a failure to the leader at once, so that it does not wait for the timeout.
 func (s *saver) fail(ctx context.Context, p *part, cause error) error {
 	_, err := s.task.service.cfg.Control.Failed(ctx, control.FailedRequest{
 		App: s.task.plan.Name, Epoch: p.epoch, Term: p.term,
@@ -253,8 +253,8 @@ func (s *saver) store(ctx context.Context, p *part, spans *trace.Steps) (*checkp
 	}, chains, nil
 }
 
-// storePiece stores a component's changes as a run behind its chain, and folds the
-// chain into a new base when it has become long, or heavier than its base.
+// storePiece stores a component's changes as a run after its chain. It folds the chain into a
+// new base if the chain is too long, or its deltas are larger than its base.
 func (s *saver) storePiece(ctx context.Context, p *part, piece *piece) (checkpoint.Component, error) {
 	c := checkpoint.Component{
 		ID: piece.info.ID, Type: piece.info.Type, Version: piece.info.Version.String(), Digest: piece.capture.Digest(),
@@ -265,7 +265,7 @@ func (s *saver) storePiece(ctx context.Context, p *part, piece *piece) (checkpoi
 		chain, kind = nil, checkpoint.Base
 	}
 	changes := piece.capture.Changes()
-	if kind == checkpoint.Base { // there is nothing that deletions could delete
+	if kind == checkpoint.Base { // a base has nothing before it to delete
 		changes = withoutDeletions(changes)
 	}
 	c.Runs = chain
@@ -310,7 +310,7 @@ func (s *saver) options(kind checkpoint.Kind, epoch state.Epoch, piece *piece) c
 	return checkpoint.WriterOptions{Kind: kind, Epoch: epoch, Choice: choice, Parallel: s.task.service.cfg.Workers}
 }
 
-// heavy reports whether a chain is to be folded.
+// heavy reports whether a chain has to be folded.
 func (s *saver) heavy(chain []checkpoint.Run) bool {
 	if len(chain) < 2 {
 		return false

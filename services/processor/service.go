@@ -24,20 +24,20 @@ type Service struct {
 	cfg         Config
 	js          jetstream.JetStream
 	incarnation string
-	changed     chan struct{} // has a message when the checkpointer has something to be told
+	changed     chan struct{} // wakes follow to send a heartbeat
 
 	mu    sync.Mutex
 	tasks map[slot]*assignedTask
 
-	died       *control.Died // what an earlier process was at when it died; until it is told
-	work       *workFile     // what this one is at; nil before that, or without a file
-	workFailed atomic.Bool   // it is said
-	frames     sync.RWMutex  // held while a frame is applied; alone for a suspected one
+	died       *control.Died // the frames that an earlier process was applying when it died; nil once reported
+	work       *workFile     // the frames that this process applies; nil until died is reported, or without a file
+	workFailed atomic.Bool   // a failure to write the file is logged
+	frames     sync.RWMutex  // read-locked while a frame is applied, write-locked for a suspected frame
 
-	running context.Context // ends when tasks are to end at the end of their logs
+	running context.Context // ends when tasks have to stop at the end of their logs
 	drain   context.CancelFunc
 	leaving atomic.Bool
-	alone   chan struct{} // closed: nothing is assigned any more, or nobody could take it over
+	alone   chan struct{} // closed: nothing is assigned any more, or no other processor could take it over
 	beat    obs.Beat      // of follow
 	heard   obs.Beat      // of the checkpointer's answers
 	emitted *prometheus.HistogramVec
@@ -51,11 +51,11 @@ type slot struct {
 	partition uint32
 }
 
-// assignedTask is a task with what it was assigned as.
+// assignedTask is a task with its assignment.
 type assignedTask struct {
 	*task
 	as      control.Assigned
-	promote func() // of a standby
+	promote func() // promotes a standby
 	cancel  context.CancelFunc
 	ending  bool // cancelled: it does not come back, even if it is assigned again before it has ended
 	ended   chan struct{}
@@ -93,9 +93,9 @@ func New(cfg Config) (*Service, error) {
 	return s, nil
 }
 
-// Run runs what is assigned until ctx ends, or until it has drained. A task whose streams
-// are not there waits for them. One that halts ends neither the others nor Run. An error
-// means that another process has begun under the same name, or that the checkpointer has
+// Run runs the assigned tasks until ctx ends, or until it has drained. A task whose streams
+// do not exist waits for them. A task that halts ends neither other tasks nor Run. An error
+// means that another process has started under the same name, or that the checkpointer has
 // another major version.
 func (s *Service) Run(ctx context.Context) error {
 	defer close(s.ended)
@@ -129,7 +129,7 @@ func (s *Service) Run(ctx context.Context) error {
 	return err
 }
 
-// runAll runs every partition of the configured apps until it is told to drain or ctx
+// runAll runs every partition of the configured apps until the service has to drain or ctx
 // ends.
 func (s *Service) runAll(ctx context.Context) {
 	for _, plan := range s.cfg.Apps {
@@ -148,7 +148,7 @@ func (s *Service) start(ctx context.Context, a app, as control.Assigned) {
 	t := &assignedTask{task: newTask(s, a, as.Partition), as: as, cancel: cancel, ended: make(chan struct{})}
 	t.suspect.Store(as.Suspect)
 	if s.work != nil {
-		s.noted(s.work.add(as))
+		s.logWorkError(s.work.add(as))
 	}
 	if as.Standby {
 		t.standby = newStandby()
@@ -158,7 +158,7 @@ func (s *Service) start(ctx context.Context, a app, as control.Assigned) {
 	s.tasks[slot{as.App, as.Partition}] = t
 	s.mu.Unlock()
 	go func() {
-		defer s.tell()
+		defer s.wake()
 		defer close(t.ended)
 		defer cancel()
 		t.run(ctx)
@@ -169,7 +169,7 @@ func (s *Service) start(ctx context.Context, a app, as control.Assigned) {
 func (s *Service) forget(t *assignedTask) {
 	s.emitted.DeleteLabelValues(t.as.App, decimal(t.as.Partition))
 	if s.work != nil {
-		s.noted(s.work.remove(slot{t.as.App, t.as.Partition}))
+		s.logWorkError(s.work.remove(slot{t.as.App, t.as.Partition}))
 	}
 	s.mu.Lock()
 	delete(s.tasks, slot{t.as.App, t.as.Partition})
@@ -182,22 +182,22 @@ func (s *Service) all() []*assignedTask {
 	return slices.Collect(maps.Values(s.tasks))
 }
 
-// tell has the checkpointer told at once how the tasks are.
-func (s *Service) tell() {
+// wake makes follow send a heartbeat with the states of the tasks at once.
+func (s *Service) wake() {
 	select {
 	case s.changed <- struct{}{}:
-	default: // it will be
+	default: // a wake-up is pending
 	}
 }
 
-// Drain lets every task apply what its log holds by now and make the results
-// durable, and then ends Run. It returns early with ctx's error if ctx ends.
+// Drain lets every task apply the frames that its log holds now and make the results durable,
+// and then ends Run. It returns early with the error of ctx if ctx ends.
 func (s *Service) Drain(ctx context.Context) error {
 	s.drain()
 	select {
 	case <-s.ended:
 		return nil
 	case <-ctx.Done():
-		return fmt.Errorf("drain processor: %w; results that are missing come with the next start", ctx.Err())
+		return fmt.Errorf("drain processor: %w; the next start publishes the missing results", ctx.Err())
 	}
 }

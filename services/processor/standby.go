@@ -17,7 +17,7 @@ import (
 	"github.com/eventflux/eventflux/shared/state/checkpoint"
 )
 
-// What a standby may be ahead of the output stream: beyond it waits. The number of messages
+// How far a standby may be ahead of the output stream before it waits. The number of messages
 // is a variable for tests.
 var keptMessagesMax = 100_000
 
@@ -27,13 +27,13 @@ const (
 	lookEvery = 200 * time.Millisecond
 )
 
-// standby applies the log of a partition that another processor runs, and keeps the
-// results that are not known to be in the output stream yet. When it is promoted, it
-// puts out those that are missing and goes on as the partition's task.
+// standby applies the log of a partition that another processor runs, and keeps the results
+// that are not known to be in the output stream yet. When it is promoted, it publishes the
+// missing ones and continues as the owner of the partition.
 type standby struct {
 	promoted chan struct{} // closed
 	once     sync.Once
-	ready    bool // the task's alone: it has state that can be promoted
+	ready    bool // it has state that can be promoted; only the task uses this
 
 	// Results of frames, in order, from kept[0] on.
 	kept     []*pile
@@ -45,14 +45,14 @@ type standby struct {
 	// not have stored them.
 	late      []*pile
 	barriers  []barrier
-	asked     time.Time   // for the newest committed checkpoint
-	committed state.Epoch // what the answer was
-	passed    state.Epoch // the newest whose barrier was applied or loaded
+	asked     time.Time   // when it last asked for the newest committed checkpoint
+	committed state.Epoch // the answer
+	passed    state.Epoch // the newest epoch whose barrier was applied or loaded
 
 	reports sync.WaitGroup
 }
 
-// barrier is where the log was cut for a checkpoint.
+// barrier is a barrier that the standby has applied.
 type barrier struct {
 	epoch state.Epoch
 	seq   uint64
@@ -101,7 +101,7 @@ func (t *task) standBy(ctx context.Context) error {
 		if err := t.makeRoom(waiting); err != nil {
 			return t.unlessPromoted(ctx, err)
 		}
-		t.settleSoon()
+		t.preEncode()
 		record, err := t.read(waiting)
 		if errors.Is(err, errOvertaken) {
 			return err
@@ -128,7 +128,7 @@ func (t *task) unlessPromoted(ctx context.Context, err error) error {
 	return err
 }
 
-// openStandby loads the newest checkpoint. It changes nothing that others see.
+// openStandby loads the newest checkpoint. It changes nothing that other processes see.
 func (t *task) openStandby(ctx context.Context) error {
 	list, err := t.service.cfg.Control.Checkpoints(ctx, control.AppRequest{App: t.plan.Name})
 	if err != nil {
@@ -158,7 +158,7 @@ func (t *task) openStandby(ctx context.Context) error {
 	return nil
 }
 
-// applyStandby is apply with results that are kept.
+// applyStandby is apply, but keeps the results instead of publishing them.
 func (t *task) applyStandby(ctx context.Context, record wal.Record) (err error) {
 	defer caught(record.Seq, &err)
 	if record.Skipped {
@@ -210,7 +210,7 @@ func (s *standby) keepLate(p *pile) {
 	}
 }
 
-// forgetLate forgets the dead letters that a committed checkpoint covers.
+// forgetLate drops the dead letters that a committed checkpoint covers.
 func (t *task) forgetLate(ctx context.Context) error {
 	s := t.standby
 	if len(s.late) == 0 && !s.full() {
@@ -232,7 +232,7 @@ func (t *task) forgetLate(ctx context.Context) error {
 		}
 	}
 	s.committed = committed
-	covered := uint64(0) // all before a barrier, too, whose own epoch was aborted
+	covered := uint64(0) // this includes barriers of aborted epochs before the committed one
 	for len(s.barriers) > 0 && s.barriers[0].epoch <= committed {
 		covered, s.barriers = s.barriers[0].seq, s.barriers[1:]
 	}
@@ -244,11 +244,10 @@ func (t *task) forgetLate(ctx context.Context) error {
 	return nil
 }
 
-// full reports whether too much is kept.
+// full reports whether it keeps too many results.
 func (s *standby) full() bool { return s.messages > keptMessagesMax || s.bytes > keptBytesMax }
 
-// makeRoom forgets results that are in the output stream, and waits while too many are
-// not.
+// makeRoom drops results that are in the output stream, and waits while too many are not.
 func (t *task) makeRoom(ctx context.Context) error {
 	s := t.standby
 	for {
@@ -282,8 +281,8 @@ func (t *task) makeRoom(ctx context.Context) error {
 	}
 }
 
-// newestResult returns the log sequence of the frame that the newest result of the
-// generation in the output stream follows from; 0 for none.
+// newestResult returns the log sequence of the frame that caused the newest result of the
+// generation in the output stream; 0 for none.
 func (t *task) newestResult(ctx context.Context) (uint64, error) {
 	at, err := output.LastResult(ctx, t.nc, t.plan.Name, t.partition)
 	if err != nil {
@@ -295,13 +294,13 @@ func (t *task) newestResult(ctx context.Context) (uint64, error) {
 	return at.Seq, nil
 }
 
-// covered reports whether all of a pile is in the output stream, as the results of a later
+// covered reports whether all of a pile is in the output stream, because results of a later
 // frame are.
 func covered(p *pile, newest uint64) bool {
 	return p.messages[len(p.messages)-1].at.seq < newest
 }
 
-// putOut hands on the results that the output stream lacks.
+// putOut publishes the results that the output stream lacks.
 func (t *task) putOut(ctx context.Context) error {
 	for _, kept := range t.standby.kept {
 		open := t.box.fill(ctx, func(p *pile) {
@@ -324,12 +323,12 @@ func (t *task) putOut(ctx context.Context) error {
 			return context.Cause(ctx)
 		}
 	}
-	t.standby = nil // it is the partition's task from now on
+	t.standby = nil // from now on, the task owns the partition
 	return nil
 }
 
-// reportDigests tells the leader what the state is at a barrier; it compares it with
-// the owner's.
+// reportDigests sends the digests of the state at a barrier to the leader, which compares
+// them with the owner's.
 func (t *task) reportDigests(ctx context.Context, c frame.Cut) {
 	if !t.saver.awaits(c) {
 		return
@@ -338,7 +337,7 @@ func (t *task) reportDigests(ctx context.Context, c frame.Cut) {
 	t.saver.epoch, t.saver.term = epoch, checkpoint.Term(c.Term)
 	r := control.DigestsRequest{App: t.plan.Name, Generation: t.generation, Epoch: epoch, Partition: t.partition, Digests: map[string]state.Digest{}}
 	for _, h := range t.saver.holders {
-		h.Cut(epoch) // nothing will be asked for that was before it
+		h.Cut(epoch) // changes before it are not needed any more
 		h.Committed(epoch)
 		r.Digests[h.Info().ID] = h.Digest()
 	}
@@ -349,24 +348,24 @@ func (t *task) reportDigests(ctx context.Context, c frame.Cut) {
 			t.log.Warn("compare digests with the owner's", "epoch", epoch, "err", err)
 		case len(answer.Different) > 0:
 			t.status.mismatches.Add(1)
-			t.log.Error("state differs from that of the partition's owner: one of them is wrong; eventflux checkpoint verify --full tells whether the owner is", "epoch", epoch, "components", answer.Different)
+			t.log.Error("state differs from the state of the partition's owner: one of them is wrong; eventflux checkpoint verify --full shows whether the owner's is", "epoch", epoch, "components", answer.Different)
 		}
 	})
 }
 
-// errStandbyStale has the task begin anew.
+// errStandbyStale makes the task start again.
 var errStandbyStale = fmt.Errorf("it stood by for another generation: %w", errFenced)
 
-// takePromotion makes the standby's state that of the partition's task.
+// takePromotion turns the standby into the owner of the partition, with its state.
 func (t *task) takePromotion(ctx context.Context, attached control.Attached) error {
 	if max(attached.Generation, 1) != t.generation || attached.Held {
 		return errStandbyStale
 	}
 	if t.ahead && t.out.seq > 0 && t.out.seq < t.start.Sequence {
-		return errStandbyStale // it kept no results from before the generation's start, and some are not out
+		return errStandbyStale // it kept no results from before the generation's start, and some are not published
 	}
 	if t.reader.Position() <= t.start.Sequence {
-		return errStandbyStale // it began anew, and has not come to the start: what is before has no results
+		return errStandbyStale // it started again, and has not reached the start: it has no results before that
 	}
 	newest := t.renderer.newest
 	t.renew()
@@ -381,14 +380,14 @@ func (t *task) takePromotion(ctx context.Context, attached control.Attached) err
 	if passed.epoch <= attached.Decided {
 		return nil
 	}
-	// Its barrier is behind this task, which could not prepare it.
+	// This task has passed the barrier, so it can no longer prepare that epoch.
 	t.saver.epoch, t.saver.term = passed.epoch, passed.term
 	p := &part{epoch: passed.epoch, term: passed.term}
 	t.standby.reports.Go(func() {
 		ctx, cancel := context.WithTimeout(ctx, heartbeatWait)
 		defer cancel()
-		if err := t.saver.fail(ctx, p, errors.New("a standby has taken the partition over behind the barrier")); err != nil && ctx.Err() == nil {
-			t.log.Warn("give up the checkpoint at hand", "epoch", p.epoch, "err", err)
+		if err := t.saver.fail(ctx, p, errors.New("a standby has taken the partition over after the barrier")); err != nil && ctx.Err() == nil {
+			t.log.Warn("give up the open checkpoint", "epoch", p.epoch, "err", err)
 		}
 	})
 	return nil

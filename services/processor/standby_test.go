@@ -21,8 +21,8 @@ import (
 	"github.com/eventflux/eventflux/shared/state/store/memory"
 )
 
-// owned has a processor apply the log of a rig up to its end, with a checkpoint there. It
-// returns the configuration of another processor, its leader, and the checkpoint, which the
+// owned runs a processor that applies the log of a rig to its end and makes a checkpoint there.
+// It returns the configuration of another processor, its leader, and the checkpoint, which the
 // leader does not know yet.
 func owned(r *rig) (Config, *leader, control.CheckpointRef) {
 	r.t.Helper()
@@ -57,8 +57,8 @@ func (l *leader) commit(ref control.CheckpointRef) {
 	l.attached.Checkpoints, l.attached.Decided = []control.CheckpointRef{ref}, ref.Epoch
 }
 
-// Between two checkpoints more dead letters may come than a standby can keep. It does not
-// wait for ever: it restarts from the newer checkpoint.
+// Between two checkpoints there may be more dead letters than a standby can keep. It does not
+// wait forever: it restarts from the newer checkpoint.
 func TestStandbyKeepsTooManyDeadLetters(t *testing.T) {
 	defer func(most int) { keptMessagesMax = most }(keptMessagesMax)
 	keptMessagesMax = 100

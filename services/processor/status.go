@@ -16,7 +16,7 @@ import (
 	"github.com/eventflux/eventflux/shared/log/natsconn"
 )
 
-// phase is where a task is on its way; see the picture in doc.go.
+// phase is the state of a task; see the picture in doc.go.
 type phase string
 
 const (
@@ -24,14 +24,14 @@ const (
 	stateReplaying phase = "replaying"
 	stateRunning   phase = "running"
 	stateHalted    phase = "halted"
-	stateStandby   phase = "standby" // another processor runs the partition; this one could at once
-	stateHeld      phase = "held"    // where a restore has put it, until it is released
+	stateStandby   phase = "standby" // another processor runs the partition; this one can take over at once
+	stateHeld      phase = "held"    // it waits where it was restored, until it is released
 	stateFenced    phase = "fenced"  // another task has the partition
 	stateDrained   phase = "drained"
 	stateStopped   phase = "stopped" // ended by its process
 )
 
-// status is what others may know of a task while it runs.
+// status is the part of a task that other goroutines may read while it runs.
 type status struct {
 	changed func() // called when the phase has changed
 
@@ -39,7 +39,7 @@ type status struct {
 	phase phase
 	err   error
 
-	box        atomic.Pointer[outbox] // of the task that owns its partition; nil: there is none
+	box        atomic.Pointer[outbox] // nil if the task does not own its partition
 	applied    atomic.Uint64          // sequence of the newest frame applied
 	events     atomic.Uint64
 	duplicates atomic.Uint64 // messages dropped for their id
@@ -54,25 +54,25 @@ type status struct {
 
 	generation atomic.Uint64
 	version    atomic.Uint64 // of the app, in force
-	restored   atomic.Uint64 // epoch of the checkpoint that the task began with
-	unusable   atomic.Uint64 // newer checkpoints that were passed over, since the process began
+	restored   atomic.Uint64 // epoch of the checkpoint that the task started from
+	unusable   atomic.Uint64 // newer checkpoints that were passed over, since the process started
 	committed  atomic.Uint64 // epoch of the newest checkpoint
 	promoted   atomic.Bool
-	mismatches atomic.Uint64 // barriers at which a standby's state was not the owner's
+	mismatches atomic.Uint64 // barriers where a standby's state differed from the owner's
 	pause      atomic.Int64  // of the task at the newest barrier, ns
-	saved      atomic.Int64  // how long the newest part took to be durable, ns
+	saved      atomic.Int64  // how long it took until the newest part was durable, ns
 	bytes      atomic.Int64  // of the state, estimated
-	lineage    atomic.Uint64 // logs that were not the one of the checkpoint
-	damaged    atomic.Uint64 // checkpoints whose state was another than was cut
+	lineage    atomic.Uint64 // starts that found another log than the checkpoint's
+	damaged    atomic.Uint64 // checkpoints that restored another state than was cut
 
 	frames atomic.Uint64
 	tail   atomic.Uint64 // the log's last sequence, as far as the task knows
 	atHand atomic.Int64  // when the server stored the frame that is being applied, ms; 0: none is
-	replay atomic.Uint64 // frames behind the checkpoint at the takeover
+	replay atomic.Uint64 // frames after the checkpoint at the takeover
 
 	owner atomic.Bool            // the task has its partition, and does not stand by
 	pace  pace                   // what frames cost
-	over  atomic.Pointer[string] // why the task takes no events; nil: it takes them
+	over  atomic.Pointer[string] // the limit that the task exceeds; nil for none
 
 	restoring atomic.Int64 // how long the start took until the log could be replayed, ns
 	replaying atomic.Int64 // and the replay after it, ns; 0 until it is over
@@ -91,7 +91,7 @@ func (s *status) is() phase {
 	return s.phase
 }
 
-// caughtUp says that the task has applied all that its log is known to hold.
+// caughtUp records that the task has applied all known frames of its log.
 func (s *status) caughtUp() {
 	if s.is() == stateReplaying {
 		s.set(stateRunning, nil)
@@ -125,7 +125,7 @@ type TaskInfo struct {
 	Error string `json:"error,omitempty"`
 	// Applied is the log sequence of the newest frame applied.
 	Applied uint64 `json:"applied"`
-	// Generation is the app's line of history that the task is on.
+	// Generation is the generation of the app that the task runs.
 	Generation uint64 `json:"generation"`
 	// Version is the version of the app that is in force.
 	Version uint64 `json:"version"`
@@ -134,8 +134,8 @@ type TaskInfo struct {
 	Results uint64 `json:"results"`
 	// Duplicates counts the messages that were dropped for their Nats-Msg-Id.
 	Duplicates uint64 `json:"duplicates"`
-	// Dropped counts the rows that a window could not take, because they came too
-	// late or lack the time by which it goes.
+	// Dropped counts the rows that a window could not take, because they came too late or lack
+	// the time that it needs.
 	Dropped uint64 `json:"dropped"`
 	// Late counts the events since the start that came when the app's clock had passed
 	// their time, DeadLetters those of them that no query asks for. OutOfOrder counts the
@@ -147,7 +147,7 @@ type TaskInfo struct {
 	Waiting uint64 `json:"waiting"`
 	// Repeated counts the frames that their writer had appended before.
 	Repeated uint64 `json:"repeated_frames"`
-	// Restored is the epoch of the checkpoint that the task began with; 0: none.
+	// Restored is the epoch of the checkpoint that the task started from; 0: none.
 	Restored uint64 `json:"restored_checkpoint"`
 	// Unusable counts the newer checkpoints that could not be used at a start.
 	Unusable uint64 `json:"unusable_checkpoints"`
@@ -155,8 +155,7 @@ type TaskInfo struct {
 	Checkpoint uint64 `json:"checkpoint"`
 	// Promoted says that the task stood by before it took the partition over.
 	Promoted bool `json:"promoted"`
-	// Mismatches counts the barriers at which the state of a standby was not that of the
-	// partition's owner.
+	// Mismatches counts the barriers where the state of a standby differed from the owner's.
 	Mismatches uint64 `json:"digest_mismatches"`
 	// PauseSeconds is how long the newest barrier kept the task from the next frame,
 	// SaveSeconds how long its state took to be durable beside the task.
@@ -168,23 +167,22 @@ type TaskInfo struct {
 	Frames uint64 `json:"frames"`
 	// LogEnd is the log's last sequence, as far as the task knows.
 	LogEnd uint64 `json:"log_end"`
-	// ReplayFrames is how many frames the log had behind the checkpoint at the start.
+	// ReplayFrames is how many frames the log had after the checkpoint at the start.
 	ReplayFrames uint64 `json:"replay_frames"`
 	// RestoreSeconds is how long the start took until the task could replay,
 	// ReplaySeconds how long the replay took after that; 0 until it is over.
 	RestoreSeconds float64 `json:"restore_seconds"`
 	ReplaySeconds  float64 `json:"replay_seconds"`
 	// LineageMismatches counts the starts that found another log than the checkpoint's,
-	// RestoreMismatches those that found a checkpoint to restore another state than was
-	// cut.
+	// RestoreMismatches the starts where a checkpoint restored another state than was cut.
 	LineageMismatches uint64 `json:"lineage_mismatches"`
 	RestoreMismatches uint64 `json:"restore_mismatches"`
 
-	// LagSeconds is how long the task needs for what its log holds, at its pace of late;
-	// ingest bounds it by ingest.lag_max. LagBytes estimates that part of the log.
+	// LagSeconds is how long the task needs for the rest of its log, at its recent pace; ingest
+	// bounds it by ingest.lag_max. LagBytes estimates the size of that rest.
 	LagSeconds float64 `json:"lag_seconds"`
 	LagBytes   int64   `json:"lag_bytes"`
-	// Over says why the task takes no events, being over one of its limits.
+	// Over names the limit that the task exceeds; while it does, ingest refuses events.
 	Over string `json:"over,omitempty"`
 
 	atHand     time.Time // when the server stored the frame that is being applied; zero: none is
@@ -202,7 +200,7 @@ func (t *TaskInfo) Alive() bool {
 	return false
 }
 
-// Tasks returns how the tasks are, in the order of apps and partitions.
+// Tasks returns the states of the tasks, in the order of apps and partitions.
 func (s *Service) Tasks() []TaskInfo {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -247,7 +245,7 @@ func (t *task) info() TaskInfo {
 
 func seconds(ns *atomic.Int64) float64 { return time.Duration(ns.Load()).Seconds() }
 
-// announce makes the service known to the NATS service registry. Its endpoint
+// announce registers the service with the NATS service registry. Its endpoint
 // ef.processor.tasks lists the tasks as JSON.
 func (s *Service) announce() (micro.Service, error) {
 	const name = "processor"
@@ -275,5 +273,5 @@ func (s *Service) answerTasks(r micro.Request) {
 		_ = r.Error("500", err.Error(), nil)
 		return
 	}
-	_ = r.Respond(data) // whoever asked may have gone
+	_ = r.Respond(data) // the requester may be gone
 }

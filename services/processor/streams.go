@@ -7,9 +7,9 @@ import (
 	"github.com/eventflux/eventflux/shared/lang/siddhiql"
 )
 
-// resultStreams numbers the streams of an app that have results, by whichever version: the
-// numbers of a plan hold for one version only. Numbers are given in the order in which a task
-// hears of the streams. It may be used concurrently.
+// resultStreams numbers the streams of an app that have results in any version. The numbers in
+// a plan are valid for one version only. Streams are numbered in the order of their first use.
+// It may be used concurrently.
 type resultStreams struct {
 	mu    sync.Mutex
 	names []string
@@ -33,7 +33,7 @@ func (r *resultStreams) all() []string {
 	return slices.Clone(r.names)
 }
 
-// follow has the task go by the plan of a version from here on.
+// follow makes the task use the plan of a version from here on.
 func (t *task) follow(plan *siddhiql.Plan) {
 	t.live = plan
 	for _, s := range plan.Published() {
@@ -54,7 +54,7 @@ func (t *task) follow(plan *siddhiql.Plan) {
 	}
 }
 
-// renew makes a renderer that goes on after the results at the takeover.
+// renew makes a renderer that continues after the results at the takeover.
 func (t *task) renew() {
 	t.renderer = nil
 	t.follow(t.live)

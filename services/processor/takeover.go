@@ -19,14 +19,14 @@ import (
 	"github.com/eventflux/eventflux/shared/state/checkpoint"
 )
 
-// takeOver shuts out former owners of a partition's output stream. It notes the position of
+// takeOver fences former owners of a partition's output stream. It records the position of
 // the newest result of the generation on each result stream, and returns an emitter that
-// goes on after the fence.
+// continues after the fence.
 //
-// It writes two fences. The first shuts former owners out, and has the record of the fence
-// before it, if there is one. Then what came after that record is read, which is bounded
-// (recordEvery) and shows whether results are missing; the second fence has the record of it
-// all.
+// It writes two fences. The first one fences former owners, and copies the record of the
+// fence before it, if there is one. Then takeOver reads the results after that record, whose
+// number is bounded (recordEvery), and checks whether any are missing. The second fence has
+// the record of all results.
 func (t *task) takeOver(ctx context.Context) (*emitter, error) {
 	stream := natsconn.OutStream(t.plan.Name, t.partition)
 	former, fence, err := t.shutOut(ctx, stream)
@@ -108,7 +108,7 @@ func (t *task) shutOut(ctx context.Context, stream string) (former output.Fence,
 		}
 		fence, err := t.publishFence(ctx, next, end)
 		if hasCode(err, codeWrongLastSequence, codeWrongLastSequenceConstant) {
-			continue // somebody still writes: read again what they wrote
+			continue // another task still writes: read again what it wrote
 		}
 		if err != nil {
 			return former, 0, fmt.Errorf("fence output stream %s: %w", stream, err)
@@ -126,10 +126,10 @@ func (t *task) lastFence(ctx context.Context, stream string) (f output.Fence, se
 	if f, seq, err = t.results().Fence(ctx, t.nc); err != nil || seq == 0 {
 		return f, 0, err
 	}
-	// Another text gives other results, and the log is replayed from its beginning:
-	// they would get the positions of results that are out already.
+	// Another text gives other results. A replay of the log from its start would give them the
+	// positions of results that are already published.
 	if f.Plan != "" && f.Plan != t.made.first {
-		return f, 0, fmt.Errorf("app %q has changed since its log was begun: its results would not follow those in %s; run the former text, or deploy the changed one under another @app:name", t.plan.Name, stream)
+		return f, 0, fmt.Errorf("app %q has changed since its log was started: its results would not continue those in %s; run the former text, or deploy the changed one under another @app:name", t.plan.Name, stream)
 	}
 	if f.Generation > t.generation {
 		return f, 0, fmt.Errorf("%w: fence %d of output stream %s is of generation %d, this task's is %d", errFenced, seq, stream, f.Generation, t.generation)
@@ -156,11 +156,11 @@ func (t *task) publishFence(ctx context.Context, f output.Fence, last uint64) (u
 	return last + 1, ackError(answer.Data)
 }
 
-// outEnd is how far results are out, as the newest generation that has some put them out:
-// frame after frame, and within one in the order of each stream alone.
+// outEnd says how far results are published, by the newest generation that has published any:
+// frame by frame, and within a frame only in the order of each stream.
 type outEnd struct {
 	generation checkpoint.Generation
-	seq        uint64     // of the last frame of which a result is out; 0: it is not known
+	seq        uint64     // the last frame with a published result; 0: not known
 	of         []position // by result stream: of its newest result of that generation
 }
 
@@ -174,8 +174,8 @@ func (o *outEnd) add(stream int, at position, generation checkpoint.Generation) 
 	o.seq, o.of[stream] = max(o.seq, at.seq), at
 }
 
-// before returns end, or the place of the first result of a stream that is not out, if that
-// comes earlier.
+// before returns end, or the position of the first result of a stream that is not published,
+// if that comes earlier.
 func (o *outEnd) before(stream int, end position) position {
 	if o.seq == 0 {
 		return end

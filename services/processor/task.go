@@ -27,19 +27,19 @@ import (
 type task struct {
 	service   *Service
 	nc        *nats.Conn
-	plan      *siddhiql.Plan // as it was when the task was made; live is the one in force
-	made      app            // what it was made with
+	plan      *siddhiql.Plan // the plan that the task was made with; live is the one in force
+	made      app            // the version that the task was made with
 	partition uint32
-	owner     string // this incarnation, for people who read fences
+	owner     string // name of this incarnation in fences, for operators
 	log       *slog.Logger
 	status    status
-	suspect   atomic.Uint64 // sequence of a frame of which a process may have died; 0: none
+	suspect   atomic.Uint64 // sequence of a frame that may have killed a process; 0: none
 
 	// Of one run.
 	generation checkpoint.Generation
 	core       *engine.Task
 	live       *siddhiql.Plan // of the version in force
-	streams    *resultStreams // that have results, by any version
+	streams    *resultStreams // the streams with results, of all versions
 	created    time.Time      // of the log's JetStream stream
 	decoder    frame.Decoder
 	reader     *wal.Reader
@@ -47,21 +47,21 @@ type task struct {
 	ticked     int64     // stamp of the newest tick that was appended
 	idled      int64     // input clock of the newest idle tick that was appended, with idleTick
 	idleTick   bool      // one was appended
-	quiet      time.Time // since when no event has come, with idle.time; zero: it is not known
+	quiet      time.Time // when the last event arrived, with idle.time; zero: not known
 	renderer   *renderer
 	box        *outbox
-	late       *outbox          // of dead letters
-	last       []position       // by slot: of the newest result of the generation at the takeover
-	mute       position         // no result before it is let out; zero: all are
+	late       *outbox          // for dead letters
+	last       []position       // by slot: the newest result of the generation at the takeover
+	mute       position         // results before it are suppressed; zero: none are
 	newest     uint64           // log sequence of the newest result of any generation
-	start      checkpoint.Start // of the generation: no results up to there; zero: none
-	ahead      bool             // the start is behind the barrier of the checkpoint
+	start      checkpoint.Start // of the generation: it has no results up to there; zero: none
+	ahead      bool             // the start is after the barrier of the checkpoint
 	out        outEnd           // at the takeover; zero for a standby
-	recorded   uint64           // sequence of the output stream up to which the takeover had a record
-	held       bool             // the task stops there
-	end        *uint64          // the log's last sequence when the task was told to drain
+	recorded   uint64           // last sequence of the output stream in the record at the takeover
+	held       bool             // the task stops at the start
+	end        *uint64          // the log's last sequence when the drain started
 	saver      *saver           // nil without checkpoints
-	standby    *standby         // nil for the partition's own task
+	standby    *standby         // nil for the owner of the partition
 	progress   *progress
 	measured   time.Time // when the memory of the state was estimated last
 }
@@ -72,7 +72,7 @@ func newTask(s *Service, a app, partition uint32) *task {
 		log: s.cfg.Log.With("app", a.plan.Name, "partition", partition),
 	}
 	t.streams = &resultStreams{}
-	t.status.changed = s.tell
+	t.status.changed = s.wake
 	t.status.set(stateStarting, nil)
 	return t
 }
@@ -82,7 +82,7 @@ func (t *task) run(ctx context.Context) {
 	defer t.release()
 	err := t.try(ctx)
 	for wait := retryWait; unavailable(err) && ctx.Err() == nil; wait = min(2*wait, retryWaitMax) {
-		t.log.Warn("the task begins again", "err", err, "in", wait)
+		t.log.Warn("the task starts again", "err", err, "in", wait)
 		t.status.set(stateStarting, err)
 		select {
 		case <-ctx.Done():
@@ -104,15 +104,15 @@ func (t *task) run(ctx context.Context) {
 	}
 }
 
-// release gives the memory of a task back that has ended. A halted one stays listed.
+// release frees the memory of a task that has ended. A halted task stays listed.
 func (t *task) release() {
 	t.core, t.live, t.renderer, t.box, t.late, t.saver, t.reader, t.ticks = nil, nil, nil, nil, nil, nil, nil, nil
 	t.decoder = frame.Decoder{}
 }
 
-// unavailable reports whether err says that NATS or the store could not be asked just
-// now, that the task was too slow, or that a stream has yet to be made, and nothing of
-// what they hold. The task can begin again: its memory is a function of its log.
+// unavailable reports whether err only says that NATS or the store does not answer at the
+// moment, that the task was too slow, or that a stream does not exist yet, and nothing about
+// their content. The task can start again: its state is a function of its log.
 func unavailable(err error) bool {
 	for _, passing := range []error{errStoreAway, errOvertaken, natsconn.ErrNoStream} {
 		if errors.Is(err, passing) {
@@ -213,7 +213,7 @@ func (t *task) open(ctx context.Context) error {
 	if _, err := natsconn.FindOut(ctx, t.service.js, t.plan.Name, t.partition); err != nil {
 		return err
 	}
-	t.ticked, t.idleTick = 0, false // what the writer before was to append may be lost
+	t.ticked, t.idleTick = 0, false // ticks of the former writer may be lost
 	t.ticks, err = wal.NewWriter(wal.WriterConfig{Conn: t.nc, App: t.plan.Name, Partition: t.partition, Witness: t.service.cfg.Witness, Log: t.log})
 	return err
 }
@@ -262,14 +262,14 @@ func (t *task) consume(ctx context.Context) error {
 		}
 		t.status.pace.begin(since, t.reader.AtTail())
 		made := t.box.mark()
-		t.settle()
+		t.applyDecision()
 		t.status.tail.Store(t.reader.Tail())
 		t.status.atHand.Store(record.Time.UnixMilli())
 		events, err := t.apply(ctx, record)
 		if err != nil {
 			return err
 		}
-		t.settleSoon()
+		t.preEncode()
 		t.measureSoon()
 		if _, err := t.thaw(ctx); err != nil {
 			return err
@@ -279,9 +279,9 @@ func (t *task) consume(ctx context.Context) error {
 	}
 }
 
-// apply applies one frame and hands on its results. It returns how many events the frame
-// had, repeated ones among them. A panic halts this task, and no other: the state may be
-// half changed, but nothing durable is.
+// apply applies one frame and passes its results to the outbox. It returns how many events
+// the frame had, including repeated ones. A panic halts this task, and no other: the state
+// may be half changed, but nothing durable is.
 func (t *task) apply(ctx context.Context, record wal.Record) (events int, err error) {
 	defer caught(record.Seq, &err)
 	if record.Skipped {
@@ -300,7 +300,7 @@ func (t *task) apply(ctx context.Context, record wal.Record) (events int, err er
 	t.status.count(record.Seq, done, results, t.core.Dropped())
 	t.status.setTimes(t.core.Times())
 	if !open {
-		return 0, context.Cause(ctx) // the emitter has ended, and says why
+		return 0, context.Cause(ctx) // the emitter has ended with this reason
 	}
 	if f.Kind == frame.Events && t.live.Idle > 0 {
 		t.quiet = faultpoint.Now()
@@ -311,9 +311,9 @@ func (t *task) apply(ctx context.Context, record wal.Record) (events int, err er
 	return events, err
 }
 
-// render passes on the results of frame seq, and changes to the version that it has brought
-// into force. Those of the version before come first. It returns false if nothing is sent any
-// more.
+// render passes the results of frame seq to the outbox. If the frame has put a new version in
+// force, it passes the results of the former version first, and then switches. It returns
+// false if the outbox has closed.
 func (t *task) render(ctx context.Context, seq uint64) (results int, open bool) {
 	at := position{seq: seq}
 	if before := t.core.Earlier(); before != nil {
@@ -362,13 +362,13 @@ func (t *task) applyFrame(ctx context.Context, record wal.Record) (f *frame.Fram
 	return f, done, err
 }
 
-// pastLimit says how an app goes on that asks for more than its limits allow.
+// pastLimit returns what an operator can do about an app that exceeds one of its limits.
 func pastLimit(app string) string {
 	return fmt.Sprintf("eventflux recover %[1]s --skip SEQ goes on without the frame; else change the app or raise the limit, and deploy it again: eventflux app rm %[1]s, then eventflux app deploy", app)
 }
 
-// applyStart applies the frame in which the generation begins: it has results only of
-// what comes behind the event, and none of that if the task is held.
+// applyStart applies the frame where the generation starts. Only events after the start have
+// results, and none of the frame if the task is held.
 func (t *task) applyStart(seq uint64, f *frame.Frame) (engine.Applied, error) {
 	until := engine.Until{Step: func(s engine.Step) {
 		if s.Event > 0 && s.Event <= t.start.Event {
@@ -389,8 +389,8 @@ func rowsOf(outputs []engine.Output) (n uint64) {
 	return n
 }
 
-// muteTo lets no result before a position out, as far as they are out already: a place may
-// be asked for that the generation before has not come to.
+// muteTo suppresses results before a position, as far as they are already published: the
+// former generation may not have reached that position.
 func (t *task) muteTo(all position) {
 	t.mute = all
 	for s := range t.last {
@@ -410,7 +410,7 @@ func (t *task) muteSlot(s int) {
 	}
 }
 
-// hold waits until the task is told to end: a release begins it anew.
+// hold waits until the task has to end: a release starts it again.
 func (t *task) hold(ctx context.Context) error {
 	t.status.set(stateHeld, nil)
 	select {
@@ -420,8 +420,8 @@ func (t *task) hold(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// next returns the next frame of the log. While it is idle, a tick is appended
-// when a timer is due. more is false once the task has drained.
+// next returns the next frame of the log. While the log is idle, it appends a tick when a
+// timer is due. more is false once the task has drained.
 func (t *task) next(ctx context.Context) (record wal.Record, more bool, err error) {
 	for {
 		if !t.reader.AtTail() {
@@ -437,7 +437,7 @@ func (t *task) next(ctx context.Context) (record wal.Record, more bool, err erro
 		if err != nil || drained {
 			return wal.Record{}, false, err
 		}
-		t.settleSoon()
+		t.preEncode()
 		record, err := t.await(ctx)
 		if !errors.Is(err, errIdle) {
 			return record, true, err
@@ -446,8 +446,8 @@ func (t *task) next(ctx context.Context) (record wal.Record, more bool, err erro
 }
 
 // read returns the next record of the log. If the log was trimmed for a newer checkpoint, the
-// task restarts from that one: it may have been a standby that was far behind. So does a
-// standby that meets a hole.
+// task restarts from that one: it may be a standby that lagged. A standby that reaches a hole
+// restarts too.
 func (t *task) read(ctx context.Context) (wal.Record, error) {
 	record, err := t.reader.Next(ctx)
 	var trimmed *wal.TrimmedError
@@ -458,14 +458,13 @@ func (t *task) read(ctx context.Context) (wal.Record, error) {
 	return record, err
 }
 
-// follows reports whether the task is a standby. It can pass over a hole in the log: the owner
-// is past it, and its next checkpoint covers it.
+// follows reports whether the task is a standby. A standby can skip a hole in the log: the
+// owner has passed it, and the owner's next checkpoint covers it.
 func (t *task) follows() bool { return t.standby != nil && !t.status.promoted.Load() }
 
 var errIdle = errors.New("nothing came")
 
-// await waits for a frame, and no longer than until a tick is due or the task is
-// to drain: then it returns errIdle.
+// await waits for a frame. When a tick is due or the task has to drain, it returns errIdle.
 func (t *task) await(ctx context.Context) (wal.Record, error) {
 	wait, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -498,9 +497,9 @@ func (t *task) await(ctx context.Context) (wal.Record, error) {
 	return record, err
 }
 
-// idle appends a tick that moves the input clock of a playback app on if no event has come
-// for its idle.time. It returns after how long to ask again, or 0 for not before the next
-// frame. While a tick is on its way, no other is appended: NATS may be away for long.
+// idle appends a tick that advances the input clock of a playback app if no event has arrived
+// for its idle.time. It returns how long to wait before the next call, or 0 to wait for the
+// next frame. While a tick is pending, it appends no other: NATS may be unavailable for long.
 func (t *task) idle() (time.Duration, error) {
 	if t.live.Idle == 0 {
 		return 0, nil
@@ -530,8 +529,8 @@ func (t *task) idle() (time.Duration, error) {
 // idleMax is the longest idle.time that can be waited for, ms.
 const idleMax = math.MaxInt64 / int64(time.Millisecond)
 
-// drained reports whether the task is to drain and has applied all that its log
-// held when it was told.
+// drained reports whether the task has to drain and has applied the frames that its log held
+// when the drain started.
 func (t *task) drained(ctx context.Context) (bool, error) {
 	if t.service.running.Err() == nil {
 		return false, nil

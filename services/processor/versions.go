@@ -10,7 +10,7 @@ import (
 	"github.com/eventflux/eventflux/shared/testing/faultpoint"
 )
 
-// versionOf returns a version of the app, which has a text with the digest.
+// versionOf returns a version of the app. The digest of its text must be the given one.
 func (t *task) versionOf(ctx context.Context, number uint32, digest string) (app, error) {
 	if number == 1 && t.made.number == 1 {
 		return t.made, nil
@@ -41,7 +41,7 @@ func (t *task) applyVersion(ctx context.Context, seq uint64, f *frame.Frame) (en
 }
 
 // change switches the task to the version that a frame has put in force. The results before
-// that frame are published, or on their way.
+// that frame are published, or in the outbox.
 func (t *task) change(m *engine.Migration) {
 	number, _ := t.core.Deployed()
 	t.follow(t.core.Plan())
@@ -61,11 +61,11 @@ func (t *task) change(m *engine.Migration) {
 	t.noteVersion()
 }
 
-// noteVersion tells others which version is in force.
+// noteVersion puts the version in force into the status.
 func (t *task) noteVersion() {
 	number, _ := t.core.Deployed()
 	t.renderer.version = uint32(number)
 	if t.status.version.Swap(number) != number {
-		t.service.tell()
+		t.service.wake()
 	}
 }

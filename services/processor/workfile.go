@@ -14,22 +14,22 @@ import (
 	"github.com/eventflux/eventflux/shared/control"
 )
 
-// workFile notes which frames the tasks of a process are applying, so that the next
-// process knows if this one has died of one. It is written and never synced: it has to
-// outlive the process, and not the machine. One slot for each task:
+// workFile records which frames the tasks of a process are applying, so that the next process
+// knows if a frame killed this one. It is never synced, because it has to survive the process
+// but not the machine. It has one slot for each task:
 //
 //	magic, version, length of the JSON (2 bytes), JSON of the slot's task, zeros;
 //	the last 12 bytes: log sequence or 0, CRC32C of the slot before
 //
-// all numbers little-endian. The first slot has the process instead of a task. Slots that
-// are not whole count for nothing: the machine has died as well, and nobody is to blame.
+// All numbers are little-endian. The first slot has the process instead of a task. Incomplete
+// slots are ignored: then the machine has failed too, and no frame is to blame.
 type workFile struct {
 	mu    sync.Mutex
 	file  *os.File
-	slots map[slot]int // where each task is noted
+	slots map[slot]int // the slot number of each task
 	free  []int
 	next  int
-	work  map[int][]byte // slots as they are in the file
+	work  map[int][]byte // the slots as written in the file
 }
 
 const (
@@ -50,8 +50,8 @@ type workEntry struct {
 	Partition   uint32 `json:"partition"`
 }
 
-// readWork returns what the process noted that wrote the file and has died; nil if there
-// is no file, or nothing was at work.
+// readWork returns the frames that the process that wrote the file was applying when it died;
+// nil if there is no file, or there were no such frames.
 func readWork(path string) (*control.Died, error) {
 	data, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -90,7 +90,7 @@ func readSlot(data []byte) (e workEntry, seq uint64, ok bool) {
 	return e, binary.LittleEndian.Uint64(data[workSlot-workTail:]), true
 }
 
-// openWork begins a file in the place of an older one.
+// openWork creates the file, and replaces an older one.
 func openWork(path, incarnation string) (*workFile, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o750); err != nil {
 		return nil, err
@@ -113,7 +113,7 @@ func (w *workFile) write(n int, e workEntry) error {
 	}
 	data := make([]byte, workSlot)
 	if len(text) > workSlot-workHead-workTail {
-		return fmt.Errorf("app %.100q has too long a name to be noted", e.App)
+		return fmt.Errorf("the name of app %.100q is too long for the file", e.App)
 	}
 	copy(data, workMagic)
 	data[len(workMagic)] = workVersion
@@ -126,7 +126,7 @@ func (w *workFile) write(n int, e workEntry) error {
 	return w.note(n, 0)
 }
 
-// note writes which frame the task of a slot applies; 0 is none.
+// note writes which frame the task of a slot applies; 0 for none.
 func (w *workFile) note(n int, seq uint64) error {
 	data := w.work[n]
 	tail := data[workSlot-workTail:]
@@ -150,7 +150,7 @@ func (w *workFile) add(as control.Assigned) error {
 	return w.write(n, workEntry{App: as.App, Index: as.Index, Partition: as.Partition})
 }
 
-// remove takes a slot back.
+// remove frees a slot.
 func (w *workFile) remove(s slot) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -163,7 +163,7 @@ func (w *workFile) remove(s slot) error {
 	return w.note(n, 0)
 }
 
-// set notes which frame a task applies; 0 is none.
+// set records which frame a task applies; 0 for none.
 func (w *workFile) set(s slot, seq uint64) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -173,25 +173,25 @@ func (w *workFile) set(s slot, seq uint64) error {
 	return nil
 }
 
-// close ends the file of a process that does not die of a frame.
+// close removes the file of a process that ends normally.
 func (w *workFile) close() error {
 	return errors.Join(w.file.Close(), os.Remove(w.file.Name()))
 }
 
-// readWork learns what an earlier process was at when it died.
+// readWork reads which frames an earlier process was applying when it died.
 func (s *Service) readWork() {
 	if s.cfg.Work == "" || s.cfg.Control == nil {
 		return
 	}
 	died, err := readWork(s.cfg.Work)
 	if err != nil {
-		s.cfg.Log.Warn("it is not known what an earlier process was at when it ended", "file", s.cfg.Work, "err", err)
+		s.cfg.Log.Warn("it is not known which frames an earlier process was applying when it ended", "file", s.cfg.Work, "err", err)
 	}
 	s.died = died
 }
 
-// openWork begins to note what this process is at, once the checkpointer knows of the
-// earlier one.
+// openWork starts to record the frames of this process, once the checkpointer knows the
+// frames of the earlier one.
 func (s *Service) openWork() {
 	s.died = nil
 	if s.cfg.Work == "" || s.work != nil || s.workFailed.Load() {
@@ -199,30 +199,30 @@ func (s *Service) openWork() {
 	}
 	work, err := openWork(s.cfg.Work, s.incarnation)
 	if err != nil {
-		s.noted(err)
+		s.logWorkError(err)
 		return
 	}
 	s.work = work
 }
 
-// noted says once that the file cannot be written. Tasks run on: if one of them ends the
-// process, nobody will know that it did.
-func (s *Service) noted(err error) {
+// logWorkError logs once that the file cannot be written. Tasks continue, but if a frame
+// kills the process, it is not blamed.
+func (s *Service) logWorkError(err error) {
 	if err == nil || s.workFailed.Swap(true) {
 		return
 	}
-	s.cfg.Log.Warn("what the tasks are at cannot be noted, so one that ends the process is not put into quarantine", "file", s.cfg.Work, "err", err)
+	s.cfg.Log.Warn("the frames that tasks apply cannot be recorded, so a frame that kills the process is not put into quarantine", "file", s.cfg.Work, "err", err)
 }
 
 // closeWork ends the file. All tasks have ended.
 func (s *Service) closeWork() {
 	if s.work != nil {
-		s.noted(s.work.close())
+		s.logWorkError(s.work.close())
 	}
 }
 
-// working notes that a task applies a frame, until the function that it returns is called.
-// A suspected frame is applied while no other is, so that a death has one cause.
+// working records that a task applies a frame, until the returned function is called. A
+// suspected frame is applied while no other is, so that a death has only one possible cause.
 func (s *Service) working(t *task, seq uint64) (done func()) {
 	unlock := s.frames.RUnlock
 	if t.suspect.Load() == seq {
@@ -235,9 +235,9 @@ func (s *Service) working(t *task, seq uint64) (done func()) {
 		return unlock
 	}
 	at := slot{t.plan.Name, t.partition}
-	s.noted(s.work.set(at, seq))
+	s.logWorkError(s.work.set(at, seq))
 	return func() {
-		s.noted(s.work.set(at, 0))
+		s.logWorkError(s.work.set(at, 0))
 		unlock()
 	}
 }

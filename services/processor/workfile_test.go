@@ -12,8 +12,8 @@ import (
 	"github.com/eventflux/eventflux/shared/state/store/memory"
 )
 
-// What a process noted before it died is what the next one reads; a process that ends by
-// itself leaves nothing behind.
+// A process reads which frames the last one was applying when it died. A process that ends
+// normally removes its file.
 func TestNextProcessKnowsWhatTheLastWasAt(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "processor", "p.work")
 	w, err := openWork(path, "first")
@@ -35,7 +35,7 @@ func TestNextProcessKnowsWhatTheLastWasAt(t *testing.T) {
 
 	data, err := os.ReadFile(path)
 	must(t, err)
-	for at := range data { // a slot that is not whole counts for nothing
+	for at := range data { // an incomplete slot is ignored
 		data[at] ^= 1
 		must(t, os.WriteFile(path, data, 0o600))
 		died, err := readWork(path)
@@ -66,8 +66,8 @@ func (l *deathsHeard) Heartbeat(ctx context.Context, r control.HeartbeatRequest)
 	return l.leader.Heartbeat(ctx, r)
 }
 
-// A processor says in its first heartbeat what the last process under its name was at when
-// it died, and only then runs tasks.
+// A processor reports in its first heartbeat which frames the last process under its name was
+// applying when it died, and only then runs tasks.
 func TestDeathIsTold(t *testing.T) {
 	r := newRig(t, sums)
 	path := filepath.Join(t.TempDir(), "p.work")
@@ -100,7 +100,7 @@ func TestDeathIsTold(t *testing.T) {
 	}
 }
 
-// A suspected frame waits until no other is applied, and no other begins meanwhile.
+// A suspected frame waits until no other frame is applied, and then no other one starts.
 func TestSuspectIsAppliedAlone(t *testing.T) {
 	r := newRig(t, sums)
 	s, err := New(Config{Conn: r.nc, ID: "p", Version: "0.0.1", Log: quiet, Control: newLeader(r), Store: memory.New()})
@@ -109,7 +109,7 @@ func TestSuspectIsAppliedAlone(t *testing.T) {
 	suspect.suspect.Store(5)
 	other := &task{service: s, plan: r.plan, partition: 1}
 	done := s.working(other, 5)
-	s.working(suspect, 4)() // another frame of it waits for nobody
+	s.working(suspect, 4)() // another frame of that task does not wait
 	if s.frames.TryLock() {
 		t.Fatal("a frame is applied, and the lock is free")
 	}

@@ -35,24 +35,24 @@ type course struct {
 
 // plan answers VerbPlan, and VerbRestore for a dry run.
 func (s *Service) plan(ctx context.Context, r *RestoreRequest) (any, error) {
-	c, err := s.chartRestore(ctx, r)
+	c, err := s.planRestore(ctx, r)
 	if err != nil {
 		return nil, err
 	}
 	return c.plan, nil
 }
 
-// chartRestore makes the plan of a restore, with or without records to skip.
-func (s *Service) chartRestore(ctx context.Context, r *RestoreRequest) (*course, error) {
+// planRestore makes the plan of a restore, with or without records to skip.
+func (s *Service) planRestore(ctx context.Context, r *RestoreRequest) (*course, error) {
 	if len(r.Skip) > 0 {
-		return s.chartSkip(ctx, r)
+		return s.planSkip(ctx, r)
 	}
-	return s.chart(ctx, &r.PlanRequest)
+	return s.newCourse(ctx, &r.PlanRequest)
 }
 
-// chart makes a plan. If the restore is impossible, the plan has the reason in Refused. An
+// newCourse makes a plan. If the restore is impossible, the plan has the reason in Refused. An
 // error means that the request is invalid or that the plan could not be made.
-func (s *Service) chart(ctx context.Context, r *PlanRequest) (*course, error) {
+func (s *Service) newCourse(ctx context.Context, r *PlanRequest) (*course, error) {
 	if err := r.complete(); err != nil {
 		return nil, err
 	}

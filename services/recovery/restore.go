@@ -34,7 +34,7 @@ func (s *Service) startRestore(ctx, life context.Context, work *sync.WaitGroup, 
 // restore plans and verifies a restore, and asks the checkpointer to carry it out.
 func (s *Service) restore(ctx context.Context, r *RestoreRequest, j *job) (*RestoreResult, error) {
 	j.enter(phasePlan)
-	c, err := s.chartRestore(ctx, r)
+	c, err := s.planRestore(ctx, r)
 	if err != nil {
 		return nil, err
 	}

@@ -17,10 +17,10 @@ import (
 // reasonMax bounds the reason for a skipped record in a manifest.
 const reasonMax = 500
 
-// chartSkip plans a restore that skips records. The app must be unable to apply each of
+// planSkip plans a restore that skips records. The app must be unable to apply each of
 // them, and able to apply the rest of the log. A frame that EventFlux wrote cannot be
 // skipped because it is unreadable: later frames refer to it.
-func (s *Service) chartSkip(ctx context.Context, r *RestoreRequest) (*course, error) {
+func (s *Service) planSkip(ctx context.Context, r *RestoreRequest) (*course, error) {
 	if err := r.complete(); err != nil {
 		return nil, err
 	}

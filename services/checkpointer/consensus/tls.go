@@ -18,7 +18,7 @@ import (
 // alpn identifies this protocol, in case another one uses TLS on the same port one day.
 const alpn = "ef-raft/1"
 
-// handshakeTimeout bounds how long the peer may take for the handshake.
+// handshakeTimeout bounds the duration of the TLS handshake.
 const handshakeTimeout = 5 * time.Second
 
 // TLS names the files that authenticate a member. They are read for each connection, so a
