@@ -219,7 +219,7 @@ func (o *owners) await(ctx context.Context) (owner string, err error) {
 			}
 			states[is.Processor] = "none"
 			for _, t := range is.Tasks {
-				states[is.Processor] = t.State
+				states[is.Processor] = string(t.State)
 			}
 		}
 		for name, other := range map[string]string{"p1": "p2", "p2": "p1"} {

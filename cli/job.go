@@ -38,7 +38,7 @@ func runJob(cmd *cobra.Command, a *asking, verb string, app *string, request, re
 		if err != nil {
 			return err
 		}
-		for at.State == "running" {
+		for at.State == recovery.JobRunning {
 			shown.at(at)
 			next, cancel := context.WithTimeout(ctx, time.Second)
 			_, err := events.NextMsgWithContext(next) // wake up at an event, or after a second
@@ -58,7 +58,7 @@ func runJob(cmd *cobra.Command, a *asking, verb string, app *string, request, re
 	if err != nil {
 		return nil, err
 	}
-	if at.State == "failed" {
+	if at.State == recovery.JobFailed {
 		if at.Next != "" && !strings.Contains(at.Error, at.Next) {
 			return at, fmt.Errorf("%s; next: %s", at.Error, at.Next)
 		}
@@ -106,7 +106,7 @@ func (s *shownJob) at(j *recovery.Job) {
 
 // jobShare returns how much of a job is done. Bytes and frames have equal weight.
 func jobShare(j *recovery.Job) float64 {
-	if j.State == "done" {
+	if j.State == recovery.JobDone {
 		return 1
 	}
 	var share, of float64
@@ -121,7 +121,7 @@ func jobShare(j *recovery.Job) float64 {
 
 func jobText(j *recovery.Job) string {
 	text := fmt.Sprintf("%s read, %d frames", bytesText(j.BytesDone), j.FramesDone)
-	if j.State == "running" && j.ETASeconds > 0 {
+	if j.State == recovery.JobRunning && j.ETASeconds > 0 {
 		text += fmt.Sprintf(", %.0f s left", j.ETASeconds)
 	}
 	return text

@@ -182,12 +182,12 @@ func (p *patient) checkApp(ctx context.Context, r *report, a *control.App) {
 	}
 	aborts, reason, newest := 0, "", a.Deployed
 	for _, k := range list.Checkpoints {
-		if k.State == "aborted" {
+		if k.State == control.CheckpointAborted {
 			if aborts++; reason == "" {
 				reason = k.Reason
 			}
 		}
-		if k.State == "committed" {
+		if k.State == control.CheckpointCommitted {
 			newest = k.Time
 			break
 		}

@@ -156,7 +156,7 @@ func (p *patient) checkTask(r *report, a *control.App, part uint32) {
 			if t.App != a.Name || t.Partition != part {
 				continue
 			}
-			if t.State == "halted" {
+			if t.State == control.TaskHalted {
 				r.add(Error, at, "do what the reason says; then "+p.fix("restart eventflux run", "restart processor "+by+", or have it run elsewhere")+". docs/operations.md, 'a task halts', has each reason",
 					"its task on %s has halted: %s", by, t.Error)
 			} else if t.Error != "" {

@@ -62,7 +62,7 @@ func (c *chain) task(want string) (found processor.TaskInfo) {
 		if len(list.Tasks) == 0 {
 			continue // not assigned yet
 		}
-		if found = list.Tasks[0]; found.State == want {
+		if found = list.Tasks[0]; string(found.State) == want {
 			return found
 		}
 	}

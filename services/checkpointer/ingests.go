@@ -104,7 +104,7 @@ func (l *leader) missing(a *appState, now time.Time) (what []string) {
 
 // missingTasks lists the partitions that do not run, grouped by reason.
 func missingTasks(a *appState, processors int) (what []string) {
-	states := make([]string, a.Partitions)
+	states := make([]control.TaskState, a.Partitions)
 	for _, o := range a.Owners {
 		states[o.Partition] = o.State
 	}
@@ -119,9 +119,9 @@ func missingTasks(a *appState, processors int) (what []string) {
 			why = "without a task, because there is no processor; start one with eventflux serve --services processor"
 		case state == "":
 			why = "without a task yet"
-		case state == "starting" || state == "halted" || state == "fenced" || state == "stopped":
-			why = state
-			if state == "halted" {
+		case state == control.TaskStarting || state == control.TaskHalted || state == control.TaskFenced || state == control.TaskStopped:
+			why = string(state)
+			if state == control.TaskHalted {
 				why += "; eventflux doctor says why"
 			}
 		default:

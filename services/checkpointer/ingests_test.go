@@ -49,7 +49,7 @@ func TestMissing(t *testing.T) {
 	serving("x", 5, control.Serving{App: "A", Index: 7, Accepts: true})
 	check("a silent ingest does not count", noTask)
 
-	states := []string{"running", "replaying", "starting", "halted", "held", "starting", "", "running"}
+	states := []control.TaskState{"running", "replaying", "starting", "halted", "held", "starting", "", "running"}
 	for p, state := range states {
 		a.Owners = append(a.Owners, control.Owner{Partition: uint32(p), Processor: "p", State: state})
 	}

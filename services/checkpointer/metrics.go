@@ -126,7 +126,7 @@ func (s *Service) rows() []appRow {
 		s.addStates(l, a)
 		r := appRow{appState: a, now: s.cfg.Now()}
 		for _, o := range a.Owners {
-			if o.State == "running" {
+			if o.State == control.TaskRunning {
 				r.running++
 			}
 		}

@@ -180,8 +180,8 @@ type processor struct {
 	former      []string // the last incarnations under the same name before this one
 	seen        time.Time
 	leaving     bool
-	level       uint32                   // the newest semantics level that it knows
-	tasks       map[slot]string          // states
+	level       uint32 // the newest semantics level that it knows
+	tasks       map[slot]control.TaskState
 	versions    map[slot]uint32          // versions of the app in force
 	lags        map[string]time.Duration // by app: the largest lag of its tasks
 }
@@ -227,7 +227,7 @@ func (p *processors) hear(r *control.HeartbeatRequest, now time.Time) error {
 	}
 	known.seen, known.leaving = now, r.Leaving
 	known.level = r.Level
-	known.tasks, known.versions = make(map[slot]string, len(r.Tasks)), make(map[slot]uint32, len(r.Tasks))
+	known.tasks, known.versions = make(map[slot]control.TaskState, len(r.Tasks)), make(map[slot]uint32, len(r.Tasks))
 	known.lags = map[string]time.Duration{}
 	for _, t := range r.Tasks {
 		known.tasks[slot{t.App, t.Partition}] = t.State
@@ -291,7 +291,7 @@ func (p *processors) standing(now time.Time) map[slot]string {
 			continue // another processor may be the standby by now
 		}
 		for s, state := range k.tasks {
-			if state == "standby" {
+			if state == control.TaskStandby {
 				of[s] = name
 			}
 		}
@@ -300,7 +300,7 @@ func (p *processors) standing(now time.Time) map[slot]string {
 }
 
 // state returns the state of a processor's task; "" if it is not known.
-func (p *processors) state(name string, s slot, now time.Time) string {
+func (p *processors) state(name string, s slot, now time.Time) control.TaskState {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if k := p.of[name]; k != nil && now.Sub(k.seen) <= control.HeartbeatTimeout {

@@ -422,17 +422,17 @@ func (s *Service) checkpoints(_ context.Context, _ *leader, r *control.AppReques
 	}
 	list := control.CheckpointList{App: a.Name, Generation: a.Generation, Checkpoints: []control.CheckpointInfo{}}
 	if a.Open != nil {
-		list.Checkpoints = append(list.Checkpoints, control.CheckpointInfo{State: "open", CheckpointRef: control.CheckpointRef{
+		list.Checkpoints = append(list.Checkpoints, control.CheckpointInfo{State: control.CheckpointOpen, CheckpointRef: control.CheckpointRef{
 			Generation: a.Generation, Epoch: a.Open.Epoch, Term: a.Open.Term, Time: a.Open.Time,
 		}})
 	}
 	for _, k := range a.Committed {
 		list.Checkpoints = append(list.Checkpoints, control.CheckpointInfo{
-			CheckpointRef: k.CheckpointRef, State: "committed", Bytes: k.Bytes, StateBytes: k.StateBytes, Milliseconds: k.Milliseconds,
+			CheckpointRef: k.CheckpointRef, State: control.CheckpointCommitted, Bytes: k.Bytes, StateBytes: k.StateBytes, Milliseconds: k.Milliseconds,
 		})
 	}
 	for _, x := range a.Aborted {
-		list.Checkpoints = append(list.Checkpoints, control.CheckpointInfo{State: "aborted", Reason: x.Reason, CheckpointRef: control.CheckpointRef{
+		list.Checkpoints = append(list.Checkpoints, control.CheckpointInfo{State: control.CheckpointAborted, Reason: x.Reason, CheckpointRef: control.CheckpointRef{
 			Generation: a.Generation, Epoch: x.Epoch, Time: x.Time,
 		}})
 	}

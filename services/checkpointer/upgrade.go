@@ -100,7 +100,7 @@ func (s *Service) changeable(ctx context.Context, l *leader, c *change) error {
 	s.addStates(l, a)
 	var halted []uint32
 	for _, o := range a.Owners {
-		if o.State == "halted" {
+		if o.State == control.TaskHalted {
 			halted = append(halted, o.Partition)
 		}
 	}

@@ -40,11 +40,11 @@ func TestTaskWaitsForTheServer(t *testing.T) {
 	defer func() { stop(); <-ended }()
 	r := &rig{t: t}
 	r.eventually("the task has met the absence", func() bool { return s.Tasks()[0].Error != "" })
-	if info := s.Tasks()[0]; info.State != string(stateStarting) {
-		t.Errorf("state %s, want %s; error %s", info.State, stateStarting, info.Error)
+	if info := s.Tasks()[0]; info.State != control.TaskStarting {
+		t.Errorf("state %s, want %s; error %s", info.State, control.TaskStarting, info.Error)
 	}
 	srv, err = natsconn.OpenEmbedded(cfg)
 	must(t, err)
 	defer func() { must(t, srv.Close()) }()
-	r.eventually("the task runs", func() bool { return s.Tasks()[0].State == string(stateRunning) })
+	r.eventually("the task runs", func() bool { return s.Tasks()[0].State == control.TaskRunning })
 }

@@ -152,7 +152,7 @@ func (t *task) flow(now time.Time) (control.Flow, bool) {
 		return control.Flow{}, false
 	}
 	switch t.status.is() {
-	case stateReplaying, stateRunning:
+	case control.TaskReplaying, control.TaskRunning:
 	default:
 		return control.Flow{}, false
 	}

@@ -53,7 +53,7 @@ func (s *Service) heartbeat(ctx context.Context) error {
 	r := control.HeartbeatRequest{Processor: s.cfg.ID, Incarnation: s.incarnation, Level: engine.Level, Leaving: s.leaving.Load(), Died: s.died}
 	for now, all := time.Now(), s.all(); len(all) > 0; all = all[1:] {
 		t := all[0]
-		report := control.TaskReport{App: t.as.App, Partition: t.as.Partition, State: string(t.status.is()), Applied: t.status.applied.Load(), Version: uint32(t.status.version.Load())}
+		report := control.TaskReport{App: t.as.App, Partition: t.as.Partition, State: t.status.is(), Applied: t.status.applied.Load(), Version: uint32(t.status.version.Load())}
 		if f, ok := t.flow(now); ok {
 			report.LagMillis = f.Lag(0).Milliseconds()
 		}
@@ -96,7 +96,7 @@ func (s *Service) reconcile(ctx context.Context, assigned []control.Assigned) {
 	for _, t := range s.all() {
 		at := slot{t.as.App, t.as.Partition}
 		as, still := want[at]
-		if still && t.as.Standby && !as.Standby && t.status.is() == stateStandby {
+		if still && t.as.Standby && !as.Standby && t.status.is() == control.TaskStandby {
 			t.promote()
 			t.as.Standby = false
 		}
@@ -104,7 +104,7 @@ func (s *Service) reconcile(ctx context.Context, assigned []control.Assigned) {
 			t.suspect.Store(as.Suspect)
 			t.as.Suspect = as.Suspect
 		}
-		if still && as == t.as && !t.ending && t.status.is() != stateFenced {
+		if still && as == t.as && !t.ending && t.status.is() != control.TaskFenced {
 			keeps[at] = true
 			continue
 		}

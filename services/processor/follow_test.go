@@ -51,7 +51,7 @@ func (l *leader) Version(context.Context, control.VersionRequest) (control.Versi
 func (l *leader) Checkpoints(context.Context, control.AppRequest) (control.CheckpointList, error) {
 	list := control.CheckpointList{App: l.app.Name, Generation: l.now().Generation}
 	for _, k := range l.now().Checkpoints {
-		list.Checkpoints = append(list.Checkpoints, control.CheckpointInfo{State: "committed", CheckpointRef: k})
+		list.Checkpoints = append(list.Checkpoints, control.CheckpointInfo{State: control.CheckpointCommitted, CheckpointRef: k})
 	}
 	return list, nil
 }

@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/eventflux/eventflux/shared/control"
 	"github.com/eventflux/eventflux/shared/lang/event"
 	"github.com/eventflux/eventflux/shared/log/natsconn"
 	"github.com/eventflux/eventflux/shared/log/wal"
@@ -32,7 +33,7 @@ from S select v as a, v as b, v as c insert into Out;`
 			must(t, err)
 			s, stop := r.start()
 			defer stop()
-			r.eventually("the task has halted", func() bool { return r.info(s).State == string(stateHalted) })
+			r.eventually("the task has halted", func() bool { return r.info(s).State == control.TaskHalted })
 			for _, want := range []string{"log sequence 2", "out.large.Out.0", "max_payload"} {
 				if got := r.info(s).Error; !strings.Contains(got, want) {
 					t.Errorf("halted with %q, want %q in it", got, want)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/eventflux/eventflux/shared/control"
 	"github.com/eventflux/eventflux/shared/lang/engine"
 	"github.com/eventflux/eventflux/shared/lang/frame"
 	"github.com/eventflux/eventflux/shared/log/natsconn"
@@ -88,7 +89,7 @@ func TestIdleTimeMovesTheClock(t *testing.T) {
 from S#window.time(10 sec) select v insert all events into Out;`)
 			s, stop := r.start()
 			defer stop()
-			r.eventually("the task runs", func() bool { return r.info(s).State == string(stateRunning) })
+			r.eventually("the task runs", func() bool { return r.info(s).State == control.TaskRunning })
 			before := r.info(s).LogEnd
 			r.send("S", 100_000, "", "a", 1)
 			r.eventually("the event came and went", func() bool { return len(r.results()) == 2 })

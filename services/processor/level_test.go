@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/eventflux/eventflux/shared/control"
 	"github.com/eventflux/eventflux/shared/lang/engine"
 	"github.com/eventflux/eventflux/shared/lang/frame"
 	"github.com/eventflux/eventflux/shared/log/natsconn"
@@ -26,7 +27,7 @@ func TestLogOfANewerBuildHalts(t *testing.T) {
 		must(t, d.Deploy(r.within(), r.js, 0))
 		r.send("S", 1000, "", "a", 1)
 		s, _ := r.start()
-		r.eventually("the task has halted", func() bool { return r.info(s).State == string(stateHalted) })
+		r.eventually("the task has halted", func() bool { return r.info(s).State == control.TaskHalted })
 		if info := r.info(s); !strings.Contains(info.Error, says) || !strings.Contains(info.Error, "run version 9.8.7") {
 			t.Errorf("halted with %q, want %q in it", info.Error, says)
 		}

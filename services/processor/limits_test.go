@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/eventflux/eventflux/shared/control"
 	"github.com/eventflux/eventflux/shared/lang/siddhiql"
 	"github.com/eventflux/eventflux/shared/state/store/memory"
 )
@@ -30,7 +31,7 @@ func TestEndlessEventHaltsItsApp(t *testing.T) {
 	r.send("S0", 1000, "", 1)
 	s, stop := r.start()
 	defer stop()
-	r.eventually("the task has halted", func() bool { return r.info(s).State == string(stateHalted) })
+	r.eventually("the task has halted", func() bool { return r.info(s).State == control.TaskHalted })
 	info := r.info(s)
 	for _, want := range []string{"log sequence 2: query ", "rows follow from one event", "limits.event_rows_max", "nothing of this frame was published"} {
 		if !strings.Contains(info.Error, want) {

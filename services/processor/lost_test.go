@@ -7,6 +7,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/eventflux/eventflux/shared/control"
 	"github.com/eventflux/eventflux/shared/log/natsconn"
 )
 
@@ -24,7 +25,7 @@ func TestLostTailHalts(t *testing.T) {
 	r.ensure()
 	for range 3 {
 		s, stop := r.start()
-		r.eventually("the task has halted", func() bool { return r.info(s).State == string(stateHalted) })
+		r.eventually("the task has halted", func() bool { return r.info(s).State == control.TaskHalted })
 		for _, text := range []string{"EFW_sums_0 ends at 1", "results of 6", "lost its tail"} {
 			if info := r.info(s); !strings.Contains(info.Error, text) {
 				t.Errorf("halted with %q, want %q in it", info.Error, text)
@@ -48,7 +49,7 @@ func TestLostTailHalts(t *testing.T) {
 	mark, err := out.GetLastMsgForSubject(r.within(), natsconn.FenceSubject("sums", 0))
 	must(t, err)
 	must(t, out.DeleteMsg(r.within(), mark.Sequence))
-	if info := r.drained(); info.State != string(stateDrained) || info.Applied != 6 {
+	if info := r.drained(); info.State != control.TaskDrained || info.Applied != 6 {
 		t.Errorf("after the log was restored: %+v", info)
 	}
 	if after := len(r.results()); after != before {
@@ -65,13 +66,13 @@ func TestTaskWaitsForItsStreams(t *testing.T) {
 		s, stop := r.start()
 		r.eventually("the task waits for "+name, func() bool {
 			info := r.info(s)
-			return info.State == string(stateStarting) && strings.Contains(info.Error, name+": it is not there")
+			return info.State == control.TaskStarting && strings.Contains(info.Error, name+": it is not there")
 		})
 		if _, err := r.js.Stream(r.within(), name); !errors.Is(err, jetstream.ErrStreamNotFound) {
 			t.Errorf("%s is there: %v", name, err)
 		}
 		r.ensure()
-		r.eventually("the task runs", func() bool { return r.info(s).State != string(stateStarting) })
+		r.eventually("the task runs", func() bool { return r.info(s).State != control.TaskStarting })
 		stop()
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/eventflux/eventflux/shared/control"
 	"github.com/eventflux/eventflux/shared/log/natsconn"
 	"github.com/eventflux/eventflux/shared/ops/metric"
 	"github.com/eventflux/eventflux/shared/ops/obs"
@@ -123,9 +124,9 @@ func (o *observer) taskTable() prometheus.Collector {
 func (s *Service) stateTable() prometheus.Collector {
 	type row struct {
 		TaskInfo
-		state phase
+		state control.TaskState
 	}
-	all := []phase{stateStarting, stateReplaying, stateRunning, stateStandby, stateHeld, stateHalted, stateFenced, stateDrained, stateStopped}
+	all := []control.TaskState{control.TaskStarting, control.TaskReplaying, control.TaskRunning, control.TaskStandby, control.TaskHeld, control.TaskHalted, control.TaskFenced, control.TaskDrained, control.TaskStopped}
 	return metric.NewTable([]string{"app", "partition", "state"},
 		func(r *row) []string { return []string{r.App, decimal(r.Partition), string(r.state)} },
 		func() []row {
@@ -138,7 +139,7 @@ func (s *Service) stateTable() prometheus.Collector {
 			return rows
 		},
 		metric.Gauge("eventflux_task_state", "1 for the state that the task is in, 0 for the others.",
-			func(r *row) float64 { return metric.Bool(r.State == string(r.state)) }))
+			func(r *row) float64 { return metric.Bool(r.State == r.state) }))
 }
 
 func (r *observed) lagFrames() uint64 { return r.LogEnd - min(r.Applied, r.LogEnd) }
@@ -231,12 +232,12 @@ func (s *Service) tasksFit() error {
 // tasksRun returns nil if every task has caught up with its log once.
 func (s *Service) tasksRun() error {
 	for _, t := range s.Tasks() {
-		switch phase(t.State) {
-		case stateHalted:
+		switch t.State {
+		case control.TaskHalted:
 			return fmt.Errorf("app %s, partition %d has halted: %s", t.App, t.Partition, t.Error)
-		case stateStarting, stateReplaying, stateFenced:
+		case control.TaskStarting, control.TaskReplaying, control.TaskFenced:
 			return fmt.Errorf("app %s, partition %d is %s", t.App, t.Partition, t.State)
-		case stateRunning, stateStandby, stateHeld, stateDrained, stateStopped:
+		case control.TaskRunning, control.TaskStandby, control.TaskHeld, control.TaskDrained, control.TaskStopped:
 		}
 	}
 	return nil

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/eventflux/eventflux/shared/control"
 	"github.com/eventflux/eventflux/shared/lang/event"
 	"github.com/eventflux/eventflux/shared/log/natsconn"
 	"github.com/eventflux/eventflux/shared/log/wal"
@@ -51,7 +52,7 @@ func TestMissingResultHalts(t *testing.T) {
 			}
 			r.lose(lost)
 			s, stop := r.start()
-			r.eventually("the task halts", func() bool { return r.info(s).State == string(stateHalted) })
+			r.eventually("the task halts", func() bool { return r.info(s).State == control.TaskHalted })
 			stop()
 			text := r.info(s).Error
 			for _, want := range []string{"EFO_a_0", "the server gives no message", "eventflux recover a --to", "results are missing"} {
@@ -80,7 +81,7 @@ func TestMissingEndComesAgain(t *testing.T) {
 		t.Fatalf("results\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(whole, "\n"))
 	}
 	r.send("S", 20, "", 9)
-	if i := r.drained(); i.State != string(stateDrained) {
+	if i := r.drained(); i.State != control.TaskDrained {
 		t.Fatalf("task is %s: %s", i.State, i.Error)
 	}
 }
@@ -95,7 +96,7 @@ func TestRecordsBoundWhatAStartReads(t *testing.T) {
 		return f.Through
 	}
 	s, stop := r.start()
-	r.eventually("it runs", func() bool { return r.info(s).State == string(stateRunning) })
+	r.eventually("it runs", func() bool { return r.info(s).State == control.TaskRunning })
 	before := record()
 	for range recordEvery/1000 + 1 {
 		b := event.NewBatch(r.plan.Stream("S").Schema)

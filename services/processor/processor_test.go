@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/eventflux/eventflux/shared/control"
 	"github.com/eventflux/eventflux/shared/lang/siddhiql"
 	"github.com/eventflux/eventflux/shared/log/natsconn"
 )
@@ -139,13 +140,13 @@ from S#time(50 millisec) select v insert expired events into Out;`)
 func TestFormerOwnerIsFencedOff(t *testing.T) {
 	r := newRig(t, sums)
 	first, _ := r.start()
-	r.eventually("the first owner runs", func() bool { return r.info(first).State == string(stateRunning) || r.info(first).Applied == 0 })
+	r.eventually("the first owner runs", func() bool { return r.info(first).State == control.TaskRunning || r.info(first).Applied == 0 })
 	r.send("S", 1000, "", "a", 1)
 	r.eventually("the first owner has results", func() bool { return r.info(first).Results > 0 })
 	second, _ := r.start()
-	r.eventually("the second owner has taken over", func() bool { return r.info(second).State == string(stateRunning) })
+	r.eventually("the second owner has taken over", func() bool { return r.info(second).State == control.TaskRunning })
 	r.send("S", 1001, "", "a", 2)
-	r.eventually("the first owner is fenced", func() bool { return r.info(first).State == string(stateFenced) })
+	r.eventually("the first owner is fenced", func() bool { return r.info(first).State == control.TaskFenced })
 	if info := r.info(first); !strings.Contains(info.Error, errFenced.Error()) {
 		t.Errorf("fenced with %q, want %q", info.Error, errFenced)
 	}
@@ -187,7 +188,7 @@ func TestDamageHalts(t *testing.T) {
 			r.send("S", 1000, "", "a", 1)
 			test.damage(t, r)
 			s, _ := r.start()
-			r.eventually("the task has halted", func() bool { return r.info(s).State == string(stateHalted) })
+			r.eventually("the task has halted", func() bool { return r.info(s).State == control.TaskHalted })
 			if info := r.info(s); !strings.Contains(info.Error, test.want) {
 				t.Errorf("halted with %q, want %q in it", info.Error, test.want)
 			}
@@ -220,7 +221,7 @@ func TestChangedAppIsRefused(t *testing.T) {
 	changed := newRig(t, strings.Replace(sums, "k string, v int", "k string, v long", 1))
 	copyLog(t, r, changed)
 	s, _ := changed.start()
-	changed.eventually("the task has halted", func() bool { return changed.info(s).State == string(stateHalted) })
+	changed.eventually("the task has halted", func() bool { return changed.info(s).State == control.TaskHalted })
 	if info := changed.info(s); !strings.Contains(info.Error, "S(k string, v int)") {
 		t.Errorf("halted with %q", info.Error)
 	}
@@ -243,9 +244,9 @@ func TestChangedTextIsRefused(t *testing.T) {
 		s, stop := r.start()
 		r.eventually("the task has decided", func() bool {
 			state := r.info(s).State
-			return state == string(stateHalted) || state == string(stateRunning)
+			return state == control.TaskHalted || state == control.TaskRunning
 		})
-		if info := r.info(s); (info.State == string(stateHalted)) != refused || refused && !strings.Contains(info.Error, "another @app:name") {
+		if info := r.info(s); (info.State == control.TaskHalted) != refused || refused && !strings.Contains(info.Error, "another @app:name") {
 			t.Errorf("%q: state %s, error %q", text, info.State, info.Error)
 		}
 		stop()

@@ -91,12 +91,12 @@ func (t *task) standBy(ctx context.Context) error {
 	s.passed = state.Epoch(t.status.restored.Load())
 	t.log.Info("task stands by", "checkpoint", t.status.restored.Load(), "from", t.reader.Position(), "log_end", t.reader.Tail())
 	t.progress.replay(t.reader)
-	t.status.set(stateReplaying, nil)
+	t.status.set(control.TaskReplaying, nil)
 	defer context.AfterFunc(ctx, t.core.Interrupt)()
 	for {
-		if t.reader.AtTail() && t.status.is() != stateStandby {
+		if t.reader.AtTail() && t.status.is() != control.TaskStandby {
 			t.progress.end(nil)
-			t.status.set(stateStandby, nil)
+			t.status.set(control.TaskStandby, nil)
 		}
 		if err := t.makeRoom(waiting); err != nil {
 			return t.unlessPromoted(ctx, err)
@@ -141,7 +141,7 @@ func (t *task) openStandby(ctx context.Context) error {
 	t.created = log.CachedInfo().Created
 	attached := control.Attached{Generation: list.Generation}
 	for _, k := range list.Checkpoints {
-		if k.State != "committed" {
+		if k.State != control.CheckpointCommitted {
 			continue
 		}
 		attached.Decided = max(attached.Decided, k.Epoch)
@@ -227,7 +227,7 @@ func (t *task) forgetLate(ctx context.Context) error {
 	}
 	committed := state.Epoch(0)
 	for _, k := range list.Checkpoints {
-		if k.State == "committed" && max(k.Generation, 1) == t.generation {
+		if k.State == control.CheckpointCommitted && max(k.Generation, 1) == t.generation {
 			committed = max(committed, k.Epoch)
 		}
 	}

@@ -86,7 +86,7 @@ func TestStandbyKeepsTooManyDeadLetters(t *testing.T) {
 	defer func() { cancel(); <-ended }()
 	r.eventually("it keeps too much", func() bool { return waits.status.applied.Load() == full })
 	l.commit(ref)
-	r.eventually("it stands by again", func() bool { return waits.status.is() == stateStandby })
+	r.eventually("it stands by again", func() bool { return waits.status.is() == control.TaskStandby })
 }
 
 // trimming trims a log when a task takes its partition over.
@@ -138,9 +138,9 @@ func TestPromotedBehindATrimmedLog(t *testing.T) {
 	want := fmt.Sprintf("out.behind.Out.0 %d.0 ", last)
 	r.eventually("the last result is out, or the task has halted", func() bool {
 		lines := r.results()
-		return again.status.is() == stateHalted || strings.HasPrefix(lines[len(lines)-1], want)
+		return again.status.is() == control.TaskHalted || strings.HasPrefix(lines[len(lines)-1], want)
 	})
-	if again.status.is() == stateHalted {
+	if again.status.is() == control.TaskHalted {
 		t.Error(again.info().Error)
 	}
 }

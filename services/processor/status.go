@@ -16,27 +16,12 @@ import (
 	"github.com/eventflux/eventflux/shared/log/natsconn"
 )
 
-// phase is the state of a task; see the picture in doc.go.
-type phase string
-
-const (
-	stateStarting  phase = "starting"
-	stateReplaying phase = "replaying"
-	stateRunning   phase = "running"
-	stateHalted    phase = "halted"
-	stateStandby   phase = "standby" // another processor runs the partition; this one can take over at once
-	stateHeld      phase = "held"    // it waits where it was restored, until it is released
-	stateFenced    phase = "fenced"  // another task has the partition
-	stateDrained   phase = "drained"
-	stateStopped   phase = "stopped" // ended by its process
-)
-
 // status is the part of a task that other goroutines may read while it runs.
 type status struct {
-	changed func() // called when the phase has changed
+	changed func() // called when the state has changed
 
 	mu    sync.Mutex
-	phase phase
+	state control.TaskState
 	err   error
 
 	box        atomic.Pointer[outbox] // nil if the task does not own its partition
@@ -78,23 +63,23 @@ type status struct {
 	replaying atomic.Int64 // and the replay after it, ns; 0 until it is over
 }
 
-func (s *status) set(to phase, err error) {
+func (s *status) set(to control.TaskState, err error) {
 	s.mu.Lock()
-	s.phase, s.err = to, err
+	s.state, s.err = to, err
 	s.mu.Unlock()
 	s.changed()
 }
 
-func (s *status) is() phase {
+func (s *status) is() control.TaskState {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.phase
+	return s.state
 }
 
 // caughtUp records that the task has applied all known frames of its log.
 func (s *status) caughtUp() {
-	if s.is() == stateReplaying {
-		s.set(stateRunning, nil)
+	if s.is() == control.TaskReplaying {
+		s.set(control.TaskRunning, nil)
 	}
 }
 
@@ -118,9 +103,9 @@ func (s *status) setTimes(t engine.Times) {
 
 // TaskInfo is a task as ef.processor.tasks lists it.
 type TaskInfo struct {
-	App       string `json:"app"`
-	Partition uint32 `json:"partition"`
-	State     string `json:"state"`
+	App       string            `json:"app"`
+	Partition uint32            `json:"partition"`
+	State     control.TaskState `json:"state"`
 	// Error says why the task has halted.
 	Error string `json:"error,omitempty"`
 	// Applied is the log sequence of the newest frame applied.
@@ -192,10 +177,10 @@ type TaskInfo struct {
 
 // Alive reports whether the task applies frames, or is about to.
 func (t *TaskInfo) Alive() bool {
-	switch phase(t.State) {
-	case stateStarting, stateReplaying, stateRunning, stateHeld:
+	switch t.State {
+	case control.TaskStarting, control.TaskReplaying, control.TaskRunning, control.TaskHeld:
 		return true
-	case stateStandby, stateHalted, stateFenced, stateDrained, stateStopped:
+	case control.TaskStandby, control.TaskHalted, control.TaskFenced, control.TaskDrained, control.TaskStopped:
 	}
 	return false
 }
@@ -219,7 +204,7 @@ func (t *task) info() TaskInfo {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	info := TaskInfo{
-		App: t.plan.Name, Partition: t.partition, State: string(s.phase),
+		App: t.plan.Name, Partition: t.partition, State: s.state,
 		Applied: s.applied.Load(), Events: s.events.Load(), Results: s.results.Load(),
 		Duplicates: s.duplicates.Load(), Dropped: s.dropped.Load(),
 		Late: s.late.Load(), DeadLetters: s.deadLetters.Load(), OutOfOrder: s.outOfOrder.Load(), Waiting: s.waiting.Load(), Repeated: s.repeated.Load(),

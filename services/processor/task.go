@@ -14,6 +14,7 @@ import (
 	"github.com/nats-io/nuid"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/eventflux/eventflux/shared/control"
 	"github.com/eventflux/eventflux/shared/lang/engine"
 	"github.com/eventflux/eventflux/shared/lang/frame"
 	"github.com/eventflux/eventflux/shared/lang/siddhiql"
@@ -73,7 +74,7 @@ func newTask(s *Service, a app, partition uint32) *task {
 	}
 	t.streams = &resultStreams{}
 	t.status.changed = s.wake
-	t.status.set(stateStarting, nil)
+	t.status.set(control.TaskStarting, nil)
 	return t
 }
 
@@ -83,7 +84,7 @@ func (t *task) run(ctx context.Context) {
 	err := t.try(ctx)
 	for wait := retryWait; unavailable(err) && ctx.Err() == nil; wait = min(2*wait, retryWaitMax) {
 		t.log.Warn("the task starts again", "err", err, "in", wait)
-		t.status.set(stateStarting, err)
+		t.status.set(control.TaskStarting, err)
 		select {
 		case <-ctx.Done():
 		case <-time.After(wait):
@@ -92,15 +93,15 @@ func (t *task) run(ctx context.Context) {
 	}
 	switch {
 	case ctx.Err() != nil:
-		t.status.set(stateStopped, nil)
+		t.status.set(control.TaskStopped, nil)
 	case errors.Is(err, errFenced):
-		t.status.set(stateFenced, err)
+		t.status.set(control.TaskFenced, err)
 		t.log.Warn("task stopped: its partition was taken over", "err", err)
 	case err != nil:
-		t.status.set(stateHalted, err)
+		t.status.set(control.TaskHalted, err)
 		t.log.Error("task halted; the other tasks go on", "sequence", t.status.applied.Load()+1, "err", err)
 	default:
-		t.status.set(stateDrained, nil)
+		t.status.set(control.TaskDrained, nil)
 	}
 }
 
@@ -176,7 +177,7 @@ func (t *task) try(ctx context.Context) (err error) {
 	defer t.status.owner.Store(false)
 	t.log.Info("task took over", "checkpoint", t.status.restored.Load(), "from", t.reader.Position(), "log_end", t.reader.Tail())
 	t.progress.replay(t.reader)
-	t.status.set(stateReplaying, nil)
+	t.status.set(control.TaskReplaying, nil)
 
 	letters, err := newLetters(t.nc, t.plan.Name, t.partition, t.generation, t.log)
 	if err != nil {
@@ -412,7 +413,7 @@ func (t *task) muteSlot(s int) {
 
 // hold waits until the task has to end: a release starts it again.
 func (t *task) hold(ctx context.Context) error {
-	t.status.set(stateHeld, nil)
+	t.status.set(control.TaskHeld, nil)
 	select {
 	case <-ctx.Done():
 	case <-t.service.running.Done():

@@ -293,13 +293,23 @@ type JobRequest struct {
 	Job string `json:"job"`
 }
 
+// JobState is what has become of a job.
+type JobState string
+
+// The states of a job.
+const (
+	JobRunning JobState = "running"
+	JobDone    JobState = "done"
+	JobFailed  JobState = "failed"
+)
+
 // Job is the state of a job. It is also published while the job runs.
 type Job struct {
-	Job   string `json:"job"`
-	Kind  string `json:"kind"` // restore, verify
-	App   string `json:"app"`
-	State string `json:"state"` // running, done, failed
-	Phase string `json:"phase"` // plan, verify, load, replay, store, restore, done
+	Job   string   `json:"job"`
+	Kind  string   `json:"kind"` // restore, verify
+	App   string   `json:"app"`
+	State JobState `json:"state"`
+	Phase string   `json:"phase"` // plan, verify, load, replay, store, restore, done
 	// Bytes as stored, and frames of the logs. The totals grow as the job finds out what it
 	// has to do.
 	BytesDone   int64  `json:"bytes_done"`

@@ -74,7 +74,7 @@ func (s *Service) look(ctx context.Context, app string) (*history, error) {
 		return nil, err
 	}
 	for _, c := range list.Checkpoints {
-		if c.State == "committed" {
+		if c.State == control.CheckpointCommitted {
 			h.refs = append(h.refs, c.CheckpointRef)
 		}
 	}
@@ -218,7 +218,7 @@ func (h *history) current(ctx context.Context, ref control.CheckpointRef) (now c
 		return ref, false, err
 	}
 	for _, c := range list.Checkpoints {
-		if c.Epoch == ref.Epoch && c.State == "committed" {
+		if c.Epoch == ref.Epoch && c.State == control.CheckpointCommitted {
 			return c.CheckpointRef, c.Digest != ref.Digest, nil
 		}
 	}

@@ -35,13 +35,6 @@ const (
 	kindVerify  = "verify"
 )
 
-// States of a job.
-const (
-	jobRunning = "running"
-	jobDone    = "done"
-	jobFailed  = "failed"
-)
-
 const (
 	jobsKeptMax  = 256
 	jobKept      = time.Hour
@@ -114,7 +107,7 @@ func (j *jobs) add(kind, app string) (*job, error) {
 	running := 0
 	j.order = slices.DeleteFunc(j.order, func(id string) bool {
 		at := j.byID[id].show()
-		if at.State == jobRunning {
+		if at.State == JobRunning {
 			running++
 			return false
 		}
@@ -129,7 +122,7 @@ func (j *jobs) add(kind, app string) (*job, error) {
 	}
 	j.number++
 	id := fmt.Sprintf("%s-%d", j.s.id, j.number)
-	one := &job{s: j.s, at: Job{Job: id, Kind: kind, App: app, State: jobRunning, Phase: phasePlan, Started: now, Updated: now}}
+	one := &job{s: j.s, at: Job{Job: id, Kind: kind, App: app, State: JobRunning, Phase: phasePlan, Started: now, Updated: now}}
 	j.byID[id], j.order = one, append(j.order, id)
 	return one, nil
 }
@@ -144,7 +137,7 @@ func (j *jobs) get(id string) *job {
 func (j *job) show() *Job {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if j.e != nil && j.at.State == jobRunning {
+	if j.e != nil && j.at.State == JobRunning {
 		j.at.BytesDone, j.at.FramesDone = j.e.bytes.Load(), j.e.frames.Load()
 		j.at.BytesTotal, j.at.FramesTotal = j.e.bytesTotal.Load(), j.e.framesTotal.Load()
 		j.at.ETASeconds = j.eta()
@@ -193,12 +186,12 @@ func (j *job) end(result any, err error) {
 	at := j.show()
 	j.mu.Lock()
 	j.at = *at
-	j.at.State, j.at.Phase, j.at.ETASeconds, j.at.Updated = jobDone, phaseDone, 0, j.s.cfg.Now()
+	j.at.State, j.at.Phase, j.at.ETASeconds, j.at.Updated = JobDone, phaseDone, 0, j.s.cfg.Now()
 	if string(data) != "null" {
 		j.at.Result = data
 	}
 	if err != nil {
-		j.at.State, j.at.Phase, j.at.Error = jobFailed, at.Phase, err.Error()
+		j.at.State, j.at.Phase, j.at.Error = JobFailed, at.Phase, err.Error()
 	}
 	j.mu.Unlock()
 	j.s.jobs.count(at.Kind, err != nil)

@@ -25,7 +25,7 @@ func (j *jobs) counts() []jobCount {
 		ended := j.ended[c.kind]
 		c.done, c.failed = ended.done, ended.failed
 		for _, one := range j.byID {
-			if at := one.show(); at.Kind == c.kind && at.State == jobRunning {
+			if at := one.show(); at.Kind == c.kind && at.State == JobRunning {
 				c.running++
 			}
 		}

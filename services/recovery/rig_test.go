@@ -208,7 +208,7 @@ func (r *rig) commit(epoch state.Epoch) {
 		r.t.Fatal(err)
 	}
 	ref := control.CheckpointRef{Generation: m.Generation, Epoch: epoch, Term: 1, Time: m.Time, Manifest: name, Digest: checkpoint.SHA256(data)}
-	r.list = slices.Insert(r.list, 0, control.CheckpointInfo{CheckpointRef: ref, State: "committed"})
+	r.list = slices.Insert(r.list, 0, control.CheckpointInfo{CheckpointRef: ref, State: control.CheckpointCommitted})
 }
 
 // damage flips a bit of a manifest.

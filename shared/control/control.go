@@ -114,9 +114,9 @@ type Owner struct {
 	Owner      string `json:"owner"`     // the task's incarnation
 	Processor  string `json:"processor"` // that runs it
 	Assignment uint64 `json:"assignment"`
-	// State is the last state that the processor reported for its task: starting, replaying,
-	// running, halted and so on; empty if it has not reported for a while.
-	State string `json:"state,omitempty"`
+	// State is the last state that the processor reported for its task; empty if it has not
+	// reported for a while.
+	State TaskState `json:"state,omitempty"`
 }
 
 // AppList is the answer to VerbApps, sorted by name.
@@ -172,9 +172,9 @@ func (d *Death) Quarantined() bool { return d.Count >= QuarantineAfter }
 
 // TaskReport is the state of a task.
 type TaskReport struct {
-	App       string `json:"app"`
-	Partition uint32 `json:"partition"`
-	State     string `json:"state"`
+	App       string    `json:"app"`
+	Partition uint32    `json:"partition"`
+	State     TaskState `json:"state"`
 	// LagMillis is how long the task needs for the rest of its log; 0 for a standby.
 	LagMillis int64 `json:"lag_ms,omitempty"`
 	// Applied is the log sequence of the newest frame applied.
@@ -344,8 +344,8 @@ type CheckpointList struct {
 // was aborted recently.
 type CheckpointInfo struct {
 	CheckpointRef
-	State  string `json:"state"` // committed, open, aborted
-	Reason string `json:"reason,omitempty"`
+	State  CheckpointState `json:"state"`
+	Reason string          `json:"reason,omitempty"`
 	// Bytes is the number of bytes written for it. StateBytes is the uncompressed size of the
 	// state that it covers.
 	Bytes        int64   `json:"bytes"`

@@ -385,7 +385,7 @@ func (w *witness) count(state string) (n int) {
 	defer w.mu.Unlock()
 	for _, all := range w.saw {
 		for _, k := range all {
-			if k.State == state {
+			if string(k.State) == state {
 				n++
 			}
 		}
