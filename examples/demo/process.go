@@ -35,13 +35,12 @@ func (d *demo) serverFlag() string {
 	return " --server " + d.server
 }
 
-// process is a child. It dies with its parent's terminal, and is ended by stop.
+// process is a child. The one that started it ends it with stop.
 type process struct {
-	cmd    *exec.Cmd
-	out    output
-	ended  chan struct{}
-	err    error // once it has ended
-	killed bool
+	cmd   *exec.Cmd
+	out   output
+	ended chan struct{}
+	err   error // once it has ended
 }
 
 // output keeps what a process prints, and finds a line in it.
