@@ -188,7 +188,7 @@ func (n *Node) meet(ctx context.Context, c *consensus.Config) error {
 	case len(c.Peers) == 0 && !(known && begun):
 		return fmt.Errorf("a group of checkpointers leads here already (%s), and a second one may not; set raft.id, raft.listen and raft.peers to join it, or use another NATS", strings.Join(members, ","))
 	case !known:
-		n.log.Warn("this checkpointer is no member of the group; take it in with eventflux checkpointer add", "member", c.ID+"="+c.Advertise, "group", strings.Join(members, ","))
+		n.log.Warn("this checkpointer is not a member of the group; add it with eventflux checkpointer add", "member", c.ID+"="+c.Advertise, "group", strings.Join(members, ","))
 	}
 	c.Join = true
 	return nil
