@@ -86,6 +86,9 @@ func (p *player) readPlainEvents(stream, attr string) error {
 	}
 	for _, a := range p.apps {
 		if in := a.inputs[stream]; in != nil {
+			if in.stream.Text != nil {
+				return fmt.Errorf("the events of stream %s are not JSON (@map), and --stream reads JSON: write lines with data instead", stream)
+			}
 			if len(in.stream.Map.Rows) > 0 {
 				return fmt.Errorf("stream %s has an enclosing element (%s), and --stream reads one event on each line: write lines with data instead", stream, in.stream.Map.Rows)
 			}

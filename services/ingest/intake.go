@@ -12,6 +12,8 @@ import (
 	"github.com/eventflux/eventflux/shared/lang/engine"
 	"github.com/eventflux/eventflux/shared/lang/event"
 	"github.com/eventflux/eventflux/shared/lang/event/rowjson"
+	"github.com/eventflux/eventflux/shared/lang/event/rowtext"
+	"github.com/eventflux/eventflux/shared/lang/siddhiql"
 )
 
 // routesMax is how many routes of subjects under a wildcard are cached.
@@ -60,12 +62,33 @@ type lane struct {
 type reader struct {
 	schema   *event.Schema
 	clocking clocking
-	decoder  *rowjson.Decoder
+	decoder  decoder
 	batch    *event.Batch
 	clocked  clocked // of the current message
 	keys     string  // of its sources
 	keyMax   int
 	mapping  rowjson.Mapping
+	text     *rowtext.Mapping
+}
+
+// decoder appends the rows of messages to batches: of JSON, of CSV or of text.
+type decoder interface {
+	Rows(b *event.Batch, payload []byte, ts int64) (accepted int, refused []rowjson.Refused)
+	Check(check func(b *event.Batch) *rowjson.RowError)
+	Ignored() uint64
+}
+
+func newDecoder(s *siddhiql.Stream) decoder {
+	if s.Text != nil {
+		return rowtext.New(s.Schema, s.Text)
+	}
+	return rowjson.NewMapped(s.Schema, s.Map)
+}
+
+// reads reports whether the reader is one for a source.
+func (r *reader) reads(src *source) bool {
+	return sameDefinition(r.schema, src.stream.Schema) && r.clocking == clockingOf(src.app, src.stream) && r.keys == src.keys && r.keyMax == src.keyMax &&
+		reflect.DeepEqual(r.mapping, src.stream.Map) && reflect.DeepEqual(r.text, src.stream.Text)
 }
 
 func newIntake(s *Service) *intake {
@@ -220,9 +243,7 @@ func (in *intake) use(t *table) {
 		}
 	}
 	in.readers = slices.DeleteFunc(in.readers, func(r *reader) bool {
-		return !slices.ContainsFunc(t.sources, func(src *source) bool {
-			return sameDefinition(r.schema, src.stream.Schema) && r.clocking == clockingOf(src.app, src.stream) && r.keys == src.keys && r.keyMax == src.keyMax && reflect.DeepEqual(r.mapping, src.stream.Map)
-		})
+		return !slices.ContainsFunc(t.sources, r.reads)
 	})
 }
 
@@ -264,13 +285,16 @@ func (in *intake) target(s *source) *target {
 }
 
 func (in *intake) reader(src *source) *reader {
-	s, by := src.stream.Schema, clockingOf(src.app, src.stream)
 	for _, r := range in.readers {
-		if sameDefinition(r.schema, s) && r.clocking == by && r.keys == src.keys && r.keyMax == src.keyMax && reflect.DeepEqual(r.mapping, src.stream.Map) {
+		if r.reads(src) {
 			return r
 		}
 	}
-	r := &reader{schema: s, clocking: by, keys: src.keys, keyMax: src.keyMax, mapping: src.stream.Map, decoder: rowjson.NewMapped(s, src.stream.Map), batch: event.NewBatch(s)}
+	s := src.stream
+	r := &reader{
+		schema: s.Schema, clocking: clockingOf(src.app, s), keys: src.keys, keyMax: src.keyMax, mapping: s.Map, text: s.Text,
+		decoder: newDecoder(s), batch: event.NewBatch(s.Schema),
+	}
 	r.decoder.Check(func(b *event.Batch) *rowjson.RowError {
 		if err := r.keysFit(b); err != nil {
 			return err

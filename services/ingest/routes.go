@@ -100,7 +100,8 @@ func readersOf(sources []*source, to string) [][]*source {
 			continue
 		}
 		i := slices.IndexFunc(lanes, func(l []*source) bool {
-			return sameDefinition(l[0].stream.Schema, s.stream.Schema) && clockingOf(l[0].app, l[0].stream) == clockingOf(s.app, s.stream) && l[0].keys == s.keys && l[0].keyMax == s.keyMax && reflect.DeepEqual(l[0].stream.Map, s.stream.Map)
+			return sameDefinition(l[0].stream.Schema, s.stream.Schema) && clockingOf(l[0].app, l[0].stream) == clockingOf(s.app, s.stream) && l[0].keys == s.keys && l[0].keyMax == s.keyMax &&
+				reflect.DeepEqual(l[0].stream.Map, s.stream.Map) && reflect.DeepEqual(l[0].stream.Text, s.stream.Text)
 		})
 		if i < 0 {
 			lanes = append(lanes, []*source{s})

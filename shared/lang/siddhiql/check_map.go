@@ -7,7 +7,14 @@ import (
 	"github.com/eventflux/eventflux/shared/lang/event/rowjson"
 )
 
-// mapKeys are the settings of @map inside @source.
+// Values of `type` in @map.
+const (
+	mapJSON = "json"
+	mapCSV  = "csv"
+	mapText = "text"
+)
+
+// mapKeys are the settings of @map of type json inside @source.
 var mapKeys = []string{"type", "strict", "fail.on.missing.attribute", "enclosing.element"}
 
 // nested takes the annotations called name out of a, and returns the first of them, or nil,
@@ -29,17 +36,25 @@ func (c *checker) nested(a *Annotation, name string) (inner, rest *Annotation) {
 }
 
 // mapping reads @map(type='json', strict='true', fail.on.missing.attribute='false',
-// enclosing.element='$.events', @attributes(a='$.x.y')).
+// enclosing.element='$.events', @attributes(a='$.x.y')), and the maps of other types.
 func (c *checker) mapping(a *Annotation, s *Stream) {
 	attributes, a := c.nested(a, "attributes")
+	switch typeOfMap(a) {
+	case mapCSV:
+		s.Text = c.csvMapping(a, attributes, s)
+		return
+	case mapText:
+		s.Text = c.textMapping(a, attributes, s)
+		return
+	}
 	elems, good := c.elems(a, mapKeys...)
 	if !good {
 		return
 	}
 	if e := elems["type"]; e == nil {
 		c.errorf(a.Pos, "`@map` names no type: write `@map(type='json', …)`")
-	} else if !strings.EqualFold(e.Value, "json") {
-		c.errorf(e.Pos, "found type='%s': events are JSON here; expected type='json'", shorten(e.Value))
+	} else if !strings.EqualFold(e.Value, mapJSON) {
+		c.errorf(e.Pos, "found type='%s', expected 'json', 'csv' or 'text'", shorten(e.Value))
 	}
 	m := rowjson.Mapping{
 		Strict:   c.yes(elems["strict"], false),
@@ -85,7 +100,15 @@ func (c *checker) attributePaths(a *Annotation, s *Stream) []rowjson.Path {
 	for i, attr := range s.Schema.Attrs {
 		paths[i] = rowjson.Path{{Member: attr.Name}}
 	}
-	seen := map[int]bool{}
+	c.attributes(a, s, "path", "$.x", func(i int, e *AnnotationElem) { paths[i] = c.jsonPath(e) })
+	return paths
+}
+
+// attributes reads @attributes, which says of each attribute, by name or by order, what in
+// the message it is. It calls read for each one, and returns which attributes it has found, or
+// nil after an error.
+func (c *checker) attributes(a *Annotation, s *Stream, what, example string, read func(i int, e *AnnotationElem)) []bool {
+	seen, good := make([]bool, len(s.Schema.Attrs)), true
 	var names []string
 	for _, attr := range s.Schema.Attrs {
 		names = append(names, attr.Name)
@@ -97,20 +120,25 @@ func (c *checker) attributePaths(a *Annotation, s *Stream) []rowjson.Path {
 		}
 		switch {
 		case e.Nested != nil:
-			c.errorf(e.Pos, "found `@%s` inside `@attributes`, expected the path of an attribute such as %s='$.x'", e.Nested.Name, names[0])
+			c.errorf(e.Pos, "found `@%s` inside `@attributes`, expected the %s of an attribute such as %s='%s'", e.Nested.Name, what, names[0], example)
 		case (e.Key == "") != (a.Elems[0].Key == ""):
-			c.errorf(e.Pos, "`@attributes` mixes paths with and without names: expected names for all, or for none")
+			c.errorf(e.Pos, "`@attributes` mixes %ss with and without names: expected names for all, or for none", what)
 		case i < 0:
 			c.errorf(e.Pos, "stream %s has no attribute %s%s", tick(s.Name), tick(e.Key), didYouMean(e.Key, names))
-		case i >= len(paths):
-			c.errorf(e.Pos, "`@attributes` has %s, but stream %s has %s", count(len(a.Elems), "path"), tick(s.Name), count(len(paths), "attribute"))
-			return paths
+		case i >= len(seen):
+			c.errorf(e.Pos, "`@attributes` has %s, but stream %s has %s", count(len(a.Elems), what), tick(s.Name), count(len(seen), "attribute"))
+			return nil
 		case seen[i]:
 			c.errorf(e.Pos, "`@attributes` names %s twice", tick(s.Schema.Attrs[i].Name))
 		default:
 			seen[i] = true
-			paths[i] = c.jsonPath(e)
+			read(i, e)
+			continue
 		}
+		good = false
 	}
-	return paths
+	if !good {
+		return nil
+	}
+	return seen
 }

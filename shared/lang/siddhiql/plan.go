@@ -5,6 +5,7 @@ import (
 
 	"github.com/eventflux/eventflux/shared/lang/event"
 	"github.com/eventflux/eventflux/shared/lang/event/rowjson"
+	"github.com/eventflux/eventflux/shared/lang/event/rowtext"
 	"github.com/eventflux/eventflux/shared/lang/subject"
 	"github.com/eventflux/eventflux/shared/lang/window"
 )
@@ -79,6 +80,8 @@ type Stream struct {
 	Origin *Origin
 	// Map says where the JSON of an event has the attributes (@map).
 	Map rowjson.Mapping
+	// Text says how the events are CSV or text (@map); nil: they are JSON.
+	Text *rowtext.Mapping
 	// TimeAttr is the attribute that has the events' own time, of type long in ms; -1:
 	// none has (@source(timestamp='…')).
 	TimeAttr int

@@ -10,10 +10,11 @@ import (
 	"github.com/eventflux/eventflux/shared/lang/event"
 )
 
-const (
-	depthMax   = 64     // levels of brackets in a row, its own included
-	refusedMax = 10_000 // rows of one message, so that a small message cannot ask for much memory
-)
+const depthMax = 64 // levels of brackets in a row, its own included
+
+// RefusedMax is how many rows of one message are refused one by one, so that a small message
+// cannot ask for much memory. The rest is then refused as a whole.
+const RefusedMax = 10_000
 
 // Decoder reads rows of one schema. It keeps its memory from call to call, and is
 // not safe for concurrent use.
@@ -195,7 +196,7 @@ func (d *Decoder) count(start, end int, err *RowError) bool {
 	switch {
 	case err == nil:
 		d.rows++
-	case len(d.refusals) == refusedMax:
+	case len(d.refusals) == RefusedMax:
 		d.refuse(start, len(d.src), &RowError{Problem: TooMany})
 		return false
 	default:

@@ -68,12 +68,12 @@ func TestMessages(t *testing.T) {
 
 func TestAFloodOfRefusedRowsIsCut(t *testing.T) {
 	s := schema("S", event.Attr{Name: "a", Type: event.Int})
-	payload := []byte("[" + strings.Repeat("0,", refusedMax+50) + `{"a":1}]`)
+	payload := []byte("[" + strings.Repeat("0,", RefusedMax+50) + `{"a":1}]`)
 	accepted, refused := NewDecoder(s).Rows(event.NewBatch(s), payload, 1)
-	if accepted != 0 || len(refused) != refusedMax+1 {
+	if accepted != 0 || len(refused) != RefusedMax+1 {
 		t.Fatalf("%d accepted, %d refused", accepted, len(refused))
 	}
-	last := refused[refusedMax]
+	last := refused[RefusedMax]
 	if last.Err.(*RowError).Problem != TooMany || last.End != len(payload) {
 		t.Errorf("the last refusal is %+v", last)
 	}

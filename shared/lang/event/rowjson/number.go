@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"unsafe"
 
+	"github.com/go-faster/jx"
+
 	"github.com/eventflux/eventflux/shared/lang/event"
 )
 
@@ -15,6 +17,46 @@ import (
 func Long(text []byte) (int64, bool) {
 	v, problem := integer(text, event.Long)
 	return v, problem == ""
+}
+
+// Scalar appends the number or bool that text stands for, written as in JSON, to a column of
+// such a type.
+func Scalar(c *event.Column, text string) *RowError {
+	raw := unsafe.Slice(unsafe.StringData(text), len(text)) // only read
+	problem := WrongType
+	switch {
+	case isNumber(raw):
+		problem = appendValue(c, jx.Number, raw)
+	case text == "true" || text == "false":
+		problem = appendValue(c, jx.Bool, raw)
+	}
+	if problem == "" {
+		return nil
+	}
+	return &RowError{Problem: problem, Expected: expected(c.Type, problem), Found: Quoted(text)}
+}
+
+// isNumber reports whether text is a JSON number.
+func isNumber(text []byte) bool {
+	start := 0
+	if len(text) > 0 && text[0] == '-' {
+		start = 1
+	}
+	_, p := digits(text, start, 0)
+	if p == start || p > start+1 && text[start] == '0' {
+		return false
+	}
+	if p < len(text) && text[p] == '.' {
+		point := p + 1
+		if _, p = digits(text, point, 0); p == point {
+			return false
+		}
+	}
+	if p < len(text) && text[p]|0x20 == 'e' {
+		end, ok := exponentEnd(text, p+1)
+		return ok && end == len(text)
+	}
+	return p == len(text)
 }
 
 // integer returns the whole number that text, a valid JSON number, stands for.

@@ -2,6 +2,7 @@ package rowjson
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 )
@@ -12,7 +13,7 @@ type Refused struct {
 	Index int
 	// Start and End bound the row's text in the payload.
 	Start, End int
-	// Err is a *RowError.
+	// Err is or wraps a *RowError.
 	Err error
 }
 
@@ -68,7 +69,7 @@ func (e *RowError) Error() string {
 	case Duplicate:
 		return fmt.Sprintf("duplicate attribute %q", e.Attr)
 	case TooMany:
-		return fmt.Sprintf("more than %d rows of the message are refused; the rest was not read", refusedMax)
+		return fmt.Sprintf("more than %d rows of the message are refused; the rest was not read", RefusedMax)
 	}
 	text := "expected " + e.Expected + ", found " + e.Found
 	if e.Attr != "" {
@@ -95,6 +96,9 @@ func clip(text []byte) string {
 	}
 	return s
 }
+
+// Quoted returns text, which may be any bytes, in quotes and of bounded length, for Found.
+func Quoted(text string) string { return strconv.Quote(clip([]byte(text))) }
 
 // found describes a JSON value by its kind and its text.
 func found(raw []byte) string {
