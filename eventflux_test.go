@@ -139,6 +139,7 @@ func TestIDs(t *testing.T) {
 func TestTypesAreChecked(t *testing.T) {
 	ctx, n := t.Context(), open(t, t.TempDir())
 	must(n.Deploy(ctx, totalsApp))(t)
+	must(n.Deploy(ctx, `@app:name('Csv') @source(@map(type='csv')) define stream Sheet (shop string, amount double); from Sheet select shop insert into Out;`))(t)
 	type wrong struct {
 		Shop   int     `json:"shop"`
 		Amount float64 `json:"amnt"`
@@ -161,6 +162,7 @@ func TestTypesAreChecked(t *testing.T) {
 		{"results", second(eventflux.Subscribe[narrow](ctx, n.Client, "Spending", "Totals")), []string{
 			"attribute n is long, and its field is int32", "attribute total is double, and its field is float32",
 		}},
+		{"a stream of CSV", second(eventflux.NewPublisher[payment](ctx, n.Client, "Csv", "Sheet")), []string{"stream Sheet of app Csv takes CSV or text (@map)", "events.Sheet"}},
 		{"a filled stream", second(eventflux.NewPublisher[total](ctx, n.Client, "Spending", "Totals")), []string{"stream Totals of app Spending is filled by a query"}},
 		{"unknown stream", second(eventflux.NewPublisher[total](ctx, n.Client, "Spending", "Total")), []string{"app Spending has no stream Total"}},
 		{"unknown app", second(eventflux.Subscribe[total](ctx, n.Client, "Spend", "Total")), []string{"Spend"}},
