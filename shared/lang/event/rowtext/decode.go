@@ -34,7 +34,7 @@ type Decoder struct {
 }
 
 // New returns a decoder of rows of s. Regular expressions that are wrong make it panic:
-// whoever makes the mapping checks them.
+// the deploy has checked them.
 func New(s *event.Schema, m *Mapping) *Decoder {
 	d := &Decoder{schema: s, mapping: *m}
 	if m.CSV != nil {
