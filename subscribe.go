@@ -126,7 +126,7 @@ func Subscribe[T any](ctx context.Context, c *Client, app, stream string, opts .
 			s.Close()
 			return nil, fmt.Errorf("subscribe to stream %s of app %s, partition %d: %w", stream, app, p, err)
 		}
-		s.readers.Go(func() { s.read(running, int(p), messages) })
+		s.readers.Go(func() { s.read(running, int(p), stream, messages) })
 	}
 	return s, nil
 }
@@ -147,14 +147,27 @@ func (how *subscribing) consumer(ctx context.Context, js jetstream.JetStream, st
 	})
 }
 
-// read passes on the messages of a partition until the subscription is closed.
-func (s *Subscription[T]) read(ctx context.Context, p int, messages jetstream.MessagesContext) {
+// read passes on the results of a stream and partition until the subscription is closed. It
+// passes over messages that share a subject with them: others can publish on a subject that the
+// app has chosen, and an earlier version may have chosen it for another stream. A durable
+// subscription confirms only messages that are no results.
+func (s *Subscription[T]) read(ctx context.Context, p int, stream string, messages jetstream.MessagesContext) {
 	stop := context.AfterFunc(ctx, messages.Stop)
 	defer stop()
 	defer messages.Stop()
 	var check output.Checker
 	for {
 		m, err := messages.Next()
+		if err == nil {
+			of, _ := output.StreamOf(m.Subject(), m.Headers())
+			foreign := output.Foreign(m.Subject(), m.Headers())
+			if foreign && s.durable {
+				err = m.Ack()
+			}
+			if err == nil && (foreign || of != stream && !s.durable) {
+				continue
+			}
+		}
 		if err == nil {
 			err = check.Next(m.Subject(), m.Headers())
 		}

@@ -32,7 +32,7 @@ func (l *leader) captured(ctx context.Context, plan *siddhiql.Plan) error {
 			}
 			for _, pattern := range config.Subjects {
 				if subject.Overlap(pattern, s.Subject) && strings.HasPrefix(name, "EFO_") {
-					return fmt.Errorf("the subject %s of stream %s also has results of an app, in JetStream stream %s (%s); give the app another subject, or read those results with @source(subject='out.<app>.<Stream>.*')",
+					return fmt.Errorf("the subject %s of stream %s also has results of an app, in JetStream stream %s (%s); give the app another subject; to read those results, have the app that makes them insert them into a second stream without a subject, and use @source(subject='out.<app>.<Stream>.*')",
 						s.Subject, s.Name, name, strings.Join(config.Subjects, ", "))
 				}
 				if subject.Overlap(pattern, s.Subject) {

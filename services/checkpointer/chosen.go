@@ -69,7 +69,11 @@ func (l *leader) chosen(ctx context.Context, plan *siddhiql.Plan) error {
 		pattern := t.Pattern("*")
 		names := l.s.js.StreamNames(ctx, jetstream.WithStreamListSubject(pattern))
 		for name := range names.Name() {
-			if !slices.Contains(own, name) {
+			switch {
+			case slices.Contains(own, name):
+			case strings.HasPrefix(name, "EFO_"):
+				return fmt.Errorf("results on '%s' would also be captured by JetStream stream %s, which has the results of another app; choose another subject in @sink", t.Text, name)
+			default:
 				return fmt.Errorf("results on '%s' would also be captured by JetStream stream %s; choose another subject in @sink, or change the subjects of that stream", t.Text, name)
 			}
 		}
@@ -80,11 +84,34 @@ func (l *leader) chosen(ctx context.Context, plan *siddhiql.Plan) error {
 	if len(templates) == 0 {
 		return nil
 	}
+	if err := l.formerlyChosen(plan); err != nil {
+		return err
+	}
 	for _, other := range otherPlans(plan, l.s.cfg.FSM.apps()) {
 		for _, s := range inputs(other) {
 			for _, t := range templates {
 				if subject.Overlap(t.Pattern("*"), s.Subject) {
 					return fmt.Errorf("results on '%s' would be events of stream %s of app %s, which reads %s; choose another subject in @sink, and have that app read the results with @source(subject='out.%s.<Stream>.*')", t.Text, s.Name, other.Name, s.Subject, plan.Name)
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// formerlyChosen refuses subjects that NATS would refuse beside those of earlier versions, which
+// the output streams keep: subjects of one stream must not overlap unless one covers the other,
+// and those of two streams must not overlap at all.
+func (l *leader) formerlyChosen(plan *siddhiql.Plan) error {
+	for _, former := range chosenSubjects(l.s.cfg.FSM.app(plan.Name), "") {
+		for _, t := range plan.Templates() {
+			for p := range uint32(plan.Partitions) {
+				for q := range uint32(plan.Partitions) {
+					mine, theirs := t.PatternOf(p), former(q)
+					if !subject.Overlap(mine, theirs) || p == q && (subject.Covers(mine, theirs) || subject.Covers(theirs, mine)) {
+						continue
+					}
+					return fmt.Errorf("results on '%s' could have a subject of %s, which an earlier version of the app has chosen and its output streams keep; choose another first word in @sink", t.Text, theirs)
 				}
 			}
 		}

@@ -8,6 +8,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/eventflux/eventflux/shared/control"
+	"github.com/eventflux/eventflux/shared/lang/siddhiql"
 	"github.com/eventflux/eventflux/shared/log/natsconn"
 )
 
@@ -68,6 +69,32 @@ func TestUpgradesWidenTheOutputStream(t *testing.T) {
 		slices.Sort(got)
 		if strings.Join(got, " ") != c.want {
 			t.Errorf("%s: the output stream has %v, want %s", c.subject, got, c.want)
+		}
+	}
+}
+
+// An upgrade is refused, and so is its plan, if NATS would not take its subjects beside those of
+// an earlier version.
+func TestUpgradesToSubjectsThatPartlyOverlap(t *testing.T) {
+	r := newRig(t)
+	text := func(subject string) string {
+		return "@app:name('app') @app:partitions('2') define stream S (k string); @sink(stream='A', subject='" + subject + "') partition with (k of S) begin @info(name='q') from S select k insert into A; end;"
+	}
+	_, err := r.ctl.Deploy(r.within(), control.DeployRequest{Text: text("a.x.{partition}.{k}")})
+	must(t, err)
+	for subject, refused := range map[string]string{
+		"a.x.{partition}.{k}":   "",
+		"b.{partition}.{k}":     "",
+		"a.x.{partition}.y":     "",
+		"a.{k}.{partition}.{k}": "",
+		"a.{k}.{partition}.y":   "a subject of a.x.0.*, which an earlier version",
+		"a.x.{k}.{partition}":   "a subject of a.x.0.*, which an earlier version",
+	} {
+		plan, err := siddhiql.Compile(text(subject))
+		must(t, err)
+		err = r.s.leading().formerlyChosen(plan)
+		if (err != nil) != (refused != "") || err != nil && !strings.Contains(err.Error(), refused) {
+			t.Errorf("%s: %v, want %q", subject, err, refused)
 		}
 	}
 }

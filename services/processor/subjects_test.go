@@ -7,6 +7,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/eventflux/eventflux/shared/control"
 	"github.com/eventflux/eventflux/shared/log/natsconn"
 	"github.com/eventflux/eventflux/shared/log/output"
 )
@@ -94,6 +95,41 @@ from S select v insert into Each;`)
 	r.drained()
 	want := []string{`each.100 102.0 current 2000 {"v":100}`}
 	if got := r.results(); !slices.Equal(got, want) {
+		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+}
+
+// A message that somebody else publishes on a subject of the app's choice is no result: a task
+// starts after it, and all results are there once and in order.
+func TestMessagesOfOthersAreNoResults(t *testing.T) {
+	r := newRig(t, `@app:name('sums')
+define stream S (k string, v int);
+@sink(stream='Each', subject='each.{v}')
+from S select v insert into Each;`)
+	foreign := func() {
+		t.Helper()
+		_, err := r.js.Publish(r.within(), "each.other", []byte("hello"))
+		must(t, err)
+	}
+	foreign()
+	for v := range 3 {
+		r.send("S", int64(1000+v), "", "k", v)
+		if i := r.drained(); i.State != control.TaskDrained {
+			t.Fatalf("task is %s: %s", i.State, i.Error)
+		}
+		foreign()
+	}
+	if at, err := output.LastResult(r.within(), r.nc, "sums", 0); err != nil || at.String() != "1:4.0" {
+		t.Errorf("the newest result is %s, want 1:4.0 (%v)", at, err)
+	}
+	var got []string
+	for _, line := range r.results() {
+		if !strings.HasPrefix(line, "each.other ") {
+			got = append(got, line)
+		}
+	}
+	want := []string{`each.0 2.0 current 1000 {"v":0}`, `each.1 3.0 current 1001 {"v":1}`, `each.2 4.0 current 1002 {"v":2}`}
+	if !slices.Equal(got, want) {
 		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
 }

@@ -107,3 +107,17 @@ func TestTextsOfAGroup(t *testing.T) {
 		}
 	}
 }
+
+// Sorted texts have the order of order by, which is the one of UTF-16 units.
+func TestTextsAreSortedAsByOrderBy(t *testing.T) {
+	spec, _ := aggregate.Lookup("str:groupConcat")
+	constant := func(typ event.Type, v aggregate.Value) aggregate.Arg { return aggregate.Arg{Type: typ, Const: &v} }
+	a := spec.Make(aggregate.Config{Args: []aggregate.Arg{{Type: event.String}, constant(event.String, aggregate.Value{}), constant(event.Bool, aggregate.Value{}), constant(event.String, aggregate.Value{Text: "ASC"})}})
+	for _, s := range []string{"\uFF01", "\U0001F600", "é", "z"} {
+		a.Add(0, []aggregate.Value{{Text: s}})
+	}
+	var out aggregate.Value
+	if a.Result(0, &out); out.Text != "zé\U0001F600\uFF01" {
+		t.Errorf("%q", out.Text)
+	}
+}

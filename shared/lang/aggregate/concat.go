@@ -121,7 +121,7 @@ func (a *concat) join(slot int) string {
 		}
 	}
 	if a.order != "" {
-		slices.Sort(a.list)
+		slices.SortFunc(a.list, event.CompareTexts)
 	}
 	if a.order == descending {
 		slices.Reverse(a.list)

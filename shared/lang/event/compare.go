@@ -12,7 +12,7 @@ import (
 func (c *Column) Compare(a, b int) int {
 	switch c.Type.Class() {
 	case Texts:
-		return compareUTF16(c.Text(a), c.Text(b))
+		return CompareTexts(c.Text(a), c.Text(b))
 	case Reals:
 		return compareReals(c.Floats[a], c.Floats[b])
 	default:
@@ -77,9 +77,9 @@ func compareReals(a, b float64) int {
 	}
 }
 
-// compareUTF16 compares as the UTF-16 forms would: a character beyond U+FFFF starts with a
+// CompareTexts compares texts as their UTF-16 forms: a character beyond U+FFFF starts with a
 // surrogate, which is less than U+E000.
-func compareUTF16(a, b string) int {
+func CompareTexts(a, b string) int {
 	for a != "" && b != "" {
 		x, n := utf8.DecodeRuneInString(a)
 		y, m := utf8.DecodeRuneInString(b)

@@ -153,7 +153,7 @@ func (c *checker) aggregator(n *Func, spec aggregate.Spec, s *scope) Expr {
 		err = spec.Check(FunctionArgs(args))
 	}
 	if err == nil && spec.Instead != "" && s.query.RowsLeave() {
-		err = fmt.Errorf("it cannot take a row back, and rows leave this query: write `%s`, which is exact and can, or use no window, or one with batches and without expired events", spec.Instead)
+		err = fmt.Errorf("it cannot take a row back, and rows leave this query: write `%s`, which is exact and can, or use no window, or %s without expired events", spec.Instead, listOf(resettingWindows(), "or"))
 	}
 	if err != nil {
 		c.errorf(n.Pos, "aggregator %s: %v; usage: %s", tick(key), err, tick(spec.Usage))
@@ -196,4 +196,12 @@ func (c *checker) misplacedAggregator(n *Func, s *scope) {
 	default:
 		c.errorf(n.Pos, "aggregator %s in %s: expected it in select", what, s.clause)
 	}
+}
+
+// resettingWindows lists the windows that reset aggregators before each batch.
+func resettingWindows() []string {
+	return slices.DeleteFunc(window.Names(), func(name string) bool {
+		spec, _ := window.Lookup(name)
+		return !spec.Resets
+	})
 }

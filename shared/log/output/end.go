@@ -54,15 +54,18 @@ func LastResult(ctx context.Context, nc *nats.Conn, app string, p uint32) (resul
 		if err != nil {
 			return result.Position{}, fmt.Errorf("end of output stream %s: %w", stream, err)
 		}
-		if m.Seq == 0 || m.Subject != fences {
+		foreign := m.Seq > 0 && Foreign(m.Subject, m.Header)
+		if m.Seq == 0 || m.Subject != fences && !foreign {
 			break
 		}
-		f, err := ParseFence(m.Data)
-		if err != nil {
-			return result.Position{}, fmt.Errorf("fence %d of output stream %s: %w", m.Seq, stream, err)
-		}
-		if r, ok, err := f.Record(); err == nil && ok && r.Through+1 >= m.Seq {
-			return r.Last, nil
+		if !foreign {
+			f, err := ParseFence(m.Data)
+			if err != nil {
+				return result.Position{}, fmt.Errorf("fence %d of output stream %s: %w", m.Seq, stream, err)
+			}
+			if r, ok, err := f.Record(); err == nil && ok && r.Through+1 >= m.Seq {
+				return r.Last, nil
+			}
 		}
 		if m.Seq == 1 {
 			return result.Position{}, nil
@@ -71,7 +74,7 @@ func LastResult(ctx context.Context, nc *nats.Conn, app string, p uint32) (resul
 			return result.Position{}, fmt.Errorf("end of output stream %s: %w", stream, err)
 		}
 	}
-	if m.Seq == 0 || m.Subject == fences { // messages are missing there
+	if m.Seq == 0 || m.Subject == fences || Foreign(m.Subject, m.Header) { // messages are missing there
 		if m, err = natsconn.LastStored(ctx, nc, stream, natsconn.OutSubjects(app, p)); err != nil {
 			return result.Position{}, fmt.Errorf("last result of output stream %s: %w", stream, err)
 		}

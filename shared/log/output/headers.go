@@ -43,6 +43,12 @@ func StreamOf(subject string, h nats.Header) (name string, ok bool) {
 	return name, ok && name != "" && !strings.Contains(rest, ".")
 }
 
+// Foreign reports whether a message of an output stream is neither a result nor a fence: others
+// can publish on the subjects that an app has chosen for its results.
+func Foreign(subject string, h nats.Header) bool {
+	return !strings.HasPrefix(subject, "out.") && !strings.HasPrefix(subject, "ef.") && h.Get(HeaderPosition) == ""
+}
+
 // ReadPlace returns where a result stands. Its text came from a server, so anything may
 // be in it.
 func ReadPlace(h nats.Header) (result.Position, error) {

@@ -77,7 +77,7 @@ func (p Partition) ReadOn(ctx context.Context, js jetstream.JetStream, r Record,
 			}
 		}
 		name, known := StreamOf(subject, h)
-		if !known {
+		if !known || Foreign(subject, h) {
 			return nil
 		}
 		at, err := ReadPlace(h)
