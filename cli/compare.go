@@ -42,7 +42,7 @@ func (c *compared) run(cmd *cobra.Command, from string, opt replay.Options) erro
 	if done != nil && done.Changes != nil && !c.json {
 		fmt.Fprint(cmd.OutOrStdout(), done.Changes)
 	}
-	if errors.Is(err, engine.ErrRefused) {
+	if errors.Is(err, engine.ErrRefused) && len(done.Changes.Refusals) == 0 {
 		return fmt.Errorf("%w; --drop compares without the state that cannot go on", err)
 	}
 	if err != nil {

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -61,6 +62,31 @@ func TestCommandsInPagesExist(t *testing.T) {
 		}
 	}
 	walk(newRootCommand(func() {}))
+}
+
+var commandInMessage = regexp.MustCompile(`\beventflux (app|checkpoint|checkpointer|debug|state|store) ([a-z]+)`)
+
+// A message that names a command names one that there is.
+func TestCommandsInMessagesExist(t *testing.T) {
+	t.Chdir(repository)
+	found := 0
+	err := filepath.WalkDir(".", func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || filepath.Ext(path) != ".go" || strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		text, err := os.ReadFile(path)
+		for _, m := range commandInMessage.FindAllStringSubmatch(string(text), -1) {
+			found++
+			root := newRootCommand(func() {})
+			if c, _, err := root.Find(m[1:]); err != nil || c.Name() != m[2] {
+				t.Errorf("%s: there is no command %s", path, m[0])
+			}
+		}
+		return err
+	})
+	if err != nil || found < 50 {
+		t.Errorf("%d commands were found in messages, %v", found, err)
+	}
 }
 
 const languagePage = "docs/language.md"

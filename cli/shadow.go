@@ -112,6 +112,9 @@ func (s *shadowing) run(cmd *cobra.Command, file string) error {
 		if s.done.Changes != nil && !s.json {
 			fmt.Fprint(cmd.OutOrStdout(), s.done.Changes)
 		}
+		if s.done.Changes == nil || len(s.done.Changes.Refusals) > 0 {
+			return err
+		}
 		return fmt.Errorf("%w; --drop compares without the state that cannot go on", err)
 	}
 	if err == nil && s.done.Differs() {

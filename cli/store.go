@@ -66,6 +66,9 @@ the other store. docs/stores.md has the steps to move a cluster to another store
 
 func copyStores(ctx context.Context, w io.Writer, fromURL, toURL string, apps []string, follow bool, every time.Duration) (err error) {
 	quiet := slog.New(slog.DiscardHandler)
+	if err := stores.Exists(fromURL); err != nil {
+		return fmt.Errorf("FROM: %w", err)
+	}
 	from, err := stores.Open(ctx, fromURL, quiet)
 	if err != nil {
 		return err

@@ -3,7 +3,10 @@ package cli
 import (
 	"bytes"
 	"context"
+	"errors"
+	"io/fs"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -56,6 +59,10 @@ func TestStoreCopy(t *testing.T) {
 	copied(exitUsage, "the same store", from, from)
 	copied(exitUsage, "TO is none of file:DIR", from, "ftp://x")
 	copied(exitFailed, "the store FROM has no checkpoints", from, to)
+	copied(exitFailed, "holds no checkpoints", from+"typo", to)
+	if _, err := os.Stat(strings.TrimPrefix(from, "file:") + "typo"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a folder was made for FROM, or %v", err)
+	}
 	makeCheckpoint(t, s, "A", 1)
 	makeCheckpoint(t, s, "B", 7)
 	copied(exitFailed, "app C: the store has no checkpoint of the app", from, to, "--app", "C")

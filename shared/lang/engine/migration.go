@@ -233,7 +233,7 @@ func (m *Migration) refuseWhole(old, next *siddhiql.Plan) {
 		refuse("@app:playback cannot be switched on or off, because the clock would jump; deploy the text as another app")
 	}
 	if old.Partitions != next.Partitions {
-		refuse("@app:partitions is %d and was %d; leave it, and change the number with: eventflux app scale %s --partitions %d", next.Partitions, old.Partitions, old.Name, next.Partitions)
+		refuse("@app:partitions is %d and was %d, and each key's state is in the partition that the number gave it; leave the number, or deploy the text as another app", next.Partitions, old.Partitions)
 	}
 }
 

@@ -39,6 +39,10 @@ func (c *checker) sinkSubject(elems map[string]*AnnotationElem, s *Stream) {
 		c.errorf(e.Pos, "the app has %d partitions, each with an output stream of its own, so their subjects must differ: expected the token `{%s}` in '%s'", c.plan.Partitions, subject.PartitionName, shorten(e.Value))
 		return
 	}
+	if t.HasPartition() && slices.ContainsFunc(s.Schema.Attrs, func(a event.Attr) bool { return a.Name == subject.PartitionName }) {
+		c.errorf(e.Pos, "`{%s}` in the subject is the number of the partition, and stream %s has an attribute of that name: expected another name of the attribute", subject.PartitionName, tick(s.Name))
+		return
+	}
 	for _, token := range t.Tokens {
 		attr := -1
 		if name := token.Placeholder; name != "" && name != subject.PartitionName {

@@ -75,6 +75,14 @@ func Open(dir string, log *slog.Logger) (*Store, error) {
 	return s, nil
 }
 
+// Exists returns an error if a folder holds no store. It creates nothing.
+func Exists(dir string) error {
+	if _, err := os.Stat(filepath.Join(dir, headFolder)); err != nil {
+		return fmt.Errorf("the folder %s holds no checkpoints, as it has no folder %s: %w; those of a data folder are in its folder checkpoints", dir, headFolder, err)
+	}
+	return nil
+}
+
 // Strays are the unexpected files that Open found, with what is odd about them. Files that
 // a crash left in tmp are gone; the others are unchanged.
 func (s *Store) Strays() []string { return s.strays }

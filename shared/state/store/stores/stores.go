@@ -60,6 +60,15 @@ func Open(ctx context.Context, url string, log *slog.Logger) (store.Store, error
 	return nil, fmt.Errorf("%w: the URL of the store %w", store.ErrInvalid, Check(url))
 }
 
+// Exists returns an error if the URL is that of a folder which holds no store: Open would make
+// one there. The other stores are found empty when they are read.
+func Exists(url string) error {
+	if dir, ok := strings.CutPrefix(url, "file:"); ok {
+		return file.Exists(strings.TrimPrefix(dir, "//"))
+	}
+	return nil
+}
+
 // opened keeps a nil pointer from becoming a store that is not nil.
 func opened[S store.Store](s S, err error) (store.Store, error) {
 	if err != nil {
