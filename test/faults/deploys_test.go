@@ -25,7 +25,7 @@ import (
 )
 
 var (
-	rounds     = flag.Int("deploys", 3, "number of deploys, and of removals, under load")
+	rounds     = flag.Int("deploys", 2, "number of deploys, and of removals, under load")
 	partitions = flag.Int("partitions", 16, "number of partitions of the app that is deployed")
 )
 
@@ -163,13 +163,13 @@ func TestKillAtDeploysAndRemovals(t *testing.T) {
 	o.p.stop()
 }
 
-// some returns every third step in short mode, and all of them in long mode.
+// some returns every fifth step in short mode, and all of them in long mode.
 func some(steps []string) []string {
 	if !testing.Short() {
 		return steps
 	}
 	var chosen []string
-	for i := 0; i < len(steps); i += 3 {
+	for i := 0; i < len(steps); i += 5 {
 		chosen = append(chosen, steps[i])
 	}
 	return chosen

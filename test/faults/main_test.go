@@ -15,11 +15,11 @@ import (
 var (
 	kills    = flag.Int("kills", 3, "number of kills, and of stops")
 	events   = flag.Int("events", 3000, "number of events to publish")
-	points   = flag.Int("points", 4, "number of steps of the protocol to kill a leader at; 0 for each")
-	restores = flag.Int("restores", 8, "number of kills in the middle of merges and restores")
+	points   = flag.Int("points", 2, "number of steps of the protocol to kill a leader at; 0 for each")
+	restores = flag.Int("restores", 4, "number of kills in the middle of merges and restores")
 	race     = flag.Bool("racebinary", false, "build the binary with the race detector")
 	seed     = flag.Uint64("seed", 0, "of the random numbers; 0 chooses one")
-	during   = flag.Duration("duration", 10*time.Second, "how long to inject faults into a cluster")
+	during   = flag.Duration("duration", 6*time.Second, "how long to inject faults into a cluster")
 )
 
 // binary is the path of the program under test.
