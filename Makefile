@@ -8,7 +8,7 @@ TOOL     := $(GO) tool -modfile=tools/go.mod
 # The race detector needs a C compiler. Where there is none, Go turns cgo off.
 RACE     := $(if $(filter 1,$(shell $(GO) env CGO_ENABLED)),-race)
 
-.PHONY: help build run test race redis lint bench golden stress fuzz faults fault-test corruption chain-test compose-test
+.PHONY: help build run test race redis lint bench golden stress fuzz faults fault-test corruption chain-test deploy-test overload-test compose-test
 
 help: ## Show the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1	\2/p' $(MAKEFILE_LIST)

@@ -42,11 +42,12 @@ func (c *compared) run(cmd *cobra.Command, from string, opt replay.Options) erro
 	if done != nil && done.Changes != nil && !c.json {
 		fmt.Fprint(cmd.OutOrStdout(), done.Changes)
 	}
-	if errors.Is(err, engine.ErrRefused) && len(done.Changes.Refusals) == 0 {
-		return fmt.Errorf("%w; --drop compares without the state that cannot go on", err)
-	}
 	if err != nil {
-		return err
+		var changes *engine.Migration
+		if done != nil {
+			changes = done.Changes
+		}
+		return withDrop(changes, err)
 	}
 	if c.json {
 		err = printJSON(cmd.OutOrStdout(), done)
@@ -57,4 +58,12 @@ func (c *compared) run(cmd *cobra.Command, from string, opt replay.Options) erro
 		return fmt.Errorf("the results of the two versions differ")
 	}
 	return err
+}
+
+// withDrop adds to a refusal that --drop helps, if only components were refused.
+func withDrop(changes *engine.Migration, err error) error {
+	if !errors.Is(err, engine.ErrRefused) || changes == nil || len(changes.Refusals) > 0 {
+		return err
+	}
+	return fmt.Errorf("%w; --drop compares without the state that cannot go on", err)
 }

@@ -108,19 +108,13 @@ func (s *shadowing) run(cmd *cobra.Command, file string) error {
 		}
 		return s.compare(ctx, cmd.OutOrStdout())
 	})
-	if errors.Is(err, engine.ErrRefused) {
-		if s.done.Changes != nil && !s.json {
-			fmt.Fprint(cmd.OutOrStdout(), s.done.Changes)
-		}
-		if s.done.Changes == nil || len(s.done.Changes.Refusals) > 0 {
-			return err
-		}
-		return fmt.Errorf("%w; --drop compares without the state that cannot go on", err)
+	if errors.Is(err, engine.ErrRefused) && s.done.Changes != nil && !s.json {
+		fmt.Fprint(cmd.OutOrStdout(), s.done.Changes)
 	}
 	if err == nil && s.done.Differs() {
 		return fmt.Errorf("the results of the two versions differ")
 	}
-	return err
+	return withDrop(s.done.Changes, err)
 }
 
 // open loads each partition twice, and opens its log.

@@ -249,7 +249,7 @@ func (x *exported) task(ctx context.Context, p int, objects store.Store) (*rebui
 		from, skip = part.Log.Sequence, lineage.SkipOf(part)
 	}
 	if from+1 != x.info.Logs[p].From {
-		return nil, nil, corruptExport("the log of partition %d begins at %d, and the checkpoint was cut at %d", p, x.info.Logs[p].From, from)
+		return nil, nil, corruptExport("the log of partition %d starts at %d, and the checkpoint has its barrier at %d", p, x.info.Logs[p].From, from)
 	}
 	return t, skip, nil
 }

@@ -26,7 +26,7 @@ func For(w io.Writer) io.Writer {
 // Is reports whether a file is a terminal.
 func Is(f *os.File) bool { return term.IsTerminal(int(f.Fd())) }
 
-// Of returns the terminal behind a writer that For returned, for callers that draw on it; nil if
+// Of returns the terminal that a writer from For writes to, for callers that draw on it; nil if
 // there is none.
 func Of(w io.Writer) *os.File {
 	if w, ok := w.(*Writer); ok {

@@ -23,8 +23,8 @@ const (
 	fence = "```text\n"
 )
 
-// docs/demo.md shows what the demo prints. What is measured, and how far the app was when it was
-// killed, is not the same in each run.
+// docs/demo.md shows what the demo prints. Process ids, measured times and the progress at the kill
+// differ between runs, so they are masked.
 func TestRecording(t *testing.T) {
 	t.Chdir("../..")
 	t.Setenv("EVENTFLUX_LISTEN", program.Address(t))

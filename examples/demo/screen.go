@@ -31,7 +31,7 @@ func newScreen(f *os.File) *screen {
 	return s
 }
 
-// say shows a line for good, in the place of the block.
+// say erases the block and shows a line for good.
 func (s *screen) say(format string, args ...any) {
 	s.erase()
 	fmt.Fprintf(s.out, format+"\n", args...)

@@ -60,8 +60,8 @@ func Open(ctx context.Context, url string, log *slog.Logger) (store.Store, error
 	return nil, fmt.Errorf("%w: the URL of the store %w", store.ErrInvalid, Check(url))
 }
 
-// Exists returns an error if the URL is that of a folder which holds no store: Open would make
-// one there. The other stores are found empty when they are read.
+// Exists returns an error if the URL names a folder without a store: Open would make one there.
+// Stores of other kinds are found empty when they are read.
 func Exists(url string) error {
 	if dir, ok := strings.CutPrefix(url, "file:"); ok {
 		return file.Exists(strings.TrimPrefix(dir, "//"))
