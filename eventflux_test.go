@@ -162,7 +162,7 @@ func TestTypesAreChecked(t *testing.T) {
 		{"results", second(eventflux.Subscribe[narrow](ctx, n.Client, "Spending", "Totals")), []string{
 			"attribute n is long, and its field is int32", "attribute total is double, and its field is float32",
 		}},
-		{"a stream of CSV", second(eventflux.NewPublisher[payment](ctx, n.Client, "Csv", "Sheet")), []string{"stream Sheet of app Csv takes CSV or text (@map)", "events.Sheet"}},
+		{"a stream of CSV", second(eventflux.NewPublisher[payment](ctx, n.Client, "Csv", "Sheet")), []string{"stream Sheet of app Csv takes no JSON (@map)", "events.Sheet"}},
 		{"a filled stream", second(eventflux.NewPublisher[total](ctx, n.Client, "Spending", "Totals")), []string{"stream Totals of app Spending is filled by a query"}},
 		{"unknown stream", second(eventflux.NewPublisher[total](ctx, n.Client, "Spending", "Total")), []string{"app Spending has no stream Total"}},
 		{"unknown app", second(eventflux.Subscribe[total](ctx, n.Client, "Spend", "Total")), []string{"Spend"}},
@@ -271,4 +271,52 @@ func TestSubscriptionsFindChosenSubjects(t *testing.T) {
 	if want := []total{{"a.b", 10, 1}, {"bakery", 4, 1}, {"bakery", 9, 2}, {"bakery", 10, 3}}; !slices.Equal(got, want) {
 		t.Errorf("results %v, want %v", got, want)
 	}
+}
+
+// TestUpgrade: a plan changes nothing, a loss needs consent, and a subscription does not miss
+// results that go to other subjects unseen.
+func TestUpgrade(t *testing.T) {
+	ctx := t.Context()
+	n := open(t, t.TempDir())
+	must(n.Deploy(ctx, totalsApp))(t)
+	subscribe := func(opts ...eventflux.SubscribeOption) (*eventflux.Subscription[total], error) {
+		return eventflux.Subscribe[total](ctx, n.Client, "Spending", "Totals", append(opts, eventflux.LookEvery(10*time.Millisecond))...)
+	}
+	books, live := must(subscribe(eventflux.Durable("books")))(t), must(subscribe())(t)
+	defer live.Close()
+	defer books.Close()
+
+	lossy := strings.Replace(totalsApp, "name='totals'", "name='sums'", 1)
+	plan := must(n.Upgrade(ctx, lossy, eventflux.UpgradeOptions{Plan: true}))(t)
+	if plan.From != 1 || plan.To != 2 || plan.Refused == "" || !strings.Contains(plan.String(), "totals/aggregate refused") {
+		t.Errorf("planned %+v", plan)
+	}
+	if _, err := n.Upgrade(ctx, lossy, eventflux.UpgradeOptions{}); err == nil || !strings.Contains(err.Error(), "totals/aggregate") {
+		t.Errorf("a loss without consent: %v", err)
+	}
+	if _, err := n.Upgrade(ctx, "define stream", eventflux.UpgradeOptions{}); err == nil || !strings.HasPrefix(err.Error(), "upgrade: 1:14") {
+		t.Error(err)
+	}
+	if c := must(n.Upgrade(ctx, totalsApp, eventflux.UpgradeOptions{}))(t); c.From != 1 || c.To != 1 {
+		t.Errorf("the same text: %+v", c)
+	}
+	if c := must(n.Upgrade(ctx, lossy, eventflux.UpgradeOptions{Drop: true, From: plan.From}))(t); c.To != 2 || c.App.Version != 2 || !strings.Contains(c.String(), "totals/aggregate dropped") {
+		t.Errorf("changed %+v", c)
+	}
+	if _, err := n.Upgrade(ctx, totalsApp, eventflux.UpgradeOptions{Drop: true, From: 1}); err == nil {
+		t.Error("a change planned for another version is made")
+	}
+
+	moved := strings.Replace(lossy, "partition with", "@sink(stream='Totals', subject='totals.{partition}.{shop}') partition with", 1)
+	must(n.Upgrade(ctx, moved, eventflux.UpgradeOptions{}))(t)
+	var e *eventflux.MovedError
+	for _, sub := range []*eventflux.Subscription[total]{books, live} {
+		if _, err := sub.Next(ctx); !errors.As(err, &e) || e.Version != 3 || e.Subject != "totals.0.*" {
+			t.Errorf("a running subscription: %v", err)
+		}
+	}
+	if _, err := subscribe(eventflux.Durable("books")); !errors.As(err, &e) || e.Durable != "books" || !strings.Contains(err.Error(), "with another name") {
+		t.Errorf("a durable subscription: %v", err)
+	}
+	must(subscribe(eventflux.Durable("books2")))(t).Close()
 }

@@ -8,6 +8,8 @@ import (
 	"log"
 	"log/slog"
 	"os"
+	"strings"
+	"testing/fstest"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -281,6 +283,73 @@ func ExampleSubscription_All() {
 	// 3
 	// 6
 	// 9
+}
+
+// Upgrade changes a running app and keeps its state. A plan says before what would be lost.
+func ExampleClient_Upgrade() {
+	ctx := context.Background()
+	node, stop := start(ctx)
+	defer stop()
+
+	payments, err := eventflux.NewPublisher[Payment](ctx, node.Client, "Spending", "Payments")
+	if err != nil {
+		log.Fatal(err)
+	}
+	if _, err := payments.Publish(ctx, Payment{"bakery", 2}); err != nil {
+		log.Fatal(err)
+	}
+	next := strings.Replace(spendingApp, "from Payments select", "from Payments[amount > 1] select", 1)
+	plan, err := node.Upgrade(ctx, next, eventflux.UpgradeOptions{Plan: true})
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Print(&plan)
+	change, err := node.Upgrade(ctx, next, eventflux.UpgradeOptions{From: plan.From})
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println("version", change.App.Version)
+
+	totals, err := eventflux.Subscribe[Total](ctx, node.Client, "Spending", "Totals", eventflux.FromStart())
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer totals.Close()
+	if _, err := payments.PublishAll(ctx, []Payment{{"bakery", 1}, {"bakery", 3}}); err != nil {
+		log.Fatal(err)
+	}
+	for range 2 {
+		r, err := totals.Next(ctx)
+		if err != nil {
+			log.Fatal(err)
+		}
+		fmt.Println(r.Value.Total)
+	}
+	// Output:
+	// totals/aggregate kept
+	// version 2
+	// 2
+	// 5
+}
+
+// Embed makes the files that an app names part of its text.
+func ExampleEmbed() {
+	text, err := eventflux.Embed(`@app:name('Readings')
+@source(@map(type='avro', schema='reading.avsc'))
+define stream Readings (v double);
+from Readings select max(v) as v insert into Peaks;`, fstest.MapFS{ // or an embed.FS
+		"reading.avsc": {Data: []byte(`{"type":"record","name":"Reading","fields":[{"name":"v","type":"double"}]}`)},
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(text)
+	// Output:
+	// @app:name('Readings')
+	// @source(@map(type='avro', schema='reading.avsc'))
+	// define stream Readings (v double);
+	// from Readings select max(v) as v insert into Peaks;
+	// @app:file(name='reading.avsc', text="""{"type":"record","name":"Reading","fields":[{"name":"v","type":"double"}]}""")
 }
 
 // State shows what an app holds for a key.

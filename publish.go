@@ -48,8 +48,8 @@ func NewPublisher[T any](ctx context.Context, c *Client, app, stream string) (*P
 	if !s.Defined || s.Subject == "" {
 		return nil, fmt.Errorf("publish: stream %s of app %s is filled by a query, and takes no events", stream, app)
 	}
-	if s.Text != nil {
-		return nil, fmt.Errorf("publish: stream %s of app %s takes CSV or text (@map), and a publisher sends JSON: publish to %s with a NATS client", stream, app, s.Subject)
+	if !s.JSON() {
+		return nil, fmt.Errorf("publish: stream %s of app %s takes no JSON (@map), which a publisher sends: publish to %s with a NATS client", stream, app, s.Subject)
 	}
 	if err := shapeOf(reflect.TypeFor[T](), s.Schema).checkEvents(); err != nil {
 		return nil, fmt.Errorf("publish: %w", err)

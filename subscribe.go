@@ -13,6 +13,8 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/eventflux/eventflux/shared/control"
+	"github.com/eventflux/eventflux/shared/lang/siddhiql"
 	"github.com/eventflux/eventflux/shared/log/natsconn"
 	"github.com/eventflux/eventflux/shared/log/output"
 )
@@ -53,6 +55,27 @@ type subscribing struct {
 	durable string
 	deliver jetstream.DeliverPolicy
 	since   *time.Time
+	// lookEvery is how often a running subscription checks whether an upgrade has changed the
+	// subjects of the results.
+	lookEvery time.Duration
+}
+
+// MovedError says that an upgrade of the app has moved results to other subjects than the
+// subscription reads. Subscribe again; a durable subscription needs another name.
+type MovedError struct {
+	App, Stream string
+	Version     int    // in force
+	Durable     string // its name, or ""
+	Reads       string // the subjects that the subscription reads
+	Subject     string // where the results go now
+}
+
+func (e *MovedError) Error() string {
+	text := fmt.Sprintf("the subscription reads %s, but results of stream %s in version %d of app %s go to %s: subscribe again", e.Reads, e.Stream, e.Version, e.App, e.Subject)
+	if e.Durable != "" {
+		text += fmt.Sprintf(", with another name than %q, and with Since the time of the upgrade", e.Durable)
+	}
+	return text
 }
 
 // Durable gives the subscription a name: the next subscription with the same name continues
@@ -94,13 +117,16 @@ type delivery struct {
 // the JSON of a result can be decoded into. Use a pointer for an attribute that can be null;
 // other fields keep their zero value. ctx only bounds the call.
 func Subscribe[T any](ctx context.Context, c *Client, app, stream string, opts ...SubscribeOption) (*Subscription[T], error) {
-	how := subscribing{deliver: jetstream.DeliverNewPolicy}
+	how := subscribing{deliver: jetstream.DeliverNewPolicy, lookEvery: 10 * time.Second}
 	for _, opt := range opts {
 		opt(&how)
 	}
 	a, def, err := c.stream(ctx, app, stream)
 	if err != nil {
 		return nil, fmt.Errorf("subscribe: %w", err)
+	}
+	if f := def.Sink.Format; f != nil {
+		return nil, fmt.Errorf("subscribe: results of stream %s of app %s are messages of type %s (@map), and typed subscriptions read JSON: read JetStream stream %s with nats.go and decode its messages, or insert the rows into a second stream without @map", stream, app, f.Name, natsconn.OutStream(app, 0))
 	}
 	sh := shapeOf(reflect.TypeFor[T](), def.Schema)
 	if err := sh.checkResults(); err != nil {
@@ -113,11 +139,7 @@ func Subscribe[T any](ctx context.Context, c *Client, app, stream string, opts .
 	running, stop := context.WithCancel(context.Background())
 	s := &Subscription[T]{shape: sh, durable: how.durable != "", results: make(chan delivery), stop: stop}
 	for p := range a.Partitions {
-		subject := natsconn.OutSubject(app, stream, p)
-		if t := def.Sink.Subject; t != nil {
-			subject = t.PatternOf(p)
-		}
-		cons, err := how.consumer(ctx, js, natsconn.OutStream(app, p), subject)
+		cons, err := how.consumer(ctx, js, a, def, p)
 		var messages jetstream.MessagesContext
 		if err == nil {
 			messages, err = cons.Messages(jetstream.PullMaxMessages(resultsAhead))
@@ -128,18 +150,67 @@ func Subscribe[T any](ctx context.Context, c *Client, app, stream string, opts .
 		}
 		s.readers.Go(func() { s.read(running, int(p), stream, messages) })
 	}
+	s.readers.Go(func() { s.look(running, c, a, def, &how) })
 	return s, nil
 }
 
-func (how *subscribing) consumer(ctx context.Context, js jetstream.JetStream, stream, subject string) (jetstream.Consumer, error) {
+// look ends the subscription when results go to other subjects.
+func (s *Subscription[T]) look(ctx context.Context, c *Client, a *control.App, def *siddhiql.Stream, how *subscribing) {
+	tick := time.NewTicker(how.lookEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+		now, next, err := c.stream(ctx, a.Name, def.Name)
+		if err != nil || now.Version == a.Version {
+			continue // the app may be gone, or nothing answers at the moment
+		}
+		if before := subjectOf(a.Name, def, 0); before != subjectOf(a.Name, next, 0) {
+			s.fail(ctx, &MovedError{
+				App: a.Name, Stream: def.Name, Version: int(now.Version), Durable: how.durable,
+				Reads: before, Subject: subjectOf(a.Name, next, 0),
+			})
+			return
+		}
+	}
+}
+
+// fail passes an error to the caller of Next.
+func (s *Subscription[T]) fail(ctx context.Context, err error) {
+	select {
+	case s.results <- delivery{err: err}:
+	case <-ctx.Done():
+	}
+}
+
+// subjectOf returns the subjects of a partition's results.
+func subjectOf(app string, def *siddhiql.Stream, p uint32) string {
+	if t := def.Sink.Subject; t != nil {
+		return t.PatternOf(p)
+	}
+	return natsconn.OutSubject(app, def.Name, p)
+}
+
+// consumer returns the consumer of a partition's results.
+func (how *subscribing) consumer(ctx context.Context, js jetstream.JetStream, a *control.App, def *siddhiql.Stream, p uint32) (jetstream.Consumer, error) {
+	stream, subject := natsconn.OutStream(a.Name, p), subjectOf(a.Name, def, p)
 	if how.durable == "" {
 		return js.OrderedConsumer(ctx, stream, jetstream.OrderedConsumerConfig{
 			FilterSubjects: []string{subject}, DeliverPolicy: how.deliver, OptStartTime: how.since,
 		})
 	}
 	cons, err := js.Consumer(ctx, stream, how.durable)
+	if err == nil {
+		if reads := cons.CachedInfo().Config.FilterSubject; reads != subject {
+			return nil, &MovedError{App: a.Name, Stream: def.Name, Version: int(a.Version), Durable: how.durable, Reads: reads, Subject: subject}
+		}
+		return cons, nil
+	}
 	if !errors.Is(err, jetstream.ErrConsumerNotFound) {
-		return cons, err
+		return nil, err
 	}
 	return js.CreateConsumer(ctx, stream, jetstream.ConsumerConfig{
 		Durable: how.durable, FilterSubject: subject, DeliverPolicy: how.deliver, OptStartTime: how.since,
@@ -212,6 +283,9 @@ func (s *Subscription[T]) unpack(d *delivery) error {
 	at, err := output.ReadPlace(h)
 	if err != nil {
 		return err
+	}
+	if is := h.Get(output.HeaderFormat); is != "" {
+		return fmt.Errorf("position %s: version %s of the app has written it as %s, and typed subscriptions read JSON", h.Get(output.HeaderPosition), h.Get(output.HeaderVersion), is)
 	}
 	ms, err := strconv.ParseInt(h.Get(output.HeaderTimestamp), 10, 64)
 	if err != nil {

@@ -28,7 +28,11 @@ func runBucket(ctx context.Context, b *bench) ([]table, error) {
 		if err != nil {
 			return nil, err
 		}
-		r.extra = sent.String() + " sent"
+		restored, err := counted.figure(name, "requests/restore", rate)
+		if err != nil {
+			return nil, err
+		}
+		r.extra = sent.String() + " sent; " + restored.String() + " requests restore it"
 		requests.rows = append(requests.rows, r)
 	}
 	moved, err := b.gobench(ctx, pkg, "^BenchmarkBytes$", "-benchtime", "3x")
@@ -37,7 +41,7 @@ func runBucket(ctx context.Context, b *bench) ([]table, error) {
 	}
 	bytes := table{
 		title: "Bytes of a checkpoint in a bucket",
-		about: "A state of 16 MB that does not compress, in blocks, by four workers; the S3 server is in the same process, and\n" +
+		about: "A state of 16 MB that does not compress, in blocks, 16 at once; the S3 server is in the same process, and\n" +
 			"waits before each request. Beside them is one request with as many bytes.",
 		unit: "MB/s",
 	}
@@ -55,7 +59,42 @@ func runBucket(ctx context.Context, b *bench) ([]table, error) {
 			bytes.rows = append(bytes.rows, r)
 		}
 	}
-	return []table{requests, bytes}, nil
+	hour, err := requestsOfAnHour(ctx, b)
+	return []table{requests, bytes, hour}, err
+}
+
+// requestsOfAnHour counts what checkpoints, merges, retention and sweeps send in an hour.
+func requestsOfAnHour(ctx context.Context, b *bench) (table, error) {
+	hour := table{
+		title: "Requests of an hour with a bucket",
+		about: "An app with two components. Its 360 checkpoints, one for each 10 s, are made one after the other, and so are\n" +
+			"the merges after them and a sweep after each sixth one. Those of 10 minutes are retained: 60. Retention itself\n" +
+			"sends nothing; sweeps delete what it retires.",
+		unit: "requests",
+	}
+	counted, err := b.gobench(ctx, "./test/merging", "^BenchmarkHour$", "-benchtime", "1x")
+	if err != nil {
+		return hour, err
+	}
+	for _, r := range []struct{ what, unit string }{
+		{"360 checkpoints, with their commits", "checkpoints/h"},
+		{"merges", "merges/h"},
+		{"60 sweeps", "sweeps/h"},
+	} {
+		value, err := counted.figure("BenchmarkHour", r.unit, wholeBytes)
+		if err != nil {
+			return hour, err
+		}
+		hour.rows = append(hour.rows, row{what: r.what, value: value})
+	}
+	for _, part := range []struct{ unit, what string }{{"lists/h", " of them list, "}, {"deletes/h", " delete"}} {
+		n, err := counted.figure("BenchmarkHour", part.unit, wholeBytes)
+		if err != nil {
+			return hour, err
+		}
+		hour.rows[len(hour.rows)-1].extra += n.String() + part.what
+	}
+	return hour, nil
 }
 
 func kilobytes(v float64) string { return strconv.FormatFloat(v/1000, 'f', 1, 64) + " kB" }

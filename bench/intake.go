@@ -15,9 +15,27 @@ func runJSON(ctx context.Context, b *bench) ([]table, error) {
 		{bench: "BenchmarkDecodeFlightsLibrary", allocsOf: message, row: row{what: "peer: go-faster/jx alone, as unusual rows are read"}},
 		{bench: "BenchmarkDecodeEncodingJSON", allocsOf: message, row: row{what: "peer: encoding/json into a struct"}},
 	})
+	if err != nil {
+		return nil, err
+	}
+	mapped, err := b.gobench(ctx, "./services/ingest", "^BenchmarkMapped$")
+	if err != nil {
+		return nil, err
+	}
+	forms, err := mapped.fill([]benchRow{
+		{bench: "BenchmarkMapped/Plain", allocsOf: 1, row: row{what: "plain JSON"}},
+		{bench: "BenchmarkMapped/Mapped", allocsOf: 1, row: row{what: "JSON with paths (`@map`)"}},
+		{bench: "BenchmarkMapped/Proto", allocsOf: 1, row: row{what: "Protocol Buffers"}},
+		{bench: "BenchmarkMapped/Avro", allocsOf: 1, row: row{what: "Avro"}},
+		{bench: "BenchmarkMapped/Csv", allocsOf: 1, row: row{what: "CSV"}},
+	})
 	return []table{{
 		title: "JSON into columns",
 		about: "Real flights, from the bytes of a message to typed columns, one goroutine.",
 		unit:  "events/s", rows: rows,
+	}, {
+		title: "Other forms into columns",
+		about: "An order of six attributes, two of them in messages inside others; one event per message, one goroutine.",
+		unit:  "events/s", rows: forms,
 	}}, err
 }

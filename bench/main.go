@@ -3,8 +3,8 @@
 // median of several. Parts whose subject is one package run that package's
 // benchmarks; the others run the whole product as eventflux run wires it.
 //
-//	main.go ──▶ gobench.go ──▶ wal.go engine.go pattern.go intake.go state.go compress.go checkpoint.go bucket.go merge.go   go test -bench
-//	        ──▶ rig.go publisher.go results.go processes.go ──▶ barriers.go killed.go failover.go election.go endtoend.go latency.go scale.go
+//	main.go ──▶ gobench.go ──▶ wal.go engine.go pattern.go join.go intake.go state.go compress.go checkpoint.go bucket.go merge.go   go test -bench
+//	        ──▶ rig.go publisher.go results.go processes.go ──▶ barriers.go killed.go failover.go change.go election.go endtoend.go latency.go scale.go
 //	        ──▶ report.go machine.go ──▶ RESULTS.md
 package main
 
@@ -43,17 +43,20 @@ var parts = []part{
 	{"wal", runWAL},
 	{"engine", runEngine},
 	{"pattern", runPattern},
+	{"join", runJoin},
 	{"json", runJSON},
 	{"sizes", runSizes},
 	{"auto", runAuto},
 	{"state", runState},
 	{"checkpoint", runCheckpoint},
 	{"bucket", runBucket},
+	{"view", runView},
 	{"recovery", runRecovery},
 	{"merge", runMerge},
 	{"barriers", runBarriers},
 	{"killed", runKilled},
 	{"failover", runFailover},
+	{"change", runChange},
 	{"election", runElection},
 	{"e2e", runEndToEnd},
 	{"latency", runLatency},
@@ -101,7 +104,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if b.root, err = repository(ctx); err != nil {
 		return err
 	}
-	if b.dir, err = scratch(b.root, *dir); err != nil {
+	if b.dir, err = workFolder(b.root, *dir); err != nil {
 		return err
 	}
 	defer os.RemoveAll(b.dir)
@@ -157,9 +160,9 @@ func repository(ctx context.Context) (string, error) {
 	return strings.TrimSpace(string(out)), nil
 }
 
-// scratch makes a folder of this run's own. The default is in the repository and
+// workFolder makes a folder of this run's own. The default is in the repository and
 // not in the system's folder for such, which may be in memory and sync for free.
-func scratch(root, dir string) (string, error) {
+func workFolder(root, dir string) (string, error) {
 	if dir == "" {
 		dir = filepath.Join(root, "data")
 	}

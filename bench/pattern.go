@@ -1,6 +1,9 @@
 package main
 
-import "context"
+import (
+	"context"
+	"strings"
+)
 
 // runPattern measures patterns over decoded batches, in one goroutine.
 func runPattern(ctx context.Context, b *bench) ([]table, error) {
@@ -22,23 +25,27 @@ func runPattern(ctx context.Context, b *bench) ([]table, error) {
 	if err != nil {
 		return nil, err
 	}
-	for i, name := range []string{"open/1000", "open-by-hand/1000", "open/1000000", "open-by-hand/1000000"} {
+	for i, name := range []string{
+		"open/1000", "open-by-hand/1000", "open/1000000", "open-by-hand/1000000",
+		"silence/1000", "silence-by-hand/1000", "silence/1000000", "silence-by-hand/1000000",
+	} {
+		perCPU, err := all.figure("BenchmarkPattern/"+name, "events/cpu-s", rate)
+		if err != nil {
+			return nil, err
+		}
 		size, err := all.figure("BenchmarkPattern/"+name, "B/key", wholeBytes)
 		if err != nil {
 			return nil, err
 		}
 		at := &rows[i]
-		if at.extra != "" {
-			at.extra += "; "
-		}
-		at.extra += size.String() + " B per open match"
+		at.extra = strings.TrimPrefix(at.extra+"; "+perCPU.String()+" per second of CPU; "+size.String()+" B per open match", "; ")
 	}
 	return []table{{
 		title: "Patterns",
 		about: "Batches of 256 decoded events, one goroutine. `every a=S[not b] -> b=S[b and k == a.k] within 1 min`: half of the\n" +
 			"events complete one of the open matches, chosen at random, and half start one. `every a=S -> not S[k == a.k] for 1 min`:\n" +
 			"each event is of a key chosen at random, ends its match and starts the next. With 1,000,000 matches, both the engine and\n" +
-			"the peer wait for memory.",
+			"the peer wait for memory. On a machine with other work, the figures per second of CPU tell more.",
 		unit: "events/s", rows: rows,
 	}}, nil
 }

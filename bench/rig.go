@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"sync"
 
 	"github.com/nats-io/nats.go"
 
@@ -50,7 +51,8 @@ func (b *bench) deployWith(ctx context.Context, app string, set func(*config.Con
 	var running context.Context
 	running, d.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	ready := make(chan struct{})
-	go func() { d.ended <- d.node.Run(running, func([]*siddhiql.Plan) { close(ready) }) }()
+	var once sync.Once // an app that is changed is ready again
+	go func() { d.ended <- d.node.Run(running, func([]*siddhiql.Plan) { once.Do(func() { close(ready) }) }) }()
 	select {
 	case <-ready:
 		return d, nil

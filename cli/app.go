@@ -10,12 +10,13 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/eventflux/eventflux/cli/appfile"
 	"github.com/eventflux/eventflux/shared/lang/siddhiql"
 )
 
 func newAppCommand() *cobra.Command {
 	return newGroup("app", "Work with apps", newAppCheckCommand(), newAppFunctionsCommand(), newAppDeployCommand(),
-		newAppUpgradeCommand(), newAppShadowCommand(), newAppHistoryCommand(), newAppRollbackCommand(),
+		newAppUpgradeCommand(), newAppScaleCommand(), newAppShadowCommand(), newAppHistoryCommand(), newAppRollbackCommand(),
 		newAppListCommand(), newAppShowCommand(), newAppResumeCommand(), newAppRemoveCommand())
 }
 
@@ -43,6 +44,7 @@ type streamInfo struct {
 	Subject    string `json:"subject,omitempty"` // where events are published
 	Origin     string `json:"origin,omitempty"`  // the JetStream stream that has its events
 	Results    string `json:"results,omitempty"` // where its rows come out
+	Format     string `json:"format,omitempty"`  // of the results, if it is not JSON
 }
 
 type queryInfo struct {
@@ -101,12 +103,12 @@ func loadApps(errOut io.Writer, files []string, inboxes ...string) ([]app, error
 }
 
 func compileFile(file string, inboxes ...string) (text string, plan *siddhiql.Plan, err error) {
-	data, err := os.ReadFile(file)
+	text, err = appfile.Read(file)
 	if err != nil {
-		return "", nil, err
+		return text, nil, err
 	}
-	plan, err = siddhiql.Compile(string(data), inboxes...)
-	return string(data), plan, err
+	plan, err = siddhiql.Compile(text, inboxes...)
+	return text, plan, err
 }
 
 // loadKnownApps reads apps that may already be deployed, perhaps by an earlier release. It also
@@ -188,7 +190,7 @@ func describe(a app) checkedFile {
 	}
 	for _, s := range a.plan.Streams {
 		if s.Block < 0 {
-			d.Streams = append(d.Streams, streamInfo{s.Name, s.Schema.String(), s.Subject, originText(s), results(a.plan, s)})
+			d.Streams = append(d.Streams, streamInfo{s.Name, s.Schema.String(), s.Subject, originText(s), results(a.plan, s), s.Sink.ContentType()})
 		}
 	}
 	for _, q := range a.plan.Queries {
@@ -197,9 +199,9 @@ func describe(a app) checkedFile {
 	return d
 }
 
-// originText names the JetStream stream that a stream is read from; "" if there is none.
+// originText names the JetStream stream or the KV bucket that a stream or table is read from; "" if there is none.
 func originText(s *siddhiql.Stream) string {
-	if s.Origin == nil {
+	if s.Origin == nil && s.ReadsBucket() == nil {
 		return ""
 	}
 	return s.ReadsFrom()
@@ -218,6 +220,14 @@ func results(plan *siddhiql.Plan, s *siddhiql.Stream) string {
 	return fmt.Sprintf("out.%s.%s.*", plan.Name, s.Name)
 }
 
+// formatSuffix ends a line about results.
+func formatSuffix(format string) string {
+	if format == "" {
+		return ""
+	}
+	return " as " + format
+}
+
 func printSummary(w io.Writer, d checkedFile) {
 	name := d.App
 	if name == "" {
@@ -230,10 +240,10 @@ func printSummary(w io.Writer, d checkedFile) {
 			fmt.Fprintf(w, "    events are published to %s\n", s.Subject)
 		}
 		if s.Origin != "" {
-			fmt.Fprintf(w, "    events are read from %s\n", s.Origin)
+			fmt.Fprintf(w, "    read from %s\n", s.Origin)
 		}
 		if s.Results != "" {
-			fmt.Fprintf(w, "    results come on %s\n", s.Results)
+			fmt.Fprintf(w, "    results come on %s%s\n", s.Results, formatSuffix(s.Format))
 		}
 	}
 	for _, p := range d.Warnings {

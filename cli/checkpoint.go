@@ -16,7 +16,7 @@ import (
 func newCheckpointCommand() *cobra.Command {
 	return newGroup("checkpoint", "Work with the checkpoints of an app",
 		newCheckpointListCommand(), newCheckpointShowCommand(), newCheckpointTriggerCommand(), newCheckpointVerifyCommand(),
-		newCheckpointChainCommand(), newCheckpointDiffCommand(), newCheckpointExportCommand())
+		newCheckpointChainCommand(), newCheckpointDiffCommand(), newCheckpointExportCommand(), newCheckpointMergeCommand())
 }
 
 func newCheckpointListCommand() *cobra.Command {

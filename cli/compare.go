@@ -3,7 +3,6 @@ package cli
 import (
 	"errors"
 	"fmt"
-	"os"
 
 	"github.com/spf13/cobra"
 
@@ -29,16 +28,13 @@ func (c *compared) run(cmd *cobra.Command, from string, opt replay.Options) erro
 	case c.file == "":
 		return usagef("--app NEW.siddhi is missing: the version to compare with")
 	}
-	if _, err := loadApps(cmd.ErrOrStderr(), []string{c.file}); err != nil {
-		return err
-	}
-	text, err := os.ReadFile(c.file)
+	apps, err := loadApps(cmd.ErrOrStderr(), []string{c.file})
 	if err != nil {
 		return err
 	}
 	ctx, stop := interruptible(cmd)
 	defer stop()
-	done, err := replay.CompareExport(ctx, from, string(text), engine.MigrateOptions{Drop: c.drop}, opt)
+	done, err := replay.CompareExport(ctx, from, apps[0].text, engine.MigrateOptions{Drop: c.drop}, opt)
 	if done != nil && done.Changes != nil && !c.json {
 		fmt.Fprint(cmd.OutOrStdout(), done.Changes)
 	}

@@ -180,7 +180,11 @@ func printRuns(ctx context.Context, w io.Writer, cfg *config.Config, manifest st
 		return fmt.Errorf("checkpoint %d of app %s has no component %q; it has %s", m.Epoch, m.App, component, strings.Join(names, ", "))
 	}
 	for _, run := range components[i].Runs {
-		fmt.Fprintf(w, "%s\tepoch %d\t%s\t%d entries\t%d bytes\t%d stored\t%d blocks\n", run.Kind, run.Epoch, run.Name, run.Entries, run.RawBytes, run.Bytes, run.Blocks)
+		where := ""
+		if run.Pack != "" {
+			where = fmt.Sprintf("\tat byte %d of %s", run.Offset, run.Object())
+		}
+		fmt.Fprintf(w, "%s\tepoch %d\t%s\t%d entries\t%d bytes\t%d stored\t%d blocks%s\n", run.Kind, run.Epoch, run.Name, run.Entries, run.RawBytes, run.Bytes, run.Blocks, where)
 		err := checkpoint.ReadRun(ctx, s, &run, func(c state.Change) {
 			if c.Deleted {
 				fmt.Fprintf(w, "\tdelete\t%q\n", c.Key)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"os"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -19,25 +18,44 @@ import (
 
 func newAppDeployCommand() *cobra.Command {
 	var a asking
-	return a.add(&cobra.Command{
+	var from string
+	cmd := a.add(&cobra.Command{
 		Use: "deploy FILE", Short: "Deploy an app to running services",
 		Long: `Checks the app and deploys it at the checkpointer, which tells every service. Returns
 when all ingests accept its events and all of its partitions run. If that takes too long,
 the command fails and names what is missing; the app stays deployed.
 Deploying the same text again changes nothing. Another text under the name of a deployed
 app is refused: use eventflux app upgrade. If another app reads the same subject with
-another definition, the command prints a warning.`,
-		Example: `  eventflux app deploy examples/flights.siddhi`,
-		Args:    exactArgs("FILE"),
+another definition, the command prints a warning.
+
+With --from, a new app starts with the state of a checkpoint: of EPOCH in the store of the
+cluster, or of URL#EPOCH in another store, or of the newest one in the store URL. From another
+store, the command copies the checkpoint to the one of the cluster, which --store.url names. The
+text must be the one of the checkpoint. The app accepts no events until it has the state.`,
+		Example: `  eventflux app deploy examples/flights.siddhi
+  eventflux app deploy examples/flights.siddhi --from file:merged --store.url s3://my-bucket/eventflux`,
+		Args: exactArgs("FILE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			text, err := readApp(cmd, args[0])
+			read, err := readApp(cmd, args[0])
 			if err != nil {
 				return err
+			}
+			if from != "" && !cmd.Flags().Changed("timeout") {
+				a.timeout = bringTimeout
 			}
 			var d control.Deployed
 			err = a.connected(cmd, func(ctx context.Context, nc *nats.Conn) (err error) {
 				client := newClient(nc)
-				if d, err = client.Deploy(ctx, control.DeployRequest{Text: text}); err != nil {
+				r := control.DeployRequest{Text: read.text}
+				if from != "" {
+					if r.From, err = bring(ctx, cmd, client, from, read.plan.Name); err != nil {
+						return fmt.Errorf("--from: %w", err)
+					}
+				}
+				if d, err = client.Deploy(ctx, r); err != nil {
+					return err
+				}
+				if err := start(ctx, client, &d.App); err != nil {
 					return err
 				}
 				return client.AwaitServed(ctx, &d.App)
@@ -47,12 +65,18 @@ another definition, the command prints a warning.`,
 			}
 			return a.show(cmd, &d, func(w io.Writer) {
 				fmt.Fprintf(w, "app %s is deployed: %d partitions, generation %d\n", d.Name, d.Partitions, d.Generation)
+				if d.From > 0 {
+					fmt.Fprintf(w, "it started with the state of checkpoint %d\n", d.From)
+				}
 				for _, text := range d.Warnings {
 					fmt.Fprintln(w, "warning: "+text)
 				}
 			})
 		},
 	}, 30*time.Second)
+	cmd.Flags().StringVar(&from, "from", "", "checkpoint that a new app starts from: EPOCH, URL#EPOCH or URL")
+	cmd.Flags().String("store.url", "", "with --from URL: the store of the cluster (default: the setting store.url)")
+	return cmd
 }
 
 func newAppListCommand() *cobra.Command {
@@ -177,14 +201,13 @@ checkpoints. This cannot be undone: without --yes the command only prints what i
 }
 
 // readApp returns the text of a file that holds an app which can be deployed.
-func readApp(cmd *cobra.Command, file string) (string, error) {
+func readApp(cmd *cobra.Command, file string) (app, error) {
 	apps, err := loadApps(cmd.ErrOrStderr(), []string{file})
+	if err == nil {
+		err = checkNames(apps)
+	}
 	if err != nil {
-		return "", err
+		return app{}, err
 	}
-	if err := checkNames(apps); err != nil {
-		return "", err
-	}
-	text, err := os.ReadFile(file)
-	return string(text), err
+	return apps[0], nil
 }

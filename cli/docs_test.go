@@ -89,6 +89,58 @@ func TestCommandsInMessagesExist(t *testing.T) {
 	}
 }
 
+var (
+	testsOfPackage = regexp.MustCompile("`([a-z]+(?:/[a-z]+)*)`: ((?:`Test\\w+`(?:, )?)+)")
+	testInPage     = regexp.MustCompile("`(?:[a-z/]+\\.)?(Test\\w+)`")
+	testFunction   = regexp.MustCompile(`(?m)^func (Test\w+)\(`)
+)
+
+// A test that a page names exists, in the package that the page names.
+func TestTestsInPagesExist(t *testing.T) {
+	t.Chdir(repository)
+	tests := map[string]bool{} // names of tests, alone and after their package
+	err := filepath.WalkDir(".", func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || !strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		text, err := os.ReadFile(path)
+		for _, m := range testFunction.FindAllStringSubmatch(string(text), -1) {
+			tests[m[1]], tests[filepath.ToSlash(filepath.Dir(path))+": "+m[1]] = true, true
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	pages, err := filepath.Glob("docs/*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := 0
+	for _, page := range append(pages, "README.md", "CONTRIBUTING.md") {
+		text, err := os.ReadFile(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range testInPage.FindAllStringSubmatch(string(text), -1) {
+			if !tests[m[1]] {
+				t.Errorf("%s: there is no test %s", page, m[1])
+			}
+		}
+		for _, m := range testsOfPackage.FindAllStringSubmatch(string(text), -1) {
+			for name := range strings.SplitSeq(strings.TrimSuffix(m[2], ", "), ", ") {
+				found++
+				if name = strings.Trim(name, "`"); !tests[m[1]+": "+name] {
+					t.Errorf("%s: %s has no test %s", page, m[1], name)
+				}
+			}
+		}
+	}
+	if found < 100 {
+		t.Errorf("only %d tests of packages were found", found)
+	}
+}
+
 const languagePage = "docs/language.md"
 
 // The apps in the language reference compile, and it lists every window, aggregator and function
@@ -111,7 +163,11 @@ func TestLanguagePage(t *testing.T) {
 				continue
 			}
 			apps++
-			if _, err := siddhiql.Compile(app); err != nil {
+			app, err := siddhiql.Embed(app, func(name string) ([]byte, error) { return os.ReadFile("docs/examples/" + name) })
+			if err == nil {
+				_, err = siddhiql.Compile(app)
+			}
+			if err != nil {
 				t.Errorf("%s: %v\n%s", page, err, app)
 			}
 		}

@@ -22,7 +22,7 @@ func newRecoverCommand() *cobra.Command {
 	var r recovery.RestoreRequest
 	var to uint64
 	var at string
-	var hold, fork, release, adopt, logs, acceptLoss bool
+	var hold, fork, release, adopt, logs, acceptLoss, keep bool
 	cmd := a.add(&cobra.Command{
 		Use: "recover [APP]", Short: "Restore an app to a checkpoint or an instant",
 		Long: `Restores an app to a checkpoint, an instant or a position in its log, and starts a new
@@ -35,6 +35,10 @@ Afterwards the app follows its log again, and publishes its results from there o
 in the new generation. With --hold it waits at the target until --release. With --fork it
 continues from its newest checkpoint with the state of the target; with --components only
 these components, and those that they depend on, get the state of the target.
+
+Upgrades in the log after the target are applied again. With --keep-version the version
+that is in force at the target stays: the log after it is applied by that version, and the
+app gets one more version with its text.
 
 --adopt is for a cluster that was lost with its logs but not its store: deploy the same
 app to a new cluster with that store, and it continues with the state of the newest sound
@@ -54,6 +58,7 @@ app can apply, or that later records refer to.
 omitted if only one app is deployed.`,
 		Example: `  eventflux recover Flights --at 2026-03-01T12:00:00Z --dry-run
   eventflux recover Flights --to 41 --verify full
+  eventflux recover Flights --at 2026-03-01T12:00:00Z --keep-version
   eventflux recover Flights --at seq:1207.3 --components airport --hold
   eventflux recover --log --data /var/lib/eventflux`,
 		Args: upToArgs(0, "APP"),
@@ -64,17 +69,17 @@ omitted if only one app is deployed.`,
 				return usagef("--to 0 is no checkpoint; eventflux checkpoint ls lists them")
 			case given("at") && at == "":
 				return usagef("--at is empty; leave it out to go to the end of the log")
-			case logs && (len(args) > 0 || at != "" || to > 0 || hold || fork || release || adopt || r.DryRun || len(r.Skip) > 0 || len(r.Components) > 0 || given("verify") || given("parallel") || given("server")):
+			case logs && (len(args) > 0 || at != "" || to > 0 || hold || fork || keep || release || adopt || r.DryRun || len(r.Skip) > 0 || len(r.Components) > 0 || given("verify") || given("parallel") || given("server")):
 				return usagef("--log works on the data folder of a stopped process: only --data, --wal.durability, --accept-loss and --json go with it")
 			case logs:
 				return recoverLogs(cmd, &a, acceptLoss)
 			case given("data") || given("wal.durability") || acceptLoss:
 				return usagef("--data, --wal.durability and --accept-loss go with --log; other recoveries ask the running services")
-			case len(r.Skip) > 0 && (to > 0 || at != "" || fork || release || adopt || len(r.Components) > 0):
+			case len(r.Skip) > 0 && (to > 0 || at != "" || fork || keep || release || adopt || len(r.Components) > 0):
 				return usagef("--skip goes on at the records that are passed over, with all state: only --hold, --verify, --parallel and --dry-run go with it")
-			case release && (to > 0 || at != "" || hold || fork || adopt || r.DryRun || len(r.Components) > 0 || given("verify") || given("parallel")):
+			case release && (to > 0 || at != "" || hold || fork || keep || adopt || r.DryRun || len(r.Components) > 0 || given("verify") || given("parallel")):
 				return usagef("--release resumes an app where it is held: nothing else goes with it")
-			case adopt && (at != "" || hold || fork || r.DryRun || len(r.Components) > 0 || given("verify") || given("parallel")):
+			case adopt && (at != "" || hold || fork || keep || r.DryRun || len(r.Components) > 0 || given("verify") || given("parallel")):
 				return usagef("--adopt takes all state of a checkpoint: only --to goes with it")
 			case adopt:
 				return adoptState(cmd, &a, argument(args, 0), state.Epoch(to))
@@ -82,6 +87,10 @@ omitted if only one app is deployed.`,
 				return releaseApp(cmd, &a, argument(args, 0))
 			case hold && fork:
 				return usagef("--hold and --fork: only one of them can follow")
+			case keep && (fork || len(r.Components) > 0):
+				return usagef("--keep-version restores all state: --fork and --components do not go with it")
+			case keep && to == 0 && at == "":
+				return usagef("--keep-version needs --to or --at: the version that is in force there stays")
 			case to > 0 && at != "":
 				return usagef("--to and --at: only one of them can be the target")
 			case hold:
@@ -89,7 +98,7 @@ omitted if only one app is deployed.`,
 			case fork:
 				r.After = recovery.AfterFork
 			}
-			r.App, r.To, r.At = argument(args, 0), state.Epoch(to), recovery.At(at)
+			r.App, r.To, r.At, r.KeepVersion = argument(args, 0), state.Epoch(to), recovery.At(at), keep
 			if r.DryRun {
 				return planRecovery(cmd, &a, &r)
 			}
@@ -108,6 +117,7 @@ omitted if only one app is deployed.`,
 	f.BoolVar(&acceptLoss, "accept-loss", false, "with --log, continue without the lost frames")
 	f.String("data", "data", "with --log, the process's data folder")
 	f.String("wal.durability", "durable", "with --log, the process's durability: durable or fast")
+	f.BoolVar(&keep, "keep-version", false, "keep the version of the app that is in force at the target")
 	f.BoolVar(&fork, "fork", false, "continue from the newest checkpoint with the state of the target")
 	f.StringSliceVar(&r.Skip, "skip", nil, "skip records of the log that cannot be applied, such as 17, or 2/17 in partition 2")
 	f.BoolVar(&r.DryRun, "dry-run", false, "only print what would be done")
@@ -208,6 +218,9 @@ func printPlan(w io.Writer, p *recovery.Plan) {
 		fmt.Fprintf(w, "  partition %d: replays the log from %d to %s: %s%d frames, %d events, %s; the log ends at %d\n",
 			part.Partition, part.Barrier+1, part.Target, about, part.Frames, part.Events, bytesText(part.Bytes), part.LogEnd)
 	}
+	if p.Keeps > 0 {
+		fmt.Fprintf(w, "  keeps version %d: versions %d to %d in the log do not come into force\n", p.Keeps, p.Keeps+1, p.Newest)
+	}
 	for _, part := range slices.Sorted(maps.Keys(p.Skipped)) {
 		for _, s := range p.Skipped[part] {
 			fmt.Fprintf(w, "  passes over record %d of partition %d: %s\n", s.Sequence, part, s.Reason)
@@ -237,6 +250,9 @@ func runRecovery(cmd *cobra.Command, a *asking, r *recovery.RestoreRequest) erro
 	return a.show(cmd, at, func(w io.Writer) {
 		printPlan(w, result.Plan)
 		fmt.Fprintf(w, "done: generation %d of app %s starts from checkpoint %d\n", result.Generation, at.App, result.Epoch)
+		if result.Version > 0 {
+			fmt.Fprintf(w, "version %d of the app has the text of version %d\n", result.Version, result.Plan.Keeps)
+		}
 		if result.Plan.After == recovery.AfterHold {
 			fmt.Fprintf(w, "it waits there; eventflux recover %s --release lets it go on\n", at.App)
 		}

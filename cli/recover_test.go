@@ -34,20 +34,28 @@ func startNode(t *testing.T, app string) *liveNode {
 	return startNodeOf(t, node.Services, app)
 }
 
-func startNodeOf(t *testing.T, services []string, app string) *liveNode {
+func startNodeOf(t *testing.T, services []string, app string, adapt ...func(*config.Config)) *liveNode {
 	t.Helper()
 	cfg := config.Default()
+	for _, f := range adapt {
+		f(cfg)
+	}
 	cfg.Data, cfg.Listen, cfg.WAL.Durability = t.TempDir(), "127.0.0.1:0", "fast"
 	cfg.Checkpoint.Interval, cfg.Log.Level = time.Hour, slog.LevelError
 	ctx, stop := context.WithCancel(context.Background())
-	n, err := node.Open(ctx, cfg, services, []string{app}, "1.0.0", slog.New(slog.DiscardHandler))
+	apps := []string{app}
+	if app == "" {
+		apps = nil
+	}
+	n, err := node.Open(ctx, cfg, services, apps, "1.0.0", slog.New(slog.DiscardHandler))
 	if err != nil {
 		stop()
 		t.Fatal(err)
 	}
 	ready := make(chan struct{})
 	done := make(chan error, 1)
-	go func() { done <- n.Run(ctx, func([]*siddhiql.Plan) { sync.OnceFunc(func() { close(ready) })() }) }()
+	once := sync.OnceFunc(func() { close(ready) }) // ready is called again when apps change
+	go func() { done <- n.Run(ctx, func([]*siddhiql.Plan) { once() }) }()
 	s := &liveNode{t: t, url: n.URL()}
 	t.Cleanup(func() {
 		if s.nc != nil {
@@ -73,7 +81,7 @@ func startNodeOf(t *testing.T, services []string, app string) *liveNode {
 }
 
 func (s *liveNode) within() context.Context {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	s.t.Cleanup(cancel)
 	return ctx
 }
@@ -134,7 +142,9 @@ func TestRecoveryCommands(t *testing.T) {
 	s.prints(1, "recover sums --to 7 --dry-run", "eventflux checkpoint ls sums")
 	s.prints(1, "recover sums --at seq:1 --dry-run", "checkpoint 1 is passed over", "eventflux recover sums --to 1")
 	s.prints(2, "recover sums --hold --fork", "only one of them")
-	for _, other := range []string{"--dry-run", "--to 1", "--at seq:1", "--hold", "--fork", "--adopt", "--components sums", "--verify full", "--parallel 2"} {
+	s.prints(2, "recover sums --to 1 --fork --keep-version", "--fork and --components do not go with it")
+	s.prints(2, "recover sums --keep-version", "--to or --at")
+	for _, other := range []string{"--dry-run", "--to 1", "--at seq:1", "--hold", "--fork", "--keep-version", "--adopt", "--components sums", "--verify full", "--parallel 2"} {
 		s.prints(2, "recover sums --release "+other, "nothing else goes with it")
 	}
 	s.prints(2, "recover sums --adopt --verify full", "only --to goes with it")

@@ -132,7 +132,7 @@ func (g *greeter) changes(apps []*siddhiql.Plan) {
 			if s.Defined && s.Subject != "" {
 				fmt.Fprintf(g.out, "  publish to   %s\n", s.Subject)
 			}
-			if s.Origin != nil {
+			if s.Origin != nil || s.ReadsBucket() != nil {
 				fmt.Fprintf(g.out, "  reads        %s\n", s.ReadsFrom())
 			}
 		}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"sync"
 	"time"
 
@@ -84,10 +83,6 @@ func (s *shadowing) run(cmd *cobra.Command, file string) error {
 	if err := checkNames(apps); err != nil {
 		return err
 	}
-	text, err := os.ReadFile(file)
-	if err != nil {
-		return err
-	}
 	if s.every <= 0 {
 		return usagef("--every %s: want a time above 0", s.every)
 	}
@@ -97,7 +92,7 @@ func (s *shadowing) run(cmd *cobra.Command, file string) error {
 			return err
 		}
 	}
-	s.text = string(text)
+	s.text = apps[0].text
 	err = connected(cmd, s.server, s.wait, func(ctx context.Context, nc *nats.Conn) error {
 		defer s.close()
 		if err := s.open(ctx, nc, name, epoch); err != nil {

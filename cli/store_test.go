@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -71,11 +72,67 @@ func TestStoreCopy(t *testing.T) {
 	copied(exitOK, "app B: 0 checkpoints copied", from, to)
 }
 
+// lines is what a command has printed so far.
+type lines struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lines) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+// A copy that follows says what it waits for, once: the first checkpoint, and then new ones. It names the
+// apps that the store has.
+func TestStoreCopySaysWhatItWaitsFor(t *testing.T) {
+	dir := t.TempDir()
+	from, to := "file:"+filepath.Join(dir, "from"), "file:"+filepath.Join(dir, "to")
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
+	defer cancel()
+	s, err := stores.Open(ctx, from, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	for _, test := range []struct {
+		apps  []string
+		epoch uint64 // of a checkpoint of A that is there
+		want  string
+	}{
+		{nil, 0, "the store FROM has no checkpoints yet: waiting for the first one; looking every 1ms until interrupted\n"},
+		{[]string{"B"}, 0, "app B: the store FROM has no checkpoint of it: waiting for the first one; it has no other app, either; looking every 1ms until interrupted\n"},
+		{[]string{"B"}, 1, "app B: the store FROM has no checkpoint of it: waiting for the first one; it has checkpoints of A; looking every 1ms until interrupted\n"},
+		{nil, 2, "app A: the copy is up to date: waiting for new checkpoints; looking every 1ms until interrupted\n"},
+	} {
+		if test.epoch > 0 {
+			makeCheckpoint(t, s, "A", test.epoch)
+		}
+		following, interrupt := context.WithCancel(ctx)
+		out, ended := &lines{}, make(chan error, 1)
+		go func() { ended <- copyStores(following, out, from, to, test.apps, true, time.Millisecond) }()
+		for !strings.HasSuffix(out.String(), test.want) && ctx.Err() == nil {
+			<-time.After(time.Millisecond)
+		}
+		interrupt()
+		if err := <-ended; err != nil || strings.Count(out.String(), test.want) != 1 {
+			t.Errorf("%v; it says %q, want %q once", err, out.String(), test.want)
+		}
+	}
+}
+
 // A copy that follows has a new checkpoint soon, and ends when it is interrupted.
 func TestStoreCopyFollows(t *testing.T) {
 	dir := t.TempDir()
 	from, to := "file:"+filepath.Join(dir, "from"), "file:"+filepath.Join(dir, "to")
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
 	var opened [2]store.Store
 	for i, url := range []string{from, to} {

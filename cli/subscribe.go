@@ -2,12 +2,16 @@ package cli
 
 import (
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/spf13/cobra"
+
+	"github.com/eventflux/eventflux/shared/log/output"
 )
 
 func newSubscribeCommand() *cobra.Command {
@@ -19,7 +23,8 @@ func newSubscribeCommand() *cobra.Command {
 		Short: "Print the messages of a subject as they arrive",
 		Long: `Prints messages as subject, tab, payload until it is interrupted. Like every plain
 NATS subscription it shows what is published while it runs; earlier results are
-in the JetStream stream EFO_<app>_<partition>.`,
+in the JetStream stream EFO_<app>_<partition>. The payload of a result in protobuf or
+Avro is in base64, after its Content-Type.`,
 		Example: `  eventflux subscribe 'out.Flights.>'`,
 		Args:    exactArgs("SUBJECT"),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -50,7 +55,11 @@ func printMessages(ctx context.Context, cmd *cobra.Command, nc *nats.Conn, subje
 		} else if err != nil {
 			return fmt.Errorf("receive from %s: %w", subject, err)
 		}
-		if _, err := fmt.Fprintf(cmd.OutOrStdout(), "%s\t%s\n", m.Subject, m.Data); err != nil {
+		data := m.Data
+		if is := m.Header.Get(output.HeaderFormat); is != "" && !strings.Contains(is, "json") {
+			data = fmt.Appendf(nil, "%s\t%s", is, base64.StdEncoding.EncodeToString(m.Data))
+		}
+		if _, err := fmt.Fprintf(cmd.OutOrStdout(), "%s\t%s\n", m.Subject, data); err != nil {
 			return err
 		}
 	}

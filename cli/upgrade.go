@@ -47,9 +47,11 @@ back to the previous text.`,
   eventflux app upgrade examples/flights.siddhi --yes`,
 		Args: exactArgs("FILE"),
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
-			if c.request.Text, err = readApp(cmd, args[0]); err != nil {
+			read, err := readApp(cmd, args[0])
+			if err != nil {
 				return err
 			}
+			c.request.Text = read.text
 			return c.run(cmd)
 		},
 	})
@@ -61,7 +63,8 @@ func newAppRollbackCommand() *cobra.Command {
 		Use: "rollback APP", Short: "Go back to the text of an earlier version of an app",
 		Long: `Upgrades an app to the text of an earlier version: the previous one, or the one in --to.
 The state is kept as in any upgrade, so state that the later version dropped or cut off
-starts empty; --plan prints what happens to each component. To go back to the state of
+starts empty; --plan prints what happens to each component, and which ones differ from a run
+without the later versions. To go back to the state of
 an earlier instant as well, use eventflux recover.`,
 		Example: `  eventflux app rollback Flights --plan
   eventflux app rollback Flights --to 2 --yes`,
@@ -93,7 +96,7 @@ func (c *changing) run(cmd *cobra.Command) error {
 				printChange(cmd.OutOrStdout(), &u)
 			}
 			if u.Refused == "" {
-				if err := c.confirm(cmd, &u); err != nil {
+				if err := confirm(cmd, c.yes, c.json, fmt.Sprintf("make version %d of app %s?", u.To, u.Name)); err != nil {
 					return err
 				}
 			}
@@ -134,17 +137,20 @@ func printChange(w io.Writer, u *control.Upgraded) {
 	}
 	fmt.Fprintf(w, "app %s, version %d to %d\n", u.Name, u.From, u.To)
 	fmt.Fprint(w, u.Changes)
+	for _, d := range u.Differs {
+		fmt.Fprintf(w, "differs from a run without the later versions: %s: %s\n", d.ID, d.Reason)
+	}
 }
 
-// confirm asks whether to make the change.
-func (c *changing) confirm(cmd *cobra.Command, u *control.Upgraded) error {
-	if c.yes {
+// confirm asks a question, unless the answer is known to be yes.
+func confirm(cmd *cobra.Command, yes, json bool, question string) error {
+	if yes {
 		return nil
 	}
-	if f, ok := cmd.InOrStdin().(*os.File); !ok || c.json || !terminal.Is(f) {
-		return fmt.Errorf("nothing was changed; repeat the command with --yes to make version %d of app %s", u.To, u.Name)
+	if f, ok := cmd.InOrStdin().(*os.File); !ok || json || !terminal.Is(f) {
+		return fmt.Errorf("nothing was changed; repeat the command with --yes to %s", strings.TrimSuffix(question, "?"))
 	}
-	fmt.Fprintf(cmd.OutOrStdout(), "make version %d of app %s? [y/N] ", u.To, u.Name)
+	fmt.Fprintf(cmd.OutOrStdout(), "%s [y/N] ", question)
 	line, err := bufio.NewReader(cmd.InOrStdin()).ReadString('\n')
 	if err != nil && line == "" {
 		return err
@@ -216,6 +222,9 @@ func versionText(h *control.History, v *control.Version) string {
 	}
 	if v.Number == 1 {
 		what = append(what, "deployed")
+	}
+	if n := h.Scalings[v.Number]; n > 0 {
+		what = append(what, fmt.Sprintf("scaled to %d partitions", n))
 	}
 	if v.Of > 0 {
 		what = append(what, fmt.Sprintf("rollback to version %d", v.Of))

@@ -24,7 +24,7 @@ const (
 func partition(app string, p uint32) string { return fmt.Sprintf("%s/%d", app, p) }
 
 // checkStreams compares the JetStream streams with the streams that the product would make.
-func (p *patient) checkStreams(_ context.Context, r *report) {
+func (p *examination) checkStreams(_ context.Context, r *report) {
 	if p.appsErr != nil {
 		return
 	}
@@ -51,7 +51,7 @@ func (p *patient) checkStreams(_ context.Context, r *report) {
 	r.fine("streams", "%d are as the services make them", len(p.streams))
 }
 
-func (p *patient) checkStream(r *report, wanted map[string]bool, name, lost string, differences func(jetstream.StreamConfig) []string) {
+func (p *examination) checkStream(r *report, wanted map[string]bool, name, lost string, differences func(jetstream.StreamConfig) []string) {
 	wanted[name] = true
 	s := p.streams[name]
 	if s == nil {
@@ -80,7 +80,7 @@ func (p *patient) checkStream(r *report, wanted map[string]bool, name, lost stri
 }
 
 // checkLimits reports limits of a stream that the services have not set.
-func (p *patient) checkLimits(r *report, name string, limits func(jetstream.StreamConfig) []string) {
+func (p *examination) checkLimits(r *report, name string, limits func(jetstream.StreamConfig) []string) {
 	s := p.streams[name]
 	if s == nil {
 		return
@@ -131,7 +131,7 @@ var meanings = map[string]string{
 }
 
 // checkReplicas checks whether the loss of one server would lose a stream.
-func (p *patient) checkReplicas(_ context.Context, r *report) {
+func (p *examination) checkReplicas(_ context.Context, r *report) {
 	clustered := false
 	for _, name := range sortedNames(p.streams) {
 		s := p.streams[name]
@@ -162,7 +162,7 @@ func (p *patient) checkReplicas(_ context.Context, r *report) {
 }
 
 // checkCheckpoints checks whether checkpoints are made.
-func (p *patient) checkCheckpoints(ctx context.Context, r *report) {
+func (p *examination) checkCheckpoints(ctx context.Context, r *report) {
 	if p.appsErr != nil {
 		return
 	}
@@ -172,7 +172,7 @@ func (p *patient) checkCheckpoints(ctx context.Context, r *report) {
 	r.fine("apps", "the newest checkpoint of each is recent and can be read")
 }
 
-func (p *patient) checkApp(ctx context.Context, r *report, a *control.App) {
+func (p *examination) checkApp(ctx context.Context, r *report, a *control.App) {
 	limited, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
 	var list control.CheckpointList
@@ -210,7 +210,7 @@ func (p *patient) checkApp(ctx context.Context, r *report, a *control.App) {
 }
 
 // checkLogs checks, as a start would, whether each log fits the newest checkpoint.
-func (p *patient) checkLogs(ctx context.Context, r *report) {
+func (p *examination) checkLogs(ctx context.Context, r *report) {
 	if p.appsErr != nil {
 		return
 	}
@@ -245,7 +245,7 @@ func (p *patient) checkLogs(ctx context.Context, r *report) {
 
 // wrongLog returns why a task could not start from a checkpoint with the log of a partition,
 // or "". It looks at the log after reading the checkpoint, so the log may have grown.
-func (p *patient) wrongLog(ctx context.Context, m *checkpoint.Manifest, part int) string {
+func (p *examination) wrongLog(ctx context.Context, m *checkpoint.Manifest, part int) string {
 	l := &m.Partitions[part].Log
 	s := p.lookAtStream(ctx, l.Stream)
 	switch {
@@ -264,7 +264,7 @@ func (p *patient) wrongLog(ctx context.Context, m *checkpoint.Manifest, part int
 }
 
 // checkIngest reports problems that otherwise only publishers see.
-func (p *patient) checkIngest(_ context.Context, r *report) {
+func (p *examination) checkIngest(_ context.Context, r *report) {
 	for _, in := range p.intakes {
 		i := &in.info
 		if used := float64(i.BytesWaiting) / float64(max(i.BytesWaitingMax, 1)); used > usedWarning {
@@ -279,9 +279,9 @@ func (p *patient) checkIngest(_ context.Context, r *report) {
 		for _, a := range i.Apps {
 			switch a.State {
 			case ingest.LeftOut:
-				r.add(Error, in.who, "remove what the reason names; or remove the app: eventflux app rm "+a.App, "app %s is left out, and it takes no events: %s", a.App, a.Reason)
+				r.add(Error, in.who, "correct what the reason names; or remove the app: eventflux app rm "+a.App, "app %s is left out, and it takes no events: %s", a.App, a.Reason)
 			case ingest.Waiting:
-				r.add(Warning, in.who, "remove what the reason names; ingest tries again by itself", "events for app %s are refused: %s", a.App, a.Reason)
+				r.add(Warning, in.who, "correct what the reason names; ingest tries again by itself", "events for app %s are refused: %s", a.App, a.Reason)
 			}
 		}
 		for _, log := range i.Stalled {
@@ -304,7 +304,9 @@ func (p *patient) checkIngest(_ context.Context, r *report) {
 		for _, s := range i.Streams {
 			checkTimes(r, &s)
 			for _, from := range s.Results {
-				if s.Origin != "" {
+				if s.Bucket != "" {
+					checkBucket(r, &s, &from)
+				} else if s.Origin != "" {
 					checkOrigin(r, &s, &from)
 				} else if from.State == "waiting" {
 					r.add(Warning, s.App+" "+s.Stream, "deploy the app whose results it reads, or wait for it", "results of another app cannot be read: %s", from.Reason)
@@ -322,7 +324,7 @@ const sourceLagWarning = 100_000
 func checkOrigin(r *report, s *ingest.InfoStream, from *ingest.InfoResults) {
 	who := s.App + " " + s.Stream
 	if from.State == "waiting" {
-		r.add(Warning, who, "remove what the reason names; ingest tries again by itself", "JetStream stream %s is not read: %s", s.Origin, from.Reason)
+		r.add(Warning, who, "correct what the reason names; ingest tries again by itself", "JetStream stream %s is not read: %s", s.Origin, from.Reason)
 	}
 	if from.Skipped > 0 {
 		r.add(Warning, who, "nothing brings them back; see who purges the stream, and whether its limits are too small for the time that EventFlux may be stopped", "%d sequences of JetStream stream %s had no message any more when they were read", from.Skipped, s.Origin)
@@ -332,6 +334,23 @@ func checkOrigin(r *report, s *ingest.InfoStream, from *ingest.InfoResults) {
 	}
 	if from.Lag > sourceLagWarning {
 		r.add(Warning, who, "nothing, while it reads what was there before the app; else see that the app's tasks can keep up", "%d messages of JetStream stream %s are not read yet", from.Lag, s.Origin)
+	}
+}
+
+// checkBucket checks how the KV bucket of a table is read.
+func checkBucket(r *report, s *ingest.InfoStream, from *ingest.InfoResults) {
+	who := s.App + " " + s.Stream
+	if from.State == "waiting" {
+		r.add(Warning, who, "correct what the reason names; ingest tries again by itself", "the table does not follow KV bucket %s, and keeps the rows that it has: %s", s.Bucket, from.Reason)
+	}
+	if from.Recreated > 0 {
+		r.add(Warning, who, "nothing, if that was on purpose", "KV bucket %s was deleted and created again, and the table has its new rows", s.Bucket)
+	}
+	if s.Refused > 0 {
+		r.add(Warning, who, "see the dead letters for the reasons, and put values again that can be rows", "%d values of KV bucket %s cannot be rows of the table", s.Refused, s.Bucket)
+	}
+	if from.Lag > sourceLagWarning {
+		r.add(Warning, who, "nothing, while it is loaded; else see that the app's tasks can keep up", "%d values of KV bucket %s are not read yet", from.Lag, s.Bucket)
 	}
 }
 

@@ -26,7 +26,7 @@ func (h *heard) skew() time.Duration {
 	return 0
 }
 
-func (p *patient) checkClocks(_ context.Context, r *report) {
+func (p *examination) checkClocks(_ context.Context, r *report) {
 	var all []heard
 	for i := range p.processors {
 		all = append(all, p.processors[i].heard)

@@ -12,7 +12,7 @@ import (
 	"github.com/eventflux/eventflux/shared/log/natsconn"
 )
 
-func (p *patient) checkServices(_ context.Context, r *report) {
+func (p *examination) checkServices(_ context.Context, r *report) {
 	for _, s := range []struct {
 		name     string
 		severity Severity
@@ -31,7 +31,7 @@ func (p *patient) checkServices(_ context.Context, r *report) {
 	r.fine("services", "%d checkpointers, %d processors and %d of ingest run", p.count("checkpointer"), p.count("processor"), p.count("ingest"))
 }
 
-func (p *patient) checkVersions(_ context.Context, r *report) {
+func (p *examination) checkVersions(_ context.Context, r *report) {
 	by := map[string][]string{}
 	majors := map[uint64]bool{}
 	for _, s := range p.services {
@@ -66,7 +66,7 @@ func grouped(by map[string][]string) string {
 	return strings.Join(list, ", ")
 }
 
-func (p *patient) checkLeader(_ context.Context, r *report) {
+func (p *examination) checkLeader(_ context.Context, r *report) {
 	if p.count("checkpointer") == 0 {
 		return // checkServices says so
 	}
@@ -105,7 +105,7 @@ func (p *patient) checkLeader(_ context.Context, r *report) {
 }
 
 // checkTasks checks whether every partition runs.
-func (p *patient) checkTasks(_ context.Context, r *report) {
+func (p *examination) checkTasks(_ context.Context, r *report) {
 	if p.appsErr != nil {
 		if p.count("checkpointer") > 0 {
 			r.add(Unknown, "apps", "see the findings about the leader", "the checkpointer does not say which apps there are: %v", p.appsErr)
@@ -128,7 +128,7 @@ func (p *patient) checkTasks(_ context.Context, r *report) {
 // lagWarning is the smallest lag, in seconds, that doctor warns about.
 const lagWarning = 3
 
-func (p *patient) checkTask(r *report, a *control.App, part uint32) {
+func (p *examination) checkTask(r *report, a *control.App, part uint32) {
 	at := partition(a.Name, part)
 	for _, d := range a.Deaths {
 		if d.Partition == part && d.Quarantined() {
@@ -164,12 +164,13 @@ func (p *patient) checkTask(r *report, a *control.App, part uint32) {
 			}
 			switch {
 			case t.Over != "":
-				r.add(Error, at, p.fix("raise processor.state_bytes_max and restart eventflux run with it", "raise processor.state_bytes_max of processor "+by+" and restart it")+
-					", or wait until windows have expired; @purge, shorter windows or fewer keys make the state smaller", "its publishers get an error, and other apps go on: its task on %s takes no events: %s", by, t.Over)
+				setting, smaller := limitOf(t.Over)
+				r.add(Error, at, p.fix("raise "+setting+" and restart eventflux run with it", "raise "+setting+" of processor "+by+" and restart it")+", or "+smaller, "its publishers get an error, and other apps go on: its task on %s takes no events: %s", by, t.Over)
 			case t.LagSeconds >= lagWarning:
 				r.add(Warning, at, p.fixLag(), "events are refused above ingest.lag_max: its task on %s needs %.0f s for what its log holds (%d frames, about %d bytes)", by, t.LagSeconds, t.LogEnd-min(t.Applied, t.LogEnd), t.LagBytes)
 			}
 			checkOrder(r, at, &t)
+			checkViews(r, at, &t)
 			if t.Unusable > 0 {
 				r.add(Error, at, "eventflux checkpoint verify "+a.Name+" names the damage; look at the store's disk. A new checkpoint is whole: eventflux checkpoint trigger "+a.Name,
 					"at its last start %d checkpoints could not be used, and an older one was", t.Unusable)
@@ -183,10 +184,38 @@ func (p *patient) checkTask(r *report, a *control.App, part uint32) {
 }
 
 // fixLag says what helps a task that cannot keep up.
-func (p *patient) fixLag() string {
+func (p *examination) fixLag() string {
 	return "publish again what got error 503: it is taken once the task has caught up. For good, " +
 		p.fix("run eventflux run on a machine with more cores", "run NATS and processors on machines with more cores; a new deployment of the app can have more @app:partitions") +
 		"; if the app has a result for each event, @sink(pack='ndjson') stores many in one message"
+}
+
+// viewLagWarning is how many results a view may be behind.
+const viewLagWarning = 100_000
+
+// checkViews checks the views of a partition.
+func checkViews(r *report, at string, t *processor.TaskInfo) {
+	for _, v := range t.Views {
+		if v.Reason != "" {
+			r.add(Warning, at, "correct what the reason names; the processor tries again by itself", "the view in KV bucket %s does not follow stream %s: %s", v.Bucket, v.Stream, v.Reason)
+		}
+		if v.Foreign > 0 {
+			r.add(Warning, at, "find who writes there, and let processors alone publish to $KV."+v.Bucket+".> by permissions in NATS; the view puts back the rows that it has",
+				"somebody else has written KV bucket %s of a view %d times since the task started, the last time %s", v.Bucket, v.Foreign, v.ForeignAt)
+		}
+		if v.Recreated > 0 {
+			r.add(Warning, at, "nothing, if that was on purpose", "KV bucket %s of a view was deleted and created again, and has its rows from the results that were kept", v.Bucket)
+		}
+		if v.Trimmed > 0 {
+			r.add(Warning, at, "keep results for longer than a processor may be stopped (@sink(max.age=…)); nats kv del "+v.Bucket+" has the view filled from the results that are left", "results were trimmed before the view in KV bucket %s had read them, so keys may have older rows", v.Bucket)
+		}
+		if v.Unkeyed > 0 {
+			r.add(Warning, at, "nothing, if the attributes of the key had another type before", "the view in KV bucket %s has no key for %d rows of earlier versions", v.Bucket, v.Unkeyed)
+		}
+		if v.Lag > viewLagWarning {
+			r.add(Warning, at, "nothing, while it is filled; else see that NATS takes its writes", "the view in KV bucket %s has not read %d results yet", v.Bucket, v.Lag)
+		}
+	}
 }
 
 // checkOrder checks whether events are applied in the order of their own times.
@@ -197,7 +226,21 @@ func checkOrder(r *report, at string, t *processor.TaskInfo) {
 	if t.DeadLetters > 0 {
 		r.add(Warning, at, "raise lateness of @app:playback, or read the events from !<Stream>; they are in stream "+natsconn.DLQStream(t.App), "%d events came too late and are dead letters", t.DeadLetters)
 	}
-	if t.Dropped > 0 {
-		r.add(Warning, at, "see that the attribute that orders the window is not null; a longer latency of a session takes later rows", "windows could not take %d rows", t.Dropped)
+	var refused uint64
+	for _, x := range t.Refused {
+		refused += x.Rows
+		r.add(Warning, at, "write update or insert into, if a later row shall replace the earlier one; @OnError(action='stream') on the stream of the query sends such events to !<Stream>",
+			"table %s refused %d rows of %s since the task started: %s", x.Table, x.Rows, x.Query, x.Why)
 	}
+	if t.Dropped > refused {
+		r.add(Warning, at, "see that the attribute that orders the window is not null; a longer latency of a session takes later rows", "windows could not take %d rows, or tables before the task started", t.Dropped-refused)
+	}
+}
+
+// limitOf returns the setting of the limit that a task exceeds, and what else helps.
+func limitOf(over string) (setting, smaller string) {
+	if strings.Contains(over, "limits.partial_matches_max") {
+		return "limits.partial_matches_max", "upgrade the app to a pattern with a shorter `within`: without events, no partial match ends"
+	}
+	return "processor.state_bytes_max", "wait until windows have expired; @purge, shorter windows or fewer keys make the state smaller"
 }

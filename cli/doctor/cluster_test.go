@@ -135,7 +135,7 @@ func (c *cluster) ensure(app string, replicas int) {
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
 	for {
 		attempt, cancel := context.WithTimeout(ctx, time.Second)
@@ -164,7 +164,7 @@ func (c *cluster) finds(user string, urls, monitors []string, want ...string) {
 	c.t.Helper()
 	nc := c.connect(user, urls)
 	defer nc.Close()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
 	cfg := config.Default()
 	cfg.WAL.Durability, cfg.NATS.Monitor = "durable", strings.Join(monitors, ",")

@@ -2,7 +2,7 @@
 // is wrong, what that means and what to do. It changes nothing. It covers more than the
 // services check when they start, since much goes wrong later.
 //
-// Read doctor.go, then patient.go (data that is requested once), then the checks in
+// Read doctor.go, then examination.go (data that is requested once), then the checks in
 // servers.go, cluster.go, apps.go, clocks.go and store.go.
 package doctor
 
@@ -51,7 +51,7 @@ func Examine(ctx context.Context, cfg Config) ([]Finding, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &patient{Config: cfg, js: js, control: &control.Client{Conn: cfg.Conn}}
+	p := &examination{Config: cfg, js: js, control: &control.Client{Conn: cfg.Conn}}
 	if err := p.look(ctx); err != nil {
 		return nil, err
 	}

@@ -20,7 +20,7 @@ func TestFixesAreForTheModeThatRuns(t *testing.T) {
 		"embedded": {[]string{"eventflux run"}, []string{"serve --services", "the members", "start the checkpointers", "restart processor", "nats stream info"}},
 		"external": {[]string{"serve --services"}, []string{"eventflux run"}},
 	} {
-		p := &patient{
+		p := &examination{
 			Config: Config{Settings: config.Default()},
 			services: []micro.Info{{
 				ServiceIdentity: micro.ServiceIdentity{Name: natsconn.ServiceName(control.Service), Version: "1.0.0", Metadata: map[string]string{"nats": mode}},

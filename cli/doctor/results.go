@@ -21,7 +21,7 @@ const (
 )
 
 // checkResults reads the output streams and checks whether results are missing in them.
-func (p *patient) checkResults(ctx context.Context, r *report) {
+func (p *examination) checkResults(ctx context.Context, r *report) {
 	if p.appsErr != nil {
 		return
 	}
@@ -83,7 +83,7 @@ func (p *patient) checkResults(ctx context.Context, r *report) {
 }
 
 // bounded reports whether EventFlux removes old results of an app (@sink(max.age=…)).
-func (p *patient) bounded(ctx context.Context, app string) bool {
+func (p *examination) bounded(ctx context.Context, app string) bool {
 	full, err := p.control.App(ctx, control.AppRequest{App: app})
 	if err != nil {
 		return false

@@ -21,7 +21,7 @@ const (
 
 const monitorFix = "name the monitoring ports of all servers with --nats.monitor http://HOST:8222,http://HOST:8222"
 
-func (p *patient) checkServer(ctx context.Context, r *report) {
+func (p *examination) checkServer(ctx context.Context, r *report) {
 	version := p.Conn.ConnectedServerVersion()
 	url := p.Conn.ConnectedUrlRedacted()
 	if v, err := semver.NewVersion(version); err == nil {
@@ -58,7 +58,7 @@ func (p *patient) checkServer(ctx context.Context, r *report) {
 }
 
 // cluster describes what is known about the other NATS servers.
-func (p *patient) cluster() string {
+func (p *examination) cluster() string {
 	name, servers := p.Conn.ConnectedClusterName(), strings.Join(p.servers, ", ")
 	switch {
 	case name == "":
@@ -70,7 +70,7 @@ func (p *patient) cluster() string {
 }
 
 // checkSync checks whether an acknowledgement means what wal.durability promises.
-func (p *patient) checkSync(ctx context.Context, r *report) {
+func (p *examination) checkSync(ctx context.Context, r *report) {
 	profile, err := natsconn.ParseDurability(string(p.Settings.WAL.Durability))
 	if err != nil {
 		r.add(Error, "wal.durability", "set it to durable, balanced or fast", "%v", err)
@@ -102,7 +102,7 @@ func (p *patient) checkSync(ctx context.Context, r *report) {
 
 // embedded reports whether the NATS server is built into a service. Until that service
 // answers, the server's name tells.
-func (p *patient) embedded() bool {
+func (p *examination) embedded() bool {
 	if p.Conn.ConnectedServerName() == natsconn.EmbeddedName {
 		return true
 	}
@@ -116,7 +116,7 @@ func (p *patient) embedded() bool {
 
 // checkSubscribers looks for clients that read logs on core NATS: each gets every frame, and
 // if one answers, it acknowledges frames that are not in the log.
-func (p *patient) checkSubscribers(_ context.Context, r *report) {
+func (p *examination) checkSubscribers(_ context.Context, r *report) {
 	for _, s := range p.subscribers {
 		if overlaps(s.Subject, "ef.wal.>") && s.Subject != ">" || overlaps(s.Subject, "ef.fence.>") && s.Subject != ">" {
 			r.add(Error, s.Client, p.fix("end that client: any client with access may read and write everything",
@@ -136,7 +136,7 @@ func (p *patient) checkSubscribers(_ context.Context, r *report) {
 }
 
 // isDefault reports whether a setting has its default.
-func (p *patient) isDefault(name string) bool {
+func (p *examination) isDefault(name string) bool {
 	for _, s := range p.Settings.Settings() {
 		if s.Name == name {
 			return s.Source == config.FromDefault

@@ -7,6 +7,7 @@ import (
 	"os"
 	"strings"
 
+	"github.com/eventflux/eventflux/shared/control"
 	"github.com/eventflux/eventflux/shared/ops/space"
 	"github.com/eventflux/eventflux/shared/state/store"
 	"github.com/eventflux/eventflux/shared/state/store/cloud"
@@ -16,12 +17,15 @@ import (
 const freeWarning, freeError = 0.15, 0.05
 
 // checkStore examines the store of checkpoints from here, if its address is known.
-func (p *patient) checkStore(ctx context.Context, r *report) {
-	if p.Settings.Store.URL == "" && p.isDefault("data") {
+func (p *examination) checkStore(ctx context.Context, r *report) {
+	number, url := p.checkSwitched(r)
+	if number == 0 && p.Settings.Store.URL == "" && p.isDefault("data") {
 		r.add(Unknown, "store.url", "name the store as the services do, with --store.url, or their folder with --data", "the store was not looked at from here; that the newest checkpoints can be read, the checkpointer says")
 		return
 	}
-	url := p.Settings.StoreURL()
+	if own := p.Settings.StoreURL(); number == 0 || control.PublicURL(own) == url {
+		url = own
+	}
 	if dir, ok := strings.CutPrefix(url, "file:"); ok {
 		checkFolder(r, strings.TrimPrefix(dir, "//"))
 		return
@@ -57,6 +61,26 @@ func (p *patient) checkStore(ctx context.Context, r *report) {
 		}
 	}
 	r.fine(kind, "the store answers, and has the newest checkpoints")
+}
+
+// checkSwitched reports processes that use a former store, or whose setting names one. It returns
+// the number and the URL of the last switch; 0 if the cluster was never switched.
+func (p *examination) checkSwitched(r *report) (number uint64, url string) {
+	for _, s := range p.stores {
+		if s.Number > number {
+			number, url = s.Number, s.URL
+		}
+	}
+	for _, s := range p.stores {
+		switch {
+		case number == 0:
+		case s.Number < number:
+			r.add(Error, s.Name(), "look at its log for why it does not follow, and restart it", "it uses %s, and the cluster was switched to %s: its checkpoints are aborted", s.URL, url)
+		case s.Setting != url:
+			r.add(Warning, s.Name(), "change its setting store.url to "+url, "its store.url names %s, and the cluster was switched to %s. It uses that one, but it would use its setting if all checkpointers were lost", s.Setting, url)
+		}
+	}
+	return number, url
 }
 
 // checkRules reports what the rules of a bucket do to checkpoints.

@@ -10,7 +10,7 @@ import (
 
 // checkTexts reports errors in the texts of deployed apps that a deploy would refuse now.
 // Earlier releases accepted such texts, and the apps keep running.
-func (p *patient) checkTexts(ctx context.Context, r *report) {
+func (p *examination) checkTexts(ctx context.Context, r *report) {
 	if p.appsErr != nil {
 		return
 	}

@@ -64,13 +64,7 @@ func TestAdoptPassesOverDamage(t *testing.T) {
 	c.publishAll(60, 80)
 	second := c.trigger("w")
 	c.kill()
-	_, m := c.manifest(second)
-	for _, k := range m.Partitions[0].Components {
-		if k.ID == "query1/window" {
-			name := k.Runs[len(k.Runs)-1].Name
-			flip(t, filepath.Join(c.cfg.Store.URL[len("file:"):], "runs", name[:2], name))
-		}
-	}
+	c.flipRun(second, "query1/window")
 	if err := os.RemoveAll(c.cfg.Data); err != nil {
 		t.Fatal(err)
 	}
@@ -101,14 +95,14 @@ func TestAdoptRefusesLaterVersions(t *testing.T) {
 	c.start()
 	c.trigger("w")
 	file, m := c.manifest(second)
-	if m.Format != 1 {
+	if m.Format != 4 {
 		t.Fatalf("the manifest has format %d", m.Format)
 	}
-	if err := os.WriteFile(file, []byte(`{"format":4}`), 0o600); err != nil {
+	if err := os.WriteFile(file, []byte(`{"format":5}`), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	_, err := c.node.control.Adopt(c.within(), control.AdoptRequest{App: "w"})
-	if control.Code(err) != control.CodeInvalid || !strings.Contains(err.Error(), "format 4, known is 3") || !strings.Contains(err.Error(), "--adopt --to EPOCH") {
+	if control.Code(err) != control.CodeInvalid || !strings.Contains(err.Error(), "format 5, known is 4") || !strings.Contains(err.Error(), "--adopt --to EPOCH") {
 		t.Errorf("the newest one is of a later version: %v", err)
 	}
 	done, err := c.node.control.Adopt(c.within(), control.AdoptRequest{App: "w", Epoch: first})

@@ -88,13 +88,13 @@ func TestAPIExamples(t *testing.T) {
 	run := ""
 	for _, k := range m.Partitions[0].Components {
 		if len(k.Runs) > 0 {
-			run = k.Runs[0].Name
+			run = k.Runs[0].Object()
 		}
 	}
 	job := ""
 	seen := map[string]bool{}
 	for _, x := range apiExamples(t) {
-		request := strings.ReplaceAll(strings.ReplaceAll(x.request, "JOB", job), "RUN", run)
+		request := strings.ReplaceAll(strings.ReplaceAll(x.request, "JOB", job), "OBJECT", run)
 		seen[x.subject] = true
 		answer, err := c.nc.RequestWithContext(c.within(), x.subject, []byte(request))
 		if err != nil {

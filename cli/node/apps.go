@@ -11,6 +11,7 @@ import (
 	"github.com/eventflux/eventflux/services/processor"
 	"github.com/eventflux/eventflux/shared/control"
 	"github.com/eventflux/eventflux/shared/log/natsconn"
+	"github.com/eventflux/eventflux/shared/state/store/stores"
 )
 
 const (
@@ -40,10 +41,15 @@ func (n *Node) newProcessor(ctx context.Context) (*processor.Service, error) {
 	if err != nil {
 		return nil, err
 	}
+	workers := n.cfg.Recovery.Workers
+	if workers == 0 {
+		workers = stores.Workers(n.cfg.StoreURL())
+	}
 	return processor.New(processor.Config{
-		Conn: nc, ID: id, BatchMessagesMax: batch, StateBytesMax: int64(n.cfg.Processor.StateBytesMax), Work: filepath.Join(n.cfg.Data, "processor", id+".work"),
+		Conn: nc, ID: id, BatchMessagesMax: batch, StateBytesMax: int64(n.cfg.Processor.StateBytesMax),
+		PartialMatchesMax: int64(n.cfg.Limits.PartialMatchesMax), Work: filepath.Join(n.cfg.Data, "processor", id+".work"),
 		Version: n.self.Version, Control: n.control, Store: n.store, Compression: choice,
-		FullEvery: n.cfg.Checkpoint.FullEvery, Workers: n.cfg.Recovery.Workers, Witness: n.witness,
+		FullEvery: n.cfg.Checkpoint.FullEvery, Workers: workers, Witness: n.witness,
 		Tracer: n.seen.exporter.Tracer(),
 		Metadata: map[string]string{
 			"processor": id, "durability": n.durability.String(), "guarantee": n.durability.Guarantee(), "nats": n.natsKind(),

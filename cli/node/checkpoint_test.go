@@ -77,14 +77,18 @@ func (c *chain) publishAll(from, to int) {
 	}
 }
 
+// folder is the folder of the store.
+func (c *chain) folder() string {
+	if c.cfg.Store.URL != "" {
+		return strings.TrimPrefix(c.cfg.Store.URL, "file:")
+	}
+	return filepath.Join(c.cfg.Data, "checkpoints")
+}
+
 // manifest reads a retained checkpoint from the store.
 func (c *chain) manifest(epoch state.Epoch) (file string, m *checkpoint.Manifest) {
 	c.t.Helper()
-	folder := filepath.Join(c.cfg.Data, "checkpoints")
-	if c.cfg.Store.URL != "" {
-		folder = strings.TrimPrefix(c.cfg.Store.URL, "file:")
-	}
-	file = filepath.Join(folder, checkpoint.ManifestName("w", epoch))
+	file = filepath.Join(c.folder(), checkpoint.ManifestName("w", epoch))
 	data, err := os.ReadFile(file)
 	if err != nil {
 		c.t.Fatal(err)
@@ -95,18 +99,26 @@ func (c *chain) manifest(epoch state.Epoch) (file string, m *checkpoint.Manifest
 	return file, m
 }
 
-// runFile is the file of a component's newest run.
-func (c *chain) runFile(epoch state.Epoch, component string) string {
+// run returns a component's newest run, and the file that has it.
+func (c *chain) run(epoch state.Epoch, component string) (file string, run checkpoint.Run) {
 	c.t.Helper()
 	_, m := c.manifest(epoch)
 	for _, k := range m.Partitions[0].Components {
 		if k.ID == component {
-			name := k.Runs[len(k.Runs)-1].Name
-			return filepath.Join(c.cfg.Data, "checkpoints", "runs", name[:2], name)
+			run = k.Runs[len(k.Runs)-1]
+			kind, name, _ := strings.Cut(run.Object(), "/")
+			return filepath.Join(c.folder(), kind, name[:2], name), run
 		}
 	}
 	c.t.Fatalf("checkpoint %d has no component %s", epoch, component)
-	return ""
+	return "", run
+}
+
+// flipRun damages a component's newest run.
+func (c *chain) flipRun(epoch state.Epoch, component string) {
+	c.t.Helper()
+	file, run := c.run(epoch, component)
+	flipAt(c.t, file, run.Offset+run.Bytes/2)
 }
 
 // kill stops the node without a last checkpoint.
@@ -168,8 +180,8 @@ func TestDamagedCheckpoint(t *testing.T) {
 	t.Parallel()
 	want := undisturbed(t, 150, 150)
 	for name, damage := range map[string]func(*chain, state.Epoch){
-		"bit in a run": func(c *chain, e state.Epoch) { flip(t, c.runFile(e, "query1/window")) },
-		"run gone":     func(c *chain, e state.Epoch) { removeFile(t, c.runFile(e, "query1/window")) },
+		"bit in a run": func(c *chain, e state.Epoch) { c.flipRun(e, "query1/window") },
+		"run gone":     func(c *chain, e state.Epoch) { file, _ := c.run(e, "query1/window"); removeFile(t, file) },
 		"manifest":     func(c *chain, e state.Epoch) { file, _ := c.manifest(e); flip(t, file) },
 		"no manifest":  func(c *chain, e state.Epoch) { file, _ := c.manifest(e); removeFile(t, file) },
 	} {
@@ -337,11 +349,20 @@ func TestDeployWhileRunning(t *testing.T) {
 
 func flip(t *testing.T, file string) {
 	t.Helper()
+	info, err := os.Stat(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	flipAt(t, file, info.Size()/2)
+}
+
+func flipAt(t *testing.T, file string, at int64) {
+	t.Helper()
 	data, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
-	data[len(data)/2] ^= 1
+	data[at] ^= 1
 	if err := os.WriteFile(file, data, 0o600); err != nil {
 		t.Fatal(err)
 	}

@@ -19,27 +19,15 @@ import (
 	"github.com/eventflux/eventflux/shared/lang/engine"
 	"github.com/eventflux/eventflux/shared/log/natsconn"
 	"github.com/eventflux/eventflux/shared/state/compress"
-	"github.com/eventflux/eventflux/shared/state/store/measured"
-	"github.com/eventflux/eventflux/shared/state/store/stores"
 	"github.com/eventflux/eventflux/shared/testing/faultpoint"
 )
-
-func (n *Node) openStore(ctx context.Context) (err error) {
-	opened, err := stores.Open(ctx, n.cfg.StoreURL(), n.log)
-	if err != nil {
-		return err
-	}
-	timed := measured.Wrap(opened)
-	n.store = timed
-	n.seen.metrics.MustRegister(timed)
-	return nil
-}
 
 // openCheckpointer opens this process's part of the Raft group.
 func (n *Node) openCheckpointer(ctx context.Context) (err error) {
 	if n.fsm, err = checkpointer.NewFSM(n.self.Version); err != nil {
 		return err
 	}
+	n.fsm.OnStore(n.useStore)
 	raft := n.raftConfig()
 	raft.Found = func() (bool, error) { return n.foundGroup(ctx, raft.Dir) }
 	if n.cfg.NATS.URL != "" {
@@ -55,14 +43,13 @@ func (n *Node) openCheckpointer(ctx context.Context) (err error) {
 		return err
 	}
 	n.checkpoint, err = checkpointer.New(checkpointer.Config{
-		Conn: own, Store: n.store, Raft: n.raft, FSM: n.fsm,
+		Conn: own, Store: n.store, OpenStore: n.openURL, Raft: n.raft, FSM: n.fsm,
 		Interval: n.cfg.Checkpoint.Interval, Timeout: n.cfg.Checkpoint.Timeout,
 		RetentionCheckpoints: n.cfg.Retention.Checkpoints, RetentionSpan: n.cfg.Retention.Span,
 		Streams: natsconn.StreamLimits{BytesMax: int64(n.cfg.WAL.BytesMax), Replicas: n.cfg.NATS.Replicas},
 		Settings: engine.Settings{DedupWindow: n.cfg.Dedup.Window.Milliseconds(), Limits: engine.Limits{
 			EventRows: int64(n.cfg.Limits.EventRowsMax), FrameRows: int64(n.cfg.Limits.FrameRowsMax),
 			FrameBytes: int64(n.cfg.Limits.FrameBytesMax), KeyBytes: int64(n.cfg.Limits.KeyBytesMax),
-			PartialMatches: int64(n.cfg.Limits.PartialMatchesMax),
 		}}, AppsMax: n.cfg.Limits.AppsMax, PartitionsMax: n.cfg.Limits.PartitionsMax, Witness: n.witness,
 		Standby: n.cfg.Processor.Standby == "on", Grace: faultpoint.Span("grace"), Lease: faultpoint.Span("lease"),
 		Self: n.self, Log: n.log, Now: faultpoint.Now, Tracer: n.seen.exporter.Tracer(),

@@ -64,7 +64,7 @@ func newCluster(t *testing.T) *cluster {
 }
 
 func (c *cluster) within() context.Context {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	c.t.Cleanup(cancel)
 	return ctx
 }

@@ -64,12 +64,15 @@ func (n *Node) ingestAll(ctx context.Context, ready func([]*siddhiql.Plan)) erro
 	case <-ctx.Done():
 		return serving.stop()
 	}
+	if !n.awaitAnswering(ctx) {
+		return serving.stop()
+	}
 	n.seen.serving.Store(true)
 	defer n.seen.serving.Store(false)
 	resync := time.NewTicker(resyncEvery)
 	defer resync.Stop()
 	for {
-		in.tell(ready)
+		in.announce(ready)
 		select {
 		case <-ctx.Done():
 			return serving.stop()
@@ -104,7 +107,7 @@ func (in *intake) concerns(e jetstream.KeyValueEntry) bool {
 		return true
 	}
 	known, ok := in.known[a.Name]
-	return !ok || known.Index != a.Index || known.Version != a.Version || a.Removing
+	return !ok || known.Index != a.Index || known.Version != a.Version || known.Scalings != a.Scalings || known.Paused != (a.Scaling != nil) || a.Removing
 }
 
 // closedWatcher is a watcher that reports nothing more.
@@ -175,8 +178,8 @@ func (in *intake) report(ctx context.Context) error {
 	})
 }
 
-// tell calls ready with the apps whose events are accepted, once the state of all apps is known.
-func (in *intake) tell(ready func([]*siddhiql.Plan)) {
+// announce calls ready with the apps whose events are accepted, once the state of all apps is known.
+func (in *intake) announce(ready func([]*siddhiql.Plan)) {
 	if in.told {
 		return
 	}
@@ -214,7 +217,8 @@ func (in *intake) sync(ctx context.Context) error {
 	}
 	known := map[string]ingest.App{}
 	for _, a := range apps {
-		in.told = in.told && in.known[a.Name].Index == a.Index && in.known[a.Name].Version == a.Version
+		before := in.known[a.Name]
+		in.told = in.told && before.Index == a.Index && before.Version == a.Version && before.Paused == a.Paused
 		known[a.Name] = a
 	}
 	in.told = in.told && len(known) == len(in.known)
@@ -230,10 +234,11 @@ func (in *intake) deployed(ctx context.Context) (apps []ingest.App, err error) {
 		return nil, err
 	}
 	for _, a := range list.Apps {
-		if a.Removing {
+		if a.Removing || a.Starting() {
 			continue
 		}
-		if known, ok := in.known[a.Name]; ok && known.Index == a.Index && known.Version == a.Version {
+		if known, ok := in.known[a.Name]; ok && known.Index == a.Index && known.Version == a.Version && known.Scalings == a.Scalings {
+			known.Paused = a.Scaling != nil
 			apps = append(apps, known)
 			continue
 		}
@@ -245,7 +250,7 @@ func (in *intake) deployed(ctx context.Context) (apps []ingest.App, err error) {
 			return nil, err
 		}
 		app := ingest.App{
-			Name: a.Name, Index: full.Index, Version: full.Version,
+			Name: a.Name, Index: full.Index, Version: full.Version, Scalings: full.Scalings, Paused: full.Scaling != nil,
 			KeyBytesMax: full.Settings.OrDefault().KeyBytes, DedupWindow: full.Settings.DedupWindow,
 		}
 		if app.Plan, err = siddhiql.CompileDeployed(full.Text); err != nil {

@@ -12,9 +12,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	dto "github.com/prometheus/client_model/go"
 
+	"github.com/eventflux/eventflux/shared/control"
 	"github.com/eventflux/eventflux/shared/log/natsconn"
 	"github.com/eventflux/eventflux/shared/ops/obs"
 )
@@ -56,6 +58,37 @@ func (c *chain) families() map[string]*dto.MetricFamily {
 	return own
 }
 
+// withBucket deploys an app with a table of a KV bucket, and returns the metrics once the table
+// has its row.
+func (c *chain) withBucket() map[string]*dto.MetricFamily {
+	c.t.Helper()
+	const app = `@app:name('third') define stream Orders (customer string);
+@PrimaryKey('id') @source(kv='CUSTOMERS') define table Customers (id string, tier string);
+@sink(stream='Out', kv='TIERS', key='{tier}')
+from Orders as o join Customers as c on c.id == o.customer select c.tier insert into Out;`
+	bucket, err := c.js.CreateKeyValue(c.within(), jetstream.KeyValueConfig{Bucket: "CUSTOMERS"})
+	if err == nil {
+		_, err = bucket.Put(c.within(), "ann", []byte(`{"tier":"gold"}`))
+	}
+	if err == nil {
+		_, err = c.node.control.Deploy(c.within(), control.DeployRequest{Text: app})
+	}
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	for ctx := c.within(); ; <-time.After(5 * time.Millisecond) {
+		families := c.families()
+		if rows, ok := value(families, "eventflux_table_rows", "table", "Customers"); ok && rows == 1 {
+			if following, ok := value(families, "eventflux_view_following", "bucket", "TIERS"); ok && following == 1 {
+				return families
+			}
+		}
+		if ctx.Err() != nil {
+			c.t.Fatal("the table does not get the row of its bucket, or the view does not follow")
+		}
+	}
+}
+
 // value returns a metric whose labels include the given ones.
 func value(families map[string]*dto.MetricFamily, name string, labels ...string) (float64, bool) {
 	for _, m := range families[name].GetMetric() {
@@ -79,7 +112,7 @@ func TestMetricsAreDocumented(t *testing.T) {
 	t.Parallel()
 	c := measuredNode(t)
 	defer c.end()
-	families := c.families()
+	families := c.withBucket()
 	names := make([]string, 0, len(families))
 	for name := range families {
 		names = append(names, name)

@@ -32,6 +32,7 @@ import (
 	"github.com/eventflux/eventflux/shared/log/witness"
 	"github.com/eventflux/eventflux/shared/ops/config"
 	"github.com/eventflux/eventflux/shared/state/store"
+	"github.com/eventflux/eventflux/shared/state/store/switched"
 )
 
 // drainTimeout bounds how long a stop waits for results; the next start publishes the missing
@@ -63,7 +64,11 @@ type Node struct {
 	scrubbed   scrubbed
 	scrubbing  part // reads the embedded server's files
 	conns      []*nats.Conn
-	store      store.Store
+	store      store.Store       // switched, and timed
+	switched   *switched.Store   // nil where no service uses a store
+	following  part              // of switches
+	answering  []<-chan struct{} // of the services but ingest: closed when they answer requests
+	answers    answering         // to the leader's requests about the store
 	raft       *consensus.Node
 	fsm        *checkpointer.FSM
 	control    *control.Client
@@ -114,7 +119,7 @@ func (n *Node) open(ctx context.Context) (err error) {
 		return err
 	}
 	n.control = &control.Client{Conn: nc, Self: n.self}
-	if n.runs("checkpointer") || n.runs("merger") || n.runs("processor") || n.runs("recovery") {
+	if len(n.storing()) > 0 {
 		if err := n.openStore(ctx); err != nil {
 			return err
 		}
@@ -130,9 +135,11 @@ func (n *Node) open(ctx context.Context) (err error) {
 		}
 	}
 	if n.runs("recovery") {
-		return n.openRecovery(ctx)
+		if err := n.openRecovery(ctx); err != nil {
+			return err
+		}
 	}
-	return nil
+	return n.answerForStore()
 }
 
 // name returns the name that other processes know this process by.
@@ -190,7 +197,7 @@ func (n *Node) checkExternal(ctx context.Context) error {
 	defer nc.Close()
 	servers, err := n.syncOf(ctx, nc)
 	if err != nil {
-		return fmt.Errorf("wal.durability is %s, which cannot be checked: %w; name the server's monitoring port with nats.monitor, or set wal.durability to fast", n.durability, err)
+		return fmt.Errorf("wal.durability is %s, which cannot be checked: %w; add `http: 127.0.0.1:8222` to its configuration file (the one of nats-server -c), restart it, and name this monitoring port with --nats.monitor http://127.0.0.1:8222; to try EventFlux out, --wal.durability fast accepts the server as it is", n.durability, err)
 	}
 	return natsconn.CheckSync(n.durability, servers)
 }
@@ -243,20 +250,23 @@ func (n *Node) Run(ctx context.Context, ready func(plans []*siddhiql.Plan)) erro
 	var checkpoints, recoveries part
 	if n.checkpoint != nil {
 		checkpoints = start(n.runCheckpointer)
+		n.answering = append(n.answering, n.checkpoint.Ready())
 	}
 	if n.recovery != nil {
 		recoveries = start(n.recovery.Run)
+		n.answering = append(n.answering, n.recovery.Ready())
 	}
 	var merging part
 	if n.merger != nil {
 		merging = start(n.merger.Run)
+		n.answering = append(n.answering, n.merger.Ready())
 	}
-	err := n.serve(ctx, checkpoints, ready)
+	err := n.serve(ctx, checkpoints, recoveries, merging, ready)
 	return errors.Join(err, recoveries.stop(), merging.stop(), checkpoints.stop())
 }
 
 // serve deploys the node's own apps and runs processor and ingest.
-func (n *Node) serve(ctx context.Context, checkpoints part, ready func([]*siddhiql.Plan)) (err error) {
+func (n *Node) serve(ctx context.Context, checkpoints, recoveries, merging part, ready func([]*siddhiql.Plan)) (err error) {
 	if err := n.deployOwn(ctx, checkpoints); err != nil || ctx.Err() != nil {
 		return err
 	}
@@ -268,17 +278,26 @@ func (n *Node) serve(ctx context.Context, checkpoints part, ready func([]*siddhi
 		}
 		defer n.watch(running)()
 		tasks = start(running.Run)
+		n.answering = append(n.answering, running.Ready())
 	}
 	var events part
 	if n.runs("ingest") {
 		events = start(func(ctx context.Context) error { return n.ingestAll(ctx, ready) })
 	} else {
-		n.seen.serving.Store(true)
-		ready(nil)
+		events = start(func(ctx context.Context) error {
+			if n.awaitAnswering(ctx) {
+				n.seen.serving.Store(true)
+				ready(nil)
+			}
+			<-ctx.Done()
+			return nil
+		})
 	}
 	select {
 	case <-ctx.Done():
 	case err = <-checkpoints.ended:
+	case err = <-recoveries.ended:
+	case err = <-merging.ended:
 	case err = <-tasks.ended:
 	case err = <-n.looking.ended:
 	case err = <-events.ended:
@@ -290,6 +309,19 @@ func (n *Node) serve(ctx context.Context, checkpoints part, ready func([]*siddhi
 		n.retreat(running)
 	}
 	return errors.Join(err, tasks.stop())
+}
+
+// awaitAnswering waits until the services of this process answer requests. It returns false if ctx
+// ends first.
+func (n *Node) awaitAnswering(ctx context.Context) bool {
+	for _, ready := range n.answering {
+		select {
+		case <-ready:
+		case <-ctx.Done():
+			return false
+		}
+	}
+	return true
 }
 
 // deployOwn deploys the node's own apps. It returns nil if ctx ends first.
@@ -334,6 +366,8 @@ func (n *Node) Close() error {
 	if n.raft != nil {
 		errs = append(errs, n.raft.Close(ctx))
 	}
+	n.answers.close()
+	errs = append(errs, n.following.stop())
 	for _, nc := range n.conns {
 		nc.Close()
 	}

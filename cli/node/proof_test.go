@@ -21,7 +21,7 @@ func init() {
 		},
 		New: func(c window.Config) window.Window {
 			w := &forgetful{size: int(c.Params[0].Int), queue: window.NewQueue(c, c.Params[0].Int)}
-			w.Kept = window.NewKept(c.Env, &w.queue, func(f *window.Fields) { f.Uint(&w.came) })
+			w.Retained = window.NewRetained(c.Env, &w.queue, func(f *window.Fields) { f.Uint(&w.came) })
 			return w
 		},
 	})
@@ -30,7 +30,7 @@ func init() {
 // forgetful is a window of a fixed size that counts its rows. It reports its count as state only
 // while the count is even, so its deltas are wrong.
 type forgetful struct {
-	window.Kept
+	window.Retained
 	size  int
 	came  uint64
 	queue window.Queue
@@ -52,7 +52,7 @@ func (w *forgetful) Add(in []window.Row, emit window.Emit) {
 
 func (w *forgetful) Changed(visit func(key []byte)) {
 	if w.came%2 == 0 {
-		w.Kept.Changed(visit)
+		w.Retained.Changed(visit)
 	}
 }
 

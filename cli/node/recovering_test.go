@@ -259,7 +259,7 @@ func TestRestoreOfAnApp(t *testing.T) {
 	}
 
 	// Only a full read finds a damaged block.
-	flip(t, c.runFile(second, "win/window"))
+	c.flipRun(second, "win/window")
 	_, result := c.restore(c.whole(recovery.Target{}))
 	if r := asked.last(); r.Epoch != first || result.Plan.PassedOver[0].Epoch != second {
 		t.Errorf("past the damage: %+v, %+v", r, result.Plan)

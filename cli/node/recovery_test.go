@@ -124,7 +124,7 @@ func TestVerifyFull(t *testing.T) {
 			t.Fatalf("%+v", got)
 		}
 	}
-	flip(t, c.runFile(third, "query1/window"))
+	c.flipRun(third, "query1/window")
 	if got := c.verifyFull("w", uint64(third)); got.Sound || got.Problems[0].Component != "query1/window" {
 		t.Errorf("damaged: %+v", got)
 	}

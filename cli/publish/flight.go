@@ -174,14 +174,14 @@ func (f *flight) answer(m *nats.Msg) {
 		return
 	}
 	delete(f.pending, n)
-	f.settle(e, r, why)
+	f.finish(e, r, why)
 	f.bytes += e.bytes
 	f.observer.Answered(f.result, f.bytes)
 	f.room.Release(f.cost(e.message))
 }
 
-// settle counts the events of an answered message.
-func (f *flight) settle(e *entry, r control.Answer, why string) {
+// finish counts the events of an answered message.
+func (f *flight) finish(e *entry, r control.Answer, why string) {
 	switch {
 	case r.Error == nil && len(r.Rejected) > 0: // at least one app took each event
 		for _, one := range r.Rejected {

@@ -78,6 +78,6 @@ func (l *partitionLog) Next(context.Context) (wal.Record, error) {
 	}
 	r := s.first.record
 	s.first = nil
-	err := l.skip.Mark(&r)
+	err := l.skip.Apply(&r)
 	return r, err
 }

@@ -11,6 +11,7 @@ import (
 // line is one line of the input as it reads. Slices are parts of the line's text.
 type line struct {
 	stream  string
+	table   string
 	ts      int64
 	data    []byte   // one event
 	rows    [][]byte // or some that arrive together
@@ -32,6 +33,12 @@ const (
 	opUpgrade = "upgrade" // change the app
 )
 
+// The operations on a table that a KV bucket fills; opReset is one, too.
+const (
+	opPut    = "put"
+	opDelete = "delete"
+)
+
 // key is a set of the keys that a line may have.
 type key uint16
 
@@ -44,18 +51,19 @@ const (
 	keyOp
 	keyApp
 	keyDrop
+	keyTable
 )
 
 var keys = map[string]key{
 	"stream": keyStream, "ts": keyTS, "data": keyData, "rows": keyRows, "event_ts": keyOwn, "op": keyOp,
-	"app": keyApp, "drop": keyDrop,
+	"app": keyApp, "drop": keyDrop, "table": keyTable,
 }
 
 // expected says what the value of a key is.
 var expected = map[key]string{
 	keyStream: "a name", keyTS: "a whole number of ms", keyData: "an event",
 	keyRows: "an array of events", keyOwn: "a whole number of ms, or an array of them", keyOp: "a name",
-	keyApp: "a file name", keyDrop: "true, or an array of ids of components",
+	keyTable: "a name", keyApp: "a file name", keyDrop: "true, or an array of ids of components",
 }
 
 // parse reads text into l and checks that its keys make one of the known lines.
@@ -81,7 +89,7 @@ func (l *line) field(d *jx.Decoder, name []byte) error {
 	k, known := keys[string(name)]
 	switch {
 	case !known:
-		l.wrong = fmt.Errorf("unknown key %q; known are stream, ts, data, rows, event_ts, op, app and drop", name)
+		l.wrong = fmt.Errorf("unknown key %q; known are stream, ts, data, rows, event_ts, table, op, app and drop", name)
 	case l.has&k != 0:
 		l.wrong = fmt.Errorf("has %q twice", name)
 	default:
@@ -98,6 +106,8 @@ func (l *line) value(d *jx.Decoder, k key) (err error) {
 	switch k {
 	case keyStream:
 		l.stream, err = d.Str()
+	case keyTable:
+		l.table, err = d.Str()
 	case keyTS:
 		l.ts, err = d.Int64()
 	case keyData:
@@ -158,6 +168,15 @@ func (l *line) check() error {
 		if l.has&keyOwn != 0 {
 			return errors.New(`has "event_ts" without an event`)
 		}
+	case keyTable | keyOp, keyTable | keyOp | keyData:
+		switch {
+		case l.op != opPut && l.op != opDelete && l.op != opReset:
+			return fmt.Errorf("unknown operation %q on a table; known are put, delete and reset", l.op)
+		case (l.op == opReset) != (l.has&keyData == 0):
+			return fmt.Errorf(`expected "data" with put, a row, and with delete, a key, and none with reset; the operation is %s`, l.op)
+		case l.has&keyOwn != 0:
+			return errors.New(`has "event_ts" without an event`)
+		}
 	case keyStream | keyData:
 		l.rows = append(l.rows, l.data)
 	case keyStream | keyRows:
@@ -166,7 +185,7 @@ func (l *line) check() error {
 			return errors.New(`has "event_ts" without an event`)
 		}
 	default:
-		return errors.New("is neither events (stream with data, or stream with rows) nor time that passes (ts alone)")
+		return errors.New("is neither events (stream with data, or stream with rows), nor a row of a table (table with op), nor time that passes (ts alone)")
 	}
 	if l.has&keyDrop != 0 && l.op != opUpgrade {
 		return errors.New(`has "drop" without an upgrade`)

@@ -32,11 +32,12 @@ type player struct {
 
 // app is one app's engine, and what reads its events.
 type app struct {
-	plan   *siddhiql.Plan
-	engine *engine.Engine
-	vault  *vault
-	inputs map[string]*input
-	heads  []head // by query
+	plan      *siddhiql.Plan
+	engine    *engine.Engine
+	snapshots *snapshotStore
+	inputs    map[string]*input
+	tables    map[string]*filled
+	heads     []head // by query
 
 	clamped uint64       // events whose own time was after their arrival
 	times   engine.Times // of the engines before this one
@@ -52,7 +53,7 @@ type input struct {
 func newPlayer(plans []*siddhiql.Plan, out *bufio.Writer, opt Options) (*player, error) {
 	p := &player{out: out, json: jx.DecodeBytes(nil), every: opt.RestartEvery, dir: opt.Dir}
 	for _, plan := range plans {
-		a := &app{vault: &vault{opt: opt}}
+		a := &app{snapshots: &snapshotStore{opt: opt}}
 		a.use(plan)
 		if err := a.reset(); err != nil {
 			return nil, err
@@ -68,7 +69,10 @@ func newPlayer(plans []*siddhiql.Plan, out *bufio.Writer, opt Options) (*player,
 
 // use makes a plan the one whose streams and queries are read and written.
 func (a *app) use(plan *siddhiql.Plan) {
-	a.plan, a.inputs, a.heads = plan, map[string]*input{}, nil
+	a.plan, a.inputs, a.tables, a.heads = plan, map[string]*input{}, map[string]*filled{}, nil
+	for _, t := range bucketTables(plan) {
+		a.tables[t.Name] = newFilled(t)
+	}
 	for _, s := range plan.Streams {
 		if s.Defined {
 			a.inputs[s.Name] = &input{s, rowjson.NewDecoder(s.Schema), event.NewBatch(s.Schema)}
@@ -86,7 +90,7 @@ func (p *player) readPlainEvents(stream, attr string) error {
 	}
 	for _, a := range p.apps {
 		if in := a.inputs[stream]; in != nil {
-			if in.stream.Text != nil {
+			if !in.stream.JSON() {
 				return fmt.Errorf("the events of stream %s are not JSON (@map), and --stream reads JSON: write lines with data instead", stream)
 			}
 			if len(in.stream.Map.Rows) > 0 {
@@ -126,6 +130,8 @@ func (p *player) play(text []byte) error {
 	switch {
 	case l.op == opUpgrade:
 		return p.upgrade(l)
+	case l.has&keyTable != 0:
+		return p.change(l)
 	case l.has&keyOp != 0:
 		return p.operate(l.op, l.ts)
 	case l.has&keyStream == 0:
@@ -146,6 +152,11 @@ func (p *player) play(text []byte) error {
 			return err
 		}
 	}
+	return p.applied()
+}
+
+// applied counts a line.
+func (p *player) applied() error {
 	p.input++
 	if p.every > 0 && p.input%p.every == 0 {
 		return p.restart()
@@ -165,7 +176,7 @@ func (p *player) operate(op string, now int64) error {
 		var err error
 		switch op {
 		case opPersist:
-			err = a.vault.persist()
+			err = a.snapshots.persist()
 		case opReset:
 			err = a.reset()
 		case opRestore:
@@ -185,7 +196,7 @@ func (p *player) operate(op string, now int64) error {
 // a new one.
 func (p *player) restart() error {
 	for _, a := range p.apps {
-		if err := a.vault.persist(); err != nil {
+		if err := a.snapshots.persist(); err != nil {
 			return fmt.Errorf("take state of app %q out: %w", a.plan.Name, err)
 		}
 		if err := a.restore(); err != nil {
@@ -201,19 +212,19 @@ func (a *app) reset() (err error) {
 	if a.engine, err = engine.New(a.plan); err != nil {
 		return err
 	}
-	a.vault.watch(a.plan, engine.Registry(a.engine.Components()))
+	a.snapshots.watch(a.plan, engine.Registry(a.engine.Components()))
 	return nil
 }
 
 // restore makes the app again, as the version of the newest snapshot, and loads that.
 func (a *app) restore() error {
-	if plan := a.vault.persisted; plan != nil && plan != a.plan {
+	if plan := a.snapshots.persisted; plan != nil && plan != a.plan {
 		a.use(plan)
 	}
 	if err := a.reset(); err != nil {
 		return err
 	}
-	return a.vault.restore()
+	return a.snapshots.restore()
 }
 
 // read decodes the rows of l. In an app on arrival time, the own time of an event is at most
@@ -326,6 +337,11 @@ func (p *player) notes(to io.Writer) {
 		}
 		t := a.outOfOrder()
 		say(a.clamped, "events with a time after their arrival", "the time of arrival was taken instead")
+		if a.engine != nil {
+			for _, r := range a.engine.RefusedRows() {
+				say(r.Rows, fmt.Sprintf("rows of %s that table %s refused", r.Query, r.Table), string(r.Why))
+			}
+		}
 		say(t.OutOfOrder, "events out of order", "@app:playback(lateness='…') applies events in the order of time")
 		say(t.Late, "late events", "a query reads them from !<Stream>; a longer lateness has fewer")
 		say(t.Waiting, "events that still wait for a later one", "--until lets time pass")

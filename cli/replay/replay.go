@@ -104,7 +104,7 @@ func (p *player) playAll(name string, in io.Reader, opt Options) error {
 func (p *player) writeDigests() error {
 	enc := json.NewEncoder(p.out)
 	for _, a := range p.apps {
-		for _, h := range a.vault.holders.List() {
+		for _, h := range a.snapshots.holders.List() {
 			info := h.Info()
 			err := enc.Encode(digestLine{a.plan.Name, info.ID, info.Type, info.Version.String(), h.Digest()})
 			if err != nil {

@@ -2,10 +2,10 @@ package replay
 
 import (
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 
+	"github.com/eventflux/eventflux/cli/appfile"
 	"github.com/eventflux/eventflux/shared/lang/engine"
 	"github.com/eventflux/eventflux/shared/lang/siddhiql"
 )
@@ -20,11 +20,11 @@ func (p *player) upgrade(l *line) error {
 	if !filepath.IsAbs(file) {
 		file = filepath.Join(p.dir, file)
 	}
-	text, err := os.ReadFile(file)
+	text, err := appfile.Read(file)
 	if err != nil {
 		return fmt.Errorf("upgrade: %w", err)
 	}
-	next, err := siddhiql.Compile(string(text))
+	next, err := siddhiql.Compile(text)
 	if err != nil {
 		return fmt.Errorf("upgrade: %s: %w", l.app, err)
 	}
@@ -47,7 +47,7 @@ func (p *player) upgrade(l *line) error {
 		return fmt.Errorf("upgrade: %s: %w", l.app, err)
 	}
 	a.use(next)
-	a.vault.change(next, m.Registry(a.vault.holders, a.engine.Components()))
+	a.snapshots.change(next, m.Registry(a.snapshots.holders, a.engine.Components()))
 	p.write(a, p.input)
 	return nil
 }

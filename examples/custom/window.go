@@ -24,7 +24,7 @@ func init() {
 		New: func(c window.Config) window.Window {
 			w := &hop{size: int(c.Params[0].Int), step: c.Params[1].Int, queue: window.NewQueue(c, c.Params[0].Int)}
 			// The rows, and the fields named here, are the window's state.
-			w.Kept = window.NewKept(c.Env, &w.queue, func(f *window.Fields) { f.Int(&w.since) })
+			w.Retained = window.NewRetained(c.Env, &w.queue, func(f *window.Fields) { f.Int(&w.since) })
 			return w
 		},
 	})
@@ -32,7 +32,7 @@ func init() {
 
 // hop emits the last size rows together, each time step rows have come.
 type hop struct {
-	window.Kept
+	window.Retained
 	size  int
 	step  int64
 	since int64 // rows since the last hop

@@ -22,7 +22,8 @@ func main() {
 	flag.IntVar(&d.rate, "rate", 500, "flights per second")
 	flag.BoolVar(&d.end, "end", false, "end after the last step, and do not wait for Ctrl-C")
 	flag.Parse()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	// SIGHUP: a closed terminal must not leave the server behind.
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
 	d.screen = newScreen(os.Stdout)
 	err := d.run(ctx)

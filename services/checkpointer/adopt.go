@@ -13,26 +13,26 @@ import (
 	"github.com/eventflux/eventflux/shared/state/store"
 )
 
-func (s *Service) adopt(ctx context.Context, l *leader, r *control.AdoptRequest) (any, error) {
-	return l.inTurn(ctx, restore{adopt: r})
+func (rs *restorer) adopt(ctx context.Context, r *control.AdoptRequest) (any, error) {
+	return rs.inTurn(ctx, restore{adopt: r})
 }
 
 // adoption turns a request into the restore that carries it out: the newest checkpoint, with
 // the components of the former cluster's checkpoint, except those that belong to its log.
-func (l *leader) adoption(ctx context.Context, r *control.AdoptRequest) (*control.RestoreRequest, state.Epoch, error) {
-	a, err := l.s.known(r.App)
+func (rs *restorer) adoption(ctx context.Context, r *control.AdoptRequest) (*control.RestoreRequest, state.Epoch, error) {
+	a, err := rs.cfg.FSM.known(r.App)
 	if err != nil {
 		return nil, 0, err
 	}
-	newest, err := l.s.ref(&control.CheckpointRequest{App: r.App})
+	newest, err := rs.cfg.FSM.ref(&control.CheckpointRequest{App: r.App})
 	if err != nil {
 		return nil, 0, err
 	}
-	former, err := l.former(ctx, a, r.Epoch)
+	former, err := rs.former(ctx, a, r.Epoch)
 	if err != nil {
 		return nil, 0, err
 	}
-	now, err := checkpoint.ReadManifest(ctx, l.s.cfg.Store, newest.Manifest, newest.Digest)
+	now, err := checkpoint.ReadManifest(ctx, rs.cfg.Store, newest.Manifest, newest.Digest)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -54,9 +54,9 @@ func (l *leader) adoption(ctx context.Context, r *control.AdoptRequest) (*contro
 }
 
 // former returns the checkpoint of a former cluster with that epoch, or the newest sound one.
-func (l *leader) former(ctx context.Context, a *appState, epoch state.Epoch) (*checkpoint.Manifest, error) {
+func (rs *restorer) former(ctx context.Context, a *appState, epoch state.Epoch) (*checkpoint.Manifest, error) {
 	var names []string
-	err := l.s.cfg.Store.List(ctx, "apps/"+a.Name+"/checkpoints/", func(o store.Object) error {
+	err := rs.cfg.Store.List(ctx, "apps/"+a.Name+"/checkpoints/", func(o store.Object) error {
 		if e, ok := checkpoint.EpochOf(o.Name); ok && e <= a.Base && (epoch == 0 || e == epoch) {
 			names = append(names, o.Name)
 		}
@@ -68,7 +68,7 @@ func (l *leader) former(ctx context.Context, a *appState, epoch state.Epoch) (*c
 	slices.Sort(names) // by epoch; a merged manifest comes after the one it replaces
 	var passed []error
 	for _, name := range slices.Backward(names) {
-		m, err := l.sound(ctx, a, name)
+		m, err := rs.sound(ctx, a, name)
 		if err == nil {
 			return m, nil
 		}
@@ -79,7 +79,7 @@ func (l *leader) former(ctx context.Context, a *appState, epoch state.Epoch) (*c
 			return nil, err
 		}
 		passed = append(passed, err)
-		l.log.Warn("a checkpoint of the former cluster cannot be used", "app", a.Name, "manifest", name, "err", err)
+		rs.log.Warn("a checkpoint of the former cluster cannot be used", "app", a.Name, "manifest", name, "err", err)
 	}
 	switch {
 	case len(passed) > 0:
@@ -91,8 +91,8 @@ func (l *leader) former(ctx context.Context, a *appState, epoch state.Epoch) (*c
 }
 
 // sound reads a manifest and checks all objects that it refers to.
-func (l *leader) sound(ctx context.Context, a *appState, name string) (*checkpoint.Manifest, error) {
-	m, err := checkpoint.ReadManifest(ctx, l.s.cfg.Store, name, "")
+func (rs *restorer) sound(ctx context.Context, a *appState, name string) (*checkpoint.Manifest, error) {
+	m, err := checkpoint.ReadManifest(ctx, rs.cfg.Store, name, "")
 	if err != nil {
 		return nil, err
 	}
@@ -101,7 +101,7 @@ func (l *leader) sound(ctx context.Context, a *appState, name string) (*checkpoi
 			return nil, failure(control.CodeInvalid, "checkpoint %d is of another text of app %s (%s, and it is deployed with %s); deploy that text to continue from it", m.Epoch, a.Name, plan, a.Plan)
 		}
 	}
-	report, err := checkpoint.Verify(ctx, l.s.cfg.Store, m, 2)
+	report, err := checkpoint.Verify(ctx, rs.cfg.Store, m, 2)
 	if err != nil {
 		return nil, err
 	}

@@ -15,11 +15,11 @@ import (
 // captured refuses an app with a subject that a JetStream stream captures: NATS would answer
 // publishers as well, and its answer may come first, before an event is in the app's log. A
 // stream that does not answer does no harm.
-func (l *leader) captured(ctx context.Context, plan *siddhiql.Plan) error {
+func (ad *admission) captured(ctx context.Context, plan *siddhiql.Plan) error {
 	for _, s := range inputs(plan) {
-		names := l.s.js.StreamNames(ctx, jetstream.WithStreamListSubject(s.Subject))
+		names := ad.js.StreamNames(ctx, jetstream.WithStreamListSubject(s.Subject))
 		for name := range names.Name() {
-			stream, err := l.s.js.Stream(ctx, name)
+			stream, err := ad.js.Stream(ctx, name)
 			if errors.Is(err, jetstream.ErrStreamNotFound) {
 				continue // the stream was just deleted
 			}

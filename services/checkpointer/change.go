@@ -2,6 +2,7 @@ package checkpointer
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -12,22 +13,22 @@ import (
 )
 
 // planChange finds out what change a request asks for, and what it does to the state.
-func (s *Service) planChange(_ context.Context, _ *leader, r *control.UpgradeRequest) (*change, error) {
+func (up *upgrader) planChange(_ context.Context, r *control.UpgradeRequest) (*change, error) {
 	c := &change{}
 	text := r.Text
 	var err error
 	if text == "" {
-		if c.app, text, err = s.former(r, c); err != nil {
+		if c.app, text, err = up.former(r, c); err != nil {
 			return nil, err
 		}
 	}
-	if c.plan, err = siddhiql.Compile(text, s.cfg.Conn.Opts.InboxPrefix); err != nil && r.Text == "" {
+	if c.plan, err = siddhiql.Compile(text, up.cfg.Conn.Opts.InboxPrefix); err != nil && r.Text == "" {
 		c.plan, err = siddhiql.CompileDeployed(text) // it was accepted before
 	}
 	if err != nil {
 		return nil, failure(control.CodeInvalid, "%v", err)
 	}
-	if c.app, err = s.known(c.plan.Name); err != nil {
+	if c.app, err = up.cfg.FSM.known(c.plan.Name); err != nil {
 		return nil, failure(control.CodeNotFound, "no app is called %q, which is the @app:name of the text; eventflux app ls lists them, eventflux app deploy deploys a new one", c.plan.Name)
 	}
 	newest := c.app.newest()
@@ -45,15 +46,16 @@ func (s *Service) planChange(_ context.Context, _ *leader, r *control.UpgradeReq
 	}
 	c.answer.To = newest.Number + 1
 	c.version.Number, c.version.Plan, c.version.Text = c.answer.To, c.plan.Digest, text
-	c.version.Level, c.version.Build, c.version.Settings = engine.Level, s.cfg.Self.Version, s.cfg.Settings
-	c.version.Time = s.cfg.Now()
+	c.version.Level, c.version.Build, c.version.Settings = engine.Level, up.cfg.Self.Version, up.cfg.Settings
+	c.version.Time = up.cfg.Now()
 	c.version.Stamp = c.version.Time.UnixMilli()
-	return c, s.planComponents(c, r.Drop)
+	return c, up.planComponents(c, r.Drop)
 }
 
-// former returns the text of the version that a rollback puts in force again.
-func (s *Service) former(r *control.UpgradeRequest, c *change) (*appState, string, error) {
-	a, err := s.known(r.App)
+// former returns the text of the version that a rollback puts in force again, with the number of
+// partitions that the app has now.
+func (up *upgrader) former(r *control.UpgradeRequest, c *change) (*appState, string, error) {
+	a, err := up.cfg.FSM.known(r.App)
 	if err != nil {
 		return nil, "", err
 	}
@@ -64,20 +66,25 @@ func (s *Service) former(r *control.UpgradeRequest, c *change) (*appState, strin
 		}
 	}
 	v := a.versionOf(to)
+	for r.To == 0 && v != nil && v.Plan != newest.Plan && a.asScaled(v.Text) == newest.Text { // a scaling made the next one
+		to--
+		v = a.versionOf(to)
+	}
 	switch {
 	case v == nil:
 		return nil, "", failure(control.CodeNotFound, "app %s has no version %d; eventflux app history %[1]s lists them", a.Name, to)
 	case v.Text == "":
 		return nil, "", failure(control.CodeNotFound, "the text of version %d of app %s is not kept any more; upgrade to the text itself: eventflux app upgrade FILE", to, a.Name)
 	}
-	if v.Plan != newest.Plan {
+	text := a.asScaled(v.Text)
+	if text != newest.Text {
 		c.version.Of = v.Number
 	}
-	return a, v.Text, nil
+	return a, text, nil
 }
 
 // planComponents plans, with package engine, what happens to each component.
-func (s *Service) planComponents(c *change, drop bool) error {
+func (up *upgrader) planComponents(c *change, drop bool) error {
 	old, err := engine.Compile(&frame.Version{Text: c.from.Text, Change: c.from.Change})
 	if err != nil {
 		return failure(control.CodeInternal, "version %d of app %s does not compile any more: %v", c.from.Number, c.app.Name, err)
@@ -87,6 +94,11 @@ func (s *Service) planComponents(c *change, drop bool) error {
 		return failure(control.CodeInvalid, "%v", err)
 	}
 	c.answer.Changes, c.version.Change = m, m.Change.JSON()
+	if c.version.Of > 0 {
+		if c.answer.Differs, err = c.differences(); err != nil {
+			return failure(control.CodeInternal, "compare the versions of app %s: %v", c.app.Name, err)
+		}
+	}
 	for _, step := range m.Steps {
 		if step.Outcome == engine.OutcomeDropped {
 			c.version.Dropped = append(c.version.Dropped, step.ID)
@@ -95,16 +107,55 @@ func (s *Service) planComponents(c *change, drop bool) error {
 	return nil
 }
 
+// differences lists the components that each change since the version of a rollback has left
+// different, each once.
+func (c *change) differences() (list []engine.Difference, err error) {
+	var next *siddhiql.Plan
+	for _, v := range slices.Backward(c.app.versions()) {
+		if v.Number < c.version.Of {
+			break
+		}
+		if v.Text == "" {
+			return append(list, engine.Difference{ID: "all", Reason: fmt.Sprintf("the text of version %d is not kept any more, so it is not known what it changed", v.Number)}), nil
+		}
+		plan, err := engine.Compile(&frame.Version{Text: v.Text, Change: v.Change})
+		if err != nil {
+			return nil, err
+		}
+		if next != nil {
+			more, err := engine.Differences(plan, next)
+			if err != nil {
+				return nil, err
+			}
+			list = append(list, more...)
+		}
+		next = plan
+	}
+	goesOn := func(d engine.Difference) bool {
+		return slices.ContainsFunc(c.answer.Changes.Steps, func(s engine.ComponentStep) bool { return s.ID == d.ID && s.New != "" })
+	}
+	var there []engine.Difference
+	for _, d := range list {
+		if goesOn(d) && !slices.ContainsFunc(there, func(o engine.Difference) bool { return o.ID == d.ID }) {
+			there = append(there, d)
+		}
+	}
+	return there, nil
+}
+
 // refusal returns why the requested change is not possible, or nil.
 func (c *change) refusal(r *control.UpgradeRequest) error {
 	if c.already {
 		return nil
 	}
 	if c.plan.Partitions != int(c.app.Partitions) {
-		return failure(control.CodeInvalid, "app %s has %d partitions, and the text says %d; leave @app:partitions as it is: the number of partitions belongs to the deployment", c.app.Name, c.app.Partitions, c.plan.Partitions)
+		return failure(control.CodeInvalid, "app %s has %d partitions, and the text says %d; write @app:partitions('%[2]d'), and change the number with eventflux app scale %[1]s --partitions %[3]d", c.app.Name, c.app.Partitions, c.plan.Partitions)
+	}
+	if views := c.plan.Views(); c.app.Scalings > 0 && len(views) > 0 {
+		return failure(control.CodeInvalid, "app %s was scaled, so the results of a key are in the streams of several partitions, and stream %s cannot have a view; deploy the text as another app", c.app.Name, views[0].Name)
 	}
 	err := c.answer.Changes.Err()
-	if lost := c.lost(); err == nil && len(lost) > 0 && !r.Drop {
+	if lost := c.droppedComponents(); err == nil && len(lost) > 0 && !r.Drop {
 		return failure(control.CodeInvalid, "the state of %s was dropped after version %d of app %s; --drop has it start empty, and eventflux recover %[3]s --at TIME goes back to it", strings.Join(lost, ", "), c.version.Of, c.app.Name)
 	}
 	if err == nil {
@@ -116,9 +167,9 @@ func (c *change) refusal(r *control.UpgradeRequest) error {
 	return failure(control.CodeInvalid, "%v", err)
 }
 
-// lost lists the components that a rollback starts empty, because a later change dropped
+// droppedComponents lists the components that a rollback starts empty, because a later change dropped
 // their state.
-func (c *change) lost() (ids []string) {
+func (c *change) droppedComponents() (ids []string) {
 	if c.version.Of == 0 {
 		return nil
 	}

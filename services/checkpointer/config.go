@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"strconv"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -22,9 +21,11 @@ import (
 // Config is the configuration of a checkpointer.
 type Config struct {
 	Conn  *nats.Conn
-	Store store.Store     // stays the caller's
-	Raft  *consensus.Node // stays the caller's
-	FSM   *FSM            // of Raft
+	Store store.Store // stays the caller's; after a switch, it is the store that FSM names
+	// OpenStore opens another store, to switch to it; nil: the store cannot be switched.
+	OpenStore func(ctx context.Context, url string) (store.Store, error)
+	Raft      *consensus.Node // stays the caller's
+	FSM       *FSM            // of Raft
 	// Interval is the time between the openings of two checkpoints of an app. Timeout is how
 	// long the tasks may take to prepare one; then it is aborted.
 	Interval, Timeout time.Duration
@@ -83,8 +84,6 @@ func (c *Config) check() error {
 	}
 	return errors.Join(errs...)
 }
-
-func decimal(p uint32) string { return strconv.FormatUint(uint64(p), 10) }
 
 // pauseFor waits, and returns false if ctx has ended.
 func pauseFor(ctx context.Context, d time.Duration) bool {

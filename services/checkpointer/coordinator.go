@@ -1,6 +1,8 @@
 package checkpointer
 
 import (
+	"cmp"
+	"fmt"
 	"time"
 
 	"github.com/eventflux/eventflux/shared/control"
@@ -9,16 +11,15 @@ import (
 )
 
 // coordinator runs the checkpoints of one app while its process leads the group. It is
-// pure: it receives time and answers as messages and returns effects for the leader to
-// carry out, so the same messages always give the same effects.
+// pure: it receives time and answers as messages, reads the app in Raft, and returns effects
+// for the leader to carry out. It keeps no copy of what Raft knows.
 //
 //	idle ──open──▶ opening ──opened──▶ collecting ──all prepared──▶ storing ──stored──▶ committing
 //	  ▲                                   │ late, failed               │ failed             │
 //	  └────────── aborting ◀──────────────┴────────────────────────────┘                    │
 //	  └─────────────────────────────────────────────────────────────────────── committed ───┘
 type coordinator struct {
-	app                      string
-	partitions               uint32
+	app                      raftApp
 	interval, pause, timeout time.Duration
 	term                     checkpoint.Term
 
@@ -29,13 +30,19 @@ type coordinator struct {
 	opened   time.Time     // when the current epoch was opened
 	ended    time.Time     // when the previous epoch ended
 	lag      time.Duration // the largest lag of a task since the epoch was opened, within the timeout
-	owned    map[uint32]uint64
 	parts    map[uint32]*checkpoint.Partition
 	waiting  []answerID // tasks that have prepared the epoch
 	pauses   []answerID // restores that want the coordinator to pause
-	held     bool       // no checkpoint is made until the app is released
 	triggers []answerID // triggers that wait for the current epoch
 	later    []answerID // triggers that wait for the next epoch
+}
+
+// raftApp is an app in Raft, as a coordinator reads it.
+type raftApp interface {
+	newest() state.Epoch                // the epoch opened last
+	partitions() uint32                 // how many the app has
+	assignment(partition uint32) uint64 // of the partition's task; 0: it has none
+	paused() bool                       // no checkpoint is made until the app is released
 }
 
 type phase string
@@ -56,19 +63,15 @@ type answerID int
 
 // message is an input of a coordinator. now is the leader's time.
 type message struct {
-	kind      string
-	now       time.Time
-	epoch     state.Epoch
-	part      *checkpoint.Partition // prepared
-	answer    answerID              // prepared, failed, trigger
-	reason    string                // failed, and results of effects: the error; "" for success
-	found     bool                  // found: the manifest of the epoch is in the store
-	gone      bool                  // stored: runs that the parts refer to are gone or damaged
-	number    uint64                // attached: the assignment
-	partition uint32                // attached
-	owned     map[uint32]uint64     // go: the assignments
-	held      bool                  // go, released
-	lag       time.Duration         // tick: the largest lag of the app's tasks
+	kind   string
+	now    time.Time
+	epoch  state.Epoch
+	part   *checkpoint.Partition // prepared
+	answer answerID              // prepared, failed, trigger
+	reason string                // pause, failed, and results of effects: the error; "" for success
+	found  bool                  // found: the manifest of the epoch is in the store
+	gone   bool                  // stored: runs that the parts refer to are gone or damaged
+	lag    time.Duration         // tick: the largest lag of the app's tasks
 }
 
 // lagTimes is how many times the lag an epoch gets in addition to its timeout. A task
@@ -81,7 +84,6 @@ const (
 	msgPause     = "pause" // answered when no epoch is open; then no epoch is opened until msgGo
 	msgGo        = "go"
 	msgTrigger   = "trigger"
-	msgAttached  = "attached"
 	msgOpened    = "opened"
 	msgBarrier   = "barrier" // an append has ended
 	msgPrepared  = "prepared"
@@ -106,7 +108,6 @@ type effect struct {
 const (
 	doOpen    = "open"
 	doBarrier = "barriers"
-	doNote    = "note" // record that a partition is prepared
 	doStore   = "store"
 	doCommit  = "commit"
 	doAbort   = "abort"
@@ -118,20 +119,17 @@ const (
 
 // newCoordinator takes an app over from the former leader. It commits an open epoch if the
 // manifest of the epoch exists, and aborts it otherwise.
-func newCoordinator(a *appState, term checkpoint.Term, now time.Time, interval, timeout time.Duration) (*coordinator, []effect) {
+func newCoordinator(app raftApp, open *openEpoch, term checkpoint.Term, now time.Time, interval, timeout time.Duration) (*coordinator, []effect) {
 	c := &coordinator{
-		app: a.Name, partitions: a.Partitions, term: term,
+		app: app, term: term,
 		interval: interval, pause: max(interval/10, time.Millisecond), timeout: timeout,
-		phase: idle, epoch: a.Newest, ended: now, owned: map[uint32]uint64{}, held: a.Held,
+		phase: idle, epoch: app.newest(), ended: now,
 	}
-	for p, t := range a.Tasks {
-		c.owned[p] = t.Assignment
-	}
-	if a.Open == nil {
+	if open == nil {
 		return c, nil
 	}
 	// The epoch's own time is from another machine, whose clock may be an hour ahead.
-	c.phase, c.epoch, c.opened = looking, a.Open.Epoch, now
+	c.phase, c.epoch, c.opened = looking, open.Epoch, now
 	return c, []effect{{do: doLook, epoch: c.epoch}}
 }
 
@@ -142,16 +140,11 @@ func (c *coordinator) step(m message) []effect {
 		return c.tick(m)
 	case msgTrigger:
 		return c.trigger(m)
-	case msgAttached:
-		// Assignments only grow, but two messages about them may arrive in reverse order.
-		c.owned[m.partition] = max(c.owned[m.partition], m.number)
-		return nil
 	case msgPause:
 		return c.requestPause(m)
 	case msgGo:
-		c.owned, c.held = m.owned, m.held
 		if c.phase == paused {
-			c.phase, c.epoch, c.ended, c.opened = idle, m.epoch, m.now, m.now
+			c.phase, c.epoch, c.ended, c.opened = idle, c.app.newest(), m.now, m.now
 		}
 		return c.grantPause()
 	}
@@ -214,15 +207,15 @@ func (c *coordinator) tick(m message) []effect {
 
 // open starts an epoch if every partition has a task to prepare it.
 func (c *coordinator) open(now time.Time) []effect {
-	if c.held {
+	if c.app.paused() {
 		return nil
 	}
-	for p := range c.partitions {
-		if c.owned[p] == 0 {
+	for p := range c.app.partitions() {
+		if c.app.assignment(p) == 0 {
 			return nil
 		}
 	}
-	c.phase, c.epoch, c.opened, c.lag = opening, c.epoch+1, now, 0
+	c.phase, c.epoch, c.opened, c.lag = opening, c.app.newest()+1, now, 0
 	c.parts, c.waiting, c.reason = map[uint32]*checkpoint.Partition{}, nil, ""
 	c.whole = false
 	c.triggers, c.later = append(c.triggers, c.later...), nil
@@ -247,7 +240,7 @@ func (c *coordinator) trigger(m message) []effect {
 func (c *coordinator) requestPause(m message) []effect {
 	c.pauses = append(c.pauses, m.answer)
 	if c.phase == collecting {
-		return c.abort("the app is being restored")
+		return c.abort(cmp.Or(m.reason, "the app is being restored"))
 	}
 	return c.grantPause()
 }
@@ -280,7 +273,7 @@ func (c *coordinator) whenOpened(m message) []effect {
 	}
 	if m.reason != "" {
 		o := control.Outcome{Epoch: c.epoch, Reason: m.reason}
-		c.epoch-- // opening was refused, so the number is still free
+		c.epoch = c.app.newest() // opening was refused, so the number is still free
 		return c.finish(m.now, o, nil)
 	}
 	c.phase = collecting
@@ -294,24 +287,23 @@ func (c *coordinator) whenPrepared(m message) []effect {
 	case collecting, storing, committing, aborting:
 	}
 	c.waiting = append(c.waiting, m.answer)
-	if c.phase != collecting || c.owned[m.part.Partition] != m.part.Assignment {
+	if c.phase != collecting || c.app.assignment(m.part.Partition) != m.part.Assignment {
 		return nil
 	}
 	if c.parts[m.part.Partition] != nil {
 		return nil // the task asks again for the outcome
 	}
 	c.parts[m.part.Partition] = m.part
-	effects := []effect{{do: doNote, epoch: c.epoch, parts: []*checkpoint.Partition{m.part}}}
-	if len(c.parts) < int(c.partitions) {
-		return effects
+	if len(c.parts) < int(c.app.partitions()) {
+		return nil
 	}
 	c.phase = storing
-	return append(effects, effect{do: doStore, epoch: c.epoch, parts: c.ordered()})
+	return []effect{{do: doStore, epoch: c.epoch, parts: c.ordered()}}
 }
 
 func (c *coordinator) ordered() []*checkpoint.Partition {
-	parts := make([]*checkpoint.Partition, 0, c.partitions)
-	for p := range c.partitions {
+	parts := make([]*checkpoint.Partition, 0, len(c.parts))
+	for p := range uint32(len(c.parts)) {
 		parts = append(parts, c.parts[p])
 	}
 	return parts
@@ -377,12 +369,12 @@ func (c *coordinator) finish(now time.Time, o control.Outcome, then []effect) []
 // missing lists the partitions that have not prepared.
 func (c *coordinator) missing() string {
 	names := ""
-	for p := range c.partitions {
+	for p := range c.app.partitions() {
 		if c.parts[p] == nil {
 			if names != "" {
 				names += ", "
 			}
-			names += "partition " + decimal(p)
+			names += fmt.Sprintf("partition %d", p)
 		}
 	}
 	return names

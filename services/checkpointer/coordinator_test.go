@@ -19,9 +19,23 @@ var begin = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 // script is a coordinator that a file drives.
 type script struct {
 	c    *coordinator
+	app  *scriptApp
 	now  time.Time
 	last answerID
 }
+
+// scriptApp is the app as Raft has it.
+type scriptApp struct {
+	epoch state.Epoch
+	tasks map[uint32]uint64
+	count uint32
+	held  bool
+}
+
+func (a *scriptApp) newest() state.Epoch        { return a.epoch }
+func (a *scriptApp) partitions() uint32         { return a.count }
+func (a *scriptApp) assignment(p uint32) uint64 { return a.tasks[p] }
+func (a *scriptApp) paused() bool               { return a.held }
 
 // TestCoordinator runs the scripts. Interval is 10 s, timeout 60 s.
 func TestCoordinator(t *testing.T) {
@@ -55,22 +69,28 @@ func (s *script) run(t *testing.T, d *datadriven.TestData) string {
 	m := message{lag: lag, now: s.now, reason: reason, gone: d.HasArg("gone")}
 	switch d.Cmd {
 	case "lead":
-		a := &appState{App: control.App{Name: "app", Partitions: uint32(arg("partitions", 1))}, Newest: state.Epoch(arg("newest", 0)), Tasks: map[uint32]control.Owner{}}
-		for p := range a.Partitions {
-			if n := arg("assigned", 0); n > 0 {
-				a.Tasks[p] = control.Owner{Assignment: uint64(n)}
-			}
+		s.app = &scriptApp{count: uint32(arg("partitions", 1)), epoch: state.Epoch(arg("newest", 0)), tasks: map[uint32]uint64{}}
+		for p := range s.app.count {
+			s.app.tasks[p] = uint64(arg("assigned", 0))
 		}
+		var before *openEpoch
 		if open := arg("open", 0); open > 0 {
-			a.Open = &openEpoch{Epoch: state.Epoch(open), Time: s.now.Add(time.Duration(arg("ahead", 0)) * time.Second)}
+			before = &openEpoch{Epoch: state.Epoch(open), Time: s.now.Add(time.Duration(arg("ahead", 0)) * time.Second)}
 		}
 		var effects []effect
-		s.c, effects = newCoordinator(a, checkpoint.Term(arg("term", 1)), s.now, 10*time.Second, time.Minute)
+		s.c, effects = newCoordinator(s.app, before, checkpoint.Term(arg("term", 1)), s.now, 10*time.Second, time.Minute)
 		return s.format(effects)
-	case msgAttached:
-		m.kind, m.partition, m.number = d.Cmd, uint32(arg("partition", 0)), uint64(arg("assignment", 0))
+	case "attached":
+		s.app.tasks[uint32(arg("partition", 0))] = uint64(arg("assignment", 0))
+		return s.format(nil)
 	case msgGo:
-		m.kind, m.epoch, m.owned, m.held = d.Cmd, state.Epoch(arg("epoch", int(s.c.epoch))), map[uint32]uint64{}, d.HasArg("held")
+		s.app.epoch, s.app.tasks, s.app.held = state.Epoch(arg("epoch", int(s.c.epoch))), map[uint32]uint64{}, d.HasArg("held")
+		m.kind = d.Cmd
+	case msgOpened:
+		m.kind, m.epoch = d.Cmd, state.Epoch(arg("epoch", int(s.c.epoch)))
+		if reason == "" {
+			s.app.epoch = max(s.app.epoch, m.epoch)
+		}
 	case msgTrigger, msgPause:
 		m.kind = d.Cmd
 		s.last++

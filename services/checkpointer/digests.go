@@ -17,7 +17,7 @@ func (s *Service) digests(ctx context.Context, l *leader, r *control.DigestsRequ
 	defer done()
 	answer := control.DigestsAnswer{Different: []string{}}
 	for {
-		a, err := s.known(r.App)
+		a, err := s.cfg.FSM.known(r.App)
 		if err != nil {
 			return nil, err
 		}
@@ -37,7 +37,7 @@ func (s *Service) digests(ctx context.Context, l *leader, r *control.DigestsRequ
 			return nil, ctx.Err()
 		}
 	}
-	k, err := s.ref(&control.CheckpointRequest{App: r.App, Epoch: r.Epoch})
+	k, err := s.cfg.FSM.ref(&control.CheckpointRequest{App: r.App, Epoch: r.Epoch})
 	if control.Code(err) == control.CodeNotFound {
 		return answer, nil // the checkpoint was retired while this waited
 	}

@@ -14,8 +14,23 @@
 // manifests and commits carry it, and the store refuses manifests of an older term. A task
 // prepares under its assignment, which ends when another task attaches to the partition.
 //
-// Read service.go, then fsm.go (the replicated state), coordinator.go (the decisions, as a
-// pure function), leader.go (the loop), effects.go (which carries out the decisions),
-// requests.go, streams.go (no other service makes streams), tidy.go (retention, trimming)
-// and merging.go (requests of mergers). Package consensus is the Raft member.
+// Read service.go, then fsm.go (the replicated state), coordinator.go (the decisions about the
+// checkpoints of one app, as a pure function) and leader.go, which draws the parts of a
+// leadership. Each part is a type with its own state:
+//
+//   - coordinators.go: the loop that carries out what coordinators decide
+//   - barriers.go: writes barriers and ticks to logs
+//   - committer.go: writes manifests into the store, and commits them in Raft
+//   - projection.go: the bucket that all services read
+//   - retention.go: retires checkpoints, trims logs and results
+//   - placement.go decides which processor runs which partition, as a pure function;
+//     assigner.go carries that out
+//   - reports.go: what processors and ingests report
+//   - streams.go: the JetStream streams of apps; no other service makes streams
+//   - origins.go: checks apps against JetStream and the other apps
+//   - deploy.go, restore.go, scaling.go, upgrade.go, remove.go, storeswitch.go, merges.go: the requests
+//     that take long
+//   - takeover.go and rollback.go: what comes before a leader serves requests
+//
+// requests.go answers the other requests. Package consensus is the Raft member.
 package checkpointer

@@ -32,9 +32,10 @@ type FSM struct {
 	major  uint64        // version of this program
 	halted chan struct{} // closed: err is set
 
-	mu   sync.Mutex
-	data machine
-	err  error
+	mu      sync.Mutex
+	data    machine
+	err     error
+	onStore func(control.Store)
 }
 
 var _ raft.FSM = (*FSM)(nil)
@@ -44,6 +45,10 @@ func NewFSM(version string) (*FSM, error) {
 	major, err := control.Major(version)
 	return &FSM{major: major, halted: make(chan struct{}), data: machine{Format: machineFormat, Apps: map[string]*appState{}}}, err
 }
+
+// OnStore calls use with the store that the group was switched to, when a
+// snapshot has it and at each switch. use must return soon. Call OnStore before Raft uses f.
+func (f *FSM) OnStore(use func(control.Store)) { f.onStore = use }
 
 // command is one entry of the Raft log. Fields that its kind does not use are empty.
 type command struct {
@@ -66,9 +71,18 @@ type command struct {
 	Restore   *restoredAs     `json:"restore,omitempty"` // of open: the request that it carries out
 	Died      *control.Died   `json:"died,omitempty"`    // of died: the frames of one app
 	Passed    []control.Death `json:"passed,omitempty"`  // of passed: frames that tasks have applied
-	// Upgrade is the version of upgrade, and has only the number for upgraded.
+	// Upgrade is the version of upgrade, and has only the number for upgraded. In open, it is the
+	// version that the app gets with the restore.
 	Upgrade *control.Version `json:"upgrade,omitempty"`
 	Cluster string           `json:"cluster,omitempty"` // of name
+	// Store is the store of store, and Seen the newest Raft index that a checkpoint or an app had
+	// when the copies in it were complete.
+	Store *control.Store `json:"store,omitempty"`
+	Seen  uint64         `json:"seen,omitempty"`
+	// Scale is true for the epoch that starts the generation with another number of partitions;
+	// To is that number, in scale. Upgrade is the version then.
+	Scale bool   `json:"scale,omitempty"`
+	To    uint32 `json:"to_partitions,omitempty"`
 }
 
 // The kinds of commands. They are durable. A command with another effect needs a new kind,
@@ -80,8 +94,8 @@ const (
 	kindPlace    = "place"
 	kindAttach   = "attach"
 	kindOpen     = "open"
-	kindPrepared = "prepared"
-	kindCommit   = "commit" // the first commit of a generation starts it
+	kindPrepared = "prepared" // of former versions; leaders do not propose it
+	kindCommit   = "commit"   // the first commit of a generation starts it
 	kindRelease  = "release"
 	kindAbort    = "abort"
 	kindRetire   = "retire"
@@ -92,7 +106,10 @@ const (
 	kindTakeOver = "takeover" // of an app of major version 0
 	kindUpgrade  = "upgrade"  // the app gets a new version; the leader must complete the change
 	kindUpgraded = "upgraded" // all logs have the version's frame: ingest may write its schemas
+	kindScale    = "scale"    // the number of partitions is to change
+	kindScaled   = "scaled"   // it has changed and all logs are open; or, before the commit, it is aborted
 	kindName     = "name"     // the cluster gets a name, unless it has one
+	kindStore    = "store"    // checkpoints are in another store from now on
 )
 
 // refusal is the answer to a command that does not fit the state. The command changed
@@ -110,7 +127,7 @@ func (f *FSM) Apply(log *raft.Log) any {
 	defer f.mu.Unlock()
 	var c command
 	if f.err == nil {
-		if err := f.read(log.Data, &c); err != nil {
+		if err := f.decode(log.Data, &c); err != nil {
 			f.halt(fmt.Errorf("entry %d of the Raft log: %w", log.Index, err))
 		}
 	}
@@ -128,6 +145,12 @@ func (f *FSM) Apply(log *raft.Log) any {
 			f.data.Cluster = c.Cluster
 		}
 		return nil
+	case kindStore:
+		no := f.data.switchStore(&c)
+		if no == nil && f.onStore != nil {
+			f.onStore(*f.data.Store)
+		}
+		return no
 	}
 	app := f.data.Apps[c.App]
 	if app == nil {
@@ -174,18 +197,23 @@ func (f *FSM) Apply(log *raft.Log) any {
 	case kindUpgraded:
 		app.upgraded(c.Upgrade.Number)
 		return nil
+	case kindScale:
+		return app.scale(&c)
+	case kindScaled:
+		app.scaled(&c)
+		return nil
 	}
 	panic(fmt.Sprintf("checkpointer: command %q was read, and is not known", c.Kind))
 }
 
-var kinds = []string{
+var commandKinds = []string{
 	kindDeploy, kindRemove, kindForget, kindPlace, kindAttach, kindOpen, kindPrepared, kindCommit, kindRelease, kindAbort, kindRetire, kindSwap, kindTakeOver,
-	kindDied, kindPassed, kindResume, kindUpgrade, kindUpgraded, kindName,
+	kindDied, kindPassed, kindResume, kindUpgrade, kindUpgraded, kindScale, kindScaled, kindName, kindStore,
 }
 
-// read decodes a command. It fails if a newer version may have proposed it, or if it has a
+// decode decodes a command. It fails if a newer version may have proposed it, or if it has a
 // field that this version does not know.
-func (f *FSM) read(data []byte, c *command) error {
+func (f *FSM) decode(data []byte, c *command) error {
 	var by struct{ Version, Kind string }
 	if err := json.Unmarshal(data, &by); err != nil {
 		return err
@@ -197,14 +225,17 @@ func (f *FSM) read(data []byte, c *command) error {
 	if major > f.major {
 		return fmt.Errorf("version %s proposed it, and this is a version %d.x; run version %[1]s here", by.Version, f.major)
 	}
-	if !slices.Contains(kinds, by.Kind) {
+	if !slices.Contains(commandKinds, by.Kind) {
 		return fmt.Errorf("it is a %q of version %s, which this version does not know; run version %[2]s here", by.Kind, by.Version)
 	}
 	if err := strictly(data, c); err != nil {
 		return fmt.Errorf("it is a %q of version %s with fields that this version does not know: %w; run version %[2]s here", by.Kind, by.Version, err)
 	}
-	if (by.Kind == kindUpgrade || by.Kind == kindUpgraded) && c.Upgrade == nil {
+	if slices.Contains([]string{kindUpgrade, kindUpgraded, kindScale, kindScaled}, by.Kind) && c.Upgrade == nil {
 		return fmt.Errorf("it is an %q without a version of the app", by.Kind)
+	}
+	if by.Kind == kindStore && c.Store == nil {
+		return fmt.Errorf("it is a %q without a store", by.Kind)
 	}
 	return nil
 }
@@ -266,6 +297,9 @@ func (f *FSM) Restore(from io.ReadCloser) error {
 		return f.err
 	}
 	f.data = *m
+	if m.Store != nil && f.onStore != nil {
+		f.onStore(*m.Store)
+	}
 	return nil
 }
 
@@ -308,6 +342,43 @@ func (f *FSM) app(name string) *appState {
 	return f.data.Apps[name].clone()
 }
 
+// appInRaft reads an app without a copy. An app that is gone has no partitions.
+type appInRaft struct {
+	fsm  *FSM
+	name string
+}
+
+var _ raftApp = appInRaft{}
+
+func (r appInRaft) newest() (epoch state.Epoch) {
+	r.fsm.read(r.name, func(a *appState) { epoch = a.Newest })
+	return epoch
+}
+
+func (r appInRaft) partitions() (n uint32) {
+	r.fsm.read(r.name, func(a *appState) { n = a.Partitions })
+	return n
+}
+
+func (r appInRaft) assignment(partition uint32) (number uint64) {
+	r.fsm.read(r.name, func(a *appState) { number = a.Tasks[partition].Assignment })
+	return number
+}
+
+func (r appInRaft) paused() (held bool) {
+	r.fsm.read(r.name, func(a *appState) { held = a.Held })
+	return held
+}
+
+// read calls use with the state of an app, if there is one. use keeps nothing of it.
+func (f *FSM) read(name string, use func(*appState)) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if a := f.data.Apps[name]; a != nil {
+		use(a)
+	}
+}
+
 // gone reports whether an app was removed or is being removed.
 func (f *FSM) gone(name string) bool {
 	f.mu.Lock()
@@ -331,4 +402,38 @@ func (f *FSM) apps() []*appState {
 		return 1
 	})
 	return all
+}
+
+// cluster returns the name of the cluster; "" if it has none.
+func (f *FSM) cluster() string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.data.Cluster
+}
+
+// known is like app, with an error for the client.
+func (f *FSM) known(name string) (*appState, error) {
+	a := f.app(name)
+	if a == nil {
+		return nil, failure(control.CodeNotFound, "no app is called %q; eventflux app ls lists them", name)
+	}
+	return a, nil
+}
+
+// ref finds a retained checkpoint.
+func (f *FSM) ref(r *control.CheckpointRequest) (*committed, error) {
+	a, err := f.known(r.App)
+	if err != nil {
+		return nil, err
+	}
+	for i := range a.Committed {
+		k := &a.Committed[i]
+		if k.Epoch == r.Epoch || r.Epoch == 0 && i == len(a.Committed)-1 {
+			return k, nil
+		}
+	}
+	if r.Epoch == 0 {
+		return nil, failure(control.CodeNotFound, "app %s has no checkpoint yet; eventflux checkpoint trigger %[1]s makes one", r.App)
+	}
+	return nil, failure(control.CodeNotFound, "app %s has no checkpoint %d; eventflux checkpoint ls %[1]s lists those that are retained", r.App, r.Epoch)
 }

@@ -85,7 +85,7 @@ func TestEarlierCommands(t *testing.T) {
 // or request this one forever.
 func TestUnknownSnapshots(t *testing.T) {
 	for _, c := range []struct{ snapshot, says string }{
-		{`{"format":4,"apps":{}}`, "it has format 4, known are 1 to 3; run the version that wrote it or a newer one"},
+		{`{"format":7,"apps":{}}`, "it has format 7, known are 1 to 6; run the version that wrote it or a newer one"},
 		{`{"format":1,"apps":{},"zones":{}}`, `unknown field "zones"; run the version that wrote it or a newer one`},
 		{`{"format":1,"apps":{"a":{"name":"a","zone":"x"}}}`, `unknown field "zone"`},
 		{`{"apps":{}}`, "format 0"},
@@ -141,7 +141,7 @@ func goldenLog(t *testing.T, major string) {
 		}
 		seen[c.Kind] = true
 	}
-	for _, kind := range kinds {
+	for _, kind := range commandKinds {
 		if !seen[kind] && major == "1" {
 			t.Errorf("there is no %q in the golden log", kind)
 		}
@@ -214,6 +214,20 @@ func everyKind() []*command {
 			Change: `{"drop":["q/window"]}`, Of: number % 2, Dropped: []string{"q/window"},
 		}}
 	}
+	scale := func(app string) *command {
+		c := version(2, "3f")
+		c.Kind, c.App, c.To = kindScale, app, 3
+		return c
+	}
+	scaled := func(reason string) *command {
+		return &command{Kind: kindScaled, App: "scaled", Upgrade: &control.Version{Number: 2}, Reason: reason}
+	}
+	divided := commit(4, 4)
+	divided.App, divided.Commit.Versions, divided.Commit.Barriers = "scaled", []uint32{2, 2, 2}, []uint64{10, 11, 2}
+	keep := version(2, "1f")
+	keep.Kind, keep.App, keep.Epoch, keep.Term, keep.ID, keep.Restore = kindOpen, "kept", 4, 5, checkpoint.ID{4}, &restoredAs{ID: "r2"}
+	kept := commit(4, 4)
+	kept.App = "kept"
 	changed := commit(4, 3)
 	changed.App, changed.Commit.Versions = "changed", []uint32{1, 2}
 	return []*command{
@@ -252,5 +266,13 @@ func everyKind() []*command {
 		{Kind: kindOpen, App: "changed", Epoch: 4, Term: 5, Time: at(4), ID: checkpoint.ID{4}},
 		changed,
 		version(3, "1f"),
+		{Kind: kindAbort, App: "a", Epoch: 8, Reason: "the store is about to be switched"},
+		{Kind: kindStore, Store: &control.Store{Number: 1, URL: "s3://bucket/prefix?region=eu-central-1", Time: at(9)}, Seen: 40},
+		open(9, nil),
+		deploy("scaled"), scale("scaled"), scaled("it was aborted"), scale("scaled"),
+		{Kind: kindOpen, App: "scaled", Epoch: 4, Term: 5, Time: at(4), ID: checkpoint.ID{4}, Scale: true},
+		divided, scaled(""),
+		deploy("scaling"), scale("scaling"),
+		deploy("kept"), keep, kept,
 	}
 }

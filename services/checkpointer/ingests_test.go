@@ -14,7 +14,7 @@ import (
 func TestMissing(t *testing.T) {
 	start := time.Now()
 	now := start.Add(2 * control.HeartbeatTimeout)
-	l := &leader{processors: newProcessors(start), ingests: ingests{of: map[string]*ingest{}}}
+	l := &reports{processors: newProcessors(start), ingests: ingests{of: map[string]*ingest{}}}
 	a := &appState{App: control.App{Name: "A", Index: 7, Partitions: 8}}
 	check := func(when string, want ...string) {
 		t.Helper()
@@ -41,7 +41,7 @@ func TestMissing(t *testing.T) {
 	serving("x", 4, control.Serving{App: "A", Index: 7, Accepts: true})
 	serving("x", 3, control.Serving{App: "A", Index: 7, Why: "waiting: no log"})
 	check("a report came late", noTask)
-	if !l.ingests.hold("A", now) || l.ingests.hold("B", now) {
+	if !l.ingests.serve("A", now) || l.ingests.serve("B", now) {
 		t.Error("A is held, and B is not")
 	}
 

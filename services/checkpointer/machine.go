@@ -22,13 +22,18 @@ type machine struct {
 	// Cluster is the random name that the group claims a store with; empty until it has
 	// claimed one.
 	Cluster string `json:"cluster,omitempty"`
+	// Store is the store that checkpoints are in; nil: the one that store.url names.
+	Store *control.Store `json:"store,omitempty"`
 }
 
 // The formats of snapshots. A newer format is written only if the state needs it, so that an
 // older version can start again while it knows everything in the state.
 const (
 	levelFormat   = 2 // an app has a semantics level
-	machineFormat = 3 // an app has several versions
+	changedFormat = 3 // an app has several versions
+	fromFormat    = 4 // an app started from a checkpoint
+	storeFormat   = 5 // the group was switched to another store
+	machineFormat = 6 // an app was scaled, or is being scaled
 )
 
 func (m *machine) format() int {
@@ -36,12 +41,19 @@ func (m *machine) format() int {
 	if m.Cluster != "" {
 		format = levelFormat
 	}
+	if m.Store != nil {
+		format = storeFormat
+	}
 	for _, a := range m.Apps {
-		if len(a.Versions) > 0 {
+		switch {
+		case a.Scalings > 0 || a.Scaling != nil || a.ScalingFailed != "":
 			return machineFormat
-		}
-		if a.Level > 0 {
-			format = levelFormat
+		case a.From > 0:
+			format = max(format, fromFormat)
+		case len(a.Versions) > 0:
+			format = max(format, changedFormat)
+		case a.Level > 0:
+			format = max(format, levelFormat)
 		}
 	}
 	return format
@@ -58,12 +70,17 @@ type appState struct {
 	Decided   state.Epoch       `json:"decided_epoch"`
 	Open      *openEpoch        `json:"open,omitempty"`
 	Committed []committed       `json:"committed"` // retained, oldest first
-	Kept      []kept            `json:"kept,omitempty"`
+	Kept      []retiring        `json:"kept,omitempty"`
 	Aborted   []aborted         `json:"aborted"`            // the last ones, oldest first
 	Restores  []restoredAs      `json:"restores,omitempty"` // the last ones, oldest first
 	// Versions has all versions of an app that was changed, oldest first. The embedded App is
 	// the newest version whose frame is in all logs.
 	Versions []control.Version `json:"versions,omitempty"`
+	// Scaled is the version that the app gets with its new number of partitions, while it is
+	// being scaled. Streams is the largest number of partitions that it ever had: it still has
+	// the JetStream streams of all.
+	Scaled  *control.Version `json:"scaled_version,omitempty"`
+	Streams uint32           `json:"streams,omitempty"`
 }
 
 // restoredAs is the result of a restore request. If the request is repeated, it is the answer.
@@ -80,11 +97,13 @@ type openEpoch struct {
 	Time     time.Time         `json:"time"`
 	Prepared map[uint32]uint64 `json:"prepared"`          // partition to the assignment of its task
 	Restore  *restoredAs       `json:"restore,omitempty"` // the request that it carries out
+	Scale    bool              `json:"scale,omitempty"`   // it starts the generation with another number of partitions
+	Upgrade  *control.Version  `json:"upgrade,omitempty"` // the version that the app gets with the commit
 }
 
-// kept is a manifest that was retired or replaced. Tasks may still build on it until they
+// retiring is a manifest that was retired or replaced. Tasks may still build on it until they
 // have prepared another epoch, so it stays until an epoch that was opened later is committed.
-type kept struct {
+type retiring struct {
 	control.CheckpointRef
 	Until state.Epoch `json:"until"` // the newest epoch at that time
 }
@@ -178,13 +197,19 @@ func (a *appState) open(c *command) any {
 		return nil
 	case a.Open != nil:
 		return refuse(control.CodeInvalid, "epoch %d of app %s is open", a.Open.Epoch, a.Name)
+	case c.Restore != nil && a.Scaling != nil, !c.Scale && a.Scaling != nil && a.Scaling.Committed:
+		return refuse(control.CodeUnavailable, "app %s is being scaled to %d partitions; try again when that is done", a.Name, a.Scaling.To)
+	case c.Scale && (a.Scaling == nil || a.Scaling.Committed):
+		return refuse(control.CodeFenced, "app %s is not being scaled any more", a.Name)
 	case c.Restore != nil && a.changing() != nil:
 		return refuse(control.CodeUnavailable, "app %s is being changed to version %d; restore it when that is done", a.Name, a.changing().Number)
 	case c.Epoch != a.Newest+1:
 		return refuse(control.CodeFenced, "epoch %d of app %s was opened after %d", c.Epoch, a.Name, a.Newest)
+	case c.Upgrade != nil && c.Upgrade.Number != a.newest().Number+1:
+		return refuse(control.CodeFenced, "app %s has version %d now; plan the restore again", a.Name, a.newest().Number)
 	}
 	a.Newest = c.Epoch
-	a.Open = &openEpoch{Epoch: c.Epoch, Term: c.Term, ID: c.ID, Time: c.Time, Prepared: map[uint32]uint64{}, Restore: c.Restore}
+	a.Open = &openEpoch{Epoch: c.Epoch, Term: c.Term, ID: c.ID, Time: c.Time, Prepared: map[uint32]uint64{}, Restore: c.Restore, Scale: c.Scale, Upgrade: c.Upgrade}
 	return nil
 }
 
@@ -221,12 +246,21 @@ func (a *appState) commit(c *command, index uint64) any {
 	case a.Generation + 1: // former tasks of the app are fenced
 		a.Generation, a.Held, a.Tasks = c.Commit.Generation, c.Commit.Held, map[uint32]control.Owner{}
 		a.Deaths = nil // the new generation may never reach those frames
+		if a.Open.Scale {
+			a.rescale()
+		}
+		if a.Open.Upgrade != nil {
+			a.addVersion(a.Open.Upgrade)
+		}
 	default:
 		return refuse(control.CodeFenced, "checkpoint %d of app %s is of generation %d, the app has %d", c.Commit.Epoch, a.Name, c.Commit.Generation, a.Generation)
 	}
 	if a.Open.Restore != nil {
 		done := *a.Open.Restore
 		done.Generation, done.Epoch = c.Commit.Generation, c.Commit.Epoch
+		if a.Open.Upgrade != nil {
+			done.Version = a.Open.Upgrade.Number
+		}
 		a.Restores = append(a.Restores, done)
 		if n := len(a.Restores) - restoresKept; n > 0 {
 			a.Restores = slices.Delete(a.Restores, 0, n)
@@ -239,7 +273,7 @@ func (a *appState) commit(c *command, index uint64) any {
 	// All tasks have prepared this epoch, so they build on it or on what it was cut from.
 	// Manifests are dropped only here: what exists while an epoch is being prepared still
 	// exists when it is committed.
-	a.Kept = slices.DeleteFunc(a.Kept, func(old kept) bool { return old.Until < k.Epoch })
+	a.Kept = slices.DeleteFunc(a.Kept, func(old retiring) bool { return old.Until < k.Epoch })
 	return nil
 }
 
@@ -249,7 +283,7 @@ func (a *appState) retire(epochs []state.Epoch) {
 	a.Committed = slices.DeleteFunc(a.Committed, func(k committed) bool {
 		old := slices.Contains(epochs, k.Epoch)
 		if old {
-			a.Kept = append(a.Kept, kept{k.CheckpointRef, a.Newest})
+			a.Kept = append(a.Kept, retiring{k.CheckpointRef, a.Newest})
 		}
 		return old
 	})
@@ -268,7 +302,7 @@ func (a *appState) swap(c *command, index uint64) any {
 	case k.Digest != c.Replaces:
 		return refuse(control.CodeFenced, "checkpoint %d of app %s now has the manifest %s instead of %s", k.Epoch, a.Name, k.Digest, c.Replaces)
 	}
-	a.Kept = append(a.Kept, kept{k.CheckpointRef, a.Newest})
+	a.Kept = append(a.Kept, retiring{k.CheckpointRef, a.Newest})
 	if k.First == "" {
 		k.First = k.Digest
 	}
@@ -353,6 +387,10 @@ func (a *appState) clone() *appState {
 	c.Deaths = slices.Clone(a.Deaths)
 	c.Kept, c.Restores = slices.Clone(a.Kept), slices.Clone(a.Restores)
 	c.Versions = slices.Clone(a.Versions)
+	if a.Scaling != nil {
+		scaling := *a.Scaling
+		c.Scaling = &scaling
+	}
 	if a.Open != nil {
 		open := *a.Open
 		open.Prepared = maps.Clone(open.Prepared)

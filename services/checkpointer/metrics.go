@@ -123,7 +123,7 @@ func (s *Service) rows() []appRow {
 	apps := s.cfg.FSM.apps()
 	rows := make([]appRow, 0, len(apps))
 	for _, a := range apps {
-		s.addStates(l, a)
+		l.reports.addStates(a)
 		r := appRow{appState: a, now: s.cfg.Now()}
 		for _, o := range a.Owners {
 			if o.State == control.TaskRunning {

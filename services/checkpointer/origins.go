@@ -15,23 +15,33 @@ import (
 	"github.com/eventflux/eventflux/shared/log/natsconn"
 )
 
+// admission checks a new or changed app against JetStream and the other apps. It changes
+// nothing.
+type admission struct {
+	cfg *Config
+	js  jetstream.JetStream
+}
+
 // reachable checks the app of a plan against the JetStream streams that exist.
-func (l *leader) reachable(ctx context.Context, plan *siddhiql.Plan) (warnings []string, err error) {
-	if err := l.captured(ctx, plan); err != nil {
+func (ad *admission) reachable(ctx context.Context, plan *siddhiql.Plan) (warnings []string, err error) {
+	if err := ad.captured(ctx, plan); err != nil {
 		return nil, err
 	}
-	if err := l.chosen(ctx, plan); err != nil {
+	if err := ad.checkSinkSubjects(ctx, plan); err != nil {
 		return nil, err
 	}
-	if err := unreadable(plan, l.s.cfg.FSM.apps()); err != nil {
+	if err := unreadable(plan, ad.cfg.FSM.apps()); err != nil {
 		return nil, err
 	}
-	return l.origins(ctx, plan)
+	if err := ad.checkViews(ctx, plan); err != nil {
+		return nil, err
+	}
+	return ad.origins(ctx, plan)
 }
 
 // reachableFor is like reachable, but returns an error that can be sent to the client.
-func (l *leader) reachableFor(ctx context.Context, plan *siddhiql.Plan) (warnings []string, err error) {
-	if warnings, err = l.reachable(ctx, plan); err != nil {
+func (ad *admission) reachableFor(ctx context.Context, plan *siddhiql.Plan) (warnings []string, err error) {
+	if warnings, err = ad.reachable(ctx, plan); err != nil {
 		return nil, failure(control.CodeInvalid, "%v", err)
 	}
 	return warnings, nil
@@ -39,12 +49,12 @@ func (l *leader) reachableFor(ctx context.Context, plan *siddhiql.Plan) (warning
 
 // origins checks the JetStream streams that the app of the plan reads. It refuses streams
 // whose messages cannot be read exactly once, and warns about likely mistakes.
-func (l *leader) origins(ctx context.Context, plan *siddhiql.Plan) (warnings []string, err error) {
+func (ad *admission) origins(ctx context.Context, plan *siddhiql.Plan) (warnings []string, err error) {
 	for _, s := range plan.Streams {
 		if s.Origin == nil {
 			continue
 		}
-		stream, err := l.s.js.Stream(ctx, s.Origin.JetStream)
+		stream, err := ad.js.Stream(ctx, s.Origin.JetStream)
 		switch {
 		case errors.Is(err, jetstream.ErrStreamNotFound):
 			warnings = append(warnings, fmt.Sprintf("stream %s: there is no JetStream stream %s; it is read once it is created", s.Name, s.Origin.JetStream))
@@ -56,6 +66,17 @@ func (l *leader) origins(ctx context.Context, plan *siddhiql.Plan) (warnings []s
 				return nil, fmt.Errorf("stream %s: %w", s.Name, err)
 			}
 			warnings = append(warnings, doubtful(s, info)...)
+		}
+	}
+	for _, t := range plan.Tables {
+		if t.Bucket == nil {
+			continue
+		}
+		switch _, err := ad.js.Stream(ctx, "KV_"+t.Bucket.Name); {
+		case errors.Is(err, jetstream.ErrStreamNotFound):
+			warnings = append(warnings, fmt.Sprintf("table %s: there is no KV bucket %s; the app waits a minute for its rows before it accepts events (nats kv add %[2]s)", t.Name, t.Bucket.Name))
+		case err != nil:
+			warnings = append(warnings, fmt.Sprintf("table %s: it is not known whether KV bucket %s can be read: %v", t.Name, t.Bucket.Name, err))
 		}
 	}
 	return warnings, nil

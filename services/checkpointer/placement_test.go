@@ -145,11 +145,11 @@ func TestFrozenLeaderListensFirst(t *testing.T) {
 			p.stayAwake(at)
 		}
 	}
-	check := func(when string, quiet, able []string, settled bool) {
+	check := func(when string, quiet, able []string, heardAll bool) {
 		t.Helper()
-		gotAble, _, gotSettled := p.alive(at)
-		if got := p.quiet(at); !slices.Equal(got, quiet) || !slices.Equal(gotAble, able) || gotSettled != settled {
-			t.Errorf("%s: quiet %v, able %v, settled %v; want %v, %v, %v", when, got, gotAble, gotSettled, quiet, able, settled)
+		gotAble, _, gotHeardAll := p.alive(at)
+		if got := p.quiet(at); !slices.Equal(got, quiet) || !slices.Equal(gotAble, able) || gotHeardAll != heardAll {
+			t.Errorf("%s: quiet %v, able %v, heardAll %v; want %v, %v, %v", when, got, gotAble, gotHeardAll, quiet, able, heardAll)
 		}
 	}
 	both := []string{"p1", "p2"}
@@ -180,8 +180,8 @@ func TestProcessorNameTwice(t *testing.T) {
 			t.Errorf("step %d, %s: %v", i, step.incarnation, err)
 		}
 	}
-	if able, _, settled := p.alive(at.Add(time.Hour)); len(able) > 0 || !settled {
-		t.Errorf("%v is alive after an hour, settled %v", able, settled)
+	if able, _, heardAll := p.alive(at.Add(time.Hour)); len(able) > 0 || !heardAll {
+		t.Errorf("%v is alive after an hour, heardAll %v", able, heardAll)
 	}
 }
 

@@ -67,7 +67,7 @@ func (a *appState) quarantined(partition uint32) bool {
 
 // hearDeaths records the deaths that a heartbeat reports, and the suspected frames that were
 // applied without one. A processor gets no partition until its report is in Raft.
-func (l *leader) hearDeaths(ctx context.Context, r *control.HeartbeatRequest) error {
+func (as *assigner) hearDeaths(ctx context.Context, r *control.HeartbeatRequest) error {
 	changed := false
 	if r.Died != nil {
 		byApp := map[string][]control.AtWork{}
@@ -75,15 +75,15 @@ func (l *leader) hearDeaths(ctx context.Context, r *control.HeartbeatRequest) er
 			byApp[f.App] = append(byApp[f.App], f)
 		}
 		for app, frames := range byApp {
-			a := l.s.cfg.FSM.app(app)
+			a := as.cfg.FSM.app(app)
 			if a == nil || a.Removing {
 				continue
 			}
-			if _, err := l.propose(ctx, &command{Kind: kindDied, App: app, Died: &control.Died{Incarnation: r.Died.Incarnation, Frames: frames}}); err != nil {
+			if _, err := as.propose(ctx, &command{Kind: kindDied, App: app, Died: &control.Died{Incarnation: r.Died.Incarnation, Frames: frames}}); err != nil {
 				return err
 			}
 			changed = true
-			l.sayDeaths(app, frames)
+			as.sayDeaths(app, frames)
 		}
 	}
 	passed := map[string][]control.Death{}
@@ -91,7 +91,7 @@ func (l *leader) hearDeaths(ctx context.Context, r *control.HeartbeatRequest) er
 		if t.Applied == 0 {
 			continue
 		}
-		a := l.s.cfg.FSM.app(t.App)
+		a := as.cfg.FSM.app(t.App)
 		if a == nil {
 			continue
 		}
@@ -100,20 +100,20 @@ func (l *leader) hearDeaths(ctx context.Context, r *control.HeartbeatRequest) er
 		}
 	}
 	for app, frames := range passed {
-		if _, err := l.propose(ctx, &command{Kind: kindPassed, App: app, Passed: frames}); err != nil {
+		if _, err := as.propose(ctx, &command{Kind: kindPassed, App: app, Passed: frames}); err != nil {
 			return err
 		}
 		changed = true
 	}
 	if changed {
-		return l.project(ctx)
+		return as.projection.project(ctx)
 	}
 	return nil
 }
 
 // sayDeaths logs the new counts.
-func (l *leader) sayDeaths(app string, frames []control.AtWork) {
-	a := l.s.cfg.FSM.app(app)
+func (as *assigner) sayDeaths(app string, frames []control.AtWork) {
+	a := as.cfg.FSM.app(app)
 	if a == nil {
 		return
 	}
@@ -122,25 +122,25 @@ func (l *leader) sayDeaths(app string, frames []control.AtWork) {
 		switch {
 		case d == nil:
 		case d.Quarantined():
-			l.log.Error("partition is in quarantine: no processor runs it", "app", app, "partition", d.Partition, "sequence", d.Sequence,
+			as.log.Error("partition is in quarantine: no processor runs it", "app", app, "partition", d.Partition, "sequence", d.Sequence,
 				"deaths", d.Count, "release", "eventflux app resume "+app)
 		default:
-			l.log.Warn("a processor died while it applied a frame", "app", app, "partition", d.Partition, "sequence", d.Sequence, "deaths", d.Count)
+			as.log.Warn("a processor died while it applied a frame", "app", app, "partition", d.Partition, "sequence", d.Sequence, "deaths", d.Count)
 		}
 	}
 }
 
 // resume ends the quarantine of an app's partitions.
 func (s *Service) resume(ctx context.Context, l *leader, r *control.AppRequest) (any, error) {
-	if _, err := s.known(r.App); err != nil {
+	if _, err := s.cfg.FSM.known(r.App); err != nil {
 		return nil, err
 	}
 	if _, err := l.propose(ctx, &command{Kind: kindResume, App: r.App}); err != nil {
 		return nil, err
 	}
-	l.replace()
+	l.lookSoon()
 	l.nudge()
-	if err := l.project(ctx); err != nil {
+	if err := l.projection.project(ctx); err != nil {
 		return nil, err
 	}
 	return s.app(ctx, l, r)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -25,19 +26,30 @@ const (
 	stopPause = 20 * time.Millisecond
 )
 
+// remover deletes what removed apps leave. It owns the removals in progress.
+type remover struct {
+	*leadership
+	committer  *committer
+	projection *projection
+	barriers   *barrierWriters
+	streams    *streamKeeper
+	reports    *reports
+	removing   sync.Map // apps that are being removed
+}
+
 // remove removes an app with its log, results, refused events and checkpoints. Once the
 // decision is in Raft, any leader carries it out.
-func (s *Service) remove(ctx context.Context, l *leader, r *control.AppRequest) (any, error) {
-	a, err := s.known(r.App)
+func (rm *remover) remove(ctx context.Context, r *control.AppRequest) (any, error) {
+	a, err := rm.cfg.FSM.known(r.App)
 	if err != nil {
 		return nil, err
 	}
-	if _, err := l.propose(ctx, &command{Kind: kindRemove, App: a.Name}); err != nil {
+	if _, err := rm.propose(ctx, &command{Kind: kindRemove, App: a.Name}); err != nil {
 		return nil, err
 	}
 	faultpoint.Reach(faultpoint.RemoveRaft)
-	l.replace()
-	for s.cfg.FSM.app(a.Name) != nil {
+	rm.lookSoon()
+	for rm.cfg.FSM.app(a.Name) != nil {
 		if !pauseFor(ctx, stopPause) {
 			return nil, ctx.Err()
 		}
@@ -47,18 +59,18 @@ func (s *Service) remove(ctx context.Context, l *leader, r *control.AppRequest) 
 }
 
 // removeOnce starts to carry out a removal, unless that is already in progress.
-func (l *leader) removeOnce(ctx context.Context, app string) {
-	if _, under := l.removing.LoadOrStore(app, true); under {
+func (rm *remover) removeOnce(ctx context.Context, app string) {
+	if _, under := rm.removing.LoadOrStore(app, true); under {
 		return
 	}
-	l.work.Go(func() {
-		defer l.removing.Delete(app)
+	rm.work.Go(func() {
+		defer rm.removing.Delete(app)
 		for {
-			err := l.carryOutRemoval(ctx, app)
+			err := rm.carryOutRemoval(ctx, app)
 			if err == nil || ctx.Err() != nil {
 				return
 			}
-			l.log.Warn("remove an app; trying again", "app", app, "err", err)
+			rm.log.Warn("remove an app; trying again", "app", app, "err", err)
 			if !pauseFor(ctx, projectRetry) {
 				return
 			}
@@ -69,71 +81,71 @@ func (l *leader) removeOnce(ctx context.Context, app string) {
 // carryOutRemoval informs all services, waits until they have stopped serving the app, and
 // deletes its data. It leaves runs and blocks, which other apps may share, to the sweep. The
 // store keeps the head, so that a later app of this name continues the epochs.
-func (l *leader) carryOutRemoval(ctx context.Context, app string) error {
-	a := l.s.cfg.FSM.app(app)
+func (rm *remover) carryOutRemoval(ctx context.Context, app string) error {
+	a := rm.cfg.FSM.app(app)
 	if a == nil {
 		return nil
 	}
-	if err := l.project(ctx); err != nil {
+	if err := rm.projection.project(ctx); err != nil {
 		return err
 	}
-	l.nudge()
-	l.barriers.drop(app, a.Partitions)
+	rm.nudge()
+	rm.barriers.drop(app, a.streams())
 	if !pauseFor(ctx, lingerWait) {
 		return ctx.Err()
 	}
-	for end := time.Now().Add(stopWait); (l.processors.runs(app, time.Now()) || l.ingests.hold(app, time.Now())) && time.Now().Before(end); {
+	for end := time.Now().Add(stopWait); (rm.reports.processors.runs(app, time.Now()) || rm.reports.ingests.serve(app, time.Now())) && time.Now().Before(end); {
 		if !pauseFor(ctx, stopPause) {
 			return ctx.Err()
 		}
 	}
 	faultpoint.Reach(faultpoint.RemoveStopped)
-	done, err := l.turn(ctx, app)
+	done, err := rm.streams.turn(ctx, app)
 	if err != nil {
 		return err
 	}
 	defer done()
-	for p := range a.Partitions { // first, so that a log deleted on purpose is not reported as lost
-		if err := l.s.cfg.Witness.Remove(natsconn.WALStream(app, p)); err != nil {
+	for p := range a.streams() { // first, so that a log deleted on purpose is not reported as lost
+		if err := rm.cfg.Witness.Remove(natsconn.WALStream(app, p)); err != nil {
 			return err
 		}
 	}
-	for _, name := range natsconn.AppStreams(app, a.Partitions) {
-		if err := l.s.js.DeleteStream(ctx, name); err != nil && !errors.Is(err, jetstream.ErrStreamNotFound) {
+	for _, name := range natsconn.AppStreams(app, a.streams()) {
+		if err := rm.js.DeleteStream(ctx, name); err != nil && !errors.Is(err, jetstream.ErrStreamNotFound) {
 			return fmt.Errorf("delete stream %s: %w", name, err)
 		}
 		faultpoint.Reach(faultpoint.RemoveStream)
 	}
-	if err := l.forgetLinks(ctx, app); err != nil {
+	if err := rm.forgetLinks(ctx, app); err != nil {
 		return err
 	}
 	faultpoint.Reach(faultpoint.RemoveStreams)
-	if err := l.claim(ctx); err != nil {
+	if err := rm.committer.claim(ctx); err != nil {
 		return err
 	}
 	var manifests []string
-	if err := l.s.cfg.Store.List(ctx, "apps/"+app+"/checkpoints/", func(o store.Object) error {
+	if err := rm.cfg.Store.List(ctx, "apps/"+app+"/checkpoints/", func(o store.Object) error {
 		manifests = append(manifests, o.Name)
 		return nil
 	}); err != nil {
 		return fmt.Errorf("list the checkpoints of app %s: %w", app, err)
 	}
 	for _, name := range manifests {
-		if err := l.s.cfg.Store.Delete(ctx, name, time.Time{}); err != nil {
+		if err := rm.cfg.Store.Delete(ctx, name, time.Time{}); err != nil {
 			return fmt.Errorf("delete checkpoint %s: %w", name, err)
 		}
 	}
 	faultpoint.Reach(faultpoint.RemoveStored)
-	_, err = l.propose(ctx, &command{Kind: kindForget, App: app})
+	_, err = rm.propose(ctx, &command{Kind: kindForget, App: app})
 	faultpoint.Reach(faultpoint.RemoveDone)
-	l.projectSoon()
+	rm.projection.checkpointsSoon()
 	return err
 }
 
 // forgetLinks deletes the read positions of the removed app in the results of other apps: a
 // new app of this name reads them all.
-func (l *leader) forgetLinks(ctx context.Context, app string) error {
-	links, err := l.s.js.Stream(ctx, "KV_"+natsconn.LinksBucket)
+func (rm *remover) forgetLinks(ctx context.Context, app string) error {
+	links, err := rm.js.Stream(ctx, "KV_"+natsconn.LinksBucket)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		return nil
 	}

@@ -14,13 +14,10 @@ import (
 	"github.com/eventflux/eventflux/services/checkpointer/consensus"
 	"github.com/eventflux/eventflux/shared/control"
 	"github.com/eventflux/eventflux/shared/lang/engine"
-	"github.com/eventflux/eventflux/shared/lang/frame"
-	"github.com/eventflux/eventflux/shared/lang/siddhiql"
-	"github.com/eventflux/eventflux/shared/lang/subject"
 	"github.com/eventflux/eventflux/shared/log/natsconn"
 	"github.com/eventflux/eventflux/shared/state"
 	"github.com/eventflux/eventflux/shared/state/checkpoint"
-	"github.com/eventflux/eventflux/shared/state/store"
+	"github.com/eventflux/eventflux/shared/testing/faultpoint"
 )
 
 // verb answers one kind of request.
@@ -31,19 +28,20 @@ type verb struct {
 
 func (s *Service) verbs() map[string]verb {
 	return map[string]verb{
-		control.VerbDeploy:      {false, typed(s.deploy)},
+		control.VerbDeploy:      {false, by(func(l *leader) handler[control.DeployRequest] { return l.deployer.deploy })},
 		control.VerbApps:        {false, typed(s.apps)},
 		control.VerbApp:         {false, typed(s.app)},
-		control.VerbUpgrade:     {false, typed(s.upgrade)},
+		control.VerbUpgrade:     {false, by(func(l *leader) handler[control.UpgradeRequest] { return l.upgrader.upgrade })},
+		control.VerbScale:       {false, by(func(l *leader) handler[control.ScaleRequest] { return l.scaler.scale })},
 		control.VerbHistory:     {false, typed(s.history)},
 		control.VerbVersion:     {false, typed(s.version)},
-		control.VerbRemove:      {false, typed(s.remove)},
-		control.VerbRestore:     {false, typed(s.restore)},
-		control.VerbAdopt:       {false, typed(s.adopt)},
+		control.VerbRemove:      {false, by(func(l *leader) handler[control.AppRequest] { return l.remover.remove })},
+		control.VerbRestore:     {false, by(func(l *leader) handler[control.RestoreRequest] { return l.restorer.restore })},
+		control.VerbAdopt:       {false, by(func(l *leader) handler[control.AdoptRequest] { return l.restorer.adopt })},
 		control.VerbRelease:     {false, typed(s.release)},
 		control.VerbResume:      {false, typed(s.resume)},
-		control.VerbHeartbeat:   {false, typed(s.heartbeat)},
-		control.VerbServing:     {false, typed(s.serving)},
+		control.VerbHeartbeat:   {false, by(func(l *leader) handler[control.HeartbeatRequest] { return l.assigner.heartbeat })},
+		control.VerbServing:     {false, by(func(l *leader) handler[control.ServingRequest] { return l.reports.serving })},
 		control.VerbAttach:      {false, typed(s.attach)},
 		control.VerbPrepared:    {false, typed(s.prepared)},
 		control.VerbFailed:      {false, typed(s.failed)},
@@ -55,9 +53,10 @@ func (s *Service) verbs() map[string]verb {
 		control.VerbStatus:      {true, typed(s.status)},
 		control.VerbMembers:     {false, typed(s.members)},
 		control.VerbTransfer:    {false, typed(s.transfer)},
-		control.VerbLease:       {false, typed(s.lease)},
-		control.VerbLive:        {false, typed(s.live)},
-		control.VerbSwap:        {false, typed(s.swap)},
+		control.VerbLease:       {false, by(func(l *leader) handler[control.LeaseRequest] { return l.merges.lease })},
+		control.VerbLive:        {false, by(func(l *leader) handler[control.LiveRequest] { return l.merges.live })},
+		control.VerbSwap:        {false, by(func(l *leader) handler[control.SwapRequest] { return l.merges.swap })},
+		control.VerbSwitch:      {false, by(func(l *leader) handler[control.SwitchRequest] { return l.storeSwitch.switchStore })},
 	}
 }
 
@@ -72,6 +71,14 @@ func typed[T any](answer func(context.Context, *leader, *T) (any, error)) func(c
 	}
 }
 
+// handler answers requests of one type.
+type handler[T any] func(context.Context, *T) (any, error)
+
+// by is like typed, for a handler of a part of the leader.
+func by[T any](part func(*leader) handler[T]) func(context.Context, *leader, []byte) (any, error) {
+	return typed(func(ctx context.Context, l *leader, r *T) (any, error) { return part(l)(ctx, r) })
+}
+
 func failure(code, format string, args ...any) error {
 	return &control.Error{Code: code, Text: fmt.Sprintf(format, args...)}
 }
@@ -79,7 +86,7 @@ func failure(code, format string, args ...any) error {
 // endpoint handles requests. A follower passes requests for the leader on to it, once.
 func (s *Service) endpoint(ctx context.Context, group *sync.WaitGroup, name string, passOn bool) micro.Handler {
 	v := s.verbs()[name]
-	return s.desk.Handler(group, func(r micro.Request) error {
+	return s.server.Handler(group, func(r micro.Request) error {
 		if err := s.cfg.Self.Hear(r.Headers()); err != nil {
 			return err
 		}
@@ -89,7 +96,7 @@ func (s *Service) endpoint(ctx context.Context, group *sync.WaitGroup, name stri
 		}
 		answer, err := v.answer(ctx, l, r.Data())
 		if err != nil {
-			return passing(err)
+			return retryable(err)
 		}
 		return r.RespondJSON(answer, micro.WithHeaders(micro.Headers(s.cfg.Self.Headers())))
 	})
@@ -110,8 +117,8 @@ func (s *Service) passOn(r micro.Request, name string, may bool) error {
 	return nil
 }
 
-// passing makes an error of Raft an error that tells the client to try again.
-func passing(err error) error {
+// retryable makes an error of Raft an error that tells the client to try again.
+func retryable(err error) error {
 	if control.Code(err) == "" &&
 		(errors.Is(err, consensus.ErrNotLeader) || errors.Is(err, consensus.ErrUnknown) || errors.Is(err, consensus.ErrUnavailable)) {
 		return failure(control.CodeUnavailable, "%v", err)
@@ -119,163 +126,29 @@ func passing(err error) error {
 	return err
 }
 
-func (s *Service) known(name string) (*appState, error) {
-	a := s.cfg.FSM.app(name)
-	if a == nil {
-		return nil, failure(control.CodeNotFound, "no app is called %q; eventflux app ls lists them", name)
-	}
-	return a, nil
-}
-
-func (s *Service) deploy(ctx context.Context, l *leader, r *control.DeployRequest) (any, error) {
-	plan, err := deployable(r.Text, s.cfg.Conn.Opts.InboxPrefix, s.cfg.FSM)
-	if err != nil {
-		return nil, failure(control.CodeInvalid, "%v", err)
-	}
-	if err := subject.CheckName(plan.Name); err != nil {
-		return nil, failure(control.CodeInvalid, "the app has no valid name; start its text with @app:name('…'): %v", err)
-	}
-	head, err := s.cfg.Store.Head(ctx, plan.Name)
-	if err != nil {
-		return nil, failure(control.CodeUnavailable, "ask the store for older checkpoints of app %s: %v", plan.Name, err)
-	}
-	app := &control.App{
-		Name: plan.Name, Plan: plan.Digest, Partitions: uint32(plan.Partitions), Text: r.Text, Settings: s.cfg.Settings,
-		Version: 1, Level: engine.Level, Build: s.cfg.Self.Version, Stamp: s.cfg.Now().UnixMilli(),
-	}
-	if err := s.checkFrame(app, &(&appState{App: *app}).versions()[0]); err != nil {
-		return nil, err
-	}
-	var warnings []string
-	if s.cfg.FSM.app(plan.Name) == nil { // an app that is deployed already stays accepted
-		if warnings, err = l.reachableFor(ctx, plan); err != nil {
-			return nil, err
-		}
-	}
-	app.First, err = s.firstGeneration(ctx, head)
-	if errors.Is(err, checkpoint.ErrVersion) {
-		return nil, failure(control.CodeInvalid, "the store has checkpoints of app %s, and this version cannot tell where they end: %v", plan.Name, err)
-	}
-	if err != nil {
-		return nil, failure(control.CodeUnavailable, "look at the checkpoints that the store has of app %s: %v", plan.Name, err)
-	}
-	if err := s.withinLimits(plan); err != nil {
-		return nil, err
-	}
-	// Epochs continue after those in the store, if there was an app of this name before.
-	if err := l.deploy(ctx, &command{Kind: kindDeploy, App: app.Name, Deploy: app, Time: s.cfg.Now(), Epoch: state.Epoch(head.Epoch), Term: checkpoint.Term(head.Term)}); err != nil {
-		return nil, err
-	}
-	if has := s.cfg.FSM.app(app.Name); has != nil && has.Settings != app.Settings {
-		s.cfg.Log.Warn("the app keeps the settings that it was deployed with", "app", app.Name,
-			"has", has.Settings.JSON(), "configured", app.Settings.JSON())
-	}
-	if err := l.project(ctx); err != nil {
-		return nil, err
-	}
-	l.send(loopMessage{app: app.Name})
-	l.replace()
-	a, err := s.known(app.Name)
-	if err != nil {
-		return nil, err
-	}
-	s.addStates(l, a)
-	a.Missing = l.missing(a, time.Now())
-	return control.Deployed{App: a.App, Warnings: append(warnings, conflicts(plan, s.cfg.FSM.apps())...)}, nil
-}
-
-// withinLimits refuses an app if there are too many apps, or if it has too many partitions.
-// It accepts an app that is deployed already.
-func (s *Service) withinLimits(plan *siddhiql.Plan) error {
-	apps := s.cfg.FSM.apps()
-	if slices.ContainsFunc(apps, func(a *appState) bool { return a.Name == plan.Name }) {
-		return nil
-	}
-	if most := s.cfg.AppsMax; most > 0 && len(apps) >= most {
-		return failure(control.CodeInvalid, "%d apps are deployed, limit %d (limits.apps_max at the checkpointers); remove one with eventflux app rm, or raise the limit", len(apps), most)
-	}
-	if most := s.cfg.PartitionsMax; most > 0 && plan.Partitions > most {
-		return failure(control.CodeInvalid, "app %s has %d partitions, limit %d (limits.partitions_max at the checkpointers); take fewer in @app:partitions, or raise the limit", plan.Name, plan.Partitions, most)
-	}
-	return nil
-}
-
-// deployable compiles a text to deploy. It accepts the unchanged text of a deployed app even
-// if newer rules refuse it, because eventflux run deploys its files at each start.
-func deployable(text, inbox string, fsm *FSM) (*siddhiql.Plan, error) {
-	plan, err := siddhiql.Compile(text, inbox)
-	if err == nil {
-		return plan, nil
-	}
-	old, oldErr := siddhiql.CompileDeployed(text)
-	if oldErr != nil {
-		return nil, err
-	}
-	if has := fsm.app(old.Name); has == nil || has.newest().Plan != old.Digest {
-		return nil, err
-	}
-	return old, nil
-}
-
-// checkFrame refuses an app whose deploy frame is too large for a log.
-func (s *Service) checkFrame(app *control.App, v *control.Version) error {
-	data, err := deployment(app, v).Frame(0)
-	if err != nil {
-		return failure(control.CodeTooLarge, "the text of app %s has %d bytes, limit %d: %v; split the app", app.Name, len(v.Text), frame.AppBytesMax, err)
-	}
-	if limit := s.cfg.Conn.MaxPayload(); int64(len(data)) > limit {
-		return failure(control.CodeTooLarge, "the deploy frame of app %s has %d bytes, but the NATS server accepts messages of at most %d; split the app, or raise the server's max_payload", app.Name, len(data), limit)
-	}
-	return nil
-}
-
-// firstGeneration returns the first generation of an app. If the store has a checkpoint of a
-// former app of that name, it is larger than the generation of that checkpoint, so that the
-// results of the two apps are never confused.
-func (s *Service) firstGeneration(ctx context.Context, head store.Head) (checkpoint.Generation, error) {
-	if head.Name == "" {
-		return 1, nil
-	}
-	m, err := checkpoint.ReadManifest(ctx, s.cfg.Store, head.Name, "")
-	if errors.Is(err, checkpoint.ErrCorrupt) {
-		return 1, nil // the checkpoint is gone, because the app was removed
-	}
-	if err != nil {
-		return 0, err
-	}
-	return m.Generation + 1, nil
-}
-
 func (s *Service) apps(_ context.Context, l *leader, _ *struct{}) (any, error) {
 	list := control.AppList{Apps: []control.App{}}
 	for _, a := range s.cfg.FSM.apps() {
 		a.Text = ""
-		s.addStates(l, a)
+		l.reports.addStates(a)
 		list.Apps = append(list.Apps, a.App)
 	}
 	return list, nil
 }
 
 func (s *Service) app(_ context.Context, l *leader, r *control.AppRequest) (any, error) {
-	a, err := s.known(r.App)
+	a, err := s.cfg.FSM.known(r.App)
 	if err != nil {
 		return nil, err
 	}
-	s.addStates(l, a)
-	a.Missing = l.missing(a, time.Now())
+	l.reports.addStates(a)
+	l.scaler.showProgress(a)
+	a.Missing = l.reports.missing(a, time.Now())
 	return a.App, nil
 }
 
-// addStates adds the states of the app's tasks that processors have reported.
-func (s *Service) addStates(l *leader, a *appState) {
-	for i := range a.Owners {
-		o := &a.Owners[i]
-		o.State = l.processors.state(o.Processor, slot{a.Name, o.Partition}, time.Now())
-	}
-}
-
 func (s *Service) attach(ctx context.Context, l *leader, r *control.AttachRequest) (any, error) {
-	a, err := s.known(r.App)
+	a, err := s.cfg.FSM.known(r.App)
 	if err != nil {
 		return nil, err
 	}
@@ -292,8 +165,7 @@ func (s *Service) attach(ctx context.Context, l *leader, r *control.AttachReques
 		return nil, err
 	}
 	number, _ := answer.(uint64)
-	l.send(loopMessage{app: a.Name, message: message{kind: msgAttached, partition: r.Partition, number: number}})
-	if a, err = s.known(r.App); err != nil {
+	if a, err = s.cfg.FSM.known(r.App); err != nil {
 		return nil, err
 	}
 	attached := control.Attached{
@@ -328,12 +200,13 @@ func (s *Service) prepare(ctx context.Context, l *leader, r *control.PreparedReq
 	}
 	ctx, done := l.waits.add(ctx, waitKey{control.VerbPrepared, slot{r.App, part.Partition}})
 	defer done()
-	answer, err := l.ask(ctx, r.App, message{kind: msgPrepared, epoch: r.Epoch, part: part})
+	faultpoint.Reach(faultpoint.Prepared)
+	answer, err := l.coordinators.ask(ctx, r.App, message{kind: msgPrepared, epoch: r.Epoch, part: part})
 	if err != nil {
 		return nil, err
 	}
 	// The epoch may have been decided while the request was on its way to the coordinator.
-	if a, err := s.known(r.App); err == nil {
+	if a, err := s.cfg.FSM.known(r.App); err == nil {
 		if o, ok := a.outcome(r.Epoch); ok && !answer.Whole {
 			return &o, nil
 		}
@@ -378,7 +251,7 @@ func (w *waits) add(ctx context.Context, key waitKey) (context.Context, func()) 
 // decided returns the outcome of an epoch, if it is decided or over. The error says that
 // another task owns the partition. Both are nil if the task can take part in the epoch.
 func (s *Service) decided(app string, epoch state.Epoch, term checkpoint.Term, partition uint32, assignment uint64) (*control.Outcome, error) {
-	a, err := s.known(app)
+	a, err := s.cfg.FSM.known(app)
 	if err != nil {
 		return nil, err
 	}
@@ -398,11 +271,11 @@ func (s *Service) failed(ctx context.Context, l *leader, r *control.FailedReques
 	if o, err := s.decided(r.App, r.Epoch, r.Term, r.Partition, r.Assignment); err != nil || o != nil {
 		return o, err
 	}
-	return l.ask(ctx, r.App, message{kind: msgFailed, epoch: r.Epoch, reason: fmt.Sprintf("partition %d: %s", r.Partition, r.Reason)})
+	return l.coordinators.ask(ctx, r.App, message{kind: msgFailed, epoch: r.Epoch, reason: fmt.Sprintf("partition %d: %s", r.Partition, r.Reason)})
 }
 
 func (s *Service) trigger(ctx context.Context, l *leader, r *control.AppRequest) (any, error) {
-	a, err := s.known(r.App)
+	a, err := s.cfg.FSM.known(r.App)
 	if err != nil {
 		return nil, err
 	}
@@ -412,11 +285,11 @@ func (s *Service) trigger(ctx context.Context, l *leader, r *control.AppRequest)
 	if a.Held {
 		return nil, failure(control.CodeInvalid, "app %s is held where it was restored; eventflux recover %[1]s --release makes it continue", a.Name)
 	}
-	return l.ask(ctx, r.App, message{kind: msgTrigger})
+	return l.coordinators.ask(ctx, r.App, message{kind: msgTrigger})
 }
 
 func (s *Service) checkpoints(_ context.Context, _ *leader, r *control.AppRequest) (any, error) {
-	a, err := s.known(r.App)
+	a, err := s.cfg.FSM.known(r.App)
 	if err != nil {
 		return nil, err
 	}
@@ -440,26 +313,8 @@ func (s *Service) checkpoints(_ context.Context, _ *leader, r *control.AppReques
 	return list, nil
 }
 
-// ref finds a retained checkpoint.
-func (s *Service) ref(r *control.CheckpointRequest) (*committed, error) {
-	a, err := s.known(r.App)
-	if err != nil {
-		return nil, err
-	}
-	for i := range a.Committed {
-		k := &a.Committed[i]
-		if k.Epoch == r.Epoch || r.Epoch == 0 && i == len(a.Committed)-1 {
-			return k, nil
-		}
-	}
-	if r.Epoch == 0 {
-		return nil, failure(control.CodeNotFound, "app %s has no checkpoint yet; eventflux checkpoint trigger %[1]s makes one", r.App)
-	}
-	return nil, failure(control.CodeNotFound, "app %s has no checkpoint %d; eventflux checkpoint ls %[1]s lists those that are retained", r.App, r.Epoch)
-}
-
 func (s *Service) checkpoint(ctx context.Context, _ *leader, r *control.CheckpointRequest) (any, error) {
-	k, err := s.ref(r)
+	k, err := s.cfg.FSM.ref(r)
 	if err != nil {
 		return nil, err
 	}
@@ -467,7 +322,7 @@ func (s *Service) checkpoint(ctx context.Context, _ *leader, r *control.Checkpoi
 }
 
 func (s *Service) verify(ctx context.Context, _ *leader, r *control.CheckpointRequest) (any, error) {
-	k, err := s.ref(r)
+	k, err := s.cfg.FSM.ref(r)
 	if err != nil {
 		return nil, err
 	}
@@ -493,7 +348,7 @@ func (s *Service) verify(ctx context.Context, _ *leader, r *control.CheckpointRe
 	if report.Sound {
 		return report, nil
 	}
-	if now, err := s.ref(&control.CheckpointRequest{App: r.App, Epoch: k.Epoch}); err != nil || now.Digest != k.Digest {
+	if now, err := s.cfg.FSM.ref(&control.CheckpointRequest{App: r.App, Epoch: k.Epoch}); err != nil || now.Digest != k.Digest {
 		return nil, failure(control.CodeUnavailable, "checkpoint %d of app %s was retired or merged while it was read; try again", k.Epoch, r.App)
 	}
 	return report, nil

@@ -11,9 +11,18 @@ import (
 	"github.com/eventflux/eventflux/shared/control"
 	"github.com/eventflux/eventflux/shared/state"
 	"github.com/eventflux/eventflux/shared/state/checkpoint"
-	"github.com/eventflux/eventflux/shared/state/store"
 	"github.com/eventflux/eventflux/shared/testing/faultpoint"
 )
+
+// restorer carries out restores, one at a time.
+type restorer struct {
+	*leadership
+	coordinators *coordinators
+	committer    *committer
+	upgrader     *upgrader
+	projection   *projection
+	restores     chan restore
+}
 
 // restore is a request to restore an app. The leader carries out one at a time.
 type restore struct {
@@ -27,17 +36,17 @@ type restored struct {
 	err    error
 }
 
-func (s *Service) restore(ctx context.Context, l *leader, r *control.RestoreRequest) (any, error) {
-	return l.inTurn(ctx, restore{request: r})
+func (rs *restorer) restore(ctx context.Context, r *control.RestoreRequest) (any, error) {
+	return rs.inTurn(ctx, restore{request: r})
 }
 
 // inTurn queues a restore and waits until the leader has carried it out.
-func (l *leader) inTurn(ctx context.Context, r restore) (any, error) {
+func (rs *restorer) inTurn(ctx context.Context, r restore) (any, error) {
 	done := make(chan restored, 1)
 	r.done = done
 	select {
-	case l.restores <- r:
-	case <-l.done:
+	case rs.restores <- r:
+	case <-rs.done:
 		return nil, failure(control.CodeUnavailable, "the leader changed; ask again")
 	case <-ctx.Done():
 		return nil, ctx.Err()
@@ -52,28 +61,27 @@ func (l *leader) inTurn(ctx context.Context, r restore) (any, error) {
 
 // release makes an app that is held continue.
 func (s *Service) release(ctx context.Context, l *leader, r *control.AppRequest) (any, error) {
-	if _, err := s.known(r.App); err != nil {
+	if _, err := s.cfg.FSM.known(r.App); err != nil {
 		return nil, err
 	}
 	if _, err := l.propose(ctx, &command{Kind: kindRelease, App: r.App}); err != nil {
 		return nil, err
 	}
-	l.goOn(r.App)
 	l.nudge()
-	if err := l.project(ctx); err != nil {
+	if err := l.projection.project(ctx); err != nil {
 		return nil, err
 	}
 	return s.app(ctx, l, r)
 }
 
 // keepRestoring carries out restores until ctx ends.
-func (l *leader) keepRestoring(ctx context.Context) {
+func (rs *restorer) keepRestoring(ctx context.Context) {
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case r := <-l.restores:
-			answer, err := l.carryOut(ctx, &r)
+		case r := <-rs.restores:
+			answer, err := rs.carryOut(ctx, &r)
 			if err != nil && ctx.Err() != nil {
 				err = failure(control.CodeUnavailable, "the leader changed; eventflux app ls shows whether the generation has changed too")
 			}
@@ -82,32 +90,32 @@ func (l *leader) keepRestoring(ctx context.Context) {
 	}
 }
 
-func (l *leader) carryOut(ctx context.Context, r *restore) (answer control.Restored, err error) {
+func (rs *restorer) carryOut(ctx context.Context, r *restore) (answer control.Restored, err error) {
 	request, adopted := r.request, state.Epoch(0)
 	if r.adopt != nil {
-		if done, ok, err := l.repeated(ctx, r.adopt.App, r.adopt.ID); ok || err != nil {
+		if done, ok, err := rs.repeated(ctx, r.adopt.App, r.adopt.ID); ok || err != nil {
 			return done, err
 		}
-		if request, adopted, err = l.adoption(ctx, r.adopt); err != nil {
+		if request, adopted, err = rs.adoption(ctx, r.adopt); err != nil {
 			return answer, err
 		}
 	}
-	return l.restore(ctx, request, adopted)
+	return rs.commit(ctx, request, adopted)
 }
 
 // repeated returns the result of a request that was carried out before. The leader of that
 // time may have died before it answered, or even with the epoch open.
-func (l *leader) repeated(ctx context.Context, app, id string) (done control.Restored, ok bool, err error) {
-	a := l.s.cfg.FSM.app(app)
+func (rs *restorer) repeated(ctx context.Context, app, id string) (done control.Restored, ok bool, err error) {
+	a := rs.cfg.FSM.app(app)
 	if a == nil || id == "" {
 		return done, false, nil
 	}
 	if a.Open != nil && a.Open.Restore != nil && a.Open.Restore.ID == id {
-		if _, err := l.ask(ctx, app, message{kind: msgPause}); err != nil {
+		if _, err := rs.coordinators.ask(ctx, app, message{kind: msgPause}); err != nil {
 			return done, false, err
 		}
-		l.goOn(app) // the epoch is decided
-		if a = l.s.cfg.FSM.app(app); a == nil {
+		rs.coordinators.goOn(app) // the epoch is decided
+		if a = rs.cfg.FSM.app(app); a == nil {
 			return done, false, nil
 		}
 	}
@@ -115,54 +123,58 @@ func (l *leader) repeated(ctx context.Context, app, id string) (done control.Res
 	return done, ok, nil
 }
 
-// restore commits a checkpoint that starts a new generation. The app keeps running until the
+// commit commits a checkpoint that starts a new generation. The app keeps running until the
 // commit. Then its tasks lose their assignments, and new ones load the checkpoint.
-func (l *leader) restore(ctx context.Context, r *control.RestoreRequest, adopted state.Epoch) (answer control.Restored, err error) {
-	if done, ok, err := l.repeated(ctx, r.App, r.ID); ok || err != nil {
+func (rs *restorer) commit(ctx context.Context, r *control.RestoreRequest, adopted state.Epoch) (answer control.Restored, err error) {
+	if done, ok, err := rs.repeated(ctx, r.App, r.ID); ok || err != nil {
 		return done, err
 	}
-	m, err := l.manifestOf(ctx, r)
+	m, err := rs.manifestOf(ctx, r)
 	if err != nil {
 		return answer, err
 	}
-	objects, err := l.objectsOf(ctx, m)
+	kept, err := rs.upgrader.keepVersion(ctx, r, m)
 	if err != nil {
 		return answer, err
 	}
-	if _, err := l.ask(ctx, r.App, message{kind: msgPause}); err != nil {
+	objects, err := rs.committer.objectsOf(ctx, m)
+	if err != nil {
 		return answer, err
 	}
-	defer l.goOn(r.App)
+	if _, err := rs.coordinators.ask(ctx, r.App, message{kind: msgPause}); err != nil {
+		return answer, err
+	}
+	defer rs.coordinators.goOn(r.App)
 	faultpoint.Reach(faultpoint.RestorePaused)
-	a := l.s.cfg.FSM.app(r.App)
+	a := rs.cfg.FSM.app(r.App)
 	if a == nil || a.Removing {
 		return answer, removed(r.App)
 	}
-	m.Generation, m.Epoch, m.Term, m.Time = a.Generation+1, a.Newest+1, l.termOf(r.App), l.s.cfg.Now().UTC()
-	open := &command{Kind: kindOpen, App: r.App, Epoch: m.Epoch, Term: m.Term, Time: m.Time, Restore: &restoredAs{ID: r.ID, Restored: control.Restored{Adopted: adopted}}}
+	m.Generation, m.Epoch, m.Term, m.Time = a.Generation+1, a.Newest+1, rs.termOf(r.App), rs.cfg.Now().UTC()
+	open := &command{Kind: kindOpen, App: r.App, Epoch: m.Epoch, Term: m.Term, Time: m.Time, Upgrade: kept, Restore: &restoredAs{ID: r.ID, Restored: control.Restored{Adopted: adopted}}}
 	_, _ = rand.Read(open.ID[:]) // never fails
-	if _, err := l.propose(ctx, open); err != nil {
+	if _, err := rs.propose(ctx, open); err != nil {
 		return answer, fmt.Errorf("open epoch %d: %w", m.Epoch, err)
 	}
-	if a = l.s.cfg.FSM.app(r.App); a == nil {
+	if a = rs.cfg.FSM.app(r.App); a == nil {
 		return answer, removed(r.App)
 	}
 	faultpoint.Reach(faultpoint.RestoreOpen)
-	err = l.useAgain(ctx, a, m)
+	err = rs.committer.useAgain(ctx, a, m)
 	if err == nil {
 		faultpoint.Reach(faultpoint.RestoreUsed)
-		err = l.storeRestored(ctx, m, objects)
+		err = rs.committer.storeRestored(ctx, m, objects)
 	}
 	if err != nil {
-		l.until(ctx, r.App, msgAborted, func() error {
-			_, err := l.propose(ctx, &command{Kind: kindAbort, App: r.App, Epoch: m.Epoch, Reason: "the app could not be restored"})
+		rs.until(ctx, r.App, msgAborted, func() error {
+			_, err := rs.propose(ctx, &command{Kind: kindAbort, App: r.App, Epoch: m.Epoch, Reason: "the app could not be restored"})
 			return err
 		})
 		return answer, err
 	}
 	faultpoint.Reach(faultpoint.RestoreStored)
 	// The manifest is in the store, so this leader or the next one commits it.
-	done := l.until(ctx, r.App, msgCommitted, func() error { return l.commit(ctx, r.App, m.Epoch) })
+	done := rs.until(ctx, r.App, msgCommitted, func() error { return rs.committer.commit(ctx, r.App, m.Epoch) })
 	if ctx.Err() != nil {
 		return answer, ctx.Err()
 	}
@@ -170,51 +182,34 @@ func (l *leader) restore(ctx context.Context, r *control.RestoreRequest, adopted
 		return answer, removed(r.App)
 	}
 	faultpoint.Reach(faultpoint.RestoreDone)
-	l.log.Info("app restored", "app", r.App, "generation", m.Generation, "epoch", m.Epoch, "from", r.Epoch)
-	l.nudge()
-	if err := l.project(ctx); err != nil {
-		l.log.Warn("write the cluster's bucket", "err", err)
+	rs.log.Info("app restored", "app", r.App, "generation", m.Generation, "epoch", m.Epoch, "from", r.Epoch)
+	rs.nudge()
+	if err := rs.projection.project(ctx); err != nil {
+		rs.log.Warn("write the cluster's bucket", "err", err)
 	}
-	return control.Restored{Generation: m.Generation, Epoch: m.Epoch, Adopted: adopted}, nil
-}
-
-func (l *leader) storeRestored(ctx context.Context, m *checkpoint.Manifest, objects []string) error {
-	data, err := m.Encode()
-	if err != nil {
-		return err
+	answer = control.Restored{Generation: m.Generation, Epoch: m.Epoch, Adopted: adopted}
+	if kept != nil {
+		answer.Version = kept.Number
 	}
-	return l.commitToStore(ctx, store.Commit{
-		App: m.App, Term: uint64(m.Term), Epoch: uint64(m.Epoch), Name: checkpoint.ManifestName(m.App, m.Epoch),
-		Manifest: data, Objects: objects,
-	})
-}
-
-// goOn lets an app's coordinator work again, with the current state of the app in Raft.
-func (l *leader) goOn(app string) {
-	a := l.s.cfg.FSM.app(app)
-	if a == nil {
-		return
-	}
-	owned := map[uint32]uint64{}
-	for p, t := range a.Tasks {
-		owned[p] = t.Assignment
-	}
-	l.send(loopMessage{app: app, message: message{kind: msgGo, epoch: a.Newest, owned: owned, held: a.Held}})
+	return answer, nil
 }
 
 // manifestOf returns the manifest that a restore asks for. The caller sets its generation,
 // epoch, term and time.
-func (l *leader) manifestOf(ctx context.Context, r *control.RestoreRequest) (*checkpoint.Manifest, error) {
-	k, err := l.s.ref(&control.CheckpointRequest{App: r.App, Epoch: r.Epoch})
+func (rs *restorer) manifestOf(ctx context.Context, r *control.RestoreRequest) (*checkpoint.Manifest, error) {
+	k, err := rs.cfg.FSM.ref(&control.CheckpointRequest{App: r.App, Epoch: r.Epoch})
 	if err != nil {
 		return nil, err
 	}
-	m, err := checkpoint.ReadManifest(ctx, l.s.cfg.Store, k.Manifest, k.Digest)
+	m, err := checkpoint.ReadManifest(ctx, rs.cfg.Store, k.Manifest, k.Digest)
 	if errors.Is(err, checkpoint.ErrCorrupt) {
 		return nil, failure(control.CodeInvalid, "checkpoint %d of app %s cannot be used: %v; eventflux checkpoint ls %[2]s lists others", k.Epoch, r.App, err)
 	}
 	if err != nil {
 		return nil, err
+	}
+	if a := rs.cfg.FSM.app(r.App); a != nil && k.Generation < a.Rescaled {
+		return nil, failure(control.CodeInvalid, "checkpoint %d of app %s is from before the app was scaled from %d partitions; its state can be looked at, but not restored. eventflux app scale %[2]s --partitions %[3]d goes back to that number, with the state as it is now", k.Epoch, r.App, len(m.Partitions))
 	}
 	switch r.After {
 	case "", control.Resume:

@@ -16,8 +16,8 @@ import (
 // trimResults drops the results that an app does not keep (@sink(max.age=…, max.bytes=…)). It
 // never trims past the newest record of positions: a task that starts reads there what was
 // published. So trimming does not change what a task does after a start.
-func (l *leader) trimResults(ctx context.Context, app string) error {
-	a := l.s.cfg.FSM.app(app)
+func (rt *retention) trimResults(ctx context.Context, app string) error {
+	a := rt.cfg.FSM.app(app)
 	if a == nil || !strings.Contains(a.Text, "max.") {
 		return nil
 	}
@@ -26,22 +26,22 @@ func (l *leader) trimResults(ctx context.Context, app string) error {
 		return nil // ingest reports why it cannot read the text
 	}
 	for p := range a.Partitions {
-		if err := l.trimOutput(ctx, plan, p); err != nil {
+		if err := rt.trimOutput(ctx, plan, p); err != nil {
 			return fmt.Errorf("trim %s: %w", natsconn.OutStream(app, p), err)
 		}
 	}
 	return nil
 }
 
-func (l *leader) trimOutput(ctx context.Context, plan *siddhiql.Plan, partition uint32) error {
-	stream, err := l.s.js.Stream(ctx, natsconn.OutStream(plan.Name, partition))
+func (rt *retention) trimOutput(ctx context.Context, plan *siddhiql.Plan, partition uint32) error {
+	stream, err := rt.js.Stream(ctx, natsconn.OutStream(plan.Name, partition))
 	if err != nil {
 		return err
 	}
 	state := stream.CachedInfo().State
 	first := state.FirstSeq
-	if age := plan.Bounds.MaxAge; age > 0 && state.FirstTime.Before(l.s.cfg.Now().Add(-time.Duration(age)*time.Millisecond)) {
-		since, err := sequenceAt(ctx, l.s.js, stream, l.s.cfg.Now().Add(-time.Duration(age)*time.Millisecond))
+	if age := plan.Bounds.MaxAge; age > 0 && state.FirstTime.Before(rt.cfg.Now().Add(-time.Duration(age)*time.Millisecond)) {
+		since, err := sequenceAt(ctx, rt.js, stream, rt.cfg.Now().Add(-time.Duration(age)*time.Millisecond))
 		if err != nil {
 			return err
 		}
@@ -54,7 +54,7 @@ func (l *leader) trimOutput(ctx context.Context, plan *siddhiql.Plan, partition 
 	if first <= state.FirstSeq {
 		return nil
 	}
-	fence, at, err := output.Of(plan, partition).Fence(ctx, l.s.cfg.Conn)
+	fence, at, err := output.Of(plan, partition).Fence(ctx, rt.cfg.Conn)
 	if err != nil || at == 0 {
 		return err
 	}

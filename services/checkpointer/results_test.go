@@ -52,7 +52,7 @@ func TestResultsAreTrimmedUpToTheRecord(t *testing.T) {
 		must(t, err)
 		return s.CachedInfo().State.FirstSeq
 	}
-	l := &leader{s: r.s, log: quiet}
+	l := newLeader(r.s, 1)
 	for _, c := range []struct {
 		app, bounds string
 		want        uint64 // the first message that is left, with a record at message 11
@@ -66,13 +66,13 @@ func TestResultsAreTrimmedUpToTheRecord(t *testing.T) {
 		plan := deploy(c.app, c.bounds)
 		publish(c.app, 1, 10)
 		<-time.After(5 * time.Millisecond) // the results are older than 1 ms then
-		must(t, l.trimResults(r.within(), c.app))
+		must(t, l.retention.trimResults(r.within(), c.app))
 		if got := first(c.app); got != 1 {
 			t.Errorf("%s: without a record, the first message is %d", c.app, got)
 		}
 		record(plan, 10)
 		publish(c.app, 11, 15)
-		must(t, l.trimResults(r.within(), c.app))
+		must(t, l.retention.trimResults(r.within(), c.app))
 		if got := first(c.app); got != c.want {
 			t.Errorf("%s: the first message is %d, want %d", c.app, got, c.want)
 		}

@@ -26,13 +26,15 @@ const (
 
 // Service is this process's checkpointer.
 type Service struct {
-	cfg   Config
-	js    jetstream.JetStream
-	desk  *control.Desk
-	tally tally
-	beat  obs.Beat // of the leader's loop
+	cfg    Config
+	js     jetstream.JetStream
+	server *control.RequestServer
+	tally  tally
+	beat   obs.Heartbeat // of the leader's loop
 
 	refused chan error // receives an error if data of version 0.x cannot be taken over, or the store belongs to another cluster
+
+	ready chan struct{} // closed: it answers requests
 
 	mu     sync.Mutex
 	leader *leader // nil while another member leads
@@ -56,8 +58,11 @@ func New(cfg Config) (*Service, error) {
 	if err != nil {
 		return nil, fmt.Errorf("checkpointer: %w", err)
 	}
-	return &Service{cfg: cfg, js: js, refused: make(chan error, 1), desk: control.NewDesk(cfg.Conn, requestsMax, requestBytesMax, cfg.Log)}, nil
+	return &Service{cfg: cfg, js: js, refused: make(chan error, 1), ready: make(chan struct{}), server: control.NewRequestServer(cfg.Conn, requestsMax, requestBytesMax, cfg.Log)}, nil
 }
+
+// Ready is closed once the service answers requests.
+func (s *Service) Ready() <-chan struct{} { return s.ready }
 
 // Run answers requests and, while it leads, makes checkpoints, until ctx ends. An error
 // means that the group has committed a command that this version does not know, that the
@@ -71,6 +76,7 @@ func (s *Service) Run(ctx context.Context) error {
 		cancel()
 		return fmt.Errorf("checkpointer: %w", err)
 	}
+	requests.Go(func() { natsconn.WhenKnown(ctx, s.cfg.Conn, s.ready) })
 	var leading sync.WaitGroup
 	resign := func() {}
 	for more := true; more; {
@@ -107,9 +113,10 @@ func (s *Service) lead(ctx context.Context, group *sync.WaitGroup, l consensus.L
 	ctx, cancel := context.WithCancel(ctx)
 	leader := newLeader(s, l.Term)
 	group.Go(func() {
-		err := leader.checkRollback(ctx)
+		first := &startup{leadership: leader.leadership, streams: leader.streams}
+		err := first.checkRollback(ctx)
 		if err == nil {
-			err = leader.takeOver(ctx)
+			err = first.takeOver(ctx)
 		}
 		if err != nil {
 			if ctx.Err() == nil {

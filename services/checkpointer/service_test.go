@@ -88,7 +88,7 @@ func newRig(t *testing.T) *rig {
 }
 
 func (r *rig) within() context.Context {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	r.t.Cleanup(cancel)
 	return ctx
 }
@@ -114,7 +114,7 @@ func (r *rig) run(app string, partitions int) (assigned []uint64) {
 		for { // until the partition is placed
 			_, err := r.ctl.Heartbeat(r.within(), control.HeartbeatRequest{Processor: "p", Incarnation: "1"})
 			must(r.t, err)
-			at, err := r.ctl.Attach(r.within(), control.AttachRequest{App: app, Partition: p, Owner: app + decimal(p), Plan: a.Plan, Processor: "p"})
+			at, err := r.ctl.Attach(r.within(), control.AttachRequest{App: app, Partition: p, Owner: app + natsconn.Decimal(p), Plan: a.Plan, Processor: "p"})
 			if control.Code(err) == control.CodeFenced {
 				continue
 			}
@@ -305,7 +305,7 @@ func TestMoveToADeadProcessor(t *testing.T) {
 	l := r.s.leading()
 	go func() {
 		defer close(moved)
-		l.moveGently(r.within(), r.within(), move{slot: slot{app: "app"}, from: "p", to: "dead", gentle: true})
+		l.assigner.moveGently(r.within(), r.within(), move{slot: slot{app: "app"}, from: "p", to: "dead", gentle: true})
 	}()
 	_, err := r.ctl.Prepared(r.within(), preparedRequest("app", r.open("app"), 0, assigned[0]))
 	must(t, err)

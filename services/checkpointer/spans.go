@@ -65,12 +65,12 @@ func (s *spans) next(app, step string) {
 
 // before starts the span of an effect. A leader that finds an epoch of a former leader
 // continues its trace.
-func (s *spans) before(ctx context.Context, l *leader, app string, e effect) {
+func (s *spans) before(ctx context.Context, l *leadership, app string, e effect) {
 	if e.do == doLook {
-		if a := l.s.cfg.FSM.app(app); a != nil && a.Open != nil {
+		if a := l.cfg.FSM.app(app); a != nil && a.Open != nil {
 			c := &command{App: app, Epoch: e.epoch, Term: l.term}
-			s.put(app, &epochSpans{Steps: l.s.cfg.Tracer.StepsWithin(
-				trace.Within(ctx, a.Open.ID), "taken over", l.s.cfg.Now(), attributes(c)...)})
+			s.put(app, &epochSpans{Steps: l.cfg.Tracer.StepsWithin(
+				trace.Within(ctx, a.Open.ID), "taken over", l.cfg.Now(), attributes(c)...)})
 		}
 	}
 	if step, ok := steps[e.do]; ok {

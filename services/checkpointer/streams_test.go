@@ -119,10 +119,10 @@ func TestMissingStreamsAreMade(t *testing.T) {
 	r.run("app", 2)
 	l := r.s.leading()
 	must(t, r.js.DeleteStream(r.within(), "EFO_app_1"))
-	must(t, l.lookAfterStreams(r.within(), map[string]bool{"app": true}))
+	must(t, l.streams.lookAfterStreams(r.within(), map[string]bool{"app": true}))
 	r.hasAll("app", 2)
 	must(t, r.ctl.Do(r.within(), control.VerbRemove, control.AppRequest{App: "app"}, nil))
-	must(t, l.remakeStreams(r.within(), "app"))
+	must(t, l.streams.remakeStreams(r.within(), "app"))
 	if left := r.there(); len(left) > 0 {
 		t.Errorf("%v are left", left)
 	}
@@ -133,7 +133,7 @@ func TestLostLogIsNotMadeAgain(t *testing.T) {
 	r := newRig(t)
 	r.run("app", 2)
 	must(t, r.js.DeleteStream(r.within(), "EFW_app_1"))
-	err := r.s.leading().lookAfterStreams(r.within(), map[string]bool{"app": true})
+	err := r.s.leading().streams.lookAfterStreams(r.within(), map[string]bool{"app": true})
 	if err == nil || !strings.Contains(err.Error(), "EFW_app_1 is gone") || !strings.Contains(err.Error(), "nats stream restore") {
 		t.Errorf("%v", err)
 	}
@@ -147,19 +147,19 @@ func TestStreamsAreMadeOrDeletedInTurn(t *testing.T) {
 	r := newRig(t)
 	r.run("app", 1)
 	l := r.s.leading()
-	done, err := l.turn(r.within(), "app")
+	done, err := l.streams.turn(r.within(), "app")
 	must(t, err)
 	ctx, cancel := context.WithCancel(r.within())
 	cancel()
-	if err := l.remakeStreams(ctx, "app"); !errors.Is(err, context.Canceled) {
+	if err := l.streams.remakeStreams(ctx, "app"); !errors.Is(err, context.Canceled) {
 		t.Errorf("streams are made out of turn: %v", err)
 	}
-	if err := l.carryOutRemoval(ctx, "app"); !errors.Is(err, context.Canceled) {
+	if err := l.remover.carryOutRemoval(ctx, "app"); !errors.Is(err, context.Canceled) {
 		t.Errorf("streams are deleted out of turn: %v", err)
 	}
 	r.hasAll("app", 1)
 	done()
-	must(t, l.remakeStreams(r.within(), "app"))
+	must(t, l.streams.remakeStreams(r.within(), "app"))
 }
 
 // The code of an error of JetStream tells whether a retry can succeed.

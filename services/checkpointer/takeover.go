@@ -15,6 +15,13 @@ import (
 	"github.com/eventflux/eventflux/shared/state/checkpoint"
 )
 
+// startup is what a leader does before it serves requests: it checks that Raft is not older
+// than the store, and takes over the apps of major version 0.
+type startup struct {
+	*leadership
+	streams *streamKeeper
+}
+
 // errUncovered says that data of major version 0 cannot be taken over as it is.
 var errUncovered = errors.New("the data is of version 0.x, and not all of it can be taken over")
 
@@ -23,27 +30,27 @@ var errUncovered = errors.New("the data is of version 0.x, and not all of it can
 // each log to its end, and the deploy frame follows there. It runs before any request is
 // served, so no other frame comes between. Either all apps are taken over, or nothing is
 // written and the error says what to do with the old version.
-func (l *leader) takeOver(ctx context.Context) error {
+func (st *startup) takeOver(ctx context.Context) error {
 	for {
-		err := l.tryTakeOver(ctx)
+		err := st.tryTakeOver(ctx)
 		if err == nil || errors.Is(err, errUncovered) || ctx.Err() != nil {
 			return err
 		}
-		l.log.Warn("take over the apps of version 0.x; trying again", "err", err)
+		st.log.Warn("take over the apps of version 0.x; trying again", "err", err)
 		if !pauseFor(ctx, projectRetry) {
 			return ctx.Err()
 		}
 	}
 }
 
-func (l *leader) tryTakeOver(ctx context.Context) error {
+func (st *startup) tryTakeOver(ctx context.Context) error {
 	var commands []*command
 	var uncovered []error
-	for _, a := range l.s.cfg.FSM.apps() {
+	for _, a := range st.cfg.FSM.apps() {
 		if a.Level > 0 || a.Removing {
 			continue
 		}
-		after, err := l.covered(ctx, a)
+		after, err := st.covered(ctx, a)
 		if errors.Is(err, errUncovered) {
 			uncovered = append(uncovered, err)
 			continue
@@ -52,25 +59,25 @@ func (l *leader) tryTakeOver(ctx context.Context) error {
 			return err
 		}
 		commands = append(commands, &command{Kind: kindTakeOver, App: a.Name, Deploy: &control.App{
-			Version: 1, Level: engine.Level, Build: l.s.cfg.Self.Version, Stamp: l.s.cfg.Now().UnixMilli(), After: after,
+			Version: 1, Level: engine.Level, Build: st.cfg.Self.Version, Stamp: st.cfg.Now().UnixMilli(), After: after,
 		}})
 	}
 	if len(uncovered) > 0 {
 		return fmt.Errorf("%w; nothing was changed: start the version 0.x that ran here once more, without publishers, and stop it cleanly (Ctrl-C or SIGTERM: it makes a checkpoint of each app at its end; in a cluster, stop the ingests, run eventflux checkpoint trigger APP for each app, and stop the rest), then start this version", errors.Join(uncovered...))
 	}
 	for _, c := range commands {
-		if _, err := l.propose(ctx, c); err != nil {
+		if _, err := st.propose(ctx, c); err != nil {
 			return err
 		}
-		l.log.Info("app of version 0.x taken over; nothing before this point of its logs is replayed from now on", "app", c.App, "log_ends", c.Deploy.After)
+		st.log.Info("app of version 0.x taken over; nothing before this point of its logs is replayed from now on", "app", c.App, "log_ends", c.Deploy.After)
 	}
-	for _, a := range l.s.cfg.FSM.apps() {
+	for _, a := range st.cfg.FSM.apps() {
 		if a.After == nil || a.Removing {
 			continue
 		}
-		for _, err := range l.startEach(ctx, a) {
+		for _, err := range st.streams.startEach(ctx, a) {
 			if lasting(err) {
-				l.log.Error("the log of an app that was taken over from version 0.x has no deploy frame; its task halts", "app", a.Name, "err", err)
+				st.log.Error("the log of an app that was taken over from version 0.x has no deploy frame; its task halts", "app", a.Name, "err", err)
 			} else if err != nil {
 				return err
 			}
@@ -87,7 +94,7 @@ func lasting(err error) bool {
 
 // covered returns, by partition, where the logs of an app end, if its newest checkpoint is
 // sound and covers all of them. Otherwise it fails with errUncovered.
-func (l *leader) covered(ctx context.Context, a *appState) ([]uint64, error) {
+func (st *startup) covered(ctx context.Context, a *appState) ([]uint64, error) {
 	after := make([]uint64, a.Partitions)
 	var newest *committed
 	if n := len(a.Committed); n > 0 {
@@ -95,7 +102,7 @@ func (l *leader) covered(ctx context.Context, a *appState) ([]uint64, error) {
 	}
 	frames := false
 	for p := range a.Partitions {
-		stream, err := l.s.js.Stream(ctx, natsconn.WALStream(a.Name, p))
+		stream, err := st.js.Stream(ctx, natsconn.WALStream(a.Name, p))
 		if errors.Is(err, jetstream.ErrStreamNotFound) {
 			continue
 		}
@@ -115,22 +122,22 @@ func (l *leader) covered(ctx context.Context, a *appState) ([]uint64, error) {
 	if !frames || newest == nil {
 		return after, nil
 	}
-	return after, l.checkSound(ctx, a, newest)
+	return after, st.checkSound(ctx, a, newest)
 }
 
 // checkSound reads all of a checkpoint: it is the only one that the app can start from.
-func (l *leader) checkSound(ctx context.Context, a *appState, k *committed) error {
+func (st *startup) checkSound(ctx context.Context, a *appState, k *committed) error {
 	damaged := func(what any) error {
 		return fmt.Errorf("%w: the newest checkpoint of app %s, %d, is damaged, and only version 0.x can make another from its log: %v", errUncovered, a.Name, k.Epoch, what)
 	}
-	m, err := checkpoint.ReadManifest(ctx, l.s.cfg.Store, k.Manifest, k.Digest)
+	m, err := checkpoint.ReadManifest(ctx, st.cfg.Store, k.Manifest, k.Digest)
 	if errors.Is(err, checkpoint.ErrCorrupt) {
 		return damaged(err)
 	}
 	if err != nil {
 		return err
 	}
-	report, err := checkpoint.Verify(ctx, l.s.cfg.Store, m, 2)
+	report, err := checkpoint.Verify(ctx, st.cfg.Store, m, 2)
 	if err != nil {
 		return err
 	}

@@ -3,7 +3,7 @@ package checkpointer
 import (
 	"context"
 	"errors"
-	"fmt"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -19,6 +19,16 @@ import (
 //
 // A task changes its state at the frame, so the third step is all that it needs.
 
+// upgrader completes the changes of apps that Raft knows. It owns the changes in progress.
+type upgrader struct {
+	*leadership
+	projection *projection
+	streams    *streamKeeper
+	admission  *admission
+	reports    *reports
+	upgrading  sync.Map // apps whose logs get the frame of a version
+}
+
 // change is a planned upgrade.
 type change struct {
 	app     *appState
@@ -30,58 +40,57 @@ type change struct {
 }
 
 // upgrade changes an app, or plans that.
-func (s *Service) upgrade(ctx context.Context, l *leader, r *control.UpgradeRequest) (any, error) {
-	c, err := s.planChange(ctx, l, r)
+func (up *upgrader) upgrade(ctx context.Context, r *control.UpgradeRequest) (any, error) {
+	c, err := up.planChange(ctx, r)
 	if err != nil {
 		return nil, err
 	}
 	refused := c.refusal(r)
 	if refused == nil && !c.already {
-		if refused = s.changeable(ctx, l, c); refused == nil {
-			c.answer.Warnings, refused = l.reachableFor(ctx, c.plan)
+		if refused = up.changeable(ctx, c.app, &c.version); refused == nil {
+			c.answer.Warnings, refused = up.admission.reachableFor(ctx, c.plan)
 		}
 	}
 	if r.Plan {
 		if refused != nil {
 			c.answer.Refused = refused.Error()
 		}
-		return c.done(s, l)
+		return c.done(up)
 	}
 	if refused != nil {
 		return nil, refused
 	}
 	if c.already {
-		return c.done(s, l)
+		return c.done(up)
 	}
-	if err := l.widenStreams(ctx, c); err != nil {
+	if err := up.streams.widenStreams(ctx, c); err != nil {
 		return nil, err
 	}
 	faultpoint.Reach(faultpoint.UpgradeBefore)
-	if _, err := l.propose(ctx, &command{Kind: kindUpgrade, App: c.app.Name, Upgrade: &c.version, Time: c.version.Time}); err != nil {
+	if _, err := up.propose(ctx, &command{Kind: kindUpgrade, App: c.app.Name, Upgrade: &c.version, Time: c.version.Time}); err != nil {
 		return nil, err
 	}
-	l.log.Info("app is changed", "app", c.app.Name, "version", c.version.Number, "from", c.from.Number)
+	up.log.Info("app is changed", "app", c.app.Name, "version", c.version.Number, "from", c.from.Number)
 	faultpoint.Reach(faultpoint.UpgradeRaft)
-	l.replace()
-	return c.done(s, l)
+	up.lookSoon()
+	return c.done(up)
 }
 
 // done returns the answer, with the app as it is now.
-func (c *change) done(s *Service, l *leader) (any, error) {
-	a, err := s.known(c.app.Name)
+func (c *change) done(up *upgrader) (any, error) {
+	a, err := up.cfg.FSM.known(c.app.Name)
 	if err != nil {
 		return nil, err
 	}
-	s.addStates(l, a)
+	up.reports.addStates(a)
 	c.answer.App = a.App
-	c.answer.Text, c.answer.Missing = "", l.missing(a, time.Now())
-	c.answer.Warnings = append(c.answer.Warnings, conflicts(c.plan, s.cfg.FSM.apps())...)
+	c.answer.Text, c.answer.Missing = "", up.reports.missing(a, time.Now())
+	c.answer.Warnings = append(c.answer.Warnings, conflicts(c.plan, up.cfg.FSM.apps())...)
 	return c.answer, nil
 }
 
 // changeable returns why an app cannot be changed now, or nil.
-func (s *Service) changeable(ctx context.Context, l *leader, c *change) error {
-	a := c.app
+func (up *upgrader) changeable(ctx context.Context, a *appState, v *control.Version) error {
 	switch {
 	case a.Removing:
 		return failure(control.CodeInvalid, "app %s is being removed", a.Name)
@@ -89,15 +98,17 @@ func (s *Service) changeable(ctx context.Context, l *leader, c *change) error {
 		return failure(control.CodeUnavailable, "app %s of version 0.x is not taken over yet; try again", a.Name)
 	case a.changing() != nil:
 		return failure(control.CodeInvalid, "app %s is being changed to version %d; change it again when eventflux app history %[1]s shows that as current", a.Name, a.changing().Number)
+	case a.Scaling != nil:
+		return failure(control.CodeInvalid, "app %s is being scaled to %d partitions; change it when eventflux app ls shows that number", a.Name, a.Scaling.To)
 	case a.Open != nil && a.Open.Restore != nil:
 		return failure(control.CodeInvalid, "app %s is being restored; change it when eventflux app ls shows the new generation", a.Name)
 	case a.Held:
 		return failure(control.CodeInvalid, "app %s is held where it was restored; release it first: eventflux recover %[1]s --release", a.Name)
 	}
-	if err := s.checkFrame(&a.App, &c.version); err != nil {
+	if err := up.admission.checkFrame(&a.App, v); err != nil {
 		return err
 	}
-	s.addStates(l, a)
+	up.reports.addStates(a)
 	var halted []uint32
 	for _, o := range a.Owners {
 		if o.State == control.TaskHalted {
@@ -112,7 +123,7 @@ func (s *Service) changeable(ctx context.Context, l *leader, c *change) error {
 			return failure(control.CodeInvalid, "app %s, partition %d is in quarantine; run it again first: eventflux app resume %[1]s", a.Name, p)
 		}
 	}
-	return l.levelKnown(ctx, c.version.Level)
+	return up.levelKnown(ctx, v.Level)
 }
 
 // memberTimeout is how long another checkpointer may take to report its level. If it does
@@ -120,15 +131,15 @@ func (s *Service) changeable(ctx context.Context, l *leader, c *change) error {
 const memberTimeout = time.Second
 
 // levelKnown refuses a semantics level that a connected process lacks.
-func (l *leader) levelKnown(ctx context.Context, level uint32) error {
+func (up *upgrader) levelKnown(ctx context.Context, level uint32) error {
 	now := time.Now()
 	refuse := func(kind, name string) error {
-		return failure(control.CodeInvalid, "%s %s runs a build that cannot change apps, or lacks semantics level %d; run version %s there first", kind, name, level, l.s.cfg.Self.Version)
+		return failure(control.CodeInvalid, "%s %s runs a build that cannot change apps, or lacks semantics level %d; run version %s there first", kind, name, level, up.cfg.Self.Version)
 	}
-	for _, name := range l.processors.lacking(level, now) {
+	for _, name := range up.reports.processors.lacking(level, now) {
 		return refuse("processor", name)
 	}
-	for _, one := range l.ingests.alive(now) {
+	for _, one := range up.reports.ingests.alive(now) {
 		if one.level < level {
 			return refuse("ingest", one.name)
 		}
@@ -136,12 +147,12 @@ func (l *leader) levelKnown(ctx context.Context, level uint32) error {
 	ctx, cancel := context.WithTimeout(ctx, memberTimeout)
 	defer cancel()
 	var group errgroup.Group
-	for _, peer := range l.s.cfg.Raft.Status().Peers {
-		if peer.ID == l.s.cfg.Raft.ID() {
+	for _, peer := range up.cfg.Raft.Status().Peers {
+		if peer.ID == up.cfg.Raft.ID() {
 			continue
 		}
 		group.Go(func() error {
-			client := &control.Client{Conn: l.s.cfg.Conn, Self: l.s.cfg.Self}
+			client := &control.Client{Conn: up.cfg.Conn, Self: up.cfg.Self}
 			status, err := client.StatusOf(ctx, peer.ID)
 			if err == nil && status.Level < level {
 				return refuse("checkpointer", peer.ID)
@@ -153,18 +164,18 @@ func (l *leader) levelKnown(ctx context.Context, level uint32) error {
 }
 
 // upgradeOnce starts to carry out a change, unless that is already in progress.
-func (l *leader) upgradeOnce(ctx context.Context, app string) {
-	if _, under := l.upgrading.LoadOrStore(app, true); under {
+func (up *upgrader) upgradeOnce(ctx context.Context, app string) {
+	if _, under := up.upgrading.LoadOrStore(app, true); under {
 		return
 	}
-	l.work.Go(func() {
-		defer l.upgrading.Delete(app)
+	up.work.Go(func() {
+		defer up.upgrading.Delete(app)
 		for {
-			err := l.completeUpgrade(ctx, app)
+			err := up.completeUpgrade(ctx, app)
 			if err == nil || ctx.Err() != nil {
 				return
 			}
-			l.log.Warn("change an app; trying again", "app", app, "err", err)
+			up.log.Warn("change an app; trying again", "app", app, "err", err)
 			if !pauseFor(ctx, projectRetry) {
 				return
 			}
@@ -174,13 +185,13 @@ func (l *leader) upgradeOnce(ctx context.Context, app string) {
 
 // completeUpgrade appends the frame of the newest version to all logs, and records that in
 // Raft.
-func (l *leader) completeUpgrade(ctx context.Context, app string) error {
-	done, err := l.turn(ctx, app)
+func (up *upgrader) completeUpgrade(ctx context.Context, app string) error {
+	done, err := up.streams.turn(ctx, app)
 	if err != nil {
 		return err
 	}
 	defer done()
-	a := l.s.cfg.FSM.app(app)
+	a := up.cfg.FSM.app(app)
 	if a == nil || a.Removing {
 		return nil
 	}
@@ -188,7 +199,7 @@ func (l *leader) completeUpgrade(ctx context.Context, app string) error {
 	if v == nil {
 		return nil
 	}
-	if err := errors.Join(l.startEach(ctx, a)...); err != nil {
+	if err := errors.Join(up.streams.startEach(ctx, a)...); err != nil {
 		return err
 	}
 	d := deployment(&a.App, v)
@@ -197,7 +208,7 @@ func (l *leader) completeUpgrade(ctx context.Context, app string) error {
 	group.SetLimit(startedAtOnce)
 	for p := range a.Partitions {
 		group.Go(func() error {
-			errs[p] = d.Append(ctx, l.s.js, p)
+			errs[p] = d.Append(ctx, up.js, p)
 			faultpoint.Reach(faultpoint.UpgradeFrame)
 			return nil
 		})
@@ -207,68 +218,34 @@ func (l *leader) completeUpgrade(ctx context.Context, app string) error {
 		return err
 	}
 	faultpoint.Reach(faultpoint.UpgradeFrames)
-	if _, err := l.propose(ctx, &command{Kind: kindUpgraded, App: app, Upgrade: &control.Version{Number: v.Number}}); err != nil {
+	if _, err := up.propose(ctx, &command{Kind: kindUpgraded, App: app, Upgrade: &control.Version{Number: v.Number}}); err != nil {
 		return err
 	}
 	faultpoint.Reach(faultpoint.UpgradeDone)
-	l.log.Info("all logs of an app have the frame of its version", "app", app, "version", v.Number)
-	l.nudge()
-	return l.project(ctx)
-}
-
-// missingVersions lists the partitions that do not run the newest version.
-func (l *leader) missingVersions(a *appState, now time.Time) (what []string) {
-	if len(a.Versions) == 0 {
-		return nil
-	}
-	v := a.newest()
-	if a.changing() != nil {
-		return []string{fmt.Sprintf("the logs do not all have the frame of version %d yet", v.Number)}
-	}
-	of := map[uint32][]uint32{}
-	var versions []uint32
-	for _, o := range a.Owners {
-		runs := l.processors.version(o.Processor, slot{a.Name, o.Partition}, now)
-		if runs >= v.Number {
-			continue
-		}
-		if of[runs] == nil {
-			versions = append(versions, runs)
-		}
-		of[runs] = append(of[runs], o.Partition)
-	}
-	for _, runs := range versions {
-		what = append(what, fmt.Sprintf("%s: at version %d, and the log has version %d", partitionsText(of[runs]), runs, v.Number))
-	}
-	return what
-}
-
-func (l *leader) versionsOf(app string) []control.Version {
-	if a := l.s.cfg.FSM.app(app); a != nil {
-		return a.Versions
-	}
-	return nil
+	up.log.Info("all logs of an app have the frame of its version", "app", app, "version", v.Number)
+	up.nudge()
+	return up.projection.project(ctx)
 }
 
 // history lists the versions of an app.
 func (s *Service) history(_ context.Context, l *leader, r *control.AppRequest) (any, error) {
-	a, err := s.known(r.App)
+	a, err := s.cfg.FSM.known(r.App)
 	if err != nil {
 		return nil, err
 	}
-	h := control.History{App: a.Name, Current: max(a.Version, 1), Versions: a.versions(), Partitions: make([]uint32, a.Partitions)}
+	h := control.History{App: a.Name, Current: max(a.Version, 1), Versions: a.versions(), Scalings: a.scalings(), Partitions: make([]uint32, a.Partitions)}
 	for i := range h.Versions {
 		h.Versions[i].Text = ""
 	}
 	for _, o := range a.Owners {
-		h.Partitions[o.Partition] = l.processors.version(o.Processor, slot{a.Name, o.Partition}, time.Now())
+		h.Partitions[o.Partition] = l.reports.processors.version(o.Processor, slot{a.Name, o.Partition}, time.Now())
 	}
 	return h, nil
 }
 
 // version returns a version of an app with its text.
 func (s *Service) version(_ context.Context, _ *leader, r *control.VersionRequest) (any, error) {
-	a, err := s.known(r.App)
+	a, err := s.cfg.FSM.known(r.App)
 	if err != nil {
 		return nil, err
 	}

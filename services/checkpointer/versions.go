@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"github.com/eventflux/eventflux/shared/control"
+	"github.com/eventflux/eventflux/shared/lang/siddhiql"
 )
 
 // textsKept is how many versions keep their texts even if no checkpoint needs them, so that
@@ -37,6 +38,26 @@ func (a *appState) versionOf(number uint32) *control.Version {
 	return nil
 }
 
+// scalings returns the number of partitions of each version that a scaling made: no other change
+// has another number than the version before. Versions without a text are left out.
+func (a *appState) scalings() map[uint32]int {
+	if a.Scalings == 0 {
+		return nil
+	}
+	made, before := map[uint32]int{}, 0
+	for _, v := range a.versions() {
+		number := 0
+		if plan, err := siddhiql.CompileDeployed(v.Text); err == nil && v.Text != "" {
+			number = plan.Partitions
+		}
+		if before > 0 && number > 0 && number != before {
+			made[v.Number] = number
+		}
+		before = number
+	}
+	return made
+}
+
 // planned reports whether a version of the app has this plan digest.
 func (a *appState) planned(digest string) bool {
 	return slices.ContainsFunc(a.versions(), func(v control.Version) bool { return v.Plan == digest })
@@ -50,7 +71,7 @@ func (a *appState) changing() *control.Version {
 	return nil
 }
 
-// upgrade adds a version to an app. From then on, any leader completes the change.
+// upgrade adds a version to an app, unless it cannot be changed now.
 func (a *appState) upgrade(v *control.Version) any {
 	if has := a.versionOf(v.Number); has != nil && has.Plan == v.Plan && has.Stamp == v.Stamp {
 		return nil
@@ -62,17 +83,24 @@ func (a *appState) upgrade(v *control.Version) any {
 		return refuse(control.CodeUnavailable, "app %s of version 0.x is not taken over yet; try again", a.Name)
 	case a.changing() != nil:
 		return refuse(control.CodeUnavailable, "app %s is being changed to version %d; change it again when that is done", a.Name, newest.Number)
+	case a.Scaling != nil:
+		return refuse(control.CodeUnavailable, "app %s is being scaled to %d partitions; change it when that is done", a.Name, a.Scaling.To)
 	case a.Open != nil && a.Open.Restore != nil:
 		return refuse(control.CodeUnavailable, "app %s is being restored; change it when that is done", a.Name)
 	case v.Number != newest.Number+1:
 		return refuse(control.CodeFenced, "app %s has version %d, and %d does not follow it; plan the change again", a.Name, newest.Number, v.Number)
 	}
+	a.addVersion(v)
+	return nil
+}
+
+// addVersion adds a version. From then on, any leader completes the change.
+func (a *appState) addVersion(v *control.Version) {
 	if len(a.Versions) == 0 {
 		a.Versions = a.versions()
 	}
 	a.Versions = append(a.Versions, *v)
 	a.forgetTexts()
-	return nil
 }
 
 // upgraded records that the logs of all partitions have the frame of a version.

@@ -143,7 +143,7 @@ func (w *world) decide(epoch state.Epoch, what string) {
 func (w *world) lead() {
 	w.term++
 	var effects []effect
-	w.c, effects = newCoordinator(w.fsm.app("app"), checkpoint.Term(w.term), w.now, 10*time.Second, time.Minute)
+	w.c, effects = newCoordinator(appInRaft{w.fsm, "app"}, w.fsm.app("app").Open, checkpoint.Term(w.term), w.now, 10*time.Second, time.Minute)
 	w.storeAt = w.term // the fence
 	w.want(effects)
 }
@@ -183,8 +183,7 @@ func (w *world) step() {
 	case 3:
 		p := uint32(rapid.IntRange(0, 1).Draw(w.t, "p"))
 		if rapid.IntRange(0, 3).Draw(w.t, "really") == 0 {
-			number := w.apply(&command{Kind: kindAttach, App: "app", Owner: &control.Owner{Partition: p, Owner: fmt.Sprint(w.index)}})
-			w.deliver(message{kind: msgAttached, partition: p, number: number.(uint64)})
+			w.apply(&command{Kind: kindAttach, App: "app", Owner: &control.Owner{Partition: p, Owner: fmt.Sprint(w.index)}})
 		}
 	case 4:
 		w.prepare()

@@ -75,19 +75,19 @@ func (p *part) Committed(seq uint64, err error) {
 	if p == &p.of.parts[0] {
 		p.of.seq = seq
 	}
-	p.of.settle(err)
+	p.of.finish(err)
 }
 
 // Committed records the outcome of the first append.
 func (a *ack) Committed(seq uint64, err error) {
 	a.seq = seq
-	a.settle(err)
+	a.finish(err)
 }
 
 // Committed records the outcome of a later append.
-func (a *laterAck) Committed(_ uint64, err error) { (*ack)(a).settle(err) }
+func (a *laterAck) Committed(_ uint64, err error) { (*ack)(a).finish(err) }
 
-func (a *ack) settle(err error) {
+func (a *ack) finish(err error) {
 	if err != nil {
 		a.keepFirst(err)
 	}
@@ -97,7 +97,7 @@ func (a *ack) settle(err error) {
 	a.s.counters.waiting.Add(-a.cost)
 	switch failure := a.failure.Load(); {
 	case a.to.progress != nil:
-		a.to.progress.settled(a.to.round, failure)
+		a.to.progress.recordOutcome(a.to.round, failure)
 	case failure != nil:
 		a.fail(*failure)
 	case a.to.reply != "":
@@ -138,9 +138,9 @@ func (a *ack) fail(err error) {
 		p.text = err.Error() + "; " + a.repeat()
 	}
 	a.s.counters.refusedFor(p.code)
-	a.s.counters.failed.note(p.text)
+	a.s.counters.failed.record(p.text)
 	if a.to.reply == "" {
-		a.s.counters.dropped.note(p.text)
+		a.s.counters.dropped.record(p.text)
 		return
 	}
 	if !a.several {

@@ -114,7 +114,7 @@ func mustJSON(v any) []byte {
 func (s *Service) refuse(m *nats.Msg, p *problem, several bool) {
 	if m.Reply == "" {
 		if p.code.code() == 503 {
-			s.counters.dropped.note(p.text)
+			s.counters.dropped.record(p.text)
 		}
 		return
 	}
@@ -136,7 +136,7 @@ func (s *Service) answerRefused(reply string, tail []byte) {
 // gets no answer, and must repeat the message as after any lost answer.
 func (s *Service) respond(reply string, data []byte) {
 	if err := s.cfg.Conn.Publish(reply, data); err != nil {
-		s.counters.unanswered.note(err.Error())
+		s.counters.unanswered.record(err.Error())
 	}
 }
 
@@ -145,8 +145,8 @@ func refusals(r *route) *outcome {
 	o := &outcome{}
 	var described []string
 	targets, rows := 0, 0
-	for i := range r.lanes {
-		l := &r.lanes[i]
+	for i := range r.decodings {
+		l := &r.decodings[i]
 		targets, rows = targets+len(l.targets), max(rows, l.rows())
 	}
 	refused := make([]int, rows) // by event: how many targets refuse it
@@ -163,8 +163,8 @@ func refusals(r *route) *outcome {
 			o.Rejected = append(o.Rejected, one)
 		}
 	}
-	for i := range r.lanes {
-		l := &r.lanes[i]
+	for i := range r.decodings {
+		l := &r.decodings[i]
 		bad := map[int]bool{}
 		for _, row := range l.refused {
 			bad[row.Index] = true
@@ -208,7 +208,7 @@ func refusals(r *route) *outcome {
 }
 
 // rows returns how many rows of the message were read.
-func (l *lane) rows() int { return l.accepted + len(l.refused) }
+func (l *decoding) rows() int { return l.accepted + len(l.refused) }
 
 // tail returns the rest of an answer after its sequence, from a comma on.
 func (o *outcome) tail() []byte {
@@ -234,20 +234,20 @@ func (s *Service) full(what string, trouble error) *problem {
 	if trouble != nil {
 		text += "; " + trouble.Error()
 	}
-	s.counters.overload.note(text)
+	s.counters.overload.record(text)
 	return &problem{overloaded, text}
 }
 
 // slow counts a message that is refused because a task cannot keep up, and returns p.
 func (s *Service) slow(p *problem) *problem {
-	s.counters.slow.note(p.text)
+	s.counters.slow.record(p.text)
 	return p
 }
 
 // health returns the problem of the first log of the route that has one, or nil.
 func (r *route) health() error {
-	for i := range r.lanes {
-		for _, t := range r.lanes[i].targets {
+	for i := range r.decodings {
+		for _, t := range r.decodings[i].targets {
 			for _, l := range t.logs {
 				if err := l.health(); err != nil {
 					return err

@@ -6,6 +6,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/eventflux/eventflux/shared/lang/engine"
 	"github.com/eventflux/eventflux/shared/lang/event"
 	"github.com/eventflux/eventflux/shared/log/wal"
 )
@@ -43,14 +44,14 @@ func (in *intake) nextID() string {
 	return string(strconv.AppendUint(append(text[:0], in.idStart...), in.ids, 36))
 }
 
-// spread plans all appends for the rows in the lanes, and computes their cost. Nothing is
+// spread plans all appends for the rows in the decodings, and computes their cost. Nothing is
 // appended until it is known that all appends are possible. If several apps read the subject
 // and the logs of some can never accept the message, those apps are left out, and short is
 // true. A problem concerns all apps.
 func (in *intake) spread(r *route) (short bool, p *problem) {
 	in.sends, in.cost = in.sends[:0], 0
-	for i := range r.lanes {
-		l := &r.lanes[i]
+	for i := range r.decodings {
+		l := &r.decodings[i]
 		for _, t := range l.targets {
 			t.problem = nil
 			if l.accepted == 0 {
@@ -74,10 +75,10 @@ func (in *intake) spread(r *route) (short bool, p *problem) {
 
 func (in *intake) spreadOne(b *event.Batch, t *target) *problem {
 	if t.key == nil {
-		return in.cut(t.logs[0], b, 0, b.Len())
+		return in.split(t.logs[0], b, 0, b.Len())
 	}
 	if b.Len() == 1 {
-		return in.cut(t.logs[t.shard(b, 0)], b, 0, 1)
+		return in.split(t.logs[t.shard(b, 0)], b, 0, 1)
 	}
 	for _, part := range t.parts {
 		part.Reset()
@@ -89,35 +90,26 @@ func (in *intake) spreadOne(b *event.Batch, t *target) *problem {
 		if part.Len() == 0 {
 			continue
 		}
-		if p := in.cut(t.logs[i], part, 0, part.Len()); p != nil {
+		if p := in.split(t.logs[i], part, 0, part.Len()); p != nil {
 			return p
 		}
 	}
 	return nil
 }
 
-// shard returns the partition of a row: FNV-1a of its key's text. A row with a null key has
-// no partition; the app ignores it, so any partition will do.
+// shard returns the partition of a row. A row with a null key has no partition; the app
+// ignores it, so any partition will do.
 func (t *target) shard(b *event.Batch, row int) int {
 	key, ok := t.key(b, row)
 	if !ok {
 		return 0
 	}
-	return int(fnv1a(key) % uint32(len(t.logs)))
+	return int(engine.Home(key, uint32(len(t.logs))))
 }
 
-func fnv1a(text string) uint32 {
-	const offset, prime = 2166136261, 16777619
-	hash := uint32(offset)
-	for i := range len(text) {
-		hash = (hash ^ uint32(text[i])) * prime
-	}
-	return hash
-}
-
-// cut adds the appends of the rows [from, to) of b. A chunk or a message with an id must stay
+// split adds the appends of the rows [from, to) of b. A chunk or a message with an id must stay
 // in one piece: a second piece with the same id would count as a repetition.
-func (in *intake) cut(l *log, b *event.Batch, from, to int) *problem {
+func (in *intake) split(l *log, b *event.Batch, from, to int) *problem {
 	m := wal.Message{
 		Batch: b, From: from, To: to, Arrived: in.arrived,
 		Chunk: in.letter.chunk, ID: in.letter.id, Header: in.letter.trace,
@@ -127,10 +119,10 @@ func (in *intake) cut(l *log, b *event.Batch, from, to int) *problem {
 	if size > pieceBytesMax {
 		if !whole {
 			middle := from + (to-from)/2
-			if p := in.cut(l, b, from, middle); p != nil {
+			if p := in.split(l, b, from, middle); p != nil {
 				return p
 			}
-			return in.cut(l, b, middle, to)
+			return in.split(l, b, middle, to)
 		}
 		if limit := l.writer.Load().MessageBytesMax(); size > limit {
 			return &problem{tooLarge, fmt.Sprintf(
@@ -154,10 +146,10 @@ func (in *intake) commit(m *nats.Msg, r *route, refused bool) {
 		in.s.answerRefused(m.Reply, to.tail)
 		return
 	}
-	for i := range r.lanes {
-		for _, t := range r.lanes[i].targets {
+	for i := range r.decodings {
+		for _, t := range r.decodings[i].targets {
 			if t.problem == nil {
-				t.accepted.Add(uint64(r.lanes[i].accepted))
+				t.accepted.Add(uint64(r.decodings[i].accepted))
 			}
 		}
 	}

@@ -13,12 +13,12 @@ const backlogMarks = 1024
 // log has not applied.
 type backlog struct {
 	mu      sync.Mutex
-	applied mark   // the newest frame of this process that the task has applied
-	marks   []mark // frames after it, in the order of the log
+	applied written   // the newest frame of this process that the task has applied
+	marks   []written // frames after it, in the order of the log
 }
 
-// mark is a frame that this process has written.
-type mark struct {
+// written is a frame that this process has written.
+type written struct {
 	seq    uint64
 	events uint64 // written up to and including this frame, since the process started
 	at     time.Time
@@ -36,7 +36,7 @@ func (b *backlog) wrote(seq uint64, events int) {
 		}
 		b.marks = b.marks[:backlogMarks/2]
 	}
-	b.marks = append(b.marks, mark{seq, b.last().events + uint64(events), time.Now()})
+	b.marks = append(b.marks, written{seq, b.last().events + uint64(events), time.Now()})
 }
 
 // waiting returns how many events are not applied once the task has applied the log up to
@@ -67,7 +67,7 @@ func (b *backlog) age(now time.Time) time.Duration {
 	return now.Sub(b.marks[0].at)
 }
 
-func (b *backlog) last() mark {
+func (b *backlog) last() written {
 	if n := len(b.marks); n > 0 {
 		return b.marks[n-1]
 	}

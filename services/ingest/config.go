@@ -19,6 +19,7 @@ const (
 	eventBytesDefault = 1 << 20
 	memoryDefault     = 64 << 20
 	stopDefault       = 10 * time.Second
+	firstLoadDefault  = time.Minute
 )
 
 // Config is the configuration of an ingest.
@@ -60,6 +61,9 @@ type Config struct {
 	// StopTimeout is how long a stop waits for accepted events to become durable; zero means
 	// 10 s.
 	StopTimeout time.Duration
+	// FirstLoadMax is how long the events of an app wait until the tables that KV buckets fill
+	// were loaded for the first time; zero means a minute.
+	FirstLoadMax time.Duration
 	// Witness keeps the last acknowledged frame of each log; nil keeps none.
 	Witness *witness.Folder
 	// Log may be nil, which means slog.Default.
@@ -90,6 +94,9 @@ func (cfg Config) withDefaults() (Config, error) {
 	}
 	if cfg.StopTimeout == 0 {
 		cfg.StopTimeout = stopDefault
+	}
+	if cfg.FirstLoadMax == 0 {
+		cfg.FirstLoadMax = firstLoadDefault
 	}
 	if cfg.Durability == 0 {
 		cfg.Durability = natsconn.Durable
@@ -122,6 +129,9 @@ func (cfg *Config) check() error {
 	}
 	if cfg.StopTimeout < 0 {
 		wrong("stop timeout is %s, want more than 0", cfg.StopTimeout)
+	}
+	if cfg.FirstLoadMax < 0 {
+		wrong("the limit of the first load is %s, want more than 0", cfg.FirstLoadMax)
 	}
 	if !cfg.Durability.Valid() {
 		wrong("unknown %s", cfg.Durability)

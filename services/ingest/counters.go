@@ -46,7 +46,7 @@ type tally struct {
 	loggedAt time.Time
 }
 
-func (t *tally) note(text string) {
+func (t *tally) record(text string) {
 	t.last.Store(&text)
 	t.n.Add(1)
 }
@@ -63,7 +63,7 @@ func (s *Service) watch(ctx context.Context) error {
 	defer s.beat.Stop()
 	ready, started := false, time.Now()
 	tellReady := func() {
-		if !ready && (s.settled() || time.Since(started) > readyAfter) {
+		if !ready && (s.allStarted() || time.Since(started) > readyAfter) {
 			ready = true
 			close(s.ready)
 		}

@@ -55,7 +55,7 @@ func newDeadLetters(nc *nats.Conn, c *counters) (*deadLetters, error) {
 }
 
 func (d *deadLetters) lose(subject string, err error) {
-	d.lost.note(subject + ": " + err.Error())
+	d.lost.record(subject + ": " + err.Error())
 }
 
 var errDeadFull = errors.New("too many wait to be stored")
@@ -130,11 +130,11 @@ func (d *deadLetters) close(ctx context.Context) error {
 // bury makes dead letters of refused rows, and of a message that is too large for the logs of
 // one of the apps.
 func (in *intake) bury(m *nats.Msg, r *route) {
-	for i := range r.lanes {
-		l := &r.lanes[i]
+	for i := range r.decodings {
+		l := &r.decodings[i]
 		for _, row := range l.refused {
 			in.s.counters.refusedFor(eventsRefused)
-			in.s.counters.refused.note(row.Err.Error())
+			in.s.counters.refused.record(row.Err.Error())
 			for _, t := range l.targets {
 				t.refused.Add(1)
 				in.s.dead.add(in.deadLetter(m, t.dead, row))
@@ -143,7 +143,7 @@ func (in *intake) bury(m *nats.Msg, r *route) {
 		for _, t := range l.targets {
 			if p := t.problem; p != nil {
 				in.s.counters.refusedFor(p.code)
-				in.s.counters.refused.note(p.text)
+				in.s.counters.refused.record(p.text)
 				t.refused.Add(uint64(l.accepted))
 				in.s.dead.add(in.deadLetter(m, t.dead, rowjson.Refused{End: len(m.Data), Err: errors.New(p.text)}))
 			}
@@ -153,8 +153,8 @@ func (in *intake) bury(m *nats.Msg, r *route) {
 
 // buryAll makes a dead letter of the whole message for each source that reads it.
 func (in *intake) buryAll(m *nats.Msg, r *route, err error) {
-	for i := range r.lanes {
-		for _, t := range r.lanes[i].targets {
+	for i := range r.decodings {
+		for _, t := range r.decodings[i].targets {
 			in.s.dead.add(in.deadLetter(m, t.dead, rowjson.Refused{End: len(m.Data), Err: err}))
 		}
 	}

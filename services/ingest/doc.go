@@ -89,8 +89,14 @@
 //   - One process reads for a source at a time, by a lease. If two do so anyway, results
 //     are in the log twice, and the task uses each position once.
 //
+// # Rows of KV buckets
+//
+// A table with @source(kv='…') gets the rows of a KV bucket. One process reads the bucket for it,
+// by the same kind of lease, and appends records to every log of the app: first a load of all
+// rows, and then each change. Events of the app wait for the first load (hold.go).
+//
 // Read config.go, service.go, unit.go; then the path of a message: listener.go and queue.go,
 // routes.go and subject.go, intake.go, flow.go, backlog.go, headers.go, append.go, ack.go,
 // answer.go, deadletter.go; the path of a result: link.go, lease.go, follower.go, place.go,
-// history.go, take.go, progress.go. counters.go and info.go are for operators.
+// history.go, take.go, progress.go; the path of a row: bucket.go, bucketrecord.go. counters.go and info.go are for operators.
 package ingest

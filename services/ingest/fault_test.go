@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/eventflux/eventflux/shared/lang/frame"
 	"github.com/eventflux/eventflux/shared/log/natsconn"
@@ -64,12 +63,7 @@ func (a *answers) next() (int, reply) {
 func (r *rig) delays() map[int]int {
 	r.t.Helper()
 	count := map[int]int{}
-	var dec frame.Decoder
-	r.messages("EFW_a_0", func(m *jetstream.RawStreamMsg) {
-		f, err := dec.Decode(m.Data)
-		if err != nil {
-			r.t.Fatal(err)
-		}
+	r.frames("a", 0, func(f *frame.Frame) {
 		for _, b := range f.Blocks {
 			for _, v := range b.Batch.Cols[1].Ints {
 				count[int(v)]++

@@ -128,8 +128,8 @@ func (in *intake) stalled(m *nats.Msg, r *route) *problem {
 // allClosed is a check before the message is decoded. It returns a problem only if a source
 // has no log that accepts events, so that it does not matter where the rows go.
 func (r *route) allClosed(lagMax time.Duration) *problem {
-	for i := range r.lanes {
-		for _, t := range r.lanes[i].targets {
+	for i := range r.decodings {
+		for _, t := range r.decodings[i].targets {
 			var p *problem
 			for _, l := range t.logs {
 				if p = l.refuses(lagMax); p == nil {
@@ -144,14 +144,14 @@ func (r *route) allClosed(lagMax time.Duration) *problem {
 	return nil
 }
 
-// opened waits until all logs of the result accept events.
-func (f *follower) opened(ctx context.Context) error {
-	if f.in.cannot() == nil {
+// opened waits until all logs of the planned appends accept events.
+func (in *intake) opened(ctx context.Context) error {
+	if in.cannot() == nil {
 		return nil
 	}
 	ticker := time.NewTicker(roomLookEvery)
 	defer ticker.Stop()
-	for f.in.cannot() != nil {
+	for in.cannot() != nil {
 		select {
 		case <-ticker.C:
 		case <-ctx.Done():

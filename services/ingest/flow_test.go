@@ -75,11 +75,11 @@ func TestBacklog(t *testing.T) {
 		random := rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 1))
 		var b backlog
 		var seq, applied uint64
-		var frames []mark // events are the frame's own
+		var frames []written // events are the frame's own
 		for range 4 {
 			for range random.IntN(backlogMarks) {
 				seq += 1 + random.Uint64N(3)
-				frames = append(frames, mark{seq: seq, events: 1 + random.Uint64N(9)})
+				frames = append(frames, written{seq: seq, events: 1 + random.Uint64N(9)})
 				b.wrote(seq, int(frames[len(frames)-1].events))
 			}
 			applied += random.Uint64N(seq - applied + 1)

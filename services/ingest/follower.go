@@ -43,6 +43,7 @@ type follower struct {
 	stream    string // of JetStream
 	subject   string
 	consumer  string
+	format    string // of the results: their Content-Type; "" for JSON
 
 	origin *origin // nil if it reads results of another app
 
@@ -55,6 +56,9 @@ type follower struct {
 	newest   []result.Position // by log: the last result in it, or on its way there
 	made     time.Time         // when the stream was created
 
+	passed atomic.Uint64 // sequence of the newest result that was appended, or not used
+	head   atomic.Uint64 // generation of the current result
+
 	taken, repeated atomic.Uint64 // results
 	mu              sync.Mutex
 	trouble         string // why nothing is read; "" while it reads
@@ -65,13 +69,13 @@ func newFollower(l *link, p uint32) *follower {
 		link: l, s: l.s, partition: p,
 		stream: natsconn.OutStream(l.results.app, p), subject: natsconn.OutSubject(l.results.app, l.results.stream, p),
 		in: newIntake(l.s), newest: make([]result.Position, len(l.source.logs)),
-		trouble: "starting",
+		trouble: "starting", format: l.source.stream.ReadsContentType(),
 	}
 	if o := l.source.stream.Origin; o != nil {
 		f.stream, f.subject, f.origin = o.JetStream, l.subject(), &origin{Origin: *o}
 	}
 	f.consumer = consumerName(l.source.app.Name, l.source.stream.Name, f.subject)
-	f.route = &route{lanes: []lane{f.in.lane([]*source{l.source})}}
+	f.route = &route{decodings: []decoding{f.in.newDecoding([]*source{l.source})}}
 	return f
 }
 
@@ -139,7 +143,7 @@ func (f *follower) report(err error) {
 
 // read appends results until ctx ends, or until it may have missed some.
 func (f *follower) read(ctx context.Context) error {
-	ctx, cancel := f.connected(ctx)
+	ctx, cancel := connected(ctx, f.s.cfg.Conn)
 	defer cancel()
 	if f.former != nil { // the logs would not show results that are still being appended
 		if err := f.former.await(ctx); err != nil {
@@ -197,7 +201,11 @@ func (f *follower) handle(ctx context.Context, m jetstream.Msg, meta *jetstream.
 			return err
 		}
 	} else {
+		if err := f.awaitFormer(ctx, m); err != nil {
+			return err
+		}
 		if f.isMissing(m) {
+			f.passed.Store(meta.Sequence.Stream)
 			return nil
 		}
 		at.Place = placeText(m.Headers())
@@ -206,6 +214,7 @@ func (f *follower) handle(ctx context.Context, m jetstream.Msg, meta *jetstream.
 		}
 	}
 	f.progress.handle(at)
+	f.passed.Store(meta.Sequence.Stream)
 	return nil
 }
 
@@ -216,6 +225,9 @@ func (f *follower) open(ctx context.Context) (jetstream.MessagesContext, error) 
 	ask, cancel := context.WithTimeout(ctx, linkAskTimeout)
 	defer cancel()
 	stream, err := f.s.js.Stream(ask, f.stream)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		return nil, fmt.Errorf("there is no JetStream stream %s; it is read once it is created", f.stream)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("JetStream stream %s: %w", f.stream, err)
 	}
@@ -258,6 +270,8 @@ func (f *follower) config(ctx context.Context, info *jetstream.StreamInfo) (cfg 
 	}
 	if cfg.OptStartSeq, err = f.from(ctx, info); err == nil {
 		f.missing = f.missingFrom(cfg.OptStartSeq, info.State.FirstSeq)
+		f.passed.Store(cfg.OptStartSeq - 1)
+		f.head.Store(0)
 	}
 	return cfg, err
 }
@@ -289,9 +303,8 @@ var errDisconnected = errors.New("the connection was lost")
 
 // connected returns a context that ends with the connection: the server does not repeat
 // results that were lost with it.
-func (f *follower) connected(ctx context.Context) (context.Context, context.CancelFunc) {
+func connected(ctx context.Context, nc *nats.Conn) (context.Context, context.CancelFunc) {
 	ctx, lose := context.WithCancelCause(ctx)
-	nc := f.s.cfg.Conn
 	status := nc.StatusChanged(nats.RECONNECTING, nats.CLOSED)
 	ended := make(chan struct{})
 	go func() {

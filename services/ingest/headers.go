@@ -50,8 +50,8 @@ var demands = [...]string{
 	"Nats-Batch-Id", "Nats-Rollup", "Nats-TTL", "Nats-Schedule", "Nats-Incr",
 }
 
-// letter holds the parsed headers of a message.
-type letter struct {
+// messageHeaders holds the parsed headers of a message.
+type messageHeaders struct {
 	ts    int64 // of its rows
 	timed bool  // ts is from the message; otherwise it is the time of arrival
 	chunk bool
@@ -60,7 +60,7 @@ type letter struct {
 }
 
 // read parses the headers of a published message.
-func (l *letter) read(m *nats.Msg) error {
+func (l *messageHeaders) read(m *nats.Msg) error {
 	if n := headersBytes(m); n > headersBytesMax {
 		return fmt.Errorf("%d bytes of headers, limit %d", n, headersBytesMax)
 	}

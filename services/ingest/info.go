@@ -62,7 +62,8 @@ type InfoStream struct {
 	Ahead      uint64          `json:"ahead,omitempty"`    // refused events whose time was too far ahead
 	Ignored    uint64          `json:"ignored,omitempty"`  // events with members that are no attributes
 	Timeless   uint64          `json:"timeless,omitempty"` // refused events without a time, which the app needs
-	Origin     string          `json:"origin,omitempty"`   // the JetStream stream of @source(stream='…')
+	Origin     string          `json:"origin,omitempty"`   // the JetStream stream of @source(stream='…'), or of a table's KV bucket
+	Bucket     string          `json:"bucket,omitempty"`   // the KV bucket of a table (@source(kv='…'))
 	Results    []InfoResults   `json:"results,omitempty"`  // if events are read from JetStream: an origin, or another app's results
 }
 
@@ -127,9 +128,15 @@ func (info *Info) add(u *unit, lagMax time.Duration) {
 		}
 	}
 	links := u.linked()
+	bucketName := func(src *source) string {
+		if b := src.stream.ReadsBucket(); b != nil {
+			return b.Name
+		}
+		return ""
+	}
 	for _, src := range u.served() {
 		one := InfoStream{
-			Origin: originOf(src), App: src.app.Name, Stream: src.stream.Name, Subject: src.stream.Subject, Partitions: src.app.Partitions,
+			Origin: originOf(src), Bucket: bucketName(src), App: src.app.Name, Stream: src.stream.Name, Subject: src.stream.Subject, Partitions: src.app.Partitions,
 			Accepted: src.accepted.Load(), Refused: src.refused.Load(),
 			Clamped: src.clamped.Load(), Ahead: src.ahead.Load(), Timeless: src.timeless.Load(), Ignored: src.ignored.Load(),
 		}
@@ -151,6 +158,9 @@ func originOf(src *source) string {
 	if o := src.stream.Origin; o != nil {
 		return o.JetStream
 	}
+	if b := src.stream.ReadsBucket(); b != nil {
+		return "KV_" + b.Name
+	}
 	return ""
 }
 
@@ -161,6 +171,18 @@ func (l *link) info() []InfoResults {
 	var all []InfoResults
 	if l.trouble != "" {
 		all = append(all, InfoResults{State: "waiting", Reason: l.trouble})
+	}
+	if b := l.bucket; b != nil {
+		b.mu.Lock()
+		one := InfoResults{
+			JetStream: b.stream, Consumer: b.name, State: "reading", Reason: b.trouble,
+			Taken: b.taken.Load(), Lag: b.pending.Load(), Recreated: b.recreated.Load(),
+		}
+		b.mu.Unlock()
+		if one.Reason != "" {
+			one.State = "waiting"
+		}
+		all = append(all, one)
 	}
 	for _, f := range l.followers {
 		f.mu.Lock()

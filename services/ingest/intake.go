@@ -4,14 +4,15 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"reflect"
 	"slices"
 
 	"github.com/nats-io/nats.go"
 
 	"github.com/eventflux/eventflux/shared/lang/engine"
 	"github.com/eventflux/eventflux/shared/lang/event"
+	"github.com/eventflux/eventflux/shared/lang/event/rowavro"
 	"github.com/eventflux/eventflux/shared/lang/event/rowjson"
+	"github.com/eventflux/eventflux/shared/lang/event/rowproto"
 	"github.com/eventflux/eventflux/shared/lang/event/rowtext"
 	"github.com/eventflux/eventflux/shared/lang/siddhiql"
 )
@@ -35,7 +36,7 @@ type intake struct {
 	ids     uint64 // how many ids were given
 
 	// Of the message that is handled:
-	letter   letter
+	letter   messageHeaders
 	inflater inflater
 	sends    []send
 	cost     int64
@@ -43,12 +44,12 @@ type intake struct {
 
 // route is where messages of one subject go.
 type route struct {
-	lanes   []lane
-	several bool // more than one app reads the subject
+	decodings []decoding
+	several   bool // more than one app reads the subject
 }
 
-// lane is a definition and the sources that share it.
-type lane struct {
+// decoding is a definition and the sources that share it.
+type decoding struct {
 	*reader
 	targets []*target
 
@@ -67,11 +68,10 @@ type reader struct {
 	clocked  clocked // of the current message
 	keys     string  // of its sources
 	keyMax   int
-	mapping  rowjson.Mapping
-	text     *rowtext.Mapping
+	stream   *siddhiql.Stream // whose map its sources share
 }
 
-// decoder appends the rows of messages to batches: of JSON, of CSV or of text.
+// decoder appends the rows of messages to batches: of JSON, CSV, text, Protocol Buffers or Avro.
 type decoder interface {
 	Rows(b *event.Batch, payload []byte, ts int64) (accepted int, refused []rowjson.Refused)
 	Check(check func(b *event.Batch) *rowjson.RowError)
@@ -79,8 +79,13 @@ type decoder interface {
 }
 
 func newDecoder(s *siddhiql.Stream) decoder {
-	if s.Text != nil {
+	switch {
+	case s.Text != nil:
 		return rowtext.New(s.Schema, s.Text)
+	case s.Proto != nil:
+		return rowproto.New(s.Schema, s.Proto)
+	case s.Avro != nil:
+		return rowavro.New(s.Schema, s.Avro)
 	}
 	return rowjson.NewMapped(s.Schema, s.Map)
 }
@@ -88,7 +93,7 @@ func newDecoder(s *siddhiql.Stream) decoder {
 // reads reports whether the reader is one for a source.
 func (r *reader) reads(src *source) bool {
 	return sameDefinition(r.schema, src.stream.Schema) && r.clocking == clockingOf(src.app, src.stream) && r.keys == src.keys && r.keyMax == src.keyMax &&
-		reflect.DeepEqual(r.mapping, src.stream.Map) && reflect.DeepEqual(r.text, src.stream.Text)
+		r.stream.SameMap(src.stream)
 }
 
 func newIntake(s *Service) *intake {
@@ -110,30 +115,30 @@ func (s *Service) handle(m *nats.Msg) {
 	defer s.handling.Unlock()
 	in := s.intake
 	r := in.route(m.Subject)
-	if problem := in.take(m, r); problem != nil {
+	if problem := in.accept(m, r); problem != nil {
 		s.counters.refusedFor(problem.code)
 		s.refuse(m, problem, r.several)
 	}
 }
 
-// take accepts the events of a message, except those that are refused. If it returns a
+// accept accepts the events of a message, except those that are refused. If it returns a
 // problem, it has accepted nothing of the message.
-func (in *intake) take(m *nats.Msg, r *route) *problem {
+func (in *intake) accept(m *nats.Msg, r *route) *problem {
 	s := in.s
 	switch {
-	case len(r.lanes) == 0:
-		s.counters.unknown.note(m.Subject)
+	case len(r.decodings) == 0:
+		s.counters.unknown.record(m.Subject)
 		return &problem{unknownStream, "no deployed app reads " + m.Subject + "; " + in.table.listing}
 	case len(m.Data) > s.cfg.EventBytesMax:
 		return in.refuseAll(r, &problem{tooLarge, fmt.Sprintf(
 			"message of %d bytes, limit %d (ingest.event_bytes_max); split it if it holds several events", len(m.Data), s.cfg.EventBytesMax)})
 	}
 	if p := r.unavailable(); p != nil {
-		s.counters.unavailable.note(p.text)
+		s.counters.unavailable.record(p.text)
 		return p
 	}
 	if err := s.cfg.Room(); err != nil {
-		s.counters.overload.note(err.Error())
+		s.counters.overload.record(err.Error())
 		return &problem{diskFull, "no events are accepted: " + err.Error() + "; publish again later"}
 	}
 	if p := r.allClosed(s.cfg.LagMax); p != nil {
@@ -143,7 +148,7 @@ func (in *intake) take(m *nats.Msg, r *route) *problem {
 		return s.full(fmt.Sprintf("%d bytes wait to be durable", waiting), r.health())
 	}
 	in.arrived = max(in.arrived, s.cfg.Now())
-	in.letter = letter{ts: in.arrived}
+	in.letter = messageHeaders{ts: in.arrived}
 	if m.Header != nil {
 		if err := in.letter.read(m); err != nil {
 			in.buryAll(m, r, err)
@@ -168,7 +173,7 @@ func (in *intake) take(m *nats.Msg, r *route) *problem {
 		return s.slow(p)
 	}
 	if p := in.stalled(m, r); p != nil {
-		s.counters.unavailable.note(p.text)
+		s.counters.unavailable.record(p.text)
 		return p
 	}
 	refused = refused || short
@@ -182,11 +187,11 @@ func (in *intake) take(m *nats.Msg, r *route) *problem {
 	return nil
 }
 
-// decode reads the rows into the batches of the lanes, and reports whether any row was
+// decode reads the rows into the batches of the decodings, and reports whether any row was
 // refused.
 func (in *intake) decode(m *nats.Msg, r *route) (refused bool) {
-	for i := range r.lanes {
-		l := &r.lanes[i]
+	for i := range r.decodings {
+		l := &r.decodings[i]
 		l.batch.Reset()
 		l.clocked = clocked{}
 		before := l.decoder.Ignored()
@@ -203,12 +208,12 @@ func (in *intake) decode(m *nats.Msg, r *route) (refused bool) {
 
 // refuseAll counts a message that is refused as a whole.
 func (in *intake) refuseAll(r *route, p *problem) *problem {
-	for i := range r.lanes {
-		for _, t := range r.lanes[i].targets {
+	for i := range r.decodings {
+		for _, t := range r.decodings[i].targets {
 			t.refused.Add(1)
 		}
 	}
-	in.s.counters.refused.note(p.text)
+	in.s.counters.refused.record(p.text)
 	return p
 }
 
@@ -226,8 +231,8 @@ func (in *intake) route(subject string) *route {
 	}
 	r = &route{}
 	for _, sources := range readersOf(in.table.sources, subject) {
-		r.lanes = append(r.lanes, in.lane(sources))
-		r.several = r.several || slices.ContainsFunc(sources, func(src *source) bool { return src.unit != r.lanes[0].targets[0].unit })
+		r.decodings = append(r.decodings, in.newDecoding(sources))
+		r.several = r.several || slices.ContainsFunc(sources, func(src *source) bool { return src.unit != r.decodings[0].targets[0].unit })
 	}
 	in.routes[subject] = r
 	return r
@@ -250,8 +255,8 @@ func (in *intake) use(t *table) {
 // unavailable returns a problem if an app that reads the subject accepts nothing at the
 // moment. Then no app gets the message, and the publisher repeats it for all of them.
 func (r *route) unavailable() *problem {
-	for i := range r.lanes {
-		for _, t := range r.lanes[i].targets {
+	for i := range r.decodings {
+		for _, t := range r.decodings[i].targets {
 			if u := t.unit; u.refusing != "" {
 				return &problem{appUnavailable, fmt.Sprintf("app %s accepts no events at the moment: %s; publish again later", u.name, u.refusing)}
 			}
@@ -260,8 +265,8 @@ func (r *route) unavailable() *problem {
 	return nil
 }
 
-func (in *intake) lane(sources []*source) lane {
-	l := lane{reader: in.reader(sources[0])}
+func (in *intake) newDecoding(sources []*source) decoding {
+	l := decoding{reader: in.reader(sources[0])}
 	for _, s := range sources {
 		l.targets = append(l.targets, in.target(s))
 	}
@@ -292,7 +297,7 @@ func (in *intake) reader(src *source) *reader {
 	}
 	s := src.stream
 	r := &reader{
-		schema: s.Schema, clocking: clockingOf(src.app, s), keys: src.keys, keyMax: src.keyMax, mapping: s.Map, text: s.Text,
+		schema: s.Schema, clocking: clockingOf(src.app, s), keys: src.keys, keyMax: src.keyMax, stream: s,
 		decoder: newDecoder(s), batch: event.NewBatch(s.Schema),
 	}
 	r.decoder.Check(func(b *event.Batch) *rowjson.RowError {

@@ -86,10 +86,11 @@ func (l *link) acquire(ctx context.Context) (*lease, error) {
 		return nil, fmt.Errorf("log %s: %w", l.source.logs[0].stream, err)
 	}
 	one := &lease{link: l, bucket: bucket, key: natsconn.LinkKey(l.source.app.Name, l.source.stream.Name, l.subject())}
-	if err := one.await(ctx); err != nil {
+	created := log.CachedInfo().Created
+	if err := one.await(ctx, created); err != nil {
 		return nil, err
 	}
-	if created := log.CachedInfo().Created; !one.record.Log.Equal(created) {
+	if !one.record.Log.Equal(created) {
 		one.record = record{Log: created}
 	}
 	if one.record.Begun.IsZero() {
@@ -107,7 +108,7 @@ func (l *link) acquire(ctx context.Context) (*lease, error) {
 }
 
 // await returns once the record has no owner, or an owner that has stopped writing it.
-func (o *lease) await(ctx context.Context) error {
+func (o *lease) await(ctx context.Context, log time.Time) error {
 	ticker := time.NewTicker(o.link.s.leaseBeat)
 	defer ticker.Stop()
 	for same := 0; ; same++ {
@@ -117,6 +118,9 @@ func (o *lease) await(ctx context.Context) error {
 		}
 		if o.revision != before {
 			same = 0
+		}
+		if o.record.Log.Equal(log) && !o.record.Positions[0].Created.IsZero() && o.link.source.stream.ReadsBucket() != nil {
+			o.link.isLoaded() // in an earlier reading, or by the other process
 		}
 		if o.record.Owner == "" || o.record.Owner == o.link.s.id || same >= leaseBeatsMax || o.link.s.gone(ctx, o.record.Owner) {
 			return nil
@@ -214,6 +218,11 @@ func (o *lease) updatePositions() {
 			o.record.Positions[f.partition] = p
 		}
 	}
+	if b := o.link.bucket; b != nil {
+		if p := b.progress.position(); !p.Created.IsZero() {
+			o.record.Positions[0] = p
+		}
+	}
 }
 
 // release gives up the lease. First it waits, for at most a beat, until the appended results
@@ -222,10 +231,16 @@ func (o *lease) release() {
 	ctx, cancel := context.WithTimeout(context.Background(), o.link.s.leaseBeat)
 	defer cancel()
 	o.link.mu.Lock()
-	followers := o.link.followers
+	var all []*progress
+	for _, f := range o.link.followers {
+		all = append(all, f.progress)
+	}
+	if b := o.link.bucket; b != nil {
+		all = append(all, b.progress)
+	}
 	o.link.mu.Unlock()
-	for _, f := range followers {
-		_ = f.progress.await(ctx) // after a timeout, the record has the durable positions
+	for _, p := range all {
+		_ = p.await(ctx) // after a timeout, the record has the durable positions
 	}
 	o.updatePositions()
 	o.record.Owner = ""

@@ -6,7 +6,6 @@ import (
 	"testing"
 
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/eventflux/eventflux/shared/lang/frame"
 )
@@ -27,14 +26,7 @@ func TestBatchLargerThanAFrame(t *testing.T) {
 	}
 	r.end()
 	count := 0
-	var dec frame.Decoder
-	r.messages("EFW_a_0", func(m *jetstream.RawStreamMsg) {
-		f, err := dec.Decode(m.Data)
-		if err != nil {
-			t.Fatal(err)
-		}
-		count += f.Rows()
-	})
+	r.frames("a", 0, func(f *frame.Frame) { count += f.Rows() })
 	if count != rows {
 		t.Errorf("%d rows in the log, want %d", count, rows)
 	}

@@ -28,12 +28,15 @@ const (
 type link struct {
 	s       *Service
 	source  *source
-	results results   // of another app
-	started time.Time // when the source first started to read; known once there is a lease
+	results results       // of another app
+	started time.Time     // when the source first started to read; known once there is a lease
+	loaded  chan struct{} // of a table: closed once a load is durable in every log
+	loads   sync.Once
 
 	mu        sync.Mutex
 	followers []*follower
-	trouble   string // why no partition was found, or not all of them
+	bucket    *bucket // nil if the source is no table
+	trouble   string  // why no partition was found, or not all of them
 }
 
 // results names what a link reads, as out.<app>.<stream>.<partition> does.
@@ -69,8 +72,8 @@ func newLinks(s *Service, sources []*source) ([]*link, error) {
 		if !src.linked() {
 			continue
 		}
-		if src.stream.Origin != nil {
-			links = append(links, &link{s: s, source: src})
+		if src.stream.Origin != nil || src.stream.ReadsBucket() != nil {
+			links = append(links, &link{s: s, source: src, loaded: make(chan struct{})})
 			continue
 		}
 		r, err := parseResults(src.stream.Subject)
@@ -83,12 +86,18 @@ func newLinks(s *Service, sources []*source) ([]*link, error) {
 }
 
 // linked reports whether the source reads from JetStream.
-func (s *source) linked() bool { return s.stream.Linked() }
+func (s *source) linked() bool { return s.stream.Linked() || s.stream.ReadsBucket() != nil }
+
+// isLoaded notes that all logs have a load of the link's bucket.
+func (l *link) isLoaded() { l.loads.Do(func() { close(l.loaded) }) }
 
 // subject is the name of the source in its record and its message ids.
 func (l *link) subject() string {
 	if o := l.source.stream.Origin; o != nil {
 		return siddhiql.OriginSubject(o.JetStream)
+	}
+	if b := l.source.stream.ReadsBucket(); b != nil {
+		return siddhiql.BucketSubject(b.Name)
 	}
 	return l.source.stream.Subject
 }
@@ -99,7 +108,7 @@ func (l *link) run(ctx context.Context) {
 		lease, err := l.acquire(ctx)
 		if err == nil {
 			wait = linkWaitMin
-			err = l.hold(ctx, lease)
+			err = l.readLeased(ctx, lease)
 		}
 		if ctx.Err() != nil {
 			return
@@ -113,8 +122,8 @@ func (l *link) run(ctx context.Context) {
 	}
 }
 
-// hold reads until ctx ends or the lease is lost.
-func (l *link) hold(ctx context.Context, lease *lease) error {
+// readLeased reads until ctx ends or the lease is lost.
+func (l *link) readLeased(ctx context.Context, lease *lease) error {
 	ctx, lose := context.WithCancelCause(ctx)
 	defer lose(nil)
 	var group sync.WaitGroup
@@ -132,6 +141,12 @@ func (l *link) hold(ctx context.Context, lease *lease) error {
 // start starts a follower for each partition. It looks for partitions from time to time,
 // because the other app may be deployed later, or with more partitions.
 func (l *link) start(ctx context.Context, lease *lease, group *sync.WaitGroup) {
+	if l.source.stream.ReadsBucket() != nil {
+		l.report(nil, nil)
+		from := lease.record.Positions[0]
+		group.Go(func() { l.bucketOf().run(ctx, from) })
+		return
+	}
 	started := map[uint32]bool{}
 	for wait := linkWaitMin; ; wait = min(2*wait, linkWaitMax) {
 		partitions, err := l.partitions(ctx)
@@ -215,6 +230,9 @@ func (l *link) report(found []uint32, err error) {
 func (l *link) waits() string {
 	if l.source.stream.Origin != nil {
 		return "waiting for a JetStream stream"
+	}
+	if l.source.stream.ReadsBucket() != nil {
+		return "waiting for a KV bucket"
 	}
 	return "waiting for the results of another app"
 }

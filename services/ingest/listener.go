@@ -81,7 +81,7 @@ func (l *listener) sort() {
 // answer would do harm; the events of the message still count.
 func (l *listener) admit(m *nats.Msg) {
 	if m.Reply != "" && !l.s.answerable(m.Reply) {
-		l.s.counters.unanswered.note(fmt.Sprintf("%.100q cannot be a subject for answers; publish with an inbox", m.Reply))
+		l.s.counters.unanswered.record(fmt.Sprintf("%.100q cannot be a subject for answers; publish with an inbox", m.Reply))
 		m.Reply = ""
 	}
 	if !l.queue.put(m) {
@@ -95,7 +95,7 @@ func (l *listener) admit(m *nats.Msg) {
 func (l *listener) work() {
 	var batch []*nats.Msg
 	for {
-		if batch = l.queue.take(batch); batch == nil {
+		if batch = l.queue.drain(batch); batch == nil {
 			return
 		}
 		for i, m := range batch {

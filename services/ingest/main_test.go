@@ -43,7 +43,7 @@ type rig struct {
 
 	stop context.CancelFunc
 	done chan error
-	read map[string]uint64 // by app: the last frame that newTimes has read
+	read map[string]int // times that newTimes has returned, by app
 }
 
 func plans(t testing.TB, apps ...string) []*siddhiql.Plan {
@@ -101,7 +101,7 @@ func ensureApp(t testing.TB, js jetstream.JetStream, app string, partitions uint
 		t.Fatal(err)
 	}
 	for p := range partitions {
-		if err := natsconn.OpenWAL(within(t), js, app, p); err != nil {
+		if err := natsconn.OpenWAL(within(t), js, app, p, 0); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -221,7 +221,7 @@ func connect(t testing.TB, srv *natsconn.Embedded) *nats.Conn {
 
 func within(t testing.TB) context.Context {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	t.Cleanup(cancel)
 	return ctx
 }
@@ -276,15 +276,26 @@ func (r *rig) ask(subject, payload string, headers ...string) reply {
 func (r *rig) logged(app string, partition uint32) []string {
 	r.t.Helper()
 	var lines []string
+	r.frames(app, partition, func(f *frame.Frame) { lines = append(lines, runsOf(f)...) })
+	return lines
+}
+
+// frames calls see with the frames of a log that a task applies. A writer that gets no answer in
+// time sends its frame again, so the log may have it twice.
+func (r *rig) frames(app string, partition uint32, see func(*frame.Frame)) {
+	r.t.Helper()
 	var dec frame.Decoder
+	last := map[uint64]uint64{} // number by writer
 	r.messages(natsconn.WALStream(app, partition), func(m *jetstream.RawStreamMsg) {
 		f, err := dec.Decode(m.Data)
 		if err != nil {
 			r.t.Fatal(err)
 		}
-		lines = append(lines, runsOf(f)...)
+		if f.Number > last[f.Writer] {
+			last[f.Writer] = f.Number
+			see(f)
+		}
 	})
-	return lines
 }
 
 func runsOf(f *frame.Frame) []string {

@@ -3,11 +3,11 @@ package ingest
 import (
 	"errors"
 	"fmt"
-	"strconv"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/eventflux/eventflux/shared/log/natsconn"
 	"github.com/eventflux/eventflux/shared/ops/metric"
 	"github.com/eventflux/eventflux/shared/ops/obs"
 )
@@ -31,8 +31,6 @@ func newAppended() *prometheus.HistogramVec {
 		Buckets: prometheus.ExponentialBuckets(125e-6, 2, 16), // to 4 s
 	}, []string{"app", "partition"})
 }
-
-func decimal(p uint32) string { return strconv.FormatUint(uint64(p), 10) }
 
 // Collectors returns the metrics of the service.
 func (s *Service) Collectors() []prometheus.Collector {
@@ -101,7 +99,7 @@ func (s *Service) reasonTable() prometheus.Collector {
 
 func (s *Service) logTable() prometheus.Collector {
 	return metric.NewTable([]string{"app", "partition"},
-		func(l **log) []string { return []string{(*l).app, decimal((*l).part)} },
+		func(l **log) []string { return []string{(*l).app, natsconn.Decimal((*l).part)} },
 		func() (all []*log) {
 			for _, u := range s.all() {
 				all = append(all, u.logs...)

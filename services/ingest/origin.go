@@ -111,7 +111,7 @@ func (f *follower) skip(state jetstream.StreamState) {
 	o := f.origin
 	from := o.first
 	if o.first > 0 && o.first < state.FirstSeq {
-		f.lost(o.first, state.FirstSeq-1)
+		f.recordLoss(o.first, state.FirstSeq-1)
 		from = state.FirstSeq
 	}
 	if o.Filter == "" && from > 0 {
@@ -119,8 +119,8 @@ func (f *follower) skip(state jetstream.StreamState) {
 	}
 }
 
-// lost counts and logs sequences whose messages were removed.
-func (f *follower) lost(from, to uint64) {
+// recordLoss counts and logs sequences whose messages were removed.
+func (f *follower) recordLoss(from, to uint64) {
 	f.origin.skipped.Add(to - from + 1)
 	f.s.cfg.Log.Warn("messages of a JetStream stream were removed before they were read: by a purge, by hand, or by limits of the stream",
 		"app", f.link.source.app.Name, "stream", f.link.source.stream.Name, "jetstream", f.stream, "from", from, "to", to)
@@ -138,7 +138,7 @@ func (f *follower) takeStored(ctx context.Context, m *nats.Msg, meta *jetstream.
 	o, in, seq := f.origin, f.in, meta.Sequence.Stream
 	if o.Filter == "" {
 		if o.next > 0 && seq > o.next {
-			f.lost(o.next, seq-1)
+			f.recordLoss(o.next, seq-1)
 		}
 		o.next = seq + 1
 	}
@@ -149,7 +149,7 @@ func (f *follower) takeStored(ctx context.Context, m *nats.Msg, meta *jetstream.
 		}
 	}
 	in.arrived = max(in.arrived, f.s.cfg.Now())
-	in.letter = letter{ts: min(meta.Timestamp.UnixMilli(), in.arrived), timed: true}
+	in.letter = messageHeaders{ts: min(meta.Timestamp.UnixMilli(), in.arrived), timed: true}
 	if err := in.letter.readStored(m.Header); err != nil {
 		f.refuse(m, err)
 		return nil
@@ -169,7 +169,7 @@ func (f *follower) takeStored(ctx context.Context, m *nats.Msg, meta *jetstream.
 
 // readStored parses the headers of a message of an origin. It ignores headers for JetStream,
 // which has already handled them, and the message id, which was for the stream.
-func (l *letter) readStored(h nats.Header) (err error) {
+func (l *messageHeaders) readStored(h nats.Header) (err error) {
 	if text := h.Get(headerTimestamp); text != "" {
 		if l.ts, err = parseTimestamp(text); err != nil {
 			return err

@@ -256,6 +256,7 @@ func TestRemovedMessagesAreNamed(t *testing.T) {
 // 1 again.
 func TestRecreatedStreamIsReadFromItsStart(t *testing.T) {
 	r := start(t, now, originApp(", from='seq:3'"))
+	r.origin(func(i *InfoResults) bool { return strings.HasPrefix(i.Reason, "there is no JetStream stream ORDERS; ") })
 	r.orders()
 	r.orderNumbers(1, 4)
 	r.readTo(4)

@@ -13,7 +13,7 @@ func placeText(h nats.Header) string { return h.Get(headerGeneration) + ":" + h.
 
 // readResult parses the headers of a result of another app. It ignores Ef-Kind: a row that
 // expired there is an event here.
-func (l *letter) readResult(m *nats.Msg) (p result.Position, err error) {
+func (l *messageHeaders) readResult(m *nats.Msg) (p result.Position, err error) {
 	h := m.Header
 	if p, err = result.Parse(placeText(h)); err != nil {
 		return p, fmt.Errorf("headers %s and %s: %w", headerGeneration, headerPosition, err)

@@ -47,9 +47,9 @@ func (p *progress) started() int {
 	return p.round
 }
 
-// settled records the outcome of a result's appends. After a failure, the position stays
+// recordOutcome records the outcome of a result's appends. After a failure, the position stays
 // before that result, and the follower reads again from there.
-func (p *progress) settled(round int, failure *error) {
+func (p *progress) recordOutcome(round int, failure *error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if failure != nil && p.failure == nil {

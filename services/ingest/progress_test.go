@@ -22,19 +22,19 @@ func TestProgress(t *testing.T) {
 	b := p.started()
 	p.handle(at(9))
 	check(7)
-	p.settled(b, nil)
+	p.recordOutcome(b, nil)
 	check(7) // 8 is not durable
 	c := p.started()
 	p.handle(at(10))
-	p.settled(a, nil)
+	p.recordOutcome(a, nil)
 	check(8) // the mark when it was looked at first
 	check(8)
-	p.settled(c, nil)
+	p.recordOutcome(c, nil)
 	check(10)
 	d := p.started()
 	p.handle(at(11))
 	err := errors.New("the log has ended")
-	p.settled(d, &err)
+	p.recordOutcome(d, &err)
 	check(10)
 	if p.failed() == nil {
 		t.Error("no failure")

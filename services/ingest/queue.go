@@ -109,10 +109,10 @@ func (q *queue) put(m *nats.Msg) bool {
 	return true
 }
 
-// take returns all waiting messages, and reuses the memory of batch for later ones. It waits
+// drain returns all waiting messages, and reuses the memory of batch for later ones. It waits
 // for at least one, and returns nil once the queue is closed and empty. The caller calls
 // handled for each message.
-func (q *queue) take(batch []*nats.Msg) []*nats.Msg {
+func (q *queue) drain(batch []*nats.Msg) []*nats.Msg {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for len(q.waiting) == 0 && !q.closed {

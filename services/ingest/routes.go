@@ -2,7 +2,6 @@ package ingest
 
 import (
 	"fmt"
-	"reflect"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -31,7 +30,11 @@ type table struct {
 func newTable(units []*unit) *table {
 	t := &table{}
 	for _, u := range units {
-		t.sources = append(t.sources, u.served()...)
+		for _, s := range u.served() {
+			if s.stream.ReadsBucket() == nil { // tables have no publishers
+				t.sources = append(t.sources, s)
+			}
+		}
 	}
 	t.patterns, t.listing = patterns(t.sources), listing(t.sources)
 	return t
@@ -94,22 +97,22 @@ func patterns(sources []*source) []string {
 // readersOf returns the sources of a message on the subject to, grouped by definition: each
 // definition is decoded once.
 func readersOf(sources []*source, to string) [][]*source {
-	var lanes [][]*source
+	var decodings [][]*source
 	for _, s := range sources {
 		if !subject.Covers(s.stream.Subject, to) {
 			continue
 		}
-		i := slices.IndexFunc(lanes, func(l []*source) bool {
+		i := slices.IndexFunc(decodings, func(l []*source) bool {
 			return sameDefinition(l[0].stream.Schema, s.stream.Schema) && clockingOf(l[0].app, l[0].stream) == clockingOf(s.app, s.stream) && l[0].keys == s.keys && l[0].keyMax == s.keyMax &&
-				reflect.DeepEqual(l[0].stream.Map, s.stream.Map) && reflect.DeepEqual(l[0].stream.Text, s.stream.Text)
+				l[0].stream.SameMap(s.stream)
 		})
 		if i < 0 {
-			lanes = append(lanes, []*source{s})
+			decodings = append(decodings, []*source{s})
 		} else {
-			lanes[i] = append(lanes[i], s)
+			decodings[i] = append(decodings[i], s)
 		}
 	}
-	return lanes
+	return decodings
 }
 
 func sameDefinition(a, b *event.Schema) bool { return a.Name == b.Name && a.Same(b) }

@@ -29,12 +29,13 @@ type Service struct {
 	dead      *deadLetters
 	counters  counters
 	appended  *prometheus.HistogramVec
-	beat      obs.Beat // of watch
+	beat      obs.Heartbeat // of watch
 	acks      sync.Pool
 	id        string // of this run of the process, in leases
 	leaseBeat time.Duration
 	ready     chan struct{}
-	news      chan struct{} // the state of an app has changed
+	news      chan struct{}          // the state of an app has changed
+	denied    atomic.Pointer[string] // a subject that the server refuses to publish to
 
 	// table is replaced under changing.
 	table atomic.Pointer[table]
@@ -98,14 +99,14 @@ func (s *Service) Serve(apps []App) {
 		before := gone[a.Name]
 		if before != nil && before.index == a.Index {
 			same := before.appState().Version == a.Version
-			if same || before.change(a) {
+			if as := before.paused == a.Paused && before.scalings == a.Scalings; as && (same || before.change(a)) {
 				delete(gone, a.Name)
 				changed = changed || !same
 				continue
 			}
 		}
 		u := newUnit(s, a)
-		u.joined = s.taking == nil && u.problem == nil
+		u.joined = (s.taking == nil || u.paused) && u.problem == nil
 		if before != nil && s.taking != nil {
 			u.before = before.ended
 		}
@@ -251,6 +252,7 @@ func (s *Service) Run(ctx context.Context) error {
 		if told != nil {
 			told(nc, sub, err)
 		}
+		s.noteDenied(err)
 		if pattern := deniedPattern(err); pattern != "" {
 			s.heed(pattern)
 		}

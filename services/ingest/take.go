@@ -3,11 +3,13 @@ package ingest
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/nats-io/nats.go"
 
 	"github.com/eventflux/eventflux/shared/lang/result"
+	"github.com/eventflux/eventflux/shared/log/output"
 )
 
 const roomLookEvery = 5 * time.Millisecond
@@ -18,13 +20,25 @@ const roomLookEvery = 5 * time.Millisecond
 func (f *follower) take(ctx context.Context, m *nats.Msg) error {
 	in := f.in
 	in.arrived = max(in.arrived, f.s.cfg.Now())
-	in.letter = letter{ts: in.arrived}
+	in.letter = messageHeaders{ts: in.arrived}
 	at, err := in.letter.readResult(m)
 	if err != nil {
 		f.refuse(m, err)
 		return nil
 	}
+	if is := m.Header.Get(output.HeaderFormat); is != f.format {
+		f.refuse(m, fmt.Errorf("result %s is %s, and the source reads %s: a later version of app %s writes another format", at, formatName(is), formatName(f.format), f.link.results.app))
+		return nil
+	}
 	return f.hand(ctx, m, at)
+}
+
+// formatName describes the format of a result.
+func formatName(contentType string) string {
+	if contentType == "" {
+		return "JSON"
+	}
+	return contentType
 }
 
 // hand appends the rows of the message with that position.
@@ -36,10 +50,10 @@ func (f *follower) hand(ctx context.Context, m *nats.Msg, at result.Position) er
 		return nil
 	}
 	f.dropKnown(at)
-	if err := f.opened(ctx); err != nil {
+	if err := in.opened(ctx); err != nil {
 		return err
 	}
-	if err := f.room(ctx, in.cost); err != nil {
+	if err := in.room(ctx); err != nil {
 		return err
 	}
 	if refused {
@@ -77,11 +91,11 @@ func (f *follower) dropKnown(at result.Position) {
 	in.sends = kept
 }
 
-// room waits until the disk has room and cost more bytes may wait to be durable. It leaves
+// room waits until the disk has room and the planned appends may wait to be durable. It leaves
 // half of the memory to publishers: they get an error if there is none, while results just
 // wait in their stream.
-func (f *follower) room(ctx context.Context, cost int64) error {
-	admit := func() bool { return f.s.cfg.Room() == nil && f.s.reserve(cost, f.s.cfg.MemoryMax/2) }
+func (in *intake) room(ctx context.Context) error {
+	admit := func() bool { return in.s.cfg.Room() == nil && in.s.reserve(in.cost, in.s.cfg.MemoryMax/2) }
 	if admit() {
 		return nil
 	}
@@ -106,7 +120,7 @@ func (f *follower) commit() {
 	if len(f.in.sends) == 0 {
 		return
 	}
-	l := &f.route.lanes[0]
+	l := &f.route.decodings[0]
 	l.targets[0].accepted.Add(uint64(l.accepted))
 	p := f.progress
 	f.in.append(f.s.newAck(answerTo{progress: p, round: p.started()}, f.in.cost, f.in.sends[0].log, len(f.in.sends)))

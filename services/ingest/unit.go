@@ -42,6 +42,10 @@ type App struct {
 	// DedupWindow is how long, in ms, tasks of the app remember message ids (dedup.window of
 	// its deployment); zero is the default.
 	DedupWindow int64
+	// Scalings is how often the number of partitions has changed. Paused says that it is
+	// changing: events are refused until that is done.
+	Scalings uint32
+	Paused   bool
 	// Problem is why there is no plan; then the app is left out.
 	Problem error
 }
@@ -66,6 +70,9 @@ type AppState struct {
 	Reason  string `json:"reason,omitempty"` // of waiting and left out
 }
 
+// pausedText is why the events of an app are refused while it is being scaled.
+const pausedText = "the number of its partitions is being changed; publish again in a moment"
+
 // unit serves one app: its logs, their writers, and the links that feed it. A problem of one
 // unit does not affect other units. A unit that cannot serve refuses the events for its app
 // and tries again.
@@ -74,6 +81,9 @@ type unit struct {
 	name    string
 	index   uint64
 	problem error // why it can never be served
+	paused  bool  // the app is being scaled
+
+	scalings uint32
 
 	logs    []*log        // by partition
 	changed chan struct{} // has a message when the sources have changed
@@ -96,7 +106,7 @@ type unit struct {
 
 func newUnit(s *Service, a App) *unit {
 	u := &unit{
-		s: s, name: a.Name, index: a.Index, version: a.Version, problem: a.Problem, changed: make(chan struct{}, 1),
+		s: s, name: a.Name, index: a.Index, version: a.Version, problem: a.Problem, paused: a.Paused, scalings: a.Scalings, changed: make(chan struct{}, 1),
 		cancel: func() {}, ended: make(chan struct{}), state: Starting, refusing: "it is starting",
 	}
 	if u.problem == nil {
@@ -105,6 +115,9 @@ func newUnit(s *Service, a App) *unit {
 	if u.problem != nil {
 		u.state, u.reason = LeftOut, u.problem.Error()
 		return u
+	}
+	if u.paused {
+		u.joined, u.refusing = true, pausedText
 	}
 	for p := range uint32(a.Plan.Partitions) {
 		name := natsconn.WALStream(a.Name, p)
@@ -121,6 +134,14 @@ func (u *unit) sourcesOf(a App) (sources []*source) {
 			sources = append(sources, &source{
 				app: a.Plan, unit: u, stream: stream, logs: u.logs, dead: natsconn.DLQSubject(a.Name, stream.Name),
 				keys: letters(keys[stream.ID]), keyMax: keyMaxOf(a), made: time.Now(), added: a.Version > 1,
+			})
+		}
+	}
+	for _, t := range a.Plan.Tables {
+		if t.Bucket != nil {
+			sources = append(sources, &source{
+				app: a.Plan, unit: u, stream: t.Stream, logs: u.logs, dead: natsconn.DLQSubject(a.Name, t.Name),
+				keyMax: keyMaxOf(a), made: time.Now(), added: a.Version > 1,
 			})
 		}
 	}
@@ -172,6 +193,11 @@ func (u *unit) run(ctx context.Context) {
 	defer close(u.ended)
 	if u.before != nil {
 		<-u.before
+	}
+	if u.paused && u.problem == nil {
+		u.setState(Waiting, pausedText)
+		<-ctx.Done()
+		return
 	}
 	if u.problem != nil {
 		u.s.cfg.Log.Error("an app is left out, because ingest cannot serve it; the other apps are served", "app", u.name, "reason", u.problem)
@@ -237,16 +263,22 @@ func (u *unit) serve(ctx context.Context) (served bool, err error) {
 		case <-ctx.Done():
 		}
 	}
-	if err := u.accept(ctx); err != nil {
-		return false, errors.Join(err, u.closeLogs())
+	accepts := make(chan struct{})
+	var following sync.WaitGroup
+	following.Go(func() { u.follow(ctx, accepts) })
+	u.awaitFirstLoad(ctx)
+	if err = u.accept(ctx); err == nil {
+		served = true
+		close(accepts)
+		u.setState(Serving, "")
+		writers.Go(func() { u.remember(ctx) })
+		<-ctx.Done()
+		err = context.Cause(ctx)
+		u.refuse(err)
 	}
-	u.setState(Serving, "")
-	writers.Go(func() { u.remember(ctx) })
-	u.follow(ctx)
-	<-ctx.Done()
-	err = context.Cause(ctx)
-	u.refuse(err)
-	return true, errors.Join(err, u.closeLogs())
+	fail(err)
+	following.Wait()
+	return served, errors.Join(err, u.closeLogs())
 }
 
 // accept starts to accept the app's events.
@@ -308,9 +340,10 @@ func (u *unit) refuse(why error) {
 	u.refusing = why.Error()
 }
 
-// follow reads the results of other apps until ctx or intake ends. After a change of the app
-// it starts again, with the sources of the new version.
-func (u *unit) follow(ctx context.Context) {
+// follow reads KV buckets, and once the app accepts events, the results of other apps and
+// JetStream streams, until ctx or intake ends. After a change of the app it starts again, with
+// the sources of the new version.
+func (u *unit) follow(ctx context.Context, accepts <-chan struct{}) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer context.AfterFunc(u.s.taking, cancel)()
 	defer cancel()
@@ -318,7 +351,16 @@ func (u *unit) follow(ctx context.Context) {
 		reading, stop := context.WithCancel(ctx)
 		var all sync.WaitGroup
 		for _, l := range u.link() {
-			all.Go(func() { l.run(reading) })
+			all.Go(func() {
+				if l.source.stream.ReadsBucket() == nil {
+					select {
+					case <-accepts:
+					case <-reading.Done():
+						return
+					}
+				}
+				l.run(reading)
+			})
 		}
 		select {
 		case <-u.changed:
@@ -357,13 +399,13 @@ func (u *unit) closeLogs() error {
 }
 
 func (u *unit) newWriter(l *log) (*wal.Writer, error) {
-	took := u.s.appended.WithLabelValues(l.app, decimal(l.part))
+	took := u.s.appended.WithLabelValues(l.app, natsconn.Decimal(l.part))
 	return wal.NewWriter(wal.WriterConfig{
 		Acknowledged: func(seq uint64, events int, d time.Duration) {
 			l.flow.backlog.wrote(seq, events)
 			took.Observe(d.Seconds())
 		},
-		Conn: u.s.cfg.LogConn, App: l.app, Partition: l.part, Codec: u.s.cfg.Codec, Log: u.s.cfg.Log, Witness: u.s.cfg.Witness,
+		Conn: u.s.cfg.LogConn, App: l.app, Partition: l.part, Subject: natsconn.RoutedSubject(l.app, l.part, u.scalings), Codec: u.s.cfg.Codec, Log: u.s.cfg.Log, Witness: u.s.cfg.Witness,
 		PendingBytesMax: math.MaxInt, // MemoryMax bounds all logs together
 	})
 }
@@ -398,6 +440,9 @@ func (u *unit) findLog(ctx context.Context, l *log) error {
 	stream, err := natsconn.FindWAL(ctx, u.s.logJS, l.app, l.part)
 	if err != nil {
 		return err
+	}
+	if have, want := stream.CachedInfo().Config.Subjects, natsconn.RoutedSubject(l.app, l.part, u.scalings); !slices.Equal(have, []string{want}) {
+		return fmt.Errorf("JetStream stream %s takes frames on %q, and not on %s: the number of partitions is being changed", l.stream, have, want)
 	}
 	results, err := output.FindEnd(ctx, u.s.cfg.LogConn, l.app, l.part)
 	if err != nil || results.LossNoted || results.Sequence <= stream.CachedInfo().State.LastSeq {
@@ -487,8 +532,15 @@ func (s *Service) Serving() []control.Serving {
 		}
 	}
 	s.mu.Unlock()
+	draining := map[string]bool{}
+	s.mu.Lock()
+	for u := range s.ending {
+		draining[u.name] = true
+	}
+	s.mu.Unlock()
 	for _, a := range s.Apps() {
 		one := control.Serving{App: a.App, Index: a.Index, Version: a.Version, Accepts: a.State == Serving}
+		one.Paused = a.State == Waiting && a.Reason == pausedText && !draining[a.App]
 		if !one.Accepts {
 			one.Why = string(a.State)
 			if a.Reason != "" {
@@ -500,8 +552,8 @@ func (s *Service) Serving() []control.Serving {
 	return all
 }
 
-// settled reports whether no app is starting any more.
-func (s *Service) settled() bool {
+// allStarted reports whether no app is starting any more.
+func (s *Service) allStarted() bool {
 	for _, u := range s.all() {
 		if u.appState().State == Starting {
 			return false

@@ -14,8 +14,10 @@ import (
 	"github.com/eventflux/eventflux/shared/state/store"
 )
 
-// sweepEveryDefault is the time between two sweeps.
-const sweepEveryDefault = time.Minute
+const (
+	sweepEveryDefault  = time.Minute // between two sweeps
+	packDeadMinDefault = 4 << 20
+)
 
 // Config is the configuration of a merger.
 type Config struct {
@@ -30,6 +32,9 @@ type Config struct {
 	DeltaRatio float64
 	// SweepEvery is the time between two sweeps; zero means one minute.
 	SweepEvery time.Duration
+	// PackDeadMin is how many bytes of packs may be dead before they are worth a swap; zero means
+	// 4 MiB.
+	PackDeadMin int64
 	// Compression applies to folded runs; zero means the choice for state that is seldom read.
 	Compression compress.Choice
 	Workers     int    // how many blocks are stored in parallel; zero means 1
@@ -53,7 +58,7 @@ func (c *Config) check() error {
 	if c.Conn == nil || c.Control == nil || c.Store == nil {
 		errs = append(errs, errors.New("it needs a connection, a checkpointer and a store"))
 	}
-	if c.Interval <= 0 || c.SweepEvery < 0 {
+	if c.Interval <= 0 || c.SweepEvery < 0 || c.PackDeadMin < 0 {
 		errs = append(errs, fmt.Errorf("merger.interval is %s, want more than 0", c.Interval))
 	}
 	if c.ChainMax < 1 || !(c.DeltaRatio > 0) {

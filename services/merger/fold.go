@@ -35,12 +35,13 @@ func (s *Service) mergeApp(ctx context.Context, app *control.LiveApp, started ti
 		return s.failed(app, ref, err)
 	}
 	picked := s.limits().picks(m, merged)
-	if len(picked) == 0 {
+	moves, packs := s.limits().movesOf(m, merged, picked)
+	if len(picked)+len(moves) == 0 {
 		s.looked[app.App] = ref.Digest
 		return nil
 	}
 	faultpoint.Reach(faultpoint.MergeBefore)
-	folded, done, err := s.fold(ctx, m, picked)
+	folded, done, err := s.fold(ctx, m, picked, moves, packs)
 	if err != nil {
 		return s.failed(app, ref, err)
 	}
@@ -91,9 +92,9 @@ func (s *Service) lastMerged(ctx context.Context, app *control.LiveApp) (*checkp
 	return nil, nil
 }
 
-// fold folds the picked chains of a checkpoint and returns the manifest with the new
-// chains. It does not change m.
-func (s *Service) fold(ctx context.Context, m *checkpoint.Manifest, picked []pick) (*checkpoint.Manifest, *outcome, error) {
+// fold folds the picked chains of a checkpoint, moves runs out of packs, and returns the manifest
+// with the new chains. It does not change m.
+func (s *Service) fold(ctx context.Context, m *checkpoint.Manifest, picked []pick, moves []move, packs map[string]bool) (*checkpoint.Manifest, *outcome, error) {
 	metered := &meter{Store: s.cfg.Store}
 	defer func() {
 		s.counters.read.Add(metered.read.Load())
@@ -104,20 +105,51 @@ func (s *Service) fold(ctx context.Context, m *checkpoint.Manifest, picked []pic
 	for p := range folded.Partitions {
 		folded.Partitions[p].Components = slices.Clone(m.Partitions[p].Components)
 	}
+	var lists [][]checkpoint.Component
+	for p := range folded.Partitions {
+		lists = append(lists, folded.Partitions[p].Components)
+	}
+	packer := checkpoint.NewPacker(checkpoint.SharedReads(metered, chainsOf(picked, moves)...), s.cfg.Workers)
 	all := &outcome{before: map[string]int64{}, after: map[string]int64{}}
 	for _, pick := range picked {
 		c := &folded.Partitions[pick.partition].Components[pick.component]
 		was := c.Runs
 		c.Runs = pick.runs
 		var err error
-		if c.Runs, err = s.foldChain(ctx, metered, c, was, all); err != nil {
+		if c.Runs, err = s.foldChain(ctx, packer, c, was, all); err != nil {
 			return nil, nil, fmt.Errorf("partition %d, component %s: %w", pick.partition, c.ID, err)
 		}
 		faultpoint.Reach(faultpoint.MergeChain)
+		if err := packer.FlushFull(ctx, lists...); err != nil {
+			return nil, nil, err
+		}
+	}
+	for _, move := range moves {
+		c := &folded.Partitions[move.partition].Components[move.component]
+		var err error
+		if c.Runs, err = checkpoint.Unpack(ctx, packer, move.runs, packs); err != nil {
+			return nil, nil, fmt.Errorf("partition %d, component %s: %w", move.partition, c.ID, err)
+		}
+		if err := packer.FlushFull(ctx, lists...); err != nil {
+			return nil, nil, err
+		}
+	}
+	if err := packer.Flush(ctx, lists...); err != nil {
+		return nil, nil, err
 	}
 	all.written = int64(metered.written.Load())
 	s.counters.reused.Add(uint64(all.reused()))
 	return &folded, all, nil
+}
+
+func chainsOf(picked []pick, moves []move) (chains [][]checkpoint.Run) {
+	for _, p := range picked {
+		chains = append(chains, p.runs)
+	}
+	for _, m := range moves {
+		chains = append(chains, m.runs)
+	}
+	return chains
 }
 
 // foldChain folds the chain of c. was is the chain that the manifest has now. The sizes of
@@ -198,6 +230,13 @@ type meter struct {
 // Get implements store.Store.
 func (m *meter) Get(ctx context.Context, name string) ([]byte, error) {
 	data, err := m.Store.Get(ctx, name)
+	m.read.Add(uint64(len(data)))
+	return data, err
+}
+
+// GetRange implements store.Ranger.
+func (m *meter) GetRange(ctx context.Context, name string, offset, n int64) ([]byte, error) {
+	data, err := store.GetRange(ctx, m.Store, name, offset, n)
 	m.read.Add(uint64(len(data)))
 	return data, err
 }

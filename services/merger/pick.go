@@ -6,10 +6,11 @@ import (
 	"github.com/eventflux/eventflux/shared/state/checkpoint"
 )
 
-// limits decide when a chain is folded.
+// limits decide when a chain is folded, and when packs are written again.
 type limits struct {
 	chainMax int
 	ratio    float64
+	dead     int64 // bytes of packs
 }
 
 // deltaBytesMin is the least total size of deltas that are compared with their base. Smaller

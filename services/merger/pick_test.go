@@ -2,6 +2,8 @@ package merger
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"testing"
 
@@ -12,13 +14,13 @@ import (
 )
 
 // TestPicks runs the scripts. Each line of a manifest is the chain of a component, each
-// word a run: its epoch and its bytes in KiB.
+// word a run: its epoch and its bytes in KiB, and the pack that has it, with the bytes of that.
 //
 //	manifest epoch=5
-//	q/window 1:100 2:10 5:10
+//	q/window 1:100 2:10 5:10@b/40
 func TestPicks(t *testing.T) {
 	datadriven.Walk(t, "testdata/picks", func(t *testing.T, path string) {
-		l := limits{chainMax: 4, ratio: 0.5}
+		l := limits{chainMax: 4, ratio: 0.5, dead: 100 << 10}
 		var merged *checkpoint.Manifest
 		datadriven.RunTest(t, path, func(t *testing.T, d *datadriven.TestData) string {
 			switch d.Cmd {
@@ -35,6 +37,10 @@ func TestPicks(t *testing.T) {
 			case "merged":
 				merged = readManifest(t, d)
 				return ""
+			case "moves":
+				m := readManifest(t, d)
+				moves, packs := l.movesOf(m, merged, l.picks(m, merged))
+				return formatMoves(moves, packs, m)
 			case "manifest":
 				return format(l.picks(readManifest(t, d), merged), readManifest(t, d))
 			}
@@ -53,15 +59,27 @@ func readManifest(t *testing.T, d *datadriven.TestData) *checkpoint.Manifest {
 		d.ScanArgs(t, "generation", &generation)
 		m.Generation = checkpoint.Generation(generation)
 	}
+	at := map[string]int64{} // end of the last run in each pack
 	for line := range strings.Lines(d.Input) {
 		words := strings.Fields(line)
 		c := checkpoint.Component{ID: words[0], Version: "1.0.0"}
 		for i, word := range words[1:] {
 			var r checkpoint.Run
+			word, pack, packed := strings.Cut(word, "@")
 			if _, err := fmt.Sscanf(word, "%d:%d", &r.Epoch, &r.RawBytes); err != nil {
 				d.Fatalf(t, "run %q: %v", word, err)
 			}
 			r.RawBytes <<= 10
+			r.Bytes, r.Name = r.RawBytes, fmt.Sprint(words[0], i)
+			if packed {
+				name, size, _ := strings.Cut(pack, "/")
+				if _, err := fmt.Sscan(size, &r.PackBytes); err != nil {
+					d.Fatalf(t, "pack %q: %v", pack, err)
+				}
+				r.PackBytes <<= 10
+				at[name] += r.Bytes
+				r.Pack, r.Offset = name, at[name]
+			}
 			if r.Kind = checkpoint.Delta; i == 0 {
 				r.Kind = checkpoint.Base
 			}
@@ -83,6 +101,24 @@ func format(picked []pick, m *checkpoint.Manifest) string {
 			fmt.Fprintf(&b, " %d:%d", r.Epoch, r.RawBytes>>10)
 		}
 		fmt.Fprintf(&b, " (%s)\n", p.why)
+	}
+	return b.String()
+}
+
+func formatMoves(moves []move, packs map[string]bool, m *checkpoint.Manifest) string {
+	if len(moves) == 0 {
+		return "nothing\n"
+	}
+	var b strings.Builder
+	for _, name := range slices.Sorted(maps.Keys(packs)) {
+		fmt.Fprintf(&b, "leave %s\n", name)
+	}
+	for _, c := range moves {
+		fmt.Fprintf(&b, "%s:", m.Partitions[c.partition].Components[c.component].ID)
+		for _, r := range c.runs {
+			fmt.Fprintf(&b, " %d:%d@%s", r.Epoch, r.RawBytes>>10, r.Pack)
+		}
+		b.WriteString("\n")
 	}
 	return b.String()
 }

@@ -36,7 +36,7 @@ type Service struct {
 	js      jetstream.JetStream
 	commits chan struct{} // some app has a new checkpoint
 	reports chan struct{} // holds one element per running report
-	desk    *control.Desk
+	server  *control.RequestServer
 
 	// State of the active merger.
 	looked map[string]string   // by app: digest of the newest manifest found to need no work
@@ -44,6 +44,7 @@ type Service struct {
 	swept  time.Time
 
 	counters counters
+	ready    chan struct{} // closed: it answers requests
 }
 
 // counters count what the merger has done.
@@ -70,6 +71,9 @@ func New(cfg Config) (*Service, error) {
 	if cfg.SweepEvery == 0 {
 		cfg.SweepEvery = sweepEveryDefault
 	}
+	if cfg.PackDeadMin == 0 {
+		cfg.PackDeadMin = packDeadMinDefault
+	}
 	js, err := jetstream.New(cfg.Conn)
 	if err != nil {
 		return nil, fmt.Errorf("merger: %w", err)
@@ -77,12 +81,15 @@ func New(cfg Config) (*Service, error) {
 	return &Service{
 		cfg: cfg, id: nuid.Next(), log: cfg.Log, js: js,
 		commits: make(chan struct{}, 1), reports: make(chan struct{}, reportsMax),
-		desk:   control.NewDesk(cfg.Conn, requestsMax, requestBytesMax, cfg.Log),
-		looked: map[string]string{},
+		server: control.NewRequestServer(cfg.Conn, requestsMax, requestBytesMax, cfg.Log),
+		looked: map[string]string{}, ready: make(chan struct{}),
 	}, nil
 }
 
-func (s *Service) limits() limits { return limits{s.cfg.ChainMax, s.cfg.DeltaRatio} }
+func (s *Service) limits() limits { return limits{s.cfg.ChainMax, s.cfg.DeltaRatio, s.cfg.PackDeadMin} }
+
+// Ready is closed once the service answers requests.
+func (s *Service) Ready() <-chan struct{} { return s.ready }
 
 // Run merges and sweeps until ctx ends.
 func (s *Service) Run(ctx context.Context) error {
@@ -91,6 +98,7 @@ func (s *Service) Run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("merger: %w", err)
 	}
+	group.Go(func() { natsconn.WhenKnown(ctx, s.cfg.Conn, s.ready) })
 	group.Go(func() { s.watch(ctx) })
 	tick := time.NewTicker(s.cfg.Interval)
 	defer tick.Stop()
@@ -263,7 +271,7 @@ func (s *Service) announce(ctx context.Context, group *sync.WaitGroup) (micro.Se
 		control.VerbMergerStatus: func(r micro.Request) error { return r.RespondJSON(s.Status()) },
 		control.VerbChains:       func(r micro.Request) error { return s.answerChains(ctx, r) },
 	} {
-		err := info.AddEndpoint(verb, s.desk.Handler(group, answer), micro.WithEndpointSubject(natsconn.ServiceSubject(control.MergerService, verb)))
+		err := info.AddEndpoint(verb, s.server.Handler(group, answer), micro.WithEndpointSubject(natsconn.ServiceSubject(control.MergerService, verb)))
 		if err != nil {
 			_ = info.Stop()
 			return nil, fmt.Errorf("announce endpoint %s: %w", verb, err)

@@ -13,6 +13,7 @@ import (
 	"github.com/eventflux/eventflux/shared/state/checkpoint"
 	"github.com/eventflux/eventflux/shared/state/store"
 	"github.com/eventflux/eventflux/shared/testing/faultpoint"
+	"github.com/eventflux/eventflux/shared/testing/invariant"
 )
 
 // sweep deletes the objects that nothing refers to. If it cannot read a manifest or a run,
@@ -33,7 +34,7 @@ func (s *Service) sweep(ctx context.Context) error {
 	}
 	var dead []store.Object
 	err = s.cfg.Store.List(ctx, "", func(o store.Object) error {
-		ours := strings.HasPrefix(o.Name, "runs/") || strings.HasPrefix(o.Name, "blocks/") || strings.HasPrefix(o.Name, "apps/")
+		ours := slices.Contains(folders, o.Name[:strings.IndexByte(o.Name, '/')+1])
 		if ours && !names[o.Name] && o.Used.Before(before) {
 			dead = append(dead, o)
 		}
@@ -55,6 +56,9 @@ func (s *Service) sweep(ctx context.Context) error {
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("sweep: %w", err)
 	}
+	if invariant.Enabled {
+		s.checkSwept(ctx, dead)
+	}
 	faultpoint.Reach(faultpoint.SweepDone)
 	if len(dead) > 0 {
 		s.log.Debug("swept the store", "objects", len(dead))
@@ -62,6 +66,28 @@ func (s *Service) sweep(ctx context.Context) error {
 	s.counters.swept(live.Time)
 	return nil
 }
+
+// checkSwept panics if something refers to an object that was deleted.
+func (s *Service) checkSwept(ctx context.Context, dead []store.Object) {
+	live, err := s.live(ctx, control.LiveRequest{})
+	if err != nil {
+		return // the leader is gone
+	}
+	names, err := s.names(ctx, &live)
+	if err != nil {
+		return
+	}
+	for _, o := range dead {
+		if !names[o.Name] {
+			continue
+		}
+		_, err := s.cfg.Store.Get(ctx, o.Name)
+		invariant.That(!errors.Is(err, store.ErrNotFound), "a sweep deleted %s, which is in use", o.Name)
+	}
+}
+
+// folders are those of the objects that a sweep may delete.
+var folders = []string{"runs/", "blocks/", "packs/", "apps/"}
 
 // clockName is the object that byStore puts to read the store's clock.
 const clockName = "sweeps/clock"
@@ -159,6 +185,7 @@ func (s *Service) refer(ctx context.Context, before map[string][]string, names m
 			return err
 		}
 		of = nil
+		seen := map[string]bool{}
 		for p := range m.Partitions {
 			for _, c := range m.Partitions[p].Components {
 				for i := range c.Runs {
@@ -166,7 +193,12 @@ func (s *Service) refer(ctx context.Context, before map[string][]string, names m
 					if err != nil {
 						return fmt.Errorf("partition %d, component %s: %w", p, c.ID, err)
 					}
-					of = append(of, objects...)
+					for _, object := range objects {
+						if !seen[object] { // several runs may share it
+							seen[object] = true
+							of = append(of, object)
+						}
+					}
 				}
 			}
 		}
@@ -180,6 +212,9 @@ func (s *Service) refer(ctx context.Context, before map[string][]string, names m
 }
 
 func (s *Service) objects(ctx context.Context, before map[string][]string, run *checkpoint.Run) (of []string, err error) {
+	if run.Pack != "" { // nothing is read for it, and other packs may have the run, too
+		return checkpoint.Objects(ctx, s.cfg.Store, run)
+	}
 	of, known := s.known[run.Name]
 	if !known {
 		of, known = before[run.Name]

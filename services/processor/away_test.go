@@ -19,7 +19,7 @@ func TestTaskWaitsForTheServer(t *testing.T) {
 	srv, err := natsconn.OpenEmbedded(cfg)
 	must(t, err)
 	cfg.Listen = strings.TrimPrefix(srv.URL(), "nats://")
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
 	nc, err := natsconn.Connect(ctx, natsconn.ConnectConfig{URL: srv.URL(), Log: quiet})
 	must(t, err)

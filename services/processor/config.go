@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -50,6 +51,9 @@ type Config struct {
 	// StateBytesMax is the limit of a task's state in memory, which is estimated. Above it the
 	// task continues, but ingest accepts no events for its partition; 0 means no limit.
 	StateBytesMax int64
+	// PartialMatchesMax is how many partial matches the patterns of a task may hold. It has the same
+	// effect as StateBytesMax.
+	PartialMatchesMax int64
 	// Work is the file where the process records which frames its tasks apply, so that the next
 	// process knows if a frame killed this one; empty for none.
 	Work string
@@ -61,6 +65,8 @@ type Config struct {
 	Tracer trace.Tracer
 	// Witness keeps the last acknowledged frame of each log; nil keeps none.
 	Witness *witness.Folder
+	// ViewBeat is how often the KV bucket of a view is looked at; zero means 1 s.
+	ViewBeat time.Duration
 	// Log may be nil, which means slog.Default.
 	Log *slog.Logger
 }

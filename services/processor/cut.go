@@ -13,64 +13,13 @@ import (
 	"github.com/eventflux/eventflux/shared/testing/faultpoint"
 )
 
-// cut handles a barrier: the current state becomes the task's part of a checkpoint. It does
-// only the work that must be done before the next frame. Frozen entries are captured between
-// frames, and the saver does the rest concurrently.
-func (t *task) cut(ctx context.Context, seq uint64, f *frame.Frame) error {
-	s := t.saver
-	if s == nil {
-		return nil
-	}
-	if !s.awaits(f.Cut) {
-		t.log.Debug("barrier needs no answer: its epoch is over, or its leader", "epoch", f.Cut.Epoch, "term", f.Cut.Term)
-		return nil
-	}
-	faultpoint.Reach(faultpoint.CutBefore)
-	begun := time.Now()
-	epoch := state.Epoch(f.Cut.Epoch)
-	p := &part{
-		epoch: epoch, term: checkpoint.Term(f.Cut.Term), since: s.committed, chains: s.chains,
-		lineage: checkpoint.Lineage{
-			Stream: natsconn.WALStream(t.plan.Name, t.partition), Created: t.created,
-			Sequence: seq, ID: f.Cut.ID, CRC: f.CRC,
-		},
-		clock: t.core.Clock(), mark: t.box.mark(), late: t.late.mark(), positions: map[string]string{},
-	}
-	bytes := int64(0)
-	for _, h := range s.holders {
-		h.Freeze(epoch)
-		piece, err := capture(h, p.since, s.whole || p.since <= s.remade[h.Info().ID])
-		if err != nil {
-			return fmt.Errorf("log sequence %d: cut for checkpoint %d: %w", seq, epoch, err)
-		}
-		p.pieces = append(p.pieces, piece)
-		bytes += h.Bytes()
-		faultpoint.Reach(faultpoint.CutHalf)
-	}
-	for number, stream := range t.streams.all()[:len(t.renderer.newest)] {
-		if at := t.renderer.newest[number]; at.seq > 0 {
-			p.positions[stream] = at.String()
-		}
-	}
-	if version, _ := t.core.Deployed(); version > 1 {
-		p.version, p.plan = uint32(version), t.live.Digest
-	}
-	faultpoint.Reach(faultpoint.CutDone)
-	s.epoch, s.term, s.frozen, s.thawed = epoch, p.term, p, time.Now()
-	p.begun, p.pause = begun, time.Since(begun)
-	t.status.pause.Store(int64(p.pause))
-	t.sized(bytes)
-	return nil
-}
-
 // thawMax bounds one slice of capturing frozen entries, because the next frame waits for it.
 // Capturing uses at most half of the task's time.
 const thawMax = time.Millisecond
 
 // thaw captures some entries of the frozen part, and reports whether more are left. When none
 // are, it passes the part to the saver.
-func (t *task) thaw(ctx context.Context) (more bool, err error) {
-	s := t.saver
+func (s *saver) thaw(ctx context.Context) (more bool, err error) {
 	if s == nil || s.frozen == nil {
 		return false, nil
 	}
@@ -95,9 +44,9 @@ func (t *task) thaw(ctx context.Context) (more bool, err error) {
 }
 
 // thawAll captures all frozen entries at once.
-func (t *task) thawAll(ctx context.Context) error {
+func (s *saver) thawAll(ctx context.Context) error {
 	for {
-		if more, err := t.thaw(ctx); !more || err != nil {
+		if more, err := s.thaw(ctx); !more || err != nil {
 			return err
 		}
 	}
@@ -139,22 +88,20 @@ const (
 
 // preEncode encodes, from time to time, the entries that have changed, so that the next
 // barrier delays the task less.
-func (t *task) preEncode() {
-	s := t.saver
+func (s *saver) preEncode() {
 	if s == nil || time.Since(s.preEncoded) < max(preEncodeEvery, preEncodeShare*s.preEncoding) {
 		return
 	}
 	started := time.Now()
 	for _, h := range s.holders {
-		h.Settle()
+		h.PreEncode()
 	}
 	s.preEncoded = time.Now()
 	s.preEncoding = s.preEncoded.Sub(started)
 }
 
 // applyDecision applies the newest decision of the saver, if there is one.
-func (t *task) applyDecision() {
-	s := t.saver
+func (s *saver) applyDecision() {
 	if s == nil {
 		return
 	}
@@ -167,7 +114,57 @@ func (t *task) applyDecision() {
 			h.Committed(d.epoch)
 		}
 		s.committed, s.chains = d.epoch, d.chains
-		t.status.committed.Store(uint64(d.epoch))
+		s.task.status.committed.Store(uint64(d.epoch))
 	default:
 	}
+}
+
+// cut handles a barrier: the current state becomes the task's part of a checkpoint. It does
+// only the work that must be done before the next frame. Frozen entries are captured between
+// frames, and the saver does the rest concurrently.
+func (o *owner) cut(ctx context.Context, seq uint64, f *frame.Frame) error {
+	s := o.saver
+	if s == nil {
+		return nil
+	}
+	if !s.awaits(f.Cut) {
+		o.log.Debug("barrier needs no answer: its epoch is over, or its leader", "epoch", f.Cut.Epoch, "term", f.Cut.Term)
+		return nil
+	}
+	faultpoint.Reach(faultpoint.CutBefore)
+	begun := time.Now()
+	epoch := state.Epoch(f.Cut.Epoch)
+	p := &part{
+		epoch: epoch, term: checkpoint.Term(f.Cut.Term), since: s.committed, chains: s.chains,
+		lineage: checkpoint.Lineage{
+			Stream: natsconn.WALStream(o.plan.Name, o.partition), Created: o.created,
+			Sequence: seq, ID: f.Cut.ID, CRC: f.CRC,
+		},
+		clock: o.core.Clock(), results: o.box.count(), late: o.late.count(), positions: map[string]string{},
+	}
+	bytes := int64(0)
+	for _, h := range s.holders {
+		h.Freeze(epoch)
+		piece, err := capture(h, p.since, s.whole || p.since <= s.remade[h.Info().ID])
+		if err != nil {
+			return fmt.Errorf("log sequence %d: cut for checkpoint %d: %w", seq, epoch, err)
+		}
+		p.pieces = append(p.pieces, piece)
+		bytes += h.Bytes()
+		faultpoint.Reach(faultpoint.CutHalf)
+	}
+	for number, stream := range o.streams.all()[:len(o.renderer.newest)] {
+		if at := o.renderer.newest[number]; at.seq > 0 {
+			p.positions[stream] = at.String()
+		}
+	}
+	if version, _ := o.core.Deployed(); version > 1 {
+		p.version, p.plan = uint32(version), o.live.Digest
+	}
+	faultpoint.Reach(faultpoint.CutDone)
+	s.epoch, s.term, s.frozen, s.thawed = epoch, p.term, p, time.Now()
+	p.begun, p.pause = begun, time.Since(begun)
+	o.status.pause.Store(int64(p.pause))
+	o.gauge.sized(bytes, o.core.PartialMatches(), o.live)
+	return nil
 }

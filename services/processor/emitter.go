@@ -20,6 +20,7 @@ import (
 	"github.com/eventflux/eventflux/shared/log/output"
 	"github.com/eventflux/eventflux/shared/state/checkpoint"
 	"github.com/eventflux/eventflux/shared/testing/faultpoint"
+	"github.com/eventflux/eventflux/shared/testing/invariant"
 )
 
 // errFenced is returned when another owner of the partition has taken over. Stop;
@@ -88,6 +89,7 @@ type emitter struct {
 	ahead      []result.Position // reused: newest, including the messages that are being sent
 	previous   []byte            // reused
 	of         string            // the value of output.HeaderStream; "" for none
+	format     string            // the value of output.HeaderFormat; "" for none
 
 	fence      func(newest []result.Position, any result.Position, through uint64) ([]byte, error) // nil: none is written
 	fenced     string                                                                              // its subject
@@ -238,6 +240,9 @@ func (e *emitter) sent(messages []message, since time.Time) int {
 		if m := &messages[i]; m.stream != fenceStream {
 			e.any = e.placeOf(m)
 			e.newest = grown(e.newest, m.stream)
+			if invariant.Enabled {
+				invariant.That(e.any.After(e.newest[m.stream]), "%s: result %s of stream %d follows %s", e.stream, e.any, m.stream, e.newest[m.stream])
+			}
 			e.newest[m.stream] = e.any
 			e.unrecorded++
 		}
@@ -301,6 +306,13 @@ func (e *emitter) fill(bytes []byte, m *message) {
 			delete(h, output.HeaderStream)
 		} else {
 			h[output.HeaderStream] = []string{m.of}
+		}
+	}
+	if m.format != e.format {
+		if e.format = m.format; m.format == "" {
+			delete(h, output.HeaderFormat)
+		} else {
+			h[output.HeaderFormat] = []string{m.format}
 		}
 	}
 	h[headerKind][0] = "current"

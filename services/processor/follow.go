@@ -141,6 +141,7 @@ type app struct {
 	settings engine.Settings
 	number   uint32 // of the version
 	first    string // digest of the text of version 1
+	scalings uint32 // how often the number of partitions has changed
 }
 
 // app returns the app of an assignment.
@@ -155,7 +156,7 @@ func (s *Service) app(ctx context.Context, as control.Assigned) (app, error) {
 		return app{}, errors.New("it was deployed again")
 	}
 	plan, err := siddhiql.CompileDeployed(deployed.Text)
-	a := app{plan: plan, settings: deployed.Settings, number: max(deployed.Version, 1), first: deployed.Plan}
+	a := app{plan: plan, settings: deployed.Settings, number: max(deployed.Version, 1), first: deployed.Plan, scalings: deployed.Scalings}
 	if err != nil || a.number == 1 {
 		return a, err
 	}

@@ -11,8 +11,6 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"github.com/eventflux/eventflux/shared/lang/engine"
-	"github.com/eventflux/eventflux/shared/lang/event/rowjson"
 	"github.com/eventflux/eventflux/shared/log/natsconn"
 	"github.com/eventflux/eventflux/shared/state/checkpoint"
 )
@@ -94,7 +92,7 @@ func (l *letters) store(ctx context.Context, bytes []byte, messages []message) b
 func (l *letters) publish(ctx context.Context, bytes []byte, messages []message) (failed []message, err error) {
 	futures := make([]jetstream.PubAckFuture, len(messages))
 	for i := range messages {
-		letter := l.letter(bytes, &messages[i])
+		letter := l.message(bytes, &messages[i])
 		future, e := l.js.PublishMsgAsync(letter)
 		if errors.Is(e, nats.ErrMaxPayload) {
 			future, e = l.js.PublishMsgAsync(l.shortened(letter))
@@ -120,8 +118,8 @@ func (l *letters) publish(ctx context.Context, bytes []byte, messages []message)
 	return failed, err
 }
 
-// letter makes the message of a late event.
-func (l *letters) letter(bytes []byte, m *message) *nats.Msg {
+// message makes the message of a late event.
+func (l *letters) message(bytes []byte, m *message) *nats.Msg {
 	msg := nats.NewMsg(m.subject)
 	msg.Data = bytes[m.start:m.end]
 	msg.Header.Set(jetstream.MsgIDHeader, fmt.Sprintf("%s.%d:%d:%s", l.app, l.partition, l.generation, m.at))
@@ -140,33 +138,4 @@ func (l *letters) shortened(letter *nats.Msg) *nats.Msg {
 	}
 	short.Header.Set(headerReason, fmt.Sprintf("%s; the event is left out, since it takes %d bytes", letter.Header.Get(headerReason), len(letter.Data)))
 	return short
-}
-
-// appendLate appends the late events of frame seq to a pile, without those that belong to
-// the generation before. Their positions are those of events, from 1.
-func (t *task) appendLate(p *pile, seq uint64, late []engine.Late) {
-	for _, e := range late {
-		if seq < t.start.Sequence || seq == t.start.Sequence && (t.start.Event == 0 || e.Event <= t.start.Event) {
-			continue
-		}
-		start := len(p.bytes)
-		p.bytes = rowjson.AppendObject(p.bytes, e.Rows, e.Row)
-		p.messages = append(p.messages, message{
-			subject: natsconn.DLQSubject(t.plan.Name, e.Stream.Name), start: start, end: len(p.bytes),
-			at: position{seq, e.Event}, ts: e.Rows.TS[e.Row], reason: e.Text(),
-		})
-	}
-}
-
-// bury puts the dead letters of frame seq into the outbox; it returns false if that is closed.
-func (t *task) bury(ctx context.Context, seq uint64) bool {
-	late := t.core.Late()
-	if len(late) == 0 {
-		return true
-	}
-	return t.late.fill(ctx, func(p *pile) {
-		before := len(p.messages)
-		t.appendLate(p, seq, late)
-		t.status.deadLetters.Add(uint64(len(p.messages) - before))
-	})
 }

@@ -132,9 +132,9 @@ func TestIdleTicksDoNotPileUp(t *testing.T) {
 	core.Advance(100)
 	away, err := wal.NewWriter(wal.WriterConfig{Conn: r.nc, App: "idle", Log: quiet}) // it does not run
 	must(t, err)
-	one := &task{plan: r.plan, live: r.plan, core: core, ticks: away}
+	one, of := &ticker{writer: away}, &program{live: r.plan, core: core}
 	tick := func() int {
-		_, err := one.idle()
+		_, err := one.idle(of)
 		must(t, err)
 		return away.Stats().Pending
 	}

@@ -78,21 +78,77 @@ func TestStateOverItsLimit(t *testing.T) {
 	must(t, <-ended)
 }
 
+const openings = `@app:name('openings') define stream S (k long, b bool);
+from every a=S[not b] -> b=S[b and k == a.k] select b.k as k insert into Out;`
+
+// A task that holds more partial matches than its limit reports that, drops none of them and
+// continues once the limit is raised. Another task of the process goes on.
+func TestPartialMatchesOverTheirLimit(t *testing.T) {
+	r := newRig(t, openings)
+	const otherApp = "@app:name('other') define stream S (v int); from S select v insert into Out;"
+	other, err := siddhiql.Compile(otherApp)
+	must(t, err)
+	beside := &rig{t: t, text: otherApp, plan: other, srv: r.srv, nc: r.nc, js: r.js}
+	beside.ensure()
+	beside.log = beside.writer()
+	start := func(limit int64) (s *Service, stop func()) {
+		return r.startWith(Config{Apps: []*siddhiql.Plan{r.plan, other}, PartialMatchesMax: limit})
+	}
+	task := func(s *Service, app string) (i TaskInfo) {
+		for _, x := range s.Tasks() {
+			if x.App == app {
+				i = x
+			}
+		}
+		return i
+	}
+	s, stop := start(10)
+	keys, last := 0, uint64(0)
+	r.eventually("the task is over its limit", func() bool {
+		last = r.send("S", int64(1000+keys), "", keys, false)
+		keys++
+		return task(s, "openings").Over != ""
+	})
+	if over := task(s, "openings").Over; !strings.Contains(over, "more than 10 partial matches (limits.partial_matches_max): raise the setting") {
+		t.Errorf("it says %q", over)
+	}
+	if err := s.tasksFit(); err == nil || !strings.Contains(err.Error(), "app openings, partition 0 takes no events") {
+		t.Errorf("the check of limits: %v", err)
+	}
+	r.eventually("what is in the log is applied", func() bool { return task(s, "openings").Applied >= last })
+	seq := beside.send("S", 1000, "", 1)
+	r.eventually("the other task goes on", func() bool { return task(s, "other").Applied >= seq })
+	if over := task(s, "other").Over; over != "" {
+		t.Errorf("the other task: %q", over)
+	}
+	stop()
+	s, stop = start(int64(10 * keys))
+	defer stop()
+	for key := range keys {
+		last = r.send("S", 1_000_000, "", key, true)
+	}
+	r.eventually("every match is complete", func() bool { return task(s, "openings").Applied >= last })
+	if got := task(s, "openings"); got.Over != "" || !got.Alive() {
+		t.Errorf("with a higher limit: %+v", got)
+	}
+	r.eventually("each has its row", func() bool { return len(r.results()) == keys })
+}
+
 // A task that was over its limit takes events again when its state is clearly below it.
 func TestBackBelowTheLimit(t *testing.T) {
-	x := &task{plan: &siddhiql.Plan{}, live: &siddhiql.Plan{}, service: &Service{cfg: Config{StateBytesMax: 1000}}, log: quiet}
+	x := &gauge{task: &task{service: &Service{cfg: Config{StateBytesMax: 1000}}, log: quiet}}
 	for _, step := range []struct {
 		bytes int64
 		over  bool
 	}{{1000, false}, {1001, true}, {1000, true}, {951, true}, {950, false}, {1000, false}} {
-		x.sized(step.bytes)
+		x.sized(step.bytes, 0, &siddhiql.Plan{})
 		if over := x.status.over.Load() != nil; over != step.over {
 			t.Errorf("at %d bytes over is %t, want %t", step.bytes, over, step.over)
 		}
 	}
-	x.sized(2000)
+	x.sized(2000, 0, &siddhiql.Plan{})
 	x.service.cfg.StateBytesMax = 0 // raised: the next process has no limit
-	x.sized(2000)
+	x.sized(2000, 0, &siddhiql.Plan{})
 	if x.status.over.Load() != nil {
 		t.Error("over no limit at all")
 	}
@@ -105,8 +161,8 @@ func TestOverTheLimitForEver(t *testing.T) {
 		plan siddhiql.Plan
 		want bool
 	}{{siddhiql.Plan{}, false}, {siddhiql.Plan{Playback: true}, true}, {siddhiql.Plan{Playback: true, Idle: 1}, false}} {
-		over := &task{plan: &x.plan, live: &x.plan, service: &Service{cfg: Config{StateBytesMax: 1000}}, log: quiet}
-		over.sized(1001)
+		over := &gauge{task: &task{service: &Service{cfg: Config{StateBytesMax: 1000}}, log: quiet}}
+		over.sized(1001, 0, &x.plan)
 		if why := *over.status.over.Load(); strings.Contains(why, "raise the setting") != x.want {
 			t.Errorf("playback %t, idle.time %d: %q", x.plan.Playback, x.plan.Idle, why)
 		}

@@ -31,21 +31,21 @@ func (e *lostTailError) Error() string {
 	return text
 }
 
-// mark is a fence message as this file reads it. The loss is recorded there, because the
+// lossFence is a fence message as this file reads it. The loss is recorded there, because the
 // length of the log no longer shows it once new frames are appended.
-type mark struct {
+type lossFence struct {
 	Owner    string         `json:"owner"`
 	LostTail *lostTailError `json:"lost_tail"`
 }
 
-// checkMark returns an error if a former owner found that the log lost its tail.
-func (t *task) checkMark(ctx context.Context) error {
-	stream := natsconn.OutStream(t.plan.Name, t.partition)
-	fenced, err := lastMessage(ctx, t.nc, stream, natsconn.FenceSubject(t.plan.Name, t.partition))
+// checkLoss returns an error if a former owner found that the log lost its tail.
+func (fe *fencer) checkLoss(ctx context.Context) error {
+	stream := natsconn.OutStream(fe.plan.Name, fe.partition)
+	fenced, err := lastMessage(ctx, fe.nc, stream, natsconn.FenceSubject(fe.plan.Name, fe.partition))
 	if err != nil {
 		return fmt.Errorf("last fence of output stream %s: %w", stream, err)
 	}
-	var m mark
+	var m lossFence
 	if fenced.seq == 0 {
 		return nil
 	}
@@ -62,30 +62,30 @@ func (t *task) checkMark(ctx context.Context) error {
 // checkTail compares the end of the log with the newest results, of any generation. If the
 // log has lost its tail, it records that after the fence, which has the sequence fence in the
 // output stream.
-func (t *task) checkTail(ctx context.Context, end, fence uint64) error {
-	if t.newest <= end {
+func (fe *fencer) checkTail(ctx context.Context, end, newest, fence uint64) error {
+	if newest <= end {
 		return nil
 	}
-	lost := &lostTailError{Log: natsconn.WALStream(t.plan.Name, t.partition), End: end, Results: t.newest, mark: fence + 1}
-	if err := t.publishMark(ctx, lost, fence); err != nil {
+	lost := &lostTailError{Log: natsconn.WALStream(fe.plan.Name, fe.partition), End: end, Results: newest, mark: fence + 1}
+	if err := fe.publishLoss(ctx, lost, fence); err != nil {
 		lost.mark = 0
 		return fmt.Errorf("%w; %w", lost, err)
 	}
 	return lost
 }
 
-func (t *task) publishMark(ctx context.Context, lost *lostTailError, fence uint64) error {
-	data, err := json.Marshal(mark{Owner: t.owner, LostTail: lost})
+func (fe *fencer) publishLoss(ctx context.Context, lost *lostTailError, fence uint64) error {
+	data, err := json.Marshal(lossFence{Owner: fe.name, LostTail: lost})
 	if err != nil {
 		return err
 	}
 	msg := &nats.Msg{
-		Subject: natsconn.FenceSubject(t.plan.Name, t.partition), Data: data,
+		Subject: natsconn.FenceSubject(fe.plan.Name, fe.partition), Data: data,
 		Header: nats.Header{jetstream.ExpectedLastSeqHeader: {strconv.FormatUint(fence, 10)}},
 	}
 	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
 	defer cancel()
-	answer, err := t.nc.RequestMsgWithContext(ctx, msg)
+	answer, err := fe.nc.RequestMsgWithContext(ctx, msg)
 	if err == nil {
 		err = ackError(answer.Data)
 	}

@@ -96,7 +96,7 @@ func (r *rig) writer() *wal.Writer {
 }
 
 func (r *rig) within() context.Context {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	r.t.Cleanup(cancel)
 	return ctx
 }
@@ -109,6 +109,8 @@ func (r *rig) send(stream string, at int64, id string, values ...any) uint64 {
 		switch v := v.(type) {
 		case int:
 			b.Cols[i].AppendInt(int64(v))
+		case bool:
+			b.Cols[i].AppendBool(v)
 		case string:
 			b.Cols[i].AppendText(v)
 		default:
@@ -126,10 +128,14 @@ func (r *rig) send(stream string, at int64, id string, values ...any) uint64 {
 // start runs a processor; stop ends it as a kill would, without a farewell.
 func (r *rig) start() (s *Service, stop func()) {
 	r.t.Helper()
-	s, err := New(Config{
-		Conn: r.nc, Apps: []*siddhiql.Plan{r.plan}, BatchMessagesMax: r.most,
-		Settings: settings, Version: "1.0.0", Log: quiet,
-	})
+	return r.startWith(Config{Apps: []*siddhiql.Plan{r.plan}, BatchMessagesMax: r.most})
+}
+
+// startWith runs a processor of this server with some settings.
+func (r *rig) startWith(cfg Config) (s *Service, stop func()) {
+	r.t.Helper()
+	cfg.Conn, cfg.Settings, cfg.Version, cfg.Log = r.nc, settings, "1.0.0", quiet
+	s, err := New(cfg)
 	must(r.t, err)
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
@@ -191,7 +197,7 @@ func (r *rig) eventually(what string, done func() bool) {
 	r.t.Helper()
 	tick := time.NewTicker(2 * time.Millisecond)
 	defer tick.Stop()
-	for deadline := time.Now().Add(time.Minute); !done(); <-tick.C {
+	for deadline := time.Now().Add(5 * time.Minute); !done(); <-tick.C {
 		if time.Now().After(deadline) {
 			r.t.Fatalf("waited a minute until %s", what)
 		}

@@ -4,14 +4,15 @@ import (
 	"context"
 	"fmt"
 	"math"
-	"strconv"
 	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/eventflux/eventflux/services/processor/view"
 	"github.com/eventflux/eventflux/shared/control"
+	"github.com/eventflux/eventflux/shared/lang/engine"
 	"github.com/eventflux/eventflux/shared/log/natsconn"
 	"github.com/eventflux/eventflux/shared/ops/metric"
 	"github.com/eventflux/eventflux/shared/ops/obs"
@@ -27,7 +28,7 @@ const (
 	loopMax  = 2 * time.Minute
 )
 
-func decimal(p uint32) string { return strconv.FormatUint(uint64(p), 10) }
+func decimal(p uint32) string { return natsconn.Decimal(p) }
 
 func newEmitted() *prometheus.HistogramVec {
 	return prometheus.NewHistogramVec(prometheus.HistogramOpts{
@@ -74,7 +75,7 @@ type sighting struct {
 // Collectors returns the metrics of the service.
 func (s *Service) Collectors() []prometheus.Collector {
 	o := &observer{s: s, behind: map[slot]sighting{}}
-	return []prometheus.Collector{s.emitted, s.refused, o.taskTable(), s.stateTable()}
+	return []prometheus.Collector{s.emitted, s.refused, o.taskTable(), s.stateTable(), s.bucketTable(), s.viewTable()}
 }
 
 func (o *observer) taskTable() prometheus.Collector {
@@ -102,7 +103,7 @@ func (o *observer) taskTable() prometheus.Collector {
 		metric.Counter("eventflux_task_duplicates_total", "Messages dropped because their Nats-Msg-Id was seen within dedup.window.",
 			count(func(r *row) uint64 { return r.Duplicates })),
 		metric.Counter("eventflux_task_repeated_frames_total", "Frames skipped because their writer had appended them before.", count(func(r *row) uint64 { return r.Repeated })),
-		metric.Counter("eventflux_task_dropped_rows_total", "Rows that a window could not take: they came too late, or lack the time that it needs.",
+		metric.Counter("eventflux_task_dropped_rows_total", "Rows that a window could not take, as they came too late or lack the time that it needs, and rows that a table refused.",
 			count(func(r *row) uint64 { return r.Dropped })),
 		metric.Counter("eventflux_task_late_events_total", "Events that came when the clock of the app had passed their time.", count(func(r *row) uint64 { return r.Late })),
 		metric.Counter("eventflux_task_dead_letters_total", "Of those, events handed to the dead-letter stream, as no query reads them.", count(func(r *row) uint64 { return r.DeadLetters })),
@@ -119,6 +120,49 @@ func (o *observer) taskTable() prometheus.Collector {
 		metric.Gauge("eventflux_task_state_bytes", "Memory of the state, estimated; ingest refuses events above processor.state_bytes_max.", func(r *row) float64 { return float64(r.StateBytes) }),
 		metric.Gauge("eventflux_task_barrier_pause_seconds", "For how long the newest barrier kept the task from the next frame.", func(r *row) float64 { return r.PauseSeconds }),
 		metric.Gauge("eventflux_task_save_seconds", "For how long the state of the newest barrier was being stored, beside the task.", func(r *row) float64 { return r.SaveSeconds }))
+}
+
+func (s *Service) bucketTable() prometheus.Collector {
+	type row struct {
+		task  TaskInfo
+		state engine.BucketState
+	}
+	return metric.NewTable([]string{"app", "partition", "table"},
+		func(r *row) []string { return []string{r.task.App, decimal(r.task.Partition), r.state.Table} },
+		func() (rows []row) {
+			for _, t := range s.Tasks() {
+				for _, b := range t.Buckets {
+					rows = append(rows, row{t, b})
+				}
+			}
+			return rows
+		},
+		metric.Gauge("eventflux_table_rows", "Rows of a table that a KV bucket fills.", func(r *row) float64 { return float64(r.state.Rows) }),
+		metric.Gauge("eventflux_table_load_rows", "Rows of the table's KV bucket that wait until all of them are in the log.", func(r *row) float64 { return float64(r.state.Waiting) }),
+		metric.Gauge("eventflux_table_revision", "Newest revision of the KV bucket that the table has.", func(r *row) float64 { return float64(r.state.Revision) }),
+		metric.Counter("eventflux_table_ignored_records_total", "Records of the table in the log that were not newer than the table.", func(r *row) float64 { return float64(r.state.Ignored) }))
+}
+
+func (s *Service) viewTable() prometheus.Collector {
+	type row struct {
+		task TaskInfo
+		view view.Info
+	}
+	return metric.NewTable([]string{"app", "partition", "bucket"},
+		func(r *row) []string { return []string{r.task.App, decimal(r.task.Partition), r.view.Bucket} },
+		func() (rows []row) {
+			for _, t := range s.Tasks() {
+				for _, v := range t.Views {
+					rows = append(rows, row{t, v})
+				}
+			}
+			return rows
+		},
+		metric.Gauge("eventflux_view_following", "1 while the KV bucket of a view follows the results, 0 while it is filled or waits.", func(r *row) float64 { return metric.Bool(r.view.State == view.Following) }),
+		metric.Gauge("eventflux_view_lag_results", "Results that the view has not read yet, at its last write.", func(r *row) float64 { return float64(r.view.Lag) }),
+		metric.Counter("eventflux_view_written_total", "Values and deletes that the view has written to its KV bucket.", func(r *row) float64 { return float64(r.view.Written) }),
+		metric.Counter("eventflux_view_foreign_writes_total", "Writes of others to the KV bucket of the view.", func(r *row) float64 { return float64(r.view.Foreign) }),
+		metric.Counter("eventflux_view_unkeyed_rows_total", "Rows of earlier versions of the app whose key the view cannot read.", func(r *row) float64 { return float64(r.view.Unkeyed) }))
 }
 
 func (s *Service) stateTable() prometheus.Collector {

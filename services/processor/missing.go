@@ -38,7 +38,7 @@ func (e *missingError) Unwrap() error { return e.cause }
 // scan checks a part of the output stream for missing results. Those of former generations
 // cannot be repaired, and are only logged.
 type scan struct {
-	t       *task
+	fe      *fencer
 	stream  string
 	checker *output.Checker
 	next    uint64    // sequence
@@ -51,7 +51,7 @@ func (s *scan) see(seq uint64, subject string, h nats.Header) error {
 		s.gap = [2]uint64{s.next, seq - 1}
 	}
 	s.next = seq + 1
-	if subject == natsconn.FenceSubject(s.t.plan.Name, s.t.partition) {
+	if subject == natsconn.FenceSubject(s.fe.plan.Name, s.fe.partition) {
 		return nil
 	}
 	err := s.checker.Next(subject, h)
@@ -59,13 +59,13 @@ func (s *scan) see(seq uint64, subject string, h nats.Header) error {
 	if !errors.As(err, &missing) {
 		return err
 	}
-	err = &missingError{s.t.plan.Name, s.stream, s.gap[0], s.gap[1], err}
-	if missing.Before.Generation >= uint64(s.t.generation) {
+	err = &missingError{s.fe.plan.Name, s.stream, s.gap[0], s.gap[1], err}
+	if missing.Before.Generation >= uint64(s.fe.generation) {
 		return err
 	}
 	if !s.logged {
 		s.logged = true
-		s.t.log.Error("results of a former generation are missing; the task goes on", "err", err)
+		s.fe.log.Error("results of a former generation are missing; the task goes on", "err", err)
 	}
 	s.checker.Seen(missing.Stream, missing.Next)
 	return nil
@@ -74,13 +74,13 @@ func (s *scan) see(seq uint64, subject string, h nats.Header) error {
 // readOn reads the output stream from a record up to the fence of this start, and returns a
 // record of everything up to there. Results that are missing at the end are not in it: the
 // replay publishes them again.
-func (t *task) readOn(ctx context.Context, stream string, r output.Record, fence uint64) (output.Record, error) {
-	first, err := firstSequence(ctx, t.nc, stream)
+func (fe *fencer) readOn(ctx context.Context, stream string, r output.Record, fence uint64) (output.Record, error) {
+	first, err := firstSequence(ctx, fe.nc, stream)
 	if err != nil {
 		return output.Record{}, fmt.Errorf("first sequence of output stream %s: %w", stream, err)
 	}
 	trimmed := first > r.Through+1 // by hand: trimming never passes the newest record
-	s := &scan{t: t, stream: stream, checker: &output.Checker{Whole: true, Untrimmed: !trimmed}, next: r.Through + 1}
+	s := &scan{fe: fe, stream: stream, checker: &output.Checker{Whole: true, Untrimmed: !trimmed}, next: r.Through + 1}
 	for name, at := range r.Newest {
 		if !trimmed {
 			s.checker.Seen(name, at)
@@ -90,7 +90,7 @@ func (t *task) readOn(ctx context.Context, stream string, r output.Record, fence
 		s.checker.SeenLast(result.Position{})
 	}
 	end := max(s.next, first)
-	next, err := t.results().ReadOn(ctx, t.service.js, r, fence, func(seq uint64, subject string, h nats.Header) error {
+	next, err := fe.results().ReadOn(ctx, fe.service.js, r, fence, func(seq uint64, subject string, h nats.Header) error {
 		if seq < fence {
 			end = seq + 1
 		}
@@ -103,7 +103,7 @@ func (t *task) readOn(ctx context.Context, stream string, r output.Record, fence
 		return output.Record{}, fmt.Errorf("%w: output stream %s does not give fence %d, which was just written", nats.ErrTimeout, stream, fence)
 	}
 	if end < fence {
-		t.log.Error("the server does not give the last messages; results among them come again", "stream", stream, "from", end, "to", fence-1)
+		fe.log.Error("the server does not give the last messages; results among them come again", "stream", stream, "from", end, "to", fence-1)
 	}
 	return next, nil
 }
@@ -116,20 +116,20 @@ const (
 
 // checkResults checks, concurrently with the task, the results before those that the takeover
 // has read. It fails if results of the task's generation are missing.
-func (t *task) checkResults(ctx context.Context) error {
-	stream := natsconn.OutStream(t.plan.Name, t.partition)
-	first, err := firstSequence(ctx, t.nc, stream)
+func (fe *fencer) checkResults(ctx context.Context) error {
+	stream := natsconn.OutStream(fe.plan.Name, fe.partition)
+	first, err := firstSequence(ctx, fe.nc, stream)
 	if err != nil && ctx.Err() == nil {
-		t.log.Warn("results not checked; the next start does it", "stream", stream, "err", err)
+		fe.log.Warn("results not checked; the next start does it", "stream", stream, "err", err)
 	}
 	if err != nil {
 		return nil
 	}
-	s := &scan{t: t, stream: stream, checker: &output.Checker{Untrimmed: first <= 1}, next: first}
+	s := &scan{fe: fe, stream: stream, checker: &output.Checker{Untrimmed: first <= 1}, next: first}
 	pace := time.NewTicker(checkEvery)
 	defer pace.Stop()
 	seen := 0
-	err = output.Scan(ctx, t.service.js, stream, 1, t.recorded, func(seq uint64, subject string, h nats.Header) error {
+	err = output.Scan(ctx, fe.service.js, stream, 1, fe.recorded, func(seq uint64, subject string, h nats.Header) error {
 		if seen++; seen%checkedAtOnce == 0 {
 			select {
 			case <-pace.C:
@@ -146,6 +146,6 @@ func (t *task) checkResults(ctx context.Context) error {
 	case errors.As(err, &missing):
 		return err
 	}
-	t.log.Warn("results not checked; the next start does it", "stream", stream, "err", err)
+	fe.log.Warn("results not checked; the next start does it", "stream", stream, "err", err)
 	return nil
 }

@@ -89,9 +89,9 @@ func TestMissingEndComesAgain(t *testing.T) {
 // After many results the emitter writes a record, so that a start reads few of them.
 func TestRecordsBoundWhatAStartReads(t *testing.T) {
 	r := newRig(t, twoResultStreams)
-	task := &task{nc: r.nc, plan: r.plan, made: app{first: r.plan.Digest}, generation: 1, log: quiet}
+	fences := &fencer{task: &task{nc: r.nc, plan: r.plan, made: app{first: r.plan.Digest}, log: quiet}, generation: 1}
 	record := func() uint64 {
-		f, _, err := task.lastFence(context.Background(), natsconn.OutStream("a", 0))
+		f, _, err := fences.lastFence(context.Background(), natsconn.OutStream("a", 0))
 		must(t, err)
 		return f.Through
 	}

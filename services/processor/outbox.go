@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/eventflux/eventflux/shared/lang/window"
+	"github.com/eventflux/eventflux/shared/testing/invariant"
 )
 
 // The limits of an outbox: how far a task may be ahead of its output stream. They bound
@@ -13,7 +14,7 @@ import (
 const (
 	outboxMessagesMax = 8000
 	outboxBytesMax    = 8 << 20
-	// If sending a pile takes longer than outboxSpan, the next piles are smaller, so that
+	// If sending a batch takes longer than outboxSpan, the next batches are smaller, so that
 	// results do not wait for long, but not smaller than outboxMessagesMin.
 	outboxSpan        = time.Second
 	outboxMessagesMin = 256
@@ -30,10 +31,11 @@ func (p position) after(o position) bool {
 	return p.seq > o.seq || p.seq == o.seq && p.ordinal > o.ordinal
 }
 
-// message is a result that is ready to send. Its payload is a part of its pile's bytes.
+// message is a result that is ready to send. Its payload is a part of its batch's bytes.
 type message struct {
 	subject    string
 	of         string // the result stream, if the app has chosen the subject; else ""
+	format     string // its Content-Type; "" for JSON
 	stream     int    // its number among result streams, or fenceStream
 	start, end int
 	at         position // of its last row
@@ -46,8 +48,8 @@ type message struct {
 // fenceStream is the stream number of a message that is not a result.
 const fenceStream = -1
 
-// pile is a batch of messages.
-type pile struct {
+// messageBatch is a batch of messages.
+type messageBatch struct {
 	bytes    []byte
 	messages []message
 	since    time.Time // when the first of them came
@@ -55,12 +57,12 @@ type pile struct {
 }
 
 // full reports whether more messages have to wait.
-func (p *pile) full() bool {
+func (p *messageBatch) full() bool {
 	return len(p.messages) >= p.most || len(p.bytes) >= outboxBytesMax
 }
 
-// appendAll appends copies of the messages of another pile.
-func (p *pile) appendAll(o *pile) {
+// appendAll appends copies of the messages of another batch.
+func (p *messageBatch) appendAll(o *messageBatch) {
 	for _, m := range o.messages {
 		start := len(p.bytes)
 		p.bytes = append(p.bytes, o.bytes[m.start:m.end]...)
@@ -69,33 +71,33 @@ func (p *pile) appendAll(o *pile) {
 	}
 }
 
-func (p *pile) reset() {
+func (p *messageBatch) reset() {
 	p.bytes, p.messages = p.bytes[:0], p.messages[:0]
 }
 
-// outbox has two piles: the task fills one of them while the emitter sends the other.
+// outbox has two batches: the task fills one of them while the emitter sends the other.
 type outbox struct {
 	mu      sync.Mutex
 	changed sync.Cond
-	filling *pile
-	spare   *pile
+	filling *messageBatch
+	spare   *messageBatch
 	sending bool
-	since   time.Time // when the first message of the pile that is being sent was added
-	begun   time.Time // when the emitter took that pile
+	since   time.Time // when the first message of the batch that is being sent was added
+	begun   time.Time // when the emitter took that batch
 	closed  bool      // the emitter has ended, so nothing more is sent
 
-	taken, durable uint64 // messages: put into a pile, and known to be in the stream
+	taken, durable uint64 // messages: put into a batch, and known to be in the stream
 }
 
 func newOutbox() *outbox {
-	b := &outbox{filling: &pile{most: outboxMessagesMax}, spare: &pile{most: outboxMessagesMax}}
+	b := &outbox{filling: &messageBatch{most: outboxMessagesMax}, spare: &messageBatch{most: outboxMessagesMax}}
 	b.changed.L = &b.mu
 	return b
 }
 
-// fill waits until there is room, and lets add append to the pile. It returns false if the
+// fill waits until there is room, and lets add append to the batch. It returns false if the
 // outbox is closed.
-func (b *outbox) fill(ctx context.Context, add func(*pile)) bool {
+func (b *outbox) fill(ctx context.Context, add func(*messageBatch)) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.await(ctx, func() bool { return !b.filling.full() })
@@ -113,7 +115,7 @@ func (b *outbox) fill(ctx context.Context, add func(*pile)) bool {
 }
 
 // take waits for messages and returns them; nil once ctx has ended.
-func (b *outbox) take(ctx context.Context) *pile {
+func (b *outbox) take(ctx context.Context) *messageBatch {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.await(ctx, func() bool { return len(b.filling.messages) > 0 })
@@ -127,11 +129,13 @@ func (b *outbox) take(ctx context.Context) *pile {
 	return p
 }
 
-// sent returns a pile whose messages are durable.
-func (b *outbox) sent(p *pile) {
+// sent returns a batch whose messages are durable.
+func (b *outbox) sent(p *messageBatch) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.durable += uint64(len(p.messages))
+	invariant.That(b.sending && b.spare == nil, "the outbox got a batch back that it did not give out")
+	invariant.That(b.durable <= b.taken, "the outbox took fewer messages than are durable")
 	// could is how many messages could have been sent in outboxSpan.
 	could := float64(len(p.messages)) * float64(outboxSpan) / float64(max(time.Since(b.begun), 1))
 	p.most = int(min(max(could, outboxMessagesMin), outboxMessagesMax))
@@ -149,8 +153,8 @@ func (b *outbox) flush(ctx context.Context) bool {
 	return !b.closed && ctx.Err() == nil
 }
 
-// mark returns how many messages were put into the outbox so far.
-func (b *outbox) mark() uint64 {
+// count returns how many messages were put into the outbox so far.
+func (b *outbox) count() uint64 {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.taken

@@ -12,7 +12,7 @@ func TestOutboxIsBoundedInTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newOutbox()
 		fill := func() (n int) {
-			b.fill(t.Context(), func(p *pile) {
+			b.fill(t.Context(), func(p *messageBatch) {
 				for ; !p.full(); n++ {
 					p.messages = append(p.messages, message{})
 				}

@@ -18,11 +18,18 @@ func TestPanicIsAnErrorOfItsTask(t *testing.T) {
 	must(t, err)
 	m, err := log.GetMsg(r.within(), seq)
 	must(t, err)
-	for name, apply := range map[string]func(*task, context.Context, wal.Record) error{
-		"owner":   func(t *task, ctx context.Context, r wal.Record) error { _, err := t.apply(ctx, r); return err },
-		"standby": (*task).applyStandby,
+	for name, apply := range map[string]func(*replica, context.Context, wal.Record) error{
+		"owner": func(broken *replica, ctx context.Context, r wal.Record) error {
+			_, err := newOwner(broken).apply(ctx, r)
+			return err
+		},
+		"standby": func(broken *replica, ctx context.Context, r wal.Record) error {
+			s := newStandby()
+			s.replica = broken
+			return s.apply(ctx, r)
+		},
 	} {
-		broken := &task{plan: r.plan, standby: newStandby()} // without an engine
+		broken := &replica{program: program{task: &task{plan: r.plan}}} // without an engine
 		if err := apply(broken, r.within(), wal.Record{Seq: seq, Data: m.Data}); err == nil || !strings.Contains(err.Error(), "panic") {
 			t.Errorf("%s: %v", name, err)
 		}

@@ -65,17 +65,15 @@ type emitted interface {
 }
 
 // render puts the rows that an engine emitted for a frame into the outbox. The first row is
-// at position at, which render moves past the last row. It skips rows at or before last,
-// which has a position for each result stream: positions grow only within one stream,
-// because packed rows are sent later than others. It returns the number of rows it has put,
-// and false if the outbox has closed.
-func (r *renderer) render(ctx context.Context, box *outbox, e emitted, at *position, last []position) (int, bool) {
+// at position at, which render moves past the last row. It skips rows that are published already.
+// It returns the number of rows it has put, and false if the outbox has closed.
+func (r *renderer) render(ctx context.Context, box *outbox, e emitted, at *position, had *published) (int, bool) {
 	outputs := e.Outputs()
 	passed := 0
 	for len(outputs) > 0 {
-		open := box.fill(ctx, func(p *pile) {
+		open := box.fill(ctx, func(p *messageBatch) {
 			for len(outputs) > 0 && !p.full() {
-				passed += r.chunk(p, e, outputs[0], *at, last)
+				passed += r.chunk(p, e, outputs[0], *at, had)
 				at.ordinal += uint64(outputs[0].To - outputs[0].From)
 				outputs = outputs[1:]
 			}
@@ -90,17 +88,17 @@ func (r *renderer) render(ctx context.Context, box *outbox, e emitted, at *posit
 	return passed, true
 }
 
-// renderInto is render with a pile without limits.
-func (r *renderer) renderInto(p *pile, e emitted, at *position, last []position) {
+// renderInto is render with a batch without limits.
+func (r *renderer) renderInto(p *messageBatch, e emitted, at *position, had *published) {
 	for _, o := range e.Outputs() {
-		r.chunk(p, e, o, *at, last)
+		r.chunk(p, e, o, *at, had)
 		at.ordinal += uint64(o.To - o.From)
 	}
 	r.closePacks(p)
 }
 
 // chunk appends the rows of one chunk. The first row is at position at.
-func (r *renderer) chunk(p *pile, e emitted, o engine.Output, at position, last []position) int {
+func (r *renderer) chunk(p *messageBatch, e emitted, o engine.Output, at position, had *published) int {
 	target := r.plan.Queries[o.Query].Target
 	chosen := r.chosen[target.ID]
 	if r.subjects[target.ID] == "" && chosen == nil {
@@ -109,16 +107,21 @@ func (r *renderer) chunk(p *pile, e emitted, o engine.Output, at position, last 
 	rows, kinds := e.Rows(int(o.Query))
 	number, passed := r.numbers[target.ID], 0
 	for i := int(o.From); i < int(o.To); i++ {
-		if at.after(last[number]) {
+		if !had.has(number, at) {
 			passed++
 			if target.Sink.Packed {
 				r.pack(p, target.ID, rows, i, kinds[i], at)
 			} else {
 				start := len(p.bytes)
-				p.bytes = rowjson.AppendObject(p.bytes, rows, i)
+				format := ""
+				if f := target.Sink.Format; f != nil {
+					p.bytes, format = f.Writer.Append(p.bytes, rows, i), f.ContentType
+				} else {
+					p.bytes = rowjson.AppendObject(p.bytes, rows, i)
+				}
 				m := message{
 					subject: r.subjects[target.ID], stream: number, start: start, end: len(p.bytes),
-					at: at, kind: kinds[i], ts: rows.TS[i], version: r.version,
+					at: at, kind: kinds[i], ts: rows.TS[i], version: r.version, format: format,
 				}
 				if chosen != nil {
 					m.subject, m.of = chosen.of(rows, i), target.Name
@@ -132,7 +135,7 @@ func (r *renderer) chunk(p *pile, e emitted, o engine.Output, at position, last 
 	return passed
 }
 
-func (r *renderer) pack(p *pile, stream int, rows *event.Batch, i int, kind window.Kind, at position) {
+func (r *renderer) pack(p *messageBatch, stream int, rows *event.Batch, i int, kind window.Kind, at position) {
 	open := &r.packs[stream]
 	if open.rows > 0 && open.kind != kind {
 		r.closePack(p, stream)
@@ -152,7 +155,7 @@ func (r *renderer) pack(p *pile, stream int, rows *event.Batch, i int, kind wind
 	}
 }
 
-func (r *renderer) closePack(p *pile, stream int) {
+func (r *renderer) closePack(p *messageBatch, stream int) {
 	open := &r.packs[stream]
 	start := len(p.bytes)
 	p.bytes = append(p.bytes, open.lines...)
@@ -169,7 +172,7 @@ func (r *renderer) closePack(p *pile, stream int) {
 }
 
 // closePacks ends all packed messages, stream by stream.
-func (r *renderer) closePacks(p *pile) {
+func (r *renderer) closePacks(p *messageBatch) {
 	for s := range r.packs {
 		if r.packs[s].rows > 0 {
 			r.closePack(p, s)

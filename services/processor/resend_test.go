@@ -87,10 +87,10 @@ func TestResend(t *testing.T) {
 				must(t, m.Respond(data))
 			})
 			e := newEmitter(nc, "EFO_a_0", 7, 1, batchMessagesDefault, quiet)
-			e.after = 2 * time.Second // a busy machine answers within that
+			e.after = 5 * time.Second // a busy machine answers within that
 			e.newest = make([]result.Position, 1)
 			e.refused = prometheus.NewCounter(prometheus.CounterOpts{Name: "refused"})
-			ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+			ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 			defer cancel()
 			n, err := e.send(ctx, []byte("{}"), []message{{subject: "out.a.S.0", end: 2, at: position{seq: 3}}})
 			if !errors.Is(err, c.err) || err == nil && (n != 1 || e.last != 8) {
@@ -185,14 +185,14 @@ func TestResendSeesTheMiddleOfItsBatch(t *testing.T) {
 				must(t, m.Respond(data))
 			})
 			e := newEmitter(nc, "EFO_a_0", 7, 1, batchMessagesDefault, quiet)
-			e.after = 2 * time.Second // a busy machine answers within that
+			e.after = 5 * time.Second // a busy machine answers within that
 			e.newest = make([]result.Position, 1)
 			e.refused = prometheus.NewCounter(prometheus.CounterOpts{Name: "refused"})
 			messages := make([]message, results)
 			for i := range messages {
 				messages[i] = message{subject: "out.a.S.0", end: 2, at: position{seq: 3, ordinal: uint64(i)}}
 			}
-			ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+			ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 			defer cancel()
 			var err error
 			for rest := messages; len(rest) > 0 && err == nil; {
@@ -236,7 +236,7 @@ func TestResendAgainstAServer(t *testing.T) {
 		must(t, err)
 		asking = max(asking, time.Since(begun))
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
 	middle, batches := 0, 0
 	for rest := messages; len(rest) > 0; {

@@ -11,12 +11,14 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/eventflux/eventflux/shared/control"
+	"github.com/eventflux/eventflux/shared/lang/engine"
 	"github.com/eventflux/eventflux/shared/lang/frame"
 	"github.com/eventflux/eventflux/shared/log/natsconn"
 	"github.com/eventflux/eventflux/shared/ops/trace"
 	"github.com/eventflux/eventflux/shared/state"
 	"github.com/eventflux/eventflux/shared/state/checkpoint"
 	"github.com/eventflux/eventflux/shared/state/compress"
+	"github.com/eventflux/eventflux/shared/state/store"
 	"github.com/eventflux/eventflux/shared/testing/faultpoint"
 )
 
@@ -28,6 +30,7 @@ const fullEveryDefault = 10
 //	cut ── thaw ──part──▶ runs ──▶ results durable ──▶ prepared ──▶ decided ──▶ applyDecision
 type saver struct {
 	task       *task
+	box, late  *outbox // of the owner; nil for a standby, which stores nothing
 	assignment uint64
 	generation checkpoint.Generation
 	parts      chan *part
@@ -63,7 +66,7 @@ type part struct {
 	pieces    []piece
 	lineage   checkpoint.Lineage
 	clock     int64
-	mark      uint64            // messages in the outbox up to the barrier
+	results   uint64            // messages in the outbox up to the barrier
 	late      uint64            // dead letters up to the barrier
 	positions map[string]string // of the newest result of each stream
 	version   uint32            // of the app; 0: version 1
@@ -86,6 +89,21 @@ func newSaver(t *task, attached control.Attached, registry *state.Registry) *sav
 		task: t, assignment: attached.Assignment, generation: attached.Generation, registry: registry, holders: registry.List(), epoch: attached.Decided,
 		chains: map[string][]checkpoint.Run{}, remade: map[string]state.Epoch{},
 		parts: make(chan *part, 1), decided: make(chan decision, 1),
+	}
+}
+
+// change makes the next parts those of the components that a change of the app has left.
+func (s *saver) change(m *engine.Migration, components []engine.Component) {
+	if s == nil {
+		return
+	}
+	before := s.registry
+	s.registry = m.Registry(before, components)
+	s.holders = s.registry.List()
+	for _, h := range s.holders {
+		if was, ok := before.ByID(h.Info().ID); !ok || was != h {
+			s.remade[h.Info().ID] = s.epoch
+		}
 	}
 }
 
@@ -142,7 +160,7 @@ func (s *saver) save(ctx context.Context, p *part) error {
 		if err == nil {
 			spans.Set(attribute.Bool("committed", outcome.Committed))
 			faultpoint.Reach(faultpoint.DecisionKnown)
-			s.tell(ctx, log, outcome, chains)
+			s.decide(ctx, log, outcome, chains)
 			return nil
 		}
 	} else if ctx.Err() == nil {
@@ -162,7 +180,7 @@ func (s *saver) save(ctx context.Context, p *part) error {
 	return nil
 }
 
-func (s *saver) tell(ctx context.Context, log *slog.Logger, o control.Outcome, chains map[string][]checkpoint.Run) {
+func (s *saver) decide(ctx context.Context, log *slog.Logger, o control.Outcome, chains map[string][]checkpoint.Run) {
 	if !o.Committed {
 		log.Warn("checkpoint aborted; the next one will have its changes", "reason", o.Reason, "whole", o.Whole)
 		if o.Whole {
@@ -219,22 +237,28 @@ func (s *saver) fail(ctx context.Context, p *part, cause error) error {
 // store makes the part durable: runs in the store, results in the output stream.
 func (s *saver) store(ctx context.Context, p *part, spans *trace.Steps) (*checkpoint.Partition, map[string][]checkpoint.Run, error) {
 	components := make([]checkpoint.Component, len(p.pieces))
+	packer := checkpoint.NewPacker(s.task.service.cfg.Store, s.task.service.cfg.Workers)
 	group, storing := errgroup.WithContext(ctx)
 	group.SetLimit(s.task.service.cfg.Workers)
 	for i := range p.pieces {
 		group.Go(func() (err error) {
-			components[i], err = s.storePiece(storing, p, &p.pieces[i])
+			components[i], err = s.storePiece(storing, packer, p, &p.pieces[i])
 			return err
 		})
 	}
 	if err := group.Wait(); err != nil {
 		return nil, nil, err
 	}
+	faultpoint.Reach(faultpoint.PackBefore)
+	if err := packer.Flush(ctx, components); err != nil {
+		return nil, nil, fmt.Errorf("pack the runs: %w", err)
+	}
+	faultpoint.Reach(faultpoint.PackDone)
 	spans.Next("results durable")
-	if !s.task.box.reached(ctx, p.mark) {
+	if !s.box.reached(ctx, p.results) {
 		return nil, nil, fmt.Errorf("results up to the barrier are not durable: %w", context.Cause(ctx))
 	}
-	if !s.task.late.reached(ctx, p.late) {
+	if !s.late.reached(ctx, p.late) {
 		return nil, nil, fmt.Errorf("dead letters up to the barrier are not durable: %w", context.Cause(ctx))
 	}
 	stream := natsconn.OutStream(s.task.plan.Name, s.task.partition)
@@ -253,9 +277,10 @@ func (s *saver) store(ctx context.Context, p *part, spans *trace.Steps) (*checkp
 	}, chains, nil
 }
 
-// storePiece stores a component's changes as a run after its chain. It folds the chain into a
-// new base if the chain is too long, or its deltas are larger than its base.
-func (s *saver) storePiece(ctx context.Context, p *part, piece *piece) (checkpoint.Component, error) {
+// storePiece stores a component's changes as a run after its chain, where small runs may wait to be
+// packed. It folds the chain into a new base if the chain is too long, or its deltas are larger
+// than its base.
+func (s *saver) storePiece(ctx context.Context, into store.Store, p *part, piece *piece) (checkpoint.Component, error) {
 	c := checkpoint.Component{
 		ID: piece.info.ID, Type: piece.info.Type, Version: piece.info.Version.String(), Digest: piece.capture.Digest(),
 	}
@@ -274,7 +299,7 @@ func (s *saver) storePiece(ctx context.Context, p *part, piece *piece) (checkpoi
 		if err := faultpoint.Fail(faultpoint.RunBefore); err != nil {
 			return c, err
 		}
-		run, err := checkpoint.WriteRun(ctx, s.task.service.cfg.Store, opt, changes)
+		run, err := checkpoint.WriteRun(ctx, into, opt, changes)
 		faultpoint.Reach(faultpoint.RunDone)
 		if err != nil {
 			return c, fmt.Errorf("component %s: %w", c.ID, err)
@@ -284,7 +309,11 @@ func (s *saver) storePiece(ctx context.Context, p *part, piece *piece) (checkpoi
 	if !s.heavy(c.Runs) {
 		return c, nil
 	}
-	base, err := checkpoint.MergeRuns(ctx, s.task.service.cfg.Store, s.options(checkpoint.Base, p.epoch, piece), c.Runs)
+	base, err := checkpoint.MergeRuns(ctx, into, s.options(checkpoint.Base, p.epoch, piece), c.Runs)
+	if errors.Is(err, checkpoint.ErrNoEntries) { // the deltas have deleted everything
+		c.Runs = []checkpoint.Run{}
+		return c, nil
+	}
 	if err != nil {
 		return c, fmt.Errorf("component %s: fold %d runs: %w", c.ID, len(c.Runs), err)
 	}

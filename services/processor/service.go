@@ -14,7 +14,9 @@ import (
 	"github.com/nats-io/nuid"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/eventflux/eventflux/services/processor/view"
 	"github.com/eventflux/eventflux/shared/control"
+	"github.com/eventflux/eventflux/shared/log/natsconn"
 	"github.com/eventflux/eventflux/shared/ops/obs"
 	"github.com/eventflux/eventflux/shared/ops/trace"
 )
@@ -23,6 +25,8 @@ import (
 type Service struct {
 	cfg         Config
 	js          jetstream.JetStream
+	viewJS      jetstream.JetStream    // of views
+	denied      atomic.Pointer[string] // a subject that the server refuses to publish to
 	incarnation string
 	changed     chan struct{} // wakes follow to send a heartbeat
 
@@ -38,10 +42,11 @@ type Service struct {
 	drain   context.CancelFunc
 	leaving atomic.Bool
 	alone   chan struct{} // closed: nothing is assigned any more, or no other processor could take it over
-	beat    obs.Beat      // of follow
-	heard   obs.Beat      // of the checkpointer's answers
+	beat    obs.Heartbeat // of follow
+	heard   obs.Heartbeat // of the checkpointer's answers
 	emitted *prometheus.HistogramVec
 	refused *prometheus.CounterVec
+	ready   chan struct{} // closed: it answers requests
 	ended   chan struct{} // closed: Run has returned
 }
 
@@ -85,13 +90,20 @@ func New(cfg Config) (*Service, error) {
 	if err != nil {
 		return nil, fmt.Errorf("processor: %w", err)
 	}
+	viewJS, err := jetstream.New(cfg.Conn, jetstream.WithPublishAsyncTimeout(view.PublishTimeout))
+	if err != nil {
+		return nil, fmt.Errorf("processor: %w", err)
+	}
 	s := &Service{
-		cfg: cfg, js: js, incarnation: nuid.Next(), changed: make(chan struct{}, 1),
-		tasks: map[slot]*assignedTask{}, alone: make(chan struct{}), ended: make(chan struct{}), emitted: newEmitted(), refused: newRefused(),
+		cfg: cfg, js: js, viewJS: viewJS, incarnation: nuid.Next(), changed: make(chan struct{}, 1),
+		tasks: map[slot]*assignedTask{}, alone: make(chan struct{}), ready: make(chan struct{}), ended: make(chan struct{}), emitted: newEmitted(), refused: newRefused(),
 	}
 	s.running, s.drain = context.WithCancel(context.Background())
 	return s, nil
 }
+
+// Ready is closed once the service answers requests.
+func (s *Service) Ready() <-chan struct{} { return s.ready }
 
 // Run runs the assigned tasks until ctx ends, or until it has drained. A task whose streams
 // do not exist waits for them. A task that halts ends neither other tasks nor Run. An error
@@ -102,6 +114,7 @@ func (s *Service) Run(ctx context.Context) error {
 	defer s.drain()
 	s.readWork()
 	defer s.closeWork()
+	s.hearDenied()
 	info, err := s.announce()
 	if err != nil {
 		return fmt.Errorf("processor: %w", err)
@@ -113,6 +126,7 @@ func (s *Service) Run(ctx context.Context) error {
 	var reports sync.WaitGroup
 	defer reports.Wait()
 	defer stop()
+	reports.Go(func() { natsconn.WhenKnown(reporting, s.cfg.Conn, s.ready) })
 	reports.Go(func() { s.reportFlow(reporting) })
 	if s.cfg.Control != nil {
 		err = s.follow(ctx)

@@ -15,6 +15,7 @@ import (
 	"github.com/eventflux/eventflux/shared/log/wal"
 	"github.com/eventflux/eventflux/shared/state"
 	"github.com/eventflux/eventflux/shared/state/checkpoint"
+	"github.com/eventflux/eventflux/shared/testing/invariant"
 )
 
 // How far a standby may be ahead of the output stream before it waits. The number of messages
@@ -31,19 +32,20 @@ const (
 // that are not known to be in the output stream yet. When it is promoted, it publishes the
 // missing ones and continues as the owner of the partition.
 type standby struct {
+	*replica // of one attempt; only the task uses it
+
 	promoted chan struct{} // closed
 	once     sync.Once
-	ready    bool // it has state that can be promoted; only the task uses this
 
 	// Results of frames, in order, from kept[0] on.
-	kept     []*pile
+	kept     []*messageBatch
 	messages int
 	bytes    int
 	looked   time.Time
 
 	// Dead letters of frames that no committed checkpoint is known to cover: the owner may
 	// not have stored them.
-	late      []*pile
+	late      []*messageBatch
 	barriers  []barrier
 	asked     time.Time   // when it last asked for the newest committed checkpoint
 	committed state.Epoch // the answer
@@ -64,12 +66,16 @@ const askEvery = 2 * time.Second
 
 func newStandby() *standby { return &standby{promoted: make(chan struct{})} }
 
+// forget frees the memory of a standby that has ended.
+func (s *standby) forget() { s.replica, s.kept, s.late = nil, nil, nil }
+
 func (s *standby) promote() { s.once.Do(func() { close(s.promoted) }) }
 
-// standBy runs until the task is promoted, with nil, or ctx ends.
-func (t *task) standBy(ctx context.Context) error {
-	s := t.standby
-	s.ready = false
+// run runs until the task is promoted, with nil, or ctx ends. Then r has what the owner
+// continues with.
+func (s *standby) run(ctx context.Context, r *replica) error {
+	s.replica = r
+	r.standsBy = true
 	s.kept, s.messages, s.bytes = nil, 0, 0
 	s.late, s.barriers = nil, nil
 	s.committed, s.passed = 0, 0
@@ -85,42 +91,41 @@ func (t *task) standBy(ctx context.Context) error {
 		case <-ctx.Done():
 		}
 	}()
-	if err := t.openStandby(ctx); err != nil {
+	if err := s.open(ctx); err != nil {
 		return err
 	}
-	s.passed = state.Epoch(t.status.restored.Load())
-	t.log.Info("task stands by", "checkpoint", t.status.restored.Load(), "from", t.reader.Position(), "log_end", t.reader.Tail())
-	t.progress.replay(t.reader)
-	t.status.set(control.TaskReplaying, nil)
-	defer context.AfterFunc(ctx, t.core.Interrupt)()
+	s.passed = state.Epoch(s.status.restored.Load())
+	s.log.Info("task stands by", "checkpoint", s.status.restored.Load(), "from", s.reader.Position(), "log_end", s.reader.Tail())
+	s.progress.replay(s.reader)
+	s.status.set(control.TaskReplaying, nil)
+	defer context.AfterFunc(ctx, s.core.Interrupt)()
 	for {
-		if t.reader.AtTail() && t.status.is() != control.TaskStandby {
-			t.progress.end(nil)
-			t.status.set(control.TaskStandby, nil)
+		if s.reader.AtTail() && s.status.is() != control.TaskStandby {
+			s.progress.end(nil)
+			s.status.set(control.TaskStandby, nil)
 		}
-		if err := t.makeRoom(waiting); err != nil {
-			return t.unlessPromoted(ctx, err)
+		if err := s.makeRoom(waiting); err != nil {
+			return s.unlessPromoted(ctx, err)
 		}
-		t.preEncode()
-		record, err := t.read(waiting)
+		s.saver.preEncode()
+		record, err := s.read(waiting)
 		if errors.Is(err, errOvertaken) {
 			return err
 		}
 		if err != nil {
-			return t.unlessPromoted(ctx, err)
+			return s.unlessPromoted(ctx, err)
 		}
-		t.status.tail.Store(t.reader.Tail())
-		if err := t.applyStandby(ctx, record); err != nil {
+		s.status.tail.Store(s.reader.Tail())
+		if err := s.apply(ctx, record); err != nil {
 			return err
 		}
 	}
 }
 
-func (t *task) unlessPromoted(ctx context.Context, err error) error {
+func (s *standby) unlessPromoted(ctx context.Context, err error) error {
 	select {
-	case <-t.standby.promoted:
+	case <-s.promoted:
 		if ctx.Err() == nil {
-			t.standby.ready = true
 			return nil
 		}
 	default:
@@ -128,17 +133,17 @@ func (t *task) unlessPromoted(ctx context.Context, err error) error {
 	return err
 }
 
-// openStandby loads the newest checkpoint. It changes nothing that other processes see.
-func (t *task) openStandby(ctx context.Context) error {
-	list, err := t.service.cfg.Control.Checkpoints(ctx, control.AppRequest{App: t.plan.Name})
+// open loads the newest checkpoint. It changes nothing that other processes see.
+func (s *standby) open(ctx context.Context) error {
+	list, err := s.service.cfg.Control.Checkpoints(ctx, control.AppRequest{App: s.plan.Name})
 	if err != nil {
 		return fmt.Errorf("list checkpoints: %w", err)
 	}
-	log, err := natsconn.FindWAL(ctx, t.service.js, t.plan.Name, t.partition)
+	log, err := natsconn.FindWAL(ctx, s.service.js, s.plan.Name, s.partition)
 	if err != nil {
 		return err
 	}
-	t.created = log.CachedInfo().Created
+	s.created = log.CachedInfo().Created
 	attached := control.Attached{Generation: list.Generation}
 	for _, k := range list.Checkpoints {
 		if k.State != control.CheckpointCommitted {
@@ -149,52 +154,52 @@ func (t *task) openStandby(ctx context.Context) error {
 			attached.Checkpoints = append(attached.Checkpoints, k.CheckpointRef)
 		}
 	}
-	t.generation = max(attached.Generation, 1)
-	t.last, t.mute, t.out = nil, position{}, outEnd{}
-	if err := t.restore(ctx, attached); err != nil {
+	s.generation = max(attached.Generation, 1)
+	s.published = published{}
+	if err := s.restore(ctx, attached); err != nil {
 		return err
 	}
-	t.renew()
+	s.renew()
 	return nil
 }
 
-// applyStandby is apply, but keeps the results instead of publishing them.
-func (t *task) applyStandby(ctx context.Context, record wal.Record) (err error) {
+// apply is like owner.apply, but keeps the results instead of publishing them.
+func (s *standby) apply(ctx context.Context, record wal.Record) (err error) {
 	defer caught(record.Seq, &err)
 	if record.Skipped {
-		t.core.Skip(record.Seq, &t.decoder, record.Data)
-		t.status.count(record.Seq, engine.Applied{}, 0, t.core.Dropped())
+		s.core.Skip(record.Seq, &s.decoder, record.Data)
+		s.status.count(record.Seq, engine.Applied{}, 0, s.core)
 		return nil
 	}
-	f, done, err := t.applyFrame(ctx, record)
+	f, done, err := s.applyFrame(ctx, record)
 	if err != nil {
 		return err
 	}
-	p := &pile{}
+	p := &messageBatch{}
 	at := position{seq: record.Seq}
-	if before := t.core.Earlier(); before != nil {
-		t.renderer.renderInto(p, before, &at, t.last)
+	if before := s.core.Earlier(); before != nil {
+		s.renderer.renderInto(p, before, &at, &s.published)
 	}
-	if m := t.core.Upgraded(); m != nil {
-		t.change(m)
+	if m := s.core.Upgraded(); m != nil {
+		s.change(s.saver, m)
 	}
-	t.renderer.renderInto(p, t.core.Engine, &at, t.last)
-	late := &pile{}
-	t.appendLate(late, record.Seq, t.core.Late())
-	t.core.ResetOutputs()
-	t.status.count(record.Seq, done, 0, t.core.Dropped())
-	t.status.setTimes(t.core.Times())
-	t.standby.keep(p)
-	t.standby.keepLate(late)
+	s.renderer.renderInto(p, s.core.Engine, &at, &s.published)
+	late := &messageBatch{}
+	s.appendLate(late, record.Seq, s.core.Late())
+	s.core.ResetOutputs()
+	s.status.count(record.Seq, done, 0, s.core)
+	s.status.setTimes(s.core.Times())
+	s.keep(p)
+	s.keepLate(late)
 	if f.Kind == frame.Barrier && !done.Repeated {
-		t.standby.barriers = append(t.standby.barriers, barrier{state.Epoch(f.Cut.Epoch), record.Seq})
-		t.standby.passed = max(t.standby.passed, state.Epoch(f.Cut.Epoch))
-		t.reportDigests(ctx, f.Cut)
+		s.barriers = append(s.barriers, barrier{state.Epoch(f.Cut.Epoch), record.Seq})
+		s.passed = max(s.passed, state.Epoch(f.Cut.Epoch))
+		s.reportDigests(ctx, f.Cut)
 	}
 	return nil
 }
 
-func (s *standby) keep(p *pile) {
+func (s *standby) keep(p *messageBatch) {
 	if len(p.messages) > 0 {
 		s.kept = append(s.kept, p)
 		s.messages += len(p.messages)
@@ -202,7 +207,7 @@ func (s *standby) keep(p *pile) {
 	}
 }
 
-func (s *standby) keepLate(p *pile) {
+func (s *standby) keepLate(p *messageBatch) {
 	if len(p.messages) > 0 {
 		s.late = append(s.late, p)
 		s.messages += len(p.messages)
@@ -211,8 +216,7 @@ func (s *standby) keepLate(p *pile) {
 }
 
 // forgetLate drops the dead letters that a committed checkpoint covers.
-func (t *task) forgetLate(ctx context.Context) error {
-	s := t.standby
+func (s *standby) forgetLate(ctx context.Context) error {
 	if len(s.late) == 0 && !s.full() {
 		s.barriers = s.barriers[:0]
 		return nil
@@ -221,13 +225,13 @@ func (t *task) forgetLate(ctx context.Context) error {
 		return nil
 	}
 	s.asked = time.Now()
-	list, err := t.service.cfg.Control.Checkpoints(ctx, control.AppRequest{App: t.plan.Name})
+	list, err := s.service.cfg.Control.Checkpoints(ctx, control.AppRequest{App: s.plan.Name})
 	if err != nil {
 		return fmt.Errorf("list checkpoints: %w", err)
 	}
 	committed := state.Epoch(0)
 	for _, k := range list.Checkpoints {
-		if k.State == control.CheckpointCommitted && max(k.Generation, 1) == t.generation {
+		if k.State == control.CheckpointCommitted && max(k.Generation, 1) == s.generation {
 			committed = max(committed, k.Epoch)
 		}
 	}
@@ -248,16 +252,15 @@ func (t *task) forgetLate(ctx context.Context) error {
 func (s *standby) full() bool { return s.messages > keptMessagesMax || s.bytes > keptBytesMax }
 
 // makeRoom drops results that are in the output stream, and waits while too many are not.
-func (t *task) makeRoom(ctx context.Context) error {
-	s := t.standby
+func (s *standby) makeRoom(ctx context.Context) error {
 	for {
-		if err := t.forgetLate(ctx); err != nil {
+		if err := s.forgetLate(ctx); err != nil {
 			return err
 		}
 		if !s.full() && (len(s.kept) == 0 || time.Since(s.looked) < lookEvery) {
 			return nil
 		}
-		newest, err := t.newestResult(ctx)
+		newest, err := s.newestResult(ctx)
 		if err != nil {
 			return err
 		}
@@ -283,112 +286,58 @@ func (t *task) makeRoom(ctx context.Context) error {
 
 // newestResult returns the log sequence of the frame that caused the newest result of the
 // generation in the output stream; 0 for none.
-func (t *task) newestResult(ctx context.Context) (uint64, error) {
-	at, err := output.LastResult(ctx, t.nc, t.plan.Name, t.partition)
+func (s *standby) newestResult(ctx context.Context) (uint64, error) {
+	at, err := output.LastResult(ctx, s.nc, s.plan.Name, s.partition)
 	if err != nil {
 		return 0, err
 	}
-	if at.Generation != uint64(t.generation) {
+	if at.Generation != uint64(s.generation) {
 		return 0, nil
 	}
 	return at.Seq, nil
 }
 
-// covered reports whether all of a pile is in the output stream, because results of a later
+// covered reports whether all of a batch is in the output stream, because results of a later
 // frame are.
-func covered(p *pile, newest uint64) bool {
+func covered(p *messageBatch, newest uint64) bool {
 	return p.messages[len(p.messages)-1].at.seq < newest
 }
 
-// putOut publishes the results that the output stream lacks.
-func (t *task) putOut(ctx context.Context) error {
-	for _, kept := range t.standby.kept {
-		open := t.box.fill(ctx, func(p *pile) {
-			for _, m := range kept.messages {
-				if !m.at.after(t.last[m.stream]) {
-					continue
-				}
-				start := len(p.bytes)
-				p.bytes = append(p.bytes, kept.bytes[m.start:m.end]...)
-				m.start, m.end = start, len(p.bytes)
-				p.messages = append(p.messages, m)
+// checkOrder panics unless the kept results of each stream follow each other.
+func (s *standby) checkOrder() {
+	newest := map[int]position{}
+	for _, kept := range s.kept {
+		for _, m := range kept.messages {
+			if m.stream != fenceStream {
+				invariant.That(m.at.after(newest[m.stream]), "a standby kept result %s of stream %d after %s", m.at, m.stream, newest[m.stream])
+				newest[m.stream] = m.at
 			}
-		})
-		if !open {
-			return context.Cause(ctx)
 		}
 	}
-	for _, kept := range t.standby.late {
-		if !t.late.fill(ctx, func(p *pile) { p.appendAll(kept) }) {
-			return context.Cause(ctx)
-		}
-	}
-	t.standby = nil // from now on, the task owns the partition
-	return nil
 }
 
 // reportDigests sends the digests of the state at a barrier to the leader, which compares
 // them with the owner's.
-func (t *task) reportDigests(ctx context.Context, c frame.Cut) {
-	if !t.saver.awaits(c) {
+func (s *standby) reportDigests(ctx context.Context, c frame.Cut) {
+	if !s.saver.awaits(c) {
 		return
 	}
 	epoch := state.Epoch(c.Epoch)
-	t.saver.epoch, t.saver.term = epoch, checkpoint.Term(c.Term)
-	r := control.DigestsRequest{App: t.plan.Name, Generation: t.generation, Epoch: epoch, Partition: t.partition, Digests: map[string]state.Digest{}}
-	for _, h := range t.saver.holders {
+	s.saver.epoch, s.saver.term = epoch, checkpoint.Term(c.Term)
+	r := control.DigestsRequest{App: s.plan.Name, Generation: s.generation, Epoch: epoch, Partition: s.partition, Digests: map[string]state.Digest{}}
+	for _, h := range s.saver.holders {
 		h.Cut(epoch) // changes before it are not needed any more
 		h.Committed(epoch)
 		r.Digests[h.Info().ID] = h.Digest()
 	}
-	t.standby.reports.Go(func() {
-		answer, err := t.service.cfg.Control.Digests(ctx, r)
+	s.reports.Go(func() {
+		answer, err := s.service.cfg.Control.Digests(ctx, r)
 		switch {
 		case err != nil && ctx.Err() == nil:
-			t.log.Warn("compare digests with the owner's", "epoch", epoch, "err", err)
+			s.log.Warn("compare digests with the owner's", "epoch", epoch, "err", err)
 		case len(answer.Different) > 0:
-			t.status.mismatches.Add(1)
-			t.log.Error("state differs from the state of the partition's owner: one of them is wrong; eventflux checkpoint verify --full shows whether the owner's is", "epoch", epoch, "components", answer.Different)
+			s.status.mismatches.Add(1)
+			s.log.Error("state differs from the state of the partition's owner: one of them is wrong; eventflux checkpoint verify --full shows whether the owner's is", "epoch", epoch, "components", answer.Different)
 		}
 	})
-}
-
-// errStandbyStale makes the task start again.
-var errStandbyStale = fmt.Errorf("it stood by for another generation: %w", errFenced)
-
-// takePromotion turns the standby into the owner of the partition, with its state.
-func (t *task) takePromotion(ctx context.Context, attached control.Attached) error {
-	if max(attached.Generation, 1) != t.generation || attached.Held {
-		return errStandbyStale
-	}
-	if t.ahead && t.out.seq > 0 && t.out.seq < t.start.Sequence {
-		return errStandbyStale // it kept no results from before the generation's start, and some are not published
-	}
-	if t.reader.Position() <= t.start.Sequence {
-		return errStandbyStale // it started again, and has not reached the start: it has no results before that
-	}
-	newest := t.renderer.newest
-	t.renew()
-	for i := range newest {
-		if newest[i].after(t.renderer.newest[i]) {
-			t.renderer.newest[i] = newest[i]
-		}
-	}
-	passed := t.saver
-	t.saver = newSaver(t, attached, passed.registry)
-	t.start = checkpoint.Start{}
-	if passed.epoch <= attached.Decided {
-		return nil
-	}
-	// This task has passed the barrier, so it can no longer prepare that epoch.
-	t.saver.epoch, t.saver.term = passed.epoch, passed.term
-	p := &part{epoch: passed.epoch, term: passed.term}
-	t.standby.reports.Go(func() {
-		ctx, cancel := context.WithTimeout(ctx, heartbeatWait)
-		defer cancel()
-		if err := t.saver.fail(ctx, p, errors.New("a standby has taken the partition over after the barrier")); err != nil && ctx.Err() == nil {
-			t.log.Warn("give up the open checkpoint", "epoch", p.epoch, "err", err)
-		}
-	})
-	return nil
 }

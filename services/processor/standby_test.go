@@ -145,6 +145,28 @@ func TestPromotedBehindATrimmedLog(t *testing.T) {
 	}
 }
 
+// A standby that is promoted when the app has been restored in the meantime has the state of
+// the former generation. It publishes nothing, and the task starts again.
+func TestPromotedInAnotherGeneration(t *testing.T) {
+	r := newRig(t, sums)
+	r.send("S", 1000, "", "a", 1)
+	l := newLeader(r)
+	c := &trimming{leader: l, trim: func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.attached.Generation = 2
+	}}
+	s, err := New(Config{Conn: r.nc, ID: "p", Version: "1.0.0", Log: quiet, Control: c, Store: memory.New()})
+	must(t, err)
+	stale := newTask(s, app{plan: r.plan, settings: settings, number: 1, first: r.plan.Digest}, 0)
+	stale.standby = newStandby()
+	stale.standby.promote()
+	stale.run(r.within())
+	if state := stale.status.is(); state != control.TaskFenced || len(r.results()) > 0 {
+		t.Errorf("the task is %s, and has published %q", state, r.results())
+	}
+}
+
 // A tick that a task was about to append when NATS went away may be lost. When the task
 // restarts, it appends another.
 func TestLostTickComesAgain(t *testing.T) {
@@ -154,7 +176,7 @@ from S#window.timeBatch(1 millisec) select v insert into Out;`)
 	s, err := New(Config{Conn: r.nc, Apps: []*siddhiql.Plan{r.plan}, Settings: settings, Version: "1.0.0", Log: quiet})
 	must(t, err)
 	again := newTask(s, app{plan: r.plan, settings: settings, number: 1, first: r.plan.Digest}, 0)
-	again.ticked = time.Now().UnixMilli() // by the run before
+	again.ticker.ticked = time.Now().UnixMilli() // by the run before
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan struct{})
 	go func() { defer close(ended); again.run(ctx) }()
@@ -175,12 +197,12 @@ func TestStandbyPassesAHole(t *testing.T) {
 	}
 	must(t, stream.DeleteMsg(r.within(), 3))
 	for _, x := range []struct {
-		standby *standby
-		again   bool
-	}{{nil, false}, {newStandby(), true}} {
+		standsBy bool
+		again    bool
+	}{{false, false}, {true, true}} {
 		reader, err := wal.OpenReader(r.within(), wal.ReaderConfig{JS: r.js, Stream: name, From: 1, Log: quiet})
 		must(t, err)
-		one := &task{reader: reader, standby: x.standby}
+		one := &replica{reader: reader, standsBy: x.standsBy}
 		for err == nil {
 			_, err = one.read(r.within())
 		}

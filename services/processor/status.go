@@ -11,6 +11,7 @@ import (
 
 	"github.com/nats-io/nats.go/micro"
 
+	"github.com/eventflux/eventflux/services/processor/view"
 	"github.com/eventflux/eventflux/shared/control"
 	"github.com/eventflux/eventflux/shared/lang/engine"
 	"github.com/eventflux/eventflux/shared/log/natsconn"
@@ -30,7 +31,9 @@ type status struct {
 	duplicates atomic.Uint64 // messages dropped for their id
 	repeated   atomic.Uint64 // frames that their writer had appended before
 	results    atomic.Uint64 // rows handed to the output stream
-	dropped    atomic.Uint64 // rows that a window could not take
+	dropped    atomic.Uint64 // rows that a window or a table could not take
+	refused    atomic.Pointer[[]engine.RefusedRows]
+	buckets    atomic.Pointer[[]engine.BucketState]
 
 	late        atomic.Uint64 // events that came when the clock had passed their time
 	outOfOrder  atomic.Uint64 // events applied after one of a later time
@@ -83,15 +86,22 @@ func (s *status) caughtUp() {
 	}
 }
 
-func (s *status) count(seq uint64, done engine.Applied, results int, dropped uint64) {
+func (s *status) count(seq uint64, done engine.Applied, results int, core *engine.Task) {
 	s.applied.Store(seq)
 	s.frames.Add(1)
 	s.events.Add(uint64(done.Events))
 	s.duplicates.Add(uint64(done.Duplicates))
 	s.results.Add(uint64(results))
-	s.dropped.Store(dropped)
+	if dropped := core.Dropped(); dropped != s.dropped.Load() {
+		list := core.RefusedRows()
+		s.refused.Store(&list)
+		s.dropped.Store(dropped)
+	}
 	if done.Repeated {
 		s.repeated.Add(1)
+	}
+	if list := core.Buckets(); list != nil {
+		s.buckets.Store(&list)
 	}
 }
 
@@ -120,8 +130,14 @@ type TaskInfo struct {
 	// Duplicates counts the messages that were dropped for their Nats-Msg-Id.
 	Duplicates uint64 `json:"duplicates"`
 	// Dropped counts the rows that a window could not take, because they came too late or lack
-	// the time that it needs.
+	// the time that it needs, and those that a table refused.
 	Dropped uint64 `json:"dropped"`
+	// Buckets says how far the tables follow the KV buckets that fill them.
+	Buckets []engine.BucketState `json:"buckets,omitempty"`
+	// Views says how far the views of the partition are.
+	Views []view.Info `json:"views,omitempty"`
+	// Refused has the rows that tables refused since the task started, by query.
+	Refused []engine.RefusedRows `json:"refused,omitempty"`
 	// Late counts the events since the start that came when the app's clock had passed
 	// their time, DeadLetters those of them that no query asks for. OutOfOrder counts the
 	// events that were applied after one of a later time, in an app without lateness.
@@ -214,6 +230,13 @@ func (t *task) info() TaskInfo {
 		Frames: s.frames.Load(), LogEnd: max(s.tail.Load(), s.applied.Load()), ReplayFrames: s.replay.Load(),
 		RestoreSeconds: seconds(&s.restoring), ReplaySeconds: seconds(&s.replaying),
 		LineageMismatches: s.lineage.Load(), RestoreMismatches: s.damaged.Load(),
+		Views: t.views.infos(),
+	}
+	if list := s.refused.Load(); list != nil {
+		info.Refused = *list
+	}
+	if list := s.buckets.Load(); list != nil {
+		info.Buckets = *list
 	}
 	f, frameBytes := s.flow(time.Now())
 	info.Over, info.LagSeconds = f.Over, f.Lag(f.Waiting(0)).Seconds()

@@ -11,8 +11,8 @@ import (
 	"github.com/eventflux/eventflux/shared/log/natsconn"
 )
 
-// stored is a message of a JetStream stream; seq 0 stands for none.
-type stored struct {
+// storedMessage is a message of a JetStream stream; seq 0 stands for none.
+type storedMessage struct {
 	seq     uint64
 	subject string
 	header  nats.Header
@@ -46,15 +46,15 @@ func streamState(ctx context.Context, nc *nats.Conn, stream string) (jetstream.S
 }
 
 // lastMessage returns the last message on subject, which may have wildcards.
-func lastMessage(ctx context.Context, nc *nats.Conn, stream, subject string) (stored, error) {
+func lastMessage(ctx context.Context, nc *nats.Conn, stream, subject string) (storedMessage, error) {
 	m, err := natsconn.LastStored(ctx, nc, stream, subject)
-	return stored{m.Seq, m.Subject, m.Header, m.Data}, err
+	return storedMessage{m.Seq, m.Subject, m.Header, m.Data}, err
 }
 
 // messageAt returns the message at a sequence.
-func messageAt(ctx context.Context, nc *nats.Conn, stream string, seq uint64) (stored, error) {
+func messageAt(ctx context.Context, nc *nats.Conn, stream string, seq uint64) (storedMessage, error) {
 	m, err := natsconn.StoredAt(ctx, nc, stream, seq)
-	return stored{m.Seq, m.Subject, m.Header, m.Data}, err
+	return storedMessage{m.Seq, m.Subject, m.Header, m.Data}, err
 }
 
 // ask sends a request of JetStream's API and decodes the answer.

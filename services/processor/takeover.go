@@ -19,79 +19,79 @@ import (
 	"github.com/eventflux/eventflux/shared/state/checkpoint"
 )
 
+// fencer fences former owners of a partition's output stream, and finds what they have
+// published. Other tasks may write to the stream until takeOver returns.
+type fencer struct {
+	*task
+	generation checkpoint.Generation
+	recorded   uint64 // last sequence of the output stream in the record at the takeover
+}
+
 // takeOver fences former owners of a partition's output stream. It records the position of
 // the newest result of the generation on each result stream, and returns an emitter that
-// continues after the fence.
+// continues after the fence, and the filter for what is published.
 //
 // It writes two fences. The first one fences former owners, and copies the record of the
 // fence before it, if there is one. Then takeOver reads the results after that record, whose
 // number is bounded (recordEvery), and checks whether any are missing. The second fence has
 // the record of all results.
-func (t *task) takeOver(ctx context.Context) (*emitter, error) {
-	stream := natsconn.OutStream(t.plan.Name, t.partition)
-	former, fence, err := t.shutOut(ctx, stream)
+func (fe *fencer) takeOver(ctx context.Context) (*emitter, published, error) {
+	stream := natsconn.OutStream(fe.plan.Name, fe.partition)
+	former, fence, err := fe.shutOut(ctx, stream)
 	if err != nil {
-		return nil, err
+		return nil, published{}, err
 	}
 	var record output.Record
 	if known, ok, wrong := former.Record(); wrong != nil {
 		err = fmt.Errorf("fence of output stream %s: %w", stream, wrong)
 	} else if ok {
-		record, err = t.readOn(ctx, stream, known, fence)
+		record, err = fe.readOn(ctx, stream, known, fence)
 	} else {
-		record, err = t.results().LookUp(ctx, t.nc, former, fence)
+		record, err = fe.results().LookUp(ctx, fe.nc, former, fence)
 	}
 	if err != nil {
-		return nil, err
+		return nil, published{}, err
 	}
-	end, err := t.publishFence(ctx, output.NewFence(t.owner, t.made.first, t.generation, record), fence)
+	end, err := fe.publishFence(ctx, output.NewFence(fe.name, fe.made.first, fe.generation, record), fence)
 	if hasCode(err, codeWrongLastSequence, codeWrongLastSequenceConstant) {
-		return nil, fmt.Errorf("fence output stream %s: %w", stream, errFenced)
+		return nil, published{}, fmt.Errorf("fence output stream %s: %w", stream, errFenced)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("fence output stream %s: %w", stream, err)
+		return nil, published{}, fmt.Errorf("fence output stream %s: %w", stream, err)
 	}
-	emit := newEmitter(t.nc, stream, end, t.generation, t.service.cfg.BatchMessagesMax, t.log)
-	emit.took = t.service.emitted.WithLabelValues(t.plan.Name, decimal(t.partition))
-	emit.pace = &t.status.pace
-	emit.refused = t.service.refused.WithLabelValues(refusedResults)
+	emit := newEmitter(fe.nc, stream, end, fe.generation, fe.service.cfg.BatchMessagesMax, fe.log)
+	emit.took = fe.service.emitted.WithLabelValues(fe.plan.Name, decimal(fe.partition))
+	emit.pace = &fe.status.pace
+	emit.refused = fe.service.refused.WithLabelValues(refusedResults)
 	for _, name := range slices.Sorted(maps.Keys(record.Newest)) {
-		t.streams.number(name)
+		fe.streams.number(name)
 	}
-	streams := t.streams.all()
+	streams := fe.streams.all()
 	emit.newest, emit.any = make([]result.Position, len(streams)), record.Last
-	t.last, t.mute = make([]position, len(streams)), position{}
-	t.out, t.newest = outEnd{of: make([]position, len(streams))}, 0
 	for s, name := range streams {
-		at := record.Newest[name]
-		emit.newest[s] = at
-		t.newest = max(t.newest, at.Seq)
-		t.out.add(s, position{at.Seq, at.Ordinal}, checkpoint.Generation(at.Generation))
-		if at.Generation == uint64(t.generation) {
-			t.last[s] = position{at.Seq, at.Ordinal}
-		}
+		emit.newest[s] = record.Newest[name]
 	}
-	emit.fenced = natsconn.FenceSubject(t.plan.Name, t.partition)
+	emit.fenced = natsconn.FenceSubject(fe.plan.Name, fe.partition)
 	emit.fence = func(newest []result.Position, last result.Position, through uint64) ([]byte, error) {
 		r := output.Record{Newest: map[string]result.Position{}, Last: last, Through: through}
-		for s, name := range t.streams.all()[:len(newest)] {
+		for s, name := range fe.streams.all()[:len(newest)] {
 			r.Newest[name] = newest[s]
 		}
-		return json.Marshal(output.NewFence(t.owner, t.made.first, t.generation, r))
+		return json.Marshal(output.NewFence(fe.name, fe.made.first, fe.generation, r))
 	}
-	t.recorded = record.Through
-	return emit, nil
+	fe.recorded = record.Through
+	return emit, publishedOf(fe.generation, record, streams), nil
 }
 
 // shutOut writes a fence after the newest message. It returns the fence before it, and the
 // sequence of its own.
-func (t *task) shutOut(ctx context.Context, stream string) (former output.Fence, fence uint64, err error) {
+func (fe *fencer) shutOut(ctx context.Context, stream string) (former output.Fence, fence uint64, err error) {
 	for {
-		end, err := lastSequence(ctx, t.nc, stream)
+		end, err := lastSequence(ctx, fe.nc, stream)
 		if err != nil {
 			return former, 0, fmt.Errorf("end of output stream %s: %w", stream, err)
 		}
-		former, seq, err := t.lastFence(ctx, stream)
+		former, seq, err := fe.lastFence(ctx, stream)
 		if err != nil {
 			return former, 0, err
 		}
@@ -99,14 +99,14 @@ func (t *task) shutOut(ctx context.Context, stream string) (former output.Fence,
 		if err != nil {
 			return former, 0, fmt.Errorf("fence %d of output stream %s: %w", seq, stream, err)
 		}
-		next := output.NewFence(t.owner, t.made.first, t.generation, known)
+		next := output.NewFence(fe.name, fe.made.first, fe.generation, known)
 		if !ok {
-			next = output.Fence{Owner: t.owner, Plan: t.made.first, Generation: t.generation, Positions: former.Positions}
-			if former.Generation != t.generation {
+			next = output.Fence{Owner: fe.name, Plan: fe.made.first, Generation: fe.generation, Positions: former.Positions}
+			if former.Generation != fe.generation {
 				next.Positions = map[string]string{}
 			}
 		}
-		fence, err := t.publishFence(ctx, next, end)
+		fence, err := fe.publishFence(ctx, next, end)
 		if hasCode(err, codeWrongLastSequence, codeWrongLastSequenceConstant) {
 			continue // another task still writes: read again what it wrote
 		}
@@ -118,76 +118,42 @@ func (t *task) shutOut(ctx context.Context, stream string) (former output.Fence,
 }
 
 // results is the output stream of the task's partition.
-func (t *task) results() output.Partition { return output.Of(t.plan, t.partition) }
+func (fe *fencer) results() output.Partition { return output.Of(fe.plan, fe.partition) }
 
 // lastFence returns the newest fence and its sequence; 0 for none. It fails if this task
 // may not follow it.
-func (t *task) lastFence(ctx context.Context, stream string) (f output.Fence, seq uint64, err error) {
-	if f, seq, err = t.results().Fence(ctx, t.nc); err != nil || seq == 0 {
+func (fe *fencer) lastFence(ctx context.Context, stream string) (f output.Fence, seq uint64, err error) {
+	if f, seq, err = fe.results().Fence(ctx, fe.nc); err != nil || seq == 0 {
 		return f, 0, err
 	}
 	// Another text gives other results. A replay of the log from its start would give them the
 	// positions of results that are already published.
-	if f.Plan != "" && f.Plan != t.made.first {
-		return f, 0, fmt.Errorf("app %q has changed since its log was started: its results would not continue those in %s; run the former text, or deploy the changed one under another @app:name", t.plan.Name, stream)
+	if f.Plan != "" && f.Plan != fe.made.first {
+		return f, 0, fmt.Errorf("app %q has changed since its log was started: its results would not continue those in %s; run the former text, or deploy the changed one under another @app:name", fe.plan.Name, stream)
 	}
-	if f.Generation > t.generation {
-		return f, 0, fmt.Errorf("%w: fence %d of output stream %s is of generation %d, this task's is %d", errFenced, seq, stream, f.Generation, t.generation)
+	if f.Generation > fe.generation {
+		return f, 0, fmt.Errorf("%w: fence %d of output stream %s is of generation %d, this task's is %d", errFenced, seq, stream, f.Generation, fe.generation)
 	}
 	return f, seq, nil
 }
 
 // publishFence writes a fence after sequence last and returns its own.
-func (t *task) publishFence(ctx context.Context, f output.Fence, last uint64) (uint64, error) {
+func (fe *fencer) publishFence(ctx context.Context, f output.Fence, last uint64) (uint64, error) {
 	data, err := json.Marshal(f)
 	if err != nil {
 		return 0, err
 	}
 	msg := &nats.Msg{
-		Subject: natsconn.FenceSubject(t.plan.Name, t.partition), Data: data,
+		Subject: natsconn.FenceSubject(fe.plan.Name, fe.partition), Data: data,
 		Header: nats.Header{jetstream.ExpectedLastSeqHeader: {strconv.FormatUint(last, 10)}},
 	}
 	ctx, cancel := context.WithTimeout(ctx, publishTimeout)
 	defer cancel()
-	answer, err := t.nc.RequestMsgWithContext(ctx, msg)
+	answer, err := fe.nc.RequestMsgWithContext(ctx, msg)
 	if err != nil {
 		return 0, err
 	}
 	return last + 1, ackError(answer.Data)
-}
-
-// outEnd says how far results are published, by the newest generation that has published any:
-// frame by frame, and within a frame only in the order of each stream.
-type outEnd struct {
-	generation checkpoint.Generation
-	seq        uint64     // the last frame with a published result; 0: not known
-	of         []position // by result stream: of its newest result of that generation
-}
-
-func (o *outEnd) add(stream int, at position, generation checkpoint.Generation) {
-	if at.seq == 0 || generation < o.generation {
-		return
-	}
-	if generation > o.generation {
-		*o = outEnd{generation: generation, of: make([]position, len(o.of))}
-	}
-	o.seq, o.of[stream] = max(o.seq, at.seq), at
-}
-
-// before returns end, or the position of the first result of a stream that is not published,
-// if that comes earlier.
-func (o *outEnd) before(stream int, end position) position {
-	if o.seq == 0 {
-		return end
-	}
-	next := position{seq: o.seq}
-	if stream < len(o.of) && o.of[stream].seq == o.seq { // a stream of a later version has none
-		next.ordinal = o.of[stream].ordinal + 1
-	}
-	if end.after(next) {
-		return next
-	}
-	return end
 }
 
 func parsePosition(text string) (position, error) {

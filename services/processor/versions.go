@@ -7,7 +7,6 @@ import (
 	"github.com/eventflux/eventflux/shared/control"
 	"github.com/eventflux/eventflux/shared/lang/engine"
 	"github.com/eventflux/eventflux/shared/lang/frame"
-	"github.com/eventflux/eventflux/shared/testing/faultpoint"
 )
 
 // versionOf returns a version of the app. The digest of its text must be the given one.
@@ -28,44 +27,5 @@ func (t *task) versionOf(ctx context.Context, number uint32, digest string) (app
 	if err != nil {
 		return app{}, fmt.Errorf("the text of version %d of the app is refused: %w", number, err)
 	}
-	return app{plan: plan, settings: v.Settings, number: number, first: t.made.first}, nil
-}
-
-// applyVersion applies a deploy frame. It may start another version of the app.
-func (t *task) applyVersion(ctx context.Context, seq uint64, f *frame.Frame) (engine.Applied, error) {
-	// The change may replace components that are frozen.
-	if err := t.thawAll(ctx); err != nil {
-		return engine.Applied{}, err
-	}
-	return t.core.Apply(seq, f)
-}
-
-// change switches the task to the version that a frame has put in force. The results before
-// that frame are published, or in the outbox.
-func (t *task) change(m *engine.Migration) {
-	number, _ := t.core.Deployed()
-	t.follow(t.core.Plan())
-	if s := t.saver; s != nil {
-		before := s.registry
-		s.registry = m.Registry(before, t.core.Components())
-		s.holders = s.registry.List()
-		for _, h := range s.holders {
-			if was, ok := before.ByID(h.Info().ID); !ok || was != h {
-				s.remade[h.Info().ID] = s.epoch
-			}
-		}
-	}
-	t.log.Info("the app was changed", "version", number, "kept", m.Count(engine.OutcomeKept), "adapted", m.Count(engine.OutcomeAdapted),
-		"new", m.Count(engine.OutcomeNew), "dropped", m.Count(engine.OutcomeDropped))
-	faultpoint.Reach(faultpoint.UpgradeApplied)
-	t.noteVersion()
-}
-
-// noteVersion puts the version in force into the status.
-func (t *task) noteVersion() {
-	number, _ := t.core.Deployed()
-	t.renderer.version = uint32(number)
-	if t.status.version.Swap(number) != number {
-		t.service.wake()
-	}
+	return app{plan: plan, settings: v.Settings, number: number, first: t.made.first, scalings: t.made.scalings}, nil
 }

@@ -123,11 +123,11 @@ func (w *workFile) write(n int, e workEntry) error {
 	if _, err := w.file.WriteAt(data, int64(n)*workSlot); err != nil {
 		return err
 	}
-	return w.note(n, 0)
+	return w.record(n, 0)
 }
 
-// note writes which frame the task of a slot applies; 0 for none.
-func (w *workFile) note(n int, seq uint64) error {
+// record writes which frame the task of a slot applies; 0 for none.
+func (w *workFile) record(n int, seq uint64) error {
 	data := w.work[n]
 	tail := data[workSlot-workTail:]
 	binary.LittleEndian.PutUint64(tail, seq)
@@ -160,7 +160,7 @@ func (w *workFile) remove(s slot) error {
 	}
 	delete(w.slots, s)
 	w.free = append(w.free, n)
-	return w.note(n, 0)
+	return w.record(n, 0)
 }
 
 // set records which frame a task applies; 0 for none.
@@ -168,7 +168,7 @@ func (w *workFile) set(s slot, seq uint64) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if n, ok := w.slots[s]; ok {
-		return w.note(n, seq)
+		return w.record(n, seq)
 	}
 	return nil
 }

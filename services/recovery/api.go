@@ -68,6 +68,9 @@ type PlanRequest struct {
 	// Look says that nothing will be restored. Then a replay may also start from the start
 	// of the log instead of a checkpoint.
 	Look bool `json:"look,omitempty"`
+	// KeepVersion keeps the version of the app that is in force at the target. Without it, later
+	// versions come into force again when their frames in the log are applied.
+	KeepVersion bool `json:"keep_version,omitempty"`
 }
 
 // The states of an app after a recovery.
@@ -96,6 +99,10 @@ type Plan struct {
 	engine.Settings
 	// Skipped are the records that the app skips from now on, by partition.
 	Skipped map[uint32][]checkpoint.Skipped `json:"skipped,omitempty"`
+	// Keeps is the version that stays in force, although the log has later ones up to Newest;
+	// 0: later versions come into force again.
+	Keeps  uint32 `json:"keeps_version,omitempty"`
+	Newest uint32 `json:"newest_version,omitempty"`
 	// Runs and Objects count what is read from the store: Bytes as stored, RawBytes
 	// uncompressed.
 	Runs     int   `json:"runs"`
@@ -331,11 +338,13 @@ type RestoreResult struct {
 	Verified   *VerifyReport         `json:"verified,omitempty"`
 	Generation checkpoint.Generation `json:"generation"`
 	Epoch      state.Epoch           `json:"epoch"`
+	// Version is the app's new version, if the restore keeps an older one.
+	Version uint32 `json:"version,omitempty"`
 }
 
 // ObjectRequest asks for the bytes of a run or a block, from an offset. The answer holds
 // the raw bytes, and the header Ef-Bytes has the size of the object.
 type ObjectRequest struct {
-	Name   string `json:"name"` // runs/… or blocks/…
+	Name   string `json:"name"` // runs/…, blocks/… or packs/…
 	Offset int64  `json:"offset"`
 }

@@ -109,8 +109,8 @@ func (s *Service) lookAtLog(ctx context.Context, app string, p uint32) (logState
 	}, nil
 }
 
-// whole reports whether the log still has its first frame.
-func (l *logState) whole() bool { return l.first <= 1 }
+// complete reports whether the log still has its first frame.
+func (l *logState) complete() bool { return l.first <= 1 }
 
 // newestResults returns the position of the newest result of each stream of a partition.
 func (s *Service) newestResults(ctx context.Context, plan *siddhiql.Plan, p uint32) (map[string]result.Position, error) {
@@ -125,17 +125,17 @@ func (s *Service) newestResults(ctx context.Context, plan *siddhiql.Plan, p uint
 	return output.Of(plan, p).Newest(ctx, s.cfg.Conn, s.js, stream.CachedInfo().State.LastSeq)
 }
 
-// chosen is a checkpoint with its manifest. The zero value means no checkpoint: the replay
+// basis is a checkpoint with its manifest. The zero value means no checkpoint: the replay
 // starts at the start of the log.
-type chosen struct {
+type basis struct {
 	ref      control.CheckpointRef
 	manifest *checkpoint.Manifest
 }
 
-func (c *chosen) epoch() state.Epoch { return c.ref.Epoch }
+func (c *basis) epoch() state.Epoch { return c.ref.Epoch }
 
 // part is a partition's part of the checkpoint; nil for none.
-func (c *chosen) part(p uint32) *checkpoint.Partition {
+func (c *basis) part(p uint32) *checkpoint.Partition {
 	if c.manifest == nil {
 		return nil
 	}
@@ -143,7 +143,7 @@ func (c *chosen) part(p uint32) *checkpoint.Partition {
 }
 
 // barrier is the sequence after which the replay of partition p starts.
-func (c *chosen) barrier(p uint32) uint64 {
+func (c *basis) barrier(p uint32) uint64 {
 	if part := c.part(p); part != nil {
 		return part.Log.Sequence
 	}
@@ -162,7 +162,7 @@ func unusablef(format string, args ...any) error {
 
 // open reads the manifest of a checkpoint. The error is an *unusable if the checkpoint is
 // the reason, and not the store.
-func (h *history) open(ctx context.Context, ref control.CheckpointRef) (*chosen, error) {
+func (h *history) open(ctx context.Context, ref control.CheckpointRef) (*basis, error) {
 	m, err := checkpoint.ReadManifest(ctx, h.s.cfg.Store, ref.Manifest, ref.Digest)
 	if errors.Is(err, checkpoint.ErrCorrupt) {
 		now, changed, asked := h.current(ctx, ref)
@@ -180,16 +180,19 @@ func (h *history) open(ctx context.Context, ref control.CheckpointRef) (*chosen,
 	if err != nil {
 		return nil, failure(control.CodeUnavailable, "read the manifest of checkpoint %d: %v", ref.Epoch, err)
 	}
+	if ref.Generation < h.app.Rescaled {
+		return nil, unusablef("it is from before the app was scaled from %d partitions; eventflux app scale %s --partitions %[1]d goes back to that number, with the state as it is now", len(m.Partitions), h.plan.Name)
+	}
 	if m.App != h.plan.Name || m.Plan != h.first || len(m.Partitions) != int(h.app.Partitions) {
 		return nil, unusablef("it belongs to app %q with plan %s and %d partitions, but this is app %q, deployed with plan %s and %d partitions",
 			m.App, m.Plan, len(m.Partitions), h.plan.Name, h.first, h.app.Partitions)
 	}
-	return &chosen{ref, m}, nil
+	return &basis{ref, m}, nil
 }
 
 // version returns the plan and the settings of the version of the app that is in force where
 // a replay of partition p starts.
-func (h *history) version(ctx context.Context, from *chosen, p uint32) (*siddhiql.Plan, engine.Settings, error) {
+func (h *history) version(ctx context.Context, from *basis, p uint32) (*siddhiql.Plan, engine.Settings, error) {
 	number, digest := uint32(1), h.first
 	if from.manifest != nil {
 		number, digest = from.manifest.VersionOf(p)
@@ -226,7 +229,7 @@ func (h *history) current(ctx context.Context, ref control.CheckpointRef) (now c
 }
 
 // checkBehind refuses a checkpoint if the log after it or its results are missing.
-func (h *history) checkBehind(ctx context.Context, c *chosen) error {
+func (h *history) checkBehind(ctx context.Context, c *basis) error {
 	for p := range h.app.Partitions {
 		if h.app.After != nil && c.part(p).Log.Sequence < h.app.After[p] {
 			return unusablef("partition %d: version 0.x wrote the log after it, up to %d, and only version 0.x can replay that", p, h.app.After[p])
@@ -242,7 +245,7 @@ func (h *history) checkBehind(ctx context.Context, c *chosen) error {
 }
 
 // checkResults refuses a checkpoint that covers results that the output stream has lost.
-func (h *history) checkResults(c *chosen, p uint32) error {
+func (h *history) checkResults(c *basis, p uint32) error {
 	part := c.part(p)
 	for stream, text := range part.Output.Positions {
 		covered, err := result.Parse(fmt.Sprintf("%d:%s", generationOf(c.manifest), text))
@@ -298,7 +301,7 @@ func (s *Service) reader(app string, p uint32) wal.ReaderConfig {
 }
 
 // openLog opens the log of a partition after a checkpoint, up to a sequence.
-func (h *history) openLog(ctx context.Context, c *chosen, p uint32, end uint64) (rebuild.Log, func(), error) {
+func (h *history) openLog(ctx context.Context, c *basis, p uint32, end uint64) (rebuild.Log, func(), error) {
 	cfg := h.s.reader(h.plan.Name, p)
 	if h.logs[p].stream == nil {
 		return nothing{}, func() {}, nil
@@ -313,7 +316,7 @@ func (h *history) openLog(ctx context.Context, c *chosen, p uint32, end uint64) 
 	if err != nil {
 		return nil, nil, asUnusable(err)
 	}
-	return &wary{rebuild.Bounded(r, end), h, p}, r.Close, nil
+	return &guardedLog{rebuild.Bounded(r, end), h, p}, r.Close, nil
 }
 
 // death returns the frame of a partition that killed processes; nil for none.
@@ -334,16 +337,16 @@ func (h *history) deadly(p uint32) uint64 {
 	return 0
 }
 
-// wary is a log that returns an error for a frame that killed processes: applying it would
+// guardedLog is a log that returns an error for a frame that killed processes: applying it would
 // kill this process too.
-type wary struct {
+type guardedLog struct {
 	rebuild.Log
 	h         *history
 	partition uint32
 }
 
 // Next implements rebuild.Log.
-func (w *wary) Next(ctx context.Context) (wal.Record, error) {
+func (w *guardedLog) Next(ctx context.Context) (wal.Record, error) {
 	r, err := w.Log.Next(ctx)
 	if err == nil && !r.Skipped && r.Seq == w.h.deadly(w.partition) {
 		err = &rebuild.RecordError{Sequence: r.Seq, Err: fmt.Errorf("it was applied when %d processes died; eventflux recover %s --skip %d/%d goes on without it",

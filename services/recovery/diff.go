@@ -64,7 +64,7 @@ func (s *Service) diff(ctx context.Context, r *DiffRequest) (any, error) {
 }
 
 // openRetained opens a checkpoint that a request names.
-func (h *history) openRetained(ctx context.Context, epoch state.Epoch) (*chosen, error) {
+func (h *history) openRetained(ctx context.Context, epoch state.Epoch) (*basis, error) {
 	ref, err := h.ref(epoch)
 	if err != nil {
 		return nil, err
@@ -99,7 +99,7 @@ func (s *scope) wanted(names []string, p uint32) (ids []string, err error) {
 type differ struct {
 	h         *history
 	request   *DiffRequest
-	a, b      *chosen
+	a, b      *basis
 	out       *Diff
 	limit     int
 	room      int        // bytes left in the answer
@@ -115,7 +115,7 @@ type explains struct {
 }
 
 func (d *differ) partition(ctx context.Context, p uint32, ids []string) error {
-	e := &effort{workers: d.h.s.cfg.Workers}
+	e := &rebuildRun{workers: d.h.s.cfg.Workers}
 	before, err := d.h.load(ctx, d.a, p, e)
 	if err != nil {
 		return d.damaged(err, d.a)
@@ -143,7 +143,7 @@ func (d *differ) partition(ctx context.Context, p uint32, ids []string) error {
 	return d.explain(ctx, p, before, asked)
 }
 
-func (d *differ) damaged(err error, c *chosen) error {
+func (d *differ) damaged(err error, c *basis) error {
 	return failure(control.CodeInternal, "%v; next: eventflux checkpoint verify %s %d", err, d.h.plan.Name, c.epoch())
 }
 
@@ -262,7 +262,7 @@ func (d *differ) explain(ctx context.Context, p uint32, t *rebuild.Task, asked [
 	for _, x := range asked {
 		watch.values = append(watch.values, watch.value(x))
 	}
-	e := &effort{workers: 1, watch: func(uint32, *rebuild.Task) rebuild.Watch { return rebuild.Watch{Step: watch.step} }}
+	e := &rebuildRun{workers: 1, watch: func(uint32, *rebuild.Task) rebuild.Watch { return rebuild.Watch{Step: watch.step} }}
 	to := rebuild.Target{Position: rebuild.Position{Sequence: d.b.barrier(p)}}
 	return d.h.replay(ctx, d.a, p, t, to, e)
 }
@@ -283,7 +283,7 @@ func (w *watcher) step(seq uint64, f *frame.Frame, s engine.Step) {
 			continue
 		}
 		w.values[i] = after
-		w.note(Cause{Partition: w.p, Component: x.component, Before: before, After: after}, seq, f, s)
+		w.record(Cause{Partition: w.p, Component: x.component, Before: before, After: after}, seq, f, s)
 	}
 }
 
@@ -301,7 +301,7 @@ func (w *watcher) value(x explains) json.RawMessage {
 	return nil
 }
 
-func (w *watcher) note(c Cause, seq uint64, f *frame.Frame, s engine.Step) {
+func (w *watcher) record(c Cause, seq uint64, f *frame.Frame, s engine.Step) {
 	c.At, c.Clock = rebuild.Position{Sequence: seq}, w.t.Core.Clock()
 	if f != nil {
 		c.Frame = f.Kind.String()

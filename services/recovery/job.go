@@ -78,7 +78,7 @@ type job struct {
 	s  *Service
 	mu sync.Mutex
 	at Job
-	e  *effort // of the current phase
+	e  *rebuildRun // of the current phase
 }
 
 // start starts a job. The job ends when life does, at the latest.
@@ -157,9 +157,9 @@ func (j *job) eta() float64 {
 	return left
 }
 
-// effort returns an effort whose progress is shown as the progress of the job.
-func (j *job) effort(workers int) *effort {
-	e := &effort{workers: workers, phase: j.enter}
+// newRebuildRun returns an newRebuildRun whose progress is shown as the progress of the job.
+func (j *job) newRebuildRun(workers int) *rebuildRun {
+	e := &rebuildRun{workers: workers, phase: j.enter}
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.e = e

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -24,8 +25,9 @@ func (s *Service) object(ctx context.Context, r micro.Request) error {
 	if err := control.Parse(r.Data(), request); err != nil {
 		return err
 	}
-	if store.CheckName(request.Name) != nil || !strings.HasPrefix(request.Name, "runs/") && !strings.HasPrefix(request.Name, "blocks/") {
-		return failure(control.CodeInvalid, "%.100q is not the name of a run or a block, such as runs/3f9a…", request.Name)
+	folder, _, _ := strings.Cut(request.Name, "/")
+	if store.CheckName(request.Name) != nil || !slices.Contains([]string{"runs", "blocks", "packs"}, folder) {
+		return failure(control.CodeInvalid, "%.100q is not the name of a run, a block or a pack, such as runs/3f9a…", request.Name)
 	}
 	data, err := s.cfg.Store.Get(ctx, request.Name)
 	if errors.Is(err, store.ErrNotFound) {

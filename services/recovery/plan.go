@@ -18,14 +18,15 @@ import (
 	"github.com/eventflux/eventflux/shared/state/checkpoint"
 )
 
-// course is a plan with everything that is needed to carry it out.
-type course struct {
+// restorePlan is a plan with everything that is needed to carry it out.
+type restorePlan struct {
 	h      *history
-	target *moment
-	from   *chosen // the checkpoint that state is loaded from
-	onto   *chosen // the checkpoint that keeps its other state; nil if all state is replaced
+	target *target
+	from   *basis // the checkpoint that state is loaded from
+	onto   *basis // the checkpoint that keeps its other state; nil if all state is replaced
 	scope  scope
 	look   bool // nothing is restored
+	keep   bool // the version at the target
 	plan   *Plan
 	// skipped are the records to skip in addition to the skipped records of the checkpoint,
 	// by partition.
@@ -43,7 +44,7 @@ func (s *Service) plan(ctx context.Context, r *RestoreRequest) (any, error) {
 }
 
 // planRestore makes the plan of a restore, with or without records to skip.
-func (s *Service) planRestore(ctx context.Context, r *RestoreRequest) (*course, error) {
+func (s *Service) planRestore(ctx context.Context, r *RestoreRequest) (*restorePlan, error) {
 	if len(r.Skip) > 0 {
 		return s.planSkip(ctx, r)
 	}
@@ -52,7 +53,7 @@ func (s *Service) planRestore(ctx context.Context, r *RestoreRequest) (*course, 
 
 // newCourse makes a plan. If the restore is impossible, the plan has the reason in Refused. An
 // error means that the request is invalid or that the plan could not be made.
-func (s *Service) newCourse(ctx context.Context, r *PlanRequest) (*course, error) {
+func (s *Service) newCourse(ctx context.Context, r *PlanRequest) (*restorePlan, error) {
 	if err := r.complete(); err != nil {
 		return nil, err
 	}
@@ -64,9 +65,12 @@ func (s *Service) newCourse(ctx context.Context, r *PlanRequest) (*course, error
 	if err != nil {
 		return nil, err
 	}
-	c := &course{h: h, target: target, look: r.Look, plan: &Plan{App: r.App, Target: target.text, Verify: r.Verify, After: r.After}}
+	c := &restorePlan{h: h, target: target, look: r.Look, keep: r.KeepVersion, plan: &Plan{App: r.App, Target: target.text, Verify: r.Verify, After: r.After}}
 	if c.scope, err = h.scope(r.Components, r.After); err != nil {
 		return nil, err
+	}
+	if c.keep && c.scope.partial() {
+		return nil, failure(control.CodeInvalid, "keep_version restores all state of the app, and cannot be combined with components or fork")
 	}
 	return c, c.fill(ctx, h.refs)
 }
@@ -84,7 +88,7 @@ func (r *PlanRequest) complete() error {
 }
 
 // fill chooses one of the checkpoints, newest first, and fills in the plan.
-func (c *course) fill(ctx context.Context, refs []control.CheckpointRef) error {
+func (c *restorePlan) fill(ctx context.Context, refs []control.CheckpointRef) error {
 	var err error
 	if c.from, c.others, err = c.choose(ctx, c.target, refs); err != nil {
 		return err
@@ -102,7 +106,7 @@ func (c *course) fill(ctx context.Context, refs []control.CheckpointRef) error {
 		return nil
 	}
 	if c.scope.partial() {
-		if c.onto, _, err = c.choose(ctx, &moment{}, c.h.refs); err != nil {
+		if c.onto, _, err = c.choose(ctx, &target{}, c.h.refs); err != nil {
 			return err
 		}
 		if c.onto == nil || c.onto.manifest == nil {
@@ -125,9 +129,9 @@ func (c *course) fill(ctx context.Context, refs []control.CheckpointRef) error {
 	return c.describe(ctx)
 }
 
-func (c *course) refuse(why, next string) { c.plan.Refused, c.plan.Next = why, next }
+func (c *restorePlan) refuse(why, next string) { c.plan.Refused, c.plan.Next = why, next }
 
-func (c *course) passOver(epoch state.Epoch, why string) {
+func (c *restorePlan) passOver(epoch state.Epoch, why string) {
 	if slices.ContainsFunc(c.plan.PassedOver, func(p PassedOver) bool { return p.Epoch == epoch }) {
 		return
 	}
@@ -137,7 +141,7 @@ func (c *course) passOver(epoch state.Epoch, why string) {
 // choose picks the newest usable checkpoint at or before the target. If there is none but
 // the logs are complete, it returns the zero value: the start of the log. Otherwise it
 // refuses the plan and returns nil.
-func (c *course) choose(ctx context.Context, m *moment, refs []control.CheckpointRef) (*chosen, []control.CheckpointRef, error) {
+func (c *restorePlan) choose(ctx context.Context, m *target, refs []control.CheckpointRef) (*basis, []control.CheckpointRef, error) {
 	found := m.epoch == 0
 	for i, ref := range refs {
 		if m.epoch > 0 && ref.Epoch != m.epoch {
@@ -168,8 +172,8 @@ func (c *course) choose(ctx context.Context, m *moment, refs []control.Checkpoin
 		c.refuse(fmt.Sprintf("app %s has no checkpoint %d, or it is no longer retained", app, m.epoch), "eventflux checkpoint ls "+app)
 	case m.epoch > 0:
 		c.refuse(fmt.Sprintf("checkpoint %d cannot be used: %s", m.epoch, c.plan.PassedOver[len(c.plan.PassedOver)-1].Why), c.insteadOf(ctx, m.epoch))
-	case c.whole() && c.h.app.Generation <= 1: // later generations may not follow from the log alone
-		return &chosen{}, nil, nil
+	case c.replacesAll() && c.h.app.Generation <= 1: // later generations may not follow from the log alone
+		return &basis{}, nil, nil
 	case m.text == latest || m.text == "":
 		c.refuse(fmt.Sprintf("no checkpoint of app %s can be used, and the start of the log was trimmed", app), c.insteadOf(ctx, 0))
 	default:
@@ -178,10 +182,10 @@ func (c *course) choose(ctx context.Context, m *moment, refs []control.Checkpoin
 	return nil, nil, nil
 }
 
-// whole reports whether all logs still have their first frames.
-func (c *course) whole() bool {
+// replacesAll reports whether all logs still have their first frames.
+func (c *restorePlan) replacesAll() bool {
 	for i := range c.h.logs {
-		if !c.h.logs[i].whole() {
+		if !c.h.logs[i].complete() {
 			return false
 		}
 	}
@@ -190,9 +194,9 @@ func (c *course) whole() bool {
 
 // insteadOf returns the next best command: a restore to the usable checkpoint nearest to
 // epoch.
-func (c *course) insteadOf(ctx context.Context, epoch state.Epoch) string {
+func (c *restorePlan) insteadOf(ctx context.Context, epoch state.Epoch) string {
 	app := c.h.plan.Name
-	var best *chosen
+	var best *basis
 	for _, ref := range c.h.refs { // newest first
 		if ref.Epoch == epoch {
 			continue
@@ -216,7 +220,7 @@ func (c *course) insteadOf(ctx context.Context, epoch state.Epoch) string {
 }
 
 // describe fills in the plan once the checkpoint and the target are known.
-func (c *course) describe(ctx context.Context) error {
+func (c *restorePlan) describe(ctx context.Context) error {
 	p := c.plan
 	p.Checkpoint, p.Generation, p.Time = c.from.epoch(), c.from.ref.Generation, c.from.ref.Time
 	p.Components, p.Warnings = c.scope.describe(c.h)
@@ -232,6 +236,11 @@ func (c *course) describe(ctx context.Context) error {
 	if p.Refused == "" && c.scope.partial() {
 		c.checkOnto()
 	}
+	if p.Refused == "" && c.keep {
+		if err := c.keepVersion(ctx); err != nil {
+			return err
+		}
+	}
 	c.estimate()
 	return nil
 }
@@ -239,7 +248,7 @@ func (c *course) describe(ctx context.Context) error {
 // checkOnto refuses to put state into a checkpoint that was cut before the target. The
 // events between the two would be applied to that state twice, and state that it depends on
 // would be missing.
-func (c *course) checkOnto() {
+func (c *restorePlan) checkOnto() {
 	for i := range c.plan.Partitions {
 		part := &c.plan.Partitions[i]
 		cut := c.onto.part(part.Partition)
@@ -257,7 +266,7 @@ func (c *course) checkOnto() {
 
 // measureStore counts what the restore reads from the store. If something there is damaged,
 // it returns a description of the damage.
-func (c *course) measureStore(ctx context.Context) (damaged string, err error) {
+func (c *restorePlan) measureStore(ctx context.Context) (damaged string, err error) {
 	if c.from.manifest == nil {
 		return "", nil
 	}
@@ -270,12 +279,13 @@ func (c *course) measureStore(ctx context.Context) (damaged string, err error) {
 			}
 		}
 	}
+	s := checkpoint.SharedReads(c.h.s.cfg.Store, c.from.manifest.Chains()...)
 	objects := make([][]string, len(runs))
 	group, reading := errgroup.WithContext(ctx)
 	group.SetLimit(c.h.s.cfg.Workers)
 	for i, run := range runs {
 		group.Go(func() (err error) {
-			objects[i], err = checkpoint.Objects(reading, c.h.s.cfg.Store, run)
+			objects[i], err = checkpoint.ReadObjects(reading, s, run)
 			return err
 		})
 	}
@@ -296,7 +306,7 @@ func (c *course) measureStore(ctx context.Context) (damaged string, err error) {
 }
 
 // fallBack chooses an older checkpoint than the one that turned out to be damaged.
-func (c *course) fallBack(ctx context.Context, why string) error {
+func (c *restorePlan) fallBack(ctx context.Context, why string) error {
 	damaged := c.from.epoch()
 	c.passOver(damaged, why)
 	p := c.plan
@@ -312,7 +322,7 @@ func (c *course) fallBack(ctx context.Context, why string) error {
 const scanFor = 2 * time.Second
 
 // measureLogs finds where the replay of each partition ends, and how much it reads.
-func (c *course) measureLogs(ctx context.Context) error {
+func (c *restorePlan) measureLogs(ctx context.Context) error {
 	parts := make([]PlanPartition, len(c.h.logs))
 	group, reading := errgroup.WithContext(ctx)
 	group.SetLimit(c.h.s.cfg.Workers)
@@ -338,7 +348,7 @@ func (c *course) measureLogs(ctx context.Context) error {
 
 // toWholeFrame returns the command that restores to the end of the target's frames instead
 // of an event in them.
-func (c *course) toWholeFrame() string {
+func (c *restorePlan) toWholeFrame() string {
 	frames := make([]string, len(c.target.places))
 	for p, at := range c.target.places {
 		frames[p] = strconv.FormatUint(at.Sequence, 10)
@@ -346,7 +356,7 @@ func (c *course) toWholeFrame() string {
 	return fmt.Sprintf("eventflux recover %s --at %s%s", c.h.plan.Name, rebuild.Prefix, strings.Join(frames, ","))
 }
 
-func (c *course) measureLog(ctx context.Context, p uint32) (PlanPartition, error) {
+func (c *restorePlan) measureLog(ctx context.Context, p uint32) (PlanPartition, error) {
 	log := &c.h.logs[p]
 	out := PlanPartition{Partition: p, Barrier: c.from.barrier(p), LogEnd: log.last, Exact: true}
 	if part := c.from.part(p); part != nil {
@@ -387,7 +397,7 @@ func (c *course) measureLog(ctx context.Context, p uint32) (PlanPartition, error
 
 // extrapolate estimates the rest of the log from the part that was read, as if all frames
 // were alike.
-func (c *course) extrapolate(out *PlanPartition, log *logState, d rebuild.Done, to rebuild.Target) {
+func (c *restorePlan) extrapolate(out *PlanPartition, log *logState, d rebuild.Done, to rebuild.Target) {
 	out.Exact = false
 	all := log.last - out.Barrier // an instant may be anywhere in the log
 	if !to.Timed {
@@ -400,7 +410,7 @@ func (c *course) extrapolate(out *PlanPartition, log *logState, d rebuild.Done, 
 }
 
 // estimate estimates how long the restore will take.
-func (c *course) estimate() {
+func (c *restorePlan) estimate() {
 	var events uint64
 	for i := range c.plan.Partitions {
 		events += c.plan.Partitions[i].Events

@@ -17,8 +17,8 @@ import (
 	"github.com/eventflux/eventflux/shared/state/store"
 )
 
-// effort holds the options of a rebuild, and counts its progress.
-type effort struct {
+// rebuildRun holds the options of a rebuild, and counts its progress.
+type rebuildRun struct {
 	workers int
 	bytes   atomic.Int64 // read from the store
 	frames  atomic.Uint64
@@ -34,7 +34,7 @@ type effort struct {
 }
 
 // expect adds the size of a checkpoint that will be read to the total.
-func (e *effort) expect(c *chosen) {
+func (e *rebuildRun) expect(c *basis) {
 	if c.manifest == nil {
 		return
 	}
@@ -60,9 +60,16 @@ func (c counting) Get(ctx context.Context, name string) ([]byte, error) {
 	return data, err
 }
 
-func (e *effort) store(s store.Store) store.Store { return counting{s, &e.bytes} }
+// GetRange implements store.Ranger.
+func (c counting) GetRange(ctx context.Context, name string, offset, n int64) ([]byte, error) {
+	data, err := store.GetRange(ctx, c.Store, name, offset, n)
+	c.read.Add(int64(len(data)))
+	return data, err
+}
 
-func (e *effort) enter(phase string) {
+func (e *rebuildRun) store(s store.Store) store.Store { return counting{s, &e.bytes} }
+
+func (e *rebuildRun) enter(phase string) {
 	if e.phase != nil {
 		e.phase(phase)
 	}
@@ -70,7 +77,7 @@ func (e *effort) enter(phase string) {
 
 // rebuild loads a checkpoint and replays each partition to its target. It returns the
 // tasks by partition; a task is nil if e asks for another partition alone.
-func (h *history) rebuild(ctx context.Context, from *chosen, to func(p uint32) rebuild.Target, e *effort) ([]*rebuild.Task, error) {
+func (h *history) rebuild(ctx context.Context, from *basis, to func(p uint32) rebuild.Target, e *rebuildRun) ([]*rebuild.Task, error) {
 	tasks := make([]*rebuild.Task, h.app.Partitions)
 	e.enter(phaseLoad)
 	started := time.Now()
@@ -101,7 +108,7 @@ func (h *history) rebuild(ctx context.Context, from *chosen, to func(p uint32) r
 	return tasks, nil
 }
 
-func (h *history) load(ctx context.Context, from *chosen, p uint32, e *effort) (*rebuild.Task, error) {
+func (h *history) load(ctx context.Context, from *basis, p uint32, e *rebuildRun) (*rebuild.Task, error) {
 	plan, settings, err := h.version(ctx, from, p)
 	if err != nil {
 		return nil, err
@@ -125,7 +132,7 @@ func (h *history) load(ctx context.Context, from *chosen, p uint32, e *effort) (
 	return t, nil
 }
 
-func (h *history) replay(ctx context.Context, from *chosen, p uint32, t *rebuild.Task, to rebuild.Target, e *effort) error {
+func (h *history) replay(ctx context.Context, from *basis, p uint32, t *rebuild.Task, to rebuild.Target, e *rebuildRun) error {
 	if !to.Timed && to.Compare(t.Position()) <= 0 {
 		return nil
 	}
@@ -158,7 +165,7 @@ func (h *history) replay(ctx context.Context, from *chosen, p uint32, t *rebuild
 
 // carryOut rebuilds the tasks of the plan. If the checkpoint turns out to be damaged, it
 // uses an older one.
-func (c *course) carryOut(ctx context.Context, e *effort) ([]*rebuild.Task, error) {
+func (c *restorePlan) carryOut(ctx context.Context, e *rebuildRun) ([]*rebuild.Task, error) {
 	for {
 		if c.plan.Refused != "" {
 			return nil, c.refusal()
@@ -174,6 +181,6 @@ func (c *course) carryOut(ctx context.Context, e *effort) ([]*rebuild.Task, erro
 }
 
 // refusal returns an error that says why the plan is refused and what to do instead.
-func (c *course) refusal() error {
+func (c *restorePlan) refusal() error {
 	return failure(control.CodeInvalid, "%s; next: %s", c.plan.Refused, c.plan.Next)
 }

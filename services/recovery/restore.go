@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 
 	"golang.org/x/sync/errgroup"
@@ -12,6 +14,7 @@ import (
 	"github.com/eventflux/eventflux/shared/log/rebuild"
 	"github.com/eventflux/eventflux/shared/state"
 	"github.com/eventflux/eventflux/shared/state/checkpoint"
+	"github.com/eventflux/eventflux/shared/state/store"
 	"github.com/eventflux/eventflux/shared/testing/faultpoint"
 )
 
@@ -61,12 +64,12 @@ func (s *Service) restore(ctx context.Context, r *RestoreRequest, j *job) (*Rest
 	if err != nil {
 		return c.failed(j, result, fmt.Errorf("restore: %w", err))
 	}
-	result.Plan, result.Generation, result.Epoch = c.plan, done.Generation, done.Epoch
+	result.Plan, result.Generation, result.Epoch, result.Version = c.plan, done.Generation, done.Epoch, done.Version
 	return result, nil
 }
 
 // failed adds the plan to the result, and its advice to the job.
-func (c *course) failed(j *job, result *RestoreResult, err error) (*RestoreResult, error) {
+func (c *restorePlan) failed(j *job, result *RestoreResult, err error) (*RestoreResult, error) {
 	result.Plan = c.plan
 	if c.plan.Next != "" {
 		j.advise(c.plan.Next)
@@ -76,7 +79,7 @@ func (c *course) failed(j *job, result *RestoreResult, err error) (*RestoreResul
 
 // verified verifies the checkpoint that the plan loads. If it is damaged, verified uses the
 // previous one, unless the request names the checkpoint by its number.
-func (c *course) verified(ctx context.Context, j *job, workers int) (*VerifyReport, error) {
+func (c *restorePlan) verified(ctx context.Context, j *job, workers int) (*VerifyReport, error) {
 	for {
 		if c.plan.Refused != "" {
 			return nil, c.refusal()
@@ -84,7 +87,7 @@ func (c *course) verified(ctx context.Context, j *job, workers int) (*VerifyRepo
 		if c.plan.Verify == VerifyNone || c.from.manifest == nil {
 			return nil, nil
 		}
-		report, err := c.h.verify(ctx, c.from.ref, c.plan.Verify, j.effort(workers))
+		report, err := c.h.verify(ctx, c.from.ref, c.plan.Verify, j.newRebuildRun(workers))
 		if err != nil || report.Sound {
 			return report, err
 		}
@@ -100,12 +103,12 @@ func (c *course) verified(ctx context.Context, j *job, workers int) (*VerifyRepo
 
 // request returns the request for the checkpointer. If only part of the state is replaced, it
 // first rebuilds and stores that part as of the target.
-func (c *course) request(ctx context.Context, j *job, workers int) (*control.RestoreRequest, error) {
+func (c *restorePlan) request(ctx context.Context, j *job, workers int) (*control.RestoreRequest, error) {
 	r := &control.RestoreRequest{App: c.h.plan.Name, Epoch: c.from.epoch(), After: c.plan.After}
 	if r.After == AfterFork {
 		r.After = control.Resume
 	}
-	r.Skipped = c.plan.Skipped
+	r.Skipped, r.Keep, r.Newest = c.plan.Skipped, c.plan.Keeps, c.plan.Newest
 	if !c.scope.partial() {
 		if c.target.epoch > 0 {
 			return r, nil
@@ -126,7 +129,7 @@ func (c *course) request(ctx context.Context, j *job, workers int) (*control.Res
 		return nil, err
 	}
 	defer done()
-	e := j.effort(workers)
+	e := j.newRebuildRun(workers)
 	e.expect(c.from)
 	frames, _, _ := c.plan.replayed()
 	e.framesTotal.Add(frames)
@@ -142,7 +145,7 @@ func (c *course) request(ctx context.Context, j *job, workers int) (*control.Res
 }
 
 // exact returns the exact position of the target, which the plan may only have estimated.
-func (c *course) exact(ctx context.Context, part *PlanPartition) (rebuild.Position, error) {
+func (c *restorePlan) exact(ctx context.Context, part *PlanPartition) (rebuild.Position, error) {
 	to := c.target.of(part.Partition, c.from, part.LogEnd)
 	if part.Exact || !to.Timed && to.Event == 0 {
 		return part.Target, nil
@@ -161,8 +164,9 @@ func (c *course) exact(ctx context.Context, part *PlanPartition) (rebuild.Positi
 }
 
 // store writes the replaced components as bases of the checkpoint that they become part of.
-func (c *course) store(ctx context.Context, tasks []*rebuild.Task, workers int) (map[uint32][]checkpoint.Component, error) {
+func (c *restorePlan) store(ctx context.Context, tasks []*rebuild.Task, workers int) (map[uint32][]checkpoint.Component, error) {
 	stored := map[uint32][]checkpoint.Component{}
+	packer := checkpoint.NewPacker(c.h.s.cfg.Store, workers)
 	group, storing := errgroup.WithContext(ctx)
 	group.SetLimit(workers)
 	for p, t := range tasks {
@@ -178,15 +182,18 @@ func (c *course) store(ctx context.Context, tasks []*rebuild.Task, workers int) 
 				return nil, errors.Join(err, group.Wait())
 			}
 			group.Go(func() (err error) {
-				list[i], err = c.storeOne(storing, c.scope.info(id), entries)
+				list[i], err = c.storeOne(storing, packer, c.scope.info(id), entries)
 				return err
 			})
 		}
 	}
-	return stored, group.Wait()
+	if err := group.Wait(); err != nil {
+		return nil, err
+	}
+	return stored, packer.Flush(ctx, slices.Collect(maps.Values(stored))...)
 }
 
-func (c *course) storeOne(ctx context.Context, info *state.Info, entries []state.Entry) (checkpoint.Component, error) {
+func (c *restorePlan) storeOne(ctx context.Context, into store.Store, info *state.Info, entries []state.Entry) (checkpoint.Component, error) {
 	out := checkpoint.Component{ID: info.ID, Type: info.Type, Version: info.Version.String(), Digest: state.DigestOf(entries)}
 	if len(entries) == 0 {
 		return out, nil
@@ -195,7 +202,7 @@ func (c *course) storeOne(ctx context.Context, info *state.Info, entries []state
 	for i, e := range entries {
 		changes[i] = state.Change{Key: e.Key, Value: e.Value}
 	}
-	run, err := checkpoint.WriteRun(ctx, c.h.s.cfg.Store, checkpoint.WriterOptions{
+	run, err := checkpoint.WriteRun(ctx, into, checkpoint.WriterOptions{
 		Kind: checkpoint.Base, Epoch: c.onto.epoch(), Choice: info.Access.Choice(), Parallel: 1,
 	}, changes)
 	if err != nil {

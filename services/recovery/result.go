@@ -16,7 +16,7 @@ import (
 // locateResults replays the log to find the event that caused each result of the target:
 // only the task that makes a result knows the number of its row. It sets the places of the
 // target, or refuses the plan.
-func (c *course) locateResults(ctx context.Context) error {
+func (c *restorePlan) locateResults(ctx context.Context) error {
 	generation := checkpoint.Generation(max(c.h.app.Generation, 1))
 	for p, r := range c.target.results {
 		if of := checkpoint.Generation(r.Generation); of != 0 && of != generation {
@@ -47,11 +47,11 @@ func (c *course) locateResults(ctx context.Context) error {
 // locateResult returns the position after the event that caused a result. If a timer after
 // the last event of the frame caused it, that is the position after the frame. The error is
 // an *unusable if the log has no such result.
-func (h *history) locateResult(ctx context.Context, from *chosen, p uint32, r result.Position) (rebuild.Position, error) {
+func (h *history) locateResult(ctx context.Context, from *basis, p uint32, r result.Position) (rebuild.Position, error) {
 	if r.Seq > h.logs[p].last {
 		return rebuild.Position{}, unusablef("partition %d: the log ends at %d, and a result of frame %d was asked for", p, h.logs[p].last, r.Seq)
 	}
-	t, err := h.load(ctx, from, p, &effort{workers: h.s.cfg.Workers})
+	t, err := h.load(ctx, from, p, &rebuildRun{workers: h.s.cfg.Workers})
 	if err != nil {
 		return rebuild.Position{}, err
 	}

@@ -28,10 +28,11 @@ type Service struct {
 	cfg      Config
 	js       jetstream.JetStream
 	id       string // prefix of the ids of this process's jobs
-	desk     *control.Desk
+	server   *control.RequestServer
 	rebuilds chan struct{} // holds one element per rebuild that has state in memory
 	jobs     *jobs
 	rates    rates
+	ready    chan struct{} // closed: it answers requests
 }
 
 // New checks the configuration. Nothing is started before Run.
@@ -52,10 +53,13 @@ func New(cfg Config) (*Service, error) {
 	if err != nil {
 		return nil, fmt.Errorf("recovery: %w", err)
 	}
-	s := &Service{cfg: cfg, js: js, id: nuid.Next(), desk: control.NewDesk(cfg.Conn, requestsMax, requestBytesMax, cfg.Log), rebuilds: make(chan struct{}, rebuildsMax)}
+	s := &Service{cfg: cfg, js: js, id: nuid.Next(), server: control.NewRequestServer(cfg.Conn, requestsMax, requestBytesMax, cfg.Log), rebuilds: make(chan struct{}, rebuildsMax), ready: make(chan struct{})}
 	s.jobs = newJobs(s)
 	return s, nil
 }
+
+// Ready is closed once the service answers requests.
+func (s *Service) Ready() <-chan struct{} { return s.ready }
 
 // Run answers requests until ctx ends, which also ends the jobs.
 func (s *Service) Run(ctx context.Context) error {
@@ -66,6 +70,7 @@ func (s *Service) Run(ctx context.Context) error {
 		cancel()
 		return fmt.Errorf("recovery: %w", err)
 	}
+	work.Go(func() { natsconn.WhenKnown(ctx, s.cfg.Conn, s.ready) })
 	<-ctx.Done()
 	cancel()
 	_ = info.Stop() // the connection may be gone already
@@ -85,7 +90,7 @@ func (s *Service) announce(ctx context.Context, work *sync.WaitGroup) (micro.Ser
 		return nil, fmt.Errorf("announce service: %w", err)
 	}
 	endpoint := func(v verb) micro.Handler {
-		return s.desk.Handler(work, func(r micro.Request) error { return v(ctx, r) })
+		return s.server.Handler(work, func(r micro.Request) error { return v(ctx, r) })
 	}
 	var errs []error
 	for name, v := range s.verbs(ctx, work) {

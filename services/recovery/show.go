@@ -48,7 +48,7 @@ func (s *Service) state(ctx context.Context, r *StateRequest) (any, error) {
 }
 
 // stateBy carries out the plan and reads the state.
-func (s *Service) stateBy(ctx context.Context, c *course, r *StateRequest) (any, error) {
+func (s *Service) stateBy(ctx context.Context, c *restorePlan, r *StateRequest) (any, error) {
 	partition, ids, err := c.scope.resolve(r.Component)
 	if err != nil {
 		return nil, err
@@ -61,7 +61,7 @@ func (s *Service) stateBy(ctx context.Context, c *course, r *StateRequest) (any,
 		return nil, err
 	}
 	defer done()
-	e := &effort{workers: s.cfg.Workers, alone: partition >= 0, only: partition}
+	e := &rebuildRun{workers: s.cfg.Workers, alone: partition >= 0, only: partition}
 	tasks, err := c.carryOut(ctx, e)
 	if err != nil {
 		return nil, err

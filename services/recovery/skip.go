@@ -20,12 +20,12 @@ const reasonMax = 500
 // planSkip plans a restore that skips records. The app must be unable to apply each of
 // them, and able to apply the rest of the log. A frame that EventFlux wrote cannot be
 // skipped because it is unreadable: later frames refer to it.
-func (s *Service) planSkip(ctx context.Context, r *RestoreRequest) (*course, error) {
+func (s *Service) planSkip(ctx context.Context, r *RestoreRequest) (*restorePlan, error) {
 	if err := r.complete(); err != nil {
 		return nil, err
 	}
-	if r.To > 0 || r.At != "" || len(r.Components) > 0 || r.After == AfterFork {
-		return nil, failure(control.CodeInvalid, "skip continues after the skipped records, with all state, and cannot be combined with a target, components or fork")
+	if r.To > 0 || r.At != "" || len(r.Components) > 0 || r.After == AfterFork || r.KeepVersion {
+		return nil, failure(control.CodeInvalid, "skip continues after the skipped records, with all state, and cannot be combined with a target, components, fork or keep_version")
 	}
 	h, err := s.look(ctx, r.App)
 	if err != nil {
@@ -35,8 +35,8 @@ func (s *Service) planSkip(ctx context.Context, r *RestoreRequest) (*course, err
 	if err != nil {
 		return nil, err
 	}
-	c := &course{
-		h: h, target: &moment{text: "the records before " + strings.Join(r.Skip, ", ")},
+	c := &restorePlan{
+		h: h, target: &target{text: "the records before " + strings.Join(r.Skip, ", ")},
 		plan: &Plan{App: r.App, Verify: r.Verify, After: r.After},
 	}
 	c.plan.Target = c.target.text
@@ -51,7 +51,7 @@ func (s *Service) planSkip(ctx context.Context, r *RestoreRequest) (*course, err
 		c.target.places = append(c.target.places, rebuild.Position{Sequence: at})
 	}
 	for refs := h.refs; ; refs = c.others {
-		from, others, err := c.choose(ctx, &moment{places: c.target.places, text: c.target.text}, refs)
+		from, others, err := c.choose(ctx, &target{places: c.target.places, text: c.target.text}, refs)
 		if err != nil || from == nil {
 			return c, err
 		}
@@ -107,7 +107,7 @@ func parseSkip(texts []string, partitions uint32) (map[uint32][]uint64, error) {
 
 // judge finds out why each record cannot be applied, and checks that the logs can be
 // applied without them. Otherwise it refuses the plan.
-func (c *course) judge(ctx context.Context, from *chosen, skip map[uint32][]uint64) (map[uint32][]checkpoint.Skipped, error) {
+func (c *restorePlan) judge(ctx context.Context, from *basis, skip map[uint32][]uint64) (map[uint32][]checkpoint.Skipped, error) {
 	all := map[uint32][]checkpoint.Skipped{}
 	for _, p := range slices.Sorted(maps.Keys(skip)) {
 		for _, seq := range skip[p] {
@@ -130,14 +130,14 @@ func (c *course) judge(ctx context.Context, from *chosen, skip map[uint32][]uint
 
 // follows checks that a log can be applied to its end. After a frame that killed processes,
 // it only reads the rest: another frame there may do the same.
-func (h *history) follows(ctx context.Context, from *chosen, p uint32, deadly bool) error {
+func (h *history) follows(ctx context.Context, from *basis, p uint32, deadly bool) error {
 	end := rebuild.Target{Position: rebuild.Position{Sequence: h.logs[p].last}}
 	if !deadly {
-		t, err := h.load(ctx, from, p, &effort{workers: h.s.cfg.Workers})
+		t, err := h.load(ctx, from, p, &rebuildRun{workers: h.s.cfg.Workers})
 		if err != nil {
 			return err
 		}
-		return h.replay(ctx, from, p, t, end, &effort{})
+		return h.replay(ctx, from, p, t, end, &rebuildRun{})
 	}
 	log, done, err := h.openLog(ctx, from, p, end.Sequence)
 	if err != nil {
@@ -154,7 +154,7 @@ func (h *history) follows(ctx context.Context, from *chosen, p uint32, deadly bo
 
 // judged refuses the plan if a record can be applied (no error), or if another record
 // cannot be applied (a RecordError). It returns other errors.
-func (c *course) judged(p uint32, seq uint64, err error) error {
+func (c *restorePlan) judged(p uint32, seq uint64, err error) error {
 	app := c.h.plan.Name
 	if err == nil {
 		c.refuse(fmt.Sprintf("nothing is wrong with record %d of partition %d: the app can apply it", seq, p), "eventflux doctor")
@@ -171,7 +171,7 @@ func (c *course) judged(p uint32, seq uint64, err error) error {
 
 // try applies the log up to a record, and then the record itself. It returns nil if that
 // works. It does not apply a frame that killed processes: that would kill this one too.
-func (h *history) try(ctx context.Context, from *chosen, p uint32, seq uint64) (*checkpoint.Skipped, error) {
+func (h *history) try(ctx context.Context, from *basis, p uint32, seq uint64) (*checkpoint.Skipped, error) {
 	if d := h.death(p); d != nil && d.Sequence == seq {
 		if !d.Quarantined() {
 			return nil, failure(control.CodeInvalid, "%d of %d processes died while they applied record %d of partition %d, and the next one tries again; skip it once the partition is in quarantine: see eventflux app show %s",
@@ -183,7 +183,7 @@ func (h *history) try(ctx context.Context, from *chosen, p uint32, seq uint64) (
 		}
 		return passedOver(seq, m.Data, fmt.Sprintf("%d processes died while they applied it", d.Count)), nil
 	}
-	t, err := h.load(ctx, from, p, &effort{workers: h.s.cfg.Workers})
+	t, err := h.load(ctx, from, p, &rebuildRun{workers: h.s.cfg.Workers})
 	if err != nil {
 		return nil, err
 	}
@@ -214,7 +214,7 @@ func passedOver(seq uint64, data []byte, reason string) *checkpoint.Skipped {
 }
 
 // skipping returns a copy of the checkpoint that makes readers of its logs skip more records.
-func (c *chosen) skipping(skipped map[uint32][]checkpoint.Skipped) *chosen {
+func (c *basis) skipping(skipped map[uint32][]checkpoint.Skipped) *basis {
 	if len(skipped) == 0 || c.manifest == nil {
 		return c
 	}
@@ -224,5 +224,5 @@ func (c *chosen) skipping(skipped map[uint32][]checkpoint.Skipped) *chosen {
 		part := &m.Partitions[p]
 		part.Skipped = slices.Concat(part.Skipped, list)
 	}
-	return &chosen{c.ref, &m}
+	return &basis{c.ref, &m}
 }

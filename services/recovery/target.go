@@ -15,8 +15,8 @@ import (
 	"github.com/eventflux/eventflux/shared/state"
 )
 
-// moment is a parsed Target.
-type moment struct {
+// target is a parsed Target.
+type target struct {
 	epoch  state.Epoch        // a checkpoint; 0: none
 	timed  bool               // an instant
 	time   int64              // ms
@@ -31,22 +31,22 @@ type moment struct {
 const latest = "latest"
 
 // parseTarget parses a target for an app with that many partitions.
-func parseTarget(t Target, partitions uint32, now time.Time) (*moment, error) {
+func parseTarget(t Target, partitions uint32, now time.Time) (*target, error) {
 	at := strings.TrimSpace(string(t.At))
 	switch {
 	case t.To > 0 && at != "":
 		return nil, failure(control.CodeInvalid, "to %d and at %q: only one of them can be the target", t.To, at)
 	case t.To > 0:
-		return &moment{epoch: t.To, text: fmt.Sprintf("checkpoint %d", t.To)}, nil
+		return &target{epoch: t.To, text: fmt.Sprintf("checkpoint %d", t.To)}, nil
 	case at == "":
-		return &moment{text: latest}, nil
+		return &target{text: latest}, nil
 	case strings.HasPrefix(at, rebuild.Prefix):
 		return parsePositions(at, partitions)
 	}
 	if m, ok, err := parseResults(at, partitions); ok {
 		return m, err
 	}
-	m := &moment{timed: true}
+	m := &target{timed: true}
 	if ms, err := strconv.ParseInt(at, 10, 64); err == nil {
 		m.time = ms
 	} else if when, err := time.Parse(time.RFC3339Nano, at); err == nil {
@@ -61,8 +61,8 @@ func parseTarget(t Target, partitions uint32, now time.Time) (*moment, error) {
 	return m, nil
 }
 
-func parsePositions(at string, partitions uint32) (*moment, error) {
-	m := &moment{text: at}
+func parsePositions(at string, partitions uint32) (*target, error) {
+	m := &target{text: at}
 	for one := range strings.SplitSeq(at, ",") {
 		p, err := rebuild.ParsePosition(strings.TrimSpace(one))
 		if err != nil {
@@ -78,8 +78,8 @@ func parsePositions(at string, partitions uint32) (*moment, error) {
 
 // parseResults parses positions of results in the format of Ef-Position, with or without
 // the generation. It returns false if at is something else.
-func parseResults(at string, partitions uint32) (*moment, bool, error) {
-	m := &moment{text: "result " + at}
+func parseResults(at string, partitions uint32) (*target, bool, error) {
+	m := &target{text: "result " + at}
 	for one := range strings.SplitSeq(at, ",") {
 		one = strings.TrimSpace(one)
 		if !strings.Contains(one, ".") {
@@ -106,7 +106,7 @@ func parseResults(at string, partitions uint32) (*moment, bool, error) {
 }
 
 // of returns the target of one partition. last is the end of its log.
-func (m *moment) of(p uint32, c *chosen, last uint64) rebuild.Target {
+func (m *target) of(p uint32, c *basis, last uint64) rebuild.Target {
 	switch {
 	case m.timed:
 		return rebuild.Target{Timed: true, Time: m.time}
@@ -119,7 +119,7 @@ func (m *moment) of(p uint32, c *chosen, last uint64) rebuild.Target {
 }
 
 // before reports whether a checkpoint is at or before the moment, and if not, why.
-func (m *moment) before(c *chosen) (ok bool, why string) {
+func (m *target) before(c *basis) (ok bool, why string) {
 	for i := range c.manifest.Partitions {
 		part := &c.manifest.Partitions[i]
 		switch {

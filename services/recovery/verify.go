@@ -31,7 +31,7 @@ func (s *Service) startVerify(ctx, life context.Context, work *sync.WaitGroup, r
 		return nil, err
 	}
 	return s.jobs.start(life, work, kindVerify, r.App, func(ctx context.Context, j *job) (any, error) {
-		report, err := h.verify(ctx, ref, r.Level, j.effort(s.cfg.Workers))
+		report, err := h.verify(ctx, ref, r.Level, j.newRebuildRun(s.cfg.Workers))
 		if err == nil && !report.Sound {
 			j.advise(fmt.Sprintf("eventflux checkpoint ls %s", r.App))
 		}
@@ -53,7 +53,7 @@ func (h *history) ref(epoch state.Epoch) (control.CheckpointRef, error) {
 }
 
 // verify checks a checkpoint.
-func (h *history) verify(ctx context.Context, ref control.CheckpointRef, level string, e *effort) (*VerifyReport, error) {
+func (h *history) verify(ctx context.Context, ref control.CheckpointRef, level string, e *rebuildRun) (*VerifyReport, error) {
 	started := h.s.cfg.Now()
 	report := &VerifyReport{App: h.plan.Name, Epoch: ref.Epoch, Level: level}
 	err := h.verifyInto(ctx, ref, e, report)
@@ -64,7 +64,7 @@ func (h *history) verify(ctx context.Context, ref control.CheckpointRef, level s
 	return report, err
 }
 
-func (h *history) verifyInto(ctx context.Context, ref control.CheckpointRef, e *effort, report *VerifyReport) error {
+func (h *history) verifyInto(ctx context.Context, ref control.CheckpointRef, e *rebuildRun, report *VerifyReport) error {
 	e.enter(phaseVerify)
 	one, err := h.open(ctx, ref)
 	var wrong *unusable
@@ -107,7 +107,7 @@ func problemOf(p checkpoint.Problem) Problem {
 
 // prove compares a checkpoint with a replay that starts from an earlier checkpoint, or from
 // the start of the log.
-func (h *history) prove(ctx context.Context, one *chosen, e *effort, report *VerifyReport) error {
+func (h *history) prove(ctx context.Context, one *basis, e *rebuildRun, report *VerifyReport) error {
 	if err := h.checkBehind(ctx, one); err != nil {
 		var wrong *unusable
 		if !errors.As(err, &wrong) {
@@ -144,7 +144,7 @@ func (h *history) prove(ctx context.Context, one *chosen, e *effort, report *Ver
 		why = append(why, fmt.Sprintf("checkpoint %d: %v", ref.Epoch, err))
 	}
 	for p := range h.logs {
-		if !h.logs[p].whole() || line.Generation > 1 {
+		if !h.logs[p].complete() || line.Generation > 1 {
 			if why == nil {
 				why = []string{"no earlier checkpoint is retained"}
 			}
@@ -153,12 +153,12 @@ func (h *history) prove(ctx context.Context, one *chosen, e *effort, report *Ver
 			return nil
 		}
 	}
-	return h.proveFrom(ctx, &chosen{}, one, e, report)
+	return h.proveFrom(ctx, &basis{}, one, e, report)
 }
 
 // lineOf returns the checkpoint whose history a checkpoint continues: itself, or, if it is the
 // first of a generation, the checkpoint of an earlier generation that it is a copy of.
-func (h *history) lineOf(ctx context.Context, one *chosen) (control.CheckpointRef, error) {
+func (h *history) lineOf(ctx context.Context, one *basis) (control.CheckpointRef, error) {
 	first := one.ref.Generation > 1
 	for _, ref := range h.refs {
 		if ref.Generation == one.ref.Generation && ref.Epoch < one.epoch() {
@@ -194,7 +194,7 @@ func (h *history) lineOf(ctx context.Context, one *chosen) (control.CheckpointRe
 
 // sameState reports whether two checkpoints have the same state and the same barriers
 // (same), or at least the same barriers (cut).
-func sameState(a, b *chosen) (same, cut bool) {
+func sameState(a, b *basis) (same, cut bool) {
 	for i := range a.manifest.Partitions {
 		x, y := &a.manifest.Partitions[i], &b.manifest.Partitions[i]
 		if x.Log.ID != y.Log.ID {
@@ -212,7 +212,7 @@ func sameState(a, b *chosen) (same, cut bool) {
 	return same, true
 }
 
-func (h *history) proveFrom(ctx context.Context, before, one *chosen, e *effort, report *VerifyReport) error {
+func (h *history) proveFrom(ctx context.Context, before, one *basis, e *rebuildRun, report *VerifyReport) error {
 	if before.manifest != nil {
 		for i := range before.manifest.Partitions {
 			part := &before.manifest.Partitions[i]

@@ -77,7 +77,7 @@ func (c *Client) Ask(ctx context.Context, service, verb string, request, answer 
 	var last error
 	for wait := retryWait; ; wait = min(2*wait, retryWaitMax) {
 		err := c.try(ctx, subject, data, answer)
-		if err == nil || !passing(err) {
+		if err == nil || !transient(err) {
 			return err
 		}
 		if ctx.Err() == nil {
@@ -101,8 +101,8 @@ func (c *Client) gaveUp(ctx context.Context, service, verb string, last error) e
 	return fmt.Errorf("%s: %w: %w", verb, last, ctx.Err())
 }
 
-// passing reports whether the request may succeed if it is repeated.
-func passing(err error) bool {
+// transient reports whether the request may succeed if it is repeated.
+func transient(err error) bool {
 	if Code(err) == CodeUnavailable {
 		return true
 	}

@@ -45,6 +45,9 @@ const (
 // name of a deployed app is CodeInvalid.
 type DeployRequest struct {
 	Text string `json:"text"`
+	// From is a checkpoint in the store that the app starts from; 0: it starts empty. No event
+	// is accepted until the app was given that state by VerbAdopt.
+	From state.Epoch `json:"from_epoch,omitempty"`
 }
 
 // Deployed is the app that was deployed, or confirmed.
@@ -92,12 +95,22 @@ type App struct {
 	// the store.
 	Base  state.Epoch           `json:"base_epoch,omitempty"`
 	First checkpoint.Generation `json:"first_generation"`
+	// From is the checkpoint that the app starts from; 0: it has started empty.
+	From state.Epoch `json:"from_epoch,omitempty"`
 	// Checkpoint is the newest committed one; 0: none.
 	Checkpoint state.Epoch `json:"checkpoint"`
 	// Held says that its tasks wait at the position of a restore for VerbRelease.
 	Held bool `json:"held,omitempty"`
 	// Removing says that the app is being removed.
 	Removing bool `json:"removing,omitempty"`
+	// Scalings counts how often the number of partitions has changed. Rescaled is the first
+	// generation with the present number: no checkpoint of an earlier one can be restored.
+	Scalings uint32                `json:"scalings,omitempty"`
+	Rescaled checkpoint.Generation `json:"rescaled_generation,omitempty"`
+	// Scaling is a change of the number of partitions that is under way; nil for none. Until it ends,
+	// ingest refuses the app's events. ScalingFailed says why the last one was aborted.
+	Scaling       *Scaling `json:"scaling,omitempty"`
+	ScalingFailed string   `json:"scaling_failed,omitempty"`
 	// Missing says what the app needs before all ingests accept its events and all of its
 	// partitions run. It is only in answers to VerbApp and VerbDeploy.
 	Missing []string `json:"missing,omitempty"`
@@ -107,6 +120,10 @@ type App struct {
 	// Owners has the owner of each partition that a task is attached to.
 	Owners []Owner `json:"owners,omitempty"`
 }
+
+// Starting reports whether the app has not been given the state yet that it starts from. Until
+// then, no event is accepted for it.
+func (a *App) Starting() bool { return a.From > 0 && a.Generation == a.First }
 
 // Owner is a task that is attached to a partition.
 type Owner struct {
@@ -232,6 +249,9 @@ type Serving struct {
 	Index uint64 `json:"index"` // of the app's deployment
 	// Version is the version of the app whose streams it serves.
 	Version uint32 `json:"version,omitempty"`
+	// Paused says that it accepts none because the app is being scaled, and that all that it had
+	// accepted is durable.
+	Paused bool `json:"paused,omitempty"`
 	// Accepts says that it accepts the app's events.
 	Accepts bool `json:"accepts"`
 	// Why says why it does not.

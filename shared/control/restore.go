@@ -49,6 +49,10 @@ type RestoreRequest struct {
 	Components map[uint32][]checkpoint.Component `json:"components,omitempty"`
 	// After says what the app does next; "" is Resume.
 	After string `json:"after,omitempty"`
+	// Keep is the version that stays in force although the log has later ones, up to Newest. The
+	// app gets one more version with its text. 0: later versions come into force again.
+	Keep   uint32 `json:"keep_version,omitempty"`
+	Newest uint32 `json:"newest_version,omitempty"`
 }
 
 // The values of RestoreRequest.After.
@@ -71,6 +75,8 @@ type Restored struct {
 	Epoch      state.Epoch           `json:"epoch"` // of the checkpoint that the restore made
 	// Adopted is the adopted checkpoint of the former cluster; 0 means none.
 	Adopted state.Epoch `json:"adopted,omitempty"`
+	// Version is the app's new version, if the restore keeps an older one.
+	Version uint32 `json:"version,omitempty"`
 }
 
 // Restore starts exactly one new generation of an app, however often it has to repeat the

@@ -41,6 +41,9 @@ type History struct {
 	// Current is the version whose schemas ingest writes. A later one is being put in force.
 	Current  uint32    `json:"current"`
 	Versions []Version `json:"versions"` // oldest first, without texts
+	// Scalings has the number of partitions of each version that a scaling made, as far as its text
+	// and the one before are kept.
+	Scalings map[uint32]int `json:"scalings,omitempty"`
 	// Partitions have the version that each task has applied the frame of; 0: it is not known.
 	Partitions []uint32 `json:"partitions"`
 }
@@ -79,6 +82,9 @@ type Upgraded struct {
 	To   uint32 `json:"to"`
 	// Changes is what happens to each component.
 	Changes *engine.Migration `json:"changes,omitempty"`
+	// Differs is, for a rollback, the components that are not as they would be without the changes
+	// since that version.
+	Differs []engine.Difference `json:"differs,omitempty"`
 	// Refused says why the change is not possible as it was asked for. Only the answer to a
 	// request for the plan has it; any other request fails with it.
 	Refused string `json:"refused,omitempty"`

@@ -87,7 +87,7 @@ func TestAnswersOfOtherVersions(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
 	var said testlog.Buffer
 	c := &control.Client{Conn: nc, Self: &control.Self{Version: "1.2.3", Name: "ingest i1", Log: said.Logger()}}

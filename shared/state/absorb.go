@@ -9,7 +9,7 @@ import (
 // absorb updates index, sum and the list of dirty keys with what was taken. If an epoch
 // ends with it, the cut shares its bytes; otherwise they are copied, because most of them
 // will be taken again.
-func (b *book) absorb(x *batch, last bool) {
+func (b *entryIndex) absorb(x *batch, last bool) {
 	for i := range x.gone {
 		b.lose(view(x.gone[i].Key))
 	}
@@ -30,7 +30,7 @@ type hashes struct {
 }
 
 // hash returns the hashes of the entries of a batch. Its lists are full, except the last.
-func (b *book) hash(x *batch) []hashes {
+func (b *entryIndex) hash(x *batch) []hashes {
 	n := 0
 	for _, list := range x.there {
 		n += len(list)
@@ -50,7 +50,7 @@ func (b *book) hash(x *batch) []hashes {
 }
 
 // reserve makes room for n changed entries. If no entry is known, these are all.
-func (b *book) reserve(n int) {
+func (b *entryIndex) reserve(n int) {
 	b.taking.cut.changes = slices.Grow(b.taking.cut.changes, n)
 	b.dirty = slices.Grow(b.dirty, n)
 	b.added = make([]entryHash, 0, n)
@@ -74,8 +74,8 @@ func inPieces(n int, do func(from, to int)) {
 	group.Wait()
 }
 
-// lose notes that the key has no entry.
-func (b *book) lose(key string) {
+// lose records that the key has no entry.
+func (b *entryIndex) lose(key string) {
 	place, known := b.index.find(b.known, key, b.index.hash(key))
 	if known && b.known[place].live {
 		r := &b.known[place]
@@ -86,7 +86,7 @@ func (b *book) lose(key string) {
 }
 
 // putAll compares entries with their records.
-func (b *book) putAll(list []Change, all []hashes, last bool) {
+func (b *entryIndex) putAll(list []Change, all []hashes, last bool) {
 	const ahead = 32
 	for i := range list {
 		if i%ahead == 0 {
@@ -96,7 +96,7 @@ func (b *book) putAll(list []Change, all []hashes, last bool) {
 	}
 }
 
-func (b *book) put(c Change, h *hashes, last bool) {
+func (b *entryIndex) put(c Change, h *hashes, last bool) {
 	place, known := b.index.find(b.known, view(c.Key), h.key)
 	if !known {
 		place = b.newRecord(c.Key, h.key)
@@ -124,7 +124,7 @@ func (b *book) put(c Change, h *hashes, last bool) {
 	r.taken = int32(len(t.cut.changes))
 }
 
-func (b *book) newRecord(key []byte, hash uint32) int32 {
+func (b *entryIndex) newRecord(key []byte, hash uint32) int32 {
 	r := record{key: view(keep(&b.keys, key))}
 	b.bytes.Add(recordBytes + int64(len(key)))
 	place := int32(len(b.known))
@@ -139,7 +139,7 @@ func (b *book) newRecord(key []byte, hash uint32) int32 {
 	return place
 }
 
-func (b *book) touch(place int32) {
+func (b *entryIndex) touch(place int32) {
 	if r := &b.known[place]; !r.dirty {
 		r.dirty = true
 		b.dirty = append(b.dirty, place)
@@ -148,7 +148,7 @@ func (b *book) touch(place int32) {
 
 // take puts the change of a dirty key into the cut, unless it is there, and makes its
 // record the record of an entry at a cut.
-func (b *book) take(place int32, t *taking) {
+func (b *entryIndex) take(place int32, t *taking) {
 	r := &b.known[place]
 	if !r.live {
 		t.takeDeletion(r)
@@ -161,7 +161,7 @@ func (b *book) take(place int32, t *taking) {
 	r.taken, r.dirty, r.old = 0, false, true
 }
 
-// takeDeletion notes that an entry is gone. Readers of cuts never need an entry that came
+// takeDeletion records that an entry is gone. Readers of cuts never need an entry that came
 // after the last cut.
 func (t *taking) takeDeletion(r *record) {
 	switch {
@@ -187,7 +187,7 @@ func (t *taking) finish() {
 }
 
 // measure sets the size of a complete cut.
-func (c *cut) measure() {
+func (c *snapshot) measure() {
 	for i := range c.changes {
 		c.size += changeBytes + int64(len(c.changes[i].Key)+len(c.changes[i].Value))
 	}

@@ -11,9 +11,9 @@ import (
 // slow work (hashing, sorting, merging, encoding) beside the task. A Capture is safe for
 // concurrent use. If its component is frozen, it may be read once the component has thawed.
 type Capture struct {
-	book   *book // to learn the rest from; nil: it is complete
-	filled bool  // book.mu guards it
-	cuts   []*cut
+	index  *entryIndex // to learn the rest from; nil: it is complete
+	filled bool        // index.mu guards it
+	cuts   []*snapshot
 	digest Digest
 }
 
@@ -39,15 +39,15 @@ func (c *Capture) Changes() []Change {
 // deleted. The bytes are shared and must not be changed.
 func (c *Capture) Entries() []Entry { return Merge(nil, c.Changes()) }
 
-// learn reads what the task told the book before the capture.
+// learn reads what the task told the index before the capture.
 func (c *Capture) learn() {
-	if c.book == nil {
+	if c.index == nil {
 		return
 	}
-	c.book.mu.Lock()
-	defer c.book.mu.Unlock()
+	c.index.mu.Lock()
+	defer c.index.mu.Unlock()
 	if !c.filled {
-		c.book.read()
+		c.index.read()
 	}
 	if !c.filled {
 		panic("state: a capture was read while its component is frozen")
@@ -55,7 +55,7 @@ func (c *Capture) learn() {
 }
 
 // fill takes what was cut after an epoch.
-func (c *Capture) fill(b *book, since Epoch) {
+func (c *Capture) fill(b *entryIndex, since Epoch) {
 	for _, cut := range b.cuts {
 		if cut.epoch > since {
 			c.cuts = append(c.cuts, cut)
@@ -64,15 +64,15 @@ func (c *Capture) fill(b *book, since Epoch) {
 	c.digest, c.filled = b.cut, true
 }
 
-// cut is what changed after the previous cut, up to an epoch.
-type cut struct {
+// snapshot is what changed after the previous snapshot, up to an epoch.
+type snapshot struct {
 	epoch   Epoch
 	size    int64 // of changes in memory; readers may be sorting those
 	sort    sync.Once
 	changes []Change // each key once
 }
 
-func (c *cut) sorted() []Change {
+func (c *snapshot) sorted() []Change {
 	c.sort.Do(func() {
 		slices.SortFunc(c.changes, func(a, b Change) int { return bytes.Compare(a.Key, b.Key) })
 	})

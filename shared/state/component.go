@@ -12,14 +12,14 @@ import (
 )
 
 // Component makes a Holder of a Source. It takes changes from the source and tells them to
-// its book, which knows what they mean for digest and delta. The book may be read beside
+// its index, which knows what they mean for digest and delta. The index may be read beside
 // the task: at a barrier the task itself only copies values, and for a Freezer not even
 // those.
 type Component struct {
 	info   Info
 	source Source
-	book   *book
-	frozen *note // the last cut, if the source has not told all of it yet; nil: none
+	index  *entryIndex
+	frozen *indexUpdate // the last cut, if the source has not told all of it yet; nil: none
 
 	oldest, last Epoch // the oldest that a delta can start after, and the last cut or loaded
 
@@ -39,10 +39,10 @@ func NewComponent(info Info, source Source) *Component {
 	if err := info.check(); err != nil {
 		panic(err)
 	}
-	c := &Component{info: info, source: source, book: newBook(0)}
+	c := &Component{info: info, source: source, index: newEntryIndex(0)}
 	source.Changed(func([]byte) {})
 	source.Keys(c.keys.add)
-	c.book.tell(&note{batch: c.takeListed()})
+	c.index.enqueue(&indexUpdate{batch: c.takeListed()})
 	return c
 }
 
@@ -56,29 +56,29 @@ func (c *Component) CompatibleWith(stored *semver.Version) error {
 }
 
 // Bytes implements Holder.
-func (c *Component) Bytes() int64 { return c.source.Bytes() + c.book.bytes.Load() }
+func (c *Component) Bytes() int64 { return c.source.Bytes() + c.index.bytes.Load() }
 
 // Digest implements Holder.
 func (c *Component) Digest() Digest {
 	c.takeChanged()
-	return c.book.digest()
+	return c.index.digest()
 }
 
-// Settle implements Holder. It leaves out the entries of a Freezer: they would be taken
+// PreEncode implements Holder. It leaves out the entries of a Freezer: they would be taken
 // again whenever they change, and do not keep the task at the barrier.
-func (c *Component) Settle() {
+func (c *Component) PreEncode() {
 	if _, ok := c.source.(Freezer); !ok {
 		c.takeChanged()
-		c.book.tidy()
+		c.index.tidy()
 	}
 }
 
-// takeChanged tells the book of all changes so far.
+// takeChanged tells the index of all changes so far.
 func (c *Component) takeChanged() {
 	c.thawAll()
 	c.source.Changed(c.keys.add)
 	if c.keys.len() > 0 {
-		c.book.tell(&note{batch: c.takeListed()})
+		c.index.enqueue(&indexUpdate{batch: c.takeListed()})
 	}
 }
 
@@ -107,12 +107,12 @@ func (c *Component) Freeze(e Epoch) {
 		panic(fmt.Sprintf("cut of component %q at epoch %d after %d", c.info.ID, e, c.last))
 	}
 	c.thawAll()
-	c.book.catchUp()
+	c.index.catchUp()
 	c.last = e
 	if c.oldest == noEpoch {
 		c.oldest = e
 	}
-	cut := &note{cut: e}
+	cut := &indexUpdate{cut: e}
 	if f, ok := c.source.(Freezer); ok {
 		cut.batch, cut.open = &batch{}, true
 		c.frozen = cut
@@ -121,7 +121,7 @@ func (c *Component) Freeze(e Epoch) {
 		c.source.Changed(c.keys.add)
 		cut.batch = c.takeListed()
 	}
-	c.book.tell(cut)
+	c.index.enqueue(cut)
 }
 
 // Thaw implements Holder.
@@ -132,7 +132,7 @@ func (c *Component) Thaw() bool {
 	if c.source.(Freezer).Thaw(thawEntries) {
 		return true
 	}
-	c.book.complete(c.frozen)
+	c.index.complete(c.frozen)
 	c.frozen = nil
 	return false
 }
@@ -151,22 +151,22 @@ func (c *Component) Delta(since Epoch) (*Capture, error) {
 		return nil, fmt.Errorf("%w: component %q was asked for those after epoch %d; take a snapshot",
 			ErrPruned, c.info.ID, since)
 	}
-	capture := &Capture{book: c.book}
-	c.book.tell(&note{capture: capture, since: since})
+	capture := &Capture{index: c.index}
+	c.index.enqueue(&indexUpdate{capture: capture, since: since})
 	return capture, nil
 }
 
 // Snapshot implements Holder.
 func (c *Component) Snapshot() *Capture {
 	c.takeChanged()
-	all := &cut{epoch: c.last}
-	digest := c.book.digest()
+	all := &snapshot{epoch: c.last}
+	digest := c.index.digest()
 	var bytes arena
-	c.book.each(func(key string) {
+	c.index.each(func(key string) {
 		kept := keep(&bytes, key)
 		all.changes = append(all.changes, Change{Key: kept, Value: keep(&bytes, c.value(kept))})
 	})
-	return &Capture{cuts: []*cut{all}, digest: digest}
+	return &Capture{cuts: []*snapshot{all}, digest: digest}
 }
 
 // value returns the value of an entry that must be there. It is valid until the next call.
@@ -185,8 +185,8 @@ func (c *Component) Committed(e Epoch) {
 		return
 	}
 	c.oldest, c.last = e, max(c.last, e)
-	c.book.tell(&note{committed: e})
-	c.book.tidy()
+	c.index.enqueue(&indexUpdate{committed: e})
+	c.index.tidy()
 }
 
 // Load implements Holder.
@@ -210,7 +210,7 @@ func (c *Component) Load(e Epoch, stored *semver.Version, workers int, pieces ..
 			err = c.compareKeys()
 		} else {
 			c.source.Keys(c.keys.add)
-			c.book.know(c.takeListed())
+			c.index.know(c.takeListed())
 		}
 	}
 	if err != nil {
@@ -232,7 +232,7 @@ func (c *Component) forget(room int) {
 		r.Room(room)
 	}
 	c.source.Changed(func([]byte) {})
-	*c = Component{info: c.info, source: c.source, book: newBook(room), keys: c.keys, scratch: c.scratch}
+	*c = Component{info: c.info, source: c.source, index: newEntryIndex(room), keys: c.keys, scratch: c.scratch}
 }
 
 func (c *Component) put(stored *semver.Version, workers int, pieces []*Hashed) error {
@@ -287,14 +287,14 @@ func (c *Component) putPiece(stored *semver.Version, path []Migration, h *Hashed
 // source writes exactly what it loaded.
 func (c *Component) know(pieces []*Hashed) {
 	for _, h := range pieces {
-		c.book.adopt(h)
+		c.index.load(h)
 	}
 }
 
 // compareKeys returns an error unless the source has exactly the known keys. That is cheap
 // to check.
 func (c *Component) compareKeys() error {
-	b, ours, others := c.book, 0, 0
+	b, ours, others := c.index, 0, 0
 	c.source.Keys(func(key []byte) {
 		// Sources mostly list keys in order of arrival.
 		if next := ours; next < len(b.known) && b.known[next].key == string(key) {

@@ -4,10 +4,9 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"sort"
 
-	"github.com/Masterminds/semver/v3"
+	"github.com/eventflux/eventflux/shared/state/wire"
 )
 
 // The container of a component's entries: version, names, entries with their keys
@@ -15,12 +14,9 @@ import (
 // CRC keep their places in every version.
 const (
 	containerVersion  = 1
-	containerBytesMin = 1 + crcBytes
-	crcBytes          = 4
+	containerBytesMin = 1 + wire.CRCBytes
 	entryBytesMin     = 3 // a length each of shared bytes, key and value
 )
-
-var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // SerializeState returns all entries of a component, with its identity, their schema
 // version and their digest. The same state always gives the same bytes. It fails for a
@@ -43,7 +39,7 @@ func SerializeState(h Holder) ([]byte, error) {
 	}
 	digest := h.Digest()
 	dst = append(dst, digest[:]...)
-	return binary.LittleEndian.AppendUint32(dst, crc32.Checksum(dst, castagnoli)), nil
+	return wire.AppendCRC(dst), nil
 }
 
 // containerSize is at least the size of the changes, if names are short.
@@ -109,26 +105,22 @@ type container struct {
 
 // readContainer parses data for the component with the given id, which errors name.
 func readContainer(id string, data []byte) (*container, error) {
-	r := &reader{component: id, data: data}
-	r.checkWhole()
-	if version := r.byte(); r.err == nil && version != containerVersion {
+	r := reader{wire.Checked(data, "state", containerBytesMin)}
+	if version := r.Byte(); !r.Failed() && version != containerVersion {
 		if version == 0 {
-			r.failAt(0, "version 0")
+			r.FailAt(0, "version 0")
 		} else {
-			r.err = fmt.Errorf("%w: component %q: format version %d, known is %d; read it with the version that wrote it or a newer one",
-				ErrVersion, id, version, containerVersion)
+			r.Stop(fmt.Errorf("%w: component %q: format version %d, known is %d; read it with the version that wrote it or a newer one",
+				ErrVersion, id, version, containerVersion))
 		}
 	}
 	box := &container{info: Info{ID: r.name(), Type: r.name()}}
 	box.info.Version = r.version()
 	r.entries(box)
-	box.digestAt = r.at
-	copy(box.digest[:], r.bytes(len(box.digest)))
-	if r.err == nil && r.at != len(r.data) {
-		r.fail("%d bytes too many", len(r.data)-r.at)
-	}
-	if r.err != nil {
-		return nil, r.err
+	box.digestAt = r.Offset()
+	copy(box.digest[:], r.Bytes(len(box.digest)))
+	if r.End() != nil {
+		return nil, r.corruption(id)
 	}
 	return box, nil
 }
@@ -144,41 +136,27 @@ func (b *container) offsetOf(key []byte) int {
 
 // entries reads the entries, whose keys must ascend.
 func (r *reader) entries(box *container) {
-	n := r.length(entryBytesMin)
+	n := r.Count(entryBytesMin)
 	box.entries, box.offsets = make([]Entry, 0, n), make([]int, 0, n)
 	var keys arena
 	var key []byte
-	for i := 0; i < n && r.err == nil; i++ {
-		at := r.at
-		shared := r.uvarint()
-		if r.err == nil && shared > uint64(len(key)) {
-			r.failAt(at, "%d bytes shared with a key of %d", shared, len(key))
+	for i := 0; i < n; i++ {
+		at := r.Offset()
+		shared := r.Uvarint()
+		if shared > uint64(len(key)) {
+			r.FailAt(at, "%d bytes shared with a key of %d", shared, len(key))
 		}
-		rest := r.bytes(r.length(1))
-		value := r.bytes(r.length(1))
-		if r.err != nil {
+		rest, value := r.Sized(), r.Sized()
+		if r.Failed() {
 			return
 		}
 		// Keys ascend, and shared bytes are never written again.
 		if i > 0 && (len(rest) == 0 || shared < uint64(len(key)) && rest[0] <= key[shared]) {
-			r.failAt(at, "a key that does not follow the one before")
+			r.FailAt(at, "a key that does not follow the one before")
 			return
 		}
 		key = append(key[:shared], rest...)
 		box.entries = append(box.entries, Entry{keep(&keys, key), value})
 		box.offsets = append(box.offsets, at)
 	}
-}
-
-func (r *reader) version() *semver.Version {
-	at := r.at
-	text := r.name()
-	if r.err != nil {
-		return nil
-	}
-	v, err := semver.StrictNewVersion(text)
-	if err != nil || v.String() != text {
-		r.failAt(at, "schema version %q is none", text)
-	}
-	return v
 }

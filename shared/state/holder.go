@@ -33,16 +33,16 @@ type Holder interface {
 	Bytes() int64
 	// Digest returns the digest of all present entries.
 	Digest() Digest
-	// Settle takes in the changes so far, so that the next Cut has less to do. Its cost
-	// grows with the changes, and an entry that changes again is taken again. So Settle
+	// PreEncode encodes the changes so far, so that the next Cut has less to do. Its cost
+	// grows with the changes, and an entry that changes again is encoded again. So PreEncode
 	// leaves out entries that can be frozen.
-	Settle()
+	PreEncode()
 	// Cut ends an epoch: later changes belong to a later epoch. Epochs must grow. Its cost
 	// depends on the changes, not on the state.
 	Cut(e Epoch)
 	// Freeze is a Cut for a task with many changes. Entries that a Freezer has not shown
 	// yet are taken as they are now: by Thaw, just before they change, or at once if the
-	// holder is asked for anything but Info, Bytes, Settle, Delta and Committed.
+	// holder is asked for anything but Info, Bytes, PreEncode, Delta and Committed.
 	Freeze(e Epoch)
 	// Thaw takes some of the frozen entries, and reports whether more are left. It takes
 	// some ten microseconds. A capture may be read when nothing is left.

@@ -27,7 +27,7 @@ from S#window.lengthBatch(3) select n, sum(v) as s, t insert into Mid;`
 	secondApp = `@app:name('Second') @source(subject='out.First.Mid.0') define stream In (n long, s long, t string);
 from In select n, s, sum(s) as total, count() as rows, t insert into Out;`
 
-	patience = 60 * time.Second // for anything, on a busy machine
+	patience = 3 * time.Minute // for anything, on a busy machine
 )
 
 // folder is the content of a data folder, by path. It leaves out empty folders.

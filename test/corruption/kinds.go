@@ -44,6 +44,7 @@ var kinds = []struct {
 	{"checkpoints: head", regexp.MustCompile(`^checkpoints/heads/[^/]+\.json$`)},
 	{"checkpoints: manifest", regexp.MustCompile(`^checkpoints/apps/[^/]+/checkpoints/\d+\.json$`)},
 	{"checkpoints: run", regexp.MustCompile(`^checkpoints/runs/../[0-9a-f]{64}$`)},
+	{"checkpoints: pack", regexp.MustCompile(`^checkpoints/packs/../[0-9a-f]{64}$`)},
 	{"checkpoints: block", regexp.MustCompile(`^checkpoints/blocks/../[0-9a-f]{64}$`)},
 }
 

@@ -105,7 +105,7 @@ func TestOnlyTheCheckpointerEmptiesLogs(t *testing.T) {
 	must(t, err)
 	_, err = nc.RequestWithContext(ctx, natsconn.DeploySubject("A", 0), []byte("frame"))
 	must(t, err)
-	must(t, natsconn.OpenWAL(ctx, js, "A", 0))
+	must(t, natsconn.OpenWAL(ctx, js, "A", 0, 0))
 	const frames = 4
 	for range frames - 1 {
 		_, err := nc.RequestWithContext(ctx, natsconn.WALSubject("A", 0), []byte("frame"))

@@ -235,7 +235,7 @@ func (f *fleet) pass(d time.Duration) {
 // elections in several groups, one after the other.
 func (f *fleet) await(what string, done func() bool) {
 	f.t.Helper()
-	const limit = 3 * time.Minute
+	const limit = patience
 	for deadline := time.Now().Add(limit); !done(); f.pass(100 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			f.t.Fatalf("waited %s until %s", limit, what)

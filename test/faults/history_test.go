@@ -230,7 +230,7 @@ func (p *placed) event() int {
 	return n
 }
 
-// awaitResults waits until the last event of the first so many messages has a result.
+// awaitResults waits until all results of the first so many messages are durable.
 func (h *history) awaitResults(messages int) {
 	h.t.Helper()
 	last := h.messages[messages-1].events - 1
@@ -244,6 +244,11 @@ func (h *history) awaitResults(messages int) {
 		must(h.t, err)
 		p := placed{row: row{data: values(h.t, m.Data)}}
 		return p.event() == last
+	})
+	// Messages of a frame may appear one by one. A checkpoint is committed after those before it.
+	eventually(h.t, "the results of that frame are durable", func() bool {
+		made, err := h.c.ctl.Trigger(h.c.within(patience), control.AppRequest{App: restored})
+		return err == nil && made.Committed
 	})
 }
 

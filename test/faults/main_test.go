@@ -13,13 +13,13 @@ import (
 
 // The long form sets these flags.
 var (
-	kills    = flag.Int("kills", 3, "number of kills, and of stops")
-	events   = flag.Int("events", 3000, "number of events to publish")
+	kills    = flag.Int("kills", 2, "number of kills, and of stops")
+	events   = flag.Int("events", 1500, "number of events to publish")
 	points   = flag.Int("points", 2, "number of steps of the protocol to kill a leader at; 0 for each")
-	restores = flag.Int("restores", 4, "number of kills in the middle of merges and restores")
+	restores = flag.Int("restores", 2, "number of kills in the middle of merges and restores")
 	race     = flag.Bool("racebinary", false, "build the binary with the race detector")
 	seed     = flag.Uint64("seed", 0, "of the random numbers; 0 chooses one")
-	during   = flag.Duration("duration", 6*time.Second, "how long to inject faults into a cluster")
+	during   = flag.Duration("duration", 4*time.Second, "how long to inject faults into a cluster")
 )
 
 // binary is the path of the program under test.
@@ -34,7 +34,7 @@ func TestMain(m *testing.M) {
 }
 
 func buildFlags() []string {
-	flags := []string{"-tags", "faultpoints"}
+	flags := []string{"-tags", "faultpoints,invariants"}
 	if *race {
 		flags = append(flags, "-race")
 	}

@@ -46,6 +46,7 @@ from S select v insert into Out; from Quiet select v insert into QuietOut;`
 // its result exactly once. The number of waiting events is bounded, checkpoints are committed, and
 // doctor and metrics report the overload. Afterwards everything is back to normal.
 func TestOverload(t *testing.T) {
+	t.Setenv("GOGC", "100") // the pace of collections that users have; memory is measured here
 	lagMax := min(max(*overload/60, 500*time.Millisecond), 3*time.Second)
 	metrics := program.Address(t)
 	p := serving(t, t.TempDir(), write(t, "flood.siddhi", floodApp), "--metrics.listen", metrics,

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -50,6 +51,9 @@ func offline(t *testing.T, messages []message) results {
 	return all
 }
 
+// inside are the tables and the named window of the apps, whose rows are not published.
+var inside = []string{"Latest", "Dear", "Heavy"}
+
 // replay adds the results of replaying lines for an app.
 func replay(t *testing.T, name, lines string, all results) {
 	t.Helper()
@@ -73,6 +77,9 @@ func replaySpread(t *testing.T, name string, partitions int, lines string, all r
 			Clock        int64
 		}
 		must(t, json.Unmarshal(scan.Bytes(), &line))
+		if slices.Contains(inside, line.Stream) {
+			continue
+		}
 		r := row{kind: line.Kind, ts: line.TS, data: values(t, line.Data), input: line.Input, clock: line.Clock}
 		subject := fmt.Sprintf("out.%s.%s.%d", name, line.Stream, shard(partitions, r.data))
 		all[subject] = append(all[subject], r)

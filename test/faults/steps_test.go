@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"math/rand/v2"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -27,6 +28,7 @@ import (
 	"github.com/eventflux/eventflux/shared/testing/azuretest"
 	"github.com/eventflux/eventflux/shared/testing/buckettest"
 	"github.com/eventflux/eventflux/shared/testing/faultpoint"
+	"github.com/eventflux/eventflux/shared/testing/gcstest"
 	"github.com/eventflux/eventflux/shared/testing/redistest"
 	"github.com/eventflux/eventflux/shared/testing/s3test"
 )
@@ -57,16 +59,48 @@ func TestKillAtStepsWithAzure(t *testing.T) {
 	killWithBucket(t, azuretest.Start(t), faultpoint.RunDone, faultpoint.ManifestBefore)
 }
 
-// killWithBucket kills at the steps of a checkpoint; in the short form only at some, with fewer
-// events.
+// TestKillAtStepsWithGCS is the same with checkpoints in Google Cloud Storage.
+func TestKillAtStepsWithGCS(t *testing.T) {
+	killWithBucket(t, gcstest.Start(t), faultpoint.RunBefore, faultpoint.CommitBefore)
+}
+
+// TestKillAtStepsWithPatterns does the same with patterns: partial matches survive, and their
+// deadlines pass after a restore exactly when they would have.
+func TestKillAtStepsWithPatterns(t *testing.T) {
+	const name = "Follows"
+	rnd, began, data := random(t), time.Now(), t.TempDir()
+	n, steps := *events, slices.Concat(faultpoint.OfLeader, faultpoint.OfTask, faultpoint.OfFile)
+	if testing.Short() {
+		n, steps = min(n, 1000), []faultpoint.Point{faultpoint.RunBefore, faultpoint.RunDone, faultpoint.ManifestDone, faultpoint.CommitBefore}
+	}
+	messages := trades(rnd, n)
+	want := results{}
+	replay(t, name, replayLines(messages), want)
+	pub := newPublisher(t, rnd, messages)
+	died := killWhilePublished(t, rnd, pub, steps, data, app("follows"))
+	p := serving(t, data, app("follows"))
+	must(t, pub.run(p.url(), len(messages), 256))
+	p.stop()
+	if len(want) < 6 {
+		t.Errorf("%d of 6 queries have results", len(want))
+	}
+	checkSame(t, storedOf(t, data, name), want)
+	report(t, "deaths", died, pub, want, began)
+}
+
+// killWithBucket kills at the steps of a checkpoint, of a merge and of a sweep; in the short form
+// only at some, with fewer events.
 func killWithBucket(t *testing.T, server buckettest.Server, short ...faultpoint.Point) {
 	var puts atomic.Int64
-	server.LoseAnswers(func(r *http.Request) bool { return r.Method == http.MethodPut && puts.Add(1)%5 == 0 })
-	n, steps := *events, slices.Concat(faultpoint.OfLeader, faultpoint.OfTask)
+	server.LoseAnswers(func(r *http.Request) bool {
+		return (r.Method == http.MethodPut || r.Method == http.MethodPost) && puts.Add(1)%5 == 0
+	})
+	n, steps := *events, slices.Concat(faultpoint.OfLeader, faultpoint.OfTask, faultpoint.OfSwap, faultpoint.OfMerger)
+	settings := []string{"--store.url=" + server.URL("kills"), "--merger.chain_max=1", "--merger.interval=100ms"}
 	if testing.Short() {
-		n, steps = min(n, 600), short
+		n, steps, settings = min(n, 600), short, settings[:1]
 	}
-	killAtSteps(t, t.TempDir(), n, steps, "--store.url="+server.URL("kills"))
+	killAtSteps(t, t.TempDir(), n, steps, settings...)
 	if n := puts.Load(); n < 10 {
 		t.Errorf("only %d puts came to the bucket", n)
 	}
@@ -78,16 +112,38 @@ func killAtSteps(t *testing.T, data string, events int, steps []faultpoint.Point
 	messages := trades(rnd, events)
 	want := offline(t, messages)
 	pub := newPublisher(t, rnd, messages)
-	died := map[string]int{}
-	for _, f := range faultPlan(rnd, len(messages)) {
-		all := slices.Concat(apps(), f.checkpoints(), settings)
+	died := killWhilePublished(t, rnd, pub, steps, data, slices.Concat(apps(), settings)...)
+	finish(t, data, pub, settings...)
+	checkWhole(t, data, settings...)
+	checkSame(t, stored(t, data), want)
+	report(t, "deaths", died, pub, want, began)
+}
+
+// mergePatience is how long a process may take to come to a step of a merge or a sweep. Then it is
+// killed where it is: there may be nothing to merge.
+const mergePatience = 20 * time.Second
+
+// killWhilePublished starts the process again and again, and kills it at a step or at any moment
+// while events are published. It returns the number of deaths by step.
+func killWhilePublished(t *testing.T, rnd *rand.Rand, pub *publisher, steps []faultpoint.Point, data string, args ...string) map[string]int {
+	died, order := map[string]int{}, rnd.Perm(len(steps))
+	for i, f := range faultPlan(rnd, len(pub.messages)) {
+		all := slices.Concat(args, f.checkpoints())
 		if rnd.IntN(4) == 0 {
 			f.strike(run(t, data, all...), pub, syscall.SIGKILL)
 			died["anywhere"]++
 			continue
 		}
-		step := steps[rnd.IntN(len(steps))]
-		rules := []string{fmt.Sprintf("kill %s %d", step, 1+rnd.IntN(20))}
+		step := steps[order[i%len(order)]]
+		times, reached := 1+rnd.IntN(20), patience
+		merges := slices.Contains(faultpoint.OfMerger, step) || slices.Contains(faultpoint.OfSwap, step)
+		if merges {
+			times, reached = 1+times%2, mergePatience
+		}
+		rules := []string{fmt.Sprintf("kill %s %d", step, times)}
+		if merges {
+			rules = append(rules, shortSpans...)
+		}
 		if step == faultpoint.AbortBefore || step == faultpoint.AbortDone {
 			rules = append(rules, fmt.Sprintf("fail %s 0", faultpoint.RunBefore))
 		}
@@ -101,16 +157,23 @@ func killAtSteps(t *testing.T, data string, events int, steps []faultpoint.Point
 				published <- nil
 			}
 		}()
+		at := string(step)
+		select {
+		case <-p.exited:
+		case <-time.After(reached):
+			if !merges {
+				break // end says where it hangs
+			}
+			at += ", not reached"
+			p.signal(syscall.SIGKILL)
+		}
 		if code := p.end(); code != -1 {
-			t.Fatalf("%s: ended with code %d", step, code)
+			t.Fatalf("%s: ended with code %d", at, code)
 		}
 		<-published
-		died[string(step)]++
+		died[at]++
 	}
-	finish(t, data, pub, settings...)
-	checkWhole(t, data, settings...)
-	checkSame(t, stored(t, data), want)
-	report(t, "deaths", died, pub, want, began)
+	return died
 }
 
 // seldom retains one checkpoint of each app, and makes them only on demand.

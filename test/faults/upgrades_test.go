@@ -101,7 +101,7 @@ func publishUntil(ctx context.Context, o *operator, next int) int {
 // publishOne publishes event i, which may be a repeat. It returns the number of the next event to
 // publish.
 func publishOne(ctx context.Context, o *operator, i int) int {
-	m := &nats.Msg{Subject: "events.Changes", Data: fmt.Appendf(nil, `{"k":%d}`, i%changedKeys), Header: nats.Header{"Nats-Msg-Id": {fmt.Sprint(i)}}}
+	m := &nats.Msg{Subject: "events.Changes", Data: fmt.Appendf(nil, `{"k":%d,"v":%d}`, i%changedKeys, i%7), Header: nats.Header{"Nats-Msg-Id": {fmt.Sprint(i)}}}
 	answer, err := o.nc.RequestMsgWithContext(ctx, m)
 	if err != nil {
 		return i

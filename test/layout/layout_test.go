@@ -17,7 +17,7 @@ const module = "github.com/eventflux/eventflux/"
 var layers = []string{"shared/state", "shared/lang", "shared/log", "shared/control", "shared/ops", "services", "cli", "cmd"}
 
 // leaves are packages that any other may import. They import none of ours.
-var leaves = []string{"shared/ops/secret", "shared/ops/space", "shared/testing/faultpoint", "shared/testing/scribble"}
+var leaves = []string{"shared/ops/secret", "shared/ops/space", "shared/testing/faultpoint", "shared/testing/invariant", "shared/testing/scribble"}
 
 type goPackage struct {
 	ImportPath    string

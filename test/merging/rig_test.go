@@ -52,6 +52,8 @@ type rig struct {
 	nc     *nats.Conn
 	client *control.Client
 	task   *task
+	// packDeadMin is what mergers get: with 1, packs are written again as soon as they may.
+	packDeadMin int64
 	// want is the state of each epoch that may have been committed.
 	want map[state.Epoch]state.Digest
 }
@@ -77,7 +79,7 @@ func newRig(t testing.TB, o options) *rig {
 			t.Logf("-seed %d", n)
 		}
 	})
-	r := &rig{t: t, random: rand.New(rand.NewPCG(n, 1)), store: o.store, want: map[state.Epoch]state.Digest{}}
+	r := &rig{t: t, packDeadMin: 1, random: rand.New(rand.NewPCG(n, 1)), store: o.store, want: map[state.Epoch]state.Digest{}}
 	srv, err := natsconn.OpenEmbedded(natsconn.EmbeddedConfig{Dir: t.TempDir(), Durability: natsconn.Fast, Log: quiet})
 	must(t, err)
 	t.Cleanup(func() { must(t, srv.Close()) })
@@ -156,7 +158,7 @@ func (r *rig) within() context.Context {
 }
 
 func (r *rig) bounded() (context.Context, context.CancelFunc) {
-	return context.WithTimeout(context.Background(), time.Minute)
+	return context.WithTimeout(context.Background(), 5*time.Minute)
 }
 
 // merger returns a merger. The test calls its Work method.
@@ -164,7 +166,7 @@ func (r *rig) merger(s store.Store) *merger.Service {
 	r.t.Helper()
 	m, err := merger.New(merger.Config{
 		Conn: r.nc, Control: r.client, Store: s, Interval: time.Hour, ChainMax: 3, DeltaRatio: 0.5,
-		SweepEvery: time.Nanosecond, Workers: 2, Version: "1.0.0", Log: quiet,
+		SweepEvery: time.Nanosecond, PackDeadMin: r.packDeadMin, Workers: 2, Version: "1.0.0", Log: quiet,
 	})
 	must(r.t, err)
 	return m
@@ -194,11 +196,14 @@ func (r *rig) attach() {
 			r.t.Fatalf("checkpoint %d was restored as %s, it says %s, and the state was %s", ref.Epoch, t.holder.Digest(), c.Digest, r.want[ref.Epoch])
 		}
 		t.chain, t.since = c.Runs, ref.Epoch
+		t.tiny, err = restoreTiny(r.within(), r.store, &m.Partitions[0].Components[1])
+		must(r.t, err)
 	}
 	r.task = t
 }
 
-// task is a task with one component, as in services/processor.
+// task is a task, as in services/processor, with a table and a component that is so small that their
+// runs share packs.
 type task struct {
 	rig        *rig
 	assignment uint64
@@ -206,8 +211,15 @@ type task struct {
 	holder     *state.Component
 	since      state.Epoch // newest epoch that it knows to be committed
 	chain      []checkpoint.Run
+	tiny       tiny
 	whole      bool
 	wholes     int
+}
+
+// chains are the chains of a part of a checkpoint.
+type chains struct {
+	table []checkpoint.Run
+	tiny  tiny
 }
 
 // change changes part of the state; sometimes nothing. Some changes restore earlier values, so that
@@ -251,7 +263,7 @@ func (r *rig) checkpoint(f fate, between func()) control.Outcome {
 	t.change()
 	t.holder.Cut(open.Epoch)
 	r.want[open.Epoch] = t.holder.Digest()
-	part, chain, err := t.store(open.Epoch)
+	part, stored, err := t.store(open.Epoch)
 	if errors.Is(err, checkpoint.ErrCorrupt) { // the runs to fold are gone
 		t.whole, f, err = true, failed, nil
 	}
@@ -275,7 +287,7 @@ func (r *rig) checkpoint(f fate, between func()) control.Outcome {
 	}
 	must(r.t, err)
 	if f != missed {
-		t.hear(o, chain)
+		t.hear(o, stored)
 	}
 	return o
 }
@@ -301,7 +313,7 @@ func (r *rig) open() control.CheckpointInfo {
 }
 
 // store stores the task's part of a checkpoint.
-func (t *task) store(epoch state.Epoch) (*checkpoint.Partition, []checkpoint.Run, error) {
+func (t *task) store(epoch state.Epoch) (*checkpoint.Partition, *chains, error) {
 	delta, err := t.holder.Delta(t.since)
 	kind, chain := checkpoint.Delta, t.chain
 	switch {
@@ -317,7 +329,15 @@ func (t *task) store(epoch state.Epoch) (*checkpoint.Partition, []checkpoint.Run
 	if kind == checkpoint.Base {
 		changes = slices.DeleteFunc(slices.Clone(changes), func(c state.Change) bool { return c.Deleted })
 	}
-	ctx, s := t.rig.within(), t.rig.store
+	ctx := t.rig.within()
+	s := checkpoint.NewPacker(t.rig.store, 2)
+	if t.rig.random.IntN(3) == 0 {
+		t.tiny.value = fmt.Sprint("of ", epoch)
+	}
+	small, err := t.tiny.store(ctx, s, epoch, t.whole)
+	if err != nil {
+		return nil, nil, err
+	}
 	if len(changes) > 0 {
 		run, err := checkpoint.WriteRun(ctx, s, checkpoint.WriterOptions{Kind: kind, Epoch: epoch}, changes)
 		if err != nil {
@@ -335,27 +355,35 @@ func (t *task) store(epoch state.Epoch) (*checkpoint.Partition, []checkpoint.Run
 	if chain == nil {
 		chain = []checkpoint.Run{}
 	}
+	components := []checkpoint.Component{
+		{ID: "table", Type: "table", Version: "1.0.0", Digest: t.holder.Digest(), Runs: chain}, small.component(),
+	}
+	if err := s.Flush(ctx, components); err != nil {
+		return nil, nil, err
+	}
+	small.runs = components[1].Runs
 	return &checkpoint.Partition{
 		Assignment: t.assignment, Log: checkpoint.Lineage{Stream: natsconn.WALStream(app, 0), Sequence: 1, ID: checkpoint.ID{1}},
-		Components: []checkpoint.Component{{ID: "table", Type: "table", Version: "1.0.0", Digest: t.holder.Digest(), Runs: chain}},
-	}, chain, nil
+		Components: components,
+	}, &chains{components[0].Runs, small}, nil
 }
 
 // hear handles the outcome of an epoch, as a task does.
-func (t *task) hear(o control.Outcome, chain []checkpoint.Run) {
+func (t *task) hear(o control.Outcome, stored *chains) {
 	t.rig.t.Helper()
 	if !o.Committed {
 		t.whole = t.whole || o.Whole
 		return
 	}
 	t.holder.Committed(o.Epoch)
-	t.since, t.chain, t.whole = o.Epoch, chain, false
+	t.since, t.chain, t.tiny, t.whole = o.Epoch, stored.table, stored.tiny, false
 	if o.Merged == nil {
 		return
 	}
 	m, err := checkpoint.ReadManifest(t.rig.within(), t.rig.store, o.Merged.Manifest, o.Merged.Digest)
 	must(t.rig.t, err)
 	t.chain = checkpoint.Adopt(t.chain, m.Partitions[0].Components[0].Runs, m.Epoch)
+	t.tiny.runs = checkpoint.Adopt(t.tiny.runs, m.Partitions[0].Components[1].Runs, m.Epoch)
 }
 
 // live returns what the app refers to, as the group reports it.

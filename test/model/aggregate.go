@@ -46,23 +46,27 @@ func (c *count) add(any)     { c.n++ }
 func (c *count) remove(any)  { c.n-- }
 func (c *count) result() any { return c.n }
 
-// sumLong wraps at 64 bits. It ignores nulls; the sum of no values is null.
-type sumLong struct{ total, n int64 }
+// sumLong wraps at 64 bits. It ignores nulls; the sum of no values is null, except in a row that
+// adds a value after others were removed that had not been added.
+type sumLong struct {
+	total, n int64
+	added    bool
+}
 
 func (s *sumLong) add(v any) {
-	if v != nil {
+	if s.added = v != nil; v != nil {
 		s.total, s.n = s.total+toLong(v), s.n+1
 	}
 }
 
 func (s *sumLong) remove(v any) {
-	if v != nil {
+	if s.added = false; v != nil {
 		s.total, s.n = s.total-toLong(v), s.n-1
 	}
 }
 
 func (s *sumLong) result() any {
-	if s.n == 0 {
+	if s.n == 0 && !s.added {
 		return nil
 	}
 	return s.total
@@ -70,17 +74,19 @@ func (s *sumLong) result() any {
 
 // sumDouble is the exact sum of its values, rounded once. Infinite values and NaN decide the
 // result. A join can remove values that it has not added: they are owed.
-type sumDouble struct{ values, owed []float64 }
+type sumDouble struct {
+	values, owed []float64
+	added        bool
+}
 
 func (s *sumDouble) add(v any) {
-	if v != nil {
+	if s.added = v != nil; v != nil {
 		s.values, s.owed = exchange(s.values, s.owed, toDouble(v))
-		s.settle()
 	}
 }
 
 func (s *sumDouble) remove(v any) {
-	if v != nil {
+	if s.added = false; v != nil {
 		s.owed, s.values = exchange(s.owed, s.values, toDouble(v))
 		s.settle()
 	}
@@ -95,7 +101,7 @@ func exchange(into, from []float64, v float64) (list, other []float64) {
 	return append(into, v), from
 }
 
-// settle makes the sum of no values exactly 0.
+// settle makes the sum exactly 0 when the last value is removed.
 func (s *sumDouble) settle() {
 	if s.n() == 0 {
 		s.values, s.owed = nil, nil
@@ -129,7 +135,7 @@ func (s *sumDouble) exact(scale int) float64 {
 }
 
 func (s *sumDouble) result() any {
-	if s.n() == 0 {
+	if s.n() == 0 && !s.added {
 		return nil
 	}
 	return s.exact(0)

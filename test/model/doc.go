@@ -4,6 +4,6 @@
 // sections of that description.
 //
 // Read it in this order: model.go (clock, timers, routing), partition.go, query.go and selector.go,
-// the windows, pattern.go and sequence.go (their sections have a P), aggregate.go, expr.go. The
+// the windows, join.go, table.go, namedwindow.go, rate.go, pattern.go and sequence.go (their sections have a P), aggregate.go, expr.go. The
 // file gen.go makes random apps, and input.go makes random input for them.
 package model

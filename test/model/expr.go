@@ -14,6 +14,7 @@ type scope struct {
 	ts         int64
 	now        int64
 	aggregates []any // results of the query's aggregators
+	m          *Model
 }
 
 // holds reports whether a condition is true. Null is not true (3.4).
@@ -40,6 +41,8 @@ func (x *scope) eval(e siddhiql.Expr) any {
 		return !x.holds(e.X)
 	case *siddhiql.IsNull:
 		return x.eval(e.X) == nil
+	case *siddhiql.InRows:
+		return x.in(e)
 	case *siddhiql.Call:
 		return x.call(e)
 	default:

@@ -31,7 +31,7 @@ type arrival struct {
 // state must be the same, even if message ids are forgotten.
 func TestFramesDoNotShow(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		app := "@app:name('m')\n" + GenApp(t, Options{Windows: known(Windows...)})
+		app := "@app:name('m')\n" + GenApp(t, Options{Windows: known(Windows...), Tables: rapid.Bool().Draw(t, "tables")})
 		plan, err := siddhiql.Compile(app)
 		if err != nil {
 			t.Fatalf("a valid app is refused: %v\n%s", err, app)

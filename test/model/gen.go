@@ -21,7 +21,8 @@ type Options struct {
 	NoPlayback   bool
 	NoTriggers   bool
 	NoJoins      bool
-	Patterns     int // percent of the queries that read a pattern or a sequence
+	Tables       bool // apps have tables, and may have named windows
+	Patterns     int  // percent of the queries that read a pattern or a sequence
 }
 
 // GenApp generates the text of a valid app of one to three queries or partition blocks. Everything
@@ -50,6 +51,8 @@ func GenApp(t *rapid.T, o Options) string {
 	}
 	text := g.time()
 	trigger := g.trigger()
+	defined := g.define()
+	fill := g.fill()
 	body := g.several("queries", 3, func(int) string {
 		if !o.NoPartitions && g.chance("partition", 35) {
 			return g.partition()
@@ -64,7 +67,8 @@ func GenApp(t *rapid.T, o Options) string {
 			text += fmt.Sprintf("define stream %s (%s);\n", s.name, s.shape())
 		}
 	}
-	return text + trigger + strings.Join(body, ";\n") + ";\n"
+	body = append(fill, body...)
+	return text + trigger + defined + strings.Join(body, ";\n") + ";\n"
 }
 
 // time draws the source of the clock. With lateness, queries may read late events.
@@ -85,6 +89,7 @@ func (g *generator) time() string {
 type generator struct {
 	t       *rapid.T
 	opts    Options
+	tables  []*genTable
 	streams []*genStream // queries read one and write to a later one, so there are no cycles
 	names   int
 	blocks  int
@@ -93,12 +98,17 @@ type generator struct {
 }
 
 type genStream struct {
-	name    string // with # for an inner stream
+	match   []genAttr // of a pattern: what having may read, too
+	name    string    // with # for an inner stream
 	attrs   []genAttr
 	block   int // of an inner stream, else -1
 	defined bool
 	used    bool
 	trigger bool       // a trigger's stream
+	grown   bool       // a join with a table made its rows: as many as the table has
+	table   bool       // a table, in a join
+	named   bool       // a named window
+	partial bool       // of a named window: no snapshot shows its rows
 	joined  bool       // the rows of a join: names are qualified
 	faults  *genStream // of a fault stream: the stream whose late events it gets
 }
@@ -251,15 +261,22 @@ func (g *generator) query(source *genStream, block *int) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "from %s", source.name)
 	if g.chance("filter before", 25) {
-		e.time = true
+		e.time, e.in = true, true
 		fmt.Fprintf(&b, "%s[%s]", pick(g, "#", "", "#"), e.condition(2))
-		e.time = false
+		e.time, e.in = false, false
 	}
-	b.WriteString(g.window(source))
+	if !source.named {
+		b.WriteString(g.window(source))
+	}
 	if g.chance("filter after", 20) {
+		e.in = true
 		fmt.Fprintf(&b, "[%s]", e.condition(2))
+		e.in = false
 	}
-	rate, snapshot := g.rate(b.String())
+	if len(g.tables) > 0 && g.chance("write", 35) {
+		return b.String() + g.write(pick(g, "table", g.tables...), e, source.grown)
+	}
+	rate, snapshot := g.rate(b.String(), !source.partial)
 	g.timeless = snapshot
 	selection, out := g.selection(source)
 	g.timeless = false
@@ -268,18 +285,18 @@ func (g *generator) query(source *genStream, block *int) string {
 	if snapshot && (kinds == "current events " || kinds == "expired events ") {
 		kinds = ""
 	}
-	fmt.Fprintf(&b, "\ninsert %sinto %s", kinds, g.target(source, block, out))
+	fmt.Fprintf(&b, "\ninsert %sinto %s", kinds, g.target(source, block, out, source.grown))
 	return b.String()
 }
 
 // rate generates an output rate for a query with the given input. It never combines a sort window
 // with a snapshot: among equal rows the window removes the newest, and the snapshot the oldest.
-func (g *generator) rate(input string) (text string, snapshot bool) {
+func (g *generator) rate(input string, snapshots bool) (text string, snapshot bool) {
 	if !g.chance("rate", 30) {
 		return "", false
 	}
 	which := pick(g, "which", "", "all ", "first ", "last ", "first ", "last ", "snapshot ")
-	if which == "snapshot " && !strings.Contains(input, "sort(") {
+	if which == "snapshot " && snapshots && !strings.Contains(input, "sort(") {
 		return fmt.Sprintf("\noutput snapshot every %d millisec", g.between("period", 1, 40)), true
 	}
 	if which == "snapshot " {
@@ -310,10 +327,10 @@ func (g *generator) trigger() string {
 
 // target draws the output stream: an existing one that fits and is later than the source, or a new
 // one.
-func (g *generator) target(source *genStream, block *int, out []genAttr) string {
+func (g *generator) target(source *genStream, block *int, out []genAttr, grown bool) string {
 	var fitting []*genStream
 	for _, s := range g.streams[slices.Index(g.streams, source)+1:] {
-		if s.faults == nil && !s.trigger && s.shape() == shape(out) && (s.block < 0 || block != nil && s.block == *block) {
+		if s.faults == nil && !s.trigger && (s.grown || !grown) && s.shape() == shape(out) && (s.block < 0 || block != nil && s.block == *block) {
 			fitting = append(fitting, s)
 		}
 	}
@@ -325,7 +342,7 @@ func (g *generator) target(source *genStream, block *int, out []genAttr) string 
 		}
 		return s.name
 	}
-	s := &genStream{name: g.name("O"), attrs: out, block: -1}
+	s := &genStream{name: g.name("O"), attrs: out, block: -1, grown: grown}
 	if block != nil && g.chance("inner stream", 40) {
 		s.name, s.block = g.name("#I"), *block
 	}

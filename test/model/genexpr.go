@@ -16,6 +16,7 @@ type exprs struct {
 	*generator
 	attrs []genAttr
 	time  bool   // eventTimestamp and currentTimeMillis may be used
+	in    bool   // conditions may look into tables
 	from  string // the stream whose name may qualify attributes
 }
 
@@ -165,7 +166,12 @@ func (e *exprs) condition(depth int) string {
 	if depth > 0 {
 		forms = append(forms, "and", "or", "not", "class")
 	}
+	if e.in && len(e.tables) > 0 {
+		forms = append(forms, "in", "in")
+	}
 	switch pick(e.generator, "condition", forms...) {
+	case "in":
+		return e.inTable()
 	case "null":
 		return e.ref(pick(e.generator, "attr", e.attrs...)) + " is null"
 	case "attr":

@@ -17,11 +17,16 @@ func (g *generator) join(left *genStream, block *int) string {
 		right = pick(g, "other source", readable...)
 	}
 	windowed := g.between("windowed side", 0, 1)
+	table := len(g.tables) > 0 && g.chance("table", 50)
+	if table {
+		t := pick(g, "table", g.tables...)
+		right = &genStream{name: t.name, attrs: t.attrs, table: true, grown: true}
+	}
 	first, second := g.joinSide(left, "a", windowed == 0), g.joinSide(right, "b", windowed == 1)
-	switch pick(g, "unidirectional", "", "", "", "left", "right") {
-	case "left":
+	switch one := pick(g, "unidirectional", "", "", "", "left", "right"); {
+	case one == "left":
 		first += " unidirectional"
-	case "right":
+	case one == "right" && !table:
 		second += " unidirectional"
 	}
 	both := &genStream{block: 0, joined: true}
@@ -39,14 +44,21 @@ func (g *generator) join(left *genStream, block *int) string {
 	if on := g.on(left, right, both); on != "" {
 		b.WriteString("\non " + on)
 	}
+	if len(g.tables) > 0 && g.chance("write", 25) {
+		return b.String() + g.write(pick(g, "table", g.tables...), &exprs{generator: g, attrs: both.attrs}, left.grown || right.grown)
+	}
 	selection, out := g.selection(both)
 	b.WriteString(selection)
+	if g.opts.Tables {
+		rate, _ := g.rate("", false)
+		b.WriteString(rate)
+	}
 	kinds := pick(g, "kinds", "", "current events ", "all events ", "all events ", "expired events ")
 	later := left
 	if slices.Index(g.streams, right) > slices.Index(g.streams, left) {
 		later = right
 	}
-	fmt.Fprintf(&b, "\ninsert %sinto %s", kinds, g.target(later, block, out))
+	fmt.Fprintf(&b, "\ninsert %sinto %s", kinds, g.target(later, block, out, left.grown || right.grown))
 	return b.String()
 }
 
@@ -54,6 +66,9 @@ func (g *generator) join(left *genStream, block *int) string {
 func (g *generator) joinSide(s *genStream, as string, windowed bool) string {
 	s.use()
 	text := s.name
+	if s.table || s.named {
+		return text + " as " + as
+	}
 	if g.chance("filter before", 20) {
 		e := &exprs{generator: g, attrs: s.attrs}
 		text += "[" + e.condition(1) + "]"

@@ -27,8 +27,8 @@ func (g *generator) pattern(source *genStream, block *int) string {
 	if block != nil {
 		readable = g.readable(*block)
 	}
-	readable = slices.DeleteFunc(slices.Clone(readable), func(s *genStream) bool { return s.faults != nil })
-	if source.faults != nil {
+	readable = slices.DeleteFunc(slices.Clone(readable), func(s *genStream) bool { return s.faults != nil || s.named })
+	if source.faults != nil || source.named {
 		source = pick(g, "first stream", readable...)
 	}
 	p := &patternMaker{generator: g, streams: []*genStream{source}, latest: source}
@@ -50,10 +50,10 @@ func (g *generator) pattern(source *genStream, block *int) string {
 	}
 	selection, out := "\nselect 1 as one", []genAttr{{name: "one", typ: "int", exact: true}}
 	if len(p.shown) > 0 {
-		selection, out = g.selection(&genStream{attrs: p.shown, joined: true})
+		selection, out = g.selection(&genStream{attrs: p.shown, match: p.shown, joined: true})
 	}
 	kinds := pick(g, "kinds", "", "", "all events ")
-	return "from " + text + selection + fmt.Sprintf("\ninsert %sinto %s", kinds, g.target(p.latest, block, out))
+	return "from " + text + selection + fmt.Sprintf("\ninsert %sinto %s", kinds, g.target(p.latest, block, out, false))
 }
 
 // chain generates the steps of a pattern, some in an `every`.
@@ -174,7 +174,7 @@ func (p *patternMaker) filter(s *genStream, known []genAttr) string {
 		if p.chance("with earlier", 50) {
 			attrs = slices.Concat(s.attrs, known)
 		}
-		parts = append(parts, (&exprs{generator: p.generator, attrs: attrs}).condition(1))
+		parts = append(parts, (&exprs{generator: p.generator, attrs: attrs, in: p.chance("in a table", 30)}).condition(1))
 	}
 	if len(parts) == 0 {
 		return ""

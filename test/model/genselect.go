@@ -38,16 +38,22 @@ func (g *generator) selection(source *genStream) (string, []genAttr) {
 		}
 		b.WriteString(" group by " + strings.Join(by, ", "))
 	}
-	b.WriteString(g.clauses(out))
+	b.WriteString(g.clauses(out, source.match...))
 	return b.String(), out
 }
 
-// clauses generates having, order by, limit and offset.
-func (g *generator) clauses(out []genAttr) string {
+// clauses generates having, order by, limit and offset. match are attributes that having may read
+// beside those of the output.
+func (g *generator) clauses(out []genAttr, match ...genAttr) string {
 	var b strings.Builder
 	e := &exprs{generator: g, attrs: out, time: true}
 	if g.chance("having", 20) {
+		e.in = true
+		if len(match) > 0 && g.chance("having over the match", 50) {
+			e.attrs = slices.Concat(out, match)
+		}
 		b.WriteString(" having " + e.condition(2))
+		e.in, e.attrs = false, out
 	}
 	if plain := e.plain(); len(plain) > 0 && g.chance("order by", 25) {
 		var by []string
@@ -98,10 +104,10 @@ func (g *generator) items(e *exprs) (items []string, out []genAttr) {
 			items, out = append(items, text+" as "+a.name), append(out, a)
 			continue
 		}
-		e.time = !g.timeless
+		e.time, e.in = !g.timeless, !g.timeless
 		var text string
 		text, a.exact = e.of(a.typ, 2)
-		e.time = false
+		e.time, e.in = false, false
 		items, out = append(items, text+" as "+a.name), append(out, a)
 	}
 	if len(items) == 0 {

@@ -74,13 +74,20 @@ func newJoining(run *running) *joining {
 // results are passed on after the last event.
 func (j *joining) receive(s *siddhiql.Stream, chunk []item) {
 	var out [][]item
-	if j.plan.SelfJoin() {
+	switch {
+	case s.Window != nil: // what comes out of a named window is looked up, on one side
+		i := 0
+		if j.plan.Sides[0].Stream.ID != s.ID {
+			i = 1
+		}
+		out = append(out, j.run.out(j.look(i, chunk)))
+	case j.plan.SelfJoin():
 		for _, x := range chunk {
 			for i := range j.sides {
 				out = append(out, j.run.out(j.side(i, []item{x})))
 			}
 		}
-	} else {
+	default:
 		for i := range j.plan.Sides {
 			if j.plan.Sides[i].Stream.ID == s.ID {
 				out = append(out, j.run.out(j.side(i, chunk)))
@@ -142,7 +149,7 @@ func (j *joining) look(i int, came []item) []candidate {
 		for _, y := range j.other(1 - i) {
 			pair := x.as(x.kind, x.ts)
 			pair.values = j.pair(i, x.values, y.values)
-			if j.plan.On == nil || (&scope{values: pair.values, ts: x.ts, now: j.run.m.clock}).holds(j.plan.On) {
+			if j.plan.On == nil || (&scope{values: pair.values, ts: x.ts, now: j.run.m.clock, m: j.run.m}).holds(j.plan.On) {
 				joined = append(joined, pair)
 			}
 		}
@@ -160,6 +167,17 @@ func (j *joining) look(i int, came []item) []candidate {
 
 // other returns the rows that a look-up from side i finds on the other side (A7).
 func (j *joining) other(i int) []item {
+	s := j.plan.Sides[i].Stream
+	if s.Table != nil {
+		var rows []item
+		for _, values := range j.run.m.tables[s.Table.ID].found() {
+			rows = append(rows, item{values: values})
+		}
+		return rows
+	}
+	if n := j.run.m.namedOf(s); n != nil {
+		return n.run.window.(searched).found()
+	}
 	if j.sides[i] == nil {
 		return nil
 	}

@@ -26,14 +26,17 @@ type Row struct {
 
 // Model runs one app.
 type Model struct {
-	plan   *siddhiql.Plan
-	clock  int64
-	seq    int
-	timers []timer
-	global map[int]*running // queries outside partitions, by ID
-	blocks []*block
-	rows   []Row
-	chunks int
+	plan    *siddhiql.Plan
+	clock   int64
+	seq     int
+	timers  []timer
+	global  map[int]*running // queries outside partitions, by ID
+	blocks  []*block
+	tables  []*table
+	windows []*sharedWindow
+	rows    []Row
+	chunks  int
+	budget  int // what it may still do; see spend
 
 	begun    bool
 	waits    bool // the waits of patterns have started
@@ -73,7 +76,15 @@ func (t timer) fire() {
 
 // New returns an app before its first event.
 func New(plan *siddhiql.Plan) *Model {
-	m := &Model{plan: plan, clock: math.MinInt64, input: math.MinInt64, global: map[int]*running{}}
+	m := &Model{plan: plan, clock: math.MinInt64, input: math.MinInt64, global: map[int]*running{}, budget: budget}
+	for _, p := range plan.Tables {
+		m.tables = append(m.tables, &table{plan: p})
+	}
+	for _, p := range plan.Windows {
+		n := &sharedWindow{plan: p, run: newRunning(m, p.Query, nil)}
+		n.run.named = n
+		m.windows = append(m.windows, n)
+	}
 	for _, q := range plan.Queries {
 		if q.Block < 0 {
 			m.global[q.ID] = newRunning(m, q, nil)
@@ -203,10 +214,19 @@ func (t timer) before(o timer) bool {
 	if t.due != o.due {
 		return t.due < o.due
 	}
-	if t.run.q.ID != o.run.q.ID {
-		return t.run.q.ID < o.run.q.ID
+	if a, b := t.position(), o.position(); a != b {
+		return a < b
 	}
 	return t.seq < o.seq
+}
+
+// position orders timers of one ms: named windows in the order of their definitions, then queries
+// (M1).
+func (t timer) position() int {
+	if n := t.run.named; n != nil {
+		return n.plan.ID - len(t.run.m.windows)
+	}
+	return t.run.q.ID
 }
 
 // schedule schedules a call of the query's window. Timers that are due together fire by number; seq
@@ -260,5 +280,38 @@ func (m *Model) emit(run *running, rows []item) {
 		})
 		events[i] = item{kind: current, ts: r.ts, values: slices.Clone(r.values)}
 	}
-	m.deliver(run.q.Target, events, run.in)
+	switch n := m.namedOf(run.q.Target); {
+	case run.q.Write != nil:
+		m.write(run.q, rows)
+	case n != nil:
+		n.receive(events)
+	default:
+		m.deliver(run.q.Target, events, run.in)
+	}
+}
+
+// budget bounds what a model does. In some random apps, the number of partial matches doubles with
+// each event, and the model looks at all of them.
+const budget = 1_000_000
+
+// tooMuch is the panic of a model that has spent its budget.
+type tooMuch struct{}
+
+func (m *Model) spend(n int) {
+	if m.budget -= n; m.budget < 0 {
+		panic(tooMuch{})
+	}
+}
+
+// Try runs a step; false if it takes more than the model may do.
+func (m *Model) Try(step func()) (done bool) {
+	defer func() {
+		if why := recover(); why != nil {
+			if _, much := why.(tooMuch); !much {
+				panic(why)
+			}
+		}
+	}()
+	step()
+	return true
 }

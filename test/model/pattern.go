@@ -123,6 +123,7 @@ func (x *matching) overdue() {
 }
 
 func (x *matching) nextDeadline() (first *partial, at int) {
+	x.run.m.spend(len(x.matches))
 	for _, m := range x.matches {
 		for i, d := range m.sides {
 			if d.seq > 0 && (first == nil || d.due < first.sides[at].due || d.due == first.sides[at].due && d.seq < first.sides[at].seq) {
@@ -139,6 +140,7 @@ func (x *matching) expire(ts int64) {
 		return
 	}
 	for _, o := range x.all() {
+		x.run.m.spend(len(o.matches))
 		for _, m := range slices.Clone(o.matches) {
 			if m.hasFirst && ts-m.first > x.plan.Within {
 				o.out(m, ts)
@@ -175,6 +177,7 @@ func (x *matching) out(m *partial, ts int64) {
 }
 
 func (x *matching) end(m *partial) {
+	x.run.m.spend(len(x.matches))
 	x.matches = slices.DeleteFunc(x.matches, func(o *partial) bool { return o == m })
 	m.waits, m.sides = map[int]int{}, [2]side{}
 }
@@ -214,6 +217,7 @@ func (x *matching) successor(m *partial, g int) {
 // waiting returns the matches that have waited at a step since before this event, in order of
 // arrival.
 func (x *matching) waiting(s int) (list []*partial) {
+	x.run.m.spend(len(x.matches))
 	for _, m := range x.matches {
 		if _, there := m.waits[s]; there && m.since[s] < x.event {
 			list = append(list, m)
@@ -265,12 +269,13 @@ func (m *partial) lastStep() int { return slices.Max(slices.Collect(maps.Keys(m.
 // fits evaluates the filter. A match also refuses an event that is older than its first one by more
 // than `within` (P6.1).
 func (x *matching) fits(m *partial, at, half int, e item) bool {
+	x.run.m.spend(10)
 	i := x.plan.Steps[at].Items[half]
 	p := &x.plan.Items[i]
 	if !p.Absent && x.plan.Within >= 0 && m.hasFirst && m.first-e.ts > x.plan.Within {
 		return false
 	}
-	scope := &scope{values: slices.Clone(e.values), ts: e.ts, now: x.run.m.clock}
+	scope := &scope{values: slices.Clone(e.values), ts: e.ts, now: x.run.m.clock, m: x.run.m}
 	for _, h := range p.Held {
 		list := m.events[h.Item]
 		if h.Item == i && !h.Last && len(list) == 0 { // P2.4: e1[0] in the filter of e1

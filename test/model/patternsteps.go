@@ -98,6 +98,9 @@ func (x *matching) leave(m *partial, at int) {
 	}
 	delete(m.waits, at)
 	m.sides = [2]side{}
+	if x.in[at] == m { // the first half of a pair stayed, the second one goes on with the same event
+		delete(x.in, at)
+	}
 	x.finish(m, at)
 }
 
@@ -114,6 +117,7 @@ func (x *matching) finish(m *partial, at int) {
 		x.enter(m, at+1)
 		return
 	}
+	x.run.m.spend(20)
 	var values []any
 	for _, h := range x.plan.Values {
 		values = append(values, valueOf(m.events[h.Item], h))
@@ -168,6 +172,7 @@ func (x *matching) await(m *partial, half int, due int64) {
 
 // fire handles a deadline: the time of a `not … for` has passed.
 func (x *matching) fire(due int64, seq int) {
+	x.run.m.spend(len(x.matches))
 	for _, m := range slices.Clone(x.matches) {
 		for half := range m.sides {
 			if d := &m.sides[half]; d.seq == seq && d.due == due {

@@ -25,16 +25,17 @@ func (i item) as(k kind, ts int64) item { return item{kind: k, ts: ts, values: i
 type running struct {
 	m      *Model
 	q      *siddhiql.Query
-	in     *instance // nil outside partitions
-	window keeper    // nil: none
-	join   *joining  // nil: the query reads one stream
-	match  *matching // of a pattern or a sequence
+	in     *instance     // nil outside partitions
+	window keeper        // nil: none
+	named  *sharedWindow // whose window this is, or nil
+	join   *joining      // nil: the query reads one stream
+	match  *matching     // of a pattern or a sequence
 	sel    *selector
 	rate   *rate // nil: rows are emitted at once
 }
 
 func newRunning(m *Model, q *siddhiql.Query, in *instance) *running {
-	run := &running{m: m, q: q, in: in, sel: newSelector(q), rate: newRate(m, q)}
+	run := &running{m: m, q: q, in: in, sel: newSelector(m, q), rate: newRate(m, q)}
 	if run.rate != nil && in != nil {
 		run.rate.begin(m.clock) // this is the first event of its partition key
 	}
@@ -96,6 +97,10 @@ func (run *running) fire(t timer) {
 		run.match.fire(t.due, t.seq)
 		return
 	}
+	if run.named != nil {
+		run.named.pass(run.window.fire(t.due, t.seq))
+		return
+	}
 	for _, c := range run.window.fire(t.due, t.seq) {
 		run.finish(c)
 	}
@@ -121,7 +126,7 @@ func (run *running) filter(conditions []siddhiql.Expr, chunk []item) []item {
 		pass := true
 		for _, c := range conditions {
 			if i.kind != reset && pass {
-				x := scope{values: i.values, ts: i.ts, now: run.m.clock}
+				x := scope{values: i.values, ts: i.ts, now: run.m.clock, m: run.m}
 				pass = x.holds(c)
 			}
 		}

@@ -40,7 +40,9 @@ func (r *rate) begin(at int64) {
 }
 
 // leaving reports whether the query has expired rows.
-func (r *rate) leaving() bool { return r.q.Window != nil }
+func (r *rate) leaving() bool {
+	return r.q.Window != nil || r.q.Source != nil && r.q.Source.Window != nil
+}
 
 // group returns the group of a row, or "" without group by.
 func (r *rate) group(c candidate) string {

@@ -332,7 +332,7 @@ func sameSnapshots(a, b snapshots) string {
 // stops there, whichever checkpoint it is rebuilt from.
 func TestStateAsOfAnyInstant(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		h := drawHistory(t, Options{Windows: known(Windows...)})
+		h := drawHistory(t, Options{Windows: known(Windows...), Tables: rapid.Bool().Draw(t, "tables")})
 		if len(h.steps) == 0 {
 			return
 		}
@@ -385,7 +385,7 @@ func TestStateAsOfAnyInstant(t *testing.T) {
 // A correct checkpoint equals a replay from any earlier one.
 func TestHonestCheckpointsAreProved(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		h := drawHistory(t, Options{Windows: known(Windows...)})
+		h := drawHistory(t, Options{Windows: known(Windows...), Tables: rapid.Bool().Draw(t, "tables")})
 		if len(h.checkpoints) == 0 {
 			return
 		}
@@ -418,7 +418,7 @@ func (h *history) prove(t *rapid.T, from int, part *checkpoint.Partition) []rebu
 // the component.
 func TestDishonestCheckpointsAreFound(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		h := drawHistory(t, Options{Windows: known(Windows...)})
+		h := drawHistory(t, Options{Windows: known(Windows...), Tables: rapid.Bool().Draw(t, "tables")})
 		if len(h.checkpoints) < 2 {
 			return
 		}
@@ -489,7 +489,7 @@ func (h *history) write(t *rapid.T, entries []state.Entry) []checkpoint.Run {
 // items at once and for each item alone.
 func TestItemsAreFound(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		h := drawHistory(t, Options{Windows: known(Windows...)})
+		h := drawHistory(t, Options{Windows: known(Windows...), Tables: rapid.Bool().Draw(t, "tables")})
 		task, log := h.rebuild(t, rapid.IntRange(-1, len(h.checkpoints)-1).Draw(t, "checkpoint"))
 		if _, err := task.Replay(context.Background(), log, rebuild.Target{Position: rebuild.Position{Sequence: uint64(len(h.log))}}, rebuild.Watch{}); err != nil {
 			t.Fatal(err)

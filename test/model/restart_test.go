@@ -25,6 +25,9 @@ func TestRestartChangesNothing(t *testing.T) {
 			rapid.Check(t, func(t *rapid.T) { restart(t, Options{Windows: windows}) })
 		})
 	}
+	t.Run("tables", func(t *testing.T) {
+		rapid.Check(t, func(t *rapid.T) { restart(t, Options{Tables: true}) })
+	})
 	t.Run("patterns", func(t *testing.T) {
 		rapid.Check(t, func(t *rapid.T) { restart(t, Options{Patterns: 100}) })
 	})

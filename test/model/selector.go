@@ -11,13 +11,14 @@ import (
 
 // selector is section 4: select, group by, having, order by, limit and offset.
 type selector struct {
+	m      *Model
 	q      *siddhiql.Query
 	groups map[string][]aggregator // by group key; one aggregator per q.Aggs
 	rows   map[string]int          // of a join, by group key: current rows minus expired rows
 }
 
-func newSelector(q *siddhiql.Query) *selector {
-	return &selector{q: q, groups: map[string][]aggregator{}, rows: map[string]int{}}
+func newSelector(m *Model, q *siddhiql.Query) *selector {
+	return &selector{m: m, q: q, groups: map[string][]aggregator{}, rows: map[string]int{}}
 }
 
 // candidate is a row with its group, its input, and whether it is dropped.
@@ -51,7 +52,7 @@ func (s *selector) process(chunk []item, now int64) []candidate {
 		row := i.as(i.kind, i.ts)
 		row.values = s.selectValues(i, group, now)
 		c := candidate{group: group, row: row, input: i.values}
-		if c.dropped = !s.allowed(i.kind) || !s.having(row, now); !c.dropped {
+		if c.dropped = !s.allowed(i.kind) || !s.having(row, i.values, now); !c.dropped {
 			c.number = len(all)
 			passed = append(passed, c)
 		}
@@ -75,9 +76,10 @@ func (s *selector) process(chunk []item, now int64) []candidate {
 	return s.limit(rows)
 }
 
-// count resets a join's group that has no rows: it may have removed values that it had not added.
+// count resets a group without rows, of a query that may have removed values that it had not
+// added: a join, or the reader of a named window.
 func (s *selector) count(group string, k kind) {
-	if s.q.Join == nil || len(s.q.GroupBy) == 0 {
+	if s.q.Join == nil && (s.q.Source == nil || s.q.Source.Window == nil) || len(s.q.GroupBy) == 0 {
 		return
 	}
 	if s.rows[group] == 0 {
@@ -108,7 +110,7 @@ func (s *selector) selectValues(i item, group string, now int64) []any {
 			s.groups[group] = append(s.groups[group], newAggregator(a))
 		}
 	}
-	x := scope{values: i.values, ts: i.ts, now: now}
+	x := scope{values: i.values, ts: i.ts, now: now, m: s.m}
 	var results []any
 	for n, a := range s.q.Aggs {
 		var argument any
@@ -138,12 +140,17 @@ func (s *selector) allowed(k kind) bool {
 	return k == current && s.q.Current || k == expired && s.q.Expired
 }
 
-// having is 4.5: it reads the output attributes of one row.
-func (s *selector) having(row item, now int64) bool {
+// having is 4.5: it reads the output attributes of one row. Of a pattern, it also reads the match
+// (P9.1).
+func (s *selector) having(row item, match []any, now int64) bool {
 	if s.q.Having == nil {
 		return true
 	}
-	x := scope{values: row.values, ts: row.ts, now: now}
+	values := row.values
+	if s.q.Pattern != nil {
+		values = slices.Concat(values, match)
+	}
+	x := scope{values: values, ts: row.ts, now: now, m: s.m}
 	return x.holds(s.q.Having)
 }
 

@@ -111,6 +111,14 @@ func compareTotal(a, b any) int {
 	return cmp.Compare(bit(!math.Signbit(toDouble(a))), bit(!math.Signbit(toDouble(b))))
 }
 
+func isNumber(v any) bool {
+	switch v.(type) {
+	case int32, int64, float32, float64:
+		return true
+	}
+	return false
+}
+
 func isReal(v any) bool {
 	switch v.(type) {
 	case float32, float64:

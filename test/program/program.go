@@ -33,9 +33,13 @@ func Main(m *testing.M, binary *string, flags ...string) int {
 	return m.Run()
 }
 
-// Build builds the program into a file, with the given flags of go build.
+// Stripped are the flags of the linker for a program without what only debuggers need.
+const Stripped = "-s -w"
+
+// Build builds the program into a file, with the given flags of go build, and without what only
+// debuggers need: linking that takes long.
 func Build(file string, flags ...string) error {
-	args := append([]string{"build", "-o", file}, flags...)
+	args := append([]string{"build", "-o", file, "-ldflags", Stripped}, flags...)
 	out, err := exec.Command("go", append(args, "github.com/eventflux/eventflux/cmd/eventflux")...).CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("%w\n%s", err, out)

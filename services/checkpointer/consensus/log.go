@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"log/slog"
 	"os"
 	"runtime"
@@ -18,6 +17,7 @@ import (
 	berrors "go.etcd.io/bbolt/errors"
 
 	"github.com/eventflux/eventflux/shared/ops/space"
+	"github.com/eventflux/eventflux/shared/state/wire"
 )
 
 // logStore keeps Raft's log and its few stable values in one bbolt database. Each writing
@@ -46,8 +46,6 @@ var (
 
 	bucketLog    = []byte("log")
 	bucketStable = []byte("stable")
-
-	castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 	keyTerm = []byte("CurrentTerm") // as Raft calls it
 
@@ -244,7 +242,7 @@ var sumPrefix = []byte("crc32c ")
 func sumKey(key []byte) []byte { return append(bytes.Clone(sumPrefix), key...) }
 
 func sumOf(key, value []byte) []byte {
-	return binary.BigEndian.AppendUint32(nil, crc32.Update(crc32.Checksum(key, castagnoli), castagnoli, value))
+	return binary.BigEndian.AppendUint32(nil, wire.UpdateCRC(wire.CRC(key), value))
 }
 
 // stop ends the calls that wait for disk space. Raft must be stopping already.
@@ -424,7 +422,7 @@ func encodeEntry(log *raft.Log) []byte {
 	dst = binary.BigEndian.AppendUint32(dst, uint32(len(log.Data)))
 	dst = append(dst, log.Data...)
 	dst = append(dst, log.Extensions...)
-	return binary.BigEndian.AppendUint32(dst, crc32.Checksum(dst, castagnoli))
+	return binary.BigEndian.AppendUint32(dst, wire.CRC(dst))
 }
 
 func decodeEntry(data []byte, log *raft.Log) error {
@@ -432,7 +430,7 @@ func decodeEntry(data []byte, log *raft.Log) error {
 		return fmt.Errorf("%d bytes, the shortest has %d", len(data), entryBytesMin)
 	}
 	body, sum := data[:len(data)-4], binary.BigEndian.Uint32(data[len(data)-4:])
-	if got := crc32.Checksum(body, castagnoli); got != sum {
+	if got := wire.CRC(body); got != sum {
 		return fmt.Errorf("CRC32C is %08x, %08x was stored", got, sum)
 	}
 	if body[0] != entryVersion {

@@ -75,7 +75,7 @@ func (s *stream) keep(c net.Conn, err error) (net.Conn, error) {
 		return nil, errors.Join(net.ErrClosed, c.Close())
 	}
 	s.open[c] = struct{}{}
-	return &kept{c, s}, nil
+	return &trackedConn{c, s}, nil
 }
 
 // Close implements net.Listener.
@@ -91,14 +91,14 @@ func (s *stream) Close() error {
 	return err
 }
 
-// kept is a connection that its stream closes at the end.
-type kept struct {
+// trackedConn is a connection that its stream closes at the end.
+type trackedConn struct {
 	net.Conn
 	stream *stream
 }
 
 // Close implements net.Conn.
-func (k *kept) Close() error {
+func (k *trackedConn) Close() error {
 	k.stream.mu.Lock()
 	delete(k.stream.open, k.Conn)
 	k.stream.mu.Unlock()

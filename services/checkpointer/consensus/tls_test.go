@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -69,8 +70,7 @@ func TestGroupOverTLS(t *testing.T) {
 		c.TLS = ca.member(c.ID, time.Hour)
 		files[c.ID] = c.TLS
 	})
-	first := leaderOf(t, nodes)
-	apply(t, nodes[first], "one")
+	onLeader(t, nodes, func(leader int) error { return applied(t, nodes[leader], "one") })
 	for id, f := range files {
 		renewed := ca.member(id, time.Hour)
 		for from, to := range map[string]string{renewed.CertFile: f.CertFile, renewed.KeyFile: f.KeyFile} {
@@ -79,13 +79,12 @@ func TestGroupOverTLS(t *testing.T) {
 			}
 		}
 	}
-	second := (first + 1) % 3
-	if err := nodes[first].Transfer(within(t), nodes[second].ID()); err != nil {
-		t.Fatal(err)
-	}
-	apply(t, nodes[leaderOf(t, nodes)], "two")
+	onLeader(t, nodes, func(leader int) error {
+		return nodes[leader].Transfer(within(t), nodes[(leader+1)%3].ID())
+	})
+	onLeader(t, nodes, func(leader int) error { return applied(t, nodes[leader], "two") })
 	for i, n := range nodes {
-		for ctx := within(t); len(lists[i].all()) < 2; <-time.After(5 * time.Millisecond) {
+		for ctx := within(t); !slices.Contains(lists[i].all(), "two"); <-time.After(5 * time.Millisecond) {
 			if ctx.Err() != nil {
 				t.Fatalf("member %d has %q", i, lists[i].all())
 			}

@@ -1,6 +1,10 @@
 // Package aggregate holds the aggregators of the language. An aggregator keeps its state
 // for many groups at once, by a group's slot. Package engine decides which rows belong to
 // which group.
+//
+// Each aggregator is a file that calls Register, such as count.go. A new one also gets a line in
+// the table of state_test.go, which checks the laws of its state, and a row with an example in
+// docs/language.md.
 package aggregate
 
 import "github.com/eventflux/eventflux/shared/lang/event"

@@ -189,12 +189,12 @@ func (a *approxDistinct) read(src []byte) ([]item[int64], error) {
 	r := readState(src)
 	items := a.numbers(r, false)
 	for _, it := range items {
-		if r.err == nil && (it.key < 0 || it.key >= registers || it.value > rankMax) {
-			r.fail("register %d has the rank %d", it.key, it.value)
+		if !r.Failed() && (it.key < 0 || it.key >= registers || it.value > rankMax) {
+			r.Fail("register %d has the rank %d", it.key, it.value)
 		}
 	}
 	if len(items) == 0 {
-		r.fail("no registers, but that is written")
+		r.Fail("no registers, but that is written")
 	}
 	return items, r.end("approx:distinctCount")
 }

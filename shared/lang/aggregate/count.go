@@ -60,9 +60,9 @@ func (a *count) LoadState(slot int, src []byte) error {
 		return nil
 	}
 	r := readState(src)
-	n := r.varint()
+	n := r.Varint()
 	if n == 0 {
-		r.fail("a count of 0 that is written")
+		r.Fail("a count of 0 that is written")
 	}
 	if err := r.end("count"); err != nil {
 		return err

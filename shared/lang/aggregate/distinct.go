@@ -123,16 +123,16 @@ func (a *distinct) read(src []byte, nameless bool) (nulls int64, items []item[in
 	}
 	items = a.numbers(r, a.class == event.Reals)
 	if nulls == 0 && len(items) == 0 {
-		r.fail("0 nulls and 0 values")
+		r.Fail("0 nulls and 0 values")
 	}
 	return nulls, items, r.end("distinctCount")
 }
 
 // nulls reads a number of nulls.
 func (r *stateBytes) nulls() int64 {
-	n := r.uvarint()
-	if r.err == nil && n > 1<<62 {
-		r.fail("%d nulls", n)
+	n := r.Uvarint()
+	if !r.Failed() && n > 1<<62 {
+		r.Fail("%d nulls", n)
 	}
 	return int64(n)
 }

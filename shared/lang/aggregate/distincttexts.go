@@ -194,7 +194,7 @@ func (a *distinctTexts) LoadState(slot int, src []byte) error {
 	}
 	g := a.group(slot)
 	g.nulls = nulls
-	if err := g.take(list); err != nil {
+	if err := g.addAll(list); err != nil {
 		return err
 	}
 	if g.live > partItemsMax {
@@ -203,8 +203,8 @@ func (a *distinctTexts) LoadState(slot int, src []byte) error {
 	return nil
 }
 
-// take adds loaded texts.
-func (g *texts) take(list []*textCount) error {
+// addAll adds loaded texts.
+func (g *texts) addAll(list []*textCount) error {
 	if g.known == nil {
 		g.known = make(map[string]*textCount, len(list))
 	}
@@ -229,28 +229,28 @@ func readTexts(src []byte, nameless bool) (nulls int64, list []*textCount, err e
 	}
 	list = r.texts()
 	if nulls == 0 && len(list) == 0 {
-		r.fail("0 nulls and 0 values")
+		r.Fail("0 nulls and 0 values")
 	}
 	return nulls, list, r.end("distinctCount")
 }
 
 func (r *stateBytes) texts() []*textCount {
-	list := make([]*textCount, 0, r.items(2))
+	list := make([]*textCount, 0, r.Count(2))
 	all := make([]textCount, cap(list))
-	bytes := string(r.rest) // of all texts at once
+	bytes, start := string(r.Unread()), r.Offset() // of all texts at once
 	for i := range all {
 		c := &all[i]
-		n := r.items(1)
-		at := len(bytes) - len(r.rest)
-		c.text = bytes[at : at+len(r.bytes(n))]
-		if i > 0 && r.err == nil && c.text <= all[i-1].text {
-			r.fail("text %q follows %q", c.text, all[i-1].text)
+		n := r.Count(1)
+		at := r.Offset() - start
+		c.text = bytes[at : at+len(r.Bytes(n))]
+		if i > 0 && !r.Failed() && c.text <= all[i-1].text {
+			r.Fail("text %q follows %q", c.text, all[i-1].text)
 		}
 		if !utf8.ValidString(c.text) {
-			r.fail("text %q is no UTF-8", c.text)
+			r.Fail("text %q is no UTF-8", c.text)
 		}
 		c.count = r.count()
-		if r.err != nil {
+		if r.Failed() {
 			return nil
 		}
 		list = append(list, c)
@@ -295,7 +295,7 @@ func (a *distinctTexts) LoadPart(slot int, name, src []byte) error {
 	g := a.group(slot)
 	g.nulls += nulls
 	if len(name) == 0 && len(list) <= partItemsMax {
-		return g.take(list)
+		return g.addAll(list)
 	}
 	items := make([]item[*textCount], len(list))
 	for i, c := range list {
@@ -305,7 +305,7 @@ func (a *distinctTexts) LoadPart(slot int, name, src []byte) error {
 	if err := a.load(slot, name, items); err != nil {
 		return fmt.Errorf("state of distinctCount: %w", err)
 	}
-	return g.take(list)
+	return g.addAll(list)
 }
 
 // CheckParts implements Parted.

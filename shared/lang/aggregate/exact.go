@@ -32,9 +32,6 @@ const narrowMax = 0x1p1020
 func (t *realTotal) add(v float64) {
 	t.n++
 	t.change(v, v, 1)
-	if t.n == 0 { // values were taken away that had not been added
-		t.empty()
-	}
 }
 
 func (t *realTotal) remove(v float64) {

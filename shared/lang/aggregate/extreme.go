@@ -88,7 +88,7 @@ func (a *extreme) read(src []byte) ([]item[int64], error) {
 	r := readState(src)
 	items := a.numbers(r, a.class == event.Reals)
 	if len(items) == 0 {
-		r.fail("no values, but that is written")
+		r.Fail("no values, but that is written")
 	}
 	return items, r.end(a.name())
 }

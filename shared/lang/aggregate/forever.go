@@ -89,9 +89,9 @@ func (a *forever) LoadState(slot int, src []byte) error {
 		return nil
 	}
 	r := readState(src)
-	key := r.varint()
+	key := r.Varint()
 	if a.class == event.Reals && realKey(keyReal(key)) != key {
-		r.fail("no double has the key %d", key)
+		r.Fail("no double has the key %d", key)
 	}
 	if err := r.end(a.name); err != nil {
 		return err

@@ -87,9 +87,9 @@ func (a *logical) LoadState(slot int, src []byte) error {
 		return nil
 	}
 	r := readState(src)
-	g := verdicts{r.varint(), r.varint()}
+	g := verdicts{r.Varint(), r.Varint()}
 	if g == (verdicts{}) {
-		r.fail("counts of 0 that are written")
+		r.Fail("counts of 0 that are written")
 	}
 	if err := r.end(a.name); err != nil {
 		return err

@@ -92,15 +92,15 @@ func appendItems(dst []byte, items []item[int64], before int64, first bool) []by
 // numbers reads what appendAll or appendSome wrote. It refuses keys of reals that no double
 // has.
 func (m *multiset) numbers(r *stateBytes, reals bool) []item[int64] {
-	items := m.itemsToLoad(r.items(2))
+	items := m.itemsToLoad(r.Count(2))
 	before := int64(0)
 	for i := range items {
 		key := r.key(before, i == 0)
 		if reals && realKey(keyReal(key)) != key {
-			r.fail("no double has the key %d", key)
+			r.Fail("no double has the key %d", key)
 		}
 		items[i] = item[int64]{key, r.count()}
-		if r.err != nil {
+		if r.Failed() {
 			return nil
 		}
 		before = key

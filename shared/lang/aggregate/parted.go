@@ -1,10 +1,10 @@
 package aggregate
 
-// Parted is an Aggregate whose state of one group can be large. It shows that state in
+// Partitioned is an Aggregate whose state of one group can be large. It shows that state in
 // parts, so that a change costs only the parts that it affects. Parts have names, and are
 // entries of their own. The group's entry holds the part without a name: a small group has
 // no other. The values alone decide which part each of them is in.
-type Parted interface {
+type Partitioned interface {
 	Aggregate
 	// ChangedParts calls visit with the name of every part that was put, changed or dropped
 	// since the last call; the first call visits all parts. A name may come more than once,

@@ -110,11 +110,11 @@ func search[V any](items []item[V], key int64) (int, bool) {
 // part without a name.
 func (x *parts[V]) touch(slot, n int) {
 	if x.tracked {
-		x.note(slot, n)
+		x.record(slot, n)
 	}
 }
 
-func (x *parts[V]) note(slot, n int) {
+func (x *parts[V]) record(slot, n int) {
 	if p := &x.groups[slot][n]; !p.dirty && p.bits > 0 {
 		p.dirty = true
 		x.changed = append(x.changed, partName{int32(slot), p.bits, p.first()})
@@ -138,7 +138,7 @@ func (x *parts[V]) put(slot, n, i int, it item[V]) {
 // begin makes part n for an item that belongs to no part.
 func (x *parts[V]) begin(slot, n int, it item[V]) {
 	group := x.groups[slot]
-	p := newPart(append(x.take(), it), gapBits(group, n, it.key), it.key)
+	p := newPart(append(x.spareItems(), it), gapBits(group, n, it.key), it.key)
 	x.groups[slot] = slices.Insert(group, n, p)
 	x.touch(slot, n)
 }
@@ -163,7 +163,7 @@ func (x *parts[V]) split(slot, n int) {
 	if at == 0 {
 		return
 	}
-	behind := newPart(append(x.take(), items[at:]...), leading, items[at].key)
+	behind := newPart(append(x.spareItems(), items[at:]...), leading, items[at].key)
 	clear(items[at:])
 	x.groups[slot][n] = newPart(items[:at], leading, items[0].key)
 	x.groups[slot] = slices.Insert(x.groups[slot], n+1, behind)
@@ -214,7 +214,7 @@ func (x *parts[V]) shrink(slot, n int) {
 		x.touch(slot, n)
 	}
 	if group := x.groups[slot]; len(group[n].items) == 0 && len(group) > 1 {
-		x.give(group[n].items)
+		x.reuse(group[n].items)
 		x.groups[slot] = slices.Delete(group, n, n+1)
 	}
 }
@@ -240,15 +240,15 @@ func besides[V any](group []part[V], n int) (m int, joins bool) {
 func (x *parts[V]) join(slot, n int) {
 	group := x.groups[slot]
 	group[n].items = append(group[n].items, group[n+1].items...)
-	x.give(group[n+1].items)
+	x.reuse(group[n+1].items)
 	x.groups[slot] = slices.Delete(group, n+1, n+2)
 }
 
 // sparesMax is how many parts may come and go in turn without new memory.
 const sparesMax = 8
 
-// take returns memory for the items of a part; give takes memory back.
-func (x *parts[V]) take() []item[V] {
+// spareItems returns memory for the items of a part; reuse keeps memory for it.
+func (x *parts[V]) spareItems() []item[V] {
 	n := len(x.spare)
 	if n == 0 {
 		return nil
@@ -258,7 +258,7 @@ func (x *parts[V]) take() []item[V] {
 	return items
 }
 
-func (x *parts[V]) give(items []item[V]) {
+func (x *parts[V]) reuse(items []item[V]) {
 	if len(x.spare) < sparesMax {
 		clear(items)
 		x.spare = append(x.spare, items[:0])

@@ -211,36 +211,36 @@ func (a *sequence) read(src []byte) ([]item[Value], error) {
 		return nil, nil
 	}
 	r := readState(src)
-	items := make([]item[Value], r.items(2))
+	items := make([]item[Value], r.Count(2))
 	before := int64(0)
 	for i := range items {
 		key := r.key(before, i == 0)
-		if r.err == nil && key < 0 {
-			r.fail("the number %d of a value", key)
+		if !r.Failed() && key < 0 {
+			r.Fail("the number %d of a value", key)
 		}
 		items[i] = item[Value]{key, a.readValue(r)}
-		if r.err != nil {
+		if r.Failed() {
 			return nil, r.end(a.name)
 		}
 		before = key
 	}
 	if len(items) == 0 {
-		r.fail("no values, but that is written")
+		r.Fail("no values, but that is written")
 	}
 	return items, r.end(a.name)
 }
 
 func (a *sequence) readValue(r *stateBytes) Value {
 	if a.class == event.Texts {
-		text := string(r.bytes(r.items(1)))
+		text := string(r.Bytes(r.Count(1)))
 		if !utf8.ValidString(text) {
-			r.fail("text %q is no UTF-8", text)
+			r.Fail("text %q is no UTF-8", text)
 		}
 		return Value{Text: text}
 	}
-	v := Value{Int: r.varint()}
+	v := Value{Int: r.Varint()}
 	if a.class == event.Reals && realKey(keyReal(v.Int)) != v.Int {
-		r.fail("no double has the key %d", v.Int)
+		r.Fail("no double has the key %d", v.Int)
 	}
 	return v
 }

@@ -153,11 +153,11 @@ func (a *deviation) LoadState(slot int, src []byte) error {
 		return nil
 	}
 	r := readState(src)
-	sum := r.bytes(r.items(1))
-	if len(sum) == 0 && len(r.rest) == 0 {
-		r.fail("empty sums that are written")
+	sum := r.Bytes(r.Count(1))
+	if len(sum) == 0 && r.Len() == 0 {
+		r.Fail("empty sums that are written")
 	}
-	squares := r.bytes(len(r.rest))
+	squares := r.Bytes(r.Len())
 	if err := r.end("stdDev"); err != nil {
 		return err
 	}

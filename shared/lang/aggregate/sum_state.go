@@ -20,9 +20,9 @@ func (a *intSum) LoadState(slot int, src []byte) error {
 		return nil
 	}
 	r := readState(src)
-	g := intTotal{n: r.varint(), sum: r.varint()}
+	g := intTotal{n: r.Varint(), sum: r.Varint()}
 	if g == (intTotal{}) {
-		r.fail("an empty sum that is written")
+		r.Fail("an empty sum that is written")
 	}
 	if err := r.end("sum"); err != nil {
 		return err
@@ -130,11 +130,11 @@ func (t *realTotal) load(src []byte, name string) error {
 		return nil
 	}
 	r := readState(src)
-	n, parts := r.varint(), r.byte()
+	n, parts := r.Varint(), r.Byte()
 	got := realTotal{n: n}
 	wide := parts&digitsPart != 0
 	if parts&^allParts != 0 || parts == 0 && n == 0 || wide && parts&(hiPart|loPart) != 0 || !wide && parts&negativePart != 0 {
-		r.fail("parts %b of %d values", parts, n)
+		r.Fail("parts %b of %d values", parts, n)
 	}
 	var hi, lo float64
 	if parts&hiPart != 0 {
@@ -145,9 +145,9 @@ func (t *realTotal) load(src []byte, name string) error {
 	}
 	if parts&oddPart != 0 {
 		m := got.moreOf()
-		m.nan, m.above, m.below = r.varint(), r.varint(), r.varint()
+		m.nan, m.above, m.below = r.Varint(), r.Varint(), r.Varint()
 		if *m == (moreTotal{}) {
-			r.fail("counts of values that are not finite, all 0")
+			r.Fail("counts of values that are not finite, all 0")
 		}
 	}
 	switch {
@@ -170,15 +170,15 @@ func (t *realTotal) load(src []byte, name string) error {
 
 func (t *realTotal) loadDigits(r *stateBytes, negative bool) {
 	d := &digits{}
-	first, count := int(r.byte()), int(r.byte())
+	first, count := int(r.Byte()), int(r.Byte())
 	if count == 0 || first+count > digitCount {
-		r.fail("%d digits from %d on", count, first)
+		r.Fail("%d digits from %d on", count, first)
 		return
 	}
 	for i := range count {
-		digit := r.uvarint()
+		digit := r.Uvarint()
 		if digit > digitMask || digit == 0 && (i == 0 || i == count-1) {
-			r.fail("digit %d of a sum is %d", i, digit)
+			r.Fail("digit %d of a sum is %d", i, digit)
 			return
 		}
 		d[first+i] = int64(digit)
@@ -187,7 +187,7 @@ func (t *realTotal) loadDigits(r *stateBytes, negative bool) {
 		d.negate()
 	}
 	if _, _, ok := d.narrow(); ok {
-		r.fail("digits of a sum that two doubles hold")
+		r.Fail("digits of a sum that two doubles hold")
 		return
 	}
 	m := t.moreOf()
@@ -196,10 +196,10 @@ func (t *realTotal) loadDigits(r *stateBytes, negative bool) {
 
 // part reads a double that appendState writes: neither 0 nor a second form of NaN.
 func (r *stateBytes) part() float64 {
-	v := r.float()
+	v := r.Float()
 	bits := math.Float64bits(v)
-	if r.err == nil && (bits == 0 || v != v && bits != math.Float64bits(math.NaN())) {
-		r.fail("a part of a sum that is %x", bits)
+	if !r.Failed() && (bits == 0 || v != v && bits != math.Float64bits(math.NaN())) {
+		r.Fail("a part of a sum that is %x", bits)
 	}
 	return v
 }

@@ -6,6 +6,7 @@ import (
 	"math"
 
 	"github.com/eventflux/eventflux/shared/lang/aggregate"
+	"github.com/eventflux/eventflux/shared/state/wire"
 )
 
 // aggregateSource is the state of a query's aggregators: an entry for each group,
@@ -140,17 +141,14 @@ func (s *memory) partKey(dst []byte, slot, agg int, name []byte) []byte {
 }
 
 // splitPartKey splits the rest of a part's key, after the partition key.
-func (s *memory) splitPartKey(key []byte) (group []byte, agg aggregate.Parted, name []byte, err error) {
-	size, n := binary.Uvarint(key[1:])
-	if n <= 0 || size > uint64(len(key)-1-n) {
-		return nil, nil, nil, fmt.Errorf("key %q of a part is cut off", key)
+func (s *memory) splitPartKey(key []byte) (group []byte, agg aggregate.Partitioned, name []byte, err error) {
+	r := wire.New(key[1:])
+	group = r.Sized()
+	i := r.Uvarint()
+	if r.Len() == 0 || i >= uint64(len(s.parted)) || s.parted[i] == nil {
+		return nil, nil, nil, fmt.Errorf("key %q of a part is cut off, or there is no such aggregator", key)
 	}
-	group, rest := key[1+n:1+n+int(size)], key[1+n+int(size):]
-	i, n := binary.Uvarint(rest)
-	if n <= 0 || i >= uint64(len(s.parted)) || s.parted[i] == nil || len(rest) == n {
-		return nil, nil, nil, fmt.Errorf("key %q: there is no such part, or no such aggregator", key)
-	}
-	return group, s.parted[i], rest[n:], nil
+	return group, s.parted[i], r.Rest(), nil
 }
 
 func isPart(key []byte) bool { return len(key) > 0 && key[0] == keyOfPart }
@@ -224,16 +222,14 @@ func lengthBefore(dst []byte, start int) []byte {
 
 // eachKey calls visit with keys that have their lengths in front.
 func eachKey(list []byte, visit func(key []byte)) {
-	for len(list) > 0 {
-		var key []byte
-		key, list = firstKey(list)
-		visit(key)
+	for r := wire.New(list); r.Len() > 0; {
+		visit(r.Sized())
 	}
 }
 
 func firstKey(list []byte) (key, rest []byte) {
-	size, n := binary.Uvarint(list)
-	return list[n : n+int(size)], list[n+int(size):]
+	r := wire.New(list)
+	return r.Sized(), r.Rest()
 }
 
 // Reset implements state.Source.
@@ -276,21 +272,20 @@ func (c aggregateSource) Put(key, value []byte) error {
 	if isPart(key) {
 		return s.putPart(key, value)
 	}
-	rows, n := binary.Uvarint(value)
-	if n <= 0 || rows > 1<<62 || (rows == 0) != (s.groups == nil) {
+	r := wire.New(value)
+	rows := r.Uvarint()
+	if r.Failed() || rows > 1<<62 || (rows == 0) != (s.groups == nil) {
 		return fmt.Errorf("group %q: a number of rows of %d", key, rows)
 	}
 	slot, err := s.load(key, s.groups.rowsOf(rows))
 	if err != nil {
 		return err
 	}
-	value = value[n:]
 	for i, a := range s.aggs {
-		size, n := binary.Uvarint(value)
-		if n <= 0 || size > uint64(len(value)-n) {
-			return fmt.Errorf("group %q: aggregator %d is cut off", key, i)
+		own := r.Sized()
+		if r.Failed() {
+			return fmt.Errorf("group %q: aggregator %d: %w", key, i, r.Err())
 		}
-		own := value[n : n+int(size)]
 		if parted := s.parted[i]; parted != nil {
 			err = parted.LoadPart(slot, nil, own)
 		} else {
@@ -299,10 +294,9 @@ func (c aggregateSource) Put(key, value []byte) error {
 		if err != nil {
 			return fmt.Errorf("group %q: aggregator %d: %w", key, i, err)
 		}
-		value = value[n+int(size):]
 	}
-	if len(value) > 0 {
-		return fmt.Errorf("group %q: %d bytes are left over", key, len(value))
+	if err := r.End(); err != nil {
+		return fmt.Errorf("group %q: %w", key, err)
 	}
 	return nil
 }
@@ -347,7 +341,7 @@ func (c aggregateSource) Ready() (err error) {
 	return err
 }
 
-func (s *memory) checkParts(n int, a aggregate.Parted) error {
+func (s *memory) checkParts(n int, a aggregate.Partitioned) error {
 	slots := 1
 	if s.groups != nil {
 		slots = len(s.groups.keys)

@@ -15,10 +15,10 @@ type block struct {
 	id      int // in the order written
 	queries []*query
 	byKey   map[string]*instance
-	all     []*instance // in the order of arrival of their keys; nil: it has ended
-	readers []*reader   // one for each outer stream that a query of the block reads
-	touched touches     // of the keys
-	tell    tellFn      // while keys are frozen
+	all     []*instance      // in the order of arrival of their keys; nil: it has ended
+	readers []*reader        // one for each outer stream that a query of the block reads
+	touched touchedInstances // of the keys
+	tell    tellFn           // while keys are frozen
 
 	period  int64 // @purge forgets a key this many ms after its last event; 0: never
 	lasting bool  // even an idle key makes a difference: a stream goes to all keys
@@ -56,7 +56,7 @@ type reader struct {
 type keyFn func(*row) (string, bool)
 
 func newBlock(e *Engine, plan *siddhiql.Partition) *block {
-	b := &block{e: e, byKey: map[string]*instance{}, touched: touches{part: partitionKeys, round: 1}}
+	b := &block{e: e, byKey: map[string]*instance{}, touched: touchedInstances{part: partitionKeys, round: 1}}
 	b.define(plan)
 	return b
 }

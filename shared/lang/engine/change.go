@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/eventflux/eventflux/shared/lang/siddhiql"
+	"github.com/eventflux/eventflux/shared/lang/table"
 	"github.com/eventflux/eventflux/shared/lang/window"
 	"github.com/eventflux/eventflux/shared/state"
 )
@@ -59,7 +60,7 @@ func (e *Engine) change(next *siddhiql.Plan, m *Migration) error {
 	waiting, timers := e.reorder, e.timers.Heap
 	unbegun := e.waiting && waiting != nil // the first event in the order of time has not come
 	e.timers = timerHeap{}
-	e.plan = next
+	t.redefineTables(next)
 	e.streams = make([][]subscriber, len(next.Streams))
 	t.define()
 	e.makeTriggers()
@@ -83,6 +84,20 @@ func (e *Engine) change(next *siddhiql.Plan, m *Migration) error {
 		e.advance(e.env.Now)
 	}
 	return nil
+}
+
+// redefineTables makes next the plan, and makes its tables. Those that are kept go on.
+func (t *transition) redefineTables(next *siddhiql.Plan) {
+	e := t.e
+	old, tables, buckets := e.plan, e.tables, e.buckets
+	e.plan = next
+	e.makeTables(func(p *siddhiql.Table) (*table.Table, *bucketTable) {
+		i := slices.IndexFunc(old.Tables, func(o *siddhiql.Table) bool { return o.Name == p.Name })
+		if i < 0 || t.outcomes["table/"+p.Name] != OutcomeKept {
+			return nil, nil
+		}
+		return tables[i], buckets[i]
+	})
 }
 
 // define makes the queries and blocks of the next plan.
@@ -179,10 +194,11 @@ func (t *transition) defineBlock(b *block, p *siddhiql.Partition) {
 	})
 }
 
-// dropTimers invalidates the timers of queries that do not continue.
+// dropTimers invalidates the timers of queries that do not continue. Keys of a block that continues
+// have the memories of its next queries already: defineBlock has invalidated those of the others.
 func (t *transition) dropTimers() {
 	for _, q := range t.queries {
-		if _, on := t.before[q]; !on {
+		if _, on := t.before[q]; !on && (q.block == nil || !slices.Contains(t.e.blocks, q.block)) {
 			q.each((*memory).untime)
 		}
 	}
@@ -239,6 +255,10 @@ func patternOf(c state.Source) *query {
 }
 
 func sameSource(a, b state.Source) bool {
+	if s, ok := a.(tableSource); ok {
+		n, ok := b.(tableSource)
+		return ok && s.Table == n.Table
+	}
 	x, y := reflect.ValueOf(a), reflect.ValueOf(b)
 	return x.Comparable() && y.Comparable() && a == b
 }
@@ -311,7 +331,7 @@ func (e *Engine) trim(rows []*memory) {
 		s.win.(window.Successor).Trim(s.emit)
 		s.flush()
 		s.reschedule(windows)
-		e.settle()
+		e.endChunk()
 	}
 }
 

@@ -41,6 +41,7 @@ const (
 	aggregateVersion = "1.1.0"
 	taskVersion      = "1.0.0"
 	patternVersion   = "1.0.0"
+	bucketVersion    = "1.0.0"
 )
 
 // Components returns the stateful parts of the engine, in an order that allows loading.
@@ -51,6 +52,9 @@ func (e *Engine) Components() []Component {
 	}
 	for i, p := range e.plan.Tables {
 		list = append(list, component("table/"+p.Name, "table", table.Version, state.Warm, nil, tableSource{e.tables[i], p}))
+		if b := e.buckets[i]; b != nil {
+			list = append(list, b.components()...)
+		}
 	}
 	for _, w := range e.named {
 		list = append(list, component(w.stateID(), "window/"+w.q.plan.Window.Name, w.q.spec.Version, state.Warm, []string{"clock"}, w.q.unitSource(windows)))

@@ -10,6 +10,7 @@ import (
 	"github.com/eventflux/eventflux/shared/lang/event"
 	"github.com/eventflux/eventflux/shared/lang/siddhiql"
 	"github.com/eventflux/eventflux/shared/lang/window"
+	"github.com/eventflux/eventflux/shared/state/wire"
 )
 
 // windowConfig returns what a window of the query is made from.
@@ -159,21 +160,21 @@ func (c *condition) Clear() {
 	}
 }
 
-// kept reports whether the state of an aggregator is written. One whose state has parts may be
+// keepsRows reports whether the state of an aggregator is written. One whose state has parts may be
 // large, and the rows give it back: it is written only if all are.
-func kept(a aggregate.Aggregate, all bool) bool {
-	_, parted := a.(aggregate.Parted)
+func keepsRows(a aggregate.Aggregate, all bool) bool {
+	_, parted := a.(aggregate.Partitioned)
 	return a != nil && (all || !parted)
 }
 
 // AppendState implements window.Condition.
 func (c *condition) AppendState(dst []byte, all bool) []byte {
 	for _, a := range c.aggs {
-		if !kept(a, all) {
+		if !keepsRows(a, all) {
 			continue
 		}
 		dst = appendSized(dst, a.AppendState(nil, 0))
-		p, ok := a.(aggregate.Parted)
+		p, ok := a.(aggregate.Partitioned)
 		if !ok {
 			continue
 		}
@@ -196,17 +197,17 @@ func appendSized(dst, b []byte) []byte {
 var errConditionCut = errors.New("the state of a condition is cut off")
 
 func readSized(src []byte) (b, rest []byte, err error) {
-	size, n := binary.Uvarint(src)
-	if n <= 0 || size > uint64(len(src)-n) {
+	r := wire.New(src)
+	if b = r.Sized(); r.Failed() {
 		return nil, nil, errConditionCut
 	}
-	return src[n : n+int(size)], src[n+int(size):], nil
+	return b, r.Rest(), nil
 }
 
 // LoadState implements window.Condition.
 func (c *condition) LoadState(src []byte, all bool) ([]byte, error) {
 	for n, a := range c.aggs {
-		if !kept(a, all) {
+		if !keepsRows(a, all) {
 			continue
 		}
 		a.Clear(0)
@@ -214,7 +215,7 @@ func (c *condition) LoadState(src []byte, all bool) ([]byte, error) {
 		if err == nil {
 			err = a.LoadState(0, state)
 		}
-		if p, ok := a.(aggregate.Parted); ok && err == nil {
+		if p, ok := a.(aggregate.Partitioned); ok && err == nil {
 			rest, err = loadParts(p, rest)
 		}
 		if err != nil {
@@ -226,12 +227,13 @@ func (c *condition) LoadState(src []byte, all bool) ([]byte, error) {
 	return src, nil
 }
 
-func loadParts(p aggregate.Parted, src []byte) ([]byte, error) {
-	parts, n := binary.Uvarint(src)
-	if n <= 0 || parts > uint64(len(src)) {
+func loadParts(p aggregate.Partitioned, src []byte) ([]byte, error) {
+	r := wire.New(src)
+	parts := r.Count(1)
+	if r.Failed() {
 		return nil, errConditionCut
 	}
-	src = src[n:]
+	src = r.Rest()
 	last := ""
 	for i := range parts {
 		name, rest, err := readSized(src)
@@ -257,7 +259,7 @@ func loadParts(p aggregate.Parted, src []byte) ([]byte, error) {
 // Loaded implements window.Condition.
 func (c *condition) Loaded(rows func(visit func(window.Row))) {
 	for n, a := range c.aggs {
-		if a == nil || kept(a, false) {
+		if a == nil || keepsRows(a, false) {
 			continue
 		}
 		a.Clear(0)

@@ -53,7 +53,8 @@ func TestCookbook(t *testing.T) {
 	}
 }
 
-// recipe runs apps over lines `ms Stream [values]`; a line of a time alone lets it pass.
+// recipe runs apps over lines `ms Stream [values]`, and `ms put Table [values]` or `ms delete
+// Table [values]` for a table that a KV bucket fills; a line of a time alone lets it pass.
 func recipe(t *testing.T, apps []string, events string) string {
 	t.Helper()
 	plan := compileText(t, apps[0])
@@ -72,6 +73,10 @@ func recipe(t *testing.T, apps []string, events string) string {
 		switch name {
 		case "":
 			e.Advance(now)
+		case "put", "delete":
+			e.Advance(now)
+			to, row, _ := strings.Cut(values, " ")
+			fill(t, e, plan.Stream(to).Table, name, row)
 		case "upgrade":
 			e.Advance(now)
 			plan = changed(t, e, apps[1])
@@ -86,6 +91,35 @@ func recipe(t *testing.T, apps []string, events string) string {
 		published(e, &results)
 	}
 	return results.String()
+}
+
+// fill changes a row of a table that a KV bucket fills, after a load without rows.
+func fill(t *testing.T, e *engine.Engine, to *siddhiql.Table, op, values string) {
+	t.Helper()
+	row, records := event.NewBatch(to.Schema), event.NewBatch(to.Bucket.Records)
+	add := func(r siddhiql.Record) {
+		for a := range to.Schema.Attrs {
+			if row.Len() == 0 {
+				records.Cols[a].AppendNull()
+			} else {
+				records.Cols[a].AppendFrom(&row.Cols[a], 0)
+			}
+		}
+		to.Bucket.AppendRecord(records, r, e.Clock())
+	}
+	if state := e.Buckets()[0]; state.Load == 0 {
+		add(siddhiql.Record{Op: siddhiql.LoadBegins, Created: 1, Load: 1})
+		add(siddhiql.Record{Op: siddhiql.LoadCommits, Created: 1, Load: 1})
+	}
+	if err := rowjson.NewDecoder(to.Schema).Values(row, []byte(values), e.Clock()); err != nil {
+		t.Fatalf("%q: %v", values, err)
+	}
+	r := siddhiql.Record{Op: siddhiql.RowPut, Created: 1, Load: 1, Revision: e.Buckets()[0].Revision + 1}
+	if op == "delete" {
+		r.Op = siddhiql.RowDeleted
+	}
+	add(r)
+	e.Fill(to, records, 0, records.Len())
 }
 
 func changed(t *testing.T, e *engine.Engine, text string) *siddhiql.Plan {

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/eventflux/eventflux/shared/lang/window"
+	"github.com/eventflux/eventflux/shared/state/wire"
 )
 
 // dedup remembers the message ids of the last span ms of the log, so that a message that
@@ -18,6 +19,7 @@ type dedup struct {
 	head, tail uint64
 	bytes      int64 // of the ids
 	arena      strings.Builder
+	former     formerIDs // of an app that was scaled
 
 	shownHead, shownTail uint64 // as of the last Changed
 	loaded               map[uint64][]stampedID
@@ -66,6 +68,7 @@ func (d *dedup) keep(id string) string {
 
 // forget drops the ids that arrived at least span ms before now.
 func (d *dedup) forget(now int64) {
+	d.former.forget(now, d.span)
 	for d.head < d.tail {
 		first := &d.blocks[0][d.head%dedupBlock]
 		if first.at > now-d.span {
@@ -81,7 +84,7 @@ func (d *dedup) forget(now int64) {
 }
 
 // The state has an entry for each block, by the number of its first id, and one
-// for the numbers.
+// for the numbers. Blocks of former partitions have their own keys.
 const (
 	keyDedupBlock  = 'b'
 	keyDedupFields = 'f'
@@ -93,6 +96,10 @@ func dedupKey(number uint64) []byte {
 
 // Changed implements state.Source.
 func (d *dedup) Changed(visit func(key []byte)) {
+	for _, key := range d.former.gone {
+		visit([]byte(key))
+	}
+	d.former.gone = nil
 	if d.shownHead == d.head && d.shownTail == d.tail {
 		return
 	}
@@ -110,6 +117,9 @@ func (d *dedup) Changed(visit func(key []byte)) {
 
 // Keys implements state.Source. A table that never held an id has no entry.
 func (d *dedup) Keys(visit func(key []byte)) {
+	for key := range d.former.blocks {
+		visit([]byte(key))
+	}
 	if d.tail == 0 {
 		return
 	}
@@ -123,6 +133,10 @@ func (d *dedup) Keys(visit func(key []byte)) {
 func (d *dedup) Append(dst, key []byte) ([]byte, bool) {
 	if len(key) == 1 && key[0] == keyDedupFields && d.tail > 0 {
 		return window.WriteFields(dst, d.fields), true
+	}
+	if len(key) > 0 && key[0] == keyFormerIDs {
+		value, ok := d.former.blocks[string(key)]
+		return append(dst, value...), ok
 	}
 	if len(key) != 9 || key[0] != keyDedupBlock {
 		return dst, false
@@ -158,25 +172,34 @@ func (d *dedup) Put(key, value []byte) error {
 	if len(key) == 1 && key[0] == keyDedupFields {
 		return window.ReadFields(value, d.fields)
 	}
+	if len(key) > 0 && key[0] == keyFormerIDs {
+		return d.former.put(key, value)
+	}
 	if len(key) != 9 || key[0] != keyDedupBlock {
 		return fmt.Errorf("message ids: unknown key %q", key)
 	}
-	const idBytesMin = 3 // as it is written
-	block := make([]stampedID, 0, min(dedupBlock, len(value)/idBytesMin))
-	last := int64(0)
-	for len(value) > 0 {
-		delta, n := binary.Varint(value)
-		size, m := binary.Uvarint(value[max(n, 0):])
-		if n <= 0 || m <= 0 || size == 0 || size > uint64(len(value)-n-m) || len(block) == dedupBlock {
-			return fmt.Errorf("message ids: block %x is cut off, or too large", key[1:])
-		}
-		last += delta
-		value = value[n+m:]
-		block = append(block, stampedID{last, d.keep(view(value[:size]))})
-		value = value[size:]
+	block, err := readIDs(value, func(id []byte) string { return d.keep(view(id)) })
+	if err != nil {
+		return fmt.Errorf("message ids: block %x: %w", key[1:], err)
 	}
 	d.loaded[binary.BigEndian.Uint64(key[1:])] = block
 	return nil
+}
+
+// readIDs reads what Append wrote of a block.
+func readIDs(value []byte, keep func(id []byte) string) ([]stampedID, error) {
+	const idBytesMin = 3 // as it is written
+	block := make([]stampedID, 0, min(dedupBlock, len(value)/idBytesMin))
+	last := int64(0)
+	for r := wire.New(value); r.Len() > 0; {
+		last += r.Varint()
+		id := r.Sized()
+		if len(id) == 0 || len(block) == dedupBlock {
+			return nil, fmt.Errorf("it is cut off, or too large")
+		}
+		block = append(block, stampedID{last, keep(id)})
+	}
+	return block, nil
 }
 
 // Ready implements state.Source.
@@ -206,5 +229,5 @@ func (d *dedup) Ready() error {
 // Bytes implements state.Source.
 func (d *dedup) Bytes() int64 {
 	const perID = 64
-	return int64(d.tail-d.head)*perID + d.bytes
+	return int64(d.tail-d.head)*perID + d.bytes + d.former.bytes
 }

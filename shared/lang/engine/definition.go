@@ -50,8 +50,8 @@ func (e *Engine) definitions() []definition {
 		case named[c.ID] != nil:
 			d.query, d.role = named[c.ID], "window"
 			d.exact, d.text = queryDefinition(d.query, c, d.role)
-		case c.Type == "table":
-			d.exact = c.Source.(tableSource).plan.String()
+		case tableOf(c.Source) != nil:
+			d.exact = tableOf(c.Source).String()
 			d.text = d.exact
 		case d.block != nil:
 			d.exact, d.text = keysDefinition(d.block)

@@ -19,22 +19,24 @@ type Engine struct {
 	queries []*query
 	blocks  []*block
 	streams []([]subscriber) // by stream: who reads it, in the order written
+	ahead   [][]ahead        // by stream: what prefetches for those who read it
 	timers  timerHeap
 	loading sync.Mutex // guards timers while state is loaded
 	outputs []Output
 	earlier *Earlier // outputs of the version before, or nil
 	chunks  uint64
 	work    work
-	used    []*instance // they received something since the last settle
+	used    []*instance // they received something since the last endChunk
 	undated bool        // keys were loaded without the time of their last event
 	unbegun bool        // waits of patterns may not have started
 	starts
 
-	row    row            // of the input, for expressions
-	tables []*table.Table // by id
-	named  []*namedWindow // by id
-	outRow row            // of the output, for having
-	rows   []window.Row
+	row     row            // of the input, for expressions
+	tables  []*table.Table // by id
+	buckets []*bucketTable // by id of the table; nil: queries write it
+	named   []*namedWindow // by id
+	outRow  row            // of the output, for having
+	rows    []window.Row
 
 	reorder    *window.Reorder // nil: events are applied in order of arrival
 	faults     []*event.Batch  // by stream: late events for its fault stream, or nil
@@ -63,10 +65,7 @@ type Output struct {
 func New(plan *siddhiql.Plan) (*Engine, error) {
 	e := &Engine{plan: plan, streams: make([][]subscriber, len(plan.Streams)), work: newWork()}
 	e.env.Now = window.NoTime
-	for _, p := range plan.Tables {
-		e.tables = append(e.tables, table.New(p.Schema, p.Key, p.Indexes))
-	}
-	e.row.tables, e.row.work, e.outRow.tables, e.outRow.work = e.tables, &e.work, e.tables, &e.work
+	e.makeTables(func(*siddhiql.Table) (*table.Table, *bucketTable) { return nil, nil })
 	for _, w := range plan.Windows {
 		if err := known(w.Query); err != nil {
 			return nil, err
@@ -152,6 +151,7 @@ func (e *Engine) subscribe() {
 			q.inner = blocks[target.Block].innerReaders(target)
 		}
 	}
+	e.lookAhead()
 }
 
 // Clock returns the engine's time in ms; 0 before the clock starts.
@@ -221,7 +221,7 @@ func (e *Engine) advance(now int64) {
 		e.work.begin()
 		e.work.step(0)
 		due.owner.fire(int(due.part))
-		e.settle()
+		e.endChunk()
 	}
 	e.env.Now = now
 	if e.unbegun {
@@ -273,7 +273,7 @@ func (e *Engine) deliver(stream *siddhiql.Stream, b *event.Batch, from, to int) 
 	for _, s := range e.streams[stream.ID] {
 		s.receive(stream, e.rows)
 	}
-	e.settle()
+	e.endChunk()
 }
 
 // refer appends references to the rows [from, to) of b, as current rows.

@@ -77,7 +77,7 @@ type freezing struct {
 // Freeze implements state.Freezer.
 func (c aggregateSource) Freeze(tell tellFn) {
 	c.q.freezing.tell = tell
-	c.q.touched[aggregates].freeze(c.tell)
+	c.q.touched[aggregates].freeze(c.announce)
 }
 
 // Thaw implements state.Freezer.
@@ -98,9 +98,9 @@ func (c aggregateSource) Thaw(n int) bool {
 	return true
 }
 
-// tell reports the changes of a memory, except its groups, which are frozen in turn. Parts
+// announce reports the changes of a memory, except its groups, which are frozen in turn. Parts
 // are reported at once.
-func (c aggregateSource) tell(s *memory) {
+func (c aggregateSource) announce(s *memory) {
 	f := &c.q.freezing
 	c.changedBeside(s, c.tellEntry)
 	if s.groups == nil {

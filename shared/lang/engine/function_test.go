@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/eventflux/eventflux/shared/lang/aggregate"
 	"github.com/eventflux/eventflux/shared/lang/engine"
 	"github.com/eventflux/eventflux/shared/lang/event"
 	"github.com/eventflux/eventflux/shared/lang/event/rowjson"
@@ -29,6 +30,11 @@ func TestLanguagePageExamples(t *testing.T) {
 	page, err := os.ReadFile(languagePage)
 	if err != nil {
 		t.Fatal(err)
+	}
+	for _, name := range aggregate.Names() {
+		if !strings.Contains(string(page), "\n| `"+name+"(") {
+			t.Errorf("the page has no row for the aggregator %s", name)
+		}
 	}
 	head, rest, _ := strings.Cut(string(page), "-rewrite-page -->\n")
 	_, tail, ok := strings.Cut(rest, "<!-- end of functions -->")

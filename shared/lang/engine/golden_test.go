@@ -198,6 +198,7 @@ func goldenInput(tb testing.TB, plan *siddhiql.Plan) []*frame.Frame {
 	for i := range frames {
 		frames[i] = log.next(tb, uint64(i+1))
 	}
+	addRecords(plan, frames)
 	return frames
 }
 

@@ -110,7 +110,7 @@ func (g *groups) wordSlot(key uint64) int {
 
 // add gives a key that has no slot a slot.
 func (g *groups) add(key groupKey) int {
-	s := g.take(key)
+	s := g.allocate(key)
 	switch key.kind {
 	case nullKey:
 		g.null = s
@@ -156,7 +156,7 @@ func realBits(v float64) uint64 {
 	return math.Float64bits(v)
 }
 
-func (g *groups) take(key groupKey) int32 {
+func (g *groups) allocate(key groupKey) int32 {
 	g.idle++
 	if n := len(g.free); n > 0 {
 		s := g.free[n-1]

@@ -20,11 +20,14 @@ type Change struct {
 	Blocks  []string `json:"blocks,omitempty"`
 	// Drop lists the ids of the components whose state is given up.
 	Drop []string `json:"drop,omitempty"`
+	// Kept is the version whose text this one repeats, if a restore kept it. Where that version
+	// is in force, nothing is given up.
+	Kept uint64 `json:"kept,omitempty"`
 }
 
 // JSON returns the form that a deploy frame carries; "" for the zero value.
 func (c Change) JSON() string {
-	if len(c.Queries)+len(c.Blocks)+len(c.Drop) == 0 {
+	if len(c.Queries)+len(c.Blocks)+len(c.Drop) == 0 && c.Kept == 0 {
 		return ""
 	}
 	data, err := json.Marshal(c)

@@ -29,15 +29,15 @@ func (in *instance) use() {
 	}
 }
 
-// settle ends a chunk or a timer: instances that were used may be idle now.
-func (e *Engine) settle() {
+// endChunk ends a chunk or a timer: instances that were used may be idle now.
+func (e *Engine) endChunk() {
 	if len(e.used) == 0 {
 		return
 	}
 	for _, in := range e.used {
 		in.used = false
 		if b := in.block; !b.lasting && b.counted {
-			b.note(in)
+			b.markActive(in)
 		}
 	}
 	clear(e.used)
@@ -49,8 +49,8 @@ func (e *Engine) settle() {
 	}
 }
 
-// note updates the number of idle instances.
-func (b *block) note(in *instance) {
+// markActive updates the number of idle instances.
+func (b *block) markActive(in *instance) {
 	if idle := in.isNew(); idle != in.idle {
 		in.idle = idle
 		if idle {
@@ -65,7 +65,7 @@ func (b *block) note(in *instance) {
 func (b *block) sweep() {
 	if !b.counted {
 		b.counted = true
-		b.each(b.note)
+		b.each(b.markActive)
 	}
 	if b.idle <= len(b.byKey)-b.idle+idleKeys {
 		return

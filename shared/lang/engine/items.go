@@ -18,6 +18,7 @@ import (
 	"github.com/eventflux/eventflux/shared/lang/siddhiql"
 	"github.com/eventflux/eventflux/shared/lang/window"
 	"github.com/eventflux/eventflux/shared/state"
+	"github.com/eventflux/eventflux/shared/state/wire"
 )
 
 // Items and Item show the state of components to people; see state.Lister. In a partition,
@@ -209,30 +210,23 @@ func wordText(word uint64, t event.Type) string {
 // namesOf reads what groups.encode wrote.
 func namesOf(text string, by []int, attrs []event.Attr) string {
 	var names []string
-	rest := []byte(text)
+	r := wire.New([]byte(text))
 	for _, a := range by {
-		if len(rest) == 0 {
+		if r.Len() == 0 {
 			break
 		}
-		there := rest[0] != 0
-		rest = rest[1:]
-		t := attrs[a].Holds()
+		there, t := r.Byte() != 0, attrs[a].Holds()
 		switch {
 		case !there:
 			names = append(names, "null")
 		case t.Class() == event.Texts:
-			size, n := binary.Uvarint(rest)
-			if n <= 0 || size > uint64(len(rest)-n) {
-				return fmt.Sprintf("%x", text)
-			}
-			names = append(names, state.ItemName(string(rest[n:n+int(size)])))
-			rest = rest[n+int(size):]
-		case len(rest) < 8:
-			return fmt.Sprintf("%x", text)
+			names = append(names, state.ItemName(string(r.Sized())))
 		default:
-			names = append(names, wordText(binary.LittleEndian.Uint64(rest), t))
-			rest = rest[8:]
+			names = append(names, wordText(r.Uint64(), t))
 		}
+	}
+	if r.Failed() {
+		return fmt.Sprintf("%x", text)
 	}
 	return strings.Join(names, ",")
 }
@@ -338,7 +332,7 @@ func (d *dedup) Items(visit func(state.Item)) bool {
 func (d *dedup) Item(key string, _ []byte) (json.RawMessage, bool) { return itemOf(d, key) }
 
 // Items implements state.Lister: the newest result of each subject.
-func (l *links) Items(visit func(state.Item)) bool {
+func (l *linkTracker) Items(visit func(state.Item)) bool {
 	subjects := make([]string, 0, len(l.newest))
 	for subject := range l.newest {
 		subjects = append(subjects, subject)
@@ -351,4 +345,4 @@ func (l *links) Items(visit func(state.Item)) bool {
 }
 
 // Item implements state.Lister.
-func (l *links) Item(key string, _ []byte) (json.RawMessage, bool) { return itemOf(l, key) }
+func (l *linkTracker) Item(key string, _ []byte) (json.RawMessage, bool) { return itemOf(l, key) }

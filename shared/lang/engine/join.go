@@ -15,6 +15,7 @@ type joinQuery struct {
 	sides  [2]joinSide
 	keyed  bool
 	exact  bool         // keys with equal hashes are equal
+	plain  bool         // only current rows matter: others are not put out, added up or grouped
 	rest   cond         // nil: the keys say it all
 	all    cond         // rest and the keys, if a side is a table; nil: every pair
 	rows   *event.Batch // scratch: the joined rows of one row
@@ -41,6 +42,7 @@ type column struct{ from, to int }
 
 func newJoinQuery(q *query, plan *siddhiql.Join) *joinQuery {
 	j := &joinQuery{plan: plan, keyed: len(plan.Keys) > 0, rows: event.NewBatch(q.plan.In)}
+	j.plain = !q.plan.Expired && q.plan.Aggs == nil && q.plan.GroupBy == nil && q.plan.Rate == nil
 	used := usedBehindWindow(q.plan)
 	if plan.Rest != nil {
 		j.rest = compileCond(plan.Rest)
@@ -93,6 +95,16 @@ type joined struct {
 	*joinQuery
 	s     *memory
 	found [2]finder
+
+	// Of the row that is looked up: its side, itself, what decides about pairs, and the row that
+	// is found.
+	of    int
+	row   *window.Row
+	meets cond
+	other window.Row
+	// Functions that would be allocated for each row.
+	visit  func(window.Row) bool
+	gather window.Emit
 }
 
 // finder finds the rows of one source.
@@ -110,6 +122,8 @@ type finder interface {
 
 func newJoined(s *memory) *joined {
 	j := &joined{joinQuery: s.q.join, s: s}
+	j.visit = j.pair
+	j.gather = func(chunk []window.Row) { j.came = append(j.came, chunk...) }
 	for i := range j.sides {
 		side := &j.sides[i]
 		if t := side.plan.Stream.Table; t != nil {
@@ -210,8 +224,6 @@ func (j *joined) pass(i int, chunk []window.Row) {
 	}
 }
 
-func (j *joined) gather(chunk []window.Row) { j.came = append(j.came, chunk...) }
-
 // fire implements input.
 func (j *joined) fire(part int) {
 	from := j.s.open()
@@ -235,6 +247,9 @@ func (j *joined) look(i int, rows []window.Row) {
 		return
 	}
 	for n := range rows {
+		if j.plain && rows[n].Kind != window.Current {
+			continue
+		}
 		if rows[n].Kind == window.Reset {
 			q.sel.run(j.s, rows[n:n+1])
 			continue
@@ -258,34 +273,41 @@ func (j *joined) look(i int, rows []window.Row) {
 // match appends the joined rows for a row.
 func (j *joined) match(i int, r *window.Row) {
 	q := j.s.q
-	other, meets := j.found[1-i], j.rest
-	visit := func(found window.Row) bool {
-		q.e.work.step(0)
-		j.write(i, r, &found)
-		if meets != nil {
-			x := &q.e.row
-			x.at(&window.Row{B: j.rows, I: int32(j.rows.Len() - 1), TS: r.TS}, q.e.env.Now)
-			if !meets(x) {
-				j.rows.Truncate(j.rows.Len() - 1)
-			}
-		}
-		return true
-	}
+	j.of, j.row, j.meets = i, r, j.rest
+	other := j.found[1-i]
 	if t, ok := other.(*tableFinder); ok {
-		meets = j.all
-		t.look(r, visit)
+		if !t.sure {
+			j.meets = j.all
+		}
+		t.look(r, j.visit)
 		return
 	}
 	if !j.keyed {
-		other.each(visit)
+		other.each(j.visit)
 		return
 	}
 	x := &q.e.row
 	x.at(r, q.e.env.Now)
 	key := j.sides[i].key
 	if hash, ok := key.of(x); ok {
-		other.with(hash, key, visit)
+		other.with(hash, key, j.visit)
 	}
+}
+
+// pair appends the joined row of the row that is looked up and one that is found, if they match.
+func (j *joined) pair(found window.Row) bool {
+	q := j.s.q
+	q.e.work.step(0)
+	j.other = found
+	j.write(j.of, j.row, &j.other)
+	if j.meets != nil {
+		x := &q.e.row
+		x.at(&window.Row{B: j.rows, I: int32(j.rows.Len() - 1), TS: j.row.TS}, q.e.env.Now)
+		if !j.meets(x) {
+			j.rows.Truncate(j.rows.Len() - 1)
+		}
+	}
+	return true
 }
 
 // write appends the joined row of a row of one side and one of the other; nil: there is none.

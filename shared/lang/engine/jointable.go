@@ -15,6 +15,7 @@ type tableFinder struct {
 	s     *memory
 	find  *finding
 	table *table.Table
+	sure  bool         // the rows that it finds have all keys of the join
 	used  []int        // attributes of the table that joined rows have
 	one   *event.Batch // scratch: the row that is found
 }
@@ -31,12 +32,15 @@ func (j *joined) newTableFinder(t *siddhiql.Table, side int) *tableFinder {
 	slices.Sort(f.used)
 	f.used = slices.Compact(f.used)
 	var keys []siddhiql.TableKey
+	sure := len(j.plan.Keys) == len(t.Key)
 	for _, k := range j.plan.Keys {
+		sure = sure && k.Class == k.Of[0].Holds().Class() && k.Class == k.Of[1].Holds().Class()
 		if a, ok := k.Of[side].(*siddhiql.Attr); ok && a.Holds() == a.Type() {
 			keys = append(keys, siddhiql.TableKey{Attr: a.Index, Value: k.Of[1-side]})
 		}
 	}
 	f.find = newFinding(t, j.sides[1-side].plan.Stream.Schema, nil, keys)
+	f.sure = sure && f.find.keys != nil && len(keys) == len(t.Key)
 	return f
 }
 
@@ -45,11 +49,14 @@ func (j *joined) newTableFinder(t *siddhiql.Table, side int) *tableFinder {
 func (f *tableFinder) look(r *window.Row, visit func(window.Row) bool) {
 	x := &f.s.q.e.row
 	x.at(r, f.s.q.e.env.Now)
-	f.find.each(x, func(slot int32) bool {
+	for _, slot := range f.find.candidates(x) {
+		x.work.step(0)
 		for _, a := range f.used {
 			f.one.Cols[a].Truncate(0)
 			f.table.AppendTo(&f.one.Cols[a], slot, a)
 		}
-		return visit(window.Row{B: f.one, TS: r.TS})
-	})
+		if !visit(window.Row{B: f.one, TS: r.TS}) {
+			return
+		}
+	}
 }

@@ -27,13 +27,14 @@ type Limits struct {
 	// KeyBytes is the longest text that may be a key of a partition, a group or a session,
 	// or a value that distinctCount counts.
 	KeyBytes int64 `json:"key_bytes_max,omitempty"`
-	// PartialMatches is how many partial matches of patterns a task may hold.
+	// PartialMatches has no effect: processors limit partial matches. Deployments of earlier
+	// builds have it.
 	PartialMatches int64 `json:"partial_matches_max,omitempty"`
 }
 
 // DefaultLimits returns the limits of a deployment that sets none.
 func DefaultLimits() Limits {
-	return Limits{EventRows: 1_000_000, FrameRows: 16_000_000, FrameBytes: 1 << 30, KeyBytes: 4 << 10, PartialMatches: 1_000_000}
+	return Limits{EventRows: 1_000_000, FrameRows: 16_000_000, FrameBytes: 1 << 30, KeyBytes: 4 << 10}
 }
 
 // OrDefault replaces each limit that is 0 by its default.
@@ -42,7 +43,7 @@ func (l Limits) OrDefault() Limits {
 	return Limits{
 		EventRows: cmp.Or(l.EventRows, d.EventRows), FrameRows: cmp.Or(l.FrameRows, d.FrameRows),
 		FrameBytes: cmp.Or(l.FrameBytes, d.FrameBytes), KeyBytes: cmp.Or(l.KeyBytes, d.KeyBytes),
-		PartialMatches: cmp.Or(l.PartialMatches, d.PartialMatches),
+		PartialMatches: l.PartialMatches,
 	}
 }
 
@@ -67,8 +68,6 @@ const (
 	settingFrameRows  = "limits.frame_rows_max"
 	settingFrameBytes = "limits.frame_bytes_max"
 	settingKeyBytes   = "limits.key_bytes_max"
-
-	settingPartialMatches = "limits.partial_matches_max"
 )
 
 // work counts what a frame leads to, and stops the frame when that is too much. It stops it
@@ -130,6 +129,10 @@ func (e *Engine) BeginFrame() { e.work.beginFrame() }
 // Interrupt ends the frame that is being applied, or the next one, with ErrInterrupted.
 // It may be called from any goroutine.
 func (e *Engine) Interrupt() { e.work.interrupt.Store(true) }
+
+// PartialMatches returns how many partial matches the patterns hold. It may be called from any
+// goroutine.
+func (e *Engine) PartialMatches() int64 { return e.work.matches.Load() }
 
 // Try calls do, which sends rows or lets time pass, and returns the *LimitError or
 // ErrInterrupted that ended it. After an error the engine must not be used again.

@@ -8,14 +8,15 @@ import (
 	"github.com/eventflux/eventflux/shared/lang/window"
 )
 
-// links remembers, for a stream whose events are read from a JetStream stream, the newest
+// linkTracker remembers, for a stream whose events are read from a JetStream stream, the newest
 // applied one of each subject: results of another app, or messages of a stream that
 // somebody else fills. They come in order, so a result that is not newer was applied
-// before, however long ago. Unlike a table of ids, links forgets nothing, and the log may
+// before, however long ago. Unlike a table of ids, linkTracker forgets nothing, and the log may
 // be trimmed.
-type links struct {
+type linkTracker struct {
 	newest  map[string]*newestResult // by subject
 	changed []*newestResult          // since the last Changed, each once
+	former  formerPlaces             // of an app that was scaled
 }
 
 // newestResult is the newest applied result of a subject. Maps hold it by pointer: when Go
@@ -27,11 +28,11 @@ type newestResult struct {
 	changed bool
 }
 
-func newLinks() *links { return &links{newest: map[string]*newestResult{}} }
+func newLinks() *linkTracker { return &linkTracker{newest: map[string]*newestResult{}} }
 
 // seen reports whether the message id belongs to a result that was already applied, and
 // remembers it if not. For other ids, ok is false.
-func (l *links) seen(id string) (seen, ok bool) {
+func (l *linkTracker) seen(id string) (seen, ok bool) {
 	subject, at, ok := result.ParseID(id)
 	if !ok {
 		return false, false
@@ -53,23 +54,31 @@ func (l *links) seen(id string) (seen, ok bool) {
 }
 
 // Changed implements state.Source.
-func (l *links) Changed(visit func(key []byte)) {
+func (l *linkTracker) Changed(visit func(key []byte)) {
 	for _, n := range l.changed {
 		visit([]byte(n.subject))
 		n.changed = false
 	}
 	l.changed = l.changed[:0]
+	for _, key := range l.former.gone {
+		visit(key)
+	}
+	l.former.gone = nil
 }
 
 // Keys implements state.Source.
-func (l *links) Keys(visit func(key []byte)) {
+func (l *linkTracker) Keys(visit func(key []byte)) {
 	for subject := range l.newest {
 		visit([]byte(subject))
 	}
+	l.former.each(visit)
 }
 
 // Append implements state.Source.
-func (l *links) Append(dst, key []byte) ([]byte, bool) {
+func (l *linkTracker) Append(dst, key []byte) ([]byte, bool) {
+	if len(key) > 0 && key[0] == keyFormerPlaces {
+		return l.former.append(dst, key)
+	}
 	n := l.newest[string(key)]
 	if n == nil {
 		return dst, false
@@ -85,12 +94,15 @@ func placeFields(f *window.Fields, at *result.Position) {
 }
 
 // Reset implements state.Source.
-func (l *links) Reset() { *l = *newLinks() }
+func (l *linkTracker) Reset() { *l = *newLinks() }
 
 // Put implements state.Source.
-func (l *links) Put(key, value []byte) error {
+func (l *linkTracker) Put(key, value []byte) error {
 	if len(key) == 0 {
 		return fmt.Errorf("links: a result without a subject")
+	}
+	if key[0] == keyFormerPlaces {
+		return l.former.put(key, value)
 	}
 	n := &newestResult{subject: string(key)}
 	if err := window.ReadFields(value, func(f *window.Fields) { placeFields(f, &n.at) }); err != nil {
@@ -101,13 +113,16 @@ func (l *links) Put(key, value []byte) error {
 }
 
 // Ready implements state.Source.
-func (l *links) Ready() error { return nil }
+func (l *linkTracker) Ready() error { return nil }
 
 // Bytes implements state.Source.
-func (l *links) Bytes() (n int64) {
+func (l *linkTracker) Bytes() (n int64) {
 	const perSubject = 96
 	for subject := range l.newest {
 		n += int64(len(subject)) + perSubject
+	}
+	for subject, places := range l.former.of {
+		n += int64(len(places)) * (int64(len(subject)) + perSubject)
 	}
 	return n
 }

@@ -18,7 +18,7 @@ func TestLinksState(t *testing.T) {
 		func(t *rapid.T, s state.Source) {
 			subject := rapid.SampledFrom([]string{"out.a.S.0", "out.a.S.1", "out.b:c.S.0"}).Draw(t, "subject")
 			at := result.Position{Generation: 1, Seq: rapid.Uint64Range(1, 20).Draw(t, "seq"), Ordinal: rapid.Uint64Range(0, 3).Draw(t, "ordinal")}
-			s.(*links).seen(result.ID(subject, at))
+			s.(*linkTracker).seen(result.ID(subject, at))
 		})
 }
 

@@ -34,6 +34,8 @@ type ComponentStep struct {
 	New     string  `json:"new,omitempty"` // and after it
 	Reason  string  `json:"reason,omitempty"`
 	Fix     string  `json:"fix,omitempty"` // what to do about a refusal
+	// loses is what an adapted component lacks if it had its new definition before the old one.
+	loses string
 }
 
 // Migration is the plan of a change of an app: how the state of one version becomes the
@@ -183,6 +185,9 @@ func planMigration(before, after *Engine, c Change) *Migration {
 			was = bare(old[owner+"/window"], &d)
 		}
 		s := m.step(was, &d, outcomes)
+		if s.Outcome == OutcomeAdapted {
+			s.loses = losesBy(was, &d)
+		}
 		outcomes[s.ID] = s.Outcome
 		m.Steps = append(m.Steps, s)
 	}
@@ -233,7 +238,7 @@ func (m *Migration) refuseWhole(old, next *siddhiql.Plan) {
 		refuse("@app:playback cannot be switched on or off, because the clock would jump; deploy the text as another app")
 	}
 	if old.Partitions != next.Partitions {
-		refuse("@app:partitions is %d and was %d, and each key's state is in the partition that the number gave it; leave the number, or deploy the text as another app", next.Partitions, old.Partitions)
+		refuse("@app:partitions is %d and was %d, and each key's state is in the partition that the number gave it; leave the number, and change it with eventflux app scale", next.Partitions, old.Partitions)
 	}
 }
 
@@ -278,9 +283,19 @@ func (m *Migration) step(old, d *definition, outcomes map[string]Outcome) Compon
 	return s
 }
 
+// bucketOf returns the bucket that fills the table which a component is a part of, or nil.
+func bucketOf(d *definition) *siddhiql.Bucket {
+	if t := tableOf(d.Source); t != nil {
+		return t.Bucket
+	}
+	return nil
+}
+
 // adapts decides whether entries of one definition can be converted to another.
 func adapts(old, d *definition) (Outcome, string) {
 	switch {
+	case bucketOf(old) != nil && bucketOf(d) != nil:
+		return OutcomeNew, "it is loaded again from KV bucket " + bucketOf(d).Name
 	case d.block != nil:
 		return OutcomeRefused, "the key of the partition changed, and its state was divided by the old one"
 	case d.query == nil || old.query == nil:

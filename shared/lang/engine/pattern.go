@@ -40,6 +40,7 @@ type patternItem struct {
 	// The values that mean the event itself if the step has none yet, and the event's
 	// attributes that they then have.
 	self []selfValue
+	fed  [][]keyPart // what the event says of the equalities of spec.Items[i].Feeds
 }
 
 type selfValue struct{ column, attr int }
@@ -60,10 +61,13 @@ func newPatternQuery(q *query) *patternQuery {
 	}
 	spec := x.spec(p)
 	spec.Complete(len(reads))
-	x.machine = pattern.NewMachine(spec, &q.e.env, x, q.e.work.matched(q))
+	x.machine = pattern.NewMachine(spec, &q.e.env, x, q.e.work.matched)
 	x.row = spec.NewRow(refsOf(p.Values), 0)
 	for i := range p.Items {
 		x.items = append(x.items, x.compile(spec, i, &p.Items[i]))
+	}
+	for i := range p.Items {
+		x.feed(spec, p, i)
 	}
 	return x
 }
@@ -194,7 +198,13 @@ func (x *patternQuery) Own(item int, e *pattern.Event) bool {
 }
 
 func (x *patternQuery) at(e *pattern.Event) {
-	x.in.at(&window.Row{B: e.B, I: int32(e.I), TS: e.TS}, x.q.e.env.Now)
+	x.look(window.Row{B: e.B, I: int32(e.I), TS: e.TS})
+}
+
+// look makes filters read a row.
+func (x *patternQuery) look(r window.Row) {
+	x.in.at(&r, x.q.e.env.Now)
+	x.in.tables, x.in.work = x.q.e.tables, &x.q.e.work
 }
 
 func (x *patternQuery) all(conds []cond) bool {
@@ -222,16 +232,16 @@ func (x *patternQuery) key(parts []keyPart, dst []byte) (key []byte, ok bool) {
 }
 
 // Held implements pattern.Evaluator.
-func (x *patternQuery) Held(item int, m *pattern.Match, dst []byte) ([]byte, bool) {
+func (x *patternQuery) Held(item int, m pattern.Match, dst []byte) ([]byte, bool) {
 	c := &x.items[item]
 	c.batch.Reset()
 	c.row.Append(m, c.batch)
-	x.in.at(&window.Row{B: c.batch}, x.q.e.env.Now)
+	x.look(window.Row{B: c.batch})
 	return x.key(c.held, dst)
 }
 
 // Rest implements pattern.Evaluator.
-func (x *patternQuery) Rest(item int, e *pattern.Event, m *pattern.Match) bool {
+func (x *patternQuery) Rest(item int, e *pattern.Event, m pattern.Match) bool {
 	c := &x.items[item]
 	c.batch.Reset()
 	for _, a := range c.used {
@@ -243,7 +253,7 @@ func (x *patternQuery) Rest(item int, e *pattern.Event, m *pattern.Match) bool {
 			c.setSelf(v, e)
 		}
 	}
-	x.in.at(&window.Row{B: c.batch, TS: e.TS}, x.q.e.env.Now)
+	x.look(window.Row{B: c.batch, TS: e.TS})
 	return x.all(c.rest)
 }
 
@@ -266,6 +276,7 @@ func (c *patternItem) setSelf(v selfValue, e *pattern.Event) {
 type patternInput struct {
 	s       *memory
 	matcher *pattern.Matcher
+	rows    []window.Row // scratch: rows that are announced
 }
 
 func (x *patternQuery) newInput(s *memory) *more {
@@ -281,17 +292,30 @@ func (in *patternInput) receive(from *siddhiql.Stream, chunk []window.Row) {
 	x := in.s.q.pattern
 	stream := x.streams[from.ID]
 	for i := range chunk {
+		if i%pattern.Announced == 0 && len(chunk) > 1 && in.matcher.Prefetches() {
+			in.announce(stream, chunk[i:min(i+pattern.Announced, len(chunk))])
+		}
 		x.q.e.work.step(0)
 		x.events = pattern.Event{B: chunk[i].B, I: int(chunk[i].I), TS: chunk[i].TS}
 		x.machine.Expire(chunk[i].TS)
 		in.matcher.Receive(stream, &x.events)
 	}
 	in.s.reschedule(windows)
-	x.settle()
+	x.askTimers()
 }
 
-// settle asks for the timers of the keys whose matches expired.
-func (x *patternQuery) settle() {
+// announce makes the matcher read what the next rows will need.
+func (in *patternInput) announce(stream int, rows []window.Row) {
+	x := in.s.q.pattern
+	for i := range rows {
+		x.events = pattern.Event{B: rows[i].B, I: int(rows[i].I), TS: rows[i].TS}
+		in.matcher.Announce(stream, &x.events)
+	}
+	in.matcher.Prefetch()
+}
+
+// askTimers asks for the timers of the keys whose matches expired.
+func (x *patternQuery) askTimers() {
 	for i, s := range x.stirred {
 		s.reschedule(windows)
 		x.stirred[i] = nil
@@ -302,7 +326,7 @@ func (x *patternQuery) settle() {
 // fire implements input.
 func (in *patternInput) fire(int) {
 	in.matcher.Fire()
-	in.s.q.pattern.settle()
+	in.s.q.pattern.askTimers()
 }
 
 // begin starts the waits of a pattern that starts with a `not … for`.
@@ -310,7 +334,7 @@ func (in *patternInput) begin() {
 	if !in.matcher.Begun() {
 		in.matcher.Begin(in.s.q.e.env.Now)
 		in.s.reschedule(windows)
-		in.s.q.pattern.settle()
+		in.s.q.pattern.askTimers()
 	}
 }
 
@@ -328,7 +352,7 @@ func (in *patternInput) Changing() {
 }
 
 // Matched implements pattern.Owner: a match is a row, and a chunk of its own.
-func (in *patternInput) Matched(m *pattern.Match) {
+func (in *patternInput) Matched(m pattern.Match) {
 	x := in.s.q.pattern
 	x.rows.Reset()
 	x.row.Append(m, x.rows)
@@ -388,20 +412,8 @@ func (c unitSource) ready() error {
 	return err
 }
 
-// matched returns a function that counts the partial matches of all queries, and stops the frame
-// if there are too many.
-func (w *work) matched(q *query) func(n int, live bool) {
-	return func(n int, live bool) {
-		open := w.matches.Add(int64(n))
-		if live && n > 0 && open > w.limits.PartialMatches {
-			panic(&LimitError{
-				Query:   q.title(),
-				What:    fmt.Sprintf("more than %d partial matches are open: a `within` after the last step of its pattern lets go of old ones", w.limits.PartialMatches),
-				Setting: settingPartialMatches,
-			})
-		}
-	}
-}
+// matched counts the partial matches of all queries.
+func (w *work) matched(n int) { w.matches.Add(int64(n)) }
 
 // digest identifies what entries of the query's partial matches mean: the pattern as written
 // and what its matches keep of events.

@@ -19,7 +19,7 @@ type patternUnit struct {
 
 // Items implements state.Lister.
 func (u patternUnit) Items(visit func(state.Item)) bool {
-	u.Each(func(m *pattern.Match) {
+	u.Each(func(m pattern.Match) {
 		visit(state.Item{Key: strconv.FormatUint(m.Number(), 10), Entry: m.Key(), Value: u.x.show(m)})
 	})
 	return true
@@ -31,15 +31,15 @@ func (u patternUnit) Item(_ string, entry []byte) (json.RawMessage, bool) {
 	if !ok {
 		return nil, false
 	}
-	m := u.Find(number)
-	if m == nil {
+	m, ok := u.Find(number)
+	if !ok {
 		return nil, false
 	}
 	return u.x.show(m), true
 }
 
 // show writes a partial match as JSON.
-func (x *patternQuery) show(m *pattern.Match) json.RawMessage {
+func (x *patternQuery) show(m pattern.Match) json.RawMessage {
 	p := x.q.plan.Pattern
 	dst := []byte(`{"events":{`)
 	first, last := m.Waits()
@@ -82,7 +82,7 @@ func (x *patternQuery) show(m *pattern.Match) json.RawMessage {
 }
 
 // awaited is what a match waits for at a step: of a pair, what has not come yet.
-func awaited(p *siddhiql.Pattern, m *pattern.Match, s int) string {
+func awaited(p *siddhiql.Pattern, m pattern.Match, s int) string {
 	step := &p.Steps[s]
 	if len(step.Items) == 2 && m.Open(0) != m.Open(1) {
 		if m.Open(0) {

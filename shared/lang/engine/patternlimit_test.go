@@ -1,7 +1,6 @@
 package engine_test
 
 import (
-	"errors"
 	"testing"
 
 	"github.com/eventflux/eventflux/shared/lang/engine"
@@ -37,28 +36,20 @@ func (f *matchFeeder) send(key int64, closes bool) {
 	f.engine.ResetOutputs()
 }
 
-// A task that would hold more partial matches than its limit ends the frame, and says what
-// helps.
-func TestTooManyPartialMatchesEndTheFrame(t *testing.T) {
+// Partial matches are counted while they are open.
+func TestPartialMatchesAreCounted(t *testing.T) {
 	f := newMatchFeeder(t)
-	f.engine.Limit(engine.Limits{PartialMatches: 10})
-	err := f.engine.Try(func() {
-		for key := range int64(11) {
-			f.send(key, false)
-		}
-	})
-	var limit *engine.LimitError
-	if !errors.As(err, &limit) || limit.Setting != "limits.partial_matches_max" {
-		t.Fatalf("%v", err)
+	for key := range int64(11) {
+		f.send(key, false)
 	}
-	f = newMatchFeeder(t)
-	f.engine.Limit(engine.Limits{PartialMatches: 10})
-	if err := f.engine.Try(func() {
-		for key := range int64(100) {
-			f.send(key, false)
-			f.send(key, true)
-		}
-	}); err != nil {
-		t.Errorf("matches that are over count: %v", err)
+	if n := f.engine.PartialMatches(); n != 11 {
+		t.Errorf("%d partial matches, want 11", n)
+	}
+	for key := range int64(100) {
+		f.send(key, false)
+		f.send(key, true)
+	}
+	if n := f.engine.PartialMatches(); n != 0 {
+		t.Errorf("%d partial matches after all ended", n)
 	}
 }

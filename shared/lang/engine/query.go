@@ -25,6 +25,7 @@ type query struct {
 	args      [][]argFn  // by aggregator
 	writes    []writeFn  // by output attribute
 	having    cond
+	matched   *matchedRow // of a having clause that also reads the match of a pattern
 	// wanted says which kinds of rows are inserted.
 	wanted [window.Reset + 1]bool
 	shape  shape
@@ -44,7 +45,7 @@ type query struct {
 	memories []*memory // outside partitions: the one
 	block    *block    // of the partition, or nil
 	place    int       // in the block's queries
-	touched  [aggregates + 1]touches
+	touched  [aggregates + 1]touchedInstances
 	freezing freezing      // of aggregates
 	tellUnit [units]tellFn // while units of keys are frozen
 
@@ -72,8 +73,8 @@ type memory struct {
 	home   *instance // of the partition key; nil outside partitions
 	win    window.Window
 	aggs   []aggregate.Aggregate
-	parted []aggregate.Parted // those of aggs whose state has parts; the others are nil
-	gone   []byte             // keys of parts that changed before groups were forgotten, each with its length
+	parted []aggregate.Partitioned // those of aggs whose state has parts; the others are nil
+	gone   []byte                  // keys of parts that changed before groups were forgotten, each with its length
 	groups *groups
 	next   timer         // of win
 	more   *more         // nil: the query reads one stream, and its rows come out at once
@@ -154,7 +155,7 @@ func (s *memory) timer(part int) *timer {
 func newQuery(e *Engine, plan *siddhiql.Query) *query {
 	q := &query{e: e, plan: plan, id: int32(plan.ID), out: event.NewBatch(plan.Output)}
 	for part := range q.touched {
-		q.touched[part] = touches{part: part, round: 1}
+		q.touched[part] = touchedInstances{part: part, round: 1}
 	}
 	for _, f := range plan.Functions {
 		q.functions = append(q.functions, newStreamFunction(f))
@@ -181,6 +182,7 @@ func newQuery(e *Engine, plan *siddhiql.Query) *query {
 	}
 	if plan.Having != nil {
 		q.having = compileCond(plan.Having)
+		q.matched = newMatchedRow(plan)
 	}
 	q.wanted[window.Current], q.wanted[window.Expired] = plan.Current, plan.Expired
 	switch {
@@ -246,7 +248,7 @@ func (s *memory) emitter() window.Emit {
 }
 
 func (s *memory) keepAggregate(a aggregate.Aggregate) {
-	parted, _ := a.(aggregate.Parted)
+	parted, _ := a.(aggregate.Partitioned)
 	s.aggs, s.parted = append(s.aggs, a), append(s.parted, parted)
 }
 
@@ -309,7 +311,11 @@ func (s *memory) fire(part int) {
 func (s *memory) reschedule(part int) {
 	at, seq, ok := s.unit(part).Due()
 	t := s.timer(part)
-	if !ok || t.set && t.due == at && t.seq == seq {
+	if !ok {
+		t.set = false // one that is in the heap has nothing to do
+		return
+	}
+	if t.set && t.due == at && t.seq == seq {
 		return
 	}
 	*t = timer{due: at, seq: seq, set: true}

@@ -163,8 +163,8 @@ func (r *rate) typ() string {
 	return "output/" + r.config.Which.String() + "-" + period
 }
 
-// note records the group of a row that selection yields.
-func (r *rate) note(s *memory, slot int) {
+// record records the group of a row that selection yields.
+func (r *rate) record(s *memory, slot int) {
 	if r.config.Grouped {
 		r.keys = s.groups.keys[slot].encode(r.keys)
 		r.ends = append(r.ends, len(r.keys))
@@ -193,13 +193,13 @@ func (x *selector) runSnapshot(s *memory, rows []window.Row) {
 			x.picked = append(x.picked, int32(x.stage.Len()-1))
 		}
 		x.kinds = append(x.kinds, in.Kind)
-		q.rate.note(s, slot)
+		q.rate.record(s, slot)
 		q.rate.came = append(q.rate.came, in.B.TS[in.I])
 		q.rate.dropped = append(q.rate.dropped, true)
 	}
-	s.settle()
+	s.endChunk()
 	x.sort()
-	x.cut()
+	x.endChunk()
 	for _, i := range x.picked {
 		q.rate.dropped[first+int(i)] = false
 	}

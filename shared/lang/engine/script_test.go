@@ -73,6 +73,8 @@ func (s *script) run(t *testing.T, d *datadriven.TestData) string {
 	case "next":
 		at, ok := s.engine.NextTimer()
 		return fmt.Sprint(at, ok)
+	case "dropped":
+		return fmt.Sprintln(s.engine.Dropped())
 	case "send":
 		if err := s.send(t, d); err != nil {
 			return err.Error()

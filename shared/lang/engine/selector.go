@@ -65,6 +65,9 @@ func (x *selector) run(s *memory, rows []window.Row) {
 			wanted++
 		}
 	}
+	if q.refused != nil {
+		q.refused.startChunk(q.out.Len())
+	}
 	direct := !x.ordered && !x.keyed && (q.shape == everyRow || q.having == nil && (q.shape == lastRow || wanted <= 1))
 	if !direct {
 		x.runStaged(s, rows)
@@ -89,9 +92,12 @@ func (x *selector) run(s *memory, rows []window.Row) {
 			}
 			q.kinds = append(q.kinds, in.Kind)
 			q.charge(q.out, 1)
+			if q.refused != nil {
+				q.refused.from = append(q.refused.from, *in)
+			}
 		}
 	}
-	s.settle()
+	s.endChunk()
 }
 
 // runStaged writes every wanted row of the chunk, picks from them and sorts.
@@ -122,23 +128,29 @@ func (x *selector) runStaged(s *memory, rows []window.Row) {
 		}
 		q.charge(x.stage, 0)
 		x.kinds = append(x.kinds, in.Kind)
+		if q.refused != nil {
+			q.refused.stage = append(q.refused.stage, *in)
+		}
 		if x.keyed {
 			x.slots = append(x.slots, int32(slot))
 		}
 		x.pick(slot, int32(x.stage.Len()-1))
 	}
 	x.sort()
-	x.cut()
+	x.endChunk()
 	q.e.work.bytes = left // the stage is used again
 	for _, i := range x.picked {
 		q.out.AppendRow(x.stage, int(i))
 		q.kinds = append(q.kinds, x.kinds[i])
 		q.charge(q.out, 1)
+		if q.refused != nil {
+			q.refused.from = append(q.refused.from, q.refused.stage[i])
+		}
 		if x.keyed {
-			q.rate.note(s, int(x.slots[i]))
+			q.rate.record(s, int(x.slots[i]))
 		}
 	}
-	s.settle()
+	s.endChunk()
 }
 
 // aggregate feeds a row to the aggregators and returns its group's slot. It computes their
@@ -176,7 +188,11 @@ func (x *selector) aggregate(s *memory, r *row, kind window.Kind, results bool) 
 			a.Remove(slot, vals)
 		}
 		if results {
-			a.Result(slot, &x.results[n])
+			out := &x.results[n]
+			a.Result(slot, out)
+			if out.Null && kind == window.Current && x.q.plan.Aggs[n].Name == "sum" {
+				out.Null = vals[0].Null // values were taken away that had not been added: the sum is what is left
+			}
 		}
 	}
 	return slot
@@ -189,14 +205,55 @@ func (x *selector) write(r *row, dst *event.Batch, ts int64) {
 	dst.TS = append(dst.TS, ts)
 }
 
-// having tests the last row of b, and sees only the attributes of b.
+// having tests the last row of b, and sees only the attributes of b; of a pattern also the match.
 func (x *selector) having(b *event.Batch) bool {
 	e := x.q.e
 	r := &e.outRow
 	scribble.Bytes(r.text)
 	r.call.Row++
 	r.b, r.i, r.ts, r.now, r.text = b, b.Len()-1, e.row.ts, e.row.now, r.text[:0]
+	if m := x.q.matched; m != nil {
+		r.b, r.i = m.join(b, &e.row), 0
+	}
 	return x.q.having(r)
+}
+
+// matchedRow is an output of a pattern together with the match, for a having clause that reads both.
+type matchedRow struct {
+	both           *event.Batch
+	output, values []int // attributes that having reads: of the output and, after them, of the match
+}
+
+// newMatchedRow returns nil if having reads only the output.
+func newMatchedRow(plan *siddhiql.Query) *matchedRow {
+	m := &matchedRow{}
+	base := len(plan.Output.Attrs)
+	siddhiql.EachAttr(plan.Having, func(a int) {
+		if a < base {
+			m.output = append(m.output, a)
+		} else {
+			m.values = append(m.values, a-base)
+		}
+	})
+	if m.values == nil {
+		return nil
+	}
+	m.both = event.NewBatch(&event.Schema{Name: plan.Output.Name, Attrs: slices.Concat(plan.Output.Attrs, plan.In.Attrs)})
+	return m
+}
+
+// join makes a row of the last one of out and of the match in r.
+func (m *matchedRow) join(out *event.Batch, r *row) *event.Batch {
+	base := len(m.both.Cols) - len(r.b.Cols)
+	for _, c := range m.output {
+		m.both.Cols[c].Truncate(0)
+		m.both.Cols[c].AppendFrom(&out.Cols[c], out.Len()-1)
+	}
+	for _, c := range m.values {
+		m.both.Cols[base+c].Truncate(0)
+		m.both.Cols[base+c].AppendFrom(&r.b.Cols[c], r.i)
+	}
+	return m.both
 }
 
 // pick makes row i of the stage come out, instead of the row that it displaces.
@@ -244,8 +301,8 @@ func (x *selector) compare(a, b int32) int {
 	return 0
 }
 
-// cut applies offset and limit to the picked rows.
-func (x *selector) cut() {
+// endChunk applies offset and limit to the picked rows.
+func (x *selector) endChunk() {
 	p := x.q.plan
 	if p.Offset > 0 {
 		x.picked = x.picked[min(p.Offset, int64(len(x.picked))):]
@@ -291,9 +348,9 @@ func (s *memory) clear(slot int) {
 	}
 }
 
-// settle ends a chunk: groups without rows may be forgotten. Without aggregators
+// endChunk ends a chunk: groups without rows may be forgotten. Without aggregators
 // a group only lasts for a chunk.
-func (s *memory) settle() {
+func (s *memory) endChunk() {
 	if s.groups == nil {
 		return
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/eventflux/eventflux/shared/lang/window"
 	"github.com/eventflux/eventflux/shared/state"
+	"github.com/eventflux/eventflux/shared/state/wire"
 )
 
 // The state of an engine is made of components. Inside a partition block, the keys of a
@@ -46,15 +47,12 @@ func (q *query) locate(key []byte) (*memory, []byte) {
 	if q.block == nil {
 		return q.memories[0], key
 	}
-	size, n := binary.Uvarint(key)
-	if n <= 0 || size > uint64(len(key)-n) {
+	r := wire.New(key)
+	home := q.block.byKey[string(r.Sized())]
+	if r.Failed() || home == nil {
 		return nil, nil
 	}
-	home := q.block.byKey[string(key[n:n+int(size)])]
-	if home == nil {
-		return nil, nil
-	}
-	return home.memories[q.place], key[n+int(size):]
+	return home.memories[q.place], r.Rest()
 }
 
 // each calls visit with every memory of the query.
@@ -259,17 +257,18 @@ func (c keysSource) Migrate(_ *semver.Version, key, value []byte) (newKey, newVa
 
 // Put implements state.Source.
 func (c keysSource) Put(key, value []byte) error {
-	place, n := binary.Uvarint(value)
-	if n <= 0 || place > 1<<62 || c.b.byKey[string(key)] != nil {
+	r := wire.New(value)
+	place := r.Uvarint()
+	if r.Failed() || place > 1<<62 || c.b.byKey[string(key)] != nil {
 		return fmt.Errorf("partition key %q is there twice, or has no place", key)
 	}
 	var last int64
-	value = value[n:]
-	dated := len(value) > 0
+	dated := r.Len() > 0
 	if dated {
-		if last, n = binary.Varint(value); n != len(value) {
-			return fmt.Errorf("partition key %q: the time of its last event is no number", key)
-		}
+		last = r.Varint()
+	}
+	if err := r.End(); err != nil {
+		return fmt.Errorf("partition key %q: the time of its last event: %w", key, err)
 	}
 	home := c.b.instance(string(key))
 	home.place, home.last, home.dated = place, last, dated

@@ -56,7 +56,7 @@ func compileStore(x siddhiql.Expr, attr event.Attr) valueFn {
 		text := compileRaw(x)
 		return func(r *row, v *table.Value) bool {
 			s, ok := text(r)
-			v.Text, v.Null = strings.Clone(s), !ok
+			v.Text, v.Null = s, !ok
 			return true
 		}
 	case event.Reals:
@@ -90,6 +90,7 @@ type finding struct {
 	fromRow   []int    // attributes of the other row that on reads
 	fromTable [][2]int // attributes of the table, and where they are in both
 	values    []table.Value
+	one       [1]int32 // the row with a primary key
 	found     []int32
 }
 
@@ -157,39 +158,36 @@ func (f *finding) join(r *row, t *table.Table, slot int32) *row {
 	return &f.both
 }
 
-// each calls visit with the rows that meet the condition, in order, until it returns false.
-// visit must not change the table.
-func (f *finding) each(r *row, visit func(slot int32) bool) {
+// candidates returns the rows that may meet the condition, in order: those with the key that it
+// requires, or all. The slice is valid until the table changes, or the next call.
+func (f *finding) candidates(r *row) []int32 {
 	t := r.tables[f.id]
-	meets := func(slot int32) bool {
-		r.work.step(0)
-		return f.on == nil || f.on(f.join(r, t, slot))
-	}
-	var list []int32
 	switch {
 	case f.keys != nil:
 		for i, v := range f.keys {
 			if f.values[i] = (table.Value{}); !v(r, &f.values[i]) {
-				return
+				return nil
 			}
 		}
-		if slot, ok := t.ByKey(f.values); ok && meets(slot) {
-			visit(slot)
+		slot, ok := t.ByKey(f.values)
+		if !ok {
+			return nil
 		}
-		return
+		f.one[0] = slot
+		return f.one[:]
 	case f.value != nil:
 		if f.values[0] = (table.Value{}); !f.value(r, &f.values[0]) {
-			return
+			return nil
 		}
-		list = t.ByIndex(f.index, &f.values[0])
-	default:
-		list = t.Rows()
+		return t.ByIndex(f.index, &f.values[0])
 	}
-	for _, slot := range list {
-		if meets(slot) && !visit(slot) {
-			return
-		}
-	}
+	return t.Rows()
+}
+
+// meets reports whether a candidate meets the condition.
+func (f *finding) meets(r *row, slot int32) bool {
+	r.work.step(0)
+	return f.on == nil || f.on(f.join(r, r.tables[f.id], slot))
 }
 
 // compileIn compiles `condition in T`.
@@ -197,12 +195,13 @@ func compileIn(e *siddhiql.InRows) cond {
 	schema := &event.Schema{Attrs: make([]event.Attr, e.Base)}
 	types(e.On, schema.Attrs)
 	f := newFinding(e.Table, schema, e.On, e.Keys)
-	return func(r *row) (found bool) {
-		f.each(r, func(int32) bool {
-			found = true
-			return false
-		})
-		return found
+	return func(r *row) bool {
+		for _, slot := range f.candidates(r) {
+			if f.meets(r, slot) {
+				return true
+			}
+		}
+		return false
 	}
 }
 
@@ -222,22 +221,32 @@ func types(e siddhiql.Expr, attrs []event.Attr) {
 type tableWrite struct {
 	plan    *siddhiql.Write
 	find    *finding
-	sets    []valueFn
-	own     row // a row of the query
+	set     []siddhiql.Set
+	sets    []valueFn // by set
+	own     row       // a row of the query
 	row     []table.Value
 	changes [][]table.Change
 	texts   []int // attributes of the query's rows that are texts of keys
+	refused RefusedRows
 }
 
 func newTableWrite(q *query) *tableWrite {
 	p := q.plan.Write
-	w := &tableWrite{plan: p, row: make([]table.Value, len(q.plan.Output.Attrs))}
+	w := &tableWrite{plan: p, refused: RefusedRows{Table: p.Table.Name}, row: make([]table.Value, len(q.plan.Output.Attrs))}
+	on, byKey := p.On, p.On != nil && p.Table.KeyDecides(p.On, p.Keys)
+	if byKey {
+		on = nil
+	}
 	var values []siddhiql.Expr
 	for _, s := range p.Set {
+		if byKey && keeps(p, s) {
+			continue
+		}
 		values = append(values, s.Value)
+		w.set = append(w.set, s)
 		w.sets = append(w.sets, compileStore(s.Value, p.Table.Schema.Attrs[s.Attr]))
 	}
-	w.find = newFinding(p.Table, q.plan.Output, p.On, p.Keys, values...)
+	w.find = newFinding(p.Table, q.plan.Output, on, p.Keys, values...)
 	for _, a := range slices.Concat(p.Table.Key, p.Table.Indexes) {
 		if p.Table.Schema.Attrs[a].Type.Class() == event.Texts {
 			w.texts = append(w.texts, a)
@@ -245,6 +254,16 @@ func newTableWrite(q *query) *tableWrite {
 	}
 	w.own.tables, w.own.work = q.e.tables, &q.e.work
 	return w
+}
+
+// keeps reports whether an assignment leaves a part of the primary key as it is: the row was found
+// with the same value. Reals are not compared, because 0.0 and -0.0 are one key.
+func keeps(p *siddhiql.Write, s siddhiql.Set) bool {
+	value, ok := s.Value.(*siddhiql.Attr)
+	return ok && p.Table.Schema.Attrs[s.Attr].Type.Class() != event.Reals && slices.ContainsFunc(p.Keys, func(k siddhiql.TableKey) bool {
+		a, ok := k.Value.(*siddhiql.Attr)
+		return ok && k.Attr == s.Attr && a.Index == value.Index
+	})
 }
 
 // write applies the rows [from, to) of the query's output to the table, one at a time.
@@ -259,10 +278,11 @@ func (q *query) write(from, to int) {
 			continue
 		}
 		found := w.find.found[:0]
-		w.find.each(r, func(slot int32) bool {
-			found = append(found, slot)
-			return true
-		})
+		for _, slot := range w.find.candidates(r) {
+			if w.find.meets(r, slot) {
+				found = append(found, slot)
+			}
+		}
 		w.find.found = found
 		switch {
 		case w.plan.Delete:
@@ -273,10 +293,10 @@ func (q *query) write(from, to int) {
 			w.insert(q, t, i)
 		}
 	}
+	q.deliverRefused()
 }
 
-// insert inserts a row of the query. If its primary key exists already, or has a null, the row
-// is dropped and counted.
+// insert inserts a row of the query, unless the table refuses it.
 func (w *tableWrite) insert(q *query, t *table.Table, i int) {
 	for a := range w.row {
 		c, v := &q.out.Cols[a], &w.row[a]
@@ -294,28 +314,34 @@ func (w *tableWrite) insert(q *query, t *table.Table, i int) {
 	for _, a := range w.texts {
 		q.checkKey("key of the table", len(w.row[a].Text))
 	}
-	if !t.Insert(w.row) {
-		q.e.env.Dropped++
+	if why := t.Insert(w.row); why != "" {
+		q.refuseRow(i, why)
 	}
 }
 
 // update changes rows. Every value is computed before any row changes.
 func (w *tableWrite) update(q *query, t *table.Table, found []int32) {
-	w.changes = w.changes[:0]
-	for _, slot := range found {
+	for len(w.changes) < len(found) {
+		w.changes = append(w.changes, make([]table.Change, len(w.sets)))
+	}
+	changes := w.changes[:len(found)]
+	for n, slot := range found {
 		both := w.find.join(&w.own, t, slot)
-		list := make([]table.Change, len(w.sets))
+		list := changes[n]
 		for i, set := range w.sets {
-			list[i].Attr = w.plan.Set[i].Attr
-			set(both, &list[i].Value)
-			if slices.Contains(w.texts, list[i].Attr) {
-				q.checkKey("key of the table", len(list[i].Value.Text))
+			c := &list[i]
+			c.Attr, c.Value = w.set[i].Attr, table.Value{}
+			set(both, &c.Value)
+			if slices.Contains(w.texts, c.Attr) {
+				q.checkKey("key of the table", len(c.Value.Text))
+			}
+			if len(found) > 1 {
+				c.Value.Text = strings.Clone(c.Value.Text) // the next row uses the memory again
 			}
 		}
-		w.changes = append(w.changes, list)
 	}
-	if !t.Update(found, w.changes) {
-		q.e.env.Dropped++
+	if why := t.Update(found, changes); why != "" {
+		q.refuseRow(w.own.i, why)
 	}
 }
 

@@ -16,10 +16,11 @@ type Task struct {
 	settings  Settings
 	version   inForce
 	chain     *frame.Chain
-	ids       []*dedup // by stream: each has its own message ids
-	links     []*links // by stream: nil for those that do not read results
-	stamp     int64    // the largest arrival stamp in the log so far
-	next      []int    // by block of the current frame: its first row not yet applied
+	ids       []*dedup        // by stream: each has its own message ids
+	links     []*linkTracker  // by stream: nil for those that do not read results
+	keys      map[int]keyFunc // by stream, as far as they were needed
+	stamp     int64           // the largest arrival stamp in the log so far
+	next      []int           // by block of the current frame: its first row not yet applied
 	blocks    []bound
 	past      []*event.Schema // of streams in earlier versions, where they were others
 	adapters  []*adapter      // of events in these forms
@@ -27,6 +28,7 @@ type Task struct {
 	upgraded  *Migration      // what the newest frame did to the components, or nil
 	pinned    bool            // deploy frames do not change the version in force
 	passed    uint64          // number of the newest version that was passed over
+	kept      []keptSpan      // versions that do not come into force, oldest first
 }
 
 // Applied describes how a frame was applied.
@@ -121,6 +123,11 @@ type bound struct {
 	batch  *event.Batch
 	from   *adapter // nil: the events have the form in force
 	source *event.Batch
+
+	announced int // events before this one are announced
+
+	records bool            // the rows are records of a table that a KV bucket fills
+	fills   *siddhiql.Table // nil: they are passed over
 }
 
 // bind finds the streams of the frame's blocks. It refuses frames that do not fit
@@ -130,6 +137,13 @@ func (t *Task) bind(f *frame.Frame) error {
 	for i := range f.Blocks {
 		batch := f.Blocks[i].Batch
 		schema := batch.Schema
+		if to, ok, err := t.bindRecords(batch); ok || err != nil {
+			if err != nil {
+				return err
+			}
+			t.blocks, t.next = append(t.blocks, to), append(t.next, 0)
+			continue
+		}
 		s := t.plan.Stream(schema.Name)
 		if a := t.adapterOf(schema, s); a != nil {
 			t.blocks, t.next = append(t.blocks, bound{stream: a.stream, from: a, source: batch}), append(t.next, 0)
@@ -163,16 +177,31 @@ func (t *Task) apply(f *frame.Frame, done *Applied) {
 		to := &t.blocks[run.Block]
 		stamps := block.Stamps()
 		for first := from; first < end; first += size {
+			t.announce(to, first)
 			now := t.arrive(stamps[first : first+size])
 			if first == from && run.ID != "" && t.seen(to.stream.ID, run.ID) {
 				done.Duplicates++
 				t.skip(stamps[from:end])
 				break
 			}
+			if first == from && run.ID != "" {
+				if marks := t.repeats(to, run.ID, from, end); marks != nil {
+					done.Events += t.sendRest(to, run, marks, stamps[from:end], from, events+1)
+					done.Duplicates++
+					break
+				}
+			}
 			t.send(to, first, size, now, events+uint64(first-from)+1)
 			done.Events += size
 		}
 		events += uint64(run.Rows)
+	}
+}
+
+// announce prefetches for the events of a block from the given one on, if that was not done yet.
+func (t *Task) announce(to *bound, first int) {
+	if first >= to.announced && to.from == nil && !to.records {
+		to.announced = t.Announce(to.stream, to.batch, first)
 	}
 }
 
@@ -193,10 +222,47 @@ func (t *Task) skip(stamps []int64) {
 	}
 }
 
+// sendRest sends the rows of a message that are not marked as repetitions, and returns how many
+// those are. The first row of the message is event `number` of the frame.
+func (t *Task) sendRest(to *bound, run *frame.Run, marks []bool, stamps []int64, from int, number uint64) (sent int) {
+	source := to.batch
+	if to.from != nil {
+		source = to.source
+	}
+	rest := bound{stream: to.stream, from: to.from}
+	for i := 0; i < len(marks); i++ {
+		now := t.arrive(stamps[i : i+1])
+		if marks[i] {
+			if !t.plan.Playback {
+				t.Advance(now)
+			}
+			continue
+		}
+		rows := event.NewBatch(source.Schema)
+		rows.AppendRow(source, from+i)
+		first := i
+		for run.Chunk && i+1 < len(marks) {
+			i++
+			now = max(now, t.arrive(stamps[i:i+1]))
+			if !marks[i] {
+				rows.AppendRow(source, from+i)
+			}
+		}
+		rest.batch, rest.source = rows, rows
+		t.send(&rest, 0, rows.Len(), now, number+uint64(first))
+		sent += rows.Len()
+	}
+	return sent
+}
+
 // send sends a chunk of a block. Its first event is number event in the frame.
 func (t *Task) send(to *bound, first, size int, now int64, event uint64) {
 	if t.trace != nil {
 		t.trace.event = event
+	}
+	if to.records {
+		t.fill(to, first, size, now)
+		return
 	}
 	if to.from == nil {
 		t.Send(to.stream, to.batch, first, first+size, now)

@@ -42,16 +42,28 @@ type timer struct {
 	set bool // it is in the engine's heap
 }
 
-// Before orders timers by due time, then by position, then by the order of the requests.
+// Before orders timers by due time, then by position, then by the order of the requests. Only
+// partition keys that come from two forks have requests with the same number; they go in the
+// order of the keys.
 func (p *pending) Before(o *pending) bool {
 	switch {
 	case p.at != o.at:
 		return p.at < o.at
 	case p.position != o.position:
 		return p.position < o.position
-	default:
+	case p.seq != o.seq:
 		return p.seq < o.seq
+	default:
+		return p.place() < o.place()
 	}
+}
+
+// place orders the partition keys whose queries have timers; 0 for all else.
+func (p *pending) place() uint64 {
+	if s, ok := p.owner.(*memory); ok && s.home != nil {
+		return s.home.place
+	}
+	return 0
 }
 
 func (p *pending) live() bool {

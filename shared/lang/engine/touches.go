@@ -11,10 +11,10 @@ const (
 	parts
 )
 
-// touches lists the memories of a query with a part that may have changed. Freezing it
+// touchedInstances lists the memories of a query with a part that may have changed. Freezing it
 // starts a new round. The memories of the previous round are then reported as they are:
 // gradually, or just before they change.
-type touches struct {
+type touchedInstances struct {
 	part   int
 	round  uint32    // starts with 1
 	list   []*memory // those of this round, each once
@@ -44,7 +44,7 @@ func (s *memory) list() {
 	}
 }
 
-func (t *touches) touch(s *memory) {
+func (t *touchedInstances) touch(s *memory) {
 	if s.rounds[t.part] != t.round {
 		t.melt(s)
 		s.rounds[t.part], s.listed[t.part] = t.round, int32(len(t.list))
@@ -53,7 +53,7 @@ func (t *touches) touch(s *memory) {
 }
 
 // melt reports a memory if it is frozen.
-func (t *touches) melt(s *memory) {
+func (t *touchedInstances) melt(s *memory) {
 	if round := &s.rounds[t.part]; t.tell != nil && *round == t.round-1 {
 		*round, s.shown[t.part] = 0, true
 		t.tell(s)
@@ -61,7 +61,7 @@ func (t *touches) melt(s *memory) {
 }
 
 // drain empties the list. Nothing may be frozen.
-func (t *touches) drain(visit func(*memory), gone func(key []byte)) {
+func (t *touchedInstances) drain(visit func(*memory), gone func(key []byte)) {
 	eachKey(t.gone, gone)
 	t.gone = t.gone[:0]
 	for _, s := range t.list {
@@ -73,7 +73,7 @@ func (t *touches) drain(visit func(*memory), gone func(key []byte)) {
 }
 
 // freeze freezes the listed memories. Nothing may be frozen before.
-func (t *touches) freeze(tell func(*memory)) {
+func (t *touchedInstances) freeze(tell func(*memory)) {
 	t.frozen, t.list = t.list, t.frozen[:0]
 	t.frozenGone, t.gone = t.gone, t.frozenGone[:0]
 	t.tell = tell
@@ -81,7 +81,7 @@ func (t *touches) freeze(tell func(*memory)) {
 }
 
 // thaw reports one more memory, or one more key that has gone; false if there is none.
-func (t *touches) thaw(gone func(key []byte)) bool {
+func (t *touchedInstances) thaw(gone func(key []byte)) bool {
 	if len(t.frozenGone) > 0 {
 		var key []byte
 		key, t.frozenGone = firstKey(t.frozenGone)
@@ -102,7 +102,7 @@ func (t *touches) thaw(gone func(key []byte)) bool {
 
 // remove removes a memory that ends. If any of its entries were shown, entries calls its
 // argument with the keys of all its present and past entries.
-func (t *touches) remove(s *memory, entries func(visit func(key []byte))) {
+func (t *touchedInstances) remove(s *memory, entries func(visit func(key []byte))) {
 	t.melt(s)
 	if s.rounds[t.part] == t.round {
 		at, last := s.listed[t.part], len(t.list)-1

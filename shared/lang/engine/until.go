@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"math"
 	"slices"
 
 	"github.com/eventflux/eventflux/shared/lang/event"
@@ -96,10 +97,14 @@ func (t *Task) timeOf(b *frame.Block, from, to int) int64 {
 }
 
 // TimeOf returns the ms that the app's clock moves to when the rows [from, to) of a block
-// arrive together. In playback, their own timestamps decide.
+// arrive together. In playback, their own timestamps decide, and records of a table that a KV
+// bucket fills come at any time.
 func TimeOf(b *frame.Block, from, to int, plan *siddhiql.Plan) int64 {
 	if !plan.Playback {
 		return slices.Max(b.Stamps()[from:to])
+	}
+	if siddhiql.HasRecords(b.Batch.Schema) {
+		return math.MinInt64
 	}
 	return ClockAt(window.Latest(b.Batch, from, to), plan)
 }
@@ -151,6 +156,7 @@ func (t *Task) step(run *frame.Run, block *frame.Block, from, to int, duplicate 
 	// Send would let time pass as well, but not as a step of its own. With lateness, time
 	// passes after the event is taken in.
 	switch {
+	case b.records && t.plan.Playback:
 	case duplicate && !t.plan.Playback, !duplicate && u.Step != nil && t.reorder == nil:
 		t.pass(now, u)
 	}

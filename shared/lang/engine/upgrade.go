@@ -2,6 +2,7 @@ package engine
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/eventflux/eventflux/shared/lang/event"
 	"github.com/eventflux/eventflux/shared/lang/frame"
@@ -24,6 +25,9 @@ func (t *Task) prepare(plan *siddhiql.Plan, v *frame.Version, s Settings, force 
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w; run version %s, which deployed the app, or a newer one", ErrLevel, err, v.Build)
 	}
+	if c.Kept > 0 && c.Kept == t.version.number {
+		c.Drop = nil
+	}
 	next, err := New(plan)
 	if err != nil {
 		return nil, fmt.Errorf("version %d of app %q: %w", v.Number, t.plan.Name, err)
@@ -45,6 +49,7 @@ func (t *Task) bringInForce() error {
 		return fmt.Errorf("version %d of app %q: %w", u.force.number, t.plan.Name, err)
 	}
 	t.settings, t.version = u.settings, u.force
+	t.kept = slices.DeleteFunc(t.kept, func(s keptSpan) bool { return s.Last < u.force.number })
 	t.Limit(u.settings.Limits)
 	t.keepIDs(old, ids, links)
 	t.adapters = nil // they refer to streams of the version before
@@ -108,8 +113,9 @@ func (e *Engine) Upgrade(next *siddhiql.Plan, m *Migration) (err error) {
 
 // keepIDs makes the memory of message ids for the streams of the plan. A stream that was
 // there before keeps its own.
-func (t *Task) keepIDs(old *siddhiql.Plan, ids []*dedup, with []*links) {
-	t.ids, t.links = make([]*dedup, len(t.plan.Streams)), make([]*links, len(t.plan.Streams))
+func (t *Task) keepIDs(old *siddhiql.Plan, ids []*dedup, with []*linkTracker) {
+	t.keys = nil
+	t.ids, t.links = make([]*dedup, len(t.plan.Streams)), make([]*linkTracker, len(t.plan.Streams))
 	for i, s := range t.plan.Streams {
 		t.ids[i] = newDedup(t.settings.DedupWindow)
 		if s.Linked() {

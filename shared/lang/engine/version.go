@@ -24,6 +24,10 @@ const Level = 1
 // error names; do not retry.
 var ErrLevel = errors.New("another build applies this log")
 
+// ErrScaled says that the app has another number of partitions from here on. Tasks of the
+// former number end at this point of their logs.
+var ErrScaled = errors.New("the app was scaled")
+
 // Settings are the settings that Apply reads. The deployment fixes them and its deploy
 // frame carries them, so that two processors never differ. A new task gets all of them from
 // the deployment. A missing field means what it meant before the field existed.
@@ -76,8 +80,15 @@ func (t *Task) deploy(f *frame.Frame) (bool, error) {
 	if err != nil {
 		return false, fmt.Errorf("the text in the deploy frame is refused: %w", err)
 	}
+	if t.version.number > 0 && plan.Partitions != t.plan.Partitions {
+		return false, fmt.Errorf("%w: it has %d partitions from version %d on, and this is a task of %d", ErrScaled, plan.Partitions, v.Number, t.plan.Partitions)
+	}
 	if t.pinned {
 		return t.passOver(v, plan), nil
+	}
+	if t.keepsFrom(uint64(v.Number)) {
+		t.expect(plan)
+		return true, nil
 	}
 	var s Settings
 	d := json.NewDecoder(bytes.NewReader([]byte(v.Settings)))

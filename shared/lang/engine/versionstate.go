@@ -10,6 +10,7 @@ import (
 	"github.com/eventflux/eventflux/shared/lang/event"
 	"github.com/eventflux/eventflux/shared/lang/window"
 	"github.com/eventflux/eventflux/shared/state"
+	"github.com/eventflux/eventflux/shared/state/wire"
 )
 
 // versionSource is the state of the version in force: one entry, or none before the first
@@ -19,8 +20,9 @@ type versionSource struct {
 	fieldsSource
 	t *Task
 
-	shown  *int // forms as of the last Changed
-	loaded *[]pastForm
+	shown     *int // forms as of the last Changed
+	shownKept *int // spans as of the last Changed
+	loaded    *[]pastForm
 }
 
 type pastForm struct {
@@ -37,7 +39,7 @@ func newVersionSource(t *Task) versionSource {
 		f.Uint(&t.version.level)
 		f.Require(t.version.number > 0 && t.version.level > 0, "version %d at level %d", t.version.number, t.version.level)
 		f.Int(&t.version.stamp)
-	}}, t, new(int), new([]pastForm)}
+	}}, t, new(int), new(int), new([]pastForm)}
 }
 
 func formKey(n int) []byte { return binary.BigEndian.AppendUint32([]byte{keyForm}, uint32(n)) }
@@ -45,7 +47,10 @@ func formKey(n int) []byte { return binary.BigEndian.AppendUint32([]byte{keyForm
 // Changed implements state.Source. A form never changes.
 func (s versionSource) Changed(visit func(key []byte)) {
 	s.visit(visit, *s.shown)
-	*s.shown = len(s.t.past)
+	if len(s.t.kept) == 0 && *s.shownKept > 0 {
+		visit([]byte(keyKept))
+	}
+	*s.shown, *s.shownKept = len(s.t.past), len(s.t.kept)
 }
 
 // Keys implements state.Source.
@@ -56,6 +61,9 @@ func (s versionSource) visit(visit func(key []byte), from int) {
 		return
 	}
 	s.fieldsSource.Keys(visit)
+	if len(s.t.kept) > 0 {
+		visit([]byte(keyKept))
+	}
 	for n := from; n < len(s.t.past); n++ {
 		visit(formKey(n))
 	}
@@ -65,6 +73,9 @@ func (s versionSource) visit(visit func(key []byte), from int) {
 func (s versionSource) Append(dst, key []byte) ([]byte, bool) {
 	if s.t.version.number == 0 {
 		return dst, false
+	}
+	if string(key) == keyKept {
+		return appendKept(dst, s.t.kept), len(s.t.kept) > 0
 	}
 	if len(key) != 5 || key[0] != keyForm {
 		return s.fieldsSource.Append(dst, key)
@@ -87,44 +98,43 @@ func appendForm(dst []byte, s *event.Schema) []byte {
 }
 
 func readForm(src []byte) (*event.Schema, error) {
-	s := &event.Schema{}
-	var err error
-	if s.Name, src, err = readFormName(src); err != nil {
-		return nil, err
-	}
-	for len(src) > 0 {
-		if len(src) < 2 || !event.Type(src[0]).Valid() || src[1] != 0 && !event.Type(src[1]).Valid() {
-			return nil, fmt.Errorf("an attribute without a type")
+	r := wire.New(src)
+	s := &event.Schema{Name: readFormName(&r)}
+	for r.Len() > 0 {
+		a := event.Attr{Type: event.Type(r.Byte()), Held: event.Type(r.Byte())}
+		if !a.Type.Valid() || a.Held != 0 && !a.Held.Valid() {
+			r.Fail("an attribute without a type")
 		}
-		a := event.Attr{Type: event.Type(src[0]), Held: event.Type(src[1])}
-		if a.Name, src, err = readFormName(src[2:]); err != nil {
-			return nil, err
-		}
+		a.Name = readFormName(&r)
 		if s.Index(a.Name) >= 0 {
-			return nil, fmt.Errorf("attribute %q is there twice", a.Name)
+			r.Fail("attribute %q is there twice", a.Name)
 		}
 		s.Attrs = append(s.Attrs, a)
 	}
-	return s, nil
+	return s, r.End()
 }
 
-func readFormName(src []byte) (name string, rest []byte, err error) {
-	size, n := binary.Uvarint(src)
-	if n <= 0 || size == 0 || size > uint64(len(src)-n) {
-		return "", nil, fmt.Errorf("a name is cut off, or empty")
+func readFormName(r *wire.Reader) string {
+	name := string(r.Sized())
+	if name == "" {
+		r.Fail("a name is empty")
 	}
-	return string(src[n : n+int(size)]), src[n+int(size):], nil
+	return name
 }
 
 // Reset implements state.Source.
 func (s versionSource) Reset() {
 	s.fieldsSource.Reset()
-	s.t.past, s.t.adapters = nil, nil
-	*s.shown, *s.loaded = 0, nil
+	s.t.past, s.t.adapters, s.t.kept = nil, nil, nil
+	*s.shown, *s.shownKept, *s.loaded = 0, 0, nil
 }
 
 // Put implements state.Source.
-func (s versionSource) Put(key, value []byte) error {
+func (s versionSource) Put(key, value []byte) (err error) {
+	if string(key) == keyKept {
+		s.t.kept, err = readKept(value)
+		return err
+	}
 	if len(key) != 5 || key[0] != keyForm {
 		return s.fieldsSource.Put(key, value)
 	}
@@ -146,7 +156,10 @@ func (s versionSource) Ready() error {
 		}
 		s.t.past = append(s.t.past, f.schema)
 	}
-	*s.shown, *s.loaded = len(list), nil
+	if n := len(s.t.kept); n > 0 && s.t.version.number > s.t.kept[n-1].Last {
+		return fmt.Errorf("versions up to %d do not come into force, and version %d is", s.t.kept[n-1].Last, s.t.version.number)
+	}
+	*s.shown, *s.shownKept, *s.loaded = len(list), len(s.t.kept), nil
 	return nil
 }
 
@@ -160,6 +173,9 @@ func (s versionSource) Items(visit func(state.Item)) bool {
 		return true
 	}
 	visit(state.Item{Key: "version", Entry: []byte(s.name), Value: fmt.Appendf(nil, `{"number":%d,"level":%d,"deployed_ms":%d}`, v.number, v.level, v.stamp)})
+	if len(s.t.kept) > 0 {
+		visit(state.Item{Key: keyKept, Entry: []byte(keyKept), Value: asJSON(keptText(s.t.kept))})
+	}
 	for n, p := range s.t.past {
 		visit(state.Item{Key: fmt.Sprintf("form %d", n+1), Entry: formKey(n), Value: asJSON(p.String())})
 	}

@@ -122,15 +122,15 @@ func TestPayloadsThatAreWrong(t *testing.T) {
 		class         error
 		says          string
 	}{
-		{"no payload", leastPayload, "", frame.ErrCorrupt, "no number in its shortest form"},
+		{"no payload", leastPayload, "", frame.ErrCorrupt, "expected a number, which is cut off"},
 		{"no block", "01 | 06", "00 | 06", frame.ErrCorrupt, "0 blocks"},
 		{"a block too many", "01 | 06", "02 | 06", frame.ErrCorrupt, "bytes"},
 		{"blocks over the limit", "01 | 06", "8120 | 06", frame.ErrCorrupt, "4097 blocks, allowed are 1 to 4096"},
 		{"a number that is not in its shortest form", "01 | 06", "8100 | 06", frame.ErrCorrupt, "shortest form"},
 		{"a number of more than 64 bits", "01 | 06", "ffffffffffffffffff7f | 06", frame.ErrCorrupt, "shortest form"},
-		{"schema shorter than declared", "06 0153", "07 0153", frame.ErrCorrupt, "1 bytes after the schema"},
-		{"schema longer than declared", "06 0153", "05 0153", frame.ErrCorrupt, "1 bytes are declared, 0 remain"},
-		{"schema beyond the payload", "06 0153", "7f 0153", frame.ErrCorrupt, "127 bytes are declared"},
+		{"schema shorter than declared", "06 0153", "07 0153", frame.ErrCorrupt, "1 bytes too many"},
+		{"schema longer than declared", "06 0153", "05 0153", frame.ErrCorrupt, "expected 1 bytes, 0 are left"},
+		{"schema beyond the payload", "06 0153", "7f 0153", frame.ErrCorrupt, "expected 127 bytes"},
 		{"no stream name", "06 0153 01", "05 00 01", frame.ErrCorrupt, "empty name"},
 		{"no attribute name", "06 0153 01 02 0161", "05 0153 01 02 00", frame.ErrCorrupt, "empty name"},
 		{"attributes over what remains", "01 02 0161", "02 02 0161", frame.ErrCorrupt, "2 attributes, allowed are 0 to 1"},
@@ -145,16 +145,16 @@ func TestPayloadsThatAreWrong(t *testing.T) {
 		{"stamps of form 0", "10 02 |", "00 02 |", frame.ErrCorrupt, "form 0"},
 		{"stamps of form 4", "10 02 |", "40 02 |", frame.ErrCorrupt, "form 4"},
 		{"stamps in units of 1", "10 02 |", "30 02 00 01 |", frame.ErrCorrupt, "a unit of 1"},
-		{"stamps that are missing", "10 02 | 01 | 01 | 11 00 05 07 | 01 | 10 02", "18 02", frame.ErrCorrupt, "16 bytes are declared, 0 remain"},
+		{"stamps that are missing", "10 02 | 01 | 01 | 11 00 05 07 | 01 | 10 02", "18 02", frame.ErrCorrupt, "expected 16 bytes, 0 are left"},
 		{"arrival neither absent nor present", "02 | 01 | 01", "02 | 00 | 01", frame.ErrCorrupt, "0 where 1 (absent)"},
 		{"nulls neither absent nor present", "02 | 01 | 01", "02 | 01 | 03", frame.ErrCorrupt, "3 where 1 (absent)"},
 		{"a bitmap without nulls", "01 | 11 00 05 07", "0200 | 11 00 05 07", frame.ErrCorrupt, "bitmap without nulls"},
 		{"a bitmap with more bits than rows", "01 | 11 00 05 07", "0205 | 10 0a", frame.ErrCorrupt, "bits after its 2 rows"},
 		{"an int over 32 bits", "11 00 05 07", "10 8080808010", frame.ErrCorrupt, "exceeds 32 bits"},
 		{"an int under 32 bits", "11 00 05 07", "10 8180808010", frame.ErrCorrupt, "exceeds 32 bits"},
-		{"values that are missing", "11 00 05 07 | 01 | 10 02", "12 00 05 07 01", frame.ErrCorrupt, "4 bytes are declared, 3 remain"},
+		{"values that are missing", "11 00 05 07 | 01 | 10 02", "12 00 05 07 01", frame.ErrCorrupt, "expected 4 bytes, 3 are left"},
 		{"no run", "01 | 10 02", "00", frame.ErrCorrupt, "0 runs"},
-		{"more runs than bytes", "01 | 10 02", "02 | 00", frame.ErrCorrupt, "ends too early"},
+		{"more runs than bytes", "01 | 10 02", "02 | 00", frame.ErrCorrupt, "expected 1 bytes, 0 are left"},
 		{"more runs than rows", "01 | 10 02", "03 | 00 00 00", frame.ErrCorrupt, "3 runs, allowed are 1 to 2"},
 		{"runs of fewer rows", "01 | 10 02", "01 | 00", frame.ErrCorrupt, "no run has the last 1 rows of block 0"},
 		{"runs of more rows", "01 | 10 02", "01 | 10 03", frame.ErrCorrupt, "run 0 has 3 rows, block 0 has 2 left"},
@@ -164,16 +164,16 @@ func TestPayloadsThatAreWrong(t *testing.T) {
 		{"unknown flags of a run", "01 | 10 02", "01 | 30 02", frame.ErrCorrupt, "flags 0x30"},
 		{"an empty id", "01 | 10 02", "01 | 12 02 00", frame.ErrCorrupt, "0 bytes of an id"},
 		{"an id over the limit", "01 | 10 02", "01 | 12 02 818004", frame.ErrCorrupt, "65537 bytes of an id"},
-		{"an id beyond the payload", "01 | 10 02", "01 | 12 02 05 61", frame.ErrCorrupt, "5 bytes are declared, 1 remain"},
-		{"trailing bytes", "01 | 10 02", "01 | 10 02 00", frame.ErrCorrupt, "1 bytes after the payload"},
+		{"an id beyond the payload", "01 | 10 02", "01 | 12 02 05 61", frame.ErrCorrupt, "expected 5 bytes, 1 are left"},
+		{"trailing bytes", "01 | 10 02", "01 | 10 02 00", frame.ErrCorrupt, "1 bytes too many"},
 		// From here on the attribute has another type.
 		{"a bool with more bits than rows", "02 0161 | 02 | 10 02 | 01 | 01 | 11 00 05 07", "01 0161 | 02 | 10 02 | 01 | 01 | 07", frame.ErrCorrupt, "bits after their 2 values"},
-		{"doubles that are missing", "02 0161", "05 0161", frame.ErrCorrupt, "16 bytes are declared"},
-		{"floats that are missing", "02 0161", "04 0161", frame.ErrCorrupt, "8 bytes are declared"},
+		{"doubles that are missing", "02 0161", "05 0161", frame.ErrCorrupt, "expected 16 bytes"},
+		{"floats that are missing", "02 0161", "04 0161", frame.ErrCorrupt, "expected 8 bytes"},
 		{"texts of form 0", "02 0161 | 02 | 10 02 | 01 | 01 | 11", "06 0161 | 02 | 10 02 | 01 | 01 | 00", frame.ErrCorrupt, "form 0 of texts"},
 		{"texts of negative length", "02 0161 | 02 | 10 02 | 01 | 01 | 11 00 05 07", "06 0161 | 02 | 10 02 | 01 | 01 | 01 10 01", frame.ErrCorrupt, "impossible lengths"},
 		{"texts of lengths that overflow", "02 0161 | 02 | 10 02 | 01 | 01 | 11 00 05 07", "06 0161 | 02 | 10 02 | 01 | 01 | 01 10 feffffffffffffffff01", frame.ErrCorrupt, "impossible lengths"},
-		{"texts that are missing", "02 0161 | 02 | 10 02 | 01 | 01 | 11 00 05 07", "06 0161 | 02 | 10 02 | 01 | 01 | 01 10 40", frame.ErrCorrupt, "64 bytes are declared"},
+		{"texts that are missing", "02 0161 | 02 | 10 02 | 01 | 01 | 11 00 05 07", "06 0161 | 02 | 10 02 | 01 | 01 | 01 10 40", frame.ErrCorrupt, "expected 64 bytes"},
 		{"an empty dictionary", "02 0161 | 02 | 10 02 | 01 | 01 | 11 00 05 07", "06 0161 | 02 | 10 02 | 01 | 01 | 02 00", frame.ErrCorrupt, "0 texts of a dictionary"},
 		{"a dictionary of more texts than rows", "02 0161 | 02 | 10 02 | 01 | 01 | 11 00 05 07", "06 0161 | 02 | 10 02 | 01 | 01 | 02 03", frame.ErrCorrupt, "3 texts of a dictionary"},
 		{"a text beyond the dictionary", "02 0161 | 02 | 10 02 | 01 | 01 | 11 00 05 07", "06 0161 | 02 | 10 02 | 01 | 01 | 02 01 10 02 61 10 02", frame.ErrCorrupt, "text 1 of a dictionary of 1"},
@@ -206,7 +206,7 @@ func TestVersion1(t *testing.T) {
 		return err
 	}
 	wantError(t, old(deploy()), frame.ErrVersion, "a frame of kind 4 is not known")
-	wantError(t, old(clock()), frame.ErrCorrupt, "8 bytes after")
+	wantError(t, old(clock()), frame.ErrCorrupt, "8 bytes too many")
 	for _, f := range []*frame.Frame{tick(), barrier(), example()} {
 		if err := old(f); err != nil {
 			t.Error(err)
@@ -223,9 +223,9 @@ func TestControlFramesThatAreWrong(t *testing.T) {
 		payload []byte
 		says    string
 	}{
-		{"a tick with a short clock", frame.Tick, []byte{0}, "8 bytes are declared, 1 remain"},
-		{"a tick with more than a clock", frame.Tick, make([]byte, 9), "1 bytes after"},
-		{"a deploy frame without content", frame.Deploy, nil, "no number in its shortest form"},
+		{"a tick with a short clock", frame.Tick, []byte{0}, "expected 8 bytes, 1 are left"},
+		{"a tick with more than a clock", frame.Tick, make([]byte, 9), "1 bytes too many"},
+		{"a deploy frame without content", frame.Deploy, nil, "expected a number, which is cut off"},
 		{"version 0 of an app", frame.Deploy, append([]byte{0}, version[1:]...), "0 as the number of an app's version"},
 		{"a version over 32 bits", frame.Deploy, append(unhex(t, "8080808010"), version[1:]...), "4294967296 as the number of an app's version"},
 		{"level 0", frame.Deploy, append([]byte{1, 0}, version[2:]...), "0 as a semantics level"},
@@ -234,14 +234,14 @@ func TestControlFramesThatAreWrong(t *testing.T) {
 		{"settings over the limit", frame.Deploy, unhex(t, "01 01 0131 818004"), "65537 bytes of settings"},
 		{"no text", frame.Deploy, unhex(t, "01 01 0131 027b7d 00"), "0 bytes of an app's text"},
 		{"a text over the limit", frame.Deploy, unhex(t, "01 01 0131 027b7d 818040"), "1048577 bytes of an app's text"},
-		{"a text that is cut", frame.Deploy, version[:len(version)-1], "1 bytes are declared, 0 remain"},
+		{"a text that is cut", frame.Deploy, version[:len(version)-1], "expected 1 bytes, 0 are left"},
 		{"an empty change", frame.Deploy, append(slices.Clone(version), 0), "0 bytes of a change"},
 		{"a change over the limit", frame.Deploy, append(slices.Clone(version), unhex(t, "818040")...), "1048577 bytes of a change"},
-		{"a change that is cut", frame.Deploy, append(slices.Clone(version), 2, '{'), "2 bytes are declared, 1 remain"},
-		{"more than a change", frame.Deploy, append(slices.Clone(version), 1, '{', 0), "1 bytes after"},
-		{"a barrier without", frame.Barrier, nil, "32 bytes are declared"},
-		{"a short barrier", frame.Barrier, cut[:31], "32 bytes are declared, 31 remain"},
-		{"a long barrier", frame.Barrier, append(slices.Clone(cut), 0), "1 bytes after"},
+		{"a change that is cut", frame.Deploy, append(slices.Clone(version), 2, '{'), "expected 2 bytes, 1 are left"},
+		{"more than a change", frame.Deploy, append(slices.Clone(version), 1, '{', 0), "1 bytes too many"},
+		{"a barrier without", frame.Barrier, nil, "expected 32 bytes"},
+		{"a short barrier", frame.Barrier, cut[:31], "expected 32 bytes, 31 are left"},
+		{"a long barrier", frame.Barrier, append(slices.Clone(cut), 0), "1 bytes too many"},
 		{"epoch 0", frame.Barrier, append(make([]byte, 8), cut[8:]...), "epoch 0"},
 		{"term 0", frame.Barrier, append(append(slices.Clone(cut[:8]), make([]byte, 8)...), cut[16:]...), "term 0"},
 		{"no id", frame.Barrier, append(slices.Clone(cut[:16]), make([]byte, 16)...), "id 0000"},

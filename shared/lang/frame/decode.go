@@ -6,6 +6,7 @@ import (
 	"unsafe"
 
 	"github.com/eventflux/eventflux/shared/state/compress"
+	"github.com/eventflux/eventflux/shared/state/wire"
 	"github.com/eventflux/eventflux/shared/testing/scribble"
 )
 
@@ -52,7 +53,7 @@ func (d *Decoder) Decode(src []byte) (*Frame, error) {
 	if f.App = app; app != string(e.app) {
 		f.App = string(e.app)
 	}
-	r := reader{src: raw, budget: DecodedBytesMax}
+	r := reader{wire.New(raw), DecodedBytesMax}
 	switch f.Kind {
 	case Events:
 		d.events(&r)
@@ -61,15 +62,12 @@ func (d *Decoder) Decode(src []byte) (*Frame, error) {
 	case Deploy:
 		f.Deploy = readVersion(&r)
 	case Tick:
-		if f.HasClock = e.version > 1 && r.rest() > 0; f.HasClock {
-			f.Clock = r.int64()
+		if f.HasClock = e.version > 1 && r.Len() > 0; f.HasClock {
+			f.Clock = int64(r.Uint64())
 		}
 	}
-	if r.err == nil && r.rest() > 0 {
-		r.fail("%d bytes after the payload", r.rest())
-	}
-	if r.err != nil {
-		return nil, r.err
+	if r.End() != nil {
+		return nil, r.corruption()
 	}
 	return f, nil
 }
@@ -112,13 +110,13 @@ func (d *Decoder) payload(e *envelope) ([]byte, error) {
 }
 
 func readCut(r *reader) Cut {
-	b := r.bytes(8 + 8 + 16)
-	if r.err != nil {
+	b := r.Bytes(8 + 8 + 16)
+	if r.Failed() {
 		return Cut{}
 	}
 	c := Cut{Epoch: binary.LittleEndian.Uint64(b), Term: binary.LittleEndian.Uint64(b[8:]), ID: [16]byte(b[16:])}
 	if c.Epoch == 0 || c.Term == 0 || c.ID == [16]byte{} {
-		r.fail("barrier with epoch %d, term %d, id %x; none of them can be zero", c.Epoch, c.Term, c.ID)
+		r.Fail("barrier with epoch %d, term %d, id %x; none of them can be zero", c.Epoch, c.Term, c.ID)
 	}
 	return c
 }
@@ -129,11 +127,11 @@ func readVersion(r *reader) Version {
 		Number: uint32(r.count("as the number of an app's version", 1, math.MaxUint32)),
 		Level:  uint32(r.count("as a semantics level", 1, math.MaxUint32)),
 	}
-	v.Build = string(r.bytes(r.count("bytes of a build's name", 1, NameBytesMax)))
-	v.Settings = string(r.bytes(r.count("bytes of settings", 1, SettingsBytesMax)))
-	v.Text = string(r.bytes(r.count("bytes of an app's text", 1, AppBytesMax)))
-	if r.err == nil && r.rest() > 0 {
-		v.Change = string(r.bytes(r.count("bytes of a change", 1, ChangeBytesMax)))
+	v.Build = string(r.Bytes(r.count("bytes of a build's name", 1, NameBytesMax)))
+	v.Settings = string(r.Bytes(r.count("bytes of settings", 1, SettingsBytesMax)))
+	v.Text = string(r.Bytes(r.count("bytes of an app's text", 1, AppBytesMax)))
+	if r.Len() > 0 {
+		v.Change = string(r.Bytes(r.count("bytes of a change", 1, ChangeBytesMax)))
 	}
 	return v
 }
@@ -144,7 +142,7 @@ func (d *Decoder) events(r *reader) {
 	d.left = d.left[:0]
 	for range blocks {
 		n := d.block(r, RowsMax-rows)
-		if r.err != nil {
+		if r.Failed() {
 			return
 		}
 		rows += n
@@ -156,11 +154,11 @@ func (d *Decoder) events(r *reader) {
 // block reads one block and returns its number of rows.
 func (d *Decoder) block(r *reader, rowsMax int) int {
 	s := d.shapeOf(r)
-	if r.err != nil {
+	if r.Failed() {
 		return 0
 	}
 	rows := r.count("rows", 1, rowsMax)
-	if !r.take(cellBytes(rows, len(s.schema.Attrs))) {
+	if !r.reserve(cellBytes(rows, len(s.schema.Attrs))) {
 		return 0
 	}
 	b := s.next()
@@ -171,7 +169,7 @@ func (d *Decoder) block(r *reader, rowsMax int) int {
 		r.ints(b.Arrived)
 	}
 	for i := range b.Batch.Cols {
-		if r.err != nil {
+		if r.Failed() {
 			break
 		}
 		d.column(r, s.schema.Attrs[i].Holds(), &b.Batch.Cols[i], rows)
@@ -182,25 +180,25 @@ func (d *Decoder) block(r *reader, rowsMax int) int {
 
 // present reads whether an optional part follows.
 func (r *reader) present() bool {
-	b := r.byte()
-	if r.err == nil && b != absent && b != present {
-		r.fail("%d where %d (absent) or %d (present) is expected", b, absent, present)
+	b := r.Byte()
+	if !r.Failed() && b != absent && b != present {
+		r.Fail("%d where %d (absent) or %d (present) is expected", b, absent, present)
 	}
-	return b == present && r.err == nil
+	return b == present && !r.Failed()
 }
 
 func (d *Decoder) runs(r *reader, rows int) {
-	runs := r.count("runs", 1, min(rows, r.rest())) // each takes a byte or more
+	runs := r.count("runs", 1, min(rows, r.Len())) // each takes a byte or more
 	d.frame.Runs = resize(d.frame.Runs, runs)
 	last := 0
 	for i := range d.frame.Runs {
 		run := &d.frame.Runs[i]
 		*run = d.run(r, last)
-		if r.err != nil {
+		if r.Failed() {
 			return
 		}
 		if run.Rows > d.left[run.Block] {
-			r.fail("run %d has %d rows, block %d has %d left", i, run.Rows, run.Block, d.left[run.Block])
+			r.Fail("run %d has %d rows, block %d has %d left", i, run.Rows, run.Block, d.left[run.Block])
 			return
 		}
 		d.left[run.Block] -= run.Rows
@@ -208,21 +206,21 @@ func (d *Decoder) runs(r *reader, rows int) {
 	}
 	for i, left := range d.left {
 		if left != 0 {
-			r.fail("no run has the last %d rows of block %d", left, i)
+			r.Fail("no run has the last %d rows of block %d", left, i)
 			return
 		}
 	}
 }
 
 func (d *Decoder) run(r *reader, lastBlock int) Run {
-	flags := r.byte()
+	flags := r.Byte()
 	if flags&^runFlags != 0 {
-		r.fail("flags %#x of a run", flags)
+		r.Fail("flags %#x of a run", flags)
 	}
 	run := Run{Block: lastBlock, Rows: 1, Chunk: flags&runIsChunk != 0}
 	if flags&runHasBlock != 0 {
-		if run.Block = r.count("as the number of a block", 0, len(d.left)-1); r.err == nil && run.Block == lastBlock {
-			r.fail("block %d is named again", lastBlock)
+		if run.Block = r.count("as the number of a block", 0, len(d.left)-1); !r.Failed() && run.Block == lastBlock {
+			r.Fail("block %d is named again", lastBlock)
 		}
 	}
 	if flags&runHasRows != 0 {
@@ -239,7 +237,7 @@ func (d *Decoder) run(r *reader, lastBlock int) Run {
 
 // text copies an id or header to memory that lasts as long as the frame.
 func (d *Decoder) text(r *reader) string {
-	b := r.bytes(r.count("bytes of an id or header", 1, TextBytesMax))
+	b := r.Bytes(r.count("bytes of an id or header", 1, TextBytesMax))
 	start := len(d.texts)
 	d.texts = append(d.texts, b...)
 	kept := d.texts[start:]

@@ -11,7 +11,7 @@ import (
 // column reads the values of one attribute into c, whatever it held before.
 func (d *Decoder) column(r *reader, t event.Type, c *event.Column, rows int) {
 	nulls := d.readNulls(r, rows)
-	if r.err != nil {
+	if r.Failed() {
 		return
 	}
 	if nulls == 0 {
@@ -38,8 +38,8 @@ func (d *Decoder) readNulls(r *reader, rows int) int {
 	if !r.present() {
 		return 0
 	}
-	src := r.bytes((rows + 7) / 8)
-	if r.err != nil {
+	src := r.Bytes((rows + 7) / 8)
+	if r.Failed() {
 		return 0
 	}
 	d.nulls = resize(d.nulls, (rows+63)/64)
@@ -54,14 +54,14 @@ func (d *Decoder) readNulls(r *reader, rows int) int {
 			}
 		}
 		if w&^usedBits(rows, i) != 0 {
-			r.fail("a null bitmap with bits after its %d rows", rows)
+			r.Fail("a null bitmap with bits after its %d rows", rows)
 			return 0
 		}
 		d.nulls[i] = w
 		nulls += bits.OnesCount64(w)
 	}
 	if nulls == 0 {
-		r.fail("a null bitmap without nulls")
+		r.Fail("a null bitmap without nulls")
 	}
 	return nulls
 }
@@ -100,18 +100,18 @@ func readIntegers(r *reader, t event.Type, dst []int64) {
 	for _, v := range dst {
 		excess |= uint64(v-math.MinInt32) >> 32
 	}
-	if excess != 0 && r.err == nil {
-		r.fail("a value of an int exceeds 32 bits")
+	if excess != 0 {
+		r.Fail("a value of an int exceeds 32 bits")
 	}
 }
 
 func readBools(r *reader, dst []int64) {
-	src := r.bytes((len(dst) + 7) / 8)
-	if r.err != nil {
+	src := r.Bytes((len(dst) + 7) / 8)
+	if r.Failed() {
 		return
 	}
 	if last := len(dst) & 7; last != 0 && src[len(src)-1]>>last != 0 {
-		r.fail("bools with bits after their %d values", len(dst))
+		r.Fail("bools with bits after their %d values", len(dst))
 		return
 	}
 	for i := range dst {
@@ -121,13 +121,13 @@ func readBools(r *reader, dst []int64) {
 
 func readFloats(r *reader, t event.Type, dst []float64) {
 	if t == event.Float {
-		src := r.bytes(4 * len(dst))
+		src := r.Bytes(4 * len(dst))
 		for i := range len(src) / 4 {
 			dst[i] = float64(math.Float32frombits(binary.LittleEndian.Uint32(src[4*i:])))
 		}
 		return
 	}
-	src := r.bytes(8 * len(dst))
+	src := r.Bytes(8 * len(dst))
 	for i := range len(src) / 8 {
 		dst[i] = math.Float64frombits(binary.LittleEndian.Uint64(src[8*i:]))
 	}
@@ -139,22 +139,22 @@ func (d *Decoder) readTexts(r *reader, c *event.Column, rows, nulls int) {
 		clear(c.Ends)
 		return
 	}
-	switch form := r.byte(); {
-	case r.err != nil:
+	switch form := r.Byte(); {
+	case r.Failed():
 	case form == plainTexts:
 		d.readPlain(r, c, rows, nulls)
 	case form == dictionaryTexts:
 		d.readDictionary(r, c, rows, nulls)
 	default:
-		r.fail("form %d of texts", form)
+		r.Fail("form %d of texts", form)
 	}
 }
 
 func (d *Decoder) readPlain(r *reader, c *event.Column, rows, nulls int) {
 	d.ints = resize(d.ints, rows)
 	total := r.lengths(d.ints[:rows-nulls])
-	src := r.bytes(total)
-	if !r.take(total) {
+	src := r.Bytes(total)
+	if !r.reserve(total) {
 		return
 	}
 	scatter(d.ints, d.nulls, nulls)
@@ -169,7 +169,7 @@ func (d *Decoder) readPlain(r *reader, c *event.Column, rows, nulls int) {
 // lengths fills dst with lengths of texts and returns their sum.
 func (r *reader) lengths(dst []int64) int {
 	r.ints(dst)
-	if r.err != nil {
+	if r.Failed() {
 		return 0
 	}
 	total, all := int64(0), int64(0)
@@ -178,7 +178,7 @@ func (r *reader) lengths(dst []int64) int {
 		total += size
 	}
 	if all < 0 || all > RawBytesMax || total > DecodedBytesMax {
-		r.fail("texts of impossible lengths")
+		r.Fail("texts of impossible lengths")
 		return 0
 	}
 	return int(total)

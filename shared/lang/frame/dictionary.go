@@ -120,11 +120,11 @@ func (d *dictionary) appendTo(dst []byte) []byte {
 // readDictionary reads what appendTo wrote.
 func (d *Decoder) readDictionary(r *reader, c *event.Column, rows, nulls int) {
 	count := r.count("texts of a dictionary", 1, rows-nulls)
-	if r.err != nil {
+	if r.Failed() {
 		return
 	}
 	d.ints = resize(d.ints, count)
-	texts := r.bytes(r.lengths(d.ints))
+	texts := r.Bytes(r.lengths(d.ints))
 	d.starts = append(d.starts[:0], 0)
 	longest := int64(0)
 	for i, size := range d.ints {
@@ -135,7 +135,7 @@ func (d *Decoder) readDictionary(r *reader, c *event.Column, rows, nulls int) {
 	numbers := d.ints[:rows-nulls]
 	r.ints(numbers)
 	total := d.totalOf(r, numbers, count)
-	if !r.take(total) {
+	if !r.reserve(total) {
 		return
 	}
 	scatter(d.ints, d.nulls, nulls)
@@ -172,13 +172,13 @@ func (d *Decoder) placeWords(c *event.Column, texts []byte, total int) {
 
 // totalOf checks the numbers of the rows' texts and adds up the texts' lengths.
 func (d *Decoder) totalOf(r *reader, numbers []int64, count int) int {
-	if r.err != nil {
+	if r.Failed() {
 		return 0
 	}
 	total := 0
 	for _, number := range numbers {
 		if uint64(number) >= uint64(count) {
-			r.fail("text %d of a dictionary of %d", number, count)
+			r.Fail("text %d of a dictionary of %d", number, count)
 			return 0
 		}
 		total += int(d.starts[number+1] - d.starts[number])

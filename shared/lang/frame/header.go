@@ -3,9 +3,9 @@ package frame
 import (
 	"encoding/binary"
 	"fmt"
-	"hash/crc32"
 
 	"github.com/eventflux/eventflux/shared/state/compress"
+	"github.com/eventflux/eventflux/shared/state/wire"
 )
 
 // The frame around the payload. Magic, size and the CRC at the end have the same places in
@@ -31,8 +31,6 @@ const (
 )
 
 const magic = "EFWF"
-
-var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // envelope is a frame with checked surroundings: the CRC is right, and the version, kind
 // and codec are known.
@@ -125,7 +123,7 @@ func checkWhole(src []byte) error {
 	case size < len(src):
 		return corrupt(size, "%d bytes after the frame", len(src)-size)
 	}
-	want, got := crcOf(src), crc32.Checksum(src[:size-crcBytes], castagnoli)
+	want, got := crcOf(src), wire.CRC(src[:size-crcBytes])
 	if want == got {
 		return nil
 	}
@@ -162,7 +160,7 @@ func seal(dst []byte, base int, codec compress.Codec, rawLen int) ([]byte, uint3
 	dst[base+offsetCodec] = byte(codec)
 	binary.LittleEndian.PutUint32(dst[base+offsetSize:], uint32(size))
 	binary.LittleEndian.PutUint32(dst[base+offsetRawLen:], uint32(rawLen))
-	crc := crc32.Checksum(dst[base:], castagnoli)
+	crc := wire.CRC(dst[base:])
 	return binary.LittleEndian.AppendUint32(dst, crc), crc, nil
 }
 

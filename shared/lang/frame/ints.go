@@ -167,30 +167,30 @@ func appendDeltas(dst []byte, vals []int64, least int64, width int) []byte {
 
 // ints fills dst, which has at least one element, with packed values.
 func (r *reader) ints(dst []int64) {
-	form := r.byte()
+	form := r.Byte()
 	width := int(form & widthMask)
 	if width > 8 || 1<<width&0b1_0001_0111 == 0 {
-		r.fail("width of %d bytes for a packed number", width)
+		r.Fail("width of %d bytes for a packed number", width)
 		return
 	}
 	switch form &^ widthMask {
 	case offsetsForm:
-		least := r.varint()
-		readOffsets(dst, r.bytes(len(dst)*width), least, width)
+		least := r.Varint()
+		readOffsets(dst, r.Bytes(len(dst)*width), least, width)
 	case deltasForm:
-		first, least := r.varint(), r.varint()
-		readDeltas(dst, r.bytes((len(dst)-1)*width), first, least, width)
+		first, least := r.Varint(), r.Varint()
+		readDeltas(dst, r.Bytes((len(dst)-1)*width), first, least, width)
 	case unitsForm:
-		first, least, unit := r.varint(), r.varint(), r.uvarint()
-		if unit < 2 && r.err == nil {
-			r.fail("a unit of %d", unit)
+		first, least, unit := r.Varint(), r.Varint(), r.Uvarint()
+		if unit < 2 {
+			r.Fail("a unit of %d", unit)
 		}
-		readDeltas(dst, r.bytes((len(dst)-1)*width), 0, 0, width) // sums of offsets
+		readDeltas(dst, r.Bytes((len(dst)-1)*width), 0, 0, width) // sums of offsets
 		for i := range dst {
 			dst[i] = first + int64(i)*least + dst[i]*int64(unit)
 		}
 	default:
-		r.fail("form %d of packed numbers", form>>4)
+		r.Fail("form %d of packed numbers", form>>4)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/eventflux/eventflux/shared/lang/event"
+	"github.com/eventflux/eventflux/shared/state/wire"
 )
 
 // AppendRows appends the rows of b, with their stamps and the columns listed, in the form
@@ -34,22 +35,22 @@ func (e *Encoder) AppendRows(dst []byte, b *event.Batch, cols []int) ([]byte, er
 // with src.
 func (d *Decoder) ReadRows(b *event.Batch, src []byte, cols []int) ([]byte, error) {
 	b.Reset()
-	r := &reader{src: src, budget: DecodedBytesMax}
+	r := &reader{wire.New(src), DecodedBytesMax}
 	rows := r.count("rows", 0, RowsMax)
-	if rows == 0 || !r.take(cellBytes(rows, len(cols))) {
-		return src[r.pos:], r.err
+	if rows == 0 || !r.reserve(cellBytes(rows, len(cols))) {
+		return src[r.Offset():], r.corruption()
 	}
 	b.TS = resize(b.TS, rows)
 	r.ints(b.TS)
 	for _, i := range cols {
-		if r.err != nil {
+		if r.Failed() {
 			break
 		}
 		d.column(r, b.Cols[i].Type, &b.Cols[i], rows)
 	}
-	if r.err != nil {
+	if r.Failed() {
 		*b = *event.NewBatch(b.Schema) // half of it is read
-		return nil, r.err
+		return nil, r.corruption()
 	}
-	return src[r.pos:], nil
+	return src[r.Offset():], nil
 }

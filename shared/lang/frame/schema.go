@@ -2,6 +2,7 @@ package frame
 
 import (
 	"github.com/eventflux/eventflux/shared/lang/event"
+	"github.com/eventflux/eventflux/shared/state/wire"
 	"github.com/eventflux/eventflux/shared/testing/scribble"
 )
 
@@ -46,21 +47,17 @@ func (s *shape) release() {
 
 // shapeOf returns the remembered shape of encoded schema bytes.
 func (d *Decoder) shapeOf(r *reader) *shape {
-	at := r.pos
-	encoded := r.bytes(r.count("bytes of a schema", 1, RawBytesMax))
-	if r.err != nil {
+	encoded := r.Bytes(r.count("bytes of a schema", 1, RawBytesMax))
+	if r.Failed() {
 		return nil
 	}
 	if s := d.shapes[string(encoded)]; s != nil {
 		return d.inUse(s)
 	}
-	inner := reader{src: r.src[:r.pos], pos: r.pos - len(encoded)}
+	inner := reader{Reader: wire.New(encoded)}
 	schema := readSchema(&inner)
-	if inner.err == nil && inner.rest() > 0 {
-		inner.fail("%d bytes after the schema", inner.rest())
-	}
-	if inner.err != nil {
-		r.pos, r.err = at, inner.err
+	if err := inner.End(); err != nil {
+		r.StopIn(r.Offset()-len(encoded), err)
 		return nil
 	}
 	if len(d.shapes) >= schemasMax {
@@ -83,15 +80,15 @@ func (d *Decoder) inUse(s *shape) *shape {
 
 func readSchema(r *reader) *event.Schema {
 	s := &event.Schema{Name: readName(r)}
-	attrs := r.count("attributes", 0, min(AttrsMax, r.rest()/3)) // 3 bytes is the shortest
+	attrs := r.count("attributes", 0, min(AttrsMax, r.Len()/3)) // 3 bytes is the shortest
 	s.Attrs = make([]event.Attr, 0, attrs)
 	for range attrs {
-		types := r.byte()
+		types := r.Byte()
 		a := event.Attr{Type: event.Type(types & 15), Held: event.Type(types >> 4)}
 		switch {
-		case r.err != nil:
+		case r.Failed():
 		case a.Type == 0:
-			r.fail("attribute of type 0")
+			r.Fail("attribute of type 0")
 		case !a.Type.Valid() || a.Held != 0 && !a.Held.Valid():
 			r.newer("an attribute of %s, holding %s, is not known", a.Type, a.Held)
 		}
@@ -102,9 +99,9 @@ func readSchema(r *reader) *event.Schema {
 }
 
 func readName(r *reader) string {
-	size := int(r.byte())
-	if r.err == nil && size == 0 {
-		r.fail("empty name")
+	size := int(r.Byte())
+	if size == 0 {
+		r.Fail("empty name")
 	}
-	return string(r.bytes(size))
+	return string(r.Bytes(size))
 }

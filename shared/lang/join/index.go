@@ -2,12 +2,14 @@
 // an index of rows by the hash of their keys; the rows themselves are in windows and tables.
 package join
 
+import "github.com/eventflux/eventflux/shared/lang/wordmap"
+
 // Index lists rows by the hash of their key, each list in an order that the caller gives. Rows
 // of different keys may have the same hash: the caller compares keys.
 type Index struct {
-	chains map[uint64]chain
-	links  []link
-	free   int32 // the first unused link, or none
+	chains *wordmap.Map[chain]
+	links  []link // the first one is not used
+	free   int32  // the first unused link, or none
 }
 
 // chain is a list of rows with one hash. Its ends are places in links.
@@ -18,23 +20,26 @@ type link struct {
 	prev, next int32
 }
 
-const none = -1
+const none = 0
 
 // New returns an empty index.
-func New() *Index { return &Index{chains: map[uint64]chain{}, free: none} }
+func New() *Index { return &Index{chains: wordmap.New[chain](), links: make([]link, 1)} }
+
+// Len returns the number of different hashes.
+func (x *Index) Len() int { return x.chains.Len() }
 
 // Reset removes all rows.
 func (x *Index) Reset() {
-	clear(x.chains)
-	x.links, x.free = x.links[:0], none
+	x.chains.Reset()
+	x.links, x.free = x.links[:1], none
 }
 
 // Add lists a row. before reports whether one row comes before another; most rows come last.
 func (x *Index) Add(hash, id uint64, before func(a, b uint64) bool) {
 	at := x.link(id)
-	c, ok := x.chains[hash]
-	if !ok {
-		x.chains[hash] = chain{at, at}
+	c := x.chains.At(hash)
+	if c.first == none {
+		*c = chain{at, at}
 		return
 	}
 	prev := c.last
@@ -53,7 +58,6 @@ func (x *Index) Add(hash, id uint64, before func(a, b uint64) bool) {
 	} else {
 		x.links[l.next].prev = at
 	}
-	x.chains[hash] = c
 }
 
 func (x *Index) link(id uint64) int32 {
@@ -69,8 +73,8 @@ func (x *Index) link(id uint64) int32 {
 // Remove removes a row; false if it is not listed. Rows that are among the first of their key
 // are found soonest.
 func (x *Index) Remove(hash, id uint64) bool {
-	c, ok := x.chains[hash]
-	if !ok {
+	c := x.chains.Present(hash)
+	if c == nil {
 		return false
 	}
 	at := c.first
@@ -80,20 +84,19 @@ func (x *Index) Remove(hash, id uint64) bool {
 		}
 	}
 	l := x.links[at]
-	if l.prev == none {
-		c.first = l.next
-	} else {
+	switch {
+	case l.prev != none:
 		x.links[l.prev].next = l.next
+	case l.next != none:
+		c.first = l.next
 	}
-	if l.next == none {
-		c.last = l.prev
-	} else {
+	switch {
+	case l.next != none:
 		x.links[l.next].prev = l.prev
-	}
-	if c.first == none {
-		delete(x.chains, hash)
-	} else {
-		x.chains[hash] = c
+	case l.prev != none:
+		c.last = l.prev
+	default:
+		x.chains.Remove(hash)
 	}
 	x.links[at].next = x.free
 	x.free = at
@@ -102,8 +105,8 @@ func (x *Index) Remove(hash, id uint64) bool {
 
 // First returns the place of the first row with a hash, for At and Next; false if there is none.
 func (x *Index) First(hash uint64) (place int32, ok bool) {
-	c, ok := x.chains[hash]
-	return c.first, ok
+	place = x.chains.Get(hash).first
+	return place, place != none
 }
 
 // At returns the row at a place.
@@ -116,4 +119,4 @@ func (x *Index) Next(place int32) (int32, bool) {
 }
 
 // Bytes estimates the memory of the index.
-func (x *Index) Bytes() int64 { return int64(cap(x.links))*16 + int64(len(x.chains))*24 }
+func (x *Index) Bytes() int64 { return int64(cap(x.links))*16 + x.chains.Bytes() }

@@ -1,12 +1,13 @@
 package pattern
 
 // pass continues a match after the time of a `not … for` has passed without the event.
-func (x *Matcher) pass(m *Match, side int, at int64) {
+func (x *Matcher) pass(m *match, side int, at int64) {
 	mc := x.mc
-	s := m.hi
+	s := int(m.hi)
 	x.store(m)
-	m.last, m.moved = at, mc.tick
-	m.dueSeq[side] = 0
+	m.last = at
+	mc.setMoved(m)
+	mc.deadlines(m.id).seq[side] = 0
 	x.stopEarlier(m, s)
 	if len(mc.Steps[s].Items) == 1 {
 		if s == 0 {
@@ -21,7 +22,7 @@ func (x *Matcher) pass(m *Match, side int, at int64) {
 }
 
 // violate handles an event that must be absent.
-func (x *Matcher) violate(m *Match, i int, e *Event) {
+func (x *Matcher) violate(m *match, i int, e *Event) {
 	mc := x.mc
 	item := &mc.Items[i]
 	step := &mc.Steps[item.step]
@@ -32,9 +33,9 @@ func (x *Matcher) violate(m *Match, i int, e *Event) {
 	case item.step == 0 && item.For != NoLimit:
 		x.waitAgain(m, item, e.TS)
 	case item.step == 0 && mc.restarted:
-		if !m.spoiled {
+		if !m.is(spoiled) {
 			x.store(m)
-			m.spoiled = true
+			m.set(spoiled, true)
 		}
 	case pair && step.Or:
 		x.store(m)
@@ -50,26 +51,26 @@ func (x *Matcher) violate(m *Match, i int, e *Event) {
 }
 
 // waitAgain restarts the wait at the first step.
-func (x *Matcher) waitAgain(m *Match, item *Item, ts int64) {
+func (x *Matcher) waitAgain(m *match, item *Item, ts int64) {
 	x.store(m)
 	x.giveUp(m, item.side)
 	x.setDeadline(m, item.side, plus(ts, item.For), x.mc.env.NextSeq())
 }
 
 // giveUp cancels one deadline.
-func (x *Matcher) giveUp(m *Match, side int) {
-	if m.dueSeq[side] > 0 {
-		m.dueSeq[side] = 0
-		x.mc.wishes[m.wish(wishSide+side)]++
-		x.deadlines.unwanted(x.mc.wishes)
+func (x *Matcher) giveUp(m *match, side int) {
+	if d := x.mc.deadlines(m.id); d.seq[side] > 0 {
+		d.seq[side] = 0
+		d.gen[side]++
+		x.deadlines.unwanted(x.mc)
 	}
 }
 
 // dropped ends a match because an event came that must be absent. The groups that it has not
 // finished start again: those where it still collects, and the one where it waits.
-func (x *Matcher) dropped(m *Match, ts int64) {
+func (x *Matcher) dropped(m *match, ts int64) {
 	m.last = ts
-	x.stopEarlier(m, m.hi)
+	x.stopEarlier(m, int(m.hi))
 	if g := x.mc.inGroup[m.hi]; g >= 0 && x.unfinished(m, g) {
 		x.restart(m, g)
 	}
@@ -77,7 +78,7 @@ func (x *Matcher) dropped(m *Match, ts int64) {
 }
 
 // drop ends a match without a row.
-func (x *Matcher) drop(m *Match) {
+func (x *Matcher) drop(m *match) {
 	if m == x.fresh && !x.mc.restarted {
 		x.setSpent()
 	}

@@ -179,10 +179,10 @@ func (r *Row) read(ref Ref) *read {
 }
 
 // Append appends the values of a match to the columns of b.
-func (r *Row) Append(m *Match, b *event.Batch) {
+func (r *Row) Append(m Match, b *event.Batch) {
 	for i := range r.reads {
 		x := &r.reads[i]
-		x.append(m.event(x.item, x.last, x.n), b)
+		x.append(m.mc.event(m.match, x.item, x.last, x.n), b)
 	}
 }
 

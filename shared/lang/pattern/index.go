@@ -3,16 +3,18 @@ package pattern
 import "hash/maphash"
 
 // index finds the matches that wait for an item by the hash of their key. The nodes with the same
-// hash form a bucket: a list in order of arrival. The table uses open addressing and stores the
-// match of each bucket's first node as an id. So most look-ups read one cache line of the table,
-// and the garbage collector reads none of it.
+// hash form a bucket: a list in order of arrival. The table uses open addressing. So most look-ups
+// read one cache line of the table, and the garbage collector reads none of it.
 type index struct {
 	buckets []bucket
 	used    int
 }
 
-// bucket is a slot of the table. match is the id of a match plus one; 0 means the slot is free.
-type bucket struct{ hash, match uint32 }
+// bucket is a slot of the table. head is the first node with the hash; none: the slot is free.
+type bucket struct {
+	hash uint32
+	head ref
+}
 
 var seed = maphash.MakeSeed()
 
@@ -25,71 +27,66 @@ const bucketsMin = 8
 func (x *index) at(hash uint32) *bucket {
 	mask := uint32(len(x.buckets) - 1)
 	for i := hash & mask; ; i = (i + 1) & mask {
-		if b := &x.buckets[i]; b.match == 0 || b.hash == hash {
+		if b := &x.buckets[i]; b.head == none || b.hash == hash {
 			return b
 		}
 	}
 }
 
-// first returns the first node that may have the key.
-func (x *index) first(mc *Machine, item int, key []byte) *node {
+// find returns the first node with a hash, or none.
+func (x *index) find(hash uint32) ref {
 	if x.used == 0 {
-		return nil
+		return none
 	}
-	b := x.at(hashOf(key))
-	if b.match == 0 {
-		return nil
-	}
-	return b.node(mc, item)
+	return x.at(hash).head
 }
 
-func (b *bucket) node(mc *Machine, item int) *node {
-	m := mc.match(b.match - 1)
-	if m.own.m != nil && m.own.item == item {
-		return &m.own
+// read reads the place where a hash is or would go. The result has no meaning.
+func (x *index) read(hash uint32) uint32 {
+	if len(x.buckets) == 0 {
+		return 0
 	}
-	for _, n := range m.nodes {
-		if n.item == item {
-			return n
-		}
-	}
-	panic("pattern: the index names a match that does not wait")
+	return x.buckets[hash&uint32(len(x.buckets)-1)].hash
 }
 
 // add appends a node to the bucket of its key.
-func (x *index) add(mc *Machine, n *node) {
+func (x *index) add(mc *Machine, r ref, n *node) {
 	if x.used+x.used/2 >= len(x.buckets) {
 		x.resize(max(bucketsMin, 2*len(x.buckets)))
 	}
-	n.hash = hashOf(n.key)
+	n.next = none
 	b := x.at(n.hash)
-	if b.match == 0 {
-		*b = bucket{n.hash, n.m.id + 1}
-		n.tail = n
+	if b.head == none {
+		*b = bucket{n.hash, r}
+		n.flags |= first
+		n.prev = r
 		x.used++
 		return
 	}
-	head := b.node(mc, n.item)
-	n.prev, head.tail.next, head.tail = head.tail, n, n
+	head := mc.node(b.head)
+	n.prev = head.prev
+	mc.node(head.prev).next = r
+	head.prev = r
 }
 
 // drop removes a node from its bucket.
 func (x *index) drop(mc *Machine, n *node) {
 	switch {
-	case n.prev != nil:
-		n.prev.next = n.next
-		if n.next != nil {
-			n.next.prev = n.prev
+	case n.flags&first == 0:
+		mc.node(n.prev).next = n.next
+		if n.next != none {
+			mc.node(n.next).prev = n.prev
 		} else {
-			x.at(n.hash).node(mc, n.item).tail = n.prev
+			mc.node(x.at(n.hash).head).prev = n.prev
 		}
-	case n.next != nil:
-		n.next.prev, n.next.tail = nil, n.tail
-		x.at(n.hash).match = n.next.m.id + 1
+	case n.next != none:
+		x.at(n.hash).head = n.next
+		next := mc.node(n.next)
+		next.prev = n.prev
+		next.flags |= first
 	default:
 		x.free(n.hash)
 	}
-	n.prev, n.next, n.tail = nil, nil, nil
 }
 
 // free empties the slot of a hash. It moves up later entries whose hash belongs there or earlier,
@@ -97,10 +94,10 @@ func (x *index) drop(mc *Machine, n *node) {
 func (x *index) free(hash uint32) {
 	mask := uint32(len(x.buckets) - 1)
 	hole := hash & mask
-	for x.buckets[hole].hash != hash || x.buckets[hole].match == 0 {
+	for x.buckets[hole].hash != hash || x.buckets[hole].head == none {
 		hole = (hole + 1) & mask
 	}
-	for i := (hole + 1) & mask; x.buckets[i].match != 0; i = (i + 1) & mask {
+	for i := (hole + 1) & mask; x.buckets[i].head != none; i = (i + 1) & mask {
 		if home := x.buckets[i].hash & mask; (i-home)&mask >= (i-hole)&mask {
 			x.buckets[hole] = x.buckets[i]
 			hole = i
@@ -116,7 +113,7 @@ func (x *index) resize(size int) {
 	old := x.buckets
 	x.buckets = make([]bucket, size)
 	for _, b := range old {
-		if b.match != 0 {
+		if b.head != none {
 			*x.at(b.hash) = b
 		}
 	}

@@ -2,53 +2,183 @@ package pattern
 
 import (
 	"bytes"
+	"encoding/binary"
 )
 
 // node is a match that waits for one item.
 type node struct {
-	m          *Match
-	prev, next *node
-	tail       *node // of the first node of a bucket: the last node
-	item       int
 	arrival    uint64 // orders the waiting matches; 0: the match is not stored
 	born       uint64 // the tick of its arrival
-	key        []byte // the match's side of the equalities
-	short      [16]byte
+	key        uint64 // the match's side of the equalities; a long one is a block and its length
+	prev, next ref    // prev of the first node of a bucket is the last one
+	sibling    ref    // the next node of the same match
 	hash       uint32
-	listed     bool // false: its key has a null, so no event fits
+	item       uint16
+	keyBytes   uint8 // of a short key; or longKey
+	flags      nodeFlags
 }
 
-// clear resets a node, but keeps its memory.
-func (n *node) clear() {
-	n.m, n.prev, n.next, n.tail = nil, nil, nil, nil
-	n.item, n.arrival, n.born, n.hash, n.listed = 0, 0, 0, 0, false
+type nodeFlags uint8
+
+const (
+	used   nodeFlags = 1 << iota
+	listed           // if not, its key has a null, so no event fits
+	first            // of a bucket
+)
+
+const (
+	shortKeyMax = 8 // bytes that fit into node.key
+	longKey     = shortKeyMax + 1
+)
+
+// ref names a node: the match whose own node it is, from 1, or a further one.
+type ref uint32
+
+const (
+	none    ref = 0
+	further ref = 1 << 31
+)
+
+// furtherNode is a node of a match that waits for more than one item.
+type furtherNode struct {
+	node
+	match uint32
+}
+
+const nodesPerSlab = 64
+
+func (mc *Machine) node(r ref) *node {
+	if r&further == 0 {
+		return &mc.match(uint32(r - 1)).own
+	}
+	return &mc.further(r).node
+}
+
+func (mc *Machine) further(r ref) *furtherNode {
+	r &^= further
+	return &mc.furthers[r/nodesPerSlab][r%nodesPerSlab]
+}
+
+// matchOf returns the match of a node.
+func (mc *Machine) matchOf(r ref) *match {
+	if r&further == 0 {
+		return mc.match(uint32(r - 1))
+	}
+	return mc.match(mc.further(r).match)
+}
+
+// addNode adds a node for an item to a match. The nodes of a match are in order of items.
+func (mc *Machine) addNode(m *match, item uint16) (ref, *node) {
+	r := ref(m.id + 1)
+	if m.own.flags&used != 0 {
+		r = mc.allocNode(m)
+	}
+	at := &m.nodes
+	for *at != none && mc.node(*at).item < item {
+		at = &mc.node(*at).sibling
+	}
+	n := mc.node(r)
+	n.item, n.sibling, n.flags = item, *at, used
+	*at = r
+	return r, n
+}
+
+func (mc *Machine) allocNode(m *match) ref {
+	if len(mc.freeNodes) == 0 {
+		first := ref(len(mc.furthers) * nodesPerSlab)
+		mc.furthers = append(mc.furthers, new([nodesPerSlab]furtherNode))
+		for i := ref(nodesPerSlab); i > 0; i-- {
+			mc.freeNodes = append(mc.freeNodes, further|(first+i-1))
+		}
+	}
+	last := len(mc.freeNodes) - 1
+	r := mc.freeNodes[last]
+	mc.freeNodes = mc.freeNodes[:last]
+	mc.further(r).match = m.id
+	return r
+}
+
+// unlist removes a node from its list, and resets it. The caller removes it from its match.
+func (x *Matcher) unlist(r ref, n *node) {
+	mc := x.mc
+	x.waiting[n.item].drop(mc, n)
+	if n.keyBytes == longKey {
+		mc.memory.release(block(n.key))
+	}
+	*n = node{}
+	if r&further != 0 {
+		mc.freeNodes = append(mc.freeNodes, r)
+	}
+}
+
+// stopWaiting removes a match from the lists of an item.
+func (x *Matcher) stopWaiting(m *match, item int) {
+	x.stop(m, func(n *node) bool { return int(n.item) == item })
+}
+
+// stopBefore removes a match from the lists of the steps before the given one.
+func (x *Matcher) stopBefore(m *match, step int) {
+	x.stop(m, func(n *node) bool { return x.mc.Items[n.item].step < step })
+	m.lo = uint16(step)
+}
+
+// stop removes the nodes of a match that gone names.
+func (x *Matcher) stop(m *match, gone func(*node) bool) {
+	for at := &m.nodes; *at != none; {
+		r := *at
+		n := x.mc.node(r)
+		if !gone(n) {
+			at = &n.sibling
+			continue
+		}
+		*at = n.sibling
+		x.unlist(r, n)
+	}
+}
+
+// wait makes a match wait for an item.
+func (x *Matcher) wait(m *match, i int, arrival uint64) {
+	mc := x.mc
+	r, n := mc.addNode(m, uint16(i))
+	n.arrival, n.born = arrival, mc.tick
+	w := &x.waiting[i]
+	if !mc.Items[i].Keyed {
+		n.flags |= listed
+		w.append(mc, r, n)
+		return
+	}
+	var ok bool
+	if mc.held, ok = mc.eval.Held(i, Match{mc, m}, mc.held[:0]); ok {
+		n.flags |= listed
+		mc.setKey(n, mc.held)
+		w.index.add(mc, r, n)
+	}
 }
 
 // list is the matches that wait for an item without equalities, in order of arrival.
-type list struct{ head, tail *node }
+type list struct{ head, tail ref }
 
-func (l *list) append(n *node) {
-	n.prev, n.next = l.tail, nil
-	if l.tail == nil {
-		l.head = n
+func (l *list) append(mc *Machine, r ref, n *node) {
+	n.prev, n.next = l.tail, none
+	if l.tail == none {
+		l.head = r
 	} else {
-		l.tail.next = n
+		mc.node(l.tail).next = r
 	}
-	l.tail = n
+	l.tail = r
 }
 
-func (l *list) remove(n *node) {
-	if n.prev == nil {
+func (l *list) remove(mc *Machine, n *node) {
+	if n.prev == none {
 		l.head = n.next
 	} else {
-		n.prev.next = n.next
+		mc.node(n.prev).next = n.next
 	}
-	if n.next == nil {
+	if n.next == none {
 		l.tail = n.prev
 	} else {
-		n.next.prev = n.prev
+		mc.node(n.next).prev = n.prev
 	}
-	n.prev, n.next = nil, nil
 }
 
 // waiting holds the matches of a key that wait for an item: in one list or, if the item's filter
@@ -61,14 +191,54 @@ type waiting struct {
 // drop removes a node from the list or its bucket.
 func (w *waiting) drop(mc *Machine, n *node) {
 	switch {
-	case !n.listed:
-		return
+	case n.flags&listed == 0:
 	case mc.Items[n.item].Keyed:
 		w.index.drop(mc, n)
 	default:
-		w.remove(n)
+		w.remove(mc, n)
 	}
-	n.listed = false
 }
 
-func (n *node) fits(key []byte) bool { return bytes.Equal(n.key, key) }
+// setKey sets the key of a node, and its hash.
+func (mc *Machine) setKey(n *node, key []byte) {
+	n.hash = hashOf(key)
+	if len(key) <= shortKeyMax {
+		n.key, n.keyBytes = shortKey(key), uint8(len(key))
+		return
+	}
+	b := mc.memory.alloc(len(key))
+	copy(mc.memory.bytes(b), key)
+	n.key, n.keyBytes = uint64(b)|uint64(len(key))<<32, longKey
+}
+
+func shortKey(key []byte) uint64 {
+	if len(key) == shortKeyMax {
+		return binary.LittleEndian.Uint64(key)
+	}
+	var all [shortKeyMax]byte
+	copy(all[:], key)
+	return binary.LittleEndian.Uint64(all[:])
+}
+
+// probe is the key of an event.
+type probe struct {
+	key   []byte
+	short uint64 // if the key is
+	hash  uint32
+}
+
+func newProbe(key []byte) probe {
+	p := probe{key: key, hash: hashOf(key)}
+	if len(key) <= shortKeyMax {
+		p.short = shortKey(key)
+	}
+	return p
+}
+
+// fits reports whether a node has the key.
+func (mc *Machine) fits(n *node, p *probe) bool {
+	if n.keyBytes != longKey {
+		return int(n.keyBytes) == len(p.key) && n.key == p.short
+	}
+	return int(n.key>>32) == len(p.key) && bytes.Equal(mc.memory.bytes(block(n.key))[:len(p.key)], p.key)
+}

@@ -1,7 +1,5 @@
 package pattern
 
-import "slices"
-
 // status is the state of one item of the step where a match waits.
 type status uint8
 
@@ -12,280 +10,209 @@ const (
 	violated        // an event came that must be absent, but the partner can still end the step
 )
 
-// Match is a partial match. It waits at the steps lo to hi; all but the last are count steps that
-// can collect more events.
-type Match struct {
-	x        *Matcher
-	number   uint64 // 0: it equals a new match, and is not stored
-	lo, hi   int
-	id       uint32 // among all matches of the machine
-	first    int64  // ts of the first event of the first step, or the time when its wait ended
-	last     int64  // ts of the newest event or deadline
-	hasFirst bool
-	spoiled  bool // an event that must be absent came at the first step: the partner ends the match without a row
-	sides    [2]status
-	due      [2]int64 // of open items with a `for`, at step hi
-	dueSeq   [2]uint64
-	counts   []uint32 // by step: number of events collected; nil if no step is a count
-	events   []byte   // of all slots, one after another
-	ends     []uint32 // by slot: where its event ends; an empty slot has no bytes
-	nodes    []*node  // in order of steps
-	own      node     // the first node to wait; a match rarely needs others
-	few      [2]*node
-	short    [24]byte // holds events while they are small
-	fewEnds  [2]uint32
-
-	moved uint64 // the last tick in which it took an event or arrived
-	dirty int    // its position in Matcher.dirty, from 1; 0: unchanged
-	shown bool   // its entry was shown, so its end is a deletion
+// match is a partial match. It waits at the steps lo to hi; all but the last are count steps that
+// can collect more events. Matches are in slabs and hold no pointers, so a million of them cost the
+// garbage collector nothing, and an event reads few cache lines.
+type match struct {
+	number uint64 // 0: it equals a new match, and is not stored
+	first  int64  // ts of the first event of the first step, or the time when its wait ended
+	last   int64  // ts of the newest event or deadline
+	id     uint32 // among all matches of the machine
+	owner  uint32 // its matcher's position in Machine.matchers
+	place  uint32 // its position in Matcher.all, if it is stored
+	dirty  uint32 // its position in Matcher.dirty, from 1; 0: unchanged
+	gen    uint32 // changes whenever its expiry does, also when another match takes its memory
+	events block  // what it collected: see slots.go
+	size   uint32 // of what it collected
+	nodes  ref    // the first of its nodes, in order of steps
+	lo, hi uint16
+	sides  [2]status
+	flags  matchFlags
+	own    node // its first node; a match rarely has more
 }
 
-// Number is the match's number in the state.
-func (m *Match) Number() uint64 { return m.number }
+type matchFlags uint8
 
-// Time returns the ts of its newest event, or of the newest deadline that passed.
-func (m *Match) Time() int64 { return m.last }
+const (
+	hasFirst matchFlags = 1 << iota
+	spoiled             // an event that must be absent came at the first step: the partner ends the match without a row
+	shown               // its entry was shown, so its end is a deletion
+)
 
-// Has reports whether the match has collected an event of an item.
-func (m *Match) Has(item int) bool {
-	x := &m.x.mc.Items[item]
-	return m.event(x, false, 0) != nil || m.counts != nil && m.counts[x.step] > 0
-}
+func (m *match) is(f matchFlags) bool { return m.flags&f != 0 }
 
-// slot returns the event in a slot; nil if there is none.
-func (m *Match) slot(i int) []byte {
-	start := uint32(0)
-	if i > 0 {
-		start = m.ends[i-1]
-	}
-	return m.events[start:m.ends[i]]
-}
-
-// setSlot replaces the event in a slot.
-func (m *Match) setSlot(i int, e []byte) {
-	start := uint32(0)
-	if i > 0 {
-		start = m.ends[i-1]
-	}
-	old := m.ends[i] - start
-	m.events = slices.Replace(m.events, int(start), int(m.ends[i]), e...)
-	for ; i < len(m.ends); i++ {
-		m.ends[i] += uint32(len(e)) - old
+func (m *match) set(f matchFlags, on bool) {
+	if m.flags &^= f; on {
+		m.flags |= f
 	}
 }
 
-// keep stores an event of an item. n is the number of events of the item, including this one.
-func (m *Match) keep(item *Item, e *Event, n int) {
-	if item.Heads+item.Tails == 0 {
-		return
-	}
-	mc := m.x.mc
-	mc.scratch = appendEvent(mc.scratch[:0], item, e)
-	if n <= item.Heads {
-		m.setSlot(item.slot+n-1, mc.scratch)
-	}
-	tail := item.slot + item.Heads
-	switch {
-	case item.Tails == 0:
-	case n <= item.Tails:
-		m.setSlot(tail+n-1, mc.scratch)
-	default:
-		for i := 1; i < item.Tails; i++ {
-			mc.other = append(mc.other[:0], m.slot(tail+i)...)
-			m.setSlot(tail+i-1, mc.other)
-		}
-		m.setSlot(tail+item.Tails-1, mc.scratch)
-	}
+// deadlines are the deadlines of a match at step hi, by side. Only patterns with a `not … for` have
+// them.
+type deadlines struct {
+	due [2]int64
+	seq [2]uint64 // orders them among timers of the same ms; 0: there is none
+	gen [2]uint32 // changes with the deadline
 }
 
-// event returns event n of an item, or event n before the last; nil if there is none.
-func (m *Match) event(item *Item, last bool, n int) []byte {
-	if !m.x.mc.Steps[item.step].Count {
-		if n > 0 || item.Heads == 0 {
-			return nil
-		}
-		return m.slot(item.slot)
-	}
-	have := int(m.counts[item.step])
-	switch {
-	case n >= have:
+// slab is memory for some matches. Counts, deadlines and ticks only exist if the pattern needs them.
+type slab struct {
+	matches   [matchesPerSlab]match
+	counts    []uint32 // by match and step: number of events collected
+	deadlines []deadlines
+	moved     []uint64 // by match of a sequence: the tick when it last took an event or arrived
+}
+
+const matchesPerSlab = 128
+
+// match returns the match with an id.
+func (mc *Machine) match(id uint32) *match {
+	return &mc.slabs[id/matchesPerSlab].matches[id%matchesPerSlab]
+}
+
+// counts returns how many events a match collected, by step; nil if no step is a count.
+func (mc *Machine) counts(m *match) []uint32 {
+	if !mc.counted {
 		return nil
-	case last && n < item.Tails:
-		return m.slot(item.slot + item.Heads + min(have, item.Tails) - 1 - n)
-	case !last && n < item.Heads:
-		return m.slot(item.slot + n)
 	}
-	return nil
+	at := int(m.id%matchesPerSlab) * len(mc.Steps)
+	return mc.slabs[m.id/matchesPerSlab].counts[at : at+len(mc.Steps)]
 }
 
-// copyBefore makes m a copy of the events of o at the steps before one.
-func (m *Match) copyBefore(o *Match, step int) {
-	end := 0
-	for i := range m.x.mc.Items {
-		if item := &m.x.mc.Items[i]; item.step < step {
-			end = item.slot + item.Heads + item.Tails
-		}
+// deadlines returns the deadlines of a match of a pattern that has some.
+func (mc *Machine) deadlines(id uint32) *deadlines {
+	return &mc.slabs[id/matchesPerSlab].deadlines[id%matchesPerSlab]
+}
+
+func (mc *Machine) setMoved(m *match) {
+	if mc.Sequence {
+		mc.slabs[m.id/matchesPerSlab].moved[m.id%matchesPerSlab] = mc.tick
 	}
-	size := uint32(0)
-	for i := range m.ends {
-		if i < end {
-			size = o.ends[i]
-		}
-		m.ends[i] = size
-	}
-	m.events = append(m.events[:0], o.events[:size]...)
-	for s := range m.counts {
-		if s < step {
-			m.counts[s] = o.counts[s]
-		}
-	}
-	m.first, m.hasFirst, m.last = o.first, o.hasFirst, o.last
+}
+
+// hasMoved reports whether a match of a sequence took the current event, or arrived with it.
+func (mc *Machine) hasMoved(m *match) bool {
+	return mc.slabs[m.id/matchesPerSlab].moved[m.id%matchesPerSlab] == mc.tick
 }
 
 // alloc returns an empty match.
-func (x *Matcher) alloc() *Match {
+func (x *Matcher) alloc() *match {
 	mc := x.mc
-	if len(mc.free) == 0 {
+	if mc.free == 0 {
 		mc.grow()
 	}
-	last := len(mc.free) - 1
-	m := mc.free[last]
-	mc.free = mc.free[:last]
-	m.x, m.moved = x, mc.tick
+	m := mc.match(mc.free - 1)
+	mc.free = m.place
+	m.owner, m.place = mc.register(x), 0
+	mc.setMoved(m)
 	return m
 }
 
-// matchesAtOnce is the number of matches in a slab.
-const matchesAtOnce = 64
-
 // grow allocates a slab of matches.
 func (mc *Machine) grow() {
-	slab := make([]Match, matchesAtOnce)
-	first := uint32(len(mc.slabs) * matchesAtOnce)
-	mc.slabs = append(mc.slabs, slab)
-	mc.wishes = append(mc.wishes, make([]uint32, matchesAtOnce*wishesPerMatch)...)
-	mc.places = append(mc.places, make([]uint32, matchesAtOnce)...)
-	for i := len(slab) - 1; i >= 0; i-- { // the first one is used first
-		m := &slab[i]
+	s := &slab{}
+	first := uint32(len(mc.slabs) * matchesPerSlab)
+	mc.slabs = append(mc.slabs, s)
+	if mc.counted {
+		s.counts = make([]uint32, matchesPerSlab*len(mc.Steps))
+	}
+	if mc.waits {
+		s.deadlines = make([]deadlines, matchesPerSlab)
+	}
+	if mc.Sequence {
+		s.moved = make([]uint64, matchesPerSlab)
+	}
+	for i := len(s.matches) - 1; i >= 0; i-- { // the first one is used first
+		m := &s.matches[i]
 		m.id = first + uint32(i)
-		m.nodes, m.events = m.few[:0], m.short[:0]
-		if m.ends = m.fewEnds[:]; mc.slots > len(m.fewEnds) {
-			m.ends = make([]uint32, mc.slots)
-		}
-		m.ends = m.ends[:mc.slots]
-		if mc.counted {
-			m.counts = make([]uint32, len(mc.Steps))
-		}
-		mc.free = append(mc.free, m)
+		mc.recycle(m)
 	}
 }
 
-// match returns the match with an id.
-func (mc *Machine) match(id uint32) *Match {
-	return &mc.slabs[id/matchesAtOnce][id%matchesAtOnce]
+// recycle makes a match free. The free ones form a list by their places.
+func (mc *Machine) recycle(m *match) {
+	m.place, mc.free = mc.free, m.id+1
+}
+
+// register returns the position of a matcher in Machine.matchers.
+func (mc *Machine) register(x *Matcher) uint32 {
+	if x.registered {
+		return x.id
+	}
+	x.registered = true
+	if last := len(mc.freeMatchers) - 1; last >= 0 {
+		x.id = mc.freeMatchers[last]
+		mc.freeMatchers = mc.freeMatchers[:last]
+		mc.matchers[x.id] = x
+		return x.id
+	}
+	x.id = uint32(len(mc.matchers))
+	mc.matchers = append(mc.matchers, x)
+	return x.id
+}
+
+// unregister forgets a matcher without matches.
+func (mc *Machine) unregister(x *Matcher) {
+	if x.registered {
+		x.registered = false
+		mc.matchers[x.id] = nil
+		mc.freeMatchers = append(mc.freeMatchers, x.id)
+	}
 }
 
 // release removes a match from all lists and from the state.
-func (x *Matcher) release(m *Match) {
+func (x *Matcher) release(m *match) {
 	mc := x.mc
 	if m == x.fresh {
 		x.fresh = nil
 	}
 	x.cancel(m)
-	for _, n := range m.nodes {
-		x.unlist(n)
+	for r := m.nodes; r != none; {
+		n := mc.node(r)
+		next := n.sibling
+		x.unlist(r, n)
+		r = next
 	}
 	if m.number > 0 {
 		x.forget(m)
 	}
-	if m.hasFirst && mc.Within != NoLimit {
-		mc.wishes[m.wish(wishExpiry)]++
-		mc.expiry.unwanted(mc.wishes)
+	if m.is(hasFirst) && mc.Within != NoLimit {
+		m.gen++
+		mc.expiry.unwanted(mc)
 	}
-	m.clear()
-	mc.free = append(mc.free, m)
+	mc.clear(m)
+	mc.recycle(m)
 }
 
-// clear resets a match, but keeps its memory.
-func (m *Match) clear() {
-	const large = 1 << 10 // a larger buffer is not kept
-	if m.events = m.events[:0]; cap(m.events) > large {
-		m.events = m.short[:0]
+// clear resets a match that waits nowhere.
+func (mc *Machine) clear(m *match) {
+	if m.events != 0 {
+		mc.memory.release(m.events)
 	}
-	m.x, m.number, m.lo, m.hi = nil, 0, 0, 0
-	m.first, m.last, m.moved, m.dirty = 0, 0, 0, 0
-	m.hasFirst, m.spoiled, m.shown = false, false, false
-	m.sides, m.due, m.dueSeq = [2]status{}, [2]int64{}, [2]uint64{}
-	m.nodes, m.few = m.few[:0], [2]*node{}
-	clear(m.counts)
-	clear(m.ends)
-}
-
-// unlist removes a node from its list.
-func (x *Matcher) unlist(n *node) {
-	mc := x.mc
-	x.waiting[n.item].drop(mc, n)
-	own := n == &n.m.own
-	n.clear()
-	if !own {
-		mc.freeNodes = append(mc.freeNodes, n)
+	*m = match{id: m.id, gen: m.gen}
+	clear(mc.counts(m))
+	if mc.waits {
+		d := mc.deadlines(m.id)
+		*d = deadlines{gen: d.gen}
 	}
 }
 
-// wait makes a match wait for an item.
-func (x *Matcher) wait(m *Match, i int, arrival uint64) *node {
-	mc := x.mc
-	n := &m.own
-	if last := len(mc.freeNodes) - 1; n.m == nil {
-		// m.own is unused
-	} else if last >= 0 {
-		n = mc.freeNodes[last]
-		mc.freeNodes = mc.freeNodes[:last]
-	} else {
-		n = &node{}
-	}
-	n.m, n.item, n.arrival, n.born = m, i, arrival, mc.tick
-	m.nodes = append(m.nodes, n)
-	x.list(n)
-	return n
+// Match is a partial match as the matcher's users see it. It is valid during the call that passes
+// it.
+type Match struct {
+	mc *Machine
+	*match
 }
 
-// list puts a node into the list or bucket of its item.
-func (x *Matcher) list(n *node) {
-	mc, w := x.mc, &x.waiting[n.item]
-	if !mc.Items[n.item].Keyed {
-		n.listed = true
-		w.append(n)
-		return
-	}
-	if n.key == nil {
-		n.key = n.short[:0]
-	}
-	n.key, n.listed = mc.eval.Held(n.item, n.m, n.key[:0])
-	if n.listed {
-		w.index.add(mc, n)
-	}
-}
+// Number is the match's number in the state.
+func (m Match) Number() uint64 { return m.number }
 
-// stopWaiting removes a match from the lists of an item.
-func (x *Matcher) stopWaiting(m *Match, item int) {
-	m.nodes = slices.DeleteFunc(m.nodes, func(n *node) bool {
-		if n.item != item {
-			return false
-		}
-		x.unlist(n)
-		return true
-	})
-}
+// Time returns the ts of its newest event, or of the newest deadline that passed.
+func (m Match) Time() int64 { return m.last }
 
-// stopBefore removes a match from the lists of the steps before the given one.
-func (x *Matcher) stopBefore(m *Match, step int) {
-	m.nodes = slices.DeleteFunc(m.nodes, func(n *node) bool {
-		if x.mc.Items[n.item].step >= step {
-			return false
-		}
-		x.unlist(n)
-		return true
-	})
-	m.lo = step
+// Has reports whether the match has collected an event of an item.
+func (m Match) Has(item int) bool {
+	x := &m.mc.Items[item]
+	counts := m.mc.counts(m.match)
+	return m.mc.event(m.match, x, false, 0) != nil || counts != nil && counts[x.step] > 0
 }

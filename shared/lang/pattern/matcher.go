@@ -12,23 +12,28 @@ type Machine struct {
 	*Spec
 	env    *window.Env
 	eval   Evaluator
-	count  func(n int, live bool)
+	count  func(n int)
 	tick   uint64    // number of the newest event or deadline; never stored
 	expiry timeQueue // by the first event, over all keys
-	wishes []uint32  // by wish
-	places []uint32  // by id: the position of a stored match in Matcher.all
 
-	slabs          [][]Match // all matches, by id
-	free           []*Match
-	freeNodes      []*node
-	scratch, other []byte
-	key            []byte
+	slabs     []*slab // all matches, by id
+	free      uint32  // the id of the first free match, from 1
+	furthers  []*[nodesPerSlab]furtherNode
+	freeNodes []ref
+	memory    arena // of events and keys
+
+	matchers     []*Matcher // those that have matches
+	freeMatchers []uint32
+
+	scratch, slots []byte
+	key, held      []byte
+	arrived        []uint64
+	ahead          ahead
 }
 
 // NewMachine returns the machine of a query. It calls count with the number of matches that entered
-// the state (or, if negative, left it). live is true if an event or a deadline caused this, false
-// for loading.
-func NewMachine(spec *Spec, env *window.Env, eval Evaluator, count func(n int, live bool)) *Machine {
+// the state or, if negative, left it.
+func NewMachine(spec *Spec, env *window.Env, eval Evaluator, count func(n int)) *Machine {
 	return &Machine{Spec: spec, env: env, eval: eval, count: count}
 }
 
@@ -38,30 +43,37 @@ type Matcher struct {
 	owner     Owner
 	waiting   []waiting // by item
 	deadlines timeQueue
+	id        uint32     // in Machine.matchers
 	all       []numbered // the stored matches by number, with gaps
 	head      int        // only gaps come before it
 	gaps      int
-	fresh     *Match   // a match without events: it waits at the first step and is not stored
+	fresh     *match   // a match without events: it waits at the first step and is not stored
 	spent     bool     // the only attempt, or the wait at the start, has started
 	entered   []uint64 // of a sequence, by step and for rows: the last tick in which a match arrived or stayed
 	firing    bool     // a deadline is passing
 	arming    bool     // a match without events is arriving at the first step
 
-	tracked bool // Changed was called, so changes are recorded
-	dirty   []*Match
+	registered bool // id is set
+
+	loaded []loadedWait // of the matches that Put added
+
+	tracked bool     // Changed was called, so changes are recorded
+	dirty   []uint32 // ids
 	gone    []uint64 // numbers of matches that ended after they were shown
 	changed bool     // spent has changed
 }
 
-// numbered refers to a stored match by its id plus one; 0 once the match has ended.
-type numbered struct {
-	number uint64
-	match  uint32
-}
+// numbered refers to a stored match by its id plus one; 0 once the match has ended. The number is in
+// two halves, so that the list has no padding.
+type numbered struct{ high, low, match uint32 }
+
+func number(n uint64, match uint32) numbered { return numbered{uint32(n >> 32), uint32(n), match} }
+
+func (n numbered) number() uint64 { return uint64(n.high)<<32 | uint64(n.low) }
 
 // New returns a matcher without partial matches. If the pattern is Timed, Begin starts it.
 func (mc *Machine) New(owner Owner) *Matcher {
-	x := &Matcher{mc: mc, owner: owner, waiting: make([]waiting, len(mc.Items))}
+	x := &Matcher{mc: mc, owner: owner, waiting: make([]waiting, len(mc.Items)), deadlines: timeQueue{kind: waits}}
 	if mc.Sequence {
 		x.entered = make([]uint64, len(mc.Steps)+1)
 	}
@@ -101,13 +113,13 @@ func (mc *Machine) Expire(ts int64) {
 	}
 	bound := minus(ts, mc.Within)
 	for {
-		t := mc.expiry.next(mc.wishes)
-		if t == nil || t.at >= bound {
+		t, ok := mc.expiry.next(mc)
+		if !ok || t.at >= bound {
 			return
 		}
-		m := mc.match(t.wish.match())
-		mc.expiry.pop()
-		m.x.expire(m, ts)
+		m := mc.match(uint32(t.subject))
+		mc.expiry.pop(t)
+		mc.matchers[m.owner].expire(m, ts)
 	}
 }
 
@@ -127,7 +139,7 @@ func plus(ts, span int64) int64 {
 }
 
 // expire ends a match that exceeds `within`. The current event may start the next one.
-func (x *Matcher) expire(m *Match, ts int64) {
+func (x *Matcher) expire(m *match, ts int64) {
 	x.owner.Changing()
 	again := x.mc.restarted && x.unfinished(m, 0) && !x.mc.Sequence
 	x.release(m)
@@ -138,12 +150,12 @@ func (x *Matcher) expire(m *Match, ts int64) {
 
 // unfinished reports whether a match has not finished a group yet, so that the group must start
 // again.
-func (x *Matcher) unfinished(m *Match, group int) bool {
+func (x *Matcher) unfinished(m *match, group int) bool {
 	g := x.mc.Groups[group]
 	if g.lazy {
-		return m.lo <= g.Last
+		return int(m.lo) <= g.Last
 	}
-	return m.hi <= g.Last
+	return int(m.hi) <= g.Last
 }
 
 // Receive matches an event of a stream.
@@ -166,43 +178,49 @@ func (x *Matcher) Receive(stream int, e *Event) {
 // event.
 func (x *Matcher) try(i int, e *Event) {
 	mc, item, w := x.mc, &x.mc.Items[i], &x.waiting[i]
-	if w.head == nil && w.used == 0 || item.Own && !mc.eval.Own(i, e) {
+	if w.head == none && w.used == 0 || item.Own && !mc.eval.Own(i, e) {
 		return
 	}
-	n := w.head
+	r := w.head
+	var p probe
 	if item.Keyed {
 		var ok bool
 		if mc.key, ok = mc.eval.Key(i, e, mc.key[:0]); !ok {
 			return
 		}
-		n = w.first(mc, i, mc.key)
+		p = newProbe(mc.key)
+		r = w.find(p.hash)
 	}
-	for n != nil && n.born != mc.tick {
+	for r != none {
+		n := mc.node(r)
+		if n.born == mc.tick {
+			return
+		}
 		next := n.next
-		if (!item.Keyed || n.fits(mc.key)) && (!item.Rest || mc.eval.Rest(i, e, n.m)) {
-			if item.Absent {
-				x.violate(n.m, i, e)
-			} else {
-				x.take(n.m, i, e)
+		if !item.Keyed || mc.fits(n, &p) {
+			m := mc.matchOf(r)
+			switch {
+			case item.Rest && !mc.eval.Rest(i, e, Match{mc, m}):
+			case item.Absent:
+				x.violate(m, i, e)
+			default:
+				x.take(m, i, e)
 			}
 		}
-		n = next
+		r = next
 	}
 }
 
 // Due returns when Fire must be called next, and the number that orders it among timers of the same
 // ms; false if never.
 func (x *Matcher) Due() (at int64, seq uint64, ok bool) {
-	t := x.deadlines.next(x.mc.wishes)
-	if t == nil {
-		return 0, 0, false
-	}
-	return t.at, t.seq, true
+	t, ok := x.deadlines.next(x.mc)
+	return t.at, t.seq, ok
 }
 
 // overdue handles deadlines that were set in the past.
 func (x *Matcher) overdue() {
-	if !x.mc.hasDeadlines() {
+	if !x.mc.waits {
 		return
 	}
 	for {
@@ -214,30 +232,23 @@ func (x *Matcher) overdue() {
 	}
 }
 
-func (p *Spec) hasDeadlines() bool {
-	for i := range p.Items {
-		if p.Items[i].For != NoLimit {
-			return true
-		}
-	}
-	return false
-}
-
 // Fire handles one deadline. Call it when the clock has reached the time from Due.
 func (x *Matcher) Fire() {
-	if t := x.deadlines.next(x.mc.wishes); t == nil || t.at > x.mc.env.Now {
+	mc := x.mc
+	t, ok := x.deadlines.next(mc)
+	if !ok || t.at > mc.env.Now {
 		return // the match that requested it is gone
 	}
-	t, mc := x.deadlines.pop(), x.mc
-	m := mc.match(t.wish.match())
+	x.deadlines.pop(t)
+	m := mc.match(uint32(t.subject / 2))
 	x.owner.Changing()
 	mc.tick++
-	if mc.Within != NoLimit && m.hasFirst && minus(t.at, mc.Within) > m.first {
+	if mc.Within != NoLimit && m.is(hasFirst) && minus(t.at, mc.Within) > m.first {
 		x.expire(m, t.at)
 		return
 	}
 	x.firing = true
-	x.pass(m, t.wish.kind()-wishSide, t.at)
+	x.pass(m, int(t.subject%2), t.at)
 	x.firing = false
 }
 

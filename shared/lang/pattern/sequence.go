@@ -22,7 +22,7 @@ func (x *Matcher) beforeEvent() {
 // atStart reports whether a match waits at the first step.
 func (x *Matcher) atStart() bool {
 	for _, i := range x.mc.Steps[0].Items {
-		if x.waiting[i].head != nil {
+		if x.waiting[i].head != none {
 			return true
 		}
 	}
@@ -32,7 +32,7 @@ func (x *Matcher) atStart() bool {
 // afterEvent ends the matches of a sequence that did not take the event.
 func (x *Matcher) afterEvent(e *Event) {
 	mc := x.mc
-	if f := x.fresh; f != nil && f.moved != mc.tick && !mc.restarted {
+	if f := x.fresh; f != nil && !mc.restarted && !mc.hasMoved(f) {
 		x.owner.Changing()
 		x.drop(f)
 	}
@@ -41,10 +41,10 @@ func (x *Matcher) afterEvent(e *Event) {
 		if n.match == 0 {
 			continue
 		}
-		if m := mc.match(n.match - 1); m.moved != mc.tick {
+		if m := mc.match(n.match - 1); !mc.hasMoved(m) {
 			x.owner.Changing()
 			x.drop(m)
-			i = x.from(n.number) - 1 // the list may have shrunk
+			i = x.from(n.number()) - 1 // the list may have shrunk
 		}
 	}
 	if mc.timed && mc.restarted && !x.atStart() {

@@ -13,10 +13,10 @@ type Kept struct {
 }
 
 // Events returns the events of an item that the match keeps, in order.
-func (m *Match) Events(item int) (list []Kept) {
-	x := &m.x.mc.Items[item]
+func (m Match) Events(item int) (list []Kept) {
+	x := &m.mc.Items[item]
 	slots := x.Heads + x.Tails
-	if step := x.step; m.counts != nil && m.x.mc.Steps[step].Count && int(m.counts[step]) < slots {
+	if step := x.step; m.mc.Steps[step].Count && int(m.mc.counts(m.match)[step]) < slots {
 		slots = max(x.Heads, x.Tails) // all are both among the first and the last
 		if x.Heads < x.Tails {
 			return m.kept(x, x.slot+x.Heads, slots)
@@ -25,9 +25,9 @@ func (m *Match) Events(item int) (list []Kept) {
 	return m.kept(x, x.slot, slots)
 }
 
-func (m *Match) kept(x *Item, from, n int) (list []Kept) {
+func (m Match) kept(x *Item, from, n int) (list []Kept) {
 	for i := from; i < from+n; i++ {
-		src := m.slot(i)
+		src := m.mc.slot(m.match, i)
 		if len(src) == 0 {
 			continue
 		}
@@ -43,29 +43,36 @@ func (m *Match) kept(x *Item, from, n int) (list []Kept) {
 }
 
 // Waits returns the first and the last step where the match waits.
-func (m *Match) Waits() (first, last int) { return m.lo, m.hi }
+func (m Match) Waits() (first, last int) { return int(m.lo), int(m.hi) }
 
 // Open reports whether the last step of Waits still waits for one of its sides.
-func (m *Match) Open(side int) bool { return m.sides[side] == open }
+func (m Match) Open(side int) bool { return m.sides[side] == open }
 
 // Until returns when the match ends or continues without an event; false if it waits forever.
-func (m *Match) Until() (at int64, ok bool) {
-	if m.hasFirst && m.x.mc.Within != NoLimit {
-		at, ok = plus(m.first, m.x.mc.Within), true
+func (m Match) Until() (at int64, ok bool) {
+	if m.is(hasFirst) && m.mc.Within != NoLimit {
+		at, ok = plus(m.first, m.mc.Within), true
 	}
-	for side, seq := range m.dueSeq {
-		if seq > 0 && (!ok || m.due[side] < at) {
-			at, ok = m.due[side], true
+	if !m.mc.waits {
+		return at, ok
+	}
+	d := m.mc.deadlines(m.id)
+	for side, seq := range d.seq {
+		if seq > 0 && (!ok || d.due[side] < at) {
+			at, ok = d.due[side], true
 		}
 	}
 	return at, ok
 }
 
 // Each calls visit with every stored match, in order of their numbers.
-func (x *Matcher) Each(visit func(*Match)) { x.stored(visit) }
+func (x *Matcher) Each(visit func(Match)) { x.stored(func(m *match) { visit(Match{x.mc, m}) }) }
 
-// Find returns the stored match with a number, or nil.
-func (x *Matcher) Find(number uint64) *Match { return x.find(number) }
+// Find returns the stored match with a number; false if there is none.
+func (x *Matcher) Find(number uint64) (Match, bool) {
+	m := x.find(number)
+	return Match{x.mc, m}, m != nil
+}
 
 // Key returns the key of a match's entry.
-func (m *Match) Key() []byte { return matchKey(nil, m.number) }
+func (m Match) Key() []byte { return matchKey(nil, m.number) }

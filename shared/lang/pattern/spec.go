@@ -29,6 +29,7 @@ type Spec struct {
 	groupEnd  []int   // by step: the group that ends there, or -1
 	inGroup   []int   // by step: the group that contains it, or -1
 	counted   bool    // some step is a count
+	waits     bool    // some item has a `for`
 	timed     bool    // the first match waits for a deadline
 	restarted bool    // the first step is in a group
 }
@@ -57,6 +58,9 @@ type Item struct {
 	// Own, Keyed and Rest say which parts the filter has: conditions on the event alone,
 	// equalities with earlier events, and all others.
 	Own, Keyed, Rest bool
+	// Feeds are the items whose equalities read nothing of the match but the item's event, so that
+	// the event alone says where a match will wait after it. They are only needed for speed.
+	Feeds []int
 
 	step, side, slot int
 }
@@ -81,6 +85,7 @@ func (p *Spec) Complete(streams int) {
 		for side, i := range p.Steps[s].Items {
 			item := &p.Items[i]
 			item.step, item.side, item.slot = s, side, p.slots
+			p.waits = p.waits || item.For != NoLimit
 			p.slots += item.Heads + item.Tails
 		}
 		p.counted = p.counted || p.Steps[s].Count
@@ -139,9 +144,11 @@ type Evaluator interface {
 	// Key appends the event's side of the equalities; false if a value is null or NaN.
 	Key(item int, e *Event, dst []byte) ([]byte, bool)
 	// Held appends the match's side of the equalities.
-	Held(item int, m *Match, dst []byte) ([]byte, bool)
+	Held(item int, m Match, dst []byte) ([]byte, bool)
+	// Fed appends what Held will append for Item.Feeds[n] of a match that has the event at an item.
+	Fed(item, n int, e *Event, dst []byte) ([]byte, bool)
 	// Rest tests the other conditions.
-	Rest(item int, e *Event, m *Match) bool
+	Rest(item int, e *Event, m Match) bool
 }
 
 // Owner is the component that owns a Matcher.
@@ -150,5 +157,5 @@ type Owner interface {
 	Changing()
 	// Matched is called with each finished match; its time is m.Time(). The match is valid
 	// during the call.
-	Matched(m *Match)
+	Matched(m Match)
 }

@@ -2,6 +2,7 @@ package pattern_test
 
 import (
 	"encoding/binary"
+	"strings"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -81,14 +82,16 @@ type byKey struct {
 	held *event.Batch
 }
 
-func (f *byKey) Own(int, *pattern.Event) bool                  { return true }
-func (f *byKey) Rest(int, *pattern.Event, *pattern.Match) bool { return true }
+func (f *byKey) Own(int, *pattern.Event) bool                 { return true }
+func (f *byKey) Rest(int, *pattern.Event, pattern.Match) bool { return true }
 
 func (f *byKey) Key(_ int, e *pattern.Event, dst []byte) ([]byte, bool) {
 	return append(dst, e.B.Cols[0].Text(e.I)...), !e.B.Cols[0].IsNull(e.I)
 }
 
-func (f *byKey) Held(_ int, m *pattern.Match, dst []byte) ([]byte, bool) {
+func (f *byKey) Fed(_, _ int, e *pattern.Event, dst []byte) ([]byte, bool) { return f.Key(0, e, dst) }
+
+func (f *byKey) Held(_ int, m pattern.Match, dst []byte) ([]byte, bool) {
 	f.held.Reset()
 	f.row.Append(m, f.held)
 	return append(dst, f.held.Cols[0].Text(0)...), !f.held.Cols[0].IsNull(0)
@@ -96,8 +99,8 @@ func (f *byKey) Held(_ int, m *pattern.Match, dst []byte) ([]byte, bool) {
 
 type owner struct{}
 
-func (owner) Changing()              {}
-func (owner) Matched(*pattern.Match) {}
+func (owner) Changing()             {}
+func (owner) Matched(pattern.Match) {}
 
 // A matcher keeps the laws of sources of state.
 func TestMatchersKeepTheLawsOfState(t *testing.T) {
@@ -108,7 +111,7 @@ func TestMatchersKeepTheLawsOfState(t *testing.T) {
 			env := &window.Env{Now: 1}
 			statetest.Run(t, func() state.Source {
 				f := &byKey{row: spec.NewRow([]pattern.Ref{{Item: 0, Attr: 0}}, 0), held: event.NewBatch(schema)}
-				machine := pattern.NewMachine(spec, env, f, func(int, bool) {})
+				machine := pattern.NewMachine(spec, env, f, func(int) {})
 				return &source{machine.New(owner{}), machine}
 			}, func(t *rapid.T, s state.Source) { s.(*source).mutate(t, env) })
 		})
@@ -130,13 +133,16 @@ func (s *source) mutate(t *rapid.T, env *window.Env) {
 	if rapid.IntRange(0, 5).Draw(t, "null") == 0 {
 		b.Cols[0].AppendNull()
 	} else {
-		b.Cols[0].AppendText(rapid.SampledFrom([]string{"", "a", "b"}).Draw(t, "k"))
+		b.Cols[0].AppendText(rapid.SampledFrom([]string{"", "a", "b", "longer than a word", strings.Repeat("long", 500)}).Draw(t, "k"))
 	}
 	b.Cols[1].AppendInt(int64(rapid.IntRange(-3, 300).Draw(t, "v")))
 	ts := env.Now - int64(rapid.IntRange(0, 9).Draw(t, "late"))
 	b.TS = append(b.TS, ts)
 	s.machine.Expire(ts)
-	s.Receive(rapid.IntRange(0, 2).Draw(t, "stream"), &pattern.Event{B: b, TS: ts})
+	stream, e := rapid.IntRange(0, 2).Draw(t, "stream"), &pattern.Event{B: b, TS: ts}
+	s.Announce(stream, e)
+	s.Prefetch()
+	s.Receive(stream, e)
 }
 
 // The number of a match in the key of its entry is what orders them.

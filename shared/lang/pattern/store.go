@@ -6,7 +6,7 @@ import (
 )
 
 // store records that a match changes. A match without a number gets one now.
-func (x *Matcher) store(m *Match) {
+func (x *Matcher) store(m *match) {
 	if m.number > 0 {
 		x.touch(m)
 		return
@@ -17,33 +17,35 @@ func (x *Matcher) store(m *Match) {
 	}
 	x.give(m)
 	arrival, step := uint64(0), -1
-	for _, n := range m.nodes {
+	for r := m.nodes; r != none; {
+		n := x.mc.node(r)
 		if s := x.mc.Items[n.item].step; s != step {
 			arrival, step = x.mc.env.NextSeq(), s
 		}
 		n.arrival = arrival
+		r = n.sibling
 	}
 }
 
 // give assigns a number to a match.
-func (x *Matcher) give(m *Match) {
+func (x *Matcher) give(m *match) {
 	m.number = x.mc.env.NextSeq()
 	x.remember(m)
-	x.mc.count(1, true)
+	x.mc.count(1)
 	x.touch(m)
 }
 
 // remember adds a match to the stored ones.
-func (x *Matcher) remember(m *Match) {
+func (x *Matcher) remember(m *match) {
 	if x.head > 64 && x.head > len(x.all)/2 && len(x.all) == cap(x.all) {
 		x.squeeze()
 	}
-	x.mc.places[m.id] = uint32(len(x.all))
-	x.all = append(x.all, numbered{m.number, m.id + 1})
+	m.place = uint32(len(x.all))
+	x.all = append(x.all, number(m.number, m.id+1))
 }
 
 // stored calls visit with every stored match, in order of their numbers.
-func (x *Matcher) stored(visit func(*Match)) {
+func (x *Matcher) stored(visit func(*match)) {
 	for _, n := range x.all[x.head:] {
 		if n.match > 0 {
 			visit(x.mc.match(n.match - 1))
@@ -51,10 +53,10 @@ func (x *Matcher) stored(visit func(*Match)) {
 	}
 }
 
-func (x *Matcher) touch(m *Match) {
+func (x *Matcher) touch(m *match) {
 	if x.tracked && m.dirty == 0 {
-		x.dirty = append(x.dirty, m)
-		m.dirty = len(x.dirty)
+		x.dirty = append(x.dirty, m.id)
+		m.dirty = uint32(len(x.dirty))
 	}
 }
 
@@ -65,32 +67,32 @@ func (x *Matcher) setSpent() {
 }
 
 // forget removes a match from the state.
-func (x *Matcher) forget(m *Match) {
-	x.mc.count(-1, true)
+func (x *Matcher) forget(m *match) {
+	x.mc.count(-1)
 	if m.dirty > 0 {
 		last := len(x.dirty) - 1
-		x.dirty[last].dirty = m.dirty
-		x.dirty[m.dirty-1] = x.dirty[last]
-		x.dirty[last] = nil
+		moved := x.dirty[last]
+		x.mc.match(moved).dirty = m.dirty
+		x.dirty[m.dirty-1] = moved
 		x.dirty = x.dirty[:last]
 	}
-	if m.shown {
+	if m.is(shown) {
 		x.gone = append(x.gone, m.number)
 	}
-	x.all[x.mc.places[m.id]].match = 0
+	x.all[m.place].match = 0
 	x.gaps++
 	x.compact()
 }
 
 // from returns the position in all of the first match with at least the given number.
 func (x *Matcher) from(number uint64) int {
-	at, _ := slices.BinarySearchFunc(x.all, number, func(n numbered, number uint64) int { return cmp.Compare(n.number, number) })
+	at, _ := slices.BinarySearchFunc(x.all, number, func(n numbered, number uint64) int { return cmp.Compare(n.number(), number) })
 	return at
 }
 
 // find returns a stored match, or nil.
-func (x *Matcher) find(number uint64) *Match {
-	if at := x.from(number); at < len(x.all) && x.all[at].number == number {
+func (x *Matcher) find(number uint64) *match {
+	if at := x.from(number); at < len(x.all) && x.all[at].number() == number {
 		if id := x.all[at].match; id > 0 {
 			return x.mc.match(id - 1)
 		}
@@ -121,18 +123,24 @@ func (x *Matcher) squeeze() {
 	kept := x.all[:0]
 	for _, n := range x.all[x.head:] {
 		if n.match > 0 {
-			x.mc.places[n.match-1] = uint32(len(kept))
+			x.mc.match(n.match - 1).place = uint32(len(kept))
 			kept = append(kept, n)
 		}
 	}
 	x.all, x.head, x.gaps = kept, 0, 0
 }
 
-// Close drops all matches, because the matcher's key ends or its state is loaded.
+// Close drops all matches, because the matcher's key ends.
 func (x *Matcher) Close() {
-	x.stored(func(m *Match) {
+	x.drain()
+	x.mc.unregister(x)
+}
+
+// drain drops all matches.
+func (x *Matcher) drain() {
+	x.stored(func(m *match) {
 		m.number, m.dirty = 0, 0
-		x.mc.count(-1, true)
+		x.mc.count(-1)
 		x.release(m)
 	})
 	x.all, x.head, x.gaps, x.dirty, x.gone = nil, 0, 0, nil, nil

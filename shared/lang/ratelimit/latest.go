@@ -1,6 +1,10 @@
 package ratelimit
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/eventflux/eventflux/shared/state/wire"
+)
 
 // latest is `output last every …`: at the end of a period it puts out the last row, or the
 // last row of each group, groups in the order of their first rows. It is also the snapshot
@@ -99,8 +103,9 @@ func (l *latest) Reset() {
 // Put implements state.Source.
 func (l *latest) Put(key, value []byte) (err error) {
 	if len(key) == 1 && key[0] == keyCount {
-		n, rest, ok := readNumber(value)
-		if !ok || len(rest) > 0 || n == 0 || n >= max(l.events, 1) || l.came > 0 {
+		r := wire.New(value)
+		n := r.Uvarint()
+		if r.End() != nil || n == 0 || n >= max(l.events, 1) || l.came > 0 {
 			return fmt.Errorf("%d rows of %d", n, l.events)
 		}
 		l.came, l.shown = n, n

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/eventflux/eventflux/shared/lang/event"
+	"github.com/eventflux/eventflux/shared/state/wire"
 )
 
 // pending is `output all every …`: rows wait for the end of the period. In the state they
@@ -137,14 +138,13 @@ func (l *pending) Ready() error {
 		if block == nil {
 			return fmt.Errorf("rows from %d on are missing", first)
 		}
-		for len(block) > 0 {
-			kind, rest, err := readRow(l.rows.B, block)
-			if err != nil {
+		for r := wire.New(block); r.Len() > 0; {
+			kind := readRow(l.rows.B, &r)
+			if r.Failed() {
 				l.rows.B.Truncate(len(l.rows.Kinds))
-				return fmt.Errorf("rows from %d on: %w", first, err)
+				return fmt.Errorf("rows from %d on: %w", first, r.Err())
 			}
 			l.rows.Kinds = append(l.rows.Kinds, kind)
-			block = rest
 		}
 		n := l.rows.B.Len() - first
 		if n > blockRows || left > 1 && n < blockRows {

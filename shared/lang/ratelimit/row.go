@@ -2,13 +2,12 @@ package ratelimit
 
 import (
 	"encoding/binary"
-	"errors"
-	"fmt"
 	"math"
 	"unicode/utf8"
 
 	"github.com/eventflux/eventflux/shared/lang/event"
 	"github.com/eventflux/eventflux/shared/lang/window"
+	"github.com/eventflux/eventflux/shared/state/wire"
 )
 
 // A row is written as its kind, its timestamp, a bitmap of its nulls, and its values that
@@ -38,73 +37,48 @@ func appendRow(dst []byte, b *event.Batch, i int, kind window.Kind) []byte {
 	return dst
 }
 
-var errRow = errors.New("a row is cut off")
-
-// readRow appends to b the row that appendRow wrote, and returns the bytes after it. After
-// an error b may have half a row.
-func readRow(b *event.Batch, src []byte) (kind window.Kind, rest []byte, err error) {
-	nulls := (len(b.Cols) + 7) / 8
-	if len(src) < 2 {
-		return 0, nil, errRow
-	}
-	kind = window.Kind(src[0])
+// readRow appends to b the row that appendRow wrote. If r has failed, b may have half a row.
+func readRow(b *event.Batch, r *wire.Reader) window.Kind {
+	kind := window.Kind(r.Byte())
 	if kind > window.Expired {
-		return 0, nil, fmt.Errorf("a row of kind %d", kind)
+		r.Fail("a row of kind %d", kind)
 	}
-	ts, n := binary.Varint(src[1:])
-	if n <= 0 || len(src) < 1+n+nulls {
-		return 0, nil, errRow
+	ts, nulls := r.Varint(), r.Bytes((len(b.Cols)+7)/8)
+	if r.Failed() {
+		return 0
 	}
-	bits, src := src[1+n:1+n+nulls], src[1+n+nulls:]
 	for n := range b.Cols {
 		c := &b.Cols[n]
-		if bits[n/8]>>(n%8)&1 != 0 {
+		if nulls[n/8]>>(n%8)&1 != 0 {
 			c.AppendNull()
-		} else if src, err = readValue(c, src); err != nil {
-			return 0, nil, err
+		} else {
+			readValue(c, r)
 		}
 	}
-	if used := len(b.Cols) % 8; used > 0 && bits[nulls-1]>>used != 0 {
-		return 0, nil, errors.New("a row has nulls in attributes that do not exist")
+	if used := len(b.Cols) % 8; used > 0 && nulls[len(nulls)-1]>>used != 0 {
+		r.Fail("a row has nulls in attributes that do not exist")
 	}
 	b.TS = append(b.TS, ts)
-	return kind, src, nil
+	return kind
 }
 
-func readValue(c *event.Column, src []byte) ([]byte, error) {
+func readValue(c *event.Column, r *wire.Reader) {
 	switch c.Type.Class() {
 	case event.Reals:
-		if len(src) < 8 {
-			return nil, errRow
-		}
-		c.AppendFloat(math.Float64frombits(binary.LittleEndian.Uint64(src)))
-		return src[8:], nil
+		c.AppendFloat(r.Float())
 	case event.Texts:
-		text, rest, ok := readBytes(src)
-		if !ok || !utf8.Valid(text) {
-			return nil, errors.New("a text is cut off, or is not UTF-8")
+		text := r.Sized()
+		if !utf8.Valid(text) {
+			r.Fail("a text is not UTF-8")
 		}
 		c.AppendText(string(text))
-		return rest, nil
+	default:
+		v := r.Varint()
+		if c.Type == event.Bool && v != 0 && v != 1 || c.Type == event.Int && v != int64(int32(v)) {
+			r.Fail("the %s %d", c.Type, v)
+		}
+		c.AppendInt(v)
 	}
-	v, n := binary.Varint(src)
-	switch {
-	case n <= 0:
-		return nil, errRow
-	case c.Type == event.Bool && v != 0 && v != 1, c.Type == event.Int && v != int64(int32(v)):
-		return nil, fmt.Errorf("the %s %d", c.Type, v)
-	}
-	c.AppendInt(v)
-	return src[n:], nil
-}
-
-// readBytes reads bytes with their length in front.
-func readBytes(src []byte) (bytes, rest []byte, ok bool) {
-	size, n := binary.Uvarint(src)
-	if n <= 0 || size > uint64(len(src)-n) {
-		return nil, nil, false
-	}
-	return src[n : n+int(size)], src[n+int(size):], true
 }
 
 // hash returns a number that rows with equal values in the columns share.

@@ -6,6 +6,7 @@ import (
 
 	"github.com/eventflux/eventflux/shared/lang/event"
 	"github.com/eventflux/eventflux/shared/lang/window"
+	"github.com/eventflux/eventflux/shared/state/wire"
 )
 
 // item is something that a limiter remembers, such as the last row of a group. Each is an
@@ -203,10 +204,8 @@ func (t *table) visitChanged(visit func(key []byte)) {
 		t.scratch = t.appendKey(t.scratch[:0], x)
 		visit(t.scratch)
 	}
-	for rest := t.gone; len(rest) > 0; {
-		var key []byte
-		key, rest, _ = readBytes(rest)
-		visit(key)
+	for r := wire.New(t.gone); r.Len() > 0; {
+		visit(r.Sized())
 	}
 	t.gone = t.gone[:0]
 	if !t.tracked {
@@ -269,36 +268,30 @@ const numberMax = 1 << 62
 // put reads an item. Items may come in any order; sort puts them into the right one.
 func (t *table) put(key, value []byte) error {
 	x := &item{row: none, shown: true}
-	ok := true
+	r := wire.New(value)
 	if t.numbered {
-		var group []byte
 		if len(key) != 9 {
 			return fmt.Errorf("key %q of a row", key)
 		}
 		x.number = binary.BigEndian.Uint64(key[1:])
-		group, value, ok = readBytes(value)
-		x.key = string(group)
+		x.key = string(r.Sized())
 	} else {
 		x.key = string(key[1:])
-		x.number, value, ok = readNumber(value)
+		x.number = r.Uvarint()
 	}
-	if ok {
-		x.count, value, ok = readNumber(value)
+	x.count, x.at = r.Uvarint(), r.Varint()
+	if x.number > numberMax || x.count > numberMax {
+		r.Fail("its numbers are too large")
 	}
-	at, n := binary.Varint(value)
-	if !ok || n <= 0 || x.number > numberMax || x.count > numberMax {
-		return fmt.Errorf("entry %q is cut off, or its numbers are too large", key)
+	row := r.Len() > 0
+	if row {
+		x.kind = readRow(t.batch, &r)
 	}
-	x.at, value = at, value[n:]
-	if len(value) > 0 {
-		kind, rest, err := readRow(t.batch, value)
-		if err == nil && len(rest) > 0 {
-			err = fmt.Errorf("%d bytes are left over", len(rest))
-		}
-		if err != nil {
-			return fmt.Errorf("entry %q: %w", key, err)
-		}
-		x.row, x.kind = int32(t.batch.Len()-1), kind
+	if err := r.End(); err != nil {
+		return fmt.Errorf("entry %q: %w", key, err)
+	}
+	if row {
+		x.row = int32(t.batch.Len() - 1)
 		t.withRow++
 	}
 	if t.find(key) != nil {
@@ -311,14 +304,6 @@ func (t *table) put(key, value []byte) error {
 	}
 	t.size++
 	return nil
-}
-
-func readNumber(src []byte) (v uint64, rest []byte, ok bool) {
-	v, n := binary.Uvarint(src)
-	if n <= 0 || n > 1 && src[n-1] == 0 {
-		return 0, nil, false
-	}
-	return v, src[n:], true
 }
 
 // sort puts the items that were put into the order of their numbers, which must differ.

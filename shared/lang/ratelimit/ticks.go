@@ -6,6 +6,7 @@ import (
 	"math"
 
 	"github.com/eventflux/eventflux/shared/lang/window"
+	"github.com/eventflux/eventflux/shared/state/wire"
 )
 
 // ticks are instants at equal distances. The next one is kept only as far as it matters:
@@ -71,9 +72,10 @@ func (t *ticks) append(dst []byte) ([]byte, bool) {
 }
 
 func (t *ticks) put(value []byte) error {
-	next, n := binary.Varint(value)
-	if n <= 0 || n != len(value) || n > 1 && value[n-1] == 0 {
-		return fmt.Errorf("the next tick is no number")
+	r := wire.New(value)
+	next := r.Varint()
+	if err := r.End(); err != nil {
+		return fmt.Errorf("the next tick: %w", err)
 	}
 	if t.period == 0 || t.begun {
 		return fmt.Errorf("a tick, and there is one already or none can be")

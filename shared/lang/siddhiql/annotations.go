@@ -31,9 +31,10 @@ var annotations = map[string]annotationSpec{
 	"app:name":        {on: []element{onApp}},
 	"app:description": {on: []element{onApp}}, // for people: it has no effect
 	"app:partitions":  {on: []element{onApp}},
+	appFile:           {on: []element{onApp}, keys: []string{"name", "text", "base64"}, repeats: true},
 	"app:playback":    {on: []element{onApp}, keys: []string{"lateness", "ahead", "idle.time", "increment"}},
-	"source":          {on: []element{onStream}, keys: []string{"subject", "stream", "from", "timestamp"}, repeats: true},
-	"sink":            {on: []element{onStream, onQuery, onPartition}, keys: []string{"stream", "subject", "pack", "publish", "max.age", "max.bytes"}, repeats: true},
+	"source":          {on: []element{onStream, onTable}, keys: []string{"subject", "stream", "from", "timestamp", "kv"}, repeats: true},
+	"sink":            {on: []element{onStream, onQuery, onPartition}, keys: []string{"stream", "subject", "pack", "publish", "max.age", "max.bytes", "kv", "key", "expired"}, repeats: true},
 	"onerror":         {on: []element{onStream}, keys: []string{"action"}},
 	"info":            {on: []element{onQuery}, keys: []string{"name", "was"}},
 	"primarykey":      {on: []element{onTable}},
@@ -59,8 +60,8 @@ var otherAnnotations = map[string]string{
 
 // known reports annotations that the language does not have, that appear twice or on the
 // wrong element, and unknown keys. Only a deploy refuses these.
-func (c *checker) known(list []*Annotation, on element) {
-	if !c.strict {
+func (bd *build) known(list []*Annotation, on element) {
+	if !bd.strict {
 		return
 	}
 	first := map[string]Pos{}
@@ -70,15 +71,17 @@ func (c *checker) known(list []*Annotation, on element) {
 		at, taken := first[name]
 		switch {
 		case !ok && otherAnnotations[name] != "":
-			c.errorf(a.Pos, "`@%s` is not part of the language here: %s", a.Name, otherAnnotations[name])
+			bd.errorf(a.Pos, "`@%s` is not part of the language here: %s", a.Name, otherAnnotations[name])
 		case !ok:
-			c.errorf(a.Pos, "unknown annotation `@%s`%s", a.Name, suggestAnnotation(name, on))
+			bd.errorf(a.Pos, "unknown annotation `@%s`%s", a.Name, suggestAnnotation(name, on))
+		case name == "sink" && on == onTable:
+			bd.errorf(a.Pos, "found `@sink` on a table, which publishes no rows: insert the rows into a stream as well, by a second query, and write `@sink(kv='…', key='{…}')` there for a view of them")
 		case !slices.Contains(spec.on, on):
-			c.errorf(a.Pos, "found `@%s` on %s: expected it on %s", a.Name, on, orList(spec.on))
+			bd.errorf(a.Pos, "found `@%s` on %s: expected it on %s", a.Name, on, orList(spec.on))
 		case taken && !spec.repeats:
-			c.errorf(a.Pos, "`@%s` stands twice: first at %s", a.Name, at)
+			bd.errorf(a.Pos, "`@%s` stands twice: first at %s", a.Name, at)
 		case name == "info" && len(a.Elems) > 0 && a.Elems[0].Key != "":
-			c.elems(a, spec.keys...)
+			bd.elems(a, spec.keys...)
 		}
 		if !taken {
 			first[name] = a.Pos

@@ -15,25 +15,25 @@ type Bounds struct {
 }
 
 // bounds reads max.age and max.bytes of a @sink. Several sinks may have them if they agree.
-func (c *checker) bounds(elems map[string]*AnnotationElem) {
+func (bd *build) bounds(elems map[string]*AnnotationElem) {
 	set := func(e *AnnotationElem, to *int64, value int64) {
 		if *to != 0 && *to != value {
-			c.errorf(e.Pos, "two `@sink` have different values of %s, but the results of all streams are kept together: expected one value", tick(e.Key))
+			bd.errorf(e.Pos, "two `@sink` have different values of %s, but the results of all streams are kept together: expected one value", tick(e.Key))
 		}
 		*to = value
 	}
 	if e := elems["max.age"]; e != nil {
-		if age, ok := c.period(e); ok {
-			set(e, &c.plan.Bounds.MaxAge, age)
+		if age, ok := bd.period(e); ok {
+			set(e, &bd.plan.Bounds.MaxAge, age)
 		}
 	}
 	if e := elems["max.bytes"]; e != nil {
 		bytes, ok := byteSize(e.Value)
 		if !ok {
-			c.errorf(e.Pos, "found %s='%s', expected a size of at least 1 byte, such as '10 GB' or '512 MiB'", e.Key, shorten(e.Value))
+			bd.errorf(e.Pos, "found %s='%s', expected a size of at least 1 byte, such as '10 GB' or '512 MiB'", e.Key, shorten(e.Value))
 			return
 		}
-		set(e, &c.plan.Bounds.MaxBytes, bytes)
+		set(e, &bd.plan.Bounds.MaxBytes, bytes)
 	}
 }
 

@@ -42,51 +42,40 @@ func compile(text string, by rules) (*Plan, error) {
 func Check(app *App) (*Plan, error) { return check(app, &report{}, rules{strict: true}) }
 
 func check(app *App, r *report, by rules) (*Plan, error) {
-	c := &checker{
-		report:    r,
-		rules:     by,
-		plan:      &Plan{Partitions: 1, Lateness: LatenessOff, Ahead: aheadDefault},
-		functions: functionTable(),
-		outer:     map[string]*known{},
-		faults:    map[string]*known{},
-		later:     map[string]Pos{},
-		names:     map[string]Pos{},
-		tables:    map[string]*Table{},
-		feeds:     map[*Stream][]*Stream{},
-		negations: map[*Negation]*Binary{},
-		keyAt:     map[*Partition][]Pos{},
-		block:     -1,
-	}
+	c := newChecker(r, by)
 	if !c.withinLimits(app) {
 		return nil, c.err()
 	}
-	c.appAnnotations(app.Annotations)
+	c.definitions.app(app.Annotations)
+	c.mappings.readFiles(app.Annotations)
 	for _, d := range app.Streams {
-		c.definition(d)
+		c.definitions.stream(d)
 	}
 	for _, d := range app.Tables {
-		c.tableDef(d)
+		c.tables.definition(d)
 	}
 	for _, d := range app.Windows {
-		c.namedWindow(d)
+		c.definitions.namedWindow(d)
 	}
 	for _, d := range app.Triggers {
-		c.trigger(d)
+		c.definitions.trigger(d)
 	}
-	c.collectTargets(app)
+	c.catalog.collectTargets(app)
 	for _, e := range app.Elements {
 		switch d := e.(type) {
 		case *QueryDef:
-			c.query(d)
+			c.queries.query(d)
 		case *PartitionDef:
-			c.partition(d)
+			c.queries.partition(d)
 		}
 	}
-	c.sinks()
-	c.sinkOverlaps()
-	c.componentNames()
-	c.publishedNames()
-	c.shards(app)
+	c.sinks.all()
+	c.sinks.overlaps()
+	c.sinks.views()
+	c.mappings.unusedFiles()
+	c.definitions.componentNames()
+	c.catalog.publishedNames()
+	c.shards.check(app)
 	if err := c.err(); err != nil {
 		return nil, err
 	}
@@ -111,25 +100,71 @@ func (c *checker) withinLimits(app *App) bool {
 	return false
 }
 
-// checker builds a plan. It keeps a wrong stream, attribute or expression as broken (nil or
-// type 0), so that uses of it give no further errors.
-type checker struct {
+// build is the plan that a check makes, and what it finds wrong. It keeps a wrong stream,
+// attribute or expression as broken (nil or type 0), so that uses of it give no further errors.
+type build struct {
 	*report
 	rules
-	plan      *Plan
-	functions map[string]Function
-	outer     map[string]*known
-	inner     map[string]*known // of the current partition
-	faults    map[string]*known // `!name`, by name; only those that are read
-	block     int               // the current partition, or -1
-	later     map[string]Pos    // streams that queries insert into
-	names     map[string]Pos    // of queries
-	tables    map[string]*Table
-	feeds     map[*Stream][]*Stream
-	negations map[*Negation]*Binary // the operator that binds less tightly than a `not`
-	sinkAt    []sinkSubject
-	pending   []pendingSink
-	keyAt     map[*Partition][]Pos // of the keys of blocks
+	plan *Plan
+}
+
+// checker checks a text, part by part. A part uses only parts below it:
+//
+//	queries ──▶ joins · patterns · tables · definitions · sinks · shards
+//	                    │                      │
+//	           handlers ──▶ exprs           mappings
+//	                          │
+//	                       catalog
+//	                          │
+//	                        build
+type checker struct {
+	*build
+	catalog     *catalog
+	exprs       *exprChecker
+	mappings    *mappingChecker
+	handlers    *handlerChecker
+	sinks       *sinkChecker
+	shards      *shardChecker
+	tables      *tableChecker
+	joins       *joinChecker
+	patterns    *patternChecker
+	definitions *definitionChecker
+	queries     *queryChecker
+}
+
+func newChecker(r *report, by rules) *checker {
+	b := &build{report: r, rules: by, plan: &Plan{Partitions: 1, Lateness: LatenessOff, Ahead: aheadDefault}}
+	c := &checker{build: b}
+	c.catalog = &catalog{
+		build: b, outer: map[string]*known{}, faults: map[string]*known{}, later: map[string]Pos{}, tables: map[string]*Table{},
+		feeds: map[*Stream][]*Stream{}, block: -1,
+	}
+	c.exprs = &exprChecker{build: b, catalog: c.catalog, functions: functionTable(), negations: map[*Negation]*Binary{}}
+	c.mappings = &mappingChecker{build: b, catalog: c.catalog, files: map[string]*embedded{}}
+	c.handlers = &handlerChecker{build: b, catalog: c.catalog, exprs: c.exprs}
+	c.sinks = &sinkChecker{build: b, catalog: c.catalog, mappings: c.mappings}
+	c.shards = &shardChecker{build: b, catalog: c.catalog, keyAt: map[*Partition][]Pos{}}
+	c.tables = &tableChecker{build: b, catalog: c.catalog, exprs: c.exprs, mappings: c.mappings}
+	c.joins = &joinChecker{build: b, catalog: c.catalog, exprs: c.exprs, handlers: c.handlers}
+	c.patterns = &patternChecker{build: b, catalog: c.catalog, exprs: c.exprs}
+	c.definitions = &definitionChecker{build: b, catalog: c.catalog, handlers: c.handlers, mappings: c.mappings, sinks: c.sinks}
+	c.queries = &queryChecker{
+		build: b, catalog: c.catalog, exprs: c.exprs, handlers: c.handlers, joins: c.joins, patterns: c.patterns,
+		tables: c.tables, sinks: c.sinks, shards: c.shards, names: map[string]Pos{},
+	}
+	return c
+}
+
+// catalog has what queries can read and write, and finds it by name.
+type catalog struct {
+	*build
+	outer  map[string]*known
+	inner  map[string]*known // of the current partition
+	faults map[string]*known // `!name`, by name; only those that are read
+	block  int               // the current partition, or -1
+	later  map[string]Pos    // streams that queries insert into
+	tables map[string]*Table
+	feeds  map[*Stream][]*Stream
 }
 
 // known is a stream that can be read from here on.
@@ -140,29 +175,29 @@ type known struct {
 	target bool // a query inserts into it
 }
 
-// definition checks a `define stream`.
-func (c *checker) definition(d *StreamDef) {
+// stream checks a `define stream`.
+func (df *definitionChecker) stream(d *StreamDef) {
 	name := d.Name.Text
-	if first, taken := c.outer[name]; taken {
-		c.errorf(d.Name.Pos, "stream %s is defined twice: first at %s", tick(name), first.at)
+	if first, taken := df.catalog.outer[name]; taken {
+		df.errorf(d.Name.Pos, "stream %s is defined twice: first at %s", tick(name), first.at)
 		return
 	}
-	s := &Stream{ID: len(c.plan.Streams), Name: name, Schema: c.schema(d), Defined: true, Block: -1, TimeAttr: -1, Subject: "events." + name}
-	c.plan.Streams = append(c.plan.Streams, s)
-	c.outer[name] = &known{stream: s, at: d.Name.Pos}
-	c.streamAnnotations(d, s)
+	s := &Stream{ID: len(df.plan.Streams), Name: name, Schema: df.schema(d), Defined: true, Block: -1, TimeAttr: -1, Subject: "events." + name}
+	df.plan.Streams = append(df.plan.Streams, s)
+	df.catalog.outer[name] = &known{stream: s, at: d.Name.Pos}
+	df.streamAnnotations(d, s)
 }
 
-func (c *checker) schema(d *StreamDef) *event.Schema {
+func (bd *build) schema(d *StreamDef) *event.Schema {
 	if len(d.Attrs) > attrsMax {
-		c.errorf(d.Name.Pos, "stream %s has %d attributes: expected at most %d", tick(d.Name.Text), len(d.Attrs), attrsMax)
+		bd.errorf(d.Name.Pos, "stream %s has %d attributes: expected at most %d", tick(d.Name.Text), len(d.Attrs), attrsMax)
 		d = &StreamDef{Name: d.Name, Attrs: d.Attrs[:attrsMax]}
 	}
 	s := &event.Schema{Name: d.Name.Text}
 	first := map[string]Pos{}
 	for _, a := range d.Attrs {
 		if at, taken := first[a.Name.Text]; taken {
-			c.errorf(a.Name.Pos, "stream %s has the attribute %s twice: first at %s", tick(d.Name.Text), tick(a.Name.Text), at)
+			bd.errorf(a.Name.Pos, "stream %s has the attribute %s twice: first at %s", tick(d.Name.Text), tick(a.Name.Text), at)
 			continue
 		}
 		first[a.Name.Text] = a.Name.Pos
@@ -172,10 +207,10 @@ func (c *checker) schema(d *StreamDef) *event.Schema {
 }
 
 // collectTargets notes which streams queries will define, for better messages.
-func (c *checker) collectTargets(app *App) {
+func (ct *catalog) collectTargets(app *App) {
 	for _, q := range queriesOf(app) {
-		if _, taken := c.later[q.Target.Name]; !taken && c.tables[q.Target.Name] == nil && q.Write == nil && !q.Target.Inner && !q.Target.Fault {
-			c.later[q.Target.Name] = q.Pos
+		if _, taken := ct.later[q.Target.Name]; !taken && ct.tables[q.Target.Name] == nil && q.Write == nil && !q.Target.Inner && !q.Target.Fault {
+			ct.later[q.Target.Name] = q.Pos
 		}
 	}
 }
@@ -194,48 +229,48 @@ func queriesOf(app *App) []*QueryDef {
 }
 
 // find returns a stream by reference. If there is none, it reports that and returns nil.
-func (c *checker) find(r StreamRef) *known {
-	if r.Inner && c.block < 0 {
-		c.errorf(r.Pos, "inner stream %s outside a partition: it exists only between `begin` and `end`", tick(r.String()))
+func (ct *catalog) find(r StreamRef) *known {
+	if r.Inner && ct.block < 0 {
+		ct.errorf(r.Pos, "inner stream %s outside a partition: it exists only between `begin` and `end`", tick(r.String()))
 		return nil
 	}
 	if r.Fault {
-		return c.fault(r)
+		return ct.fault(r)
 	}
-	if k := c.space(r.Inner)[r.Name]; k != nil {
+	if k := ct.space(r.Inner)[r.Name]; k != nil {
 		return k
 	}
-	if c.noTable(r) {
+	if ct.noTable(r) {
 		return nil
 	}
-	later, filled := c.later[r.Name]
+	later, filled := ct.later[r.Name]
 	filled = filled && r.Pos.before(later) // else it is this query itself
 	switch {
-	case c.space(!r.Inner)[r.Name] != nil:
+	case ct.space(!r.Inner)[r.Name] != nil:
 		other := StreamRef{Inner: !r.Inner, Name: r.Name}
-		c.errorf(r.Pos, "unknown stream %s: did you mean %s?", tick(r.String()), tick(other.String()))
+		ct.errorf(r.Pos, "unknown stream %s: did you mean %s?", tick(r.String()), tick(other.String()))
 	case filled && !r.Inner:
-		c.errorf(r.Pos, "unknown stream %s: the query at %s fills it, but comes after this one; write that one first, or define the stream", tick(r.Name), later)
+		ct.errorf(r.Pos, "unknown stream %s: the query at %s fills it, but comes after this one; write that one first, or define the stream", tick(r.Name), later)
 	default:
-		c.errorf(r.Pos, "unknown stream %s%s", tick(r.String()), didYouMean(r.String(), c.streamNames()))
+		ct.errorf(r.Pos, "unknown stream %s%s", tick(r.String()), didYouMean(r.String(), ct.streamNames()))
 	}
 	return nil
 }
 
 // space returns the streams that a reference can name.
-func (c *checker) space(inner bool) map[string]*known {
+func (ct *catalog) space(inner bool) map[string]*known {
 	if inner {
-		return c.inner
+		return ct.inner
 	}
-	return c.outer
+	return ct.outer
 }
 
-func (c *checker) streamNames() []string {
+func (ct *catalog) streamNames() []string {
 	var names []string
-	for name := range c.outer {
+	for name := range ct.outer {
 		names = append(names, name)
 	}
-	for name := range c.inner {
+	for name := range ct.inner {
 		names = append(names, "#"+name)
 	}
 	slices.Sort(names)
@@ -243,57 +278,57 @@ func (c *checker) streamNames() []string {
 }
 
 // partition checks a `partition with` block and its queries.
-func (c *checker) partition(d *PartitionDef) {
-	b := &Partition{ID: len(c.plan.Blocks)}
-	c.plan.Blocks = append(c.plan.Blocks, b)
-	c.partitionAnnotations(d, b)
+func (qc *queryChecker) partition(d *PartitionDef) {
+	b := &Partition{ID: len(qc.plan.Blocks)}
+	qc.plan.Blocks = append(qc.plan.Blocks, b)
+	qc.partitionAnnotations(d, b)
 	keyed := map[string]Pos{}
 	for _, k := range d.Keys {
 		name := k.Stream.String()
 		if first, taken := keyed[name]; taken {
-			c.errorf(k.Stream.Pos, "stream %s has two keys in this partition: first at %s", tick(name), first)
+			qc.errorf(k.Stream.Pos, "stream %s has two keys in this partition: first at %s", tick(name), first)
 			continue
 		}
 		keyed[name] = k.Stream.Pos
-		c.partitionKey(b, k)
+		qc.partitionKey(b, k)
 	}
-	c.block, c.inner = b.ID, map[string]*known{}
+	qc.catalog.block, qc.catalog.inner = b.ID, map[string]*known{}
 	for _, q := range d.Queries {
-		if checked := c.query(q); checked != nil {
+		if checked := qc.query(q); checked != nil {
 			b.Queries = append(b.Queries, checked)
 		}
 	}
-	c.block, c.inner = -1, nil
+	qc.catalog.block, qc.catalog.inner = -1, nil
 }
 
-func (c *checker) partitionKey(b *Partition, d *KeyDef) {
-	source := c.find(d.Stream)
+func (qc *queryChecker) partitionKey(b *Partition, d *KeyDef) {
+	source := qc.catalog.find(d.Stream)
 	if source == nil || source.broken {
 		return
 	}
 	s := &scope{schema: source.stream.Schema, stream: d.Stream, clause: "a partition key"}
 	k := PartitionKey{Stream: source.stream, Text: d.text()}
 	if d.Value != nil {
-		k.Value = c.expr(d.Value, s)
+		k.Value = qc.exprs.expr(d.Value, s)
 	}
 	for _, r := range d.Ranges {
-		k.Ranges = append(k.Ranges, Range{Cond: c.condition(r.Cond, s, "a range"), Label: r.Label})
+		k.Ranges = append(k.Ranges, Range{Cond: qc.exprs.condition(r.Cond, s, "a range"), Label: r.Label})
 	}
 	b.Keys = append(b.Keys, k)
-	c.keyAt[b] = append(c.keyAt[b], d.Pos)
+	qc.shards.keyAt[b] = append(qc.shards.keyAt[b], d.Pos)
 }
 
 // deployf records an error that only a deploy reports.
-func (c *checker) deployf(pos Pos, format string, args ...any) {
-	if c.strict {
-		c.errorf(pos, format, args...)
+func (bd *build) deployf(pos Pos, format string, args ...any) {
+	if bd.strict {
+		bd.errorf(pos, format, args...)
 	}
 }
 
 // publishedNames checks the names that become part of NATS subjects.
-func (c *checker) publishedNames() {
-	for _, s := range c.plan.Streams {
-		k := c.outer[s.Name]
+func (ct *catalog) publishedNames() {
+	for _, s := range ct.plan.Streams {
+		k := ct.outer[s.Name]
 		published := k != nil && k.target && !s.Sink.Off
 		if s.Block >= 0 || k == nil || !s.Defined && !published {
 			continue
@@ -307,7 +342,7 @@ func (c *checker) publishedNames() {
 			if !s.Defined {
 				hint = ", or @sink(stream='…', publish='false')"
 			}
-			c.deployf(k.at, "stream %s becomes part of the NATS subject %s: %v%s", tick(s.Name), tick(full), err, hint)
+			ct.deployf(k.at, "stream %s becomes part of the NATS subject %s: %v%s", tick(s.Name), tick(full), err, hint)
 		}
 	}
 }

@@ -11,30 +11,30 @@ import (
 )
 
 // call checks a call of a scalar function or an aggregator.
-func (c *checker) call(n *Func, s *scope) Expr {
+func (ex *exprChecker) call(n *Func, s *scope) Expr {
 	name := n.full()
-	if f, ok := c.functions[name]; ok {
-		return c.scalar(n, f, s)
+	if f, ok := ex.functions[name]; ok {
+		return ex.scalar(n, f, s)
 	}
 	if spec, ok := aggregate.Lookup(name); ok {
-		return c.aggregator(n, spec, s)
+		return ex.aggregator(n, spec, s)
 	}
 	if why, ok := refusedFunctions[name]; ok {
-		c.errorf(n.Pos, "%s is outside the language here: %s", tick(name), why)
+		ex.errorf(n.Pos, "%s is outside the language here: %s", tick(name), why)
 		return nil
 	}
 	if _, ok := window.Lookup(name); ok {
-		c.errorf(n.Pos, "%s is a window, not a function: expected it after the stream, as in `from %s#window.%s(…)`", tick(name), s.stream, name)
+		ex.errorf(n.Pos, "%s is a window, not a function: expected it after the stream, as in `from %s#window.%s(…)`", tick(name), s.stream, name)
 		return nil
 	}
-	c.errorf(n.Pos, "unknown function %s%s", tick(name), c.meantFunction(n))
+	ex.errorf(n.Pos, "unknown function %s%s", tick(name), ex.meantFunction(n))
 	return nil
 }
 
 // meantFunction is the end of a message about an unknown function: the likely one, or those
 // of the same namespace.
-func (c *checker) meantFunction(n *Func) string {
-	name, all := n.full(), c.functionNames()
+func (ex *exprChecker) meantFunction(n *Func) string {
+	name, all := n.full(), ex.functionNames()
 	if meant := suggest(name, all); meant != "" {
 		return ": did you mean " + tick(meant) + "?"
 	}
@@ -60,9 +60,9 @@ func (c *checker) meantFunction(n *Func) string {
 	return didYouMean(name, same) + "; `eventflux app functions` lists the functions"
 }
 
-func (c *checker) functionNames() []string {
+func (ex *exprChecker) functionNames() []string {
 	names := aggregate.Names()
-	for name := range c.functions {
+	for name := range ex.functions {
 		names = append(names, name)
 	}
 	slices.Sort(names)
@@ -70,45 +70,45 @@ func (c *checker) functionNames() []string {
 }
 
 // args checks arguments; false if one of them is wrong.
-func (c *checker) args(list []Node, s *scope) ([]Expr, bool) {
+func (ex *exprChecker) args(list []Node, s *scope) ([]Expr, bool) {
 	var args []Expr
 	good := true
 	for _, n := range list {
-		e := c.expr(n, s)
+		e := ex.expr(n, s)
 		good = good && e != nil
 		args = append(args, e)
 	}
 	return args, good
 }
 
-func (c *checker) scalar(n *Func, f Function, s *scope) Expr {
+func (ex *exprChecker) scalar(n *Func, f Function, s *scope) Expr {
 	if n.Star {
-		c.errorf(n.Pos, "`*` stands only in count(*); usage: %s", tick(f.Usage))
+		ex.errorf(n.Pos, "`*` stands only in count(*); usage: %s", tick(f.Usage))
 		return nil
 	}
 	if f.Name == WindowStart || f.Name == WindowEnd {
-		if !c.windowBounds(n, s) {
+		if !ex.windowBounds(n, s) {
 			return nil
 		}
 	}
 	nodes, target := n.Args, event.Type(0)
 	if f.typed {
 		if len(nodes) != 2 {
-			c.errorf(n.Pos, "function %s: found %s, expected 2; usage: %s", tick(textOf(n)), count(len(nodes), "argument"), tick(f.Usage))
+			ex.errorf(n.Pos, "function %s: found %s, expected 2; usage: %s", tick(textOf(n)), count(len(nodes), "argument"), tick(f.Usage))
 			return nil
 		}
-		if target = c.typeName(nodes[1], f); target == 0 {
+		if target = ex.typeName(nodes[1], f); target == 0 {
 			return nil
 		}
 		nodes = nodes[:1]
 	}
-	args, good := c.args(nodes, s)
+	args, good := ex.args(nodes, s)
 	if !good {
 		return nil
 	}
 	t, held, err := f.result(args, target)
 	if err != nil {
-		c.errorf(n.Pos, "function %s: %v; usage: %s", tick(textOf(n)), err, tick(f.Usage))
+		ex.errorf(n.Pos, "function %s: %v; usage: %s", tick(textOf(n)), err, tick(f.Usage))
 		return nil
 	}
 	if held == t {
@@ -118,29 +118,29 @@ func (c *checker) scalar(n *Func, f Function, s *scope) Expr {
 }
 
 // typeName reads the type argument of convert and cast, a string; 0 after an error.
-func (c *checker) typeName(n Node, f Function) event.Type {
+func (ex *exprChecker) typeName(n Node, f Function) event.Type {
 	l, ok := n.(*Literal)
 	if !ok || l.Type != event.String {
-		c.errorf(start(n), "found %s, but a constant is needed: the type's name in quotes, as in %s", tick(textOf(n)), tick(f.Usage))
+		ex.errorf(start(n), "found %s, but a constant is needed: the type's name in quotes, as in %s", tick(textOf(n)), tick(f.Usage))
 		return 0
 	}
 	t, ok := event.ParseType(l.Text)
 	if !ok {
-		c.errorf(l.Pos, "unknown type '%s'%s", shorten(l.Text), didYouMeanType(l.Text))
+		ex.errorf(l.Pos, "unknown type '%s'%s", shorten(l.Text), didYouMeanType(l.Text))
 	}
 	return t
 }
 
-func (c *checker) aggregator(n *Func, spec aggregate.Spec, s *scope) Expr {
+func (ex *exprChecker) aggregator(n *Func, spec aggregate.Spec, s *scope) Expr {
 	if s.query == nil {
-		c.misplacedAggregator(n, s)
+		ex.misplacedAggregator(n, s)
 		return nil
 	}
 	key := textOf(n)
 	if i, ok := s.shared[key]; ok {
 		return &AggResult{Index: i, T: s.query.Aggs[i].Type}
 	}
-	args, good := c.aggregatorArgs(n, s.in("an aggregator's argument"))
+	args, good := ex.aggregatorArgs(n, s.in("an aggregator's argument"))
 	if !good {
 		return nil
 	}
@@ -156,7 +156,7 @@ func (c *checker) aggregator(n *Func, spec aggregate.Spec, s *scope) Expr {
 		err = fmt.Errorf("it cannot take a row back, and rows leave this query: write `%s`, which is exact and can, or use no window, or %s without expired events", spec.Instead, listOf(resettingWindows(), "or"))
 	}
 	if err != nil {
-		c.errorf(n.Pos, "aggregator %s: %v; usage: %s", tick(key), err, tick(spec.Usage))
+		ex.errorf(n.Pos, "aggregator %s: %v; usage: %s", tick(key), err, tick(spec.Usage))
 		return nil
 	}
 	i := len(s.query.Aggs)
@@ -166,35 +166,35 @@ func (c *checker) aggregator(n *Func, spec aggregate.Spec, s *scope) Expr {
 }
 
 // aggregatorArgs checks arguments, where * stands for all attributes.
-func (c *checker) aggregatorArgs(n *Func, s *scope) ([]Expr, bool) {
+func (ex *exprChecker) aggregatorArgs(n *Func, s *scope) ([]Expr, bool) {
 	switch {
 	case n.Star && n.full() != "count":
-		c.errorf(n.Pos, "`*` stands only in count(*): expected an attribute in %s", tick(n.full()))
+		ex.errorf(n.Pos, "`*` stands only in count(*): expected an attribute in %s", tick(n.full()))
 		return nil, false
 	case n.Star && len(s.schema.Attrs) != 1:
-		c.errorf(n.Pos, "`count(*)` stands for all %d attributes of stream %s, but count takes one at most: write `count()`", len(s.schema.Attrs), tick(s.stream.String()))
+		ex.errorf(n.Pos, "`count(*)` stands for all %d attributes of stream %s, but count takes one at most: write `count()`", len(s.schema.Attrs), tick(s.stream.String()))
 		return nil, false
 	case n.Star:
 		return []Expr{&Attr{Index: 0, Attr: s.schema.Attrs[0]}}, true
 	}
-	args, good := c.args(n.Args, s)
+	args, good := ex.args(n.Args, s)
 	for i, a := range args {
-		good = good && c.real(n.Args[i], a) != nil
+		good = good && ex.real(n.Args[i], a) != nil
 	}
 	return args, good
 }
 
-func (c *checker) misplacedAggregator(n *Func, s *scope) {
+func (ex *exprChecker) misplacedAggregator(n *Func, s *scope) {
 	what := tick(textOf(n))
 	switch s.clause {
 	case "having":
-		c.errorf(n.Pos, "aggregator %s in `having`: name it in select, as in `%s as x`, and write `x` here", what, shorten(textOf(n)))
+		ex.errorf(n.Pos, "aggregator %s in `having`: name it in select, as in `%s as x`, and write `x` here", what, shorten(textOf(n)))
 	case "an aggregator's argument":
-		c.errorf(n.Pos, "aggregator %s inside another one: let a query before this one have it", what)
+		ex.errorf(n.Pos, "aggregator %s inside another one: let a query before this one have it", what)
 	case "a filter":
-		c.errorf(n.Pos, "aggregator %s in a filter, which sees single events: name it in select and use `having`", what)
+		ex.errorf(n.Pos, "aggregator %s in a filter, which sees single events: name it in select and use `having`", what)
 	default:
-		c.errorf(n.Pos, "aggregator %s in %s: expected it in select", what, s.clause)
+		ex.errorf(n.Pos, "aggregator %s in %s: expected it in select", what, s.clause)
 	}
 }
 

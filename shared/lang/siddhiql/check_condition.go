@@ -9,15 +9,15 @@ import (
 const rowTime = "eventTimestamp()"
 
 // windowCondition checks the text of a condition over the rows of a window; nil after an error.
-func (c *checker) windowCondition(l *Literal, in *scope) *Condition {
-	n := c.parseInside(l)
+func (hd *handlerChecker) windowCondition(l *Literal, in *scope) *Condition {
+	n := hd.parseInside(l)
 	if n == nil {
 		return nil
 	}
 	collector := &Query{}
 	s := in.in("the condition of a window")
 	s.query, s.shared, s.names, s.input = collector, map[string]int{}, heldRows{}, nil
-	e := c.condition(timesOfRows(n), s, "the window")
+	e := hd.exprs.condition(timesOfRows(n), s, "the window")
 	if e == nil {
 		return nil
 	}
@@ -25,7 +25,7 @@ func (c *checker) windowCondition(l *Literal, in *scope) *Condition {
 }
 
 // parseInside parses the expression that a text literal holds; nil after an error.
-func (c *checker) parseInside(l *Literal) (n Node) {
+func (hd *handlerChecker) parseInside(l *Literal) (n Node) {
 	inner := &report{}
 	shift := func(at Pos) Pos {
 		if at.Line == 1 {
@@ -44,7 +44,7 @@ func (c *checker) parseInside(l *Literal) (n Node) {
 			n = nil
 		}
 		for _, err := range inner.errs {
-			c.errorf(err.Pos, "%s", err.Msg)
+			hd.errorf(err.Pos, "%s", err.Msg)
 		}
 	}()
 	tokens := scan(l.Text, inner)
@@ -99,7 +99,7 @@ func theOnly(nodes []Node) Node {
 // that is held, `last.a` and `a` are of the newest.
 type heldRows struct{}
 
-func (heldRows) ref(c *checker, r *Ref, s *scope) Expr {
+func (heldRows) ref(c *exprChecker, r *Ref, s *scope) Expr {
 	plain := *r
 	plain.Stream = ""
 	bare := *s
@@ -132,6 +132,6 @@ func (heldRows) ref(c *checker, r *Ref, s *scope) Expr {
 	return &AggResult{Index: i, T: e.Type()}
 }
 
-func (heldRows) absent(*checker, *Ref, *scope) Expr { return nil }
+func (heldRows) absent(*exprChecker, *Ref, *scope) Expr { return nil }
 
-func (heldRows) star(*checker, *QueryDef) []event.Attr { return nil }
+func (heldRows) star(*exprChecker, *QueryDef) []event.Attr { return nil }

@@ -25,13 +25,13 @@ type scope struct {
 // the steps of a pattern.
 type names interface {
 	// ref returns the attribute that a reference means; nil after an error.
-	ref(c *checker, r *Ref, s *scope) Expr
+	ref(c *exprChecker, r *Ref, s *scope) Expr
 	// absent returns what `r is null` tests if r names a whole source instead of an
 	// attribute; nil if it does not.
-	absent(c *checker, r *Ref, s *scope) Expr
+	absent(c *exprChecker, r *Ref, s *scope) Expr
 	// star returns the attributes that `select *` selects, the first of the schema; nil after
 	// an error.
-	star(c *checker, d *QueryDef) []event.Attr
+	star(c *exprChecker, d *QueryDef) []event.Attr
 }
 
 // in returns the scope for another clause. Aggregators stay with select.
@@ -52,79 +52,89 @@ func start(n Node) Pos {
 	}
 }
 
+// exprChecker checks expressions.
+type exprChecker struct {
+	*build
+	catalog   *catalog
+	functions map[string]Function
+	negations map[*Negation]*Binary // the operator that binds less tightly than a `not`
+}
+
 // expr checks an expression; nil after an error.
-func (c *checker) expr(n Node, s *scope) Expr {
+func (ex *exprChecker) expr(n Node, s *scope) Expr {
 	switch n := n.(type) {
 	case *Literal:
 		return &Const{T: n.Type, Int: n.Int, Real: n.Real, Text: n.Text}
 	case *Ref:
-		return c.ref(n, s)
+		return ex.ref(n, s)
 	case *Binary:
-		return c.binary(n, s)
+		return ex.binary(n, s)
 	case *InTable:
-		return c.inRows(n, s)
+		return ex.inRows(n, s)
 	case *Negation:
-		if x := c.negated(n, s); x != nil {
+		if x := ex.negated(n, s); x != nil {
 			return &Not{X: x}
 		}
 		return nil
 	case *NullTest:
 		if r, ok := n.X.(*Ref); ok && s.names != nil {
-			if test := s.names.absent(c, r, s); test != nil {
+			if test := s.names.absent(ex, r, s); test != nil {
 				return test
 			}
 		}
-		if x := c.expr(n.X, s); x != nil {
+		if x := ex.expr(n.X, s); x != nil {
 			return &IsNull{X: x}
 		}
 		return nil
 	case *Func:
-		if p, ok := s.names.(*patternNames); ok {
-			if e := p.eventTime(c, n, s); e != nil {
+		if p, ok := s.names.(interface {
+			eventTime(*exprChecker, *Func, *scope) Expr
+		}); ok {
+			if e := p.eventTime(ex, n, s); e != nil {
 				return e
 			}
 		}
-		return c.call(n, s)
+		return ex.call(n, s)
 	}
 	return nil
 }
 
 // condition checks an expression of type bool.
-func (c *checker) condition(n Node, s *scope, what string) Expr {
-	e := c.expr(n, s)
+func (ex *exprChecker) condition(n Node, s *scope, what string) Expr {
+	e := ex.expr(n, s)
 	switch {
 	case e == nil:
 		return nil
 	case e.Type() != event.Bool:
-		c.errorf(start(n), "%s is %s, but %s takes a condition (bool)", tick(textOf(n)), e.Type(), what)
+		ex.errorf(start(n), "%s is %s, but %s takes a condition (bool)", tick(textOf(n)), e.Type(), what)
 		return nil
 	}
-	return c.real(n, e)
+	return ex.real(n, e)
 }
 
 // real returns e if its value has the type that it claims, else nil after an error.
-func (c *checker) real(n Node, e Expr) Expr {
+func (ex *exprChecker) real(n Node, e Expr) Expr {
 	if err := realValue(e); err != nil {
-		c.errorf(start(n), "%s: %v", tick(textOf(n)), err)
+		ex.errorf(start(n), "%s: %v", tick(textOf(n)), err)
 		return nil
 	}
 	return e
 }
 
 // negated checks the operand of a `not`, and explains how tightly `not` binds.
-func (c *checker) negated(n *Negation, s *scope) Expr {
-	b := c.negations[n]
+func (ex *exprChecker) negated(n *Negation, s *scope) Expr {
+	b := ex.negations[n]
 	if b == nil {
-		return c.condition(n.X, s, "`not`")
+		return ex.condition(n.X, s, "`not`")
 	}
-	x := c.expr(n.X, s)
+	x := ex.expr(n.X, s)
 	switch {
 	case x == nil:
 		return nil
 	case x.Type() == event.Bool:
-		return c.real(n.X, x)
+		return ex.real(n.X, x)
 	}
-	c.errorf(n.Pos, "`not` takes a condition (bool), but %s is %s: `not` binds tighter than `%s`, so write `not (%s)`",
+	ex.errorf(n.Pos, "`not` takes a condition (bool), but %s is %s: `not` binds tighter than `%s`, so write `not (%s)`",
 		tick(textOf(n.X)), x.Type(), b.Op, shorten(withoutNot(b, n)))
 	return nil
 }
@@ -148,31 +158,31 @@ func operandText(n Node, precedence int) string {
 	return p.b.String()
 }
 
-func (c *checker) binary(n *Binary, s *scope) Expr {
+func (ex *exprChecker) binary(n *Binary, s *scope) Expr {
 	if n.Op >= OpEqual {
-		c.noteNegation(n)
+		ex.noteNegation(n)
 	}
 	if n.Op == OpOr || n.Op == OpAnd {
-		return c.logical(n, s)
+		return ex.logical(n, s)
 	}
-	l, r := c.expr(n.L, s), c.expr(n.R, s)
+	l, r := ex.expr(n.L, s), ex.expr(n.R, s)
 	if l == nil || r == nil {
 		return nil
 	}
 	if n.Op >= OpAdd {
-		return c.arith(n, l, r)
+		return ex.arith(n, l, r)
 	}
-	return c.compare(n, l, r)
+	return ex.compare(n, l, r)
 }
 
 // noteNegation remembers which operator a `not` at the start of its text was perhaps meant
 // to negate: the outermost one, which is seen first.
-func (c *checker) noteNegation(n *Binary) {
+func (ex *exprChecker) noteNegation(n *Binary) {
 	for l := n.L; ; {
 		switch x := l.(type) {
 		case *Negation:
-			if c.negations[x] == nil {
-				c.negations[x] = n
+			if ex.negations[x] == nil {
+				ex.negations[x] = n
 			}
 			return
 		case *Binary:
@@ -186,9 +196,9 @@ func (c *checker) noteNegation(n *Binary) {
 	}
 }
 
-func (c *checker) logical(n *Binary, s *scope) Expr {
+func (ex *exprChecker) logical(n *Binary, s *scope) Expr {
 	what := tick(n.Op.String())
-	l, r := c.condition(n.L, s, what), c.condition(n.R, s, what)
+	l, r := ex.condition(n.L, s, what), ex.condition(n.R, s, what)
 	switch {
 	case l == nil || r == nil:
 		return nil
@@ -200,8 +210,8 @@ func (c *checker) logical(n *Binary, s *scope) Expr {
 }
 
 // join checks `+` with a text on one side: it joins the texts of both.
-func (c *checker) join(n *Binary, l, r Expr) Expr {
-	if c.real(n.L, l) == nil || c.real(n.R, r) == nil {
+func (ex *exprChecker) join(n *Binary, l, r Expr) Expr {
+	if ex.real(n.L, l) == nil || ex.real(n.R, r) == nil {
 		return nil
 	}
 	if left, ok := l.(*Call); ok && left.Func == JoinTexts {
@@ -210,10 +220,10 @@ func (c *checker) join(n *Binary, l, r Expr) Expr {
 	return &Call{Func: JoinTexts, Args: []Expr{l, r}, T: event.String}
 }
 
-func (c *checker) arith(n *Binary, l, r Expr) Expr {
+func (ex *exprChecker) arith(n *Binary, l, r Expr) Expr {
 	lt, rt := l.Type(), r.Type()
 	if n.Op == OpAdd && (lt == event.String && rt != event.Object || rt == event.String && lt != event.Object) {
-		return c.join(n, l, r)
+		return ex.join(n, l, r)
 	}
 	for _, side := range []struct {
 		n Node
@@ -225,22 +235,22 @@ func (c *checker) arith(n *Binary, l, r Expr) Expr {
 		hint := ""
 		switch {
 		case side.e.Type() == event.Object && (lt == event.String || rt == event.String) && n.Op == OpAdd:
-			c.errorf(n.Pos, "`+` cannot join %s, an object: write `convert(%s, 'string')`", tick(textOf(side.n)), shorten(textOf(side.n)))
+			ex.errorf(n.Pos, "`+` cannot join %s, an object: write `convert(%s, 'string')`", tick(textOf(side.n)), shorten(textOf(side.n)))
 			return nil
 		case side.e.Type() == event.Object:
 			hint = "; to read an object as a number, write `cast(…, 'double')`"
 		}
-		c.errorf(n.Pos, "`%s` takes numbers, but %s is %s%s", n.Op, tick(textOf(side.n)), side.e.Type(), hint)
+		ex.errorf(n.Pos, "`%s` takes numbers, but %s is %s%s", n.Op, tick(textOf(side.n)), side.e.Type(), hint)
 		return nil
 	}
-	if c.real(n.L, l) == nil || c.real(n.R, r) == nil {
+	if ex.real(n.L, l) == nil || ex.real(n.R, r) == nil {
 		return nil
 	}
 	symbol := ArithOp(n.Op.String()[0])
 	return &Arith{Op: symbol, L: l, R: r, T: promote(l.Type(), r.Type())}
 }
 
-func (c *checker) compare(n *Binary, l, r Expr) Expr {
+func (ex *exprChecker) compare(n *Binary, l, r Expr) Expr {
 	lt, rt := l.Type(), r.Type()
 	ordered := n.Op >= OpLess
 	switch {
@@ -249,37 +259,37 @@ func (c *checker) compare(n *Binary, l, r Expr) Expr {
 		if lt != event.Object {
 			side = n.R
 		}
-		c.errorf(n.Pos, "`%s` cannot compare %s, an object: to read it as a value, write `cast(…, 'string')` or the like", n.Op, tick(textOf(side)))
+		ex.errorf(n.Pos, "`%s` cannot compare %s, an object: to read it as a value, write `cast(…, 'string')` or the like", n.Op, tick(textOf(side)))
 		return nil
 	case lt != rt && (!lt.Numeric() || !rt.Numeric()):
-		c.errorf(n.Pos, "`%s` cannot compare %s, which is %s, with %s, which is %s: expected two numbers, two strings or two bools",
+		ex.errorf(n.Pos, "`%s` cannot compare %s, which is %s, with %s, which is %s: expected two numbers, two strings or two bools",
 			n.Op, tick(textOf(n.L)), lt, tick(textOf(n.R)), rt)
 		return nil
 	case ordered && !lt.Numeric():
-		c.errorf(n.Pos, "`%s` takes numbers, but %s is %s: only `==` and `!=` compare those", n.Op, tick(textOf(n.L)), lt)
+		ex.errorf(n.Pos, "`%s` takes numbers, but %s is %s: only `==` and `!=` compare those", n.Op, tick(textOf(n.L)), lt)
 		return nil
 	}
-	if c.real(n.L, l) == nil || c.real(n.R, r) == nil {
+	if ex.real(n.L, l) == nil || ex.real(n.R, r) == nil {
 		return nil
 	}
 	return &Compare{Op: CompareOp(n.Op - OpEqual), L: l, R: r}
 }
 
 // ref resolves an attribute.
-func (c *checker) ref(r *Ref, s *scope) Expr {
+func (ex *exprChecker) ref(r *Ref, s *scope) Expr {
 	if s.names != nil {
-		return s.names.ref(c, r, s)
+		return s.names.ref(ex, r, s)
 	}
 	if r.Stream != "" && r.Stream == s.as && !r.Inner {
 		r = &Ref{Pos: r.Pos, Name: r.Name}
 	}
 	if r.Stream != "" && (r.Stream != s.stream.Name || r.Inner != s.stream.Inner || s.input != nil) {
-		c.foreign(r, s)
+		ex.foreign(r, s)
 		return nil
 	}
 	i := s.schema.Index(r.Name)
 	if i < 0 {
-		c.unknownAttr(r, s)
+		ex.unknownAttr(r, s)
 		return nil
 	}
 	if s.schema.Attrs[i].Type == 0 {
@@ -289,13 +299,13 @@ func (c *checker) ref(r *Ref, s *scope) Expr {
 }
 
 // foreign reports why an attribute of another stream cannot be used.
-func (c *checker) foreign(r *Ref, s *scope) {
+func (ex *exprChecker) foreign(r *Ref, s *scope) {
 	stream := StreamRef{Inner: r.Inner, Name: r.Stream}
 	if s.input != nil {
-		c.errorf(r.Pos, "found %s in `%s`, which sees only what select names: expected one of %s", tick(textOf(r)), s.clause, listOf(attrNames(s.schema), "or"))
+		ex.errorf(r.Pos, "found %s in `%s`, which sees only what select names: expected one of %s", tick(textOf(r)), s.clause, listOf(attrNames(s.schema), "or"))
 		return
 	}
-	c.errorf(r.Pos, "found %s, but %s reads only the stream %s", tick(stream.String()+"."+r.Name), clauseText(s.clause), tick(s.stream.String()))
+	ex.errorf(r.Pos, "found %s, but %s reads only the stream %s", tick(stream.String()+"."+r.Name), clauseText(s.clause), tick(s.stream.String()))
 }
 
 // clauseText writes the name of a clause, with keywords in back-quotes.
@@ -307,16 +317,16 @@ func clauseText(clause string) string {
 	return clause
 }
 
-func (c *checker) unknownAttr(r *Ref, s *scope) {
+func (ex *exprChecker) unknownAttr(r *Ref, s *scope) {
 	switch {
 	case s.input != nil && s.input.schema.Index(r.Name) >= 0:
-		c.errorf(r.Pos, "attribute %s is of the input: `%s` sees only what select names, so name it there, too", tick(r.Name), s.clause)
+		ex.errorf(r.Pos, "attribute %s is of the input: `%s` sees only what select names, so name it there, too", tick(r.Name), s.clause)
 	case s.input != nil:
-		c.errorf(r.Pos, "%s is not named by select, which is all that `%s` sees%s", tick(r.Name), s.clause, didYouMean(r.Name, attrNames(s.schema)))
+		ex.errorf(r.Pos, "%s is not named by select, which is all that `%s` sees%s", tick(r.Name), s.clause, didYouMean(r.Name, attrNames(s.schema)))
 	case slices.Contains(s.outputs, r.Name):
-		c.errorf(r.Pos, "%s is named by select: %s sees only the attributes of stream %s", tick(r.Name), clauseText(s.clause), tick(s.stream.String()))
+		ex.errorf(r.Pos, "%s is named by select: %s sees only the attributes of stream %s", tick(r.Name), clauseText(s.clause), tick(s.stream.String()))
 	default:
-		c.errorf(r.Pos, "unknown attribute %s of stream %s%s", tick(r.Name), tick(s.stream.String()), didYouMean(r.Name, attrNames(s.schema)))
+		ex.errorf(r.Pos, "unknown attribute %s of stream %s%s", tick(r.Name), tick(s.stream.String()), didYouMean(r.Name, attrNames(s.schema)))
 	}
 }
 

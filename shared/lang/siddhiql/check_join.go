@@ -13,19 +13,27 @@ type joinNames struct {
 	join  *Join
 }
 
-// joinInput checks a join and returns what the rest of the query can refer to; nil if too little is
+// joinChecker checks joins.
+type joinChecker struct {
+	*build
+	catalog  *catalog
+	exprs    *exprChecker
+	handlers *handlerChecker
+}
+
+// input checks a join and returns what the rest of the query can refer to; nil if too little is
 // known of its sources.
-func (c *checker) joinInput(in *JoinInput, d *QueryDef, q *Query) *scope {
+func (jn *joinChecker) input(in *JoinInput, d *QueryDef, q *Query) *scope {
 	j := &Join{Type: in.Type}
 	names := &joinNames{sides: &j.Sides, join: j}
 	written := [2]*JoinSide{in.Left, in.Right}
 	good := true
 	for i, side := range written {
-		good = c.joinSide(side, &j.Sides[i]) && good
+		good = jn.side(side, &j.Sides[i]) && good
 		names.refs[i] = side.name()
 		j.Sides[i].Name = names.refs[i].String()
 	}
-	if !good || !c.joinSources(in, j, names) {
+	if !good || !jn.sources(in, j, names) {
 		return nil
 	}
 	l, r := &j.Sides[0], &j.Sides[1]
@@ -38,7 +46,7 @@ func (c *checker) joinInput(in *JoinInput, d *QueryDef, q *Query) *scope {
 	q.Join = j
 	s := &scope{schema: schema, stream: in.Left.Source, names: names, outputs: outputNames(d)}
 	if in.On != nil {
-		j.On = c.condition(in.On, s.in("the condition of the join"), "`on`")
+		j.On = jn.exprs.condition(in.On, s.in("the condition of the join"), "`on`")
 		j.takeApart()
 	}
 	return s
@@ -52,16 +60,16 @@ func (s *JoinSide) name() StreamRef {
 	return s.Source
 }
 
-// joinSide checks one source; false if too little is known of it.
-func (c *checker) joinSide(d *JoinSide, side *Side) bool {
-	if t := c.tables[d.Source.Name]; t != nil && !d.Source.Inner && !d.Source.Fault {
-		return c.joinTable(d, side, t)
+// side checks one source; false if too little is known of it.
+func (jn *joinChecker) side(d *JoinSide, side *Side) bool {
+	if t := jn.catalog.tables[d.Source.Name]; t != nil && !d.Source.Inner && !d.Source.Fault {
+		return jn.table(d, side, t)
 	}
-	source := c.find(d.Source)
-	if source == nil || source.broken || !c.noFunctions(&d.StreamInput, "a join") {
+	source := jn.catalog.find(d.Source)
+	if source == nil || source.broken || !jn.handlers.noFunctions(&d.StreamInput, "a join") {
 		return false
 	}
-	if !c.joinNamed(d) {
+	if !jn.named(d) {
 		return false
 	}
 	side.Stream = source.stream
@@ -69,47 +77,47 @@ func (c *checker) joinSide(d *JoinSide, side *Side) bool {
 	s := &scope{schema: side.Stream.Schema, stream: d.Source, as: d.As.Text}
 	for i, h := range d.Handlers {
 		if h.Filter != nil && i > 0 && d.Handlers[i-1].Filter == nil {
-			c.errorf(h.Pos, "a filter after the window of %s: a source of a join has its filters before the window; write the condition into `on`", tick(d.Source.String()))
+			jn.errorf(h.Pos, "a filter after the window of %s: a source of a join has its filters before the window; write the condition into `on`", tick(d.Source.String()))
 			return false
 		}
 	}
-	side.Before, side.Window, _ = c.handlers(&d.StreamInput, s)
+	side.Before, side.Window, _ = jn.handlers.handlers(&d.StreamInput, s)
 	return true
 }
 
-// joinTable checks a table as a source.
-func (c *checker) joinTable(d *JoinSide, side *Side, t *Table) bool {
+// table checks a table as a source.
+func (jn *joinChecker) table(d *JoinSide, side *Side, t *Table) bool {
 	side.Stream = t.Stream
 	switch {
 	case len(d.Handlers) > 0:
-		c.errorf(d.Handlers[0].Pos, "%s is a table: write its condition into `on`", tick(t.Name))
+		jn.errorf(d.Handlers[0].Pos, "%s is a table: write its condition into `on`", tick(t.Name))
 		return false
 	case d.Unidirectional:
-		c.errorf(d.Source.Pos, "%s is a table and brings no rows: put `unidirectional` after the other source", tick(t.Name))
+		jn.errorf(d.Source.Pos, "%s is a table and brings no rows: put `unidirectional` after the other source", tick(t.Name))
 		return false
 	}
 	return true
 }
 
-// joinSources checks what the two sources must not be together.
-func (c *checker) joinSources(in *JoinInput, j *Join, names *joinNames) bool {
+// sources checks what the two sources must not be together.
+func (jn *joinChecker) sources(in *JoinInput, j *Join, names *joinNames) bool {
 	l, r := in.Left, in.Right
 	switch {
 	case names.refs[0].String() == names.refs[1].String():
-		c.errorf(names.refs[1].Pos, "both sources of the join are called %s: give each a name of its own, as in `%s as a join %s as b`", tick(names.refs[1].String()), l.Source, r.Source)
+		jn.errorf(names.refs[1].Pos, "both sources of the join are called %s: give each a name of its own, as in `%s as a join %s as b`", tick(names.refs[1].String()), l.Source, r.Source)
 		return false
 	case l.As.Text == r.Source.String() || r.As.Text == l.Source.String():
 		alias := l.As
 		if r.As.Text == l.Source.String() {
 			alias = r.As
 		}
-		c.errorf(alias.Pos, "the name %s of one source is the name of the other: choose another one after `as`", tick(alias.Text))
+		jn.errorf(alias.Pos, "the name %s of one source is the name of the other: choose another one after `as`", tick(alias.Text))
 		return false
 	case j.Sides[0].Stream.Table != nil && j.Sides[1].Stream.Table != nil:
-		c.errorf(in.Pos, "a join needs a stream that brings rows: %s and %s are tables", tick(l.Source.String()), tick(r.Source.String()))
+		jn.errorf(in.Pos, "a join needs a stream that brings rows: %s and %s are tables", tick(l.Source.String()), tick(r.Source.String()))
 		return false
 	case l.Unidirectional && r.Unidirectional:
-		c.errorf(r.Source.Pos, "both sources are `unidirectional`: at most one is, and only its rows start a look-up")
+		jn.errorf(r.Source.Pos, "both sources are `unidirectional`: at most one is, and only its rows start a look-up")
 		return false
 	}
 	if l.Unidirectional {
@@ -121,11 +129,11 @@ func (c *checker) joinSources(in *JoinInput, j *Join, names *joinNames) bool {
 	if j.SelfJoin() && j.Sides[0].Stream.Window != nil {
 		j.Sides[1].Triggers = false // each row of the window is looked up once
 	}
-	return c.joinKeeps(in, j)
+	return jn.keeps(in, j)
 }
 
-// joinKeeps refuses a join where nothing is ever found.
-func (c *checker) joinKeeps(in *JoinInput, j *Join) bool {
+// keeps refuses a join where nothing is ever found.
+func (jn *joinChecker) keeps(in *JoinInput, j *Join) bool {
 	for i := range j.Sides {
 		if j.Sides[i].keeps() {
 			return true
@@ -136,7 +144,7 @@ func (c *checker) joinKeeps(in *JoinInput, j *Join) bool {
 			return true // it was reported
 		}
 	}
-	c.errorf(in.Pos, "neither %s nor %s has a window, so neither keeps rows that the other could find: write a window after one of them, such as `%s#window.time(1 min)`",
+	jn.errorf(in.Pos, "neither %s nor %s has a window, so neither keeps rows that the other could find: write a window after one of them, such as `%s#window.time(1 min)`",
 		tick(j.Sides[0].Name), tick(j.Sides[1].Name), in.Right.Source)
 	return false
 }
@@ -156,7 +164,7 @@ func (n *joinNames) side(r *Ref) int {
 	return -1
 }
 
-func (n *joinNames) ref(c *checker, r *Ref, s *scope) Expr {
+func (n *joinNames) ref(c *exprChecker, r *Ref, s *scope) Expr {
 	side := 0
 	switch l, right := n.index(0, r), n.index(1, r); {
 	case r.Stream != "":
@@ -187,7 +195,7 @@ func (n *joinNames) ref(c *checker, r *Ref, s *scope) Expr {
 
 func (n *joinNames) index(side int, r *Ref) int { return n.sides[side].Stream.Schema.Index(r.Name) }
 
-func (n *joinNames) unknown(c *checker, r *Ref, s *scope) {
+func (n *joinNames) unknown(c *exprChecker, r *Ref, s *scope) {
 	if slices.Contains(s.outputs, r.Name) {
 		c.errorf(r.Pos, "%s is named by select: %s sees only the attributes of the sources", tick(r.Name), clauseText(s.clause))
 		return
@@ -199,7 +207,7 @@ func (n *joinNames) unknown(c *checker, r *Ref, s *scope) {
 	c.errorf(r.Pos, "neither %s nor %s has an attribute %s%s", tick(n.sides[0].Name), tick(n.sides[1].Name), tick(r.Name), didYouMean(r.Name, all))
 }
 
-func (n *joinNames) absent(_ *checker, r *Ref, _ *scope) Expr {
+func (n *joinNames) absent(_ *exprChecker, r *Ref, _ *scope) Expr {
 	whole := &Ref{Stream: r.Name}
 	if r.Stream != "" || n.index(0, r) >= 0 || n.index(1, r) >= 0 || n.side(whole) < 0 {
 		return nil
@@ -208,7 +216,7 @@ func (n *joinNames) absent(_ *checker, r *Ref, _ *scope) Expr {
 	return &IsNull{X: &Attr{Index: n.join.Present(side), Attr: event.Attr{Name: r.Name, Type: event.Bool}}}
 }
 
-func (n *joinNames) star(c *checker, d *QueryDef) []event.Attr {
+func (n *joinNames) star(c *exprChecker, d *QueryDef) []event.Attr {
 	l, r := n.sides[0].Stream.Schema, n.sides[1].Stream.Schema
 	for _, a := range r.Attrs {
 		if l.Index(a.Name) >= 0 {

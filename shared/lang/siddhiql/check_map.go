@@ -9,9 +9,11 @@ import (
 
 // Values of `type` in @map.
 const (
-	mapJSON = "json"
-	mapCSV  = "csv"
-	mapText = "text"
+	mapJSON  = "json"
+	mapCSV   = "csv"
+	mapText  = "text"
+	mapProto = "protobuf"
+	mapAvro  = "avro"
 )
 
 // mapKeys are the settings of @map of type json inside @source.
@@ -19,14 +21,14 @@ var mapKeys = []string{"type", "strict", "fail.on.missing.attribute", "enclosing
 
 // nested takes the annotations called name out of a, and returns the first of them, or nil,
 // and a without them.
-func (c *checker) nested(a *Annotation, name string) (inner, rest *Annotation) {
+func (bd *build) nested(a *Annotation, name string) (inner, rest *Annotation) {
 	other := *a
 	other.Elems = slices.DeleteFunc(slices.Clone(a.Elems), func(e *AnnotationElem) bool {
 		if e.Nested == nil || !is(e.Nested, name) {
 			return false
 		}
 		if inner != nil {
-			c.errorf(e.Pos, "`@%s` stands twice in `@%s`: first at %s", name, a.Name, inner.Pos)
+			bd.errorf(e.Pos, "`@%s` stands twice in `@%s`: first at %s", name, a.Name, inner.Pos)
 		} else {
 			inner = e.Nested
 		}
@@ -35,79 +37,92 @@ func (c *checker) nested(a *Annotation, name string) (inner, rest *Annotation) {
 	return inner, &other
 }
 
+// mappingChecker checks how messages become events, and results messages.
+type mappingChecker struct {
+	*build
+	catalog *catalog
+	files   map[string]*embedded // by name
+}
+
 // mapping reads @map(type='json', strict='true', fail.on.missing.attribute='false',
 // enclosing.element='$.events', @attributes(a='$.x.y')), and the maps of other types.
-func (c *checker) mapping(a *Annotation, s *Stream) {
-	attributes, a := c.nested(a, "attributes")
+func (mp *mappingChecker) mapping(a *Annotation, s *Stream) {
+	attributes, a := mp.nested(a, "attributes")
 	switch typeOfMap(a) {
 	case mapCSV:
-		s.Text = c.csvMapping(a, attributes, s)
+		s.Text = mp.csvMapping(a, attributes, s)
 		return
 	case mapText:
-		s.Text = c.textMapping(a, attributes, s)
+		s.Text = mp.textMapping(a, attributes, s)
+		return
+	case mapProto:
+		s.Proto = mp.protoMapping(a, attributes, s)
+		return
+	case mapAvro:
+		s.Avro = mp.avroMapping(a, attributes, s)
 		return
 	}
-	elems, good := c.elems(a, mapKeys...)
+	elems, good := mp.elems(a, mapKeys...)
 	if !good {
 		return
 	}
 	if e := elems["type"]; e == nil {
-		c.errorf(a.Pos, "`@map` names no type: write `@map(type='json', …)`")
+		mp.errorf(a.Pos, "`@map` names no type: write `@map(type='json', …)`")
 	} else if !strings.EqualFold(e.Value, mapJSON) {
-		c.errorf(e.Pos, "found type='%s', expected 'json', 'csv' or 'text'", shorten(e.Value))
+		mp.errorf(e.Pos, "found type='%s', expected 'json', 'csv', 'text', 'protobuf' or 'avro'", shorten(e.Value))
 	}
 	m := rowjson.Mapping{
-		Strict:   c.yes(elems["strict"], false),
-		Optional: !c.yes(elems["fail.on.missing.attribute"], true),
+		Strict:   mp.yes(elems["strict"], false),
+		Optional: !mp.yes(elems["fail.on.missing.attribute"], true),
 	}
 	if e := elems["enclosing.element"]; e != nil {
-		m.Rows = c.jsonPath(e)
+		m.Rows = mp.jsonPath(e)
 	}
 	if attributes != nil {
-		m.Attrs = c.attributePaths(attributes, s)
+		m.Attrs = mp.attributePaths(attributes, s)
 		if m.Strict {
-			c.errorf(elems["strict"].Pos, "`strict` refuses members that are no attributes, but with `@attributes` an event may have any: leave one of them out")
+			mp.errorf(elems["strict"].Pos, "`strict` refuses members that are no attributes, but with `@attributes` an event may have any: leave one of them out")
 		}
 	}
 	s.Map = m
 }
 
 // yes reads 'true' or 'false'.
-func (c *checker) yes(e *AnnotationElem, absent bool) bool {
+func (bd *build) yes(e *AnnotationElem, absent bool) bool {
 	switch {
 	case e == nil:
 		return absent
 	case strings.EqualFold(e.Value, "true"):
 		return true
 	case !strings.EqualFold(e.Value, "false"):
-		c.errorf(e.Pos, "found %s='%s', expected 'true' or 'false'", e.Key, shorten(e.Value))
+		bd.errorf(e.Pos, "found %s='%s', expected 'true' or 'false'", e.Key, shorten(e.Value))
 	}
 	return false
 }
 
-func (c *checker) jsonPath(e *AnnotationElem) rowjson.Path {
+func (mp *mappingChecker) jsonPath(e *AnnotationElem) rowjson.Path {
 	p, err := rowjson.ParsePath(e.Value)
 	if err != nil {
-		c.errorf(e.Pos, "%v", err)
+		mp.errorf(e.Pos, "%v", err)
 	}
 	return p
 }
 
 // attributePaths reads @attributes(a='$.x', b='$.y') or @attributes('$.x', '$.y'). An
 // attribute that it does not name is the member of its name.
-func (c *checker) attributePaths(a *Annotation, s *Stream) []rowjson.Path {
+func (mp *mappingChecker) attributePaths(a *Annotation, s *Stream) []rowjson.Path {
 	paths := make([]rowjson.Path, len(s.Schema.Attrs))
 	for i, attr := range s.Schema.Attrs {
 		paths[i] = rowjson.Path{{Member: attr.Name}}
 	}
-	c.attributes(a, s, "path", "$.x", func(i int, e *AnnotationElem) { paths[i] = c.jsonPath(e) })
+	mp.attributes(a, s, "path", "$.x", func(i int, e *AnnotationElem) { paths[i] = mp.jsonPath(e) })
 	return paths
 }
 
 // attributes reads @attributes, which says of each attribute, by name or by order, what in
 // the message it is. It calls read for each one, and returns which attributes it has found, or
 // nil after an error.
-func (c *checker) attributes(a *Annotation, s *Stream, what, example string, read func(i int, e *AnnotationElem)) []bool {
+func (mp *mappingChecker) attributes(a *Annotation, s *Stream, what, example string, read func(i int, e *AnnotationElem)) []bool {
 	seen, good := make([]bool, len(s.Schema.Attrs)), true
 	var names []string
 	for _, attr := range s.Schema.Attrs {
@@ -120,16 +135,16 @@ func (c *checker) attributes(a *Annotation, s *Stream, what, example string, rea
 		}
 		switch {
 		case e.Nested != nil:
-			c.errorf(e.Pos, "found `@%s` inside `@attributes`, expected the %s of an attribute such as %s='%s'", e.Nested.Name, what, names[0], example)
+			mp.errorf(e.Pos, "found `@%s` inside `@attributes`, expected the %s of an attribute such as %s='%s'", e.Nested.Name, what, names[0], example)
 		case (e.Key == "") != (a.Elems[0].Key == ""):
-			c.errorf(e.Pos, "`@attributes` mixes %ss with and without names: expected names for all, or for none", what)
+			mp.errorf(e.Pos, "`@attributes` mixes %ss with and without names: expected names for all, or for none", what)
 		case i < 0:
-			c.errorf(e.Pos, "stream %s has no attribute %s%s", tick(s.Name), tick(e.Key), didYouMean(e.Key, names))
+			mp.errorf(e.Pos, "stream %s has no attribute %s%s", tick(s.Name), tick(e.Key), didYouMean(e.Key, names))
 		case i >= len(seen):
-			c.errorf(e.Pos, "`@attributes` has %s, but stream %s has %s", count(len(a.Elems), what), tick(s.Name), count(len(seen), "attribute"))
+			mp.errorf(e.Pos, "`@attributes` has %s, but stream %s has %s", count(len(a.Elems), what), tick(s.Name), count(len(seen), "attribute"))
 			return nil
 		case seen[i]:
-			c.errorf(e.Pos, "`@attributes` names %s twice", tick(s.Schema.Attrs[i].Name))
+			mp.errorf(e.Pos, "`@attributes` names %s twice", tick(s.Schema.Attrs[i].Name))
 		default:
 			seen[i] = true
 			read(i, e)

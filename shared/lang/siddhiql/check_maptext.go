@@ -41,104 +41,104 @@ func typeOfMap(a *Annotation) string {
 }
 
 // textElems is elems for a @map of type csv or text.
-func (c *checker) textElems(a *Annotation, allowed []string) (elems map[string]*AnnotationElem, ok bool) {
+func (mp *mappingChecker) textElems(a *Annotation, allowed []string) (elems map[string]*AnnotationElem, ok bool) {
 	ok = true
 	for _, e := range a.Elems {
 		if hint := otherMapKeys[strings.ToLower(e.Key)]; hint != "" && e.Nested == nil {
-			c.errorf(e.Pos, "unknown key %s of `@map`: %s", tick(e.Key), hint)
+			mp.errorf(e.Pos, "unknown key %s of `@map`: %s", tick(e.Key), hint)
 			ok = false
 		}
 	}
 	if !ok {
 		return nil, false
 	}
-	return c.elems(a, allowed...)
+	return mp.elems(a, allowed...)
 }
 
 // csvMapping reads @map(type='csv', delimiter=';', header='true',
 // fail.on.missing.attribute='false', @attributes(a='0')).
-func (c *checker) csvMapping(a, attributes *Annotation, s *Stream) *rowtext.Mapping {
-	elems, good := c.textElems(a, csvKeys)
+func (mp *mappingChecker) csvMapping(a, attributes *Annotation, s *Stream) *rowtext.Mapping {
+	elems, good := mp.textElems(a, csvKeys)
 	if !good {
 		return nil
 	}
 	m := &rowtext.Mapping{
-		Optional: !c.yes(elems["fail.on.missing.attribute"], true),
-		CSV:      &rowtext.CSV{Delimiter: ',', Header: c.yes(elems["header"], false)},
+		Optional: !mp.yes(elems["fail.on.missing.attribute"], true),
+		CSV:      &rowtext.CSV{Delimiter: ',', Header: mp.yes(elems["header"], false)},
 	}
 	if e := elems["delimiter"]; e != nil {
-		m.CSV.Delimiter = c.delimiter(e)
+		m.CSV.Delimiter = mp.delimiter(e)
 	}
-	c.noObjects(a, s)
+	mp.noObjects(a, s)
 	if attributes == nil {
 		return m
 	}
 	m.CSV.Columns = make([]int, len(s.Schema.Attrs))
-	seen := c.attributes(attributes, s, "column", "0", func(i int, e *AnnotationElem) {
+	seen := mp.attributes(attributes, s, "column", "0", func(i int, e *AnnotationElem) {
 		n, err := strconv.Atoi(e.Value)
 		if err != nil || n < 0 || n > columnMax {
-			c.errorf(e.Pos, "found %s='%s', expected the number of its column, from 0 to %d", s.Schema.Attrs[i].Name, shorten(e.Value), columnMax)
+			mp.errorf(e.Pos, "found %s='%s', expected the number of its column, from 0 to %d", s.Schema.Attrs[i].Name, shorten(e.Value), columnMax)
 		}
 		m.CSV.Columns[i] = n
 	})
-	c.allNamed(attributes, s, "column", seen)
+	mp.allNamed(attributes, s, "column", seen)
 	return m
 }
 
 // delimiter reads what separates fields.
-func (c *checker) delimiter(e *AnnotationElem) rune {
+func (mp *mappingChecker) delimiter(e *AnnotationElem) rune {
 	if e.Value == `\t` {
 		return '\t'
 	}
 	r, size := utf8.DecodeRuneInString(e.Value)
 	if size == 0 || size < len(e.Value) || r == utf8.RuneError || strings.ContainsRune("\"\r\n\x00", r) {
-		c.errorf(e.Pos, "found delimiter='%s', expected one character such as ';', or '\\t' for a tab", shorten(e.Value))
+		mp.errorf(e.Pos, "found delimiter='%s', expected one character such as ';', or '\\t' for a tab", shorten(e.Value))
 		return ','
 	}
 	return r
 }
 
 // noObjects refuses attributes that only JSON has.
-func (c *checker) noObjects(a *Annotation, s *Stream) {
+func (mp *mappingChecker) noObjects(a *Annotation, s *Stream) {
 	for _, attr := range s.Schema.Attrs {
 		if attr.Type == event.Object {
-			c.errorf(a.Pos, "attribute %s of stream %s is an object, which only JSON has: expected a number, a bool or a string", tick(attr.Name), tick(s.Name))
+			mp.errorf(a.Pos, "attribute %s of stream %s is an object, which only JSON has: expected a number, a bool or a string", tick(attr.Name), tick(s.Name))
 		}
 	}
 }
 
 // allNamed refuses @attributes without some attribute.
-func (c *checker) allNamed(attributes *Annotation, s *Stream, what string, seen []bool) {
+func (mp *mappingChecker) allNamed(attributes *Annotation, s *Stream, what string, seen []bool) {
 	if i := slices.Index(seen, false); i >= 0 {
-		c.errorf(attributes.Pos, "`@attributes` does not have the %s of %s: expected one for each attribute of stream %s", what, tick(s.Schema.Attrs[i].Name), tick(s.Name))
+		mp.errorf(attributes.Pos, "`@attributes` does not have the %s of %s: expected one for each attribute of stream %s", what, tick(s.Schema.Attrs[i].Name), tick(s.Name))
 	}
 }
 
 // textMapping reads @map(type='text', regex.A='…', fail.on.missing.attribute='false',
 // @attributes(a='A[1]', b='A[2]')).
-func (c *checker) textMapping(a, attributes *Annotation, s *Stream) *rowtext.Mapping {
-	r := &regexReader{checker: c}
+func (mp *mappingChecker) textMapping(a, attributes *Annotation, s *Stream) *rowtext.Mapping {
+	r := &regexReader{build: mp.build}
 	a = r.take(a)
-	elems, good := c.textElems(a, textKeys)
+	elems, good := mp.textElems(a, textKeys)
 	if !good {
 		return nil
 	}
-	m := &rowtext.Mapping{Optional: !c.yes(elems["fail.on.missing.attribute"], true), Text: &rowtext.Text{}}
-	c.noObjects(a, s)
+	m := &rowtext.Mapping{Optional: !mp.yes(elems["fail.on.missing.attribute"], true), Text: &rowtext.Text{}}
+	mp.noObjects(a, s)
 	if attributes == nil {
 		if len(r.list) > 0 {
-			c.errorf(r.at[0], "regex.%s is not used: write `@attributes(%s='%s[1]', …)` inside `@map`", r.list[0].Name, s.Schema.Attrs[0].Name, r.list[0].Name)
+			mp.errorf(r.at[0], "regex.%s is not used: write `@attributes(%s='%s[1]', …)` inside `@map`", r.list[0].Name, s.Schema.Attrs[0].Name, r.list[0].Name)
 		} else if len(s.Schema.Attrs) != 1 || s.Schema.Attrs[0].Type != event.String {
-			c.errorf(a.Pos, "without `@attributes`, a text is the one attribute of its stream, a string: write `@map(type='text', regex.A='…', @attributes(%s='A[1]', …))`", s.Schema.Attrs[0].Name)
+			mp.errorf(a.Pos, "without `@attributes`, a text is the one attribute of its stream, a string: write `@map(type='text', regex.A='…', @attributes(%s='A[1]', …))`", s.Schema.Attrs[0].Name)
 		}
 		return m
 	}
 	m.Text.Groups = make([]rowtext.Group, len(s.Schema.Attrs))
-	seen := c.attributes(attributes, s, "group", "A[1]", func(i int, e *AnnotationElem) { m.Text.Groups[i] = r.group(e) })
-	c.allNamed(attributes, s, "group", seen)
+	seen := mp.attributes(attributes, s, "group", "A[1]", func(i int, e *AnnotationElem) { m.Text.Groups[i] = r.group(e) })
+	mp.allNamed(attributes, s, "group", seen)
 	for i, x := range r.list {
 		if !r.used[i] && !r.unknown {
-			c.errorf(r.at[i], "regex.%s is not used in `@attributes`: leave it out", x.Name)
+			mp.errorf(r.at[i], "regex.%s is not used in `@attributes`: leave it out", x.Name)
 		}
 	}
 	m.Text.Regexes = r.list
@@ -147,7 +147,7 @@ func (c *checker) textMapping(a, attributes *Annotation, s *Stream) *rowtext.Map
 
 // regexReader reads the regular expressions of a @map, and what refers to them.
 type regexReader struct {
-	*checker
+	*build
 	list   []rowtext.Regex
 	at     []Pos
 	groups []int // of each one; -1: it is wrong

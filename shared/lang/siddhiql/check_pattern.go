@@ -18,8 +18,15 @@ type patternNames struct {
 	own    int // how many attributes of schema are those of the item's stream
 }
 
-// patternInput checks a pattern or a sequence.
-func (c *checker) patternInput(in *PatternInput, d *QueryDef, q *Query) *scope {
+// patternChecker checks patterns and sequences.
+type patternChecker struct {
+	*build
+	catalog *catalog
+	exprs   *exprChecker
+}
+
+// input checks a pattern or a sequence.
+func (pc *patternChecker) input(in *PatternInput, d *QueryDef, q *Query) *scope {
 	p := &Pattern{Sequence: in.Sequence, Within: -1}
 	if in.Within != nil {
 		p.Within = in.Within.Int
@@ -30,27 +37,27 @@ func (c *checker) patternInput(in *PatternInput, d *QueryDef, q *Query) *scope {
 	for _, e := range in.Elems {
 		first := len(p.Steps)
 		for _, s := range e.Steps {
-			sound = c.step(s, n) && sound
+			sound = pc.step(s, n) && sound
 		}
 		if e.Every {
 			p.Groups = append(p.Groups, Every{First: first, Last: len(p.Steps) - 1})
 		}
 	}
-	c.stepNames(n.defs)
+	pc.stepNames(n.defs)
 	if !sound {
 		q.Pattern = nil
 		return nil
 	}
-	c.patternShape(in, n)
+	pc.shape(in, n)
 	for i := range p.Items {
-		c.patternFilter(i, n)
+		pc.filter(i, n)
 	}
-	c.patternWarnings(in, d, n)
+	pc.warnings(in, d, n)
 	return &scope{schema: n.schema, stream: in.Sources()[0], names: n, outputs: outputNames(d)}
 }
 
 // step adds a step to the plan; false if one of its streams is not known.
-func (c *checker) step(d *StepDef, n *patternNames) bool {
+func (pc *patternChecker) step(d *StepDef, n *patternNames) bool {
 	p := &printer{}
 	d.print(p)
 	step := Step{Or: d.Or, Min: 1, Max: 1, Text: p.b.String()}
@@ -65,9 +72,9 @@ func (c *checker) step(d *StepDef, n *patternNames) bool {
 		if def.For != nil {
 			item.For = def.For.Int
 		}
-		known := c.find(def.Source)
-		if w := c.named(def.Source); w != nil {
-			c.errorf(def.Source.Pos, "%s is a window, and a pattern reads streams: let a query insert what comes into the window into a stream, and read that", tick(def.Source.Name))
+		known := pc.catalog.find(def.Source)
+		if w := pc.catalog.named(def.Source); w != nil {
+			pc.errorf(def.Source.Pos, "%s is a window, and a pattern reads streams: let a query insert what comes into the window into a stream, and read that", tick(def.Source.Name))
 			known = nil
 		}
 		if sound = sound && known != nil && !known.broken; sound {
@@ -83,39 +90,39 @@ func (c *checker) step(d *StepDef, n *patternNames) bool {
 }
 
 // stepNames refuses names that stand twice.
-func (c *checker) stepNames(defs []*StepItem) {
+func (pc *patternChecker) stepNames(defs []*StepItem) {
 	first := map[string]Pos{}
 	for _, d := range defs {
 		if d.Name.Text == "" {
 			continue
 		}
 		if at, taken := first[d.Name.Text]; taken {
-			c.errorf(d.Name.Pos, "the name %s stands for two steps: first at %s; give one another name", tick(d.Name.Text), at)
+			pc.errorf(d.Name.Pos, "the name %s stands for two steps: first at %s; give one another name", tick(d.Name.Text), at)
 			continue
 		}
 		first[d.Name.Text] = d.Name.Pos
 	}
 }
 
-// patternShape refuses steps that make no sense where they stand.
-func (c *checker) patternShape(in *PatternInput, n *patternNames) {
+// shape refuses steps that make no sense where they stand.
+func (pc *patternChecker) shape(in *PatternInput, n *patternNames) {
 	p := n.plan
 	last := p.Steps[len(p.Steps)-1]
 	if last.Count && last.Min == 0 {
-		c.errorf(n.defs[last.Items[0]].Pos, "the last step, %s, may have no event, so it would never be known to be over: write a count of at least 1, or leave the step out", tick(last.Text))
+		pc.errorf(n.defs[last.Items[0]].Pos, "the last step, %s, may have no event, so it would never be known to be over: write a count of at least 1, or leave the step out", tick(last.Text))
 	}
 	for i := range p.Items {
 		item := &p.Items[i]
 		if p.Within >= 0 && item.For > p.Within && n.step[i] > 0 {
-			c.errorf(n.defs[i].For.Pos, "%s lasts longer than the whole pattern may take, `within %s`: it would never match; expected a shorter time here or a longer one there",
+			pc.errorf(n.defs[i].For.Pos, "%s lasts longer than the whole pattern may take, `within %s`: it would never match; expected a shorter time here or a longer one there",
 				tick("for "+durationText(item.For)), durationText(p.Within))
 		}
 	}
 }
 
-// patternFilter checks the filters of an item, and splits them into what can be tested on
+// filter checks the filters of an item, and splits them into what can be tested on
 // the event alone, equalities with earlier events, and the rest.
-func (c *checker) patternFilter(i int, n *patternNames) {
+func (pc *patternChecker) filter(i int, n *patternNames) {
 	item := &n.plan.Items[i]
 	stream := item.Stream.Schema
 	item.Schema = &event.Schema{Name: stream.Name, Attrs: slices.Clone(stream.Attrs)}
@@ -123,7 +130,7 @@ func (c *checker) patternFilter(i int, n *patternNames) {
 	names.schema, names.held, names.self, names.own = item.Schema, &item.Held, i, len(stream.Attrs)
 	s := &scope{schema: item.Schema, stream: n.defs[i].Source, names: &names, clause: "a filter"}
 	for _, f := range n.defs[i].Filters {
-		if e := c.condition(f, s, "a filter"); e != nil {
+		if e := pc.exprs.condition(f, s, "a filter"); e != nil {
 			names.split(item, e)
 		}
 	}
@@ -152,7 +159,7 @@ func (n *patternNames) split(item *PatternItem, e Expr) {
 
 // uses reports whether an expression reads the event itself, and earlier ones.
 func (n *patternNames) uses(e Expr) (own, held bool) {
-	for _, a := range attrsOf(e, nil) {
+	for _, a := range attrsOf(e) {
 		own, held = own || a < n.own, held || a >= n.own
 	}
 	return own, held
@@ -166,7 +173,7 @@ func (n *patternNames) equality(e Expr) (Equality, bool) {
 	for _, eq := range []Equality{{cmp.L, cmp.R}, {cmp.R, cmp.L}} {
 		ownL, heldL := n.uses(eq.Own)
 		ownR, heldR := n.uses(eq.Held)
-		if ownL && !heldL && heldR && !ownR && !readsClock(eq.Held) && n.fixed(eq.Held) {
+		if ownL && !heldL && heldR && !ownR && !readsClock(eq.Held) && !testsTable(eq.Held) && n.fixed(eq.Held) {
 			return eq, true
 		}
 	}
@@ -176,7 +183,7 @@ func (n *patternNames) equality(e Expr) (Equality, bool) {
 // fixed reports whether an expression over earlier events keeps its value while a match
 // waits at the step.
 func (n *patternNames) fixed(e Expr) bool {
-	for _, a := range attrsOf(e, nil) {
+	for _, a := range attrsOf(e) {
 		v := (*n.held)[a-n.own]
 		if v.Item == n.self {
 			return false // the step collects while the match waits
@@ -197,27 +204,31 @@ func (n *patternNames) fixed(e Expr) bool {
 	return true
 }
 
-// attrsOf appends the attributes that an expression reads.
-func attrsOf(e Expr, list []int) []int {
-	switch e := e.(type) {
-	case *Attr:
-		return append(list, e.Index)
-	case *Arith:
-		return attrsOf(e.R, attrsOf(e.L, list))
-	case *Compare:
-		return attrsOf(e.R, attrsOf(e.L, list))
-	case *And:
-		return attrsOf(e.R, attrsOf(e.L, list))
-	case *Or:
-		return attrsOf(e.R, attrsOf(e.L, list))
-	case *Not:
-		return attrsOf(e.X, list)
-	case *IsNull:
-		return attrsOf(e.X, list)
-	case *Call:
-		for _, a := range e.Args {
-			list = attrsOf(a, list)
-		}
-	}
+// attrsOf lists the attributes that an expression reads.
+func attrsOf(e Expr) (list []int) {
+	EachAttr(e, func(a int) { list = append(list, a) })
 	return list
+}
+
+// testsTable reports whether an expression looks into a table, whose rows may change.
+func testsTable(e Expr) bool {
+	switch e := e.(type) {
+	case *InRows:
+		return true
+	case *Arith:
+		return testsTable(e.L) || testsTable(e.R)
+	case *Compare:
+		return testsTable(e.L) || testsTable(e.R)
+	case *And:
+		return testsTable(e.L) || testsTable(e.R)
+	case *Or:
+		return testsTable(e.L) || testsTable(e.R)
+	case *Not:
+		return testsTable(e.X)
+	case *IsNull:
+		return testsTable(e.X)
+	case *Call:
+		return slices.ContainsFunc(e.Args, testsTable)
+	}
+	return false
 }

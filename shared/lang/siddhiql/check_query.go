@@ -7,60 +7,74 @@ import (
 	"github.com/eventflux/eventflux/shared/lang/event"
 )
 
+// queryChecker checks queries and partitions.
+type queryChecker struct {
+	*build
+	catalog  *catalog
+	exprs    *exprChecker
+	handlers *handlerChecker
+	joins    *joinChecker
+	patterns *patternChecker
+	tables   *tableChecker
+	sinks    *sinkChecker
+	shards   *shardChecker
+	names    map[string]Pos // of queries
+}
+
 // query checks one query and adds it to the plan; nil if too little is known of its source
 // to continue.
-func (c *checker) query(d *QueryDef) *Query {
+func (qc *queryChecker) query(d *QueryDef) *Query {
 	q := &Query{
-		ID: len(c.plan.Queries), Block: c.block, Pos: d.Pos, Limit: -1,
+		ID: len(qc.plan.Queries), Block: qc.catalog.block, Pos: d.Pos, Limit: -1,
 		Current: d.Events != ExpiredEvents, Expired: d.Events != CurrentEvents, Text: d.text(),
 	}
-	c.queryAnnotations(d, q)
-	in := c.input(d, q)
+	qc.queryAnnotations(d, q)
+	in := qc.input(d, q)
 	if in == nil {
-		c.brokenTarget(d)
+		qc.catalog.brokenTarget(d)
 		return nil
 	}
 	q.In = in.schema
-	out := c.selection(d, q, in)
-	c.groupBy(d, q, in)
-	c.outputClauses(d, q, in, out)
-	q.Limit = c.rowCount(d.Limit, "limit", -1)
-	q.Offset = c.rowCount(d.Offset, "offset", 0)
-	c.rate(d, q)
-	c.target(d, q, out)
-	c.plan.Queries = append(c.plan.Queries, q)
+	out := qc.selection(d, q, in)
+	qc.groupBy(d, q, in)
+	qc.outputClauses(d, q, in, out)
+	q.Limit = qc.rowCount(d.Limit, "limit", -1)
+	q.Offset = qc.rowCount(d.Offset, "offset", 0)
+	qc.rate(d, q)
+	qc.target(d, q, out)
+	qc.plan.Queries = append(qc.plan.Queries, q)
 	return q
 }
 
 // input checks what a query reads, and returns what its select can refer to; nil if too
 // little is known of it.
-func (c *checker) input(d *QueryDef, q *Query) *scope {
+func (qc *queryChecker) input(d *QueryDef, q *Query) *scope {
 	switch in := d.Input.(type) {
 	case *StreamInput:
-		return c.streamInput(in, d, q)
+		return qc.streamInput(in, d, q)
 	case *PatternInput:
-		return c.patternInput(in, d, q)
+		return qc.patterns.input(in, d, q)
 	case *JoinInput:
-		return c.joinInput(in, d, q)
+		return qc.joins.input(in, d, q)
 	}
 	return nil
 }
 
-func (c *checker) streamInput(in *StreamInput, d *QueryDef, q *Query) *scope {
-	source := c.find(in.Source)
+func (qc *queryChecker) streamInput(in *StreamInput, d *QueryDef, q *Query) *scope {
+	source := qc.catalog.find(in.Source)
 	if source == nil || source.broken {
 		return nil
 	}
-	if !c.oneWindow(in) {
+	if !qc.handlers.oneWindow(in) {
 		return nil
 	}
 	q.Source = source.stream
 	s := &scope{schema: q.Source.Schema, stream: in.Source, outputs: outputNames(d)}
-	rest, ok := c.streamFunctions(in, q, s)
+	rest, ok := qc.handlers.streamFunctions(in, q, s)
 	if !ok {
 		return nil
 	}
-	q.Before, q.Window, q.After = c.handlers(rest, s)
+	q.Before, q.Window, q.After = qc.handlers.handlers(rest, s)
 	return s
 }
 
@@ -76,21 +90,21 @@ func outputNames(d *QueryDef) []string {
 }
 
 // handlers checks the filters and the window of a source.
-func (c *checker) handlers(d *StreamInput, in *scope) (before []Expr, w *Window, after []Expr) {
+func (hd *handlerChecker) handlers(d *StreamInput, in *scope) (before []Expr, w *Window, after []Expr) {
 	windows := 0
 	for _, h := range d.Handlers {
 		switch {
 		case h.Filter == nil:
 			windows++
 			if windows > 1 {
-				c.errorf(h.Pos, "a second window, %s: a query has at most one; let a query before this one have the other", tick(h.Window))
+				hd.errorf(h.Pos, "a second window, %s: a query has at most one; let a query before this one have the other", tick(h.Window))
 				continue
 			}
-			w = c.window(h, in)
+			w = hd.window(h, in)
 		case windows == 0:
-			before = append(before, c.condition(h.Filter, in.in("a filter"), "a filter"))
+			before = append(before, hd.exprs.condition(h.Filter, in.in("a filter"), "a filter"))
 		default:
-			after = append(after, c.condition(h.Filter, in.in("a filter"), "a filter"))
+			after = append(after, hd.exprs.condition(h.Filter, in.in("a filter"), "a filter"))
 		}
 	}
 	return before, w, after
@@ -98,12 +112,12 @@ func (c *checker) handlers(d *StreamInput, in *scope) (before []Expr, w *Window,
 
 // selection checks select and returns the attributes of the rows; an attribute with a wrong
 // expression has type 0.
-func (c *checker) selection(d *QueryDef, q *Query, in *scope) []event.Attr {
+func (qc *queryChecker) selection(d *QueryDef, q *Query, in *scope) []event.Attr {
 	if len(d.Items) == 0 {
-		return c.star(d, q, in)
+		return qc.star(d, q, in)
 	}
 	if len(d.Items) > attrsMax {
-		c.errorf(d.Pos, "the query selects %d values: expected at most %d", len(d.Items), attrsMax)
+		qc.errorf(d.Pos, "the query selects %d values: expected at most %d", len(d.Items), attrsMax)
 		return []event.Attr{{Name: itemName(d.Items[0]).Text}}
 	}
 	var out []event.Attr
@@ -113,10 +127,10 @@ func (c *checker) selection(d *QueryDef, q *Query, in *scope) []event.Attr {
 	for _, item := range d.Items {
 		name := itemName(item)
 		if taken[name.Text] {
-			c.errorf(name.Pos, "the output name %s stands twice in this select: give one another name with `as`", tick(name.Text))
+			qc.errorf(name.Pos, "the output name %s stands twice in this select: give one another name with `as`", tick(name.Text))
 		}
 		taken[name.Text] = true
-		e := c.expr(item.Expr, s)
+		e := qc.exprs.expr(item.Expr, s)
 		q.Select = append(q.Select, e)
 		out = append(out, outputAttr(name.Text, e))
 	}
@@ -124,11 +138,11 @@ func (c *checker) selection(d *QueryDef, q *Query, in *scope) []event.Attr {
 }
 
 // star selects every attribute.
-func (c *checker) star(d *QueryDef, q *Query, in *scope) []event.Attr {
+func (qc *queryChecker) star(d *QueryDef, q *Query, in *scope) []event.Attr {
 	q.StarOnly = true
 	attrs := in.schema.Attrs
 	if in.names != nil {
-		attrs = in.names.star(c, d)
+		attrs = in.names.star(qc.exprs, d)
 	}
 	for i, a := range attrs {
 		q.Select = append(q.Select, &Attr{Index: i, Attr: a})
@@ -154,40 +168,45 @@ func outputAttr(name string, e Expr) event.Attr {
 	return a
 }
 
-func (c *checker) groupBy(d *QueryDef, q *Query, in *scope) {
+func (qc *queryChecker) groupBy(d *QueryDef, q *Query, in *scope) {
 	for _, r := range d.GroupBy {
-		if e := c.ref(r, in.in("group by")); e != nil {
+		if e := qc.exprs.ref(r, in.in("group by")); e != nil {
 			q.GroupBy = append(q.GroupBy, e.(*Attr).Index)
 		}
 	}
 }
 
-// outputClauses checks having and order by, which see only what select names.
-func (c *checker) outputClauses(d *QueryDef, q *Query, in *scope, out []event.Attr) {
+// outputClauses checks having and order by, which see only what select names; having of a pattern
+// also sees its steps.
+func (qc *queryChecker) outputClauses(d *QueryDef, q *Query, in *scope, out []event.Attr) {
 	s := &scope{schema: &event.Schema{Name: d.Target.Name, Attrs: out}, stream: d.Target, input: in}
 	if d.Having != nil {
-		q.Having = c.condition(d.Having, s.in("having"), "`having`")
+		h := s.in("having")
+		if n, ok := in.names.(*patternNames); ok {
+			h = n.having(h)
+		}
+		q.Having = qc.exprs.condition(d.Having, h, "`having`")
 	}
 	for _, o := range d.OrderBy {
-		if e := c.ref(o.Attr, s.in("order by")); e != nil {
+		if e := qc.exprs.ref(o.Attr, s.in("order by")); e != nil {
 			q.OrderBy = append(q.OrderBy, Order{Attr: e.(*Attr).Index, Desc: o.Desc})
 		}
 	}
 }
 
 // rowCount reads limit or offset: a constant of at least 0.
-func (c *checker) rowCount(n Node, clause string, absent int64) int64 {
+func (qc *queryChecker) rowCount(n Node, clause string, absent int64) int64 {
 	if n == nil {
 		return absent
 	}
 	l, ok := n.(*Literal)
 	switch {
 	case !ok:
-		c.errorf(start(n), "%s is computed, but a constant is needed: `%s` takes a whole number", tick(textOf(n)), clause)
+		qc.errorf(start(n), "%s is computed, but a constant is needed: `%s` takes a whole number", tick(textOf(n)), clause)
 	case l.Time || l.Type != event.Int && l.Type != event.Long:
-		c.errorf(l.Pos, "found %s, expected a whole number after `%s`", tick(literalText(l)), clause)
+		qc.errorf(l.Pos, "found %s, expected a whole number after `%s`", tick(literalText(l)), clause)
 	case l.Int < 0:
-		c.errorf(l.Pos, "found %s, expected a number of at least 0 after `%s`", tick(literalText(l)), clause)
+		qc.errorf(l.Pos, "found %s, expected a number of at least 0 after `%s`", tick(literalText(l)), clause)
 	default:
 		return l.Int
 	}
@@ -195,63 +214,63 @@ func (c *checker) rowCount(n Node, clause string, absent int64) int64 {
 }
 
 // target resolves the stream that a query inserts into, or defines it.
-func (c *checker) target(d *QueryDef, q *Query, out []event.Attr) {
+func (qc *queryChecker) target(d *QueryDef, q *Query, out []event.Attr) {
 	broken := slices.ContainsFunc(out, func(a event.Attr) bool { return a.Type == 0 })
 	if d.Target.Fault {
-		c.errorf(d.Target.Pos, "a query inserts into %s, but only events that could not be applied go there: expected a stream of another name", tick(d.Target.String()))
+		qc.errorf(d.Target.Pos, "a query inserts into %s, but only events that could not be applied go there: expected a stream of another name", tick(d.Target.String()))
 		return
 	}
-	if d.Write != nil || c.tables[d.Target.Name] != nil && !d.Target.Inner {
-		c.changes(d, q, out)
+	if d.Write != nil || qc.catalog.tables[d.Target.Name] != nil && !d.Target.Inner {
+		qc.tables.changes(d, q, out)
 		return
 	}
-	if d.Target.Inner && c.block < 0 {
-		c.find(d.Target) // says why not
+	if d.Target.Inner && qc.catalog.block < 0 {
+		qc.catalog.find(d.Target) // says why not
 		return
 	}
-	k := c.space(d.Target.Inner)[d.Target.Name]
+	k := qc.catalog.space(d.Target.Inner)[d.Target.Name]
 	switch {
 	case k == nil:
-		k = c.implicit(d.Target, out, broken)
+		k = qc.catalog.implicit(d.Target, out, broken)
 	case !broken && !k.broken:
-		c.sameShape(d, k, out)
+		qc.sameShape(d, k, out)
 	}
-	c.noTarget(d, k)
+	qc.catalog.noTarget(d, k)
 	k.target = true
 	q.Target, q.Output = k.stream, k.stream.Schema
-	c.noCycle(d, q)
+	qc.catalog.noCycle(d, q)
 }
 
 // implicit defines a stream by the first query into it.
-func (c *checker) implicit(r StreamRef, out []event.Attr, broken bool) *known {
-	s := &Stream{ID: len(c.plan.Streams), Name: r.Name, Schema: &event.Schema{Name: r.Name, Attrs: out}, Block: -1, TimeAttr: -1}
+func (ct *catalog) implicit(r StreamRef, out []event.Attr, broken bool) *known {
+	s := &Stream{ID: len(ct.plan.Streams), Name: r.Name, Schema: &event.Schema{Name: r.Name, Attrs: out}, Block: -1, TimeAttr: -1}
 	if r.Inner {
-		s.Block = c.block
+		s.Block = ct.block
 	}
-	c.plan.Streams = append(c.plan.Streams, s)
+	ct.plan.Streams = append(ct.plan.Streams, s)
 	k := &known{stream: s, at: r.Pos, broken: broken}
-	c.space(r.Inner)[r.Name] = k
+	ct.space(r.Inner)[r.Name] = k
 	return k
 }
 
 // brokenTarget notes the target stream of a query whose check was given up.
-func (c *checker) brokenTarget(d *QueryDef) {
-	if d.Target.Inner && c.block < 0 {
-		c.find(d.Target)
+func (ct *catalog) brokenTarget(d *QueryDef) {
+	if d.Target.Inner && ct.block < 0 {
+		ct.find(d.Target)
 		return
 	}
-	if d.Write != nil || c.tables[d.Target.Name] != nil {
+	if d.Write != nil || ct.tables[d.Target.Name] != nil {
 		return
 	}
-	k := c.space(d.Target.Inner)[d.Target.Name]
+	k := ct.space(d.Target.Inner)[d.Target.Name]
 	if k == nil {
-		k = c.implicit(d.Target, nil, true)
+		k = ct.implicit(d.Target, nil, true)
 	}
 	k.target = true
 }
 
 // sameShape compares the rows of a query with the stream it inserts into.
-func (c *checker) sameShape(d *QueryDef, k *known, out []event.Attr) {
+func (qc *queryChecker) sameShape(d *QueryDef, k *known, out []event.Attr) {
 	have := k.stream.Schema.Attrs
 	by := fmt.Sprintf("the query at %s", k.at)
 	if k.stream.Defined || k.stream.Window != nil {
@@ -262,35 +281,35 @@ func (c *checker) sameShape(d *QueryDef, k *known, out []event.Attr) {
 		h, o := have[i], out[i]
 		switch {
 		case h.Name != o.Name || h.Type != o.Type:
-			c.errorf(d.Target.Pos, "stream %s is %s by %s, but this query yields %s: attribute %d is %s, expected %s",
+			qc.errorf(d.Target.Pos, "stream %s is %s by %s, but this query yields %s: attribute %d is %s, expected %s",
 				tick(d.Target.String()), tick(k.stream.Schema.String()), by, tick(rows.String()), i+1, tick(o.Name+" "+o.Type.String()), tick(h.Name+" "+h.Type.String()))
 			return
 		case h.Held != o.Held:
-			c.errorf(d.Target.Pos, "attribute %s of stream %s holds %s by %s, but this query inserts %s: cast() only calls it %s; use convert(…, '%s')",
+			qc.errorf(d.Target.Pos, "attribute %s of stream %s holds %s by %s, but this query inserts %s: cast() only calls it %s; use convert(…, '%s')",
 				tick(o.Name), tick(d.Target.String()), h.Holds(), by, o.Holds(), o.Type, o.Type)
 			return
 		}
 	}
 	if len(have) != len(out) {
-		c.errorf(d.Target.Pos, "stream %s is %s by %s, but this query yields %s: found %s, expected %d",
+		qc.errorf(d.Target.Pos, "stream %s is %s by %s, but this query yields %s: found %s, expected %d",
 			tick(d.Target.String()), tick(k.stream.Schema.String()), by, tick(rows.String()), count(len(out), "attribute"), len(have))
 	}
 }
 
 // noCycle refuses a stream that feeds itself: one event would lead to events without end.
-func (c *checker) noCycle(d *QueryDef, q *Query) {
+func (ct *catalog) noCycle(d *QueryDef, q *Query) {
 	for _, source := range q.Reads() {
-		c.feeds[source] = append(c.feeds[source], q.Target)
+		ct.feeds[source] = append(ct.feeds[source], q.Target)
 	}
 	for _, source := range q.Reads() {
-		if path := c.path(q.Target, source, map[*Stream]bool{}); path != nil {
-			c.feedsItself(d, source, path)
+		if path := ct.path(q.Target, source, map[*Stream]bool{}); path != nil {
+			ct.feedsItself(d, source, path)
 			return
 		}
 	}
 }
 
-func (c *checker) feedsItself(d *QueryDef, source *Stream, path []*Stream) {
+func (ct *catalog) feedsItself(d *QueryDef, source *Stream, path []*Stream) {
 	through := ""
 	if len(path) > 1 {
 		names := make([]string, len(path)-1)
@@ -299,20 +318,20 @@ func (c *checker) feedsItself(d *QueryDef, source *Stream, path []*Stream) {
 		}
 		through = " through " + listOf(names, "and")
 	}
-	c.errorf(d.Target.Pos, "stream %s feeds itself%s: expected queries that lead away from it", tick(streamText(source)), through)
+	ct.errorf(d.Target.Pos, "stream %s feeds itself%s: expected queries that lead away from it", tick(streamText(source)), through)
 }
 
 // path returns the streams from one to another along the queries, or nil.
-func (c *checker) path(from, to *Stream, seen map[*Stream]bool) []*Stream {
+func (ct *catalog) path(from, to *Stream, seen map[*Stream]bool) []*Stream {
 	if from == to {
 		return []*Stream{to}
 	}
 	seen[from] = true
-	for _, next := range c.feeds[from] {
+	for _, next := range ct.feeds[from] {
 		if seen[next] {
 			continue
 		}
-		if rest := c.path(next, to, seen); rest != nil {
+		if rest := ct.path(next, to, seen); rest != nil {
 			return append([]*Stream{from}, rest...)
 		}
 	}

@@ -18,7 +18,7 @@ type Rate struct {
 }
 
 // rate checks an output rate.
-func (c *checker) rate(d *QueryDef, q *Query) {
+func (qc *queryChecker) rate(d *QueryDef, q *Query) {
 	r := d.Rate
 	if r == nil {
 		return
@@ -26,13 +26,13 @@ func (c *checker) rate(d *QueryDef, q *Query) {
 	q.Rate = &Rate{Which: r.Which}
 	switch {
 	case r.Which == ratelimit.Snapshot && r.Events:
-		c.errorf(r.Every.Pos, "a snapshot comes after a time: expected one such as `output snapshot every 10 sec`")
+		qc.errorf(r.Every.Pos, "a snapshot comes after a time: expected one such as `output snapshot every 10 sec`")
 	case r.Events && r.Every.Type != event.Int:
-		c.errorf(r.Every.Pos, "found the %s %s, expected a whole number of events", r.Every.Type, tick(literalText(r.Every)))
+		qc.errorf(r.Every.Pos, "found the %s %s, expected a whole number of events", r.Every.Type, tick(literalText(r.Every)))
 	case r.Every.Int <= 0 && r.Events:
-		c.errorf(r.Every.Pos, "found %d events, expected at least 1", r.Every.Int)
+		qc.errorf(r.Every.Pos, "found %d events, expected at least 1", r.Every.Int)
 	case r.Every.Int <= 0:
-		c.errorf(r.Every.Pos, "found the time %s, expected one above 0", tick(literalText(r.Every)))
+		qc.errorf(r.Every.Pos, "found the time %s, expected one above 0", tick(literalText(r.Every)))
 	case r.Events:
 		q.Rate.Events = r.Every.Int
 	default:
@@ -40,7 +40,7 @@ func (c *checker) rate(d *QueryDef, q *Query) {
 	}
 	if r.Which == ratelimit.Snapshot {
 		if q.Bounds() {
-			c.errorf(d.Pos, "%s in a query with `output snapshot`, whose rows come out after their batch: expected another output rate, or none", boundsCalls)
+			qc.errorf(d.Pos, "%s in a query with `output snapshot`, whose rows come out after their batch: expected another output rate, or none", boundsCalls)
 		}
 		q.Current, q.Expired = true, true // a row leaves the picture when it expires
 		q.Rate.columns(q.Select)

@@ -2,76 +2,83 @@ package siddhiql
 
 import "reflect"
 
-// shards checks an app of several partitions: each of its queries must find everything that
+// shardChecker checks that the parts of an app with several partitions share nothing.
+type shardChecker struct {
+	*build
+	catalog *catalog
+	keyAt   map[*Partition][]Pos // of the keys of blocks
+}
+
+// check checks an app of several partitions: each of its queries must find everything that
 // it needs in one partition. It decides which partition a stream's events go to.
-func (c *checker) shards(app *App) {
-	if c.plan.Partitions == 1 {
+func (sh *shardChecker) check(app *App) {
+	if sh.plan.Partitions == 1 {
 		return
 	}
 	for _, e := range app.Elements {
 		if q, ok := e.(*QueryDef); ok {
-			c.errorf(q.Pos, "this query stands outside `partition with`, so its state needs all events, but the app has %d partitions that share nothing: put it into `partition with (key of %s) begin … end`, or leave out `@app:partitions`",
-				c.plan.Partitions, firstSource(q))
+			sh.errorf(q.Pos, "this query stands outside `partition with`, so its state needs all events, but the app has %d partitions that share nothing: put it into `partition with (key of %s) begin … end`, or leave out `@app:partitions`",
+				sh.plan.Partitions, firstSource(q))
 		}
 	}
 	blocks := 0
 	for _, e := range app.Elements {
 		if d, ok := e.(*PartitionDef); ok {
-			c.shardTriggers(c.plan.Blocks[blocks])
-			c.shardKeys(c.plan.Blocks[blocks])
-			c.shardReads(d, c.plan.Blocks[blocks])
+			sh.triggers(sh.plan.Blocks[blocks])
+			sh.keys(sh.plan.Blocks[blocks])
+			sh.reads(d, sh.plan.Blocks[blocks])
 			blocks++
 		}
 	}
-	c.faultKeys()
+	sh.faultKeys()
 }
 
-// shardKeys makes the keys of a block the keys of its streams.
-func (c *checker) shardKeys(b *Partition) {
+// keys makes the keys of a block the keys of its streams.
+func (sh *shardChecker) keys(b *Partition) {
 	for i, k := range b.Keys {
-		at, name := c.keyAt[b][i], tick(k.Stream.Name)
+		at, name := sh.keyAt[b][i], tick(k.Stream.Name)
 		switch {
 		case k.Ranges != nil:
-			c.errorf(at, "stream %s has ranges as its key: an event can be in several of them, but goes to one of the app's %d partitions; expected a value as the key", name, c.plan.Partitions)
+			sh.errorf(at, "stream %s has ranges as its key: an event can be in several of them, but goes to one of the app's %d partitions; expected a value as the key", name, sh.plan.Partitions)
 		case readsClock(k.Value):
-			c.errorf(at, "the key of stream %s depends on time, but it decides which of the app's %d partitions an event goes to: expected a key of attributes alone", name, c.plan.Partitions)
+			sh.errorf(at, "the key of stream %s depends on time, but it decides which of the app's %d partitions an event goes to: expected a key of attributes alone", name, sh.plan.Partitions)
 		case k.Stream.ShardKey != nil && !reflect.DeepEqual(k.Stream.ShardKey, k.Value):
-			c.errorf(at, "stream %s has another key than in a partition before this one, but an event goes to one of the app's %d partitions: expected the same key", name, c.plan.Partitions)
+			sh.errorf(at, "stream %s has another key than in a partition before this one, but an event goes to one of the app's %d partitions: expected the same key", name, sh.plan.Partitions)
 		default:
 			k.Stream.ShardKey = k.Value
 		}
 	}
 }
 
-// shardReads checks what the queries of a block read.
-func (c *checker) shardReads(d *PartitionDef, b *Partition) {
+// reads checks what the queries of a block read.
+func (sh *shardChecker) reads(d *PartitionDef, b *Partition) {
 	keyed := map[string]bool{}
 	for _, k := range d.Keys {
 		keyed[k.Stream.String()] = true
 	}
 	for _, q := range d.Queries {
 		for _, r := range q.Input.Sources() {
-			c.shardRead(r, keyed)
+			sh.read(r, keyed)
 		}
 	}
 	for _, q := range b.Queries {
-		c.shardJoin(q, b)
+		sh.join(q, b)
 	}
 }
 
-func (c *checker) shardRead(r StreamRef, keyed map[string]bool) {
-	k := c.outer[r.Name]
+func (sh *shardChecker) read(r StreamRef, keyed map[string]bool) {
+	k := sh.catalog.outer[r.Name]
 	if r.Fault {
-		k = c.faults[r.Name]
+		k = sh.catalog.faults[r.Name]
 	}
 	switch {
 	case r.Inner || k == nil:
 	case k.stream.Trigger != nil:
-		c.noTrigger(r.Pos, k.stream)
+		sh.catalog.noTrigger(r.Pos, k.stream)
 	case k.target:
-		c.errorf(r.Pos, "stream %s is filled by a query, but what one of the app's %d partitions yields cannot reach another: expected an inner stream, such as `#%s`", tick(r.Name), c.plan.Partitions, r.Name)
+		sh.errorf(r.Pos, "stream %s is filled by a query, but what one of the app's %d partitions yields cannot reach another: expected an inner stream, such as `#%s`", tick(r.Name), sh.plan.Partitions, r.Name)
 	case !keyed[r.String()]:
-		c.errorf(r.Pos, "stream %s has no key in this partition, so every one of the app's %d partitions would need all its events: expected `… of %s` in `partition with`", tick(r.String()), c.plan.Partitions, r)
+		sh.errorf(r.Pos, "stream %s has no key in this partition, so every one of the app's %d partitions would need all its events: expected `… of %s` in `partition with`", tick(r.String()), sh.plan.Partitions, r)
 	}
 }
 
@@ -101,6 +108,8 @@ func calls(e Expr, f, g string) bool {
 		return calls(e.X, f, g)
 	case *IsNull:
 		return calls(e.X, f, g)
+	case *InRows:
+		return calls(e.On, f, g)
 	case *Call:
 		for _, a := range e.Args {
 			if calls(a, f, g) {
@@ -112,9 +121,9 @@ func calls(e Expr, f, g string) bool {
 	return false
 }
 
-// shardJoin refuses a join whose sides have keys of different types: rows that the condition
+// join refuses a join whose sides have keys of different types: rows that the condition
 // calls equal could be in different partitions.
-func (c *checker) shardJoin(q *Query, b *Partition) {
+func (sh *shardChecker) join(q *Query, b *Partition) {
 	if q.Join == nil {
 		return
 	}
@@ -127,7 +136,7 @@ func (c *checker) shardJoin(q *Query, b *Partition) {
 		}
 	}
 	if keys[0] != nil && keys[1] != nil && keys[0].Type() != keys[1].Type() {
-		c.errorf(q.Pos, "the partition key of %s is %s, and the key of %s is %s: expected one type, so that equal keys are in one of the app's %d partitions",
-			tick(q.Join.Sides[0].Name), keys[0].Type(), tick(q.Join.Sides[1].Name), keys[1].Type(), c.plan.Partitions)
+		sh.errorf(q.Pos, "the partition key of %s is %s, and the key of %s is %s: expected one type, so that equal keys are in one of the app's %d partitions",
+			tick(q.Join.Sides[0].Name), keys[0].Type(), tick(q.Join.Sides[1].Name), keys[1].Type(), sh.plan.Partitions)
 	}
 }

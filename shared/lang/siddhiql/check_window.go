@@ -12,17 +12,24 @@ import (
 // deduplicate is the handler that has the place of a window, but is none.
 const deduplicate = "unique:deduplicate"
 
+// handlerChecker checks what stands after an input: windows and stream functions, and filters.
+type handlerChecker struct {
+	*build
+	catalog *catalog
+	exprs   *exprChecker
+}
+
 // window checks a window; nil after an error.
-func (c *checker) window(h *Handler, in *scope) *Window {
+func (hd *handlerChecker) window(h *Handler, in *scope) *Window {
 	spec, ok := window.Lookup(h.Window)
 	if !ok {
-		c.unknownWindow(h)
+		hd.unknownWindow(h)
 		return nil
 	}
 	w := &Window{Name: h.Window}
 	keys := spec.KeyParams(len(h.Params))
 	for i, n := range h.Params {
-		p, e, ok := c.param(n, h.Window, in, spec.Computed && slices.Contains(keys, i))
+		p, e, ok := hd.param(n, h.Window, in, spec.Computed && slices.Contains(keys, i))
 		if !ok {
 			return nil
 		}
@@ -35,35 +42,35 @@ func (c *checker) window(h *Handler, in *scope) *Window {
 		}
 	}
 	if err := spec.Check(w.Params); err != nil {
-		c.errorf(h.Pos, "window %s: %v; usage: %s", tick(windowText(h)), err, tick(spec.Usage))
+		hd.errorf(h.Pos, "window %s: %v; usage: %s", tick(windowText(h)), err, tick(spec.Usage))
 		return nil
 	}
 	if spec.Condition {
-		if w.Condition = c.windowCondition(h.Params[0].(*Literal), in); w.Condition == nil {
+		if w.Condition = hd.windowCondition(h.Params[0].(*Literal), in); w.Condition == nil {
 			return nil
 		}
 	}
 	return w
 }
 
-func (c *checker) unknownWindow(h *Handler) {
-	if _, scalar := c.functions[h.Window]; scalar {
-		c.errorf(h.Pos, "%s is a function, not a window: expected it in a filter or a select", tick(h.Window))
+func (hd *handlerChecker) unknownWindow(h *Handler) {
+	if _, scalar := hd.exprs.functions[h.Window]; scalar {
+		hd.errorf(h.Pos, "%s is a function, not a window: expected it in a filter or a select", tick(h.Window))
 		return
 	}
 	if _, ok := aggregate.Lookup(h.Window); ok {
-		c.errorf(h.Pos, "%s is an aggregator, not a window: expected it in a select", tick(h.Window))
+		hd.errorf(h.Pos, "%s is an aggregator, not a window: expected it in a select", tick(h.Window))
 		return
 	}
 	if isStreamFunction(h.Window) {
-		c.errorf(h.Pos, "%s is a stream function, not a window: write `#%s(…)`", tick(h.Window), h.Window)
+		hd.errorf(h.Pos, "%s is a stream function, not a window: write `#%s(…)`", tick(h.Window), h.Window)
 		return
 	}
 	if why, ok := refusedWindows[h.Window]; ok {
-		c.errorf(h.Pos, "the window %s is outside the language here: %s", tick(h.Window), why)
+		hd.errorf(h.Pos, "the window %s is outside the language here: %s", tick(h.Window), why)
 		return
 	}
-	c.errorf(h.Pos, "unknown window %s%s", tick(h.Window), didYouMean(h.Window, slices.Concat(window.Names(), function.StreamNames())))
+	hd.errorf(h.Pos, "unknown window %s%s", tick(h.Window), didYouMean(h.Window, slices.Concat(window.Names(), function.StreamNames())))
 }
 
 // refusedWindows exist in Siddhi and not here.
@@ -82,30 +89,30 @@ func windowText(h *Handler) string {
 
 // param turns a window's parameter into a constant or an attribute, or a key into an
 // expression, if it may be one.
-func (c *checker) param(n Node, name string, in *scope, key bool) (window.Param, Expr, bool) {
+func (hd *handlerChecker) param(n Node, name string, in *scope, key bool) (window.Param, Expr, bool) {
 	switch n := n.(type) {
 	case *Literal:
 		return window.Param{Attr: -1, Type: n.Type, Time: n.Time, Int: n.Int, Real: n.Real, Text: n.Text}, nil, true
 	case *Ref:
-		e := c.ref(n, in.in("a window's parameter"))
+		e := hd.exprs.ref(n, in.in("a window's parameter"))
 		if e == nil {
 			return window.Param{}, nil, false
 		}
 		a := e.(*Attr)
 		if a.Holds() != a.Type() {
-			c.errorf(n.Pos, "attribute %s of window %s is called %s by cast(), but still is %s: use convert(…, '%s') in the query that fills %s",
+			hd.errorf(n.Pos, "attribute %s of window %s is called %s by cast(), but still is %s: use convert(…, '%s') in the query that fills %s",
 				tick(n.Name), tick(name), a.Type(), a.Holds(), a.Type(), tick(in.stream.String()))
 			return window.Param{}, nil, false
 		}
 		return window.Param{Attr: a.Index, Type: a.Type()}, nil, true
 	}
 	if key {
-		e := c.expr(n, in.in("a window's key"))
-		if e == nil || c.real(n, e) == nil {
+		e := hd.exprs.expr(n, in.in("a window's key"))
+		if e == nil || hd.exprs.real(n, e) == nil {
 			return window.Param{}, nil, false
 		}
 		return window.Param{Attr: -1, Computed: true, Type: e.Type()}, e, true
 	}
-	c.errorf(start(n), "%s is computed, but a constant is needed: a window's parameter is a constant or an attribute", tick(textOf(n)))
+	hd.errorf(start(n), "%s is computed, but a constant is needed: a window's parameter is a constant or an attribute", tick(textOf(n)))
 	return window.Param{}, nil, false
 }

@@ -29,6 +29,12 @@ var timeUnits = []timeUnit{
 	{"millisec", 1, []string{"millisec", "millisecond", "milliseconds"}},
 }
 
+// wrongUnits are units that other languages have, and what they are here.
+var wrongUnits = map[string]string{
+	"ms": "millisec", "millis": "millisec", "msec": "millisec", "s": "sec", "secs": "sec", "m": "min", "mins": "min",
+	"h": "hour", "hr": "hour", "hrs": "hour", "d": "day", "w": "week",
+}
+
 // unitOf returns the index in timeUnits of the unit called word.
 func unitOf(word string) (int, bool) {
 	for i, u := range timeUnits {

@@ -25,7 +25,7 @@ func (p *parser) namedWindow(a *App, annotations []*Annotation) {
 		if t := p.peek(); !isWord(t, "all") && !isWord(t, "expired") && !isWord(t, "current") {
 			p.unexpected("`all events`, `current events` or `expired events` after `output`", "all", "current", "expired")
 		}
-		p.kinds(q)
+		p.eventKinds(q)
 		d.Output = q.Events
 	}
 	if len(a.Elements) == 0 {
@@ -55,94 +55,94 @@ func (d *NamedWindowDef) print(p *printer) {
 }
 
 // namedWindow checks a `define window`.
-func (c *checker) namedWindow(d *NamedWindowDef) {
+func (df *definitionChecker) namedWindow(d *NamedWindowDef) {
 	name := d.Name.Text
-	if c.definedTwice(d.Name) {
+	if df.catalog.definedTwice(d.Name) {
 		return
 	}
-	schema := c.schema(&d.StreamDef)
-	w := &NamedWindow{ID: len(c.plan.Windows), Current: d.Output != ExpiredEvents, Expired: d.Output != CurrentEvents}
-	w.Stream = &Stream{ID: len(c.plan.Streams), Name: name, Schema: schema, Block: -1, TimeAttr: -1, Sink: Sink{Off: true}, Window: w}
-	c.plan.Streams = append(c.plan.Streams, w.Stream)
-	c.plan.Windows = append(c.plan.Windows, w)
-	c.outer[name] = &known{stream: w.Stream, at: d.Name.Pos}
-	c.known(d.Annotations, onWindow)
+	schema := df.schema(&d.StreamDef)
+	w := &NamedWindow{ID: len(df.plan.Windows), Current: d.Output != ExpiredEvents, Expired: d.Output != CurrentEvents}
+	w.Stream = &Stream{ID: len(df.plan.Streams), Name: name, Schema: schema, Block: -1, TimeAttr: -1, Sink: Sink{Off: true}, Window: w}
+	df.plan.Streams = append(df.plan.Streams, w.Stream)
+	df.plan.Windows = append(df.plan.Windows, w)
+	df.catalog.outer[name] = &known{stream: w.Stream, at: d.Name.Pos}
+	df.known(d.Annotations, onWindow)
 	rows := &Stream{ID: -1, Name: name, Schema: schema, Block: -1, TimeAttr: -1}
 	w.Query = &Query{ID: -1, Block: -1, Source: rows, Target: rows, In: schema, Output: schema, Current: true, Expired: true, Limit: -1, StarOnly: true, Pos: d.Pos}
 	for i, a := range schema.Attrs {
 		w.Query.Select = append(w.Query.Select, &Attr{Index: i, Attr: a})
 	}
-	w.Query.Window = c.window(d.Window, &scope{schema: schema, stream: StreamRef{Pos: d.Name.Pos, Name: name}})
-	if c.plan.Partitions > 1 {
-		c.errorf(d.Name.Pos, "window %s is shared by all keys, but the app has %d partitions that share nothing: leave `@app:partitions` out", tick(name), c.plan.Partitions)
+	w.Query.Window = df.handlers.window(d.Window, &scope{schema: schema, stream: StreamRef{Pos: d.Name.Pos, Name: name}})
+	if df.plan.Partitions > 1 {
+		df.errorf(d.Name.Pos, "window %s is shared by all keys, but the app has %d partitions that share nothing: leave `@app:partitions` out", tick(name), df.plan.Partitions)
 	}
 }
 
 // definedTwice refuses a definition whose name is taken.
-func (c *checker) definedTwice(n Name) bool {
-	first, taken := c.outer[n.Text]
+func (ct *catalog) definedTwice(n Name) bool {
+	first, taken := ct.outer[n.Text]
 	if taken {
-		c.errorf(n.Pos, "%s is defined twice: first at %s", tick(n.Text), first.at)
+		ct.errorf(n.Pos, "%s is defined twice: first at %s", tick(n.Text), first.at)
 		return true
 	}
-	if c.tables[n.Text] != nil {
-		c.errorf(n.Pos, "%s is the name of a table, too: expected another name", tick(n.Text))
+	if ct.tables[n.Text] != nil {
+		ct.errorf(n.Pos, "%s is the name of a table, too: expected another name", tick(n.Text))
 		return true
 	}
 	return false
 }
 
 // named returns the named window that a reference means; nil if it means none.
-func (c *checker) named(r StreamRef) *NamedWindow {
-	if k := c.outer[r.Name]; k != nil && !r.Inner && !r.Fault {
+func (ct *catalog) named(r StreamRef) *NamedWindow {
+	if k := ct.outer[r.Name]; k != nil && !r.Inner && !r.Fault {
 		return k.stream.Window
 	}
 	return nil
 }
 
 // oneWindow refuses a second window after a named one.
-func (c *checker) oneWindow(in *StreamInput) bool {
-	if c.named(in.Source) == nil {
+func (hd *handlerChecker) oneWindow(in *StreamInput) bool {
+	if hd.catalog.named(in.Source) == nil {
 		return true
 	}
 	for _, h := range in.Handlers {
 		if h.Filter == nil {
-			c.errorf(h.Pos, "%s is a window already: expected filters only; a query that reads it can insert into a stream, which another query reads with a second window", tick(in.Source.Name))
+			hd.errorf(h.Pos, "%s is a window already: expected filters only; a query that reads it can insert into a stream, which another query reads with a second window", tick(in.Source.Name))
 			return false
 		}
 	}
 	return true
 }
 
-// joinNamed checks a named window as a source of a join.
-func (c *checker) joinNamed(d *JoinSide) bool {
-	if c.named(d.Source) == nil || len(d.Handlers) == 0 {
+// named checks a named window as a source of a join.
+func (jn *joinChecker) named(d *JoinSide) bool {
+	if jn.catalog.named(d.Source) == nil || len(d.Handlers) == 0 {
 		return true
 	}
-	if !c.oneWindow(&d.StreamInput) {
+	if !jn.handlers.oneWindow(&d.StreamInput) {
 		return false
 	}
-	c.errorf(d.Handlers[0].Pos, "a filter after the window %s in a join: the other source finds all rows of the window; write the condition into `on`", tick(d.Source.Name))
+	jn.errorf(d.Handlers[0].Pos, "a filter after the window %s in a join: the other source finds all rows of the window; write the condition into `on`", tick(d.Source.Name))
 	return false
 }
 
 // componentNames refuses two parts of an app with the same name in the state.
-func (c *checker) componentNames() {
-	for _, q := range c.plan.Queries {
+func (df *definitionChecker) componentNames() {
+	for _, q := range df.plan.Queries {
 		clash := func(kind, name string) {
 			for _, role := range []string{"window", "left", "right", "aggregate", "pattern", "output"} {
 				if q.Name == kind && name == role {
-					c.deployf(q.Pos, "the query is called %s, and there is a %s %s: their states would have the same name; rename one of them", tick(q.Name), kind, tick(name))
+					df.deployf(q.Pos, "the query is called %s, and there is a %s %s: their states would have the same name; rename one of them", tick(q.Name), kind, tick(name))
 				}
 			}
 		}
-		for _, w := range c.plan.Windows {
+		for _, w := range df.plan.Windows {
 			clash("window", w.Stream.Name)
 		}
-		for _, t := range c.plan.Triggers {
+		for _, t := range df.plan.Triggers {
 			clash("trigger", t.Stream.Name)
 		}
-		for _, t := range c.plan.Tables {
+		for _, t := range df.plan.Tables {
 			clash("table", t.Name)
 		}
 	}

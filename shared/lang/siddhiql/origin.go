@@ -43,6 +43,8 @@ func (s *Stream) Input() bool {
 // ReadsFrom names where the stream's events come from, for people.
 func (s *Stream) ReadsFrom() string {
 	switch {
+	case s.ReadsBucket() != nil:
+		return "KV bucket " + s.ReadsBucket().Name
 	case s.Origin == nil:
 		return s.Subject
 	case s.Origin.Filter == "":
@@ -98,23 +100,23 @@ func parseFrom(text string) (f From, err error) {
 }
 
 // origin reads the keys stream, subject and from of @source.
-func (c *checker) origin(elems map[string]*AnnotationElem, s *Stream) {
+func (df *definitionChecker) origin(elems map[string]*AnnotationElem, s *Stream) {
 	name := elems["stream"]
 	if err := checkJetStream(name.Value); err != nil {
-		c.errorf(name.Pos, "%v", err)
+		df.errorf(name.Pos, "%v", err)
 		return
 	}
 	o := &Origin{JetStream: name.Value}
 	if e := elems["subject"]; e != nil {
 		if why := badFilter(e.Value); why != "" {
-			c.errorf(e.Pos, "the subject '%s' %s", shorten(e.Value), why)
+			df.errorf(e.Pos, "the subject '%s' %s", shorten(e.Value), why)
 		}
 		o.Filter = e.Value
 	}
 	if e := elems["from"]; e != nil {
 		from, err := parseFrom(e.Value)
 		if err != nil {
-			c.errorf(e.Pos, "%v", err)
+			df.errorf(e.Pos, "%v", err)
 		}
 		o.From = from
 	}

@@ -93,9 +93,11 @@ func (p *parser) unexpected(expected string, keywords ...string) {
 	switch {
 	case t.kind == tokenBad:
 		panic(bailout{})
+	case isName(t) && p.at > 0 && isWord(p.tokens[p.at-1], "distinct"):
+		p.fail(p.tokens[p.at-1].pos, "found `distinct`: %s", outside["distinct"])
 	case t.kind == tokenWord || t.kind == tokenPunct:
-		if what, ok := outside[strings.ToLower(t.text)]; ok {
-			p.fail(t.pos, "found %s: %s outside the language here; expected %s", describe(t), what, expected)
+		if instead, ok := outside[strings.ToLower(t.text)]; ok {
+			p.fail(t.pos, "found %s: %s", describe(t), instead)
 		}
 	}
 	hint := ""

@@ -30,6 +30,29 @@ func (p *parser) app() *App {
 	return a
 }
 
+// scriptFunction refuses `define function name[language] return type { … }`, and skips its body.
+func (p *parser) scriptFunction() {
+	p.take()
+	t := p.take()
+	p.errorf(t.pos, "found %s: %s", describe(t), outside["function"])
+	for !p.atEnd() && !isPunct(p.peek(), "{") && !isPunct(p.peek(), ";") && p.peek().kind != tokenEOF {
+		p.take()
+	}
+	if !isPunct(p.peek(), "{") {
+		return
+	}
+	for open := 0; p.peek().kind != tokenEOF; {
+		switch t := p.take(); {
+		case isPunct(t, "{"):
+			open++
+		case isPunct(t, "}"):
+			if open--; open == 0 {
+				return
+			}
+		}
+	}
+}
+
 // element reads a definition, a query or a partition with its annotations.
 func (p *parser) element(a *App) {
 	annotations := p.annotationsOf(a)
@@ -50,6 +73,10 @@ func (p *parser) element(a *App) {
 			p.trigger(a, annotations)
 			return
 		}
+		if isWord(p.ahead(1), "function") {
+			p.scriptFunction()
+			return
+		}
 		if s := p.definition(annotations); len(a.Elements) == 0 {
 			a.Streams = append(a.Streams, s)
 		}
@@ -59,15 +86,24 @@ func (p *parser) element(a *App) {
 		a.Elements = append(a.Elements, p.partition(annotations))
 	case t.kind == tokenEOF && len(annotations) > 0:
 		p.fail(annotations[0].Pos, "nothing follows the annotation `@%s`: expected `define stream`, `from` or `partition with`", annotations[0].Name)
+	case t.kind == tokenEOF && a.defines():
+		return // @app:file after the last statement
 	case t.kind == tokenEOF && len(a.Annotations) > 0:
 		p.fail(t.pos, "the app has no streams: expected `define stream`, then queries")
+	case isWord(t, "select"), isWord(t, "delete"), isWord(t, "update"):
+		p.onDemand(t)
 	default:
 		p.unexpected("`define stream`, `from`, `partition with` or an annotation", "define", "from", "partition")
 	}
 }
 
+// defines reports whether anything but annotations has been read.
+func (a *App) defines() bool {
+	return len(a.Streams) > 0 || len(a.Triggers) > 0 || len(a.Tables) > 0 || len(a.Windows) > 0 || len(a.Elements) > 0
+}
+
 // annotationsOf reads annotations. The app's annotations, @app:…, go to a and must come
-// before everything else; the others are returned.
+// before everything else, except @app:file; the others are returned.
 func (p *parser) annotationsOf(a *App) []*Annotation {
 	var list []*Annotation
 	for isPunct(p.peek(), "@") {
@@ -75,7 +111,7 @@ func (p *parser) annotationsOf(a *App) []*Annotation {
 		switch {
 		case !strings.HasPrefix(strings.ToLower(n.Name), "app:"):
 			list = append(list, n)
-		case a == nil || len(a.Streams) > 0 || len(a.Triggers) > 0 || len(a.Tables) > 0 || len(a.Windows) > 0 || len(a.Elements) > 0:
+		case a == nil || a.defines() && !is(n, appFile):
 			p.errorf(n.Pos, "`@%s` is of the whole app: expected before the first definition", n.Name)
 		default:
 			a.Annotations = append(a.Annotations, n)

@@ -2,6 +2,7 @@ package siddhiql
 
 import (
 	"math"
+	"strings"
 
 	"github.com/eventflux/eventflux/shared/lang/event"
 )
@@ -248,6 +249,9 @@ func (p *parser) number() Node {
 	n := p.literal(t.pos, "", t)
 	unit, timed := p.unit()
 	if !timed {
+		if right, wrong := wrongUnits[strings.ToLower(p.peek().text)]; wrong && p.peek().kind == tokenWord {
+			p.fail(p.peek().pos, "found %s, expected a unit of time: did you mean %s?", describe(p.peek()), tick(right))
+		}
 		return n
 	}
 	total := &Literal{Pos: t.pos, Type: event.Long, Time: true}

@@ -29,16 +29,21 @@ func (p *parser) join(left *StreamInput) *JoinInput {
 	j.Pos = p.peek().pos
 	j.Type = p.joinType()
 	j.Right = p.joinSide(p.streamInput())
-	if t := p.peek(); p.joinFollows() {
-		p.fail(t.pos, "found %s: a join has two sources; join the result of this one in a second query", describe(t))
-	}
+	p.noThirdSource()
 	if p.accept("on") {
 		j.On = p.expression("a condition after `on`")
+		p.noThirdSource()
 	}
 	if t := p.peek(); isWord(t, "within") {
 		p.fail(t.pos, "found `within`: it stands in joins with aggregations only, which are outside the language here; use a window such as `#window.time(…)`")
 	}
 	return j
+}
+
+func (p *parser) noThirdSource() {
+	if t := p.peek(); p.joinFollows() {
+		p.fail(t.pos, "found %s: a join has two sources; join the result of this one in a second query", describe(t))
+	}
 }
 
 // joinSide reads what follows the filters and the window of a source.

@@ -42,8 +42,10 @@ func (p *parser) patternFollows() bool {
 			return false
 		case isWord(t, "join"), isWord(t, "unidirectional"), isWord(t, "select"), isWord(t, "insert"), isClause(t):
 			return false
+		case isWord(t, "within"):
+			return false // nothing before it is a sign of a pattern
 		case isPunct(t, "->"), isPunct(t, ","), isPunct(t, "="), isPunct(t, "<"), isPunct(t, "*"), isPunct(t, "+"), isPunct(t, "?"),
-			isWord(t, "and"), isWord(t, "or"), isWord(t, "within"):
+			isWord(t, "and"), isWord(t, "or"):
 			return true
 		}
 	}
@@ -165,6 +167,9 @@ func (r *patternReader) bracket(t token, brackets int) {
 	before := r.steps
 	r.take()
 	r.chain(brackets + 1)
+	if next := r.peek(); isWord(next, "within") {
+		r.fail(next.pos, "found `within` inside a bracket: it bounds the whole pattern, and stands once after its last step")
+	}
 	r.expectPunct(")", " to close the bracket of "+t.pos.String())
 	if next := r.peek(); isWord(next, "and") || isWord(next, "or") {
 		r.fail(t.pos, "found a bracket beside %s: it joins two single events, such as `a=A %s b=B`", tick(next.text), strings.ToLower(next.text))
@@ -403,13 +408,13 @@ func (r *patternReader) isSequence() bool {
 // bounds reads `m:n>`, after the `<`.
 func (r *patternReader) bounds(c *CountDef) {
 	if !isPunct(r.peek(), ":") {
-		c.Min = r.whole("a number of events, such as `<2>`, `<2:3>` or `<2:>`")
+		c.Min = r.integer("a number of events, such as `<2>`, `<2:3>` or `<2:>`")
 		c.Max = c.Min
 	}
 	if r.acceptPunct(":") {
 		c.Max = countOpen
 		if !isPunct(r.peek(), ">") {
-			c.Max = r.whole("a number of events, or `>`")
+			c.Max = r.integer("a number of events, or `>`")
 		}
 	}
 	r.expectPunct(">", " after the count")
@@ -422,8 +427,8 @@ func (r *patternReader) bounds(c *CountDef) {
 	r.fail(c.Pos, "found a count from %d to %d: expected the smaller number first", c.Min, c.Max)
 }
 
-// whole takes a whole number of at least 0.
-func (p *parser) whole(what string) int {
+// integer takes a integer number of at least 0.
+func (p *parser) integer(what string) int {
 	t := p.peek()
 	if t.kind != tokenNumber {
 		p.unexpected(what)
@@ -444,9 +449,9 @@ func (p *parser) index() *RefIndex {
 	p.take()
 	x := &RefIndex{}
 	if x.Last = p.accept("last"); !x.Last {
-		x.N = p.whole("the number of an event from 0, or `last`")
+		x.N = p.integer("the number of an event from 0, or `last`")
 	} else if p.acceptPunct("-") {
-		x.N = p.whole("a number after `last-`")
+		x.N = p.integer("a number after `last-`")
 	}
 	p.expectPunct("]", " after the number of the event")
 	return x

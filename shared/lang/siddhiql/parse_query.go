@@ -16,12 +16,29 @@ func (p *parser) query(annotations []*Annotation) *QueryDef {
 	case isWord(t, "insert"), p.rateFollows(), p.writeFollows():
 	case isClause(t):
 		p.fail(t.pos, "found %s, expected `select` before it", describe(t))
+	case isWord(t, "on"):
+		p.onDemand(t)
+	case isWord(t, "within") && isStream(q.Input):
+		p.fail(t.pos, "found `within`: it bounds how long a match of a pattern takes, such as `every e1=A -> e2=B within 1 min`, and there is no pattern here; "+
+			"for the events of the last second, write `#window.time(1 sec)` after the stream")
 	default:
 		p.unexpected("`[filter]`, `#window.…`, `join`, `select` or `insert into`", "select", "insert", "join")
 	}
 	p.rate(q)
 	p.output(q)
 	return q
+}
+
+// onDemand refuses a query on demand: one that reads or changes a table once.
+func (p *parser) onDemand(t token) {
+	p.fail(t.pos, "found %s, expected a query that reads a stream: queries on demand, such as `from T on … select …`, are outside the language here; to see the rows of a table, "+
+		"use `eventflux state get table/T`; in an app, join the table with a stream, `from S join T on … select …`, or let a query change it, `from S select … update T on …`",
+		describe(t))
+}
+
+func isStream(in Input) bool {
+	_, ok := in.(*StreamInput)
+	return ok
 }
 
 // input reads what a query reads.
@@ -245,7 +262,7 @@ func (p *parser) output(q *QueryDef) {
 			append([]string{"insert", "as", "desc", "output"}, clauses...)...)
 	}
 	p.oneKind(q)
-	p.kinds(q)
+	p.eventKinds(q)
 	if !p.accept("into") {
 		p.unexpected("`into`, `all events into`, `expired events into` or `current events into`", "into", "all", "expired", "current", "events")
 	}

@@ -32,7 +32,7 @@ func (p *parser) change(q *QueryDef) {
 	q.Write = w
 	q.Target = p.streamRef("the table to change")
 	if p.accept("for") {
-		p.kinds(q)
+		p.eventKinds(q)
 	}
 	if w.Kind != Delete && p.accept("set") {
 		w.Set = append(w.Set, p.assignment())
@@ -58,8 +58,8 @@ func (p *parser) assignment() *SetDef {
 	return &SetDef{Attr: attr, Value: p.expression("a value after `=`")}
 }
 
-// kinds reads which events a query inserts, or changes a table for.
-func (p *parser) kinds(q *QueryDef) {
+// eventKinds reads which events a query inserts, or changes a table for.
+func (p *parser) eventKinds(q *QueryDef) {
 	switch {
 	case p.accept("all"):
 		q.Events = AllEvents

@@ -7,7 +7,7 @@ import (
 )
 
 // ref implements names.
-func (n *patternNames) ref(c *checker, r *Ref, s *scope) Expr {
+func (n *patternNames) ref(c *exprChecker, r *Ref, s *scope) Expr {
 	if r.Stream == "" && r.Index == nil {
 		return n.bare(c, r, s)
 	}
@@ -25,7 +25,7 @@ func (n *patternNames) ref(c *checker, r *Ref, s *scope) Expr {
 }
 
 // value returns attribute attr of the event that a reference means.
-func (n *patternNames) value(c *checker, r *Ref, item, attr int) Expr {
+func (n *patternNames) value(c *exprChecker, r *Ref, item, attr int) Expr {
 	step := &n.plan.Steps[n.step[item]]
 	a := n.plan.Items[item].Stream.Schema.Attrs[attr]
 	if a.Type == 0 {
@@ -62,7 +62,7 @@ func (n *patternNames) add(v Held, a event.Attr) Expr {
 
 // bare resolves an attribute without a step: of the own stream in a filter, else of the one
 // step whose stream has it.
-func (n *patternNames) bare(c *checker, r *Ref, s *scope) Expr {
+func (n *patternNames) bare(c *exprChecker, r *Ref, s *scope) Expr {
 	if n.self >= 0 {
 		stream := n.plan.Items[n.self].Stream
 		i := stream.Schema.Index(r.Name)
@@ -149,7 +149,7 @@ func (n *patternNames) lookup(name string, inner bool) int {
 }
 
 // find returns the item that a reference names; -1 after an error.
-func (n *patternNames) find(c *checker, r *Ref, s *scope) int {
+func (n *patternNames) find(c *exprChecker, r *Ref, s *scope) int {
 	if i := n.lookup(r.Stream, r.Inner); i >= 0 {
 		return i
 	}
@@ -170,7 +170,7 @@ func (n *patternNames) find(c *checker, r *Ref, s *scope) int {
 }
 
 // reachable refuses references to events that are not there yet, or never are.
-func (n *patternNames) reachable(c *checker, r *Ref, s *scope, item int) bool {
+func (n *patternNames) reachable(c *exprChecker, r *Ref, s *scope, item int) bool {
 	if n.plan.Items[item].Absent && item != n.self {
 		c.errorf(r.Pos, "found %s, but %s must not come: it has no attributes to read", tick(textOf(r)), tick(n.defs[item].Source.String()))
 		return false
@@ -190,7 +190,7 @@ func (n *patternNames) reachable(c *checker, r *Ref, s *scope, item int) bool {
 }
 
 // absent implements names.
-func (n *patternNames) absent(c *checker, r *Ref, s *scope) Expr {
+func (n *patternNames) absent(c *exprChecker, r *Ref, s *scope) Expr {
 	name := r.Stream
 	if r.Index == nil {
 		if r.Stream != "" {
@@ -219,7 +219,7 @@ func (n *patternNames) hasOwn(name string) bool {
 }
 
 // eventTime checks eventTimestamp(e1); nil if n is another call.
-func (n *patternNames) eventTime(c *checker, f *Func, s *scope) Expr {
+func (n *patternNames) eventTime(c *exprChecker, f *Func, s *scope) Expr {
 	if f.Name != "eventTimestamp" || len(f.Args) != 1 {
 		return nil
 	}
@@ -240,7 +240,7 @@ func (n *patternNames) eventTime(c *checker, f *Func, s *scope) Expr {
 }
 
 // star implements names: the attributes of all steps, in the order written.
-func (n *patternNames) star(c *checker, d *QueryDef) []event.Attr {
+func (n *patternNames) star(c *exprChecker, d *QueryDef) []event.Attr {
 	first := map[string]int{}
 	for i := range n.plan.Items {
 		item := &n.plan.Items[i]

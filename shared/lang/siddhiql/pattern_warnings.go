@@ -2,38 +2,38 @@ package siddhiql
 
 import "fmt"
 
-func (c *checker) warnf(pos Pos, format string, args ...any) {
-	if len(c.plan.Warnings) < errorsMax {
-		c.plan.Warnings = append(c.plan.Warnings, &Error{Pos: pos, Msg: fmt.Sprintf(format, args...)})
+func (bd *build) warnf(pos Pos, format string, args ...any) {
+	if len(bd.plan.Warnings) < errorsMax {
+		bd.plan.Warnings = append(bd.plan.Warnings, &Error{Pos: pos, Msg: fmt.Sprintf(format, args...)})
 	}
 }
 
-// patternWarnings warns of patterns that can keep partial matches forever, that match once,
+// warnings warns of patterns that can keep partial matches forever, that match once,
 // and of clauses that do nothing.
-func (c *checker) patternWarnings(in *PatternInput, d *QueryDef, n *patternNames) {
+func (pc *patternChecker) warnings(in *PatternInput, d *QueryDef, n *patternNames) {
 	p := n.plan
 	switch {
 	case len(p.Groups) > 0 && p.Groups[0].First == 0:
 	case p.Sequence:
-		c.warnf(in.Pos, "without `every` the sequence is tried once, with the first event of its streams: write `every` before its first step to try it again")
+		pc.warnf(in.Pos, "without `every` the sequence is tried once, with the first event of its streams: write `every` before its first step to try it again")
 	case p.Within >= 0:
-		c.warnf(in.Pos, "without `every` the pattern starts once: if that match is not over `within %s`, nothing matches any more; write `every` before its first step to start again", durationText(p.Within))
+		pc.warnf(in.Pos, "without `every` the pattern starts once: if that match is not over `within %s`, nothing matches any more; write `every` before its first step to start again", durationText(p.Within))
 	default:
-		c.warnf(in.Pos, "without `every` the pattern starts once, with the first event that fits: write `every` before its first step to start again")
+		pc.warnf(in.Pos, "without `every` the pattern starts once, with the first event that fits: write `every` before its first step to start again")
 	}
 	if !p.Sequence {
-		c.warnGrowth(in, n)
+		pc.warnGrowth(in, n)
 	}
 	if len(d.OrderBy) > 0 || d.Limit != nil || d.Offset != nil {
-		c.warnf(d.Pos, "`order by`, `limit` and `offset` see one row of a pattern at a time: each match is a chunk of its own")
+		pc.warnf(d.Pos, "`order by`, `limit` and `offset` see one row of a pattern at a time: each match is a chunk of its own")
 	}
 	if d.Events == ExpiredEvents {
-		c.warnf(d.Pos, "`insert expired events` of a pattern never inserts a row: a match does not expire")
+		pc.warnf(d.Pos, "`insert expired events` of a pattern never inserts a row: a match does not expire")
 	}
 }
 
 // warnGrowth warns of an `every` whose matches wait for a step after it.
-func (c *checker) warnGrowth(in *PatternInput, n *patternNames) {
+func (pc *patternChecker) warnGrowth(in *PatternInput, n *patternNames) {
 	p := n.plan
 	g := 0
 	for _, e := range in.Elems {
@@ -50,10 +50,10 @@ func (c *checker) warnGrowth(in *PatternInput, n *patternNames) {
 		switch {
 		case next == len(p.Steps):
 		case p.Within < 0:
-			c.warnf(e.Pos, "the query keeps a match for every %s until %s comes, perhaps for ever: add `within` and a time after the last step, such as `within 10 min`",
+			pc.warnf(e.Pos, "the query keeps a match for every %s until %s comes, perhaps for ever: add `within` and a time after the last step, such as `within 10 min`",
 				tick(p.Steps[group.Last].Text), tick(p.Steps[next].Text))
 		case again:
-			c.warnf(e.Pos, "a match stays for all of `within %s`, as %s matches again and again: each event of it gives a row with every match that is open",
+			pc.warnf(e.Pos, "a match stays for all of `within %s`, as %s matches again and again: each event of it gives a row with every match that is open",
 				durationText(p.Within), tick(p.Steps[p.Groups[g].First].Text))
 		}
 	}

@@ -1,10 +1,13 @@
 package siddhiql
 
 import (
+	"reflect"
 	"slices"
 
 	"github.com/eventflux/eventflux/shared/lang/event"
+	"github.com/eventflux/eventflux/shared/lang/event/rowavro"
 	"github.com/eventflux/eventflux/shared/lang/event/rowjson"
+	"github.com/eventflux/eventflux/shared/lang/event/rowproto"
 	"github.com/eventflux/eventflux/shared/lang/event/rowtext"
 	"github.com/eventflux/eventflux/shared/lang/subject"
 	"github.com/eventflux/eventflux/shared/lang/window"
@@ -82,13 +85,18 @@ type Stream struct {
 	Map rowjson.Mapping
 	// Text says how the events are CSV or text (@map); nil: they are JSON.
 	Text *rowtext.Mapping
+	// Proto and Avro say how the events are messages of Protocol Buffers, or Avro (@map); nil:
+	// they are not.
+	Proto *rowproto.Mapping
+	Avro  *rowavro.Mapping
 	// TimeAttr is the attribute that has the events' own time, of type long in ms; -1:
 	// none has (@source(timestamp='…')).
 	TimeAttr int
 	// Fault is the stream !name of the events that could not be applied; nil if no query
 	// reads it. It has the attributes of this stream, then faultAttr.
 	Fault *Stream
-	// Refused says that Fault also has the events that a query's window refuses (@OnError).
+	// Refused says that Fault also has the events that a query's window, or the table that it
+	// writes to, refuses (@OnError).
 	Refused bool
 	// Trigger fills the stream; nil: it is no trigger's.
 	Trigger *Trigger
@@ -109,6 +117,10 @@ type Sink struct {
 	Subject *subject.Template
 	// Attrs has, by token of Subject, the attribute whose value the token is; -1 for others.
 	Attrs []int
+	// View is the KV bucket that has the newest row of each key (kv='…'), or nil.
+	View *View
+	// Format says how rows are written (@map); nil: as JSON.
+	Format *Format
 }
 
 // Query is one `from … insert into …`. Its input is Source, Join or Pattern; the others are
@@ -163,6 +175,12 @@ func (q *Query) Reads() []*Stream {
 		return q.Pattern.reads()
 	}
 	return []*Stream{q.Source}
+}
+
+// RefusesEvents reports whether each row that the query writes to a table is made of one event
+// of its source as it came, so that a refused row stands for that event.
+func (q *Query) RefusesEvents() bool {
+	return q.Write != nil && !q.Write.Delete && q.Source != nil && q.Window == nil && q.Rate == nil
 }
 
 // RowsLeave reports whether rows leave the aggregators one by one. Otherwise they stay until a
@@ -360,4 +378,12 @@ func (e *Call) Holds() event.Type {
 		return e.Held
 	}
 	return e.T
+}
+
+// JSON reports whether the stream's events are JSON.
+func (s *Stream) JSON() bool { return s.Text == nil && s.Proto == nil && s.Avro == nil }
+
+// SameMap reports whether two streams of equal definitions read messages in the same way.
+func (s *Stream) SameMap(o *Stream) bool {
+	return reflect.DeepEqual(s.Map, o.Map) && reflect.DeepEqual(s.Text, o.Text) && reflect.DeepEqual(s.Proto, o.Proto) && reflect.DeepEqual(s.Avro, o.Avro)
 }

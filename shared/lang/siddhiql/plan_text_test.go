@@ -41,8 +41,14 @@ func planText(p *Plan) string {
 		if s.Sink.Packed || s.Sink.Off {
 			fmt.Fprintf(&b, " sink={Packed:%t Off:%t}", s.Sink.Packed, s.Sink.Off)
 		}
+		if f := s.Sink.Format; f != nil {
+			fmt.Fprintf(&b, " format=%q", f.ContentType)
+		}
 		if t := s.Sink.Subject; t != nil {
 			fmt.Fprintf(&b, " subject=%s %v", t.Pattern("N"), s.Sink.Attrs)
+		}
+		if v := s.Sink.View; v != nil {
+			fmt.Fprintf(&b, " view=%s[%s] %v delete=%v", v.Bucket, v.Key.Pattern("N"), v.Attrs, v.Delete)
 		}
 		if s.ShardKey != nil {
 			b.WriteString(" shard=" + exprText(s.ShardKey))

@@ -18,29 +18,29 @@ func (p *Plan) Templates() (list []*subject.Template) {
 	return list
 }
 
-// sinkSubject reads `subject` of a @sink.
-func (c *checker) sinkSubject(elems map[string]*AnnotationElem, s *Stream) {
+// subject reads `subject` of a @sink.
+func (sk *sinkChecker) subject(elems map[string]*AnnotationElem, s *Stream) {
 	e := elems["subject"]
 	if e == nil {
 		return
 	}
-	t, err := subject.ParseTemplate(e.Value, c.inboxes...)
+	t, err := subject.ParseTemplate(e.Value, sk.inboxes...)
 	switch {
 	case err != nil:
-		c.errorf(e.Pos, "%v", err)
+		sk.errorf(e.Pos, "%v", err)
 		return
 	case s.Sink.Off:
-		c.errorf(e.Pos, "results of stream %s have a subject, but publish='false' says that none are published: leave one of them out", tick(s.Name))
+		sk.errorf(e.Pos, "results of stream %s have a subject, but publish='false' says that none are published: leave one of them out", tick(s.Name))
 		return
 	case s.Sink.Packed && t.Varies():
-		c.errorf(e.Pos, "pack='%s' puts many results into a message, but those of '%s' have several subjects: leave `pack` out, or the attributes", elems["pack"].Value, shorten(e.Value))
+		sk.errorf(e.Pos, "pack='%s' puts many results into a message, but those of '%s' have several subjects: leave `pack` out, or the attributes", elems["pack"].Value, shorten(e.Value))
 		return
-	case c.plan.Partitions > 1 && !t.HasPartition():
-		c.errorf(e.Pos, "the app has %d partitions, each with an output stream of its own, so their subjects must differ: expected the token `{%s}` in '%s'", c.plan.Partitions, subject.PartitionName, shorten(e.Value))
+	case sk.plan.Partitions > 1 && !t.HasPartition():
+		sk.errorf(e.Pos, "the app has %d partitions, each with an output stream of its own, so their subjects must differ: expected the token `{%s}` in '%s'", sk.plan.Partitions, subject.PartitionName, shorten(e.Value))
 		return
 	}
 	if t.HasPartition() && slices.ContainsFunc(s.Schema.Attrs, func(a event.Attr) bool { return a.Name == subject.PartitionName }) {
-		c.errorf(e.Pos, "`{%s}` in the subject is the number of the partition, and stream %s has an attribute of that name: expected another name of the attribute", subject.PartitionName, tick(s.Name))
+		sk.errorf(e.Pos, "`{%s}` in the subject is the number of the partition, and stream %s has an attribute of that name: expected another name of the attribute", subject.PartitionName, tick(s.Name))
 		return
 	}
 	for _, token := range t.Tokens {
@@ -49,17 +49,17 @@ func (c *checker) sinkSubject(elems map[string]*AnnotationElem, s *Stream) {
 			attr = slices.IndexFunc(s.Schema.Attrs, func(a event.Attr) bool { return a.Name == name })
 			switch {
 			case attr < 0:
-				c.errorf(e.Pos, "unknown attribute %s of stream %s in the subject%s", tick(name), tick(s.Name), didYouMean(name, attrNames(s.Schema)))
+				sk.errorf(e.Pos, "unknown attribute %s of stream %s in the subject%s", tick(name), tick(s.Name), didYouMean(name, attrNames(s.Schema)))
 				return
 			case s.Schema.Attrs[attr].Type == event.Object || s.Schema.Attrs[attr].Holds() == event.Object:
-				c.errorf(e.Pos, "attribute %s of the subject is an object: expected a text, a number or a bool", tick(name))
+				sk.errorf(e.Pos, "attribute %s of the subject is an object: expected a text, a number or a bool", tick(name))
 				return
 			}
 		}
 		s.Sink.Attrs = append(s.Sink.Attrs, attr)
 	}
 	s.Sink.Subject = t
-	c.sinkAt = append(c.sinkAt, sinkSubject{s, e.Pos})
+	sk.subjectAt = append(sk.subjectAt, sinkSubject{s, e.Pos})
 }
 
 // sinkSubject is a stream with subjects of its own, and where the app says so.
@@ -68,19 +68,19 @@ type sinkSubject struct {
 	pos    Pos
 }
 
-// sinkOverlaps refuses results that would be events of the app, and two streams whose results
+// overlaps refuses results that would be events of the app, and two streams whose results
 // could have the same subject.
-func (c *checker) sinkOverlaps() {
-	for i, one := range c.sinkAt {
+func (sk *sinkChecker) overlaps() {
+	for i, one := range sk.subjectAt {
 		mine := one.stream.Sink.Subject.Pattern("*")
-		for _, s := range c.plan.Streams {
+		for _, s := range sk.plan.Streams {
 			if s.Input() && s.Origin == nil && subject.Overlap(s.Subject, mine) {
-				c.errorf(one.pos, "results on '%s' would be events of stream %s, which reads `%s`, and feed the app without end: expected another subject", shorten(one.stream.Sink.Subject.Text), tick(s.Name), s.Subject)
+				sk.errorf(one.pos, "results on '%s' would be events of stream %s, which reads `%s`, and feed the app without end: expected another subject", shorten(one.stream.Sink.Subject.Text), tick(s.Name), s.Subject)
 			}
 		}
-		for _, other := range c.sinkAt[:i] {
+		for _, other := range sk.subjectAt[:i] {
 			if subject.Overlap(other.stream.Sink.Subject.Pattern("*"), mine) {
-				c.errorf(one.pos, "results of the streams %s and %s could have the same subject, by '%s' and '%s': expected a different word in one of them", tick(other.stream.Name), tick(one.stream.Name), shorten(other.stream.Sink.Subject.Text), shorten(one.stream.Sink.Subject.Text))
+				sk.errorf(one.pos, "results of the streams %s and %s could have the same subject, by '%s' and '%s': expected a different word in one of them", tick(other.stream.Name), tick(one.stream.Name), shorten(other.stream.Sink.Subject.Text), shorten(one.stream.Sink.Subject.Text))
 			}
 		}
 	}

@@ -29,38 +29,38 @@ func isStreamFunction(name string) bool {
 
 // streamFunction checks a stream function of a query, and gives the scope the rows that it
 // makes.
-func (c *checker) streamFunction(h *Handler, before []Expr, in *scope) *StreamFunction {
+func (hd *handlerChecker) streamFunction(h *Handler, before []Expr, in *scope) *StreamFunction {
 	spec, ok := function.LookupStream(h.Window)
 	if !ok {
-		c.errorf(h.Pos, "unknown stream function %s%s", tick("#"+h.Window), didYouMean(h.Window, function.StreamNames()))
+		hd.errorf(h.Pos, "unknown stream function %s%s", tick("#"+h.Window), didYouMean(h.Window, function.StreamNames()))
 		return nil
 	}
-	args, good := c.args(h.Params, in.in("a stream function"))
+	args, good := hd.exprs.args(h.Params, in.in("a stream function"))
 	if !good {
 		return nil
 	}
 	added, err := spec.Check(FunctionArgs(args))
 	if err != nil {
-		c.errorf(h.Pos, "stream function %s: %v; usage: %s", tick("#"+windowText(h)), err, tick("#"+spec.Usage))
+		hd.errorf(h.Pos, "stream function %s: %v; usage: %s", tick("#"+windowText(h)), err, tick("#"+spec.Usage))
 		return nil
 	}
 	for _, a := range added {
 		if in.schema.Index(a.Name) >= 0 {
-			c.errorf(h.Pos, "stream function %s adds the attribute %s, which %s has already: rename that one in a query before this one", tick("#"+h.Window), tick(a.Name), tick(in.stream.String()))
+			hd.errorf(h.Pos, "stream function %s adds the attribute %s, which %s has already: rename that one in a query before this one", tick("#"+h.Window), tick(a.Name), tick(in.stream.String()))
 			return nil
 		}
 	}
 	if spec.Warning != "" {
-		c.warnf(h.Pos, "%s", spec.Warning)
+		hd.warnf(h.Pos, "%s", spec.Warning)
 	}
 	rows := &event.Schema{Name: in.schema.Name, Attrs: slices.Concat(in.schema.Attrs, added)}
 	in.schema = rows
 	return &StreamFunction{Name: h.Window, Before: before, Args: args, Rows: rows}
 }
 
-// functions checks the stream functions of a query, and the filters before the last of them.
+// streamFunctions checks the stream functions of a query, and the filters before the last of them.
 // It returns the handlers after that; false after an error.
-func (c *checker) streamFunctions(d *StreamInput, q *Query, in *scope) (rest *StreamInput, ok bool) {
+func (hd *handlerChecker) streamFunctions(d *StreamInput, q *Query, in *scope) (rest *StreamInput, ok bool) {
 	last := -1
 	for i, h := range d.Handlers {
 		if h.Function {
@@ -71,12 +71,12 @@ func (c *checker) streamFunctions(d *StreamInput, q *Query, in *scope) (rest *St
 	for _, h := range d.Handlers[:last+1] {
 		switch {
 		case h.Filter != nil:
-			before = append(before, c.condition(h.Filter, in.in("a filter"), "a filter"))
+			before = append(before, hd.exprs.condition(h.Filter, in.in("a filter"), "a filter"))
 		case !h.Function:
-			c.errorf(h.Pos, "a stream function after the window %s: expected it before the window", tick(h.Window))
+			hd.errorf(h.Pos, "a stream function after the window %s: expected it before the window", tick(h.Window))
 			return nil, false
 		default:
-			f := c.streamFunction(h, before, in)
+			f := hd.streamFunction(h, before, in)
 			if f == nil {
 				return nil, false
 			}
@@ -88,10 +88,10 @@ func (c *checker) streamFunctions(d *StreamInput, q *Query, in *scope) (rest *St
 }
 
 // noFunctions refuses stream functions where only filters and windows can be.
-func (c *checker) noFunctions(in *StreamInput, where string) bool {
+func (hd *handlerChecker) noFunctions(in *StreamInput, where string) bool {
 	for _, h := range in.Handlers {
 		if h.Function {
-			c.errorf(h.Pos, "the stream function %s in %s: let a query before this one have it", tick("#"+h.Window), where)
+			hd.errorf(h.Pos, "the stream function %s in %s: let a query before this one have it", tick("#"+h.Window), where)
 			return false
 		}
 	}

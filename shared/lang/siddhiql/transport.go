@@ -19,12 +19,19 @@ var natsKeys = map[string]string{
 	"subscription.sequence": "write `from='seq:…'` with `stream='…'`",
 }
 
+// sinkLimits are limits of JetStream streams that output streams do not have, with what to write
+// instead.
+var sinkLimits = map[string]string{
+	"max.msgs.per.subject": "it would remove results between others, and readers could not tell them from lost ones; write `kv='…', key='{…}'` for the newest row of each key, or `max.age` or `max.bytes`",
+	"max.msgs":             "write `max.age` or `max.bytes`",
+}
+
 // logSinkKeys are the settings of a sink of type log.
 var logSinkKeys = []string{"type", "prefix", "priority"}
 
 // transport reads `type` of a @source or @sink and returns the annotation without it. It
 // refuses every type but nats; false after an error.
-func (c *checker) transport(a *Annotation) (rest *Annotation, ok bool) {
+func (mp *mappingChecker) transport(a *Annotation) (rest *Annotation, ok bool) {
 	other := *a
 	other.Elems = nil
 	name, good := "", true
@@ -32,7 +39,7 @@ func (c *checker) transport(a *Annotation) (rest *Annotation, ok bool) {
 		if strings.EqualFold(e.Key, "type") && e.Nested == nil {
 			name = strings.ToLower(e.Value)
 			if name != typeNATS && name != typeLog || name == typeLog && is(a, "source") {
-				c.errorf(e.Pos, "`type='%s'` of `@%s` is outside the language here: %s", shorten(e.Value), a.Name, otherTransport(a))
+				mp.errorf(e.Pos, "`type='%s'` of `@%s` is outside the language here: %s", shorten(e.Value), a.Name, otherTransport(a))
 				good = false
 			}
 			continue
@@ -40,8 +47,15 @@ func (c *checker) transport(a *Annotation) (rest *Annotation, ok bool) {
 		other.Elems = append(other.Elems, e)
 	}
 	for _, e := range other.Elems {
-		if hint := natsKeys[strings.ToLower(e.Key)]; hint != "" && name == typeNATS {
-			c.errorf(e.Pos, "unknown key %s of `@%s`: %s", tick(e.Key), a.Name, hint)
+		hint := ""
+		if is(a, "sink") {
+			hint = sinkLimits[strings.ToLower(e.Key)]
+		}
+		if name == typeNATS && hint == "" {
+			hint = natsKeys[strings.ToLower(e.Key)]
+		}
+		if hint != "" {
+			mp.errorf(e.Pos, "unknown key %s of `@%s`: %s", tick(e.Key), a.Name, hint)
 			good = false
 		}
 	}
@@ -57,31 +71,16 @@ func otherTransport(a *Annotation) string {
 
 // logSink reports whether a @sink writes results to the log, as Siddhi's does. It has no
 // effect, which a warning says.
-func (c *checker) logSink(a *Annotation) bool {
+func (mp *mappingChecker) logSink(a *Annotation) bool {
 	for _, e := range a.Elems {
 		if !strings.EqualFold(e.Key, "type") || !strings.EqualFold(e.Value, typeLog) || e.Nested != nil {
 			continue
 		}
-		_, plain := c.nested(a, "map")
-		if _, good := c.elems(plain, logSinkKeys...); good {
-			c.warnf(a.Pos, "`@sink(type='log')` writes nothing to a log here: results are published as without it; watch them with `eventflux subscribe 'out.<app>.<Stream>.*'`")
+		_, plain := mp.nested(a, "map")
+		if _, good := mp.elems(plain, logSinkKeys...); good {
+			mp.warnf(a.Pos, "`@sink(type='log')` writes nothing to a log here: results are published as without it; watch them with `eventflux subscribe 'out.<app>.<Stream>.*'`")
 		}
 		return true
 	}
 	return false
-}
-
-// resultMap checks a @map inside @sink: results are JSON objects with all attributes.
-func (c *checker) resultMap(a *Annotation) {
-	for _, e := range a.Elems {
-		switch {
-		case strings.EqualFold(e.Key, "type") && strings.EqualFold(e.Value, "json"):
-		case strings.EqualFold(e.Key, "type"):
-			c.errorf(e.Pos, "found type='%s': results are JSON here; expected type='json'", shorten(e.Value))
-		case e.Nested != nil:
-			c.errorf(e.Pos, "`@%s` is outside the language here: a result is a JSON object with the attributes of the stream; select what it should have", e.Nested.Name)
-		default:
-			c.errorf(e.Pos, "unknown key %s of `@map` in `@sink`: a result is a JSON object with the attributes of the stream; expected type='json' alone", tick(e.Key))
-		}
-	}
 }

@@ -52,58 +52,58 @@ func (d *TriggerDef) print(p *printer) {
 }
 
 // trigger checks a `define trigger`.
-func (c *checker) trigger(d *TriggerDef) {
+func (df *definitionChecker) trigger(d *TriggerDef) {
 	name := d.Name.Text
-	if c.definedTwice(d.Name) {
+	if df.catalog.definedTwice(d.Name) {
 		return
 	}
 	s := &Stream{
-		ID: len(c.plan.Streams), Name: name, Block: -1, TimeAttr: -1,
+		ID: len(df.plan.Streams), Name: name, Block: -1, TimeAttr: -1,
 		Schema: &event.Schema{Name: name, Attrs: []event.Attr{{Name: triggerAttr, Type: event.Long}}},
 	}
-	t := &Trigger{ID: len(c.plan.Triggers), Stream: s}
+	t := &Trigger{ID: len(df.plan.Triggers), Stream: s}
 	s.Trigger = t
-	c.plan.Streams = append(c.plan.Streams, s)
-	c.plan.Triggers = append(c.plan.Triggers, t)
-	c.outer[name] = &known{stream: s, at: d.Name.Pos}
+	df.plan.Streams = append(df.plan.Streams, s)
+	df.plan.Triggers = append(df.plan.Triggers, t)
+	df.catalog.outer[name] = &known{stream: s, at: d.Name.Pos}
 	switch {
 	case d.Every != nil && d.Every.Int <= 0:
-		c.errorf(d.Every.Pos, "found the time %s, expected one above 0", tick(literalText(d.Every)))
+		df.errorf(d.Every.Pos, "found the time %s, expected one above 0", tick(literalText(d.Every)))
 	case d.Every != nil:
 		t.Period = d.Every.Int
 	case strings.EqualFold(d.At.Text, startWord):
 		t.Start = true
 	default:
-		t.Cron = c.cron(d.At)
+		t.Cron = df.cron(d.At)
 	}
 }
 
 // cron reads a cron text; nil after an error.
-func (c *checker) cron(l *Literal) *cron.Schedule {
+func (df *definitionChecker) cron(l *Literal) *cron.Schedule {
 	s, err := cron.Parse(l.Text)
 	var wrong *cron.Error
 	if errors.As(err, &wrong) {
-		c.errorf(Pos{l.Pos.Line, l.Pos.Column + wrong.Column}, "the cron text '%s': %s", shorten(l.Text), wrong.Msg)
+		df.errorf(Pos{l.Pos.Line, l.Pos.Column + wrong.Column}, "the cron text '%s': %s", shorten(l.Text), wrong.Msg)
 	}
 	return s
 }
 
 // noTarget refuses a query that inserts into a trigger.
-func (c *checker) noTarget(d *QueryDef, k *known) {
+func (ct *catalog) noTarget(d *QueryDef, k *known) {
 	if k.stream.Trigger != nil {
-		c.errorf(d.Target.Pos, "%s is a trigger, which fills itself: expected a stream of another name", tick(d.Target.Name))
+		ct.errorf(d.Target.Pos, "%s is a trigger, which fills itself: expected a stream of another name", tick(d.Target.Name))
 	}
 }
 
-func (c *checker) noTrigger(at Pos, s *Stream) {
-	c.errorf(at, "%s is a trigger, which has no key, but the app has %d partitions that share nothing: leave out `@app:partitions`", tick(s.Name), c.plan.Partitions)
+func (ct *catalog) noTrigger(at Pos, s *Stream) {
+	ct.errorf(at, "%s is a trigger, which has no key, but the app has %d partitions that share nothing: leave out `@app:partitions`", tick(s.Name), ct.plan.Partitions)
 }
 
-// shardTriggers refuses keys of triggers in an app of several partitions.
-func (c *checker) shardTriggers(b *Partition) {
+// triggers refuses keys of triggers in an app of several partitions.
+func (sh *shardChecker) triggers(b *Partition) {
 	for i, k := range b.Keys {
 		if k.Stream.Trigger != nil {
-			c.noTrigger(c.keyAt[b][i], k.Stream)
+			sh.catalog.noTrigger(sh.keyAt[b][i], k.Stream)
 		}
 	}
 }

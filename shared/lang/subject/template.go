@@ -136,25 +136,32 @@ func AppendToken(dst, text []byte) []byte {
 	if len(text) == 0 {
 		return append(dst, emptyToken...)
 	}
-	const cutTo = TokenBytesMax - len(cutMark) - 16
+	return appendCut(dst, text, cutMark, appendByte)
+}
+
+// appendCut appends the bytes of a text, each as add does. If the token would be longer than
+// TokenBytesMax, it is the start of the text, the mark, and a digest of the text.
+func appendCut(dst, text []byte, mark string, add func([]byte, byte) []byte) []byte {
+	cutTo := TokenBytesMax - len(mark) - 16
 	start, cut := len(dst), len(dst)
 	for _, c := range text {
 		if c&0xc0 != 0x80 && len(dst)-start <= cutTo { // at the start of a character
 			cut = len(dst)
 		}
-		dst = appendByte(dst, c)
+		dst = add(dst, c)
 		if len(dst)-start > TokenBytesMax {
 			sum := sha256.Sum256(text)
-			return hex.AppendEncode(append(dst[:cut], cutMark...), sum[:8])
+			return hex.AppendEncode(append(dst[:cut], mark...), sum[:8])
 		}
 	}
 	return dst
 }
 
+const hexDigits = "0123456789ABCDEF"
+
 func appendByte(dst []byte, c byte) []byte {
-	const digits = "0123456789ABCDEF"
 	if c <= ' ' || c == 0x7f || c == '.' || c == '*' || c == '>' || c == '%' {
-		return append(dst, '%', digits[c>>4], digits[c&15])
+		return append(dst, '%', hexDigits[c>>4], hexDigits[c&15])
 	}
 	return append(dst, c)
 }

@@ -10,6 +10,7 @@ import (
 	"strconv"
 
 	"github.com/eventflux/eventflux/shared/lang/event"
+	"github.com/eventflux/eventflux/shared/state/wire"
 )
 
 // The state of a table is an entry for each row. With a primary key, the key of the entry has
@@ -22,9 +23,9 @@ const nextKey = "f"
 // Changed implements state.Source.
 func (t *Table) Changed(visit func(key []byte)) {
 	for _, slot := range t.changed {
-		t.isNew[slot] = false
-		if t.live[slot] {
-			t.shown[slot] = true
+		t.isNew.set(slot, false)
+		if t.live.has(slot) {
+			t.shown.set(slot, true)
 			visit(t.keyAt(slot))
 		}
 	}
@@ -68,8 +69,7 @@ func (t *Table) Number(slot int32) string { return strconv.FormatUint(t.ids[slot
 // Find returns the row of an entry.
 func (t *Table) Find(key []byte) (slot int32, ok bool) {
 	if t.key != nil {
-		slot, ok = t.byKey[string(key)]
-		return slot, ok
+		return t.byKey.get(key)
 	}
 	if len(key) != 8 {
 		return 0, false
@@ -105,58 +105,37 @@ func (t *Table) appendValue(dst []byte, slot int32, attr int) []byte {
 	}
 }
 
-var errShort = errors.New("the value of a row ends early")
-
 // readValue reads what appendValue wrote. A text shares the memory of src.
-func (t *Table) readValue(src []byte, attr int) (v Value, rest []byte, err error) {
-	if len(src) == 0 {
-		return v, nil, errShort
-	}
-	kind, src := src[0], src[1:]
+func (t *Table) readValue(r *wire.Reader, attr int) (v Value) {
+	a := &t.schema.Attrs[attr]
+	kind := r.Byte()
 	if kind > isThere {
-		return v, nil, fmt.Errorf("attribute %s: unknown kind of value %d", t.schema.Attrs[attr].Name, kind)
+		r.Fail("attribute %s: unknown kind of value %d", a.Name, kind)
 	}
 	if v.Null = kind == isNull; v.Null {
-		return v, src, nil
+		return v
 	}
 	switch t.class[attr] {
 	case event.Reals:
-		if len(src) < 8 {
-			return v, nil, errShort
-		}
-		v.Real = math.Float64frombits(binary.LittleEndian.Uint64(src))
-		return v, src[8:], nil
+		v.Real = r.Float()
 	case event.Texts:
-		size, n := binary.Uvarint(src)
-		if n <= 0 || size > uint64(len(src)-n) {
-			return v, nil, errShort
-		}
-		v.Text = string(src[n : n+int(size)])
-		return v, src[n+int(size):], nil
+		v.Text = string(r.Sized())
 	default:
-		x, n := binary.Varint(src)
-		if n <= 0 {
-			return v, nil, errShort
+		v.Int = r.Varint()
+		if a.Type == event.Int && v.Int != int64(int32(v.Int)) || a.Type == event.Bool && v.Int&^1 != 0 {
+			r.Fail("attribute %s: %d is no %s", a.Name, v.Int, a.Type)
 		}
-		v.Int = x
-		return v, src[n:], t.inRange(attr, x)
 	}
-}
-
-func (t *Table) inRange(attr int, x int64) error {
-	a := t.schema.Attrs[attr]
-	if a.Type == event.Int && x != int64(int32(x)) || a.Type == event.Bool && x&^1 != 0 {
-		return fmt.Errorf("attribute %s: %d is no %s", a.Name, x, a.Type)
-	}
-	return nil
+	return v
 }
 
 // Reset implements state.Source.
 func (t *Table) Reset() {
 	*t = Table{
 		schema: t.schema, key: t.key, class: t.class, indexes: t.indexes, cols: make([]column, len(t.class)),
-		byKey: map[string]int32{}, loading: true,
+		loading: true,
 	}
+	t.byKey = newRowsByKey(t)
 	for i := range t.indexes {
 		t.indexes[i].rows = map[string][]int32{}
 	}
@@ -164,9 +143,10 @@ func (t *Table) Reset() {
 
 // Put implements state.Source.
 func (t *Table) Put(key, value []byte) error {
+	r := wire.New(value)
 	if t.key == nil && string(key) == nextKey {
-		next, n := binary.Uvarint(value)
-		if n <= 0 || n != len(value) || next == 0 || t.next > 0 {
+		next := r.Uvarint()
+		if r.End() != nil || next == 0 || t.next > 0 {
 			return errors.New("the next row number is none, or is there twice")
 		}
 		t.next = next
@@ -174,13 +154,10 @@ func (t *Table) Put(key, value []byte) error {
 	}
 	row := make([]Value, len(t.cols))
 	for a := range row {
-		var err error
-		if row[a], value, err = t.readValue(value, a); err != nil {
-			return err
-		}
+		row[a] = t.readValue(&r, a)
 	}
-	if len(value) > 0 {
-		return errors.New("bytes follow the value of a row")
+	if err := r.End(); err != nil {
+		return fmt.Errorf("a row: %w", err)
 	}
 	if t.key == nil {
 		if len(key) != 8 {
@@ -193,7 +170,7 @@ func (t *Table) Put(key, value []byte) error {
 	if !ok || !bytes.Equal(own, key) {
 		return errors.New("the primary key of a row is not that of its entry")
 	}
-	if _, taken := t.byKey[string(key)]; taken {
+	if _, taken := t.byKey.get(key); taken {
 		return errors.New("two rows have the same primary key")
 	}
 	t.add(row, own, 0)
@@ -224,8 +201,8 @@ func (t *Table) Ready() error {
 			}
 		}
 	}
-	for slot := range t.shown {
-		t.shown[slot] = true
+	for slot := range t.slots {
+		t.shown.set(slot, true)
 	}
 	return nil
 }

@@ -22,14 +22,15 @@ type Table struct {
 	class  []event.Class
 
 	cols  []column
-	live  []bool
+	slots int32 // how many there are
+	live  bits
 	ids   []uint64 // by slot, without a primary key: the row's number
 	free  []int32
 	rows  int
 	next  uint64 // the number of the next row
 	bytes int64  // of texts
 
-	byKey   map[string]int32 // by primary key
+	byKey   rowsByKey // by primary key
 	indexes []index
 
 	order    []int32 // slots in the order of rows; those that came since are in fresh
@@ -38,8 +39,8 @@ type Table struct {
 	shuffled bool    // rows have moved, so that order is wrong
 
 	changed []int32  // slots
-	isNew   []bool   // by slot: it is in changed
-	shown   []bool   // by slot: Changed has shown the row's entry, or it was loaded
+	isNew   bits     // by slot: it is in changed
+	shown   bits     // by slot: Changed has shown the row's entry, or it was loaded
 	gone    [][]byte // keys of entries that were shown and are no more
 	counted bool     // the entry of next has changed
 	loading bool
@@ -52,7 +53,7 @@ type column struct {
 	ints  []int64
 	reals []float64
 	texts []string
-	nulls []bool
+	nulls bits
 }
 
 // index finds the rows that have a value in an attribute.
@@ -82,7 +83,7 @@ func (t *Table) Len() int { return t.rows }
 // Value returns an attribute of a row. A text is valid as long as the row has it.
 func (t *Table) Value(slot int32, attr int) (v Value) {
 	c := &t.cols[attr]
-	if v.Null = c.nulls[slot]; v.Null {
+	if v.Null = c.nulls.has(slot); v.Null {
 		return v
 	}
 	switch t.class[attr] {
@@ -100,7 +101,7 @@ func (t *Table) Value(slot int32, attr int) (v Value) {
 func (t *Table) AppendTo(dst *event.Column, slot int32, attr int) {
 	c := &t.cols[attr]
 	switch {
-	case c.nulls[slot]:
+	case c.nulls.has(slot):
 		dst.AppendNull()
 	case t.class[attr] == event.Reals:
 		dst.AppendFloat(c.reals[slot])
@@ -111,22 +112,30 @@ func (t *Table) AppendTo(dst *event.Column, slot int32, attr int) {
 	}
 }
 
-// Insert adds a row and reports whether it did: a row with a null in its primary key, or with
-// the key of another row, is refused. Texts are copied.
-func (t *Table) Insert(row []Value) bool {
+// Refusal is why a table does not take a row; "" if it does.
+type Refusal string
+
+const (
+	NullKey  Refusal = "its primary key has a null"
+	TakenKey Refusal = "its primary key is taken"
+)
+
+// Insert adds a row, unless it has a null in its primary key, or the key of another row. Texts
+// are copied.
+func (t *Table) Insert(row []Value) Refusal {
 	key, ok := t.keyOf(row)
 	if !ok {
-		return false
+		return NullKey
 	}
 	if t.key != nil {
-		if _, taken := t.byKey[string(key)]; taken {
-			return false
+		if _, taken := t.byKey.get(key); taken {
+			return TakenKey
 		}
 	}
 	t.add(row, key, t.next)
 	t.next++
 	t.counted = true
-	return true
+	return ""
 }
 
 // add adds a row whose key is free.
@@ -135,10 +144,12 @@ func (t *Table) add(row []Value, key []byte, id uint64) {
 	for a := range row {
 		t.set(slot, a, &row[a])
 	}
-	t.live[slot], t.ids[slot] = true, id
+	t.live.set(slot, true)
 	t.rows++
 	if t.key != nil {
-		t.byKey[string(key)] = slot
+		t.byKey.put(key, slot)
+	} else {
+		t.ids[slot] = id
 	}
 	t.fresh = append(t.fresh, slot)
 	if t.loading {
@@ -156,9 +167,11 @@ func (t *Table) slot() int32 {
 		t.free = t.free[:n-1]
 		return slot
 	}
+	slot := t.slots
+	t.slots++
 	for a := range t.cols {
 		c := &t.cols[a]
-		c.nulls = append(c.nulls, false)
+		c.nulls.grow(slot)
 		switch t.class[a] {
 		case event.Reals:
 			c.reals = append(c.reals, 0)
@@ -168,14 +181,18 @@ func (t *Table) slot() int32 {
 			c.ints = append(c.ints, 0)
 		}
 	}
-	t.live, t.ids = append(t.live, false), append(t.ids, 0)
-	t.isNew, t.shown = append(t.isNew, false), append(t.shown, false)
-	return int32(len(t.live) - 1)
+	t.live.grow(slot)
+	t.isNew.grow(slot)
+	t.shown.grow(slot)
+	if t.key == nil {
+		t.ids = append(t.ids, 0)
+	}
+	return slot
 }
 
 func (t *Table) set(slot int32, attr int, v *Value) {
 	c := &t.cols[attr]
-	c.nulls[slot] = v.Null
+	c.nulls.set(slot, v.Null)
 	switch t.class[attr] {
 	case event.Reals:
 		c.reals[slot] = v.Real
@@ -196,18 +213,44 @@ type Change struct {
 	Value Value
 }
 
-// Update changes rows, each with its own changes, and reports whether it did: if a changed
-// primary key has a null, belongs to a row that does not change, or occurs twice, nothing
-// changes.
-func (t *Table) Update(slots []int32, changes [][]Change) bool {
-	moves := t.key != nil && slices.ContainsFunc(changes, func(list []Change) bool {
-		return slices.ContainsFunc(list, func(c Change) bool { return slices.Contains(t.key, c.Attr) })
-	})
-	if !moves {
+// moves reports whether a change gives a row another primary key.
+func (t *Table) moves(slots []int32, changes [][]Change) bool {
+	for _, attr := range t.key {
+		for i, slot := range slots {
+			for n := range changes[i] {
+				if c := &changes[i][n]; c.Attr == attr && !t.has(slot, attr, &c.Value) {
+					return true
+				}
+			}
+		}
+	}
+	return false
+}
+
+// has reports whether an attribute of a row equals a value.
+func (t *Table) has(slot int32, attr int, v *Value) bool {
+	c := &t.cols[attr]
+	if c.nulls.has(slot) || v.Null {
+		return c.nulls.has(slot) && v.Null
+	}
+	switch t.class[attr] {
+	case event.Reals:
+		return c.reals[slot] == v.Real
+	case event.Texts:
+		return c.texts[slot] == v.Text
+	default:
+		return c.ints[slot] == v.Int
+	}
+}
+
+// Update changes rows, each with its own changes. If a changed primary key has a null, belongs
+// to a row that does not change, or occurs twice, nothing changes.
+func (t *Table) Update(slots []int32, changes [][]Change) Refusal {
+	if !t.moves(slots, changes) {
 		for i, slot := range slots {
 			t.change(slot, changes[i])
 		}
-		return true
+		return ""
 	}
 	keys := make([]string, len(slots))
 	leaving := map[string]bool{}
@@ -224,18 +267,17 @@ func (t *Table) Update(slots []int32, changes [][]Change) bool {
 			row[c.Attr] = c.Value
 		}
 		key, ok := t.keyOf(row)
-		if !ok || taken[string(key)] {
-			return false
+		if !ok {
+			return NullKey
 		}
-		if _, there := t.byKey[string(key)]; there && !leaving[string(key)] {
-			return false
+		if _, there := t.byKey.get(key); taken[string(key)] || there && !leaving[string(key)] {
+			return TakenKey
 		}
 		keys[i] = string(key)
 		taken[keys[i]] = true
 	}
 	for _, slot := range slots {
-		key := t.vanish(slot)
-		delete(t.byKey, string(key))
+		t.byKey.remove(t.vanish(slot))
 		for i := range t.indexes { // the order of rows in them changes
 			t.leave(&t.indexes[i], slot)
 		}
@@ -244,7 +286,7 @@ func (t *Table) Update(slots []int32, changes [][]Change) bool {
 		for _, c := range changes[i] {
 			t.set(slot, c.Attr, &c.Value)
 		}
-		t.byKey[keys[i]] = slot
+		t.byKey.put([]byte(keys[i]), slot)
 		t.touch(slot)
 	}
 	for _, slot := range slots {
@@ -253,14 +295,14 @@ func (t *Table) Update(slots []int32, changes [][]Change) bool {
 		}
 	}
 	t.shuffled = true
-	return true
+	return ""
 }
 
 // vanish notes that the entry of a row goes, and returns its key.
 func (t *Table) vanish(slot int32) []byte {
 	key := t.keyAt(slot)
-	if t.shown[slot] {
-		t.shown[slot] = false
+	if t.shown.has(slot) {
+		t.shown.set(slot, false)
 		t.gone = append(t.gone, bytes.Clone(key))
 	}
 	return key
@@ -271,6 +313,9 @@ func (t *Table) change(slot int32, changes []Change) {
 	for i := range changes {
 		c := &changes[i]
 		x := t.indexOf(c.Attr)
+		if x != nil && t.has(slot, c.Attr, &c.Value) {
+			x = nil
+		}
 		if x != nil {
 			t.leave(x, slot)
 		}
@@ -291,15 +336,15 @@ func (t *Table) Delete(slots []int32) {
 	for _, slot := range slots {
 		key := t.vanish(slot)
 		if t.key != nil {
-			delete(t.byKey, string(key))
+			t.byKey.remove(key)
 		}
 		for i := range t.indexes {
 			t.leave(&t.indexes[i], slot)
 		}
 		for a := range t.cols {
-			t.set(slot, a, &Value{Null: true})
+			t.set(slot, a, &Value{})
 		}
-		t.live[slot] = false
+		t.live.set(slot, false)
 		t.rows--
 	}
 	t.dead = append(t.dead, slots...)
@@ -312,13 +357,13 @@ func (t *Table) Delete(slots []int32) {
 // The slice is valid until the next change. It costs time for each row, and for sorting
 // the rows that came since the last call.
 func (t *Table) Rows() []int32 {
-	gone := func(slot int32) bool { return !t.live[slot] }
+	gone := func(slot int32) bool { return !t.live.has(slot) }
 	switch {
 	case t.shuffled:
 		t.order, t.fresh, t.shuffled = t.order[:0], t.fresh[:0], false
-		for slot, live := range t.live {
-			if live {
-				t.fresh = append(t.fresh, int32(slot))
+		for slot := range t.slots {
+			if t.live.has(slot) {
+				t.fresh = append(t.fresh, slot)
 			}
 		}
 	case len(t.dead) > 0:
@@ -363,8 +408,7 @@ func (t *Table) ByKey(values []Value) (slot int32, ok bool) {
 		}
 		t.probe = appendKey(t.probe, t.class[a], &values[i])
 	}
-	slot, ok = t.byKey[string(t.probe)]
-	return slot, ok
+	return t.byKey.get(t.probe)
 }
 
 // ByIndex returns the rows with a value in an indexed attribute, in order. The slice is valid
@@ -379,8 +423,8 @@ func (t *Table) ByIndex(attr int, v *Value) []int32 {
 
 // touch notes that the entry of a row has changed.
 func (t *Table) touch(slot int32) {
-	if !t.isNew[slot] {
-		t.isNew[slot] = true
+	if !t.isNew.has(slot) {
+		t.isNew.set(slot, true)
 		t.changed = append(t.changed, slot)
 	}
 }

@@ -154,7 +154,7 @@ func change(t *rapid.T, got *Table, m *naive) {
 	switch rapid.IntRange(0, 3).Draw(t, "what") {
 	case 0, 1:
 		row := drawRow(t)
-		ok := got.Insert(row)
+		ok := got.Insert(row) == ""
 		if m == nil {
 			return
 		}
@@ -185,7 +185,7 @@ func change(t *rapid.T, got *Table, m *naive) {
 		for i := range changes {
 			changes[i] = []Change{{attr, value[attr]}}
 		}
-		ok := got.Update(picked, changes)
+		ok := got.Update(picked, changes) == ""
 		if m == nil {
 			return
 		}
@@ -257,8 +257,8 @@ func TestWrongEntries(t *testing.T) {
 	}{
 		{"another key", "key", [][2][]byte{{[]byte("b\x00\x00"), one}}, "is not that of its entry"},
 		{"twice", "key", [][2][]byte{{[]byte("a\x00\x00"), one}, {[]byte("a\x00\x00"), one}}, "the same primary key"},
-		{"short", "key", [][2][]byte{{[]byte("a\x00\x00"), one[:3]}}, "ends early"},
-		{"long", "key", [][2][]byte{{[]byte("a\x00\x00"), append(slices.Clone(one), 0)}}, "bytes follow"},
+		{"short", "key", [][2][]byte{{[]byte("a\x00\x00"), one[:3]}}, "expected 1 bytes, 0 are left"},
+		{"long", "key", [][2][]byte{{[]byte("a\x00\x00"), append(slices.Clone(one), 0)}}, "1 bytes too many"},
 		{"no number", "insertion", [][2][]byte{{[]byte("abc"), two}}, "no row number"},
 		{"no next number", "insertion", [][2][]byte{{id, two}}, "the next one gets 0"},
 		{"next number twice", "insertion", [][2][]byte{{[]byte("f"), {1}}, {[]byte("f"), {1}}}, "is there twice"},

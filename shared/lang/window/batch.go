@@ -20,7 +20,7 @@ func init() {
 			if len(c.Params) > 0 {
 				w.size = int(c.Params[0].Int)
 			}
-			w.Kept = w.batch.kept(w.env, func(f *Fields) {
+			w.Retained = w.batch.kept(w.env, func(f *Fields) {
 				f.Bool(&w.begun)
 				f.Require(w.batch.collected() == 0, "%d rows wait, and a batch comes at once", w.batch.collected())
 			})
@@ -33,7 +33,7 @@ func init() {
 // together, when the next ones come.
 type chunkBatch struct {
 	untimed
-	Kept
+	Retained
 	env   *Env
 	keep  bool // expired rows are wanted
 	size  int  // the rows of a piece; 0: the chunk is not cut
@@ -50,7 +50,7 @@ func (w *chunkBatch) Add(in []Row, emit Emit) {
 			w.batch.queue.Push(r)
 		}
 		w.batch.mark = w.batch.queue.Tail()
-		w.batch.queue.tell(w.batch.mark)
+		w.batch.queue.reportChanges(w.batch.mark)
 	}
 	for rest := in; len(rest) > 0; {
 		n := len(rest)

@@ -35,7 +35,7 @@ func newCronBatch(c Config) Window {
 		panic(fmt.Sprintf("window cron: %v", err)) // Check has read it
 	}
 	w := &cronBatch{env: c.Env, schedule: schedule, batch: newBatch(c, blockRowsMax/2)}
-	w.Kept = w.batch.kept(w.env, func(f *Fields) {
+	w.Retained = w.batch.kept(w.env, func(f *Fields) {
 		f.Int(&w.due)
 		f.Uint(&w.seq)
 		f.Require(w.seq != 0 || w.batch.queue.Len() == 0, "%d rows without a timer", w.batch.queue.Len())
@@ -46,7 +46,7 @@ func newCronBatch(c Config) Window {
 // cronBatch collects rows, and emits them together at each instant of a schedule. The batch
 // before expires then, too; if nothing was collected, it waits.
 type cronBatch struct {
-	Kept
+	Retained
 	env      *Env
 	schedule *cron.Schedule
 	batch    batch

@@ -14,7 +14,7 @@ func init() {
 		New: func(c Config) Window {
 			w := &delay{env: c.Env, span: c.Params[0].Int, queue: NewQueue(c, blockRowsMax/2)}
 			w.queue.tagged = true
-			w.Kept = NewKept(w.env, &w.queue, nil)
+			w.Retained = NewRetained(w.env, &w.queue, nil)
 			return w
 		},
 	})
@@ -24,7 +24,7 @@ func init() {
 // keep their order: one that is due waits for those before it. Nothing ever expires. Beside
 // each row is the number of its timer.
 type delay struct {
-	Kept
+	Retained
 	env   *Env
 	span  int64
 	queue Queue
@@ -68,7 +68,7 @@ func (w *delay) release(emit Emit) {
 
 // Ready implements state.Source.
 func (w *delay) Ready() error {
-	if err := w.Kept.Ready(); err != nil {
+	if err := w.Retained.Ready(); err != nil {
 		return err
 	}
 	return w.queue.checkTags("delay")

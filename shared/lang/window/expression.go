@@ -50,7 +50,7 @@ func checkCondition(p []Param) error {
 
 func newExpression(c Config) Window {
 	w := &expression{env: c.Env, holds: c.Condition, queue: NewQueue(c, blockRowsMax/2)}
-	w.Kept = NewKept(c.Env, &w.queue, func(f *Fields) { f.condition(c.Condition, false) })
+	w.Retained = NewRetained(c.Env, &w.queue, func(f *Fields) { f.condition(c.Condition, false) })
 	return w
 }
 
@@ -58,7 +58,7 @@ func newExpression(c Config) Window {
 // not, the oldest rows leave until it holds again, or nothing is left.
 type expression struct {
 	untimed
-	Kept
+	Retained
 	env   *Env
 	holds Condition
 	queue Queue
@@ -88,12 +88,12 @@ func (w *expression) Add(in []Row, emit Emit) {
 // Reset implements state.Source.
 func (w *expression) Reset() {
 	w.holds.Clear()
-	w.Kept.Reset()
+	w.Retained.Reset()
 }
 
 // Ready implements state.Source.
 func (w *expression) Ready() error {
-	if err := w.Kept.Ready(); err != nil {
+	if err := w.Retained.Ready(); err != nil {
 		return err
 	}
 	w.holds.Loaded(func(visit func(Row)) { w.queue.each(w.queue.Head(), visit) })

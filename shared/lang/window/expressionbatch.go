@@ -5,7 +5,7 @@ func newExpressionBatch(c Config) Window {
 	w := &expressionBatch{
 		env: c.Env, holds: c.Condition, include: flag(1), stream: flag(2), batch: newBatch(c, blockRowsMax/2),
 	}
-	w.Kept = w.batch.kept(c.Env, func(f *Fields) {
+	w.Retained = w.batch.kept(c.Env, func(f *Fields) {
 		f.Bool(&w.begun)
 		f.condition(c.Condition, true)
 	})
@@ -19,7 +19,7 @@ func newExpressionBatch(c Config) Window {
 // at once, the end of their batch only says when they expire.
 type expressionBatch struct {
 	untimed
-	Kept
+	Retained
 	env     *Env
 	holds   Condition
 	include bool // the row that breaks the condition belongs to the batch that it ends
@@ -90,7 +90,7 @@ func (w *expressionBatch) cut(r Row) {
 		w.chunk = append(w.chunk, r)
 		w.batch.queue.Push(r)
 		w.batch.mark = w.batch.queue.Tail()
-		w.batch.queue.tell(w.batch.mark)
+		w.batch.queue.reportChanges(w.batch.mark)
 	default:
 		w.batch.queue.Push(r)
 	}
@@ -126,7 +126,7 @@ func (w *expressionBatch) expired(r Row) Row {
 // Reset implements state.Source.
 func (w *expressionBatch) Reset() {
 	w.holds.Clear()
-	w.Kept.Reset()
+	w.Retained.Reset()
 }
 
 // Empty implements Window.

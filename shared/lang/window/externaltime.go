@@ -23,7 +23,7 @@ func init() {
 		},
 		New: func(c Config) Window {
 			w := &externalTime{env: c.Env, refused: c.Refused, attr: c.Params[0].Attr, span: c.Params[1].Int, queue: NewQueue(c, blockRowsMax/2)}
-			w.Kept = NewKept(w.env, &w.queue, nil)
+			w.Retained = NewRetained(w.env, &w.queue, nil)
 			return w
 		},
 	})
@@ -42,7 +42,7 @@ func checkClock(params []Param, i int) error {
 // and nothing expires without a newer event.
 type externalTime struct {
 	untimed
-	Kept
+	Retained
 	env     *Env
 	refused func(Row)
 	attr    int

@@ -52,7 +52,7 @@ func checkExternalBatch(p []Param, at int) error {
 func newExternalTimeBatch(c Config) Window {
 	w := &externalTimeBatch{env: c.Env, refused: c.Refused, keep: c.Expired, batch: newBatch(c, blockRowsMax/2)}
 	w.configure(c.Params)
-	w.Kept = w.batch.kept(w.env, w.clockFields)
+	w.Retained = w.batch.kept(w.env, w.clockFields)
 	return w
 }
 
@@ -61,7 +61,7 @@ func newExternalTimeBatch(c Config) Window {
 // timeout it also comes out once the engine's clock has moved on by the timeout. If it
 // grows later, it comes out again, complete.
 type externalTimeBatch struct {
-	Kept
+	Retained
 	externalClock
 	env     *Env
 	refused func(Row)
@@ -134,7 +134,7 @@ func (w *externalTimeBatch) flush(emit Emit) {
 			q.Pop()
 		}
 	}
-	q.tell(w.batch.mark)
+	q.reportChanges(w.batch.mark)
 	if len(w.chunk) > 0 {
 		emit(w.chunk)
 	}

@@ -2,8 +2,9 @@ package window
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
+
+	"github.com/eventflux/eventflux/shared/state/wire"
 )
 
 // Fields writes numbers to an entry of state, or reads them from it: one function
@@ -54,12 +55,9 @@ func (f *Fields) Uint(v *uint64) {
 	case !f.reading:
 		f.bytes = binary.AppendUvarint(f.bytes, *v)
 	case f.err == nil:
-		n := 0
-		if *v, n = binary.Uvarint(f.bytes); n <= 0 || n > 1 && f.bytes[n-1] == 0 {
-			f.err = errors.New("a number is cut off, or not in its shortest form")
-			return
-		}
-		f.bytes = f.bytes[n:]
+		r := wire.New(f.bytes)
+		*v = r.Uvarint()
+		f.bytes, f.err = r.Unread(), r.Err()
 	}
 }
 

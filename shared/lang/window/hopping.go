@@ -29,7 +29,7 @@ func init() {
 func newHopping(c Config) Window {
 	w := &hopping{env: c.Env, span: c.Params[0].Int, step: c.Params[1].Int, keep: c.Expired, batch: newBatch(c, blockRowsMax/2)}
 	w.batch.queue.tagged = true
-	w.Kept = w.batch.kept(w.env, func(f *Fields) {
+	w.Retained = w.batch.kept(w.env, func(f *Fields) {
 		f.Int(&w.end)
 		f.Uint(&w.seq)
 		f.Require(w.seq != 0 || w.batch.queue.Len() == 0, "%d rows without a boundary", w.batch.queue.Len())
@@ -42,7 +42,7 @@ func newHopping(c Config) Window {
 // timeBatch, the first row sets the first boundary, a step later, and all others follow at
 // equal distances.
 type hopping struct {
-	Kept
+	Retained
 	env        *Env
 	span, step int64
 	keep       bool // expired rows are wanted
@@ -109,7 +109,7 @@ func (w *hopping) flush(emit Emit) {
 	if !w.keep {
 		w.dropBefore(w.end)
 	}
-	q.tell(w.batch.mark)
+	q.reportChanges(w.batch.mark)
 	if len(w.chunk) > 0 {
 		emit(w.chunk)
 	}

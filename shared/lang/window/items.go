@@ -12,7 +12,7 @@ import (
 )
 
 // Items implements state.Lister: the rows in the window, in order.
-func (k *Kept) Items(visit func(state.Item)) bool {
+func (k *Retained) Items(visit func(state.Item)) bool {
 	q := k.queue
 	for n := q.head; n < q.tail; n++ {
 		r := q.Row(n, Current)
@@ -25,7 +25,7 @@ func (k *Kept) Items(visit func(state.Item)) bool {
 }
 
 // Item implements state.Lister.
-func (k *Kept) Item(key string, _ []byte) (json.RawMessage, bool) {
+func (k *Retained) Item(key string, _ []byte) (json.RawMessage, bool) {
 	n, ok := rowNumber(key)
 	if !ok || n < k.queue.head || n >= k.queue.tail {
 		return nil, false

@@ -14,7 +14,7 @@ func init() {
 		},
 		New: func(c Config) Window {
 			w := &length{env: c.Env, size: int(c.Params[0].Int), queue: NewQueue(c, c.Params[0].Int)}
-			w.Kept = NewKept(w.env, &w.queue, func(f *Fields) {
+			w.Retained = NewRetained(w.env, &w.queue, func(f *Fields) {
 				f.Require(w.queue.Len() <= w.size, "%d rows, and its size is %d", w.queue.Len(), w.size)
 			})
 			return w
@@ -25,7 +25,7 @@ func init() {
 // length keeps the last size rows. A row that finds it full displaces the oldest.
 type length struct {
 	untimed
-	Kept
+	Retained
 	env   *Env
 	size  int
 	queue Queue

@@ -27,7 +27,7 @@ func init() {
 				stream: len(c.Params) == 2 && c.Params[1].Int != 0,
 				batch:  newBatch(c, c.Params[0].Int),
 			}
-			w.Kept = w.batch.kept(w.env, func(f *Fields) {
+			w.Retained = w.batch.kept(w.env, func(f *Fields) {
 				f.Count(&w.seen)
 				f.Require(w.seen <= w.size, "%d rows of a batch of %d", w.seen, w.size)
 				f.Require(w.stream || w.batch.collected() < w.size, "%d rows wait for a batch of %d", w.batch.collected(), w.size)
@@ -42,7 +42,7 @@ func init() {
 // one before it.
 type lengthBatch struct {
 	untimed
-	Kept
+	Retained
 	env    *Env
 	size   int
 	keep   bool // expired rows are wanted
@@ -98,9 +98,9 @@ type batch struct {
 func newBatch(c Config, expected int64) batch { return batch{queue: NewQueue(c, expected)} }
 
 // kept returns the state of a window that is a batch and some fields.
-func (b *batch) kept(env *Env, fields func(*Fields)) Kept {
+func (b *batch) kept(env *Env, fields func(*Fields)) Retained {
 	b.queue.bound = &b.mark
-	return NewKept(env, &b.queue, func(f *Fields) {
+	return NewRetained(env, &b.queue, func(f *Fields) {
 		f.Uint(&b.mark)
 		f.Require(b.queue.head <= b.mark && b.mark <= b.queue.tail,
 			"a batch from %d, among rows %d to %d", b.mark, b.queue.head, b.queue.tail)
@@ -144,7 +144,7 @@ func (b *batch) replace(chunk []Row, now int64) []Row {
 		chunk = append(chunk, b.queue.Row(n, Current))
 	}
 	b.mark = b.queue.Tail()
-	b.queue.tell(b.mark)
+	b.queue.reportChanges(b.mark)
 	return chunk
 }
 
@@ -162,7 +162,7 @@ func (b *batch) flush(chunk []Row, now int64, keep bool) []Row {
 			b.queue.Pop()
 		}
 	}
-	b.queue.tell(b.mark)
+	b.queue.reportChanges(b.mark)
 	return chunk
 }
 

@@ -83,7 +83,7 @@ func (q *Queue) push(r Row) (block int) {
 	b.TS[len(b.TS)-1] = r.TS
 	q.tail++
 	if q.bound == nil && q.follower != nil {
-		q.tell(q.tail)
+		q.reportChanges(q.tail)
 	}
 	return i
 }
@@ -143,8 +143,8 @@ func (q *Queue) expire(chunk []Row, now int64) []Row {
 	return append(chunk, r)
 }
 
-// tell tells the follower that the rows before the number are found now.
-func (q *Queue) tell(to uint64) {
+// reportChanges tells the follower that the rows before the number are found now.
+func (q *Queue) reportChanges(to uint64) {
 	if q.follower == nil {
 		return
 	}

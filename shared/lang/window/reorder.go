@@ -10,6 +10,7 @@ import (
 
 	"github.com/eventflux/eventflux/shared/lang/event"
 	"github.com/eventflux/eventflux/shared/state"
+	"github.com/eventflux/eventflux/shared/state/wire"
 )
 
 // Reorder keeps events until their time has come, so that an app sees events that arrive
@@ -351,35 +352,33 @@ func (r *Reorder) Put(key, value []byte) error {
 
 // read reads what Append wrote of a block.
 func (r *Reorder) read(k *heldBlock, src []byte) error {
-	size, n := binary.Uvarint(src)
-	if n <= 0 || size > uint64(len(src)-n) {
-		return fmt.Errorf("the stream's name is cut off")
-	}
-	name := string(src[n : n+int(size)])
+	d := wire.New(src)
+	name := string(d.Sized())
 	k.stream = slices.IndexFunc(r.streams, func(s *event.Schema) bool { return s != nil && s.Name == name })
 	if k.stream < 0 {
-		return fmt.Errorf("it has events of stream %q, which cannot wait in this app", name)
+		d.Fail("it has events of stream %q, which cannot wait in this app", name)
 	}
-	src = src[n+int(size):]
 	const chunkBytesMin = 2 // as it is written
-	count, n := binary.Uvarint(src)
-	if n <= 0 || count == 0 || count > uint64(len(src)-n)/chunkBytesMin {
-		return fmt.Errorf("a number of %d chunks", count)
+	count := d.Count(chunkBytesMin)
+	if count == 0 {
+		d.Fail("no chunks")
 	}
-	src = src[n:]
 	k.chunks = make([]heldChunk, 0, count)
 	came, end := uint64(0), uint64(0)
 	for range count {
-		more, n := binary.Uvarint(src)
-		rows, m := binary.Uvarint(src[max(n, 0):])
-		if n <= 0 || m <= 0 || more == 0 || more > rowNumberMax-came || rows == 0 || rows > heldRowsMax-end {
-			return fmt.Errorf("chunk %d is cut off, or does not follow", len(k.chunks)+1)
+		more, rows := d.Uvarint(), d.Uvarint()
+		if more == 0 || more > rowNumberMax-came || rows == 0 || rows > heldRowsMax-end {
+			d.Fail("chunk %d does not follow", len(k.chunks)+1)
+			return d.Err()
 		}
-		came, end, src = came+more, end+rows, src[n+m:]
+		came, end = came+more, end+rows
 		k.chunks = append(k.chunks, heldChunk{came, int(end)})
 	}
+	if d.Failed() {
+		return d.Err()
+	}
 	k.rows = event.NewBatch(r.streams[k.stream])
-	rest, err := readRows(k.rows, nil, src, allOf(k.rows.Schema), heldRowsMax)
+	rest, err := readRows(k.rows, nil, d.Rest(), allOf(k.rows.Schema), heldRowsMax)
 	if err != nil {
 		return err
 	}
@@ -494,3 +493,6 @@ func (r *Reorder) Item(key string, entry []byte) (json.RawMessage, bool) {
 	}
 	return nil, false
 }
+
+// Clock returns the latest ms whose chunks have left.
+func (r *Reorder) Clock() int64 { return r.clock }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/eventflux/eventflux/shared/lang/event"
+	"github.com/eventflux/eventflux/shared/state/wire"
 )
 
 // Rows are written in pieces that fit a decoder, whatever they hold: first the number of
@@ -58,14 +59,16 @@ func (c *codec) appendPiece(dst []byte, b *event.Batch, used []int) []byte {
 func readRows(b, spare *event.Batch, src []byte, used []int, rowsMax uint64) ([]byte, error) {
 	c := codecs.Get().(*codec)
 	defer codecs.Put(c)
-	rows, n := binary.Uvarint(src)
-	if n <= 0 || rows > rowsMax {
+	r := wire.New(src)
+	rows := r.Uvarint()
+	if r.Failed() || rows > rowsMax {
 		return nil, fmt.Errorf("a number of %d rows, at most %d fit", rows, rowsMax)
 	}
-	src = src[n:]
+	src = r.Rest()
 	for rows > 0 {
-		size, n := binary.Uvarint(src)
-		if n <= 0 || size == 0 || size > min(rows, pieceRowsMax) {
+		r := wire.New(src)
+		size := r.Uvarint()
+		if r.Failed() || size == 0 || size > min(rows, pieceRowsMax) {
 			return nil, fmt.Errorf("a piece of %d rows, and %d are left", size, rows)
 		}
 		piece := b

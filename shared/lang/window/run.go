@@ -79,21 +79,21 @@ func (w *sessions) seal(r *run) {
 // write puts the next rows of a run into a block.
 func (w *sessions) write(r *run, rows int) {
 	w.runs[r.id] = r
-	w.note(runBlock{r.id, uint64(r.out / blockOfRun)})
+	w.record(runBlock{r.id, uint64(r.out / blockOfRun)})
 	r.out += rows
 }
 
 // drop removes the blocks of a run.
 func (w *sessions) drop(r *run) {
 	for n := range r.blocks() {
-		w.note(runBlock{r.id, n})
+		w.record(runBlock{r.id, n})
 	}
 	if r.out > 0 {
 		delete(w.runs, r.id)
 	}
 }
 
-func (w *sessions) note(b runBlock) {
+func (w *sessions) record(b runBlock) {
 	if w.tracked {
 		w.blocks = append(w.blocks, b)
 	}

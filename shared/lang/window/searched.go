@@ -6,7 +6,7 @@ import (
 )
 
 // Each implements Searched.
-func (k *Kept) Each(visit func(id uint64, r Row) bool) {
+func (k *Retained) Each(visit func(id uint64, r Row) bool) {
 	q := k.queue
 	for n := q.head; n < q.found(); n++ {
 		if !visit(n<<q.shiftID, q.Row(n, Current)) {
@@ -16,13 +16,13 @@ func (k *Kept) Each(visit func(id uint64, r Row) bool) {
 }
 
 // Found implements Searched.
-func (k *Kept) Found(id uint64) Row { return k.queue.Row(id>>k.queue.shiftID, Current) }
+func (k *Retained) Found(id uint64) Row { return k.queue.Row(id>>k.queue.shiftID, Current) }
 
 // Before implements Searched.
-func (k *Kept) Before(a, b uint64) bool { return a < b }
+func (k *Retained) Before(a, b uint64) bool { return a < b }
 
 // Follow implements Searched.
-func (k *Kept) Follow(f Follower) { k.queue.follow(f) }
+func (k *Retained) Follow(f Follower) { k.queue.follow(f) }
 
 // lateID is the bit of an id that tells late rows of a time window from those in its queue.
 const lateID = 1
@@ -35,7 +35,7 @@ func (w *timeWindow) Each(visit func(id uint64, r Row) bool) {
 		return cmp.Or(cmp.Compare(a.at, b.at), cmp.Compare(a.number, b.number))
 	})
 	more := true
-	w.Kept.Each(func(id uint64, r Row) bool {
+	w.Retained.Each(func(id uint64, r Row) bool {
 		for more && len(late) > 0 && late[0].at < w.due(r.TS) {
 			more = visit(late[0].number<<1|lateID, w.late.row(late[0].number))
 			late = late[1:]
@@ -53,7 +53,7 @@ func (w *timeWindow) Found(id uint64) Row {
 	if id&lateID != 0 {
 		return w.late.row(id >> 1)
 	}
-	return w.Kept.Found(id)
+	return w.Retained.Found(id)
 }
 
 // Before implements Searched.
@@ -69,7 +69,7 @@ func (w *timeWindow) Before(a, b uint64) bool {
 
 // Follow implements Searched.
 func (w *timeWindow) Follow(f Follower) {
-	w.Kept.Follow(f)
+	w.Retained.Follow(f)
 	w.late.follower = f
 }
 

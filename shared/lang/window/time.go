@@ -42,7 +42,7 @@ func newTime(c Config) Window {
 	if len(c.Params) > 1 {
 		w.size = int(c.Params[1].Int)
 	}
-	w.Kept = NewKept(w.env, &w.queue, w.fields)
+	w.Retained = NewRetained(w.env, &w.queue, w.fields)
 	return w
 }
 
@@ -53,7 +53,7 @@ func newTime(c Config) Window {
 // queue came first. With a size, a row that finds the window full displaces the row that would
 // leave first.
 type timeWindow struct {
-	Kept
+	Retained
 	env   *Env
 	span  int64
 	size  int // 0: no limit
@@ -178,7 +178,7 @@ func lateKey(dst []byte, number uint64) []byte {
 
 // Changed implements state.Source.
 func (w *timeWindow) Changed(visit func(key []byte)) {
-	w.Kept.Changed(visit)
+	w.Retained.Changed(visit)
 	var key [9]byte
 	if !w.late.tracked {
 		for _, l := range w.late.heap {
@@ -193,7 +193,7 @@ func (w *timeWindow) Changed(visit func(key []byte)) {
 
 // Keys implements state.Source.
 func (w *timeWindow) Keys(visit func(key []byte)) {
-	w.Kept.Keys(visit)
+	w.Retained.Keys(visit)
 	var key [9]byte
 	for i := range w.late.heap {
 		visit(lateKey(key[:0], w.late.heap[i].number))
@@ -204,7 +204,7 @@ func (w *timeWindow) Keys(visit func(key []byte)) {
 // and the row.
 func (w *timeWindow) Append(dst, key []byte) ([]byte, bool) {
 	if len(key) != 9 || key[0] != keyLate {
-		return w.Kept.Append(dst, key)
+		return w.Retained.Append(dst, key)
 	}
 	r, ok := w.late.rows[binary.BigEndian.Uint64(key[1:])]
 	if !ok {
@@ -217,13 +217,13 @@ func (w *timeWindow) Append(dst, key []byte) ([]byte, bool) {
 func (w *timeWindow) Reset() {
 	w.old = false
 	w.late.reset()
-	w.Kept.Reset()
+	w.Retained.Reset()
 }
 
 // Put implements state.Source.
 func (w *timeWindow) Put(key, value []byte) error {
 	if len(key) != 9 || key[0] != keyLate {
-		return w.Kept.Put(key, value)
+		return w.Retained.Put(key, value)
 	}
 	w.loaded.Lock() // others may put at the same time
 	defer w.loaded.Unlock()
@@ -243,7 +243,7 @@ func (w *timeWindow) Put(key, value []byte) error {
 
 // Ready implements state.Source.
 func (w *timeWindow) Ready() error {
-	if err := w.Kept.Ready(); err != nil {
+	if err := w.Retained.Ready(); err != nil {
 		return err
 	}
 	if w.old {
@@ -281,11 +281,11 @@ func (w *timeWindow) order() {
 	for n := old.Head(); n < old.Tail(); n++ {
 		w.push(old.Row(n, Current), max(old.tag(n), 1))
 	}
-	w.Kept.head, w.Kept.tail = w.queue.head, w.queue.tail
+	w.Retained.head, w.Retained.tail = w.queue.head, w.queue.tail
 }
 
 // Bytes implements state.Source.
-func (w *timeWindow) Bytes() int64 { return w.Kept.Bytes() + w.late.bytes() }
+func (w *timeWindow) Bytes() int64 { return w.Retained.Bytes() + w.late.bytes() }
 
 // Empty implements Window.
 func (w *timeWindow) Empty() bool { return w.queue.Len() == 0 && len(w.late.heap) == 0 }

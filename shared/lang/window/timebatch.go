@@ -47,7 +47,7 @@ func newTimeBatch(c Config) Window {
 			w.start, w.anchored = p.Int, true
 		}
 	}
-	w.Kept = w.batch.kept(w.env, func(f *Fields) {
+	w.Retained = w.batch.kept(w.env, func(f *Fields) {
 		f.Count(&w.seen)
 		f.Require(w.stream || w.seen == 0, "%d rows have passed, and rows do not pass at once", w.seen)
 		f.Int(&w.end)
@@ -62,7 +62,7 @@ func newTimeBatch(c Config) Window {
 // none of them. It costs nothing either, because timers are only set while there is
 // something to emit or to expire.
 type timeBatch struct {
-	Kept
+	Retained
 	env      *Env
 	span     int64
 	start    int64 // anchored: boundaries are congruent to it, modulo span

@@ -10,10 +10,10 @@ import (
 	"errors"
 	"fmt"
 	"hash"
-	"hash/crc32"
 	"io"
 
 	"github.com/eventflux/eventflux/shared/lang/engine"
+	"github.com/eventflux/eventflux/shared/state/wire"
 )
 
 // Kind says what a record is. The zero value is invalid. The numbers are durable.
@@ -37,8 +37,6 @@ const (
 	dataMax    = 64 << 20
 	headerSize = len(magic) + 1
 )
-
-var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // What a caller can do about a file that does not read.
 var (
@@ -135,7 +133,7 @@ func (w *Writer) Add(kind Kind, name string, data []byte) error {
 	b = binary.AppendUvarint(b, uint64(len(name)))
 	b = append(b, name...)
 	b = binary.AppendUvarint(b, uint64(len(data)))
-	crc := crc32.Update(crc32.Checksum(b, castagnoli), castagnoli, data)
+	crc := wire.UpdateCRC(wire.CRC(b), data)
 	w.buf = b
 	if err := w.raw(b); err != nil {
 		return err
@@ -204,7 +202,7 @@ func (r *Reader) full(b []byte) error {
 		return err
 	}
 	_, _ = r.sum.Write(b) // never fails
-	r.crc = crc32.Update(r.crc, castagnoli, b)
+	r.crc = wire.UpdateCRC(r.crc, b)
 	return nil
 }
 

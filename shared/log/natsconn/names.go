@@ -12,8 +12,26 @@ import (
 // WALStream names the JetStream stream with the log of partition p of app.
 func WALStream(app string, p uint32) string { return "EFW_" + app + "_" + decimal(p) }
 
-// WALSubject is the one subject of WALStream.
+// WALSubject is the one subject of WALStream, unless the app was scaled.
 func WALSubject(app string, p uint32) string { return "ef.wal." + app + "." + decimal(p) }
+
+// RoutedSubject is the subject of WALStream after that many scalings of the app. Each scaling
+// takes another subject, so that an ingest that divides events by the former number of
+// partitions cannot append any more.
+func RoutedSubject(app string, p, scalings uint32) string {
+	if scalings == 0 {
+		return WALSubject(app, p)
+	}
+	return WALSubject(app, p) + "." + decimal(scalings)
+}
+
+// unrouted returns the subject that a log had before its app was scaled.
+func unrouted(subject string) string {
+	if tokens := strings.Split(subject, "."); len(tokens) == 5 && strings.HasPrefix(subject, "ef.wal.") {
+		return strings.Join(tokens[:4], ".")
+	}
+	return subject
+}
 
 // DeploySubject takes the deploy frame of partition p of app. It is the one subject of
 // WALStream until that frame is there, so that no other frame can come before it.

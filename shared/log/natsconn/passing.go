@@ -13,9 +13,9 @@ import (
 // have copies, as while a cluster starts or one of its servers is away.
 const errCodeNoPeers jetstream.ErrorCode = 10005
 
-// Passing reports whether err is an answer of JetStream that it cannot do now what it may
+// Unavailable reports whether err is an answer of JetStream that it cannot do now what it may
 // do later: it has no leader, or too few servers. Try again.
-func Passing(err error) bool {
+func Unavailable(err error) bool {
 	var js jetstream.JetStreamError
 	if !errors.As(err, &js) || js.APIError() == nil {
 		return false
@@ -38,5 +38,5 @@ func Transient(err error) bool {
 			return true
 		}
 	}
-	return Passing(err)
+	return Unavailable(err)
 }

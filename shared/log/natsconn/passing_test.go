@@ -23,7 +23,7 @@ func TestPassing(t *testing.T) {
 		{errors.New("no suitable peers"), false},
 		{nil, false},
 	} {
-		if got := Passing(test.err); got != test.want {
+		if got := Unavailable(test.err); got != test.want {
 			t.Errorf("%v: %v", test.err, got)
 		}
 	}

@@ -3,6 +3,7 @@ package natsconn
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -16,6 +17,9 @@ import (
 const (
 	servicesFirstWait = time.Second
 	servicesStall     = 250 * time.Millisecond // services answer one by one
+	// knownAttempt is how long a round trip to the server may take before another one is tried: the
+	// connection may be gone.
+	knownAttempt = 10 * time.Second
 )
 
 // Services returns the processes of EventFlux that the NATS service registry knows, one
@@ -33,6 +37,23 @@ func Services(ctx context.Context, nc *nats.Conn) ([]micro.Info, error) {
 		return nil
 	})
 	return all, err
+}
+
+// WhenKnown closes known once the server knows the subscriptions that were made on nc so far. It
+// returns then, or when ctx ends.
+func WhenKnown(ctx context.Context, nc *nats.Conn, known chan<- struct{}) {
+	for ctx.Err() == nil {
+		attempt, cancel := context.WithTimeout(ctx, knownAttempt)
+		err := nc.FlushWithContext(attempt)
+		cancel()
+		switch {
+		case err == nil:
+			close(known)
+			return
+		case errors.Is(err, nats.ErrConnectionClosed):
+			return
+		}
+	}
 }
 
 // Answers returns what all processes that listen on a subject answer.

@@ -82,7 +82,10 @@ func parseStream(name string) (kind, app string, p uint32, ok bool) {
 func StreamDifferences(have, want jetstream.StreamConfig) []string { return differences(have, want) }
 
 // closedError is an ErrNoStream too: a log without its deploy frame is as good as not there.
-type closedError struct{ stream string }
+type closedError struct {
+	stream string
+	log    jetstream.Stream
+}
 
 func (e *closedError) Error() string {
 	return fmt.Sprintf("JetStream stream %s takes no frames yet: the checkpointers append its deploy frame first", e.stream)
@@ -104,11 +107,11 @@ type StreamLimits struct {
 type IncompatibleError struct {
 	Stream      string
 	Differences []string // "discard is old, want new"
-	have        jetstream.StreamConfig
+	log         jetstream.Stream
 }
 
 func (e *IncompatibleError) closed(app string, p uint32) bool {
-	return len(e.Differences) == 1 && WALClosed(e.have, app, p)
+	return len(e.Differences) == 1 && WALClosed(e.log.CachedInfo().Config, app, p)
 }
 
 func (e *IncompatibleError) Error() string {
@@ -159,7 +162,7 @@ func EnsureApp(ctx context.Context, js jetstream.JetStream, app string, partitio
 	for p := range partitions {
 		group.Go(func() error {
 			want := walConfig(app, p, l)
-			if _, err := FindWAL(ctx, js, app, p); errors.Is(err, ErrNoStream) {
+			if _, err := findOpenWAL(ctx, js, app, p); errors.Is(err, ErrNoStream) {
 				want = ClosedWALConfig(want)
 			}
 			return makeOne(want, true)
@@ -181,28 +184,55 @@ func EnsureWAL(ctx context.Context, js jetstream.JetStream, app string, p uint32
 }
 
 // FindWAL returns the stream of a partition's log, or an ErrNoStream, also for a log
-// that has no deploy frame yet.
+// that has no deploy frame yet. A log that is closed while its app is scaled can be read.
 func FindWAL(ctx context.Context, js jetstream.JetStream, app string, p uint32) (jetstream.Stream, error) {
-	stream, err := find(ctx, js, app, walConfig(app, p, StreamLimits{}))
-	var other *IncompatibleError
-	if errors.As(err, &other) && other.closed(app, p) {
-		return nil, &closedError{WALStream(app, p)}
+	stream, err := findOpenWAL(ctx, js, app, p)
+	var closed *closedError
+	if errors.As(err, &closed) && closed.log.CachedInfo().State.LastSeq > 0 {
+		return closed.log, nil
 	}
 	return stream, err
 }
 
-// OpenWAL makes a log accept all frames, after its deploy frame.
-func OpenWAL(ctx context.Context, js jetstream.JetStream, app string, p uint32) error {
-	stream, err := js.Stream(ctx, WALStream(app, p))
-	if err != nil {
-		return fmt.Errorf("JetStream stream %s: %w", WALStream(app, p), err)
+// findOpenWAL is FindWAL without closed logs.
+func findOpenWAL(ctx context.Context, js jetstream.JetStream, app string, p uint32) (jetstream.Stream, error) {
+	stream, err := find(ctx, js, app, walConfig(app, p, StreamLimits{}))
+	var other *IncompatibleError
+	if errors.As(err, &other) && other.closed(app, p) {
+		return nil, &closedError{WALStream(app, p), other.log}
 	}
-	cfg := stream.CachedInfo().Config
-	cfg.Subjects = []string{WALSubject(app, p)}
-	if _, err := js.UpdateStream(ctx, cfg); err != nil {
+	return stream, err
+}
+
+// OpenWAL makes a log accept all frames, after its deploy frame. scalings is how often the app
+// was scaled.
+func OpenWAL(ctx context.Context, js jetstream.JetStream, app string, p, scalings uint32) error {
+	if err := setSubject(ctx, js, app, p, RoutedSubject(app, p, scalings)); err != nil {
 		return fmt.Errorf("JetStream stream %s: open: %w", WALStream(app, p), err)
 	}
 	return nil
+}
+
+// CloseWAL makes a log refuse everything that does not come from the checkpointers.
+func CloseWAL(ctx context.Context, js jetstream.JetStream, app string, p uint32) error {
+	if err := setSubject(ctx, js, app, p, DeploySubject(app, p)); err != nil {
+		return fmt.Errorf("JetStream stream %s: close: %w", WALStream(app, p), err)
+	}
+	return nil
+}
+
+func setSubject(ctx context.Context, js jetstream.JetStream, app string, p uint32, subject string) error {
+	stream, err := js.Stream(ctx, WALStream(app, p))
+	if err != nil {
+		return err
+	}
+	cfg := stream.CachedInfo().Config
+	if slices.Equal(cfg.Subjects, []string{subject}) {
+		return nil
+	}
+	cfg.Subjects = []string{subject}
+	_, err = js.UpdateStream(ctx, cfg)
+	return err
 }
 
 // WALClosed reports whether the log of a partition takes only a deploy frame.
@@ -280,6 +310,9 @@ func addSubject(cfg *jetstream.StreamConfig, pattern string) bool {
 func plainSubjects(cfg jetstream.StreamConfig) []string {
 	more := moreSubjects(cfg)
 	list := slices.DeleteFunc(slices.Clone(cfg.Subjects), func(s string) bool { return slices.Contains(more, s) })
+	for i := range list {
+		list[i] = unrouted(list[i])
+	}
 	slices.Sort(list)
 	return list
 }
@@ -352,7 +385,7 @@ func find(ctx context.Context, js jetstream.JetStream, app string, want jetstrea
 		return nil, fmt.Errorf("JetStream stream %s: %w", want.Name, err)
 	}
 	if diff := differences(stream.CachedInfo().Config, want); len(diff) > 0 {
-		return nil, &IncompatibleError{Stream: want.Name, Differences: diff, have: stream.CachedInfo().Config}
+		return nil, &IncompatibleError{Stream: want.Name, Differences: diff, log: stream}
 	}
 	return stream, nil
 }

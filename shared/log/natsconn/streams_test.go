@@ -152,7 +152,7 @@ func TestStreamsOfAnApp(t *testing.T) {
 		if _, err := FindWAL(within(t), js, "app", p); !errors.Is(err, ErrNoStream) || !strings.Contains(err.Error(), "takes no frames yet") {
 			t.Errorf("closed log %d: %v", p, err)
 		}
-		if err := OpenWAL(within(t), js, "app", p); err != nil {
+		if err := OpenWAL(within(t), js, "app", p, 0); err != nil {
 			t.Error(err)
 		}
 		s, err := FindWAL(within(t), js, "app", p)

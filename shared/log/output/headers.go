@@ -25,6 +25,11 @@ const (
 	// HeaderStream has the name of the result stream of a result whose subject the app has
 	// chosen. Other results have it in their subject.
 	HeaderStream = "Ef-Stream"
+	// HeaderFormat has the format of a result that is not JSON.
+	HeaderFormat = "Content-Type"
+	// HeaderView says which view has written a value of a KV bucket. It starts with the name of
+	// the app and a space.
+	HeaderView = "Ef-View"
 	// HeaderPrevious has the place of the result before, as Previous.
 	HeaderPrevious = "Ef-Previous"
 )

@@ -82,6 +82,8 @@ type Done struct {
 	Bytes  int64
 	// Reached: the target is at or before the end of the log.
 	Reached bool
+	// Versions are those of the deploy frames, in order. Only Scan lists them.
+	Versions []uint32
 }
 
 // Replay applies the log from the task's place up to the target. It fails where the log

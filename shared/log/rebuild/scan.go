@@ -43,6 +43,9 @@ func Scan(ctx context.Context, log Log, plan *siddhiql.Plan, from Position, to T
 		}
 		done.At = Position{Sequence: record.Seq}
 		done.Frames, done.Events, done.Bytes = done.Frames+1, done.Events+rows, done.Bytes+int64(len(record.Data))
+		if f.Kind == frame.Deploy {
+			done.Versions = append(done.Versions, f.Deploy.Number)
+		}
 		if !whole {
 			done.At.Event, done.Reached = rows, true
 			return done, nil

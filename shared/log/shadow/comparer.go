@@ -101,6 +101,9 @@ func (c *Comparer) versions(old, next *siddhiql.Plan) {
 		default:
 			was, is := attributesOf(old, name), attributesOf(next, name)
 			s.OldAttributes, s.NewAttributes = without(was, is), without(is, was)
+			if was, is := formatOf(old, name), formatOf(next, name); was != is {
+				s.OldFormat, s.NewFormat = was, is
+			}
 		}
 	}
 }
@@ -110,6 +113,14 @@ func attributesOf(p *siddhiql.Plan, stream string) (names []string) {
 		names = append(names, a.Name)
 	}
 	return names
+}
+
+// formatOf says how the messages of a stream are written.
+func formatOf(p *siddhiql.Plan, stream string) string {
+	if f := p.Stream(stream).Sink.ContentType(); f != "" {
+		return f
+	}
+	return "JSON"
 }
 
 // without returns the names that are not among others.
@@ -201,8 +212,8 @@ func (c *Comparer) groupOf(k key, clock int64) *group {
 	return g
 }
 
-// settle compares what no version adds to any more: the clocks of both have reached now.
-func (c *Comparer) settle(now *int64) {
+// compareComplete compares what no version adds to any more: the clocks of both have reached now.
+func (c *Comparer) compareComplete(now *int64) {
 	if !c.byTime {
 		now = nil
 	}

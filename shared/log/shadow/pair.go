@@ -49,7 +49,7 @@ func NewPair(c *Comparer, partition int, old, copied *rebuild.Task, text string,
 	}
 	c.versions(old.Plan(), next)
 	p.take(newSide, p.New)
-	p.settle()
+	p.compareComplete()
 	p.New.Core.ResetOutputs()
 	return p, m, nil
 }
@@ -64,7 +64,7 @@ func (p *Pair) Step(record wal.Record) error {
 	if err := p.New.Step(record, p.watch(newSide, p.New)); err != nil {
 		return &NewError{err}
 	}
-	p.settle()
+	p.compareComplete()
 	return nil
 }
 
@@ -80,7 +80,7 @@ func (p *Pair) Advance(to int64) error {
 	p.take(newSide, p.New)
 	p.Old.Core.ResetOutputs()
 	p.New.Core.ResetOutputs()
-	p.settle()
+	p.compareComplete()
 	return nil
 }
 
@@ -103,9 +103,9 @@ func (p *Pair) watch(side int, t *rebuild.Task) rebuild.Watch {
 	}}
 }
 
-func (p *Pair) settle() {
+func (p *Pair) compareComplete() {
 	now := p.clock()
-	p.c.settle(&now)
+	p.c.compareComplete(&now)
 }
 
 // emitted is what a frame made a version emit.

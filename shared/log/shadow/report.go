@@ -55,6 +55,10 @@ type Stream struct {
 	Attributes    map[string]uint64 `json:"attributes,omitempty"`
 	OldAttributes []string          `json:"old_attributes,omitempty"`
 	NewAttributes []string          `json:"new_attributes,omitempty"`
+	// OldFormat and NewFormat are how the versions write the rows (@map), if that differs. Rows
+	// are compared by their values.
+	OldFormat string `json:"old_format,omitempty"`
+	NewFormat string `json:"new_format,omitempty"`
 	// Samples has the first differences, and later ones ever more rarely.
 	Samples []Sample `json:"samples,omitempty"`
 }
@@ -261,6 +265,9 @@ func (s *Stream) notes() (notes []string) {
 	}
 	if len(s.NewAttributes) > 0 {
 		notes = append(notes, "with "+strings.Join(s.NewAttributes, ", "))
+	}
+	if s.OldFormat != s.NewFormat {
+		notes = append(notes, "messages are "+s.OldFormat+" in the old version and "+s.NewFormat+" in the new one")
 	}
 	return notes
 }

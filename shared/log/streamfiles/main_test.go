@@ -42,7 +42,7 @@ func running(t *testing.T, dir string, fn func(ctx context.Context, js jetstream
 	defer nc.Close()
 	js, err := jetstream.New(nc)
 	must(t, err)
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
 	fn(ctx, js)
 }
@@ -72,7 +72,7 @@ func filled(t *testing.T, killed bool) (dir string, end witness.End) {
 			_, err := js.Publish(ctx, subject, body(i+1))
 			must(t, err)
 			if i == 0 {
-				must(t, natsconn.OpenWAL(ctx, js, "A", 0))
+				must(t, natsconn.OpenWAL(ctx, js, "A", 0, 0))
 			}
 			m := nats.NewMsg(natsconn.OutSubject("A", "Out", 0))
 			m.Header.Set("Ef-Position", fmt.Sprintf("%d.0", i+1))

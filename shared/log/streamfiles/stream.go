@@ -242,18 +242,19 @@ func (s *folder) visit(r *record) bool {
 	return true
 }
 
-// chosen is in the header of a result whose subject the app has chosen.
-var chosen = []byte("\r\n" + output.HeaderStream + ": ")
+// streamHeader is in the header of a result whose subject the app has streamHeader.
+var streamHeader = []byte("\r\n" + output.HeaderStream + ": ")
 
 // accepts reports whether a message of the stream can have a subject with a header. An app can
 // choose any subject for its results; their header tells, also if the settings of the stream are
 // lost.
 func (s *folder) accepts(subject, header []byte) bool {
-	if s.results && bytes.Contains(header, chosen) {
+	if s.results && bytes.Contains(header, streamHeader) {
 		return true
 	}
 	accepts := func(pattern string) bool { return matches(pattern, subject) }
-	return slices.ContainsFunc(s.want.Subjects, accepts) || s.log && slices.ContainsFunc(natsconn.ClosedWALConfig(s.want).Subjects, accepts)
+	return slices.ContainsFunc(s.want.Subjects, accepts) || s.log &&
+		(slices.ContainsFunc(natsconn.ClosedWALConfig(s.want).Subjects, accepts) || accepts(s.want.Subjects[0]+".*")) // the app may have been scaled
 }
 
 func matches(pattern string, subject []byte) bool {

@@ -31,6 +31,8 @@ type Deployment struct {
 	// After has, by partition, the sequence that the frame follows in a log of major version
 	// 0; nil: natsconn.EnsureApp made the logs, and the frame is their first.
 	After []uint64
+	// Scalings is how often the app was scaled: the subject of its logs depends on it.
+	Scalings uint32
 }
 
 // Frame returns the deploy frame of a partition, of a writer with an id of its own.
@@ -58,7 +60,7 @@ func (d *Deployment) Deploy(ctx context.Context, js jetstream.JetStream, p uint3
 	closed := natsconn.WALClosed(info.Config, d.App, p)
 	subject, after := natsconn.DeploySubject(d.App, p), uint64(0)
 	if !closed {
-		subject = natsconn.WALSubject(d.App, p)
+		subject = natsconn.RoutedSubject(d.App, p, d.Scalings)
 		if d.After != nil {
 			after = d.After[p]
 		} else if info.State.LastSeq > 0 {
@@ -80,7 +82,7 @@ func (d *Deployment) Deploy(ctx context.Context, js jetstream.JetStream, p uint3
 	if !closed {
 		return nil
 	}
-	return natsconn.OpenWAL(ctx, js, d.App, p)
+	return natsconn.OpenWAL(ctx, js, d.App, p, d.Scalings)
 }
 
 // errTaken says that another frame, perhaps the same one, is where the deploy frame was
@@ -90,11 +92,20 @@ var errTaken = errors.New("the log has gone on")
 // Append appends the frame of a later version to the log of partition p. It may be repeated:
 // tasks ignore a frame whose version is in force. On return the frame is durable.
 func (d *Deployment) Append(ctx context.Context, js jetstream.JetStream, p uint32) error {
+	return d.appendTo(ctx, js, p, natsconn.RoutedSubject(d.App, p, d.Scalings))
+}
+
+// AppendClosed is Append for a log that is closed.
+func (d *Deployment) AppendClosed(ctx context.Context, js jetstream.JetStream, p uint32) error {
+	return d.appendTo(ctx, js, p, natsconn.DeploySubject(d.App, p))
+}
+
+func (d *Deployment) appendTo(ctx context.Context, js jetstream.JetStream, p uint32, subject string) error {
 	data, err := d.Frame(p)
 	if err != nil {
 		return err
 	}
-	if _, err := js.PublishMsg(ctx, &nats.Msg{Subject: natsconn.WALSubject(d.App, p), Data: data}); err != nil {
+	if _, err := js.PublishMsg(ctx, &nats.Msg{Subject: subject, Data: data}); err != nil {
 		return fmt.Errorf("append the frame of version %d to log %s: %w", d.Number, natsconn.WALStream(d.App, p), err)
 	}
 	return nil

@@ -11,6 +11,8 @@
 //	                └────────── nothing in flight ──────────────────┘  └ repeated unchanged
 //	                                                                     until acknowledged
 //
+// flight.go decides when a frame is sent again; WriterConfig.AttemptTimeout is the first wait.
+//
 // Read errors.go, message.go, group.go, writer.go, run.go and flight.go for
 // writing, reader.go and pump.go for reading.
 package wal

@@ -91,8 +91,9 @@ func TestWriterRepeatsWhatHasNoAnswer(t *testing.T) {
 			if !slices.Equal(l.texts, want) {
 				t.Errorf("rows %q, want %q", l.texts, want)
 			}
-			if l.duplicates != 6 || w.Stats().Repeats != 6 {
-				t.Errorf("%d duplicates after %d repeats, want 6 of each", l.duplicates, w.Stats().Repeats)
+			// A slow answer is a lost one, so there may be more.
+			if repeats := int(w.Stats().Repeats); l.duplicates < 6 || repeats < l.duplicates {
+				t.Errorf("%d duplicates after %d repeats, want at least 6 duplicates, and a repeat for each", l.duplicates, repeats)
 			}
 		})
 	}

@@ -27,9 +27,9 @@ type Record struct {
 // in hexadecimal. nil names none.
 type Skip map[uint64]string
 
-// Mark sets Skipped in a record that is named. It fails if the record there is another one
+// Apply sets Skipped in a record that is named. It fails if the record there is another one
 // than that which was to be passed over.
-func (s Skip) Mark(r *Record) error {
+func (s Skip) Apply(r *Record) error {
 	want, ok := s[r.Seq]
 	if !ok {
 		return nil
@@ -99,26 +99,26 @@ func OpenReader(ctx context.Context, cfg ReaderConfig) (*Reader, error) {
 func (r *Reader) Next(ctx context.Context) (Record, error) {
 	select {
 	case rec := <-r.records:
-		return r.take(rec)
+		return r.deliver(rec)
 	default:
 	}
 	select {
 	case rec := <-r.records:
-		return r.take(rec)
+		return r.deliver(rec)
 	case <-ctx.Done():
 		return Record{}, ctx.Err()
 	case <-r.ended:
 	}
 	select { // what was read before the trouble comes first
 	case rec := <-r.records:
-		return r.take(rec)
+		return r.deliver(rec)
 	default:
 		return Record{}, r.err
 	}
 }
 
-func (r *Reader) take(rec Record) (Record, error) {
-	if err := r.skip.Mark(&rec); err != nil {
+func (r *Reader) deliver(rec Record) (Record, error) {
+	if err := r.skip.Apply(&rec); err != nil {
 		return Record{}, err
 	}
 	r.next = rec.Seq + 1

@@ -1,6 +1,7 @@
 package wal
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/binary"
@@ -36,6 +37,8 @@ type WriterConfig struct {
 	Conn      *nats.Conn
 	App       string
 	Partition uint32
+	// Subject takes the frames; "" is natsconn.WALSubject, which a log has until its app is scaled.
+	Subject string
 	// Codec of the frames; zero is LZ4.
 	Codec compress.Codec
 	// PendingBytesMax bounds what waits for the server, in bytes of rows in
@@ -142,7 +145,7 @@ func NewWriter(cfg WriterConfig) (*Writer, error) {
 	w := &Writer{
 		cfg:             cfg,
 		messageBytesMax: int(min(frame.BytesMax, payload)) - frameSlackBytes,
-		subject:         natsconn.WALSubject(cfg.App, cfg.Partition),
+		subject:         cmp.Or(cfg.Subject, natsconn.WALSubject(cfg.App, cfg.Partition)),
 		stream:          natsconn.WALStream(cfg.App, cfg.Partition),
 		wake:            make(chan struct{}, 1),
 		runs:            make(chan struct{}),
@@ -177,7 +180,7 @@ func (w *Writer) Runs() <-chan struct{} { return w.runs }
 func (w *Writer) Append(m *Message, done Committed) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	g, err := w.take(m)
+	g, err := w.addToGroup(m)
 	if err != nil {
 		return err
 	}
@@ -193,7 +196,7 @@ func (w *Writer) Append(m *Message, done Committed) error {
 func (w *Writer) AppendFuture(m *Message) (Future, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	g, err := w.take(m)
+	g, err := w.addToGroup(m)
 	if err != nil {
 		return Future{}, err
 	}
@@ -241,8 +244,8 @@ func (w *Writer) appendAlone(f frame.Frame, done Committed) error {
 	return nil
 }
 
-// take adds the message to the open group, and returns the group.
-func (w *Writer) take(m *Message) (*group, error) {
+// addToGroup adds the message to the open group, and returns the group.
+func (w *Writer) addToGroup(m *Message) (*group, error) {
 	if err := m.check(); err != nil {
 		return nil, err
 	}

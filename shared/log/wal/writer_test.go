@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/eventflux/eventflux/shared/lang/event"
 	"github.com/eventflux/eventflux/shared/lang/frame"
@@ -17,7 +18,7 @@ import (
 func TestWriterKeepsOrderOverFrames(t *testing.T) {
 	nc := startNode(t, natsconn.Durable).connect()
 	ensureWAL(t, nc, natsconn.StreamLimits{})
-	w := runWriter(t, WriterConfig{Conn: nc})
+	w := runWriter(t, WriterConfig{Conn: nc, AttemptTimeout: time.Minute}) // no answer is late
 	const n = 20_000
 	var want []string
 	told := newOutcomes(n)

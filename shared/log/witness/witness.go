@@ -8,8 +8,9 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"time"
+
+	"github.com/eventflux/eventflux/shared/state/wire"
 )
 
 // Every record lies in one disk sector of its own. Two of them take turns, so that a power
@@ -31,8 +32,6 @@ const (
 	offsetSum     = 48
 	recordBytes   = 52
 )
-
-var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // ErrCorrupt says that neither of the two records of a file can be read. The log itself is
 // not damaged by that, but its end has no witness.
@@ -72,10 +71,10 @@ func encode(dst *[recordBytes]byte, log uint32, turn uint64, e *End) {
 }
 
 func sum(b *[recordBytes]byte) {
-	binary.LittleEndian.PutUint32(b[offsetSum:], crc32.Checksum(b[:offsetSum], castagnoli))
+	binary.LittleEndian.PutUint32(b[offsetSum:], wire.CRC(b[:offsetSum]))
 }
 
-func nameSum(stream string) uint32 { return crc32.Checksum([]byte(stream), castagnoli) }
+func nameSum(stream string) uint32 { return wire.CRC([]byte(stream)) }
 
 // Decode returns the newer of the two records that the file of a log holds.
 func Decode(stream string, file []byte) (End, error) {
@@ -108,7 +107,7 @@ func decodeRecord(stream string, b []byte) (e End, turn uint64, err error) {
 	switch {
 	case string(b[:len(magic)]) != magic:
 		return e, 0, fmt.Errorf("%w: it starts with %q, not with %q", ErrCorrupt, b[:len(magic)], magic)
-	case binary.LittleEndian.Uint32(b[offsetSum:]) != crc32.Checksum(b[:offsetSum], castagnoli):
+	case binary.LittleEndian.Uint32(b[offsetSum:]) != wire.CRC(b[:offsetSum]):
 		return e, 0, fmt.Errorf("%w: the checksum is wrong", ErrCorrupt)
 	case b[offsetVersion] != version:
 		return e, 0, fmt.Errorf("%w: %d, known is %d; run the version of eventflux that wrote it or a newer one", ErrVersion, b[offsetVersion], version)

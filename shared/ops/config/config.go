@@ -1,7 +1,7 @@
 // Package config holds what an operator can set: a table of settings, each with
 // a default, a unit, a meaning and a check, filled from defaults, a YAML file,
 // the environment and flags, the later ones winning. What a setting does is left
-// to the package that reads it.
+// to the package that reads it. settings.go has the table.
 package config
 
 import (
@@ -133,7 +133,7 @@ type Merger struct {
 
 // Recovery says how state is restored.
 type Recovery struct {
-	Workers int // blocks that are fetched at once; 0 for the number of cores
+	Workers int // blocks that are fetched or stored at once; see stores.Workers for 0
 }
 
 // Processor says who this processor is.

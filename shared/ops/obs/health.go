@@ -9,21 +9,23 @@ import (
 	"time"
 )
 
-// Beat is when a loop was last seen running. The zero value is one that does not run,
+// Heartbeat is when a loop was last seen running. The zero value is one that does not run,
 // and is not asked to.
-type Beat struct{ at atomic.Int64 }
+type Heartbeat struct{ at atomic.Int64 }
 
 // Now says that the loop runs.
-func (b *Beat) Now() { b.at.Store(time.Now().UnixNano()) }
+func (b *Heartbeat) Now() { b.at.Store(time.Now().UnixNano()) }
 
 // Stop says that the loop has ended, as it should.
-func (b *Beat) Stop() { b.at.Store(0) }
+func (b *Heartbeat) Stop() { b.at.Store(0) }
 
 // Within reports whether the loop was seen within a time.
-func (b *Beat) Within(long time.Duration) bool { return time.Since(time.Unix(0, b.at.Load())) <= long }
+func (b *Heartbeat) Within(long time.Duration) bool {
+	return time.Since(time.Unix(0, b.at.Load())) <= long
+}
 
 // Check returns an error if the loop runs, and was not seen for so long.
-func (b *Beat) Check(long time.Duration) error {
+func (b *Heartbeat) Check(long time.Duration) error {
 	at := b.at.Load()
 	if since := time.Since(time.Unix(0, at)); at != 0 && since > long {
 		return fmt.Errorf("its loop was last seen %s ago, at most %s are in order; look at the log, and restart the process", since.Round(time.Second), long)

@@ -135,7 +135,7 @@ func TestProfiles(t *testing.T) {
 
 func TestBeat(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var b obs.Beat
+		var b obs.Heartbeat
 		if err := b.Check(time.Second); err != nil || b.Within(time.Second) {
 			t.Error("a loop that has not started:", err)
 		}

@@ -4,11 +4,11 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
-	"fmt"
 	"hash/fnv"
 	"math"
 
 	"github.com/eventflux/eventflux/shared/state"
+	"github.com/eventflux/eventflux/shared/state/wire"
 )
 
 // The entries alone decide where blocks end, so that equal stretches of state give equal
@@ -95,22 +95,22 @@ func readBlock(object string, raw []byte, entries int) ([]state.Change, error) {
 	changes := make([]state.Change, 0, entries)
 	keys := make([]byte, 0, min(len(raw), entries*keyBytesLikely))
 	var last []byte
-	r := &reader{object: object, data: raw}
-	for r.at < len(raw) {
-		at := r.at
-		shared := r.uvarint()
-		if r.err == nil && shared > uint64(len(last)) {
-			r.fail(at, "%d bytes shared with a key of %d", shared, len(last))
+	r := wire.New(raw)
+	for r.Len() > 0 {
+		at := r.Offset()
+		shared := r.Uvarint()
+		if shared > uint64(len(last)) {
+			r.FailAt(at, "%d bytes shared with a key of %d", shared, len(last))
 		}
-		rest := r.bytes(r.length())
-		size := r.uvarint()
+		rest := r.Sized()
+		size := r.Uvarint()
 		deleted := size == 0
 		var value []byte
 		if !deleted {
-			value = r.bytes(r.bounded(size - 1))
+			value = r.Bytes(int(min(size-1, math.MaxInt)))
 		}
-		if r.err != nil {
-			return nil, r.err
+		if r.Failed() {
+			return nil, corruption(object, r.Err())
 		}
 		if len(changes) > 0 && (len(rest) == 0 || shared < uint64(len(last)) && rest[0] <= last[shared]) {
 			return nil, corrupt(object, at, "a key that does not follow the one before")
@@ -130,55 +130,3 @@ const (
 	minChangeBytes = 3
 	keyBytesLikely = 16
 )
-
-// reader reads numbers and bytes; the first failure stays.
-type reader struct {
-	object string
-	data   []byte
-	at     int
-	err    error
-}
-
-func (r *reader) fail(at int, format string, args ...any) {
-	if r.err == nil {
-		r.err = &CorruptError{Object: r.object, What: fmt.Sprintf(format, args...), Offset: at}
-	}
-}
-
-func (r *reader) bytes(n int) []byte {
-	if r.err == nil && n > len(r.data)-r.at {
-		r.fail(r.at, "%d bytes are missing", n-(len(r.data)-r.at))
-	}
-	if r.err != nil {
-		return nil
-	}
-	r.at += n
-	return r.data[r.at-n : r.at : r.at]
-}
-
-// uvarint reads a number in its shortest form.
-func (r *reader) uvarint() uint64 {
-	if r.err != nil {
-		return 0
-	}
-	v, n := binary.Uvarint(r.data[r.at:])
-	if n <= 0 || n > 1 && r.data[r.at+n-1] == 0 {
-		r.fail(r.at, "expected a number")
-		return 0
-	}
-	r.at += n
-	return v
-}
-
-// length reads a number of bytes that follow.
-func (r *reader) length() int { return r.bounded(r.uvarint()) }
-
-func (r *reader) bounded(n uint64) int {
-	if r.err == nil && n > uint64(len(r.data)-r.at) {
-		r.fail(r.at, "a length of %d, and %d bytes are left", n, len(r.data)-r.at)
-	}
-	if r.err != nil {
-		return 0
-	}
-	return int(n)
-}

@@ -198,7 +198,11 @@ func TestEveryDamageIsNoticed(t *testing.T) {
 // damages returns the bytes with a bit flipped, and cut: each of a few, some of many.
 func damages(whole []byte, random *rand.Rand) [][]byte {
 	var all [][]byte
-	step := max(len(whole)/100, 1)
+	places := 100
+	if testing.Short() {
+		places = 25
+	}
+	step := max(len(whole)/places, 1)
 	for at := 0; at < len(whole); at += step {
 		flipped := bytes.Clone(whole)
 		flipped[at] ^= 1 << random.IntN(8)

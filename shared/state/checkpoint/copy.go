@@ -80,14 +80,14 @@ func (c *Copier) pass(ctx context.Context, done *Copied) error {
 	slices.SortFunc(source, func(a, b listed) int {
 		return cmp.Or(cmp.Compare(a.epoch, b.epoch), compareBool(a.name == head.Name, b.name == head.Name), a.used.Compare(b.used), strings.Compare(a.name, b.name))
 	})
-	held := map[string]bool{} // runs that the other store has
+	held := map[string]bool{} // objects with runs that the other store has
 	for _, m := range target {
 		manifest, err := ReadManifest(ctx, c.To, m.name, "")
 		if err != nil {
 			return err
 		}
-		for run := range manifest.RunNames() {
-			held[run] = true
+		for object := range manifest.RunObjects() {
+			held[object] = true
 		}
 	}
 	for _, m := range source {
@@ -217,7 +217,7 @@ func (c *Copier) copyRuns(ctx context.Context, m *Manifest, held map[string]bool
 		for i := range m.Partitions[p].Components {
 			for r := range m.Partitions[p].Components[i].Runs {
 				run := &m.Partitions[p].Components[i].Runs[r]
-				runs[run.Name] = run
+				runs[run.Object()] = run
 			}
 		}
 	}

@@ -3,6 +3,8 @@ package checkpoint
 import (
 	"errors"
 	"fmt"
+
+	"github.com/eventflux/eventflux/shared/state/wire"
 )
 
 // What a caller can do about a checkpoint that does not load.
@@ -40,4 +42,12 @@ func (e *CorruptError) Is(target error) bool {
 
 func corrupt(object string, offset int, format string, args ...any) error {
 	return &CorruptError{Object: object, What: fmt.Sprintf(format, args...), Offset: offset}
+}
+
+// corruption turns an error of a reader of an object's bytes into one that names the object.
+func corruption(object string, err error) error {
+	if at, ok := err.(*wire.Error); ok {
+		return &CorruptError{Object: object, What: at.What, Offset: at.Offset}
+	}
+	return err
 }

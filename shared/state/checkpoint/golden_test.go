@@ -154,7 +154,7 @@ func TestGoldenRunsOfVersion1(t *testing.T) {
 // The index of a run does not grow with the sizes of keys.
 func TestIndexIsIndependentOfKeys(t *testing.T) {
 	var changes []state.Change
-	for i := range 80 {
+	for i := range 20 {
 		changes = append(changes, state.Change{Key: fmt.Appendf(bytes.Repeat([]byte("k"), 1<<20), "%04d", i), Value: []byte("v")})
 	}
 	s := memory.New()
@@ -163,7 +163,7 @@ func TestIndexIsIndependentOfKeys(t *testing.T) {
 		t.Fatal(err)
 	}
 	data, err := s.Get(ctx, runName(run.Name))
-	if err != nil || len(data) > 80*64 {
+	if err != nil || len(data) > 20*64 {
 		t.Errorf("the index of %d blocks has %d bytes; %v", run.Blocks, len(data), err)
 	}
 	got, err := LoadChain(ctx, s, []Run{run}, 2)

@@ -51,6 +51,58 @@ func (s Strategy) String() string {
 	return fmt.Sprintf("Strategy(%d)", int(s))
 }
 
+// ParseStrategy returns the strategy that a command names.
+func ParseStrategy(name string) (Strategy, error) {
+	switch name {
+	case "last-write-wins":
+		return LastWriteWins, nil
+	case "first-write-wins":
+		return FirstWriteWins, nil
+	case "timestamp-priority":
+		return TimestampPriority, nil
+	}
+	return 0, fmt.Errorf("%w: strategy %q is none of last-write-wins, first-write-wins and timestamp-priority", state.ErrInvalid, name)
+}
+
+// Written says when a line of history wrote what it has under a key.
+type Written struct {
+	Epoch state.Epoch // of the run that has it
+	Time  time.Time   // of the line
+	Line  int         // its place in the list of lines
+}
+
+// Compare compares what two lines have under a key: the larger one wins.
+func (s Strategy) Compare(a, b Written) int {
+	byLine := cmp.Compare(a.Line, b.Line)
+	switch s {
+	case FirstWriteWins:
+		return -cmp.Or(cmp.Compare(a.Epoch, b.Epoch), byLine)
+	case TimestampPriority:
+		return cmp.Or(a.Time.Compare(b.Time), byLine)
+	default:
+		return cmp.Or(cmp.Compare(a.Epoch, b.Epoch), byLine)
+	}
+}
+
+// EachChange calls visit with the newest change of each key of a chain, deletions included, in
+// the order of keys, and with the epoch of its run. visit owns the change.
+func EachChange(ctx context.Context, s store.Store, chain []Run, visit func(state.Change, state.Epoch)) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	l := &line{runs: chain, taken: true}
+	if err := l.open(ctx, s, nil, nil); err != nil {
+		return err
+	}
+	for {
+		head, err := l.head(ctx)
+		if err != nil || head.Change == nil {
+			return err
+		}
+		visit(*head.Change, head.epoch)
+		l.taken = true
+	}
+}
+
 // MergeLines merges lines of history into one run, in bounded memory, as MergeRuns
 // does. Inside a line newer epochs win, and a contradiction is a *CorruptError; between
 // lines the strategy decides.
@@ -65,17 +117,9 @@ func MergeLines(ctx context.Context, s store.Store, opt WriterOptions, lines []L
 
 // order compares versions: the largest one wins.
 func (s Strategy) order(lines []Line) (func(a, b version) int, error) {
-	byLine := func(a, b version) int { return cmp.Compare(a.line, b.line) }
-	byEpoch := func(a, b version) int { return cmp.Or(cmp.Compare(a.epoch, b.epoch), byLine(a, b)) }
-	switch s {
-	case LastWriteWins:
-		return byEpoch, nil
-	case FirstWriteWins:
-		return func(a, b version) int { return -byEpoch(a, b) }, nil
-	case TimestampPriority:
-		return func(a, b version) int {
-			return cmp.Or(lines[a.line].Time.Compare(lines[b.line].Time), byLine(a, b))
-		}, nil
+	if s < LastWriteWins || s > TimestampPriority {
+		return nil, fmt.Errorf("%w: %s is no strategy for lines of history", state.ErrInvalid, s)
 	}
-	return nil, fmt.Errorf("%w: %s is no strategy for lines of history", state.ErrInvalid, s)
+	written := func(v version) Written { return Written{v.epoch, lines[v.line].Time, v.line} }
+	return func(a, b version) int { return s.Compare(written(a), written(b)) }, nil
 }

@@ -40,8 +40,12 @@ func Load(ctx context.Context, s store.Store, part *Partition, epoch state.Epoch
 	urgentFirst(ordered, stored)
 	workers = max(workers, 1)
 	group, ctx := errgroup.WithContext(ctx)
+	chains := make([][]Run, len(part.Components))
+	for i := range part.Components {
+		chains[i] = part.Components[i].Runs
+	}
 	l := &loader{
-		store: s, epoch: epoch, fetching: newSlots(workers), loading: newSlots(workers),
+		store: SharedReads(s, chains...), epoch: epoch, fetching: newSlots(workers), loading: newSlots(workers),
 		memory: semaphore.NewWeighted(aheadBytesMax), done: map[string]chan struct{}{},
 	}
 	if workers == 1 {

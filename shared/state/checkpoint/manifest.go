@@ -116,6 +116,11 @@ type Run struct {
 	// written: a block that is stored once may belong to several runs.
 	Bytes  int64 `json:"bytes"`
 	Blocks int   `json:"blocks"`
+	// Pack is the SHA-256 of the pack that has the run, and names it. The run has Bytes bytes
+	// from Offset, of PackBytes. All three are empty for a run that is an object of its own.
+	Pack      string `json:"pack,omitempty"`
+	Offset    int64  `json:"offset,omitempty"`
+	PackBytes int64  `json:"pack_bytes,omitempty"`
 }
 
 // Kind says whether a run stands alone.

@@ -53,8 +53,19 @@ func changedManifest() *Manifest {
 	return m
 }
 
+// packedManifest is of format 4.
+func packedManifest() *Manifest {
+	m := sampleManifest()
+	r := &m.Partitions[0].Components[0].Runs[1]
+	r.Pack, r.Offset, r.PackBytes = strings.Repeat("23", 32), 105, 300
+	return m
+}
+
 func TestManifestGolden(t *testing.T) {
-	for file, m := range map[string]*Manifest{"testdata/manifest-1.json": sampleManifest(), "testdata/manifest-2.json": skippingManifest(), "testdata/manifest-3.json": changedManifest()} {
+	for file, m := range map[string]*Manifest{
+		"testdata/manifest-1.json": sampleManifest(), "testdata/manifest-2.json": skippingManifest(),
+		"testdata/manifest-3.json": changedManifest(), "testdata/manifest-4.json": packedManifest(),
+	} {
 		t.Run(file, func(t *testing.T) { checkManifestGolden(t, file, m) })
 	}
 }
@@ -116,9 +127,15 @@ func TestEditedManifestIsRefused(t *testing.T) {
 		"skipped without reason":  func(m *Manifest) { m.Partitions[0].Skipped = []Skipped{{100, strings.Repeat("ef", 32), ""}} },
 		"a version without plan":  func(m *Manifest) { m.Partitions[0].Version = 2 },
 		"version 1 by its number": func(m *Manifest) { m.Partitions[0].Version, m.Partitions[0].Plan = 1, "c0ffee" },
+		"a pack without a hash":   func(m *Manifest) { packedRun(m).Pack = "23" },
+		"a place without a pack":  func(m *Manifest) { packedRun(m).Pack = "" },
+		"a run beyond its pack":   func(m *Manifest) { packedRun(m).Offset = 221 },
+		"a run before the first":  func(m *Manifest) { packedRun(m).Offset = 4 },
+		"blocks outside a pack":   func(m *Manifest) { packedRun(m).Blocks = 2 },
+		"a pack over the limit":   func(m *Manifest) { packedRun(m).PackBytes = store.ObjectBytesMax + 1 },
 		"run name":                func(m *Manifest) { m.Partitions[0].Components[0].Runs[0].Name = "../../etc" },
 	} {
-		m := sampleManifest()
+		m := packedManifest()
 		edit(m)
 		if _, err := m.Encode(); err == nil {
 			t.Errorf("%s: written", what)
@@ -130,24 +147,29 @@ func TestEditedManifestIsRefused(t *testing.T) {
 			t.Errorf("%s: %v", what, err)
 		}
 	}
-	m := skippingManifest()
-	m.Format = 1 // an older program must not read it as if nothing was passed over
-	m.Digest, _ = m.sum()
-	data, _ := m.json()
-	if _, err := DecodeManifest("m", data); !errors.Is(err, ErrCorrupt) {
-		t.Errorf("format 2 as 1: %v", err)
+	for format, m := range map[int]*Manifest{2: skippingManifest(), 3: changedManifest(), 4: packedManifest()} {
+		m.Format = format - 1 // an older program must not read it as if it knew everything in it
+		m.Digest, _ = m.sum()
+		data, _ := m.json()
+		if _, err := DecodeManifest("m", data); !errors.Is(err, ErrCorrupt) {
+			t.Errorf("format %d as %d: %v", format, format-1, err)
+		}
 	}
-	if _, err := DecodeManifest("m", []byte(`{"format":4}`)); !errors.Is(err, ErrVersion) {
+	if _, err := DecodeManifest("m", []byte(`{"format":5}`)); !errors.Is(err, ErrVersion) {
 		t.Errorf("a newer format: %v", err)
 	}
 }
 
+func packedRun(m *Manifest) *Run { return &m.Partitions[0].Components[0].Runs[1] }
+
 func FuzzDecodeManifest(f *testing.F) {
-	data, err := sampleManifest().Encode()
-	if err != nil {
-		f.Fatal(err)
+	for _, m := range []*Manifest{sampleManifest(), packedManifest()} {
+		data, err := m.Encode()
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(data)
 	}
-	f.Add(data)
 	f.Fuzz(func(t *testing.T, data []byte) {
 		m, err := DecodeManifest("m", data)
 		if err != nil {

@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -16,22 +17,36 @@ import (
 	"github.com/eventflux/eventflux/shared/state/store"
 )
 
-// manifestFormat is the newest format. Format 2 adds Skipped, and format 3 Partition.Version;
-// a manifest is written in the oldest format that has what it says.
-const manifestFormat = 3
+// manifestFormat is the newest format. Format 2 adds Skipped, format 3 Partition.Version, and
+// format 4 Run.Pack; a manifest is written in the oldest format that has what it says.
+const manifestFormat = 4
 
 // format returns the format that a manifest is written in.
 func (m *Manifest) format() int {
 	format := 1
 	for i := range m.Partitions {
-		if m.Partitions[i].Version > 0 {
-			return 3
+		p := &m.Partitions[i]
+		if p.packed() {
+			return 4
 		}
-		if len(m.Partitions[i].Skipped) > 0 {
-			format = 2
+		if p.Version > 0 {
+			format = 3
+		}
+		if len(p.Skipped) > 0 {
+			format = max(format, 2)
 		}
 	}
 	return format
+}
+
+// packed reports whether a pack has a run of the partition.
+func (p *Partition) packed() bool {
+	for i := range p.Components {
+		if slices.ContainsFunc(p.Components[i].Runs, func(r Run) bool { return r.Pack != "" }) {
+			return true
+		}
+	}
+	return false
 }
 
 // VersionOf returns the version of the app that was in force at the barrier of partition p,
@@ -208,6 +223,8 @@ func (c *Component) wrong() string {
 			return fmt.Sprintf("run %q is not named by a hash", r.Name)
 		case (i == 0) != (r.Kind == Base) || (i > 0) != (r.Kind == Delta):
 			return fmt.Sprintf("a %s in place %d of a chain", r.Kind, i)
+		case r.wrongPack() != "":
+			return r.wrongPack()
 		case r.Epoch == 0 || r.Entries <= 0 || r.RawBytes <= 0 || r.Bytes <= 0 || r.Blocks <= 0:
 			return fmt.Sprintf("run %s of epoch %d, with %d entries, %d bytes, %d stored, %d blocks", r.Name, r.Epoch, r.Entries, r.RawBytes, r.Bytes, r.Blocks)
 		}

@@ -18,7 +18,7 @@ const blocksAhead = 2 // of each run that is merged
 // and does not depend on the size of the state.
 //
 // The chain is one line of history. Runs of one epoch that differ about a key, or epochs
-// that go back, contradict it and are a *CorruptError.
+// that go back, contradict it and are a *CorruptError. A base that would be empty is ErrNoEntries.
 func MergeRuns(ctx context.Context, s store.Store, opt WriterOptions, chain []Run) (Run, error) {
 	return mergeInto(ctx, s, opt, merging{lines: []Line{{Runs: chain}}})
 }
@@ -34,7 +34,7 @@ func FoldChain(ctx context.Context, s store.Store, opt WriterOptions, c *Compone
 	digest := newDigester()
 	run, err := mergeInto(ctx, s, opt, merging{lines: []Line{{Runs: c.Runs}}, held: held, taken: digest.add})
 	got := digest.end()
-	if err != nil && !errors.Is(err, errNoEntries) {
+	if err != nil && !errors.Is(err, ErrNoEntries) {
 		return nil, err
 	}
 	if err := compareDigest(c, got); err != nil {
@@ -162,7 +162,7 @@ func (l *line) open(ctx context.Context, s store.Store, w *Writer, held map[stri
 	for i := range l.runs {
 		r := &l.runs[i]
 		if i > 0 && r.Epoch < l.runs[i-1].Epoch {
-			return corrupt(runName(r.Name), -1, "a run of epoch %d after one of epoch %d", r.Epoch, l.runs[i-1].Epoch)
+			return corrupt(r.Object(), -1, "a run of epoch %d after one of epoch %d", r.Epoch, l.runs[i-1].Epoch)
 		}
 		c, x, err := openCursor(ctx, s, r, blocksAhead)
 		if err != nil {
@@ -202,7 +202,7 @@ func (l *line) head(ctx context.Context) (version, error) {
 			order = bytes.Compare(head.Key, l.newest.Key)
 		}
 		if order == 0 && l.newest.epoch == l.runs[i].Epoch && !sameChange(head, l.newest.Change) {
-			return version{}, corrupt(runName(l.runs[i].Name), -1, "another run of its epoch %d has something else under key %q", l.newest.epoch, head.Key)
+			return version{}, corrupt(l.runs[i].Object(), -1, "another run of its epoch %d has something else under key %q", l.newest.epoch, head.Key)
 		}
 		if order <= 0 {
 			l.newest = version{Change: head, epoch: l.runs[i].Epoch}
@@ -253,7 +253,8 @@ func (d *digester) end() state.Digest {
 	return <-d.result
 }
 
-var errNoEntries = errors.New("run without entries")
+// ErrNoEntries is returned if a run would have no entries. The chain of an empty state has no runs.
+var ErrNoEntries = errors.New("run without entries")
 
 // Adopt returns the chain with its part up to an epoch replaced by another chain for the
 // same state of that epoch. If that does not fit, the chain stays: its base is newer, or a
@@ -280,7 +281,7 @@ func CheckSwap(before, after *Manifest) error {
 		return fmt.Errorf("it has %d partitions, not %d", len(after.Partitions), len(before.Partitions))
 	}
 	bare := *after
-	bare.Digest = before.Digest
+	bare.Digest, bare.Format = before.Digest, before.Format
 	bare.Partitions = make([]Partition, len(after.Partitions))
 	for p := range after.Partitions {
 		was, is := &before.Partitions[p], &after.Partitions[p]
@@ -307,14 +308,47 @@ func CheckSwap(before, after *Manifest) error {
 	return nil
 }
 
-// RunNames returns the names of all runs of a manifest, with the newest epoch that each
-// was written for.
-func (m *Manifest) RunNames() map[string]state.Epoch {
+// Chains returns the chains of all components.
+func (m *Manifest) Chains() (chains [][]Run) {
+	for p := range m.Partitions {
+		for c := range m.Partitions[p].Components {
+			chains = append(chains, m.Partitions[p].Components[c].Runs)
+		}
+	}
+	return chains
+}
+
+// CheckNew reads those runs of a manifest whose objects the manifest before it does not need.
+func CheckNew(ctx context.Context, s store.Store, before, after *Manifest) error {
+	known := before.RunObjects()
+	var added []Run
+	for p := range after.Partitions {
+		for _, c := range after.Partitions[p].Components {
+			for _, r := range c.Runs {
+				if _, ok := known[r.Object()]; !ok {
+					added = append(added, r)
+				}
+			}
+		}
+	}
+	s = SharedReads(s, added)
+	for i := range added {
+		if _, err := openRun(ctx, s, &added[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// RunObjects returns the names of the objects that have the runs of a manifest, as Run.Object says,
+// with the newest epoch that a run in each was written for.
+func (m *Manifest) RunObjects() map[string]state.Epoch {
 	names := map[string]state.Epoch{}
 	for p := range m.Partitions {
 		for c := range m.Partitions[p].Components {
-			for _, r := range m.Partitions[p].Components[c].Runs {
-				names[r.Name] = max(names[r.Name], r.Epoch)
+			for i := range m.Partitions[p].Components[c].Runs {
+				r := &m.Partitions[p].Components[c].Runs[i]
+				names[r.Object()] = max(names[r.Object()], r.Epoch)
 			}
 		}
 	}

@@ -409,3 +409,23 @@ func TestMergeHoldsAFewBlocks(t *testing.T) {
 		}
 	})
 }
+
+// The chain of a state that was emptied folds into no run, which a caller can tell from a failure.
+func TestMergeOfNothing(t *testing.T) {
+	s := memory.New()
+	var chain []Run
+	for epoch, change := range []state.Change{{Key: []byte("k"), Value: []byte("v")}, {Key: []byte("k"), Deleted: true}} {
+		kind := Base
+		if epoch > 0 {
+			kind = Delta
+		}
+		run, err := WriteRun(t.Context(), s, WriterOptions{Kind: kind, Epoch: state.Epoch(epoch + 1)}, []state.Change{change})
+		if err != nil {
+			t.Fatal(err)
+		}
+		chain = append(chain, run)
+	}
+	if _, err := MergeRuns(t.Context(), s, WriterOptions{Kind: Base, Epoch: 2}, chain); !errors.Is(err, ErrNoEntries) {
+		t.Errorf("%v, want %v", err, ErrNoEntries)
+	}
+}

@@ -49,14 +49,21 @@ func openBlock(object string, data []byte, ref *blockRef, proven bool) ([]byte, 
 
 // openRun reads the index of a run and checks it against the reference to it.
 func openRun(ctx context.Context, s store.Store, run *Run) (*runIndex, error) {
-	object := runName(run.Name)
-	data, err := get(ctx, s, object)
+	object := run.Object()
+	data, err := getRun(ctx, s, run)
 	if err != nil {
 		return nil, err
 	}
 	x, err := decodeRun(object, data)
+	var wrong *CorruptError
+	if errors.As(err, &wrong) && wrong.Offset >= 0 {
+		wrong.Offset += int(run.Offset)
+	}
 	if err != nil {
 		return nil, err
+	}
+	if run.Pack != "" && x.inline == nil {
+		return nil, corrupt(object, int(run.Offset), "run %s, whose block is not in it", run.Name)
 	}
 	if got := x.name(); got != run.Name {
 		return nil, corrupt(object, -1, "it is run %s", got)
@@ -75,7 +82,7 @@ func openRun(ctx context.Context, s store.Store, run *Run) (*runIndex, error) {
 // changes reads a block of a run.
 func (x *runIndex) changes(ctx context.Context, s store.Store, run *Run, i int) ([]state.Change, error) {
 	ref := &x.blocks[i]
-	object, data := runName(run.Name), x.inline
+	object, data := run.Object(), x.inline
 	if data == nil {
 		object = blockName(ref.hash)
 		var err error
@@ -110,7 +117,7 @@ func (x *runIndex) changes(ctx context.Context, s store.Store, run *Run, i int) 
 // follows checks that block k of a run starts after the last key of the block before.
 func follows(run *Run, k int, last []byte, block []state.Change) error {
 	if k > 0 && string(block[0].Key) <= string(last) {
-		return corrupt(runName(run.Name), -1, "block %d starts with a key that does not follow the block before", k)
+		return corrupt(run.Object(), -1, "block %d starts with a key that does not follow the block before", k)
 	}
 	return nil
 }
@@ -137,7 +144,7 @@ func loadChain(ctx context.Context, s store.Store, chain []Run, slots *slots, ra
 			return err
 		})
 		if err == nil && (x.kind == Base) != (i == 0) {
-			err = corrupt(runName(chain[i].Name), -1, "a %s in place %d of a chain, which is one base followed by deltas", x.kind, i)
+			err = corrupt(chain[i].Object(), -1, "a %s in place %d of a chain, which is one base followed by deltas", x.kind, i)
 		}
 		if err != nil {
 			return nil, errors.Join(err, group.Wait())
@@ -178,13 +185,22 @@ func loadChain(ctx context.Context, s store.Store, chain []Run, slots *slots, ra
 	return state.Merge(entries, deltas...), nil
 }
 
-// Objects returns the names of all objects of a run, its own first.
+// Objects returns the names of all objects that have a run: its own first, or a pack. It reads only
+// runs that may have blocks elsewhere.
 func Objects(ctx context.Context, s store.Store, run *Run) ([]string, error) {
+	if run.Pack != "" || run.whole() {
+		return []string{run.Object()}, nil
+	}
+	return ReadObjects(ctx, s, run)
+}
+
+// ReadObjects is Objects, and always reads the run's object: damage of it is an error.
+func ReadObjects(ctx context.Context, s store.Store, run *Run) ([]string, error) {
 	x, err := openRun(ctx, s, run)
 	if err != nil {
 		return nil, err
 	}
-	names := []string{runName(run.Name)}
+	names := []string{run.Object()}
 	if x.inline == nil {
 		for i := range x.blocks {
 			names = append(names, blockName(x.blocks[i].hash))
@@ -193,10 +209,17 @@ func Objects(ctx context.Context, s store.Store, run *Run) ([]string, error) {
 	return names, nil
 }
 
+// whole reports whether the run's object surely has its only block in it. The run may have been
+// written before, with another codec; but whichever that was, so small a block was not put elsewhere.
+func (r *Run) whole() bool { return r.Blocks == 1 && r.RawBytes <= inlineBytesMax/2 }
+
 // Footprint returns the names of all objects of a run, with the bytes that each takes in
 // the store. For blocks that several runs share, that is what one of their writers noted:
-// another may have compressed them differently.
+// another may have compressed them differently. A run in a pack counts as an object of its own.
 func Footprint(ctx context.Context, s store.Store, run *Run) (map[string]int64, error) {
+	if run.Pack != "" {
+		return map[string]int64{fmt.Sprintf("%s@%d", run.Object(), run.Offset): run.Bytes}, nil
+	}
 	x, err := openRun(ctx, s, run)
 	if err != nil {
 		return nil, err

@@ -5,7 +5,8 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"fmt"
-	"hash/crc32"
+
+	"github.com/eventflux/eventflux/shared/state/wire"
 )
 
 // A run's object: docs/formats/run.md has every byte.
@@ -19,15 +20,12 @@ const (
 	runMagic      = "EFRN"
 	runVersion    = 2
 	runWithKeys   = 1 // the version whose index has the first key of each block
-	runBytesMin   = len(runMagic) + 3 + 1 + crcBytes
-	crcBytes      = 4
+	runBytesMin   = len(runMagic) + 3 + 1 + wire.CRCBytes
 	indexBytesMin = sha256.Size + 3
 	// inlineBytesMax is the largest stored size of a run's only block that is kept in the
 	// run's object, which saves a second object.
 	inlineBytesMax = 1 << 20
 )
-
-var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // blockRef is a block as a run's index has it.
 type blockRef struct {
@@ -69,7 +67,12 @@ func (x *runIndex) name() string {
 	return hex.EncodeToString(h.Sum(nil))
 }
 
-func runName(name string) string { return "runs/" + name }
+const runsFolder = "runs/"
+
+func runName(name string) string { return runsFolder + name }
+
+// isInline reports whether a run's object has its only block in it.
+func isInline(data []byte) bool { return len(data) >= runBytesMin && data[len(runMagic)+2] == 1 }
 
 func (x *runIndex) encode() []byte {
 	dst := append([]byte(runMagic), x.version, x.kind.code(), 0)
@@ -89,72 +92,69 @@ func (x *runIndex) encode() []byte {
 		}
 	}
 	dst = append(dst, x.inline...)
-	return binary.LittleEndian.AppendUint32(dst, crc32.Checksum(dst, castagnoli))
+	return wire.AppendCRC(dst)
 }
 
 // decodeRun reads a run's object. object names it in errors.
 func decodeRun(object string, data []byte) (*runIndex, error) {
-	if len(data) < runBytesMin {
-		return nil, corrupt(object, len(data), "%d bytes, the shortest run has %d", len(data), runBytesMin)
+	r := wire.Checked(data, "run", runBytesMin)
+	if magic := r.Bytes(len(runMagic)); !r.Failed() && string(magic) != runMagic {
+		r.FailAt(0, "it starts with %q, not with %q", magic, runMagic)
 	}
-	end := len(data) - crcBytes
-	if want, got := binary.LittleEndian.Uint32(data[end:]), crc32.Checksum(data[:end], castagnoli); want != got {
-		return nil, corrupt(object, end, "CRC32C is %08x, %08x was stored; it was altered or cut", got, want)
-	}
-	if string(data[:len(runMagic)]) != runMagic {
-		return nil, corrupt(object, 0, "it starts with %q, not with %q", data[:len(runMagic)], runMagic)
-	}
-	r := &reader{object: object, data: data[:end], at: len(runMagic)}
-	v := r.bytes(1)[0]
-	if v == 0 {
-		return nil, corrupt(object, len(runMagic), "version 0")
-	} else if v > runVersion {
-		return nil, fmt.Errorf("%w: %s: format version %d, known is %d; read it with the version that wrote it or a newer one", ErrVersion, object, v, runVersion)
-	}
-	x := &runIndex{version: v, size: len(data)}
-	switch kind := r.bytes(1)[0]; kind {
-	case Base.code():
-		x.kind = Base
-	case Delta.code():
-		x.kind = Delta
-	default:
-		return nil, corrupt(object, r.at-1, "kind %d", kind)
-	}
-	inline := r.bytes(1)[0]
-	if err := x.readBlocks(r); err != nil {
-		return nil, err
-	}
-	rest := r.data[r.at:]
+	x := &runIndex{version: r.Byte(), size: len(data)}
 	switch {
+	case r.Failed():
+	case x.version == 0:
+		r.FailAt(len(runMagic), "version 0")
+	case x.version > runVersion:
+		return nil, fmt.Errorf("%w: %s: format version %d, known is %d; read it with the version that wrote it or a newer one", ErrVersion, object, x.version, runVersion)
+	}
+	switch kind := r.Byte(); {
+	case kind == Base.code():
+		x.kind = Base
+	case kind == Delta.code():
+		x.kind = Delta
+	case !r.Failed():
+		r.FailAt(r.Offset()-1, "kind %d", kind)
+	}
+	inline := r.Byte()
+	x.readBlocks(&r)
+	at := r.Offset()
+	rest := r.Rest()
+	switch {
+	case r.Failed():
 	case inline > 1, inline == 1 && (len(x.blocks) != 1 || len(rest) != x.blocks[0].stored), inline == 0 && len(rest) > 0:
-		return nil, corrupt(object, r.at, "%d bytes after the index of %d blocks", len(rest), len(x.blocks))
+		r.FailAt(at, "%d bytes after the index of %d blocks", len(rest), len(x.blocks))
 	case inline == 1:
 		x.inline = rest
+	}
+	if r.Failed() {
+		return nil, corruption(object, r.Err())
 	}
 	return x, nil
 }
 
-func (x *runIndex) readBlocks(r *reader) error {
-	n := r.uvarint()
-	if r.err == nil && (n == 0 || n > uint64((len(r.data)-r.at)/indexBytesMin)) {
-		r.fail(r.at, "an index of %d blocks", n)
+func (x *runIndex) readBlocks(r *wire.Reader) {
+	at := r.Offset()
+	n := r.Count(indexBytesMin)
+	if n == 0 {
+		r.FailAt(at, "an index of 0 blocks")
 	}
-	for i := uint64(0); i < n && r.err == nil; i++ {
+	for i := 0; i < n && !r.Failed(); i++ {
 		var b blockRef
-		copy(b.hash[:], r.bytes(len(b.hash)))
-		at := r.at
-		entries, raw, stored := r.uvarint(), r.uvarint(), r.uvarint()
-		if r.err == nil && (entries == 0 || entries > raw || raw > blockRawMax || stored == 0 || stored > 2*blockRawMax) {
-			r.fail(at, "block %d has %d entries in %d bytes, stored as %d", i, entries, raw, stored)
+		copy(b.hash[:], r.Bytes(len(b.hash)))
+		at := r.Offset()
+		entries, raw, stored := r.Uvarint(), r.Uvarint(), r.Uvarint()
+		if entries == 0 || entries > raw || raw > blockRawMax || stored == 0 || stored > 2*blockRawMax {
+			r.FailAt(at, "block %d has %d entries in %d bytes, stored as %d", i, entries, raw, stored)
 		}
 		b.entries, b.raw, b.stored = int(entries), int(raw), int(stored)
 		if x.version == runWithKeys {
-			b.first = r.bytes(r.length())
+			b.first = r.Sized()
 		}
-		if x.version == runWithKeys && r.err == nil && i > 0 && string(b.first) <= string(x.blocks[i-1].first) {
-			r.fail(at, "block %d starts with a key that does not follow the previous one", i)
+		if x.version == runWithKeys && i > 0 && string(b.first) <= string(x.blocks[i-1].first) {
+			r.FailAt(at, "block %d starts with a key that does not follow the previous one", i)
 		}
 		x.blocks = append(x.blocks, b)
 	}
-	return r.err
 }

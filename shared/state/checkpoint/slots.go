@@ -24,14 +24,14 @@ func newSlots(size int) *slots { return &slots{size: size} }
 
 // do waits for a slot, unless ctx ends first.
 func (s *slots) do(ctx context.Context, rank int, work func() error) error {
-	if err := s.take(ctx, rank); err != nil {
+	if err := s.acquire(ctx, rank); err != nil {
 		return err
 	}
-	defer s.give()
+	defer s.release()
 	return work()
 }
 
-func (s *slots) take(ctx context.Context, rank int) error {
+func (s *slots) acquire(ctx context.Context, rank int) error {
 	w := &waiter{rank, make(chan struct{})}
 	s.mu.Lock()
 	s.waiting = append(s.waiting, w)
@@ -53,7 +53,7 @@ func (s *slots) take(ctx context.Context, rank int) error {
 	return ctx.Err()
 }
 
-func (s *slots) give() {
+func (s *slots) release() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.taken--

@@ -13,7 +13,7 @@ import (
 func TestSlotsGoByRank(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSlots(1)
-		if err := s.take(t.Context(), 0); err != nil {
+		if err := s.acquire(t.Context(), 0); err != nil {
 			t.Fatal(err)
 		}
 		var got []int
@@ -37,7 +37,7 @@ func TestSlotsGoByRank(t *testing.T) {
 		wait(t.Context(), 1, 1)
 		leave()
 		synctest.Wait()
-		s.give()
+		s.release()
 		synctest.Wait()
 		if want := []int{1, 2, 3, 4}; !slices.Equal(got, want) {
 			t.Errorf("slots went to %v, want %v", got, want)

@@ -28,6 +28,7 @@ type Report struct {
 // finish.
 func Verify(ctx context.Context, s store.Store, m *Manifest, workers int) (Report, error) {
 	var r Report
+	s = SharedReads(s, m.Chains()...)
 	for p := range m.Partitions {
 		for c := range m.Partitions[p].Components {
 			component := &m.Partitions[p].Components[c]
@@ -39,7 +40,7 @@ func Verify(ctx context.Context, s store.Store, m *Manifest, workers int) (Repor
 			if err == nil {
 				err = compareDigest(component, state.DigestOf(entries))
 			}
-			if err := r.note(fmt.Sprintf("%d/%s", p, component.ID), err); err != nil {
+			if err := r.record(fmt.Sprintf("%d/%s", p, component.ID), err); err != nil {
 				return r, err
 			}
 		}
@@ -47,8 +48,8 @@ func Verify(ctx context.Context, s store.Store, m *Manifest, workers int) (Repor
 	return r, nil
 }
 
-// note adds damage to the report, and returns any other error.
-func (r *Report) note(component string, err error) error {
+// record adds damage to the report, and returns any other error.
+func (r *Report) record(component string, err error) error {
 	var wrong *CorruptError
 	if !errors.As(err, &wrong) {
 		return err

@@ -138,7 +138,7 @@ func (w *Writer) put(b *fullBlock) {
 func (w *Writer) Finish() (Run, error) {
 	w.end()
 	if len(w.index.blocks) == 0 {
-		return Run{}, errors.Join(errNoEntries, w.group.Wait())
+		return Run{}, errors.Join(ErrNoEntries, w.group.Wait())
 	}
 	if w.held != nil {
 		data := compress.Seal(nil, w.held.raw, w.opt.Choice)
@@ -158,16 +158,20 @@ func (w *Writer) Finish() (Run, error) {
 	w.run.Name, w.run.Kind, w.run.Epoch, w.run.Blocks = w.index.name(), w.opt.Kind, w.opt.Epoch, len(w.index.blocks)
 	data := w.index.encode()
 	w.run.Bytes += int64(len(data))
-	name := runName(w.run.Name)
 	// The group's context ended when Wait returned.
-	err := putData(w.parent, w.store, name, data, func(there []byte) error {
+	return w.run, putRun(w.parent, w.store, w.run.Name, data)
+}
+
+// putRun puts the object of a run.
+func putRun(ctx context.Context, s store.Store, run string, data []byte) error {
+	name := runName(run)
+	return putData(ctx, s, name, data, func(there []byte) error {
 		x, err := decodeRun(name, there)
-		if err == nil && x.name() != w.run.Name {
+		if err == nil && x.name() != run {
 			err = corrupt(name, -1, "it is run %s", x.name())
 		}
 		return err
 	})
-	return w.run, err
 }
 
 // putData puts data under a name that identifies it. An existing object is kept, unless it

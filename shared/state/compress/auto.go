@@ -146,7 +146,7 @@ func (how *Choice) fast(raw []byte, d *Decision) {
 	}
 	t := trials.Get().(*trial)
 	defer trials.Put(t)
-	t.try(t.take(raw, min(len(raw)/repeatShare, sampleBytes)), d, Snappy)
+	t.try(t.copySample(raw, min(len(raw)/repeatShare, sampleBytes)), d, Snappy)
 	if d.Tried[Snappy]*repeatRatio < d.Sampled {
 		d.Codec, d.Reason = LZ4, ReasonRepeats
 	}
@@ -158,7 +158,7 @@ func (how *Choice) compare(dst, raw []byte, d *Decision, codecs ...Codec) []byte
 	defer trials.Put(t)
 	sample := raw
 	if len(raw) > tryBytesMax {
-		sample = t.take(raw, sampleBytes)
+		sample = t.copySample(raw, sampleBytes)
 	}
 	t.try(sample, d, codecs...)
 	how.pick(d)
@@ -173,9 +173,9 @@ func (how *Choice) compare(dst, raw []byte, d *Decision, codecs ...Codec) []byte
 	return append(dst, t.out[d.Codec]...)
 }
 
-// take copies a sample of about n bytes of raw from sampleParts places, including the first
+// copySample copies a sample of about n bytes of raw from sampleParts places, including the first
 // and the last bytes.
-func (t *trial) take(raw []byte, n int) []byte {
+func (t *trial) copySample(raw []byte, n int) []byte {
 	part := n / sampleParts
 	t.sample = t.sample[:0]
 	for i := range sampleParts {

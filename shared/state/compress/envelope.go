@@ -3,8 +3,9 @@ package compress
 import (
 	"encoding/binary"
 	"fmt"
-	"hash/crc32"
 	"slices"
+
+	"github.com/eventflux/eventflux/shared/state/wire"
 )
 
 // The envelope: version, codec, raw length, stored length, payload, CRC. Version and CRC
@@ -15,17 +16,14 @@ const (
 
 	offsetCodec = 1
 	offsetSizes = 2
-	crcBytes    = 4
 
-	envelopeBytesMin = offsetSizes + 2 + crcBytes // of an empty block
-	sizeBytesMax     = 5                          // a uvarint of at most 32 bits
+	envelopeBytesMin = offsetSizes + 2 + wire.CRCBytes // of an empty block
+	sizeBytesMax     = 5                               // a uvarint of at most 32 bits
 )
 
 // OverheadMax is the most that an envelope adds to a block, in bytes. Up to 127
 // bytes it adds 8, up to 16,383 bytes 10.
-const OverheadMax = offsetSizes + 2*sizeBytesMax + crcBytes
-
-var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+const OverheadMax = offsetSizes + 2*sizeBytesMax + wire.CRCBytes
 
 // Envelope describes a sealed block.
 type Envelope struct {
@@ -68,7 +66,7 @@ func SealExplain(dst, raw []byte, how Choice) ([]byte, Decision) {
 	if used < room {
 		dst = slices.Delete(dst, sizeAt+used, sizeAt+room)
 	}
-	return binary.LittleEndian.AppendUint32(dst, crc32.Checksum(dst[base:], castagnoli)), decision
+	return binary.LittleEndian.AppendUint32(dst, wire.CRC(dst[base:])), decision
 }
 
 // Open appends the block that sealed holds to dst and returns the extended slice. sealed is
@@ -95,15 +93,11 @@ func Open(dst, sealed []byte, rawMax int) ([]byte, error) {
 // Inspect checks the envelope around sealed, including its CRC, and returns it.
 // The payload is not decompressed.
 func Inspect(sealed []byte) (Envelope, error) {
-	var e Envelope
-	if err := checkWhole(sealed); err != nil {
-		return e, err
-	}
-	end := len(sealed) - crcBytes
-	e.Version = sealed[0]
-	e.Codec = Codec(sealed[offsetCodec])
-	e.CRC = binary.LittleEndian.Uint32(sealed[end:])
+	r := wire.Checked(sealed, "envelope", envelopeBytesMin)
+	e := Envelope{Version: r.Byte(), Codec: Codec(r.Byte())}
 	switch {
+	case r.Failed():
+		return e, corruption(r.Err())
 	case e.Version == 0:
 		return e, corrupt(0, "version 0")
 	case e.Version != envelopeVersion:
@@ -113,49 +107,36 @@ func Inspect(sealed []byte) (Envelope, error) {
 	case !e.Codec.Valid():
 		return e, fmt.Errorf("%w: codec %d is not known; a newer version may have written it", ErrVersion, uint8(e.Codec))
 	}
-	at, err := offsetSizes, error(nil)
-	if e.RawLen, at, err = size(sealed[:end], at); err != nil {
-		return e, err
-	}
-	sizeAt := at
-	if e.StoredLen, at, err = size(sealed[:end], at); err != nil {
-		return e, err
-	}
-	e.Offset = at
+	e.CRC = binary.LittleEndian.Uint32(sealed[len(sealed)-wire.CRCBytes:])
+	e.RawLen = readSize(&r)
+	sizeAt := r.Offset()
+	e.StoredLen = readSize(&r)
+	e.Offset = r.Offset()
 	switch {
+	case r.Failed():
 	case e.Codec == None && e.StoredLen != e.RawLen:
-		return e, corrupt(sizeAt, "%d bytes stored of %d that are not compressed", e.StoredLen, e.RawLen)
+		r.FailAt(sizeAt, "%d bytes stored of %d that are not compressed", e.StoredLen, e.RawLen)
 	case e.Codec != None && e.StoredLen >= e.RawLen:
-		return e, corrupt(sizeAt, "%s made %d bytes of %d; what does not shrink is stored as it is", e.Codec, e.StoredLen, e.RawLen)
-	case e.StoredLen != end-at:
-		return e, corrupt(sizeAt, "%d bytes of payload are declared, %d are there", e.StoredLen, end-at)
+		r.FailAt(sizeAt, "%s made %d bytes of %d; what does not shrink is stored as it is", e.Codec, e.StoredLen, e.RawLen)
+	case e.StoredLen != r.Len():
+		r.FailAt(sizeAt, "%d bytes of payload are declared, %d are there", e.StoredLen, r.Len())
 	}
-	return e, nil
+	return e, corruption(r.Err())
 }
 
-// checkWhole checks what every version of the envelope has: a CRC at its end.
-func checkWhole(sealed []byte) error {
-	if len(sealed) < envelopeBytesMin {
-		return corrupt(len(sealed), "%d bytes, the shortest envelope has %d", len(sealed), envelopeBytesMin)
+func readSize(r *wire.Reader) int {
+	at := r.Offset()
+	size := r.Uvarint()
+	if size > RawBytesMax {
+		r.FailAt(at, "a length of %d, limit %d", size, RawBytesMax)
+		return 0
 	}
-	end := len(sealed) - crcBytes
-	want, got := binary.LittleEndian.Uint32(sealed[end:]), crc32.Checksum(sealed[:end], castagnoli)
-	if want != got {
-		return corrupt(end, "CRC32C is %08x, the envelope says %08x; it was altered or cut", got, want)
-	}
-	return nil
+	return int(size)
 }
 
-// size reads a length at an offset and returns it and the offset after it.
-func size(src []byte, at int) (int, int, error) {
-	value, n := binary.Uvarint(src[at:min(len(src), at+sizeBytesMax)])
-	switch {
-	case n <= 0:
-		return 0, at, corrupt(at, "a length that does not end")
-	case n > 1 && src[at+n-1] == 0:
-		return 0, at, corrupt(at, "a length in %d bytes that needs fewer", n)
-	case value > RawBytesMax:
-		return 0, at, corrupt(at, "a length of %d, limit %d", value, RawBytesMax)
+func corruption(err error) error {
+	if at, ok := err.(*wire.Error); ok {
+		return &CorruptError{at.What, at.Offset}
 	}
-	return int(value), at + n, nil
+	return err
 }

@@ -22,7 +22,7 @@ func isNoise(raw []byte, d *Decision) bool {
 	t := trials.Get().(*trial)
 	defer trials.Put(t)
 	var sample Decision
-	if t.try(t.take(raw, sampleBytes), &sample, Zstd); sample.Tried[Zstd] < sampleBytes {
+	if t.try(t.copySample(raw, sampleBytes), &sample, Zstd); sample.Tried[Zstd] < sampleBytes {
 		return false
 	}
 	t.try(raw, d, Snappy)

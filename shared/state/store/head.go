@@ -5,10 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"hash/crc32"
-)
 
-var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+	"github.com/eventflux/eventflux/shared/state/wire"
+)
 
 // keptHead is a head as backends keep it. Version 0.x wrote no checksum.
 type keptHead struct {
@@ -22,7 +21,7 @@ func EncodeHead(h Head) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	sum := crc32.Checksum(data, castagnoli)
+	sum := wire.CRC(data)
 	data, err = json.Marshal(keptHead{h, &sum})
 	return append(data, '\n'), err
 }
@@ -45,7 +44,7 @@ func DecodeHead(data []byte) (h Head, err error) {
 	if err != nil {
 		return h, err
 	}
-	if sum := crc32.Checksum(encoded, castagnoli); sum != *f.CRC {
+	if sum := wire.CRC(encoded); sum != *f.CRC {
 		return h, fmt.Errorf("its CRC32C is %d, and it says %d", sum, *f.CRC)
 	}
 	return f.Head, nil

@@ -131,6 +131,9 @@ func everything(t *testing.T, s store.Store, n uint64) {
 	if string(got) != string(data) {
 		t.Errorf("%s has %q, and %q was put", name, got, data)
 	}
+	if part, err := store.GetRange(within(t), s, name, 2, 3); err != nil || string(part) != "ta " {
+		t.Errorf("a part of %s is %q, %v", name, part, err)
+	}
 	must(t, s.Commit(within(t), commitOf(n, n)))
 	wantHead(t, s, n, n)
 	must(t, s.Commit(within(t), commitOf(n, n)))
@@ -145,7 +148,7 @@ func everything(t *testing.T, s store.Store, n uint64) {
 func passingFaults(t *testing.T, k *kindOf) {
 	s := k.open(t, "x")
 	n := uint64(0)
-	for at := range int64(14) {
+	for at := range int64(15) {
 		for what, fault := range map[string]func(Which){
 			"throttled": func(which Which) { k.server.Refuse(Busy, which) },
 			"conflict":  func(which Which) { k.server.Refuse(Conflict, which) },
@@ -299,24 +302,30 @@ func deleteDuringPut(t *testing.T, k *kindOf) {
 	}
 }
 
-// An answer that ends early is asked for again.
+// An answer that ends early is asked for again, of a whole object and of a part.
 func cutOffAnswers(t *testing.T, k *kindOf) {
 	s := k.open(t, "x")
 	data := bytes.Repeat([]byte("0123456789abcdef"), 4<<10)
 	must(t, s.Put(within(t), "blocks/a", data))
-	first := First(1, http.MethodGet)
-	k.server.Intercept(func(next http.Handler) http.Handler {
-		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			if first(r) {
-				w = &cut{w}
-			}
-			next.ServeHTTP(w, r)
+	for _, n := range []int64{int64(len(data)), 1000} {
+		first := First(1, http.MethodGet)
+		k.server.Intercept(func(next http.Handler) http.Handler {
+			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if first(r) {
+					w = &cut{w}
+				}
+				next.ServeHTTP(w, r)
+			})
 		})
-	})
-	got, err := s.Get(within(t), "blocks/a")
-	must(t, err)
-	if !bytes.Equal(got, data) {
-		t.Errorf("%d bytes, want %d", len(got), len(data))
+		read := s.Get
+		if n < int64(len(data)) {
+			read = func(ctx context.Context, name string) ([]byte, error) { return s.GetRange(ctx, name, 0, n) }
+		}
+		got, err := read(within(t), "blocks/a")
+		must(t, err)
+		if !bytes.Equal(got, data[:n]) {
+			t.Errorf("%d bytes, want %d", len(got), n)
+		}
 	}
 }
 

@@ -43,6 +43,16 @@ const (
 	SwapDone   Point = "swap.done"   // and Raft
 )
 
+// The steps of a leader that switches the store.
+const (
+	SwitchCopied  Point = "switch.copied"  // every process can use the new store
+	SwitchHeld    Point = "switch.held"    // no checkpoint is in progress
+	SwitchBefore  Point = "switch.before"  // the copy is complete
+	SwitchDone    Point = "switch.done"    // Raft names the new store, and only checkpointers know
+	SwitchWritten Point = "switch.written" // the cluster's bucket has it
+	SwitchTold    Point = "switch.told"    // all processes know, and no checkpoint is in progress
+)
+
 // The steps of a leader that restores an app. It commits like any checkpoint.
 const (
 	RestorePaused Point = "restore.paused" // nothing else is under way
@@ -68,6 +78,22 @@ const (
 	UpgradeFrames  Point = "upgrade.frames"  // all logs have it, and Raft does not know that
 	UpgradeDone    Point = "upgrade.done"    // Raft does, and no ingest knows it
 	UpgradeApplied Point = "upgrade.applied" // of each task: it has applied the frame
+)
+
+// The steps of a leader that changes the number of partitions of an app.
+const (
+	ScaleRaft   Point = "scale.raft"   // Raft knows the intention, and no service does
+	ScalePaused Point = "scale.paused" // ingests refuse events, as far as they are there
+	ScaleClosed Point = "scale.closed" // the logs accept nothing but the leader's frames
+	ScaleCut    Point = "scale.cut"    // a checkpoint has all of the logs, with equal clocks
+	ScaleOpen   Point = "scale.open"   // the epoch of the new generation is open
+	ScaleSplit  Point = "scale.split"  // the state is divided
+	ScaleLogs   Point = "scale.logs"   // the new logs have their barriers
+	ScaleStored Point = "scale.stored" // the manifest is in the store: from here on it happens
+	ScaleCommit Point = "scale.commit" // Raft has the new generation, and all logs are closed
+	ScaleFrames Point = "scale.frames" // all logs have the frame of the new version
+	ScaleOpened Point = "scale.opened" // all logs are open, and Raft does not know that
+	ScaleDone   Point = "scale.done"   // Raft does, and no ingest knows it
 )
 
 // The steps of a leader that removes an app.
@@ -106,8 +132,10 @@ const (
 	CutBefore     Point = "cut.before" // the barrier is there
 	CutHalf       Point = "cut.half"   // between two components
 	CutDone       Point = "cut.done"
-	RunBefore     Point = "run.before" // of each component
-	RunDone       Point = "run.done"
+	RunBefore     Point = "run.before"    // of each component
+	RunDone       Point = "run.done"      // stored, or waits to be packed
+	PackBefore    Point = "pack.before"   // runs wait
+	PackDone      Point = "pack.done"     // all are stored
 	PreparedSaid  Point = "prepared.said" // about to be
 	DecisionKnown Point = "decision.known"
 	LoadBefore    Point = "load.before" // of a checkpoint
@@ -141,12 +169,14 @@ var (
 		OpenBefore, OpenDone, BarrierBefore, BarrierDone, Prepared, ManifestBefore, ManifestDone, CommitBefore,
 		CommitDone, AbortBefore, AbortDone, AnswerBefore, RetireBefore, RetireDone, TrimBefore, TrimDone,
 	}
-	OfTask    = []Point{CutBefore, CutHalf, CutDone, RunBefore, RunDone, PreparedSaid, DecisionKnown}
+	OfTask    = []Point{CutBefore, CutHalf, CutDone, RunBefore, RunDone, PackBefore, PackDone, PreparedSaid, DecisionKnown}
 	OfFile    = []Point{FileWritten, FileCommitted}
 	OfSwap    = []Point{SwapBefore, SwapStored, SwapDone}
+	OfSwitch  = []Point{SwitchCopied, SwitchHeld, SwitchBefore, SwitchDone, SwitchWritten, SwitchTold}
 	OfRestore = []Point{RestorePaused, RestoreOpen, RestoreUsed, RestoreStored, RestoreDone}
 	OfDeploy  = []Point{DeployStreams, DeployRaft, DeployFrame, DeployDone}
 	OfUpgrade = []Point{UpgradeBefore, UpgradeRaft, UpgradeFrame, UpgradeFrames, UpgradeDone, UpgradeApplied}
+	OfScale   = []Point{ScaleRaft, ScalePaused, ScaleClosed, ScaleCut, ScaleOpen, ScaleSplit, ScaleLogs, ScaleStored, ScaleCommit, ScaleFrames, ScaleOpened, ScaleDone}
 	OfRemove  = []Point{RemoveRaft, RemoveStopped, RemoveStream, RemoveStreams, RemoveStored, RemoveDone}
 	OfLoad    = []Point{LoadBefore, LoadDone}
 	OfMerger  = []Point{MergeBefore, MergeChain, MergeDone, MergeKnown, SweepBefore, SweepEach, SweepDone}

@@ -140,8 +140,22 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	case r.FormValue("alt") == "media":
 		w.Header().Set("X-Goog-Generation", there.Generation)
 		w.Header().Set("Last-Modified", there.Updated.Format(http.TimeFormat))
-		w.Header().Set("Content-Length", there.Size)
-		_, _ = w.Write(there.content) // the client may be gone
+		content := there.content
+		if asked := r.Header.Get("Range"); asked != "" {
+			var from, last int
+			if _, err := fmt.Sscanf(asked, "bytes=%d-%d", &from, &last); err != nil || from >= len(content) {
+				fail(w, http.StatusRequestedRangeNotSatisfiable, asked)
+				return
+			}
+			last = min(last, len(content)-1)
+			w.Header().Set("Content-Range", fmt.Sprintf("bytes %d-%d/%d", from, last, len(content)))
+			content = content[from : last+1]
+		}
+		w.Header().Set("Content-Length", strconv.Itoa(len(content)))
+		if len(content) < len(there.content) {
+			w.WriteHeader(http.StatusPartialContent)
+		}
+		_, _ = w.Write(content) // the client may be gone
 	default:
 		answer(w, there)
 	}

@@ -55,9 +55,9 @@ func runHistory(t *rapid.T, newSource func() state.Source, mutate func(*rapid.T,
 	source := newSource()
 	h := &history{newSource: newSource, source: source, component: newComponent(source)}
 	t.Repeat(map[string]func(*rapid.T){
-		"change": func(t *rapid.T) { mutate(t, h.source) },
-		"digest": func(t *rapid.T) { h.component.Digest() },
-		"settle": func(*rapid.T) { h.component.Settle() },
+		"change":    func(t *rapid.T) { mutate(t, h.source) },
+		"digest":    func(t *rapid.T) { h.component.Digest() },
+		"preEncode": func(*rapid.T) { h.component.PreEncode() },
 		"abort": func(t *rapid.T) {
 			h.epoch++
 			h.component.Cut(h.epoch)
@@ -114,7 +114,7 @@ func (h *history) freeze(mutate func(*rapid.T, state.Source)) func(*rapid.T) {
 					f.Thaw(1) // Thaw of the component takes more
 				}
 			case 2:
-				h.component.Settle()
+				h.component.PreEncode()
 			default:
 				mutate(t, h.source)
 			}

@@ -22,6 +22,7 @@ func Run(t *testing.T, open func(t *testing.T) func() store.Store) {
 		run  func(*testing.T, func() store.Store)
 	}{
 		{"PutGet", putGet},
+		{"GetRange", getRange},
 		{"PutIfAbsent", putIfAbsent},
 		{"List", list},
 		{"Delete", remove},
@@ -71,6 +72,34 @@ func putGet(t *testing.T, open func() store.Store) {
 	}
 	_, err := s.Get(ctx, "b")
 	wantErr(t, "get what is not there", err, store.ErrNotFound)
+}
+
+// getRange reads parts of a small and of a large object, up to their ends and beyond.
+func getRange(t *testing.T, open func() store.Store) {
+	s, ctx := open(), within(t)
+	large := make([]byte, 2<<20+5)
+	for i := range large {
+		large[i] = byte(i ^ i>>8 ^ i>>16)
+	}
+	for name, data := range map[string][]byte{"packs/a": []byte("0123456789"), "packs/b": large} {
+		must(t, s.Put(ctx, name, data))
+		size := int64(len(data))
+		for _, r := range [][2]int64{{0, 1}, {0, size}, {3, 4}, {size - 1, 1}, {size - 3, 100}, {size / 2, size}, {size, 1}, {size + 1, 1}, {size + 1000, 10}, {0, store.ObjectBytesMax}} {
+			got, err := store.GetRange(ctx, open(), name, r[0], r[1])
+			must(t, err)
+			if want := data[min(r[0], size):min(r[0]+r[1], size)]; !bytes.Equal(got, want) {
+				t.Errorf("%d bytes from %d of %s, which has %d: got %d bytes", r[1], r[0], name, size, len(got))
+			}
+		}
+		for _, r := range [][2]int64{{-1, 1}, {0, 0}, {0, -1}, {store.ObjectBytesMax + 1, 1}, {0, store.ObjectBytesMax + 1}} {
+			_, err := store.GetRange(ctx, s, name, r[0], r[1])
+			wantErr(t, fmt.Sprint("range ", r), err, store.ErrInvalid)
+		}
+	}
+	_, err := store.GetRange(ctx, s, "packs/c", 0, 1)
+	wantErr(t, "a range of what is not there", err, store.ErrNotFound)
+	_, err = store.GetRange(ctx, s, "packs/../c", 0, 1)
+	wantErr(t, "a range of no name", err, store.ErrInvalid)
 }
 
 func putIfAbsent(t *testing.T, open func() store.Store) {

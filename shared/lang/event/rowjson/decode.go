@@ -27,6 +27,8 @@ type Decoder struct {
 
 	mapping Mapping
 	paths   *place // of the attributes; nil: each is the member of its name
+	names   *place // the same for members of their names; nil: too many to search one by one
+	slow    bool   // the library reads every row: tests compare both
 	ignored uint64 // rows with members that are no attributes
 
 	check func(b *event.Batch) *RowError // checks the last row of b; nil: every row is accepted
@@ -42,7 +44,12 @@ type Decoder struct {
 	other []byte // a member that is no attribute
 	isSet []bool
 	text  []byte
+	// others says that fastWalk has found members that are no attributes.
+	others bool
 }
+
+// namesMax is how many names of attributes are searched one by one.
+const namesMax = 32
 
 // NewDecoder returns a decoder of rows of s whose members have the names of the attributes. Other
 // members are refused.
@@ -61,6 +68,12 @@ func NewMapped(s *event.Schema, m Mapping) *Decoder {
 		d.index[a.Name] = i
 		d.keys = append(d.keys, string(appendKey(nil, a.Name)))
 		d.order = append(d.order, i)
+	}
+	if len(s.Attrs) <= namesMax {
+		d.names = &place{}
+		for i, a := range s.Attrs {
+			d.names.add(Path{{Member: a.Name}}, i)
+		}
 	}
 	if m.Attrs != nil {
 		d.paths = &place{}
@@ -217,8 +230,8 @@ func (d *Decoder) row(b *event.Batch, p int, ts int64, isArray bool) (int, *RowE
 		return 0, malformed("expected a row, found the end of the message")
 	}
 	before := b.Len()
-	if d.sound && d.paths == nil {
-		if end, ok := d.fastRow(b, p, isArray); ok {
+	if d.sound && !d.slow {
+		if end, ok := d.fast(b, p, isArray); ok {
 			return end, d.accept(b, ts)
 		}
 		b.Truncate(before)
@@ -240,6 +253,31 @@ func (d *Decoder) row(b *event.Batch, p int, ts int64, isArray bool) (int, *RowE
 		return p + len(raw), err
 	}
 	return p + len(raw), d.accept(b, ts)
+}
+
+// fast appends the row at p if it has a common shape, as fastRow says.
+func (d *Decoder) fast(b *event.Batch, p int, isArray bool) (end int, ok bool) {
+	before := b.Len()
+	switch {
+	case d.paths == nil:
+		if end, ok = d.fastRow(b, p, isArray); ok || isArray || d.mapping.Strict || d.names == nil {
+			return end, ok
+		}
+		b.Truncate(before)
+		if end, ok = d.fastWalk(b, d.names, p); !ok {
+			return 0, false
+		}
+		if len(d.given) == len(d.schema.Attrs) {
+			copy(d.order, d.given)
+		}
+		if d.others {
+			d.ignored++
+		}
+		return end, true
+	case isArray:
+		return 0, false
+	}
+	return d.fastWalk(b, d.paths, p)
 }
 
 // value returns the text of the JSON value at p, a position without white space.

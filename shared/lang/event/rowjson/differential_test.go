@@ -16,11 +16,7 @@ import (
 )
 
 // breakFastPath makes d read every object with the library.
-func breakFastPath(d *Decoder) {
-	for i := range d.keys {
-		d.keys[i] = "\x00"
-	}
-}
+func breakFastPath(d *Decoder) { d.slow = true }
 
 // agree reads the payloads one after another in three ways, with a decoder as it
 // is, with the library alone, and with encoding/json, and compares what they

@@ -1,6 +1,7 @@
 // Package rowjson reads JSON text into the rows of a batch and writes rows as JSON. It
 // checks one message against one schema. Its callers know where messages come from, and
-// what happens to a refused one.
+// what happens to a refused one. refuse.go has the text of each error, also for the packages
+// beside this one, which read other formats.
 //
 // # What is accepted
 //

@@ -2,6 +2,7 @@ package rowjson
 
 import (
 	"fmt"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -95,6 +96,8 @@ func TestPaths(t *testing.T) {
 func FuzzMapped(f *testing.F) {
 	f.Add([]byte(`{"orders":[{"payload":{"user":"a","items":[0,{"amount":1}]}}]}`))
 	f.Add([]byte(`[{"a":{"a":"a"}}]`))
+	f.Add([]byte(`{"payload":{"user":"a","x":[-1.5e3,true,false,null,{"y":"z"},[]],"items":[{},{"amount":0.5}]},"user":null,"amount":1,"more":{}}`))
+	f.Add([]byte(`{"amount":01,"user":"\u0041"} {"user":"a","amount":1,"user":"b"}`))
 	all := []Mapping{
 		{},
 		{Optional: true},
@@ -104,8 +107,13 @@ func FuzzMapped(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, payload []byte) {
 		for _, m := range all {
-			b := event.NewBatch(mapped)
-			n, refused := NewMapped(mapped, m).Rows(b, payload, 1)
+			b, other := event.NewBatch(mapped), event.NewBatch(mapped)
+			d, library := NewMapped(mapped, m), NewMapped(mapped, m)
+			library.slow = true
+			n, refused := d.Rows(b, payload, 1)
+			if k, refusedToo := library.Rows(other, payload, 1); k != n || !reflect.DeepEqual(refused, refusedToo) || !same(b, other) || d.Ignored() != library.Ignored() {
+				t.Fatalf("%q with %+v\nfast:    %d %s %v, ignored %d\nlibrary: %d %s %v, ignored %d", payload, m, n, text(b), refused, d.Ignored(), k, text(other), refusedToo, library.Ignored())
+			}
 			for i := range b.Cols {
 				if b.Cols[i].Len() != n || b.Len() != n {
 					t.Fatalf("%d rows, and column %d has %d", n, i, b.Cols[i].Len())

@@ -24,7 +24,7 @@ type Problem string
 // The reasons why rows are refused.
 const (
 	Empty      Problem = "empty"       // the message holds no row
-	Malformed  Problem = "malformed"   // not JSON
+	Malformed  Problem = "malformed"   // not JSON, or not Expected
 	TooDeep    Problem = "too_deep"    // nested deeper than depthMax
 	BadUnicode Problem = "bad_unicode" // invalid UTF-8, or half a surrogate pair
 	NotARow    Problem = "not_a_row"   // JSON, but no object (or no array of values)
@@ -53,6 +53,9 @@ func (e *RowError) Error() string {
 	case Empty:
 		return "no event in the message: expected " + e.Expected
 	case Malformed:
+		if e.Expected != "" {
+			return "not " + e.Expected + ": " + e.Found
+		}
 		return "not JSON: " + e.Found
 	case Unknown:
 		if e.Expected != "" {

@@ -24,7 +24,7 @@ func (d *Decoder) objectRow(b *event.Batch, raw []byte) *RowError {
 		return err
 	}
 	clear(d.isSet)
-	d.given = d.given[:0]
+	d.given, d.others = d.given[:0], false
 	d.json.ResetBytes(raw)
 	it, err := d.json.ObjIter()
 	if err != nil {
@@ -40,6 +40,7 @@ func (d *Decoder) objectRow(b *event.Batch, raw []byte) *RowError {
 		case d.mapping.Strict:
 			err = d.unknown(it.Key())
 		default:
+			d.others = true
 			if len(other) == 0 {
 				other = append(other, it.Key()...)
 			}
@@ -64,7 +65,7 @@ func (d *Decoder) objectRow(b *event.Batch, raw []byte) *RowError {
 		}
 		return err
 	}
-	if len(other) > 0 {
+	if d.others {
 		d.ignored++
 	}
 	return nil

@@ -15,55 +15,70 @@ import (
 
 var byteOrderMark = []byte("\ufeff")
 
-// records appends the records of a message.
+// records appends the records of a message. Records that the fast scanner does not read, such as
+// those with escaped quotes, and all after them, go to encoding/csv.
 func (d *Decoder) records(b *event.Batch, payload []byte, ts int64) {
-	skipped := 0
+	start := 0
 	if bytes.HasPrefix(payload, byteOrderMark) {
-		skipped = len(byteOrderMark)
+		start = len(byteOrderMark)
 	}
+	d.others, d.headed, d.lines = false, !d.mapping.CSV.Header, 0
+	if rest, done := d.scan(b, payload, start, ts); !done {
+		d.read(b, payload, rest, ts)
+	}
+	if d.rows == 0 {
+		d.refuse(0, len(payload), d.empty())
+	}
+}
+
+// read appends the records from a position of the payload on, by encoding/csv.
+func (d *Decoder) read(b *event.Batch, payload []byte, skipped int, ts int64) {
 	d.source.Reset(payload[skipped:])
 	defer d.source.Reset(nil)
 	d.buffer.Reset(&d.source)
 	r := csv.NewReader(d.buffer)
 	r.Comma, r.FieldsPerRecord, r.ReuseRecord = d.mapping.CSV.Delimiter, -1, true
-	d.others = false
-	header := d.mapping.CSV.Header
 	for {
 		start := skipped + int(r.InputOffset())
 		fields, err := r.Read()
 		if errors.Is(err, io.EOF) {
-			break
+			return
 		}
 		if err != nil {
 			d.refuse(start, len(payload), d.malformed(err))
 			return
 		}
-		if header {
-			header = false
-			if err := d.header(fields); err != nil {
-				d.refuse(0, len(payload), fmt.Errorf("header: %w", err))
-				return
-			}
-			continue
-		}
-		if len(d.refusals) == rowjson.RefusedMax {
-			d.refuse(start, len(payload), &rowjson.RowError{Problem: rowjson.TooMany})
+		if !d.take(b, payload, fields, start, skipped+int(r.InputOffset()), ts) {
 			return
 		}
-		wrong := d.finish(b, d.record(b, fields), ts)
-		if wrong != nil {
-			start, end := trim(payload, start, skipped+int(r.InputOffset()))
-			d.refuse(start, end, fmt.Errorf("record %d: %w", d.rows+1, wrong))
-			continue
-		}
-		d.rows++
-		if d.others {
-			d.ignored++
-		}
 	}
-	if d.rows == 0 {
-		d.refuse(0, len(payload), d.empty())
+}
+
+// take appends a record, which stands between two positions of the payload, or reads the header.
+// It returns false if the rest of the message is refused.
+func (d *Decoder) take(b *event.Batch, payload []byte, fields []string, start, end int, ts int64) bool {
+	if !d.headed {
+		d.headed = true
+		if err := d.header(fields); err != nil {
+			d.refuse(0, len(payload), fmt.Errorf("header: %w", err))
+			return false
+		}
+		return true
 	}
+	if len(d.refusals) == rowjson.RefusedMax {
+		d.refuse(start, len(payload), &rowjson.RowError{Problem: rowjson.TooMany})
+		return false
+	}
+	if wrong := d.finish(b, d.record(b, fields), ts); wrong != nil {
+		start, end := trim(payload, start, end)
+		d.refuse(start, end, fmt.Errorf("record %d: %w", d.rows+1, wrong))
+		return true
+	}
+	d.rows++
+	if d.others {
+		d.ignored++
+	}
+	return true
 }
 
 func (d *Decoder) empty() *rowjson.RowError {
@@ -78,7 +93,7 @@ func (d *Decoder) empty() *rowjson.RowError {
 func (d *Decoder) malformed(err error) error {
 	var at *csv.ParseError
 	if errors.As(err, &at) {
-		err = fmt.Errorf("line %d, byte %d: a quote is missing or out of place; write a field that contains quotes in quotes, and its quotes twice", at.Line, at.Column)
+		err = fmt.Errorf("line %d, byte %d: a quote is missing or out of place; write a field that contains quotes in quotes, and its quotes twice", d.lines+at.Line, at.Column)
 	}
 	return fmt.Errorf("record %d is not CSV, and the rest of the message was not read: %w", d.rows+1, err)
 }

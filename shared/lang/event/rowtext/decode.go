@@ -23,6 +23,10 @@ type Decoder struct {
 	buffer  *bufio.Reader
 	columns []int // of each attribute; -1: the header does not have it
 	others  bool  // the header has columns that are no attributes
+	comma   []byte
+	fields  []string // of the current record; they share the memory of the payload
+	headed  bool     // the header of the current message is read, or it has none
+	lines   int      // that scan has read of the current message
 
 	// Of text:
 	regexes []*regexp.Regexp
@@ -39,6 +43,7 @@ func New(s *event.Schema, m *Mapping) *Decoder {
 	d := &Decoder{schema: s, mapping: *m}
 	if m.CSV != nil {
 		d.buffer = bufio.NewReader(&d.source)
+		d.comma = utf8.AppendRune(nil, m.CSV.Delimiter)
 		d.columns = m.CSV.Columns
 		if d.columns == nil {
 			d.columns = make([]int, len(s.Attrs))

@@ -19,6 +19,9 @@ type Bucket interface {
 	// Put writes an object if the condition holds. It is durable on return.
 	Put(ctx context.Context, key string, content []byte, only Condition) (version string, err error)
 	Get(ctx context.Context, key string) (content []byte, at Info, err error)
+	// GetPart returns at most size bytes from an offset, of that version if one is given.
+	// Info describes the whole object.
+	GetPart(ctx context.Context, key, version string, from, size int64) (part []byte, of Info, err error)
 	Stat(ctx context.Context, key string) (Info, error)
 	// List returns a page of the objects whose key starts with prefix. next is empty after
 	// the last page.
@@ -57,6 +60,8 @@ const (
 	Unmet
 	// Full says that the bucket takes no more.
 	Full
+	// Beyond says that the object ends before the part that was asked for.
+	Beyond
 )
 
 // Error is an error of a request.
@@ -98,4 +103,22 @@ func ReadAll(from io.ReadCloser, size int64) ([]byte, error) {
 		return nil, errors.Join(&Error{Kind: Passing, Err: fmt.Errorf("read the answer: %w", err)}, from.Close())
 	}
 	return content, from.Close()
+}
+
+// PartOf returns the part of an answer to GetPart, and the size of the whole object. contentRange is
+// the header of the answer; it is empty if the server has sent the whole object.
+func PartOf(content []byte, contentRange string, from, size int64) (part []byte, total int64, err error) {
+	if contentRange == "" {
+		total = int64(len(content))
+		if from >= total && total > 0 {
+			return nil, 0, &Error{Kind: Beyond, Err: fmt.Errorf("the object ends at %d", total)}
+		}
+		return content[from:min(from+size, total)], total, nil
+	}
+	var first, last int64
+	_, err = fmt.Sscanf(contentRange, "bytes %d-%d/%d", &first, &last, &total)
+	if n := int64(len(content)); err != nil || first != from || last-first+1 != n || n > size {
+		return nil, 0, &Error{Err: fmt.Errorf("%d bytes from %d were asked for, and the answer has %q and %d bytes", size, from, contentRange, n)}
+	}
+	return content, total, nil
 }

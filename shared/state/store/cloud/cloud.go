@@ -59,7 +59,10 @@ type headAt struct {
 	version string
 }
 
-var _ store.Store = (*Store)(nil)
+var (
+	_ store.Store  = (*Store)(nil)
+	_ store.Ranger = (*Store)(nil)
+)
 
 // Open checks that a bucket can keep checkpoints. Closing the store closes the bucket; if
 // Open fails, it has closed it. nil for log is slog.Default.

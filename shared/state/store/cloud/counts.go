@@ -32,7 +32,7 @@ func newCounts() *counts {
 
 func (c *counts) done(request string, err error) {
 	outcome := "ok"
-	if k := kindOf(err); k == Missing || k == Unmet {
+	if k := kindOf(err); k == Missing || k == Unmet || k == Beyond {
 		outcome = "refused"
 	} else if err != nil {
 		outcome = "error"

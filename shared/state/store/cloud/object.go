@@ -77,6 +77,30 @@ func (s *Store) Get(ctx context.Context, name string) ([]byte, error) {
 	return data, nil
 }
 
+// GetRange implements store.Ranger.
+func (s *Store) GetRange(ctx context.Context, name string, offset, n int64) ([]byte, error) {
+	if err := store.CheckRange(name, offset, n); err != nil {
+		return nil, err
+	}
+	var part []byte
+	var of Info
+	err := s.repeat(ctx, "get", func(ctx context.Context) (err error) {
+		part, of, err = s.bucket.GetPart(ctx, name, "", offset, n)
+		s.counts.received.Add(float64(len(part)))
+		return err
+	})
+	switch kindOf(err) {
+	case Missing:
+		return nil, fmt.Errorf("get %s: %w", name, store.ErrNotFound)
+	case Beyond:
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("get %d bytes from %d of %s: %w", n, offset, name, err)
+	}
+	return store.Part(part, 0, max(0, of.Bytes-int64(tagBytes)-offset)), nil // without the tag
+}
+
 // List implements store.Store. What a listing says may be old: a Delete looks again.
 func (s *Store) List(ctx context.Context, prefix string, visit func(store.Object) error) error {
 	for page := ""; ; {

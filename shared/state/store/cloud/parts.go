@@ -18,9 +18,6 @@ type Parted interface {
 	// Join makes parts, in their order, the object if the condition holds. Nothing of it can
 	// be seen before, and then all of it.
 	Join(ctx context.Context, key string, ids []string, only Condition) (version string, err error)
-	// GetPart returns at most size bytes from an offset, of that version if one is given.
-	// Info describes the whole object.
-	GetPart(ctx context.Context, key, version string, from, size int64) (part []byte, of Info, err error)
 }
 
 const (

@@ -3,6 +3,7 @@
 //
 //	DIR/blocks/3f/3f9a…         an object, under its name; hashes are spread over folders
 //	DIR/runs/c0/c04d…
+//	DIR/packs/9e/9e07…
 //	DIR/apps/<app>/checkpoints/00000000000000000042.json
 //	DIR/heads/<app>.json        the newest commit of an app
 //	DIR/tmp                     what is being written
@@ -17,6 +18,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
 	"os"
@@ -37,7 +39,10 @@ type Store struct {
 	opened bool // the folder was there
 }
 
-var _ store.Store = (*Store)(nil)
+var (
+	_ store.Store  = (*Store)(nil)
+	_ store.Ranger = (*Store)(nil)
+)
 
 const (
 	tempFolder = "tmp"
@@ -55,6 +60,9 @@ func Open(dir string, log *slog.Logger) (*Store, error) {
 	}
 	if log == nil {
 		log = slog.Default()
+	}
+	if target, err := filepath.EvalSymlinks(dir); err == nil {
+		dir = target // a listing does not follow a link
 	}
 	s := &Store{dir: dir, disk: realDisk{}, log: log}
 	for _, folder := range []string{tempFolder, headFolder} {
@@ -200,6 +208,32 @@ func (s *Store) Get(ctx context.Context, name string) ([]byte, error) {
 		return nil, fmt.Errorf("get %s: %w", name, err)
 	}
 	return data, nil
+}
+
+// GetRange implements store.Ranger.
+func (s *Store) GetRange(ctx context.Context, name string, offset, n int64) ([]byte, error) {
+	if err := store.CheckRange(name, offset, n); err != nil {
+		return nil, err
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, fmt.Errorf("get %s: %w", name, err)
+	}
+	f, err := os.Open(s.path(name))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("get %s: %w", name, store.ErrNotFound)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("get %s: %w", name, err)
+	}
+	data := make([]byte, n)
+	got, err := f.ReadAt(data, offset)
+	if errors.Is(err, io.EOF) {
+		err = nil
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		return nil, fmt.Errorf("get %d bytes from %d of %s: %w", n, offset, name, err)
+	}
+	return data[:got:got], nil
 }
 
 // List implements store.Store.

@@ -36,6 +36,23 @@ func TestStore(t *testing.T) {
 	})
 }
 
+// A store whose folder is a link lists what it has.
+func TestFolderThatIsALink(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.Symlink(dir, dir+"-link"); err != nil {
+		t.Fatal(err)
+	}
+	s := openAt(t, dir+"-link")
+	defer s.Close()
+	if err := s.Put(t.Context(), "blocks/x", []byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	found := 0
+	if err := s.List(t.Context(), "blocks/", func(store.Object) error { found++; return nil }); err != nil || found != 1 {
+		t.Errorf("%d objects, %v", found, err)
+	}
+}
+
 // A crash can leave files in tmp. They go; what else is odd is named and stays.
 func TestOpenFindsStrays(t *testing.T) {
 	dir := t.TempDir()

@@ -94,6 +94,15 @@ func (s *Store) Get(ctx context.Context, name string) ([]byte, error) {
 	return data, err
 }
 
+// GetRange implements store.Ranger. It counts as a get.
+func (s *Store) GetRange(ctx context.Context, name string, offset, n int64) ([]byte, error) {
+	begun := time.Now()
+	data, err := store.GetRange(ctx, s.Store, name, offset, n)
+	s.done("get", begun, err)
+	s.bytes.WithLabelValues("get").Add(float64(len(data)))
+	return data, err
+}
+
 // List implements store.Store.
 func (s *Store) List(ctx context.Context, prefix string, visit func(store.Object) error) error {
 	begun := time.Now()

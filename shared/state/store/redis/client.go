@@ -164,7 +164,7 @@ func (s *Store) repeat(ctx context.Context, do func() error) error {
 	until := time.Now().Add(s.opt.Timeout)
 	for pause := retryPauseMin; ; pause = min(2*pause, retryPauseMax) {
 		err := do()
-		if err == nil || ctx.Err() != nil || !passing(err) || time.Now().Add(pause).After(until) {
+		if err == nil || ctx.Err() != nil || !transient(err) || time.Now().Add(pause).After(until) {
 			return s.explain(ctx, err)
 		}
 		if c, ok := s.client.(*goredis.ClusterClient); ok {

@@ -97,7 +97,7 @@ func (s *Store) answered(c *store.Commit, known store.Head, answer []string) (st
 			return head, err
 		}
 	case "lost":
-		return head, lost(c.App, head, known)
+		return head, lostCommitError(c.App, head, known)
 	case "exists":
 		return head, fmt.Errorf("%s: %w with another content", c.Name, store.ErrExists)
 	case "gone":
@@ -106,8 +106,8 @@ func (s *Store) answered(c *store.Commit, known store.Head, answer []string) (st
 	return head, fmt.Errorf("the script of a commit answers %q", answer)
 }
 
-// lost returns an error that says that the head is older than it was.
-func lost(app string, head, known store.Head) error {
+// lostCommitError returns an error that says that the head is older than it was.
+func lostCommitError(app string, head, known store.Head) error {
 	return fmt.Errorf("%w: the head of app %s is term %d, epoch %d, and was term %d, epoch %d: redis was restarted without what it had, or a replica that was behind took over",
 		store.ErrLost, app, head.Term, head.Epoch, known.Term, known.Epoch)
 }
@@ -190,7 +190,7 @@ func (s *Store) Head(ctx context.Context, app string) (store.Head, error) {
 		return err
 	})
 	if err == nil && (head.Term < known.Term || head.Epoch < known.Epoch) {
-		err = lost(app, head, known)
+		err = lostCommitError(app, head, known)
 	}
 	if err != nil {
 		return store.Head{}, fmt.Errorf("head of app %s: %w", app, err)

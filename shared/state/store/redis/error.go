@@ -16,8 +16,8 @@ import (
 // errReplicas says that the master has a write, but may lose it.
 var errReplicas = errors.New("fewer replicas than replicas=N asks for have confirmed the write")
 
-// passing reports whether an operation may succeed when it is repeated.
-func passing(err error) bool {
+// transient reports whether an operation may succeed when it is repeated.
+func transient(err error) bool {
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, goredis.ErrPoolTimeout) || errors.Is(err, goredis.ErrClosed) {
 		return true
 	}

@@ -198,7 +198,7 @@ func (s *Store) get(ctx context.Context, conn *goredis.Conn, keys []string) ([]b
 	case d.Bytes < 1 || d.Bytes > store.ObjectBytesMax || d.Pieces < 0 || d.Pieces > store.ObjectBytesMax/pieceBytes:
 		return nil, fmt.Errorf("%s says %d bytes in %d pieces, which no version writes", keys[0], d.Bytes, d.Pieces)
 	case d.Pieces == 0:
-		return whole(d.Data, d.Bytes)
+		return checkedPayload(d.Data, d.Bytes)
 	}
 	u := &upload{keys: keys, id: d.ID}
 	data := make([]byte, 0, d.Bytes)
@@ -219,10 +219,10 @@ func (s *Store) get(ctx context.Context, conn *goredis.Conn, keys []string) ([]b
 			data = append(data, a.(*goredis.StringCmd).Val()...)
 		}
 	}
-	return whole(data, d.Bytes)
+	return checkedPayload(data, d.Bytes)
 }
 
-func whole(data []byte, bytes int64) ([]byte, error) {
+func checkedPayload(data []byte, bytes int64) ([]byte, error) {
 	if int64(len(data)) != bytes {
 		return nil, fmt.Errorf("%w: %d bytes of %d are left of it", store.ErrNotFound, len(data), bytes)
 	}

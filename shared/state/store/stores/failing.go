@@ -38,6 +38,14 @@ func (f failing) Get(ctx context.Context, name string) ([]byte, error) {
 	return f.Store.Get(ctx, name)
 }
 
+// GetRange implements store.Ranger.
+func (f failing) GetRange(ctx context.Context, name string, offset, n int64) ([]byte, error) {
+	if err := faultpoint.Fail(faultpoint.StoreGet); err != nil {
+		return nil, err
+	}
+	return store.GetRange(ctx, f.Store, name, offset, n)
+}
+
 // List implements store.Store.
 func (f failing) List(ctx context.Context, prefix string, visit func(store.Object) error) error {
 	if err := faultpoint.Fail(faultpoint.StoreList); err != nil {

@@ -15,7 +15,7 @@ func TestWhatIsNotOpenedIsNil(t *testing.T) {
 	if err := os.WriteFile(blocked, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
 	for _, url := range []string{"file:" + blocked, "redis://127.0.0.1:1/0?timeout=50ms", "s3://", "gs://", "azblob://", "ftp://x"} {
 		if s, err := Open(ctx, url, slog.New(slog.DiscardHandler)); s != nil || err == nil {

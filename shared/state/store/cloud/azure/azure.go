@@ -160,7 +160,7 @@ func (b *bucket) Get(ctx context.Context, key string) ([]byte, cloud.Info, error
 	return b.GetPart(ctx, key, "", 0, 0)
 }
 
-// GetPart implements cloud.Parted. Size 0 stands for the whole blob.
+// GetPart implements cloud.Bucket. Size 0 stands for the whole blob.
 func (b *bucket) GetPart(ctx context.Context, key, of string, from, size int64) ([]byte, cloud.Info, error) {
 	out, err := b.blob(key).DownloadStream(ctx, &blob.DownloadStreamOptions{
 		Range: blob.HTTPRange{Offset: from, Count: size}, AccessConditions: ofVersion(of),

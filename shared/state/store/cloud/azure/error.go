@@ -57,6 +57,8 @@ func (b *bucket) classify(answer *azcore.ResponseError) (kind cloud.Kind, hint s
 		return cloud.Permanent, fmt.Sprintf("there is no container %s; create it, or correct the URL", b.opt.Bucket)
 	case bloberror.ConditionNotMet, bloberror.BlobAlreadyExists:
 		return cloud.Unmet, ""
+	case bloberror.InvalidRange:
+		return cloud.Beyond, ""
 	case bloberror.InvalidBlockList:
 		// Another writer has written the blob, which drops the parts that wait.
 		return cloud.Unmet, ""

@@ -46,6 +46,8 @@ func (b *bucket) classify(err error) (kind cloud.Kind, hint string) {
 		return cloud.Missing, ""
 	case api.Code == http.StatusPreconditionFailed:
 		return cloud.Unmet, ""
+	case api.Code == http.StatusRequestedRangeNotSatisfiable:
+		return cloud.Beyond, ""
 	case api.Code == http.StatusUnauthorized:
 		return cloud.Passing, "the server does not accept the credentials; correct them where they come from"
 	case api.Code == http.StatusForbidden:

@@ -115,19 +115,51 @@ func generationOf(version string) (int64, error) {
 
 // Get implements cloud.Bucket.
 func (b *bucket) Get(ctx context.Context, key string) ([]byte, cloud.Info, error) {
-	r, err := b.objects.Get(b.opt.Bucket, b.opt.Prefix+key).Context(ctx).Download()
+	content, header, err := b.download(b.objects.Get(b.opt.Bucket, b.opt.Prefix+key).Context(ctx))
 	if err != nil {
-		return nil, cloud.Info{}, b.explain(err)
+		return nil, cloud.Info{}, err
+	}
+	return content, infoOf(key, header, int64(len(content))), nil
+}
+
+// GetPart implements cloud.Bucket.
+func (b *bucket) GetPart(ctx context.Context, key, of string, from, size int64) ([]byte, cloud.Info, error) {
+	call := b.objects.Get(b.opt.Bucket, b.opt.Prefix+key).Context(ctx)
+	if of != "" {
+		generation, err := generationOf(of)
+		if err != nil {
+			return nil, cloud.Info{}, err
+		}
+		call = call.IfGenerationMatch(generation)
+	}
+	call.Header().Set("Range", fmt.Sprintf("bytes=%d-%d", from, from+size-1))
+	content, header, err := b.download(call)
+	if err != nil {
+		return nil, cloud.Info{}, err
+	}
+	part, total, err := cloud.PartOf(content, header.Get("Content-Range"), from, size)
+	return part, infoOf(key, header, total), err
+}
+
+func (b *bucket) download(call *storage.ObjectsGetCall) ([]byte, http.Header, error) {
+	r, err := call.Download()
+	if err != nil {
+		return nil, nil, b.explain(err)
 	}
 	content, err := cloud.ReadAll(r.Body, r.ContentLength)
 	if err != nil {
-		return nil, cloud.Info{}, b.explain(err)
+		return nil, nil, b.explain(err)
 	}
-	written, err := http.ParseTime(r.Header.Get("Last-Modified"))
+	return content, r.Header, nil
+}
+
+// infoOf describes the object of a download.
+func infoOf(key string, header http.Header, bytes int64) cloud.Info {
+	written, err := http.ParseTime(header.Get("Last-Modified"))
 	if err != nil {
 		written = time.Time{} // only a stat decides by it
 	}
-	return content, cloud.Info{Key: key, Bytes: int64(len(content)), Version: r.Header.Get("X-Goog-Generation"), Written: written}, nil
+	return cloud.Info{Key: key, Bytes: bytes, Version: header.Get("X-Goog-Generation"), Written: written}
 }
 
 // Stat implements cloud.Bucket.

@@ -21,7 +21,7 @@ import (
 
 const (
 	benchValueBytes = 4000
-	benchWorkers    = 4
+	benchWorkers    = 16 // as in a processor
 )
 
 // benchState returns a state of about that many bytes, which do not compress.
@@ -44,7 +44,7 @@ func renew(changes []state.Change, n uint64) {
 }
 
 // BenchmarkRequests makes checkpoints of components with little state each, and counts what
-// a provider charges for. What reads them afterwards is not in it.
+// a provider charges for; and the requests of a restore from the last one.
 func BenchmarkRequests(b *testing.B) {
 	for _, components := range []int{1, 10, 100} {
 		b.Run(fmt.Sprintf("components-%d", components), func(b *testing.B) {
@@ -73,6 +73,9 @@ func BenchmarkRequests(b *testing.B) {
 				b.ReportMetric(float64(requests.Load())/float64(n), "requests/checkpoint")
 				b.ReportMetric(float64(bytes.Load())/float64(n), "B/checkpoint")
 			}
+			requests.Store(0)
+			benchRestore(b, s)
+			b.ReportMetric(float64(requests.Load()), "requests/restore")
 		})
 	}
 }
@@ -83,21 +86,36 @@ func benchCheckpoint(b *testing.B, s *cloud.Store, components int, epoch uint64,
 		Log:        checkpoint.Lineage{Stream: "EFW_app_0", Sequence: epoch, ID: checkpoint.ID{1}},
 		Components: make([]checkpoint.Component, components),
 	}
+	packer := checkpoint.NewPacker(s, benchWorkers)
 	var group errgroup.Group
 	group.SetLimit(benchWorkers)
 	for i := range part.Components {
 		own := []state.Change{{Key: fmt.Appendf(nil, "of %d", i), Value: changes[0].Value}}
 		group.Go(func() error {
-			run, err := checkpoint.WriteRun(within(b), s, checkpoint.WriterOptions{Kind: checkpoint.Base, Epoch: state.Epoch(epoch)}, own)
+			run, err := checkpoint.WriteRun(within(b), packer, checkpoint.WriterOptions{Kind: checkpoint.Base, Epoch: state.Epoch(epoch)}, own)
 			part.Components[i] = checkpoint.Component{ID: fmt.Sprintf("component-%03d", i), Type: "window/length", Version: "1.0.0", Digest: state.Digest{1}, Runs: []checkpoint.Run{run}}
 			return err
 		})
 	}
 	must(b, group.Wait())
+	must(b, packer.Flush(within(b), part.Components))
 	m := checkpoint.Manifest{App: "app", Generation: 1, Epoch: state.Epoch(epoch), Term: 1, Partitions: []checkpoint.Partition{part}}
 	data, err := m.Encode()
 	must(b, err)
 	must(b, s.Commit(within(b), store.Commit{App: "app", Term: 1, Epoch: epoch, Name: checkpoint.ManifestName("app", m.Epoch), Manifest: data}))
+}
+
+// benchRestore reads the newest checkpoint.
+func benchRestore(b *testing.B, s *cloud.Store) {
+	head, err := s.Head(within(b), "app")
+	must(b, err)
+	m, err := checkpoint.ReadManifest(within(b), s, head.Name, "")
+	must(b, err)
+	shared := checkpoint.SharedReads(s, m.Chains()...)
+	for _, chain := range m.Chains() {
+		_, err := checkpoint.LoadChain(within(b), shared, chain, benchWorkers)
+		must(b, err)
+	}
 }
 
 // BenchmarkBytes writes and loads a state of 16 MB in blocks, beside one request with as many

@@ -58,6 +58,8 @@ func (b *bucket) classify(err error) (kind cloud.Kind, hint string) {
 		return cloud.Permanent, fmt.Sprintf("there is no bucket %s; create it, or correct the URL", b.opt.Bucket)
 	case "PreconditionFailed":
 		return cloud.Unmet, ""
+	case "InvalidRange":
+		return cloud.Beyond, ""
 	case "ConditionalRequestConflict", "OperationAborted":
 		return cloud.Passing, "another request changes the object at the same time"
 	case "SlowDown", "RequestLimitExceeded", "Throttling", "TooManyRequests":

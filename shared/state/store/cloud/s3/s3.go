@@ -144,6 +144,24 @@ func (b *bucket) Get(ctx context.Context, key string) ([]byte, cloud.Info, error
 	return content, cloud.Info{Key: key, Bytes: int64(len(content)), Version: aws.ToString(out.ETag), Written: aws.ToTime(out.LastModified)}, nil
 }
 
+// GetPart implements cloud.Bucket.
+func (b *bucket) GetPart(ctx context.Context, key, version string, from, size int64) ([]byte, cloud.Info, error) {
+	in := &s3.GetObjectInput{Bucket: &b.opt.Bucket, Key: b.key(key), Range: aws.String(fmt.Sprintf("bytes=%d-%d", from, from+size-1))}
+	if version != "" {
+		in.IfMatch = &version
+	}
+	out, err := b.client.GetObject(ctx, in)
+	if err != nil {
+		return nil, cloud.Info{}, b.explain(err)
+	}
+	content, err := cloud.ReadAll(out.Body, aws.ToInt64(out.ContentLength))
+	if err != nil {
+		return nil, cloud.Info{}, b.explain(err)
+	}
+	part, total, err := cloud.PartOf(content, aws.ToString(out.ContentRange), from, size)
+	return part, cloud.Info{Key: key, Bytes: total, Version: aws.ToString(out.ETag), Written: aws.ToTime(out.LastModified)}, err
+}
+
 // Stat implements cloud.Bucket.
 func (b *bucket) Stat(ctx context.Context, key string) (cloud.Info, error) {
 	out, err := b.client.HeadObject(ctx, &s3.HeadObjectInput{Bucket: &b.opt.Bucket, Key: b.key(key)})
