@@ -94,6 +94,7 @@ type Node struct {
 	transport raft.Transport
 	watch     *watch
 	joined    atomic.Pointer[raft.Raft] // raft, once it runs: connections may arrive earlier
+	compared  atomic.Pointer[string]    // the members that Peers were compared with
 
 	// Raft answers requests only while it runs, and not those that are queued when it stops.
 	// So Close waits for pending first.
@@ -163,7 +164,7 @@ func (n *Node) open() (err error) {
 	}
 	n.watch = newWatch()
 	conf.NotifyCh = n.watch.notify
-	if n.raft, err = raft.NewRaft(conf, n.cfg.FSM, n.log, n.log, snapshots, n.transport); err != nil {
+	if n.raft, err = raft.NewRaft(conf, machine{n.cfg.FSM, n}, n.log, n.log, snapshots, n.transport); err != nil {
 		return err
 	}
 	n.log.running.Store(true)
@@ -192,6 +193,9 @@ func (n *Node) listen(logger hclog.Logger) error {
 	n.transport = raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
 		Stream: stream, MaxPool: networkPool, Timeout: networkTimeout, Logger: logger,
 		MsgpackUseNewTimeFormat: true,
+		// One request at a time, without a pipeline: when the reader of a pipeline's answers ends
+		// while a request waits for it, the member is sent nothing more, and Shutdown waits forever.
+		MaxRPCsInFlight: 1,
 	})
 	return nil
 }
@@ -288,14 +292,15 @@ func (n *Node) Dir() string { return n.cfg.Dir }
 func (n *Node) Failed() <-chan error { return n.log.failed }
 
 // compare warns if the configured peers differ from the members of the group, which
-// commands may have changed.
+// commands may have changed. It does so once for each set of members.
 func (n *Node) compare() {
-	if len(n.cfg.Peers) == 0 {
+	r := n.joined.Load()
+	if r == nil || len(n.cfg.Peers) == 0 {
 		return
 	}
 	known := map[string]string{}
 	var have []string
-	for _, s := range n.raft.GetConfiguration().Configuration().Servers {
+	for _, s := range r.GetConfiguration().Configuration().Servers {
 		known[string(s.ID)] = string(s.Address)
 		have = append(have, fmt.Sprintf("%s=%s", s.ID, s.Address))
 	}
@@ -303,10 +308,25 @@ func (n *Node) compare() {
 	for _, p := range n.cfg.Peers {
 		same = same && known[p.ID] == p.Address
 	}
+	members := strings.Join(have, ",")
+	if before := n.compared.Swap(&members); before != nil && *before == members {
+		return
+	}
 	if !same && len(known) > 0 {
-		n.cfg.Log.Warn("raft.peers differ from the members of the group; the members of the group are used", "members", strings.Join(have, ","))
+		n.cfg.Log.Warn("raft.peers differ from the members of the group; the members of the group are used", "members", members)
 	}
 }
+
+// machine is the state machine, and learns of the members of the group: a member with an old
+// log knows them only after it has got the rest from the leader.
+type machine struct {
+	raft.FSM
+	node *Node
+}
+
+// StoreConfiguration implements raft.ConfigurationStore. The members may be those of long ago,
+// as Raft applies its whole log after a start, so it looks at the newest.
+func (m machine) StoreConfiguration(uint64, raft.Configuration) { m.node.compare() }
 
 // Apply proposes a command and returns the answer of the state machine and the index of the
 // command's entry. It fails with ErrNotLeader, ErrUnknown, ErrUnavailable or the error of
