@@ -25,7 +25,7 @@ func (p *parser) rate(q *QueryDef) {
 		r.Every = p.period("`5 events` or a time such as `10 sec` after `every`")
 	}
 	q.Rate = r
-	if t := p.peek(); isClause(t) {
+	if t := p.peek(); isClause(t) || isWord(t, "select") {
 		p.fail(t.pos, "found %s after the output rate, expected it before `output`", describe(t))
 	}
 }

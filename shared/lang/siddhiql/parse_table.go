@@ -93,6 +93,9 @@ func (n *InTable) print(p *printer) {
 func (p *parser) inTable(x Node) Node {
 	for isWord(p.peek(), "in") {
 		n := &InTable{Pos: p.take().pos, X: x}
+		if t := p.peek(); isPunct(t, "(") {
+			p.fail(t.pos, "found `(`, expected the name of a table after `in`: it looks a row up in a table; for a list of values, write `x == 1 or x == 2`")
+		}
 		n.Table = p.name("the name of a table after `in`")
 		x = n
 	}
