@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/spf13/cobra"
 
+	"github.com/eventflux/eventflux/cli/terminal"
 	"github.com/eventflux/eventflux/shared/control"
 	"github.com/eventflux/eventflux/shared/lang/siddhiql"
 	"github.com/eventflux/eventflux/shared/log/natsconn"
@@ -64,7 +65,7 @@ text must be the one of the checkpoint. The app accepts no events until it has t
 				return err
 			}
 			return a.show(cmd, &d, func(w io.Writer) {
-				fmt.Fprintf(w, "app %s is deployed: %d partitions, generation %d\n", d.Name, d.Partitions, d.Generation)
+				fmt.Fprintf(w, "app %s is deployed: %s, generation %d\n", d.Name, terminal.Count(d.Partitions, "partition"), d.Generation)
 				if d.From > 0 {
 					fmt.Fprintf(w, "it started with the state of checkpoint %d\n", d.From)
 				}

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/eventflux/eventflux/cli/doctor"
+	"github.com/eventflux/eventflux/cli/terminal"
 	"github.com/eventflux/eventflux/shared/ops/config"
 )
 
@@ -88,7 +89,7 @@ func printFindings(w io.Writer, findings []doctor.Finding) error {
 	if err := t.Flush(); err != nil {
 		return err
 	}
-	_, err := fmt.Fprintf(w, "%d errors, %d warnings, %d not known, %d in order\n", countOf(findings, doctor.Error),
-		countOf(findings, doctor.Warning), countOf(findings, doctor.Unknown), countOf(findings, doctor.OK))
+	_, err := fmt.Fprintf(w, "%s, %s, %d not known, %d in order\n", terminal.Count(countOf(findings, doctor.Error), "error"),
+		terminal.Count(countOf(findings, doctor.Warning), "warning"), countOf(findings, doctor.Unknown), countOf(findings, doctor.OK))
 	return err
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/spf13/cobra"
 
+	"github.com/eventflux/eventflux/cli/terminal"
 	"github.com/eventflux/eventflux/shared/control"
 )
 
@@ -68,13 +69,13 @@ func (c *scaling) run(cmd *cobra.Command) error {
 			return err
 		}
 		if s.Refused != "" {
-			return fmt.Errorf("app %s keeps its %d partitions: %s", s.Name, s.From, s.Refused)
+			return fmt.Errorf("app %s keeps its %s: %s", s.Name, terminal.Count(s.From, "partition"), s.Refused)
 		}
 		if s.From != s.To {
 			if !c.json {
 				printScaling(cmd.OutOrStdout(), &s)
 			}
-			what := fmt.Sprintf("divide app %s among %d partitions?", s.Name, s.To)
+			what := fmt.Sprintf("divide app %s among %s?", s.Name, terminal.Count(s.To, "partition"))
 			if err := confirm(cmd, c.yes, c.json, what); err != nil {
 				return err
 			}
@@ -92,21 +93,21 @@ func (c *scaling) run(cmd *cobra.Command) error {
 		case c.request.Plan && s.From != s.To:
 			printScaling(w, &s)
 		case c.request.Abort && s.Partitions == s.To:
-			fmt.Fprintf(w, "it was too late: app %s has %d partitions; eventflux app scale %[1]s --partitions %d goes back\n", s.Name, s.To, s.From)
+			fmt.Fprintf(w, "it was too late: app %s has %s; eventflux app scale %[1]s --partitions %[3]d goes back\n", s.Name, terminal.Count(s.To, "partition"), s.From)
 		case c.request.Abort:
-			fmt.Fprintf(w, "app %s keeps its %d partitions\n", s.Name, s.Partitions)
+			fmt.Fprintf(w, "app %s keeps its %s\n", s.Name, terminal.Count(s.Partitions, "partition"))
 		default:
-			fmt.Fprintf(w, "app %s has %d partitions\n", s.Name, s.To)
+			fmt.Fprintf(w, "app %s has %s\n", s.Name, terminal.Count(s.To, "partition"))
 		}
 	})
 	if err == nil && s.Refused != "" {
-		return fmt.Errorf("app %s keeps its %d partitions: %s", s.Name, s.From, s.Refused)
+		return fmt.Errorf("app %s keeps its %s: %s", s.Name, terminal.Count(s.From, "partition"), s.Refused)
 	}
 	return err
 }
 
 func printScaling(w io.Writer, s *control.Scaled) {
-	fmt.Fprintf(w, "app %s, %d to %d partitions: %d bytes of state are divided by key\n", s.Name, s.From, s.To, s.Bytes)
+	fmt.Fprintf(w, "app %s, %d to %s: %d bytes of state are divided by key\n", s.Name, s.From, terminal.Count(s.To, "partition"), s.Bytes)
 }
 
 // readEvery is how often the part of the state is printed that was read.
@@ -130,7 +131,7 @@ func (c *scaling) await(ctx context.Context, cmd *cobra.Command, client *control
 		case now.Index != s.Index:
 			return fmt.Errorf("app %s was removed and deployed again in the meantime", s.Name)
 		case now.Scaling == nil && now.Partitions != s.To:
-			return fmt.Errorf("app %s keeps its %d partitions: %s", s.Name, now.Partitions, now.ScalingFailed)
+			return fmt.Errorf("app %s keeps its %s: %s", s.Name, terminal.Count(now.Partitions, "partition"), now.ScalingFailed)
 		}
 		now.Text = ""
 		s.App = now

@@ -224,7 +224,7 @@ func versionText(h *control.History, v *control.Version) string {
 		what = append(what, "deployed")
 	}
 	if n := h.Scalings[v.Number]; n > 0 {
-		what = append(what, fmt.Sprintf("scaled to %d partitions", n))
+		what = append(what, "scaled to "+terminal.Count(n, "partition"))
 	}
 	if v.Of > 0 {
 		what = append(what, fmt.Sprintf("rollback to version %d", v.Of))

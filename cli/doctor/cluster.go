@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/eventflux/eventflux/cli/terminal"
 	"github.com/eventflux/eventflux/services/processor"
 	"github.com/eventflux/eventflux/shared/control"
 	"github.com/eventflux/eventflux/shared/log/natsconn"
@@ -28,7 +29,7 @@ func (p *examination) checkServices(_ context.Context, r *report) {
 			r.add(s.severity, s.name, p.fix("restart eventflux run, and look at its log for why this service ended", "eventflux serve --services "+s.name), "none runs: %s", s.without)
 		}
 	}
-	r.fine("services", "%d checkpointers, %d processors and %d of ingest run", p.count("checkpointer"), p.count("processor"), p.count("ingest"))
+	r.fine("services", "%s, %s and %d of ingest run", terminal.Count(p.count("checkpointer"), "checkpointer"), terminal.Count(p.count("processor"), "processor"), p.count("ingest"))
 }
 
 func (p *examination) checkVersions(_ context.Context, r *report) {
@@ -122,7 +123,7 @@ func (p *examination) checkTasks(_ context.Context, r *report) {
 			p.checkTask(r, &a, part)
 		}
 	}
-	r.fine("apps", "all %d partitions of %d apps run", n, len(p.apps))
+	r.fine("apps", "all tasks run: %s of %s", terminal.Count(n, "partition"), terminal.Count(len(p.apps), "app"))
 }
 
 // lagWarning is the smallest lag, in seconds, that doctor warns about.
