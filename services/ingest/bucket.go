@@ -15,6 +15,7 @@ import (
 	"github.com/eventflux/eventflux/shared/lang/event"
 	"github.com/eventflux/eventflux/shared/lang/event/rowjson"
 	"github.com/eventflux/eventflux/shared/lang/siddhiql"
+	"github.com/eventflux/eventflux/shared/log/natsconn"
 )
 
 // bucketQuiet is how long nothing may come before the reader of a bucket asks whether it has
@@ -126,7 +127,7 @@ func (b *bucket) report(err error) {
 // read appends what the bucket has and every change, until ctx ends or changes may have been
 // missed.
 func (b *bucket) read(ctx context.Context) error {
-	ctx, cancel := connected(ctx, b.s.cfg.Conn)
+	ctx, cancel := natsconn.WhileConnected(ctx, b.s.cfg.Conn)
 	defer cancel()
 	b.loading = true
 	consumer, messages, err := b.open(ctx)

@@ -143,7 +143,7 @@ func (f *follower) report(err error) {
 
 // read appends results until ctx ends, or until it may have missed some.
 func (f *follower) read(ctx context.Context) error {
-	ctx, cancel := connected(ctx, f.s.cfg.Conn)
+	ctx, cancel := natsconn.WhileConnected(ctx, f.s.cfg.Conn)
 	defer cancel()
 	if f.former != nil { // the logs would not show results that are still being appended
 		if err := f.former.await(ctx); err != nil {
@@ -297,24 +297,4 @@ func (f *follower) from(ctx context.Context, info *jetstream.StreamInfo) (uint64
 		return 1, nil
 	}
 	return at.Sequence + 1, nil
-}
-
-var errDisconnected = errors.New("the connection was lost")
-
-// connected returns a context that ends with the connection: the server does not repeat
-// results that were lost with it.
-func connected(ctx context.Context, nc *nats.Conn) (context.Context, context.CancelFunc) {
-	ctx, lose := context.WithCancelCause(ctx)
-	status := nc.StatusChanged(nats.RECONNECTING, nats.CLOSED)
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		defer nc.RemoveStatusListener(status)
-		select {
-		case <-status:
-			lose(errDisconnected)
-		case <-ctx.Done():
-		}
-	}()
-	return ctx, func() { lose(nil); <-ended }
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/eventflux/eventflux/shared/lang/result"
+	"github.com/eventflux/eventflux/shared/log/natsconn"
 	"github.com/eventflux/eventflux/shared/log/output"
 )
 
@@ -56,7 +57,7 @@ type reading struct {
 
 // read keeps the bucket until ctx ends, or until there is a reason to start again.
 func (v *View) read(ctx context.Context) error {
-	ctx, cancel := connected(ctx, v.cfg.Conn)
+	ctx, cancel := natsconn.WhileConnected(ctx, v.cfg.Conn)
 	defer cancel()
 	r, err := v.resume(ctx)
 	if err != nil {

@@ -125,23 +125,3 @@ func (r *reading) open(ctx context.Context) error {
 	}
 	return nil
 }
-
-var errDisconnected = errors.New("the connection was lost")
-
-// connected returns a context that ends with the connection: the server does not repeat
-// results that were lost with it.
-func connected(ctx context.Context, nc *nats.Conn) (context.Context, context.CancelFunc) {
-	ctx, lose := context.WithCancelCause(ctx)
-	status := nc.StatusChanged(nats.RECONNECTING, nats.CLOSED)
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		defer nc.RemoveStatusListener(status)
-		select {
-		case <-status:
-			lose(errDisconnected)
-		case <-ctx.Done():
-		}
-	}()
-	return ctx, func() { lose(nil); <-ended }
-}
