@@ -23,10 +23,15 @@ import (
 
 // liveNode is a node that serves one app, and a client of it.
 type liveNode struct {
-	t   *testing.T
-	url string
-	js  jetstream.JetStream
-	nc  *nats.Conn
+	t        *testing.T
+	cfg      *config.Config
+	services []string // services
+	apps     []string
+
+	url  string
+	js   jetstream.JetStream
+	nc   *nats.Conn
+	stop func() error
 }
 
 func startNode(t *testing.T, app string) *liveNode {
@@ -42,42 +47,61 @@ func startNodeOf(t *testing.T, services []string, app string, adapt ...func(*con
 	}
 	cfg.Data, cfg.Listen, cfg.WAL.Durability = t.TempDir(), "127.0.0.1:0", "fast"
 	cfg.Checkpoint.Interval, cfg.Log.Level = time.Hour, slog.LevelError
-	ctx, stop := context.WithCancel(context.Background())
-	apps := []string{app}
-	if app == "" {
-		apps = nil
+	s := &liveNode{t: t, cfg: cfg, services: services}
+	if app != "" {
+		s.apps = []string{app}
 	}
-	n, err := node.Open(ctx, cfg, services, apps, "1.0.0", slog.New(slog.DiscardHandler))
+	t.Cleanup(func() {
+		if err := s.stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	s.start()
+	return s
+}
+
+// start runs the node over its folder.
+func (s *liveNode) start() {
+	s.t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	s.stop = func() error { cancel(); return nil }
+	n, err := node.Open(ctx, s.cfg, s.services, s.apps, "1.0.0", slog.New(slog.DiscardHandler))
 	if err != nil {
-		stop()
-		t.Fatal(err)
+		s.t.Fatal(err)
 	}
 	ready := make(chan struct{})
 	done := make(chan error, 1)
 	once := sync.OnceFunc(func() { close(ready) }) // ready is called again when apps change
 	go func() { done <- n.Run(ctx, func([]*siddhiql.Plan) { once() }) }()
-	s := &liveNode{t: t, url: n.URL()}
-	t.Cleanup(func() {
+	s.url = n.URL()
+	s.stop = func() error {
 		if s.nc != nil {
 			s.nc.Close()
 		}
-		stop()
-		if err := errors.Join(<-done, n.Close()); err != nil {
-			t.Error(err)
-		}
-	})
+		cancel()
+		return errors.Join(<-done, n.Close())
+	}
 	select {
 	case <-ready:
 	case err := <-done:
-		t.Fatal(err)
+		done <- err
+		s.t.Fatal(err)
 	}
 	if s.nc, err = nats.Connect(n.URL()); err != nil {
-		t.Fatal(err)
+		s.t.Fatal(err)
 	}
 	if s.js, err = jetstream.New(s.nc); err != nil {
-		t.Fatal(err)
+		s.t.Fatal(err)
 	}
-	return s
+}
+
+// restart stops the node, and starts it again.
+func (s *liveNode) restart() {
+	s.t.Helper()
+	if err := s.stop(); err != nil {
+		s.t.Fatal(err)
+	}
+	s.start()
 }
 
 func (s *liveNode) within() context.Context {

@@ -1,19 +1,21 @@
 package cli
 
 import (
-	"bufio"
 	"context"
-	"encoding/json"
-	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/eventflux/eventflux/cli/node"
+	"github.com/eventflux/eventflux/shared/control"
 	"github.com/eventflux/eventflux/shared/log/natsconn"
+	"github.com/eventflux/eventflux/shared/ops/config"
+	"github.com/eventflux/eventflux/shared/state"
 )
 
 const divided = `@app:name('sums') @app:partitions('2') define stream S (k string, v int);
@@ -27,21 +29,15 @@ func TestShadowOfADeployedApp(t *testing.T) {
 	s.publish(0, 8)
 	s.cli(0, "checkpoint trigger sums")
 	s.publish(8, 14)
-	file := filepath.Join(t.TempDir(), "next.siddhi")
-	write := func(from, to string) string {
-		t.Helper()
-		if err := os.WriteFile(file, []byte(strings.Replace(divided, from, to, 1)), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		return file
-	}
-	s.prints(0, "app shadow "+write("", ""), "kept  sums/window", "Out     6      0          0         0", "6 events", "from checkpoint 1, 0 frames behind")
+	write := func(from, to string) string { t.Helper(); return nextOf(t, from, to) }
+	file := write("", "")
+	s.prints(0, "app shadow "+write("", ""), "kept  sums/window", "Out     6      0          0         0", "6 events", "following, from checkpoint 1, 0 frames behind")
 	s.prints(0, "app shadow "+file+" --from 1 --json", `"equal": 6,`, `"behind": 0,`, `"outcome": "kept"`)
 	s.prints(1, "app shadow "+write("v > 3", "v > 3 and v != 13"), "Out     5      0          1         0", "Out only old, seq:", `"v":13}`, "the results of the two versions differ")
-	s.prints(1, "app shadow "+write("length(4)", "time(1 sec)"), "refused  sums/window", "--drop compares without the state")
+	s.prints(1, "app shadow "+write("length(4)", "time(1 sec)"), "refused  sums/window", "--drop gives the state")
 	s.prints(1, "app shadow "+write("'sums'", "'other'"), "other")
 	s.prints(1, "app shadow "+write("k of S", "nobody of S"), "nobody")
-	s.prints(2, "app shadow "+write("", "")+" --from x", "is no epoch")
+	s.prints(2, "app shadow "+write("", "")+" --from x", "is neither the epoch of a checkpoint nor a time")
 	s.prints(1, "app shadow "+file+" --from 9", "checkpoint ls sums")
 	s.prints(2, "app shadow "+file+" --every 0s", "--every 0s")
 	s.prints(0, "app history sums", "current")
@@ -50,50 +46,77 @@ func TestShadowOfADeployedApp(t *testing.T) {
 	}
 }
 
-// A shadow that follows compares what comes after it has started.
-func TestShadowFollowsTheLog(t *testing.T) {
+// nextOf writes a next version of the app and returns the name of its file.
+func nextOf(t *testing.T, from, to string) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "next.siddhi")
+	if err := os.WriteFile(file, []byte(strings.Replace(divided, from, to, 1)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+// A shadow goes on with the log, also after its process was started again. What it finds must be
+// approved, kind by kind, before the upgrade that asks for that.
+func TestShadowIsApproved(t *testing.T) {
 	s := startNode(t, divided)
 	s.publish(0, 8)
 	s.cli(0, "checkpoint trigger sums")
-	shadowed := &shadowing{json: true, follow: true, every: 20 * time.Millisecond, text: strings.Replace(divided, "v > 3", "v > 3 and v % 5 != 0", 1)}
-	ctx, cancel := context.WithCancel(s.within())
-	defer cancel()
-	if err := shadowed.open(ctx, s.nc, "sums", 0); err != nil {
-		t.Fatal(err)
-	}
-	defer shadowed.close()
-	read, write := io.Pipe()
-	done := make(chan error, 1)
-	go func() { done <- shadowed.compare(ctx, write); _ = write.Close() }()
+	file := nextOf(t, "v > 3", "v > 3 and v % 5 != 0")
+	s.prints(1, "app upgrade "+file+" --shadowed --yes", "app sums has no shadow", "app shadow FILE")
+	s.prints(0, "app shadow "+file, "starts from checkpoint 1, and compares with version 1", "following, from checkpoint 1, 0 frames behind")
 	s.publish(8, 30)
-	for lines := bufio.NewScanner(read); lines.Scan(); {
-		var now struct {
-			Events, Behind uint64
-			Streams        []struct {
-				Equal, Different uint64
-				OnlyOld          uint64 `json:"only_old"`
-			}
-		}
-		if err := json.Unmarshal(lines.Bytes(), &now); err != nil {
-			t.Fatal(err)
-		}
-		if now.Events < 22 || now.Behind > 0 {
-			continue
-		}
-		cancel() // the last report follows
-		// 10, 15, 20 and 25 are gone, so sums after them differ.
-		if o := now.Streams[0]; len(now.Streams) != 1 || o.OnlyOld != 4 || o.Equal+o.Different != 18 || o.Different == 0 {
-			t.Errorf("%s", lines.Text())
-		}
+	// 10, 15, 20 and 25 are gone, so sums after them differ.
+	s.prints(1, "app shadow "+file, "Out     8      10         4         0", "not approved in Out: different in total, only old", "22 events")
+	s.prints(1, "app upgrade "+file+" --shadowed --yes", "were not approved: Out (different in total, only old)", "app shadow approve sums STREAM")
+	s.prints(1, "app shadow approve sums Nowhere", "no result stream", "it has Out")
+	s.prints(0, "app shadow approve sums Out", "approved in Out: different in total, only old")
+	s.prints(1, "app shadow approve sums Out", "nothing differs in Out that was not approved before")
+	s.prints(1, "app shadow report sums", "approved in Out: different in total, only old", "Out     8      10         4         0")
+	s.prints(1, "app upgrade "+nextOf(t, "v > 3", "v > 4")+" --shadowed --yes", "runs another text")
+
+	s.restart()
+	s.prints(1, "app shadow "+file, "Out     8      10         4         0", "approved in Out: different in total, only old", "22 events")
+	if n := s.results(s.within(), 0) + s.results(s.within(), 1); n > 26 {
+		t.Errorf("%d results of 26 events that pass the filter: the shadow publishes", n)
 	}
-	if err := <-done; err != nil {
-		t.Error(err)
+	s.prints(0, "app upgrade "+file+" --shadowed --yes", "app sums runs version 2")
+	s.prints(1, "app shadow report sums", "app sums has no shadow", "changed, scaled or restored")
+}
+
+// A shadow keeps its checkpoint, and the log after it, until it ends.
+func TestShadowKeepsItsCheckpoint(t *testing.T) {
+	s := startNodeOf(t, node.Services, divided, func(cfg *config.Config) { cfg.Retention.Checkpoints, cfg.Retention.Span = 2, 0 })
+	next := nextOf(t, "v > 3", "v > 10")
+	s.prints(1, "app shadow "+next, "has none yet", "checkpoint trigger sums")
+	s.publish(0, 8)
+	s.cli(0, "checkpoint trigger sums")
+	s.prints(1, "app shadow "+next+" --from 2001-01-01T00:00:00Z", "none at or before 2001-01-01T00:00:00Z")
+	s.prints(0, "app shadow "+next+" --from "+time.Now().UTC().Add(time.Hour).Format(time.RFC3339), "checkpoint 1,")
+	for i := range 4 {
+		s.publish(8+i, 9+i)
+		s.cli(0, "checkpoint trigger sums")
 	}
+	s.prints(0, "checkpoint show sums 1", "checkpoint 1 of app sums")
+	s.awaitRetired("sums", 2)
+	s.prints(1, "app shadow "+next, "Out     ", "only old")
+	s.prints(0, "app shadow stop sums", "app sums has no shadow")
+	s.prints(0, "app shadow stop sums", "app sums has no shadow")
+	s.publish(90, 91)
+	s.cli(0, "checkpoint trigger sums")
+	s.awaitRetired("sums", 1)
+}
+
+// awaitRetired waits until a checkpoint is not listed any more.
+func (s *liveNode) awaitRetired(app string, epoch state.Epoch) {
+	s.t.Helper()
+	client := &control.Client{Conn: s.nc}
 	for ctx := s.within(); ; {
-		switch n := s.results(ctx, 0) + s.results(ctx, 1); {
-		case n > 26:
-			t.Fatalf("%d results of 26 events that pass the filter: the shadow publishes", n)
-		case n == 26:
+		list, err := client.Checkpoints(ctx, control.AppRequest{App: app})
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		if !slices.ContainsFunc(list.Checkpoints, func(c control.CheckpointInfo) bool { return c.Epoch == epoch }) {
 			return
 		}
 	}

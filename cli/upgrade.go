@@ -35,14 +35,15 @@ func (c *changing) flags(cmd *cobra.Command) *cobra.Command {
 
 func newAppUpgradeCommand() *cobra.Command {
 	c := &changing{}
-	return c.flags(&cobra.Command{
+	cmd := c.flags(&cobra.Command{
 		Use: "upgrade FILE", Short: "Change a deployed app, with its state",
 		Long: `Makes the text in FILE the next version of the app that it names. Its components
 keep their state: the command prints what happens to each of them, asks, and returns when
 all partitions run the new version. Events are accepted all the time, and the results of
 each event come from exactly one version. --plan only prints the plan.
-A change that would lose state is refused without --drop. eventflux app rollback goes
-back to the previous text.`,
+A change that would lose state is refused without --drop. --shadowed makes the change only
+if eventflux app shadow FILE has compared all of the log, and all that differs was approved.
+eventflux app rollback goes back to the previous text.`,
 		Example: `  eventflux app upgrade examples/flights.siddhi --plan
   eventflux app upgrade examples/flights.siddhi --yes`,
 		Args: exactArgs("FILE"),
@@ -55,6 +56,8 @@ back to the previous text.`,
 			return c.run(cmd)
 		},
 	})
+	cmd.Flags().BoolVar(&c.request.Shadowed, "shadowed", false, "only if it ran as a shadow to the end of the log, and what differs was approved")
+	return cmd
 }
 
 func newAppRollbackCommand() *cobra.Command {

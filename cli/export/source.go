@@ -14,11 +14,8 @@ import (
 
 	"github.com/eventflux/eventflux/services/recovery"
 	"github.com/eventflux/eventflux/shared/control"
-	"github.com/eventflux/eventflux/shared/lang/engine"
-	"github.com/eventflux/eventflux/shared/lang/frame"
 	"github.com/eventflux/eventflux/shared/log/lineage"
 	"github.com/eventflux/eventflux/shared/log/natsconn"
-	"github.com/eventflux/eventflux/shared/log/rebuild"
 	"github.com/eventflux/eventflux/shared/log/wal"
 	"github.com/eventflux/eventflux/shared/state"
 	"github.com/eventflux/eventflux/shared/state/checkpoint"
@@ -91,28 +88,6 @@ func (s *Source) versions(ctx context.Context, ask *control.Client) ([]control.V
 		all = append(all, v)
 	}
 	return all, nil
-}
-
-// Task returns a task with the state of a partition at the checkpoint.
-func (s *Source) Task(ctx context.Context, p uint32) (*rebuild.Task, error) {
-	number := uint32(1)
-	if s.Manifest != nil {
-		number, _ = s.Manifest.VersionOf(p)
-	}
-	i := slices.IndexFunc(s.Versions, func(v control.Version) bool { return v.Number == number })
-	if i < 0 {
-		return nil, fmt.Errorf("checkpoint %d has version %d of app %s in partition %d, whose text is not known", s.Plan.Checkpoint, number, s.App.Name, p)
-	}
-	v := &s.Versions[i]
-	plan, err := engine.Compile(&frame.Version{Text: v.Text, Change: v.Change})
-	if err != nil {
-		return nil, fmt.Errorf("version %d of app %s is refused by this build: %w", number, s.App.Name, err)
-	}
-	t, err := rebuild.New(plan, p, v.Settings)
-	if err != nil || s.Manifest == nil {
-		return t, err
-	}
-	return t, t.Load(ctx, remote{nc: s.nc}, &s.Manifest.Partitions[p], s.Manifest.Epoch, 2)
 }
 
 // Log opens the log of a partition after the checkpoint.

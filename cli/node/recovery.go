@@ -26,6 +26,6 @@ func (n *Node) recoveryConfig(nc *nats.Conn) recovery.Config {
 	return recovery.Config{
 		Conn: nc, Control: n.control, Store: n.store,
 		Restorer: &control.Client{Conn: nc, Self: n.self},
-		Workers:  n.cfg.Recovery.Workers, Version: n.self.Version, Log: n.log,
+		Workers:  n.cfg.Recovery.Workers, ShadowRate: n.cfg.Recovery.ShadowRate, Version: n.self.Version, Log: n.log,
 	}
 }

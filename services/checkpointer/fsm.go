@@ -83,6 +83,8 @@ type command struct {
 	// To is that number, in scale. Upgrade is the version then.
 	Scale bool   `json:"scale,omitempty"`
 	To    uint32 `json:"to_partitions,omitempty"`
+	// Shadow starts a shadow, or adds approvals to the one that has its ID; nil ends the shadow.
+	Shadow *control.Shadow `json:"shadow,omitempty"`
 }
 
 // The kinds of commands. They are durable. A command with another effect needs a new kind,
@@ -110,6 +112,7 @@ const (
 	kindScaled   = "scaled"   // it has changed and all logs are open; or, before the commit, it is aborted
 	kindName     = "name"     // the cluster gets a name, unless it has one
 	kindStore    = "store"    // checkpoints are in another store from now on
+	kindShadow   = "shadow"   // a next version runs beside an app, or no longer does
 )
 
 // refusal is the answer to a command that does not fit the state. The command changed
@@ -158,7 +161,7 @@ func (f *FSM) Apply(log *raft.Log) any {
 	}
 	switch c.Kind {
 	case kindRemove:
-		app.Removing, app.Open, app.Places, app.Tasks = true, nil, nil, map[uint32]control.Owner{}
+		app.Removing, app.Open, app.Places, app.Tasks, app.Shadow = true, nil, nil, map[uint32]control.Owner{}, nil
 		app.Decided = app.Newest
 		return nil
 	case kindPlace:
@@ -202,13 +205,15 @@ func (f *FSM) Apply(log *raft.Log) any {
 	case kindScaled:
 		app.scaled(&c)
 		return nil
+	case kindShadow:
+		return app.shadow(c.Shadow, log.Index)
 	}
 	panic(fmt.Sprintf("checkpointer: command %q was read, and is not known", c.Kind))
 }
 
 var commandKinds = []string{
 	kindDeploy, kindRemove, kindForget, kindPlace, kindAttach, kindOpen, kindPrepared, kindCommit, kindRelease, kindAbort, kindRetire, kindSwap, kindTakeOver,
-	kindDied, kindPassed, kindResume, kindUpgrade, kindUpgraded, kindScale, kindScaled, kindName, kindStore,
+	kindDied, kindPassed, kindResume, kindUpgrade, kindUpgraded, kindScale, kindScaled, kindName, kindStore, kindShadow,
 }
 
 // decode decodes a command. It fails if a newer version may have proposed it, or if it has a

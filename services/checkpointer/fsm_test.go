@@ -16,6 +16,7 @@ import (
 
 	"github.com/eventflux/eventflux/shared/control"
 	"github.com/eventflux/eventflux/shared/lang/engine"
+	"github.com/eventflux/eventflux/shared/log/shadow"
 	"github.com/eventflux/eventflux/shared/state"
 	"github.com/eventflux/eventflux/shared/state/checkpoint"
 )
@@ -85,7 +86,7 @@ func TestEarlierCommands(t *testing.T) {
 // or request this one forever.
 func TestUnknownSnapshots(t *testing.T) {
 	for _, c := range []struct{ snapshot, says string }{
-		{`{"format":7,"apps":{}}`, "it has format 7, known are 1 to 6; run the version that wrote it or a newer one"},
+		{`{"format":8,"apps":{}}`, "it has format 8, known are 1 to 7; run the version that wrote it or a newer one"},
 		{`{"format":1,"apps":{},"zones":{}}`, `unknown field "zones"; run the version that wrote it or a newer one`},
 		{`{"format":1,"apps":{"a":{"name":"a","zone":"x"}}}`, `unknown field "zone"`},
 		{`{"apps":{}}`, "format 0"},
@@ -230,7 +231,7 @@ func everyKind() []*command {
 	kept.App = "kept"
 	changed := commit(4, 3)
 	changed.App, changed.Commit.Versions = "changed", []uint32{1, 2}
-	return []*command{
+	all := []*command{
 		deploy("a"), deploy("gone"), deploy("going"),
 		{Kind: kindPlace, App: "a", Partition: 0, Processor: "p1"},
 		{Kind: kindPlace, App: "a", Partition: 1, Processor: "p1"},
@@ -275,4 +276,11 @@ func everyKind() []*command {
 		deploy("scaling"), scale("scaling"),
 		deploy("kept"), keep, kept,
 	}
+	shadowed := func() *command {
+		return &command{Kind: kindShadow, App: "a", Shadow: &control.Shadow{
+			Text: "define stream S (v long); from S[v > 1] insert into Out;", Plan: "9f", Drop: true, Version: 1, Checkpoint: 7, Started: at(10),
+		}}
+	}
+	approve := &command{Kind: kindShadow, App: "a", Shadow: &control.Shadow{ID: uint64(len(all)) + 3, Approved: map[string][]shadow.Kind{"Out": {shadow.OnlyOld}}}}
+	return append(all, shadowed(), &command{Kind: kindShadow, App: "a"}, shadowed(), approve)
 }

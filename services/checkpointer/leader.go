@@ -11,7 +11,7 @@ import (
 // leader is one leadership: the parts that work while this process leads. Each part has its
 // own state, and uses only parts below it or beside it:
 //
-//	deployer · upgrader · scaler · restorer · remover · storeSwitch · merges · assigner
+//	deployer · shadower · upgrader · scaler · restorer · remover · storeSwitch · merges · assigner
 //	                │                               │
 //	          coordinators                      streams · admission · reports
 //	                │
@@ -33,6 +33,7 @@ type leader struct {
 	deployer     *deployer
 	scaler       *scaler
 	upgrader     *upgrader
+	shadower     *shadower
 	remover      *remover
 	storeSwitch  *storeSwitch
 	merges       *merges
@@ -59,7 +60,9 @@ func newLeader(s *Service, term uint64) *leader {
 	}
 	l.streams = &streamKeeper{leadership: base, looking: make(chan struct{}, 1)}
 	l.admission = &admission{cfg: base.cfg, js: s.js}
-	l.upgrader = &upgrader{leadership: base, projection: l.projection, streams: l.streams, admission: l.admission, reports: l.reports}
+	shadows := &shadowReports{base}
+	l.upgrader = &upgrader{leadership: base, projection: l.projection, streams: l.streams, admission: l.admission, reports: l.reports, shadows: shadows}
+	l.shadower = &shadower{shadows, l.upgrader}
 	l.restorer = &restorer{
 		leadership: base, coordinators: l.coordinators, committer: l.committer, upgrader: l.upgrader, projection: l.projection, restores: make(chan restore),
 	}

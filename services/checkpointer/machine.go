@@ -33,7 +33,8 @@ const (
 	changedFormat = 3 // an app has several versions
 	fromFormat    = 4 // an app started from a checkpoint
 	storeFormat   = 5 // the group was switched to another store
-	machineFormat = 6 // an app was scaled, or is being scaled
+	scaledFormat  = 6 // an app was scaled, or is being scaled
+	machineFormat = 7 // an app has a shadow
 )
 
 func (m *machine) format() int {
@@ -46,8 +47,10 @@ func (m *machine) format() int {
 	}
 	for _, a := range m.Apps {
 		switch {
-		case a.Scalings > 0 || a.Scaling != nil || a.ScalingFailed != "":
+		case a.Shadow != nil:
 			return machineFormat
+		case a.Scalings > 0 || a.Scaling != nil || a.ScalingFailed != "":
+			format = scaledFormat
 		case a.From > 0:
 			format = max(format, fromFormat)
 		case len(a.Versions) > 0:
@@ -245,7 +248,7 @@ func (a *appState) commit(c *command, index uint64) any {
 	case a.Generation:
 	case a.Generation + 1: // former tasks of the app are fenced
 		a.Generation, a.Held, a.Tasks = c.Commit.Generation, c.Commit.Held, map[uint32]control.Owner{}
-		a.Deaths = nil // the new generation may never reach those frames
+		a.Deaths, a.Shadow = nil, nil // the new generation may never reach those frames
 		if a.Open.Scale {
 			a.rescale()
 		}
@@ -281,7 +284,7 @@ func (a *appState) commit(c *command, index uint64) any {
 // that may still build on them.
 func (a *appState) retire(epochs []state.Epoch) {
 	a.Committed = slices.DeleteFunc(a.Committed, func(k committed) bool {
-		old := slices.Contains(epochs, k.Epoch)
+		old := slices.Contains(epochs, k.Epoch) && !a.shadowStartsAt(k.Epoch)
 		if old {
 			a.Kept = append(a.Kept, retiring{k.CheckpointRef, a.Newest})
 		}

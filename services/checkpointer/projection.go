@@ -50,6 +50,7 @@ func (pr *projection) project(ctx context.Context) error {
 		if a.Removing {
 			continue
 		}
+		a.Shadow = nil // only recovery runs it, and it asks for it
 		key := natsconn.ClusterKey("app", a.Name)
 		want[key] = true
 		// Get of a bucket may be answered by a replica that lacks the last write of a former leader.

@@ -28,35 +28,38 @@ type verb struct {
 
 func (s *Service) verbs() map[string]verb {
 	return map[string]verb{
-		control.VerbDeploy:      {false, by(func(l *leader) handler[control.DeployRequest] { return l.deployer.deploy })},
-		control.VerbApps:        {false, typed(s.apps)},
-		control.VerbApp:         {false, typed(s.app)},
-		control.VerbUpgrade:     {false, by(func(l *leader) handler[control.UpgradeRequest] { return l.upgrader.upgrade })},
-		control.VerbScale:       {false, by(func(l *leader) handler[control.ScaleRequest] { return l.scaler.scale })},
-		control.VerbHistory:     {false, typed(s.history)},
-		control.VerbVersion:     {false, typed(s.version)},
-		control.VerbRemove:      {false, by(func(l *leader) handler[control.AppRequest] { return l.remover.remove })},
-		control.VerbRestore:     {false, by(func(l *leader) handler[control.RestoreRequest] { return l.restorer.restore })},
-		control.VerbAdopt:       {false, by(func(l *leader) handler[control.AdoptRequest] { return l.restorer.adopt })},
-		control.VerbRelease:     {false, typed(s.release)},
-		control.VerbResume:      {false, typed(s.resume)},
-		control.VerbHeartbeat:   {false, by(func(l *leader) handler[control.HeartbeatRequest] { return l.assigner.heartbeat })},
-		control.VerbServing:     {false, by(func(l *leader) handler[control.ServingRequest] { return l.reports.serving })},
-		control.VerbAttach:      {false, typed(s.attach)},
-		control.VerbPrepared:    {false, typed(s.prepared)},
-		control.VerbFailed:      {false, typed(s.failed)},
-		control.VerbTrigger:     {false, typed(s.trigger)},
-		control.VerbCheckpoints: {false, typed(s.checkpoints)},
-		control.VerbCheckpoint:  {false, typed(s.checkpoint)},
-		control.VerbVerify:      {false, typed(s.verify)},
-		control.VerbDigests:     {false, typed(s.digests)},
-		control.VerbStatus:      {true, typed(s.status)},
-		control.VerbMembers:     {false, typed(s.members)},
-		control.VerbTransfer:    {false, typed(s.transfer)},
-		control.VerbLease:       {false, by(func(l *leader) handler[control.LeaseRequest] { return l.merges.lease })},
-		control.VerbLive:        {false, by(func(l *leader) handler[control.LiveRequest] { return l.merges.live })},
-		control.VerbSwap:        {false, by(func(l *leader) handler[control.SwapRequest] { return l.merges.swap })},
-		control.VerbSwitch:      {false, by(func(l *leader) handler[control.SwitchRequest] { return l.storeSwitch.switchStore })},
+		control.VerbDeploy:        {false, by(func(l *leader) handler[control.DeployRequest] { return l.deployer.deploy })},
+		control.VerbApps:          {false, typed(s.apps)},
+		control.VerbApp:           {false, typed(s.app)},
+		control.VerbUpgrade:       {false, by(func(l *leader) handler[control.UpgradeRequest] { return l.upgrader.upgrade })},
+		control.VerbScale:         {false, by(func(l *leader) handler[control.ScaleRequest] { return l.scaler.scale })},
+		control.VerbShadow:        {false, by(func(l *leader) handler[control.ShadowRequest] { return l.shadower.start })},
+		control.VerbShadowApprove: {false, by(func(l *leader) handler[control.ApproveRequest] { return l.shadower.approve })},
+		control.VerbShadowStop:    {false, by(func(l *leader) handler[control.AppRequest] { return l.shadower.stop })},
+		control.VerbHistory:       {false, typed(s.history)},
+		control.VerbVersion:       {false, typed(s.version)},
+		control.VerbRemove:        {false, by(func(l *leader) handler[control.AppRequest] { return l.remover.remove })},
+		control.VerbRestore:       {false, by(func(l *leader) handler[control.RestoreRequest] { return l.restorer.restore })},
+		control.VerbAdopt:         {false, by(func(l *leader) handler[control.AdoptRequest] { return l.restorer.adopt })},
+		control.VerbRelease:       {false, typed(s.release)},
+		control.VerbResume:        {false, typed(s.resume)},
+		control.VerbHeartbeat:     {false, by(func(l *leader) handler[control.HeartbeatRequest] { return l.assigner.heartbeat })},
+		control.VerbServing:       {false, by(func(l *leader) handler[control.ServingRequest] { return l.reports.serving })},
+		control.VerbAttach:        {false, typed(s.attach)},
+		control.VerbPrepared:      {false, typed(s.prepared)},
+		control.VerbFailed:        {false, typed(s.failed)},
+		control.VerbTrigger:       {false, typed(s.trigger)},
+		control.VerbCheckpoints:   {false, typed(s.checkpoints)},
+		control.VerbCheckpoint:    {false, typed(s.checkpoint)},
+		control.VerbVerify:        {false, typed(s.verify)},
+		control.VerbDigests:       {false, typed(s.digests)},
+		control.VerbStatus:        {true, typed(s.status)},
+		control.VerbMembers:       {false, typed(s.members)},
+		control.VerbTransfer:      {false, typed(s.transfer)},
+		control.VerbLease:         {false, by(func(l *leader) handler[control.LeaseRequest] { return l.merges.lease })},
+		control.VerbLive:          {false, by(func(l *leader) handler[control.LiveRequest] { return l.merges.live })},
+		control.VerbSwap:          {false, by(func(l *leader) handler[control.SwapRequest] { return l.merges.swap })},
+		control.VerbSwitch:        {false, by(func(l *leader) handler[control.SwitchRequest] { return l.storeSwitch.switchStore })},
 	}
 }
 
@@ -130,6 +133,9 @@ func (s *Service) apps(_ context.Context, l *leader, _ *struct{}) (any, error) {
 	list := control.AppList{Apps: []control.App{}}
 	for _, a := range s.cfg.FSM.apps() {
 		a.Text = ""
+		if a.Shadow != nil {
+			a.Shadow = withoutText(a.Shadow)
+		}
 		l.reports.addStates(a)
 		list.Apps = append(list.Apps, a.App)
 	}

@@ -68,6 +68,7 @@ func (rt *retention) retire(ctx context.Context, app string) error {
 		return nil
 	}
 	old := surplus(a.Committed, rt.cfg.RetentionCheckpoints, rt.cfg.RetentionSpan, rt.cfg.gapMax())
+	old = slices.DeleteFunc(old, a.shadowStartsAt)
 	if len(old) == 0 {
 		return nil
 	}

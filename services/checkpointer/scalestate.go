@@ -25,7 +25,7 @@ func (a *appState) scale(c *command) any {
 	case v.Number != a.newest().Number+1 || c.To == 0 || c.To == a.Partitions:
 		return refuse(control.CodeFenced, "app %s has version %d and %d partitions by now; plan the scaling again", a.Name, a.newest().Number, a.Partitions)
 	}
-	a.Scaled, a.ScalingFailed = v, ""
+	a.Scaled, a.ScalingFailed, a.Shadow = v, "", nil
 	a.Scaling = &control.Scaling{From: a.Partitions, To: c.To, Started: c.Time}
 	return nil
 }

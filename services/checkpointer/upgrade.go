@@ -26,6 +26,7 @@ type upgrader struct {
 	streams    *streamKeeper
 	admission  *admission
 	reports    *reports
+	shadows    *shadowReports
 	upgrading  sync.Map // apps whose logs get the frame of a version
 }
 
@@ -49,6 +50,9 @@ func (up *upgrader) upgrade(ctx context.Context, r *control.UpgradeRequest) (any
 	if refused == nil && !c.already {
 		if refused = up.changeable(ctx, c.app, &c.version); refused == nil {
 			c.answer.Warnings, refused = up.admission.reachableFor(ctx, c.plan)
+		}
+		if refused == nil && r.Shadowed {
+			refused = up.shadows.agreed(ctx, c, r.Drop)
 		}
 	}
 	if r.Plan {

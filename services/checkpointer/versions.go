@@ -100,6 +100,7 @@ func (a *appState) addVersion(v *control.Version) {
 		a.Versions = a.versions()
 	}
 	a.Versions = append(a.Versions, *v)
+	a.Shadow = nil
 	a.forgetTexts()
 }
 

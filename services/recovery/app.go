@@ -302,21 +302,25 @@ func (s *Service) reader(app string, p uint32) wal.ReaderConfig {
 
 // openLog opens the log of a partition after a checkpoint, up to a sequence.
 func (h *history) openLog(ctx context.Context, c *basis, p uint32, end uint64) (rebuild.Log, func(), error) {
-	cfg := h.s.reader(h.plan.Name, p)
 	if h.logs[p].stream == nil {
 		return nothing{}, func() {}, nil
 	}
-	var r *wal.Reader
-	var err error
+	r, err := h.openReader(ctx, c, p)
+	if err != nil {
+		return nil, nil, err
+	}
+	return &guardedLog{rebuild.Bounded(r, end), h, p}, r.Close, nil
+}
+
+// openReader opens the log of a partition after a checkpoint. The log must be there.
+func (h *history) openReader(ctx context.Context, c *basis, p uint32) (r *wal.Reader, err error) {
+	cfg := h.s.reader(h.plan.Name, p)
 	if part := c.part(p); part != nil {
 		r, err = lineage.OpenBehind(ctx, cfg, h.logs[p].created, part)
 	} else {
 		r, err = wal.OpenReader(ctx, cfg)
 	}
-	if err != nil {
-		return nil, nil, asUnusable(err)
-	}
-	return &guardedLog{rebuild.Bounded(r, end), h, p}, r.Close, nil
+	return r, asUnusable(err)
 }
 
 // death returns the frame of a partition that killed processes; nil for none.

@@ -24,8 +24,10 @@ type Config struct {
 	// Workers is how many blocks are fetched and decoded, and how many partitions replayed,
 	// in parallel; zero means the number of cores.
 	Workers int
-	Version string       // of the binary, a semver
-	Log     *slog.Logger // nil means slog.Default
+	// ShadowRate is how many events per second a shadow applies while it catches up; 0: any number.
+	ShadowRate int
+	Version    string       // of the binary, a semver
+	Log        *slog.Logger // nil means slog.Default
 	// Now returns the time, only for ages and rates; nil means the machine's clock.
 	Now func() time.Time
 }
@@ -37,6 +39,8 @@ type Control interface {
 	History(ctx context.Context, r control.AppRequest) (control.History, error)
 	Version(ctx context.Context, r control.VersionRequest) (control.Version, error)
 	App(ctx context.Context, r control.AppRequest) (control.App, error)
+	// Apps lists the apps without their texts.
+	Apps(ctx context.Context) (control.AppList, error)
 	Checkpoints(ctx context.Context, r control.AppRequest) (control.CheckpointList, error)
 }
 
@@ -52,6 +56,9 @@ func (c *Config) check() error {
 	}
 	if c.Workers < 0 {
 		errs = append(errs, fmt.Errorf("recovery.workers is %d, want 0 or more", c.Workers))
+	}
+	if c.ShadowRate < 0 {
+		errs = append(errs, fmt.Errorf("recovery.shadow_rate is %d, want 0 or more", c.ShadowRate))
 	}
 	return errors.Join(errs...)
 }

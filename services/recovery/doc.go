@@ -12,6 +12,11 @@
 // Long operations run as jobs: the answer is the job's id, and progress is published on
 // ef.recovery.job.<id>. Any number of processes may answer; each keeps its own jobs.
 //
+// A shadow runs the next version of an app beside it, and compares the results (shared/log/shadow).
+// Raft has the shadow, so it outlives the process: whichever recovery process finds that no
+// other one runs it does so, from its checkpoint.
+//
 // Read service.go, api.go (requests and answers), app.go and target.go, plan.go (which
-// checkpoint), rebuild.go, then verify.go, show.go, diff.go, restore.go and job.go.
+// checkpoint), rebuild.go, then verify.go, show.go, diff.go, restore.go and job.go, and shadows.go
+// with shadowrun.go.
 package recovery

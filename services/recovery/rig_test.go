@@ -87,6 +87,10 @@ func (r *rig) Checkpoints(context.Context, control.AppRequest) (control.Checkpoi
 	return control.CheckpointList{App: r.app.Name, Generation: r.app.Generation, Checkpoints: r.list}, nil
 }
 
+func (r *rig) Apps(context.Context) (control.AppList, error) {
+	return control.AppList{}, nil
+}
+
 func (*rig) History(context.Context, control.AppRequest) (control.History, error) {
 	return control.History{}, fmt.Errorf("the app has one version")
 }

@@ -31,6 +31,7 @@ type Service struct {
 	server   *control.RequestServer
 	rebuilds chan struct{} // holds one element per rebuild that has state in memory
 	jobs     *jobs
+	shadows  shadows
 	rates    rates
 	ready    chan struct{} // closed: it answers requests
 }
@@ -55,6 +56,7 @@ func New(cfg Config) (*Service, error) {
 	}
 	s := &Service{cfg: cfg, js: js, id: nuid.Next(), server: control.NewRequestServer(cfg.Conn, requestsMax, requestBytesMax, cfg.Log), rebuilds: make(chan struct{}, rebuildsMax), ready: make(chan struct{})}
 	s.jobs = newJobs(s)
+	s.shadows = shadows{s: s, running: map[string]*shadowRun{}}
 	return s, nil
 }
 
@@ -71,6 +73,7 @@ func (s *Service) Run(ctx context.Context) error {
 		return fmt.Errorf("recovery: %w", err)
 	}
 	work.Go(func() { natsconn.WhenKnown(ctx, s.cfg.Conn, s.ready) })
+	work.Go(func() { s.shadows.keep(ctx) })
 	<-ctx.Done()
 	cancel()
 	_ = info.Stop() // the connection may be gone already

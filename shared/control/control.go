@@ -111,6 +111,8 @@ type App struct {
 	// ingest refuses the app's events. ScalingFailed says why the last one was aborted.
 	Scaling       *Scaling `json:"scaling,omitempty"`
 	ScalingFailed string   `json:"scaling_failed,omitempty"`
+	// Shadow is a next version that runs beside the app without publishing; nil for none.
+	Shadow *Shadow `json:"shadow,omitempty"`
 	// Missing says what the app needs before all ingests accept its events and all of its
 	// partitions run. It is only in answers to VerbApp and VerbDeploy.
 	Missing []string `json:"missing,omitempty"`

@@ -25,3 +25,14 @@ const (
 	CheckpointCommitted CheckpointState = "committed"
 	CheckpointAborted   CheckpointState = "aborted"
 )
+
+// ShadowState is what a shadow does.
+type ShadowState string
+
+// The states of a shadow.
+const (
+	ShadowStarting   ShadowState = "starting"    // it loads its checkpoint
+	ShadowCatchingUp ShadowState = "catching up" // it has not come to the end of the log yet
+	ShadowFollowing  ShadowState = "following"   // it has come there, and goes on with the log
+	ShadowFailed     ShadowState = "failed"      // it cannot go on
+)

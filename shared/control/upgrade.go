@@ -71,6 +71,9 @@ type UpgradeRequest struct {
 	Plan bool `json:"plan,omitempty"`
 	// Drop agrees to the loss of the state that the plan drops.
 	Drop bool `json:"drop,omitempty"`
+	// Shadowed makes the change only if the text was run as a shadow up to the end of the log, and
+	// all differences were approved.
+	Shadowed bool `json:"shadowed,omitempty"`
 }
 
 // Upgraded is the answer to VerbUpgrade.

@@ -87,8 +87,18 @@ func (p *Pair) Advance(to int64) error {
 // Close compares what waits, and ends the comparison.
 func (p *Pair) Close() { p.c.finish(p.clock()) }
 
-// Report returns what was compared so far. It shares nothing with the pair.
-func (p *Pair) Report() Report { return p.c.Report() }
+// Report compares all that both versions have reached, and returns what was compared so far. It
+// shares nothing with the pair.
+func (p *Pair) Report() Report {
+	if p.c.byTime {
+		now := p.clock()
+		p.c.compare(&now)
+	}
+	return p.c.Report()
+}
+
+// Events returns how many events the old version has applied.
+func (p *Pair) Events() uint64 { return p.c.report.Events }
 
 // clock is the clock of the version that is behind.
 func (p *Pair) clock() int64 { return min(p.Old.Core.Clock(), p.New.Core.Clock()) }

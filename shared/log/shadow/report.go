@@ -92,9 +92,67 @@ func (r *Report) Differs() bool {
 
 func (s *Stream) differs() uint64 { return s.Different + s.OnlyOld + s.OnlyNew }
 
-// Report returns what was compared so far.
+// Kind is how rows of the versions differ. The kinds of a stream do not grow with its rows.
+type Kind string
+
+// The kinds of differences. Rows that are different have a kind for each attribute that differs,
+// and for their timestamp and kind.
+const (
+	OnlyOld     Kind = "only old"
+	OnlyNew     Kind = "only new"
+	DifferentIn Kind = "different in " // with the name of an attribute after it
+	NotApplied  Kind = "not applied"   // the versions have applied different numbers of events
+)
+
+// Text lists kinds for people.
+func Text(kinds []Kind) string {
+	var all []string
+	for _, k := range kinds {
+		all = append(all, string(k))
+	}
+	return strings.Join(all, ", ")
+}
+
+// DeadLetterStream stands for events that the versions have not applied, among the names of result
+// streams.
+const DeadLetterStream = "dead letters"
+
+// Kinds returns the kinds of differences in the report, by result stream, sorted.
+func (r *Report) Kinds() map[string][]Kind {
+	all := map[string][]Kind{}
+	for i := range r.Streams {
+		if kinds := r.Streams[i].kinds(); len(kinds) > 0 {
+			all[r.Streams[i].Name] = kinds
+		}
+	}
+	if r.DeadLetters.Old != r.DeadLetters.New {
+		all[DeadLetterStream] = []Kind{NotApplied}
+	}
+	return all
+}
+
+func (s *Stream) kinds() (kinds []Kind) {
+	for name, n := range s.Attributes {
+		if n > 0 {
+			kinds = append(kinds, DifferentIn+Kind(name))
+		}
+	}
+	if s.OnlyOld > 0 {
+		kinds = append(kinds, OnlyOld)
+	}
+	if s.OnlyNew > 0 {
+		kinds = append(kinds, OnlyNew)
+	}
+	slices.Sort(kinds)
+	return kinds
+}
+
+// Report returns what was compared so far. Rows that wait for the other version count as waiting.
 func (c *Comparer) Report() Report {
 	r := c.report
+	for _, g := range c.order {
+		r.Waiting += uint64(len(g.rows[oldSide]) + len(g.rows[newSide]))
+	}
 	r.Streams = []Stream{}
 	for _, s := range c.streams {
 		copied := *s

@@ -133,7 +133,8 @@ type Merger struct {
 
 // Recovery says how state is restored.
 type Recovery struct {
-	Workers int // blocks that are fetched or stored at once; see stores.Workers for 0
+	Workers    int // blocks that are fetched or stored at once; see stores.Workers for 0
+	ShadowRate int // events per second of a shadow that catches up; 0 for any number
 }
 
 // Processor says who this processor is.

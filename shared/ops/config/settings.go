@@ -99,6 +99,7 @@ func settings(c *Config) []setting {
 		countRow("merger.chain_max", 4, 1, "number of incremental checkpoints after a full one before they are merged into it", &c.Merger.ChainMax),
 		ratioRow("merger.delta_ratio", 0.5, "size of those, relative to the full one, before they are merged into it", &c.Merger.DeltaRatio),
 		countRow("recovery.workers", 0, 0, "blocks of a checkpoint that are fetched or stored at once; 0 for the number of cores, and for 16 where a processor uses a store over the network", &c.Recovery.Workers),
+		countRow("recovery.shadow_rate", 100_000, 0, "events per second that a shadow of an app applies while it catches up with the log; 0 for no limit", &c.Recovery.ShadowRate),
 		stringRow("processor.id", "", "name of this processor in the cluster, which must stay the same over restarts; empty for the host name", &c.Processor.ID, anyText),
 		stringRow("processor.standby", "off", "whether a second processor is kept ready for each partition, set at the checkpointer: on or off",
 			&c.Processor.Standby, oneOf("on", "off")),
