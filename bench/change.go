@@ -154,8 +154,16 @@ type changing struct {
 }
 
 // changing deploys an app, fills its windows and starts the events.
-func (b *bench) changing(ctx context.Context, app string, rows int) (_ *changing, err error) {
-	d, err := b.deployWith(ctx, app, func(cfg *config.Config) { cfg.Checkpoint.Interval, cfg.Ingest.LagMax = time.Hour, time.Hour })
+func (b *bench) changing(ctx context.Context, app string, rows int) (*changing, error) {
+	return b.changingWith(ctx, app, rows, func(*config.Config) {})
+}
+
+// changingWith is changing with settings.
+func (b *bench) changingWith(ctx context.Context, app string, rows int, adapt func(*config.Config)) (_ *changing, err error) {
+	d, err := b.deployWith(ctx, app, func(cfg *config.Config) {
+		cfg.Checkpoint.Interval, cfg.Ingest.LagMax = time.Hour, time.Hour
+		adapt(cfg)
+	})
 	if err != nil {
 		return nil, err
 	}

@@ -57,6 +57,7 @@ var parts = []part{
 	{"killed", runKilled},
 	{"failover", runFailover},
 	{"change", runChange},
+	{"shadow", runShadow},
 	{"election", runElection},
 	{"e2e", runEndToEnd},
 	{"latency", runLatency},
