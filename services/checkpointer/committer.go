@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -18,12 +17,12 @@ import (
 )
 
 // committer writes manifests into the store and commits them in Raft. It also makes sure that
-// the store belongs to this cluster and refuses former leaders, and that a manifest refers
-// only to objects that sweeps keep.
+// the store belongs to this cluster and refuses former leaders.
 type committer struct {
 	*leadership
-	claimed atomic.Bool // the store is known to belong to this cluster
-	opened  sync.Map    // opened, by app
+	references *references
+	claimed    atomic.Bool // the store is known to belong to this cluster
+	opened     sync.Map    // opened, by app
 }
 
 // claim marks the store as owned by this cluster, before anything in it changes. If it
@@ -87,12 +86,12 @@ func (cm *committer) storeManifest(ctx context.Context, app string, e effect) er
 	if err != nil {
 		return err
 	}
-	if err := cm.checkInherited(ctx, a, m); err != nil {
+	if err := cm.references.check(ctx, a, m); err != nil {
 		return err
 	}
 	var objects []string
 	if err = checkpoint.CheckWritten(ctx, cm.cfg.Store, m); err == nil {
-		objects, err = cm.objectsOf(ctx, m)
+		objects, err = cm.references.objects(ctx, m)
 	}
 	if errors.Is(err, checkpoint.ErrCorrupt) {
 		return fmt.Errorf("%w; if other processors' checkpoints are sound, compare the store.url of the one that runs the partition with the checkpointers': a processor with another store puts its state where no checkpointer finds it", err)
@@ -109,29 +108,8 @@ func (cm *committer) storeManifest(ctx context.Context, app string, e effect) er
 	return err
 }
 
-// errGone says that a task builds on runs that may already be deleted.
-var errGone = errors.New("a task builds on a checkpoint that is gone")
-
-// checkInherited refuses a manifest with a run from before its epoch that no manifest in
-// Raft refers to: a sweep may delete that run at any time. Runs that Raft refers to now stay
-// until the epoch is over.
-func (cm *committer) checkInherited(ctx context.Context, a *appState, m *checkpoint.Manifest) error {
-	inherited := m.RunObjects()
-	for name, epoch := range inherited {
-		if epoch == m.Epoch {
-			delete(inherited, name) // put since the epoch was opened, so sweeps keep it
-		}
-	}
-	err := cm.dropReferred(ctx, a, inherited)
-	for name := range inherited {
-		if err == nil {
-			err = fmt.Errorf("%w: %s is in no checkpoint that is kept", errGone, name)
-		}
-	}
-	return err
-}
-
-func (cm *committer) storeRestored(ctx context.Context, m *checkpoint.Manifest, objects []string) error {
+// putManifest writes a manifest that refers to the given objects into the store.
+func (cm *committer) putManifest(ctx context.Context, m *checkpoint.Manifest, objects []string) error {
 	data, err := m.Encode()
 	if err != nil {
 		return err
@@ -140,90 +118,6 @@ func (cm *committer) storeRestored(ctx context.Context, m *checkpoint.Manifest, 
 		App: m.App, Term: uint64(m.Term), Epoch: uint64(m.Epoch), Name: checkpoint.ManifestName(m.App, m.Epoch),
 		Manifest: data, Objects: objects,
 	})
-}
-
-// useAgain puts the objects again that the manifest refers to and Raft does not. Its epoch
-// is open, so sweeps keep them until the epoch is over.
-func (cm *committer) useAgain(ctx context.Context, a *appState, m *checkpoint.Manifest) error {
-	strange := m.RunObjects()
-	if err := cm.dropReferred(ctx, a, strange); err != nil {
-		return err
-	}
-	for p := range m.Partitions {
-		for _, c := range m.Partitions[p].Components {
-			for i := range c.Runs {
-				if _, is := strange[c.Runs[i].Object()]; !is {
-					continue
-				}
-				delete(strange, c.Runs[i].Object()) // a pack has several runs
-				names, err := checkpoint.Objects(ctx, cm.cfg.Store, &c.Runs[i])
-				if err != nil {
-					return err
-				}
-				for _, name := range names {
-					data, err := cm.cfg.Store.Get(ctx, name)
-					if err == nil {
-						err = cm.cfg.Store.Put(ctx, name, data)
-					}
-					if err != nil && !errors.Is(err, store.ErrExists) {
-						return err
-					}
-				}
-			}
-		}
-	}
-	return nil
-}
-
-// dropReferred drops the objects with runs that a manifest in Raft refers to.
-func (cm *committer) dropReferred(ctx context.Context, a *appState, objects map[string]state.Epoch) error {
-	var refs []control.CheckpointRef
-	for _, k := range slices.Backward(a.Committed) {
-		refs = append(refs, k.CheckpointRef)
-	}
-	for _, k := range a.Kept {
-		refs = append(refs, k.CheckpointRef)
-	}
-	slices.SortStableFunc(refs, func(x, y control.CheckpointRef) int { return int(y.Epoch) - int(x.Epoch) })
-	for _, ref := range refs { // usually the first one refers to all of them
-		if len(objects) == 0 {
-			return nil
-		}
-		old, err := checkpoint.ReadManifest(ctx, cm.cfg.Store, ref.Manifest, ref.Digest)
-		if errors.Is(err, checkpoint.ErrCorrupt) {
-			continue
-		}
-		if err != nil {
-			return err
-		}
-		for name := range old.RunObjects() {
-			delete(objects, name)
-		}
-	}
-	return nil
-}
-
-// objectsOf returns the names of all objects that a manifest refers to.
-func (cm *committer) objectsOf(ctx context.Context, m *checkpoint.Manifest) ([]string, error) {
-	var names []string
-	seen := map[string]bool{}
-	for p := range m.Partitions {
-		for _, c := range m.Partitions[p].Components {
-			for i := range c.Runs {
-				of, err := checkpoint.Objects(ctx, cm.cfg.Store, &c.Runs[i])
-				if err != nil {
-					return nil, fmt.Errorf("partition %d, component %s: %w", p, c.ID, err)
-				}
-				for _, name := range of {
-					if !seen[name] { // several runs may share it
-						seen[name] = true
-						names = append(names, name)
-					}
-				}
-			}
-		}
-	}
-	return names, nil
 }
 
 // commitToStore puts a manifest into the store. If the app was removed at the same time, it

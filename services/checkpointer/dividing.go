@@ -112,7 +112,7 @@ func (sc *scaler) writeScaled(ctx context.Context, a *appState, from, to *checkp
 			Components: components[p],
 		}
 	}
-	objects, err := sc.committer.objectsOf(ctx, to)
+	objects, err := sc.references.objects(ctx, to)
 	if err != nil {
 		return err
 	}
@@ -122,7 +122,7 @@ func (sc *scaler) writeScaled(ctx context.Context, a *appState, from, to *checkp
 	if ended, err := sc.endsThere(ctx, from); err != nil || !ended {
 		return errors.Join(err, fmt.Errorf("a log has gone on while the state was divided"))
 	}
-	return sc.committer.storeRestored(ctx, to, objects)
+	return sc.committer.putManifest(ctx, to, objects)
 }
 
 // makeLogs makes the streams of new partitions, and returns where the log of each partition

@@ -21,6 +21,7 @@
 //   - coordinators.go: the loop that carries out what coordinators decide
 //   - barriers.go: writes barriers and ticks to logs
 //   - committer.go: writes manifests into the store, and commits them in Raft
+//   - references.go: checks which objects manifests refer to
 //   - projection.go: the bucket that all services read
 //   - retention.go: retires checkpoints, trims logs and results
 //   - placement.go decides which processor runs which partition, as a pure function;

@@ -16,12 +16,13 @@ import (
 //	          coordinators                      streams · admission · reports
 //	                │
 //	committer · barriers · retention · projection
-//	                │
-//	           leadership
+//	    │           │
+//	references  leadership
 type leader struct {
 	*leadership
 	reports      *reports
 	projection   *projection
+	references   *references
 	committer    *committer
 	barriers     *barrierWriters
 	retention    *retention
@@ -47,7 +48,8 @@ func newLeader(s *Service, term uint64) *leader {
 	l := &leader{leadership: base, waits: waits{of: map[waitKey]*context.CancelFunc{}}}
 	l.reports = &reports{cfg: base.cfg, processors: newProcessors(time.Now()), ingests: ingests{of: map[string]*ingest{}}}
 	l.projection = &projection{leadership: base, changed: make(chan struct{}, 1)}
-	l.committer = &committer{leadership: base}
+	l.references = &references{store: base.cfg.Store}
+	l.committer = &committer{leadership: base, references: l.references}
 	l.barriers = &barrierWriters{}
 	l.retention = &retention{leadership: base, tally: &s.tally}
 	l.coordinators = &coordinators{
@@ -64,14 +66,14 @@ func newLeader(s *Service, term uint64) *leader {
 	l.upgrader = &upgrader{leadership: base, projection: l.projection, streams: l.streams, admission: l.admission, reports: l.reports, shadows: shadows}
 	l.shadower = &shadower{shadows, l.upgrader}
 	l.restorer = &restorer{
-		leadership: base, coordinators: l.coordinators, committer: l.committer, upgrader: l.upgrader, projection: l.projection, restores: make(chan restore),
+		leadership: base, coordinators: l.coordinators, committer: l.committer, references: l.references, upgrader: l.upgrader, projection: l.projection, restores: make(chan restore),
 	}
 	l.deployer = &deployer{
 		leadership: base, coordinators: l.coordinators, projection: l.projection, streams: l.streams,
 		admission: l.admission, restorer: l.restorer, reports: l.reports,
 	}
 	l.scaler = &scaler{
-		leadership: base, coordinators: l.coordinators, committer: l.committer, projection: l.projection,
+		leadership: base, coordinators: l.coordinators, committer: l.committer, references: l.references, projection: l.projection,
 		barriers: l.barriers, streams: l.streams, upgrader: l.upgrader, reports: l.reports,
 	}
 	l.remover = &remover{
@@ -80,7 +82,7 @@ func newLeader(s *Service, term uint64) *leader {
 	l.storeSwitch = &storeSwitch{
 		leadership: base, coordinators: l.coordinators, committer: l.committer, projection: l.projection, processors: l.reports.processors,
 	}
-	l.merges = newMerges(base, l.committer, l.projection)
+	l.merges = newMerges(base, l.committer, l.references, l.projection)
 	return l
 }
 

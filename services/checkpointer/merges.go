@@ -19,6 +19,7 @@ import (
 type merges struct {
 	*leadership
 	committer  *committer
+	references *references
 	projection *projection
 	active     lease
 	sweeps     sweeps
@@ -27,10 +28,10 @@ type merges struct {
 	started    time.Time // the same instant, by the monotonic clock
 }
 
-func newMerges(base *leadership, c *committer, p *projection) *merges {
+func newMerges(base *leadership, c *committer, r *references, p *projection) *merges {
 	grace, _ := base.cfg.grace()
 	wall := base.cfg.Now().Round(0)
-	return &merges{leadership: base, committer: c, projection: p, sweeps: newSweeps(wall.Add(-grace)), wall: wall, started: time.Now()}
+	return &merges{leadership: base, committer: c, references: r, projection: p, sweeps: newSweeps(wall.Add(-grace)), wall: wall, started: time.Now()}
 }
 
 // leaseTime is how long a merger works before it has to ask again.
@@ -180,7 +181,7 @@ func (mg *merges) swap(ctx context.Context, r *control.SwapRequest) (any, error)
 	if err != nil {
 		return nil, err
 	}
-	objects, err := mg.committer.objectsOf(ctx, m)
+	objects, err := mg.references.objects(ctx, m)
 	if errors.Is(err, checkpoint.ErrCorrupt) {
 		return nil, failure(control.CodeInvalid, "checkpoint %d of app %s is not replaced: %v", r.Epoch, r.App, err)
 	}

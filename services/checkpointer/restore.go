@@ -19,6 +19,7 @@ type restorer struct {
 	*leadership
 	coordinators *coordinators
 	committer    *committer
+	references   *references
 	upgrader     *upgrader
 	projection   *projection
 	restores     chan restore
@@ -137,7 +138,7 @@ func (rs *restorer) commit(ctx context.Context, r *control.RestoreRequest, adopt
 	if err != nil {
 		return answer, err
 	}
-	objects, err := rs.committer.objectsOf(ctx, m)
+	objects, err := rs.references.objects(ctx, m)
 	if err != nil {
 		return answer, err
 	}
@@ -160,10 +161,10 @@ func (rs *restorer) commit(ctx context.Context, r *control.RestoreRequest, adopt
 		return answer, removed(r.App)
 	}
 	faultpoint.Reach(faultpoint.RestoreOpen)
-	err = rs.committer.useAgain(ctx, a, m)
+	err = rs.references.putAgain(ctx, a, m)
 	if err == nil {
 		faultpoint.Reach(faultpoint.RestoreUsed)
-		err = rs.committer.storeRestored(ctx, m, objects)
+		err = rs.committer.putManifest(ctx, m, objects)
 	}
 	if err != nil {
 		rs.until(ctx, r.App, msgAborted, func() error {

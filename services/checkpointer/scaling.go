@@ -31,6 +31,7 @@ type scaler struct {
 	*leadership
 	coordinators *coordinators
 	committer    *committer
+	references   *references
 	projection   *projection
 	barriers     *barrierWriters
 	streams      *streamKeeper
