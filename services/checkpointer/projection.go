@@ -54,7 +54,7 @@ func (pr *projection) project(ctx context.Context) error {
 		key := natsconn.ClusterKey("app", a.Name)
 		want[key] = true
 		// Get of a bucket may be answered by a replica that lacks the last write of a former leader.
-		if have, err := natsconn.LastStored(ctx, pr.cfg.Conn, "KV_"+natsconn.ClusterBucket, "$KV."+natsconn.ClusterBucket+"."+key); err == nil && same(have.Data, &a.App) {
+		if have, err := natsconn.LastMessage(ctx, pr.cfg.Conn, "KV_"+natsconn.ClusterBucket, "$KV."+natsconn.ClusterBucket+"."+key); err == nil && same(have.Data, &a.App) {
 			continue
 		}
 		a.Owners, a.Checkpoint = nil, 0 // these change all the time; services ask for them
@@ -87,7 +87,7 @@ func (pr *projection) project(ctx context.Context) error {
 // projectStore writes the store that the cluster was switched to into the bucket.
 func (pr *projection) projectStore(ctx context.Context, bucket jetstream.KeyValue) error {
 	to := pr.cfg.FSM.store()
-	have, err := natsconn.LastStored(ctx, pr.cfg.Conn, "KV_"+natsconn.ClusterBucket, "$KV."+natsconn.ClusterBucket+"."+control.StoreKey)
+	have, err := natsconn.LastMessage(ctx, pr.cfg.Conn, "KV_"+natsconn.ClusterBucket, "$KV."+natsconn.ClusterBucket+"."+control.StoreKey)
 	there := err == nil && len(have.Data) > 0
 	switch {
 	case to == nil && !there:

@@ -54,7 +54,7 @@ func (ad *admission) checkViews(ctx context.Context, plan *siddhiql.Plan) error 
 				}
 			}
 		}
-		m, err := natsconn.LastStored(ctx, ad.cfg.Conn, "KV_"+bucket, "$KV."+bucket+".>")
+		m, err := natsconn.LastMessage(ctx, ad.cfg.Conn, "KV_"+bucket, "$KV."+bucket+".>")
 		var answer *jetstream.APIError
 		if errors.As(err, &answer) && answer.ErrorCode == jetstream.JSErrCodeStreamNotFound {
 			continue

@@ -288,7 +288,7 @@ func (f *follower) from(ctx context.Context, info *jetstream.StreamInfo) (uint64
 	case at.Sequence < info.State.FirstSeq:
 		return at.Sequence + 1, nil
 	}
-	m, err := natsconn.StoredAt(ctx, f.s.cfg.Conn, f.stream, at.Sequence)
+	m, err := natsconn.MessageAt(ctx, f.s.cfg.Conn, f.stream, at.Sequence)
 	if err != nil {
 		return 0, fmt.Errorf("read result %d of %s: %w", at.Sequence, f.stream, err)
 	}

@@ -31,7 +31,7 @@ func (f *follower) awaitFormer(ctx context.Context, m jetstream.Msg) error {
 		if p == f.partition {
 			continue
 		}
-		last, err := natsconn.LastStored(ctx, f.s.cfg.Conn, natsconn.OutStream(f.link.results.app, p), natsconn.OutSubject(f.link.results.app, f.link.results.stream, p))
+		last, err := natsconn.LastMessage(ctx, f.s.cfg.Conn, natsconn.OutStream(f.link.results.app, p), natsconn.OutSubject(f.link.results.app, f.link.results.stream, p))
 		if err != nil {
 			return fmt.Errorf("newest result of partition %d: %w", p, err)
 		}

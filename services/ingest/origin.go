@@ -92,7 +92,7 @@ func (f *follower) sameMessage(ctx context.Context, at position, first uint64) e
 	if at.Sequence < first {
 		return nil
 	}
-	m, err := natsconn.StoredAt(ctx, f.s.cfg.Conn, f.stream, at.Sequence)
+	m, err := natsconn.MessageAt(ctx, f.s.cfg.Conn, f.stream, at.Sequence)
 	switch {
 	case err != nil:
 		return fmt.Errorf("read message %d of %s: %w", at.Sequence, f.stream, err)

@@ -17,6 +17,7 @@ import (
 
 	"github.com/eventflux/eventflux/shared/lang/result"
 	"github.com/eventflux/eventflux/shared/lang/window"
+	"github.com/eventflux/eventflux/shared/log/natsconn"
 	"github.com/eventflux/eventflux/shared/log/output"
 	"github.com/eventflux/eventflux/shared/state/checkpoint"
 	"github.com/eventflux/eventflux/shared/testing/faultpoint"
@@ -395,16 +396,16 @@ func (e *emitter) landed(ctx context.Context, within time.Duration, messages []m
 	}
 	landed := int(min(end-e.last, uint64(len(messages))))
 	at := e.last + uint64(landed)
-	found, err := messageAt(ctx, e.nc, e.stream, at)
+	found, err := natsconn.MessageAt(ctx, e.nc, e.stream, at)
 	switch {
 	case err != nil:
 		return 0, fmt.Errorf("%w: %w", errNoLeader, err)
-	case found.seq == 0:
+	case found.Seq == 0:
 		return 0, fmt.Errorf("output stream %s ends at %d, and %w %d; see eventflux doctor", e.stream, end, errUnreadable, at)
 	}
-	if ours := messages[landed-1]; found.subject != ours.subject || found.header.Get(headerPosition) != ours.at.String() ||
-		found.header.Get(headerGeneration) != e.msg.Header.Get(headerGeneration) {
-		return 0, fmt.Errorf("output stream %s: message %d on %s is not ours: %w", e.stream, found.seq, found.subject, errFenced)
+	if ours := messages[landed-1]; found.Subject != ours.subject || found.Header.Get(headerPosition) != ours.at.String() ||
+		found.Header.Get(headerGeneration) != e.msg.Header.Get(headerGeneration) {
+		return 0, fmt.Errorf("output stream %s: message %d on %s is not ours: %w", e.stream, found.Seq, found.Subject, errFenced)
 	}
 	return landed, nil
 }

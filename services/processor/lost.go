@@ -41,21 +41,21 @@ type lossFence struct {
 // checkLoss returns an error if a former owner found that the log lost its tail.
 func (fe *fencer) checkLoss(ctx context.Context) error {
 	stream := natsconn.OutStream(fe.plan.Name, fe.partition)
-	fenced, err := lastMessage(ctx, fe.nc, stream, natsconn.FenceSubject(fe.plan.Name, fe.partition))
+	fenced, err := natsconn.LastMessage(ctx, fe.nc, stream, natsconn.FenceSubject(fe.plan.Name, fe.partition))
 	if err != nil {
 		return fmt.Errorf("last fence of output stream %s: %w", stream, err)
 	}
 	var m lossFence
-	if fenced.seq == 0 {
+	if fenced.Seq == 0 {
 		return nil
 	}
-	if err := json.Unmarshal(fenced.data, &m); err != nil {
-		return fmt.Errorf("fence %d of output stream %s: %w", fenced.seq, stream, err)
+	if err := json.Unmarshal(fenced.Data, &m); err != nil {
+		return fmt.Errorf("fence %d of output stream %s: %w", fenced.Seq, stream, err)
 	}
 	if m.LostTail == nil {
 		return nil
 	}
-	m.LostTail.mark = fenced.seq
+	m.LostTail.mark = fenced.Seq
 	return m.LostTail
 }
 

@@ -51,12 +51,12 @@ from S select k insert into Out;`)
 	if !slices.Equal(got, want) {
 		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
-	m, err := natsconn.LastStored(r.within(), r.nc, natsconn.OutStream("sums", 0), "alerts.>")
+	m, err := natsconn.LastMessage(r.within(), r.nc, natsconn.OutStream("sums", 0), "alerts.>")
 	must(t, err)
 	if stream, previous := m.Header.Get(output.HeaderStream), m.Header.Get(output.HeaderPrevious); stream != "Alerts" || previous != "1:10.0 1:10.2" {
 		t.Errorf("the newest alert is of stream %q and follows %s", stream, previous)
 	}
-	out, err := natsconn.LastStored(r.within(), r.nc, natsconn.OutStream("sums", 0), "out.>")
+	out, err := natsconn.LastMessage(r.within(), r.nc, natsconn.OutStream("sums", 0), "out.>")
 	must(t, err)
 	if _, there := out.Header[output.HeaderStream]; there {
 		t.Error("a result on out.> has the name of its stream twice")
@@ -88,7 +88,7 @@ from S select v insert into Each;`)
 	}
 	stream, err := r.js.Stream(r.within(), natsconn.OutStream("sums", 0))
 	must(t, err)
-	fence, err := natsconn.LastStored(r.within(), r.nc, natsconn.OutStream("sums", 0), natsconn.FenceSubject("sums", 0))
+	fence, err := natsconn.LastMessage(r.within(), r.nc, natsconn.OutStream("sums", 0), natsconn.FenceSubject("sums", 0))
 	must(t, err)
 	must(t, stream.Purge(r.within(), jetstream.WithPurgeSequence(fence.Seq)))
 	r.send("S", 2000, "", "k", 100)

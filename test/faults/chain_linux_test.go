@@ -100,7 +100,7 @@ func TestChainIsKilledInTurns(t *testing.T) {
 	last := fmt.Sprintf(`{"n":%d,`, acked*perMessage-1)
 	program.Eventually(t, 10*patience, "the last event has a result of both apps", func() bool {
 		for name, subject := range map[string]string{"First": "out.First.Mid.0", "Second": "out.Second.Out.0"} {
-			m, err := natsconn.LastStored(c.within(patience), c.nc, natsconn.OutStream(name, 0), subject)
+			m, err := natsconn.LastMessage(c.within(patience), c.nc, natsconn.OutStream(name, 0), subject)
 			if err != nil || !strings.HasPrefix(string(m.Data), last) {
 				return false
 			}

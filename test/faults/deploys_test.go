@@ -190,7 +190,7 @@ func manifests(data, app string) (n int) {
 func (o *operator) checkFirstFrames(a *control.App) {
 	o.t.Helper()
 	for p := range a.Partitions {
-		m, err := natsconn.StoredAt(o.within(), o.nc, natsconn.WALStream(a.Name, p), 1)
+		m, err := natsconn.MessageAt(o.within(), o.nc, natsconn.WALStream(a.Name, p), 1)
 		must(o.t, err)
 		f, err := new(frame.Decoder).Decode(m.Data)
 		must(o.t, err)

@@ -176,7 +176,7 @@ func (r *reading) lookUp(ctx context.Context, rows []*row) error {
 	group.SetLimit(lookUpAtOnce)
 	for i, one := range rows {
 		group.Go(func() error {
-			m, err := natsconn.LastStored(ctx, r.v.cfg.Conn, r.v.bucket, "$KV."+r.v.of.Bucket+"."+one.key)
+			m, err := natsconn.LastMessage(ctx, r.v.cfg.Conn, r.v.bucket, "$KV."+r.v.of.Bucket+"."+one.key)
 			if err != nil {
 				return fmt.Errorf("key %s of KV bucket %s: %w", one.key, r.v.of.Bucket, err)
 			}

@@ -69,7 +69,7 @@ func (v *View) recordKey() string {
 
 // loadRecord returns the record. A missing or damaged one is the zero record.
 func (v *View) loadRecord(ctx context.Context) (r record, cuts []cut, err error) {
-	m, err := natsconn.LastStored(ctx, v.cfg.Conn, "KV_"+natsconn.LinksBucket, "$KV."+natsconn.LinksBucket+"."+v.recordKey())
+	m, err := natsconn.LastMessage(ctx, v.cfg.Conn, "KV_"+natsconn.LinksBucket, "$KV."+natsconn.LinksBucket+"."+v.recordKey())
 	if err != nil {
 		return r, nil, fmt.Errorf("bucket %s, which the checkpointers make: %w", natsconn.LinksBucket, err)
 	}

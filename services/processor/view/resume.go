@@ -76,7 +76,7 @@ func (v *View) differs(ctx context.Context, r *record, out, kv *jetstream.Stream
 	case r.Sequence == 0 || r.Sequence < out.State.FirstSeq:
 		return "", nil
 	}
-	m, err := natsconn.StoredAt(ctx, v.cfg.Conn, v.results, r.Sequence)
+	m, err := natsconn.MessageAt(ctx, v.cfg.Conn, v.results, r.Sequence)
 	if err != nil {
 		return "", fmt.Errorf("message %d of output stream %s: %w", r.Sequence, v.results, err)
 	}

@@ -24,7 +24,7 @@ type End struct {
 // FindEnd asks for the end of an output stream.
 func FindEnd(ctx context.Context, nc *nats.Conn, app string, p uint32) (End, error) {
 	stream := natsconn.OutStream(app, p)
-	fence, err := natsconn.LastStored(ctx, nc, stream, natsconn.FenceSubject(app, p))
+	fence, err := natsconn.LastMessage(ctx, nc, stream, natsconn.FenceSubject(app, p))
 	if err != nil {
 		return End{}, fmt.Errorf("last fence of output stream %s: %w", stream, err)
 	}
@@ -49,7 +49,7 @@ const fencesMax = 1000
 // to a result or to a fence whose record reaches that far.
 func LastResult(ctx context.Context, nc *nats.Conn, app string, p uint32) (result.Position, error) {
 	stream, fences := natsconn.OutStream(app, p), natsconn.FenceSubject(app, p)
-	m, err := natsconn.LastStored(ctx, nc, stream, ">")
+	m, err := natsconn.LastMessage(ctx, nc, stream, ">")
 	for range fencesMax {
 		if err != nil {
 			return result.Position{}, fmt.Errorf("end of output stream %s: %w", stream, err)
@@ -70,12 +70,12 @@ func LastResult(ctx context.Context, nc *nats.Conn, app string, p uint32) (resul
 		if m.Seq == 1 {
 			return result.Position{}, nil
 		}
-		if m, err = natsconn.StoredAt(ctx, nc, stream, m.Seq-1); err != nil {
+		if m, err = natsconn.MessageAt(ctx, nc, stream, m.Seq-1); err != nil {
 			return result.Position{}, fmt.Errorf("end of output stream %s: %w", stream, err)
 		}
 	}
 	if m.Seq == 0 || m.Subject == fences || Foreign(m.Subject, m.Header) { // messages are missing there
-		if m, err = natsconn.LastStored(ctx, nc, stream, natsconn.OutSubjects(app, p)); err != nil {
+		if m, err = natsconn.LastMessage(ctx, nc, stream, natsconn.OutSubjects(app, p)); err != nil {
 			return result.Position{}, fmt.Errorf("last result of output stream %s: %w", stream, err)
 		}
 	}

@@ -53,7 +53,7 @@ func (p Partition) Newest(ctx context.Context, nc *nats.Conn, js jetstream.JetSt
 
 // Fence returns the newest fence and its sequence; 0 for none.
 func (p Partition) Fence(ctx context.Context, nc *nats.Conn) (f Fence, seq uint64, err error) {
-	m, err := natsconn.LastStored(ctx, nc, p.stream(), natsconn.FenceSubject(p.App, p.Number))
+	m, err := natsconn.LastMessage(ctx, nc, p.stream(), natsconn.FenceSubject(p.App, p.Number))
 	if err != nil {
 		return f, 0, fmt.Errorf("last fence of output stream %s: %w", p.stream(), err)
 	}
@@ -100,7 +100,7 @@ func (p Partition) LookUp(ctx context.Context, nc *nats.Conn, fence Fence, end u
 	r := Record{Newest: map[string]result.Position{}, Through: end}
 	newest := uint64(0)
 	for _, name := range p.Streams {
-		m, err := natsconn.LastStored(ctx, nc, p.stream(), natsconn.OutSubject(p.App, name, p.Number))
+		m, err := natsconn.LastMessage(ctx, nc, p.stream(), natsconn.OutSubject(p.App, name, p.Number))
 		if err != nil {
 			return Record{}, fmt.Errorf("last result of %s in output stream %s: %w", name, p.stream(), err)
 		}

@@ -11,12 +11,12 @@ import (
 )
 
 const (
-	storedTimeout = 5 * time.Second
-	codeNoMessage = 10037
+	messageTimeout = 5 * time.Second
+	codeNoMessage  = 10037
 )
 
-// Stored is a message of a JetStream stream. Seq 0 stands for none.
-type Stored struct {
+// Message is a message of a JetStream stream. Seq 0 stands for none.
+type Message struct {
 	Seq     uint64
 	Time    time.Time // when it was stored
 	Subject string
@@ -24,29 +24,29 @@ type Stored struct {
 	Data    []byte
 }
 
-// StoredAt returns the message of a stream at a sequence. Like LastStored it asks the
+// MessageAt returns the message of a stream at a sequence. Like LastMessage it asks the
 // stream's leader. The client library's own calls ask any replica if the stream allows
 // direct gets, and a replica may lack the end of the stream.
-func StoredAt(ctx context.Context, nc *nats.Conn, stream string, seq uint64) (Stored, error) {
-	return getStored(ctx, nc, stream, map[string]any{"seq": seq})
+func MessageAt(ctx context.Context, nc *nats.Conn, stream string, seq uint64) (Message, error) {
+	return getMessage(ctx, nc, stream, map[string]any{"seq": seq})
 }
 
-// LastStored returns the last message on a subject, which may have wildcards. It asks the
+// LastMessage returns the last message on a subject, which may have wildcards. It asks the
 // stream's leader.
-func LastStored(ctx context.Context, nc *nats.Conn, stream, subject string) (Stored, error) {
-	return getStored(ctx, nc, stream, map[string]any{"last_by_subj": subject})
+func LastMessage(ctx context.Context, nc *nats.Conn, stream, subject string) (Message, error) {
+	return getMessage(ctx, nc, stream, map[string]any{"last_by_subj": subject})
 }
 
-func getStored(ctx context.Context, nc *nats.Conn, stream string, which map[string]any) (Stored, error) {
+func getMessage(ctx context.Context, nc *nats.Conn, stream string, which map[string]any) (Message, error) {
 	request, err := json.Marshal(which)
 	if err != nil {
-		return Stored{}, err
+		return Message{}, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, storedTimeout)
+	ctx, cancel := context.WithTimeout(ctx, messageTimeout)
 	defer cancel()
 	answer, err := nc.RequestWithContext(ctx, jetstream.DefaultAPIPrefix+"STREAM.MSG.GET."+stream, request)
 	if err != nil {
-		return Stored{}, err
+		return Message{}, err
 	}
 	var found struct {
 		Error   *jetstream.APIError `json:"error"`
@@ -59,15 +59,15 @@ func getStored(ctx context.Context, nc *nats.Conn, stream string, which map[stri
 		} `json:"message"`
 	}
 	if err := json.Unmarshal(answer.Data, &found); err != nil {
-		return Stored{}, fmt.Errorf("answer of the server to STREAM.MSG.GET.%s: %w", stream, err)
+		return Message{}, fmt.Errorf("answer of the server to STREAM.MSG.GET.%s: %w", stream, err)
 	}
 	if e := found.Error; e != nil {
 		if e.ErrorCode == codeNoMessage {
-			return Stored{}, nil
+			return Message{}, nil
 		}
-		return Stored{}, e
+		return Message{}, e
 	}
-	m := Stored{Seq: found.Message.Seq, Time: found.Message.Time, Subject: found.Message.Subject, Data: found.Message.Data}
+	m := Message{Seq: found.Message.Seq, Time: found.Message.Time, Subject: found.Message.Subject, Data: found.Message.Data}
 	if len(found.Message.Header) > 0 {
 		m.Header, err = nats.DecodeHeadersMsg(found.Message.Header)
 	}

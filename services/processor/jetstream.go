@@ -7,17 +7,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
-
-	"github.com/eventflux/eventflux/shared/log/natsconn"
 )
-
-// storedMessage is a message of a JetStream stream; seq 0 stands for none.
-type storedMessage struct {
-	seq     uint64
-	subject string
-	header  nats.Header
-	data    []byte
-}
 
 // lastSequence returns the sequence of a stream's last message, purged or not.
 func lastSequence(ctx context.Context, nc *nats.Conn, stream string) (uint64, error) {
@@ -43,18 +33,6 @@ func streamState(ctx context.Context, nc *nats.Conn, stream string) (jetstream.S
 		return jetstream.StreamState{}, info.Error
 	}
 	return info.State, nil
-}
-
-// lastMessage returns the last message on subject, which may have wildcards.
-func lastMessage(ctx context.Context, nc *nats.Conn, stream, subject string) (storedMessage, error) {
-	m, err := natsconn.LastStored(ctx, nc, stream, subject)
-	return storedMessage{m.Seq, m.Subject, m.Header, m.Data}, err
-}
-
-// messageAt returns the message at a sequence.
-func messageAt(ctx context.Context, nc *nats.Conn, stream string, seq uint64) (storedMessage, error) {
-	m, err := natsconn.StoredAt(ctx, nc, stream, seq)
-	return storedMessage{m.Seq, m.Subject, m.Header, m.Data}, err
 }
 
 // ask sends a request of JetStream's API and decodes the answer.
