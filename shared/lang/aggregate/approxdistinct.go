@@ -215,8 +215,8 @@ func (a *approxDistinct) count(slot int) {
 	a.ranks[slot] = ranks
 }
 
-// AppendPart implements Parted. Each part is written as if it were a group.
-func (a *approxDistinct) AppendPart(dst []byte, slot int, name []byte) ([]byte, bool) {
+// AppendSegment implements Segmented. Each part is written as if it were a group.
+func (a *approxDistinct) AppendSegment(dst []byte, slot int, name []byte) ([]byte, bool) {
 	a.groups = grow(a.groups, slot)
 	items := a.nameless(slot)
 	if len(name) > 0 {
@@ -228,8 +228,8 @@ func (a *approxDistinct) AppendPart(dst []byte, slot int, name []byte) ([]byte, 
 	return appendSome(dst, items), true
 }
 
-// LoadPart implements Parted.
-func (a *approxDistinct) LoadPart(slot int, name, src []byte) error {
+// LoadSegment implements Segmented.
+func (a *approxDistinct) LoadSegment(slot int, name, src []byte) error {
 	items, err := a.read(src)
 	if err != nil {
 		return err
@@ -240,9 +240,9 @@ func (a *approxDistinct) LoadPart(slot int, name, src []byte) error {
 	return nil
 }
 
-// CheckParts implements Parted.
-func (a *approxDistinct) CheckParts(slot int) error {
-	err := a.multiset.CheckParts(slot)
+// CheckSegments implements Segmented.
+func (a *approxDistinct) CheckSegments(slot int) error {
+	err := a.multiset.CheckSegments(slot)
 	a.count(slot)
 	return err
 }

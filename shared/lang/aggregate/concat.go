@@ -141,8 +141,8 @@ func (a *concat) LoadState(slot int, src []byte) error {
 	return a.sequence.LoadState(slot, src)
 }
 
-// LoadPart implements Parted.
-func (a *concat) LoadPart(slot int, name, src []byte) error {
+// LoadSegment implements Segmented.
+func (a *concat) LoadSegment(slot int, name, src []byte) error {
 	a.stale(slot)
-	return a.sequence.LoadPart(slot, name, src)
+	return a.sequence.LoadSegment(slot, name, src)
 }

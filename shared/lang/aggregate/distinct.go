@@ -112,7 +112,7 @@ func (a *distinct) LoadState(slot int, src []byte) error {
 	return err
 }
 
-// read reads a group or a part of it. If the part has no name, its nulls come first.
+// read reads a group or a segment of it. If the segment has no name, its nulls come first.
 func (a *distinct) read(src []byte, nameless bool) (nulls int64, items []item[int64], err error) {
 	r := readState(src)
 	if nameless {
@@ -137,8 +137,8 @@ func (r *stateBytes) nulls() int64 {
 	return int64(n)
 }
 
-// AppendPart implements Parted.
-func (a *distinct) AppendPart(dst []byte, slot int, name []byte) ([]byte, bool) {
+// AppendSegment implements Segmented.
+func (a *distinct) AppendSegment(dst []byte, slot int, name []byte) ([]byte, bool) {
 	a.counts, a.groups = grow(a.counts, slot), grow(a.groups, slot)
 	if len(name) > 0 {
 		items := a.named(slot, name)
@@ -154,8 +154,8 @@ func (a *distinct) AppendPart(dst []byte, slot int, name []byte) ([]byte, bool) 
 	return appendSome(binary.AppendUvarint(dst, uint64(nulls)), items), true
 }
 
-// LoadPart implements Parted.
-func (a *distinct) LoadPart(slot int, name, src []byte) error {
+// LoadSegment implements Segmented.
+func (a *distinct) LoadSegment(slot int, name, src []byte) error {
 	nulls, items, err := a.read(src, len(name) == 0)
 	if err != nil {
 		return err

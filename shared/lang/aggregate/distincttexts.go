@@ -12,9 +12,9 @@ import (
 
 // distinctTexts counts different texts; null is one of them.
 type distinctTexts struct {
-	// parts has the present texts by their hash, for each group that was once too large for
-	// one part. It has nothing for the other groups.
-	parts[*textCount]
+	// segments has the present texts by their hash, for each group that was once too large for
+	// one segment. It has nothing for the other groups.
+	segments[*textCount]
 	texts []texts
 }
 
@@ -35,7 +35,7 @@ type textCount struct {
 // ones.
 const goneMax = 64
 
-// key returns the hash of the text. It spreads texts over parts. Publishers cannot choose
+// key returns the hash of the text. It spreads texts over segments. Publishers cannot choose
 // many texts with similar hashes.
 func (c *textCount) key() int64 {
 	if c.hash == 0 {
@@ -50,7 +50,7 @@ func (a *distinctTexts) group(slot int) *texts {
 	return &a.texts[slot]
 }
 
-// spread reports whether the group's texts are in parts.
+// spread reports whether the group's texts are in segments.
 func (a *distinctTexts) spread(slot int) bool {
 	group := a.groups[slot]
 	return len(group) > 0 && len(group[0].items) > 0
@@ -70,7 +70,7 @@ func (a *distinctTexts) Add(slot int, args []Value) {
 	switch {
 	case a.spread(slot):
 		a.changedText(slot, c)
-	case g.live > partItemsMax:
+	case g.live > segmentItemsMax:
 		a.fill(slot, g.byHash())
 	}
 }
@@ -87,7 +87,7 @@ func (g *texts) know(text string) *textCount {
 	return c
 }
 
-// changedText updates the parts with the count of a text.
+// changedText updates the segments with the count of a text.
 func (a *distinctTexts) changedText(slot int, c *textCount) {
 	n, exists := find(a.groups[slot], c.key())
 	if !exists {
@@ -151,7 +151,7 @@ func (a *distinctTexts) Clear(slot int) {
 	g := a.group(slot)
 	g.counts = counts{}
 	clear(g.known)
-	a.parts.Clear(slot)
+	a.segments.Clear(slot)
 }
 
 // AppendState writes the number of nulls, the number of different texts, and each text in
@@ -197,7 +197,7 @@ func (a *distinctTexts) LoadState(slot int, src []byte) error {
 	if err := g.addAll(list); err != nil {
 		return err
 	}
-	if g.live > partItemsMax {
+	if g.live > segmentItemsMax {
 		a.fill(slot, g.byHash())
 	}
 	return nil
@@ -218,7 +218,7 @@ func (g *texts) addAll(list []*textCount) error {
 	return nil
 }
 
-// readTexts reads a group or a part of it. If the part has no name, its nulls come first.
+// readTexts reads a group or a segment of it. If the segment has no name, its nulls come first.
 func readTexts(src []byte, nameless bool) (nulls int64, list []*textCount, err error) {
 	r := readState(src)
 	if nameless {
@@ -258,8 +258,8 @@ func (r *stateBytes) texts() []*textCount {
 	return list
 }
 
-// AppendPart implements Parted.
-func (a *distinctTexts) AppendPart(dst []byte, slot int, name []byte) ([]byte, bool) {
+// AppendSegment implements Segmented.
+func (a *distinctTexts) AppendSegment(dst []byte, slot int, name []byte) ([]byte, bool) {
 	g := a.group(slot)
 	if len(name) > 0 {
 		items := a.named(slot, name)
@@ -286,15 +286,15 @@ func countsOf(items []item[*textCount]) []*textCount {
 	return list
 }
 
-// LoadPart implements Parted.
-func (a *distinctTexts) LoadPart(slot int, name, src []byte) error {
+// LoadSegment implements Segmented.
+func (a *distinctTexts) LoadSegment(slot int, name, src []byte) error {
 	nulls, list, err := readTexts(src, len(name) == 0)
 	if err != nil {
 		return err
 	}
 	g := a.group(slot)
 	g.nulls += nulls
-	if len(name) == 0 && len(list) <= partItemsMax {
+	if len(name) == 0 && len(list) <= segmentItemsMax {
 		return g.addAll(list)
 	}
 	items := make([]item[*textCount], len(list))
@@ -308,12 +308,12 @@ func (a *distinctTexts) LoadPart(slot int, name, src []byte) error {
 	return g.addAll(list)
 }
 
-// CheckParts implements Parted.
-func (a *distinctTexts) CheckParts(slot int) error {
+// CheckSegments implements Segmented.
+func (a *distinctTexts) CheckSegments(slot int) error {
 	if g := a.group(slot); a.spread(slot) && int64(a.has(slot)) != g.live {
-		return fmt.Errorf("%d texts, and %d in parts with names", g.live, a.has(slot))
+		return fmt.Errorf("%d texts, and %d in segments with names", g.live, a.has(slot))
 	}
-	return a.parts.CheckParts(slot)
+	return a.segments.CheckSegments(slot)
 }
 
 // Empty implements Aggregate.

@@ -80,7 +80,7 @@ func (a *extreme) LoadState(slot int, src []byte) error {
 	return err
 }
 
-// read reads a group or a part of it.
+// read reads a group or a segment of it.
 func (a *extreme) read(src []byte) ([]item[int64], error) {
 	if len(src) == 0 {
 		return nil, nil
@@ -103,8 +103,8 @@ func (a *extreme) name() string {
 	return "min"
 }
 
-// AppendPart implements Parted. Each part is written as if it were a group.
-func (a *extreme) AppendPart(dst []byte, slot int, name []byte) ([]byte, bool) {
+// AppendSegment implements Segmented. Each segment is written as if it were a group.
+func (a *extreme) AppendSegment(dst []byte, slot int, name []byte) ([]byte, bool) {
 	a.groups = grow(a.groups, slot)
 	items := a.nameless(slot)
 	if len(name) > 0 {
@@ -116,8 +116,8 @@ func (a *extreme) AppendPart(dst []byte, slot int, name []byte) ([]byte, bool) {
 	return appendSome(dst, items), true
 }
 
-// LoadPart implements Parted.
-func (a *extreme) LoadPart(slot int, name, src []byte) error {
+// LoadSegment implements Segmented.
+func (a *extreme) LoadSegment(slot int, name, src []byte) error {
 	items, err := a.read(src)
 	if err != nil {
 		return err

@@ -7,7 +7,7 @@ import (
 
 // multiset holds numbers in order, each with its count. It is the state of min, max and
 // distinctCount.
-type multiset struct{ parts[int64] }
+type multiset struct{ segments[int64] }
 
 // add counts key once more, and reports whether it is new.
 func (m *multiset) add(slot int, key int64) bool {
@@ -61,7 +61,7 @@ func (m *multiset) ends(slot int) (least, most int64, ok bool) {
 	return group[0].items[0].key, last[len(last)-1].key, true
 }
 
-// appendAll writes the items of all parts as if they were one.
+// appendAll writes the items of all segments as if they were one.
 func (m *multiset) appendAll(dst []byte, slot int) []byte {
 	dst = binary.AppendUvarint(dst, uint64(m.has(slot)))
 	before, first := int64(0), true

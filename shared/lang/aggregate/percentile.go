@@ -181,7 +181,7 @@ func (a *percentile) atRank(slot int, rank int64) float64 {
 	} else {
 		i, _ = search(group[n].items, s.key)
 	}
-	// before is the number of values in front of item i of part n.
+	// before is the number of values in front of item i of segment n.
 	before := s.before
 	for before >= rank {
 		for i == 0 {
@@ -238,10 +238,10 @@ func (a *percentile) LoadState(slot int, src []byte) error {
 	return err
 }
 
-// CheckParts implements Parted.
-func (a *percentile) CheckParts(slot int) error {
+// CheckSegments implements Segmented.
+func (a *percentile) CheckSegments(slot int) error {
 	a.recount(slot)
-	if err := a.extreme.CheckParts(slot); err != nil {
+	if err := a.extreme.CheckSegments(slot); err != nil {
 		return err
 	}
 	return a.checkBuckets(slot)

@@ -1,24 +1,24 @@
 package aggregate
 
-// Partitioned is an Aggregate whose state of one group can be large. It shows that state in
-// parts, so that a change costs only the parts that it affects. Parts have names, and are
-// entries of their own. The group's entry holds the part without a name: a small group has
-// no other. The values alone decide which part each of them is in.
-type Partitioned interface {
+// Segmented is an Aggregate whose state of one group can be large. It shows that state in
+// segments, so that a change costs only the segments that it affects. Segments have names, and are
+// entries of their own. The group's entry holds the segment without a name: a small group has
+// no other. The values alone decide which segment each of them is in.
+type Segmented interface {
 	Aggregate
-	// ChangedParts calls visit with the name of every part that was put, changed or dropped
-	// since the last call; the first call visits all parts. A name may come more than once,
-	// and is valid during the call only. The part without a name is left out.
-	ChangedParts(visit func(slot int, name []byte))
-	// Parts calls visit with the names of all parts of the slot, except the part without a
+	// ChangedSegments calls visit with the name of every segment that was put, changed or dropped
+	// since the last call; the first call visits all segments. A name may come more than once,
+	// and is valid during the call only. The segment without a name is left out.
+	ChangedSegments(visit func(slot int, name []byte))
+	// Segments calls visit with the names of all segments of the slot, except the segment without a
 	// name.
-	Parts(slot int, visit func(name []byte))
-	// AppendPart appends a part to dst; false if there is none of that name.
-	AppendPart(dst []byte, slot int, name []byte) ([]byte, bool)
-	// LoadPart adds a part, as AppendPart wrote it, to a slot that was cleared. Parts come
+	Segments(slot int, visit func(name []byte))
+	// AppendSegment appends a segment to dst; false if there is none of that name.
+	AppendSegment(dst []byte, slot int, name []byte) ([]byte, bool)
+	// LoadSegment adds a segment, as AppendSegment wrote it, to a slot that was cleared. Segments come
 	// in any order. Wrong bytes are an error, and cost no more memory than their length
 	// allows.
-	LoadPart(slot int, name, src []byte) error
-	// CheckParts ends the loading of a slot. It refuses parts that do not fit together.
-	CheckParts(slot int) error
+	LoadSegment(slot int, name, src []byte) error
+	// CheckSegments ends the loading of a slot. It refuses segments that do not fit together.
+	CheckSegments(slot int) error
 }

@@ -7,44 +7,44 @@ import (
 	"slices"
 )
 
-// partItemsMax is the largest number of items in a part. A change of one item writes its
-// whole part.
-const partItemsMax = 64
+// segmentItemsMax is the largest number of items in a segment. A change of one item writes its
+// whole segment.
+const segmentItemsMax = 64
 
-// parts holds items by key, for many groups. The items of a group are in parts, in key
-// order: a part has all items with keys that share certain leading bits, and has the fewest
-// such bits that keep it within partItemsMax. The history of a group does not show. One
-// item more or less changes a part, splits it or joins two. A group of a few items, as most
-// are, is one part and a short slice; a large one costs a search over parts and a short
+// segments holds items by key, for many groups. The items of a group are in segments, in key
+// order: a segment has all items with keys that share certain leading bits, and has the fewest
+// such bits that keep it within segmentItemsMax. The history of a group does not show. One
+// item more or less changes a segment, splits it or joins two. A group of a few items, as most
+// are, is one segment and a short slice; a large one costs a search over segments and a short
 // move.
-type parts[V any] struct {
-	groups  [][]part[V]
-	tracked bool // ChangedParts was called, so changes are recorded
-	changed []partName
-	spare   [][]item[V] // memory of parts that have gone
-	loading struct {    // memory for what is loaded: most groups are one part of few items
-		parts []part[V]
-		items []item[V]
+type segments[V any] struct {
+	groups  [][]segment[V]
+	tracked bool // ChangedSegments was called, so changes are recorded
+	changed []segmentName
+	spare   [][]item[V] // memory of segments that have gone
+	loading struct {    // memory for what is loaded: most groups are one segment of few items
+		segments []segment[V]
+		items    []item[V]
 	}
 }
 
-// part is one part of a group. Only a part without leading bits can be empty.
-type part[V any] struct {
+// segment is one segment of a group. Only a segment without leading bits can be empty.
+type segment[V any] struct {
 	items []item[V] // by key
 	last  uint64    // the largest key that can be here, as ordered
-	bits  uint8     // the number of leading bits that define the part
+	bits  uint8     // the number of leading bits that define the segment
 	dirty bool      // its name is in changed
 }
 
-func newPart[V any](items []item[V], leading uint8, key int64) part[V] {
-	return part[V]{items: items, bits: leading, last: ordered(key) | behind(leading)}
+func newSegment[V any](items []item[V], leading uint8, key int64) segment[V] {
+	return segment[V]{items: items, bits: leading, last: ordered(key) | behind(leading)}
 }
 
-// has reports whether key belongs to the part.
-func (p *part[V]) has(key int64) bool { return ordered(key)|behind(p.bits) == p.last }
+// has reports whether key belongs to the segment.
+func (p *segment[V]) has(key int64) bool { return ordered(key)|behind(p.bits) == p.last }
 
 // first is the smallest key that can be here, as ordered.
-func (p *part[V]) first() uint64 { return p.last &^ behind(p.bits) }
+func (p *segment[V]) first() uint64 { return p.last &^ behind(p.bits) }
 
 // item is a value with its key. The order of items with the same key is undefined.
 type item[V any] struct {
@@ -52,9 +52,9 @@ type item[V any] struct {
 	value V
 }
 
-// partName tells a part from others: the leading bits of its keys, in their ordered form,
+// segmentName tells a segment from others: the leading bits of its keys, in their ordered form,
 // with 0 after them.
-type partName struct {
+type segmentName struct {
 	slot  int32
 	bits  uint8
 	first uint64
@@ -74,8 +74,8 @@ func behind(leading uint8) uint64 { return ^uint64(0) >> leading }
 // alike returns how many leading bits two keys share.
 func alike(a, b int64) uint8 { return uint8(bits.LeadingZeros64(uint64(a ^ b))) }
 
-// find returns the part of a key, or, with false, where it would be.
-func find[V any](group []part[V], key int64) (int, bool) {
+// find returns the segment of a key, or, with false, where it would be.
+func find[V any](group []segment[V], key int64) (int, bool) {
 	if len(group) == 1 && group[0].bits == 0 {
 		return 0, true
 	}
@@ -106,23 +106,23 @@ func search[V any](items []item[V], key int64) (int, bool) {
 	return low, low < len(items) && items[low].key == key
 }
 
-// touch notes that part n of a slot has changed, or is about to go. It does not note the
-// part without a name.
-func (x *parts[V]) touch(slot, n int) {
+// touch notes that segment n of a slot has changed, or is about to go. It does not note the
+// segment without a name.
+func (x *segments[V]) touch(slot, n int) {
 	if x.tracked {
 		x.record(slot, n)
 	}
 }
 
-func (x *parts[V]) record(slot, n int) {
+func (x *segments[V]) record(slot, n int) {
 	if p := &x.groups[slot][n]; !p.dirty && p.bits > 0 {
 		p.dirty = true
-		x.changed = append(x.changed, partName{int32(slot), p.bits, p.first()})
+		x.changed = append(x.changed, segmentName{int32(slot), p.bits, p.first()})
 	}
 }
 
-// put inserts an item at place i of part n.
-func (x *parts[V]) put(slot, n, i int, it item[V]) {
+// put inserts an item at place i of segment n.
+func (x *segments[V]) put(slot, n, i int, it item[V]) {
 	p := &x.groups[slot][n]
 	p.items = append(p.items, it)
 	if i < len(p.items)-1 {
@@ -130,22 +130,22 @@ func (x *parts[V]) put(slot, n, i int, it item[V]) {
 		p.items[i] = it
 	}
 	x.touch(slot, n)
-	if len(p.items) > partItemsMax {
+	if len(p.items) > segmentItemsMax {
 		x.split(slot, n)
 	}
 }
 
-// begin makes part n for an item that belongs to no part.
-func (x *parts[V]) begin(slot, n int, it item[V]) {
+// begin makes segment n for an item that belongs to no segment.
+func (x *segments[V]) begin(slot, n int, it item[V]) {
 	group := x.groups[slot]
-	p := newPart(append(x.spareItems(), it), gapBits(group, n, it.key), it.key)
+	p := newSegment(append(x.spareItems(), it), gapBits(group, n, it.key), it.key)
 	x.groups[slot] = slices.Insert(group, n, p)
 	x.touch(slot, n)
 }
 
-// gapBits returns how many bits a new part needs for a key between two parts, so that it is
-// none of the parts that were split to make those two.
-func gapBits[V any](group []part[V], n int, key int64) uint8 {
+// gapBits returns how many bits a new segment needs for a key between two segments, so that it is
+// none of the segments that were split to make those two.
+func gapBits[V any](group []segment[V], n int, key int64) uint8 {
 	leading := uint8(0)
 	if n > 0 {
 		leading = 1 + alike(group[n-1].items[0].key, key)
@@ -156,16 +156,16 @@ func gapBits[V any](group []part[V], n int, key int64) uint8 {
 	return leading
 }
 
-// split splits a part that has too many items in two, unless all have one key.
-func (x *parts[V]) split(slot, n int) {
+// split splits a segment that has too many items in two, unless all have one key.
+func (x *segments[V]) split(slot, n int) {
 	items := x.groups[slot][n].items
 	at, leading := cutOf(items)
 	if at == 0 {
 		return
 	}
-	behind := newPart(append(x.spareItems(), items[at:]...), leading, items[at].key)
+	behind := newSegment(append(x.spareItems(), items[at:]...), leading, items[at].key)
 	clear(items[at:])
-	x.groups[slot][n] = newPart(items[:at], leading, items[0].key)
+	x.groups[slot][n] = newSegment(items[:at], leading, items[0].key)
 	x.groups[slot] = slices.Insert(x.groups[slot], n+1, behind)
 	x.touch(slot, n)
 	x.touch(slot, n+1)
@@ -183,8 +183,8 @@ func cutOf[V any](items []item[V]) (at int, leading uint8) {
 	return at, leading
 }
 
-// drop removes item i of part n.
-func (x *parts[V]) drop(slot, n, i int) {
+// drop removes item i of segment n.
+func (x *segments[V]) drop(slot, n, i int) {
 	p := &x.groups[slot][n]
 	x.touch(slot, n)
 	last := len(p.items) - 1
@@ -196,8 +196,8 @@ func (x *parts[V]) drop(slot, n, i int) {
 	}
 }
 
-// shrink joins part n, which has lost an item, with others while possible.
-func (x *parts[V]) shrink(slot, n int) {
+// shrink joins segment n, which has lost an item, with others while possible.
+func (x *segments[V]) shrink(slot, n int) {
 	for {
 		m, joins := besides(x.groups[slot], n)
 		if !joins {
@@ -219,9 +219,9 @@ func (x *parts[V]) shrink(slot, n int) {
 	}
 }
 
-// besides reports whether part n must join everything that differs from it in its last bit:
-// part m, or nothing if m is -1.
-func besides[V any](group []part[V], n int) (m int, joins bool) {
+// besides reports whether segment n must join everything that differs from it in its last bit:
+// segment m, or nothing if m is -1.
+func besides[V any](group []segment[V], n int) (m int, joins bool) {
 	p := &group[n]
 	if p.bits == 0 {
 		return -1, false
@@ -233,22 +233,22 @@ func besides[V any](group []part[V], n int) (m int, joins bool) {
 	if m < 0 || m == len(group) || (group[m].last^p.last)&^behind(p.bits-1) != 0 {
 		return -1, true
 	}
-	return m, group[m].bits == p.bits && len(p.items)+len(group[m].items) <= partItemsMax
+	return m, group[m].bits == p.bits && len(p.items)+len(group[m].items) <= segmentItemsMax
 }
 
-// join appends the items of part n+1 to those of part n.
-func (x *parts[V]) join(slot, n int) {
+// join appends the items of segment n+1 to those of segment n.
+func (x *segments[V]) join(slot, n int) {
 	group := x.groups[slot]
 	group[n].items = append(group[n].items, group[n+1].items...)
 	x.reuse(group[n+1].items)
 	x.groups[slot] = slices.Delete(group, n+1, n+2)
 }
 
-// sparesMax is how many parts may come and go in turn without new memory.
+// sparesMax is how many segments may come and go in turn without new memory.
 const sparesMax = 8
 
-// spareItems returns memory for the items of a part; reuse keeps memory for it.
-func (x *parts[V]) spareItems() []item[V] {
+// spareItems returns memory for the items of a segment; reuse keeps memory for it.
+func (x *segments[V]) spareItems() []item[V] {
 	n := len(x.spare)
 	if n == 0 {
 		return nil
@@ -258,7 +258,7 @@ func (x *parts[V]) spareItems() []item[V] {
 	return items
 }
 
-func (x *parts[V]) reuse(items []item[V]) {
+func (x *segments[V]) reuse(items []item[V]) {
 	if len(x.spare) < sparesMax {
 		clear(items)
 		x.spare = append(x.spare, items[:0])
@@ -266,7 +266,7 @@ func (x *parts[V]) reuse(items []item[V]) {
 }
 
 // Clear empties the slot, and keeps the memory of a small group.
-func (x *parts[V]) Clear(slot int) {
+func (x *segments[V]) Clear(slot int) {
 	x.groups = grow(x.groups, slot)
 	group := x.groups[slot]
 	if len(group) == 0 {
@@ -278,38 +278,38 @@ func (x *parts[V]) Clear(slot int) {
 	items := group[0].items
 	clear(items)
 	clear(group)
-	group[0] = newPart(items[:0], 0, 0)
+	group[0] = newSegment(items[:0], 0, 0)
 	x.groups[slot] = group[:1]
 }
 
 // has returns the number of items of a slot.
-func (x *parts[V]) has(slot int) (n int) {
+func (x *segments[V]) has(slot int) (n int) {
 	for i := range x.groups[slot] {
 		n += len(x.groups[slot][i].items)
 	}
 	return n
 }
 
-// nameless returns the items that are in the part without a name, if there is one.
-func (x *parts[V]) nameless(slot int) []item[V] {
+// nameless returns the items that are in the segment without a name, if there is one.
+func (x *segments[V]) nameless(slot int) []item[V] {
 	if group := x.groups[slot]; len(group) == 1 && group[0].bits == 0 {
 		return group[0].items
 	}
 	return nil
 }
 
-// ChangedParts implements Parted.
-func (x *parts[V]) ChangedParts(visit func(slot int, name []byte)) {
+// ChangedSegments implements Segmented.
+func (x *segments[V]) ChangedSegments(visit func(slot int, name []byte)) {
 	if !x.tracked {
 		x.tracked = true
 		for slot := range x.groups {
-			x.Parts(slot, func(name []byte) { visit(slot, name) })
+			x.Segments(slot, func(name []byte) { visit(slot, name) })
 		}
 		return
 	}
 	var scratch [9]byte
 	for _, name := range x.changed {
-		if p := x.part(name); p != nil {
+		if p := x.segment(name); p != nil {
 			p.dirty = false
 		}
 		visit(int(name.slot), name.append(scratch[:0]))
@@ -317,20 +317,20 @@ func (x *parts[V]) ChangedParts(visit func(slot int, name []byte)) {
 	x.changed = x.changed[:0]
 }
 
-// Parts implements Parted.
-func (x *parts[V]) Parts(slot int, visit func(name []byte)) {
+// Segments implements Segmented.
+func (x *segments[V]) Segments(slot int, visit func(name []byte)) {
 	x.groups = grow(x.groups, slot)
 	var scratch []byte
 	for i := range x.groups[slot] {
 		if p := &x.groups[slot][i]; p.bits > 0 {
-			scratch = partName{0, p.bits, p.first()}.append(scratch[:0])
+			scratch = segmentName{0, p.bits, p.first()}.append(scratch[:0])
 			visit(scratch)
 		}
 	}
 }
 
-// part returns the part of that name, or nil.
-func (x *parts[V]) part(name partName) *part[V] {
+// segment returns the segment of that name, or nil.
+func (x *segments[V]) segment(name segmentName) *segment[V] {
 	x.groups = grow(x.groups, int(name.slot))
 	n, ok := find(x.groups[name.slot], int64(name.first^1<<63))
 	if !ok || x.groups[name.slot][n].bits != name.bits {
@@ -339,43 +339,43 @@ func (x *parts[V]) part(name partName) *part[V] {
 	return &x.groups[name.slot][n]
 }
 
-// named returns the items of a part that has a name; none if there is no such part.
-func (x *parts[V]) named(slot int, name []byte) []item[V] {
+// named returns the items of a segment that has a name; none if there is no such segment.
+func (x *segments[V]) named(slot int, name []byte) []item[V] {
 	parsed, err := parsePartName(slot, name)
 	if err != nil {
 		return nil
 	}
-	if p := x.part(parsed); p != nil {
+	if p := x.segment(parsed); p != nil {
 		return p.items
 	}
 	return nil
 }
 
 // append writes the bytes that hold the leading bits, and the number of those bits.
-func (n partName) append(dst []byte) []byte {
+func (n segmentName) append(dst []byte) []byte {
 	for i := uint8(0); i < n.bits; i += 8 {
 		dst = append(dst, byte(n.first>>(56-i)))
 	}
 	return append(dst, n.bits)
 }
 
-func parsePartName(slot int, name []byte) (partName, error) {
+func parsePartName(slot int, name []byte) (segmentName, error) {
 	last := len(name) - 1
 	if last < 1 || last > 8 || int(name[last]+7)/8 != last {
-		return partName{}, fmt.Errorf("part %x has no name", name)
+		return segmentName{}, fmt.Errorf("segment %x has no name", name)
 	}
-	n := partName{int32(slot), name[last], 0}
+	n := segmentName{int32(slot), name[last], 0}
 	for i, b := range name[:last] {
 		n.first |= uint64(b) << (56 - 8*i)
 	}
 	if n.first&behind(n.bits) != 0 {
-		return partName{}, fmt.Errorf("part %x has more bits than its name says", name)
+		return segmentName{}, fmt.Errorf("segment %x has more bits than its name says", name)
 	}
 	return n, nil
 }
 
-// load adds a part. Its items are in order.
-func (x *parts[V]) load(slot int, name []byte, items []item[V]) error {
+// load adds a segment. Its items are in order.
+func (x *segments[V]) load(slot int, name []byte, items []item[V]) error {
 	x.groups = grow(x.groups, slot)
 	if group := x.groups[slot]; len(group) == 1 && len(group[0].items) == 0 {
 		x.groups[slot] = group[:0]
@@ -390,21 +390,21 @@ func (x *parts[V]) load(slot int, name []byte, items []item[V]) error {
 			return err
 		}
 		if leading = parsed.bits; len(items) == 0 || ordered(items[0].key)&^behind(leading) != parsed.first {
-			return fmt.Errorf("part %x has no items, or others", name)
+			return fmt.Errorf("segment %x has no items, or others", name)
 		}
 	}
-	p := newPart(items, leading, items[0].key)
+	p := newSegment(items, leading, items[0].key)
 	last := items[len(items)-1].key
-	if !p.has(last) || len(items) > partItemsMax && items[0].key != last {
-		return fmt.Errorf("part %x has items of others, or too many: %d", name, len(items))
+	if !p.has(last) || len(items) > segmentItemsMax && items[0].key != last {
+		return fmt.Errorf("segment %x has items of others, or too many: %d", name, len(items))
 	}
 	group := x.groups[slot]
 	n, covered := find(group, items[0].key)
 	if covered || n < len(group) && p.has(group[n].items[0].key) || n > 0 && p.has(group[n-1].items[0].key) {
-		return fmt.Errorf("part %x is in another one, or has one in it", name)
+		return fmt.Errorf("segment %x is in another one, or has one in it", name)
 	}
 	if len(group) == 0 {
-		x.groups[slot] = append(pieceOf(&x.loading.parts, 1, len(x.groups))[:0], p)
+		x.groups[slot] = append(pieceOf(&x.loading.segments, 1, len(x.groups))[:0], p)
 	} else {
 		x.groups[slot] = slices.Insert(group, n, p)
 	}
@@ -412,11 +412,11 @@ func (x *parts[V]) load(slot int, name []byte, items []item[V]) error {
 }
 
 // itemsToLoad returns memory for n items.
-func (x *parts[V]) itemsToLoad(n int) []item[V] {
+func (x *segments[V]) itemsToLoad(n int) []item[V] {
 	return pieceOf(&x.loading.items, n, len(x.groups))
 }
 
-// pieceMax is how many parts or items are made at once, unless one piece has more.
+// pieceMax is how many segments or items are made at once, unless one piece has more.
 const pieceMax = 256
 
 // pieceOf cuts n elements off a slice that is allocated for several groups at once.
@@ -429,20 +429,20 @@ func pieceOf[T any](from *[]T, n, groups int) []T {
 	return piece
 }
 
-// CheckParts implements Parted.
-func (x *parts[V]) CheckParts(slot int) error {
+// CheckSegments implements Segmented.
+func (x *segments[V]) CheckSegments(slot int) error {
 	x.groups = grow(x.groups, slot)
 	group := x.groups[slot]
 	for n := range group {
 		if _, joins := besides(group, n); joins {
-			return fmt.Errorf("part %d of %d should be one with that beside it", n, len(group))
+			return fmt.Errorf("segment %d of %d should be one with that beside it", n, len(group))
 		}
 	}
 	return nil
 }
 
 // fill sets the items of a slot that is empty. They are in order.
-func (x *parts[V]) fill(slot int, items []item[V]) {
+func (x *segments[V]) fill(slot int, items []item[V]) {
 	x.groups = grow(x.groups, slot)
 	x.groups[slot] = divide(x.groups[slot][:0], items, 0)
 	for n := range x.groups[slot] {
@@ -450,9 +450,9 @@ func (x *parts[V]) fill(slot int, items []item[V]) {
 	}
 }
 
-// divide appends parts of items whose keys share the leading bits.
-func divide[V any](group []part[V], items []item[V], leading uint8) []part[V] {
-	if len(items) > partItemsMax {
+// divide appends segments of items whose keys share the leading bits.
+func divide[V any](group []segment[V], items []item[V], leading uint8) []segment[V] {
+	if len(items) > segmentItemsMax {
 		if at, next := cutOf(items); at > 0 {
 			return divide(divide(group, items[:at:at], next), items[at:], next)
 		}
@@ -460,5 +460,5 @@ func divide[V any](group []part[V], items []item[V], leading uint8) []part[V] {
 	if len(items) == 0 {
 		return group
 	}
-	return append(group, newPart(items, leading, items[0].key))
+	return append(group, newSegment(items, leading, items[0].key))
 }

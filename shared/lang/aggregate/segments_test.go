@@ -17,8 +17,8 @@ import (
 	"github.com/eventflux/eventflux/shared/testing/statetest"
 )
 
-// parted are the aggregators whose state has parts.
-var parted = []struct {
+// segmented are the aggregators whose state has segments.
+var segmented = []struct {
 	name string
 	arg  event.Type
 }{
@@ -35,71 +35,71 @@ var parted = []struct {
 	{"str:groupConcat", event.String},
 }
 
-func newParted(t testing.TB, name string, arg event.Type) aggregate.Partitioned {
-	a, ok := newAggregate(t, name, arg).(aggregate.Partitioned)
+func newSegmented(t testing.TB, name string, arg event.Type) aggregate.Segmented {
+	a, ok := newAggregate(t, name, arg).(aggregate.Segmented)
 	if !ok {
-		t.Fatalf("the state of %s has no parts", name)
+		t.Fatalf("the state of %s has no segments", name)
 	}
 	return a
 }
 
-// partsSource is an aggregator as a source of state: its keys are a slot and a name.
-type partsSource struct {
-	aggregate.Partitioned
+// segmentsSource is an aggregator as a source of state: its keys are a slot and a name.
+type segmentsSource struct {
+	aggregate.Segmented
 	arg  event.Type
 	rows [testSlots][]aggregate.Value
 }
 
-func (s *partsSource) Changed(visit func(key []byte)) {
+func (s *segmentsSource) Changed(visit func(key []byte)) {
 	for slot := range testSlots {
 		visit([]byte{byte(slot)})
 	}
-	s.ChangedParts(func(slot int, name []byte) { visit(append([]byte{byte(slot)}, name...)) })
+	s.ChangedSegments(func(slot int, name []byte) { visit(append([]byte{byte(slot)}, name...)) })
 }
 
-func (s *partsSource) Keys(visit func(key []byte)) {
+func (s *segmentsSource) Keys(visit func(key []byte)) {
 	for slot := range testSlots {
 		key := []byte{byte(slot)}
 		if _, ok := s.Append(nil, key); ok {
 			visit(key)
 		}
-		s.Parts(slot, func(name []byte) { visit(append(key[:1:1], name...)) })
+		s.Segments(slot, func(name []byte) { visit(append(key[:1:1], name...)) })
 	}
 }
 
-func (s *partsSource) Append(dst, key []byte) ([]byte, bool) {
+func (s *segmentsSource) Append(dst, key []byte) ([]byte, bool) {
 	if len(key) == 0 || key[0] >= testSlots {
 		return dst, false
 	}
 	before := len(dst)
-	dst, ok := s.AppendPart(dst, int(key[0]), key[1:])
+	dst, ok := s.AppendSegment(dst, int(key[0]), key[1:])
 	return dst, ok && len(dst) > before
 }
 
-func (s *partsSource) Reset() {
+func (s *segmentsSource) Reset() {
 	for slot := range testSlots {
 		s.Clear(slot)
 	}
-	s.ChangedParts(func(int, []byte) {})
+	s.ChangedSegments(func(int, []byte) {})
 }
 
-func (s *partsSource) Put(key, value []byte) error {
+func (s *segmentsSource) Put(key, value []byte) error {
 	if len(key) == 0 || key[0] >= testSlots || len(value) == 0 {
 		return fmt.Errorf("key %q, value %q", key, value)
 	}
-	return s.LoadPart(int(key[0]), key[1:], value)
+	return s.LoadSegment(int(key[0]), key[1:], value)
 }
 
-func (s *partsSource) Ready() (err error) {
+func (s *segmentsSource) Ready() (err error) {
 	for slot := range testSlots {
-		if e := s.CheckParts(slot); e != nil {
+		if e := s.CheckSegments(slot); e != nil {
 			err = e
 		}
 	}
 	return err
 }
 
-func (s *partsSource) Bytes() int64 { return 0 }
+func (s *segmentsSource) Bytes() int64 { return 0 }
 
 // scatter returns a value far from or near to others, by a number.
 func scatter(arg event.Type, n int) aggregate.Value {
@@ -114,7 +114,7 @@ func scatter(arg event.Type, n int) aggregate.Value {
 }
 
 // change lets many or few values come and go.
-func (s *partsSource) change(t *rapid.T) {
+func (s *segmentsSource) change(t *rapid.T) {
 	slot := rapid.IntRange(0, testSlots-1).Draw(t, "slot")
 	rows := &s.rows[slot]
 	switch rapid.IntRange(0, 9).Draw(t, "op") {
@@ -142,43 +142,43 @@ func (s *partsSource) change(t *rapid.T) {
 
 // TestParts holds groups that are large, and become so, to the laws of state.Source.
 func TestParts(t *testing.T) {
-	for _, test := range parted {
+	for _, test := range segmented {
 		t.Run(test.name+" "+test.arg.String(), func(t *testing.T) {
 			statetest.Run(t, func() state.Source {
-				return &partsSource{Partitioned: newParted(t, test.name, test.arg), arg: test.arg}
+				return &segmentsSource{Segmented: newSegmented(t, test.name, test.arg), arg: test.arg}
 			},
-				func(t *rapid.T, s state.Source) { s.(*partsSource).change(t) })
+				func(t *rapid.T, s state.Source) { s.(*segmentsSource).change(t) })
 		})
 	}
 }
 
-func partsOf(a aggregate.Partitioned, slot int) map[string]string {
-	parts := map[string]string{}
+func segmentsOf(a aggregate.Segmented, slot int) map[string]string {
+	segments := map[string]string{}
 	take := func(name []byte) {
-		value, _ := a.AppendPart(nil, slot, name)
-		parts[string(name)] = string(value)
+		value, _ := a.AppendSegment(nil, slot, name)
+		segments[string(name)] = string(value)
 	}
 	take(nil)
-	a.Parts(slot, take)
-	return parts
+	a.Segments(slot, take)
+	return segments
 }
 
-// Parts follow from the values: not from how they came, nor from whether they were
-// loaded as a whole or part by part.
+// Segments follow from the values: not from how they came, nor from whether they were
+// loaded as a whole or segment by segment.
 func TestPartsDoNotTellTheirHistory(t *testing.T) {
-	for _, test := range parted {
+	for _, test := range segmented {
 		if ofArrival(test.name) || lasting(test.name) {
 			continue
 		}
 		t.Run(test.name+" "+test.arg.String(), func(t *testing.T) {
 			rapid.Check(t, func(rt *rapid.T) {
-				grown := &partsSource{Partitioned: newParted(t, test.name, test.arg), arg: test.arg}
+				grown := &segmentsSource{Segmented: newSegmented(t, test.name, test.arg), arg: test.arg}
 				for range rapid.IntRange(1, 12).Draw(rt, "changes") {
 					grown.change(rt)
 				}
 				for slot := range testSlots {
-					want := partsOf(grown, slot)
-					fresh, loaded, pieced := newParted(t, test.name, test.arg), newParted(t, test.name, test.arg), newParted(t, test.name, test.arg)
+					want := segmentsOf(grown, slot)
+					fresh, loaded, pieced := newSegmented(t, test.name, test.arg), newSegmented(t, test.name, test.arg), newSegmented(t, test.name, test.arg)
 					rows := rapid.Permutation(grown.rows[slot]).Draw(rt, "order")
 					for i := range rows {
 						fresh.Add(slot, rows[i:])
@@ -187,15 +187,15 @@ func TestPartsDoNotTellTheirHistory(t *testing.T) {
 						rt.Fatal(err)
 					}
 					for name, value := range want {
-						if err := pieced.LoadPart(slot, []byte(name), []byte(value)); err != nil {
+						if err := pieced.LoadSegment(slot, []byte(name), []byte(value)); err != nil {
 							rt.Fatal(err)
 						}
 					}
-					if err := pieced.CheckParts(slot); err != nil {
+					if err := pieced.CheckSegments(slot); err != nil {
 						rt.Fatal(err)
 					}
-					for how, other := range map[string]aggregate.Partitioned{"in another order": fresh, "loaded": loaded, "loaded by parts": pieced} {
-						if got := partsOf(other, slot); !maps.Equal(got, want) {
+					for how, other := range map[string]aggregate.Segmented{"in another order": fresh, "loaded": loaded, "loaded by segments": pieced} {
+						if got := segmentsOf(other, slot); !maps.Equal(got, want) {
 							rt.Fatalf("%s: %q, want %q", how, got, want)
 						}
 						if x, y := grown.AppendState(nil, slot), other.AppendState(nil, slot); !bytes.Equal(x, y) {
@@ -214,32 +214,32 @@ func TestPartsDoNotTellTheirHistory(t *testing.T) {
 	}
 }
 
-// A part is small whatever the group holds, unless texts share a hash.
+// A segment is small whatever the group holds, unless texts share a hash.
 func TestPartsAreSmall(t *testing.T) {
-	for _, test := range parted {
-		a := newParted(t, test.name, test.arg)
+	for _, test := range segmented {
+		a := newSegmented(t, test.name, test.arg)
 		for n := range 20_000 {
 			a.Add(0, []aggregate.Value{scatter(test.arg, n)})
 		}
-		parts := partsOf(a, 0)
-		for name, value := range parts {
+		segments := segmentsOf(a, 0)
+		for name, value := range segments {
 			if len(name)+len(value) > 1500 {
-				t.Errorf("%s %s: part %x has %d bytes", test.name, test.arg, name, len(value))
+				t.Errorf("%s %s: segment %x has %d bytes", test.name, test.arg, name, len(value))
 			}
 		}
-		if len(parts) > 1500 {
-			t.Errorf("%s %s: %d parts", test.name, test.arg, len(parts))
+		if len(segments) > 1500 {
+			t.Errorf("%s %s: %d segments", test.name, test.arg, len(segments))
 		}
 	}
 }
 
-// Parts that cannot be are refused.
+// Segments that cannot be are refused.
 func TestWrongPartsAreRefused(t *testing.T) {
 	type entry struct{ name, value string }
 	tests := []struct {
-		arg   event.Type
-		parts []entry
-		want  string
+		arg      event.Type
+		segments []entry
+		want     string
 	}{
 		{event.Long, []entry{{"\x80\x01", "\x01\x02"}}, "items of 2 or more bytes each, and 1 bytes are left"},
 		{event.Long, []entry{{"\x80\x01", ""}}, "no items"},
@@ -256,53 +256,53 @@ func TestWrongPartsAreRefused(t *testing.T) {
 	}
 	for _, test := range tests {
 		for _, name := range []string{"min", "distinctCount"} {
-			a := newParted(t, name, test.arg)
+			a := newSegmented(t, name, test.arg)
 			err := error(nil)
-			for _, p := range test.parts {
+			for _, p := range test.segments {
 				value := p.value
 				if name == "distinctCount" && p.name == "" {
 					value = "\x00" + value
 				}
 				if err == nil {
-					err = a.LoadPart(0, []byte(p.name), []byte(value))
+					err = a.LoadSegment(0, []byte(p.name), []byte(value))
 				}
 			}
 			if err == nil {
-				err = a.CheckParts(0)
+				err = a.CheckSegments(0)
 			}
 			if err == nil || !strings.Contains(err.Error(), test.want) && !strings.Contains(err.Error(), "0 nulls and 0 values") && !strings.Contains(err.Error(), "expected a number") {
-				t.Errorf("%s %q: got %v, want %q", name, test.parts, err, test.want)
+				t.Errorf("%s %q: got %v, want %q", name, test.segments, err, test.want)
 			}
 		}
 	}
 }
 
-// FuzzLoadPart loads any bytes as a part, beside one without a name: an error, or
+// FuzzLoadSegment loads any bytes as a segment, beside one without a name: an error, or
 // what is written just so, and can be used.
-func FuzzLoadPart(f *testing.F) {
-	for i, seed := range parted {
-		a := newParted(f, seed.name, seed.arg)
+func FuzzLoadSegment(f *testing.F) {
+	for i, seed := range segmented {
+		a := newSegmented(f, seed.name, seed.arg)
 		for n := range 200 {
 			a.Add(0, []aggregate.Value{scatter(seed.arg, n)})
 		}
-		for name, value := range partsOf(a, 0) {
+		for name, value := range segmentsOf(a, 0) {
 			f.Add(uint8(i), []byte(name), []byte(value), []byte(""))
 		}
 	}
 	f.Fuzz(func(t *testing.T, which uint8, name, src, nameless []byte) {
-		test := parted[int(which)%len(parted)]
-		a := newParted(t, test.name, test.arg)
-		if a.LoadPart(1, name, src) != nil || a.LoadPart(1, nil, nameless) != nil || a.CheckParts(1) != nil {
+		test := segmented[int(which)%len(segmented)]
+		a := newSegmented(t, test.name, test.arg)
+		if a.LoadSegment(1, name, src) != nil || a.LoadSegment(1, nil, nameless) != nil || a.CheckSegments(1) != nil {
 			return
 		}
-		if again, ok := a.AppendPart(nil, 1, name); len(name) > 0 && (!ok || !bytes.Equal(again, src)) {
-			t.Fatalf("%s %s: part %x: %x became %x", test.name, test.arg, name, src, again)
+		if again, ok := a.AppendSegment(nil, 1, name); len(name) > 0 && (!ok || !bytes.Equal(again, src)) {
+			t.Fatalf("%s %s: segment %x: %x became %x", test.name, test.arg, name, src, again)
 		}
 		value := []aggregate.Value{{Int: 1, Real: 1, Text: "x"}}
 		a.Add(1, value)
 		a.Remove(1, value)
 		a.Clear(1)
-		if left := partsOf(a, 1); len(left) > 1 || left[""] != "" {
+		if left := segmentsOf(a, 1); len(left) > 1 || left[""] != "" {
 			t.Fatalf("%s %s: %q is left", test.name, test.arg, left)
 		}
 	})

@@ -37,7 +37,7 @@ func init() {
 // sequence is first or last. If rows leave, it keeps the values of a group in order of
 // arrival, by number; else only the one that counts.
 type sequence struct {
-	parts[Value]
+	segments[Value]
 	name   string
 	last   bool
 	keeps  bool
@@ -170,7 +170,7 @@ func (a *sequence) Result(slot int, out *Value) {
 func (a *sequence) Clear(slot int) {
 	a.orders = grow(a.orders, slot)
 	a.orders[slot] = order{}
-	a.parts.Clear(slot)
+	a.segments.Clear(slot)
 }
 
 // Empty implements Aggregate.
@@ -205,7 +205,7 @@ func (a *sequence) appendItem(dst []byte, it item[Value], before int64, first bo
 	return append(dst, it.value.Text...)
 }
 
-// read reads a group or a part of it.
+// read reads a group or a segment of it.
 func (a *sequence) read(src []byte) ([]item[Value], error) {
 	if len(src) == 0 {
 		return nil, nil
@@ -264,8 +264,8 @@ func (a *sequence) number(slot int) {
 	}
 }
 
-// AppendPart implements Parted. Each part is written as if it were a group.
-func (a *sequence) AppendPart(dst []byte, slot int, name []byte) ([]byte, bool) {
+// AppendSegment implements Segmented. Each segment is written as if it were a group.
+func (a *sequence) AppendSegment(dst []byte, slot int, name []byte) ([]byte, bool) {
 	a.groups = grow(a.groups, slot)
 	items := a.nameless(slot)
 	if len(name) > 0 {
@@ -285,8 +285,8 @@ func (a *sequence) AppendPart(dst []byte, slot int, name []byte) ([]byte, bool) 
 	return dst, true
 }
 
-// LoadPart implements Parted.
-func (a *sequence) LoadPart(slot int, name, src []byte) error {
+// LoadSegment implements Segmented.
+func (a *sequence) LoadSegment(slot int, name, src []byte) error {
 	items, err := a.read(src)
 	if err != nil {
 		return err

@@ -11,7 +11,7 @@ type Sized interface {
 const sizedSome = 256 // groups in the sample
 
 // bytes estimates the memory of all items, each of itemBytes.
-func (p *parts[V]) bytes(itemBytes int64) int64 {
+func (p *segments[V]) bytes(itemBytes int64) int64 {
 	return estimated(len(p.groups), func(slot int) (n int64) {
 		for i := range p.groups[slot] {
 			n += partBytes + int64(cap(p.groups[slot][i].items))*itemBytes

@@ -90,11 +90,11 @@ func (a *union) LoadState(slot int, src []byte) error {
 	return nil
 }
 
-// LoadPart implements Parted.
-func (a *union) LoadPart(slot int, name, src []byte) error {
+// LoadSegment implements Segmented.
+func (a *union) LoadSegment(slot int, name, src []byte) error {
 	a.sets = grow(a.sets, slot)
 	a.sets[slot] = setText{}
-	if err := a.distinctTexts.LoadPart(slot, name, src); err != nil {
+	if err := a.distinctTexts.LoadSegment(slot, name, src); err != nil {
 		return fmt.Errorf("unionSet: %w", err)
 	}
 	return nil

@@ -95,7 +95,7 @@ func (a *adaptation) replaceWindow(s *memory, old window.Window) {
 // state; the others are computed from the window, if it existed before.
 func (a *adaptation) replaceAggregates(s *memory, old window.Window) {
 	aggs, groups := s.aggs, s.groups
-	s.aggs, s.parted, s.gone = nil, nil, nil
+	s.aggs, s.segmented, s.gone = nil, nil, nil
 	anew := a.recount || a.of == nil
 	if s.groups = nil; len(a.q.plan.GroupBy) > 0 {
 		s.groups = newGroups(a.q.plan.GroupBy, a.q.plan.In)

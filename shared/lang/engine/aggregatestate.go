@@ -10,16 +10,16 @@ import (
 )
 
 // aggregateSource is the state of a query's aggregators: an entry for each group,
-// and one for each part of an aggregator that has parts with names. Keys of groups
+// and one for each segment of an aggregator that has segments with names. Keys of groups
 // are in groupstate.go.
 type aggregateSource struct{ q *query }
 
 const (
 	// ungrouped is the key of the one group of a query without group by.
 	ungrouped = "u"
-	// keyOfPart is the first byte of the key of a part, where the key of a group has its
+	// keyOfSegment is the first byte of the key of a segment, where the key of a group has its
 	// kind.
-	keyOfPart = 'p'
+	keyOfSegment = 'p'
 )
 
 // Changed implements state.Source.
@@ -38,38 +38,38 @@ func (c aggregateSource) changed(s *memory, visit func(key []byte)) {
 	s.groups.changed(func(key []byte) {
 		scratch = append(s.prefix(scratch[:0]), key...)
 		visit(scratch)
-	}, s.partsTo(visit))
+	}, s.segmentsTo(visit))
 }
 
-// changedBeside calls visit with the keys of a memory's parts that have changed.
+// changedBeside calls visit with the keys of a memory's segments that have changed.
 func (c aggregateSource) changedBeside(s *memory, visit func(key []byte)) {
 	eachKey(s.gone, visit)
 	s.gone = s.gone[:0]
-	s.changedParts(visit)
+	s.changedSegments(visit)
 }
 
-// changedParts calls visit with the keys of the parts that aggregators say have
+// changedSegments calls visit with the keys of the segments that aggregators say have
 // changed.
-func (s *memory) changedParts(visit func(key []byte)) {
+func (s *memory) changedSegments(visit func(key []byte)) {
 	var scratch []byte
-	for n, a := range s.parted {
+	for n, a := range s.segmented {
 		if a == nil {
 			continue
 		}
-		a.ChangedParts(func(slot int, name []byte) {
+		a.ChangedSegments(func(slot int, name []byte) {
 			if s.groups == nil || s.groups.keys[slot].kind != noKey {
-				scratch = s.partKey(scratch[:0], slot, n, name)
+				scratch = s.segmentKey(scratch[:0], slot, n, name)
 				visit(scratch)
 			}
 		})
 	}
 }
 
-// keepParts saves the keys of the changed parts, before their groups are forgotten and
+// keepSegments saves the keys of the changed segments, before their groups are forgotten and
 // other groups get their slots.
-func (s *memory) keepParts() {
+func (s *memory) keepSegments() {
 	if s.groups.round > 0 {
-		s.changedParts(func(key []byte) {
+		s.changedSegments(func(key []byte) {
 			start := len(s.gone)
 			s.gone = lengthBefore(append(s.gone, key...), start)
 		})
@@ -83,16 +83,16 @@ func (c aggregateSource) Keys(visit func(key []byte)) {
 
 func (c aggregateSource) keys(s *memory, visit func(key []byte)) {
 	var scratch []byte
-	parts := s.partsTo(visit)
+	segments := s.segmentsTo(visit)
 	if s.groups == nil {
 		visit(append(s.prefix(scratch[:0]), ungrouped...))
-		parts(0)
+		segments(0)
 		return
 	}
 	s.groups.each(func(slot int, key []byte) {
 		scratch = append(s.prefix(scratch[:0]), key...)
 		visit(scratch)
-		parts(slot)
+		segments(slot)
 	})
 }
 
@@ -109,29 +109,29 @@ func (c aggregateSource) end(s *memory) {
 	})
 }
 
-// partsTo returns a function that calls visit with the keys of a group's parts. It is made
-// once for all groups; most groups have no parts.
-func (s *memory) partsTo(visit func(key []byte)) func(slot int) {
+// segmentsTo returns a function that calls visit with the keys of a group's segments. It is made
+// once for all groups; most groups have no segments.
+func (s *memory) segmentsTo(visit func(key []byte)) func(slot int) {
 	var scratch []byte
 	of, agg := 0, 0
 	one := func(name []byte) {
-		scratch = s.partKey(scratch[:0], of, agg, name)
+		scratch = s.segmentKey(scratch[:0], of, agg, name)
 		visit(scratch)
 	}
 	return func(slot int) {
 		of = slot
-		for n, a := range s.parted {
+		for n, a := range s.segmented {
 			if a != nil {
 				agg = n
-				a.Parts(slot, one)
+				a.Segments(slot, one)
 			}
 		}
 	}
 }
 
-// partKey appends the key of a part of an aggregator.
-func (s *memory) partKey(dst []byte, slot, agg int, name []byte) []byte {
-	dst = append(s.prefix(dst), keyOfPart)
+// segmentKey appends the key of a segment of an aggregator.
+func (s *memory) segmentKey(dst []byte, slot, agg int, name []byte) []byte {
+	dst = append(s.prefix(dst), keyOfSegment)
 	if s.groups == nil {
 		dst = append(append(dst, byte(len(ungrouped))), ungrouped...)
 	} else {
@@ -140,18 +140,18 @@ func (s *memory) partKey(dst []byte, slot, agg int, name []byte) []byte {
 	return append(binary.AppendUvarint(dst, uint64(agg)), name...)
 }
 
-// splitPartKey splits the rest of a part's key, after the partition key.
-func (s *memory) splitPartKey(key []byte) (group []byte, agg aggregate.Partitioned, name []byte, err error) {
+// splitSegmentKey splits the rest of a segment's key, after the partition key.
+func (s *memory) splitSegmentKey(key []byte) (group []byte, agg aggregate.Segmented, name []byte, err error) {
 	r := wire.New(key[1:])
 	group = r.Sized()
 	i := r.Uvarint()
-	if r.Len() == 0 || i >= uint64(len(s.parted)) || s.parted[i] == nil {
-		return nil, nil, nil, fmt.Errorf("key %q of a part is cut off, or there is no such aggregator", key)
+	if r.Len() == 0 || i >= uint64(len(s.segmented)) || s.segmented[i] == nil {
+		return nil, nil, nil, fmt.Errorf("key %q of a segment is cut off, or there is no such aggregator", key)
 	}
-	return group, s.parted[i], r.Rest(), nil
+	return group, s.segmented[i], r.Rest(), nil
 }
 
-func isPart(key []byte) bool { return len(key) > 0 && key[0] == keyOfPart }
+func isSegment(key []byte) bool { return len(key) > 0 && key[0] == keyOfSegment }
 
 // Append implements state.Source. The value of a group is its number of rows and the state
 // of each aggregator.
@@ -160,8 +160,8 @@ func (c aggregateSource) Append(dst, key []byte) ([]byte, bool) {
 	if s == nil {
 		return dst, false
 	}
-	if isPart(key) {
-		group, a, name, err := s.splitPartKey(key)
+	if isSegment(key) {
+		group, a, name, err := s.splitSegmentKey(key)
 		if err != nil {
 			return dst, false
 		}
@@ -169,7 +169,7 @@ func (c aggregateSource) Append(dst, key []byte) ([]byte, bool) {
 		if !ok {
 			return dst, false
 		}
-		return a.AppendPart(dst, slot, name)
+		return a.AppendSegment(dst, slot, name)
 	}
 	slot, rows, ok := s.find(key)
 	if !ok {
@@ -182,8 +182,8 @@ func (s *memory) appendGroupState(dst []byte, slot int, rows uint64) []byte {
 	dst = binary.AppendUvarint(dst, rows)
 	for n, a := range s.aggs {
 		start := len(dst)
-		if parted := s.parted[n]; parted != nil {
-			dst, _ = parted.AppendPart(dst, slot, nil)
+		if segmented := s.segmented[n]; segmented != nil {
+			dst, _ = segmented.AppendSegment(dst, slot, nil)
 		} else {
 			dst = a.AppendState(dst, slot)
 		}
@@ -241,9 +241,9 @@ func (c aggregateSource) Reset() {
 			s.groups.reset(s.clear)
 			s.groups.forgetAll(s.clear)
 		}
-		for _, a := range s.parted {
+		for _, a := range s.segmented {
 			if a != nil {
-				a.ChangedParts(func(int, []byte) {})
+				a.ChangedSegments(func(int, []byte) {})
 			}
 		}
 		s.gone = nil
@@ -251,7 +251,7 @@ func (c aggregateSource) Reset() {
 }
 
 // Room implements state.Roomy, if all entries belong to one memory. Most entries are
-// groups; an entry of a part takes more memory than a group does.
+// groups; an entry of a segment takes more memory than a group does.
 func (c aggregateSource) Room(entries int) {
 	if c.q.block != nil || c.q.memories[0].groups == nil {
 		return
@@ -269,8 +269,8 @@ func (c aggregateSource) Put(key, value []byte) error {
 	if s == nil {
 		return fmt.Errorf("key %q has no partition; load the partition keys first", key)
 	}
-	if isPart(key) {
-		return s.putPart(key, value)
+	if isSegment(key) {
+		return s.putSegment(key, value)
 	}
 	r := wire.New(value)
 	rows := r.Uvarint()
@@ -286,8 +286,8 @@ func (c aggregateSource) Put(key, value []byte) error {
 		if r.Failed() {
 			return fmt.Errorf("group %q: aggregator %d: %w", key, i, r.Err())
 		}
-		if parted := s.parted[i]; parted != nil {
-			err = parted.LoadPart(slot, nil, own)
+		if segmented := s.segmented[i]; segmented != nil {
+			err = segmented.LoadSegment(slot, nil, own)
 		} else {
 			err = a.LoadState(slot, own)
 		}
@@ -301,7 +301,7 @@ func (c aggregateSource) Put(key, value []byte) error {
 	return nil
 }
 
-// load returns the slot of a group that is being loaded. Without rows, the entry is a part
+// load returns the slot of a group that is being loaded. Without rows, the entry is a segment
 // of the group, which may come first.
 func (s *memory) load(group []byte, rows int64) (int, error) {
 	if s.groups != nil {
@@ -313,8 +313,8 @@ func (s *memory) load(group []byte, rows int64) (int, error) {
 	return 0, nil
 }
 
-func (s *memory) putPart(key, value []byte) error {
-	group, a, name, err := s.splitPartKey(key)
+func (s *memory) putSegment(key, value []byte) error {
+	group, a, name, err := s.splitSegmentKey(key)
 	if err != nil {
 		return err
 	}
@@ -322,7 +322,7 @@ func (s *memory) putPart(key, value []byte) error {
 	if err != nil {
 		return err
 	}
-	if err := a.LoadPart(slot, name, value); err != nil {
+	if err := a.LoadSegment(slot, name, value); err != nil {
 		return fmt.Errorf("group %q: %w", group, err)
 	}
 	return nil
@@ -332,25 +332,25 @@ func (s *memory) putPart(key, value []byte) error {
 func (c aggregateSource) Ready() (err error) {
 	c.q.each(func(s *memory) {
 		s.shown[aggregates] = true
-		for n, a := range s.parted {
+		for n, a := range s.segmented {
 			if a != nil && err == nil {
-				err = s.checkParts(n, a)
+				err = s.checkSegments(n, a)
 			}
 		}
 	})
 	return err
 }
 
-func (s *memory) checkParts(n int, a aggregate.Partitioned) error {
+func (s *memory) checkSegments(n int, a aggregate.Segmented) error {
 	slots := 1
 	if s.groups != nil {
 		slots = len(s.groups.keys)
 	}
 	for slot := range slots {
 		if s.groups != nil && s.groups.keys[slot].kind != noKey && s.groups.slots[slot].rows == 0 {
-			return fmt.Errorf("group %q has parts and no rows", s.groups.keys[slot].encode(nil))
+			return fmt.Errorf("group %q has segments and no rows", s.groups.keys[slot].encode(nil))
 		}
-		if err := a.CheckParts(slot); err != nil {
+		if err := a.CheckSegments(slot); err != nil {
 			return fmt.Errorf("aggregator %d: %w", n, err)
 		}
 	}

@@ -100,7 +100,7 @@ func (c *chunks) entries() (all []state.Entry) {
 	return all
 }
 
-// A large group that is forgotten takes its parts along, and the next one in its
+// A large group that is forgotten takes its segments along, and the next one in its
 // slot leaves them alone.
 func TestForgottenGroupsTakeTheirPartsAlong(t *testing.T) {
 	c := newChunks(t)
@@ -150,7 +150,7 @@ func TestForgottenBehindTheBarrier(t *testing.T) {
 }
 
 // A window may let rows expire that a reset has already taken away. Its group then has
-// values but no rows, and is not there, until rows come: nor are its parts.
+// values but no rows, and is not there, until rows come: nor are its segments.
 func TestPartsOfGroupsWithoutRows(t *testing.T) {
 	c := newChunks(t)
 	c.check()

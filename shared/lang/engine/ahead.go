@@ -149,7 +149,7 @@ func (a patternAhead) prefetch(stream *siddhiql.Stream, b *event.Batch, from, en
 // feed finds the item whose event has all that the equalities of item next read of a match.
 func (x *patternQuery) feed(spec *pattern.Spec, p *siddhiql.Pattern, next int) {
 	item, from := &p.Items[next], -1
-	var parts []keyPart
+	var key []keyPart
 	for _, eq := range item.Equal {
 		a, ok := eq.Held.(*siddhiql.Attr)
 		if !ok {
@@ -161,11 +161,11 @@ func (x *patternQuery) feed(spec *pattern.Spec, p *siddhiql.Pattern, next int) {
 		}
 		from = v.Item
 		real := class(eq.Own) == event.Reals || class(eq.Held) == event.Reals
-		parts = append(parts, compileKey(&siddhiql.Attr{Index: v.Attr, Attr: a.Attr}, real))
+		key = append(key, compileKey(&siddhiql.Attr{Index: v.Attr, Attr: a.Attr}, real))
 	}
 	if from >= 0 {
 		spec.Items[from].Feeds = append(spec.Items[from].Feeds, next)
-		x.items[from].fed = append(x.items[from].fed, parts)
+		x.items[from].fed = append(x.items[from].fed, key)
 	}
 }
 

@@ -160,11 +160,11 @@ func (c *condition) Clear() {
 	}
 }
 
-// keepsRows reports whether the state of an aggregator is written. One whose state has parts may be
+// keepsRows reports whether the state of an aggregator is written. One whose state has segments may be
 // large, and the rows give it back: it is written only if all are.
 func keepsRows(a aggregate.Aggregate, all bool) bool {
-	_, parted := a.(aggregate.Partitioned)
-	return a != nil && (all || !parted)
+	_, segmented := a.(aggregate.Segmented)
+	return a != nil && (all || !segmented)
 }
 
 // AppendState implements window.Condition.
@@ -174,17 +174,17 @@ func (c *condition) AppendState(dst []byte, all bool) []byte {
 			continue
 		}
 		dst = appendSized(dst, a.AppendState(nil, 0))
-		p, ok := a.(aggregate.Partitioned)
+		p, ok := a.(aggregate.Segmented)
 		if !ok {
 			continue
 		}
 		var names []string
-		p.Parts(0, func(name []byte) { names = append(names, string(name)) })
+		p.Segments(0, func(name []byte) { names = append(names, string(name)) })
 		slices.Sort(names)
 		dst = binary.AppendUvarint(dst, uint64(len(names)))
 		for _, name := range names {
-			part, _ := p.AppendPart(nil, 0, []byte(name))
-			dst = appendSized(appendSized(dst, []byte(name)), part)
+			segment, _ := p.AppendSegment(nil, 0, []byte(name))
+			dst = appendSized(appendSized(dst, []byte(name)), segment)
 		}
 	}
 	return dst
@@ -215,8 +215,8 @@ func (c *condition) LoadState(src []byte, all bool) ([]byte, error) {
 		if err == nil {
 			err = a.LoadState(0, state)
 		}
-		if p, ok := a.(aggregate.Partitioned); ok && err == nil {
-			rest, err = loadParts(p, rest)
+		if p, ok := a.(aggregate.Segmented); ok && err == nil {
+			rest, err = loadSegments(p, rest)
 		}
 		if err != nil {
 			a.Clear(0)
@@ -227,33 +227,33 @@ func (c *condition) LoadState(src []byte, all bool) ([]byte, error) {
 	return src, nil
 }
 
-func loadParts(p aggregate.Partitioned, src []byte) ([]byte, error) {
+func loadSegments(p aggregate.Segmented, src []byte) ([]byte, error) {
 	r := wire.New(src)
-	parts := r.Count(1)
+	segments := r.Count(1)
 	if r.Failed() {
 		return nil, errConditionCut
 	}
 	src = r.Rest()
 	last := ""
-	for i := range parts {
+	for i := range segments {
 		name, rest, err := readSized(src)
 		if err != nil {
 			return nil, err
 		}
 		if i > 0 && string(name) <= last {
-			return nil, errors.New("parts are not in order")
+			return nil, errors.New("segments are not in order")
 		}
 		last = string(name)
-		part, rest, err := readSized(rest)
+		segment, rest, err := readSized(rest)
 		if err != nil {
 			return nil, err
 		}
-		if err := p.LoadPart(0, name, part); err != nil {
+		if err := p.LoadSegment(0, name, segment); err != nil {
 			return nil, err
 		}
 		src = rest
 	}
-	return src, p.CheckParts(0)
+	return src, p.CheckSegments(0)
 }
 
 // Loaded implements window.Condition.

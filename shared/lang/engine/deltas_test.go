@@ -156,7 +156,7 @@ func (g *grouped) send(t *rapid.T) {
 	sendRows(g.engine, g.stream, b)
 }
 
-// TestLargeGroups holds groups with parts to the laws of state.Source. Groups come,
+// TestLargeGroups holds groups with segments to the laws of state.Source. Groups come,
 // go and are forgotten.
 func TestLargeGroups(t *testing.T) {
 	const columns = ` min(v) as a, count() as b, max(d) as c, distinctCount(k) as e, distinctCount(v) as f `

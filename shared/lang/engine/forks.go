@@ -132,7 +132,7 @@ func (s *ForkSet) KeyOf(id string, entry []byte) ([]byte, error) {
 	switch {
 	case s.Key == "row" || id == s.keys:
 		return entry, nil
-	case s.keys == "" && (len(entry) == 0 || entry[0] != keyOfPart):
+	case s.keys == "" && (len(entry) == 0 || entry[0] != keyOfSegment):
 		return entry, nil
 	case s.keys == "": // a part of an aggregator of a group
 		entry = entry[1:]

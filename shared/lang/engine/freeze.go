@@ -98,7 +98,7 @@ func (c aggregateSource) Thaw(n int) bool {
 	return true
 }
 
-// announce reports the changes of a memory, except its groups, which are frozen in turn. Parts
+// announce reports the changes of a memory, except its groups, which are frozen in turn. Segments
 // are reported at once.
 func (c aggregateSource) announce(s *memory) {
 	f := &c.q.freezing
@@ -108,8 +108,8 @@ func (c aggregateSource) announce(s *memory) {
 		c.tellEntry(f.key)
 		return
 	}
-	parts := s.partsTo(c.tellEntry)
-	s.groups.freeze(func(slot int) { c.tellGroup(s, slot, parts) })
+	segments := s.segmentsTo(c.tellEntry)
+	s.groups.freeze(func(slot int) { c.tellGroup(s, slot, segments) })
 	f.melting = append(f.melting, s)
 }
 
@@ -120,7 +120,7 @@ func (c aggregateSource) tellEntry(key []byte) {
 	f.tell(key, value, ok)
 }
 
-func (c aggregateSource) tellGroup(s *memory, slot int, parts func(slot int)) {
+func (c aggregateSource) tellGroup(s *memory, slot int, segments func(slot int)) {
 	f, x := &c.q.freezing, &s.groups.slots[slot]
 	f.key = s.groups.keys[slot].encode(s.prefix(f.key[:0]))
 	f.value = f.value[:0]
@@ -129,7 +129,7 @@ func (c aggregateSource) tellGroup(s *memory, slot int, parts func(slot int)) {
 	}
 	f.tell(f.key, f.value, x.rows != 0)
 	if x.came || x.rows == 0 {
-		parts(slot)
+		segments(slot)
 	}
 }
 

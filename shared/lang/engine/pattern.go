@@ -222,8 +222,8 @@ func (x *patternQuery) Key(item int, e *pattern.Event, dst []byte) ([]byte, bool
 	return x.key(x.items[item].keys, dst)
 }
 
-func (x *patternQuery) key(parts []keyPart, dst []byte) (key []byte, ok bool) {
-	for _, part := range parts {
+func (x *patternQuery) key(of []keyPart, dst []byte) (key []byte, ok bool) {
+	for _, part := range of {
 		if dst, ok = part(&x.in, dst); !ok {
 			return dst, false
 		}

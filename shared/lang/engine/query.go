@@ -69,20 +69,20 @@ const (
 
 // memory is the state of one query, or in a partition the state for one key.
 type memory struct {
-	q      *query
-	home   *instance // of the partition key; nil outside partitions
-	win    window.Window
-	aggs   []aggregate.Aggregate
-	parted []aggregate.Partitioned // those of aggs whose state has parts; the others are nil
-	gone   []byte                  // keys of parts that changed before groups were forgotten, each with its length
-	groups *groups
-	next   timer         // of win
-	more   *more         // nil: the query reads one stream, and its rows come out at once
-	rounds [parts]uint32 // the round of the touches that lists it; 0: none
-	listed [parts]int32  // where, if it is in this round
-	shown  [parts]bool   // entries of the part were shown, so its end removes them
-	emit   window.Emit
-	in     []window.Row
+	q         *query
+	home      *instance // of the partition key; nil outside partitions
+	win       window.Window
+	aggs      []aggregate.Aggregate
+	segmented []aggregate.Segmented // those of aggs whose state has segments; the others are nil
+	gone      []byte                // keys of segments that changed before groups were forgotten, each with its length
+	groups    *groups
+	next      timer             // of win
+	more      *more             // nil: the query reads one stream, and its rows come out at once
+	rounds    [partCount]uint32 // the round of the touches that lists it; 0: none
+	listed    [partCount]int32  // where, if it is in this round
+	shown     [partCount]bool   // entries of the part were shown, so its end removes them
+	emit      window.Emit
+	in        []window.Row
 }
 
 // units is the number of parts of a memory with timers: windows, rightWindows and rates.
@@ -248,8 +248,8 @@ func (s *memory) emitter() window.Emit {
 }
 
 func (s *memory) keepAggregate(a aggregate.Aggregate) {
-	parted, _ := a.(aggregate.Partitioned)
-	s.aggs, s.parted = append(s.aggs, a), append(s.parted, parted)
+	segmented, _ := a.(aggregate.Segmented)
+	s.aggs, s.segmented = append(s.aggs, a), append(s.segmented, segmented)
 }
 
 // receive processes a chunk of current rows of the query's source.

@@ -357,5 +357,5 @@ func (s *memory) endChunk() {
 	if len(s.aggs) == 0 {
 		s.groups.reset(s.clear)
 	}
-	s.groups.sweep(s.clear, s.keepParts)
+	s.groups.sweep(s.clear, s.keepSegments)
 }

@@ -8,7 +8,7 @@ const (
 	rates               // what waits for the output rate
 	aggregates
 	partitionKeys
-	parts
+	partCount
 )
 
 // touchedInstances lists the memories of a query with a part that may have changed. Freezing it
