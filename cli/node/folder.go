@@ -16,7 +16,7 @@ const (
 	folderVersion = 1
 )
 
-type folderMark struct {
+type folderFormat struct {
 	Format int `json:"format"`
 }
 
@@ -30,24 +30,24 @@ func checkFolder(dir string) error {
 	if err != nil {
 		return fmt.Errorf("data folder: %w", err)
 	}
-	var mark folderMark
-	if err := json.Unmarshal(data, &mark); err != nil || mark.Format < 1 {
+	var found folderFormat
+	if err := json.Unmarshal(data, &found); err != nil || found.Format < 1 {
 		return fmt.Errorf("data folder %s: %s is damaged: expected {\"format\":%d}; restore the file, or choose another folder with --data", dir, folderFile, folderVersion)
 	}
-	if mark.Format > folderVersion {
-		return fmt.Errorf("data folder %s has format %d, and this version knows formats up to %d; run the newer version of eventflux that wrote it, or choose another folder with --data", dir, mark.Format, folderVersion)
+	if found.Format > folderVersion {
+		return fmt.Errorf("data folder %s has format %d, and this version knows formats up to %d; run the newer version of eventflux that wrote it, or choose another folder with --data", dir, found.Format, folderVersion)
 	}
 	return nil
 }
 
-// markFolder writes the format into a new data folder, which the caller has locked. The file is
+// writeFormat writes the format into a new data folder, which the caller has locked. The file is
 // durable on return.
-func markFolder(dir string) error {
+func writeFormat(dir string) error {
 	file := filepath.Join(dir, folderFile)
 	if _, err := os.Stat(file); err == nil {
 		return nil
 	}
-	data, err := json.Marshal(folderMark{Format: folderVersion})
+	data, err := json.Marshal(folderFormat{Format: folderVersion})
 	if err != nil {
 		return err
 	}

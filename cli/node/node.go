@@ -181,7 +181,7 @@ func (n *Node) embed() (err error) {
 	}
 	n.seen.metrics.MustRegister(n.scrubTable())
 	n.scrubbing = start(n.scrub)
-	return markFolder(n.cfg.Data)
+	return writeFormat(n.cfg.Data)
 }
 
 // checkExternal refuses an external server unless it is known to sync as the durability

@@ -5,16 +5,16 @@ import (
 	"time"
 )
 
-// backlogMarks bounds the memory of a backlog. If its task lags by more frames, the number of
+// backlogFramesMax bounds the memory of a backlog. If its task lags by more frames, the number of
 // applied events is less exact, and too low.
-const backlogMarks = 1024
+const backlogFramesMax = 1024
 
 // backlog counts the events that this process has written to a log and that the task of the
 // log has not applied.
 type backlog struct {
 	mu      sync.Mutex
 	applied written   // the newest frame of this process that the task has applied
-	marks   []written // frames after it, in the order of the log
+	frames  []written // frames after it, in the order of the log
 }
 
 // written is a frame that this process has written.
@@ -28,15 +28,15 @@ type written struct {
 func (b *backlog) wrote(seq uint64, events int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if len(b.marks) == backlogMarks { // drop every second mark, but never the last
-		for i := range backlogMarks / 2 {
-			at := b.marks[2*i].at
-			b.marks[i] = b.marks[2*i+1]
-			b.marks[i].at = at
+	if len(b.frames) == backlogFramesMax { // drop every second frame, but never the last
+		for i := range backlogFramesMax / 2 {
+			at := b.frames[2*i].at
+			b.frames[i] = b.frames[2*i+1]
+			b.frames[i].at = at
 		}
-		b.marks = b.marks[:backlogMarks/2]
+		b.frames = b.frames[:backlogFramesMax/2]
 	}
-	b.marks = append(b.marks, written{seq, b.last().events + uint64(events), time.Now()})
+	b.frames = append(b.frames, written{seq, b.last().events + uint64(events), time.Now()})
 }
 
 // waiting returns how many events are not applied once the task has applied the log up to
@@ -45,12 +45,12 @@ func (b *backlog) waiting(applied uint64) (events, end uint64) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	n := 0
-	for n < len(b.marks) && b.marks[n].seq <= applied {
+	for n < len(b.frames) && b.frames[n].seq <= applied {
 		n++
 	}
 	if n > 0 {
-		b.applied = b.marks[n-1]
-		b.marks = append(b.marks[:0], b.marks[n:]...)
+		b.applied = b.frames[n-1]
+		b.frames = append(b.frames[:0], b.frames[n:]...)
 	}
 	last := b.last()
 	return last.events - b.applied.events, last.seq
@@ -61,15 +61,15 @@ func (b *backlog) waiting(applied uint64) (events, end uint64) {
 func (b *backlog) age(now time.Time) time.Duration {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if len(b.marks) == 0 {
+	if len(b.frames) == 0 {
 		return 0
 	}
-	return now.Sub(b.marks[0].at)
+	return now.Sub(b.frames[0].at)
 }
 
 func (b *backlog) last() written {
-	if n := len(b.marks); n > 0 {
-		return b.marks[n-1]
+	if n := len(b.frames); n > 0 {
+		return b.frames[n-1]
 	}
 	return b.applied
 }

@@ -77,7 +77,7 @@ func TestBacklog(t *testing.T) {
 		var seq, applied uint64
 		var frames []written // events are the frame's own
 		for range 4 {
-			for range random.IntN(backlogMarks) {
+			for range random.IntN(backlogFramesMax) {
 				seq += 1 + random.Uint64N(3)
 				frames = append(frames, written{seq: seq, events: 1 + random.Uint64N(9)})
 				b.wrote(seq, int(frames[len(frames)-1].events))
@@ -91,11 +91,11 @@ func TestBacklog(t *testing.T) {
 				}
 			}
 			got, end := b.waiting(applied)
-			if end != seq || got < want || got > all || len(frames) < backlogMarks && got != want {
+			if end != seq || got < want || got > all || len(frames) < backlogFramesMax && got != want {
 				t.Fatalf("%d events wait up to %d, want %d of %d up to %d", got, end, want, all, seq)
 			}
-			if len(b.marks) > backlogMarks {
-				t.Fatalf("%d marks are kept", len(b.marks))
+			if len(b.frames) > backlogFramesMax {
+				t.Fatalf("%d frames are kept", len(b.frames))
 			}
 		}
 	})

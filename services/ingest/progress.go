@@ -21,22 +21,22 @@ type position struct {
 }
 
 // progress finds out up to which position results are durable, although appends to several
-// logs end in any order. It divides time into rounds: a mark is durable once all appends that
-// started before it was set have ended. Two rounds are counted: the current one, and all
-// before it.
+// logs end in any order. It divides time into rounds: the position where a round started is
+// durable once all appends that started before the round have ended. Two rounds are counted:
+// the current one, and all before it.
 type progress struct {
-	mu      sync.Mutex
-	flying  [2]int // results with pending appends, by round
-	round   int
-	handled position // the last result that was appended or refused
-	mark    position // handled, when the round started
-	durable position
-	failure error         // of the first append that failed
-	landed  chan struct{} // receives when nothing is flying
+	mu         sync.Mutex
+	flying     [2]int // results with pending appends, by round
+	round      int
+	handled    position // the last result that was appended or refused
+	roundStart position // handled, when the round started
+	durable    position
+	failure    error         // of the first append that failed
+	landed     chan struct{} // receives when nothing is flying
 }
 
 func newProgress(from position) *progress {
-	return &progress{handled: from, mark: from, durable: from, landed: make(chan struct{}, 1)}
+	return &progress{handled: from, roundStart: from, durable: from, landed: make(chan struct{}, 1)}
 }
 
 // started counts a result whose appends start, and returns its round.
@@ -85,9 +85,9 @@ func (p *progress) position() position {
 	switch {
 	case p.failure != nil:
 	case p.flying[0]+p.flying[1] == 0:
-		p.mark, p.durable = p.handled, p.handled
+		p.roundStart, p.durable = p.handled, p.handled
 	case p.flying[1-p.round] == 0:
-		p.durable, p.mark, p.round = p.mark, p.handled, 1-p.round
+		p.durable, p.roundStart, p.round = p.roundStart, p.handled, 1-p.round
 	}
 	return p.durable
 }

@@ -19,14 +19,14 @@ type lostTailError struct {
 	Log     string `json:"log"`
 	End     uint64 `json:"end"`     // the log's last sequence when it was noticed
 	Results uint64 `json:"results"` // the sequence of the newest results
-	mark    uint64 // sequence of the message in the output stream that records the loss
+	loss    uint64 // sequence of the message in the output stream that records the loss
 }
 
 func (e *lostTailError) Error() string {
 	text := fmt.Sprintf("log %s ends at %d, but results of %d are in the output stream: the log lost its tail, and new frames get the numbers of lost ones; restore the log from a copy, or deploy the app under another @app:name",
 		e.Log, e.End, e.Results)
-	if e.mark > 0 {
-		text += fmt.Sprintf("; a restored log is believed once message %d of the output stream is deleted", e.mark)
+	if e.loss > 0 {
+		text += fmt.Sprintf("; a restored log is believed once message %d of the output stream is deleted", e.loss)
 	}
 	return text
 }
@@ -55,7 +55,7 @@ func (fe *fencer) checkLoss(ctx context.Context) error {
 	if m.LostTail == nil {
 		return nil
 	}
-	m.LostTail.mark = fenced.Seq
+	m.LostTail.loss = fenced.Seq
 	return m.LostTail
 }
 
@@ -66,9 +66,9 @@ func (fe *fencer) checkTail(ctx context.Context, end, newest, fence uint64) erro
 	if newest <= end {
 		return nil
 	}
-	lost := &lostTailError{Log: natsconn.WALStream(fe.plan.Name, fe.partition), End: end, Results: newest, mark: fence + 1}
+	lost := &lostTailError{Log: natsconn.WALStream(fe.plan.Name, fe.partition), End: end, Results: newest, loss: fence + 1}
 	if err := fe.publishLoss(ctx, lost, fence); err != nil {
-		lost.mark = 0
+		lost.loss = 0
 		return fmt.Errorf("%w; %w", lost, err)
 	}
 	return lost

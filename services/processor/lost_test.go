@@ -46,9 +46,9 @@ func TestLostTailHalts(t *testing.T) {
 	copyLog(t, copied, r)
 	out, err := r.js.Stream(r.within(), natsconn.OutStream("sums", 0))
 	must(t, err)
-	mark, err := out.GetLastMsgForSubject(r.within(), natsconn.FenceSubject("sums", 0))
+	loss, err := out.GetLastMsgForSubject(r.within(), natsconn.FenceSubject("sums", 0))
 	must(t, err)
-	must(t, out.DeleteMsg(r.within(), mark.Sequence))
+	must(t, out.DeleteMsg(r.within(), loss.Sequence))
 	if info := r.drained(); info.State != control.TaskDrained || info.Applied != 6 {
 		t.Errorf("after the log was restored: %+v", info)
 	}

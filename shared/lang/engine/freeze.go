@@ -23,7 +23,7 @@ func (g *groups) freeze(tell func(slot int)) {
 		g.round = 1
 		for s := range g.slots {
 			if g.keys[s].kind != noKey && g.slots[s].rows != 0 {
-				g.mark(s)
+				g.markAltered(s)
 			}
 		}
 	}

@@ -174,7 +174,7 @@ func (g *groups) allocate(key groupKey) int32 {
 func (g *groups) enter(slot int) {
 	x := &g.slots[slot]
 	if x.round != g.round {
-		g.mark(slot)
+		g.markAltered(slot)
 	}
 	if x.rows == 0 {
 		g.begin(slot)
@@ -188,14 +188,14 @@ func (g *groups) enter(slot int) {
 // change records a change of a group that does not affect its number of rows.
 func (g *groups) change(slot int) {
 	if g.slots[slot].round != g.round {
-		g.mark(slot)
+		g.markAltered(slot)
 	}
 }
 
 func (g *groups) leave(slot int) {
 	x := &g.slots[slot]
 	if x.round != g.round {
-		g.mark(slot)
+		g.markAltered(slot)
 	}
 	switch {
 	case x.rows != 0:
@@ -229,14 +229,14 @@ func (g *groups) list(slot int) {
 func (g *groups) fresh(slot int, clear func(slot int)) {
 	if x := &g.slots[slot]; x.rows == 0 {
 		if x.round != g.round {
-			g.mark(slot)
+			g.markAltered(slot)
 		}
 		clear(slot)
 	}
 }
 
-// mark records that a slot's group is about to change.
-func (g *groups) mark(slot int) {
+// markAltered records that a slot's group is about to change.
+func (g *groups) markAltered(slot int) {
 	g.melt(slot)
 	g.slots[slot].round = g.round
 	g.altered = append(g.altered, int32(slot))
@@ -248,7 +248,7 @@ func (g *groups) reset(clear func(slot int)) {
 	for _, s := range g.touched {
 		x := &g.slots[s]
 		if x.round != g.round {
-			g.mark(int(s))
+			g.markAltered(int(s))
 		}
 		if x.rows != 0 {
 			x.rows = 0

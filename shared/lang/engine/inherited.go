@@ -207,9 +207,9 @@ func (f *formerPlaces) append(dst, key []byte) ([]byte, bool) {
 	return window.WriteFields(dst, func(f *window.Fields) { placeFields(f, &at) }), true
 }
 
-// repeats marks the rows of a message that the former partition of their key had seen. It
+// repeats reports which rows of a message the former partition of their key had seen. It
 // returns nil if there are none.
-func (t *Task) repeats(to *bound, id string, from, end int) (marks []bool) {
+func (t *Task) repeats(to *bound, id string, from, end int) (repeated []bool) {
 	stream := to.stream.ID
 	if stream < 0 {
 		return nil
@@ -238,16 +238,16 @@ func (t *Task) repeats(to *bound, id string, from, end int) (marks []bool) {
 			}
 			o.partition = homeOf(key, rows, i, o.partitions)
 			seen := !linked && former.seen(o, id, t.stamp, t.ids[stream].span) || linked && links.former.seen(o, subject, at)
-			if seen && marks == nil {
-				marks = make([]bool, end-from)
+			if seen && repeated == nil {
+				repeated = make([]bool, end-from)
 			}
 			if seen {
-				marks[row-from] = true
+				repeated[row-from] = true
 			}
 		}
 	}
-	if linked && marks == nil {
+	if linked && repeated == nil {
 		links.former.forget(subject, at)
 	}
-	return marks
+	return repeated
 }

@@ -69,7 +69,7 @@ type keyTexts struct {
 // own finds the keys that a query itself uses.
 func (k *keyTexts) own(q *siddhiql.Query) {
 	for _, a := range q.GroupBy {
-		k.mark(q.Origin, a)
+		k.add(q.Origin, a)
 	}
 	for _, a := range q.Aggs {
 		for _, x := range a.Args {
@@ -93,7 +93,7 @@ func (k *keyTexts) window(from origin, w *siddhiql.Window) {
 	for _, n := range spec.KeyParams(len(w.Params)) {
 		switch p := w.Params[n]; {
 		case p.Attr >= 0:
-			k.mark(from, p.Attr)
+			k.add(from, p.Attr)
 		case p.Computed:
 			k.use(from, w.Computed[n])
 		}
@@ -104,7 +104,7 @@ func (k *keyTexts) window(from origin, w *siddhiql.Window) {
 func (k *keyTexts) use(from origin, x siddhiql.Expr) {
 	switch x := x.(type) {
 	case *siddhiql.Attr:
-		k.mark(from, x.Index)
+		k.add(from, x.Index)
 	case *siddhiql.Call:
 		args := x.Args
 		switch x.Func {
@@ -120,7 +120,7 @@ func (k *keyTexts) use(from origin, x siddhiql.Expr) {
 	}
 }
 
-func (k *keyTexts) mark(from origin, a int) {
+func (k *keyTexts) add(from origin, a int) {
 	s, a, ok := from(a)
 	if ok && s.Schema.Attrs[a].Holds().Class() == event.Texts && !k.is[s.ID][a] {
 		k.is[s.ID][a], k.changed = true, true

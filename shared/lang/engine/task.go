@@ -185,8 +185,8 @@ func (t *Task) apply(f *frame.Frame, done *Applied) {
 				break
 			}
 			if first == from && run.ID != "" {
-				if marks := t.repeats(to, run.ID, from, end); marks != nil {
-					done.Events += t.sendRest(to, run, marks, stamps[from:end], from, events+1)
+				if repeated := t.repeats(to, run.ID, from, end); repeated != nil {
+					done.Events += t.sendRest(to, run, repeated, stamps[from:end], from, events+1)
 					done.Duplicates++
 					break
 				}
@@ -224,15 +224,15 @@ func (t *Task) skip(stamps []int64) {
 
 // sendRest sends the rows of a message that are not marked as repetitions, and returns how many
 // those are. The first row of the message is event `number` of the frame.
-func (t *Task) sendRest(to *bound, run *frame.Run, marks []bool, stamps []int64, from int, number uint64) (sent int) {
+func (t *Task) sendRest(to *bound, run *frame.Run, repeated []bool, stamps []int64, from int, number uint64) (sent int) {
 	source := to.batch
 	if to.from != nil {
 		source = to.source
 	}
 	rest := bound{stream: to.stream, from: to.from}
-	for i := 0; i < len(marks); i++ {
+	for i := 0; i < len(repeated); i++ {
 		now := t.arrive(stamps[i : i+1])
-		if marks[i] {
+		if repeated[i] {
 			if !t.plan.Playback {
 				t.Advance(now)
 			}
@@ -241,10 +241,10 @@ func (t *Task) sendRest(to *bound, run *frame.Run, marks []bool, stamps []int64,
 		rows := event.NewBatch(source.Schema)
 		rows.AppendRow(source, from+i)
 		first := i
-		for run.Chunk && i+1 < len(marks) {
+		for run.Chunk && i+1 < len(repeated) {
 			i++
 			now = max(now, t.arrive(stamps[i:i+1]))
-			if !marks[i] {
+			if !repeated[i] {
 				rows.AppendRow(source, from+i)
 			}
 		}

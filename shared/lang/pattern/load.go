@@ -236,7 +236,7 @@ func (x *Matcher) relist(loaded []loadedWait) error {
 func (x *Matcher) await() {
 	mc := x.mc
 	var due, first []moment
-	x.stored(func(m *match) {
+	x.each(func(m *match) {
 		if m.is(hasFirst) && mc.Within != NoLimit {
 			m.gen++
 			first = append(first, moment{m.first, m.number, subject(m.id), m.gen})
@@ -270,7 +270,7 @@ func (x *Matcher) startLoaded() error {
 	mc := x.mc
 	in := 0
 	if mc.restarted {
-		x.stored(func(m *match) {
+		x.each(func(m *match) {
 			if x.unfinished(m, 0) {
 				in++
 			}

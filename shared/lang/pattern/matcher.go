@@ -255,5 +255,5 @@ func (x *Matcher) Fire() {
 // Empty reports whether a new matcher would behave the same from now on.
 func (x *Matcher) Empty() bool { return len(x.all) == x.gaps && !x.spent && !x.mc.timed }
 
-// Stored returns the number of stored matches.
-func (x *Matcher) Stored() int { return len(x.all) - x.gaps }
+// Len returns the number of stored matches.
+func (x *Matcher) Len() int { return len(x.all) - x.gaps }

@@ -36,7 +36,7 @@ func Number(key []byte) (uint64, bool) {
 func (x *Matcher) Changed(visit func(key []byte)) {
 	if !x.tracked {
 		x.tracked = true
-		x.stored(func(m *match) { m.set(shown, true) })
+		x.each(func(m *match) { m.set(shown, true) })
 		x.changed = false
 		x.Keys(visit)
 		return
@@ -162,5 +162,5 @@ func (x *Matcher) Bytes() int64 {
 			asked++
 		}
 	}
-	return (n/max(asked, 1) + perMatch) * int64(x.Stored())
+	return (n/max(asked, 1) + perMatch) * int64(x.Len())
 }

@@ -44,8 +44,8 @@ func (x *Matcher) remember(m *match) {
 	x.all = append(x.all, number(m.number, m.id+1))
 }
 
-// stored calls visit with every stored match, in order of their numbers.
-func (x *Matcher) stored(visit func(*match)) {
+// each calls visit with every stored match, in order of their numbers.
+func (x *Matcher) each(visit func(*match)) {
 	for _, n := range x.all[x.head:] {
 		if n.match > 0 {
 			visit(x.mc.match(n.match - 1))
@@ -138,7 +138,7 @@ func (x *Matcher) Close() {
 
 // drain drops all matches.
 func (x *Matcher) drain() {
-	x.stored(func(m *match) {
+	x.each(func(m *match) {
 		m.number, m.dirty = 0, 0
 		x.mc.count(-1)
 		x.release(m)

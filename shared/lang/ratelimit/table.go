@@ -41,7 +41,7 @@ const none = -1
 // or, if numbered, only by their numbers.
 type table struct {
 	numbered bool
-	mark     byte // the first byte of the keys of its entries
+	prefix   byte // the first byte of the keys of its entries
 
 	span
 	byKey    map[string]*item
@@ -63,8 +63,8 @@ const (
 	keyRow   = 'r'
 )
 
-func newTable(schema *event.Schema, mark byte) table {
-	t := table{mark: mark, numbered: mark == keyRow, batch: event.NewBatch(schema), spare: event.NewBatch(schema)}
+func newTable(schema *event.Schema, prefix byte) table {
+	t := table{prefix: prefix, numbered: prefix == keyRow, batch: event.NewBatch(schema), spare: event.NewBatch(schema)}
 	t.clear()
 	return t
 }
@@ -189,7 +189,7 @@ func (t *table) removeAll() {
 }
 
 func (t *table) appendKey(dst []byte, x *item) []byte {
-	dst = append(dst, t.mark)
+	dst = append(dst, t.prefix)
 	if t.numbered {
 		return binary.BigEndian.AppendUint64(dst, x.number)
 	}
@@ -236,7 +236,7 @@ func (t *table) visitKeys(visit func(key []byte)) {
 
 func (t *table) find(key []byte) *item {
 	switch {
-	case len(key) == 0 || key[0] != t.mark:
+	case len(key) == 0 || key[0] != t.prefix:
 		return nil
 	case !t.numbered:
 		return t.byKey[string(key[1:])]

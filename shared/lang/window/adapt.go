@@ -143,12 +143,12 @@ func (b *batch) takeOver(o *batch, keep, stream bool, convert func(Row) Row, wai
 	for n := o.queue.head; n < o.queue.tail; n++ {
 		r := convert(o.queue.Row(n, Current))
 		switch {
-		case n >= o.mark && !stream:
+		case n >= o.start && !stream:
 			wait(r)
 		case keep:
 			b.queue.Push(r)
-			if n < o.mark {
-				b.mark = b.queue.Tail()
+			if n < o.start {
+				b.start = b.queue.Tail()
 			}
 		}
 	}
@@ -156,7 +156,7 @@ func (b *batch) takeOver(o *batch, keep, stream bool, convert func(Row) Row, wai
 
 // held calls visit with the rows that the aggregators hold.
 func (b *batch) held(stream bool, visit func(Row)) {
-	for n := b.queue.head; n < b.queue.tail && (stream || n < b.mark); n++ {
+	for n := b.queue.head; n < b.queue.tail && (stream || n < b.start); n++ {
 		visit(b.queue.Row(n, Current))
 	}
 }
@@ -171,7 +171,7 @@ func (w *lengthBatch) TakeOver(old Window, convert func(Row) Row) {
 		w.waiting.TS[w.waiting.Len()-1] = r.TS
 	})
 	if !w.stream {
-		w.batch.mark = w.batch.queue.Tail()
+		w.batch.start = w.batch.queue.Tail()
 	}
 }
 

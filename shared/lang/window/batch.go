@@ -49,8 +49,8 @@ func (w *chunkBatch) Add(in []Row, emit Emit) {
 		for _, r := range in {
 			w.batch.queue.Push(r)
 		}
-		w.batch.mark = w.batch.queue.Tail()
-		w.batch.queue.reportChanges(w.batch.mark)
+		w.batch.start = w.batch.queue.Tail()
+		w.batch.queue.reportChanges(w.batch.start)
 	}
 	for rest := in; len(rest) > 0; {
 		n := len(rest)

@@ -55,7 +55,7 @@ func (w *expressionBatch) held() uint64 {
 	if w.stream {
 		return w.batch.queue.Head()
 	}
-	return w.batch.mark
+	return w.batch.start
 }
 
 // goesOn adds the row to the condition. If that does not hold, it starts again with the row.
@@ -89,8 +89,8 @@ func (w *expressionBatch) cut(r Row) {
 	case w.include:
 		w.chunk = append(w.chunk, r)
 		w.batch.queue.Push(r)
-		w.batch.mark = w.batch.queue.Tail()
-		w.batch.queue.reportChanges(w.batch.mark)
+		w.batch.start = w.batch.queue.Tail()
+		w.batch.queue.reportChanges(w.batch.start)
 	default:
 		w.batch.queue.Push(r)
 	}
@@ -109,7 +109,7 @@ func (w *expressionBatch) cutStream(r Row) {
 	for q.Len() > 0 {
 		w.chunk = q.expire(w.chunk, w.env.Now)
 	}
-	w.batch.mark = q.Head()
+	w.batch.start = q.Head()
 	if w.include {
 		w.chunk = append(w.chunk, w.expired(r))
 		return

@@ -111,14 +111,14 @@ func (w *externalTimeBatch) flush(emit Emit) {
 	}
 	q := &w.batch.queue
 	if w.keep {
-		for n := q.Head(); n < w.batch.mark; n++ {
+		for n := q.Head(); n < w.batch.start; n++ {
 			r := q.Row(n, Expired)
 			r.TS = w.largest
 			w.chunk = append(w.chunk, r)
 		}
 	}
 	if !again {
-		for q.Head() < w.batch.mark {
+		for q.Head() < w.batch.start {
 			q.Pop()
 		}
 	}
@@ -128,13 +128,13 @@ func (w *externalTimeBatch) flush(emit Emit) {
 	for n := q.Head(); n < q.Tail(); n++ {
 		w.chunk = append(w.chunk, q.Row(n, Current))
 	}
-	w.batch.mark = q.Tail()
+	w.batch.start = q.Tail()
 	if !w.keep && w.timeout == 0 {
 		for q.Len() > 0 {
 			q.Pop()
 		}
 	}
-	q.reportChanges(w.batch.mark)
+	q.reportChanges(w.batch.start)
 	if len(w.chunk) > 0 {
 		emit(w.chunk)
 	}

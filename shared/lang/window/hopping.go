@@ -46,7 +46,7 @@ type hopping struct {
 	env        *Env
 	span, step int64
 	keep       bool // expired rows are wanted
-	// batch has the rows of the batch that came out last and, from its mark on, those that
+	// batch has the rows of the batch that came out last and, from its start on, those that
 	// have come since. Beside each row is when it came. If expired rows are not wanted, rows
 	// leave it as soon as they are in no later batch.
 	batch batch
@@ -90,7 +90,7 @@ func (w *hopping) flush(emit Emit) {
 	q := &w.batch.queue
 	w.chunk = w.chunk[:0]
 	if w.keep {
-		for n := q.Head(); n < w.batch.mark; n++ {
+		for n := q.Head(); n < w.batch.start; n++ {
 			r := q.Row(n, Expired)
 			r.TS = w.env.Now
 			w.chunk = append(w.chunk, r)
@@ -103,13 +103,13 @@ func (w *hopping) flush(emit Emit) {
 	for n := q.Head(); n < q.Tail(); n++ {
 		w.chunk = append(w.chunk, q.Row(n, Current))
 	}
-	w.batch.mark = q.Tail()
+	w.batch.start = q.Tail()
 	w.bounds.set(w.end, w.span)
 	w.end = later(w.end, w.step)
 	if !w.keep {
 		w.dropBefore(w.end)
 	}
-	q.reportChanges(w.batch.mark)
+	q.reportChanges(w.batch.start)
 	if len(w.chunk) > 0 {
 		emit(w.chunk)
 	}
@@ -121,7 +121,7 @@ func (w *hopping) dropBefore(end int64) {
 	for q.Len() > 0 && later(tagTime(q.tag(q.Head())), w.span) < end {
 		q.Pop()
 	}
-	w.batch.mark = max(w.batch.mark, q.Head())
+	w.batch.start = max(w.batch.start, q.Head())
 }
 
 // Empty implements Window. A boundary that was set once decides all that follow.

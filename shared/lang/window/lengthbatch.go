@@ -92,18 +92,18 @@ func (w *lengthBatch) pass(in []Row, emit Emit) {
 // by the rows of the batch being collected.
 type batch struct {
 	queue Queue
-	mark  uint64 // number of the first row that is being collected
+	start uint64 // number of the first row that is being collected
 }
 
 func newBatch(c Config, expected int64) batch { return batch{queue: NewQueue(c, expected)} }
 
 // kept returns the state of a window that is a batch and some fields.
 func (b *batch) kept(env *Env, fields func(*Fields)) Retained {
-	b.queue.bound = &b.mark
+	b.queue.bound = &b.start
 	return NewRetained(env, &b.queue, func(f *Fields) {
-		f.Uint(&b.mark)
-		f.Require(b.queue.head <= b.mark && b.mark <= b.queue.tail,
-			"a batch from %d, among rows %d to %d", b.mark, b.queue.head, b.queue.tail)
+		f.Uint(&b.start)
+		f.Require(b.queue.head <= b.start && b.start <= b.queue.tail,
+			"a batch from %d, among rows %d to %d", b.start, b.queue.head, b.queue.tail)
 		fields(f)
 	})
 }
@@ -116,21 +116,21 @@ func (b *batch) passes(stream bool) {
 }
 
 // collected returns the number of rows that wait for the end of their batch.
-func (b *batch) collected() int { return int(b.queue.Tail() - b.mark) }
+func (b *batch) collected() int { return int(b.queue.Tail() - b.start) }
 
 // emitted returns the number of rows of the batch before, which wait to expire.
-func (b *batch) emitted() int { return int(b.mark - b.queue.Head()) }
+func (b *batch) emitted() int { return int(b.start - b.queue.Head()) }
 
 // expireAll appends every row of the batch before as expired.
 func (b *batch) expireAll(chunk []Row, now int64) []Row {
-	if b.mark == b.queue.Head() { // streaming batches collect nothing
-		b.mark = b.queue.Tail()
+	if b.start == b.queue.Head() { // streaming batches collect nothing
+		b.start = b.queue.Tail()
 	}
 	return b.expireEmitted(chunk, now)
 }
 
 func (b *batch) expireEmitted(chunk []Row, now int64) []Row {
-	for b.queue.Head() < b.mark {
+	for b.queue.Head() < b.start {
 		chunk = b.queue.expire(chunk, now)
 	}
 	return chunk
@@ -140,11 +140,11 @@ func (b *batch) expireEmitted(chunk []Row, now int64) []Row {
 // rows come out and wait for their own expiry.
 func (b *batch) replace(chunk []Row, now int64) []Row {
 	chunk = b.expireEmitted(chunk, now)
-	for n := b.mark; n < b.queue.Tail(); n++ {
+	for n := b.start; n < b.queue.Tail(); n++ {
 		chunk = append(chunk, b.queue.Row(n, Current))
 	}
-	b.mark = b.queue.Tail()
-	b.queue.reportChanges(b.mark)
+	b.start = b.queue.Tail()
+	b.queue.reportChanges(b.start)
 	return chunk
 }
 
@@ -153,16 +153,16 @@ func (b *batch) replace(chunk []Row, now int64) []Row {
 func (b *batch) flush(chunk []Row, now int64, keep bool) []Row {
 	chunk = b.expireEmitted(chunk, now)
 	chunk = append(chunk, Row{Kind: Reset})
-	for n := b.mark; n < b.queue.Tail(); n++ {
+	for n := b.start; n < b.queue.Tail(); n++ {
 		chunk = append(chunk, b.queue.Row(n, Current))
 	}
-	b.mark = b.queue.Tail()
+	b.start = b.queue.Tail()
 	if !keep {
 		for b.queue.Len() > 0 {
 			b.queue.Pop()
 		}
 	}
-	b.queue.reportChanges(b.mark)
+	b.queue.reportChanges(b.start)
 	return chunk
 }
 

@@ -7,14 +7,14 @@ package scribble
 
 import "bytes"
 
-// mark is no valid UTF-8, no small number and no plausible length.
-const mark = 0xdb
+// filler is no valid UTF-8, no small number and no plausible length.
+const filler = 0xdb
 
 // Bytes overwrites b.
 func Bytes(b []byte) {
 	if On {
 		for i := range b {
-			b[i] = mark
+			b[i] = filler
 		}
 	}
 }

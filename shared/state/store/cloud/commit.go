@@ -52,7 +52,7 @@ func (s *Store) commit(ctx context.Context, c *store.Commit) error {
 		if k := kindOf(err); k != Unmet && k != Missing {
 			return err
 		}
-		if at.lost {
+		if at.repeated {
 			// The head may have been ours for a moment, so its manifest stays.
 			manifest = manifestThere
 		}
@@ -142,7 +142,7 @@ func (s *Store) writeHead(ctx context.Context, app string, h store.Head, version
 	}
 	content := tagged(data, newTag())
 	w, err := s.write(ctx, headKey(app), content, Condition{Absent: version == "", Version: version})
-	if kindOf(err) != Unmet || !w.lost {
+	if kindOf(err) != Unmet || !w.repeated {
 		return w, err
 	}
 	there, at, readErr := s.read(ctx, headKey(app))

@@ -69,13 +69,13 @@ func (s *Store) explain(ctx context.Context, err error) error {
 // written is what came of a put.
 type written struct {
 	version string
-	// lost says that a request before the last one may have written as well.
-	lost bool
+	// repeated says that a request before the last one may have written as well.
+	repeated bool
 }
 
 func (s *Store) write(ctx context.Context, key string, content []byte, only Condition) (w written, err error) {
-	if to, ok := s.bucket.(Parted); ok && len(content) > partBytes {
-		return s.writeParts(ctx, to, key, content, only)
+	if to, ok := s.bucket.(Multipart); ok && len(content) > partBytes {
+		return s.writeMultipart(ctx, to, key, content, only)
 	}
 	tries := 0
 	err = s.repeat(ctx, "put", func(ctx context.Context) (err error) {
@@ -84,13 +84,13 @@ func (s *Store) write(ctx context.Context, key string, content []byte, only Cond
 		s.counts.sent.Add(float64(len(content)))
 		return err
 	})
-	w.lost = tries > 1
+	w.repeated = tries > 1
 	return w, err
 }
 
 func (s *Store) read(ctx context.Context, key string) (content []byte, at Info, err error) {
-	if from, ok := s.bucket.(Parted); ok {
-		return s.readParts(ctx, from, key)
+	if from, ok := s.bucket.(Multipart); ok {
+		return s.readMultipart(ctx, from, key)
 	}
 	err = s.repeat(ctx, "get", func(ctx context.Context) (err error) {
 		content, at, err = s.bucket.Get(ctx, key)

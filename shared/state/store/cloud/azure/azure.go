@@ -29,7 +29,7 @@ type bucket struct {
 	identity  *http.Transport // to servers that give tokens; nil with a shared key
 }
 
-var _ cloud.Parted = (*bucket)(nil)
+var _ cloud.Multipart = (*bucket)(nil)
 
 // Open opens the store in the container that a URL names, as Parse reads it. The credentials
 // are a shared key, or come from where the tools of Azure have them.
@@ -117,7 +117,7 @@ func (b *bucket) Put(ctx context.Context, key string, content []byte, only cloud
 	return version(out.ETag), nil
 }
 
-// PutPart implements cloud.Parted. Azure deletes blocks that are not joined within a week.
+// PutPart implements cloud.Multipart. Azure deletes blocks that are not joined within a week.
 func (b *bucket) PutPart(ctx context.Context, key, id string, part []byte) error {
 	_, err := b.blob(key).StageBlock(ctx, blockID(id), streaming.NopCloser(bytes.NewReader(part)), &blockblob.StageBlockOptions{CPKScopeInfo: b.scope()})
 	return b.explain(err)
@@ -125,7 +125,7 @@ func (b *bucket) PutPart(ctx context.Context, key, id string, part []byte) error
 
 func blockID(id string) string { return base64.StdEncoding.EncodeToString([]byte(id)) }
 
-// Join implements cloud.Parted.
+// Join implements cloud.Multipart.
 func (b *bucket) Join(ctx context.Context, key string, ids []string, only cloud.Condition) (string, error) {
 	blocks := make([]string, len(ids))
 	for i, id := range ids {

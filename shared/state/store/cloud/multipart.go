@@ -9,9 +9,9 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// Parted is a Bucket that takes and gives large objects in parts. A part that fails is
+// Multipart is a Bucket that takes and gives large objects in parts. A part that fails is
 // repeated alone, and several are on the way at once.
-type Parted interface {
+type Multipart interface {
 	Bucket
 	// PutPart keeps a part for a later Join. All ids of an object have the same length.
 	PutPart(ctx context.Context, key, id string, part []byte) error
@@ -26,9 +26,9 @@ const (
 	readTries = 5 // of an object that others replace while it is read
 )
 
-// writeParts writes an object of more than one part. The parts have names of their own: those
+// writeMultipart writes an object of more than one part. The parts have names of their own: those
 // of another writer are never mixed in.
-func (s *Store) writeParts(ctx context.Context, to Parted, key string, content []byte, only Condition) (w written, err error) {
+func (s *Store) writeMultipart(ctx context.Context, to Multipart, key string, content []byte, only Condition) (w written, err error) {
 	upload := rand.Text()
 	var ids []string
 	group, limited := errgroup.WithContext(ctx)
@@ -53,12 +53,12 @@ func (s *Store) writeParts(ctx context.Context, to Parted, key string, content [
 		w.version, err = to.Join(ctx, key, ids, only)
 		return err
 	})
-	w.lost = tries > 1
+	w.repeated = tries > 1
 	return w, err
 }
 
-// readParts reads an object. Most have one part.
-func (s *Store) readParts(ctx context.Context, from Parted, key string) (content []byte, at Info, err error) {
+// readMultipart reads an object. Most have one part.
+func (s *Store) readMultipart(ctx context.Context, from Multipart, key string) (content []byte, at Info, err error) {
 	for range readTries {
 		if content, at, err = s.readVersion(ctx, from, key); kindOf(err) != Unmet {
 			return content, at, err
@@ -67,7 +67,7 @@ func (s *Store) readParts(ctx context.Context, from Parted, key string) (content
 	return nil, Info{}, &Error{Kind: Passing, Err: errors.New("the object was replaced each time while it was read")}
 }
 
-func (s *Store) readVersion(ctx context.Context, from Parted, key string) (content []byte, at Info, err error) {
+func (s *Store) readVersion(ctx context.Context, from Multipart, key string) (content []byte, at Info, err error) {
 	part := func(ctx context.Context, version string, offset int64) (part []byte, at Info, err error) {
 		err = s.repeat(ctx, "get", func(ctx context.Context) (err error) {
 			part, at, err = from.GetPart(ctx, key, version, offset, partBytes)
