@@ -272,7 +272,7 @@ func awaitShadow(ctx context.Context, client *control.Client, app string, id uin
 	patient.Attempt = reportTimeout
 	_, err := patient.ShadowReport(ctx, app, control.ShadowReportRequest{ID: id, CaughtUp: true})
 	if errors.Is(err, context.DeadlineExceeded) {
-		return fmt.Errorf("the shadow of app %s has not caught up with the log yet; it goes on, and eventflux app shadow report %[1]s shows how far it is", app)
+		return fmt.Errorf("the shadow of app %s has not caught up with the log yet; it goes on, and eventflux app shadow report %[1]s shows how far it is (%v)", app, err)
 	}
 	return err
 }

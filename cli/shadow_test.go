@@ -136,3 +136,15 @@ func (s *liveNode) results(ctx context.Context, p uint32) (n uint64) {
 	}
 	return info.State.Subjects[subject]
 }
+
+// Doctor names a shadow that no process runs: it keeps the log.
+func TestDoctorMissesAShadow(t *testing.T) {
+	s := startNodeOf(t, slices.DeleteFunc(slices.Clone(node.Services), func(name string) bool { return name == "recovery" }), divided)
+	s.cli(0, "checkpoint trigger sums")
+	s.prints(1, "app shadow "+nextOf(t, "", "")+" --timeout 300ms", "has not caught up with the log yet", "no recovery is there")
+	s.prints(0, "doctor", "shadow of sums", "no process runs it, and it keeps checkpoint 1 and the log after it", "app shadow stop sums")
+	s.cli(0, "app shadow stop sums")
+	if text := s.cli(0, "doctor"); strings.Contains(text, "shadow") {
+		t.Error(text)
+	}
+}

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/eventflux/eventflux/cli/terminal"
 	"github.com/eventflux/eventflux/services/processor"
@@ -106,7 +107,7 @@ func (p *examination) checkLeader(_ context.Context, r *report) {
 }
 
 // checkTasks checks whether every partition runs.
-func (p *examination) checkTasks(_ context.Context, r *report) {
+func (p *examination) checkTasks(ctx context.Context, r *report) {
 	if p.appsErr != nil {
 		if p.count("checkpointer") > 0 {
 			r.add(Unknown, "apps", "see the findings about the leader", "the checkpointer does not say which apps there are: %v", p.appsErr)
@@ -122,8 +123,32 @@ func (p *examination) checkTasks(_ context.Context, r *report) {
 			n++
 			p.checkTask(r, &a, part)
 		}
+		if a.Shadow != nil {
+			p.checkShadow(ctx, r, &a)
+		}
 	}
 	r.fine("apps", "all tasks run: %s of %s", terminal.Count(n, "partition"), terminal.Count(len(p.apps), "app"))
+}
+
+// shadowAnswer is how long the process that runs a shadow may take to answer.
+const shadowAnswer = 3 * time.Second
+
+// checkShadow checks whether the shadow of an app runs.
+func (p *examination) checkShadow(ctx context.Context, r *report, a *control.App) {
+	ctx, cancel := context.WithTimeout(ctx, shadowAnswer)
+	defer cancel()
+	at, stop := "shadow of "+a.Name, "eventflux app shadow stop "+a.Name
+	s, err := p.control.ShadowReport(ctx, a.Name, control.ShadowReportRequest{ID: a.Shadow.ID})
+	switch {
+	case err != nil:
+		r.add(Warning, at, p.fix("wait for some seconds while it starts; if it is not needed: "+stop,
+			"start a recovery: eventflux serve --services recovery; if the shadow is not needed: "+stop),
+			"no process runs it, and it keeps checkpoint %d and the log after it: %v", a.Shadow.Checkpoint, err)
+	case s.State == control.ShadowFailed:
+		r.add(Warning, at, "start it again, with another text if that is the reason, or end it: "+stop, "it has failed, and keeps checkpoint %d and the log after it: %s", a.Shadow.Checkpoint, s.Error)
+	default:
+		r.fine(at, "%s, from checkpoint %d, %d frames behind", s.State, a.Shadow.Checkpoint, s.Behind)
+	}
 }
 
 // lagWarning is the smallest lag, in seconds, that doctor warns about.

@@ -58,8 +58,8 @@ func (c *chain) families() map[string]*dto.MetricFamily {
 	return own
 }
 
-// withBucket deploys an app with a table of a KV bucket, and returns the metrics once the table
-// has its row.
+// withBucket deploys an app with a table of a KV bucket, starts a shadow of the first app, and
+// returns the metrics once the table has its row and the shadow runs.
 func (c *chain) withBucket() map[string]*dto.MetricFamily {
 	c.t.Helper()
 	const app = `@app:name('third') define stream Orders (customer string);
@@ -73,18 +73,23 @@ from Orders as o join Customers as c on c.id == o.customer select c.tier insert 
 	if err == nil {
 		_, err = c.node.control.Deploy(c.within(), control.DeployRequest{Text: app})
 	}
+	if err == nil {
+		_, err = c.node.control.StartShadow(c.within(), control.ShadowRequest{Text: fmt.Sprintf(firstApp, "")})
+	}
 	if err != nil {
 		c.t.Fatal(err)
 	}
 	for ctx := c.within(); ; <-time.After(5 * time.Millisecond) {
 		families := c.families()
 		if rows, ok := value(families, "eventflux_table_rows", "table", "Customers"); ok && rows == 1 {
-			if following, ok := value(families, "eventflux_view_following", "bucket", "TIERS"); ok && following == 1 {
+			following, _ := value(families, "eventflux_view_following", "bucket", "TIERS")
+			_, shadowed := value(families, "eventflux_shadow_behind_frames", "app", "first")
+			if following == 1 && shadowed {
 				return families
 			}
 		}
 		if ctx.Err() != nil {
-			c.t.Fatal("the table does not get the row of its bucket, or the view does not follow")
+			c.t.Fatal("the table does not get the row of its bucket, the view does not follow, or the shadow does not run")
 		}
 	}
 }

@@ -33,10 +33,36 @@ func (j *jobs) counts() []jobCount {
 	return counts
 }
 
+// shadowCount is how far a shadow is that this process runs.
+type shadowCount struct {
+	app    string
+	behind uint64
+	rows   uint64 // that differ
+	failed bool
+}
+
+// counts returns a shadowCount for each shadow.
+func (sh *shadows) counts() []shadowCount {
+	var counts []shadowCount
+	for app, run := range sh.list() {
+		counts = append(counts, shadowCount{app, run.behind(), run.different(), run.failed()})
+	}
+	return counts
+}
+
 // Collectors returns the metrics of the service.
 func (s *Service) Collectors() []prometheus.Collector {
 	type row = jobCount
-	return []prometheus.Collector{metric.NewTable([]string{"kind"}, func(r *row) []string { return []string{r.kind} }, s.jobs.counts,
+	type ofShadow = shadowCount
+	return []prometheus.Collector{metric.NewTable([]string{"app"}, func(r *ofShadow) []string { return []string{r.app} }, s.shadows.counts,
+		metric.Gauge("eventflux_shadow_behind_frames", "Frames of the log that the shadow of an app has not compared yet.", func(r *ofShadow) float64 { return float64(r.behind) }),
+		metric.Gauge("eventflux_shadow_different_rows", "Results in which the shadow of an app differs from it.", func(r *ofShadow) float64 { return float64(r.rows) }),
+		metric.Gauge("eventflux_shadow_failed", "1 if the shadow of an app cannot go on; its report says why.", func(r *ofShadow) float64 {
+			if r.failed {
+				return 1
+			}
+			return 0
+		})), metric.NewTable([]string{"kind"}, func(r *row) []string { return []string{r.kind} }, s.jobs.counts,
 		metric.Gauge("eventflux_recovery_jobs_running", "Jobs that run.", func(r *row) float64 { return float64(r.running) }),
 		metric.Counter("eventflux_recovery_jobs_done_total", "Jobs that ended well.", func(r *row) float64 { return float64(r.done) }),
 		metric.Counter("eventflux_recovery_jobs_failed_total", "Jobs that failed; their answers say why.", func(r *row) float64 { return float64(r.failed) }))}

@@ -288,6 +288,25 @@ func (r *shadowRun) behind() (frames uint64) {
 	return frames
 }
 
+// different returns how many rows differ so far.
+func (r *shadowRun) different() (rows uint64) {
+	r.mu.Lock()
+	parts := r.parts
+	r.mu.Unlock()
+	for _, p := range parts {
+		p.mu.Lock()
+		rows += p.pair.Different()
+		p.mu.Unlock()
+	}
+	return rows
+}
+
+func (r *shadowRun) failed() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.state == control.ShadowFailed
+}
+
 // report answers control.ShadowVerb.
 func (r *shadowRun) report(ctx context.Context, q *control.ShadowReportRequest) (any, error) {
 	if q.ID > 0 && q.ID != r.id {

@@ -100,6 +100,14 @@ func (p *Pair) Report() Report {
 // Events returns how many events the old version has applied.
 func (p *Pair) Events() uint64 { return p.c.report.Events }
 
+// Different returns how many rows differ in what was compared so far.
+func (p *Pair) Different() (rows uint64) {
+	for _, s := range p.c.streams {
+		rows += s.differs()
+	}
+	return rows
+}
+
 // clock is the clock of the version that is behind.
 func (p *Pair) clock() int64 { return min(p.Old.Core.Clock(), p.New.Core.Clock()) }
 
