@@ -1,12 +1,16 @@
 package checkpointer
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
+
 	"github.com/eventflux/eventflux/shared/control"
 	"github.com/eventflux/eventflux/shared/lang/engine"
+	"github.com/eventflux/eventflux/shared/log/natsconn"
 )
 
 // A change is refused while a processor, one with only standbys included, or an ingest is connected
@@ -43,5 +47,30 @@ func TestChangeIsRefusedWhileAnOlderBuildIsConnected(t *testing.T) {
 		if err := up.levelKnown(r.within(), engine.Level); err != nil {
 			t.Errorf("%s of this build: %v", name, err)
 		}
+	}
+}
+
+// A change is refused while a voter is connected that lacks its semantics level. One that does not
+// answer is not connected: it will halt at the change.
+func TestChangeIsRefusedWhileAnOlderVoterIsConnected(t *testing.T) {
+	r := newRig(t)
+	up := &upgrader{leadership: &leadership{cfg: &r.s.cfg}}
+	answers := func(level uint32) *nats.Subscription {
+		sub, err := r.nc.Subscribe(natsconn.ServiceSubject(control.Service, "node.old."+control.VerbStatus), func(m *nats.Msg) {
+			_ = m.Respond(fmt.Appendf(nil, `{"id":"old","level":%d}`, level)) // the asker reports what is missing
+		})
+		must(t, err)
+		return sub
+	}
+	older := answers(engine.Level - 1)
+	members := []string{"gone", "old"}
+	err := up.membersKnow(r.within(), members, engine.Level)
+	if control.Code(err) != control.CodeInvalid || !strings.Contains(err.Error(), "checkpointer old runs a build") || !strings.Contains(err.Error(), "run version "+thisVersion+" there first") {
+		t.Error(err)
+	}
+	must(t, older.Unsubscribe())
+	answers(engine.Level)
+	if err := up.membersKnow(r.within(), members, engine.Level); err != nil {
+		t.Errorf("of this build: %v", err)
 	}
 }

@@ -137,29 +137,38 @@ const memberTimeout = time.Second
 // levelKnown refuses a semantics level that a connected process lacks.
 func (up *upgrader) levelKnown(ctx context.Context, level uint32) error {
 	now := time.Now()
-	refuse := func(kind, name string) error {
-		return failure(control.CodeInvalid, "%s %s runs a build that cannot change apps, or lacks semantics level %d; run version %s there first", kind, name, level, up.cfg.Self.Version)
-	}
 	for _, name := range up.reports.processors.lacking(level, now) {
-		return refuse("processor", name)
+		return up.lacks("processor", name, level)
 	}
 	for _, one := range up.reports.ingests.alive(now) {
 		if one.level < level {
-			return refuse("ingest", one.name)
+			return up.lacks("ingest", one.name, level)
 		}
 	}
+	var others []string
+	for _, peer := range up.cfg.Raft.Status().Peers {
+		if peer.ID != up.cfg.Raft.ID() {
+			others = append(others, peer.ID)
+		}
+	}
+	return up.membersKnow(ctx, others, level)
+}
+
+func (up *upgrader) lacks(kind, name string, level uint32) error {
+	return failure(control.CodeInvalid, "%s %s runs a build that cannot change apps, or lacks semantics level %d; run version %s there first", kind, name, level, up.cfg.Self.Version)
+}
+
+// membersKnow refuses a semantics level that a connected checkpointer lacks.
+func (up *upgrader) membersKnow(ctx context.Context, ids []string, level uint32) error {
 	ctx, cancel := context.WithTimeout(ctx, memberTimeout)
 	defer cancel()
 	var group errgroup.Group
-	for _, peer := range up.cfg.Raft.Status().Peers {
-		if peer.ID == up.cfg.Raft.ID() {
-			continue
-		}
+	for _, id := range ids {
 		group.Go(func() error {
 			client := &control.Client{Conn: up.cfg.Conn, Self: up.cfg.Self}
-			status, err := client.StatusOf(ctx, peer.ID)
+			status, err := client.StatusOf(ctx, id)
 			if err == nil && status.Level < level {
-				return refuse("checkpointer", peer.ID)
+				return up.lacks("checkpointer", id, level)
 			}
 			return nil
 		})
