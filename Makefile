@@ -105,7 +105,7 @@ deploy-test: ## Deploy and remove an app of 256 partitions 20 times while others
 overload-test: ## Publish for five minutes faster than a task can apply
 	$(GO) test -timeout 20m -count 1 -v ./test/faults -run 'TestOverload$$' -overload 5m
 
-corruption: ## Damage every kind of file in a data folder in 40 places, and see what comes of it (hours)
+corruption: ## Damage every kind of file in a data folder in 40 places, and see what comes of it (about half an hour)
 	$(GO) test -timeout 0 -count 1 -v ./test/corruption -positions 40
 
 .PHONY: postgres-test

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/raft"
 	"go.etcd.io/bbolt"
 )
@@ -274,5 +275,58 @@ func TestLogIsLostBesideSnapshots(t *testing.T) {
 		if !strings.Contains(err.Error(), path) || !strings.Contains(err.Error(), "eventflux recover APP --adopt") {
 			t.Errorf("%v", err)
 		}
+	}
+}
+
+// A flipped bit in the meta file of a snapshot would change the members of the group. The snapshot is
+// not used: the one before it is, with the log after it; if the log does not reach back to that, the
+// member is refused.
+func TestDamagedMetaOfASnapshot(t *testing.T) {
+	open := func(t *testing.T, dir string) *snapshotStore {
+		t.Helper()
+		s, err := openSnapshots(dir, hclog.NewNullLogger(), quiet)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	dir := t.TempDir()
+	s := open(t, dir)
+	members := raft.Configuration{Servers: []raft.Server{{ID: "one", Address: "one"}}}
+	_, transport := raft.NewInmemTransport("one")
+	for _, index := range []uint64{10, 20} {
+		sink, err := s.Create(1, index, 1, members, 1, transport)
+		if err == nil {
+			_, err = sink.Write([]byte("state"))
+		}
+		if err = errors.Join(err, sink.Close()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	list, err := s.List()
+	if err != nil || len(list) != 2 || list[0].Index != 20 {
+		t.Fatal(list, err)
+	}
+	file := filepath.Join(dir, "snapshots", list[0].ID, metaFile)
+	sound, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for bit := range 8 * len(sound) {
+		flipped := bytes.Clone(sound)
+		flipped[bit/8] ^= 1 << (bit % 8)
+		if err := os.WriteFile(file, flipped, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if list, err := open(t, dir).List(); err != nil || len(list) != 1 || list[0].Index != 10 {
+			t.Fatalf("bit %d: %v, %v", bit, list, err)
+		}
+	}
+	sum := filepath.Join(filepath.Dir(file), metaSumFile)
+	if err := errors.Join(os.WriteFile(file, sound, 0o600), os.Remove(sum)); err != nil {
+		t.Fatal(err)
+	}
+	if list, err := open(t, dir).List(); err != nil || len(list) != 2 {
+		t.Errorf("without a checksum, as earlier versions wrote it: %v, %v", list, err)
 	}
 }

@@ -151,9 +151,9 @@ func (n *Node) open() (err error) {
 		return err
 	}
 	logger := hclogTo(n.cfg.Log, n.cfg.Listen == "")
-	snapshots, err := raft.NewFileSnapshotStoreWithLogger(n.cfg.Dir, snapshotsKept, logger)
+	snapshots, err := openSnapshots(n.cfg.Dir, logger, n.cfg.Log)
 	if err != nil {
-		return fmt.Errorf("snapshots: %w", err)
+		return err
 	}
 	if err := n.listen(logger); err != nil {
 		return err
