@@ -3,6 +3,9 @@ package cli
 import (
 	"fmt"
 	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -72,50 +75,101 @@ func TestTableOfChanges(t *testing.T) {
 	rewrite(t, text)
 }
 
-// The worked example changes the flights app step by step. A refused change leaves the previous
-// text in force.
+const (
+	flightsFile = "examples/flights.siddhi"
+	// flightsAtATime is how many flights are published before each block of commands.
+	flightsAtATime = 3000
+)
+
+// The worked example is what happens to the flights app: each diff edits the file, and each command
+// prints what the page says. Before each block of commands, a checkpoint is made and flights are
+// published. A change that is refused leaves the text as it was.
 func TestWorkedExampleOfChanges(t *testing.T) {
 	t.Chdir(repository)
 	page, err := os.ReadFile(upgradingPage)
 	if err != nil {
 		t.Fatal(err)
 	}
-	flights, err := os.ReadFile("examples/flights.siddhi")
+	first, err := os.ReadFile(flightsFile)
 	if err != nil {
 		t.Fatal(err)
 	}
-	versions := []string{string(flights)}
-	parts := strings.Split(string(page), "```")
-	refused, edited := 0, ""
+	s := startNode(t, string(first))
+	w := &workedExample{liveNode: s, file: filepath.Join(t.TempDir(), "flights.siddhi"), inForce: string(first), next: string(first)}
+	data, err := os.ReadFile("examples/data/flights.ndjson")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.flights = slices.Collect(strings.Lines(string(data)))
+	before, rest, _ := strings.Cut(string(page), "\n## Example\n")
+	example, after, _ := strings.Cut(rest, "\n## ")
+	parts := strings.Split(example, "```")
 	for i := 1; i < len(parts); i += 2 {
 		kind, body, _ := strings.Cut(parts[i], "\n")
-		now := versions[len(versions)-1]
-		switch kind {
-		case "diff":
-			edited = edit(t, now, body)
-		case "text":
-			command, _, _ := strings.Cut(body, "\n")
-			next := edited
-			if strings.Contains(command, "rollback") {
-				next = versions[len(versions)-2]
-			}
-			m := migrate(t, now, next)
-			printed := fmt.Sprintf("text\n%s\napp Flights, version %d to %d\n%s", command, len(versions), len(versions)+1, m)
-			if m.Err() != nil {
-				refused++
-			} else {
-				versions = append(versions, next)
-			}
-			if printed != parts[i] && !*rewriteReadme {
-				t.Errorf("%s has\n%s\nand it is\n%s\n(-rewrite-readme corrects it)", upgradingPage, parts[i], printed)
-			}
-			parts[i] = printed
+		if kind == "diff" {
+			w.next = edit(t, w.inForce, body)
+			continue
+		}
+		printed := kind + "\n" + w.run(body)
+		if printed != parts[i] && !*rewriteReadme {
+			t.Errorf("%s has\n%s\nand it is\n%s\n(-rewrite-readme corrects it)", upgradingPage, parts[i], printed)
+		}
+		parts[i] = printed
+	}
+	s.prints(0, "app history Flights", "rollback")
+	rewrite(t, before+"\n## Example\n"+strings.Join(parts, "```")+"\n## "+after)
+}
+
+// workedExample is the flights app while the example changes it.
+type workedExample struct {
+	*liveNode
+	file          string // with the next text
+	inForce, next string
+	flights       []string // that are left
+}
+
+// run runs the commands of a block, and returns them with what they print.
+func (w *workedExample) run(block string) (printed string) {
+	w.t.Helper()
+	w.cli(0, "checkpoint trigger Flights")
+	some := filepath.Join(w.t.TempDir(), "flights.ndjson")
+	for file, text := range map[string]string{some: strings.Join(w.flights[:flightsAtATime], ""), w.file: w.next} {
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			w.t.Fatal(err)
 		}
 	}
-	if len(versions) != 4 || refused != 1 || versions[3] != versions[1] {
-		t.Errorf("%d versions, %d changes refused; want an upgrade, a refused one, another upgrade and its rollback", len(versions), refused)
+	w.flights = w.flights[flightsAtATime:]
+	w.cli(0, "publish Flights "+some+" --ts time")
+	for line := range strings.Lines(block) {
+		command, ok := strings.CutPrefix(line, "$ eventflux ")
+		if !ok {
+			continue
+		}
+		stdout, stderr, _ := run(strings.ReplaceAll(strings.TrimSpace(command), flightsFile, w.file)+" --server "+w.url, "")
+		text := stdout + stderr
+		if strings.Contains(text, "runs version") {
+			w.inForce = w.next
+		}
+		printed += line + withoutSamples(text)
 	}
-	rewrite(t, strings.Join(parts, "```"))
+	return printed
+}
+
+var (
+	firstSample = regexp.MustCompile(`(?m)^\w+ (different|only old|only new), `)
+	afterThem   = regexp.MustCompile(`(?m)^(not )?approved in `)
+	framesLines = regexp.MustCompile(`(?m)^(\d+ frames, \d+ events|following, from checkpoint .*)\n`)
+)
+
+// withoutSamples replaces the sampled rows of a report with an ellipsis, and drops how many frames
+// there were: they depend on how the events were divided among frames.
+func withoutSamples(text string) string {
+	if from := firstSample.FindStringIndex(text); from != nil {
+		if to := afterThem.FindStringIndex(text[from[0]:]); to != nil {
+			text = text[:from[0]] + "…\n" + text[from[0]+to[0]:]
+		}
+	}
+	return framesLines.ReplaceAllString(text, "")
 }
 
 // edit replaces the lines with a minus by those with a plus after them.
