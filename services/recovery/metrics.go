@@ -56,7 +56,7 @@ func (s *Service) Collectors() []prometheus.Collector {
 	type ofShadow = shadowCount
 	return []prometheus.Collector{metric.NewTable([]string{"app"}, func(r *ofShadow) []string { return []string{r.app} }, s.shadows.counts,
 		metric.Gauge("eventflux_shadow_behind_frames", "Frames of the log that the shadow of an app has not compared yet.", func(r *ofShadow) float64 { return float64(r.behind) }),
-		metric.Gauge("eventflux_shadow_different_rows", "Results in which the shadow of an app differs from it.", func(r *ofShadow) float64 { return float64(r.rows) }),
+		metric.Gauge("eventflux_shadow_different_rows", "Results that differ between an app and its shadow.", func(r *ofShadow) float64 { return float64(r.rows) }),
 		metric.Gauge("eventflux_shadow_failed", "1 if the shadow of an app cannot go on; its report says why.", func(r *ofShadow) float64 {
 			if r.failed {
 				return 1

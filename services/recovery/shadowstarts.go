@@ -13,8 +13,8 @@ import (
 	"github.com/eventflux/eventflux/shared/log/natsconn"
 )
 
-// A shadow that kills its process, by the memory that its text takes for example, must not kill it
-// at every start. So a process counts the start of a shadow in the bucket EF_LINKS before it, and
+// A shadow may end its process, for example because its text needs too much memory. It must not do
+// so at every start. So a process counts the start of a shadow in the bucket EF_LINKS before it, and
 // removes the count when the shadow ends in another way.
 
 // starts is the value in the bucket.

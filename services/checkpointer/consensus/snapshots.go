@@ -72,7 +72,7 @@ func (s *snapshotStore) check(one *raft.SnapshotMeta) error {
 	}
 	var of raft.SnapshotMeta
 	if json.Unmarshal(meta, &of) != nil || of.Index != one.Index || of.Term != one.Term {
-		return errMeta // the id is that of another snapshot
+		return errMeta // the flipped bit made it the id of another snapshot
 	}
 	sum, err := os.ReadFile(filepath.Join(s.dir, one.ID, metaSumFile))
 	if errors.Is(err, fs.ErrNotExist) {
