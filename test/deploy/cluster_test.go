@@ -93,15 +93,18 @@ func TestEveryContainerIsKilled(t *testing.T) {
 	s.logs()
 }
 
-// upgrade adds a query to the app, which every process must follow, and makes a checkpoint after
-// the change.
+// upgrade adds a query to the app, first as a shadow, then in all processes, and makes a checkpoint
+// after the change.
 func (s *stack) upgrade() {
 	s.t.Helper()
 	text, err := os.ReadFile(app)
 	must(s.t, err)
 	changed := filepath.Join(s.t.TempDir(), "flights.siddhi")
 	must(s.t, os.WriteFile(changed, append(text, "\nfrom Flights select count() as flights insert into Counts;\n"...), 0o600))
-	if out, err := s.command("operator", "app", "upgrade", changed, "--yes"); err != nil {
+	if out, err := s.command("operator", "app", "shadow", changed, "--timeout", patience.String()); err != nil || !strings.Contains(out, "following, from checkpoint") {
+		s.t.Fatalf("%v: %s", err, out)
+	}
+	if out, err := s.command("operator", "app", "upgrade", changed, "--shadowed", "--yes"); err != nil {
 		s.t.Fatalf("%v: %s", err, out)
 	}
 	if out, err := s.command("operator", "checkpoint", "trigger", "Flights"); err != nil || !strings.Contains(out, "committed") {
