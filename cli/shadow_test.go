@@ -2,8 +2,11 @@ package cli
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -14,6 +17,7 @@ import (
 	"github.com/eventflux/eventflux/cli/node"
 	"github.com/eventflux/eventflux/shared/control"
 	"github.com/eventflux/eventflux/shared/log/natsconn"
+	"github.com/eventflux/eventflux/shared/log/shadow"
 	"github.com/eventflux/eventflux/shared/ops/config"
 	"github.com/eventflux/eventflux/shared/state"
 )
@@ -68,6 +72,19 @@ func TestShadowIsApproved(t *testing.T) {
 	s.publish(8, 30)
 	// 10, 15, 20 and 25 are gone, so sums after them differ.
 	s.prints(1, "app shadow "+file, "Out     8      10         4         0", "not approved in Out: different in total, only old", "22 events")
+	export := filepath.Join(t.TempDir(), "sums.efx")
+	s.cli(0, "checkpoint export sums 1 -o "+export)
+	var live, offline shadow.Report
+	compared, _, _ := run("replay --from "+export+" --app "+file+" --compare --json", "")
+	if err := errors.Join(json.Unmarshal([]byte(s.stdout("app shadow report sums --json")), &live), json.Unmarshal([]byte(compared), &offline)); err != nil {
+		t.Fatal(err)
+	}
+	for i := range live.Streams {
+		live.Streams[i].Samples, offline.Streams[i].Samples = nil, nil // of each partition, and of all
+	}
+	if !reflect.DeepEqual(live, offline) || live.Events != 22 {
+		t.Errorf("the shadow finds\n%+v\nand a comparison of the exported log\n%+v", live, offline)
+	}
 	s.prints(1, "app upgrade "+file+" --shadowed --yes", "were not approved: Out (different in total, only old)", "app shadow approve sums STREAM")
 	s.prints(1, "app shadow approve sums Nowhere", "no result stream", "it has Out")
 	s.prints(0, "app shadow approve sums Out", "approved in Out: different in total, only old")
@@ -82,6 +99,12 @@ func TestShadowIsApproved(t *testing.T) {
 	}
 	s.prints(0, "app upgrade "+file+" --shadowed --yes", "app sums runs version 2")
 	s.prints(1, "app shadow report sums", "app sums has no shadow", "changed, scaled or restored")
+}
+
+// stdout returns what a command prints, whatever its exit code.
+func (s *liveNode) stdout(line string) string {
+	stdout, _, _ := run(line+" --server "+s.url, "")
+	return stdout
 }
 
 // A shadow keeps its checkpoint, and the log after it, until it ends.
