@@ -95,7 +95,7 @@ func (c *shadowing) run(cmd *cobra.Command, file string) error {
 			return err
 		}
 		if c.changes = &started.Changes; !c.json {
-			c.tell(cmd.OutOrStdout(), &started)
+			c.printStart(cmd.OutOrStdout(), &started)
 		}
 		return c.watch(ctx, cmd, client, started.App, started.Shadow.ID, c.timeout)
 	})
@@ -105,7 +105,7 @@ func (c *shadowing) run(cmd *cobra.Command, file string) error {
 	return err
 }
 
-func (c *shadowing) tell(w io.Writer, s *control.ShadowStarted) {
+func (c *shadowing) printStart(w io.Writer, s *control.ShadowStarted) {
 	if s.Replaced {
 		fmt.Fprintf(w, "the shadow of another text has ended\n")
 	}

@@ -48,12 +48,12 @@ func (s *Service) planRestore(ctx context.Context, r *RestoreRequest) (*restoreP
 	if len(r.Skip) > 0 {
 		return s.planSkip(ctx, r)
 	}
-	return s.newCourse(ctx, &r.PlanRequest)
+	return s.newRestorePlan(ctx, &r.PlanRequest)
 }
 
-// newCourse makes a plan. If the restore is impossible, the plan has the reason in Refused. An
+// newRestorePlan makes a plan. If the restore is impossible, the plan has the reason in Refused. An
 // error means that the request is invalid or that the plan could not be made.
-func (s *Service) newCourse(ctx context.Context, r *PlanRequest) (*restorePlan, error) {
+func (s *Service) newRestorePlan(ctx context.Context, r *PlanRequest) (*restorePlan, error) {
 	if err := r.complete(); err != nil {
 		return nil, err
 	}

@@ -61,7 +61,7 @@ func (r *rig) planned(t *testing.T, d *datadriven.TestData) string {
 			d.Fatalf(t, "unknown line %q", line)
 		}
 	}
-	c, err := r.service.newCourse(t.Context(), q)
+	c, err := r.service.newRestorePlan(t.Context(), q)
 	if err != nil {
 		return fmt.Sprintf("error: %v\n", err)
 	}

@@ -26,7 +26,7 @@ const (
 func (s *Service) state(ctx context.Context, r *StateRequest) (any, error) {
 	const triesMax = 10
 	for try := 1; ; try++ {
-		c, err := s.newCourse(ctx, &PlanRequest{App: r.App, Target: r.Target, Verify: VerifyNone, Look: true})
+		c, err := s.newRestorePlan(ctx, &PlanRequest{App: r.App, Target: r.Target, Verify: VerifyNone, Look: true})
 		var answer any
 		if err == nil {
 			answer, err = s.stateBy(ctx, c, r)

@@ -48,7 +48,7 @@ func NewPair(c *Comparer, partition int, old, copied *rebuild.Task, text string,
 		return nil, m, &NewError{err}
 	}
 	c.versions(old.Plan(), next)
-	p.take(newSide, p.New)
+	p.collect(newSide, p.New)
 	p.compareComplete()
 	p.New.Core.ResetOutputs()
 	return p, m, nil
@@ -76,8 +76,8 @@ func (p *Pair) Advance(to int64) error {
 	if err := p.New.Advance(to); err != nil {
 		return &NewError{err}
 	}
-	p.take(oldSide, p.Old)
-	p.take(newSide, p.New)
+	p.collect(oldSide, p.Old)
+	p.collect(newSide, p.New)
 	p.Old.Core.ResetOutputs()
 	p.New.Core.ResetOutputs()
 	p.compareComplete()
@@ -113,7 +113,7 @@ func (p *Pair) clock() int64 { return min(p.Old.Core.Clock(), p.New.Core.Clock()
 
 func (p *Pair) watch(side int, t *rebuild.Task) rebuild.Watch {
 	return rebuild.Watch{Frame: func(_ uint64, _ *frame.Frame, r engine.Reached, _ int) {
-		p.take(side, t)
+		p.collect(side, t)
 		if side == oldSide {
 			p.c.report.Frames++
 			p.c.report.Events += uint64(r.Events)
@@ -133,8 +133,8 @@ type emitted interface {
 	Rows(query int) (*event.Batch, []window.Kind)
 }
 
-// take passes what a version has emitted to the comparer.
-func (p *Pair) take(side int, t *rebuild.Task) {
+// collect passes what a version has emitted to the comparer.
+func (p *Pair) collect(side int, t *rebuild.Task) {
 	at := rowPosition{p.partition, t.Position().Sequence, 0}
 	if before := t.Core.Earlier(); before != nil {
 		p.c.add(side, &at, before.Plan, before)
