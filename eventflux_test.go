@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/eventflux/eventflux"
 )
@@ -269,6 +270,47 @@ func TestSubscriptionsFindChosenSubjects(t *testing.T) {
 	got := take(t, sub, 4)
 	slices.SortStableFunc(got, func(a, b total) int { return strings.Compare(a.Shop, b.Shop) })
 	if want := []total{{"a.b", 10, 1}, {"bakery", 4, 1}, {"bakery", 9, 2}, {"bakery", 10, 3}}; !slices.Equal(got, want) {
+		t.Errorf("results %v, want %v", got, want)
+	}
+}
+
+// Results beyond max.msgs.per.subject are removed after a checkpoint. No reader reports them as lost:
+// not a subscription from the start, and not the task, which checks the stream when it starts.
+func TestResultsOfEachSubjectAreBounded(t *testing.T) {
+	dir, ctx := t.TempDir(), t.Context()
+	n := open(t, dir)
+	must(n.Deploy(ctx, strings.NewReplacer("partitions('2')", "partitions('1')", "partition with", "@sink(stream='Totals', subject='totals.{shop}', max.msgs.per.subject='1') partition with").Replace(totalsApp)))(t)
+	pub := must(eventflux.NewPublisher[payment](ctx, n.Client, "Spending", "Payments"))(t)
+	must(pub.PublishAll(ctx, []payment{{"books", 1}, {"bakery", 1}, {"bakery", 2}, {"bakery", 3}}))(t)
+	sub := must(eventflux.Subscribe[total](ctx, n.Client, "Spending", "Totals", eventflux.FromStart()))(t)
+	take(t, sub, 4)
+	sub.Close()
+	if err := n.Close(); err != nil {
+		t.Fatal(err)
+	}
+	n = open(t, dir) // the start writes a record of positions
+	left := func() (results uint64) {
+		js := must(jetstream.New(must(nats.Connect(n.URL()))(t)))(t)
+		defer js.Conn().Close()
+		stream := must(js.Stream(ctx, "EFO_Spending_0"))(t)
+		for _, n := range must(stream.Info(ctx, jetstream.WithSubjectFilter("totals.>")))(t).State.Subjects {
+			results += n
+		}
+		return results
+	}
+	for left() > 2 {
+		must(n.Checkpoint(ctx, "Spending"))(t)
+	}
+	if err := n.Close(); err != nil {
+		t.Fatal(err)
+	}
+	n = open(t, dir)
+	pub = must(eventflux.NewPublisher[payment](ctx, n.Client, "Spending", "Payments"))(t)
+	must(pub.PublishAll(ctx, []payment{{"books", 2}, {"bakery", 4}}))(t)
+	sub = must(eventflux.Subscribe[total](ctx, n.Client, "Spending", "Totals", eventflux.FromStart()))(t)
+	defer sub.Close()
+	got := take(t, sub, 4)
+	if want := []total{{"books", 1, 1}, {"bakery", 6, 3}, {"books", 3, 2}, {"bakery", 10, 4}}; !slices.Equal(got, want) {
 		t.Errorf("results %v, want %v", got, want)
 	}
 }

@@ -148,7 +148,7 @@ func Subscribe[T any](ctx context.Context, c *Client, app, stream string, opts .
 			s.Close()
 			return nil, fmt.Errorf("subscribe to stream %s of app %s, partition %d: %w", stream, app, p, err)
 		}
-		s.readers.Go(func() { s.read(running, int(p), stream, messages) })
+		s.readers.Go(func() { s.read(running, js, a.Name, int(p), stream, messages) })
 	}
 	s.readers.Go(func() { s.look(running, c, a, def, &how) })
 	return s, nil
@@ -222,13 +222,19 @@ func (how *subscribing) consumer(ctx context.Context, js jetstream.JetStream, a 
 // passes over messages that share a subject with them: others can publish on a subject that the
 // app has chosen, and an earlier version may have chosen it for another stream. A durable
 // subscription confirms only messages that are no results.
-func (s *Subscription[T]) read(ctx context.Context, p int, stream string, messages jetstream.MessagesContext) {
+func (s *Subscription[T]) read(ctx context.Context, js jetstream.JetStream, app string, p int, stream string, messages jetstream.MessagesContext) {
 	stop := context.AfterFunc(ctx, messages.Stop)
 	defer stop()
 	defer messages.Stop()
-	var check output.Checker
+	check := output.Checker{Compactions: func() (map[string]output.Compaction, error) {
+		return output.ReadCompactions(ctx, js, natsconn.OutStream(app, uint32(p)))
+	}}
 	for {
 		m, err := messages.Next()
+		var meta *jetstream.MsgMetadata
+		if err == nil {
+			meta, err = m.Metadata()
+		}
 		if err == nil {
 			of, _ := output.StreamOf(m.Subject(), m.Headers())
 			foreign := output.Foreign(m.Subject(), m.Headers())
@@ -240,7 +246,7 @@ func (s *Subscription[T]) read(ctx context.Context, p int, stream string, messag
 			}
 		}
 		if err == nil {
-			err = check.Next(m.Subject(), m.Headers())
+			err = check.Next(meta.Sequence.Stream, m.Subject(), m.Headers())
 		}
 		select {
 		case s.results <- delivery{p, m, err}:

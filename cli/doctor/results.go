@@ -33,7 +33,7 @@ func (p *examination) checkResults(ctx context.Context, r *report) {
 				continue // checkStreams says so
 			}
 			expire := s.config.MaxAge > 0 && time.Since(s.created) > s.config.MaxAge
-			if s.state.FirstSeq > 1 && !expire && !p.bounded(ctx, a.Name) {
+			if s.state.FirstSeq > 1 && !expire && len(output.Compactions(s.config)) == 0 && !p.bounded(ctx, a.Name) {
 				r.add(Warning, name, "if they were not removed on purpose, go back to a checkpoint before them: eventflux recover "+a.Name+" --to EPOCH; eventflux checkpoint ls "+a.Name+" lists them",
 					"the stream starts at message %d: those before it were removed by hand, or NATS lost them. EventFlux removes none, as the app has no bounds such as @sink(max.age=…)", s.state.FirstSeq)
 			}
@@ -42,7 +42,7 @@ func (p *examination) checkResults(ctx context.Context, r *report) {
 			}
 			from := max(s.state.FirstSeq, s.state.LastSeq-min(s.state.LastSeq, resultsMax)+1)
 			fences := natsconn.FenceSubject(a.Name, part)
-			checker := output.Checker{Untrimmed: from <= 1}
+			checker := output.Checker{Untrimmed: from <= 1, Compactions: func() (map[string]output.Compaction, error) { return output.ReadCompactions(ctx, p.js, name) }}
 			limited, cancel := context.WithTimeout(ctx, resultsTimeout)
 			read := from
 			var former *output.MissingError // the first of a generation before the app's
@@ -51,7 +51,7 @@ func (p *examination) checkResults(ctx context.Context, r *report) {
 				if subject == fences {
 					return nil
 				}
-				err := checker.Next(subject, h)
+				err := checker.Next(seq, subject, h)
 				var missing *output.MissingError
 				if !errors.As(err, &missing) || missing.Before.Generation >= uint64(a.Generation) {
 					return err
@@ -59,7 +59,7 @@ func (p *examination) checkResults(ctx context.Context, r *report) {
 				if former == nil {
 					former = missing
 				}
-				checker.Seen(missing.Stream, missing.Next)
+				checker.Pass(missing)
 				return nil
 			})
 			cancel()

@@ -13,9 +13,9 @@ import (
 //
 //	deployer · shadower · upgrader · scaler · restorer · remover · storeSwitch · merges · assigner
 //	                │                               │
-//	          coordinators                      streams · admission · reports
+//	          coordinators                      admission · reports
 //	                │
-//	committer · barriers · retention · projection
+//	committer · barriers · retention · streams · projection
 //	    │           │
 //	references  leadership
 type leader struct {
@@ -51,7 +51,8 @@ func newLeader(s *Service, term uint64) *leader {
 	l.references = &references{store: base.cfg.Store}
 	l.committer = &committer{leadership: base, references: l.references}
 	l.barriers = &barrierWriters{}
-	l.retention = &retention{leadership: base, tally: &s.tally}
+	l.streams = &streamKeeper{leadership: base, looking: make(chan struct{}, 1)}
+	l.retention = &retention{leadership: base, tally: &s.tally, streams: l.streams, compactAt: map[string]uint64{}}
 	l.coordinators = &coordinators{
 		leadership: base, committer: l.committer, projection: l.projection, barriers: l.barriers, retention: l.retention,
 		processors: l.reports.processors, tally: &s.tally, beat: &s.beat,
@@ -60,7 +61,6 @@ func newLeader(s *Service, term uint64) *leader {
 	l.assigner = &assigner{
 		leadership: base, coordinators: l.coordinators, projection: l.projection, processors: l.reports.processors,
 	}
-	l.streams = &streamKeeper{leadership: base, looking: make(chan struct{}, 1)}
 	l.admission = &admission{cfg: base.cfg, js: s.js}
 	shadows := &shadowReports{base}
 	l.upgrader = &upgrader{leadership: base, projection: l.projection, streams: l.streams, admission: l.admission, reports: l.reports, shadows: shadows}

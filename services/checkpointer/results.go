@@ -13,7 +13,8 @@ import (
 	"github.com/eventflux/eventflux/shared/log/output"
 )
 
-// trimResults drops the results that an app does not keep (@sink(max.age=…, max.bytes=…)). It
+// trimResults drops the results that an app does not keep (@sink(max.age=…, max.bytes=…,
+// max.msgs.per.subject=…)). It
 // never trims past the newest record of positions: a task that starts reads there what was
 // published. So trimming does not change what a task does after a start.
 func (rt *retention) trimResults(ctx context.Context, app string) error {
@@ -22,12 +23,17 @@ func (rt *retention) trimResults(ctx context.Context, app string) error {
 		return nil
 	}
 	plan, err := siddhiql.CompileDeployed(a.Text)
-	if err != nil || plan.Bounds == (siddhiql.Bounds{}) {
+	if err != nil {
 		return nil // ingest reports why it cannot read the text
 	}
 	for p := range a.Partitions {
-		if err := rt.trimOutput(ctx, plan, p); err != nil {
-			return fmt.Errorf("trim %s: %w", natsconn.OutStream(app, p), err)
+		if plan.Bounds != (siddhiql.Bounds{}) {
+			if err := rt.trimOutput(ctx, plan, p); err != nil {
+				return fmt.Errorf("trim %s: %w", natsconn.OutStream(app, p), err)
+			}
+		}
+		if err := rt.compact(ctx, plan, p); err != nil {
+			return fmt.Errorf("keep the newest results on each subject of %s: %w", natsconn.OutStream(app, p), err)
 		}
 	}
 	return nil
@@ -54,18 +60,28 @@ func (rt *retention) trimOutput(ctx context.Context, plan *siddhiql.Plan, partit
 	if first <= state.FirstSeq {
 		return nil
 	}
-	fence, at, err := output.Of(plan, partition).Fence(ctx, rt.cfg.Conn)
-	if err != nil || at == 0 {
+	kept, err := rt.keptFrom(ctx, plan, partition)
+	if err != nil {
 		return err
 	}
-	record, ok, err := fence.Record()
-	if err != nil || !ok {
-		return err
-	}
-	if first = min(first, at, record.Through+1); first <= state.FirstSeq {
+	if first = min(first, kept); first <= state.FirstSeq {
 		return nil
 	}
 	return stream.Purge(ctx, jetstream.WithPurgeSequence(first))
+}
+
+// keptFrom returns the first sequence of an output stream that has to stay, by the newest record of
+// positions; 0 if there is none.
+func (rt *retention) keptFrom(ctx context.Context, plan *siddhiql.Plan, partition uint32) (uint64, error) {
+	fence, at, err := output.Of(plan, partition).Fence(ctx, rt.cfg.Conn)
+	if err != nil || at == 0 {
+		return 0, err
+	}
+	record, ok, err := fence.Record()
+	if err != nil || !ok {
+		return 0, err
+	}
+	return min(at, record.Through+1), nil
 }
 
 // sequenceAt returns the sequence of the first message that was stored at that time or later,

@@ -20,7 +20,11 @@ import (
 type retention struct {
 	*leadership
 	tally   *tally
+	streams *streamKeeper
 	tidying sync.Mutex
+	// compactAt has, by output stream, the sequence that its end has to reach before compact
+	// looks at its subjects again.
+	compactAt map[string]uint64
 }
 
 // tidy cleans up after a new checkpoint: it retires checkpoints that retention does not keep,

@@ -119,8 +119,9 @@ func (ad *admission) overlapsFormer(plan *siddhiql.Plan) error {
 	return nil
 }
 
-// unreadable refuses an app that reads results of another one which have subjects of their own or
-// another format, or the other way round: links read out.<app>.<Stream>.<p>.
+// unreadable refuses an app that reads results of another one which have subjects of their own,
+// another format, or a bound on each subject, or the other way round: links read all results on
+// out.<app>.<Stream>.<p>.
 func unreadable(plan *siddhiql.Plan, apps []*appState) error {
 	check := func(reader, writer *siddhiql.Plan) error {
 		for _, s := range reader.Streams {
@@ -134,6 +135,9 @@ func unreadable(plan *siddhiql.Plan, apps []*appState) error {
 			}
 			if writes, reads := of.Sink.ContentType(), s.ReadsContentType(); writes != reads {
 				return fmt.Errorf("stream %s of app %s reads %s as %s, but results of stream %s of app %s are %s; write the same `@map` at both, or have a query of app %[6]s insert the rows into another stream as well, and read that one", s.Name, reader.Name, s.Subject, formatName(reads), stream, writer.Name, formatName(writes))
+			}
+			if of.Sink.PerSubject > 0 && of.Sink.Subject == nil {
+				return fmt.Errorf("stream %s of app %s reads %s, but of the results of stream %s of app %s only the newest %d stay (max.msgs.per.subject), and a reader that is further behind would miss some; leave that bound out, or have a query of app %[5]s insert the rows into another stream as well, and read that one", s.Name, reader.Name, s.Subject, stream, writer.Name, of.Sink.PerSubject)
 			}
 			if of.Sink.Subject != nil {
 				return fmt.Errorf("stream %s of app %s reads %s, but results of stream %s of app %s have the subject '%s'; have a query of app %[5]s insert them into another stream as well, without a subject, and read that one", s.Name, reader.Name, s.Subject, stream, writer.Name, of.Sink.Subject.Text)

@@ -24,6 +24,7 @@ func TestDeployLooksAtSubjectsOfResults(t *testing.T) {
 	}
 	must(t, deploy("reader", "@source(subject='read.>') define stream R (n int); from R select n insert into Out;"))
 	must(t, deploy("writer", "@sink(stream='A', subject='alerts.{k}.{n}') from S select k, n insert into A; from S select n insert into B;"))
+	must(t, deploy("bounded", "@sink(stream='A', max.msgs.per.subject='5') from S select n insert into A;"))
 	must(t, deploy("link", "@source(subject='out.later.A.*') define stream R (n int); from R select n insert into Out;"))
 	for n, c := range []struct{ text, refused string }{
 		{"@sink(stream='A', subject='orders.{k}.{n}') from S select k, n insert into A;", "captured by JetStream stream ORDERS"},
@@ -33,6 +34,7 @@ func TestDeployLooksAtSubjectsOfResults(t *testing.T) {
 		{"@source(subject='alerts.>') define stream R (n int); from R select n insert into Out;", "has results of an app, in JetStream stream EFO_writer_0"},
 		{"@source(subject='out.writer.A.*') define stream R (n int); from R select n insert into Out;", "have the subject 'alerts.{k}.{n}'"},
 		{"@source(subject='out.writer.B.*') define stream R (n int); from R select n insert into Out;", ""},
+		{"@source(subject='out.bounded.A.*') define stream R (n int); from R select n insert into Out;", "only the newest 5 stay (max.msgs.per.subject)"},
 	} {
 		err := deploy("app"+string(rune('a'+n)), c.text)
 		if (err != nil) != (c.refused != "") || err != nil && !strings.Contains(err.Error(), c.refused) {
@@ -41,6 +43,9 @@ func TestDeployLooksAtSubjectsOfResults(t *testing.T) {
 	}
 	if err := deploy("later", "@sink(stream='A', subject='later.{k}') from S select k insert into A;"); err == nil || !strings.Contains(err.Error(), "reads out.later.A.*") {
 		t.Errorf("results that another app reads: %v", err)
+	}
+	if err := deploy("later", "@sink(stream='A', max.msgs.per.subject='1') from S select n insert into A;"); err == nil || !strings.Contains(err.Error(), "stream R of app link reads out.later.A.*") {
+		t.Errorf("a bound on results that another app reads: %v", err)
 	}
 }
 

@@ -204,7 +204,7 @@ func (f *follower) handle(ctx context.Context, m jetstream.Msg, meta *jetstream.
 		if err := f.awaitFormer(ctx, m); err != nil {
 			return err
 		}
-		if f.isMissing(m) {
+		if f.isMissing(meta.Sequence.Stream, m) {
 			f.passed.Store(meta.Sequence.Stream)
 			return nil
 		}
@@ -269,7 +269,7 @@ func (f *follower) config(ctx context.Context, info *jetstream.StreamInfo) (cfg 
 		return cfg, f.startOrigin(ctx, info, &cfg)
 	}
 	if cfg.OptStartSeq, err = f.from(ctx, info); err == nil {
-		f.missing = f.missingFrom(cfg.OptStartSeq, info.State.FirstSeq)
+		f.missing = f.missingFrom(cfg.OptStartSeq, info)
 		f.passed.Store(cfg.OptStartSeq - 1)
 		f.head.Store(0)
 	}

@@ -18,11 +18,13 @@ type missing struct {
 	passed     uint64 // results
 }
 
-// missingFrom returns a missing for a reading that starts at sequence from of a stream whose
-// first message has the sequence first.
-func (f *follower) missingFrom(from, first uint64) missing {
+// missingFrom returns a missing for a reading of a stream that starts at sequence from. No
+// results are removed by max.msgs.per.subject while an app reads them, but earlier ones may be.
+func (f *follower) missingFrom(from uint64, info *jetstream.StreamInfo) missing {
 	var m missing
-	m.checker.Untrimmed = from <= 1 && first <= 1
+	m.checker.Untrimmed = from <= 1 && info.State.FirstSeq <= 1
+	compactions := output.Compactions(info.Config)
+	m.checker.Compactions = func() (map[string]output.Compaction, error) { return compactions, nil }
 	if at := f.progress.position(); at.Sequence > 0 && at.Sequence+1 == from {
 		if seen, err := result.Parse(at.Place); err == nil {
 			m.checker.Seen(f.link.results.stream, seen)
@@ -33,7 +35,7 @@ func (f *follower) missingFrom(from, first uint64) missing {
 
 // isMissing reports whether results are missing before this one. Then the follower waits for
 // a new generation, which has them again.
-func (f *follower) isMissing(m jetstream.Msg) bool {
+func (f *follower) isMissing(seq uint64, m jetstream.Msg) bool {
 	at, err := output.ReadPlace(m.Headers())
 	if err != nil {
 		return false // take refuses it
@@ -48,7 +50,7 @@ func (f *follower) isMissing(m jetstream.Msg) bool {
 		f.missing = missing{}
 		f.report(nil)
 	}
-	err = f.missing.checker.Next(f.subject, m.Headers())
+	err = f.missing.checker.Next(seq, f.subject, m.Headers())
 	var lost *output.MissingError
 	if !errors.As(err, &lost) {
 		return false

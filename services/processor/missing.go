@@ -54,7 +54,7 @@ func (s *scan) see(seq uint64, subject string, h nats.Header) error {
 	if subject == natsconn.FenceSubject(s.fe.plan.Name, s.fe.partition) {
 		return nil
 	}
-	err := s.checker.Next(subject, h)
+	err := s.checker.Next(seq, subject, h)
 	var missing *output.MissingError
 	if !errors.As(err, &missing) {
 		return err
@@ -67,7 +67,7 @@ func (s *scan) see(seq uint64, subject string, h nats.Header) error {
 		s.logged = true
 		s.fe.log.Error("results of a former generation are missing; the task goes on", "err", err)
 	}
-	s.checker.Seen(missing.Stream, missing.Next)
+	s.checker.Pass(missing)
 	return nil
 }
 
@@ -125,7 +125,10 @@ func (fe *fencer) checkResults(ctx context.Context) error {
 	if err != nil {
 		return nil
 	}
-	s := &scan{fe: fe, stream: stream, checker: &output.Checker{Untrimmed: first <= 1}, next: first}
+	compactions := func() (map[string]output.Compaction, error) {
+		return output.ReadCompactions(ctx, fe.service.js, stream)
+	}
+	s := &scan{fe: fe, stream: stream, checker: &output.Checker{Untrimmed: first <= 1, Compactions: compactions}, next: first}
 	pace := time.NewTicker(checkEvery)
 	defer pace.Stop()
 	seen := 0

@@ -9,6 +9,7 @@ import (
 	"github.com/eventflux/eventflux/shared/control"
 	"github.com/eventflux/eventflux/shared/lang/event"
 	"github.com/eventflux/eventflux/shared/log/natsconn"
+	"github.com/eventflux/eventflux/shared/log/output"
 	"github.com/eventflux/eventflux/shared/log/wal"
 )
 
@@ -62,6 +63,23 @@ func TestMissingResultHalts(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Results that were removed on purpose do not halt a task.
+func TestRemovedResultsAreNotMissing(t *testing.T) {
+	r := newRig(t, twoResultStreams)
+	for v := range 10 {
+		r.send("S", int64(v+1), "", v+1)
+	}
+	r.drained()
+	stream := natsconn.OutStream("a", 0)
+	r.lose(0, 3)
+	fe := &fencer{task: &task{service: &Service{js: r.js}, nc: r.nc, plan: r.plan, made: app{first: r.plan.Digest}, log: quiet}, generation: 1, recorded: 12}
+	if err := fe.checkResults(r.within()); err == nil {
+		t.Error("lost results are not found")
+	}
+	must(t, output.WriteCompactions(r.within(), r.js, stream, map[string]output.Compaction{"Odd": {Before: 7}, "Even": {Before: 7}}))
+	must(t, fe.checkResults(r.within()))
 }
 
 // Results that are missing at the end are published again.

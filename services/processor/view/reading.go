@@ -197,13 +197,19 @@ func (r *reading) startGeneration(ctx context.Context, at result.Position) error
 		return err
 	}
 	first := len(r.cuts) == 0
-	r.cuts = append(r.cuts, at)
-	r.record.Cuts = append(r.record.Cuts, at.String())
+	starts, err := r.starts(ctx, at)
+	if err != nil {
+		return err
+	}
+	for _, start := range starts {
+		r.cuts = append(r.cuts, start)
+		r.record.Cuts = append(r.record.Cuts, start.String())
+	}
 	if first && !r.record.Filling {
 		return nil // nothing was read before
 	}
 	void := false
-	err := r.entries(ctx, func(_ string, e entry) error {
+	err = r.entries(ctx, func(_ string, e entry) error {
 		void = void || r.void(&e)
 		return nil
 	})
@@ -212,6 +218,26 @@ func (r *reading) startGeneration(ctx context.Context, at result.Position) error
 	}
 	r.v.log(slog.LevelInfo, "a new generation of results voids values of a view; it is filled again", "generation", at.Generation, "from", at.String())
 	return r.refill(ctx)
+}
+
+// starts returns the first result of each generation since the last one. at is the first result that
+// is left of its generation; earlier ones may have been removed on purpose.
+func (r *reading) starts(ctx context.Context, at result.Position) (starts []cut, err error) {
+	ask, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	all, err := output.ReadCompactions(ask, r.v.js, r.v.results)
+	if err != nil {
+		return nil, err
+	}
+	for _, start := range all[r.me.Stream].Starts {
+		if start.Generation <= at.Generation && (len(r.cuts) == 0 || start.Generation > r.cuts[len(r.cuts)-1].Generation) {
+			starts = append(starts, start)
+		}
+	}
+	if len(starts) == 0 || starts[len(starts)-1].Generation < at.Generation {
+		starts = append(starts, at)
+	}
+	return starts, nil
 }
 
 // refill has the next reading start with the first result.

@@ -80,6 +80,9 @@ func (v *View) differs(ctx context.Context, r *record, out, kv *jetstream.Stream
 	if err != nil {
 		return "", fmt.Errorf("message %d of output stream %s: %w", r.Sequence, v.results, err)
 	}
+	if m.Seq == 0 && r.Sequence < output.Compactions(out.Config)[v.cfg.Stream.Name].Before {
+		return "", nil // it was removed on purpose
+	}
 	if placeOf(m.Header) != r.Place {
 		return fmt.Sprintf("message %d of the output stream is another one", r.Sequence), nil
 	}

@@ -111,9 +111,13 @@ func (r *rig) message(subject, kind, row string) *nats.Msg {
 // restore starts a new generation at an earlier position of the log.
 func (r *rig) restore(to uint64) { r.gen, r.seq = r.gen+1, to }
 
+func (r *rig) config() Config {
+	return Config{Conn: r.nc, JS: r.js, App: "shop", Version: 1, Partitions: 1, Stream: r.plan.Views()[0], Log: quiet, Beat: 20 * time.Millisecond, Repair: time.Millisecond}
+}
+
 // start runs the view; stop ends it as a kill would.
 func (r *rig) start(change ...func(*Config)) (v *View, stop func()) {
-	cfg := Config{Conn: r.nc, JS: r.js, App: "shop", Version: 1, Partitions: 1, Stream: r.plan.Views()[0], Log: quiet, Beat: 20 * time.Millisecond, Repair: time.Millisecond}
+	cfg := r.config()
 	for _, c := range change {
 		c(&cfg)
 	}
@@ -292,6 +296,60 @@ func TestTheBucketIsTheFoldOfTheResults(t *testing.T) {
 			}
 			r.await("in the end", v)
 		})
+	}
+}
+
+// Results can be removed on purpose, with the first one of a generation among them. A fill still
+// leaves out the rows that the generation voids, and a record of a removed result still counts.
+func TestViewOfResultsThatWereRemoved(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, totals)
+	name := natsconn.OutStream("shop", 0)
+	stream, err := r.js.Stream(r.within(), name)
+	must(t, err)
+	remove := func(c output.Compaction, sequences ...uint64) {
+		t.Helper()
+		must(t, output.WriteCompactions(r.within(), r.js, name, map[string]output.Compaction{"Totals": c}))
+		for _, seq := range sequences {
+			must(t, stream.DeleteMsg(r.within(), seq))
+		}
+	}
+	is := func(what string, want map[string]string) {
+		t.Helper()
+		r.until(what, func() string {
+			if got := r.values(); !maps.Equal(got, want) {
+				return fmt.Sprint(got)
+			}
+			return ""
+		})
+	}
+	for _, key := range []string{"a", "c", "b"} {
+		r.result("current", total(key, 1))
+	}
+	r.restore(1)
+	r.result("current", total("b", 2)) // it has the position of c
+	r.result("current", total("b", 3))
+	remove(output.Compaction{Before: 5, Starts: []result.Position{{Generation: 2, Seq: 2}}}, 3, 4)
+	_, stop := r.start()
+	is("filled", map[string]string{"a": total("a", 1), "b": total("b", 3)})
+	r.until("the record is written", func() string {
+		if record, _, err := New(r.config()).loadRecord(r.within()); err != nil || record.Sequence != 5 || record.Filling {
+			return fmt.Sprint(record, err)
+		}
+		return ""
+	})
+	stop()
+	r.result("current", total("b", 4))
+	remove(output.Compaction{Before: 6}, 5)
+	v := New(r.config())
+	record, _, err := v.loadRecord(r.within())
+	must(t, err)
+	out, err := stream.Info(r.within())
+	must(t, err)
+	kv, err := r.js.Stream(r.within(), "KV_TOTALS")
+	must(t, err)
+	if why, err := v.differs(r.within(), &record, out, kv.CachedInfo()); why != "" || err != nil {
+		t.Errorf("a record of a result that was removed: %s, %v", why, err)
 	}
 }
 

@@ -34,7 +34,7 @@ var annotations = map[string]annotationSpec{
 	appFile:           {on: []element{onApp}, keys: []string{"name", "text", "base64"}, repeats: true},
 	"app:playback":    {on: []element{onApp}, keys: []string{"lateness", "ahead", "idle.time", "increment"}},
 	"source":          {on: []element{onStream, onTable}, keys: []string{"subject", "stream", "from", "timestamp", "kv"}, repeats: true},
-	"sink":            {on: []element{onStream, onQuery, onPartition}, keys: []string{"stream", "subject", "pack", "publish", "max.age", "max.bytes", "kv", "key", "expired"}, repeats: true},
+	"sink":            {on: []element{onStream, onQuery, onPartition}, keys: []string{"stream", "subject", "pack", "publish", "max.age", "max.bytes", "max.msgs.per.subject", "kv", "key", "expired"}, repeats: true},
 	"onerror":         {on: []element{onStream}, keys: []string{"action"}},
 	"info":            {on: []element{onQuery}, keys: []string{"name", "was"}},
 	"primarykey":      {on: []element{onTable}},

@@ -2,6 +2,7 @@ package siddhiql
 
 import (
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -35,6 +36,34 @@ func (bd *build) bounds(elems map[string]*AnnotationElem) {
 		}
 		set(e, &bd.plan.Bounds.MaxBytes, bytes)
 	}
+}
+
+// perSubject reads max.msgs.per.subject of a @sink. Each sink has its own, since streams have
+// different subjects. The newest row of a key of a view has to be among the newest of its subject.
+func (sk *sinkChecker) perSubject(elems map[string]*AnnotationElem, s *Stream) {
+	e := elems["max.msgs.per.subject"]
+	if e == nil {
+		return
+	}
+	n, err := strconv.ParseUint(strings.TrimSpace(e.Value), 10, 63)
+	switch {
+	case err != nil || n == 0:
+		sk.errorf(e.Pos, "found %s='%s', expected a whole number of results, from 1", e.Key, shorten(e.Value))
+		return
+	case s.Sink.Off:
+		sk.errorf(e.Pos, "results of stream %s have the bound %s, but publish='false' says that none are published: leave one of them out", tick(s.Name), tick(e.Key))
+		return
+	}
+	if v := s.Sink.View; v != nil {
+		for _, attr := range v.Attrs {
+			if attr >= 0 && !slices.Contains(s.Sink.Attrs, attr) {
+				name := s.Schema.Attrs[attr].Name
+				sk.errorf(e.Pos, "the view in bucket %s could not be filled again: results with different %s share a subject, so %s removes the newest ones of some keys: expected `{%s}` in `subject`, or no %[3]s", tick(v.Bucket), tick(name), tick(e.Key), name)
+				return
+			}
+		}
+	}
+	s.Sink.PerSubject = n
 }
 
 var byteUnits = map[string]int64{

@@ -339,6 +339,7 @@ func (sk *sinkChecker) all() {
 		sk.subject(elems, k.stream)
 		sk.view(elems, k.stream)
 		sk.bounds(elems)
+		sk.perSubject(elems, k.stream)
 		if mapping != nil {
 			sk.mappings.resultMap(mapping, k.stream)
 		}

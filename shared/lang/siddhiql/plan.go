@@ -117,6 +117,9 @@ type Sink struct {
 	Subject *subject.Template
 	// Attrs has, by token of Subject, the attribute whose value the token is; -1 for others.
 	Attrs []int
+	// PerSubject is how many of the newest results stay on each subject
+	// (max.msgs.per.subject='…'); 0: all.
+	PerSubject uint64
 	// View is the KV bucket that has the newest row of each key (kv='…'), or nil.
 	View *View
 	// Format says how rows are written (@map); nil: as JSON.

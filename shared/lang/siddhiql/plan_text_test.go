@@ -47,6 +47,9 @@ func planText(p *Plan) string {
 		if t := s.Sink.Subject; t != nil {
 			fmt.Fprintf(&b, " subject=%s %v", t.Pattern("N"), s.Sink.Attrs)
 		}
+		if n := s.Sink.PerSubject; n > 0 {
+			fmt.Fprintf(&b, " per subject=%d", n)
+		}
 		if v := s.Sink.View; v != nil {
 			fmt.Fprintf(&b, " view=%s[%s] %v delete=%v", v.Bucket, v.Key.Pattern("N"), v.Attrs, v.Delete)
 		}

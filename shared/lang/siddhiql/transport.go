@@ -22,8 +22,7 @@ var natsKeys = map[string]string{
 // sinkLimits are limits of JetStream streams that output streams do not have, with what to write
 // instead.
 var sinkLimits = map[string]string{
-	"max.msgs.per.subject": "it would remove results between others, and readers could not tell them from lost ones; write `kv='…', key='{…}'` for the newest row of each key, or `max.age` or `max.bytes`",
-	"max.msgs":             "write `max.age` or `max.bytes`",
+	"max.msgs": "write `max.age`, `max.bytes` or `max.msgs.per.subject`",
 }
 
 // logSinkKeys are the settings of a sink of type log.

@@ -28,10 +28,12 @@ func header(step string) (string, nats.Header) {
 func TestChecker(t *testing.T) {
 	for name, c := range map[string]struct {
 		all   bool
-		first bool   // the reader starts at the first message there ever was
-		seen  string // "subject place"
-		steps []string
-		want  string // the place after which results are missing; "": none are
+		first bool     // the reader starts at the first message there ever was
+		seen  string   // "subject place"
+		steps []string // a number in front of one is its sequence, else its number from 1
+		// removed is the sequence before which results of stream a may have been removed.
+		removed uint64
+		want    string // the place after which results are missing; "": none are
 	}{
 		"in order":                         {steps: []string{"a 1:1.0 0:0.0", "a 1:1.1 1:1.0", "a 1:5.0 1:1.1"}},
 		"the front was trimmed":            {steps: []string{"a 1:7.0 1:6.0", "a 1:8.0 1:7.0"}},
@@ -50,10 +52,17 @@ func TestChecker(t *testing.T) {
 		"an old one is missing at the end": {steps: []string{"a 1:1.0 -", "a 1:10.0 1:9.0"}, want: "1:1.0"},
 		"two subjects":                     {all: true, steps: []string{"a 1:1.0 0:0.0", "b 1:1.1 0:0.0 1:1.0", "a 1:2.0 1:1.0 1:1.1", "a 1:3.0 1:2.0"}},
 		"the last of a subject":            {all: true, steps: []string{"a 1:1.0 0:0.0", "b 1:3.1 0:0.0 1:2.0"}, want: "1:1.0"},
+		"one was removed":                  {removed: 5, first: true, steps: []string{"a 1:2.0 1:1.0", "7 a 1:9.0 1:2.0"}},
+		"the one before was removed":       {removed: 5, steps: []string{"1 a 1:1.0 0:0.0", "4 a 1:4.0 1:3.0", "6 a 1:6.0 1:5.0"}, want: "1:4.0"},
+		"removed, up to the bound":         {removed: 6, steps: []string{"1 a 1:1.0 0:0.0", "4 a 1:4.0 1:3.0", "6 a 1:6.0 1:5.0", "7 a 1:7.0 1:6.0"}},
+		"missing after the bound":          {removed: 5, steps: []string{"1 a 1:1.0 0:0.0", "5 a 1:5.0 1:3.0", "7 a 1:7.0 1:6.0"}, want: "1:5.0"},
+		"of another stream":                {removed: 5, steps: []string{"1 b 1:1.0 0:0.0", "3 b 1:3.0 1:2.0"}, want: "1:1.0"},
 		"one of two subjects is read":      {steps: []string{"a 1:1.0 0:0.0", "a 1:3.1 1:1.0 1:2.0"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			checker := Checker{Whole: c.all, Untrimmed: c.first}
+			checker := Checker{Whole: c.all, Untrimmed: c.first, Compactions: func() (map[string]Compaction, error) {
+				return map[string]Compaction{"a": {Before: c.removed}}, nil
+			}}
 			if c.seen != "" {
 				subject, text, _ := strings.Cut(c.seen, " ")
 				at, err := result.Parse(text)
@@ -64,7 +73,12 @@ func TestChecker(t *testing.T) {
 			}
 			var err error
 			for i, step := range c.steps {
-				if err = checker.Next(header(step)); err != nil && i < len(c.steps)-1 {
+				seq := uint64(i + 1)
+				if n, rest, _ := strings.Cut(step, " "); n[0] <= '9' {
+					seq, step = uint64(n[0]-'0'), rest
+				}
+				subject, h := header(step)
+				if err = checker.Next(seq, subject, h); err != nil && i < len(c.steps)-1 {
 					t.Fatalf("at %s: %v", step, err)
 				}
 			}
@@ -152,7 +166,7 @@ func TestResultsOnChosenSubjectsAreOfOneStream(t *testing.T) {
 		}
 	}
 	checker := Checker{Whole: true, Untrimmed: true}
-	for _, r := range []struct {
+	for i, r := range []struct {
 		subject string
 		h       nats.Header
 		missing bool
@@ -163,7 +177,7 @@ func TestResultsOnChosenSubjectsAreOfOneStream(t *testing.T) {
 		{"alerts.x", header("Alerts", "5.0", "1:4.0 1:4.0"), true},
 	} {
 		var missing *MissingError
-		if err := checker.Next(r.subject, r.h); errors.As(err, &missing) != r.missing || err != nil && !r.missing {
+		if err := checker.Next(uint64(i+1), r.subject, r.h); errors.As(err, &missing) != r.missing || err != nil && !r.missing {
 			t.Errorf("%s %s: %v", r.subject, r.h.Get(HeaderPosition), err)
 		} else if r.missing && missing.Stream != "Alerts" {
 			t.Errorf("a result of %s is missing", missing.Stream)

@@ -25,7 +25,12 @@ const (
 // are missing. While the stream has no leader, Scan tries again, for as long as ctx and 30 s
 // without a message allow.
 func Scan(ctx context.Context, js jetstream.JetStream, stream string, from, to uint64, see func(seq uint64, subject string, h nats.Header) error) error {
-	s := scan{js: js, stream: stream, next: max(from, 1), to: to, see: see}
+	return ScanSubjects(ctx, js, stream, "", from, to, see)
+}
+
+// ScanSubjects is Scan of the messages whose subjects match a pattern; "" for all.
+func ScanSubjects(ctx context.Context, js jetstream.JetStream, stream, pattern string, from, to uint64, see func(seq uint64, subject string, h nats.Header) error) error {
+	s := scan{js: js, stream: stream, pattern: pattern, next: max(from, 1), to: to, see: see}
 	for since := time.Now(); s.next <= s.to; {
 		before := s.next
 		err := s.read(ctx)
@@ -50,6 +55,7 @@ func Scan(ctx context.Context, js jetstream.JetStream, stream string, from, to u
 type scan struct {
 	js       jetstream.JetStream
 	stream   string
+	pattern  string
 	next, to uint64 // sequences
 	see      func(seq uint64, subject string, h nats.Header) error
 	seen     error // of see
@@ -60,7 +66,7 @@ func (s *scan) read(ctx context.Context) error {
 	asking, cancel := context.WithTimeout(ctx, scanIdle)
 	defer cancel()
 	consumer, err := s.js.CreateConsumer(asking, s.stream, jetstream.ConsumerConfig{
-		DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: s.next,
+		DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: s.next, FilterSubject: s.pattern,
 		AckPolicy: jetstream.AckNonePolicy, HeadersOnly: true, MemoryStorage: true, Replicas: 1, InactiveThreshold: scanIdle,
 		Description: "checks the headers of results",
 	})
