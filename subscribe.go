@@ -97,10 +97,11 @@ func Since(t time.Time) SubscribeOption {
 // one partition arrive in order. It is safe for concurrent use. Close it after use.
 type Subscription[T any] struct {
 	shape   shape
+	formats *resultFormats
 	durable bool
 	results chan delivery
 	pending []*Result[T] // rows of a packed message
-	reading sync.Mutex   // guards pending
+	reading sync.Mutex   // guards pending and formats
 	stop    context.CancelFunc
 	readers sync.WaitGroup
 }
@@ -116,6 +117,10 @@ type delivery struct {
 // otherwise. T is a struct whose fields name attributes by their `json` tags, or a type that
 // the JSON of a result can be decoded into. Use a pointer for an attribute that can be null;
 // other fields keep their zero value. ctx only bounds the call.
+//
+// Results that are messages of Protocol Buffers or Avro (@map inside @sink) are decoded as well, each
+// with the descriptors or the schema of the version of the app that wrote it. The fields of T name
+// attributes, as for JSON.
 func Subscribe[T any](ctx context.Context, c *Client, app, stream string, opts ...SubscribeOption) (*Subscription[T], error) {
 	how := subscribing{deliver: jetstream.DeliverNewPolicy, lookEvery: 10 * time.Second}
 	for _, opt := range opts {
@@ -125,8 +130,9 @@ func Subscribe[T any](ctx context.Context, c *Client, app, stream string, opts .
 	if err != nil {
 		return nil, fmt.Errorf("subscribe: %w", err)
 	}
-	if f := def.Sink.Format; f != nil {
-		return nil, fmt.Errorf("subscribe: results of stream %s of app %s are messages of type %s (@map), and typed subscriptions read JSON: read JetStream stream %s with nats.go and decode its messages, or insert the rows into a second stream without @map", stream, app, f.Name, natsconn.OutStream(app, 0))
+	formats := newResultFormats(c, app, stream)
+	if err := formats.add(a.Version, def); err != nil {
+		return nil, fmt.Errorf("subscribe: %w", err)
 	}
 	sh := shapeOf(reflect.TypeFor[T](), def.Schema)
 	if err := sh.checkResults(); err != nil {
@@ -137,7 +143,7 @@ func Subscribe[T any](ctx context.Context, c *Client, app, stream string, opts .
 		return nil, fmt.Errorf("subscribe: %w", err)
 	}
 	running, stop := context.WithCancel(context.Background())
-	s := &Subscription[T]{shape: sh, durable: how.durable != "", results: make(chan delivery), stop: stop}
+	s := &Subscription[T]{shape: sh, formats: formats, durable: how.durable != "", results: make(chan delivery), stop: stop}
 	for p := range a.Partitions {
 		cons, err := how.consumer(ctx, js, a, def, p)
 		var messages jetstream.MessagesContext
@@ -271,7 +277,7 @@ func (s *Subscription[T]) Next(ctx context.Context) (*Result[T], error) {
 			if d.err != nil {
 				return nil, fmt.Errorf("results of %s: %w", s.shape.schema.Name, d.err)
 			}
-			if err := s.unpack(&d); err != nil {
+			if err := s.unpack(ctx, &d); err != nil {
 				return nil, fmt.Errorf("result of %s: %w", s.shape.schema.Name, err)
 			}
 		case <-ctx.Done():
@@ -284,20 +290,21 @@ func (s *Subscription[T]) Next(ctx context.Context) (*Result[T], error) {
 }
 
 // unpack decodes the rows of a message.
-func (s *Subscription[T]) unpack(d *delivery) error {
+func (s *Subscription[T]) unpack(ctx context.Context, d *delivery) error {
 	h := d.msg.Headers()
 	at, err := output.ReadPlace(h)
 	if err != nil {
 		return err
 	}
-	if is := h.Get(output.HeaderFormat); is != "" {
-		return fmt.Errorf("position %s: version %s of the app has written it as %s, and typed subscriptions read JSON", h.Get(output.HeaderPosition), h.Get(output.HeaderVersion), is)
-	}
 	ms, err := strconv.ParseInt(h.Get(output.HeaderTimestamp), 10, 64)
 	if err != nil {
 		return fmt.Errorf("header %s: %w", output.HeaderTimestamp, err)
 	}
-	for row, line := range bytes.Split(bytes.TrimSpace(d.msg.Data()), []byte("\n")) {
+	data, err := s.formats.json(ctx, h, d.msg.Data())
+	if err != nil {
+		return fmt.Errorf("position %s: %w", h.Get(output.HeaderPosition), err)
+	}
+	for row, line := range bytes.Split(bytes.TrimSpace(data), []byte("\n")) {
 		r := &Result[T]{
 			Partition: d.partition, Generation: at.Generation, Position: h.Get(output.HeaderPosition), Row: row,
 			Expired: h.Get(output.HeaderKind) == "expired", Time: time.UnixMilli(ms),

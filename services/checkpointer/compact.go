@@ -82,7 +82,7 @@ func (rt *retention) compactSubjects(ctx context.Context, stream jetstream.Strea
 	if len(c.first) == 0 {
 		return true, nil
 	}
-	done, err := rt.streams.turn(ctx, app) // nobody else changes the stream's settings
+	done, err := rt.streams.turn(ctx, app) // making streams changes the settings, too
 	if err != nil {
 		return false, err
 	}

@@ -16,6 +16,9 @@ type Format struct {
 	// ContentType is the header of the messages. It tells formats apart.
 	ContentType string
 	Writer      RowWriter
+
+	proto *rowproto.Mapping // one of the two
+	avro  *rowavro.Mapping
 }
 
 // RowWriter writes rows as messages. It keeps nothing between calls.
@@ -133,7 +136,7 @@ func (mp *mappingChecker) protoResults(a, attributes *Annotation, s *Stream) *Fo
 		}
 		mp.warnf(a.Pos, "if %s of stream %s is null, message %s has the field's default, zero or an empty text: declare the fields `optional` to tell nulls apart", listOf(names, "or"), tick(s.Name), mapping.Message)
 	}
-	return &Format{Name: mapProto, ContentType: mapping.ContentType(), Writer: target}
+	return &Format{Name: mapProto, ContentType: mapping.ContentType(), Writer: target, proto: mapping}
 }
 
 func (mp *mappingChecker) avroResults(a, attributes *Annotation, s *Stream) *Format {
@@ -160,7 +163,7 @@ func (mp *mappingChecker) avroResults(a, attributes *Annotation, s *Stream) *For
 	if target == nil {
 		return nil // the queries are wrong
 	}
-	return &Format{Name: mapAvro, ContentType: mapping.ContentType(), Writer: target}
+	return &Format{Name: mapAvro, ContentType: mapping.ContentType(), Writer: target, avro: mapping}
 }
 
 // refuseField reports why an attribute, or the stream, does not fit.

@@ -50,7 +50,7 @@ func New(s *event.Schema, m *Mapping) *Decoder {
 		}
 		v := byPath[m.Attrs[i].String()]
 		if v == nil {
-			v = &value{}
+			v = &value{notFinite: m.NotFinite}
 			byPath[m.Attrs[i].String()] = v
 			wants = append(wants, want{m.Attrs[i], v})
 			d.values = append(d.values, v)
@@ -169,7 +169,7 @@ func (d *Decoder) read(n *node) *rowjson.RowError {
 		return d.malformed(n, "the value does not end")
 	}
 	if n.value != nil {
-		*n.value = value{kind: n.kind, bits: bits, text: data, node: n}
+		*n.value = value{kind: n.kind, bits: bits, text: data, node: n, notFinite: n.value.notFinite}
 	}
 	return nil
 }
@@ -300,9 +300,9 @@ func (v *value) append(c *event.Column) *rowjson.RowError {
 			c.AppendInt(int64(v.bits))
 		}
 	case float:
-		return finite(c, float64(math.Float32frombits(uint32(v.bits))))
+		return v.float(c, float64(math.Float32frombits(uint32(v.bits))))
 	case double:
-		return finite(c, math.Float64frombits(v.bits))
+		return v.float(c, math.Float64frombits(v.bits))
 	case enum:
 		c.AppendText(v.node.symbols[v.bits])
 	case text:
@@ -317,8 +317,8 @@ func (v *value) append(c *event.Column) *rowjson.RowError {
 	return nil
 }
 
-func finite(c *event.Column, x float64) *rowjson.RowError {
-	if math.IsNaN(x) || math.IsInf(x, 0) {
+func (v *value) float(c *event.Column, x float64) *rowjson.RowError {
+	if !v.notFinite && (math.IsNaN(x) || math.IsInf(x, 0)) {
 		return &rowjson.RowError{Problem: rowjson.OutOfRange, Expected: "a finite number", Found: strconv.FormatFloat(x, 'g', -1, 64)}
 	}
 	c.AppendFloat(x)

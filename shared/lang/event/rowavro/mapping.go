@@ -22,6 +22,8 @@ type Mapping struct {
 	SingleObject bool
 	// Attrs has the path of each attribute.
 	Attrs []rowjson.Path
+	// NotFinite accepts numbers that are NaN or infinite, as results can have them.
+	NotFinite bool
 }
 
 // ContentType returns the header that tells results in this format apart from others. The

@@ -44,10 +44,11 @@ type node struct {
 
 // value is what attributes read.
 type value struct {
-	kind kind
-	bits uint64
-	text []byte
-	node *node // that has set it in the current payload
+	kind      kind
+	bits      uint64
+	text      []byte
+	node      *node // that has set it in the current payload
+	notFinite bool  // NaN and infinities are accepted
 }
 
 // builder makes nodes.

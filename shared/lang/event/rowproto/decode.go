@@ -70,6 +70,7 @@ func New(s *event.Schema, m *Mapping) *Decoder {
 			panic(err)
 		}
 		d.attrs = append(d.attrs, d.root.attr(fields, a))
+		d.attrs[i].notFinite = m.NotFinite
 	}
 	return d
 }

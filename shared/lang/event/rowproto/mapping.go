@@ -19,6 +19,8 @@ type Mapping struct {
 	Message string
 	// Attrs has the path of each attribute.
 	Attrs []rowjson.Path
+	// NotFinite accepts numbers that are NaN or infinite, as results can have them.
+	NotFinite bool
 }
 
 // ContentType returns the header that tells results in this format apart from others.

@@ -26,6 +26,7 @@ type attr struct {
 	// else its value.
 	presence, required bool
 	def                value
+	notFinite          bool // NaN and infinities are accepted
 }
 
 // attr finds what an attribute reads: the last of fields, a path from n.
@@ -120,9 +121,9 @@ func (a *attr) append(c *event.Column, v *value) *rowjson.RowError {
 		c.Bytes = base64.StdEncoding.AppendEncode(c.Bytes, v.text)
 		c.Ends = append(c.Ends, uint32(len(c.Bytes)))
 	case protoreflect.FloatKind:
-		return finite(c, float64(math.Float32frombits(uint32(v.bits))))
+		return a.float(c, float64(math.Float32frombits(uint32(v.bits))))
 	case protoreflect.DoubleKind:
-		return finite(c, math.Float64frombits(v.bits))
+		return a.float(c, math.Float64frombits(v.bits))
 	case protoreflect.EnumKind:
 		n := int64(int32(v.bits))
 		if c.Type != event.String {
@@ -169,8 +170,8 @@ func (a *attr) integer(bits uint64) (n int64, ok bool) {
 	return int64(bits), true
 }
 
-func finite(c *event.Column, x float64) *rowjson.RowError {
-	if math.IsNaN(x) || math.IsInf(x, 0) {
+func (a *attr) float(c *event.Column, x float64) *rowjson.RowError {
+	if !a.notFinite && (math.IsNaN(x) || math.IsInf(x, 0)) {
 		return &rowjson.RowError{Problem: rowjson.OutOfRange, Expected: "a finite number", Found: strconv.FormatFloat(x, 'g', -1, 64)}
 	}
 	c.AppendFloat(x)
