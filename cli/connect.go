@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -47,7 +49,7 @@ func connected(cmd *cobra.Command, s endpoint, wait time.Duration, work func(con
 		return err
 	}
 	defer nc.Close()
-	return work(ctx, nc)
+	return natsconn.Refused(nc, work(ctx, nc))
 }
 
 // connect connects as a client that reconnects while it can. It tries until wait has passed, and at
@@ -74,7 +76,7 @@ func connect(ctx context.Context, s endpoint, wait time.Duration) (*nats.Conn, e
 	opts := append(identity, nats.Name("eventflux"), nats.MaxReconnects(-1),
 		// Senders repeat messages that they sent without a connection, so the client must not flush
 		// them as well.
-		nats.ReconnectBufSize(-1))
+		nats.ReconnectBufSize(-1), nats.ErrorHandler(eachOnce(os.Stderr)))
 	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
 	for {
@@ -85,10 +87,24 @@ func connect(ctx context.Context, s endpoint, wait time.Duration) (*nats.Conn, e
 		select {
 		case <-ctx.Done():
 			if errors.Is(err, nats.ErrNoServers) {
-				err = fmt.Errorf("%w; start a server with 'eventflux run APP.siddhi', or name one with --server", err)
+				err = fmt.Errorf("%w; start a server with 'eventflux run APP.siddhi', or name one with --server or --nats.context", err)
+			}
+			if errors.Is(err, nats.ErrAuthorization) {
+				err = fmt.Errorf("%w: the server refuses this user. %s", err, natsconn.NameUser)
 			}
 			return nil, fmt.Errorf("connect to %s: %w", secret.URL(at), err)
 		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}
+
+// eachOnce returns a handler that prints each error of a connection once, such as a permission that
+// the user lacks. A request that is sent again fails again.
+func eachOnce(w io.Writer) nats.ErrHandler {
+	var seen sync.Map
+	return func(_ *nats.Conn, _ *nats.Subscription, err error) {
+		if _, again := seen.LoadOrStore(err.Error(), true); !again {
+			fmt.Fprintln(w, "eventflux:", err)
 		}
 	}
 }

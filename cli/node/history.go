@@ -38,7 +38,11 @@ func (n *Node) foundGroup(ctx context.Context, folder string) (join bool, err er
 	defer nc.Close()
 	traces, err := tracesOf(ctx, nc)
 	if err != nil {
-		return false, fmt.Errorf("folder %s has no Raft state, and it is not known whether NATS holds apps: %w; start again when JetStream answers", folder, err)
+		err = natsconn.Refused(nc, err)
+		if errors.Is(err, natsconn.ErrNoJetStream) {
+			return false, err
+		}
+		return false, fmt.Errorf("folder %s has no Raft state, and it is not known whether NATS holds apps: %w; start again when JetStream answers, which needs a `jetstream` block in the server's configuration file, or its flag -js", folder, err)
 	}
 	if len(traces) == 0 {
 		return false, nil
@@ -63,6 +67,9 @@ func tracesOf(ctx context.Context, nc *nats.Conn) (map[string][]string, error) {
 		done()
 		if err == nil {
 			return traces, nil
+		}
+		if errors.Is(natsconn.Refused(nc, err), natsconn.ErrNoJetStream) {
+			return nil, err
 		}
 		select {
 		case <-ctx.Done():

@@ -196,6 +196,12 @@ func (n *Node) checkExternal(ctx context.Context) error {
 	}
 	defer nc.Close()
 	servers, err := n.syncOf(ctx, nc)
+	if errors.Is(err, natsconn.ErrNoJetStream) {
+		return err
+	}
+	if err != nil && n.cfg.NATS.Monitor != "" {
+		return fmt.Errorf("wal.durability is %s, which cannot be checked: %w; --nats.monitor names the monitoring port of the server, which is `http: 127.0.0.1:8222` in its configuration file; to try EventFlux out, --wal.durability fast accepts the server as it is", n.durability, err)
+	}
 	if err != nil {
 		return fmt.Errorf("wal.durability is %s, which cannot be checked: %w; add `http: 127.0.0.1:8222` to its configuration file (the one of nats-server -c), restart it, and name this monitoring port with --nats.monitor http://127.0.0.1:8222; to try EventFlux out, --wal.durability fast accepts the server as it is", n.durability, err)
 	}

@@ -59,6 +59,9 @@ type ConnectConfig struct {
 	Changed func(connected bool)
 }
 
+// NameUser lists the settings that name the user of a connection.
+const NameUser = "Name the user with --nats.context, --nats.creds, --nats.nkey, --nats.user or --nats.token_file"
+
 // Connect returns a connection that stays forever: it reconnects without end,
 // and keeps nothing back while it is down - a publish fails at once, because a
 // client's buffer that is flushed later would write what its owner gave up on.
@@ -85,7 +88,11 @@ func Connect(ctx context.Context, cfg ConnectConfig) (*nats.Conn, error) {
 				select {
 				case <-connected: // it was lost later, which another handler logs
 				default:
-					cfg.Log.Warn("NATS does not answer; trying until it does", "nats", cfg.where(), "err", err)
+					msg := "NATS does not answer; trying until it does"
+					if errors.Is(err, nats.ErrAuthorization) {
+						msg = "NATS refuses this user; trying until it does not. " + NameUser
+					}
+					cfg.Log.Warn(msg, "nats", cfg.where(), "err", err)
 				}
 			})
 			cfg.Log.Debug("reconnect to NATS", "connection", cfg.Name, "nats", cfg.where(), "err", err)
@@ -196,6 +203,9 @@ func (cfg *ConnectConfig) Identity() ([]nats.Option, error) {
 		opts = append(opts, nats.Token(token))
 	}
 	if cfg.CredsFile != "" {
+		if err := checkCreds(cfg.CredsFile); err != nil {
+			return nil, err
+		}
 		opts = append(opts, nats.UserCredentials(cfg.CredsFile))
 	}
 	if cfg.NKeyFile != "" {

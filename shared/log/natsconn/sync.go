@@ -71,7 +71,7 @@ func SyncOverHTTP(ctx context.Context, url string) (ServerSync, error) {
 		return fail(err)
 	}
 	if s == nil {
-		return fail(fmt.Errorf("%w: JetStream is off there", ErrSyncUnknown))
+		return fail(fmt.Errorf("%w: JetStream is off there; %w: add `jetstream { store_dir: 'FOLDER', sync_interval: always }` to the configuration file of the server, and restart it", ErrSyncUnknown, ErrNoJetStream))
 	}
 	return *s, nil
 }
@@ -118,7 +118,7 @@ func CheckSync(d Durability, servers []ServerSync) error {
 		switch {
 		case s.Always || d == Fast:
 		case d == Durable:
-			return fmt.Errorf("NATS server %s syncs every %s, and durability %s needs every message: add `sync_interval: always` to the jetstream block of its configuration file (the one of nats-server -c) and restart it, or set wal.durability to fast", s.Server, s.Interval, d)
+			return fmt.Errorf("NATS server %s syncs every %s, and durability %s needs every message: add `sync_interval: always` to the jetstream block of its configuration file and restart it (a server without one: write `jetstream { store_dir: 'FOLDER', sync_interval: always }` into a file, and start it with `-c FILE` in place of `-js`), or set wal.durability to fast", s.Server, s.Interval, d)
 		case s.Interval > syncIntervalBalanced:
 			return fmt.Errorf("NATS server %s syncs every %s, and durability %s needs %s: add `sync_interval: %[4]q` to the jetstream block of its configuration file (the one of nats-server -c) and restart it, or set wal.durability to fast", s.Server, s.Interval, d, syncIntervalBalanced)
 		}
