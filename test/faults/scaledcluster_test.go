@@ -130,12 +130,13 @@ func (s *scaledCluster) publish(ctx context.Context) {
 
 func (s *scaledCluster) publishOne(ts int64, data, id string) {
 	m := &nats.Msg{Subject: "events.Ticks", Data: []byte(data), Header: nats.Header{nats.MsgIdHdr: {id}, "Ef-Timestamp": {strconv.FormatInt(ts, 10)}}}
-	for end := time.Now().Add(patience); time.Now().Before(end); {
+	pace := time.NewTicker(2 * time.Millisecond)
+	defer pace.Stop()
+	for end := time.Now().Add(patience); time.Now().Before(end); <-pace.C {
 		answer, err := s.nc.RequestMsg(m, time.Second)
 		if err == nil && readAnswer(answer) == nil {
 			return
 		}
-		time.Sleep(2 * time.Millisecond)
 	}
 	s.t.Errorf("event %s is not accepted", id)
 }

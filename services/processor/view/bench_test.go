@@ -34,6 +34,8 @@ func BenchmarkView(b *testing.B) {
 		b.Run(fmt.Sprintf("keys-%d", keys), func(b *testing.B) {
 			r := newRig(b, totals)
 			r.rows(keys)
+			tick := time.NewTicker(time.Millisecond)
+			defer tick.Stop()
 			b.ResetTimer()
 			for range b.N {
 				b.StopTimer()
@@ -42,7 +44,7 @@ func BenchmarkView(b *testing.B) {
 				b.StartTimer()
 				v, stop := r.start()
 				for v.Info().State != Following {
-					time.Sleep(time.Millisecond)
+					<-tick.C
 				}
 				b.StopTimer()
 				stop()
