@@ -161,11 +161,15 @@ func (c *changer) apply(steps []faultpoint.Point, request func(context.Context) 
 	publishing.Wait()
 }
 
-// publish publishes events until ctx ends. If after is not 0, it kills the process after that many.
+// publish publishes events until ctx ends, and repeats some that were acknowledged before. If after is
+// not 0, it kills the process after that many.
 func (c *changer) publish(ctx context.Context, after int) {
 	pace := time.NewTicker(2 * time.Millisecond)
 	defer pace.Stop()
 	for n := 1; ctx.Err() == nil; n++ {
+		if n%3 == 0 {
+			publishOne(ctx, c.o, max(0, c.published-changedKeys))
+		}
 		next := publishOne(ctx, c.o, c.published)
 		if n == after {
 			c.o.p.signal(syscall.SIGKILL)
