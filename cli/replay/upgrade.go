@@ -41,7 +41,7 @@ func (p *player) upgrade(l *line) error {
 		err = m.Err()
 	}
 	if err == nil {
-		err = a.engine.Upgrade(next, m)
+		err = a.engine.Upgrade(next, m, nil)
 	}
 	if err != nil {
 		return fmt.Errorf("upgrade: %s: %w", l.app, err)

@@ -70,7 +70,7 @@ func upgrade(t *rapid.T, e *engine.Engine, text string) *siddhiql.Plan {
 	next := compiled(t, text)
 	m, err := engine.Migrate(e.Plan(), next, engine.MigrateOptions{})
 	if err == nil {
-		err = e.Upgrade(next, m)
+		err = e.Upgrade(next, m, nil)
 	}
 	if err != nil {
 		t.Fatalf("%v\n%s", err, text)
@@ -147,7 +147,7 @@ func TestRollbackAtOnceChangesNothing(t *testing.T) {
 				back := compiled(t, app)
 				m, err := engine.Migrate(changed.Plan(), back, engine.MigrateOptions{Drop: true})
 				if err == nil {
-					err = changed.Upgrade(back, m)
+					err = changed.Upgrade(back, m, nil)
 				}
 				if err != nil || m.Count(engine.OutcomeDropped) != 2 { // of the added query
 					t.Fatalf("%v\n%s", err, m)
@@ -187,7 +187,7 @@ func TestRollbackSaysWhatDiffers(t *testing.T) {
 				back := compiled(t, app)
 				m, err := engine.Migrate(between, back, engine.MigrateOptions{Drop: true})
 				if err == nil {
-					err = changed.Upgrade(back, m)
+					err = changed.Upgrade(back, m, nil)
 				}
 				if err != nil {
 					t.Fatal(err)

@@ -27,9 +27,9 @@ type transition struct {
 }
 
 // change switches the engine to the next plan, whose names are those in the state, as m says. It
-// converts the state of every component, and emits the outputs that result immediately. After an
-// error the engine must not be used again.
-func (e *Engine) change(next *siddhiql.Plan, m *Migration) error {
+// converts the state of every component, and emits the outputs that result immediately. again has
+// what is built from the log; nil if nothing is. After an error the engine must not be used again.
+func (e *Engine) change(next *siddhiql.Plan, m *Migration, again *Engine) error {
 	for _, w := range next.Windows {
 		if err := known(w.Query); err != nil {
 			return err
@@ -69,6 +69,9 @@ func (e *Engine) change(next *siddhiql.Plan, m *Migration) error {
 		return err
 	}
 	t.adaptMemories()
+	if err := t.takeOver(again); err != nil {
+		return err
+	}
 	t.keepTimers(timers)
 	for _, s := range m.Steps {
 		m.fresh[s.ID] = m.fresh[s.ID] || s.Outcome != OutcomeKept

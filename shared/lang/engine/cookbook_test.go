@@ -127,7 +127,7 @@ func changed(t *testing.T, e *engine.Engine, text string) *siddhiql.Plan {
 	next := compileText(t, text)
 	m, err := engine.Migrate(e.Plan(), next, engine.MigrateOptions{})
 	if err == nil {
-		err = e.Upgrade(next, m)
+		err = e.Upgrade(next, m, nil)
 	}
 	if err != nil {
 		t.Fatal(err)

@@ -277,7 +277,7 @@ func TestTriggersGoOnAfterAnUpgrade(t *testing.T) {
 	e.Advance(100)
 	e.Advance(1200)
 	e.ResetOutputs()
-	if err := e.Upgrade(after, m); err != nil {
+	if err := e.Upgrade(after, m, nil); err != nil {
 		t.Fatal(err)
 	}
 	var got []string

@@ -23,11 +23,15 @@ type Change struct {
 	// Kept is the version whose text this one repeats, if a restore kept it. Where that version
 	// is in force, nothing is given up.
 	Kept uint64 `json:"kept,omitempty"`
+	// Backfill has, by partition, the sequence of the first frame of the log that state which
+	// starts empty otherwise is built from. Sequence 1 means that the log is complete: the app
+	// had no state before it. nil: nothing is built from the log.
+	Backfill []uint64 `json:"backfill,omitempty"`
 }
 
 // JSON returns the form that a deploy frame carries; "" for the zero value.
 func (c Change) JSON() string {
-	if len(c.Queries)+len(c.Blocks)+len(c.Drop) == 0 && c.Kept == 0 {
+	if len(c.Queries)+len(c.Blocks)+len(c.Drop)+len(c.Backfill) == 0 && c.Kept == 0 {
 		return ""
 	}
 	data, err := json.Marshal(c)

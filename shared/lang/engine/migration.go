@@ -17,7 +17,7 @@ type Outcome string
 const (
 	OutcomeKept    Outcome = "kept"    // its state goes on untouched
 	OutcomeAdapted Outcome = "adapted" // its state is converted
-	OutcomeNew     Outcome = "new"     // it starts empty
+	OutcomeNew     Outcome = "new"     // it starts empty, or is built from the log
 	OutcomeDropped Outcome = "dropped" // its state is given up
 	OutcomeRefused Outcome = "refused" // the change is not possible like this
 )
@@ -34,6 +34,8 @@ type ComponentStep struct {
 	New     string  `json:"new,omitempty"` // and after it
 	Reason  string  `json:"reason,omitempty"`
 	Fix     string  `json:"fix,omitempty"` // what to do about a refusal
+	// FromLog says that the component does not start empty: it is built from the log.
+	FromLog bool `json:"from_log,omitempty"`
 	// loses is what an adapted component lacks if it had its new definition before the old one.
 	loses string
 }
@@ -58,6 +60,9 @@ type MigrateOptions struct {
 	Drop bool
 	// Components gives up the state of these components, by id.
 	Components []string
+	// Backfill builds the state of components that would start empty from the log, by partition
+	// from this sequence on. nil: they start empty.
+	Backfill []uint64
 }
 
 // Migrate plans the change from a version of an app to the next. old is the plan of the
@@ -81,8 +86,11 @@ func Migrate(old, next *siddhiql.Plan, o MigrateOptions) (*Migration, error) {
 		drop = append(drop, planMigration(before, after, c).refused()...)
 	}
 	slices.Sort(drop)
-	c.Drop = slices.Compact(drop)
+	c.Drop, c.Backfill = slices.Compact(drop), o.Backfill
 	m := planMigration(before, after, c)
+	if !m.FromLog() {
+		m.Change.Backfill = nil
+	}
 	for _, id := range o.Components {
 		if i := slices.IndexFunc(m.Steps, func(s ComponentStep) bool { return s.ID == id }); i < 0 {
 			return nil, fmt.Errorf("there is no component %q to drop; there is %s", id, strings.Join(m.ids(), ", "))
@@ -202,6 +210,9 @@ func planMigration(before, after *Engine, c Change) *Migration {
 		}
 		m.Steps = append(m.Steps, s)
 	}
+	if len(c.Backfill) > 0 {
+		m.planBackfill(before, after)
+	}
 	return m
 }
 
@@ -230,22 +241,21 @@ func fixOf(d *definition) string {
 
 // refuseWhole refuses what no component can adapt to.
 func (m *Migration) refuseWhole(old, next *siddhiql.Plan) {
-	refuse := func(format string, args ...any) { m.Refusals = append(m.Refusals, fmt.Sprintf(format, args...)) }
 	if old.Name != next.Name {
-		refuse("the text is of app %q, and the app is %q; write @app:name('%s')", next.Name, old.Name, old.Name)
+		m.refuse("the text is of app %q, and the app is %q; write @app:name('%s')", next.Name, old.Name, old.Name)
 	}
 	if old.Playback != next.Playback {
-		refuse("@app:playback cannot be switched on or off, because the clock would jump; deploy the text as another app")
+		m.refuse("@app:playback cannot be switched on or off, because the clock would jump; deploy the text as another app")
 	}
 	if old.Partitions != next.Partitions {
-		refuse("@app:partitions is %d and was %d, and each key's state is in the partition that the number gave it; leave the number, and change it with eventflux app scale", next.Partitions, old.Partitions)
+		m.refuse("@app:partitions is %d and was %d, and each key's state is in the partition that the number gave it; leave the number, and change it with eventflux app scale", next.Partitions, old.Partitions)
 	}
 }
 
 // step decides what becomes of a component of the new version. Components that it depends on
 // were decided before.
 func (m *Migration) step(old, d *definition, outcomes map[string]Outcome) ComponentStep {
-	s := ComponentStep{ID: d.ID, New: d.text, Outcome: OutcomeNew, Reason: "it starts empty"}
+	s := ComponentStep{ID: d.ID, New: d.text, Outcome: OutcomeNew, Reason: startsEmpty}
 	if old == nil {
 		return s
 	}
@@ -273,7 +283,7 @@ func (m *Migration) step(old, d *definition, outcomes map[string]Outcome) Compon
 	case drop && !lost && old.query != nil && old.query.plan.Window != nil && d.role == "aggregate":
 		s.Outcome, s.Reason = OutcomeDropped, "it is computed again from the rows in the window"
 	case drop:
-		s.Outcome, s.Reason = OutcomeDropped, "it starts empty"
+		s.Outcome, s.Reason = OutcomeDropped, startsEmpty
 	case s.Outcome == OutcomeRefused:
 		s.Fix = "drop it to start empty"
 		if d.query != nil && d.query.plan.Name != "" {

@@ -59,7 +59,7 @@ func TestNamedWindowsGoOnAfterAnUpgrade(t *testing.T) {
 			sendText(e, "S", int64(v+1), k, int64(v+1))
 		}
 		e.ResetOutputs()
-		if err := e.Upgrade(after, m); err != nil {
+		if err := e.Upgrade(after, m, nil); err != nil {
 			t.Fatal(err)
 		}
 		sendText(e, "Q", 10, "b")

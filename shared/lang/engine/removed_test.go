@@ -45,7 +45,7 @@ func TestQueryRemovedFromAPartition(t *testing.T) {
 			e.ResetOutputs()
 			m, err := engine.Migrate(old, next, engine.MigrateOptions{Drop: true})
 			if err == nil {
-				err = e.Upgrade(next, m)
+				err = e.Upgrade(next, m, nil)
 			}
 			if err != nil {
 				t.Fatal(err)

@@ -29,6 +29,7 @@ type Task struct {
 	pinned    bool            // deploy frames do not change the version in force
 	passed    uint64          // number of the newest version that was passed over
 	kept      []keptSpan      // versions that do not come into force, oldest first
+	history   History         // nil: the log cannot be read again
 }
 
 // Applied describes how a frame was applied.
@@ -74,7 +75,7 @@ func (t *Task) Apply(seq uint64, f *frame.Frame) (done Applied, err error) {
 		t.Advance(now)
 	}
 	if t.upgrade != nil {
-		err = t.bringInForce()
+		err = t.bringInForce(seq)
 	}
 	return done, err
 }

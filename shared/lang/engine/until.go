@@ -65,7 +65,7 @@ func (t *Task) ApplyUntil(seq uint64, f *frame.Frame, u *Until) (done Reached, e
 		t.pass(now, u)
 	}
 	if t.upgrade != nil {
-		if err = t.bringInForce(); err == nil && u.Step != nil {
+		if err = t.bringInForce(seq); err == nil && u.Step != nil {
 			u.Step(Step{})
 		}
 	}

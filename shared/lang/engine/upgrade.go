@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 
@@ -39,13 +40,17 @@ func (t *Task) prepare(plan *siddhiql.Plan, v *frame.Version, s Settings, force 
 	return &upgrade{plan, s, force, m}, nil
 }
 
-// bringInForce makes the prepared version the one in force.
-func (t *Task) bringInForce() error {
+// bringInForce makes the prepared version the one in force. seq is the sequence of its frame.
+func (t *Task) bringInForce(seq uint64) error {
 	u := t.upgrade
 	t.upgrade = nil
+	again, err := t.rerun(u, seq)
+	if err != nil {
+		return err
+	}
 	old, ids, links := t.plan, t.ids, t.links
 	t.setAside(t.version.number)
-	if err := t.change(u.plan, u.migration); err != nil {
+	if err := t.change(u.plan, u.migration, again); err != nil {
 		return fmt.Errorf("version %d of app %q: %w", u.force.number, t.plan.Name, err)
 	}
 	t.settings, t.version = u.settings, u.force
@@ -61,7 +66,8 @@ func (t *Task) bringInForce() error {
 // Replace brings another text into force at the present clock, as a deploy frame with the
 // change in m does. From then on the task passes over the deploy frames of its log: time
 // passes up to them, and events of those versions are adapted by name. Outputs that
-// result from the change immediately are in Outputs. After an error the task must not be used again.
+// result from the change immediately are in Outputs. m must not build anything from the log. After an
+// error the task must not be used again.
 func (t *Task) Replace(next *siddhiql.Plan, m *Migration) (err error) {
 	if err := m.Err(); err != nil {
 		return err
@@ -70,7 +76,7 @@ func (t *Task) Replace(next *siddhiql.Plan, m *Migration) (err error) {
 	t.work.beginFrame()
 	t.pinned, t.passed = true, t.version.number
 	t.upgrade = &upgrade{next, t.settings, t.version, m}
-	return t.bringInForce()
+	return t.bringInForce(0)
 }
 
 // passOver records the forms of events of a version that does not come into force. It returns
@@ -100,15 +106,20 @@ func (t *Task) Upgraded() *Migration { return t.upgraded }
 
 // Upgrade brings the next version of an app into force at the current clock, as planned in m by
 // Migrate. Results that follow immediately are in Outputs; earlier results that were not taken
-// yet are in Earlier. After an error the engine must not be used again.
-func (e *Engine) Upgrade(next *siddhiql.Plan, m *Migration) (err error) {
+// yet are in Earlier. again is an engine of the next version for what m builds from earlier events:
+// it has applied those, and has the same clock; nil if m builds nothing. It must not be used again.
+// After an error, neither must e.
+func (e *Engine) Upgrade(next *siddhiql.Plan, m *Migration, again *Engine) (err error) {
 	if err := m.Err(); err != nil {
 		return err
+	}
+	if m.FromLog() && again == nil {
+		return errors.New("engine: a change builds state from earlier events, and there are none")
 	}
 	defer e.caught(&err)
 	e.work.beginFrame()
 	e.setAside(0) // results that the caller has not taken yet have the former shape
-	return e.change(next, m)
+	return e.change(next, m, again)
 }
 
 // keepIDs makes the memory of message ids for the streams of the plan. A stream that was

@@ -70,6 +70,9 @@ func (e *Env) NextSeq() uint64 {
 	return e.seq
 }
 
+// SeqFrom makes NextSeq return numbers larger than seq from now on.
+func (e *Env) SeqFrom(seq uint64) { e.seq = max(e.seq, seq) }
+
 // Emit receives one output chunk of a window. The slice is valid during the call; the
 // receiver may shorten and reorder it.
 type Emit func(chunk []Row)
