@@ -237,7 +237,7 @@ func (r *rig) forget(random *rand.Rand) {
 	}
 	got, err := parseRecord(was.Value())
 	if err != nil {
-		r.t.Fatal(err)
+		return // ingest ended before it wrote over the damage of an earlier round
 	}
 	switch random.IntN(6) {
 	case 0:

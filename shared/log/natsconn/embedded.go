@@ -281,6 +281,7 @@ func (e *Embedded) Restart() (fatal, err error) {
 // folder. Connections to it end; close them first. Calling it again does nothing.
 func (e *Embedded) Close() error {
 	if e.srv != nil {
+		e.awaitAnswers()
 		e.srv.Shutdown()
 		e.srv.WaitForShutdown()
 	}
@@ -290,6 +291,22 @@ func (e *Embedded) Close() error {
 	lock := e.lock
 	e.lock = nil
 	return lock.Close() // this also unlocks
+}
+
+const (
+	answersMax  = 2 * time.Second
+	answersLook = time.Millisecond
+)
+
+// awaitAnswers waits until JetStream has answered what it was asked, for as long as that is usual. A
+// server that shuts down while it makes a stream may leave the stream's files open.
+func (e *Embedded) awaitAnswers() {
+	for end := time.Now().Add(answersMax); time.Now().Before(end); time.Sleep(answersLook) {
+		info, err := e.srv.Jsz(nil)
+		if err != nil || info.API.Inflight == 0 {
+			return
+		}
+	}
 }
 
 // LockFolder locks the folder of a server that does not run. It fails with an ErrInUse
