@@ -111,7 +111,11 @@ func (g *greeter) greet(n *node.Node, cfg *config.Config, apps []*siddhiql.Plan)
 	}
 	g.changes(apps)
 	if !g.begun && len(apps) == 0 {
-		fmt.Fprintf(g.out, "no app is deployed; deploy one: eventflux app deploy APP.siddhi --server %s\n", secret.URL(n.URL()))
+		server := "--server " + secret.URL(n.URL())
+		if cfg.NATS.Context != "" { // which has the user, too
+			server = "--nats.context " + cfg.NATS.Context
+		}
+		fmt.Fprintf(g.out, "no app is deployed; deploy one: eventflux app deploy APP.siddhi %s\n", server)
 	}
 	if !g.begun {
 		g.begun = true
