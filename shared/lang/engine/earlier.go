@@ -39,9 +39,13 @@ func (e *Engine) setAside(version uint64) {
 		return
 	}
 	r := &Earlier{Plan: e.plan, Version: version, outputs: e.outputs}
-	for _, q := range e.queries {
-		r.rows, r.kinds = append(r.rows, q.out), append(r.kinds, q.kinds)
+	for i, q := range e.queries {
+		rows, kinds := e.Rows(i)
+		r.rows, r.kinds = append(r.rows, rows), append(r.kinds, kinds)
 		q.out, q.kinds = event.NewBatch(q.plan.Output), nil
+		if q.table != nil && q.table.changed != nil {
+			q.table.changed = newTableChanges(q.plan.Write.Table)
+		}
 	}
 	e.outputs, e.earlier = nil, r
 	if e.trace != nil {

@@ -289,14 +289,11 @@ func refer(rows []window.Row, b *event.Batch, from, to int) []window.Row {
 // before the next one sees them.
 func (e *Engine) emitted(s *memory, from, to int) {
 	q := s.q
-	e.chunks++
-	e.outputs = append(e.outputs, Output{
-		Query: q.id, From: int32(from), To: int32(to), Chunk: e.chunks, Clock: e.env.Now,
-	})
 	if q.table != nil {
 		q.write(from, to)
 		return
 	}
+	e.output(q, from, to)
 	if len(q.subs) == 0 && len(q.inner) == 0 {
 		return
 	}
@@ -309,24 +306,40 @@ func (e *Engine) emitted(s *memory, from, to int) {
 	}
 }
 
+// output records a chunk of a query: its rows, or what they have changed in a published table.
+func (e *Engine) output(q *query, from, to int) {
+	e.chunks++
+	e.outputs = append(e.outputs, Output{
+		Query: q.id, From: int32(from), To: int32(to), Chunk: e.chunks, Clock: e.env.Now,
+	})
+}
+
 // Outputs returns the chunks emitted since ResetOutputs, in order.
 func (e *Engine) Outputs() []Output { return e.outputs }
 
 // Plan returns the plan in force.
 func (e *Engine) Plan() *siddhiql.Plan { return e.plan }
 
-// Rows returns the rows that a query emitted since ResetOutputs, and their kinds.
+// Rows returns the rows that a query emitted since ResetOutputs, and their kinds. Those of a query
+// that changes a published table are the changes.
 func (e *Engine) Rows(query int) (*event.Batch, []window.Kind) {
 	q := e.queries[query]
+	if q.table != nil && q.table.changed != nil {
+		return q.table.changed.rows, q.table.changed.kinds
+	}
 	return q.out, q.kinds
 }
 
 // ResetOutputs forgets the outputs and reuses their memory.
 func (e *Engine) ResetOutputs() {
 	for _, o := range e.outputs {
-		if q := e.queries[o.Query]; len(q.kinds) > 0 {
+		q := e.queries[o.Query]
+		if len(q.kinds) > 0 {
 			q.out.Reset()
 			q.kinds = q.kinds[:0]
+		}
+		if q.table != nil && q.table.changed != nil {
+			q.table.changed.reset()
 		}
 	}
 	e.outputs, e.earlier = e.outputs[:0], nil

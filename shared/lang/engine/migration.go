@@ -213,7 +213,26 @@ func planMigration(before, after *Engine, c Change) *Migration {
 	if len(c.Backfill) > 0 {
 		m.planBackfill(before, after)
 	}
+	m.refuseUnpublished(before.plan, after.plan, outcomes)
 	return m
+}
+
+// refuseUnpublished refuses a table whose results would not add up to its rows: a table with rows
+// from before its @sink, and one with a @sink that loses its rows.
+func (m *Migration) refuseUnpublished(old, next *siddhiql.Plan, outcomes map[string]Outcome) {
+	for _, t := range next.Tables {
+		i := slices.IndexFunc(old.Tables, func(o *siddhiql.Table) bool { return o.Name == t.Name })
+		if i < 0 || t.Stream.Sink.Off {
+			continue
+		}
+		kept, id := outcomes["table/"+t.Name] == OutcomeKept, "table/"+t.Name
+		switch former := !old.Tables[i].Stream.Sink.Off; {
+		case kept && !former:
+			m.Refusals = append(m.Refusals, fmt.Sprintf("table %s has rows that came before its @sink, and results would lack them; write the @sink on a table of another name, which the queries fill as well, or drop %s to start empty", t.Name, id))
+		case former && !kept:
+			m.Refusals = append(m.Refusals, fmt.Sprintf("table %s starts empty, and its results would still have the rows that go; give it another name, and its view another bucket", t.Name))
+		}
+	}
 }
 
 // bare returns the definition of the aggregators of a query that has a window and no

@@ -10,6 +10,7 @@ import (
 	"github.com/eventflux/eventflux/shared/lang/event/rowjson"
 	"github.com/eventflux/eventflux/shared/lang/siddhiql"
 	"github.com/eventflux/eventflux/shared/lang/table"
+	"github.com/eventflux/eventflux/shared/lang/window"
 	"github.com/eventflux/eventflux/shared/state"
 )
 
@@ -226,6 +227,7 @@ type tableWrite struct {
 	own     row       // a row of the query
 	row     []table.Value
 	changes [][]table.Change
+	changed *tableChanges // nil: the table is not published
 	texts   []int // attributes of the query's rows that are texts of keys
 	refused RefusedRows
 }
@@ -253,6 +255,9 @@ func newTableWrite(q *query) *tableWrite {
 		}
 	}
 	w.own.tables, w.own.work = q.e.tables, &q.e.work
+	if !p.Table.Stream.Sink.Off {
+		w.changed = newTableChanges(p.Table)
+	}
 	return w
 }
 
@@ -266,8 +271,21 @@ func keeps(p *siddhiql.Write, s siddhiql.Set) bool {
 	})
 }
 
-// write applies the rows [from, to) of the query's output to the table, one at a time.
+// write applies the rows [from, to) of the query's output to the table, one at a time. They are
+// the query's output, unless the table is published: then its changes are.
 func (q *query) write(from, to int) {
+	if q.table.changed == nil {
+		q.e.output(q, from, to)
+		q.apply(from, to)
+	} else {
+		first := q.table.changed.rows.Len()
+		q.apply(from, to)
+		q.e.output(q, first, q.table.changed.rows.Len())
+	}
+	q.deliverRefused()
+}
+
+func (q *query) apply(from, to int) {
 	w, t := q.table, q.e.tables[q.plan.Write.Table.ID]
 	r := &w.own
 	r.b, r.now = q.out, q.e.env.Now
@@ -286,6 +304,7 @@ func (q *query) write(from, to int) {
 		w.find.found = found
 		switch {
 		case w.plan.Delete:
+			w.changed.add(q, t, found, window.Expired)
 			t.Delete(found)
 		case len(found) > 0:
 			w.update(q, t, found)
@@ -293,7 +312,6 @@ func (q *query) write(from, to int) {
 			w.insert(q, t, i)
 		}
 	}
-	q.deliverRefused()
 }
 
 // insert inserts a row of the query, unless the table refuses it.
@@ -316,7 +334,9 @@ func (w *tableWrite) insert(q *query, t *table.Table, i int) {
 	}
 	if why := t.Insert(w.row); why != "" {
 		q.refuseRow(i, why)
+		return
 	}
+	w.changed.insert(q, i)
 }
 
 // update changes rows. Every value is computed before any row changes.
@@ -340,9 +360,13 @@ func (w *tableWrite) update(q *query, t *table.Table, found []int32) {
 			}
 		}
 	}
+	before := w.changed.leaving(q, t, found, changes)
 	if why := t.Update(found, changes); why != "" {
+		w.changed.truncate(before)
 		q.refuseRow(w.own.i, why)
+		return
 	}
+	w.changed.add(q, t, found, window.Current)
 }
 
 // tableSource is the state of a table.

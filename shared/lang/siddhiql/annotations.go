@@ -34,7 +34,7 @@ var annotations = map[string]annotationSpec{
 	appFile:           {on: []element{onApp}, keys: []string{"name", "text", "base64"}, repeats: true},
 	"app:playback":    {on: []element{onApp}, keys: []string{"lateness", "ahead", "idle.time", "increment"}},
 	"source":          {on: []element{onStream, onTable}, keys: []string{"subject", "stream", "from", "timestamp", "kv"}, repeats: true},
-	"sink":            {on: []element{onStream, onQuery, onPartition}, keys: []string{"stream", "subject", "pack", "publish", "max.age", "max.bytes", "max.msgs.per.subject", "kv", "key", "expired"}, repeats: true},
+	"sink":            {on: []element{onStream, onTable, onQuery, onPartition}, keys: []string{"stream", "subject", "pack", "publish", "max.age", "max.bytes", "max.msgs.per.subject", "kv", "key", "expired"}, repeats: true},
 	"onerror":         {on: []element{onStream}, keys: []string{"action"}},
 	"info":            {on: []element{onQuery}, keys: []string{"name", "was"}},
 	"primarykey":      {on: []element{onTable}},
@@ -74,8 +74,6 @@ func (bd *build) known(list []*Annotation, on element) {
 			bd.errorf(a.Pos, "`@%s` is not part of the language here: %s", a.Name, otherAnnotations[name])
 		case !ok:
 			bd.errorf(a.Pos, "unknown annotation `@%s`%s", a.Name, suggestAnnotation(name, on))
-		case name == "sink" && on == onTable:
-			bd.errorf(a.Pos, "found `@sink` on a table, which publishes no rows: insert the rows into a stream as well, by a second query, and write `@sink(kv='…', key='{…}')` there for a view of them")
 		case !slices.Contains(spec.on, on):
 			bd.errorf(a.Pos, "found `@%s` on %s: expected it on %s", a.Name, on, orList(spec.on))
 		case taken && !spec.repeats:

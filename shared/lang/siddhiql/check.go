@@ -72,6 +72,7 @@ func check(app *App, r *report, by rules) (*Plan, error) {
 	c.sinks.all()
 	c.sinks.overlaps()
 	c.sinks.views()
+	c.sinks.tables()
 	c.mappings.unusedFiles()
 	c.definitions.componentNames()
 	c.catalog.publishedNames()
@@ -144,7 +145,7 @@ func newChecker(r *report, by rules) *checker {
 	c.handlers = &handlerChecker{build: b, catalog: c.catalog, exprs: c.exprs}
 	c.sinks = &sinkChecker{build: b, catalog: c.catalog, mappings: c.mappings}
 	c.shards = &shardChecker{build: b, catalog: c.catalog, keyAt: map[*Partition][]Pos{}}
-	c.tables = &tableChecker{build: b, catalog: c.catalog, exprs: c.exprs, mappings: c.mappings}
+	c.tables = &tableChecker{build: b, catalog: c.catalog, exprs: c.exprs, mappings: c.mappings, sinks: c.sinks}
 	c.joins = &joinChecker{build: b, catalog: c.catalog, exprs: c.exprs, handlers: c.handlers}
 	c.patterns = &patternChecker{build: b, catalog: c.catalog, exprs: c.exprs}
 	c.definitions = &definitionChecker{build: b, catalog: c.catalog, handlers: c.handlers, mappings: c.mappings, sinks: c.sinks}

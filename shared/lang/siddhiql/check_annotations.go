@@ -303,6 +303,7 @@ type sinkChecker struct {
 	mappings  *mappingChecker
 	subjectAt []sinkSubject
 	viewAt    []sinkSubject // streams with a view
+	tableAt   []sinkSubject // those of tables
 	pending   []pendingSink
 }
 
@@ -335,6 +336,10 @@ func (sk *sinkChecker) all() {
 			continue
 		}
 		seen[name] = at
+		if k.stream.Table != nil {
+			k.stream.Sink.Off = false
+			sk.tableAt = append(sk.tableAt, sinkSubject{k.stream, p.Pos})
+		}
 		sk.sink(elems, &k.stream.Sink)
 		sk.subject(elems, k.stream)
 		sk.view(elems, k.stream)
@@ -349,6 +354,13 @@ func (sk *sinkChecker) all() {
 // stream finds the stream of a @sink, or reports why there is none.
 func (sk *sinkChecker) stream(name string, at Pos) *known {
 	k := sk.catalog.outer[name]
+	if t := sk.catalog.tables[name]; t != nil && k == nil {
+		if t.Bucket != nil {
+			sk.errorf(at, "a KV bucket fills table %s, and has its rows already: leave `@sink` out", tick(name))
+			return nil
+		}
+		return &known{stream: t.Stream, at: at}
+	}
 	switch {
 	case name == "":
 		sk.errorf(at, "`@sink` here names no stream: write `@sink(stream='…', …)`")

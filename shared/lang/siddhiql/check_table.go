@@ -15,7 +15,9 @@ type Table struct {
 	Schema  *event.Schema
 	Key     []int // attributes of @PrimaryKey; none: rows are in order of insertion
 	Indexes []int // attributes of @Index
-	// Stream stands for the table as the target of queries. It brings no events.
+	// Stream stands for the table as the target of queries. It brings no events. With a @sink, its
+	// results are the changes of the table: rows as they are after a change, and rows that were
+	// removed as expired ones.
 	Stream *Stream
 	// Bucket is the KV bucket that has the rows (@source(kv='…')); nil: queries write them.
 	Bucket *Bucket
@@ -119,6 +121,7 @@ type tableChecker struct {
 	catalog  *catalog
 	exprs    *exprChecker
 	mappings *mappingChecker
+	sinks    *sinkChecker
 }
 
 // definition checks a `define table`.
@@ -148,6 +151,8 @@ func (tb *tableChecker) definition(d *TableDef) {
 				tb.errorf(a.Pos, "`@Index` has %d attributes: expected one `@Index` for each", len(attrs))
 			}
 			t.Indexes = append(t.Indexes, attrs...)
+		case is(a, "sink"):
+			tb.sinks.pending = append(tb.sinks.pending, pendingSink{a, name})
 		}
 	}
 	slices.Sort(t.Indexes)

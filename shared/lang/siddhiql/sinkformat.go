@@ -66,6 +66,10 @@ func (mp *mappingChecker) resultMap(a *Annotation, s *Stream) {
 	switch kind := typeOfMap(a); kind {
 	case mapProto, mapAvro:
 		wrong := len(mp.errs)
+		if s.Table != nil {
+			mp.errorf(a.Pos, "the rows of table %s are published as JSON: leave `@map` out", tick(s.Name))
+			return
+		}
 		if s.Sink.Packed {
 			mp.errorf(a.Pos, "pack='ndjson' puts several rows into a message, and a message of type %s is one row: leave one of them out", kind)
 		}

@@ -52,7 +52,7 @@ func (sk *sinkChecker) view(elems map[string]*AnnotationElem, s *Stream) {
 		sk.errorf(e.Pos, "a view is filled from the results of stream %s, but publish='false' says that there are none: leave one of them out", tick(s.Name))
 		return
 	}
-	v := &View{Bucket: e.Value}
+	v := &View{Bucket: e.Value, Delete: s.Table != nil}
 	if x := elems["expired"]; x != nil {
 		v.Delete = x.Value == "delete"
 		if !v.Delete && x.Value != "put" {
@@ -60,7 +60,7 @@ func (sk *sinkChecker) view(elems map[string]*AnnotationElem, s *Stream) {
 			return
 		}
 	}
-	if sk.viewKey(v, key, s) {
+	if sk.viewKey(v, key, s) && sk.rowKey(v, key, s) {
 		s.Sink.View = v
 		sk.viewAt = append(sk.viewAt, sinkSubject{s, e.Pos})
 	}
@@ -96,6 +96,42 @@ func (sk *sinkChecker) viewKey(v *View, e *AnnotationElem, s *Stream) bool {
 	}
 	v.Key = t
 	return true
+}
+
+// rowKey refuses a view of a table whose key is not that of its rows: a row that is removed would
+// leave its key, or delete the key of another row.
+func (sk *sinkChecker) rowKey(v *View, e *AnnotationElem, s *Stream) bool {
+	if s.Table == nil {
+		return true
+	}
+	if s.Table.Key == nil {
+		sk.errorf(e.Pos, "rows of table %s have no key that tells them apart: write `@PrimaryKey('…')` on the table", tick(s.Name))
+		return false
+	}
+	attrs := slices.DeleteFunc(slices.Clone(v.Attrs), func(attr int) bool { return attr < 0 })
+	slices.Sort(attrs)
+	if !slices.Equal(slices.Compact(attrs), slices.Sorted(slices.Values(s.Table.Key))) {
+		sk.errorf(e.Pos, "the key '%s' is not the primary key of table %s: expected its attributes, %s", shorten(e.Value), tick(s.Name), listOf(namesOf(s.Table), "and"))
+		return false
+	}
+	return true
+}
+
+// namesOf returns the attributes of a table's primary key, as placeholders.
+func namesOf(t *Table) (names []string) {
+	for _, attr := range t.Key {
+		names = append(names, "{"+t.Schema.Attrs[attr].Name+"}")
+	}
+	return names
+}
+
+// tables refuses a @sink on a table that no query changes.
+func (sk *sinkChecker) tables() {
+	for _, one := range sk.tableAt {
+		if !slices.ContainsFunc(sk.plan.Queries, func(q *Query) bool { return q.Target == one.stream }) {
+			sk.errorf(one.pos, "no query changes table %s of `@sink`: there is nothing to publish", tick(one.stream.Name))
+		}
+	}
 }
 
 // views refuses a view if a key could have two writers, or if its bucket feeds the app.

@@ -215,13 +215,19 @@ type Change struct {
 
 // moves reports whether a change gives a row another primary key.
 func (t *Table) moves(slots []int32, changes [][]Change) bool {
-	for _, attr := range t.key {
-		for i, slot := range slots {
-			for n := range changes[i] {
-				if c := &changes[i][n]; c.Attr == attr && !t.has(slot, attr, &c.Value) {
-					return true
-				}
-			}
+	for i, slot := range slots {
+		if t.Moves(slot, changes[i]) {
+			return true
+		}
+	}
+	return false
+}
+
+// Moves reports whether changes give a row another primary key.
+func (t *Table) Moves(slot int32, changes []Change) bool {
+	for n := range changes {
+		if c := &changes[n]; slices.Contains(t.key, c.Attr) && !t.has(slot, c.Attr, &c.Value) {
+			return true
 		}
 	}
 	return false
