@@ -16,6 +16,8 @@ type UpgradeOptions struct {
 	Plan bool
 	// Drop agrees to give up state that the new version cannot take over.
 	Drop bool
+	// Backfill builds the state of components that would start empty from the retained log.
+	Backfill bool
 	// From, if not 0, is the version that you expect in force: the change is refused if it is
 	// another one. Set it to the From of a plan.
 	From int
@@ -72,7 +74,7 @@ func (c *Client) Upgrade(ctx context.Context, text string, opt UpgradeOptions) (
 	if opt.From < 0 {
 		return Change{}, errors.New("upgrade: UpgradeOptions.From is negative")
 	}
-	u, err := c.control.Upgrade(ctx, control.UpgradeRequest{Text: text, Plan: opt.Plan, Drop: opt.Drop, From: uint32(opt.From)})
+	u, err := c.control.Upgrade(ctx, control.UpgradeRequest{Text: text, Plan: opt.Plan, Drop: opt.Drop, Backfill: opt.Backfill, From: uint32(opt.From)})
 	if err == nil && !opt.Plan {
 		err = c.control.AwaitServed(ctx, &u.App)
 	}

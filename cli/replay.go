@@ -149,6 +149,7 @@ func replayFiles(cmd *cobra.Command, files []string, events string, opt replay.O
 	opt.Live, opt.Notes = events == "-", cmd.ErrOrStderr()
 	if events != "-" {
 		opt.Dir = filepath.Dir(events)
+		opt.Again = func() (io.ReadCloser, error) { return os.Open(events) }
 	}
 	err = replay.Run(plans, name, in, cmd.OutOrStdout(), opt)
 	var bad *replay.LineError

@@ -29,6 +29,7 @@ func (c *changing) flags(cmd *cobra.Command) *cobra.Command {
 	c.add(cmd, 2*time.Minute)
 	cmd.Flags().BoolVar(&c.planOnly, "plan", false, "only print what would happen to each component")
 	cmd.Flags().BoolVar(&c.request.Drop, "drop", false, "give up state that cannot be kept")
+	cmd.Flags().BoolVar(&c.request.Backfill, "backfill", false, "build state that would start empty from the log, as far as it is retained")
 	cmd.Flags().BoolVar(&c.yes, "yes", false, "do not ask")
 	return cmd
 }
@@ -41,8 +42,10 @@ func newAppUpgradeCommand() *cobra.Command {
 keep their state: the command prints what happens to each of them, asks, and returns when
 all partitions run the new version. Events are accepted all the time, and the results of
 each event come from exactly one version. --plan only prints the plan.
-A change that would lose state is refused without --drop. --shadowed makes the change only
-if eventflux app shadow FILE has compared all of the log, and all that differs was approved.
+A change that would lose state is refused without --drop. --backfill builds new state from
+the events that are still in the log; until that is done, there are no new results.
+--shadowed makes the change only if eventflux app shadow FILE has compared all of the log,
+and all that differs was approved.
 eventflux app rollback goes back to the previous text.`,
 		Example: `  eventflux app upgrade examples/flights.siddhi --plan
   eventflux app upgrade examples/flights.siddhi --yes`,

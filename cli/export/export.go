@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/eventflux/eventflux/shared/log/export"
+	"github.com/eventflux/eventflux/shared/log/wal"
 	"github.com/eventflux/eventflux/shared/state"
 	"github.com/eventflux/eventflux/shared/state/checkpoint"
 )
@@ -83,9 +84,13 @@ func (x *exporter) write(ctx context.Context, out io.Writer) error {
 			info.Versions = append(info.Versions, export.Version{Number: v.Number, Plan: v.Plan, Change: v.Change, Settings: v.Settings})
 		}
 	}
-	for _, p := range source.Plan.Partitions {
-		info.Logs = append(info.Logs, export.Log{From: p.Barrier + 1, To: p.LogEnd})
-		x.total += p.LogEnd - min(p.Barrier, p.LogEnd)
+	for i, p := range source.Plan.Partitions {
+		l := export.Log{From: p.Barrier + 1, To: p.LogEnd}
+		if l.First, err = source.first(ctx, uint32(i), l); err != nil {
+			return err
+		}
+		info.Logs = append(info.Logs, l)
+		x.total += l.To + 1 - min(l.Start(), l.To+1)
 	}
 	if x.out, err = export.NewWriter(out, info); err != nil {
 		return err
@@ -174,12 +179,27 @@ func (x *exporter) log(ctx context.Context, p uint32, l export.Log) error {
 	if l.To < l.From {
 		return nil
 	}
+	if l.First > 0 {
+		r, err := x.source.logFrom(ctx, p, l.First)
+		if err != nil {
+			return err
+		}
+		defer r.Close()
+		if err := x.frames(ctx, p, r, l.From-1); err != nil {
+			return err
+		}
+	}
 	r, err := x.source.Log(ctx, p)
 	if err != nil {
 		return err
 	}
 	defer r.Close()
-	for r.Position() <= l.To {
+	return x.frames(ctx, p, r, l.To)
+}
+
+// frames writes the frames that a reader has up to a sequence.
+func (x *exporter) frames(ctx context.Context, p uint32, r *wal.Reader, to uint64) error {
+	for r.Position() <= to {
 		record, err := r.Next(ctx)
 		if err != nil {
 			return err

@@ -14,6 +14,8 @@ import (
 
 	"github.com/eventflux/eventflux/services/recovery"
 	"github.com/eventflux/eventflux/shared/control"
+	"github.com/eventflux/eventflux/shared/lang/engine"
+	"github.com/eventflux/eventflux/shared/log/export"
 	"github.com/eventflux/eventflux/shared/log/lineage"
 	"github.com/eventflux/eventflux/shared/log/natsconn"
 	"github.com/eventflux/eventflux/shared/log/wal"
@@ -30,7 +32,8 @@ type Source struct {
 	// Versions are those that partitions have at the checkpoint, with their texts.
 	Versions []control.Version
 
-	nc *nats.Conn
+	nc      *nats.Conn
+	history *control.History // nil: it was not asked for yet
 }
 
 // Open finds a checkpoint of an app: the one of an epoch, or the newest usable one for epoch 0.
@@ -105,6 +108,45 @@ func (s *Source) Log(ctx context.Context, p uint32) (*wal.Reader, error) {
 		return nil, fmt.Errorf("log %s: %w", cfg.Stream, err)
 	}
 	return lineage.OpenBehind(ctx, cfg, stream.CachedInfo().Created, &s.Manifest.Partitions[p])
+}
+
+// first returns the sequence from which changes of the app in a log read it to build state; 0 if none
+// reads what is before the log.
+func (s *Source) first(ctx context.Context, p uint32, l export.Log) (uint64, error) {
+	if s.App.Version <= 1 || l.To < l.From {
+		return 0, nil
+	}
+	if s.history == nil {
+		h, err := (&control.Client{Conn: s.nc}).History(ctx, control.AppRequest{App: s.App.Name})
+		if err != nil {
+			return 0, err
+		}
+		s.history = &h
+	}
+	number := uint32(1)
+	if s.Manifest != nil {
+		number, _ = s.Manifest.VersionOf(p)
+	}
+	first := uint64(0)
+	for _, v := range s.history.Versions {
+		reads, err := engine.BackfillOf(v.Change)
+		if err != nil {
+			return 0, fmt.Errorf("version %d of app %s: %w", v.Number, s.App.Name, err)
+		}
+		if v.Number > number && int(p) < len(reads) && reads[p] < l.From && (first == 0 || reads[p] < first) {
+			first = reads[p]
+		}
+	}
+	return first, nil
+}
+
+// logFrom opens the log of a partition at a sequence.
+func (s *Source) logFrom(ctx context.Context, p uint32, seq uint64) (*wal.Reader, error) {
+	js, err := jetstream.New(s.nc)
+	if err != nil {
+		return nil, err
+	}
+	return wal.OpenReader(ctx, wal.ReaderConfig{JS: js, Stream: natsconn.WALStream(s.App.Name, p), From: seq})
 }
 
 // remote is a read-only view of the store through the recovery service.

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -75,6 +76,12 @@ func (c *chain) versions(n int) (of []string) {
 // each text is keyed by the number of the event that it applies from.
 func replayed(t *testing.T, n int, changes map[int]string) (rows []string) {
 	t.Helper()
+	return replayedWith(t, n, changes, "")
+}
+
+// replayedWith is replayed with more keys in the lines that change the app.
+func replayedWith(t *testing.T, n int, changes map[int]string, keys string) (rows []string) {
+	t.Helper()
 	plan, err := siddhiql.Compile(changes[0])
 	if err != nil {
 		t.Fatal(err)
@@ -87,11 +94,11 @@ func replayed(t *testing.T, n int, changes map[int]string) (rows []string) {
 			if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			fmt.Fprintf(&lines, "{\"op\":\"upgrade\",\"app\":%q,\"ts\":%d}\n", name, i+1)
+			fmt.Fprintf(&lines, "{\"op\":\"upgrade\",\"app\":%q,\"ts\":%d%s}\n", name, i+1, keys)
 		}
 		fmt.Fprintf(&lines, "{\"stream\":\"S\",\"ts\":%d,\"data\":[\"k%d\",%d]}\n", i+1, i%3, i*i%101)
 	}
-	if err := replay.Run([]*siddhiql.Plan{plan}, "events", strings.NewReader(lines.String()), &out, replay.Options{Dir: dir}); err != nil {
+	if err := replay.Run([]*siddhiql.Plan{plan}, "events", strings.NewReader(lines.String()), &out, replay.Options{Dir: dir, Again: func() (io.ReadCloser, error) { return io.NopCloser(strings.NewReader(lines.String())), nil }}); err != nil {
 		t.Fatal(err)
 	}
 	return outOf(t, out.String())

@@ -65,7 +65,7 @@ func (r *comparing) partition(ctx context.Context, p int, stream *frameStream, t
 	}
 	defer context.AfterFunc(ctx, pair.Old.Core.Interrupt)()
 	defer context.AfterFunc(ctx, pair.New.Core.Interrupt)()
-	log := &partitionLog{stream, p, r.limit, skip}
+	log := &partitionLog{stream, p, r.x.info.Logs[p].From, r.limit, skip}
 	for {
 		record, err := log.Next(ctx)
 		if errors.Is(err, io.EOF) {

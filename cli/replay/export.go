@@ -67,7 +67,7 @@ func openExport(ctx context.Context, file string) (*exported, error) {
 		return nil, corruptExport("it is of checkpoint %d, and the manifest is not there", x.info.Checkpoint)
 	}
 	for p, l := range x.info.Logs {
-		if at := max(next[p], l.From); l.To >= l.From && at != l.To+1 {
+		if at := max(next[p], l.Start()); l.To >= l.Start() && at != l.To+1 {
 			return nil, corruptExport("the log of partition %d ends at %d, and not at %d", p, at-1, l.To)
 		}
 	}
@@ -127,7 +127,7 @@ func (x *exported) take(ctx context.Context, r export.Record, next map[int]uint6
 		if p >= len(x.info.Logs) {
 			return corruptExport("a frame of partition %d, and there are %d", p, len(x.info.Logs))
 		}
-		if want := max(next[p], x.info.Logs[p].From); seq != want {
+		if want := max(next[p], x.info.Logs[p].Start()); seq != want {
 			return corruptExport("frame %d of partition %d stands where %d should", seq, p, want)
 		}
 		next[p] = seq + 1
@@ -206,7 +206,7 @@ func (x *exported) replay(ctx context.Context, out *bufio.Writer, opt Options) e
 			Step:  func(_ uint64, _ *frame.Frame, s engine.Step) { w.step(t, s) },
 			Frame: func(uint64, *frame.Frame, engine.Reached, int) { w.write(t) }, // what a change causes
 		}
-		if _, err := t.Replay(ctx, &partitionLog{frames, p, limit, skip}, to, watch); err != nil {
+		if _, err := t.Replay(ctx, &partitionLog{frames, p, x.info.Logs[p].From, limit, skip}, to, watch); err != nil {
 			return err
 		}
 		if opt.Until != nil {
@@ -251,6 +251,7 @@ func (x *exported) task(ctx context.Context, p int, objects store.Store) (*rebui
 	if from+1 != x.info.Logs[p].From {
 		return nil, nil, corruptExport("the log of partition %d starts at %d, and the checkpoint has its barrier at %d", p, x.info.Logs[p].From, from)
 	}
+	t.Core.ReadAgain(x.history(ctx, p, skip))
 	return t, skip, nil
 }
 

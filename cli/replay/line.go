@@ -22,7 +22,9 @@ type line struct {
 	drop    []string // upgrade: the components to give up; dropAll: all that cannot go on
 	dropAll bool
 	has     key
-	wrong   error // what is wrong with a key, as the library would only wrap it
+
+	backfill bool  // upgrade: state that would start empty is built from the lines before
+	wrong    error // what is wrong with a key, as the library would only wrap it
 }
 
 // The operations on state.
@@ -52,11 +54,12 @@ const (
 	keyApp
 	keyDrop
 	keyTable
+	keyBackfill
 )
 
 var keys = map[string]key{
 	"stream": keyStream, "ts": keyTS, "data": keyData, "rows": keyRows, "event_ts": keyOwn, "op": keyOp,
-	"app": keyApp, "drop": keyDrop, "table": keyTable,
+	"app": keyApp, "drop": keyDrop, "table": keyTable, "backfill": keyBackfill,
 }
 
 // expected says what the value of a key is.
@@ -64,6 +67,7 @@ var expected = map[key]string{
 	keyStream: "a name", keyTS: "a whole number of ms", keyData: "an event",
 	keyRows: "an array of events", keyOwn: "a whole number of ms, or an array of them", keyOp: "a name",
 	keyTable: "a name", keyApp: "a file name", keyDrop: "true, or an array of ids of components",
+	keyBackfill: "true or false",
 }
 
 // parse reads text into l and checks that its keys make one of the known lines.
@@ -89,7 +93,7 @@ func (l *line) field(d *jx.Decoder, name []byte) error {
 	k, known := keys[string(name)]
 	switch {
 	case !known:
-		l.wrong = fmt.Errorf("unknown key %q; known are stream, ts, data, rows, event_ts, table, op, app and drop", name)
+		l.wrong = fmt.Errorf("unknown key %q; known are stream, ts, data, rows, event_ts, table, op, app, drop and backfill", name)
 	case l.has&k != 0:
 		l.wrong = fmt.Errorf("has %q twice", name)
 	default:
@@ -126,6 +130,8 @@ func (l *line) value(d *jx.Decoder, k key) (err error) {
 		l.app, err = d.Str()
 	case keyDrop:
 		err = l.dropped(d)
+	case keyBackfill:
+		l.backfill, err = d.Bool()
 	}
 	return err
 }
@@ -155,15 +161,15 @@ func (l *line) ownTimestamps(d *jx.Decoder) error {
 }
 
 func (l *line) check() error {
-	switch l.has &^ (keyTS | keyOwn | keyDrop) {
+	switch l.has &^ (keyTS | keyOwn | keyDrop | keyBackfill) {
 	case keyOp, keyOp | keyApp:
 		switch {
 		case l.op != opPersist && l.op != opReset && l.op != opRestore && l.op != opUpgrade:
 			return fmt.Errorf("unknown operation %q; known are persist, reset, restore and upgrade", l.op)
 		case l.op == opUpgrade && l.app == "":
 			return errors.New(`has no "app", the file of the next version`)
-		case l.op != opUpgrade && l.has&(keyApp|keyDrop) != 0:
-			return fmt.Errorf(`has "app" or "drop", which only an upgrade has, and not %s`, l.op)
+		case l.op != opUpgrade && l.has&(keyApp|keyDrop|keyBackfill) != 0:
+			return fmt.Errorf(`has "app", "drop" or "backfill", which only an upgrade has, and not %s`, l.op)
 		}
 		if l.has&keyOwn != 0 {
 			return errors.New(`has "event_ts" without an event`)
@@ -187,8 +193,8 @@ func (l *line) check() error {
 	default:
 		return errors.New("is neither events (stream with data, or stream with rows), nor a row of a table (table with op), nor time that passes (ts alone)")
 	}
-	if l.has&keyDrop != 0 && l.op != opUpgrade {
-		return errors.New(`has "drop" without an upgrade`)
+	if l.has&(keyDrop|keyBackfill) != 0 && l.op != opUpgrade {
+		return errors.New(`has "drop" or "backfill" without an upgrade`)
 	}
 	if l.has&keyTS == 0 {
 		return errors.New(`lacks "ts", the ms at which it happens`)

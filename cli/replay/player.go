@@ -27,12 +27,16 @@ type player struct {
 	dir   string // of the events file: files of next versions are found from there
 	input int    // event lines applied so far
 	every int    // restart after so many of them; 0: never
-	row   []byte
+
+	number int                           // of the present line, from 1
+	again  func() (io.ReadCloser, error) // opens the lines again; nil: that is not possible
+	row    []byte
 }
 
 // app is one app's engine, and what reads its events.
 type app struct {
 	plan      *siddhiql.Plan
+	first     *siddhiql.Plan // before all changes
 	engine    *engine.Engine
 	snapshots *snapshotStore
 	inputs    map[string]*input
@@ -51,9 +55,9 @@ type input struct {
 }
 
 func newPlayer(plans []*siddhiql.Plan, out *bufio.Writer, opt Options) (*player, error) {
-	p := &player{out: out, json: jx.DecodeBytes(nil), every: opt.RestartEvery, dir: opt.Dir}
+	p := &player{out: out, json: jx.DecodeBytes(nil), every: opt.RestartEvery, dir: opt.Dir, again: opt.Again}
 	for _, plan := range plans {
-		a := &app{snapshots: &snapshotStore{opt: opt}}
+		a := &app{first: plan, snapshots: &snapshotStore{opt: opt}}
 		a.use(plan)
 		if err := a.reset(); err != nil {
 			return nil, err

@@ -19,6 +19,9 @@ import (
 type Options struct {
 	// Dir is the directory where the files of next versions are found; "" for the current one.
 	Dir string
+	// Again opens the lines again, for an upgrade that builds state from those before it; nil if that
+	// is not possible.
+	Again func() (io.ReadCloser, error)
 	// Stream makes every line a plain event of this stream, an object or an array of its values, at
 	// the time in attribute TimeAttr. Without it, every line names its stream and time.
 	Stream   string
@@ -75,6 +78,7 @@ func Run(plans []*siddhiql.Plan, name string, in io.Reader, out io.Writer, opt O
 func (p *player) playAll(name string, in io.Reader, opt Options) error {
 	input := lines.New(in)
 	for input.Scan() {
+		p.number = input.Number()
 		if err := p.play(input.Text()); err != nil {
 			return &LineError{File: name, Line: input.Number(), Err: err}
 		}

@@ -16,17 +16,9 @@ func (p *player) upgrade(l *line) error {
 	if err := p.advance(l.ts); err != nil {
 		return err
 	}
-	file := l.app
-	if !filepath.IsAbs(file) {
-		file = filepath.Join(p.dir, file)
-	}
-	text, err := appfile.Read(file)
+	next, err := p.compile(l)
 	if err != nil {
 		return fmt.Errorf("upgrade: %w", err)
-	}
-	next, err := siddhiql.Compile(text)
-	if err != nil {
-		return fmt.Errorf("upgrade: %s: %w", l.app, err)
 	}
 	i := slices.IndexFunc(p.apps, func(a *app) bool { return a.plan.Name == next.Name })
 	if i < 0 && len(p.apps) == 1 {
@@ -36,12 +28,20 @@ func (p *player) upgrade(l *line) error {
 		return fmt.Errorf("upgrade: %s is of app %q, which is not replayed", l.app, next.Name)
 	}
 	a := p.apps[i]
-	m, err := engine.Migrate(a.plan, next, engine.MigrateOptions{Drop: l.dropAll, Components: l.drop})
+	o := engine.MigrateOptions{Drop: l.dropAll, Components: l.drop}
+	if l.backfill {
+		o.Backfill = []uint64{1}
+	}
+	m, err := engine.Migrate(a.plan, next, o)
 	if err == nil {
 		err = m.Err()
 	}
+	var again *engine.Engine
+	if err == nil && m.FromLog() {
+		again, err = p.rerun(a, next, l.ts)
+	}
 	if err == nil {
-		err = a.engine.Upgrade(next, m, nil)
+		err = a.engine.Upgrade(next, m, again)
 	}
 	if err != nil {
 		return fmt.Errorf("upgrade: %s: %w", l.app, err)
@@ -50,4 +50,21 @@ func (p *player) upgrade(l *line) error {
 	a.snapshots.change(next, m.Registry(a.snapshots.holders, a.engine.Components()))
 	p.write(a, p.input)
 	return nil
+}
+
+// compile compiles the text in the file that an upgrade names.
+func (p *player) compile(l *line) (*siddhiql.Plan, error) {
+	file := l.app
+	if !filepath.IsAbs(file) {
+		file = filepath.Join(p.dir, file)
+	}
+	text, err := appfile.Read(file)
+	if err != nil {
+		return nil, err
+	}
+	plan, err := siddhiql.Compile(text)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", l.app, err)
+	}
+	return plan, nil
 }

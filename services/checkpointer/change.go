@@ -13,7 +13,7 @@ import (
 )
 
 // planChange finds out what change a request asks for, and what it does to the state.
-func (up *upgrader) planChange(_ context.Context, r *control.UpgradeRequest) (*change, error) {
+func (up *upgrader) planChange(ctx context.Context, r *control.UpgradeRequest) (*change, error) {
 	c := &change{}
 	text := r.Text
 	var err error
@@ -49,7 +49,7 @@ func (up *upgrader) planChange(_ context.Context, r *control.UpgradeRequest) (*c
 	c.version.Level, c.version.Build, c.version.Settings = engine.Level, up.cfg.Self.Version, up.cfg.Settings
 	c.version.Time = up.cfg.Now()
 	c.version.Stamp = c.version.Time.UnixMilli()
-	return c, up.planComponents(c, r.Drop)
+	return c, up.planComponents(ctx, c, r)
 }
 
 // former returns the text of the version that a rollback puts in force again, with the number of
@@ -84,14 +84,26 @@ func (up *upgrader) former(r *control.UpgradeRequest, c *change) (*appState, str
 }
 
 // planComponents plans, with package engine, what happens to each component.
-func (up *upgrader) planComponents(c *change, drop bool) error {
+func (up *upgrader) planComponents(ctx context.Context, c *change, r *control.UpgradeRequest) error {
 	old, err := engine.Compile(&frame.Version{Text: c.from.Text, Change: c.from.Change})
 	if err != nil {
 		return failure(control.CodeInternal, "version %d of app %s does not compile any more: %v", c.from.Number, c.app.Name, err)
 	}
-	m, err := engine.Migrate(old, c.plan, engine.MigrateOptions{Drop: drop})
+	o := engine.MigrateOptions{Drop: r.Drop}
+	if r.Backfill {
+		if o.Backfill, err = up.readableFrom(ctx, c.app); err != nil {
+			return err
+		}
+	}
+	m, err := engine.Migrate(old, c.plan, o)
 	if err != nil {
 		return failure(control.CodeInvalid, "%v", err)
+	}
+	if c.backfill = m.Change.Backfill; m.FromLog() {
+		if c.answer.Backfill, err = up.backfillStarts(ctx, c.app.Name, c.backfill); err != nil {
+			return err
+		}
+		m.Since(startsText(c.answer.Backfill))
 	}
 	c.answer.Changes, c.version.Change = m, m.Change.JSON()
 	if c.version.Of > 0 {

@@ -85,6 +85,8 @@ type command struct {
 	To    uint32 `json:"to_partitions,omitempty"`
 	// Shadow starts a shadow, or adds approvals to the one that has its ID; nil ends the shadow.
 	Shadow *control.Shadow `json:"shadow,omitempty"`
+	// Backfill is, in upgrade, from where the logs are kept for it, by partition.
+	Backfill []uint64 `json:"backfill_sequences,omitempty"`
 }
 
 // The kinds of commands. They are durable. A command with another effect needs a new kind,
@@ -196,7 +198,7 @@ func (f *FSM) Apply(log *raft.Log) any {
 	case kindTakeOver:
 		return app.takeOver(&c)
 	case kindUpgrade:
-		return app.upgrade(c.Upgrade)
+		return app.upgrade(c.Upgrade, c.Backfill)
 	case kindUpgraded:
 		app.upgraded(c.Upgrade.Number)
 		return nil

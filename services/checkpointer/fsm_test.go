@@ -86,7 +86,7 @@ func TestEarlierCommands(t *testing.T) {
 // or request this one forever.
 func TestUnknownSnapshots(t *testing.T) {
 	for _, c := range []struct{ snapshot, says string }{
-		{`{"format":8,"apps":{}}`, "it has format 8, known are 1 to 7; run the version that wrote it or a newer one"},
+		{`{"format":9,"apps":{}}`, "it has format 9, known are 1 to 8; run the version that wrote it or a newer one"},
 		{`{"format":1,"apps":{},"zones":{}}`, `unknown field "zones"; run the version that wrote it or a newer one`},
 		{`{"format":1,"apps":{"a":{"name":"a","zone":"x"}}}`, `unknown field "zone"`},
 		{`{"apps":{}}`, "format 0"},

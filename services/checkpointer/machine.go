@@ -29,12 +29,13 @@ type machine struct {
 // The formats of snapshots. A newer format is written only if the state needs it, so that an
 // older version can start again while it knows everything in the state.
 const (
-	levelFormat   = 2 // an app has a semantics level
-	changedFormat = 3 // an app has several versions
-	fromFormat    = 4 // an app started from a checkpoint
-	storeFormat   = 5 // the group was switched to another store
-	scaledFormat  = 6 // an app was scaled, or is being scaled
-	machineFormat = 7 // an app has a shadow
+	levelFormat    = 2 // an app has a semantics level
+	changedFormat  = 3 // an app has several versions
+	fromFormat     = 4 // an app started from a checkpoint
+	storeFormat    = 5 // the group was switched to another store
+	scaledFormat   = 6 // an app was scaled, or is being scaled
+	backfillFormat = 7 // a version of an app builds state from the logs
+	machineFormat  = 8 // an app has a shadow
 )
 
 func (m *machine) format() int {
@@ -49,8 +50,10 @@ func (m *machine) format() int {
 		switch {
 		case a.Shadow != nil:
 			return machineFormat
+		case len(a.Backfills) > 0:
+			format = backfillFormat
 		case a.Scalings > 0 || a.Scaling != nil || a.ScalingFailed != "":
-			format = scaledFormat
+			format = max(format, scaledFormat)
 		case a.From > 0:
 			format = max(format, fromFormat)
 		case len(a.Versions) > 0:
@@ -84,6 +87,9 @@ type appState struct {
 	// the JetStream streams of all.
 	Scaled  *control.Version `json:"scaled_version,omitempty"`
 	Streams uint32           `json:"streams,omitempty"`
+	// Backfills are the versions that build state from the logs, as long as a checkpoint from
+	// before them is retained.
+	Backfills []backfill `json:"backfills,omitempty"`
 }
 
 // restoredAs is the result of a restore request. If the request is repeated, it is the answer.
@@ -272,6 +278,7 @@ func (a *appState) commit(c *command, index uint64) any {
 	k := *c.Commit
 	k.Index = index
 	a.Committed = append(a.Committed, k)
+	a.forgetBackfills()
 	a.Decided, a.Checkpoint, a.Open = k.Epoch, k.Epoch, nil
 	// All tasks have prepared this epoch, so they build on it or on what it was cut from.
 	// Manifests are dropped only here: what exists while an epoch is being prepared still
@@ -290,6 +297,7 @@ func (a *appState) retire(epochs []state.Epoch) {
 		}
 		return old
 	})
+	a.forgetBackfills()
 }
 
 // swap replaces the manifest of a checkpoint.
@@ -390,6 +398,7 @@ func (a *appState) clone() *appState {
 	c.Deaths = slices.Clone(a.Deaths)
 	c.Kept, c.Restores = slices.Clone(a.Kept), slices.Clone(a.Restores)
 	c.Versions = slices.Clone(a.Versions)
+	c.Backfills = slices.Clone(a.Backfills)
 	if a.Scaling != nil {
 		scaling := *a.Scaling
 		c.Scaling = &scaling

@@ -85,7 +85,7 @@ func (rt *retention) retire(ctx context.Context, app string) error {
 }
 
 // trim deletes the part of the logs that no retained checkpoint needs. It keeps the barrier
-// of the oldest one, which proves that the log is the same.
+// of the oldest one, which proves that the log is the same, and what a backfill after it reads.
 func (rt *retention) trim(ctx context.Context, app string) error {
 	a := rt.cfg.FSM.app(app)
 	if a == nil || len(a.Committed) == 0 {
@@ -98,6 +98,7 @@ func (rt *retention) trim(ctx context.Context, app string) error {
 				first, needed = min(first, k.Barriers[p]), true
 			}
 		}
+		first = a.keptFor(p, first)
 		if !needed { // the app had this partition, and no checkpoint has it any more
 			continue
 		}

@@ -79,7 +79,7 @@ func TestShadowEnds(t *testing.T) {
 	}
 	ends := map[string]func(*appState){
 		"stop":    func(a *appState) { a.shadow(nil, 8) },
-		"upgrade": func(a *appState) { a.upgrade(&control.Version{Number: 2, Plan: "x"}) },
+		"upgrade": func(a *appState) { a.upgrade(&control.Version{Number: 2, Plan: "x"}, nil) },
 		"scaling": func(a *appState) { a.scale(&command{Upgrade: &control.Version{Number: 2}, To: 3}) },
 		"restore": func(a *appState) {
 			a.Open = &openEpoch{Epoch: 4}

@@ -38,6 +38,8 @@ type change struct {
 	plan    *siddhiql.Plan
 	answer  control.Upgraded
 	already bool // the text is in force, or is being put in force
+	// backfill is from where the logs are read to build state, by partition; nil: they are not.
+	backfill []uint64
 }
 
 // upgrade changes an app, or plans that.
@@ -52,7 +54,7 @@ func (up *upgrader) upgrade(ctx context.Context, r *control.UpgradeRequest) (any
 			c.answer.Warnings, refused = up.admission.reachableFor(ctx, c.plan)
 		}
 		if refused == nil && r.Shadowed {
-			refused = up.shadows.agreed(ctx, c, r.Drop)
+			refused = up.shadows.agreed(ctx, c, r)
 		}
 	}
 	if r.Plan {
@@ -71,7 +73,7 @@ func (up *upgrader) upgrade(ctx context.Context, r *control.UpgradeRequest) (any
 		return nil, err
 	}
 	faultpoint.Reach(faultpoint.UpgradeBefore)
-	if _, err := up.propose(ctx, &command{Kind: kindUpgrade, App: c.app.Name, Upgrade: &c.version, Time: c.version.Time}); err != nil {
+	if _, err := up.propose(ctx, &command{Kind: kindUpgrade, App: c.app.Name, Upgrade: &c.version, Backfill: c.backfill, Time: c.version.Time}); err != nil {
 		return nil, err
 	}
 	up.log.Info("app is changed", "app", c.app.Name, "version", c.version.Number, "from", c.from.Number)

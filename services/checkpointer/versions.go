@@ -71,8 +71,9 @@ func (a *appState) changing() *control.Version {
 	return nil
 }
 
-// upgrade adds a version to an app, unless it cannot be changed now.
-func (a *appState) upgrade(v *control.Version) any {
+// upgrade adds a version to an app, unless it cannot be changed now. first is from where the logs
+// are kept for it, by partition; nil: it does not need them.
+func (a *appState) upgrade(v *control.Version, first []uint64) any {
 	if has := a.versionOf(v.Number); has != nil && has.Plan == v.Plan && has.Stamp == v.Stamp {
 		return nil
 	}
@@ -89,6 +90,12 @@ func (a *appState) upgrade(v *control.Version) any {
 		return refuse(control.CodeUnavailable, "app %s is being restored; change it when that is done", a.Name)
 	case v.Number != newest.Number+1:
 		return refuse(control.CodeFenced, "app %s has version %d, and %d does not follow it; plan the change again", a.Name, newest.Number, v.Number)
+	}
+	if len(first) > 0 {
+		if !a.retains(first) {
+			return refuse(control.CodeFenced, "the log of app %s was trimmed after the change was planned; plan it again", a.Name)
+		}
+		a.Backfills = append(a.Backfills, backfill{v.Number, first})
 	}
 	a.addVersion(v)
 	return nil

@@ -2,10 +2,13 @@ package processor
 
 import (
 	"context"
+	"errors"
+	"fmt"
 
 	"github.com/eventflux/eventflux/shared/lang/engine"
 	"github.com/eventflux/eventflux/shared/lang/frame"
 	"github.com/eventflux/eventflux/shared/lang/siddhiql"
+	"github.com/eventflux/eventflux/shared/log/wal"
 	"github.com/eventflux/eventflux/shared/testing/faultpoint"
 )
 
@@ -17,6 +20,7 @@ type program struct {
 	live      *siddhiql.Plan // of the version in force
 	renderer  *renderer
 	published published // the filter for results
+	skip      wal.Skip  // records of the log that are passed over
 }
 
 // follow makes the task use the plan of a version from here on.
@@ -48,7 +52,18 @@ func (p *program) applyControl(ctx context.Context, s *saver, seq uint64, f *fra
 	if err := s.thawAll(ctx); err != nil {
 		return engine.Applied{}, err
 	}
-	return p.core.Apply(seq, f)
+	p.core.ReadAgain(func(first, end uint64, visit func(uint64, *frame.Frame) error) error {
+		p.log.Info("the task reads its log again for a change of the app", "from", first, "to", end-1)
+		cfg := p.logReader()
+		cfg.Skip = p.skip
+		return wal.Visit(ctx, cfg, first, end, visit)
+	})
+	done, err := p.core.Apply(seq, f)
+	var b *engine.BackfillError
+	if errors.As(err, &b) && ctx.Err() == nil {
+		err = fmt.Errorf("%w; eventflux recover %s --to EPOCH --keep-version goes back to a checkpoint before the change, and on without it", err, p.plan.Name)
+	}
+	return done, err
 }
 
 // change switches to the version that a control frame has put in force. The results before

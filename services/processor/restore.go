@@ -118,7 +118,7 @@ func (r *replica) begin(attached control.Attached, v app) (err error) {
 	if r.core, err = engine.NewTask(v.plan, r.partition, v.settings); err != nil {
 		return err
 	}
-	r.renderer = nil
+	r.renderer, r.skip = nil, nil
 	r.follow(v.plan)
 	r.saver = nil
 	if r.service.cfg.Control != nil {
@@ -169,6 +169,7 @@ func (r *replica) restoreFrom(ctx context.Context, attached control.Attached, re
 		r.saver.chains[part.Components[i].ID] = part.Components[i].Runs
 	}
 	r.startAt(part)
+	r.skip = lineage.SkipOf(part)
 	return r.openBehind(ctx, part)
 }
 

@@ -12,7 +12,9 @@ import (
 	"github.com/eventflux/eventflux/shared/control"
 	"github.com/eventflux/eventflux/shared/lang/engine"
 	"github.com/eventflux/eventflux/shared/lang/frame"
+	"github.com/eventflux/eventflux/shared/log/lineage"
 	"github.com/eventflux/eventflux/shared/log/rebuild"
+	"github.com/eventflux/eventflux/shared/log/wal"
 	"github.com/eventflux/eventflux/shared/state/checkpoint"
 	"github.com/eventflux/eventflux/shared/state/store"
 )
@@ -118,6 +120,13 @@ func (h *history) load(ctx context.Context, from *basis, p uint32, e *rebuildRun
 		return nil, err
 	}
 	part := from.part(p)
+	cfg := h.s.reader(h.plan.Name, p)
+	if part != nil {
+		cfg.Skip = lineage.SkipOf(part)
+	}
+	t.Core.ReadAgain(func(first, end uint64, visit func(uint64, *frame.Frame) error) error {
+		return asUnusable(wal.Visit(ctx, cfg, first, end, visit))
+	})
 	if part == nil {
 		return t, nil
 	}

@@ -74,6 +74,8 @@ type UpgradeRequest struct {
 	// Shadowed makes the change only if the text was run as a shadow up to the end of the log, and
 	// all differences were approved.
 	Shadowed bool `json:"shadowed,omitempty"`
+	// Backfill builds the state of components that would start empty from the retained log.
+	Backfill bool `json:"backfill,omitempty"`
 }
 
 // Upgraded is the answer to VerbUpgrade.
@@ -88,11 +90,19 @@ type Upgraded struct {
 	// Differs is, for a rollback, the components that are not as they would be without the changes
 	// since that version.
 	Differs []engine.Difference `json:"differs,omitempty"`
+	// Backfill is from where the log is read, by partition, if state is built from it.
+	Backfill []BackfillStart `json:"backfill,omitempty"`
 	// Refused says why the change is not possible as it was asked for. Only the answer to a
 	// request for the plan has it; any other request fails with it.
 	Refused string `json:"refused,omitempty"`
 	// Warnings are those of a deployment.
 	Warnings []string `json:"warnings,omitempty"`
+}
+
+// BackfillStart is where the log of a partition is read from to build state.
+type BackfillStart struct {
+	Sequence uint64    `json:"sequence"`
+	Time     time.Time `json:"time,omitzero"` // when the frame was stored; zero: the log has none there yet
 }
 
 // Upgrade changes an app, or plans that.

@@ -41,6 +41,13 @@ func (c Change) JSON() string {
 	return string(data)
 }
 
+// BackfillOf returns what the change of a deploy frame says about a backfill, as Change.Backfill
+// does.
+func BackfillOf(change string) ([]uint64, error) {
+	c, err := parseChange(change)
+	return c.Backfill, err
+}
+
 // parseChange reads what JSON wrote. A field that it does not know is of a newer build.
 func parseChange(text string) (c Change, err error) {
 	if text == "" {

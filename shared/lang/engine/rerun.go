@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/eventflux/eventflux/shared/lang/event"
 	"github.com/eventflux/eventflux/shared/lang/frame"
 	"github.com/eventflux/eventflux/shared/lang/window"
 	"github.com/eventflux/eventflux/shared/state"
@@ -98,6 +99,23 @@ func (t *Task) applyAgain(f *frame.Frame) (err error) {
 	}
 	t.ResetOutputs()
 	return nil
+}
+
+// SendEarlier sends rows that came before the engine's version, perhaps in another form of their
+// stream. Rows that do not fit are left out.
+func (e *Engine) SendEarlier(b *event.Batch, now int64) {
+	stream := e.plan.Stream(b.Schema.Name)
+	if stream != nil && stream.Defined && stream.Schema.Same(b.Schema) {
+		e.Send(stream, b, 0, b.Len(), now)
+		return
+	}
+	a := newAdapter(b.Schema, stream)
+	a.adapt(b, 0, b.Len())
+	if kept := a.fitting(0, b.Len()); kept.Len() > 0 {
+		e.Send(a.stream, kept, 0, kept.Len(), now)
+	} else if !e.plan.Playback {
+		e.Advance(now)
+	}
 }
 
 // synchronize moves the clocks of the task and of the one that read its log again to the later of

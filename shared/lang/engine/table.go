@@ -228,7 +228,7 @@ type tableWrite struct {
 	row     []table.Value
 	changes [][]table.Change
 	changed *tableChanges // nil: the table is not published
-	texts   []int // attributes of the query's rows that are texts of keys
+	texts   []int         // attributes of the query's rows that are texts of keys
 	refused RefusedRows
 }
 

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"hash"
 	"io"
+	"slices"
 
 	"github.com/eventflux/eventflux/shared/lang/engine"
 	"github.com/eventflux/eventflux/shared/state/wire"
@@ -31,7 +32,7 @@ const (
 
 const (
 	magic      = "EFEX"
-	version    = 2 // the newest; a file without Info.Versions has format 1
+	version    = 3 // the newest
 	crcBytes   = 4
 	nameMax    = 512
 	dataMax    = 64 << 20
@@ -83,9 +84,13 @@ type Version struct {
 	engine.Settings        // of the version
 }
 
+// format returns the oldest format that has all that is in the file.
 func (i *Info) format() byte {
-	if len(i.Versions) > 0 {
+	switch {
+	case slices.ContainsFunc(i.Logs, func(l Log) bool { return l.First > 0 }):
 		return version
+	case len(i.Versions) > 0:
+		return 2
 	}
 	return 1
 }
@@ -95,6 +100,17 @@ func (i *Info) format() byte {
 type Log struct {
 	From uint64 `json:"from"`
 	To   uint64 `json:"to"`
+	// First is before From if a change of the app in the log reads frames from there on to build
+	// state: then the file has them, too. 0: it has none before From.
+	First uint64 `json:"first,omitempty"`
+}
+
+// Start returns the first frame that the file has.
+func (l Log) Start() uint64 {
+	if l.First > 0 {
+		return l.First
+	}
+	return l.From
 }
 
 // Record is one part of a file.

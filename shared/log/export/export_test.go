@@ -11,7 +11,7 @@ import (
 	"github.com/eventflux/eventflux/shared/lang/engine"
 )
 
-var sampleInfo = Info{App: "a", Plan: "p", Checkpoint: 7, Settings: engine.Settings{DedupWindow: 1000}, Version: "1.0.0", Logs: []Log{{8, 9}}, Made: "2026-01-02T03:04:05Z"}
+var sampleInfo = Info{App: "a", Plan: "p", Checkpoint: 7, Settings: engine.Settings{DedupWindow: 1000}, Version: "1.0.0", Logs: []Log{{From: 8, To: 9}}, Made: "2026-01-02T03:04:05Z"}
 
 // sample is a small file with a record of each kind.
 func sample(t testing.TB) []byte {
