@@ -2,10 +2,15 @@ package node
 
 import (
 	"regexp"
+	"strings"
 	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/eventflux/eventflux/services/recovery"
 	"github.com/eventflux/eventflux/shared/control"
+	"github.com/eventflux/eventflux/shared/log/natsconn"
 )
 
 // The second version has a window on the same events, which is built from the log.
@@ -83,4 +88,89 @@ func TestBackfillOfACompleteLog(t *testing.T) {
 	if err != nil || !regexp.MustCompile(`peaks/window cannot be built from the log: it reads what follows from all/aggregate`).MatchString(u.Refused) {
 		t.Errorf("with a part of it: %+v, %v", u, err)
 	}
+}
+
+// firstOf returns the first sequence of the log of app w.
+func (c *chain) firstOf() uint64 {
+	c.t.Helper()
+	log, err := c.js.Stream(c.within(), natsconn.WALStream("w", 0))
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return log.CachedInfo().State.FirstSeq
+}
+
+// trimmed waits until the log of app w starts at a sequence.
+func (c *chain) trimmed(to func(first uint64) bool) {
+	c.t.Helper()
+	for ctx := c.within(); !to(c.firstOf()); <-time.After(2 * time.Millisecond) {
+		if ctx.Err() != nil {
+			c.t.Fatalf("the log starts at %d", c.firstOf())
+		}
+	}
+}
+
+// The log is kept from where a change reads it as long as a checkpoint from before the change is
+// retained, so a restore to that one works. If the log is lost nevertheless, the task halts.
+func TestBackfillKeepsItsLog(t *testing.T) {
+	t.Parallel()
+	c := newChain(t, withoutWindow)
+	c.cfg.Retention.Checkpoints, c.cfg.Retention.Span = 2, time.Millisecond
+	c.start()
+	c.publishAll(0, 30)
+	c.trigger("w")
+	oldest := c.logEnd()
+	c.publishAll(30, 45)
+	second := c.trigger("w")
+	before := c.logEnd()
+	c.publishAll(45, 60)
+	u := c.upgrade(control.UpgradeRequest{Text: withWindow, Backfill: true})
+	if u.Backfill[0].Sequence != oldest+1 {
+		t.Errorf("the log is read from %d, want %d", u.Backfill[0].Sequence, oldest+1)
+	}
+	c.apps = []string{withWindow}
+	c.publishAll(60, 70)
+	c.trigger("w") // the first checkpoint goes
+	c.trimmed(func(first uint64) bool { return first == oldest+1 })
+	at, result := c.restore(recovery.RestoreRequest{PlanRequest: recovery.PlanRequest{App: "w", Target: recovery.Target{To: second}}})
+	if at.State != "done" || result.Generation != 2 {
+		t.Fatalf("restore to before the change: %+v, %+v", at, result)
+	}
+	c.serves(2)
+	want := replayedWith(t, 70, map[int]string{0: withoutWindow, 60: withWindow}, `,"backfill":true`)
+	generations := c.generations(70 + 25)
+	equalRows(t, "the restored app", values(generations["2"]), want[45:])
+
+	log, err := c.js.Stream(c.within(), natsconn.WALStream("w", 0))
+	if err == nil {
+		err = log.Purge(c.within(), jetstream.WithPurgeSequence(before))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.kill()
+	c.start()
+	defer c.end()
+	halted := c.task("halted")
+	for _, says := range []string{"version 2 of app \"w\" builds state from the log, from sequence", "log EFW_w_0: sequence", "eventflux recover w --to EPOCH --keep-version"} {
+		if !strings.Contains(halted.Error, says) {
+			t.Errorf("%q, want %q in it", halted.Error, says)
+		}
+	}
+}
+
+// After the change, checkpoints trim the log as they did before.
+func TestBackfillLetsItsLogGo(t *testing.T) {
+	t.Parallel()
+	c := newChain(t, withoutWindow)
+	c.cfg.Retention.Checkpoints, c.cfg.Retention.Span = 1, time.Millisecond
+	c.start()
+	defer c.end()
+	c.publishAll(0, 10)
+	c.trigger("w")
+	c.publishAll(10, 20)
+	c.upgrade(control.UpgradeRequest{Text: withWindow, Backfill: true})
+	changed := c.logEnd()
+	c.trigger("w")
+	c.trimmed(func(first uint64) bool { return first > changed })
 }

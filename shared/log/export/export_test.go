@@ -28,6 +28,13 @@ func changed(t testing.TB) []byte {
 	return file(t, info, Record{KindApp, "1", []byte("define stream S (v int);")}, Record{KindApp, "3", []byte("define stream S (v long);")})
 }
 
+// backfilled is the same with the frames before the checkpoint that a change reads.
+func backfilled(t testing.TB) []byte {
+	info := sampleInfo
+	info.Logs = []Log{{From: 9, To: 9, First: 8}}
+	return file(t, info, Record{KindApp, "", []byte("define stream S (v int);")})
+}
+
 func file(t testing.TB, info Info, apps ...Record) []byte {
 	var b bytes.Buffer
 	w, err := NewWriter(&b, &info)
@@ -74,7 +81,7 @@ func TestGolden(t *testing.T) {
 	for golden, x := range map[string]struct {
 		data  []byte
 		lines int
-	}{"testdata/export-1.efx": {sample(t), 7}, "testdata/export-2.efx": {changed(t), 8}} {
+	}{"testdata/export-1.efx": {sample(t), 7}, "testdata/export-2.efx": {changed(t), 8}, "testdata/export-3.efx": {backfilled(t), 7}} {
 		want, err := os.ReadFile(golden)
 		if err != nil {
 			t.Fatal(err)
@@ -90,7 +97,7 @@ func TestGolden(t *testing.T) {
 
 // Every bit that flips and every byte that is missing is noticed.
 func TestEveryDamageIsNoticed(t *testing.T) {
-	for _, data := range [][]byte{sample(t), changed(t)} {
+	for _, data := range [][]byte{sample(t), changed(t), backfilled(t)} {
 		testDamage(t, data)
 	}
 }
@@ -117,6 +124,7 @@ func testDamage(t *testing.T, data []byte) {
 func FuzzRead(f *testing.F) {
 	f.Add(sample(f))
 	f.Add(changed(f))
+	f.Add(backfilled(f))
 	f.Add([]byte(magic))
 	f.Add([]byte(magic + "\x01\x01\x00\xff\xff\xff\x1f"))
 	f.Fuzz(func(t *testing.T, data []byte) {
