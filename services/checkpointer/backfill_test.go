@@ -65,7 +65,7 @@ func TestBackfillKeepsTheLog(t *testing.T) {
 	kept(11, 21)
 	a.retire([]state.Epoch{2})
 	kept(11, 21) // the third one lies before it in partition 1
-	if m := (&machine{Apps: map[string]*appState{"a": a}}); m.format() != machineFormat {
+	if m := (&machine{Apps: map[string]*appState{"a": a}}); m.format() != backfillFormat {
 		t.Errorf("format %d", m.format())
 	}
 	a.retire([]state.Epoch{3})
