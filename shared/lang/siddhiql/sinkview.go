@@ -98,7 +98,7 @@ func (sk *sinkChecker) viewKey(v *View, e *AnnotationElem, s *Stream) bool {
 	return true
 }
 
-// rowKey refuses a view of a table whose key is not that of its rows: a row that is removed would
+// rowKey refuses a view of a table with another key than its rows have: a row that is removed would
 // leave its key, or delete the key of another row.
 func (sk *sinkChecker) rowKey(v *View, e *AnnotationElem, s *Stream) bool {
 	if s.Table == nil {
