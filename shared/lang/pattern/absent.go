@@ -1,7 +1,7 @@
 package pattern
 
 // pass continues a match after the time of a `not … for` has passed without the event.
-func (x *Matcher) pass(m *match, side int, at int64) {
+func (x *stepper) pass(m *match, side int, at int64) {
 	mc := x.mc
 	s := int(m.hi)
 	x.store(m)
@@ -17,12 +17,12 @@ func (x *Matcher) pass(m *match, side int, at int64) {
 		return
 	}
 	m.sides[side] = passed
-	x.stopWaiting(m, mc.Steps[s].Items[side])
+	x.waiting.stop(mc, m, mc.Steps[s].Items[side])
 	x.half(m)
 }
 
 // violate handles an event that must be absent.
-func (x *Matcher) violate(m *match, i int, e *Event) {
+func (x *stepper) violate(m *match, i int, e *Event) {
 	mc := x.mc
 	item := &mc.Items[i]
 	step := &mc.Steps[item.step]
@@ -40,8 +40,8 @@ func (x *Matcher) violate(m *match, i int, e *Event) {
 	case pair && step.Or:
 		x.store(m)
 		m.sides[item.side] = violated
-		x.giveUp(m, item.side)
-		x.stopWaiting(m, i)
+		x.deadlines.giveUp(mc, m, item.side)
+		x.waiting.stop(mc, m, i)
 		if m.sides[1-item.side] == violated {
 			x.dropped(m, e.TS)
 		}
@@ -51,24 +51,15 @@ func (x *Matcher) violate(m *match, i int, e *Event) {
 }
 
 // waitAgain restarts the wait at the first step.
-func (x *Matcher) waitAgain(m *match, item *Item, ts int64) {
+func (x *stepper) waitAgain(m *match, item *Item, ts int64) {
 	x.store(m)
-	x.giveUp(m, item.side)
-	x.setDeadline(m, item.side, plus(ts, item.For), x.mc.env.NextSeq())
-}
-
-// giveUp cancels one deadline.
-func (x *Matcher) giveUp(m *match, side int) {
-	if d := x.mc.deadlines(m.id); d.seq[side] > 0 {
-		d.seq[side] = 0
-		d.gen[side]++
-		x.deadlines.unwanted(x.mc)
-	}
+	x.deadlines.giveUp(x.mc, m, item.side)
+	x.deadlines.set(x.mc, m, item.side, plus(ts, item.For), x.mc.env.NextSeq())
 }
 
 // dropped ends a match because an event came that must be absent. The groups that it has not
 // finished start again: those where it still collects, and the one where it waits.
-func (x *Matcher) dropped(m *match, ts int64) {
+func (x *stepper) dropped(m *match, ts int64) {
 	m.last = ts
 	x.stopEarlier(m, int(m.hi))
 	if g := x.mc.inGroup[m.hi]; g >= 0 && x.unfinished(m, g) {
@@ -78,9 +69,9 @@ func (x *Matcher) dropped(m *match, ts int64) {
 }
 
 // drop ends a match without a row.
-func (x *Matcher) drop(m *match) {
+func (x *stepper) drop(m *match) {
 	if m == x.fresh && !x.mc.restarted {
-		x.setSpent()
+		x.entries.setSpent()
 	}
 	x.release(m)
 }

@@ -98,63 +98,6 @@ func (mc *Machine) allocNode(m *match) ref {
 	return r
 }
 
-// unlist removes a node from its list, and resets it. The caller removes it from its match.
-func (x *Matcher) unlist(r ref, n *node) {
-	mc := x.mc
-	x.waiting[n.item].drop(mc, n)
-	if n.keyBytes == longKey {
-		mc.memory.release(block(n.key))
-	}
-	*n = node{}
-	if r&further != 0 {
-		mc.freeNodes = append(mc.freeNodes, r)
-	}
-}
-
-// stopWaiting removes a match from the lists of an item.
-func (x *Matcher) stopWaiting(m *match, item int) {
-	x.stop(m, func(n *node) bool { return int(n.item) == item })
-}
-
-// stopBefore removes a match from the lists of the steps before the given one.
-func (x *Matcher) stopBefore(m *match, step int) {
-	x.stop(m, func(n *node) bool { return x.mc.Items[n.item].step < step })
-	m.lo = uint16(step)
-}
-
-// stop removes the nodes of a match that gone names.
-func (x *Matcher) stop(m *match, gone func(*node) bool) {
-	for at := &m.nodes; *at != none; {
-		r := *at
-		n := x.mc.node(r)
-		if !gone(n) {
-			at = &n.sibling
-			continue
-		}
-		*at = n.sibling
-		x.unlist(r, n)
-	}
-}
-
-// wait makes a match wait for an item.
-func (x *Matcher) wait(m *match, i int, arrival uint64) {
-	mc := x.mc
-	r, n := mc.addNode(m, uint16(i))
-	n.arrival, n.born = arrival, mc.tick
-	w := &x.waiting[i]
-	if !mc.Items[i].Keyed {
-		n.flags |= listed
-		w.append(mc, r, n)
-		return
-	}
-	var ok bool
-	if mc.held, ok = mc.eval.Held(i, Match{mc, m}, mc.held[:0]); ok {
-		n.flags |= listed
-		mc.setKey(n, mc.held)
-		w.index.add(mc, r, n)
-	}
-}
-
 // list is the matches that wait for an item without equalities, in order of arrival.
 type list struct{ head, tail ref }
 
@@ -196,6 +139,74 @@ func (w *waiting) drop(mc *Machine, n *node) {
 		w.index.drop(mc, n)
 	default:
 		w.remove(mc, n)
+	}
+}
+
+// waitLists holds the matches of a key that wait, by item.
+type waitLists []waiting
+
+// add makes a match wait for an item.
+func (w waitLists) add(mc *Machine, m *match, i int, arrival uint64) {
+	r, n := mc.addNode(m, uint16(i))
+	n.arrival, n.born = arrival, mc.tick
+	list := &w[i]
+	if !mc.Items[i].Keyed {
+		n.flags |= listed
+		list.append(mc, r, n)
+		return
+	}
+	var ok bool
+	if mc.held, ok = mc.eval.Held(i, Match{mc, m}, mc.held[:0]); ok {
+		n.flags |= listed
+		mc.setKey(n, mc.held)
+		list.index.add(mc, r, n)
+	}
+}
+
+// drop removes a node from its list, and resets it. The caller removes it from its match.
+func (w waitLists) drop(mc *Machine, r ref, n *node) {
+	w[n.item].drop(mc, n)
+	if n.keyBytes == longKey {
+		mc.memory.release(block(n.key))
+	}
+	*n = node{}
+	if r&further != 0 {
+		mc.freeNodes = append(mc.freeNodes, r)
+	}
+}
+
+// stop removes a match from the lists of an item.
+func (w waitLists) stop(mc *Machine, m *match, item int) {
+	w.stopAll(mc, m, func(n *node) bool { return int(n.item) == item })
+}
+
+// stopBefore removes a match from the lists of the steps before the given one.
+func (w waitLists) stopBefore(mc *Machine, m *match, step int) {
+	w.stopAll(mc, m, func(n *node) bool { return mc.Items[n.item].step < step })
+	m.lo = uint16(step)
+}
+
+// stopAll removes the nodes of a match that gone names.
+func (w waitLists) stopAll(mc *Machine, m *match, gone func(*node) bool) {
+	for at := &m.nodes; *at != none; {
+		r := *at
+		n := mc.node(r)
+		if !gone(n) {
+			at = &n.sibling
+			continue
+		}
+		*at = n.sibling
+		w.drop(mc, r, n)
+	}
+}
+
+// stopEverywhere removes a match that ends from all lists.
+func (w waitLists) stopEverywhere(mc *Machine, m *match) {
+	for r := m.nodes; r != none; {
+		n := mc.node(r)
+		next := n.sibling
+		w.drop(mc, r, n)
+		r = next
 	}
 }
 

@@ -18,9 +18,9 @@ type match struct {
 	first  int64  // ts of the first event of the first step, or the time when its wait ended
 	last   int64  // ts of the newest event or deadline
 	id     uint32 // among all matches of the machine
-	owner  uint32 // its matcher's position in Machine.matchers
-	place  uint32 // its position in Matcher.all, if it is stored
-	dirty  uint32 // its position in Matcher.dirty, from 1; 0: unchanged
+	owner  uint32 // its stepper's position in Machine.steppers
+	place  uint32 // its position in entries.all, if it is stored
+	dirty  uint32 // its position in entries.dirty, from 1; 0: unchanged
 	gen    uint32 // changes whenever its expiry does, also when another match takes its memory
 	events block  // what it collected: see slots.go
 	size   uint32 // of what it collected
@@ -96,7 +96,7 @@ func (mc *Machine) hasMoved(m *match) bool {
 }
 
 // alloc returns an empty match.
-func (x *Matcher) alloc() *match {
+func (x *stepper) alloc() *match {
 	mc := x.mc
 	if mc.free == 0 {
 		mc.grow()
@@ -134,54 +134,30 @@ func (mc *Machine) recycle(m *match) {
 	m.place, mc.free = mc.free, m.id+1
 }
 
-// register returns the position of a matcher in Machine.matchers.
-func (mc *Machine) register(x *Matcher) uint32 {
+// register returns the position of a stepper in Machine.steppers.
+func (mc *Machine) register(x *stepper) uint32 {
 	if x.registered {
 		return x.id
 	}
 	x.registered = true
-	if last := len(mc.freeMatchers) - 1; last >= 0 {
-		x.id = mc.freeMatchers[last]
-		mc.freeMatchers = mc.freeMatchers[:last]
-		mc.matchers[x.id] = x
+	if last := len(mc.freeSteppers) - 1; last >= 0 {
+		x.id = mc.freeSteppers[last]
+		mc.freeSteppers = mc.freeSteppers[:last]
+		mc.steppers[x.id] = x
 		return x.id
 	}
-	x.id = uint32(len(mc.matchers))
-	mc.matchers = append(mc.matchers, x)
+	x.id = uint32(len(mc.steppers))
+	mc.steppers = append(mc.steppers, x)
 	return x.id
 }
 
-// unregister forgets a matcher without matches.
-func (mc *Machine) unregister(x *Matcher) {
+// unregister forgets a stepper without matches.
+func (mc *Machine) unregister(x *stepper) {
 	if x.registered {
 		x.registered = false
-		mc.matchers[x.id] = nil
-		mc.freeMatchers = append(mc.freeMatchers, x.id)
+		mc.steppers[x.id] = nil
+		mc.freeSteppers = append(mc.freeSteppers, x.id)
 	}
-}
-
-// release removes a match from all lists and from the state.
-func (x *Matcher) release(m *match) {
-	mc := x.mc
-	if m == x.fresh {
-		x.fresh = nil
-	}
-	x.cancel(m)
-	for r := m.nodes; r != none; {
-		n := mc.node(r)
-		next := n.sibling
-		x.unlist(r, n)
-		r = next
-	}
-	if m.number > 0 {
-		x.forget(m)
-	}
-	if m.is(hasFirst) && mc.Within != NoLimit {
-		m.gen++
-		mc.expiry.unwanted(mc)
-	}
-	mc.clear(m)
-	mc.recycle(m)
 }
 
 // clear resets a match that waits nowhere.

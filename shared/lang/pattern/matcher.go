@@ -22,8 +22,8 @@ type Machine struct {
 	freeNodes []ref
 	memory    arena // of events and keys
 
-	matchers     []*Matcher // those that have matches
-	freeMatchers []uint32
+	steppers     []*stepper // those that have matches
+	freeSteppers []uint32
 
 	scratch, slots []byte
 	key, held      []byte
@@ -37,43 +37,27 @@ func NewMachine(spec *Spec, env *window.Env, eval Evaluator, count func(n int)) 
 	return &Machine{Spec: spec, env: env, eval: eval, count: count}
 }
 
-// Matcher holds the partial matches of a query or, in a partition, those of one key.
+// Matcher matches the events of a query or, in a partition, those of one key. It offers events and
+// deadlines to the matches that wait for them, and shows the matches as state. Each part has its own
+// data, and uses only parts below it:
+//
+//	Matcher           events, deadlines, state
+//	   │
+//	stepper           moves matches from step to step
+//	   │
+//	matches           gives matches numbers, ends them
+//	   │
+//	entries · waitLists · deadlineQueue
 type Matcher struct {
-	mc        *Machine
-	owner     Owner
-	waiting   []waiting // by item
-	deadlines timeQueue
-	id        uint32     // in Machine.matchers
-	all       []numbered // the stored matches by number, with gaps
-	head      int        // only gaps come before it
-	gaps      int
-	fresh     *match   // a match without events: it waits at the first step and is not stored
-	spent     bool     // the only attempt, or the wait at the start, has started
-	entered   []uint64 // of a sequence, by step and for rows: the last tick in which a match arrived or stayed
-	firing    bool     // a deadline is passing
-	arming    bool     // a match without events is arriving at the first step
-
-	registered bool // id is set
-
+	stepper
 	loaded []loadedWait // of the matches that Put added
-
-	tracked bool     // Changed was called, so changes are recorded
-	dirty   []uint32 // ids
-	gone    []uint64 // numbers of matches that ended after they were shown
-	changed bool     // spent has changed
 }
-
-// numbered refers to a stored match by its id plus one; 0 once the match has ended. The number is in
-// two halves, so that the list has no padding.
-type numbered struct{ high, low, match uint32 }
-
-func number(n uint64, match uint32) numbered { return numbered{uint32(n >> 32), uint32(n), match} }
-
-func (n numbered) number() uint64 { return uint64(n.high)<<32 | uint64(n.low) }
 
 // New returns a matcher without partial matches. If the pattern is Timed, Begin starts it.
 func (mc *Machine) New(owner Owner) *Matcher {
-	x := &Matcher{mc: mc, owner: owner, waiting: make([]waiting, len(mc.Items)), deadlines: timeQueue{kind: waits}}
+	x := &Matcher{}
+	x.mc, x.owner = mc, owner
+	x.waiting, x.deadlines.kind = make(waitLists, len(mc.Items)), waits
 	if mc.Sequence {
 		x.entered = make([]uint64, len(mc.Steps)+1)
 	}
@@ -81,19 +65,8 @@ func (mc *Machine) New(owner Owner) *Matcher {
 	return x
 }
 
-// start makes the first match if there must be one without events. Unless the pattern is Timed,
-// that match need not be stored.
-func (x *Matcher) start() {
-	if x.mc.timed || x.mc.Sequence && x.mc.restarted {
-		return
-	}
-	if x.mc.restarted || !x.spent {
-		x.arm(math.MinInt64)
-	}
-}
-
 // Begun reports whether the waits of a Timed pattern have started.
-func (x *Matcher) Begun() bool { return x.spent || !x.mc.timed }
+func (x *Matcher) Begun() bool { return x.entries.spent || !x.mc.timed }
 
 // Begin starts the waits of a Timed pattern at ms now.
 func (x *Matcher) Begin(now int64) {
@@ -101,7 +74,7 @@ func (x *Matcher) Begin(now int64) {
 		return
 	}
 	x.owner.Changing()
-	x.setSpent()
+	x.entries.setSpent()
 	x.arm(now)
 }
 
@@ -119,7 +92,7 @@ func (mc *Machine) Expire(ts int64) {
 		}
 		m := mc.match(uint32(t.subject))
 		mc.expiry.pop(t)
-		mc.matchers[m.owner].expire(m, ts)
+		mc.steppers[m.owner].expire(m, ts)
 	}
 }
 
@@ -136,26 +109,6 @@ func plus(ts, span int64) int64 {
 		return math.MaxInt64
 	}
 	return ts + span
-}
-
-// expire ends a match that exceeds `within`. The current event may start the next one.
-func (x *Matcher) expire(m *match, ts int64) {
-	x.owner.Changing()
-	again := x.mc.restarted && x.unfinished(m, 0) && !x.mc.Sequence
-	x.release(m)
-	if again {
-		x.arm(ts)
-	}
-}
-
-// unfinished reports whether a match has not finished a group yet, so that the group must start
-// again.
-func (x *Matcher) unfinished(m *match, group int) bool {
-	g := x.mc.Groups[group]
-	if g.lazy {
-		return int(m.lo) <= g.Last
-	}
-	return int(m.hi) <= g.Last
 }
 
 // Receive matches an event of a stream.
@@ -253,7 +206,13 @@ func (x *Matcher) Fire() {
 }
 
 // Empty reports whether a new matcher would behave the same from now on.
-func (x *Matcher) Empty() bool { return len(x.all) == x.gaps && !x.spent && !x.mc.timed }
+func (x *Matcher) Empty() bool { return x.entries.len() == 0 && !x.entries.spent && !x.mc.timed }
 
 // Len returns the number of stored matches.
-func (x *Matcher) Len() int { return len(x.all) - x.gaps }
+func (x *Matcher) Len() int { return x.entries.len() }
+
+// Close drops all matches, because the matcher's key ends.
+func (x *Matcher) Close() {
+	x.drain()
+	x.mc.unregister(&x.stepper)
+}

@@ -27,7 +27,7 @@ type lookup struct {
 }
 
 // Prefetches reports whether there are so many matches that events should be announced.
-func (x *Matcher) Prefetches() bool { return len(x.all) >= prefetchMin }
+func (x *Matcher) Prefetches() bool { return len(x.entries.all) >= prefetchMin }
 
 // Announce says that an event will be received soon.
 func (x *Matcher) Announce(stream int, e *Event) {
@@ -84,8 +84,8 @@ func (x *Matcher) Prefetch() {
 		if mc.waits {
 			a.sum += mc.deadlines(m.id).gen[0]
 		}
-		if int(m.place) < len(x.all) {
-			a.sum += x.all[m.place].match
+		if int(m.place) < len(x.entries.all) {
+			a.sum += x.entries.all[m.place].match
 		}
 	}
 	a.lookups = a.lookups[:0]

@@ -66,11 +66,13 @@ func (m Match) Until() (at int64, ok bool) {
 }
 
 // Each calls visit with every stored match, in order of their numbers.
-func (x *Matcher) Each(visit func(Match)) { x.each(func(m *match) { visit(Match{x.mc, m}) }) }
+func (x *Matcher) Each(visit func(Match)) {
+	x.entries.each(x.mc, func(m *match) { visit(Match{x.mc, m}) })
+}
 
 // Find returns the stored match with a number; false if there is none.
 func (x *Matcher) Find(number uint64) (Match, bool) {
-	m := x.find(number)
+	m := x.entries.find(x.mc, number)
 	return Match{x.mc, m}, m != nil
 }
 

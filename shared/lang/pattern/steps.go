@@ -2,8 +2,31 @@ package pattern
 
 import "math"
 
+// stepper moves the partial matches of one key from step to step.
+type stepper struct {
+	matches
+	owner   Owner
+	id      uint32   // in Machine.steppers
+	entered []uint64 // of a sequence, by step and for rows: the tick when a match last arrived or stayed
+	firing  bool     // a deadline is passing
+	arming  bool     // a match without events is arriving at the first step
+
+	registered bool // id is set
+}
+
+// start makes the first match if there must be one without events. Unless the pattern is Timed,
+// that match need not be stored.
+func (x *stepper) start() {
+	if x.mc.timed || x.mc.Sequence && x.mc.restarted {
+		return
+	}
+	if x.mc.restarted || !x.entries.spent {
+		x.arm(math.MinInt64)
+	}
+}
+
 // take adds an event to a match that waits for an item.
-func (x *Matcher) take(m *match, i int, e *Event) {
+func (x *stepper) take(m *match, i int, e *Event) {
 	mc := x.mc
 	item := &mc.Items[i]
 	if mc.Within != NoLimit && m.is(hasFirst) && e.TS < minus(m.first, mc.Within) {
@@ -32,7 +55,7 @@ func (x *Matcher) take(m *match, i int, e *Event) {
 	case len(step.Items) == 2:
 		mc.keep(m, item, e, 1)
 		m.sides[item.side] = taken
-		x.stopWaiting(m, i)
+		x.waiting.stop(mc, m, i)
 		x.half(m)
 	default:
 		mc.keep(m, item, e, 1)
@@ -41,39 +64,21 @@ func (x *Matcher) take(m *match, i int, e *Event) {
 }
 
 // endSpoiled ends a spoiled attempt: the partner's event is used up.
-func (x *Matcher) endSpoiled(m *match) {
+func (x *stepper) endSpoiled(m *match) {
 	x.owner.Changing()
 	last := m.last
 	x.release(m)
 	x.arm(last)
 }
 
-// begun records the time of the first event of the first step, where `within` starts. earlier is
-// set if an older event of the same step replaces it.
-func (x *Matcher) begun(m *match, ts int64, earlier bool) {
-	if m.is(hasFirst) && (!earlier || ts >= m.first) {
-		return
-	}
-	m.first = ts
-	m.set(hasFirst, true)
-	x.awaitExpiry(m)
-}
-
-func (x *Matcher) awaitExpiry(m *match) {
-	if x.mc.Within != NoLimit {
-		m.gen++
-		x.mc.expiry.push(moment{m.first, m.number, subject(m.id), m.gen})
-	}
-}
-
 // stopEarlier stops collecting at the steps before one. A group whose steps may all be empty starts
 // again when a match leaves it.
-func (x *Matcher) stopEarlier(m *match, step int) {
+func (x *stepper) stopEarlier(m *match, step int) {
 	lo := int(m.lo)
 	if lo >= step {
 		return
 	}
-	x.stopBefore(m, step)
+	x.waiting.stopBefore(x.mc, m, step)
 	for g := range x.mc.Groups {
 		if group := &x.mc.Groups[g]; group.lazy && !x.mc.Sequence && lo <= group.Last && group.Last < step {
 			x.restart(m, g)
@@ -82,7 +87,7 @@ func (x *Matcher) stopEarlier(m *match, step int) {
 }
 
 // counted continues a match after a count step has collected its n-th event.
-func (x *Matcher) counted(m *match, s, n int) {
+func (x *stepper) counted(m *match, s, n int) {
 	mc := x.mc
 	step := &mc.Steps[s]
 	full := n == step.Max
@@ -91,61 +96,27 @@ func (x *Matcher) counted(m *match, s, n int) {
 		x.leave(m, s)
 		return
 	case full && int(m.hi) == s: // another match was at the next step when this one got here
-		x.stopBefore(m, s+1)
+		x.waiting.stopBefore(mc, m, s+1)
 		x.enter(m, s+1)
 		return
 	case full:
 		x.stopEarlier(m, s+1)
-		x.moveDeadlines(m)
+		x.deadlines.restart(mc, m)
 	case n == step.Min:
 		if x.stays(m, s) {
 			x.finish(m, s)
 		}
 		return
 	case n > step.Min:
-		x.moveDeadlines(m)
+		x.deadlines.restart(mc, m)
 	}
 	if x.stays(m, int(m.lo)) && mc.Sequence && n > step.Min && int(m.hi) == s {
 		x.enter(m, s+1) // another match was there when this one got here
 	}
 }
 
-// stays records that a match of a sequence stays at its steps from lo on. It leaves the steps where
-// another match arrived with the same event, or stayed. It returns false if the match ends.
-func (x *Matcher) stays(m *match, lo int) bool {
-	mc := x.mc
-	if !mc.Sequence {
-		return true
-	}
-	hi := int(m.hi)
-	for s := lo; s <= hi; s++ {
-		if s == 0 || x.entered[s] != mc.tick {
-			x.entered[s] = mc.tick
-			continue
-		}
-		if s == hi {
-			x.cancel(m)
-			m.sides = [2]status{}
-		}
-		for _, i := range mc.Steps[s].Items {
-			x.stopWaiting(m, i)
-		}
-	}
-	if m.nodes == none {
-		x.release(m)
-		return false
-	}
-	n := mc.node(m.nodes)
-	m.lo = uint16(mc.Items[n.item].step)
-	for n.sibling != none {
-		n = mc.node(n.sibling)
-	}
-	m.hi = uint16(mc.Items[n.item].step)
-	return true
-}
-
 // half continues a match after one side of a pair is decided.
-func (x *Matcher) half(m *match) {
+func (x *stepper) half(m *match) {
 	mc := x.mc
 	step := &mc.Steps[m.hi]
 	done := func(side int) bool {
@@ -166,23 +137,15 @@ func (x *Matcher) half(m *match) {
 }
 
 // leave removes a match from a step that is done, and continues with the next step.
-func (x *Matcher) leave(m *match, s int) {
-	x.cancel(m)
-	x.stopBefore(m, s+1)
+func (x *stepper) leave(m *match, s int) {
+	x.deadlines.cancel(x.mc, m)
+	x.waiting.stopBefore(x.mc, m, s+1)
 	x.finish(m, s)
-}
-
-// cancel cancels the deadlines of a match.
-func (x *Matcher) cancel(m *match) {
-	if x.mc.waits {
-		x.giveUp(m, 0)
-		x.giveUp(m, 1)
-	}
 }
 
 // finish handles a step that is done, or need not collect more: the group that ends there starts
 // again, and the match enters the next step or becomes a row.
-func (x *Matcher) finish(m *match, s int) {
+func (x *stepper) finish(m *match, s int) {
 	mc := x.mc
 	if g := mc.groupEnd[s]; g >= 0 && !mc.Groups[g].lazy && (!mc.Sequence || mc.timed) {
 		x.restart(m, g)
@@ -201,7 +164,7 @@ func (x *Matcher) finish(m *match, s int) {
 }
 
 // restart creates a fresh match for a group.
-func (x *Matcher) restart(m *match, group int) {
+func (x *stepper) restart(m *match, group int) {
 	first := x.mc.Groups[group].First
 	if first == 0 {
 		x.arm(m.last)
@@ -213,7 +176,7 @@ func (x *Matcher) restart(m *match, group int) {
 }
 
 // enterFirst stores a fresh match and makes it wait at its first step.
-func (x *Matcher) enterFirst(f *match, step int) {
+func (x *stepper) enterFirst(f *match, step int) {
 	x.give(f)
 	if f.is(hasFirst) {
 		x.awaitExpiry(f)
@@ -223,7 +186,7 @@ func (x *Matcher) enterFirst(f *match, step int) {
 }
 
 // arm creates a fresh match at the first step. Its waits start at ms now.
-func (x *Matcher) arm(now int64) {
+func (x *stepper) arm(now int64) {
 	f := x.alloc()
 	f.last = now
 	x.arming = true
@@ -238,7 +201,7 @@ func (x *Matcher) arm(now int64) {
 }
 
 // enter makes a match wait at a step.
-func (x *Matcher) enter(m *match, s int) {
+func (x *stepper) enter(m *match, s int) {
 	mc := x.mc
 	if mc.Sequence && !x.arming && !x.room(m, s) {
 		return
@@ -257,9 +220,9 @@ func (x *Matcher) enter(m *match, s int) {
 	}
 	step := &mc.Steps[s]
 	for side, i := range step.Items {
-		x.wait(m, i, arrival)
+		x.waiting.add(mc, m, i, arrival)
 		if span := mc.Items[i].For; span != NoLimit {
-			x.setDeadline(m, side, plus(m.last, span), arrival)
+			x.deadlines.set(mc, m, side, plus(m.last, span), arrival)
 		}
 	}
 	if mc.mayBeEmpty(s) {
@@ -267,51 +230,22 @@ func (x *Matcher) enter(m *match, s int) {
 	}
 }
 
-// room makes sure that at most one match of a sequence arrives at a step with an event: the one
-// that is furthest along, which comes first. If deadlines bring several, the last one stays. A
-// match that waits nowhere else ends.
-func (x *Matcher) room(m *match, s int) bool {
-	mc := x.mc
-	if !x.firing {
-		if x.entered[s] != mc.tick {
-			x.entered[s] = mc.tick
-			return true
-		}
-		if m.nodes == none {
-			x.release(m)
-		}
-		return false
+// expire ends a match that exceeds `within`. The current event may start the next one.
+func (x *stepper) expire(m *match, ts int64) {
+	x.owner.Changing()
+	again := x.mc.restarted && x.unfinished(m, 0) && !x.mc.Sequence
+	x.release(m)
+	if again {
+		x.arm(ts)
 	}
-	for _, n := range x.all[x.head:] {
-		if n.match == 0 {
-			continue
-		}
-		if o := mc.match(n.match - 1); o != m && int(o.hi) == s {
-			x.release(o)
-			break
-		}
-	}
-	return true
 }
 
-func (x *Matcher) setDeadline(m *match, side int, at int64, seq uint64) {
-	d := x.mc.deadlines(m.id)
-	d.due[side], d.seq[side] = at, seq
-	d.gen[side]++
-	x.deadlines.push(moment{at, seq, sideOf(m, side), d.gen[side]})
-}
-
-// moveDeadlines restarts the deadlines of a match at its newest event, after an earlier step has
-// collected another event.
-func (x *Matcher) moveDeadlines(m *match) {
-	if !x.mc.waits {
-		return
+// unfinished reports whether a match has not finished a group yet, so that the group must start
+// again.
+func (x *stepper) unfinished(m *match, group int) bool {
+	g := x.mc.Groups[group]
+	if g.lazy {
+		return int(m.lo) <= g.Last
 	}
-	d := x.mc.deadlines(m.id)
-	for side, i := range x.mc.Steps[m.hi].Items {
-		if seq := d.seq[side]; seq > 0 {
-			x.giveUp(m, side)
-			x.setDeadline(m, side, plus(m.last, x.mc.Items[i].For), seq)
-		}
-	}
+	return int(m.hi) <= g.Last
 }
