@@ -6,6 +6,7 @@ import (
 	"math"
 
 	"github.com/eventflux/eventflux/shared/lang/aggregate"
+	"github.com/eventflux/eventflux/shared/lang/shrink"
 	"github.com/eventflux/eventflux/shared/state/wire"
 )
 
@@ -44,7 +45,7 @@ func (c aggregateSource) changed(s *memory, visit func(key []byte)) {
 // changedBeside calls visit with the keys of a memory's segments that have changed.
 func (c aggregateSource) changedBeside(s *memory, visit func(key []byte)) {
 	eachKey(s.gone, visit)
-	s.gone = s.gone[:0]
+	s.gone = shrink.Reset(s.gone)
 	s.changedSegments(visit)
 }
 

@@ -5,6 +5,7 @@ import (
 
 	"github.com/eventflux/eventflux/shared/lang/event"
 
+	"github.com/eventflux/eventflux/shared/lang/shrink"
 	"github.com/eventflux/eventflux/shared/lang/siddhiql"
 	"github.com/eventflux/eventflux/shared/lang/window"
 )
@@ -14,7 +15,7 @@ type block struct {
 	e       *Engine
 	id      int // in the order written
 	queries []*query
-	byKey   map[string]*instance
+	byKey   shrink.Map[string, *instance]
 	all     []*instance      // in the order of arrival of their keys; nil: it has ended
 	readers []*reader        // one for each outer stream that a query of the block reads
 	touched touchedInstances // of the keys
@@ -56,7 +57,7 @@ type reader struct {
 type keyFn func(*row) (string, bool)
 
 func newBlock(e *Engine, plan *siddhiql.Partition) *block {
-	b := &block{e: e, byKey: map[string]*instance{}, touched: touchedInstances{part: partitionKeys, round: 1}}
+	b := &block{e: e, touched: touchedInstances{part: partitionKeys, round: 1}}
 	b.define(plan)
 	return b
 }
@@ -137,7 +138,7 @@ func (r *reader) receive(_ *siddhiql.Stream, chunk []window.Row) {
 		return
 	}
 	var current *instance
-	r.run = r.run[:0]
+	r.run = shrink.Reset(r.run)
 	for i := range chunk {
 		in := chunk[i]
 		r.scratch.at(&in, r.block.e.env.Now)
@@ -146,13 +147,13 @@ func (r *reader) receive(_ *siddhiql.Stream, chunk []window.Row) {
 			if !ok {
 				continue
 			}
-			home := r.block.byKey[text]
+			home := r.block.byKey.M[text]
 			if (home == nil || home != current) && len(r.run) > 0 {
 				r.pass(current, r.run)
-				r.run = r.run[:0]
+				r.run = shrink.Reset(r.run)
 			}
 			if home == nil { // only now: effects of the run before must not reach it
-				if home = r.block.byKey[text]; home == nil { // unless that made it
+				if home = r.block.byKey.M[text]; home == nil { // unless that made it
 					r.block.queries[r.queries[0]].checkKey("partition key", len(text))
 					home = r.block.instance(text)
 					home.begin()
@@ -187,7 +188,7 @@ func (b *block) instance(key string) *instance {
 	for i, q := range b.queries {
 		in.memories[i] = q.newMemory(in)
 	}
-	b.byKey[key] = in
+	b.byKey.Put(key, in)
 	b.all = append(b.all, in)
 	b.touched.touch(in.memories[0])
 	return in

@@ -7,6 +7,7 @@ import (
 	"github.com/eventflux/eventflux/shared/lang/aggregate"
 	"github.com/eventflux/eventflux/shared/lang/event"
 	"github.com/eventflux/eventflux/shared/lang/function"
+	"github.com/eventflux/eventflux/shared/lang/shrink"
 	"github.com/eventflux/eventflux/shared/lang/siddhiql"
 	"github.com/eventflux/eventflux/shared/lang/table"
 	"github.com/eventflux/eventflux/shared/lang/window"
@@ -269,7 +270,7 @@ func (e *Engine) deliver(stream *siddhiql.Stream, b *event.Batch, from, to int) 
 		e.beginPatterns()
 	}
 	e.work.begin()
-	e.rows = refer(e.rows[:0], b, from, to)
+	e.rows = refer(shrink.Reset(e.rows), b, from, to)
 	for _, s := range e.streams[stream.ID] {
 		s.receive(stream, e.rows)
 	}
@@ -297,7 +298,7 @@ func (e *Engine) emitted(s *memory, from, to int) {
 	if len(q.subs) == 0 && len(q.inner) == 0 {
 		return
 	}
-	q.sel.rows = refer(q.sel.rows[:0], q.out, from, to)
+	q.sel.rows = refer(shrink.Reset(q.sel.rows), q.out, from, to)
 	for _, sub := range q.subs {
 		sub.receive(q.plan.Target, q.sel.rows)
 	}
@@ -336,15 +337,15 @@ func (e *Engine) ResetOutputs() {
 		q := e.queries[o.Query]
 		if len(q.kinds) > 0 {
 			q.out.Reset()
-			q.kinds = q.kinds[:0]
+			q.kinds = shrink.Reset(q.kinds)
 		}
 		if q.table != nil && q.table.changed != nil {
 			q.table.changed.reset()
 		}
 	}
-	e.outputs, e.earlier = e.outputs[:0], nil
+	e.outputs, e.earlier = shrink.Reset(e.outputs), nil
 	if e.trace != nil {
-		e.trace.causes = e.trace.causes[:0]
+		e.trace.causes = shrink.Reset(e.trace.causes)
 	}
 	e.resetLate()
 }

@@ -1,6 +1,9 @@
 package engine
 
-import "github.com/eventflux/eventflux/shared/state"
+import (
+	"github.com/eventflux/eventflux/shared/lang/shrink"
+	"github.com/eventflux/eventflux/shared/state"
+)
 
 // This file makes sources of many entries a state.Freezer. A barrier sets the lists of
 // changes aside, which takes no time per entry. A memory or a group on these lists is
@@ -28,8 +31,8 @@ func (g *groups) freeze(tell func(slot int)) {
 		}
 	}
 	f := &g.frozen
-	f.slots, g.altered = g.altered, f.slots[:0]
-	f.dropped, g.dropped = g.dropped, f.dropped[:0]
+	f.slots, g.altered = g.altered, shrink.Reset(f.slots)
+	f.dropped, g.dropped = g.dropped, shrink.Reset(f.dropped)
 	f.tell = tell
 	g.round++
 }

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/eventflux/eventflux/shared/lang/event"
+	"github.com/eventflux/eventflux/shared/lang/shrink"
 )
 
 // groups gives each group of a query a slot: a small number that aggregators use as an
@@ -26,6 +27,9 @@ type groups struct {
 	touched []int32 // slots that may have rows, each once
 	idle    int     // groups without rows
 	scratch []byte
+
+	forgotten    int // groups, since they were moved
+	compactAfter int // they are not moved before so many were forgotten
 
 	round   uint32  // 0: changed was not called yet, and changes do not matter
 	altered []int32 // slots that have changed in this round, each once
@@ -257,7 +261,7 @@ func (g *groups) reset(clear func(slot int)) {
 		x.listed = false
 		clear(int(s))
 	}
-	g.touched = g.touched[:0]
+	g.touched = shrink.Reset(g.touched)
 }
 
 // renew calls clear for the groups that had rows since the last call, and keeps the groups.
@@ -267,14 +271,14 @@ func (g *groups) renew(clear func(slot int)) {
 		g.slots[s].listed = false
 		clear(int(s))
 	}
-	g.touched = g.touched[:0]
+	g.touched = shrink.Reset(g.touched)
 }
 
-// sweep forgets the groups without rows once there are many of them: it calls clear
-// for each, then cleared, and only then are their slots free.
-func (g *groups) sweep(clear func(slot int), cleared func()) {
+// sweep forgets the groups without rows once there are many of them, and reports whether it has. It
+// calls clear for each, then cleared, and only then are their slots free.
+func (g *groups) sweep(clear func(slot int), cleared func()) bool {
 	if g.idle <= g.live()+idleMax {
-		return
+		return false
 	}
 	kept := g.touched[:0]
 	for _, s := range g.touched {
@@ -303,6 +307,7 @@ func (g *groups) sweep(clear func(slot int), cleared func()) {
 		g.words.rebuild(g.keys)
 	}
 	g.idle = 0
+	return true
 }
 
 // live returns the number of groups that have rows.
@@ -321,4 +326,5 @@ func (g *groups) forget(s int32) {
 	}
 	g.keys[s] = groupKey{}
 	g.free = append(g.free, s)
+	g.forgotten++
 }

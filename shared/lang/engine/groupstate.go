@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/eventflux/eventflux/shared/lang/event"
+	"github.com/eventflux/eventflux/shared/lang/shrink"
 )
 
 // The key of a group in the state: its kind, and the word or the text.
@@ -67,7 +68,7 @@ func (g *groups) changed(visit func(key []byte), whole func(slot int)) {
 		return
 	}
 	eachKey(g.dropped, visit)
-	g.dropped = g.dropped[:0]
+	g.dropped = shrink.Reset(g.dropped)
 	var scratch []byte
 	for _, s := range g.altered {
 		x := &g.slots[s]
@@ -82,7 +83,7 @@ func (g *groups) changed(visit func(key []byte), whole func(slot int)) {
 			whole(int(s))
 		}
 	}
-	g.altered = g.altered[:0]
+	g.altered = shrink.Reset(g.altered)
 }
 
 // each calls visit with the slots and the keys of the groups that have rows.

@@ -1,6 +1,10 @@
 package engine
 
-import "math"
+import (
+	"math"
+
+	"github.com/eventflux/eventflux/shared/lang/shrink"
+)
 
 // Keys of partitions end in two ways. An idle key, whose windows are empty and whose
 // aggregates are at their start, acts as a new one would, and ends without a trace. @purge
@@ -41,7 +45,7 @@ func (e *Engine) endChunk() {
 		}
 	}
 	clear(e.used)
-	e.used = e.used[:0]
+	e.used = shrink.Reset(e.used)
 	for _, b := range e.blocks {
 		if !b.lasting {
 			b.sweep()
@@ -67,7 +71,7 @@ func (b *block) sweep() {
 		b.counted = true
 		b.each(b.markActive)
 	}
-	if b.idle <= len(b.byKey)-b.idle+idleKeys {
+	if b.idle <= len(b.byKey.M)-b.idle+idleKeys {
 		return
 	}
 	b.each(func(in *instance) {
@@ -128,7 +132,7 @@ func (b *block) end(in *instance) {
 		b.idle--
 	}
 	in.gone, in.idle = true, false
-	delete(b.byKey, in.key)
+	b.byKey.Delete(in.key)
 	b.all[in.at] = nil
 	b.compact()
 	b.e.timers.end(timers)
@@ -143,10 +147,10 @@ func (b *block) compact() {
 	}
 	b.all = b.all[:n]
 	const few = 64
-	if n <= 2*len(b.byKey)+few {
+	if n <= 2*len(b.byKey.M)+few {
 		return
 	}
-	all := make([]*instance, 0, len(b.byKey))
+	all := make([]*instance, 0, len(b.byKey.M))
 	for _, home := range b.all {
 		if home != nil {
 			home.at = len(all)

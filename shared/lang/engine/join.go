@@ -5,6 +5,7 @@ import (
 
 	"github.com/eventflux/eventflux/shared/lang/event"
 	"github.com/eventflux/eventflux/shared/lang/join"
+	"github.com/eventflux/eventflux/shared/lang/shrink"
 	"github.com/eventflux/eventflux/shared/lang/siddhiql"
 	"github.com/eventflux/eventflux/shared/lang/window"
 )
@@ -163,7 +164,7 @@ func (j *joined) receive(from *siddhiql.Stream, chunk []window.Row) {
 		j.s.close(from)
 		return
 	}
-	j.chunks = j.chunks[:0]
+	j.chunks = shrink.Reset(j.chunks)
 	for i := range chunk {
 		for side := range j.sides {
 			from := j.s.open()
@@ -181,7 +182,7 @@ func (j *joined) receive(from *siddhiql.Stream, chunk []window.Row) {
 func (j *joined) side(i int, chunk []window.Row) {
 	side, q := &j.sides[i], j.s.q
 	if len(side.before) > 0 {
-		j.s.in = append(j.s.in[:0], chunk...)
+		j.s.in = append(shrink.Reset(j.s.in), chunk...)
 		chunk = q.filter(side.before, j.s.in)
 	}
 	if len(chunk) == 0 {
@@ -202,7 +203,7 @@ func (j *joined) side(i int, chunk []window.Row) {
 		}
 	}
 	part := sidePart(i)
-	j.came = j.came[:0]
+	j.came = shrink.Reset(j.came)
 	j.s.more.units[part].(window.Searched).Add(chunk, j.gather)
 	j.s.reschedule(part)
 	j.look(i, j.came)
@@ -227,7 +228,7 @@ func (j *joined) pass(i int, chunk []window.Row) {
 // fire implements input.
 func (j *joined) fire(part int) {
 	from := j.s.open()
-	j.came = j.came[:0]
+	j.came = shrink.Reset(j.came)
 	j.s.more.units[part].(window.Searched).Fire(j.gather)
 	j.look(part-windows, j.came)
 	j.s.close(from)
@@ -262,7 +263,7 @@ func (j *joined) look(i int, rows []window.Row) {
 			}
 			j.write(i, &rows[n], nil)
 		}
-		j.refs = refer(j.refs[:0], j.rows, 0, j.rows.Len())
+		j.refs = refer(shrink.Reset(j.refs), j.rows, 0, j.rows.Len())
 		for m := range j.refs {
 			j.refs[m].Kind = rows[n].Kind
 		}

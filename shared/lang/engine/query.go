@@ -3,6 +3,7 @@ package engine
 import (
 	"github.com/eventflux/eventflux/shared/lang/aggregate"
 	"github.com/eventflux/eventflux/shared/lang/event"
+	"github.com/eventflux/eventflux/shared/lang/shrink"
 	"github.com/eventflux/eventflux/shared/lang/siddhiql"
 	"github.com/eventflux/eventflux/shared/lang/window"
 	"github.com/eventflux/eventflux/shared/state"
@@ -266,7 +267,7 @@ func (s *memory) receive(from *siddhiql.Stream, chunk []window.Row) {
 		}
 	}
 	if len(q.before) > 0 {
-		s.in = append(s.in[:0], chunk...)
+		s.in = append(shrink.Reset(s.in), chunk...)
 		if chunk = q.filter(q.before, s.in); len(chunk) == 0 {
 			return
 		}
@@ -278,7 +279,7 @@ func (s *memory) receive(from *siddhiql.Stream, chunk []window.Row) {
 	}
 	if s.win == nil {
 		if len(q.after) > 0 {
-			s.in = append(s.in[:0], chunk...)
+			s.in = append(shrink.Reset(s.in), chunk...)
 			chunk = s.in
 		}
 		s.chunk(chunk)

@@ -3,6 +3,7 @@ package engine
 import (
 	"github.com/eventflux/eventflux/shared/lang/event"
 	"github.com/eventflux/eventflux/shared/lang/ratelimit"
+	"github.com/eventflux/eventflux/shared/lang/shrink"
 	"github.com/eventflux/eventflux/shared/lang/siddhiql"
 	"github.com/eventflux/eventflux/shared/lang/window"
 )
@@ -73,8 +74,8 @@ func (s *memory) open() int {
 	}
 	r.out = ratelimit.Rows{B: q.out, Kinds: q.kinds}
 	r.rows.B.Reset()
-	q.out, q.kinds = r.rows.B, r.rows.Kinds[:0]
-	r.keys, r.ends, r.came, r.dropped = r.keys[:0], r.ends[:0], r.came[:0], r.dropped[:0]
+	q.out, q.kinds = r.rows.B, shrink.Reset(r.rows.Kinds)
+	r.keys, r.ends, r.came, r.dropped = shrink.Reset(r.keys), shrink.Reset(r.ends), shrink.Reset(r.came), shrink.Reset(r.dropped)
 	r.limits = q.e.work
 	return 0
 }
@@ -176,7 +177,7 @@ func (r *rate) record(s *memory, slot int) {
 func (x *selector) runSnapshot(s *memory, rows []window.Row) {
 	q := x.q
 	x.stage.Reset()
-	x.kinds, x.picked = x.kinds[:0], x.picked[:0]
+	x.kinds, x.picked = shrink.Reset(x.kinds), shrink.Reset(x.picked)
 	r := &q.e.row
 	r.aggs = x.results
 	first := len(q.rate.came)

@@ -4,6 +4,7 @@ import (
 	"strconv"
 
 	"github.com/eventflux/eventflux/shared/lang/event"
+	"github.com/eventflux/eventflux/shared/lang/shrink"
 	"github.com/eventflux/eventflux/shared/lang/siddhiql"
 	"github.com/eventflux/eventflux/shared/lang/table"
 	"github.com/eventflux/eventflux/shared/lang/window"
@@ -50,7 +51,7 @@ func newRefusals(p *siddhiql.Query) *refusals {
 
 // startChunk prepares for a chunk of selection. Its first row of output has the number first.
 func (x *refusals) startChunk(first int) {
-	x.first, x.from, x.stage = first, x.from[:0], x.stage[:0]
+	x.first, x.from, x.stage = first, shrink.Reset(x.from), shrink.Reset(x.stage)
 }
 
 func (x *refusals) reason(why string) string {

@@ -172,12 +172,12 @@ func (t *transition) fromLog(q *query) bool {
 func (t *transition) unite(b, again *block) {
 	var all []*instance
 	b.each(func(in *instance) {
-		if again.byKey[in.key] == nil {
+		if again.byKey.M[in.key] == nil {
 			all = append(all, in)
 		}
 	})
 	again.each(func(in *instance) {
-		home := b.byKey[in.key]
+		home := b.byKey.M[in.key]
 		if home == nil {
 			home = b.instance(in.key)
 		}

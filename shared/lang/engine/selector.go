@@ -7,6 +7,7 @@ import (
 	"github.com/eventflux/eventflux/shared/lang/aggregate"
 	"github.com/eventflux/eventflux/shared/lang/event"
 	"github.com/eventflux/eventflux/shared/lang/ratelimit"
+	"github.com/eventflux/eventflux/shared/lang/shrink"
 	"github.com/eventflux/eventflux/shared/lang/siddhiql"
 	"github.com/eventflux/eventflux/shared/lang/window"
 	"github.com/eventflux/eventflux/shared/testing/scribble"
@@ -73,6 +74,7 @@ func (x *selector) run(s *memory, rows []window.Row) {
 		x.runStaged(s, rows)
 		return
 	}
+	x.shrink(len(rows))
 	r := &q.e.row
 	r.aggs = x.results
 	for i := range rows {
@@ -100,11 +102,19 @@ func (x *selector) run(s *memory, rows []window.Row) {
 	s.endChunk()
 }
 
+// shrink gives the memory of the stage back if a chunk has far fewer rows.
+func (x *selector) shrink(rows int) {
+	if shrink.Far(rows, cap(x.kinds)) {
+		x.stage = event.NewBatch(x.stage.Schema)
+		x.kinds, x.picked, x.slots = nil, nil, nil
+	}
+}
+
 // runStaged writes every wanted row of the chunk, picks from them and sorts.
 func (x *selector) runStaged(s *memory, rows []window.Row) {
 	q := x.q
 	x.stage.Reset()
-	x.kinds, x.picked, x.slots = x.kinds[:0], x.picked[:0], x.slots[:0]
+	x.kinds, x.picked, x.slots = shrink.Reset(x.kinds), shrink.Reset(x.picked), shrink.Reset(x.slots)
 	x.chunk++
 	r := &q.e.row
 	r.aggs = x.results
@@ -357,5 +367,7 @@ func (s *memory) endChunk() {
 	if len(s.aggs) == 0 {
 		s.groups.reset(s.clear)
 	}
-	s.groups.sweep(s.clear, s.keepSegments)
+	if s.groups.sweep(s.clear, s.keepSegments) {
+		s.compact()
+	}
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/Masterminds/semver/v3"
 
+	"github.com/eventflux/eventflux/shared/lang/shrink"
 	"github.com/eventflux/eventflux/shared/lang/window"
 	"github.com/eventflux/eventflux/shared/state"
 	"github.com/eventflux/eventflux/shared/state/wire"
@@ -48,7 +49,7 @@ func (q *query) locate(key []byte) (*memory, []byte) {
 		return q.memories[0], key
 	}
 	r := wire.New(key)
-	home := q.block.byKey[string(r.Sized())]
+	home := q.block.byKey.M[string(r.Sized())]
 	if r.Failed() || home == nil {
 		return nil, nil
 	}
@@ -84,7 +85,7 @@ func (b *block) estimate(of func(*instance) int64) (n int64) {
 			asked++
 		}
 	}
-	return n / max(asked, 1) * int64(len(b.byKey))
+	return n / max(asked, 1) * int64(len(b.byKey.M))
 }
 
 // Changed implements state.Source.
@@ -209,7 +210,7 @@ func (c keysSource) Keys(visit func(key []byte)) {
 
 // Append implements state.Source.
 func (c keysSource) Append(dst, key []byte) ([]byte, bool) {
-	home := c.b.byKey[string(key)]
+	home := c.b.byKey.M[string(key)]
 	if home == nil {
 		return dst, false
 	}
@@ -246,7 +247,7 @@ func (c keysSource) Reset() {
 		}
 	}
 	b.touched.drain(func(*memory) {}, none)
-	b.byKey, b.all, b.idle, b.counted = map[string]*instance{}, nil, 0, false
+	b.byKey, b.all, b.idle, b.counted = shrink.Map[string, *instance]{}, nil, 0, false
 }
 
 // Migrate implements state.Migrator. Version 1.0 did not store the time of a key's last
@@ -259,7 +260,7 @@ func (c keysSource) Migrate(_ *semver.Version, key, value []byte) (newKey, newVa
 func (c keysSource) Put(key, value []byte) error {
 	r := wire.New(value)
 	place := r.Uvarint()
-	if r.Failed() || place > 1<<62 || c.b.byKey[string(key)] != nil {
+	if r.Failed() || place > 1<<62 || c.b.byKey.M[string(key)] != nil {
 		return fmt.Errorf("partition key %q is there twice, or has no place", key)
 	}
 	var last int64

@@ -3,6 +3,7 @@ package engine
 import (
 	"github.com/eventflux/eventflux/shared/lang/event"
 	"github.com/eventflux/eventflux/shared/lang/function"
+	"github.com/eventflux/eventflux/shared/lang/shrink"
 	"github.com/eventflux/eventflux/shared/lang/siddhiql"
 	"github.com/eventflux/eventflux/shared/lang/window"
 )
@@ -35,7 +36,7 @@ func newStreamFunction(p *siddhiql.StreamFunction) *streamFunction {
 func (q *query) derive(s *memory, chunk []window.Row) []window.Row {
 	for _, f := range q.functions {
 		if len(f.before) > 0 {
-			s.in = append(s.in[:0], chunk...)
+			s.in = append(shrink.Reset(s.in), chunk...)
 			chunk = q.filter(f.before, s.in)
 		}
 		if f.make != nil {
@@ -47,7 +48,7 @@ func (q *query) derive(s *memory, chunk []window.Row) []window.Row {
 
 func (f *streamFunction) run(q *query, chunk []window.Row) []window.Row {
 	f.rows.Reset()
-	f.refs = f.refs[:0]
+	f.refs = shrink.Reset(f.refs)
 	r := &q.e.row
 	for i := range chunk {
 		f.from = &chunk[i]

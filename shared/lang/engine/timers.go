@@ -3,6 +3,7 @@ package engine
 import (
 	"math"
 
+	"github.com/eventflux/eventflux/shared/lang/shrink"
 	"github.com/eventflux/eventflux/shared/lang/window"
 )
 
@@ -118,4 +119,5 @@ func (h *timerHeap) end(n int) {
 		}
 	}
 	clear(old[len(h.Heap):])
+	h.Heap = shrink.Slice(h.Heap)
 }

@@ -1,5 +1,7 @@
 package engine
 
+import "github.com/eventflux/eventflux/shared/lang/shrink"
+
 // The parts of a memory that are states of their own. A change of an instance's key is
 // listed under the first of its memories.
 const (
@@ -63,19 +65,19 @@ func (t *touchedInstances) melt(s *memory) {
 // drain empties the list. Nothing may be frozen.
 func (t *touchedInstances) drain(visit func(*memory), gone func(key []byte)) {
 	eachKey(t.gone, gone)
-	t.gone = t.gone[:0]
+	t.gone = shrink.Reset(t.gone)
 	for _, s := range t.list {
 		s.rounds[t.part], s.shown[t.part] = 0, true
 		visit(s)
 	}
 	clear(t.list)
-	t.list = t.list[:0]
+	t.list = shrink.Reset(t.list)
 }
 
 // freeze freezes the listed memories. Nothing may be frozen before.
 func (t *touchedInstances) freeze(tell func(*memory)) {
-	t.frozen, t.list = t.list, t.frozen[:0]
-	t.frozenGone, t.gone = t.gone, t.frozenGone[:0]
+	t.frozen, t.list = t.list, shrink.Reset(t.frozen)
+	t.frozenGone, t.gone = t.gone, shrink.Reset(t.frozenGone)
 	t.tell = tell
 	t.round++
 }
@@ -109,7 +111,7 @@ func (t *touchedInstances) remove(s *memory, entries func(visit func(key []byte)
 		other := t.list[last]
 		t.list[at], other.listed[t.part] = other, at
 		t.list[last] = nil
-		t.list = t.list[:last]
+		t.list = shrink.Slice(t.list[:last])
 	}
 	s.rounds[t.part] = 0
 	if s.shown[t.part] {

@@ -2,7 +2,11 @@
 // batches. Package frame stores rows, and package rowjson writes them as JSON.
 package event
 
-import "slices"
+import (
+	"slices"
+
+	"github.com/eventflux/eventflux/shared/lang/shrink"
+)
 
 // Batch is a number of rows of one stream, by column. It is not safe for
 // concurrent use, and is made to be reset and filled again.
@@ -80,8 +84,17 @@ func (b *Batch) Truncate(n int) {
 	b.TS = b.TS[:min(n, len(b.TS))]
 }
 
-// Reset drops all rows and keeps the memory.
-func (b *Batch) Reset() { b.Truncate(0) }
+// Reset drops all rows. It keeps the memory, unless it was made for far more rows.
+func (b *Batch) Reset() {
+	if shrink.Far(len(b.TS), cap(b.TS)) {
+		for c := range b.Cols {
+			b.Cols[c] = Column{Type: b.Cols[c].Type}
+		}
+		b.TS = nil
+		return
+	}
+	b.Truncate(0)
+}
 
 // Bytes returns the memory that the rows take, without spare capacity.
 func (b *Batch) Bytes() int {

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/eventflux/eventflux/shared/lang/event"
+	"github.com/eventflux/eventflux/shared/lang/shrink"
 )
 
 // Successor is a window that can take over the rows of an older one of the same kind, with
@@ -72,7 +73,7 @@ func (w *length) TakeOver(old Window, convert func(Row) Row) {
 
 // Trim implements Successor.
 func (w *length) Trim(emit Emit) {
-	w.chunk = w.chunk[:0]
+	w.chunk = shrink.Reset(w.chunk)
 	for w.queue.Len() > w.size {
 		w.chunk = w.queue.expire(w.chunk, w.env.Now)
 	}
@@ -215,7 +216,7 @@ func (w *timeBatch) Held(visit func(Row)) { w.batch.held(w.stream, visit) }
 
 // TakeOver implements Successor.
 func (w *sorted) TakeOver(old Window, convert func(Row) Row) {
-	w.chunk = w.chunk[:0]
+	w.chunk = shrink.Reset(w.chunk)
 	old.(*sorted).Held(func(r Row) { w.put(w.pool.put(convert(r))) })
 }
 

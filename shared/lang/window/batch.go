@@ -1,5 +1,7 @@
 package window
 
+import "github.com/eventflux/eventflux/shared/lang/shrink"
+
 func init() {
 	Register(Spec{
 		Name:    "batch",
@@ -44,7 +46,7 @@ type chunkBatch struct {
 
 func (w *chunkBatch) Add(in []Row, emit Emit) {
 	w.batch.queue.Settle()
-	w.chunk = w.batch.expireEmitted(w.chunk[:0], w.env.Now)
+	w.chunk = w.batch.expireEmitted(shrink.Reset(w.chunk), w.env.Now)
 	if w.keep {
 		for _, r := range in {
 			w.batch.queue.Push(r)
@@ -63,7 +65,7 @@ func (w *chunkBatch) Add(in []Row, emit Emit) {
 		w.begun = true
 		w.chunk = append(w.chunk, rest[:n]...)
 		emit(w.chunk)
-		w.chunk, rest = w.chunk[:0], rest[n:]
+		w.chunk, rest = shrink.Reset(w.chunk), rest[n:]
 	}
 }
 

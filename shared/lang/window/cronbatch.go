@@ -5,6 +5,7 @@ import (
 
 	"github.com/eventflux/eventflux/shared/lang/cron"
 	"github.com/eventflux/eventflux/shared/lang/event"
+	"github.com/eventflux/eventflux/shared/lang/shrink"
 )
 
 func init() {
@@ -84,7 +85,7 @@ func (w *cronBatch) Fire(emit Emit) {
 }
 
 func (w *cronBatch) flush(emit Emit) {
-	w.chunk = w.batch.replace(w.chunk[:0], w.env.Now)
+	w.chunk = w.batch.replace(shrink.Reset(w.chunk), w.env.Now)
 	emit(w.chunk)
 }
 

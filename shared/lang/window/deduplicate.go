@@ -1,6 +1,10 @@
 package window
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/eventflux/eventflux/shared/lang/shrink"
+)
 
 func init() {
 	Register(Spec{
@@ -32,7 +36,7 @@ type deduplicate struct{ uniqueTime }
 
 func (w *deduplicate) Add(in []Row, emit Emit) {
 	w.settle()
-	w.chunk = w.chunk[:0]
+	w.chunk = shrink.Reset(w.chunk)
 	for _, r := range in {
 		key := w.keys.of(r)
 		x := w.rows.byKey[string(key)]

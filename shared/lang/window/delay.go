@@ -1,5 +1,7 @@
 package window
 
+import "github.com/eventflux/eventflux/shared/lang/shrink"
+
 func init() {
 	Register(Spec{
 		Name:    "delay",
@@ -54,7 +56,7 @@ func (w *delay) Fire(emit Emit) {
 
 // release emits the rows that are due as one chunk.
 func (w *delay) release(emit Emit) {
-	w.chunk = w.chunk[:0]
+	w.chunk = shrink.Reset(w.chunk)
 	for at, _, ok := w.Due(); ok && at <= w.env.Now; at, _, ok = w.Due() {
 		r := w.queue.Row(w.queue.Head(), Current)
 		r.TS = w.env.Now

@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/eventflux/eventflux/shared/lang/event"
+	"github.com/eventflux/eventflux/shared/lang/shrink"
 )
 
 func init() {
@@ -67,7 +68,7 @@ type expression struct {
 
 func (w *expression) Add(in []Row, emit Emit) {
 	w.queue.Settle()
-	w.chunk = w.chunk[:0]
+	w.chunk = shrink.Reset(w.chunk)
 	for _, r := range in {
 		w.queue.Push(r)
 		w.holds.Add(r)

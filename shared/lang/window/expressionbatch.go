@@ -1,5 +1,7 @@
 package window
 
+import "github.com/eventflux/eventflux/shared/lang/shrink"
+
 func newExpressionBatch(c Config) Window {
 	flag := func(i int) bool { return len(c.Params) > i && c.Params[i].Int != 0 }
 	w := &expressionBatch{
@@ -32,7 +34,7 @@ type expressionBatch struct {
 func (w *expressionBatch) Add(in []Row, emit Emit) {
 	w.batch.queue.Settle()
 	for _, r := range in {
-		w.chunk = w.chunk[:0]
+		w.chunk = shrink.Reset(w.chunk)
 		switch {
 		case w.goesOn(r):
 			w.batch.queue.Push(r)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/eventflux/eventflux/shared/lang/event"
+	"github.com/eventflux/eventflux/shared/lang/shrink"
 )
 
 func init() {
@@ -53,7 +54,7 @@ type externalTime struct {
 
 func (w *externalTime) Add(in []Row, emit Emit) {
 	w.queue.Settle()
-	w.chunk = w.chunk[:0]
+	w.chunk = shrink.Reset(w.chunk)
 	for _, r := range in {
 		clock := &r.B.Cols[w.attr]
 		if clock.IsNull(int(r.I)) {

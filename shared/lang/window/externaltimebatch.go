@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/eventflux/eventflux/shared/lang/event"
+	"github.com/eventflux/eventflux/shared/lang/shrink"
 )
 
 func init() {
@@ -103,7 +104,7 @@ func (w *externalTimeBatch) Add(in []Row, emit Emit) {
 // flush emits the batch. The first time, it emits [expired rows of the batch before, reset,
 // rows]; again, if more rows have come, with its own rows expiring first.
 func (w *externalTimeBatch) flush(emit Emit) {
-	w.chunk = w.chunk[:0]
+	w.chunk = shrink.Reset(w.chunk)
 	again := w.flushed
 	w.bounds.set(w.until, w.span)
 	if w.batch.collected() == 0 && again {

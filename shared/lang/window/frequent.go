@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/eventflux/eventflux/shared/lang/event"
+	"github.com/eventflux/eventflux/shared/lang/shrink"
 )
 
 func init() {
@@ -116,7 +117,7 @@ type frequent struct {
 func (w *frequent) Add(in []Row, emit Emit) {
 	w.settle()
 	w.build()
-	w.chunk = w.chunk[:0]
+	w.chunk = shrink.Reset(w.chunk)
 	for _, r := range in {
 		w.put(w.keys.of(r), r)
 	}
@@ -239,7 +240,7 @@ type lossyFrequent struct {
 
 func (w *lossyFrequent) Add(in []Row, emit Emit) {
 	w.settle()
-	w.chunk = w.chunk[:0]
+	w.chunk = shrink.Reset(w.chunk)
 	for _, r := range in {
 		w.put(w.keys.of(r), r)
 	}

@@ -1,5 +1,7 @@
 package window
 
+import "github.com/eventflux/eventflux/shared/lang/shrink"
+
 // Heap is a binary heap whose first element comes before all others. Unlike
 // container/heap it boxes nothing.
 type Heap[T any, P interface {
@@ -28,7 +30,7 @@ func (h *Heap[T, P]) Pop() T {
 	first := t[0]
 	var zero T
 	t[0], t[n] = t[n], zero
-	*h = t[:n]
+	*h = shrink.Slice(t[:n])
 	t = *h
 	for i := 0; ; {
 		least := i

@@ -1,6 +1,10 @@
 package window
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/eventflux/eventflux/shared/lang/shrink"
+)
 
 func init() {
 	Register(Spec{
@@ -88,7 +92,7 @@ func (w *hopping) Fire(emit Emit) {
 // any more.
 func (w *hopping) flush(emit Emit) {
 	q := &w.batch.queue
-	w.chunk = w.chunk[:0]
+	w.chunk = shrink.Reset(w.chunk)
 	if w.keep {
 		for n := q.Head(); n < w.batch.start; n++ {
 			r := q.Row(n, Expired)

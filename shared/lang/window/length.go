@@ -1,5 +1,7 @@
 package window
 
+import "github.com/eventflux/eventflux/shared/lang/shrink"
+
 func init() {
 	Register(Spec{
 		Name:    "length",
@@ -34,7 +36,7 @@ type length struct {
 
 func (w *length) Add(in []Row, emit Emit) {
 	w.queue.Settle()
-	w.chunk = w.chunk[:0]
+	w.chunk = shrink.Reset(w.chunk)
 	for _, r := range in {
 		if w.size == 0 {
 			w.chunk = append(w.chunk, r, Row{B: r.B, I: r.I, TS: w.env.Now, Kind: Expired}, Row{Kind: Reset})

@@ -1,6 +1,9 @@
 package window
 
-import "github.com/eventflux/eventflux/shared/lang/event"
+import (
+	"github.com/eventflux/eventflux/shared/lang/event"
+	"github.com/eventflux/eventflux/shared/lang/shrink"
+)
 
 func init() {
 	Register(Spec{
@@ -63,7 +66,7 @@ func (w *lengthBatch) Add(in []Row, emit Emit) {
 	for _, r := range in {
 		w.batch.queue.Push(r)
 		if w.batch.collected() == w.size {
-			w.chunk = w.batch.flush(w.chunk[:0], w.env.Now, w.keep)
+			w.chunk = w.batch.flush(shrink.Reset(w.chunk), w.env.Now, w.keep)
 			emit(w.chunk)
 		}
 	}
@@ -73,7 +76,7 @@ func (w *lengthBatch) Add(in []Row, emit Emit) {
 // batch carries the expiry of the one before.
 func (w *lengthBatch) pass(in []Row, emit Emit) {
 	for _, r := range in {
-		w.chunk = w.chunk[:0]
+		w.chunk = shrink.Reset(w.chunk)
 		if w.seen == w.size {
 			w.chunk = w.batch.expireAll(w.chunk, w.env.Now)
 			w.chunk = append(w.chunk, Row{Kind: Reset})

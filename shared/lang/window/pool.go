@@ -1,6 +1,9 @@
 package window
 
-import "github.com/eventflux/eventflux/shared/lang/event"
+import (
+	"github.com/eventflux/eventflux/shared/lang/event"
+	"github.com/eventflux/eventflux/shared/lang/shrink"
+)
 
 // pool keeps copies of rows that leave in any order. A row is known by its place, which
 // changes only in settle.
@@ -47,6 +50,9 @@ func (p *pool) settle(each func(visit func(place *int32))) {
 		*place = int32(len(p.spare.TS) - 1)
 	})
 	p.rows, p.spare, p.gone = p.spare, p.rows, 0
+	if shrink.Far(len(p.rows.TS), cap(p.spare.TS)) {
+		p.spare = event.NewBatch(p.rows.Schema)
+	}
 }
 
 // append writes the rows at the places, in that order.

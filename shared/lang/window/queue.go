@@ -5,6 +5,7 @@ import (
 	"math/bits"
 
 	"github.com/eventflux/eventflux/shared/lang/event"
+	"github.com/eventflux/eventflux/shared/lang/shrink"
 )
 
 // Sizes of a queue's blocks. A full block never changes again, so that it can be stored
@@ -58,7 +59,8 @@ func (q *Queue) Settle() {
 		b.Reset()
 		q.spare = b
 	}
-	q.retired = q.retired[:0]
+	clear(q.retired)
+	q.retired = shrink.Reset(q.retired)
 }
 
 // Push appends a copy of the row.

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/eventflux/eventflux/shared/lang/event"
+	"github.com/eventflux/eventflux/shared/lang/shrink"
 )
 
 func init() {
@@ -43,7 +44,7 @@ func checkSession(p []Param) error {
 }
 
 func newSession(c Config) Window {
-	w := &sessions{env: c.Env, refused: c.Refused, gap: c.Params[0].Int, key: -1, pool: newPool(c), keys: map[string]*sessionKey{}, runs: map[uint64]*run{}}
+	w := &sessions{env: c.Env, refused: c.Refused, gap: c.Params[0].Int, key: -1, pool: newPool(c), runs: map[uint64]*run{}}
 	if len(c.Params) > 1 {
 		w.key = c.Params[1].Attr
 	}
@@ -65,7 +66,7 @@ type sessions struct {
 	latency int64
 	key     int // attribute, or -1: one session for all
 	pool    pool
-	keys    map[string]*sessionKey
+	keys    shrink.Map[string, *sessionKey]
 	null    *sessionKey
 	all     []*sessionKey // those with sessions, in an arbitrary order that never shows
 	opened  uint64
@@ -120,7 +121,7 @@ func (w *sessions) Add(in []Row, emit Emit) {
 	if at, _, ok := w.Due(); ok && at <= w.env.Now {
 		w.closeDue(emit) // at the same ms, timers go before events
 	}
-	w.chunk = w.chunk[:0]
+	w.chunk = shrink.Reset(w.chunk)
 	for _, r := range in {
 		if w.put(r) {
 			w.chunk = append(w.chunk, r)
@@ -171,7 +172,7 @@ func (w *sessions) keyOf(r Row) *sessionKey {
 		if w.key >= 0 {
 			name = r.B.Cols[w.key].Text(int(r.I))
 		}
-		slot = w.keys[name]
+		slot = w.keys.M[name]
 	}
 	if slot != nil {
 		return slot
@@ -185,7 +186,7 @@ func (w *sessions) newKey(name string, null bool) *sessionKey {
 	if null {
 		w.null = k
 	} else {
-		w.keys[k.name] = k
+		w.keys.Put(k.name, k)
 	}
 	return k
 }
@@ -308,7 +309,7 @@ func (w *sessions) Fire(emit Emit) {
 }
 
 func (w *sessions) closeDue(emit Emit) {
-	w.chunk, w.closing = w.chunk[:0], w.closing[:0]
+	w.chunk, w.closing = shrink.Reset(w.chunk), shrink.Reset(w.closing)
 	for at, _, ok := w.Due(); ok && at <= w.env.Now; at, _, ok = w.Due() {
 		s := w.timers.Pop().session
 		k := s.key
@@ -353,11 +354,12 @@ func (w *sessions) forget(k *sessionKey) {
 	}
 	last := w.all[len(w.all)-1]
 	w.all[k.place], last.place = last, k.place
-	w.all = w.all[:len(w.all)-1]
+	w.all[len(w.all)-1] = nil
+	w.all = shrink.Slice(w.all[:len(w.all)-1])
 	if w.null == k {
 		w.null = nil
 	} else {
-		delete(w.keys, k.name)
+		w.keys.Delete(k.name)
 	}
 }
 

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+
+	"github.com/eventflux/eventflux/shared/lang/shrink"
 )
 
 // The state of a session window has an entry for each key, with its one or two
@@ -28,7 +30,7 @@ func (w *sessions) keyOfState(key []byte) *sessionKey {
 	case len(key) == 1 && key[0] == keySessionNull:
 		return w.null
 	case len(key) > 0 && key[0] == keySession:
-		return w.keys[string(key[1:])]
+		return w.keys.M[string(key[1:])]
 	}
 	return nil
 }
@@ -150,7 +152,7 @@ func (s *session) fields(f *Fields) {
 // Reset implements state.Source.
 func (w *sessions) Reset() {
 	w.pool.reset()
-	clear(w.keys)
+	w.keys = shrink.Map[string, *sessionKey]{}
 	w.null, w.all, w.opened = nil, nil, 0
 	w.timers, w.touched, w.blocks = nil, nil, nil
 	clear(w.runs)
@@ -160,7 +162,7 @@ func (w *sessions) Reset() {
 
 // Room implements state.Roomy: most entries are keys, and the others are larger.
 func (w *sessions) Room(entries int) {
-	w.keys, w.all = make(map[string]*sessionKey, entries), make([]*sessionKey, 0, entries)
+	w.keys, w.all = shrink.Map[string, *sessionKey]{M: make(map[string]*sessionKey, entries)}, make([]*sessionKey, 0, entries)
 }
 
 // Put implements state.Source.

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/eventflux/eventflux/shared/lang/event"
+	"github.com/eventflux/eventflux/shared/lang/shrink"
 )
 
 func init() {
@@ -97,7 +98,7 @@ type sortKey struct {
 
 func (w *sorted) Add(in []Row, emit Emit) {
 	w.pool.settle(w.visit)
-	w.chunk = w.chunk[:0]
+	w.chunk = shrink.Reset(w.chunk)
 	for _, r := range in {
 		w.chunk = append(w.chunk, r)
 		w.put(w.pool.put(r))

@@ -3,6 +3,8 @@ package window
 import (
 	"encoding/binary"
 	"fmt"
+
+	"github.com/eventflux/eventflux/shared/lang/shrink"
 )
 
 func init() {
@@ -65,7 +67,7 @@ type timeWindow struct {
 
 func (w *timeWindow) Add(in []Row, emit Emit) {
 	w.settle()
-	w.chunk = w.chunk[:0]
+	w.chunk = shrink.Reset(w.chunk)
 	for _, r := range in {
 		w.expire()
 		if w.size > 0 && w.queue.Len()+len(w.late.heap) == w.size {
@@ -145,7 +147,7 @@ func (w *timeWindow) Due() (int64, uint64, bool) {
 
 func (w *timeWindow) Fire(emit Emit) {
 	w.settle()
-	w.chunk = w.chunk[:0]
+	w.chunk = shrink.Reset(w.chunk)
 	w.expire()
 	if len(w.chunk) > 0 {
 		emit(w.chunk)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/eventflux/eventflux/shared/lang/event"
+	"github.com/eventflux/eventflux/shared/lang/shrink"
 )
 
 func init() {
@@ -90,7 +91,7 @@ func (w *timeBatch) Add(in []Row, emit Emit) {
 		if w.keep {
 			w.push(in)
 		}
-		w.chunk = append(w.chunk[:0], in...)
+		w.chunk = append(shrink.Reset(w.chunk), in...)
 		w.bounds.set(w.end, w.span)
 		emit(w.chunk)
 		return
@@ -141,7 +142,7 @@ func (w *timeBatch) Fire(emit Emit) {
 
 // flush ends the batch at its boundary.
 func (w *timeBatch) flush(emit Emit) {
-	w.chunk = w.chunk[:0]
+	w.chunk = shrink.Reset(w.chunk)
 	switch {
 	case w.stream:
 		w.chunk = w.batch.expireAll(w.chunk, w.env.Now)

@@ -2,6 +2,8 @@ package window
 
 import (
 	"fmt"
+
+	"github.com/eventflux/eventflux/shared/lang/shrink"
 )
 
 func init() {
@@ -123,7 +125,7 @@ type unique struct {
 
 func (w *unique) Add(in []Row, emit Emit) {
 	w.settle()
-	w.chunk = w.chunk[:0]
+	w.chunk = shrink.Reset(w.chunk)
 	for _, r := range in {
 		key := w.keys.of(r)
 		x := w.rows.byKey[string(key)]
@@ -183,7 +185,7 @@ func (t *uniqueTimer) Before(o *uniqueTimer) bool {
 
 func (w *uniqueTime) Add(in []Row, emit Emit) {
 	w.settle()
-	w.chunk = w.chunk[:0]
+	w.chunk = shrink.Reset(w.chunk)
 	for _, r := range in {
 		w.expire()
 		key := w.keys.of(r)
@@ -232,7 +234,7 @@ func (w *uniqueTime) Due() (int64, uint64, bool) {
 
 func (w *uniqueTime) Fire(emit Emit) {
 	w.settle()
-	w.chunk = w.chunk[:0]
+	w.chunk = shrink.Reset(w.chunk)
 	w.expire()
 	if len(w.chunk) > 0 {
 		emit(w.chunk)

@@ -1,6 +1,10 @@
 package window
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/eventflux/eventflux/shared/lang/shrink"
+)
 
 const keyLast = 'l'
 
@@ -111,7 +115,7 @@ func (w *uniqueBatch) tick(emit Emit) {
 // flush emits the batch: the batch before expires, aggregators are reset, and the rows come
 // out. A batch without rows only lets the one before it expire.
 func (w *uniqueBatch) flush(emit Emit) {
-	w.chunk = w.chunk[:0]
+	w.chunk = shrink.Reset(w.chunk)
 	for w.last.first != nil {
 		x := w.last.first
 		w.chunk = append(w.chunk, w.last.expired(x, w.env.Now))

@@ -1,6 +1,10 @@
 package window
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/eventflux/eventflux/shared/lang/shrink"
+)
 
 func checkUniqueExternal(p []Param) error {
 	if err := arity(p, 3, 6); err != nil {
@@ -94,7 +98,7 @@ func (w *uniqueExternal) flush(emit Emit) {
 	if !w.pending {
 		return
 	}
-	w.chunk = w.chunk[:0]
+	w.chunk = shrink.Reset(w.chunk)
 	for w.last.first != nil {
 		x := w.last.first
 		w.chunk = append(w.chunk, w.last.expired(x, w.largest))
