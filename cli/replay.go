@@ -37,8 +37,10 @@ the same. A line is one of
                                                    memory, restore loads what was kept
   {"op":"upgrade","app":"NEW.siddhi","ts":2000}    the app is changed to another text,
                                                    with its state; "drop":true, or a list
-                                                   of components, gives state up. The
-                                                   path is relative to the events file
+                                                   of components, gives state up;
+                                                   "backfill":true builds new state from
+                                                   the lines before. The path is relative
+                                                   to the events file
 
 with "event_ts" (ms, or a list) where an event's own time is not its arrival. An app on
 arrival time takes an own time after the arrival as that of the arrival. In a playback

@@ -110,7 +110,7 @@ func (s *Source) Log(ctx context.Context, p uint32) (*wal.Reader, error) {
 	return lineage.OpenBehind(ctx, cfg, stream.CachedInfo().Created, &s.Manifest.Partitions[p])
 }
 
-// first returns the sequence from which changes of the app in a log read it to build state; 0 if none
+// first returns the first sequence that changes of the app in a log read to build state; 0 if none
 // reads what is before the log.
 func (s *Source) first(ctx context.Context, p uint32, l export.Log) (uint64, error) {
 	if s.App.Version <= 1 || l.To < l.From {

@@ -100,14 +100,16 @@ func (c *chain) firstOf() uint64 {
 	return log.CachedInfo().State.FirstSeq
 }
 
-// trimmed waits until the log of app w starts at a sequence.
-func (c *chain) trimmed(to func(first uint64) bool) {
+// trimmed waits until the log of app w starts after a sequence, and returns where.
+func (c *chain) trimmed(after uint64) uint64 {
 	c.t.Helper()
-	for ctx := c.within(); !to(c.firstOf()); <-time.After(2 * time.Millisecond) {
-		if ctx.Err() != nil {
-			c.t.Fatalf("the log starts at %d", c.firstOf())
+	for ctx := c.within(); ctx.Err() == nil; <-time.After(2 * time.Millisecond) {
+		if first := c.firstOf(); first > after {
+			return first
 		}
 	}
+	c.t.Fatalf("the log starts at %d", c.firstOf())
+	return 0
 }
 
 // The log is kept from where a change reads it as long as a checkpoint from before the change is
@@ -131,7 +133,9 @@ func TestBackfillKeepsItsLog(t *testing.T) {
 	c.apps = []string{withWindow}
 	c.publishAll(60, 70)
 	c.trigger("w") // the first checkpoint goes
-	c.trimmed(func(first uint64) bool { return first == oldest+1 })
+	if first := c.trimmed(oldest); first != oldest+1 {
+		t.Fatalf("the log is kept from %d on, want %d", first, oldest+1)
+	}
 	at, result := c.restore(recovery.RestoreRequest{PlanRequest: recovery.PlanRequest{App: "w", Target: recovery.Target{To: second}}})
 	if at.State != "done" || result.Generation != 2 {
 		t.Fatalf("restore to before the change: %+v, %+v", at, result)
@@ -172,5 +176,5 @@ func TestBackfillLetsItsLogGo(t *testing.T) {
 	c.upgrade(control.UpgradeRequest{Text: withWindow, Backfill: true})
 	changed := c.logEnd()
 	c.trigger("w")
-	c.trimmed(func(first uint64) bool { return first > changed })
+	c.trimmed(changed)
 }

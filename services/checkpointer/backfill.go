@@ -91,7 +91,7 @@ func (up *upgrader) readableFrom(ctx context.Context, a *appState) ([]uint64, er
 	return first, up.passSkipped(ctx, a, first)
 }
 
-// passSkipped moves the sequences behind the records that a restore has skipped: later checkpoints
+// passSkipped moves the sequences past the records that a restore has skipped: later checkpoints
 // do not name them any more.
 func (up *upgrader) passSkipped(ctx context.Context, a *appState, first []uint64) error {
 	generation := a.First

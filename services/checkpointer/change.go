@@ -189,7 +189,7 @@ func (c *change) droppedComponents() (ids []string) {
 		dropped := slices.ContainsFunc(c.app.versions(), func(v control.Version) bool {
 			return v.Number > c.version.Of && slices.Contains(v.Dropped, step.ID)
 		})
-		if dropped && step.Outcome == engine.OutcomeNew {
+		if dropped && step.Outcome == engine.OutcomeNew && !step.FromLog {
 			ids = append(ids, step.ID)
 		}
 	}
