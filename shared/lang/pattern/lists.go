@@ -146,10 +146,10 @@ func (w *waiting) drop(mc *Machine, n *node) {
 type waitLists []waiting
 
 // add makes a match wait for an item.
-func (w waitLists) add(mc *Machine, m *match, i int, arrival uint64) {
+func (w *waitLists) add(mc *Machine, m *match, i int, arrival uint64) {
 	r, n := mc.addNode(m, uint16(i))
 	n.arrival, n.born = arrival, mc.tick
-	list := &w[i]
+	list := &(*w)[i]
 	if !mc.Items[i].Keyed {
 		n.flags |= listed
 		list.append(mc, r, n)
@@ -164,8 +164,8 @@ func (w waitLists) add(mc *Machine, m *match, i int, arrival uint64) {
 }
 
 // drop removes a node from its list, and resets it. The caller removes it from its match.
-func (w waitLists) drop(mc *Machine, r ref, n *node) {
-	w[n.item].drop(mc, n)
+func (w *waitLists) drop(mc *Machine, r ref, n *node) {
+	(*w)[n.item].drop(mc, n)
 	if n.keyBytes == longKey {
 		mc.memory.release(block(n.key))
 	}
@@ -176,18 +176,18 @@ func (w waitLists) drop(mc *Machine, r ref, n *node) {
 }
 
 // stop removes a match from the lists of an item.
-func (w waitLists) stop(mc *Machine, m *match, item int) {
+func (w *waitLists) stop(mc *Machine, m *match, item int) {
 	w.stopAll(mc, m, func(n *node) bool { return int(n.item) == item })
 }
 
 // stopBefore removes a match from the lists of the steps before the given one.
-func (w waitLists) stopBefore(mc *Machine, m *match, step int) {
+func (w *waitLists) stopBefore(mc *Machine, m *match, step int) {
 	w.stopAll(mc, m, func(n *node) bool { return mc.Items[n.item].step < step })
 	m.lo = uint16(step)
 }
 
 // stopAll removes the nodes of a match that gone names.
-func (w waitLists) stopAll(mc *Machine, m *match, gone func(*node) bool) {
+func (w *waitLists) stopAll(mc *Machine, m *match, gone func(*node) bool) {
 	for at := &m.nodes; *at != none; {
 		r := *at
 		n := mc.node(r)
@@ -201,7 +201,7 @@ func (w waitLists) stopAll(mc *Machine, m *match, gone func(*node) bool) {
 }
 
 // stopEverywhere removes a match that ends from all lists.
-func (w waitLists) stopEverywhere(mc *Machine, m *match) {
+func (w *waitLists) stopEverywhere(mc *Machine, m *match) {
 	for r := m.nodes; r != none; {
 		n := mc.node(r)
 		next := n.sibling
