@@ -10,6 +10,10 @@ import (
 // Map uses open addressing: entries with equal or neighboring hashes follow one another, so that a
 // lookup reads one cache line, or two. The zero value marks a free entry and is never stored.
 // Nothing depends on the order of the entries. It is not safe for concurrent use.
+//
+// Package engine has a table of its own for groups, which looks up faster among many words, but
+// stays half empty and cannot remove a single word. Rows come and go one by one, and there may be
+// many more of them.
 type Map[V comparable] struct {
 	entries []entry[V] // none, or a power of two of them; less than three quarters are used
 	shift   uint       // 64 less the bits of a place
