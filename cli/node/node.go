@@ -61,8 +61,8 @@ type Node struct {
 	syncing    part // of witness
 	room       room
 	looking    part // watches free disk space
-	scrubbed   scrubbed
-	scrubbing  part // reads the embedded server's files
+	scrubber   scrubber
+	scrubbing  part // runs the scrubber
 	conns      []*nats.Conn
 	store      store.Store       // switched, and timed
 	switched   *switched.Store   // nil where no service uses a store
@@ -83,7 +83,8 @@ type Node struct {
 // starts an embedded one first. The node accepts no events before Run. services is a subset of
 // Services. texts are apps to deploy if they are not deployed yet. version is a semver.
 func Open(ctx context.Context, cfg *config.Config, services, texts []string, version string, log *slog.Logger) (*Node, error) {
-	n := &Node{cfg: cfg, services: services, texts: texts, log: log, room: room{dir: cfg.Data, reserve: uint64(cfg.Disk.Reserve)}}
+	n := &Node{cfg: cfg, services: services, texts: texts, log: log, room: room{log: log, dir: cfg.Data, reserve: uint64(cfg.Disk.Reserve)}}
+	n.scrubber.dir, n.scrubber.log = filepath.Join(cfg.Data, natsFolder), log
 	n.self = &control.Self{Version: version, Name: n.name(), Log: log}
 	if err := n.open(ctx); err != nil {
 		err = errors.Join(err, n.Close())
@@ -97,7 +98,7 @@ func (n *Node) open(ctx context.Context) (err error) {
 	if err := n.observe(ctx); err != nil {
 		return err
 	}
-	n.seen.metrics.MustRegister(n.roomTable())
+	n.seen.metrics.MustRegister(n.room.table())
 	n.room.look()
 	if n.durability, err = natsconn.ParseDurability(string(n.cfg.WAL.Durability)); err != nil {
 		return err
@@ -113,7 +114,7 @@ func (n *Node) open(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	n.looking = start(n.watchRoom)
+	n.looking = start(n.room.watch)
 	nc, err := n.connectOwn(ctx, "eventflux control")
 	if err != nil {
 		return err
@@ -179,8 +180,9 @@ func (n *Node) embed() (err error) {
 	if err != nil {
 		return err
 	}
-	n.seen.metrics.MustRegister(n.scrubTable())
-	n.scrubbing = start(n.scrub)
+	n.room.server = n.server
+	n.seen.metrics.MustRegister(n.scrubber.table())
+	n.scrubbing = start(n.scrubber.run)
 	return writeFormat(n.cfg.Data)
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"path/filepath"
 	"sync/atomic"
 	"time"
@@ -25,6 +26,8 @@ const (
 // tasks can still store the results of the events in the log, and checkpoints can trim logs. If the
 // disk fills up anyway, JetStream disables itself; room reopens it once there is space.
 type room struct {
+	log     *slog.Logger
+	server  *natsconn.Embedded // nil: external
 	dir     string
 	reserve uint64
 	free    atomic.Int64 // -1: unknown
@@ -49,33 +52,33 @@ func (r *room) err() error {
 	return nil
 }
 
-// logRoom returns why the logs are out of space, as far as this process knows.
-func (n *Node) logRoom() error {
-	if n.server == nil {
+// logErr returns why the logs are out of space, as far as this process knows.
+func (r *room) logErr() error {
+	if r.server == nil {
 		return nil
 	}
-	return n.room.err()
+	return r.err()
 }
 
-// watchRoom watches the disk until ctx ends. It returns an error if the JetStream files cannot
+// watch watches the disk until ctx ends. It returns an error if the JetStream files cannot
 // be used.
-func (n *Node) watchRoom(ctx context.Context) error {
+func (r *room) watch(ctx context.Context) error {
 	tick := time.NewTicker(roomEvery)
 	defer tick.Stop()
 	var full bool
 	var next time.Time // attempt to reopen JetStream
 	wait := time.Second
 	for looks := 0; ; looks++ {
-		if now := n.room.look(); now != full {
+		if now := r.look(); now != full {
 			full, looks = now, 0
 			if full {
-				n.log.Error("no events are taken, since the disk is full; make room", "err", n.room.err())
+				r.log.Error("no events are taken, since the disk is full; make room", "err", r.err())
 			} else {
-				n.log.Info("the disk has room again", "folder", n.room.dir)
+				r.log.Info("the disk has room again", "folder", r.dir)
 			}
 		}
-		if n.server != nil && !full && looks%serverEvery == 0 && time.Now().After(next) {
-			switch fatal, tried := n.reopenServer(); {
+		if r.server != nil && !full && looks%serverEvery == 0 && time.Now().After(next) {
+			switch fatal, tried := r.reopenServer(); {
 			case fatal != nil:
 				return fatal
 			case tried:
@@ -94,28 +97,29 @@ func (n *Node) watchRoom(ctx context.Context) error {
 }
 
 // reopenServer reopens JetStream if its disk was full.
-func (n *Node) reopenServer() (fatal error, tried bool) {
-	why := n.server.Health()
+func (r *room) reopenServer() (fatal error, tried bool) {
+	why := r.server.Health()
 	if !errors.Is(why, natsconn.ErrNoRoom) {
 		return nil, false
 	}
-	n.log.Warn("the embedded NATS server opens its files again, since the disk has room", "was", why)
-	fatal, err := n.server.Restart()
+	r.log.Warn("the embedded NATS server opens its files again, since the disk has room", "was", why)
+	fatal, err := r.server.Restart()
 	if fatal != nil {
 		return fmt.Errorf("after the disk was full: %w", fatal), true
 	}
 	if err != nil {
-		n.log.Error("the files of the embedded NATS server cannot be opened; trying again", "err", err)
+		r.log.Error("the files of the embedded NATS server cannot be opened; trying again", "err", err)
 		return nil, true
 	}
-	n.log.Info("the embedded NATS server goes on", "folder", filepath.Join(n.cfg.Data, natsFolder))
+	r.log.Info("the embedded NATS server goes on", "folder", filepath.Join(r.dir, natsFolder))
 	return nil, true
 }
 
-func (n *Node) roomTable() prometheus.Collector {
+// table returns the metric of free space.
+func (r *room) table() prometheus.Collector {
 	return metric.NewTable(nil,
 		func(*int64) []string { return nil },
-		func() []int64 { return []int64{n.room.free.Load()} },
+		func() []int64 { return []int64{r.free.Load()} },
 		metric.Gauge("eventflux_disk_free_bytes", "Free bytes of the disk of the data folder; -1 if they are not known.",
 			func(free *int64) float64 { return float64(*free) }))
 }

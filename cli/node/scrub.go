@@ -2,8 +2,8 @@ package node
 
 import (
 	"context"
+	"log/slog"
 	"maps"
-	"path/filepath"
 	"slices"
 	"sync"
 	"time"
@@ -17,34 +17,38 @@ import (
 // scrubEvery is the pause between two scrubs of the embedded server's files.
 const scrubEvery = 10 * time.Minute
 
-// scrubbed holds the findings of the newest scrub.
-type scrubbed struct {
+// scrubber reads the files of the embedded server in the background. It keeps the findings of the
+// newest scrub.
+type scrubber struct {
+	dir string // of JetStream
+	log *slog.Logger
+
 	mu    sync.Mutex
 	found map[string]streamfiles.Finding // by place
 	known map[string]bool                // places that are already logged
 }
 
 // list returns the findings.
-func (s *scrubbed) list() []string {
+func (s *scrubber) list() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return slices.Sorted(maps.Keys(s.found))
 }
 
-// scrub repeatedly reads the files of the embedded server until ctx ends. It also checks each
+// run repeatedly reads the files until ctx ends. It also checks each
 // record of a log as a frame (scrubframes.go). A damaged record does no harm once a checkpoint
 // covers it: the next start turns it into a hole, which trimming then removes.
-func (n *Node) scrub(ctx context.Context) error {
+func (s *scrubber) run(ctx context.Context) error {
 	for {
 		found := map[string]streamfiles.Finding{}
-		err := streamfiles.Scrub(ctx, filepath.Join(n.cfg.Data, natsFolder), newFrameCheck, func(f streamfiles.Finding) { found[f.String()] = f })
+		err := streamfiles.Scrub(ctx, s.dir, newFrameCheck, func(f streamfiles.Finding) { found[f.String()] = f })
 		if ctx.Err() != nil {
 			return nil
 		}
 		if err != nil {
-			n.log.Warn("the files of JetStream could not be read through; trying again", "in", scrubEvery, "err", err)
+			s.log.Warn("the files of JetStream could not be read through; trying again", "in", scrubEvery, "err", err)
 		}
-		n.takeScrub(found, err == nil)
+		s.take(found, err == nil)
 		select {
 		case <-time.After(scrubEvery):
 		case <-ctx.Done():
@@ -53,9 +57,8 @@ func (n *Node) scrub(ctx context.Context) error {
 	}
 }
 
-// takeScrub logs new findings, and stores all findings.
-func (n *Node) takeScrub(found map[string]streamfiles.Finding, whole bool) {
-	s := &n.scrubbed
+// take logs new findings, and stores all findings.
+func (s *scrubber) take(found map[string]streamfiles.Finding, whole bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for place, f := range found {
@@ -66,7 +69,7 @@ func (n *Node) takeScrub(found map[string]streamfiles.Finding, whole bool) {
 			s.known = map[string]bool{}
 		}
 		s.known[place] = true
-		n.log.Error("damaged record of JetStream", "stream", f.Stream, "finding", place, "fix", scrubFix(f.Stream))
+		s.log.Error("damaged record of JetStream", "stream", f.Stream, "finding", place, "fix", scrubFix(f.Stream))
 	}
 	if whole {
 		s.found = found
@@ -81,12 +84,11 @@ func scrubFix(stream string) string {
 	return "check the disk; what the stream holds there cannot be read any more, and the next start leaves a hole there"
 }
 
-// scrubTable returns the metric of damaged records.
-func (n *Node) scrubTable() prometheus.Collector {
+// table returns the metric of damaged records.
+func (s *scrubber) table() prometheus.Collector {
 	return metric.NewTable(nil,
 		func(*int) []string { return nil },
 		func() []int {
-			s := &n.scrubbed
 			s.mu.Lock()
 			defer s.mu.Unlock()
 			return []int{len(s.found)}
