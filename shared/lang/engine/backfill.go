@@ -70,6 +70,9 @@ func (m *Migration) refuse(format string, args ...any) {
 
 // notFromLog returns why a component cannot be built from the log; "" if it can.
 func (m *Migration) notFromLog(e *Engine, d *definition, complete bool) string {
+	if t := tableOf(d.Source); t != nil && !t.Stream.Sink.Off {
+		return "a backfill makes no results, and those of a table with a @sink are its rows"
+	}
 	for _, id := range d.DependsOn {
 		if s := m.stepOf(id); s != nil && !s.FromLog && !strings.HasSuffix(id, "/keys") {
 			return fmt.Sprintf("it counts the rows in %s, which are not from the log", id)

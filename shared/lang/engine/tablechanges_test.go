@@ -101,19 +101,26 @@ func TestUpgradesKeepTheChangesWhole(t *testing.T) {
 	}
 	plain, sink := app("@PrimaryKey('k') define table T (k string, v int);"), app("@PrimaryKey('k') @sink(kv='B', key='{k}') define table T (k string, v int);")
 	keyed := app("@PrimaryKey('k', 'v') @sink(kv='B', key='{k}.{v}') define table T (k string, v int);")
+	other, err := siddhiql.Compile("@app:name('a') define stream S (k string, v int); from S select k insert into O;")
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, c := range []struct {
 		what      string
 		old, next *siddhiql.Plan
 		drop      []string
+		backfill  []uint64
 		want      string
 	}{
-		{"a sink is added", plain, sink, nil, "table T has rows that came before its @sink"},
-		{"a sink is added to an emptied table", plain, keyed, []string{"table/T"}, ""},
-		{"the sink stays", sink, sink, nil, ""},
-		{"the sink goes", sink, plain, nil, ""},
-		{"the table is emptied", sink, keyed, []string{"table/T"}, "table T starts empty, and its results would still have the rows"},
+		{"a sink is added", plain, sink, nil, nil, "table T has rows that came before its @sink"},
+		{"a sink is added to an emptied table", plain, keyed, []string{"table/T"}, nil, ""},
+		{"the sink stays", sink, sink, nil, nil, ""},
+		{"the sink goes", sink, plain, nil, nil, ""},
+		{"the table is emptied", sink, keyed, []string{"table/T"}, nil, "table T starts empty, and its results would still have the rows"},
+		{"a table with a sink is built from the log", other, sink, nil, []uint64{1}, "table/T cannot be built from the log: a backfill makes no results"},
+		{"a table with a sink is added", other, sink, nil, nil, ""},
 	} {
-		m, err := engine.Migrate(c.old, c.next, engine.MigrateOptions{Components: c.drop})
+		m, err := engine.Migrate(c.old, c.next, engine.MigrateOptions{Components: c.drop, Backfill: c.backfill})
 		if err == nil {
 			err = m.Err()
 		}
