@@ -45,6 +45,7 @@ text must be the one of the checkpoint. The app accepts no events until it has t
 				a.timeout = bringTimeout
 			}
 			var d control.Deployed
+			already := false // deployed, with this text
 			err = a.connected(cmd, func(ctx context.Context, nc *nats.Conn) (err error) {
 				client := newClient(nc)
 				r := control.DeployRequest{Text: read.text}
@@ -53,6 +54,8 @@ text must be the one of the checkpoint. The app accepts no events until it has t
 						return fmt.Errorf("--from: %w", err)
 					}
 				}
+				before, err := client.App(ctx, control.AppRequest{App: read.plan.Name})
+				already = err == nil && before.Plan == read.plan.Digest && !before.Removing
 				if d, err = client.Deploy(ctx, r); err != nil {
 					return err
 				}
@@ -66,6 +69,9 @@ text must be the one of the checkpoint. The app accepts no events until it has t
 			}
 			return a.show(cmd, &d, func(w io.Writer) {
 				fmt.Fprintf(w, "app %s is deployed: %s, generation %d\n", d.Name, terminal.Count(d.Partitions, "partition"), d.Generation)
+				if already {
+					fmt.Fprintln(w, "it was before, with this text; nothing has changed")
+				}
 				if d.From > 0 {
 					fmt.Fprintf(w, "it started with the state of checkpoint %d\n", d.From)
 				}

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/eventflux/eventflux/cli/publish"
+	"github.com/eventflux/eventflux/cli/terminal"
 )
 
 func newPublishCommand() *cobra.Command {
@@ -97,9 +98,9 @@ func publishFile(cmd *cobra.Command, file string, server endpoint, wait time.Dur
 	case err != nil:
 		return fmt.Errorf("publish %s: %w", name, err)
 	case result.Refused > 0:
-		return fmt.Errorf("%d events of %s were refused", result.Refused, name)
+		return fmt.Errorf("%s of %s not accepted", terminal.Count(result.Refused, "event"), name)
 	case result.Partly > 0:
-		return fmt.Errorf("%d events of %s were refused by some of the apps that read them; the other apps have them", result.Partly, name)
+		return fmt.Errorf("%s of %s not accepted by some of the apps that read them; the other apps have them", terminal.Count(result.Partly, "event"), name)
 	}
 	return nil
 }

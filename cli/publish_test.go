@@ -60,7 +60,7 @@ func TestPublishAndSubscribe(t *testing.T) {
 	if code != exitFailed || !regexp.MustCompile(`^accepted 2, refused 1 events in \S+\n$`).MatchString(stdout) {
 		t.Errorf("exit %d, %q", code, stdout)
 	}
-	if want := file + ":2: not JSON\neventflux: 1 events of " + file + " were refused\n"; stderr != want {
+	if want := file + ":2: not JSON\neventflux: 1 event of " + file + " not accepted\n"; stderr != want {
 		t.Errorf("error output is %q, want %q", stderr, want)
 	}
 	if got, want := <-results, "out.A.S.0\t{\"a\":1}\nout.A.S.0\t{\"a\":2}\n"; got != want {

@@ -131,11 +131,11 @@ are equal and with 1 otherwise. With --follow it prints reports until it is inte
 			}
 			return connected(cmd, c.server, c.wait, func(ctx context.Context, nc *nats.Conn) error {
 				client := newClient(nc)
-				id, err := shadowOf(ctx, client, args[0])
+				of, err := shadowOf(ctx, client, args[0])
 				if err != nil {
 					return err
 				}
-				return c.watch(ctx, cmd, client, args[0], id, 0)
+				return c.watch(ctx, cmd, client, args[0], of.ID, 0)
 			})
 		},
 	}, 10*time.Second)
@@ -172,24 +172,33 @@ log after it, are kept no longer than others.`,
 		Example: `  eventflux app shadow stop Flights`,
 		Args:    exactArgs("APP"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			_, err := ask(cmd, c, control.VerbShadowStop, control.AppRequest{App: args[0]}, func(w io.Writer, a *control.App) {
-				fmt.Fprintf(w, "app %s has no shadow\n", a.Name)
+			return c.connected(cmd, func(ctx context.Context, nc *nats.Conn) error {
+				client := newClient(nc)
+				if _, err := shadowOf(ctx, client, args[0]); err != nil {
+					return err
+				}
+				a, err := client.StopShadow(ctx, control.AppRequest{App: args[0]})
+				if err != nil {
+					return err
+				}
+				return c.show(cmd, &a, func(w io.Writer) {
+					fmt.Fprintf(w, "the shadow of app %s has ended, with its approvals\n", a.Name)
+				})
 			})
-			return err
 		},
 	}, 30*time.Second)
 }
 
-// shadowOf returns the id of the shadow of an app.
-func shadowOf(ctx context.Context, client *control.Client, app string) (uint64, error) {
+// shadowOf returns the shadow of an app, as Raft has it.
+func shadowOf(ctx context.Context, client *control.Client, app string) (*control.Shadow, error) {
 	a, err := client.App(ctx, control.AppRequest{App: app})
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
 	if a.Shadow == nil {
-		return 0, fmt.Errorf("app %s has no shadow: none was started, or it ended when the app was changed, scaled or restored; eventflux app shadow FILE starts one", app)
+		return nil, fmt.Errorf("app %s has no shadow: none was started, or it ended when the app was changed, scaled or restored; eventflux app shadow FILE starts one", app)
 	}
-	return a.Shadow.ID, nil
+	return a.Shadow, nil
 }
 
 // watching prints the reports of a shadow.
@@ -283,12 +292,14 @@ func reportOf(ctx context.Context, client *control.Client, app string, id uint64
 	if err != nil {
 		return control.ShadowReport{}, err
 	}
-	if now != id {
+	if now.ID != id {
 		return control.ShadowReport{}, fmt.Errorf("another shadow of app %s was started in the meantime", app)
 	}
 	ctx, cancel := context.WithTimeout(ctx, reportTimeout)
 	defer cancel()
-	return client.ShadowReport(ctx, app, control.ShadowReportRequest{ID: id})
+	r, err := client.ShadowReport(ctx, app, control.ShadowReportRequest{ID: id})
+	r.Shadow.Approved = now.Approved // the process that runs it learns of them later
+	return r, err
 }
 
 // shadowJSON is a report, with what the change does to each component where the shadow starts.

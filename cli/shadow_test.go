@@ -88,6 +88,10 @@ func TestShadowIsApproved(t *testing.T) {
 	s.prints(1, "app upgrade "+file+" --shadowed --yes", "were not approved: Out (different in total, only old)", "app shadow approve sums STREAM")
 	s.prints(1, "app shadow approve sums Nowhere", "no result stream", "it has Out")
 	s.prints(0, "app shadow approve sums Out", "approved in Out: different in total, only old")
+	s.prints(1, "app shadow report sums", "approved in Out: different in total, only old")
+	if text := s.stdout("app shadow report sums"); strings.Contains(text, "not approved") {
+		t.Error(text)
+	}
 	s.prints(1, "app shadow approve sums Out", "nothing differs in Out that was not approved before")
 	s.prints(1, "app shadow report sums", "approved in Out: different in total, only old", "Out     8      10         4         0")
 	s.prints(1, "app upgrade "+nextOf(t, "v > 3", "v > 4")+" --shadowed --yes", "runs another text")
@@ -125,8 +129,8 @@ func TestShadowKeepsItsCheckpoint(t *testing.T) {
 	s.prints(0, "checkpoint show sums 1", "checkpoint 1 of app sums")
 	s.awaitRetired("sums", 2)
 	s.prints(1, "app shadow "+next, "Out     ", "only old")
-	s.prints(0, "app shadow stop sums", "app sums has no shadow")
-	s.prints(0, "app shadow stop sums", "app sums has no shadow")
+	s.prints(0, "app shadow stop sums", "the shadow of app sums has ended")
+	s.prints(1, "app shadow stop sums", "app sums has no shadow")
 	s.publish(90, 91)
 	s.cli(0, "checkpoint trigger sums")
 	s.awaitRetired("sums", 1)

@@ -364,7 +364,7 @@ func checkTimes(r *report, s *ingest.InfoStream) {
 		r.add(Warning, who, "see that the publishers' clocks are right; or raise ahead of @app:playback", "%d events were refused, as their time is too far ahead", s.Ahead)
 	}
 	if s.Timeless > 0 {
-		r.add(Warning, who, "publish them with the header Ef-Timestamp, or name the attribute that has the time: @source(timestamp='…')", "%d events were refused, as they have no time and the app goes by it", s.Timeless)
+		r.add(Warning, who, "publish them with the header Ef-Timestamp (eventflux publish --ts ATTRIBUTE), or name the attribute that has the time: @source(timestamp='…')", "%d events were refused, as they have no time and the app goes by it", s.Timeless)
 	}
 }
 

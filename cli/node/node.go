@@ -173,7 +173,7 @@ func (n *Node) embed() (err error) {
 	})
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
-		return fmt.Errorf("%w; if a NATS server with JetStream listens there, use it: --nats.url nats://%s; otherwise stop that process, or choose another address with --listen", err, n.cfg.Listen)
+		return fmt.Errorf("%w; if EventFlux runs there, give it the app: eventflux app deploy FILE --server nats://%s; if it is another NATS server with JetStream, use it: --nats.url nats://%[2]s; otherwise stop that process, or choose another address with --listen", err, n.cfg.Listen)
 	case errors.Is(err, natsconn.ErrInUse):
 		return fmt.Errorf("%w; stop the other process, or choose another folder with --data", err)
 	}

@@ -76,7 +76,7 @@ func (in *intake) clock(r *reader, b *event.Batch) *rowjson.RowError {
 		r.clocked.clamped++
 	case c.playback && !own:
 		r.clocked.timeless++
-		e := &rowjson.RowError{Problem: rowjson.Missing, Expected: "the event's time in the header " + headerTimestamp + ", because it drives the clock of this app", Found: "none"}
+		e := &rowjson.RowError{Problem: rowjson.Missing, Expected: "the event's time in the header " + headerTimestamp + " (eventflux publish --ts ATTRIBUTE), because it drives the clock of this app", Found: "none"}
 		if c.attr >= 0 {
 			e.Attr = b.Schema.Attrs[c.attr].Name
 			e.Expected = "the event's time in ms here, or in the header " + headerTimestamp + ", because it drives the clock of this app"

@@ -28,7 +28,7 @@ func TestOwnTimes(t *testing.T) {
 		texts   []string // in the answer
 	}{
 		{"no time", "null", nil, [3]int64{arrival, 0, 0}, []string{
-			"expected the event's time in the header Ef-Timestamp, because it drives the clock of this app, found none",
+			"expected the event's time in the header Ef-Timestamp (eventflux publish --ts ATTRIBUTE), because it drives the clock of this app, found none",
 			"t: expected the event's time in ms here, or in the header Ef-Timestamp",
 		}},
 		{"header", "null", at(arrival - 5000), [3]int64{arrival - 5000, arrival - 5000, arrival - 5000}, nil},
