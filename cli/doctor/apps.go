@@ -264,7 +264,7 @@ func (p *examination) wrongLog(ctx context.Context, m *checkpoint.Manifest, part
 }
 
 // checkIngest reports problems that otherwise only publishers see.
-func (p *examination) checkIngest(_ context.Context, r *report) {
+func (p *examination) checkIngest(ctx context.Context, r *report) {
 	for _, in := range p.intakes {
 		i := &in.info
 		if used := float64(i.BytesWaiting) / float64(max(i.BytesWaitingMax, 1)); used > usedWarning {
@@ -273,9 +273,7 @@ func (p *examination) checkIngest(_ context.Context, r *report) {
 		if i.NoRoom != "" {
 			r.add(Error, in.who, "make room on that disk, or lower disk.reserve; events are taken again by themselves then", "events are refused: %s", i.NoRoom)
 		}
-		for _, record := range i.Damaged {
-			r.add(Warning, in.who, "check the disk. A record of a log that its task has read does no harm once a checkpoint is made; otherwise restore the data folder from a copy", "a record on the disk is damaged: %s", record)
-		}
+		p.checkScrub(ctx, r, &in)
 		for _, a := range i.Apps {
 			switch a.State {
 			case ingest.LeftOut:
@@ -314,7 +312,7 @@ func (p *examination) checkIngest(_ context.Context, r *report) {
 			}
 		}
 	}
-	r.fine("ingest", "nothing was lost or had to wait")
+	r.fine("ingest", "nothing was lost or had to wait%s", p.scrubs())
 }
 
 // sourceLagWarning is how many messages a source may have before it that are not read yet.

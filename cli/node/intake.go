@@ -137,7 +137,7 @@ func (in *intake) open(ctx context.Context) (closeConns func(), err error) {
 		Conn: events, Gate: gate, LogConn: logs, Durability: n.durability,
 		EventBytesMax: int(n.cfg.Ingest.EventBytesMax), MemoryMax: int64(n.cfg.Ingest.MemoryMax), LagMax: n.cfg.Ingest.LagMax,
 		Version: n.self.Version, Witness: n.witness, Log: n.log, Now: func() int64 { return faultpoint.Now().UnixMilli() },
-		Room: n.room.logErr, Damaged: n.scrubber.list,
+		Room: n.room.logErr, Scrub: n.scrubber.report,
 		Changed: func() {
 			for _, c := range []chan struct{}{in.changed, in.news} {
 				select {

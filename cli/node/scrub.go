@@ -1,6 +1,7 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"maps"
@@ -10,47 +11,71 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/eventflux/eventflux/shared/control"
 	"github.com/eventflux/eventflux/shared/log/streamfiles"
 	"github.com/eventflux/eventflux/shared/ops/metric"
+	"github.com/eventflux/eventflux/shared/testing/faultpoint"
 )
 
 // scrubEvery is the pause between two scrubs of the embedded server's files.
 const scrubEvery = 10 * time.Minute
 
 // scrubber reads the files of the embedded server in the background. It keeps the findings of the
-// newest scrub.
+// newest scrub, and how far the one under way is.
 type scrubber struct {
 	dir string // of JetStream
 	log *slog.Logger
 
-	mu    sync.Mutex
-	found map[string]streamfiles.Finding // by place
-	known map[string]bool                // places that are already logged
+	mu          sync.Mutex
+	running     bool                           // this process scrubs
+	found       map[string]streamfiles.Finding // by place
+	known       map[string]bool                // places that are already logged
+	ended       time.Time                      // the last complete scrub
+	read, total int64                          // bytes of the scrub under way
 }
 
-// list returns the findings.
-func (s *scrubber) list() []string {
+// report returns the findings and the progress; nil if this process does not scrub.
+func (s *scrubber) report() *control.Scrub {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return slices.Sorted(maps.Keys(s.found))
+	if !s.running {
+		return nil
+	}
+	r := &control.Scrub{Ended: s.ended, Read: s.read, Total: s.total}
+	for _, place := range slices.Sorted(maps.Keys(s.found)) {
+		f := s.found[place]
+		r.Damaged = append(r.Damaged, control.DamagedRecord{Stream: f.Stream, File: f.File, First: f.First, Last: f.Last, What: f.What})
+	}
+	return r
+}
+
+func (s *scrubber) progress(read, total int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.running, s.read, s.total = true, read, total
 }
 
 // run repeatedly reads the files until ctx ends. It also checks each
 // record of a log as a frame (scrubframes.go). A damaged record does no harm once a checkpoint
 // covers it: the next start turns it into a hole, which trimming then removes.
 func (s *scrubber) run(ctx context.Context) error {
+	every := cmp.Or(faultpoint.Span("scrub"), scrubEvery)
 	for {
 		found := map[string]streamfiles.Finding{}
-		err := streamfiles.Scrub(ctx, s.dir, newFrameCheck, func(f streamfiles.Finding) { found[f.String()] = f })
+		s.progress(0, 0)
+		err := streamfiles.Scrub(ctx, s.dir, streamfiles.ScrubOptions{
+			Content: newFrameCheck, Progress: s.progress,
+			Found: func(f streamfiles.Finding) { found[f.String()] = f },
+		})
 		if ctx.Err() != nil {
 			return nil
 		}
 		if err != nil {
-			s.log.Warn("the files of JetStream could not be read through; trying again", "in", scrubEvery, "err", err)
+			s.log.Warn("the files of JetStream could not be read through; trying again", "in", every, "err", err)
 		}
 		s.take(found, err == nil)
 		select {
-		case <-time.After(scrubEvery):
+		case <-time.After(every):
 		case <-ctx.Done():
 			return nil
 		}
@@ -71,8 +96,9 @@ func (s *scrubber) take(found map[string]streamfiles.Finding, whole bool) {
 		s.known[place] = true
 		s.log.Error("damaged record of JetStream", "stream", f.Stream, "finding", place, "fix", scrubFix(f.Stream))
 	}
+	s.read, s.total = 0, 0
 	if whole {
-		s.found = found
+		s.found, s.ended = found, time.Now()
 	}
 }
 

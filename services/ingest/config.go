@@ -8,6 +8,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/eventflux/eventflux/shared/control"
 	"github.com/eventflux/eventflux/shared/lang/siddhiql"
 	"github.com/eventflux/eventflux/shared/lang/subject"
 	"github.com/eventflux/eventflux/shared/log/natsconn"
@@ -49,9 +50,9 @@ type Config struct {
 	// Room returns why the logs have no room on the disk, or nil if they have. While they have
 	// none, ingest refuses events. A nil Room means that it is not known.
 	Room func() error
-	// Damaged returns the damaged records that a scrub found in the files of the streams; nil
-	// without a scrub. Info reports them.
-	Damaged func() []string
+	// Scrub returns what a scrub found in the files of the streams; nil without a scrub. Info
+	// reports it.
+	Scrub func() *control.Scrub
 	// Codec of the frames; zero means the default of shared/log/wal.
 	Codec compress.Codec
 	// Durability describes what the server does. It is reported, not enforced.
@@ -89,8 +90,8 @@ func (cfg Config) withDefaults() (Config, error) {
 	if cfg.Room == nil {
 		cfg.Room = func() error { return nil }
 	}
-	if cfg.Damaged == nil {
-		cfg.Damaged = func() []string { return nil }
+	if cfg.Scrub == nil {
+		cfg.Scrub = func() *control.Scrub { return nil }
 	}
 	if cfg.StopTimeout == 0 {
 		cfg.StopTimeout = stopDefault

@@ -6,32 +6,35 @@ import (
 
 	"github.com/nats-io/nats.go/micro"
 
+	"github.com/eventflux/eventflux/shared/control"
 	"github.com/eventflux/eventflux/shared/log/natsconn"
 )
 
 // Info is the answer to ef.ingest.streams.
 type Info struct {
-	Time            time.Time    `json:"time"` // of the process
-	Durability      string       `json:"durability"`
-	BytesWaiting    int64        `json:"bytes_waiting"`
-	BytesWaitingMax int64        `json:"bytes_waiting_max"`
-	EventBytesMax   int          `json:"event_bytes_max"`
-	Accepted        uint64       `json:"accepted"` // events handed to a log; each app that reads them counts
-	Refused         uint64       `json:"refused"`  // events not accepted; each app that would read them counts
-	Unknown         uint64       `json:"unknown"`  // messages for streams that do not exist
-	Overload        uint64       `json:"overload"` // messages refused because too much waits
-	Slow            uint64       `json:"slow"`     // messages refused because a task is too far behind, or over a limit
-	Closed          []ClosedLog  `json:"closed,omitempty"`
-	Unavailable     uint64       `json:"unavailable"` // messages refused because an app accepts none at the moment
-	Dropped         uint64       `json:"dropped"`     // messages lost whose publishers asked for no answer, or got none
-	Failed          uint64       `json:"failed"`      // messages not known to be durable
-	Unanswered      uint64       `json:"unanswered"`  // answers that could not be sent
-	DeadLost        uint64       `json:"dead_letters_lost"`
-	Damaged         []string     `json:"damaged,omitempty"` // records in the files of the streams
-	NoRoom          string       `json:"no_room,omitempty"` // why the disk has no room for events
-	Stalled         []string     `json:"stalled,omitempty"` // logs that accept no frames, since when and why
-	Apps            []AppState   `json:"apps"`
-	Streams         []InfoStream `json:"streams"`
+	Time            time.Time   `json:"time"` // of the process
+	Durability      string      `json:"durability"`
+	BytesWaiting    int64       `json:"bytes_waiting"`
+	BytesWaitingMax int64       `json:"bytes_waiting_max"`
+	EventBytesMax   int         `json:"event_bytes_max"`
+	Accepted        uint64      `json:"accepted"` // events handed to a log; each app that reads them counts
+	Refused         uint64      `json:"refused"`  // events not accepted; each app that would read them counts
+	Unknown         uint64      `json:"unknown"`  // messages for streams that do not exist
+	Overload        uint64      `json:"overload"` // messages refused because too much waits
+	Slow            uint64      `json:"slow"`     // messages refused because a task is too far behind, or over a limit
+	Closed          []ClosedLog `json:"closed,omitempty"`
+	Unavailable     uint64      `json:"unavailable"` // messages refused because an app accepts none at the moment
+	Dropped         uint64      `json:"dropped"`     // messages lost whose publishers asked for no answer, or got none
+	Failed          uint64      `json:"failed"`      // messages not known to be durable
+	Unanswered      uint64      `json:"unanswered"`  // answers that could not be sent
+	DeadLost        uint64      `json:"dead_letters_lost"`
+	Damaged         []string    `json:"damaged,omitempty"` // records in the files of the streams, as texts; Scrub has more
+	NoRoom          string      `json:"no_room,omitempty"` // why the disk has no room for events
+	Stalled         []string    `json:"stalled,omitempty"` // logs that accept no frames, since when and why
+	// Scrub is nil in a process without an embedded server.
+	Scrub   *control.Scrub `json:"scrub,omitempty"`
+	Apps    []AppState     `json:"apps"`
+	Streams []InfoStream   `json:"streams"`
 }
 
 // ClosedLog is a log that refuses events, or did so in the last 5 s, because its task lags or
@@ -107,7 +110,11 @@ func (s *Service) Info() Info {
 		Streams:         []InfoStream{},
 		Apps:            s.Apps(),
 	}
-	info.Damaged = s.cfg.Damaged()
+	if info.Scrub = s.cfg.Scrub(); info.Scrub != nil {
+		for i := range info.Scrub.Damaged {
+			info.Damaged = append(info.Damaged, info.Scrub.Damaged[i].String())
+		}
+	}
 	if err := s.cfg.Room(); err != nil {
 		info.NoRoom = err.Error()
 	}

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -159,6 +160,36 @@ func awaitResults(t *testing.T, nc *nats.Conn, app string, n uint64) {
 		}
 		<-time.After(5 * time.Millisecond)
 	}
+}
+
+// TestDoctorNamesDamagedRecords damages a record of a log while the process runs. The scrub finds it,
+// and doctor names the sequence and the file, and says what it means: before a checkpoint covers the
+// record, and afterwards.
+func TestDoctorNamesDamagedRecords(t *testing.T) {
+	t.Parallel()
+	data := t.TempDir()
+	p := runArmed(t, []string{"span scrub 100ms"}, data, write(t, "a.siddhi", damagedApp), "--checkpoint.interval=1h", "--retention.span=100h")
+	p.awaitReady()
+	o := operate(p)
+	for i := range frames {
+		publish(t, o.nc, "S", fmt.Sprintf(`{"v":%d,"t":"%s%d"}`, i, marker, i+1))
+	}
+	awaitResults(t, o.nc, "A", frames)
+	says := func(texts ...string) {
+		t.Helper()
+		var out string
+		eventually(t, fmt.Sprintf("doctor says %q", texts), func() bool {
+			out, _ = o.try("doctor") // a problem is exit code 1
+			return !slices.ContainsFunc(texts, func(text string) bool { return !strings.Contains(out, text) })
+		})
+	}
+	says("the last scrub of its files ended at")
+	msgs := filepath.Join(data, "nats", "jetstream", "$G", "streams", "EFW_A_0", "msgs")
+	flipBit(t, msgs)
+	says(fmt.Sprintf("sequence %d cannot be read: %s", 1+frames/2, filepath.Join(msgs, "1.blk")), "the task has applied it", "checkpoint trigger A", "the last scrub of its files ended at")
+	o.command("checkpoint", "trigger", "A")
+	says(fmt.Sprintf("sequence %d cannot be read", 1+frames/2), "Checkpoint 1 of app A covers it, so no task needs it")
+	p.stop()
 }
 
 // marker precedes the number in the text of each frame.

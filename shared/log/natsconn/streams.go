@@ -58,6 +58,12 @@ func StreamConfigOf(name string, l StreamLimits) (cfg jetstream.StreamConfig, ok
 	return outConfig(app, p, StreamLimits{Replicas: l.Replicas}), true
 }
 
+// LogOf returns the app and the partition whose log a JetStream stream is; false for other streams.
+func LogOf(stream string) (app string, p uint32, ok bool) {
+	kind, app, p, ok := parseStream(stream)
+	return app, p, ok && kind == "EFW"
+}
+
 // parseStream splits the name of an app's stream. ok is false for other streams.
 func parseStream(name string) (kind, app string, p uint32, ok bool) {
 	kind, app, _ = strings.Cut(name, "_")

@@ -126,6 +126,9 @@ type damage struct {
 	from, to int
 	why      string
 	torn     bool // a record whose end is missing, at the end of the file
+
+	// before and after are the sequences of the messages around it in the block; 0: there is none.
+	before, after uint64
 }
 
 // walk calls visit with each valid record, and damaged with each part between them.

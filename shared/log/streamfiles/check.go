@@ -47,6 +47,8 @@ type Kind string
 const (
 	// KindRecord is a damaged record that was taken out.
 	KindRecord Kind = "record"
+	// KindDamaged is a damaged record that a scrub found, and that is still there.
+	KindDamaged Kind = "damaged"
 	// KindEnd is an end of a log that is missing.
 	KindEnd Kind = "end"
 	// KindGap is a hole in a log whose cause is not known, such as a file that is gone.
@@ -81,11 +83,17 @@ func (f *Finding) String() string {
 		fmt.Fprintf(&b, "%s: ", f.File)
 	}
 	b.WriteString(f.What)
+	one, more := "is missing", "are missing"
+	if f.Kind == KindDamaged {
+		one, more = "cannot be read", "cannot be read"
+	}
 	switch {
 	case f.First > 0 && f.First == f.Last:
-		fmt.Fprintf(&b, "; sequence %d is missing", f.First)
+		fmt.Fprintf(&b, "; sequence %d %s", f.First, one)
+	case f.First > 0 && f.Last == 0:
+		fmt.Fprintf(&b, "; the sequences from %d on %s", f.First, more)
 	case f.First > 0:
-		fmt.Fprintf(&b, "; sequences %d to %d are missing", f.First, f.Last)
+		fmt.Fprintf(&b, "; sequences %d to %d %s", f.First, f.Last, more)
 	}
 	if f.Accepted {
 		b.WriteString(", which was accepted: the app goes on without them")

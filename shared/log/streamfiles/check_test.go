@@ -481,7 +481,7 @@ func TestScrub(t *testing.T) {
 	dir, end := filled(t, false)
 	running(t, dir, func(ctx context.Context, js jetstream.JetStream) {
 		scrub := func() (found []Finding) {
-			must(t, Scrub(ctx, dir, nil, func(f Finding) { found = append(found, f) }))
+			must(t, Scrub(ctx, dir, ScrubOptions{Found: func(f Finding) { found = append(found, f) }}))
 			return found
 		}
 		if found := scrub(); len(found) > 0 {
@@ -495,7 +495,7 @@ func TestScrub(t *testing.T) {
 		damaged, err := os.ReadFile(file)
 		must(t, err)
 		found := scrub()
-		if len(found) != 1 || found[0].Stream != walStream || !IsLog(found[0].Stream) {
+		if len(found) != 1 || found[0].Stream != walStream || !IsLog(found[0].Stream) || found[0].First != 7 || found[0].Last != 7 {
 			t.Errorf("damaged: %+v", found)
 		}
 		if after, err := os.ReadFile(file); err != nil || !bytes.Equal(after, damaged) {

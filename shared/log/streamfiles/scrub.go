@@ -20,17 +20,31 @@ const (
 	scrubAgain = time.Second
 )
 
-// Scrub reads all records of all streams while the server runs, slowly, and changes nothing.
-// It calls found with each damaged record. The server itself notices one only when it reads
-// the record, or when it starts. Scrub returns ctx's error if ctx ends first.
-//
-// Records that the server has stored as they are may be wrong all the same. For each stream,
-// content returns a function that says what is wrong with a message, or ""; either may be nil.
-func Scrub(ctx context.Context, dir string, content func(stream string) func(*Message) string, found func(Finding)) error {
+// ScrubOptions are what a scrub reports, and what it checks beyond the server's checksums.
+type ScrubOptions struct {
+	// Content returns, for each stream, a function that says what is wrong with a message, or "";
+	// either may be nil. Records that the server has stored as they are may be wrong all the same.
+	Content func(stream string) func(*Message) string
+	// Found receives each damaged record. First and Last of a finding are the sequences that cannot
+	// be read. Last is 0 if the stream has no record after the damaged ones.
+	Found func(Finding)
+	// Progress receives how many bytes were read, and how many there were when the scrub started.
+	// It may be nil.
+	Progress func(read, total int64)
+}
+
+// Scrub reads all records of all streams while the server runs, slowly, and changes nothing. The
+// server itself notices a damaged record only when it reads the record, or when it starts. Scrub
+// returns ctx's error if ctx ends first.
+func Scrub(ctx context.Context, dir string, opt ScrubOptions) error {
 	c := &checker{Config: Config{Dir: dir}}
 	folders, err := c.folders()
 	if err != nil {
 		return fmt.Errorf("scrub the files of JetStream: %w", err)
+	}
+	scrub := &scrubbing{ScrubOptions: opt}
+	for _, s := range folders {
+		scrub.total += s.blockBytes()
 	}
 	for _, s := range folders {
 		if _, err := os.Stat(filepath.Join(s.dir, keyFile)); err == nil {
@@ -41,11 +55,12 @@ func Scrub(ctx context.Context, dir string, content func(stream string) func(*Me
 			return fmt.Errorf("scrub JetStream stream %s: %w", s.name, err)
 		}
 		var check func(*Message) string
-		if content != nil {
-			check = content(s.name)
+		if opt.Content != nil {
+			check = opt.Content(s.name)
 		}
-		for i, index := range indices {
-			if err := s.scrubBlock(ctx, index, i == len(indices)-1, check, found); err != nil {
+		scrub.last = 0
+		for i := range indices {
+			if err := scrub.block(ctx, s, indices[i:], check); err != nil {
 				return err
 			}
 		}
@@ -53,15 +68,39 @@ func Scrub(ctx context.Context, dir string, content func(stream string) func(*Me
 	return nil
 }
 
-func (s *folder) scrubBlock(ctx context.Context, index uint32, newest bool, check func(*Message) string, found func(Finding)) error {
+// scrubbing is a scrub under way.
+type scrubbing struct {
+	ScrubOptions
+	read, total int64
+	last        uint64 // sequence of the last message of the stream's blocks so far; 0: there is none
+}
+
+// blockBytes returns the size of the blocks of a stream, as far as it is known.
+func (s *folder) blockBytes() (total int64) {
+	indices, _ := blocksOf(s.msgs)
+	for _, index := range indices {
+		if info, err := os.Stat(s.block(index)); err == nil {
+			total += info.Size()
+		}
+	}
+	return total
+}
+
+// block reads the first of the blocks that are left of a stream.
+func (x *scrubbing) block(ctx context.Context, s *folder, left []uint32, check func(*Message) string) error {
+	index, newest, earlier := left[0], len(left) == 1, x.last
 	first, size, err := s.damagedIn(index, newest, func(m *Message) {
+		x.last = m.Sequence
 		if check == nil {
 			return
 		}
 		if wrong := check(m); wrong != "" {
-			found(Finding{Time: time.Now().UTC(), Kind: KindRecord, Stream: s.name, File: s.block(index), What: fmt.Sprintf("sequence %d: %s", m.Sequence, wrong)})
+			x.Found(Finding{Time: time.Now().UTC(), Kind: KindDamaged, Stream: s.name, File: s.block(index), First: m.Sequence, Last: m.Sequence, What: wrong})
 		}
 	})
+	if x.read += int64(size); x.Progress != nil {
+		x.Progress(x.read, max(x.read, x.total))
+	}
 	if err != nil || len(first) == 0 {
 		return errors.Join(err, pause(ctx, time.Duration(size)*time.Second/scrubBytesPerSecond))
 	}
@@ -76,14 +115,31 @@ func (s *folder) scrubBlock(ctx context.Context, index uint32, newest bool, chec
 		for _, before := range first {
 			if d == before {
 				f := Finding{
-					Time: time.Now().UTC(), Kind: KindRecord, Stream: s.name, File: s.block(index),
-					What: fmt.Sprintf("damaged at byte %d: %s", d.from, d.why),
+					Time: time.Now().UTC(), Kind: KindDamaged, Stream: s.name, File: s.block(index),
+					First: max(d.before, earlier) + 1, What: fmt.Sprintf("damaged at byte %d: %s", d.from, d.why),
 				}
-				found(f)
+				if after := s.after(d, left[1:]); after > f.First {
+					f.Last = after - 1
+				}
+				x.Found(f)
 			}
 		}
 	}
 	return nil
+}
+
+// after returns the sequence of the first message after a damaged range, which may be in a later
+// block; 0 if there is none.
+func (s *folder) after(d damage, later []uint32) uint64 {
+	after := d.after
+	for i := 0; after == 0 && i < len(later); i++ {
+		_, _, _ = s.damagedIn(later[i], false, func(m *Message) { // a block that cannot be read has no message
+			if after == 0 {
+				after = m.Sequence
+			}
+		})
+	}
+	return after
 }
 
 // damagedIn returns the damaged records of a block, and its size. A block that the server has
@@ -103,8 +159,18 @@ func (s *folder) damagedIn(index uint32, newest bool, visit func(*Message)) (dam
 	if s.ours {
 		b.accepts = s.accepts
 	}
-	b.walk(func(r *record) { pass(b, r, visit) }, func(d damage) {
+	last, open := uint64(0), 0 // ranges from open on have no message after them yet
+	b.walk(func(r *record) {
+		pass(b, r, func(m *Message) {
+			for ; open < len(damaged); open++ {
+				damaged[open].after = m.Sequence
+			}
+			last = m.Sequence
+			visit(m)
+		})
+	}, func(d damage) {
 		if !d.torn || !newest {
+			d.before = last
 			damaged = append(damaged, d)
 		}
 	})
