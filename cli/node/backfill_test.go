@@ -83,6 +83,11 @@ func TestBackfillOfACompleteLog(t *testing.T) {
 	if err != nil || u.Refused != "" || u.Backfill[0].Sequence != 1 {
 		t.Errorf("with a complete log: %+v, %v", u, err)
 	}
+	shadowed := plan
+	shadowed.Shadowed = true
+	if u, err := c.node.control.Upgrade(c.within(), shadowed); err != nil || !strings.Contains(u.Refused, "leave out --shadowed or --backfill") {
+		t.Errorf("as a shadow: %+v, %v", u, err)
+	}
 	c.trigger("w")
 	u, err = c.node.control.Upgrade(c.within(), plan)
 	if err != nil || !regexp.MustCompile(`peaks/window cannot be built from the log: it reads what follows from all/aggregate`).MatchString(u.Refused) {

@@ -53,6 +53,9 @@ func (up *upgrader) upgrade(ctx context.Context, r *control.UpgradeRequest) (any
 		if refused = up.changeable(ctx, c.app, &c.version); refused == nil {
 			c.answer.Warnings, refused = up.admission.reachableFor(ctx, c.plan)
 		}
+		if refused == nil && r.Shadowed && len(c.backfill) > 0 {
+			refused = failure(control.CodeInvalid, "a shadow builds no state from the log, so it does not tell the results of this change; leave out --shadowed or --backfill")
+		}
 		if refused == nil && r.Shadowed {
 			refused = up.shadows.agreed(ctx, c, r)
 		}
