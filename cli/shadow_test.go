@@ -96,8 +96,6 @@ func TestShadowIsApproved(t *testing.T) {
 	s.prints(1, "app shadow report sums", "approved in Out: different in total, only old", "Out     8      10         4         0")
 	s.prints(1, "app upgrade "+nextOf(t, "v > 3", "v > 4")+" --shadowed --yes", "runs another text")
 
-	s.prints(1, "app upgrade "+file+" --shadowed --backfill --yes", "leave out --backfill or --shadowed")
-
 	s.restart()
 	s.prints(1, "app shadow "+file, "Out     8      10         4         0", "approved in Out: different in total, only old", "22 events")
 	if n := s.results(s.within(), 0) + s.results(s.within(), 1); n > 26 {

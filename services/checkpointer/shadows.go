@@ -202,15 +202,12 @@ func (sh *shadowReports) report(ctx context.Context, app string, of *control.Sha
 
 // agreed returns nil if an upgrade to a text was run as a shadow up to the end of the log, and every
 // difference was approved.
-func (sh *shadowReports) agreed(ctx context.Context, c *change, r *control.UpgradeRequest) error {
+func (sh *shadowReports) agreed(ctx context.Context, c *change, drop bool) error {
 	of, err := sh.of(c.app.Name)
 	if err != nil {
 		return err
 	}
-	if r.Backfill {
-		return failure(control.CodeInvalid, "the shadow of app %s has started its new state empty, so what it has compared is not what --backfill would give; leave out --backfill or --shadowed", c.app.Name)
-	}
-	if of.Plan != c.plan.Digest || of.Drop != r.Drop {
+	if of.Plan != c.plan.Digest || of.Drop != drop {
 		return failure(control.CodeInvalid, "the shadow of app %s runs another text or has another --drop; start one with these: eventflux app shadow FILE", c.app.Name)
 	}
 	report, err := sh.report(ctx, c.app.Name, of)

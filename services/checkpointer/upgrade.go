@@ -57,7 +57,7 @@ func (up *upgrader) upgrade(ctx context.Context, r *control.UpgradeRequest) (any
 			refused = failure(control.CodeInvalid, "a shadow builds no state from the log, so it does not tell the results of this change; leave out --shadowed or --backfill")
 		}
 		if refused == nil && r.Shadowed {
-			refused = up.shadows.agreed(ctx, c, r)
+			refused = up.shadows.agreed(ctx, c, r.Drop)
 		}
 	}
 	if r.Plan {
