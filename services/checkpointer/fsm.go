@@ -161,54 +161,59 @@ func (f *FSM) Apply(log *raft.Log) any {
 	if app == nil {
 		return refuse(control.CodeNotFound, "no app is called %q", c.App)
 	}
+	return app.apply(&c, log.Index)
+}
+
+// apply applies a command to the app.
+func (a *appState) apply(c *command, index uint64) any {
 	switch c.Kind {
 	case kindRemove:
-		app.Removing, app.Open, app.Places, app.Tasks, app.Shadow = true, nil, nil, map[uint32]control.Owner{}, nil
-		app.Decided = app.Newest
+		a.Removing, a.Open, a.Places, a.Tasks, a.Shadow = true, nil, nil, map[uint32]control.Owner{}, nil
+		a.Decided = a.Newest
 		return nil
 	case kindPlace:
-		return app.place(&c)
+		return a.place(c)
 	case kindAttach:
-		return app.attach(&c, log.Index)
+		return a.attach(c, index)
 	case kindOpen:
-		return app.open(&c)
+		return a.open(c)
 	case kindPrepared:
-		return app.prepared(&c)
+		return a.prepared(c)
 	case kindCommit:
-		return app.commit(&c, log.Index)
+		return a.commit(c, index)
 	case kindAbort:
-		return app.abort(&c)
+		return a.abort(c)
 	case kindRelease:
-		app.Held = false
+		a.Held = false
 		return nil
 	case kindRetire:
-		app.retire(c.Epochs)
+		a.retire(c.Epochs)
 		return nil
 	case kindSwap:
-		return app.swap(&c, log.Index)
+		return a.swap(c, index)
 	case kindDied:
-		app.died(c.Died)
+		a.died(c.Died)
 		return nil
 	case kindPassed:
-		app.passed(c.Passed)
+		a.passed(c.Passed)
 		return nil
 	case kindResume:
-		app.Deaths = nil
+		a.Deaths = nil
 		return nil
 	case kindTakeOver:
-		return app.takeOver(&c)
+		return a.takeOver(c)
 	case kindUpgrade:
-		return app.upgrade(c.Upgrade, c.Backfill)
+		return a.upgrade(c.Upgrade, c.Backfill)
 	case kindUpgraded:
-		app.upgraded(c.Upgrade.Number)
+		a.upgraded(c.Upgrade.Number)
 		return nil
 	case kindScale:
-		return app.scale(&c)
+		return a.scale(c)
 	case kindScaled:
-		app.scaled(&c)
+		a.scaled(c)
 		return nil
 	case kindShadow:
-		return app.shadow(c.Shadow, log.Index)
+		return a.shadow(c.Shadow, index)
 	}
 	panic(fmt.Sprintf("checkpointer: command %q was read, and is not known", c.Kind))
 }
