@@ -174,13 +174,13 @@ func TestWriterStartsBesideAnother(t *testing.T) {
 	defer folder.Close()
 	ensureWAL(t, nc, natsconn.StreamLimits{})
 	busy := newWriter(t, WriterConfig{Conn: nc, Witness: folder})
-	ended, stop := make(chan error, 2), make(chan struct{})
+	ended, appended, stop := make(chan error, 1), make(chan error, 1), make(chan struct{})
 	go func() { ended <- busy.Run(within(t)) }()
 	go func() {
 		for {
 			select {
 			case <-stop:
-				ended <- nil
+				appended <- nil
 				return
 			default:
 			}
@@ -189,7 +189,7 @@ func TestWriterStartsBesideAnother(t *testing.T) {
 				_, err = f.Wait(within(t))
 			}
 			if err != nil {
-				ended <- err
+				appended <- err
 				return
 			}
 		}
@@ -201,7 +201,8 @@ func TestWriterStartsBesideAnother(t *testing.T) {
 		}
 	}
 	close(stop)
-	if err := errors.Join(busy.Close(within(t)), <-ended, <-ended); err != nil {
+	err = <-appended // it must not append any more when the writer closes
+	if err := errors.Join(err, busy.Close(within(t)), <-ended); err != nil {
 		t.Error(err)
 	}
 }
