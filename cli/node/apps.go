@@ -5,8 +5,11 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
+
+	"github.com/nats-io/nats.go"
 
 	"github.com/eventflux/eventflux/services/processor"
 	"github.com/eventflux/eventflux/shared/control"
@@ -73,9 +76,19 @@ func (n *Node) processorID() (string, error) {
 	return host, nil
 }
 
+// away reports whether the NATS servers that this process uses are gone, so that a stop can neither
+// hand anything over nor wait for anything.
+func (n *Node) away() bool {
+	return n.server == nil && !slices.ContainsFunc(n.conns, func(nc *nats.Conn) bool { return nc.IsConnected() })
+}
+
 // retreat gives the partitions of the processor to others. If there are none, it makes a last
 // checkpoint and lets the tasks apply the rest of their logs.
 func (n *Node) retreat(p *processor.Service) {
+	if n.away() {
+		n.log.Warn("NATS is away, so partitions are not handed over and there is no last checkpoint; what was accepted is in the logs, and the next start applies it")
+		return
+	}
 	if n.server == nil {
 		ctx, cancel := context.WithTimeout(context.Background(), leaveTimeout)
 		defer cancel()
