@@ -14,7 +14,7 @@ import (
 	"github.com/eventflux/eventflux/shared/testing/testlog"
 )
 
-// A process whose NATS server is gone ends when it is told to, and says that nothing was handed over.
+// A process whose NATS server is gone stops on request, and logs that it has handed nothing over.
 func TestStopWithoutNATS(t *testing.T) {
 	t.Parallel()
 	srv, err := natsconn.OpenEmbedded(natsconn.EmbeddedConfig{Dir: t.TempDir(), Listen: "127.0.0.1:0", Durability: natsconn.Fast, Log: slog.New(slog.DiscardHandler)})

@@ -12,7 +12,7 @@ import (
 )
 
 // ServiceName is the service's name in subjects: ef.recovery.<verb>.
-const ServiceName = "recovery"
+const ServiceName = control.RecoveryService
 
 // The verbs. Requests and answers are JSON, except the answer to VerbObject. Errors are
 // errors of a NATS service, with the codes of shared/control.

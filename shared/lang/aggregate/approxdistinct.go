@@ -73,7 +73,7 @@ func (a *approxDistinct) raise(slot int, register, rank int64) {
 	ranks := a.ranks[slot]
 	n, exists := find(a.groups[slot], register)
 	if !exists {
-		a.begin(slot, n, item[int64]{register, rank})
+		a.addSegment(slot, n, item[int64]{register, rank})
 		ranks[0]--
 		ranks[rank]++
 		return

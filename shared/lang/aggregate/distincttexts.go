@@ -91,7 +91,7 @@ func (g *texts) know(text string) *textCount {
 func (a *distinctTexts) changedText(slot int, c *textCount) {
 	n, exists := find(a.groups[slot], c.key())
 	if !exists {
-		a.begin(slot, n, item[*textCount]{c.key(), c})
+		a.addSegment(slot, n, item[*textCount]{c.key(), c})
 		return
 	}
 	items := a.groups[slot][n].items

@@ -14,7 +14,7 @@ func (m *multiset) add(slot int, key int64) bool {
 	m.groups = grow(m.groups, slot)
 	n, exists := find(m.groups[slot], key)
 	if !exists {
-		m.begin(slot, n, item[int64]{key, 1})
+		m.addSegment(slot, n, item[int64]{key, 1})
 		return true
 	}
 	items := m.groups[slot][n].items

@@ -135,8 +135,8 @@ func (x *segments[V]) put(slot, n, i int, it item[V]) {
 	}
 }
 
-// begin makes segment n for an item that belongs to no segment.
-func (x *segments[V]) begin(slot, n int, it item[V]) {
+// addSegment makes segment n for an item that belongs to no segment.
+func (x *segments[V]) addSegment(slot, n int, it item[V]) {
 	group := x.groups[slot]
 	p := newSegment(append(x.spareItems(), it), gapBits(group, n, it.key), it.key)
 	x.groups[slot] = slices.Insert(group, n, p)

@@ -69,7 +69,7 @@ func (a *sequence) Add(slot int, args []Value) {
 	if it := (item[Value]{o.next, v}); exists {
 		a.put(slot, n, len(a.groups[slot][n].items), it)
 	} else {
-		a.begin(slot, n, it)
+		a.addSegment(slot, n, it)
 	}
 	if o.where != nil {
 		o.where[v] = append(o.where[v], o.next)

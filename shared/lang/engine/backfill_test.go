@@ -13,7 +13,6 @@ import (
 	"github.com/eventflux/eventflux/shared/lang/event"
 	"github.com/eventflux/eventflux/shared/lang/frame"
 	"github.com/eventflux/eventflux/shared/lang/siddhiql"
-	"github.com/eventflux/eventflux/shared/state/compress"
 )
 
 // A backfillCase adds the text in add to an app.
@@ -87,24 +86,6 @@ func (l *backfillLog) fill(frames int) {
 			l.records = append(l.records, l.records[len(l.records)-1])
 		}
 	}
-}
-
-func (l *backfillLog) addAt(f *frame.Frame, stamp int64) {
-	l.t.Helper()
-	f.App, f.Stamp = "A", stamp
-	f.Writer, f.Number = 1000+uint64(f.Deploy.Number), 1
-	if f.Kind != frame.Deploy {
-		l.number++
-		f.Writer, f.Number, f.Prev = 1, l.number, l.crc
-	}
-	data, err := new(frame.Encoder).Append(nil, f, compress.None)
-	if err != nil {
-		l.t.Fatal(err)
-	}
-	if f.Kind != frame.Deploy {
-		l.crc = f.CRC
-	}
-	l.records = append(l.records, data)
 }
 
 // version adds a deploy frame, or a tick if number is 0.

@@ -15,7 +15,7 @@ import (
 // again only after as many groups as there are slots were forgotten: the work for a group stays bounded.
 const stateBytesMax = 64
 
-// compactSlots is the number of slots from which on it is worth moving the groups. It is a variable
+// compactSlots is the smallest number of slots that makes it worth moving the groups. It is a variable
 // for tests.
 var compactSlots = 1 << 14
 

@@ -37,7 +37,12 @@ type keptLog struct {
 
 func (l *keptLog) add(f *frame.Frame) {
 	l.t.Helper()
-	f.App, f.Stamp = "A", int64(len(l.records)+1)
+	l.addAt(f, int64(len(l.records)+1))
+}
+
+func (l *keptLog) addAt(f *frame.Frame, stamp int64) {
+	l.t.Helper()
+	f.App, f.Stamp = "A", stamp
 	f.Writer, f.Number = 1000+uint64(f.Deploy.Number), 1
 	if f.Kind != frame.Deploy {
 		l.number++

@@ -11,7 +11,7 @@ func (x *stepper) pass(m *match, side int, at int64) {
 	x.stopEarlier(m, s)
 	if len(mc.Steps[s].Items) == 1 {
 		if s == 0 {
-			x.begun(m, at, false)
+			x.startWithin(m, at, false)
 		}
 		x.leave(m, s)
 		return

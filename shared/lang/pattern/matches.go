@@ -38,9 +38,9 @@ func (x *matches) give(m *match) {
 	x.entries.touch(m)
 }
 
-// begun records the time of the first event of the first step, where `within` starts. earlier is
+// startWithin records the time of the first event of the first step, where `within` starts. earlier is
 // set if an older event of the same step replaces it.
-func (x *matches) begun(m *match, ts int64, earlier bool) {
+func (x *matches) startWithin(m *match, ts int64, earlier bool) {
 	if m.is(hasFirst) && (!earlier || ts >= m.first) {
 		return
 	}

@@ -40,7 +40,7 @@ func (x *stepper) take(m *match, i int, e *Event) {
 	}
 	x.store(m)
 	if s == 0 {
-		x.begun(m, e.TS, len(step.Items) == 2)
+		x.startWithin(m, e.TS, len(step.Items) == 2)
 	}
 	m.last = e.TS
 	mc.setMoved(m)
@@ -125,7 +125,7 @@ func (x *stepper) half(m *match) {
 	}
 	if step.Or && (done(0) || done(1)) || !step.Or && done(0) && done(1) {
 		if m.hi == 0 {
-			x.begun(m, m.last, false)
+			x.startWithin(m, m.last, false)
 		}
 		if mc.Sequence { // its other side may have stayed with this event: another match may arrive
 			x.entered[m.hi] = 0

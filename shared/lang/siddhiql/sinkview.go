@@ -111,14 +111,15 @@ func (sk *sinkChecker) rowKey(v *View, e *AnnotationElem, s *Stream) bool {
 	attrs := slices.DeleteFunc(slices.Clone(v.Attrs), func(attr int) bool { return attr < 0 })
 	slices.Sort(attrs)
 	if !slices.Equal(slices.Compact(attrs), slices.Sorted(slices.Values(s.Table.Key))) {
-		sk.errorf(e.Pos, "the key '%s' is not the primary key of table %s: expected its attributes, %s", shorten(e.Value), tick(s.Name), listOf(namesOf(s.Table), "and"))
+		sk.errorf(e.Pos, "the key '%s' is not the primary key of table %s: expected its attributes, %s", shorten(e.Value), tick(s.Name), listOf(keyTemplate(s.Table), "and"))
 		return false
 	}
 	return true
 }
 
-// namesOf returns the attributes of a table's primary key, as placeholders.
-func namesOf(t *Table) (names []string) {
+// keyTemplate returns the attributes of a table's primary key in braces, as the key of a view names
+// them.
+func keyTemplate(t *Table) (names []string) {
 	for _, attr := range t.Key {
 		names = append(names, "{"+t.Schema.Attrs[attr].Name+"}")
 	}

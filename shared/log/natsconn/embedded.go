@@ -301,9 +301,17 @@ const (
 // awaitAnswers waits until JetStream has answered what it was asked, for as long as that is usual. A
 // server that shuts down while it makes a stream may leave the stream's files open.
 func (e *Embedded) awaitAnswers() {
-	for end := time.Now().Add(answersMax); time.Now().Before(end); time.Sleep(answersLook) {
+	limit, look := time.NewTimer(answersMax), time.NewTicker(answersLook)
+	defer limit.Stop()
+	defer look.Stop()
+	for {
 		info, err := e.srv.Jsz(nil)
 		if err != nil || info.API.Inflight == 0 {
+			return
+		}
+		select {
+		case <-look.C:
+		case <-limit.C:
 			return
 		}
 	}
